@@ -1,0 +1,142 @@
+//! How nouns lie in the ledger: one key and one value each.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// The kinds of noun, and the first part of their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// [`Account`](crate::Account): `account/ID`.
+    Account,
+    /// [`Zone`](crate::Zone): `zone/ID`.
+    Zone,
+    /// [`ZoneIndex`](crate::ZoneIndex): `zone_name/NAME`.
+    ZoneName,
+    /// [`Record`](crate::Record): `record/ZONE/ID`.
+    Record,
+    /// [`ApiToken`](crate::ApiToken): `token/ID`. Secret.
+    Token,
+    /// [`Ruleset`](crate::Ruleset): `ruleset/ZONE/PHASE`.
+    Ruleset,
+    /// [`Certificate`](crate::Certificate): `certificate/ZONE/ID`. Secret.
+    Certificate,
+    /// [`EdgeAuthority`](crate::EdgeAuthority): `authority`. Secret.
+    Authority,
+    /// [`TicketKeys`](crate::TicketKeys): `ticket_keys`. Secret.
+    TicketKeys,
+    /// [`Purge`](crate::Purge): `purge/ZONE/ID`.
+    Purge,
+    /// [`Pop`](crate::Pop): `pop/CODE`.
+    Pop,
+    /// [`Node`](crate::Node): `node/NAME`.
+    Node,
+}
+
+impl Kind {
+    /// Every kind there is.
+    pub const ALL: [Self; 12] = [
+        Self::Account,
+        Self::Zone,
+        Self::ZoneName,
+        Self::Record,
+        Self::Token,
+        Self::Ruleset,
+        Self::Certificate,
+        Self::Authority,
+        Self::TicketKeys,
+        Self::Purge,
+        Self::Pop,
+        Self::Node,
+    ];
+
+    /// The first part of its keys.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Zone => "zone",
+            Self::ZoneName => "zone_name",
+            Self::Record => "record",
+            Self::Token => "token",
+            Self::Ruleset => "ruleset",
+            Self::Certificate => "certificate",
+            Self::Authority => "authority",
+            Self::TicketKeys => "ticket_keys",
+            Self::Purge => "purge",
+            Self::Pop => "pop",
+            Self::Node => "node",
+        }
+    }
+
+    /// Whether values of this kind are encrypted at rest and never logged.
+    pub const fn secret(self) -> bool {
+        matches!(self, Self::Token | Self::Certificate | Self::Authority | Self::TicketKeys)
+    }
+}
+
+/// Where a value lies in the ledger: the kind and its parts, joined by `/`. Keys of one zone's things start with
+/// `KIND/ZONE/`, so that a prefix scan finds them all.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Key(String);
+
+impl Key {
+    /// The key of these parts. Parts come from validated ids and names, none of which can hold a `/`.
+    pub fn new(kind: Kind, parts: &[&dyn fmt::Display]) -> Self {
+        let mut text = String::from(kind.prefix());
+        for part in parts {
+            use fmt::Write as _;
+            write!(text, "/{part}").expect("writing to a String does not fail");
+        }
+        Self(text)
+    }
+
+    /// The prefix under which all things of `kind` lie whose first parts are these: `KIND/PART/…/`.
+    pub fn prefix(kind: Kind, parts: &[&dyn fmt::Display]) -> String {
+        let mut key = Self::new(kind, parts).0;
+        key.push('/');
+        key
+    }
+
+    /// A key as it was read back from a log, a replica or a peer; `None` if its kind is unknown.
+    pub fn parse(text: &str) -> Option<Self> {
+        let key = Self(text.to_owned());
+        key.kind().map(|_| key.clone())
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The kind of noun that lies here.
+    pub fn kind(&self) -> Option<Kind> {
+        let first = self.0.split('/').next().unwrap_or_default();
+        Kind::ALL.into_iter().find(|kind| kind.prefix() == first)
+    }
+
+    /// The part after the kind, as the id it is (`zone/ID` and everything that lies under a zone give the zone's id).
+    pub fn first_part<T: std::str::FromStr>(&self) -> Option<T> {
+        self.0.split('/').nth(1)?.parse().ok()
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A noun that lies in the ledger.
+pub trait Entity: Serialize + DeserializeOwned {
+    /// Its kind.
+    const KIND: Kind;
+    /// What names it.
+    type Id;
+
+    /// Where it lies.
+    fn key(&self) -> Key;
+
+    /// Where the one of this id lies.
+    fn key_of(id: &Self::Id) -> Key;
+}

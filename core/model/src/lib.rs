@@ -1,0 +1,46 @@
+//! The nouns of Proxima: what a customer owns, what the network is made of, and what may be said about either.
+//!
+//! ```text
+//!  API body, zone file, node.toml ──parse──▶ noun ──to_value──▶ ledger ──from_value──▶ noun ──▶ services
+//!                                   │
+//!                                   └─ Invalid { field, problem, remedy }: told to whoever asked
+//! ```
+//!
+//! Invariants:
+//! * **Parse at the border, trust inside.** A [`ZoneName`], [`DnsName`], [`Ttl`] or [`RecordData`] that exists is
+//!   valid; there is no constructor around the check, and deserialising runs it again.
+//! * **No I/O, no async, no clock, no randomness.** Whoever makes a noun hands in its id and its time.
+//! * **Every noun knows its key** in the ledger ([`Entity`]) and whether it is a secret at rest ([`Kind::secret`]).
+//!
+//! Limits are named constants beside the noun that they bound, and are collected in [`limits`].
+
+mod account;
+mod certificate;
+mod entity;
+mod error;
+mod id;
+pub mod limits;
+mod name;
+mod network;
+mod purge;
+mod record;
+mod ruleset;
+mod settings;
+mod time;
+mod token;
+mod zone;
+
+pub use account::Account;
+pub use certificate::{Certificate, CertificateSource, EdgeAuthority, TicketKey, TicketKeys};
+pub use entity::{Entity, Key, Kind};
+pub use error::Invalid;
+pub use id::{AccountId, CertificateId, PurgeId, RecordId, RuleId, RulesetId, TicketKeyId, TokenId, ZoneId};
+pub use name::{DnsName, ZoneName};
+pub use network::{Node, NodeName, Pop, PopCode, RegionName};
+pub use purge::{Purge, PurgeWhat};
+pub use record::{CaaTag, Record, RecordData, RecordType, TxtData, conflict};
+pub use ruleset::{OriginOverride, OriginRule, Phase, RuleExpression, Ruleset};
+pub use settings::{MinTlsVersion, Setting, SslMode, ZoneSettings};
+pub use time::{Timestamp, Ttl};
+pub use token::{ApiToken, Permission, TokenPolicy, TokenScope, TokenStatus};
+pub use zone::{Zone, ZoneIndex, ZoneStatus};

@@ -1,0 +1,40 @@
+//! Every bound of the model in one place. A limit that is met is an [`Invalid`](crate::Invalid), never a cut.
+
+/// Characters of a free text (name of an account, token or rule; comment on a record).
+pub const TEXT_CHARS_MAX: usize = 500;
+/// Octets of a DNS label (RFC 1035, 2.3.4).
+pub const LABEL_OCTETS_MAX: usize = 63;
+/// Octets of a domain name as written without the last dot (RFC 1035, 2.3.4: 255 on the wire).
+pub const NAME_OCTETS_MAX: usize = 253;
+/// Octets of one character string of a TXT record (RFC 1035, 3.3).
+pub const TXT_STRING_OCTETS_MAX: usize = 255;
+/// Octets of a TXT record's text in all; what the v4 API takes.
+pub const TXT_OCTETS_MAX: usize = 4_096;
+/// Octets of a CAA record's value.
+pub const CAA_VALUE_OCTETS_MAX: usize = 1_024;
+/// Shortest time to live that a record may have, in seconds.
+pub const TTL_SECONDS_MIN: u32 = 30;
+/// Longest time to live that a record may have, in seconds: one day, what the v4 API takes.
+pub const TTL_SECONDS_MAX: u32 = 86_400;
+/// What `ttl: 1`, automatic, means on the wire, in seconds.
+pub const TTL_SECONDS_AUTO: u32 = 300;
+/// Records of one zone.
+pub const RECORDS_PER_ZONE_MAX: usize = 100_000;
+/// Records of one name and type.
+pub const RECORDS_PER_SET_MAX: usize = 100;
+/// Tags of a record.
+pub const RECORD_TAGS_MAX: usize = 20;
+/// Rules of one ruleset.
+pub const RULES_PER_RULESET_MAX: usize = 1_000;
+/// Octets of a rule's expression.
+pub const EXPRESSION_OCTETS_MAX: usize = 4_096;
+/// Policies of an API token.
+pub const POLICIES_PER_TOKEN_MAX: usize = 100;
+/// URLs of one purge request.
+pub const PURGE_FILES_MAX: usize = 100;
+/// Octets of one URL to purge.
+pub const PURGE_URL_OCTETS_MAX: usize = 8_192;
+/// Octets of a PEM certificate chain or key.
+pub const PEM_OCTETS_MAX: usize = 65_536;
+/// Zones of one network; what the replica is sized and measured for.
+pub const ZONES_MAX: usize = 1_000_000;

@@ -1,0 +1,180 @@
+//! A zone's settings: those that exist, with the names and values of the v4 API.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Invalid;
+
+/// How the edge speaks to the origin (`ssl`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SslMode {
+    /// Clear HTTP to the origin, and TLS to visitors refused.
+    Off,
+    /// TLS to visitors, clear HTTP to the origin.
+    Flexible,
+    /// TLS to the origin when the visitor came by TLS; the origin's certificate is not verified.
+    #[default]
+    Full,
+    /// As `full`, with the origin's certificate verified.
+    Strict,
+}
+
+/// Every setting of a zone. What is not set has its default, so that a new setting needs no migration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ZoneSettings {
+    /// `ssl`.
+    pub ssl: SslMode,
+    /// `always_use_https`: clear requests are redirected.
+    pub always_use_https: bool,
+    /// `development_mode`: the cache is passed by.
+    pub development_mode: bool,
+    /// `websockets`: upgrades are allowed.
+    pub websockets: bool,
+    /// `browser_cache_ttl` in seconds; 0 respects the origin's headers.
+    pub browser_cache_ttl: u32,
+    /// `always_online`: a stale answer is served when the origin fails.
+    pub always_online: bool,
+    /// `min_tls_version`: `1.2` or `1.3`.
+    pub min_tls_version: MinTlsVersion,
+}
+
+/// The lowest TLS version that a zone's visitors may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum MinTlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[default]
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+impl Default for ZoneSettings {
+    fn default() -> Self {
+        Self {
+            ssl: SslMode::default(),
+            always_use_https: false,
+            development_mode: false,
+            websockets: true,
+            browser_cache_ttl: 0,
+            always_online: false,
+            min_tls_version: MinTlsVersion::default(),
+        }
+    }
+}
+
+/// The settings by name: how the API lists, reads and changes them one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// [`ZoneSettings::ssl`].
+    Ssl,
+    /// [`ZoneSettings::always_use_https`].
+    AlwaysUseHttps,
+    /// [`ZoneSettings::development_mode`].
+    DevelopmentMode,
+    /// [`ZoneSettings::websockets`].
+    Websockets,
+    /// [`ZoneSettings::browser_cache_ttl`].
+    BrowserCacheTtl,
+    /// [`ZoneSettings::always_online`].
+    AlwaysOnline,
+    /// [`ZoneSettings::min_tls_version`].
+    MinTlsVersion,
+}
+
+impl Setting {
+    /// All of them, in the order in which the API lists them.
+    pub const ALL: [Self; 7] = [
+        Self::AlwaysOnline,
+        Self::AlwaysUseHttps,
+        Self::BrowserCacheTtl,
+        Self::DevelopmentMode,
+        Self::MinTlsVersion,
+        Self::Ssl,
+        Self::Websockets,
+    ];
+
+    /// Its name in the API.
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Ssl => "ssl",
+            Self::AlwaysUseHttps => "always_use_https",
+            Self::DevelopmentMode => "development_mode",
+            Self::Websockets => "websockets",
+            Self::BrowserCacheTtl => "browser_cache_ttl",
+            Self::AlwaysOnline => "always_online",
+            Self::MinTlsVersion => "min_tls_version",
+        }
+    }
+
+    /// The setting of this name.
+    pub fn by_id(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|setting| setting.id() == id)
+    }
+
+    /// Its value, as the API writes it.
+    pub fn value(self, settings: &ZoneSettings) -> serde_json::Value {
+        let on_off = |on: bool| if on { "on".into() } else { "off".into() };
+        match self {
+            Self::Ssl => match settings.ssl {
+                SslMode::Off => "off".into(),
+                SslMode::Flexible => "flexible".into(),
+                SslMode::Full => "full".into(),
+                SslMode::Strict => "strict".into(),
+            },
+            Self::AlwaysUseHttps => on_off(settings.always_use_https),
+            Self::DevelopmentMode => on_off(settings.development_mode),
+            Self::Websockets => on_off(settings.websockets),
+            Self::BrowserCacheTtl => settings.browser_cache_ttl.into(),
+            Self::AlwaysOnline => on_off(settings.always_online),
+            Self::MinTlsVersion => match settings.min_tls_version {
+                MinTlsVersion::V1_2 => "1.2".into(),
+                MinTlsVersion::V1_3 => "1.3".into(),
+            },
+        }
+    }
+
+    /// Sets it to a value as the API writes it.
+    pub fn set(self, settings: &mut ZoneSettings, value: &serde_json::Value) -> Result<(), Invalid> {
+        match self {
+            Self::Ssl => settings.ssl = choice(value, "give off, flexible, full or strict")?,
+            Self::AlwaysUseHttps => settings.always_use_https = on_off(value)?,
+            Self::DevelopmentMode => settings.development_mode = on_off(value)?,
+            Self::Websockets => settings.websockets = on_off(value)?,
+            Self::BrowserCacheTtl => {
+                settings.browser_cache_ttl = value
+                    .as_u64()
+                    .and_then(|seconds| u32::try_from(seconds).ok())
+                    .filter(|seconds| *seconds == 0 || (30..=31_536_000).contains(seconds))
+                    .ok_or_else(|| {
+                        wrong(value, "give 0 to respect the origin's headers, or 30 to 31536000 seconds")
+                    })?;
+            }
+            Self::AlwaysOnline => settings.always_online = on_off(value)?,
+            Self::MinTlsVersion => settings.min_tls_version = choice(value, "give \"1.2\" or \"1.3\"")?,
+        }
+        Ok(())
+    }
+}
+
+fn wrong(value: &serde_json::Value, remedy: &'static str) -> Invalid {
+    let shown: String = value.to_string().chars().take(80).collect();
+    Invalid::new("value", format!("{shown} is not a value of this setting"), remedy)
+}
+
+fn on_off(value: &serde_json::Value) -> Result<bool, Invalid> {
+    match value.as_str() {
+        Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        _ => Err(wrong(value, "give \"on\" or \"off\"")),
+    }
+}
+
+fn choice<T: serde::de::DeserializeOwned>(
+    value: &serde_json::Value,
+    remedy: &'static str,
+) -> Result<T, Invalid> {
+    T::deserialize(value).map_err(|_| wrong(value, remedy))
+}

@@ -1,0 +1,122 @@
+//! API tokens: what may be done, by whoever holds the secret.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AccountId, Entity, Key, Kind, Timestamp, TokenId, ZoneId};
+
+/// What a policy allows. Names are the v4 API's permission groups, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Permission {
+    /// See zones and their settings.
+    ZoneRead,
+    /// Make, change and delete zones and their settings.
+    ZoneEdit,
+    /// See records.
+    DnsRead,
+    /// Make, change and delete records.
+    DnsEdit,
+    /// Purge the cache.
+    CachePurge,
+    /// See rulesets.
+    RulesRead,
+    /// Change rulesets.
+    RulesEdit,
+    /// Upload and delete certificates.
+    SslEdit,
+    /// See the account.
+    AccountRead,
+    /// Ask for a request to be traced.
+    TraceRead,
+    /// Everything, on what the policy covers.
+    All,
+}
+
+impl Permission {
+    /// Whether holding `self` allows what needs `wanted`: editing includes reading.
+    pub fn allows(self, wanted: Self) -> bool {
+        self == wanted
+            || match self {
+                Self::All => true,
+                Self::ZoneEdit => wanted == Self::ZoneRead,
+                Self::DnsEdit => wanted == Self::DnsRead,
+                Self::RulesEdit => wanted == Self::RulesRead,
+                _ => false,
+            }
+    }
+}
+
+/// What a policy covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenScope {
+    /// Every account of the network: the operator's.
+    Everything,
+    /// One account and all its zones.
+    Account(AccountId),
+    /// One zone.
+    Zone(ZoneId),
+}
+
+/// A grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenPolicy {
+    /// On what.
+    pub scope: TokenScope,
+    /// To do what.
+    pub permissions: Vec<Permission>,
+}
+
+/// Whether a token may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenStatus {
+    /// It may.
+    Active,
+    /// Its owner switched it off.
+    Disabled,
+}
+
+/// A token: its rights and the hash of its secret; the secret itself is shown once and kept nowhere. What a client
+/// sends is `ID_SECRET`, so that the token is found by its id and only then compared.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiToken {
+    /// Its id.
+    pub id: TokenId,
+    /// What people call it.
+    pub name: String,
+    /// SHA-256 of the secret. The secret has 256 random bits, so no slow hash is needed.
+    #[serde(with = "hex::serde")]
+    pub secret_hash: [u8; 32],
+    /// What it allows.
+    pub policies: Vec<TokenPolicy>,
+    /// Whether it may be used.
+    pub status: TokenStatus,
+    /// From when it may be used.
+    pub not_before: Option<Timestamp>,
+    /// Until when it may be used.
+    pub expires_on: Option<Timestamp>,
+    /// When it was made.
+    pub issued_on: Timestamp,
+}
+
+impl fmt::Debug for ApiToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiToken").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Entity for ApiToken {
+    const KIND: Kind = Kind::Token;
+    type Id = TokenId;
+
+    fn key(&self) -> Key {
+        Self::key_of(&self.id)
+    }
+
+    fn key_of(id: &TokenId) -> Key {
+        Key::new(Self::KIND, &[id])
+    }
+}

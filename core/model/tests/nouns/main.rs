@@ -1,0 +1,11 @@
+//! What may be a noun and what may not: tables of both, and properties over any input.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests: what cannot be set up fails them")]
+
+mod keys;
+mod names;
+mod records;
+mod rules;
+mod settings;
+mod times;
+mod tokens;

@@ -1,0 +1,57 @@
+//! A zone's settings.
+
+use proxima_model::{Setting, ZoneSettings};
+use serde_json::{Value, json};
+
+#[test]
+fn every_setting_takes_its_values_and_shows_them() {
+    for (id, values) in [
+        ("ssl", vec![json!("off"), json!("flexible"), json!("full"), json!("strict")]),
+        ("always_use_https", vec![json!("on"), json!("off")]),
+        ("development_mode", vec![json!("on"), json!("off")]),
+        ("websockets", vec![json!("on"), json!("off")]),
+        ("always_online", vec![json!("on"), json!("off")]),
+        ("browser_cache_ttl", vec![json!(0), json!(30), json!(31_536_000)]),
+        ("min_tls_version", vec![json!("1.2"), json!("1.3")]),
+    ] {
+        let setting = Setting::by_id(id).unwrap();
+        let mut settings = ZoneSettings::default();
+        for value in values {
+            setting.set(&mut settings, &value).unwrap();
+            assert_eq!(setting.value(&settings), value, "{id}");
+        }
+    }
+    assert_eq!(Setting::ALL.len(), 7);
+    assert_eq!(Setting::by_id("rocket_loader"), None);
+}
+
+#[test]
+fn values_that_a_setting_does_not_have_are_refused_and_change_nothing() {
+    let wrong = [
+        json!(null),
+        json!(true),
+        json!("maybe"),
+        json!(29),
+        json!(-1),
+        json!(31_536_001_u64),
+        json!(1.5),
+        json!([]),
+        json!("1.1"),
+    ];
+    for setting in Setting::ALL {
+        for value in &wrong {
+            let mut settings = ZoneSettings::default();
+            assert!(setting.set(&mut settings, value).is_err(), "{} {value}", setting.id());
+            assert_eq!(settings, ZoneSettings::default());
+        }
+    }
+    let huge = Value::String("x".repeat(1_000_000));
+    let refusal = Setting::Ssl.set(&mut ZoneSettings::default(), &huge).unwrap_err();
+    assert!(refusal.to_string().len() < 300, "a refusal does not repeat everything that was given");
+}
+
+#[test]
+fn settings_of_an_older_version_have_the_defaults_of_what_they_lack() {
+    let settings: ZoneSettings = serde_json::from_value(json!({"always_use_https": true})).unwrap();
+    assert_eq!(settings, ZoneSettings { always_use_https: true, ..ZoneSettings::default() });
+}

@@ -1,0 +1,35 @@
+//! What a permission allows.
+
+use proxima_model::Permission::{
+    self, AccountRead, All, CachePurge, DnsEdit, DnsRead, RulesEdit, RulesRead, SslEdit, TraceRead, ZoneEdit,
+    ZoneRead,
+};
+
+const EVERY: [Permission; 11] = [
+    ZoneRead,
+    ZoneEdit,
+    DnsRead,
+    DnsEdit,
+    CachePurge,
+    RulesRead,
+    RulesEdit,
+    SslEdit,
+    AccountRead,
+    TraceRead,
+    All,
+];
+
+#[test]
+fn editing_includes_reading_and_all_includes_everything_and_nothing_else_includes_another() {
+    for held in EVERY {
+        for wanted in EVERY {
+            let includes = held == wanted
+                || held == All
+                || matches!(
+                    (held, wanted),
+                    (ZoneEdit, ZoneRead) | (DnsEdit, DnsRead) | (RulesEdit, RulesRead)
+                );
+            assert_eq!(held.allows(wanted), includes, "{held:?} {wanted:?}");
+        }
+    }
+}
