@@ -1,0 +1,12 @@
+//! The ledger's tests over real files, real sockets and real processes: one program, so that it is linked once.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers, too")]
+
+mod common;
+mod compiled;
+mod damage;
+mod durability;
+mod frames;
+mod hostile;
+mod log_suite;
+mod relay;
+mod replication;
