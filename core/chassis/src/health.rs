@@ -1,0 +1,73 @@
+//! Whether this server can serve right now.
+
+use std::sync::{Arc, OnceLock};
+
+use serde::Serialize;
+
+use crate::Service;
+
+/// What a service says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state", content = "why")]
+pub enum Health {
+    /// Not yet: it binds, or waits for its first state.
+    Starting,
+    /// It serves.
+    Ready,
+    /// It serves, but an operator should look.
+    Degraded(String),
+    /// It cannot serve: no users may be sent here.
+    Failed(String),
+}
+
+impl Health {
+    /// Whether users may be sent here.
+    pub const fn can_serve(&self) -> bool {
+        matches!(self, Self::Ready | Self::Degraded(_))
+    }
+}
+
+/// A service and what it says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServiceHealth {
+    /// Its name.
+    pub service: &'static str,
+    /// What it says.
+    #[serde(flatten)]
+    pub health: Health,
+}
+
+/// All services' health, asked when somebody wants to know.
+#[derive(Clone, Default)]
+pub struct HealthBoard {
+    services: Arc<OnceLock<Vec<Arc<dyn Service>>>>,
+}
+
+impl HealthBoard {
+    /// The board of these services; set once, by the node.
+    pub(crate) fn set(&self, services: Vec<Arc<dyn Service>>) {
+        self.services.set(services).ok();
+    }
+
+    /// What each service says now.
+    pub fn all(&self) -> Vec<ServiceHealth> {
+        let services = self.services.get().map(Vec::as_slice).unwrap_or_default();
+        services
+            .iter()
+            .map(|service| ServiceHealth { service: service.name(), health: service.health() })
+            .collect()
+    }
+
+    /// The first service other than `except` that cannot serve; `None` when all can. Before the services are made,
+    /// nothing can.
+    pub fn cannot_serve(&self, except: &str) -> Option<ServiceHealth> {
+        let Some(services) = self.services.get() else {
+            return Some(ServiceHealth { service: "node", health: Health::Starting });
+        };
+        services
+            .iter()
+            .filter(|service| service.name() != except)
+            .map(|service| ServiceHealth { service: service.name(), health: service.health() })
+            .find(|entry| !entry.health.can_serve())
+    }
+}

@@ -1,0 +1,175 @@
+//! Sockets: bound once, by name, and handed to the next process on a graceful restart.
+
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpListener, UdpSocket},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// The environment variable in which a process finds the sockets that were handed to it: `NAME=FD;NAME=FD`.
+pub(crate) const HANDED_OVER: &str = "PROXIMA_LISTENERS";
+/// Connections that wait to be accepted; above what Linux allows by default (`net.core.somaxconn`) it is cut there.
+const BACKLOG: i32 = 4_096;
+
+/// Why a socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("{service} cannot listen at {protocol} {address}: {source}{}", remedy(source))]
+pub struct ListenError {
+    /// Which service wanted it.
+    pub service: &'static str,
+    /// `tcp` or `udp`.
+    pub protocol: &'static str,
+    /// Where.
+    pub address: SocketAddr,
+    /// Why not.
+    pub source: std::io::Error,
+}
+
+fn remedy(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "; another process listens there: stop it, or choose another address"
+        }
+        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+        _ => "",
+    }
+}
+
+/// All sockets of this process. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Listeners {
+    inner: Arc<Mutex<Sockets>>,
+}
+
+#[derive(Default)]
+struct Sockets {
+    /// From the former process, not asked for yet.
+    inherited: BTreeMap<String, OwnedFd>,
+    /// In use here, kept to be handed on.
+    bound: BTreeMap<String, OwnedFd>,
+}
+
+impl Listeners {
+    /// With the sockets that the former process handed over, if there was one.
+    pub fn from_environment() -> Self {
+        let mut inherited = BTreeMap::new();
+        for entry in std::env::var(HANDED_OVER).unwrap_or_default().split(';') {
+            if let Some((name, fd)) = entry.rsplit_once('=')
+                && let Ok(fd) = fd.parse::<RawFd>()
+                && fd > 2
+            {
+                // SAFETY: the former process kept this descriptor open for us alone, and says so in our environment,
+                // which is read once, before any other descriptor could have taken its number.
+                inherited.insert(name.to_owned(), unsafe { OwnedFd::from_raw_fd(fd) });
+            }
+        }
+        Self { inner: Arc::new(Mutex::new(Sockets { inherited, bound: BTreeMap::new() })) }
+    }
+
+    /// A TCP listener of `service` at `address`: the one handed over, or a new one.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub fn tcp(&self, service: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
+        self.socket(service, "tcp", address).map(Into::into)
+    }
+
+    /// A UDP socket of `service` at `address`.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub fn udp(&self, service: &'static str, address: SocketAddr) -> Result<UdpSocket, ListenError> {
+        self.socket(service, "udp", address).map(Into::into)
+    }
+
+    fn socket(
+        &self,
+        service: &'static str,
+        protocol: &'static str,
+        address: SocketAddr,
+    ) -> Result<Socket, ListenError> {
+        let name = format!("{service}/{protocol}/{address}");
+        let mut sockets = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let bound = match sockets.inherited.remove(&name) {
+            Some(fd) => Ok(Socket::from(fd)),
+            None => bind(protocol, address),
+        };
+        bound
+            .and_then(|socket| {
+                socket.set_nonblocking(true)?;
+                sockets.bound.insert(name, socket.try_clone()?.into());
+                Ok(socket)
+            })
+            .map_err(|source| ListenError { service, protocol, address, source })
+    }
+
+    /// Where a socket that was asked for at `address` really is: its port, where the kernel was to choose one.
+    pub fn local_address(&self, service: &str, protocol: &str, address: SocketAddr) -> Option<SocketAddr> {
+        let sockets = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let fd = sockets.bound.get(&format!("{service}/{protocol}/{address}"))?.try_clone().ok()?;
+        Socket::from(fd).local_addr().ok()?.as_socket()
+    }
+
+    /// Keeps something other than a socket of ours to be handed on: the next process finds it under `name`.
+    pub fn keep(&self, name: &str, fd: OwnedFd) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).bound.insert(name.to_owned(), fd);
+    }
+
+    /// What the former process kept under `name`.
+    pub fn inherited(&self, name: &str) -> Option<OwnedFd> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).inherited.remove(name)
+    }
+
+    /// Copies of all sockets that survive `exec`, and the text that tells the next process of them.
+    pub(crate) fn hand_over(&self) -> std::io::Result<(Vec<OwnedFd>, String)> {
+        let sockets = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut copies = Vec::with_capacity(sockets.bound.len());
+        let mut text = Vec::with_capacity(sockets.bound.len());
+        for (name, fd) in &sockets.bound {
+            let copy = nix::unistd::dup(fd)?;
+            text.push(format!("{name}={}", copy.as_raw_fd()));
+            copies.push(copy);
+        }
+        Ok((copies, text.join(";")))
+    }
+
+    /// Closes what was handed over and nobody asked for (the configuration changed), and our copies of what is in use.
+    pub(crate) fn forget_inherited(&self) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).inherited.clear();
+    }
+
+    /// Closes our copies, so that a listener that a service drops is closed for good.
+    pub(crate) fn release(&self) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).bound.clear();
+    }
+}
+
+fn bind(protocol: &str, address: SocketAddr) -> std::io::Result<Socket> {
+    let (kind, number) = match protocol {
+        "tcp" => (Type::STREAM, Protocol::TCP),
+        _ => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = Socket::new(Domain::for_address(address), kind, Some(number))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if kind == Type::STREAM {
+        socket.set_reuse_address(true)?;
+    }
+    // An anycast address may be put on the machine after us.
+    if !address.ip().is_unspecified() && !address.ip().is_loopback() {
+        set_freebind(&socket, address)?;
+    }
+    socket.bind(&address.into())?;
+    if kind == Type::STREAM {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(socket)
+}
+
+fn set_freebind(socket: &Socket, address: SocketAddr) -> std::io::Result<()> {
+    if address.is_ipv6() { socket.set_freebind_v6(true) } else { socket.set_freebind_v4(true) }
+}

@@ -1,0 +1,307 @@
+//! A node: the ledger, the services over it, and the way they begin and end.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use proxima_ledger::{ChangeSet, Ledger, LedgerError, LedgerStatus, Log, Replica, Sealer, Seq};
+use proxima_model::{NodeName, PopCode};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    Clock, ConfigError, HealthBoard, Identity, IdentityError, Listeners, Metrics, NodeConfig, Prepared,
+    Service, ServiceError, Shutdown, SystemClock, admin, handover,
+};
+
+/// Between withdrawing and draining: what routers need to send new users elsewhere.
+const WITHDRAW_GRACE: Duration = Duration::from_millis(500);
+/// After a state could not be put in force, it is tried again at this pace even if nothing new comes.
+const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Why a node ends.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Its configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its identity cannot be used.
+    #[error("[identity] {0}")]
+    Identity(#[from] IdentityError),
+    /// The key for secrets at rest cannot be used.
+    #[error("[node] key_file: {0}")]
+    Key(String),
+    /// The ledger cannot be started.
+    #[error("the ledger: {0}")]
+    Ledger(#[from] LedgerError),
+    /// A service cannot be made.
+    #[error("making the services: {0}")]
+    Services(Box<dyn std::error::Error + Send + Sync>),
+    /// A service ended that should not have.
+    #[error("{service}: {source}")]
+    Service {
+        /// Which.
+        service: &'static str,
+        /// Why.
+        source: ServiceError,
+    },
+    /// Something of the operating system's.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+}
+
+/// What a node gives its services. Cheap to clone.
+#[derive(Clone)]
+pub struct NodeContext {
+    /// The configuration.
+    pub config: Arc<NodeConfig>,
+    /// This server's replica.
+    pub replica: Replica,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Sockets.
+    pub listeners: Listeners,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// All services' health.
+    pub health: HealthBoard,
+    /// The state in force: every service serves at least this.
+    pub in_force: watch::Receiver<Seq>,
+    /// How the node ends.
+    pub shutdown: Shutdown,
+    ledger: Arc<Ledger>,
+}
+
+impl NodeContext {
+    /// This node's name.
+    pub fn name(&self) -> &NodeName {
+        &self.config.node.name
+    }
+
+    /// The PoP that it stands in.
+    pub fn pop(&self) -> &PopCode {
+        &self.config.node.pop
+    }
+
+    /// How the ledger is.
+    pub fn ledger_status(&self) -> LedgerStatus {
+        self.ledger.status()
+    }
+}
+
+/// What makes the services once the node's context is there.
+pub type MakeServices =
+    dyn Fn(&NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Runs a node until it is told to end (SIGTERM, SIGINT), or a service fails. `known` are the configuration tables that
+/// exist; `ready` is called once everything serves.
+///
+/// # Errors
+/// Whatever kept it from starting, or made it end.
+pub async fn run_node(
+    config: NodeConfig,
+    known: &BTreeSet<&'static str>,
+    make: &MakeServices,
+    ready: impl FnOnce(&NodeContext),
+) -> Result<(), NodeError> {
+    config.check_services(known)?;
+    let (node, in_force) = start(config).await?;
+    let shutdown = node.shutdown.clone();
+    let services = make(&node).map_err(NodeError::Services)?;
+    first_state(&node, &services, &in_force).await?;
+    node.health.set(services.clone());
+
+    let mut tasks: JoinSet<(&'static str, Result<(), ServiceError>)> = JoinSet::new();
+    for service in services.iter().cloned() {
+        let (node, shutdown) = (node.clone(), shutdown.clone());
+        tasks.spawn(async move { (service.name(), service.run(node, shutdown).await) });
+    }
+    tasks.spawn({
+        let (node, shutdown) = (node.clone(), shutdown.clone());
+        async move { ("admin", admin::serve(node, shutdown).await) }
+    });
+    tokio::spawn(keep_in_force(node.clone(), services.clone(), in_force));
+
+    let outcome = supervise(&node, &mut tasks, ready).await;
+    end(&node, &mut tasks, outcome.as_ref().is_ok_and(|how| *how == Ending::HandedOver)).await;
+    outcome.map(|_| ())
+}
+
+/// Everything below the services.
+async fn start(config: NodeConfig) -> Result<(NodeContext, watch::Sender<Seq>), NodeError> {
+    let key = std::fs::read_to_string(&config.node.key_file)
+        .map_err(|error| NodeError::Key(format!("{}: {error}", config.node.key_file.display())))?;
+    let sealer = Sealer::from_hex(key.trim()).map_err(|error| NodeError::Key(error.to_string()))?;
+    std::fs::create_dir_all(&config.node.data_dir)?;
+    let identity = config.identity.as_ref().map(Identity::load).transpose()?;
+    let shutdown = Shutdown::new(Duration::from_secs(config.node.drain_seconds.into()));
+    let tls = identity.map(|identity| proxima_ledger::PeerTls {
+        server: identity.server,
+        client: identity.client,
+        server_name: Identity::server_name(),
+    });
+    let ledger =
+        Ledger::start(config.ledger.clone(), &config.node.data_dir, sealer, tls, shutdown.stop_token())
+            .await?;
+    let (in_force, receiver) = watch::channel(Seq::ZERO);
+    let node = NodeContext {
+        replica: ledger.replica.clone(),
+        log: ledger.log.clone(),
+        ledger: Arc::new(ledger),
+        listeners: Listeners::from_environment(),
+        clock: Arc::new(SystemClock),
+        metrics: Metrics::default(),
+        health: HealthBoard::default(),
+        in_force: receiver,
+        shutdown,
+        config: Arc::new(config),
+    };
+    Ok((node, in_force))
+}
+
+/// Puts the first state in force, so that no service ever serves without one. A node that has just been made waits
+/// here until its replica has a state at all.
+async fn first_state(
+    node: &NodeContext,
+    services: &[Arc<dyn Service>],
+    in_force: &watch::Sender<Seq>,
+) -> Result<(), NodeError> {
+    let mut applied = node.replica.watch();
+    if *applied.borrow() == Seq::ZERO && node.config.ledger.log.is_some() {
+        info!("this node's replica is empty: waiting for a snapshot from an upstream");
+        applied.wait_for(|seq| *seq > Seq::ZERO).await.ok();
+    }
+    put_in_force(node, services, in_force, Seq::ZERO)
+        .map_err(|why| NodeError::Services(format!("the first state cannot be put in force: {why}").into()))
+}
+
+/// Prepares all services for the replica's state, then commits all of them.
+fn put_in_force(
+    node: &NodeContext,
+    services: &[Arc<dyn Service>],
+    in_force: &watch::Sender<Seq>,
+    from: Seq,
+) -> Result<(), String> {
+    let snapshot = node.replica.snapshot().map_err(|error| error.to_string())?;
+    let to = snapshot.seq();
+    let changed =
+        if from == Seq::ZERO { ChangeSet::everything(to) } else { node.replica.changes_since(from) };
+    let prepared: Vec<Prepared> = services
+        .iter()
+        .map(|service| {
+            service.prepare(&snapshot, &changed).map_err(|error| format!("{}: {error}", service.name()))
+        })
+        .collect::<Result<_, _>>()?;
+    drop(snapshot);
+    prepared.into_iter().for_each(Prepared::commit);
+    in_force.send_replace(to);
+    Ok(())
+}
+
+/// Follows the replica for as long as the node runs.
+async fn keep_in_force(node: NodeContext, services: Vec<Arc<dyn Service>>, in_force: watch::Sender<Seq>) {
+    let mut applied = node.replica.watch();
+    loop {
+        let from = *in_force.borrow();
+        let latest = *applied.borrow_and_update();
+        if latest != from
+            && let Err(why) = put_in_force(&node, &services, &in_force, from)
+        {
+            error!(%why, in_force = %from, %latest, "the new state cannot be put in force: the former one stays");
+            tokio::select! {
+                () = tokio::time::sleep(PREPARE_AGAIN_AFTER) => continue,
+                changed = applied.changed() => if changed.is_err() { return },
+            }
+            continue;
+        }
+        tokio::select! {
+            () = node.shutdown.stopping() => return,
+            changed = applied.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Somebody asked for it.
+    Asked,
+    /// The next process serves already: nothing is withdrawn.
+    HandedOver,
+}
+
+/// Waits until the node is to end.
+async fn supervise(
+    node: &NodeContext,
+    tasks: &mut JoinSet<(&'static str, Result<(), ServiceError>)>,
+    ready: impl FnOnce(&NodeContext),
+) -> Result<Ending, NodeError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut restart = signal(SignalKind::user_defined2())?;
+    let mut ready = Some(ready);
+    let mut poll = tokio::time::interval(Duration::from_millis(20));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(Ending::Asked),
+            _ = interrupt.recv() => return Ok(Ending::Asked),
+            _ = restart.recv() => match handover::start_next(&node.listeners).await {
+                Ok(()) => return Ok(Ending::HandedOver),
+                Err(why) => warn!(%why, "graceful restart failed: this process goes on serving"),
+            },
+            Some(ended) = tasks.join_next() => {
+                return Err(match ended {
+                    Ok((service, Err(source))) => NodeError::Service { service, source },
+                    Ok((service, Ok(()))) =>
+                        NodeError::Service { service, source: ServiceError::new("it ended without being told to") },
+                    Err(panic) => NodeError::Service { service: "a service", source: ServiceError::new(panic) },
+                });
+            }
+            _ = poll.tick(), if ready.is_some() => {
+                if node.health.cannot_serve("").is_none() && let Some(ready) = ready.take() {
+                    node.listeners.forget_inherited();
+                    handover::tell_former();
+                    info!(took_over = handover::took_over(), in_force = %*node.in_force.borrow(), "ready");
+                    ready(node);
+                }
+            }
+        }
+    }
+}
+
+/// Withdraws, drains and stops.
+async fn end(
+    node: &NodeContext,
+    tasks: &mut JoinSet<(&'static str, Result<(), ServiceError>)>,
+    handed_over: bool,
+) {
+    let shutdown = &node.shutdown;
+    if !handed_over {
+        info!("withdrawing");
+        shutdown.begin_withdraw();
+        if node.config.service::<toml::Table>("anycast").is_ok_and(|table| !table.is_empty()) {
+            tokio::time::sleep(WITHDRAW_GRACE).await;
+        }
+    }
+    info!(within_seconds = shutdown.drain_within().as_secs(), "draining");
+    node.listeners.release();
+    shutdown.begin_drain();
+    let drained = async {
+        // The admin listener is the one that goes on until the stop.
+        while tasks.len() > 1 {
+            tasks.join_next().await;
+        }
+    };
+    if tokio::time::timeout(shutdown.drain_within(), drained).await.is_err() {
+        warn!("the deadline has come before all that was begun had ended");
+    }
+    shutdown.begin_stop();
+    tokio::time::timeout(Duration::from_secs(2), async { while tasks.join_next().await.is_some() {} })
+        .await
+        .ok();
+    tasks.abort_all();
+    info!("stopped");
+}

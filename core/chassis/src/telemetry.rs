@@ -1,0 +1,56 @@
+//! Logs and metrics.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::registry::Registry;
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Sends log lines to standard error, at `info` unless `PROXIMA_LOG` says otherwise (`debug`, `proxima_edge=trace`).
+/// A second call does nothing.
+pub fn init_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("PROXIMA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.compact().try_init().ok(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init().ok(),
+    };
+}
+
+/// All metrics of this node, in the OpenMetrics text format at `/metrics`.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { registry: Arc::new(Mutex::new(Registry::with_prefix("proxima"))) }
+    }
+}
+
+impl Metrics {
+    /// Lets a service register its metrics under its own name; done once, when it is made.
+    pub fn register<T>(&self, service: &str, register: impl FnOnce(&mut Registry) -> T) -> T {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        register(registry.sub_registry_with_prefix(service))
+    }
+
+    /// All of them, as text.
+    pub fn encode(&self) -> String {
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).ok();
+        text
+    }
+}
