@@ -1,0 +1,195 @@
+//! What can fail on a request's way: whose fault it was and whether trying again may help are data of it.
+
+use http::StatusCode;
+
+/// Whose fault it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The client asked wrongly.
+    Client,
+    /// The site's origin, or the site's configuration, failed.
+    Origin,
+    /// We failed.
+    Proxima,
+}
+
+/// What failed. Statuses 520 to 530 have the meanings that operators know from Cloudflare.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The request is malformed, or of a shape that is used for smuggling.
+    #[error("the request is malformed: {0}")]
+    BadRequest(&'static str),
+    /// The request did not arrive in time.
+    #[error("the request did not arrive in time")]
+    RequestTimeout,
+    /// The body is too long.
+    #[error("the request's body is longer than is allowed")]
+    BodyTooLarge,
+    /// The target is too long.
+    #[error("the request's target is longer than is allowed")]
+    TargetTooLong,
+    /// The fields are too many or too long.
+    #[error("the request's header fields are too many or too long")]
+    HeadersTooLarge,
+    /// The method is not served.
+    #[error("the method is not allowed here")]
+    MethodNotAllowed,
+    /// A coding or a version that is not spoken here.
+    #[error("not implemented: {0}")]
+    NotImplemented(&'static str),
+    /// An expectation other than `100-continue` (RFC 9110, 10.1.1).
+    #[error("the request expects what cannot be promised here")]
+    ExpectationUnmet,
+    /// A version of HTTP that is not spoken here.
+    #[error("this version of HTTP is not spoken here")]
+    VersionUnsupported,
+    /// The host asked for is not the one of the TLS session (RFC 9110, 7.4).
+    #[error("the host asked for is not one of this TLS session")]
+    Misdirected,
+    /// No zone here has that host.
+    #[error("this network serves no site of that name")]
+    HostUnknown,
+    /// The zone's owner forbids what was asked for.
+    #[error("the site does not allow this: {0}")]
+    Forbidden(&'static str),
+    /// The request has come through us before.
+    #[error("the request has already passed through this network: the site's origin leads back to it")]
+    Loop,
+    /// The cache alone was asked, and it has nothing (RFC 9111, 5.2.1.7).
+    #[error("only a cached answer was asked for, and there is none")]
+    NotCached,
+    /// The origin's answer is not HTTP as it should be (520).
+    #[error("the origin's answer is malformed: {0}")]
+    OriginMalformed(&'static str),
+    /// The origin closed the connection without an answer (520).
+    #[error("the origin closed the connection without an answer")]
+    OriginClosed,
+    /// The origin refuses connections (521).
+    #[error("the origin refuses connections")]
+    OriginDown,
+    /// Connecting took too long (522).
+    #[error("connecting to the origin took too long")]
+    OriginConnectTimeout,
+    /// There is no way to the origin (523).
+    #[error("the origin cannot be reached")]
+    OriginUnreachable,
+    /// The answer took too long (524).
+    #[error("the origin's answer took too long")]
+    OriginTimeout,
+    /// The TLS handshake failed (525).
+    #[error("the TLS handshake with the origin failed")]
+    OriginTls,
+    /// The certificate does not hold (526).
+    #[error("the origin's certificate is not valid")]
+    OriginCertificate,
+    /// The origin's name has no address (530, 1016).
+    #[error("the origin's name does not resolve")]
+    OriginName,
+    /// The origin's address is one to which we must not connect (530, 1000).
+    #[error("the origin's address is not allowed")]
+    OriginForbidden,
+    /// We have too much to do.
+    #[error("this server is overloaded")]
+    Overloaded,
+    /// A defect of ours, or a broken replica.
+    #[error("internal error: {0}")]
+    Internal(&'static str),
+}
+
+impl Fault {
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        let code = match self {
+            Self::BadRequest(_) => 400,
+            Self::Forbidden(_) => 403,
+            Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
+            Self::BodyTooLarge => 413,
+            Self::TargetTooLong => 414,
+            Self::ExpectationUnmet => 417,
+            Self::Misdirected => 421,
+            Self::HeadersTooLarge => 431,
+            Self::Internal(_) => 500,
+            Self::NotImplemented(_) => 501,
+            Self::Overloaded => 503,
+            Self::NotCached => 504,
+            Self::VersionUnsupported => 505,
+            Self::Loop => 508,
+            Self::OriginMalformed(_) | Self::OriginClosed => 520,
+            Self::OriginDown => 521,
+            Self::OriginConnectTimeout => 522,
+            Self::OriginUnreachable => 523,
+            Self::OriginTimeout => 524,
+            Self::OriginTls => 525,
+            Self::OriginCertificate => 526,
+            Self::OriginName | Self::OriginForbidden | Self::HostUnknown => 530,
+        };
+        StatusCode::from_u16(code).expect("every code above is a status")
+    }
+
+    /// The finer code that an error page shows: Cloudflare's 1xxx where one exists, else the status.
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::OriginForbidden => 1000,
+            Self::HostUnknown => 1001,
+            Self::OriginName => 1016,
+            other => other.status().as_u16(),
+        }
+    }
+
+    /// A name for logs, metrics and programs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::RequestTimeout => "request_timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TargetTooLong => "target_too_long",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::NotImplemented(_) => "not_implemented",
+            Self::ExpectationUnmet => "expectation_unmet",
+            Self::VersionUnsupported => "version_unsupported",
+            Self::Misdirected => "misdirected",
+            Self::HostUnknown => "host_unknown",
+            Self::Forbidden(_) => "forbidden",
+            Self::Loop => "loop",
+            Self::NotCached => "not_cached",
+            Self::OriginMalformed(_) => "origin_malformed",
+            Self::OriginClosed => "origin_closed",
+            Self::OriginDown => "origin_down",
+            Self::OriginConnectTimeout => "origin_connect_timeout",
+            Self::OriginUnreachable => "origin_unreachable",
+            Self::OriginTimeout => "origin_timeout",
+            Self::OriginTls => "origin_tls",
+            Self::OriginCertificate => "origin_certificate",
+            Self::OriginName => "origin_name",
+            Self::OriginForbidden => "origin_forbidden",
+            Self::Overloaded => "overloaded",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// Whose fault it was.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Internal(_) | Self::Overloaded => Blame::Proxima,
+            other if other.status().as_u16() >= 520 && *other != Self::HostUnknown => Blame::Origin,
+            Self::Loop => Blame::Origin,
+            _ => Blame::Client,
+        }
+    }
+
+    /// Whether the same request may succeed a moment later.
+    pub const fn retry(&self) -> bool {
+        matches!(
+            self,
+            Self::RequestTimeout
+                | Self::OriginClosed
+                | Self::OriginDown
+                | Self::OriginConnectTimeout
+                | Self::OriginUnreachable
+                | Self::OriginTimeout
+                | Self::Overloaded
+        )
+    }
+}

@@ -1,0 +1,47 @@
+//! The one straight way of a request, and what it is carried in.
+//!
+//! ```text
+//!  listener (h1, h2, later h3)                                        control (`proxima explain`)
+//!      │ head + Body                                                      │ Explainer
+//!      ▼                                                                  ▼
+//!  Exchange ──▶ stage 1 ──▶ stage 2 ──▶ … ──▶ last stage (origin)   the same stages, traced in full
+//!      ▲            │on_request: Continue, Respond(..) or Fail(..)
+//!      │            ▼
+//!      └── on_response, in reverse order, of every stage that had said Continue
+//! ```
+//!
+//! Invariants:
+//! * **Stages see only this crate's types and those of `http`**: no listener's and no HTTP library's. Whatever carries
+//!   the bytes, the stages are the same.
+//! * **One list, in order.** [`Pipeline::new`] takes the stages once; there is no registration and no priority.
+//! * **Every exchange ends with a response.** A stage that fails says what failed ([`Fault`]); [`answer`] turns that
+//!   into an answer, and is the only place that does.
+//! * **Every stage writes what it decided** into the exchange's [`Trace`]; words are made only when somebody asked.
+//! * **Nothing is buffered whole.** A [`Body`] is pulled: who reads slowly makes the sender wait.
+//!
+//! The cost on a hit: a stage that decides without waiting returns [`Decision::Now`] and costs one virtual call and no
+//! allocation; only one that waits is boxed ([`Decision::Later`]).
+
+mod answer;
+mod body;
+mod exchange;
+mod explain;
+mod fault;
+mod pipeline;
+mod ray;
+mod site;
+mod stage;
+mod trace;
+
+pub use answer::answer;
+pub use body::{Body, BodyError, BodySender};
+pub use exchange::{
+    Client, Exchange, OriginChoice, Protocol, Request, Response, Scheme, TlsFacts, Upgraded, UpgradedIo,
+};
+pub use explain::{ExplainRequest, Explainer, Explanation};
+pub use fault::{Blame, Fault};
+pub use pipeline::{Pipeline, Rest};
+pub use ray::RayId;
+pub use site::{Site, SiteHost};
+pub use stage::{Decision, Flow, Stage};
+pub use trace::{Trace, TraceEntry};

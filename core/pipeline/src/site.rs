@@ -1,0 +1,78 @@
+//! A zone as the stages see it: compiled once per change, shared by all requests.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use proxima_ledger::{CompileZone, ReadError, Snapshot};
+use proxima_model::{DnsName, OriginRule, Phase, Record, RecordData, Ruleset, Zone};
+
+/// Where a host's traffic goes, as its records say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SiteHost {
+    /// The origin's addresses (A and AAAA).
+    pub addresses: Vec<IpAddr>,
+    /// The origin's name (CNAME), resolved when it is connected to.
+    pub alias: Option<DnsName>,
+    /// Whether the name is proxied; one that is not is not served here.
+    pub proxied: bool,
+}
+
+/// A zone, compiled for the request path.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// The zone.
+    pub zone: Zone,
+    /// The hosts that exist, exact or wildcard, by name.
+    hosts: HashMap<Box<str>, SiteHost>,
+    /// The origin rules that are switched on, in order.
+    pub origin_rules: Vec<OriginRule>,
+}
+
+impl Site {
+    /// The host of this name: itself, or the nearest wildcard (RFC 4592: a name that exists hides the wildcard).
+    pub fn host(&self, name: &str) -> Option<&SiteHost> {
+        if let Some(host) = self.hosts.get(name) {
+            return Some(host);
+        }
+        let mut rest = name;
+        while let Some((_, parent)) = rest.split_once('.') {
+            if parent.len() < self.zone.name.as_str().len() {
+                return None;
+            }
+            if let Some(host) = self.hosts.get(format!("*.{parent}").as_str()) {
+                return Some(host);
+            }
+            if self.hosts.contains_key(parent) {
+                return None;
+            }
+            rest = parent;
+        }
+        None
+    }
+
+    /// A site made of its parts; what [`CompileZone::compile`] calls, and tests.
+    pub fn new(zone: Zone, records: impl IntoIterator<Item = Record>, rules: Option<Ruleset>) -> Self {
+        let mut hosts: HashMap<Box<str>, SiteHost> = HashMap::new();
+        for record in records {
+            // A name with other records only exists too: it hides a wildcard, and is not served.
+            let host = hosts.entry(record.name.as_str().into()).or_default();
+            host.proxied |= record.proxied;
+            match record.data {
+                RecordData::A { address } => host.addresses.push(address.into()),
+                RecordData::Aaaa { address } => host.addresses.push(address.into()),
+                RecordData::Cname { target } => host.alias = Some(target),
+                _ => {}
+            }
+        }
+        let origin_rules = rules.map(|set| set.rules).unwrap_or_default();
+        let origin_rules = origin_rules.into_iter().filter(|rule| rule.enabled).collect();
+        Self { zone, hosts, origin_rules }
+    }
+}
+
+impl CompileZone for Site {
+    fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
+        let records = snapshot.scan::<Record>(&[&zone.id]).collect::<Result<Vec<_>, _>>()?;
+        let rules = snapshot.get::<Ruleset>(&(zone.id, Phase::RequestOrigin))?;
+        Ok(Self::new(zone, records, rules))
+    }
+}
