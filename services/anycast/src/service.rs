@@ -1,0 +1,210 @@
+//! The service: starts the watchdog, beats, and looks at BIRD.
+
+use std::{
+    os::fd::OwnedFd,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
+use proxima_ledger::{ChangeSet, Snapshot};
+use tokio::{io::AsyncWriteExt, net::unix::pipe, time::MissedTickBehavior};
+use tracing::{info, warn};
+
+use crate::{
+    AnycastConfig, AnycastError,
+    bird::{self, Control},
+    deadman::Beat,
+    heart::{BEAT_EVERY, Heart},
+    metrics::AnycastMetrics,
+};
+
+/// How long the node may be silent unless configured: twelve beats, so that a busy machine is not taken for a dead one.
+const SILENCE: Duration = Duration::from_millis(600);
+/// How often BIRD is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Between two watchdogs, should one die.
+const WATCHDOG_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// The name under which the pipe to the watchdog is handed to the next process on a graceful restart.
+const PIPE: &str = "anycast/watchdog";
+
+/// BGP announcements, driven by health.
+pub struct AnycastService {
+    config: AnycastConfig,
+    metrics: AnycastMetrics,
+    health: Mutex<Health>,
+}
+
+impl AnycastService {
+    /// Checks the configuration; starts nothing yet.
+    ///
+    /// # Errors
+    /// What is wrong with `[anycast]`, or BIRD missing.
+    pub fn new(node: &NodeContext) -> Result<Arc<Self>, Box<dyn std::error::Error + Send + Sync>> {
+        let config: AnycastConfig = node.config.service("anycast")?;
+        config.check()?;
+        let health = if config.enabled {
+            config.bird_program()?;
+            Health::Starting
+        } else {
+            Health::Ready
+        };
+        let metrics = node.metrics.register("anycast", AnycastMetrics::register);
+        metrics.sessions.set(i64::try_from(config.neighbors.len()).unwrap_or(i64::MAX));
+        Ok(Arc::new(Self { config, metrics, health: Mutex::new(health) }))
+    }
+
+    fn set_health(&self, health: Health) {
+        let mut current = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        if *current != health {
+            info!(?health, "anycast");
+            *current = health;
+        }
+    }
+
+    /// Writes BIRD's configuration and starts a watchdog; returns the pipe to it.
+    fn start_watchdog(&self) -> Result<OwnedFd, AnycastError> {
+        let config = &self.config;
+        std::fs::create_dir_all(&config.run_dir).map_err(AnycastError::system("making", &config.run_dir))?;
+        std::fs::write(config.config_path(), config.render())
+            .map_err(AnycastError::system("writing", config.config_path()))?;
+        let program = std::env::current_exe().map_err(AnycastError::system("finding", "this program"))?;
+        let (reading, writing) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
+            .map_err(|error| AnycastError::system("making", "a pipe")(error.into()))?;
+        let silence = config.silence_ms.map_or(SILENCE, |ms| Duration::from_millis(ms.into()));
+        let child = std::process::Command::new(&program)
+            .arg("watchdog")
+            .arg("--run-dir")
+            .arg(&config.run_dir)
+            .arg("--bird")
+            .arg(config.bird_program()?)
+            .arg("--silence-ms")
+            .arg(silence.as_millis().to_string())
+            .args(config.announcements())
+            .stdin(Stdio::from(reading))
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(AnycastError::system("starting", &program))?;
+        info!(pid = child.id(), "the watchdog has been started");
+        // It is known by its pipe, not by its process: on a graceful restart it becomes the next process' watchdog.
+        std::thread::Builder::new()
+            .name("reap-watchdog".to_owned())
+            .spawn(move || {
+                let mut child = child;
+                child.wait().ok();
+            })
+            .map_err(AnycastError::system("starting", "a thread"))?;
+        Ok(writing)
+    }
+
+    /// Beats until the node drains; `Err` when the watchdog is gone.
+    async fn beat(
+        &self,
+        mut pipe: pipe::Sender,
+        node: &NodeContext,
+        shutdown: &Shutdown,
+    ) -> std::io::Result<()> {
+        let mut heart = Heart::default();
+        let mut ticks = tokio::time::interval(BEAT_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looked: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = shutdown.withdrawing(), if !shutdown.is_withdrawing() => {}
+                () = shutdown.draining() => return Ok(()),
+            }
+            let can_serve = !shutdown.is_withdrawing() && node.health.cannot_serve("anycast").is_none();
+            let now = Instant::now();
+            let beat = heart.beat(can_serve, now);
+            pipe.write_all(&[beat.octet()]).await?;
+            self.metrics.announcing.set(i64::from(beat == Beat::Announce));
+            if looked.is_none_or(|at| now.saturating_duration_since(at) >= LOOK_EVERY) {
+                looked = Some(now);
+                self.look().await;
+            }
+            if shutdown.is_withdrawing() {
+                // Said; the pipe stays open until the drain so that BIRD keeps its sessions for an orderly withdrawal.
+                shutdown.draining().await;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks at BIRD's sessions.
+    async fn look(&self) {
+        let path = self.config.control_path();
+        let seen = tokio::task::spawn_blocking(move || {
+            Control::connect(&path)?.say("show protocols").map(|lines| bird::protocols(&lines))
+        })
+        .await;
+        let health = match seen {
+            Ok(Ok(protocols)) => {
+                let sessions = protocols.iter().filter(|protocol| protocol.kind == "BGP");
+                let down: Vec<&str> = sessions
+                    .clone()
+                    .filter(|session| session.info != "Established")
+                    .map(|session| session.name.as_str())
+                    .collect();
+                let up = sessions.count() - down.len();
+                self.metrics.sessions_up.set(i64::try_from(up).unwrap_or(i64::MAX));
+                if down.is_empty() {
+                    Health::Ready
+                } else {
+                    Health::Degraded(format!("BGP is not established with: {}", down.join(", ")))
+                }
+            }
+            Ok(Err(error)) => Health::Failed(error.to_string()),
+            Err(panic) => Health::Failed(panic.to_string()),
+        };
+        // BIRD needs a moment to open its socket: that is a start, not a failure.
+        let starting = *self.health.lock().unwrap_or_else(PoisonError::into_inner) == Health::Starting;
+        if !(starting && matches!(health, Health::Failed(_))) {
+            self.set_health(health);
+        }
+    }
+}
+
+#[async_trait]
+impl Service for AnycastService {
+    fn name(&self) -> &'static str {
+        "anycast"
+    }
+
+    fn prepare(&self, _: &Snapshot, _: &ChangeSet) -> Result<Prepared, PrepareError> {
+        // What is announced is the server's own configuration: no change of the replica concerns it.
+        Ok(Prepared::nothing())
+    }
+
+    async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
+        if !self.config.enabled {
+            shutdown.draining().await;
+            return Ok(());
+        }
+        let mut inherited = node.listeners.inherited(PIPE);
+        while !shutdown.is_draining() {
+            let pipe = match inherited.take() {
+                Some(pipe) => pipe,
+                None => self.start_watchdog().map_err(ServiceError::new)?,
+            };
+            let kept = pipe.try_clone().map_err(ServiceError::new)?;
+            node.listeners.keep(PIPE, kept);
+            let pipe = pipe::Sender::from_owned_fd(pipe).map_err(ServiceError::new)?;
+            match self.beat(pipe, &node, &shutdown).await {
+                Ok(()) => break,
+                Err(error) => {
+                    warn!(%error, "the watchdog has gone: BIRD has ended with it, another one is started");
+                    self.set_health(Health::Failed("the watchdog has gone".to_owned()));
+                    tokio::time::sleep(WATCHDOG_AGAIN_AFTER).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

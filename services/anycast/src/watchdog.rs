@@ -1,0 +1,189 @@
+//! The process that outlives the node: owns BIRD, and withdraws when the node is dead, silent or says so.
+//!
+//! It is this same program, started by the node with the reading end of a pipe as its standard input. It is a session of
+//! its own, ignores the signals that end a node, holds no lock and no network socket, and waits in one `poll`.
+
+use std::{
+    io,
+    os::{fd::AsFd, unix::process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        prctl,
+        signal::{SigHandler, Signal, signal},
+    },
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    AnycastError,
+    bird::Control,
+    config::{config_path, control_path},
+    deadman::{Beat, Deadman},
+};
+
+/// How often BIRD's life is looked at, and an order that failed is given again.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Between two starts of BIRD.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// What the node tells its watchdog on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchdogConfig {
+    /// Where BIRD's files lie.
+    pub run_dir: PathBuf,
+    /// The BIRD program.
+    pub bird: PathBuf,
+    /// How long the node may be silent.
+    pub silence: Duration,
+    /// BIRD's protocols that hold the announcements.
+    pub announcements: Vec<String>,
+}
+
+/// Runs until the pipe at standard input is closed; then withdraws, ends BIRD and returns.
+///
+/// # Errors
+/// If standard input is not a pipe that can be waited for. BIRD's failures are logged and mended.
+pub fn run(config: WatchdogConfig) -> Result<(), AnycastError> {
+    let stdin = io::stdin();
+    prepare_process(&stdin).map_err(AnycastError::system("preparing", "the watchdog"))?;
+    let mut deadman = Deadman::new(config.silence);
+    let mut bird = Bird::new(config);
+    info!(pid = std::process::id(), "watchdog: watching");
+    loop {
+        let now = Instant::now();
+        bird.keep(now);
+        bird.announce(deadman.announce(now));
+        let wait = deadman.trips_in(now).unwrap_or(LOOK_EVERY).min(LOOK_EVERY) + Duration::from_millis(1);
+        let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO);
+        let mut waiting = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut waiting, timeout) {
+            Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
+            Ok(_) => {}
+            Err(error) => return Err(AnycastError::system("waiting for", "the node")(error.into())),
+        }
+        let mut octets = [0; 256];
+        match nix::unistd::read(&stdin, &mut octets) {
+            Ok(0) => {
+                warn!("watchdog: the node has gone: withdrawing");
+                bird.announce(false);
+                return Ok(());
+            }
+            // Beats that piled up while this process slept: only the last one speaks of now.
+            Ok(read) => {
+                if let Some(beat) = octets[..read].iter().rev().copied().find_map(Beat::of) {
+                    deadman.beat(beat, Instant::now());
+                }
+            }
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(AnycastError::system("reading from", "the node")(error.into())),
+        }
+    }
+}
+
+/// A session of its own, deaf to what ends a node, and never waiting inside a read.
+fn prepare_process(stdin: &io::Stdin) -> io::Result<()> {
+    // Fails only for a leader of a process group, who needs no new session to be deaf to the node's.
+    nix::unistd::setsid().ok();
+    for ignored in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGPIPE] {
+        // SAFETY: ignoring a signal installs no handler, so none of our code can run in a signal's context.
+        unsafe { signal(ignored, SigHandler::SigIgn) }?;
+    }
+    let flags = OFlag::from_bits_truncate(fcntl(stdin, FcntlArg::F_GETFL)?);
+    fcntl(stdin, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// BIRD, kept running, and what it has been told.
+struct Bird {
+    config: WatchdogConfig,
+    child: Option<Child>,
+    started: Option<Instant>,
+    /// What BIRD was last told, as far as it confirmed it.
+    told: Option<bool>,
+}
+
+impl Bird {
+    const fn new(config: WatchdogConfig) -> Self {
+        Self { config, child: None, started: None, told: None }
+    }
+
+    /// Starts BIRD if it does not run.
+    fn keep(&mut self, now: Instant) {
+        if let Some(child) = &mut self.child {
+            match child.try_wait() {
+                Ok(None) => return,
+                Ok(Some(status)) => warn!(%status, "watchdog: BIRD has ended: starting it again"),
+                Err(error) => warn!(%error, "watchdog: BIRD cannot be watched: starting it again"),
+            }
+            self.child = None;
+            self.told = None;
+        }
+        if self.started.is_some_and(|started| now.saturating_duration_since(started) < RESTART_AFTER) {
+            return;
+        }
+        self.started = Some(now);
+        match start_bird(&self.config.bird, &self.config.run_dir) {
+            Ok(child) => self.child = Some(child),
+            Err(error) => error!(%error, "watchdog: BIRD cannot be started"),
+        }
+    }
+
+    /// Tells BIRD, unless it knows.
+    fn announce(&mut self, announce: bool) {
+        // BIRD starts with the announcements disabled.
+        if self.child.is_none() || self.told == Some(announce) || (self.told.is_none() && !announce) {
+            return;
+        }
+        let tell = || -> Result<(), AnycastError> {
+            let mut control = Control::connect(&control_path(&self.config.run_dir))?;
+            for protocol in &self.config.announcements {
+                control.say(&format!("{} {protocol}", if announce { "enable" } else { "disable" }))?;
+            }
+            Ok(())
+        };
+        match tell() {
+            Ok(()) => {
+                info!(announce, "watchdog: BIRD has been told");
+                self.told = Some(announce);
+            }
+            // Just started, its socket may not be there yet: said again within moments. A withdrawal that BIRD does not
+            // take is made by ending BIRD: its sessions close, and the routers withdraw by themselves.
+            Err(error) if announce => info!(%error, "watchdog: BIRD has not taken the announcement yet"),
+            Err(error) => {
+                error!(%error, "watchdog: BIRD has not taken the withdrawal: ending it");
+                self.end();
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().ok();
+            child.wait().ok();
+        }
+        self.told = None;
+    }
+}
+
+impl Drop for Bird {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn start_bird(program: &Path, run_dir: &Path) -> Result<Child, AnycastError> {
+    let (conf, control) = (config_path(run_dir), control_path(run_dir));
+    let mut command = Command::new(program);
+    command.arg("-f").arg("-c").arg(conf).arg("-s").arg(control).arg("-P").arg(run_dir.join("bird.pid"));
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    // SAFETY: only prctl(2) is called between fork and exec; it is async-signal-safe.
+    unsafe { command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)) };
+    command.spawn().map_err(AnycastError::system("starting", program))
+}
