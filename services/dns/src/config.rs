@@ -1,0 +1,105 @@
+//! `[dns]` of `node.toml`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use proxima_chassis::NodeConfig;
+use serde::Deserialize;
+
+use crate::{DnsError, service::NAME};
+
+/// Addresses that one server listens on.
+const LISTEN_MAX: usize = 64;
+/// Octets of a datagram that no common path fragments (RFC 9715, 3.2; the DNS flag day of 2020).
+const UDP_PAYLOAD_DEFAULT: u16 = 1_232;
+/// Datagrams beyond this are fragmented on nearly every path.
+const UDP_PAYLOAD_MAX: u16 = 4_096;
+
+/// How this server answers DNS.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DnsConfig {
+    /// Addresses on which queries are answered, over UDP and TCP each. Wildcard addresses are refused: an answer
+    /// would leave from another address than was asked. None: this server answers no DNS.
+    pub listen: Vec<SocketAddr>,
+    /// Octets of the largest answer over UDP, 512 to 4,096.
+    pub udp_payload_bytes_max: u16,
+    /// Tasks that answer the datagrams of one address, 1 to 256; the number of cores unless given.
+    pub udp_tasks: usize,
+    /// Open TCP connections.
+    pub tcp_connections_max: usize,
+    /// Open TCP connections of one client: an IPv4 address or an IPv6 /64.
+    pub tcp_connections_per_client_max: usize,
+    /// How long a TCP connection may go without a whole query, in seconds (RFC 7766, 6.2.3).
+    pub tcp_idle_seconds: u16,
+    /// Queries of one TCP connection, after which it is closed.
+    pub tcp_queries_max: u32,
+    /// Compiled zones kept in memory; the rest are compiled again when they are asked for.
+    pub zones_max: usize,
+}
+
+impl Default for DnsConfig {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            udp_payload_bytes_max: UDP_PAYLOAD_DEFAULT,
+            udp_tasks: std::thread::available_parallelism().map_or(1, |cores| cores.get().min(256)),
+            tcp_connections_max: 2_048,
+            tcp_connections_per_client_max: 64,
+            tcp_idle_seconds: 10,
+            tcp_queries_max: 10_000,
+            zones_max: 50_000,
+        }
+    }
+}
+
+impl DnsConfig {
+    /// The table `[dns]` of a node's configuration, checked; the defaults if there is none.
+    ///
+    /// # Errors
+    /// What is wrong in it, and where.
+    pub fn of(node: &NodeConfig) -> Result<Self, DnsError> {
+        let config: Self = node.service(NAME)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), DnsError> {
+        let refuse = |field, problem: &str| Err(DnsError::Config { field, problem: problem.to_owned() });
+        if self.listen.len() > LISTEN_MAX {
+            return refuse("listen", "more than 64 addresses");
+        }
+        if let Some(address) = self.listen.iter().find(|address| address.ip().is_unspecified()) {
+            return Err(DnsError::Config {
+                field: "listen",
+                problem: format!(
+                    "{address} is a wildcard, whose answers may leave from another address than was asked; give each \
+                     address that is to be asked"
+                ),
+            });
+        }
+        if !(512..=UDP_PAYLOAD_MAX).contains(&self.udp_payload_bytes_max) {
+            return refuse("udp_payload_bytes_max", "give 512 to 4096");
+        }
+        if !(1..=256).contains(&self.udp_tasks) {
+            return refuse("udp_tasks", "give 1 to 256");
+        }
+        for (field, value) in [
+            ("tcp_connections_max", self.tcp_connections_max),
+            ("tcp_connections_per_client_max", self.tcp_connections_per_client_max),
+            ("tcp_idle_seconds", self.tcp_idle_seconds.into()),
+            ("zones_max", self.zones_max),
+        ] {
+            if value == 0 {
+                return refuse(field, "give 1 or more");
+            }
+        }
+        if self.tcp_queries_max == 0 {
+            return refuse("tcp_queries_max", "give 1 or more");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn tcp_idle(&self) -> Duration {
+        Duration::from_secs(self.tcp_idle_seconds.into())
+    }
+}

@@ -1,0 +1,57 @@
+//! Authoritative DNS: every server answers for every zone, from its own replica.
+//!
+//! ```text
+//!  UDP, TCP ──▶ Query::parse ──▶ zone of the name ──▶ the name in it ──▶ Writer ──▶ answer
+//!  (udp.rs,      (query.rs)       (CompiledZones of     (zone.rs)          (message.rs)
+//!   tcp.rs)          │             core/ledger)             │ alias: once more, for its target
+//!                    ▼                                      ▼
+//!              FORMERR, NOTIMP,   REFUSED: no zone     proxied ▶ the network's addresses   NXDOMAIN, NODATA ▶ SOA
+//!              or no answer                            delegated ▶ NS and glue, not AA
+//! ```
+//!
+//! [`Responder`] with [`ZoneTree`] is the pure core: no I/O, no clock, no lock, the same answer for the same zones and
+//! query. The shell receives, sends and counts.
+//!
+//! Invariants:
+//! * **A record set is answered whole or not at all.** What does not fit over UDP is left out and TC says so.
+//! * **Answers are never larger than asked for**, 512 octets without EDNS (RFC 6891, 6.2.3) and 1,232 with it unless
+//!   configured; nothing is answered to an answer; a question for everything gets one small record (RFC 8482).
+//! * **A zone whose delegation was not seen speaks for nobody else:** it answers questions about itself, but its data
+//!   is used neither for aliases of other zones nor in the place of an active zone above it.
+//! * **What the question says is said back to the letter,** so that a resolver's random case (draft "0x20") survives.
+//! * The server never resolves. An alias that has to be flattened (at an apex, or beside other records) and leads
+//!   out of the zones here is answered SERVFAIL with an extended error (RFC 8914) that says so; proxied, it works.
+//!
+//! How a name is answered:
+//!
+//! | its records | A, AAAA | CNAME | other types |
+//! |---|---|---|---|
+//! | proxied, in an active zone that is not paused | the network's addresses, TTL 300 | NODATA | its own |
+//! | CNAME | CNAME, and on in the zones here | CNAME | CNAME, and on in the zones here |
+//! | CNAME at the apex or beside others | the target's addresses | NODATA | its own |
+//! | others | its own | NODATA | its own |
+//!
+//! Limits: aliases of one answer (`respond.rs`), connections, queries of a connection and silence on it ([`DnsConfig`]),
+//! octets read and unwritten for a connection (`tcp.rs`). Rate limits, DNSSEC and batched system calls are to come.
+
+mod config;
+mod error;
+mod message;
+mod metrics;
+mod name;
+mod query;
+mod respond;
+mod rrset;
+mod server;
+mod service;
+mod tcp;
+mod udp;
+mod wire;
+mod zone;
+
+pub use config::DnsConfig;
+pub use error::DnsError;
+pub use respond::{Answered, Responder, Transport, Zones};
+pub use service::DnsService;
+pub use wire::Rcode;
+pub use zone::ZoneTree;

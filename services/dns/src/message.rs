@@ -1,0 +1,271 @@
+//! Writing an answer: names compressed, record sets whole or not at all.
+
+use crate::{
+    query::{Edns, OPTION_NSID},
+    rrset::{Layout, RrSet},
+    wire::{ExtendedError, HEADER_OCTETS, Rcode, class, flag, rtype},
+};
+
+/// Offsets at which names begin that later ones are compressed against; more are written out. The question's come
+/// first, and answers hardly have more.
+const NAMES_REMEMBERED_MAX: usize = 32;
+/// A compression pointer's offset has 14 bits (RFC 1035, 4.1.4).
+const POINTER_MAX: usize = 0x3fff;
+/// Octets of an OPT record without options.
+const OPT_OCTETS: usize = 11;
+/// The EDNS option that carries an [`ExtendedError`] (RFC 8914).
+const OPTION_EDE: u16 = 15;
+
+/// Where in an answer a record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Section {
+    Answer = 1,
+    Authority = 2,
+    Additional = 3,
+}
+
+/// An answer that is being written to the end of a buffer.
+pub(crate) struct Writer<'o> {
+    out: &'o mut Vec<u8>,
+    /// Where the message begins in the buffer.
+    base: usize,
+    /// Octets that the message may have before its OPT record.
+    limit: usize,
+    /// Records of each section; the question's comes first.
+    counts: [u16; 4],
+    flags: u16,
+    names: [u16; NAMES_REMEMBERED_MAX],
+    names_known: usize,
+    /// Why the answer is an error.
+    pub(crate) extended: Option<ExtendedError>,
+}
+
+/// What the OPT record of an answer is made from.
+#[derive(Clone, Copy)]
+pub(crate) struct Opt<'a> {
+    /// What the asker said.
+    pub(crate) asked: Edns,
+    /// Octets of the largest UDP message that is taken here.
+    pub(crate) payload: u16,
+    /// Who answers, if that was asked for.
+    pub(crate) identity: &'a [u8],
+}
+
+impl Opt<'_> {
+    fn octets(&self) -> usize {
+        OPT_OCTETS + if self.asked.nsid { 4 + self.identity.len() } else { 0 }
+    }
+}
+
+/// Answers with a header and nothing else.
+pub(crate) fn write_header_only(out: &mut Vec<u8>, id: u16, flags: u16, rcode: Rcode) {
+    let flags = flag::QR | flags & (flag::OPCODE | flag::RD) | rcode.code() & 0b1111;
+    out.extend_from_slice(&id.to_be_bytes());
+    out.extend_from_slice(&flags.to_be_bytes());
+    out.extend_from_slice(&[0; 8]);
+}
+
+impl<'o> Writer<'o> {
+    /// Begins an answer to the message that has `question` at its beginning, header and question; it may take `limit`
+    /// octets, of which the OPT record's are set aside.
+    pub(crate) fn new(out: &'o mut Vec<u8>, question: &[u8], limit: usize, opt: Option<&Opt<'_>>) -> Self {
+        let base = out.len();
+        out.extend_from_slice(question);
+        let asked = u16::from_be_bytes([question[2], question[3]]);
+        let mut writer = Self {
+            out,
+            base,
+            limit: limit - opt.map_or(0, Opt::octets),
+            counts: [1, 0, 0, 0],
+            flags: flag::QR | asked & (flag::RD | flag::CD),
+            names: [0; NAMES_REMEMBERED_MAX],
+            names_known: 0,
+            extended: None,
+        };
+        let mut at = HEADER_OCTETS;
+        while question[at] != 0 {
+            writer.remember(at);
+            at += 1 + usize::from(question[at]);
+        }
+        writer
+    }
+
+    /// Says that the answer is, or is not, this server's own knowledge (RFC 1035, 4.1.1).
+    pub(crate) fn set_authoritative(&mut self, authoritative: bool) {
+        self.flags = if authoritative { self.flags | flag::AA } else { self.flags & !flag::AA };
+    }
+
+    /// Says that something did not fit.
+    pub(crate) fn set_truncated(&mut self) {
+        self.flags |= flag::TC;
+    }
+
+    /// Whether something did not fit.
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.flags & flag::TC != 0
+    }
+
+    /// Forgets every record, and that they were known.
+    pub(crate) fn clear(&mut self) {
+        let mut at = self.base + HEADER_OCTETS;
+        while self.out[at] != 0 {
+            at += 1 + usize::from(self.out[at]);
+        }
+        self.out.truncate(at + 5);
+        self.names_known = self.names[..self.names_known]
+            .iter()
+            .take_while(|known| usize::from(**known) < at - self.base)
+            .count();
+        self.counts = [1, 0, 0, 0];
+        self.flags &= !(flag::AA | flag::TC);
+    }
+
+    /// Writes a set, whole; `false` if it does not fit, and then nothing of it is left.
+    pub(crate) fn set(&mut self, section: Section, owner: &[u8], set: &RrSet, ttl: u32) -> bool {
+        debug_assert!(
+            self.counts[section as usize + 1..].iter().all(|count| *count == 0),
+            "sections have an order"
+        );
+        let (length, names_known) = (self.out.len(), self.names_known);
+        for data in &set.data {
+            self.record(owner, (set.rtype, class::IN, ttl), data);
+            if self.out.len() - self.base > self.limit {
+                self.out.truncate(length);
+                self.names_known = names_known;
+                return false;
+            }
+        }
+        self.counts[section as usize] +=
+            u16::try_from(set.data.len()).expect("65,535 octets have fewer records");
+        true
+    }
+
+    /// Writes one record of the Chaosnet class: what the server says of itself (RFC 4892).
+    pub(crate) fn chaos_text(&mut self, owner: &[u8], data: &[u8]) {
+        self.record(owner, (rtype::TXT, class::CH, 0), data);
+        self.counts[Section::Answer as usize] += 1;
+    }
+
+    fn record(&mut self, owner: &[u8], (rtype, class, ttl): (u16, u16, u32), data: &[u8]) {
+        self.name(owner);
+        self.out.extend_from_slice(&rtype.to_be_bytes());
+        self.out.extend_from_slice(&class.to_be_bytes());
+        self.out.extend_from_slice(&ttl.to_be_bytes());
+        let length_at = self.out.len();
+        self.out.extend_from_slice(&[0; 2]);
+        let layout = Layout::of(rtype);
+        let (prefix, mut rest) = data.split_at(layout.prefix);
+        self.out.extend_from_slice(prefix);
+        for _ in 0..layout.names {
+            let (name, after) = rest.split_at(name_octets(rest));
+            self.name(name);
+            rest = after;
+        }
+        self.out.extend_from_slice(rest);
+        let length =
+            u16::try_from(self.out.len() - length_at - 2).expect("a record's data is far below 64 KiB");
+        self.out[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
+    }
+
+    /// Writes a name that is encoded in lower case, as a pointer from where the message has its end already.
+    fn name(&mut self, name: &[u8]) {
+        let mut at = 0;
+        while name[at] != 0 {
+            if let Some(known) = self.find(&name[at..]) {
+                self.out.extend_from_slice(&(0xc000 | known).to_be_bytes());
+                return;
+            }
+            let end = at + 1 + usize::from(name[at]);
+            self.remember(self.out.len() - self.base);
+            self.out.extend_from_slice(&name[at..end]);
+            at = end;
+        }
+        self.out.push(0);
+    }
+
+    fn remember(&mut self, at: usize) {
+        if at <= POINTER_MAX && self.names_known < NAMES_REMEMBERED_MAX {
+            self.names[self.names_known] = u16::try_from(at).expect("a pointer has 14 bits");
+            self.names_known += 1;
+        }
+    }
+
+    fn find(&self, name: &[u8]) -> Option<u16> {
+        self.names[..self.names_known].iter().copied().find(|known| self.has_name(usize::from(*known), name))
+    }
+
+    /// Whether the message has `name` at an offset. Pointers written here point backwards, to labels only.
+    fn has_name(&self, mut at: usize, mut name: &[u8]) -> bool {
+        let message = &self.out[self.base..];
+        loop {
+            // The name that is being written right now ends where the message does.
+            let Some(&length) = message.get(at) else { return false };
+            if length & 0xc0 == 0xc0 {
+                at = usize::from(u16::from_be_bytes([length & 0x3f, message[at + 1]]));
+                continue;
+            }
+            let octets = 1 + usize::from(length);
+            if name[0] != length || !name[..octets].eq_ignore_ascii_case(&message[at..at + octets]) {
+                return false;
+            }
+            if length == 0 {
+                return true;
+            }
+            name = &name[octets..];
+            at += octets;
+        }
+    }
+
+    /// Ends the answer: OPT record and header.
+    pub(crate) fn finish(mut self, rcode: Rcode, opt: Option<&Opt<'_>>) {
+        if let Some(opt) = opt {
+            self.limit += opt.octets();
+            self.opt(rcode, opt);
+            self.counts[Section::Additional as usize] += 1;
+        }
+        let flags = self.flags | rcode.code() & 0b1111;
+        let header = &mut self.out[self.base..self.base + HEADER_OCTETS];
+        header[2..4].copy_from_slice(&flags.to_be_bytes());
+        for (place, count) in header[4..].chunks_exact_mut(2).zip(self.counts) {
+            place.copy_from_slice(&count.to_be_bytes());
+        }
+    }
+
+    fn opt(&mut self, rcode: Rcode, opt: &Opt<'_>) {
+        let [_, extended_rcode] = (rcode.code() >> 4).to_be_bytes();
+        self.out.push(0);
+        self.out.extend_from_slice(&rtype::OPT.to_be_bytes());
+        self.out.extend_from_slice(&opt.payload.to_be_bytes());
+        self.out.extend_from_slice(&[extended_rcode, 0, if opt.asked.dnssec_ok { 0x80 } else { 0 }, 0]);
+        let length_at = self.out.len();
+        self.out.extend_from_slice(&[0; 2]);
+        if opt.asked.nsid {
+            self.option(OPTION_NSID, &[opt.identity]);
+        }
+        if let Some(extended) = self.extended {
+            let code = extended.code.to_be_bytes();
+            let room = (self.base + self.limit).saturating_sub(self.out.len());
+            if room >= 4 + 2 + extended.text.len() {
+                self.option(OPTION_EDE, &[&code, extended.text.as_bytes()]);
+            }
+        }
+        let length = u16::try_from(self.out.len() - length_at - 2).expect("options here are short");
+        self.out[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
+    }
+
+    fn option(&mut self, code: u16, parts: &[&[u8]]) {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        self.out.extend_from_slice(&code.to_be_bytes());
+        self.out.extend_from_slice(&u16::try_from(length).expect("options here are short").to_be_bytes());
+        parts.iter().for_each(|part| self.out.extend_from_slice(part));
+    }
+}
+
+/// Octets of the uncompressed, valid name at the beginning of `octets`.
+fn name_octets(octets: &[u8]) -> usize {
+    let mut at = 0;
+    while octets[at] != 0 {
+        at += 1 + usize::from(octets[at]);
+    }
+    at + 1
+}

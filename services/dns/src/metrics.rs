@@ -1,0 +1,133 @@
+//! What is counted. Labels have fixed values only: nothing that an asker sends becomes one.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::{
+    respond::{Answered, Transport},
+    wire::{Rcode, rtype},
+};
+
+/// One in so many queries is timed: a histogram takes a lock.
+const TIMED_ONE_IN: u32 = 16;
+/// Upper bounds of the histogram's buckets, in seconds: from a hit in the compiled zone to a cold, large one.
+const SECONDS: [f64; 9] = [2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-2, 1e-1];
+
+const TRANSPORTS: [(Transport, &str); 2] = [(Transport::Udp, "udp"), (Transport::Tcp, "tcp")];
+/// Types that have a label of their own.
+const TYPES: [(u16, &str); 13] = [
+    (rtype::A, "A"),
+    (rtype::AAAA, "AAAA"),
+    (rtype::HTTPS, "HTTPS"),
+    (rtype::NS, "NS"),
+    (rtype::CNAME, "CNAME"),
+    (rtype::SOA, "SOA"),
+    (rtype::MX, "MX"),
+    (rtype::TXT, "TXT"),
+    (rtype::SRV, "SRV"),
+    (rtype::CAA, "CAA"),
+    (rtype::DS, "DS"),
+    (rtype::AXFR, "AXFR"),
+    (rtype::ANY, "ANY"),
+];
+
+type Labels = [(&'static str, &'static str); 2];
+
+/// The metrics of this service.
+pub(crate) struct DnsMetrics {
+    /// By transport, then by type; the last is every other type.
+    queries: [Vec<Counter>; TRANSPORTS.len()],
+    /// By transport, then by rcode.
+    answers: [Vec<Counter>; TRANSPORTS.len()],
+    malformed: Counter,
+    ignored: Counter,
+    truncated: Counter,
+    seconds: Histogram,
+    timed: AtomicU32,
+    /// Answers that the kernel did not take.
+    pub(crate) unsent: Counter,
+    /// Open TCP connections.
+    pub(crate) connections: Gauge,
+    /// TCP connections that found no place.
+    pub(crate) connections_refused: Counter,
+}
+
+impl DnsMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let (queries, answers) = (Family::<Labels, Counter>::default(), Family::<Labels, Counter>::default());
+        let counter =
+            |family: &Family<Labels, Counter>, labels: Labels| family.get_or_create(&labels).clone();
+        let types = || TYPES.iter().map(|(_, name)| *name).chain(["other"]);
+        let metrics = Self {
+            queries: TRANSPORTS.map(|(_, transport)| {
+                types().map(|name| counter(&queries, [("transport", transport), ("type", name)])).collect()
+            }),
+            answers: TRANSPORTS.map(|(_, transport)| {
+                let rcodes = Rcode::ALL.iter().map(|rcode| rcode.name());
+                rcodes.map(|name| counter(&answers, [("transport", transport), ("rcode", name)])).collect()
+            }),
+            malformed: Counter::default(),
+            ignored: Counter::default(),
+            truncated: Counter::default(),
+            seconds: Histogram::new(SECONDS),
+            timed: AtomicU32::new(0),
+            unsent: Counter::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
+        };
+        let m = &metrics;
+        registry.register("queries", "Queries that were read, by transport and type", queries);
+        registry.register("answers", "Answers, by transport and rcode", answers);
+        registry.register("malformed", "Queries answered with a bare error", m.malformed.clone());
+        registry.register("ignored", "Messages that are not queries", m.ignored.clone());
+        registry.register("truncated", "Answers that said TC", m.truncated.clone());
+        registry.register("unsent", "Answers over UDP that the kernel did not take", m.unsent.clone());
+        registry.register("answer_seconds", "Making an answer; 1 query in 16 is timed", m.seconds.clone());
+        registry.register("tcp_connections", "Open TCP connections", m.connections.clone());
+        registry.register(
+            "tcp_connections_refused",
+            "TCP connections closed at once for want of a place",
+            m.connections_refused.clone(),
+        );
+        metrics
+    }
+
+    /// The time at which an answer begins to be made, if this one is to be timed.
+    pub(crate) fn begin(&self) -> Option<Instant> {
+        self.timed.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED_ONE_IN).then(Instant::now)
+    }
+
+    /// Counts what was made of a message.
+    pub(crate) fn count(&self, transport: Transport, answered: Option<Answered>, took: Option<Duration>) {
+        let Some(answered) = answered else {
+            self.ignored.inc();
+            return;
+        };
+        let transport = usize::from(transport == Transport::Tcp);
+        match answered.qtype {
+            Some(asked) => {
+                let index = TYPES.iter().position(|(known, _)| *known == asked).unwrap_or(TYPES.len());
+                self.queries[transport][index].inc();
+            }
+            None => {
+                self.malformed.inc();
+            }
+        }
+        if let Some(index) = Rcode::ALL.iter().position(|rcode| *rcode == answered.rcode) {
+            self.answers[transport][index].inc();
+        }
+        if answered.truncated {
+            self.truncated.inc();
+        }
+        if let Some(took) = took {
+            self.seconds.observe(took.as_secs_f64());
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! From a query to its answer: the algorithm of RFC 1034, 4.3.2, over the zones that are here. No I/O, no clock.
+
+use std::{net::IpAddr, sync::Arc};
+
+use proxima_ledger::{CompiledZones, ReadError};
+use proxima_model::limits::TTL_SECONDS_AUTO;
+
+use crate::{
+    message::{Opt, Section, Writer, write_header_only},
+    name::{NAME_OCTETS_MAX, Name},
+    query::{Malformed, Query},
+    rrset::{self, RrSet},
+    wire::{ExtendedError, MESSAGE_OCTETS_MAX, Rcode, UDP_OCTETS_CLASSIC, class, rtype},
+    zone::{Found, Kind, NEGATIVE_TTL, Node, ZoneTree},
+};
+
+/// Aliases that one answer follows. Resolvers follow 8 to 16 of their own; more are a mistake or an attack.
+const ALIASES_MAX: usize = 8;
+/// How long others may remember the answer to a question for everything, in seconds (RFC 8482, 4.2).
+const ANY_TTL: u32 = 3_600;
+/// What the server says that it is (`version.bind`), and no more.
+const VERSION: &[u8] = b"proxima";
+
+/// Where zones come from.
+pub trait Zones {
+    /// The zone in which a name lies: the one with the longest name. `name` is in lower case, without the last dot.
+    ///
+    /// # Errors
+    /// The replica cannot be read.
+    fn find(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError>;
+}
+
+impl Zones for CompiledZones<ZoneTree> {
+    fn find(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError> {
+        Self::find(self, name)
+    }
+}
+
+/// How a query came, which bounds its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transport {
+    /// In a datagram: the answer has at most the octets that the asker takes.
+    Udp,
+    /// In a stream.
+    Tcp,
+}
+
+/// What was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// How it ended.
+    pub rcode: Rcode,
+    /// What type was asked for; `None` if the query was not read that far.
+    pub qtype: Option<u16>,
+    /// Whether something did not fit, so that the asker comes again over TCP.
+    pub truncated: bool,
+}
+
+/// What answers need besides the zones: the same for every query.
+#[derive(Clone, Debug)]
+pub struct Responder {
+    addresses_v4: Option<RrSet>,
+    addresses_v6: Option<RrSet>,
+    everything: RrSet,
+    identity: Vec<u8>,
+    payload: u16,
+}
+
+/// Why there is no better answer than an error.
+struct Failure {
+    rcode: Rcode,
+    why: Option<ExtendedError>,
+}
+
+impl Failure {
+    const fn new(rcode: Rcode) -> Self {
+        Self { rcode, why: None }
+    }
+
+    const fn because(rcode: Rcode, why: ExtendedError) -> Self {
+        Self { rcode, why: Some(why) }
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(_: ReadError) -> Self {
+        Self::because(Rcode::ServFail, ExtendedError::NOT_READY)
+    }
+}
+
+impl Responder {
+    /// Proxied names answer `addresses`; the server says that it is `identity` (a node's name, at most 63 octets) to
+    /// who asks (RFC 4892, RFC 5001); datagrams have at most `payload` octets, 512 or more.
+    pub fn new(addresses: &[IpAddr], identity: &str, payload: u16) -> Self {
+        let set = |rtype, data: Vec<Box<[u8]>>| {
+            (!data.is_empty()).then_some(RrSet { rtype, ttl: TTL_SECONDS_AUTO, data })
+        };
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => v4.push(address.octets().into()),
+                IpAddr::V6(address) => v6.push(address.octets().into()),
+            }
+        }
+        let everything = rrset::character_string(b"RFC8482").chain([0]).collect();
+        Self {
+            addresses_v4: set(rtype::A, v4),
+            addresses_v6: set(rtype::AAAA, v6),
+            everything: RrSet::of_one(rtype::HINFO, ANY_TTL, everything),
+            identity: identity.bytes().take(63).collect(),
+            payload: payload.max(UDP_OCTETS_CLASSIC),
+        }
+    }
+
+    /// Appends the answer to `message` to `out`; `None` and nothing if it is not to be answered. An answer over UDP
+    /// has never more octets than the asker takes and than `payload`, and 512 if it does not speak EDNS.
+    pub fn respond(
+        &self,
+        zones: &impl Zones,
+        message: &[u8],
+        transport: Transport,
+        out: &mut Vec<u8>,
+    ) -> Option<Answered> {
+        let query = match Query::parse(message) {
+            Ok(query) => query,
+            Err(Malformed::Ignore) => return None,
+            Err(Malformed::Answer { id, flags, rcode }) => {
+                write_header_only(out, id, flags, rcode);
+                return Some(Answered { rcode, qtype: None, truncated: false });
+            }
+        };
+        let limit = match (transport, query.edns) {
+            (Transport::Tcp, _) => MESSAGE_OCTETS_MAX,
+            (Transport::Udp, None) => UDP_OCTETS_CLASSIC.into(),
+            (Transport::Udp, Some(edns)) => edns.payload.clamp(UDP_OCTETS_CLASSIC, self.payload).into(),
+        };
+        let opt = query.edns.map(|asked| Opt { asked, payload: self.payload, identity: &self.identity });
+        let writer = Writer::new(out, &message[..query.question_end], limit, opt.as_ref());
+        let mut answer = Answer { responder: self, zones, query: &query, transport, writer };
+        let rcode = answer.make().unwrap_or_else(|failure| {
+            answer.writer.clear();
+            answer.writer.extended = failure.why;
+            failure.rcode
+        });
+        let truncated = answer.writer.is_truncated();
+        answer.writer.finish(rcode, opt.as_ref());
+        Some(Answered { rcode, qtype: Some(query.qtype), truncated })
+    }
+
+    fn addresses(&self, rtype: u16) -> Option<&RrSet> {
+        if rtype == rtype::A { self.addresses_v4.as_ref() } else { self.addresses_v6.as_ref() }
+    }
+}
+
+/// An answer in the making.
+struct Answer<'a, Z> {
+    responder: &'a Responder,
+    zones: &'a Z,
+    query: &'a Query,
+    transport: Transport,
+    writer: Writer<'a>,
+}
+
+/// Where looking up one name leads.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives on the stack for a moment; a box would cost an allocation"
+)]
+enum Step {
+    Done(Rcode),
+    /// To the name that it stands for.
+    Follow(Name),
+}
+
+impl<Z: Zones> Answer<'_, Z> {
+    fn make(&mut self) -> Result<Rcode, Failure> {
+        self.check()?;
+        if self.query.qclass == class::CH {
+            return self.about_this_server();
+        }
+        let mut name = self.query.name.clone();
+        let mut zone = self
+            .zone_of_question()?
+            .ok_or(Failure::because(Rcode::Refused, ExtendedError::NOT_AUTHORITATIVE))?;
+        self.writer.set_authoritative(true);
+        let mut passed: Vec<Name> = Vec::new();
+        loop {
+            let target = match self.step(&zone, &name, passed.is_empty())? {
+                Step::Done(rcode) => return Ok(rcode),
+                Step::Follow(target) => target,
+            };
+            passed.push(name);
+            // Whoever asks follows, or finds the loop, from where this answer ends.
+            if passed.len() >= ALIASES_MAX || passed.iter().any(|name| name.wire() == target.wire()) {
+                return Ok(Rcode::NoError);
+            }
+            match self.zone_of_target(&zone, &target)? {
+                Some(next) => (zone, name) = (next, target),
+                None => return Ok(Rcode::NoError),
+            }
+        }
+    }
+
+    /// What is refused whatever it asks about.
+    fn check(&self) -> Result<(), Failure> {
+        let Query { qtype, qclass, edns, signed, .. } = *self.query;
+        if edns.is_some_and(|edns| edns.version > 0) {
+            return Err(Failure::new(Rcode::BadVers));
+        }
+        if signed {
+            return Err(Failure::new(Rcode::NotAuth));
+        }
+        match (qclass, qtype) {
+            (_, rtype::AXFR | rtype::IXFR) => Err(Failure::new(Rcode::Refused)),
+            (_, rtype::TKEY | rtype::TSIG | rtype::MAILA | rtype::MAILB) => Err(Failure::new(Rcode::NotImp)),
+            (class::IN | class::CH, _) => Ok(()),
+            _ => Err(Failure::new(Rcode::Refused)),
+        }
+    }
+
+    /// Chaosnet's class is where servers are asked who they are (RFC 4892): in anycast, which one answers.
+    fn about_this_server(&mut self) -> Result<Rcode, Failure> {
+        let text = match self.query.name.wire() {
+            b"\x02id\x06server\x00" | b"\x08hostname\x04bind\x00" => &self.responder.identity,
+            b"\x07version\x06server\x00" | b"\x07version\x04bind\x00" => VERSION,
+            _ => return Err(Failure::new(Rcode::Refused)),
+        };
+        if !matches!(self.query.qtype, rtype::TXT | rtype::ANY) {
+            return Err(Failure::new(Rcode::Refused));
+        }
+        let data: Vec<u8> = rrset::character_string(text).collect();
+        self.writer.set_authoritative(true);
+        self.writer.chaos_text(self.query.name.wire(), &data);
+        Ok(Rcode::NoError)
+    }
+
+    /// Looks up one name in its zone and writes what it has.
+    fn step(&mut self, zone: &Arc<ZoneTree>, name: &Name, first: bool) -> Result<Step, Failure> {
+        let qtype = self.query.qtype;
+        let node = match zone.find(name) {
+            Found::Node(node) => node,
+            Found::Nothing => return self.negative(zone, Rcode::NxDomain),
+            // Whether a delegation is signed is said above it (RFC 4035, 3.1.4.1); none is.
+            Found::Cut { label: 0, .. } if qtype == rtype::DS => return self.negative(zone, Rcode::NoError),
+            Found::Cut { node, label } => {
+                if first {
+                    self.writer.set_authoritative(false);
+                }
+                return self.refer(zone, node, name.relative(label, 0));
+            }
+        };
+        let set = match (node.kind(zone), qtype) {
+            (Kind::Alias(alias), rtype::CNAME | rtype::ANY) => Some(alias),
+            (Kind::Alias(alias), _) => {
+                let written = self.set(Section::Answer, name.wire(), alias, alias.ttl)?;
+                let target = Name::of_encoded(alias.target());
+                return Ok(if written { Step::Follow(target) } else { Step::Done(Rcode::NoError) });
+            }
+            (_, rtype::ANY) => node.has_data().then_some(&self.responder.everything),
+            (Kind::Proxied, rtype::A | rtype::AAAA) => self.responder.addresses(qtype),
+            (Kind::Flattened(alias), rtype::A | rtype::AAAA) => return self.flatten(zone, name, alias),
+            _ => node.set(qtype),
+        };
+        let Some(set) = set else { return self.negative(zone, Rcode::NoError) };
+        self.set(Section::Answer, name.wire(), set, set.ttl)?;
+        Ok(Step::Done(Rcode::NoError))
+    }
+
+    /// Says that a name, or data of the type, does not exist, and for how long (RFC 2308).
+    fn negative(&mut self, zone: &ZoneTree, rcode: Rcode) -> Result<Step, Failure> {
+        let soa = zone.soa();
+        self.set(Section::Authority, zone.apex(), soa, soa.ttl.min(NEGATIVE_TTL))?;
+        Ok(Step::Done(rcode))
+    }
+
+    /// Refers to the servers of a delegated zone, with the addresses that cannot be had without (RFC 9471).
+    fn refer(&mut self, zone: &ZoneTree, node: &Node, cut: &[u8]) -> Result<Step, Failure> {
+        let Some(servers) = node.set(rtype::NS) else { return self.negative(zone, Rcode::NoError) };
+        if !self.set(Section::Authority, cut, servers, servers.ttl)? {
+            return Ok(Step::Done(Rcode::NoError));
+        }
+        let hosts = || servers.data.iter().map(|host| Name::of_encoded(host));
+        let (below, beside): (Vec<Name>, Vec<Name>) = hosts().partition(|host| host.is_within(cut));
+        for host in &below {
+            for set in glue(zone, host, true) {
+                if !self.set(Section::Additional, host.wire(), set, set.ttl)? {
+                    return Ok(Step::Done(Rcode::NoError));
+                }
+            }
+        }
+        for host in &beside {
+            for set in glue(zone, host, false) {
+                // These can be asked for: whatever of them fits is a courtesy.
+                self.writer.set(Section::Additional, host.wire(), set, set.ttl);
+            }
+        }
+        Ok(Step::Done(Rcode::NoError))
+    }
+
+    /// Answers an address question with the addresses of the name that the alias leads to. They are authoritative
+    /// here, so only zones that are active, or the alias's own, may give them.
+    fn flatten(&mut self, zone: &Arc<ZoneTree>, name: &Name, alias: &RrSet) -> Result<Step, Failure> {
+        let qtype = self.query.qtype;
+        let mut ttl = alias.ttl;
+        let mut target = Name::of_encoded(alias.target());
+        for _ in 0..ALIASES_MAX {
+            let outside = Failure::because(Rcode::ServFail, ExtendedError::OUTSIDE);
+            let Some(there) = self.zone_of_target(zone, &target)? else { return Err(outside) };
+            let node = match there.find(&target) {
+                Found::Node(node) => node,
+                Found::Nothing => return self.negative(zone, Rcode::NoError),
+                Found::Cut { .. } => return Err(outside),
+            };
+            let set = match node.kind(&there) {
+                Kind::Proxied => self.responder.addresses(qtype),
+                Kind::Plain => node.set(qtype),
+                Kind::Alias(next) | Kind::Flattened(next) => {
+                    ttl = ttl.min(next.ttl);
+                    target = Name::of_encoded(next.target());
+                    continue;
+                }
+            };
+            let Some(set) = set else { return self.negative(zone, Rcode::NoError) };
+            self.set(Section::Answer, name.wire(), set, ttl.min(set.ttl))?;
+            return Ok(Step::Done(Rcode::NoError));
+        }
+        Err(Failure::because(Rcode::ServFail, ExtendedError::ENDLESS))
+    }
+
+    /// Writes a set that the answer is not whole without: `false` if it did not fit, which the answer then says.
+    fn set(&mut self, section: Section, owner: &[u8], set: &RrSet, ttl: u32) -> Result<bool, Failure> {
+        let written = self.writer.set(section, owner, set, ttl);
+        if !written {
+            if self.transport == Transport::Tcp {
+                return Err(Failure::because(Rcode::ServFail, ExtendedError::TOO_LARGE));
+            }
+            self.writer.set_truncated();
+        }
+        Ok(written)
+    }
+
+    /// The zone that answers the question.
+    fn zone_of_question(&self) -> Result<Option<Arc<ZoneTree>>, Failure> {
+        let zone = self.zone_of(&self.query.name)?;
+        if let (rtype::DS, Some(zone)) = (self.query.qtype, &zone)
+            && zone.apex() == self.query.name.wire()
+            && let Some(above) = self.zone_above(zone)?
+        {
+            return Ok(Some(above));
+        }
+        Ok(zone)
+    }
+
+    /// The zone that an alias leads to from `zone`; none if it leads out of what is known here for certain.
+    fn zone_of_target(&self, zone: &ZoneTree, target: &Name) -> Result<Option<Arc<ZoneTree>>, Failure> {
+        Ok(self.zone_of(target)?.filter(|found| found.is_active() || found.apex() == zone.apex()))
+    }
+
+    /// The zone in which a name lies. A zone whose delegation was not seen yet does not answer for names of an active
+    /// zone above it: anybody could have made it.
+    fn zone_of(&self, name: &Name) -> Result<Option<Arc<ZoneTree>>, Failure> {
+        let Some(zone) = self.lookup(name)? else { return Ok(None) };
+        if zone.is_active() {
+            return Ok(Some(zone));
+        }
+        let mut above = self.zone_above(&zone)?;
+        while let Some(candidate) = above {
+            if candidate.is_active() {
+                return Ok(Some(candidate));
+            }
+            above = self.zone_above(&candidate)?;
+        }
+        Ok(Some(zone))
+    }
+
+    /// The next zone here that encloses another.
+    fn zone_above(&self, zone: &ZoneTree) -> Result<Option<Arc<ZoneTree>>, Failure> {
+        let apex = zone.apex();
+        match apex.get(1 + usize::from(apex[0])..) {
+            Some(parent) if !parent.is_empty() => self.lookup(&Name::of_encoded(parent)),
+            _ => Ok(None),
+        }
+    }
+
+    fn lookup(&self, name: &Name) -> Result<Option<Arc<ZoneTree>>, Failure> {
+        let mut buffer = [0; NAME_OCTETS_MAX];
+        let text = name.text(&mut buffer);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        Ok(self.zones.find(text)?.filter(|zone| name.is_within(zone.apex())))
+    }
+}
+
+/// The addresses of a name server's host, as far as they lie in `zone`. Those of a proxied host are told only where
+/// nothing else can be: below the delegation, where it is not proxied in truth.
+fn glue<'z>(zone: &'z ZoneTree, host: &Name, below: bool) -> impl Iterator<Item = &'z RrSet> + use<'z> {
+    let node = zone.glue(host).filter(|node| below || !node.is_proxied(zone));
+    node.into_iter().flat_map(|node| [rtype::A, rtype::AAAA].into_iter().filter_map(|rtype| node.set(rtype)))
+}

@@ -1,0 +1,81 @@
+//! What all sockets answer with.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use proxima_ledger::{CompiledZones, ReadError, Replica};
+use tracing::{Level, enabled, trace, warn};
+
+use crate::{
+    config::DnsConfig,
+    metrics::DnsMetrics,
+    respond::{Answered, Responder, Transport, Zones},
+    zone::ZoneTree,
+};
+
+/// The state behind every socket.
+pub(crate) struct Server {
+    pub(crate) config: DnsConfig,
+    pub(crate) metrics: DnsMetrics,
+    pub(crate) zones: CompiledZones<ZoneTree>,
+    pub(crate) responder: Responder,
+    pub(crate) replica: Replica,
+    /// Whether the replica could not be read when it was last tried.
+    unreadable: AtomicBool,
+}
+
+impl Server {
+    pub(crate) fn new(
+        config: DnsConfig,
+        metrics: DnsMetrics,
+        responder: Responder,
+        replica: Replica,
+    ) -> Self {
+        let zones = CompiledZones::new(replica.clone(), config.zones_max);
+        Self { config, metrics, zones, responder, replica, unreadable: AtomicBool::new(false) }
+    }
+
+    /// Appends the answer to a message to `out`; `false` if it is not to be answered.
+    pub(crate) fn answer(&self, message: &[u8], transport: Transport, out: &mut Vec<u8>) -> bool {
+        let begun = self.metrics.begin();
+        let answered = self.responder.respond(self, message, transport, out);
+        self.metrics.count(transport, answered, begun.map(|begun| begun.elapsed()));
+        if enabled!(target: "proxima_dns", Level::TRACE) {
+            trace_answer(transport, message, answered);
+        }
+        answered.is_some()
+    }
+
+    /// Whether the replica can be read, as far as queries have shown; asks the replica itself only after one failed.
+    pub(crate) fn can_read(&self) -> bool {
+        if !self.unreadable.load(Ordering::Relaxed) {
+            return true;
+        }
+        let readable = self.replica.snapshot().is_ok();
+        if readable {
+            self.unreadable.store(false, Ordering::Relaxed);
+        }
+        readable
+    }
+}
+
+impl Zones for Server {
+    fn find(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError> {
+        let found = self.zones.find(name);
+        if let Err(error) = &found {
+            // One zone that cannot be decoded is that zone's trouble; these are the whole server's.
+            let whole = matches!(error, ReadError::Corrupt(_) | ReadError::NotReady);
+            if !whole || !self.unreadable.swap(true, Ordering::Relaxed) {
+                warn!(%error, %name, "answering SERVFAIL: a zone cannot be read");
+            }
+        }
+        found
+    }
+}
+
+#[cold]
+fn trace_answer(transport: Transport, message: &[u8], answered: Option<Answered>) {
+    trace!(target: "proxima_dns", ?transport, octets = message.len(), ?answered, "query");
+}

@@ -1,0 +1,131 @@
+//! The service: made, bound, run, drained.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
+use proxima_ledger::{ChangeSet, Snapshot};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    task::JoinSet,
+};
+use tracing::info;
+
+use crate::{
+    DnsError,
+    config::DnsConfig,
+    metrics::DnsMetrics,
+    respond::Responder,
+    server::Server,
+    tcp::{self, Places},
+    udp,
+};
+
+/// Its name: configuration table, metric prefix, owner of its listeners.
+pub(crate) const NAME: &str = "dns";
+
+/// Authoritative DNS.
+pub struct DnsService {
+    server: Arc<Server>,
+    health: Mutex<Health>,
+    addresses: Mutex<Vec<SocketAddr>>,
+}
+
+impl DnsService {
+    /// Reads `[dns]` and makes the service; nothing is bound yet.
+    ///
+    /// # Errors
+    /// What is wrong in the configuration.
+    pub fn new(node: &NodeContext) -> Result<Arc<Self>, DnsError> {
+        let config = DnsConfig::of(&node.config)?;
+        let addresses = &node.config.network.anycast_addresses;
+        let responder = Responder::new(addresses, node.name().as_str(), config.udp_payload_bytes_max);
+        let metrics = node.metrics.register(NAME, DnsMetrics::register);
+        let server = Arc::new(Server::new(config, metrics, responder, node.replica.clone()));
+        Ok(Arc::new(Self { server, health: Mutex::new(Health::Starting), addresses: Mutex::default() }))
+    }
+
+    /// Where it answers, over UDP and TCP, once it does; port 0 of the configuration is here what the kernel chose.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_health(&self, health: Health) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+
+    /// Binds every address, over UDP and TCP, and begins to answer.
+    fn begin(
+        &self,
+        node: &NodeContext,
+        shutdown: &Shutdown,
+    ) -> Result<JoinSet<Result<(), DnsError>>, DnsError> {
+        let config = &self.server.config;
+        let places = Places::new(config.tcp_connections_max, config.tcp_connections_per_client_max);
+        // All are bound before the first is answered on: a server answers on all of its addresses or on none.
+        let mut sockets = Vec::with_capacity(config.listen.len());
+        for address in config.listen.iter().copied() {
+            let broken = |protocol| move |source| DnsError::Socket { protocol, address, source };
+            let udp = UdpSocket::from_std(node.listeners.udp(NAME, address)?).map_err(broken("udp"))?;
+            // Clients come to one port, whichever the kernel chose.
+            let address = udp.local_addr().map_err(broken("udp"))?;
+            let tcp = TcpListener::from_std(node.listeners.tcp(NAME, address)?).map_err(broken("tcp"))?;
+            self.addresses.lock().unwrap_or_else(PoisonError::into_inner).push(address);
+            sockets.push((Arc::new(udp), tcp));
+        }
+        let mut tasks = JoinSet::new();
+        for (datagrams, streams) in sockets {
+            for _ in 0..config.udp_tasks {
+                tasks.spawn(udp::serve(datagrams.clone(), self.server.clone(), shutdown.clone()));
+            }
+            tasks.spawn(tcp::serve(streams, self.server.clone(), places.clone(), shutdown.clone()));
+        }
+        Ok(tasks)
+    }
+}
+
+#[async_trait]
+impl Service for DnsService {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn prepare(&self, _: &Snapshot, changed: &ChangeSet) -> Result<Prepared, PrepareError> {
+        let (zones, changed) = (self.server.zones.clone(), changed.clone());
+        Ok(Prepared::new(move || zones.invalidate(&changed)))
+    }
+
+    async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
+        let mut tasks = self.begin(&node, &shutdown).map_err(ServiceError::new)?;
+        info!(addresses = ?self.addresses(), "answering DNS over UDP and TCP");
+        self.set_health(Health::Ready);
+        let serve = async {
+            while let Some(ended) = tasks.join_next().await {
+                let ended = ended.map_err(ServiceError::new)?;
+                if let Err(error) = ended {
+                    self.set_health(Health::Failed(error.to_string()));
+                    return Err(ServiceError::new(error));
+                }
+            }
+            Ok(())
+        };
+        tokio::select! {
+            outcome = serve => outcome?,
+            () = shutdown.stopping() => return Ok(()),
+        }
+        // With nothing to listen on there is nothing to drain, and nothing ends before it is told to.
+        shutdown.draining().await;
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if health.can_serve() && !self.server.can_read() {
+            return Health::Failed("the replica cannot be read".to_owned());
+        }
+        health
+    }
+}

@@ -1,0 +1,270 @@
+//! Streams (RFC 7766): many queries on a connection, answered in the order in which they came.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use proxima_chassis::Shutdown;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
+use tracing::{debug, warn};
+
+use crate::{DnsError, respond::Transport, server::Server};
+
+/// Octets of the length before each message (RFC 1035, 4.2.2).
+const LENGTH_OCTETS: usize = 2;
+/// Octets that are read at a time: dozens of usual queries.
+const READ_OCTETS: usize = 4_096;
+/// Octets of one query: a question, an OPT record and a signature stay far below. What is longer is not read.
+const QUERY_OCTETS_MAX: usize = 4_096;
+/// Octets of answers that wait to be written before more queries of the connection are answered; one more answer may
+/// come on top. With that, a connection never holds more than 90 KiB.
+const UNWRITTEN_OCTETS: usize = 16 << 10;
+/// When the server drains, how long a connection without a query waits for one that is on its way.
+const ON_ITS_WAY: Duration = Duration::from_millis(200);
+/// How long a client may take to take the answers that wait for it.
+const WRITE_WITHIN: Duration = Duration::from_secs(5);
+/// Failures to accept in a row after which the listener is taken for broken: ten seconds without a connection.
+const FAILURES_MAX: u32 = 100;
+/// What is waited after a failure to accept: the process is short of file descriptors or memory.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// Accepts connections at one listener until the server drains, then waits for those that are open.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    server: Arc<Server>,
+    places: Arc<Places>,
+    shutdown: Shutdown,
+) -> Result<(), DnsError> {
+    let mut connections = JoinSet::new();
+    let mut failures = 0;
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, client)) => {
+                    failures = 0;
+                    match places.take(client.ip()) {
+                        Some(place) => {
+                            connections.spawn(connection(stream, client, server.clone(), place, shutdown.clone()));
+                        }
+                        None => {
+                            server.metrics.connections_refused.inc();
+                        }
+                    }
+                }
+                Err(source) => {
+                    failures += 1;
+                    report(&listener, source, failures)?;
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            () = shutdown.draining() => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+    Ok(())
+}
+
+fn report(listener: &TcpListener, source: io::Error, failures: u32) -> Result<(), DnsError> {
+    let unknown = || SocketAddr::from(([0, 0, 0, 0], 0));
+    let address = listener.local_addr().unwrap_or_else(|_| unknown());
+    if failures == 1 {
+        warn!(%address, error = %source, "accepting a connection failed: trying again");
+    }
+    if failures < FAILURES_MAX { Ok(()) } else { Err(DnsError::Socket { protocol: "tcp", address, source }) }
+}
+
+async fn connection(
+    stream: TcpStream,
+    client: SocketAddr,
+    server: Arc<Server>,
+    place: Place,
+    shutdown: Shutdown,
+) {
+    server.metrics.connections.inc();
+    if let Err(error) = converse(stream, &server, &shutdown).await {
+        debug!(%client, %error, "the connection ended early");
+    }
+    server.metrics.connections.dec();
+    drop(place);
+}
+
+/// Answers one connection's queries to its end: closed or silent for too long by the client, or, once the server
+/// drains, when what was begun is answered.
+async fn converse(mut stream: TcpStream, server: &Server, shutdown: &Shutdown) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (mut unread, mut unwritten) = (Vec::with_capacity(READ_OCTETS), Vec::new());
+    let mut queries_left = server.config.tcp_queries_max;
+    let mut deadline = Instant::now() + server.config.tcp_idle();
+    let mut draining = false;
+    loop {
+        let taken = answer_whole(server, &unread, &mut unwritten, &mut queries_left);
+        if !unwritten.is_empty() {
+            timeout(WRITE_WITHIN, stream.write_all(&unwritten)).await??;
+            unwritten.clear();
+            unwritten.shrink_to(UNWRITTEN_OCTETS);
+        }
+        match taken {
+            None => break,
+            Some(0) => {}
+            Some(taken) => {
+                unread.drain(..taken);
+                if draining && unread.is_empty() {
+                    break;
+                }
+                deadline = Instant::now() + server.config.tcp_idle();
+                // Whole queries may have been left, so that what waits to be written stays bounded.
+                continue;
+            }
+        }
+        unread.reserve(READ_OCTETS);
+        let is_idle = unread.is_empty();
+        tokio::select! {
+            biased;
+            read = timeout_at(deadline, stream.read_buf(&mut unread)) => match read {
+                Ok(Ok(0)) | Err(_) => break,
+                // It was on its way, and has come: it has as long as any other for the rest of it.
+                Ok(Ok(_)) if draining && is_idle => deadline = Instant::now() + server.config.tcp_idle(),
+                Ok(read) => { read?; }
+            },
+            () = shutdown.draining(), if !draining => {
+                draining = true;
+                if is_idle {
+                    deadline = deadline.min(Instant::now() + ON_ITS_WAY);
+                }
+            }
+        }
+    }
+    timeout(WRITE_WITHIN, stream.shutdown()).await?
+}
+
+/// Answers the whole messages at the beginning of `unread`, until `unwritten` is full: how many octets they take.
+/// `None` if the connection is to be closed: its queries are used up, or what it sends are not queries.
+fn answer_whole(
+    server: &Server,
+    unread: &[u8],
+    unwritten: &mut Vec<u8>,
+    queries_left: &mut u32,
+) -> Option<usize> {
+    let mut taken = 0;
+    while unwritten.len() < UNWRITTEN_OCTETS {
+        let Some((length, rest)) = unread[taken..].split_first_chunk::<LENGTH_OCTETS>() else { break };
+        let length = usize::from(u16::from_be_bytes(*length));
+        if length > QUERY_OCTETS_MAX {
+            return None;
+        }
+        let Some(message) = rest.get(..length) else { break };
+        *queries_left = queries_left.checked_sub(1)?;
+        let begin = unwritten.len();
+        unwritten.extend_from_slice(&[0; LENGTH_OCTETS]);
+        if !server.answer(message, Transport::Tcp, unwritten) {
+            unwritten.truncate(begin);
+            return None;
+        }
+        let length =
+            u16::try_from(unwritten.len() - begin - LENGTH_OCTETS).expect("an answer is a DNS message");
+        unwritten[begin..begin + LENGTH_OCTETS].copy_from_slice(&length.to_be_bytes());
+        taken += LENGTH_OCTETS + message.len();
+    }
+    Some(taken)
+}
+
+/// Places for connections: a bound for all clients, and one for each.
+pub(crate) struct Places {
+    all_max: usize,
+    client_max: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    all: usize,
+    clients: HashMap<IpAddr, usize>,
+}
+
+/// A place that is free again when this is dropped.
+pub(crate) struct Place {
+    client: IpAddr,
+    places: Arc<Places>,
+}
+
+impl Places {
+    pub(crate) fn new(all_max: usize, client_max: usize) -> Arc<Self> {
+        Arc::new(Self { all_max, client_max, taken: Mutex::default() })
+    }
+
+    fn take(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
+        let client = subscriber(client);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_client = taken.clients.get(&client).copied().unwrap_or(0);
+        if taken.all >= self.all_max || of_client >= self.client_max {
+            return None;
+        }
+        taken.all += 1;
+        taken.clients.insert(client, of_client + 1);
+        Some(Place { client, places: self.clone() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.all -= 1;
+        match taken.clients.get_mut(&self.client) {
+            Some(count @ 2..) => *count -= 1,
+            _ => {
+                taken.clients.remove(&self.client);
+            }
+        }
+    }
+}
+
+/// What one client has for itself: an IPv4 address, or an IPv6 network of 64 bits.
+fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let bits = address.to_bits() & !u128::from(u64::MAX);
+            Ipv6Addr::from_bits(bits).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_has_its_places_and_leaves_the_others_theirs() {
+        let places = Places::new(3, 2);
+        let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let kept = [places.take(one), places.take(one)];
+        assert!(kept.iter().all(Option::is_some));
+        assert!(places.take(one).is_none());
+        let others = places.take(other);
+        assert!(others.is_some());
+        assert!(places.take("192.0.2.3".parse().unwrap()).is_none(), "all places are taken");
+        drop(kept);
+        assert!(places.take(one).is_some());
+        drop(others);
+        assert!(places.taken.lock().unwrap().clients.is_empty());
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_are_one_client() {
+        let of = |text: &str| subscriber(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+    }
+}

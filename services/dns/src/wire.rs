@@ -1,0 +1,137 @@
+//! The numbers of the protocol, by their names in the IANA registry.
+
+/// Octets of a message's header (RFC 1035, 4.1.1).
+pub(crate) const HEADER_OCTETS: usize = 12;
+/// Octets of the largest message over TCP: its length is written in 16 bits (RFC 1035, 4.2.2).
+pub(crate) const MESSAGE_OCTETS_MAX: usize = 65_535;
+/// Octets of the largest message over UDP to who does not speak EDNS (RFC 1035, 4.2.1).
+pub(crate) const UDP_OCTETS_CLASSIC: u16 = 512;
+
+/// Types of records and questions that answers depend on.
+pub(crate) mod rtype {
+    pub(crate) const A: u16 = 1;
+    pub(crate) const NS: u16 = 2;
+    pub(crate) const CNAME: u16 = 5;
+    pub(crate) const SOA: u16 = 6;
+    pub(crate) const HINFO: u16 = 13;
+    pub(crate) const MX: u16 = 15;
+    pub(crate) const TXT: u16 = 16;
+    pub(crate) const AAAA: u16 = 28;
+    pub(crate) const SRV: u16 = 33;
+    pub(crate) const OPT: u16 = 41;
+    pub(crate) const DS: u16 = 43;
+    pub(crate) const HTTPS: u16 = 65;
+    pub(crate) const TKEY: u16 = 249;
+    pub(crate) const TSIG: u16 = 250;
+    pub(crate) const IXFR: u16 = 251;
+    pub(crate) const AXFR: u16 = 252;
+    pub(crate) const MAILB: u16 = 253;
+    pub(crate) const MAILA: u16 = 254;
+    pub(crate) const ANY: u16 = 255;
+    pub(crate) const CAA: u16 = 257;
+}
+
+/// Classes (RFC 1035, 3.2.4).
+pub(crate) mod class {
+    pub(crate) const IN: u16 = 1;
+    pub(crate) const CH: u16 = 3;
+}
+
+/// Bits of the second 16 bits of the header.
+pub(crate) mod flag {
+    pub(crate) const QR: u16 = 1 << 15;
+    pub(crate) const OPCODE: u16 = 0b1111 << 11;
+    pub(crate) const AA: u16 = 1 << 10;
+    pub(crate) const TC: u16 = 1 << 9;
+    pub(crate) const RD: u16 = 1 << 8;
+    pub(crate) const CD: u16 = 1 << 4;
+}
+
+/// What an answer says of itself (RFC 1035, 4.1.1; RFC 6891, 9; RFC 8945, 5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rcode {
+    /// No error: the answer, or that there is no data of this type.
+    NoError,
+    /// The query is malformed.
+    FormErr,
+    /// The server failed.
+    ServFail,
+    /// The name does not exist.
+    NxDomain,
+    /// Not implemented.
+    NotImp,
+    /// Not answered here.
+    Refused,
+    /// Signed, with a key that is not known here.
+    NotAuth,
+    /// An EDNS version that is not spoken here.
+    BadVers,
+}
+
+impl Rcode {
+    /// All of them.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::NoError,
+        Self::FormErr,
+        Self::ServFail,
+        Self::NxDomain,
+        Self::NotImp,
+        Self::Refused,
+        Self::NotAuth,
+        Self::BadVers,
+    ];
+
+    /// Its number; above 15 the upper bits stand in the OPT record (RFC 6891, 6.1.3).
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::NoError => 0,
+            Self::FormErr => 1,
+            Self::ServFail => 2,
+            Self::NxDomain => 3,
+            Self::NotImp => 4,
+            Self::Refused => 5,
+            Self::NotAuth => 9,
+            Self::BadVers => 16,
+        }
+    }
+
+    /// Its mnemonic.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoError => "NOERROR",
+            Self::FormErr => "FORMERR",
+            Self::ServFail => "SERVFAIL",
+            Self::NxDomain => "NXDOMAIN",
+            Self::NotImp => "NOTIMP",
+            Self::Refused => "REFUSED",
+            Self::NotAuth => "NOTAUTH",
+            Self::BadVers => "BADVERS",
+        }
+    }
+}
+
+/// Why an answer is an error, for people (RFC 8914).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ExtendedError {
+    /// The registered code.
+    pub(crate) code: u16,
+    /// What to know and to do; empty where the code says it all.
+    pub(crate) text: &'static str,
+}
+
+impl ExtendedError {
+    /// Not authoritative (code 20): no zone here has the name.
+    pub(crate) const NOT_AUTHORITATIVE: Self = Self { code: 20, text: "" };
+    /// Not ready (code 14): the replica cannot be read.
+    pub(crate) const NOT_READY: Self = Self { code: 14, text: "the zone's data cannot be read here now" };
+    /// Not supported (code 21): an alias that has to be flattened leads out of the zones of this network.
+    pub(crate) const OUTSIDE: Self = Self {
+        code: 21,
+        text: "alias flattened here leads outside this network: proxy it, or give addresses",
+    };
+    /// Invalid data (code 24): an alias that has to be flattened leads to itself, or through too many others.
+    pub(crate) const ENDLESS: Self = Self { code: 24, text: "alias does not end at an address" };
+    /// Invalid data (code 24): a record set that no message can carry.
+    pub(crate) const TOO_LARGE: Self = Self { code: 24, text: "record set is larger than a DNS message" };
+}

@@ -1,0 +1,264 @@
+//! A zone, compiled for answering: every name that exists, and what it has.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use proxima_ledger::{CompileZone, ReadError, Snapshot};
+use proxima_model::{Record, RecordData, Zone, ZoneStatus};
+
+use crate::{
+    name::{self, NAME_OCTETS_MAX, Name},
+    rrset::{self, RrSet},
+    wire::rtype,
+};
+
+/// How long others may remember a zone's SOA, in seconds.
+const SOA_TTL: u32 = 1_800;
+/// How long others may remember the names of the network's servers, in seconds: they change with the network only.
+const APEX_NS_TTL: u32 = 86_400;
+/// How long others may remember that something does not exist, in seconds (RFC 2308, 4): as long as a record with an
+/// automatic TTL, so that a new name appears as fast as a changed one.
+pub(crate) const NEGATIVE_TTL: u32 = 300;
+/// SOA's refresh, retry and expire in seconds (RFC 1912, 2.2): there are no secondaries to use them.
+const SOA_TIMERS: [u32; 3] = [10_000, 2_400, 604_800];
+/// The label of a wildcard (RFC 4592, 2.1.1) on the wire.
+const ASTERISK: &[u8] = b"\x01*";
+
+/// A zone as answers are made from it. Immutable; made anew when the zone or one of its records changes.
+#[derive(Debug)]
+pub struct ZoneTree {
+    /// The zone's name on the wire.
+    apex: Box<[u8]>,
+    labels: usize,
+    /// Whether its delegation was seen: only then may its data stand in for another zone's (aliases, flattening).
+    active: bool,
+    /// Whether proxied names answer the network's addresses.
+    proxied: bool,
+    soa: RrSet,
+    /// Every name that exists, relative to the apex, in lower case: with records, or only with names below it (an
+    /// empty non-terminal, RFC 4592, 2.2.2).
+    nodes: HashMap<Box<[u8]>, Node>,
+}
+
+/// What a name has.
+#[derive(Debug, Default)]
+pub(crate) struct Node {
+    sets: Vec<RrSet>,
+    /// Its CNAME record.
+    alias: Option<RrSet>,
+    /// Whether the alias is answered as the addresses that it leads to: where RFC 1034, 3.6.2 forbids a CNAME record,
+    /// at the apex and beside other records.
+    flattened: bool,
+    /// Whether a record here is proxied.
+    proxied: bool,
+    /// Whether the zone ends here and another begins (RFC 1034, 4.2.1).
+    cut: bool,
+    /// Whether the name `*` exists directly below.
+    wildcard_below: bool,
+}
+
+/// What a zone says of a name that lies in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Found<'z> {
+    /// The name exists, or a wildcard stands for it.
+    Node(&'z Node),
+    /// The name belongs to a zone that is delegated away.
+    Cut {
+        /// What the delegated name has.
+        node: &'z Node,
+        /// Which label of the name looked up the delegated name begins with.
+        label: usize,
+    },
+    /// The name does not exist.
+    Nothing,
+}
+
+/// How a name answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind<'n> {
+    /// With the network's addresses where addresses are asked for, with its own records otherwise.
+    Proxied,
+    /// As the name that it stands for.
+    Alias(&'n RrSet),
+    /// With the addresses of the name that it stands for, with its own records otherwise.
+    Flattened(&'n RrSet),
+    /// With its own records.
+    Plain,
+}
+
+impl Node {
+    /// The records of a type.
+    pub(crate) fn set(&self, rtype: u16) -> Option<&RrSet> {
+        self.sets.iter().find(|set| set.rtype == rtype)
+    }
+
+    /// How the name answers.
+    pub(crate) fn kind(&self, zone: &ZoneTree) -> Kind<'_> {
+        match &self.alias {
+            _ if self.proxied && zone.proxied => Kind::Proxied,
+            Some(alias) if self.flattened => Kind::Flattened(alias),
+            Some(alias) => Kind::Alias(alias),
+            None => Kind::Plain,
+        }
+    }
+
+    /// Whether the name has records at all, or is only between others and the apex.
+    pub(crate) fn has_data(&self) -> bool {
+        self.alias.is_some() || !self.sets.is_empty()
+    }
+
+    /// Whether it is proxied.
+    pub(crate) fn is_proxied(&self, zone: &ZoneTree) -> bool {
+        matches!(self.kind(zone), Kind::Proxied)
+    }
+
+    fn add(&mut self, record: &Record) {
+        let (rtype, data) = rrset::encode(&record.data);
+        let ttl = record.ttl.wire_seconds();
+        self.proxied |= record.proxied;
+        if let RecordData::Cname { .. } = record.data {
+            // One alias at most (RFC 2181, 10.1); the model refuses a second one.
+            self.alias.get_or_insert_with(|| RrSet::of_one(rtype, ttl, data));
+        } else {
+            self.add_data(rtype, ttl, data);
+        }
+    }
+
+    fn add_data(&mut self, rtype: u16, ttl: u32, data: Vec<u8>) {
+        match self.sets.iter_mut().find(|set| set.rtype == rtype) {
+            Some(set) => set.add(ttl, data),
+            None => self.sets.push(RrSet::of_one(rtype, ttl, data)),
+        }
+    }
+}
+
+impl ZoneTree {
+    /// Compiles a zone from its records. Records of other zones are left out: there are none, since the model checks
+    /// every record when it is made.
+    ///
+    /// # Errors
+    /// The first one that `records` gives.
+    pub fn compile<E>(zone: &Zone, records: impl IntoIterator<Item = Result<Record, E>>) -> Result<Self, E> {
+        let apex = name::encode(zone.name.as_str());
+        let mut nodes: HashMap<Box<[u8]>, Node> = HashMap::new();
+        for record in records {
+            let record = record?;
+            let owner = name::encode(record.name.as_str());
+            if let (true, Some(relative)) = (record.name.is_within(&zone.name), owner.strip_suffix(&*apex)) {
+                nodes.entry(relative.into()).or_default().add(&record);
+            }
+        }
+        let mut tree = Self {
+            labels: Name::of_encoded(&apex).labels(),
+            active: zone.status == ZoneStatus::Active,
+            proxied: zone.is_proxied(),
+            soa: start_of_authority(zone, &apex),
+            apex: apex.into(),
+            nodes,
+        };
+        tree.complete_apex(zone);
+        tree.complete_names();
+        Ok(tree)
+    }
+
+    fn complete_apex(&mut self, zone: &Zone) {
+        let apex = self.nodes.entry(Box::default()).or_default();
+        for server in &zone.name_servers {
+            apex.add_data(rtype::NS, APEX_NS_TTL, name::encode(server.as_str()));
+        }
+        apex.sets.push(self.soa.clone());
+    }
+
+    /// Derives what follows from the names that have records: the names between them and the apex, wildcards, cuts.
+    fn complete_names(&mut self) {
+        let names: Vec<Box<[u8]>> = self.nodes.keys().cloned().collect();
+        for name in names {
+            let mut rest = &name[..];
+            while let Some((&length, after)) = rest.split_first() {
+                let parent = &after[usize::from(length)..];
+                let is_wildcard = rest.starts_with(ASTERISK);
+                match self.nodes.entry(parent.into()) {
+                    // It has records and is looked at itself, or whoever made it made everything above it.
+                    Entry::Occupied(known) => {
+                        known.into_mut().wildcard_below |= is_wildcard;
+                        break;
+                    }
+                    Entry::Vacant(unknown) => unknown.insert(Node::default()).wildcard_below = is_wildcard,
+                }
+                rest = parent;
+            }
+        }
+        for (name, node) in &mut self.nodes {
+            let is_apex = name.is_empty();
+            node.flattened = is_apex || !node.sets.is_empty();
+            // A delegation of a wildcard has no meaning (RFC 4592, 4.2): its NS records are records like others.
+            node.cut = !is_apex && !name.starts_with(ASTERISK) && node.set(rtype::NS).is_some();
+        }
+    }
+
+    /// The zone's name on the wire.
+    pub(crate) fn apex(&self) -> &[u8] {
+        &self.apex
+    }
+
+    /// Whether its delegation was seen.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// The zone's SOA, as it stands beside what does not exist.
+    pub(crate) fn soa(&self) -> &RrSet {
+        &self.soa
+    }
+
+    /// Looks up a name that lies within the zone (RFC 1034, 4.3.2; RFC 4592, 3.3.1): from the apex down, so that a
+    /// delegation hides all below it, to the name itself or the closest name that encloses it.
+    pub(crate) fn find(&self, name: &Name) -> Found<'_> {
+        let mut encloser = self.node(&[]);
+        for label in (0..name.labels() - self.labels).rev() {
+            match self.nodes.get(name.relative(label, self.apex.len())) {
+                Some(node) if node.cut => return Found::Cut { node, label },
+                Some(node) => encloser = node,
+                None if encloser.wildcard_below => {
+                    return Found::Node(self.wildcard(name.relative(label + 1, self.apex.len())));
+                }
+                None => return Found::Nothing,
+            }
+        }
+        Found::Node(encloser)
+    }
+
+    /// What a name has by itself, also below a delegation: glue (RFC 1034, 4.2.1).
+    pub(crate) fn glue(&self, name: &Name) -> Option<&Node> {
+        name.is_within(&self.apex).then(|| self.nodes.get(name.relative(0, self.apex.len())))?
+    }
+
+    fn node(&self, relative: &[u8]) -> &Node {
+        self.nodes.get(relative).expect("the apex and every name with a wildcard below it exist")
+    }
+
+    fn wildcard(&self, encloser: &[u8]) -> &Node {
+        let mut octets = [0; NAME_OCTETS_MAX];
+        let length = ASTERISK.len() + encloser.len();
+        octets[..ASTERISK.len()].copy_from_slice(ASTERISK);
+        octets[ASTERISK.len()..length].copy_from_slice(encloser);
+        self.node(&octets[..length])
+    }
+}
+
+impl CompileZone for ZoneTree {
+    fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
+        Self::compile(&zone, snapshot.scan::<Record>(&[&zone.id]))
+    }
+}
+
+/// The SOA record (RFC 1035, 3.3.13): written by nobody, made from what is known of the zone.
+fn start_of_authority(zone: &Zone, apex: &[u8]) -> RrSet {
+    let primary =
+        zone.name_servers.first().map_or_else(|| apex.to_vec(), |server| name::encode(server.as_str()));
+    // A mailbox needs room for its label (RFC 1035, 8); a zone that leaves none is its own.
+    let mailbox = [b"\x0ahostmaster", apex].concat();
+    let mailbox = if mailbox.len() <= NAME_OCTETS_MAX { mailbox } else { apex.to_vec() };
+    let numbers = [zone.serial].into_iter().chain(SOA_TIMERS).chain([NEGATIVE_TTL]);
+    let numbers: Vec<u8> = numbers.flat_map(u32::to_be_bytes).collect();
+    RrSet::of_one(rtype::SOA, SOA_TTL, [primary, mailbox, numbers].concat())
+}

@@ -1,0 +1,136 @@
+//! The files in `data/`: zones, questions about them, and the whole of every answer.
+//!
+//! ```text
+//! zone example.com [pending] [paused]        the lines of records that follow are its own
+//!   NAME TTL [proxied] TYPE CONTENT
+//! ask NAME TYPE [tcp] [class=CH] [rd] [cd] [edns=SIZE] [version=N] [do] [nsid] [unknown] [signed]
+//! RCODE FLAGS                                the answer: then one line for each record, and one for OPT
+//! answer|authority|additional NAME TTL CLASS TYPE DATA
+//! opt SIZE [do] [ede=CODE "TEXT"] [nsid=NAME]
+//! ```
+//! A line that begins with `#` says what the next question is about.
+
+use std::{fs, path::Path};
+
+use crate::support::{Fixture, Question, describe, record, responder, rtype, zone};
+use anyhow::{Context as _, Result, bail};
+use proxima_dns::Transport;
+use proxima_model::{Zone, ZoneStatus};
+
+#[derive(Default)]
+struct Case {
+    about: String,
+    asked: String,
+    expected: Vec<String>,
+}
+
+#[test]
+fn every_question_of_the_tables_is_answered_as_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/data");
+    let mut failures = Vec::new();
+    let mut asked = 0;
+    for file in fs::read_dir(folder).expect("the folder of tables") {
+        let path = file.expect("a table").path();
+        let text = fs::read_to_string(&path).expect("a table");
+        let (fixture, cases) = read(&text).unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
+        asked += cases.len();
+        for case in cases {
+            let found = ask(&fixture, &case.asked).unwrap_or_else(|error| vec![format!("{error:#}")]);
+            if found != case.expected {
+                failures.push(format!(
+                    "{}: {}\nask {}\n  expected\n    {}\n  found\n    {}",
+                    path.file_name().unwrap_or_default().display(),
+                    case.about,
+                    case.asked,
+                    case.expected.join("\n    "),
+                    found.join("\n    ")
+                ));
+            }
+        }
+    }
+    assert!(asked > 80, "only {asked} questions were found");
+    assert!(
+        failures.is_empty(),
+        "{} of {asked} answers differ:\n\n{}",
+        failures.len(),
+        failures.join("\n\n")
+    );
+}
+
+fn read(text: &str) -> Result<(Fixture, Vec<Case>)> {
+    let mut fixture = Fixture::default();
+    let mut open: Option<(Zone, Vec<proxima_model::Record>)> = None;
+    let mut cases: Vec<Case> = Vec::new();
+    let mut about = String::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let mut read_line = || -> Result<()> {
+            match (word, &mut open) {
+                ("", _) => {}
+                ("#", _) => about = rest.to_owned(),
+                ("zone", _) => {
+                    close(&mut open, &mut fixture);
+                    open = Some((zone_of(rest)?, Vec::new()));
+                }
+                ("ask", _) => {
+                    close(&mut open, &mut fixture);
+                    cases.push(Case { about: about.clone(), asked: rest.to_owned(), expected: Vec::new() });
+                }
+                (_, Some((zone, records))) => records.push(record(zone, line)?),
+                (_, None) => {
+                    let words: Vec<&str> = line.split_whitespace().collect();
+                    cases.last_mut().context("a question first")?.expected.push(words.join(" "));
+                }
+            }
+            Ok(())
+        };
+        read_line().with_context(|| format!("line {}: {line}", number + 1))?;
+    }
+    Ok((fixture, cases))
+}
+
+fn close(open: &mut Option<(Zone, Vec<proxima_model::Record>)>, fixture: &mut Fixture) {
+    if let Some((zone, records)) = open.take() {
+        fixture.add(&zone, records);
+    }
+}
+
+fn zone_of(text: &str) -> Result<Zone> {
+    let mut words = text.split_whitespace();
+    let mut zone = zone(words.next().context("a zone's name")?);
+    for word in words {
+        match word {
+            "pending" => zone.status = ZoneStatus::Pending,
+            "paused" => zone.paused = true,
+            _ => bail!("{word} is not a state of a zone"),
+        }
+    }
+    Ok(zone)
+}
+
+fn ask(fixture: &Fixture, text: &str) -> Result<Vec<String>> {
+    let mut words = text.split_whitespace();
+    let (name, kind) = (words.next().context("a name")?, words.next().context("a type")?);
+    let mut question = Question::new(name, rtype(kind)?);
+    let mut transport = Transport::Udp;
+    for word in words {
+        match word.split_once('=').unwrap_or((word, "")) {
+            ("edns", size) => question.edns().payload = size.parse()?,
+            ("version", version) => question.edns().version = version.parse()?,
+            ("do", _) => question.edns().flags = 0x8000,
+            ("nsid", _) => question.edns().options = vec![0, 3, 0, 0],
+            ("unknown", _) => question.edns().options = vec![0xff, 0xf0, 0, 2, 1, 2],
+            ("tcp", _) => transport = Transport::Tcp,
+            ("rd", _) => question.flags |= 1 << 8,
+            ("cd", _) => question.flags |= 1 << 4,
+            ("class", "CH") => question.qclass = 3,
+            ("class", number) => question.qclass = number.parse()?,
+            ("signed", _) => question.extra = (1, vec![0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 0]),
+            _ => bail!("{word} is not something to ask with"),
+        }
+    }
+    let mut out = Vec::new();
+    responder().respond(fixture, &question.encode(), transport, &mut out).context("no answer")?;
+    describe(&out)
+}

@@ -1,0 +1,8 @@
+//! Tests of authoritative DNS: the pure core by tables, properties and an oracle; the service over real sockets with
+//! real clients.
+
+mod answers;
+mod hostile;
+mod oracle;
+mod sockets;
+mod support;

@@ -1,0 +1,226 @@
+//! What the tests have in common: zones written as text, queries by the octet, answers read by another implementation.
+
+use std::{collections::HashMap, convert::Infallible, sync::Arc};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use domain::{
+    base::{Message, RecordSection, opt::UnknownOptData},
+    rdata::AllRecordData,
+};
+use proxima_dns::{Responder, ZoneTree, Zones};
+use proxima_ledger::ReadError;
+use proxima_model::{
+    AccountId, DnsName, Record, RecordData, RecordId, RecordType, Timestamp, Ttl, Zone, ZoneId, ZoneName,
+    ZoneSettings, ZoneStatus,
+};
+
+/// The network of the tests.
+pub(crate) const ANYCAST: [&str; 3] = ["198.18.0.1", "198.18.0.2", "fd00:198:18::1"];
+/// The server that answers.
+pub(crate) const SERVER: &str = "fra-1";
+
+/// Zones by name.
+#[derive(Default)]
+pub(crate) struct Fixture {
+    zones: HashMap<String, Arc<ZoneTree>>,
+    /// Names under which reading fails.
+    pub(crate) unreadable: Vec<String>,
+}
+
+impl Fixture {
+    pub(crate) fn add(&mut self, zone: &Zone, records: Vec<Record>) {
+        let Ok(tree) = ZoneTree::compile(zone, records.into_iter().map(Ok::<_, Infallible>));
+        self.zones.insert(zone.name.to_string(), Arc::new(tree));
+    }
+}
+
+impl Zones for Fixture {
+    fn find(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError> {
+        if self.unreadable.iter().any(|unreadable| name.ends_with(unreadable)) {
+            return Err(ReadError::NotReady);
+        }
+        let mut rest = Some(name);
+        while let Some(name) = rest {
+            if let Some(zone) = self.zones.get(name) {
+                return Ok(Some(zone.clone()));
+            }
+            rest = name.split_once('.').map(|(_, parent)| parent);
+        }
+        Ok(None)
+    }
+}
+
+/// An active zone.
+pub(crate) fn zone(name: &str) -> Zone {
+    Zone {
+        id: ZoneId::from_bytes([1; 16]),
+        account: AccountId::from_bytes([2; 16]),
+        name: ZoneName::parse(name).expect("a zone's name"),
+        status: ZoneStatus::Active,
+        paused: false,
+        name_servers: ["ns1.proxima.example", "ns2.proxima.example"]
+            .map(|name| DnsName::parse(name).expect("a name"))
+            .to_vec(),
+        settings: ZoneSettings::default(),
+        serial: 7,
+        created_at: Timestamp::default(),
+        modified_at: Timestamp::default(),
+        activated_at: None,
+    }
+}
+
+/// A record from a line: `NAME TTL [proxied] TYPE CONTENT`, the name relative to the zone, the TTL `auto` or seconds.
+pub(crate) fn record(zone: &Zone, line: &str) -> Result<Record> {
+    let (name, rest) = line.split_once(char::is_whitespace).context("a TTL")?;
+    let (ttl, rest) = rest.trim_start().split_once(char::is_whitespace).context("a type")?;
+    let rest = rest.trim_start();
+    let (proxied, rest) =
+        rest.strip_prefix("proxied ").map_or((false, rest), |rest| (true, rest.trim_start()));
+    let (kind, content) = rest.split_once(char::is_whitespace).context("content")?;
+    let ttl = if ttl == "auto" { 1 } else { ttl.parse()? };
+    let record = Record {
+        id: RecordId::from_bytes([3; 16]),
+        zone: zone.id,
+        name: zone.name.record_name(name)?,
+        data: RecordData::parse(RecordType::by_name(kind)?, content.trim())?,
+        ttl: Ttl::try_from(ttl)?,
+        proxied,
+        comment: None,
+        tags: Vec::new(),
+        created_at: Timestamp::default(),
+        modified_at: Timestamp::default(),
+    };
+    record.check(&zone.name)?;
+    Ok(record)
+}
+
+/// What answers in the tests.
+pub(crate) fn responder() -> Responder {
+    Responder::new(&ANYCAST.map(|address| address.parse().expect("an address")), SERVER, 1232)
+}
+
+/// An OPT record.
+#[derive(Clone, Debug)]
+pub(crate) struct Edns {
+    pub(crate) payload: u16,
+    pub(crate) version: u8,
+    pub(crate) flags: u16,
+    pub(crate) options: Vec<u8>,
+}
+
+/// A query, octet by octet.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    pub(crate) name: Vec<u8>,
+    pub(crate) qtype: u16,
+    pub(crate) qclass: u16,
+    pub(crate) flags: u16,
+    pub(crate) edns: Option<Edns>,
+    /// Records to put behind it all, and how many they are.
+    pub(crate) extra: (u16, Vec<u8>),
+}
+
+impl Question {
+    pub(crate) fn new(name: &str, qtype: u16) -> Self {
+        let mut wire = Vec::new();
+        for label in name.split('.').filter(|label| !label.is_empty()) {
+            wire.push(u8::try_from(label.len()).expect("a label"));
+            wire.extend_from_slice(label.as_bytes());
+        }
+        wire.push(0);
+        Self { name: wire, qtype, qclass: 1, flags: 0, edns: None, extra: (0, Vec::new()) }
+    }
+
+    /// Its OPT record, which it has from now on.
+    pub(crate) fn edns(&mut self) -> &mut Edns {
+        self.edns.get_or_insert(Edns { payload: 1232, version: 0, flags: 0, options: Vec::new() })
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let additional = u16::from(self.edns.is_some()) + self.extra.0;
+        let header = [0x1234, self.flags, 1, 0, 0, additional];
+        let mut message: Vec<u8> = header.into_iter().flat_map(u16::to_be_bytes).collect();
+        message.extend_from_slice(&self.name);
+        message.extend([self.qtype, self.qclass].into_iter().flat_map(u16::to_be_bytes));
+        if let Some(Edns { payload, version, flags, options }) = &self.edns {
+            message.extend_from_slice(&[0, 0, 41]);
+            message.extend_from_slice(&payload.to_be_bytes());
+            message.extend_from_slice(&[0, *version]);
+            message.extend_from_slice(&flags.to_be_bytes());
+            message.extend_from_slice(&u16::try_from(options.len()).expect("options").to_be_bytes());
+            message.extend_from_slice(options);
+        }
+        message.extend_from_slice(&self.extra.1);
+        message
+    }
+}
+
+/// The number of a type by its name.
+pub(crate) fn rtype(name: &str) -> Result<u16> {
+    let rtype: domain::base::iana::Rtype =
+        name.parse().map_err(|_| anyhow::anyhow!("{name} is not a type"))?;
+    Ok(rtype.to_int())
+}
+
+/// An answer as lines of text, read whole by the `domain` crate: that it can be read at all is half of the test.
+pub(crate) fn describe(octets: &[u8]) -> Result<Vec<String>> {
+    let message = Message::from_octets(octets)?;
+    let header = message.header();
+    ensure!(header.qr(), "it is not an answer");
+    let mut first = message.opt_rcode().to_string();
+    let flags = [
+        ("aa", header.aa()),
+        ("tc", header.tc()),
+        ("rd", header.rd()),
+        ("ra", header.ra()),
+        ("ad", header.ad()),
+    ];
+    for (name, _) in flags.into_iter().filter(|(_, set)| *set) {
+        first.push(' ');
+        first.push_str(name);
+    }
+    if header.cd() {
+        first.push_str(" cd");
+    }
+    let mut lines = vec![first];
+    for question in message.question() {
+        question?;
+    }
+    records("answer", message.answer()?, &mut lines)?;
+    records("authority", message.authority()?, &mut lines)?;
+    records("additional", message.additional()?, &mut lines)?;
+    if let Some(opt) = message.opt() {
+        let mut line = format!("opt {}", opt.udp_payload_size());
+        if opt.dnssec_ok() {
+            line.push_str(" do");
+        }
+        for option in opt.opt().iter::<UnknownOptData<_>>() {
+            let option = option?;
+            let data = option.as_slice();
+            match (option.code().to_int(), data) {
+                (15, [high, low, text @ ..]) => {
+                    line.push_str(&format!(" ede={}", u16::from_be_bytes([*high, *low])));
+                    if !text.is_empty() {
+                        line.push_str(&format!(" {:?}", String::from_utf8_lossy(text)));
+                    }
+                }
+                (3, _) => line.push_str(&format!(" nsid={}", String::from_utf8_lossy(data))),
+                (code, _) => bail!("an option {code} that nobody asked for"),
+            }
+        }
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+fn records(name: &str, section: RecordSection<'_, &[u8]>, lines: &mut Vec<String>) -> Result<()> {
+    for record in section {
+        let record = record?;
+        if record.rtype().to_int() == 41 {
+            continue;
+        }
+        let record = record.to_any_record::<AllRecordData<_, _>>()?;
+        lines.push(format!("{name} {record}"));
+    }
+    Ok(())
+}
