@@ -1,0 +1,50 @@
+//! HTTP/1.1 (RFC 9112) as a pure core: octets in, heads and bodies out, and back. No I/O, no clock, no async.
+//!
+//! ```text
+//!  octets ─▶ LineScanner ─▶ FieldScanner ─▶ RequestParser  ─▶ RequestHead  ┐
+//!            (CRLF only)    (field lines)   ResponseParser ─▶ ResponseHead ┤ framing
+//!                                                                         ▼
+//!                                                                    BodyDecoder ─▶ data, trailers, end
+//!  octets ◀─ write_request_head, write_response_head, encode_chunk, encode_trailers ◀─ the stages' answer
+//! ```
+//!
+//! Both roles use it: the server reads requests and writes responses, the client of origins the other way round.
+//!
+//! Invariants:
+//! * **One reading.** What two readers of RFC 9112 could understand in different ways is refused, by either role: a
+//!   message that passed has one length, one host and one end, so nothing can be smuggled in it.
+//! * **Cutting changes nothing.** However the input is cut into pieces, the result is the same, errors included.
+//! * **Framing is written by us.** No field of a message decides how it is framed when it is written.
+//! * **Errors end the connection.** There is no way on after one; see [`Http1Error`].
+//! * Nothing is copied but the host's name: values and data are slices of what was read.
+//!
+//! Limits: [`Limits`] and the constants beside it.
+
+mod body;
+mod error;
+mod framing;
+mod host;
+mod limits;
+mod request;
+mod response;
+mod section;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use body::{
+    BodyDecoder, CHUNK_END, CHUNK_START_BYTES_MAX, CHUNKED_END, Decoded, encode_chunk, encode_chunk_start,
+    encode_trailers,
+};
+pub use error::Http1Error;
+pub(crate) use framing::content_length;
+pub use framing::{Framing, bodiless, strip_hop_by_hop};
+pub use host::Host;
+pub use limits::{
+    CHUNK_SIZE_DIGITS_MAX, HOST_BYTES_MAX, INFORMATIONAL_MAX, LENGTH_DIGITS_MAX, Limits, METHOD_BYTES_MAX,
+};
+pub(crate) use request::is_target;
+pub use request::{RequestHead, RequestParser, parse_request_head};
+pub use response::{ResponseHead, ResponseParser, parse_response_head};
+pub(crate) use section::is_mistakable;
+pub use write::{ConnectionField, version_name, write_request_head, write_response_head};

@@ -1,0 +1,151 @@
+//! Which addresses may be an origin's.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::OriginConfig;
+
+/// Tells addresses to which anybody's zone may send us from those that lie inside: the network's own, and those of the
+/// machine and the house that it stands in (server-side request forgery).
+#[derive(Clone, Debug)]
+pub(super) struct AddressPolicy {
+    allow_private: bool,
+    anycast: Vec<IpAddr>,
+}
+
+impl AddressPolicy {
+    pub(super) fn new(config: &OriginConfig) -> Self {
+        let anycast = config.anycast_addresses.iter().map(IpAddr::to_canonical);
+        // A network whose address is the loopback one is one machine (`proxima dev`): its origins stand beside it at
+        // other ports, and what leads back to ourselves is found by `CDN-Loop`.
+        let anycast = anycast.filter(|address| !(config.allow_private && address.is_loopback())).collect();
+        Self { allow_private: config.allow_private, anycast }
+    }
+
+    /// Whether an origin may lie at `address`.
+    pub(super) fn allows(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let reachable = match address {
+            IpAddr::V4(v4) => !is_never_v4(v4) && (self.allow_private || !is_inside_v4(v4)),
+            IpAddr::V6(v6) => {
+                let embedded = embedded_v4(v6);
+                !is_never_v6(v6)
+                    && !embedded.is_some_and(is_never_v4)
+                    && (self.allow_private || !(is_inside_v6(v6) || embedded.is_some_and(is_inside_v4)))
+            }
+        };
+        reachable && !self.anycast.contains(&address)
+    }
+}
+
+/// No host can be there.
+const fn is_never_v4(address: Ipv4Addr) -> bool {
+    address.octets()[0] == 0 || address.is_multicast() || address.octets()[0] >= 240
+}
+
+/// Not of the public internet (the IANA registry of special-purpose addresses, RFC 6890).
+const fn is_inside_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_documentation()
+        || (a == 100 && b & 0xc0 == 64)
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 198 && b & 0xfe == 18)
+}
+
+const fn is_never_v6(address: Ipv6Addr) -> bool {
+    address.is_unspecified() || address.is_multicast()
+}
+
+const fn is_inside_v6(address: Ipv6Addr) -> bool {
+    let [a, b, ..] = address.segments();
+    address.is_loopback()
+        || address.is_unicast_link_local()
+        || address.is_unique_local()
+        || a & 0xffc0 == 0xfec0
+        || (a == 0x2001 && b == 0xdb8)
+}
+
+/// The IPv4 address that a translator or a tunnel would take out of this one: NAT64 (RFC 6052), 6to4 (RFC 3056).
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let of = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        Some(Ipv4Addr::new(a, b, c, d))
+    };
+    match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => of(high, low),
+        [0x2002, high, low, ..] => of(high, low),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(allow_private: bool) -> AddressPolicy {
+        let anycast_addresses = vec!["198.51.100.1".parse().unwrap(), "2a00::53".parse().unwrap()];
+        AddressPolicy::new(&OriginConfig { allow_private, anycast_addresses, ..OriginConfig::default() })
+    }
+
+    #[test]
+    fn addresses_of_the_inside_are_refused_unless_allowed() {
+        for text in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "198.18.0.9",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+        ] {
+            let address = text.parse().unwrap();
+            assert!(!policy(false).allows(address), "{text} must be refused");
+            assert!(policy(true).allows(address), "{text} must be allowed in dev");
+        }
+    }
+
+    #[test]
+    fn public_addresses_are_allowed() {
+        for text in
+            ["1.1.1.1", "93.184.215.14", "2606:4700::1111", "172.32.0.1", "100.128.0.1", "::ffff:9.9.9.9"]
+        {
+            assert!(policy(false).allows(text.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn origins_may_stand_beside_a_network_that_is_one_machine() {
+        let localhost: IpAddr = "127.0.0.1".parse().unwrap();
+        for allow_private in [false, true] {
+            let anycast_addresses = vec![localhost];
+            let config = OriginConfig { allow_private, anycast_addresses, ..OriginConfig::default() };
+            assert_eq!(AddressPolicy::new(&config).allows(localhost), allow_private);
+        }
+    }
+
+    #[test]
+    fn our_own_and_impossible_addresses_are_never_allowed() {
+        for text in [
+            "198.51.100.1",
+            "::ffff:198.51.100.1",
+            "2a00::53",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "ff02::1",
+        ] {
+            for allow_private in [false, true] {
+                assert!(!policy(allow_private).allows(text.parse().unwrap()), "{text}");
+            }
+        }
+    }
+}

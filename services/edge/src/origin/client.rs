@@ -1,0 +1,363 @@
+//! One request to an origin: over which connection, how often, and what its answer means.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
+use proxima_pipeline::{Body, BodyError, Fault, Response, Trace};
+use smallvec::SmallVec;
+use tokio::time::{Instant as TokioInstant, sleep};
+
+use super::{
+    OriginTimeouts,
+    body::OriginBody,
+    connection::Connection,
+    metrics::OriginMetrics,
+    pool::{Destination, Pool},
+    tls::OriginTls,
+    upgraded::UpgradedOrigin,
+    upload::{Upload, UploadError},
+};
+use crate::http1::{
+    BodyDecoder, ConnectionField, Framing, INFORMATIONAL_MAX, Limits, ResponseHead, ResponseParser,
+    strip_hop_by_hop, write_request_head,
+};
+
+/// Addresses of one origin that are tried for one request.
+pub(super) const ADDRESSES_TRIED_MAX: usize = 4;
+/// As which stage the client writes into traces.
+const STAGE: &str = "origin";
+
+/// What is asked of an origin, but for the body.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) method: &'a Method,
+    pub(super) target: &'a PathAndQuery,
+    /// With the `Host` that the origin is to see.
+    pub(super) headers: &'a HeaderMap,
+    /// The protocol to which the client wants to switch.
+    pub(super) upgrade: Option<&'a str>,
+}
+
+/// Speaks HTTP/1.1 to origins over pooled connections.
+pub(super) struct OriginClient {
+    pool: Arc<Pool>,
+    tls: OriginTls,
+    timeouts: OriginTimeouts,
+    limits: Limits,
+    metrics: OriginMetrics,
+}
+
+/// Which connections will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reuse {
+    /// One that was used before, if it looks usable.
+    Any,
+    /// The same, if the kernel says that it is usable.
+    Certain,
+    /// A new one.
+    Never,
+}
+
+/// A request that was not answered.
+struct Failure {
+    fault: Fault,
+    /// Whether the connection ended before any octet of an answer.
+    closed_unheard: bool,
+    /// Whether the kernel took any octet of the request.
+    begun: bool,
+    /// The request's body, if none of it is gone.
+    unsent: Option<Body>,
+}
+
+impl OriginClient {
+    pub(super) const fn new(
+        pool: Arc<Pool>,
+        tls: OriginTls,
+        timeouts: OriginTimeouts,
+        metrics: OriginMetrics,
+    ) -> Self {
+        Self { pool, tls, timeouts, limits: Limits::DEFAULT, metrics }
+    }
+
+    /// Sends a request to one of `destinations`, which are addresses of the same origin.
+    ///
+    /// A connection that had been used before may turn out to have been closed by the origin meanwhile. Then the
+    /// request is sent once more, over a new connection, where that cannot do anything twice (RFC 9110, 9.2.2): the
+    /// method is idempotent or nothing of the request went out, and none of the body is gone.
+    pub(super) async fn send(
+        &self,
+        destinations: &[Destination],
+        call: Call<'_>,
+        mut body: Body,
+        trace: &mut Trace,
+    ) -> Result<Response, Fault> {
+        let framing = framing(call.method, &body);
+        let again = body.as_full().cloned();
+        let idempotent = call.method.is_idempotent();
+        let mut reuse = if idempotent { Reuse::Any } else { Reuse::Certain };
+        loop {
+            let connection = self.connection(destinations, reuse, trace).await?;
+            let reused = connection.reused;
+            let upload = Upload::new(call.head(framing)?, body, framing);
+            let failure = match self.exchange(connection, call, upload, trace).await {
+                Ok(response) => return Ok(response),
+                Err(failure) => failure,
+            };
+            let harmless = reused && failure.closed_unheard && (idempotent || !failure.begun);
+            body = match (harmless, &again, failure.unsent) {
+                (true, Some(whole), _) => Body::full(whole.clone()),
+                (true, None, Some(unsent)) => unsent,
+                _ => return Err(failure.fault),
+            };
+            self.metrics.retried.inc();
+            trace.note(
+                STAGE,
+                || "the reused connection was closed before an answer: once more over a new one",
+            );
+            reuse = Reuse::Never;
+        }
+    }
+
+    /// A connection to one of `destinations`: those that failed a moment ago are tried last.
+    async fn connection(
+        &self,
+        destinations: &[Destination],
+        reuse: Reuse,
+        trace: &mut Trace,
+    ) -> Result<Connection, Fault> {
+        let mut order: SmallVec<[&Destination; ADDRESSES_TRIED_MAX]> = destinations.iter().collect();
+        if order.len() > 1 {
+            let spread = rand::random_range(0..order.len());
+            order.rotate_left(spread);
+            order.sort_by_key(|destination| self.pool.failed_lately(destination));
+            order.truncate(ADDRESSES_TRIED_MAX);
+        }
+        let until = Instant::now() + self.timeouts.connect;
+        let mut last = Fault::OriginUnreachable;
+        for (index, destination) in order.iter().enumerate() {
+            let lease = self.pool.lease(destination, self.timeouts.queue).await?;
+            let lease = match reuse {
+                Reuse::Never => lease,
+                _ => match Connection::idle(lease, reuse == Reuse::Certain) {
+                    Ok(connection) => {
+                        self.metrics.reused.inc();
+                        trace.note(STAGE, || format!("reuses a connection to {}", destination.address));
+                        return Ok(connection);
+                    }
+                    Err(lease) => lease,
+                },
+            };
+            // Each has its share of the time that is left, the last one all of it.
+            let left = u32::try_from(order.len() - index).unwrap_or(1);
+            let within = until.saturating_duration_since(Instant::now()) / left;
+            let opened =
+                Connection::open(lease, destination, &self.tls, &self.timeouts, within, &self.metrics).await;
+            match opened {
+                Ok(connection) => {
+                    trace.note(STAGE, || format!("opened a connection to {}", destination.address));
+                    return Ok(connection);
+                }
+                Err(fault) => {
+                    trace.note(STAGE, || format!("{}: {fault}", destination.address));
+                    last = fault;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// Sends the request and reads the head of its answer; what is left of both goes on with the answer's body.
+    async fn exchange(
+        &self,
+        connection: Connection,
+        call: Call<'_>,
+        upload: Upload,
+        trace: &mut Trace,
+    ) -> Result<Response, Failure> {
+        let began = Instant::now();
+        let mut asked =
+            Asked { connection, upload, parser: ResponseParser::default(), informational: 0, heard: false };
+        let head = {
+            let mut deadline = pin!(sleep(self.timeouts.first_byte));
+            std::future::poll_fn(|context| {
+                if let Poll::Ready(head) = asked.poll_head(call.method, &self.limits, context) {
+                    return Poll::Ready(head);
+                }
+                // The time runs from when the request has gone out.
+                if asked.upload.take_progressed() {
+                    deadline.as_mut().reset(TokioInstant::now() + self.timeouts.first_byte);
+                }
+                ready!(deadline.as_mut().poll(context));
+                Poll::Ready(Err(Fault::OriginTimeout))
+            })
+            .await
+        };
+        match head {
+            Ok(head) => {
+                let took = began.elapsed();
+                self.metrics.first_byte_seconds.observe(took.as_secs_f64());
+                trace.note(STAGE, || format!("answered {} after {took:.1?}", head.status));
+                self.answer(asked, head, call).map_err(Failure::from)
+            }
+            Err(fault) => Err(Failure {
+                closed_unheard: fault == Fault::OriginClosed && !asked.heard,
+                begun: asked.upload.begun,
+                unsent: asked.upload.into_unsent_body(),
+                fault,
+            }),
+        }
+    }
+
+    /// The answer as the stages see it.
+    fn answer(&self, asked: Asked, head: ResponseHead, call: Call<'_>) -> Result<Response, Fault> {
+        let Asked { mut connection, upload, .. } = asked;
+        let ResponseHead { status, mut headers, framing, keep_alive, upgrade, .. } = head;
+        strip_hop_by_hop(&mut headers);
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            let protocol = upgrade.filter(|protocol| call.asks_for(protocol));
+            let protocol = protocol.ok_or(Fault::OriginMalformed("it switches to a protocol unasked"))?;
+            headers.insert(header::UPGRADE, protocol);
+            let upgraded = Some(Box::new(UpgradedOrigin(connection)) as _);
+            return Ok(Response { status, headers, body: Body::empty(), upgraded });
+        }
+        let upload = (!upload.is_sent()).then_some(upload);
+        let keep_alive = keep_alive && !upload.as_ref().is_some_and(Upload::is_over);
+        let body = match framing {
+            Framing::None | Framing::Length(0) if upload.is_none() => {
+                release(connection, keep_alive);
+                Body::empty()
+            }
+            Framing::None | Framing::Length(0) => Body::empty(),
+            // All of it is here already.
+            Framing::Length(length) if length == connection.buffer.len() as u64 && upload.is_none() => {
+                let whole: Bytes = connection.buffer.split().freeze();
+                release(connection, keep_alive);
+                Body::full(whole)
+            }
+            framing => {
+                let decoder = BodyDecoder::new(framing, &self.limits);
+                let between_reads = self.timeouts.between_reads;
+                Body::stream(OriginBody::new(connection, decoder, upload, keep_alive, between_reads))
+            }
+        };
+        Ok(Response { status, headers, body, upgraded: None })
+    }
+}
+
+fn release(connection: Connection, keep_alive: bool) {
+    if keep_alive {
+        connection.release();
+    }
+}
+
+impl Call<'_> {
+    fn head(&self, framing: Framing) -> Result<BytesMut, Fault> {
+        let connection = match self.upgrade {
+            None => ConnectionField::Absent,
+            Some(protocol) => ConnectionField::Upgrade(
+                HeaderValue::from_str(protocol).map_err(|_| Fault::BadRequest("its Upgrade is malformed"))?,
+            ),
+        };
+        let mut head = BytesMut::new();
+        write_request_head(self.method, self.target, self.headers, framing, &connection, &mut head)
+            .map_err(|_| Fault::BadRequest("it cannot be written as HTTP/1.1"))?;
+        Ok(head)
+    }
+
+    fn asks_for(&self, protocol: &HeaderValue) -> bool {
+        self.upgrade.is_some_and(|asked| protocol.as_bytes().eq_ignore_ascii_case(asked.as_bytes()))
+    }
+}
+
+/// How the request's body is framed. Methods that are made to carry one say so when it is empty (RFC 9110, 8.6).
+fn framing(method: &Method, body: &Body) -> Framing {
+    match body.length() {
+        Some(0) if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => Framing::Length(0),
+        Some(0) => Framing::None,
+        Some(length) => Framing::Length(length),
+        None if body.is_empty() => Framing::None,
+        None => Framing::Chunked,
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self { fault, closed_unheard: false, begun: true, unsent: None }
+    }
+}
+
+/// A request that waits for its answer.
+struct Asked {
+    connection: Connection,
+    upload: Upload,
+    parser: ResponseParser,
+    informational: usize,
+    /// Whether any octet of an answer came.
+    heard: bool,
+}
+
+impl Asked {
+    /// Goes on sending, and reads the head of the answer: it may come before all has been sent.
+    fn poll_head(
+        &mut self,
+        method: &Method,
+        limits: &Limits,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<ResponseHead, Fault>> {
+        self.drive_upload(context)?;
+        loop {
+            if !self.connection.buffer.is_empty() {
+                self.heard = true;
+                let parsed = self.parser.parse(&mut self.connection.buffer, method, limits);
+                match parsed.map_err(|error| Fault::OriginMalformed(error.describe()))? {
+                    // Answers before the answer (RFC 9110, 15.2) are not passed on.
+                    Some(head) if head.is_interim() => {
+                        self.informational += 1;
+                        if self.informational > INFORMATIONAL_MAX {
+                            let endless = "it sends informational answers without end";
+                            return Poll::Ready(Err(Fault::OriginMalformed(endless)));
+                        }
+                        continue;
+                    }
+                    Some(head) => return Poll::Ready(Ok(head)),
+                    None => {}
+                }
+            }
+            match ready!(self.connection.poll_read(context, None)) {
+                Ok(0) | Err(_) => return Poll::Ready(Err(Fault::OriginClosed)),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn drive_upload(&mut self, context: &mut Context<'_>) -> Result<(), Fault> {
+        if self.upload.is_over() {
+            return Ok(());
+        }
+        match self.upload.poll_send(&mut self.connection.transport, context) {
+            // It may have answered before it stopped listening: what it sent is read first.
+            Poll::Ready(Err(UploadError::Origin)) => self.upload.give_up(),
+            Poll::Ready(Err(UploadError::Client(error))) => return Err(client_fault(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        Ok(())
+    }
+}
+
+/// What a request's body that ended early says about the client.
+const fn client_fault(error: BodyError) -> Fault {
+    match error {
+        BodyError::TooLarge => Fault::BodyTooLarge,
+        BodyError::TimedOut => Fault::RequestTimeout,
+        BodyError::WrongLength => Fault::BadRequest("its body is not as long as its head says"),
+        BodyError::Malformed => Fault::BadRequest("its body's framing is malformed"),
+        BodyError::Aborted => Fault::BadRequest("its body was cut off"),
+    }
+}

@@ -1,0 +1,110 @@
+//! One connection to an origin: made, read from, and kept or closed.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::BytesMut;
+use proxima_pipeline::Fault;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_util::io::poll_read_buf;
+
+use super::{
+    OriginTimeouts,
+    metrics::OriginMetrics,
+    pool::{Destination, Lease},
+    tls::OriginTls,
+    transport::Transport,
+};
+
+/// Octets that a read asks for where no more are announced: a head and a small body.
+const READ_OCTETS: usize = 16 * 1024;
+/// Octets that a read asks for within a long body.
+const READ_LONG_OCTETS: usize = 64 * 1024;
+
+/// A connection in use. Dropping it closes it.
+pub(super) struct Connection {
+    pub(super) transport: Transport,
+    /// What was read and not consumed yet.
+    pub(super) buffer: BytesMut,
+    /// Whether it had been used before this request.
+    pub(super) reused: bool,
+    /// Whether the buffer is one of a long body's, too large to be kept.
+    long: bool,
+    lease: Lease,
+}
+
+impl Connection {
+    /// One that was used before.
+    pub(super) fn idle(lease: Lease, certain: bool) -> Result<Self, Lease> {
+        match lease.take_idle(certain) {
+            Some((transport, buffer)) => Ok(Self { transport, buffer, reused: true, long: false, lease }),
+            None => Err(lease),
+        }
+    }
+
+    /// A new one, within `within`.
+    pub(super) async fn open(
+        lease: Lease,
+        destination: &Destination,
+        tls: &OriginTls,
+        timeouts: &OriginTimeouts,
+        within: std::time::Duration,
+        metrics: &OriginMetrics,
+    ) -> Result<Self, Fault> {
+        let began = Instant::now();
+        let connected = timeout(within, TcpStream::connect(destination.address)).await;
+        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        lease.note_connect(connected.is_ok());
+        let tcp = connected.map_err(|error| connect_fault(&error))?;
+        // What we write is whole messages: there is nothing to wait for.
+        tcp.set_nodelay(true).map_err(|error| connect_fault(&error))?;
+        let transport = match &destination.tls {
+            None => Transport::Clear(tcp),
+            Some(name) => {
+                let handshake = tls.connect(tcp, &name.name, name.verify);
+                let shaken = timeout(timeouts.handshake, handshake).await;
+                Transport::Tls(Box::new(shaken.unwrap_or(Err(Fault::OriginTls))?))
+            }
+        };
+        metrics.opened.inc();
+        metrics.connect_seconds.observe(began.elapsed().as_secs_f64());
+        Ok(Self { transport, buffer: BytesMut::new(), reused: false, long: false, lease })
+    }
+
+    /// Reads what is there, at least one octet; 0 at the end. `announced`: how much is still to come, if known.
+    pub(super) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        announced: Option<u64>,
+    ) -> Poll<io::Result<usize>> {
+        let long = announced.is_some_and(|octets| octets > READ_OCTETS as u64);
+        self.long |= long;
+        self.buffer.reserve(if long { READ_LONG_OCTETS } else { READ_OCTETS });
+        poll_read_buf(Pin::new(&mut self.transport), context, &mut self.buffer)
+    }
+
+    /// The answer has been read to its end and another may follow: kept for the next request. What came beyond the
+    /// answer's end belongs to nothing: then it is closed.
+    pub(super) fn release(self) {
+        if self.buffer.is_empty() {
+            let buffer = if self.long { BytesMut::new() } else { self.buffer };
+            self.lease.keep(self.transport, buffer);
+        }
+    }
+}
+
+/// What a failed connect says about the origin.
+fn connect_fault(error: &io::Error) -> Fault {
+    /// `EMFILE` and `ENFILE`: the process or the machine has no more descriptors. The same on every Linux.
+    const OURS: [i32; 2] = [24, 23];
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Fault::OriginDown,
+        io::ErrorKind::TimedOut => Fault::OriginConnectTimeout,
+        _ if error.raw_os_error().is_some_and(|number| OURS.contains(&number)) => Fault::Overloaded,
+        _ => Fault::OriginUnreachable,
+    }
+}

@@ -1,0 +1,176 @@
+//! Where a request goes, by its site's records, rules and settings.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use http::{HeaderValue, header};
+use proxima_chassis::Metrics;
+use proxima_model::SslMode;
+use proxima_pipeline::{Blame, Exchange, Fault, Response, Scheme, Site};
+use smallvec::{SmallVec, smallvec};
+
+use super::{
+    OriginConfig, OriginConfigError,
+    address::AddressPolicy,
+    client::{ADDRESSES_TRIED_MAX, Call, OriginClient},
+    metrics::OriginMetrics,
+    names::{Addresses, Names, resolver},
+    pool::{Destination, Pool, TlsName},
+    tls::OriginTls,
+};
+use crate::stages::Sites;
+
+/// The one protocol to which a client may have a connection switched: others (`h2c`) would carry requests past us.
+const WEBSOCKET: &str = "websocket";
+
+/// All origins of all sites, as seen from this node.
+pub struct Origins {
+    names: Names,
+    policy: AddressPolicy,
+    client: OriginClient,
+    metrics: OriginMetrics,
+}
+
+impl Origins {
+    /// Reads the machine's certificate authorities and registers its metrics; connects to nothing yet.
+    ///
+    /// # Errors
+    /// What of the configuration cannot be used.
+    pub fn new(
+        config: &OriginConfig,
+        sites: Arc<dyn Sites>,
+        metrics: &Metrics,
+    ) -> Result<Self, OriginConfigError> {
+        let tls = OriginTls::new(config.origin_ca.as_deref())?;
+        let metrics = OriginMetrics::new(metrics);
+        let pool = Pool::new(config.limits, config.timeouts.idle, metrics.clone());
+        Ok(Self {
+            names: Names::new(sites, resolver(&config.resolvers)?, config.timeouts.resolve),
+            policy: AddressPolicy::new(config),
+            client: OriginClient::new(pool, tls, config.timeouts, metrics.clone()),
+            metrics,
+        })
+    }
+
+    /// Sends the exchange's request to its origin; takes its body.
+    ///
+    /// # Errors
+    /// What of the origin failed.
+    pub(crate) async fn fetch(&self, exchange: &mut Exchange) -> Result<Response, Fault> {
+        let fetched = self.fetch_uncounted(exchange).await;
+        if let Err(fault) = &fetched
+            && fault.blame() != Blame::Client
+        {
+            self.metrics.failed(fault);
+        }
+        fetched
+    }
+
+    async fn fetch_uncounted(&self, exchange: &mut Exchange) -> Result<Response, Fault> {
+        let site = exchange.site.clone().ok_or(Fault::Internal("no stage has set the zone"))?;
+        let addresses =
+            self.addresses(exchange.origin.host.as_deref(), &exchange.request.host, &site).await?;
+        let way = Way::of(exchange, &site);
+        let destinations: SmallVec<[Destination; ADDRESSES_TRIED_MAX]> = addresses
+            .into_iter()
+            .map(|address| Destination { address: SocketAddr::new(address, way.port), tls: way.tls.clone() })
+            .collect();
+        exchange.trace.note("origin", || way.describe(&destinations));
+
+        let body = std::mem::take(&mut exchange.request_body);
+        let Exchange { request, origin, trace, .. } = exchange;
+        // The origin sees another `Host`; the stages on the way back see the client's again.
+        let asked_host = match &origin.host_header {
+            None => None,
+            Some(host) => {
+                let value = HeaderValue::from_str(host).map_err(|_| Fault::OriginName)?;
+                request.headers.insert(header::HOST, value)
+            }
+        };
+        let upgrade = request
+            .upgrade
+            .as_deref()
+            .filter(|protocol| site.zone.settings.websockets && protocol.eq_ignore_ascii_case(WEBSOCKET));
+        let call =
+            Call { method: &request.method, target: &request.target, headers: &request.headers, upgrade };
+        let answered = self.client.send(&destinations, call, body, trace).await;
+        if let Some(host) = asked_host {
+            request.headers.insert(header::HOST, host);
+        }
+        answered
+    }
+
+    /// Where the origin lies: at the host that the rules `chose`, and else where the records of the host `asked` for
+    /// say. Only addresses to which we may connect.
+    async fn addresses(&self, chosen: Option<&str>, asked: &str, site: &Site) -> Result<Addresses, Fault> {
+        let mut addresses = self.any_addresses(chosen, asked, site).await?;
+        addresses.retain(|address| self.policy.allows(*address));
+        if addresses.is_empty() { Err(Fault::OriginForbidden) } else { Ok(addresses) }
+    }
+
+    async fn any_addresses(
+        &self,
+        chosen: Option<&str>,
+        asked: &str,
+        site: &Site,
+    ) -> Result<Addresses, Fault> {
+        if let Some(host) = chosen {
+            let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+            return match bare.parse::<IpAddr>() {
+                Ok(address) => Ok(smallvec![address]),
+                Err(_) => self.names.addresses(host).await,
+            };
+        }
+        let host = site.host(asked).ok_or(Fault::OriginName)?;
+        match &host.alias {
+            _ if !host.addresses.is_empty() => Ok(host.addresses.iter().copied().collect()),
+            Some(alias) => self.names.addresses(alias.as_str()).await,
+            None => Err(Fault::OriginName),
+        }
+    }
+}
+
+/// How an origin is spoken to.
+struct Way {
+    port: u16,
+    tls: Option<TlsName>,
+}
+
+impl Way {
+    /// By the zone's `ssl` and the rules.
+    fn of(exchange: &Exchange, site: &Site) -> Self {
+        let ssl = site.zone.settings.ssl;
+        let scheme = match (ssl, exchange.request.scheme) {
+            (SslMode::Full | SslMode::Strict, Scheme::Https) => Scheme::Https,
+            _ => Scheme::Http,
+        };
+        let tls = (scheme == Scheme::Https).then(|| {
+            let name = match &exchange.origin.host_header {
+                Some(host) => without_port(host).into(),
+                None => exchange.request.host.clone(),
+            };
+            TlsName { name, verify: ssl == SslMode::Strict }
+        });
+        Self { port: exchange.origin.port.unwrap_or_else(|| scheme.default_port()), tls }
+    }
+
+    fn describe(&self, destinations: &[Destination]) -> String {
+        let addresses: Vec<String> = destinations.iter().map(|to| to.address.to_string()).collect();
+        let by = match &self.tls {
+            None => "in clear".to_owned(),
+            Some(TlsName { name, verify: true }) => format!("by TLS as {name}, verified"),
+            Some(TlsName { name, verify: false }) => format!("by TLS as {name}, not verified"),
+        };
+        format!("the origin is {}, {by}", addresses.join(", "))
+    }
+}
+
+/// The host of a `Host` value.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|octet| octet.is_ascii_digit()) && !name.is_empty() => name,
+        _ => host,
+    }
+}

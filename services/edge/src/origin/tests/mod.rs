@@ -1,0 +1,10 @@
+//! The origin client against origins of every kind, over real sockets.
+
+mod bodies;
+mod faults;
+mod harness;
+mod resolving;
+mod reuse;
+mod tls;
+mod upgrades;
+mod uploads;

@@ -1,0 +1,199 @@
+//! Sending a request: its head, then its body as it comes, in as few writes as can be.
+
+use std::{
+    io::IoSlice,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::Body as _;
+use proxima_pipeline::{Body, BodyError};
+use tokio::io::AsyncWrite;
+
+use super::transport::Transport;
+use crate::http1::{CHUNK_END, CHUNKED_END, Framing, encode_chunk_start, encode_trailers};
+
+/// Why a request could not be sent whole.
+#[derive(Debug)]
+pub(super) enum UploadError {
+    /// The origin does not take it. It may have answered all the same.
+    Origin,
+    /// The client's body ended early.
+    Client(BodyError),
+}
+
+/// A request on its way to the origin. Pulls the body only as fast as the origin takes it.
+pub(super) struct Upload {
+    /// What goes out next, in this order: octets of our own, octets of the body, octets of our own.
+    head: BytesMut,
+    data: Bytes,
+    tail: &'static [u8],
+    body: Body,
+    framing: Left,
+    state: State,
+    /// Whether the kernel has taken any octet of the request.
+    pub(super) begun: bool,
+    /// Whether any of the body has been taken from it, so that it cannot be sent again.
+    pub(super) consumed: bool,
+    /// Whether anything went out since it was last asked.
+    progressed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Octets(u64),
+    Chunks,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Sending,
+    /// Nothing more is taken from the body; what is left goes out.
+    Ending,
+    Sent,
+    /// The origin takes no more.
+    Broken,
+}
+
+impl Upload {
+    /// Sends `head`, then `body` framed as the head says.
+    pub(super) fn new(head: BytesMut, body: Body, framing: Framing) -> Self {
+        let left = match framing {
+            Framing::Chunked => Left::Chunks,
+            Framing::Length(octets) => Left::Octets(octets),
+            Framing::None | Framing::UntilClose => Left::Octets(0),
+        };
+        let state = match left {
+            Left::Octets(0) => State::Ending,
+            _ => State::Sending,
+        };
+        Self {
+            head,
+            data: Bytes::new(),
+            tail: &[],
+            body,
+            framing: left,
+            state,
+            begun: false,
+            consumed: false,
+            progressed: false,
+        }
+    }
+
+    /// Whether all of it has been sent.
+    pub(super) fn is_sent(&self) -> bool {
+        self.state == State::Sent
+    }
+
+    /// Whether there is nothing more to do, for better or worse.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, State::Sent | State::Broken)
+    }
+
+    /// The origin takes no more: what is left is not sent.
+    pub(super) fn give_up(&mut self) {
+        self.state = State::Broken;
+    }
+
+    /// Whether anything went out since this was last asked.
+    pub(super) fn take_progressed(&mut self) -> bool {
+        std::mem::take(&mut self.progressed)
+    }
+
+    /// The body, to be sent anew, if none of it is gone.
+    pub(super) fn into_unsent_body(self) -> Option<Body> {
+        (!self.consumed).then_some(self.body)
+    }
+
+    /// Sends as much as can be sent now. Ready when it is sent.
+    pub(super) fn poll_send(
+        &mut self,
+        transport: &mut Transport,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), UploadError>> {
+        loop {
+            if self.state == State::Sending && self.data.is_empty() && self.tail.is_empty() {
+                match self.poll_fill(context) {
+                    Poll::Ready(filled) => filled.map_err(UploadError::Client)?,
+                    // The head does not wait for a body that is not here yet.
+                    Poll::Pending if !self.head.is_empty() => {}
+                    Poll::Pending => {
+                        // TLS may hold octets back.
+                        let flushed = Pin::new(&mut *transport).poll_flush(context);
+                        return match flushed {
+                            Poll::Ready(Err(_)) => Poll::Ready(Err(UploadError::Origin)),
+                            _ => Poll::Pending,
+                        };
+                    }
+                }
+            }
+            if self.head.is_empty() && self.data.is_empty() && self.tail.is_empty() {
+                if self.state == State::Sending {
+                    continue;
+                }
+                ready!(Pin::new(&mut *transport).poll_flush(context)).map_err(|_| UploadError::Origin)?;
+                self.state = State::Sent;
+                return Poll::Ready(Ok(()));
+            }
+            let slices = [IoSlice::new(&self.head), IoSlice::new(&self.data), IoSlice::new(self.tail)];
+            let written = ready!(Pin::new(&mut *transport).poll_write_vectored(context, &slices));
+            let written = written.map_err(|_| UploadError::Origin)?;
+            if written == 0 {
+                return Poll::Ready(Err(UploadError::Origin));
+            }
+            self.advance(written);
+        }
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.begun = true;
+        self.progressed = true;
+        let of_head = written.min(self.head.len());
+        self.head.advance(of_head);
+        written -= of_head;
+        let of_data = written.min(self.data.len());
+        self.data.advance(of_data);
+        written -= of_data;
+        self.tail = &self.tail[written..];
+    }
+
+    /// Takes the next piece of the body and frames it.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.consumed = true;
+        let Some(frame) = frame else { return Poll::Ready(self.end(None)) };
+        match frame?.into_data() {
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => {
+                let octets = data.len() as u64;
+                match &mut self.framing {
+                    Left::Octets(left) => {
+                        *left = left.checked_sub(octets).ok_or(BodyError::WrongLength)?;
+                        if *left == 0 {
+                            self.state = State::Ending;
+                        }
+                    }
+                    Left::Chunks => {
+                        encode_chunk_start(octets, &mut self.head);
+                        self.tail = CHUNK_END;
+                    }
+                }
+                self.data = data;
+            }
+            Err(frame) => return Poll::Ready(self.end(frame.into_trailers().ok())),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn end(&mut self, trailers: Option<http::HeaderMap>) -> Result<(), BodyError> {
+        match (self.framing, trailers) {
+            (Left::Octets(left), _) if left > 0 => return Err(BodyError::WrongLength),
+            (Left::Octets(_), _) => {}
+            (Left::Chunks, None) => self.tail = CHUNKED_END,
+            (Left::Chunks, Some(trailers)) => encode_trailers(&trailers, &mut self.head),
+        }
+        self.state = State::Ending;
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! From a request's head, whichever protocol carried it, to an exchange: the checks that every request passes before
+//! the first stage sees it.
+
+use std::sync::Arc;
+
+use http::header::{DATE, HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, uri};
+use proxima_pipeline::{Body, Client, Exchange, Fault, Protocol, RayId, Request, Response, Scheme, answer};
+
+use super::{Peer, ServerContext};
+use crate::date::http_date;
+use crate::http1::{Host, Http1Error};
+use crate::stages::CF_RAY;
+
+/// A request's head, apart from how it came.
+pub(super) struct Asked {
+    pub(super) protocol: Protocol,
+    pub(super) method: Method,
+    /// The scheme that the client named, if it did.
+    pub(super) scheme: Option<uri::Scheme>,
+    pub(super) host: Host,
+    pub(super) target: PathAndQuery,
+    /// Without hop-by-hop fields.
+    pub(super) headers: HeaderMap,
+    /// What the body's length was announced to be.
+    pub(super) body_bytes: Option<u64>,
+    pub(super) upgrade: Option<Arc<str>>,
+}
+
+impl ServerContext {
+    /// The exchange of this request, and what is wrong with it already.
+    pub(super) fn admit(&self, peer: &Peer, asked: Asked, body: Body) -> (Exchange, Option<Fault>) {
+        let scheme = peer.scheme();
+        let fault = self.check(&asked, scheme);
+        let request = Request {
+            method: asked.method,
+            scheme,
+            host: Arc::from(asked.host.name()),
+            port: asked.host.port(),
+            target: asked.target,
+            headers: asked.headers,
+            upgrade: asked.upgrade,
+        };
+        (self.exchange(peer, asked.protocol, request, body), fault)
+    }
+
+    fn check(&self, asked: &Asked, scheme: Scheme) -> Option<Fault> {
+        if asked.scheme.as_ref().is_some_and(|named| named.as_str() != scheme.name()) {
+            return Some(Fault::BadRequest("its scheme is not the one by which it came"));
+        }
+        if asked.body_bytes.is_some_and(|bytes| bytes > self.request_body_bytes_max) {
+            return Some(Fault::BodyTooLarge);
+        }
+        None
+    }
+
+    /// An exchange for a request that could not even be read, so that its answer is made like every other.
+    pub(super) fn unreadable(&self, peer: &Peer, protocol: Protocol) -> Exchange {
+        let request = Request {
+            method: Method::GET,
+            scheme: peer.scheme(),
+            host: Arc::from(""),
+            port: None,
+            target: PathAndQuery::from_static("/"),
+            headers: HeaderMap::new(),
+            upgrade: None,
+        };
+        self.exchange(peer, protocol, request, Body::empty())
+    }
+
+    fn exchange(&self, peer: &Peer, protocol: Protocol, request: Request, body: Body) -> Exchange {
+        let client = Client { address: peer.address, local: peer.local, protocol, tls: peer.tls.clone() };
+        Exchange::new(RayId::new(self.pop.clone()), client, request, body, self.clock.now())
+    }
+
+    /// The answer to a request that no stage sees; it names its ray as all answers do.
+    pub(super) fn refusal(&self, fault: &Fault, exchange: &Exchange) -> Response {
+        let mut response = answer(fault, exchange);
+        if let Ok(ray) = HeaderValue::from_maybe_shared(exchange.ray.to_string()) {
+            response.headers.insert(CF_RAY, ray);
+        }
+        response
+    }
+
+    /// `Date` for an answer that has none (RFC 9110, 6.6.1).
+    pub(super) fn put_date(&self, headers: &mut HeaderMap) {
+        if !headers.contains_key(DATE) {
+            headers.insert(DATE, http_date(self.clock.now()));
+        }
+    }
+}
+
+/// What failed, as the pipeline names it, when a request could not be read.
+pub(super) fn fault_of(error: Http1Error) -> Fault {
+    match error.status().as_u16() {
+        405 => Fault::MethodNotAllowed,
+        414 => Fault::TargetTooLong,
+        417 => Fault::ExpectationUnmet,
+        431 => Fault::HeadersTooLarge,
+        501 => Fault::NotImplemented(error.describe()),
+        505 => Fault::VersionUnsupported,
+        _ => Fault::BadRequest(error.describe()),
+    }
+}

@@ -1,0 +1,385 @@
+//! One stream: its request, its exchange, its answer.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{Method, StatusCode, request};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use proxima_pipeline::{Body, BodyError, Exchange, Fault, Protocol, Response, answer};
+use tokio::time::Instant;
+
+use crate::http1::{Host, Http1Error, bodiless, content_length, is_mistakable, is_target, strip_hop_by_hop};
+use crate::server::admit::{Asked, fault_of};
+use crate::server::deadline::Deadline;
+use crate::server::{BODY_PROGRESS_BYTES_MIN, Peer, ServerContext};
+
+/// The stream cannot be written to any more, or its answer's body failed.
+struct Ended;
+
+/// Serves one stream.
+pub(super) async fn serve(
+    request: http::Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    peer: Peer,
+    server: Arc<ServerContext>,
+) {
+    let _in_flight = server.metrics.begin_exchange();
+    let (head, body) = request.into_parts();
+    // Who asks first is invited at once: its window, not this, is what holds it back.
+    if !body.is_end_stream() && head.headers.get(EXPECT).is_some_and(|value| value == "100-continue") {
+        let mut invitation = http::Response::new(());
+        *invitation.status_mut() = StatusCode::CONTINUE;
+        respond.send_informational(invitation).ok();
+    }
+    let head_only = head.method == Method::HEAD;
+    let mut exchange = match asked(head) {
+        Ok(asked) => {
+            let body = Incoming::body(body, &asked, &server);
+            let (mut exchange, fault) = server.admit(&peer, asked, body);
+            match fault {
+                Some(fault) => exchange.response = Some(server.refusal(&fault, &exchange)),
+                None => {
+                    if run(&server, &mut exchange, &mut respond).await.is_err() {
+                        server.metrics.client_gone();
+                        return;
+                    }
+                }
+            }
+            exchange
+        }
+        Err(error) => {
+            server.metrics.refused(error);
+            let mut exchange = server.unreadable(&peer, Protocol::Http2);
+            exchange.response = Some(server.refusal(&fault_of(error), &exchange));
+            exchange
+        }
+    };
+    exchange.request_body = Body::empty();
+    let response = final_response(&mut exchange);
+    server.metrics.answered(Protocol::Http2, response.status);
+    if write(&server, response, head_only, &mut respond).await.is_err() {
+        server.metrics.answer_cut();
+    }
+}
+
+/// Runs the pipeline, unless the client resets the stream first.
+async fn run(
+    server: &ServerContext,
+    exchange: &mut Exchange,
+    respond: &mut SendResponse<Bytes>,
+) -> Result<(), Ended> {
+    let mut run = pin!(server.pipeline.run(exchange));
+    poll_fn(|context| {
+        if run.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        respond.poll_reset(context).map(|_| Err(Ended))
+    })
+    .await
+}
+
+fn final_response(exchange: &mut Exchange) -> Response {
+    match exchange.response.take() {
+        Some(response) if response.status.is_informational() => {
+            answer(&Fault::Internal("an informational answer where a final one was due"), exchange)
+        }
+        Some(response) => response,
+        None => answer(&Fault::Internal("the pipeline gave no answer"), exchange),
+    }
+}
+
+/// The request that a stream asks, held to the same rules as one by HTTP/1.1: it may be sent on as such. `h2` has
+/// refused by then what RFC 9113 (8.2, 8.3) calls malformed.
+fn asked(head: request::Parts) -> Result<Asked, Http1Error> {
+    let request::Parts { method, uri, mut headers, .. } = head;
+    if method == Method::CONNECT {
+        return Err(Http1Error::Connect);
+    }
+    let host = host(&uri, &headers)?;
+    if headers.keys().any(|name| is_mistakable(name.as_str().as_bytes())) {
+        return Err(Http1Error::FieldNameAmbiguous);
+    }
+    if [CONNECTION, TRANSFER_ENCODING, UPGRADE].iter().any(|name| headers.contains_key(name)) {
+        return Err(Http1Error::ConnectionInvalid);
+    }
+    let body_bytes = content_length(&headers)?;
+    let parts = uri.into_parts();
+    let target = parts.path_and_query.ok_or(Http1Error::Target)?;
+    let asterisk = target == "*" && method == Method::OPTIONS;
+    if !is_target(target.as_str().as_bytes()) || !(asterisk || target.as_str().starts_with('/')) {
+        return Err(Http1Error::Target);
+    }
+    strip_hop_by_hop(&mut headers);
+    headers.remove(EXPECT);
+    join_cookies(&mut headers)?;
+    if !headers.contains_key(HOST) {
+        // What goes on by HTTP/1.1 must have one (RFC 9113, 8.3.1).
+        let authority = parts.authority.ok_or(Http1Error::HostMissing)?;
+        headers.insert(HOST, HeaderValue::from_str(authority.as_str()).map_err(|_| Http1Error::HostInvalid)?);
+    }
+    Ok(Asked {
+        protocol: Protocol::Http2,
+        method,
+        scheme: parts.scheme,
+        host,
+        target,
+        headers,
+        body_bytes,
+        upgrade: None,
+    })
+}
+
+/// The one host that `:authority` and `Host` must agree on, where there are both (RFC 9113, 8.3.1).
+fn host(uri: &http::Uri, headers: &HeaderMap) -> Result<Host, Http1Error> {
+    let mut named = headers.get_all(HOST).iter();
+    let from_field =
+        named.next().map(|value| Host::parse(&Bytes::copy_from_slice(value.as_bytes()))).transpose()?;
+    if named.next().is_some() {
+        return Err(Http1Error::HostDoubled);
+    }
+    let authority =
+        uri.authority().map(|text| Host::parse(&Bytes::copy_from_slice(text.as_str().as_bytes())));
+    let port_default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+    match (authority.transpose()?, from_field) {
+        (Some(authority), Some(field)) if !authority.same_place(&field, port_default) => {
+            Err(Http1Error::HostMismatch)
+        }
+        (Some(host), _) | (None, Some(host)) => Ok(host),
+        (None, None) => Err(Http1Error::HostMissing),
+    }
+}
+
+/// HTTP/2 lets a client send each cookie as a field of its own; HTTP/1.1 does not (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) -> Result<(), Http1Error> {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return Ok(());
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let joined = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])).map_err(|_| Http1Error::FieldValue)?;
+    headers.insert(COOKIE, joined);
+    Ok(())
+}
+
+/// Writes the answer.
+async fn write(
+    server: &ServerContext,
+    response: Response,
+    head_only: bool,
+    respond: &mut SendResponse<Bytes>,
+) -> Result<(), Ended> {
+    let Response { status, mut headers, body, .. } = response;
+    let length = match head_only {
+        false => body.length(),
+        true => {
+            body.length().filter(|&length| length > 0).or_else(|| content_length(&headers).ok().flatten())
+        }
+    };
+    strip_hop_by_hop(&mut headers);
+    headers.remove(CONTENT_LENGTH);
+    if let Some(length) = length.filter(|_| !bodiless(status)) {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    server.put_date(&mut headers);
+    let mut head = http::Response::new(());
+    *head.status_mut() = status;
+    *head.headers_mut() = headers;
+    let ends = head_only || bodiless(status) || body.is_empty();
+    let mut stream = respond.send_response(head, ends).map_err(|_| Ended)?;
+    if ends {
+        return Ok(());
+    }
+    let written = write_body(server, body, &mut stream).await;
+    if written.is_err() {
+        // The client must not take for whole what is not.
+        stream.send_reset(Reason::INTERNAL_ERROR);
+    }
+    written
+}
+
+async fn write_body(
+    server: &ServerContext,
+    mut body: Body,
+    stream: &mut SendStream<Bytes>,
+) -> Result<(), Ended> {
+    let mut left = body.length();
+    loop {
+        let frame = poll_fn(|context| {
+            if let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(context) {
+                return Poll::Ready(Ok(frame));
+            }
+            stream.poll_reset(context).map(|_| Err(Ended))
+        })
+        .await?;
+        let Some(frame) = frame else {
+            if left.is_some_and(|left| left > 0) {
+                return Err(Ended);
+            }
+            return stream.send_data(Bytes::new(), true).map_err(|_| Ended);
+        };
+        match frame.map_err(|_| Ended)?.into_data() {
+            Ok(data) => {
+                left = left.map(|left| left.checked_sub(data.len() as u64).ok_or(Ended)).transpose()?;
+                let last = left == Some(0);
+                send(server, data, last, stream).await?;
+                if last {
+                    return Ok(());
+                }
+            }
+            Err(frame) => {
+                let trailers = frame.into_trailers().map_err(|_| Ended)?;
+                return stream.send_trailers(trailers).map_err(|_| Ended);
+            }
+        }
+    }
+}
+
+/// Sends a piece as the client's windows allow, within the time that it has for opening them.
+async fn send(
+    server: &ServerContext,
+    mut data: Bytes,
+    last: bool,
+    stream: &mut SendStream<Bytes>,
+) -> Result<(), Ended> {
+    let mut deadline = Deadline::default();
+    while !data.is_empty() {
+        stream.reserve_capacity(data.len());
+        let capacity = poll_fn(|context| {
+            // What was granted before but not used is still there.
+            if stream.capacity() > 0 {
+                return Poll::Ready(Ok(stream.capacity()));
+            }
+            match stream.poll_capacity(context) {
+                Poll::Ready(Some(Ok(capacity))) if capacity > 0 => return Poll::Ready(Ok(capacity)),
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(Ended)),
+                Poll::Ready(Some(Ok(_))) => context.waker().wake_by_ref(),
+                Poll::Pending => {}
+            }
+            if !deadline.is_set() {
+                deadline.set(Instant::now() + server.timeouts.write_idle);
+            }
+            if stream.poll_reset(context).is_ready() {
+                return Poll::Ready(Err(Ended));
+            }
+            deadline.poll(context).map(|()| Err(Ended))
+        })
+        .await?;
+        deadline.clear();
+        let piece = data.split_to(capacity.min(data.len()));
+        let ends = last && data.is_empty();
+        stream.send_data(piece, ends).map_err(|_| Ended)?;
+    }
+    Ok(())
+}
+
+/// A request's body by HTTP/2: pulled, so that the client's window opens only as octets are taken.
+struct Incoming {
+    stream: RecvStream,
+    left: Option<u64>,
+    allowance: u64,
+    fresh: usize,
+    deadline: Deadline,
+    idle: std::time::Duration,
+    state: Reading,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Data,
+    Trailers,
+    Done,
+}
+
+impl Incoming {
+    fn body(stream: RecvStream, asked: &Asked, server: &ServerContext) -> Body {
+        if stream.is_end_stream() {
+            return Body::empty();
+        }
+        Body::stream(Self {
+            stream,
+            left: asked.body_bytes,
+            allowance: server.request_body_bytes_max,
+            fresh: 0,
+            deadline: Deadline::default(),
+            idle: server.timeouts.body_idle,
+            state: Reading::Data,
+        })
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.state == Reading::Data {
+            match self.stream.poll_data(context) {
+                Poll::Pending => {
+                    if self.fresh >= BODY_PROGRESS_BYTES_MIN || !self.deadline.is_set() {
+                        self.fresh = 0;
+                        self.deadline.set(Instant::now() + self.idle);
+                    }
+                    ready!(self.deadline.poll(context));
+                    return Poll::Ready(Some(Err(BodyError::TimedOut)));
+                }
+                Poll::Ready(Some(Ok(data))) => return Poll::Ready(Some(self.took(data).map(Frame::data))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(broken(&error)))),
+                Poll::Ready(None) => self.state = Reading::Trailers,
+            }
+        }
+        match ready!(self.stream.poll_trailers(context)) {
+            Ok(Some(trailers)) => {
+                self.state = Reading::Done;
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
+            Ok(None) => Poll::Ready(None),
+            Err(error) => Poll::Ready(Some(Err(broken(&error)))),
+        }
+    }
+
+    fn took(&mut self, data: Bytes) -> Result<Bytes, BodyError> {
+        let length = data.len();
+        self.fresh += length;
+        self.allowance = self.allowance.checked_sub(length as u64).ok_or(BodyError::TooLarge)?;
+        self.left = self.left.map(|left| left.saturating_sub(length as u64));
+        // Fails only for more than was received.
+        self.stream.flow_control().release_capacity(length).ok();
+        Ok(data)
+    }
+}
+
+fn broken(error: &h2::Error) -> BodyError {
+    match error.reason() {
+        Some(Reason::PROTOCOL_ERROR) => BodyError::WrongLength,
+        _ => BodyError::Aborted,
+    }
+}
+
+impl HttpBody for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.state == Reading::Done {
+            return Poll::Ready(None);
+        }
+        let frame = ready!(self.poll_next(context));
+        if !matches!(frame, Some(Ok(_))) {
+            self.state = Reading::Done;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.state == Reading::Done || self.stream.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

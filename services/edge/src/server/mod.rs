@@ -1,0 +1,140 @@
+//! Connections: the asynchronous shell that reads requests, runs the pipeline and writes what it answers.
+//!
+//! ```text
+//!              ┌ http1: one task per connection, one exchange at a time ┐   admit    ┌──────────┐
+//!  Transport ──┤                                                        ├─ Exchange ▶│ Pipeline │
+//!  (TCP, TLS)  └ http2: one task per connection and one per stream      ┘◀ Response ─└──────────┘
+//! ```
+//!
+//! Invariants:
+//! * **Nobody waits without end.** Head, body, write and idle time are bounded ([`Timeouts`]), progress is asked for and
+//!   not only presence, and every buffer between client and stage has a bound; the client waits when it is full.
+//! * **Who has gone is not worked for.** A closed or reset connection or stream drops its exchange at once, and with it
+//!   whatever a stage was waiting for. A client that closes its sending half while it waits counts as gone, as with
+//!   every large proxy: TCP does not tell the two apart.
+//! * **A cut body looks cut.** A body that fails half-way ends the connection or stream visibly; it never ends as if it
+//!   were whole.
+//! * **The last word is heard.** After an error answer the sending half is closed first, and what the client still
+//!   sends is read for a moment: else its kernel would drop our answer.
+//!
+//! Not spoken: `CONNECT` in any form (so no WebSocket within HTTP/2, RFC 8441), upgrades other than to WebSocket, and
+//! interim answers other than `100 Continue`. HTTP/2 in clear is spoken by prior knowledge only.
+
+mod admit;
+mod deadline;
+mod http1;
+mod http2;
+mod inbound;
+mod outbound;
+mod relay;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proxima_chassis::Clock;
+use proxima_model::PopCode;
+use proxima_pipeline::{Pipeline, Scheme, TlsFacts};
+use tokio_util::sync::CancellationToken;
+
+use crate::http1::Limits;
+use crate::metrics::EdgeMetrics;
+
+pub use transport::Transport;
+
+/// How long a client may take for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A TLS handshake.
+    pub handshake: Duration,
+    /// A request's head, from its first octet (on a new connection: from its beginning) to its last.
+    pub head: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+    /// Until the next [`BODY_PROGRESS_BYTES_MIN`] octets of a body.
+    pub body_idle: Duration,
+    /// Until the client takes any more of an answer.
+    pub write_idle: Duration,
+    /// Until anything moves on a connection that was switched to another protocol.
+    pub upgrade_idle: Duration,
+}
+
+impl Timeouts {
+    /// What is in force where nothing else is configured.
+    pub const DEFAULT: Self = Self {
+        handshake: Duration::from_secs(10),
+        head: Duration::from_secs(15),
+        idle: Duration::from_secs(75),
+        body_idle: Duration::from_secs(60),
+        write_idle: Duration::from_secs(60),
+        upgrade_idle: Duration::from_secs(300),
+    };
+}
+
+/// Octets of a body that count as progress: fewer do not buy a client more time.
+pub const BODY_PROGRESS_BYTES_MIN: usize = 1024;
+/// Requests of one HTTP/1.1 or HTTP/2 connection; then it is closed as when draining, so that memory that a connection
+/// gathered is given back, and load balancers in front can move it.
+pub const REQUESTS_PER_CONNECTION_MAX: u32 = 10_000;
+
+/// What all connections share.
+pub struct ServerContext {
+    /// What answers.
+    pub pipeline: Pipeline,
+    /// Bounds of heads and framing.
+    pub limits: Limits,
+    /// Octets of a request's body.
+    pub request_body_bytes_max: u64,
+    /// Bounds of time.
+    pub timeouts: Timeouts,
+    /// Where this server stands.
+    pub pop: PopCode,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Counters.
+    pub metrics: Arc<EdgeMetrics>,
+}
+
+/// The other side of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The client's address.
+    pub address: SocketAddr,
+    /// Ours.
+    pub local: SocketAddr,
+    /// What TLS settled, if the connection is by TLS. Whether a request may be asked on this session (421) is for the
+    /// zone's stage to say.
+    pub tls: Option<Arc<TlsFacts>>,
+}
+
+impl Peer {
+    const fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::Https } else { Scheme::Http }
+    }
+}
+
+/// Serves HTTP/1.1 (and HTTP/1.0) on a connection until it ends. Once `drain` is cancelled, the next answer is the last.
+/// `read` are octets that were read already.
+pub async fn serve_http1<T: Transport>(
+    io: T,
+    read: bytes::BytesMut,
+    peer: Peer,
+    context: Arc<ServerContext>,
+    drain: CancellationToken,
+) {
+    http1::serve(io, read, peer, context, drain).await;
+}
+
+/// Serves HTTP/2 on a connection until it ends. Once `drain` is cancelled, no new streams are taken.
+pub async fn serve_http2<T: Transport>(
+    io: T,
+    read: bytes::BytesMut,
+    peer: Peer,
+    context: Arc<ServerContext>,
+    drain: CancellationToken,
+) {
+    http2::serve(transport::Rewound { before: read, io }, peer, context, drain).await;
+}

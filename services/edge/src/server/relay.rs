@@ -1,0 +1,98 @@
+//! Two connections that have left HTTP, joined: WebSocket and whatever else a 101 switched to.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use proxima_pipeline::Upgraded;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes};
+use tokio::time::Instant;
+
+/// Octets that are kept for each direction while the reader is slow.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// Carries octets both ways until both sides have ended, one fails, or nothing moved for `idle_max`. A side that ends
+/// is passed on as such, and the other way goes on: half-closed connections stay useful.
+pub(super) async fn relay(client: impl AsyncRead + AsyncWrite + Unpin, origin: Upgraded, idle_max: Duration) {
+    let moved = Arc::new(Moved { since: Instant::now(), last_ms: AtomicU64::new(0) });
+    let mut client = Watched { io: client, moved: Arc::clone(&moved) };
+    let mut origin = Watched { io: origin, moved: Arc::clone(&moved) };
+    {
+        let copying = copy_bidirectional_with_sizes(&mut client, &mut origin, BUFFER_BYTES, BUFFER_BYTES);
+        tokio::select! {
+            _ = copying => {}
+            () = moved.idle_for(idle_max) => {}
+        }
+    }
+    // Best effort: either side may be gone.
+    client.io.shutdown().await.ok();
+    origin.io.shutdown().await.ok();
+}
+
+/// When an octet moved last, in either direction.
+struct Moved {
+    since: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Moved {
+    fn now(&self) {
+        let elapsed_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_ms.store(elapsed_ms, Ordering::Relaxed);
+    }
+
+    async fn idle_for(&self, idle_max: Duration) {
+        loop {
+            let until = self.since + Duration::from_millis(self.last_ms.load(Ordering::Relaxed)) + idle_max;
+            if Instant::now() >= until {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
+
+/// A side of which every octet is noticed.
+struct Watched<T> {
+    io: T,
+    moved: Arc<Moved>,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_read(context, buffer);
+        if polled.is_ready() {
+            self.moved.now();
+        }
+        polled
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(context, data);
+        if polled.is_ready() {
+            self.moved.now();
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,130 @@
+//! Slow clients, in simulated time: nothing here waits.
+
+use tokio::io::DuplexStream;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::server::serve_http1;
+
+/// A connection in memory, served in a task.
+fn connect() -> (Client<DuplexStream>, Arc<Seen>) {
+    let seen = Arc::new(Seen::default());
+    let (ours, theirs) = tokio::io::duplex(16 * 1024);
+    let context = context(&seen, Timeouts::DEFAULT);
+    tokio::spawn(serve_http1(theirs, BytesMut::new(), peer(), context, CancellationToken::new()));
+    (Client::new(ours), seen)
+}
+
+/// How long `future` takes, in simulated seconds.
+async fn seconds(future: impl Future) -> u64 {
+    let begun = Instant::now();
+    future.await;
+    begun.elapsed().as_secs()
+}
+
+impl Client<DuplexStream> {
+    /// Waits for the end, however long that takes.
+    async fn end(&mut self) -> Bytes {
+        while self.io.read_buf(&mut self.buffer).await.is_ok_and(|read| read > 0) {}
+        self.buffer.split().freeze()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_on_which_nothing_comes_is_closed_without_a_word() {
+    let (mut client, _) = connect();
+    let mut silence = Bytes::new();
+    assert_eq!(seconds(async { silence = client.end().await }).await, Timeouts::DEFAULT.head.as_secs());
+    assert!(silence.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_trickles_in_is_cut_off_however_busily_it_trickles() {
+    let (client, _) = connect();
+    let (mut read, mut write) = tokio::io::split(client.io);
+    let trickling = tokio::spawn(async move {
+        write.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n").await.unwrap();
+        while write.write_all(b"A: b\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let mut octets = Vec::new();
+    let begun = Instant::now();
+    read.read_to_end(&mut octets).await.unwrap();
+    assert!(octets.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&octets));
+    assert!(begun.elapsed() <= Timeouts::DEFAULT.head + Duration::from_secs(1));
+    trickling.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_kept_for_its_time_and_then_closed() {
+    let (mut client, _) = connect();
+    client.get("/now").await;
+    tokio::time::sleep(Timeouts::DEFAULT.idle - Duration::from_secs(1)).await;
+    assert_eq!(client.get("/now").await.text(), "now");
+    let idle = seconds(client.end()).await;
+    assert_eq!(idle, Timeouts::DEFAULT.idle.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_or_trickles_fails_at_the_stage() {
+    for trickle in [0, 1] {
+        let (mut client, seen) = connect();
+        client.send("POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx").await;
+        let (mut read, mut write) = tokio::io::split(client.io);
+        let trickling = tokio::spawn(async move {
+            for _ in 0..50 {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                if trickle == 1 && write.write_all(b"x").await.is_err() {
+                    return;
+                }
+            }
+        });
+        let begun = Instant::now();
+        let mut octets = [0; 12];
+        read.read_exact(&mut octets).await.unwrap();
+        assert_eq!(&octets, b"HTTP/1.1 400");
+        assert_eq!(begun.elapsed().as_secs(), Timeouts::DEFAULT.body_idle.as_secs());
+        assert_eq!(*seen.body_failed.lock().unwrap(), Some(BodyError::TimedOut));
+        trickling.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_makes_progress_may_take_as_long_as_it_likes() {
+    let (mut client, _) = connect();
+    client.send("POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 102400\r\n\r\n").await;
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        client.send(vec![b'x'; 1024]).await;
+    }
+    assert_eq!(client.answer().await.text(), "102400");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_its_answer_is_dropped() {
+    let (mut client, seen) = connect();
+    client.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let begun = Instant::now();
+    while seen.cancelled.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(begun.elapsed().as_secs() < 100, "it hangs");
+    }
+    assert!(begun.elapsed() >= Timeouts::DEFAULT.write_idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_websocket_without_movement_is_closed_after_its_own_time() {
+    let (mut client, _) = connect();
+    client
+        .send("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .await;
+    client.head(&Method::GET).await;
+    tokio::time::sleep(Timeouts::DEFAULT.upgrade_idle - Duration::from_secs(1)).await;
+    client.send("x").await;
+    let mut octet = [0];
+    client.io.read_exact(&mut octet).await.unwrap();
+    let idle = seconds(client.end()).await;
+    assert_eq!(idle, Timeouts::DEFAULT.upgrade_idle.as_secs());
+}

@@ -1,0 +1,153 @@
+//! The edge as a service: binds, serves, drains.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
+use proxima_ledger::{ChangeSet, CompiledZones, Snapshot};
+use proxima_model::{Kind, TicketKeys};
+use proxima_pipeline::{Pipeline, Site};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::listen::{Ending, Listener};
+use crate::server::ServerContext;
+use crate::tls::{Certificates, Tickets, TlsAcceptor};
+use crate::{EdgeConfig, EdgeError, EdgeMetrics, SERVICE};
+
+/// Where the edge listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EdgeAddresses {
+    /// In clear.
+    pub http: Vec<SocketAddr>,
+    /// By TLS.
+    pub https: Vec<SocketAddr>,
+}
+
+/// The edge.
+pub struct EdgeService {
+    config: EdgeConfig,
+    context: Arc<ServerContext>,
+    sites: CompiledZones<Site>,
+    certificates: Arc<Certificates>,
+    tickets: Arc<Tickets>,
+    acceptor: Arc<TlsAcceptor>,
+    /// Set once all listeners are bound.
+    addresses: Mutex<Option<EdgeAddresses>>,
+}
+
+impl EdgeService {
+    /// The edge of this node, in front of `pipeline`. `sites` are those which the pipeline's stages look up: they are
+    /// kept in step with the replica here.
+    ///
+    /// # Errors
+    /// What is wrong in `[edge]`, or with TLS.
+    pub fn new(
+        node: &NodeContext,
+        pipeline: Pipeline,
+        sites: CompiledZones<Site>,
+    ) -> Result<Arc<Self>, EdgeError> {
+        let config: EdgeConfig = node.config.service(SERVICE)?;
+        config.check()?;
+        let certificates = Arc::new(Certificates::new(node.replica.clone(), Arc::clone(&node.clock)));
+        let tickets = Arc::new(Tickets::default());
+        let acceptor = Arc::new(TlsAcceptor::new(Arc::clone(&certificates), Arc::clone(&tickets))?);
+        let context = Arc::new(ServerContext {
+            pipeline,
+            limits: config.http1_limits(),
+            request_body_bytes_max: config.limits.request_body_bytes_max,
+            timeouts: config.server_timeouts(),
+            pop: node.pop().clone(),
+            clock: Arc::clone(&node.clock),
+            metrics: node.metrics.register(SERVICE, EdgeMetrics::register),
+        });
+        let addresses = Mutex::default();
+        Ok(Arc::new(Self { config, context, sites, certificates, tickets, acceptor, addresses }))
+    }
+
+    /// Where it listens, once it does; ports that were left to the kernel are filled in.
+    pub fn addresses(&self) -> Option<EdgeAddresses> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn bind(&self, node: &NodeContext, ending: &Ending) -> Result<(Vec<Listener>, EdgeAddresses), EdgeError> {
+        let mut bound = EdgeAddresses::default();
+        let mut listeners = Vec::with_capacity(self.config.http.len() + self.config.https.len());
+        for (addresses, bound, tls) in [
+            (&self.config.http, &mut bound.http, None),
+            (&self.config.https, &mut bound.https, Some(&self.acceptor)),
+        ] {
+            for &address in addresses {
+                let socket = TcpListener::from_std(node.listeners.tcp(SERVICE, address)?)?;
+                bound.push(socket.local_addr()?);
+                listeners.push(Listener {
+                    socket,
+                    tls: tls.cloned(),
+                    connections_max: self.config.connections_max,
+                    context: Arc::clone(&self.context),
+                    ending: ending.clone(),
+                });
+            }
+        }
+        Ok((listeners, bound))
+    }
+}
+
+#[async_trait]
+impl Service for EdgeService {
+    fn name(&self) -> &'static str {
+        SERVICE
+    }
+
+    fn prepare(&self, snapshot: &Snapshot, changed: &ChangeSet) -> Result<Prepared, PrepareError> {
+        let tickets = match changed.touches(Kind::TicketKeys) {
+            true => {
+                let keys = snapshot.get::<TicketKeys>(&())?.unwrap_or(TicketKeys { keys: Vec::new() });
+                Some(Tickets::prepare(&keys))
+            }
+            false => None,
+        };
+        let (own, sites, certificates) =
+            (Arc::clone(&self.tickets), self.sites.clone(), Arc::clone(&self.certificates));
+        let changed = changed.clone();
+        Ok(Prepared::new(move || {
+            sites.invalidate(&changed);
+            certificates.invalidate(&changed);
+            if let Some(tickets) = tickets {
+                own.swap(tickets);
+            }
+        }))
+    }
+
+    async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
+        let ending = Ending::default();
+        let (listeners, bound) = self.bind(&node, &ending).map_err(ServiceError::new)?;
+        tracing::info!(http = ?bound.http, https = ?bound.https, "the edge listens");
+        let mut accepting: JoinSet<()> = listeners.into_iter().map(Listener::run).collect();
+        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = Some(bound);
+
+        tokio::select! {
+            () = shutdown.draining() => {}
+            () = shutdown.stopping() => {}
+            Some(Err(panicked)) = accepting.join_next() => return Err(ServiceError::new(panicked)),
+        }
+        ending.drain.cancel();
+        accepting.join_all().await;
+        ending.connections.close();
+        tokio::select! {
+            () = ending.connections.wait() => return Ok(()),
+            () = shutdown.stopping() => {}
+            () = tokio::time::sleep(shutdown.drain_within()) => {
+                tracing::warn!(left = ending.connections.len(), "connections did not end in time");
+            }
+        }
+        ending.stop.cancel();
+        ending.connections.wait().await;
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        if self.addresses().is_some() { Health::Ready } else { Health::Starting }
+    }
+}

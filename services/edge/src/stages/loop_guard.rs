@@ -1,0 +1,74 @@
+//! `CDN-Loop` (RFC 8586): a request that has passed through this network is not taken a second time.
+
+use bytes::{BufMut, BytesMut};
+use http::{HeaderName, HeaderValue};
+use proxima_chassis::NetworkConfig;
+use proxima_pipeline::{Decision, Exchange, Fault, Flow, Stage};
+
+const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+/// Our cdn-id: a pseudonym. Which network it was stands in the parameter `network`, so that one may stand before
+/// another.
+const CDN_ID: &str = "proxima";
+const PARAMETER: &str = "network";
+
+/// Refuses requests whose `CDN-Loop` names this network, and adds its name to all others.
+pub struct LoopGuard {
+    /// `proxima; network=…`.
+    name: String,
+    /// The value of the parameter.
+    network: String,
+}
+
+impl LoopGuard {
+    /// For the network of these addresses and name servers, which all its nodes have in common.
+    pub fn new(network: &NetworkConfig) -> Self {
+        let mut parts: Vec<String> = network.anycast_addresses.iter().map(ToString::to_string).collect();
+        parts.extend(network.name_servers.iter().map(ToString::to_string));
+        parts.sort_unstable();
+        let network = format!("{:016x}", fnv1a(parts.join(" ").as_bytes()));
+        Self { name: format!("{CDN_ID}; {PARAMETER}={network}"), network }
+    }
+
+    /// Whether one of the list's elements names this network. Quoted strings, in which a comma may stand, are honoured
+    /// as far as needed: what is inside of one can at worst be taken for us, by which nobody but its sender is refused.
+    fn is_named_in(&self, list: &str) -> bool {
+        list.split(',').any(|element| {
+            let mut parts = element.split(';').map(str::trim);
+            parts.next().is_some_and(|id| id.eq_ignore_ascii_case(CDN_ID))
+                && parts.filter_map(|parameter| parameter.split_once('=')).any(|(name, value)| {
+                    name.trim().eq_ignore_ascii_case(PARAMETER)
+                        && value.trim().trim_matches('"') == self.network
+                })
+        })
+    }
+}
+
+/// The 64-bit FNV-1a hash: the same on every node and in every release.
+fn fnv1a(octets: &[u8]) -> u64 {
+    octets
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, octet| (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3))
+}
+
+impl Stage for LoopGuard {
+    fn name(&self) -> &'static str {
+        "loop_guard"
+    }
+
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+        let headers = &mut exchange.request.headers;
+        let mut named = BytesMut::new();
+        for value in headers.get_all(CDN_LOOP) {
+            if value.to_str().is_ok_and(|list| self.is_named_in(list)) {
+                return Decision::Now(Flow::Fail(Fault::Loop));
+            }
+            named.put_slice(value.as_bytes());
+            named.put_slice(b", ");
+        }
+        named.put_slice(self.name.as_bytes());
+        if let Ok(value) = HeaderValue::from_maybe_shared(named.freeze()) {
+            headers.insert(CDN_LOOP, value);
+        }
+        Decision::Now(Flow::Continue)
+    }
+}

@@ -1,0 +1,28 @@
+//! The edge's own stages, in the order in which a request meets them.
+//!
+//! ```text
+//!  ClientFacts ─▶ TraceEndpoint ─▶ LoopGuard ─▶ ZoneStage ─▶ OriginRules ─▶ … ─▶ OriginStage
+//!  who asks       /cdn-cgi/*       CDN-Loop     host → Site  where to go         the origin's answer
+//! ```
+//!
+//! Each but the last decides at once. [`ClientFacts`] stands first, since it also names the ray on every answer,
+//! errors included.
+
+mod client_facts;
+mod loop_guard;
+mod origin;
+mod origin_rules;
+mod sites;
+#[cfg(test)]
+pub(crate) mod tests;
+mod trace_endpoint;
+mod zone;
+
+pub(crate) use client_facts::CF_RAY;
+pub use client_facts::ClientFacts;
+pub use loop_guard::LoopGuard;
+pub use origin::OriginStage;
+pub use origin_rules::OriginRules;
+pub use sites::Sites;
+pub use trace_endpoint::TraceEndpoint;
+pub use zone::{PublicPorts, ZoneStage};

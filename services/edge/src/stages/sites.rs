@@ -1,0 +1,21 @@
+//! The port through which stages find a host's zone.
+
+use std::sync::Arc;
+
+use proxima_ledger::{CompiledZones, ReadError};
+use proxima_pipeline::Site;
+
+/// Finds the zone, compiled, in which a host lies.
+pub trait Sites: Send + Sync + 'static {
+    /// The zone whose name is the longest that is `host` or encloses it; `host` in lower case, without last dot.
+    ///
+    /// # Errors
+    /// The replica cannot be read.
+    fn find(&self, host: &str) -> Result<Option<Arc<Site>>, ReadError>;
+}
+
+impl Sites for CompiledZones<Site> {
+    fn find(&self, host: &str) -> Result<Option<Arc<Site>>, ReadError> {
+        Self::find(self, host)
+    }
+}

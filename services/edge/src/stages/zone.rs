@@ -1,0 +1,132 @@
+//! Which zone a request is for, and whether it is served here and in this way.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode, header};
+use proxima_model::{MinTlsVersion, SslMode};
+use proxima_pipeline::{Decision, Exchange, Fault, Flow, Response, Scheme, Site, Stage, TlsFacts};
+
+use super::Sites;
+
+/// The ports at which the public reaches this network, for redirects from one scheme to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublicPorts {
+    /// In clear.
+    pub http: u16,
+    /// By TLS.
+    pub https: u16,
+}
+
+impl Default for PublicPorts {
+    fn default() -> Self {
+        Self { http: Scheme::Http.default_port(), https: Scheme::Https.default_port() }
+    }
+}
+
+/// Looks up the host's zone and puts it into the exchange. Refuses hosts that are not served here, hosts that are not
+/// of the TLS session's zone, and TLS that is older than the zone allows; redirects to the scheme that the zone wants.
+pub struct ZoneStage {
+    sites: Arc<dyn Sites>,
+    ports: PublicPorts,
+}
+
+impl ZoneStage {
+    /// Over these sites.
+    pub fn new(sites: Arc<dyn Sites>, ports: PublicPorts) -> Self {
+        Self { sites, ports }
+    }
+
+    fn find(&self, host: &str) -> Result<Option<Arc<Site>>, Fault> {
+        self.sites.find(host).map_err(|error| {
+            tracing::error!(%error, "the zone of a request cannot be read");
+            Fault::Internal("the replica cannot be read")
+        })
+    }
+
+    fn site(&self, exchange: &Exchange) -> Result<Arc<Site>, Fault> {
+        let host = &*exchange.request.host;
+        let site = self.find(host)?.ok_or(Fault::HostUnknown)?;
+        if !site.zone.is_proxied() || !site.host(host).is_some_and(|host| host.proxied) {
+            return Err(Fault::HostUnknown);
+        }
+        if let Some(tls) = &exchange.client.tls {
+            self.check_session(tls, host, &site)?;
+        }
+        Ok(site)
+    }
+
+    /// Whether a TLS session may ask for `host`: a client may use one connection for all names of a zone, but not for
+    /// another zone's (RFC 9110, 7.4; RFC 9113, 9.1.1).
+    fn check_session(&self, tls: &TlsFacts, host: &str, site: &Site) -> Result<(), Fault> {
+        if let Some(name) = tls.server_name.as_deref()
+            && name != host
+            && self.find(name)?.is_none_or(|named| named.zone.id != site.zone.id)
+        {
+            return Err(Fault::Misdirected);
+        }
+        if site.zone.settings.min_tls_version == MinTlsVersion::V1_3 && tls.version != "TLSv1.3" {
+            return Err(Fault::Forbidden("it asks for TLS 1.3 or later"));
+        }
+        Ok(())
+    }
+
+    /// The scheme to which the zone sends visitors who came by the other one.
+    fn redirect(exchange: &Exchange, site: &Site) -> Option<Scheme> {
+        let settings = &site.zone.settings;
+        match exchange.request.scheme {
+            // Without TLS there is nothing to redirect to, whatever `always_use_https` says.
+            Scheme::Http => {
+                (settings.always_use_https && settings.ssl != SslMode::Off).then_some(Scheme::Https)
+            }
+            Scheme::Https => (settings.ssl == SslMode::Off).then_some(Scheme::Http),
+        }
+    }
+
+    fn location(&self, exchange: &Exchange, scheme: Scheme) -> Result<HeaderValue, Fault> {
+        let port = match scheme {
+            Scheme::Http => self.ports.http,
+            Scheme::Https => self.ports.https,
+        };
+        let request = &exchange.request;
+        let port = if port == scheme.default_port() { String::new() } else { format!(":{port}") };
+        HeaderValue::from_maybe_shared(format!(
+            "{}://{}{port}{}",
+            scheme.name(),
+            request.host,
+            request.target
+        ))
+        .map_err(|_| Fault::BadRequest("the target cannot stand in a Location"))
+    }
+}
+
+impl Stage for ZoneStage {
+    fn name(&self) -> &'static str {
+        "zone"
+    }
+
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+        let site = match self.site(exchange) {
+            Ok(site) => site,
+            Err(fault) => return Decision::Now(Flow::Fail(fault)),
+        };
+        exchange
+            .trace
+            .note(self.name(), || format!("zone {}, ssl {:?}", site.zone.name, site.zone.settings.ssl));
+        if let Some(scheme) = Self::redirect(exchange, &site) {
+            let location = match self.location(exchange, scheme) {
+                Ok(location) => location,
+                Err(fault) => return Decision::Now(Flow::Fail(fault)),
+            };
+            exchange
+                .trace
+                .note(self.name(), || format!("the zone's settings send visitors to {}", scheme.name()));
+            let mut response = Response { status: StatusCode::MOVED_PERMANENTLY, ..Response::default() };
+            response.headers.insert(header::LOCATION, location);
+            // The settings may change, and a browser would not forget.
+            response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=3600"));
+            return Decision::Now(Flow::Respond(response));
+        }
+        exchange.site = Some(site);
+        Decision::Now(Flow::Continue)
+    }
+}

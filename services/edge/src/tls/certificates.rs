@@ -1,0 +1,242 @@
+//! Which certificate is shown for which name.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::sync::Arc;
+
+use proxima_chassis::Clock;
+use proxima_ledger::{ChangeSet, CompileZone, CompiledZones, ReadError, Replica, Snapshot};
+use proxima_model::{Certificate, CertificateSource, DnsName, Timestamp, Zone};
+use rustls::SignatureScheme;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+/// Zones whose certificates are kept parsed. A parsed chain and key take some 8 KiB: 128 MiB at the most, and far less
+/// where few zones are busy.
+pub const CERTIFICATE_ZONES_MAX: usize = 16_384;
+/// Certificates of one zone that are looked at.
+const CERTIFICATES_PER_ZONE_MAX: usize = 64;
+
+/// A zone's certificates, parsed.
+#[derive(Debug)]
+pub struct ZoneCertificates(Vec<Loaded>);
+
+#[derive(Debug)]
+struct Loaded {
+    hosts: Vec<DnsName>,
+    custom: bool,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    uploaded_at: Timestamp,
+    key: Arc<CertifiedKey>,
+}
+
+/// Why a certificate cannot be shown.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error("its chain or key is not PEM: {0}")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+    #[error("{0}")]
+    Key(#[from] rustls::Error),
+    #[error("its chain is empty")]
+    Empty,
+}
+
+impl CompileZone for ZoneCertificates {
+    fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
+        let mut all = Vec::new();
+        for certificate in snapshot.scan::<Certificate>(&[&zone.id]).take(CERTIFICATES_PER_ZONE_MAX) {
+            let certificate = certificate?;
+            let id = certificate.id;
+            match Loaded::new(certificate) {
+                Ok(loaded) => all.push(loaded),
+                // One that is broken must not take the zone's others with it.
+                Err(error) => {
+                    tracing::error!(zone = %zone.name, certificate = %id, %error, "unusable certificate")
+                }
+            }
+        }
+        Ok(Self(all))
+    }
+}
+
+impl Loaded {
+    fn new(certificate: Certificate) -> Result<Self, LoadError> {
+        let chain = CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes())
+            .collect::<Result<Vec<_>, _>>()?;
+        if chain.is_empty() {
+            return Err(LoadError::Empty);
+        }
+        let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes())?;
+        let key = CertifiedKey::new(chain, rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)?);
+        key.keys_match()?;
+        Ok(Self {
+            hosts: certificate.hosts,
+            custom: certificate.source == CertificateSource::Custom,
+            not_before: certificate.not_before,
+            not_after: certificate.not_after,
+            uploaded_at: certificate.uploaded_at,
+            key: Arc::new(key),
+        })
+    }
+
+    fn is_valid_at(&self, now: Timestamp) -> bool {
+        self.not_before <= now && now <= self.not_after
+    }
+}
+
+impl ZoneCertificates {
+    /// The best certificate for a name: one that is valid now, then the owner's own, then the newest. `usable` says
+    /// whether the client can check a certificate of this key.
+    fn best(
+        &self,
+        name: &str,
+        now: Timestamp,
+        usable: impl Fn(&CertifiedKey) -> bool,
+    ) -> Option<Arc<CertifiedKey>> {
+        self.0
+            .iter()
+            .filter(|loaded| {
+                loaded.hosts.iter().any(|host| covers(host.as_str(), name)) && usable(&loaded.key)
+            })
+            .min_by_key(|loaded| (!loaded.is_valid_at(now), !loaded.custom, Reverse(loaded.uploaded_at)))
+            .map(|loaded| Arc::clone(&loaded.key))
+    }
+}
+
+/// Whether a certificate's name holds for a host: equal, or with a wildcard for exactly the first label (RFC 9525, 6.3).
+fn covers(pattern: &str, name: &str) -> bool {
+    match pattern.strip_prefix("*.") {
+        None => pattern == name,
+        Some(parent) => name.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == parent),
+    }
+}
+
+/// All certificates of the replica, by name; parsed on first use, bounded, and forgotten when they change.
+pub struct Certificates {
+    zones: CompiledZones<ZoneCertificates>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Certificates {
+    /// Those of this replica.
+    pub fn new(replica: Replica, clock: Arc<dyn Clock>) -> Self {
+        Self { zones: CompiledZones::new(replica, CERTIFICATE_ZONES_MAX), clock }
+    }
+
+    /// Forgets what was made of zones that changed.
+    pub fn invalidate(&self, changed: &ChangeSet) {
+        self.zones.invalidate(changed);
+    }
+
+    /// Whether there is a certificate for this client.
+    pub(super) fn can_answer(&self, hello: &ClientHello<'_>) -> bool {
+        hello.server_name().is_some_and(|name| self.find(name, hello.signature_schemes()).is_some())
+    }
+
+    fn find(&self, name: &str, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let name = name.to_ascii_lowercase();
+        let zone = self
+            .zones
+            .find(&name)
+            .inspect_err(|error| tracing::error!(%error, "the certificates of a zone cannot be read"))
+            .ok()??;
+        zone.best(&name, self.clock.now(), |key| key.key.choose_scheme(schemes).is_some())
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").field("zones", &self.zones.len()).finish()
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.find(hello.server_name()?, hello.signature_schemes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_stands_for_exactly_one_label() {
+        let cases = [
+            ("a.example", "a.example", true),
+            ("a.example", "b.a.example", false),
+            ("*.a.example", "b.a.example", true),
+            ("*.a.example", "a.example", false),
+            ("*.a.example", "c.b.a.example", false),
+            ("*.a.example", ".a.example", false),
+        ];
+        for (pattern, name, expected) in cases {
+            assert_eq!(covers(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    fn loaded(host: &str, custom: bool, not_after: i64, uploaded_at: i64) -> Loaded {
+        let signed = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
+        let certificate = Certificate {
+            id: proxima_model::CertificateId::from_bytes([0; 16]),
+            zone: proxima_model::ZoneId::from_bytes([0; 16]),
+            hosts: vec![DnsName::parse(host).unwrap()],
+            source: if custom { CertificateSource::Custom } else { CertificateSource::LocalAuthority },
+            chain_pem: signed.cert.pem(),
+            key_pem: signed.signing_key.serialize_pem(),
+            not_before: Timestamp::from_millis(0),
+            not_after: Timestamp::from_millis(not_after),
+            uploaded_at: Timestamp::from_millis(uploaded_at),
+        };
+        Loaded::new(certificate).unwrap()
+    }
+
+    #[test]
+    fn the_owners_own_certificate_goes_before_ours_unless_it_has_expired() {
+        let zone = ZoneCertificates(vec![
+            loaded("*.a.example", false, 100, 1),
+            loaded("*.a.example", true, 50, 2),
+            loaded("www.a.example", false, 100, 3),
+        ]);
+        let best = |name: &str, now: i64| {
+            let key = zone.best(name, Timestamp::from_millis(now), |_| true)?;
+            zone.0.iter().position(|loaded| Arc::ptr_eq(&loaded.key, &key))
+        };
+        assert_eq!(best("www.a.example", 10), Some(1));
+        assert_eq!(best("www.a.example", 60), Some(2));
+        assert_eq!(best("x.a.example", 60), Some(0));
+        assert_eq!(
+            best("x.a.example", 200),
+            Some(1),
+            "expired all: still better than none, and the client decides"
+        );
+        assert_eq!(best("a.example", 10), None);
+        assert!(zone.best("x.a.example", Timestamp::from_millis(10), |_| false).is_none());
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_not_loaded() {
+        let mut certificate = Certificate {
+            id: proxima_model::CertificateId::from_bytes([0; 16]),
+            zone: proxima_model::ZoneId::from_bytes([0; 16]),
+            hosts: Vec::new(),
+            source: CertificateSource::Custom,
+            chain_pem: rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap().cert.pem(),
+            key_pem: rcgen::generate_simple_self_signed(["a".to_owned()])
+                .unwrap()
+                .signing_key
+                .serialize_pem(),
+            not_before: Timestamp::from_millis(0),
+            not_after: Timestamp::from_millis(1),
+            uploaded_at: Timestamp::from_millis(0),
+        };
+        assert!(matches!(Loaded::new(certificate.clone()), Err(LoadError::Key(_))));
+        certificate.chain_pem.clear();
+        assert!(matches!(Loaded::new(certificate.clone()), Err(LoadError::Empty)));
+        certificate.key_pem = "nonsense".to_owned();
+        assert!(Loaded::new(certificate).is_err());
+    }
+}

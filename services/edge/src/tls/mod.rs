@@ -1,0 +1,135 @@
+//! TLS towards clients: one `ServerConfig` for all listeners (and for QUIC later), whose certificates and ticket keys
+//! come from the replica.
+//!
+//! ```text
+//!  ClientHello ──SNI──▶ Certificates ──▶ zone's certificates (compiled, cached) ──▶ CertifiedKey
+//!       │ none, or a name that we have nothing for: alert unrecognized_name
+//!       └─ ticket ──▶ Tickets: any of the network's keys opens, the newest seals
+//! ```
+
+mod certificates;
+mod tickets;
+
+use std::sync::Arc;
+
+use proxima_pipeline::TlsFacts;
+use rustls::server::{Acceptor, NoServerSessionStorage};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, version};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Semaphore;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+pub use certificates::{CERTIFICATE_ZONES_MAX, Certificates, ZoneCertificates};
+pub use tickets::{TICKET_SECONDS, Tickets};
+
+use crate::EdgeError;
+
+/// Handshakes that may go on at once: each costs a signature, and a flood of them must not starve what is served
+/// already. A server of two cores ends some thousands a second, so that honest clients do not meet the bound.
+pub const HANDSHAKES_MAX: usize = 1024;
+
+/// The protocol that a client chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpn {
+    /// `h2`.
+    Http2,
+    /// `http/1.1`, or nothing.
+    Http1,
+}
+
+/// A record that carries the fatal alert `unrecognized_name` (RFC 8446, 6.2; RFC 6066, 3).
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// Why there is no TLS session.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// There are [`HANDSHAKES_MAX`] already.
+    #[error("too many handshakes at once")]
+    TooMany,
+    /// We have no certificate for the name asked for, or none was asked for.
+    #[error("no certificate for the name asked for")]
+    UnknownName,
+    /// Either side gave up.
+    #[error("the handshake failed: {0}")]
+    Failed(#[from] std::io::Error),
+}
+
+/// Takes TLS sessions.
+pub struct TlsAcceptor {
+    config: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
+    handshakes: Semaphore,
+}
+
+/// A session, and what was settled in its handshake.
+pub struct Session<IO> {
+    /// The stream.
+    pub stream: TlsStream<IO>,
+    /// What the stages are told.
+    pub facts: TlsFacts,
+    /// What is spoken on it.
+    pub alpn: Alpn,
+}
+
+impl TlsAcceptor {
+    /// An acceptor over these certificates and ticket keys.
+    ///
+    /// # Errors
+    /// If the cryptography cannot be set up.
+    pub fn new(certificates: Arc<Certificates>, tickets: Arc<Tickets>) -> Result<Self, EdgeError> {
+        let config = server_config(Arc::clone(&certificates), tickets)?;
+        Ok(Self { config: Arc::new(config), certificates, handshakes: Semaphore::new(HANDSHAKES_MAX) })
+    }
+
+    /// The configuration; the same for every transport.
+    pub fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
+    }
+
+    /// Shakes hands.
+    ///
+    /// # Errors
+    /// [`HandshakeError`]; the client has been sent the alert that says why, as far as it could be.
+    pub async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        io: IO,
+    ) -> Result<Session<IO>, HandshakeError> {
+        let _going_on = self.handshakes.try_acquire().map_err(|_| HandshakeError::TooMany)?;
+        let mut start = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
+        // rustls would refuse this with `access_denied`, which no client explains to its user.
+        if !self.certificates.can_answer(&start.client_hello()) {
+            start.io.write_all(&UNRECOGNIZED_NAME).await?;
+            start.io.shutdown().await?;
+            return Err(HandshakeError::UnknownName);
+        }
+        let stream = start.into_stream(Arc::clone(&self.config)).await?;
+        let session = stream.get_ref().1;
+        let facts = TlsFacts {
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                _ => "TLSv1.2",
+            },
+            server_name: session.server_name().map(|name| Arc::from(name.to_ascii_lowercase())),
+            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        };
+        let alpn = if session.alpn_protocol() == Some(b"h2") { Alpn::Http2 } else { Alpn::Http1 };
+        Ok(Session { stream, facts, alpn })
+    }
+}
+
+fn server_config(certificates: Arc<Certificates>, tickets: Arc<Tickets>) -> Result<ServerConfig, EdgeError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = tickets;
+    // A session must be resumable at every server, so nothing is kept at this one.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
