@@ -1,0 +1,481 @@
+//! The content of an object: appended by one writer while it is being fetched, read by any number of readers at
+//! their own pace, packed once it is whole.
+//!
+//! ```text
+//!   origin ──push──▶ pieces ──▶ reader (first octet while the last is not here yet)
+//!                      │   └──▶ reader at another place
+//!                      └─finish─▶ segments of one size: readers need no lock any more
+//! ```
+//!
+//! The writer normally never waits for readers: content that will be stored is kept whole anyway. Content that turns
+//! out too large to be kept (no length was announced, and it grew beyond what an object may have, or beyond what all
+//! fetches together may have) becomes *passing*: it takes no new readers, what all readers have read is let go, and
+//! the writer waits for the slowest of them. A reader that does not move while others wait for it is cut off.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use proxima_pipeline::{Body, BodyError};
+use tokio::sync::Notify;
+
+/// Whole content lies in segments of this size, the last one shorter: large enough that a hit of a usual page or
+/// script is one piece, small enough that packing one holds up a thread for microseconds only.
+pub const SEGMENT_OCTETS: usize = 256 * 1024;
+/// How much of passing content lies between its writer and its slowest reader.
+const WINDOW_OCTETS: u64 = 256 * 1024;
+/// A reader of passing content that has not moved for so long is cut off, if others wait behind it.
+const STALL_MAX: Duration = Duration::from_secs(30);
+
+/// The memory that content may take while it is being fetched, shared by all fetches of a cache.
+#[derive(Debug)]
+pub struct Budget {
+    octets: AtomicU64,
+    octets_max: u64,
+}
+
+impl Budget {
+    /// A budget of so many octets.
+    pub const fn new(octets_max: u64) -> Self {
+        Self { octets: AtomicU64::new(0), octets_max }
+    }
+
+    /// Octets that are taken now.
+    pub fn taken(&self) -> u64 {
+        self.octets.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, octets: u64) -> bool {
+        let within = |taken: u64| taken.checked_add(octets).filter(|sum| *sum <= self.octets_max);
+        self.octets.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
+    }
+
+    fn give_back(&self, octets: u64) {
+        self.octets.fetch_sub(octets, Ordering::Relaxed);
+    }
+}
+
+/// Why a push was not taken: nobody will ever read it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NobodyReads;
+
+/// The content of one object.
+#[derive(Debug)]
+pub struct Content {
+    /// Octets that the head announced.
+    announced: Option<u64>,
+    octets_max: u64,
+    budget: Arc<Budget>,
+    growing: Mutex<Growing>,
+    /// Set once, when it is whole.
+    whole: OnceLock<Whole>,
+    /// A reader of passing content moved or left.
+    moved: Notify,
+}
+
+#[derive(Debug)]
+struct Whole {
+    segments: Box<[Bytes]>,
+    length: u64,
+}
+
+#[derive(Debug, Default)]
+struct Growing {
+    /// Pieces and where they begin.
+    pieces: VecDeque<(u64, Bytes)>,
+    length: u64,
+    reserved: u64,
+    passing: bool,
+    end: Option<Result<(), BodyError>>,
+    readers: HashMap<u64, Waiting>,
+    next_reader: u64,
+}
+
+/// A reader as the writer sees it.
+#[derive(Debug, Default)]
+struct Waiting {
+    position: u64,
+    waker: Option<Waker>,
+    cut_off: bool,
+}
+
+impl Content {
+    /// Content of which nothing is here yet. It is kept whole up to `octets_max`, as far as `budget` allows.
+    pub fn new(announced: Option<u64>, octets_max: u64, budget: Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self {
+            announced,
+            octets_max,
+            budget,
+            growing: Mutex::default(),
+            whole: OnceLock::new(),
+            moved: Notify::new(),
+        })
+    }
+
+    /// Content that is whole from the start.
+    pub fn of(octets: &[u8], budget: Arc<Budget>) -> Arc<Self> {
+        let length = octets.len() as u64;
+        let segments = octets.chunks(SEGMENT_OCTETS).map(Bytes::copy_from_slice).collect();
+        let content = Self::new(Some(length), length, budget);
+        content.whole.set(Whole { segments, length }).ok();
+        content
+    }
+
+    /// Octets of the whole, if known: announced, or counted at the end.
+    pub fn length(&self) -> Option<u64> {
+        self.whole.get().map(|whole| whole.length).or(self.announced)
+    }
+
+    /// Whether all of it is here.
+    pub fn is_whole(&self) -> bool {
+        self.whole.get().is_some()
+    }
+
+    /// Whether a new reader can still be given all of it: it is whole, or kept whole so far.
+    pub fn is_shareable(&self) -> bool {
+        if self.is_whole() {
+            return true;
+        }
+        let growing = self.lock();
+        !growing.passing && !matches!(growing.end, Some(Err(_)))
+    }
+
+    /// Whether somebody reads what is still growing.
+    pub fn has_readers(&self) -> bool {
+        !self.lock().readers.is_empty()
+    }
+
+    /// Appends a piece; wakes readers; waits for them if the content is passing.
+    ///
+    /// # Errors
+    /// [`NobodyReads`] if it is passing and the last reader has gone: there is no use in fetching on.
+    pub async fn push(&self, piece: Bytes) -> Result<(), NobodyReads> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let wakers = {
+            let mut growing = self.lock();
+            let octets = piece.len() as u64;
+            if !growing.passing {
+                let kept = growing.length + octets <= self.octets_max && self.budget.take(octets);
+                growing.reserved += if kept { octets } else { 0 };
+                growing.passing = !kept;
+            }
+            let start = growing.length;
+            growing.pieces.push_back((start, piece));
+            growing.length += octets;
+            growing.wakers()
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        self.room().await
+    }
+
+    /// Waits until passing content has room for more.
+    async fn room(&self) -> Result<(), NobodyReads> {
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            {
+                let mut growing = self.lock();
+                if !growing.passing {
+                    return Ok(());
+                }
+                let Some(slowest) = growing.slowest() else { return Err(NobodyReads) };
+                self.let_go(&mut growing, slowest);
+                if growing.length - slowest <= WINDOW_OCTETS {
+                    return Ok(());
+                }
+            }
+            if tokio::time::timeout(STALL_MAX, moved).await.is_err() {
+                let wakers = self.lock().cut_off_slowest();
+                wakers.into_iter().for_each(Waker::wake);
+            }
+        }
+    }
+
+    /// Lets go of what lies before `position`.
+    fn let_go(&self, growing: &mut Growing, position: u64) {
+        while let Some((start, piece)) = growing.pieces.front()
+            && start + piece.len() as u64 <= position
+        {
+            let octets = (piece.len() as u64).min(growing.reserved);
+            growing.pieces.pop_front();
+            growing.reserved -= octets;
+            self.budget.give_back(octets);
+        }
+    }
+
+    /// Ends it. `Ok(true)`: it is whole and may be stored. `Ok(false)`: it was passed on to its readers and is gone.
+    ///
+    /// # Errors
+    /// [`BodyError::WrongLength`] if it is not as long as was announced; readers are told the same.
+    pub async fn finish(&self) -> Result<bool, BodyError> {
+        let pieces = {
+            let mut growing = self.lock();
+            if self.announced.is_some_and(|announced| announced != growing.length) {
+                drop(growing);
+                self.fail(BodyError::WrongLength);
+                return Err(BodyError::WrongLength);
+            }
+            growing.end = Some(Ok(()));
+            if growing.passing {
+                let wakers = growing.wakers();
+                drop(growing);
+                wakers.into_iter().for_each(Waker::wake);
+                return Ok(false);
+            }
+            // Those who wait learn of the end now; the pieces stay readable until the packed form is there.
+            let wakers = growing.wakers();
+            let pieces: Vec<Bytes> = growing.pieces.iter().map(|(_, piece)| piece.clone()).collect();
+            drop(growing);
+            wakers.into_iter().for_each(Waker::wake);
+            pieces
+        };
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let segments = pack(pieces).await;
+        self.whole.set(Whole { segments, length }).ok();
+        let mut growing = self.lock();
+        growing.pieces = VecDeque::new();
+        self.budget.give_back(std::mem::take(&mut growing.reserved));
+        Ok(true)
+    }
+
+    /// Ends it early: readers get what is here, and then the error.
+    pub fn fail(&self, error: BodyError) {
+        let mut growing = self.lock();
+        if growing.end.is_none() {
+            growing.end = Some(Err(error));
+        }
+        let wakers = growing.wakers();
+        drop(growing);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// A body that reads `first..end` (to the end of all if `None`). `None` if the content is passing: its beginning
+    /// may be gone.
+    pub fn body(self: &Arc<Self>, first: u64, end: Option<u64>) -> Option<Body> {
+        if let Some(whole) = self.whole.get() {
+            let end = end.unwrap_or(whole.length).min(whole.length);
+            if let [only] = &*whole.segments
+                && let (Ok(first), Ok(end)) = (usize::try_from(first), usize::try_from(end))
+                && first <= end
+            {
+                return Some(Body::full(only.slice(first..end)));
+            }
+            return Some(Body::stream(Reader {
+                content: self.clone(),
+                position: first,
+                end: Some(end),
+                id: None,
+                failed: false,
+            }));
+        }
+        let mut growing = self.lock();
+        if growing.passing {
+            return None;
+        }
+        let id = growing.next_reader;
+        growing.next_reader += 1;
+        growing.readers.insert(id, Waiting { position: first, ..Waiting::default() });
+        drop(growing);
+        let end = end.or(self.announced);
+        Some(Body::stream(Reader {
+            content: self.clone(),
+            position: first,
+            end,
+            id: Some(id),
+            failed: false,
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Growing> {
+        self.growing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        let reserved = self.lock().reserved;
+        self.budget.give_back(reserved);
+    }
+}
+
+impl Growing {
+    fn wakers(&mut self) -> Vec<Waker> {
+        self.readers.values_mut().filter_map(|reader| reader.waker.take()).collect()
+    }
+
+    fn slowest(&self) -> Option<u64> {
+        self.readers.values().filter(|reader| !reader.cut_off).map(|reader| reader.position).min()
+    }
+
+    /// Cuts off the readers that hold up the others; the last one is left to its own connection's patience.
+    fn cut_off_slowest(&mut self) -> Vec<Waker> {
+        let following = self.readers.values().filter(|reader| !reader.cut_off).count();
+        let Some(slowest) = self.slowest().filter(|_| following > 1) else { return Vec::new() };
+        let slow = self.readers.values_mut().filter(|reader| reader.position == slowest).take(following - 1);
+        slow.filter_map(|reader| {
+            reader.cut_off = true;
+            reader.waker.take()
+        })
+        .collect()
+    }
+
+    /// What lies at `position`, if it is here.
+    fn at(&self, position: u64) -> Option<Bytes> {
+        let index = self.pieces.partition_point(|(start, piece)| start + piece.len() as u64 <= position);
+        let (start, piece) = self.pieces.get(index)?;
+        let offset = usize::try_from(position.checked_sub(*start)?).ok()?;
+        Some(piece.slice(offset..))
+    }
+}
+
+/// Copies pieces into segments of one size. Pieces are slices of connections' buffers and keep those alive; what is
+/// stored must take the memory that it says it takes.
+async fn pack(pieces: Vec<Bytes>) -> Box<[Bytes]> {
+    let mut left: usize = pieces.iter().map(Bytes::len).sum();
+    let mut segments = Vec::with_capacity(left.div_ceil(SEGMENT_OCTETS));
+    let mut segment = BytesMut::with_capacity(left.min(SEGMENT_OCTETS));
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            let room = SEGMENT_OCTETS - segment.len();
+            let part = piece.split_to(room.min(piece.len()));
+            left -= part.len();
+            segment.extend_from_slice(&part);
+            if segment.len() == SEGMENT_OCTETS {
+                let next = BytesMut::with_capacity(left.min(SEGMENT_OCTETS));
+                segments.push(std::mem::replace(&mut segment, next).freeze());
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    if !segment.is_empty() {
+        segments.push(segment.freeze());
+    }
+    segments.into()
+}
+
+/// A body over content.
+struct Reader {
+    content: Arc<Content>,
+    position: u64,
+    /// Where to stop, where that is known.
+    end: Option<u64>,
+    /// Its name among the readers of growing content.
+    id: Option<u64>,
+    failed: bool,
+}
+
+impl Reader {
+    fn poll_piece(&self, context: &Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Some(whole) = self.content.whole.get() {
+            return Poll::Ready(whole.at(self.position).map(Ok));
+        }
+        let mut growing = self.content.lock();
+        // It may have become whole between the two looks: then the pieces are gone, and the other place has them.
+        if let Some(whole) = self.content.whole.get() {
+            return Poll::Ready(whole.at(self.position).map(Ok));
+        }
+        let cut_off = self.id.and_then(|id| growing.readers.get(&id)).is_none_or(|reader| reader.cut_off);
+        if cut_off {
+            return Poll::Ready(Some(Err(BodyError::TimedOut)));
+        }
+        if let Some(piece) = growing.at(self.position) {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        match growing.end {
+            Some(Ok(())) => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            None => {}
+        }
+        if let Some(reader) = self.id.and_then(|id| growing.readers.get_mut(&id)) {
+            reader.waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Tells the writer how far it has come, which matters only while content is passing.
+    fn moved(&self) {
+        if self.content.is_whole() {
+            return;
+        }
+        let mut growing = self.content.lock();
+        if let Some(reader) = self.id.and_then(|id| growing.readers.get_mut(&id)) {
+            reader.position = self.position;
+        }
+        if growing.passing {
+            drop(growing);
+            self.content.moved.notify_one();
+        }
+    }
+}
+
+impl Whole {
+    fn at(&self, position: u64) -> Option<Bytes> {
+        let position = usize::try_from(position).ok()?;
+        let segment = self.segments.get(position / SEGMENT_OCTETS)?;
+        let offset = position % SEGMENT_OCTETS;
+        (offset < segment.len()).then(|| segment.slice(offset..))
+    }
+}
+
+impl http_body::Body for Reader {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.is_end_stream() {
+            return Poll::Ready(None);
+        }
+        let mut piece = match std::task::ready!(self.poll_piece(context)) {
+            Some(Ok(piece)) => piece,
+            Some(Err(error)) => {
+                self.failed = true;
+                return Poll::Ready(Some(Err(error)));
+            }
+            None => return Poll::Ready(None),
+        };
+        if let Some(left) = self.end.map(|end| end - self.position) {
+            piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        }
+        self.position += piece.len() as u64;
+        self.moved();
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.failed || self.end.is_some_and(|end| self.position >= end)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let end = self.end.or_else(|| self.content.length());
+        end.map_or_else(SizeHint::default, |end| SizeHint::with_exact(end.saturating_sub(self.position)))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let Some(id) = self.id else { return };
+        let mut growing = self.content.lock();
+        growing.readers.remove(&id);
+        drop(growing);
+        self.content.moved.notify_one();
+    }
+}
+
+#[cfg(test)]
+#[path = "content_tests.rs"]
+mod tests;

@@ -1,0 +1,369 @@
+//! The fetch behind a miss or a stale object: a task of its own, so that no client that leaves takes it along.
+//!
+//! ```text
+//!   leader ──spawn──▶ the stages after this one ──▶ answer
+//!     ▲                                              │ fault, 5xx ──▶ stale object, or the fault
+//!     │ Delivered                                    │ 304 ────────▶ stored object with newer fields
+//!     └──────────────────────────────────────────────┤ refused ────▶ to the leader alone
+//!   others ◀── Outcome ──────────────────────────────┘ storable ───▶ object; content grows; stored at its end
+//! ```
+//!
+//! A client that waits is never the only thing that keeps a fetch alive; a fetch that nobody reads any more goes on
+//! to be stored, but only for [`UNREAD_MAX`].
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Extensions, HeaderValue, Method, StatusCode, header};
+use proxima_chassis::Clock;
+use proxima_pipeline::{Body, BodyError, Exchange, Fault, Response, Rest, Trace, TraceEntry};
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{
+    content::NobodyReads,
+    flights::{Lead, Outcome},
+    metrics::Metrics,
+    policy::{
+        date, fields,
+        freshness::Exchanged,
+        storing::{self, Answered, Refusal, Storable, Verdict},
+        validators,
+    },
+    store::{Object, Store},
+};
+
+/// How often a fetch looks whether anybody still reads.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How long a fetch may go on when nobody reads: enough for the largest object on a slow origin, and an end to origins
+/// that drip.
+const UNREAD_MAX: Duration = Duration::from_secs(300);
+
+/// What the leader of a flight gets.
+pub(crate) struct Delivered {
+    /// What it is answered with.
+    pub(crate) answer: LeaderAnswer,
+    /// Cookies of a 304: for this client only.
+    pub(crate) cookies: Vec<HeaderValue>,
+    /// What the stages behind decided.
+    pub(crate) trace: Vec<TraceEntry>,
+    /// What they left for those before.
+    pub(crate) extensions: Extensions,
+}
+
+/// How the leader is answered.
+pub(crate) enum LeaderAnswer {
+    /// As everybody else; with a body that reads the content from its beginning, if it is still growing.
+    Shared(Outcome, Option<Body>),
+    /// With the origin's own response, which is nobody else's.
+    Own(Response, Refusal),
+}
+
+/// A fetch.
+pub(crate) struct Fill {
+    /// The flight.
+    pub(crate) lead: Lead,
+    /// The request as it goes to the origin.
+    pub(crate) exchange: Exchange,
+    /// The stages that lead there.
+    pub(crate) rest: Rest,
+    /// What is stored, if it is to be confirmed.
+    pub(crate) stale: Option<Arc<Object>>,
+    /// Whether the zone wants stale answers while its origin fails.
+    pub(crate) always_online: bool,
+    /// Where the leader waits; nobody waits for a revalidation in the background.
+    pub(crate) deliver: Option<oneshot::Sender<Delivered>>,
+    /// The store.
+    pub(crate) store: Arc<Store>,
+    /// The wall clock.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The metrics.
+    pub(crate) metrics: Metrics,
+}
+
+impl Fill {
+    /// Fetches, and stores what may be stored.
+    pub(crate) async fn run(mut self) {
+        self.metrics.fills.inc();
+        let fills = self.metrics.fills.clone();
+        let _in_flight = Counted(fills);
+        let (response, when) = self.fetch().await;
+        if let Some(fault) = self.exchange.extensions.remove::<Fault>() {
+            return self.failed(fault);
+        }
+        match response.status {
+            StatusCode::NOT_MODIFIED if self.stale.is_some() => self.confirmed(&response, when),
+            StatusCode::NOT_MODIFIED => {
+                self.failed(Fault::OriginMalformed("304 to a request without a condition"))
+            }
+            status if is_failure(status) && self.may_serve_stale() => self.serve_stale(),
+            _ => self.answered(response, when).await,
+        }
+    }
+
+    /// Asks the origin; if it answers 304 for something else than what is stored, asks again without condition.
+    async fn fetch(&mut self) -> (Response, Exchanged) {
+        let (mut response, mut when) = self.ask().await;
+        if let Some(stale) = &self.stale
+            && response.status == StatusCode::NOT_MODIFIED
+            && !validators::confirms(&response.headers, &stale.headers)
+        {
+            self.exchange
+                .trace
+                .note("cache", || "the origin's 304 names another representation: asking without condition");
+            validators::make_fill_request(&mut self.exchange.request.headers, None);
+            self.stale = None;
+            (response, when) = self.ask().await;
+        }
+        (response, when)
+    }
+
+    async fn ask(&mut self) -> (Response, Exchanged) {
+        let requested_at = self.clock.now();
+        self.rest.run(&mut self.exchange).await;
+        let received_at = self.clock.now();
+        let response = self.exchange.response.take().unwrap_or_default();
+        (response, Exchanged { requested_at, received_at })
+    }
+
+    fn may_serve_stale(&self) -> bool {
+        let allowed =
+            |stale: &Arc<Object>| stale.freshness.stale_if_error(stale.resident(), self.always_online);
+        self.stale.as_ref().is_some_and(allowed)
+    }
+
+    fn failed(mut self, fault: Fault) {
+        if self.may_serve_stale() {
+            self.serve_stale();
+        } else {
+            self.tell(Outcome::Failed(fault), None);
+        }
+    }
+
+    fn serve_stale(mut self) {
+        if let Some(stale) = self.stale.take() {
+            stale.note_failure();
+            self.exchange.trace.note("cache", || "the origin failed, and what is stored may be served stale");
+            self.tell(Outcome::Stale(stale), None);
+        }
+    }
+
+    /// The origin's 304: what is stored gets the fields that it brings (RFC 9111, 4.3.4).
+    fn confirmed(mut self, response: &Response, when: Exchanged) {
+        let Some(stale) = self.stale.take() else { return };
+        let updated = fields::update(&stale.headers, &response.headers);
+        let mut judged = updated.clone();
+        if let Some(age) = response.headers.get(header::AGE) {
+            judged.insert(header::AGE, age.clone());
+        }
+        let request = &self.exchange.request.headers;
+        let verdict = storing::judge(Answered {
+            method: &Method::GET,
+            request,
+            status: stale.status,
+            response: &judged,
+            when,
+        });
+        let (freshness, vary, kept, refusal) = match verdict {
+            Verdict::Store(Storable { freshness, vary, left_out }) => {
+                (freshness, vary, fields::storable(&updated, &left_out), None)
+            }
+            Verdict::Refuse(refusal) => (stale.freshness.clone(), stale.vary.clone(), updated, Some(refusal)),
+        };
+        let variant = vary.variant(request);
+        let object = Arc::new(Object {
+            status: stale.status,
+            headers: kept,
+            freshness,
+            vary,
+            variant,
+            received: Instant::now(),
+            received_at: when.received_at,
+            birth: self.lead.birth().clone(),
+            content: stale.content.clone(),
+            failed: 0.into(),
+        });
+        self.exchange.trace.note("cache", || match refusal {
+            None => format!("confirmed by the origin: {}", stored_for(&object)),
+            Some(refusal) => format!("confirmed by the origin, but to be stored no more: {refusal}"),
+        });
+        let cookies = response.headers.get_all(header::SET_COOKIE).iter().cloned().collect();
+        self.deliver(LeaderAnswer::Shared(Outcome::Confirmed(object.clone()), None), cookies);
+        let (store, lead) = (self.store, self.lead);
+        // Told before it ends, stored before it leaves the table: whoever looks finds one or the other.
+        lead.announce(Outcome::Confirmed(object.clone()));
+        lead.end(|key| match refusal {
+            None => store.insert(key, object),
+            Some(_) => store.forget(key),
+        });
+    }
+
+    /// A whole new answer.
+    async fn answered(mut self, response: Response, when: Exchanged) {
+        let verdict = storing::judge(Answered {
+            method: &Method::GET,
+            request: &self.exchange.request.headers,
+            status: response.status,
+            response: &response.headers,
+            when,
+        });
+        let announced = response.body.length();
+        match verdict {
+            Verdict::Store(_) if announced.is_some_and(|octets| octets > self.store.object_octets_max()) => {
+                self.refused(response, Refusal::TooLarge);
+            }
+            Verdict::Store(storable) => {
+                let object = self.object(&response, storable, when, announced);
+                self.exchange.trace.note("cache", || format!("storing: {}", stored_for(&object)));
+                self.grow(object, response.body).await;
+            }
+            Verdict::Refuse(refusal) => self.refused(response, refusal),
+        }
+    }
+
+    fn refused(mut self, response: Response, refusal: Refusal) {
+        self.exchange.trace.note("cache", || format!("not stored: {refusal}"));
+        self.lead.announce(Outcome::NotStored(refusal));
+        if refusal.lasting() {
+            self.store.remember_pass(self.lead.key(), refusal);
+        }
+        // What the origin says now is newer than what is stored; an error says nothing of it.
+        if !response.status.is_server_error() && self.stale.is_some() {
+            self.store.forget(self.lead.key());
+        }
+        self.deliver(LeaderAnswer::Own(response, refusal), Vec::new());
+    }
+
+    fn object(
+        &self,
+        response: &Response,
+        storable: Storable,
+        when: Exchanged,
+        announced: Option<u64>,
+    ) -> Arc<Object> {
+        let mut headers = fields::storable(&response.headers, &storable.left_out);
+        if !headers.contains_key(header::DATE)
+            && let Some(date) = date::format(when.received_at)
+        {
+            // RFC 9110, 6.6.1: who keeps a response that has no Date gives it one.
+            headers.insert(header::DATE, date);
+        }
+        Arc::new(Object {
+            status: response.status,
+            headers,
+            variant: storable.vary.variant(&self.exchange.request.headers),
+            vary: storable.vary,
+            freshness: storable.freshness,
+            received: Instant::now(),
+            received_at: when.received_at,
+            birth: self.lead.birth().clone(),
+            content: self.store.new_content(announced),
+            failed: 0.into(),
+        })
+    }
+
+    /// Tells everybody of the object, reads its content, and stores it if it comes whole.
+    async fn grow(mut self, object: Arc<Object>, body: Body) {
+        // The leader's reader is there before the first octet: whatever becomes of the content, it gets all of it.
+        let reader = object.content.body(0, None);
+        self.tell(Outcome::Filling(object.clone()), reader);
+        let whole = read(&object, body).await;
+        match whole {
+            Ok(true) => {
+                let (store, lead) = (self.store, self.lead);
+                lead.end(|key| store.insert(key, object));
+                self.metrics.stored.inc();
+            }
+            // Too large to keep, or read by nobody: the next request asks again.
+            Ok(false) => {
+                if object.content.length().is_none() {
+                    self.store.remember_pass(self.lead.key(), Refusal::TooLarge);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(target: "proxima_cache", url = self.lead.key().url(), %error, "a fetch broke off");
+            }
+        }
+    }
+
+    fn tell(&mut self, outcome: Outcome, body: Option<Body>) {
+        self.lead.announce(outcome.clone());
+        self.deliver(LeaderAnswer::Shared(outcome, body), Vec::new());
+    }
+
+    fn deliver(&mut self, answer: LeaderAnswer, cookies: Vec<HeaderValue>) {
+        let Some(deliver) = self.deliver.take() else { return };
+        let trace = std::mem::take(&mut self.exchange.trace).entries().to_vec();
+        let extensions = std::mem::take(&mut self.exchange.extensions);
+        // A leader that has left needs nothing; its response, if it had one of its own, ends here.
+        deliver.send(Delivered { answer, cookies, trace, extensions }).ok();
+    }
+}
+
+/// The request that fills or confirms, made of a client's.
+pub(crate) fn fill_exchange(client: &Exchange, stale: Option<&Object>) -> Exchange {
+    let mut exchange = client.sub_request();
+    exchange.request.method = Method::GET;
+    validators::make_fill_request(&mut exchange.request.headers, stale.map(|stale| &stale.headers));
+    if client.trace.is_kept() {
+        exchange.trace = Trace::kept();
+    }
+    exchange
+}
+
+/// In how many words an object is stored: for whom, and why so long.
+fn stored_for(object: &Object) -> String {
+    let freshness = &object.freshness;
+    let vary = if object.vary.is_empty() { "" } else { ", for requests alike in what it varies by" };
+    let asked = if freshness.always_validate() { ", to be confirmed on every use" } else { "" };
+    format!("stored for {} s: {}{asked}{vary}", freshness.lifetime_seconds, freshness.source)
+}
+
+/// Statuses that count as failures of the origin for stale-if-error (RFC 5861, 4).
+fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// Reads a body into an object's content. `Ok(true)`: it is whole. `Ok(false)`: it was not kept.
+async fn read(object: &Object, mut body: Body) -> Result<bool, BodyError> {
+    let content = &object.content;
+    let give_up = |error: BodyError| {
+        content.fail(error);
+        Err(error)
+    };
+    let mut read_last = Instant::now();
+    loop {
+        let Ok(frame) = tokio::time::timeout(LOOK_EVERY, body.next_frame()).await else {
+            if content.has_readers() {
+                read_last = Instant::now();
+            } else if read_last.elapsed() >= UNREAD_MAX {
+                return give_up(BodyError::TimedOut);
+            }
+            continue;
+        };
+        let Some(frame) = frame else { return content.finish().await };
+        match frame {
+            Err(error) => return give_up(error),
+            // Trailers are not kept.
+            Ok(frame) => {
+                if let Ok(data) = frame.into_data()
+                    && content.push(data).await == Err(NobodyReads)
+                {
+                    return Ok(false);
+                }
+            }
+        }
+        if content.has_readers() {
+            read_last = Instant::now();
+        } else if read_last.elapsed() >= UNREAD_MAX {
+            return give_up(BodyError::TimedOut);
+        }
+    }
+}
+
+/// Counts a fetch for as long as it runs.
+struct Counted(prometheus_client::metrics::gauge::Gauge);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,247 @@
+//! Fetches in flight: who asks for the same joins, instead of asking the origin again.
+//!
+//! A flight is born when somebody has to ask the origin, and ends when the answer is stored, refused or lost. Until
+//! the answer's head is known others wait for it; from then on they read the content while it grows, or go their own
+//! way if it is not to be shared. Locks are held for look-ups only, never across an await.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use http::HeaderMap;
+use proxima_pipeline::Fault;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::{
+    key::PrimaryKey,
+    policy::{
+        storing::Refusal,
+        vary::{Variant, Vary},
+    },
+    store::{Birth, Object, Store},
+};
+
+/// Fetches in flight at once; beyond this, requests go to the origin without being collapsed or stored. Each costs a
+/// task, an origin connection and up to one window of content.
+pub const FLIGHTS_MAX: usize = 1_024;
+/// Fetches in flight of one URL: one, or one for each variant asked for at this moment.
+const FLIGHTS_PER_KEY_MAX: usize = 16;
+/// Locks among which the keys are spread.
+const SHARDS: usize = 16;
+
+/// What became of a fetch, as those see it who wait for it.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The head is not here yet.
+    Pending,
+    /// A new answer that may be shared; its content may still be growing.
+    Filling(Arc<Object>),
+    /// The origin confirmed what was stored.
+    Confirmed(Arc<Object>),
+    /// The origin failed, and what is stored may serve nevertheless.
+    Stale(Arc<Object>),
+    /// An answer that is not to be shared: everybody asks for themselves.
+    NotStored(Refusal),
+    /// The origin failed.
+    Failed(Fault),
+    /// The fetch ended without an answer: somebody else shall lead.
+    Lost,
+}
+
+/// One fetch.
+#[derive(Debug)]
+pub struct Flight {
+    id: u64,
+    /// What its request says in the fields by which answers of this URL are known to vary.
+    vary: Vary,
+    variant: Variant,
+    birth: Birth,
+    outcome: watch::Sender<Outcome>,
+}
+
+type Shard = HashMap<PrimaryKey, Vec<Arc<Flight>>>;
+
+/// All fetches in flight.
+pub struct Flights {
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+    permits: Arc<Semaphore>,
+    ids: AtomicU64,
+}
+
+/// How a request that must ask the origin goes on.
+pub enum Joined {
+    /// It leads: it has to fetch.
+    Lead(Lead),
+    /// It waits for somebody else's.
+    Wait(watch::Receiver<Outcome>),
+    /// Somebody else's is here already, and may be shared.
+    Share(Arc<Object>),
+    /// Something was stored in between: look again.
+    Again,
+    /// Too much is in flight.
+    Busy,
+}
+
+/// What a request is looked up by among the fetches in flight.
+pub struct Wanted<'a> {
+    /// The URL.
+    pub key: &'a PrimaryKey,
+    /// The request's fields.
+    pub request: &'a HeaderMap,
+    /// The names by which stored answers of this URL vary.
+    pub vary: &'a Vary,
+    /// Whether an answer whose head is here already would do.
+    pub shares: &'a dyn Fn(&Object) -> bool,
+    /// Whether something that was stored a moment ago would do.
+    pub stored: &'a dyn Fn() -> bool,
+}
+
+impl Default for Flights {
+    fn default() -> Self {
+        Self::new(FLIGHTS_MAX)
+    }
+}
+
+impl Flights {
+    /// At most so many at once.
+    pub fn new(flights_max: usize) -> Self {
+        Self {
+            shards: Default::default(),
+            hasher: RandomState::new(),
+            permits: Arc::new(Semaphore::new(flights_max)),
+            ids: AtomicU64::new(0),
+        }
+    }
+
+    /// Joins a flight that would answer the request, or leads a new one.
+    pub fn join(self: &Arc<Self>, store: &Store, wanted: &Wanted<'_>) -> Joined {
+        let mut shard = self.shard(wanted.key);
+        let flights = shard.get(wanted.key).map(Vec::as_slice).unwrap_or_default();
+        let mut vary = wanted.vary.clone();
+        for flight in flights.iter().filter(|flight| store.is_current(&flight.birth)) {
+            match &*flight.outcome.borrow() {
+                Outcome::Pending if flight.vary.variant(wanted.request) == flight.variant => {
+                    return Joined::Wait(flight.outcome.subscribe());
+                }
+                Outcome::Filling(object) => {
+                    if object.answers(wanted.request)
+                        && object.content.is_shareable()
+                        && (wanted.shares)(object)
+                    {
+                        return Joined::Share(object.clone());
+                    }
+                    vary = object.vary.clone();
+                }
+                _ => {}
+            }
+        }
+        // Flights end under this lock: if one ended since the caller looked, what it stored is seen now.
+        if (wanted.stored)() {
+            return Joined::Again;
+        }
+        if flights.len() >= FLIGHTS_PER_KEY_MAX {
+            return Joined::Busy;
+        }
+        let Ok(permit) = self.permits.clone().try_acquire_owned() else { return Joined::Busy };
+        let flight = Arc::new(Flight {
+            id: self.ids.fetch_add(1, Ordering::Relaxed),
+            variant: vary.variant(wanted.request),
+            vary,
+            birth: store.begin(wanted.key.zone()),
+            outcome: watch::Sender::new(Outcome::Pending),
+        });
+        shard.entry(wanted.key.clone()).or_default().push(flight.clone());
+        drop(shard);
+        Joined::Lead(Lead { flights: self.clone(), key: wanted.key.clone(), flight, _permit: permit })
+    }
+
+    /// Forgets a URL: what is stored, and what is in flight. Those who read or wait already go on; nobody joins them
+    /// any more, and what they read is not stored.
+    pub fn forget(&self, store: &Store, key: &PrimaryKey) {
+        self.shard(key).remove(key);
+        store.forget(key);
+    }
+
+    /// Flights that are on their way now.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).values().map(Vec::len).sum::<usize>()).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "only the low bits of the hash are wanted")]
+    fn shard(&self, key: &PrimaryKey) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[self.hasher.hash_one(key) as usize % SHARDS])
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The right and duty to bring a flight to its end. Dropped before that, the flight is lost.
+pub struct Lead {
+    flights: Arc<Flights>,
+    key: PrimaryKey,
+    flight: Arc<Flight>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Lead {
+    /// When the fetch began.
+    pub fn birth(&self) -> &Birth {
+        &self.flight.birth
+    }
+
+    /// What is being fetched.
+    pub const fn key(&self) -> &PrimaryKey {
+        &self.key
+    }
+
+    /// Tells those who wait. The flight goes on; an object that is still growing is joined from now on.
+    pub fn announce(&self, outcome: Outcome) {
+        self.flight.outcome.send_replace(outcome);
+    }
+
+    /// Ends the flight; `store` runs under the key's lock, and only if the URL was not forgotten meanwhile.
+    pub fn end(self, store: impl FnOnce(&PrimaryKey)) {
+        let mut shard = self.flights.shard(&self.key);
+        if self.leave(&mut shard) {
+            store(&self.key);
+        }
+    }
+
+    /// Takes the flight out of the table; `false` if it is out already.
+    fn leave(&self, shard: &mut Shard) -> bool {
+        let Some(flights) = shard.get_mut(&self.key) else { return false };
+        let before = flights.len();
+        flights.retain(|flight| flight.id != self.flight.id);
+        let left = flights.len() < before;
+        if flights.is_empty() {
+            shard.remove(&self.key);
+        }
+        left
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.leave(&mut self.flights.shard(&self.key));
+        self.flight.outcome.send_if_modified(|outcome| {
+            let pending = matches!(outcome, Outcome::Pending);
+            if pending {
+                *outcome = Outcome::Lost;
+            }
+            pending
+        });
+    }
+}

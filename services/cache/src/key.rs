@@ -1,0 +1,76 @@
+//! What a stored response is found by (RFC 9111, 2): zone and URL.
+
+use std::sync::Arc;
+
+use http::Uri;
+use proxima_model::ZoneId;
+use proxima_pipeline::Exchange;
+
+/// The primary key: a zone, and a URL with scheme, host, port where it is not the scheme's own, path and query as
+/// the client wrote them. The zone is in it so that a name that moves to another zone takes nothing along.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PrimaryKey {
+    zone: ZoneId,
+    url: Arc<str>,
+}
+
+impl PrimaryKey {
+    /// The key of what an exchange asks for; `None` if it asks for no site.
+    pub fn of(exchange: &Exchange) -> Option<Self> {
+        let zone = exchange.site.as_ref()?.zone.id;
+        Some(Self { zone, url: exchange.request.url().into() })
+    }
+
+    /// The key of a URL that was given to be forgotten; `None` if it is no absolute `http` or `https` URL.
+    pub fn of_url(zone: ZoneId, url: &str) -> Option<Self> {
+        let uri: Uri = url.split('#').next()?.trim().parse().ok()?;
+        Self::of_uri(zone, &uri)
+    }
+
+    /// The same for a URL that is parsed already.
+    pub fn of_uri(zone: ZoneId, uri: &Uri) -> Option<Self> {
+        let scheme = uri.scheme_str()?;
+        let default_port = match scheme {
+            "http" => 80,
+            "https" => 443,
+            _ => return None,
+        };
+        let host = uri.host()?.trim_end_matches('.').to_ascii_lowercase();
+        let port = uri.port_u16().filter(|port| *port != default_port);
+        let port = port.map_or_else(String::new, |port| format!(":{port}"));
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        Some(Self { zone, url: format!("{scheme}://{host}{port}{path}").into() })
+    }
+
+    /// The zone.
+    pub const fn zone(&self) -> ZoneId {
+        self.zone
+    }
+
+    /// The URL, absolute.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_that_name_the_same_have_the_same_key() {
+        let zone = ZoneId::from_bytes([1; 16]);
+        for (given, expected) in [
+            ("http://EXAMPLE.test", Some("http://example.test/")),
+            ("http://example.test.:80/A?b#c", Some("http://example.test/A?b")),
+            ("https://example.test:443/", Some("https://example.test/")),
+            ("https://example.test:8443/", Some("https://example.test:8443/")),
+            ("ftp://example.test/", None),
+            ("/path", None),
+            ("", None),
+        ] {
+            let key = PrimaryKey::of_url(zone, given);
+            assert_eq!(key.as_ref().map(PrimaryKey::url), expected, "{given}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The HTTP cache: RFC 9111 as a pure core, a bounded memory store, and the stage that stands before the origin.
+//!
+//! ```text
+//!              Exchange                                     ledger: Purge
+//!                 │ on_request                                  │ prepare, commit
+//!                 ▼                                             ▼
+//!   stage ── asks ─▶ policy (pure: may it? how long? which part?)   service
+//!     │                                                         │
+//!     ├── store  ◀── find, insert, forget ──────────────────────┤  zone marks, keys
+//!     ├── flights ◀─ join: lead, wait or share ─────────────────┘
+//!     └── fill: a task that runs the stages behind, judges the answer,
+//!              lets it grow (content) under its readers' eyes, stores it whole
+//! ```
+//!
+//! Invariants:
+//! * **Nothing is stored or reused that RFC 9111 forbids a shared cache**, and nothing stale is served without leave
+//!   of the origin or the client. Stricter than that in three points: an answer that sets a cookie is not stored,
+//!   a request that carries a field known to change answers without being in the key goes past, and parts (206) are
+//!   not stored. File extensions do not matter.
+//! * **One fetch for all who ask at once.** The fetch belongs to no client: who leaves takes nothing along. What may
+//!   not be shared goes to the one whose request fetched it; the others ask for themselves, all at once.
+//! * **What was purged is never served afterwards**, also if it was on its way when the purge came: what counts is when
+//!   its fetch began. A purge of a zone takes one store of an integer.
+//! * **A truncated answer is never stored, and never passes for a whole one**: its readers get an error.
+//! * **No lock is held across an await**, and a hit takes one look-up, no task and no box.
+//!
+//! Limits: memory, and with it the size of one object (`[cache]`, [`CacheConfig`]); what is being fetched (a quarter of
+//! the memory); fetches at once ([`flights::FLIGHTS_MAX`]); names of a `Vary`
+//! ([`VARY_NAMES_MAX`](policy::vary::VARY_NAMES_MAX)); how long a request waits for another's fetch.
+//! What grows beyond a limit is passed on and not kept.
+
+pub mod config;
+pub mod content;
+pub mod error;
+mod fill;
+pub mod flights;
+pub mod key;
+pub mod metrics;
+pub mod policy;
+mod serve;
+mod service;
+mod stage;
+pub mod status;
+pub mod store;
+
+pub use config::CacheConfig;
+pub use error::CacheError;
+pub use service::CacheService;
+pub use stage::CacheStage;
+pub use status::{CACHE_STATUS, CacheStatus};

@@ -1,0 +1,107 @@
+//! The cache's metrics: `proxima_cache_…`.
+
+use std::sync::Arc;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+
+use crate::status::CacheStatus;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabel {
+    status: CacheStatus,
+}
+
+/// The metrics. Cheap to clone; every clone counts into the same.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Counted>);
+
+/// See [`Metrics`].
+#[derive(Debug)]
+pub struct Counted {
+    /// By [`CacheStatus`], in the order of [`CacheStatus::ALL`]: found once, so that a hit costs no look-up.
+    requests: [Counter; CacheStatus::ALL.len()],
+    /// Requests that were answered by another request's fetch.
+    pub collapsed: Counter,
+    /// Responses that were stored.
+    pub stored: Counter,
+    /// Stored responses that gave way to others.
+    pub evictions: Counter,
+    /// Purges that were carried out.
+    pub purges: Counter,
+    /// Fetches in flight.
+    pub fills: Gauge,
+    /// Stored responses and indexes of variants.
+    pub objects: Gauge,
+    /// Octets that they take.
+    pub bytes: Gauge,
+    /// Octets of what is being fetched.
+    pub fill_bytes: Gauge,
+}
+
+impl std::ops::Deref for Metrics {
+    type Target = Counted;
+
+    fn deref(&self) -> &Counted {
+        &self.0
+    }
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    pub fn register(registry: &mut Registry) -> Self {
+        let family = Family::<StatusLabel, Counter>::default();
+        let counted = Counted {
+            requests: CacheStatus::ALL.map(|status| family.get_or_create(&StatusLabel { status }).clone()),
+            collapsed: Counter::default(),
+            stored: Counter::default(),
+            evictions: Counter::default(),
+            purges: Counter::default(),
+            fills: Gauge::default(),
+            objects: Gauge::default(),
+            bytes: Gauge::default(),
+            fill_bytes: Gauge::default(),
+        };
+        registry.register("requests", "Requests by what the cache did for them (cf-cache-status)", family);
+        registry.register(
+            "collapsed",
+            "Requests that were answered by the fetch of another request",
+            counted.collapsed.clone(),
+        );
+        registry.register("stored", "Responses that were stored", counted.stored.clone());
+        registry.register("evictions", "Stored responses that gave way to others", counted.evictions.clone());
+        registry.register("purges", "Purges that were carried out", counted.purges.clone());
+        registry.register("fills", "Fetches in flight", counted.fills.clone());
+        registry.register("objects", "Stored responses and indexes of variants", counted.objects.clone());
+        registry.register_with_unit(
+            "stored",
+            "Memory taken by stored responses",
+            Unit::Bytes,
+            counted.bytes.clone(),
+        );
+        registry.register_with_unit(
+            "fill",
+            "Memory taken by content that is being fetched",
+            Unit::Bytes,
+            counted.fill_bytes.clone(),
+        );
+        Self(Arc::new(counted))
+    }
+
+    /// Counts a request.
+    pub fn count(&self, status: CacheStatus) {
+        let index = CacheStatus::ALL.iter().position(|one| *one == status);
+        if let Some(counter) = index.and_then(|index| self.requests.get(index)) {
+            counter.inc();
+        }
+    }
+
+    /// How many requests were counted under a status.
+    pub fn requests(&self, status: CacheStatus) -> u64 {
+        let index = CacheStatus::ALL.iter().position(|one| *one == status);
+        index.and_then(|index| self.requests.get(index)).map_or(0, Counter::get)
+    }
+}

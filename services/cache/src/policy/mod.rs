@@ -1,0 +1,56 @@
+//! RFC 9111 as a pure core: no I/O, no clock, no state. Times are handed in, decisions are handed out, and every
+//! decision can say why.
+//!
+//! ```text
+//!   response ──▶ storing::judge ──▶ Store { Freshness, dropped fields } │ Refusal
+//!   stored + request ──▶ reuse::decide ──▶ Fresh │ Stale… │ Validate
+//!                    ──▶ conditions::answer ──▶ Full │ NotModified │ Part │ Unsatisfiable
+//!   304 from the origin ──▶ fields::update ──▶ stored fields, newer
+//!   unsafe request answered ──▶ invalidation::targets ──▶ URLs to forget
+//! ```
+//!
+//! A stored response is judged twice with two clocks: `Date`, `Expires` and `Age` are compared once, when it is
+//! received, by the wall clock; how long it has lain here is measured by a monotonic clock. A wall clock that jumps
+//! can therefore neither revive nor age what is stored.
+
+pub mod conditions;
+pub mod date;
+pub mod directives;
+pub mod fields;
+pub mod freshness;
+pub mod invalidation;
+pub mod range;
+pub mod reuse;
+pub mod storing;
+pub mod structured;
+pub mod validators;
+pub mod vary;
+
+/// Runs every parser and decision over one set of fields, as a request's and as a response's: what property and fuzz
+/// tests call. Nothing in it may panic, whatever the fields hold.
+pub fn exercise(fields: &http::HeaderMap) {
+    use http::{Method, StatusCode, Uri};
+    use proxima_model::Timestamp;
+
+    let at = Timestamp::from_millis(1_700_000_000_000);
+    let when = freshness::Exchanged { requested_at: at, received_at: at };
+    let answered = storing::Answered {
+        method: &Method::GET,
+        request: fields,
+        status: StatusCode::OK,
+        response: fields,
+        when,
+    };
+    let _verdict = storing::judge(answered);
+    let said = directives::ResponseDirectives::read(fields);
+    let freshness = freshness::Freshness::of(StatusCode::OK, fields, &said, when);
+    let asked = directives::RequestDirectives::read(fields);
+    let _reuse = reuse::decide(&freshness, std::time::Duration::from_secs(1), &asked);
+    let stored =
+        conditions::Stored { status: StatusCode::OK, headers: fields, received_at: at, length: Some(10) };
+    let _answer = conditions::answer(&Method::GET, fields, stored);
+    let _variant = vary::Vary::read(fields).map(|vary| vary.variant(fields));
+    let _updated = fields::update(fields, &fields::storable(fields, &[]));
+    let target = Uri::from_static("http://example.test/a/b");
+    let _forgotten = invalidation::targets(&Method::POST, &target, StatusCode::OK, fields);
+}

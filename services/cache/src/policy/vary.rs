@@ -1,0 +1,225 @@
+//! Which requests a stored response answers (RFC 9111, 4.1): `Vary` and the secondary key made of it.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// Names that a response may vary by; one with more is not stored, because nobody would ever match it again.
+pub const VARY_NAMES_MAX: usize = 16;
+
+/// The request fields that a response depends on, in one order, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Vary(Arc<[HeaderName]>);
+
+impl Vary {
+    /// Reads a response's `Vary`. `None`: it matches no request (`*`, or something that is no name), or names more
+    /// than [`VARY_NAMES_MAX`].
+    pub fn read(response: &HeaderMap) -> Option<Self> {
+        let mut names = response
+            .get_all(header::VARY)
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|octet| *octet == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|name| !name.is_empty())
+            .map(|name| if name == b"*" { None } else { HeaderName::from_bytes(name).ok() })
+            .collect::<Option<Vec<_>>>()?;
+        names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        names.dedup();
+        (names.len() <= VARY_NAMES_MAX).then(|| Self(names.into()))
+    }
+
+    /// Whether every request matches.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The secondary key of a request under these names.
+    pub fn variant(&self, request: &HeaderMap) -> Variant {
+        let mut key = Vec::new();
+        for name in self.0.iter() {
+            key.extend_from_slice(name.as_str().as_bytes());
+            key.push(SEPARATOR);
+            if request.contains_key(name) {
+                key.push(PRESENT);
+                normalise(name, request, &mut key);
+            }
+            key.push(SEPARATOR);
+        }
+        Variant(key.into())
+    }
+}
+
+/// No field name or value can hold these octets, so that keys of different requests cannot run together.
+const SEPARATOR: u8 = 0;
+const PRESENT: u8 = 1;
+
+/// What a request says in the fields that a response varies by, normalised. Kept in full: a digest could collide,
+/// and a collision would hand one variant to the readers of another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Variant(Arc<[u8]>);
+
+impl Variant {
+    /// Octets that it takes in memory.
+    pub fn octets(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Appends a field's value in a form in which values that mean the same are the same: lines joined, white space
+/// about commas gone, and for lists of preferences also case and the order of equals (RFC 9110, 12.4.2, 12.5.3 and
+/// 12.5.4 give that order no meaning).
+fn normalise(name: &HeaderName, request: &HeaderMap, key: &mut Vec<u8>) {
+    let lines = request.get_all(name).iter().map(HeaderValue::as_bytes);
+    let members = lines.flat_map(Members).map(<[u8]>::trim_ascii).filter(|member| !member.is_empty());
+    if *name == header::ACCEPT_ENCODING || *name == header::ACCEPT_LANGUAGE {
+        let mut ranked: Vec<(std::cmp::Reverse<u16>, Vec<u8>)> = members.map(preference).collect();
+        ranked.sort_unstable();
+        ranked.dedup();
+        for (std::cmp::Reverse(weight), member) in ranked {
+            key.extend_from_slice(&member);
+            key.extend_from_slice(format!(";{weight},").as_bytes());
+        }
+    } else {
+        for member in members {
+            key.extend_from_slice(member);
+            key.push(b',');
+        }
+    }
+}
+
+/// A member of a list of preferences in lower case without spaces, and its weight in thousandths. A weight that is
+/// none stays part of the member, which then only equals its like.
+fn preference(member: &[u8]) -> (std::cmp::Reverse<u16>, Vec<u8>) {
+    let text: Vec<u8> =
+        member.iter().filter(|octet| !octet.is_ascii_whitespace()).map(u8::to_ascii_lowercase).collect();
+    let split = text.windows(3).position(|window| window == b";q=");
+    match split.and_then(|at| Some((at, weight(&text[at + 3..])?))) {
+        Some((at, weight)) => (std::cmp::Reverse(weight), text[..at].to_vec()),
+        None => (std::cmp::Reverse(WEIGHT_MAX), text),
+    }
+}
+
+/// A weight of 1 in thousandths.
+const WEIGHT_MAX: u16 = 1_000;
+
+/// A qvalue (RFC 9110, 12.4.2): `0`, `1`, or with at most three digits after the point.
+fn weight(text: &[u8]) -> Option<u16> {
+    let (whole, fraction) = match text {
+        [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (*whole, fraction),
+        [whole] => (*whole, &[][..]),
+        _ => return None,
+    };
+    if !matches!(whole, b'0' | b'1') || !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let thousandths = [100, 10, 1].iter().zip(fraction).map(|(unit, digit)| unit * u16::from(digit - b'0'));
+    let weight = u16::from(whole - b'0') * WEIGHT_MAX + thousandths.sum::<u16>();
+    (weight <= WEIGHT_MAX).then_some(weight)
+}
+
+/// The members of a line, split at commas outside quoted strings.
+struct Members<'a>(&'a [u8]);
+
+impl<'a> Iterator for Members<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut quoted = false;
+        let end = self.0.iter().position(|octet| {
+            quoted ^= *octet == b'"';
+            *octet == b',' && !quoted
+        });
+        let end = end.unwrap_or(self.0.len());
+        let member = &self.0[..end];
+        self.0 = self.0.get(end + 1..).unwrap_or_default();
+        Some(member)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(all: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in all {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn vary(lines: &[&'static str]) -> Option<Vary> {
+        Vary::read(&lines.iter().map(|line| (header::VARY, HeaderValue::from_static(line))).fold(
+            HeaderMap::new(),
+            |mut headers, (name, value)| {
+                headers.append(name, value);
+                headers
+            },
+        ))
+    }
+
+    #[test]
+    fn a_star_anywhere_matches_nothing() {
+        for lines in
+            [&["*"][..], &["*, *"], &["*", "*"], &[", *"], &["", "*"], &["*, Foo"], &["Foo, *"], &["a b"]]
+        {
+            assert_eq!(vary(lines), None, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn names_have_one_order_and_no_case() {
+        assert_eq!(vary(&["Foo, bar"]), vary(&["BAR", "foo , foo"]));
+        assert!(vary(&[]).expect("matches all").is_empty());
+        let many: String = (0..=VARY_NAMES_MAX).map(|n| format!("x{n},")).collect();
+        assert_eq!(vary(&[Box::leak(many.into_boxed_str())]), None);
+    }
+
+    #[test]
+    fn requests_that_mean_the_same_have_the_same_variant() {
+        type Fields = &'static [(&'static str, &'static str)];
+        let same: &[(&str, Fields, Fields)] = &[
+            ("foo", &[("foo", "1"), ("other", "2")], &[("foo", "1"), ("other", "3")]),
+            ("foo", &[("foo", "1, 2")], &[("foo", "1"), ("foo", "2")]),
+            ("foo", &[("foo", "1, 2")], &[("foo", " 1,2 ")]),
+            ("foo, bar", &[("foo", "1")], &[("foo", "1")]),
+            (
+                "accept-encoding",
+                &[("accept-encoding", "gzip, br")],
+                &[("accept-encoding", "BR , gzip;q=1.0")],
+            ),
+            ("accept-language", &[("accept-language", "en, de")], &[("accept-language", "De,eN")]),
+            ("accept-language", &[("accept-language", "en;q=0.5")], &[("accept-language", "en ; q=0.500")]),
+        ];
+        for (names, one, other) in same {
+            let vary = vary(&[names]).expect("names");
+            assert_eq!(vary.variant(&fields(one)), vary.variant(&fields(other)), "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn requests_that_differ_have_different_variants() {
+        type Fields = &'static [(&'static str, &'static str)];
+        let different: &[(&str, Fields, Fields)] = &[
+            ("foo", &[("foo", "1")], &[("foo", "2")]),
+            ("foo", &[("foo", "1")], &[]),
+            ("foo", &[("foo", "")], &[]),
+            ("foo, bar", &[("foo", "1")], &[("bar", "1")]),
+            ("foo", &[("foo", "\"a, b\"")], &[("foo", "\"a,b\"")]),
+            ("accept-encoding", &[("accept-encoding", "gzip")], &[("accept-encoding", "gzip;q=0")]),
+            (
+                "accept-encoding",
+                &[("accept-encoding", "gzip, br;q=0.1")],
+                &[("accept-encoding", "gzip;q=0.1, br")],
+            ),
+            ("accept-language", &[("accept-language", "en;q=2")], &[("accept-language", "en")]),
+        ];
+        for (names, one, other) in different {
+            let vary = vary(&[names]).expect("names");
+            assert_ne!(vary.variant(&fields(one)), vary.variant(&fields(other)), "{one:?} {other:?}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Answers made of stored objects.
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use proxima_pipeline::{Body, Response};
+
+use crate::{
+    policy::{
+        conditions::{self, Answer},
+        directives::{ResponseDirectives, Scope, TARGETED},
+        fields, range,
+    },
+    status::{CACHE_STATUS, CacheStatus},
+    store::Object,
+};
+
+/// How an object is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// GET or HEAD.
+    pub(crate) method: &'a Method,
+    /// The request's fields.
+    pub(crate) request: &'a HeaderMap,
+    /// What the answer is called.
+    pub(crate) status: CacheStatus,
+    /// `browser_cache_ttl` of the zone, in seconds; 0 leaves the origin's word alone.
+    pub(crate) browser_seconds: u32,
+}
+
+/// The answer that `object` gives. `body`, if there is one, reads all of the content. `None`: the content has become
+/// too large to keep and cannot be read from its beginning any more.
+pub(crate) fn respond(object: &Object, asked: Asked<'_>, body: Option<Body>) -> Option<Response> {
+    let mut response = match conditions::answer(asked.method, asked.request, object.as_stored()) {
+        Answer::NotModified => Response {
+            status: StatusCode::NOT_MODIFIED,
+            headers: fields::not_modified(&object.headers),
+            ..Response::default()
+        },
+        Answer::Part(part) => {
+            let mut headers = object.headers.clone();
+            headers.insert(header::CONTENT_RANGE, part.content_range());
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(part.end - part.first));
+            let body = object.content.body(part.first, Some(part.end))?;
+            Response { status: StatusCode::PARTIAL_CONTENT, headers, body, upgraded: None }
+        }
+        Answer::Unsatisfiable(length) => {
+            let mut headers = fields::not_modified(&object.headers);
+            headers.insert(header::CONTENT_RANGE, range::unsatisfied_range(length));
+            Response { status: StatusCode::RANGE_NOT_SATISFIABLE, headers, ..Response::default() }
+        }
+        Answer::Full => {
+            let mut headers = object.headers.clone();
+            let body = if asked.method == Method::HEAD {
+                if let Some(length) = object.content.length().filter(|_| has_content(object.status)) {
+                    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+                }
+                Body::empty()
+            } else {
+                match body {
+                    Some(body) => body,
+                    None => object.content.body(0, None)?,
+                }
+            };
+            Response { status: object.status, headers, body, upgraded: None }
+        }
+    };
+    finish(&mut response.headers, object, asked);
+    Some(response)
+}
+
+/// Whether responses of this status have content (RFC 9110, 6.4.1).
+fn has_content(status: StatusCode) -> bool {
+    !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+fn finish(headers: &mut HeaderMap, object: &Object, asked: Asked<'_>) {
+    let age = object.freshness.age(object.resident());
+    // An answer that has come just now for this very request has an age only if it brought one along.
+    let fetched = matches!(asked.status, CacheStatus::Miss | CacheStatus::Expired);
+    if !fetched || age.as_secs() > 0 {
+        headers.insert(header::AGE, fields::age(age));
+    }
+    // The network's own field is for this cache; CDN-Cache-Control is for all on the way (RFC 9213, 2).
+    headers.remove(&TARGETED[0]);
+    if asked.browser_seconds > 0 {
+        set_browser_lifetime(headers, u64::from(asked.browser_seconds) + age.as_secs());
+    }
+    headers.insert(CACHE_STATUS, asked.status.value());
+}
+
+/// Lengthens what browsers are told, if it is shorter. `seconds` counts the age in, because browsers subtract it.
+fn set_browser_lifetime(headers: &mut HeaderMap, seconds: u64) {
+    let said = ResponseDirectives::read(headers);
+    if said.no_cache == Scope::Whole || said.no_store || said.max_age.is_some_and(|given| given >= seconds) {
+        return;
+    }
+    let public = if said.public { "public, " } else { "" };
+    let revalidate = if said.must_revalidate { ", must-revalidate" } else { "" };
+    let value = format!("{public}max-age={seconds}{revalidate}");
+    headers.remove(header::EXPIRES);
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_str(&value).expect("words and digits are a valid value"),
+    );
+}

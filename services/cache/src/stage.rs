@@ -1,0 +1,447 @@
+//! The cache on a request's way.
+//!
+//! ```text
+//!   request ─▶ for a cache? ─no──────────────────────────────▶ pass: the stages behind, seen again on the way back
+//!                 │ yes
+//!              stored? ─fresh, or stale with leave──────────▶ answer at once (HIT, UPDATING, STALE)
+//!                 │ no, or to be confirmed
+//!              in flight? ─its head is here, and shareable──▶ answer, reading what grows (HIT)
+//!                 │        └not yet─▶ wait for its head, bounded
+//!                 └no─▶ lead: a Fill of its own (MISS, EXPIRED, REVALIDATED)
+//! ```
+//!
+//! A part of something that is not stored is not a reason to fetch the whole: such a request passes by, and what it
+//! gets is not stored. A part of something that is stored and stale has the whole confirmed or fetched anew.
+
+mod passed;
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use http::{Method, header};
+use proxima_chassis::Clock;
+use proxima_pipeline::{Body, Decision, Exchange, Fault, Flow, Rest, Stage};
+use tokio::sync::oneshot;
+
+use crate::{
+    config::CacheConfig,
+    fill::{Delivered, Fill, LeaderAnswer, fill_exchange},
+    flights::{Flights, Joined, Lead, Outcome, Wanted},
+    key::PrimaryKey,
+    metrics::Metrics,
+    policy::{
+        conditions,
+        directives::RequestDirectives,
+        range,
+        reuse::{self, Reuse},
+        storing::Refusal,
+        vary::Vary,
+    },
+    serve,
+    status::{CACHE_STATUS, CacheStatus, Pass},
+    store::{Object, Store},
+};
+
+/// The stage's name.
+pub(crate) const NAME: &str = "cache";
+/// How often a request that waited in vain looks again, before it asks the origin for itself.
+const TRIES_MAX: usize = 4;
+/// After the origin failed to confirm an object that may be served stale, it is not asked again for this long.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Fields by which origins are known to choose another answer, and which no key contains: a request with one could
+/// make a common URL answer what one client wanted. The edge's own fields are not among them.
+const UNKEYED_FIELDS: [&str; 7] = [
+    "x-forwarded-host",
+    "x-forwarded-scheme",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// The stage. Cheap to clone; every clone is the same cache.
+#[derive(Clone)]
+pub struct CacheStage(Arc<Shared>);
+
+struct Shared {
+    store: Arc<Store>,
+    flights: Arc<Flights>,
+    config: CacheConfig,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+}
+
+/// What to do with a request.
+enum Plan {
+    Answer(Flow),
+    Pass(Pass, Option<PrimaryKey>),
+    Ask(Ask),
+}
+
+/// A request that has to do with the origin.
+struct Ask {
+    key: PrimaryKey,
+    asked: RequestDirectives,
+    stale: Option<Arc<Object>>,
+    vary: Vary,
+}
+
+impl Stage for CacheStage {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+        match self.plan(exchange) {
+            Plan::Answer(flow) => Decision::Now(flow),
+            Plan::Pass(pass, key) => Decision::Now(self.pass(exchange, pass, key)),
+            Plan::Ask(ask) => Decision::Later(Box::pin(self.ask(exchange, ask))),
+        }
+    }
+
+    fn on_response(&self, exchange: &mut Exchange) {
+        self.came_back(exchange);
+    }
+}
+
+impl CacheStage {
+    /// A stage over a store.
+    pub fn new(store: Arc<Store>, config: CacheConfig, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        Self(Arc::new(Shared { store, flights: Arc::default(), config, clock, metrics }))
+    }
+
+    /// Forgets a URL of a zone in all its variants, and what of it is on its way.
+    pub fn forget(&self, key: &PrimaryKey) {
+        self.0.flights.forget(&self.0.store, key);
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Decides what can be decided without waiting.
+    fn plan(&self, exchange: &mut Exchange) -> Plan {
+        let Some(key) = PrimaryKey::of(exchange) else { return Plan::Pass(Pass::NoSite, None) };
+        if let Some(pass) = not_for_a_cache(exchange) {
+            return Plan::Pass(pass, Some(key));
+        }
+        let asked = self.directives(exchange);
+        if asked.no_store {
+            return Plan::Pass(Pass::RequestNoStore, Some(key));
+        }
+        let found = self.0.store.find(&key, &exchange.request.headers);
+        if let Some(object) = &found.object
+            && let Some(flow) = self.answer_stored(exchange, &key, object, &asked)
+        {
+            return Plan::Answer(flow);
+        }
+        if asked.only_if_cached {
+            exchange.trace.note(
+                NAME,
+                || "nothing stored may be used, and the client wants nothing else (only-if-cached)",
+            );
+            return Plan::Answer(Flow::Fail(Fault::NotCached));
+        }
+        if exchange.request.method == Method::HEAD {
+            return Plan::Pass(Pass::Head, Some(key));
+        }
+        if found.object.is_none() {
+            if range::Asked::read(&exchange.request.headers).is_some() {
+                return Plan::Pass(Pass::Range, Some(key));
+            }
+            if let Some(refusal) = self.0.store.pass(&key) {
+                return Plan::Pass(Pass::NotStorable(refusal), Some(key));
+            }
+        }
+        Plan::Ask(Ask { key, asked, stale: found.object, vary: found.vary })
+    }
+
+    fn directives(&self, exchange: &Exchange) -> RequestDirectives {
+        if self.0.config.client_directives {
+            RequestDirectives::read(&exchange.request.headers)
+        } else {
+            RequestDirectives::default()
+        }
+    }
+
+    /// The answer from what is stored, if it may be used without waiting for the origin.
+    fn answer_stored(
+        &self,
+        exchange: &mut Exchange,
+        key: &PrimaryKey,
+        object: &Arc<Object>,
+        asked: &RequestDirectives,
+    ) -> Option<Flow> {
+        let resident = object.resident();
+        let (status, why) = match reuse::decide(&object.freshness, resident, asked) {
+            Reuse::Fresh => (CacheStatus::Hit, "hit"),
+            Reuse::StaleByRequest => (CacheStatus::Stale, "stale, which the client accepts (max-stale)"),
+            Reuse::StaleWhileRevalidate => (CacheStatus::Updating, "stale, asked about in the background"),
+            Reuse::Validate(_) => {
+                let online = always_online(exchange);
+                let failing = object.failed_within(ASK_AGAIN_AFTER);
+                if !failing || !object.freshness.stale_if_error(resident, online) {
+                    return None;
+                }
+                (CacheStatus::Stale, "stale, because the origin has just failed")
+            }
+        };
+        if status == CacheStatus::Updating {
+            self.update_in_background(exchange, key, object);
+        }
+        self.answer(exchange, object, status, None, why)
+    }
+
+    /// An answer made of an object, counted and noted.
+    fn answer(
+        &self,
+        exchange: &mut Exchange,
+        object: &Object,
+        status: CacheStatus,
+        body: Option<Body>,
+        why: &'static str,
+    ) -> Option<Flow> {
+        let browser_seconds = exchange.site.as_ref().map_or(0, |site| site.zone.settings.browser_cache_ttl);
+        let asked = serve::Asked {
+            method: &exchange.request.method,
+            request: &exchange.request.headers,
+            status,
+            browser_seconds,
+        };
+        let response = serve::respond(object, asked, body)?;
+        self.0.metrics.count(status);
+        exchange.trace.note(NAME, || {
+            let age = object.freshness.age(object.resident()).as_secs();
+            let freshness = &object.freshness;
+            format!(
+                "{}: {why}; age {age} s of {} ({})",
+                status.name(),
+                freshness.lifetime_seconds,
+                freshness.source
+            )
+        });
+        Some(Flow::Respond(response))
+    }
+
+    fn update_in_background(&self, exchange: &Exchange, key: &PrimaryKey, stale: &Arc<Object>) {
+        let wanted = Wanted {
+            key,
+            request: &exchange.request.headers,
+            vary: &stale.vary,
+            shares: &|_| true,
+            // Somebody has confirmed or forgotten it meanwhile.
+            stored: &|| {
+                let found = self.0.store.find(key, &exchange.request.headers).object;
+                found.is_none_or(|found| !Arc::ptr_eq(&found, stale))
+            },
+        };
+        if let (Some(rest), Joined::Lead(lead)) =
+            (exchange.rest(), self.0.flights.join(&self.0.store, &wanted))
+        {
+            self.spawn(exchange, lead, rest, None);
+        }
+    }
+
+    fn spawn(
+        &self,
+        exchange: &Exchange,
+        lead: Lead,
+        rest: Rest,
+        deliver: Option<oneshot::Sender<Delivered>>,
+    ) {
+        // Looked up anew: what was forgotten before this flight began must not be confirmed by it.
+        let stale = self.0.store.find(lead.key(), &exchange.request.headers).object;
+        let fill = Fill {
+            lead,
+            exchange: fill_exchange(exchange, stale.as_deref()),
+            rest,
+            stale,
+            always_online: always_online(exchange),
+            deliver,
+            store: self.0.store.clone(),
+            clock: self.0.clock.clone(),
+            metrics: self.0.metrics.clone(),
+        };
+        tokio::spawn(fill.run());
+    }
+
+    /// Joins a fetch, or leads one.
+    async fn ask(&self, exchange: &mut Exchange, mut ask: Ask) -> Flow {
+        for _ in 0..TRIES_MAX {
+            let Some(rest) = exchange.rest() else {
+                return self.pass(exchange, Pass::Busy, Some(ask.key));
+            };
+            let flow = match self.join(exchange, &ask) {
+                Joined::Lead(lead) => self.lead(exchange, &ask, lead, rest).await,
+                Joined::Wait(outcome) => self.wait(exchange, &ask, outcome).await,
+                Joined::Share(object) => {
+                    self.0.metrics.collapsed.inc();
+                    self.answer(exchange, &object, CacheStatus::Hit, None, "joined a fetch in flight")
+                        .ok_or(Missed::Waited)
+                }
+                Joined::Again => Err(Missed::Again),
+                Joined::Busy => return self.pass(exchange, Pass::Busy, Some(ask.key)),
+            };
+            match flow {
+                Ok(flow) => return flow,
+                Err(Missed::Again) => {}
+                Err(Missed::NotStorable(refusal)) => {
+                    return self.pass(exchange, Pass::NotStorable(refusal), Some(ask.key));
+                }
+                Err(Missed::Waited) => break,
+            }
+            let found = self.0.store.find(&ask.key, &exchange.request.headers);
+            if let Some(object) = &found.object
+                && let Some(flow) = self.answer_stored(exchange, &ask.key, object, &ask.asked)
+            {
+                return flow;
+            }
+            (ask.stale, ask.vary) = (found.object, found.vary);
+        }
+        self.pass(exchange, Pass::Waited, Some(ask.key))
+    }
+
+    fn join(&self, exchange: &Exchange, ask: &Ask) -> Joined {
+        let usable = |object: &Object| {
+            !matches!(reuse::decide(&object.freshness, object.resident(), &ask.asked), Reuse::Validate(_))
+        };
+        let request = &exchange.request.headers;
+        let stored = || self.0.store.find(&ask.key, request).object.is_some_and(|object| usable(&object));
+        let wanted = Wanted { key: &ask.key, request, vary: &ask.vary, shares: &usable, stored: &stored };
+        self.0.flights.join(&self.0.store, &wanted)
+    }
+
+    /// Fetches for everybody, and answers this client.
+    async fn lead(&self, exchange: &mut Exchange, ask: &Ask, lead: Lead, rest: Rest) -> Result<Flow, Missed> {
+        exchange.trace.note(NAME, || match &ask.stale {
+            None => Cow::from("nothing stored: asking the origin"),
+            Some(stale) => {
+                let age = stale.freshness.age(stale.resident()).as_secs();
+                let lifetime = stale.freshness.lifetime_seconds;
+                Cow::from(format!("stored, to be confirmed (age {age} s of {lifetime}): asking the origin"))
+            }
+        });
+        let (deliver, delivered) = oneshot::channel();
+        self.spawn(exchange, lead, rest, Some(deliver));
+        // The task ended without a word: it panicked, or the runtime ends. Somebody else shall lead.
+        let Delivered { answer, cookies, trace, extensions } = delivered.await.map_err(|_| Missed::Again)?;
+        for entry in trace {
+            exchange.trace.note(entry.stage, || entry.decision);
+        }
+        exchange.extensions.extend(extensions);
+        match answer {
+            LeaderAnswer::Own(mut response, refusal) => {
+                let status = CacheStatus::of_refusal(refusal);
+                self.0.metrics.count(status);
+                response.headers.insert(CACHE_STATUS, status.value());
+                Ok(Flow::Respond(response))
+            }
+            LeaderAnswer::Shared(outcome, body) => {
+                let fetched = if ask.stale.is_some() { CacheStatus::Expired } else { CacheStatus::Miss };
+                let mut flow = self.settle(exchange, outcome, fetched, body)?;
+                if let Flow::Respond(response) = &mut flow {
+                    for cookie in cookies {
+                        response.headers.append(header::SET_COOKIE, cookie);
+                    }
+                }
+                Ok(flow)
+            }
+        }
+    }
+
+    /// Waits for somebody else's fetch, as long as is allowed.
+    async fn wait(
+        &self,
+        exchange: &mut Exchange,
+        _ask: &Ask,
+        mut outcome: tokio::sync::watch::Receiver<Outcome>,
+    ) -> Result<Flow, Missed> {
+        exchange.trace.note(NAME, || "waiting for another request's fetch of the same");
+        let patience = Duration::from_millis(self.0.config.wait_ms_max);
+        let known = outcome.wait_for(|outcome| !matches!(outcome, Outcome::Pending));
+        let outcome = match tokio::time::timeout(patience, known).await {
+            Ok(Ok(outcome)) => outcome.clone(),
+            Ok(Err(_)) => Outcome::Lost,
+            Err(_) => return Err(Missed::Waited),
+        };
+        let request = &exchange.request.headers;
+        match &outcome {
+            // A variant for others: look again, now that it is known what answers vary by.
+            Outcome::Filling(object) | Outcome::Confirmed(object) | Outcome::Stale(object)
+                if !object.answers(request) =>
+            {
+                return Err(Missed::Again);
+            }
+            // It came after this request did, so the client's own directives are met; but what its origin wants to
+            // be asked about each time is not to be shared (RFC 9111, 4 and 5.2.2.4).
+            Outcome::Filling(object) => {
+                let none = RequestDirectives::default();
+                if matches!(reuse::decide(&object.freshness, object.resident(), &none), Reuse::Validate(_)) {
+                    return Err(Missed::Waited);
+                }
+            }
+            _ => {}
+        }
+        let flow = self.settle(exchange, outcome, CacheStatus::Hit, None)?;
+        self.0.metrics.collapsed.inc();
+        Ok(flow)
+    }
+
+    /// The answer that a fetch's outcome gives.
+    fn settle(
+        &self,
+        exchange: &mut Exchange,
+        outcome: Outcome,
+        fetched: CacheStatus,
+        body: Option<Body>,
+    ) -> Result<Flow, Missed> {
+        let (object, status, why) = match &outcome {
+            Outcome::Filling(object) => (object, fetched, "from the origin"),
+            Outcome::Confirmed(object) => (object, CacheStatus::Revalidated, "confirmed by the origin"),
+            Outcome::Stale(object) => (object, CacheStatus::Stale, "stale, because the origin fails"),
+            Outcome::NotStored(refusal) => return Err(Missed::NotStorable(*refusal)),
+            Outcome::Failed(fault) => return Ok(Flow::Fail(fault.clone())),
+            Outcome::Pending | Outcome::Lost => return Err(Missed::Again),
+        };
+        self.answer(exchange, object, status, body, why).ok_or(Missed::Waited)
+    }
+}
+
+/// Why a try to be answered by a fetch did not answer.
+enum Missed {
+    /// Look again.
+    Again,
+    /// Waiting brought nothing that may be used: ask for oneself.
+    Waited,
+    /// The answer is not to be shared: ask for oneself.
+    NotStorable(Refusal),
+}
+
+/// Why a request is not for a cache, if it is not.
+fn not_for_a_cache(exchange: &Exchange) -> Option<Pass> {
+    let request = &exchange.request;
+    if request.method != Method::GET && request.method != Method::HEAD {
+        return Some(Pass::Method);
+    }
+    if request.upgrade.is_some() {
+        return Some(Pass::Upgrade);
+    }
+    if !exchange.request_body.is_empty() {
+        return Some(Pass::Body);
+    }
+    if exchange.site.as_ref().is_some_and(|site| site.zone.settings.development_mode) {
+        return Some(Pass::DevelopmentMode);
+    }
+    if conditions::for_the_origin(&request.headers) {
+        return Some(Pass::OriginCondition);
+    }
+    UNKEYED_FIELDS.into_iter().find(|name| request.headers.contains_key(*name)).map(Pass::UnkeyedField)
+}
+
+fn always_online(exchange: &Exchange) -> bool {
+    exchange.site.as_ref().is_some_and(|site| site.zone.settings.always_online)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,293 @@
+use std::net::{Ipv4Addr, SocketAddr};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, uri::PathAndQuery};
+use prometheus_client::registry::Registry;
+use proxima_chassis::SimulatedClock;
+use proxima_model::{AccountId, PopCode, Timestamp, Zone, ZoneId, ZoneName, ZoneSettings, ZoneStatus};
+use proxima_pipeline::{
+    BodyError, BodySender, Client, Pipeline, Protocol, RayId, Request, Response, Scheme, Site, Trace,
+};
+use tokio::sync::{Mutex, mpsc};
+
+use super::super::*;
+
+pub(super) const HOST: &str = "example.test";
+/// The wall clock of all tests: 1994-11-06T08:49:37Z.
+pub(super) const NOW: Timestamp = Timestamp::from_millis(784_111_777_000);
+
+/// Field lines, as tests write them.
+pub(super) type Fields<'a> = &'a [(&'static str, &'static str)];
+
+/// A request that has reached the origin, and the way to answer it.
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) target: String,
+    pub(super) headers: HeaderMap,
+    answer: oneshot::Sender<Result<Response, Fault>>,
+}
+
+impl Call {
+    pub(super) fn answer(self, status: u16, fields: Fields<'_>, body: &'static str) {
+        self.respond(response(status, fields, Body::full(body)));
+    }
+
+    pub(super) fn respond(self, response: Response) {
+        self.answer.send(Ok(response)).expect("the fetch waits");
+    }
+
+    /// Answers with a body that the test goes on to write.
+    pub(super) fn stream(self, fields: Fields<'_>, length: Option<u64>) -> BodySender {
+        let (sender, body) = Body::channel(1, length);
+        self.respond(response(200, fields, body));
+        sender
+    }
+
+    pub(super) fn fail(self, fault: Fault) {
+        self.answer.send(Err(fault)).expect("the fetch waits");
+    }
+
+    /// Whether whoever asked is gone.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.answer.is_closed()
+    }
+}
+
+pub(super) fn response(status: u16, fields: Fields<'_>, body: Body) -> Response {
+    Response {
+        status: StatusCode::from_u16(status).expect("a status"),
+        headers: map(fields),
+        body,
+        upgraded: None,
+    }
+}
+
+pub(super) fn map(fields: Fields<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    headers
+}
+
+/// The last stage.
+struct Origin(mpsc::UnboundedSender<Call>);
+
+impl Stage for Origin {
+    fn name(&self) -> &'static str {
+        "origin"
+    }
+
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+        exchange.trace.note("origin", || "asked");
+        let (answer, answered) = oneshot::channel();
+        let call = Call {
+            method: exchange.request.method.clone(),
+            target: exchange.request.target.to_string(),
+            headers: exchange.request.headers.clone(),
+            answer,
+        };
+        self.0.send(call).ok();
+        Decision::Later(Box::pin(async move {
+            match answered.await {
+                Ok(Ok(response)) => Flow::Respond(response),
+                Ok(Err(fault)) => Flow::Fail(fault),
+                Err(_) => Flow::Fail(Fault::OriginClosed),
+            }
+        }))
+    }
+}
+
+/// Everything a test needs.
+pub(super) struct World {
+    pub(super) stage: CacheStage,
+    pub(super) clock: Arc<SimulatedClock>,
+    pub(super) metrics: Metrics,
+    pipeline: Pipeline,
+    calls: Mutex<mpsc::UnboundedReceiver<Call>>,
+    settings: ZoneSettings,
+}
+
+impl World {
+    pub(super) fn new() -> Arc<Self> {
+        Self::with(CacheConfig::default(), ZoneSettings::default())
+    }
+
+    pub(super) fn with(config: CacheConfig, settings: ZoneSettings) -> Arc<Self> {
+        let metrics = Metrics::register(&mut Registry::default());
+        let store = Arc::new(Store::new(&config, &metrics));
+        let clock = Arc::new(SimulatedClock::new(NOW));
+        let stage = CacheStage::new(store, config, clock.clone(), metrics.clone());
+        let (sender, calls) = mpsc::unbounded_channel();
+        let pipeline = Pipeline::new(vec![Box::new(stage.clone()), Box::new(Origin(sender))]);
+        Arc::new(Self { stage, clock, metrics, pipeline, calls: Mutex::new(calls), settings })
+    }
+
+    /// The next request that reaches the origin.
+    pub(super) async fn call(&self) -> Call {
+        self.calls.lock().await.recv().await.expect("the origin stage lives")
+    }
+
+    /// Whether no request has reached the origin that was not taken yet, after everybody has had their turn.
+    pub(super) async fn origin_is_quiet(&self) -> bool {
+        settle().await;
+        self.calls.lock().await.try_recv().is_err()
+    }
+
+    pub(super) fn zone(&self) -> ZoneId {
+        ZoneId::from_bytes([7; 16])
+    }
+
+    pub(super) fn key(&self, target: &str) -> PrimaryKey {
+        PrimaryKey::of_url(self.zone(), &format!("http://{HOST}{target}")).expect("absolute")
+    }
+
+    fn exchange(&self, method: Method, target: &str, fields: Fields<'_>) -> Exchange {
+        let client = Client {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)),
+            local: SocketAddr::from((Ipv4Addr::LOCALHOST, 80)),
+            protocol: Protocol::Http11,
+            tls: None,
+        };
+        let request = Request {
+            method,
+            scheme: Scheme::Http,
+            host: HOST.into(),
+            port: None,
+            target: target.parse::<PathAndQuery>().expect("a target"),
+            headers: map(fields),
+            upgrade: None,
+        };
+        let pop = PopCode::parse("FRA").expect("a code");
+        let mut exchange = Exchange::new(RayId::new(pop), client, request, Body::empty(), NOW);
+        exchange.trace = Trace::kept();
+        let zone = Zone {
+            id: self.zone(),
+            account: AccountId::from_bytes([1; 16]),
+            name: ZoneName::parse(HOST).expect("a name"),
+            status: ZoneStatus::Active,
+            paused: false,
+            name_servers: Vec::new(),
+            settings: self.settings.clone(),
+            serial: 1,
+            created_at: NOW,
+            modified_at: NOW,
+            activated_at: Some(NOW),
+        };
+        exchange.site = Some(Arc::new(Site::new(zone, [], None)));
+        exchange
+    }
+
+    /// Sends a request through the pipeline, in a task of its own: dropping the handle's task is the client leaving.
+    pub(super) fn send(
+        self: &Arc<Self>,
+        method: Method,
+        target: &str,
+        fields: Fields<'_>,
+    ) -> tokio::task::JoinHandle<Answer> {
+        let (world, mut exchange) = (self.clone(), self.exchange(method, target, fields));
+        tokio::spawn(async move {
+            world.pipeline.run(&mut exchange).await;
+            Answer {
+                response: exchange.response.take().expect("every exchange ends with a response"),
+                trace: exchange
+                    .trace
+                    .entries()
+                    .iter()
+                    .map(|entry| format!("{}: {}", entry.stage, entry.decision))
+                    .collect(),
+            }
+        })
+    }
+
+    pub(super) fn get(self: &Arc<Self>, target: &str, fields: Fields<'_>) -> tokio::task::JoinHandle<Answer> {
+        self.send(Method::GET, target, fields)
+    }
+
+    /// Sends a GET, answers it as the origin, and reads the client's answer to its end.
+    pub(super) async fn fetch(
+        self: &Arc<Self>,
+        target: &str,
+        request: Fields<'_>,
+        fields: Fields<'_>,
+        body: &'static str,
+    ) -> Read {
+        let client = self.get(target, request);
+        self.call().await.answer(200, fields, body);
+        let read = client.await.expect("no panic").read().await;
+        settle().await;
+        read
+    }
+
+    /// Sends a GET that must be answered without the origin.
+    pub(super) async fn from_cache(self: &Arc<Self>, target: &str, fields: Fields<'_>) -> Read {
+        let read = self.get(target, fields).await.expect("no panic").read().await;
+        assert!(self.origin_is_quiet().await, "the origin was asked: {:?}", read.trace);
+        read
+    }
+}
+
+/// Gives every task that can go on its turn. Tests run on one thread: after this, everybody waits for the test.
+pub(super) async fn settle() {
+    for _ in 0..32 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What a client got.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response,
+    pub(super) trace: Vec<String>,
+}
+
+/// The same, read to its end.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Result<Bytes, BodyError>,
+    pub(super) trace: Vec<String>,
+}
+
+impl Answer {
+    pub(super) async fn read(self) -> Read {
+        Read {
+            status: self.response.status.as_u16(),
+            headers: self.response.headers,
+            body: self.response.body.collect(1 << 30).await,
+            trace: self.trace,
+        }
+    }
+
+    pub(super) async fn piece(&mut self) -> Option<Result<Bytes, BodyError>> {
+        let frame = self.response.body.next_frame().await?;
+        Some(frame.map(|frame| frame.into_data().expect("data only")))
+    }
+
+    pub(super) fn cache_status(&self) -> &str {
+        cache_status(&self.response.headers)
+    }
+}
+
+impl Read {
+    pub(super) fn cache_status(&self) -> &str {
+        cache_status(&self.headers)
+    }
+
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(self.body.as_ref().expect("whole")).expect("text")
+    }
+
+    pub(super) fn says(&self, words: &str) -> bool {
+        self.trace.iter().any(|entry| entry.contains(words))
+    }
+}
+
+fn cache_status(headers: &HeaderMap) -> &str {
+    headers.get(CACHE_STATUS).map_or("", |value| value.to_str().expect("text"))
+}

@@ -1,0 +1,10 @@
+//! The stage between clients and an origin that the tests play themselves: every request that reaches the origin is
+//! handed to the test, which answers it when it wants. Nothing here waits for time to pass; where time matters it is
+//! paused and advanced.
+
+mod collapsing;
+mod fill;
+mod harness;
+mod purging;
+mod racing;
+mod reuse;

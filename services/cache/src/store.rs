@@ -1,0 +1,381 @@
+//! The memory store: bounded in octets, sharded, with purge marks instead of sweeps.
+//!
+//! ```text
+//!   zone + URL ──▶ object                      (no Vary)
+//!              └─▶ variants { id, names } ──▶ id + secondary key ──▶ object
+//! ```
+//!
+//! Forgetting never walks the store. A purge of a zone raises the zone's mark, and every object carries the moment
+//! at which its *fetch began*: what began before the mark is not served, also if it is stored only afterwards. A
+//! purge of a URL removes the entry under the primary key; the objects of its variants are then out of reach,
+//! because the next index has another id, and go as they get cold.
+
+use std::{
+    collections::HashMap,
+    hash::RandomState,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderMap, StatusCode};
+use proxima_model::{Timestamp, ZoneId};
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
+use tokio::time::Instant;
+
+use crate::{
+    config::CacheConfig,
+    content::{Budget, Content},
+    key::PrimaryKey,
+    metrics::Metrics,
+    policy::{
+        conditions,
+        freshness::Freshness,
+        storing::Refusal,
+        vary::{Variant, Vary},
+    },
+};
+
+/// What an object takes beside its content, its fields and its key: the structures around them.
+const OBJECT_OVERHEAD_OCTETS: u64 = 1_024;
+/// Expected mean size of an object, from which the store guesses how many keys to keep track of.
+const OBJECT_OCTETS_MEAN: u64 = 32 * 1_024;
+/// An object may take at most this fraction of a shard: one large object must not empty it.
+const OBJECTS_PER_SHARD_MIN: u64 = 4;
+/// Shards beyond this number bring nothing on the machines we know.
+const SHARDS_MAX: u64 = 64;
+/// Sets of names by which answers of one URL vary. Origins have one, or two while they change; the oldest goes.
+const VARIES_MAX: usize = 4;
+/// URLs remembered as not storable.
+const PASSES_MAX: usize = 65_536;
+/// How long a URL is remembered as not storable: its requests do not wait for each other meanwhile.
+const PASS_FOR: Duration = Duration::from_secs(60);
+/// Zone marks are cleaned of zones of which nothing is left whenever there are this many, and twice as many as
+/// survived the last time.
+const MARKS_KEPT_MIN: usize = 1_024;
+
+/// The moment at which a fetch began, in the order of purges. See [`Store::begin`].
+#[derive(Clone, Debug)]
+pub struct Birth {
+    moment: u64,
+    zone_mark: Arc<AtomicU64>,
+}
+
+/// A stored response, or one that is being fetched to be stored.
+#[derive(Debug)]
+pub struct Object {
+    /// The status.
+    pub status: StatusCode,
+    /// The fields, without those of a connection.
+    pub headers: HeaderMap,
+    /// For how long it may be used.
+    pub freshness: Freshness,
+    /// Which requests it answers: these names …
+    pub vary: Vary,
+    /// … with this secondary key.
+    pub variant: Variant,
+    /// When it came, by the monotonic clock.
+    pub received: Instant,
+    /// When it came, by the wall clock.
+    pub received_at: Timestamp,
+    /// When its fetch began.
+    pub birth: Birth,
+    /// The content.
+    pub content: Arc<Content>,
+    /// When the origin last failed to confirm it: milliseconds since `received`, plus one; 0 is never.
+    pub failed: AtomicU64,
+}
+
+impl Object {
+    /// How long it has lain here.
+    pub fn resident(&self) -> Duration {
+        self.received.elapsed()
+    }
+
+    /// Whether it answers a request with these fields.
+    pub fn answers(&self, request: &HeaderMap) -> bool {
+        self.vary.variant(request) == self.variant
+    }
+
+    /// As conditions and ranges see it.
+    pub fn as_stored(&self) -> conditions::Stored<'_> {
+        conditions::Stored {
+            status: self.status,
+            headers: &self.headers,
+            received_at: self.received_at,
+            length: self.content.length(),
+        }
+    }
+
+    /// Remembers that the origin has just failed to confirm it.
+    pub fn note_failure(&self) {
+        let millis = u64::try_from(self.resident().as_millis()).unwrap_or(u64::MAX - 1);
+        self.failed.store(millis + 1, Ordering::Relaxed);
+    }
+
+    /// Whether the origin failed to confirm it within the last `within`.
+    pub fn failed_within(&self, within: Duration) -> bool {
+        let noted = self.failed.load(Ordering::Relaxed);
+        noted > 0 && self.resident().saturating_sub(Duration::from_millis(noted - 1)) < within
+    }
+
+    fn octets(&self) -> u64 {
+        let fields: usize =
+            self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        let content = self.content.length().unwrap_or(0);
+        content + (fields + self.variant.octets()) as u64 + OBJECT_OVERHEAD_OCTETS
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    primary: PrimaryKey,
+    /// The id of the index through which it is reached, and the secondary key.
+    variant: Option<(u64, Variant)>,
+}
+
+#[derive(Clone, Debug)]
+enum Entry {
+    Object(Arc<Object>, u64),
+    Variants(Arc<Variants>),
+}
+
+#[derive(Debug)]
+struct Variants {
+    id: u64,
+    /// The sets of names, the latest first.
+    varies: Vec<Vary>,
+}
+
+#[derive(Clone)]
+struct Octets;
+
+impl Weighter<Key, Entry> for Octets {
+    fn weight(&self, key: &Key, entry: &Entry) -> u64 {
+        let value = match entry {
+            Entry::Object(_, octets) => *octets,
+            Entry::Variants(_) => OBJECT_OVERHEAD_OCTETS,
+        };
+        value + key.primary.url().len() as u64
+    }
+}
+
+#[derive(Clone)]
+struct CountEvictions(Metrics);
+
+impl Lifecycle<Key, Entry> for CountEvictions {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), _key: Key, _entry: Entry) {
+        self.0.evictions.inc();
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pass {
+    until: Instant,
+    refusal: Refusal,
+}
+
+/// What the store has for a request.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The object that answers it, fresh or stale.
+    pub object: Option<Arc<Object>>,
+    /// The names by which the latest answer for the URL varied.
+    pub vary: Vary,
+}
+
+/// The store.
+pub struct Store {
+    entries: Cache<Key, Entry, Octets, RandomState, CountEvictions>,
+    passes: Cache<PrimaryKey, Pass>,
+    moments: AtomicU64,
+    everything_mark: AtomicU64,
+    zone_marks: Mutex<ZoneMarks>,
+    budget: Arc<Budget>,
+    object_octets_max: u64,
+}
+
+#[derive(Default)]
+struct ZoneMarks {
+    marks: HashMap<ZoneId, Arc<AtomicU64>>,
+    kept: usize,
+}
+
+impl Store {
+    /// An empty store within the configured bounds.
+    pub fn new(config: &CacheConfig, metrics: &Metrics) -> Self {
+        let octets_max = config.memory_bytes_max;
+        let object_octets_max = config.object_bytes_limit();
+        let per_object = object_octets_max.max(1) * OBJECTS_PER_SHARD_MIN;
+        let shards = (octets_max / per_object).clamp(1, SHARDS_MAX);
+        // The power of two below: rounding up would make shards too small for the largest object.
+        let shards = 1_u64 << shards.ilog2();
+        let options = OptionsBuilder::new()
+            .shards(usize::try_from(shards).unwrap_or(1))
+            .weight_capacity(octets_max)
+            .estimated_items_capacity(usize::try_from(octets_max / OBJECT_OCTETS_MEAN).unwrap_or(usize::MAX))
+            .build()
+            .expect("both capacities are set");
+        let evictions = CountEvictions(metrics.clone());
+        Self {
+            entries: Cache::with_options(options, Octets, RandomState::new(), evictions),
+            passes: Cache::new(PASSES_MAX),
+            moments: AtomicU64::new(1),
+            everything_mark: AtomicU64::new(0),
+            zone_marks: Mutex::default(),
+            budget: Arc::new(Budget::new(config.fill_bytes_max())),
+            object_octets_max,
+        }
+    }
+
+    /// Octets that one object's content may have.
+    pub const fn object_octets_max(&self) -> u64 {
+        self.object_octets_max
+    }
+
+    /// Objects and indexes of variants that are held.
+    pub fn objects(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Octets that they take.
+    pub fn octets(&self) -> u64 {
+        self.entries.weight()
+    }
+
+    /// Octets of what is being fetched.
+    pub fn octets_growing(&self) -> u64 {
+        self.budget.taken()
+    }
+
+    /// Content to be filled, within the bounds of this store.
+    pub fn new_content(&self, announced: Option<u64>) -> Arc<Content> {
+        Content::new(announced, self.object_octets_max, self.budget.clone())
+    }
+
+    /// Marks the beginning of a fetch; call it before anything is sent to the origin.
+    pub fn begin(&self, zone: ZoneId) -> Birth {
+        let mut marks = self.zone_marks.lock().unwrap_or_else(PoisonError::into_inner);
+        if marks.marks.len() >= MARKS_KEPT_MIN.max(marks.kept.saturating_mul(2)) {
+            // Nobody holds the mark: no object and no fetch of that zone is left for it to hide.
+            marks.marks.retain(|_, mark| Arc::strong_count(mark) > 1);
+            marks.kept = marks.marks.len();
+        }
+        let zone_mark = marks.marks.entry(zone).or_default().clone();
+        Birth { moment: self.next_moment(), zone_mark }
+    }
+
+    /// Whether nothing has been purged since that would hide what was begun then.
+    pub fn is_current(&self, birth: &Birth) -> bool {
+        birth.moment > birth.zone_mark.load(Ordering::Acquire)
+            && birth.moment > self.everything_mark.load(Ordering::Acquire)
+    }
+
+    /// What there is for a request.
+    pub fn find(&self, primary: &PrimaryKey, request: &HeaderMap) -> Found {
+        let base = Key { primary: primary.clone(), variant: None };
+        match self.entries.get(&base) {
+            None => Found::default(),
+            Some(Entry::Object(object, _)) if self.is_current(&object.birth) => {
+                Found { vary: object.vary.clone(), object: Some(object) }
+            }
+            Some(Entry::Object(..)) => {
+                self.entries.remove(&base);
+                Found::default()
+            }
+            Some(Entry::Variants(index)) => self.find_variant(primary, &index, request),
+        }
+    }
+
+    fn find_variant(&self, primary: &PrimaryKey, index: &Variants, request: &HeaderMap) -> Found {
+        let object = index.varies.iter().find_map(|vary| {
+            let key = Key { primary: primary.clone(), variant: Some((index.id, vary.variant(request))) };
+            match self.entries.get(&key)? {
+                Entry::Object(object, _) if self.is_current(&object.birth) => Some(object),
+                _ => None,
+            }
+        });
+        Found { object, vary: index.varies.first().cloned().unwrap_or_default() }
+    }
+
+    /// Stores an object, in place of what answered the same requests before. The caller holds the lock of the key's
+    /// flights, so that no two insertions for one URL run at once.
+    pub fn insert(&self, primary: &PrimaryKey, object: Arc<Object>) {
+        if !self.is_current(&object.birth) {
+            return;
+        }
+        self.passes.remove(primary);
+        let base = Key { primary: primary.clone(), variant: None };
+        let octets = object.octets();
+        let index = match self.entries.get(&base) {
+            Some(Entry::Variants(index)) => Some(index),
+            _ if object.vary.is_empty() => None,
+            _ => Some(Arc::new(Variants { id: self.next_moment(), varies: Vec::new() })),
+        };
+        let Some(index) = index else {
+            self.entries.insert(base, Entry::Object(object, octets));
+            return;
+        };
+        if index.varies.first() != Some(&object.vary) {
+            let mut varies = vec![object.vary.clone()];
+            varies.extend(
+                index.varies.iter().filter(|vary| **vary != object.vary).take(VARIES_MAX - 1).cloned(),
+            );
+            // An answer that varies by nothing matches every request: it comes last, or it would hide the others.
+            varies.sort_by_key(Vary::is_empty);
+            self.entries.insert(base, Entry::Variants(Arc::new(Variants { id: index.id, varies })));
+        }
+        let key = Key { primary: primary.clone(), variant: Some((index.id, object.variant.clone())) };
+        self.entries.insert(key, Entry::Object(object, octets));
+    }
+
+    /// Forgets everything under a URL, in all variants.
+    pub fn forget(&self, primary: &PrimaryKey) {
+        self.entries.remove(&Key { primary: primary.clone(), variant: None });
+        self.passes.remove(primary);
+    }
+
+    /// Forgets everything of a zone, and whatever of it is on its way.
+    pub fn purge_zone(&self, zone: ZoneId) {
+        let marks = self.zone_marks.lock().unwrap_or_else(PoisonError::into_inner);
+        // A zone without a mark has no object and no fetch.
+        if let Some(mark) = marks.marks.get(&zone) {
+            mark.fetch_max(self.next_moment(), Ordering::AcqRel);
+        }
+    }
+
+    /// Forgets everything, and whatever is on its way.
+    pub fn purge_everything(&self) {
+        self.everything_mark.fetch_max(self.next_moment(), Ordering::AcqRel);
+        self.entries.clear();
+        self.passes.clear();
+    }
+
+    /// Why the answers for a URL are not stored, if that has been seen lately.
+    pub fn pass(&self, primary: &PrimaryKey) -> Option<Refusal> {
+        let pass = self.passes.get(primary)?;
+        (Instant::now() < pass.until).then_some(pass.refusal)
+    }
+
+    /// Remembers that the answers for a URL are not stored.
+    pub fn remember_pass(&self, primary: &PrimaryKey, refusal: Refusal) {
+        self.passes.insert(primary.clone(), Pass { until: Instant::now() + PASS_FOR, refusal });
+    }
+
+    /// Forgets that.
+    pub fn forget_pass(&self, primary: &PrimaryKey) {
+        self.passes.remove(primary);
+    }
+
+    fn next_moment(&self) -> u64 {
+        self.moments.fetch_add(1, Ordering::AcqRel)
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+pub(crate) mod tests;

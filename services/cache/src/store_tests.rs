@@ -1,0 +1,178 @@
+use http::{HeaderName, HeaderValue};
+use prometheus_client::registry::Registry;
+
+use super::*;
+use crate::policy::{directives::ResponseDirectives, freshness::Exchanged};
+
+fn store(memory: u64) -> (Store, Metrics) {
+    let config = CacheConfig { memory_bytes_max: memory, ..CacheConfig::default() };
+    let metrics = Metrics::register(&mut Registry::default());
+    (Store::new(&config, &metrics), metrics)
+}
+
+fn zone(n: u8) -> ZoneId {
+    ZoneId::from_bytes([n; 16])
+}
+
+fn key(zone_number: u8, url: &str) -> PrimaryKey {
+    PrimaryKey::of_url(zone(zone_number), url).expect("absolute")
+}
+
+fn fields(all: &[(&'static str, &'static str)]) -> HeaderMap {
+    all.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+}
+
+fn object(
+    store: &Store,
+    birth: Birth,
+    vary: &'static str,
+    request: &HeaderMap,
+    content: &[u8],
+) -> Arc<Object> {
+    let headers = fields(&[("vary", vary), ("cache-control", "max-age=60")]);
+    let at = Timestamp::from_millis(0);
+    let when = Exchanged { requested_at: at, received_at: at };
+    let vary = Vary::read(&headers).expect("names");
+    Arc::new(Object {
+        status: StatusCode::OK,
+        freshness: Freshness::of(StatusCode::OK, &headers, &ResponseDirectives::read(&headers), when),
+        headers,
+        variant: vary.variant(request),
+        vary,
+        received: Instant::now(),
+        received_at: at,
+        birth,
+        content: Content::of(content, store.budget.clone()),
+        failed: 0.into(),
+    })
+}
+
+pub(crate) fn put(store: &Store, key: &PrimaryKey, vary: &'static str, request: &HeaderMap, content: &[u8]) {
+    store.insert(key, object(store, store.begin(key.zone()), vary, request, content));
+}
+
+pub(crate) async fn get(store: &Store, key: &PrimaryKey, request: &HeaderMap) -> Option<Vec<u8>> {
+    let object = store.find(key, request).object?;
+    let body = object.content.body(0, None).expect("whole");
+    Some(body.collect(1 << 30).await.expect("whole").to_vec())
+}
+
+#[tokio::test]
+async fn what_is_stored_is_found_under_its_url_and_zone_only() {
+    let (store, _) = store(1 << 20);
+    let none = HeaderMap::new();
+    put(&store, &key(1, "http://a.test/x"), "", &none, b"1");
+    assert_eq!(get(&store, &key(1, "http://a.test/x"), &none).await, Some(b"1".to_vec()));
+    for other in [
+        key(2, "http://a.test/x"),
+        key(1, "https://a.test/x"),
+        key(1, "http://a.test/x?"),
+        key(1, "http://a.test/X"),
+    ] {
+        assert_eq!(get(&store, &other, &none).await, None, "{other:?}");
+    }
+}
+
+#[tokio::test]
+async fn variants_live_side_by_side_and_are_forgotten_together() {
+    let (store, _) = store(1 << 20);
+    let key = key(1, "http://a.test/");
+    let (en, de) = (fields(&[("accept-language", "en")]), fields(&[("accept-language", "de")]));
+    put(&store, &key, "accept-language", &en, b"hello");
+    put(&store, &key, "accept-language", &de, b"hallo");
+    assert_eq!(get(&store, &key, &en).await, Some(b"hello".to_vec()));
+    assert_eq!(get(&store, &key, &de).await, Some(b"hallo".to_vec()));
+    assert_eq!(get(&store, &key, &HeaderMap::new()).await, None);
+    store.forget(&key);
+    assert_eq!(get(&store, &key, &en).await, None);
+    // A new index does not bring back what was forgotten.
+    put(&store, &key, "accept-language", &de, b"servus");
+    assert_eq!(get(&store, &key, &en).await, None);
+    assert_eq!(get(&store, &key, &de).await, Some(b"servus".to_vec()));
+}
+
+#[tokio::test]
+async fn an_answer_that_varies_by_nothing_serves_those_who_have_no_variant() {
+    let (store, _) = store(1 << 20);
+    let key = key(1, "http://a.test/");
+    let (gzip, plain) = (fields(&[("accept-encoding", "gzip")]), HeaderMap::new());
+    put(&store, &key, "accept-encoding", &gzip, b"zipped");
+    put(&store, &key, "", &plain, b"plain");
+    assert_eq!(get(&store, &key, &gzip).await, Some(b"zipped".to_vec()));
+    assert_eq!(get(&store, &key, &plain).await, Some(b"plain".to_vec()));
+}
+
+#[tokio::test]
+async fn a_purge_hides_what_was_begun_before_it_and_nothing_else() {
+    let (store, _) = store(1 << 20);
+    let none = HeaderMap::new();
+    let (mine, other) = (key(1, "http://a.test/"), key(2, "http://b.test/"));
+    put(&store, &mine, "", &none, b"old");
+    put(&store, &other, "", &none, b"other");
+    let on_its_way = store.begin(zone(1));
+    store.purge_zone(zone(1));
+    assert_eq!(get(&store, &mine, &none).await, None);
+    assert_eq!(get(&store, &other, &none).await, Some(b"other".to_vec()));
+    let late = object(&store, on_its_way, "", &none, b"late");
+    store.insert(&mine, late);
+    assert_eq!(get(&store, &mine, &none).await, None);
+    put(&store, &mine, "", &none, b"new");
+    assert_eq!(get(&store, &mine, &none).await, Some(b"new".to_vec()));
+    store.purge_everything();
+    assert_eq!(get(&store, &mine, &none).await, None);
+    assert_eq!(get(&store, &other, &none).await, None);
+    assert_eq!(store.octets(), 0);
+}
+
+#[tokio::test]
+async fn memory_is_bounded_and_what_gives_way_is_counted() {
+    let (store, metrics) = store(1 << 20);
+    let none = HeaderMap::new();
+    let content = vec![7; 64 * 1024];
+    for n in 0..200 {
+        put(&store, &key(1, &format!("http://a.test/{n}")), "", &none, &content);
+        assert!(store.octets() <= 1 << 20);
+    }
+    assert!(store.objects() >= 8, "{}", store.objects());
+    assert!(metrics.evictions.get() > 100);
+}
+
+#[test]
+fn the_largest_object_fits_into_a_shard() {
+    for memory in [1_u64 << 20, 3 << 20, 64 << 20, 1 << 30, 10 << 30] {
+        let (store, _) = store(memory);
+        let shard = store.entries.shard_capacity();
+        assert!(store.object_octets_max() * 2 <= shard, "{memory}: {} of {shard}", store.object_octets_max());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_url_is_passed_by_for_a_minute_after_a_refusal() {
+    let (store, _) = store(1 << 20);
+    let key = key(1, "http://a.test/");
+    assert_eq!(store.pass(&key), None);
+    store.remember_pass(&key, Refusal::Private);
+    assert_eq!(store.pass(&key), Some(Refusal::Private));
+    tokio::time::advance(PASS_FOR).await;
+    assert_eq!(store.pass(&key), None);
+}
+
+#[test]
+fn marks_of_zones_without_objects_are_let_go() {
+    let (store, _) = store(1 << 20);
+    let held: Vec<Birth> = (0..10_u32).map(|n| store.begin(numbered(n))).collect();
+    for n in 10..100_000_u32 {
+        store.begin(numbered(n));
+    }
+    let marks = store.zone_marks.lock().expect("no panic").marks.len();
+    assert!(marks <= MARKS_KEPT_MIN, "{marks}");
+    store.purge_zone(numbered(3));
+    assert!(!store.is_current(&held[3]));
+    assert!(store.is_current(&held[4]));
+}
+
+fn numbered(n: u32) -> ZoneId {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&n.to_be_bytes());
+    ZoneId::from_bytes(bytes)
+}
