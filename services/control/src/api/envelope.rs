@@ -1,0 +1,86 @@
+//! Answers: `{success, errors, messages, result, result_info}`, as every v4 answer is wrapped.
+
+use axum::{
+    Json,
+    http::HeaderValue,
+    response::{IntoResponse, Response},
+};
+use proxima_ledger::Seq;
+use proxima_model::Timestamp;
+use serde_json::{Value, json};
+
+/// The header that tells which state an answer shows, for `?wait=SEQ` elsewhere.
+pub(crate) const SEQ_HEADER: &str = "proxima-seq";
+
+/// Where in a list an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PageInfo {
+    pub(crate) page: usize,
+    pub(crate) per_page: usize,
+    pub(crate) count: usize,
+    pub(crate) total_count: usize,
+}
+
+/// A request that was served.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    result: Value,
+    info: Option<PageInfo>,
+    messages: Vec<Value>,
+    seq: Option<Seq>,
+}
+
+impl Answer {
+    /// With this result.
+    pub(crate) const fn new(result: Value) -> Self {
+        Self { result, info: None, messages: Vec::new(), seq: None }
+    }
+
+    /// A page of a list.
+    pub(crate) fn page((items, info): (Vec<Value>, PageInfo)) -> Self {
+        Self { info: Some(info), ..Self::new(Value::Array(items)) }
+    }
+
+    /// That shows this state.
+    pub(crate) fn at(mut self, seq: Seq) -> Self {
+        self.seq = Some(seq);
+        self
+    }
+
+    /// With something that its reader should know.
+    pub(crate) fn message(mut self, message: impl Into<String>) -> Self {
+        self.messages.push(json!({ "code": 10000, "message": message.into() }));
+        self
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut body =
+            json!({ "success": true, "errors": [], "messages": self.messages, "result": self.result });
+        if let Some(info) = self.info {
+            body["result_info"] = json!({
+                "page": info.page,
+                "per_page": info.per_page,
+                "count": info.count,
+                "total_count": info.total_count,
+                "total_pages": info.total_count.div_ceil(info.per_page.max(1)),
+            });
+        }
+        let mut response = Json(body).into_response();
+        if let Some(seq) = self.seq {
+            response.headers_mut().insert(SEQ_HEADER, HeaderValue::from(seq.0));
+        }
+        response
+    }
+}
+
+/// A point in time as the API writes it.
+pub(crate) fn time(at: Timestamp) -> Value {
+    Value::String(at.to_string())
+}
+
+/// A point in time that may not be.
+pub(crate) fn time_or_null(at: Option<Timestamp>) -> Value {
+    at.map_or(Value::Null, time)
+}

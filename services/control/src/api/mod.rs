@@ -1,0 +1,65 @@
+//! What every endpoint stands on: the state they share, reading and writing.
+
+pub(crate) mod access;
+pub(crate) mod body;
+pub(crate) mod envelope;
+pub(crate) mod page;
+pub(crate) mod write;
+
+use std::sync::Arc;
+
+use proxima_chassis::{Clock, NetworkConfig};
+use proxima_ledger::{Log, Replica, Snapshot};
+use proxima_model::{Timestamp, Zone, ZoneId};
+use proxima_pipeline::Explainer;
+
+use crate::{
+    activation::Delegations,
+    config::Activation,
+    error::{ApiError, Code},
+    metrics::ControlMetrics,
+};
+
+/// What the endpoints share.
+pub(crate) struct Api {
+    pub(crate) replica: Replica,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) network: NetworkConfig,
+    pub(crate) activation: Activation,
+    pub(crate) delegations: Delegations,
+    pub(crate) explainer: Arc<dyn Explainer>,
+    pub(crate) metrics: ControlMetrics,
+}
+
+impl Api {
+    /// Now.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Reads from one state of the replica, on a thread that may wait for the disk. What is read is one whole state;
+    /// its sequence number comes with the answer.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Snapshot) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let replica = self.replica.clone();
+        blocking(move || read(&replica.snapshot()?)).await
+    }
+}
+
+/// Runs what may wait for the disk.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
+        tracing::error!(%panic, "an endpoint panicked");
+        Err(ApiError::new(Code::Internal, "a fault of ours; it has been logged"))
+    })
+}
+
+/// The zone of this id.
+pub(crate) fn zone(snapshot: &Snapshot, id: ZoneId) -> Result<Zone, ApiError> {
+    snapshot.get::<Zone>(&id)?.ok_or_else(|| ApiError::no_object(&format!("/zones/{id}")))
+}

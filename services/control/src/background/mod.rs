@@ -1,0 +1,130 @@
+//! What the log's node keeps up, so that it is done once: a reconciler over the state, not a queue of jobs.
+//!
+//! ```text
+//!  replica changed, or a minute passed ─▶ ticket keys ─▶ authority ─▶ zones that changed ─▶ certificates
+//!                                                          (every hour: all zones)   └─▶ pending: delegation
+//! ```
+//!
+//! Each step looks at what is and makes what is missing, so it may be cut off anywhere and be run again.
+
+mod certificates;
+mod keys;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use proxima_chassis::Shutdown;
+use proxima_ledger::Seq;
+use proxima_model::{Zone, ZoneId, ZoneStatus};
+use tokio::time::Instant;
+
+use crate::{
+    api::{Api, write::Author},
+    config::Activation,
+    error::ApiError,
+    limits, zones,
+};
+
+/// Keeps up until the node drains.
+pub(crate) async fn run(api: Arc<Api>, author: Author, shutdown: Shutdown) {
+    let mut upkeep = Upkeep {
+        api,
+        author,
+        looked_until: None,
+        looked_at_all: None,
+        activated_at: None,
+        pending_after: None,
+        orphans_removed: false,
+    };
+    let mut applied = upkeep.api.replica.watch();
+    loop {
+        applied.borrow_and_update();
+        let wait = match upkeep.round().await {
+            Ok(()) => limits::UPKEEP_INTERVAL,
+            Err(error) => {
+                tracing::warn!(%error, "upkeep failed; it is tried again");
+                upkeep.looked_at_all = None;
+                limits::UPKEEP_RETRY
+            }
+        };
+        tokio::select! {
+            () = shutdown.draining() => return,
+            changed = applied.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+struct Upkeep {
+    api: Arc<Api>,
+    author: Author,
+    /// Changes up to here have been looked at.
+    looked_until: Option<Seq>,
+    /// When every zone was last looked at.
+    looked_at_all: Option<Instant>,
+    /// When delegations were last looked up.
+    activated_at: Option<Instant>,
+    /// The last pending zone that was looked up: the next round goes on behind it.
+    pending_after: Option<ZoneId>,
+    orphans_removed: bool,
+}
+
+impl Upkeep {
+    async fn round(&mut self) -> Result<(), ApiError> {
+        keys::keep_ticket_keys(&self.api, &self.author).await?;
+        keys::keep_authority(&self.api, &self.author).await?;
+        let due =
+            |last: Option<Instant>, interval| last.is_none_or(|last: Instant| last.elapsed() >= interval);
+        let changed = self.api.replica.changes_since(self.looked_until.unwrap_or(Seq::ZERO));
+        let zones = changed.zones().filter(|_| !due(self.looked_at_all, limits::FULL_LOOK_INTERVAL));
+        let all = zones.is_none();
+        certificates::keep(&self.api, &self.author, zones).await?;
+        self.looked_until = Some(changed.to);
+        if all {
+            self.looked_at_all = Some(Instant::now());
+        }
+        if !self.orphans_removed {
+            zones::remove_orphans(&self.api).await?;
+            self.orphans_removed = true;
+        }
+        if self.api.activation == Activation::Delegation
+            && due(self.activated_at, limits::ACTIVATION_INTERVAL)
+        {
+            self.activate_pending().await?;
+            self.activated_at = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Looks up some pending zones, going round.
+    async fn activate_pending(&mut self) -> Result<(), ApiError> {
+        let after = self.pending_after;
+        let pending = self.api.read(move |snapshot| {
+            let mut pending = BTreeSet::new();
+            for zone in snapshot.scan::<Zone>(&[]) {
+                let zone = zone?;
+                if zone.status == ZoneStatus::Pending && after.is_none_or(|after| zone.id > after) {
+                    pending.insert(zone.id);
+                    // The first ones in order are kept; ids are random, so none is preferred.
+                    if pending.len() > limits::ACTIVATIONS_PER_ROUND {
+                        pending.pop_last();
+                    }
+                }
+            }
+            Ok(pending)
+        });
+        let pending = pending.await?;
+        self.pending_after = pending.last().copied();
+        for id in pending {
+            let zone = self.api.read(move |snapshot| Ok(snapshot.get::<Zone>(&id)?)).await?;
+            let Some(zone) = zone.filter(|zone| zone.status == ZoneStatus::Pending) else { continue };
+            match self.api.delegations.check(&zone).await {
+                Ok(()) => {
+                    tracing::info!(zone = %zone.name, "delegated to us: active");
+                    self.api.write(&self.author, move |draft| zones::activate(draft, id)).await?;
+                }
+                Err(why) => tracing::debug!(%why, "still pending"),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! `[control]` of node.toml.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+
+/// How a new zone becomes active.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// At once: whoever holds a token is trusted to own what they put here.
+    Trust,
+    /// When its delegation names the network's name servers.
+    #[default]
+    Delegation,
+}
+
+/// The table `[control]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ControlConfig {
+    /// Where the API listens, in clear HTTP.
+    pub listen: Vec<SocketAddr>,
+    /// Whether it may listen in clear at addresses that are not private. Tokens then cross the network unprotected.
+    pub allow_clear: bool,
+    /// How a new zone becomes active.
+    pub activation: Activation,
+    /// Resolvers that are asked for delegations.
+    pub resolvers: Vec<SocketAddr>,
+    /// Connections at a time.
+    pub connections_max: usize,
+    /// Requests at a time.
+    pub requests_max: usize,
+}
+
+impl Default for ControlConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787)],
+            allow_clear: false,
+            activation: Activation::default(),
+            resolvers: Vec::new(),
+            connections_max: limits::CONNECTIONS_MAX,
+            requests_max: limits::REQUESTS_MAX,
+        }
+    }
+}
+
+impl ControlConfig {
+    /// What is wrong with it, and what to give instead.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        if self.listen.len() > limits::LISTEN_MAX {
+            return Err(format!("`listen` has more than {} addresses", limits::LISTEN_MAX));
+        }
+        if self.resolvers.len() > limits::RESOLVERS_MAX {
+            return Err(format!("`resolvers` has more than {} addresses", limits::RESOLVERS_MAX));
+        }
+        if self.connections_max == 0 || self.requests_max == 0 {
+            return Err("`connections_max` and `requests_max` are at least 1".to_owned());
+        }
+        match self.listen.iter().find(|address| !is_private(address.ip())) {
+            Some(address) if !self.allow_clear => Err(format!(
+                "`listen` has {address}, which is not a private address: tokens would cross the network in clear. Listen \
+                 at a private address behind a proxy that speaks TLS, or set `allow_clear = true`"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether an address is reached from this machine or its private network only (RFC 1918, 3927, 4193, 4291, 6598).
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            v4.is_loopback() || v4.is_private() || v4.is_link_local() || shared
+        }
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => is_private(IpAddr::V4(v4)),
+            None => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening_at(address: &str) -> ControlConfig {
+        ControlConfig { listen: vec![address.parse().unwrap()], ..ControlConfig::default() }
+    }
+
+    #[test]
+    fn clear_http_is_refused_at_public_and_unspecified_addresses_unless_allowed() {
+        for address in
+            ["127.0.0.1:1", "10.1.1.2:1", "192.168.0.1:1", "100.64.0.1:1", "[::1]:1", "[fd00::1]:1"]
+        {
+            listening_at(address).check().unwrap();
+        }
+        for address in
+            ["0.0.0.0:1", "[::]:1", "198.18.0.1:1", "[2001:db8::1]:1", "100.128.0.1:1", "[::ffff:8.8.8.8]:1"]
+        {
+            assert!(listening_at(address).check().unwrap_err().contains("allow_clear"), "{address}");
+            ControlConfig { allow_clear: true, ..listening_at(address) }.check().unwrap();
+        }
+    }
+
+    #[test]
+    fn the_default_listens_on_loopback_and_trusts_nobody() {
+        let config = ControlConfig::default();
+        config.check().unwrap();
+        assert_eq!(config.activation, Activation::Delegation);
+    }
+}

@@ -1,0 +1,59 @@
+//! The API: v4 conventions under `/client/v4`, on every server. It reads this server's replica and writes to the log.
+//!
+//! ```text
+//!  request ─▶ door (bounds, deadline, metrics) ─▶ route ─▶ authorise (who, may they, on what) ─▶ handler
+//!                                                                                                 │
+//!     ┌── read: one snapshot of the replica ◀─────────────────────────────────────────────────────┤
+//!     │                                                                                           ▼
+//!     │        write: snapshot ─▶ decide (pure) ─▶ append with preconditions ─▶ wait until it is here
+//!     ▼                               ▲                      │ another write came between
+//!  envelope {success, errors, …}      └──────────────────────┘
+//!
+//!  on the log's node only: background ─▶ ticket keys, the authority, zones' certificates, pending zones
+//! ```
+//!
+//! Invariants:
+//! * **No endpoint without its need.** [`routes`] is the one table, and a test asks every one of its endpoints as those
+//!   who may not. What belongs to another account answers as what does not exist.
+//! * **Decide upon what is.** A write names the revisions that it read; where another write came between, it is decided
+//!   anew. Every change of a record puts its zone too, so that two writes that clash cannot both be made.
+//! * **Whole or not at all.** A batch and an imported file are one append.
+//! * **Read your writes.** An answer to a write comes when this server shows it; `proxima-seq` names the state, and
+//!   `?wait=SEQ` asks any server for it.
+//! * **One place where an error becomes an envelope:** [`error`].
+//!
+//! Without the log everything is read as before, and writes answer 503 with when to ask again.
+//!
+//! Limits are in [`limits`]. A record's write reads all records of its zone; a zone list reads all zones unless one name
+//! is asked for.
+
+mod accounts;
+mod activation;
+mod api;
+mod authority;
+mod background;
+mod bootstrap;
+mod certificates;
+mod compat;
+mod config;
+mod error;
+pub mod limits;
+mod metrics;
+mod purge;
+mod records;
+mod routes;
+mod rulesets;
+mod server;
+mod service;
+mod settings;
+mod token;
+mod tokens;
+mod trace;
+pub mod zonefile;
+mod zones;
+
+pub use bootstrap::{BootstrapOutcome, FIRST_ACCOUNT, bootstrap};
+pub use config::{Activation, ControlConfig};
+pub use error::ControlError;
+pub use routes::{EndpointRow, NeededScope, endpoint_table};
+pub use service::ControlService;

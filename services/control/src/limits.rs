@@ -1,0 +1,94 @@
+//! Every bound of the API in one place, with its reason. What is met is answered with an error, never cut.
+
+use std::time::Duration;
+
+/// Octets of a JSON body: the largest batch of records fits.
+pub const JSON_BODY_OCTETS_MAX: usize = 4 << 20;
+/// Octets of an import's body: a zone file of the most records that one import takes, with room for comments.
+pub const IMPORT_BODY_OCTETS_MAX: usize = 20 << 20;
+/// Octets of a body beyond its limit that are still read, and thrown away, so that its sender gets to read the refusal.
+pub const DISCARDED_OCTETS_MAX: usize = 16 << 20;
+/// Octets of a request's head.
+pub const HEAD_OCTETS_MAX: usize = 64 << 10;
+/// Octets of a query string.
+pub const QUERY_OCTETS_MAX: usize = 8 << 10;
+/// Octets of an `Idempotency-Key`.
+pub const IDEMPOTENCY_KEY_OCTETS_MAX: usize = 255;
+
+/// How long a client may take to send a request's head: keeps idle and slow connections from piling up.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(15);
+/// How long a request may take in all, with its append to a log on another continent.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
+/// How long an answer to a write waits until this server's own replica shows it.
+pub const READ_YOUR_WRITES_WITHIN: Duration = Duration::from_secs(2);
+/// How long `?wait=SEQ` waits.
+pub const WAIT_WITHIN: Duration = Duration::from_secs(5);
+/// How long an appended change may take to be refused by the log before the client is told to ask again.
+pub const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How often a write is decided anew when another write came between: with each, one other write has succeeded.
+pub const WRITE_ATTEMPTS_MAX: usize = 8;
+/// How long accepting pauses after the system refused a connection (no descriptors left).
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections of one server, unless configured.
+pub const CONNECTIONS_MAX: usize = 1_024;
+/// Requests of one server that are worked on at a time, unless configured: each may hold a snapshot of the replica.
+pub const REQUESTS_MAX: usize = 256;
+/// Streams of one HTTP/2 connection.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 64;
+
+/// Zones of a page unless asked.
+pub const ZONES_PER_PAGE: usize = 20;
+/// Zones of a page at the most.
+pub const ZONES_PER_PAGE_MAX: usize = 1_000;
+/// Records of a page unless asked.
+pub const RECORDS_PER_PAGE: usize = 100;
+/// Records of a page at the most.
+pub const RECORDS_PER_PAGE_MAX: usize = 5_000;
+/// Things of a page of any other list.
+pub const OTHERS_PER_PAGE_MAX: usize = 1_000;
+
+/// Operations of one batch: what the v4 API takes, and well within one append.
+pub const BATCH_OPERATIONS_MAX: usize = 3_500;
+/// Records that one import may add: they and their zone are one append.
+pub const IMPORT_RECORDS_MAX: usize = 9_900;
+/// Lines of a zone file that are named in the answer; more are counted.
+pub const IMPORT_PROBLEMS_MAX: usize = 100;
+/// Changes in one append of a deletion that does not fit into one.
+pub const DELETES_PER_APPEND: usize = 5_000;
+
+/// Purges of a zone that are kept in the log's state; servers that missed more empty the zone's cache.
+pub const PURGES_KEPT_MAX: usize = 1_000;
+/// How long purges are kept in the log's state, in seconds.
+pub const PURGE_KEPT_SECONDS: i64 = 3_600;
+
+/// Custom certificates of one zone.
+pub const CERTIFICATES_PER_ZONE_MAX: usize = 100;
+/// Days for which a certificate of the network's own authority is valid.
+pub const CERTIFICATE_DAYS: i64 = 90;
+/// Days for which the network's own authority is valid.
+pub const AUTHORITY_DAYS: i64 = 3_650;
+/// Certificates issued in one append: some milliseconds of work, and small entries for followers.
+pub const CERTIFICATES_PER_APPEND: usize = 50;
+
+/// How often the keys of TLS session tickets change, in seconds.
+pub const TICKET_KEY_SECONDS: i64 = 12 * 3_600;
+/// Ticket keys that are kept: tickets stay good for a day at least.
+pub const TICKET_KEYS_KEPT: usize = 3;
+
+/// How often the log's node looks at everything it keeps up, even if nothing changed.
+pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// How often every zone is looked at, not only those that changed: certificates age without a change.
+pub const FULL_LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How long upkeep waits after it failed.
+pub const UPKEEP_RETRY: Duration = Duration::from_secs(2);
+/// Pending zones whose delegation is looked up in one round.
+pub const ACTIVATIONS_PER_ROUND: usize = 100;
+/// How often pending zones are looked up.
+pub const ACTIVATION_INTERVAL: Duration = Duration::from_secs(300);
+/// How long one look-up of a delegation may take.
+pub const ACTIVATION_DEADLINE: Duration = Duration::from_secs(5);
+/// Resolvers that may be configured.
+pub const RESOLVERS_MAX: usize = 8;
+/// Addresses that may be listened at.
+pub const LISTEN_MAX: usize = 16;

@@ -1,0 +1,142 @@
+//! The metrics of the API, `proxima_control_…`.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+use proxima_ledger::AppendError;
+
+use crate::error::{Code, Fault};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    /// The route's template, never a path: its values are known before any request.
+    route: &'static str,
+    method: &'static str,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FaultLabels {
+    fault: &'static str,
+}
+
+/// What is counted.
+pub(crate) struct ControlMetrics {
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Histogram,
+    errors: Family<FaultLabels, Counter>,
+    refused: Family<ReasonLabels, Counter>,
+    appends: Family<OutcomeLabels, Counter>,
+    append_seconds: Histogram,
+    /// Connections that are open now.
+    pub(crate) connections: Gauge,
+    /// Certificates that this node issued.
+    pub(crate) certificates_issued: Counter,
+}
+
+impl ControlMetrics {
+    /// Registers all of them.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            request_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+            errors: Family::default(),
+            refused: Family::default(),
+            appends: Family::default(),
+            append_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+            connections: Gauge::default(),
+            certificates_issued: Counter::default(),
+        };
+        registry.register(
+            "requests",
+            "Requests answered, by route, method and class of status",
+            metrics.requests.clone(),
+        );
+        registry.register("request_seconds", "Time to answer a request", metrics.request_seconds.clone());
+        registry.register("errors", "Error answers, by whose fault it was", metrics.errors.clone());
+        registry.register("refused", "Requests refused for who asked, by reason", metrics.refused.clone());
+        registry.register("appends", "Appends to the log, by outcome", metrics.appends.clone());
+        registry.register(
+            "append_seconds",
+            "Time until the log took or refused an append",
+            metrics.append_seconds.clone(),
+        );
+        registry.register("connections", "Connections that are open", metrics.connections.clone());
+        registry.register(
+            "certificates_issued",
+            "Certificates issued for zones",
+            metrics.certificates_issued.clone(),
+        );
+        metrics
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(
+        &self,
+        route: &'static str,
+        method: &'static str,
+        status: u16,
+        code: Option<Code>,
+        took: Duration,
+    ) {
+        let status = match status {
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            _ => "5xx",
+        };
+        self.requests.get_or_create(&RequestLabels { route, method, status }).inc();
+        self.request_seconds.observe(took.as_secs_f64());
+        if let Some(code) = code {
+            let fault = match code.fault() {
+                Fault::Client => "client",
+                Fault::Proxima => "proxima",
+            };
+            self.errors.get_or_create(&FaultLabels { fault }).inc();
+        }
+    }
+
+    /// A request was refused for who asked.
+    pub(crate) fn refused(&self, code: Code) {
+        let reason = match code {
+            Code::CredentialsMissing => "missing",
+            Code::CredentialsMalformed => "malformed",
+            Code::TokenInvalid => "invalid",
+            Code::TokenUnusable => "unusable",
+            _ => "not_allowed",
+        };
+        self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// The log took or refused an append.
+    pub(crate) fn appended(&self, took: Duration, outcome: Result<(), &AppendError>) {
+        let outcome = match outcome {
+            Ok(()) => "taken",
+            Err(AppendError::Precondition { .. }) => "precondition",
+            Err(AppendError::Unreachable { .. }) => "unreachable",
+            Err(AppendError::Busy) => "busy",
+            Err(_) => "failed",
+        };
+        self.appends.get_or_create(&OutcomeLabels { outcome }).inc();
+        self.append_seconds.observe(took.as_secs_f64());
+    }
+}

@@ -1,0 +1,412 @@
+//! A record as v4 writes it: JSON to noun and back.
+
+use proxima_model::{
+    CaaTag, Invalid, Record, RecordData, RecordId, RecordType, Timestamp, Ttl, Zone, ZoneName,
+};
+use serde::Deserialize;
+use serde_json::{Map, Number, Value, json};
+
+use crate::{
+    api::{body::Given, envelope::time},
+    error::{ApiError, Code},
+};
+
+/// A record in a body. What is not given has its default in a new record and in one that is put, and stays as it is in
+/// one that is patched. Fields of v4 that say nothing here (`settings`, `meta`, …) are passed over.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RecordBody {
+    pub(crate) id: Option<String>,
+    #[serde(rename = "type")]
+    record_type: Option<String>,
+    name: Option<String>,
+    content: Option<String>,
+    data: Option<Map<String, Value>>,
+    ttl: Given<Number>,
+    proxied: Given<bool>,
+    priority: Given<Number>,
+    comment: Given<String>,
+    tags: Given<Vec<String>>,
+}
+
+impl RecordBody {
+    /// A new record of this zone.
+    pub(crate) fn create(&self, zone: &Zone, id: RecordId, now: Timestamp) -> Result<Record, ApiError> {
+        let record_type = self.required_type()?;
+        let proxied = self.proxied()?.unwrap_or(false);
+        Ok(Record {
+            id,
+            zone: zone.id,
+            name: self.name(&zone.name)?,
+            data: self.data(record_type, None)?,
+            ttl: self.ttl(proxied)?.unwrap_or(Ttl::Auto),
+            proxied,
+            comment: self.comment(None),
+            tags: self.tags(Vec::new()),
+            created_at: now,
+            modified_at: now,
+        })
+    }
+
+    /// The record that takes the place of `former`, keeping its id.
+    pub(crate) fn put(&self, zone: &Zone, former: &Record, now: Timestamp) -> Result<Record, ApiError> {
+        let fresh = self.create(zone, former.id, now)?;
+        Ok(Record { created_at: former.created_at, ..fresh })
+    }
+
+    /// `former` with what is given.
+    pub(crate) fn patch(&self, zone: &Zone, former: &Record, now: Timestamp) -> Result<Record, ApiError> {
+        let record_type = match &self.record_type {
+            None => former.data.record_type(),
+            Some(_) => self.required_type()?,
+        };
+        let touches_data = self.record_type.is_some()
+            || self.content.is_some()
+            || self.data.is_some()
+            || self.priority != Given::Absent;
+        let proxied = self.proxied()?.unwrap_or(former.proxied);
+        Ok(Record {
+            name: if self.name.is_some() { self.name(&zone.name)? } else { former.name.clone() },
+            data: if touches_data {
+                self.data(record_type, Some(&former.data))?
+            } else {
+                former.data.clone()
+            },
+            ttl: self.ttl(proxied)?.unwrap_or(if proxied { Ttl::Auto } else { former.ttl }),
+            proxied,
+            comment: self.comment(former.comment.clone()),
+            tags: self.tags(former.tags.clone()),
+            modified_at: now,
+            ..former.clone()
+        })
+    }
+
+    fn required_type(&self) -> Result<RecordType, ApiError> {
+        let given = self.record_type.as_deref().ok_or_else(|| {
+            ApiError::record(&Invalid::new("type", "it is missing", "give the record's type, such as A"))
+        })?;
+        RecordType::by_name(given).map_err(|invalid| ApiError::record(&invalid))
+    }
+
+    /// The name; octoDNS gives that of an SRV record in parts too, and then the parts need not be read.
+    fn name(&self, zone: &ZoneName) -> Result<proxima_model::DnsName, ApiError> {
+        let refuse = |invalid: Invalid| ApiError::record(&invalid);
+        if let Some(name) = &self.name {
+            return zone.record_name(name).map_err(refuse);
+        }
+        let part = |name: &str| self.data.as_ref()?.get(name)?.as_str();
+        match (part("service"), part("proto"), part("name")) {
+            (Some(service), Some(proto), Some(name)) => {
+                let name = if name == "@" { zone.as_str() } else { name };
+                zone.record_name(&format!("{service}.{proto}.{name}")).map_err(refuse)
+            }
+            _ => Err(refuse(Invalid::new(
+                "name",
+                "it is missing",
+                "give the record's name, or @ for the zone's own",
+            ))),
+        }
+    }
+
+    fn proxied(&self) -> Result<Option<bool>, ApiError> {
+        match self.proxied {
+            Given::Absent => Ok(None),
+            Given::Value(proxied) => Ok(Some(proxied)),
+            Given::Null => {
+                Err(ApiError::record(&Invalid::new("proxied", "it is null", "give true or false")))
+            }
+        }
+    }
+
+    /// The time to live. That of a proxied name is always automatic: it is our addresses that are remembered.
+    fn ttl(&self, proxied: bool) -> Result<Option<Ttl>, ApiError> {
+        let Given::Value(number) = &self.ttl else { return Ok(proxied.then_some(Ttl::Auto)) };
+        let refuse = |invalid: Invalid| ApiError::record(&invalid);
+        let seconds: u32 =
+            whole(number, "ttl", "give 1 for automatic, or 30 to 86400 seconds").map_err(refuse)?;
+        let ttl = Ttl::try_from(seconds).map_err(refuse)?;
+        Ok(Some(if proxied { Ttl::Auto } else { ttl }))
+    }
+
+    fn comment(&self, former: Option<String>) -> Option<String> {
+        match &self.comment {
+            Given::Absent => former,
+            Given::Null => None,
+            Given::Value(comment) => Some(comment.clone()).filter(|comment| !comment.is_empty()),
+        }
+    }
+
+    fn tags(&self, former: Vec<String>) -> Vec<String> {
+        match &self.tags {
+            Given::Absent => former,
+            Given::Null => Vec::new(),
+            Given::Value(tags) => tags.clone(),
+        }
+    }
+
+    /// What the record says, from `content`, `data` and `priority`, and for a patch from what it said before.
+    fn data(&self, record_type: RecordType, former: Option<&RecordData>) -> Result<RecordData, ApiError> {
+        let former = former.filter(|former| former.record_type() == record_type).map(parts);
+        let priority = match &self.priority {
+            Given::Value(number) => Some(number.clone()),
+            Given::Absent | Given::Null => {
+                former.as_ref().and_then(|former| former.priority.map(Number::from))
+            }
+        };
+        let mut data = self.data.clone();
+        if let (Some(data), Some(Some(former))) = (&mut data, former.as_ref().map(|former| &former.data)) {
+            for (name, value) in former {
+                data.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        let content = self.content.clone().or_else(|| match data {
+            Some(_) => None,
+            None => former.map(|former| former.content),
+        });
+        assemble(record_type, content.as_deref(), data.as_ref(), priority.as_ref())
+            .map_err(|invalid| ApiError::record(&invalid))
+    }
+}
+
+/// The parts of a record's data, as v4 shows them.
+struct Parts {
+    content: String,
+    priority: Option<u16>,
+    data: Option<Map<String, Value>>,
+}
+
+fn parts(data: &RecordData) -> Parts {
+    let object = |value: Value| value.as_object().cloned();
+    match data {
+        RecordData::Mx { priority, exchange } => {
+            Parts { content: exchange.to_string(), priority: Some(*priority), data: None }
+        }
+        RecordData::Srv { priority, weight, port, target } => Parts {
+            content: format!("{weight} {port} {target}"),
+            priority: Some(*priority),
+            data: object(json!({ "priority": priority, "weight": weight, "port": port, "target": target })),
+        },
+        RecordData::Caa { flags, tag, value } => Parts {
+            content: data.content(),
+            priority: None,
+            data: object(json!({ "flags": flags, "tag": tag, "value": value })),
+        },
+        _ => Parts { content: data.content(), priority: None, data: None },
+    }
+}
+
+/// Record data from the parts that v4 has.
+fn assemble(
+    record_type: RecordType,
+    content: Option<&str>,
+    data: Option<&Map<String, Value>>,
+    priority: Option<&Number>,
+) -> Result<RecordData, Invalid> {
+    let content =
+        content.map(str::trim).filter(|content| !content.is_empty() || record_type == RecordType::Txt);
+    let missing = |remedy| Invalid::new("content", "it is missing", remedy);
+    let priority = || match priority {
+        Some(number) => whole::<u16>(number, "priority", "give 0 to 65535"),
+        None => Err(Invalid::new("priority", "it is missing", "give 0 to 65535")),
+    };
+    match (record_type, data, content) {
+        (RecordType::Srv, Some(data), _) => {
+            let own = match data.get("priority") {
+                Some(Value::Number(number)) => whole(number, "data.priority", "give 0 to 65535")?,
+                _ => priority()?,
+            };
+            let (weight, port) = (number_of(data, "data.weight")?, number_of(data, "data.port")?);
+            let target = text_of(data, "data.target")?;
+            RecordData::parse(record_type, &format!("{own} {weight} {port} {target}"))
+        }
+        (RecordType::Caa, Some(data), _) => {
+            let flags = u8::try_from(number_of(data, "data.flags")?)
+                .map_err(|_| Invalid::new("data.flags", "it is too large", "give 0 to 255"))?;
+            let tag = CaaTag::parse(text_of(data, "data.tag")?)?;
+            RecordData::caa(flags, tag.as_str(), text_of(data, "data.value")?)
+        }
+        (_, _, None) => Err(missing("give the record's content")),
+        (RecordType::Mx, _, Some(content)) if content.split_whitespace().count() == 1 => {
+            RecordData::parse(record_type, &format!("{} {content}", priority()?))
+        }
+        (RecordType::Srv, _, Some(content)) if content.split_whitespace().count() == 3 => {
+            RecordData::parse(record_type, &format!("{} {content}", priority()?))
+        }
+        (_, _, Some(content)) => RecordData::parse(record_type, content),
+    }
+}
+
+fn number_of(data: &Map<String, Value>, field: &'static str) -> Result<u16, Invalid> {
+    let name = field.strip_prefix("data.").unwrap_or(field);
+    match data.get(name) {
+        Some(Value::Number(number)) => whole(number, field, "give 0 to 65535"),
+        _ => Err(Invalid::new(field, "it is missing or not a number", "give 0 to 65535")),
+    }
+}
+
+fn text_of<'a>(data: &'a Map<String, Value>, field: &'static str) -> Result<&'a str, Invalid> {
+    let name = field.strip_prefix("data.").unwrap_or(field);
+    let text = data.get(name).and_then(Value::as_str);
+    text.ok_or_else(|| Invalid::new(field, "it is missing or not a text", "give a text"))
+}
+
+/// A number that is whole, also when it is written as `10.0`.
+fn whole<T: TryFrom<u64>>(number: &Number, field: &'static str, remedy: &'static str) -> Result<T, Invalid> {
+    let text = number.to_string();
+    let digits = text.strip_suffix(".0").unwrap_or(&text);
+    let parsed = digits.parse::<u64>().ok().and_then(|parsed| T::try_from(parsed).ok());
+    parsed.ok_or_else(|| Invalid::new(field, format!("{text:.40} is out of range"), remedy))
+}
+
+/// A record as v4 shows it.
+pub(crate) fn show(record: &Record, zone: &ZoneName) -> Value {
+    let record_type = record.data.record_type();
+    let Parts { content, priority, data } = parts(&record.data);
+    let mut shown = json!({
+        "id": record.id.to_string(),
+        "zone_id": record.zone.to_string(),
+        "zone_name": zone,
+        "name": record.name,
+        "type": record_type.name(),
+        "content": content,
+        "proxiable": record_type.can_be_proxied(),
+        "proxied": record.proxied,
+        "ttl": u32::from(record.ttl),
+        "settings": {},
+        "meta": {},
+        "comment": record.comment,
+        "tags": record.tags,
+        "created_on": time(record.created_at),
+        "modified_on": time(record.modified_at),
+    });
+    if let Some(priority) = priority {
+        shown["priority"] = priority.into();
+    }
+    if let Some(data) = data {
+        shown["data"] = Value::Object(data);
+    }
+    shown
+}
+
+/// An id in a body.
+pub(crate) fn id_of(body: &RecordBody) -> Result<RecordId, ApiError> {
+    let given = body.id.as_deref().ok_or_else(|| {
+        ApiError::new(Code::FieldInvalid, "id: it is missing; give the record's id").at("/id")
+    })?;
+    given.parse().map_err(|_| super::edit::not_found().at("/id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proxima_model::{AccountId, ZoneId, ZoneSettings, ZoneStatus};
+
+    use super::*;
+
+    fn zone() -> Zone {
+        let epoch = Timestamp::from_millis(0);
+        Zone {
+            id: ZoneId::from_bytes([1; 16]),
+            account: AccountId::from_bytes([2; 16]),
+            name: ZoneName::parse("example.com").unwrap(),
+            status: ZoneStatus::Active,
+            paused: false,
+            name_servers: Vec::new(),
+            settings: ZoneSettings::default(),
+            serial: 1,
+            created_at: epoch,
+            modified_at: epoch,
+            activated_at: None,
+        }
+    }
+
+    fn body(value: Value) -> RecordBody {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn create(value: Value) -> Result<Record, ApiError> {
+        body(value).create(&zone(), RecordId::from_bytes([3; 16]), Timestamp::from_millis(1_000))
+    }
+
+    #[test]
+    fn what_is_shown_can_be_sent_back_and_is_the_same_record() {
+        let bodies = [
+            json!({"type": "A", "name": "www", "content": "192.0.2.1", "proxied": true}),
+            json!({"type": "AAAA", "name": "@", "content": "2001:DB8:0:0::1", "ttl": 300}),
+            json!({"type": "CNAME", "name": "a.example.com", "content": "B.example.com.", "ttl": 60.0}),
+            json!({"type": "MX", "name": "@", "content": "mail.example.com", "priority": 10}),
+            json!({"type": "MX", "name": "null", "content": "0 ."}),
+            json!({"type": "TXT", "name": "t", "content": "v=spf1; \"quoted\" ä"}),
+            json!({"type": "TXT", "name": "t", "content": ""}),
+            json!({"type": "NS", "name": "sub", "content": "ns.example.net."}),
+            json!({"type": "SRV", "name": "_sip._tcp", "data": {"priority": 1, "weight": 2, "port": 5060, "target": "sip.example.com"}}),
+            json!({"type": "SRV", "name": "_sip._tcp", "content": "2 5060 sip.example.com", "priority": 1}),
+            json!({"type": "CAA", "name": "@", "data": {"flags": 0, "tag": "issue", "value": "ca.example; a=b"}}),
+            json!({"type": "CAA", "name": "@", "content": "0 iodef \"mailto:a@example.com\"", "comment": "c", "tags": ["a:b"]}),
+        ];
+        for given in bodies {
+            let record = create(given.clone()).unwrap_or_else(|refusal| panic!("{given}: {refusal}"));
+            let again = create(show(&record, &zone().name)).unwrap();
+            assert_eq!(again, record, "{given}");
+            let patched = body(json!({})).patch(&zone(), &record, record.modified_at).unwrap();
+            assert_eq!(patched, record, "an empty patch changes nothing");
+        }
+    }
+
+    #[test]
+    fn wrong_fields_have_their_code_and_say_where() {
+        let refused = |value: Value| {
+            let refusal = create(value).unwrap_err();
+            (refusal.code(), refusal.problems[0].pointer.clone().unwrap_or_default())
+        };
+        let at = |code, pointer: &str| (code, pointer.to_owned());
+        let a = |extra: Value| {
+            let mut whole = json!({"type": "A", "name": "www", "content": "192.0.2.1"});
+            whole.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            refused(whole)
+        };
+        assert_eq!(a(json!({"content": "192.0.2.256"})), at(Code::ContentInvalid, "/content"));
+        assert_eq!(a(json!({"name": "a..b"})), at(Code::RecordNameInvalid, "/name"));
+        assert_eq!(a(json!({"name": "www.example.net."})), at(Code::RecordNameInvalid, "/name"));
+        assert_eq!(a(json!({"type": "WKS"})), at(Code::RecordTypeInvalid, "/type"));
+        assert_eq!(a(json!({"ttl": 29})), at(Code::TtlInvalid, "/ttl"));
+        assert_eq!(a(json!({"ttl": -1})), at(Code::TtlInvalid, "/ttl"));
+        assert_eq!(a(json!({"ttl": 1e9})), at(Code::TtlInvalid, "/ttl"));
+        assert_eq!(a(json!({"proxied": null})), at(Code::ProxiedInvalid, "/proxied"));
+        assert_eq!(refused(json!({"name": "www", "content": "x"})), at(Code::RecordTypeInvalid, "/type"));
+        assert_eq!(
+            refused(json!({"type": "A", "content": "192.0.2.1"})),
+            at(Code::RecordNameInvalid, "/name")
+        );
+        assert_eq!(refused(json!({"type": "A", "name": "www"})), at(Code::ContentInvalid, "/content"));
+        let mx = json!({"type": "MX", "name": "@", "content": "mail.example.com"});
+        assert_eq!(refused(mx), at(Code::PriorityInvalid, "/priority"));
+        let srv = json!({"type": "SRV", "name": "_a._b", "priority": 1, "data": {"weight": 1, "port": 70000, "target": "a.example.com"}});
+        assert_eq!(refused(srv), at(Code::ContentInvalid, "/data/port"));
+    }
+
+    #[test]
+    fn a_patch_changes_what_is_given_and_null_takes_a_comment_away() {
+        let record = create(
+            json!({"type": "MX", "name": "@", "content": "a.example.com", "priority": 1, "comment": "c"}),
+        )
+        .unwrap();
+        let patch = |value: Value| body(value).patch(&zone(), &record, record.modified_at).unwrap();
+        assert_eq!(patch(json!({"priority": 5})).data.content(), "5 a.example.com");
+        assert_eq!(patch(json!({"content": "b.example.com"})).data.content(), "1 b.example.com");
+        assert_eq!(patch(json!({"ttl": 120})).ttl, Ttl::Seconds(120));
+        assert_eq!(patch(json!({"comment": null})).comment, None);
+        assert_eq!(patch(json!({"name": "x"})).name.as_str(), "x.example.com");
+        let caa =
+            create(json!({"type": "CAA", "name": "@", "data": {"flags": 0, "tag": "issue", "value": "a"}}))
+                .unwrap();
+        let patched = body(json!({"data": {"value": "b"}})).patch(&zone(), &caa, caa.modified_at).unwrap();
+        assert_eq!(patched.data.content(), "0 issue \"b\"");
+    }
+
+    #[test]
+    fn a_proxied_name_has_the_automatic_time_to_live() {
+        let record =
+            create(json!({"type": "A", "name": "www", "content": "192.0.2.1", "ttl": 600, "proxied": true}));
+        assert_eq!(record.unwrap().ttl, Ttl::Auto);
+    }
+}

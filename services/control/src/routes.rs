@@ -1,0 +1,178 @@
+//! The one table of endpoints: method, path, what its caller needs, handler. Nothing is reachable that is not here, and
+//! nothing is here without what it needs; a test asks each of them as everybody who may not.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    handler::Handler,
+    http::Method,
+    middleware,
+    routing::{MethodRouter, on},
+};
+use proxima_model::Permission::{
+    self, AccountRead, All, CachePurge, DnsEdit, DnsRead, RulesEdit, RulesRead, SslEdit, TraceRead, ZoneEdit,
+    ZoneRead,
+};
+
+use crate::{
+    accounts,
+    api::{
+        Api,
+        access::{Needs, authorise},
+    },
+    certificates, compat, purge, records, rulesets, settings, tokens, trace, zones,
+};
+
+/// Under which everything lies.
+pub(crate) const PREFIX: &str = "/client/v4";
+
+/// One endpoint.
+pub(crate) struct Endpoint {
+    method: Method,
+    /// Without [`PREFIX`]; parameters in braces.
+    pub(crate) path: &'static str,
+    needs: Needs,
+    handler: MethodRouter<Arc<Api>>,
+}
+
+fn route<H, T>(method: Method, path: &'static str, needs: Needs, handler: H) -> Endpoint
+where
+    H: Handler<T, Arc<Api>>,
+    T: 'static,
+{
+    let filter = method.clone().try_into().expect("the table's methods are ones that axum routes");
+    Endpoint { method, path, needs, handler: on(filter, handler) }
+}
+
+fn get<H: Handler<T, Arc<Api>>, T: 'static>(path: &'static str, needs: Needs, handler: H) -> Endpoint {
+    route(Method::GET, path, needs, handler)
+}
+
+fn post<H: Handler<T, Arc<Api>>, T: 'static>(path: &'static str, needs: Needs, handler: H) -> Endpoint {
+    route(Method::POST, path, needs, handler)
+}
+
+fn put<H: Handler<T, Arc<Api>>, T: 'static>(path: &'static str, needs: Needs, handler: H) -> Endpoint {
+    route(Method::PUT, path, needs, handler)
+}
+
+fn patch<H: Handler<T, Arc<Api>>, T: 'static>(path: &'static str, needs: Needs, handler: H) -> Endpoint {
+    route(Method::PATCH, path, needs, handler)
+}
+
+fn delete<H: Handler<T, Arc<Api>>, T: 'static>(path: &'static str, needs: Needs, handler: H) -> Endpoint {
+    route(Method::DELETE, path, needs, handler)
+}
+
+/// Every endpoint there is.
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    use Needs::{Account, Somewhere, Token, Zone};
+    const RULES: &str = "/zones/{zone_id}/rulesets/{ruleset_id}/rules";
+    const RULE: &str = "/zones/{zone_id}/rulesets/{ruleset_id}/rules/{rule_id}";
+    const PHASE: &str = "/zones/{zone_id}/rulesets/phases/{phase}/entrypoint";
+    const RECORD: &str = "/zones/{zone_id}/dns_records/{record_id}";
+    const CERTIFICATES: &str = "/zones/{zone_id}/custom_certificates";
+    const CERTIFICATE: &str = "/zones/{zone_id}/custom_certificates/{certificate_id}";
+    vec![
+        get("/user", Token, tokens::user),
+        get("/user/tokens/verify", Token, tokens::verify),
+        get("/user/tokens/permission_groups", Token, tokens::permission_groups),
+        get("/user/tokens", Somewhere(All), tokens::list),
+        post("/user/tokens", Somewhere(All), tokens::create),
+        get("/user/tokens/{token_id}", Somewhere(All), tokens::get),
+        put("/user/tokens/{token_id}", Somewhere(All), tokens::update),
+        delete("/user/tokens/{token_id}", Somewhere(All), tokens::delete),
+        put("/user/tokens/{token_id}/value", Somewhere(All), tokens::roll),
+        get("/accounts", Token, accounts::list),
+        get("/accounts/{account_id}", Account(AccountRead), accounts::get),
+        post("/accounts/{account_id}/request-tracer/trace", Account(TraceRead), trace::trace),
+        get("/zones", Token, zones::list),
+        post("/zones", Somewhere(ZoneEdit), zones::create),
+        get("/zones/{zone_id}", Zone(ZoneRead), zones::get),
+        patch("/zones/{zone_id}", Zone(ZoneEdit), zones::patch),
+        delete("/zones/{zone_id}", Zone(ZoneEdit), zones::delete),
+        put("/zones/{zone_id}/activation_check", Zone(ZoneEdit), zones::activation_check),
+        get("/zones/{zone_id}/settings", Zone(ZoneRead), settings::list),
+        patch("/zones/{zone_id}/settings", Zone(ZoneEdit), settings::patch_many),
+        get("/zones/{zone_id}/settings/{setting_id}", Zone(ZoneRead), settings::get),
+        patch("/zones/{zone_id}/settings/{setting_id}", Zone(ZoneEdit), settings::patch),
+        get("/zones/{zone_id}/dns_records", Zone(DnsRead), records::list),
+        post("/zones/{zone_id}/dns_records", Zone(DnsEdit), records::create),
+        post("/zones/{zone_id}/dns_records/batch", Zone(DnsEdit), records::batch),
+        post("/zones/{zone_id}/dns_records/import", Zone(DnsEdit), records::import),
+        get("/zones/{zone_id}/dns_records/export", Zone(DnsRead), records::export),
+        get(RECORD, Zone(DnsRead), records::get),
+        put(RECORD, Zone(DnsEdit), records::put),
+        patch(RECORD, Zone(DnsEdit), records::patch),
+        delete(RECORD, Zone(DnsEdit), records::delete),
+        post("/zones/{zone_id}/purge_cache", Zone(CachePurge), purge::purge),
+        get("/zones/{zone_id}/rulesets", Zone(RulesRead), rulesets::list),
+        get("/zones/{zone_id}/rulesets/{ruleset_id}", Zone(RulesRead), rulesets::get),
+        get(PHASE, Zone(RulesRead), rulesets::get_phase),
+        put(PHASE, Zone(RulesEdit), rulesets::put_phase),
+        post(RULES, Zone(RulesEdit), rulesets::add_rule),
+        patch(RULE, Zone(RulesEdit), rulesets::patch_rule),
+        delete(RULE, Zone(RulesEdit), rulesets::delete_rule),
+        get(CERTIFICATES, Zone(SslEdit), certificates::list),
+        post(CERTIFICATES, Zone(SslEdit), certificates::upload),
+        get(CERTIFICATE, Zone(SslEdit), certificates::get),
+        delete(CERTIFICATE, Zone(SslEdit), certificates::delete),
+        get("/zones/{zone_id}/pagerules", Zone(ZoneRead), compat::page_rules),
+    ]
+}
+
+/// A row of the table of endpoints, for whoever describes or checks it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointRow {
+    /// The method.
+    pub method: Method,
+    /// The path below `/client/v4`; parameters in braces.
+    pub path: &'static str,
+    /// On what its caller needs something.
+    pub scope: NeededScope,
+    /// What they need there; nothing but a token where this is `None`.
+    pub permission: Option<Permission>,
+}
+
+/// On what an endpoint's caller needs a permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeededScope {
+    /// On nothing: any token will do.
+    Token,
+    /// On anything; it shows and changes only what the caller's permission covers.
+    Somewhere,
+    /// On the account in its path.
+    Account,
+    /// On the zone in its path.
+    Zone,
+}
+
+/// Every endpoint there is.
+pub fn endpoint_table() -> Vec<EndpointRow> {
+    let row = |Endpoint { method, path, needs, .. }| {
+        let (scope, permission) = match needs {
+            Needs::Token => (NeededScope::Token, None),
+            Needs::Somewhere(permission) => (NeededScope::Somewhere, Some(permission)),
+            Needs::Account(permission) => (NeededScope::Account, Some(permission)),
+            Needs::Zone(permission) => (NeededScope::Zone, Some(permission)),
+        };
+        EndpointRow { method, path, scope, permission }
+    };
+    endpoints().into_iter().map(row).collect()
+}
+
+/// All endpoints as a router, each behind [`authorise`].
+pub(crate) fn router(api: &Arc<Api>) -> Router {
+    let mut router = Router::new();
+    for Endpoint { path, needs, handler, .. } in endpoints() {
+        let guard = middleware::from_fn_with_state((api.clone(), needs), authorise);
+        // The method is chosen first and the guard stands behind it, so that each method has its own need.
+        router = router.route(path, handler.route_layer(guard));
+    }
+    Router::new()
+        .nest(PREFIX, router)
+        .fallback(compat::no_route)
+        .method_not_allowed_fallback(compat::wrong_method)
+        .with_state(api.clone())
+}

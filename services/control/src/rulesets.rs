@@ -1,0 +1,495 @@
+//! `zones/:zone_id/rulesets`: so far the phase `http_request_origin` with the action `route`.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{Path, State},
+};
+use proxima_ledger::Snapshot;
+use proxima_model::{
+    DnsName, Invalid, OriginOverride, OriginRule, Phase, RuleExpression, RuleId, Ruleset, RulesetId,
+    Timestamp, Zone, limits as model_limits,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    api::{
+        Api,
+        body::{Given, JsonBody},
+        envelope::{Answer, time},
+        write::{Author, Draft},
+    },
+    error::{ApiError, Code},
+};
+
+/// A ruleset as it is put: whole.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RulesetBody {
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    rules: Vec<RuleBody>,
+}
+
+/// A rule: whole when it is added, and what is to change when it is patched.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RuleBody {
+    id: Option<String>,
+    action: Option<String>,
+    action_parameters: Option<ParametersBody>,
+    expression: Option<String>,
+    description: Given<String>,
+    enabled: Option<bool>,
+    position: Option<PositionBody>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ParametersBody {
+    host_header: Option<String>,
+    origin: Option<OriginBody>,
+    sni: Option<Value>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct OriginBody {
+    host: Option<String>,
+    port: Option<u16>,
+}
+
+/// Where a rule goes: at a place counted from 1, or before or after another; an empty id is the beginning or the end.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PositionBody {
+    Index(usize),
+    Before(String),
+    After(String),
+}
+
+fn refuse(field: &'static str, problem: impl Into<String>, remedy: &'static str) -> ApiError {
+    ApiError::invalid(Code::RuleInvalid, &Invalid::new(field, problem, remedy))
+}
+
+impl RuleBody {
+    /// The rule that it says, with what `former` said where it says nothing.
+    fn rule(&self, id: RuleId, former: Option<&OriginRule>, now: Timestamp) -> Result<OriginRule, ApiError> {
+        match self.action.as_deref() {
+            Some("route") => {}
+            None if former.is_some() => {}
+            Some(other) => {
+                let message = format!("action: {other:.40?} is not offered in this phase; give \"route\"");
+                return Err(ApiError::new(Code::NotOffered, message).at("/action"));
+            }
+            None => return Err(refuse("action", "it is missing", "give \"route\"")),
+        }
+        let expression = match (&self.expression, former) {
+            (Some(text), _) => RuleExpression::parse(text)
+                .map_err(|invalid| ApiError::invalid(Code::RuleInvalid, &invalid))?,
+            (None, Some(former)) => former.expression.clone(),
+            (None, None) => return Err(refuse("expression", "it is missing", "give such as true")),
+        };
+        let (host_header, origin) = match (&self.action_parameters, former) {
+            (Some(parameters), _) => parameters.parse()?,
+            (None, Some(former)) => (former.host_header.clone(), former.origin.clone()),
+            (None, None) => {
+                return Err(refuse("action_parameters", "they are missing", "give origin or host_header"));
+            }
+        };
+        let description = match (&self.description, former) {
+            (Given::Value(text), _) => text.clone(),
+            (Given::Absent, Some(former)) => former.description.clone(),
+            _ => String::new(),
+        };
+        if description.chars().count() > model_limits::TEXT_CHARS_MAX {
+            return Err(refuse("description", "it is too long", "give at most 500 characters"));
+        }
+        let enabled = self.enabled.or(former.map(|former| former.enabled)).unwrap_or(true);
+        Ok(OriginRule { id, description, expression, host_header, origin, enabled, last_updated: now })
+    }
+}
+
+impl ParametersBody {
+    fn parse(&self) -> Result<(Option<String>, OriginOverride), ApiError> {
+        if self.sni.is_some() {
+            let message = "action_parameters.sni is not offered yet; the origin's host is its SNI";
+            return Err(ApiError::new(Code::NotOffered, message).at("/action_parameters/sni"));
+        }
+        let host = |text: &Option<String>, field: &'static str| {
+            let parsed = text.as_deref().map(|text| host_of(text, field));
+            parsed.transpose()
+        };
+        let host_header = host(&self.host_header, "action_parameters.host_header")?;
+        let given = self.origin.clone().unwrap_or_default();
+        if given.port == Some(0) {
+            return Err(refuse("action_parameters.origin.port", "0 is not a port", "give 1 to 65535"));
+        }
+        let origin =
+            OriginOverride { host: host(&given.host, "action_parameters.origin.host")?, port: given.port };
+        if host_header.is_none() && origin == OriginOverride::default() {
+            return Err(refuse(
+                "action_parameters",
+                "they say nothing",
+                "give origin.host, origin.port or host_header",
+            ));
+        }
+        Ok((host_header, origin))
+    }
+}
+
+/// A host: a name, or an address.
+fn host_of(text: &str, field: &'static str) -> Result<String, ApiError> {
+    if let Ok(address) = text.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
+        return Ok(address.to_string());
+    }
+    match DnsName::parse(text) {
+        Ok(name) if !name.is_wildcard() && name.as_str() != "." => Ok(name.to_string()),
+        _ => Err(refuse(field, format!("{text:.80?} is not a host"), "give a host's name or address")),
+    }
+}
+
+/// Puts a rule where its body wants it; at the end unless it says.
+fn place(
+    rules: &mut Vec<OriginRule>,
+    rule: OriginRule,
+    position: Option<&PositionBody>,
+) -> Result<(), ApiError> {
+    let at = |id: &str| {
+        let found = rules.iter().position(|other| other.id.to_string() == id);
+        found.ok_or_else(|| {
+            refuse("position", format!("there is no rule {id:.40?}"), "give the id of a rule of this ruleset")
+        })
+    };
+    let index = match position {
+        None => rules.len(),
+        Some(PositionBody::Index(index)) => index.saturating_sub(1).min(rules.len()),
+        Some(PositionBody::Before(id)) if id.is_empty() => 0,
+        Some(PositionBody::After(id)) if id.is_empty() => rules.len(),
+        Some(PositionBody::Before(id)) => at(id)?,
+        Some(PositionBody::After(id)) => at(id)? + 1,
+    };
+    if rules.len() >= model_limits::RULES_PER_RULESET_MAX {
+        return Err(refuse("rules", "there are too many", "give at most 1000"));
+    }
+    rules.insert(index, rule);
+    Ok(())
+}
+
+/// `GET rulesets`.
+pub(crate) async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(zone): Extension<Zone>,
+) -> Result<Answer, ApiError> {
+    api.read(move |snapshot| {
+        let ruleset = snapshot.get::<Ruleset>(&(zone.id, Phase::RequestOrigin))?;
+        let all = ruleset.iter().map(|ruleset| show(ruleset, false)).collect();
+        Ok(Answer::new(Value::Array(all)).at(snapshot.seq()))
+    })
+    .await
+}
+
+/// `GET rulesets/:ruleset_id`.
+pub(crate) async fn get(
+    State(api): State<Arc<Api>>,
+    Extension(zone): Extension<Zone>,
+    Path((_, id)): Path<(String, String)>,
+) -> Result<Answer, ApiError> {
+    api.read(move |snapshot| {
+        let ruleset = find(snapshot, &zone, |ruleset| ruleset.id.to_string() == id)?;
+        Ok(Answer::new(show(&ruleset, true)).at(snapshot.seq()))
+    })
+    .await
+}
+
+/// `GET rulesets/phases/:phase/entrypoint`.
+pub(crate) async fn get_phase(
+    State(api): State<Arc<Api>>,
+    Extension(zone): Extension<Zone>,
+    Path((_, phase)): Path<(String, String)>,
+) -> Result<Answer, ApiError> {
+    known_phase(&phase)?;
+    api.read(move |snapshot| {
+        let ruleset = find(snapshot, &zone, |_| true)?;
+        Ok(Answer::new(show(&ruleset, true)).at(snapshot.seq()))
+    })
+    .await
+}
+
+/// `PUT rulesets/phases/:phase/entrypoint`: the rules of the phase, all of them anew.
+pub(crate) async fn put_phase(
+    State(api): State<Arc<Api>>,
+    Extension(zone): Extension<Zone>,
+    author: Author,
+    Path((_, phase)): Path<(String, String)>,
+    JsonBody(body): JsonBody<RulesetBody>,
+) -> Result<Answer, ApiError> {
+    let phase = known_phase(&phase)?;
+    if body.rules.len() > model_limits::RULES_PER_RULESET_MAX {
+        return Err(refuse("rules", "there are too many", "give at most 1000"));
+    }
+    let written = api
+        .write(&author, move |draft| {
+            draft.zone(zone.id)?;
+            let former = draft.read::<Ruleset>(&(zone.id, phase))?;
+            let fresh_id = RulesetId::from_bytes(draft.id());
+            let mut ruleset = former.unwrap_or_else(|| empty(fresh_id, &zone, phase, draft.now));
+            let former = std::mem::take(&mut ruleset.rules);
+            for (index, body) in body.rules.iter().enumerate() {
+                // A rule that comes back with its id stays that rule.
+                let fresh = RuleId::from_bytes(draft.id());
+                let known =
+                    former.iter().find(|rule| body.id.as_deref() == Some(rule.id.to_string().as_str()));
+                let id = known.map_or(fresh, |rule| rule.id);
+                let rule = body.rule(id, None, draft.now);
+                ruleset.rules.push(rule.map_err(|refusal| refusal.at(format!("/rules/{index}")))?);
+            }
+            if let Some(description) = &body.description {
+                ruleset.description.clone_from(description);
+            }
+            if let Some(name) = &body.name {
+                ruleset.name.clone_from(name);
+            }
+            let texts = [&ruleset.name, &ruleset.description];
+            if texts.iter().any(|text| text.chars().count() > model_limits::TEXT_CHARS_MAX) {
+                return Err(refuse("description", "it is too long", "give at most 500 characters"));
+            }
+            Ok(save(draft, ruleset))
+        })
+        .await?;
+    Ok(Answer::new(written.answer).at(written.seq))
+}
+
+/// `POST rulesets/:ruleset_id/rules`.
+pub(crate) async fn add_rule(
+    State(api): State<Arc<Api>>,
+    Extension(zone): Extension<Zone>,
+    author: Author,
+    Path((_, ruleset_id)): Path<(String, String)>,
+    JsonBody(body): JsonBody<RuleBody>,
+) -> Result<Answer, ApiError> {
+    let written = api
+        .write(&author, move |draft| {
+            let mut ruleset = edit(draft, &zone, &ruleset_id)?;
+            let id = RuleId::from_bytes(draft.id());
+            if draft.is_repeat {
+                return Ok(show(&ruleset, true));
+            }
+            let rule = body.rule(id, None, draft.now)?;
+            place(&mut ruleset.rules, rule, body.position.as_ref())?;
+            Ok(save(draft, ruleset))
+        })
+        .await?;
+    Ok(Answer::new(written.answer).at(written.seq))
+}
+
+/// `PATCH rulesets/:ruleset_id/rules/:rule_id`.
+pub(crate) async fn patch_rule(
+    State(api): State<Arc<Api>>,
+    Extension(zone): Extension<Zone>,
+    author: Author,
+    Path((_, ruleset_id, rule_id)): Path<(String, String, String)>,
+    JsonBody(body): JsonBody<RuleBody>,
+) -> Result<Answer, ApiError> {
+    let written = api
+        .write(&author, move |draft| {
+            let mut ruleset = edit(draft, &zone, &ruleset_id)?;
+            let index = index_of(&ruleset, &rule_id)?;
+            let former = ruleset.rules.remove(index);
+            let rule = body.rule(former.id, Some(&former), draft.now)?;
+            match &body.position {
+                None => ruleset.rules.insert(index, rule),
+                position => place(&mut ruleset.rules, rule, position.as_ref())?,
+            }
+            Ok(save(draft, ruleset))
+        })
+        .await?;
+    Ok(Answer::new(written.answer).at(written.seq))
+}
+
+/// `DELETE rulesets/:ruleset_id/rules/:rule_id`.
+pub(crate) async fn delete_rule(
+    State(api): State<Arc<Api>>,
+    Extension(zone): Extension<Zone>,
+    author: Author,
+    Path((_, ruleset_id, rule_id)): Path<(String, String, String)>,
+) -> Result<Answer, ApiError> {
+    let written = api
+        .write(&author, move |draft| {
+            let mut ruleset = edit(draft, &zone, &ruleset_id)?;
+            if draft.is_repeat {
+                return Ok(show(&ruleset, true));
+            }
+            let index = index_of(&ruleset, &rule_id)?;
+            ruleset.rules.remove(index);
+            Ok(save(draft, ruleset))
+        })
+        .await?;
+    Ok(Answer::new(written.answer).at(written.seq))
+}
+
+fn known_phase(id: &str) -> Result<Phase, ApiError> {
+    Phase::by_id(id).ok_or_else(|| {
+        let message = format!("the phase {id:.60?} is not offered yet; there is http_request_origin");
+        ApiError::new(Code::NotOffered, message)
+    })
+}
+
+fn not_found() -> ApiError {
+    ApiError::new(Code::RulesetNotFound, "could not find the ruleset or rule")
+}
+
+fn find(
+    snapshot: &Snapshot,
+    zone: &Zone,
+    wanted: impl FnOnce(&Ruleset) -> bool,
+) -> Result<Ruleset, ApiError> {
+    let ruleset = snapshot.get::<Ruleset>(&(zone.id, Phase::RequestOrigin))?;
+    ruleset.filter(wanted).ok_or_else(not_found)
+}
+
+/// The ruleset, to be changed; neither it nor the zone's being there can change meanwhile.
+fn edit(draft: &mut Draft<'_>, zone: &Zone, id: &str) -> Result<Ruleset, ApiError> {
+    draft.zone(zone.id)?;
+    let ruleset = draft.read::<Ruleset>(&(zone.id, Phase::RequestOrigin))?;
+    ruleset.filter(|ruleset| ruleset.id.to_string() == id).ok_or_else(not_found)
+}
+
+fn index_of(ruleset: &Ruleset, id: &str) -> Result<usize, ApiError> {
+    ruleset.rules.iter().position(|rule| rule.id.to_string() == id).ok_or_else(not_found)
+}
+
+fn empty(id: RulesetId, zone: &Zone, phase: Phase, now: Timestamp) -> Ruleset {
+    Ruleset {
+        id,
+        zone: zone.id,
+        phase,
+        name: "default".to_owned(),
+        description: String::new(),
+        version: 0,
+        rules: Vec::new(),
+        last_updated: now,
+    }
+}
+
+fn save(draft: &mut Draft<'_>, mut ruleset: Ruleset) -> Value {
+    ruleset.version += 1;
+    ruleset.last_updated = draft.now;
+    draft.put(&ruleset);
+    show(&ruleset, true)
+}
+
+fn show(ruleset: &Ruleset, with_rules: bool) -> Value {
+    let mut shown = json!({
+        "id": ruleset.id.to_string(),
+        "name": ruleset.name,
+        "description": ruleset.description,
+        "kind": "zone",
+        "version": ruleset.version.to_string(),
+        "phase": ruleset.phase.id(),
+        "last_updated": time(ruleset.last_updated),
+    });
+    if with_rules {
+        shown["rules"] = ruleset.rules.iter().map(|rule| show_rule(rule, ruleset.version)).collect();
+    }
+    shown
+}
+
+fn show_rule(rule: &OriginRule, version: u64) -> Value {
+    let mut parameters = json!({});
+    if let Some(host_header) = &rule.host_header {
+        parameters["host_header"] = host_header.as_str().into();
+    }
+    if rule.origin != OriginOverride::default() {
+        let mut origin = json!({});
+        if let Some(host) = &rule.origin.host {
+            origin["host"] = host.as_str().into();
+        }
+        if let Some(port) = rule.origin.port {
+            origin["port"] = port.into();
+        }
+        parameters["origin"] = origin;
+    }
+    json!({
+        "id": rule.id.to_string(),
+        "ref": rule.id.to_string(),
+        "version": version.to_string(),
+        "action": "route",
+        "action_parameters": parameters,
+        "expression": rule.expression.to_string(),
+        "description": rule.description,
+        "enabled": rule.enabled,
+        "last_updated": time(rule.last_updated),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(body: Value) -> Result<OriginRule, ApiError> {
+        let body: RuleBody = serde_json::from_value(body).unwrap();
+        body.rule(RuleId::from_bytes([1; 16]), None, Timestamp::from_millis(0))
+    }
+
+    #[test]
+    fn what_is_shown_of_a_rule_can_be_sent_back() {
+        for parameters in [
+            json!({"origin": {"host": "10.0.0.1", "port": 8080}}),
+            json!({"origin": {"port": 8080}}),
+            json!({"origin": {"host": "Origin.Example.net"}, "host_header": "other.example.com"}),
+            json!({"origin": {"host": "[2001:db8::1]"}}),
+        ] {
+            let rule_of =
+                rule(json!({"action": "route", "expression": "true", "action_parameters": parameters}))
+                    .unwrap();
+            assert_eq!(rule(show_rule(&rule_of, 1)).unwrap(), rule_of, "{parameters}");
+        }
+    }
+
+    #[test]
+    fn rules_that_say_nothing_or_what_is_not_offered_are_refused() {
+        let route = |parameters: Value| json!({"action": "route", "expression": "true", "action_parameters": parameters});
+        for (body, code) in [
+            (json!({"expression": "true"}), Code::RuleInvalid),
+            (json!({"action": "block", "expression": "true"}), Code::NotOffered),
+            (json!({"action": "route", "expression": "true"}), Code::RuleInvalid),
+            (route(json!({})), Code::RuleInvalid),
+            (route(json!({"origin": {"port": 0}})), Code::RuleInvalid),
+            (route(json!({"origin": {"host": "*.example.com"}})), Code::RuleInvalid),
+            (route(json!({"origin": {"host": "a b"}})), Code::RuleInvalid),
+            (route(json!({"sni": {"value": "x"}})), Code::NotOffered),
+            (
+                json!({"action": "route", "expression": "ip.src eq 1.1.1.1", "action_parameters": {"origin": {"port": 1}}}),
+                Code::RuleInvalid,
+            ),
+        ] {
+            assert_eq!(rule(body.clone()).unwrap_err().code(), code, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_rule_goes_where_its_position_says() {
+        let numbered = |number: u8| {
+            let body = json!({"action": "route", "expression": "true", "action_parameters": {"origin": {"port": 1}}});
+            OriginRule { id: RuleId::from_bytes([number; 16]), ..rule(body).unwrap() }
+        };
+        let placed = |position: Value| {
+            let mut rules = vec![numbered(1), numbered(2)];
+            let position: PositionBody = serde_json::from_value(position).unwrap();
+            place(&mut rules, numbered(9), Some(&position))
+                .map(|()| rules.iter().position(|rule| rule.id == numbered(9).id).unwrap())
+        };
+        let second = "02".repeat(16);
+        assert_eq!(placed(json!({"index": 1})), Ok(0));
+        assert_eq!(placed(json!({"index": 99})), Ok(2));
+        assert_eq!(placed(json!({"before": second})), Ok(1));
+        assert_eq!(placed(json!({"after": second})), Ok(2));
+        assert_eq!(placed(json!({"before": ""})), Ok(0));
+        assert_eq!(placed(json!({"after": "no"})).unwrap_err().code(), Code::RuleInvalid);
+    }
+}

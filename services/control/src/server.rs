@@ -1,0 +1,153 @@
+//! The shell: accepts connections, bounds them, and hands requests to the router.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    http::Method,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use proxima_chassis::Shutdown;
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use crate::{
+    api::Api,
+    error::{ApiError, Code},
+    limits, routes,
+};
+
+/// What stands before every endpoint.
+#[derive(Clone)]
+struct Door {
+    api: Arc<Api>,
+    requests: Arc<Semaphore>,
+    /// The templates of all routes: what a metric may be labelled with.
+    templates: Arc<[&'static str]>,
+}
+
+/// The router with everything that stands before it.
+pub(crate) fn service(api: &Arc<Api>, requests_max: usize) -> Router {
+    let templates = routes::endpoints().iter().map(|endpoint| endpoint.path).collect();
+    let door = Door { api: api.clone(), requests: Arc::new(Semaphore::new(requests_max)), templates };
+    routes::router(api)
+        // Bodies have their bounds where they are read; this one is for forms, which are read whole before.
+        .layer(axum::extract::DefaultBodyLimit::max(limits::IMPORT_BODY_OCTETS_MAX))
+        .layer(middleware::from_fn_with_state(door, enter))
+}
+
+/// Bounds how many are inside and for how long, and counts what comes out.
+async fn enter(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let method = method_label(request.method());
+    let route = template(&door, &request);
+    let response = match door.requests.try_acquire() {
+        Err(_) => ApiError::new(Code::Busy, "too many requests at a time; ask again").into_response(),
+        Ok(_permit) => {
+            let served = AssertUnwindSafe(next.run(request)).catch_unwind();
+            match tokio::time::timeout(limits::REQUEST_DEADLINE, served).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(_)) => {
+                    tracing::error!(route, method, "an endpoint panicked");
+                    ApiError::new(Code::Internal, "a fault of ours; it has been logged").into_response()
+                }
+                Err(_) => {
+                    let message =
+                        "it took too long; a change may still have been made: look before asking again";
+                    ApiError::new(Code::Timeout, message).into_response()
+                }
+            }
+        }
+    };
+    let code = response.extensions().get::<Code>().copied();
+    door.api.metrics.answered(route, method, response.status().as_u16(), code, began.elapsed());
+    response
+}
+
+const fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn template(door: &Door, request: &Request) -> &'static str {
+    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let path = matched.and_then(|path| path.strip_prefix(routes::PREFIX)).unwrap_or_default();
+    door.templates.iter().find(|template| **template == path).copied().unwrap_or("none")
+}
+
+/// Accepts until the node drains, then ends what was begun within the deadline.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    api: Arc<Api>,
+    connections: Arc<Semaphore>,
+    shutdown: Shutdown,
+) {
+    let graceful = GracefulShutdown::new();
+    loop {
+        let permit = tokio::select! {
+            () = shutdown.draining() => break,
+            permit = connections.clone().acquire_owned() => permit,
+        };
+        let Ok(permit) = permit else { break };
+        let stream = tokio::select! {
+            () = shutdown.draining() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        stream.set_nodelay(true).ok();
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits::HEAD_DEADLINE)
+            .max_buf_size(limits::HEAD_OCTETS_MAX);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
+            .max_header_list_size(u32::try_from(limits::HEAD_OCTETS_MAX).unwrap_or(u32::MAX))
+            .keep_alive_interval(limits::HEAD_DEADLINE);
+        let connection = builder
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()))
+            .into_owned();
+        let connection = graceful.watch(connection);
+        let api = api.clone();
+        tokio::spawn(async move {
+            api.metrics.connections.inc();
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection broke off");
+            }
+            api.metrics.connections.dec();
+            drop(permit);
+        });
+    }
+    drop(listener);
+    let within: Duration = shutdown.drain_within();
+    tokio::time::timeout(within, graceful.shutdown()).await.ok();
+}

@@ -1,0 +1,184 @@
+//! The service that every server runs.
+
+use std::{
+    io::Write as _, net::SocketAddr, os::unix::fs::OpenOptionsExt as _, path::Path, sync::Arc, time::Duration,
+};
+
+use async_trait::async_trait;
+use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
+use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
+use proxima_pipeline::Explainer;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    activation::Delegations,
+    api::{Api, write::Author},
+    background, bootstrap,
+    config::ControlConfig,
+    error::ControlError,
+    metrics::ControlMetrics,
+    server,
+};
+
+/// The file in the data folder that holds the operator's token of a network that this node began.
+const TOKEN_FILE: &str = "token";
+/// Octets of that file; a token has 97.
+const TOKEN_FILE_OCTETS_MAX: u64 = 1_024;
+/// How often it is looked whether the log is within reach.
+const REACH_INTERVAL: Duration = Duration::from_secs(1);
+/// A log that was not heard for so long is taken to be out of reach: ten times its heartbeat's deadline.
+const REACH_SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// The API.
+pub struct ControlService {
+    config: ControlConfig,
+    api: Arc<Api>,
+    author: Author,
+    keeps_log: bool,
+    health: watch::Sender<Health>,
+    bound: watch::Sender<Vec<SocketAddr>>,
+}
+
+impl ControlService {
+    /// Of this node; requests to trace go to `explainer`.
+    ///
+    /// # Errors
+    /// What is wrong in `[control]`.
+    pub fn new(node: &NodeContext, explainer: Arc<dyn Explainer>) -> Result<Arc<Self>, ControlError> {
+        let config: ControlConfig =
+            node.config.service("control").map_err(|error| ControlError::Config(error.to_string()))?;
+        config.check().map_err(ControlError::Config)?;
+        let api = Api {
+            replica: node.replica.clone(),
+            log: node.log.clone(),
+            clock: node.clock.clone(),
+            network: node.config.network.clone(),
+            activation: config.activation,
+            delegations: Delegations::new(&config.resolvers)?,
+            explainer,
+            metrics: node.metrics.register("control", ControlMetrics::register),
+        };
+        Ok(Arc::new(Self {
+            config,
+            api: Arc::new(api),
+            author: Author::node(node.name().as_str()),
+            keeps_log: node.config.ledger.log.is_none(),
+            health: watch::Sender::new(Health::Starting),
+            bound: watch::Sender::new(Vec::new()),
+        }))
+    }
+
+    /// The addresses at which it listens, once it does.
+    pub async fn bound(&self) -> Vec<SocketAddr> {
+        let mut bound = self.bound.subscribe();
+        match bound.wait_for(|addresses| !addresses.is_empty()).await {
+            Ok(addresses) => addresses.clone(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    fn bind(&self, node: &NodeContext) -> Result<Vec<TcpListener>, ServiceError> {
+        let mut listeners = Vec::with_capacity(self.config.listen.len());
+        for address in &self.config.listen {
+            let listener = node.listeners.tcp("control", *address).map_err(ServiceError::new)?;
+            listeners.push(TcpListener::from_std(listener).map_err(ServiceError::new)?);
+        }
+        Ok(listeners)
+    }
+
+    /// Begins the network, if that is still to be done.
+    async fn begin(&self, data_dir: &Path) -> Result<(), ControlError> {
+        let path = data_dir.join(TOKEN_FILE);
+        let failed = |error: std::io::Error| ControlError::Bootstrap(format!("{}: {error}", path.display()));
+        let given = match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.len() > TOKEN_FILE_OCTETS_MAX => {
+                return Err(ControlError::Bootstrap(format!("{} is no token", path.display())));
+            }
+            Ok(_) => Some(std::fs::read_to_string(&path).map_err(failed)?),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(error)),
+        };
+        let api = &self.api;
+        let outcome = bootstrap(&*api.log, &api.replica, &*api.clock, given.as_deref()).await?;
+        if let Some(token) = outcome.token.filter(|_| given.is_none()) {
+            let mut options = std::fs::OpenOptions::new();
+            let file = options.write(true).create_new(true).mode(0o600).open(&path);
+            file.and_then(|mut file| writeln!(file, "{token}")).map_err(failed)?;
+            tracing::info!(path = %path.display(), "this network has begun; the operator's token is in");
+        }
+        Ok(())
+    }
+
+    /// Says whether changes can be made here, until the node drains.
+    async fn watch_reach(&self, node: &NodeContext, shutdown: &Shutdown) {
+        let mut tick = tokio::time::interval(REACH_INTERVAL);
+        loop {
+            tokio::select! {
+                () = shutdown.draining() => return,
+                _ = tick.tick() => {}
+            }
+            let health = reach(&node.ledger_status());
+            self.health.send_if_modified(|former| {
+                let changed = *former != health;
+                former.clone_from(&health);
+                changed
+            });
+        }
+    }
+}
+
+/// Reads go on whatever becomes of the log; changes need it.
+fn reach(status: &LedgerStatus) -> Health {
+    match (status.log_heard, status.ready) {
+        (_, false) => Health::Failed("this server has no state to answer from".to_owned()),
+        (Some(heard), true) if heard <= REACH_SILENCE_MAX => Health::Ready,
+        _ => Health::Degraded("the log is out of reach: reads go on, changes are refused".to_owned()),
+    }
+}
+
+#[async_trait]
+impl Service for ControlService {
+    fn name(&self) -> &'static str {
+        "control"
+    }
+
+    /// The API reads the replica itself: every request sees one whole state, and its answer says which.
+    fn prepare(&self, _: &Snapshot, _: &ChangeSet) -> Result<Prepared, PrepareError> {
+        Ok(Prepared::nothing())
+    }
+
+    async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
+        let listeners = self.bind(&node)?;
+        if self.keeps_log {
+            self.begin(&node.config.node.data_dir).await.map_err(ServiceError::new)?;
+        }
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
+        let addresses = addresses.map_err(ServiceError::new)?;
+        tracing::info!(?addresses, "the API listens");
+        let connections = Arc::new(Semaphore::new(self.config.connections_max));
+        let router = server::service(&self.api, self.config.requests_max);
+        let mut tasks = JoinSet::new();
+        for listener in listeners {
+            let (api, router) = (self.api.clone(), router.clone());
+            tasks.spawn(server::serve(listener, router, api, connections.clone(), shutdown.clone()));
+        }
+        if self.keeps_log {
+            tasks.spawn(background::run(self.api.clone(), self.author.clone(), shutdown.clone()));
+        }
+        self.health.send_replace(Health::Ready);
+        self.bound.send_replace(addresses);
+        self.watch_reach(&node, &shutdown).await;
+        while let Some(ended) = tasks.join_next().await {
+            ended.map_err(ServiceError::new)?;
+        }
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        self.health.borrow().clone()
+    }
+}

@@ -1,0 +1,489 @@
+//! `user` and `user/tokens`: who asks, and the tokens that they may give to others.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Extension,
+    extract::{Path, State},
+};
+use proxima_ledger::Snapshot;
+use proxima_model::{
+    Account, ApiToken, Invalid, Permission, Timestamp, TokenId, TokenPolicy, TokenScope, TokenStatus, Zone,
+    limits as model_limits,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    api::{
+        Api,
+        access::{Caller, On},
+        body::JsonBody,
+        envelope::{Answer, time, time_or_null},
+        page::Query,
+        write::{Author, Draft},
+    },
+    error::{ApiError, Code},
+    limits,
+    token::{self, TokenText},
+};
+
+/// A permission as v4 writes it: a group with an id and a name.
+pub(crate) struct Group {
+    permission: Permission,
+    /// Ours to choose; where v4 documents one, it is that.
+    id: &'static str,
+    pub(crate) name: &'static str,
+    /// What kind of resource it is for.
+    scope: &'static str,
+}
+
+const ACCOUNT: &str = "com.cloudflare.api.account";
+const ZONE: &str = "com.cloudflare.api.account.zone";
+
+const fn make(permission: Permission, id: &'static str, name: &'static str, scope: &'static str) -> Group {
+    Group { permission, id, name, scope }
+}
+
+/// Every permission that a token can have.
+pub(crate) const GROUPS: [Group; 11] = [
+    make(Permission::ZoneRead, "c8fed203ed3043cba015a93ad1616f1f", "Zone Read", ZONE),
+    make(Permission::ZoneEdit, "e6d2666161e84845a636613608cee8d5", "Zone Write", ZONE),
+    make(Permission::DnsRead, "82e64a83756745bbbb1c9c2701bf816b", "DNS Read", ZONE),
+    make(Permission::DnsEdit, "4755a26eedb94da69e1066d98aa820be", "DNS Write", ZONE),
+    make(Permission::CachePurge, "e17beae8b8cb423a99b1730f21238bed", "Cache Purge", ZONE),
+    make(Permission::RulesRead, "00000000000000000000000000000501", "Origin Read", ZONE),
+    make(Permission::RulesEdit, "00000000000000000000000000000502", "Origin Write", ZONE),
+    make(Permission::SslEdit, "c03055bc037c4ea9afb9a9f104b7b721", "SSL and Certificates Write", ZONE),
+    make(Permission::AccountRead, "c1fde68c7bcc44588cbb6ddbc16d6480", "Account Settings Read", ACCOUNT),
+    make(Permission::TraceRead, "00000000000000000000000000000601", "Request Tracer Read", ACCOUNT),
+    make(Permission::All, "00000000000000000000000000000001", "All", ACCOUNT),
+];
+
+/// The group of a permission.
+pub(crate) fn group(permission: Permission) -> &'static Group {
+    let found = GROUPS.iter().find(|group| group.permission == permission);
+    found.expect("every permission has a group; a test shows it")
+}
+
+/// `GET user`. There are tokens here and no people: a token is shown as the user that it stands for.
+pub(crate) async fn user(Extension(caller): Extension<Arc<Caller>>) -> Answer {
+    Answer::new(json!({
+        "id": caller.token.to_string(),
+        "email": format!("{}@tokens.invalid", caller.token),
+        "first_name": caller.name,
+        "last_name": null,
+        "username": caller.name,
+        "suspended": false,
+        "two_factor_authentication_enabled": false,
+        "two_factor_authentication_locked": false,
+        "organizations": [],
+    }))
+}
+
+/// `GET user/tokens/verify`.
+pub(crate) async fn verify(Extension(caller): Extension<Arc<Caller>>) -> Answer {
+    Answer::new(json!({
+        "id": caller.token.to_string(),
+        "status": "active",
+        "not_before": time_or_null(caller.not_before),
+        "expires_on": time_or_null(caller.expires_on),
+    }))
+    .message("This API Token is valid and active")
+}
+
+/// `GET user/tokens/permission_groups`.
+pub(crate) async fn permission_groups() -> Answer {
+    let groups =
+        GROUPS.iter().map(|group| json!({ "id": group.id, "name": group.name, "scopes": [group.scope] }));
+    Answer::new(groups.collect())
+}
+
+/// `GET user/tokens`: those that the caller could have made.
+pub(crate) async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Arc<Caller>>,
+    Extension(query): Extension<Arc<Query>>,
+) -> Result<Answer, ApiError> {
+    let page = query.page(limits::ZONES_PER_PAGE, limits::OTHERS_PER_PAGE_MAX)?;
+    let now = api.now();
+    let descending = query.descending()?;
+    api.read(move |snapshot| {
+        let mut tokens = Vec::new();
+        for token in snapshot.scan::<ApiToken>(&[]) {
+            let token = token?;
+            if may_manage(snapshot, &caller, &token)? {
+                tokens.push(token);
+            }
+        }
+        tokens.sort_by_key(|token| (token.issued_on, token.id));
+        if descending {
+            tokens.reverse();
+        }
+        let (tokens, info) = page.cut(tokens);
+        let shown = tokens.iter().map(|token| show(token, now)).collect();
+        Ok(Answer::page((shown, info)).at(snapshot.seq()))
+    })
+    .await
+}
+
+/// `GET user/tokens/:token_id`.
+pub(crate) async fn get(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Arc<Caller>>,
+    Path(id): Path<String>,
+) -> Result<Answer, ApiError> {
+    let now = api.now();
+    api.read(move |snapshot| {
+        let token = managed(snapshot, &caller, &id)?;
+        Ok(Answer::new(show(&token, now)).at(snapshot.seq()))
+    })
+    .await
+}
+
+/// What a token is made or changed with.
+#[derive(Debug, Deserialize)]
+pub(crate) struct TokenBody {
+    name: String,
+    policies: Vec<PolicyBody>,
+    #[serde(default, deserialize_with = "instant")]
+    not_before: Option<Timestamp>,
+    #[serde(default, deserialize_with = "instant")]
+    expires_on: Option<Timestamp>,
+    #[serde(default)]
+    status: Option<TokenStatus>,
+    #[serde(default)]
+    condition: Option<Value>,
+}
+
+/// A point in time as RFC 3339 writes it, or null.
+fn instant<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    let parsed: jiff::Timestamp = text.parse().map_err(serde::de::Error::custom)?;
+    Ok(Some(Timestamp::from_millis(parsed.as_millisecond())))
+}
+
+#[derive(Debug, Deserialize)]
+struct PolicyBody {
+    effect: String,
+    permission_groups: Vec<GroupBody>,
+    resources: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct GroupBody {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+}
+
+/// `POST user/tokens`. The value is shown in this answer and never again.
+pub(crate) async fn create(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Arc<Caller>>,
+    author: Author,
+    JsonBody(body): JsonBody<TokenBody>,
+) -> Result<Answer, ApiError> {
+    let written = api
+        .write(&author, move |draft| {
+            let id = TokenId::from_bytes(draft.id());
+            if draft.is_repeat {
+                return Err(shown_once(id));
+            }
+            let text = TokenText::draw(id);
+            let mut token = ApiToken {
+                id,
+                name: String::new(),
+                secret_hash: text.hash(),
+                policies: Vec::new(),
+                status: TokenStatus::Active,
+                not_before: None,
+                expires_on: None,
+                issued_on: draft.now,
+            };
+            apply(&body, &caller, draft.snapshot, &mut token)?;
+            draft.put(&token);
+            let mut shown = show(&token, draft.now);
+            shown["value"] = text.reveal().into();
+            Ok(shown)
+        })
+        .await?;
+    Ok(Answer::new(written.answer).at(written.seq))
+}
+
+/// `PUT user/tokens/:token_id`.
+pub(crate) async fn update(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Arc<Caller>>,
+    author: Author,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody<TokenBody>,
+) -> Result<Answer, ApiError> {
+    let written = api
+        .write(&author, move |draft| {
+            let mut token = managed_for_write(draft, &caller, &id)?;
+            apply(&body, &caller, draft.snapshot, &mut token)?;
+            token.status = body.status.unwrap_or(token.status);
+            draft.put(&token);
+            Ok(show(&token, draft.now))
+        })
+        .await?;
+    Ok(Answer::new(written.answer).at(written.seq))
+}
+
+/// `PUT user/tokens/:token_id/value`: another secret; the former one stops working at once.
+pub(crate) async fn roll(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Arc<Caller>>,
+    author: Author,
+    Path(id): Path<String>,
+) -> Result<Answer, ApiError> {
+    let written = api
+        .write(&author, move |draft| {
+            let mut token = managed_for_write(draft, &caller, &id)?;
+            if draft.is_repeat {
+                return Err(shown_once(token.id));
+            }
+            let text = TokenText::draw(token.id);
+            token.secret_hash = text.hash();
+            draft.put(&token);
+            Ok(Value::String(text.reveal()))
+        })
+        .await?;
+    Ok(Answer::new(written.answer).at(written.seq))
+}
+
+/// `DELETE user/tokens/:token_id`.
+pub(crate) async fn delete(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Arc<Caller>>,
+    author: Author,
+    Path(id): Path<String>,
+) -> Result<Answer, ApiError> {
+    let written = api
+        .write(&author, move |draft| {
+            if !draft.is_repeat {
+                let token = managed_for_write(draft, &caller, &id)?;
+                draft.delete::<ApiToken>(&token.id);
+            }
+            Ok(json!({ "id": id }))
+        })
+        .await?;
+    Ok(Answer::new(written.answer).at(written.seq))
+}
+
+fn shown_once(id: TokenId) -> ApiError {
+    ApiError::new(
+        Code::RepeatGone,
+        format!(
+            "this was done before under this Idempotency-Key, and the value of the token {id} is shown only once; roll it for another"
+        ),
+    )
+}
+
+/// The token of this id, if the caller holds everything that it allows.
+fn managed(snapshot: &Snapshot, caller: &Caller, id: &str) -> Result<ApiToken, ApiError> {
+    let unknown = || ApiError::no_object(&format!("/user/tokens/{id:.80}"));
+    let parsed: TokenId = id.parse().map_err(|_| unknown())?;
+    let token = snapshot.get::<ApiToken>(&parsed)?.ok_or_else(unknown)?;
+    if may_manage(snapshot, caller, &token)? { Ok(token) } else { Err(unknown()) }
+}
+
+fn managed_for_write(draft: &mut Draft<'_>, caller: &Caller, id: &str) -> Result<ApiToken, ApiError> {
+    let token = managed(draft.snapshot, caller, id)?;
+    draft.read::<ApiToken>(&token.id)?;
+    Ok(token)
+}
+
+/// Whether a token allows nothing that the caller does not hold, and the caller may make tokens there.
+fn may_manage(snapshot: &Snapshot, caller: &Caller, token: &ApiToken) -> Result<bool, ApiError> {
+    for policy in &token.policies {
+        // The scope of a zone that was deleted is nobody's but the operator's.
+        let on = target(snapshot, policy.scope)?.unwrap_or(On::Everything);
+        if !caller.may(Permission::All, on) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What a scope names; `None` if there is no such zone or account.
+fn target(snapshot: &Snapshot, scope: TokenScope) -> Result<Option<On>, ApiError> {
+    Ok(match scope {
+        TokenScope::Everything => Some(On::Everything),
+        TokenScope::Account(id) => snapshot.get::<Account>(&id)?.map(|account| On::Account(account.id)),
+        TokenScope::Zone(id) => snapshot.get::<Zone>(&id)?.map(|zone| On::zone(&zone)),
+    })
+}
+
+/// Puts what a body says into a token.
+fn apply(
+    body: &TokenBody,
+    caller: &Caller,
+    snapshot: &Snapshot,
+    token: &mut ApiToken,
+) -> Result<(), ApiError> {
+    let refuse = |field, problem: &str, remedy| {
+        ApiError::invalid(Code::FieldInvalid, &Invalid::new(field, problem, remedy))
+    };
+    let length = body.name.chars().count();
+    if length == 0 || length > model_limits::TEXT_CHARS_MAX {
+        return Err(refuse("name", "the name is empty or too long", "give 1 to 500 characters"));
+    }
+    if body.policies.is_empty() || body.policies.len() > model_limits::POLICIES_PER_TOKEN_MAX {
+        return Err(refuse("policies", "there are none or too many", "give 1 to 100 policies"));
+    }
+    if body.condition.as_ref().is_some_and(|condition| {
+        !condition.is_null() && condition.as_object().is_none_or(|object| !object.is_empty())
+    }) {
+        return Err(
+            ApiError::new(Code::NotOffered, "conditions on tokens are not offered yet").at("/condition")
+        );
+    }
+    token.name.clone_from(&body.name);
+    token.not_before = body.not_before;
+    token.expires_on = body.expires_on;
+    token.policies.clear();
+    for (index, policy) in body.policies.iter().enumerate() {
+        let policies = parse_policy(policy).map_err(|refusal| refusal.at(format!("/policies/{index}")))?;
+        token.policies.extend(policies);
+    }
+    if token.policies.len() > model_limits::POLICIES_PER_TOKEN_MAX {
+        return Err(refuse("policies", "they name too many resources", "give at most 100 in all"));
+    }
+    // Nobody gives what they do not hold; what does not exist for them they cannot give either.
+    let holds = |policy: &TokenPolicy| -> Result<bool, ApiError> {
+        let Some(on) = target(snapshot, policy.scope)? else { return Ok(false) };
+        Ok(caller.may(Permission::All, on))
+    };
+    for policy in &token.policies {
+        if !holds(policy)? {
+            return Err(ApiError::new(
+                Code::TokenExceeds,
+                "a policy covers something that does not exist, or on which this token has not \"All\"",
+            )
+            .at("/policies"));
+        }
+    }
+    Ok(())
+}
+
+/// One policy of v4 is one of ours for each resource.
+fn parse_policy(body: &PolicyBody) -> Result<Vec<TokenPolicy>, ApiError> {
+    if body.effect != "allow" {
+        return Err(ApiError::new(Code::NotOffered, "policies that deny are not offered yet").at("/effect"));
+    }
+    let unknown = || {
+        ApiError::new(
+            Code::FieldInvalid,
+            "give permission groups with an id or name of user/tokens/permission_groups",
+        )
+        .at("/permission_groups")
+    };
+    let permissions: Vec<Permission> = body
+        .permission_groups
+        .iter()
+        .map(|given| {
+            let found = GROUPS.iter().find(|group| {
+                given.id.as_deref() == Some(group.id)
+                    || given.id.is_none() && given.name.as_deref() == Some(group.name)
+            });
+            found.map(|group| group.permission)
+        })
+        .collect::<Option<_>>()
+        .filter(|permissions: &Vec<_>| !permissions.is_empty())
+        .ok_or_else(unknown)?;
+    let mut policies = Vec::with_capacity(body.resources.len());
+    for (resource, value) in &body.resources {
+        let scope = parse_scope(resource).filter(|_| value == "*").ok_or_else(|| {
+            ApiError::new(
+                Code::FieldInvalid,
+                format!(
+                    "resources: {resource:.120?} is not one; give \"{ACCOUNT}.ID\", \"{ZONE}.ID\" or \"{ACCOUNT}.*\", each as \"*\""
+                ),
+            )
+            .at("/resources")
+        })?;
+        policies.push(TokenPolicy { scope, permissions: permissions.clone() });
+    }
+    if policies.is_empty() {
+        return Err(ApiError::new(Code::FieldInvalid, "resources: give at least one").at("/resources"));
+    }
+    Ok(policies)
+}
+
+fn parse_scope(resource: &str) -> Option<TokenScope> {
+    if let Some(id) = resource.strip_prefix(ZONE).and_then(|rest| rest.strip_prefix('.')) {
+        return id.parse().ok().map(TokenScope::Zone);
+    }
+    match resource.strip_prefix(ACCOUNT)?.strip_prefix('.')? {
+        "*" => Some(TokenScope::Everything),
+        id => id.parse().ok().map(TokenScope::Account),
+    }
+}
+
+/// A token as v4 shows it; never its secret.
+fn show(token: &ApiToken, now: Timestamp) -> Value {
+    let expired = token.expires_on.is_some_and(|until| now >= until);
+    let status = match (token.status, expired) {
+        (TokenStatus::Disabled, _) => "disabled",
+        (TokenStatus::Active, true) => "expired",
+        (TokenStatus::Active, false) => "active",
+    };
+    debug_assert!(status == "active" || token::unusable(token, now).is_some());
+    let policies = token.policies.iter().enumerate().map(|(index, policy)| {
+        let resource = match policy.scope {
+            TokenScope::Everything => format!("{ACCOUNT}.*"),
+            TokenScope::Account(id) => format!("{ACCOUNT}.{id}"),
+            TokenScope::Zone(id) => format!("{ZONE}.{id}"),
+        };
+        let groups = policy.permissions.iter().map(|held| group(*held));
+        let groups: Vec<_> = groups.map(|group| json!({ "id": group.id, "name": group.name })).collect();
+        json!({
+            "id": format!("{index:032x}"),
+            "effect": "allow",
+            "permission_groups": groups,
+            "resources": { resource: "*" },
+        })
+    });
+    json!({
+        "id": token.id.to_string(),
+        "name": token.name,
+        "status": status,
+        "issued_on": time(token.issued_on),
+        "modified_on": time(token.issued_on),
+        "not_before": time_or_null(token.not_before),
+        "expires_on": time_or_null(token.expires_on),
+        "policies": policies.collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_permission_has_one_group_and_ids_are_ids() {
+        for group_of in &GROUPS {
+            assert_eq!(group(group_of.permission).id, group_of.id);
+            assert!(group_of.id.len() == 32 && group_of.id.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        }
+    }
+
+    #[test]
+    fn scopes_are_parsed_from_resources_and_shown_the_same() {
+        let zone = format!("{ZONE}.{}", "ab".repeat(16));
+        assert!(matches!(parse_scope(&zone), Some(TokenScope::Zone(_))));
+        assert!(matches!(
+            parse_scope(&format!("{ACCOUNT}.{}", "0".repeat(32))),
+            Some(TokenScope::Account(_))
+        ));
+        assert_eq!(parse_scope(&format!("{ACCOUNT}.*")), Some(TokenScope::Everything));
+        for wrong in
+            [ACCOUNT, ZONE, "com.cloudflare.edge.worker.script.x", "", "com.cloudflare.api.account.zone.*"]
+        {
+            assert_eq!(parse_scope(wrong), None, "{wrong}");
+        }
+    }
+}

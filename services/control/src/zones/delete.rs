@@ -1,0 +1,131 @@
+//! `DELETE zones/:zone_id`, with everything that lies beneath.
+//!
+//! The zone and its name go in the first append, with as much beneath them as fits: from then on nothing of it is served.
+//! What did not fit follows in further appends, each bounded. Should this server die in between, the log's node removes
+//! what was left when it next starts ([`remove_orphans`]).
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::{Extension, extract::State};
+use proxima_ledger::{Append, Change, IdempotencyKey, ReadError, Snapshot};
+use proxima_model::{Certificate, Entity, Purge, Record, Ruleset, Zone, ZoneId, ZoneIndex};
+use serde_json::json;
+
+use crate::{
+    api::{Api, envelope::Answer, write::Author},
+    error::ApiError,
+    limits,
+};
+
+/// `DELETE zones/:zone_id`.
+pub(crate) async fn delete(
+    State(api): State<Arc<Api>>,
+    Extension(zone): Extension<Zone>,
+    author: Author,
+) -> Result<Answer, ApiError> {
+    let id = zone.id;
+    let written = api
+        .write(&author, move |draft| {
+            if draft.is_repeat {
+                return Ok(false);
+            }
+            let zone = draft.zone(id)?;
+            draft.delete::<Zone>(&id);
+            draft.delete::<ZoneIndex>(&zone.name);
+            let beneath = beneath(draft.snapshot, id, limits::DELETES_PER_APPEND)?;
+            let more = beneath.len() == limits::DELETES_PER_APPEND;
+            for change in beneath {
+                draft.change(change);
+            }
+            Ok(more)
+        })
+        .await?;
+    if written.answer {
+        // Goes on although the client may leave: nothing of the zone is served any more, it only takes room.
+        let api = api.clone();
+        tokio::spawn(async move {
+            if let Err(error) = remove_beneath(&api, id).await {
+                tracing::warn!(zone = %id, %error, "what lay beneath a deleted zone is not all removed; it will be when the log's node next starts");
+            }
+        });
+    }
+    Ok(Answer::new(json!({ "id": id.to_string() })).at(written.seq))
+}
+
+/// Removes what is left beneath a zone that is gone, in bounded appends.
+async fn remove_beneath(api: &Arc<Api>, id: ZoneId) -> Result<(), ApiError> {
+    loop {
+        let changes =
+            api.read(move |snapshot| Ok(beneath(snapshot, id, limits::DELETES_PER_APPEND)?)).await?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let append = Append {
+            changes,
+            preconditions: vec![proxima_ledger::Precondition::Absent(Zone::key_of(&id))],
+            idempotency_key: IdempotencyKey(hex::encode(rand::random::<[u8; 16]>())),
+            author: "node/upkeep".to_owned(),
+        };
+        let appended = api.append(append).await?;
+        api.replica.wait_for(appended.seq, limits::READ_YOUR_WRITES_WITHIN).await;
+    }
+}
+
+/// Removes what lies beneath zones that are gone. Reads everything once, so it is done once, when the log's node starts.
+pub(crate) async fn remove_orphans(api: &Arc<Api>) -> Result<(), ApiError> {
+    let orphans = api.read(|snapshot| Ok(orphans(snapshot)?)).await?;
+    for id in orphans {
+        tracing::info!(zone = %id, "removing what a deleted zone left behind");
+        remove_beneath(api, id).await?;
+    }
+    Ok(())
+}
+
+fn orphans(snapshot: &Snapshot) -> Result<BTreeSet<ZoneId>, ReadError> {
+    let mut seen = BTreeSet::new();
+    let mut orphans = BTreeSet::new();
+    let mut consider = |id: ZoneId| -> Result<(), ReadError> {
+        if seen.insert(id) && snapshot.revision(&Zone::key_of(&id))?.is_none() {
+            orphans.insert(id);
+        }
+        Ok(())
+    };
+    for record in snapshot.scan::<Record>(&[]) {
+        consider(record?.zone)?;
+    }
+    for ruleset in snapshot.scan::<Ruleset>(&[]) {
+        consider(ruleset?.zone)?;
+    }
+    for certificate in snapshot.scan::<Certificate>(&[]) {
+        consider(certificate?.zone)?;
+    }
+    for purge in snapshot.scan::<Purge>(&[]) {
+        consider(purge?.zone)?;
+    }
+    Ok(orphans)
+}
+
+/// The removal of what lies beneath a zone, at most this much of it.
+fn beneath(snapshot: &Snapshot, id: ZoneId, max: usize) -> Result<Vec<Change>, ReadError> {
+    let mut changes = Vec::new();
+    take::<Record>(snapshot, id, max, &mut changes)?;
+    take::<Ruleset>(snapshot, id, max, &mut changes)?;
+    take::<Certificate>(snapshot, id, max, &mut changes)?;
+    take::<Purge>(snapshot, id, max, &mut changes)?;
+    Ok(changes)
+}
+
+fn take<E: Entity>(
+    snapshot: &Snapshot,
+    id: ZoneId,
+    max: usize,
+    changes: &mut Vec<Change>,
+) -> Result<(), ReadError> {
+    for entity in snapshot.scan::<E>(&[&id]) {
+        if changes.len() == max {
+            break;
+        }
+        changes.push(Change::Delete { key: entity?.key() });
+    }
+    Ok(())
+}

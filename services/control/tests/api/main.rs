@@ -1,0 +1,14 @@
+//! The API over real sockets: a node in this process, asked as clients ask it.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests: what cannot be set up fails them")]
+
+mod auth;
+mod clients;
+mod documents;
+mod followers;
+mod harness;
+mod imports;
+mod records;
+mod rules;
+mod tokens;
+mod zones;

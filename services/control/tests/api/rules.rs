@@ -1,0 +1,73 @@
+//! Origin rules, certificates and traces.
+
+use serde_json::json;
+
+use crate::harness::Node;
+
+#[tokio::test]
+async fn origin_rules_are_put_added_patched_and_deleted() {
+    let node = Node::start().await;
+    let rulesets = format!("/zones/{}/rulesets", node.zone("example.com").await);
+    let entrypoint = format!("{rulesets}/phases/http_request_origin/entrypoint");
+    assert_eq!(node.ok("GET", &rulesets, None).await, json!([]));
+    assert_eq!(node.refused("GET", &entrypoint, None).await, (404, 10003));
+    let rule = json!({"action": "route", "expression": "true", "action_parameters": {"origin": {"host": "10.0.0.1", "port": 8080}}});
+    let put = node.ok("PUT", &entrypoint, Some(json!({"rules": [rule]}))).await;
+    assert_eq!(put["rules"][0]["action_parameters"], rule["action_parameters"]);
+    let id = put["id"].as_str().unwrap();
+    let more = json!({"action": "route", "expression": "http.host eq \"www.example.com\"", "action_parameters": {"host_header": "other.example"}, "position": {"index": 1}});
+    let added = node.ok("POST", &format!("{rulesets}/{id}/rules"), Some(more)).await;
+    assert_eq!(added["rules"][0]["expression"], "http.host eq \"www.example.com\"");
+    assert_eq!(added["rules"][1]["id"], put["rules"][0]["id"]);
+    let first = format!("{rulesets}/{id}/rules/{}", added["rules"][0]["id"].as_str().unwrap());
+    let patched = node.ok("PATCH", &first, Some(json!({"enabled": false}))).await;
+    assert_eq!((&patched["rules"][0]["enabled"], &patched["version"]), (&json!(false), &json!("3")));
+    let deleted = node.ok("DELETE", &first, None).await;
+    assert_eq!(deleted["rules"].as_array().unwrap().len(), 1);
+    assert_eq!(node.refused("DELETE", &first, None).await, (404, 10003));
+    let wrong = json!({"rules": [rule, {"action": "route", "expression": "ip.src eq 192.0.2.1", "action_parameters": {"origin": {"port": 1}}}]});
+    let (_, envelope) = node.call("PUT", &entrypoint, Some(wrong)).await;
+    assert_eq!(envelope["errors"][0]["source"]["pointer"], "/rules/1/expression");
+    assert_eq!(node.ok("GET", &entrypoint, None).await["rules"].as_array().unwrap().len(), 1);
+    let firewall = format!("{rulesets}/phases/http_request_firewall_custom/entrypoint");
+    assert_eq!(node.refused("PUT", &firewall, Some(json!({"rules": []}))).await, (400, 1107));
+}
+
+#[tokio::test]
+async fn a_custom_certificate_is_uploaded_and_its_key_never_shown() {
+    let node = Node::start().await;
+    let path = format!("/zones/{}/custom_certificates", node.zone("example.com").await);
+    let made = rcgen::generate_simple_self_signed(vec!["www.example.com".to_owned()]).unwrap();
+    let key = made.signing_key.serialize_pem();
+    let body = json!({"certificate": made.cert.pem(), "private_key": key});
+    let uploaded = node.ok("POST", &path, Some(body)).await;
+    assert_eq!((&uploaded["hosts"], &uploaded["status"]), (&json!(["www.example.com"]), &json!("active")));
+    assert!(!uploaded.to_string().contains("PRIVATE"));
+    assert_eq!(node.ok("GET", &path, None).await, json!([uploaded]), "the network's own is not among them");
+    let one = format!("{path}/{}", uploaded["id"].as_str().unwrap());
+    assert_eq!(node.ok("GET", &one, None).await, uploaded);
+    node.ok("DELETE", &one, None).await;
+    assert_eq!(node.refused("GET", &one, None).await, (404, 1301));
+    let wrong = json!({"certificate": made.cert.pem(), "private_key": "x"});
+    assert_eq!(node.refused("POST", &path, Some(wrong)).await, (400, 1302));
+}
+
+#[tokio::test]
+async fn a_trace_is_of_ones_own_zones_only() {
+    let node = Node::start().await;
+    node.zone("example.com").await;
+    let path = format!("/accounts/{}/request-tracer/trace", proxima_control::FIRST_ACCOUNT);
+    let traced =
+        node.ok("POST", &path, Some(json!({"url": "https://www.example.com/a", "method": "GET"}))).await;
+    assert_eq!(
+        (&traced["status_code"], &traced["headers"][0]["value"]),
+        (&json!(200), &json!("https://www.example.com/a"))
+    );
+    for url in ["https://www.example.net/", "nonsense", "https://"] {
+        assert_eq!(node.refused("POST", &path, Some(json!({"url": url}))).await, (400, 1305), "{url}");
+    }
+    assert_eq!(
+        node.refused("POST", &path, Some(json!({"url": "https://example.com/", "body": {"json": 1}}))).await,
+        (400, 1107)
+    );
+}

@@ -1,0 +1,165 @@
+//! Zones: made once, found by filters, changed, and deleted with everything beneath.
+
+use proxima_model::{Certificate, CertificateSource, EdgeAuthority, Purge, Record, Ruleset, TicketKeys};
+use serde_json::json;
+
+use crate::harness::{Node, Options};
+
+#[tokio::test]
+async fn a_zone_is_made_once_and_found_by_every_filter() {
+    let node = Node::start().await;
+    let id = node.zone("Bücher.example").await;
+    let zone = node.ok("GET", &format!("/zones/{id}"), None).await;
+    assert_eq!(zone["name"], "xn--bcher-kva.example");
+    assert_eq!((&zone["status"], &zone["paused"]), (&json!("active"), &json!(false)));
+    assert_eq!(zone["name_servers"], json!(["ns1.proxima.example", "ns2.proxima.example"]));
+    assert_eq!(node.refused("POST", "/zones", Some(json!({"name": "bücher.example"}))).await, (400, 1061));
+    for name in ["example", "a..b.example", "*.example.com", "", "a_b.example.com", &"a.".repeat(200)] {
+        assert_eq!(node.refused("POST", "/zones", Some(json!({"name": name}))).await.1, 1001, "{name}");
+    }
+    node.zone("alpha.example").await;
+    let count =
+        async |query: &str| node.ok("GET", &format!("/zones{query}"), None).await.as_array().unwrap().len();
+    for (query, expected) in [
+        ("", 2),
+        ("?name=alpha.example", 1),
+        ("?name=contains:cher", 1),
+        ("?name=alpha.example&status=pending", 0),
+        ("?name=alpha.example&status=pending&match=any", 1),
+        ("?account.name=Proxima", 2),
+        ("?account.id=00000000000000000000000000000000", 0),
+        ("?per_page=1&page=2", 1),
+        ("?per_page=1&page=3", 0),
+    ] {
+        assert_eq!(count(query).await, expected, "{query}");
+    }
+    let (_, page) = node.call("GET", "/zones?per_page=1&order=name&direction=desc", None).await;
+    assert_eq!(page["result"][0]["name"], "xn--bcher-kva.example");
+    let info = json!({"page": 1, "per_page": 1, "count": 1, "total_count": 2, "total_pages": 2});
+    assert_eq!(page["result_info"], info);
+}
+
+#[tokio::test]
+async fn an_active_zone_gets_a_certificate_and_the_network_its_keys() {
+    let node = Node::start().await;
+    node.zone("example.com").await;
+    node.until("the certificate", |snapshot| snapshot.scan::<Certificate>(&[]).count() == 1).await;
+    let snapshot = node.context.replica.snapshot().unwrap();
+    let certificate = snapshot.scan::<Certificate>(&[]).next().unwrap().unwrap();
+    assert_eq!(certificate.source, CertificateSource::LocalAuthority);
+    let hosts: Vec<_> = certificate.hosts.iter().map(ToString::to_string).collect();
+    assert_eq!(hosts, ["example.com", "*.example.com"]);
+    assert!(snapshot.get::<EdgeAuthority>(&()).unwrap().is_some());
+    assert_eq!(snapshot.get::<TicketKeys>(&()).unwrap().unwrap().keys.len(), 1);
+}
+
+#[tokio::test]
+async fn a_zone_that_is_not_delegated_stays_pending_and_has_no_certificate() {
+    let node = Node::with(Options::default()).await;
+    let id = node.zone("example.com").await;
+    let (_, envelope) = node.call("PUT", &format!("/zones/{id}/activation_check"), None).await;
+    assert_eq!(envelope["success"], true);
+    assert!(envelope["messages"][0]["message"].as_str().unwrap().starts_with("still pending"), "{envelope}");
+    let zone = node.ok("GET", &format!("/zones/{id}"), None).await;
+    assert_eq!((&zone["status"], &zone["activated_on"]), (&json!("pending"), &json!(null)));
+    assert_eq!(node.count::<Certificate>(), 0);
+}
+
+#[tokio::test]
+async fn a_deleted_zone_takes_everything_beneath_with_it() {
+    let node = Node::start().await;
+    let id = node.zone("example.com").await;
+    let zone = format!("/zones/{id}");
+    for number in 0..20 {
+        let record = json!({"type": "A", "name": format!("host-{number}"), "content": "192.0.2.1"});
+        node.ok("POST", &format!("{zone}/dns_records"), Some(record)).await;
+    }
+    node.ok("POST", &format!("{zone}/purge_cache"), Some(json!({"purge_everything": true}))).await;
+    let rules = json!({"rules": [{"action": "route", "expression": "true", "action_parameters": {"origin": {"port": 81}}}]});
+    node.ok("PUT", &format!("{zone}/rulesets/phases/http_request_origin/entrypoint"), Some(rules)).await;
+    node.until("the certificate", |snapshot| snapshot.scan::<Certificate>(&[]).count() == 1).await;
+    assert_eq!(node.ok("DELETE", &zone, None).await, json!({"id": id}));
+    assert_eq!(node.refused("GET", &zone, None).await, (404, 7003));
+    node.until("the end of what lay beneath", |snapshot| {
+        snapshot.scan::<Record>(&[]).count() == 0
+            && snapshot.scan::<Ruleset>(&[]).count() == 0
+            && snapshot.scan::<Certificate>(&[]).count() == 0
+            && snapshot.scan::<Purge>(&[]).count() == 0
+    })
+    .await;
+    node.zone("example.com").await;
+}
+
+#[tokio::test]
+async fn a_zone_that_one_append_cannot_delete_goes_at_once_and_the_rest_follows() {
+    let node = Node::start().await;
+    let id = node.zone("example.com").await;
+    for batch in 0..2 {
+        let post =
+            |number| json!({"type": "A", "name": format!("h{batch}-{number}"), "content": "192.0.2.1"});
+        let posts: Vec<_> = (0..3_000).map(post).collect();
+        node.ok("POST", &format!("/zones/{id}/dns_records/batch"), Some(json!({"posts": posts}))).await;
+    }
+    node.ok("DELETE", &format!("/zones/{id}"), None).await;
+    assert_eq!(node.refused("GET", &format!("/zones/{id}"), None).await, (404, 7003));
+    node.until("the end of its records", |snapshot| snapshot.count(proxima_model::Kind::Record) == Ok(0))
+        .await;
+}
+
+#[tokio::test]
+async fn settings_are_read_and_changed_one_by_one_and_together() {
+    let node = Node::start().await;
+    let settings = format!("/zones/{}/settings", node.zone("example.com").await);
+    assert_eq!(node.ok("GET", &settings, None).await.as_array().unwrap().len(), 7);
+    let ssl = node.ok("PATCH", &format!("{settings}/ssl"), Some(json!({"value": "strict"}))).await;
+    assert_eq!(ssl["value"], "strict");
+    let items = json!({"items": [{"id": "always_use_https", "value": "on"}, {"id": "browser_cache_ttl", "value": 14400}]});
+    node.ok("PATCH", &settings, Some(items)).await;
+    assert_eq!(node.ok("GET", &format!("{settings}/browser_cache_ttl"), None).await["value"], 14400);
+    let half =
+        json!({"items": [{"id": "always_use_https", "value": "off"}, {"id": "ssl", "value": "wrong"}]});
+    assert_eq!(node.refused("PATCH", &settings, Some(half)).await, (400, 1007));
+    assert_eq!(node.ok("GET", &format!("{settings}/always_use_https"), None).await["value"], "on");
+    assert_eq!(node.refused("GET", &format!("{settings}/rocket_loader"), None).await, (404, 1006));
+}
+
+#[tokio::test]
+async fn a_paused_zone_says_so_and_what_is_not_offered_is_refused() {
+    let node = Node::start().await;
+    let zone = format!("/zones/{}", node.zone("example.com").await);
+    assert_eq!(node.ok("PATCH", &zone, Some(json!({"paused": true}))).await["paused"], true);
+    assert_eq!(node.ok("GET", &zone, None).await["paused"], true);
+    assert_eq!(node.refused("PATCH", &zone, Some(json!({"plan": {"id": "x"}}))).await, (400, 1107));
+    assert_eq!(
+        node.refused("POST", "/zones", Some(json!({"name": "a.example", "type": "partial"}))).await,
+        (400, 1107)
+    );
+}
+
+#[tokio::test]
+async fn purges_name_urls_of_the_zone_and_nothing_else() {
+    let node = Node::start().await;
+    let purge = format!("/zones/{}/purge_cache", node.zone("example.com").await);
+    for body in [
+        json!({"purge_everything": true}),
+        json!({"files": ["https://www.example.com/a?b=c", "http://example.com"]}),
+        json!({"files": [{"url": "https://example.com/a", "headers": {"accept-language": "de"}}]}),
+    ] {
+        let result = node.ok("POST", &purge, Some(body)).await;
+        assert_eq!(result["id"].as_str().unwrap().len(), 32);
+    }
+    for (body, code) in [
+        (json!({}), 1094),
+        (json!({"purge_everything": false}), 1094),
+        (json!({"purge_everything": true, "files": ["https://example.com/"]}), 1094),
+        (json!({"files": []}), 1094),
+        (json!({"files": ["https://example.net/"]}), 1094),
+        (json!({"files": ["/path"]}), 1094),
+        (json!({"files": [7]}), 9207),
+        (json!({"tags": ["a"]}), 1107),
+        (json!({"hosts": ["www.example.com"]}), 1107),
+    ] {
+        assert_eq!(node.refused("POST", &purge, Some(body.clone())).await, (400, code), "{body}");
+    }
+    assert_eq!(node.count::<Purge>(), 3);
+}

@@ -1,0 +1,254 @@
+"""The stock Python SDK `cloudflare`, unmodified, against the API.
+
+Needs PROXIMA_API (http://HOST:PORT/client/v4) and PROXIMA_TOKEN of an operator.
+"""
+
+import os
+import uuid
+
+import cloudflare
+import pytest
+from cloudflare import Cloudflare
+
+
+@pytest.fixture(scope="module")
+def client():
+    return Cloudflare(
+        api_token=os.environ["PROXIMA_TOKEN"],
+        base_url=os.environ["PROXIMA_API"],
+        max_retries=0,
+        timeout=30,
+    )
+
+
+@pytest.fixture(scope="module")
+def account(client):
+    return client.accounts.list().result[0]
+
+
+@pytest.fixture
+def zone(client, account):
+    name = f"sdk-{uuid.uuid4().hex[:12]}.example"
+    zone = client.zones.create(name=name, account={"id": account.id}, type="full")
+    yield zone
+    client.zones.delete(zone_id=zone.id)
+
+
+def code_of(refusal):
+    return refusal.value.errors[0].code
+
+
+def test_the_token_is_verified(client):
+    assert client.user.tokens.verify().status == "active"
+    assert "@" in client.user.get().email
+
+
+def test_a_wrong_token_is_refused():
+    other = Cloudflare(
+        api_token="0" * 32 + "_" + "0" * 64, base_url=os.environ["PROXIMA_API"], max_retries=0
+    )
+    with pytest.raises(cloudflare.AuthenticationError) as refusal:
+        other.user.tokens.verify()
+    assert code_of(refusal) == 1000
+
+
+def test_a_token_is_made_used_and_deleted(client, account):
+    groups = client.user.tokens.permission_groups.list()
+    read = next(group for group in groups if group.name == "Zone Read")
+    token = client.user.tokens.create(
+        name="reader",
+        policies=[
+            {
+                "effect": "allow",
+                "permission_groups": [{"id": read.id}],
+                "resources": {f"com.cloudflare.api.account.{account.id}": "*"},
+            }
+        ],
+        expires_on="2099-01-01T00:00:00Z",
+    )
+    reader = Cloudflare(api_token=token.value, base_url=os.environ["PROXIMA_API"], max_retries=0)
+    assert reader.user.tokens.verify().id == token.id
+    with pytest.raises(cloudflare.PermissionDeniedError):
+        reader.zones.create(name="never.example", account={"id": account.id})
+    assert token.id in [other.id for other in client.user.tokens.list()]
+    client.user.tokens.delete(token_id=token.id)
+    with pytest.raises(cloudflare.AuthenticationError):
+        reader.user.tokens.verify()
+
+
+def test_zones_are_made_found_changed_and_deleted(client, account, zone):
+    assert client.accounts.get(account_id=account.id).name == account.name
+    assert zone.status == "active" and zone.account.id == account.id and zone.name_servers
+    assert client.zones.get(zone_id=zone.id).name == zone.name
+    assert [found.id for found in client.zones.list(name=zone.name)] == [zone.id]
+    assert [found.id for found in client.zones.list(name=zone.name, account={"id": account.id})] == [zone.id]
+    assert client.zones.edit(zone_id=zone.id, paused=True).paused is True
+    assert client.zones.activation_check.trigger(zone_id=zone.id).id == zone.id
+    with pytest.raises(cloudflare.BadRequestError) as refusal:
+        client.zones.create(name=zone.name, account={"id": account.id})
+    assert code_of(refusal) == 1061
+
+
+def test_a_list_of_zones_goes_over_its_pages(client, account):
+    prefix = f"page-{uuid.uuid4().hex[:8]}"
+    made = [
+        client.zones.create(name=f"{prefix}-{number}.example", account={"id": account.id}) for number in range(7)
+    ]
+    found = list(client.zones.list(name=f"starts_with:{prefix}", per_page=3, order="name", direction="desc"))
+    assert [zone.name for zone in found] == sorted((zone.name for zone in made), reverse=True)
+    for zone in made:
+        client.zones.delete(zone_id=zone.id)
+    assert list(client.zones.list(name=f"starts_with:{prefix}")) == []
+
+
+def test_settings_are_read_and_changed(client, zone):
+    assert client.zones.settings.get("ssl", zone_id=zone.id).value == "full"
+    assert client.zones.settings.edit("ssl", zone_id=zone.id, value="strict").value == "strict"
+    assert client.zones.settings.get("ssl", zone_id=zone.id).value == "strict"
+    with pytest.raises(cloudflare.BadRequestError):
+        client.zones.settings.edit("always_use_https", zone_id=zone.id, value="maybe")
+
+
+RECORDS = [
+    {"type": "A", "name": "www", "content": "192.0.2.1", "proxied": True, "ttl": 1},
+    {"type": "AAAA", "name": "www", "content": "2001:db8::1", "ttl": 300},
+    {"type": "CNAME", "name": "alias", "content": "www.example.net", "comment": "an alias", "tags": ["a:b"], "ttl": 1},
+    {"type": "MX", "name": "@", "content": "mail.example.net", "priority": 10, "ttl": 1},
+    {"type": "TXT", "name": "@", "content": '"v=spf1 -all"', "ttl": 1},
+    {"type": "NS", "name": "sub", "content": "ns1.example.net", "ttl": 1},
+    {
+        "type": "SRV",
+        "name": "_sip._tcp",
+        "ttl": 600,
+        "data": {"priority": 1, "weight": 2, "port": 5060, "target": "sip.example.net"},
+    },
+    {"type": "CAA", "name": "@", "data": {"flags": 0, "tag": "issue", "value": "ca.example"}, "ttl": 1},
+]
+
+
+@pytest.mark.parametrize("given", RECORDS, ids=[record["type"] for record in RECORDS])
+def test_every_type_of_record_is_made_read_changed_and_deleted(client, zone, given):
+    record = client.dns.records.create(zone_id=zone.id, **given)
+    assert record.type == given["type"]
+    assert client.dns.records.get(zone_id=zone.id, dns_record_id=record.id).content == record.content
+    edited = client.dns.records.edit(zone_id=zone.id, dns_record_id=record.id, **{**given, "comment": "new"})
+    assert edited.comment == "new" and edited.content == record.content
+    updated = client.dns.records.update(zone_id=zone.id, dns_record_id=record.id, **given)
+    assert updated.content == record.content and updated.comment == given.get("comment")
+    assert client.dns.records.delete(zone_id=zone.id, dns_record_id=record.id).id == record.id
+    with pytest.raises(cloudflare.NotFoundError) as refusal:
+        client.dns.records.get(zone_id=zone.id, dns_record_id=record.id)
+    assert code_of(refusal) == 81044
+
+
+def test_records_are_listed_by_filters_and_over_pages(client, zone):
+    posts = [{"type": "A", "name": f"host-{number:03}", "content": "192.0.2.1"} for number in range(120)]
+    posts += [{"type": "TXT", "name": "text", "content": "some words"}]
+    client.dns.records.batch(zone_id=zone.id, posts=posts)
+    everything = list(client.dns.records.list(zone_id=zone.id, per_page=50))
+    assert len({record.id for record in everything}) == 121
+    names = [record.name for record in client.dns.records.list(zone_id=zone.id, type="A", order="name")]
+    assert names == sorted(names) and len(names) == 120
+    filtered = client.dns.records.list(zone_id=zone.id, name={"startswith": "host-11"}, content={"exact": "192.0.2.1"})
+    assert len(list(filtered)) == 10
+    assert len(list(client.dns.records.list(zone_id=zone.id, search="words"))) == 1
+    either = client.dns.records.list(zone_id=zone.id, match="any", type="TXT", name={"exact": f"host-000.{zone.name}"})
+    assert len(list(either)) == 2
+
+
+def test_a_batch_is_made_together(client, zone):
+    first = client.dns.records.create(zone_id=zone.id, type="A", name="one", content="192.0.2.1", ttl=1)
+    answer = client.dns.records.batch(
+        zone_id=zone.id,
+        deletes=[{"id": first.id}],
+        posts=[{"type": "CNAME", "name": "one", "content": "two.example.net"}],
+    )
+    assert answer.deletes[0].id == first.id and answer.posts[0].type == "CNAME"
+    with pytest.raises(cloudflare.BadRequestError):
+        client.dns.records.batch(
+            zone_id=zone.id,
+            deletes=[{"id": answer.posts[0].id}],
+            posts=[{"type": "A", "name": "bad", "content": "nonsense"}],
+        )
+    assert [record.type for record in client.dns.records.list(zone_id=zone.id)] == ["CNAME"]
+
+
+def test_clashes_have_their_numbers(client, zone):
+    client.dns.records.create(zone_id=zone.id, type="A", name="www", content="192.0.2.1", ttl=1)
+    with pytest.raises(cloudflare.BadRequestError) as refusal:
+        client.dns.records.create(zone_id=zone.id, type="A", name="www", content="192.0.2.1", ttl=1)
+    assert code_of(refusal) == 81058
+    with pytest.raises(cloudflare.BadRequestError) as refusal:
+        client.dns.records.create(zone_id=zone.id, type="CNAME", name="www", content="a.example.net", ttl=1)
+    assert code_of(refusal) == 81053
+
+
+def test_a_zone_file_goes_in_and_comes_out(client, zone):
+    text = f"$ORIGIN {zone.name}.\n$TTL 600\n@ A 192.0.2.1\nwww CNAME @\n@ MX 10 mail\nmail A 192.0.2.2\n"
+    answer = client.dns.records.import_(zone_id=zone.id, file=text, proxied="false")
+    assert (answer.recs_added, answer.total_records_parsed) == (4, 4)
+    exported = client.dns.records.export(zone_id=zone.id)
+    assert f"www.{zone.name}.\t600\tIN\tCNAME\t{zone.name}." in exported
+    again = client.dns.records.import_(zone_id=zone.id, file=exported)
+    assert (again.recs_added, again.total_records_parsed) == (0, 4)
+    with pytest.raises(cloudflare.BadRequestError) as refusal:
+        client.dns.records.import_(zone_id=zone.id, file="good A 192.0.2.3\nbad A nonsense\n")
+    assert refusal.value.errors[0].message.startswith("line 2:")
+    assert len(list(client.dns.records.list(zone_id=zone.id))) == 4
+
+
+def test_the_cache_is_purged(client, zone):
+    assert client.cache.purge(zone_id=zone.id, purge_everything=True).id
+    assert client.cache.purge(zone_id=zone.id, files=[f"https://www.{zone.name}/a"]).id
+    with pytest.raises(cloudflare.BadRequestError) as refusal:
+        client.cache.purge(zone_id=zone.id, tags=["a"])
+    assert "not offered yet" in refusal.value.errors[0].message
+
+
+def plain(answer):
+    """The SDK's type of a ruleset is a union with `object`, so that it may come as a dictionary or as a model."""
+    return answer if isinstance(answer, dict) else answer.to_dict()
+
+
+def test_origin_rules_are_kept(client, zone):
+    phase = "http_request_origin"
+    with pytest.raises(cloudflare.NotFoundError):
+        client.rulesets.phases.get(phase, zone_id=zone.id)
+    given = {
+        "action": "route",
+        "action_parameters": {"origin": {"host": "192.0.2.1", "port": 8080}},
+        "expression": f'http.host eq "www.{zone.name}"',
+        "description": "to another port",
+    }
+    ruleset = plain(client.rulesets.phases.update(phase, zone_id=zone.id, rules=[given]))
+    rule = ruleset["rules"][0]
+    assert {name: rule[name] for name in given} == given
+    assert [found.id for found in client.rulesets.list(zone_id=zone.id)] == [ruleset["id"]]
+    added = client.rulesets.rules.create(
+        ruleset["id"],
+        zone_id=zone.id,
+        action="route",
+        action_parameters={"host_header": "other.example.net"},
+        expression="true",
+    )
+    assert len(plain(added)["rules"]) == 2
+    edited = client.rulesets.rules.edit(rule["id"], ruleset_id=ruleset["id"], zone_id=zone.id, enabled=False)
+    assert plain(edited)["rules"][0]["enabled"] is False
+    left = client.rulesets.rules.delete(rule["id"], ruleset_id=ruleset["id"], zone_id=zone.id)
+    assert len(plain(left)["rules"]) == 1
+
+
+def test_a_zone_of_nobody_is_not_found(client):
+    with pytest.raises(cloudflare.NotFoundError) as refusal:
+        client.zones.get(zone_id="0" * 32)
+    assert code_of(refusal) == 7003
+    with pytest.raises(cloudflare.BadRequestError) as refusal:
+        client.zones.list(per_page=100000)
+    assert code_of(refusal) == 1012
+
+
+def test_a_request_is_traced(client, account, zone):
+    traced = client.request_tracers.traces.create(
+        account_id=account.id, method="GET", url=f"https://www.{zone.name}/"
+    )
+    assert traced.status_code
