@@ -1,0 +1,143 @@
+//! `proxima lab …`: the command line over the typed interface.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use crate::client::{Lab, UpOptions};
+use crate::daemon::{self, DaemonArgs};
+use crate::fault::Fault;
+use crate::state::{DEFAULT_NAME, STATE_ROOT};
+
+/// An internet on one machine.
+#[derive(Debug, clap::Args)]
+pub struct LabArgs {
+    #[command(subcommand)]
+    command: LabCommand,
+}
+
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// The lab's name; labs of different names live side by side.
+    #[arg(long, global = true, default_value = DEFAULT_NAME)]
+    name: String,
+    /// Folder of all labs' state.
+    #[arg(long, global = true, default_value = STATE_ROOT)]
+    state_root: PathBuf,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum LabCommand {
+    /// Bring a lab up: networks, routers, origins, and a node on every server.
+    Up {
+        /// The topology file; without one, three PoPs on three continents.
+        topology: Option<PathBuf>,
+        /// The program that servers run (default: this one).
+        #[arg(long)]
+        proxima: Option<PathBuf>,
+        /// Folder that origins serve that name none in the topology.
+        #[arg(long)]
+        origin_root: Option<PathBuf>,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Who announces what, which client lands where, round trips.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Run a command on a host.
+    Exec {
+        #[command(flatten)]
+        which: Which,
+        /// The host: a client, origin, server or router.
+        host: String,
+        /// The command and its arguments, after `--`.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Break something, or mend it.
+    Fault {
+        #[command(subcommand)]
+        fault: Fault,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Remove all of a lab, also after a crash.
+    Down {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// The process that owns a lab; `up` starts it.
+    #[command(hide = true)]
+    Daemon(DaemonArgs),
+}
+
+/// Runs a command of the lab. Blocking.
+///
+/// # Errors
+/// Whatever went wrong, for people to read.
+pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        LabCommand::Up { topology, proxima, origin_root, which } => up(topology, proxima, origin_root, which),
+        LabCommand::Status { json, which } => {
+            let status = Lab::attach(&which.name, &which.state_root)?.status()?;
+            if json {
+                println!("{}", serde_json::to_string_pretty(&status)?);
+            } else {
+                print!("{status}");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        LabCommand::Exec { which, host, command } => {
+            let lab = Lab::attach(&which.name, &which.state_root)?;
+            let (program, arguments) = command.split_first().context("give a command after `--`")?;
+            let error = lab.command(&host, program)?.args(arguments).exec();
+            Err(error).with_context(|| format!("running {} on {host}", program.display()))
+        }
+        LabCommand::Fault { fault, which } => {
+            let report = Lab::attach(&which.name, &which.state_root)?.fault(&fault)?;
+            println!("{}: {} ({:.0} ms)", report.fault, report.effect, report.took_ms);
+            Ok(ExitCode::SUCCESS)
+        }
+        LabCommand::Down { which } => {
+            Lab::remove(&which.name, &which.state_root)?;
+            println!("lab {}: nothing is left", which.name);
+            Ok(ExitCode::SUCCESS)
+        }
+        LabCommand::Daemon(args) => {
+            daemon::run(&args)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn up(
+    topology: Option<PathBuf>,
+    proxima: Option<PathBuf>,
+    origin_root: Option<PathBuf>,
+    which: Which,
+) -> anyhow::Result<ExitCode> {
+    let mut options = UpOptions {
+        name: which.name,
+        state_root: which.state_root,
+        proxima,
+        origin_root,
+        ..UpOptions::default()
+    };
+    if let Some(path) = topology {
+        let text = crate::topology::read_text(&path)?;
+        options.topology = (path.display().to_string(), text);
+    }
+    let begin = std::time::Instant::now();
+    let lab = Lab::up(&options, &mut |step| println!("{:>5.1} s  {step}", begin.elapsed().as_secs_f64()))?;
+    println!("{:>5.1} s  lab {} is up\n", begin.elapsed().as_secs_f64(), options.name);
+    print!("{}", lab.status()?);
+    Ok(ExitCode::SUCCESS)
+}

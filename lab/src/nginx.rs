@@ -1,0 +1,43 @@
+//! The configuration of an origin: nginx over a folder. Pure.
+
+use std::path::Path;
+
+/// nginx in the foreground with everything that it writes under `dir`.
+pub(crate) fn render(dir: &Path, root: &Path) -> String {
+    let (dir, root) = (dir.display(), root.display());
+    format!(
+        "daemon off;\n\
+         user root;\n\
+         worker_processes 1;\n\
+         pid {dir}/run/nginx.pid;\n\
+         error_log {dir}/logs/error.log;\n\
+         events {{ worker_connections 1024; }}\n\
+         http {{\n    \
+             include /etc/nginx/mime.types;\n    \
+             default_type application/octet-stream;\n    \
+             charset utf-8;\n    \
+             access_log {dir}/logs/access.log combined;\n    \
+             sendfile on;\n    \
+             keepalive_requests 100000;\n    \
+             client_body_temp_path {dir}/run/body;\n    \
+             proxy_temp_path {dir}/run/proxy;\n    \
+             fastcgi_temp_path {dir}/run/fastcgi;\n    \
+             uwsgi_temp_path {dir}/run/uwsgi;\n    \
+             scgi_temp_path {dir}/run/scgi;\n    \
+             server {{\n        \
+                 listen 80;\n        \
+                 listen [::]:80;\n        \
+                 root \"{root}\";\n        \
+                 index index.html;\n    \
+             }}\n\
+         }}\n"
+    )
+}
+
+/// What an origin without a folder of its own serves.
+pub(crate) fn welcome(name: &str, region: &str) -> String {
+    format!(
+        "<!doctype html>\n<title>{name}</title>\n<h1>{name}</h1>\n<p>The origin in {region}: this page comes \
+         from there.</p>\n"
+    )
+}

@@ -1,0 +1,254 @@
+//! The configuration of a node, as the node reads it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::error::{LabError, Result};
+use crate::plan::{ADMIN_PORT, Host, HostKind, Plan};
+use crate::state::LabState;
+use crate::topology::Topology;
+
+/// A lab's node drains quickly: whoever waits for it sits in front of it.
+pub(crate) const DRAIN_SECONDS: u32 = 5;
+/// Cache of one node: six of them share 4 GiB with everything else.
+const CACHE_BYTES: u64 = 64 << 20;
+
+#[derive(Serialize)]
+struct NodeFile {
+    node: NodeTable,
+    network: NetworkTable,
+    identity: IdentityTable,
+    ledger: LedgerTable,
+    dns: DnsTable,
+    edge: EdgeTable,
+    cache: CacheTable,
+    control: ControlTable,
+    anycast: AnycastTable,
+}
+
+#[derive(Serialize)]
+struct NodeTable {
+    name: String,
+    pop: String,
+    region: String,
+    data_dir: PathBuf,
+    key_file: PathBuf,
+    admin: SocketAddr,
+    drain_seconds: u32,
+}
+
+#[derive(Serialize)]
+struct NetworkTable {
+    anycast_addresses: Vec<IpAddr>,
+    name_servers: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct IdentityTable {
+    ca: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Serialize)]
+struct LedgerTable {
+    listen: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    upstreams: Vec<SocketAddr>,
+}
+
+#[derive(Serialize)]
+struct DnsTable {
+    listen: Vec<SocketAddr>,
+}
+
+#[derive(Serialize)]
+struct EdgeTable {
+    http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
+    allow_private_origins: bool,
+    resolvers: Vec<SocketAddr>,
+}
+
+#[derive(Serialize)]
+struct CacheTable {
+    memory_bytes_max: u64,
+}
+
+#[derive(Serialize)]
+struct ControlTable {
+    listen: Vec<SocketAddr>,
+    activation: &'static str,
+}
+
+#[derive(Serialize)]
+struct AnycastTable {
+    enabled: bool,
+    prefixes: Vec<IpNet>,
+    local_as: u32,
+    router_id: IpAddr,
+    run_dir: PathBuf,
+    bfd: BfdTable,
+    neighbors: Vec<NeighborTable>,
+}
+
+#[derive(Serialize)]
+struct BfdTable {
+    interval_ms: u32,
+    multiplier: u32,
+}
+
+#[derive(Serialize)]
+struct NeighborTable {
+    name: String,
+    address: IpAddr,
+    #[serde(rename = "as")]
+    asn: u32,
+}
+
+/// node.toml of a server.
+pub(crate) fn render(state: &LabState, topology: &Topology, plan: &Plan, server: &Host) -> Result<String> {
+    let HostKind::Server { pop } = &server.kind else {
+        return Err(LabError::UnknownName {
+            wanted: "server",
+            name: server.name.clone(),
+            known: plan.servers().map(|host| host.name.as_str()).collect::<Vec<_>>().join(", "),
+        });
+    };
+    let network = &topology.network;
+    let addresses: Vec<_> = network.anycast.iter().map(|anycast| anycast.address).collect();
+    let on = |port: u16| addresses.iter().map(|address| SocketAddr::new(*address, port)).collect::<Vec<_>>();
+    let config = state.config_dir(&server.name);
+    let file = NodeFile {
+        node: NodeTable {
+            name: server.name.clone(),
+            pop: pop.clone(),
+            region: server.region.clone(),
+            data_dir: state.data_dir(&server.name),
+            key_file: state.at_rest_key(),
+            admin: SocketAddr::from(([127, 0, 0, 1], ADMIN_PORT)),
+            drain_seconds: DRAIN_SECONDS,
+        },
+        network: NetworkTable {
+            anycast_addresses: addresses.clone(),
+            name_servers: network.name_servers.clone(),
+        },
+        identity: IdentityTable {
+            ca: config.join("ca.pem"),
+            certificate: config.join("node.pem"),
+            key: config.join("node.key"),
+        },
+        ledger: ledger(topology, plan, server)?,
+        dns: DnsTable { listen: on(53) },
+        edge: EdgeTable { http: on(80), https: on(443), allow_private_origins: true, resolvers: Vec::new() },
+        cache: CacheTable { memory_bytes_max: CACHE_BYTES },
+        control: ControlTable { listen: vec![server.api()], activation: "trust" },
+        anycast: anycast(state, topology, server),
+    };
+    toml::to_string(&file).map_err(|error| LabError::Malformed {
+        what: format!("node.toml of {}", server.name),
+        why: error.to_string(),
+    })
+}
+
+fn anycast(state: &LabState, topology: &Topology, server: &Host) -> AnycastTable {
+    let network = &topology.network;
+    let neighbors = server.interfaces.iter().flat_map(|interface| {
+        // `router` alone would be a keyword of BIRD's.
+        [("uplink4", IpAddr::from(interface.peer4)), ("uplink6", interface.peer6.into())]
+    });
+    AnycastTable {
+        enabled: true,
+        prefixes: network.anycast.iter().map(|anycast| anycast.prefix).collect(),
+        local_as: network.asn,
+        router_id: server.address4.into(),
+        run_dir: state.run_dir(&server.name),
+        bfd: BfdTable { interval_ms: network.bfd.interval_ms, multiplier: network.bfd.multiplier },
+        neighbors: neighbors
+            .map(|(name, address)| NeighborTable { name: name.to_owned(), address, asn: network.asn })
+            .collect(),
+    }
+}
+
+/// Whom a server follows, best first. The first server of each PoP follows the log, the others the first one, so
+/// that a change crosses each long link once and nobody prefers a server that prefers him. Then come other PoPs, so
+/// that the log is never the only way.
+fn ledger(topology: &Topology, plan: &Plan, server: &Host) -> Result<LedgerTable> {
+    let log = plan.server(&topology.network.log)?;
+    if log.name == server.name {
+        return Ok(LedgerTable { listen: server.ledger(), log: None, upstreams: Vec::new() });
+    }
+    let pop = server.kind.pop().unwrap_or_default();
+    let peers = plan.pop_servers(pop)?;
+    let is_first = peers.first().is_some_and(|first| first.name == server.name);
+    let firsts_elsewhere = topology.pops.iter().filter(|other| other.code != pop);
+    let firsts_elsewhere: Vec<_> =
+        firsts_elsewhere.filter_map(|other| plan.server(&other.servers().next()?).ok()).collect();
+    let order: Vec<&Host> = if is_first {
+        [log].into_iter().chain(firsts_elsewhere).chain(peers).collect()
+    } else {
+        peers.into_iter().chain([log]).chain(firsts_elsewhere).collect()
+    };
+    let mut upstreams = Vec::new();
+    for host in order {
+        if host.name != server.name && !upstreams.contains(&host.ledger()) {
+            upstreams.push(host.ledger());
+        }
+    }
+    Ok(LedgerTable { listen: server.ledger(), log: Some(log.ledger()), upstreams })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn rendered(server: &str) -> toml::Table {
+        let topology = Topology::default_three_continents();
+        let plan = Plan::new(&topology);
+        let state = LabState::new("t", Path::new("/run/x")).unwrap();
+        render(&state, &topology, &plan, plan.server(server).unwrap()).unwrap().parse().unwrap()
+    }
+
+    fn upstreams(server: &str) -> Vec<String> {
+        let list = rendered(server)["ledger"]["upstreams"].as_array().unwrap().clone();
+        list.iter().map(|value| value.as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_nodes_own_reader_accepts_the_configuration() {
+        let topology = Topology::default_three_continents();
+        let plan = Plan::new(&topology);
+        let state = LabState::new("t", Path::new("/run/x")).unwrap();
+        for server in plan.servers() {
+            let text = render(&state, &topology, &plan, server).unwrap();
+            let config =
+                proxima_chassis::NodeConfig::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+            assert_eq!(config.node.name.as_str(), server.name);
+        }
+    }
+
+    #[test]
+    fn the_log_follows_nobody_and_the_others_have_several_upstreams() {
+        let log = rendered("fra-1");
+        assert!(log["ledger"].get("log").is_none() && log["ledger"].get("upstreams").is_none());
+        assert_eq!(upstreams("iad-1"), ["10.1.1.2:7400", "10.3.1.2:7400", "10.2.2.2:7400"]);
+        assert_eq!(upstreams("iad-2"), ["10.2.1.2:7400", "10.1.1.2:7400", "10.3.1.2:7400"]);
+        assert_eq!(upstreams("fra-2"), ["10.1.1.2:7400", "10.2.1.2:7400", "10.3.1.2:7400"]);
+    }
+
+    #[test]
+    fn a_server_has_one_neighbor_in_each_family_of_its_own_as() {
+        let anycast = &rendered("sin-2")["anycast"];
+        let neighbors = anycast["neighbors"].as_array().unwrap();
+        assert_eq!(neighbors[0]["address"].as_str(), Some("10.3.2.1"));
+        assert_eq!(neighbors[1]["address"].as_str(), Some("fd00:10:3:2::1"));
+        assert!(neighbors.iter().all(|neighbor| neighbor["as"].as_integer() == Some(64512)));
+        assert_eq!(anycast["bfd"]["interval_ms"].as_integer(), Some(50));
+    }
+}

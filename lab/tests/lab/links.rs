@@ -1,0 +1,118 @@
+//! Delay lines: right within a millisecond, and 50,000 packets a second.
+
+use std::io::IoSliceMut;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+
+use crate::TestLab;
+
+/// The link between paris and its transit: tests/fixtures/small.toml.
+const DELAY: Duration = Duration::from_millis(20);
+const PORT: u16 = 9000;
+const RATE: u32 = 50_000;
+/// Packets are sent in small bursts, as applications do.
+const TICKS: u32 = 1_000;
+const SECONDS: u32 = 2;
+/// Room for all packets of a run, so that a receiver that has to wait for its turn loses none.
+const RECEIVE_BUFFER_BYTES: usize = 64 << 20;
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970")
+}
+
+/// Sockets at both ends of the link: what `paris` sends arrives at its transit over that link alone.
+fn ends(lab: &TestLab) -> (UdpSocket, UdpSocket) {
+    let target = lab.plan().host("paris").unwrap().interfaces[0].peer4;
+    let bind = |address: SocketAddr| move || Ok(UdpSocket::bind(address).expect("the address is the host's"));
+    let receiver = lab.within("eu-transit", bind((target, PORT).into())).unwrap();
+    setsockopt(&receiver, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).unwrap();
+    // The kernel's own time of arrival: when the receiver gets to run does not count.
+    setsockopt(&receiver, sockopt::ReceiveTimestampns, &true).unwrap();
+    receiver.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let sender = lab.within("paris", bind("0.0.0.0:0".parse().unwrap())).unwrap();
+    sender.connect((target, PORT)).unwrap();
+    (sender, receiver)
+}
+
+/// Receives until nothing comes any more; the one-way time of each packet.
+fn receive(socket: &UdpSocket) -> Vec<Duration> {
+    let mut times = Vec::new();
+    let mut buffer = [0u8; 64];
+    let mut space = nix::cmsg_space!(nix::sys::time::TimeSpec);
+    loop {
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::empty());
+        let Ok(message) = message else { return times };
+        let arrived = message.cmsgs().unwrap().find_map(|cmsg| match cmsg {
+            ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
+            _ => None,
+        });
+        let sent = u64::from_be_bytes(buffer[..8].try_into().unwrap());
+        times.push(arrived.expect("a timestamp").saturating_sub(Duration::from_nanos(sent)));
+    }
+}
+
+fn stamp() -> [u8; 8] {
+    u64::try_from(since_epoch().as_nanos()).unwrap().to_be_bytes()
+}
+
+#[test]
+fn lab_link_delays_are_right_within_a_millisecond() {
+    let lab = TestLab::up("t-delay");
+    let (sender, receiver) = ends(&lab);
+    let mut times = std::thread::scope(|scope| {
+        let receiving = scope.spawn(|| receive(&receiver));
+        for _ in 0..500 {
+            sender.send(&stamp()).unwrap();
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        receiving.join().unwrap()
+    });
+    assert_eq!(times.len(), 500, "none is lost");
+    times.sort();
+    let (first, median, p99) = (times[0], times[250], times[494]);
+    println!("asked 20 ms: least {first:?}, median {median:?}, p99 {p99:?}, most {:?}", times[499]);
+    assert!(first >= DELAY, "{first:?} is too early");
+    assert!(p99 < DELAY + Duration::from_millis(1), "99 % within 1 ms, but {p99:?}");
+}
+
+/// Takes the processor when it is due, whatever else the machine does: the link is measured, not the scheduler.
+fn prefer_this_thread() {
+    let parameters = nix::libc::sched_param { sched_priority: 1 };
+    // SAFETY: 0 is the calling thread, and the parameters outlive the call.
+    let answer = unsafe { nix::libc::sched_setscheduler(0, nix::libc::SCHED_RR, &raw const parameters) };
+    assert_eq!(answer, 0, "root may have real-time priority");
+}
+
+#[test]
+fn lab_link_carries_50_000_packets_a_second() {
+    let lab = TestLab::up("t-rate");
+    let (sender, receiver) = ends(&lab);
+    let (mut times, took) = std::thread::scope(|scope| {
+        let receiving = scope.spawn(|| receive(&receiver));
+        let sending = scope.spawn(|| {
+            prefer_this_thread();
+            let begin = Instant::now();
+            for tick in 0..SECONDS * TICKS {
+                let at = begin + Duration::from_secs(1) / TICKS * tick;
+                std::thread::park_timeout(at.saturating_duration_since(Instant::now()));
+                for _ in 0..RATE / TICKS {
+                    sender.send(&stamp()).unwrap();
+                }
+            }
+            begin.elapsed()
+        });
+        let took = sending.join().unwrap();
+        (receiving.join().unwrap(), took)
+    });
+    times.sort();
+    let sent = SECONDS * RATE;
+    let (median, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+    println!("{} of {sent} in {took:?}: median {median:?}, p99 {p99:?}", times.len());
+    assert!(times.len() * 1000 >= 999 * usize::try_from(sent).unwrap(), "{} of {sent} arrived", times.len());
+    assert!(took < Duration::from_secs(u64::from(SECONDS)) + Duration::from_millis(100), "sent in {took:?}");
+    assert!(median < DELAY + Duration::from_millis(1), "also under load: {median:?}");
+}
