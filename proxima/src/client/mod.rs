@@ -1,0 +1,162 @@
+//! A client of the API, for people.
+
+pub(crate) mod explain;
+pub(crate) mod purge;
+pub(crate) mod records;
+pub(crate) mod zones;
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context, bail};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// How long the API may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Records and zones asked for at once.
+const PER_PAGE: usize = 100;
+
+/// Where the API is, and who asks.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ApiArgs {
+    /// The API of any server.
+    #[arg(long, env = "PROXIMA_API", default_value = "http://127.0.0.1:8787", value_name = "URL")]
+    api: String,
+    /// An API token; `proxima dev` keeps the first one in its data folder, in the file `token`.
+    #[arg(long, env = "PROXIMA_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+/// The API.
+pub(crate) struct Api {
+    base: String,
+    token: String,
+    http: reqwest::Client,
+}
+
+/// Runs a command of this client.
+pub(crate) fn run(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl ApiArgs {
+    pub(crate) fn open(&self) -> anyhow::Result<Api> {
+        let token = match &self.token {
+            Some(token) => token.clone(),
+            None => std::fs::read_to_string(crate::dev::default_data_dir().join("token"))
+                .context("no token: give --token, or set PROXIMA_TOKEN")?,
+        };
+        Api::new(&self.api, token.trim())
+    }
+}
+
+impl Api {
+    pub(crate) fn new(base: &str, token: &str) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy().build()?;
+        let root = base.trim_end_matches('/').trim_end_matches("/client/v4");
+        Ok(Self { base: format!("{root}/client/v4"), token: token.to_owned(), http })
+    }
+
+    /// One call; the envelope, or the API's own words about why not.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        Self::envelope(request).await
+    }
+
+    /// Sends a file as a multipart form.
+    pub(crate) async fn upload(&self, path: &str, form: reqwest::multipart::Form) -> anyhow::Result<Value> {
+        Self::envelope(
+            self.http.post(format!("{}{path}", self.base)).bearer_auth(&self.token).multipart(form),
+        )
+        .await
+    }
+
+    /// An answer that is no envelope.
+    pub(crate) async fn text(&self, path: &str) -> anyhow::Result<String> {
+        let answer = self.http.get(format!("{}{path}", self.base)).bearer_auth(&self.token).send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        if !status.is_success() {
+            bail!("the API answered {status}: {text}");
+        }
+        Ok(text)
+    }
+
+    async fn envelope(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        let answer = request.send().await.context("the API cannot be reached")?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        let envelope: Value =
+            serde_json::from_str(&text).with_context(|| format!("the API answered {status}, not in JSON"))?;
+        if envelope["success"] != json!(true) {
+            let errors = envelope["errors"].as_array().cloned().unwrap_or_default();
+            let told: Vec<String> = errors
+                .iter()
+                .map(|error| format!("{} (code {})", error["message"].as_str().unwrap_or("?"), error["code"]))
+                .collect();
+            bail!("the API answered {status}: {}", if told.is_empty() { text } else { told.join("\n  ") });
+        }
+        Ok(envelope)
+    }
+
+    /// All pages of a list.
+    pub(crate) async fn all(&self, path: &str) -> anyhow::Result<Vec<Value>> {
+        let mut all = Vec::new();
+        for page in 1.. {
+            let mark = if path.contains('?') { '&' } else { '?' };
+            let envelope =
+                self.call(Method::GET, &format!("{path}{mark}per_page={PER_PAGE}&page={page}"), None).await?;
+            let rows = envelope["result"].as_array().cloned().unwrap_or_default();
+            let last = rows.len() < PER_PAGE;
+            all.extend(rows);
+            if last {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// The id of the zone of this name.
+    pub(crate) async fn zone(&self, name: &str) -> anyhow::Result<String> {
+        let name = proxima_model::ZoneName::parse(name)?;
+        let found = self.call(Method::GET, &format!("/zones?name={name}"), None).await?;
+        let id = found["result"][0]["id"].as_str().map(str::to_owned);
+        id.with_context(|| format!("there is no zone {name} here; `proxima zones add {name}` makes it"))
+    }
+}
+
+/// Prints rows as a table with aligned columns.
+pub(crate) fn print_table(head: &[&str], rows: &[Vec<String>]) {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        println!("{}", padded.join("  ").trim_end());
+    };
+    line(&mut head.iter().copied());
+    for row in rows {
+        line(&mut row.iter().map(String::as_str));
+    }
+}
+
+/// A field as text, whatever its type.
+pub(crate) fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}

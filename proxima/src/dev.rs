@@ -1,0 +1,81 @@
+//! `proxima dev`: one server on loopback, without root, with everything on.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use proxima_chassis::NodeConfig;
+
+use crate::{ca, node};
+
+/// One server on loopback.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DevArgs {
+    /// Where it keeps its state.
+    #[arg(long, default_value_os_t = default_data_dir(), value_name = "DIR")]
+    data: PathBuf,
+    /// HTTP in clear.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    http: SocketAddr,
+    /// HTTP over TLS.
+    #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
+    https: SocketAddr,
+    /// DNS, by UDP and TCP.
+    #[arg(long, default_value = "127.0.0.1:5300", value_name = "ADDRESS")]
+    dns: SocketAddr,
+    /// The API.
+    #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
+    api: SocketAddr,
+    /// Health, readiness, metrics and status.
+    #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
+    admin: SocketAddr,
+}
+
+/// Where `proxima dev` keeps its state unless told otherwise, and where the client looks for a token.
+pub(crate) fn default_data_dir() -> PathBuf {
+    let share = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    share.or_else(home).unwrap_or_else(|| PathBuf::from(".")).join("proxima-dev")
+}
+
+impl DevArgs {
+    /// The same as a node's configuration would say.
+    fn config(&self, key: &std::path::Path) -> anyhow::Result<NodeConfig> {
+        let text = |path: &std::path::Path| -> anyhow::Result<String> {
+            Ok(toml::Value::from(path.to_str().context("the data folder's path is not UTF-8")?).to_string())
+        };
+        let (http, https, dns, api, admin) = (self.http, self.https, self.dns, self.api, self.admin);
+        let addresses = toml::Value::from(vec![http.ip().to_string()]);
+        let config = format!(
+            "[node]\nname = \"dev\"\npop = \"DEV\"\nregion = \"local\"\ndata_dir = {data}\nkey_file = {key}\n\
+             admin = \"{admin}\"\ndrain_seconds = 5\n\
+             [network]\nanycast_addresses = {addresses}\nname_servers = [\"ns1.proxima.test\", \"ns2.proxima.test\"]\n\
+             [dns]\nlisten = [\"{dns}\"]\n\
+             [edge]\nhttp = [\"{http}\"]\nhttps = [\"{https}\"]\nallow_private_origins = true\n\
+             [control]\nlisten = [\"{api}\"]\nactivation = \"trust\"\n",
+            data = text(&self.data)?,
+            key = text(key)?,
+        );
+        Ok(NodeConfig::parse(&config)?)
+    }
+}
+
+pub(crate) fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&args.data)
+        .with_context(|| format!("making the data folder {}", args.data.display()))?;
+    let key = ca::write_at_rest_key(&args.data)?;
+    let config = args.config(&key)?;
+    node::serve(config, |node| {
+        let data = args.data.display();
+        let at = |service, asked| node.listeners.local_address(service, "tcp", asked).unwrap_or(asked);
+        println!("HTTP     http://{}", at("edge", args.http));
+        println!("HTTPS    https://{}   (authority: {data}/ca.pem)", at("edge", args.https));
+        println!("DNS      {}   (UDP and TCP)", args.dns);
+        println!("API      http://{}/client/v4   (token: {data}/token)", at("control", args.api));
+        println!("admin    http://{}/status   (also /metrics, /healthz, /readyz)", at("admin", args.admin));
+        println!("ready");
+    })
+}

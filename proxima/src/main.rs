@@ -1,0 +1,77 @@
+//! `proxima`: one server of the network, and the command line to it.
+//!
+//! ```text
+//!  proxima node --config node.toml ┐
+//!  proxima dev                     ┴─▶ chassis::run_node ─▶ services.rs: the one list ─▶ serve until told to end
+//!  proxima ca …                    ──▶ the cluster's authority and the nodes' certificates
+//!  proxima zones | dns | purge | explain ──▶ the API of any server, for people
+//!  proxima lab … , tour            ──▶ an internet on this machine, and a walk through it
+//! ```
+//!
+//! Invariant: every role is this one program; what differs between servers is configuration and data.
+
+mod ca;
+mod client;
+mod dev;
+mod node;
+mod services;
+mod tour;
+mod watchdog;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An anycast cloud in one program.
+#[derive(Debug, Parser)]
+#[command(version, about, long_about = None, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one server on loopback, without root, with everything on.
+    Dev(dev::DevArgs),
+    /// Run one server of a network.
+    Node(node::NodeArgs),
+    /// Make the cluster's authority, and issue identities to nodes.
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
+    /// List, add and remove zones through the API.
+    Zones(client::zones::ZonesArgs),
+    /// List, add, remove, import and export DNS records through the API.
+    Dns(client::records::DnsArgs),
+    /// Remove a zone's contents from every server's cache.
+    Purge(client::purge::PurgeArgs),
+    /// Tell what each stage decides about a request, and why.
+    Explain(client::explain::ExplainArgs),
+    /// An internet on this machine: PoPs, routers, delayed links, faults.
+    Lab(proxima_lab::LabArgs),
+    /// Start the lab and walk through it.
+    Tour(tour::TourArgs),
+    /// The process that withdraws a server's announcements when its node dies; started by the node.
+    #[command(hide = true)]
+    Watchdog(watchdog::WatchdogArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Dev(args) => dev::run(args),
+        Command::Node(args) => node::run(&args),
+        Command::Ca(command) => ca::run(command),
+        Command::Zones(args) => client::run(client::zones::run(args)),
+        Command::Dns(args) => client::run(client::records::run(args)),
+        Command::Purge(args) => client::run(client::purge::run(args)),
+        Command::Explain(args) => client::run(client::explain::run(args)),
+        Command::Lab(args) => proxima_lab::run(args),
+        Command::Tour(args) => tour::run(args),
+        Command::Watchdog(args) => watchdog::run(args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("proxima: {error:#}");
+        ExitCode::FAILURE
+    })
+}

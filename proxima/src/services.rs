@@ -1,0 +1,86 @@
+//! The one list: which services every server runs, and which stages a request passes, in order.
+
+use std::{error::Error, sync::Arc};
+
+use proxima_anycast::AnycastService;
+use proxima_cache::CacheService;
+use proxima_chassis::{NodeConfig, NodeContext, Service};
+use proxima_control::ControlService;
+use proxima_dns::DnsService;
+use proxima_edge::{
+    EdgeConfig, EdgeExplainer, EdgeService,
+    origin::{OriginConfig, Origins},
+    stages::{
+        ClientFacts, LoopGuard, OriginRules, OriginStage, PublicPorts, Sites, TraceEndpoint, ZoneStage,
+    },
+};
+use proxima_ledger::CompiledZones;
+use proxima_pipeline::{Pipeline, Site};
+
+/// The services' names: the tables that `node.toml` may have beside the node's own.
+pub(crate) const NAMES: [&str; 5] = ["anycast", "dns", "edge", "cache", "control"];
+
+/// Compiled zones that one node keeps ready; of others the next request waits for the replica.
+const SITES_MAX: usize = 10_000;
+
+/// Makes the services of a node. In the order of the list they prepare and commit.
+pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn Error + Send + Sync>> {
+    let sites = CompiledZones::<Site>::new(node.replica.clone(), SITES_MAX);
+    let cache = CacheService::new(node)?;
+    let pipeline = pipeline(node, &sites, &cache)?;
+    let explainer = EdgeExplainer::new(
+        pipeline.clone(),
+        node.pop().clone(),
+        node.name().clone(),
+        Arc::clone(&node.clock),
+    );
+    Ok(vec![
+        AnycastService::new(node)?,
+        DnsService::new(node)?,
+        EdgeService::new(node, pipeline, sites)?,
+        cache,
+        ControlService::new(node, Arc::new(explainer))?,
+    ])
+}
+
+/// The way of a request, from top to bottom.
+fn pipeline(
+    node: &NodeContext,
+    sites: &CompiledZones<Site>,
+    cache: &CacheService,
+) -> Result<Pipeline, Box<dyn Error + Send + Sync>> {
+    let edge: EdgeConfig = node.config.service(proxima_edge::SERVICE)?;
+    let sites: Arc<dyn Sites> = Arc::new(sites.clone());
+    // Redirects between the schemes name the ports at which this server really listens.
+    let port =
+        |addresses: &[std::net::SocketAddr], usual| addresses.first().map_or(usual, |address| address.port());
+    let ports = PublicPorts { http: port(&edge.http, 80), https: port(&edge.https, 443) };
+    let origins = OriginConfig {
+        allow_private: edge.allow_private_origins,
+        anycast_addresses: node.config.network.anycast_addresses.clone(),
+        resolvers: edge.resolvers,
+        origin_ca: edge.origin_ca,
+        ..OriginConfig::default()
+    };
+    let origins = Origins::new(&origins, Arc::clone(&sites), &node.metrics)?;
+    Ok(Pipeline::new(vec![
+        Box::new(ClientFacts::new(Arc::clone(&node.clock))),
+        Box::new(TraceEndpoint::new(node.name().clone(), node.config.node.region.clone())),
+        Box::new(LoopGuard::new(&node.config.network)),
+        Box::new(ZoneStage::new(sites, ports)),
+        Box::new(OriginRules),
+        Box::new(cache.stage()),
+        Box::new(OriginStage::new(Arc::new(origins))),
+    ]))
+}
+
+/// Checks what each service makes of its table, without starting anything.
+pub(crate) fn check(config: &NodeConfig) -> anyhow::Result<()> {
+    config.check_services(&NAMES.into())?;
+    config.service::<proxima_anycast::AnycastConfig>("anycast")?.check()?;
+    proxima_dns::DnsConfig::of(config)?;
+    config.service::<EdgeConfig>("edge")?.check()?;
+    config.service::<proxima_cache::CacheConfig>("cache")?.check()?;
+    config.service::<proxima_control::ControlConfig>("control")?.check().map_err(anyhow::Error::msg)?;
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! One `proxima dev` of a test's own: its own data folder, ports chosen by the kernel, dead when the test is.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::{SocketAddr, TcpListener, UdpSocket},
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+const PROXIMA: &str = env!("CARGO_BIN_EXE_proxima");
+/// What must happen, happens by then, also on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Dev {
+    data: tempfile::TempDir,
+    child: Child,
+    pub(crate) http: SocketAddr,
+    https: SocketAddr,
+    dns: SocketAddr,
+    api: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Dev {
+    pub(crate) fn start() -> Self {
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let data = tempfile::tempdir().unwrap();
+        let dns = free_for_both();
+        let (child, table) = spawn(data.path(), [any, any, dns, any, any]);
+        let [http, https, api, admin] = ["HTTP ", "HTTPS ", "API ", "admin "].map(|row| address(&table, row));
+        Self { data, child, http, https, dns, api, admin }
+    }
+
+    /// The same server, at the same addresses, after its process has ended.
+    pub(crate) fn start_again(&mut self) {
+        let (child, _) = spawn(self.data.path(), [self.http, self.https, self.dns, self.api, self.admin]);
+        self.child = child;
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn terminate(&mut self) {
+        self.signal(Signal::SIGTERM);
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    /// Has the next process take over, and waits until this one has ended.
+    pub(crate) fn restart_gracefully(&mut self) {
+        self.signal(Signal::SIGUSR2);
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    /// The process that serves, as it says of itself.
+    pub(crate) fn pid(&self) -> u64 {
+        let status = output(Command::new("curl").args(["-sS", &format!("http://{}/status", self.admin)]));
+        serde_json::from_str::<Value>(&status.1).unwrap()["pid"].as_u64().unwrap()
+    }
+
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    fn client(&self, args: &[&str]) -> (bool, String) {
+        let token = std::fs::read_to_string(self.data.path().join("token")).unwrap();
+        output(
+            Command::new(PROXIMA)
+                .args(args)
+                .env("PROXIMA_API", format!("http://{}", self.api))
+                .env("PROXIMA_TOKEN", token.trim()),
+        )
+    }
+
+    /// A command of the client that succeeds; what it printed.
+    pub(crate) fn proxima(&self, args: &[&str]) -> String {
+        let (succeeded, text) = self.client(args);
+        assert!(succeeded, "proxima {args:?}: {text}");
+        text
+    }
+
+    /// A command of the client that fails; what it printed.
+    pub(crate) fn proxima_fails(&self, args: &[&str]) -> String {
+        let (succeeded, text) = self.client(args);
+        assert!(!succeeded, "proxima {args:?} should have failed: {text}");
+        text
+    }
+
+    /// One call of the API: its status and its answer.
+    pub(crate) fn api(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        token: Option<&str>,
+    ) -> (String, Value) {
+        let own = std::fs::read_to_string(self.data.path().join("token")).unwrap();
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-X", method, "-w", "\n%{http_code}", "-H"]);
+        curl.arg(format!("authorization: Bearer {}", token.unwrap_or(own.trim())));
+        if let Some(body) = body {
+            curl.args(["-H", "content-type: application/json", "-d", &body.to_string()]);
+        }
+        let (_, text) = output(curl.arg(format!("http://{}/client/v4{path}", self.api)));
+        let (answer, code) = text.rsplit_once('\n').unwrap();
+        let answer =
+            serde_json::from_str(answer).unwrap_or_else(|_| panic!("{method} {path}: not JSON: {text}"));
+        (code.to_owned(), answer)
+    }
+
+    /// Changes a setting of a zone.
+    pub(crate) fn set(&self, zone: &str, setting: &str, value: &str) {
+        let path = format!("/zones/{}/settings/{setting}", self.zone(zone));
+        let (code, answer) = self.api("PATCH", &path, Some(&serde_json::json!({ "value": value })), None);
+        assert_eq!(code, "200", "{answer}");
+    }
+
+    fn zone(&self, name: &str) -> String {
+        let (_, zones) = self.api("GET", &format!("/zones?name={name}"), None, None);
+        zones["result"][0]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Has an origin rule send all requests of a zone to this port.
+    pub(crate) fn send_to_origin(&self, zone: &str, port: u16) {
+        let id = self.zone(zone);
+        let rule = serde_json::json!({ "rules": [{ "action": "route", "expression": "true", "enabled": true,
+            "action_parameters": { "origin": { "port": port } } }] });
+        let path = format!("/zones/{id}/rulesets/phases/http_request_origin/entrypoint");
+        let (code, answer) = self.api("PUT", &path, Some(&rule), None);
+        assert_eq!(code, "200", "{answer}");
+    }
+
+    pub(crate) fn http_url(&self, host: &str, path: &str) -> String {
+        format!("http://{host}:{}{path}", self.http.port())
+    }
+
+    pub(crate) fn https_url(&self, host: &str, path: &str) -> String {
+        format!("https://{host}:{}{path}", self.https.port())
+    }
+
+    /// `curl`, with every name led to this server, trusting its authority; the answer as it came.
+    pub(crate) fn curl(&self, args: &[&str]) -> String {
+        let ca = self.data.path().join("ca.pem");
+        let mut curl = Command::new("curl");
+        curl.args(["--connect-to", &format!("::{}:", self.http.ip()), "--max-time", "20", "--cacert"])
+            .arg(ca);
+        output(curl.args(args)).1
+    }
+
+    /// `curl` until the answer has `wanted` in it.
+    pub(crate) fn curl_until(&self, args: &[&str], wanted: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let answer = self.curl(args);
+            if answer.contains(wanted) {
+                return answer;
+            }
+            assert!(begun.elapsed() < DEADLINE, "no answer with {wanted:?}; the last one: {answer}");
+        }
+    }
+
+    pub(crate) fn dig(&self, args: &[&str]) -> String {
+        let (at, port) = (format!("@{}", self.dns.ip()), self.dns.port().to_string());
+        output(Command::new("dig").args([&at, "-p", &port]).args(args)).1
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // After a graceful restart the one that serves is no child of ours.
+        let status = Command::new("curl").args(["-sS", &format!("http://{}/status", self.admin)]).output();
+        let serving = status.ok().and_then(|said| serde_json::from_slice::<Value>(&said.stdout).ok());
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if let Some(pid) =
+            serving.and_then(|said| said["pid"].as_i64()).and_then(|pid| i32::try_from(pid).ok())
+        {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).ok();
+        }
+    }
+}
+
+fn spawn(data: &Path, [http, https, dns, api, admin]: [SocketAddr; 5]) -> (Child, String) {
+    let log = std::fs::File::options().create(true).append(true).open(data.join("log")).unwrap();
+    let mut command = Command::new(PROXIMA);
+    command.arg("dev").arg("--data").arg(data);
+    for (flag, address) in
+        [("--http", http), ("--https", https), ("--dns", dns), ("--api", api), ("--admin", admin)]
+    {
+        command.args([flag, &address.to_string()]);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    // SAFETY: only prctl(2) is called between fork and exec; it is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into));
+    }
+    let mut child = command.spawn().unwrap();
+    let mut table = String::new();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    loop {
+        match lines.next() {
+            Some(Ok(line)) if line == "ready" => break,
+            Some(Ok(line)) => table.extend([&line, "\n"]),
+            _ => panic!("proxima dev did not start: {}", std::fs::read_to_string(data.join("log")).unwrap()),
+        }
+    }
+    // What it says later goes nowhere, but must not fill the pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, table)
+}
+
+/// The address in the row of the table that begins so.
+fn address(table: &str, row: &str) -> SocketAddr {
+    let line =
+        table.lines().find(|line| line.starts_with(row)).unwrap_or_else(|| panic!("no {row}in {table}"));
+    let word = line.split_whitespace().nth(1).unwrap();
+    word.rsplit("//").next().unwrap().split('/').next().unwrap().parse().unwrap()
+}
+
+/// A port that the kernel says is free for UDP and TCP.
+fn free_for_both() -> SocketAddr {
+    loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        if UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+fn output(command: &mut Command) -> (bool, String) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), text)
+}

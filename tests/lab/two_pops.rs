@@ -1,0 +1,117 @@
+//! A small internet of a test's own, with one site on it; gone when the test ends.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use proxima_lab::{
+    Fault, Lab, Status, UpOptions,
+    traffic::{Ask, Traffic},
+};
+
+pub(crate) const HOST: &str = "www.example.com";
+const PROXIMA: &str = env!("CARGO_BIN_EXE_proxima");
+/// What must happen, happens by then, also on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) struct TwoPops {
+    lab: Option<Lab>,
+}
+
+impl TwoPops {
+    pub(crate) fn up(name: &str) -> Self {
+        let options = UpOptions {
+            name: name.to_owned(),
+            topology: ("two_pops.toml".to_owned(), include_str!("two_pops.toml").to_owned()),
+            proxima: Some(PROXIMA.into()),
+            daemon: Some(PROXIMA.into()),
+            ..UpOptions::default()
+        };
+        let lab = Lab::up(&options, &mut |step| println!("{step}")).unwrap_or_else(|error| panic!("{error}"));
+        let lab = Self { lab: Some(lab) };
+        let origin = lab.lab().plan().host("origin").unwrap().address4.to_string();
+        lab.proxima("near-a", &["zones", "add", "example.com"]);
+        lab.proxima("near-a", &["dns", "add", "example.com", "A", "www", &origin, "--proxied"]);
+        let asked = |client: &str| {
+            lab.run(
+                client,
+                "curl",
+                &["-sSi", "--resolve", &format!("{HOST}:80:198.18.0.1"), &format!("http://{HOST}/")],
+            )
+        };
+        let begun = Instant::now();
+        for client in ["near-a", "near-b"] {
+            while !asked(client).starts_with("HTTP/1.1 200") {
+                assert!(begun.elapsed() < DEADLINE, "{client} is not served: {}", asked(client));
+            }
+        }
+        lab
+    }
+
+    fn lab(&self) -> &Lab {
+        self.lab.as_ref().expect("the lab is up until it is dropped")
+    }
+
+    pub(crate) fn data_dir(&self, server: &str) -> PathBuf {
+        self.lab().state().data_dir(server)
+    }
+
+    pub(crate) fn fault(&self, fault: &Fault) {
+        let report = self.lab().fault(fault).unwrap_or_else(|error| panic!("{fault}: {error}"));
+        println!("{}: {}", report.fault, report.effect);
+    }
+
+    /// Steady traffic from both clients.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let address = "198.18.0.1:80".parse().unwrap();
+        let ask = Ask { address, host: HOST.to_owned(), path: "/".to_owned(), per_second: 50 };
+        Traffic::start(self.lab(), &["near-a", "near-b"], &ask).unwrap()
+    }
+
+    /// Waits until the lab's state is as wanted.
+    pub(crate) fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) {
+        let begun = Instant::now();
+        loop {
+            let status = self.lab().status().unwrap();
+            if wanted(&status) {
+                return;
+            }
+            assert!(begun.elapsed() < DEADLINE, "not in time: {what}\n{status}");
+        }
+    }
+
+    pub(crate) fn run(&self, host: &str, program: &str, args: &[&str]) -> String {
+        let output = self.lab().command(host, program).unwrap().args(args).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    }
+
+    pub(crate) fn try_proxima(&self, host: &str, args: &[&str]) -> (bool, String) {
+        let output = self.lab().command(host, PROXIMA).unwrap().args(args).output().unwrap();
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), text)
+    }
+
+    pub(crate) fn proxima(&self, host: &str, args: &[&str]) -> String {
+        let (succeeded, text) = self.try_proxima(host, args);
+        assert!(succeeded, "proxima {args:?}: {text}");
+        text
+    }
+
+    pub(crate) fn proxima_fails(&self, host: &str, args: &[&str]) -> String {
+        let (succeeded, text) = self.try_proxima(host, args);
+        assert!(!succeeded, "proxima {args:?} should have failed: {text}");
+        text
+    }
+}
+
+impl Drop for TwoPops {
+    fn drop(&mut self) {
+        if let Some(lab) = self.lab.take()
+            && let Err(error) = lab.down()
+        {
+            println!("the lab is not down: {error}");
+        }
+    }
+}
