@@ -1,0 +1,180 @@
+//! The load: wrk over clear HTTP/1.1, h2load over HTTP/2 and TLS.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+
+use super::{HOST, LOAD_CORE};
+use crate::process;
+use crate::statistics::percentile;
+
+/// Enough to keep one core busy, few enough that requests do not queue for long.
+const CONNECTIONS: &str = "16";
+/// h2load is told a number of requests, not a time: about what a core serves over TLS.
+const H2_REQUESTS_PER_SECOND: u64 = 5_000;
+/// Asks for each URL once (the first argument makes those of this run its own), or always for the same; at the end
+/// prints what we need in one line.
+const WRK_SCRIPT: &str = r#"
+local path, seed, count
+function init(args)
+  path, seed, count = wrk.path, args[1], 0
+end
+function request()
+  if seed == "same" then return wrk.format(nil, path) end
+  count = count + 1
+  return wrk.format(nil, path .. "?" .. seed .. "-" .. count)
+end
+function done(summary, latency)
+  local errors = summary.errors
+  local failed = errors.connect + errors.read + errors.write + errors.status + errors.timeout
+  io.write(string.format("RESULT %d %d %d %f %f\n", summary.requests, failed, summary.duration,
+    latency:percentile(50), latency:percentile(99)))
+end
+"#;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Generator {
+    Wrk,
+    H2load,
+}
+
+/// What is asked for.
+pub(super) struct Target {
+    pub(super) address: SocketAddr,
+    pub(super) path: &'static str,
+    /// Each URL once.
+    pub(super) unique: bool,
+}
+
+/// What came of it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Load {
+    pub(super) requests: u64,
+    pub(super) errors: u64,
+    pub(super) seconds: f64,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+}
+
+impl Generator {
+    pub(super) fn run(self, target: &Target, seconds: u64) -> Result<Load> {
+        match self {
+            Self::Wrk => wrk(target, seconds),
+            Self::H2load => h2load(target, seconds * H2_REQUESTS_PER_SECOND),
+        }
+    }
+}
+
+fn wrk(target: &Target, seconds: u64) -> Result<Load> {
+    let folder = tempfile::tempdir()?;
+    let script = folder.path().join("load.lua");
+    fs::write(&script, WRK_SCRIPT).context("writing wrk's script")?;
+    let mut wrk = Command::new("wrk");
+    wrk.args(["--threads", "1", "--connections", CONNECTIONS, "--timeout", "5s"]);
+    wrk.arg("--duration").arg(format!("{seconds}s")).arg("--script").arg(&script);
+    // In this spelling: in any other, wrk would send a second one of its own.
+    wrk.arg("--header").arg(format!("Host: {HOST}"));
+    wrk.arg(format!("http://{}{}", target.address, target.path)).arg("--");
+    wrk.arg(if target.unique { seed()? } else { "same".to_owned() });
+    let printed = process::output(LOAD_CORE, &wrk)?;
+    parse_wrk(&printed).with_context(|| format!("wrk printed no result: {printed}"))
+}
+
+fn parse_wrk(printed: &str) -> Option<Load> {
+    let mut numbers =
+        printed.lines().find_map(|line| line.strip_prefix("RESULT "))?.split(' ').map(str::parse::<f64>);
+    let mut next = || numbers.next()?.ok();
+    let (requests, errors, duration_us) = (next()?, next()?, next()?);
+    let (p50_us, p99_us) = (next()?, next()?);
+    Some(Load {
+        requests: whole(requests)?,
+        errors: whole(errors)?,
+        seconds: duration_us / 1e6,
+        p50_us,
+        p99_us,
+    })
+}
+
+fn whole(number: f64) -> Option<u64> {
+    format!("{number:.0}").parse().ok()
+}
+
+/// Over one connection: its streams walk one list, so that no two of them ask for one URL at a time.
+fn h2load(target: &Target, requests: u64) -> Result<Load> {
+    let folder = tempfile::tempdir()?;
+    let (list, log) = (folder.path().join("urls"), folder.path().join("log"));
+    let seed = seed()?;
+    let url = |number: u64| match target.unique {
+        true => format!("https://{HOST}{}?{seed}-{number}\n", target.path),
+        false => format!("https://{HOST}{}\n", target.path),
+    };
+    fs::write(&list, (0..requests).map(url).collect::<String>()).context("writing the list of URLs")?;
+    let mut h2load = Command::new("h2load");
+    h2load.args(["--threads=1", "--clients=1", "--max-concurrent-streams", CONNECTIONS]);
+    h2load.arg(format!("--requests={requests}")).arg(format!("--connect-to={}", target.address));
+    h2load.arg("--input-file").arg(&list).arg(format!("--log-file={}", log.display()));
+    let printed = process::output(LOAD_CORE, &h2load)?;
+    let log = fs::read_to_string(&log).context("reading h2load's log")?;
+    parse_h2load(&log, requests).with_context(|| format!("h2load logged no request: {printed}"))
+}
+
+/// One line for each request: start in µs, status (or -1), time until its end in µs.
+fn parse_h2load(log: &str, requests: u64) -> Option<Load> {
+    let (mut latencies, mut succeeded) = (Vec::new(), 0);
+    let (mut first, mut last) = (f64::MAX, 0.0_f64);
+    for line in log.lines() {
+        let mut fields = line.split('\t');
+        let start: f64 = fields.next()?.parse().ok()?;
+        let status = fields.next()?;
+        let took: f64 = fields.next()?.parse().ok()?;
+        succeeded += u64::from(status == "200");
+        first = first.min(start);
+        last = last.max(start + took);
+        latencies.push(took);
+    }
+    if latencies.is_empty() {
+        return None;
+    }
+    Some(Load {
+        requests,
+        errors: requests - succeeded.min(requests),
+        seconds: (last - first) / 1e6,
+        p50_us: percentile(&mut latencies, 0.5),
+        p99_us: percentile(&mut latencies, 0.99),
+    })
+}
+
+/// Makes the URLs of one run its own.
+fn seed() -> Result<String> {
+    Ok(SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock is before 1970")?
+        .as_nanos()
+        .to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_script_of_wrk_prints_is_read() {
+        let printed = "Running 2s test\nRESULT 120000 3 2000000 97.000000 1230.000000\n";
+        let expected = Load { requests: 120_000, errors: 3, seconds: 2.0, p50_us: 97.0, p99_us: 1230.0 };
+        assert_eq!(parse_wrk(printed), Some(expected));
+        assert_eq!(parse_wrk("unable to connect"), None);
+    }
+
+    #[test]
+    fn requests_that_h2load_did_not_see_answered_are_errors() {
+        let log = "1000000\t200\t100\n1000100\t200\t300\n1500000\t502\t500000\n";
+        let load = parse_h2load(log, 4).unwrap();
+        assert_eq!((load.requests, load.errors), (4, 2));
+        assert_eq!(load.seconds, 1.0);
+        assert_eq!(load.p50_us, 300.0);
+        assert_eq!(parse_h2load("", 4), None);
+    }
+}

@@ -1,0 +1,218 @@
+//! `http`: what the proxy costs, on a miss and on a hit, against nginx and varnish.
+//!
+//! ```text
+//!   core 1                 core 0                    core 1
+//! ┌────────────┐   ┌──────────────────────┐   ┌────────────────┐
+//! │ wrk, h2load│──►│ proxima │ nginx │ …  │──►│ nginx (origin) │    all on loopback
+//! └────────────┘   └──────────────────────┘   └────────────────┘
+//! ```
+//!
+//! One subject is under load at a time, in turns, each case in several rounds of which the median counts. A miss asks for
+//! a URL that nobody asked for before, so that no subject can collapse two of them; the origin's own count of requests
+//! shows that a miss reached it and a hit did not. Processor time is that of the subject alone, all its processes.
+
+mod api;
+mod load;
+mod origin;
+mod subjects;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::Place;
+use crate::process::Server;
+use crate::report::Report;
+use crate::statistics::median;
+use load::{Generator, Load, Target};
+use origin::Origin;
+use subjects::Subject;
+
+/// Where the subject runs, alone.
+const SUBJECT_CORE: usize = 0;
+/// Where the load and the origin run.
+const LOAD_CORE: usize = 1;
+/// The name under which every subject serves the origin.
+const HOST: &str = "bench.example";
+/// A load so long is a soak, which is another test.
+const SECONDS_MAX: u64 = 60;
+const ROUNDS_MAX: u32 = 20;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// How long each load lasts.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
+    seconds: u64,
+    /// How often each case is measured.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
+    rounds: u32,
+    /// Measure only these, for instance `nginx,varnish`.
+    #[arg(long, value_delimiter = ',', default_values_t = subjects::NAMES.map(str::to_owned))]
+    subjects: Vec<String>,
+    /// Measure only the cases whose names begin so.
+    #[arg(long, default_value = "")]
+    case: String,
+}
+
+/// One kind of request.
+struct Case {
+    name: &'static str,
+    path: &'static str,
+    generator: Generator,
+    reaches: Reaches,
+}
+
+/// How far a request must get for the case to be what it says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reaches {
+    Origin,
+    Cache,
+}
+
+const CASES: [Case; 6] = [
+    Case { name: "miss-1k", path: "/miss/1k.css", generator: Generator::Wrk, reaches: Reaches::Origin },
+    Case { name: "miss-100k", path: "/miss/100k.css", generator: Generator::Wrk, reaches: Reaches::Origin },
+    Case {
+        name: "miss-1k-stored",
+        path: "/store/1k.css",
+        generator: Generator::Wrk,
+        reaches: Reaches::Origin,
+    },
+    Case {
+        name: "miss-1k-tls-h2",
+        path: "/miss/1k.css",
+        generator: Generator::H2load,
+        reaches: Reaches::Origin,
+    },
+    Case { name: "hit-1k", path: "/store/1k.css", generator: Generator::Wrk, reaches: Reaches::Cache },
+    Case { name: "hit-100k", path: "/store/100k.css", generator: Generator::Wrk, reaches: Reaches::Cache },
+];
+
+/// Measures every case on every subject.
+pub(crate) fn run(options: &Options) -> Result<Report> {
+    let cores = std::thread::available_parallelism().context("counting the cores")?.get();
+    ensure!(
+        cores > LOAD_CORE,
+        "the subject and the load need a core each, and this machine has {cores} in all"
+    );
+    let folder = tempfile::tempdir().context("making a folder for the servers")?;
+    let origin = Origin::start(folder.path())?;
+    let mut subjects = Vec::new();
+    for name in &options.subjects {
+        subjects.push(Subject::start(name, &options.place.proxima, &origin, folder.path())?);
+    }
+
+    let mut report = Report::new("http");
+    memory(&mut report, "idle", &subjects)?;
+    for case in CASES.iter().filter(|case| case.name.starts_with(&options.case)) {
+        let able =
+            subjects.iter().filter(|subject| case.generator == Generator::Wrk || subject.tls.is_some());
+        let mut rounds: Vec<(&Subject, Vec<Round>)> = able.map(|subject| (subject, Vec::new())).collect();
+        // In turns, so that whatever disturbs the machine for a while disturbs all of them.
+        for _ in 0..options.rounds {
+            for (subject, measured) in &mut rounds {
+                let round = measure(case, subject, &origin, options.seconds)
+                    .with_context(|| format!("{} under {}", subject.name, case.name))?;
+                eprintln!("{:<16} {:<8} {}", case.name, subject.name, round.shown());
+                measured.push(round);
+            }
+        }
+        for (subject, measured) in &rounds {
+            summarize(&mut report, case, subject, measured);
+        }
+    }
+    memory(&mut report, "after-load", &subjects)?;
+    Ok(report)
+}
+
+/// One load on one subject.
+struct Round {
+    load: Load,
+    cpu_us_per_request: f64,
+}
+
+impl Round {
+    fn shown(&self) -> String {
+        let per_second = self.load.requests as f64 / self.load.seconds;
+        format!("{:>8.2} µs CPU per request {per_second:>8.0} requests/s", self.cpu_us_per_request)
+    }
+}
+
+fn measure(case: &Case, subject: &Subject, origin: &Origin, seconds: u64) -> Result<Round> {
+    let address = match case.generator {
+        Generator::Wrk => subject.clear,
+        Generator::H2load => subject.tls.context("the subject has no TLS")?,
+    };
+    let target = Target { address, path: case.path, unique: case.reaches == Reaches::Origin };
+    // Fills the connections to the origin, the cache and the branch predictors.
+    case.generator.run(&target, 1)?;
+
+    let origin_before = origin.requests()?;
+    let cpu_before = subject.server.cpu()?;
+    let load = case.generator.run(&target, seconds)?;
+    let cpu = subject.server.cpu()? - cpu_before;
+    let reached = origin.requests()? - origin_before;
+    check(case, &load, reached)?;
+    Ok(Round { cpu_us_per_request: cpu.as_secs_f64() * 1e6 / load.requests as f64, load })
+}
+
+/// That the subject did the work that it is measured by.
+fn check(case: &Case, load: &Load, reached: u64) -> Result<()> {
+    if load.errors > 0 || load.requests == 0 {
+        bail!("{} of {} requests failed", load.errors, load.requests);
+    }
+    // Requests may be under way at both ends of the load, and asking the origin is a request too.
+    let slack = load.requests / 100 + 100;
+    match case.reaches {
+        Reaches::Origin if reached + slack < load.requests => {
+            bail!("only {reached} of {} misses reached the origin", load.requests)
+        }
+        Reaches::Cache if reached > slack => bail!("{reached} of {} hits reached the origin", load.requests),
+        _ => Ok(()),
+    }
+}
+
+fn summarize(report: &mut Report, case: &Case, subject: &Subject, rounds: &[Round]) {
+    let mut add = |metric, value: fn(&Round) -> f64| {
+        let mut values: Vec<f64> = rounds.iter().map(value).collect();
+        report.add(case.name, subject.name, metric, median(&mut values));
+    };
+    add("cpu_us_per_request", |round| round.cpu_us_per_request);
+    add("requests_per_second", |round| round.load.requests as f64 / round.load.seconds);
+    add("latency_p50_us", |round| round.load.p50_us);
+    add("latency_p99_us", |round| round.load.p99_us);
+}
+
+fn memory(report: &mut Report, case: &str, subjects: &[Subject]) -> Result<()> {
+    for subject in subjects {
+        let server: &Server = &subject.server;
+        report.add(case, subject.name, "resident_mib", server.memory_mib("VmRSS")?);
+        report.add(case, subject.name, "resident_private_mib", server.memory_mib("RssAnon")?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(requests: u64, errors: u64) -> Load {
+        Load { requests, errors, seconds: 1.0, p50_us: 1.0, p99_us: 2.0 }
+    }
+
+    #[test]
+    fn a_miss_that_the_origin_never_saw_is_no_measurement() {
+        let miss = &CASES[0];
+        assert!(check(miss, &load(10_000, 0), 9_990).is_ok());
+        assert!(check(miss, &load(10_000, 0), 5_000).is_err());
+        assert!(check(miss, &load(10_000, 1), 10_000).is_err());
+        assert!(check(miss, &load(0, 0), 0).is_err());
+    }
+
+    #[test]
+    fn a_hit_that_went_to_the_origin_is_no_measurement() {
+        let hit = CASES.iter().find(|case| case.name == "hit-1k").unwrap();
+        assert!(check(hit, &load(10_000, 0), 2).is_ok());
+        assert!(check(hit, &load(10_000, 0), 10_000).is_err());
+    }
+}

@@ -1,0 +1,34 @@
+//! Percentiles and medians.
+
+/// The value below which the given part of `values` lies (nearest rank), after sorting them; 0 if there are none.
+pub(crate) fn percentile(values: &mut [f64], part: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let rank = (part * values.len() as f64).ceil();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rank is whole and lies within the length"
+    )]
+    let index = (rank as usize).clamp(1, values.len().max(1)) - 1;
+    values.get(index).copied().unwrap_or(0.0)
+}
+
+/// The middle of `values`: what the rounds of a benchmark agree on.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    percentile(values, 0.5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_occurred() {
+        let mut values: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(percentile(&mut values, 0.5), 50.0);
+        assert_eq!(percentile(&mut values, 0.99), 99.0);
+        assert_eq!(percentile(&mut values, 1.0), 100.0);
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(percentile(&mut [], 0.5), 0.0);
+    }
+}

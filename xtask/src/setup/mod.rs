@@ -1,0 +1,75 @@
+//! `cargo xtask setup`: what is missing of the packages, and nothing else, is installed.
+//!
+//! Each kind first asks the machine what is there (dpkg, `cargo TOOL --version`, the stamp in the Python environment), so
+//! a set-up with nothing to do takes well under a second and touches no network.
+
+mod apt;
+mod cargo_tools;
+mod python;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::workspace::Workspace;
+
+pub(crate) use python::interpreter as python;
+
+/// `packages.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Packages {
+    /// Code name of the Debian release that the versions are of.
+    release: String,
+    apt: Vec<AptPackage>,
+    cargo: Vec<CargoTool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AptPackage {
+    name: String,
+    /// What the installed version must begin with.
+    version: String,
+    why: String,
+    /// What the package starts by itself, and must not.
+    #[serde(default)]
+    services: Vec<String>,
+    #[serde(default)]
+    bench: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CargoTool {
+    name: String,
+    version: String,
+    why: String,
+}
+
+/// Installs what is missing; with `bench`, also the benchmarks' peers and load generators.
+pub(crate) fn run(workspace: &Workspace, bench: bool) -> Result<()> {
+    let packages = read(&workspace.root.join("xtask/packages.toml"))?;
+    apt::install(&packages, bench)?;
+    python::install(workspace)?;
+    cargo_tools::install(&packages.cargo)
+}
+
+fn read(path: &PathBuf) -> Result<Packages> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("parsing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_packages_parses_and_gives_each_a_reason() {
+        let packages = read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("packages.toml")).unwrap();
+        assert!(packages.apt.iter().all(|package| !package.why.is_empty() && !package.version.is_empty()));
+        assert!(packages.cargo.iter().all(|tool| !tool.why.is_empty()));
+    }
+}
