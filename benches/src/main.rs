@@ -63,7 +63,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runnable processes, averaged over a minute, above which somebody else is at work.
+const LOAD_QUIET_MAX: f64 = 0.5;
+
+/// Who shares the cores changes what is measured: even processor time, as fewer requests are served per wake-up.
+fn warn_if_busy() {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().and_then(|load| load.parse::<f64>().ok());
+    if let Some(load) = load.filter(|load| *load > LOAD_QUIET_MAX) {
+        eprintln!(
+            "warning: the machine is busy (load average {load}); what is measured now is not worth much"
+        );
+    }
+}
+
 fn run(bench: Bench) -> Result<()> {
+    if !matches!(bench, Bench::LedgerPhase(_)) {
+        warn_if_busy();
+    }
     let (report, place) = match &bench {
         Bench::Http(options) => (http::run(options)?, &options.place),
         Bench::Ledger(options) => (ledger::run(options)?, &options.place),

@@ -70,9 +70,12 @@ pub(crate) fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let config = args.config(&key)?;
     node::serve(config, |node| {
         let data = args.data.display();
-        let at = |service, asked| node.listeners.local_address(service, "tcp", asked).unwrap_or(asked);
+        let nth_at = |service, asked, nth| node.listeners.tcp_address(service, asked, nth).unwrap_or(asked);
+        let at = |service, asked| nth_at(service, asked, 0);
         println!("HTTP     http://{}", at("edge", args.http));
-        println!("HTTPS    https://{}   (authority: {data}/ca.pem)", at("edge", args.https));
+        // Asked for after HTTP; at the same address only where the kernel chooses both ports.
+        let https = nth_at("edge", args.https, usize::from(args.http == args.https));
+        println!("HTTPS    https://{https}   (authority: {data}/ca.pem)");
         println!("DNS      {}   (UDP and TCP)", args.dns);
         println!("API      http://{}/client/v4   (token: {data}/token)", at("control", args.api));
         println!("admin    http://{}/status   (also /metrics, /healthz, /readyz)", at("admin", args.admin));

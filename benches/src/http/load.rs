@@ -15,6 +15,9 @@ use crate::statistics::percentile;
 const CONNECTIONS: &str = "16";
 /// h2load is told a number of requests, not a time: about what a core serves over TLS.
 const H2_REQUESTS_PER_SECOND: u64 = 5_000;
+/// Servers end a connection after some thousands of requests, and h2load does not open another: fewer than the least
+/// of them (10,000).
+const H2_REQUESTS_PER_CONNECTION: u64 = 5_000;
 /// Asks for each URL once (the first argument makes those of this run its own), or always for the same; at the end
 /// prints what we need in one line.
 const WRK_SCRIPT: &str = r#"
@@ -102,8 +105,20 @@ fn whole(number: f64) -> Option<u64> {
     format!("{number:.0}").parse().ok()
 }
 
-/// Over one connection: its streams walk one list, so that no two of them ask for one URL at a time.
+/// One connection after the other, whose streams walk one list: no two of them ask for one URL at a time.
 fn h2load(target: &Target, requests: u64) -> Result<Load> {
+    let mut answers = Answers::default();
+    let mut left = requests;
+    while left > 0 {
+        let now = left.min(H2_REQUESTS_PER_CONNECTION);
+        answers.read(&h2load_connection(target, now)?).context("h2load's log is not one")?;
+        left -= now;
+    }
+    Ok(answers.into_load(requests))
+}
+
+/// What h2load logged of `requests` over one connection.
+fn h2load_connection(target: &Target, requests: u64) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let (list, log) = (folder.path().join("urls"), folder.path().join("log"));
     let seed = seed()?;
@@ -116,35 +131,46 @@ fn h2load(target: &Target, requests: u64) -> Result<Load> {
     h2load.args(["--threads=1", "--clients=1", "--max-concurrent-streams", CONNECTIONS]);
     h2load.arg(format!("--requests={requests}")).arg(format!("--connect-to={}", target.address));
     h2load.arg("--input-file").arg(&list).arg(format!("--log-file={}", log.display()));
-    let printed = process::output(LOAD_CORE, &h2load)?;
-    let log = fs::read_to_string(&log).context("reading h2load's log")?;
-    parse_h2load(&log, requests).with_context(|| format!("h2load logged no request: {printed}"))
+    process::output(LOAD_CORE, &h2load)?;
+    fs::read_to_string(&log).context("reading h2load's log")
 }
 
-/// One line for each request: start in µs, status (or -1), time until its end in µs.
-fn parse_h2load(log: &str, requests: u64) -> Option<Load> {
-    let (mut latencies, mut succeeded) = (Vec::new(), 0);
-    let (mut first, mut last) = (f64::MAX, 0.0_f64);
-    for line in log.lines() {
-        let mut fields = line.split('\t');
-        let start: f64 = fields.next()?.parse().ok()?;
-        let status = fields.next()?;
-        let took: f64 = fields.next()?.parse().ok()?;
-        succeeded += u64::from(status == "200");
-        first = first.min(start);
-        last = last.max(start + took);
-        latencies.push(took);
+/// Answers, as h2load logged them.
+#[derive(Default)]
+struct Answers {
+    latencies_us: Vec<f64>,
+    succeeded: u64,
+    seconds: f64,
+}
+
+impl Answers {
+    /// Adds those of one connection. One line for each: start in µs, status (or -1), time until its end in µs.
+    fn read(&mut self, log: &str) -> Option<()> {
+        let (mut first, mut last) = (f64::MAX, 0.0_f64);
+        for line in log.lines() {
+            let mut fields = line.split('\t');
+            let start: f64 = fields.next()?.parse().ok()?;
+            let status = fields.next()?;
+            let took: f64 = fields.next()?.parse().ok()?;
+            self.succeeded += u64::from(status == "200");
+            self.latencies_us.push(took);
+            first = first.min(start);
+            last = last.max(start + took);
+        }
+        self.seconds += (last - first).max(0.0) / 1e6;
+        Some(())
     }
-    if latencies.is_empty() {
-        return None;
+
+    /// Those of `requests` that were not answered are errors.
+    fn into_load(mut self, requests: u64) -> Load {
+        Load {
+            requests,
+            errors: requests - self.succeeded.min(requests),
+            seconds: self.seconds,
+            p50_us: percentile(&mut self.latencies_us, 0.5),
+            p99_us: percentile(&mut self.latencies_us, 0.99),
+        }
     }
-    Some(Load {
-        requests,
-        errors: requests - succeeded.min(requests),
-        seconds: (last - first) / 1e6,
-        p50_us: percentile(&mut latencies, 0.5),
-        p99_us: percentile(&mut latencies, 0.99),
-    })
 }
 
 /// Makes the URLs of one run its own.
@@ -170,11 +196,13 @@ mod tests {
 
     #[test]
     fn requests_that_h2load_did_not_see_answered_are_errors() {
-        let log = "1000000\t200\t100\n1000100\t200\t300\n1500000\t502\t500000\n";
-        let load = parse_h2load(log, 4).unwrap();
+        let mut answers = Answers::default();
+        answers.read("1000000\t200\t100\n1000100\t200\t300\n").unwrap();
+        answers.read("1500000\t502\t500000\n").unwrap();
+        let load = answers.into_load(4);
         assert_eq!((load.requests, load.errors), (4, 2));
-        assert_eq!(load.seconds, 1.0);
+        assert_eq!(load.seconds, 0.5004);
         assert_eq!(load.p50_us, 300.0);
-        assert_eq!(parse_h2load("", 4), None);
+        assert_eq!(Answers::default().read("not a log"), None);
     }
 }

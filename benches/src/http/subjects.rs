@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
 
 use super::api;
 use super::origin::{Origin, start_nginx};
@@ -22,7 +23,12 @@ pub(super) struct Subject {
     pub(super) clear: SocketAddr,
     /// `None`: the subject speaks no TLS.
     pub(super) tls: Option<SocketAddr>,
+    /// What it stores, removed with it.
+    _store: Option<TempDir>,
 }
+
+/// Where files lie in memory: a cache on disk would be measured against caches in memory.
+const MEMORY: &str = "/dev/shm";
 
 impl Subject {
     pub(super) fn start(name: &str, proxima: &Path, origin: &Origin, folder: &Path) -> Result<Self> {
@@ -39,11 +45,13 @@ impl Subject {
 
 /// `proxima dev`, with a zone whose origin is ours.
 fn start_proxima(binary: &Path, origin: &Origin, home: &Path) -> Result<Subject> {
-    let (clear, tls, dns, api) = (free_address()?, free_address()?, free_address()?, free_address()?);
+    let (clear, tls, api) = (free_address()?, free_address()?, free_address()?);
+    let (dns, admin) = (free_address()?, free_address()?);
     let data = home.join("data");
     let mut dev = Command::new(binary);
     dev.arg("dev").arg("--data").arg(&data);
-    for (flag, address) in [("--http", clear), ("--https", tls), ("--dns", dns), ("--api", api)] {
+    let flags = [("--http", clear), ("--https", tls), ("--dns", dns), ("--api", api), ("--admin", admin)];
+    for (flag, address) in flags {
         dev.arg(flag).arg(address.to_string());
     }
     let log = home.join("log");
@@ -56,7 +64,7 @@ fn start_proxima(binary: &Path, origin: &Origin, home: &Path) -> Result<Subject>
     let token = fs::read_to_string(data.join("token")).context("reading the API token")?;
     api::Client::new(api, token.trim()).serve(HOST, origin.address)?;
     server.wait_until("it serves the new zone", || api::answers(clear, HOST, "/store/1k.css"))?;
-    Ok(Subject { name: PROXIMA, server, clear, tls: Some(tls) })
+    Ok(Subject { name: PROXIMA, server, clear, tls: Some(tls), _store: None })
 }
 
 /// A reverse proxy with kept connections for `/miss/`, and a cache in front of it for `/store/`.
@@ -66,11 +74,12 @@ fn start_nginx_proxy(origin: &Origin, home: &Path) -> Result<Subject> {
     let (certificate, key) = (home.join("certificate.pem"), home.join("key.pem"));
     fs::write(&certificate, certified.cert.pem()).context("writing the certificate")?;
     fs::write(&key, certified.signing_key.serialize_pem()).context("writing the key")?;
+    let store = tempfile::tempdir_in(MEMORY).with_context(|| format!("making a folder in {MEMORY}"))?;
     let http = format!(
         r#"
         access_log off;
         keepalive_requests 1000000000;
-        proxy_cache_path {cache} levels=1:2 keys_zone=store:64m max_size=1g inactive=1h use_temp_path=off;
+        proxy_cache_path {cache} levels=1:2 keys_zone=store:64m max_size=256m inactive=1h use_temp_path=off;
         upstream origin {{ server {origin}; keepalive 64; keepalive_requests 1000000000; }}
         server {{
           listen {clear};
@@ -87,14 +96,14 @@ fn start_nginx_proxy(origin: &Origin, home: &Path) -> Result<Subject> {
           location /store/ {{ proxy_pass http://origin; proxy_cache store; proxy_cache_lock on; }}
         }}
         "#,
-        cache = home.join("cache").display(),
+        cache = store.path().display(),
         origin = origin.address,
         certificate = certificate.display(),
         key = key.display(),
     );
     let mut server = start_nginx("nginx", SUBJECT_CORE, home, &http)?;
     server.wait_until_listening(clear)?;
-    Ok(Subject { name: "nginx", server, clear, tls: Some(tls) })
+    Ok(Subject { name: "nginx", server, clear, tls: Some(tls), _store: Some(store) })
 }
 
 /// In memory; passes `/miss/`, which is how varnish proxies what it is told not to store.
@@ -112,5 +121,5 @@ fn start_varnish(origin: &Origin, home: &Path) -> Result<Subject> {
     varnish.arg("-f").arg(&path).arg("-n").arg(home.join("run"));
     let mut server = Server::start("varnish", SUBJECT_CORE, &varnish, &home.join("log"))?;
     server.wait_until_listening(clear)?;
-    Ok(Subject { name: "varnish", server, clear, tls: None })
+    Ok(Subject { name: "varnish", server, clear, tls: None, _store: None })
 }

@@ -91,8 +91,13 @@ impl Listeners {
         protocol: &'static str,
         address: SocketAddr,
     ) -> Result<Socket, ListenError> {
-        let name = format!("{service}/{protocol}/{address}");
         let mut sockets = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        // The same address may be asked for again only where the kernel is to choose the port; the next process asks in
+        // the same order, so the number tells which is which.
+        let name = (0..)
+            .map(|nth| socket_name(service, protocol, address, nth))
+            .find(|name| !sockets.bound.contains_key(name))
+            .unwrap_or_default();
         let bound = match sockets.inherited.remove(&name) {
             Some(fd) => Ok(Socket::from(fd)),
             None => bind(protocol, address),
@@ -106,10 +111,11 @@ impl Listeners {
             .map_err(|source| ListenError { service, protocol, address, source })
     }
 
-    /// Where a socket that was asked for at `address` really is: its port, where the kernel was to choose one.
-    pub fn local_address(&self, service: &str, protocol: &str, address: SocketAddr) -> Option<SocketAddr> {
+    /// Where the `nth` TCP listener that `service` asked for at `address` really is: its port, where the kernel was to
+    /// choose one.
+    pub fn tcp_address(&self, service: &str, address: SocketAddr, nth: usize) -> Option<SocketAddr> {
         let sockets = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let fd = sockets.bound.get(&format!("{service}/{protocol}/{address}"))?.try_clone().ok()?;
+        let fd = sockets.bound.get(&socket_name(service, "tcp", address, nth))?.try_clone().ok()?;
         Socket::from(fd).local_addr().ok()?.as_socket()
     }
 
@@ -145,6 +151,10 @@ impl Listeners {
     pub(crate) fn release(&self) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).bound.clear();
     }
+}
+
+fn socket_name(service: &str, protocol: &str, address: SocketAddr, nth: usize) -> String {
+    format!("{service}/{protocol}/{address}/{nth}")
 }
 
 fn bind(protocol: &str, address: SocketAddr) -> std::io::Result<Socket> {

@@ -28,19 +28,19 @@ pub enum NodeError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Its identity cannot be used.
-    #[error("[identity] {0}")]
+    #[error("[identity] cannot be used")]
     Identity(#[from] IdentityError),
     /// The key for secrets at rest cannot be used.
     #[error("[node] key_file: {0}")]
     Key(String),
     /// The ledger cannot be started.
-    #[error("the ledger: {0}")]
+    #[error("the ledger cannot be started")]
     Ledger(#[from] LedgerError),
     /// A service cannot be made.
     #[error("making the services: {0}")]
     Services(Box<dyn std::error::Error + Send + Sync>),
     /// A service ended that should not have.
-    #[error("{service}: {source}")]
+    #[error("{service} has ended")]
     Service {
         /// Which.
         service: &'static str,
@@ -48,7 +48,7 @@ pub enum NodeError {
         source: ServiceError,
     },
     /// Something of the operating system's.
-    #[error("{0}")]
+    #[error(transparent)]
     System(#[from] std::io::Error),
 }
 

@@ -154,11 +154,14 @@ mod tests {
 
     use super::*;
 
-    const PROTOCOLS: &[u8] = b"2002-Name       Proto      Table      State  Since         Info\n\
-        1002-device1    Device     ---        up     12:00:00.123  \n\
-         anycast4   Static     master4    down   12:00:00.123  \n\
-         router     BGP        ---        up     2026-11-24 12:00:01  Established   \n\
-        0000 \n";
+    const PROTOCOLS: &[u8] = concat!(
+        "2002-Name       Proto      Table      State  Since         Info\n",
+        "1002-device1    Device     ---        up     12:00:00.123  \n",
+        " anycast4   Static     master4    down   12:00:00.123  \n",
+        " uplink4    BGP        ---        up     2026-11-24 12:00:01  Established   \n",
+        "0000 \n",
+    )
+    .as_bytes();
 
     #[test]
     fn the_protocols_are_read_with_their_states() {
