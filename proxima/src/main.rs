@@ -22,6 +22,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// A server allocates and frees from many threads all day: this allocator costs a miss less CPU than the C library's
+/// (`cargo xtask bench http`), and gives memory back after a burst.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// An anycast cloud in one program.
 #[derive(Debug, Parser)]
 #[command(version, about, long_about = None, propagate_version = true)]

@@ -177,8 +177,8 @@ impl Service for CacheService {
         loop {
             tokio::select! {
                 _ = tick.tick() => self.count(),
-                // What is in flight is read by the edge's clients; it ends with them.
-                () = shutdown.stopping() => return Ok(()),
+                // Nothing is begun or ended here: the stage, and what is in flight, end with the edge's clients.
+                () = shutdown.draining() => return Ok(()),
             }
         }
     }
