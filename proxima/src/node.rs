@@ -13,7 +13,7 @@ use crate::services;
     after_help = "Signals: TERM withdraws, drains and ends; USR2 restarts without refusing a connection."
 )]
 pub(crate) struct NodeArgs {
-    /// Its configuration: see docs/operating/configuration.md.
+    /// Its configuration: docs/operating/start.md shows one.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Check the configuration and end.

@@ -59,7 +59,7 @@ fn pipeline(
         allow_private: edge.allow_private_origins,
         anycast_addresses: node.config.network.anycast_addresses.clone(),
         resolvers: edge.resolvers,
-        origin_ca: edge.origin_ca,
+        origin_ca: edge.origin_ca.map(|path| node.config.path(&path)),
         ..OriginConfig::default()
     };
     let origins = Origins::new(&origins, Arc::clone(&sites), &node.metrics)?;

@@ -79,14 +79,23 @@ impl Dev {
         self.data.path()
     }
 
-    fn client(&self, args: &[&str]) -> (bool, String) {
+    fn command(&self, args: &[&str]) -> Command {
         let token = std::fs::read_to_string(self.data.path().join("token")).unwrap();
-        output(
-            Command::new(PROXIMA)
-                .args(args)
-                .env("PROXIMA_API", format!("http://{}", self.api))
-                .env("PROXIMA_TOKEN", token.trim()),
-        )
+        let mut command = Command::new(PROXIMA);
+        command
+            .args(args)
+            .env("PROXIMA_API", format!("http://{}", self.api))
+            .env("PROXIMA_TOKEN", token.trim());
+        command
+    }
+
+    fn client(&self, args: &[&str]) -> (bool, String) {
+        output(&mut self.command(args))
+    }
+
+    /// Begins a command of the client, and does not wait for it.
+    pub(crate) fn begin(&self, args: &[&str]) -> Child {
+        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// A command of the client that succeeds; what it printed.

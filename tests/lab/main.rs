@@ -2,6 +2,8 @@
 //!
 //! The guided tour is the largest of them; the others are what it does not walk through.
 
+#![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
+
 mod two_pops;
 
 use std::{
@@ -56,6 +58,22 @@ fn lab_draining_a_node_loses_only_what_is_under_way_when_the_route_moves() {
         // 50 requests a second that take some tens of milliseconds each; the route moves away, and back.
         let under_way = if client.client == "near-a" { 8 } else { 0 };
         assert!(failures.len() <= under_way, "{}: {failures:?}", client.client);
+    }
+}
+
+#[test]
+fn lab_a_graceful_restart_loses_nothing_and_withdraws_nothing() {
+    let lab = TwoPops::up("restart");
+    let traffic = lab.traffic();
+    let before = lab.admin_pid("aaa-1");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(before), nix::sys::signal::Signal::SIGUSR2).unwrap();
+    lab.until("the next process serves", |_| ![before, 0].contains(&lab.admin_pid("aaa-1")));
+    for client in traffic.stop().unwrap() {
+        let home = if client.client == "near-a" { "AAA" } else { "BBB" };
+        let elsewhere: Vec<_> = client.pops().into_iter().filter(|(pop, _)| pop != home).collect();
+        assert_eq!(elsewhere, [], "{}: the announcement was withdrawn", client.client);
+        let failures: Vec<_> = client.failed().map(|outcome| &outcome.answered_by).collect();
+        assert!(failures.is_empty(), "{}: {failures:?}", client.client);
     }
 }
 

@@ -81,6 +81,13 @@ impl TwoPops {
         }
     }
 
+    /// The process that serves on a server, as it says of itself; 0 while none answers.
+    pub(crate) fn admin_pid(&self, server: &str) -> i32 {
+        let status = self.run(server, "curl", &["-sS", "--max-time", "5", "http://127.0.0.1:9090/status"]);
+        let pid = status.split("\"pid\":").nth(1).and_then(|rest| rest.split([',', '}']).next());
+        pid.and_then(|pid| pid.parse().ok()).unwrap_or_default()
+    }
+
     pub(crate) fn run(&self, host: &str, program: &str, args: &[&str]) -> String {
         let output = self.lab().command(host, program).unwrap().args(args).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use serde_json::json;
 
 use crate::{NodeContext, ServiceError, Shutdown};
@@ -10,6 +11,48 @@ use crate::{NodeContext, ServiceError, Shutdown};
 struct Admin {
     node: NodeContext,
     started: Instant,
+    gauges: Gauges,
+}
+
+/// What the node itself measures, under `proxima_node_`; set when somebody asks.
+#[derive(Default)]
+struct Gauges {
+    in_force: Gauge,
+    ledger_seq: Gauge,
+    ledger_lag: Gauge,
+    ready: Gauge,
+}
+
+impl Gauges {
+    fn register(registry: &mut Registry) -> Self {
+        let gauges = Self::default();
+        registry.register(
+            "in_force",
+            "The log's entry up to which the state is in force",
+            gauges.in_force.clone(),
+        );
+        registry.register(
+            "ledger_seq",
+            "The log's entry up to which the replica is",
+            gauges.ledger_seq.clone(),
+        );
+        registry.register(
+            "ledger_lag",
+            "Entries that the replica lacks, as far as is known",
+            gauges.ledger_lag.clone(),
+        );
+        registry.register("ready", "1 while every service can serve", gauges.ready.clone());
+        gauges
+    }
+
+    fn set(&self, node: &NodeContext) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let ledger = node.ledger_status();
+        self.in_force.set(number(node.in_force.borrow().0));
+        self.ledger_seq.set(number(ledger.seq.0));
+        self.ledger_lag.set(number(ledger.lag));
+        self.ready.set(i64::from(node.health.cannot_serve("").is_none()));
+    }
 }
 
 /// Serves until the node stops.
@@ -22,7 +65,11 @@ pub(crate) async fn serve(node: NodeContext, shutdown: Shutdown) -> Result<(), S
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
-        .with_state(Arc::new(Admin { node, started: Instant::now() }));
+        .with_state(Arc::new(Admin {
+            gauges: node.metrics.register("node", Gauges::register),
+            node,
+            started: Instant::now(),
+        }));
     axum::serve(listener, router)
         .with_graceful_shutdown(async move { shutdown.stopping().await })
         .await
@@ -39,6 +86,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    admin.gauges.set(&admin.node);
     ([("content-type", format)], admin.node.metrics.encode())
 }
 

@@ -104,6 +104,8 @@ pub struct NodeConfig {
     /// The ledger.
     pub ledger: LedgerConfig,
     services: toml::Table,
+    /// The folder that paths are taken from.
+    folder: PathBuf,
 }
 
 impl NodeConfig {
@@ -122,6 +124,7 @@ impl NodeConfig {
         let text = std::fs::read_to_string(path).map_err(read)?;
         let mut config = Self::parse(&text)?;
         let folder = path.parent().unwrap_or(Path::new("."));
+        config.folder = folder.to_owned();
         config.node.data_dir = folder.join(&config.node.data_dir);
         config.node.key_file = folder.join(&config.node.key_file);
         if let Some(identity) = &mut config.identity {
@@ -150,7 +153,7 @@ impl NodeConfig {
         }
         let identity = take(&mut tables, "identity")?;
         let ledger = take(&mut tables, "ledger")?.unwrap_or_default();
-        Ok(Self { node, network, identity, ledger, services: tables })
+        Ok(Self { node, network, identity, ledger, services: tables, folder: PathBuf::new() })
     }
 
     /// A service's own table; its defaults where the table is absent.
@@ -162,6 +165,11 @@ impl NodeConfig {
             None => Ok(T::default()),
             Some(value) => parse_section(name, value.clone()),
         }
+    }
+
+    /// A path of a service's own table, taken from the configuration file's folder.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
     }
 
     /// Refuses tables that are no service's.

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use tokio::io::AsyncReadExt;
 
 use crate::{Listeners, listeners::HANDED_OVER};
@@ -27,25 +27,37 @@ const READY_FD: &str = "PROXIMA_READY_FD";
 /// How long the next process may take to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Starts the next process and waits until it serves.
-pub(crate) async fn start_next(listeners: &Listeners) -> io::Result<()> {
+/// Starts the next process and waits until it serves. Dropping this before ends the next process.
+pub(crate) async fn start_next(listeners: Listeners) -> io::Result<()> {
     let (sockets, text) = listeners.hand_over()?;
-    let (ready, told) = nix::unistd::pipe()?;
-    for fd in sockets.iter().chain([&told]) {
-        fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
-    }
-    fcntl(&ready, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    let mut next = tokio::process::Command::new(std::env::current_exe()?)
+    let (ready, told) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    let mut command = tokio::process::Command::new(std::env::current_exe()?);
+    command
         .args(std::env::args_os().skip(1))
         .env(HANDED_OVER, text)
         .env(READY_FD, told.as_raw_fd().to_string())
         .stdin(Stdio::null())
-        .spawn()?;
-    drop((sockets, told));
+        .kill_on_drop(true);
+    let handed: Vec<OwnedFd> = sockets.into_iter().chain([told]).collect();
+    let keep = move || {
+        for fd in &handed {
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        }
+        Ok(())
+    };
+    // SAFETY: only fcntl(2) is called between fork and exec; it is async-signal-safe, and the closure allocates nothing.
+    unsafe { command.pre_exec(keep) };
+    let mut next = command.spawn()?;
+    // Our copies, of which the pipe's writing end would hide from us that the next process has died.
+    drop(command);
     let mut ready = tokio::net::unix::pipe::Receiver::from_owned_fd_unchecked(ready)?;
     let mut octet = [0];
     let failure = match tokio::time::timeout(READY_WITHIN, ready.read_exact(&mut octet)).await {
-        Ok(Ok(_)) => return Ok(()),
+        Ok(Ok(_)) => {
+            // It serves now, and outlives us.
+            std::mem::forget(next);
+            return Ok(());
+        }
         Ok(Err(_)) => "the next process ended before it was ready",
         Err(_) => "the next process was not ready in time",
     };

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// The environment variable in which a process finds the sockets that were handed to it: `NAME=FD;NAME=FD`.
@@ -63,7 +64,11 @@ impl Listeners {
             {
                 // SAFETY: the former process kept this descriptor open for us alone, and says so in our environment,
                 // which is read once, before any other descriptor could have taken its number.
-                inherited.insert(name.to_owned(), unsafe { OwnedFd::from_raw_fd(fd) });
+                let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+                // What we start must not have it by accident; on the next restart it is handed on by name.
+                if fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_ok() {
+                    inherited.insert(name.to_owned(), fd);
+                }
             }
         }
         Self { inner: Arc::new(Mutex::new(Sockets { inherited, bound: BTreeMap::new() })) }
@@ -129,13 +134,14 @@ impl Listeners {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).inherited.remove(name)
     }
 
-    /// Copies of all sockets that survive `exec`, and the text that tells the next process of them.
+    /// Copies of all sockets, and the text that tells the next process of them. They close on `exec` until the next
+    /// process itself, before it becomes the program, says otherwise.
     pub(crate) fn hand_over(&self) -> std::io::Result<(Vec<OwnedFd>, String)> {
         let sockets = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let mut copies = Vec::with_capacity(sockets.bound.len());
         let mut text = Vec::with_capacity(sockets.bound.len());
         for (name, fd) in &sockets.bound {
-            let copy = nix::unistd::dup(fd)?;
+            let copy = fd.try_clone()?;
             text.push(format!("{name}={}", copy.as_raw_fd()));
             copies.push(copy);
         }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use futures_util::{FutureExt, future::BoxFuture};
 use proxima_ledger::{ChangeSet, Ledger, LedgerError, LedgerStatus, Log, Replica, Sealer, Seq};
 use proxima_model::{NodeName, PopCode};
 use tokio::{
@@ -120,14 +121,22 @@ pub async fn run_node(
         let (node, shutdown) = (node.clone(), shutdown.clone());
         tasks.spawn(async move { (service.name(), service.run(node, shutdown).await) });
     }
-    tasks.spawn({
-        let (node, shutdown) = (node.clone(), shutdown.clone());
-        async move { ("admin", admin::serve(node, shutdown).await) }
-    });
+    let mut admin = tokio::spawn(admin::serve(node.clone(), shutdown));
     tokio::spawn(keep_in_force(node.clone(), services.clone(), in_force));
 
-    let outcome = supervise(&node, &mut tasks, ready).await;
+    let outcome = tokio::select! {
+        outcome = supervise(&node, &mut tasks, ready) => outcome,
+        ended = &mut admin => Err(NodeError::Service {
+            service: "admin",
+            source: match ended {
+                Ok(Err(source)) => source,
+                Ok(Ok(())) => ServiceError::new("it ended without being told to"),
+                Err(panic) => ServiceError::new(panic),
+            },
+        }),
+    };
     end(&node, &mut tasks, outcome.as_ref().is_ok_and(|how| *how == Ending::HandedOver)).await;
+    admin.abort();
     outcome.map(|_| ())
 }
 
@@ -170,10 +179,9 @@ async fn first_state(
     services: &[Arc<dyn Service>],
     in_force: &watch::Sender<Seq>,
 ) -> Result<(), NodeError> {
-    let mut applied = node.replica.watch();
-    if *applied.borrow() == Seq::ZERO && node.config.ledger.log.is_some() {
+    if node.replica.snapshot().is_err() {
         info!("this node's replica is empty: waiting for a snapshot from an upstream");
-        applied.wait_for(|seq| *seq > Seq::ZERO).await.ok();
+        node.replica.ready().await;
     }
     put_in_force(node, services, in_force, Seq::ZERO)
         .map_err(|why| NodeError::Services(format!("the first state cannot be put in force: {why}").into()))
@@ -243,15 +251,22 @@ async fn supervise(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut restart = signal(SignalKind::user_defined2())?;
     let mut ready = Some(ready);
+    let mut handover: Option<BoxFuture<'_, std::io::Result<()>>> = None;
     let mut poll = tokio::time::interval(Duration::from_millis(20));
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(Ending::Asked),
             _ = interrupt.recv() => return Ok(Ending::Asked),
-            _ = restart.recv() => match handover::start_next(&node.listeners).await {
-                Ok(()) => return Ok(Ending::HandedOver),
-                Err(why) => warn!(%why, "graceful restart failed: this process goes on serving"),
-            },
+            _ = restart.recv(), if handover.is_none() => {
+                handover = Some(handover::start_next(node.listeners.clone()).boxed());
+            }
+            handed = async { handover.as_mut().expect("polled only if there is one").await }, if handover.is_some() => {
+                handover = None;
+                match handed {
+                    Ok(()) => return Ok(Ending::HandedOver),
+                    Err(why) => warn!(%why, "graceful restart failed: this process goes on serving"),
+                }
+            }
             Some(ended) = tasks.join_next() => {
                 return Err(match ended {
                     Ok((service, Err(source))) => NodeError::Service { service, source },
@@ -289,12 +304,7 @@ async fn end(
     info!(within_seconds = shutdown.drain_within().as_secs(), "draining");
     node.listeners.release();
     shutdown.begin_drain();
-    let drained = async {
-        // The admin listener is the one that goes on until the stop.
-        while tasks.len() > 1 {
-            tasks.join_next().await;
-        }
-    };
+    let drained = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(shutdown.drain_within(), drained).await.is_err() {
         warn!("the deadline has come before all that was begun had ended");
     }

@@ -1,5 +1,7 @@
 //! A configuration says what is wrong with it, and where.
 
+#![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
+
 use std::collections::BTreeSet;
 
 use proxima_chassis::NodeConfig;

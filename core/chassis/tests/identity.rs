@@ -1,5 +1,7 @@
 //! Nodes know each other by the cluster's authority, and by nothing else.
 
+#![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
+
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use proxima_chassis::{ClusterAuthority, Identity};

@@ -1,5 +1,7 @@
 //! The way there and back, and what a fault becomes.
 
+#![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
+
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;

@@ -1,5 +1,7 @@
 //! Which host of a zone a name is.
 
+#![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
+
 use proxima_model::{
     AccountId, DnsName, Record, RecordData, RecordId, RecordType, Timestamp, Ttl, Zone, ZoneId, ZoneName,
     ZoneSettings, ZoneStatus,

@@ -42,7 +42,7 @@ pub(crate) fn run(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::
 
 impl ApiArgs {
     pub(crate) fn open(&self) -> anyhow::Result<Api> {
-        let token = match &self.token {
+        let token = match self.token.as_ref().filter(|token| !token.trim().is_empty()) {
             Some(token) => token.clone(),
             None => std::fs::read_to_string(crate::dev::default_data_dir().join("token"))
                 .context("no token: give --token, or set PROXIMA_TOKEN")?,

@@ -59,6 +59,8 @@ pub(crate) fn run(args: TourArgs) -> anyhow::Result<ExitCode> {
     let options =
         UpOptions { name: args.name.clone(), origin_root: Some(args.pages), ..UpOptions::default() };
     tell.command_line(&format!("proxima lab up --name {}", args.name));
+    // The tour's own lab, should a former tour have left it up.
+    Lab::remove(&args.name, &options.state_root)?;
     let lab = Lab::up(&options, &mut |step| println!("  {step}"))?;
     println!("\n{}", lab.status()?);
     let mut tour = Tour { lab, tell, pages };
@@ -67,13 +69,15 @@ pub(crate) fn run(args: TourArgs) -> anyhow::Result<ExitCode> {
     if args.once {
         tour.lab.down()?;
     } else {
+        let name = &args.name;
         println!("\nThe lab stays up. Look around:");
-        for command in
-            ["lab status", "lab exec paris -- curl -sI http://www.python-docs.example/", "lab fault --help"]
-        {
-            println!("  proxima {command} --name {}", args.name);
-        }
-        println!("  proxima lab down --name {}", args.name);
+        println!("  proxima lab status --name {name}");
+        println!(
+            "  proxima lab exec --name {name} paris -- curl -sI --resolve {HOST}:80:{} http://{HOST}/",
+            tour.anycast()?
+        );
+        println!("  proxima lab fault --name {name} --help");
+        println!("  proxima lab down --name {name}");
     }
     walked?;
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })

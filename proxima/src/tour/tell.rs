@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 /// Lines of a command's output that are shown.
 pub(super) const OUTPUT_LINES_MAX: usize = 40;
 
+/// By how much a figure may be missed before it is no longer the machine's fault.
+const MISSED_MAX: u32 = 3;
+
 /// The teller.
 pub(super) struct Tell {
     lab: String,
@@ -34,8 +37,11 @@ impl Tell {
 
     /// A command, as one would type it.
     pub(super) fn command_line(&self, command: &str) {
-        let named =
-            command.replacen("proxima lab exec ", &format!("proxima lab exec --name {} ", self.lab), 1);
+        let mut named = command.to_owned();
+        for verb in ["exec", "fault"] {
+            let plain = format!("proxima lab {verb} ");
+            named = named.replacen(&plain, &format!("{plain}--name {} ", self.lab), 1);
+        }
         println!("  $ {named}");
     }
 
@@ -49,9 +55,10 @@ impl Tell {
         self.find(what, found.into(), String::new(), holds, true);
     }
 
-    /// A measured time and what it is to reach.
+    /// A measured time and what it is to reach. Missed a little, as on a busy machine, it is told; missed by more than
+    /// [`MISSED_MAX`] times, something is broken.
     pub(super) fn figure(&mut self, what: &str, found: Duration, reach: Duration) {
-        self.find(what, ms(found), format!("≤ {}", ms(reach)), found <= reach, false);
+        self.find(what, ms(found), format!("≤ {}", ms(reach)), found <= reach, found > reach * MISSED_MAX);
     }
 
     fn find(&mut self, what: &str, found: String, reach: String, holds: bool, must: bool) {

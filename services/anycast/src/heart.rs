@@ -10,26 +10,31 @@ pub(crate) const BEAT_EVERY: Duration = Duration::from_millis(50);
 pub const STEADY_FOR: Duration = Duration::from_millis(500);
 
 /// Turns health into beats.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Heart {
-    /// Never announced: the first time needs no steadiness, since nothing can flap yet.
-    #[default]
-    Fresh,
+    /// Took over from a former process, which beats until this one can serve: nothing is said before.
+    TakingOver,
     /// Announced, and healthy since.
     Announced,
-    /// Was announced, and cannot serve now.
+    /// Cannot serve.
     Ill,
-    /// Was ill, and is healthy since then.
+    /// Healthy since then.
     Recovering(Instant),
 }
 
 impl Heart {
-    /// The beat for this moment.
-    pub(crate) fn beat(&mut self, can_serve: bool, now: Instant) -> Beat {
+    /// The heart of a process that starts. One that did not take over is ill until it has shown steady health, also the
+    /// first time: a node that crashes and is started again and again must not flap.
+    pub(crate) const fn new(took_over: bool) -> Self {
+        if took_over { Self::TakingOver } else { Self::Ill }
+    }
+
+    /// The beat for this moment, if one is to be sent.
+    pub(crate) fn beat(&mut self, can_serve: bool, now: Instant) -> Option<Beat> {
         *self = match (*self, can_serve) {
-            (Self::Fresh, false) => Self::Fresh,
+            (Self::TakingOver, false) => Self::TakingOver,
             (_, false) => Self::Ill,
-            (Self::Fresh | Self::Announced, true) => Self::Announced,
+            (Self::TakingOver | Self::Announced, true) => Self::Announced,
             (Self::Ill, true) => Self::Recovering(now),
             (Self::Recovering(since), true) if now.saturating_duration_since(since) >= STEADY_FOR => {
                 Self::Announced
@@ -37,8 +42,9 @@ impl Heart {
             (recovering @ Self::Recovering(_), true) => recovering,
         };
         match self {
-            Self::Announced => Beat::Announce,
-            Self::Fresh | Self::Ill | Self::Recovering(_) => Beat::Withdraw,
+            Self::TakingOver => None,
+            Self::Announced => Some(Beat::Announce),
+            Self::Ill | Self::Recovering(_) => Some(Beat::Withdraw),
         }
     }
 }
@@ -48,17 +54,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_announcement_is_at_once_and_later_ones_wait_for_steady_health() {
+    fn an_announcement_waits_for_steady_health_and_a_withdrawal_for_nothing() {
         let start = Instant::now();
-        let mut heart = Heart::default();
-        assert_eq!(heart.beat(false, start), Beat::Withdraw);
-        assert_eq!(heart.beat(true, start), Beat::Announce);
-        assert_eq!(heart.beat(true, start + BEAT_EVERY), Beat::Announce);
-        assert_eq!(heart.beat(false, start + BEAT_EVERY * 2), Beat::Withdraw);
-        let well = start + BEAT_EVERY * 3;
-        assert_eq!(heart.beat(true, well), Beat::Withdraw);
-        assert_eq!(heart.beat(true, well + STEADY_FOR / 2), Beat::Withdraw);
-        assert_eq!(heart.beat(true, well + STEADY_FOR), Beat::Announce);
-        assert_eq!(heart.beat(true, well + STEADY_FOR + BEAT_EVERY), Beat::Announce);
+        let mut heart = Heart::new(false);
+        assert_eq!(heart.beat(false, start), Some(Beat::Withdraw));
+        assert_eq!(heart.beat(true, start), Some(Beat::Withdraw));
+        assert_eq!(heart.beat(true, start + STEADY_FOR / 2), Some(Beat::Withdraw));
+        let steady = start + STEADY_FOR;
+        assert_eq!(heart.beat(true, steady), Some(Beat::Announce));
+        assert_eq!(heart.beat(true, steady + BEAT_EVERY), Some(Beat::Announce));
+        assert_eq!(heart.beat(false, steady + BEAT_EVERY * 2), Some(Beat::Withdraw));
+        let well = steady + BEAT_EVERY * 3;
+        assert_eq!(heart.beat(true, well), Some(Beat::Withdraw));
+        assert_eq!(heart.beat(true, well + STEADY_FOR), Some(Beat::Announce));
+    }
+
+    #[test]
+    fn a_process_that_takes_over_says_nothing_until_it_can_serve_and_then_goes_on() {
+        let start = Instant::now();
+        let mut heart = Heart::new(true);
+        assert_eq!(heart.beat(false, start), None);
+        assert_eq!(heart.beat(true, start + BEAT_EVERY), Some(Beat::Announce));
+        assert_eq!(heart.beat(false, start + BEAT_EVERY * 2), Some(Beat::Withdraw));
     }
 }

@@ -19,7 +19,7 @@
 //! * **One writer:** only the watchdog changes BIRD's state; the node only looks.
 //! * **Nothing outlives its reason:** BIRD dies with the watchdog (parent-death signal), the watchdog with the pipe.
 //! * **Withdrawal is at once, announcement is not:** a server is announced after [`STEADY_FOR`] of unbroken health,
-//!   so that one that comes and goes does not make the network flap (RFC 2439's concern).
+//!   at its start too, so that one that comes and goes does not make the network flap (RFC 2439's concern).
 //!
 //! Limits: prefixes, neighbours, reply sizes: see the constants in `config` and `bird`.
 

@@ -43,7 +43,8 @@ impl AnycastService {
     /// # Errors
     /// What is wrong with `[anycast]`, or BIRD missing.
     pub fn new(node: &NodeContext) -> Result<Arc<Self>, Box<dyn std::error::Error + Send + Sync>> {
-        let config: AnycastConfig = node.config.service("anycast")?;
+        let mut config: AnycastConfig = node.config.service("anycast")?;
+        config.run_dir = node.config.path(&config.run_dir);
         config.check()?;
         let health = if config.enabled {
             config.bird_program()?;
@@ -103,13 +104,12 @@ impl AnycastService {
     async fn beat(
         &self,
         mut pipe: pipe::Sender,
+        mut heart: Heart,
         node: &NodeContext,
         shutdown: &Shutdown,
     ) -> std::io::Result<()> {
-        let mut heart = Heart::default();
         let mut ticks = tokio::time::interval(BEAT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looked: Option<Instant> = None;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -117,19 +117,24 @@ impl AnycastService {
                 () = shutdown.draining() => return Ok(()),
             }
             let can_serve = !shutdown.is_withdrawing() && node.health.cannot_serve("anycast").is_none();
-            let now = Instant::now();
-            let beat = heart.beat(can_serve, now);
-            pipe.write_all(&[beat.octet()]).await?;
-            self.metrics.announcing.set(i64::from(beat == Beat::Announce));
-            if looked.is_none_or(|at| now.saturating_duration_since(at) >= LOOK_EVERY) {
-                looked = Some(now);
-                self.look().await;
+            if let Some(beat) = heart.beat(can_serve, Instant::now()) {
+                pipe.write_all(&[beat.octet()]).await?;
+                self.metrics.announcing.set(i64::from(beat == Beat::Announce));
             }
             if shutdown.is_withdrawing() {
                 // Said; the pipe stays open until the drain so that BIRD keeps its sessions for an orderly withdrawal.
                 shutdown.draining().await;
                 return Ok(());
             }
+        }
+    }
+
+    /// Looks at BIRD's sessions for as long as it is polled. Beside the beats, never between them: a slow BIRD must not
+    /// make a node that is well fall silent.
+    async fn keep_looking(&self) {
+        loop {
+            self.look().await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -185,14 +190,18 @@ impl Service for AnycastService {
         }
         let mut inherited = node.listeners.inherited(PIPE);
         while !shutdown.is_draining() {
-            let pipe = match inherited.take() {
-                Some(pipe) => pipe,
-                None => self.start_watchdog().map_err(ServiceError::new)?,
+            let (pipe, heart) = match inherited.take() {
+                Some(pipe) => (pipe, Heart::new(true)),
+                None => (self.start_watchdog().map_err(ServiceError::new)?, Heart::new(false)),
             };
             let kept = pipe.try_clone().map_err(ServiceError::new)?;
             node.listeners.keep(PIPE, kept);
             let pipe = pipe::Sender::from_owned_fd(pipe).map_err(ServiceError::new)?;
-            match self.beat(pipe, &node, &shutdown).await {
+            let outcome = tokio::select! {
+                outcome = self.beat(pipe, heart, &node, &shutdown) => outcome,
+                () = self.keep_looking() => Ok(()),
+            };
+            match outcome {
                 Ok(()) => break,
                 Err(error) => {
                     warn!(%error, "the watchdog has gone: BIRD has ended with it, another one is started");

@@ -100,18 +100,39 @@ fn prepare_process(stdin: &io::Stdin) -> io::Result<()> {
     Ok(())
 }
 
+/// What BIRD knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// It has just been started, with the announcements disabled.
+    Nothing,
+    /// It confirmed this.
+    Announce(bool),
+    /// It was told to announce, and did not confirm: it may have done so, whole or in part.
+    Unsure,
+}
+
+impl Told {
+    /// Whether BIRD, knowing this, must be told to announce or not.
+    fn must_be_told(self, announce: bool) -> bool {
+        match self {
+            Self::Nothing => announce,
+            Self::Announce(told) => told != announce,
+            Self::Unsure => true,
+        }
+    }
+}
+
 /// BIRD, kept running, and what it has been told.
 struct Bird {
     config: WatchdogConfig,
     child: Option<Child>,
     started: Option<Instant>,
-    /// What BIRD was last told, as far as it confirmed it.
-    told: Option<bool>,
+    told: Told,
 }
 
 impl Bird {
     const fn new(config: WatchdogConfig) -> Self {
-        Self { config, child: None, started: None, told: None }
+        Self { config, child: None, started: None, told: Told::Nothing }
     }
 
     /// Starts BIRD if it does not run.
@@ -123,7 +144,7 @@ impl Bird {
                 Err(error) => warn!(%error, "watchdog: BIRD cannot be watched: starting it again"),
             }
             self.child = None;
-            self.told = None;
+            self.told = Told::Nothing;
         }
         if self.started.is_some_and(|started| now.saturating_duration_since(started) < RESTART_AFTER) {
             return;
@@ -137,8 +158,7 @@ impl Bird {
 
     /// Tells BIRD, unless it knows.
     fn announce(&mut self, announce: bool) {
-        // BIRD starts with the announcements disabled.
-        if self.child.is_none() || self.told == Some(announce) || (self.told.is_none() && !announce) {
+        if self.child.is_none() || !self.told.must_be_told(announce) {
             return;
         }
         let tell = || -> Result<(), AnycastError> {
@@ -151,11 +171,14 @@ impl Bird {
         match tell() {
             Ok(()) => {
                 info!(announce, "watchdog: BIRD has been told");
-                self.told = Some(announce);
+                self.told = Told::Announce(announce);
             }
             // Just started, its socket may not be there yet: said again within moments. A withdrawal that BIRD does not
             // take is made by ending BIRD: its sessions close, and the routers withdraw by themselves.
-            Err(error) if announce => info!(%error, "watchdog: BIRD has not taken the announcement yet"),
+            Err(error) if announce => {
+                info!(%error, "watchdog: BIRD has not taken the announcement yet");
+                self.told = Told::Unsure;
+            }
             Err(error) => {
                 error!(%error, "watchdog: BIRD has not taken the withdrawal: ending it");
                 self.end();
@@ -168,7 +191,7 @@ impl Bird {
             child.kill().ok();
             child.wait().ok();
         }
-        self.told = None;
+        self.told = Told::Nothing;
     }
 }
 
@@ -186,4 +209,17 @@ fn start_bird(program: &Path, run_dir: &Path) -> Result<Child, AnycastError> {
     // SAFETY: only prctl(2) is called between fork and exec; it is async-signal-safe.
     unsafe { command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)) };
     command.spawn().map_err(AnycastError::system("starting", program))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_that_bird_did_not_confirm_is_withdrawn_like_one_that_it_did() {
+        assert!(Told::Unsure.must_be_told(false) && Told::Announce(true).must_be_told(false));
+        assert!(!Told::Nothing.must_be_told(false) && !Told::Announce(false).must_be_told(false));
+        assert!(Told::Nothing.must_be_told(true) && Told::Unsure.must_be_told(true));
+        assert!(!Told::Announce(true).must_be_told(true));
+    }
 }
