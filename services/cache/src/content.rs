@@ -33,6 +33,10 @@ use tokio::sync::Notify;
 pub const SEGMENT_OCTETS: usize = 256 * 1024;
 /// How much of passing content lies between its writer and its slowest reader.
 const WINDOW_OCTETS: u64 = 256 * 1024;
+/// Smaller pieces are copied: they are slices of connections' buffers, of which one octet keeps all alive.
+const COPIED_OCTETS_BELOW: usize = 4 * 1024;
+/// What a piece takes beside its octets, about, so that content in pieces of one octet is counted as what it takes.
+const PIECE_OVERHEAD_OCTETS: u64 = 64;
 /// A reader of passing content that has not moved for so long is cut off, if others wait behind it.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
@@ -162,12 +166,14 @@ impl Content {
         if piece.is_empty() {
             return Ok(());
         }
+        let piece = if piece.len() < COPIED_OCTETS_BELOW { Bytes::copy_from_slice(&piece) } else { piece };
         let wakers = {
             let mut growing = self.lock();
             let octets = piece.len() as u64;
+            let taken = octets + PIECE_OVERHEAD_OCTETS;
             if !growing.passing {
-                let kept = growing.length + octets <= self.octets_max && self.budget.take(octets);
-                growing.reserved += if kept { octets } else { 0 };
+                let kept = growing.length + octets <= self.octets_max && self.budget.take(taken);
+                growing.reserved += if kept { taken } else { 0 };
                 growing.passing = !kept;
             }
             let start = growing.length;
@@ -192,7 +198,8 @@ impl Content {
                 }
                 let Some(slowest) = growing.slowest() else { return Err(NobodyReads) };
                 self.let_go(&mut growing, slowest);
-                if growing.length - slowest <= WINDOW_OCTETS {
+                let overhead = growing.pieces.len() as u64 * PIECE_OVERHEAD_OCTETS;
+                if growing.length - slowest + overhead <= WINDOW_OCTETS || growing.length == slowest {
                     return Ok(());
                 }
             }
@@ -208,7 +215,7 @@ impl Content {
         while let Some((start, piece)) = growing.pieces.front()
             && start + piece.len() as u64 <= position
         {
-            let octets = (piece.len() as u64).min(growing.reserved);
+            let octets = (piece.len() as u64 + PIECE_OVERHEAD_OCTETS).min(growing.reserved);
             growing.pieces.pop_front();
             growing.reserved -= octets;
             self.budget.give_back(octets);

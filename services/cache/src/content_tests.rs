@@ -79,7 +79,8 @@ async fn large_content_is_packed_into_segments_and_read_across_them() {
     for piece in octets.chunks(10_007) {
         content.push(Bytes::copy_from_slice(piece)).await.expect("taken");
     }
-    assert_eq!(budget.taken(), octets.len() as u64);
+    let pieces = octets.len().div_ceil(10_007) as u64;
+    assert_eq!(budget.taken(), octets.len() as u64 + pieces * PIECE_OVERHEAD_OCTETS);
     assert_eq!(content.finish().await, Ok(true));
     assert_eq!(budget.taken(), 0);
     let all = content.body(0, None).expect("whole").collect(1 << 30).await.expect("whole");
@@ -139,15 +140,15 @@ async fn a_reader_that_stands_still_is_cut_off_when_others_wait_behind_it() {
 
 #[tokio::test]
 async fn what_all_fetches_hold_together_is_bounded() {
-    let budget = Arc::new(Budget::new(10));
+    let budget = Arc::new(Budget::new(10 + PIECE_OVERHEAD_OCTETS));
     let (one, other) = (Content::new(None, MAX, budget.clone()), Content::new(None, MAX, budget.clone()));
     let _readers = (one.body(0, None), other.body(0, None));
     one.push(Bytes::from(vec![0; 8])).await.expect("kept");
     other.push(Bytes::from(vec![0; 8])).await.expect("passed");
     assert!(one.is_shareable() && !other.is_shareable());
-    assert_eq!(budget.taken(), 8);
+    assert_eq!(budget.taken(), 8 + PIECE_OVERHEAD_OCTETS);
     drop((one, other));
-    assert_eq!(budget.taken(), 8);
+    assert_eq!(budget.taken(), 8 + PIECE_OVERHEAD_OCTETS);
     drop(_readers);
     assert_eq!(budget.taken(), 0);
 }
@@ -161,4 +162,12 @@ async fn an_aborted_fetch_tells_readers_after_what_is_here() {
     assert_eq!(next(&mut reader).await, Some(Ok(Bytes::from_static(b"abc"))));
     assert_eq!(next(&mut reader).await, Some(Err(BodyError::Aborted)));
     assert_eq!(next(&mut reader).await, None);
+}
+
+#[tokio::test]
+async fn small_pieces_do_not_keep_the_buffers_alive_of_which_they_are_slices() {
+    let content = content(None);
+    let buffer = Bytes::from(vec![0; 64 * 1024]);
+    content.push(buffer.slice(..1)).await.expect("kept");
+    assert!(buffer.is_unique());
 }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use http::HeaderMap;
+use proxima_model::ZoneId;
 use proxima_pipeline::Fault;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -29,6 +30,8 @@ use crate::{
 /// Fetches in flight at once; beyond this, requests go to the origin without being collapsed or stored. Each costs a
 /// task, an origin connection and up to one window of content.
 pub const FLIGHTS_MAX: usize = 1_024;
+/// A zone may have this part of all fetches in flight, so that an origin that hangs does not take those of others.
+const ZONES_PART: usize = 8;
 /// Fetches in flight of one URL: one, or one for each variant asked for at this moment.
 const FLIGHTS_PER_KEY_MAX: usize = 16;
 /// Locks among which the keys are spread.
@@ -71,6 +74,9 @@ pub struct Flights {
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
     permits: Arc<Semaphore>,
+    /// How many each zone has; none is left out.
+    of_zones: Mutex<HashMap<ZoneId, usize>>,
+    of_zone_max: usize,
     ids: AtomicU64,
 }
 
@@ -109,12 +115,14 @@ impl Default for Flights {
 }
 
 impl Flights {
-    /// At most so many at once.
+    /// At most so many at once, and of one zone an eighth of them.
     pub fn new(flights_max: usize) -> Self {
         Self {
             shards: Default::default(),
             hasher: RandomState::new(),
             permits: Arc::new(Semaphore::new(flights_max)),
+            of_zones: Mutex::default(),
+            of_zone_max: (flights_max / ZONES_PART).max(1),
             ids: AtomicU64::new(0),
         }
     }
@@ -149,6 +157,9 @@ impl Flights {
             return Joined::Busy;
         }
         let Ok(permit) = self.permits.clone().try_acquire_owned() else { return Joined::Busy };
+        if !self.enter(wanted.key.zone()) {
+            return Joined::Busy;
+        }
         let flight = Arc::new(Flight {
             id: self.ids.fetch_add(1, Ordering::Relaxed),
             variant: vary.variant(wanted.request),
@@ -178,14 +189,33 @@ impl Flights {
         self.len() == 0
     }
 
+    /// Counts one more of the zone, if it may have one; every [`Lead`] counts one less in the end.
+    fn enter(&self, zone: ZoneId) -> bool {
+        let mut of_zones = lock(&self.of_zones);
+        let count = of_zones.entry(zone).or_default();
+        let may = *count < self.of_zone_max;
+        *count += usize::from(may);
+        may
+    }
+
+    fn leave(&self, zone: ZoneId) {
+        let mut of_zones = lock(&self.of_zones);
+        if let Some(count) = of_zones.get_mut(&zone) {
+            *count -= 1;
+            if *count == 0 {
+                of_zones.remove(&zone);
+            }
+        }
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "only the low bits of the hash are wanted")]
     fn shard(&self, key: &PrimaryKey) -> MutexGuard<'_, Shard> {
         lock(&self.shards[self.hasher.hash_one(key) as usize % SHARDS])
     }
 }
 
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The right and duty to bring a flight to its end. Dropped before that, the flight is lost.
@@ -236,6 +266,7 @@ impl Lead {
 impl Drop for Lead {
     fn drop(&mut self) {
         self.leave(&mut self.flights.shard(&self.key));
+        self.flights.leave(self.key.zone());
         self.flight.outcome.send_if_modified(|outcome| {
             let pending = matches!(outcome, Outcome::Pending);
             if pending {
@@ -243,5 +274,40 @@ impl Drop for Lead {
             }
             pending
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::{config::CacheConfig, metrics::Metrics};
+
+    #[test]
+    fn a_zone_whose_origin_hangs_leaves_room_for_others() {
+        let metrics = Metrics::register(&mut Registry::default());
+        let store = Store::new(&CacheConfig::default(), &metrics);
+        let flights = Arc::new(Flights::new(2 * ZONES_PART));
+        let join = |zone: u8, path: &str| {
+            let url = format!("http://a.example/{path}");
+            let key = PrimaryKey::of_url(ZoneId::from_bytes([zone; 16]), &url).expect("absolute");
+            flights.join(
+                &store,
+                &Wanted {
+                    key: &key,
+                    request: &HeaderMap::new(),
+                    vary: &Vary::default(),
+                    shares: &|_| false,
+                    stored: &|| false,
+                },
+            )
+        };
+        let (first, second) = (join(1, "a"), join(1, "b"));
+        assert!(matches!((&first, &second), (Joined::Lead(_), Joined::Lead(_))));
+        assert!(matches!(join(1, "c"), Joined::Busy));
+        assert!(matches!(join(2, "a"), Joined::Lead(_)));
+        drop(first);
+        assert!(matches!(join(1, "c"), Joined::Lead(_)));
     }
 }

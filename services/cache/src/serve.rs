@@ -88,9 +88,11 @@ fn finish(headers: &mut HeaderMap, object: &Object, asked: Asked<'_>) {
 }
 
 /// Lengthens what browsers are told, if it is shorter. `seconds` counts the age in, because browsers subtract it.
+/// `Cache-Control` alone is judged: browsers do not hear the targeted fields, and what it forbids them stays forbidden.
 fn set_browser_lifetime(headers: &mut HeaderMap, seconds: u64) {
-    let said = ResponseDirectives::read(headers);
-    if said.no_cache == Scope::Whole || said.no_store || said.max_age.is_some_and(|given| given >= seconds) {
+    let said = ResponseDirectives::of_cache_control(headers);
+    let forbids = said.no_store || said.private != Scope::Absent || said.no_cache != Scope::Absent;
+    if forbids || said.max_age.is_some_and(|given| given >= seconds) {
         return;
     }
     let public = if said.public { "public, " } else { "" };

@@ -48,13 +48,20 @@ const TRIES_MAX: usize = 4;
 /// After the origin failed to confirm an object that may be served stale, it is not asked again for this long.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Fields by which origins are known to choose another answer, and which no key contains: a request with one could
-/// make a common URL answer what one client wanted. The edge's own fields are not among them.
-const UNKEYED_FIELDS: [&str; 7] = [
+/// make a common URL answer what one client wanted. The edge's own fields are not among them. Compared with `_` read
+/// as `-`, as CGI-like origins do.
+const UNKEYED_FIELDS: [&str; 13] = [
+    "forwarded",
     "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
     "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-host",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
+    "x-original-host",
     "x-original-url",
     "x-rewrite-url",
 ];
@@ -436,7 +443,19 @@ fn not_for_a_cache(exchange: &Exchange) -> Option<Pass> {
     if conditions::for_the_origin(&request.headers) {
         return Some(Pass::OriginCondition);
     }
-    UNKEYED_FIELDS.into_iter().find(|name| request.headers.contains_key(*name)).map(Pass::UnkeyedField)
+    request.headers.keys().find_map(|name| unkeyed(name.as_str())).map(Pass::UnkeyedField)
+}
+
+/// The field of [`UNKEYED_FIELDS`] for which an origin may take the one of this name.
+fn unkeyed(name: &str) -> Option<&'static str> {
+    let reads_as = |known: &str| {
+        known.len() == name.len()
+            && known
+                .bytes()
+                .zip(name.bytes())
+                .all(|(known, octet)| known == if octet == b'_' { b'-' } else { octet })
+    };
+    UNKEYED_FIELDS.into_iter().find(|known| reads_as(known))
 }
 
 fn always_online(exchange: &Exchange) -> bool {

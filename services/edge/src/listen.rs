@@ -134,7 +134,6 @@ async fn shake_hands(
             context.metrics.handshake(result);
             return Some(session);
         }
-        Ok(Err(HandshakeError::TooMany)) => HandshakeResult::Refused,
         Ok(Err(HandshakeError::UnknownName)) => HandshakeResult::UnknownName,
         Ok(Err(HandshakeError::Failed(error))) => {
             tracing::debug!(%error, "a TLS handshake failed");

@@ -27,18 +27,15 @@ pub enum HandshakeResult {
     Failed,
     /// It took too long.
     TimedOut,
-    /// There were too many at once.
-    Refused,
 }
 
 impl HandshakeResult {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 5] = [
         (Self::Full, "full"),
         (Self::Resumed, "resumed"),
         (Self::UnknownName, "unknown_name"),
         (Self::Failed, "failed"),
         (Self::TimedOut, "timed_out"),
-        (Self::Refused, "refused"),
     ];
 }
 

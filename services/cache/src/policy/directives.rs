@@ -104,6 +104,11 @@ impl ResponseDirectives {
                 return found;
             }
         }
+        Self::of_cache_control(headers)
+    }
+
+    /// What `Cache-Control` says, whatever the targeted fields say: what browsers hear.
+    pub fn of_cache_control(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
         for line in headers.get_all(header::CACHE_CONTROL) {
             for (name, argument) in Directives(line.as_bytes()) {

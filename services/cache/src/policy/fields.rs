@@ -42,7 +42,8 @@ const OF_A_304: [HeaderName; 7] = [
     header::VARY,
 ];
 
-/// The fields of a response that may be stored, without those in `left_out`.
+/// The fields of a response that may be stored, without those in `left_out`. Their values are copies: those of the
+/// response are slices of the connection's read buffer, which would live as long as what is stored.
 pub fn storable(response: &HeaderMap, left_out: &[HeaderName]) -> HeaderMap {
     let mut kept = response.clone();
     for name in named_by_connection(response) {
@@ -51,7 +52,15 @@ pub fn storable(response: &HeaderMap, left_out: &[HeaderName]) -> HeaderMap {
     for name in NEVER_STORED.iter().chain(left_out) {
         kept.remove(name);
     }
+    kept.values_mut().for_each(|value| *value = copied(value));
     kept
+}
+
+/// The same value in memory of its own.
+fn copied(value: &HeaderValue) -> HeaderValue {
+    let mut copy = HeaderValue::from_bytes(value.as_bytes()).expect("a value's octets are a valid value");
+    copy.set_sensitive(value.is_sensitive());
+    copy
 }
 
 /// The stored fields as a 304 makes them (RFC 9111, 4.3.4): each field that it brings replaces its namesakes.
@@ -94,6 +103,8 @@ fn named_by_connection(response: &HeaderMap) -> impl Iterator<Item = HeaderName>
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn fields(all: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -125,6 +136,21 @@ mod tests {
         ]);
         let kept = storable(&response, &[header::SET_COOKIE]);
         assert_eq!(kept, fields(&[("c", "3"), ("content-md5", "kept")]));
+    }
+
+    #[test]
+    fn stored_values_do_not_keep_the_buffer_alive_that_they_were_read_into() {
+        let buffer = Bytes::from(b"secretvalue".to_vec());
+        let mut response = HeaderMap::new();
+        let mut secret = HeaderValue::from_maybe_shared(buffer.slice(..6)).unwrap();
+        secret.set_sensitive(true);
+        response.insert("x-secret", secret);
+        response.insert("x-value", HeaderValue::from_maybe_shared(buffer.slice(6..)).unwrap());
+        let kept = storable(&response, &[]);
+        assert_eq!(kept, response);
+        assert!(kept["x-secret"].is_sensitive() && !kept["x-value"].is_sensitive());
+        drop(response);
+        assert!(buffer.is_unique());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::header::{DATE, HeaderMap, HeaderValue};
+use http::header::{DATE, HOST, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, uri};
 use proxima_pipeline::{Body, Client, Exchange, Fault, Protocol, RayId, Request, Response, Scheme, answer};
@@ -30,9 +30,10 @@ pub(super) struct Asked {
 
 impl ServerContext {
     /// The exchange of this request, and what is wrong with it already.
-    pub(super) fn admit(&self, peer: &Peer, asked: Asked, body: Body) -> (Exchange, Option<Fault>) {
+    pub(super) fn admit(&self, peer: &Peer, mut asked: Asked, body: Body) -> (Exchange, Option<Fault>) {
         let scheme = peer.scheme();
         let fault = self.check(&asked, scheme);
+        put_host(&mut asked.headers, &asked.host, scheme);
         let request = Request {
             method: asked.method,
             scheme,
@@ -89,6 +90,19 @@ impl ServerContext {
             headers.insert(DATE, http_date(self.clock.now()));
         }
     }
+}
+
+/// Writes `Host` in the one spelling that stages, caches' keys and origins see alike: lower case, without last dot and
+/// without the port that the scheme means anyway. An origin that told two spellings apart could be made to answer one
+/// under the key of the other.
+fn put_host(headers: &mut HeaderMap, host: &Host, scheme: Scheme) {
+    let port = host.port().filter(|port| *port != scheme.default_port());
+    let value = match port {
+        None if headers.get(HOST).is_some_and(|value| value == host.name()) => return,
+        None => HeaderValue::from_str(host.name()),
+        Some(port) => HeaderValue::from_str(&format!("{}:{port}", host.name())),
+    };
+    headers.insert(HOST, value.expect("a host's name is visible ASCII"));
 }
 
 /// What failed, as the pipeline names it, when a request could not be read.

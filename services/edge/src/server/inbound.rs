@@ -20,6 +20,9 @@ use proxima_pipeline::{Body, BodyError};
 /// for one round trip of a fast client to a near origin, small enough for thousands of uploads at once.
 pub(super) const BODY_WINDOW_BYTES: usize = 128 * 1024;
 
+/// Smaller pieces are copied: they are slices of the connection's buffer, of which one octet keeps all alive.
+const COPIED_BYTES_BELOW: usize = 4 * 1024;
+
 /// What a frame costs beside its octets, so that a body in chunks of one octet fills the window too.
 const FRAME_OVERHEAD_BYTES: usize = 128;
 
@@ -95,6 +98,7 @@ impl BodyFeed {
 
     /// The next piece.
     pub(super) fn push(&self, data: Bytes) {
+        let data = if data.len() < COPIED_BYTES_BELOW { Bytes::copy_from_slice(&data) } else { data };
         let mut state = self.shared.lock();
         state.queued_bytes += data.len() + FRAME_OVERHEAD_BYTES;
         self.put(state, Frame::data(data));
@@ -251,6 +255,14 @@ mod tests {
         assert!(poll(&mut body, &reader).is_ready());
         assert_eq!(woken.times(), 1);
         assert_eq!(feed.poll_room(&mut context), Poll::Ready(Room::Open));
+    }
+
+    #[test]
+    fn a_small_piece_does_not_keep_the_buffer_alive_of_which_it_is_a_slice() {
+        let (feed, _body, ..) = pair();
+        let buffer = Bytes::from(vec![0; 64 * 1024]);
+        feed.push(buffer.slice(..1));
+        assert!(buffer.is_unique());
     }
 
     #[test]

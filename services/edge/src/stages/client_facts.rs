@@ -19,10 +19,13 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 
 /// What only we may say; a client that says it lies.
 const OURS: &str = "cf-";
+/// What we state or add to beside those. CGI-like origins read `_` and `-` as one: another spelling of these, and of
+/// [`OURS`], would be a second value there that nobody vouches for.
+const VOUCHED_FOR: [&str; 3] = ["cdn-loop", "x-forwarded-for", "x-forwarded-proto"];
 /// Room for the values that are made for each request: an address, a ray, and some of `x-forwarded-for`.
 const VALUES_OCTETS: usize = 192;
 
-/// On the way there: takes off `cf-*` fields that the client made up, and adds `cf-connecting-ip`, `cf-ray`,
+/// On the way there: takes off `cf-*` fields that the client made up and look-alikes with `_` of what we state, and adds `cf-connecting-ip`, `cf-ray`,
 /// `cf-visitor`, `x-forwarded-for` (appended to) and `x-forwarded-proto`. On the way back: `cf-ray`, `server`, and
 /// `date` where the origin gave none (RFC 9110, 6.6.1). Stands first, so that error answers have them too.
 pub struct ClientFacts {
@@ -46,7 +49,7 @@ impl Stage for ClientFacts {
         if taken_off > 0 {
             exchange
                 .trace
-                .note(self.name(), || format!("took off {taken_off} cf-* fields that the client sent"));
+                .note(self.name(), || format!("took off {taken_off} fields by which the client posed as us"));
         }
         state_facts(exchange);
         Decision::Now(Flow::Continue)
@@ -67,17 +70,23 @@ impl Stage for ClientFacts {
     }
 }
 
-/// Removes all `cf-*` fields; says how many there were.
+/// Removes all fields that pose as ours; says how many there were.
 fn take_off_ours(headers: &mut HeaderMap) -> usize {
-    if !headers.keys().any(|name| name.as_str().starts_with(OURS)) {
-        return 0;
-    }
-    let ours: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with(OURS)).cloned().collect();
+    // Collecting nothing does not allocate.
+    let ours: Vec<HeaderName> = headers.keys().filter(|name| poses_as_ours(name.as_str())).cloned().collect();
     for name in &ours {
         headers.remove(name);
     }
     ours.len()
+}
+
+/// Whether a field's name, in lower case, is one that only we may use, or could be taken for one.
+fn poses_as_ours(name: &str) -> bool {
+    if !name.contains('_') {
+        return name.starts_with(OURS);
+    }
+    let folded = name.replace('_', "-");
+    folded.starts_with(OURS) || VOUCHED_FOR.contains(&folded.as_str())
 }
 
 /// Writes all values that are made for this request into one buffer, of which the fields are slices.
@@ -122,4 +131,31 @@ fn state_facts(exchange: &mut Exchange) {
 /// Addresses, rays and values that were values before always are values.
 fn value(octets: Bytes) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(octets).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_cannot_pose_as_us_with_underscores() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "cf-ray",
+            "cf_connecting_ip",
+            "cf-connecting_ip",
+            "x_forwarded_for",
+            "x-forwarded_proto",
+            "cdn_loop",
+            "x-forwarded-for",
+            "cdn-loop",
+            "my_cf_field",
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        assert_eq!(take_off_ours(&mut headers), 6);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["cdn-loop", "my_cf_field", "x-forwarded-for"]);
+    }
 }

@@ -24,5 +24,6 @@ pub use loop_guard::LoopGuard;
 pub use origin::OriginStage;
 pub use origin_rules::OriginRules;
 pub use sites::Sites;
+pub(crate) use sites::{OfZone, nearest_active};
 pub use trace_endpoint::TraceEndpoint;
 pub use zone::{PublicPorts, ZoneStage};

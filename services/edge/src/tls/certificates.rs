@@ -6,22 +6,38 @@ use std::sync::Arc;
 
 use proxima_chassis::Clock;
 use proxima_ledger::{ChangeSet, CompileZone, CompiledZones, ReadError, Replica, Snapshot};
-use proxima_model::{Certificate, CertificateSource, DnsName, Timestamp, Zone};
+use proxima_model::{Certificate, CertificateSource, DnsName, Timestamp, Zone, ZoneName, ZoneStatus};
 use rustls::SignatureScheme;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use crate::stages::{OfZone, nearest_active};
+
 /// Zones whose certificates are kept parsed. A parsed chain and key take some 8 KiB: 128 MiB at the most, and far less
 /// where few zones are busy.
 pub const CERTIFICATE_ZONES_MAX: usize = 16_384;
-/// Certificates of one zone that are looked at.
-const CERTIFICATES_PER_ZONE_MAX: usize = 64;
+/// Certificates of one zone that are looked at: more than the 100 that an owner may upload and those of our own.
+const CERTIFICATES_PER_ZONE_MAX: usize = 128;
 
 /// A zone's certificates, parsed.
 #[derive(Debug)]
-pub struct ZoneCertificates(Vec<Loaded>);
+pub struct ZoneCertificates {
+    zone: ZoneName,
+    active: bool,
+    all: Vec<Loaded>,
+}
+
+impl OfZone for ZoneCertificates {
+    fn zone_name(&self) -> &str {
+        self.zone.as_str()
+    }
+
+    fn is_active(&self) -> bool {
+        self.active
+    }
+}
 
 #[derive(Debug)]
 struct Loaded {
@@ -58,7 +74,7 @@ impl CompileZone for ZoneCertificates {
                 }
             }
         }
-        Ok(Self(all))
+        Ok(Self { active: zone.status == ZoneStatus::Active, zone: zone.name, all })
     }
 }
 
@@ -96,7 +112,7 @@ impl ZoneCertificates {
         now: Timestamp,
         usable: impl Fn(&CertifiedKey) -> bool,
     ) -> Option<Arc<CertifiedKey>> {
-        self.0
+        self.all
             .iter()
             .filter(|loaded| {
                 loaded.hosts.iter().any(|host| covers(host.as_str(), name)) && usable(&loaded.key)
@@ -138,9 +154,7 @@ impl Certificates {
 
     fn find(&self, name: &str, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let name = name.to_ascii_lowercase();
-        let zone = self
-            .zones
-            .find(&name)
+        let zone = nearest_active(&name, |name| self.zones.find(name))
             .inspect_err(|error| tracing::error!(%error, "the certificates of a zone cannot be read"))
             .ok()??;
         zone.best(&name, self.clock.now(), |key| key.key.choose_scheme(schemes).is_some())
@@ -196,14 +210,18 @@ mod tests {
 
     #[test]
     fn the_owners_own_certificate_goes_before_ours_unless_it_has_expired() {
-        let zone = ZoneCertificates(vec![
-            loaded("*.a.example", false, 100, 1),
-            loaded("*.a.example", true, 50, 2),
-            loaded("www.a.example", false, 100, 3),
-        ]);
+        let zone = ZoneCertificates {
+            zone: ZoneName::parse("a.example").unwrap(),
+            active: true,
+            all: vec![
+                loaded("*.a.example", false, 100, 1),
+                loaded("*.a.example", true, 50, 2),
+                loaded("www.a.example", false, 100, 3),
+            ],
+        };
         let best = |name: &str, now: i64| {
             let key = zone.best(name, Timestamp::from_millis(now), |_| true)?;
-            zone.0.iter().position(|loaded| Arc::ptr_eq(&loaded.key, &key))
+            zone.all.iter().position(|loaded| Arc::ptr_eq(&loaded.key, &key))
         };
         assert_eq!(best("www.a.example", 10), Some(1));
         assert_eq!(best("www.a.example", 60), Some(2));

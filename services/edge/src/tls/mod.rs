@@ -26,7 +26,8 @@ pub use tickets::{TICKET_SECONDS, Tickets};
 use crate::EdgeError;
 
 /// Handshakes that may go on at once: each costs a signature, and a flood of them must not starve what is served
-/// already. A server of two cores ends some thousands a second, so that honest clients do not meet the bound.
+/// already. Further ones wait within the time that a handshake has. A server of two cores ends some thousands a second,
+/// so that honest clients do not meet the bound.
 pub const HANDSHAKES_MAX: usize = 1024;
 
 /// The protocol that a client chose.
@@ -44,9 +45,6 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// Why there is no TLS session.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
-    /// There are [`HANDSHAKES_MAX`] already.
-    #[error("too many handshakes at once")]
-    TooMany,
     /// We have no certificate for the name asked for, or none was asked for.
     #[error("no certificate for the name asked for")]
     UnknownName,
@@ -95,8 +93,9 @@ impl TlsAcceptor {
         &self,
         io: IO,
     ) -> Result<Session<IO>, HandshakeError> {
-        let _going_on = self.handshakes.try_acquire().map_err(|_| HandshakeError::TooMany)?;
         let mut start = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
+        // Only now: connections that say nothing take no place from those that do.
+        let _going_on = self.handshakes.acquire().await.expect("never closed");
         // rustls would refuse this with `access_denied`, which no client explains to its user.
         if !self.certificates.can_answer(&start.client_hello()) {
             start.io.write_all(&UNRECOGNIZED_NAME).await?;

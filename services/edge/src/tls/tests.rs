@@ -232,16 +232,24 @@ async fn a_session_is_resumed_at_another_server_of_the_network_also_after_the_ke
 }
 
 #[tokio::test]
-async fn handshakes_beyond_the_bound_are_refused() {
+async fn handshakes_beyond_the_bound_wait_and_silent_connections_take_no_place() {
     let world = World::new().await;
     let certificate = world.certify(1, &["a.example"]).await;
     let server = server(&world, &[]);
     let config = Arc::new(client(&[&certificate], &[&version::TLS13]));
     let all = server.handshakes.acquire_many(u32::try_from(HANDSHAKES_MAX).unwrap()).await.unwrap();
-    let (_, theirs) = shake_hands(&server, &config, "a.example").await;
-    assert!(matches!(theirs, Err(HandshakeError::TooMany)));
+    let mut waiting = Box::pin(session(&server, &config, "a.example"));
+    // More turns than a handshake in memory takes.
+    for _ in 0..100 {
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        tokio::task::yield_now().await;
+    }
     drop(all);
-    session(&server, &config, "a.example").await;
+    waiting.await;
+    let (_ours, theirs) = tokio::io::duplex(64);
+    let mut silent = Box::pin(server.accept(theirs));
+    assert!(futures_util::poll!(&mut silent).is_pending());
+    assert_eq!(server.handshakes.available_permits(), HANDSHAKES_MAX);
 }
 
 #[tokio::test]
@@ -255,4 +263,16 @@ async fn what_is_no_tls_fails_without_harm() {
         ours.shutdown().await.unwrap();
         assert!(matches!(server.accept(theirs).await, Err(HandshakeError::Failed(_))), "{octets:?}");
     }
+}
+
+#[tokio::test]
+async fn a_pending_zone_does_not_hide_the_certificate_of_an_active_one_above_it() {
+    let world = World::new().await;
+    let certificate = world.certify(1, &["*.a.example"]).await;
+    let above = world.log.replica().snapshot().unwrap().get::<Zone>(&ZONE).unwrap().unwrap();
+    let (id, name) = (ZoneId::from_bytes([9; 16]), ZoneName::parse("b.a.example").unwrap());
+    world.put(&Zone { id, name: name.clone(), status: ZoneStatus::Pending, ..above }).await;
+    world.put(&ZoneIndex { name, zone: id }).await;
+    let config = Arc::new(client(&[&certificate], &[&version::TLS13]));
+    session(&server(&world, &[]), &config, "b.a.example").await;
 }

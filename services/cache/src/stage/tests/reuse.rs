@@ -139,10 +139,13 @@ async fn a_url_that_becomes_storable_is_stored_again_before_its_minute_is_over()
 async fn some_requests_are_never_for_a_cache() {
     let world = World::new();
     world.fetch("/a", &[], &[("cache-control", "max-age=60")], "stored").await;
-    let rows: [(Method, Fields<'_>, &str); 5] = [
+    let rows: [(Method, Fields<'_>, &str); 8] = [
         (Method::OPTIONS, &[], "DYNAMIC"),
         (Method::GET, &[("if-match", "\"1\"")], "BYPASS"),
         (Method::GET, &[("x-forwarded-host", "evil.test")], "BYPASS"),
+        (Method::GET, &[("x-forwarded_host", "evil.test")], "BYPASS"),
+        (Method::GET, &[("forwarded", "host=evil.test")], "BYPASS"),
+        (Method::GET, &[("x-host", "evil.test")], "BYPASS"),
         (Method::GET, &[("x-http-method-override", "POST")], "BYPASS"),
         (Method::GET, &[("cache-control", "no-store")], "BYPASS"),
     ];
@@ -217,6 +220,19 @@ async fn browsers_are_told_the_zones_lifetime_where_the_origins_is_shorter() {
     assert_eq!(world.from_cache("/a", &[]).await.field("cache-control"), Some("public, max-age=3610"));
     let long = world.fetch("/b", &[], &[("cache-control", "max-age=86400")], "hello").await;
     assert_eq!(long.field("cache-control"), Some("max-age=86400"));
+}
+
+#[tokio::test]
+async fn what_browsers_may_not_share_or_keep_stays_so_whatever_the_networks_own_directives_say() {
+    let settings = ZoneSettings { browser_cache_ttl: 3600, ..ZoneSettings::default() };
+    let world = World::with(CacheConfig::default(), settings);
+    let all = ["private", "private, max-age=60", "no-store", "no-cache", "no-cache=\"a\", max-age=1"];
+    for (index, said) in all.into_iter().enumerate() {
+        let fields = [("cdn-cache-control", "max-age=600"), ("cache-control", said)];
+        let path = format!("/{index}");
+        let miss = world.fetch(&path, &[], &fields, "hello").await;
+        assert_eq!((miss.cache_status(), miss.field("cache-control")), ("MISS", Some(said)));
+    }
 }
 
 #[tokio::test]

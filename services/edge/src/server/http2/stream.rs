@@ -241,7 +241,8 @@ async fn write_body(
     }
 }
 
-/// Sends a piece as the client's windows allow, within the time that it has for opening them.
+/// Sends a piece as the client's windows allow, within the time that it has for opening them: a client that opens them
+/// by single octets gets no more.
 async fn send(
     server: &ServerContext,
     mut data: Bytes,
@@ -249,6 +250,7 @@ async fn send(
     stream: &mut SendStream<Bytes>,
 ) -> Result<(), Ended> {
     let mut deadline = Deadline::default();
+    let mut fresh = 0;
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         let capacity = poll_fn(|context| {
@@ -262,7 +264,8 @@ async fn send(
                 Poll::Ready(Some(Ok(_))) => context.waker().wake_by_ref(),
                 Poll::Pending => {}
             }
-            if !deadline.is_set() {
+            if fresh >= BODY_PROGRESS_BYTES_MIN || !deadline.is_set() {
+                fresh = 0;
                 deadline.set(Instant::now() + server.timeouts.write_idle);
             }
             if stream.poll_reset(context).is_ready() {
@@ -271,8 +274,8 @@ async fn send(
             deadline.poll(context).map(|()| Err(Ended))
         })
         .await?;
-        deadline.clear();
         let piece = data.split_to(capacity.min(data.len()));
+        fresh += piece.len();
         let ends = last && data.is_empty();
         stream.send_data(piece, ends).map_err(|_| Ended)?;
     }

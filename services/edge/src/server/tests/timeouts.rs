@@ -128,3 +128,30 @@ async fn a_websocket_without_movement_is_closed_after_its_own_time() {
     let idle = seconds(client.end()).await;
     assert_eq!(idle, Timeouts::DEFAULT.upgrade_idle.as_secs());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_opens_its_http2_window_by_single_octets_is_cut_off() {
+    let seen = Arc::new(Seen::default());
+    let (ours, theirs) = tokio::io::duplex(16 * 1024);
+    let context = context(&seen, Timeouts::DEFAULT);
+    tokio::spawn(crate::server::serve_http2(
+        theirs,
+        BytesMut::new(),
+        peer(),
+        context,
+        CancellationToken::new(),
+    ));
+    let small = h2::client::Builder::new().initial_window_size(2).handshake::<_, Bytes>(ours).await;
+    let (sender, connection) = small.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::builder().uri("http://a.example/endless").body(()).unwrap();
+    let (response, _) = sender.ready().await.unwrap().send_request(request, true).unwrap();
+    let mut body = response.await.unwrap().into_body();
+    let begun = Instant::now();
+    while let Some(Ok(data)) = body.data().await {
+        assert!(begun.elapsed() < 2 * Timeouts::DEFAULT.write_idle, "it goes on for ever");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        body.flow_control().release_capacity(data.len()).unwrap();
+    }
+    assert!(begun.elapsed() >= Timeouts::DEFAULT.write_idle);
+}
