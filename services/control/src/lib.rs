@@ -37,6 +37,7 @@ mod certificates;
 mod compat;
 mod config;
 mod error;
+mod first_octets;
 pub mod limits;
 mod metrics;
 mod purge;

@@ -62,6 +62,10 @@ pub const PURGES_KEPT_MAX: usize = 1_000;
 /// How long purges are kept in the log's state, in seconds.
 pub const PURGE_KEPT_SECONDS: i64 = 3_600;
 
+/// How long a zone that is not active keeps its name from other accounts, in seconds: a week is enough to change a
+/// delegation, and nobody holds the name of somebody else's domain for longer.
+pub const PENDING_NAME_HELD_SECONDS: i64 = 7 * 86_400;
+
 /// Custom certificates of one zone.
 pub const CERTIFICATES_PER_ZONE_MAX: usize = 100;
 /// Days for which a certificate of the network's own authority is valid.

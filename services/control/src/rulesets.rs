@@ -234,6 +234,9 @@ pub(crate) async fn put_phase(
     }
     let written = api
         .write(&author, move |draft| {
+            if draft.is_repeat {
+                return Ok(show(&find(draft.snapshot, &zone, |_| true)?, true));
+            }
             draft.zone(zone.id)?;
             let former = draft.read::<Ruleset>(&(zone.id, phase))?;
             let fresh_id = RulesetId::from_bytes(draft.id());
@@ -298,6 +301,9 @@ pub(crate) async fn patch_rule(
     let written = api
         .write(&author, move |draft| {
             let mut ruleset = edit(draft, &zone, &ruleset_id)?;
+            if draft.is_repeat {
+                return Ok(show(&ruleset, true));
+            }
             let index = index_of(&ruleset, &rule_id)?;
             let former = ruleset.rules.remove(index);
             let rule = body.rule(former.id, Some(&former), draft.now)?;

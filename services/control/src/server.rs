@@ -25,6 +25,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use crate::{
     api::Api,
     error::{ApiError, Code},
+    first_octets::FirstOctets,
     limits, routes,
 };
 
@@ -134,7 +135,10 @@ pub(crate) async fn serve(
             .max_header_list_size(u32::try_from(limits::HEAD_OCTETS_MAX).unwrap_or(u32::MAX))
             .keep_alive_interval(limits::HEAD_DEADLINE);
         let connection = builder
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()))
+            .serve_connection(
+                TokioIo::new(FirstOctets::new(stream, limits::HEAD_DEADLINE)),
+                TowerToHyperService::new(router.clone()),
+            )
             .into_owned();
         let connection = graceful.watch(connection);
         let api = api.clone();

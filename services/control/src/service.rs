@@ -7,6 +7,7 @@ use std::{
 use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
+use proxima_model::TokenId;
 use proxima_pipeline::Explainer;
 use tokio::{
     net::TcpListener,
@@ -22,6 +23,7 @@ use crate::{
     error::ControlError,
     metrics::ControlMetrics,
     server,
+    token::TokenText,
 };
 
 /// The file in the data folder that holds the operator's token of a network that this node began.
@@ -102,13 +104,26 @@ impl ControlService {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed(error)),
         };
+        // Written before the log knows it: a crash in between must not leave a network that nobody can enter.
+        let drawn = given.is_none();
+        let given = match given {
+            Some(given) => given,
+            None => {
+                let text = TokenText::draw(TokenId::from_bytes(rand::random())).reveal();
+                let mut options = std::fs::OpenOptions::new();
+                let file = options.write(true).create_new(true).mode(0o600).open(&path);
+                file.and_then(|mut file| writeln!(file, "{text}").and_then(|()| file.sync_all()))
+                    .map_err(failed)?;
+                text
+            }
+        };
         let api = &self.api;
-        let outcome = bootstrap(&*api.log, &api.replica, &*api.clock, given.as_deref()).await?;
-        if let Some(token) = outcome.token.filter(|_| given.is_none()) {
-            let mut options = std::fs::OpenOptions::new();
-            let file = options.write(true).create_new(true).mode(0o600).open(&path);
-            file.and_then(|mut file| writeln!(file, "{token}")).map_err(failed)?;
+        let outcome = bootstrap(&*api.log, &api.replica, &*api.clock, Some(&given)).await?;
+        if outcome.token.is_some() {
             tracing::info!(path = %path.display(), "this network has begun; the operator's token is in");
+        } else if drawn {
+            // The network had begun before, and its operator keeps the token elsewhere.
+            std::fs::remove_file(&path).map_err(failed)?;
         }
         Ok(())
     }

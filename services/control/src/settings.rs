@@ -126,6 +126,9 @@ pub(crate) async fn patch_many(
 
 fn set(draft: &mut Draft<'_>, zone: &Zone, items: &[(Setting, Value)]) -> Result<Zone, ApiError> {
     let mut zone = draft.zone(zone.id)?;
+    if draft.is_repeat {
+        return Ok(zone);
+    }
     let former = zone.settings.clone();
     for (setting, value) in items {
         setting.set(&mut zone.settings, value).map_err(|invalid| {

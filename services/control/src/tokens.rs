@@ -223,6 +223,9 @@ pub(crate) async fn update(
     let written = api
         .write(&author, move |draft| {
             let mut token = managed_for_write(draft, &caller, &id)?;
+            if draft.is_repeat {
+                return Ok(show(&token, draft.now));
+            }
             apply(&body, &caller, draft.snapshot, &mut token)?;
             token.status = body.status.unwrap_or(token.status);
             draft.put(&token);
@@ -245,6 +248,8 @@ pub(crate) async fn roll(
             if draft.is_repeat {
                 return Err(shown_once(token.id));
             }
+            // Whoever rolls a token has it from then on.
+            check_lifetime(&caller, token.not_before, token.expires_on)?;
             let text = TokenText::draw(token.id);
             token.secret_hash = text.hash();
             draft.put(&token);
@@ -341,6 +346,7 @@ fn apply(
             ApiError::new(Code::NotOffered, "conditions on tokens are not offered yet").at("/condition")
         );
     }
+    check_lifetime(caller, body.not_before, body.expires_on)?;
     token.name.clone_from(&body.name);
     token.not_before = body.not_before;
     token.expires_on = body.expires_on;
@@ -365,6 +371,31 @@ fn apply(
             )
             .at("/policies"));
         }
+    }
+    Ok(())
+}
+
+/// Nobody gives for longer than they hold: a token that may be used for a time only makes none that outlives it, and not
+/// itself so. A token without `not_before` may be used from now on, as its maker's may be.
+fn check_lifetime(
+    caller: &Caller,
+    not_before: Option<Timestamp>,
+    expires_on: Option<Timestamp>,
+) -> Result<(), ApiError> {
+    let refuse = |field: &str, bound: Timestamp| {
+        let message =
+            format!("{field}: give a time within that of this token, whose {field} is {}", time(bound));
+        ApiError::new(Code::TokenExceeds, message).at(format!("/{field}"))
+    };
+    if let Some(end) = caller.expires_on
+        && expires_on.is_none_or(|given| given > end)
+    {
+        return Err(refuse("expires_on", end));
+    }
+    if let Some(start) = caller.not_before
+        && not_before.is_some_and(|given| given < start)
+    {
+        return Err(refuse("not_before", start));
     }
     Ok(())
 }

@@ -79,7 +79,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) snapshot: &'a Snapshot,
     /// When it is decided.
     pub(crate) now: Timestamp,
-    /// Whether this very write was made before: nothing is to be changed, the answer is to be found.
+    /// Whether a write of this key was made before: nothing is to be changed, and the answer is what is stored. It is
+    /// never what the body asks for: the same key may have come with another body, which was not written.
     pub(crate) is_repeat: bool,
     seed: [u8; 32],
     drawn: u64,

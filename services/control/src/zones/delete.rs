@@ -12,7 +12,11 @@ use proxima_model::{Certificate, Entity, Purge, Record, Ruleset, Zone, ZoneId, Z
 use serde_json::json;
 
 use crate::{
-    api::{Api, envelope::Answer, write::Author},
+    api::{
+        Api,
+        envelope::Answer,
+        write::{Author, Draft},
+    },
     error::ApiError,
     limits,
 };
@@ -30,26 +34,35 @@ pub(crate) async fn delete(
                 return Ok(false);
             }
             let zone = draft.zone(id)?;
-            draft.delete::<Zone>(&id);
             draft.delete::<ZoneIndex>(&zone.name);
-            let beneath = beneath(draft.snapshot, id, limits::DELETES_PER_APPEND)?;
-            let more = beneath.len() == limits::DELETES_PER_APPEND;
-            for change in beneath {
-                draft.change(change);
-            }
-            Ok(more)
+            remove(draft, &zone)
         })
         .await?;
     if written.answer {
-        // Goes on although the client may leave: nothing of the zone is served any more, it only takes room.
-        let api = api.clone();
-        tokio::spawn(async move {
-            if let Err(error) = remove_beneath(&api, id).await {
-                tracing::warn!(zone = %id, %error, "what lay beneath a deleted zone is not all removed; it will be when the log's node next starts");
-            }
-        });
+        remove_rest(&api, id);
     }
     Ok(Answer::new(json!({ "id": id.to_string() })).at(written.seq))
+}
+
+/// Deletes a zone, but for its name, with as much beneath it as one append takes; whether more may be left.
+pub(super) fn remove(draft: &mut Draft<'_>, zone: &Zone) -> Result<bool, ApiError> {
+    draft.delete::<Zone>(&zone.id);
+    let beneath = beneath(draft.snapshot, zone.id, limits::DELETES_PER_APPEND)?;
+    let more = beneath.len() == limits::DELETES_PER_APPEND;
+    for change in beneath {
+        draft.change(change);
+    }
+    Ok(more)
+}
+
+/// Removes the rest although the client may leave: nothing of the zone is served any more, it only takes room.
+pub(super) fn remove_rest(api: &Arc<Api>, id: ZoneId) {
+    let api = api.clone();
+    tokio::spawn(async move {
+        if let Err(error) = remove_beneath(&api, id).await {
+            tracing::warn!(zone = %id, %error, "what lay beneath a deleted zone is not all removed; it will be when the log's node next starts");
+        }
+    });
 }
 
 /// Removes what is left beneath a zone that is gone, in bounded appends.

@@ -23,6 +23,7 @@ use crate::{
     },
     config::Activation,
     error::{ApiError, Code},
+    limits,
 };
 
 pub(crate) use delete::{delete, remove_orphans};
@@ -66,18 +67,22 @@ pub(crate) async fn create(
             let id = ZoneId::from_bytes(draft.id());
             if draft.is_repeat {
                 let zone = draft.made::<Zone>(&id)?;
-                return shown(draft.snapshot, &zone);
+                return Ok((shown(draft.snapshot, &zone)?, None));
             }
             let given = body.account.as_ref().and_then(|account| account.id.as_deref());
             let account = owner(draft.snapshot, &caller, given)?;
-            check_name_is_free(draft, &name, account)?;
+            let displaced = take_name(draft, &name, account)?;
             let zone = new_zone(&shared, draft, id, account, name.clone());
             draft.put(&zone);
             draft.put(&ZoneIndex { name: zone.name.clone(), zone: id });
-            shown(draft.snapshot, &zone)
+            Ok((shown(draft.snapshot, &zone)?, displaced))
         })
         .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    let (shown, displaced) = written.answer;
+    if let Some(displaced) = displaced {
+        delete::remove_rest(&api, displaced);
+    }
+    Ok(Answer::new(shown).at(written.seq))
 }
 
 fn new_zone(api: &Api, draft: &Draft<'_>, id: ZoneId, account: AccountId, name: ZoneName) -> Zone {
@@ -130,20 +135,42 @@ fn owner(snapshot: &Snapshot, caller: &Caller, given: Option<&str>) -> Result<Ac
 }
 
 /// A name can be had once; and nobody can take a part of somebody else's zone, whose traffic would then be theirs.
-fn check_name_is_free(draft: &mut Draft<'_>, name: &ZoneName, account: AccountId) -> Result<(), ApiError> {
-    let exists = || ApiError::new(Code::ZoneExists, format!("{name} already exists")).at("/name");
-    if draft.read::<ZoneIndex>(name)?.is_some() {
-        return Err(exists());
+///
+/// Only an active zone has shown that its name is its account's. A pending one claims nothing of what lies beneath it,
+/// and keeps its own name from other accounts for a week; then it is deleted for whoever asks next. Returns a zone that
+/// went so and of which something is left to remove.
+///
+/// Everything looked at is a precondition: of two creations at the same time, the second is decided anew.
+fn take_name(draft: &mut Draft<'_>, name: &ZoneName, account: AccountId) -> Result<Option<ZoneId>, ApiError> {
+    let mut displaced = None;
+    if let Some(index) = draft.read::<ZoneIndex>(name)? {
+        let zone = draft.zone(index.zone)?;
+        let held_until = zone.created_at.plus_seconds(limits::PENDING_NAME_HELD_SECONDS);
+        if zone.account == account || zone.status == ZoneStatus::Active || draft.now < held_until {
+            return Err(ApiError::new(Code::ZoneExists, format!("{name} already exists")).at("/name"));
+        }
+        displaced = delete::remove(draft, &zone)?.then_some(zone.id);
     }
-    match draft.snapshot.enclosing_zone(name.as_str())? {
-        Some(zone) if zone.account != account => Err(ApiError::new(
-            Code::ZoneExists,
-            format!("{name} lies within a zone that already exists; add its names there"),
-        )
-        .at("/name")),
-        Some(zone) if zone.name == *name => Err(exists()),
-        _ => Ok(()),
+    for above in names_above(name) {
+        let Some(index) = draft.read::<ZoneIndex>(&above)? else { continue };
+        let zone = draft.zone(index.zone)?;
+        if zone.status != ZoneStatus::Active {
+            continue;
+        }
+        if zone.account != account {
+            let message = format!("{name} lies within a zone that already exists; add its names there");
+            return Err(ApiError::new(Code::ZoneExists, message).at("/name"));
+        }
+        // The account has shown that this part of the tree is its own.
+        break;
     }
+    Ok(displaced)
+}
+
+/// The names above a name that a zone can have, the closest first.
+fn names_above(name: &ZoneName) -> impl Iterator<Item = ZoneName> {
+    let above = name.as_str().match_indices('.').map(|(dot, _)| &name.as_str()[dot + 1..]);
+    above.filter_map(|text| ZoneName::parse(text).ok())
 }
 
 /// `GET zones/:zone_id`.
@@ -195,6 +222,7 @@ pub(crate) async fn patch(
         .write(&author, move |draft| {
             let mut zone = draft.zone(zone.id)?;
             if let Some(paused) = body.paused
+                && !draft.is_repeat
                 && paused != zone.paused
             {
                 zone.paused = paused;
@@ -273,7 +301,7 @@ fn show(zone: &Zone, account: &str) -> Value {
         "vanity_name_servers": [],
         "meta": {
             "step": 4,
-            "custom_certificate_quota": crate::limits::CERTIFICATES_PER_ZONE_MAX,
+            "custom_certificate_quota": limits::CERTIFICATES_PER_ZONE_MAX,
             "page_rule_quota": 0,
             "phishing_detected": false,
         },
@@ -325,5 +353,11 @@ mod tests {
     fn a_zone_made_anew_goes_on_counting_where_the_former_one_was() {
         assert_eq!(first_serial(1_764_000_000), 1_764_000_000);
         assert_eq!(first_serial((1 << 32) + 5), 5);
+    }
+    #[test]
+    fn the_names_above_a_name_have_two_labels_at_least() {
+        let name = ZoneName::parse("a.b.example.com").unwrap();
+        let above: Vec<_> = names_above(&name).map(|name| name.to_string()).collect();
+        assert_eq!(above, ["b.example.com", "example.com"]);
     }
 }

@@ -57,6 +57,29 @@ async fn nobody_gives_what_they_do_not_hold() {
 }
 
 #[tokio::test]
+async fn a_token_that_expires_makes_none_that_outlives_it() {
+    let node = Node::start().await;
+    let end = proxima_model::Timestamp::from_millis(4_000_000_000_000);
+    let all = || vec![(TokenScope::Everything, vec![Permission::All])];
+    let caller = node.token_with(all(), |token| token.expires_on = Some(end)).await;
+    let own = format!("/user/tokens/{}", caller.split('_').next().unwrap());
+    let operator = format!("/user/tokens/{}/value", node.token.split('_').next().unwrap());
+    let ask = async |method: &str, path: &str, expires_on: serde_json::Value| {
+        let mut body = body("t", "All", "com.cloudflare.api.account.*");
+        body["expires_on"] = expires_on;
+        let (status, envelope) = node.call_as(&caller, method, path, Some(body)).await;
+        (status, envelope["errors"][0]["code"].as_u64())
+    };
+    for (method, path) in [("POST", "/user/tokens"), ("PUT", &own)] {
+        for longer in [json!(null), json!("2096-10-02T07:06:41Z")] {
+            assert_eq!(ask(method, path, longer.clone()).await, (403, Some(1097)), "{method} {longer}");
+        }
+        assert_eq!(ask(method, path, json!("2096-10-02T07:06:40Z")).await, (200, None), "{method}");
+    }
+    assert_eq!(ask("PUT", &operator, json!(null)).await, (403, Some(1097)), "rolling is taking");
+}
+
+#[tokio::test]
 async fn what_is_no_token_is_refused() {
     let node = Node::start().await;
     let account = format!("com.cloudflare.api.account.{FIRST_ACCOUNT}");

@@ -1,6 +1,10 @@
 //! Zones: made once, found by filters, changed, and deleted with everything beneath.
 
-use proxima_model::{Certificate, CertificateSource, EdgeAuthority, Purge, Record, Ruleset, TicketKeys};
+use proxima_control::limits;
+use proxima_model::{
+    Certificate, CertificateSource, EdgeAuthority, Permission, Purge, Record, Ruleset, TicketKeys,
+    TokenScope, Zone, ZoneId,
+};
 use serde_json::json;
 
 use crate::harness::{Node, Options};
@@ -162,4 +166,40 @@ async fn purges_name_urls_of_the_zone_and_nothing_else() {
         assert_eq!(node.refused("POST", &purge, Some(body.clone())).await, (400, code), "{body}");
     }
     assert_eq!(node.count::<Purge>(), 3);
+}
+
+#[tokio::test]
+async fn a_pending_zone_holds_its_own_name_for_a_week_and_nothing_beneath_it() {
+    let node = Node::with(Options::default()).await;
+    let squatted: ZoneId = node.zone("example.com").await.parse().unwrap();
+    let theirs = node.account("theirs").await;
+    let owner = node.token(vec![(TokenScope::Account(theirs), vec![Permission::All])]).await;
+    let make = async |name: &str| {
+        let (status, envelope) = node.call_as(&owner, "POST", "/zones", Some(json!({"name": name}))).await;
+        (status, envelope["errors"][0]["code"].as_u64())
+    };
+    assert_eq!(make("www.example.com").await, (200, None));
+    assert_eq!(make("example.com").await, (400, Some(1061)));
+    let mut zone = node.context.replica.snapshot().unwrap().get::<Zone>(&squatted).unwrap().unwrap();
+    zone.created_at = zone.created_at.plus_seconds(-limits::PENDING_NAME_HELD_SECONDS);
+    node.append(vec![node.context.replica.put(&zone)]).await;
+    assert_eq!(make("example.com").await, (200, None));
+    assert_eq!(node.refused("GET", &format!("/zones/{squatted}"), None).await, (404, 7003));
+    assert_eq!(make("example.com").await, (400, Some(1061)), "now it is their own");
+}
+
+#[tokio::test]
+async fn a_key_that_comes_again_with_another_body_is_answered_with_what_is_stored() {
+    let node = Node::start().await;
+    let zone = format!("/zones/{}", node.zone("example.com").await);
+    let send = async |path: &str, body: serde_json::Value| {
+        let request = node.request(reqwest::Method::PATCH, path).bearer_auth(&node.token);
+        let response = request.header("idempotency-key", "key").json(&body).send().await.unwrap();
+        response.json::<serde_json::Value>().await.unwrap()["result"].clone()
+    };
+    let ssl = format!("{zone}/settings/ssl");
+    assert_eq!(send(&ssl, json!({"value": "strict"})).await["value"], "strict");
+    assert_eq!(send(&ssl, json!({"value": "off"})).await["value"], "strict");
+    assert_eq!(send(&zone, json!({"paused": true})).await["paused"], true);
+    assert_eq!(send(&zone, json!({"paused": false})).await["paused"], true);
 }
