@@ -187,7 +187,8 @@ fn the_api_refuses_bad_input_in_its_envelope() {
             "{answer}"
         );
     }
-    let (code, answer) = dev.api("GET", "/zones", None, Some("0123_wrong"));
+    let (code, answer) =
+        dev.api("GET", "/zones", None, Some(&format!("{}_{}", "0".repeat(32), "0".repeat(64))));
     assert_eq!((code.as_str(), answer["success"].as_bool()), ("401", Some(false)), "{answer}");
 }
 

@@ -45,7 +45,7 @@ enum Chore {
         #[arg(long)]
         bench: bool,
     },
-    /// Set up, build, start the lab and run the guided tour through it; then stay up until Ctrl-C.
+    /// Set up, build, start the lab and run the guided tour through it; and leave the lab up.
     Up {
         /// End after the tour; the exit code says whether it showed what it should.
         #[arg(long)]

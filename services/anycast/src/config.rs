@@ -264,7 +264,8 @@ mod tests {
 
     #[test]
     fn a_configuration_that_cannot_work_is_refused_with_what_to_give() {
-        let broken: [(&str, fn(&mut AnycastConfig)); 7] = [
+        type Break = fn(&mut AnycastConfig);
+        let broken: [(&str, Break); 7] = [
             ("BIRD's language", |config| config.neighbors[0].name = "router".to_owned()),
             ("prefixes", |config| config.prefixes.clear()),
             ("local_as", |config| config.local_as = 0),
