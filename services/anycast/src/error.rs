@@ -21,9 +21,9 @@ pub enum AnycastError {
         /// Why it failed.
         source: std::io::Error,
     },
-    /// BIRD's control socket says something that is not its protocol, or too much.
-    #[error("BIRD's control socket: {0}")]
-    Control(String),
+    /// BIRD gave no answer.
+    #[error(transparent)]
+    Bird(#[from] proxima_bird::BirdError),
 }
 
 impl AnycastError {

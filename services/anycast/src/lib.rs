@@ -21,9 +21,8 @@
 //! * **Withdrawal is at once, announcement is not:** a server is announced after [`STEADY_FOR`] of unbroken health,
 //!   at its start too, so that one that comes and goes does not make the network flap (RFC 2439's concern).
 //!
-//! Limits: prefixes, neighbours, reply sizes: see the constants in `config` and `bird`.
+//! Limits: prefixes, neighbours, reply sizes: see the constants in `config`, and in `proxima_bird`.
 
-pub mod bird;
 mod config;
 mod deadman;
 mod error;

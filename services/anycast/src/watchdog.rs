@@ -19,11 +19,11 @@ use nix::{
         signal::{SigHandler, Signal, signal},
     },
 };
+use proxima_bird::Control;
 use tracing::{error, info, warn};
 
 use crate::{
     AnycastError,
-    bird::Control,
     config::{config_path, control_path},
     deadman::{Beat, Deadman},
 };

@@ -35,12 +35,12 @@ enum Floor {
 }
 
 /// core/, from the ground up.
-const CORE: [&str; 4] = ["core/model", "core/ledger", "core/chassis", "core/pipeline"];
+const CORE: [&str; 5] = ["core/bird", "core/model", "core/ledger", "core/chassis", "core/pipeline"];
 
 impl Floor {
     fn of(folder: &str) -> Option<Self> {
         if let Some(height) = CORE.iter().position(|known| *known == folder) {
-            return Some(Self::Core(u8::try_from(height).expect("the house has four core floors")));
+            return Some(Self::Core(u8::try_from(height).expect("the house has few core floors")));
         }
         match folder.split('/').next()? {
             "services" => Some(Self::Service),

@@ -1,21 +1,60 @@
-//! BIRD's control socket: one command, one reply.
+//! BIRD's control socket, spoken: one command, one reply. By the anycast service and its watchdog to a server's own BIRD,
+//! by the lab to its routers'.
+//!
+//! ```text
+//! command ──> socket ──> BIRD ──> octets ──parse_reply──> lines, each with its code ──> protocols()
+//!                                   pure
+//! ```
 //!
 //! A reply is lines that begin with a four-digit code and `-` (more follows) or a space (the last one); lines that
 //! begin with a space continue the code before. Codes from 8000 are errors (BIRD 2 user's guide, "Remote control").
+//!
+//! Invariants: whatever comes from the socket is an answer or an error, never a panic; what BIRD refuses is an error in
+//! BIRD's words.
+//!
+//! Limits: a reply has at most [`REPLY_OCTETS_MAX`] octets and comes within [`REPLY_WITHIN`].
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     os::unix::net::UnixStream,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-use crate::AnycastError;
+/// Octets of a reply: `show route all` of a router with thousands of routes.
+pub const REPLY_OCTETS_MAX: usize = 1 << 20;
+/// How long BIRD may take for a reply: milliseconds suffice, on a machine that is not busy.
+pub const REPLY_WITHIN: Duration = Duration::from_secs(2);
 
-/// Octets of a reply.
-const REPLY_OCTETS_MAX: usize = 1 << 20;
-/// How long BIRD may take for a reply.
-const REPLY_WITHIN: Duration = Duration::from_secs(2);
+/// Codes of replies from here on are refusals.
+const REFUSALS_FROM: u16 = 8000;
+
+/// Why BIRD gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum BirdError {
+    /// BIRD is not there.
+    #[error("connecting to BIRD at {path}: {source}; does it run?")]
+    Connect {
+        /// Its socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It was there, and no whole reply came.
+    #[error("speaking to BIRD: {0}")]
+    Connection(#[from] io::Error),
+    /// What came is not its protocol, or too much.
+    #[error("BIRD's reply: {0}")]
+    Protocol(String),
+    /// It refuses the command, in its own words.
+    #[error("BIRD refuses `{command}`: {reason}")]
+    Refused {
+        /// The command.
+        command: String,
+        /// Its words.
+        reason: String,
+    },
+}
 
 /// One line of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +69,7 @@ pub struct Line {
 ///
 /// # Errors
 /// What is not BIRD's protocol.
-pub fn parse_reply(octets: &[u8]) -> Result<Option<(Vec<Line>, usize)>, AnycastError> {
+pub fn parse_reply(octets: &[u8]) -> Result<Option<(Vec<Line>, usize)>, BirdError> {
     let mut lines: Vec<Line> = Vec::new();
     let mut start = 0;
     while let Some(length) = octets[start..].iter().position(|octet| *octet == b'\n') {
@@ -47,17 +86,17 @@ pub fn parse_reply(octets: &[u8]) -> Result<Option<(Vec<Line>, usize)>, AnycastE
         }
         let code = line.get(..4).and_then(|digits| digits.parse().ok());
         let (Some(code), Some(mark)) = (code, line.as_bytes().get(4)) else {
-            return Err(AnycastError::Control(format!("a line without a code: {line:.80?}")));
+            return Err(BirdError::Protocol(format!("a line without a code: {line:.80?}")));
         };
         lines.push(Line { code, text: line.get(5..).unwrap_or_default().to_owned() });
         match mark {
             b' ' => return Ok(Some((lines, start))),
             b'-' => {}
-            _ => return Err(AnycastError::Control(format!("a line without a mark: {line:.80?}"))),
+            _ => return Err(BirdError::Protocol(format!("a line without a mark: {line:.80?}"))),
         }
     }
     if octets.len() > REPLY_OCTETS_MAX {
-        return Err(AnycastError::Control(format!("a reply longer than {REPLY_OCTETS_MAX} octets")));
+        return Err(BirdError::Protocol(format!("a reply longer than {REPLY_OCTETS_MAX} octets")));
     }
     Ok(None)
 }
@@ -74,11 +113,11 @@ impl Control {
     ///
     /// # Errors
     /// If BIRD is not there, or does not greet.
-    pub fn connect(path: &Path) -> Result<Self, AnycastError> {
-        let connect = || AnycastError::system("connecting to", path);
-        let stream = UnixStream::connect(path).map_err(connect())?;
-        stream.set_read_timeout(Some(REPLY_WITHIN)).map_err(connect())?;
-        stream.set_write_timeout(Some(REPLY_WITHIN)).map_err(connect())?;
+    pub fn connect(path: &Path) -> Result<Self, BirdError> {
+        let stream = UnixStream::connect(path)
+            .map_err(|source| BirdError::Connect { path: path.to_owned(), source })?;
+        stream.set_read_timeout(Some(REPLY_WITHIN))?;
+        stream.set_write_timeout(Some(REPLY_WITHIN))?;
         let mut control = Self { stream, unread: Vec::new() };
         control.reply()?;
         Ok(control)
@@ -87,29 +126,28 @@ impl Control {
     /// Says `command` and waits for the reply.
     ///
     /// # Errors
-    /// If BIRD refuses it, in BIRD's words.
-    pub fn say(&mut self, command: &str) -> Result<Vec<Line>, AnycastError> {
-        self.stream
-            .write_all(format!("{command}\n").as_bytes())
-            .map_err(|error| AnycastError::Control(format!("{command}: {error}")))?;
+    /// No whole reply came, or BIRD refuses the command.
+    pub fn say(&mut self, command: &str) -> Result<Vec<Line>, BirdError> {
+        self.stream.write_all(format!("{command}\n").as_bytes())?;
         let lines = self.reply()?;
-        match lines.iter().find(|line| line.code >= 8000) {
-            Some(refusal) => Err(AnycastError::Control(format!("{command}: {}", refusal.text))),
+        match lines.iter().find(|line| line.code >= REFUSALS_FROM) {
+            Some(Line { text, .. }) => {
+                Err(BirdError::Refused { command: command.to_owned(), reason: text.clone() })
+            }
             None => Ok(lines),
         }
     }
 
-    fn reply(&mut self) -> Result<Vec<Line>, AnycastError> {
+    fn reply(&mut self) -> Result<Vec<Line>, BirdError> {
         let mut piece = [0; 4096];
         loop {
             if let Some((lines, length)) = parse_reply(&self.unread)? {
                 self.unread.drain(..length);
                 return Ok(lines);
             }
-            match self.stream.read(&mut piece) {
-                Ok(0) => return Err(AnycastError::Control("BIRD closed the connection".to_owned())),
-                Ok(read) => self.unread.extend_from_slice(&piece[..read]),
-                Err(error) => return Err(AnycastError::Control(format!("reading a reply: {error}"))),
+            match self.stream.read(&mut piece)? {
+                0 => return Err(BirdError::Connection(io::ErrorKind::UnexpectedEof.into())),
+                read => self.unread.extend_from_slice(&piece[..read]),
             }
         }
     }
@@ -171,6 +209,29 @@ mod tests {
         assert_eq!(protocols.len(), 3);
         assert_eq!((protocols[1].name.as_str(), protocols[1].state.as_str()), ("anycast4", "down"));
         assert_eq!((protocols[2].kind.as_str(), protocols[2].info.as_str()), ("BGP", "Established"));
+    }
+
+    #[test]
+    fn routes_keep_their_indentation() {
+        let routes = "1007-Table master4:\n 198.18.0.0/24   unicast [fra_1_v4] * (100)\n \tvia 10.1.1.2 on fra-1\n0000 \n";
+        let (lines, _) = parse_reply(routes.as_bytes()).unwrap().unwrap();
+        let texts: Vec<_> = lines.iter().map(|line| line.text.as_str()).collect();
+        assert_eq!(
+            texts,
+            ["Table master4:", "198.18.0.0/24   unicast [fra_1_v4] * (100)", "\tvia 10.1.1.2 on fra-1", ""]
+        );
+        assert_eq!(lines[2].code, 1007);
+    }
+
+    #[test]
+    fn a_refusal_is_an_error_in_birds_words_and_a_reply_that_breaks_off_is_one_too() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"8001 Network not in table\n1007-Table master4:\n").unwrap();
+        let mut control = Control { stream: ours, unread: Vec::new() };
+        let refused = control.say("show route 192.0.2.0/24").unwrap_err().to_string();
+        assert_eq!(refused, "BIRD refuses `show route 192.0.2.0/24`: Network not in table");
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(matches!(control.say("show route"), Err(BirdError::Connection(_))));
     }
 
     #[test]
