@@ -40,6 +40,7 @@ pub(super) fn load(folder: &Path, zones: u64) -> Result<Measured> {
             changes,
             preconditions: Vec::new(),
             idempotency_key: IdempotencyKey(format!("zones-from-{first}")),
+            fingerprint: None,
             author: "bench".to_owned(),
         };
         runtime.block_on(log.append(append)).with_context(|| format!("making the zones from {first}"))?;

@@ -93,6 +93,19 @@ impl Precondition {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct IdempotencyKey(pub String);
 
+/// What a writer was asked for, as SHA-256: tells a repetition of an append from another one under the same key. Not
+/// taken over the changes themselves, since deciding anew about the same request may come to others (times, drawn
+/// secrets).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(&self.0[..8]))
+    }
+}
+
 /// Changes that are made together or not at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Append {
@@ -102,6 +115,9 @@ pub struct Append {
     pub preconditions: Vec<Precondition>,
     /// The writer's name for them.
     pub idempotency_key: IdempotencyKey,
+    /// What was asked for under this key; without it, whatever comes under the key is taken for a repetition.
+    #[serde(default)]
+    pub fingerprint: Option<Fingerprint>,
     /// Who makes them: `token/ID` or `node/NAME`; kept in the log for the audit.
     pub author: String,
 }

@@ -7,7 +7,7 @@ use proxima_model::{Key, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Append, Change, Entry, IdempotencyKey, Precondition, Seq,
+    Append, Change, Entry, Fingerprint, IdempotencyKey, Precondition, Seq,
     limits::{
         APPEND_OCTETS_MAX, CHANGES_PER_APPEND_MAX, KEY_OCTETS_MAX, NAME_OCTETS_MAX,
         PRECONDITIONS_PER_APPEND_MAX, VALUE_OCTETS_MAX,
@@ -120,6 +120,10 @@ impl<'a> Reader<'a> {
         Ok(any_key(text))
     }
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What is left.
     pub(crate) fn rest(self) -> &'a [u8] {
         self.0
@@ -176,7 +180,8 @@ const ABSENT: u8 = 1;
 const PRESENT: u8 = 2;
 const REVISION: u8 = 3;
 
-/// Writes an append.
+/// Writes an append. The fingerprint comes last and only if there is one, so that entries from before there were
+/// fingerprints keep their one form.
 pub(crate) fn encode_append(append: &Append, out: &mut Vec<u8>) {
     out.put_octets(append.idempotency_key.0.as_bytes());
     out.put_octets(append.author.as_bytes());
@@ -196,9 +201,12 @@ pub(crate) fn encode_append(append: &Append, out: &mut Vec<u8>) {
             }
         }
     }
+    if let Some(fingerprint) = &append.fingerprint {
+        out.extend_from_slice(&fingerprint.0);
+    }
 }
 
-/// Reads an append.
+/// Reads an append, which goes on to the end.
 pub(crate) fn decode_append(reader: &mut Reader<'_>) -> Result<Append, DecodeError> {
     let idempotency_key = IdempotencyKey(reader.text("an idempotency key", NAME_OCTETS_MAX)?.to_owned());
     let author = reader.text("an author", NAME_OCTETS_MAX)?.to_owned();
@@ -221,7 +229,8 @@ pub(crate) fn decode_append(reader: &mut Reader<'_>) -> Result<Append, DecodeErr
     if octets > APPEND_OCTETS_MAX {
         return Err(DecodeError::Long("an append"));
     }
-    Ok(Append { changes, preconditions, idempotency_key, author })
+    let fingerprint = if reader.is_empty() { None } else { Some(Fingerprint(reader.array()?)) };
+    Ok(Append { changes, preconditions, idempotency_key, fingerprint, author })
 }
 
 /// Writes a precondition.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ReplicaOptions, limits};
+use crate::{ReplicaOptions, VerifyPace, limits};
 
 /// Where the log is, and how large what is kept may become.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub struct LedgerConfig {
     /// Idempotency keys remembered.
     #[serde(default = "idempotency_keys_max")]
     pub idempotency_keys_max: u64,
+    /// When what is kept is checked, and how fast; not for configuration files.
+    #[serde(skip)]
+    pub verify: VerifyPace,
 }
 
 impl Default for LedgerConfig {
@@ -43,6 +46,7 @@ impl Default for LedgerConfig {
             log_entries_max: log_entries_max(),
             log_bytes_max: log_bytes_max(),
             idempotency_keys_max: idempotency_keys_max(),
+            verify: VerifyPace::default(),
         }
     }
 }
@@ -85,6 +89,20 @@ impl LedgerConfig {
         if self.log_entries_max == 0 || self.log_bytes_max == 0 || self.idempotency_keys_max == 0 {
             return Err(
                 "`ledger.log_entries_max`, `log_bytes_max` and `idempotency_keys_max` are at least 1"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses what a node without a certificate cannot do.
+    ///
+    /// # Errors
+    /// What it cannot do, and what to give.
+    pub fn check_identity(&self, identified: bool) -> Result<(), String> {
+        if !identified && (self.listen.is_some() || self.log.is_some()) {
+            return Err(
+                "`ledger.listen` and `ledger.log` need `[identity]`: nodes know each other by certificates"
                     .to_owned(),
             );
         }

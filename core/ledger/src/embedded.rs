@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     Append, AppendError, Appended, Entry, FollowError, Log, Replica, ReplicaError, ReplicaOptions, Sealer,
     Seq, Update, codec, limits,
-    store::{Head, Store, StoreError},
+    store::{Head, Seen, Store, StoreError},
     tail,
     writer::Writer,
 };
@@ -210,8 +210,13 @@ impl Committer {
     }
 
     fn apply(&self, writer: &mut Writer<'_>, append: &Append) -> Result<Outcome, StoreError> {
-        if let Some(seq) = writer.seen(append)? {
-            return Ok(Ok(Appended { seq, repeated: true }));
+        if let Some(Seen { seq, fingerprint, .. }) = writer.seen(append)? {
+            let reused = fingerprint.zip(append.fingerprint).is_some_and(|(then, now)| then != now);
+            return Ok(if reused {
+                Err(AppendError::KeyReused { seq })
+            } else {
+                Ok(Appended { seq, repeated: true })
+            });
         }
         if let Some((failed, found)) = writer.failed(&append.preconditions)? {
             return Ok(Err(AppendError::Precondition { failed, found }));

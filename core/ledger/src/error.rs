@@ -17,6 +17,12 @@ pub enum AppendError {
         /// The revision of what lies there instead, if anything does.
         found: Option<Seq>,
     },
+    /// The idempotency key was used for something else. Never taken under this key.
+    #[error("the idempotency key was used for something else, in entry {seq}; use another key")]
+    KeyReused {
+        /// The entry that it was used for.
+        seq: Seq,
+    },
     /// More than one append may hold.
     #[error("the append has {what} beyond the limit of {limit}; split it")]
     TooLarge {

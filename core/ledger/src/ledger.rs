@@ -13,11 +13,12 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    EmbeddedLog, LedgerConfig, Log, RemoteLog, Replica, ReplicaError, Sealer, Seq,
+    EmbeddedLog, LedgerConfig, Log, RemoteLog, Replica, ReplicaError, Sealer, Seq, Verification,
     follower::{self, Follower, Following},
     limits::HEARTBEAT_INTERVAL,
     peer::Dialer,
     server::{self, Server},
+    verify,
     vitals::Vitals,
 };
 
@@ -97,6 +98,8 @@ pub struct LedgerStatus {
     pub problem: Option<String>,
     /// Octets of the store on disk.
     pub octets: u64,
+    /// What the checks of everything that is kept have come to.
+    pub verification: Verification,
 }
 
 fn as_millis<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -112,6 +115,7 @@ pub struct Ledger {
     kept: Kept,
     vitals: Arc<Vitals>,
     listen: Option<SocketAddr>,
+    verification: watch::Receiver<Verification>,
     tasks: TaskTracker,
 }
 
@@ -137,15 +141,13 @@ impl Ledger {
         stop: CancellationToken,
     ) -> Result<Self, LedgerError> {
         config.check().map_err(LedgerError::Config)?;
-        if tls.is_none() && (config.listen.is_some() || config.log.is_some()) {
-            let missing =
-                "`ledger.listen` and `ledger.log` need `[identity]`: nodes know each other by certificates";
-            return Err(LedgerError::Config(missing.to_owned()));
-        }
+        config.check_identity(tls.is_some()).map_err(LedgerError::Config)?;
         let listener = config.listen.map(Listener::bind).transpose()?;
         let (replica, embedded) = open(&config, data_dir.join(FOLDER), sealer).await?;
         let vitals = Arc::new(Vitals::new(replica.clone(), embedded.is_some()));
         let tasks = TaskTracker::new();
+        let (told, verification) = watch::channel(Verification::default());
+        let checks_stop = stop.clone();
         let listen = listener.as_ref().map(|listener| listener.address);
         if let (Some(listener), Some(tls)) = (listener, &tls) {
             let served = (replica.clone(), embedded.clone());
@@ -170,12 +172,14 @@ impl Ledger {
                 unreachable!("without `log` the log is opened, and `log` without `tls` was refused above")
             }
         };
+        let role = if matches!(kept, Kept::Here(_)) { Role::Log } else { Role::Follower };
+        tasks.spawn(verify::run(replica.clone(), role, config.verify, (checks_stop, tasks.clone()), told));
         tasks.close();
         let log: Arc<dyn Log> = match &kept {
             Kept::Here(log) => Arc::new(log.clone()),
             Kept::Elsewhere { remote, .. } => Arc::new(remote.clone()),
         };
-        Ok(Self { replica, log, kept, vitals, listen, tasks })
+        Ok(Self { replica, log, kept, vitals, listen, verification, tasks })
     }
 
     /// Where followers are served.
@@ -206,6 +210,7 @@ impl Ledger {
             rebuilding: following.rebuilding,
             problem: following.problem,
             octets: self.replica.octets(),
+            verification: self.verification.borrow().clone(),
         }
     }
 

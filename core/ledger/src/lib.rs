@@ -16,13 +16,14 @@
 //!
 //! # Invariants
 //! * **An acknowledged append is durable**, and is never made twice: entry, state and idempotency key are one LMDB
-//!   transaction, synced before the answer.
+//!   transaction, synced before the answer. A key that comes again for something else is refused
+//!   ([`AppendError::KeyReused`]).
 //! * **A state is whole.** A change and its place in the log are applied together; a snapshot that is loaded is seen
 //!   when its last octet was right, and not before.
 //! * **A replica never goes back.** Its cursor is its own; what is known is passed over, a gap is not jumped, and
 //!   another log or another history (a chain of digests tells) is refused.
 //! * **What was not put is not read.** Every value and entry carries a checksum. Damage ends all reading from that
-//!   replica until a follower has rebuilt it; on the log's node it is refused with what to do ([`restore_log`]).
+//!   replica until a follower has rebuilt it; on the log's node it is refused with what to do ([`restore_log`]). A check of everything runs in the background, daily.
 //! * **Secrets are sealed before they leave the writer** ([`Replica::put`]): in the log, on the wire and at rest.
 //! * **The request path reads only what is here.** Losing the log, or every upstream, stops changes and nothing else.
 //!
@@ -33,6 +34,7 @@
 //! when it opens.
 
 mod change;
+mod check;
 mod choice;
 mod codec;
 mod compiled;
@@ -40,6 +42,7 @@ mod config;
 mod embedded;
 mod error;
 mod follower;
+mod history;
 mod ledger;
 pub mod limits;
 mod log;
@@ -48,6 +51,7 @@ mod peer;
 mod recent;
 mod remote;
 mod replica;
+mod resident;
 mod revert;
 mod seal;
 mod server;
@@ -55,10 +59,11 @@ mod snapshot;
 mod store;
 mod tail;
 mod transfer;
+mod verify;
 mod vitals;
 mod writer;
 
-pub use change::{Append, Change, ChangeSet, Entry, IdempotencyKey, Precondition, Seq};
+pub use change::{Append, Change, ChangeSet, Entry, Fingerprint, IdempotencyKey, Precondition, Seq};
 pub use codec::{DecodeError, Digest};
 pub use compiled::{CompileZone, CompiledZones};
 pub use config::LedgerConfig;
@@ -69,7 +74,8 @@ pub use limits::{CHANGES_PER_APPEND_MAX, HEARTBEAT_INTERVAL};
 pub use log::{Appended, Log, Update};
 pub use remote::RemoteLog;
 pub use replica::{Replica, ReplicaOptions};
-pub use revert::{Replaced, revert};
+pub use revert::{Replaced, WayBack};
 pub use seal::Sealer;
 pub use snapshot::Snapshot;
 pub use store::LogId;
+pub use verify::{Verification, VerifyPace};

@@ -34,6 +34,23 @@ pub const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(600);
 pub const MAP_OCTETS_DEFAULT: usize = 64 << 30;
 /// Readers of a store at a time, over all processes: each snapshot that is held is one.
 pub const READERS_MAX: u32 = 2_048;
+/// Octets of files, the store's among them, that a process has mapped before the store's are let go: with its own
+/// memory, a server of a million zones stays well within a gibibyte.
+pub const MAPPED_OCTETS_MAX: u64 = 384 << 20;
+/// After how many read transactions it is looked how much is mapped: each may map some 256 KiB more (four pages, in
+/// groups of sixteen), so that what is looked for is passed by 64 MiB at the most; looking takes microseconds.
+pub const READS_PER_TRIM: u32 = 256;
+
+/// How long after the start everything that is kept is first checked: when what a start costs is over.
+pub const VERIFY_FIRST_AFTER: Duration = Duration::from_secs(60);
+/// How often everything that is kept is checked.
+pub const VERIFY_INTERVAL: Duration = Duration::from_secs(86_400);
+/// Values and entries checked at a time: some milliseconds of one core.
+pub const VERIFY_STEP: usize = 1_000;
+/// How long is waited between two steps: 10,000 values a second, a few MB/s of disk and a few hundredths of a core; a
+/// million zones take ten minutes.
+pub const VERIFY_PAUSE: Duration = Duration::from_millis(100);
+
 /// Entries that a store keeps for followers, the audit and going back. A follower that was away a day during which
 /// 100,000 changes were made tails; one further behind takes a snapshot.
 pub const LOG_ENTRIES_DEFAULT: u64 = 100_000;

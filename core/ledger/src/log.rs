@@ -29,7 +29,8 @@ pub enum Update {
 #[async_trait]
 pub trait Log: Send + Sync + 'static {
     /// Appends changes that are made together or not at all. When this returns `Ok` they are durable: neither
-    /// SIGKILL nor power loss takes them back. Repeating an idempotency key answers as the first time did.
+    /// SIGKILL nor power loss takes them back. Repeating an idempotency key answers as the first time did; with another
+    /// fingerprint it is refused.
     async fn append(&self, append: Append) -> Result<Appended, AppendError>;
 
     /// The entries after `from`, then those to come. [`FollowError::Compacted`] says that the log no longer holds

@@ -21,12 +21,12 @@ use std::time::Duration;
 
 use proxima_model::{Key, Timestamp};
 
-use crate::{Append, AppendError, FollowError, Precondition, Seq, codec::Digest, store::LogId};
+use crate::{Append, AppendError, Fingerprint, FollowError, Precondition, Seq, codec::Digest, store::LogId};
 
 mod wire;
 
 /// The version of this protocol. Peers of another one are refused, so that an upgrade shows at once what is wrong.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 
 /// How an upstream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub enum SnapshotItem {
         seq: Seq,
         /// When.
         at: Timestamp,
+        /// What it was used for, if that is known.
+        fingerprint: Option<Fingerprint>,
     },
 }
 
@@ -148,6 +150,8 @@ pub enum Message {
 pub enum Refusal {
     /// A precondition does not hold.
     Precondition(Precondition, Option<Seq>),
+    /// The idempotency key was used for something else, in this entry.
+    KeyReused(Seq),
     /// The node does not keep the log.
     NotTheLog,
     /// No room.
@@ -180,6 +184,7 @@ impl Refusal {
     pub(crate) fn of(error: AppendError) -> Self {
         match error {
             AppendError::Precondition { failed, found } => Self::Precondition(failed, found),
+            AppendError::KeyReused { seq } => Self::KeyReused(seq),
             AppendError::NotTheLog => Self::NotTheLog,
             AppendError::Full(reason) => Self::Full(reason),
             AppendError::Busy => Self::Busy,
@@ -195,6 +200,7 @@ impl Refusal {
     pub(crate) fn into_error(self) -> AppendError {
         match self {
             Self::Precondition(failed, found) => AppendError::Precondition { failed, found },
+            Self::KeyReused(seq) => AppendError::KeyReused { seq },
             Self::NotTheLog => AppendError::NotTheLog,
             Self::Full(reason) => AppendError::Full(reason),
             Self::Busy => AppendError::Busy,

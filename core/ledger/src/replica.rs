@@ -12,13 +12,12 @@ use proxima_model::Entity;
 use tokio::sync::watch;
 
 use crate::{
-    Change, ChangeSet, Entry, FollowError, ReadError, ReplicaError, Sealer, Seq, Snapshot,
-    codec::{self, Digest},
+    Change, ChangeSet, Entry, ReadError, ReplicaError, Sealer, Seq, Snapshot,
+    check::Check,
+    codec::Digest,
     limits,
     recent::Recent,
-    revert::Replaced,
     store::{Bounds, HEAD, Head, KEY_CHECK, LogId, Store, StoreError},
-    writer::decode_replaced,
 };
 
 /// How large a replica may become. The defaults suit a network of a million zones.
@@ -215,15 +214,6 @@ impl Replica {
         Change::Put { key, value }
     }
 
-    /// The entries after `from`, oldest first, at most `limit`: what the audit reads.
-    pub fn entries(&self, from: Seq, limit: usize) -> Result<Vec<Entry>, FollowError> {
-        let tail = self.tail(from, limit, usize::MAX)?;
-        let decode = |octets: &Vec<u8>| codec::decode_entry(octets);
-        tail.iter().map(decode).collect::<Result<_, _>>().map_err(|error| {
-            FollowError::Read(ReadError::Corrupt(format!("an entry after {from} cannot be read: {error}")))
-        })
-    }
-
     /// Why nothing may be read, if so.
     pub fn fault(&self) -> Option<String> {
         self.shared.fault.borrow().as_deref().map(str::to_owned)
@@ -235,8 +225,9 @@ impl Replica {
     /// # Errors
     /// What is damaged.
     pub fn verify(&self) -> Result<u64, ReadError> {
-        let store = self.store()?;
-        store.verify().map_err(|error| self.failed(&store, &error))
+        let mut check = Check::default();
+        while !check.step(self, limits::VERIFY_STEP)? {}
+        Ok(check.checked)
     }
 
     /// Octets on disk.
@@ -284,59 +275,6 @@ impl Replica {
             }
         };
         read().map_err(|error| self.failed(&store, &error))
-    }
-
-    /// The encodings of the entries after `from`: at most `count_max`, and no further one once `octets_max` is passed.
-    pub(crate) fn tail(
-        &self,
-        from: Seq,
-        count_max: usize,
-        octets_max: usize,
-    ) -> Result<Vec<Vec<u8>>, FollowError> {
-        let store = self.store()?;
-        let read = || -> Result<Result<Vec<Vec<u8>>, FollowError>, StoreError> {
-            let txn = store.read()?;
-            let Some(head) = store.head(&txn)? else { return Ok(Err(ReadError::NotReady.into())) };
-            if let Err(refusal) = within(&head, from) {
-                return Ok(Err(refusal));
-            }
-            let mut tail = Vec::new();
-            let mut octets = 0;
-            let mut seq = from.next();
-            while seq <= head.seq && tail.len() < count_max && octets < octets_max {
-                let record = store.record(&txn, seq)?;
-                let record = record.ok_or_else(|| StoreError::Corrupt(format!("entry {seq} is missing")))?;
-                octets += record.entry.len();
-                tail.push(record.entry.to_vec());
-                seq = seq.next();
-            }
-            Ok(Ok(tail))
-        };
-        read().map_err(|error| FollowError::Read(self.failed(&store, &error)))?
-    }
-
-    /// The entries after `from`, oldest first, each with what its changes replaced.
-    pub(crate) fn replaced_since(&self, from: Seq) -> Result<Vec<Replaced>, FollowError> {
-        let store = self.store()?;
-        let read = || -> Result<Result<Vec<Replaced>, FollowError>, StoreError> {
-            let txn = store.read()?;
-            let Some(head) = store.head(&txn)? else { return Ok(Err(ReadError::NotReady.into())) };
-            if let Err(refusal) = within(&head, from) {
-                return Ok(Err(refusal));
-            }
-            let mut since = Vec::new();
-            let mut seq = from.next();
-            while seq <= head.seq {
-                let record = store.record(&txn, seq)?;
-                let record = record.ok_or_else(|| StoreError::Corrupt(format!("entry {seq} is missing")))?;
-                let entry = codec::decode_entry(record.entry)?;
-                let former = decode_replaced(record.replaced, entry.append.changes.len())?;
-                since.push(Replaced { entry, former });
-                seq = seq.next();
-            }
-            Ok(Ok(since))
-        };
-        read().map_err(|error| FollowError::Read(self.failed(&store, &error)))?
     }
 
     /// What a store's error means to a reader. Damage is remembered: from then on nothing is read from that store.
@@ -487,17 +425,6 @@ fn write_whole(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&beside, folder.join(name))?;
     fs::File::open(folder)?.sync_all()
-}
-
-/// Whether the entries after `from` are kept.
-pub(crate) fn within(head: &Head, from: Seq) -> Result<(), FollowError> {
-    if from > head.seq {
-        return Err(FollowError::Ahead { from, last: head.seq });
-    }
-    if from.next() < head.first {
-        return Err(FollowError::Compacted { from, first: head.first });
-    }
-    Ok(())
 }
 
 fn folder_error(path: &Path, source: io::Error) -> ReplicaError {

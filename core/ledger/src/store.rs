@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | `state` | a noun's key | revision, CRC-32 over key, revision and value, value |
 //! | `log` | sequence number | CRC-32, digest, entry, what its changes replaced |
-//! | `seen` | idempotency key | sequence number, time |
+//! | `seen` | idempotency key | sequence number, time, fingerprint if there was one |
 //! | `seen_order` | sequence number | idempotency key |
 //! | `counts` | kind | how many nouns of it there are |
 //! | `meta` | `head` | the log's id, the last entry's place, time and digest; what is kept of the log |
@@ -14,7 +14,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use heed::{
@@ -23,9 +23,10 @@ use heed::{
 use proxima_model::Timestamp;
 
 use crate::{
-    Seq,
+    Fingerprint, Seq,
     codec::{DecodeError, Digest, Reader, Write as _},
-    limits::READERS_MAX,
+    limits::{READERS_MAX, READS_PER_TRIM},
+    resident::Mapping,
 };
 
 pub(crate) type Db = Database<'static, Bytes, Bytes>;
@@ -181,6 +182,10 @@ pub(crate) struct Store {
     pub(crate) meta: Db,
     pub(crate) bounds: Bounds,
     path: PathBuf,
+    /// Where its file is mapped.
+    mapping: Option<Mapping>,
+    /// Read transactions so far.
+    reads: AtomicU32,
     /// Whether the folder goes when the last user does.
     obsolete: AtomicBool,
 }
@@ -219,7 +224,9 @@ impl Store {
         let (state, log, seen, seen_order, counts, meta) =
             opened.commit().expect("the closure above only commits");
         let obsolete = AtomicBool::new(false);
-        Ok(Self { env, state, log, seen, seen_order, counts, meta, bounds, path: path.to_owned(), obsolete })
+        let mapping = Mapping::of(&path.join("data.mdb"));
+        let (reads, path) = (AtomicU32::new(0), path.to_owned());
+        Ok(Self { env, state, log, seen, seen_order, counts, meta, bounds, path, mapping, reads, obsolete })
     }
 
     /// The folder goes when the last user of this store does.
@@ -229,7 +236,19 @@ impl Store {
 
     /// A read transaction that does not borrow the store.
     pub(crate) fn read(&self) -> Result<Txn, StoreError> {
+        if self.reads.fetch_add(1, Ordering::Relaxed).is_multiple_of(READS_PER_TRIM) {
+            self.trim();
+        }
         Ok(self.env.clone().static_read_txn()?)
+    }
+
+    /// Keeps what is mapped of it within bounds. Called by whoever reads much in one transaction.
+    pub(crate) fn trim(&self) {
+        let Some(mapping) = self.mapping else { return };
+        let page = self.env.unnamed_database_stat().page_size;
+        let used = (self.env.info().last_page_number + 1).saturating_mul(page as usize);
+        // SAFETY: the environment is open for as long as this store is, and is never resized.
+        unsafe { mapping.trim(page, used) };
     }
 
     /// A write transaction; waits for another one to end.
@@ -257,23 +276,6 @@ impl Store {
             }
         }
         Ok(Some(head))
-    }
-
-    /// Checks every value and every entry kept; returns how many there are.
-    pub(crate) fn verify(&self) -> Result<u64, StoreError> {
-        let txn = self.read()?;
-        let mut checked = 0;
-        for found in self.state.iter(&txn)? {
-            let (key, octets) = found?;
-            Stored::decode(key, octets)?;
-            checked += 1;
-        }
-        for found in self.log.iter(&txn)? {
-            let (seq, octets) = found?;
-            Record::decode(Reader::new(seq).seq()?, octets)?;
-            checked += 1;
-        }
-        Ok(checked)
     }
 
     /// What a failed write means. LMDB reports a write that was cut short by a full disk as an I/O error; the room
@@ -321,11 +323,8 @@ impl Store {
     }
 
     /// Where an idempotency key was used.
-    pub(crate) fn seen(&self, txn: &RoTxn<'_, WithoutTls>, key: &str) -> Result<Option<Seq>, StoreError> {
-        match self.seen.get(txn, key.as_bytes())? {
-            Some(octets) => Ok(Some(Reader::new(octets).seq()?)),
-            None => Ok(None),
-        }
+    pub(crate) fn seen(&self, txn: &RoTxn<'_, WithoutTls>, key: &[u8]) -> Result<Option<Seen>, StoreError> {
+        self.seen.get(txn, key)?.map(Seen::decode).transpose()
     }
 }
 
@@ -399,6 +398,37 @@ impl<'t> Stored<'t> {
     }
 }
 
+/// The use of an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The entry that it was used for.
+    pub(crate) seq: Seq,
+    /// When.
+    pub(crate) at: Timestamp,
+    /// What for; not known of keys that an older version remembered, or whose writer did not say.
+    pub(crate) fingerprint: Option<Fingerprint>,
+}
+
+impl Seen {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(48);
+        out.put_u64(self.seq.0);
+        out.extend_from_slice(&self.at.as_millis().to_be_bytes());
+        if let Some(fingerprint) = &self.fingerprint {
+            out.extend_from_slice(&fingerprint.0);
+        }
+        out
+    }
+
+    fn decode(octets: &[u8]) -> Result<Self, StoreError> {
+        let mut reader = Reader::new(octets);
+        let (seq, at) = (reader.seq()?, Timestamp::from_millis(i64::from_be_bytes(reader.array()?)));
+        let fingerprint = if reader.is_empty() { None } else { Some(Fingerprint(reader.array()?)) };
+        reader.end()?;
+        Ok(Self { seq, at, fingerprint })
+    }
+}
+
 /// An entry as it is kept.
 #[derive(Clone, Copy)]
 pub(crate) struct Record<'t> {
@@ -428,7 +458,7 @@ impl<'t> Record<'t> {
         hasher.finalize()
     }
 
-    fn decode(seq: Seq, octets: &'t [u8]) -> Result<Self, StoreError> {
+    pub(crate) fn decode(seq: Seq, octets: &'t [u8]) -> Result<Self, StoreError> {
         let mut reader = Reader::new(octets);
         let crc = reader.u32()?;
         let body = reader.rest();
@@ -439,5 +469,20 @@ impl<'t> Record<'t> {
         let digest = Digest(reader.array()?);
         let entry = reader.octets("an entry", body.len())?;
         Ok(Self { digest, entry, replaced: reader.rest() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_use_of_a_key_that_an_older_version_remembered_is_read() {
+        let at = Timestamp::from_millis(9);
+        let old = [7_u64.to_be_bytes(), 9_i64.to_be_bytes()].concat();
+        assert_eq!(Seen::decode(&old).unwrap(), Seen { seq: Seq(7), at, fingerprint: None });
+        let seen = Seen { seq: Seq(7), at, fingerprint: Some(Fingerprint([3; 32])) };
+        assert_eq!(Seen::decode(&seen.encode()).unwrap(), seen);
+        assert!(Seen::decode(&old[..15]).is_err() && Seen::decode(&[&old[..], &[1]].concat()).is_err());
     }
 }

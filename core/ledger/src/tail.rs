@@ -33,7 +33,7 @@ impl Tail {
     /// The entries after `from`. Refused if they are not kept.
     pub(crate) fn new(replica: Replica, from: Seq) -> Result<Self, FollowError> {
         let applied = replica.watch();
-        crate::replica::within(&replica.head()?, from)?;
+        crate::history::within(&replica.head()?, from)?;
         Ok(Self { replica, applied, cursor: from, heartbeat_due: Instant::now() })
     }
 

@@ -10,7 +10,7 @@ use crate::{
     codec::Digest,
     limits::{SNAPSHOT_CHUNK_ITEMS_MAX, SNAPSHOT_CHUNK_OCTETS, SNAPSHOT_COMMIT_OCTETS},
     message::{Message, SnapshotItem},
-    store::{Head, Store, StoreError, Stored},
+    store::{Head, Seen, Store, StoreError, Stored},
     writer::put_seen,
 };
 
@@ -25,8 +25,14 @@ fn produce_from(store: &Store, frames: &mpsc::Sender<Vec<u8>>) -> Result<(), Sto
     let txn = store.read()?;
     let head = store.head(&txn)?.ok_or_else(|| StoreError::Corrupt("the state has no head".to_owned()))?;
     let begin = Message::SnapshotBegin { log: head.log, seq: head.seq, at: head.at, digest: head.digest };
-    let mut out =
-        Producer { frames, items: Vec::new(), octets: 0, count: 0, checksum: crc32fast::Hasher::new() };
+    let mut out = Producer {
+        store,
+        frames,
+        items: Vec::new(),
+        octets: 0,
+        count: 0,
+        checksum: crc32fast::Hasher::new(),
+    };
     if frames.blocking_send(begin.encode()).is_err() {
         return Ok(());
     }
@@ -42,12 +48,10 @@ fn produce_from(store: &Store, frames: &mpsc::Sender<Vec<u8>>) -> Result<(), Sto
         }
     }
     for found in store.seen_order.iter(&txn)? {
-        let (seq, key) = found?;
-        let mut seq = crate::codec::Reader::new(seq);
-        let seen = store.seen.get(&txn, key)?.and_then(|octets| octets.get(8..16)?.try_into().ok());
-        let at = proxima_model::Timestamp::from_millis(seen.map_or(0, i64::from_be_bytes));
+        let (_, key) = found?;
+        let Some(Seen { seq, at, fingerprint }) = store.seen(&txn, key)? else { continue };
         let key = String::from_utf8_lossy(key).into_owned();
-        if !out.push(SnapshotItem::Seen { key, seq: seq.seq()?, at }, 0) {
+        if !out.push(SnapshotItem::Seen { key, seq, at, fingerprint }, 0) {
             return Ok(());
         }
     }
@@ -56,6 +60,7 @@ fn produce_from(store: &Store, frames: &mpsc::Sender<Vec<u8>>) -> Result<(), Sto
 }
 
 struct Producer<'a> {
+    store: &'a Store,
     frames: &'a mpsc::Sender<Vec<u8>>,
     items: Vec<SnapshotItem>,
     octets: usize,
@@ -83,6 +88,7 @@ impl Producer<'_> {
         self.octets = 0;
         let frame = Message::SnapshotChunk(items).encode();
         self.checksum.update(&frame);
+        self.store.trim();
         self.frames.blocking_send(frame).is_ok()
     }
 
@@ -218,7 +224,9 @@ fn put(
         SnapshotItem::Seen { key, .. } if key.is_empty() => {
             return Err(LoadError::Broken("an idempotency key is empty"));
         }
-        SnapshotItem::Seen { key, seq, at } => put_seen(store, txn, &key, seq, at)?,
+        SnapshotItem::Seen { key, seq, at, fingerprint } => {
+            put_seen(store, txn, &key, &Seen { seq, at, fingerprint })?;
+        }
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::{
     limits::{
         COMPACTED_PER_ENTRY_MAX, FORGOTTEN_PER_ENTRY_MAX, IDEMPOTENCY_AGE_SECONDS, IDEMPOTENCY_KEYS_MIN,
     },
-    store::{HEAD, Head, Record, Store, StoreError, Stored},
+    store::{HEAD, Head, Record, Seen, Store, StoreError, Stored},
 };
 
 pub(crate) struct Writer<'s> {
@@ -37,8 +37,8 @@ impl<'s> Writer<'s> {
     }
 
     /// Where this idempotency key was used before.
-    pub(crate) fn seen(&self, append: &Append) -> Result<Option<Seq>, StoreError> {
-        self.store.seen(&self.txn, &append.idempotency_key.0)
+    pub(crate) fn seen(&self, append: &Append) -> Result<Option<Seen>, StoreError> {
+        self.store.seen(&self.txn, append.idempotency_key.0.as_bytes())
     }
 
     /// The first precondition that does not hold, and the revision of what lies there.
@@ -125,7 +125,9 @@ impl<'s> Writer<'s> {
 
     /// Remembers the idempotency key, and forgets the oldest ones beyond the bounds.
     fn remember(&mut self, entry: &Entry) -> Result<(), StoreError> {
-        put_seen(self.store, &mut self.txn, &entry.append.idempotency_key.0, entry.seq, entry.at)?;
+        let Append { idempotency_key, fingerprint, .. } = &entry.append;
+        let seen = Seen { seq: entry.seq, at: entry.at, fingerprint: *fingerprint };
+        put_seen(self.store, &mut self.txn, &idempotency_key.0, &seen)?;
         let mut remembered = self.store.seen_order.len(&self.txn)?;
         for _ in 0..FORGOTTEN_PER_ENTRY_MAX {
             if remembered <= IDEMPOTENCY_KEYS_MIN.min(self.store.bounds.idempotency_keys_max) {
@@ -133,9 +135,8 @@ impl<'s> Writer<'s> {
             }
             let Some((seq, key)) = self.store.seen_order.first(&self.txn)? else { break };
             let (seq, key) = (seq.to_vec(), key.to_vec());
-            let at =
-                self.store.seen.get(&self.txn, &key)?.and_then(|octets| octets.get(8..16)?.try_into().ok());
-            let at = Timestamp::from_millis(at.map_or(0, i64::from_be_bytes));
+            let seen = self.store.seen(&self.txn, &key)?;
+            let at = seen.map_or(Timestamp::from_millis(0), |seen| seen.at);
             let old = at.plus_seconds(IDEMPOTENCY_AGE_SECONDS) < entry.at;
             if !old && remembered <= self.store.bounds.idempotency_keys_max {
                 break;
@@ -159,18 +160,9 @@ impl<'s> Writer<'s> {
 }
 
 /// Remembers where an idempotency key was used.
-pub(crate) fn put_seen(
-    store: &Store,
-    txn: &mut RwTxn<'_>,
-    key: &str,
-    seq: Seq,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let mut value = Vec::with_capacity(16);
-    value.put_u64(seq.0);
-    value.extend_from_slice(&at.as_millis().to_be_bytes());
-    store.seen.put(txn, key.as_bytes(), &value)?;
-    store.seen_order.put(txn, &seq.0.to_be_bytes(), key.as_bytes())?;
+pub(crate) fn put_seen(store: &Store, txn: &mut RwTxn<'_>, key: &str, seen: &Seen) -> Result<(), StoreError> {
+    store.seen.put(txn, key.as_bytes(), &seen.encode())?;
+    store.seen_order.put(txn, &seen.seq.0.to_be_bytes(), key.as_bytes())?;
     Ok(())
 }
 

@@ -41,6 +41,7 @@ impl World {
             changes,
             preconditions: Vec::new(),
             idempotency_key: IdempotencyKey(self.appended.to_string()),
+            fingerprint: None,
             author: "node/test".to_owned(),
         };
         self.log.append(append).await.expect("taken");

@@ -6,7 +6,7 @@ use proxima_model::Timestamp;
 
 use super::{Failure, Message, Pulse, Refusal, SnapshotItem};
 use crate::{
-    Seq,
+    Fingerprint, Seq,
     codec::{self, DecodeError, Digest, Reader, Write as _},
     limits::{FRAME_OCTETS_MAX, NAME_OCTETS_MAX, SNAPSHOT_CHUNK_ITEMS_MAX, VALUE_OCTETS_MAX},
     store::LogId,
@@ -214,11 +214,12 @@ fn put_item(out: &mut Vec<u8>, item: &SnapshotItem) {
             out.put_u64(revision.0);
             out.put_octets(value);
         }
-        SnapshotItem::Seen { key, seq, at } => {
+        SnapshotItem::Seen { key, seq, at, fingerprint } => {
             out.put_u8(2);
             out.put_octets(key.as_bytes());
             out.put_u64(seq.0);
             out.extend_from_slice(&at.as_millis().to_be_bytes());
+            put_optional(out, fingerprint.as_ref(), |out, fingerprint| out.extend_from_slice(&fingerprint.0));
         }
     }
 }
@@ -234,6 +235,7 @@ fn item(reader: &mut Reader<'_>) -> Result<SnapshotItem, DecodeError> {
             key: reader.text("an idempotency key", NAME_OCTETS_MAX)?.to_owned(),
             seq: reader.seq()?,
             at: time(reader)?,
+            fingerprint: optional(reader, |reader| Ok(Fingerprint(reader.array()?)))?,
         }),
         _ => Err(DecodeError::Tag("an item of a snapshot")),
     }
@@ -252,6 +254,10 @@ fn put_refusal(out: &mut Vec<u8>, refusal: &Refusal) {
         Refusal::Closed => out.put_u8(5),
         Refusal::Invalid(reason) => put_reason(out, 6, reason),
         Refusal::Store(reason) => put_reason(out, 7, reason),
+        Refusal::KeyReused(seq) => {
+            out.put_u8(8);
+            out.put_u64(seq.0);
+        }
     }
 }
 
@@ -264,6 +270,7 @@ fn refusal(reader: &mut Reader<'_>) -> Result<Refusal, DecodeError> {
         5 => Refusal::Closed,
         6 => Refusal::Invalid(reason(reader)?),
         7 => Refusal::Store(reason(reader)?),
+        8 => Refusal::KeyReused(reader.seq()?),
         _ => return Err(DecodeError::Tag("a refusal")),
     })
 }

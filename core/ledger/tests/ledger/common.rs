@@ -152,7 +152,7 @@ pub(crate) fn append_if(preconditions: Vec<Precondition>, changes: Vec<Change>) 
     let mut random = [0; 16];
     random.iter_mut().for_each(|octet| *octet = rand::random());
     let idempotency_key = IdempotencyKey(hex::encode(random));
-    Append { changes, preconditions, idempotency_key, author: "node/test".to_owned() }
+    Append { changes, preconditions, idempotency_key, fingerprint: None, author: "node/test".to_owned() }
 }
 
 /// A change of any key.

@@ -4,11 +4,13 @@ use std::{
     fs,
     io::{Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::common::*;
 use proxima_ledger::{
-    AppendError, EmbeddedLog, Log as _, ReadError, Replica, ReplicaError, ReplicaOptions, Seq, restore_log,
+    AppendError, EmbeddedLog, LedgerConfig, Log as _, ReadError, Replica, ReplicaError, ReplicaOptions, Seq,
+    VerifyPace, restore_log,
 };
 use proxima_model::{Kind, ZoneIndex, ZoneName};
 
@@ -172,5 +174,41 @@ async fn a_log_in_which_damage_is_found_takes_no_appends_and_gives_no_snapshots(
     assert!(matches!(refused, AppendError::Store(_)) && !refused.may_retry(), "{refused:?}");
     assert!(matches!(log.ledger.replica.verify(), Err(ReadError::Corrupt(_))));
     node.stop().await;
+    log.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_that_nobody_reads_is_found_by_the_check_in_the_background_and_rebuilt() {
+    let authority = Authority::new();
+    let (log, _log_folder, folder) = log_and_stopped_follower(&authority).await;
+    damage(&data_file(folder.path()), &zone_id("one.example").to_string());
+    let pace =
+        VerifyPace { first_after: Duration::ZERO, step: 1, pause: Duration::ZERO, ..VerifyPace::default() };
+    let config = LedgerConfig { verify: pace, ..follower_config(log.address(), &[]) };
+    let node = Running::start(config, folder.path(), authority.node("node")).await;
+    until("the damage is found", || node.status().verification.damages == 1).await;
+    until("a check finds the rebuilt replica whole", || node.status().verification.passes == 1).await;
+    let status = node.status();
+    assert!(status.verification.last_damage.is_some_and(|damage| damage.contains("checksum")));
+    assert_eq!((status.corrupt, status.seq, status.verification.damages), (None, Seq(2), 1));
+    assert!(matches!(read(&node.ledger.replica, "one.example"), Ok(Some(_))));
+    node.stop().await;
+    log.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_in_the_background_goes_through_everything_while_changes_are_made() {
+    let (folder, authority) = (folder(), Authority::new());
+    let pace =
+        VerifyPace { first_after: Duration::ZERO, step: 2, pause: Duration::ZERO, ..VerifyPace::default() };
+    // Entries are dropped while they are checked.
+    let config = LedgerConfig { verify: pace, log_entries_max: 5, ..log_config() };
+    let log = Running::start(config, folder.path(), authority.node("log")).await;
+    for number in 0..50 {
+        log.put(&format!("zone-{number}.example")).await;
+    }
+    until("a check has passed", || log.status().verification.passes >= 1).await;
+    assert_eq!(log.status().verification.damages, 0);
+    assert_eq!(log.ledger.replica.verify(), Ok(55));
     log.stop().await;
 }

@@ -32,6 +32,7 @@ fn open(path: &Path) -> EmbeddedLog {
 /// The append of this number: always the same, as a client's retry is.
 fn numbered(number: u64) -> Append {
     Append {
+        fingerprint: None,
         changes: vec![put_raw(&key(&format!("{number:08}")), number.to_string())],
         preconditions: Vec::new(),
         idempotency_key: IdempotencyKey(format!("number {number}")),
@@ -371,24 +372,69 @@ async fn a_store_made_with_another_key_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_lie_sealed_on_the_disk_and_are_read_as_they_were() {
-    use proxima_model::{TicketKey, TicketKeyId, TicketKeys};
+    use proxima_model::{
+        ApiToken, Certificate, CertificateId, CertificateSource, DnsName, EdgeAuthority, TicketKey,
+        TicketKeyId, TicketKeys, TokenId, TokenStatus, ZoneId,
+    };
+    const SECRET: [u8; 32] = *b"0123456789abcdefghijklmnopqrstuv";
+    const KEY_PEM: &str = "-----BEGIN PRIVATE KEY-----\nnobody may find this\n-----END PRIVATE KEY-----\n";
     let folder = folder();
     let log = open(folder.path());
-    let created_at = Timestamp::from_millis(5);
-    let key = TicketKey {
-        id: TicketKeyId::from_bytes([9; 16]),
-        secret: *b"0123456789abcdefghijklmnopqrstuv",
-        created_at,
+    let at = Timestamp::from_millis(5);
+    let (token_id, zone_id, certificate_id) =
+        (TokenId::from_bytes([7; 16]), ZoneId::from_bytes([8; 16]), CertificateId::from_bytes([6; 16]));
+    let key = TicketKey { id: TicketKeyId::from_bytes([9; 16]), secret: SECRET, created_at: at };
+    let tickets = TicketKeys { keys: vec![key] };
+    let token = ApiToken {
+        id: token_id,
+        name: "a token".to_owned(),
+        secret_hash: SECRET,
+        policies: Vec::new(),
+        status: TokenStatus::Active,
+        not_before: None,
+        expires_on: None,
+        issued_on: at,
     };
-    let keys = TicketKeys { keys: vec![key] };
-    log.append(append(vec![log.replica().put(&keys)])).await.unwrap();
-    assert_eq!(log.replica().snapshot().unwrap().get::<TicketKeys>(&()).unwrap(), Some(keys));
+    let certificate = Certificate {
+        id: certificate_id,
+        zone: zone_id,
+        hosts: vec![DnsName::parse("a.example").unwrap()],
+        source: CertificateSource::Custom,
+        chain_pem: "a chain".to_owned(),
+        key_pem: KEY_PEM.to_owned(),
+        not_before: at,
+        not_after: at,
+        uploaded_at: at,
+    };
+    let authority = EdgeAuthority {
+        certificate_pem: "a certificate".to_owned(),
+        key_pem: KEY_PEM.to_owned(),
+        created_at: at,
+    };
+    let replica = log.replica();
+    let open_value = replica.put(&index("in-the-clear.example"));
+    let secrets =
+        vec![replica.put(&tickets), replica.put(&token), replica.put(&certificate), replica.put(&authority)];
+    log.append(append([secrets, vec![open_value]].concat())).await.unwrap();
+    let snapshot = replica.snapshot().unwrap();
+    assert_eq!(snapshot.get::<TicketKeys>(&()).unwrap(), Some(tickets));
+    assert_eq!(snapshot.get::<ApiToken>(&token_id).unwrap(), Some(token));
+    assert_eq!(snapshot.get::<Certificate>(&(zone_id, certificate_id)).unwrap(), Some(certificate));
+    assert_eq!(snapshot.get::<EdgeAuthority>(&()).unwrap(), Some(authority));
+    drop(snapshot);
     log.close().await;
-    let hex = hex::encode(b"0123456789abcdefghijklmnopqrstuv");
-    for file in files(folder.path()) {
-        let octets = std::fs::read(&file).unwrap();
-        assert!(!octets.windows(hex.len()).any(|window| window == hex.as_bytes()), "{}", file.display());
+    let hex = hex::encode(SECRET);
+    let lies_in = |text: &str| {
+        let holds = |file: &PathBuf| {
+            let octets = std::fs::read(file).unwrap();
+            octets.windows(text.len()).any(|window| window == text.as_bytes())
+        };
+        files(folder.path()).into_iter().find(holds)
+    };
+    for secret in [hex.as_str(), "0123456789abcdefghijklmnopqrstuv", "nobody may find this"] {
+        assert_eq!(lies_in(secret), None, "{secret}");
     }
+    assert!(lies_in("\"in-the-clear.example\"").is_some(), "what is no secret would have been found");
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::{collection::vec, option, prelude::*};
 use proxima_ledger::{
-    Append, Change, IdempotencyKey, Precondition, Seq,
+    Append, Change, Fingerprint, IdempotencyKey, Precondition, Seq,
     message::{Failure, Message, Pulse, Refusal, SnapshotItem},
 };
 use proxima_model::{Key, Kind, Timestamp};
@@ -33,14 +33,20 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 fn append() -> impl Strategy<Value = Append> {
-    (vec(change(), 0..20), vec(precondition(), 0..5), "\\PC{0,60}", "\\PC{0,60}").prop_map(
-        |(changes, preconditions, idempotency_key, author)| Append {
+    let names = ("\\PC{0,60}", "\\PC{0,60}");
+    (vec(change(), 0..20), vec(precondition(), 0..5), names, fingerprint()).prop_map(
+        |(changes, preconditions, (idempotency_key, author), fingerprint)| Append {
             changes,
             preconditions,
             idempotency_key: IdempotencyKey(idempotency_key),
+            fingerprint,
             author,
         },
     )
+}
+
+fn fingerprint() -> impl Strategy<Value = Option<Fingerprint>> {
+    option::of(any::<[u8; 32]>().prop_map(Fingerprint))
 }
 
 fn pulse() -> impl Strategy<Value = Pulse> {
@@ -59,7 +65,12 @@ fn item() -> impl Strategy<Value = SnapshotItem> {
             revision,
             value
         }),
-        ("\\PC{1,60}", seq(), at).prop_map(|(key, seq, at)| SnapshotItem::Seen { key, seq, at }),
+        ("\\PC{1,60}", seq(), at, fingerprint()).prop_map(|(key, seq, at, fingerprint)| SnapshotItem::Seen {
+            key,
+            seq,
+            at,
+            fingerprint
+        }),
     ]
 }
 
@@ -82,6 +93,7 @@ fn message() -> impl Strategy<Value = Message> {
             id,
             refusal: Refusal::Precondition(failed, found)
         }),
+        (any::<u64>(), seq()).prop_map(|(id, seq)| Message::Refused { id, refusal: Refusal::KeyReused(seq) }),
         (any::<u64>(), "\\PC{0,100}")
             .prop_map(|(id, reason)| Message::Refused { id, refusal: Refusal::Full(reason) }),
         seq().prop_map(|from| Message::Subscribe { from, digest: None }),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::common::*;
 use futures_util::{StreamExt as _, future::join_all};
 use proxima_ledger::{
-    AppendError, Appended, CHANGES_PER_APPEND_MAX, Change, EmbeddedLog, FollowError, Log, Precondition,
-    ReplicaOptions, Seq, Update, limits,
+    Append, AppendError, Appended, CHANGES_PER_APPEND_MAX, Change, EmbeddedLog, Fingerprint, FollowError,
+    Log, Precondition, ReplicaOptions, Seq, Update, limits,
 };
 
 /// Runs each scenario on the embedded log, and on the same through a server.
@@ -38,6 +38,7 @@ macro_rules! suite {
 suite![
     entries_have_consecutive_places_and_come_in_order,
     repeating_an_idempotency_key_changes_nothing_and_answers_the_same,
+    an_idempotency_key_that_comes_again_for_something_else_is_refused,
     preconditions_are_checked_against_the_state_and_against_earlier_appends,
     of_many_writers_that_want_the_same_name_one_wins,
     changes_of_one_append_are_made_together_or_not_at_all,
@@ -77,6 +78,21 @@ async fn repeating_an_idempotency_key_changes_nothing_and_answers_the_same(log: 
     assert_eq!(log.append(once).await, Ok(Appended { seq: first.seq, repeated: true }));
     let next = log.append(append(vec![])).await.unwrap();
     assert_eq!(next.seq, Seq(3));
+}
+
+async fn an_idempotency_key_that_comes_again_for_something_else_is_refused(log: AnyLog) {
+    let named = |name: u8| Some(Fingerprint([name; 32]));
+    let first = Append { fingerprint: named(1), ..append(vec![put_raw(&key("a"), "1")]) };
+    let Appended { seq, .. } = log.append(first.clone()).await.unwrap();
+    let other = Append { fingerprint: named(2), ..first.clone() };
+    assert_eq!(log.append(other).await, Err(AppendError::KeyReused { seq }));
+    // What is decided anew about the same request may differ; and who does not say what for is believed.
+    let decided_anew = Append { changes: vec![put_raw(&key("a"), "2")], ..first.clone() };
+    let unsaid = Append { fingerprint: None, ..first };
+    for repeated in [decided_anew, unsaid] {
+        assert_eq!(log.append(repeated).await, Ok(Appended { seq, repeated: true }));
+    }
+    assert_eq!(log.append(append(vec![])).await.unwrap().seq, seq.next());
 }
 
 async fn preconditions_are_checked_against_the_state_and_against_earlier_appends(log: AnyLog) {

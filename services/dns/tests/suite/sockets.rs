@@ -98,8 +98,13 @@ impl Running {
     /// Makes changes and waits until they are in force.
     async fn change(&self, changes: Vec<Change>) -> Result<()> {
         let idempotency_key = IdempotencyKey(format!("{:x?}", random_id()));
-        let append =
-            Append { changes, preconditions: Vec::new(), idempotency_key, author: "test".to_owned() };
+        let append = Append {
+            changes,
+            preconditions: Vec::new(),
+            idempotency_key,
+            fingerprint: None,
+            author: "test".to_owned(),
+        };
         let appended = self.node.log.append(append).await?;
         self.node.in_force.clone().wait_for(|seq| *seq >= appended.seq).await?;
         Ok(())

@@ -49,8 +49,13 @@ impl World {
 
     async fn append(&self, changes: Vec<Change>) {
         let idempotency_key = IdempotencyKey(format!("{:032x}", rand::random::<u128>()));
-        let append =
-            Append { changes, preconditions: Vec::new(), idempotency_key, author: "node/test".to_owned() };
+        let append = Append {
+            changes,
+            preconditions: Vec::new(),
+            idempotency_key,
+            fingerprint: None,
+            author: "node/test".to_owned(),
+        };
         let appended = self.log.append(append).await.unwrap();
         assert!(self.log.replica().wait_for(appended.seq, std::time::Duration::from_secs(10)).await);
     }
