@@ -63,6 +63,7 @@ pub async fn bootstrap(
             changes,
             preconditions,
             idempotency_key: IdempotencyKey(hex::encode(rand::random::<[u8; 16]>())),
+            fingerprint: None,
             author: "node/bootstrap".to_owned(),
         };
         match log.append(append).await {

@@ -84,34 +84,31 @@ pub(crate) async fn upload(
     let key = body.private_key.unwrap_or_default();
     let facts = check(&body.certificate, &key, &zone, now)
         .map_err(|invalid| ApiError::invalid(Code::CertificateInvalid, &invalid))?;
-    let written = api
-        .write(&author, move |draft| {
-            let id = CertificateId::from_bytes(draft.id());
-            if draft.is_repeat {
-                return Ok(show(&draft.made::<Certificate>(&(zone.id, id))?, draft.now));
-            }
-            draft.require(Precondition::Present(Zone::key_of(&zone.id)));
-            if custom(draft.snapshot, &zone)?.len() >= limits::CERTIFICATES_PER_ZONE_MAX {
-                let message =
-                    format!("a zone has at most {} certificates", limits::CERTIFICATES_PER_ZONE_MAX);
-                return Err(ApiError::new(Code::CertificateInvalid, message));
-            }
-            let certificate = Certificate {
-                id,
-                zone: zone.id,
-                hosts: facts.hosts.clone(),
-                source: CertificateSource::Custom,
-                chain_pem: body.certificate.clone(),
-                key_pem: key.clone(),
-                not_before: facts.not_before,
-                not_after: facts.not_after,
-                uploaded_at: draft.now,
-            };
-            draft.put(&certificate);
-            Ok(show(&certificate, draft.now))
-        })
-        .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| {
+        let id = CertificateId::from_bytes(draft.id());
+        if draft.is_repeat {
+            return Ok(show(&draft.made::<Certificate>(&(zone.id, id))?, draft.now));
+        }
+        draft.require(Precondition::Present(Zone::key_of(&zone.id)));
+        if custom(draft.snapshot, &zone)?.len() >= limits::CERTIFICATES_PER_ZONE_MAX {
+            let message = format!("a zone has at most {} certificates", limits::CERTIFICATES_PER_ZONE_MAX);
+            return Err(ApiError::new(Code::CertificateInvalid, message));
+        }
+        let certificate = Certificate {
+            id,
+            zone: zone.id,
+            hosts: facts.hosts.clone(),
+            source: CertificateSource::Custom,
+            chain_pem: body.certificate.clone(),
+            key_pem: key.clone(),
+            not_before: facts.not_before,
+            not_after: facts.not_after,
+            uploaded_at: draft.now,
+        };
+        draft.put(&certificate);
+        Ok(show(&certificate, draft.now))
+    })
+    .await
 }
 
 /// `DELETE custom_certificates/:certificate_id`.
@@ -121,17 +118,15 @@ pub(crate) async fn delete(
     author: Author,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<Answer, ApiError> {
-    let written = api
-        .write(&author, move |draft| {
-            if !draft.is_repeat {
-                let found = find(draft.snapshot, &zone, &id)?;
-                draft.read::<Certificate>(&(zone.id, found.id))?;
-                draft.delete::<Certificate>(&(zone.id, found.id));
-            }
-            Ok(json!({ "id": id }))
-        })
-        .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| {
+        if !draft.is_repeat {
+            let found = find(draft.snapshot, &zone, &id)?;
+            draft.read::<Certificate>(&(zone.id, found.id))?;
+            draft.delete::<Certificate>(&(zone.id, found.id));
+        }
+        Ok(json!({ "id": id }))
+    })
+    .await
 }
 
 /// The certificates that a zone's owner uploaded, oldest first.

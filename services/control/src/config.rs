@@ -23,6 +23,8 @@ pub enum Activation {
 pub struct ControlConfig {
     /// Where the API listens, in clear HTTP.
     pub listen: Vec<SocketAddr>,
+    /// Where the API listens with TLS, under this node's certificate (`[identity]`).
+    pub https: Vec<SocketAddr>,
     /// Whether it may listen in clear at addresses that are not private. Tokens then cross the network unprotected.
     pub allow_clear: bool,
     /// How a new zone becomes active.
@@ -39,6 +41,7 @@ impl Default for ControlConfig {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787)],
+            https: Vec::new(),
             allow_clear: false,
             activation: Activation::default(),
             resolvers: Vec::new(),
@@ -54,8 +57,8 @@ impl ControlConfig {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(&self) -> Result<(), String> {
-        if self.listen.len() > limits::LISTEN_MAX {
-            return Err(format!("`listen` has more than {} addresses", limits::LISTEN_MAX));
+        if self.listen.len() > limits::LISTEN_MAX || self.https.len() > limits::LISTEN_MAX {
+            return Err(format!("`listen` or `https` has more than {} addresses", limits::LISTEN_MAX));
         }
         if self.resolvers.len() > limits::RESOLVERS_MAX {
             return Err(format!("`resolvers` has more than {} addresses", limits::RESOLVERS_MAX));
@@ -66,10 +69,23 @@ impl ControlConfig {
         match self.listen.iter().find(|address| !is_private(address.ip())) {
             Some(address) if !self.allow_clear => Err(format!(
                 "`listen` has {address}, which is not a private address: tokens would cross the network in clear. Listen \
-                 at a private address behind a proxy that speaks TLS, or set `allow_clear = true`"
+                 there with `https` instead, or set `allow_clear = true`"
             )),
             _ => Ok(()),
         }
+    }
+}
+
+impl ControlConfig {
+    /// What is allowed but seldom meant, and what to give instead.
+    pub(crate) fn warning(&self) -> Option<&'static str> {
+        let serves = !self.listen.is_empty() || !self.https.is_empty();
+        let nobody_asked = self.activation == Activation::Delegation && self.resolvers.is_empty();
+        (serves && nobody_asked).then_some(
+            "[control] has activation = \"delegation\" but no `resolvers`: delegations are looked up nowhere, and new zones \
+             stay pending for ever. Give `resolvers = [\"ADDRESS:53\"]`, or activation = \"trust\" if whoever holds a token \
+             is trusted to own the names of their zones",
+        )
     }
 }
 
@@ -108,6 +124,17 @@ mod tests {
             assert!(listening_at(address).check().unwrap_err().contains("allow_clear"), "{address}");
             ControlConfig { allow_clear: true, ..listening_at(address) }.check().unwrap();
         }
+    }
+
+    #[test]
+    fn zones_that_would_stay_pending_for_ever_are_warned_of() {
+        let default = ControlConfig::default();
+        let warning = default.warning().unwrap();
+        assert!(warning.contains("resolvers") && warning.contains("trust"), "{warning}");
+        let resolvers = vec!["192.0.2.53:53".parse().unwrap()];
+        assert_eq!(ControlConfig { resolvers, ..default.clone() }.warning(), None);
+        assert_eq!(ControlConfig { activation: Activation::Trust, ..default.clone() }.warning(), None);
+        assert_eq!(ControlConfig { listen: Vec::new(), ..default }.warning(), None);
     }
 
     #[test]

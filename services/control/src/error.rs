@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use proxima_ledger::{AppendError, ReadError};
+use proxima_ledger::{AppendError, FollowError, ReadError, RevertError};
 use proxima_model::Invalid;
 use serde_json::json;
 
@@ -191,6 +191,10 @@ codes! {
     Conflict = 10013, CONFLICT, Proxima, Later;
     /// What an idempotency key made is no longer there, or can be shown only once.
     RepeatGone = 10014, CONFLICT, Client, Never;
+    /// An idempotency key that was used for something else.
+    KeyReused = 10019, CONFLICT, Client, Never;
+    /// A place in the log that cannot be gone back to.
+    SequenceInvalid = 10020, BAD_REQUEST, Client, Never;
     /// Too many requests at a time.
     Busy = 971, SERVICE_UNAVAILABLE, Proxima, Later;
     /// It took too long.
@@ -293,11 +297,46 @@ impl From<AppendError> for ApiError {
             AppendError::Precondition { .. } => {
                 Self::new(Code::Conflict, "other changes came between again and again; ask again")
             }
+            AppendError::KeyReused { .. } => Self::new(
+                Code::KeyReused,
+                "this Idempotency-Key was used before, with another body; nothing was changed. Use another key",
+            ),
             AppendError::TooLarge { .. } => Self::new(Code::TooLong, message),
             error if error.may_retry() => Self::new(Code::LogUnreachable, message),
             error => {
                 tracing::error!(%error, "the log refused a change");
                 Self::new(Code::LogUnreachable, message)
+            }
+        }
+    }
+}
+
+impl From<FollowError> for ApiError {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::Read(error) => error.into(),
+            FollowError::Ahead { from, last } => Self::new(
+                Code::SequenceInvalid,
+                format!("{from} lies beyond the last entry that this server has, {last}"),
+            ),
+            FollowError::Compacted { from, first } => Self::new(
+                Code::SequenceInvalid,
+                format!(
+                    "the entries after {from} are no longer kept on this server; the first that is kept is {first}. The \
+                     log's node may keep more: ask it"
+                ),
+            ),
+            error => Self::new(Code::SequenceInvalid, error.to_string()),
+        }
+    }
+}
+
+impl From<RevertError> for ApiError {
+    fn from(error: RevertError) -> Self {
+        match error {
+            RevertError::Follow(error) => error.into(),
+            error @ RevertError::TooFar { .. } => {
+                Self::new(Code::SequenceInvalid, format!("{error}; go back in smaller steps"))
             }
         }
     }

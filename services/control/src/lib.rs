@@ -38,6 +38,7 @@ mod compat;
 mod config;
 mod error;
 mod first_octets;
+mod history;
 pub mod limits;
 mod metrics;
 mod purge;

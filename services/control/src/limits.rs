@@ -45,6 +45,14 @@ pub const ZONES_PER_PAGE_MAX: usize = 1_000;
 pub const RECORDS_PER_PAGE: usize = 100;
 /// Records of a page at the most.
 pub const RECORDS_PER_PAGE_MAX: usize = 5_000;
+/// Entries of the log on a page unless asked.
+pub const ENTRIES_PER_PAGE: usize = 20;
+/// Entries of the log on a page at the most.
+pub const ENTRIES_PER_PAGE_MAX: usize = 100;
+/// Changes of an entry of the log that are shown; more are counted.
+pub const CHANGES_SHOWN_PER_ENTRY: usize = 20;
+/// Changes of a revert that are shown; more are counted.
+pub const CHANGES_SHOWN_PER_REVERT: usize = 1_000;
 /// Things of a page of any other list.
 pub const OTHERS_PER_PAGE_MAX: usize = 1_000;
 

@@ -132,6 +132,7 @@ impl ControlMetrics {
         let outcome = match outcome {
             Ok(()) => "taken",
             Err(AppendError::Precondition { .. }) => "precondition",
+            Err(AppendError::KeyReused { .. }) => "key_reused",
             Err(AppendError::Unreachable { .. }) => "unreachable",
             Err(AppendError::Busy) => "busy",
             Err(_) => "failed",

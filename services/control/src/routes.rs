@@ -21,7 +21,7 @@ use crate::{
         Api,
         access::{Needs, authorise},
     },
-    certificates, compat, purge, records, rulesets, settings, tokens, trace, zones,
+    certificates, compat, history, purge, records, rulesets, settings, tokens, trace, zones,
 };
 
 /// Under which everything lies.
@@ -67,7 +67,7 @@ fn delete<H: Handler<T, Arc<Api>>, T: 'static>(path: &'static str, needs: Needs,
 
 /// Every endpoint there is.
 pub(crate) fn endpoints() -> Vec<Endpoint> {
-    use Needs::{Account, Somewhere, Token, Zone};
+    use Needs::{Account, Network, Somewhere, Token, Zone};
     const RULES: &str = "/zones/{zone_id}/rulesets/{ruleset_id}/rules";
     const RULE: &str = "/zones/{zone_id}/rulesets/{ruleset_id}/rules/{rule_id}";
     const PHASE: &str = "/zones/{zone_id}/rulesets/phases/{phase}/entrypoint";
@@ -118,6 +118,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         post(CERTIFICATES, Zone(SslEdit), certificates::upload),
         get(CERTIFICATE, Zone(SslEdit), certificates::get),
         delete(CERTIFICATE, Zone(SslEdit), certificates::delete),
+        get("/proxima/log", Network(All), history::list),
+        post("/proxima/log/revert", Network(All), history::revert),
         get("/zones/{zone_id}/pagerules", Zone(ZoneRead), compat::page_rules),
     ]
 }
@@ -146,6 +148,8 @@ pub enum NeededScope {
     Account,
     /// On the zone in its path.
     Zone,
+    /// On everything: it is the operator's.
+    Network,
 }
 
 /// Every endpoint there is.
@@ -156,6 +160,7 @@ pub fn endpoint_table() -> Vec<EndpointRow> {
             Needs::Somewhere(permission) => (NeededScope::Somewhere, Some(permission)),
             Needs::Account(permission) => (NeededScope::Account, Some(permission)),
             Needs::Zone(permission) => (NeededScope::Zone, Some(permission)),
+            Needs::Network(permission) => (NeededScope::Network, Some(permission)),
         };
         EndpointRow { method, path, scope, permission }
     };

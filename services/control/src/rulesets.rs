@@ -232,39 +232,36 @@ pub(crate) async fn put_phase(
     if body.rules.len() > model_limits::RULES_PER_RULESET_MAX {
         return Err(refuse("rules", "there are too many", "give at most 1000"));
     }
-    let written = api
-        .write(&author, move |draft| {
-            if draft.is_repeat {
-                return Ok(show(&find(draft.snapshot, &zone, |_| true)?, true));
-            }
-            draft.zone(zone.id)?;
-            let former = draft.read::<Ruleset>(&(zone.id, phase))?;
-            let fresh_id = RulesetId::from_bytes(draft.id());
-            let mut ruleset = former.unwrap_or_else(|| empty(fresh_id, &zone, phase, draft.now));
-            let former = std::mem::take(&mut ruleset.rules);
-            for (index, body) in body.rules.iter().enumerate() {
-                // A rule that comes back with its id stays that rule.
-                let fresh = RuleId::from_bytes(draft.id());
-                let known =
-                    former.iter().find(|rule| body.id.as_deref() == Some(rule.id.to_string().as_str()));
-                let id = known.map_or(fresh, |rule| rule.id);
-                let rule = body.rule(id, None, draft.now);
-                ruleset.rules.push(rule.map_err(|refusal| refusal.at(format!("/rules/{index}")))?);
-            }
-            if let Some(description) = &body.description {
-                ruleset.description.clone_from(description);
-            }
-            if let Some(name) = &body.name {
-                ruleset.name.clone_from(name);
-            }
-            let texts = [&ruleset.name, &ruleset.description];
-            if texts.iter().any(|text| text.chars().count() > model_limits::TEXT_CHARS_MAX) {
-                return Err(refuse("description", "it is too long", "give at most 500 characters"));
-            }
-            Ok(save(draft, ruleset))
-        })
-        .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| {
+        if draft.is_repeat {
+            return Ok(show(&find(draft.snapshot, &zone, |_| true)?, true));
+        }
+        draft.zone(zone.id)?;
+        let former = draft.read::<Ruleset>(&(zone.id, phase))?;
+        let fresh_id = RulesetId::from_bytes(draft.id());
+        let mut ruleset = former.unwrap_or_else(|| empty(fresh_id, &zone, phase, draft.now));
+        let former = std::mem::take(&mut ruleset.rules);
+        for (index, body) in body.rules.iter().enumerate() {
+            // A rule that comes back with its id stays that rule.
+            let fresh = RuleId::from_bytes(draft.id());
+            let known = former.iter().find(|rule| body.id.as_deref() == Some(rule.id.to_string().as_str()));
+            let id = known.map_or(fresh, |rule| rule.id);
+            let rule = body.rule(id, None, draft.now);
+            ruleset.rules.push(rule.map_err(|refusal| refusal.at(format!("/rules/{index}")))?);
+        }
+        if let Some(description) = &body.description {
+            ruleset.description.clone_from(description);
+        }
+        if let Some(name) = &body.name {
+            ruleset.name.clone_from(name);
+        }
+        let texts = [&ruleset.name, &ruleset.description];
+        if texts.iter().any(|text| text.chars().count() > model_limits::TEXT_CHARS_MAX) {
+            return Err(refuse("description", "it is too long", "give at most 500 characters"));
+        }
+        Ok(save(draft, ruleset))
+    })
+    .await
 }
 
 /// `POST rulesets/:ruleset_id/rules`.
@@ -275,19 +272,17 @@ pub(crate) async fn add_rule(
     Path((_, ruleset_id)): Path<(String, String)>,
     JsonBody(body): JsonBody<RuleBody>,
 ) -> Result<Answer, ApiError> {
-    let written = api
-        .write(&author, move |draft| {
-            let mut ruleset = edit(draft, &zone, &ruleset_id)?;
-            let id = RuleId::from_bytes(draft.id());
-            if draft.is_repeat {
-                return Ok(show(&ruleset, true));
-            }
-            let rule = body.rule(id, None, draft.now)?;
-            place(&mut ruleset.rules, rule, body.position.as_ref())?;
-            Ok(save(draft, ruleset))
-        })
-        .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| {
+        let mut ruleset = edit(draft, &zone, &ruleset_id)?;
+        let id = RuleId::from_bytes(draft.id());
+        if draft.is_repeat {
+            return Ok(show(&ruleset, true));
+        }
+        let rule = body.rule(id, None, draft.now)?;
+        place(&mut ruleset.rules, rule, body.position.as_ref())?;
+        Ok(save(draft, ruleset))
+    })
+    .await
 }
 
 /// `PATCH rulesets/:ruleset_id/rules/:rule_id`.
@@ -298,23 +293,21 @@ pub(crate) async fn patch_rule(
     Path((_, ruleset_id, rule_id)): Path<(String, String, String)>,
     JsonBody(body): JsonBody<RuleBody>,
 ) -> Result<Answer, ApiError> {
-    let written = api
-        .write(&author, move |draft| {
-            let mut ruleset = edit(draft, &zone, &ruleset_id)?;
-            if draft.is_repeat {
-                return Ok(show(&ruleset, true));
-            }
-            let index = index_of(&ruleset, &rule_id)?;
-            let former = ruleset.rules.remove(index);
-            let rule = body.rule(former.id, Some(&former), draft.now)?;
-            match &body.position {
-                None => ruleset.rules.insert(index, rule),
-                position => place(&mut ruleset.rules, rule, position.as_ref())?,
-            }
-            Ok(save(draft, ruleset))
-        })
-        .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| {
+        let mut ruleset = edit(draft, &zone, &ruleset_id)?;
+        if draft.is_repeat {
+            return Ok(show(&ruleset, true));
+        }
+        let index = index_of(&ruleset, &rule_id)?;
+        let former = ruleset.rules.remove(index);
+        let rule = body.rule(former.id, Some(&former), draft.now)?;
+        match &body.position {
+            None => ruleset.rules.insert(index, rule),
+            position => place(&mut ruleset.rules, rule, position.as_ref())?,
+        }
+        Ok(save(draft, ruleset))
+    })
+    .await
 }
 
 /// `DELETE rulesets/:ruleset_id/rules/:rule_id`.
@@ -324,18 +317,16 @@ pub(crate) async fn delete_rule(
     author: Author,
     Path((_, ruleset_id, rule_id)): Path<(String, String, String)>,
 ) -> Result<Answer, ApiError> {
-    let written = api
-        .write(&author, move |draft| {
-            let mut ruleset = edit(draft, &zone, &ruleset_id)?;
-            if draft.is_repeat {
-                return Ok(show(&ruleset, true));
-            }
-            let index = index_of(&ruleset, &rule_id)?;
-            ruleset.rules.remove(index);
-            Ok(save(draft, ruleset))
-        })
-        .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| {
+        let mut ruleset = edit(draft, &zone, &ruleset_id)?;
+        if draft.is_repeat {
+            return Ok(show(&ruleset, true));
+        }
+        let index = index_of(&ruleset, &rule_id)?;
+        ruleset.rules.remove(index);
+        Ok(save(draft, ruleset))
+    })
+    .await
 }
 
 fn known_phase(id: &str) -> Result<Phase, ApiError> {

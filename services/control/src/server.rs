@@ -16,11 +16,19 @@ use axum::{
 use futures_util::FutureExt;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
     service::TowerToHyperService,
 };
 use proxima_chassis::Shutdown;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::Semaphore,
+};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     api::Api,
@@ -97,7 +105,7 @@ fn template(door: &Door, request: &Request) -> &'static str {
 
 /// Accepts until the node drains, then ends what was begun within the deadline.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<TlsAcceptor>),
     router: Router,
     api: Arc<Api>,
     connections: Arc<Semaphore>,
@@ -122,30 +130,16 @@ pub(crate) async fn serve(
             },
         };
         stream.set_nodelay(true).ok();
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits::HEAD_DEADLINE)
-            .max_buf_size(limits::HEAD_OCTETS_MAX);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
-            .max_header_list_size(u32::try_from(limits::HEAD_OCTETS_MAX).unwrap_or(u32::MAX))
-            .keep_alive_interval(limits::HEAD_DEADLINE);
-        let connection = builder
-            .serve_connection(
-                TokioIo::new(FirstOctets::new(stream, limits::HEAD_DEADLINE)),
-                TowerToHyperService::new(router.clone()),
-            )
-            .into_owned();
-        let connection = graceful.watch(connection);
-        let api = api.clone();
+        let (api, router, tls, watcher) = (api.clone(), router.clone(), tls.clone(), graceful.watcher());
         tokio::spawn(async move {
             api.metrics.connections.inc();
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection broke off");
+            match tls {
+                None => converse(stream, router, watcher).await,
+                Some(tls) => match tokio::time::timeout(limits::HEAD_DEADLINE, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => converse(stream, router, watcher).await,
+                    Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                    Err(_) => tracing::debug!("a TLS handshake took too long"),
+                },
             }
             api.metrics.connections.dec();
             drop(permit);
@@ -154,4 +148,33 @@ pub(crate) async fn serve(
     drop(listener);
     let within: Duration = shutdown.drain_within();
     tokio::time::timeout(within, graceful.shutdown()).await.ok();
+}
+
+/// Serves one connection to its end.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    router: Router,
+    watcher: Watcher,
+) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HEAD_DEADLINE)
+        .max_buf_size(limits::HEAD_OCTETS_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
+        .max_header_list_size(u32::try_from(limits::HEAD_OCTETS_MAX).unwrap_or(u32::MAX))
+        .keep_alive_interval(limits::HEAD_DEADLINE);
+    let connection = builder
+        .serve_connection(
+            TokioIo::new(FirstOctets::new(stream, limits::HEAD_DEADLINE)),
+            TowerToHyperService::new(router),
+        )
+        .into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection broke off");
+    }
 }

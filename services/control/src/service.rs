@@ -5,7 +5,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
+use proxima_chassis::{
+    Health, Identity, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown,
+};
 use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
 use proxima_model::TokenId;
 use proxima_pipeline::Explainer;
@@ -14,6 +16,7 @@ use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     activation::Delegations,
@@ -54,6 +57,9 @@ impl ControlService {
         let config: ControlConfig =
             node.config.service("control").map_err(|error| ControlError::Config(error.to_string()))?;
         config.check().map_err(ControlError::Config)?;
+        if let Some(warning) = config.warning() {
+            tracing::warn!("{warning}");
+        }
         let api = Api {
             replica: node.replica.clone(),
             log: node.log.clone(),
@@ -74,7 +80,7 @@ impl ControlService {
         }))
     }
 
-    /// The addresses at which it listens, once it does.
+    /// The addresses at which it listens, once it does: those in clear, then those with TLS.
     pub async fn bound(&self) -> Vec<SocketAddr> {
         let mut bound = self.bound.subscribe();
         match bound.wait_for(|addresses| !addresses.is_empty()).await {
@@ -83,13 +89,15 @@ impl ControlService {
         }
     }
 
-    fn bind(&self, node: &NodeContext) -> Result<Vec<TcpListener>, ServiceError> {
-        let mut listeners = Vec::with_capacity(self.config.listen.len());
-        for address in &self.config.listen {
-            let listener = node.listeners.tcp("control", *address).map_err(ServiceError::new)?;
-            listeners.push(TcpListener::from_std(listener).map_err(ServiceError::new)?);
-        }
-        Ok(listeners)
+    fn bind(&self, node: &NodeContext) -> Result<Vec<(TcpListener, Option<TlsAcceptor>)>, ServiceError> {
+        let tls = if self.config.https.is_empty() { None } else { Some(acceptor(node)?) };
+        let clear = self.config.listen.iter().map(|address| ("control", address, None));
+        let https = self.config.https.iter().map(|address| ("control-https", address, tls.clone()));
+        let bind = |(name, address, tls): (&'static str, &SocketAddr, Option<TlsAcceptor>)| {
+            let listener = node.listeners.tcp(name, *address).map_err(ServiceError::new)?;
+            Ok((TcpListener::from_std(listener).map_err(ServiceError::new)?, tls))
+        };
+        clear.chain(https).map(bind).collect()
     }
 
     /// Begins the network, if that is still to be done.
@@ -146,6 +154,16 @@ impl ControlService {
     }
 }
 
+/// TLS under the node's own certificate.
+fn acceptor(node: &NodeContext) -> Result<TlsAcceptor, ServiceError> {
+    let identity = node.config.identity.as_ref().ok_or_else(|| {
+        ServiceError::new("[control] https needs [identity]: the API's certificate is the node's own")
+    })?;
+    let mut config = Identity::server_for_clients(identity).map_err(ServiceError::new)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
 /// Reads go on whatever becomes of the log; changes need it.
 fn reach(status: &LedgerStatus) -> Health {
     match (status.log_heard, status.ready) {
@@ -171,7 +189,8 @@ impl Service for ControlService {
         if self.keeps_log {
             self.begin(&node.config.node.data_dir).await.map_err(ServiceError::new)?;
         }
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
+        let addresses =
+            listeners.iter().map(|(listener, _)| listener.local_addr()).collect::<Result<Vec<_>, _>>();
         let addresses = addresses.map_err(ServiceError::new)?;
         tracing::info!(?addresses, "the API listens");
         let connections = Arc::new(Semaphore::new(self.config.connections_max));

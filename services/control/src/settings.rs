@@ -82,13 +82,11 @@ pub(crate) async fn patch(
     JsonBody(body): JsonBody<ValueBody>,
 ) -> Result<Answer, ApiError> {
     let setting = known(&id)?;
-    let written = api
-        .write(&author, move |draft| {
-            let zone = set(draft, &zone, &[(setting, body.value.clone())])?;
-            Ok(show(setting, &zone))
-        })
-        .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| {
+        let zone = set(draft, &zone, &[(setting, body.value.clone())])?;
+        Ok(show(setting, &zone))
+    })
+    .await
 }
 
 /// Several settings' new values.
@@ -115,13 +113,11 @@ pub(crate) async fn patch_many(
         Ok((setting, item.value.clone()))
     });
     let items = items.collect::<Result<Vec<_>, ApiError>>()?;
-    let written = api
-        .write(&author, move |draft| {
-            let zone = set(draft, &zone, &items)?;
-            Ok(items.iter().map(|(setting, _)| show(*setting, &zone)).collect::<Vec<_>>())
-        })
-        .await?;
-    Ok(Answer::new(Value::Array(written.answer)).at(written.seq))
+    api.change(&author, move |draft| {
+        let zone = set(draft, &zone, &items)?;
+        Ok(items.iter().map(|(setting, _)| show(*setting, &zone)).collect())
+    })
+    .await
 }
 
 fn set(draft: &mut Draft<'_>, zone: &Zone, items: &[(Setting, Value)]) -> Result<Zone, ApiError> {

@@ -18,7 +18,7 @@ use proxima_model::{
 };
 
 use crate::{
-    api::{Api, page::Query},
+    api::{Api, fingerprint, page::Query},
     error::{ApiError, Code},
     limits,
     token::{self, TokenText},
@@ -35,6 +35,8 @@ pub(crate) enum Needs {
     Account(Permission),
     /// The permission on the zone in the path.
     Zone(Permission),
+    /// The permission on everything: the operator's.
+    Network(Permission),
 }
 
 /// On what something is done.
@@ -154,7 +156,10 @@ async fn admit(
             match needs {
                 Needs::Token => {}
                 Needs::Somewhere(permission) if caller.may_somewhere(permission) => {}
-                Needs::Somewhere(permission) => return Err(not_allowed(permission)),
+                Needs::Network(permission) if caller.may(permission, On::Everything) => {}
+                Needs::Somewhere(permission) | Needs::Network(permission) => {
+                    return Err(not_allowed(permission));
+                }
                 Needs::Account(permission) => {
                     account = Some(known_account(snapshot, &caller, &account_id, permission)?);
                 }
@@ -165,6 +170,10 @@ async fn admit(
             Ok((caller, zone, account))
         })
         .await?;
+    if request.headers().contains_key("idempotency-key") && !request.method().is_safe() {
+        let fingerprint = fingerprint::of(request).await?;
+        request.extensions_mut().insert(fingerprint);
+    }
     let extensions = request.extensions_mut();
     extensions.insert(Arc::new(caller));
     extensions.insert(Arc::new(query));

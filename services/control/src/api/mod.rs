@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod body;
 pub(crate) mod envelope;
+pub(crate) mod fingerprint;
 pub(crate) mod page;
 pub(crate) mod write;
 

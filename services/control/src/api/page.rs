@@ -124,13 +124,18 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// Which of so many things this page has, and where it is.
+    pub(crate) fn window(self, total_count: usize) -> (std::ops::Range<usize>, PageInfo) {
+        let begin = (self.page - 1).saturating_mul(self.per_page).min(total_count);
+        let end = begin.saturating_add(self.per_page).min(total_count);
+        let info = PageInfo { page: self.page, per_page: self.per_page, count: end - begin, total_count };
+        (begin..end, info)
+    }
+
     /// The things of this page, and where it is.
     pub(crate) fn cut<T>(self, all: Vec<T>) -> (Vec<T>, PageInfo) {
-        let total_count = all.len();
-        let skipped = (self.page - 1).saturating_mul(self.per_page);
-        let items: Vec<T> = all.into_iter().skip(skipped).take(self.per_page).collect();
-        let info = PageInfo { page: self.page, per_page: self.per_page, count: items.len(), total_count };
-        (items, info)
+        let (window, info) = self.window(all.len());
+        (all.into_iter().skip(window.start).take(window.len()).collect(), info)
     }
 }
 

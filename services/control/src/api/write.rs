@@ -6,8 +6,9 @@
 //!     └── wait for what ◀──┘ another write came between: decide anew, a bounded number of times
 //! ```
 //!
-//! With an `Idempotency-Key` the ids that a write draws are derived from it, and the log knows the key: a write that was
-//! already made is answered from what it made, on whichever server the retry lands.
+//! With an `Idempotency-Key` the ids that a write draws are derived from it, and the log knows the key and what was asked
+//! for under it: a write that was already made is answered from what it made, on whichever server the retry lands, and the
+//! same key for something else is refused.
 
 use std::{sync::Arc, time::Instant};
 
@@ -15,12 +16,13 @@ use axum::{
     extract::FromRequestParts,
     http::{Method, request::Parts},
 };
-use proxima_ledger::{Append, AppendError, Change, IdempotencyKey, Precondition, Seq, Snapshot};
+use proxima_ledger::{Append, AppendError, Change, Fingerprint, IdempotencyKey, Precondition, Seq, Snapshot};
 use proxima_model::{Account, AccountId, Entity, Timestamp, Zone, ZoneId};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    api::{Api, access::Caller, blocking},
+    api::{Api, access::Caller, blocking, envelope::Answer},
     error::{ApiError, Code},
     limits,
 };
@@ -30,8 +32,16 @@ use crate::{
 pub(crate) struct Author {
     /// As it stands in the log.
     name: String,
-    /// From the client's `Idempotency-Key`, its token and what was asked; 32 octets.
-    repeatable: Option<[u8; 32]>,
+    repeatable: Option<Repeatable>,
+}
+
+/// What makes a write repeatable.
+#[derive(Clone, Copy, Debug)]
+struct Repeatable {
+    /// From the client's `Idempotency-Key`, its token, and the method and path.
+    seed: [u8; 32],
+    /// What was asked for: the same key for something else is refused.
+    fingerprint: Fingerprint,
 }
 
 impl Author {
@@ -40,15 +50,15 @@ impl Author {
         Self { name: format!("node/{name}"), repeatable: None }
     }
 
-    fn client(caller: &Caller, key: Option<&str>, method: &Method, path: &str) -> Self {
+    fn client(caller: &Caller, key: Option<(&str, Fingerprint)>, method: &Method, path: &str) -> Self {
         let name = format!("token/{}", caller.token);
-        let repeatable = key.map(|key| {
+        let repeatable = key.map(|(key, fingerprint)| {
             let mut hash = Sha256::new();
             for part in [&name, method.as_str(), path, key] {
                 hash.update(part.len().to_be_bytes());
                 hash.update(part);
             }
-            hash.finalize().into()
+            Repeatable { seed: hash.finalize().into(), fingerprint }
         });
         Self { name, repeatable }
     }
@@ -68,7 +78,8 @@ impl FromRequestParts<Arc<Api>> for Author {
                 ApiError::new(Code::FieldInvalid, "Idempotency-Key: give 1 to 255 printable ASCII characters")
             })
         });
-        Ok(Self::client(caller, key.transpose()?, &parts.method, parts.uri.path()))
+        let fingerprint = parts.extensions.get::<Fingerprint>().copied();
+        Ok(Self::client(caller, key.transpose()?.zip(fingerprint), &parts.method, parts.uri.path()))
     }
 }
 
@@ -79,8 +90,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) snapshot: &'a Snapshot,
     /// When it is decided.
     pub(crate) now: Timestamp,
-    /// Whether a write of this key was made before: nothing is to be changed, and the answer is what is stored. It is
-    /// never what the body asks for: the same key may have come with another body, which was not written.
+    /// Whether a write of this key was made before: nothing is to be changed, and the answer is what is stored.
     pub(crate) is_repeat: bool,
     seed: [u8; 32],
     drawn: u64,
@@ -167,8 +177,9 @@ impl Api {
         decide: impl Fn(&mut Draft<'_>) -> Result<T, ApiError> + Send + Sync + 'static,
     ) -> Result<Written<T>, ApiError> {
         let decide = Arc::new(decide);
-        let seed = author.repeatable.unwrap_or_else(rand::random);
-        let (key, repeatable) = (IdempotencyKey(hex::encode(seed)), author.repeatable.is_some());
+        let seed = author.repeatable.map_or_else(rand::random, |repeatable| repeatable.seed);
+        let key = IdempotencyKey(hex::encode(seed));
+        let fingerprint = author.repeatable.map(|repeatable| repeatable.fingerprint);
         for _ in 0..limits::WRITE_ATTEMPTS_MAX {
             let decided = self.decide(&decide, seed, false).await;
             let Decided { changes, preconditions, answer } = match decided {
@@ -179,12 +190,16 @@ impl Api {
                 },
             };
             if changes.is_empty() {
-                return Ok(Written { seq: self.replica.seq(), answer });
+                // There is nothing to do; but the key may have been used for something else.
+                return match self.made_before(author, &key).await? {
+                    Some(seq) => self.repeat(&decide, seed, seq).await,
+                    None => Ok(Written { seq: self.replica.seq(), answer }),
+                };
             }
-            let author = author.name.clone();
-            let append = Append { changes, preconditions, idempotency_key: key.clone(), author };
+            let (idempotency_key, author) = (key.clone(), author.name.clone());
+            let append = Append { changes, preconditions, idempotency_key, fingerprint, author };
             match self.append(append).await {
-                Ok(appended) if appended.repeated && repeatable => {
+                Ok(appended) if appended.repeated && fingerprint.is_some() => {
                     return self.repeat(&decide, seed, appended.seq).await;
                 }
                 Ok(appended) => {
@@ -200,6 +215,16 @@ impl Api {
             }
         }
         Err(ApiError::new(Code::Conflict, "other changes came between again and again; ask again"))
+    }
+
+    /// As [`Self::write`], with the answer as it is sent.
+    pub(crate) async fn change(
+        self: &Arc<Self>,
+        author: &Author,
+        decide: impl Fn(&mut Draft<'_>) -> Result<Value, ApiError> + Send + Sync + 'static,
+    ) -> Result<Answer, ApiError> {
+        let written = self.write(author, decide).await?;
+        Ok(Answer::new(written.answer).at(written.seq))
     }
 
     /// Appends, and notes how long it took.
@@ -235,18 +260,17 @@ impl Api {
         .await
     }
 
-    /// Where the log has a write of this key. Asked only when a client gave the key and its write was refused here: the
-    /// refusal may be because of what its first attempt made.
+    /// Where the log has a write of this key. Asked only when a client gave the key and nothing is to be appended: that
+    /// may be because of what its first attempt made.
     async fn made_before(&self, author: &Author, key: &IdempotencyKey) -> Result<Option<Seq>, ApiError> {
-        if author.repeatable.is_none() {
-            return Ok(None);
-        }
+        let Some(repeatable) = author.repeatable else { return Ok(None) };
         // The log looks for the key first, and this can never hold.
         let never = Precondition::Revision(Account::key_of(&AccountId::from_bytes([0; 16])), Seq(u64::MAX));
         let question = Append {
             changes: Vec::new(),
             preconditions: vec![never],
             idempotency_key: key.clone(),
+            fingerprint: Some(repeatable.fingerprint),
             author: author.name.clone(),
         };
         match self.append(question).await {

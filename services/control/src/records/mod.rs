@@ -79,21 +79,19 @@ pub(crate) async fn create(
     author: Author,
     JsonBody(body): JsonBody<RecordBody>,
 ) -> Result<Answer, ApiError> {
-    let written = api
-        .write(&author, move |draft| {
-            let id = RecordId::from_bytes(draft.id());
-            if draft.is_repeat {
-                return made(draft, &zone, id);
-            }
-            let mut edit = edit(draft, zone.id)?;
-            let record = body.create(edit.zone(), id, draft.now)?;
-            let shown = show(&record, &zone.name);
-            edit.create(record)?;
-            save(draft, edit);
-            Ok(shown)
-        })
-        .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| {
+        let id = RecordId::from_bytes(draft.id());
+        if draft.is_repeat {
+            return made(draft, &zone, id);
+        }
+        let mut edit = edit(draft, zone.id)?;
+        let record = body.create(edit.zone(), id, draft.now)?;
+        let shown = show(&record, &zone.name);
+        edit.create(record)?;
+        save(draft, edit);
+        Ok(shown)
+    })
+    .await
 }
 
 /// `PUT dns_records/:record_id`.
@@ -129,20 +127,18 @@ async fn change(
     change: Change,
 ) -> Result<Answer, ApiError> {
     let id: RecordId = id.parse().map_err(|_| not_found())?;
-    let written = api
-        .write(&author, move |draft| {
-            if draft.is_repeat {
-                return made(draft, &zone, id);
-            }
-            let mut edit = edit(draft, zone.id)?;
-            let record = change(&body, edit.zone(), edit.get(id)?, draft.now)?;
-            edit.replace(record)?;
-            let shown = show(edit.get(id)?, &zone.name);
-            save(draft, edit);
-            Ok(shown)
-        })
-        .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| {
+        if draft.is_repeat {
+            return made(draft, &zone, id);
+        }
+        let mut edit = edit(draft, zone.id)?;
+        let record = change(&body, edit.zone(), edit.get(id)?, draft.now)?;
+        edit.replace(record)?;
+        let shown = show(edit.get(id)?, &zone.name);
+        save(draft, edit);
+        Ok(shown)
+    })
+    .await
 }
 
 /// `DELETE dns_records/:record_id`.
@@ -153,17 +149,15 @@ pub(crate) async fn delete(
     Path((_, id)): Path<(String, String)>,
 ) -> Result<Answer, ApiError> {
     let id: RecordId = id.parse().map_err(|_| not_found())?;
-    let written = api
-        .write(&author, move |draft| {
-            if !draft.is_repeat {
-                let mut edit = edit(draft, zone.id)?;
-                edit.delete(id)?;
-                save(draft, edit);
-            }
-            Ok(json!({ "id": id.to_string() }))
-        })
-        .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| {
+        if !draft.is_repeat {
+            let mut edit = edit(draft, zone.id)?;
+            edit.delete(id)?;
+            save(draft, edit);
+        }
+        Ok(json!({ "id": id.to_string() }))
+    })
+    .await
 }
 
 /// Operations that are made together or not at all, in this order.
@@ -189,8 +183,7 @@ pub(crate) async fn batch(
         let message = format!("a batch has at most {} operations", limits::BATCH_OPERATIONS_MAX);
         return Err(ApiError::new(Code::TooLong, message));
     }
-    let written = api.write(&author, move |draft| apply(draft, &zone, &body)).await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| apply(draft, &zone, &body)).await
 }
 
 fn apply(draft: &mut Draft<'_>, zone: &Zone, body: &BatchBody) -> Result<Value, ApiError> {

@@ -77,6 +77,7 @@ async fn remove_beneath(api: &Arc<Api>, id: ZoneId) -> Result<(), ApiError> {
             changes,
             preconditions: vec![proxima_ledger::Precondition::Absent(Zone::key_of(&id))],
             idempotency_key: IdempotencyKey(hex::encode(rand::random::<[u8; 16]>())),
+            fingerprint: None,
             author: "node/upkeep".to_owned(),
         };
         let appended = api.append(append).await?;

@@ -218,21 +218,19 @@ pub(crate) async fn patch(
     if body.vanity_name_servers.is_some_and(|names| !names.is_empty()) {
         return Err(refuse("vanity_name_servers"));
     }
-    let written = api
-        .write(&author, move |draft| {
-            let mut zone = draft.zone(zone.id)?;
-            if let Some(paused) = body.paused
-                && !draft.is_repeat
-                && paused != zone.paused
-            {
-                zone.paused = paused;
-                touch(&mut zone, draft.now);
-                draft.put(&zone);
-            }
-            shown(draft.snapshot, &zone)
-        })
-        .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| {
+        let mut zone = draft.zone(zone.id)?;
+        if let Some(paused) = body.paused
+            && !draft.is_repeat
+            && paused != zone.paused
+        {
+            zone.paused = paused;
+            touch(&mut zone, draft.now);
+            draft.put(&zone);
+        }
+        shown(draft.snapshot, &zone)
+    })
+    .await
 }
 
 /// `PUT zones/:zone_id/activation_check`.

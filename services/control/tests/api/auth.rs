@@ -99,9 +99,15 @@ async fn every_endpoint_refuses_everybody_who_may_not_ask_it() {
             };
             assert_eq!(shown(&hidden), shown(&none), "{name} tells nothing of another account");
         }
+        if row.scope == NeededScope::Network {
+            let account = vec![(TokenScope::Account(ours), vec![Permission::All])];
+            let (status, code, _) = asker.ask(Some(&bearer(&node.token(account).await)), &path_to_ours).await;
+            assert_eq!((status, code), (403, 9109), "{name} with everything on an account only");
+        }
         if let Some(needed) = row.permission {
             let scope = match row.scope {
                 NeededScope::Zone => TokenScope::Zone(zone.parse().unwrap()),
+                NeededScope::Network => TokenScope::Everything,
                 _ => TokenScope::Account(ours),
             };
             let with = |permission| node.token(vec![(scope, vec![permission])]);

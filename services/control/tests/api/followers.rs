@@ -13,7 +13,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn identity(authority: &ClusterAuthority, folder: &Path, name: &str) -> String {
+pub(crate) fn identity(authority: &ClusterAuthority, folder: &Path, name: &str) -> String {
     let issued = authority.issue(&NodeName::parse(name).unwrap(), &folder.join(name)).unwrap();
     format!(
         "[identity]\nca = {:?}\ncertificate = {:?}\nkey = {:?}\n",

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock},
     thread::JoinHandle,
@@ -46,6 +47,8 @@ impl Explainer for Parrot {
 pub(crate) struct Node {
     pub(crate) context: NodeContext,
     pub(crate) base: String,
+    /// Where it listens, in clear and then with TLS.
+    pub(crate) bound: Vec<SocketAddr>,
     pub(crate) token: String,
     client: reqwest::Client,
     thread: Option<JoinHandle<()>>,
@@ -85,12 +88,13 @@ impl Node {
              [control]\nlisten = [\"127.0.0.1:0\"]\n{}\n{}",
             options.control, options.tables
         );
-        let (context, base, thread) = run(NodeConfig::parse(&text).unwrap()).await;
+        let (context, bound, thread) = run(NodeConfig::parse(&text).unwrap()).await;
+        let base = format!("http://{}/client/v4", bound[0]);
         let token = options
             .token
             .unwrap_or_else(|| std::fs::read_to_string(dir.join("token")).unwrap().trim().to_owned());
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        Self { context, base, token, client, thread: Some(thread), _folder: folder }
+        Self { context, base, bound, token, client, thread: Some(thread), _folder: folder }
     }
 
     /// A request without anything; the path is below `/client/v4`.
@@ -151,6 +155,7 @@ impl Node {
             changes,
             preconditions: Vec::new(),
             idempotency_key: IdempotencyKey(hex::encode(rand::random::<[u8; 16]>())),
+            fingerprint: None,
             author: "node/test".to_owned(),
         };
         let appended = self.context.log.append(append).await.unwrap();
@@ -226,7 +231,7 @@ impl Drop for Node {
 }
 
 /// Runs a node on a thread of its own, since it waits for signals; returns once it is ready.
-async fn run(config: NodeConfig) -> (NodeContext, String, JoinHandle<()>) {
+async fn run(config: NodeConfig) -> (NodeContext, Vec<SocketAddr>, JoinHandle<()>) {
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let ready = Mutex::new(Some(ready));
     let thread = std::thread::spawn(move || {
@@ -250,7 +255,7 @@ async fn run(config: NodeConfig) -> (NodeContext, String, JoinHandle<()>) {
     });
     let (node, bound) =
         tokio::time::timeout(PATIENCE, is_ready).await.expect("the node is ready in time").unwrap();
-    (node, format!("http://{}/client/v4", bound[0]), thread)
+    (node, bound, thread)
 }
 
 /// The repository's root.

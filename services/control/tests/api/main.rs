@@ -4,9 +4,13 @@
 
 mod auth;
 mod clients;
+mod delegation;
 mod documents;
 mod followers;
+mod full;
 mod harness;
+mod history;
+mod https;
 mod imports;
 mod records;
 mod rules;

@@ -189,17 +189,27 @@ async fn a_pending_zone_holds_its_own_name_for_a_week_and_nothing_beneath_it() {
 }
 
 #[tokio::test]
-async fn a_key_that_comes_again_with_another_body_is_answered_with_what_is_stored() {
+async fn a_key_that_comes_again_with_another_body_is_refused_and_changes_nothing() {
     let node = Node::start().await;
     let zone = format!("/zones/{}", node.zone("example.com").await);
     let send = async |path: &str, body: serde_json::Value| {
         let request = node.request(reqwest::Method::PATCH, path).bearer_auth(&node.token);
         let response = request.header("idempotency-key", "key").json(&body).send().await.unwrap();
-        response.json::<serde_json::Value>().await.unwrap()["result"].clone()
+        let status = response.status().as_u16();
+        (status, response.json::<serde_json::Value>().await.unwrap())
     };
     let ssl = format!("{zone}/settings/ssl");
-    assert_eq!(send(&ssl, json!({"value": "strict"})).await["value"], "strict");
-    assert_eq!(send(&ssl, json!({"value": "off"})).await["value"], "strict");
-    assert_eq!(send(&zone, json!({"paused": true})).await["paused"], true);
-    assert_eq!(send(&zone, json!({"paused": false})).await["paused"], true);
+    for _ in 0..2 {
+        let (status, envelope) = send(&ssl, json!({"value": "strict"})).await;
+        assert_eq!((status, &envelope["result"]["value"]), (200, &json!("strict")));
+    }
+    // Another value; the same one in other words, which changes nothing; one that is none.
+    for body in [json!({"value": "off"}), json!({"value": "strict", "x": 1}), json!({"value": "wrong"})] {
+        let (status, envelope) = send(&ssl, body.clone()).await;
+        assert_eq!((status, &envelope["errors"][0]["code"]), (409, &json!(10019)), "{body}: {envelope}");
+        assert_eq!((&envelope["success"], &envelope["result"]), (&json!(false), &json!(null)));
+    }
+    assert_eq!(node.ok("GET", &ssl, None).await["value"], "strict");
+    let (status, envelope) = send(&zone, json!({"paused": true})).await;
+    assert_eq!((status, &envelope["result"]["paused"]), (200, &json!(true)), "a key is one path's");
 }

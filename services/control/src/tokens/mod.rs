@@ -1,6 +1,8 @@
 //! `user` and `user/tokens`: who asks, and the tokens that they may give to others.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod policies;
+
+use std::sync::Arc;
 
 use axum::{
     Extension,
@@ -13,6 +15,9 @@ use proxima_model::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+pub(crate) use policies::{GROUPS, group};
+use policies::{PolicyBody, parse_policy, show_policy};
 
 use crate::{
     api::{
@@ -27,44 +32,6 @@ use crate::{
     limits,
     token::{self, TokenText},
 };
-
-/// A permission as v4 writes it: a group with an id and a name.
-pub(crate) struct Group {
-    permission: Permission,
-    /// Ours to choose; where v4 documents one, it is that.
-    id: &'static str,
-    pub(crate) name: &'static str,
-    /// What kind of resource it is for.
-    scope: &'static str,
-}
-
-const ACCOUNT: &str = "com.cloudflare.api.account";
-const ZONE: &str = "com.cloudflare.api.account.zone";
-
-const fn make(permission: Permission, id: &'static str, name: &'static str, scope: &'static str) -> Group {
-    Group { permission, id, name, scope }
-}
-
-/// Every permission that a token can have.
-pub(crate) const GROUPS: [Group; 11] = [
-    make(Permission::ZoneRead, "c8fed203ed3043cba015a93ad1616f1f", "Zone Read", ZONE),
-    make(Permission::ZoneEdit, "e6d2666161e84845a636613608cee8d5", "Zone Write", ZONE),
-    make(Permission::DnsRead, "82e64a83756745bbbb1c9c2701bf816b", "DNS Read", ZONE),
-    make(Permission::DnsEdit, "4755a26eedb94da69e1066d98aa820be", "DNS Write", ZONE),
-    make(Permission::CachePurge, "e17beae8b8cb423a99b1730f21238bed", "Cache Purge", ZONE),
-    make(Permission::RulesRead, "00000000000000000000000000000501", "Origin Read", ZONE),
-    make(Permission::RulesEdit, "00000000000000000000000000000502", "Origin Write", ZONE),
-    make(Permission::SslEdit, "c03055bc037c4ea9afb9a9f104b7b721", "SSL and Certificates Write", ZONE),
-    make(Permission::AccountRead, "c1fde68c7bcc44588cbb6ddbc16d6480", "Account Settings Read", ACCOUNT),
-    make(Permission::TraceRead, "00000000000000000000000000000601", "Request Tracer Read", ACCOUNT),
-    make(Permission::All, "00000000000000000000000000000001", "All", ACCOUNT),
-];
-
-/// The group of a permission.
-pub(crate) fn group(permission: Permission) -> &'static Group {
-    let found = GROUPS.iter().find(|group| group.permission == permission);
-    found.expect("every permission has a group; a test shows it")
-}
 
 /// `GET user`. There are tokens here and no people: a token is shown as the user that it stands for.
 pub(crate) async fn user(Extension(caller): Extension<Arc<Caller>>) -> Answer {
@@ -163,21 +130,6 @@ fn instant<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<T
     Ok(Some(Timestamp::from_millis(parsed.as_millisecond())))
 }
 
-#[derive(Debug, Deserialize)]
-struct PolicyBody {
-    effect: String,
-    permission_groups: Vec<GroupBody>,
-    resources: BTreeMap<String, Value>,
-}
-
-#[derive(Debug, Deserialize)]
-struct GroupBody {
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    name: Option<String>,
-}
-
 /// `POST user/tokens`. The value is shown in this answer and never again.
 pub(crate) async fn create(
     State(api): State<Arc<Api>>,
@@ -185,31 +137,29 @@ pub(crate) async fn create(
     author: Author,
     JsonBody(body): JsonBody<TokenBody>,
 ) -> Result<Answer, ApiError> {
-    let written = api
-        .write(&author, move |draft| {
-            let id = TokenId::from_bytes(draft.id());
-            if draft.is_repeat {
-                return Err(shown_once(id));
-            }
-            let text = TokenText::draw(id);
-            let mut token = ApiToken {
-                id,
-                name: String::new(),
-                secret_hash: text.hash(),
-                policies: Vec::new(),
-                status: TokenStatus::Active,
-                not_before: None,
-                expires_on: None,
-                issued_on: draft.now,
-            };
-            apply(&body, &caller, draft.snapshot, &mut token)?;
-            draft.put(&token);
-            let mut shown = show(&token, draft.now);
-            shown["value"] = text.reveal().into();
-            Ok(shown)
-        })
-        .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| {
+        let id = TokenId::from_bytes(draft.id());
+        if draft.is_repeat {
+            return Err(shown_once(id));
+        }
+        let text = TokenText::draw(id);
+        let mut token = ApiToken {
+            id,
+            name: String::new(),
+            secret_hash: text.hash(),
+            policies: Vec::new(),
+            status: TokenStatus::Active,
+            not_before: None,
+            expires_on: None,
+            issued_on: draft.now,
+        };
+        apply(&body, &caller, draft.snapshot, &mut token)?;
+        draft.put(&token);
+        let mut shown = show(&token, draft.now);
+        shown["value"] = text.reveal().into();
+        Ok(shown)
+    })
+    .await
 }
 
 /// `PUT user/tokens/:token_id`.
@@ -220,19 +170,17 @@ pub(crate) async fn update(
     Path(id): Path<String>,
     JsonBody(body): JsonBody<TokenBody>,
 ) -> Result<Answer, ApiError> {
-    let written = api
-        .write(&author, move |draft| {
-            let mut token = managed_for_write(draft, &caller, &id)?;
-            if draft.is_repeat {
-                return Ok(show(&token, draft.now));
-            }
-            apply(&body, &caller, draft.snapshot, &mut token)?;
-            token.status = body.status.unwrap_or(token.status);
-            draft.put(&token);
-            Ok(show(&token, draft.now))
-        })
-        .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| {
+        let mut token = managed_for_write(draft, &caller, &id)?;
+        if draft.is_repeat {
+            return Ok(show(&token, draft.now));
+        }
+        apply(&body, &caller, draft.snapshot, &mut token)?;
+        token.status = body.status.unwrap_or(token.status);
+        draft.put(&token);
+        Ok(show(&token, draft.now))
+    })
+    .await
 }
 
 /// `PUT user/tokens/:token_id/value`: another secret; the former one stops working at once.
@@ -242,21 +190,19 @@ pub(crate) async fn roll(
     author: Author,
     Path(id): Path<String>,
 ) -> Result<Answer, ApiError> {
-    let written = api
-        .write(&author, move |draft| {
-            let mut token = managed_for_write(draft, &caller, &id)?;
-            if draft.is_repeat {
-                return Err(shown_once(token.id));
-            }
-            // Whoever rolls a token has it from then on.
-            check_lifetime(&caller, token.not_before, token.expires_on)?;
-            let text = TokenText::draw(token.id);
-            token.secret_hash = text.hash();
-            draft.put(&token);
-            Ok(Value::String(text.reveal()))
-        })
-        .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| {
+        let mut token = managed_for_write(draft, &caller, &id)?;
+        if draft.is_repeat {
+            return Err(shown_once(token.id));
+        }
+        // Whoever rolls a token has it from then on.
+        check_lifetime(&caller, token.not_before, token.expires_on)?;
+        let text = TokenText::draw(token.id);
+        token.secret_hash = text.hash();
+        draft.put(&token);
+        Ok(Value::String(text.reveal()))
+    })
+    .await
 }
 
 /// `DELETE user/tokens/:token_id`.
@@ -266,16 +212,14 @@ pub(crate) async fn delete(
     author: Author,
     Path(id): Path<String>,
 ) -> Result<Answer, ApiError> {
-    let written = api
-        .write(&author, move |draft| {
-            if !draft.is_repeat {
-                let token = managed_for_write(draft, &caller, &id)?;
-                draft.delete::<ApiToken>(&token.id);
-            }
-            Ok(json!({ "id": id }))
-        })
-        .await?;
-    Ok(Answer::new(written.answer).at(written.seq))
+    api.change(&author, move |draft| {
+        if !draft.is_repeat {
+            let token = managed_for_write(draft, &caller, &id)?;
+            draft.delete::<ApiToken>(&token.id);
+        }
+        Ok(json!({ "id": id }))
+    })
+    .await
 }
 
 fn shown_once(id: TokenId) -> ApiError {
@@ -400,60 +344,6 @@ fn check_lifetime(
     Ok(())
 }
 
-/// One policy of v4 is one of ours for each resource.
-fn parse_policy(body: &PolicyBody) -> Result<Vec<TokenPolicy>, ApiError> {
-    if body.effect != "allow" {
-        return Err(ApiError::new(Code::NotOffered, "policies that deny are not offered yet").at("/effect"));
-    }
-    let unknown = || {
-        ApiError::new(
-            Code::FieldInvalid,
-            "give permission groups with an id or name of user/tokens/permission_groups",
-        )
-        .at("/permission_groups")
-    };
-    let permissions: Vec<Permission> = body
-        .permission_groups
-        .iter()
-        .map(|given| {
-            let found = GROUPS.iter().find(|group| {
-                given.id.as_deref() == Some(group.id)
-                    || given.id.is_none() && given.name.as_deref() == Some(group.name)
-            });
-            found.map(|group| group.permission)
-        })
-        .collect::<Option<_>>()
-        .filter(|permissions: &Vec<_>| !permissions.is_empty())
-        .ok_or_else(unknown)?;
-    let mut policies = Vec::with_capacity(body.resources.len());
-    for (resource, value) in &body.resources {
-        let scope = parse_scope(resource).filter(|_| value == "*").ok_or_else(|| {
-            ApiError::new(
-                Code::FieldInvalid,
-                format!(
-                    "resources: {resource:.120?} is not one; give \"{ACCOUNT}.ID\", \"{ZONE}.ID\" or \"{ACCOUNT}.*\", each as \"*\""
-                ),
-            )
-            .at("/resources")
-        })?;
-        policies.push(TokenPolicy { scope, permissions: permissions.clone() });
-    }
-    if policies.is_empty() {
-        return Err(ApiError::new(Code::FieldInvalid, "resources: give at least one").at("/resources"));
-    }
-    Ok(policies)
-}
-
-fn parse_scope(resource: &str) -> Option<TokenScope> {
-    if let Some(id) = resource.strip_prefix(ZONE).and_then(|rest| rest.strip_prefix('.')) {
-        return id.parse().ok().map(TokenScope::Zone);
-    }
-    match resource.strip_prefix(ACCOUNT)?.strip_prefix('.')? {
-        "*" => Some(TokenScope::Everything),
-        id => id.parse().ok().map(TokenScope::Account),
-    }
-}
-
 /// A token as v4 shows it; never its secret.
 fn show(token: &ApiToken, now: Timestamp) -> Value {
     let expired = token.expires_on.is_some_and(|until| now >= until);
@@ -463,21 +353,7 @@ fn show(token: &ApiToken, now: Timestamp) -> Value {
         (TokenStatus::Active, false) => "active",
     };
     debug_assert!(status == "active" || token::unusable(token, now).is_some());
-    let policies = token.policies.iter().enumerate().map(|(index, policy)| {
-        let resource = match policy.scope {
-            TokenScope::Everything => format!("{ACCOUNT}.*"),
-            TokenScope::Account(id) => format!("{ACCOUNT}.{id}"),
-            TokenScope::Zone(id) => format!("{ZONE}.{id}"),
-        };
-        let groups = policy.permissions.iter().map(|held| group(*held));
-        let groups: Vec<_> = groups.map(|group| json!({ "id": group.id, "name": group.name })).collect();
-        json!({
-            "id": format!("{index:032x}"),
-            "effect": "allow",
-            "permission_groups": groups,
-            "resources": { resource: "*" },
-        })
-    });
+    let policies = token.policies.iter().enumerate().map(|(index, policy)| show_policy(index, policy));
     json!({
         "id": token.id.to_string(),
         "name": token.name,
@@ -488,33 +364,4 @@ fn show(token: &ApiToken, now: Timestamp) -> Value {
         "expires_on": time_or_null(token.expires_on),
         "policies": policies.collect::<Vec<_>>(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_permission_has_one_group_and_ids_are_ids() {
-        for group_of in &GROUPS {
-            assert_eq!(group(group_of.permission).id, group_of.id);
-            assert!(group_of.id.len() == 32 && group_of.id.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        }
-    }
-
-    #[test]
-    fn scopes_are_parsed_from_resources_and_shown_the_same() {
-        let zone = format!("{ZONE}.{}", "ab".repeat(16));
-        assert!(matches!(parse_scope(&zone), Some(TokenScope::Zone(_))));
-        assert!(matches!(
-            parse_scope(&format!("{ACCOUNT}.{}", "0".repeat(32))),
-            Some(TokenScope::Account(_))
-        ));
-        assert_eq!(parse_scope(&format!("{ACCOUNT}.*")), Some(TokenScope::Everything));
-        for wrong in
-            [ACCOUNT, ZONE, "com.cloudflare.edge.worker.script.x", "", "com.cloudflare.api.account.zone.*"]
-        {
-            assert_eq!(parse_scope(wrong), None, "{wrong}");
-        }
-    }
 }
