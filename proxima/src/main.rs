@@ -4,7 +4,7 @@
 //!  proxima node --config node.toml ┐
 //!  proxima dev                     ┴─▶ chassis::run_node ─▶ services.rs: the one list ─▶ serve until told to end
 //!  proxima ca …                    ──▶ the cluster's authority and the nodes' certificates
-//!  proxima zones | dns | purge | explain ──▶ the API of any server, for people
+//!  proxima zones | dns | purge | log | explain ──▶ the API of any server, for people
 //!  proxima lab … , tour            ──▶ an internet on this machine, and a walk through it
 //! ```
 //!
@@ -44,12 +44,14 @@ enum Command {
     /// Make the cluster's authority, and issue identities to nodes.
     #[command(subcommand)]
     Ca(ca::CaCommand),
-    /// List, add and remove zones through the API.
+    /// List, add and remove zones, and change their settings and origins, through the API.
     Zones(client::zones::ZonesArgs),
-    /// List, add, remove, import and export DNS records through the API.
+    /// List, add, change, remove, import and export DNS records through the API.
     Dns(client::records::DnsArgs),
     /// Remove a zone's contents from every server's cache.
     Purge(client::purge::PurgeArgs),
+    /// List what was changed, and bring back what was before, through the API.
+    Log(client::log::LogArgs),
     /// Tell what each stage decides about a request, and why.
     Explain(client::explain::ExplainArgs),
     /// An internet on this machine: PoPs, routers, delayed links, faults.
@@ -62,6 +64,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // First, before an upgrade can put another file in this one's place. Where it fails, whoever needs it says so.
+    proxima_chassis::program().ok();
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Dev(args) => dev::run(args),
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Command::Zones(args) => client::run(client::zones::run(args)),
         Command::Dns(args) => client::run(client::records::run(args)),
         Command::Purge(args) => client::run(client::purge::run(args)),
+        Command::Log(args) => client::run(client::log::run(args)),
         Command::Explain(args) => client::run(client::explain::run(args)),
         Command::Lab(args) => proxima_lab::run(args),
         Command::Tour(args) => tour::run(args),

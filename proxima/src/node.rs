@@ -16,7 +16,7 @@ pub(crate) struct NodeArgs {
     /// Its configuration: docs/operating/start.md shows one.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Check the configuration and end.
+    /// Check the configuration, with the files and programs that it names, and end.
     #[arg(long)]
     check: bool,
 }

@@ -2,9 +2,9 @@
 
 use std::{error::Error, sync::Arc};
 
-use proxima_anycast::AnycastService;
+use proxima_anycast::{AnycastConfig, AnycastService};
 use proxima_cache::CacheService;
-use proxima_chassis::{NodeConfig, NodeContext, Service};
+use proxima_chassis::{NodeConfig, NodeContext, Service, check_node};
 use proxima_control::ControlService;
 use proxima_dns::DnsService;
 use proxima_edge::{
@@ -50,18 +50,12 @@ fn pipeline(
     cache: &CacheService,
 ) -> Result<Pipeline, Box<dyn Error + Send + Sync>> {
     let edge: EdgeConfig = node.config.service(proxima_edge::SERVICE)?;
+    let origins = origins(&node.config, &edge);
     let sites: Arc<dyn Sites> = Arc::new(sites.clone());
     // Redirects between the schemes name the ports at which this server really listens.
     let port =
         |addresses: &[std::net::SocketAddr], usual| addresses.first().map_or(usual, |address| address.port());
     let ports = PublicPorts { http: port(&edge.http, 80), https: port(&edge.https, 443) };
-    let origins = OriginConfig {
-        allow_private: edge.allow_private_origins,
-        anycast_addresses: node.config.network.anycast_addresses.clone(),
-        resolvers: edge.resolvers,
-        origin_ca: edge.origin_ca.map(|path| node.config.path(&path)),
-        ..OriginConfig::default()
-    };
     let origins = Origins::new(&origins, Arc::clone(&sites), &node.metrics)?;
     Ok(Pipeline::new(vec![
         Box::new(ClientFacts::new(Arc::clone(&node.clock))),
@@ -74,12 +68,26 @@ fn pipeline(
     ]))
 }
 
-/// Checks what each service makes of its table, without starting anything.
+/// What a node's configuration says about origins.
+fn origins(config: &NodeConfig, edge: &EdgeConfig) -> OriginConfig {
+    OriginConfig {
+        allow_private: edge.allow_private_origins,
+        anycast_addresses: config.network.anycast_addresses.clone(),
+        resolvers: edge.resolvers.clone(),
+        origin_ca: edge.origin_ca.as_ref().map(|path| config.path(path)),
+        ..OriginConfig::default()
+    }
+}
+
+/// Checks a node's configuration, what each service makes of its table, and the files and programs that they name,
+/// without starting anything.
 pub(crate) fn check(config: &NodeConfig) -> anyhow::Result<()> {
-    config.check_services(&NAMES.into())?;
-    config.service::<proxima_anycast::AnycastConfig>("anycast")?.check()?;
+    check_node(config, &NAMES.into())?;
+    AnycastConfig::of(config)?;
     proxima_dns::DnsConfig::of(config)?;
-    config.service::<EdgeConfig>("edge")?.check()?;
+    let edge: EdgeConfig = config.service(proxima_edge::SERVICE)?;
+    edge.check()?;
+    origins(config, &edge).check()?;
     config.service::<proxima_cache::CacheConfig>("cache")?.check()?;
     config.service::<proxima_control::ControlConfig>("control")?.check().map_err(anyhow::Error::msg)?;
     Ok(())

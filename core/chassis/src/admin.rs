@@ -20,11 +20,14 @@ struct Gauges {
     in_force: Gauge,
     ledger_seq: Gauge,
     ledger_lag: Gauge,
+    ledger_checked: Gauge,
+    ledger_checks_passed: Gauge,
+    ledger_checks_damaged: Gauge,
     ready: Gauge,
 }
 
 impl Gauges {
-    fn register(registry: &mut Registry) -> Self {
+    fn register(registry: &mut Registry, node: &NodeContext) -> Self {
         let gauges = Self::default();
         registry.register(
             "in_force",
@@ -41,7 +44,32 @@ impl Gauges {
             "Entries that the replica lacks, as far as is known",
             gauges.ledger_lag.clone(),
         );
+        registry.register(
+            "ledger_checked",
+            "Values and entries that the present or last check of the replica has read",
+            gauges.ledger_checked.clone(),
+        );
+        registry.register(
+            "ledger_checks_passed",
+            "Checks since the start that found the replica whole",
+            gauges.ledger_checks_passed.clone(),
+        );
+        registry.register(
+            "ledger_checks_damaged",
+            "Checks since the start that found the replica damaged",
+            gauges.ledger_checks_damaged.clone(),
+        );
         registry.register("ready", "1 while every service can serve", gauges.ready.clone());
+        // A node without a certificate has no such metric: 0 would say that it ran out in 1970.
+        if let Some(expires) = node.identity_expires {
+            let gauge: Gauge = Gauge::default();
+            gauge.set(expires.as_seconds());
+            registry.register(
+                "identity_expires_seconds",
+                "When this node's certificate runs out, in seconds since 1970",
+                gauge,
+            );
+        }
         gauges
     }
 
@@ -51,6 +79,9 @@ impl Gauges {
         self.in_force.set(number(node.in_force.borrow().0));
         self.ledger_seq.set(number(ledger.seq.0));
         self.ledger_lag.set(number(ledger.lag));
+        self.ledger_checked.set(number(ledger.verification.checked));
+        self.ledger_checks_passed.set(number(ledger.verification.passes));
+        self.ledger_checks_damaged.set(number(ledger.verification.damages));
         self.ready.set(i64::from(node.health.cannot_serve("").is_none()));
     }
 }
@@ -66,7 +97,7 @@ pub(crate) async fn serve(node: NodeContext, shutdown: Shutdown) -> Result<(), S
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .with_state(Arc::new(Admin {
-            gauges: node.metrics.register("node", Gauges::register),
+            gauges: node.metrics.register("node", |registry| Gauges::register(registry, &node)),
             node,
             started: Instant::now(),
         }));
@@ -81,7 +112,8 @@ async fn ready(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let draining = admin.node.shutdown.is_withdrawing();
     let ready = !draining && admin.node.health.cannot_serve("").is_none();
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(json!({ "ready": ready, "draining": draining, "services": services })))
+    let starting = admin.node.health.starting();
+    (code, Json(json!({ "ready": ready, "starting": starting, "draining": draining, "services": services })))
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
@@ -102,6 +134,8 @@ async fn status(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
         "in_force": *node.in_force.borrow(),
         "ledger": node.ledger_status(),
         "services": node.health.all(),
+        "starting": node.health.starting(),
+        "identity_expires": node.identity_expires.map(|at| at.to_string()),
         "draining": node.shutdown.is_withdrawing(),
     }))
 }

@@ -20,7 +20,7 @@ use std::{
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use tokio::io::AsyncReadExt;
 
-use crate::{Listeners, listeners::HANDED_OVER};
+use crate::{Listeners, listeners::HANDED_OVER, program};
 
 /// The environment variable that holds the pipe into which the next process says that it is ready.
 const READY_FD: &str = "PROXIMA_READY_FD";
@@ -31,7 +31,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 pub(crate) async fn start_next(listeners: Listeners) -> io::Result<()> {
     let (sockets, text) = listeners.hand_over()?;
     let (ready, told) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-    let mut command = tokio::process::Command::new(std::env::current_exe()?);
+    let mut command = tokio::process::Command::new(program()?);
     command
         .args(std::env::args_os().skip(1))
         .env(HANDED_OVER, text)

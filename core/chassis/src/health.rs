@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use proxima_ledger::Replica;
 use serde::Serialize;
 
 use crate::Service;
@@ -38,24 +39,48 @@ pub struct ServiceHealth {
 }
 
 /// All services' health, asked when somebody wants to know.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct HealthBoard {
     services: Arc<OnceLock<Vec<Arc<dyn Service>>>>,
+    replica: Replica,
 }
 
 impl HealthBoard {
+    pub(crate) fn new(replica: Replica) -> Self {
+        Self { services: Arc::default(), replica }
+    }
+
     /// The board of these services; set once, by the node.
     pub(crate) fn set(&self, services: Vec<Arc<dyn Service>>) {
         self.services.set(services).ok();
     }
 
+    /// What the node still waits for before its services begin; `None` once they have.
+    pub(crate) fn starting(&self) -> Option<&'static str> {
+        match self.services.get() {
+            Some(_) => None,
+            None if self.replica.snapshot().is_err() => Some("waits for its first snapshot"),
+            None => Some("puts its first state in force"),
+        }
+    }
+
     /// What each service says now.
     pub fn all(&self) -> Vec<ServiceHealth> {
         let services = self.services.get().map(Vec::as_slice).unwrap_or_default();
-        services
+        let services = services
             .iter()
-            .map(|service| ServiceHealth { service: service.name(), health: service.health() })
-            .collect()
+            .map(|service| ServiceHealth { service: service.name(), health: service.health() });
+        std::iter::once(self.ledger()).chain(services).collect()
+    }
+
+    /// Whoever serves reads the replica: where it is damaged nobody serves, whoever met the damage first.
+    fn ledger(&self) -> ServiceHealth {
+        let health = match self.replica.fault() {
+            Some(why) => Health::Failed(format!("the replica is damaged: {why}")),
+            None if self.services.get().is_none() && self.replica.snapshot().is_err() => Health::Starting,
+            None => Health::Ready,
+        };
+        ServiceHealth { service: "ledger", health }
     }
 
     /// The first service other than `except` that cannot serve; `None` when all can. Before the services are made,
@@ -64,10 +89,10 @@ impl HealthBoard {
         let Some(services) = self.services.get() else {
             return Some(ServiceHealth { service: "node", health: Health::Starting });
         };
-        services
+        let services = services
             .iter()
             .filter(|service| service.name() != except)
-            .map(|service| ServiceHealth { service: service.name(), health: service.health() })
-            .find(|entry| !entry.health.can_serve())
+            .map(|service| ServiceHealth { service: service.name(), health: service.health() });
+        std::iter::once(self.ledger()).chain(services).find(|entry| !entry.health.can_serve())
     }
 }

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use proxima_model::NodeName;
+use proxima_model::{NodeName, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -84,6 +84,8 @@ pub struct Identity {
     pub server: Arc<ServerConfig>,
     /// For connections that we make: theirs is verified against [`Identity::server_name`], ours is presented.
     pub client: Arc<ClientConfig>,
+    /// When this node's certificate runs out.
+    pub expires: Timestamp,
 }
 
 impl std::fmt::Debug for Identity {
@@ -104,6 +106,7 @@ impl Identity {
         };
         let authority = certificates(&config.ca)?;
         let chain = certificates(&config.certificate)?;
+        let expires = not_after(&chain[0]).map_err(|error| wrong(&config.certificate)(&error))?;
         let key = PrivateKeyDer::from_pem_file(&config.key).map_err(|error| wrong(&config.key)(&error))?;
         let mut roots = RootCertStore::empty();
         for certificate in authority {
@@ -126,7 +129,26 @@ impl Identity {
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
             .map_err(|error| wrong(&config.certificate)(&error))?;
-        Ok(Self { server: Arc::new(server), client: Arc::new(client) })
+        Ok(Self { server: Arc::new(server), client: Arc::new(client), expires })
+    }
+
+    /// TLS for clients that have no certificate of the cluster's (the API): they verify the node's, and show none.
+    ///
+    /// # Errors
+    /// Which file is missing, or what is wrong with it.
+    pub fn server_for_clients(config: &IdentityConfig) -> Result<ServerConfig, IdentityError> {
+        let wrong = |path: &Path, problem: &dyn std::fmt::Display| IdentityError::Content {
+            path: path.to_owned(),
+            problem: problem.to_string(),
+        };
+        let chain = certificates(&config.certificate)?;
+        let key = PrivateKeyDer::from_pem_file(&config.key).map_err(|error| wrong(&config.key, &error))?;
+        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| wrong(&config.certificate, &error))?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(|error| wrong(&config.certificate, &error))
     }
 
     /// The name that every node's certificate holds, beside its own: whoever connects to "a node of this cluster"
@@ -136,6 +158,16 @@ impl Identity {
     }
 }
 
+/// Until when a certificate is valid.
+fn not_after(certificate: &CertificateDer<'_>) -> Result<Timestamp, x509_parser::error::X509Error> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|error| match error {
+        x509_parser::nom::Err::Error(error) | x509_parser::nom::Err::Failure(error) => error,
+        x509_parser::nom::Err::Incomplete(_) => x509_parser::error::X509Error::InvalidCertificate,
+    })?;
+    Ok(Timestamp::default().plus_seconds(parsed.validity().not_after.timestamp()))
+}
+
+/// The certificates of a PEM file: one at least.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let content = |problem: String| IdentityError::Content { path: path.to_owned(), problem };
     let found = CertificateDer::pem_file_iter(path)

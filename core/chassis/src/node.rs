@@ -4,17 +4,17 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use proxima_ledger::{ChangeSet, Ledger, LedgerError, LedgerStatus, Log, Replica, Sealer, Seq};
-use proxima_model::{NodeName, PopCode};
+use proxima_model::{NodeName, PopCode, Timestamp};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
 };
 use tracing::{error, info, warn};
 
 use crate::{
     Clock, ConfigError, HealthBoard, Identity, IdentityError, Listeners, Metrics, NodeConfig, Prepared,
-    Service, ServiceError, Shutdown, SystemClock, admin, handover,
+    Service, ServiceError, Shutdown, SystemClock, admin, expiry, handover, notify, program,
 };
 
 /// Between withdrawing and draining: what routers need to send new users elsewhere.
@@ -74,6 +74,8 @@ pub struct NodeContext {
     pub in_force: watch::Receiver<Seq>,
     /// How the node ends.
     pub shutdown: Shutdown,
+    /// When this node's certificate runs out, if it has one.
+    pub identity_expires: Option<Timestamp>,
     ledger: Arc<Ledger>,
 }
 
@@ -109,44 +111,134 @@ pub async fn run_node(
     make: &MakeServices,
     ready: impl FnOnce(&NodeContext),
 ) -> Result<(), NodeError> {
+    // Both before anything takes time: the program may be replaced, and a signal that nobody awaits kills.
+    program()?;
+    let mut signals = Signals::new()?;
     config.check_services(known)?;
-    let (node, in_force) = start(config).await?;
-    let shutdown = node.shutdown.clone();
-    let services = make(&node).map_err(NodeError::Services)?;
-    first_state(&node, &services, &in_force).await?;
-    node.health.set(services.clone());
+    let (node, in_force) = tokio::select! {
+        started = start(config) => started?,
+        () = signals.told_to_end() => return Ok(()),
+    };
+    let outcome = run(&node, in_force, make, ready, &mut signals).await;
+    node.shutdown.begin_stop();
+    outcome
+}
 
+/// Everything above the ledger.
+async fn run(
+    node: &NodeContext,
+    in_force: watch::Sender<Seq>,
+    make: &MakeServices,
+    ready: impl FnOnce(&NodeContext),
+    signals: &mut Signals,
+) -> Result<(), NodeError> {
+    let mut admin: JoinSet<Result<(), ServiceError>> = JoinSet::new();
+    // A new node may wait long for its first state, and tells of that. One that takes over leaves the admin port to the
+    // former process, which still serves: it must not seem to have stopped.
+    if !handover::took_over() {
+        admin.spawn(admin::serve(node.clone(), node.shutdown.clone()));
+    }
+    tokio::spawn(expiry::watch(node.clone()));
+    let services = make(node).map_err(NodeError::Services)?;
+    tokio::select! {
+        outcome = first_state(node, &services, &in_force) => outcome?,
+        () = signals.told_to_end() => {
+            info!("told to end before there was a state to serve");
+            notify::stopping();
+            return Ok(());
+        }
+        Some(ended) = admin.join_next() => return Err(admin_ended(ended)),
+    }
+    node.health.set(services.clone());
+    if handover::took_over() {
+        admin.spawn(admin::serve(node.clone(), node.shutdown.clone()));
+    }
     let mut tasks: JoinSet<(&'static str, Result<(), ServiceError>)> = JoinSet::new();
     for service in services.iter().cloned() {
-        let (node, shutdown) = (node.clone(), shutdown.clone());
+        let (node, shutdown) = (node.clone(), node.shutdown.clone());
         tasks.spawn(async move { (service.name(), service.run(node, shutdown).await) });
     }
-    let mut admin = tokio::spawn(admin::serve(node.clone(), shutdown));
-    tokio::spawn(keep_in_force(node.clone(), services.clone(), in_force));
+    tokio::spawn(keep_in_force(node.clone(), services, in_force));
 
     let outcome = tokio::select! {
-        outcome = supervise(&node, &mut tasks, ready) => outcome,
-        ended = &mut admin => Err(NodeError::Service {
-            service: "admin",
-            source: match ended {
-                Ok(Err(source)) => source,
-                Ok(Ok(())) => ServiceError::new("it ended without being told to"),
-                Err(panic) => ServiceError::new(panic),
-            },
-        }),
+        outcome = supervise(node, &mut tasks, ready, signals) => outcome,
+        Some(ended) = admin.join_next() => Err(admin_ended(ended)),
     };
-    end(&node, &mut tasks, outcome.as_ref().is_ok_and(|how| *how == Ending::HandedOver)).await;
-    admin.abort();
+    end(node, &mut tasks, outcome.as_ref().is_ok_and(|how| *how == Ending::HandedOver)).await;
     outcome.map(|_| ())
+}
+
+fn admin_ended(ended: Result<Result<(), ServiceError>, JoinError>) -> NodeError {
+    let source = match ended {
+        Ok(Err(source)) => source,
+        Ok(Ok(())) => ServiceError::new("it ended without being told to"),
+        Err(panic) => ServiceError::new(panic),
+    };
+    NodeError::Service { service: "admin", source }
+}
+
+/// The signals that a node obeys, awaited from its very beginning.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    restart: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            restart: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// Until a node that does not serve yet is told to end.
+    async fn told_to_end(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.restart.recv() =>
+                    warn!("this node does not serve yet: there is nothing to hand over; stop it and start it"),
+            }
+        }
+    }
+}
+
+/// What of a node's configuration lies in files, and is needed before anything else.
+struct Foundations {
+    sealer: Sealer,
+    identity: Option<Identity>,
+}
+
+impl Foundations {
+    fn load(config: &NodeConfig) -> Result<Self, NodeError> {
+        let key = std::fs::read_to_string(&config.node.key_file)
+            .map_err(|error| NodeError::Key(format!("{}: {error}", config.node.key_file.display())))?;
+        let sealer = Sealer::from_hex(key.trim()).map_err(|error| NodeError::Key(error.to_string()))?;
+        let identity = config.identity.as_ref().map(Identity::load).transpose()?;
+        config.ledger.check().map_err(LedgerError::Config)?;
+        config.ledger.check_identity(identity.is_some()).map_err(LedgerError::Config)?;
+        Ok(Self { sealer, identity })
+    }
+}
+
+/// Checks all of a node's configuration that is no service's, and the files that it names, as the start of the node
+/// would. Starts and changes nothing.
+///
+/// # Errors
+/// What would keep the node from starting.
+pub fn check_node(config: &NodeConfig, known: &BTreeSet<&'static str>) -> Result<(), NodeError> {
+    config.check_services(known)?;
+    Foundations::load(config).map(drop)
 }
 
 /// Everything below the services.
 async fn start(config: NodeConfig) -> Result<(NodeContext, watch::Sender<Seq>), NodeError> {
-    let key = std::fs::read_to_string(&config.node.key_file)
-        .map_err(|error| NodeError::Key(format!("{}: {error}", config.node.key_file.display())))?;
-    let sealer = Sealer::from_hex(key.trim()).map_err(|error| NodeError::Key(error.to_string()))?;
+    let Foundations { sealer, identity } = Foundations::load(&config)?;
     std::fs::create_dir_all(&config.node.data_dir)?;
-    let identity = config.identity.as_ref().map(Identity::load).transpose()?;
+    let identity_expires = identity.as_ref().map(|identity| identity.expires);
     let shutdown = Shutdown::new(Duration::from_secs(config.node.drain_seconds.into()));
     let tls = identity.map(|identity| proxima_ledger::PeerTls {
         server: identity.server,
@@ -160,12 +252,13 @@ async fn start(config: NodeConfig) -> Result<(NodeContext, watch::Sender<Seq>), 
     let node = NodeContext {
         replica: ledger.replica.clone(),
         log: ledger.log.clone(),
-        ledger: Arc::new(ledger),
         listeners: Listeners::from_environment(),
         clock: Arc::new(SystemClock),
         metrics: Metrics::default(),
-        health: HealthBoard::default(),
+        health: HealthBoard::new(ledger.replica.clone()),
+        ledger: Arc::new(ledger),
         in_force: receiver,
+        identity_expires,
         shutdown,
         config: Arc::new(config),
     };
@@ -181,6 +274,7 @@ async fn first_state(
 ) -> Result<(), NodeError> {
     if node.replica.snapshot().is_err() {
         info!("this node's replica is empty: waiting for a snapshot from an upstream");
+        notify::status("waits for its first snapshot");
         node.replica.ready().await;
     }
     put_in_force(node, services, in_force, Seq::ZERO)
@@ -246,18 +340,16 @@ async fn supervise(
     node: &NodeContext,
     tasks: &mut JoinSet<(&'static str, Result<(), ServiceError>)>,
     ready: impl FnOnce(&NodeContext),
+    signals: &mut Signals,
 ) -> Result<Ending, NodeError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut restart = signal(SignalKind::user_defined2())?;
     let mut ready = Some(ready);
     let mut handover: Option<BoxFuture<'_, std::io::Result<()>>> = None;
     let mut poll = tokio::time::interval(Duration::from_millis(20));
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(Ending::Asked),
-            _ = interrupt.recv() => return Ok(Ending::Asked),
-            _ = restart.recv(), if handover.is_none() => {
+            _ = signals.terminate.recv() => return Ok(Ending::Asked),
+            _ = signals.interrupt.recv() => return Ok(Ending::Asked),
+            _ = signals.restart.recv(), if handover.is_none() => {
                 handover = Some(handover::start_next(node.listeners.clone()).boxed());
             }
             handed = async { handover.as_mut().expect("polled only if there is one").await }, if handover.is_some() => {
@@ -278,6 +370,8 @@ async fn supervise(
             _ = poll.tick(), if ready.is_some() => {
                 if node.health.cannot_serve("").is_none() && let Some(ready) = ready.take() {
                     node.listeners.forget_inherited();
+                    // First the supervisor: when the former process ends, it must know that this one goes on.
+                    notify::ready();
                     handover::tell_former();
                     info!(took_over = handover::took_over(), in_force = %*node.in_force.borrow(), "ready");
                     ready(node);
@@ -296,6 +390,7 @@ async fn end(
     let shutdown = &node.shutdown;
     if !handed_over {
         info!("withdrawing");
+        notify::stopping();
         shutdown.begin_withdraw();
         if node.config.service::<toml::Table>("anycast").is_ok_and(|table| !table.is_empty()) {
             tokio::time::sleep(WITHDRAW_GRACE).await;

@@ -4,8 +4,9 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
-use proxima_chassis::{ClusterAuthority, Identity};
+use proxima_chassis::{ClusterAuthority, Identity, IdentityConfig, NODE_DOMAIN};
 use proxima_model::NodeName;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -58,6 +59,49 @@ async fn a_node_of_another_authority_is_refused_on_both_sides() {
     let stranger = issue(&ClusterAuthority::create(theirs.path()).unwrap(), "one", theirs.path());
     assert!(!meet(&one, &stranger).await);
     assert!(!meet(&stranger, &one).await);
+}
+
+/// Issues an identity by hand, with what a [`ClusterAuthority`] never gives.
+fn forge(folder: &Path, change: impl FnOnce(&mut rcgen::CertificateParams)) -> Identity {
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let key = rcgen::KeyPair::from_pem(&read("ca.key")).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&read("ca.pem"), key).unwrap();
+    let names = vec![format!("two.{NODE_DOMAIN}"), NODE_DOMAIN.to_owned()];
+    let mut params = rcgen::CertificateParams::new(names).unwrap();
+    change(&mut params);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let (certificate, key_file) = (folder.join("forged.pem"), folder.join("forged.key"));
+    std::fs::write(&certificate, params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    Identity::load(&IdentityConfig { ca: folder.join("ca.pem"), certificate, key: key_file }).unwrap()
+}
+
+#[tokio::test]
+async fn an_expired_certificate_and_one_of_the_future_are_refused_on_both_sides() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = ClusterAuthority::create(folder.path()).unwrap();
+    let one = issue(&authority, "one", folder.path());
+    let (past, future) = (rcgen::date_time_ymd(2001, 1, 1), rcgen::date_time_ymd(4001, 1, 1));
+    let well = forge(folder.path(), |_| {});
+    assert!(meet(&one, &well).await && meet(&well, &one).await, "only its dates are wrong");
+    let expired = forge(folder.path(), |params| params.not_after = past);
+    let early = forge(folder.path(), |params| params.not_before = future);
+    for wrong in [expired, early] {
+        assert!(!meet(&one, &wrong).await, "as a client");
+        assert!(!meet(&wrong, &one).await, "as a server");
+    }
+}
+
+#[tokio::test]
+async fn whoever_shows_no_certificate_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = ClusterAuthority::create(folder.path()).unwrap();
+    let one = issue(&authority, "one", folder.path());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(folder.path().join("ca.pem")).unwrap()).unwrap();
+    let nameless = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let nobody = Identity { client: Arc::new(nameless), ..one.clone() };
+    assert!(!meet(&one, &nobody).await);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use proxima_chassis::NodeConfig;
 use serde::Deserialize;
 
 use crate::AnycastError;
@@ -77,6 +78,22 @@ impl Default for Bfd {
 }
 
 impl AnycastConfig {
+    /// `[anycast]` of a node: checked, `run_dir` resolved, and BIRD there if it is needed.
+    ///
+    /// # Errors
+    /// What is wrong with `[anycast]`, or BIRD missing.
+    pub fn of(node: &NodeConfig) -> Result<Self, AnycastError> {
+        let mut config: Self =
+            node.service("anycast").map_err(|error| AnycastError::Config(error.to_string()))?;
+        config.run_dir = node.path(&config.run_dir);
+        config.bird = config.bird.map(|path| node.path(&path));
+        config.check()?;
+        if config.enabled {
+            config.bird_program()?;
+        }
+        Ok(config)
+    }
+
     /// Checks what types cannot: numbers, lengths and names.
     ///
     /// # Errors
@@ -126,10 +143,14 @@ impl AnycastConfig {
     /// The BIRD program.
     ///
     /// # Errors
-    /// If it is not installed.
+    /// If it is not installed, or not where the configuration says.
     pub fn bird_program(&self) -> Result<PathBuf, AnycastError> {
+        if let Some(path) = &self.bird {
+            let refused = || AnycastError::Config(format!("bird: {} is not a file", path.display()));
+            return path.is_file().then(|| path.clone()).ok_or_else(refused);
+        }
         let usual = ["/usr/sbin/bird", "/usr/local/sbin/bird", "/usr/bin/bird"].map(PathBuf::from);
-        self.bird.iter().chain(&usual).find(|path| path.is_file()).cloned().ok_or(AnycastError::NoBird)
+        usual.into_iter().find(|path| path.is_file()).ok_or(AnycastError::NoBird)
     }
 
     /// BIRD's configuration file.

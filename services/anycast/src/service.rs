@@ -8,14 +8,16 @@ use std::{
 };
 
 use async_trait::async_trait;
-use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
+use proxima_bird::Control;
+use proxima_chassis::{
+    Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown, program,
+};
 use proxima_ledger::{ChangeSet, Snapshot};
 use tokio::{io::AsyncWriteExt, net::unix::pipe, time::MissedTickBehavior};
 use tracing::{info, warn};
 
 use crate::{
     AnycastConfig, AnycastError,
-    bird::{self, Control},
     deadman::Beat,
     heart::{BEAT_EVERY, Heart},
     metrics::AnycastMetrics,
@@ -25,7 +27,7 @@ use crate::{
 const SILENCE: Duration = Duration::from_millis(600);
 /// How often BIRD is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Between two watchdogs, should one die.
+/// Between two watchdogs, should one die or not start.
 const WATCHDOG_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The name under which the pipe to the watchdog is handed to the next process on a graceful restart.
 const PIPE: &str = "anycast/watchdog";
@@ -43,15 +45,8 @@ impl AnycastService {
     /// # Errors
     /// What is wrong with `[anycast]`, or BIRD missing.
     pub fn new(node: &NodeContext) -> Result<Arc<Self>, Box<dyn std::error::Error + Send + Sync>> {
-        let mut config: AnycastConfig = node.config.service("anycast")?;
-        config.run_dir = node.config.path(&config.run_dir);
-        config.check()?;
-        let health = if config.enabled {
-            config.bird_program()?;
-            Health::Starting
-        } else {
-            Health::Ready
-        };
+        let config = AnycastConfig::of(&node.config)?;
+        let health = if config.enabled { Health::Starting } else { Health::Ready };
         let metrics = node.metrics.register("anycast", AnycastMetrics::register);
         metrics.sessions.set(i64::try_from(config.neighbors.len()).unwrap_or(i64::MAX));
         Ok(Arc::new(Self { config, metrics, health: Mutex::new(health) }))
@@ -71,11 +66,11 @@ impl AnycastService {
         std::fs::create_dir_all(&config.run_dir).map_err(AnycastError::system("making", &config.run_dir))?;
         std::fs::write(config.config_path(), config.render())
             .map_err(AnycastError::system("writing", config.config_path()))?;
-        let program = std::env::current_exe().map_err(AnycastError::system("finding", "this program"))?;
+        let program = program().map_err(AnycastError::system("finding", "this program"))?;
         let (reading, writing) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
             .map_err(|error| AnycastError::system("making", "a pipe")(error.into()))?;
         let silence = config.silence_ms.map_or(SILENCE, |ms| Duration::from_millis(ms.into()));
-        let child = std::process::Command::new(&program)
+        let child = std::process::Command::new(program)
             .arg("watchdog")
             .arg("--run-dir")
             .arg(&config.run_dir)
@@ -87,7 +82,7 @@ impl AnycastService {
             .stdin(Stdio::from(reading))
             .stdout(Stdio::null())
             .spawn()
-            .map_err(AnycastError::system("starting", &program))?;
+            .map_err(AnycastError::system("starting", program))?;
         info!(pid = child.id(), "the watchdog has been started");
         // It is known by its pipe, not by its process: on a graceful restart it becomes the next process' watchdog.
         std::thread::Builder::new()
@@ -129,6 +124,27 @@ impl AnycastService {
         }
     }
 
+    /// Takes the former process' watchdog, or starts one, and keeps it for as long as it lives. `Ok` when the node drains,
+    /// `Err` when there is no watchdog or it is gone.
+    async fn keep_watchdog(
+        &self,
+        inherited: Option<OwnedFd>,
+        node: &NodeContext,
+        shutdown: &Shutdown,
+    ) -> Result<(), AnycastError> {
+        let heart = Heart::new(inherited.is_some());
+        let pipe = inherited.map_or_else(|| self.start_watchdog(), Ok)?;
+        let kept = pipe.try_clone().map_err(AnycastError::system("keeping", "the watchdog's pipe"))?;
+        let pipe = pipe::Sender::from_owned_fd(pipe)
+            .map_err(AnycastError::system("using", "the watchdog's pipe"))?;
+        node.listeners.keep(PIPE, kept);
+        tokio::select! {
+            outcome = self.beat(pipe, heart, node, shutdown) =>
+                outcome.map_err(AnycastError::system("beating into", "the watchdog's pipe")),
+            () = self.keep_looking() => Ok(()),
+        }
+    }
+
     /// Looks at BIRD's sessions for as long as it is polled. Beside the beats, never between them: a slow BIRD must not
     /// make a node that is well fall silent.
     async fn keep_looking(&self) {
@@ -142,7 +158,7 @@ impl AnycastService {
     async fn look(&self) {
         let path = self.config.control_path();
         let seen = tokio::task::spawn_blocking(move || {
-            Control::connect(&path)?.say("show protocols").map(|lines| bird::protocols(&lines))
+            Control::connect(&path)?.say("show protocols").map(|lines| proxima_bird::protocols(&lines))
         })
         .await;
         let health = match seen {
@@ -190,24 +206,15 @@ impl Service for AnycastService {
         }
         let mut inherited = node.listeners.inherited(PIPE);
         while !shutdown.is_draining() {
-            let (pipe, heart) = match inherited.take() {
-                Some(pipe) => (pipe, Heart::new(true)),
-                None => (self.start_watchdog().map_err(ServiceError::new)?, Heart::new(false)),
+            let Err(error) = self.keep_watchdog(inherited.take(), &node, &shutdown).await else {
+                break;
             };
-            let kept = pipe.try_clone().map_err(ServiceError::new)?;
-            node.listeners.keep(PIPE, kept);
-            let pipe = pipe::Sender::from_owned_fd(pipe).map_err(ServiceError::new)?;
-            let outcome = tokio::select! {
-                outcome = self.beat(pipe, heart, &node, &shutdown) => outcome,
-                () = self.keep_looking() => Ok(()),
-            };
-            match outcome {
-                Ok(()) => break,
-                Err(error) => {
-                    warn!(%error, "the watchdog has gone: BIRD has ended with it, another one is started");
-                    self.set_health(Health::Failed("the watchdog has gone".to_owned()));
-                    tokio::time::sleep(WATCHDOG_AGAIN_AFTER).await;
-                }
+            // Not announced without it, and no reason to end a node that may soon serve again.
+            warn!(%error, "there is no watchdog, and no BIRD without it: another one is started");
+            self.set_health(Health::Failed(format!("there is no watchdog: {error}")));
+            tokio::select! {
+                () = tokio::time::sleep(WATCHDOG_AGAIN_AFTER) => {}
+                () = shutdown.draining() => {}
             }
         }
         Ok(())

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use super::tls::OriginTls;
+
 /// How connections to origins are made. [`Default`] is what a node has that says nothing.
 #[derive(Clone, Debug, Default)]
 pub struct OriginConfig {
@@ -21,6 +23,16 @@ pub struct OriginConfig {
     pub timeouts: OriginTimeouts,
     /// How many connections there may be.
     pub limits: OriginLimits,
+}
+
+impl OriginConfig {
+    /// Reads the file that it names, as [`Origins::new`](super::Origins::new) would.
+    ///
+    /// # Errors
+    /// What of it cannot be used.
+    pub fn check(&self) -> Result<(), OriginConfigError> {
+        OriginTls::new(self.origin_ca.as_deref()).map(drop)
+    }
 }
 
 /// How long an origin may take for each step. There is no bound for a whole exchange: a body may stream for days.
