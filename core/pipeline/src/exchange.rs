@@ -6,7 +6,7 @@ use http::{Extensions, HeaderMap, Method, StatusCode, uri::PathAndQuery};
 use proxima_model::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{Body, RayId, Rest, Site, Trace};
+use crate::{Body, Interims, RayId, Rest, Site, Trace};
 
 /// The protocol that the client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -173,6 +173,8 @@ pub struct Exchange {
     pub site: Option<Arc<Site>>,
     /// Where to go, as far as rules decided.
     pub origin: OriginChoice,
+    /// Where interim answers go, if the client can be told; a request of our own has none until it is given one.
+    pub interims: Option<Interims>,
     /// The response, once there is one.
     pub response: Option<Response>,
     /// What was decided and why.
@@ -200,6 +202,7 @@ impl Exchange {
             received_at,
             site: None,
             origin: OriginChoice::default(),
+            interims: None,
             response: None,
             trace: Trace::default(),
             extensions: Extensions::new(),

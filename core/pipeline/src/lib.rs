@@ -27,6 +27,7 @@ mod body;
 mod exchange;
 mod explain;
 mod fault;
+mod interim;
 mod pipeline;
 mod ray;
 mod site;
@@ -40,6 +41,7 @@ pub use exchange::{
 };
 pub use explain::{ExplainRequest, Explainer, Explanation};
 pub use fault::{Blame, Fault};
+pub use interim::{Interim, Interims};
 pub use pipeline::{Pipeline, Rest};
 pub use ray::RayId;
 pub use site::{Site, SiteHost};

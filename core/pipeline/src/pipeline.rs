@@ -33,7 +33,7 @@ impl Pipeline {
             let Some(stage) = self.stages.get(continued) else {
                 break answer(&Fault::Internal("no stage answered"), exchange);
             };
-            exchange.rest = Some(Rest { pipeline: self.clone(), first: continued + 1 });
+            self.leave_rest(exchange, continued + 1);
             let flow = match stage.on_request(exchange) {
                 Decision::Now(flow) => flow,
                 Decision::Later(waiting) => waiting.await,
@@ -52,10 +52,18 @@ impl Pipeline {
         };
         exchange.response = Some(response);
         for (index, stage) in self.stages.iter().enumerate().take(continued).skip(first).rev() {
-            exchange.rest = Some(Rest { pipeline: self.clone(), first: index + 1 });
+            self.leave_rest(exchange, index + 1);
             stage.on_response(exchange);
         }
         exchange.rest = None;
+    }
+
+    /// Tells the stage that comes next which come after it. The pipeline itself is shared once per run.
+    fn leave_rest(&self, exchange: &mut Exchange, first: usize) {
+        match &mut exchange.rest {
+            Some(rest) if Arc::ptr_eq(&rest.pipeline.stages, &self.stages) => rest.first = first,
+            rest => *rest = Some(Rest { pipeline: self.clone(), first }),
+        }
     }
 }
 

@@ -25,6 +25,10 @@ pub struct CacheConfig {
     /// Whether `Cache-Control` of clients is heeded (RFC 9111, 5.2.1). Off, visitors cannot make this server ask the
     /// origin; reloading then shows what is stored.
     pub client_directives: bool,
+    /// Whether an answer that sets a cookie may be stored with it if its origin gives it a lifetime, as RFC 9111, 7.3,
+    /// has it. Off, such an answer is stored only if its `Cache-Control` takes the cookie out: an origin that sets a
+    /// session's cookie with everything that it sends would else hand one visitor's session to the next.
+    pub share_cookies: bool,
     /// How long a request waits for another that has asked the origin for the same, in milliseconds; then it asks for
     /// itself.
     pub wait_ms_max: u64,
@@ -36,6 +40,7 @@ impl Default for CacheConfig {
             memory_bytes_max: 64 << 20,
             object_bytes_max: None,
             client_directives: true,
+            share_cookies: false,
             wait_ms_max: 10_000,
         }
     }

@@ -1,7 +1,8 @@
-//! The fetch behind a miss or a stale object: a task of its own, so that no client that leaves takes it along.
+//! The fetch behind a miss or a stale object: it outlives the client that leads it, so that none that leaves takes it
+//! along.
 //!
 //! ```text
-//!   leader ──spawn──▶ the stages after this one ──▶ answer
+//!   leader ──polls──▶ the stages after this one ──▶ answer
 //!     ▲                                              │ fault, 5xx ──▶ stale object, or the fault
 //!     │ Delivered                                    │ 304 ────────▶ stored object with newer fields
 //!     └──────────────────────────────────────────────┤ refused ────▶ to the leader alone
@@ -13,7 +14,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Extensions, HeaderValue, Method, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header};
 use proxima_chassis::Clock;
 use proxima_pipeline::{Body, BodyError, Exchange, Fault, Response, Rest, Trace, TraceEntry};
 use tokio::{sync::oneshot, time::Instant};
@@ -23,12 +24,15 @@ use crate::{
     flights::{Lead, Outcome},
     metrics::Metrics,
     policy::{
-        date, fields,
+        date,
+        directives::TARGETED,
+        fields,
         freshness::Exchanged,
+        range,
         storing::{self, Answered, Refusal, Storable, Verdict},
         validators,
     },
-    store::{Object, Store},
+    store::{Birth, Object, Store},
 };
 
 /// How often a fetch looks whether anybody still reads.
@@ -41,8 +45,8 @@ const UNREAD_MAX: Duration = Duration::from_secs(300);
 pub(crate) struct Delivered {
     /// What it is answered with.
     pub(crate) answer: LeaderAnswer,
-    /// Cookies of a 304: for this client only.
-    pub(crate) cookies: Vec<HeaderValue>,
+    /// Fields of the answer that are for this client only: cookies of a 304, and what is not to be stored.
+    pub(crate) own: HeaderMap,
     /// What the stages behind decided.
     pub(crate) trace: Vec<TraceEntry>,
     /// What they left for those before.
@@ -69,6 +73,8 @@ pub(crate) struct Fill {
     pub(crate) stale: Option<Arc<Object>>,
     /// Whether the zone wants stale answers while its origin fails.
     pub(crate) always_online: bool,
+    /// Whether answers that set cookies may be stored with them.
+    pub(crate) share_cookies: bool,
     /// Where the leader waits; nobody waits for a revalidation in the background.
     pub(crate) deliver: Option<oneshot::Sender<Delivered>>,
     /// The store.
@@ -81,7 +87,7 @@ pub(crate) struct Fill {
 
 impl Fill {
     /// Fetches, and stores what may be stored.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         self.metrics.fills.inc();
         let fills = self.metrics.fills.clone();
         let _in_flight = Counted(fills);
@@ -109,7 +115,7 @@ impl Fill {
             self.exchange
                 .trace
                 .note("cache", || "the origin's 304 names another representation: asking without condition");
-            validators::make_fill_request(&mut self.exchange.request.headers, None);
+            validators::make_fill_request(&mut self.exchange.request.headers, None, stale.is_part());
             self.stale = None;
             (response, when) = self.ask().await;
         }
@@ -130,24 +136,24 @@ impl Fill {
         self.stale.as_ref().is_some_and(allowed)
     }
 
-    fn failed(mut self, fault: Fault) {
+    fn failed(mut self: Box<Self>, fault: Fault) {
         if self.may_serve_stale() {
             self.serve_stale();
         } else {
-            self.tell(Outcome::Failed(fault), None);
+            self.tell(Outcome::Failed(fault));
         }
     }
 
-    fn serve_stale(mut self) {
+    fn serve_stale(mut self: Box<Self>) {
         if let Some(stale) = self.stale.take() {
             stale.note_failure();
             self.exchange.trace.note("cache", || "the origin failed, and what is stored may be served stale");
-            self.tell(Outcome::Stale(stale), None);
+            self.tell(Outcome::Stale(stale));
         }
     }
 
     /// The origin's 304: what is stored gets the fields that it brings (RFC 9111, 4.3.4).
-    fn confirmed(mut self, response: &Response, when: Exchanged) {
+    fn confirmed(mut self: Box<Self>, response: &Response, when: Exchanged) {
         let Some(stale) = self.stale.take() else { return };
         let updated = fields::update(&stale.headers, &response.headers);
         let mut judged = updated.clone();
@@ -161,6 +167,7 @@ impl Fill {
             status: stale.status,
             response: &judged,
             when,
+            share_cookies: self.share_cookies,
         });
         let (freshness, vary, kept, refusal) = match verdict {
             Verdict::Store(Storable { freshness, vary, left_out }) => {
@@ -171,6 +178,7 @@ impl Fill {
         let variant = vary.variant(request);
         let object = Arc::new(Object {
             status: stale.status,
+            speaks_to_us: kept.contains_key(&TARGETED[0]),
             headers: kept,
             freshness,
             vary,
@@ -185,25 +193,26 @@ impl Fill {
             None => format!("confirmed by the origin: {}", stored_for(&object)),
             Some(refusal) => format!("confirmed by the origin, but to be stored no more: {refusal}"),
         });
-        let cookies = response.headers.get_all(header::SET_COOKIE).iter().cloned().collect();
-        self.deliver(LeaderAnswer::Shared(Outcome::Confirmed(object.clone()), None), cookies);
-        let (store, lead) = (self.store, self.lead);
+        let own = chosen(&response.headers, &[header::SET_COOKIE]);
+        self.deliver(LeaderAnswer::Shared(Outcome::Confirmed(object.clone()), None), own);
+        let (store, lead, request) = (self.store, self.lead, self.exchange.request.headers);
         // Told before it ends, stored before it leaves the table: whoever looks finds one or the other.
         lead.announce(Outcome::Confirmed(object.clone()));
         lead.end(|key| match refusal {
-            None => store.insert(key, object),
+            None => store.insert(key, &request, object),
             Some(_) => store.forget(key),
         });
     }
 
     /// A whole new answer.
-    async fn answered(mut self, response: Response, when: Exchanged) {
+    async fn answered(mut self: Box<Self>, response: Response, when: Exchanged) {
         let verdict = storing::judge(Answered {
             method: &Method::GET,
             request: &self.exchange.request.headers,
             status: response.status,
             response: &response.headers,
             when,
+            share_cookies: self.share_cookies,
         });
         let announced = response.body.length();
         match verdict {
@@ -211,102 +220,141 @@ impl Fill {
                 self.refused(response, Refusal::TooLarge);
             }
             Verdict::Store(storable) => {
-                let object = self.object(&response, storable, when, announced);
+                let birth = self.lead.birth().clone();
+                let request = &self.exchange.request.headers;
+                let own = chosen(&response.headers, &storable.left_out);
+                let object = object(&self.store, birth, request, &response, storable, when);
                 self.exchange.trace.note("cache", || format!("storing: {}", stored_for(&object)));
-                self.grow(object, response.body).await;
+                self.grow(object, response.body, own).await;
             }
             Verdict::Refuse(refusal) => self.refused(response, refusal),
         }
     }
 
-    fn refused(mut self, response: Response, refusal: Refusal) {
+    fn refused(mut self: Box<Self>, response: Response, refusal: Refusal) {
         self.exchange.trace.note("cache", || format!("not stored: {refusal}"));
         self.lead.announce(Outcome::NotStored(refusal));
-        if refusal.lasting() {
+        // What a part is answered with says nothing of the whole.
+        if refusal.lasting() && !self.exchange.request.headers.contains_key(header::RANGE) {
             self.store.remember_pass(self.lead.key(), refusal);
         }
         // What the origin says now is newer than what is stored; an error says nothing of it.
         if !response.status.is_server_error() && self.stale.is_some() {
             self.store.forget(self.lead.key());
         }
-        self.deliver(LeaderAnswer::Own(response, refusal), Vec::new());
-    }
-
-    fn object(
-        &self,
-        response: &Response,
-        storable: Storable,
-        when: Exchanged,
-        announced: Option<u64>,
-    ) -> Arc<Object> {
-        let mut headers = fields::storable(&response.headers, &storable.left_out);
-        if !headers.contains_key(header::DATE)
-            && let Some(date) = date::format(when.received_at)
-        {
-            // RFC 9110, 6.6.1: who keeps a response that has no Date gives it one.
-            headers.insert(header::DATE, date);
-        }
-        Arc::new(Object {
-            status: response.status,
-            headers,
-            variant: storable.vary.variant(&self.exchange.request.headers),
-            vary: storable.vary,
-            freshness: storable.freshness,
-            received: Instant::now(),
-            received_at: when.received_at,
-            birth: self.lead.birth().clone(),
-            content: self.store.new_content(announced),
-            failed: 0.into(),
-        })
+        self.deliver(LeaderAnswer::Own(response, refusal), HeaderMap::new());
     }
 
     /// Tells everybody of the object, reads its content, and stores it if it comes whole.
-    async fn grow(mut self, object: Arc<Object>, body: Body) {
+    async fn grow(mut self: Box<Self>, object: Arc<Object>, body: Body, own: HeaderMap) {
         // The leader's reader is there before the first octet: whatever becomes of the content, it gets all of it.
         let reader = object.content.body(0, None);
-        self.tell(Outcome::Filling(object.clone()), reader);
-        let whole = read(&object, body).await;
-        match whole {
-            Ok(true) => {
-                let (store, lead) = (self.store, self.lead);
-                lead.end(|key| store.insert(key, object));
-                self.metrics.stored.inc();
-            }
-            // Too large to keep, or read by nobody: the next request asks again.
-            Ok(false) => {
-                if object.content.length().is_none() {
-                    self.store.remember_pass(self.lead.key(), Refusal::TooLarge);
-                }
-            }
-            Err(error) => {
-                tracing::debug!(target: "proxima_cache", url = self.lead.key().url(), %error, "a fetch broke off");
-            }
-        }
+        self.lead.announce(Outcome::Filling(object.clone()));
+        self.deliver(LeaderAnswer::Shared(Outcome::Filling(object.clone()), reader), own);
+        let request = self.exchange.request.headers;
+        keep(Kept { lead: self.lead, request, object, body }, &self.store, &self.metrics).await;
     }
 
-    fn tell(&mut self, outcome: Outcome, body: Option<Body>) {
+    fn tell(&mut self, outcome: Outcome) {
         self.lead.announce(outcome.clone());
-        self.deliver(LeaderAnswer::Shared(outcome, body), Vec::new());
+        self.deliver(LeaderAnswer::Shared(outcome, None), HeaderMap::new());
     }
 
-    fn deliver(&mut self, answer: LeaderAnswer, cookies: Vec<HeaderValue>) {
+    fn deliver(&mut self, answer: LeaderAnswer, own: HeaderMap) {
         let Some(deliver) = self.deliver.take() else { return };
         let trace = std::mem::take(&mut self.exchange.trace).entries().to_vec();
         let extensions = std::mem::take(&mut self.exchange.extensions);
         // A leader that has left needs nothing; its response, if it had one of its own, ends here.
-        deliver.send(Delivered { answer, cookies, trace, extensions }).ok();
+        deliver.send(Delivered { answer, own, trace, extensions }).ok();
     }
+}
+
+/// An answer that is to be stored, while its content is still to come.
+pub(crate) struct Kept {
+    /// The flight.
+    pub(crate) lead: Lead,
+    /// The fields of the request that brought it.
+    pub(crate) request: HeaderMap,
+    /// The answer.
+    pub(crate) object: Arc<Object>,
+    /// Where its content comes from.
+    pub(crate) body: Body,
+}
+
+/// Reads an object's content, and stores it if it comes whole.
+pub(crate) async fn keep(kept: Kept, store: &Store, metrics: &Metrics) {
+    let Kept { lead, request, object, body } = kept;
+    match read(&object, body).await {
+        Ok(true) => {
+            lead.end(|key| store.insert(key, &request, object));
+            metrics.stored.inc();
+        }
+        // Too large to keep, or read by nobody: the next request asks again.
+        Ok(false) => {
+            if object.content.length().is_none() && !object.is_part() {
+                store.remember_pass(lead.key(), Refusal::TooLarge);
+            }
+        }
+        Err(error) => {
+            tracing::debug!(target: "proxima_cache", url = lead.key().url(), %error, "a fetch broke off");
+        }
+    }
+}
+
+/// The object that a storable answer makes, without its content.
+pub(crate) fn object(
+    store: &Store,
+    birth: Birth,
+    request: &HeaderMap,
+    response: &Response,
+    storable: Storable,
+    when: Exchanged,
+) -> Arc<Object> {
+    let mut headers = fields::storable(&response.headers, &storable.left_out);
+    if !headers.contains_key(header::DATE)
+        && let Some(date) = date::format(when.received_at)
+    {
+        // RFC 9110, 6.6.1: who keeps a response that has no Date gives it one.
+        headers.insert(header::DATE, date);
+    }
+    Arc::new(Object {
+        status: response.status,
+        speaks_to_us: headers.contains_key(&TARGETED[0]),
+        headers,
+        variant: storable.vary.variant(request),
+        vary: storable.vary,
+        freshness: storable.freshness,
+        received: Instant::now(),
+        received_at: when.received_at,
+        birth,
+        content: store.new_content(response.body.length()),
+        failed: 0.into(),
+    })
 }
 
 /// The request that fills or confirms, made of a client's.
 pub(crate) fn fill_exchange(client: &Exchange, stale: Option<&Object>) -> Exchange {
     let mut exchange = client.sub_request();
     exchange.request.method = Method::GET;
-    validators::make_fill_request(&mut exchange.request.headers, stale.map(|stale| &stale.headers));
+    let headers = &mut exchange.request.headers;
+    // Of what is stored whole, the whole is wanted; of what is not stored, no more than the client wants.
+    let part = stale.map_or_else(|| range::Asked::read(headers).is_some(), Object::is_part);
+    validators::make_fill_request(headers, stale.map(|stale| &stale.headers), part);
     if client.trace.is_kept() {
         exchange.trace = Trace::kept();
     }
     exchange
+}
+
+/// The fields of these names.
+fn chosen(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let mut chosen = HeaderMap::new();
+    for name in names {
+        for value in headers.get_all(name) {
+            chosen.append(name.clone(), value.clone());
+        }
+    }
+    chosen
 }
 
 /// In how many words an object is stored: for whom, and why so long.

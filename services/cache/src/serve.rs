@@ -9,7 +9,7 @@ use crate::{
         directives::{ResponseDirectives, Scope, TARGETED},
         fields, range,
     },
-    status::{CACHE_STATUS, CacheStatus},
+    status::{CACHE_STATUS, CACHE_STATUS_STANDARD, CacheStatus},
     store::Object,
 };
 
@@ -80,11 +80,14 @@ fn finish(headers: &mut HeaderMap, object: &Object, asked: Asked<'_>) {
         headers.insert(header::AGE, fields::age(age));
     }
     // The network's own field is for this cache; CDN-Cache-Control is for all on the way (RFC 9213, 2).
-    headers.remove(&TARGETED[0]);
+    if object.speaks_to_us {
+        headers.remove(&TARGETED[0]);
+    }
     if asked.browser_seconds > 0 {
         set_browser_lifetime(headers, u64::from(asked.browser_seconds) + age.as_secs());
     }
     headers.insert(CACHE_STATUS, asked.status.value());
+    headers.append(CACHE_STATUS_STANDARD, asked.status.standard());
 }
 
 /// Lengthens what browsers are told, if it is shorter. `seconds` counts the age in, because browsers subtract it.

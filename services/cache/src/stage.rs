@@ -10,14 +10,20 @@
 //!                 └no─▶ lead: a Fill of its own (MISS, EXPIRED, REVALIDATED)
 //! ```
 //!
-//! A part of something that is not stored is not a reason to fetch the whole: such a request passes by, and what it
-//! gets is not stored. A part of something that is stored and stale has the whole confirmed or fetched anew.
+//! A part of something that is not stored is not a reason to fetch the whole: the part is fetched, and kept for requests
+//! of the very same part. A part of something that is stored whole and stale has the whole confirmed or fetched anew.
 
 mod passed;
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
-use http::{Method, header};
+use http::Method;
 use proxima_chassis::Clock;
 use proxima_pipeline::{Body, Decision, Exchange, Fault, Flow, Rest, Stage};
 use tokio::sync::oneshot;
@@ -28,6 +34,7 @@ use crate::{
     flights::{Flights, Joined, Lead, Outcome, Wanted},
     key::PrimaryKey,
     metrics::Metrics,
+    outliving::Outliving,
     policy::{
         conditions,
         directives::RequestDirectives,
@@ -37,8 +44,8 @@ use crate::{
         vary::Vary,
     },
     serve,
-    status::{CACHE_STATUS, CacheStatus, Pass},
-    store::{Object, Store},
+    status::{CACHE_STATUS, CACHE_STATUS_STANDARD, CacheStatus, Pass},
+    store::{Found, Object, Store},
 };
 
 /// The stage's name.
@@ -137,7 +144,11 @@ impl CacheStage {
         if asked.no_store {
             return Plan::Pass(Pass::RequestNoStore, Some(key));
         }
-        let found = self.0.store.find(&key, &exchange.request.headers);
+        let mut found = self.0.store.find(&key, &exchange.request.headers);
+        if exchange.request.method == Method::HEAD {
+            // To HEAD, a range means nothing (RFC 9110, 14.2).
+            found.object = found.object.filter(|object| !object.is_part());
+        }
         if let Some(object) = &found.object
             && let Some(flow) = self.answer_stored(exchange, &key, object, &asked)
         {
@@ -153,15 +164,13 @@ impl CacheStage {
         if exchange.request.method == Method::HEAD {
             return Plan::Pass(Pass::Head, Some(key));
         }
-        if found.object.is_none() {
-            if range::Asked::read(&exchange.request.headers).is_some() {
-                return Plan::Pass(Pass::Range, Some(key));
-            }
-            if let Some(refusal) = self.0.store.pass(&key) {
-                return Plan::Pass(Pass::NotStorable(refusal), Some(key));
-            }
+        if found.object.is_none()
+            && let Some(refusal) = self.0.store.pass(&key)
+        {
+            return Plan::Pass(Pass::NotStorable(refusal), Some(key));
         }
-        Plan::Ask(Ask { key, asked, stale: found.object, vary: found.vary })
+        let vary = vary_of_fetch(exchange, &found);
+        Plan::Ask(Ask { key, asked, stale: found.object, vary })
     }
 
     fn directives(&self, exchange: &Exchange) -> RequestDirectives {
@@ -246,31 +255,36 @@ impl CacheStage {
         if let (Some(rest), Joined::Lead(lead)) =
             (exchange.rest(), self.0.flights.join(&self.0.store, &wanted))
         {
-            self.spawn(exchange, lead, rest, None);
+            tokio::spawn(Box::pin(self.fill(exchange, lead, rest, None).run()));
         }
     }
 
-    fn spawn(
+    /// Boxed: it is moved about while it runs.
+    fn fill(
         &self,
         exchange: &Exchange,
         lead: Lead,
         rest: Rest,
         deliver: Option<oneshot::Sender<Delivered>>,
-    ) {
+    ) -> Box<Fill> {
         // Looked up anew: what was forgotten before this flight began must not be confirmed by it.
         let stale = self.0.store.find(lead.key(), &exchange.request.headers).object;
-        let fill = Fill {
+        let mut fetch = fill_exchange(exchange, stale.as_deref());
+        if deliver.is_some() {
+            fetch.interims.clone_from(&exchange.interims);
+        }
+        Box::new(Fill {
             lead,
-            exchange: fill_exchange(exchange, stale.as_deref()),
+            exchange: fetch,
             rest,
             stale,
             always_online: always_online(exchange),
+            share_cookies: self.0.config.share_cookies,
             deliver,
             store: self.0.store.clone(),
             clock: self.0.clock.clone(),
             metrics: self.0.metrics.clone(),
-        };
-        tokio::spawn(fill.run());
+        })
     }
 
     /// Joins a fetch, or leads one.
@@ -304,7 +318,7 @@ impl CacheStage {
             {
                 return flow;
             }
-            (ask.stale, ask.vary) = (found.object, found.vary);
+            (ask.vary, ask.stale) = (vary_of_fetch(exchange, &found), found.object);
         }
         self.pass(exchange, Pass::Waited, Some(ask.key))
     }
@@ -329,10 +343,16 @@ impl CacheStage {
                 Cow::from(format!("stored, to be confirmed (age {age} s of {lifetime}): asking the origin"))
             }
         });
-        let (deliver, delivered) = oneshot::channel();
-        self.spawn(exchange, lead, rest, Some(deliver));
-        // The task ended without a word: it panicked, or the runtime ends. Somebody else shall lead.
-        let Delivered { answer, cookies, trace, extensions } = delivered.await.map_err(|_| Missed::Again)?;
+        let (deliver, mut delivered) = oneshot::channel();
+        let mut fill = Outliving::new(self.fill(exchange, lead, rest, Some(deliver)).run());
+        let delivered = poll_fn(|context| {
+            // What is left of it after it has delivered goes on by itself; so does all of it if this client leaves.
+            let _ended = Pin::new(&mut fill).poll(context);
+            Pin::new(&mut delivered).poll(context)
+        });
+        // It ended without a word. Somebody else shall lead.
+        let Delivered { answer, own, trace, extensions } = delivered.await.map_err(|_| Missed::Again)?;
+        drop(fill);
         for entry in trace {
             exchange.trace.note(entry.stage, || entry.decision);
         }
@@ -342,14 +362,19 @@ impl CacheStage {
                 let status = CacheStatus::of_refusal(refusal);
                 self.0.metrics.count(status);
                 response.headers.insert(CACHE_STATUS, status.value());
+                response.headers.append(CACHE_STATUS_STANDARD, CacheStatus::standard_of_refusal(refusal));
                 Ok(Flow::Respond(response))
             }
             LeaderAnswer::Shared(outcome, body) => {
                 let fetched = if ask.stale.is_some() { CacheStatus::Expired } else { CacheStatus::Miss };
                 let mut flow = self.settle(exchange, outcome, fetched, body)?;
                 if let Flow::Respond(response) = &mut flow {
-                    for cookie in cookies {
-                        response.headers.append(header::SET_COOKIE, cookie);
+                    // What this client alone was just given, instead of what is stored.
+                    for name in own.keys() {
+                        response.headers.remove(name);
+                    }
+                    for (name, value) in &own {
+                        response.headers.append(name.clone(), value.clone());
                     }
                 }
                 Ok(flow)
@@ -456,6 +481,13 @@ fn unkeyed(name: &str) -> Option<&'static str> {
                 .all(|(known, octet)| known == if octet == b'_' { b'-' } else { octet })
     };
     UNKEYED_FIELDS.into_iter().find(|known| reads_as(known))
+}
+
+/// The names by which the answer that is to be fetched is expected to vary: see [`fill_exchange`].
+fn vary_of_fetch(exchange: &Exchange, found: &Found) -> Vary {
+    let whole = found.object.as_ref().is_some_and(|object| !object.is_part());
+    let part = !whole && range::Asked::read(&exchange.request.headers).is_some();
+    if part { found.vary.of_a_part() } else { found.vary.clone() }
 }
 
 fn always_online(exchange: &Exchange) -> bool {

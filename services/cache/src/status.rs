@@ -1,4 +1,5 @@
-//! `cf-cache-status`: the words that tools and people look for, and when they are said.
+//! `cf-cache-status`: the words that tools and people look for, and when they are said; and `Cache-Status` (RFC 9211),
+//! which says the same in the standard's words, beside what caches behind us said.
 
 use std::fmt;
 
@@ -8,6 +9,9 @@ use crate::policy::storing::Refusal;
 
 /// The field that tells what the cache did.
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cf-cache-status");
+
+/// The standard's field (RFC 9211): a list, to which every cache on the way appends.
+pub const CACHE_STATUS_STANDARD: HeaderName = HeaderName::from_static("cache-status");
 
 /// What the cache did for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prometheus_client::encoding::EncodeLabelValue)]
@@ -62,6 +66,25 @@ impl CacheStatus {
         HeaderValue::from_static(self.name())
     }
 
+    /// The member of [`CACHE_STATUS_STANDARD`] for an answer that is stored. Whole and static, without `ttl`: a hit
+    /// makes no text, and `Age` beside the lifetime says the same.
+    pub const fn standard(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Hit => "proxima; hit",
+            Self::Stale => "proxima; hit; detail=stale",
+            Self::Updating => "proxima; hit; detail=updating",
+            Self::Miss => "proxima; fwd=uri-miss; stored",
+            Self::Expired => "proxima; fwd=stale; stored",
+            Self::Revalidated => "proxima; fwd=stale; fwd-status=304; stored",
+            Self::Bypass | Self::Dynamic => "proxima; fwd=bypass",
+        })
+    }
+
+    /// The same for an answer that was not stored, with the reason.
+    pub fn standard_of_refusal(refusal: Refusal) -> HeaderValue {
+        with_detail("uri-miss", &refusal)
+    }
+
     /// What an answer that was refused is called.
     pub const fn of_refusal(refusal: Refusal) -> Self {
         if refusal.forbidden() { Self::Bypass } else { Self::Dynamic }
@@ -89,8 +112,6 @@ pub enum Pass {
     RequestNoStore,
     /// A HEAD for which nothing is stored: it fetches no content that could be.
     Head,
-    /// A part of something that is not stored.
-    Range,
     /// Answers for this URL have lately not been storable.
     NotStorable(Refusal),
     /// Too much is in flight.
@@ -107,9 +128,27 @@ impl Pass {
             Self::UnkeyedField(_) | Self::OriginCondition | Self::DevelopmentMode | Self::RequestNoStore => {
                 Some(CacheStatus::Bypass)
             }
-            Self::Head | Self::Range | Self::NotStorable(_) | Self::Busy | Self::Waited => None,
+            Self::Head | Self::NotStorable(_) | Self::Busy | Self::Waited => None,
         }
     }
+}
+
+impl Pass {
+    /// The member of [`CACHE_STATUS_STANDARD`].
+    pub fn standard(self) -> HeaderValue {
+        match self {
+            Self::Method => HeaderValue::from_static("proxima; fwd=method"),
+            Self::Head => with_detail("uri-miss", &self),
+            _ => with_detail("bypass", &self),
+        }
+    }
+}
+
+/// A member that says why the request went on, and in words what lay behind it. The words are ours: none has a quote
+/// or anything but ASCII in it.
+fn with_detail(forwarded: &str, words: &dyn fmt::Display) -> HeaderValue {
+    HeaderValue::from_str(&format!("proxima; fwd={forwarded}; detail=\"{words}\""))
+        .expect("our own words are a valid value")
 }
 
 impl fmt::Display for Pass {
@@ -126,7 +165,6 @@ impl fmt::Display for Pass {
             Self::DevelopmentMode => f.write_str("the zone is in development mode"),
             Self::RequestNoStore => f.write_str("the client asked for no-store"),
             Self::Head => f.write_str("nothing fresh is stored, and HEAD brings nothing to store"),
-            Self::Range => f.write_str("nothing is stored, and only a part is asked for"),
             Self::NotStorable(refusal) => {
                 write!(f, "answers for this URL were lately not storable: {refusal}")
             }

@@ -3,7 +3,11 @@
 //! ```text
 //!   zone + URL ──▶ object                      (no Vary)
 //!              └─▶ variants { id, names } ──▶ id + secondary key ──▶ object
+//!                                        └──▶ id + its language  ──▶ the same object
 //! ```
+//!
+//! An answer in one language that varies by `Accept-Language` is found by that language too: it is the choice for
+//! everybody who prefers that language to all others (RFC 9111, 4.1, lets a cache rank preferences).
 //!
 //! Forgetting never walks the store. A purge of a zone raises the zone's mark, and every object carries the moment
 //! at which its *fetch began*: what began before the mark is not served, also if it is stored only afterwards. A
@@ -34,7 +38,7 @@ use crate::{
         conditions,
         freshness::Freshness,
         storing::Refusal,
-        vary::{Variant, Vary},
+        vary::{self, Variant, Vary},
     },
 };
 
@@ -84,6 +88,8 @@ pub struct Object {
     pub birth: Birth,
     /// The content.
     pub content: Arc<Content>,
+    /// Whether its fields speak to this network's caches alone: those are not for clients.
+    pub speaks_to_us: bool,
     /// When the origin last failed to confirm it: milliseconds since `received`, plus one; 0 is never.
     pub failed: AtomicU64,
 }
@@ -97,6 +103,11 @@ impl Object {
     /// Whether it answers a request with these fields.
     pub fn answers(&self, request: &HeaderMap) -> bool {
         self.vary.variant(request) == self.variant
+    }
+
+    /// Whether it answers requests of one part only.
+    pub fn is_part(&self) -> bool {
+        self.vary.is_of_a_part()
     }
 
     /// As conditions and ranges see it.
@@ -140,6 +151,8 @@ struct Key {
 enum Entry {
     Object(Arc<Object>, u64),
     Variants(Arc<Variants>),
+    /// What lies under this secondary key answers here too.
+    SameAs(Variant),
 }
 
 #[derive(Debug)]
@@ -156,7 +169,7 @@ impl Weighter<Key, Entry> for Octets {
     fn weight(&self, key: &Key, entry: &Entry) -> u64 {
         let value = match entry {
             Entry::Object(_, octets) => *octets,
-            Entry::Variants(_) => OBJECT_OVERHEAD_OCTETS,
+            Entry::Variants(_) | Entry::SameAs(_) => OBJECT_OVERHEAD_OCTETS,
         };
         value + key.primary.url().len() as u64
     }
@@ -283,7 +296,7 @@ impl Store {
             Some(Entry::Object(object, _)) if self.is_current(&object.birth) => {
                 Found { vary: object.vary.clone(), object: Some(object) }
             }
-            Some(Entry::Object(..)) => {
+            Some(Entry::Object(..) | Entry::SameAs(_)) => {
                 self.entries.remove(&base);
                 Found::default()
             }
@@ -292,19 +305,28 @@ impl Store {
     }
 
     fn find_variant(&self, primary: &PrimaryKey, index: &Variants, request: &HeaderMap) -> Found {
-        let object = index.varies.iter().find_map(|vary| {
-            let key = Key { primary: primary.clone(), variant: Some((index.id, vary.variant(request))) };
-            match self.entries.get(&key)? {
-                Entry::Object(object, _) if self.is_current(&object.birth) => Some(object),
-                _ => None,
-            }
-        });
-        Found { object, vary: index.varies.first().cloned().unwrap_or_default() }
+        let entry =
+            |variant| self.entries.get(&Key { primary: primary.clone(), variant: Some((index.id, variant)) });
+        let object = |variant| match entry(variant)? {
+            Entry::Object(object, _) if self.is_current(&object.birth) => Some(object),
+            _ => None,
+        };
+        let in_language = |variant| match entry(variant)? {
+            Entry::SameAs(variant) => object(variant),
+            _ => None,
+        };
+        let exact = || index.varies.iter().find_map(|vary| object(vary.variant(request)));
+        let preferred = || {
+            let language = vary::preferred_language(request)?;
+            index.varies.iter().filter_map(|vary| vary.variant_in(request, &language)).find_map(in_language)
+        };
+        let vary = index.varies.iter().find(|vary| !vary.is_of_a_part()).cloned().unwrap_or_default();
+        Found { object: exact().or_else(preferred), vary }
     }
 
-    /// Stores an object, in place of what answered the same requests before. The caller holds the lock of the key's
-    /// flights, so that no two insertions for one URL run at once.
-    pub fn insert(&self, primary: &PrimaryKey, object: Arc<Object>) {
+    /// Stores an object that the request with these fields brought, in place of what answered the same requests
+    /// before. The caller holds the lock of the key's flights, so that no two insertions for one URL run at once.
+    pub fn insert(&self, primary: &PrimaryKey, request: &HeaderMap, object: Arc<Object>) {
         if !self.is_current(&object.birth) {
             return;
         }
@@ -313,6 +335,8 @@ impl Store {
         let octets = object.octets();
         let index = match self.entries.get(&base) {
             Some(Entry::Variants(index)) => Some(index),
+            // A whole that came meanwhile has the part in it.
+            Some(Entry::Object(whole, _)) if object.is_part() && self.is_current(&whole.birth) => return,
             _ if object.vary.is_empty() => None,
             _ => Some(Arc::new(Variants { id: self.next_moment(), varies: Vec::new() })),
         };
@@ -320,14 +344,21 @@ impl Store {
             self.entries.insert(base, Entry::Object(object, octets));
             return;
         };
-        if index.varies.first() != Some(&object.vary) {
+        let part_is_known = object.is_part() && index.varies.contains(&object.vary);
+        if index.varies.first() != Some(&object.vary) && !part_is_known {
             let mut varies = vec![object.vary.clone()];
             varies.extend(
                 index.varies.iter().filter(|vary| **vary != object.vary).take(VARIES_MAX - 1).cloned(),
             );
-            // An answer that varies by nothing matches every request: it comes last, or it would hide the others.
-            varies.sort_by_key(Vary::is_empty);
+            // An answer that varies by nothing matches every request: it comes last, or it would hide the others, but
+            // before parts, which a whole has in it.
+            varies.sort_by_key(|vary| (vary.is_of_a_part(), vary.is_empty()));
             self.entries.insert(base, Entry::Variants(Arc::new(Variants { id: index.id, varies })));
+        }
+        let language = vary::language_of(&object.headers);
+        if let Some(variant) = language.and_then(|language| object.vary.variant_in(request, language)) {
+            let key = Key { primary: primary.clone(), variant: Some((index.id, variant)) };
+            self.entries.insert(key, Entry::SameAs(object.variant.clone()));
         }
         let key = Key { primary: primary.clone(), variant: Some((index.id, object.variant.clone())) };
         self.entries.insert(key, Entry::Object(object, octets));

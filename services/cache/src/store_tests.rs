@@ -34,6 +34,7 @@ fn object(
     let when = Exchanged { requested_at: at, received_at: at };
     let vary = Vary::read(&headers).expect("names");
     Arc::new(Object {
+        speaks_to_us: false,
         status: StatusCode::OK,
         freshness: Freshness::of(StatusCode::OK, &headers, &ResponseDirectives::read(&headers), when),
         headers,
@@ -48,7 +49,7 @@ fn object(
 }
 
 pub(crate) fn put(store: &Store, key: &PrimaryKey, vary: &'static str, request: &HeaderMap, content: &[u8]) {
-    store.insert(key, object(store, store.begin(key.zone()), vary, request, content));
+    store.insert(key, request, object(store, store.begin(key.zone()), vary, request, content));
 }
 
 pub(crate) async fn get(store: &Store, key: &PrimaryKey, request: &HeaderMap) -> Option<Vec<u8>> {
@@ -114,7 +115,7 @@ async fn a_purge_hides_what_was_begun_before_it_and_nothing_else() {
     assert_eq!(get(&store, &mine, &none).await, None);
     assert_eq!(get(&store, &other, &none).await, Some(b"other".to_vec()));
     let late = object(&store, on_its_way, "", &none, b"late");
-    store.insert(&mine, late);
+    store.insert(&mine, &HeaderMap::new(), late);
     assert_eq!(get(&store, &mine, &none).await, None);
     put(&store, &mine, "", &none, b"new");
     assert_eq!(get(&store, &mine, &none).await, Some(b"new".to_vec()));

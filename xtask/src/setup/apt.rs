@@ -23,7 +23,12 @@ const DOWNLOAD_TRIES: u32 = 3;
 
 /// Installs what is missing.
 pub(super) fn install(packages: &Packages, bench: bool) -> Result<()> {
-    let wanted: Vec<&AptPackage> = packages.apt.iter().filter(|package| bench || !package.bench).collect();
+    let wanted: Vec<&AptPackage> = packages
+        .apt
+        .iter()
+        .filter(|package| bench || !package.bench)
+        .filter(|package| !package.unless.as_deref().is_some_and(is_there))
+        .collect();
     let pinned = release()?.as_deref() == Some(packages.release.as_str());
     let missing = missing(&wanted, &installed(&wanted)?, pinned);
     if missing.is_empty() {
@@ -49,6 +54,11 @@ pub(super) fn install(packages: &Packages, bench: bool) -> Result<()> {
         )?;
     }
     disable_services(&missing)
+}
+
+/// Whether a program is on the path. One that comes by another way than Debian's packages stays what it is.
+fn is_there(program: &str) -> bool {
+    command::output(Command::new(program).arg("--version")).is_ok_and(|said| said.status.success())
 }
 
 /// apt-get that asks nothing.
@@ -157,6 +167,7 @@ mod tests {
             version: version.into(),
             why: "a test".into(),
             services: vec![],
+            unless: None,
             bench: false,
         }
     }

@@ -1,10 +1,11 @@
 //! `cargo xtask setup`: what is missing of the packages, and nothing else, is installed.
 //!
-//! Each kind first asks the machine what is there (dpkg, `cargo TOOL --version`, the stamp in the Python environment), so
+//! Each kind first asks the machine what is there (dpkg, `cargo TOOL --version`, the stamps of the Python and the Node packages), so
 //! a set-up with nothing to do takes well under a second and touches no network.
 
 mod apt;
 mod cargo_tools;
+mod node;
 mod python;
 
 use std::fs;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 use crate::workspace::Workspace;
 
+pub(crate) use node::modules as node_modules;
 pub(crate) use python::interpreter as python;
 
 /// `packages.toml`.
@@ -37,6 +39,8 @@ struct AptPackage {
     /// What the package starts by itself, and must not.
     #[serde(default)]
     services: Vec<String>,
+    /// The program that makes the package needless if it is there already.
+    unless: Option<String>,
     #[serde(default)]
     bench: bool,
 }
@@ -54,6 +58,7 @@ pub(crate) fn run(workspace: &Workspace, bench: bool) -> Result<()> {
     let packages = read(&workspace.root.join("xtask/packages.toml"))?;
     apt::install(&packages, bench)?;
     python::install(workspace)?;
+    node::install(workspace)?;
     cargo_tools::install(&packages.cargo)
 }
 

@@ -21,15 +21,9 @@ const NEVER_STORED: [HeaderName; 12] = [
     HeaderName::from_static("cf-cache-status"),
 ];
 
-/// Fields that describe the stored octets: a 304, which brings none, does not change them (RFC 9111, 3.2). Cookies
-/// of a 304 are for the client that was asked for.
-const NEVER_UPDATED: [HeaderName; 5] = [
-    header::CONTENT_LENGTH,
-    header::CONTENT_ENCODING,
-    header::CONTENT_RANGE,
-    header::CONTENT_TYPE,
-    header::SET_COOKIE,
-];
+/// Fields that describe the stored octets: a 304, which brings none, does not change them (RFC 9111, 3.2).
+const NEVER_UPDATED: [HeaderName; 4] =
+    [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::CONTENT_RANGE, header::CONTENT_TYPE];
 
 /// Fields that a 304 repeats (RFC 9110, 15.4.5), with `Last-Modified` for those who validate by it.
 const OF_A_304: [HeaderName; 7] = [
@@ -63,10 +57,14 @@ fn copied(value: &HeaderValue) -> HeaderValue {
     copy
 }
 
-/// The stored fields as a 304 makes them (RFC 9111, 4.3.4): each field that it brings replaces its namesakes.
+/// The stored fields as a 304 makes them (RFC 9111, 4.3.4): each field that it brings replaces its namesakes. Where
+/// none is stored, a cookie of a 304 is for the client that was asked for.
 pub fn update(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
     let mut updated = stored.clone();
-    let fresh = storable(not_modified, &NEVER_UPDATED);
+    let mut fresh = storable(not_modified, &NEVER_UPDATED);
+    if !stored.contains_key(header::SET_COOKIE) {
+        fresh.remove(header::SET_COOKIE);
+    }
     for name in fresh.keys() {
         updated.remove(name);
         for value in fresh.get_all(name) {
@@ -182,6 +180,9 @@ mod tests {
             ("x-new", "b"),
         ]);
         assert_eq!(update(&stored, &not_modified), expected);
+        let with_cookie = fields(&[("set-cookie", "a=old"), ("x-kept", "1")]);
+        let updated = update(&with_cookie, &fields(&[("set-cookie", "a=b")]));
+        assert_eq!(updated, fields(&[("x-kept", "1"), ("set-cookie", "a=b")]));
     }
 
     #[test]

@@ -19,9 +19,9 @@ pub const HEURISTIC_SECONDS_MAX: u64 = 86_400;
 /// no `stale-if-error`: three days, a long weekend.
 pub const ALWAYS_ONLINE_SECONDS: u64 = 259_200;
 
-/// Statuses that may be given a heuristic lifetime (RFC 9110, 15.1), but for 206, which is not stored.
+/// Statuses that may be given a heuristic lifetime (RFC 9110, 15.1).
 pub fn heuristically_cacheable(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+    matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
 /// What a freshness lifetime was taken from.

@@ -25,6 +25,13 @@ pub fn targets(method: &Method, target: &Uri, status: StatusCode, response: &Hea
     all
 }
 
+/// The URL of which a response says that it is its representation (RFC 9110, 8.7), absolute.
+pub fn content_location(target: &Uri, response: &HeaderMap) -> Option<Uri> {
+    let mut lines = response.get_all(header::CONTENT_LOCATION).iter();
+    let (Some(only), None) = (lines.next(), lines.next()) else { return None };
+    resolve(target, only.to_str().ok()?)
+}
+
 fn same_origin(one: &Uri, other: &Uri) -> bool {
     let authority = |uri: &Uri| uri.authority().map(|authority| authority.as_str().to_ascii_lowercase());
     one.scheme() == other.scheme() && authority(one) == authority(other)

@@ -40,8 +40,10 @@ pub fn exercise(fields: &http::HeaderMap) {
         status: StatusCode::OK,
         response: fields,
         when,
+        share_cookies: true,
     };
     let _verdict = storing::judge(answered);
+    let _part = storing::judge(storing::Answered { status: StatusCode::PARTIAL_CONTENT, ..answered });
     let said = directives::ResponseDirectives::read(fields);
     let freshness = freshness::Freshness::of(StatusCode::OK, fields, &said, when);
     let asked = directives::RequestDirectives::read(fields);
@@ -49,8 +51,13 @@ pub fn exercise(fields: &http::HeaderMap) {
     let stored =
         conditions::Stored { status: StatusCode::OK, headers: fields, received_at: at, length: Some(10) };
     let _answer = conditions::answer(&Method::GET, fields, stored);
-    let _variant = vary::Vary::read(fields).map(|vary| vary.variant(fields));
+    let _variant = vary::Vary::read(fields).map(|vary| {
+        let language =
+            vary::preferred_language(fields).or_else(|| vary::language_of(fields).map(<[u8]>::to_vec));
+        (vary.of_a_part().variant(fields), language.map(|language| vary.variant_in(fields, &language)))
+    });
     let _updated = fields::update(fields, &fields::storable(fields, &[]));
     let target = Uri::from_static("http://example.test/a/b");
+    let _posted = storing::judge_posted(storing::Answered { method: &Method::POST, ..answered }, &target);
     let _forgotten = invalidation::targets(&Method::POST, &target, StatusCode::OK, fields);
 }

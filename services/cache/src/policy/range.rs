@@ -75,6 +75,19 @@ impl Part {
     }
 }
 
+/// The one part that a 206 says it holds (14.4): first and last octet. `None`: it holds several, or says nothing that
+/// makes sense.
+pub fn content_range(response: &HeaderMap) -> Option<(u64, u64)> {
+    let mut lines = response.get_all(header::CONTENT_RANGE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    let (unit, range) = line.to_str().ok()?.trim().split_once(' ')?;
+    let (part, length) = range.trim().split_once('/')?;
+    let (first, last) = part.split_once('-')?;
+    let (first, last) = (octets(first)??, octets(last)??);
+    let within = length == "*" || octets(length)?? > last;
+    (unit.eq_ignore_ascii_case("bytes") && first <= last && within).then_some((first, last))
+}
+
 /// `Content-Range` of a 416: only the length.
 pub fn unsatisfied_range(length: u64) -> HeaderValue {
     HeaderValue::from_str(&format!("bytes */{length}"))
@@ -129,6 +142,26 @@ mod tests {
             ["bytes=0-1,3-4", "bytes=", "bytes=-", "lines=0-1", "bytes=a-b", "bytes=+1-2", "bytes=3-2", "0-1"]
         {
             assert_eq!(part(range, 11), None, "{range}");
+        }
+    }
+
+    #[test]
+    fn the_part_that_a_206_holds_is_read_if_it_makes_sense() {
+        for (value, expected) in [
+            ("bytes 0-4/10", Some((0, 4))),
+            ("Bytes 5-9/10", Some((5, 9))),
+            ("bytes 5-9/*", Some((5, 9))),
+            ("bytes 5-10/10", None),
+            ("bytes 5-4/10", None),
+            ("bytes */10", None),
+            ("bytes 5-/10", None),
+            ("lines 0-4/10", None),
+            ("bytes=0-4/10", None),
+            ("", None),
+        ] {
+            let response: HeaderMap =
+                [(header::CONTENT_RANGE, HeaderValue::from_static(value))].into_iter().collect();
+            assert_eq!(content_range(&response), expected, "{value}");
         }
     }
 

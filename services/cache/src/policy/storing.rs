@@ -1,16 +1,21 @@
 //! What may be stored (RFC 9111, 3), for a shared cache.
 //!
 //! Unlike some networks this one does not ask for the file extension: what the origin allows by its fields is
-//! stored, and nothing else. Stricter than the RFC in one point: a response that sets a cookie is not stored, unless
-//! its `Cache-Control` takes the cookie out of the stored response (`no-cache="set-cookie"`).
+//! stored, and nothing else. A response that sets a cookie is stored only if the origin itself gives it a lifetime,
+//! never on a guess (7.3 leaves it to the origin to forbid sharing it), or if its `Cache-Control` takes the cookie out
+//! of the stored response (`no-cache="set-cookie"`). The node's configuration may forbid the former.
+//!
+//! A part (206) is stored as it came, for requests of the very same part: nothing is combined (3.4 would need a
+//! strong validator, and a whole object answers every part).
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
 
 use super::{
     directives::{RequestDirectives, ResponseDirectives, Scope},
     freshness::{Exchanged, Freshness, Source, heuristically_cacheable},
+    invalidation, range,
     vary::Vary,
 };
 
@@ -38,11 +43,11 @@ pub struct Storable {
 /// Why a response is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Only answers to GET are.
+    /// Only answers to GET are, and such to POST as are the answer to a later GET.
     Method,
     /// An interim answer or an upgrade.
     NotFinal,
-    /// 206: parts are not stored.
+    /// 206 with several parts, with none that it names, or to a request that asked for none.
     Partial,
     /// 304 to a condition that was not ours.
     NotModified,
@@ -56,7 +61,7 @@ pub enum Refusal {
     Private,
     /// The request was authorized, and nothing in the answer allows sharing it (3.5).
     Authorization,
-    /// The answer sets a cookie.
+    /// The answer sets a cookie, and its origin does not say that it may be kept nevertheless.
     SetCookie,
     /// `Vary: *`, or more names than are kept.
     Vary,
@@ -86,7 +91,7 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Self::Method => "only answers to GET are stored",
             Self::NotFinal => "not a final answer",
-            Self::Partial => "partial content",
+            Self::Partial => "partial content, and not the one part that was asked for",
             Self::NotModified => "304 to the client's own condition",
             Self::RequestNoStore => "the client asked for no-store",
             Self::NoStore => "no-store",
@@ -117,14 +122,15 @@ pub struct Answered<'a> {
     pub response: &'a HeaderMap,
     /// When both happened.
     pub when: Exchanged,
+    /// Whether an answer that sets a cookie may be stored with it, if its origin gives it a lifetime.
+    pub share_cookies: bool,
 }
 
-/// Statuses whose caching rules are known here (`must-understand`, 5.2.2.3): those of RFC 9110 and their kin, but
-/// for 206, whose storing needs more.
+/// Statuses whose caching rules are known here (`must-understand`, 5.2.2.3): those of RFC 9110 and their kin.
 fn understood(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
-        200..=205 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421..=422 | 426 | 428 | 429 | 431 | 451 | 500..=505 | 511
+        200..=206 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421..=422 | 426 | 428 | 429 | 431 | 451 | 500..=505 | 511
     )
 }
 
@@ -137,6 +143,30 @@ pub fn judge(answered: Answered<'_>) -> Verdict {
     }
 }
 
+/// The same for an answer to POST: it may be stored, to answer a later GET, if it says itself that it is what a GET
+/// of the same URL would bring (`Content-Location`), and for how long (RFC 9110, 9.3.3). `target` is absolute.
+pub fn judge_posted(answered: Answered<'_>, target: &Uri) -> Verdict {
+    let is_what_get_brings = answered.method == Method::POST
+        && answered.status.is_success()
+        && answered.status != StatusCode::PARTIAL_CONTENT
+        && invalidation::content_location(target, answered.response).as_ref() == Some(target);
+    if !is_what_get_brings {
+        return Verdict::Refuse(Refusal::Method);
+    }
+    match judge(Answered { method: &Method::GET, ..answered }) {
+        Verdict::Store(storable) if !given_a_lifetime(&storable.freshness) => {
+            Verdict::Refuse(Refusal::Method)
+        }
+        verdict => verdict,
+    }
+}
+
+/// Whether the origin itself gave a response a lifetime, within which nobody need ask.
+fn given_a_lifetime(freshness: &Freshness) -> bool {
+    let guessed = matches!(freshness.source, Source::Heuristic | Source::Nothing);
+    !guessed && freshness.lifetime_seconds > 0 && !freshness.always_validate()
+}
+
 /// The rules that do not depend on time.
 fn refusal(answered: Answered<'_>, said: &ResponseDirectives) -> Option<Refusal> {
     let Answered { method, request, status, response, .. } = answered;
@@ -146,7 +176,9 @@ fn refusal(answered: Answered<'_>, said: &ResponseDirectives) -> Option<Refusal>
     if status.is_informational() {
         return Some(Refusal::NotFinal);
     }
-    if status == StatusCode::PARTIAL_CONTENT {
+    if status == StatusCode::PARTIAL_CONTENT
+        && (range::Asked::read(request).is_none() || range::content_range(response).is_none())
+    {
         return Some(Refusal::Partial);
     }
     if status == StatusCode::NOT_MODIFIED {
@@ -168,19 +200,24 @@ fn refusal(answered: Answered<'_>, said: &ResponseDirectives) -> Option<Refusal>
     if request.contains_key(header::AUTHORIZATION) && !shared {
         return Some(Refusal::Authorization);
     }
-    let cookie_left_out = left_out(said).any(|name| name == header::SET_COOKIE);
-    if response.contains_key(header::SET_COOKIE) && !cookie_left_out {
-        return Some(Refusal::SetCookie);
-    }
     None
 }
 
 fn store(answered: Answered<'_>, said: &ResponseDirectives) -> Verdict {
     let Answered { status, response, when, .. } = answered;
-    let Some(vary) = Vary::read(response) else {
+    let Some(mut vary) = Vary::read(response) else {
         return Verdict::Refuse(Refusal::Vary);
     };
+    // Anything but the whole may be what it is because of the part that was asked for: 206, 416, a refusal.
+    if status != StatusCode::OK && range::Asked::read(answered.request).is_some() {
+        vary = vary.of_a_part();
+    }
     let freshness = Freshness::of(status, response, said, when);
+    let cookie = response.contains_key(header::SET_COOKIE);
+    let cookie_left_out = left_out(said).any(|name| name == header::SET_COOKIE);
+    if cookie && !cookie_left_out && !(answered.share_cookies && given_a_lifetime(&freshness)) {
+        return Verdict::Refuse(Refusal::SetCookie);
+    }
     let allowed = said.public
         || said.explicit_freshness()
         || freshness.source == Source::Expires

@@ -14,13 +14,24 @@ fn map(fields: Fields<'_>) -> HeaderMap {
 }
 
 fn verdict(method: &Method, request: Fields<'_>, status: u16, response: Fields<'_>) -> Verdict {
+    with_answer(method, request, status, response, judge)
+}
+
+fn with_answer<T>(
+    method: &Method,
+    request: Fields<'_>,
+    status: u16,
+    response: Fields<'_>,
+    judged: impl FnOnce(Answered<'_>) -> T,
+) -> T {
     let at = Timestamp::from_millis(784_111_777_000);
-    judge(Answered {
+    judged(Answered {
         method,
         request: &map(request),
         status: StatusCode::from_u16(status).expect("a status"),
         response: &map(response),
         when: Exchanged { requested_at: at, received_at: at },
+        share_cookies: true,
     })
 }
 
@@ -117,14 +128,61 @@ fn authorized_answers_are_shared_only_where_the_origin_says_so() {
 }
 
 #[test]
-fn an_answer_with_a_cookie_is_stored_only_without_it() {
+fn an_answer_with_a_cookie_is_stored_only_with_a_lifetime_of_its_origin_or_without_the_cookie() {
     let cookie = ("set-cookie", "a=b");
-    assert_eq!(refused(&Method::GET, &[], 200, &[FRESH, cookie]), Some(Refusal::SetCookie));
+    assert_eq!(refused(&Method::GET, &[], 200, &[FRESH, cookie]), None);
+    let strict = |answered: Answered<'_>| judge(Answered { share_cookies: false, ..answered });
+    let refusal = with_answer(&Method::GET, &[], 200, &[FRESH, cookie], strict);
+    assert_eq!(refusal, Verdict::Refuse(Refusal::SetCookie));
+    let tag = ("etag", "\"1\"");
+    for control in ["max-age=0", "no-cache, max-age=60", "public"] {
+        let fields = [("cache-control", control), cookie, tag, MODIFIED];
+        assert_eq!(refused(&Method::GET, &[], 200, &fields), Some(Refusal::SetCookie), "{control}");
+    }
+    let past = [("expires", "Thu, 19 Nov 1981 08:52:00 GMT"), cookie, tag];
+    assert_eq!(refused(&Method::GET, &[], 200, &past), Some(Refusal::SetCookie));
     let fields = [("cache-control", "max-age=60, no-cache=\"Set-Cookie\""), cookie];
-    match verdict(&Method::GET, &[], 200, &fields) {
+    match with_answer(&Method::GET, &[], 200, &fields, strict) {
         Verdict::Store(storable) => assert_eq!(storable.left_out, [header::SET_COOKIE]),
         Verdict::Refuse(refusal) => panic!("{refusal}"),
     }
+}
+
+#[test]
+fn a_part_is_stored_for_requests_of_the_same_part() {
+    let range = [("range", "bytes=0-1")];
+    let part = [FRESH, ("content-range", "bytes 0-1/10")];
+    match verdict(&Method::GET, &range, 206, &part) {
+        Verdict::Store(storable) => assert!(storable.vary.is_of_a_part()),
+        Verdict::Refuse(refusal) => panic!("{refusal}"),
+    }
+    for (request, response) in [
+        (&[][..], &part[..]),
+        (&[("range", "bytes=0-1,3-4")], &part),
+        (&range, &[FRESH, ("content-type", "multipart/byteranges; boundary=x")]),
+        (&range, &[FRESH, ("content-range", "bytes 1-0/10")]),
+    ] {
+        assert_eq!(refused(&Method::GET, request, 206, response), Some(Refusal::Partial), "{response:?}");
+    }
+}
+
+#[test]
+fn an_answer_to_post_is_stored_only_if_it_is_what_a_get_would_bring() {
+    let target = Uri::from_static("http://example.test/a");
+    let posted = |method: &Method, status, fields: Fields<'_>| {
+        let verdict = with_answer(method, &[], status, fields, |answered| judge_posted(answered, &target));
+        matches!(verdict, Verdict::Store(_))
+    };
+    let here = ("content-location", "/a");
+    assert!(posted(&Method::POST, 200, &[FRESH, here]));
+    assert!(posted(&Method::POST, 201, &[FRESH, ("content-location", "http://example.test/a")]));
+    assert!(!posted(&Method::PUT, 200, &[FRESH, here]));
+    assert!(!posted(&Method::POST, 400, &[FRESH, here]));
+    assert!(!posted(&Method::POST, 200, &[FRESH]));
+    assert!(!posted(&Method::POST, 200, &[FRESH, ("content-location", "/b")]));
+    assert!(!posted(&Method::POST, 200, &[FRESH, ("content-location", "http://other.test/a")]));
+    assert!(!posted(&Method::POST, 200, &[MODIFIED, here]), "a guess is no lifetime");
+    assert!(!posted(&Method::POST, 200, &[("cache-control", "max-age=60, private"), here]));
 }
 
 #[test]

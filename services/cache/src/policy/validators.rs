@@ -66,11 +66,15 @@ impl<'a> Iterator for Tags<'a> {
     }
 }
 
-/// Turns a client's request into one that fills or refreshes this cache: its own conditions and its range go
-/// (they are answered from what comes back), the stored validators come.
-pub fn make_fill_request(request: &mut HeaderMap, stored: Option<&HeaderMap>) {
-    for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE] {
+/// Turns a client's request into one that fills or refreshes this cache: its own conditions go, and unless a `part`
+/// is to be fetched its range too (they are answered from what comes back); the stored validators come.
+pub fn make_fill_request(request: &mut HeaderMap, stored: Option<&HeaderMap>, part: bool) {
+    for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
         request.remove(name);
+    }
+    if !part {
+        request.remove(header::IF_RANGE);
+        request.remove(header::RANGE);
     }
     let Some(stored) = stored else { return };
     if let Some(tag) = stored.get(header::ETAG) {
@@ -132,10 +136,12 @@ mod tests {
         request.insert(header::RANGE, HeaderValue::from_static("bytes=0-1"));
         let mut stored = HeaderMap::new();
         stored.insert(header::ETAG, HeaderValue::from_static("W/\"ours\""));
-        make_fill_request(&mut request, Some(&stored));
+        make_fill_request(&mut request, Some(&stored), true);
         assert_eq!(request.get(header::IF_NONE_MATCH).expect("set"), "W/\"ours\"");
+        assert_eq!(request.get(header::RANGE).expect("kept"), "bytes=0-1");
+        make_fill_request(&mut request, Some(&stored), false);
         assert!(!request.contains_key(header::RANGE));
-        make_fill_request(&mut request, None);
+        make_fill_request(&mut request, None, false);
         assert!(request.is_empty());
     }
 

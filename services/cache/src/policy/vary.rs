@@ -33,15 +33,48 @@ impl Vary {
         self.0.is_empty()
     }
 
+    /// The same names and those by which an answer with a part depends on its request: it answers who asks for the
+    /// very same part, on the very same condition.
+    #[must_use]
+    pub fn of_a_part(&self) -> Self {
+        let mut names: Vec<HeaderName> =
+            self.0.iter().cloned().chain([header::RANGE, header::IF_RANGE]).collect();
+        names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        names.dedup();
+        Self(names.into())
+    }
+
+    /// Whether these are the names of an answer with a part.
+    pub fn is_of_a_part(&self) -> bool {
+        self.0.contains(&header::RANGE)
+    }
+
     /// The secondary key of a request under these names.
     pub fn variant(&self, request: &HeaderMap) -> Variant {
+        self.key(request, None)
+    }
+
+    /// The secondary key of all requests that prefer this language to all others and are alike else. `None` if
+    /// answers do not vary by `Accept-Language`.
+    pub fn variant_in(&self, request: &HeaderMap, language: &[u8]) -> Option<Variant> {
+        self.0.contains(&header::ACCEPT_LANGUAGE).then(|| self.key(request, Some(language)))
+    }
+
+    fn key(&self, request: &HeaderMap, language: Option<&[u8]>) -> Variant {
         let mut key = Vec::new();
         for name in self.0.iter() {
             key.extend_from_slice(name.as_str().as_bytes());
             key.push(SEPARATOR);
-            if request.contains_key(name) {
-                key.push(PRESENT);
-                normalise(name, request, &mut key);
+            match language.filter(|_| *name == header::ACCEPT_LANGUAGE) {
+                Some(language) => {
+                    key.push(PREFERRED);
+                    key.extend(language.iter().map(u8::to_ascii_lowercase));
+                }
+                None if request.contains_key(name) => {
+                    key.push(PRESENT);
+                    normalise(name, request, &mut key);
+                }
+                None => {}
             }
             key.push(SEPARATOR);
         }
@@ -52,6 +85,28 @@ impl Vary {
 /// No field name or value can hold these octets, so that keys of different requests cannot run together.
 const SEPARATOR: u8 = 0;
 const PRESENT: u8 = 1;
+const PREFERRED: u8 = 2;
+
+/// The language that a request prefers to all others: the only one of the highest weight (RFC 9110, 12.5.4).
+pub fn preferred_language(request: &HeaderMap) -> Option<Vec<u8>> {
+    let lines = request.get_all(header::ACCEPT_LANGUAGE).iter().map(HeaderValue::as_bytes);
+    let members = lines.flat_map(Members).map(<[u8]>::trim_ascii).filter(|member| !member.is_empty());
+    let mut ranked: Vec<(std::cmp::Reverse<u16>, Vec<u8>)> = members.map(preference).collect();
+    ranked.sort_unstable();
+    ranked.dedup();
+    let alone = ranked.get(1).is_none_or(|second| second.0 != ranked[0].0);
+    let (std::cmp::Reverse(weight), language) = ranked.into_iter().next()?;
+    (alone && weight > 0 && language != b"*").then_some(language)
+}
+
+/// The language that a response is in, if it is in one.
+pub fn language_of(response: &HeaderMap) -> Option<&[u8]> {
+    let mut lines = response.get_all(header::CONTENT_LANGUAGE).iter();
+    let (Some(only), None) = (lines.next(), lines.next()) else { return None };
+    let tag = only.as_bytes().trim_ascii();
+    let is_tag = !tag.is_empty() && tag.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
+    is_tag.then_some(tag)
+}
 
 /// What a request says in the fields that a response varies by, normalised. Kept in full: a digest could collide,
 /// and a collision would hand one variant to the readers of another.
@@ -197,6 +252,46 @@ mod tests {
         for (names, one, other) in same {
             let vary = vary(&[names]).expect("names");
             assert_eq!(vary.variant(&fields(one)), vary.variant(&fields(other)), "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn the_language_preferred_to_all_others_is_the_only_one_of_the_highest_weight() {
+        for (accepted, preferred) in [
+            ("de", Some("de")),
+            ("fr;q=0.5, DE;q=1.0", Some("de")),
+            ("fr;q=0.5, de;q=0.501, *;q=0.1", Some("de")),
+            ("de-AT, de;q=0.9", Some("de-at")),
+            ("en, de", None),
+            ("de;q=0", None),
+            ("*", None),
+            ("", None),
+        ] {
+            let found = preferred_language(&fields(&[("accept-language", accepted)]));
+            assert_eq!(found.as_deref(), preferred.map(str::as_bytes), "{accepted}");
+        }
+        let german = fields(&[("content-language", "DE")]);
+        let vary = vary(&["accept-language, foo"]).expect("names");
+        let request = fields(&[("accept-language", "fr;q=0.5, de"), ("foo", "1")]);
+        let key = vary.variant_in(&request, language_of(&german).expect("a tag"));
+        assert_eq!(key, vary.variant_in(&request, &preferred_language(&request).expect("one")));
+        assert_ne!(key, Some(vary.variant(&request)));
+        assert_eq!(language_of(&fields(&[("content-language", "de, en")])), None);
+    }
+
+    #[test]
+    fn a_part_answers_who_asks_for_the_same_part_on_the_same_condition() {
+        let vary = vary(&["foo"]).expect("names").of_a_part();
+        assert!(vary.is_of_a_part() && vary.of_a_part() == vary);
+        let stored = vary.variant(&fields(&[("range", "bytes=0-1")]));
+        assert_eq!(stored, vary.variant(&fields(&[("range", "bytes=0-1"), ("bar", "1")])));
+        for other in [
+            &[][..],
+            &[("range", "bytes=0-2")],
+            &[("range", "bytes=0-1"), ("foo", "1")],
+            &[("range", "bytes=0-1"), ("if-range", "\"1\"")],
+        ] {
+            assert_ne!(stored, vary.variant(&fields(other)), "{other:?}");
         }
     }
 

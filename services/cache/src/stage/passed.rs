@@ -6,13 +6,16 @@ use proxima_pipeline::{Exchange, Fault, Flow};
 
 use super::{CacheStage, NAME};
 use crate::{
+    fill::{self, Kept},
+    flights::{Joined, Outcome, Wanted},
     key::PrimaryKey,
     policy::{
         freshness::Exchanged,
         invalidation,
         storing::{self, Answered, Refusal, Verdict},
     },
-    status::{CACHE_STATUS, CacheStatus, Pass},
+    status::{CACHE_STATUS, CACHE_STATUS_STANDARD, CacheStatus, Pass},
+    store::Birth,
 };
 
 /// A request that went past, as it is known on the way back.
@@ -21,13 +24,17 @@ struct Passed {
     pass: Pass,
     key: Option<PrimaryKey>,
     sent_at: Timestamp,
+    /// When it began in the order of purges, if its answer might be stored nevertheless.
+    birth: Option<Birth>,
 }
 
 impl CacheStage {
     /// Lets a request go on to the origin.
     pub(super) fn pass(&self, exchange: &mut Exchange, pass: Pass, key: Option<PrimaryKey>) -> Flow {
         exchange.trace.note(NAME, || format!("passed by: {pass}"));
-        exchange.extensions.insert(Passed { pass, key, sent_at: self.0.clock.now() });
+        let posted = key.as_ref().filter(|_| pass == Pass::Method && exchange.request.method == Method::POST);
+        let birth = posted.map(|key| self.0.store.begin(key.zone()));
+        exchange.extensions.insert(Passed { pass, key, sent_at: self.0.clock.now(), birth });
         Flow::Continue
     }
 
@@ -36,6 +43,7 @@ impl CacheStage {
         let Some(passed) = exchange.extensions.remove::<Passed>() else { return };
         if exchange.extensions.get::<Fault>().is_none() {
             self.invalidate(exchange);
+            self.keep_posted(exchange, &passed);
             self.label(exchange, &passed);
         }
     }
@@ -74,6 +82,7 @@ impl CacheStage {
                 },
                 response: &response.headers,
                 when: Exchanged { requested_at: passed.sent_at, received_at },
+                share_cookies: self.0.config.share_cookies,
             });
             match verdict {
                 Verdict::Store(_) => {
@@ -95,6 +104,51 @@ impl CacheStage {
             }
         });
         response.headers.insert(CACHE_STATUS, status.value());
+        response.headers.append(CACHE_STATUS_STANDARD, passed.pass.standard());
         self.0.metrics.count(status);
+    }
+
+    /// Stores the answer to a POST that is what a GET of the same URL would bring (RFC 9110, 9.3.3), while it goes to
+    /// the client.
+    fn keep_posted(&self, exchange: &mut Exchange, passed: &Passed) {
+        let (Some(birth), Some(key)) = (&passed.birth, &passed.key) else { return };
+        let (shared, request) = (&self.0, &exchange.request);
+        let (Some(response), Ok(target)) = (&mut exchange.response, request.url().parse::<Uri>()) else {
+            return;
+        };
+        let when = Exchanged { requested_at: passed.sent_at, received_at: shared.clock.now() };
+        let answered = Answered {
+            method: &request.method,
+            request: &request.headers,
+            status: response.status,
+            response: &response.headers,
+            when,
+            share_cookies: shared.config.share_cookies,
+        };
+        let Verdict::Store(storable) = storing::judge_posted(answered, &target) else { return };
+        if response.body.length().is_some_and(|octets| octets > shared.store.object_octets_max()) {
+            return;
+        }
+        // What was in flight has just been forgotten with what was stored: the URL is free, unless too much is in flight.
+        let wanted = Wanted {
+            key,
+            request: &request.headers,
+            vary: &storable.vary,
+            shares: &|_| false,
+            stored: &|| false,
+        };
+        let Joined::Lead(lead) = shared.flights.join(&shared.store, &wanted) else { return };
+        // From here on the flight's own birth watches for purges.
+        if !shared.store.is_current(birth) {
+            return;
+        }
+        let request = request.headers.clone();
+        let object = fill::object(&shared.store, lead.birth().clone(), &request, response, storable, when);
+        let Some(reader) = object.content.body(0, None) else { return };
+        let body = std::mem::replace(&mut response.body, reader);
+        exchange.trace.note(NAME, || "storing the answer, which is what a GET would bring");
+        lead.announce(Outcome::Filling(object.clone()));
+        let (store, metrics) = (shared.store.clone(), shared.metrics.clone());
+        tokio::spawn(async move { fill::keep(Kept { lead, request, object, body }, &store, &metrics).await });
     }
 }

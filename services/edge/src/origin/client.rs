@@ -10,7 +10,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
-use proxima_pipeline::{Body, BodyError, Fault, Response, Trace};
+use proxima_pipeline::{Body, BodyError, Fault, Interim, Interims, Response, Trace};
 use smallvec::SmallVec;
 use tokio::time::{Instant as TokioInstant, sleep};
 
@@ -43,6 +43,8 @@ pub(super) struct Call<'a> {
     pub(super) headers: &'a HeaderMap,
     /// The protocol to which the client wants to switch.
     pub(super) upgrade: Option<&'a str>,
+    /// Where answers before the answer go.
+    pub(super) interims: Option<&'a Interims>,
 }
 
 /// Speaks HTTP/1.1 to origins over pooled connections.
@@ -187,7 +189,7 @@ impl OriginClient {
         let head = {
             let mut deadline = pin!(sleep(self.timeouts.first_byte));
             std::future::poll_fn(|context| {
-                if let Poll::Ready(head) = asked.poll_head(call.method, &self.limits, context) {
+                if let Poll::Ready(head) = asked.poll_head(call, &self.limits, context) {
                     return Poll::Ready(head);
                 }
                 // The time runs from when the request has gone out.
@@ -307,7 +309,7 @@ impl Asked {
     /// Goes on sending, and reads the head of the answer: it may come before all has been sent.
     fn poll_head(
         &mut self,
-        method: &Method,
+        call: Call<'_>,
         limits: &Limits,
         context: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, Fault>> {
@@ -315,14 +317,17 @@ impl Asked {
         loop {
             if !self.connection.buffer.is_empty() {
                 self.heard = true;
-                let parsed = self.parser.parse(&mut self.connection.buffer, method, limits);
+                let parsed = self.parser.parse(&mut self.connection.buffer, call.method, limits);
                 match parsed.map_err(|error| Fault::OriginMalformed(error.describe()))? {
-                    // Answers before the answer (RFC 9110, 15.2) are not passed on.
-                    Some(head) if head.is_interim() => {
+                    Some(mut head) if head.is_interim() => {
                         self.informational += 1;
                         if self.informational > INFORMATIONAL_MAX {
                             let endless = "it sends informational answers without end";
                             return Poll::Ready(Err(Fault::OriginMalformed(endless)));
+                        }
+                        if let Some(interims) = call.interims {
+                            strip_hop_by_hop(&mut head.headers);
+                            interims.put(Interim { status: head.status, headers: head.headers });
                         }
                         continue;
                     }

@@ -80,7 +80,7 @@ impl Origins {
         exchange.trace.note("origin", || way.describe(&destinations));
 
         let body = std::mem::take(&mut exchange.request_body);
-        let Exchange { request, origin, trace, .. } = exchange;
+        let Exchange { request, origin, trace, interims, .. } = exchange;
         // The origin sees another `Host`; the stages on the way back see the client's again.
         let asked_host = match &origin.host_header {
             None => None,
@@ -93,8 +93,13 @@ impl Origins {
             .upgrade
             .as_deref()
             .filter(|protocol| site.zone.settings.websockets && protocol.eq_ignore_ascii_case(WEBSOCKET));
-        let call =
-            Call { method: &request.method, target: &request.target, headers: &request.headers, upgrade };
+        let call = Call {
+            method: &request.method,
+            target: &request.target,
+            headers: &request.headers,
+            upgrade,
+            interims: interims.as_ref(),
+        };
         let answered = self.client.send(&destinations, call, body, trace).await;
         if let Some(host) = asked_host {
             request.headers.insert(header::HOST, host);

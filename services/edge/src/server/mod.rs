@@ -17,8 +17,8 @@
 //! * **The last word is heard.** After an error answer the sending half is closed first, and what the client still
 //!   sends is read for a moment: else its kernel would drop our answer.
 //!
-//! Not spoken: `CONNECT` in any form (so no WebSocket within HTTP/2, RFC 8441), upgrades other than to WebSocket, and
-//! interim answers other than `100 Continue`. HTTP/2 in clear is spoken by prior knowledge only.
+//! Not spoken: `CONNECT` in any form (so no WebSocket within HTTP/2, RFC 8441), and upgrades other than to WebSocket.
+//! HTTP/2 in clear is spoken by prior knowledge only.
 
 mod admit;
 mod deadline;

@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::header::{EXPECT, HeaderValue};
 use http::{Method, Version};
-use proxima_pipeline::{Body, Exchange, Fault, Protocol, Response, Upgraded, answer};
+use proxima_pipeline::{Body, Exchange, Fault, Interim, Interims, Protocol, Response, Upgraded, answer};
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -33,7 +33,9 @@ use super::outbound::Outbound;
 use super::relay::relay;
 use super::transport::Rewound;
 use super::{Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext, Transport};
-use crate::http1::{Http1Error, RequestHead, RequestParser, strip_hop_by_hop};
+use crate::http1::{
+    ConnectionField, Framing, Http1Error, RequestHead, RequestParser, strip_hop_by_hop, write_response_head,
+};
 
 /// Octets that one read of a head takes, on the stack: an idle connection holds no buffer.
 const HEAD_READ_BYTES: usize = 8 * 1024;
@@ -76,6 +78,8 @@ struct Connection<T> {
     out: Outbound,
     read_deadline: Deadline,
     write_deadline: Deadline,
+    /// One for all exchanges: they follow each other, and each has passed on its own before its answer is written.
+    interims: Interims,
     drain: CancellationToken,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
     served: u32,
@@ -98,6 +102,7 @@ pub(super) async fn serve<T: Transport>(
         out: Outbound::default(),
         read_deadline: Deadline::default(),
         write_deadline: Deadline::default(),
+        interims: Interims::default(),
         drain,
         draining,
         served: 0,
@@ -190,6 +195,8 @@ impl<T: Transport> Connection<T> {
             upgrade: websocket.then(|| Arc::from("websocket")),
         };
         let (mut exchange, fault) = server.admit(&self.peer, asked, body);
+        // HTTP/1.0 knows none (RFC 9110, 15.2).
+        exchange.interims = (asker.version != Version::HTTP_10).then(|| self.interims.clone());
         match fault {
             Some(fault) => {
                 exchange.response = Some(server.refusal(&fault, &exchange));
@@ -219,7 +226,13 @@ impl<T: Transport> Connection<T> {
         poll_fn(|context| {
             // First, so that an answer that is there at once costs no look at the socket.
             if run.as_mut().poll(context).is_ready() {
+                while let Some(interim) = self.interims.take() {
+                    self.stage_interim(&interim);
+                }
                 return Poll::Ready(Ok(()));
+            }
+            while let Some(interim) = self.interims.poll_take(context) {
+                self.stage_interim(&interim);
             }
             if self.poll_inbound(upload, context).is_ready() {
                 return Poll::Ready(Err(Gone));
@@ -230,6 +243,13 @@ impl<T: Transport> Connection<T> {
             Poll::Pending
         })
         .await
+    }
+
+    /// Writes an answer before the answer, in front of it.
+    fn stage_interim(&mut self, interim: &Interim) {
+        let Interim { status, headers } = interim;
+        let staged = &mut self.out.staged;
+        write_response_head(*status, headers, Framing::None, &ConnectionField::Absent, staged);
     }
 
     /// Reads what the client sends while its request is being answered: the body, then what it pipelines. Ready only

@@ -13,7 +13,7 @@ use http::header::{
 };
 use http::{Method, StatusCode, request};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use proxima_pipeline::{Body, BodyError, Exchange, Fault, Protocol, Response, answer};
+use proxima_pipeline::{Body, BodyError, Exchange, Fault, Interim, Interims, Protocol, Response, answer};
 use tokio::time::Instant;
 
 use crate::http1::{Host, Http1Error, bodiless, content_length, is_mistakable, is_target, strip_hop_by_hop};
@@ -76,14 +76,30 @@ async fn run(
     exchange: &mut Exchange,
     respond: &mut SendResponse<Bytes>,
 ) -> Result<(), Ended> {
+    let interims = Interims::default();
+    exchange.interims = Some(interims.clone());
     let mut run = pin!(server.pipeline.run(exchange));
     poll_fn(|context| {
         if run.as_mut().poll(context).is_ready() {
+            while let Some(interim) = interims.take() {
+                send_interim(interim, respond);
+            }
             return Poll::Ready(Ok(()));
+        }
+        while let Some(interim) = interims.poll_take(context) {
+            send_interim(interim, respond);
         }
         respond.poll_reset(context).map(|_| Err(Ended))
     })
     .await
+}
+
+/// Sends an answer before the answer. If that fails, so will the answer.
+fn send_interim(Interim { status, headers }: Interim, respond: &mut SendResponse<Bytes>) {
+    let mut head = http::Response::new(());
+    *head.status_mut() = status;
+    *head.headers_mut() = headers;
+    respond.send_informational(head).ok();
 }
 
 fn final_response(exchange: &mut Exchange) -> Response {

@@ -19,6 +19,20 @@ async fn requests_on_one_connection_are_answered_in_order_also_when_pipelined() 
 }
 
 #[tokio::test]
+async fn answers_before_the_answer_are_passed_on_in_order_and_not_to_http_1_0() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    for _ in 0..2 {
+        client.send("GET /hints HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
+        let statuses = [client.answer().await, client.answer().await].map(|answer| answer.status());
+        assert_eq!(statuses, [102, 103]);
+        assert_eq!(client.answer().await.text(), "hinted");
+    }
+    client.send("GET /hints HTTP/1.0\r\nHost: a.example\r\n\r\n").await;
+    assert_eq!(client.answer().await.text(), "hinted");
+}
+
+#[tokio::test]
 async fn stages_get_the_request_without_hop_by_hop_fields_and_with_its_host_folded() {
     let server = Server::start().await;
     let mut client = server.connect().await;

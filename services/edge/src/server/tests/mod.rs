@@ -17,7 +17,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use prometheus_client::registry::Registry;
 use proxima_chassis::SystemClock;
 use proxima_model::PopCode;
-use proxima_pipeline::{Body, BodyError, Decision, Exchange, Fault, Flow, Pipeline, Response, Stage};
+use proxima_pipeline::{
+    Body, BodyError, Decision, Exchange, Fault, Flow, Interim, Pipeline, Response, Stage,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -111,6 +113,16 @@ async fn later(seen: Arc<Seen>, exchange: &mut Exchange) -> Flow {
                 }
             }
             return Flow::Respond(ok(format!("{length}")));
+        }
+        "/hints" => {
+            let hint = |status| Interim { status, headers: HeaderMap::new() };
+            let interims = exchange.interims.clone();
+            let put = |status| interims.iter().for_each(|interims| interims.put(hint(status)));
+            put(StatusCode::PROCESSING);
+            tokio::task::yield_now().await;
+            // Together with the answer.
+            put(StatusCode::EARLY_HINTS);
+            return Flow::Respond(ok("hinted"));
         }
         "/echo" => return Flow::Respond(Response { body, ..ok("") }),
         "/big" => return Flow::Respond(Response { body: big(Some(BIG_BYTES as u64)), ..ok("") }),
