@@ -16,11 +16,23 @@ use super::error::Http1Error;
 /// Fields that are kept without allocating: most browsers send fewer.
 const FIELDS_INLINE: usize = 24;
 
-/// Where a field lies in the buffer.
+/// Where a field lies in the buffer. Small, because a head's fields are moved about with it.
 #[derive(Clone, Debug)]
 struct FieldSpan {
-    name: Range<usize>,
-    value: Range<usize>,
+    name: Range<u32>,
+    value: Range<u32>,
+}
+
+/// A position in a section: [`SectionLimits::bytes_max`] keeps sections far below 4 GiB.
+fn narrow(range: Range<usize>) -> Result<Range<u32>, Http1Error> {
+    match (u32::try_from(range.start), u32::try_from(range.end)) {
+        (Ok(start), Ok(end)) => Ok(start..end),
+        _ => Err(Http1Error::HeadTooLarge),
+    }
+}
+
+const fn widen(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
 }
 
 /// The bounds of one section and how their breach is named.
@@ -110,8 +122,9 @@ impl FieldScanner {
         let mut map =
             HeaderMap::try_with_capacity(self.fields.len()).map_err(|_| Http1Error::TooManyFields)?;
         for span in self.fields {
-            let name = HeaderName::from_bytes(&section[span.name]).map_err(|_| Http1Error::FieldName)?;
-            let value = HeaderValue::from_maybe_shared(section.slice(span.value))
+            let name =
+                HeaderName::from_bytes(&section[widen(&span.name)]).map_err(|_| Http1Error::FieldName)?;
+            let value = HeaderValue::from_maybe_shared(section.slice(widen(&span.value)))
                 .map_err(|_| Http1Error::FieldValue)?;
             map.try_append(name, value).map_err(|_| Http1Error::TooManyFields)?;
         }
@@ -141,8 +154,8 @@ fn field(buffer: &[u8], line: Range<usize>) -> Result<FieldSpan, Http1Error> {
         return Err(Http1Error::FieldValue);
     }
     Ok(FieldSpan {
-        name: line.start..line.start + colon,
-        value: line.start + value.start..line.start + value.end,
+        name: narrow(line.start..line.start + colon)?,
+        value: narrow(line.start + value.start..line.start + value.end)?,
     })
 }
 

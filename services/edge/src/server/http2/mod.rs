@@ -1,5 +1,6 @@
 //! A connection that speaks HTTP/2 (RFC 9113), over the `h2` crate: one task for the connection, one for each stream.
 
+mod gather;
 mod stream;
 
 use std::future::{Future, poll_fn};
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::gather::{Gathered, Gatherer, gather};
 use super::deadline::Deadline;
 use super::{Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext, Transport};
 
@@ -57,13 +59,17 @@ pub(super) async fn serve<T: Transport>(
         .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX)
         .max_local_error_reset_streams(Some(PROVOKED_RESETS_MAX))
         .reset_stream_duration(RESET_REMEMBERED);
+    let (io, out) = gather(io);
     let handshake = tokio::time::timeout(context.timeouts.head, builder.handshake::<_, Bytes>(io));
     // What fails here has sent no request: there is nobody to answer.
     if let Ok(Ok(connection)) = handshake.await {
+        out.put_off();
         Session {
             connection,
+            out,
             streams: JoinSet::new(),
             served: 0,
+            gave_way: false,
             ending: false,
             quiet: Deadline::default(),
             peer,
@@ -75,9 +81,12 @@ pub(super) async fn serve<T: Transport>(
 }
 
 struct Session<T> {
-    connection: Connection<T, Bytes>,
+    connection: Connection<Gathered<T>, Bytes>,
+    out: Gatherer<T>,
     streams: JoinSet<()>,
     served: u32,
+    /// Whether the other tasks were let pass before what waits is written.
+    gave_way: bool,
     /// Whether GOAWAY has been sent.
     ending: bool,
     /// Set while no stream is open.
@@ -113,6 +122,15 @@ impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Session<T> {
                 if let Poll::Ready(event) = self.poll_connection(context) {
                     return Poll::Ready(event);
                 }
+                // The streams that became ready in this turn have theirs first; then all goes out at once.
+                if self.out.waits() && !std::mem::replace(&mut self.gave_way, true) {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                self.gave_way = false;
+                if let Poll::Ready(Err(_)) = self.out.poll_flush(context) {
+                    return Poll::Ready(Event::Ended);
+                }
                 self.quiet.poll(context).map(|()| Event::Quiet)
             })
             .await;
@@ -123,7 +141,8 @@ impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Session<T> {
                     self.quiet.clear();
                     let exchange =
                         stream::serve(request, respond, self.peer.clone(), Arc::clone(&self.context));
-                    self.streams.spawn(exchange);
+                    // Boxed: a task's future is moved about before it first runs.
+                    self.streams.spawn(Box::pin(exchange));
                     if self.served == REQUESTS_PER_CONNECTION_MAX {
                         self.end();
                     }
