@@ -1,6 +1,6 @@
 //! `proxima lab …`: the command line over the typed interface.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,8 +9,9 @@ use anyhow::Context;
 
 use crate::client::{Lab, UpOptions};
 use crate::daemon::{self, DaemonArgs};
+use crate::error::Result;
 use crate::fault::Fault;
-use crate::state::{DEFAULT_NAME, STATE_ROOT};
+use crate::state::{self, DEFAULT_NAME, STATE_ROOT};
 
 /// An internet on one machine.
 #[derive(Debug, clap::Args)]
@@ -21,12 +22,25 @@ pub struct LabArgs {
 
 #[derive(Debug, clap::Args)]
 struct Which {
-    /// The lab's name; labs of different names live side by side.
-    #[arg(long, global = true, default_value = DEFAULT_NAME)]
-    name: String,
+    /// The lab's name; labs of different names live side by side. Unless given: `default`, or the only one that runs.
+    #[arg(long, global = true)]
+    name: Option<String>,
     /// Folder of all labs' state.
     #[arg(long, global = true, default_value = STATE_ROOT)]
     state_root: PathBuf,
+}
+
+impl Which {
+    /// The lab that runs.
+    fn attach(&self) -> Result<Lab> {
+        let name = state::meant(self.name.as_deref(), &state::running(&self.state_root))?;
+        Lab::attach(&name, &self.state_root)
+    }
+
+    /// The name of a lab that is made or removed: only what is named, never the one that happens to run.
+    fn exact_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(DEFAULT_NAME)
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -87,7 +101,7 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         LabCommand::Up { topology, proxima, origin_root, which } => up(topology, proxima, origin_root, which),
         LabCommand::Status { json, which } => {
-            let status = Lab::attach(&which.name, &which.state_root)?.status()?;
+            let status = which.attach()?.status()?;
             if json {
                 println!("{}", serde_json::to_string_pretty(&status)?);
             } else {
@@ -96,19 +110,19 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         LabCommand::Exec { which, host, command } => {
-            let lab = Lab::attach(&which.name, &which.state_root)?;
+            let lab = which.attach()?;
             let (program, arguments) = command.split_first().context("give a command after `--`")?;
-            let error = lab.command(&host, program)?.args(arguments).exec();
+            let error = lab.command(&host, program_meant(program)?)?.args(arguments).exec();
             Err(error).with_context(|| format!("running {} on {host}", program.display()))
         }
         LabCommand::Fault { fault, which } => {
-            let report = Lab::attach(&which.name, &which.state_root)?.fault(&fault)?;
+            let report = which.attach()?.fault(&fault)?;
             println!("{}: {} ({:.0} ms)", report.fault, report.effect, report.took_ms);
             Ok(ExitCode::SUCCESS)
         }
         LabCommand::Down { which } => {
-            Lab::remove(&which.name, &which.state_root)?;
-            println!("lab {}: nothing is left", which.name);
+            Lab::remove(which.exact_name(), &which.state_root)?;
+            println!("lab {}: nothing is left", which.exact_name());
             Ok(ExitCode::SUCCESS)
         }
         LabCommand::Daemon(args) => {
@@ -118,6 +132,14 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// The program to run. `proxima` is the one that runs now, wherever it lies: root's PATH seldom has it.
+fn program_meant(given: &OsStr) -> anyhow::Result<PathBuf> {
+    if given == "proxima" {
+        return std::env::current_exe().context("finding this executable");
+    }
+    Ok(given.into())
+}
+
 fn up(
     topology: Option<PathBuf>,
     proxima: Option<PathBuf>,
@@ -125,7 +147,7 @@ fn up(
     which: Which,
 ) -> anyhow::Result<ExitCode> {
     let mut options = UpOptions {
-        name: which.name,
+        name: which.exact_name().to_owned(),
         state_root: which.state_root,
         proxima,
         origin_root,
@@ -140,4 +162,17 @@ fn up(
     println!("{:>5.1} s  lab {} is up\n", begin.elapsed().as_secs_f64(), options.name);
     print!("{}", lab.status()?);
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxima_on_a_host_is_this_program_and_any_other_is_what_it_is_called() {
+        assert_eq!(program_meant(OsStr::new("proxima")).unwrap(), std::env::current_exe().unwrap());
+        for other in ["curl", "./proxima", "/usr/bin/proxima"] {
+            assert_eq!(program_meant(OsStr::new(other)).unwrap(), PathBuf::from(other));
+        }
+    }
 }

@@ -43,6 +43,13 @@ pub enum LabError {
         state_dir: PathBuf,
     },
 
+    /// Several labs run, and none was named.
+    #[error("several labs run: {running}; say which with --name")]
+    WhichLab {
+        /// The names of those that run.
+        running: String,
+    },
+
     /// The topology has no host of this name.
     #[error("the lab has no {wanted} `{name}`; it has: {known}")]
     UnknownName {

@@ -131,6 +131,31 @@ impl LabState {
     }
 }
 
+/// The names of the labs that run, in order. A folder without a daemon that answers is a lab that crashed.
+pub(crate) fn running(state_root: &Path) -> Vec<String> {
+    let folders = std::fs::read_dir(state_root).into_iter().flatten().flatten();
+    let names = folders.filter_map(|folder| folder.file_name().into_string().ok());
+    let mut running: Vec<String> = names
+        .filter(|name| {
+            let state = LabState::new(name, state_root);
+            state.is_ok_and(|state| std::os::unix::net::UnixStream::connect(state.control_socket()).is_ok())
+        })
+        .collect();
+    running.sort_unstable();
+    running
+}
+
+/// The lab that a command means: the one that it names, else the default one, else the only one that runs.
+pub(crate) fn meant(named: Option<&str>, running: &[String]) -> Result<String> {
+    match (named, running) {
+        (Some(name), _) => Ok(name.to_owned()),
+        (None, []) => Ok(DEFAULT_NAME.to_owned()),
+        (None, running) if running.iter().any(|name| name == DEFAULT_NAME) => Ok(DEFAULT_NAME.to_owned()),
+        (None, [only]) => Ok(only.clone()),
+        (None, several) => Err(LabError::WhichLab { running: several.join(", ") }),
+    }
+}
+
 /// Writes a file, naming it if that fails.
 pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
     std::fs::write(path, content).doing(|| format!("writing {}", path.display()))
@@ -170,6 +195,30 @@ mod tests {
         assert!(
             !"px-a-b.paris".starts_with(&LabState::new("a", Path::new("/run/x")).unwrap().namespace_prefix())
         );
+    }
+
+    #[test]
+    fn without_a_name_the_only_lab_that_runs_is_meant_and_of_several_none() {
+        let labs = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        assert_eq!(meant(None, &labs(&["tour"])).unwrap(), "tour");
+        assert_eq!(meant(None, &labs(&["default", "tour"])).unwrap(), "default");
+        assert_eq!(meant(None, &[]).unwrap(), "default");
+        assert_eq!(meant(Some("mine"), &labs(&["tour"])).unwrap(), "mine");
+        let error = meant(None, &labs(&["one", "tour"])).unwrap_err().to_string();
+        assert!(error.contains("one, tour") && error.contains("--name"), "{error}");
+    }
+
+    #[test]
+    fn a_lab_runs_when_its_daemon_answers() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["crashed", "tour"] {
+            create_dir(&root.path().join(name)).unwrap();
+        }
+        let socket = |name| LabState::new(name, root.path()).unwrap().control_socket();
+        drop(std::os::unix::net::UnixListener::bind(socket("crashed")).unwrap());
+        let _daemon = std::os::unix::net::UnixListener::bind(socket("tour")).unwrap();
+        assert_eq!(running(root.path()), ["tour"]);
+        assert!(running(&root.path().join("none")).is_empty());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `proxima explain`: why a request was answered as it was.
 
+use anyhow::bail;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -18,14 +19,21 @@ pub(crate) struct ExplainArgs {
     /// A header field, as `Name: value`; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
+    /// The account that asks, by id or name; the only one that the token reads unless given.
+    #[arg(long)]
+    account: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<()> {
+    let headers = parse_headers(&args.headers)?;
     let api = args.api.open()?;
-    let explanation = explain(&api, &args.url, &args.method, &args.headers).await?;
+    let account = api.account(args.account.as_deref()).await?;
+    let body = json!({ "url": args.url, "method": args.method, "headers": headers });
+    let path = format!("/accounts/{account}/request-tracer/trace");
+    let explanation = api.call(Method::POST, &path, Some(&body)).await?["result"].take();
     if args.json {
         println!("{}", serde_json::to_string_pretty(&explanation)?);
     } else {
@@ -34,27 +42,17 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks for a request to be explained by the server whose API this is.
-pub(crate) async fn explain(
-    api: &super::Api,
-    url: &str,
-    method: &str,
-    headers: &[String],
-) -> anyhow::Result<Value> {
-    let accounts = api.all("/accounts").await?;
-    let account = accounts.first().map(|account| shown(&account["id"])).unwrap_or_default();
-    let headers: Map<String, Value> = headers
-        .iter()
-        .filter_map(|header| header.split_once(':'))
-        .map(|(name, value)| (name.trim().to_owned(), json!(value.trim())))
-        .collect();
-    let body = json!({ "url": url, "method": method, "headers": headers });
-    let path = format!("/accounts/{account}/request-tracer/trace");
-    Ok(api.call(Method::POST, &path, Some(&body)).await?["result"].take())
+/// Header fields as they are given on the command line.
+fn parse_headers(given: &[String]) -> anyhow::Result<Map<String, Value>> {
+    let parse = |header: &String| match header.split_once(':') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), json!(value.trim()))),
+        _ => bail!("-H {header:?} is no header field; give `Name: value`"),
+    };
+    given.iter().map(parse).collect()
 }
 
 /// Prints an explanation for people.
-pub(crate) fn print(explanation: &Value) {
+fn print(explanation: &Value) {
     println!(
         "status {} by {}, ray {}",
         explanation["status_code"],
@@ -70,4 +68,20 @@ pub(crate) fn print(explanation: &Value) {
         })
         .collect();
     print_table(&["AT", "STAGE", "DECISION"], &rows);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_field_without_a_colon_or_a_name_is_refused() {
+        let fields = parse_headers(&["Accept: text/html".to_owned(), "x-empty:".to_owned()]).unwrap();
+        assert_eq!(fields["Accept"], "text/html");
+        assert_eq!(fields["x-empty"], "");
+        for wrong in ["foo", ": value", ""] {
+            let error = parse_headers(&[wrong.to_owned()]).unwrap_err().to_string();
+            assert!(error.contains("give `Name: value`"), "{error}");
+        }
+    }
 }

@@ -1,11 +1,12 @@
 //! A client of the API, for people.
 
 pub(crate) mod explain;
+pub(crate) mod log;
 pub(crate) mod purge;
 pub(crate) mod records;
 pub(crate) mod zones;
 
-use std::{process::ExitCode, time::Duration};
+use std::{net::IpAddr, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
 use reqwest::Method;
@@ -42,13 +43,33 @@ pub(crate) fn run(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::
 
 impl ApiArgs {
     pub(crate) fn open(&self) -> anyhow::Result<Api> {
-        let token = match self.token.as_ref().filter(|token| !token.trim().is_empty()) {
-            Some(token) => token.clone(),
-            None => std::fs::read_to_string(crate::dev::default_data_dir().join("token"))
-                .context("no token: give --token, or set PROXIMA_TOKEN")?,
-        };
-        Api::new(&self.api, token.trim())
+        let file = crate::dev::default_data_dir().join("token");
+        Api::new(&self.api, &token_for(&self.api, self.token.as_deref(), &file)?)
     }
+}
+
+/// The token with which the API at `base` is asked: the one given, or that of `proxima dev`, which lies in `file`. The
+/// latter is the operator's of this machine's own server, and is sent nowhere else.
+fn token_for(base: &str, given: Option<&str>, file: &Path) -> anyhow::Result<String> {
+    const REMEDY: &str = "give --token or set PROXIMA_TOKEN";
+    if let Some(token) = given.map(str::trim).filter(|token| !token.is_empty()) {
+        return Ok(token.to_owned());
+    }
+    if !is_loopback(base)? {
+        bail!("no token for {base}: {REMEDY}");
+    }
+    let token = std::fs::read_to_string(file)
+        .with_context(|| format!("no token: {REMEDY}; `proxima dev` has left none in {}", file.display()))?;
+    Ok(token.trim().to_owned())
+}
+
+/// Whether this address of an API is on this machine.
+fn is_loopback(base: &str) -> anyhow::Result<bool> {
+    let url = reqwest::Url::parse(base)
+        .with_context(|| format!("{base:?} is no address of an API; give such as http://127.0.0.1:8787"))?;
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    Ok(address.map_or(host == "localhost", |address| address.is_loopback()))
 }
 
 impl Api {
@@ -134,6 +155,39 @@ impl Api {
     }
 }
 
+impl Api {
+    /// The id of an account: of the one with this id or name, or of the only one that the token reads.
+    pub(crate) async fn account(&self, wanted: Option<&str>) -> anyhow::Result<String> {
+        if let Some(id) = wanted.and_then(|wanted| wanted.parse::<proxima_model::AccountId>().ok()) {
+            // May be one that the token uses without reading it.
+            return Ok(id.to_string());
+        }
+        choose_account(&self.all("/accounts").await?, wanted)
+    }
+}
+
+/// The id of the account of this name, or of the only one.
+fn choose_account(accounts: &[Value], wanted: Option<&str>) -> anyhow::Result<String> {
+    let chosen: Vec<&Value> =
+        accounts.iter().filter(|account| wanted.is_none_or(|name| account["name"] == name)).collect();
+    let names = |accounts: &[&Value]| -> String {
+        let named = |account: &&Value| format!("{} ({})", shown(&account["name"]), shown(&account["id"]));
+        accounts.iter().map(named).collect::<Vec<_>>().join(", ")
+    };
+    match (chosen.as_slice(), wanted) {
+        ([account], _) => Ok(shown(&account["id"])),
+        ([], None) => bail!(
+            "the token reads no account: give the account's id with --account, or a token with the permission Account \
+             Settings Read"
+        ),
+        ([], Some(name)) => {
+            let all: Vec<&Value> = accounts.iter().collect();
+            bail!("the token reads no account {name}; give the id of one, or the name of: {}", names(&all))
+        }
+        (several, _) => bail!("there are several accounts; say which with --account: {}", names(several)),
+    }
+}
+
 /// Prints rows as a table with aligned columns.
 pub(crate) fn print_table(head: &[&str], rows: &[Vec<String>]) {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
@@ -158,5 +212,47 @@ pub(crate) fn shown(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_of_proxima_dev_is_sent_to_loopback_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "the-operators\n").unwrap();
+        for base in
+            ["http://127.0.0.1:8787", "http://localhost:1/client/v4", "http://[::1]:8787", "http://127.8.8.8"]
+        {
+            assert_eq!(token_for(base, None, &file).unwrap(), "the-operators", "{base}");
+            assert_eq!(token_for(base, Some(" "), &file).unwrap(), "the-operators", "{base}");
+        }
+        for base in [
+            "http://10.1.1.2:8787",
+            "https://api.example",
+            "http://127.0.0.1@evil.example",
+            "http://127.0.0.1.evil.example",
+        ] {
+            let error = token_for(base, None, &file).unwrap_err().to_string();
+            assert!(error.contains("give --token or set PROXIMA_TOKEN"), "{base}: {error}");
+            assert_eq!(token_for(base, Some("given"), &file).unwrap(), "given");
+        }
+        assert!(
+            token_for("nonsense", None, &file).unwrap_err().to_string().contains("http://127.0.0.1:8787")
+        );
+    }
+
+    #[test]
+    fn an_account_is_the_only_one_or_the_one_that_is_named() {
+        let accounts = [json!({ "id": "a1", "name": "One" }), json!({ "id": "a2", "name": "Two" })];
+        assert_eq!(choose_account(&accounts[..1], None).unwrap(), "a1");
+        assert_eq!(choose_account(&accounts, Some("Two")).unwrap(), "a2");
+        let refused = |accounts: &[Value], wanted| choose_account(accounts, wanted).unwrap_err().to_string();
+        assert!(refused(&[], None).contains("--account"));
+        assert!(refused(&accounts, None).contains("One (a1), Two (a2)"));
+        assert!(refused(&accounts, Some("Three")).contains("Three"));
     }
 }

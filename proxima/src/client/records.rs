@@ -1,12 +1,12 @@
 //! `proxima dns`.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::{Context, bail};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{ApiArgs, print_table, shown};
+use super::{Api, ApiArgs, print_table, shown};
 
 /// DNS records.
 #[derive(Debug, clap::Args)]
@@ -42,12 +42,33 @@ enum DnsCommand {
         #[arg(long)]
         proxied: bool,
     },
-    /// Remove a record by its id, or all of a name.
+    /// Change the record of a name and type in place, or make it.
+    Set {
+        /// The zone.
+        zone: String,
+        /// The type: A, AAAA, CNAME, MX, TXT, NS, SRV or CAA.
+        #[arg(value_name = "TYPE")]
+        kind: String,
+        /// The name; `@` is the zone itself.
+        name: String,
+        /// What it says, as in a zone file.
+        content: String,
+        /// Seconds that others may remember it, 1 for automatic; as it was unless given.
+        #[arg(long)]
+        ttl: Option<u32>,
+        /// Whether the traffic comes through the network; as it was unless given.
+        #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        proxied: Option<bool>,
+    },
+    /// Remove a record by its id, or all records of a name and type.
     Remove {
         /// The zone.
         zone: String,
         /// An id, or a name.
         what: String,
+        /// Only records of this type; needed where a name has several.
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<String>,
     },
     /// Import a BIND zone file.
     Import {
@@ -88,26 +109,25 @@ pub(crate) async fn run(args: DnsArgs) -> anyhow::Result<()> {
             let record = api.call(Method::POST, &format!("/zones/{id}/dns_records"), Some(&body)).await?;
             println!("{}", shown(&record["result"]["id"]));
         }
-        DnsCommand::Remove { zone, what } => {
-            let id = api.zone(&zone).await?;
-            let records = api.all(&format!("/zones/{id}/dns_records")).await?;
-            let full = if what == "@" { zone.clone() } else { what.clone() };
-            let matches = |record: &&serde_json::Value| {
-                let name = shown(&record["name"]);
-                shown(&record["id"]) == what || name == full || name == format!("{full}.{zone}")
-            };
-            let chosen: Vec<_> =
-                records.iter().filter(matches).map(|record| json!({ "id": record["id"] })).collect();
-            if chosen.is_empty() {
-                bail!("{zone} has no record {what}");
+        DnsCommand::Set { zone, kind, name, content, ttl, proxied } => {
+            let mut body = json!({ "type": kind.to_uppercase(), "content": content });
+            if let Some(ttl) = ttl {
+                body["ttl"] = json!(ttl);
             }
-            api.call(
-                Method::POST,
-                &format!("/zones/{id}/dns_records/batch"),
-                Some(&json!({ "deletes": chosen })),
-            )
-            .await?;
-            println!("removed {}", chosen.len());
+            if let Some(proxied) = proxied {
+                body["proxied"] = json!(proxied);
+            }
+            set(&api, &zone, &name, body).await?;
+        }
+        DnsCommand::Remove { zone, what, kind } => {
+            let path = format!("/zones/{}/dns_records", api.zone(&zone).await?);
+            let records = api.all(&path).await?;
+            let doomed: Vec<Value> = doomed(&records, &zone, &what, kind.as_deref())?
+                .iter()
+                .map(|record| json!({ "id": record["id"] }))
+                .collect();
+            api.call(Method::POST, &format!("{path}/batch"), Some(&json!({ "deletes": doomed }))).await?;
+            println!("removed {}", doomed.len());
         }
         DnsCommand::Import { zone, file, proxied } => {
             let id = api.zone(&zone).await?;
@@ -124,4 +144,104 @@ pub(crate) async fn run(args: DnsArgs) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes a record of this name and type say `body`: the one that there is, or a new one.
+async fn set(api: &Api, zone: &str, name: &str, mut body: Value) -> anyhow::Result<()> {
+    let path = format!("/zones/{}/dns_records", api.zone(zone).await?);
+    let records = api.all(&path).await?;
+    let kind = shown(&body["type"]);
+    let there = of_type(named(&records, zone, name), &kind);
+    let record = match there.as_slice() {
+        [] => {
+            body["name"] = json!(name);
+            if body["ttl"].is_null() {
+                body["ttl"] = json!(1);
+            }
+            api.call(Method::POST, &path, Some(&body)).await?
+        }
+        [record] => api.call(Method::PATCH, &format!("{path}/{}", shown(&record["id"])), Some(&body)).await?,
+        several => bail!(
+            "{name} has {} {kind} records, and no command says which is meant: remove one by its id (`proxima dns list \
+             {zone}`), and add what shall be there",
+            several.len()
+        ),
+    };
+    println!("{}", shown(&record["result"]["id"]));
+    Ok(())
+}
+
+/// The records that this name means: relative to the zone, in full, or `@`; with or without a final dot.
+fn named<'a>(records: &'a [Value], zone: &str, name: &str) -> Vec<&'a Value> {
+    let lower = |text: &str| text.trim_end_matches('.').to_lowercase();
+    let (zone, name) = (lower(zone), lower(name));
+    let full = if name == "@" { zone.clone() } else { name };
+    let below = format!("{full}.{zone}");
+    let is_meant = |record: &&Value| record["name"] == full.as_str() || record["name"] == below.as_str();
+    records.iter().filter(is_meant).collect()
+}
+
+fn of_type<'a>(mut records: Vec<&'a Value>, kind: &str) -> Vec<&'a Value> {
+    let kind = kind.to_uppercase();
+    records.retain(|record| record["type"] == kind.as_str());
+    records
+}
+
+/// The records to remove: the one of this id, or those of this name, which must be of one type.
+fn doomed<'a>(
+    records: &'a [Value],
+    zone: &str,
+    what: &str,
+    kind: Option<&str>,
+) -> anyhow::Result<Vec<&'a Value>> {
+    let mut meant: Vec<&Value> = records.iter().filter(|record| record["id"] == what).collect();
+    if meant.is_empty() {
+        meant = named(records, zone, what);
+    }
+    if let Some(kind) = kind {
+        meant = of_type(meant, kind);
+    }
+    let types: BTreeSet<String> = meant.iter().map(|record| shown(&record["type"])).collect();
+    match types.len() {
+        0 => bail!(
+            "{zone} has no record {what}{}",
+            kind.map(|kind| format!(" of type {kind}")).unwrap_or_default()
+        ),
+        1 => Ok(meant),
+        _ => {
+            let types = Vec::from_iter(types).join(", ");
+            bail!("{what} has records of several types ({types}): say which with --type")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records() -> Vec<Value> {
+        [("1", "A", "www"), ("2", "A", "www"), ("3", "TXT", "www"), ("4", "MX", "")]
+            .map(|(id, kind, label)| {
+                let name =
+                    if label.is_empty() { "example.com".to_owned() } else { format!("{label}.example.com") };
+                json!({ "id": id, "type": kind, "name": name })
+            })
+            .into()
+    }
+
+    #[test]
+    fn records_of_several_types_are_removed_only_when_a_type_is_given() {
+        let records = records();
+        let ids = |what, kind| -> Result<Vec<String>, String> {
+            let doomed = doomed(&records, "example.com", what, kind).map_err(|error| error.to_string())?;
+            Ok(doomed.iter().map(|record| shown(&record["id"])).collect())
+        };
+        assert!(ids("www", None).unwrap_err().contains("(A, TXT): say which with --type"));
+        assert_eq!(ids("www", Some("a")).unwrap(), ["1", "2"]);
+        assert_eq!(ids("WWW.example.com.", Some("TXT")).unwrap(), ["3"]);
+        assert_eq!(ids("@", None).unwrap(), ["4"]);
+        assert_eq!(ids("2", None).unwrap(), ["2"]);
+        assert!(ids("www", Some("MX")).unwrap_err().contains("of type MX"));
+        assert!(ids("other", None).unwrap_err().contains("no record other"));
+    }
 }

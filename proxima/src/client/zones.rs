@@ -1,9 +1,11 @@
 //! `proxima zones`.
 
+use anyhow::bail;
+use proxima_model::{DnsName, RuleExpression, ZoneName};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{ApiArgs, print_table, shown};
+use super::{Api, ApiArgs, print_table, shown};
 
 /// Zones.
 #[derive(Debug, clap::Args)]
@@ -22,12 +24,45 @@ enum ZonesCommand {
     Add {
         /// Its name.
         name: String,
+        /// The account that it belongs to, by id or name; the only one that the token may use unless given.
+        #[arg(long)]
+        account: Option<String>,
     },
     /// Remove one, with everything in it.
     Remove {
         /// Its name.
         name: String,
     },
+    /// Show a zone's settings, or change one.
+    Set {
+        /// The zone.
+        zone: String,
+        /// The setting, such as `ssl`; all are listed unless given.
+        #[arg(requires = "value")]
+        setting: Option<String>,
+        /// Its value, such as `flexible`.
+        value: Option<String>,
+    },
+    /// Say where a zone's requests go, instead of what its records say: an origin rule.
+    Origin(OriginArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct OriginArgs {
+    /// The zone.
+    zone: String,
+    /// The host to connect to, a name or an address; what the records say unless given.
+    #[arg(long, required_unless_present_any = ["port", "remove"])]
+    host: Option<String>,
+    /// The port to connect to; that of the scheme unless given.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// Only for requests to this host; for all of the zone unless given.
+    #[arg(long = "for", value_name = "HOST")]
+    host_asked: Option<String>,
+    /// Take the rule out: go where the records say.
+    #[arg(long, conflicts_with_all = ["host", "port"])]
+    remove: bool,
 }
 
 pub(crate) async fn run(args: ZonesArgs) -> anyhow::Result<()> {
@@ -42,23 +77,154 @@ pub(crate) async fn run(args: ZonesArgs) -> anyhow::Result<()> {
                 .collect();
             print_table(&["NAME", "STATUS", "ID"], &rows);
         }
-        ZonesCommand::Add { name } => {
-            let accounts = api.all("/accounts").await?;
-            let account = accounts.first().map(|account| account["id"].clone()).unwrap_or_default();
-            let zone = api
-                .call(Method::POST, "/zones", Some(&json!({ "name": name, "account": { "id": account } })))
-                .await?;
-            let zone = &zone["result"];
-            println!("{} is {}", shown(&zone["name"]), shown(&zone["status"]));
-            for server in zone["name_servers"].as_array().into_iter().flatten() {
-                println!("delegate it to {}", shown(server));
-            }
-        }
+        ZonesCommand::Add { name, account } => add(&api, &name, account.as_deref()).await?,
         ZonesCommand::Remove { name } => {
             let id = api.zone(&name).await?;
             api.call(Method::DELETE, &format!("/zones/{id}"), None).await?;
             println!("{name} is removed");
         }
+        ZonesCommand::Set { zone, setting, value } => {
+            let path = format!("/zones/{}/settings", api.zone(&zone).await?);
+            let settings = match setting.zip(value) {
+                None => api.call(Method::GET, &path, None).await?["result"].take(),
+                Some((setting, value)) => {
+                    let body = json!({ "value": setting_value(&setting, &value) });
+                    let path = format!("{path}/{setting}");
+                    json!([api.call(Method::PATCH, &path, Some(&body)).await?["result"].take()])
+                }
+            };
+            let settings = settings.as_array().into_iter().flatten();
+            let rows: Vec<Vec<String>> =
+                settings.map(|setting| vec![shown(&setting["id"]), shown(&setting["value"])]).collect();
+            print_table(&["SETTING", "VALUE"], &rows);
+        }
+        ZonesCommand::Origin(args) => origin(&api, &args).await?,
     }
     Ok(())
+}
+
+async fn add(api: &Api, name: &str, account: Option<&str>) -> anyhow::Result<()> {
+    let mut body = json!({ "name": name });
+    // Unless it is given, the API takes the only account in which the token may make zones, or says what is missing.
+    if account.is_some() {
+        body["account"] = json!({ "id": api.account(account).await? });
+    }
+    let zone = api.call(Method::POST, "/zones", Some(&body)).await?["result"].take();
+    println!("{} is {}", shown(&zone["name"]), shown(&zone["status"]));
+    for server in zone["name_servers"].as_array().into_iter().flatten() {
+        println!("delegate it to {}", shown(server));
+    }
+    Ok(())
+}
+
+/// A setting's value as the API takes it: `browser_cache_ttl` is a number, all others are texts.
+fn setting_value(setting: &str, given: &str) -> Value {
+    match given.parse::<u32>() {
+        Ok(number) if setting == "browser_cache_ttl" => json!(number),
+        _ => json!(given),
+    }
+}
+
+/// Makes, replaces or removes the one rule of this zone or host; all other rules stay as they are and where they are.
+async fn origin(api: &Api, args: &OriginArgs) -> anyhow::Result<()> {
+    let expression = applies_to(&args.zone, args.host_asked.as_deref())?;
+    let whom = args.host_asked.as_deref().unwrap_or(&args.zone);
+    let zone = api.zone(&args.zone).await?;
+    let path = format!("/zones/{zone}/rulesets/phases/http_request_origin/entrypoint");
+    // A zone has no ruleset before its first rule; the list tells without an error.
+    let rulesets = api.call(Method::GET, &format!("/zones/{zone}/rulesets"), None).await?;
+    let rules = if rulesets["result"].as_array().is_some_and(|all| !all.is_empty()) {
+        api.call(Method::GET, &path, None).await?["result"]["rules"].take()
+    } else {
+        json!([])
+    };
+    let rules = rules.as_array().cloned().unwrap_or_default();
+    let former = rules.clone();
+    let mut rules = without(rules, &expression);
+    if args.remove && rules == former {
+        bail!("{whom} has no origin rule");
+    }
+    if !args.remove {
+        place(&mut rules, rule(&expression, args.host.as_deref(), args.port));
+    }
+    api.call(Method::PUT, &path, Some(&json!({ "rules": rules }))).await?;
+    match args.remove {
+        true => println!("requests to {whom} go where its records say"),
+        false => {
+            let host = args.host.as_deref().unwrap_or("the host that the records say");
+            let port = args.port.map_or("the scheme's port".to_owned(), |port| format!("port {port}"));
+            println!("requests to {whom} go to {host}, {port}");
+        }
+    }
+    Ok(())
+}
+
+/// The expression of a rule for this host of the zone, or for all of it.
+fn applies_to(zone: &str, host: Option<&str>) -> anyhow::Result<String> {
+    let zone = ZoneName::parse(zone)?.to_string();
+    let Some(host) = host else { return Ok(RuleExpression::Always.to_string()) };
+    let host = DnsName::parse(host)?;
+    if host.as_str() != zone && !host.as_str().ends_with(&format!(".{zone}")) {
+        bail!("{host} is not in the zone {zone}; give such as www.{zone}");
+    }
+    Ok(RuleExpression::HostIs(host).to_string())
+}
+
+fn rule(expression: &str, host: Option<&str>, port: Option<u16>) -> Value {
+    let mut origin = json!({});
+    if let Some(host) = host {
+        origin["host"] = json!(host);
+    }
+    if let Some(port) = port {
+        origin["port"] = json!(port);
+    }
+    json!({ "action": "route", "expression": expression, "enabled": true, "action_parameters": { "origin": origin } })
+}
+
+/// The rules, of which those of this expression say no longer where the origin is; what then says nothing is gone.
+fn without(mut rules: Vec<Value>, expression: &str) -> Vec<Value> {
+    rules.retain_mut(|rule| {
+        if rule["expression"] != expression {
+            return true;
+        }
+        let parameters = rule["action_parameters"].as_object_mut();
+        parameters.is_some_and(|parameters| parameters.remove("origin").is_none() || !parameters.is_empty())
+    });
+    rules
+}
+
+/// Later rules override earlier ones: the one for the whole zone goes before all others, one for a host after them.
+fn place(rules: &mut Vec<Value>, rule: Value) {
+    let at = if rule["expression"] == "true" { 0 } else { rules.len() };
+    rules.insert(at, rule);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_rule_replaces_its_own_kind_and_keeps_every_other_rule() {
+        let www = applies_to("example.com", Some("WWW.example.com")).unwrap();
+        assert_eq!(www, "http.host eq \"www.example.com\"");
+        let with_header =
+            json!({ "expression": "true", "action_parameters": { "host_header": "a.example" } });
+        let mut both = with_header.clone();
+        both["action_parameters"]["origin"] = json!({ "port": 9 });
+        let mut rules = without(vec![both, rule("true", None, Some(8)), rule(&www, None, Some(1))], "true");
+        place(&mut rules, rule("true", Some("192.0.2.1"), None));
+        let mut rules = without(rules, &www);
+        place(&mut rules, rule(&www, None, Some(2)));
+        assert_eq!(rules, [rule("true", Some("192.0.2.1"), None), with_header, rule(&www, None, Some(2))]);
+    }
+
+    #[test]
+    fn a_rule_for_a_host_of_another_zone_is_refused() {
+        assert_eq!(applies_to("example.com", None).unwrap(), "true");
+        for other in ["example.org", "notexample.com"] {
+            assert!(
+                applies_to("example.com", Some(other)).unwrap_err().to_string().contains("not in the zone")
+            );
+        }
+    }
 }

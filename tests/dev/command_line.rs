@@ -1,0 +1,75 @@
+//! What a site's owner does on the command line alone.
+
+use std::net::TcpListener;
+
+use super::{Dev, HOST, Origin};
+
+#[test]
+fn a_site_with_an_origin_at_any_port_is_set_up_on_the_command_line_alone() {
+    let origin = Origin::start();
+    let dev = Dev::start();
+    dev.proxima(&["zones", "add", "example.com", "--account", "Proxima"]);
+    dev.proxima(&["dns", "add", "example.com", "A", "www", "127.0.0.1", "--proxied"]);
+    let port = origin.port().to_string();
+    let told = dev.proxima(&["zones", "origin", "example.com", "--port", &port]);
+    assert!(told.contains(&format!("port {port}")), "{told}");
+    dev.curl_until(&["-sSi", &dev.http_url(HOST, "/page")], "the page /page");
+    // The origin speaks no TLS.
+    let set = dev.proxima(&["zones", "set", "example.com", "ssl", "flexible"]);
+    assert!(set.contains("ssl") && set.contains("flexible"), "{set}");
+    dev.curl_until(&["-sSi", &dev.https_url(HOST, "/secure")], "the page /secure");
+    let settings = dev.proxima(&["zones", "set", "example.com"]);
+    assert!(settings.contains("flexible") && settings.contains("min_tls_version"), "{settings}");
+}
+
+#[test]
+fn an_origin_for_one_host_overrides_the_zones_until_it_is_removed() {
+    let origin = Origin::start();
+    let dev = Dev::start();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    dev.proxima(&["zones", "add", "example.com"]);
+    dev.proxima(&["dns", "add", "example.com", "A", "www", "192.0.2.1", "--proxied"]);
+    dev.proxima(&["zones", "origin", "example.com", "--for", HOST, "--port", &closed]);
+    let port = origin.port().to_string();
+    dev.proxima(&["zones", "origin", "example.com", "--host", "127.0.0.1", "--port", &port]);
+    dev.curl_until(&["-sSi", &dev.http_url(HOST, "/page")], "HTTP/1.1 521");
+    dev.proxima(&["zones", "origin", "example.com", "--for", HOST, "--remove"]);
+    dev.curl_until(&["-sSi", &dev.http_url(HOST, "/page")], "the page /page");
+    let gone = dev.proxima_fails(&["zones", "origin", "example.com", "--for", HOST, "--remove"]);
+    assert!(gone.contains("has no origin rule"), "{gone}");
+}
+
+#[test]
+fn a_record_is_changed_in_place_and_removed_by_its_type() {
+    let dev = Dev::start();
+    dev.proxima(&["zones", "add", "example.com"]);
+    let set = |content: &str| dev.proxima(&["dns", "set", "example.com", "A", "www", content]);
+    let id = set("192.0.2.1");
+    assert_eq!(set("192.0.2.2"), id, "the record stays the same one");
+    dev.proxima(&["dns", "add", "example.com", "TXT", "www", "\"text\""]);
+    let refused = dev.proxima_fails(&["dns", "remove", "example.com", "www"]);
+    assert!(refused.contains("(A, TXT)") && refused.contains("--type"), "{refused}");
+    dev.proxima(&["dns", "remove", "example.com", "www", "--type", "txt"]);
+    let listed = dev.proxima(&["dns", "list", "example.com"]);
+    assert!(listed.contains("192.0.2.2") && !listed.contains("192.0.2.1 "), "{listed}");
+    assert!(!listed.contains("TXT"), "{listed}");
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_told_with_what_to_give() {
+    let dev = Dev::start();
+    dev.proxima(&["zones", "add", "example.com"]);
+    for (command, told) in [
+        (&["zones", "set", "example.com", "sll", "off"][..], "there are"),
+        (&["zones", "set", "example.com", "ssl", "nonsense"], "ssl"),
+        (&["zones", "set", "example.com", "ssl"], "VALUE"),
+        (&["zones", "origin", "example.com"], "--host"),
+        (&["zones", "origin", "example.com", "--port", "80", "--for", "www.example.org"], "not in the zone"),
+        (&["zones", "add", "example.org", "--account", "Nobody's"], "Proxima"),
+        (&["explain", "http://example.com/", "-H", "foo"], "give `Name: value`"),
+        (&["explain", "http://example.com/", "--account", "Nobody's"], "Proxima"),
+    ] {
+        let text = dev.proxima_fails(command);
+        assert!(text.contains(told), "{command:?} should say {told:?}: {text}");
+    }
+}
