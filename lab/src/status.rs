@@ -1,6 +1,7 @@
 //! The state of a lab as people and tests read it.
 
 use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,34 @@ pub struct ClientStatus {
     pub first_byte_ms: Option<f64>,
     /// Why the request failed.
     pub error: Option<String>,
+    /// The same for the other anycast addresses, as those of IPv6.
+    pub others: Vec<Landing>,
+}
+
+/// Where a client's request to an anycast address landed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Landing {
+    /// The anycast address.
+    pub address: IpAddr,
+    /// The PoP that answered.
+    pub colo: Option<String>,
+    /// The server that answered, if it tells.
+    pub node: Option<String>,
+    /// Round trip to the address.
+    pub rtt_ms: Option<f64>,
+    /// Time to the answer's first byte.
+    pub first_byte_ms: Option<f64>,
+    /// Why the request failed.
+    pub error: Option<String>,
+}
+
+impl ClientStatus {
+    /// Whether all anycast addresses led it to this PoP.
+    #[must_use]
+    pub fn lands_only_at(&self, pop: &str) -> bool {
+        let others = self.others.iter().map(|landing| &landing.colo);
+        std::iter::once(&self.colo).chain(others).all(|colo| colo.as_deref() == Some(pop))
+    }
 }
 
 /// A link and what it carried.
@@ -156,12 +185,12 @@ impl Status {
     fn client_rows(&self) -> Vec<Vec<String>> {
         let ms = |value: Option<f64>| value.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"));
         let rows = self.clients.iter().map(|client| {
-            let lands = match (&client.colo, &client.node, &client.error) {
-                (Some(colo), Some(node), _) => format!("{colo} ({node})"),
-                (Some(colo), None, _) => colo.clone(),
-                (None, _, Some(error)) => error.clone(),
-                _ => "-".to_owned(),
-            };
+            let first = lands(client.colo.as_ref(), client.node.as_ref(), client.error.as_ref());
+            let others = client
+                .others
+                .iter()
+                .map(|landing| lands(landing.colo.as_ref(), landing.node.as_ref(), landing.error.as_ref()));
+            let lands = std::iter::once(first).chain(others).collect::<Vec<_>>().join(", ");
             vec![
                 client.name.clone(),
                 client.region.clone(),
@@ -207,6 +236,15 @@ impl fmt::Display for Status {
         let heads = ["CLIENT", "REGION", "LANDS AT", "RTT", "FIRST BYTE", "PATH"];
         table(out, &heads, &self.client_rows())?;
         table(out, &["LINK", "ONE WAY", "PACKETS"], &self.link_rows())
+    }
+}
+
+fn lands(colo: Option<&String>, node: Option<&String>, error: Option<&String>) -> String {
+    match (colo, node, error) {
+        (Some(colo), Some(node), _) => format!("{colo} ({node})"),
+        (Some(colo), None, _) => colo.clone(),
+        (None, _, Some(error)) => error.clone(),
+        _ => "-".to_owned(),
     }
 }
 

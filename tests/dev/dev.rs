@@ -3,8 +3,8 @@
 use std::{
     io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener, UdpSocket},
-    os::unix::process::CommandExt,
-    path::Path,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -12,12 +12,32 @@ use std::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-const PROXIMA: &str = env!("CARGO_BIN_EXE_proxima");
+pub(crate) const PROXIMA: &str = env!("CARGO_BIN_EXE_proxima");
 /// What must happen, happens by then, also on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// How long `proxima dev` lets what was begun come to its end.
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+/// Whoever is nobody on every system.
+const NOBODY: u32 = 65_534;
+
+/// Which program is run, and as whom.
+struct Program {
+    path: PathBuf,
+    /// Another user than the test's.
+    user: Option<u32>,
+    /// The socket of whom it is to tell how it is, as systemd would have it.
+    supervisor: Option<PathBuf>,
+}
+
+impl Program {
+    fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), user: None, supervisor: None }
+    }
+}
 
 pub(crate) struct Dev {
-    data: tempfile::TempDir,
+    folder: tempfile::TempDir,
+    program: Program,
     child: Child,
     pub(crate) http: SocketAddr,
     https: SocketAddr,
@@ -28,18 +48,62 @@ pub(crate) struct Dev {
 
 impl Dev {
     pub(crate) fn start() -> Self {
+        Self::with(tempfile::tempdir().unwrap(), Program::at(PROXIMA))
+    }
+
+    /// As [`Self::start`], without root's rights whoever runs the test: a copy of the program, in a folder that every user
+    /// may enter, with data of the user `nobody`.
+    pub(crate) fn start_without_root() -> Self {
+        if !nix::unistd::geteuid().is_root() {
+            return Self::start();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("proxima");
+        std::fs::copy(PROXIMA, &path).unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let data = data_in(&folder);
+        std::fs::create_dir(&data).unwrap();
+        std::os::unix::fs::chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
+        Self::with(folder, Program { user: Some(NOBODY), ..Program::at(path) })
+    }
+
+    /// As [`Self::start`], but a copy of the program, for [`Self::replace_program`].
+    pub(crate) fn start_copy() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("proxima");
+        std::fs::copy(PROXIMA, &path).unwrap();
+        Self::with(folder, Program::at(path))
+    }
+
+    /// As [`Self::start`], by a supervisor that listens here.
+    pub(crate) fn start_supervised(supervisor: &Path) -> Self {
+        let program = Program { supervisor: Some(supervisor.to_owned()), ..Program::at(PROXIMA) };
+        Self::with(tempfile::tempdir().unwrap(), program)
+    }
+
+    /// Puts another copy of the program in its place, as an upgrade does: written beside, then renamed.
+    pub(crate) fn replace_program(&self) {
+        let beside = self.program.path.with_extension("new");
+        std::fs::copy(PROXIMA, &beside).unwrap();
+        std::fs::rename(&beside, &self.program.path).unwrap();
+    }
+
+    pub(crate) fn program(&self) -> &Path {
+        &self.program.path
+    }
+
+    fn with(folder: tempfile::TempDir, program: Program) -> Self {
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let data = tempfile::tempdir().unwrap();
         let dns = free_for_both();
-        let (child, table) = spawn(data.path(), [any, any, dns, any, any]);
+        let (child, table) = spawn(&program, &folder, [any, any, dns, any, any]);
         let [http, https, api, admin] = ["HTTP ", "HTTPS ", "API ", "admin "].map(|row| address(&table, row));
-        Self { data, child, http, https, dns, api, admin }
+        Self { folder, program, child, http, https, dns, api, admin }
     }
 
     /// The same server, at the same addresses, after its process has ended.
     pub(crate) fn start_again(&mut self) {
-        let (child, _) = spawn(self.data.path(), [self.http, self.https, self.dns, self.api, self.admin]);
-        self.child = child;
+        let at = [self.http, self.https, self.dns, self.api, self.admin];
+        (self.child, _) = spawn(&self.program, &self.folder, at);
     }
 
     pub(crate) fn kill(&mut self) {
@@ -47,9 +111,12 @@ impl Dev {
         self.child.wait().unwrap();
     }
 
-    pub(crate) fn terminate(&mut self) {
+    /// Asks it to end; how long it took until it had, with success.
+    pub(crate) fn terminate(&mut self) -> Duration {
+        let begun = Instant::now();
         self.signal(Signal::SIGTERM);
         assert!(self.child.wait().unwrap().success());
+        begun.elapsed()
     }
 
     /// Has the next process take over, and waits until this one has ended.
@@ -70,22 +137,33 @@ impl Dev {
     }
 
     pub(crate) fn resident_kib(&self) -> u64 {
+        self.process_status("VmRSS:")
+    }
+
+    /// The effective user as whom it serves.
+    pub(crate) fn user(&self) -> u64 {
+        self.process_status("Uid:")
+    }
+
+    /// The first number in the line of the process' status that begins so.
+    fn process_status(&self, row: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(row)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    pub(crate) fn data(&self) -> &Path {
-        self.data.path()
+    pub(crate) fn data(&self) -> PathBuf {
+        data_in(&self.folder)
+    }
+
+    fn token(&self) -> String {
+        std::fs::read_to_string(self.data().join("token")).unwrap().trim().to_owned()
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let token = std::fs::read_to_string(self.data.path().join("token")).unwrap();
+        let token = self.token();
         let mut command = Command::new(PROXIMA);
-        command
-            .args(args)
-            .env("PROXIMA_API", format!("http://{}", self.api))
-            .env("PROXIMA_TOKEN", token.trim());
+        command.args(args).env("PROXIMA_API", format!("http://{}", self.api)).env("PROXIMA_TOKEN", token);
         command
     }
 
@@ -120,18 +198,29 @@ impl Dev {
         body: Option<&Value>,
         token: Option<&str>,
     ) -> (String, Value) {
-        let own = std::fs::read_to_string(self.data.path().join("token")).unwrap();
-        let mut curl = Command::new("curl");
-        curl.args(["-sS", "-X", method, "-w", "\n%{http_code}", "-H"]);
-        curl.arg(format!("authorization: Bearer {}", token.unwrap_or(own.trim())));
-        if let Some(body) = body {
-            curl.args(["-H", "content-type: application/json", "-d", &body.to_string()]);
-        }
-        let (_, text) = output(curl.arg(format!("http://{}/client/v4{path}", self.api)));
+        let (_, text) = output(&mut self.api_command(method, path, body, token));
         let (answer, code) = text.rsplit_once('\n').unwrap();
         let answer =
             serde_json::from_str(answer).unwrap_or_else(|_| panic!("{method} {path}: not JSON: {text}"));
         (code.to_owned(), answer)
+    }
+
+    /// `curl`, about to make one call of the API; the answer's status is the last line that it prints.
+    pub(crate) fn api_command(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        token: Option<&str>,
+    ) -> Command {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-X", method, "-w", "\n%{http_code}", "-H"]);
+        curl.arg(format!("authorization: Bearer {}", token.unwrap_or(&self.token())));
+        if let Some(body) = body {
+            curl.args(["-H", "content-type: application/json", "-d", &body.to_string()]);
+        }
+        curl.arg(format!("http://{}/client/v4{path}", self.api));
+        curl
     }
 
     /// Changes a setting of a zone.
@@ -141,7 +230,7 @@ impl Dev {
         assert_eq!(code, "200", "{answer}");
     }
 
-    fn zone(&self, name: &str) -> String {
+    pub(crate) fn zone(&self, name: &str) -> String {
         let (_, zones) = self.api("GET", &format!("/zones?name={name}"), None, None);
         zones["result"][0]["id"].as_str().unwrap().to_owned()
     }
@@ -166,11 +255,16 @@ impl Dev {
 
     /// `curl`, with every name led to this server, trusting its authority; the answer as it came.
     pub(crate) fn curl(&self, args: &[&str]) -> String {
-        let ca = self.data.path().join("ca.pem");
+        output(&mut self.curl_command(&self.data().join("ca.pem"), args)).1
+    }
+
+    /// `curl`, about to ask this server by every name, trusting this authority.
+    pub(crate) fn curl_command(&self, authority: &Path, args: &[&str]) -> Command {
         let mut curl = Command::new("curl");
         curl.args(["--connect-to", &format!("::{}:", self.http.ip()), "--max-time", "20", "--cacert"])
-            .arg(ca);
-        output(curl.args(args)).1
+            .arg(authority)
+            .args(args);
+        curl
     }
 
     /// `curl` until the answer has `wanted` in it.
@@ -186,8 +280,15 @@ impl Dev {
     }
 
     pub(crate) fn dig(&self, args: &[&str]) -> String {
+        output(&mut self.dig_command(args)).1
+    }
+
+    /// `dig`, about to ask this server.
+    pub(crate) fn dig_command(&self, args: &[&str]) -> Command {
         let (at, port) = (format!("@{}", self.dns.ip()), self.dns.port().to_string());
-        output(Command::new("dig").args([&at, "-p", &port]).args(args)).1
+        let mut dig = Command::new("dig");
+        dig.args([&at, "-p", &port]).args(args);
+        dig
     }
 }
 
@@ -206,10 +307,26 @@ impl Drop for Dev {
     }
 }
 
-fn spawn(data: &Path, [http, https, dns, api, admin]: [SocketAddr; 5]) -> (Child, String) {
-    let log = std::fs::File::options().create(true).append(true).open(data.join("log")).unwrap();
-    let mut command = Command::new(PROXIMA);
-    command.arg("dev").arg("--data").arg(data);
+/// Where a server keeps its data, in a test's folder.
+fn data_in(folder: &tempfile::TempDir) -> PathBuf {
+    folder.path().join("data")
+}
+
+fn spawn(
+    program: &Program,
+    folder: &tempfile::TempDir,
+    [http, https, dns, api, admin]: [SocketAddr; 5],
+) -> (Child, String) {
+    let log_path = folder.path().join("log");
+    let log = std::fs::File::options().create(true).append(true).open(&log_path).unwrap();
+    let mut command = Command::new(&program.path);
+    command.arg("dev").arg("--data").arg(data_in(folder));
+    if let Some(user) = program.user {
+        command.uid(user).gid(user);
+    }
+    if let Some(supervisor) = &program.supervisor {
+        command.env("NOTIFY_SOCKET", supervisor);
+    }
     for (flag, address) in
         [("--http", http), ("--https", https), ("--dns", dns), ("--api", api), ("--admin", admin)]
     {
@@ -227,7 +344,7 @@ fn spawn(data: &Path, [http, https, dns, api, admin]: [SocketAddr; 5]) -> (Child
         match lines.next() {
             Some(Ok(line)) if line == "ready" => break,
             Some(Ok(line)) => table.extend([&line, "\n"]),
-            _ => panic!("proxima dev did not start: {}", std::fs::read_to_string(data.join("log")).unwrap()),
+            _ => panic!("proxima dev did not start: {}", std::fs::read_to_string(&log_path).unwrap()),
         }
     }
     // What it says later goes nowhere, but must not fill the pipe.
@@ -244,7 +361,7 @@ fn address(table: &str, row: &str) -> SocketAddr {
 }
 
 /// A port that the kernel says is free for UDP and TCP.
-fn free_for_both() -> SocketAddr {
+pub(crate) fn free_for_both() -> SocketAddr {
     loop {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = tcp.local_addr().unwrap();
@@ -254,7 +371,8 @@ fn free_for_both() -> SocketAddr {
     }
 }
 
-fn output(command: &mut Command) -> (bool, String) {
+/// Whether a command succeeded, and what it printed.
+pub(crate) fn output(command: &mut Command) -> (bool, String) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

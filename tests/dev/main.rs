@@ -2,33 +2,58 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
 
+mod command_line;
 mod dev;
+mod node;
 mod origin;
+mod steady;
+mod upgrade;
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    net::{Shutdown, TcpStream},
+    time::{Duration, Instant},
 };
 
-use dev::Dev;
+use dev::{DEADLINE, DRAIN, Dev, output};
 use origin::Origin;
 use serde_json::json;
+use steady::{Steady, command};
 
 const HOST: &str = "www.example.com";
 
 /// A server with one site, whose origin is `origin`.
 fn with_site(origin: &Origin) -> Dev {
     let dev = Dev::start();
+    set_up_site(&dev, origin);
+    dev
+}
+
+fn set_up_site(dev: &Dev, origin: &Origin) {
     dev.proxima(&["zones", "add", "example.com"]);
     dev.proxima(&["dns", "add", "example.com", "A", "www", "127.0.0.1", "--proxied"]);
     dev.send_to_origin("example.com", origin.port());
     // The origin speaks no TLS.
     dev.set("example.com", "ssl", "flexible");
-    dev
+}
+
+/// Sends this over a new connection to the HTTP port; reading from it has a deadline.
+fn send(dev: &Dev, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(dev.http).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
+
+/// Reads up to the end of `wanted`, and not one octet more.
+fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
+    let (mut read, mut octet) = (Vec::new(), [0]);
+    while !read.ends_with(wanted.as_bytes()) {
+        let one = stream.read_exact(&mut octet);
+        one.unwrap_or_else(|error| panic!("{error} after {:?}", String::from_utf8_lossy(&read)));
+        read.push(octet[0]);
+    }
+    String::from_utf8(read).unwrap()
 }
 
 #[test]
@@ -94,32 +119,128 @@ fn a_graceful_restart_refuses_no_connection() {
     let origin = Origin::start();
     let mut dev = with_site(&origin);
     let address = dev.http;
-    let (stop, begun) = (Arc::new(AtomicBool::new(false)), std::sync::mpsc::channel());
-    let asking = std::thread::spawn({
-        let stop = Arc::clone(&stop);
-        move || {
-            let mut asked = 0;
-            while !stop.load(Ordering::Relaxed) {
-                let mut stream = TcpStream::connect(address).expect("no connection is refused");
-                write!(stream, "GET /steady HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n").unwrap();
-                let mut answer = String::new();
-                stream.read_to_string(&mut answer).expect("no connection is reset");
-                assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-                asked += 1;
-                if asked == 10 {
-                    begun.0.send(()).ok();
-                }
-            }
-            asked
-        }
-    });
-    begun.1.recv().unwrap();
+    let authority = dev.data().join("ca.pem");
+    let page = "the page /steady";
+    let by_http = move || {
+        let mut stream = TcpStream::connect(address).expect("no connection is refused");
+        write!(stream, "GET /steady HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("no connection is reset");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(page), "{answer}");
+    };
+    let dig = |transport| dev.dig_command(&["+tries=1", "+time=5", transport, HOST, "A"]);
+    let steady = Steady::start(vec![
+        Box::new(by_http),
+        command(dev.curl_command(&authority, &["-sS", "--http1.1", &dev.https_url(HOST, "/steady")]), page),
+        command(dev.curl_command(&authority, &["-sS", "--http2", &dev.https_url(HOST, "/steady")]), page),
+        command(dig("+notcp"), "status: NOERROR"),
+        command(dig("+tcp"), "status: NOERROR"),
+        command(dev.api_command("GET", "/zones", None, None), "\n200"),
+    ]);
+    steady.each(2);
     let before = dev.pid();
     dev.restart_gracefully();
     assert_ne!(dev.pid(), before);
-    stop.store(true, Ordering::Relaxed);
-    assert!(asking.join().unwrap() >= 10);
-    assert!(dev.curl(&["-sSi", &dev.http_url(HOST, "/after")]).starts_with("HTTP/1.1 200"));
+    steady.each(2);
+    steady.stop();
+}
+
+#[test]
+fn an_answer_that_never_ends_holds_the_drain_up_to_its_deadline_and_no_longer() {
+    let origin = Origin::start();
+    let mut dev = with_site(&origin);
+    let mut under_way = send(&dev, "GET /never-ends HTTP/1.1\r\nhost: www.example.com\r\n\r\n");
+    read_until(&mut under_way, "the beginning");
+    let took = dev.terminate();
+    assert!(took >= DRAIN, "what was begun had its time: {took:?}");
+    assert!(took < DRAIN + Duration::from_secs(5), "the deadline is one: {took:?}");
+    // Cut off: ended or reset, and nothing came that the origin never sent.
+    let mut rest = Vec::new();
+    under_way.read_to_end(&mut rest).ok();
+    assert_eq!(rest, b"");
+}
+
+#[test]
+fn a_websocket_goes_through_the_whole_pipeline() {
+    let origin = Origin::start();
+    let dev = with_site(&origin);
+    let mut socket = send(
+        &dev,
+        "GET /chat HTTP/1.1\r\nhost: www.example.com\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    let head = read_until(&mut socket, "\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") && head.contains("cf-ray: "), "{head}");
+    // A masked text frame (RFC 6455, 5.7), and octets that are no HTTP.
+    for message in [&b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"[..], &[0; 70_000], b"\r\n\r\nGET "] {
+        socket.write_all(message).unwrap();
+        let mut back = vec![0; message.len()];
+        socket.read_exact(&mut back).unwrap();
+        assert_eq!(back, message);
+    }
+    socket.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(socket.read(&mut [0]).unwrap(), 0, "the origin's end comes through");
+    assert_eq!(origin.requests("/chat"), 1);
+}
+
+#[test]
+fn an_upload_is_answered_chunk_by_chunk_while_it_is_sent() {
+    let origin = Origin::start();
+    let dev = with_site(&origin);
+    let mut upload =
+        send(&dev, "POST /echo HTTP/1.1\r\nhost: www.example.com\r\ntransfer-encoding: chunked\r\n\r\n");
+    let head = read_until(&mut upload, "\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    for piece in ["the first", "the second", "the third"] {
+        // Nothing is sent before what was sent has come back.
+        write!(upload, "{:x}\r\n{piece}\r\n", piece.len()).unwrap();
+        read_until(&mut upload, piece);
+    }
+    upload.write_all(b"0\r\n\r\n").unwrap();
+    read_until(&mut upload, "0\r\n\r\n");
+}
+
+#[test]
+fn a_certificate_of_the_owners_is_shown_from_the_moment_it_is_uploaded() {
+    let origin = Origin::start();
+    let dev = with_site(&origin);
+    let own = rcgen::generate_simple_self_signed(vec![HOST.to_owned()]).unwrap();
+    let authority = dev.data().join("own.pem");
+    std::fs::write(&authority, own.cert.pem()).unwrap();
+    let secure = dev.https_url(HOST, "/page");
+    let trusting_it = || output(&mut dev.curl_command(&authority, &["-sSi", "--http1.1", &secure]));
+    assert!(!trusting_it().0, "the network's own certificate is not one of the owner's");
+
+    let body = json!({ "certificate": own.cert.pem(), "private_key": own.signing_key.serialize_pem() });
+    let path = format!("/zones/{}/custom_certificates", dev.zone("example.com"));
+    let (code, answer) = dev.api("POST", &path, Some(&body), None);
+    assert_eq!(code, "200", "{answer}");
+    let begun = Instant::now();
+    loop {
+        let (succeeded, text) = trusting_it();
+        if succeeded && text.starts_with("HTTP/1.1 200") {
+            break;
+        }
+        assert!(begun.elapsed() < DEADLINE, "the uploaded certificate is not shown: {text}");
+    }
+    let id = answer["result"]["id"].as_str().unwrap();
+    let (code, answer) = dev.api("DELETE", &format!("{path}/{id}"), None, None);
+    assert_eq!(code, "200", "{answer}");
+    dev.curl_until(&["-sSi", "--http1.1", &secure], "HTTP/1.1 200");
+}
+
+#[test]
+fn it_needs_no_root() {
+    let origin = Origin::start();
+    let mut dev = Dev::start_without_root();
+    assert_ne!(dev.user(), 0);
+    set_up_site(&dev, &origin);
+    assert!(dev.curl(&["-sSi", &dev.https_url(HOST, "/page")]).contains("the page /page"));
+    assert!(dev.dig(&[HOST, "A"]).contains("status: NOERROR"));
+    dev.restart_gracefully();
+    assert_ne!(dev.user(), 0);
+    assert!(dev.curl(&["-sSi", &dev.http_url(HOST, "/page")]).contains("the page /page"));
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! A site owner's own server: answers every path, counts what it was asked.
+//!
+//! `/never-ends` begins an answer and says no more; `/echo` answers with the chunks of the request's body, each as it
+//! comes; an upgrade is taken, and every octet sent back.
 
 use std::{
     collections::HashMap,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
 };
@@ -39,21 +42,70 @@ impl Origin {
 
 fn serve(stream: TcpStream, counts: &Mutex<HashMap<String, usize>>) -> std::io::Result<()> {
     let mut writer = stream.try_clone()?;
-    let mut lines = BufReader::new(stream).lines();
-    while let Some(request) = lines.next().transpose()? {
-        let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-        for line in lines.by_ref() {
-            if line?.is_empty() {
-                break;
-            }
-        }
+    writer.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream);
+    while let Some((path, upgrade)) = request(&mut reader)? {
         *counts.lock().unwrap().entry(path.clone()).or_default() += 1;
-        let body = format!("the page {path}");
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncache-control: max-age=3600\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        writer.write_all(answer.as_bytes())?;
+        if upgrade {
+            return echo_octets(&mut reader, &mut writer);
+        }
+        match path.as_str() {
+            "/never-ends" => {
+                writer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nthe beginning")?
+            }
+            "/echo" => echo_chunks(&mut reader, &mut writer)?,
+            _ => page(&path, &mut writer)?,
+        }
     }
     Ok(())
+}
+
+/// The path of the next request, and whether it asks for an upgrade; `None` at the end.
+fn request(reader: &mut impl BufRead) -> std::io::Result<Option<(String, bool)>> {
+    let (mut first, mut line, mut upgrade) = (String::new(), String::new(), false);
+    if reader.read_line(&mut first)? == 0 {
+        return Ok(None);
+    }
+    loop {
+        line.clear();
+        if reader.read_line(&mut line)? == 0 || line == "\r\n" {
+            return Ok(Some((first.split(' ').nth(1).unwrap_or_default().to_owned(), upgrade)));
+        }
+        upgrade |= line.to_ascii_lowercase().starts_with("upgrade: websocket");
+    }
+}
+
+fn page(path: &str, writer: &mut impl Write) -> std::io::Result<()> {
+    let body = format!("the page {path}");
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncache-control: max-age=3600\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    writer.write_all(answer.as_bytes())
+}
+
+/// The answer to the example handshake of RFC 6455 (1.3), then an echo.
+fn echo_octets(reader: &mut impl Read, writer: &mut impl Write) -> std::io::Result<()> {
+    writer.write_all(
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+          sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+    )?;
+    std::io::copy(reader, writer).map(drop)
+}
+
+/// Sends each chunk back before it reads the next (RFC 9112, 7.1).
+fn echo_chunks(reader: &mut impl BufRead, writer: &mut impl Write) -> std::io::Result<()> {
+    writer.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+    loop {
+        let mut size = String::new();
+        reader.read_line(&mut size)?;
+        let length = usize::from_str_radix(size.trim(), 16).map_err(std::io::Error::other)?;
+        // The chunk, and the end of its line.
+        let mut chunk = vec![0; length + 2];
+        reader.read_exact(&mut chunk)?;
+        writer.write_all(&[size.as_bytes(), &chunk].concat())?;
+        if length == 0 {
+            return Ok(());
+        }
+    }
 }

@@ -4,7 +4,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
 
+mod secure;
 mod two_pops;
+mod withdrawal;
 
 use std::{
     net::SocketAddr,

@@ -49,12 +49,16 @@ impl TwoPops {
         lab
     }
 
-    fn lab(&self) -> &Lab {
+    pub(crate) fn lab(&self) -> &Lab {
         self.lab.as_ref().expect("the lab is up until it is dropped")
     }
 
     pub(crate) fn data_dir(&self, server: &str) -> PathBuf {
         self.lab().state().data_dir(server)
+    }
+
+    pub(crate) fn run_dir(&self, server: &str) -> PathBuf {
+        self.lab().state().run_dir(server)
     }
 
     pub(crate) fn fault(&self, fault: &Fault) {
@@ -88,6 +92,11 @@ impl TwoPops {
         pid.and_then(|pid| pid.parse().ok()).unwrap_or_default()
     }
 
+    /// Memory of the process that serves on a server.
+    pub(crate) fn resident_kib(&self, server: &str) -> u64 {
+        process_status(self.admin_pid(server), "VmRSS:").unwrap()
+    }
+
     pub(crate) fn run(&self, host: &str, program: &str, args: &[&str]) -> String {
         let output = self.lab().command(host, program).unwrap().args(args).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
@@ -111,6 +120,24 @@ impl TwoPops {
         assert!(!succeeded, "proxima {args:?} should have failed: {text}");
         text
     }
+}
+
+/// Whether all anycast addresses lead this client to its own PoP.
+pub(crate) fn at_home(status: &Status, client: &str) -> bool {
+    let pop = if client == "near-a" { "AAA" } else { "BBB" };
+    status.client(client).is_some_and(|client| client.lands_only_at(pop))
+}
+
+/// The process that started this one; `None` if it is gone.
+pub(crate) fn parent_of(pid: i32) -> Option<i32> {
+    process_status(pid, "PPid:").and_then(|parent| i32::try_from(parent).ok())
+}
+
+/// The first number in the line of a process' status that begins so.
+fn process_status(pid: i32, row: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(row))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 impl Drop for TwoPops {

@@ -173,3 +173,72 @@ fn a_url_names_the_port_only_if_it_is_not_the_schemes() {
     request.port = Some(443);
     assert_eq!(request.url(), "https://www.example.com/a?b");
 }
+
+/// Every fault there is: its status, and the code that people look up.
+#[test]
+fn every_fault_has_the_status_and_the_code_that_operators_know_it_by() {
+    let table = [
+        (Fault::BadRequest("x"), 400, 400),
+        (Fault::Forbidden("x"), 403, 403),
+        (Fault::MethodNotAllowed, 405, 405),
+        (Fault::RequestTimeout, 408, 408),
+        (Fault::BodyTooLarge, 413, 413),
+        (Fault::TargetTooLong, 414, 414),
+        (Fault::ExpectationUnmet, 417, 417),
+        (Fault::Misdirected, 421, 421),
+        (Fault::HeadersTooLarge, 431, 431),
+        (Fault::Internal("x"), 500, 500),
+        (Fault::NotImplemented("x"), 501, 501),
+        (Fault::Overloaded, 503, 503),
+        (Fault::NotCached, 504, 504),
+        (Fault::VersionUnsupported, 505, 505),
+        (Fault::Loop, 508, 508),
+        (Fault::OriginMalformed("x"), 520, 520),
+        (Fault::OriginClosed, 520, 520),
+        (Fault::OriginDown, 521, 521),
+        (Fault::OriginConnectTimeout, 522, 522),
+        (Fault::OriginUnreachable, 523, 523),
+        (Fault::OriginTimeout, 524, 524),
+        (Fault::OriginTls, 525, 525),
+        (Fault::OriginCertificate, 526, 526),
+        (Fault::OriginForbidden, 530, 1000),
+        (Fault::HostUnknown, 530, 1001),
+        (Fault::OriginName, 530, 1016),
+    ];
+    for (fault, status, code) in &table {
+        assert_eq!((fault.status().as_u16(), fault.code()), (*status, *code), "{fault:?}");
+        // A fault that is added must come into the table: the compiler asks for it here.
+        match fault {
+            Fault::BadRequest(_)
+            | Fault::RequestTimeout
+            | Fault::BodyTooLarge
+            | Fault::TargetTooLong
+            | Fault::HeadersTooLarge
+            | Fault::MethodNotAllowed
+            | Fault::NotImplemented(_)
+            | Fault::ExpectationUnmet
+            | Fault::VersionUnsupported
+            | Fault::Misdirected
+            | Fault::HostUnknown
+            | Fault::Forbidden(_)
+            | Fault::Loop
+            | Fault::NotCached
+            | Fault::OriginMalformed(_)
+            | Fault::OriginClosed
+            | Fault::OriginDown
+            | Fault::OriginConnectTimeout
+            | Fault::OriginUnreachable
+            | Fault::OriginTimeout
+            | Fault::OriginTls
+            | Fault::OriginCertificate
+            | Fault::OriginName
+            | Fault::OriginForbidden
+            | Fault::Overloaded
+            | Fault::Internal(_) => {}
+        }
+    }
+    let mut names: Vec<_> = table.iter().map(|(fault, ..)| fault.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), table.len(), "each has a name of its own");
+}

@@ -12,7 +12,7 @@ use crate::plan::{Host, Medium, Plan, PlannedLink};
 use crate::probe;
 use crate::process::ProcessState;
 use crate::state::LabState;
-use crate::status::{AnycastRoute, ClientStatus, LinkStatus, RouterStatus, ServerStatus, Status};
+use crate::status::{AnycastRoute, ClientStatus, Landing, LinkStatus, RouterStatus, ServerStatus, Status};
 use crate::topology::{LinkShape, Topology};
 
 /// A client that has no answer by then counts as cut off: more than five times the longest round trip of the default
@@ -134,29 +134,45 @@ impl Observer<'_> {
 
     fn client_status(&self, client: &Host) -> ClientStatus {
         let namespace = self.state.namespace(&client.name);
-        let mut status = ClientStatus {
+        let anycast = &self.topology.network.anycast;
+        let mut landings: Vec<Landing> = std::thread::scope(|scope| {
+            let looking = anycast.iter().map(|anycast| {
+                let namespace = &namespace;
+                scope.spawn(move || self.landing(namespace, anycast.address))
+            });
+            let looking: Vec<_> = looking.collect();
+            looking.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        });
+        let first = (!landings.is_empty()).then(|| landings.remove(0));
+        ClientStatus {
             name: client.name.clone(),
             region: client.region.clone(),
-            path: Vec::new(),
-            colo: None,
-            node: None,
-            rtt_ms: None,
-            first_byte_ms: None,
-            error: None,
-        };
-        let Some(anycast) = self.topology.network.anycast.first() else { return status };
-        status.path = self.path(client, &anycast.prefix.to_string());
-        status.rtt_ms = probe::echo(&namespace, anycast.address, PROBE_DEADLINE).ok().flatten().map(ms);
-        match self.trace(&namespace, anycast.address) {
-            Ok(trace) => {
-                status.colo = Some(trace.colo);
-                status.node = trace.node;
-                status.rtt_ms = status.rtt_ms.or(Some(ms(trace.connect)));
-                status.first_byte_ms = Some(ms(trace.first_byte));
-            }
-            Err(error) => status.error = Some(error.to_string()),
+            path: anycast
+                .first()
+                .map(|anycast| self.path(client, &anycast.prefix.to_string()))
+                .unwrap_or_default(),
+            colo: first.as_ref().and_then(|landing| landing.colo.clone()),
+            node: first.as_ref().and_then(|landing| landing.node.clone()),
+            rtt_ms: first.as_ref().and_then(|landing| landing.rtt_ms),
+            first_byte_ms: first.as_ref().and_then(|landing| landing.first_byte_ms),
+            error: first.and_then(|landing| landing.error),
+            others: landings,
         }
-        status
+    }
+
+    fn landing(&self, namespace: &str, address: IpAddr) -> Landing {
+        let rtt_ms = probe::echo(namespace, address, PROBE_DEADLINE).ok().flatten().map(ms);
+        let none = Landing { address, colo: None, node: None, rtt_ms, first_byte_ms: None, error: None };
+        match self.trace(namespace, address) {
+            Ok(trace) => Landing {
+                colo: Some(trace.colo),
+                node: trace.node,
+                rtt_ms: rtt_ms.or(Some(ms(trace.connect))),
+                first_byte_ms: Some(ms(trace.first_byte)),
+                ..none
+            },
+            Err(error) => Landing { error: Some(error.to_string()), ..none },
+        }
     }
 
     fn trace(&self, namespace: &str, address: IpAddr) -> Result<probe::Trace> {

@@ -11,7 +11,6 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{Tour, ZONE, tell::ms};
-use crate::client::Api;
 
 /// Changes that are measured.
 const CHANGES: usize = 20;
@@ -22,7 +21,13 @@ const BEYOND_THE_WAY: Duration = Duration::from_millis(100);
 
 pub(super) fn measure(tour: &mut Tour) -> anyhow::Result<()> {
     tour.tell.step("A record is changed through the API: how long until every server answers with it");
-    tour.tell.say(&format!("{CHANGES} times: PATCH /zones/…/dns_records/… at the log's node, then ask every server's DNS until the new text comes"));
+    let path = record_path(tour)?;
+    let log = tour.lab.topology().network.log.clone();
+    let answer = tour.patch(&log, &path, r#"{"content":"by-hand"}"#)?;
+    tour.tell.must("the change is taken", "", answer.contains(r#""success":true"#));
+    tour.tell.say(&format!(
+        "{CHANGES} times the same, while every server's DNS is asked until the new text comes"
+    ));
     let mut seen: Vec<(String, Vec<Duration>)> = Vec::new();
     for number in 1..=CHANGES {
         for (server, after) in change_once(tour, &format!("change-{number}"))? {
@@ -32,7 +37,12 @@ pub(super) fn measure(tour: &mut Tour) -> anyhow::Result<()> {
             }
         }
     }
-    let log = tour.lab.topology().network.log.clone();
+    let (at, name) = (format!("@{}", tour.anycast()?), format!("version.{ZONE}"));
+    let last = format!("\"change-{CHANGES}\"");
+    for client in tour.clients() {
+        let answer = tour.show(&client, &["dig", "+short", &at, &name, "TXT"])?;
+        tour.tell.must(&format!("{client} sees the last change"), "", answer.trim() == last);
+    }
     for (server, times) in &mut seen {
         times.sort_unstable();
         let (p50, last) = (times[times.len() / 2], times[times.len() - 1]);
@@ -56,6 +66,7 @@ pub(super) fn measure(tour: &mut Tour) -> anyhow::Result<()> {
 pub(super) fn change_once(tour: &Tour, text: &str) -> anyhow::Result<Vec<(String, Duration)>> {
     let anycast = SocketAddr::new(tour.anycast()?, 53);
     let servers: Vec<String> = tour.lab.plan().servers().map(|server| server.name.clone()).collect();
+    let path = record_path(tour)?;
     let begun = Instant::now();
     std::thread::scope(|threads| {
         let waiting: Vec<_> = servers
@@ -68,7 +79,7 @@ pub(super) fn change_once(tour: &Tour, text: &str) -> anyhow::Result<Vec<(String
                 )
             })
             .collect();
-        set_version(tour, text)?;
+        set_version(tour, &path, text)?;
         waiting
             .into_iter()
             .map(|(server, thread)| {
@@ -80,25 +91,22 @@ pub(super) fn change_once(tour: &Tour, text: &str) -> anyhow::Result<Vec<(String
 }
 
 /// Changes the record through the API of the log's node.
-fn set_version(tour: &Tour, text: &str) -> anyhow::Result<()> {
-    let log = tour.lab.topology().network.log.clone();
-    let (url, token) = (tour.lab.api_url(&log)?, tour.lab.token()?);
-    tour.lab.within(&log, || {
-        Ok((|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let api = Api::new(&url, &token)?;
-                let zone = api.zone(ZONE).await?;
-                let found = api.all(&format!("/zones/{zone}/dns_records?type=TXT")).await?;
-                let Some(id) = found.first().and_then(|record| record["id"].as_str()) else {
-                    bail!("the zone has no TXT record");
-                };
-                let path = format!("/zones/{zone}/dns_records/{id}");
-                api.call(Method::PATCH, &path, Some(&json!({ "content": format!("\"{text}\"") }))).await?;
-                Ok(())
-            })
-        })())
-    })?
+fn set_version(tour: &Tour, path: &str, text: &str) -> anyhow::Result<()> {
+    tour.with_api(|api| async move {
+        api.call(Method::PATCH, path, Some(&json!({ "content": format!("\"{text}\"") }))).await?;
+        Ok(())
+    })
+}
+
+/// The path of the record `version` in the API.
+fn record_path(tour: &Tour) -> anyhow::Result<String> {
+    tour.with_api(|api| async move {
+        let zone = api.zone(ZONE).await?;
+        let found = api.all(&format!("/zones/{zone}/dns_records?type=TXT")).await?;
+        let id =
+            found.first().and_then(|record| record["id"].as_str()).context("the zone has no TXT record")?;
+        Ok(format!("/zones/{zone}/dns_records/{id}"))
+    })
 }
 
 /// Asks this host's own name server until the text comes.

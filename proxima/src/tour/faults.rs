@@ -10,7 +10,10 @@ use proxima_lab::{
     traffic::{Ask, ClientTraffic, Traffic},
 };
 
-use super::{HOST, Tour, tell::ms};
+use super::{
+    HOST, Tour,
+    tell::{Tell, ms},
+};
 
 /// Requests a second of each client: 201 from three regions.
 const PER_SECOND: u32 = 67;
@@ -22,25 +25,25 @@ const OUTAGE: Duration = Duration::from_secs(1);
 pub(super) fn server_dies(tour: &mut Tour) -> anyhow::Result<()> {
     tour.tell.step("SIGKILL of a server under steady traffic from every region");
     let told = under(tour, &Fault::Kill { server: "iad-1".to_owned() })?;
-    judge(tour, "server killed", &told, "boston", None);
+    judge(tour, "server killed", &told, "boston", None, Tell::limit);
     mend(tour, &Fault::Restart { server: "iad-1".to_owned() })
 }
 
 pub(super) fn pop_dies(tour: &mut Tour) -> anyhow::Result<()> {
     tour.tell.step("SIGKILL of a whole PoP under steady traffic from every region");
     let told = under(tour, &Fault::KillPop { pop: "IAD".to_owned() })?;
-    judge(tour, "PoP killed", &told, "boston", Some("IAD"));
+    judge(tour, "PoP killed", &told, "boston", Some("IAD"), Tell::limit);
     mend(tour, &Fault::RestartPop { pop: "IAD".to_owned() })
 }
 
 pub(super) fn path_dies(tour: &mut Tour) -> anyhow::Result<()> {
     tour.tell.step("A router dies; a link goes silent: BFD moves the traffic");
     let told = under(tour, &Fault::KillRouter { router: "SIN".to_owned() })?;
-    judge(tour, "router killed", &told, "bangkok", Some("SIN"));
+    judge(tour, "router killed", &told, "bangkok", Some("SIN"), Tell::figure);
     mend(tour, &Fault::RestartRouter { router: "SIN".to_owned() })?;
     let (from, to) = ("SIN".to_owned(), "asia-transit".to_owned());
     let told = under(tour, &Fault::Lose { from: from.clone(), to: to.clone(), percent: 100.0 })?;
-    judge(tour, "link silent", &told, "bangkok", Some("SIN"));
+    judge(tour, "link silent", &told, "bangkok", Some("SIN"), Tell::figure);
     mend(tour, &Fault::Heal { from, to })
 }
 
@@ -72,7 +75,10 @@ fn under(tour: &mut Tour, fault: &Fault) -> anyhow::Result<Told> {
     Ok(Told { clients: traffic.stop()?, fault: begun })
 }
 
-fn judge(tour: &mut Tour, what: &str, told: &Told, concerned: &str, moved_from: Option<&str>) {
+/// How the outage is held against [`OUTAGE`]: [`Tell::limit`] or [`Tell::figure`].
+type Hold = fn(&mut Tell, &str, Duration, Duration);
+
+fn judge(tour: &mut Tour, what: &str, told: &Told, concerned: &str, moved_from: Option<&str>, hold: Hold) {
     for client in &told.clients {
         let failed = client.failed().count();
         let pops: Vec<String> =
@@ -86,11 +92,8 @@ fn judge(tour: &mut Tour, what: &str, told: &Told, concerned: &str, moved_from: 
             ms(client.quantile(0.99).unwrap_or_default())
         ));
         if client.client == concerned {
-            tour.tell.figure(
-                &format!("{what}: new connections failed in {concerned}'s region for"),
-                client.outage(),
-                OUTAGE,
-            );
+            let outage = format!("{what}: new connections failed in {concerned}'s region for");
+            hold(&mut tour.tell, &outage, client.outage(), OUTAGE);
             let recovered = client.outcomes.last().is_some_and(|outcome| outcome.answered_by.is_ok());
             tour.tell.must(
                 &format!("{what}: {concerned} is served again"),
@@ -123,13 +126,11 @@ fn mend(tour: &mut Tour, fault: &Fault) -> anyhow::Result<()> {
     tour.tell.command_line(&format!("proxima lab fault {fault}"));
     let report = tour.lab.fault(fault)?;
     tour.tell.say(&format!("{}: {}", report.fault, report.effect));
+    tour.tell.command_line("proxima lab status");
     let begun = Instant::now();
     loop {
         let status = tour.lab.status()?;
-        let home = status.clients.iter().all(|client| {
-            let pop = client.colo.as_deref();
-            tour.lab.plan().servers().any(|server| server.region == client.region && server.kind.pop() == pop)
-        });
+        let home = status.clients.iter().all(|client| tour.is_at_home(client));
         if home || begun.elapsed() > Duration::from_secs(30) {
             tour.tell.must("after it is mended, every region is at home again", ms(begun.elapsed()), home);
             return Ok(());

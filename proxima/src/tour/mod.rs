@@ -14,15 +14,17 @@ mod centre;
 mod change;
 mod faults;
 mod pages;
+mod reach;
 mod site;
 mod tell;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{net::IpAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
-use proxima_lab::{Lab, UpOptions};
+use proxima_lab::{Lab, UpOptions, status::ClientStatus};
 
 use self::tell::Tell;
+use crate::client::Api;
 
 /// The site's zone.
 const ZONE: &str = "python-docs.example";
@@ -87,6 +89,8 @@ impl Tour {
     fn walk(&mut self) -> anyhow::Result<()> {
         site::put_on(self)?;
         site::resolve(self)?;
+        reach::by_both_families(self)?;
+        reach::by_tls(self)?;
         pages::measure(self)?;
         change::measure(self)?;
         faults::server_dies(self)?;
@@ -111,10 +115,7 @@ impl Tour {
     /// Runs a command on a host that may fail; whether it succeeded, and its output.
     fn try_show(&mut self, host: &str, command: &[&str]) -> anyhow::Result<(bool, String)> {
         let (program, arguments) = command.split_first().context("a command has a program")?;
-        let quoted: Vec<String> = command
-            .iter()
-            .map(|word| if word.contains([' ', '{', '"']) { format!("'{word}'") } else { (*word).to_owned() })
-            .collect();
+        let quoted: Vec<String> = command.iter().map(|word| quoted(word)).collect();
         self.tell.command_line(&format!("proxima lab exec {host} -- {}", quoted.join(" ")));
         let this = std::env::current_exe()?;
         let program = if *program == "proxima" { this.as_os_str() } else { std::ffi::OsStr::new(program) };
@@ -132,14 +133,86 @@ impl Tour {
         Ok((output.status.success(), text))
     }
 
+    /// As [`Self::show`], by a shell, so that the commands may use what `lab exec` sets: `$PROXIMA_API`, `$PROXIMA_TOKEN`.
+    fn show_shell(&mut self, host: &str, script: &str) -> anyhow::Result<String> {
+        self.show(host, &["sh", "-c", script])
+    }
+
+    /// Changes something below `/client/v4` with `curl`, as one would type it; the answer.
+    fn patch(&mut self, host: &str, path: &str, body: &str) -> anyhow::Result<String> {
+        let body = body.replace('"', "\\\"");
+        self.show_shell(
+            host,
+            &format!(
+                "curl -sS -X PATCH -H \"authorization: Bearer $PROXIMA_TOKEN\" -H \"content-type: application/json\" \
+                 -d \"{body}\" $PROXIMA_API/client/v4{path}"
+            ),
+        )
+    }
+
+    /// Works with the API of the log's node, from within it.
+    fn with_api<T, F>(&self, work: impl FnOnce(Api) -> F + Send) -> anyhow::Result<T>
+    where
+        T: Send,
+        F: Future<Output = anyhow::Result<T>>,
+    {
+        let log = self.lab.topology().network.log.clone();
+        let (url, token) = (self.lab.api_url(&log)?, self.lab.token()?);
+        self.lab.within(&log, || {
+            Ok((|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(work(Api::new(&url, &token)?))
+            })())
+        })?
+    }
+
+    /// The path of the site's zone in the API.
+    fn zone_path(&self) -> anyhow::Result<String> {
+        self.with_api(|api| async move { Ok(format!("/zones/{}", api.zone(ZONE).await?)) })
+    }
+
+    /// Whether all anycast addresses lead a client to a PoP of its own region.
+    fn is_at_home(&self, client: &ClientStatus) -> bool {
+        let near = self.lab.plan().servers().filter(|server| server.region == client.region);
+        near.filter_map(|server| server.kind.pop()).any(|pop| client.lands_only_at(pop))
+    }
+
     /// The clients, one in each region.
     fn clients(&self) -> Vec<String> {
         self.lab.plan().clients().map(|client| client.name.clone()).collect()
     }
 
+    /// The anycast addresses, of both families.
+    fn anycast_addresses(&self) -> Vec<IpAddr> {
+        self.lab.topology().network.anycast.iter().map(|anycast| anycast.address).collect()
+    }
+
     /// The first anycast address.
-    fn anycast(&self) -> anyhow::Result<std::net::IpAddr> {
+    fn anycast(&self) -> anyhow::Result<IpAddr> {
         let first = self.lab.topology().network.anycast.first();
         Ok(first.context("the topology has an anycast address")?.address)
+    }
+}
+
+/// A word as a shell must be given it.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:@%+=,".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_back_the_very_words_that_are_shown() {
+        for word in ["plain", "", "two words", "a\"b", "it's", "$HOME", "[fd00::1]", "%{time} s\\n", "*"] {
+            let script = format!("printf %s {}", quoted(word));
+            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), word, "{script}");
+        }
     }
 }

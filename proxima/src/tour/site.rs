@@ -67,6 +67,10 @@ pub(super) fn put_on(tour: &mut Tour) -> anyhow::Result<()> {
         listed.lines().count().saturating_sub(1).to_string(),
         listed.contains(HOST),
     );
+    tour.tell.say("Its origin speaks no TLS, which the owner says by a setting:");
+    let path = format!("{}/settings/ssl", tour.zone_path()?);
+    let answer = tour.patch("paris", &path, r#"{"value":"flexible"}"#)?;
+    tour.tell.must("the setting is taken", "", answer.contains(r#""success":true"#));
     Ok(())
 }
 
@@ -86,22 +90,22 @@ pub(super) fn resolve(tour: &mut Tour) -> anyhow::Result<()> {
         good.to_string(),
         good == clients.len(),
     );
+    tour.tell.command_line("proxima lab status");
     let status = tour.lab.status()?;
     let mut near = 0;
     for client in &status.clients {
         let pop = client.colo.clone().unwrap_or_else(|| "nowhere".to_owned());
-        let in_region = tour
-            .lab
-            .plan()
-            .servers()
-            .any(|server| server.region == client.region && server.kind.pop() == Some(&pop));
-        near += usize::from(in_region);
+        near += usize::from(tour.is_at_home(client));
         tour.tell.say(&format!(
             "{} lands at {pop}, round trip {:.1} ms",
             client.name,
             client.rtt_ms.unwrap_or_default()
         ));
     }
-    tour.tell.must("regions served by their own PoP", near.to_string(), near == clients.len());
+    tour.tell.must(
+        "regions served by their own PoP, on every anycast address",
+        near.to_string(),
+        near == clients.len(),
+    );
     Ok(())
 }

@@ -38,9 +38,9 @@ impl Tell {
     /// A command, as one would type it.
     pub(super) fn command_line(&self, command: &str) {
         let mut named = command.to_owned();
-        for verb in ["exec", "fault"] {
-            let plain = format!("proxima lab {verb} ");
-            named = named.replacen(&plain, &format!("{plain}--name {} ", self.lab), 1);
+        for verb in ["exec", "fault", "status"] {
+            let plain = format!("proxima lab {verb}");
+            named = named.replacen(&plain, &format!("{plain} --name {}", self.lab), 1);
         }
         println!("  $ {named}");
     }
@@ -53,6 +53,11 @@ impl Tell {
     /// Something that must hold on any machine.
     pub(super) fn must(&mut self, what: &str, found: impl Into<String>, holds: bool) {
         self.find(what, found.into(), String::new(), holds, true);
+    }
+
+    /// A time that must not be passed on any machine.
+    pub(super) fn limit(&mut self, what: &str, found: Duration, limit: Duration) {
+        self.find(what, ms(found), format!("≤ {}", ms(limit)), found <= limit, true);
     }
 
     /// A measured time and what it is to reach. Missed a little, as on a busy machine, it is told; missed by more than
