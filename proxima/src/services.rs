@@ -89,6 +89,6 @@ pub(crate) fn check(config: &NodeConfig) -> anyhow::Result<()> {
     edge.check()?;
     origins(config, &edge).check()?;
     config.service::<proxima_cache::CacheConfig>("cache")?.check()?;
-    config.service::<proxima_control::ControlConfig>("control")?.check().map_err(anyhow::Error::msg)?;
+    proxima_control::ControlConfig::of(config)?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use anyhow::bail;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::{ApiArgs, print_table, shown};
+use super::{ApiArgs, print_table, printable_lines, shown};
 
 /// A request to explain.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<()> {
     let path = format!("/accounts/{account}/request-tracer/trace");
     let explanation = api.call(Method::POST, &path, Some(&body)).await?["result"].take();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&explanation)?);
+        println!("{}", printable_lines(&serde_json::to_string_pretty(&explanation)?));
     } else {
         print(&explanation);
     }
@@ -55,7 +55,7 @@ fn parse_headers(given: &[String]) -> anyhow::Result<Map<String, Value>> {
 fn print(explanation: &Value) {
     println!(
         "status {} by {}, ray {}",
-        explanation["status_code"],
+        shown(&explanation["status_code"]),
         shown(&explanation["node"]),
         shown(&explanation["ray"])
     );
@@ -64,7 +64,11 @@ fn print(explanation: &Value) {
         .into_iter()
         .flatten()
         .map(|entry| {
-            vec![format!("{} µs", entry["at_us"]), shown(&entry["step_name"]), shown(&entry["description"])]
+            vec![
+                format!("{} µs", shown(&entry["at_us"])),
+                shown(&entry["step_name"]),
+                shown(&entry["description"]),
+            ]
         })
         .collect();
     print_table(&["AT", "STAGE", "DECISION"], &rows);

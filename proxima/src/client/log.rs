@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{ApiArgs, print_table, shown};
+use super::{ApiArgs, print_table, printable, shown};
 
 /// Changes that are named in one row of the list.
 const NAMED_PER_ROW: usize = 3;
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: LogArgs) -> anyhow::Result<()> {
 
 fn row(entry: &Value) -> Vec<String> {
     let author = match &entry["author_name"] {
-        Value::String(name) => format!("{name} ({})", shown(&entry["author"])),
+        Value::String(name) => format!("{} ({})", printable(name), shown(&entry["author"])),
         _ => shown(&entry["author"]),
     };
     let total = entry["changes_total"].as_u64().unwrap_or_default();
@@ -92,9 +92,10 @@ fn told(change: &Value) -> String {
     let action = shown(&change["action"]);
     match (&change["kind"], &change["name"]) {
         (Value::String(kind), Value::String(name)) if kind == "record" => {
-            format!("{action} record {name} {} {}", shown(&change["type"]), shown(&change["content"]))
+            let (kind, content) = (shown(&change["type"]), shown(&change["content"]));
+            format!("{action} record {} {kind} {content}", printable(name))
         }
-        (kind, Value::String(name)) => format!("{action} {} {name}", shown(kind)),
+        (kind, Value::String(name)) => format!("{action} {} {}", shown(kind), printable(name)),
         _ => format!("{action} {}", shown(&change["key"])),
     }
 }

@@ -107,7 +107,7 @@ impl Api {
         let status = answer.status();
         let text = answer.text().await?;
         if !status.is_success() {
-            bail!("the API answered {status}: {text}");
+            bail!("the API answered {status}: {}", printable_lines(&text));
         }
         Ok(text)
     }
@@ -122,9 +122,13 @@ impl Api {
             let errors = envelope["errors"].as_array().cloned().unwrap_or_default();
             let told: Vec<String> = errors
                 .iter()
-                .map(|error| format!("{} (code {})", error["message"].as_str().unwrap_or("?"), error["code"]))
+                .map(|error| {
+                    let message = error["message"].as_str().unwrap_or("?");
+                    format!("{} (code {})", printable_lines(message), shown(&error["code"]))
+                })
                 .collect();
-            bail!("the API answered {status}: {}", if told.is_empty() { text } else { told.join("\n  ") });
+            let told = if told.is_empty() { printable_lines(&text) } else { told.join("\n  ") };
+            bail!("the API answered {status}: {told}");
         }
         Ok(envelope)
     }
@@ -206,13 +210,37 @@ pub(crate) fn print_table(head: &[&str], rows: &[Vec<String>]) {
     }
 }
 
-/// A field as text, whatever its type.
+/// A field as text for people, whatever its type.
 pub(crate) fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => printable(text),
         Value::Null => String::new(),
-        other => other.to_string(),
+        other => printable(&other.to_string()),
     }
+}
+
+/// A text of the API's for a terminal: control characters, with which others could write what they like on it, are
+/// escaped.
+pub(crate) fn printable(text: &str) -> String {
+    escaped(text, |_| false)
+}
+
+/// As [`printable`], of several lines.
+pub(crate) fn printable_lines(text: &str) -> String {
+    escaped(text, |letter| matches!(letter, '\n' | '\t'))
+}
+
+fn escaped(text: &str, keeps: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() && !keeps(letter) {
+            // As JSON has it, so that JSON stays what it is.
+            out.push_str(&format!("\\u{:04x}", u32::from(letter)));
+        } else {
+            out.push(letter);
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -243,6 +271,16 @@ mod tests {
         assert!(
             token_for("nonsense", None, &file).unwrap_err().to_string().contains("http://127.0.0.1:8787")
         );
+    }
+
+    #[test]
+    fn what_others_wrote_cannot_steer_the_terminal() {
+        assert_eq!(
+            shown(&json!("a\u{1b}[2Jb\u{9b}c\r\n\u{7f}é")),
+            "a\\u001b[2Jb\\u009bc\\u000d\\u000a\\u007fé"
+        );
+        assert_eq!(shown(&json!(["\u{9b}"])), "[\"\\u009b\"]");
+        assert_eq!(printable_lines("a\tb\r\n"), "a\tb\\u000d\n");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::{Context, bail};
+use proxima_model::ZoneName;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Api, ApiArgs, print_table, shown};
+use super::{Api, ApiArgs, print_table, printable_lines, shown};
 
 /// DNS records.
 #[derive(Debug, clap::Args)]
@@ -140,7 +141,7 @@ pub(crate) async fn run(args: DnsArgs) -> anyhow::Result<()> {
         }
         DnsCommand::Export { zone } => {
             let id = api.zone(&zone).await?;
-            print!("{}", api.text(&format!("/zones/{id}/dns_records/export")).await?);
+            print!("{}", printable_lines(&api.text(&format!("/zones/{id}/dns_records/export")).await?));
         }
     }
     Ok(())
@@ -151,7 +152,7 @@ async fn set(api: &Api, zone: &str, name: &str, mut body: Value) -> anyhow::Resu
     let path = format!("/zones/{}/dns_records", api.zone(zone).await?);
     let records = api.all(&path).await?;
     let kind = shown(&body["type"]);
-    let there = of_type(named(&records, zone, name), &kind);
+    let there = of_type(named(&records, zone, name)?, &kind);
     let record = match there.as_slice() {
         [] => {
             body["name"] = json!(name);
@@ -171,14 +172,10 @@ async fn set(api: &Api, zone: &str, name: &str, mut body: Value) -> anyhow::Resu
     Ok(())
 }
 
-/// The records that this name means: relative to the zone, in full, or `@`; with or without a final dot.
-fn named<'a>(records: &'a [Value], zone: &str, name: &str) -> Vec<&'a Value> {
-    let lower = |text: &str| text.trim_end_matches('.').to_lowercase();
-    let (zone, name) = (lower(zone), lower(name));
-    let full = if name == "@" { zone.clone() } else { name };
-    let below = format!("{full}.{zone}");
-    let is_meant = |record: &&Value| record["name"] == full.as_str() || record["name"] == below.as_str();
-    records.iter().filter(is_meant).collect()
+/// The records that this name means, by the rule of the API itself: relative to the zone, in full, or `@`.
+fn named<'a>(records: &'a [Value], zone: &str, name: &str) -> anyhow::Result<Vec<&'a Value>> {
+    let name = ZoneName::parse(zone)?.record_name(name)?;
+    Ok(records.iter().filter(|record| record["name"] == name.as_str()).collect())
 }
 
 fn of_type<'a>(mut records: Vec<&'a Value>, kind: &str) -> Vec<&'a Value> {
@@ -196,7 +193,7 @@ fn doomed<'a>(
 ) -> anyhow::Result<Vec<&'a Value>> {
     let mut meant: Vec<&Value> = records.iter().filter(|record| record["id"] == what).collect();
     if meant.is_empty() {
-        meant = named(records, zone, what);
+        meant = named(records, zone, what)?;
     }
     if let Some(kind) = kind {
         meant = of_type(meant, kind);
@@ -243,5 +240,21 @@ mod tests {
         assert_eq!(ids("2", None).unwrap(), ["2"]);
         assert!(ids("www", Some("MX")).unwrap_err().contains("of type MX"));
         assert!(ids("other", None).unwrap_err().contains("no record other"));
+    }
+
+    #[test]
+    fn a_name_means_what_the_api_takes_it_for_and_nothing_else() {
+        let names =
+            ["example.com", "www.example.com", "www.example.com.example.com", "xn--bcher-kva.example.com"];
+        let records = names.map(|name| json!({ "name": name }));
+        let meant = |zone: &str, name: &str| -> Vec<String> {
+            named(&records, zone, name).unwrap().iter().map(|record| shown(&record["name"])).collect()
+        };
+        assert_eq!(meant("example.com", "www.example.com"), ["www.example.com"]);
+        assert_eq!(meant("Example.com.", "www"), ["www.example.com"]);
+        assert_eq!(meant("example.com", "@"), ["example.com"]);
+        assert_eq!(meant("example.com", "Bücher"), ["xn--bcher-kva.example.com"]);
+        assert_eq!(meant("example.com", "bücher.example.com."), ["xn--bcher-kva.example.com"]);
+        assert!(named(&records, "example.com", "www.example.net.").is_err());
     }
 }

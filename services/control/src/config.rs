@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use proxima_chassis::NodeConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::limits;
+use crate::{error::ControlError, limits};
 
 /// How a new zone becomes active.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,23 @@ impl Default for ControlConfig {
 }
 
 impl ControlConfig {
+    /// `[control]` of a node: checked, and the node has what it needs.
+    ///
+    /// # Errors
+    /// What is wrong with `[control]`, or `[identity]` missing.
+    pub fn of(node: &NodeConfig) -> Result<Self, ControlError> {
+        let config: Self =
+            node.service("control").map_err(|error| ControlError::Config(error.to_string()))?;
+        config.check().map_err(ControlError::Config)?;
+        if !config.https.is_empty() && node.identity.is_none() {
+            return Err(ControlError::Config(
+                "`https` needs [identity]: the API's certificate is the node's own; `proxima ca issue` makes one"
+                    .to_owned(),
+            ));
+        }
+        Ok(config)
+    }
+
     /// What is wrong with it, and what to give instead.
     ///
     /// # Errors
@@ -124,6 +142,20 @@ mod tests {
             assert!(listening_at(address).check().unwrap_err().contains("allow_clear"), "{address}");
             ControlConfig { allow_clear: true, ..listening_at(address) }.check().unwrap();
         }
+    }
+
+    #[test]
+    fn tls_without_the_nodes_certificate_is_refused() {
+        let of = |tables: &str| {
+            let node = "[node]\nname = \"a\"\npop = \"TST\"\nregion = \"test\"\ndata_dir = \"/d\"\nkey_file = \"/k\"\n";
+            let node = NodeConfig::parse(&format!("{node}{tables}")).unwrap();
+            ControlConfig::of(&node).map_err(|error| error.to_string())
+        };
+        let https = "[control]\nhttps = [\"[::1]:8788\"]\n";
+        assert!(of(https).unwrap_err().contains("[identity]"));
+        let identity = "[identity]\nca = \"/c\"\ncertificate = \"/n\"\nkey = \"/k\"\n";
+        assert_eq!(of(&format!("{https}{identity}")).unwrap().https.len(), 1);
+        of("").unwrap();
     }
 
     #[test]

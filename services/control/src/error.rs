@@ -272,6 +272,17 @@ impl ApiError {
         )
     }
 
+    /// A former state that is further back than one append goes.
+    pub(crate) fn too_far(problem: &str) -> Self {
+        Self::new(
+            Code::SequenceInvalid,
+            format!(
+                "{problem}, and all of it must come back at once. Restore the zones that matter by importing their zone \
+                 files (`proxima dns import`)"
+            ),
+        )
+    }
+
     /// The first problem's code, which decides the status.
     pub(crate) fn code(&self) -> Code {
         self.problems.first().map_or(Code::Internal, |problem| problem.code)
@@ -335,9 +346,7 @@ impl From<RevertError> for ApiError {
     fn from(error: RevertError) -> Self {
         match error {
             RevertError::Follow(error) => error.into(),
-            error @ RevertError::TooFar { .. } => {
-                Self::new(Code::SequenceInvalid, format!("{error}; go back in smaller steps"))
-            }
+            error @ RevertError::TooFar { .. } => Self::too_far(&error.to_string()),
         }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Going back is a change like any other: a new entry, which puts back what the entries since a sequence number replaced.
 //! What customers configured comes back: zones, records, rulesets and certificates. What does not: accounts and tokens (a
-//! token that was revoked stays revoked, and nobody is locked out), the network's own keys, and purges, which were made.
+//! token that was revoked stays revoked, and nobody is locked out), the network's own keys, and purges, which were made;
+//! nor what the network finds out or makes by itself: a zone that is active stays so, and the certificate that the
+//! network's own authority issued to a zone stays the latest.
 //! Serials never go back: every zone that is touched gets one beyond all that it had since (RFC 1982).
 
 use std::collections::{BTreeSet, HashMap};
@@ -10,7 +12,10 @@ use std::sync::Arc;
 
 use axum::{Extension, extract::State};
 use proxima_ledger::{Change, Entry, Replaced, Replica, Seq, Snapshot, WayBack};
-use proxima_model::{ApiToken, Entity, Key, Kind, Record, Timestamp, TokenId, Zone, ZoneId, ZoneName};
+use proxima_model::{
+    ApiToken, Certificate, CertificateSource, Entity, Key, Kind, Record, Timestamp, TokenId, Zone, ZoneId,
+    ZoneName, ZoneStatus,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -122,18 +127,26 @@ pub(crate) async fn revert(
             }
             let mut way = Plan::gather(&replica, to)?;
             let (changes, preconditions) = std::mem::take(&mut way.back).finish()?;
-            let changes = way.raise_serials(&replica, draft, changes)?;
+            let now = replica.snapshot()?;
+            let changes = keep_issued(&now, changes)?;
+            let changes = way.raise_serials(&replica, draft, &now, changes)?;
             let shown = changes.iter().take(limits::CHANGES_SHOWN_PER_REVERT).map(describe).collect();
             let planned = Planned { from: Some(way.last), total: Some(changes.len()), shown };
-            if !dry_run {
-                changes.into_iter().for_each(|change| draft.change(change));
-                preconditions.into_iter().for_each(|precondition| draft.require(precondition));
+            changes.into_iter().for_each(|change| draft.change(change));
+            preconditions.into_iter().for_each(|precondition| draft.require(precondition));
+            if let Some(problem) = draft.too_large() {
+                return Err(ApiError::too_far(&format!("going back to {to} takes {problem}")));
+            }
+            if dry_run {
+                draft.discard();
             }
             Ok(planned)
         })
         .await?;
     let Planned { from, total, shown } = written.answer;
     let made = !dry_run && total != Some(0);
+    // Other entries may have come after the plan's last one: what undoes this one alone is the way to just before it.
+    let from = if made { Some(Seq(written.seq.0.saturating_sub(1))) } else { from };
     let answer = Answer::new(json!({
         "dry_run": dry_run,
         "reverted_to": to.0,
@@ -164,6 +177,32 @@ fn comes_back(key: &Key) -> bool {
     matches!(key.kind(), Some(Kind::Zone | Kind::ZoneName | Kind::Record | Kind::Ruleset | Kind::Certificate))
 }
 
+/// Leaves alone the certificates that the network's own authority issued to zones that remain: they are renewed in place,
+/// and a former one may have run out.
+fn keep_issued(now: &Snapshot, changes: Vec<Change>) -> Result<Vec<Change>, ApiError> {
+    let gone: BTreeSet<ZoneId> = changes
+        .iter()
+        .filter(|change| matches!(change, Change::Delete { key } if key.kind() == Some(Kind::Zone)))
+        .filter_map(zone_of)
+        .collect();
+    let touched: BTreeSet<ZoneId> = changes
+        .iter()
+        .filter(|change| change.key().kind() == Some(Kind::Certificate))
+        .filter_map(zone_of)
+        .filter(|zone| !gone.contains(zone))
+        .collect();
+    let mut kept: BTreeSet<Key> = BTreeSet::new();
+    for zone in touched {
+        for certificate in now.scan::<Certificate>(&[&zone]) {
+            let certificate = certificate?;
+            if certificate.source == CertificateSource::LocalAuthority {
+                kept.insert(certificate.key());
+            }
+        }
+    }
+    Ok(changes.into_iter().filter(|change| !kept.contains(change.key())).collect())
+}
+
 /// The way back, and the serials that were seen on it.
 struct Plan {
     back: WayBack,
@@ -183,11 +222,13 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Gives every zone that is touched a serial beyond all that it had.
+    /// Gives every zone that is touched a serial beyond all that it had. What lies there `now` was read after the way
+    /// back was gathered: the way's own preconditions hold for it.
     fn raise_serials(
         &self,
         replica: &Replica,
         draft: &mut Draft<'_>,
+        now: &Snapshot,
         changes: Vec<Change>,
     ) -> Result<Vec<Change>, ApiError> {
         let decided: BTreeSet<ZoneId> = changes
@@ -203,7 +244,12 @@ impl Plan {
         let mut raised = Vec::with_capacity(changes.len());
         for change in changes {
             raised.push(match put::<Zone>(&change) {
-                Some(zone) => self.raise(replica, zone, draft.now),
+                Some(mut former) => {
+                    if let Some(present) = now.get::<Zone>(&former.id)? {
+                        stay_active(&mut former, &present);
+                    }
+                    self.raise(replica, former, draft.now)
+                }
                 None => change,
             });
         }
@@ -221,6 +267,14 @@ impl Plan {
         zone.serial = later(zone.serial, seen);
         crate::zones::touch(&mut zone, now);
         replica.put(&zone)
+    }
+}
+
+/// A zone whose delegation was found stays active.
+fn stay_active(former: &mut Zone, present: &Zone) {
+    if present.status == ZoneStatus::Active {
+        former.status = present.status;
+        former.activated_at = present.activated_at;
     }
 }
 

@@ -52,11 +52,9 @@ impl ControlService {
     /// Of this node; requests to trace go to `explainer`.
     ///
     /// # Errors
-    /// What is wrong in `[control]`.
+    /// What is wrong in `[control]`, or `[identity]` missing.
     pub fn new(node: &NodeContext, explainer: Arc<dyn Explainer>) -> Result<Arc<Self>, ControlError> {
-        let config: ControlConfig =
-            node.config.service("control").map_err(|error| ControlError::Config(error.to_string()))?;
-        config.check().map_err(ControlError::Config)?;
+        let config = ControlConfig::of(&node.config)?;
         if let Some(warning) = config.warning() {
             tracing::warn!("{warning}");
         }

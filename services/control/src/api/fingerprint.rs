@@ -5,6 +5,7 @@ use axum::{
     extract::Request,
     http::{HeaderMap, header},
 };
+use memchr::memmem;
 use proxima_ledger::Fingerprint;
 use sha2::{Digest, Sha256};
 
@@ -13,6 +14,9 @@ use crate::{
     error::ApiError,
     limits,
 };
+
+/// Characters of a boundary (RFC 2046, 5.1.1).
+const BOUNDARY_CHARS_MAX: usize = 70;
 
 /// Reads the body, leaves it in the request, and returns the fingerprint of method, path and body.
 pub(crate) async fn of(request: &mut Request) -> Result<Fingerprint, ApiError> {
@@ -34,26 +38,30 @@ fn fingerprint(asked: &str, boundary: Option<&str>, body: &[u8]) -> Fingerprint 
         None => hash.update(body),
         // Clients draw another boundary for each attempt.
         Some(boundary) => {
-            let finder = boundary.as_bytes();
-            let mut rest = body;
-            while let Some(at) = rest.windows(finder.len()).position(|window| window == finder) {
-                hash.update(&rest[..at]);
+            let mut from = 0;
+            for at in memmem::find_iter(body, boundary) {
+                hash.update(&body[from..at]);
                 hash.update(b"\0boundary\0");
-                rest = &rest[at + finder.len()..];
+                from = at + boundary.len();
             }
-            hash.update(rest);
+            hash.update(&body[from..]);
         }
     }
     Fingerprint(hash.finalize().into())
 }
 
-/// The boundary of a multipart body (RFC 2046, 5.1.1).
+/// The boundary of a form (RFC 7578; RFC 2046, 5.1.1). Any other body, or one with a boundary that none may be, counts
+/// octet by octet.
 fn boundary(headers: &HeaderMap) -> Option<String> {
     let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    let parameters = content_type.split(';').skip(1).map(str::trim);
-    let named = parameters.filter_map(|parameter| parameter.split_once('='));
-    let found = named.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("boundary"));
-    found.map(|(_, value)| value.trim_matches('"').to_owned()).filter(|boundary| !boundary.is_empty())
+    let mut parts = content_type.split(';').map(str::trim);
+    if !parts.next()?.eq_ignore_ascii_case("multipart/form-data") {
+        return None;
+    }
+    let mut named = parts.filter_map(|parameter| parameter.split_once('='));
+    let (_, value) = named.find(|(name, _)| name.eq_ignore_ascii_case("boundary"))?;
+    let boundary = value.trim_matches('"');
+    (1..=BOUNDARY_CHARS_MAX).contains(&boundary.len()).then(|| boundary.to_owned())
 }
 
 #[cfg(test)]
@@ -86,5 +94,10 @@ mod tests {
         assert_eq!(of("multipart/form-data; charset=utf-8; Boundary=\"a b\"").as_deref(), Some("a b"));
         assert_eq!(of("application/json"), None);
         assert_eq!(of("multipart/form-data; boundary="), None);
+        assert_eq!(of("application/json; boundary=abc"), None);
+        assert_eq!(of("multipart/mixed; boundary=abc"), None);
+        let long = |length| of(&format!("Multipart/Form-Data; boundary={}", "a".repeat(length)));
+        assert_eq!(long(70).map(|boundary| boundary.len()), Some(70));
+        assert_eq!(long(71), None);
     }
 }

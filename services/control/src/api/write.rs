@@ -16,7 +16,10 @@ use axum::{
     extract::FromRequestParts,
     http::{Method, request::Parts},
 };
-use proxima_ledger::{Append, AppendError, Change, Fingerprint, IdempotencyKey, Precondition, Seq, Snapshot};
+use proxima_ledger::{
+    Append, AppendError, Change, Fingerprint, IdempotencyKey, Precondition, Seq, Snapshot,
+    limits as ledger_limits,
+};
 use proxima_model::{Account, AccountId, Entity, Timestamp, Zone, ZoneId};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -127,6 +130,28 @@ impl Draft<'_> {
     /// What must hold at the log.
     pub(crate) fn require(&mut self, precondition: Precondition) {
         self.preconditions.push(precondition);
+    }
+
+    /// What of it is more than the log takes in one append, if anything is.
+    pub(crate) fn too_large(&self) -> Option<String> {
+        let octets = |change: &Change| match change {
+            Change::Put { key, value } => key.as_str().len() + value.len(),
+            Change::Delete { key } => key.as_str().len(),
+        };
+        [
+            (self.changes.len(), ledger_limits::CHANGES_PER_APPEND_MAX, "changes"),
+            (self.preconditions.len(), ledger_limits::PRECONDITIONS_PER_APPEND_MAX, "preconditions"),
+            (self.changes.iter().map(octets).sum(), ledger_limits::APPEND_OCTETS_MAX, "octets"),
+        ]
+        .into_iter()
+        .find(|(amount, limit, _)| amount > limit)
+        .map(|(amount, limit, what)| format!("{amount} {what}; an append holds {limit}"))
+    }
+
+    /// Takes all of it back: nothing is written.
+    pub(crate) fn discard(&mut self) {
+        self.changes.clear();
+        self.preconditions.clear();
     }
 
     /// A noun that is decided upon: nothing may have changed it when the write is made.

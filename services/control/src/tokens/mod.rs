@@ -280,6 +280,13 @@ fn apply(
     if length == 0 || length > model_limits::TEXT_CHARS_MAX {
         return Err(refuse("name", "the name is empty or too long", "give 1 to 500 characters"));
     }
+    if body.name.chars().any(char::is_control) {
+        return Err(refuse(
+            "name",
+            "the name has control characters",
+            "give letters, digits, spaces and signs",
+        ));
+    }
     if body.policies.is_empty() || body.policies.len() > model_limits::POLICIES_PER_TOKEN_MAX {
         return Err(refuse("policies", "there are none or too many", "give 1 to 100 policies"));
     }

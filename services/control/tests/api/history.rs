@@ -1,6 +1,9 @@
 //! `proxima/log`: what was changed, and the way back.
 
-use proxima_model::{Permission, Record, TokenScope, Zone, ZoneId};
+use proxima_ledger::{CHANGES_PER_APPEND_MAX, Snapshot};
+use proxima_model::{
+    Certificate, Permission, Record, RecordId, Timestamp, TokenScope, Zone, ZoneId, ZoneStatus,
+};
 use serde_json::{Value, json};
 
 use crate::harness::{Node, Options};
@@ -89,6 +92,39 @@ async fn a_zone_that_was_deleted_and_made_anew_comes_back_with_a_serial_beyond_b
 }
 
 #[tokio::test]
+async fn a_zone_that_became_active_since_stays_so_and_keeps_its_certificate() {
+    let node = Node::with(Options::default()).await;
+    let empty = head(&node);
+    let zone = node.zone("example.com").await;
+    let id: ZoneId = zone.parse().unwrap();
+    let present = || node.context.replica.snapshot().unwrap().get::<Zone>(&id).unwrap().unwrap();
+    assert_eq!(present().status, ZoneStatus::Pending);
+    let before = head(&node);
+    let mut active = present();
+    active.status = ZoneStatus::Active;
+    active.activated_at = Some(Timestamp::from_millis(1_000));
+    node.append(vec![node.context.replica.put(&active)]).await;
+    let issued = |snapshot: &Snapshot| snapshot.scan::<Certificate>(&[&id]).next().is_some();
+    node.until("the zone's certificate", issued).await;
+    add(&node, &zone, "192.0.2.1").await;
+
+    let from = head(&node);
+    let made = revert(&node, before, false).await;
+    assert_eq!((&made["from"], &made["sequence"]), (&json!(from), &json!(from + 1)));
+    assert_eq!(made["changes_total"], 2, "the record and its zone: {made}");
+    let after = present();
+    assert_eq!((after.status, after.activated_at), (active.status, active.activated_at));
+    assert!(after.serial > active.serial);
+    assert!(served(&node, &zone).1.is_empty());
+    assert!(issued(&node.context.replica.snapshot().unwrap()));
+
+    // With the zone its certificate goes.
+    revert(&node, empty, false).await;
+    let snapshot = node.context.replica.snapshot().unwrap();
+    assert!(snapshot.get::<Zone>(&id).unwrap().is_none() && !issued(&snapshot));
+}
+
+#[tokio::test]
 async fn a_token_that_was_revoked_stays_revoked() {
     let node = Node::with(Options::default()).await;
     let token = node.token(vec![(TokenScope::Everything, vec![Permission::All])]).await;
@@ -124,6 +160,32 @@ async fn what_cannot_be_gone_back_to_is_refused_with_why() {
     assert!(envelope["errors"][0]["message"].as_str().unwrap().contains("no longer kept"), "{envelope}");
     assert_eq!(ask(json!(-1)).await.0, 400);
     assert_eq!(node.ok("GET", "/proxima/log", None).await.as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn what_is_more_than_an_append_holds_with_its_serials_is_refused_when_it_is_only_planned_too() {
+    let node = Node::with(Options::default()).await;
+    let zone = node.zone("example.com").await;
+    let id: RecordId = add(&node, &zone, "192.0.2.1").await.parse().unwrap();
+    let before = head(&node);
+    let snapshot = node.context.replica.snapshot().unwrap();
+    let record = snapshot.get::<Record>(&(zone.parse().unwrap(), id)).unwrap().unwrap();
+    drop(snapshot);
+    let put = |number: usize| {
+        let mut id = [7; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        node.context.replica.put(&Record { id: RecordId::from_bytes(id), ..record.clone() })
+    };
+    // As many as one append holds; the zone, whose serial rises, is one more.
+    node.append((0..CHANGES_PER_APPEND_MAX).map(put).collect()).await;
+    for dry_run in [true, false] {
+        let body = json!({"sequence": before, "dry_run": dry_run});
+        let (status, envelope) = node.call("POST", "/proxima/log/revert", Some(body)).await;
+        assert_eq!((status, &envelope["errors"][0]["code"]), (400, &json!(10020)), "{envelope}");
+        let message = envelope["errors"][0]["message"].as_str().unwrap();
+        assert!(message.contains("10001 changes") && message.contains("importing"), "{message}");
+    }
+    assert_eq!(node.count::<Record>(), CHANGES_PER_APPEND_MAX + 1);
 }
 
 #[tokio::test]
