@@ -98,7 +98,8 @@ impl Origin {
         // As npm would hand them over.
         command.env("npm_config_protocol", "http").env("npm_config_port", "0");
         command.env("npm_config_pidfile", folder.path().join("pid"));
-        let mut child = command.current_dir(suite).spawn().unwrap();
+        // Inherited: what nobody reads would fill a pipe.
+        let mut child = command.stderr(Stdio::inherit()).current_dir(suite).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = lines.next().expect("it says where it listens").unwrap();
         let port = first.trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap();

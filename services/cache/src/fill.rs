@@ -197,7 +197,11 @@ impl Fill {
         self.deliver(LeaderAnswer::Shared(Outcome::Confirmed(object.clone()), None), own);
         let (store, lead, request) = (self.store, self.lead, self.exchange.request.headers);
         // Told before it ends, stored before it leaves the table: whoever looks finds one or the other.
-        lead.announce(Outcome::Confirmed(object.clone()));
+        // What may not be stored is the leader's alone: whoever waits asks for itself.
+        lead.announce(match refusal {
+            None => Outcome::Confirmed(object.clone()),
+            Some(refusal) => Outcome::NotStored(refusal),
+        });
         lead.end(|key| match refusal {
             None => store.insert(key, &request, object),
             Some(_) => store.forget(key),
@@ -239,7 +243,7 @@ impl Fill {
             self.store.remember_pass(self.lead.key(), refusal);
         }
         // What the origin says now is newer than what is stored; an error says nothing of it.
-        if !response.status.is_server_error() && self.stale.is_some() {
+        if !response.status.is_server_error() && self.stale.as_ref().is_some_and(|stale| !stale.is_part()) {
             self.store.forget(self.lead.key());
         }
         self.deliver(LeaderAnswer::Own(response, refusal), HeaderMap::new());

@@ -34,6 +34,7 @@ pub mod content;
 pub mod error;
 mod fill;
 pub mod flights;
+mod forgets;
 pub mod key;
 pub mod metrics;
 mod outliving;

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 /// end, what is left of it goes on as a task.
 ///
 /// A fetch whose answer is for one client alone thus costs no task and no wake-up; one that is to be stored, or whose
-/// client leaves, goes on without that client.
+/// client leaves, goes on without that client. A panic in it is its poller's: it ends that client's connection.
 pub(crate) struct Outliving<F: Future<Output = ()> + Send + 'static>(Option<Pin<Box<F>>>);
 
 impl<F: Future<Output = ()> + Send + 'static> Outliving<F> {

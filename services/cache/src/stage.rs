@@ -13,6 +13,7 @@
 //! A part of something that is not stored is not a reason to fetch the whole: the part is fetched, and kept for requests
 //! of the very same part. A part of something that is stored whole and stale has the whole confirmed or fetched anew.
 
+mod eligible;
 mod passed;
 
 use std::{
@@ -20,6 +21,7 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -28,15 +30,16 @@ use proxima_chassis::Clock;
 use proxima_pipeline::{Body, Decision, Exchange, Fault, Flow, Rest, Stage};
 use tokio::sync::oneshot;
 
+use self::eligible::not_for_a_cache;
 use crate::{
     config::CacheConfig,
     fill::{Delivered, Fill, LeaderAnswer, fill_exchange},
     flights::{Flights, Joined, Lead, Outcome, Wanted},
+    forgets::Forgets,
     key::PrimaryKey,
     metrics::Metrics,
     outliving::Outliving,
     policy::{
-        conditions,
         directives::RequestDirectives,
         range,
         reuse::{self, Reuse},
@@ -54,25 +57,6 @@ pub(crate) const NAME: &str = "cache";
 const TRIES_MAX: usize = 4;
 /// After the origin failed to confirm an object that may be served stale, it is not asked again for this long.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// Fields by which origins are known to choose another answer, and which no key contains: a request with one could
-/// make a common URL answer what one client wanted. The edge's own fields are not among them. Compared with `_` read
-/// as `-`, as CGI-like origins do.
-const UNKEYED_FIELDS: [&str; 13] = [
-    "forwarded",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-scheme",
-    "x-forwarded-server",
-    "x-host",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-host",
-    "x-original-url",
-    "x-rewrite-url",
-];
-
 /// The stage. Cheap to clone; every clone is the same cache.
 #[derive(Clone)]
 pub struct CacheStage(Arc<Shared>);
@@ -83,6 +67,8 @@ struct Shared {
     config: CacheConfig,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    /// Watched by whoever stores without a flight from the beginning.
+    forgets: Forgets,
 }
 
 /// What to do with a request.
@@ -121,11 +107,13 @@ impl Stage for CacheStage {
 impl CacheStage {
     /// A stage over a store.
     pub fn new(store: Arc<Store>, config: CacheConfig, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
-        Self(Arc::new(Shared { store, flights: Arc::default(), config, clock, metrics }))
+        let forgets = Forgets::default();
+        Self(Arc::new(Shared { store, flights: Arc::default(), config, clock, metrics, forgets }))
     }
 
     /// Forgets a URL of a zone in all its variants, and what of it is on its way.
     pub fn forget(&self, key: &PrimaryKey) {
+        self.0.forgets.note(key);
         self.0.flights.forget(&self.0.store, key);
     }
 
@@ -346,12 +334,16 @@ impl CacheStage {
         let (deliver, mut delivered) = oneshot::channel();
         let mut fill = Outliving::new(self.fill(exchange, lead, rest, Some(deliver)).run());
         let delivered = poll_fn(|context| {
-            // What is left of it after it has delivered goes on by itself; so does all of it if this client leaves.
+            // First, and again afterwards: what goes on to read content may use up this task's turn.
+            if let Poll::Ready(delivered) = Pin::new(&mut delivered).poll(context) {
+                return Poll::Ready(delivered);
+            }
             let _ended = Pin::new(&mut fill).poll(context);
             Pin::new(&mut delivered).poll(context)
         });
         // It ended without a word. Somebody else shall lead.
         let Delivered { answer, own, trace, extensions } = delivered.await.map_err(|_| Missed::Again)?;
+        // What is left of it goes on by itself; so does all of it if this client leaves.
         drop(fill);
         for entry in trace {
             exchange.trace.note(entry.stage, || entry.decision);
@@ -448,39 +440,6 @@ enum Missed {
     Waited,
     /// The answer is not to be shared: ask for oneself.
     NotStorable(Refusal),
-}
-
-/// Why a request is not for a cache, if it is not.
-fn not_for_a_cache(exchange: &Exchange) -> Option<Pass> {
-    let request = &exchange.request;
-    if request.method != Method::GET && request.method != Method::HEAD {
-        return Some(Pass::Method);
-    }
-    if request.upgrade.is_some() {
-        return Some(Pass::Upgrade);
-    }
-    if !exchange.request_body.is_empty() {
-        return Some(Pass::Body);
-    }
-    if exchange.site.as_ref().is_some_and(|site| site.zone.settings.development_mode) {
-        return Some(Pass::DevelopmentMode);
-    }
-    if conditions::for_the_origin(&request.headers) {
-        return Some(Pass::OriginCondition);
-    }
-    request.headers.keys().find_map(|name| unkeyed(name.as_str())).map(Pass::UnkeyedField)
-}
-
-/// The field of [`UNKEYED_FIELDS`] for which an origin may take the one of this name.
-fn unkeyed(name: &str) -> Option<&'static str> {
-    let reads_as = |known: &str| {
-        known.len() == name.len()
-            && known
-                .bytes()
-                .zip(name.bytes())
-                .all(|(known, octet)| known == if octet == b'_' { b'-' } else { octet })
-    };
-    UNKEYED_FIELDS.into_iter().find(|known| reads_as(known))
 }
 
 /// The names by which the answer that is to be fetched is expected to vary: see [`fill_exchange`].

@@ -4,7 +4,7 @@ use http::{Method, StatusCode, Uri};
 use proxima_model::Timestamp;
 use proxima_pipeline::{Exchange, Fault, Flow};
 
-use super::{CacheStage, NAME};
+use super::{CacheStage, NAME, eligible::not_for_anybody};
 use crate::{
     fill::{self, Kept},
     flights::{Joined, Outcome, Wanted},
@@ -24,16 +24,18 @@ struct Passed {
     pass: Pass,
     key: Option<PrimaryKey>,
     sent_at: Timestamp,
-    /// When it began in the order of purges, if its answer might be stored nevertheless.
-    birth: Option<Birth>,
+    /// When it began in the order of purges, if its answer might be stored nevertheless; and the count of its URL
+    /// among those forgotten by then.
+    birth: Option<(Birth, u64)>,
 }
 
 impl CacheStage {
     /// Lets a request go on to the origin.
     pub(super) fn pass(&self, exchange: &mut Exchange, pass: Pass, key: Option<PrimaryKey>) -> Flow {
         exchange.trace.note(NAME, || format!("passed by: {pass}"));
-        let posted = key.as_ref().filter(|_| pass == Pass::Method && exchange.request.method == Method::POST);
-        let birth = posted.map(|key| self.0.store.begin(key.zone()));
+        let posted = pass == Pass::Method && exchange.request.method == Method::POST;
+        let posted = key.as_ref().filter(|_| posted && not_for_anybody(exchange).is_none());
+        let birth = posted.map(|key| (self.0.store.begin(key.zone()), self.0.forgets.of(key)));
         exchange.extensions.insert(Passed { pass, key, sent_at: self.0.clock.now(), birth });
         Flow::Continue
     }
@@ -42,19 +44,20 @@ impl CacheStage {
     pub(super) fn came_back(&self, exchange: &mut Exchange) {
         let Some(passed) = exchange.extensions.remove::<Passed>() else { return };
         if exchange.extensions.get::<Fault>().is_none() {
-            self.invalidate(exchange);
-            self.keep_posted(exchange, &passed);
+            let forgotten = self.invalidate(exchange, passed.key.as_ref());
+            self.keep_posted(exchange, &passed, forgotten);
             self.label(exchange, &passed);
         }
     }
 
-    /// Forgets what an unsafe request that succeeded has made invalid (RFC 9111, 4.4).
-    fn invalidate(&self, exchange: &mut Exchange) {
-        let (Some(site), Some(response)) = (&exchange.site, &exchange.response) else { return };
+    /// Forgets what an unsafe request that succeeded has made invalid (RFC 9111, 4.4); how much of it counts for `own`.
+    fn invalidate(&self, exchange: &mut Exchange, own: Option<&PrimaryKey>) -> u64 {
+        let (Some(site), Some(response)) = (&exchange.site, &exchange.response) else { return 0 };
         if !invalidation::changes_state(&exchange.request.method) {
-            return;
+            return 0;
         }
-        let Ok(target) = exchange.request.url().parse::<Uri>() else { return };
+        let Ok(target) = exchange.request.url().parse::<Uri>() else { return 0 };
+        let mut forgotten = 0;
         let method = &exchange.request.method;
         let urls = invalidation::targets(method, &target, response.status, &response.headers);
         let zone = site.zone.id;
@@ -63,7 +66,9 @@ impl CacheStage {
                 .trace
                 .note(NAME, || format!("forgotten, because {method} may have changed it: {}", key.url()));
             self.forget(&key);
+            forgotten += u64::from(own.is_some_and(|own| self.0.forgets.alike(own, &key)));
         }
+        forgotten
     }
 
     /// Says on an answer that went past what it was to the cache.
@@ -109,9 +114,9 @@ impl CacheStage {
     }
 
     /// Stores the answer to a POST that is what a GET of the same URL would bring (RFC 9110, 9.3.3), while it goes to
-    /// the client.
-    fn keep_posted(&self, exchange: &mut Exchange, passed: &Passed) {
-        let (Some(birth), Some(key)) = (&passed.birth, &passed.key) else { return };
+    /// the client. `forgotten`: how often it has made this URL invalid itself.
+    fn keep_posted(&self, exchange: &mut Exchange, passed: &Passed, forgotten: u64) {
+        let (Some((birth, forgets)), Some(key)) = (&passed.birth, &passed.key) else { return };
         let (shared, request) = (&self.0, &exchange.request);
         let (Some(response), Ok(target)) = (&mut exchange.response, request.url().parse::<Uri>()) else {
             return;
@@ -138,8 +143,10 @@ impl CacheStage {
             stored: &|| false,
         };
         let Joined::Lead(lead) = shared.flights.join(&shared.store, &wanted) else { return };
-        // From here on the flight's own birth watches for purges.
-        if !shared.store.is_current(birth) {
+        // From here on the flight watches for purges. Before, nothing did for this URL alone: if the count has
+        // changed, it may have been forgotten.
+        let untouched = shared.forgets.of(key) == forgets + forgotten;
+        if !untouched || !shared.store.is_current(birth) {
             return;
         }
         let request = request.headers.clone();

@@ -327,6 +327,8 @@ impl Asked {
                         }
                         if let Some(interims) = call.interims {
                             strip_hop_by_hop(&mut head.headers);
+                            // It has no content, and HTTP/2 clients would take this for the final answer's (RFC 9110, 8.6).
+                            head.headers.remove(header::CONTENT_LENGTH);
                             interims.put(Interim { status: head.status, headers: head.headers });
                         }
                         continue;

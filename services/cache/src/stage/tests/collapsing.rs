@@ -180,3 +180,20 @@ async fn what_must_be_confirmed_on_each_use_is_not_shared_by_those_who_waited_fo
         assert_eq!((read.cache_status(), read.text()), ("REVALIDATED", "leader"));
     }
 }
+
+#[tokio::test]
+async fn a_304_that_is_for_one_client_is_not_for_those_who_wait_with_it() {
+    let world = World::new();
+    world.fetch("/a", &[], &[("cache-control", "no-cache"), ("etag", "\"1\"")], "common").await;
+    let leader = world.get("/a", &[]);
+    let call = world.call().await;
+    let waiter = world.get("/a", &[]);
+    settle().await;
+    let private = [("cache-control", "private"), ("etag", "\"1\""), ("x-user", "alice")];
+    call.answer(304, &private, "");
+    let read = leader.await.expect("no panic").read().await;
+    assert_eq!((read.field("x-user"), read.text()), (Some("alice"), "common"));
+    world.call().await.answer(200, &[("cache-control", "private"), ("x-user", "bob")], "bobs");
+    let read = waiter.await.expect("no panic").read().await;
+    assert_eq!((read.field("x-user"), read.text()), (Some("bob"), "bobs"));
+}

@@ -119,6 +119,29 @@ async fn an_answer_to_post_that_was_purged_on_its_way_is_not_stored() {
 }
 
 #[tokio::test]
+async fn an_answer_to_post_whose_url_was_purged_on_its_way_is_not_stored() {
+    let world = World::new();
+    let client = world.send(Method::POST, "/a", &[]);
+    let call = world.call().await;
+    world.stage.forget(&world.key("/a"));
+    call.answer(200, &[("cache-control", "max-age=60"), ("content-location", "/a")], "old");
+    assert_eq!(client.await.expect("no panic").read().await.text(), "old");
+    settle().await;
+    world.fetch("/a", &[], &[], "asked again").await;
+}
+
+#[tokio::test]
+async fn an_answer_to_post_that_another_field_may_have_chosen_is_not_stored() {
+    let world = World::new();
+    let client = world.send(Method::POST, "/a", &[("x-forwarded-host", "evil.test")]);
+    let fields = [("cache-control", "max-age=60"), ("content-location", "/a")];
+    world.call().await.answer(200, &fields, "evil");
+    assert_eq!(client.await.expect("no panic").read().await.text(), "evil");
+    settle().await;
+    world.fetch("/a", &[], &[], "good").await;
+}
+
+#[tokio::test]
 async fn who_prefers_a_language_to_all_others_gets_what_is_stored_in_it() {
     let world = World::new();
     let fields = [("cache-control", "max-age=60"), ("vary", "accept-language"), ("content-language", "de")];
