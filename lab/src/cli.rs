@@ -1,6 +1,6 @@
 //! `proxima lab …`: the command line over the typed interface.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -112,7 +112,7 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
         LabCommand::Exec { which, host, command } => {
             let lab = which.attach()?;
             let (program, arguments) = command.split_first().context("give a command after `--`")?;
-            let error = lab.command(&host, program_meant(program)?)?.args(arguments).exec();
+            let error = lab.command(&host, program)?.args(arguments).exec();
             Err(error).with_context(|| format!("running {} on {host}", program.display()))
         }
         LabCommand::Fault { fault, which } => {
@@ -130,14 +130,6 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// The program to run. `proxima` is the one that runs now, wherever it lies: root's PATH seldom has it.
-fn program_meant(given: &OsStr) -> anyhow::Result<PathBuf> {
-    if given == "proxima" {
-        return std::env::current_exe().context("finding this executable");
-    }
-    Ok(given.into())
 }
 
 fn up(
@@ -162,17 +154,4 @@ fn up(
     println!("{:>5.1} s  lab {} is up\n", begin.elapsed().as_secs_f64(), options.name);
     print!("{}", lab.status()?);
     Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn proxima_on_a_host_is_this_program_and_any_other_is_what_it_is_called() {
-        assert_eq!(program_meant(OsStr::new("proxima")).unwrap(), std::env::current_exe().unwrap());
-        for other in ["curl", "./proxima", "/usr/bin/proxima"] {
-            assert_eq!(program_meant(OsStr::new(other)).unwrap(), PathBuf::from(other));
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! The lab as a program uses it: bring it up, ask, break, measure from inside, take it down.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -177,13 +178,14 @@ impl Lab {
         Ok(token.trim().to_owned())
     }
 
-    /// A command that will run on a host; PROXIMA_API and PROXIMA_TOKEN are set for it.
+    /// A command that will run on a host; PROXIMA_API and PROXIMA_TOKEN are set for it. `proxima` is the program that
+    /// runs now, wherever it lies: root's PATH seldom has it.
     ///
     /// # Errors
     /// There is no such host.
-    pub fn command(&self, host: &str, program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
+    pub fn command(&self, host: &str, program: impl AsRef<OsStr>) -> Result<Command> {
         let host = self.plan.host(host)?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(program_meant(program.as_ref())?);
         netns::enter(&mut command, &self.state.namespace(&host.name))?;
         if let Some(server) = self.nearest_server(host) {
             command.env("PROXIMA_API", format!("http://{}", server.api()));
@@ -231,11 +233,18 @@ fn check_prerequisites() -> Result<()> {
     Ok(())
 }
 
+fn this_program() -> Result<PathBuf> {
+    std::env::current_exe().doing(|| "finding this executable".to_owned())
+}
+
+fn program_meant(given: &OsStr) -> Result<PathBuf> {
+    if given == "proxima" { this_program() } else { Ok(given.into()) }
+}
+
 fn start_daemon(state: &LabState, options: &UpOptions, progress: &mut dyn FnMut(&str)) -> Result<()> {
-    let this = || std::env::current_exe().doing(|| "finding this executable".to_owned());
     let absolute = |path: &Path| std::path::absolute(path).doing(|| format!("finding {}", path.display()));
-    let daemon = options.daemon.clone().map_or_else(this, Ok)?;
-    let proxima = absolute(&options.proxima.clone().map_or_else(this, Ok)?)?;
+    let daemon = options.daemon.clone().map_or_else(this_program, Ok)?;
+    let proxima = absolute(&options.proxima.clone().map_or_else(this_program, Ok)?)?;
     let doing = || format!("starting the lab's daemon ({})", daemon.display());
     let log = std::fs::File::create(state.daemon_log()).doing(doing)?;
     let mut command = Command::new(&daemon);
@@ -267,6 +276,19 @@ fn start_daemon(state: &LabState, options: &UpOptions, progress: &mut dyn FnMut(
                 let _ = child.wait();
                 return Err(LabError::Daemon(error));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxima_on_a_host_is_this_program_and_any_other_is_what_it_is_called() {
+        assert_eq!(program_meant(OsStr::new("proxima")).unwrap(), std::env::current_exe().unwrap());
+        for other in ["curl", "./proxima", "/usr/bin/proxima"] {
+            assert_eq!(program_meant(OsStr::new(other)).unwrap(), PathBuf::from(other));
         }
     }
 }

@@ -52,6 +52,14 @@ impl Change {
         }
     }
 
+    /// What the change counts toward [`APPEND_OCTETS_MAX`](crate::limits::APPEND_OCTETS_MAX).
+    pub fn octets(&self) -> usize {
+        match self {
+            Self::Put { key, value } => key.as_str().len() + value.len(),
+            Self::Delete { key } => key.as_str().len(),
+        }
+    }
+
     /// The removal of the noun of this id.
     pub fn delete<E: Entity>(id: &E::Id) -> Self {
         Self::Delete { key: E::key_of(id) }

@@ -223,7 +223,7 @@ pub(crate) fn decode_append(reader: &mut Reader<'_>) -> Result<Append, DecodeErr
             DELETE => Change::Delete { key },
             _ => return Err(DecodeError::Tag("a change")),
         };
-        octets += octets_of(&change);
+        octets += change.octets();
         changes.push(change);
     }
     if octets > APPEND_OCTETS_MAX {
@@ -256,17 +256,9 @@ pub(crate) fn decode_precondition(reader: &mut Reader<'_>) -> Result<Preconditio
     }
 }
 
-/// What a change counts toward [`APPEND_OCTETS_MAX`].
-pub(crate) fn octets_of(change: &Change) -> usize {
-    match change {
-        Change::Put { key, value } => key.as_str().len() + value.len(),
-        Change::Delete { key } => key.as_str().len(),
-    }
-}
-
 /// The one encoding of an entry.
 pub(crate) fn encode_entry(entry: &Entry) -> Vec<u8> {
-    let octets: usize = entry.append.changes.iter().map(octets_of).sum();
+    let octets: usize = entry.append.changes.iter().map(Change::octets).sum();
     let mut out = Vec::with_capacity(octets + 16 * entry.append.changes.len() + 128);
     out.put_u64(entry.seq.0);
     out.extend_from_slice(&entry.at.as_millis().to_be_bytes());

@@ -135,7 +135,7 @@ pub(crate) fn check_size(append: &Append) -> Result<(), AppendError> {
             within(value.len(), limits::VALUE_OCTETS_MAX, "octets in a value")?;
         }
     }
-    let octets = append.changes.iter().map(codec::octets_of).sum();
+    let octets = append.changes.iter().map(crate::Change::octets).sum();
     within(octets, limits::APPEND_OCTETS_MAX, "octets")
 }
 
@@ -151,7 +151,7 @@ type Outcome = Result<Appended, AppendError>;
 impl Committer {
     fn run(self, mut waiting: mpsc::Receiver<Job>) {
         while let Some(job) = waiting.blocking_recv() {
-            let octets = |job: &Job| job.append.changes.iter().map(codec::octets_of).sum::<usize>();
+            let octets = |job: &Job| job.append.changes.iter().map(crate::Change::octets).sum::<usize>();
             let mut taken = octets(&job);
             let mut jobs = vec![job];
             while jobs.len() < limits::GROUP_COMMIT_MAX && taken < limits::GROUP_COMMIT_OCTETS {

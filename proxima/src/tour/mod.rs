@@ -117,14 +117,12 @@ impl Tour {
         let (program, arguments) = command.split_first().context("a command has a program")?;
         let quoted: Vec<String> = command.iter().map(|word| quoted(word)).collect();
         self.tell.command_line(&format!("proxima lab exec {host} -- {}", quoted.join(" ")));
-        let this = std::env::current_exe()?;
-        let program = if *program == "proxima" { this.as_os_str() } else { std::ffi::OsStr::new(program) };
         let output = self
             .lab
             .command(host, program)?
             .args(arguments)
             .output()
-            .with_context(|| format!("running {} on {host}", program.display()))?;
+            .with_context(|| format!("running {program} on {host}"))?;
         let text =
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         for line in text.lines().take(tell::OUTPUT_LINES_MAX) {

@@ -57,6 +57,7 @@ pub(crate) const NAME: &str = "cache";
 const TRIES_MAX: usize = 4;
 /// After the origin failed to confirm an object that may be served stale, it is not asked again for this long.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
 /// The stage. Cheap to clone; every clone is the same cache.
 #[derive(Clone)]
 pub struct CacheStage(Arc<Shared>);

@@ -134,14 +134,10 @@ impl Draft<'_> {
 
     /// What of it is more than the log takes in one append, if anything is.
     pub(crate) fn too_large(&self) -> Option<String> {
-        let octets = |change: &Change| match change {
-            Change::Put { key, value } => key.as_str().len() + value.len(),
-            Change::Delete { key } => key.as_str().len(),
-        };
         [
             (self.changes.len(), ledger_limits::CHANGES_PER_APPEND_MAX, "changes"),
             (self.preconditions.len(), ledger_limits::PRECONDITIONS_PER_APPEND_MAX, "preconditions"),
-            (self.changes.iter().map(octets).sum(), ledger_limits::APPEND_OCTETS_MAX, "octets"),
+            (self.changes.iter().map(Change::octets).sum(), ledger_limits::APPEND_OCTETS_MAX, "octets"),
         ]
         .into_iter()
         .find(|(amount, limit, _)| amount > limit)
