@@ -15,6 +15,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header};
+use prometheus_client::metrics::gauge::Gauge;
 use proxima_chassis::Clock;
 use proxima_pipeline::{Body, BodyError, Exchange, Fault, Response, Rest, Trace, TraceEntry};
 use tokio::{sync::oneshot, time::Instant};
@@ -88,9 +89,7 @@ pub(crate) struct Fill {
 impl Fill {
     /// Fetches, and stores what may be stored.
     pub(crate) async fn run(mut self: Box<Self>) {
-        self.metrics.fills.inc();
-        let fills = self.metrics.fills.clone();
-        let _in_flight = Counted(fills);
+        let _in_flight = Counted::new(&self.metrics.fills);
         let (response, when) = self.fetch().await;
         if let Some(fault) = self.exchange.extensions.remove::<Fault>() {
             return self.failed(fault);
@@ -350,8 +349,18 @@ pub(crate) fn fill_exchange(client: &Exchange, stale: Option<&Object>) -> Exchan
     exchange
 }
 
+/// Puts what this client alone was just given into an answer, instead of what is stored.
+pub(crate) fn put_own(response: &mut Response, own: &HeaderMap) {
+    for name in own.keys() {
+        response.headers.remove(name);
+    }
+    for (name, value) in own {
+        response.headers.append(name.clone(), value.clone());
+    }
+}
+
 /// The fields of these names.
-fn chosen(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+pub(crate) fn chosen(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
     let mut chosen = HeaderMap::new();
     for name in names {
         for value in headers.get_all(name) {
@@ -412,7 +421,14 @@ async fn read(object: &Object, mut body: Body) -> Result<bool, BodyError> {
 }
 
 /// Counts a fetch for as long as it runs.
-struct Counted(prometheus_client::metrics::gauge::Gauge);
+pub(crate) struct Counted(Gauge);
+
+impl Counted {
+    pub(crate) fn new(fills: &Gauge) -> Self {
+        fills.inc();
+        Self(fills.clone())
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {

@@ -6,17 +6,16 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use http::HeaderMap;
 use proxima_model::ZoneId;
 use proxima_pipeline::Fault;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     key::PrimaryKey,
@@ -64,7 +63,57 @@ pub struct Flight {
     vary: Vary,
     variant: Variant,
     birth: Birth,
-    outcome: watch::Sender<Outcome>,
+    outcome: Mutex<Outcome>,
+    /// Those who wait for the outcome. Nearly always none: then telling costs a look.
+    waiting: AtomicUsize,
+    told: Notify,
+}
+
+impl Flight {
+    /// Sets the outcome, if `change` says so, and tells those who wait.
+    fn tell(&self, outcome: Outcome, change: impl FnOnce(&Outcome) -> bool) {
+        {
+            let mut current = lock(&self.outcome);
+            if !change(&current) {
+                return;
+            }
+            *current = outcome;
+        }
+        // Whoever begins to wait is counted before it looks at the outcome: it is seen here, or has seen this one.
+        if self.waiting.load(Ordering::Acquire) > 0 {
+            self.told.notify_waiters();
+        }
+    }
+}
+
+/// Somebody who waits for a flight's outcome.
+#[derive(Debug)]
+pub struct Waiting(Arc<Flight>);
+
+impl Waiting {
+    fn new(flight: &Arc<Flight>) -> Self {
+        flight.waiting.fetch_add(1, Ordering::AcqRel);
+        Self(flight.clone())
+    }
+
+    /// The outcome, once it is known.
+    pub async fn outcome(&self) -> Outcome {
+        loop {
+            // Made before the look: what is told in between is not missed.
+            let told = self.0.told.notified();
+            let outcome = lock(&self.0.outcome).clone();
+            if !matches!(outcome, Outcome::Pending) {
+                return outcome;
+            }
+            told.await;
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 type Shard = HashMap<PrimaryKey, Vec<Arc<Flight>>>;
@@ -72,7 +121,6 @@ type Shard = HashMap<PrimaryKey, Vec<Arc<Flight>>>;
 /// All fetches in flight.
 pub struct Flights {
     shards: [Mutex<Shard>; SHARDS],
-    hasher: RandomState,
     permits: Arc<Semaphore>,
     /// How many each zone has; none is left out.
     of_zones: Mutex<HashMap<ZoneId, usize>>,
@@ -85,7 +133,7 @@ pub enum Joined {
     /// It leads: it has to fetch.
     Lead(Lead),
     /// It waits for somebody else's.
-    Wait(watch::Receiver<Outcome>),
+    Wait(Waiting),
     /// Somebody else's is here already, and may be shared.
     Share(Arc<Object>),
     /// Something was stored in between: look again.
@@ -119,7 +167,6 @@ impl Flights {
     pub fn new(flights_max: usize) -> Self {
         Self {
             shards: Default::default(),
-            hasher: RandomState::new(),
             permits: Arc::new(Semaphore::new(flights_max)),
             of_zones: Mutex::default(),
             of_zone_max: (flights_max / ZONES_PART).max(1),
@@ -133,9 +180,9 @@ impl Flights {
         let flights = shard.get(wanted.key).map(Vec::as_slice).unwrap_or_default();
         let mut vary = wanted.vary.clone();
         for flight in flights.iter().filter(|flight| store.is_current(&flight.birth)) {
-            match &*flight.outcome.borrow() {
+            match &*lock(&flight.outcome) {
                 Outcome::Pending if flight.vary.variant(wanted.request) == flight.variant => {
-                    return Joined::Wait(flight.outcome.subscribe());
+                    return Joined::Wait(Waiting::new(flight));
                 }
                 Outcome::Filling(object) => {
                     if object.answers(wanted.request)
@@ -165,7 +212,9 @@ impl Flights {
             variant: vary.variant(wanted.request),
             vary,
             birth: store.begin(wanted.key.zone()),
-            outcome: watch::Sender::new(Outcome::Pending),
+            outcome: Mutex::new(Outcome::Pending),
+            waiting: AtomicUsize::new(0),
+            told: Notify::new(),
         });
         shard.entry(wanted.key.clone()).or_default().push(flight.clone());
         drop(shard);
@@ -210,7 +259,7 @@ impl Flights {
 
     #[expect(clippy::cast_possible_truncation, reason = "only the low bits of the hash are wanted")]
     fn shard(&self, key: &PrimaryKey) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[self.hasher.hash_one(key) as usize % SHARDS])
+        lock(&self.shards[key.hash() as usize % SHARDS])
     }
 }
 
@@ -237,9 +286,14 @@ impl Lead {
         &self.key
     }
 
+    /// Whether anybody waits.
+    pub fn is_awaited(&self) -> bool {
+        self.flight.waiting.load(Ordering::Acquire) > 0
+    }
+
     /// Tells those who wait. The flight goes on; an object that is still growing is joined from now on.
     pub fn announce(&self, outcome: Outcome) {
-        self.flight.outcome.send_replace(outcome);
+        self.flight.tell(outcome, |_| true);
     }
 
     /// Ends the flight; `store` runs under the key's lock, and only if the URL was not forgotten meanwhile.
@@ -267,13 +321,7 @@ impl Drop for Lead {
     fn drop(&mut self) {
         self.leave(&mut self.flights.shard(&self.key));
         self.flights.leave(self.key.zone());
-        self.flight.outcome.send_if_modified(|outcome| {
-            let pending = matches!(outcome, Outcome::Pending);
-            if pending {
-                *outcome = Outcome::Lost;
-            }
-            pending
-        });
+        self.flight.tell(Outcome::Lost, |outcome| matches!(outcome, Outcome::Pending));
     }
 }
 

@@ -1,9 +1,6 @@
 //! How often URLs were forgotten, for whoever stores an answer without having had a flight from its beginning.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::key::PrimaryKey;
 
@@ -13,14 +10,12 @@ const COUNTS: usize = 8192;
 
 /// Counts of forgotten URLs. A count that has not changed says that none of its URLs was forgotten meanwhile.
 pub(crate) struct Forgets {
-    hasher: RandomState,
     counts: Box<[AtomicU64]>,
 }
 
 impl Default for Forgets {
     fn default() -> Self {
-        let counts = std::iter::repeat_with(AtomicU64::default).take(COUNTS).collect();
-        Self { hasher: RandomState::new(), counts }
+        Self { counts: std::iter::repeat_with(AtomicU64::default).take(COUNTS).collect() }
     }
 }
 
@@ -41,6 +36,6 @@ impl Forgets {
     }
 
     fn slot(&self, key: &PrimaryKey) -> usize {
-        usize::try_from(self.hasher.hash_one(key) % COUNTS as u64).unwrap_or(0)
+        usize::try_from(key.hash() % COUNTS as u64).unwrap_or(0)
     }
 }

@@ -1,6 +1,9 @@
 //! What a stored response is found by (RFC 9111, 2): zone and URL.
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher as _, Hash, Hasher, RandomState},
+    sync::{Arc, LazyLock},
+};
 
 use http::Uri;
 use proxima_model::ZoneId;
@@ -8,17 +11,45 @@ use proxima_pipeline::Exchange;
 
 /// The primary key: a zone, and a URL with scheme, host, port where it is not the scheme's own, path and query as
 /// the client wrote them. The zone is in it so that a name that moves to another zone takes nothing along.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+///
+/// Its hash is made once: a request looks for its key in half a dozen tables. It is keyed anew in every process, so that
+/// nobody can choose URLs that collide.
+#[derive(Clone, Debug)]
 pub struct PrimaryKey {
+    hash: u64,
     zone: ZoneId,
     url: Arc<str>,
 }
 
+impl PartialEq for PrimaryKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.zone == other.zone && self.url == other.url
+    }
+}
+
+impl Eq for PrimaryKey {}
+
+impl Hash for PrimaryKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
 impl PrimaryKey {
+    fn new(zone: ZoneId, url: String) -> Self {
+        static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self { hash: KEYED.hash_one((zone, url.as_str())), zone, url: url.into() }
+    }
+
+    /// Its hash, different in every process.
+    pub(crate) const fn hash(&self) -> u64 {
+        self.hash
+    }
+
     /// The key of what an exchange asks for; `None` if it asks for no site.
     pub fn of(exchange: &Exchange) -> Option<Self> {
         let zone = exchange.site.as_ref()?.zone.id;
-        Some(Self { zone, url: exchange.request.url().into() })
+        Some(Self::new(zone, exchange.request.url()))
     }
 
     /// The key of a URL that was given to be forgotten; `None` if it is no absolute `http` or `https` URL.
@@ -39,7 +70,7 @@ impl PrimaryKey {
         let port = uri.port_u16().filter(|port| *port != default_port);
         let port = port.map_or_else(String::new, |port| format!(":{port}"));
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        Some(Self { zone, url: format!("{scheme}://{host}{port}{path}").into() })
+        Some(Self::new(zone, format!("{scheme}://{host}{port}{path}")))
     }
 
     /// The zone.

@@ -32,6 +32,7 @@
 pub mod config;
 pub mod content;
 pub mod error;
+mod expect;
 mod fill;
 pub mod flights;
 mod forgets;

@@ -4,7 +4,7 @@
 //!   request ─▶ for a cache? ─no──────────────────────────────▶ pass: the stages behind, seen again on the way back
 //!                 │ yes
 //!              stored? ─fresh, or stale with leave──────────▶ answer at once (HIT, UPDATING, STALE)
-//!                 │ no, or to be confirmed
+//!                 │ no, or to be confirmed (and not expected to be storable: see `led`)
 //!              in flight? ─its head is here, and shareable──▶ answer, reading what grows (HIT)
 //!                 │        └not yet─▶ wait for its head, bounded
 //!                 └no─▶ lead: a Fill of its own (MISS, EXPIRED, REVALIDATED)
@@ -14,6 +14,7 @@
 //! of the very same part. A part of something that is stored whole and stale has the whole confirmed or fetched anew.
 
 mod eligible;
+mod led;
 mod passed;
 
 use std::{
@@ -33,8 +34,8 @@ use tokio::sync::oneshot;
 use self::eligible::not_for_a_cache;
 use crate::{
     config::CacheConfig,
-    fill::{Delivered, Fill, LeaderAnswer, fill_exchange},
-    flights::{Flights, Joined, Lead, Outcome, Wanted},
+    fill::{self, Delivered, Fill, LeaderAnswer, fill_exchange},
+    flights::{Flights, Joined, Lead, Outcome, Waiting, Wanted},
     forgets::Forgets,
     key::PrimaryKey,
     metrics::Metrics,
@@ -96,12 +97,16 @@ impl Stage for CacheStage {
         match self.plan(exchange) {
             Plan::Answer(flow) => Decision::Now(flow),
             Plan::Pass(pass, key) => Decision::Now(self.pass(exchange, pass, key)),
-            Plan::Ask(ask) => Decision::Later(Box::pin(self.ask(exchange, ask))),
+            Plan::Ask(ask) => match self.lead_here(exchange, &ask) {
+                Some(flow) => Decision::Now(flow),
+                None => Decision::Later(Box::pin(self.ask(exchange, ask))),
+            },
         }
     }
 
     fn on_response(&self, exchange: &mut Exchange) {
         self.came_back(exchange);
+        self.landed(exchange);
     }
 }
 
@@ -284,7 +289,7 @@ impl CacheStage {
             };
             let flow = match self.join(exchange, &ask) {
                 Joined::Lead(lead) => self.lead(exchange, &ask, lead, rest).await,
-                Joined::Wait(outcome) => self.wait(exchange, &ask, outcome).await,
+                Joined::Wait(waiting) => self.wait(exchange, waiting).await,
                 Joined::Share(object) => {
                     self.0.metrics.collapsed.inc();
                     self.answer(exchange, &object, CacheStatus::Hit, None, "joined a fetch in flight")
@@ -362,13 +367,7 @@ impl CacheStage {
                 let fetched = if ask.stale.is_some() { CacheStatus::Expired } else { CacheStatus::Miss };
                 let mut flow = self.settle(exchange, outcome, fetched, body)?;
                 if let Flow::Respond(response) = &mut flow {
-                    // What this client alone was just given, instead of what is stored.
-                    for name in own.keys() {
-                        response.headers.remove(name);
-                    }
-                    for (name, value) in &own {
-                        response.headers.append(name.clone(), value.clone());
-                    }
+                    fill::put_own(response, &own);
                 }
                 Ok(flow)
             }
@@ -376,20 +375,12 @@ impl CacheStage {
     }
 
     /// Waits for somebody else's fetch, as long as is allowed.
-    async fn wait(
-        &self,
-        exchange: &mut Exchange,
-        _ask: &Ask,
-        mut outcome: tokio::sync::watch::Receiver<Outcome>,
-    ) -> Result<Flow, Missed> {
+    async fn wait(&self, exchange: &mut Exchange, waiting: Waiting) -> Result<Flow, Missed> {
         exchange.trace.note(NAME, || "waiting for another request's fetch of the same");
         let patience = Duration::from_millis(self.0.config.wait_ms_max);
-        let known = outcome.wait_for(|outcome| !matches!(outcome, Outcome::Pending));
-        let outcome = match tokio::time::timeout(patience, known).await {
-            Ok(Ok(outcome)) => outcome.clone(),
-            Ok(Err(_)) => Outcome::Lost,
-            Err(_) => return Err(Missed::Waited),
-        };
+        let known = tokio::time::timeout(patience, waiting.outcome()).await;
+        drop(waiting);
+        let outcome = known.map_err(|_| Missed::Waited)?;
         let request = &exchange.request.headers;
         match &outcome {
             // A variant for others: look again, now that it is known what answers vary by.

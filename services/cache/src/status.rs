@@ -1,7 +1,7 @@
 //! `cf-cache-status`: the words that tools and people look for, and when they are said; and `Cache-Status` (RFC 9211),
 //! which says the same in the standard's words, beside what caches behind us said.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 use http::{HeaderName, HeaderValue};
 
@@ -82,7 +82,9 @@ impl CacheStatus {
 
     /// The same for an answer that was not stored, with the reason.
     pub fn standard_of_refusal(refusal: Refusal) -> HeaderValue {
-        with_detail("uri-miss", &refusal)
+        static VALUES: Details =
+            LazyLock::new(|| Refusal::ALL.map(|refusal| with_detail("uri-miss", &refusal)));
+        VALUES[refusal as usize].clone()
     }
 
     /// What an answer that was refused is called.
@@ -139,10 +141,19 @@ impl Pass {
         match self {
             Self::Method => HeaderValue::from_static("proxima; fwd=method"),
             Self::Head => with_detail("uri-miss", &self),
+            Self::NotStorable(refusal) => {
+                static VALUES: Details = LazyLock::new(|| {
+                    Refusal::ALL.map(|refusal| with_detail("bypass", &Pass::NotStorable(refusal)))
+                });
+                VALUES[refusal as usize].clone()
+            }
             _ => with_detail("bypass", &self),
         }
     }
 }
+
+/// A member for each refusal, made once: they stand on most answers of programs.
+type Details = LazyLock<[HeaderValue; Refusal::ALL.len()]>;
 
 /// A member that says why the request went on, and in words what lay behind it. The words are ours: none has a quote
 /// or anything but ASCII in it.
@@ -172,6 +183,21 @@ impl fmt::Display for Pass {
             Self::Waited => {
                 f.write_str("another request's fetch of the same took too long or cannot be shared")
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_own_words() {
+        for refusal in Refusal::ALL {
+            let value = CacheStatus::standard_of_refusal(refusal);
+            assert_eq!(value, with_detail("uri-miss", &refusal), "{refusal:?}");
+            let pass = Pass::NotStorable(refusal);
+            assert_eq!(pass.standard(), with_detail("bypass", &pass), "{refusal:?}");
         }
     }
 }

@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use crate::{
     config::CacheConfig,
     content::{Budget, Content},
+    expect::Expectations,
     key::PrimaryKey,
     metrics::Metrics,
     policy::{
@@ -205,6 +206,7 @@ pub struct Found {
 pub struct Store {
     entries: Cache<Key, Entry, Octets, RandomState, CountEvictions>,
     passes: Cache<PrimaryKey, Pass>,
+    expectations: Expectations,
     moments: AtomicU64,
     everything_mark: AtomicU64,
     zone_marks: Mutex<ZoneMarks>,
@@ -237,6 +239,7 @@ impl Store {
         Self {
             entries: Cache::with_options(options, Octets, RandomState::new(), evictions),
             passes: Cache::new(PASSES_MAX),
+            expectations: Expectations::default(),
             moments: AtomicU64::new(1),
             everything_mark: AtomicU64::new(0),
             zone_marks: Mutex::default(),
@@ -330,6 +333,7 @@ impl Store {
         if !self.is_current(&object.birth) {
             return;
         }
+        self.expectations.note_storable(primary);
         self.passes.remove(primary);
         let base = Key { primary: primary.clone(), variant: None };
         let octets = object.octets();
@@ -394,12 +398,29 @@ impl Store {
 
     /// Remembers that the answers for a URL are not stored.
     pub fn remember_pass(&self, primary: &PrimaryKey, refusal: Refusal) {
+        self.expectations.note_refused(primary);
         self.passes.insert(primary.clone(), Pass { until: Instant::now() + PASS_FOR, refusal });
     }
 
     /// Forgets that.
     pub fn forget_pass(&self, primary: &PrimaryKey) {
+        self.expectations.note_storable(primary);
         self.passes.remove(primary);
+    }
+
+    /// Whether the next answer from a URL's folder is expected not to be stored.
+    pub(crate) fn expects_refusal(&self, primary: &PrimaryKey) -> bool {
+        self.expectations.refusal(primary)
+    }
+
+    /// Notes that an answer was not to be stored, for the folder's sake alone.
+    pub(crate) fn note_refused(&self, primary: &PrimaryKey) {
+        self.expectations.note_refused(primary);
+    }
+
+    /// Notes that an answer was to be stored.
+    pub(crate) fn note_storable(&self, primary: &PrimaryKey) {
+        self.expectations.note_storable(primary);
     }
 
     fn next_moment(&self) -> u64 {

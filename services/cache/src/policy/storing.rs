@@ -74,6 +74,24 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All of them, in order.
+    pub const ALL: [Self; 14] = [
+        Self::Method,
+        Self::NotFinal,
+        Self::Partial,
+        Self::NotModified,
+        Self::RequestNoStore,
+        Self::NoStore,
+        Self::NotUnderstood,
+        Self::Private,
+        Self::Authorization,
+        Self::SetCookie,
+        Self::Vary,
+        Self::NothingSays,
+        Self::Expired,
+        Self::TooLarge,
+    ];
+
     /// Whether the answer (or its client) forbade storing, as against never having been meant for a cache: `BYPASS`
     /// against `DYNAMIC`.
     pub const fn forbidden(self) -> bool {

@@ -5,6 +5,7 @@
 mod collapsing;
 mod fill;
 mod harness;
+mod led;
 mod parts;
 mod purging;
 mod racing;

@@ -1,0 +1,148 @@
+//! Fetches that are run by the exchange of their client: where the answer is expected to be nobody else's.
+//!
+//! ```text
+//!   nothing stored, no condition, and the folder's last answers were refused
+//!      └─▶ a flight, and on to the stages behind with the client's own exchange
+//!             └─▶ on the way back: refused ─▶ the client's alone      storable ─▶ stored and shared after all
+//! ```
+//!
+//! A fetch that outlives its client is a future of its own, with a request of its own. For answers that nobody else
+//! gets, that is effort for nothing. All else is as with every fetch: who asks for the same meanwhile waits for the
+//! head, and shares what proves to be storable. Only a client that leaves before the head is there takes the fetch
+//! along; one of those who wait then leads anew.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, StatusCode, header};
+use proxima_model::Timestamp;
+use proxima_pipeline::{Exchange, Fault, Flow, Response, answer};
+
+use super::{Ask, CacheStage, NAME};
+use crate::{
+    fill::{self, Counted, Kept},
+    flights::{Joined, Lead, Outcome},
+    policy::{
+        freshness::Exchanged,
+        storing::{self, Answered, Refusal, Storable, Verdict},
+    },
+    status::{CACHE_STATUS, CACHE_STATUS_STANDARD, CacheStatus},
+};
+
+/// A fetch under way, as it is known on the way back. Shared only because extensions must be.
+#[derive(Clone)]
+struct Led(Arc<Flying>);
+
+struct Flying {
+    lead: Lead,
+    requested_at: Timestamp,
+    _counted: Counted,
+}
+
+impl CacheStage {
+    /// Leads a fetch with the client's own exchange, if that will do.
+    pub(super) fn lead_here(&self, exchange: &mut Exchange, ask: &Ask) -> Option<Flow> {
+        let expected = ask.stale.is_none() && self.0.store.expects_refusal(&ask.key);
+        if !expected || is_conditional(&exchange.request.headers) {
+            return None;
+        }
+        let Joined::Lead(lead) = self.join(exchange, ask) else { return None };
+        exchange.trace.note(
+            NAME,
+            || "nothing stored, and the last answers from that folder were not to be: asking the origin",
+        );
+        let flying =
+            Flying { lead, requested_at: self.0.clock.now(), _counted: Counted::new(&self.0.metrics.fills) };
+        exchange.extensions.insert(Led(Arc::new(flying)));
+        Some(Flow::Continue)
+    }
+
+    /// Its answer has come.
+    pub(super) fn landed(&self, exchange: &mut Exchange) {
+        let Some(Led(flying)) = exchange.extensions.remove::<Led>() else { return };
+        let Some(Flying { lead, requested_at, _counted }) = Arc::into_inner(flying) else { return };
+        if let Some(fault) = exchange.extensions.get::<Fault>() {
+            return lead.announce(Outcome::Failed(fault.clone()));
+        }
+        let Some(response) = &exchange.response else { return };
+        if response.status == StatusCode::NOT_MODIFIED {
+            return Self::unasked(exchange, &lead);
+        }
+        let when = Exchanged { requested_at, received_at: self.0.clock.now() };
+        let verdict = storing::judge(Answered {
+            method: &Method::GET,
+            request: &exchange.request.headers,
+            status: response.status,
+            response: &response.headers,
+            when,
+            share_cookies: self.0.config.share_cookies,
+        });
+        let octets_max = self.0.store.object_octets_max();
+        match verdict {
+            Verdict::Refuse(refusal) => self.refused(exchange, &lead, refusal),
+            Verdict::Store(_) if response.body.length().is_some_and(|octets| octets > octets_max) => {
+                self.refused(exchange, &lead, Refusal::TooLarge);
+            }
+            Verdict::Store(storable) => self.storable(exchange, lead, storable, when),
+        }
+    }
+
+    /// A 304 to a request without a condition.
+    fn unasked(exchange: &mut Exchange, lead: &Lead) {
+        let fault = Fault::OriginMalformed("304 to a request without a condition");
+        exchange.trace.note(NAME, || format!("failed: {fault}"));
+        lead.announce(Outcome::Failed(fault.clone()));
+        exchange.response = Some(answer(&fault, exchange));
+        exchange.extensions.insert(fault);
+    }
+
+    /// As expected.
+    fn refused(&self, exchange: &mut Exchange, lead: &Lead, refusal: Refusal) {
+        exchange.trace.note(NAME, || format!("not stored: {refusal}"));
+        if refusal.lasting() {
+            // Only where somebody waited in vain does it help to know this URL by itself.
+            if lead.is_awaited() {
+                self.0.store.remember_pass(lead.key(), refusal);
+            } else {
+                self.0.store.note_refused(lead.key());
+            }
+        }
+        lead.announce(Outcome::NotStored(refusal));
+        let status = CacheStatus::of_refusal(refusal);
+        self.0.metrics.count(status);
+        if let Some(response) = &mut exchange.response {
+            response.headers.insert(CACHE_STATUS, status.value());
+            response.headers.append(CACHE_STATUS_STANDARD, CacheStatus::standard_of_refusal(refusal));
+        }
+    }
+
+    /// Against expectation: it is stored while it goes to the client, and shared from now on.
+    fn storable(&self, exchange: &mut Exchange, lead: Lead, storable: Storable, when: Exchanged) {
+        let Some(response) = exchange.response.take() else { return };
+        let shared = &self.0;
+        shared.store.note_storable(lead.key());
+        let request = exchange.request.headers.clone();
+        let own = fill::chosen(&response.headers, &storable.left_out);
+        let object = fill::object(&shared.store, lead.birth().clone(), &request, &response, storable, when);
+        let Response { body, .. } = response;
+        // There before the first octet: whatever becomes of the content, this client gets all of it.
+        let reader = object.content.body(0, None);
+        lead.announce(Outcome::Filling(object.clone()));
+        let flow = self.answer(exchange, &object, CacheStatus::Miss, reader, "from the origin, to be stored");
+        exchange.response = match flow {
+            Some(Flow::Respond(mut response)) => {
+                fill::put_own(&mut response, &own);
+                Some(response)
+            }
+            _ => Some(answer(&Fault::Internal("an answer that has just come has no reader"), exchange)),
+        };
+        let (store, metrics) = (shared.store.clone(), shared.metrics.clone());
+        tokio::spawn(async move { fill::keep(Kept { lead, request, object, body }, &store, &metrics).await });
+    }
+}
+
+/// Whether a request asks for anything but the whole as it is: the origin would have to be asked otherwise.
+fn is_conditional(request: &HeaderMap) -> bool {
+    [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE]
+        .iter()
+        .any(|name| request.contains_key(name))
+}
