@@ -108,7 +108,10 @@ impl Request {
     pub fn url(&self) -> String {
         let port = self.port.filter(|port| *port != self.scheme.default_port());
         let port = port.map_or_else(String::new, |port| format!(":{port}"));
-        format!("{}://{}{port}{}", self.scheme.name(), self.host, self.target)
+        // Every request that a cache may answer has it made: without the machinery of formatting.
+        let target = self.target.as_str();
+        let slash = if target.starts_with(['/', '*']) { "" } else { "/" };
+        [self.scheme.name(), "://", &self.host, &port, slash, target].concat()
     }
 }
 

@@ -23,6 +23,7 @@
 
 mod config;
 mod date;
+mod deadline;
 mod error;
 mod explain;
 pub mod http1;

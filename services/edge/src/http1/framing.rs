@@ -1,10 +1,8 @@
 //! Where a message's body ends (RFC 9112, 6) and what `Connection` says (RFC 9110, 7.6.1).
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{StatusCode, Version};
+use smallvec::SmallVec;
 
 use super::error::Http1Error;
 use super::limits::LENGTH_DIGITS_MAX;
@@ -80,10 +78,12 @@ fn elements(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Removes what is meant for this connection only (RFC 9110, 7.6.1): the fields that `Connection` lists and those that
-/// old senders do not list. Everybody who passes a message on calls this before it is looked at further.
+/// old senders do not list. Everybody who passes a message on calls this before it is looked at further. One look at
+/// each name: most messages have nothing to be removed.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    const PLAIN: [&str; 2] = ["keep-alive", "proxy-connection"];
-    if headers.contains_key(CONNECTION) {
+    let found: SmallVec<[HeaderName; 2]> =
+        headers.keys().filter(|name| is_hop_by_hop(name.as_str())).cloned().collect();
+    if found.contains(&CONNECTION) {
         let listed: Vec<HeaderName> = headers
             .get_all(CONNECTION)
             .iter()
@@ -94,14 +94,26 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
         for name in listed {
             headers.remove(name);
         }
-        headers.remove(CONNECTION);
     }
-    for name in [TE, TRAILER, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
+    for name in found {
         headers.remove(name);
     }
-    for name in PLAIN {
-        headers.remove(name);
-    }
+}
+
+/// Whether a field, by its name in lower case, is meant for one connection whether or not `Connection` lists it.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// The framing of a request (RFC 9112, 6.3), where every doubt is an error.

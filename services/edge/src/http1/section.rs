@@ -15,6 +15,8 @@ use super::error::Http1Error;
 
 /// Fields that are kept without allocating: most browsers send fewer.
 const FIELDS_INLINE: usize = 24;
+/// Fields that our stages add to a message: room for them is made at once, because a map that grows is built anew.
+const FIELDS_ADDED: usize = 7;
 
 /// Where a field lies in the buffer. Small, because a head's fields are moved about with it.
 #[derive(Clone, Debug)]
@@ -62,6 +64,20 @@ impl LineScanner {
         end_max: usize,
         too_long: Http1Error,
     ) -> Result<Option<Range<usize>>, Http1Error> {
+        let line = self.next_unchecked(buffer, end_max, too_long)?;
+        match line {
+            Some(line) if memchr(b'\r', &buffer[line.clone()]).is_some() => Err(Http1Error::BareCr),
+            line => Ok(line),
+        }
+    }
+
+    /// The same for whoever looks at every octet of the line itself: it may have a CR in it.
+    fn next_unchecked(
+        &mut self,
+        buffer: &[u8],
+        end_max: usize,
+        too_long: Http1Error,
+    ) -> Result<Option<Range<usize>>, Http1Error> {
         let unseen = buffer.get(self.scanned..).unwrap_or_default();
         let Some(found) = memchr(b'\n', unseen) else {
             self.scanned = buffer.len();
@@ -75,9 +91,6 @@ impl LineScanner {
             return Err(Http1Error::BareLf);
         }
         let line = self.start..lf - 1;
-        if memchr(b'\r', &buffer[line.clone()]).is_some() {
-            return Err(Http1Error::BareCr);
-        }
         self.start = lf + 1;
         self.scanned = self.start;
         Ok(Some(line))
@@ -104,14 +117,16 @@ impl FieldScanner {
         buffer: &[u8],
         limits: &SectionLimits,
     ) -> Result<bool, Http1Error> {
-        while let Some(line) = lines.next(buffer, limits.bytes_max, limits.too_large)? {
+        while let Some(line) = lines.next_unchecked(buffer, limits.bytes_max, limits.too_large)? {
             if line.is_empty() {
                 return Ok(true);
             }
-            if self.fields.len() == limits.fields_max {
-                return Err(limits.too_many);
+            match field(buffer, line.clone()) {
+                // First of all a line must be one.
+                Err(_) if memchr(b'\r', &buffer[line]).is_some() => return Err(Http1Error::BareCr),
+                _ if self.fields.len() == limits.fields_max => return Err(limits.too_many),
+                field => self.fields.push(field?),
             }
-            self.fields.push(field(buffer, line)?);
         }
         Ok(false)
     }
@@ -119,8 +134,8 @@ impl FieldScanner {
     /// The fields as the types of the `http` crate. Values are slices of `section`, so that nothing is copied; names
     /// that are registered cost nothing either.
     pub(super) fn into_map(self, section: &Bytes) -> Result<HeaderMap, Http1Error> {
-        let mut map =
-            HeaderMap::try_with_capacity(self.fields.len()).map_err(|_| Http1Error::TooManyFields)?;
+        let mut map = HeaderMap::try_with_capacity(self.fields.len() + FIELDS_ADDED)
+            .map_err(|_| Http1Error::TooManyFields)?;
         for span in self.fields {
             let name =
                 HeaderName::from_bytes(&section[widen(&span.name)]).map_err(|_| Http1Error::FieldName)?;
@@ -132,21 +147,19 @@ impl FieldScanner {
     }
 }
 
-/// One field line (RFC 9112, 5): `field-name ":" OWS field-value OWS`.
+/// One field line (RFC 9112, 5): `field-name ":" OWS field-value OWS`. Looks at each octet once.
 fn field(buffer: &[u8], line: Range<usize>) -> Result<FieldSpan, Http1Error> {
     let text = &buffer[line.clone()];
-    if matches!(text.first(), Some(b' ' | b'\t')) {
-        return Err(Http1Error::ObsFold);
-    }
-    let colon = memchr(b':', text).ok_or(Http1Error::FieldName)?;
-    let name = &text[..colon];
-    if matches!(name.last(), Some(b' ' | b'\t')) {
-        return Err(Http1Error::SpaceBeforeColon);
-    }
-    if !is_token(name) {
-        return Err(Http1Error::FieldName);
-    }
-    if is_mistakable(name) {
+    let mut underscore = false;
+    let colon = text.iter().position(|&octet| {
+        underscore |= octet == b'_';
+        !is_token_octet(octet)
+    });
+    let colon = match colon {
+        Some(colon) if colon > 0 && text[colon] == b':' => colon,
+        _ => return Err(no_field(text)),
+    };
+    if underscore && is_mistakable(&text[..colon]) {
         return Err(Http1Error::FieldNameAmbiguous);
     }
     let value = trim(text, colon + 1..text.len());
@@ -157,6 +170,18 @@ fn field(buffer: &[u8], line: Range<usize>) -> Result<FieldSpan, Http1Error> {
         name: narrow(line.start..line.start + colon)?,
         value: narrow(line.start + value.start..line.start + value.end)?,
     })
+}
+
+/// Why a line does not begin with a token and a colon.
+fn no_field(text: &[u8]) -> Http1Error {
+    if matches!(text.first(), Some(b' ' | b'\t')) {
+        return Http1Error::ObsFold;
+    }
+    let colon = memchr(b':', text);
+    match colon.map(|colon| &text[..colon]) {
+        Some([.., b' ' | b'\t']) => Http1Error::SpaceBeforeColon,
+        _ => Http1Error::FieldName,
+    }
 }
 
 /// Names that CGI-like origins fold into those that frame or route a message, because they read `_` and `-` as one.

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use proxima_pipeline::BodyError;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::{
     connection::Connection,
@@ -28,28 +28,18 @@ pub(super) struct OriginBody {
     /// Whether another request may follow on the connection.
     keep_alive: bool,
     between_reads: Duration,
-    /// Made when the origin first lets us wait.
-    alarm: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
 }
 
 impl OriginBody {
     pub(super) fn new(
-        connection: Connection,
+        mut connection: Connection,
         decoder: BodyDecoder,
         upload: Option<Upload>,
         keep_alive: bool,
         between_reads: Duration,
     ) -> Self {
-        Self {
-            connection: Some(connection),
-            decoder,
-            upload,
-            keep_alive,
-            between_reads,
-            alarm: None,
-            waiting: false,
-        }
+        connection.deadline.clear();
+        Self { connection: Some(connection), decoder, upload, keep_alive, between_reads }
     }
 
     /// The answer is complete.
@@ -95,30 +85,19 @@ impl OriginBody {
                 Poll::Ready(self.decoder.end_of_input().map_err(|_| short))
             }
             Poll::Ready(Ok(_)) => {
-                self.waiting = false;
+                connection.deadline.clear();
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(read_error(&error))),
             Poll::Pending => {
-                ready!(self.poll_alarm(context));
+                // The origin may let us wait only so long.
+                if !connection.deadline.is_set() {
+                    connection.deadline.set(Instant::now() + self.between_reads);
+                }
+                ready!(connection.deadline.poll(context));
                 Poll::Ready(Err(BodyError::TimedOut))
             }
         }
-    }
-
-    /// Ready when the origin has let us wait for too long.
-    fn poll_alarm(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let alarm = match &mut self.alarm {
-            Some(alarm) => {
-                if !self.waiting {
-                    alarm.as_mut().reset(Instant::now() + self.between_reads);
-                }
-                alarm
-            }
-            none => none.insert(Box::pin(sleep_until(Instant::now() + self.between_reads))),
-        };
-        self.waiting = true;
-        alarm.as_mut().poll(context)
     }
 }
 

@@ -1,8 +1,6 @@
 //! One request to an origin: over which connection, how often, and what its answer means.
 
 use std::{
-    future::Future,
-    pin::pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Instant,
@@ -12,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
 use proxima_pipeline::{Body, BodyError, Fault, Interim, Interims, Response, Trace};
 use smallvec::SmallVec;
-use tokio::time::{Instant as TokioInstant, sleep};
+use tokio::time::Instant as TokioInstant;
 
 use super::{
     OriginTimeouts,
@@ -105,10 +103,11 @@ impl OriginClient {
         let idempotent = call.method.is_idempotent();
         let mut reuse = if idempotent { Reuse::Any } else { Reuse::Certain };
         loop {
-            let connection = self.connection(destinations, reuse, trace).await?;
+            let began = Instant::now();
+            let connection = self.connection(destinations, reuse, began, trace).await?;
             let reused = connection.reused;
             let upload = Upload::new(call.head(framing)?, body, framing);
-            let failure = match self.exchange(connection, call, upload, trace).await {
+            let failure = match self.exchange(connection, call, upload, began, trace).await {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
@@ -132,6 +131,7 @@ impl OriginClient {
         &self,
         destinations: &[Destination],
         reuse: Reuse,
+        began: Instant,
         trace: &mut Trace,
     ) -> Result<Connection, Fault> {
         let mut order: SmallVec<[&Destination; ADDRESSES_TRIED_MAX]> = destinations.iter().collect();
@@ -141,13 +141,13 @@ impl OriginClient {
             order.sort_by_key(|destination| self.pool.failed_lately(destination));
             order.truncate(ADDRESSES_TRIED_MAX);
         }
-        let until = Instant::now() + self.timeouts.connect;
+        let until = began + self.timeouts.connect;
         let mut last = Fault::OriginUnreachable;
         for (index, destination) in order.iter().enumerate() {
             let lease = self.pool.lease(destination, self.timeouts.queue).await?;
             let lease = match reuse {
                 Reuse::Never => lease,
-                _ => match Connection::idle(lease, reuse == Reuse::Certain) {
+                _ => match Connection::idle(lease, reuse == Reuse::Certain, began) {
                     Ok(connection) => {
                         self.metrics.reused.inc();
                         trace.note(STAGE, || format!("reuses a connection to {}", destination.address));
@@ -181,22 +181,26 @@ impl OriginClient {
         connection: Connection,
         call: Call<'_>,
         upload: Upload,
+        connecting: Instant,
         trace: &mut Trace,
     ) -> Result<Response, Failure> {
-        let began = Instant::now();
+        // A connection that was there already took no time.
+        let began = if connection.reused { connecting } else { Instant::now() };
         let mut asked =
             Asked { connection, upload, parser: ResponseParser::default(), informational: 0, heard: false };
         let head = {
-            let mut deadline = pin!(sleep(self.timeouts.first_byte));
+            asked.connection.deadline.set(TokioInstant::from_std(began) + self.timeouts.first_byte);
+            let mut polled = false;
             std::future::poll_fn(|context| {
                 if let Poll::Ready(head) = asked.poll_head(call, &self.limits, context) {
                     return Poll::Ready(head);
                 }
-                // The time runs from when the request has gone out.
-                if asked.upload.take_progressed() {
-                    deadline.as_mut().reset(TokioInstant::now() + self.timeouts.first_byte);
+                // The time runs from when the request has gone out; most go out at once.
+                let polled_before = std::mem::replace(&mut polled, true);
+                if asked.upload.take_progressed() && polled_before {
+                    asked.connection.deadline.set(TokioInstant::now() + self.timeouts.first_byte);
                 }
-                ready!(deadline.as_mut().poll(context));
+                ready!(asked.connection.deadline.poll(context));
                 Poll::Ready(Err(Fault::OriginTimeout))
             })
             .await

@@ -15,10 +15,11 @@ use tokio_util::io::poll_read_buf;
 use super::{
     OriginTimeouts,
     metrics::OriginMetrics,
-    pool::{Destination, Lease},
+    pool::{Destination, Kept, Lease},
     tls::OriginTls,
     transport::Transport,
 };
+use crate::deadline::Deadline;
 
 /// Octets that a read asks for where no more are announced: a head and a small body.
 const READ_OCTETS: usize = 16 * 1024;
@@ -30,6 +31,8 @@ pub(super) struct Connection {
     pub(super) transport: Transport,
     /// What was read and not consumed yet.
     pub(super) buffer: BytesMut,
+    /// Until when the origin must have said something.
+    pub(super) deadline: Deadline,
     /// Whether it had been used before this request.
     pub(super) reused: bool,
     /// Whether the buffer is one of a long body's, too large to be kept.
@@ -39,9 +42,11 @@ pub(super) struct Connection {
 
 impl Connection {
     /// One that was used before.
-    pub(super) fn idle(lease: Lease, certain: bool) -> Result<Self, Lease> {
-        match lease.take_idle(certain) {
-            Some((transport, buffer)) => Ok(Self { transport, buffer, reused: true, long: false, lease }),
+    pub(super) fn idle(lease: Lease, certain: bool, now: Instant) -> Result<Self, Lease> {
+        match lease.take_idle(certain, now) {
+            Some(Kept { transport, buffer, deadline }) => {
+                Ok(Self { transport, buffer, deadline, reused: true, long: false, lease })
+            }
             None => Err(lease),
         }
     }
@@ -72,7 +77,8 @@ impl Connection {
         };
         metrics.opened.inc();
         metrics.connect_seconds.observe(began.elapsed().as_secs_f64());
-        Ok(Self { transport, buffer: BytesMut::new(), reused: false, long: false, lease })
+        let (buffer, deadline) = (BytesMut::new(), Deadline::default());
+        Ok(Self { transport, buffer, deadline, reused: false, long: false, lease })
     }
 
     /// Reads what is there, at least one octet; 0 at the end. `announced`: how much is still to come, if known.
@@ -90,9 +96,11 @@ impl Connection {
     /// The answer has been read to its end and another may follow: kept for the next request. What came beyond the
     /// answer's end belongs to nothing: then it is closed.
     pub(super) fn release(self) {
-        if self.buffer.is_empty() {
-            let buffer = if self.long { BytesMut::new() } else { self.buffer };
-            self.lease.keep(self.transport, buffer);
+        let Self { transport, buffer, mut deadline, long, lease, .. } = self;
+        if buffer.is_empty() {
+            deadline.clear();
+            let buffer = if long { BytesMut::new() } else { buffer };
+            lease.keep(Kept { transport, buffer, deadline });
         }
     }
 }

@@ -26,6 +26,7 @@ use proxima_pipeline::Fault;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{OriginLimits, metrics::OriginMetrics, transport::Transport};
+use crate::deadline::Deadline;
 
 /// How often what is idle is looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -66,9 +67,16 @@ struct Place {
     failed_at: Mutex<Option<Instant>>,
 }
 
+/// What of a connection is kept while nobody uses it.
+pub(super) struct Kept {
+    pub(super) transport: Transport,
+    /// Empty; kept for its memory, as the deadline is for its timer.
+    pub(super) buffer: BytesMut,
+    pub(super) deadline: Deadline,
+}
+
 struct Idle {
-    transport: Transport,
-    buffer: BytesMut,
+    kept: Kept,
     since: Instant,
 }
 
@@ -165,7 +173,7 @@ impl Pool {
         places.retain(|_, place| {
             let mut idle = lock(&place.idle);
             let before = idle.len();
-            idle.retain_mut(|idle| idle.since.elapsed() < self.idle_after && idle.transport.is_quiet());
+            idle.retain_mut(|idle| idle.since.elapsed() < self.idle_after && idle.kept.transport.is_quiet());
             self.count_idle_out(before - idle.len());
             let used = !idle.is_empty() || lock(&place.failed_at).is_some_and(|at| at.elapsed() < FAILED_FOR);
             drop(idle);
@@ -196,21 +204,20 @@ impl Drop for Waiting<'_> {
 impl Lease {
     /// The idle connection that was used last and still can be; those that cannot are closed. With `certain` the
     /// kernel is asked.
-    pub(super) fn take_idle(&self, certain: bool) -> Option<(Transport, BytesMut)> {
+    pub(super) fn take_idle(&self, certain: bool, now: Instant) -> Option<Kept> {
         loop {
             let mut idle = lock(&self.place.idle).pop()?;
             self.pool.count_idle_out(1);
-            let fresh = idle.since.elapsed() < self.pool.idle_after;
-            let quiet =
-                fresh && idle.transport.is_quiet() && (!certain || idle.transport.is_quiet_for_certain());
-            if quiet {
-                return Some((idle.transport, idle.buffer));
+            let fresh = now.saturating_duration_since(idle.since) < self.pool.idle_after;
+            let transport = &mut idle.kept.transport;
+            if fresh && transport.is_quiet() && (!certain || transport.is_quiet_for_certain()) {
+                return Some(idle.kept);
             }
         }
     }
 
     /// Keeps a connection for the next, unless there are enough.
-    pub(super) fn keep(self, transport: Transport, buffer: BytesMut) {
+    pub(super) fn keep(self, kept: Kept) {
         let pool = &self.pool;
         if pool.idle_total.fetch_add(1, Ordering::Relaxed) >= pool.limits.idle_total_max {
             pool.idle_total.fetch_sub(1, Ordering::Relaxed);
@@ -221,7 +228,7 @@ impl Lease {
             pool.idle_total.fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        idle.push(Idle { transport, buffer, since: Instant::now() });
+        idle.push(Idle { kept, since: Instant::now() });
         pool.metrics.idle.inc();
     }
 

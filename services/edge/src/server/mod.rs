@@ -21,7 +21,6 @@
 //! HTTP/2 in clear is spoken by prior knowledge only.
 
 mod admit;
-mod deadline;
 mod http1;
 mod http2;
 mod inbound;

@@ -14,7 +14,7 @@ const PARAMETER: &str = "network";
 /// Refuses requests whose `CDN-Loop` names this network, and adds its name to all others.
 pub struct LoopGuard {
     /// `proxima; network=…`.
-    name: String,
+    name: HeaderValue,
     /// The value of the parameter.
     network: String,
 }
@@ -26,7 +26,8 @@ impl LoopGuard {
         parts.extend(network.name_servers.iter().map(ToString::to_string));
         parts.sort_unstable();
         let network = format!("{:016x}", fnv1a(parts.join(" ").as_bytes()));
-        Self { name: format!("{CDN_ID}; {PARAMETER}={network}"), network }
+        let name = format!("{CDN_ID}; {PARAMETER}={network}");
+        Self { name: HeaderValue::from_maybe_shared(name).expect("its letters are visible ASCII"), network }
     }
 
     /// Whether one of the list's elements names this network. Quoted strings, in which a comma may stand, are honoured
@@ -64,6 +65,10 @@ impl Stage for LoopGuard {
             }
             named.put_slice(value.as_bytes());
             named.put_slice(b", ");
+        }
+        if named.is_empty() {
+            headers.insert(CDN_LOOP, self.name.clone());
+            return Decision::Now(Flow::Continue);
         }
         named.put_slice(self.name.as_bytes());
         if let Ok(value) = HeaderValue::from_maybe_shared(named.freeze()) {

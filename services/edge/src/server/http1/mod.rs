@@ -28,11 +28,11 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use self::respond::Asker;
 use self::upload::{Feed, Upload};
 use super::admit::{Asked, fault_of};
-use super::deadline::Deadline;
 use super::outbound::Outbound;
 use super::relay::relay;
 use super::transport::Rewound;
 use super::{Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext, Transport};
+use crate::deadline::Deadline;
 use crate::http1::{
     ConnectionField, Framing, Http1Error, RequestHead, RequestParser, strip_hop_by_hop, write_response_head,
 };
@@ -144,14 +144,14 @@ impl<T: Transport> Connection<T> {
                 if !idle && !std::mem::replace(&mut begun, true) && self.served > 0 {
                     self.read_deadline.clear();
                 }
-                // A client that has just come is not sent away: it has a request on its way to us.
-                if idle && self.served > 0 && self.draining.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Next::Ended);
-                }
                 match self.poll_read_head(context) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::Ended),
                     Poll::Ready(Ok(_)) => {}
                     Poll::Pending => {
+                        // A client that has just come is not sent away: it has a request on its way to us.
+                        if idle && self.served > 0 && self.draining.as_mut().poll(context).is_ready() {
+                            return Poll::Ready(Next::Ended);
+                        }
                         if !self.read_deadline.is_set() {
                             let timeouts = &self.context.timeouts;
                             let waits = if idle && self.served > 0 { timeouts.idle } else { timeouts.head };

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::gather::{Gathered, Gatherer, gather};
-use super::deadline::Deadline;
 use super::{Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext, Transport};
+use crate::deadline::Deadline;
 
 /// Streams of one connection at once. Browsers open some dozens; RFC 9113 (5.1.2) advises at least 100.
 const STREAMS_MAX: u32 = 128;

@@ -16,9 +16,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use proxima_pipeline::{Body, BodyError, Exchange, Fault, Interim, Interims, Protocol, Response, answer};
 use tokio::time::Instant;
 
+use crate::deadline::Deadline;
 use crate::http1::{Host, Http1Error, bodiless, content_length, is_mistakable, is_target, strip_hop_by_hop};
 use crate::server::admit::{Asked, fault_of};
-use crate::server::deadline::Deadline;
 use crate::server::{BODY_PROGRESS_BYTES_MIN, Peer, ServerContext};
 
 /// The stream cannot be written to any more, or its answer's body failed.

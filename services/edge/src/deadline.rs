@@ -8,30 +8,30 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A point in time until which something must have happened. Setting it later costs nothing but a store: the timer
 /// underneath is left where it is, and put right when it fires.
-#[derive(Default)]
-pub(super) struct Deadline {
+#[derive(Debug, Default)]
+pub(crate) struct Deadline {
     at: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
     /// Until `at`.
-    pub(super) fn set(&mut self, at: Instant) {
+    pub(crate) fn set(&mut self, at: Instant) {
         self.at = Some(at);
     }
 
     /// No longer.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.at = None;
     }
 
     /// Whether it is set.
-    pub(super) const fn is_set(&self) -> bool {
+    pub(crate) const fn is_set(&self) -> bool {
         self.at.is_some()
     }
 
     /// Ready once it has passed; it is then no longer set.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(at) = self.at else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if timer.deadline() > at {
