@@ -5,6 +5,7 @@
 //!  proxima dev                     ┴─▶ chassis::run_node ─▶ services.rs: the one list ─▶ serve until told to end
 //!  proxima ca …                    ──▶ the cluster's authority and the nodes' certificates
 //!  proxima zones | dns | purge | log | explain ──▶ the API of any server, for people
+//!  proxima log restore             ──▶ the log made new from the servers' replicas, on its stopped node
 //!  proxima lab … , tour            ──▶ an internet on this machine, and a walk through it
 //! ```
 //!
@@ -50,7 +51,7 @@ enum Command {
     Dns(client::records::DnsArgs),
     /// Remove a zone's contents from every server's cache.
     Purge(client::purge::PurgeArgs),
-    /// List what was changed, and bring back what was before, through the API.
+    /// List what was changed and bring back what was before, through the API; restore a lost log.
     Log(client::log::LogArgs),
     /// Tell what each stage decides about a request, and why.
     Explain(client::explain::ExplainArgs),

@@ -6,6 +6,7 @@ mod command_line;
 mod dev;
 mod node;
 mod origin;
+mod restore;
 mod steady;
 mod upgrade;
 

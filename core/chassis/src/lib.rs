@@ -40,7 +40,7 @@ pub use config::{ConfigError, NetworkConfig, NodeConfig, NodeSection};
 pub use health::{Health, HealthBoard, ServiceHealth};
 pub use identity::{ClusterAuthority, Identity, IdentityConfig, IdentityError, NODE_DOMAIN};
 pub use listeners::{ListenError, Listeners};
-pub use node::{MakeServices, NodeContext, NodeError, check_node, run_node};
+pub use node::{MakeServices, NodeContext, NodeError, check_node, run_node, survey_log};
 pub use program::program;
 pub use service::{PrepareError, Prepared, Service, ServiceError};
 pub use shutdown::Shutdown;

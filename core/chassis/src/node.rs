@@ -1,9 +1,11 @@
 //! A node: the ledger, the services over it, and the way they begin and end.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use proxima_ledger::{ChangeSet, Ledger, LedgerError, LedgerStatus, Log, Replica, Sealer, Seq};
+use proxima_ledger::{
+    ChangeSet, Ledger, LedgerError, LedgerStatus, Log, LogRestore, PeerTls, Replica, Sealer, Seq,
+};
 use proxima_model::{NodeName, PopCode, Timestamp};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -234,17 +236,31 @@ pub fn check_node(config: &NodeConfig, known: &BTreeSet<&'static str>) -> Result
     Foundations::load(config).map(drop)
 }
 
+/// Finds out whether the log that this node keeps can be made new from a replica of its peers, and what would be lost.
+/// Starts and changes nothing.
+///
+/// # Errors
+/// What is wrong with the configuration, or why there is nothing to restore.
+pub async fn survey_log(config: &NodeConfig, peers: &[SocketAddr]) -> Result<LogRestore, NodeError> {
+    let Foundations { sealer, identity } = Foundations::load(config)?;
+    let identity = identity.ok_or_else(|| {
+        LedgerError::Config("a node without `[identity]` has no peers to restore its log from".to_owned())
+    })?;
+    let data_dir = &config.node.data_dir;
+    Ok(LogRestore::survey(&config.ledger, data_dir, sealer, peers, peer_tls(identity)).await?)
+}
+
+fn peer_tls(identity: Identity) -> PeerTls {
+    PeerTls { server: identity.server, client: identity.client, server_name: Identity::server_name() }
+}
+
 /// Everything below the services.
 async fn start(config: NodeConfig) -> Result<(NodeContext, watch::Sender<Seq>), NodeError> {
     let Foundations { sealer, identity } = Foundations::load(&config)?;
     std::fs::create_dir_all(&config.node.data_dir)?;
     let identity_expires = identity.as_ref().map(|identity| identity.expires);
     let shutdown = Shutdown::new(Duration::from_secs(config.node.drain_seconds.into()));
-    let tls = identity.map(|identity| proxima_ledger::PeerTls {
-        server: identity.server,
-        client: identity.client,
-        server_name: Identity::server_name(),
-    });
+    let tls = identity.map(peer_tls);
     let ledger =
         Ledger::start(config.ledger.clone(), &config.node.data_dir, sealer, tls, shutdown.stop_token())
             .await?;

@@ -137,8 +137,8 @@ pub enum ReplicaError {
     },
     /// The log itself is damaged.
     #[error(
-        "the log in {path} is damaged ({reason}); it is not served. Stop the node and restore the log from the peer \
-         that is furthest ahead (`restore_log`), or remove the folder to begin an empty network"
+        "the log in {path} is damaged ({reason}); it is not served. Stop the node and restore the log from its \
+         peers (`proxima log restore`), or remove the folder to begin an empty network"
     )]
     LogCorrupt {
         /// The log's folder.

@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     EmbeddedLog, LedgerConfig, Log, RemoteLog, Replica, ReplicaError, Sealer, Seq, Verification,
-    follower::{self, Follower, Following},
+    follower::{Follower, Following},
     limits::HEARTBEAT_INTERVAL,
     peer::Dialer,
     server::{self, Server},
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The folder of the replica within a node's data.
-const FOLDER: &str = "ledger";
+pub(crate) const FOLDER: &str = "ledger";
 
 /// Why a ledger did not start.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +42,8 @@ pub enum LedgerError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// No peer had a state to restore from.
-    #[error("the log was not restored: {0}")]
+    /// The log is not made new from a replica.
+    #[error("the log is not restored: {0}")]
     Restore(String),
 }
 
@@ -269,36 +269,4 @@ async fn open(
     let opened =
         opening.await.map_err(|error| LedgerError::Config(format!("opening was cut short: {error}")))?;
     Ok(opened?)
-}
-
-/// Restores the log of a node whose disk was lost or damaged, from the peer that is furthest ahead. The former state
-/// is removed. Run it while the node is stopped, with every peer that can be reached: changes that none of them has are
-/// lost, and a peer that was ahead and not asked refuses to follow until its own replica is removed.
-pub async fn restore_log(
-    config: &LedgerConfig,
-    data_dir: &Path,
-    sealer: Sealer,
-    peers: &[SocketAddr],
-    tls: PeerTls,
-) -> Result<Seq, LedgerError> {
-    let folder = data_dir.join(FOLDER);
-    let replica = Replica::open(&folder, sealer, config.replica_options())?;
-    let dialer = Dialer::new(tls.client, tls.server_name);
-    let mut best = None;
-    let mut problems = Vec::new();
-    for &peer in peers {
-        match dialer.dial(peer, replica.log_id()).await {
-            Ok((connection, welcome)) if welcome.log.is_some() => {
-                if best.as_ref().is_none_or(|(seq, _)| welcome.pulse.seq > *seq) {
-                    best = Some((welcome.pulse.seq, connection));
-                }
-            }
-            Ok(_) => problems.push(format!("{peer} has no state")),
-            Err(error) => problems.push(format!("{peer}: {error}")),
-        }
-    }
-    let Some((_, mut connection)) = best else {
-        return Err(LedgerError::Restore(format!("no peer has a state ({})", problems.join("; "))));
-    };
-    follower::load(&replica, &mut connection, &TaskTracker::new()).await.map_err(LedgerError::Restore)
 }

@@ -23,7 +23,8 @@
 //! * **A replica never goes back.** Its cursor is its own; what is known is passed over, a gap is not jumped, and
 //!   another log or another history (a chain of digests tells) is refused.
 //! * **What was not put is not read.** Every value and entry carries a checksum. Damage ends all reading from that
-//!   replica until a follower has rebuilt it; on the log's node it is refused with what to do ([`restore_log`]). A check of everything runs in the background, daily.
+//!   replica until a follower has rebuilt it; on the log's node it is refused with what to do ([`LogRestore`]). A check
+//!   of everything runs in the background, daily.
 //! * **Secrets are sealed before they leave the writer** ([`Replica::put`]): in the log, on the wire and at rest.
 //! * **The request path reads only what is here.** Losing the log, or every upstream, stops changes and nothing else.
 //!
@@ -52,6 +53,7 @@ mod recent;
 mod remote;
 mod replica;
 mod resident;
+mod restore;
 mod revert;
 mod seal;
 mod server;
@@ -69,11 +71,12 @@ pub use compiled::{CompileZone, CompiledZones};
 pub use config::LedgerConfig;
 pub use embedded::{Clock, EmbeddedLog, system_clock};
 pub use error::{AppendError, FollowError, KeyError, ReadError, ReplicaError, RevertError};
-pub use ledger::{Ledger, LedgerError, LedgerStatus, PeerTls, Role, restore_log};
+pub use ledger::{Ledger, LedgerError, LedgerStatus, PeerTls, Role};
 pub use limits::{CHANGES_PER_APPEND_MAX, HEARTBEAT_INTERVAL};
 pub use log::{Appended, Log, Update};
 pub use remote::RemoteLog;
 pub use replica::{Replica, ReplicaOptions};
+pub use restore::{LogRestore, Source};
 pub use revert::{Replaced, WayBack};
 pub use seal::Sealer;
 pub use snapshot::Snapshot;

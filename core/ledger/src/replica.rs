@@ -61,6 +61,10 @@ const CURRENT: &str = "CURRENT";
 const LOG: &str = "LOG";
 /// Folders of states are called this, a hyphen and a number.
 const STATE_FOLDER: &str = "state";
+/// Says that a log is being restored here, and has not been yet.
+const RESTORING: &str = "RESTORING";
+/// Folders of states that a restore has set aside are called this, a hyphen and a number.
+const ASIDE: &str = "damaged";
 /// What is sealed to recognise the key by.
 const KEY_CHECK_TEXT: &[u8] = b"proxima";
 
@@ -117,6 +121,9 @@ impl Replica {
             StoreError::Corrupt(reason) => corrupt(reason),
             error => ReplicaError::Open { path: path.to_owned(), reason: error.to_string() },
         };
+        if Self::is_marked_restore(path) {
+            return Err(corrupt("a restore of it was begun, and has not come to its end".to_owned()));
+        }
         match replica.current_folder()? {
             Some(folder) => {
                 let store = Store::open(&folder, options.bounds()).map_err(refuse)?;
@@ -406,6 +413,31 @@ impl Replica {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
+    }
+
+    /// From now on what is in this folder is no log, until [`Self::unmark_restore`].
+    pub(crate) fn mark_restore(path: &Path) -> io::Result<()> {
+        write_whole(path, RESTORING, "")
+    }
+
+    pub(crate) fn is_marked_restore(path: &Path) -> bool {
+        path.join(RESTORING).exists()
+    }
+
+    pub(crate) fn unmark_restore(path: &Path) -> io::Result<()> {
+        fs::remove_file(path.join(RESTORING))?;
+        fs::File::open(path)?.sync_all()
+    }
+
+    /// Keeps the folder of the state in force under another name, where nothing touches it.
+    pub(crate) fn set_aside(path: &Path) -> io::Result<()> {
+        let current = fs::read_to_string(path.join(CURRENT))?;
+        let number: u64 = rand::random();
+        match fs::rename(path.join(current.trim()), path.join(format!("{ASIDE}-{number:016x}"))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed,
+        }?;
+        fs::File::open(path)?.sync_all()
     }
 
     /// Names the log, and the folder of the state in force.

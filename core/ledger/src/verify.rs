@@ -95,7 +95,7 @@ fn tell(role: Role, reason: &str) {
         Role::Log => tracing::error!(
             reason,
             "a check found damage in the log: it takes no changes and this server serves nothing; the others serve on. \
-             Stop this node and restore the log from the peer that is furthest ahead (docs/operating/at-3-am.md)"
+             Stop this node and restore the log from its peers (docs/operating/restore-the-log.md)"
         ),
     }
 }

@@ -1,5 +1,7 @@
 //! `proxima log`.
 
+mod restore;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -37,21 +39,24 @@ enum LogCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Make the log new from a server's replica, on the node that has lost it; the node must be stopped.
+    Restore(restore::RestoreArgs),
 }
 
 pub(crate) async fn run(args: LogArgs) -> anyhow::Result<()> {
-    let api = args.api.open()?;
+    let api = || args.api.open();
     match args.command {
+        LogCommand::Restore(args) => restore::run(args).await?,
         LogCommand::List { entries, page } => {
             let path = format!("/proxima/log?per_page={entries}&page={page}");
-            let envelope = api.call(Method::GET, &path, None).await?;
+            let envelope = api()?.call(Method::GET, &path, None).await?;
             let entries = envelope["result"].as_array().into_iter().flatten();
             let rows: Vec<Vec<String>> = entries.map(row).collect();
             print_table(&["SEQUENCE", "TIME", "AUTHOR", "CHANGES"], &rows);
         }
         LogCommand::Revert { to, dry_run } => {
             let body = json!({ "sequence": to, "dry_run": dry_run });
-            let envelope = api.call(Method::POST, "/proxima/log/revert", Some(&body)).await?;
+            let envelope = api()?.call(Method::POST, "/proxima/log/revert", Some(&body)).await?;
             let result = &envelope["result"];
             let changes: Vec<&Value> = result["changes"].as_array().into_iter().flatten().collect();
             for change in &changes {

@@ -10,9 +10,9 @@ use std::{
 use crate::common::*;
 use proxima_ledger::{
     AppendError, EmbeddedLog, LedgerConfig, Log as _, ReadError, Replica, ReplicaError, ReplicaOptions, Seq,
-    VerifyPace, restore_log,
+    VerifyPace,
 };
-use proxima_model::{Kind, ZoneIndex, ZoneName};
+use proxima_model::{ZoneIndex, ZoneName};
 
 const OPTIONS: ReplicaOptions = ReplicaOptions {
     map_octets: 64 << 20,
@@ -22,7 +22,7 @@ const OPTIONS: ReplicaOptions = ReplicaOptions {
 };
 
 /// The data file of the replica in a node's folder.
-fn data_file(folder: &Path) -> PathBuf {
+pub(crate) fn data_file(folder: &Path) -> PathBuf {
     let ledger = folder.join("ledger");
     let current = fs::read_to_string(ledger.join("CURRENT")).unwrap();
     ledger.join(current).join("data.mdb")
@@ -112,33 +112,6 @@ async fn a_replica_whose_file_was_cut_emptied_or_overwritten_is_rebuilt() {
         assert!(states <= 2, "old states pile up");
         node.stop().await;
     }
-    log.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_log_is_refused_with_what_to_do_and_is_restored_from_a_peer() {
-    let authority = Authority::new();
-    let (log, log_folder, folder) = log_and_stopped_follower(&authority).await;
-    let address = log.address();
-    log.stop().await;
-    fs::write(data_file(log_folder.path()), vec![0; 50_000]).unwrap();
-    let refused = EmbeddedLog::open(&log_folder.path().join("ledger"), sealer(), OPTIONS);
-    let refused = refused.err().unwrap();
-    assert!(matches!(refused, ReplicaError::LogCorrupt { .. }), "{refused}");
-    assert!(refused.to_string().contains("restore"), "{refused}");
-
-    let node = Running::start(follower_config(address, &[]), folder.path(), authority.node("node")).await;
-    let peers = [node.address()];
-    let restored =
-        restore_log(&log_config(), log_folder.path(), sealer(), &peers, authority.node("log")).await;
-    assert_eq!(restored.unwrap(), Seq(2));
-    let config = proxima_ledger::LedgerConfig { listen: Some(address), ..log_config() };
-    let log = Running::start(config, log_folder.path(), authority.node("log")).await;
-    assert!(holds(&log.ledger.replica, "one.example"));
-    let seq = log.put("three.example").await;
-    reaches(&node.ledger.replica, seq).await;
-    assert_eq!(node.ledger.replica.snapshot().unwrap().count(Kind::ZoneName).unwrap(), 3);
-    node.stop().await;
     log.stop().await;
 }
 

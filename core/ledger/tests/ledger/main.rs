@@ -10,3 +10,4 @@ mod hostile;
 mod log_suite;
 mod relay;
 mod replication;
+mod restore;

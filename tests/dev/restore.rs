@@ -1,0 +1,130 @@
+//! The log's node has lost its disk: `proxima log restore`, on a cluster of two real nodes.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Instant,
+};
+
+use crate::dev::{DEADLINE, PROXIMA, free_for_both, output};
+
+/// A process that does not outlive its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// Two nodes, in folders that are named as they are: `log` keeps the log, `node` follows it.
+struct Cluster {
+    folder: tempfile::TempDir,
+    node: SocketAddr,
+    log_api: SocketAddr,
+    node_admin: SocketAddr,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let [log, node, log_api, log_admin, node_admin] = std::array::from_fn(|_| free_for_both());
+        let cluster = Self { folder, node, log_api, node_admin };
+        cluster.succeeds(Command::new(PROXIMA).args(["ca", "init"]).arg(cluster.at("ca")));
+        for (name, listen, admin, more) in [
+            ("log", log, log_admin, format!("[control]\nlisten = [\"{log_api}\"]\nactivation = \"trust\"\n")),
+            ("node", node, node_admin, String::new()),
+        ] {
+            let mut issue = Command::new(PROXIMA);
+            issue.args(["ca", "issue", "--name", name, "--ca"]).arg(cluster.at("ca"));
+            cluster.succeeds(issue.arg("--out").arg(cluster.at(name)));
+            let follows = if name == "log" { String::new() } else { format!("log = \"{log}\"\n") };
+            let config = format!(
+                "[node]\nname = \"{name}\"\npop = \"FRA\"\nregion = \"europe\"\ndata_dir = \"data\"\n\
+                 key_file = \"../ca/at-rest.key\"\nadmin = \"{admin}\"\n[identity]\nca = \"ca.pem\"\n\
+                 certificate = \"node.pem\"\nkey = \"node.key\"\n[ledger]\nlisten = \"{listen}\"\n{follows}{more}"
+            );
+            std::fs::write(cluster.at(name).join("node.toml"), config).unwrap();
+        }
+        cluster
+    }
+
+    fn at(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn succeeds(&self, command: &mut Command) -> String {
+        let (succeeded, text) = output(command);
+        assert!(succeeded, "{command:?}: {text}");
+        text
+    }
+
+    fn start(&self, name: &str) -> Running {
+        let log = self.at(name).join("output");
+        let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
+        let mut command = Command::new(PROXIMA);
+        command.arg("node").arg("--config").arg(self.at(name).join("node.toml"));
+        Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    }
+
+    fn client(&self, token: &str, args: &[&str]) -> (bool, String) {
+        let mut command = Command::new(PROXIMA);
+        command.args(args).env("PROXIMA_API", format!("http://{}", self.log_api)).env("PROXIMA_TOKEN", token);
+        output(&mut command)
+    }
+
+    fn restore(&self, more: &[&str]) -> (bool, String) {
+        let mut command = Command::new(PROXIMA);
+        command.args(["log", "restore", "--from", &self.node.to_string(), "--config"]);
+        output(command.arg(self.at("log").join("node.toml")).args(more))
+    }
+}
+
+/// Runs something until it says this, and so succeeds or fails as wanted.
+fn until(wanted: &str, mut run: impl FnMut() -> (bool, String)) -> String {
+    let begun = Instant::now();
+    loop {
+        let (_, text) = run();
+        if text.contains(wanted) {
+            return text;
+        }
+        assert!(begun.elapsed() < DEADLINE, "{wanted:?} was not said; the last was: {text}");
+    }
+}
+
+fn read(path: &Path) -> Option<String> {
+    std::fs::read_to_string(path).ok().filter(|text| !text.is_empty())
+}
+
+#[test]
+fn a_log_whose_disk_was_lost_is_restored_from_a_server_that_followed_it() {
+    let cluster = Cluster::new();
+    let log = cluster.start("log");
+    let token_path = cluster.at("log").join("data/token");
+    until("written", || (true, read(&token_path).map_or_else(String::new, |_| "written".to_owned())));
+    let token = read(&token_path).unwrap();
+    let token = token.trim();
+    until("example.com", || cluster.client(token, &["zones", "add", "example.com"]));
+    let _node = cluster.start("node");
+    let ready = format!("http://{}/readyz", cluster.node_admin);
+    until("\"ready\":true", || output(Command::new("curl").args(["-sS", &ready])));
+    let running = until("stop this node first", || cluster.restore(&["--yes"]));
+    assert!(running.contains("nothing was changed"), "{running}");
+
+    drop(log);
+    let lives_or_whole = until("a whole log is in", || cluster.restore(&["--yes"]));
+    assert!(lives_or_whole.contains("start the node"), "{lives_or_whole}");
+    std::fs::remove_dir_all(cluster.at("log").join("data")).unwrap();
+    let told = until("With --yes, it is done", || cluster.restore(&[]));
+    assert!(told.contains("There is no log here") && told.contains("Lost:"), "{told}");
+    assert!(!cluster.at("log").join("data").exists(), "nothing is changed without --yes");
+    let (succeeded, done) = cluster.restore(&["--yes"]);
+    assert!(succeeded && done.contains("The log is restored"), "{done}");
+
+    let _log = cluster.start("log");
+    let listed = until("example.com", || cluster.client(token, &["zones", "list"]));
+    assert!(listed.contains("active"), "{listed}");
+    until("example.org", || cluster.client(token, &["zones", "add", "example.org"]));
+}
