@@ -65,6 +65,7 @@ mod verify;
 mod vitals;
 mod writer;
 
+pub use check::StepBounds;
 pub use change::{Append, Change, ChangeSet, Entry, Fingerprint, IdempotencyKey, Precondition, Seq};
 pub use codec::{DecodeError, Digest};
 pub use compiled::{CompileZone, CompiledZones};

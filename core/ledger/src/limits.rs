@@ -47,6 +47,12 @@ pub const VERIFY_FIRST_AFTER: Duration = Duration::from_secs(60);
 pub const VERIFY_INTERVAL: Duration = Duration::from_secs(86_400);
 /// Values and entries checked at a time: some milliseconds of one core.
 pub const VERIFY_STEP: usize = 1_000;
+/// Octets of values and entries checked at a time, before the one that passes it: large values are no reason to read
+/// more of the disk at once. With [`VERIFY_PAUSE`], 40 MB/s at the most.
+pub const VERIFY_STEP_OCTETS: usize = 4 << 20;
+/// How long a step may take, with the value or entry under way: its read transaction keeps LMDB from using room again,
+/// and on a slow disk that room is what grows.
+pub const VERIFY_STEP_TIME: Duration = Duration::from_millis(50);
 /// How long is waited between two steps: 10,000 values a second, a few MB/s of disk and a few hundredths of a core; a
 /// million zones take ten minutes.
 pub const VERIFY_PAUSE: Duration = Duration::from_millis(100);

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     Change, ChangeSet, Entry, ReadError, ReplicaError, Sealer, Seq, Snapshot,
-    check::Check,
+    check::{Check, StepBounds},
     codec::Digest,
     limits,
     recent::Recent,
@@ -233,7 +233,7 @@ impl Replica {
     /// What is damaged.
     pub fn verify(&self) -> Result<u64, ReadError> {
         let mut check = Check::default();
-        while !check.step(self, limits::VERIFY_STEP)? {}
+        while !check.step(self, StepBounds::default())? {}
         Ok(check.checked)
     }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{ReadError, Replica, check::Check, ledger::Role, limits};
+use crate::{ReadError, Replica, check::{Check, StepBounds}, ledger::Role, limits};
 
 /// When a node checks what it keeps, and how fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub struct VerifyPace {
     pub first_after: Duration,
     /// How long after a check that found nothing.
     pub every: Duration,
-    /// Values and entries checked at a time.
-    pub step: usize,
+    /// How much is checked at a time.
+    pub step: StepBounds,
     /// How long is waited between two steps.
     pub pause: Duration,
 }
@@ -29,7 +29,7 @@ impl Default for VerifyPace {
         Self {
             first_after: limits::VERIFY_FIRST_AFTER,
             every: limits::VERIFY_INTERVAL,
-            step: limits::VERIFY_STEP,
+            step: StepBounds::default(),
             pause: limits::VERIFY_PAUSE,
         }
     }

@@ -10,7 +10,7 @@ use std::{
 use crate::common::*;
 use proxima_ledger::{
     AppendError, EmbeddedLog, LedgerConfig, Log as _, ReadError, Replica, ReplicaError, ReplicaOptions, Seq,
-    VerifyPace,
+    StepBounds, VerifyPace,
 };
 use proxima_model::{ZoneIndex, ZoneName};
 
@@ -155,8 +155,8 @@ async fn damage_that_nobody_reads_is_found_by_the_check_in_the_background_and_re
     let authority = Authority::new();
     let (log, _log_folder, folder) = log_and_stopped_follower(&authority).await;
     damage(&data_file(folder.path()), &zone_id("one.example").to_string());
-    let pace =
-        VerifyPace { first_after: Duration::ZERO, step: 1, pause: Duration::ZERO, ..VerifyPace::default() };
+    let step = StepBounds { count: 1, ..StepBounds::default() };
+    let pace = VerifyPace { first_after: Duration::ZERO, step, pause: Duration::ZERO, ..VerifyPace::default() };
     let config = LedgerConfig { verify: pace, ..follower_config(log.address(), &[]) };
     let node = Running::start(config, folder.path(), authority.node("node")).await;
     until("the damage is found", || node.status().verification.damages == 1).await;
@@ -172,8 +172,8 @@ async fn damage_that_nobody_reads_is_found_by_the_check_in_the_background_and_re
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_in_the_background_goes_through_everything_while_changes_are_made() {
     let (folder, authority) = (folder(), Authority::new());
-    let pace =
-        VerifyPace { first_after: Duration::ZERO, step: 2, pause: Duration::ZERO, ..VerifyPace::default() };
+    let step = StepBounds { count: 2, ..StepBounds::default() };
+    let pace = VerifyPace { first_after: Duration::ZERO, step, pause: Duration::ZERO, ..VerifyPace::default() };
     // Entries are dropped while they are checked.
     let config = LedgerConfig { verify: pace, log_entries_max: 5, ..log_config() };
     let log = Running::start(config, folder.path(), authority.node("log")).await;
