@@ -88,6 +88,7 @@ impl Drop for Running {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "a certificate ends by the wall clock")]
 #[test]
 fn a_node_that_waits_for_its_first_snapshot_says_so_and_ends_when_told() {
     let follower = Follower::new();

@@ -19,6 +19,7 @@ use crate::{
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The system's clock.
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn system_clock() -> Clock {
     Arc::new(|| {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -10,6 +10,9 @@
 //!
 //! The cursor is the replica's own and never goes back. An entry that is known is passed over; a gap, another log or
 //! another history ends the session.
+//!
+//! Whether an upstream lives is told by the monotonic clock alone, and pulses carry how long ago something was, never
+//! when: a wall clock that jumps on any node ends no session. (`clippy.toml` keeps the wall clock out of here.)
 
 use std::{net::SocketAddr, sync::Arc};
 

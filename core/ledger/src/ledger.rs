@@ -13,12 +13,12 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    EmbeddedLog, LedgerConfig, Log, RemoteLog, Replica, ReplicaError, Sealer, Seq, Verification,
+    Clock, EmbeddedLog, LedgerConfig, Log, RemoteLog, Replica, ReplicaError, Sealer, Seq, Verification,
     follower::{Follower, Following},
     limits::HEARTBEAT_INTERVAL,
     peer::Dialer,
     server::{self, Server},
-    verify,
+    system_clock, verify,
     vitals::Vitals,
 };
 
@@ -140,10 +140,26 @@ impl Ledger {
         tls: Option<PeerTls>,
         stop: CancellationToken,
     ) -> Result<Self, LedgerError> {
+        Self::start_with_clock(config, data_dir, sealer, tls, stop, system_clock()).await
+    }
+
+    /// As [`Self::start`], with another clock for the entries of a log that is here. Nothing else in the ledger asks what
+    /// time it is: deadlines and what is heard of upstreams go by the monotonic clock.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with_clock(
+        config: LedgerConfig,
+        data_dir: &Path,
+        sealer: Sealer,
+        tls: Option<PeerTls>,
+        stop: CancellationToken,
+        clock: Clock,
+    ) -> Result<Self, LedgerError> {
         config.check().map_err(LedgerError::Config)?;
         config.check_identity(tls.is_some()).map_err(LedgerError::Config)?;
         let listener = config.listen.map(Listener::bind).transpose()?;
-        let (replica, embedded) = open(&config, data_dir.join(FOLDER), sealer).await?;
+        let (replica, embedded) = open(&config, data_dir.join(FOLDER), sealer, clock).await?;
         let vitals = Arc::new(Vitals::new(replica.clone(), embedded.is_some()));
         let tasks = TaskTracker::new();
         let (told, verification) = watch::channel(Verification::default());
@@ -256,12 +272,14 @@ async fn open(
     config: &LedgerConfig,
     folder: PathBuf,
     sealer: Sealer,
+    clock: Clock,
 ) -> Result<(Replica, Option<EmbeddedLog>), LedgerError> {
     let options = config.replica_options();
     let keeps_log = config.log.is_none();
     let opening = tokio::task::spawn_blocking(move || {
         if keeps_log {
-            EmbeddedLog::open(&folder, sealer, options).map(|log| (log.replica().clone(), Some(log)))
+            EmbeddedLog::open_with_clock(&folder, sealer, options, clock)
+                .map(|log| (log.replica().clone(), Some(log)))
         } else {
             Replica::open(&folder, sealer, options).map(|replica| (replica, None))
         }

@@ -65,8 +65,8 @@ mod verify;
 mod vitals;
 mod writer;
 
-pub use check::StepBounds;
 pub use change::{Append, Change, ChangeSet, Entry, Fingerprint, IdempotencyKey, Precondition, Seq};
+pub use check::StepBounds;
 pub use codec::{DecodeError, Digest};
 pub use compiled::{CompileZone, CompiledZones};
 pub use config::LedgerConfig;

@@ -9,7 +9,12 @@ use serde::Serialize;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{ReadError, Replica, check::{Check, StepBounds}, ledger::Role, limits};
+use crate::{
+    ReadError, Replica,
+    check::{Check, StepBounds},
+    ledger::Role,
+    limits,
+};
 
 /// When a node checks what it keeps, and how fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,6 +19,7 @@ const SECONDS: u32 = 2;
 /// Room for all packets of a run, so that a receiver that has to wait for its turn loses none.
 const RECEIVE_BUFFER_BYTES: usize = 64 << 20;
 
+#[allow(clippy::disallowed_methods, reason = "processes of one machine share no other clock")]
 fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970")
 }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use proxima_ledger::{
-    Append, Change, IdempotencyKey, Ledger, LedgerConfig, LedgerStatus, PeerTls, Precondition, Replica,
-    Sealer, Seq,
+    Append, Change, Clock, IdempotencyKey, Ledger, LedgerConfig, LedgerStatus, PeerTls, Precondition,
+    Replica, Sealer, Seq,
 };
 use proxima_model::{
     AccountId, Key, Kind, Timestamp, Zone, ZoneId, ZoneIndex, ZoneName, ZoneSettings, ZoneStatus,
@@ -91,6 +91,18 @@ impl Running {
         let stop = CancellationToken::new();
         let ledger = Ledger::start(config, folder, sealer(), Some(tls), stop.clone()).await.unwrap();
         Self { ledger, stop }
+    }
+
+    /// As [`Self::start`], with another clock.
+    pub(crate) async fn start_with_clock(
+        config: LedgerConfig,
+        folder: &Path,
+        tls: PeerTls,
+        clock: Clock,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let ledger = Ledger::start_with_clock(config, folder, sealer(), Some(tls), stop.clone(), clock);
+        Self { ledger: ledger.await.unwrap(), stop }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -156,7 +156,8 @@ async fn damage_that_nobody_reads_is_found_by_the_check_in_the_background_and_re
     let (log, _log_folder, folder) = log_and_stopped_follower(&authority).await;
     damage(&data_file(folder.path()), &zone_id("one.example").to_string());
     let step = StepBounds { count: 1, ..StepBounds::default() };
-    let pace = VerifyPace { first_after: Duration::ZERO, step, pause: Duration::ZERO, ..VerifyPace::default() };
+    let pace =
+        VerifyPace { first_after: Duration::ZERO, step, pause: Duration::ZERO, ..VerifyPace::default() };
     let config = LedgerConfig { verify: pace, ..follower_config(log.address(), &[]) };
     let node = Running::start(config, folder.path(), authority.node("node")).await;
     until("the damage is found", || node.status().verification.damages == 1).await;
@@ -173,7 +174,8 @@ async fn damage_that_nobody_reads_is_found_by_the_check_in_the_background_and_re
 async fn a_check_in_the_background_goes_through_everything_while_changes_are_made() {
     let (folder, authority) = (folder(), Authority::new());
     let step = StepBounds { count: 2, ..StepBounds::default() };
-    let pace = VerifyPace { first_after: Duration::ZERO, step, pause: Duration::ZERO, ..VerifyPace::default() };
+    let pace =
+        VerifyPace { first_after: Duration::ZERO, step, pause: Duration::ZERO, ..VerifyPace::default() };
     // Entries are dropped while they are checked.
     let config = LedgerConfig { verify: pace, log_entries_max: 5, ..log_config() };
     let log = Running::start(config, folder.path(), authority.node("log")).await;

@@ -1,6 +1,12 @@
 //! A line between two nodes that can fall silent without closing.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -12,6 +18,7 @@ use tokio::{
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
     silent: watch::Sender<bool>,
+    accepted: Arc<AtomicUsize>,
 }
 
 impl Relay {
@@ -19,8 +26,11 @@ impl Relay {
         let listener = TcpListener::bind(crate::common::any_port()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (silent, watched) = watch::channel(false);
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&accepted);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
                 let watched = watched.clone();
                 tokio::spawn(async move {
                     if let Ok(far) = TcpStream::connect(to).await {
@@ -31,7 +41,12 @@ impl Relay {
                 });
             }
         });
-        Self { address, silent }
+        Self { address, silent, accepted }
+    }
+
+    /// How many connections have been made through it.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
     }
 
     /// From now on nothing passes; what comes is held.

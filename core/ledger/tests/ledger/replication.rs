@@ -1,10 +1,18 @@
 //! Nodes that follow each other over mutually verified TLS.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use crate::common::*;
 use crate::relay::Relay;
-use proxima_ledger::{AppendError, LedgerConfig, Role, Seq};
+use proxima_ledger::{AppendError, Clock, LedgerConfig, Role, Seq};
+use proxima_model::Timestamp;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_follower_takes_a_snapshot_and_then_every_change_at_once() {
@@ -197,4 +205,55 @@ async fn a_follower_can_become_the_log_and_remembers_what_was_appended() {
     assert!(again.repeated && again.seq == appended.seq);
     assert_eq!(promoted.put("two.example").await, Seq(2));
     promoted.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_by_hours_ends_no_session_and_makes_nothing_stale() {
+    const HOUR: i64 = 3_600_000;
+    let (folders, authority) = ((folder(), folder(), folder()), Authority::new());
+    let now = Arc::new(AtomicI64::new(1_000 * HOUR));
+    let clock: Clock = {
+        let now = Arc::clone(&now);
+        Arc::new(move || Timestamp::from_millis(now.load(Ordering::SeqCst)))
+    };
+    let tls = authority.node("log");
+    let log = Running::start_with_clock(log_config(), folders.0.path(), tls, clock).await;
+    let relay = Relay::to(log.address()).await;
+    let config = follower_config(relay.address, &[]);
+    let first = Running::start(config, folders.1.path(), authority.node("first")).await;
+    first.ledger.replica.ready().await;
+    // It has the log as another upstream to change to, should it think that the first one does not keep up.
+    let config = follower_config(log.address(), &[first.address()]);
+    let second = Running::start(config, folders.2.path(), authority.node("second")).await;
+    second.ledger.replica.ready().await;
+    until("the first has its ways to the log", || relay.accepted() == 2).await;
+    let jumps = [1_030, 2_000, 10, 990, 100_000, 1_000];
+    for (number, hours) in jumps.into_iter().enumerate() {
+        now.store(hours * HOUR, Ordering::SeqCst);
+        let seq = log.put(&format!("{number}.example")).await;
+        for node in [&first, &second] {
+            reaches(&node.ledger.replica, seq).await;
+            // Heartbeats go on: what was heard of the log becomes younger again, and again.
+            for _ in 0..2 {
+                let mut oldest = Duration::ZERO;
+                until("a heartbeat has come", || {
+                    let heard = node.status().log_heard.unwrap();
+                    oldest = oldest.max(heard);
+                    heard < oldest
+                })
+                .await;
+            }
+        }
+        until("the second is where it was, and well", || {
+            let status = second.status();
+            status.upstream_name.as_deref() == Some("first")
+                && (status.problem, status.log_problem, status.lag) == (None, None, 0)
+        })
+        .await;
+    }
+    // On a machine that is busy beyond measure one may end for another reason, but not with each jump.
+    assert!(relay.accepted() < 2 + jumps.len(), "{} connections", relay.accepted());
+    for node in [second, first, log] {
+        node.stop().await;
+    }
 }
