@@ -6,8 +6,9 @@
 //!                                        └──▶ id + its language  ──▶ the same object
 //! ```
 //!
-//! An answer in one language that varies by `Accept-Language` is found by that language too: it is the choice for
-//! everybody who prefers that language to all others (RFC 9111, 4.1, lets a cache rank preferences).
+//! An answer in one language that varies by `Accept-Language` is found by that language too, by everybody who prefers
+//! that language to all others (RFC 9111, 4.1, lets a cache rank preferences). Only if the request that brought it
+//! preferred none to it either: then both got their first choice, and what else they would have taken decided nothing.
 //!
 //! Forgetting never walks the store. A purge of a zone raises the zone's mark, and every object carries the moment
 //! at which its *fetch began*: what began before the mark is not served, also if it is stored only afterwards. A
@@ -359,7 +360,8 @@ impl Store {
             varies.sort_by_key(|vary| (vary.is_of_a_part(), vary.is_empty()));
             self.entries.insert(base, Entry::Variants(Arc::new(Variants { id: index.id, varies })));
         }
-        let language = vary::language_of(&object.headers);
+        let language =
+            vary::language_of(&object.headers).filter(|language| vary::prefers_none_to(request, language));
         if let Some(variant) = language.and_then(|language| object.vary.variant_in(request, language)) {
             let key = Key { primary: primary.clone(), variant: Some((index.id, variant)) };
             self.entries.insert(key, Entry::SameAs(object.variant.clone()));

@@ -89,14 +89,28 @@ const PREFERRED: u8 = 2;
 
 /// The language that a request prefers to all others: the only one of the highest weight (RFC 9110, 12.5.4).
 pub fn preferred_language(request: &HeaderMap) -> Option<Vec<u8>> {
-    let lines = request.get_all(header::ACCEPT_LANGUAGE).iter().map(HeaderValue::as_bytes);
-    let members = lines.flat_map(Members).map(<[u8]>::trim_ascii).filter(|member| !member.is_empty());
-    let mut ranked: Vec<(std::cmp::Reverse<u16>, Vec<u8>)> = members.map(preference).collect();
-    ranked.sort_unstable();
-    ranked.dedup();
+    let ranked = ranked(&header::ACCEPT_LANGUAGE, request);
     let alone = ranked.get(1).is_none_or(|second| second.0 != ranked[0].0);
     let (std::cmp::Reverse(weight), language) = ranked.into_iter().next()?;
     (alone && weight > 0 && language != b"*").then_some(language)
+}
+
+/// Whether a request names this language and prefers none to it. Then an answer in it was the best that its origin
+/// could give; one in another language was a compromise, which lesser preferences or something else decided.
+pub fn prefers_none_to(request: &HeaderMap, language: &[u8]) -> bool {
+    let ranked = ranked(&header::ACCEPT_LANGUAGE, request);
+    let best = ranked.first().map(|(weight, _)| *weight).filter(|weight| weight.0 > 0);
+    ranked.iter().any(|(weight, named)| Some(*weight) == best && named.eq_ignore_ascii_case(language))
+}
+
+/// The members of a list of preferences by falling weight, each once.
+fn ranked(name: &HeaderName, request: &HeaderMap) -> Vec<(std::cmp::Reverse<u16>, Vec<u8>)> {
+    let lines = request.get_all(name).iter().map(HeaderValue::as_bytes);
+    let members = lines.flat_map(Members).map(<[u8]>::trim_ascii).filter(|member| !member.is_empty());
+    let mut ranked: Vec<_> = members.map(preference).collect();
+    ranked.sort_unstable();
+    ranked.dedup();
+    ranked
 }
 
 /// The language that a response is in, if it is in one.
@@ -124,21 +138,17 @@ impl Variant {
 /// about commas gone, and for lists of preferences also case and the order of equals (RFC 9110, 12.4.2, 12.5.3 and
 /// 12.5.4 give that order no meaning).
 fn normalise(name: &HeaderName, request: &HeaderMap, key: &mut Vec<u8>) {
-    let lines = request.get_all(name).iter().map(HeaderValue::as_bytes);
-    let members = lines.flat_map(Members).map(<[u8]>::trim_ascii).filter(|member| !member.is_empty());
     if *name == header::ACCEPT_ENCODING || *name == header::ACCEPT_LANGUAGE {
-        let mut ranked: Vec<(std::cmp::Reverse<u16>, Vec<u8>)> = members.map(preference).collect();
-        ranked.sort_unstable();
-        ranked.dedup();
-        for (std::cmp::Reverse(weight), member) in ranked {
+        for (std::cmp::Reverse(weight), member) in ranked(name, request) {
             key.extend_from_slice(&member);
             key.extend_from_slice(format!(";{weight},").as_bytes());
         }
-    } else {
-        for member in members {
-            key.extend_from_slice(member);
-            key.push(b',');
-        }
+        return;
+    }
+    let lines = request.get_all(name).iter().map(HeaderValue::as_bytes);
+    for member in lines.flat_map(Members).map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()) {
+        key.extend_from_slice(member);
+        key.push(b',');
     }
 }
 
@@ -277,6 +287,26 @@ mod tests {
         assert_eq!(key, vary.variant_in(&request, &preferred_language(&request).expect("one")));
         assert_ne!(key, Some(vary.variant(&request)));
         assert_eq!(language_of(&fields(&[("content-language", "de, en")])), None);
+    }
+
+    #[test]
+    fn an_answer_in_a_language_to_which_none_is_preferred_is_no_compromise() {
+        for (accepted, language, best) in [
+            ("de", "de", true),
+            ("de", "DE", true),
+            ("en, de", "de", true),
+            ("fr;q=0.5, de;q=0.9", "de", true),
+            ("fr, de;q=0.9", "de", false),
+            ("de-CH, de;q=0.9", "de", false),
+            ("de", "de-CH", false),
+            ("*", "de", false),
+            ("de;q=0", "de", false),
+            ("", "de", false),
+        ] {
+            let request = fields(&[("accept-language", accepted)]);
+            assert_eq!(prefers_none_to(&request, language.as_bytes()), best, "{accepted}: {language}");
+        }
+        assert!(!prefers_none_to(&HeaderMap::new(), b"de"));
     }
 
     #[test]

@@ -148,9 +148,21 @@ async fn who_prefers_a_language_to_all_others_gets_what_is_stored_in_it() {
     world.fetch("/a", &[("accept-language", "en, de")], &fields, "hallo").await;
     let preferring = [("accept-language", "fr;q=0.5, de;q=1.0")];
     assert_eq!(world.from_cache("/a", &preferring).await.text(), "hallo");
-    let read = world.fetch("/a", &[("accept-language", "fr, de;q=0.9")], &fields, "encore hallo").await;
+    let read = world.fetch("/a", &[("accept-language", "es, de")], &fields, "encore hallo").await;
     assert_eq!(read.cache_status(), "MISS");
     assert_eq!(world.from_cache("/a", &preferring).await.text(), "encore hallo");
+}
+
+#[tokio::test]
+async fn what_somebody_got_instead_of_their_first_choice_is_nobody_elses() {
+    let fields = [("cache-control", "max-age=60"), ("vary", "accept-language"), ("content-language", "de")];
+    for compromise in ["fr, de;q=0.9", "de-CH, de;q=0.9", "*"] {
+        let world = World::new();
+        world.fetch("/a", &[("accept-language", compromise)], &fields, "grüezi").await;
+        let read = world.fetch("/a", &[("accept-language", "de, en;q=0.1")], &fields, "hallo").await;
+        assert_eq!((read.cache_status(), read.text()), ("MISS", "hallo"), "{compromise}");
+        assert_eq!(world.from_cache("/a", &[("accept-language", compromise)]).await.text(), "grüezi");
+    }
 }
 
 #[tokio::test]
