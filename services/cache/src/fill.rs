@@ -237,8 +237,10 @@ impl Fill {
     fn refused(mut self: Box<Self>, response: Response, refusal: Refusal) {
         self.exchange.trace.note("cache", || format!("not stored: {refusal}"));
         self.lead.announce(Outcome::NotStored(refusal));
-        // What a part is answered with says nothing of the whole.
-        if refusal.lasting() && !self.exchange.request.headers.contains_key(header::RANGE) {
+        // What a part is answered with says nothing of the whole, but that it is too large if the part is: then the
+        // next request goes straight to the origin, and waits for no other.
+        let of_the_whole = !self.exchange.request.headers.contains_key(header::RANGE);
+        if refusal == Refusal::TooLarge || (refusal.lasting() && of_the_whole) {
             self.store.remember_pass(self.lead.key(), refusal);
         }
         // What the origin says now is newer than what is stored; an error says nothing of it.
@@ -294,7 +296,7 @@ pub(crate) async fn keep(kept: Kept, store: &Store, metrics: &Metrics) {
         }
         // Too large to keep, or read by nobody: the next request asks again.
         Ok(false) => {
-            if object.content.length().is_none() && !object.is_part() {
+            if object.content.length().is_none() {
                 store.remember_pass(lead.key(), Refusal::TooLarge);
             }
         }

@@ -77,6 +77,48 @@ async fn what_a_part_is_refused_with_is_not_the_answer_for_the_whole() {
     }
 }
 
+#[tokio::test]
+async fn ranges_of_what_is_too_large_to_keep_go_to_the_origin_all_at_once() {
+    for announced in [true, false] {
+        let config = CacheConfig { memory_bytes_max: 1 << 20, ..CacheConfig::default() };
+        let world = World::with(config, proxima_model::ZoneSettings::default());
+        let large = vec![b'x'; 1 << 20];
+        let body = if announced { Body::full(large) } else { unannounced(large) };
+        let rest = ("range", "bytes=0-");
+        let client = world.get("/a", &[rest]);
+        let fields = [("cache-control", "max-age=60"), ("content-range", "bytes 0-1048575/1048576")];
+        world.call().await.respond(response(206, &fields, body));
+        let read = client.await.expect("no panic").read().await;
+        assert_eq!((read.status, read.body.expect("whole").len()), (206, 1 << 20));
+        settle().await;
+
+        let other = ("range", "bytes=524288-");
+        let clients = [rest, rest, other, other].map(|range| world.get("/a", &[range]));
+        // None is answered before all have asked.
+        let mut calls = Vec::new();
+        for _ in 0..clients.len() {
+            let asked = tokio::time::timeout(Duration::from_secs(5), world.call()).await;
+            calls.push(asked.unwrap_or_else(|_| panic!("they wait for each other (announced: {announced})")));
+        }
+        for call in calls {
+            call.answer(206, &[("content-range", "bytes 0-0/1048576")], "x");
+        }
+        for client in clients {
+            assert_eq!(client.await.expect("no panic").read().await.status, 206);
+        }
+    }
+}
+
+/// Content that does not say how much it is.
+fn unannounced(content: Vec<u8>) -> Body {
+    let (mut sender, body) = Body::channel(1, None);
+    tokio::spawn(async move {
+        sender.send(content.into()).await.expect("read");
+        sender.finish().await;
+    });
+    body
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stale_part_is_confirmed_as_a_part() {
     let world = World::new();
