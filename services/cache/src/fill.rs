@@ -174,6 +174,7 @@ impl Fill {
             }
             Verdict::Refuse(refusal) => (stale.freshness.clone(), stale.vary.clone(), updated, Some(refusal)),
         };
+        let former = stale.clone();
         let variant = vary.variant(request);
         let object = Arc::new(Object {
             status: stale.status,
@@ -203,7 +204,8 @@ impl Fill {
         });
         lead.end(|key| match refusal {
             None => store.insert(key, &request, object),
-            Some(_) => store.forget(key),
+            // The origin spoke of this one: other variants and parts have their own answers.
+            Some(_) => store.forget_object(key, &former),
         });
     }
 

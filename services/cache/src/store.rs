@@ -376,6 +376,21 @@ impl Store {
         self.passes.remove(primary);
     }
 
+    /// Forgets one object under a URL, if it is still what is stored there; its other variants and parts stay. The caller
+    /// holds the lock of the key's flights.
+    pub fn forget_object(&self, primary: &PrimaryKey, object: &Arc<Object>) {
+        let base = Key { primary: primary.clone(), variant: None };
+        let key = match self.entries.get(&base) {
+            Some(Entry::Variants(index)) => Key { variant: Some((index.id, object.variant.clone())), ..base },
+            _ => base,
+        };
+        if let Some(Entry::Object(stored, _)) = self.entries.get(&key)
+            && Arc::ptr_eq(&stored, object)
+        {
+            self.entries.remove(&key);
+        }
+    }
+
     /// Forgets everything of a zone, and whatever of it is on its way.
     pub fn purge_zone(&self, zone: ZoneId) {
         let marks = self.zone_marks.lock().unwrap_or_else(PoisonError::into_inner);

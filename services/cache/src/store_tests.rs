@@ -93,6 +93,30 @@ async fn variants_live_side_by_side_and_are_forgotten_together() {
 }
 
 #[tokio::test]
+async fn one_variant_is_forgotten_without_the_others_and_only_while_it_is_the_one() {
+    let (store, _) = store(1 << 20);
+    let key = key(1, "http://a.test/");
+    let (en, de) = (fields(&[("accept-language", "en")]), fields(&[("accept-language", "de")]));
+    put(&store, &key, "accept-language", &en, b"hello");
+    put(&store, &key, "accept-language", &de, b"hallo");
+    let former = store.find(&key, &de).object.expect("stored");
+    put(&store, &key, "accept-language", &de, b"servus");
+    store.forget_object(&key, &former);
+    assert_eq!(get(&store, &key, &de).await, Some(b"servus".to_vec()), "another one lies there now");
+    let present = store.find(&key, &de).object.expect("stored");
+    store.forget_object(&key, &present);
+    assert_eq!(get(&store, &key, &de).await, None);
+    assert_eq!(get(&store, &key, &en).await, Some(b"hello".to_vec()));
+
+    let plain = HeaderMap::new();
+    let whole = PrimaryKey::of_url(zone(2), "http://a.test/").expect("absolute");
+    put(&store, &whole, "", &plain, b"whole");
+    let present = store.find(&whole, &plain).object.expect("stored");
+    store.forget_object(&whole, &present);
+    assert_eq!(get(&store, &whole, &plain).await, None);
+}
+
+#[tokio::test]
 async fn an_answer_that_varies_by_nothing_serves_those_who_have_no_variant() {
     let (store, _) = store(1 << 20);
     let key = key(1, "http://a.test/");

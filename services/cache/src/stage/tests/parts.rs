@@ -133,6 +133,30 @@ async fn a_stale_part_is_confirmed_as_a_part() {
     assert_eq!(world.from_cache("/a", PART).await.text(), "01");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_to_be_stored_no_more_is_forgotten_without_the_others() {
+    let world = World::new();
+    fetch_part(&world, PART).await;
+    tokio::time::advance(Duration::from_secs(61)).await;
+    let other = [("range", "bytes=2-3")];
+    let client = world.get("/a", &other);
+    let fields = [("cache-control", "max-age=60"), ("etag", "\"1\""), ("content-range", "bytes 2-3/10")];
+    world.call().await.answer(206, &fields, "23");
+    client.await.expect("no panic").read().await;
+    settle().await;
+
+    let client = world.get("/a", PART);
+    world.call().await.answer(304, &[("cache-control", "no-store")], "");
+    assert_eq!(client.await.expect("no panic").read().await.text(), "01");
+    settle().await;
+    assert_eq!(world.from_cache("/a", &other).await.text(), "23");
+    let client = world.get("/a", PART);
+    let call = world.call().await;
+    assert!(!call.headers.contains_key("if-none-match"), "it is stored no more");
+    call.answer(206, &fields, "01");
+    client.await.expect("no panic").read().await;
+}
+
 #[tokio::test]
 async fn an_answer_to_post_that_is_what_a_get_would_bring_answers_gets() {
     let world = World::new();
