@@ -32,9 +32,9 @@ pub struct ControlConfig {
     pub activation: Activation,
     /// Resolvers that are asked for delegations.
     pub resolvers: Vec<SocketAddr>,
-    /// Connections at a time.
+    /// Connections at a time, at each address.
     pub connections_max: usize,
-    /// Requests at a time.
+    /// Requests at a time, at each address.
     pub requests_max: usize,
 }
 

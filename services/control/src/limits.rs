@@ -30,9 +30,10 @@ pub const WRITE_ATTEMPTS_MAX: usize = 8;
 /// How long accepting pauses after the system refused a connection (no descriptors left).
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections of one server, unless configured.
+/// Connections of one listener, unless configured. Each has its own, so that none takes those of another.
 pub const CONNECTIONS_MAX: usize = 1_024;
-/// Requests of one server that are worked on at a time, unless configured: each may hold a snapshot of the replica.
+/// Requests of one listener that are worked on at a time, unless configured: each may hold a snapshot of the replica, of
+/// which there are [`proxima_ledger::limits::READERS_MAX`].
 pub const REQUESTS_MAX: usize = 256;
 /// Streams of one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 64;

@@ -191,12 +191,13 @@ impl Service for ControlService {
             listeners.iter().map(|(listener, _)| listener.local_addr()).collect::<Result<Vec<_>, _>>();
         let addresses = addresses.map_err(ServiceError::new)?;
         tracing::info!(?addresses, "the API listens");
-        let connections = Arc::new(Semaphore::new(self.config.connections_max));
-        let router = server::service(&self.api, self.config.requests_max);
         let mut tasks = JoinSet::new();
         for listener in listeners {
-            let (api, router) = (self.api.clone(), router.clone());
-            tasks.spawn(server::serve(listener, router, api, connections.clone(), shutdown.clone()));
+            // Each has its own room, in connections and in requests: a flood at a public address must not shut the
+            // operator out at loopback.
+            let connections = Arc::new(Semaphore::new(self.config.connections_max));
+            let router = server::service(&self.api, self.config.requests_max);
+            tasks.spawn(server::serve(listener, router, self.api.clone(), connections, shutdown.clone()));
         }
         if self.keeps_log {
             tasks.spawn(background::run(self.api.clone(), self.author.clone(), shutdown.clone()));
