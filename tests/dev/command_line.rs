@@ -40,6 +40,27 @@ fn an_origin_for_one_host_overrides_the_zones_until_it_is_removed() {
 }
 
 #[test]
+fn origins_that_several_people_set_at_once_are_all_there() {
+    let dev = Dev::start();
+    dev.proxima(&["zones", "add", "example.com"]);
+    let hosts: Vec<String> = (0..5).map(|number| format!("host-{number}.example.com")).collect();
+    let under_way: Vec<_> = hosts
+        .iter()
+        .map(|host| dev.begin(&["zones", "origin", "example.com", "--for", host, "--port", "8080"]))
+        .collect();
+    for command in under_way {
+        let ended = command.wait_with_output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    }
+    let path = format!("/zones/{}/rulesets/phases/http_request_origin/entrypoint", dev.zone("example.com"));
+    let (_, answer) = dev.api("GET", &path, None, None);
+    let rules = answer["result"]["rules"].to_string();
+    for host in hosts {
+        assert!(rules.contains(&host), "the rule for {host} is lost: {rules}");
+    }
+}
+
+#[test]
 fn a_record_is_changed_in_place_and_removed_by_its_type() {
     let dev = Dev::start();
     dev.proxima(&["zones", "add", "example.com"]);

@@ -9,7 +9,7 @@ pub(crate) mod zones;
 use std::{net::IpAddr, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
-use reqwest::Method;
+use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
 /// How long the API may take.
@@ -112,8 +112,43 @@ impl Api {
         Ok(text)
     }
 
-    async fn envelope(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+    /// What is at this path, with its entity tag, or `None` if nothing is.
+    pub(crate) async fn tagged(&self, path: &str) -> anyhow::Result<Option<(Value, String)>> {
+        let answer = self.http.get(format!("{}{path}", self.base)).bearer_auth(&self.token).send().await;
+        let answer = answer.context("the API cannot be reached")?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let tag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let result = Self::opened(answer).await?["result"].take();
+        Ok(Some((result, tag.context("the API gave no ETag; has that server an older version?")?)))
+    }
+
+    /// Puts what was decided upon `read`, the tag of what was there; `false` if something else is there by now.
+    pub(crate) async fn put_after(
+        &self,
+        path: &str,
+        read: Option<&str>,
+        body: &Value,
+    ) -> anyhow::Result<bool> {
+        let request = self.http.put(format!("{}{path}", self.base)).bearer_auth(&self.token).json(body);
+        let request = match read {
+            Some(tag) => request.header(header::IF_MATCH, tag),
+            None => request.header(header::IF_NONE_MATCH, "*"),
+        };
         let answer = request.send().await.context("the API cannot be reached")?;
+        if answer.status() == StatusCode::PRECONDITION_FAILED {
+            return Ok(false);
+        }
+        Self::opened(answer).await.map(|_| true)
+    }
+
+    async fn envelope(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        Self::opened(request.send().await.context("the API cannot be reached")?).await
+    }
+
+    /// The envelope of an answer, or its errors in words.
+    async fn opened(answer: reqwest::Response) -> anyhow::Result<Value> {
         let status = answer.status();
         let text = answer.text().await?;
         let envelope: Value =

@@ -125,29 +125,40 @@ fn setting_value(setting: &str, given: &str) -> Value {
     }
 }
 
+/// How often a change is decided anew because somebody else's came between: with each, one other has succeeded.
+const TRIES_MAX: usize = 8;
+
 /// Makes, replaces or removes the one rule of this zone or host; all other rules stay as they are and where they are.
 async fn origin(api: &Api, args: &OriginArgs) -> anyhow::Result<()> {
     let expression = applies_to(&args.zone, args.host_asked.as_deref())?;
     let whom = args.host_asked.as_deref().unwrap_or(&args.zone);
     let zone = api.zone(&args.zone).await?;
     let path = format!("/zones/{zone}/rulesets/phases/http_request_origin/entrypoint");
-    // A zone has no ruleset before its first rule; the list tells without an error.
-    let rulesets = api.call(Method::GET, &format!("/zones/{zone}/rulesets"), None).await?;
-    let rules = if rulesets["result"].as_array().is_some_and(|all| !all.is_empty()) {
-        api.call(Method::GET, &path, None).await?["result"]["rules"].take()
-    } else {
-        json!([])
-    };
-    let rules = rules.as_array().cloned().unwrap_or_default();
-    let former = rules.clone();
-    let mut rules = without(rules, &expression);
-    if args.remove && rules == former {
-        bail!("{whom} has no origin rule");
+    let mut changed = false;
+    for _ in 0..TRIES_MAX {
+        // A zone has no ruleset before its first rule.
+        let found = api.tagged(&path).await?;
+        let former = found.as_ref().and_then(|(ruleset, _)| ruleset["rules"].as_array());
+        let former = former.cloned().unwrap_or_default();
+        let mut rules = without(former.clone(), &expression);
+        if args.remove && rules == former {
+            bail!("{whom} has no origin rule");
+        }
+        if !args.remove {
+            place(&mut rules, rule(&expression, args.host.as_deref(), args.port));
+        }
+        let read = found.as_ref().map(|(_, tag)| tag.as_str());
+        changed = api.put_after(&path, read, &json!({ "rules": rules })).await?;
+        if changed {
+            break;
+        }
     }
-    if !args.remove {
-        place(&mut rules, rule(&expression, args.host.as_deref(), args.port));
+    if !changed {
+        bail!(
+            "others change the rules of {} at this moment, again and again: nothing was changed; try again",
+            args.zone
+        );
     }
-    api.call(Method::PUT, &path, Some(&json!({ "rules": rules }))).await?;
     match args.remove {
         true => println!("requests to {whom} go where its records say"),
         false => {

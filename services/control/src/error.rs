@@ -195,6 +195,8 @@ codes! {
     KeyReused = 10019, CONFLICT, Client, Never;
     /// A place in the log that cannot be gone back to.
     SequenceInvalid = 10020, BAD_REQUEST, Client, Never;
+    /// A change on a condition that does not hold.
+    ConditionFailed = 10021, PRECONDITION_FAILED, Client, Never;
     /// Too many requests at a time.
     Busy = 971, SERVICE_UNAVAILABLE, Proxima, Later;
     /// It took too long.

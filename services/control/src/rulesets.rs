@@ -6,7 +6,7 @@ use axum::{
     Extension,
     extract::{Path, State},
 };
-use proxima_ledger::Snapshot;
+use proxima_ledger::{Seq, Snapshot};
 use proxima_model::{
     DnsName, Invalid, OriginOverride, OriginRule, Phase, RuleExpression, RuleId, Ruleset, RulesetId,
     Timestamp, Zone, limits as model_limits,
@@ -18,6 +18,7 @@ use crate::{
     api::{
         Api,
         body::{Given, JsonBody},
+        condition::Condition,
         envelope::{Answer, time},
         write::{Author, Draft},
     },
@@ -200,8 +201,8 @@ pub(crate) async fn get(
     Path((_, id)): Path<(String, String)>,
 ) -> Result<Answer, ApiError> {
     api.read(move |snapshot| {
-        let ruleset = find(snapshot, &zone, |ruleset| ruleset.id.to_string() == id)?;
-        Ok(Answer::new(show(&ruleset, true)).at(snapshot.seq()))
+        let (ruleset, revision) = find(snapshot, &zone, |ruleset| ruleset.id.to_string() == id)?;
+        Ok(Answer::new(show(&ruleset, true)).at(snapshot.seq()).tagged(revision))
     })
     .await
 }
@@ -214,8 +215,8 @@ pub(crate) async fn get_phase(
 ) -> Result<Answer, ApiError> {
     known_phase(&phase)?;
     api.read(move |snapshot| {
-        let ruleset = find(snapshot, &zone, |_| true)?;
-        Ok(Answer::new(show(&ruleset, true)).at(snapshot.seq()))
+        let (ruleset, revision) = find(snapshot, &zone, |_| true)?;
+        Ok(Answer::new(show(&ruleset, true)).at(snapshot.seq()).tagged(revision))
     })
     .await
 }
@@ -225,6 +226,7 @@ pub(crate) async fn put_phase(
     State(api): State<Arc<Api>>,
     Extension(zone): Extension<Zone>,
     author: Author,
+    condition: Condition,
     Path((_, phase)): Path<(String, String)>,
     JsonBody(body): JsonBody<RulesetBody>,
 ) -> Result<Answer, ApiError> {
@@ -234,10 +236,10 @@ pub(crate) async fn put_phase(
     }
     api.change(&author, move |draft| {
         if draft.is_repeat {
-            return Ok(show(&find(draft.snapshot, &zone, |_| true)?, true));
+            return Ok(show(&find(draft.snapshot, &zone, |_| true)?.0, true));
         }
         draft.zone(zone.id)?;
-        let former = draft.read::<Ruleset>(&(zone.id, phase))?;
+        let former = draft.read_if::<Ruleset>(&(zone.id, phase), &condition)?;
         let fresh_id = RulesetId::from_bytes(draft.id());
         let mut ruleset = former.unwrap_or_else(|| empty(fresh_id, &zone, phase, draft.now));
         let former = std::mem::take(&mut ruleset.rules);
@@ -269,11 +271,12 @@ pub(crate) async fn add_rule(
     State(api): State<Arc<Api>>,
     Extension(zone): Extension<Zone>,
     author: Author,
+    condition: Condition,
     Path((_, ruleset_id)): Path<(String, String)>,
     JsonBody(body): JsonBody<RuleBody>,
 ) -> Result<Answer, ApiError> {
     api.change(&author, move |draft| {
-        let mut ruleset = edit(draft, &zone, &ruleset_id)?;
+        let mut ruleset = edit(draft, &zone, &ruleset_id, &condition)?;
         let id = RuleId::from_bytes(draft.id());
         if draft.is_repeat {
             return Ok(show(&ruleset, true));
@@ -290,11 +293,12 @@ pub(crate) async fn patch_rule(
     State(api): State<Arc<Api>>,
     Extension(zone): Extension<Zone>,
     author: Author,
+    condition: Condition,
     Path((_, ruleset_id, rule_id)): Path<(String, String, String)>,
     JsonBody(body): JsonBody<RuleBody>,
 ) -> Result<Answer, ApiError> {
     api.change(&author, move |draft| {
-        let mut ruleset = edit(draft, &zone, &ruleset_id)?;
+        let mut ruleset = edit(draft, &zone, &ruleset_id, &condition)?;
         if draft.is_repeat {
             return Ok(show(&ruleset, true));
         }
@@ -315,10 +319,11 @@ pub(crate) async fn delete_rule(
     State(api): State<Arc<Api>>,
     Extension(zone): Extension<Zone>,
     author: Author,
+    condition: Condition,
     Path((_, ruleset_id, rule_id)): Path<(String, String, String)>,
 ) -> Result<Answer, ApiError> {
     api.change(&author, move |draft| {
-        let mut ruleset = edit(draft, &zone, &ruleset_id)?;
+        let mut ruleset = edit(draft, &zone, &ruleset_id, &condition)?;
         if draft.is_repeat {
             return Ok(show(&ruleset, true));
         }
@@ -344,15 +349,15 @@ fn find(
     snapshot: &Snapshot,
     zone: &Zone,
     wanted: impl FnOnce(&Ruleset) -> bool,
-) -> Result<Ruleset, ApiError> {
-    let ruleset = snapshot.get::<Ruleset>(&(zone.id, Phase::RequestOrigin))?;
-    ruleset.filter(wanted).ok_or_else(not_found)
+) -> Result<(Ruleset, Seq), ApiError> {
+    let found = snapshot.get_with_revision::<Ruleset>(&(zone.id, Phase::RequestOrigin))?;
+    found.filter(|(ruleset, _)| wanted(ruleset)).ok_or_else(not_found)
 }
 
 /// The ruleset, to be changed; neither it nor the zone's being there can change meanwhile.
-fn edit(draft: &mut Draft<'_>, zone: &Zone, id: &str) -> Result<Ruleset, ApiError> {
+fn edit(draft: &mut Draft<'_>, zone: &Zone, id: &str, condition: &Condition) -> Result<Ruleset, ApiError> {
     draft.zone(zone.id)?;
-    let ruleset = draft.read::<Ruleset>(&(zone.id, Phase::RequestOrigin))?;
+    let ruleset = draft.read_if::<Ruleset>(&(zone.id, Phase::RequestOrigin), condition)?;
     ruleset.filter(|ruleset| ruleset.id.to_string() == id).ok_or_else(not_found)
 }
 
@@ -425,68 +430,5 @@ fn show_rule(rule: &OriginRule, version: u64) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rule(body: Value) -> Result<OriginRule, ApiError> {
-        let body: RuleBody = serde_json::from_value(body).unwrap();
-        body.rule(RuleId::from_bytes([1; 16]), None, Timestamp::from_millis(0))
-    }
-
-    #[test]
-    fn what_is_shown_of_a_rule_can_be_sent_back() {
-        for parameters in [
-            json!({"origin": {"host": "10.0.0.1", "port": 8080}}),
-            json!({"origin": {"port": 8080}}),
-            json!({"origin": {"host": "Origin.Example.net"}, "host_header": "other.example.com"}),
-            json!({"origin": {"host": "[2001:db8::1]"}}),
-        ] {
-            let rule_of =
-                rule(json!({"action": "route", "expression": "true", "action_parameters": parameters}))
-                    .unwrap();
-            assert_eq!(rule(show_rule(&rule_of, 1)).unwrap(), rule_of, "{parameters}");
-        }
-    }
-
-    #[test]
-    fn rules_that_say_nothing_or_what_is_not_offered_are_refused() {
-        let route = |parameters: Value| json!({"action": "route", "expression": "true", "action_parameters": parameters});
-        for (body, code) in [
-            (json!({"expression": "true"}), Code::RuleInvalid),
-            (json!({"action": "block", "expression": "true"}), Code::NotOffered),
-            (json!({"action": "route", "expression": "true"}), Code::RuleInvalid),
-            (route(json!({})), Code::RuleInvalid),
-            (route(json!({"origin": {"port": 0}})), Code::RuleInvalid),
-            (route(json!({"origin": {"host": "*.example.com"}})), Code::RuleInvalid),
-            (route(json!({"origin": {"host": "a b"}})), Code::RuleInvalid),
-            (route(json!({"sni": {"value": "x"}})), Code::NotOffered),
-            (
-                json!({"action": "route", "expression": "ip.src eq 1.1.1.1", "action_parameters": {"origin": {"port": 1}}}),
-                Code::RuleInvalid,
-            ),
-        ] {
-            assert_eq!(rule(body.clone()).unwrap_err().code(), code, "{body}");
-        }
-    }
-
-    #[test]
-    fn a_rule_goes_where_its_position_says() {
-        let numbered = |number: u8| {
-            let body = json!({"action": "route", "expression": "true", "action_parameters": {"origin": {"port": 1}}});
-            OriginRule { id: RuleId::from_bytes([number; 16]), ..rule(body).unwrap() }
-        };
-        let placed = |position: Value| {
-            let mut rules = vec![numbered(1), numbered(2)];
-            let position: PositionBody = serde_json::from_value(position).unwrap();
-            place(&mut rules, numbered(9), Some(&position))
-                .map(|()| rules.iter().position(|rule| rule.id == numbered(9).id).unwrap())
-        };
-        let second = "02".repeat(16);
-        assert_eq!(placed(json!({"index": 1})), Ok(0));
-        assert_eq!(placed(json!({"index": 99})), Ok(2));
-        assert_eq!(placed(json!({"before": second})), Ok(1));
-        assert_eq!(placed(json!({"after": second})), Ok(2));
-        assert_eq!(placed(json!({"before": ""})), Ok(0));
-        assert_eq!(placed(json!({"after": "no"})).unwrap_err().code(), Code::RuleInvalid);
-    }
-}
+#[path = "rulesets_tests.rs"]
+mod tests;

@@ -2,12 +2,14 @@
 
 use axum::{
     Json,
-    http::HeaderValue,
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use proxima_ledger::Seq;
 use proxima_model::Timestamp;
 use serde_json::{Value, json};
+
+use crate::api::condition;
 
 /// The header that tells which state an answer shows, for `?wait=SEQ` elsewhere.
 pub(crate) const SEQ_HEADER: &str = "proxima-seq";
@@ -28,12 +30,13 @@ pub(crate) struct Answer {
     info: Option<PageInfo>,
     messages: Vec<Value>,
     seq: Option<Seq>,
+    tag: Option<Seq>,
 }
 
 impl Answer {
     /// With this result.
     pub(crate) const fn new(result: Value) -> Self {
-        Self { result, info: None, messages: Vec::new(), seq: None }
+        Self { result, info: None, messages: Vec::new(), seq: None, tag: None }
     }
 
     /// A page of a list.
@@ -44,6 +47,12 @@ impl Answer {
     /// That shows this state.
     pub(crate) fn at(mut self, seq: Seq) -> Self {
         self.seq = Some(seq);
+        self
+    }
+
+    /// That shows one noun, which this entry put: for changes on the condition that it is still that one.
+    pub(crate) fn tagged(mut self, revision: Seq) -> Self {
+        self.tag = Some(revision);
         self
     }
 
@@ -70,6 +79,9 @@ impl IntoResponse for Answer {
         let mut response = Json(body).into_response();
         if let Some(seq) = self.seq {
             response.headers_mut().insert(SEQ_HEADER, HeaderValue::from(seq.0));
+        }
+        if let Some(tag) = self.tag.and_then(|revision| condition::tag(revision).parse().ok()) {
+            response.headers_mut().insert(header::ETAG, tag);
         }
         response
     }

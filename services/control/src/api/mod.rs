@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod body;
+pub(crate) mod condition;
 pub(crate) mod envelope;
 pub(crate) mod fingerprint;
 pub(crate) mod page;

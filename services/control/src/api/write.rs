@@ -25,7 +25,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    api::{Api, access::Caller, blocking, envelope::Answer},
+    api::{Api, access::Caller, blocking, condition::Condition, envelope::Answer},
     error::{ApiError, Code},
     limits,
 };
@@ -152,7 +152,19 @@ impl Draft<'_> {
 
     /// A noun that is decided upon: nothing may have changed it when the write is made.
     pub(crate) fn read<E: Entity>(&mut self, id: &E::Id) -> Result<Option<E>, ApiError> {
+        self.read_if(id, &Condition::None)
+    }
+
+    /// As [`Self::read`], if the client's condition holds of it. What was made before, was made while it held.
+    pub(crate) fn read_if<E: Entity>(
+        &mut self,
+        id: &E::Id,
+        condition: &Condition,
+    ) -> Result<Option<E>, ApiError> {
         let found = self.snapshot.get_with_revision::<E>(id)?;
+        if !self.is_repeat {
+            condition.check(found.as_ref().map(|(_, revision)| *revision))?;
+        }
         let key = E::key_of(id);
         match found {
             Some((entity, revision)) => {

@@ -34,6 +34,45 @@ async fn origin_rules_are_put_added_patched_and_deleted() {
 }
 
 #[tokio::test]
+async fn rules_that_were_changed_since_they_were_read_are_not_overwritten() {
+    let node = Node::start().await;
+    let zone = node.zone("example.com").await;
+    let entrypoint = format!("/zones/{zone}/rulesets/phases/http_request_origin/entrypoint");
+    let send = async |method: &str, path: &str, condition: (&'static str, String), port: u16| {
+        let rule =
+            json!({"action": "route", "expression": "true", "action_parameters": {"origin": {"port": port}}});
+        let body = if method == "PUT" { json!({"rules": [rule]}) } else { rule };
+        let request = node.request(method.parse().unwrap(), path).bearer_auth(&node.token).json(&body);
+        let answer = request.header(condition.0, condition.1).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let envelope: serde_json::Value = answer.json().await.unwrap();
+        (status, envelope["errors"][0]["code"].as_u64())
+    };
+    let tag = async || {
+        let answer = node.request(reqwest::Method::GET, &entrypoint).bearer_auth(&node.token).send().await;
+        answer.unwrap().headers()["etag"].to_str().unwrap().to_owned()
+    };
+    let absent = || ("if-none-match", "*".to_owned());
+    let refused = (412, Some(10021));
+    assert_eq!(send("PUT", &entrypoint, ("if-match", "*".to_owned()), 1).await, refused);
+    assert_eq!(send("PUT", &entrypoint, absent(), 1).await.0, 200);
+    assert_eq!(send("PUT", &entrypoint, absent(), 2).await, refused, "it is there now");
+    let read = tag().await;
+    assert_eq!(read, tag().await, "reading changes nothing");
+    assert_eq!(send("PUT", &entrypoint, ("if-match", read.clone()), 3).await.0, 200);
+    // Whoever read the same is too late, whatever they do.
+    let ruleset = node.ok("GET", &entrypoint, None).await;
+    let rules = format!("/zones/{zone}/rulesets/{}/rules", ruleset["id"].as_str().unwrap());
+    let rule = format!("{rules}/{}", ruleset["rules"][0]["id"].as_str().unwrap());
+    for (method, path) in [("PUT", &entrypoint), ("POST", &rules), ("PATCH", &rule), ("DELETE", &rule)] {
+        assert_eq!(send(method, path, ("if-match", read.clone()), 4).await, refused, "{method}");
+    }
+    assert_eq!(node.ok("GET", &entrypoint, None).await, ruleset);
+    assert_eq!(send("PATCH", &rule, ("if-match", tag().await), 5).await.0, 200);
+    assert_eq!(send("PUT", &entrypoint, ("if-match", "nonsense".to_owned()), 6).await, (400, Some(1009)));
+}
+
+#[tokio::test]
 async fn a_custom_certificate_is_uploaded_and_its_key_never_shown() {
     let node = Node::start().await;
     let path = format!("/zones/{}/custom_certificates", node.zone("example.com").await);
