@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
 
+mod cluster;
 mod command_line;
 mod dev;
 mod node;
 mod origin;
-mod restore;
 mod steady;
 mod upgrade;
 

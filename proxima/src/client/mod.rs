@@ -6,7 +6,12 @@ pub(crate) mod purge;
 pub(crate) mod records;
 pub(crate) mod zones;
 
-use std::{net::IpAddr, path::Path, process::ExitCode, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use reqwest::{Method, StatusCode, header};
@@ -26,6 +31,13 @@ pub(crate) struct ApiArgs {
     /// An API token; `proxima dev` keeps the first one in its data folder, in the file `token`.
     #[arg(long, env = "PROXIMA_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Certificates of the authorities by which an API with https is trusted, such as the cluster's ca.pem. Without it,
+    /// those that this machine trusts.
+    #[arg(long, env = "PROXIMA_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Where the name in --api is, if no resolver knows it, such as NAME.node.internal of a node's certificate.
+    #[arg(long, env = "PROXIMA_API_ADDRESS", value_name = "IP")]
+    api_address: Option<IpAddr>,
 }
 
 /// The API.
@@ -44,8 +56,32 @@ pub(crate) fn run(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::
 impl ApiArgs {
     pub(crate) fn open(&self) -> anyhow::Result<Api> {
         let file = crate::dev::default_data_dir().join("token");
-        Api::new(&self.api, &token_for(&self.api, self.token.as_deref(), &file)?)
+        let token = token_for(&self.api, self.token.as_deref(), &file)?;
+        let mut client = client();
+        if let Some(path) = &self.ca {
+            client = client.tls_certs_only(authorities(path)?);
+        }
+        if let Some(address) = self.api_address {
+            // The port is that of the URL.
+            client = client.resolve(&host_of(&self.api)?, SocketAddr::new(address, 0));
+        }
+        Api::with(client, &self.api, &token)
     }
+}
+
+fn client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy()
+}
+
+/// The certificates in a file.
+fn authorities(path: &Path) -> anyhow::Result<Vec<reqwest::Certificate>> {
+    let pem = std::fs::read(path).with_context(|| format!("--ca {}", path.display()))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem);
+    let found = found.with_context(|| format!("--ca {}: it holds something else", path.display()))?;
+    if found.is_empty() {
+        bail!("--ca {}: there is no certificate in it", path.display());
+    }
+    Ok(found)
 }
 
 /// The token with which the API at `base` is asked: the one given, or that of `proxima dev`, which lies in `file`. The
@@ -65,16 +101,24 @@ fn token_for(base: &str, given: Option<&str>, file: &Path) -> anyhow::Result<Str
 
 /// Whether this address of an API is on this machine.
 fn is_loopback(base: &str) -> anyhow::Result<bool> {
-    let url = reqwest::Url::parse(base)
-        .with_context(|| format!("{base:?} is no address of an API; give such as http://127.0.0.1:8787"))?;
-    let host = url.host_str().unwrap_or_default();
+    let host = host_of(base)?;
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     Ok(address.map_or(host == "localhost", |address| address.is_loopback()))
 }
 
+fn host_of(base: &str) -> anyhow::Result<String> {
+    let url = reqwest::Url::parse(base)
+        .with_context(|| format!("{base:?} is no address of an API; give such as http://127.0.0.1:8787"))?;
+    Ok(url.host_str().unwrap_or_default().to_owned())
+}
+
 impl Api {
     pub(crate) fn new(base: &str, token: &str) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy().build()?;
+        Self::with(client(), base, token)
+    }
+
+    fn with(client: reqwest::ClientBuilder, base: &str, token: &str) -> anyhow::Result<Self> {
+        let http = client.build()?;
         let root = base.trim_end_matches('/').trim_end_matches("/client/v4");
         Ok(Self { base: format!("{root}/client/v4"), token: token.to_owned(), http })
     }
@@ -86,24 +130,21 @@ impl Api {
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(body) = body {
             request = request.json(body);
         }
-        Self::envelope(request).await
+        self.envelope(request).await
     }
 
     /// Sends a file as a multipart form.
     pub(crate) async fn upload(&self, path: &str, form: reqwest::multipart::Form) -> anyhow::Result<Value> {
-        Self::envelope(
-            self.http.post(format!("{}{path}", self.base)).bearer_auth(&self.token).multipart(form),
-        )
-        .await
+        self.envelope(self.http.post(format!("{}{path}", self.base)).multipart(form)).await
     }
 
     /// An answer that is no envelope.
     pub(crate) async fn text(&self, path: &str) -> anyhow::Result<String> {
-        let answer = self.http.get(format!("{}{path}", self.base)).bearer_auth(&self.token).send().await?;
+        let answer = self.send(self.http.get(format!("{}{path}", self.base))).await?;
         let status = answer.status();
         let text = answer.text().await?;
         if !status.is_success() {
@@ -114,8 +155,7 @@ impl Api {
 
     /// What is at this path, with its entity tag, or `None` if nothing is.
     pub(crate) async fn tagged(&self, path: &str) -> anyhow::Result<Option<(Value, String)>> {
-        let answer = self.http.get(format!("{}{path}", self.base)).bearer_auth(&self.token).send().await;
-        let answer = answer.context("the API cannot be reached")?;
+        let answer = self.send(self.http.get(format!("{}{path}", self.base))).await?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
@@ -131,20 +171,32 @@ impl Api {
         read: Option<&str>,
         body: &Value,
     ) -> anyhow::Result<bool> {
-        let request = self.http.put(format!("{}{path}", self.base)).bearer_auth(&self.token).json(body);
+        let request = self.http.put(format!("{}{path}", self.base)).json(body);
         let request = match read {
             Some(tag) => request.header(header::IF_MATCH, tag),
             None => request.header(header::IF_NONE_MATCH, "*"),
         };
-        let answer = request.send().await.context("the API cannot be reached")?;
+        let answer = self.send(request).await?;
         if answer.status() == StatusCode::PRECONDITION_FAILED {
             return Ok(false);
         }
         Self::opened(answer).await.map(|_| true)
     }
 
-    async fn envelope(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
-        Self::opened(request.send().await.context("the API cannot be reached")?).await
+    async fn envelope(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        Self::opened(self.send(request).await?).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
+        request.bearer_auth(&self.token).send().await.with_context(|| {
+            let hint = if self.base.starts_with("https:") {
+                " (is --ca the cluster's ca.pem, and the name in --api that of the node's certificate, \
+                 NAME.node.internal? --api-address says where it is)"
+            } else {
+                ""
+            };
+            format!("the API cannot be reached{hint}")
+        })
     }
 
     /// The envelope of an answer, or its errors in words.

@@ -1,4 +1,5 @@
-//! The log's node has lost its disk: `proxima log restore`, on a cluster of two real nodes.
+//! A cluster of two real nodes: the command line to its API over TLS, and `proxima log restore` when the log's node has
+//! lost its disk.
 
 use std::{
     net::SocketAddr,
@@ -24,17 +25,25 @@ struct Cluster {
     folder: tempfile::TempDir,
     node: SocketAddr,
     log_api: SocketAddr,
+    log_https: SocketAddr,
     node_admin: SocketAddr,
 }
 
 impl Cluster {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let [log, node, log_api, log_admin, node_admin] = std::array::from_fn(|_| free_for_both());
-        let cluster = Self { folder, node, log_api, node_admin };
+        let [log, node, log_api, log_https, log_admin, node_admin] = std::array::from_fn(|_| free_for_both());
+        let cluster = Self { folder, node, log_api, log_https, node_admin };
         cluster.succeeds(Command::new(PROXIMA).args(["ca", "init"]).arg(cluster.at("ca")));
         for (name, listen, admin, more) in [
-            ("log", log, log_admin, format!("[control]\nlisten = [\"{log_api}\"]\nactivation = \"trust\"\n")),
+            (
+                "log",
+                log,
+                log_admin,
+                format!(
+                    "[control]\nlisten = [\"{log_api}\"]\nhttps = [\"{log_https}\"]\nactivation = \"trust\"\n"
+                ),
+            ),
             ("node", node, node_admin, String::new()),
         ] {
             let mut issue = Command::new(PROXIMA);
@@ -94,6 +103,48 @@ fn until(wanted: &str, mut run: impl FnMut() -> (bool, String)) -> String {
     }
 }
 
+/// The operator's token, once the log's node has written it.
+fn token(cluster: &Cluster) -> String {
+    let path = cluster.at("log").join("data/token");
+    until("written", || (true, read(&path).map_or_else(String::new, |_| "written".to_owned())));
+    read(&path).unwrap().trim().to_owned()
+}
+
+#[test]
+fn the_command_line_speaks_to_an_api_with_tls_that_the_clusters_authority_vouches_for() {
+    let cluster = Cluster::new();
+    let _log = cluster.start("log");
+    let token = token(&cluster);
+    until("example.com", || cluster.client(&token, &["zones", "add", "example.com"]));
+    let ca = cluster.at("ca").join("ca.pem");
+    let port = cluster.log_https.port();
+    let named = |name: &str| format!("https://{name}.node.internal:{port}");
+    let list = |api: &str, ca: Option<&Path>| {
+        let mut command = Command::new(PROXIMA);
+        command.args(["zones", "--api", api, "--api-address", "127.0.0.1", "--token", &token]);
+        if let Some(ca) = ca {
+            command.arg("--ca").arg(ca);
+        }
+        output(command.arg("list"))
+    };
+    let (succeeded, listed) = list(&named("log"), Some(&ca));
+    assert!(succeeded && listed.contains("example.com"), "{listed}");
+    let mut by_variables = Command::new(PROXIMA);
+    by_variables.args(["zones", "list"]).env("PROXIMA_API", named("log")).env("PROXIMA_TOKEN", &token);
+    by_variables.env("PROXIMA_CA", &ca).env("PROXIMA_API_ADDRESS", "127.0.0.1");
+    assert!(cluster.succeeds(&mut by_variables).contains("example.com"));
+
+    for (api, ca) in [(named("log"), None), (named("other"), Some(ca.as_path()))] {
+        let (succeeded, refused) = list(&api, ca);
+        assert!(!succeeded && refused.contains("certificate") && refused.contains("--ca"), "{refused}");
+        assert!(!refused.contains("example.com"), "{refused}");
+    }
+    for (file, told) in [("no-such-file", "No such file"), ("at-rest.key", "there is no certificate in it")] {
+        let (succeeded, refused) = list(&named("log"), Some(&cluster.at("ca").join(file)));
+        assert!(!succeeded && refused.contains(told), "{refused}");
+    }
+}
+
 fn read(path: &Path) -> Option<String> {
     std::fs::read_to_string(path).ok().filter(|text| !text.is_empty())
 }
@@ -102,11 +153,8 @@ fn read(path: &Path) -> Option<String> {
 fn a_log_whose_disk_was_lost_is_restored_from_a_server_that_followed_it() {
     let cluster = Cluster::new();
     let log = cluster.start("log");
-    let token_path = cluster.at("log").join("data/token");
-    until("written", || (true, read(&token_path).map_or_else(String::new, |_| "written".to_owned())));
-    let token = read(&token_path).unwrap();
-    let token = token.trim();
-    until("example.com", || cluster.client(token, &["zones", "add", "example.com"]));
+    let token = token(&cluster);
+    until("example.com", || cluster.client(&token, &["zones", "add", "example.com"]));
     let _node = cluster.start("node");
     let ready = format!("http://{}/readyz", cluster.node_admin);
     until("\"ready\":true", || output(Command::new("curl").args(["-sS", &ready])));
@@ -124,7 +172,7 @@ fn a_log_whose_disk_was_lost_is_restored_from_a_server_that_followed_it() {
     assert!(succeeded && done.contains("The log is restored"), "{done}");
 
     let _log = cluster.start("log");
-    let listed = until("example.com", || cluster.client(token, &["zones", "list"]));
+    let listed = until("example.com", || cluster.client(&token, &["zones", "list"]));
     assert!(listed.contains("active"), "{listed}");
-    until("example.org", || cluster.client(token, &["zones", "add", "example.org"]));
+    until("example.org", || cluster.client(&token, &["zones", "add", "example.org"]));
 }
