@@ -1,7 +1,12 @@
 //! `cargo xtask fuzz`: the fuzz targets of `fuzz/`, under libFuzzer.
 //!
 //! Fuzzing needs a nightly toolchain and cargo-fuzz, which the stable workspace must not depend on; so `fuzz/` is a
-//! workspace of its own, and `cargo xtask test` does not build it: there, property tests cover the same parsers.
+//! workspace of its own, and `cargo xtask test` does not build it: there, property tests cover the same parsers. What is
+//! missing of cargo-fuzz is installed here, and only here. The versions of the dependencies are those of the house: its
+//! lock file is where `fuzz/` begins.
+//!
+//! Each target begins with the inputs of `fuzz/seeds/TARGET`, which are in git, and with those that former runs found
+//! worth keeping, in `fuzz/corpus/TARGET`, which are not.
 
 use std::fs;
 
@@ -9,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::command;
+use crate::setup;
 use crate::workspace::Workspace;
 
 #[derive(Deserialize)]
@@ -28,20 +34,38 @@ pub(crate) fn run(workspace: &Workspace, target: Option<&str>, seconds: u64) -> 
     let manifest = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let chosen = choose(&manifest, target)?;
 
-    if !command::output(&mut command::cargo(["fuzz", "--version"]))?.status.success() {
-        bail!("cargo-fuzz is not installed: run `cargo install cargo-fuzz --locked`");
+    let nightly = command::output(cargo().args(["+nightly", "--version"]))?;
+    if !nightly.status.success() {
+        bail!("fuzzing needs a nightly toolchain: run `rustup toolchain install nightly --profile minimal`");
     }
+    setup::fuzz(workspace)?;
+    fs::copy(workspace.root.join("Cargo.lock"), workspace.root.join("fuzz/Cargo.lock"))
+        .context("giving fuzz/ the versions of the house")?;
     for name in chosen {
-        // Through rustup's cargo, which alone understands `+nightly`.
-        let mut fuzz = std::process::Command::new("cargo");
-        fuzz.args(["+nightly", "fuzz", "run", &name, "--", &format!("-max_total_time={seconds}")]);
-        // A cargo that runs us pins the toolchain in the environment, which would win over `+nightly`.
-        fuzz.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO").current_dir(&workspace.root);
-        command::run(&mut fuzz).with_context(|| {
-            format!("fuzzing {name} (without a nightly toolchain: `rustup toolchain install nightly`)")
-        })?;
+        let mut fuzz = cargo();
+        fuzz.args(["+nightly", "fuzz", "run", &name]).current_dir(&workspace.root);
+        // libFuzzer adds what it finds to the first folder.
+        for (folder, must_be) in [("corpus", true), ("seeds", false)] {
+            let folder = workspace.root.join("fuzz").join(folder).join(&name);
+            if must_be {
+                fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+            }
+            if folder.exists() {
+                fuzz.arg(folder);
+            }
+        }
+        fuzz.args(["--", &format!("-max_total_time={seconds}")]);
+        command::run(&mut fuzz).with_context(|| format!("fuzzing {name}"))?;
     }
     Ok(())
+}
+
+/// Rustup's cargo, which alone understands `+nightly`.
+fn cargo() -> std::process::Command {
+    let mut cargo = std::process::Command::new("cargo");
+    // A cargo that runs us pins the toolchain in the environment, which would win over `+nightly`.
+    cargo.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+    cargo
 }
 
 fn choose(manifest: &str, wanted: Option<&str>) -> Result<Vec<String>> {

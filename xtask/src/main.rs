@@ -6,7 +6,7 @@
 //! test    setup → fmt, tidy, deny, clippy, nextest, doc tests
 //! tidy    house rules as failing checks (tidy.toml: the exceptions, with their reasons)
 //! bench   setup → release build → Proxima and its peers in one run → target/bench/NAME.json
-//! fuzz    the parsers under libFuzzer, where a nightly toolchain is at hand
+//! fuzz    cargo-fuzz → the parsers under libFuzzer, where a nightly toolchain is at hand
 //! ```
 //!
 //! Invariants: a chore that is repeated does nothing the second time; it prints what it is about to do; it exits

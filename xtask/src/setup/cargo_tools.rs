@@ -6,7 +6,7 @@ use super::CargoTool;
 use crate::command;
 
 /// Installs those that are not there, into cargo's own folder: they outlive a clone, for they take minutes to compile.
-pub(super) fn install(tools: &[CargoTool]) -> Result<()> {
+pub(super) fn install<'t>(tools: impl Iterator<Item = &'t CargoTool>) -> Result<()> {
     for tool in tools {
         if is_there(tool)? {
             continue;

@@ -51,6 +51,8 @@ struct CargoTool {
     name: String,
     version: String,
     why: String,
+    #[serde(default)]
+    fuzz: bool,
 }
 
 /// Installs what is missing; with `bench`, also the benchmarks' peers and load generators.
@@ -59,7 +61,13 @@ pub(crate) fn run(workspace: &Workspace, bench: bool) -> Result<()> {
     apt::install(&packages, bench)?;
     python::install(workspace)?;
     node::install(workspace)?;
-    cargo_tools::install(&packages.cargo)
+    cargo_tools::install(packages.cargo.iter().filter(|tool| !tool.fuzz))
+}
+
+/// Installs what only fuzzing needs, if it is missing.
+pub(crate) fn fuzz(workspace: &Workspace) -> Result<()> {
+    let packages = read(&workspace.root.join("xtask/packages.toml"))?;
+    cargo_tools::install(packages.cargo.iter().filter(|tool| tool.fuzz))
 }
 
 fn read(path: &PathBuf) -> Result<Packages> {
