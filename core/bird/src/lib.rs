@@ -12,7 +12,8 @@
 //! Invariants: whatever comes from the socket is an answer or an error, never a panic; what BIRD refuses is an error in
 //! BIRD's words.
 //!
-//! Limits: a reply has at most [`REPLY_OCTETS_MAX`] octets and comes within [`REPLY_WITHIN`].
+//! Limits: a reply has at most [`REPLY_OCTETS_MAX`] octets; connecting, and each piece of a reply, takes at most
+//! [`REPLY_WITHIN`].
 
 use std::{
     io::{self, Read, Write},
@@ -20,6 +21,8 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Octets of a reply: `show route all` of a router with thousands of routes.
 pub const REPLY_OCTETS_MAX: usize = 1 << 20;
@@ -114,10 +117,9 @@ impl Control {
     /// # Errors
     /// If BIRD is not there, or does not greet.
     pub fn connect(path: &Path) -> Result<Self, BirdError> {
-        let stream = UnixStream::connect(path)
+        let stream = connect_within(path, REPLY_WITHIN)
             .map_err(|source| BirdError::Connect { path: path.to_owned(), source })?;
         stream.set_read_timeout(Some(REPLY_WITHIN))?;
-        stream.set_write_timeout(Some(REPLY_WITHIN))?;
         let mut control = Self { stream, unread: Vec::new() };
         control.reply()?;
         Ok(control)
@@ -151,6 +153,15 @@ impl Control {
             }
         }
     }
+}
+
+/// Connects in time. A BIRD that hangs accepts nothing: once its queue is full, connecting would wait for ever.
+fn connect_within(path: &Path, limit: Duration) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // On a Unix socket this is the limit for connecting too (socket(7)).
+    socket.set_write_timeout(Some(limit))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket.into())
 }
 
 /// A protocol instance, as `show protocols` lists it.
@@ -232,6 +243,18 @@ mod tests {
         assert_eq!(refused, "BIRD refuses `show route 192.0.2.0/24`: Network not in table");
         theirs.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(matches!(control.say("show route"), Err(BirdError::Connection(_))));
+    }
+
+    #[test]
+    fn connecting_to_a_bird_that_accepts_nothing_is_an_error_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bird.ctl");
+        let bird = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        bird.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        bird.listen(0).unwrap();
+        let waiting: Vec<_> = (0..4).map(|_| connect_within(&path, Duration::from_millis(20))).collect();
+        let refused = waiting.iter().find_map(|connected| connected.as_ref().err()).unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]
