@@ -21,6 +21,8 @@ use crate::{
 
 /// Between withdrawing and draining: what routers need to send new users elsewhere.
 const WITHDRAW_GRACE: Duration = Duration::from_millis(500);
+/// How long services may take for what they do before the withdrawal: users go on being served meanwhile.
+const BEFORE_WITHDRAWAL_MAX: Duration = Duration::from_secs(2);
 /// After a state could not be put in force, it is tried again at this pace even if nothing new comes.
 const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -76,6 +78,8 @@ pub struct NodeContext {
     pub in_force: watch::Receiver<Seq>,
     /// How the node ends.
     pub shutdown: Shutdown,
+    /// Who this node is towards others, if it has a certificate.
+    pub identity: Option<Identity>,
     /// When this node's certificate runs out, if it has one.
     pub identity_expires: Option<Timestamp>,
     ledger: Arc<Ledger>,
@@ -160,13 +164,13 @@ async fn run(
         let (node, shutdown) = (node.clone(), node.shutdown.clone());
         tasks.spawn(async move { (service.name(), service.run(node, shutdown).await) });
     }
-    tokio::spawn(keep_in_force(node.clone(), services, in_force));
+    tokio::spawn(keep_in_force(node.clone(), services.clone(), in_force));
 
     let outcome = tokio::select! {
         outcome = supervise(node, &mut tasks, ready, signals) => outcome,
         Some(ended) = admin.join_next() => Err(admin_ended(ended)),
     };
-    end(node, &mut tasks, outcome.as_ref().is_ok_and(|how| *how == Ending::HandedOver)).await;
+    end(node, &services, &mut tasks, outcome.as_ref().is_ok_and(|how| *how == Ending::HandedOver)).await;
     outcome.map(|_| ())
 }
 
@@ -260,7 +264,7 @@ async fn start(config: NodeConfig) -> Result<(NodeContext, watch::Sender<Seq>), 
     std::fs::create_dir_all(&config.node.data_dir)?;
     let identity_expires = identity.as_ref().map(|identity| identity.expires);
     let shutdown = Shutdown::new(Duration::from_secs(config.node.drain_seconds.into()));
-    let tls = identity.map(peer_tls);
+    let tls = identity.clone().map(peer_tls);
     let ledger =
         Ledger::start(config.ledger.clone(), &config.node.data_dir, sealer, tls, shutdown.stop_token())
             .await?;
@@ -274,6 +278,7 @@ async fn start(config: NodeConfig) -> Result<(NodeContext, watch::Sender<Seq>), 
         health: HealthBoard::new(ledger.replica.clone()),
         ledger: Arc::new(ledger),
         in_force: receiver,
+        identity,
         identity_expires,
         shutdown,
         config: Arc::new(config),
@@ -400,13 +405,19 @@ async fn supervise(
 /// Withdraws, drains and stops.
 async fn end(
     node: &NodeContext,
+    services: &[Arc<dyn Service>],
     tasks: &mut JoinSet<(&'static str, Result<(), ServiceError>)>,
     handed_over: bool,
 ) {
     let shutdown = &node.shutdown;
     if !handed_over {
-        info!("withdrawing");
         notify::stopping();
+        let prepared =
+            futures_util::future::join_all(services.iter().map(|service| service.before_withdrawal()));
+        if tokio::time::timeout(BEFORE_WITHDRAWAL_MAX, prepared).await.is_err() {
+            warn!("the withdrawal does not wait any longer for what was to be done before it");
+        }
+        info!("withdrawing");
         shutdown.begin_withdraw();
         if node.config.service::<toml::Table>("anycast").is_ok_and(|table| !table.is_empty()) {
             tokio::time::sleep(WITHDRAW_GRACE).await;

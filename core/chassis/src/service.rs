@@ -74,6 +74,10 @@ pub trait Service: Send + Sync + 'static {
     /// Whatever made it end early; the node then withdraws, drains and exits, for its supervisor to start anew.
     async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError>;
 
+    /// Does what must be done before a server that was told to end is withdrawn. The node waits for it, though not long.
+    /// Not called when the next process has taken over, for then nothing is withdrawn.
+    async fn before_withdrawal(&self) {}
+
     /// Whether this service can serve right now. Asked often: must be cheap.
     fn health(&self) -> Health;
 }

@@ -75,6 +75,7 @@ pub use error::{AppendError, FollowError, KeyError, ReadError, ReplicaError, Rev
 pub use ledger::{Ledger, LedgerError, LedgerStatus, PeerTls, Role};
 pub use limits::{CHANGES_PER_APPEND_MAX, HEARTBEAT_INTERVAL};
 pub use log::{Appended, Log, Update};
+pub use peer::certificate_name;
 pub use remote::RemoteLog;
 pub use replica::{Replica, ReplicaOptions};
 pub use restore::{LogRestore, Source};

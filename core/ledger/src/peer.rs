@@ -49,7 +49,7 @@ impl Connection {
     fn new(stream: TlsStream<TcpStream>) -> Result<Self, PeerError> {
         let certificates = stream.get_ref().1.peer_certificates();
         let leaf = certificates.and_then(|chain| chain.first()).ok_or(PeerError::NoCertificate)?;
-        let name = name_of(leaf).unwrap_or_else(|| "a peer without a name".to_owned()).into();
+        let name = certificate_name(leaf).unwrap_or_else(|| "a peer without a name".to_owned()).into();
         let codec = LengthDelimitedCodec::builder().max_frame_length(FRAME_OCTETS_MAX).new_codec();
         Ok(Self { frames: FramedRead::new(stream, codec), name })
     }
@@ -184,7 +184,7 @@ async fn within<T>(
 }
 
 /// The name that a node's certificate gives: its common name, or else its first DNS name (RFC 5280, 4.2.1.6).
-fn name_of(certificate: &CertificateDer<'_>) -> Option<String> {
+pub fn certificate_name(certificate: &CertificateDer<'_>) -> Option<String> {
     use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let common = certificate.subject().iter_common_name().find_map(|name| name.as_str().ok());
