@@ -12,7 +12,7 @@ use crate::state::LabState;
 use crate::topology::Topology;
 
 /// A lab's node drains quickly: whoever waits for it sits in front of it.
-pub(crate) const DRAIN_SECONDS: u32 = 5;
+pub(crate) const DRAIN_SECONDS: u32 = 10;
 /// Cache of one node: six of them share 4 GiB with everything else.
 const CACHE_BYTES: u64 = 64 << 20;
 
@@ -94,6 +94,8 @@ struct AnycastTable {
     router_id: IpAddr,
     run_dir: PathBuf,
     bfd: BfdTable,
+    forward_listen: SocketAddr,
+    peers: Vec<SocketAddr>,
     neighbors: Vec<NeighborTable>,
 }
 
@@ -148,7 +150,7 @@ pub(crate) fn render(state: &LabState, topology: &Topology, plan: &Plan, server:
         edge: EdgeTable { http: on(80), https: on(443), allow_private_origins: true, resolvers: Vec::new() },
         cache: CacheTable { memory_bytes_max: CACHE_BYTES },
         control: ControlTable { listen: vec![server.api()], activation: "trust" },
-        anycast: anycast(state, topology, server),
+        anycast: anycast(state, topology, plan, server),
     };
     toml::to_string(&file).map_err(|error| LabError::Malformed {
         what: format!("node.toml of {}", server.name),
@@ -156,7 +158,7 @@ pub(crate) fn render(state: &LabState, topology: &Topology, plan: &Plan, server:
     })
 }
 
-fn anycast(state: &LabState, topology: &Topology, server: &Host) -> AnycastTable {
+fn anycast(state: &LabState, topology: &Topology, plan: &Plan, server: &Host) -> AnycastTable {
     let network = &topology.network;
     let neighbors = server.interfaces.iter().flat_map(|interface| {
         // `router` alone would be a keyword of BIRD's.
@@ -169,6 +171,8 @@ fn anycast(state: &LabState, topology: &Topology, server: &Host) -> AnycastTable
         router_id: server.address4.into(),
         run_dir: state.run_dir(&server.name),
         bfd: BfdTable { interval_ms: network.bfd.interval_ms, multiplier: network.bfd.multiplier },
+        forward_listen: server.forward(),
+        peers: plan.servers().filter(|other| other.name != server.name).map(Host::forward).collect(),
         neighbors: neighbors
             .map(|(name, address)| NeighborTable { name: name.to_owned(), address, asn: network.asn })
             .collect(),
@@ -250,5 +254,15 @@ mod tests {
         assert_eq!(neighbors[1]["address"].as_str(), Some("fd00:10:3:2::1"));
         assert!(neighbors.iter().all(|neighbor| neighbor["as"].as_integer() == Some(64512)));
         assert_eq!(anycast["bfd"]["interval_ms"].as_integer(), Some(50));
+    }
+
+    #[test]
+    fn a_server_forwards_for_all_others_at_their_own_addresses() {
+        let anycast = &rendered("fra-2")["anycast"];
+        assert_eq!(anycast["forward_listen"].as_str(), Some("10.1.2.2:7500"));
+        let peers: Vec<_> =
+            anycast["peers"].as_array().unwrap().iter().filter_map(|peer| peer.as_str()).collect();
+        assert!(peers.contains(&"10.1.1.2:7500") && peers.contains(&"10.3.2.2:7500"), "{peers:?}");
+        assert!(!peers.contains(&"10.1.2.2:7500"));
     }
 }

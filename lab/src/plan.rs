@@ -24,6 +24,8 @@ pub(crate) const UNDERLAY: [&str; 6] =
 
 /// Port of the ledger on a server's own address.
 pub const LEDGER_PORT: u16 = 7400;
+/// Port at which servers forward for each other, on a server's own address.
+pub const FORWARD_PORT: u16 = 7500;
 /// Port of the API on a server's own address.
 pub const API_PORT: u16 = 8787;
 /// Port of a server's admin listener, on its loopback.
@@ -143,6 +145,12 @@ impl Host {
     #[must_use]
     pub fn ledger(&self) -> SocketAddr {
         (self.address4, LEDGER_PORT).into()
+    }
+
+    /// Where a server's peers connect, to forward connections.
+    #[must_use]
+    pub fn forward(&self) -> SocketAddr {
+        (self.address4, FORWARD_PORT).into()
     }
 
     /// Where a server's API listens.

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
 
+mod forwarding;
 mod secure;
 mod two_pops;
 mod withdrawal;
@@ -15,7 +16,7 @@ use std::{
 };
 
 use proxima_lab::Fault;
-use two_pops::{HOST, TwoPops};
+use two_pops::{HOST, TwoPops, at_home};
 
 #[test]
 fn lab_the_guided_tour_holds() {
@@ -47,19 +48,16 @@ fn lab_a_frozen_node_is_withdrawn_and_comes_back_when_it_thaws() {
     }
 }
 
-/// Packets of a connection that is under way when the route moves arrive at another PoP, which knows nothing of it: that is
-/// anycast without forwarding between PoPs. Nothing that begins before or after is lost.
 #[test]
-fn lab_draining_a_node_loses_only_what_is_under_way_when_the_route_moves() {
+fn lab_draining_and_restarting_a_node_loses_nothing() {
     let lab = TwoPops::up("drain");
     let traffic = lab.traffic();
     lab.fault(&Fault::Restart { server: "aaa-1".to_owned() });
+    lab.until("the client is at home again", |status| at_home(status, "near-a"));
     for client in traffic.stop().unwrap() {
         let failures: Vec<_> = client.failed().map(|outcome| &outcome.answered_by).collect();
-        println!("{}: {} requests, {failures:?} failed", client.client, client.outcomes.len());
-        // 50 requests a second that take some tens of milliseconds each; the route moves away, and back.
-        let under_way = if client.client == "near-a" { 8 } else { 0 };
-        assert!(failures.len() <= under_way, "{}: {failures:?}", client.client);
+        println!("{}: {} requests, by {:?}", client.client, client.outcomes.len(), client.pops());
+        assert!(failures.is_empty(), "{}: {failures:?}", client.client);
     }
 }
 

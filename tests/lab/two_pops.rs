@@ -21,9 +21,14 @@ pub(crate) struct TwoPops {
 
 impl TwoPops {
     pub(crate) fn up(name: &str) -> Self {
+        Self::up_with(name, ("two_pops.toml", include_str!("two_pops.toml")))
+    }
+
+    /// With another topology, that has the same clients and the same origin.
+    pub(crate) fn up_with(name: &str, (file, topology): (&str, &str)) -> Self {
         let options = UpOptions {
             name: name.to_owned(),
-            topology: ("two_pops.toml".to_owned(), include_str!("two_pops.toml").to_owned()),
+            topology: (file.to_owned(), topology.to_owned()),
             proxima: Some(PROXIMA.into()),
             daemon: Some(PROXIMA.into()),
             ..UpOptions::default()

@@ -1,7 +1,7 @@
 //! `[anycast]`: whether, what and to whom this server announces.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -9,10 +9,10 @@ use ipnet::IpNet;
 use proxima_chassis::NodeConfig;
 use serde::Deserialize;
 
-use crate::AnycastError;
+use crate::{AnycastError, forward::limits::PEERS_MAX};
 
 /// Prefixes that a server announces.
-const PREFIXES_MAX: usize = 64;
+pub(crate) const PREFIXES_MAX: usize = 64;
 /// BGP sessions of a server.
 const NEIGHBORS_MAX: usize = 16;
 /// Octets of a Unix socket's path (`sockaddr_un`), less the last zero and the socket's own name.
@@ -46,6 +46,10 @@ pub struct AnycastConfig {
     pub silence_ms: Option<u32>,
     /// The BIRD 2 program; found in the usual places unless said.
     pub bird: Option<PathBuf>,
+    /// Where peers connect, so that connections are forwarded when routes move.
+    pub forward_listen: Option<SocketAddr>,
+    /// Other servers' `forward_listen`.
+    pub peers: Vec<SocketAddr>,
 }
 
 /// A BGP session.
@@ -90,6 +94,12 @@ impl AnycastConfig {
         config.check()?;
         if config.enabled {
             config.bird_program()?;
+        }
+        if config.forwards() && node.identity.is_none() {
+            return Err(AnycastError::Config(
+                "forward_listen and peers: servers know each other by certificates: give [identity]"
+                    .to_owned(),
+            ));
         }
         Ok(config)
     }
@@ -137,7 +147,31 @@ impl AnycastConfig {
         if self.run_dir.as_os_str().is_empty() || self.run_dir.as_os_str().len() > RUN_DIR_OCTETS_MAX {
             return refuse(format!("run_dir: give a path of at most {RUN_DIR_OCTETS_MAX} octets"));
         }
-        Ok(())
+        self.check_forwarding()
+    }
+
+    /// Whether connections are to be forwarded when routes move.
+    pub fn forwards(&self) -> bool {
+        self.enabled && (self.forward_listen.is_some() || !self.peers.is_empty())
+    }
+
+    /// Checks where servers reach each other: at their own addresses, never at one that they share.
+    fn check_forwarding(&self) -> Result<(), AnycastError> {
+        let refuse = |problem: String| Err(AnycastError::Config(problem));
+        if self.peers.len() > PEERS_MAX {
+            return refuse(format!("peers: give at most {PEERS_MAX}"));
+        }
+        for address in self.forward_listen.iter().chain(&self.peers) {
+            if self.prefixes.iter().any(|prefix| prefix.contains(&address.ip()))
+                || address.ip().is_multicast()
+            {
+                return refuse(format!("forward_listen, peers: {address}: give a server's own address"));
+            }
+        }
+        match self.peers.iter().find(|peer| peer.port() == 0 || peer.ip().is_unspecified()) {
+            Some(peer) => refuse(format!("peers: {peer}: give the address and port of a server")),
+            None => Ok(()),
+        }
     }
 
     /// The BIRD program.
@@ -286,7 +320,7 @@ mod tests {
     #[test]
     fn a_configuration_that_cannot_work_is_refused_with_what_to_give() {
         type Break = fn(&mut AnycastConfig);
-        let broken: [(&str, Break); 7] = [
+        let broken: [(&str, Break); 10] = [
             ("BIRD's language", |config| config.neighbors[0].name = "router".to_owned()),
             ("prefixes", |config| config.prefixes.clear()),
             ("local_as", |config| config.local_as = 0),
@@ -294,6 +328,9 @@ mod tests {
             ("letters", |config| config.neighbors[0].name = "a; b".to_owned()),
             ("RFC 7607", |config| config.neighbors[0].remote_as = 0),
             ("run_dir", |config| config.run_dir = "/".repeat(200).into()),
+            ("own address", |config| config.forward_listen = Some(([198, 18, 0, 1], 7500).into())),
+            ("address and port", |config| config.peers = vec![([10, 0, 0, 1], 0).into()]),
+            ("at most 64", |config| config.peers = vec![([10, 0, 0, 1], 1).into(); PEERS_MAX + 1]),
         ];
         for (says, break_it) in broken {
             let mut config = config();

@@ -29,6 +29,11 @@ impl Heart {
         if took_over { Self::TakingOver } else { Self::Ill }
     }
 
+    /// Whether users may be here already: announced, or about to go on where a former process was.
+    pub(crate) const fn is_announced(self) -> bool {
+        matches!(self, Self::TakingOver | Self::Announced)
+    }
+
     /// The beat for this moment, if one is to be sent.
     pub(crate) fn beat(&mut self, can_serve: bool, now: Instant) -> Option<Beat> {
         *self = match (*self, can_serve) {

@@ -9,6 +9,9 @@
 //!                                              └──────────────────────────────────────────────┘
 //! ```
 //!
+//! When a route moves, connections under way go on: [`forward`] says how. Before a server withdraws it asks its peers to
+//! forward to it, and before it is announced it connects to them as forwarder.
+//!
 //! If the node died, BIRD alone would go on announcing; so the one who speaks to BIRD is a process that outlives the
 //! node. SIGKILL closes the pipe; SIGSTOP, a hung runtime and a starved machine make it silent. On a graceful restart the
 //! next process inherits the pipe, and nobody notices.
@@ -26,6 +29,7 @@
 mod config;
 mod deadman;
 mod error;
+pub mod forward;
 mod heart;
 mod metrics;
 mod service;

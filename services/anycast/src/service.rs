@@ -3,7 +3,7 @@
 use std::{
     os::fd::OwnedFd,
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -13,12 +13,13 @@ use proxima_chassis::{
     Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown, program,
 };
 use proxima_ledger::{ChangeSet, Snapshot};
-use tokio::{io::AsyncWriteExt, net::unix::pipe, time::MissedTickBehavior};
+use tokio::{io::AsyncWriteExt, net::unix::pipe, task::JoinHandle, time::MissedTickBehavior};
 use tracing::{info, warn};
 
 use crate::{
     AnycastConfig, AnycastError,
     deadman::Beat,
+    forward::{ForwardError, Forwarding},
     heart::{BEAT_EVERY, Heart},
     metrics::AnycastMetrics,
 };
@@ -32,11 +33,37 @@ const WATCHDOG_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The name under which the pipe to the watchdog is handed to the next process on a graceful restart.
 const PIPE: &str = "anycast/watchdog";
 
+/// Holds an announcement back until this server is ready for what comes with it.
+struct Approach {
+    announced: bool,
+    seeking: Option<JoinHandle<()>>,
+}
+
+impl Approach {
+    /// The beat to send in place of this one. `seek` begins to get ready.
+    fn hold_back(&mut self, beat: Beat, seek: impl FnOnce() -> Option<JoinHandle<()>>) -> Beat {
+        if beat == Beat::Announce && !self.announced {
+            if self.seeking.is_none() {
+                self.seeking = seek();
+            }
+            if self.seeking.as_ref().is_some_and(|seeking| !seeking.is_finished()) {
+                return Beat::Withdraw;
+            }
+            self.seeking = None;
+        }
+        self.announced = beat == Beat::Announce;
+        beat
+    }
+}
+
 /// BGP announcements, driven by health.
 pub struct AnycastService {
     config: AnycastConfig,
     metrics: AnycastMetrics,
     health: Mutex<Health>,
+    forwarding: OnceLock<Arc<Forwarding>>,
+    /// Why connections cannot be forwarded here, though the configuration asks for it.
+    not_forwarding: OnceLock<String>,
 }
 
 impl AnycastService {
@@ -49,7 +76,13 @@ impl AnycastService {
         let health = if config.enabled { Health::Starting } else { Health::Ready };
         let metrics = node.metrics.register("anycast", AnycastMetrics::register);
         metrics.sessions.set(i64::try_from(config.neighbors.len()).unwrap_or(i64::MAX));
-        Ok(Arc::new(Self { config, metrics, health: Mutex::new(health) }))
+        Ok(Arc::new(Self {
+            config,
+            metrics,
+            health: Mutex::new(health),
+            forwarding: OnceLock::new(),
+            not_forwarding: OnceLock::new(),
+        }))
     }
 
     fn set_health(&self, health: Health) {
@@ -105,6 +138,7 @@ impl AnycastService {
     ) -> std::io::Result<()> {
         let mut ticks = tokio::time::interval(BEAT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut approach = Approach { announced: heart.is_announced(), seeking: None };
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -113,6 +147,7 @@ impl AnycastService {
             }
             let can_serve = !shutdown.is_withdrawing() && node.health.cannot_serve("anycast").is_none();
             if let Some(beat) = heart.beat(can_serve, Instant::now()) {
+                let beat = approach.hold_back(beat, || self.seek_homes(shutdown));
                 pipe.write_all(&[beat.octet()]).await?;
                 self.metrics.announcing.set(i64::from(beat == Beat::Announce));
             }
@@ -122,6 +157,12 @@ impl AnycastService {
                 return Ok(());
             }
         }
+    }
+
+    /// Gets ready for strays of the peers' connections, which routes may bring here once this server is announced.
+    fn seek_homes(&self, shutdown: &Shutdown) -> Option<JoinHandle<()>> {
+        let (forwarding, window) = (Arc::clone(self.forwarding.get()?), shutdown.drain_within());
+        Some(tokio::spawn(async move { forwarding.seek_homes(window).await }))
     }
 
     /// Takes the former process' watchdog, or starts one, and keeps it for as long as it lives. `Ok` when the node drains,
@@ -204,9 +245,63 @@ impl Service for AnycastService {
             shutdown.draining().await;
             return Ok(());
         }
+        self.start_forwarding(&node).await.map_err(ServiceError::new)?;
+        self.announce(&node, &shutdown).await;
+        if let Some(forwarding) = self.forwarding.get() {
+            // Nothing arrives here any more that could be another's; ours may go on arriving elsewhere.
+            forwarding.end_forwarding().await;
+            if shutdown.is_withdrawing() {
+                tokio::select! {
+                    () = forwarding.until_nothing_is_under_way() => {}
+                    () = shutdown.stopping() => {}
+                }
+            }
+            forwarding.end().await;
+        }
+        Ok(())
+    }
+
+    async fn before_withdrawal(&self) {
+        if let Some(forwarding) = self.forwarding.get() {
+            forwarding.call_home().await;
+        }
+    }
+
+    fn health(&self) -> Health {
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match self.not_forwarding.get() {
+            Some(why) if health == Health::Ready => {
+                Health::Degraded(format!("connections are not forwarded: {why}"))
+            }
+            _ => health,
+        }
+    }
+}
+
+impl AnycastService {
+    /// Begins to serve peers, so that connections are forwarded when routes move; goes on without where that cannot be.
+    async fn start_forwarding(&self, node: &NodeContext) -> Result<(), ForwardError> {
+        match Forwarding::start(node, &self.config, &self.metrics.forward).await {
+            Ok(Some(forwarding)) => drop(self.forwarding.set(forwarding)),
+            Ok(None) => {}
+            Err(error @ ForwardError::Listen { .. }) => return Err(error),
+            Err(error) => {
+                warn!(
+                    %error,
+                    "this server cannot forward connections (it needs CAP_NET_ADMIN, CAP_BPF and /dev/net/tun): what is \
+                     under way will be reset when routes move"
+                );
+                self.not_forwarding.set(error.to_string()).ok();
+            }
+        }
+        Ok(())
+    }
+
+    /// Announces while this server can serve, until the node drains.
+    async fn announce(&self, node: &NodeContext, shutdown: &Shutdown) {
         let mut inherited = node.listeners.inherited(PIPE);
         while !shutdown.is_draining() {
-            let Err(error) = self.keep_watchdog(inherited.take(), &node, &shutdown).await else {
+            let Err(error) = self.keep_watchdog(inherited.take(), node, shutdown).await else {
                 break;
             };
             // Not announced without it, and no reason to end a node that may soon serve again.
@@ -217,10 +312,5 @@ impl Service for AnycastService {
                 () = shutdown.draining() => {}
             }
         }
-        Ok(())
-    }
-
-    fn health(&self) -> Health {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

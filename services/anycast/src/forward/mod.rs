@@ -1,0 +1,411 @@
+//! Connection forwarding: a server that receives segments of a connection that it does not have passes them to the server
+//! that has it.
+//!
+//! When a server is withdrawn, or announced anew, routers send packets of connections under way to another server, whose
+//! kernel has no socket for them and would answer with RST. So before that happens, servers connect to each other:
+//!
+//! ```text
+//!            client
+//!              │ segment of a connection that is at "home"
+//!              ▼
+//!  ┌─ forwarder ────────────────────────┐                    ┌─ home ─────────────────────────────────────────┐
+//!  │ uplink, tc ingress: the program    │    mutual TLS      │                                                │
+//!  │   has a socket ──▶ own kernel      │                    │                    own TUN, tc ingress:        │
+//!  │   has none ──▶ own TUN ──▶ Tap ────┼── Stray(packet) ──▶│ Tap ──▶ own TUN ──▶  has a socket ──▶ kernel ──┼──▶ client
+//!  │                             ▲      │                    │  ▲                   has none ──┐              │ (answers go
+//!  │                next home, or│      │                    │  └──────────────── own TUN ◀────┘              │  directly)
+//!  │  own kernel (RST) ◀── TUN ◀─┴──────┼◀ NotMine(packet) ──┼──┘                                             │
+//!  └────────────────────────────────────┘                    └────────────────────────────────────────────────┘
+//! ```
+//!
+//! A server that **drains** is home: before it withdraws, it connects to its peers and says so ([`Forwarding::call_home`]).
+//! A server that is about to be **announced** is forwarder: before, it connects to its peers and asks what they have
+//! ([`Forwarding::seek_homes`]). Who connected does not matter after that.
+//!
+//! `message` (what is said), `segment` (whose packet is it), `flows` and `side` (where does it go) are pure; `link` (a
+//! connection), `tap` (the kernel's side of it), `tun`, `program`, `qdisc` (what the tap is made of), `connections` (what
+//! the kernel still has) do the I/O.
+//!
+//! Invariants:
+//! * **Nothing is attached and no packet is touched while there is no peer.** What is attached lives as long as a
+//!   connection between two servers, which heartbeats end within [`limits::SILENCE_MAX`]; and the program acts only while
+//!   this process says so, again and again.
+//! * **No loops.** A home never asks another server; a forwarder asks each home at most once for a packet, and what is
+//!   nobody's goes to its own kernel, which resets it.
+//! * **Only what is ours:** peers are nodes of the cluster; a server forwards for prefixes that it announces itself, and
+//!   takes nothing but whole TCP segments for those.
+//!
+//! Limits: [`limits`]. What does not fit is dropped, and TCP sends it again. Not forwarded: UDP, fragments, ICMP errors,
+//! IPv6 packets with extension headers.
+
+mod connections;
+mod error;
+mod flows;
+pub(crate) mod limits;
+mod link;
+pub mod message;
+mod program;
+mod qdisc;
+mod segment;
+mod side;
+mod tap;
+mod tun;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ipnet::IpNet;
+use proxima_chassis::NodeContext;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, info, warn};
+
+pub(crate) use self::error::ForwardError;
+use self::{
+    limits::{AGAIN_AFTER, IN_FORCE_WITHIN, LINKS_MAX, LOOK_EVERY},
+    link::{Connection, Link},
+    message::{Message, Role, VERSION},
+    program::Program,
+    side::{LinkId, Part},
+    tap::Tap,
+};
+use crate::{AnycastConfig, metrics::ForwardMetrics};
+
+/// One of the two parts that this server can have.
+struct Station {
+    tap: Tap,
+    /// Ends all connections in which it has this part.
+    end: CancellationToken,
+    links: TaskTracker,
+    worker: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Station {
+    fn start(part: Part, config: &AnycastConfig, metrics: &ForwardMetrics) -> Self {
+        let neighbors = config.neighbors.iter().map(|neighbor| neighbor.address).collect();
+        let (tap, worker) = Tap::start(part, neighbors, metrics.clone());
+        let worker = Mutex::new(Some(worker));
+        Self { tap, end: CancellationToken::new(), links: TaskTracker::new(), worker }
+    }
+
+    /// Ends all connections in which it has this part, and waits until nothing is attached.
+    async fn end(&self) {
+        self.end.cancel();
+        self.links.close();
+        self.links.wait().await;
+        self.tap.end().await;
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(worker) = worker {
+            worker.await.ok();
+        }
+    }
+}
+
+/// Connection forwarding of one server.
+pub(crate) struct Forwarding {
+    acceptor: TlsAcceptor,
+    connector: TlsConnector,
+    peers: Vec<SocketAddr>,
+    prefixes: Vec<IpNet>,
+    forwarder: Station,
+    home: Station,
+    ids: AtomicU64,
+}
+
+impl Forwarding {
+    /// Begins: nothing is attached, but from here on peers can be served and asked. `None` if the configuration does not
+    /// ask for it.
+    ///
+    /// # Errors
+    /// Why this machine, or this process with its privileges, cannot.
+    pub(crate) async fn start(
+        node: &NodeContext,
+        config: &AnycastConfig,
+        metrics: &ForwardMetrics,
+    ) -> Result<Option<Arc<Self>>, ForwardError> {
+        let Some(identity) = node.identity.as_ref().filter(|_| config.forwards()) else { return Ok(None) };
+        program::apart(check).await?;
+        let this = Arc::new(Self {
+            acceptor: TlsAcceptor::from(Arc::clone(&identity.server)),
+            connector: TlsConnector::from(Arc::clone(&identity.client)),
+            peers: config.peers.clone(),
+            prefixes: config.prefixes.iter().map(IpNet::trunc).collect(),
+            forwarder: Station::start(Part::Forwarder, config, metrics),
+            home: Station::start(Part::Home, config, metrics),
+            ids: AtomicU64::new(0),
+        });
+        if let Some(address) = config.forward_listen {
+            let listen = |source| ForwardError::Listen { address, source };
+            let listener = node.listeners.tcp("anycast", address).map_err(|error| listen(error.into()))?;
+            let listener = TcpListener::from_std(listener).map_err(|error| listen(error.into()))?;
+            let draining = node.shutdown.clone();
+            let serving = Arc::clone(&this);
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = serving.serve(listener) => {}
+                    () = draining.draining() => {}
+                }
+            });
+        }
+        Ok(Some(this))
+    }
+
+    /// Serves peers that connect.
+    async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let room = Arc::new(Semaphore::new(LINKS_MAX));
+        loop {
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Descriptors have run out, most likely: trying at once would only burn time.
+                    warn!(%error, "a peer's connection could not be taken");
+                    sleep(LOOK_EVERY).await;
+                    continue;
+                }
+            };
+            let this = Arc::clone(&self);
+            tokio::spawn(async move {
+                match this.welcome(stream).await {
+                    Ok(()) | Err(ForwardError::Closed) => {}
+                    Err(why) => info!(%peer, %why, "the connection of a peer has ended"),
+                }
+                drop(permit);
+            });
+        }
+    }
+
+    /// Serves one peer that has connected.
+    async fn welcome(&self, stream: TcpStream) -> Result<(), ForwardError> {
+        let mut connection = Connection::accept(stream, &self.acceptor).await?;
+        let (version, role, prefixes) = match connection.hear().await? {
+            Message::Hello { version, role, prefixes } => (version, role, prefixes),
+            _ => return Err(ForwardError::Unexpected("no greeting")),
+        };
+        let agreed = self.agree(version, &prefixes);
+        let prefixes = match agreed {
+            Ok(prefixes) => prefixes,
+            Err(why) => {
+                connection.say(&Message::Refused(why.to_string())).await?;
+                return Err(why);
+            }
+        };
+        let station = match role {
+            Role::Home => &self.forwarder,
+            Role::Forwarder => &self.home,
+        };
+        let (link, queued) = self.link(&connection);
+        let id = link.id;
+        let tap = &station.tap;
+        let carried = station.links.track_future(async {
+            if let Err(why) = tap.join(link, prefixes).await {
+                connection.say(&Message::Refused(why.to_string())).await?;
+                return Err(why);
+            }
+            connection.say(&Message::InForce).await?;
+            Err(connection.carry(queued, |message| tap.take(id, message)).await)
+        });
+        let outcome = tokio::select! {
+            outcome = carried => outcome,
+            () = station.end.cancelled() => Ok(()),
+        };
+        tap.leave(id).await;
+        outcome
+    }
+
+    /// The prefixes about which a peer may speak here: those of its own that this server announces too.
+    fn agree(&self, version: u16, theirs: &[IpNet]) -> Result<Vec<IpNet>, ForwardError> {
+        if version != VERSION {
+            return Err(ForwardError::Version { theirs: version });
+        }
+        let ours = |prefix: &&IpNet| self.prefixes.iter().any(|own| own.contains(*prefix));
+        let prefixes: Vec<IpNet> = theirs.iter().filter(ours).copied().collect();
+        if prefixes.is_empty() { Err(ForwardError::Foreign) } else { Ok(prefixes) }
+    }
+
+    fn link(&self, connection: &Connection) -> (Link, link::Queued) {
+        let id = LinkId(self.ids.fetch_add(1, Ordering::Relaxed));
+        Link::new(id, Arc::clone(&connection.name))
+    }
+
+    /// Has the peers send strays of this server's connections here from now on, until [`Forwarding::end`]. Returns when
+    /// those that answer in time do so.
+    pub(crate) async fn call_home(self: &Arc<Self>) {
+        if self.peers.is_empty() {
+            return;
+        }
+        let begun = Instant::now();
+        let in_force = self.reach(Role::Home, &self.home.end).await;
+        let peers = self.peers.len();
+        info!(in_force, peers, took = ?begun.elapsed(), "peers forward strays of this server's connections to it");
+    }
+
+    /// Passes strays on to the peers from now on, for `window` and for as long after it as any connection is active.
+    /// Returns when those that answer in time are ready for them.
+    pub(crate) async fn seek_homes(self: &Arc<Self>, window: Duration) {
+        if self.peers.is_empty() {
+            return;
+        }
+        let end = self.forwarder.end.child_token();
+        let (begun, peers) = (Instant::now(), self.peers.len());
+        let in_force = self.reach(Role::Forwarder, &end).await;
+        info!(in_force, peers, took = ?begun.elapsed(), "strays of the peers' connections are forwarded to them");
+        let tap = self.forwarder.tap.clone();
+        self.forwarder.links.spawn(async move {
+            let over = async {
+                sleep(window).await;
+                while tap.active().await > 0 {
+                    sleep(AGAIN_AFTER).await;
+                }
+            };
+            tokio::select! {
+                () = over => end.cancel(),
+                () = end.cancelled() => {}
+            }
+        });
+    }
+
+    /// Connects to all peers, in parallel, again and again until `end`; waits until each has agreed or failed once, but
+    /// not for long. How many have agreed.
+    async fn reach(self: &Arc<Self>, role: Role, end: &CancellationToken) -> usize {
+        let (told, mut outcomes) = mpsc::channel(self.peers.len().max(1));
+        for peer in self.peers.iter().copied() {
+            let (this, told, end) = (Arc::clone(self), told.clone(), end.clone());
+            self.station(role).links.spawn(async move { this.keep_visiting(peer, role, told, end).await });
+        }
+        drop(told);
+        let mut agreed = 0;
+        let answered = async {
+            while let Some(outcome) = outcomes.recv().await {
+                agreed += usize::from(outcome);
+            }
+        };
+        timeout(IN_FORCE_WITHIN, answered).await.ok();
+        agreed
+    }
+
+    /// Keeps a connection to a peer, until `end`; tells how the first attempt went.
+    async fn keep_visiting(
+        &self,
+        peer: SocketAddr,
+        role: Role,
+        told: mpsc::Sender<bool>,
+        end: CancellationToken,
+    ) {
+        let mut told = Some(told);
+        while !end.is_cancelled() {
+            if let Err(why) = self.visit(peer, role, &mut told, &end).await {
+                match told.take() {
+                    Some(told) => {
+                        warn!(%peer, %why, "a peer takes no part in forwarding: it is asked again and again");
+                        told.send(false).await.ok();
+                    }
+                    None => debug!(%peer, %why, "the connection to a peer has ended"),
+                }
+            }
+            tokio::select! {
+                () = sleep(AGAIN_AFTER) => {}
+                () = end.cancelled() => {}
+            }
+        }
+    }
+
+    /// Connects to a peer and forwards, until the connection or everything ends.
+    async fn visit(
+        &self,
+        peer: SocketAddr,
+        role: Role,
+        told: &mut Option<mpsc::Sender<bool>>,
+        end: &CancellationToken,
+    ) -> Result<(), ForwardError> {
+        let mut connection = tokio::select! {
+            opened = Connection::open(peer, &self.connector) => opened?,
+            () = end.cancelled() => return Ok(()),
+        };
+        let (link, queued) = self.link(&connection);
+        let (id, tap) = (link.id, &self.station(role).tap);
+        let carried = async {
+            let hello = Message::Hello { version: VERSION, role, prefixes: self.prefixes.clone() };
+            // A home must be able to take strays before the first one is sent.
+            if role == Role::Home {
+                tap.join(link.clone(), self.prefixes.clone()).await?;
+            }
+            connection.say(&hello).await?;
+            match connection.hear().await? {
+                Message::InForce => {}
+                Message::Refused(reason) => return Err(ForwardError::Refused(reason)),
+                _ => return Err(ForwardError::Unexpected("no agreement")),
+            }
+            if role == Role::Forwarder {
+                tap.join(link.clone(), self.prefixes.clone()).await?;
+            }
+            if let Some(told) = told.take() {
+                told.send(true).await.ok();
+            }
+            Err(connection.carry(queued, |message| tap.take(id, message)).await)
+        };
+        let outcome = tokio::select! {
+            outcome = carried => outcome,
+            () = end.cancelled() => Ok(()),
+        };
+        tap.leave(id).await;
+        outcome
+    }
+
+    /// The part of this server in connections that it opens in a role.
+    const fn station(&self, role: Role) -> &Station {
+        match role {
+            Role::Home => &self.home,
+            Role::Forwarder => &self.forwarder,
+        }
+    }
+
+    /// No longer passes on what arrives here: for a server at which nothing arrives any more.
+    pub(crate) async fn end_forwarding(&self) {
+        self.forwarder.end().await;
+    }
+
+    /// No longer takes strays; nothing is attached any more.
+    pub(crate) async fn end(&self) {
+        self.forwarder.end().await;
+        self.home.end().await;
+    }
+
+    /// Waits until the kernel has nothing under way on connections of our prefixes.
+    pub(crate) async fn until_nothing_is_under_way(&self) {
+        loop {
+            let (prefixes, begun) = (self.prefixes.clone(), Instant::now());
+            let seen = tokio::task::spawn_blocking(move || connections::under_way(&prefixes)).await;
+            match seen {
+                Ok(Ok(0)) => return,
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return warn!(%error, "the kernel does not tell which connections it has"),
+                Err(_) => return,
+            }
+            sleep(LOOK_EVERY.max(begun.elapsed() * 10)).await;
+        }
+    }
+}
+
+/// Whether a packet is one whole TCP segment: the only thing that is forwarded.
+pub fn is_segment(packet: &[u8]) -> bool {
+    segment::Segment::of(packet).is_some()
+}
+
+/// Whether this process could do what forwarding needs, as far as that can be known without attaching anything. Blocking.
+fn check() -> Result<(), ForwardError> {
+    tun::check().map_err(|source| ForwardError::System { doing: "opening /dev/net/tun", source })?;
+    Program::load(0).map(drop)
+}
