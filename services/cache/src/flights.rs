@@ -15,6 +15,7 @@ use std::{
 use http::HeaderMap;
 use proxima_model::ZoneId;
 use proxima_pipeline::Fault;
+use smallvec::SmallVec;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -116,7 +117,8 @@ impl Drop for Waiting {
     }
 }
 
-type Shard = HashMap<PrimaryKey, Vec<Arc<Flight>>>;
+/// Nearly always one flight for a URL.
+type Shard = HashMap<PrimaryKey, SmallVec<[Arc<Flight>; 1]>>;
 
 /// All fetches in flight.
 pub struct Flights {
@@ -177,7 +179,7 @@ impl Flights {
     /// Joins a flight that would answer the request, or leads a new one.
     pub fn join(self: &Arc<Self>, store: &Store, wanted: &Wanted<'_>) -> Joined {
         let mut shard = self.shard(wanted.key);
-        let flights = shard.get(wanted.key).map(Vec::as_slice).unwrap_or_default();
+        let flights = shard.get(wanted.key).map(SmallVec::as_slice).unwrap_or_default();
         let mut vary = wanted.vary.clone();
         for flight in flights.iter().filter(|flight| store.is_current(&flight.birth)) {
             match &*lock(&flight.outcome) {
@@ -230,7 +232,7 @@ impl Flights {
 
     /// Flights that are on their way now.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).values().map(Vec::len).sum::<usize>()).sum()
+        self.shards.iter().map(|shard| lock(shard).values().map(SmallVec::len).sum::<usize>()).sum()
     }
 
     /// Whether there are none.

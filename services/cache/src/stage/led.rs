@@ -99,8 +99,8 @@ impl CacheStage {
     fn refused(&self, exchange: &mut Exchange, lead: &Lead, refusal: Refusal) {
         exchange.trace.note(NAME, || format!("not stored: {refusal}"));
         if refusal.lasting() {
-            // Only where somebody waited in vain does it help to know this URL by itself.
-            if lead.is_awaited() {
+            // Only where somebody waited in vain does it help to know this URL by itself, or where others will ask for parts.
+            if lead.is_awaited() || refusal == Refusal::TooLarge {
                 self.0.store.remember_pass(lead.key(), refusal);
             } else {
                 self.0.store.note_refused(lead.key());

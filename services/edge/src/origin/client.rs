@@ -159,9 +159,10 @@ impl OriginClient {
             // Each has its share of the time that is left, the last one all of it.
             let left = u32::try_from(order.len() - index).unwrap_or(1);
             let within = until.saturating_duration_since(Instant::now()) / left;
-            let opened =
-                Connection::open(lease, destination, &self.tls, &self.timeouts, within, &self.metrics).await;
-            match opened {
+            // Boxed: a handshake's state is large, and most requests have none.
+            let opening =
+                Connection::open(lease, destination, &self.tls, &self.timeouts, within, &self.metrics);
+            match Box::pin(opening).await {
                 Ok(connection) => {
                     trace.note(STAGE, || format!("opened a connection to {}", destination.address));
                     return Ok(connection);

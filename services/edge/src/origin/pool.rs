@@ -118,7 +118,8 @@ impl Pool {
                 if waiting >= self.limits.waiting_per_origin_max {
                     return Err(Fault::Overloaded);
                 }
-                let permit = tokio::time::timeout(queue, place.permits.clone().acquire_owned()).await;
+                let permit =
+                    Box::pin(tokio::time::timeout(queue, place.permits.clone().acquire_owned())).await;
                 permit.map_err(|_| Fault::Overloaded)?.map_err(|_| Fault::Internal("a pool was closed"))?
             }
         };

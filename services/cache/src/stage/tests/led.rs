@@ -138,3 +138,12 @@ async fn a_request_with_a_condition_is_fetched_without_it() {
     call.answer(200, &[FRESH, ("etag", "\"1\"")], "hello");
     assert_eq!(client.await.expect("no panic").read().await.status, 304);
 }
+
+#[tokio::test]
+async fn a_url_that_is_too_large_to_keep_is_remembered_by_itself() {
+    let world = world().await;
+    let client = world.get("/api/3", &[]);
+    let _sender = world.call().await.stream(&[FRESH], Some(1 << 40));
+    assert_eq!(client.await.expect("no panic").cache_status(), "BYPASS");
+    assert_eq!(world.stage.store().pass(&world.key("/api/3")), Some(Refusal::TooLarge));
+}
