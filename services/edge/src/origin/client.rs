@@ -103,11 +103,10 @@ impl OriginClient {
         let idempotent = call.method.is_idempotent();
         let mut reuse = if idempotent { Reuse::Any } else { Reuse::Certain };
         loop {
-            let began = Instant::now();
-            let connection = self.connection(destinations, reuse, began, trace).await?;
+            let connection = self.connection(destinations, reuse, trace).await?;
             let reused = connection.reused;
             let upload = Upload::new(call.head(framing)?, body, framing);
-            let failure = match self.exchange(connection, call, upload, began, trace).await {
+            let failure = match self.exchange(connection, call, upload, trace).await {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
@@ -131,7 +130,6 @@ impl OriginClient {
         &self,
         destinations: &[Destination],
         reuse: Reuse,
-        began: Instant,
         trace: &mut Trace,
     ) -> Result<Connection, Fault> {
         let mut order: SmallVec<[&Destination; ADDRESSES_TRIED_MAX]> = destinations.iter().collect();
@@ -141,13 +139,16 @@ impl OriginClient {
             order.sort_by_key(|destination| self.pool.failed_lately(destination));
             order.truncate(ADDRESSES_TRIED_MAX);
         }
-        let until = began + self.timeouts.connect;
+        let mut until = None;
         let mut last = Fault::OriginUnreachable;
         for (index, destination) in order.iter().enumerate() {
             let lease = self.pool.lease(destination, self.timeouts.queue).await?;
+            // After what may have taken long: the origin's time begins when there is a connection for it.
+            let now = Instant::now();
+            let until = *until.get_or_insert(now + self.timeouts.connect);
             let lease = match reuse {
                 Reuse::Never => lease,
-                _ => match Connection::idle(lease, reuse == Reuse::Certain, began) {
+                _ => match Connection::idle(lease, reuse == Reuse::Certain, now) {
                     Ok(connection) => {
                         self.metrics.reused.inc();
                         trace.note(STAGE, || format!("reuses a connection to {}", destination.address));
@@ -158,7 +159,7 @@ impl OriginClient {
             };
             // Each has its share of the time that is left, the last one all of it.
             let left = u32::try_from(order.len() - index).unwrap_or(1);
-            let within = until.saturating_duration_since(Instant::now()) / left;
+            let within = until.saturating_duration_since(now) / left;
             // Boxed: a handshake's state is large, and most requests have none.
             let opening =
                 Connection::open(lease, destination, &self.tls, &self.timeouts, within, &self.metrics);
@@ -182,11 +183,9 @@ impl OriginClient {
         connection: Connection,
         call: Call<'_>,
         upload: Upload,
-        connecting: Instant,
         trace: &mut Trace,
     ) -> Result<Response, Failure> {
-        // A connection that was there already took no time.
-        let began = if connection.reused { connecting } else { Instant::now() };
+        let began = connection.ready;
         let mut asked =
             Asked { connection, upload, parser: ResponseParser::default(), informational: 0, heard: false };
         let head = {

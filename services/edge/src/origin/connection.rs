@@ -33,6 +33,8 @@ pub(super) struct Connection {
     pub(super) buffer: BytesMut,
     /// Until when the origin must have said something.
     pub(super) deadline: Deadline,
+    /// When it was ready for this request.
+    pub(super) ready: Instant,
     /// Whether it had been used before this request.
     pub(super) reused: bool,
     /// Whether the buffer is one of a long body's, too large to be kept.
@@ -41,11 +43,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// One that was used before.
+    /// One that was used before, ready `now`.
     pub(super) fn idle(lease: Lease, certain: bool, now: Instant) -> Result<Self, Lease> {
         match lease.take_idle(certain, now) {
             Some(Kept { transport, buffer, deadline }) => {
-                Ok(Self { transport, buffer, deadline, reused: true, long: false, lease })
+                Ok(Self { transport, buffer, deadline, ready: now, reused: true, long: false, lease })
             }
             None => Err(lease),
         }
@@ -77,8 +79,8 @@ impl Connection {
         };
         metrics.opened.inc();
         metrics.connect_seconds.observe(began.elapsed().as_secs_f64());
-        let (buffer, deadline) = (BytesMut::new(), Deadline::default());
-        Ok(Self { transport, buffer, deadline, reused: false, long: false, lease })
+        let (buffer, deadline, ready) = (BytesMut::new(), Deadline::default(), Instant::now());
+        Ok(Self { transport, buffer, deadline, ready, reused: false, long: false, lease })
     }
 
     /// Reads what is there, at least one octet; 0 at the end. `announced`: how much is still to come, if known.
