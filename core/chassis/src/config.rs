@@ -83,13 +83,22 @@ const fn drain_default() -> u16 {
 }
 
 /// `[network]`: what all nodes have in common.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkConfig {
     /// The addresses that proxied names answer.
     pub anycast_addresses: Vec<IpAddr>,
     /// The names of the network's name servers, to which zones are delegated.
     pub name_servers: Vec<DnsName>,
+    /// Whether HTTP/3 is spoken, by UDP wherever HTTP is spoken by TLS. What one server tells a visitor of it, all must
+    /// keep.
+    pub http3: bool,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self { anycast_addresses: Vec::new(), name_servers: Vec::new(), http3: true }
+    }
 }
 
 /// A node's configuration.

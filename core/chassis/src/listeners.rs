@@ -15,6 +15,12 @@ pub(crate) const HANDED_OVER: &str = "PROXIMA_LISTENERS";
 /// Connections that wait to be accepted; above what Linux allows by default (`net.core.somaxconn`) it is cut there.
 const BACKLOG: i32 = 4_096;
 
+/// In the names of UDP sockets that two processes may have side by side.
+const BESIDE: &str = "udp+";
+/// How often a TCP port that the kernel chose is given back because its UDP port is taken: a service that wants both
+/// finds it free then.
+const PORT_CHOICES_MAX: usize = 16;
+
 /// Why a socket cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("{service} cannot listen at {protocol} {address}: {source}{}", remedy(source))]
@@ -88,6 +94,43 @@ impl Listeners {
     /// Why it cannot be had.
     pub fn udp(&self, service: &'static str, address: SocketAddr) -> Result<UdpSocket, ListenError> {
         self.socket(service, "udp", address).map(Into::into)
+    }
+
+    /// A UDP socket of `service` at `address` beside that of the former process, whose generation it follows; `steer`
+    /// is given the former's socket and the new one's generation, before the new one is bound: from then on the kernel
+    /// divides datagrams between the two. Unlike with [`Self::udp`] the former process goes on reading its own, until it
+    /// ends: for protocols whose connections live in datagrams. Without a former process the generation is 0.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub fn udp_beside(
+        &self,
+        service: &'static str,
+        address: SocketAddr,
+        steer: impl FnOnce(&UdpSocket, u8) -> std::io::Result<()>,
+    ) -> Result<(UdpSocket, u8), ListenError> {
+        let mut sockets = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let prefix = format!("{}/", socket_name(service, BESIDE, address, 0));
+        let former = sockets.inherited.keys().find(|name| name.starts_with(&prefix)).cloned();
+        let former = former.and_then(|name| {
+            let generation: u8 = name[prefix.len()..].parse().ok()?;
+            Some((sockets.inherited.remove(&name)?, generation))
+        });
+        let bound = match former {
+            None => bind(BESIDE, address).map(|socket| (socket, 0)),
+            Some((former, generation)) => {
+                let generation = generation.wrapping_add(1);
+                let former = UdpSocket::from(former);
+                steer(&former, generation).and_then(|()| Ok((bind(BESIDE, address)?, generation)))
+            }
+        };
+        bound
+            .and_then(|(socket, generation)| {
+                socket.set_nonblocking(true)?;
+                sockets.bound.insert(format!("{prefix}{generation}"), socket.try_clone()?.into());
+                Ok((socket.into(), generation))
+            })
+            .map_err(|source| ListenError { service, protocol: "udp", address, source })
     }
 
     fn socket(
@@ -164,6 +207,23 @@ fn socket_name(service: &str, protocol: &str, address: SocketAddr, nth: usize) -
 }
 
 fn bind(protocol: &str, address: SocketAddr) -> std::io::Result<Socket> {
+    let mut socket = bind_once(protocol, address)?;
+    if protocol == "tcp" && address.port() == 0 {
+        for _ in 0..PORT_CHOICES_MAX {
+            let chosen = socket.local_addr()?.as_socket().unwrap_or(address);
+            if bind_once("udp", chosen).is_ok() {
+                break;
+            }
+            socket = bind_once(protocol, address)?;
+        }
+    }
+    if protocol == "tcp" {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(socket)
+}
+
+fn bind_once(protocol: &str, address: SocketAddr) -> std::io::Result<Socket> {
     let (kind, number) = match protocol {
         "tcp" => (Type::STREAM, Protocol::TCP),
         _ => (Type::DGRAM, Protocol::UDP),
@@ -175,14 +235,14 @@ fn bind(protocol: &str, address: SocketAddr) -> std::io::Result<Socket> {
     if kind == Type::STREAM {
         socket.set_reuse_address(true)?;
     }
+    if protocol == BESIDE {
+        socket.set_reuse_port(true)?;
+    }
     // An anycast address may be put on the machine after us.
     if !address.ip().is_unspecified() && !address.ip().is_loopback() {
         set_freebind(&socket, address)?;
     }
     socket.bind(&address.into())?;
-    if kind == Type::STREAM {
-        socket.listen(BACKLOG)?;
-    }
     Ok(socket)
 }
 

@@ -23,7 +23,7 @@ const TIMEOUT_MS_MIN: u64 = 100;
 pub struct EdgeConfig {
     /// Where HTTP in clear is spoken.
     pub http: Vec<SocketAddr>,
-    /// Where HTTP by TLS is spoken.
+    /// Where HTTP by TLS is spoken; by UDP too, if the network speaks HTTP/3 ([`NetworkConfig::http3`](proxima_chassis::NetworkConfig)).
     pub https: Vec<SocketAddr>,
     /// Whether origins may lie at private, loopback and link-local addresses: `dev` and the lab.
     pub allow_private_origins: bool,
@@ -31,7 +31,7 @@ pub struct EdgeConfig {
     pub resolvers: Vec<SocketAddr>,
     /// PEM file of further certificate authorities that zones with `ssl: strict` trust in origins.
     pub origin_ca: Option<PathBuf>,
-    /// Connections of one listener; more are closed at once.
+    /// Connections of one listener, TCP and UDP each for itself; more are closed at once.
     pub connections_max: usize,
     /// Bounds of requests.
     pub limits: LimitsConfig,

@@ -22,6 +22,9 @@ pub enum EdgeError {
     /// TLS cannot be set up.
     #[error("setting TLS up: {0}")]
     Tls(#[from] rustls::Error),
+    /// QUIC cannot be set up.
+    #[error("setting QUIC up: {0}")]
+    Quic(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
     /// Something of the operating system's.
     #[error("the edge's listeners: {0}")]
     System(#[from] std::io::Error),

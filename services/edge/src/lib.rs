@@ -1,7 +1,8 @@
 //! The edge: where users' connections end, and from where origins are asked.
 //!
 //! ```text
-//!  socket ─▶ listen ─▶ tls (SNI → certificate, tickets) ─▶ server (HTTP/1.1, HTTP/2) ─▶ Exchange ─▶ pipeline's stages
+//!  TCP ─▶ listen ─▶ tls (SNI → certificate, tickets) ─▶ server (HTTP/1.1, HTTP/2) ───┬─▶ Exchange ─▶ pipeline's stages
+//!  UDP ─▶ quic ────▶ tls, by the same ────────────────▶ server (HTTP/3, by http3) ───┘                │
 //!                                                              ▲                                      │ zone, rules, …
 //!                                                              │ http1: one strict core               ▼ cache, …
 //!                                                              └────────── for both sides ────────▶ origin ─▶ socket
@@ -11,7 +12,7 @@
 //! * **Stages know no protocol.** They see [`proxima_pipeline`]'s types only; which listener, which version of HTTP and
 //!   which library carried a request is over when the first stage runs.
 //! * **One reading.** A message that two programs could read in two ways goes neither in nor out ([`http1`]); a request
-//!   by HTTP/2 is held to the same rules, since it leaves by HTTP/1.1.
+//!   by HTTP/2 or HTTP/3 is held to the same rules, since it leaves by HTTP/1.1.
 //! * **Serve from what is here.** Certificates, ticket keys and zones are read from this server's replica, compiled once
 //!   and cached; a handshake or a request never waits for another machine but the origin.
 //! * **Everything has a bound**: see [`EdgeConfig`] and the constants beside each part. What is over it is refused with
@@ -27,9 +28,11 @@ mod deadline;
 mod error;
 mod explain;
 pub mod http1;
+pub mod http3;
 mod listen;
 mod metrics;
 pub mod origin;
+mod quic;
 pub mod server;
 mod service;
 pub mod stages;

@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 use proxima_pipeline::{Protocol, Scheme};
 
 use crate::http1::Http1Error;
+use crate::http3::Code;
 
 /// Names and values of labels; all of them ours.
 type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -52,6 +53,7 @@ pub struct EdgeMetrics {
     handshakes_in_flight: Gauge,
     requests: [[Counter; CLASSES.len()]; PROTOCOLS.len()],
     refusals: Family<Labels<1>, Counter>,
+    http3_broken: Family<Labels<1>, Counter>,
     in_flight: Gauge,
     clients_gone: Counter,
     answers_cut: Counter,
@@ -75,6 +77,7 @@ impl EdgeMetrics {
                 })
             }),
             refusals: Family::default(),
+            http3_broken: Family::default(),
             in_flight: Gauge::default(),
             clients_gone: Counter::default(),
             answers_cut: Counter::default(),
@@ -112,6 +115,11 @@ impl EdgeMetrics {
             "Requests that could not be read, by reason",
             self.refusals.clone(),
         );
+        registry.register(
+            "http3_errors",
+            "Streams and connections that ended because a client broke HTTP/3 or asked too much, by code",
+            self.http3_broken.clone(),
+        );
         registry.register("requests_in_flight", "Requests that are being answered", self.in_flight.clone());
         registry.register(
             "clients_gone",
@@ -138,6 +146,11 @@ impl EdgeMetrics {
         GaugeGuard::new(&self.handshakes_in_flight)
     }
 
+    /// Handshakes that are going on.
+    pub(crate) fn handshakes_in_flight(&self) -> i64 {
+        self.handshakes_in_flight.get()
+    }
+
     /// A handshake ended.
     pub(crate) fn handshake(&self, result: HandshakeResult) {
         let index = HandshakeResult::ALL.iter().position(|(known, _)| *known == result);
@@ -159,6 +172,11 @@ impl EdgeMetrics {
     /// A request could not be read.
     pub(crate) fn refused(&self, error: Http1Error) {
         self.refusals.get_or_create(&[("reason", error.reason())]).inc();
+    }
+
+    /// A client broke HTTP/3.
+    pub(crate) fn http3_broken(&self, code: Code) {
+        self.http3_broken.get_or_create(&[("code", code.name())]).inc();
     }
 
     /// A client went away.

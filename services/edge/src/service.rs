@@ -12,8 +12,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::listen::{Ending, Listener};
+use crate::quic::{QuicKeys, QuicListener};
 use crate::server::ServerContext;
-use crate::tls::{Certificates, Tickets, TlsAcceptor};
+use crate::tls::{Certificates, QuicTls, Tickets, TlsAcceptor};
 use crate::{EdgeConfig, EdgeError, EdgeMetrics, SERVICE};
 
 /// Where the edge listens.
@@ -23,6 +24,8 @@ pub struct EdgeAddresses {
     pub http: Vec<SocketAddr>,
     /// By TLS.
     pub https: Vec<SocketAddr>,
+    /// By QUIC: the UDP side of each of `https`, unless HTTP/3 is off.
+    pub http3: Vec<SocketAddr>,
 }
 
 /// The edge.
@@ -33,6 +36,8 @@ pub struct EdgeService {
     certificates: Arc<Certificates>,
     tickets: Arc<Tickets>,
     acceptor: Arc<TlsAcceptor>,
+    quic_tls: Arc<QuicTls>,
+    quic_keys: Arc<QuicKeys>,
     /// Set once all listeners are bound.
     addresses: Mutex<Option<EdgeAddresses>>,
 }
@@ -53,6 +58,8 @@ impl EdgeService {
         let certificates = Arc::new(Certificates::new(node.replica.clone(), Arc::clone(&node.clock)));
         let tickets = Arc::new(Tickets::default());
         let acceptor = Arc::new(TlsAcceptor::new(Arc::clone(&certificates), Arc::clone(&tickets))?);
+        let quic_tls = Arc::new(QuicTls::new(Arc::clone(&certificates), Arc::clone(&tickets))?);
+        let quic_keys = QuicKeys::new();
         let context = Arc::new(ServerContext {
             pipeline,
             limits: config.http1_limits(),
@@ -63,7 +70,17 @@ impl EdgeService {
             metrics: node.metrics.register(SERVICE, EdgeMetrics::register),
         });
         let addresses = Mutex::default();
-        Ok(Arc::new(Self { config, context, sites, certificates, tickets, acceptor, addresses }))
+        Ok(Arc::new(Self {
+            config,
+            context,
+            sites,
+            certificates,
+            tickets,
+            acceptor,
+            quic_tls,
+            quic_keys,
+            addresses,
+        }))
     }
 
     /// Where it listens, once it does; ports that were left to the kernel are filled in.
@@ -92,6 +109,30 @@ impl EdgeService {
         }
         Ok((listeners, bound))
     }
+
+    /// Binds the UDP side of each address of `https`, once its TCP side is bound.
+    fn bind_quic(
+        &self,
+        node: &NodeContext,
+        ending: &Ending,
+        bound: &mut EdgeAddresses,
+    ) -> Result<Vec<QuicListener>, EdgeError> {
+        let addresses = if node.config.network.http3 { bound.https.clone() } else { Vec::new() };
+        let mut listeners = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let listener = QuicListener::new(
+                QuicListener::bind(&node.listeners, address)?,
+                Arc::clone(&self.quic_tls),
+                &self.quic_keys,
+                self.config.connections_max,
+                Arc::clone(&self.context),
+                ending.clone(),
+            )?;
+            bound.http3.push(listener.endpoint.local_addr()?);
+            listeners.push(listener);
+        }
+        Ok(listeners)
+    }
 }
 
 #[async_trait]
@@ -104,27 +145,32 @@ impl Service for EdgeService {
         let tickets = match changed.touches(Kind::TicketKeys) {
             true => {
                 let keys = snapshot.get::<TicketKeys>(&())?.unwrap_or(TicketKeys { keys: Vec::new() });
-                Some(Tickets::prepare(&keys))
+                Some((Tickets::prepare(&keys), QuicKeys::prepare(&keys)))
             }
             false => None,
         };
-        let (own, sites, certificates) =
-            (Arc::clone(&self.tickets), self.sites.clone(), Arc::clone(&self.certificates));
+        let (own, quic) = (Arc::clone(&self.tickets), Arc::clone(&self.quic_keys));
+        let (sites, certificates) = (self.sites.clone(), Arc::clone(&self.certificates));
         let changed = changed.clone();
         Ok(Prepared::new(move || {
             sites.invalidate(&changed);
             certificates.invalidate(&changed);
-            if let Some(tickets) = tickets {
+            if let Some((tickets, keys)) = tickets {
                 own.swap(tickets);
+                quic.swap(keys);
             }
         }))
     }
 
     async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
         let ending = Ending::default();
-        let (listeners, bound) = self.bind(&node, &ending).map_err(ServiceError::new)?;
-        tracing::info!(http = ?bound.http, https = ?bound.https, "the edge listens");
+        let (listeners, mut bound) = self.bind(&node, &ending).map_err(ServiceError::new)?;
+        let quic = self.bind_quic(&node, &ending, &mut bound).map_err(ServiceError::new)?;
+        tracing::info!(http = ?bound.http, https = ?bound.https, http3 = ?bound.http3, "the edge listens");
         let mut accepting: JoinSet<()> = listeners.into_iter().map(Listener::run).collect();
+        for listener in quic {
+            accepting.spawn(listener.run());
+        }
         *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = Some(bound);
 
         tokio::select! {

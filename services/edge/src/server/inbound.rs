@@ -62,13 +62,19 @@ pub(super) enum Room {
 /// The end into which a connection writes what it reads. Dropping it early aborts the body.
 pub(super) struct BodyFeed {
     shared: Arc<Shared>,
+    window_bytes: usize,
 }
 
 /// A body and the end that feeds it. `length` is what was announced.
 pub(super) fn body_feed(length: Option<u64>) -> (BodyFeed, Body) {
+    body_feed_of(BODY_WINDOW_BYTES, length)
+}
+
+/// As [`body_feed`], with another window: for connections that have one of their own before it.
+pub(super) fn body_feed_of(window_bytes: usize, length: Option<u64>) -> (BodyFeed, Body) {
     let shared = Arc::new(Shared::default());
     let reader = FedBody { shared: Arc::clone(&shared), left: length, ended: false };
-    (BodyFeed { shared }, Body::stream(reader))
+    (BodyFeed { shared, window_bytes }, Body::stream(reader))
 }
 
 impl BodyFeed {
@@ -83,7 +89,7 @@ impl BodyFeed {
             Some(waker) => waker.clone_from(context.waker()),
             none => *none = Some(context.waker().clone()),
         }
-        if state.queued_bytes < BODY_WINDOW_BYTES { Poll::Ready(Room::Open) } else { Poll::Pending }
+        if state.queued_bytes < self.window_bytes { Poll::Ready(Room::Open) } else { Poll::Pending }
     }
 
     /// Whether somebody has asked for the body.

@@ -3,7 +3,8 @@
 //! ```text
 //!              ┌ http1: one task per connection, one exchange at a time ┐   admit    ┌──────────┐
 //!  Transport ──┤                                                        ├─ Exchange ▶│ Pipeline │
-//!  (TCP, TLS)  └ http2: one task per connection and one per stream      ┘◀ Response ─└──────────┘
+//!  (TCP, TLS)  ├ http2: one task per connection and one per stream      │◀ Response ─└──────────┘
+//!  QUIC ───────┴ http3: the same, over streams of QUIC                  ┘
 //! ```
 //!
 //! Invariants:
@@ -17,13 +18,15 @@
 //! * **The last word is heard.** After an error answer the sending half is closed first, and what the client still
 //!   sends is read for a moment: else its kernel would drop our answer.
 //!
-//! Not spoken: `CONNECT` in any form (so no WebSocket within HTTP/2, RFC 8441), and upgrades other than to WebSocket.
+//! Not spoken: `CONNECT` in any form (so no WebSocket within HTTP/2 or HTTP/3, RFC 8441, RFC 9220), and upgrades other than to WebSocket.
 //! HTTP/2 in clear is spoken by prior knowledge only.
 
 mod admit;
 mod http1;
 mod http2;
+mod http3;
 mod inbound;
+mod message;
 mod outbound;
 mod relay;
 #[cfg(test)]
@@ -42,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http1::Limits;
 use crate::metrics::EdgeMetrics;
 
+pub(crate) use http3::{STREAMS_MAX as HTTP3_STREAMS_MAX, UNIDIRECTIONAL_MAX as HTTP3_UNIDIRECTIONAL_MAX};
 pub use transport::Transport;
 
 /// How long a client may take for what.
@@ -75,7 +79,7 @@ impl Timeouts {
 
 /// Octets of a body that count as progress: fewer do not buy a client more time.
 pub const BODY_PROGRESS_BYTES_MIN: usize = 1024;
-/// Requests of one HTTP/1.1 or HTTP/2 connection; then it is closed as when draining, so that memory that a connection
+/// Requests of one connection; then it is closed as when draining, so that memory that a connection
 /// gathered is given back, and load balancers in front can move it.
 pub const REQUESTS_PER_CONNECTION_MAX: u32 = 10_000;
 
@@ -136,4 +140,14 @@ pub async fn serve_http2<T: Transport>(
     drain: CancellationToken,
 ) {
     http2::serve(transport::Rewound { before: read, io }, peer, context, drain).await;
+}
+
+/// Serves HTTP/3 on a connection of QUIC until it ends. Once `drain` is cancelled, no new requests are taken.
+pub async fn serve_http3(
+    connection: quinn::Connection,
+    peer: Peer,
+    context: Arc<ServerContext>,
+    drain: CancellationToken,
+) {
+    http3::serve(connection, peer, context, drain).await;
 }

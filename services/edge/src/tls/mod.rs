@@ -1,5 +1,5 @@
-//! TLS towards clients: one `ServerConfig` for all listeners (and for QUIC later), whose certificates and ticket keys
-//! come from the replica.
+//! TLS towards clients: one `ServerConfig` for all TCP listeners and one for QUIC, whose certificates and ticket keys come
+//! from the replica.
 //!
 //! ```text
 //!  ClientHello ──SNI──▶ Certificates ──▶ zone's certificates (compiled, cached) ──▶ CertifiedKey
@@ -8,6 +8,7 @@
 //! ```
 
 mod certificates;
+mod quic;
 mod tickets;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+pub(crate) use self::quic::{Noticed, QuicTls};
 pub use certificates::{CERTIFICATE_ZONES_MAX, Certificates, ZoneCertificates};
 pub use tickets::{TICKET_SECONDS, Tickets};
 
@@ -80,7 +82,7 @@ impl TlsAcceptor {
         Ok(Self { config: Arc::new(config), certificates, handshakes: Semaphore::new(HANDSHAKES_MAX) })
     }
 
-    /// The configuration; the same for every transport.
+    /// The configuration.
     pub fn config(&self) -> &Arc<ServerConfig> {
         &self.config
     }

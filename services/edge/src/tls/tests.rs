@@ -75,7 +75,7 @@ impl World {
     }
 
     /// A certificate for these names; returns it for clients to trust.
-    async fn certify(&self, id: u8, hosts: &[&str]) -> CertificateDer {
+    pub(crate) async fn certify(&self, id: u8, hosts: &[&str]) -> CertificateDer {
         self.issue(id, hosts).await.der().clone()
     }
 
@@ -97,7 +97,8 @@ impl World {
         signed.cert
     }
 
-    fn certificates(&self) -> Arc<Certificates> {
+    /// What is shown of this world's certificates.
+    pub(crate) fn certificates(&self) -> Arc<Certificates> {
         Arc::new(Certificates::new(self.log.replica().clone(), Arc::new(SystemClock)))
     }
 }

@@ -2,8 +2,11 @@
 
 mod http1;
 mod http2;
+mod http3;
+mod http3_attacks;
 mod lifecycle;
 mod peers;
+mod quic;
 mod timeouts;
 mod uploads;
 

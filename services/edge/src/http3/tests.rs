@@ -1,0 +1,5 @@
+//! The core by tables and properties.
+
+mod messages;
+mod sections;
+mod streams;
