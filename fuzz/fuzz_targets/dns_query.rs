@@ -68,7 +68,7 @@ static ZONE: LazyLock<OneZone> = LazyLock::new(|| {
 
 fuzz_target!(|message: &[u8]| {
     let addresses = [[198, 18, 0, 1].into(), [0xfd00_u16, 0, 0, 0, 0, 0, 0, 1].into()];
-    let responder = Responder::new(&addresses, "fuzz-1", 1_232);
+    let responder = Responder::new(&addresses, true, "fuzz-1", 1_232);
     for (transport, limit) in [(Transport::Udp, 1_232), (Transport::Tcp, 65_535)] {
         let mut out = Vec::new();
         let answered = responder.respond(&*ZONE, message, transport, &mut out);

@@ -11,7 +11,8 @@ use proxima_edge::{
     EdgeConfig, EdgeExplainer, EdgeService,
     origin::{OriginConfig, Origins},
     stages::{
-        ClientFacts, LoopGuard, OriginRules, OriginStage, PublicPorts, Sites, TraceEndpoint, ZoneStage,
+        Alternatives, ClientFacts, LoopGuard, OriginRules, OriginStage, PublicPorts, Sites, TraceEndpoint,
+        ZoneStage,
     },
 };
 use proxima_ledger::CompiledZones;
@@ -62,6 +63,7 @@ fn pipeline(
         Box::new(TraceEndpoint::new(node.name().clone(), node.config.node.region.clone())),
         Box::new(LoopGuard::new(&node.config.network)),
         Box::new(ZoneStage::new(sites, ports)),
+        Box::new(Alternatives::new(node.config.network.http3)),
         Box::new(OriginRules),
         Box::new(cache.stage()),
         Box::new(OriginStage::new(Arc::new(origins))),

@@ -37,6 +37,8 @@ pub struct ZoneSettings {
     pub always_online: bool,
     /// `min_tls_version`: `1.2` or `1.3`.
     pub min_tls_version: MinTlsVersion,
+    /// `http3`: visitors are told that HTTP/3 is spoken.
+    pub http3: bool,
 }
 
 /// The lowest TLS version that a zone's visitors may use.
@@ -61,6 +63,7 @@ impl Default for ZoneSettings {
             browser_cache_ttl: 0,
             always_online: false,
             min_tls_version: MinTlsVersion::default(),
+            http3: true,
         }
     }
 }
@@ -82,15 +85,18 @@ pub enum Setting {
     AlwaysOnline,
     /// [`ZoneSettings::min_tls_version`].
     MinTlsVersion,
+    /// [`ZoneSettings::http3`].
+    Http3,
 }
 
 impl Setting {
     /// All of them, in the order in which the API lists them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::AlwaysOnline,
         Self::AlwaysUseHttps,
         Self::BrowserCacheTtl,
         Self::DevelopmentMode,
+        Self::Http3,
         Self::MinTlsVersion,
         Self::Ssl,
         Self::Websockets,
@@ -106,6 +112,7 @@ impl Setting {
             Self::BrowserCacheTtl => "browser_cache_ttl",
             Self::AlwaysOnline => "always_online",
             Self::MinTlsVersion => "min_tls_version",
+            Self::Http3 => "http3",
         }
     }
 
@@ -129,6 +136,7 @@ impl Setting {
             Self::Websockets => on_off(settings.websockets),
             Self::BrowserCacheTtl => settings.browser_cache_ttl.into(),
             Self::AlwaysOnline => on_off(settings.always_online),
+            Self::Http3 => on_off(settings.http3),
             Self::MinTlsVersion => match settings.min_tls_version {
                 MinTlsVersion::V1_2 => "1.2".into(),
                 MinTlsVersion::V1_3 => "1.3".into(),
@@ -153,6 +161,7 @@ impl Setting {
                     })?;
             }
             Self::AlwaysOnline => settings.always_online = on_off(value)?,
+            Self::Http3 => settings.http3 = on_off(value)?,
             Self::MinTlsVersion => settings.min_tls_version = choice(value, "give \"1.2\" or \"1.3\"")?,
         }
         Ok(())

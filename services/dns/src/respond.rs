@@ -11,7 +11,7 @@ use crate::{
     query::{Malformed, Query},
     rrset::{self, RrSet},
     wire::{ExtendedError, MESSAGE_OCTETS_MAX, Rcode, UDP_OCTETS_CLASSIC, class, rtype},
-    zone::{Found, Kind, NEGATIVE_TTL, Node, ZoneTree},
+    zone::{Found, HttpsOffer, Kind, NEGATIVE_TTL, Node, ZoneTree},
 };
 
 /// Aliases that one answer follows. Resolvers follow 8 to 16 of their own; more are a mistake or an attack.
@@ -61,6 +61,7 @@ pub struct Answered {
 pub struct Responder {
     addresses_v4: Option<RrSet>,
     addresses_v6: Option<RrSet>,
+    https: Https,
     everything: RrSet,
     identity: Vec<u8>,
     payload: u16,
@@ -88,10 +89,42 @@ impl From<ReadError> for Failure {
     }
 }
 
+/// What proxied names answer to who asks how to speak HTTPS to them (RFC 9460, 9).
+#[derive(Clone, Debug)]
+struct Https {
+    /// Of zones that want HTTP/3: with it, if the network speaks it.
+    http3: RrSet,
+    /// Of others.
+    http2: RrSet,
+}
+
+impl Https {
+    fn new(v4: &[Box<[u8]>], v6: &[Box<[u8]>], http3: bool) -> Self {
+        /// Keys of parameters (RFC 9460, 14.3.2), in the order in which they must stand.
+        const ALPN: u16 = 1;
+        const IPV4HINT: u16 = 4;
+        const IPV6HINT: u16 = 6;
+        let set = |alpn: &[u8]| {
+            // Priority 1, at this very name.
+            let mut data = vec![0, 1, 0];
+            for (key, value) in [(ALPN, alpn), (IPV4HINT, &v4.concat()), (IPV6HINT, &v6.concat())] {
+                if !value.is_empty() {
+                    let length = u16::try_from(value.len()).expect("a node has 64 addresses at most");
+                    data.extend([key.to_be_bytes(), length.to_be_bytes()].concat());
+                    data.extend_from_slice(value);
+                }
+            }
+            RrSet::of_one(rtype::HTTPS, TTL_SECONDS_AUTO, data)
+        };
+        let http2 = set(b"\x02h2");
+        Self { http3: if http3 { set(b"\x02h3\x02h2") } else { http2.clone() }, http2 }
+    }
+}
+
 impl Responder {
-    /// Proxied names answer `addresses`; the server says that it is `identity` (a node's name, at most 63 octets) to
+    /// Proxied names answer `addresses`, and that HTTP/3 is spoken there if it is (`http3`); the server says that it is `identity` (a node's name, at most 63 octets) to
     /// who asks (RFC 4892, RFC 5001); datagrams have at most `payload` octets, 512 or more.
-    pub fn new(addresses: &[IpAddr], identity: &str, payload: u16) -> Self {
+    pub fn new(addresses: &[IpAddr], http3: bool, identity: &str, payload: u16) -> Self {
         let set = |rtype, data: Vec<Box<[u8]>>| {
             (!data.is_empty()).then_some(RrSet { rtype, ttl: TTL_SECONDS_AUTO, data })
         };
@@ -102,10 +135,12 @@ impl Responder {
                 IpAddr::V6(address) => v6.push(address.octets().into()),
             }
         }
+        let https = Https::new(&v4, &v6, http3);
         let everything = rrset::character_string(b"RFC8482").chain([0]).collect();
         Self {
             addresses_v4: set(rtype::A, v4),
             addresses_v6: set(rtype::AAAA, v6),
+            https,
             everything: RrSet::of_one(rtype::HINFO, ANY_TTL, everything),
             identity: identity.bytes().take(63).collect(),
             payload: payload.max(UDP_OCTETS_CLASSIC),
@@ -258,6 +293,11 @@ impl<Z: Zones> Answer<'_, Z> {
             }
             (_, rtype::ANY) => node.has_data().then_some(&self.responder.everything),
             (Kind::Proxied, rtype::A | rtype::AAAA) => self.responder.addresses(qtype),
+            (Kind::Proxied, rtype::HTTPS) => match zone.https() {
+                HttpsOffer::None => None,
+                HttpsOffer::Http2 => Some(&self.responder.https.http2),
+                HttpsOffer::Http3 => Some(&self.responder.https.http3),
+            },
             (Kind::Flattened(alias), rtype::A | rtype::AAAA) => return self.flatten(zone, name, alias),
             _ => node.set(qtype),
         };

@@ -41,8 +41,13 @@ impl DnsService {
     /// What is wrong in the configuration.
     pub fn new(node: &NodeContext) -> Result<Arc<Self>, DnsError> {
         let config = DnsConfig::of(&node.config)?;
-        let addresses = &node.config.network.anycast_addresses;
-        let responder = Responder::new(addresses, node.name().as_str(), config.udp_payload_bytes_max);
+        let network = &node.config.network;
+        let responder = Responder::new(
+            &network.anycast_addresses,
+            network.http3,
+            node.name().as_str(),
+            config.udp_payload_bytes_max,
+        );
         let metrics = node.metrics.register(NAME, DnsMetrics::register);
         let server = Arc::new(Server::new(config, metrics, responder, node.replica.clone()));
         Ok(Arc::new(Self { server, health: Mutex::new(Health::Starting), addresses: Mutex::default() }))

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, hash_map::Entry};
 
 use proxima_ledger::{CompileZone, ReadError, Snapshot};
-use proxima_model::{Record, RecordData, Zone, ZoneStatus};
+use proxima_model::{Record, RecordData, SslMode, Zone, ZoneSettings, ZoneStatus};
 
 use crate::{
     name::{self, NAME_OCTETS_MAX, Name},
@@ -33,10 +33,33 @@ pub struct ZoneTree {
     active: bool,
     /// Whether proxied names answer the network's addresses.
     proxied: bool,
+    /// How proxied names speak HTTPS.
+    https: HttpsOffer,
     soa: RrSet,
     /// Every name that exists, relative to the apex, in lower case: with records, or only with names below it (an
     /// empty non-terminal, RFC 4592, 2.2.2).
     nodes: HashMap<Box<[u8]>, Node>,
+}
+
+/// How a zone's proxied names speak HTTPS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HttpsOffer {
+    /// Not at all.
+    None,
+    /// By HTTP/2 and before.
+    Http2,
+    /// By HTTP/3 too, if the network does.
+    Http3,
+}
+
+impl HttpsOffer {
+    const fn of(settings: &ZoneSettings) -> Self {
+        match (settings.ssl, settings.http3) {
+            (SslMode::Off, _) => Self::None,
+            (_, false) => Self::Http2,
+            (_, true) => Self::Http3,
+        }
+    }
 }
 
 /// What a name has.
@@ -151,6 +174,7 @@ impl ZoneTree {
             labels: Name::of_encoded(&apex).labels(),
             active: zone.status == ZoneStatus::Active,
             proxied: zone.is_proxied(),
+            https: HttpsOffer::of(&zone.settings),
             soa: start_of_authority(zone, &apex),
             apex: apex.into(),
             nodes,
@@ -203,6 +227,11 @@ impl ZoneTree {
     /// Whether its delegation was seen.
     pub(crate) fn is_active(&self) -> bool {
         self.active
+    }
+
+    /// How its proxied names speak HTTPS.
+    pub(crate) const fn https(&self) -> HttpsOffer {
+        self.https
     }
 
     /// The zone's SOA, as it stands beside what does not exist.

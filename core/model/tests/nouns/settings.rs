@@ -12,6 +12,7 @@ fn every_setting_takes_its_values_and_shows_them() {
         ("websockets", vec![json!("on"), json!("off")]),
         ("always_online", vec![json!("on"), json!("off")]),
         ("browser_cache_ttl", vec![json!(0), json!(30), json!(31_536_000)]),
+        ("http3", vec![json!("on"), json!("off")]),
         ("min_tls_version", vec![json!("1.2"), json!("1.3")]),
     ] {
         let setting = Setting::by_id(id).unwrap();
@@ -21,7 +22,7 @@ fn every_setting_takes_its_values_and_shows_them() {
             assert_eq!(setting.value(&settings), value, "{id}");
         }
     }
-    assert_eq!(Setting::ALL.len(), 7);
+    assert_eq!(Setting::ALL.len(), 8);
     assert_eq!(Setting::by_id("rocket_loader"), None);
 }
 

@@ -1,7 +1,7 @@
 //! The files in `data/`: zones, questions about them, and the whole of every answer.
 //!
 //! ```text
-//! zone example.com [pending] [paused]        the lines of records that follow are its own
+//! zone example.com [pending] [paused] [http3=off] [ssl=off]        the lines of records that follow are its own
 //!   NAME TTL [proxied] TYPE CONTENT
 //! ask NAME TYPE [tcp] [class=CH] [rd] [cd] [edns=SIZE] [version=N] [do] [nsid] [unknown] [signed]
 //! RCODE FLAGS                                the answer: then one line for each record, and one for OPT
@@ -15,7 +15,7 @@ use std::{fs, path::Path};
 use crate::support::{Fixture, Question, describe, record, responder, rtype, zone};
 use anyhow::{Context as _, Result, bail};
 use proxima_dns::Transport;
-use proxima_model::{Zone, ZoneStatus};
+use proxima_model::{SslMode, Zone, ZoneStatus};
 
 #[derive(Default)]
 struct Case {
@@ -103,6 +103,8 @@ fn zone_of(text: &str) -> Result<Zone> {
         match word {
             "pending" => zone.status = ZoneStatus::Pending,
             "paused" => zone.paused = true,
+            "http3=off" => zone.settings.http3 = false,
+            "ssl=off" => zone.settings.ssl = SslMode::Off,
             _ => bail!("{word} is not a state of a zone"),
         }
     }

@@ -96,7 +96,7 @@ pub(crate) fn record(zone: &Zone, line: &str) -> Result<Record> {
 
 /// What answers in the tests.
 pub(crate) fn responder() -> Responder {
-    Responder::new(&ANYCAST.map(|address| address.parse().expect("an address")), SERVER, 1232)
+    Responder::new(&ANYCAST.map(|address| address.parse().expect("an address")), true, SERVER, 1232)
 }
 
 /// An OPT record.

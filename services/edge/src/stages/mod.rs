@@ -1,13 +1,14 @@
 //! The edge's own stages, in the order in which a request meets them.
 //!
 //! ```text
-//!  ClientFacts ─▶ TraceEndpoint ─▶ LoopGuard ─▶ ZoneStage ─▶ OriginRules ─▶ … ─▶ OriginStage
-//!  who asks       /cdn-cgi/*       CDN-Loop     host → Site  where to go         the origin's answer
+//!  ClientFacts ─▶ TraceEndpoint ─▶ LoopGuard ─▶ ZoneStage ─▶ Alternatives ─▶ OriginRules ─▶ … ─▶ OriginStage
+//!  who asks       /cdn-cgi/*       CDN-Loop     host → Site  Alt-Svc         where to go         the origin's answer
 //! ```
 //!
 //! Each but the last decides at once. [`ClientFacts`] stands first, since it also names the ray on every answer,
 //! errors included.
 
+mod alternatives;
 mod client_facts;
 mod loop_guard;
 mod origin;
@@ -18,6 +19,7 @@ pub(crate) mod tests;
 mod trace_endpoint;
 mod zone;
 
+pub use alternatives::Alternatives;
 pub(crate) use client_facts::CF_RAY;
 pub use client_facts::ClientFacts;
 pub use loop_guard::LoopGuard;
