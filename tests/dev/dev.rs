@@ -132,8 +132,16 @@ impl Dev {
 
     /// The process that serves, as it says of itself.
     pub(crate) fn pid(&self) -> u64 {
-        let status = output(Command::new("curl").args(["-sS", &format!("http://{}/status", self.admin)]));
-        serde_json::from_str::<Value>(&status.1).unwrap()["pid"].as_u64().unwrap()
+        let begun = Instant::now();
+        loop {
+            let (_, text) =
+                output(Command::new("curl").args(["-sS", &format!("http://{}/status", self.admin)]));
+            // While one process takes over from another, the former may still take a connection and end.
+            match serde_json::from_str::<Value>(&text) {
+                Ok(status) => return status["pid"].as_u64().unwrap(),
+                Err(_) => assert!(begun.elapsed() < DEADLINE, "no status: {text}"),
+            }
+        }
     }
 
     pub(crate) fn resident_kib(&self) -> u64 {
@@ -243,6 +251,10 @@ impl Dev {
         let path = format!("/zones/{id}/rulesets/phases/http_request_origin/entrypoint");
         let (code, answer) = self.api("PUT", &path, Some(&rule), None);
         assert_eq!(code, "200", "{answer}");
+    }
+
+    pub(crate) fn https(&self) -> SocketAddr {
+        self.https
     }
 
     pub(crate) fn http_url(&self, host: &str, path: &str) -> String {

@@ -5,6 +5,7 @@
 mod cluster;
 mod command_line;
 mod dev;
+mod http3;
 mod node;
 mod origin;
 mod steady;

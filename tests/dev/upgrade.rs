@@ -37,7 +37,7 @@ fn executable(pid: u64) -> PathBuf {
     std::fs::read_link(format!("/proc/{pid}/exe")).unwrap()
 }
 
-fn send(pid: u64, signal: Signal) {
+pub(crate) fn send(pid: u64, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
 }
 

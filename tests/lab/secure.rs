@@ -3,6 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -25,6 +26,41 @@ fn visit(config: &Arc<ClientConfig>) -> std::io::Result<(Option<HandshakeKind>, 
     let mut answer = String::new();
     tls.read_to_string(&mut answer)?;
     Ok((connection.handshake_kind(), answer))
+}
+
+/// The Python that has the packages of tests/requirements.txt, as `cargo xtask test` says.
+fn python() -> PathBuf {
+    let ours = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv/bin/python");
+    std::env::var_os("PROXIMA_PYTHON").map_or_else(ours, PathBuf::from)
+}
+
+#[test]
+fn lab_http3_is_answered_by_the_nearest_pop_and_its_sessions_resume_at_the_others() {
+    let lab = TwoPops::up("http3");
+    let authority = lab.data_dir("bbb-1").join("ca.pem");
+    let session = lab.data_dir("bbb-1").join("session-of-a-client");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/clients/http3.py");
+    let (python, url) = (python(), format!("https://{HOST}/cdn-cgi/trace"));
+    let ask = |client: &str| {
+        let mut asking = lab.lab().command(client, python.to_str().unwrap()).unwrap();
+        asking.arg(&script).args(["--connect", "198.18.0.1:443", "--ca"]).arg(&authority).arg("--session");
+        let output = asking.arg(&session).arg(&url).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    lab.until("the zone's certificate is there", |_| ask("near-a").contains("\"status\": 200"));
+    std::fs::remove_file(&session).unwrap();
+    for (client, pop, resumed) in [("near-a", "AAA", false), ("near-b", "BBB", true), ("near-a", "AAA", true)]
+    {
+        let answer = ask(client);
+        assert!(answer.contains(&format!("colo={pop}\\n")), "{client}: {answer}");
+        assert!(
+            answer.contains("http=http/3\\n") && answer.contains("\"status\": 200"),
+            "{client}: {answer}"
+        );
+        assert!(answer.contains(&format!("\"resumed\": {resumed}")), "{client}: {answer}");
+    }
+    let told = lab.run("near-a", "dig", &["+short", "@198.18.0.1", HOST, "HTTPS"]);
+    assert!(told.contains("alpn=\"h3,h2\"") && told.contains("ipv4hint=198.18.0.1"), "{told}");
 }
 
 #[test]
