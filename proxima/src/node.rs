@@ -55,7 +55,10 @@ async fn publish_authority(node: NodeContext) {
         match found {
             Ok(Some(authority)) => {
                 let path = node.config.node.data_dir.join("ca.pem");
-                if let Err(error) = tokio::fs::write(&path, authority.certificate_pem).await {
+                // Whole or not at all: who reads it meanwhile, after a restart, must not find half of it.
+                let beside = path.with_extension("pem.new");
+                let written = std::fs::write(&beside, authority.certificate_pem);
+                if let Err(error) = written.and_then(|()| std::fs::rename(&beside, &path)) {
                     tracing::warn!(path = %path.display(), %error, "the authority's certificate cannot be written");
                 }
                 return;

@@ -25,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::stream::Ended;
 use self::unidirectional::Unidirectional;
-use crate::deadline::Deadline;
 use super::{Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext};
+use crate::deadline::Deadline;
 use crate::http3::{Code, write_goaway, write_settings};
 
 /// Requests of one connection at once; as for HTTP/2. Each may gather a head: 8 MiB together, for as long as heads may
