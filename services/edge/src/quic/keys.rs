@@ -13,7 +13,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::{aead, hkdf, hmac};
@@ -217,10 +217,11 @@ struct Used {
     now: HashSet<u128>,
     before: HashSet<u128>,
     /// When the newer set was begun.
-    since: Option<SystemTime>,
+    since: Option<Instant>,
 }
 
 impl TokenLog for UsedTokens {
+    #[allow(clippy::disallowed_methods, reason = "quinn's tokens tell the wall clock's time")]
     fn check_and_insert(
         &self,
         nonce: u128,
@@ -229,14 +230,13 @@ impl TokenLog for UsedTokens {
     ) -> Result<(), TokenReuseError> {
         // Nothing that holds the lock can panic halfway through a change.
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = SystemTime::now();
         // A token that is good was issued at most a lifetime ago: what is older than two sets is not.
-        if used.since.is_none_or(|since| now.duration_since(since).is_ok_and(|age| age >= lifetime)) {
+        if used.since.is_none_or(|since| since.elapsed() >= lifetime) {
             used.before = std::mem::take(&mut used.now);
-            used.since = Some(now);
+            used.since = Some(Instant::now());
         }
         let known = used.before.contains(&nonce) || used.now.len() >= USED_MAX || !used.now.insert(nonce);
-        if known || issued > now { Err(TokenReuseError) } else { Ok(()) }
+        if known || issued > SystemTime::now() { Err(TokenReuseError) } else { Ok(()) }
     }
 }
 
@@ -294,6 +294,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "quinn's tokens tell the wall clock's time")]
     fn a_token_is_used_once_and_those_that_cannot_be_remembered_count_as_used() {
         let used = UsedTokens::default();
         let now = SystemTime::now();
