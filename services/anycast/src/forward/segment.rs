@@ -21,6 +21,28 @@ pub(crate) struct Flow {
     pub(crate) destination: SocketAddr,
 }
 
+/// What the kernel sends out of a TUN device may end with what filled up its frame: Ethernet's are 60 octets at least, a bare
+/// acknowledgment is shorter. The packet without that; the same, if it does not say how long it is or is shorter.
+pub(super) fn without_padding(packet: &[u8]) -> &[u8] {
+    let octets = match (packet.first().map(|first| first >> 4), packet) {
+        (Some(4), [_, _, high, low, ..]) => usize::from(u16::from_be_bytes([*high, *low])),
+        (Some(6), [_, _, _, _, high, low, ..]) => {
+            IPV6_HEAD_OCTETS + usize::from(u16::from_be_bytes([*high, *low]))
+        }
+        _ => packet.len(),
+    };
+    packet.get(..octets).unwrap_or(packet)
+}
+
+/// Whether a packet is TCP's, whole or not: nothing else is sent out of a TUN device on purpose.
+pub(super) fn is_tcp(packet: &[u8]) -> bool {
+    match packet.first().map(|first| first >> 4) {
+        Some(4) => packet.get(9) == Some(&TCP),
+        Some(6) => packet.get(6) == Some(&TCP),
+        _ => false,
+    }
+}
+
 /// A packet, understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
@@ -134,9 +156,28 @@ pub(crate) mod tests {
         }
     }
 
+    #[test]
+    fn what_fills_up_an_ethernet_frame_is_cut_off() {
+        for (source, destination) in
+            [("192.0.2.1:5000", "198.18.0.1:443"), ("[2001:db8::1]:5000", "[fd00:198:18::1]:80")]
+        {
+            let bare = packet(source, destination, 0x10);
+            let padded = [bare.clone(), vec![0; 6]].concat();
+            assert_eq!(Segment::of(&padded), None, "a peer may not send it so");
+            assert_eq!(without_padding(&padded), bare);
+            assert_eq!(without_padding(&bare), bare);
+            let cut = &bare[..bare.len() - 1];
+            assert_eq!(without_padding(cut), cut, "what is missing stays missing");
+        }
+        assert!(without_padding(&[]).is_empty());
+        assert_eq!(without_padding(&[0x45]), [0x45]);
+    }
+
     proptest! {
         #[test]
         fn arbitrary_octets_do_not_panic(octets: Vec<u8>, version in prop_oneof![Just(0x45_u8), Just(0x60)]) {
+            let _ = Segment::of(without_padding(&octets));
+            let _ = Segment::of(without_padding(&[&[version], octets.as_slice()].concat()));
             let _ = Segment::of(&octets);
             let _ = Segment::of(&[&[version], octets.as_slice()].concat());
         }

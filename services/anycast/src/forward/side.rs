@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::{
     flows::Flows,
-    segment::{Flow, Segment},
+    segment::{Flow, Segment, is_tcp},
 };
 
 /// A connection between two servers: higher ones are younger.
@@ -25,8 +25,10 @@ pub(crate) enum Verdict {
     Send(LinkId),
     /// It goes into our kernel.
     Inject,
-    /// It is of no use.
+    /// It is of no use: a loss.
     Drop,
+    /// It is no stray, and no loss: what IPv6 says on every interface.
+    Ignore,
 }
 
 /// Which side a tap is.
@@ -85,9 +87,11 @@ impl Side {
         self.flows.count(now, |known| !known.ended)
     }
 
-    /// What to do with a packet that the kernel sent out of the TUN device.
+    /// What to do with a packet that the kernel sent out of the TUN device, without padding.
     pub(crate) fn sent_by_kernel(&mut self, packet: &[u8], now: Instant) -> Verdict {
-        let Some(segment) = Segment::of(packet) else { return Verdict::Drop };
+        let Some(segment) = Segment::of(packet) else {
+            return if is_tcp(packet) { Verdict::Drop } else { Verdict::Ignore };
+        };
         let known = self.flows.get(&segment.flow, now).map(|known| known.link);
         let to = match self.part {
             Part::Forwarder => known.or_else(|| self.first_after(None, &segment.flow)),
@@ -219,6 +223,17 @@ mod tests {
         assert_eq!(side.sent_by_peer(&stray(1), B, now), Verdict::Inject);
         assert_eq!(side.sent_by_kernel(&stray(1), now), Verdict::Send(B));
         assert_eq!(side.sent_by_kernel(&stray(2), now), Verdict::Drop, "nobody sent it");
+    }
+
+    #[test]
+    fn what_the_kernel_sends_and_cannot_be_forwarded_is_a_loss_only_if_it_is_tcp() {
+        let now = Instant::now();
+        let mut side = forwarder(&[A]);
+        let cut = &stray(1)[..39];
+        assert_eq!(side.sent_by_kernel(cut, now), Verdict::Drop);
+        let mut solicitation = packet("[fe80::1]:1", "[ff02::2]:1", 0);
+        solicitation[6] = 58;
+        assert_eq!(side.sent_by_kernel(&solicitation, now), Verdict::Ignore);
     }
 
     #[test]

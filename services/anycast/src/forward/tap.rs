@@ -17,6 +17,7 @@ use super::{
     link::Link,
     message::{Message, PACKET_OCTETS_MAX},
     program::{self, Program},
+    segment::without_padding,
     side::{LinkId, Part, Side, Verdict},
     tun::Tun,
 };
@@ -258,12 +259,9 @@ impl Worker {
             }
         };
         for left in (0..READ_AT_ONCE).rev() {
-            let packet = &buffer[..octets];
+            let packet = without_padding(&buffer[..octets]);
             let verdict = self.side.sent_by_kernel(packet, Instant::now());
-            // What IPv6 says on every interface is no stray, and no loss.
-            if verdict != Verdict::Drop {
-                self.obey(verdict, packet.to_vec());
-            }
+            self.obey(verdict, packet.to_vec());
             if left == 0 {
                 return;
             }
@@ -296,6 +294,7 @@ impl Worker {
                 taken
             }
             Verdict::Drop => false,
+            Verdict::Ignore => true,
         };
         if !done {
             self.metrics.dropped.inc();
