@@ -33,7 +33,13 @@
 //! * **No loops.** A home never asks another server; a forwarder asks each home at most once for a packet, and what is
 //!   nobody's goes to its own kernel, which resets it.
 //! * **Only what is ours:** peers are nodes of the cluster; a server forwards for prefixes that it announces itself, and
-//!   takes nothing but whole TCP segments for those.
+//!   takes nothing but whole TCP segments for those that open no connection.
+//!
+//! What a node that is in the cluster and malicious can still do: give this server's kernel segments of connections that are
+//! there already, with any source address and whatever firewall the uplink has (to reset one it must guess the sequence
+//! number, as from anywhere); as home, swallow the strays of connections that are not its own, or read them; and, while it
+//! is connected, keep the program attached. It cannot open connections, nor reach other addresses than those of our
+//! prefixes, nor hold more than its own links ([`limits`]).
 //!
 //! Limits: [`limits`]. What does not fit is dropped, and TCP sends it again. Not forwarded: UDP, fragments, ICMP errors,
 //! IPv6 packets with extension headers.

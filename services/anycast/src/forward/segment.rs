@@ -10,6 +10,7 @@ const TCP_HEAD_OCTETS: usize = 20;
 /// "More fragments", and the offset of a fragment (RFC 791).
 const FRAGMENT: u16 = 0x3fff;
 const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 
 /// A connection, as its segments from the client name it.
@@ -48,6 +49,8 @@ pub(super) fn is_tcp(packet: &[u8]) -> bool {
 pub(crate) struct Segment {
     /// Its connection.
     pub(crate) flow: Flow,
+    /// Whether it is to begin a connection: no stray does.
+    pub(crate) opens: bool,
     /// Whether the client ends the connection with it.
     pub(crate) ends: bool,
 }
@@ -86,6 +89,7 @@ impl Segment {
                 source: SocketAddr::new(source, port(0)),
                 destination: SocketAddr::new(destination, port(2)),
             },
+            opens: tcp[13] & SYN != 0,
             ends: tcp[13] & (FIN | RST) != 0,
         })
     }

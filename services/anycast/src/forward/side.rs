@@ -105,9 +105,13 @@ impl Side {
         Verdict::Send(to)
     }
 
-    /// What to do with a packet that a peer sent. Only what is about that peer's prefixes gets into our kernel.
+    /// What to do with a packet that a peer sent. Only what is about that peer's prefixes gets into our kernel, and nothing
+    /// that opens a connection: the program passes those, so no peer has one to send, and what guards the uplinks would not
+    /// see it.
     pub(crate) fn sent_by_peer(&mut self, packet: &[u8], from: LinkId, now: Instant) -> Verdict {
-        let Some(segment) = Segment::of(packet) else { return Verdict::Drop };
+        let Some(segment) = Segment::of(packet).filter(|segment| !segment.opens) else {
+            return Verdict::Drop;
+        };
         let is_its =
             |(link, prefixes): &(LinkId, Vec<IpNet>)| *link == from && covers(prefixes, &segment.flow);
         if !self.links.iter().any(is_its) {
@@ -248,6 +252,20 @@ mod tests {
             assert_eq!(home.sent_by_peer(&bad, A, now), Verdict::Drop);
         }
         assert_eq!(home.sent_by_peer(&stray(1), B, now), Verdict::Drop, "a peer that is not there");
+    }
+
+    #[test]
+    fn no_peer_opens_a_connection_whatever_else_its_segment_says() {
+        let now = Instant::now();
+        let mut home = Side::new(Part::Home, now);
+        home.join(A, vec!["198.18.0.0/24".parse().unwrap()]);
+        let mut forwarder = forwarder(&[A]);
+        for flags in [0x02, 0x02 | ACK, 0x02 | 0x01, 0x02 | 0x04, 0xff] {
+            let opening = packet("192.0.2.1:1", "198.18.0.1:443", flags);
+            assert_eq!(home.sent_by_peer(&opening, A, now), Verdict::Drop, "{flags:x}");
+            assert_eq!(forwarder.sent_by_peer(&opening, A, now), Verdict::Drop, "{flags:x}");
+        }
+        assert_eq!(home.active(now) + forwarder.active(now), 0, "nor is it remembered");
     }
 
     proptest! {
