@@ -26,6 +26,7 @@
 //!
 //! Limits: prefixes, neighbours, reply sizes: see the constants in `config`, and in `proxima_bird`.
 
+mod approach;
 mod config;
 mod deadman;
 mod error;

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::{
     AnycastConfig, AnycastError,
+    approach::Approach,
     deadman::Beat,
     forward::{ForwardError, Forwarding},
     heart::{BEAT_EVERY, Heart},
@@ -32,29 +33,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const WATCHDOG_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The name under which the pipe to the watchdog is handed to the next process on a graceful restart.
 const PIPE: &str = "anycast/watchdog";
-
-/// Holds an announcement back until this server is ready for what comes with it.
-struct Approach {
-    announced: bool,
-    seeking: Option<JoinHandle<()>>,
-}
-
-impl Approach {
-    /// The beat to send in place of this one. `seek` begins to get ready.
-    fn hold_back(&mut self, beat: Beat, seek: impl FnOnce() -> Option<JoinHandle<()>>) -> Beat {
-        if beat == Beat::Announce && !self.announced {
-            if self.seeking.is_none() {
-                self.seeking = seek();
-            }
-            if self.seeking.as_ref().is_some_and(|seeking| !seeking.is_finished()) {
-                return Beat::Withdraw;
-            }
-            self.seeking = None;
-        }
-        self.announced = beat == Beat::Announce;
-        beat
-    }
-}
 
 /// BGP announcements, driven by health.
 pub struct AnycastService {
@@ -138,7 +116,7 @@ impl AnycastService {
     ) -> std::io::Result<()> {
         let mut ticks = tokio::time::interval(BEAT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut approach = Approach { announced: heart.is_announced(), seeking: None };
+        let mut approach = Approach::new(heart.is_announced());
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -147,7 +125,7 @@ impl AnycastService {
             }
             let can_serve = !shutdown.is_withdrawing() && node.health.cannot_serve("anycast").is_none();
             if let Some(beat) = heart.beat(can_serve, Instant::now()) {
-                let beat = approach.hold_back(beat, || self.seek_homes(shutdown));
+                let beat = approach.hold_back(beat, || self.seek_homes(shutdown), JoinHandle::is_finished);
                 pipe.write_all(&[beat.octet()]).await?;
                 self.metrics.announcing.set(i64::from(beat == Beat::Announce));
             }
