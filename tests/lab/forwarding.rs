@@ -209,11 +209,28 @@ fn without_bbr(lab: &TwoPops, server: &str) {
     lab.lab().within(server, chosen).unwrap().unwrap();
 }
 
-/// Whether a server has a TUN device, and a hook on what comes from its router.
+/// Whether a server has a TUN device, and the program on what comes in anywhere. The hook itself may stay.
 fn attached(lab: &TwoPops, server: &str) -> (bool, bool) {
-    let devices = lab.run(server, "ip", &["-brief", "link"]);
-    let hooks = lab.run(server, "tc", &["qdisc", "show"]);
-    (devices.contains("proxima"), hooks.contains("clsact"))
+    let devices = devices(lab, server);
+    let attached = devices.iter().any(|name| has_program(lab, server, name));
+    (devices.iter().any(|name| name.starts_with("proxima")), attached)
+}
+
+fn devices(lab: &TwoPops, server: &str) -> Vec<String> {
+    let listed = lab.run(server, "ip", &["-brief", "link"]);
+    let names = listed.lines().filter_map(|line| line.split(['@', ' ']).next());
+    names.map(str::to_owned).collect()
+}
+
+/// Whether the program is attached to a device: not, if that has gone meanwhile.
+fn has_program(lab: &TwoPops, server: &str, device: &str) -> bool {
+    lab.run(server, "tc", &["filter", "show", "dev", device, "ingress"]).contains("proxima_stray")
+}
+
+/// The device that the program is attached to.
+fn uplink(lab: &TwoPops, server: &str) -> String {
+    let mut devices = devices(lab, server).into_iter();
+    devices.find(|device| has_program(lab, server, device)).expect("the program is attached")
 }
 
 fn terminate(lab: &TwoPops, server: &str) {
@@ -246,6 +263,10 @@ fn lab_connections_under_way_survive_the_drain_of_their_pop_and_its_return() {
     terminate(&lab, "aaa-1");
     withdrawn(&lab, "aaa-1");
     assert_eq!(attached(&lab, "bbb-1"), (true, true), "and this is how it is seen");
+    // Somebody who makes the hook new, as other tools do, takes the program away for a moment only.
+    let uplink = uplink(&lab, "bbb-1");
+    lab.run("bbb-1", "tc", &["qdisc", "del", "dev", &uplink, "clsact"]);
+    lab.until("the program is attached again", |_| attached(&lab, "bbb-1") == (true, true));
     // These are forwarded from the other PoP.
     websocket.echo("after the route has moved");
     let error = say_on_a_connection_of_nobodys(&lab, "near-a");

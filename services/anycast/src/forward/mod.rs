@@ -23,13 +23,14 @@
 //! ([`Forwarding::seek_homes`]). Who connected does not matter after that.
 //!
 //! `message` (what is said), `segment` (whose packet is it), `flows` and `side` (where does it go) are pure; `link` (a
-//! connection), `tap` (the kernel's side of it), `tun`, `program`, `qdisc` (what the tap is made of), `connections` (what
+//! connection), `tap` (the kernel's side of it), `tun`, `program`, `filter` (what the tap is made of), `connections` (what
 //! the kernel still has) do the I/O.
 //!
 //! Invariants:
 //! * **Nothing is attached and no packet is touched while there is no peer.** What is attached lives as long as a
 //!   connection between two servers, which heartbeats end within [`limits::SILENCE_MAX`]; and the program acts only while
-//!   this process says so, again and again.
+//!   this process says so, again and again. It detaches its own filters and nobody else's; the empty hook of an interface
+//!   (`clsact`) stays.
 //! * **No loops.** A home never asks another server; a forwarder asks each home at most once for a packet, and what is
 //!   nobody's goes to its own kernel, which resets it.
 //! * **Only what is ours:** peers are nodes of the cluster; a server forwards for prefixes that it announces itself, and
@@ -46,12 +47,12 @@
 
 mod connections;
 mod error;
+mod filter;
 mod flows;
 pub(crate) mod limits;
 mod link;
 pub mod message;
 mod program;
-mod qdisc;
 mod segment;
 mod side;
 mod tap;

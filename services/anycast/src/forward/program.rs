@@ -10,12 +10,12 @@ use aya::{
     },
     programs::{
         SchedClassifier, TcAttachType,
-        tc::{NlOptions, TcAttachOptions, qdisc_detach_program},
+        tc::{NlOptions, SchedClassifierLinkId, TcAttachOptions},
     },
 };
 use ipnet::IpNet;
 
-use super::{ForwardError, qdisc};
+use super::{ForwardError, filter};
 
 /// Compiled by the build script.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/stray.bpf.o"));
@@ -53,14 +53,19 @@ struct Order {
 // SAFETY: plain numbers, without padding of the compiler's: any octets are a valid `Order`, and all are initialised.
 unsafe impl Pod for Order {}
 
-/// A loaded program, attached to interfaces; dropped, it is taken away again.
+/// A loaded program, attached to interfaces; dropped, it is detached, and nothing else is.
 pub(super) struct Program {
-    /// Dropped first: what is attached is detached.
-    kernel: Option<Ebpf>,
-    /// Interfaces whose hook we have made.
-    hooks: Vec<(String, u32)>,
+    kernel: Ebpf,
+    attached: Vec<Attached>,
     tun: u32,
     prefixes: Vec<IpNet>,
+}
+
+/// Where it is attached.
+struct Attached {
+    interface: String,
+    index: u32,
+    link: SchedClassifierLinkId,
 }
 
 impl Program {
@@ -68,29 +73,51 @@ impl Program {
     pub(super) fn load(tun: u32) -> Result<Self, ForwardError> {
         let mut kernel = Ebpf::load(OBJECT).map_err(ForwardError::program("loading"))?;
         classifier(&mut kernel)?.load().map_err(ForwardError::program("loading"))?;
-        Ok(Self { kernel: Some(kernel), hooks: Vec::new(), tun, prefixes: Vec::new() })
+        Ok(Self { kernel, attached: Vec::new(), tun, prefixes: Vec::new() })
     }
 
     /// Attaches it to what comes in at an interface. What a former process that was killed has left there goes.
     pub(super) fn attach(&mut self, interface: &str) -> Result<(), ForwardError> {
         let failed = |source: io::Error| ForwardError::Interface { interface: interface.to_owned(), source };
-        if qdisc::add(interface).map_err(failed)? {
-            let index = nix::net::if_::if_nametoindex(interface).map_err(|error| failed(error.into()))?;
-            self.hooks.push((interface.to_owned(), index));
-        } else {
-            qdisc_detach_program(interface, TcAttachType::Ingress, NAME).ok();
-        }
-        let options = TcAttachOptions::Netlink(NlOptions::default());
-        classifier(self.kernel())?
-            .attach_with_options(interface, TcAttachType::Ingress, options)
+        filter::make_hook(interface).map_err(failed)?;
+        let index = nix::net::if_::if_nametoindex(interface).map_err(|error| failed(error.into()))?;
+        filter::remove_leftovers(index, NAME).map_err(failed)?;
+        let own = NlOptions { priority: filter::PRIORITY, handle: filter::own_handle() };
+        let link = classifier(&mut self.kernel)?
+            .attach_with_options(interface, TcAttachType::Ingress, TcAttachOptions::Netlink(own))
             .map_err(ForwardError::program("attaching"))?;
+        self.attached.push(Attached { interface: interface.to_owned(), index, link });
+        Ok(())
+    }
+
+    /// Attaches it again wherever somebody has taken it away: an operator, or a tool that makes the hook new.
+    pub(super) fn stay_attached(&mut self) -> Result<(), ForwardError> {
+        for at in 0..self.attached.len() {
+            let Attached { interface, index, .. } = &self.attached[at];
+            match filter::attached(*index, NAME) {
+                Ok(handles) if !handles.contains(&filter::own_handle()) => {}
+                Ok(_) => continue,
+                Err(error) => {
+                    // No descriptor is free, most likely: no reason to end what goes on.
+                    tracing::warn!(%interface, %error, "it is not known whether the eBPF program is attached");
+                    continue;
+                }
+            }
+            tracing::warn!(%interface, "somebody has detached the eBPF program: it is attached again");
+            let gone = self.attached.remove(at);
+            // There is nothing to detach; but the loader believes that there is.
+            classifier(&mut self.kernel)?.detach(gone.link).ok();
+            self.attach(&gone.interface)?;
+            let back = self.attached.len() - 1;
+            self.attached.swap(at, back);
+        }
         Ok(())
     }
 
     /// Makes these the prefixes whose strays count.
     pub(super) fn set_prefixes(&mut self, prefixes: &[IpNet]) -> Result<(), ForwardError> {
         let former = std::mem::replace(&mut self.prefixes, prefixes.to_vec());
-        let map = self.kernel().map_mut("prefixes").ok_or(ForwardError::Object)?;
+        let map = self.kernel.map_mut("prefixes").ok_or(ForwardError::Object)?;
         let mut map: LpmTrie<_, [u8; 16], u8> =
             LpmTrie::try_from(map).map_err(ForwardError::program("telling"))?;
         for gone in former.iter().filter(|prefix| !prefixes.contains(prefix)) {
@@ -112,24 +139,9 @@ impl Program {
             tun: self.tun,
             padding: 0,
         };
-        let map = self.kernel().map_mut("orders").ok_or(ForwardError::Object)?;
+        let map = self.kernel.map_mut("orders").ok_or(ForwardError::Object)?;
         let mut map: Array<_, Order> = Array::try_from(map).map_err(ForwardError::program("telling"))?;
         map.set(0, order, 0).map_err(ForwardError::program("telling"))
-    }
-
-    fn kernel(&mut self) -> &mut Ebpf {
-        self.kernel.as_mut().expect("it is there until this is dropped")
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        self.kernel.take();
-        for (interface, index) in self.hooks.drain(..) {
-            if let Err(error) = qdisc::delete(index) {
-                tracing::warn!(%interface, %error, "the interface's clsact hook stays; it does nothing");
-            }
-        }
     }
 }
 

@@ -167,7 +167,7 @@ impl Worker {
                 read = read(self.device.as_ref(), &mut buffer), if self.device.is_some() => {
                     self.carry_out(read, &mut buffer).await;
                 }
-                _ = renew.tick(), if self.device.is_some() => self.renew(),
+                _ = renew.tick(), if self.device.is_some() => self.renew().await,
             }
         }
         self.give_up().await;
@@ -233,11 +233,21 @@ impl Worker {
         device.program.keep_alive(LEASE)
     }
 
-    fn renew(&mut self) {
-        let device = self.device.as_mut();
-        if let Some(Err(error)) = device.map(|device| device.program.keep_alive(LEASE)) {
-            warn!(%error, "the eBPF program's lease was not renewed");
+    /// Sees to it that the program is where it was attached, and goes on.
+    async fn renew(&mut self) {
+        let Some(device) = &mut self.device else { return };
+        let program = &mut device.program;
+        if let Err(error) = program.stay_attached().and_then(|()| program.keep_alive(LEASE)) {
+            warn!(%error, "the eBPF program cannot be kept in force: forwarding ends");
+            self.lose().await;
         }
+    }
+
+    /// The kernel's half is lost. Without their links the connections end, and peers may come anew.
+    async fn lose(&mut self) {
+        self.links.drain(..).for_each(|link| self.side.leave(link.id));
+        self.count();
+        self.give_up().await;
     }
 
     async fn give_up(&mut self) {
@@ -251,11 +261,9 @@ impl Worker {
         let mut octets = match read {
             Ok(octets) => octets,
             Err(error) => {
-                // Somebody has taken it away. Without their links the connections end, and peers may come anew.
+                // Somebody has taken it away.
                 warn!(%error, "the TUN device cannot be read: forwarding ends");
-                self.links.drain(..).for_each(|link| self.side.leave(link.id));
-                self.count();
-                return self.give_up().await;
+                return self.lose().await;
             }
         };
         for left in (0..READ_AT_ONCE).rev() {
