@@ -105,8 +105,8 @@ impl Connection {
     }
 }
 
-/// The end of a connection at which messages are queued. Cheap to clone.
-#[derive(Clone, Debug)]
+/// The end of a connection at which messages are queued. There is one, and the connection ends with it.
+#[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) id: LinkId,
     /// The peer's name.

@@ -3,7 +3,7 @@
 //! ```text
 //!  who connects                        who is connected to
 //!    Hello { version, role, prefixes } ──▶
-//!                                      ◀── InForce | Refused
+//!                                      ◀── InForce { prefixes } | Refused
 //!    from the forwarder: Stray(packet)     from the home: NotMine(packet)
 //!    Beat                              ◀─▶ Beat               at least every `limits::BEAT_EVERY`
 //! ```
@@ -18,11 +18,13 @@ use ipnet::IpNet;
 use crate::config::PREFIXES_MAX;
 
 /// The version of this protocol. Peers of another one are refused.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Octets of a packet: what an IPv4 header can say.
 pub const PACKET_OCTETS_MAX: usize = 65_535;
 /// Octets of a message.
 pub(crate) const MESSAGE_OCTETS_MAX: usize = 1 + PACKET_OCTETS_MAX;
+/// Prefixes that are agreed on: each is one of the one's or the other's.
+const AGREED_MAX: usize = 2 * PREFIXES_MAX;
 /// Octets of a reason in words.
 const REASON_OCTETS_MAX: usize = 256;
 
@@ -48,7 +50,10 @@ pub enum Message {
         prefixes: Vec<IpNet>,
     },
     /// Agreed, and done: from here on strays are forwarded.
-    InForce,
+    InForce {
+        /// Those of which: what lies in prefixes of both. At most 128.
+        prefixes: Vec<IpNet>,
+    },
     /// It cannot be, and why.
     Refused(String),
     /// Still there.
@@ -96,7 +101,11 @@ impl Message {
     pub fn encode(&self) -> Vec<u8> {
         let (tag, rest): (u8, &[u8]) = match self {
             Self::Hello { version, role, prefixes } => return encode_hello(*version, *role, prefixes),
-            Self::InForce => (tag::IN_FORCE, &[]),
+            Self::InForce { prefixes } => {
+                let mut out = vec![tag::IN_FORCE];
+                put_prefixes(&mut out, prefixes, AGREED_MAX);
+                return out;
+            }
             Self::Refused(reason) => (tag::REFUSED, cut(reason, REASON_OCTETS_MAX).as_bytes()),
             Self::Beat => (tag::BEAT, &[]),
             Self::Stray(packet) => (tag::STRAY, packet),
@@ -116,7 +125,7 @@ impl Message {
         let (&tag, rest) = frame.split_first().ok_or(DecodeError::Short)?;
         match tag {
             tag::HELLO => decode_hello(rest),
-            tag::IN_FORCE => nothing(rest).map(|()| Self::InForce),
+            tag::IN_FORCE => Ok(Self::InForce { prefixes: take_prefixes(rest, AGREED_MAX)? }),
             tag::REFUSED if rest.len() > REASON_OCTETS_MAX => Err(DecodeError::Long("a reason")),
             tag::REFUSED => {
                 let reason = std::str::from_utf8(rest).map_err(|_| DecodeError::Text)?;
@@ -155,7 +164,12 @@ fn encode_hello(version: u16, role: Role, prefixes: &[IpNet]) -> Vec<u8> {
         Role::Home => 1,
         Role::Forwarder => 2,
     });
-    for prefix in prefixes.iter().take(PREFIXES_MAX) {
+    put_prefixes(&mut out, prefixes, PREFIXES_MAX);
+    out
+}
+
+fn put_prefixes(out: &mut Vec<u8>, prefixes: &[IpNet], most: usize) {
+    for prefix in prefixes.iter().take(most) {
         let prefix = prefix.trunc();
         match prefix.addr() {
             IpAddr::V4(address) => {
@@ -168,20 +182,24 @@ fn encode_hello(version: u16, role: Role, prefixes: &[IpNet]) -> Vec<u8> {
             }
         }
     }
-    out
 }
 
 fn decode_hello(rest: &[u8]) -> Result<Message, DecodeError> {
     let (version, rest) = rest.split_first_chunk::<2>().ok_or(DecodeError::Short)?;
-    let (&role, mut rest) = rest.split_first().ok_or(DecodeError::Short)?;
+    let (&role, rest) = rest.split_first().ok_or(DecodeError::Short)?;
     let role = match role {
         1 => Role::Home,
         2 => Role::Forwarder,
         _ => return Err(DecodeError::Tag("a role")),
     };
+    let prefixes = take_prefixes(rest, PREFIXES_MAX)?;
+    Ok(Message::Hello { version: u16::from_be_bytes(*version), role, prefixes })
+}
+
+fn take_prefixes(mut rest: &[u8], most: usize) -> Result<Vec<IpNet>, DecodeError> {
     let mut prefixes = Vec::new();
     while !rest.is_empty() {
-        if prefixes.len() == PREFIXES_MAX {
+        if prefixes.len() == most {
             return Err(DecodeError::Long("the list of prefixes"));
         }
         let (&[family, bits], after) = rest.split_first_chunk::<2>().ok_or(DecodeError::Short)?;
@@ -198,7 +216,7 @@ fn decode_hello(rest: &[u8]) -> Result<Message, DecodeError> {
         prefixes.push(prefix);
         rest = after;
     }
-    Ok(Message::Hello { version: u16::from_be_bytes(*version), role, prefixes })
+    Ok(prefixes)
 }
 
 #[cfg(test)]
@@ -224,7 +242,8 @@ mod tests {
                 role,
                 prefixes
             }),
-            Just(Message::InForce),
+            (prefixes(), prefixes())
+                .prop_map(|(some, more)| Message::InForce { prefixes: [some, more].concat() }),
             "[a-zä ]{0,60}".prop_map(Message::Refused),
             Just(Message::Beat),
             packet().prop_map(Message::Stray),
@@ -262,6 +281,12 @@ mod tests {
         assert!(Message::decode(&hello).is_ok());
         hello.extend_from_slice(&[4, 8, 10, 0, 0, 0]);
         assert_eq!(Message::decode(&hello), Err(DecodeError::Long("the list of prefixes")));
+
+        let many = vec!["198.18.0.0/24".parse().unwrap(); AGREED_MAX];
+        let mut agreed = Message::InForce { prefixes: many }.encode();
+        assert!(Message::decode(&agreed).is_ok());
+        agreed.extend_from_slice(&[4, 8, 10, 0, 0, 0]);
+        assert_eq!(Message::decode(&agreed), Err(DecodeError::Long("the list of prefixes")));
 
         let long = Message::Refused("ä".repeat(REASON_OCTETS_MAX)).encode();
         assert_eq!(long.len(), 1 + REASON_OCTETS_MAX, "it is cut before it is sent");

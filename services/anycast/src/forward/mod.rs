@@ -45,6 +45,7 @@
 //! Limits: [`limits`]. What does not fit is dropped, and TCP sends it again. Not forwarded: UDP, fragments, ICMP errors,
 //! IPv6 packets with extension headers.
 
+mod agreement;
 mod connections;
 mod error;
 mod filter;
@@ -217,11 +218,11 @@ impl Forwarding {
         let id = link.id;
         let tap = &station.tap;
         let carried = station.links.track_future(async {
-            if let Err(why) = tap.join(link, prefixes).await {
+            if let Err(why) = tap.join(link, prefixes.clone()).await {
                 connection.say(&Message::Refused(why.to_string())).await?;
                 return Err(why);
             }
-            connection.say(&Message::InForce).await?;
+            connection.say(&Message::InForce { prefixes }).await?;
             Err(connection.carry(queued, |message| tap.take(id, message)).await)
         });
         let outcome = tokio::select! {
@@ -232,13 +233,12 @@ impl Forwarding {
         outcome
     }
 
-    /// The prefixes about which a peer may speak here: those of its own that this server announces too.
+    /// What a peer may speak about here: what lies in its own prefixes and in those that this server announces.
     fn agree(&self, version: u16, theirs: &[IpNet]) -> Result<Vec<IpNet>, ForwardError> {
         if version != VERSION {
             return Err(ForwardError::Version { theirs: version });
         }
-        let ours = |prefix: &&IpNet| self.prefixes.iter().any(|own| own.contains(*prefix));
-        let prefixes: Vec<IpNet> = theirs.iter().filter(ours).copied().collect();
+        let prefixes = agreement::common(&self.prefixes, theirs);
         if prefixes.is_empty() { Err(ForwardError::Foreign) } else { Ok(prefixes) }
     }
 
@@ -345,18 +345,19 @@ impl Forwarding {
         let (id, tap) = (link.id, &self.station(role).tap);
         let carried = async {
             let hello = Message::Hello { version: VERSION, role, prefixes: self.prefixes.clone() };
-            // A home must be able to take strays before the first one is sent.
-            if role == Role::Home {
-                tap.join(link.clone(), self.prefixes.clone()).await?;
-            }
-            connection.say(&hello).await?;
-            match connection.hear().await? {
-                Message::InForce => {}
-                Message::Refused(reason) => return Err(ForwardError::Refused(reason)),
-                _ => return Err(ForwardError::Unexpected("no agreement")),
-            }
-            if role == Role::Forwarder {
-                tap.join(link.clone(), self.prefixes.clone()).await?;
+            // Only the tap has the link: when that lets go of it, the connection ends.
+            match role {
+                // A home must be able to take strays before the first one is sent.
+                Role::Home => {
+                    tap.join(link, self.prefixes.clone()).await?;
+                    connection.say(&hello).await?;
+                    self.hear_agreement(&mut connection).await?;
+                }
+                Role::Forwarder => {
+                    connection.say(&hello).await?;
+                    let prefixes = self.hear_agreement(&mut connection).await?;
+                    tap.join(link, prefixes).await?;
+                }
             }
             if let Some(told) = told.take() {
                 told.send(true).await.ok();
@@ -369,6 +370,15 @@ impl Forwarding {
         };
         tap.leave(id).await;
         outcome
+    }
+
+    /// What a peer says to a greeting: the prefixes that it agrees to.
+    async fn hear_agreement(&self, connection: &mut Connection) -> Result<Vec<IpNet>, ForwardError> {
+        match connection.hear().await? {
+            Message::InForce { prefixes } => self.agree(VERSION, &prefixes),
+            Message::Refused(reason) => Err(ForwardError::Refused(reason)),
+            _ => Err(ForwardError::Unexpected("no agreement")),
+        }
     }
 
     /// The part of this server in connections that it opens in a role.

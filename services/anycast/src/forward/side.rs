@@ -3,7 +3,7 @@
 //! | | out of the TUN device | from a peer |
 //! |---|---|---|
 //! | **forwarder** | a stray: to the home that has it, or else to the first that may | not the peer's: to the next home; after the last, into our kernel, which resets it |
-//! | **home** | not ours: back to the forwarder that it came from | a stray of ours: into our kernel |
+//! | **home** | not ours: back to the forwarder that it came from | a stray of ours: into our kernel; of another prefix: back |
 
 use std::time::Instant;
 
@@ -115,7 +115,9 @@ impl Side {
         let is_its =
             |(link, prefixes): &(LinkId, Vec<IpNet>)| *link == from && covers(prefixes, &segment.flow);
         if !self.links.iter().any(is_its) {
-            return Verdict::Drop;
+            // Else its client would wait in vain: the forwarder has others to ask, or resets it.
+            let is_there = self.links.iter().any(|(link, _)| *link == from);
+            return if self.part == Part::Home && is_there { Verdict::Send(from) } else { Verdict::Drop };
         }
         if self.part == Part::Home {
             self.remember(segment, from, now);
@@ -248,8 +250,14 @@ mod tests {
         let elsewhere = packet("192.0.2.1:1", "198.18.1.1:443", ACK);
         let mut udp = stray(1);
         udp[9] = 17;
-        for bad in [elsewhere, udp, b"E".to_vec(), packet("[2001:db8::1]:1", "[fd00::1]:443", ACK)] {
+        for bad in [udp, b"E".to_vec()] {
             assert_eq!(home.sent_by_peer(&bad, A, now), Verdict::Drop);
+        }
+        let mut forwarder = forwarder(&[A]);
+        for other in [elsewhere, packet("[2001:db8::1]:1", "[fd00::1]:443", ACK)] {
+            assert_eq!(home.sent_by_peer(&other, A, now), Verdict::Send(A), "that it is not ours");
+            assert_eq!(home.sent_by_peer(&other, B, now), Verdict::Drop, "a peer that is not there");
+            assert_eq!(forwarder.sent_by_peer(&other, A, now), Verdict::Drop, "A was never asked for it");
         }
         assert_eq!(home.sent_by_peer(&stray(1), B, now), Verdict::Drop, "a peer that is not there");
     }
