@@ -103,7 +103,8 @@ struct Station {
 impl Station {
     fn start(part: Part, config: &AnycastConfig, metrics: &ForwardMetrics) -> Self {
         let neighbors = config.neighbors.iter().map(|neighbor| neighbor.address).collect();
-        let (tap, worker) = Tap::start(part, neighbors, metrics.clone());
+        let own = config.prefixes.iter().map(IpNet::trunc).collect();
+        let (tap, worker) = Tap::start(part, neighbors, own, metrics.clone());
         let worker = Mutex::new(Some(worker));
         Self { tap, end: CancellationToken::new(), links: TaskTracker::new(), worker }
     }

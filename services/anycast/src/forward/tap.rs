@@ -12,7 +12,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    ForwardError,
+    ForwardError, agreement,
     limits::{EVENTS_MAX, LEASE, LEASE_RENEWED_EVERY, READ_AT_ONCE},
     link::Link,
     message::{Message, PACKET_OCTETS_MAX},
@@ -45,16 +45,17 @@ pub(super) struct Tap {
 }
 
 impl Tap {
-    /// Starts the task, which ends when it is told to, or every clone of the tap is gone. `neighbors` are the routers from whose side strays
-    /// come to a forwarder.
+    /// Starts the task, which ends when it is told to, or every clone of the tap is gone. `neighbors` are the routers from
+    /// whose side strays come to a forwarder; `own` are the prefixes that this server announces.
     pub(super) fn start(
         part: Part,
         neighbors: Arc<[IpAddr]>,
+        own: Arc<[IpNet]>,
         metrics: ForwardMetrics,
     ) -> (Self, JoinHandle<()>) {
         let (events, told) = mpsc::channel(EVENTS_MAX);
         let side = Side::new(part, Instant::now());
-        let worker = Worker { part, neighbors, metrics, side, links: Vec::new(), device: None };
+        let worker = Worker { part, neighbors, own, metrics, side, links: Vec::new(), device: None };
         (Self { part, events }, tokio::spawn(worker.run(told)))
     }
 
@@ -147,6 +148,7 @@ fn ip(address: nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
 struct Worker {
     part: Part,
     neighbors: Arc<[IpAddr]>,
+    own: Arc<[IpNet]>,
     metrics: ForwardMetrics,
     side: Side,
     links: Vec<Link>,
@@ -225,9 +227,10 @@ impl Worker {
         }
     }
 
-    /// Tells the kernel's half what counts, and that we live.
+    /// Tells the kernel's half what counts, and that we live. It knows our own prefixes only, as many as its table has room
+    /// for: peers could name any number of parts of them, and those are for the side to tell apart.
     fn in_force(&mut self) -> Result<(), ForwardError> {
-        let prefixes = self.side.prefixes();
+        let prefixes = agreement::concerned(&self.own, &self.side.prefixes());
         let Some(device) = &mut self.device else { return Ok(()) };
         device.program.set_prefixes(&prefixes)?;
         device.program.keep_alive(LEASE)
