@@ -45,6 +45,9 @@ pub(crate) enum ForwardError {
     /// A peer is about prefixes that this server does not announce.
     #[error("none of the prefixes is one that this server announces")]
     Foreign,
+    /// A peer, or all of them, have as many connections here as they may.
+    #[error("there is no room for another connection")]
+    Full,
     /// This server is ending.
     #[error("this server is ending")]
     Ending,

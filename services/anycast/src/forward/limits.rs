@@ -4,8 +4,14 @@ use std::time::Duration;
 
 /// Servers that one connects to. Each is told, in parallel, before a withdrawal.
 pub(crate) const PEERS_MAX: usize = 64;
-/// Connections that peers may hold here: each may be home and forwarder at a time.
-pub(crate) const LINKS_MAX: usize = 2 * PEERS_MAX;
+/// Connections that one peer may hold here: it may be home and forwarder at a time, and each of these may be replaced by a
+/// newer one before it has ended.
+pub(crate) const PEER_LINKS_MAX: usize = 4;
+/// Connections that peers may hold here.
+pub(crate) const LINKS_MAX: usize = PEER_LINKS_MAX * PEERS_MAX;
+/// Connections that have not yet said who they are and what they want: so many that all peers may come at once. Each has
+/// to say it within three times [`STEP_WITHIN`].
+pub(crate) const HANDSHAKES_MAX: usize = PEERS_MAX;
 /// How long a withdrawal waits for peers to forward. A new connection over TLS 1.3 takes three round trips and some work:
 /// this covers 250 ms between servers, and a peer that is dead delays a withdrawal by no more.
 pub(crate) const IN_FORCE_WITHIN: Duration = Duration::from_secs(1);

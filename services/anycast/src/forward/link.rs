@@ -111,6 +111,8 @@ pub(crate) struct Link {
     pub(crate) id: LinkId,
     /// The peer's name.
     pub(crate) name: Arc<str>,
+    /// Whether it was the peer that connected. Of those there is one at a time.
+    pub(crate) theirs: bool,
     frames: mpsc::Sender<Vec<u8>>,
     octets: Arc<AtomicUsize>,
 }
@@ -122,10 +124,10 @@ pub(super) struct Queued {
 }
 
 impl Link {
-    pub(super) fn new(id: LinkId, name: Arc<str>) -> (Self, Queued) {
+    pub(super) fn new(id: LinkId, name: Arc<str>, theirs: bool) -> (Self, Queued) {
         let (sender, frames) = mpsc::channel(QUEUE_PACKETS_MAX);
         let octets = Arc::<AtomicUsize>::default();
-        (Self { id, name, frames: sender, octets: Arc::clone(&octets) }, Queued { frames, octets })
+        (Self { id, name, theirs, frames: sender, octets: Arc::clone(&octets) }, Queued { frames, octets })
     }
 
     /// Queues a message; false if there is no room, or nobody who would send it.
@@ -143,6 +145,12 @@ impl Link {
 }
 
 impl Queued {
+    /// Whether nobody is there any more who would queue something, and nothing is queued.
+    #[cfg(test)]
+    pub(super) fn is_over(&mut self) -> bool {
+        self.frames.try_recv() == Err(mpsc::error::TryRecvError::Disconnected)
+    }
+
     /// Writes what is queued, and a beat when nothing is, until that fails or no more can come.
     async fn write_to(mut self, mut stream: WriteHalf<TlsStream<TcpStream>>) -> ForwardError {
         let mut out = BytesMut::with_capacity(BATCH_OCTETS);
@@ -221,7 +229,7 @@ mod tests {
     #[test]
     fn a_queue_takes_packets_up_to_its_bounds_and_has_room_again_when_they_are_written() {
         let message = |octets: usize| Message::Stray(vec![0; octets]);
-        let (link, mut queued) = Link::new(LinkId(1), "a peer".into());
+        let (link, mut queued) = Link::new(LinkId(1), "a peer".into(), true);
         let taken = (0..).take_while(|_| link.send(&message(1))).count();
         assert_eq!(taken, QUEUE_PACKETS_MAX);
         let mut out = BytesMut::new();

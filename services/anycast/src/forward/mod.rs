@@ -22,7 +22,8 @@
 //! A server that is about to be **announced** is forwarder: before, it connects to its peers and asks what they have
 //! ([`Forwarding::seek_homes`]). Who connected does not matter after that.
 //!
-//! `message` (what is said), `segment` (whose packet is it), `flows` and `side` (where does it go) are pure; `link` (a
+//! `message` (what is said), `agreement` (about which prefixes), `segment` (whose packet is it), `flows` and `side` (where
+//! does it go), `window` (for how long) are pure; `guests` counts who is here; `link` (a
 //! connection), `tap` (the kernel's side of it), `tun`, `program`, `filter` (what the tap is made of), `connections` (what
 //! the kernel still has) do the I/O.
 //!
@@ -50,6 +51,7 @@ mod connections;
 mod error;
 mod filter;
 mod flows;
+mod guests;
 pub(crate) mod limits;
 mod link;
 pub mod message;
@@ -58,11 +60,12 @@ mod segment;
 mod side;
 mod tap;
 mod tun;
+mod window;
 
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -72,9 +75,9 @@ use ipnet::IpNet;
 use proxima_chassis::NodeContext;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{sleep, sleep_until, timeout},
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -82,12 +85,14 @@ use tracing::{debug, info, warn};
 
 pub(crate) use self::error::ForwardError;
 use self::{
-    limits::{AGAIN_AFTER, IN_FORCE_WITHIN, LINKS_MAX, LOOK_EVERY},
+    guests::{Guest, Guests},
+    limits::{AGAIN_AFTER, HANDSHAKES_MAX, IN_FORCE_WITHIN, LINKS_MAX, LOOK_EVERY},
     link::{Connection, Link},
     message::{Message, Role, VERSION},
     program::Program,
     side::{LinkId, Part},
     tap::Tap,
+    window::Window,
 };
 use crate::{AnycastConfig, metrics::ForwardMetrics};
 
@@ -115,7 +120,7 @@ impl Station {
         self.links.close();
         self.links.wait().await;
         self.tap.end().await;
-        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let worker = lock(&self.worker).take();
         if let Some(worker) = worker {
             worker.await.ok();
         }
@@ -130,6 +135,9 @@ pub(crate) struct Forwarding {
     prefixes: Vec<IpNet>,
     forwarder: Station,
     home: Station,
+    /// The visits to the peers that an announcement has begun. Held while they begin.
+    seeking: tokio::sync::Mutex<Option<Arc<Mutex<Window>>>>,
+    guests: Arc<Guests>,
     ids: AtomicU64,
 }
 
@@ -153,6 +161,8 @@ impl Forwarding {
             prefixes: config.prefixes.iter().map(IpNet::trunc).collect(),
             forwarder: Station::start(Part::Forwarder, config, metrics),
             home: Station::start(Part::Home, config, metrics),
+            seeking: tokio::sync::Mutex::default(),
+            guests: Guests::new(LINKS_MAX),
             ids: AtomicU64::new(0),
         });
         if let Some(address) = config.forward_listen {
@@ -173,9 +183,9 @@ impl Forwarding {
 
     /// Serves peers that connect.
     async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let room = Arc::new(Semaphore::new(LINKS_MAX));
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         loop {
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -187,35 +197,36 @@ impl Forwarding {
             };
             let this = Arc::clone(&self);
             tokio::spawn(async move {
-                match this.welcome(stream).await {
+                match this.welcome(stream, permit).await {
                     Ok(()) | Err(ForwardError::Closed) => {}
                     Err(why) => info!(%peer, %why, "the connection of a peer has ended"),
                 }
-                drop(permit);
             });
         }
     }
 
-    /// Serves one peer that has connected.
-    async fn welcome(&self, stream: TcpStream) -> Result<(), ForwardError> {
+    /// Serves one peer that has connected. Until it has said who it is and what it wants, it has only a permit for that.
+    async fn welcome(&self, stream: TcpStream, handshake: OwnedSemaphorePermit) -> Result<(), ForwardError> {
         let mut connection = Connection::accept(stream, &self.acceptor).await?;
         let (version, role, prefixes) = match connection.hear().await? {
             Message::Hello { version, role, prefixes } => (version, role, prefixes),
             _ => return Err(ForwardError::Unexpected("no greeting")),
         };
-        let agreed = self.agree(version, &prefixes);
-        let prefixes = match agreed {
-            Ok(prefixes) => prefixes,
+        let agreed =
+            self.agree(version, &prefixes).and_then(|prefixes| Ok((prefixes, self.room(&connection)?)));
+        let (prefixes, _room) = match agreed {
+            Ok(agreed) => agreed,
             Err(why) => {
                 connection.say(&Message::Refused(why.to_string())).await?;
                 return Err(why);
             }
         };
+        drop(handshake);
         let station = match role {
             Role::Home => &self.forwarder,
             Role::Forwarder => &self.home,
         };
-        let (link, queued) = self.link(&connection);
+        let (link, queued) = self.link(&connection, true);
         let id = link.id;
         let tap = &station.tap;
         let carried = station.links.track_future(async {
@@ -243,9 +254,13 @@ impl Forwarding {
         if prefixes.is_empty() { Err(ForwardError::Foreign) } else { Ok(prefixes) }
     }
 
-    fn link(&self, connection: &Connection) -> (Link, link::Queued) {
+    fn room(&self, connection: &Connection) -> Result<Guest, ForwardError> {
+        self.guests.admit(&connection.name).ok_or(ForwardError::Full)
+    }
+
+    fn link(&self, connection: &Connection, theirs: bool) -> (Link, link::Queued) {
         let id = LinkId(self.ids.fetch_add(1, Ordering::Relaxed));
-        Link::new(id, Arc::clone(&connection.name))
+        Link::new(id, Arc::clone(&connection.name), theirs)
     }
 
     /// Has the peers send strays of this server's connections here from now on, until [`Forwarding::end`]. Returns when
@@ -261,11 +276,19 @@ impl Forwarding {
     }
 
     /// Passes strays on to the peers from now on, for `window` and for as long after it as any connection is active.
-    /// Returns when those that answer in time are ready for them.
+    /// Returns when those that answer in time are ready for them. A server that is announced again and again visits each peer
+    /// once, for longer.
     pub(crate) async fn seek_homes(self: &Arc<Self>, window: Duration) {
         if self.peers.is_empty() {
             return;
         }
+        let mut seeking = self.seeking.lock().await;
+        let until = Instant::now() + window;
+        if seeking.as_ref().is_some_and(|window| lock(window).extend(until)) {
+            return;
+        }
+        let window = Arc::new(Mutex::new(Window::new(until)));
+        *seeking = Some(Arc::clone(&window));
         let end = self.forwarder.end.child_token();
         let (begun, peers) = (Instant::now(), self.peers.len());
         let in_force = self.reach(Role::Forwarder, &end).await;
@@ -273,8 +296,13 @@ impl Forwarding {
         let tap = self.forwarder.tap.clone();
         self.forwarder.links.spawn(async move {
             let over = async {
-                sleep(window).await;
-                while tap.active().await > 0 {
+                loop {
+                    let until = lock(&window).until();
+                    sleep_until(until.into()).await;
+                    let active = tap.active().await;
+                    if lock(&window).close(Instant::now(), active) {
+                        return;
+                    }
                     sleep(AGAIN_AFTER).await;
                 }
             };
@@ -342,7 +370,7 @@ impl Forwarding {
             opened = Connection::open(peer, &self.connector) => opened?,
             () = end.cancelled() => return Ok(()),
         };
-        let (link, queued) = self.link(&connection);
+        let (link, queued) = self.link(&connection, false);
         let (id, tap) = (link.id, &self.station(role).tap);
         let carried = async {
             let hello = Message::Hello { version: VERSION, role, prefixes: self.prefixes.clone() };
@@ -415,6 +443,10 @@ impl Forwarding {
             sleep(LOOK_EVERY.max(begun.elapsed() * 10)).await;
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a packet is one whole TCP segment: the only thing that is forwarded.

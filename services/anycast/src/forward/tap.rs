@@ -199,9 +199,8 @@ impl Worker {
             let (part, neighbors) = (self.part, Arc::clone(&self.neighbors));
             self.device = Some(program::apart(move || Device::make(part, &neighbors)).await?);
         }
-        self.side.join(link.id, prefixes);
         let (id, name) = (link.id, Arc::clone(&link.name));
-        self.links.push(link);
+        self.admit(link, prefixes);
         if let Err(error) = self.in_force() {
             self.leave(id).await;
             return Err(error);
@@ -212,6 +211,19 @@ impl Worker {
             Part::Home => info!(forwarder = %name, "forwarding begins: that server sends strays of ours"),
         }
         Ok(())
+    }
+
+    /// Takes a link, in place of the one by which this peer came before: that connection ends. What we have opened is not
+    /// touched, since it would be opened again, and replace this one in turn at the peer.
+    fn admit(&mut self, link: Link, prefixes: Vec<IpNet>) {
+        let is_former = |other: &Link| link.theirs && other.theirs && other.name == link.name;
+        if let Some(at) = self.links.iter().position(is_former) {
+            let former = self.links.remove(at);
+            self.side.leave(former.id);
+            info!(peer = %former.name, "it has come anew: its former connection ends");
+        }
+        self.side.join(link.id, prefixes);
+        self.links.push(link);
     }
 
     async fn leave(&mut self, id: LinkId) {
@@ -325,5 +337,58 @@ async fn read(device: Option<&Device>, buffer: &mut [u8]) -> std::io::Result<usi
     match device {
         Some(device) => device.tun.read(buffer).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker() -> Worker {
+        Worker {
+            part: Part::Home,
+            neighbors: Arc::default(),
+            own: Arc::default(),
+            metrics: ForwardMetrics::default(),
+            side: Side::new(Part::Home, Instant::now()),
+            links: Vec::new(),
+            device: None,
+        }
+    }
+
+    fn ids(worker: &Worker) -> Vec<u64> {
+        worker.links.iter().map(|link| link.id.0).collect()
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_comes_anew_replaces_its_former_connection_and_no_other() {
+        let mut worker = worker();
+        let mut come = |id, name: &str, theirs| {
+            let (link, queued) = Link::new(LinkId(id), name.into(), theirs);
+            worker.admit(link, vec!["198.18.0.0/24".parse().unwrap()]);
+            queued
+        };
+        let mut first = come(1, "a", true);
+        let mut others = [come(2, "b", true), come(3, "a", false)];
+        assert!(!first.is_over());
+        let mut second = come(4, "a", true);
+        assert!(first.is_over() && !second.is_over());
+        assert!(others.iter_mut().all(|other| !other.is_over()));
+        let mut ours = come(5, "a", false);
+        assert!(!second.is_over() && !ours.is_over() && others.iter_mut().all(|other| !other.is_over()));
+        assert_eq!(ids(&worker), [2, 3, 4, 5]);
+        // The connection that was replaced says at its end that it leaves, as every one does.
+        worker.leave(LinkId(1)).await;
+        assert_eq!(ids(&worker), [2, 3, 4, 5]);
+    }
+
+    #[tokio::test]
+    async fn a_tap_that_loses_its_device_ends_every_connection() {
+        let mut worker = worker();
+        let (link, mut queued) = Link::new(LinkId(1), "a".into(), false);
+        worker.admit(link, vec!["198.18.0.0/24".parse().unwrap()]);
+        worker.carry_out(Err(std::io::ErrorKind::BrokenPipe.into()), &mut []).await;
+        assert!(queued.is_over());
+        assert!(worker.links.is_empty() && worker.side.prefixes().is_empty());
     }
 }
