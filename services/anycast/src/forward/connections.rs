@@ -4,7 +4,8 @@
 //! acknowledged all of it. While segments of such a connection arrive elsewhere, this server must stay to be their home.
 
 use std::{
-    io,
+    fs::File,
+    io::{self, BufRead, BufReader},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -26,11 +27,21 @@ const FIN_WAIT2: u8 = 0x05;
 pub(super) fn under_way(prefixes: &[IpNet]) -> io::Result<usize> {
     let mut count = 0;
     for table in TABLES {
-        match std::fs::read_to_string(table) {
-            Ok(text) => count += text.lines().filter(|line| is_under_way(line, prefixes)).count(),
+        match File::open(table) {
+            Ok(file) => count += count_in(BufReader::new(file), prefixes)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound && table != TABLES[0] => {}
             Err(error) => return Err(error),
         }
+    }
+    Ok(count)
+}
+
+/// Counts line by line: a busy server's table has tens of MiB.
+fn count_in(mut table: impl BufRead, prefixes: &[IpNet]) -> io::Result<usize> {
+    let (mut count, mut line) = (0, String::new());
+    while table.read_line(&mut line)? > 0 {
+        count += usize::from(is_under_way(&line, prefixes));
+        line.clear();
     }
     Ok(count)
 }
@@ -104,6 +115,13 @@ mod tests {
             "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when",
             &prefixes
         ));
+    }
+
+    #[test]
+    fn a_table_is_read_line_by_line() {
+        let table = "  sl  local_address\n   1: 0100007F:01BB 00000000:0000 01 0:0 00:0 0 0 0 7 1\n";
+        let everything = ["0.0.0.0/0".parse().unwrap()];
+        assert_eq!(count_in(table.as_bytes(), &everything).unwrap(), 1);
     }
 
     #[test]
