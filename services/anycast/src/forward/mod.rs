@@ -154,10 +154,15 @@ impl Forwarding {
     ) -> Result<Option<Arc<Self>>, ForwardError> {
         let Some(identity) = node.identity.as_ref().filter(|_| config.forwards()) else { return Ok(None) };
         program::apart(check).await?;
+        let neighbors: Vec<_> = config.neighbors.iter().map(|neighbor| neighbor.address).collect();
+        if let Err(error) = tap::uplinks(&neighbors) {
+            // An interface may come later; a configuration that cannot work should be known before routes move.
+            warn!(%error, "nothing could be forwarded from here now");
+        }
         let this = Arc::new(Self {
             acceptor: TlsAcceptor::from(Arc::clone(&identity.server)),
             connector: TlsConnector::from(Arc::clone(&identity.client)),
-            peers: config.peers.clone(),
+            peers: each_once(&config.peers),
             prefixes: config.prefixes.iter().map(IpNet::trunc).collect(),
             forwarder: Station::start(Part::Forwarder, config, metrics),
             home: Station::start(Part::Home, config, metrics),
@@ -443,6 +448,14 @@ impl Forwarding {
             sleep(LOOK_EVERY.max(begun.elapsed() * 10)).await;
         }
     }
+}
+
+/// A peer that is named twice would be visited twice, and each visit would end the other.
+fn each_once(peers: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut peers = peers.to_vec();
+    peers.sort_unstable();
+    peers.dedup();
+    peers
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

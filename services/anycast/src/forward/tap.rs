@@ -124,7 +124,7 @@ impl Device {
 }
 
 /// The interfaces in whose networks the neighbours lie: from there users' packets come.
-fn uplinks(neighbors: &[IpAddr]) -> Result<Vec<String>, ForwardError> {
+pub(super) fn uplinks(neighbors: &[IpAddr]) -> Result<Vec<String>, ForwardError> {
     let interfaces = nix::ifaddrs::getifaddrs()
         .map_err(|error| ForwardError::System { doing: "listing the interfaces", source: error.into() })?;
     let mut found: Vec<String> = interfaces
@@ -380,6 +380,14 @@ mod tests {
         // The connection that was replaced says at its end that it leaves, as every one does.
         worker.leave(LinkId(1)).await;
         assert_eq!(ids(&worker), [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn an_uplink_is_where_a_neighbor_lies() {
+        let loopback = uplinks(&[[127, 9, 9, 9].into()]).unwrap();
+        assert_eq!(loopback.len(), 1);
+        assert!(matches!(uplinks(&[[240, 0, 0, 1].into()]), Err(ForwardError::NoUplink)));
+        assert!(matches!(uplinks(&[]), Err(ForwardError::NoUplink)));
     }
 
     #[tokio::test]
