@@ -23,9 +23,8 @@
 //! ([`Forwarding::seek_homes`]). Who connected does not matter after that.
 //!
 //! `message` (what is said), `agreement` (about which prefixes), `segment` (whose packet is it), `flows` and `side` (where
-//! does it go), `window` (for how long) are pure; `guests` counts who is here; `link` (a
-//! connection), `tap` (the kernel's side of it), `tun`, `program`, `filter` (what the tap is made of), `connections` (what
-//! the kernel still has) do the I/O.
+//! does it go), `window` (for how long) are pure; `guests` counts who is here; `link` (a connection), `tap` (the kernel's
+//! side of it), `tun`, `program`, `filter` (what the tap is made of), `connections` (what the kernel still has) do the I/O.
 //!
 //! Invariants:
 //! * **Nothing is attached and no packet is touched while there is no peer.** What is attached lives as long as a
