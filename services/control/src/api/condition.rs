@@ -85,7 +85,8 @@ impl Condition {
     }
 }
 
-/// The members of a list in a field, which must be text.
+/// The members of a list in a field, which must be text. A field that is there has one at least: whoever sent it meant
+/// a condition, and an empty one is none.
 fn values<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Vec<&'h str>, ApiError> {
     let mut all = Vec::new();
     for line in headers.get_all(name) {
@@ -93,6 +94,12 @@ fn values<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Vec<&'h str>,
             ApiError::new(Code::FieldInvalid, format!("{name}: give printable ASCII characters"))
         })?;
         all.extend(line.split(',').map(str::trim).filter(|member| !member.is_empty()));
+    }
+    if all.is_empty() && headers.contains_key(name) {
+        return Err(ApiError::new(
+            Code::FieldInvalid,
+            format!("{name} is empty: give a condition, or leave it out"),
+        ));
     }
     Ok(all)
 }
@@ -128,6 +135,10 @@ mod tests {
             &[(matches.clone(), "W/\"7\"")],
             &[(matches.clone(), "\"x\"")],
             &[(matches.clone(), "\"7\", *")],
+            &[(matches.clone(), "")],
+            &[(matches.clone(), " , ")],
+            &[(none_match.clone(), "")],
+            &[(matches.clone(), "\"7\""), (none_match.clone(), ",")],
             &[(none_match.clone(), "\"7\"")],
             &[(matches.clone(), "*"), (none_match, "*")],
         ] {
