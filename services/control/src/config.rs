@@ -84,6 +84,18 @@ impl ControlConfig {
         if self.connections_max == 0 || self.requests_max == 0 {
             return Err("`connections_max` and `requests_max` are at least 1".to_owned());
         }
+        let addresses = self.listen.len() + self.https.len();
+        let requests = self.requests_max.saturating_mul(addresses);
+        if requests > limits::REQUESTS_OF_ALL_MAX {
+            return Err(format!(
+                "`requests_max` is {} at each of {addresses} addresses of `listen` and `https`, {requests} in all: more \
+                 than {}, since each request may hold a snapshot of the replica. Give `requests_max = {}` or fewer \
+                 addresses",
+                self.requests_max,
+                limits::REQUESTS_OF_ALL_MAX,
+                limits::REQUESTS_OF_ALL_MAX / addresses
+            ));
+        }
         match self.listen.iter().find(|address| !is_private(address.ip())) {
             Some(address) if !self.allow_clear => Err(format!(
                 "`listen` has {address}, which is not a private address: tokens would cross the network in clear. Listen \
@@ -142,6 +154,22 @@ mod tests {
             assert!(listening_at(address).check().unwrap_err().contains("allow_clear"), "{address}");
             ControlConfig { allow_clear: true, ..listening_at(address) }.check().unwrap();
         }
+    }
+
+    #[test]
+    fn requests_of_all_addresses_never_need_more_snapshots_than_there_are() {
+        let addresses = |count| vec!["127.0.0.1:1".parse().unwrap(); count];
+        let of = |listen, https, requests_max| {
+            let (listen, https) = (addresses(listen), addresses(https));
+            ControlConfig { listen, https, requests_max, ..ControlConfig::default() }.check()
+        };
+        let default = limits::REQUESTS_MAX;
+        assert_eq!(of(2, 2, default), Ok(()));
+        assert_eq!(of(limits::LISTEN_MAX, limits::LISTEN_MAX, 32), Ok(()));
+        assert_eq!(of(0, 0, usize::MAX), Ok(()), "an API that listens nowhere takes no requests");
+        let refused = of(3, 2, default).unwrap_err();
+        assert!(refused.contains("1280 in all") && refused.contains("`requests_max = 204`"), "{refused}");
+        assert!(of(limits::LISTEN_MAX, limits::LISTEN_MAX, usize::MAX).is_err());
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub const CONNECTIONS_MAX: usize = 1_024;
 /// Requests of one listener that are worked on at a time, unless configured: each may hold a snapshot of the replica, of
 /// which there are [`proxima_ledger::limits::READERS_MAX`].
 pub const REQUESTS_MAX: usize = 256;
+/// Requests of all listeners that may be configured to be worked on at a time: half of those snapshots. The other half
+/// is for the node's other services, for followers, and for the process that takes over from this one.
+pub const REQUESTS_OF_ALL_MAX: usize = proxima_ledger::limits::READERS_MAX as usize / 2;
 /// Streams of one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 64;
 
