@@ -28,7 +28,8 @@ pub(crate) struct ApiArgs {
     /// The API of any server.
     #[arg(long, env = "PROXIMA_API", default_value = "http://127.0.0.1:8787", value_name = "URL")]
     api: String,
-    /// An API token; `proxima dev` keeps the first one in its data folder, in the file `token`.
+    /// An API token; `proxima dev` keeps the first one in its data folder, in the file `token`, which is sent to
+    /// loopback addresses only.
     #[arg(long, env = "PROXIMA_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Certificates of the authorities by which an API with https is trusted, such as the cluster's ca.pem. Without it,
@@ -56,7 +57,7 @@ pub(crate) fn run(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::
 impl ApiArgs {
     pub(crate) fn open(&self) -> anyhow::Result<Api> {
         let file = crate::dev::default_data_dir().join("token");
-        let token = token_for(&self.api, self.token.as_deref(), &file)?;
+        let token = token_for(&self.api, self.api_address, self.token.as_deref(), &file)?;
         let mut client = client();
         if let Some(path) = &self.ca {
             client = client.tls_certs_only(authorities(path)?);
@@ -84,15 +85,24 @@ fn authorities(path: &Path) -> anyhow::Result<Vec<reqwest::Certificate>> {
     Ok(found)
 }
 
-/// The token with which the API at `base` is asked: the one given, or that of `proxima dev`, which lies in `file`. The
-/// latter is the operator's of this machine's own server, and is sent nowhere else.
-fn token_for(base: &str, given: Option<&str>, file: &Path) -> anyhow::Result<String> {
+/// The token with which the API at `base` is asked, which is at `address` if one is given: the token given, or that of
+/// `proxima dev`, which lies in `file`. The latter is the operator's of this machine's own server, and is sent nowhere
+/// else.
+fn token_for(
+    base: &str,
+    address: Option<IpAddr>,
+    given: Option<&str>,
+    file: &Path,
+) -> anyhow::Result<String> {
     const REMEDY: &str = "give --token or set PROXIMA_TOKEN";
     if let Some(token) = given.map(str::trim).filter(|token| !token.is_empty()) {
         return Ok(token.to_owned());
     }
     if !is_loopback(base)? {
         bail!("no token for {base}: {REMEDY}");
+    }
+    if let Some(address) = address.filter(|address| !address.is_loopback()) {
+        bail!("no token for {base} at {address}: {REMEDY}");
     }
     let token = std::fs::read_to_string(file)
         .with_context(|| format!("no token: {REMEDY}; `proxima dev` has left none in {}", file.display()))?;
@@ -342,8 +352,8 @@ mod tests {
         for base in
             ["http://127.0.0.1:8787", "http://localhost:1/client/v4", "http://[::1]:8787", "http://127.8.8.8"]
         {
-            assert_eq!(token_for(base, None, &file).unwrap(), "the-operators", "{base}");
-            assert_eq!(token_for(base, Some(" "), &file).unwrap(), "the-operators", "{base}");
+            assert_eq!(token_for(base, None, None, &file).unwrap(), "the-operators", "{base}");
+            assert_eq!(token_for(base, None, Some(" "), &file).unwrap(), "the-operators", "{base}");
         }
         for base in [
             "http://10.1.1.2:8787",
@@ -351,13 +361,30 @@ mod tests {
             "http://127.0.0.1@evil.example",
             "http://127.0.0.1.evil.example",
         ] {
-            let error = token_for(base, None, &file).unwrap_err().to_string();
+            let error = token_for(base, None, None, &file).unwrap_err().to_string();
             assert!(error.contains("give --token or set PROXIMA_TOKEN"), "{base}: {error}");
-            assert_eq!(token_for(base, Some("given"), &file).unwrap(), "given");
+            assert_eq!(token_for(base, None, Some("given"), &file).unwrap(), "given");
         }
-        assert!(
-            token_for("nonsense", None, &file).unwrap_err().to_string().contains("http://127.0.0.1:8787")
-        );
+        let nonsense = token_for("nonsense", None, None, &file).unwrap_err().to_string();
+        assert!(nonsense.contains("http://127.0.0.1:8787"), "{nonsense}");
+    }
+
+    #[test]
+    fn a_loopback_name_that_is_sent_elsewhere_by_its_address_gets_no_token_of_proxima_dev() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "the-operators\n").unwrap();
+        let token = |address: &str, given| {
+            let address = Some(address.parse().unwrap());
+            token_for("http://localhost:8787", address, given, &file).map_err(|error| error.to_string())
+        };
+        assert_eq!(token("127.0.0.1", None).unwrap(), "the-operators");
+        assert_eq!(token("::1", None).unwrap(), "the-operators");
+        for elsewhere in ["203.0.113.1", "0.0.0.0", "2001:db8::1"] {
+            let error = token(elsewhere, None).unwrap_err();
+            assert!(error.contains(elsewhere) && error.contains("give --token"), "{error}");
+            assert_eq!(token(elsewhere, Some("given")).unwrap(), "given");
+        }
     }
 
     #[test]
