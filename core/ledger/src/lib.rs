@@ -58,6 +58,7 @@ mod revert;
 mod seal;
 mod server;
 mod snapshot;
+mod states;
 mod store;
 mod tail;
 mod transfer;

@@ -17,6 +17,7 @@ use crate::{
     codec::Digest,
     limits,
     recent::Recent,
+    states::{self, InForce},
     store::{Bounds, HEAD, Head, KEY_CHECK, LogId, Store, StoreError},
 };
 
@@ -55,16 +56,8 @@ impl ReplicaOptions {
     }
 }
 
-/// Names the folder of the state that is in force.
-const CURRENT: &str = "CURRENT";
-/// Names the log that is followed.
-const LOG: &str = "LOG";
-/// Folders of states are called this, a hyphen and a number.
-const STATE_FOLDER: &str = "state";
-/// Says that a log is being restored here, and has not been yet.
-const RESTORING: &str = "RESTORING";
-/// Folders of states that a restore has set aside are called this, a hyphen and a number.
-const ASIDE: &str = "damaged";
+/// What is wrong where something is in the folder, and nothing says what of it is in force.
+const UNNAMED: &str = "CURRENT, which names its state, is missing";
 /// What is sealed to recognise the key by.
 const KEY_CHECK_TEXT: &[u8] = b"proxima";
 
@@ -93,58 +86,99 @@ impl Replica {
     /// Opens the replica of a follower in this folder, which is made if need be. A damaged one opens, too: it is read
     /// from only after a follower has rebuilt it.
     pub fn open(path: &Path, sealer: Sealer, options: ReplicaOptions) -> Result<Self, ReplicaError> {
-        let replica = Self::closed(path, sealer, options)?;
-        if let Some(folder) = replica.current_folder()? {
-            match Store::open(&folder, options.bounds()).and_then(|store| Ok((store.check()?, store))) {
-                Ok((Some(head), store)) => {
-                    replica.check_key(&store)?;
-                    replica.adopt(store, head);
-                }
-                Ok((None, _)) => replica.set_fault("its file is empty"),
-                Err(StoreError::Corrupt(reason)) => replica.set_fault(&reason),
-                Err(error) => return Err(ReplicaError::Open { path: folder, reason: error.to_string() }),
-            }
-        }
+        fs::create_dir_all(path).map_err(|source| folder_error(path, source))?;
+        let replica = Self::closed(path, sealer, options);
+        let found = replica.in_force()?;
+        // What a rebuild that was cut short left behind. A follower can have it again, whatever it is.
+        states::remove_all_but(path, if let InForce::State(folder) = &found { Some(folder) } else { None });
+        replica.adopt_found(found, |folder, bounds| Store::open(folder, bounds).map(Some))?;
         Ok(replica)
     }
 
+    /// Opens the replica in this folder, which must be there and which nobody else may have open, to read what is in it.
+    /// Nothing is made, changed or removed there, and a damaged one opens, too.
+    pub(crate) fn look(path: &Path, sealer: Sealer, options: ReplicaOptions) -> Result<Self, ReplicaError> {
+        let replica = Self::closed(path, sealer, options);
+        replica.adopt_found(replica.in_force()?, Store::look)?;
+        Ok(replica)
+    }
+
+    /// Puts in force what was found in the folder; what is wrong with it is a fault of this replica.
+    fn adopt_found(
+        &self,
+        found: InForce,
+        open: fn(&Path, Bounds) -> Result<Option<Store>, StoreError>,
+    ) -> Result<(), ReplicaError> {
+        let folder = match found {
+            InForce::State(folder) => folder,
+            InForce::Nothing => return Ok(()),
+            InForce::Unnamed => {
+                self.set_fault(UNNAMED);
+                return Ok(());
+            }
+            InForce::Unknown(reason) => {
+                self.set_fault(reason);
+                return Ok(());
+            }
+        };
+        let complete = |store: Option<Store>| {
+            let Some(store) = store else { return Ok(None) };
+            Ok(store.check()?.map(|head| (store, head)))
+        };
+        match open(&folder, self.shared.options.bounds()).and_then(complete) {
+            Ok(Some((store, head))) => {
+                self.check_key(&store)?;
+                self.adopt(store, head);
+            }
+            Ok(None) => self.set_fault("its file is empty"),
+            Err(StoreError::Corrupt(reason)) => self.set_fault(&reason),
+            Err(error) => return Err(ReplicaError::Open { path: folder, reason: error.to_string() }),
+        }
+        Ok(())
+    }
+
     /// Opens the replica that is the log's own, and makes a new log if there is none. Damage is refused: nobody has
-    /// what this node lost.
+    /// what this node lost. Nothing is removed before a whole state is in force.
     pub(crate) fn open_log(
         path: &Path,
         sealer: Sealer,
         options: ReplicaOptions,
     ) -> Result<Self, ReplicaError> {
-        let replica = Self::closed(path, sealer, options)?;
+        fs::create_dir_all(path).map_err(|source| folder_error(path, source))?;
+        let replica = Self::closed(path, sealer, options);
         let corrupt = |reason| ReplicaError::LogCorrupt { path: path.to_owned(), reason };
         let refuse = |error| match error {
             StoreError::Corrupt(reason) => corrupt(reason),
             error => ReplicaError::Open { path: path.to_owned(), reason: error.to_string() },
         };
-        if Self::is_marked_restore(path) {
+        if states::is_marked_restore(path) {
             return Err(corrupt("a restore of it was begun, and has not come to its end".to_owned()));
         }
-        match replica.current_folder()? {
-            Some(folder) => {
+        match replica.in_force()? {
+            InForce::State(folder) => {
                 let store = Store::open(&folder, options.bounds()).map_err(refuse)?;
                 let head = store.check().map_err(refuse)?;
                 let head = head.ok_or_else(|| corrupt("its file is empty".to_owned()))?;
                 replica.check_key(&store)?;
                 replica.adopt(store, head);
+                states::remove_all_but(path, Some(&folder));
             }
-            None => {
+            InForce::Unknown(reason) => return Err(corrupt(reason.to_owned())),
+            InForce::Unnamed if !replica.never_begun().map_err(|source| folder_error(path, source))? => {
+                return Err(corrupt(UNNAMED.to_owned()));
+            }
+            InForce::Nothing | InForce::Unnamed => {
                 let head = Head::new(LogId::random());
-                let (store, folder) = replica.new_store().map_err(refuse)?;
+                let (store, name) = replica.new_store().map_err(refuse)?;
                 replica.complete(&store, &head).map_err(refuse)?;
-                replica.point_to(&folder, head.log).map_err(|source| folder_error(path, source))?;
+                states::point_to(path, &name, head.log).map_err(|source| folder_error(path, source))?;
                 replica.adopt(store, head);
             }
         }
         Ok(replica)
     }
 
-    fn closed(path: &Path, sealer: Sealer, options: ReplicaOptions) -> Result<Self, ReplicaError> {
-        fs::create_dir_all(path).map_err(|source| folder_error(path, source))?;
+    fn closed(path: &Path, sealer: Sealer, options: ReplicaOptions) -> Self {
         let shared = Shared {
             path: path.to_owned(),
             sealer,
@@ -153,9 +187,33 @@ impl Replica {
             fault: watch::Sender::new(None),
             seq: watch::Sender::new(Seq::ZERO),
             recent: Mutex::new(Recent::new(Seq::ZERO)),
-            log: Mutex::new(fs::read_to_string(path.join(LOG)).ok().and_then(|text| LogId::parse(&text))),
+            log: Mutex::new(states::log_of(path)),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Whether the first start of a log was cut short here before it was in force: no state here holds an entry.
+    fn never_begun(&self) -> io::Result<bool> {
+        let path = &self.shared.path;
+        let states = states::states(path)?;
+        if states.is_empty() || states::in_use(path)? {
+            return Ok(false);
+        }
+        // It is named before the state is, so without a name a state that is not complete was never in force.
+        let named = self.log_id();
+        Ok(states.iter().all(|state| match Store::look(state, self.shared.options.bounds()) {
+            Ok(None) => named.is_none(),
+            Ok(Some(store)) => match store.check() {
+                Ok(None) => named.is_none(),
+                Ok(Some(head)) => head.seq == Seq::ZERO && named.is_none_or(|log| log == head.log),
+                Err(_) => false,
+            },
+            Err(_) => false,
+        }))
+    }
+
+    fn in_force(&self) -> Result<InForce, ReplicaError> {
+        states::in_force(&self.shared.path).map_err(|source| folder_error(&self.shared.path, source))
     }
 
     /// A view of the state as it is now.
@@ -339,10 +397,9 @@ impl Replica {
 
     /// A new, empty store beside the one in force, and its folder's name.
     pub(crate) fn new_store(&self) -> Result<(Store, String), StoreError> {
-        let number: u64 = rand::random();
-        let folder = format!("{STATE_FOLDER}-{number:016x}");
-        let store = Store::open(&self.shared.path.join(&folder), self.shared.options.bounds())?;
-        Ok((store, folder))
+        let name = states::new_name();
+        let store = Store::open(&self.shared.path.join(&name), self.shared.options.bounds())?;
+        Ok((store, name))
     }
 
     /// Says in the store itself that it holds this state, whole.
@@ -356,12 +413,13 @@ impl Replica {
     }
 
     /// Puts a complete store in force, durably; the former one goes when its last snapshot does.
-    pub(crate) fn swap_in(&self, store: Store, folder: &str, head: Head) -> io::Result<()> {
-        self.point_to(folder, head.log)?;
+    pub(crate) fn swap_in(&self, store: Store, name: &str, head: Head) -> io::Result<()> {
+        let path = &self.shared.path;
+        states::point_to(path, name, head.log)?;
         if let Some(former) = self.adopt(store, head) {
             former.abandon();
         }
-        self.remove_others();
+        states::remove_all_but(path, Some(&path.join(name)));
         Ok(())
     }
 
@@ -387,76 +445,6 @@ impl Replica {
             Err(ReplicaError::WrongKey { path: path() })
         }
     }
-
-    /// The folder of the state in force; what a rebuild that was cut short left behind is removed.
-    fn current_folder(&self) -> Result<Option<PathBuf>, ReplicaError> {
-        let path = &self.shared.path;
-        let folder = match fs::read_to_string(path.join(CURRENT)) {
-            Ok(name) => Some(path.join(name.trim())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => return Err(folder_error(path, source)),
-        };
-        self.remove_others();
-        Ok(folder)
-    }
-
-    /// Removes the folders of states that are not in force and that this process does not use.
-    fn remove_others(&self) {
-        let current = fs::read_to_string(self.shared.path.join(CURRENT)).unwrap_or_default();
-        let Ok(entries) = fs::read_dir(&self.shared.path) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            let in_use = heed::env_closing_event(entry.path()).is_some();
-            if name.starts_with(STATE_FOLDER) && name != current.trim() && !in_use {
-                // What cannot be removed now is tried again at the next start.
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
-    }
-
-    /// From now on what is in this folder is no log, until [`Self::unmark_restore`].
-    pub(crate) fn mark_restore(path: &Path) -> io::Result<()> {
-        write_whole(path, RESTORING, "")
-    }
-
-    pub(crate) fn is_marked_restore(path: &Path) -> bool {
-        path.join(RESTORING).exists()
-    }
-
-    pub(crate) fn unmark_restore(path: &Path) -> io::Result<()> {
-        fs::remove_file(path.join(RESTORING))?;
-        fs::File::open(path)?.sync_all()
-    }
-
-    /// Keeps the folder of the state in force under another name, where nothing touches it.
-    pub(crate) fn set_aside(path: &Path) -> io::Result<()> {
-        let current = fs::read_to_string(path.join(CURRENT))?;
-        let number: u64 = rand::random();
-        match fs::rename(path.join(current.trim()), path.join(format!("{ASIDE}-{number:016x}"))) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            renamed => renamed,
-        }?;
-        fs::File::open(path)?.sync_all()
-    }
-
-    /// Names the log, and the folder of the state in force.
-    fn point_to(&self, folder: &str, log: LogId) -> io::Result<()> {
-        let path = &self.shared.path;
-        write_whole(path, LOG, &log.to_string())?;
-        write_whole(path, CURRENT, folder)
-    }
-}
-
-/// Writes a small file beside, syncs it and renames it, so that there always is a whole one.
-fn write_whole(folder: &Path, name: &str, text: &str) -> io::Result<()> {
-    use io::Write as _;
-    let beside = folder.join(format!("{name}.new"));
-    let mut file = fs::File::create(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, folder.join(name))?;
-    fs::File::open(folder)?.sync_all()
 }
 
 fn folder_error(path: &Path, source: io::Error) -> ReplicaError {

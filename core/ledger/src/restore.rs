@@ -7,8 +7,9 @@
 //! ```
 //!
 //! # Invariants
+//! * **A survey changes nothing**: it makes, writes and removes no file. Where it finds the log open, it ends.
 //! * **A whole log is never replaced**, nor is one made while another one of this network is heard of.
-//! * **Nothing of a damaged log is removed**: it is set aside in the same folder, for who wants to look at it.
+//! * **Nothing of a damaged log is removed**: every state is set aside in the same folder, for who wants to look at it.
 //! * **Half a restore is no log**: until the snapshot is in force, the marked folder is refused as a log, so that no
 //!   empty network is begun in its place.
 
@@ -27,6 +28,7 @@ use crate::{
     ledger::FOLDER,
     limits::STALE_AFTER,
     peer::{Connection, Dialer, Welcome},
+    states,
     store::LogId,
 };
 
@@ -75,7 +77,7 @@ impl LogRestore {
                  log is kept"
             ));
         }
-        if let Some(address) = config.listen.filter(|address| in_use(*address)) {
+        if let Some(address) = config.listen.filter(|address| is_bound(*address)) {
             return refuse(format!("something listens at {address} (`ledger.listen`): stop this node first"));
         }
         let folder = data_dir.join(FOLDER);
@@ -124,13 +126,10 @@ impl LogRestore {
         let failed = |doing: &str, error: io::Error| {
             LedgerError::Restore(format!("{doing} in {}: {error}", self.folder.display()))
         };
-        fs::create_dir_all(&self.folder)
-            .and_then(|()| Replica::mark_restore(&self.folder))
-            .map_err(|error| failed("marking the restore", error))?;
-        if self.damage.is_some() {
-            Replica::set_aside(&self.folder)
-                .map_err(|error| failed("setting the damaged log aside", error))?;
-        }
+        fs::create_dir_all(&self.folder).map_err(|error| failed("making the folder", error))?;
+        refuse_open(&self.folder)?;
+        states::mark_restore(&self.folder).map_err(|error| failed("marking the restore", error))?;
+        states::set_aside(&self.folder).map_err(|error| failed("setting the damaged log aside", error))?;
         let replica = Replica::open(&self.folder, self.sealer.clone(), self.options)?;
         let (peer, source) = &self.best;
         let dialer = Dialer::new(self.tls.client.clone(), self.tls.server_name.clone());
@@ -141,15 +140,30 @@ impl LogRestore {
         if seq < source.seq {
             return Err(LedgerError::Restore(format!("{peer} gave entry {seq} after it had {}", source.seq)));
         }
-        Replica::unmark_restore(&self.folder).map_err(|error| failed("ending the restore", error))?;
+        states::unmark_restore(&self.folder).map_err(|error| failed("ending the restore", error))?;
         Ok(seq)
     }
 }
 
 /// Whether somebody listens at this address. One that is not this machine's tells nothing.
-fn in_use(address: SocketAddr) -> bool {
+fn is_bound(address: SocketAddr) -> bool {
     address.port() != 0
         && TcpListener::bind(address).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
+/// Refuses a log that a process has open, whether or not it listens anywhere.
+fn refuse_open(folder: &Path) -> Result<(), LedgerError> {
+    match states::in_use(folder) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(LedgerError::Restore(format!(
+            "a process has the log in {} open: stop this node first",
+            folder.display()
+        ))),
+        Err(error) => Err(LedgerError::Restore(format!(
+            "whether a process has the log in {} open: {error}; run this as the user that the node runs as",
+            folder.display()
+        ))),
+    }
 }
 
 /// Which log was here, and what is wrong with it. Reads all of it: one that is whole is refused.
@@ -161,10 +175,11 @@ fn look(
     if !folder.exists() {
         return Ok((None, None));
     }
-    let replica = Replica::open(folder, sealer, options)?;
+    refuse_open(folder)?;
+    let replica = Replica::look(folder, sealer, options)?;
     let ours = replica.log_id();
     match replica.verify() {
-        Ok(_) if Replica::is_marked_restore(folder) => {
+        Ok(_) if states::is_marked_restore(folder) => {
             Ok((ours, Some("a restore that did not come to its end".to_owned())))
         }
         Ok(_) => Err(LedgerError::Restore(format!(

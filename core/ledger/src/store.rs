@@ -11,6 +11,8 @@
 //! | `meta` | `head` | the log's id, the last entry's place, time and digest; what is kept of the log |
 //! | | `key_check` | a known text, sealed: whether the key for secrets is the right one |
 
+mod values;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -22,8 +24,9 @@ use heed::{
 };
 use proxima_model::Timestamp;
 
+pub(crate) use self::values::{Record, Seen, Stored};
 use crate::{
-    Fingerprint, Seq,
+    Seq,
     codec::{DecodeError, Digest, Reader, Write as _},
     limits::{READERS_MAX, READS_PER_TRIM},
     resident::Mapping,
@@ -195,16 +198,20 @@ pub(crate) const KEY_CHECK: &[u8] = b"key_check";
 /// Databases of a store.
 const DATABASES: u32 = 6;
 
+/// What LMDB calls the file in a store's folder.
+const DATA_FILE: &str = "data.mdb";
+/// And the one with its locks.
+pub(crate) const LOCK_FILE: &str = "lock.mdb";
+
 impl Store {
     /// Opens the store in this folder, or makes one.
     pub(crate) fn open(path: &Path, bounds: Bounds) -> Result<Self, StoreError> {
         fs::create_dir_all(path).map_err(|source| source_error(&source))?;
-        let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(bounds.map_octets).max_dbs(DATABASES).max_readers(READERS_MAX);
+        let mut options = options(bounds);
         // SAFETY: NO_READ_AHEAD only advises the kernel; it is not among the flags that give up durability or locks.
         unsafe { options.flags(EnvFlags::NO_READ_AHEAD) };
-        // SAFETY: the folder is the node's own and local, and only this module opens it, with LMDB's locks on; nothing
-        // else writes the file.
+        // SAFETY: the folder is the node's own and local, and only this module opens it, with LMDB's locks on, or after
+        // it was seen that nobody has it open; nothing else writes the file.
         let env = unsafe { options.open(path) }?;
         check_length(&env)?;
         env.clear_stale_readers()?;
@@ -221,12 +228,56 @@ impl Store {
             );
             Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(databases))
         })?;
-        let (state, log, seen, seen_order, counts, meta) =
-            opened.commit().expect("the closure above only commits");
+        let databases = opened.commit().expect("the closure above only commits");
+        Ok(Self::of(env, databases, path, bounds))
+    }
+
+    /// Opens the store in this folder to read it, and changes nothing there, not even its locks; `None` if it was never
+    /// completed. Nobody else may have it open.
+    pub(crate) fn look(path: &Path, bounds: Bounds) -> Result<Option<Self>, StoreError> {
+        let file = path.join(DATA_FILE);
+        match fs::metadata(&file) {
+            Ok(file) if file.len() > 0 => {}
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(source_error(&error)),
+            // LMDB would begin a new one.
+            _ => return Ok(None),
+        }
+        let mut options = options(bounds);
+        // SAFETY: without locks, no one else may have it open, which the caller has seen to; nothing is written.
+        unsafe { options.flags(EnvFlags::NO_READ_AHEAD | EnvFlags::READ_ONLY | EnvFlags::NO_LOCK) };
+        // SAFETY: as in `open`; that nobody else has it open is the caller's promise.
+        let env = unsafe { options.open(path) }?;
+        check_length(&env)?;
+        let txn = env.read_txn()?;
+        let opened = env.open_databases_and_commit(txn, |opener, txn| {
+            let open = |name| opener.open_database::<Bytes, Bytes>(txn, Some(name));
+            let databases = (
+                open("state")?,
+                open("log")?,
+                open("seen")?,
+                open("seen_order")?,
+                open("counts")?,
+                open("meta")?,
+            );
+            Ok::<_, heed::Error>(match databases {
+                (Some(state), Some(log), Some(seen), Some(order), Some(counts), Some(meta)) => {
+                    CommitOrAbort::Commit((state, log, seen, order, counts, meta))
+                }
+                _ => CommitOrAbort::Abort(()),
+            })
+        })?;
+        Ok(match opened {
+            CommitOrAbort::Commit(databases) => Some(Self::of(env, databases, path, bounds)),
+            CommitOrAbort::Abort(()) => None,
+        })
+    }
+
+    fn of(env: Env<WithoutTls>, databases: (Db, Db, Db, Db, Db, Db), path: &Path, bounds: Bounds) -> Self {
+        let (state, log, seen, seen_order, counts, meta) = databases;
         let obsolete = AtomicBool::new(false);
-        let mapping = Mapping::of(&path.join("data.mdb"));
+        let mapping = Mapping::of(&path.join(DATA_FILE));
         let (reads, path) = (AtomicU32::new(0), path.to_owned());
-        Ok(Self { env, state, log, seen, seen_order, counts, meta, bounds, path, mapping, reads, obsolete })
+        Self { env, state, log, seen, seen_order, counts, meta, bounds, path, mapping, reads, obsolete }
     }
 
     /// The folder goes when the last user of this store does.
@@ -338,6 +389,12 @@ impl Drop for Store {
     }
 }
 
+fn options(bounds: Bounds) -> EnvOpenOptions<WithoutTls> {
+    let mut options = EnvOpenOptions::new().read_txn_without_tls();
+    options.map_size(bounds.map_octets).max_dbs(DATABASES).max_readers(READERS_MAX);
+    options
+}
+
 /// Room below which a write that failed is taken to have failed for want of it: the largest append, and what LMDB
 /// copies for it.
 const DISK_OCTETS_MIN: u64 = 64 << 20;
@@ -357,132 +414,4 @@ fn check_length(env: &Env<WithoutTls>) -> Result<(), StoreError> {
         return Err(StoreError::Corrupt(format!("the file has {length} octets of {needed}")));
     }
     Ok(())
-}
-
-/// A value of the state with its revision.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stored<'t> {
-    pub(crate) revision: Seq,
-    pub(crate) value: &'t [u8],
-}
-
-impl<'t> Stored<'t> {
-    fn checksum(key: &[u8], revision: Seq, value: &[u8]) -> u32 {
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(key);
-        hasher.update(&revision.0.to_be_bytes());
-        hasher.update(value);
-        hasher.finalize()
-    }
-
-    pub(crate) fn encode(key: &[u8], revision: Seq, value: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(12 + value.len());
-        out.put_u64(revision.0);
-        out.put_u32(Self::checksum(key, revision, value));
-        out.extend_from_slice(value);
-        out
-    }
-
-    pub(crate) fn decode(key: &[u8], octets: &'t [u8]) -> Result<Self, StoreError> {
-        let mut reader = Reader::new(octets);
-        let revision = reader.seq()?;
-        let checksum = reader.u32()?;
-        let value = reader.rest();
-        if Self::checksum(key, revision, value) != checksum {
-            return Err(StoreError::Corrupt(format!(
-                "the checksum of {} is wrong",
-                String::from_utf8_lossy(key)
-            )));
-        }
-        Ok(Self { revision, value })
-    }
-}
-
-/// The use of an idempotency key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    /// The entry that it was used for.
-    pub(crate) seq: Seq,
-    /// When.
-    pub(crate) at: Timestamp,
-    /// What for; not known of keys that an older version remembered, or whose writer did not say.
-    pub(crate) fingerprint: Option<Fingerprint>,
-}
-
-impl Seen {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(48);
-        out.put_u64(self.seq.0);
-        out.extend_from_slice(&self.at.as_millis().to_be_bytes());
-        if let Some(fingerprint) = &self.fingerprint {
-            out.extend_from_slice(&fingerprint.0);
-        }
-        out
-    }
-
-    fn decode(octets: &[u8]) -> Result<Self, StoreError> {
-        let mut reader = Reader::new(octets);
-        let (seq, at) = (reader.seq()?, Timestamp::from_millis(i64::from_be_bytes(reader.array()?)));
-        let fingerprint = if reader.is_empty() { None } else { Some(Fingerprint(reader.array()?)) };
-        reader.end()?;
-        Ok(Self { seq, at, fingerprint })
-    }
-}
-
-/// An entry as it is kept.
-#[derive(Clone, Copy)]
-pub(crate) struct Record<'t> {
-    pub(crate) digest: Digest,
-    /// The entry's encoding.
-    pub(crate) entry: &'t [u8],
-    /// What its changes replaced, as [`encode_replaced`] wrote it.
-    pub(crate) replaced: &'t [u8],
-}
-
-impl<'t> Record<'t> {
-    pub(crate) fn encode(seq: Seq, digest: Digest, entry: &[u8], replaced: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(40 + entry.len() + replaced.len());
-        out.put_u32(0);
-        out.extend_from_slice(&digest.0);
-        out.put_octets(entry);
-        out.extend_from_slice(replaced);
-        let crc = Self::checksum(seq, &out[4..]);
-        out[..4].copy_from_slice(&crc.to_be_bytes());
-        out
-    }
-
-    fn checksum(seq: Seq, body: &[u8]) -> u32 {
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&seq.0.to_be_bytes());
-        hasher.update(body);
-        hasher.finalize()
-    }
-
-    pub(crate) fn decode(seq: Seq, octets: &'t [u8]) -> Result<Self, StoreError> {
-        let mut reader = Reader::new(octets);
-        let crc = reader.u32()?;
-        let body = reader.rest();
-        if Self::checksum(seq, body) != crc {
-            return Err(StoreError::Corrupt(format!("the checksum of entry {seq} is wrong")));
-        }
-        let mut reader = Reader::new(body);
-        let digest = Digest(reader.array()?);
-        let entry = reader.octets("an entry", body.len())?;
-        Ok(Self { digest, entry, replaced: reader.rest() })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_use_of_a_key_that_an_older_version_remembered_is_read() {
-        let at = Timestamp::from_millis(9);
-        let old = [7_u64.to_be_bytes(), 9_i64.to_be_bytes()].concat();
-        assert_eq!(Seen::decode(&old).unwrap(), Seen { seq: Seq(7), at, fingerprint: None });
-        let seen = Seen { seq: Seq(7), at, fingerprint: Some(Fingerprint([3; 32])) };
-        assert_eq!(Seen::decode(&seen.encode()).unwrap(), seen);
-        assert!(Seen::decode(&old[..15]).is_err() && Seen::decode(&[&old[..], &[1]].concat()).is_err());
-    }
 }

@@ -29,7 +29,7 @@ pub(crate) fn data_file(folder: &Path) -> PathBuf {
 }
 
 /// Changes octets in every place where `text` lies in the file.
-fn damage(file: &Path, text: &str) {
+pub(crate) fn damage(file: &Path, text: &str) {
     let octets = fs::read(file).unwrap();
     let places: Vec<_> =
         octets.windows(text.len()).enumerate().filter(|(_, window)| *window == text.as_bytes()).collect();

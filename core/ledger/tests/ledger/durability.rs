@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -13,8 +13,8 @@ use std::{
 use crate::common::*;
 use futures_util::future::join_all;
 use proxima_ledger::{
-    Append, AppendError, Change, Clock, EmbeddedLog, FollowError, IdempotencyKey, Log as _, Replica,
-    ReplicaError, ReplicaOptions, RevertError, Seq,
+    Append, AppendError, Change, Clock, EmbeddedLog, FollowError, IdempotencyKey, Log as _, LogRestore,
+    Replica, ReplicaError, ReplicaOptions, RevertError, Seq,
 };
 use proxima_model::{Kind, Timestamp};
 
@@ -65,20 +65,45 @@ async fn child_that_appends_until_it_is_killed() {
     }
 }
 
+/// Another process that has the log in this folder open. The first line after the harness's own says that it has.
+fn start_child(folder: &Path, first: u64) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "durability::child_that_appends_until_it_is_killed", "--nocapture"])
+        .env(CHILD_FOLDER, folder)
+        .env(CHILD_FIRST, first.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_another_process_has_open_is_not_restored_though_it_listens_nowhere() {
+    let (folder, authority) = (folder(), Authority::new());
+    let mut child = start_child(&folder.path().join("ledger"), 0);
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.into_iter().any(|line| parse(&line).is_some()));
+    let peers = ["127.0.0.1:1".parse().unwrap()];
+    let survey = async || {
+        let tls = authority.node("log");
+        let survey = LogRestore::survey(&log_config(), folder.path(), sealer(), &peers, tls).await;
+        survey.err().unwrap().to_string()
+    };
+    let refused = survey().await;
+    assert!(refused.contains("open: stop this node first"), "{refused}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let whole = survey().await;
+    assert!(whole.contains("a whole log is in"), "{whole}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigkill_at_any_point_loses_no_acknowledged_change_and_repeats_none() {
     let folder = folder();
     let mut acknowledged: Vec<(u64, u64)> = Vec::new();
     for round in 0..12 {
         let first = acknowledged.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "durability::child_that_appends_until_it_is_killed", "--nocapture"])
-            .env(CHILD_FOLDER, folder.path())
-            .env(CHILD_FIRST, first.to_string())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = start_child(folder.path(), first);
         // Somewhere in the first transactions, then further and further on.
         let kill_after = rand::random_range(0..=40 * round + 1);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -134,14 +159,7 @@ async fn what_another_process_appends_while_it_takes_over_is_noticed_here() {
     let (folder, authority) = (folder(), Authority::new());
     let log = Running::start(log_config(), folder.path(), authority.node("log")).await;
     let first = log.put("one.example").await;
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "durability::child_that_appends_until_it_is_killed", "--nocapture"])
-        .env(CHILD_FOLDER, folder.path().join("ledger"))
-        .env(CHILD_FIRST, "0")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = start_child(&folder.path().join("ledger"), 0);
     let theirs = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let theirs = theirs.take_while(|line| parse(line).is_none()).count();
     let noticed = Seq(first.0 + 1);

@@ -1,12 +1,20 @@
 //! The log made new from a replica.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use proxima_ledger::{EmbeddedLog, LedgerConfig, LedgerError, LogRestore, ReplicaError, ReplicaOptions, Seq};
 use proxima_model::Kind;
 use tempfile::TempDir;
 
-use crate::{common::*, damage::data_file};
+use crate::{
+    common::*,
+    damage::{damage, data_file},
+};
 
 /// A network of a log and two followers, all stopped: the first follower holds one entry less than the second.
 struct Network {
@@ -66,6 +74,30 @@ async fn survey(
     LogRestore::survey(&log_config(), folder, sealer(), peers, authority.node("log")).await
 }
 
+/// Every file under this folder, with its octets; of a folder, none.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let octets = if path.is_dir() { Vec::new() } else { fs::read(&path).unwrap() };
+            if path.is_dir() {
+                folders.push(path.clone());
+            }
+            all.insert(path, octets);
+        }
+    }
+    all
+}
+
+/// The data files that a restore has set aside.
+fn set_aside(folder: &Path) -> Vec<Vec<u8>> {
+    let aside = fs::read_dir(folder.join("ledger")).unwrap().flatten();
+    let aside = aside.filter(|entry| entry.file_name().to_string_lossy().starts_with("damaged-"));
+    aside.map(|entry| fs::read(entry.path().join("data.mdb")).unwrap()).collect()
+}
+
 fn why(survey: Result<LogRestore, LedgerError>) -> String {
     survey.err().expect("nothing is restored").to_string()
 }
@@ -82,10 +114,7 @@ async fn a_damaged_log_is_refused_with_what_to_do_and_is_restored_with_the_damag
     let survey = network.survey(&[node.address()]).await.unwrap();
     assert!(survey.damage().is_some());
     assert_eq!(survey.run().await.unwrap(), Seq(2));
-    let aside = fs::read_dir(network.log.path().join("ledger")).unwrap().flatten();
-    let aside: Vec<_> =
-        aside.filter(|entry| entry.file_name().to_string_lossy().starts_with("damaged-")).collect();
-    assert_eq!(fs::read(aside[0].path().join("data.mdb")).unwrap(), vec![0; 50_000]);
+    assert_eq!(set_aside(network.log.path()), [vec![0; 50_000]]);
 
     let log = network.start_log().await;
     assert!(holds(&log.ledger.replica, "one.example"));
@@ -94,6 +123,92 @@ async fn a_damaged_log_is_refused_with_what_to_do_and_is_restored_with_the_damag
     assert_eq!(node.ledger.replica.snapshot().unwrap().count(Kind::ZoneName).unwrap(), 3);
     node.stop().await;
     log.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_survey_of_a_damaged_log_changes_nothing_in_its_folder() {
+    let network = Network::new().await;
+    let (folder, data) = (network.log.path(), data_file(network.log.path()));
+    let node = network.start(&network.ahead).await;
+    let whole = fs::read(&data).unwrap();
+    damage(&data, "one.example");
+    let checksums_wrong = fs::read(&data).unwrap();
+    for octets in [checksums_wrong, whole[..whole.len() / 2].to_vec(), vec![0; 50_000], Vec::new()] {
+        fs::write(&data, octets).unwrap();
+        // As by a rebuild that was cut short, and by who has lost the locks' file.
+        fs::create_dir_all(folder.join("ledger/state-left")).unwrap();
+        let _ = fs::remove_file(data.with_file_name("lock.mdb"));
+        let before = files(folder);
+        let survey = network.survey(&[node.address()]).await.unwrap();
+        assert!(survey.damage().is_some());
+        assert_eq!(files(folder), before);
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_without_a_valid_current_is_damaged_and_nothing_of_it_is_removed() {
+    let network = Network::new().await;
+    let (folder, data) = (network.log.path(), data_file(network.log.path()));
+    let node = network.start(&network.ahead).await;
+    let (whole, current) = (fs::read(&data).unwrap(), folder.join("ledger/CURRENT"));
+    for wrong in [None, Some(""), Some("."), Some("state-0"), Some("../ledger")] {
+        match wrong {
+            None => fs::remove_file(&current).unwrap(),
+            Some(text) => fs::write(&current, text).unwrap(),
+        }
+        let before = files(folder);
+        let refused = network.refused();
+        assert!(matches!(refused, ReplicaError::LogCorrupt { .. }), "{wrong:?}: {refused}");
+        assert_eq!(files(folder), before, "{wrong:?}: opening the log");
+        let survey = network.survey(&[node.address()]).await.unwrap();
+        assert!(survey.damage().is_some(), "{wrong:?}");
+        assert_eq!(files(folder), before, "{wrong:?}: the survey");
+    }
+    let survey = network.survey(&[node.address()]).await.unwrap();
+    assert_eq!(survey.run().await.unwrap(), Seq(2));
+    assert_eq!(set_aside(folder), [whole]);
+    let log = network.start_log().await;
+    assert!(holds(&log.ledger.replica, "two.example"));
+    log.stop().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_current_is_empty_or_lost_rebuilds_its_replica() {
+    let network = Network::new().await;
+    let log = network.start_log().await;
+    for wrong in [None, Some("")] {
+        let current = network.behind.path().join("ledger/CURRENT");
+        match wrong {
+            None => fs::remove_file(current).unwrap(),
+            Some(text) => fs::write(current, text).unwrap(),
+        }
+        let node = network.start(&network.behind).await;
+        reaches(&node.ledger.replica, Seq(2)).await;
+        assert!(holds(&node.ledger.replica, "one.example"), "{wrong:?}");
+        node.stop().await;
+    }
+    log.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_start_that_was_cut_short_is_no_damage_and_begins_again() {
+    let (folder, authority) = (folder(), Authority::new());
+    let log = Running::start(log_config(), folder.path(), authority.node("log")).await;
+    log.stop().await;
+    for lost in ["CURRENT", "LOG"] {
+        // First as before the state was named, then as before the log was, too, with a file that was just made.
+        fs::remove_file(folder.path().join("ledger/CURRENT")).unwrap();
+        if lost == "LOG" {
+            fs::remove_file(folder.path().join("ledger/LOG")).unwrap();
+            fs::create_dir(folder.path().join("ledger/state-begun")).unwrap();
+            fs::write(folder.path().join("ledger/state-begun/data.mdb"), b"").unwrap();
+        }
+        let log = Running::start(log_config(), folder.path(), authority.node("log")).await;
+        assert_eq!(log.ledger.replica.seq(), Seq::ZERO);
+        log.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
