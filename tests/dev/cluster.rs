@@ -167,9 +167,14 @@ fn a_log_whose_disk_was_lost_is_restored_from_a_server_that_followed_it() {
     std::fs::remove_dir_all(cluster.at("log").join("data")).unwrap();
     let told = until("With --yes, it is done", || cluster.restore(&[]));
     assert!(told.contains("There is no log here") && told.contains("Lost:"), "{told}");
+    assert!(
+        told.contains("nothing starts it") && told.contains("as the user that the node runs as"),
+        "{told}"
+    );
     assert!(!cluster.at("log").join("data").exists(), "nothing is changed without --yes");
     let (succeeded, done) = cluster.restore(&["--yes"]);
     assert!(succeeded && done.contains("The log is restored"), "{done}");
+    assert!(done.contains("nothing starts it"), "{done}");
 
     let _log = cluster.start("log");
     let listed = until("example.com", || cluster.client(&token, &["zones", "list"]));

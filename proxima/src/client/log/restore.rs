@@ -27,6 +27,13 @@ pub(crate) struct RestoreArgs {
     yes: bool,
 }
 
+/// What cannot be found out here, and is told before anything is changed and when it is.
+const BEFORE: &str = "This takes for granted that you have made sure of:
+- this node is stopped, and nothing starts it until the restore has ended. That it has the log open, or listens at
+  `ledger.listen`, is noticed; that it is about to be started is not
+- no other node keeps this network's log. Only the peers above were asked
+- this runs as the user that the node runs as: the files that it makes are that user's";
+
 pub(crate) async fn run(args: RestoreArgs) -> anyhow::Result<()> {
     let config = NodeConfig::load(&args.config)?;
     let mut peers = Vec::new();
@@ -36,9 +43,10 @@ pub(crate) async fn run(args: RestoreArgs) -> anyhow::Result<()> {
     let survey = survey_log(&config, &peers).await.context("nothing was changed")?;
     tell(&survey);
     if !args.yes {
-        println!("\nNothing was changed. With --yes, it is done.");
+        println!("\n{BEFORE}\n\nNothing was changed. With --yes, it is done.");
         return Ok(());
     }
+    println!("\n{BEFORE}");
     let seq = survey.run().await?;
     println!("\nThe log is restored, up to entry {seq}. Start the node.");
     Ok(())
