@@ -84,7 +84,7 @@ impl CacheStatus {
     pub fn standard_of_refusal(refusal: Refusal) -> HeaderValue {
         static VALUES: Details =
             LazyLock::new(|| Refusal::ALL.map(|refusal| with_detail("uri-miss", &refusal)));
-        VALUES[refusal as usize].clone()
+        prepared(&*VALUES, refusal, || with_detail("uri-miss", &refusal))
     }
 
     /// What an answer that was refused is called.
@@ -145,7 +145,7 @@ impl Pass {
                 static VALUES: Details = LazyLock::new(|| {
                     Refusal::ALL.map(|refusal| with_detail("bypass", &Pass::NotStorable(refusal)))
                 });
-                VALUES[refusal as usize].clone()
+                prepared(&*VALUES, refusal, || with_detail("bypass", &self))
             }
             _ => with_detail("bypass", &self),
         }
@@ -154,6 +154,12 @@ impl Pass {
 
 /// A member for each refusal, made once: they stand on most answers of programs.
 type Details = LazyLock<[HeaderValue; Refusal::ALL.len()]>;
+
+/// The member for this refusal. One that is missing in [`Refusal::ALL`] is made when it is asked for: no answer may
+/// depend on that list.
+fn prepared(values: &[HeaderValue], refusal: Refusal, make: impl FnOnce() -> HeaderValue) -> HeaderValue {
+    values.get(refusal as usize).cloned().unwrap_or_else(make)
+}
 
 /// A member that says why the request went on, and in words what lay behind it. The words are ours: none has a quote
 /// or anything but ASCII in it.
@@ -199,5 +205,13 @@ mod tests {
             let pass = Pass::NotStorable(refusal);
             assert_eq!(pass.standard(), with_detail("bypass", &pass), "{refusal:?}");
         }
+    }
+
+    #[test]
+    fn a_refusal_that_nothing_is_prepared_for_is_told_all_the_same() {
+        let listed = [HeaderValue::from_static("listed")];
+        let made = || HeaderValue::from_static("made");
+        assert_eq!(prepared(&listed, Refusal::Method, made), "listed");
+        assert_eq!(prepared(&listed, Refusal::TooLarge, made), "made");
     }
 }

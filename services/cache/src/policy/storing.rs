@@ -74,7 +74,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// All of them, in order.
+    /// All of them, each in the place of its number.
     pub const ALL: [Self; 14] = [
         Self::Method,
         Self::NotFinal,
@@ -103,6 +103,15 @@ impl Refusal {
         !matches!(self, Self::RequestNoStore | Self::Partial | Self::NotModified | Self::Authorization)
     }
 }
+
+/// The build fails if [`Refusal::ALL`] has another order than the variants: it is looked up by number.
+const _: () = {
+    let mut place = 0;
+    while place < Refusal::ALL.len() {
+        assert!(Refusal::ALL[place] as usize == place, "Refusal::ALL is not in the order of the variants");
+        place += 1;
+    }
+};
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
