@@ -36,11 +36,14 @@
 //! * **Only what is ours:** peers are nodes of the cluster; a server forwards for prefixes that it announces itself, and
 //!   takes nothing but whole TCP segments for those that open no connection.
 //!
-//! What a node that is in the cluster and malicious can still do: give this server's kernel segments of connections that are
-//! there already, with any source address and whatever firewall the uplink has (to reset one it must guess the sequence
-//! number, as from anywhere); as home, swallow the strays of connections that are not its own, or read them; and, while it
-//! is connected, keep the program attached. It cannot open connections, nor reach other addresses than those of our
-//! prefixes, nor hold more than its own links ([`limits`]).
+//! What a node that is in the cluster and malicious can still do:
+//! * give this server's kernel segments without SYN for our prefixes, from any source address and past the uplink's firewall:
+//!   to disturb a connection it must guess sequence numbers, and to open one a SYN cookie, as from anywhere; the kernel
+//!   answers others with one RST each, to that address;
+//! * as home, read or swallow strays of our prefixes, also of connections that are another home's;
+//! * keep the program attached for as long as it is connected.
+//!
+//! It cannot reach other addresses than those of our prefixes, nor hold more than its own few links ([`limits`]).
 //!
 //! Limits: [`limits`]. What does not fit is dropped, and TCP sends it again. Not forwarded: UDP, fragments, ICMP errors,
 //! IPv6 packets with extension headers.
