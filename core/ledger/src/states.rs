@@ -121,6 +121,7 @@ pub(crate) fn in_use(path: &Path) -> io::Result<bool> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
+        #[expect(clippy::cast_possible_truncation, reason = "the constants are those of this field")]
         let mut lock = libc::flock {
             l_type: libc::F_WRLCK as _,
             l_whence: libc::SEEK_SET as _,
