@@ -211,22 +211,10 @@ impl Fill {
 
     /// A whole new answer.
     async fn answered(mut self: Box<Self>, response: Response, when: Exchanged) {
-        let verdict = storing::judge(Answered {
-            method: &Method::GET,
-            request: &self.exchange.request.headers,
-            status: response.status,
-            response: &response.headers,
-            when,
-            share_cookies: self.share_cookies,
-        });
-        let announced = response.body.length();
-        match verdict {
-            Verdict::Store(_) if announced.is_some_and(|octets| octets > self.store.object_octets_max()) => {
-                self.refused(response, Refusal::TooLarge);
-            }
+        let request = &self.exchange.request.headers;
+        match judge(&self.store, request, &response, when, self.share_cookies) {
             Verdict::Store(storable) => {
                 let birth = self.lead.birth().clone();
-                let request = &self.exchange.request.headers;
                 let own = chosen(&response.headers, &storable.left_out);
                 let object = object(&self.store, birth, request, &response, storable, when);
                 self.exchange.trace.note("cache", || format!("storing: {}", stored_for(&object)));
@@ -305,6 +293,23 @@ pub(crate) async fn keep(kept: Kept, store: &Store, metrics: &Metrics) {
         Err(error) => {
             tracing::debug!(target: "proxima_cache", url = lead.key().url(), %error, "a fetch broke off");
         }
+    }
+}
+
+/// Whether a fetched answer may be stored, and has room.
+pub(crate) fn judge(
+    store: &Store,
+    request: &HeaderMap,
+    response: &Response,
+    when: Exchanged,
+    share_cookies: bool,
+) -> Verdict {
+    let (status, headers) = (response.status, &response.headers);
+    let answered = Answered { method: &Method::GET, request, status, response: headers, when, share_cookies };
+    let too_large = response.body.length().is_some_and(|octets| octets > store.object_octets_max());
+    match storing::judge(answered) {
+        Verdict::Store(_) if too_large => Verdict::Refuse(Refusal::TooLarge),
+        verdict => verdict,
     }
 }
 

@@ -28,7 +28,7 @@ use std::{
 
 use http::Method;
 use proxima_chassis::Clock;
-use proxima_pipeline::{Body, Decision, Exchange, Fault, Flow, Rest, Stage};
+use proxima_pipeline::{Body, Decision, Exchange, Fault, Flow, Response, Rest, Stage};
 use tokio::sync::oneshot;
 
 use self::eligible::not_for_a_cache;
@@ -357,10 +357,7 @@ impl CacheStage {
         exchange.extensions.extend(extensions);
         match answer {
             LeaderAnswer::Own(mut response, refusal) => {
-                let status = CacheStatus::of_refusal(refusal);
-                self.0.metrics.count(status);
-                response.headers.insert(CACHE_STATUS, status.value());
-                response.headers.append(CACHE_STATUS_STANDARD, CacheStatus::standard_of_refusal(refusal));
+                self.label_refused(&mut response, refusal);
                 Ok(Flow::Respond(response))
             }
             LeaderAnswer::Shared(outcome, body) => {
@@ -372,6 +369,14 @@ impl CacheStage {
                 Ok(flow)
             }
         }
+    }
+
+    /// Says on a fetched answer, which is its client's alone, why it is not stored.
+    fn label_refused(&self, response: &mut Response, refusal: Refusal) {
+        let status = CacheStatus::of_refusal(refusal);
+        self.0.metrics.count(status);
+        response.headers.insert(CACHE_STATUS, status.value());
+        response.headers.append(CACHE_STATUS_STANDARD, CacheStatus::standard_of_refusal(refusal));
     }
 
     /// Waits for somebody else's fetch, as long as is allowed.

@@ -435,11 +435,6 @@ impl Store {
         self.expectations.note_refused(primary);
     }
 
-    /// Notes that an answer was to be stored.
-    pub(crate) fn note_storable(&self, primary: &PrimaryKey) {
-        self.expectations.note_storable(primary);
-    }
-
     fn next_moment(&self) -> u64 {
         self.moments.fetch_add(1, Ordering::AcqRel)
     }

@@ -1,6 +1,6 @@
 //! Entity tags and the conditions made of them (RFC 9110, 8.8 and 13).
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// An entity tag as it was written: `"x"` or `W/"x"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,15 +66,22 @@ impl<'a> Iterator for Tags<'a> {
     }
 }
 
+/// A client's conditions that caches judge.
+const CONDITIONS: [HeaderName; 2] = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
+/// By what a client asks for a part.
+const RANGES: [HeaderName; 2] = [header::IF_RANGE, header::RANGE];
+
+/// Whether a client's request fills this cache as it is: [`make_fill_request`] would change nothing of it.
+pub fn is_fill_request(request: &HeaderMap) -> bool {
+    !CONDITIONS.iter().chain(&RANGES).any(|name| request.contains_key(name))
+}
+
 /// Turns a client's request into one that fills or refreshes this cache: its own conditions go, and unless a `part`
 /// is to be fetched its range too (they are answered from what comes back); the stored validators come.
 pub fn make_fill_request(request: &mut HeaderMap, stored: Option<&HeaderMap>, part: bool) {
-    for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
+    let own = CONDITIONS.iter().chain(RANGES.iter().filter(|_| !part));
+    for name in own {
         request.remove(name);
-    }
-    if !part {
-        request.remove(header::IF_RANGE);
-        request.remove(header::RANGE);
     }
     let Some(stored) = stored else { return };
     if let Some(tag) = stored.get(header::ETAG) {

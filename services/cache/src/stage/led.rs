@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::StatusCode;
 use proxima_model::Timestamp;
 use proxima_pipeline::{Exchange, Fault, Flow, Response, answer};
 
@@ -23,9 +23,10 @@ use crate::{
     flights::{Joined, Lead, Outcome},
     policy::{
         freshness::Exchanged,
-        storing::{self, Answered, Refusal, Storable, Verdict},
+        storing::{Refusal, Storable, Verdict},
+        validators,
     },
-    status::{CACHE_STATUS, CACHE_STATUS_STANDARD, CacheStatus},
+    status::CacheStatus,
 };
 
 /// A fetch under way, as it is known on the way back. Shared only because extensions must be.
@@ -42,7 +43,7 @@ impl CacheStage {
     /// Leads a fetch with the client's own exchange, if that will do.
     pub(super) fn lead_here(&self, exchange: &mut Exchange, ask: &Ask) -> Option<Flow> {
         let expected = ask.stale.is_none() && self.0.store.expects_refusal(&ask.key);
-        if !expected || is_conditional(&exchange.request.headers) {
+        if !expected || !validators::is_fill_request(&exchange.request.headers) {
             return None;
         }
         let Joined::Lead(lead) = self.join(exchange, ask) else { return None };
@@ -68,20 +69,9 @@ impl CacheStage {
             return Self::unasked(exchange, &lead);
         }
         let when = Exchanged { requested_at, received_at: self.0.clock.now() };
-        let verdict = storing::judge(Answered {
-            method: &Method::GET,
-            request: &exchange.request.headers,
-            status: response.status,
-            response: &response.headers,
-            when,
-            share_cookies: self.0.config.share_cookies,
-        });
-        let octets_max = self.0.store.object_octets_max();
-        match verdict {
+        let request = &exchange.request.headers;
+        match fill::judge(&self.0.store, request, response, when, self.0.config.share_cookies) {
             Verdict::Refuse(refusal) => self.refused(exchange, &lead, refusal),
-            Verdict::Store(_) if response.body.length().is_some_and(|octets| octets > octets_max) => {
-                self.refused(exchange, &lead, Refusal::TooLarge);
-            }
             Verdict::Store(storable) => self.storable(exchange, lead, storable, when),
         }
     }
@@ -107,11 +97,8 @@ impl CacheStage {
             }
         }
         lead.announce(Outcome::NotStored(refusal));
-        let status = CacheStatus::of_refusal(refusal);
-        self.0.metrics.count(status);
         if let Some(response) = &mut exchange.response {
-            response.headers.insert(CACHE_STATUS, status.value());
-            response.headers.append(CACHE_STATUS_STANDARD, CacheStatus::standard_of_refusal(refusal));
+            self.label_refused(response, refusal);
         }
     }
 
@@ -119,7 +106,6 @@ impl CacheStage {
     fn storable(&self, exchange: &mut Exchange, lead: Lead, storable: Storable, when: Exchanged) {
         let Some(response) = exchange.response.take() else { return };
         let shared = &self.0;
-        shared.store.note_storable(lead.key());
         let request = exchange.request.headers.clone();
         let own = fill::chosen(&response.headers, &storable.left_out);
         let object = fill::object(&shared.store, lead.birth().clone(), &request, &response, storable, when);
@@ -138,11 +124,4 @@ impl CacheStage {
         let (store, metrics) = (shared.store.clone(), shared.metrics.clone());
         tokio::spawn(async move { fill::keep(Kept { lead, request, object, body }, &store, &metrics).await });
     }
-}
-
-/// Whether a request asks for anything but the whole as it is: the origin would have to be asked otherwise.
-fn is_conditional(request: &HeaderMap) -> bool {
-    [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE]
-        .iter()
-        .any(|name| request.contains_key(name))
 }
