@@ -203,6 +203,11 @@ const DATA_FILE: &str = "data.mdb";
 /// And the one with its locks.
 pub(crate) const LOCK_FILE: &str = "lock.mdb";
 
+/// Opens each database by its name, in the order in which [`Store::of`] takes them.
+fn each_database<T>(mut open: impl FnMut(&'static str) -> heed::Result<T>) -> heed::Result<[T; 6]> {
+    Ok([open("state")?, open("log")?, open("seen")?, open("seen_order")?, open("counts")?, open("meta")?])
+}
+
 impl Store {
     /// Opens the store in this folder, or makes one.
     pub(crate) fn open(path: &Path, bounds: Bounds) -> Result<Self, StoreError> {
@@ -217,15 +222,7 @@ impl Store {
         env.clear_stale_readers()?;
         let txn = env.write_txn()?;
         let opened = env.create_databases_and_commit(txn, |opener, txn| {
-            let mut open = |name| opener.create_database::<Bytes, Bytes>(txn, Some(name));
-            let databases = (
-                open("state")?,
-                open("log")?,
-                open("seen")?,
-                open("seen_order")?,
-                open("counts")?,
-                open("meta")?,
-            );
+            let databases = each_database(|name| opener.create_database::<Bytes, Bytes>(txn, Some(name)))?;
             Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(databases))
         })?;
         let databases = opened.commit().expect("the closure above only commits");
@@ -250,18 +247,10 @@ impl Store {
         check_length(&env)?;
         let txn = env.read_txn()?;
         let opened = env.open_databases_and_commit(txn, |opener, txn| {
-            let open = |name| opener.open_database::<Bytes, Bytes>(txn, Some(name));
-            let databases = (
-                open("state")?,
-                open("log")?,
-                open("seen")?,
-                open("seen_order")?,
-                open("counts")?,
-                open("meta")?,
-            );
-            Ok::<_, heed::Error>(match databases {
-                (Some(state), Some(log), Some(seen), Some(order), Some(counts), Some(meta)) => {
-                    CommitOrAbort::Commit((state, log, seen, order, counts, meta))
+            let found = each_database(|name| opener.open_database::<Bytes, Bytes>(txn, Some(name)))?;
+            Ok::<_, heed::Error>(match found {
+                [Some(state), Some(log), Some(seen), Some(order), Some(counts), Some(meta)] => {
+                    CommitOrAbort::Commit([state, log, seen, order, counts, meta])
                 }
                 _ => CommitOrAbort::Abort(()),
             })
@@ -272,8 +261,8 @@ impl Store {
         })
     }
 
-    fn of(env: Env<WithoutTls>, databases: (Db, Db, Db, Db, Db, Db), path: &Path, bounds: Bounds) -> Self {
-        let (state, log, seen, seen_order, counts, meta) = databases;
+    fn of(env: Env<WithoutTls>, databases: [Db; 6], path: &Path, bounds: Bounds) -> Self {
+        let [state, log, seen, seen_order, counts, meta] = databases;
         let obsolete = AtomicBool::new(false);
         let mapping = Mapping::of(&path.join(DATA_FILE));
         let (reads, path) = (AtomicU32::new(0), path.to_owned());
