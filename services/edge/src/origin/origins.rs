@@ -125,13 +125,13 @@ impl Origins {
             let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
             return match bare.parse::<IpAddr>() {
                 Ok(address) => Ok(smallvec![address]),
+                // Boxed: what resolving takes is not to be carried about by requests that need none.
                 Err(_) => Box::pin(self.names.addresses(host)).await,
             };
         }
         let host = site.host(asked).ok_or(Fault::OriginName)?;
         match &host.alias {
             _ if !host.addresses.is_empty() => Ok(host.addresses.iter().copied().collect()),
-            // Boxed, as above: what resolving takes is not to be carried about by requests that need none.
             Some(alias) => Box::pin(self.names.addresses(alias.as_str())).await,
             None => Err(Fault::OriginName),
         }

@@ -75,6 +75,11 @@ impl Timeouts {
         write_idle: Duration::from_secs(60),
         upgrade_idle: Duration::from_secs(300),
     };
+
+    /// How long a connection on which nothing goes on may take to bring its next request, after `served` of them.
+    pub(crate) const fn until_head(&self, served: u32) -> Duration {
+        if served == 0 { self.head } else { self.idle }
+    }
 }
 
 /// Octets of a body that count as progress: fewer do not buy a client more time.

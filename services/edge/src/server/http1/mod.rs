@@ -154,7 +154,7 @@ impl<T: Transport> Connection<T> {
                         }
                         if !self.read_deadline.is_set() {
                             let timeouts = &self.context.timeouts;
-                            let waits = if idle && self.served > 0 { timeouts.idle } else { timeouts.head };
+                            let waits = if idle { timeouts.until_head(self.served) } else { timeouts.head };
                             self.read_deadline.set(Instant::now() + waits);
                         }
                         ready!(self.read_deadline.poll(context));

@@ -169,12 +169,7 @@ impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Session<T> {
 
     fn watch_quiet(&mut self) {
         if self.streams.is_empty() && !self.quiet.is_set() {
-            let timeouts = &self.context.timeouts;
-            let waits = match (self.ending, self.served) {
-                (true, _) => CLOSE,
-                (false, 0) => timeouts.head,
-                (false, _) => timeouts.idle,
-            };
+            let waits = if self.ending { CLOSE } else { self.context.timeouts.until_head(self.served) };
             self.quiet.set(Instant::now() + waits);
         }
     }

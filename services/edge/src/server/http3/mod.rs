@@ -196,12 +196,7 @@ impl Session {
 
     fn watch_quiet(&mut self) {
         if self.streams.is_empty() && !self.quiet.is_set() {
-            let timeouts = &self.context.timeouts;
-            let waits = match (self.ending, self.served) {
-                (true, _) => CLOSE,
-                (false, 0) => timeouts.head,
-                (false, _) => timeouts.idle,
-            };
+            let waits = if self.ending { CLOSE } else { self.context.timeouts.until_head(self.served) };
             self.quiet.set(Instant::now() + waits);
         }
     }
