@@ -14,8 +14,8 @@ use proxima_chassis::{NodeConfig, NodeContext, Service, run_node};
 use proxima_control::{ControlService, FIRST_ACCOUNT};
 use proxima_ledger::{Append, Change, IdempotencyKey};
 use proxima_model::{
-    Account, AccountId, ApiToken, Entity, Invalid, Permission, Timestamp, TokenId, TokenPolicy, TokenScope,
-    TokenStatus,
+    Account, AccountId, ApiToken, EdgeAuthority, Entity, Invalid, Permission, TicketKeys, Timestamp, TokenId,
+    TokenPolicy, TokenScope, TokenStatus,
 };
 use proxima_pipeline::{ExplainRequest, Explainer, Explanation};
 use reqwest::Method;
@@ -95,6 +95,18 @@ impl Node {
             .unwrap_or_else(|| std::fs::read_to_string(dir.join("token")).unwrap().trim().to_owned());
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
         Self { context, base, bound, token, client, thread: Some(thread), _folder: folder }
+    }
+
+    /// A node of this kind that has made what it makes by itself: nothing but the test writes to its log from now on,
+    /// as long as no zone becomes active.
+    pub(crate) async fn settled(options: Options) -> Self {
+        let node = Self::with(options).await;
+        let founded = |snapshot: &proxima_ledger::Snapshot| {
+            let keys = snapshot.get::<TicketKeys>(&()).unwrap();
+            keys.is_some() && snapshot.get::<EdgeAuthority>(&()).unwrap().is_some()
+        };
+        node.until("the node's keys and its authority", founded).await;
+        node
     }
 
     /// A request without anything; the path is below `/client/v4`.
