@@ -263,15 +263,16 @@ fn lab_connections_under_way_survive_the_drain_of_their_pop_and_its_return() {
     terminate(&lab, "aaa-1");
     withdrawn(&lab, "aaa-1");
     assert_eq!(attached(&lab, "bbb-1"), (true, true), "and this is how it is seen");
-    // Somebody who makes the hook new, as other tools do, takes the program away for a moment only.
-    let uplink = uplink(&lab, "bbb-1");
-    lab.run("bbb-1", "tc", &["qdisc", "del", "dev", &uplink, "clsact"]);
-    lab.until("the program is attached again", |_| attached(&lab, "bbb-1") == (true, true));
     // These are forwarded from the other PoP.
     websocket.echo("after the route has moved");
     let error = say_on_a_connection_of_nobodys(&lab, "near-a");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
     download.end_download();
+    // Somebody who makes the hook new, as other tools do, takes the program away for a moment: what arrives in it is
+    // reset, and nothing is under way.
+    let uplink = uplink(&lab, "bbb-1");
+    lab.run("bbb-1", "tc", &["qdisc", "del", "dev", &uplink, "clsact"]);
+    lab.until("the program is attached again", |_| attached(&lab, "bbb-1") == (true, true));
     websocket.echo("and again");
     drop((download, websocket));
     nothing_is_attached(&lab, &["bbb-1"]);

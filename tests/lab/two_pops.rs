@@ -14,6 +14,8 @@ pub(crate) const HOST: &str = "www.example.com";
 const PROXIMA: &str = env!("CARGO_BIN_EXE_proxima");
 /// What must happen, happens by then, also on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How much of each node's log a failed test shows.
+const LOG_LINES: usize = 40;
 
 pub(crate) struct TwoPops {
     lab: Option<Lab>,
@@ -120,6 +122,28 @@ impl TwoPops {
         text
     }
 
+    /// What a failed test's reader needs, before the lab and its logs are gone.
+    fn tell_what_was_seen(&self) {
+        match self.lab().status() {
+            Ok(status) => println!("{status}"),
+            Err(error) => println!("{error}"),
+        }
+        for server in self.lab().plan().servers() {
+            let name = &server.name;
+            let log = self.lab().state().logs_dir(name).join("node.log");
+            let log = std::fs::read_to_string(log).unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            println!("{name}:\n{}", lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"));
+            let metrics =
+                self.run(name, "curl", &["-sS", "--max-time", "2", "http://127.0.0.1:9090/metrics"]);
+            let ours = metrics.lines().filter(|line| line.starts_with("proxima_anycast"));
+            ours.for_each(|line| println!("{line}"));
+        }
+        for host in self.lab().plan().servers().chain(self.lab().plan().clients()) {
+            println!("{}:\n{}", host.name, self.run(&host.name, "ss", &["-tinoH"]));
+        }
+    }
+
     pub(crate) fn proxima_fails(&self, host: &str, args: &[&str]) -> String {
         let (succeeded, text) = self.try_proxima(host, args);
         assert!(!succeeded, "proxima {args:?} should have failed: {text}");
@@ -147,6 +171,9 @@ fn process_status(pid: i32, row: &str) -> Option<u64> {
 
 impl Drop for TwoPops {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell_what_was_seen();
+        }
         if let Some(lab) = self.lab.take()
             && let Err(error) = lab.down()
         {
