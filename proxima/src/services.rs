@@ -11,8 +11,8 @@ use proxima_edge::{
     EdgeConfig, EdgeExplainer, EdgeService,
     origin::{OriginConfig, Origins},
     stages::{
-        Alternatives, ClientFacts, LoopGuard, OriginRules, OriginStage, PublicPorts, Sites, TraceEndpoint,
-        ZoneStage,
+        Alternatives, ClientFacts, LoopGuard, OriginRules, OriginStage, PublicPorts, SecurityHeader, Sites,
+        TraceEndpoint, ZoneStage,
     },
 };
 use proxima_ledger::CompiledZones;
@@ -64,6 +64,7 @@ fn pipeline(
         Box::new(LoopGuard::new(&node.config.network)),
         Box::new(ZoneStage::new(sites, ports)),
         Box::new(Alternatives::new(node.config.network.http3)),
+        Box::new(SecurityHeader),
         Box::new(OriginRules),
         Box::new(cache.stage()),
         Box::new(OriginStage::new(Arc::new(origins))),

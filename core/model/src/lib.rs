@@ -40,7 +40,7 @@ pub use network::{Node, NodeName, Pop, PopCode, RegionName};
 pub use purge::{Purge, PurgeWhat};
 pub use record::{CaaTag, Record, RecordData, RecordType, TxtData, conflict};
 pub use ruleset::{OriginOverride, OriginRule, Phase, RuleExpression, Ruleset};
-pub use settings::{MinTlsVersion, Setting, SslMode, ZoneSettings};
+pub use settings::{MinTlsVersion, Setting, SslMode, StrictTransportSecurity, ZoneSettings};
 pub use time::{Timestamp, Ttl};
 pub use token::{ApiToken, Permission, TokenPolicy, TokenScope, TokenStatus};
 pub use zone::{Zone, ZoneIndex, ZoneStatus};

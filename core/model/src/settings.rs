@@ -39,6 +39,8 @@ pub struct ZoneSettings {
     pub min_tls_version: MinTlsVersion,
     /// `http3`: visitors are told that HTTP/3 is spoken.
     pub http3: bool,
+    /// `security_header`.
+    pub strict_transport_security: StrictTransportSecurity,
 }
 
 /// The lowest TLS version that a zone's visitors may use.
@@ -53,6 +55,74 @@ pub enum MinTlsVersion {
     V1_3,
 }
 
+/// What browsers are told about coming by TLS only (RFC 6797), and its companion of the same setting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StrictTransportSecurity {
+    /// Whether it is said.
+    pub enabled: bool,
+    /// Seconds for which a browser remembers; 0 makes it forget.
+    pub max_age: u32,
+    /// It holds for all names below, too.
+    pub include_subdomains: bool,
+    /// The owner agrees that browsers ship with it.
+    pub preload: bool,
+    /// `x-content-type-options: nosniff` is said, too.
+    pub nosniff: bool,
+}
+
+impl StrictTransportSecurity {
+    /// The longest [`Self::max_age`]: two years, which is what preload lists recommend. What a browser has been told
+    /// cannot be taken back from those that do not come again.
+    pub const MAX_AGE_MAX: u32 = 63_072_000;
+
+    /// The value of the field `strict-transport-security`, while it is said.
+    pub fn field(&self) -> Option<String> {
+        self.enabled.then(|| {
+            let below = if self.include_subdomains { "; includeSubDomains" } else { "" };
+            let preload = if self.preload { "; preload" } else { "" };
+            format!("max-age={}{below}{preload}", self.max_age)
+        })
+    }
+
+    /// Changes what a value of `security_header` names, and leaves the rest.
+    fn set(&mut self, value: &serde_json::Value) -> Result<(), Invalid> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct SecurityHeader {
+            strict_transport_security: Change,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Change {
+            enabled: Option<bool>,
+            max_age: Option<u32>,
+            include_subdomains: Option<bool>,
+            preload: Option<bool>,
+            nosniff: Option<bool>,
+        }
+        let change = SecurityHeader::deserialize(value)
+            .ok()
+            .map(|header| header.strict_transport_security)
+            .filter(|change| change.max_age.is_none_or(|seconds| seconds <= Self::MAX_AGE_MAX))
+            .ok_or_else(|| {
+                wrong(
+                    value,
+                    "give {\"strict_transport_security\": {\"enabled\": true, \"max_age\": 0 to 63072000, \
+                     \"include_subdomains\": false, \"preload\": false, \"nosniff\": false}}, or some of these",
+                )
+            })?;
+        *self = Self {
+            enabled: change.enabled.unwrap_or(self.enabled),
+            max_age: change.max_age.unwrap_or(self.max_age),
+            include_subdomains: change.include_subdomains.unwrap_or(self.include_subdomains),
+            preload: change.preload.unwrap_or(self.preload),
+            nosniff: change.nosniff.unwrap_or(self.nosniff),
+        };
+        Ok(())
+    }
+}
+
 impl Default for ZoneSettings {
     fn default() -> Self {
         Self {
@@ -64,6 +134,7 @@ impl Default for ZoneSettings {
             always_online: false,
             min_tls_version: MinTlsVersion::default(),
             http3: true,
+            strict_transport_security: StrictTransportSecurity::default(),
         }
     }
 }
@@ -87,17 +158,20 @@ pub enum Setting {
     MinTlsVersion,
     /// [`ZoneSettings::http3`].
     Http3,
+    /// [`ZoneSettings::strict_transport_security`].
+    SecurityHeader,
 }
 
 impl Setting {
     /// All of them, in the order in which the API lists them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AlwaysOnline,
         Self::AlwaysUseHttps,
         Self::BrowserCacheTtl,
         Self::DevelopmentMode,
         Self::Http3,
         Self::MinTlsVersion,
+        Self::SecurityHeader,
         Self::Ssl,
         Self::Websockets,
     ];
@@ -113,6 +187,7 @@ impl Setting {
             Self::AlwaysOnline => "always_online",
             Self::MinTlsVersion => "min_tls_version",
             Self::Http3 => "http3",
+            Self::SecurityHeader => "security_header",
         }
     }
 
@@ -137,6 +212,9 @@ impl Setting {
             Self::BrowserCacheTtl => settings.browser_cache_ttl.into(),
             Self::AlwaysOnline => on_off(settings.always_online),
             Self::Http3 => on_off(settings.http3),
+            Self::SecurityHeader => {
+                serde_json::json!({ "strict_transport_security": settings.strict_transport_security })
+            }
             Self::MinTlsVersion => match settings.min_tls_version {
                 MinTlsVersion::V1_2 => "1.2".into(),
                 MinTlsVersion::V1_3 => "1.3".into(),
@@ -162,6 +240,7 @@ impl Setting {
             }
             Self::AlwaysOnline => settings.always_online = on_off(value)?,
             Self::Http3 => settings.http3 = on_off(value)?,
+            Self::SecurityHeader => settings.strict_transport_security.set(value)?,
             Self::MinTlsVersion => settings.min_tls_version = choice(value, "give \"1.2\" or \"1.3\"")?,
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
+use http::HeaderValue;
 use proxima_ledger::{CompileZone, ReadError, Snapshot};
 use proxima_model::{DnsName, OriginRule, Phase, Record, RecordData, Ruleset, Zone};
 
@@ -25,6 +26,8 @@ pub struct Site {
     hosts: HashMap<Box<str>, SiteHost>,
     /// The origin rules that are switched on, in order.
     pub origin_rules: Vec<OriginRule>,
+    /// The value of `strict-transport-security`, if the zone says it.
+    pub strict_transport_security: Option<HeaderValue>,
 }
 
 impl Site {
@@ -65,7 +68,9 @@ impl Site {
         }
         let origin_rules = rules.map(|set| set.rules).unwrap_or_default();
         let origin_rules = origin_rules.into_iter().filter(|rule| rule.enabled).collect();
-        Self { zone, hosts, origin_rules }
+        let said = zone.settings.strict_transport_security.field();
+        let strict_transport_security = said.and_then(|said| HeaderValue::from_maybe_shared(said).ok());
+        Self { zone, hosts, origin_rules, strict_transport_security }
     }
 }
 

@@ -1,7 +1,14 @@
 //! A zone's settings.
 
-use proxima_model::{Setting, ZoneSettings};
+use proxima_model::{Setting, StrictTransportSecurity, ZoneSettings};
 use serde_json::{Value, json};
+
+fn hsts(on: bool, max_age: u32) -> Value {
+    let fields = json!({
+        "enabled": on, "max_age": max_age, "include_subdomains": on, "preload": !on, "nosniff": on,
+    });
+    json!({ "strict_transport_security": fields })
+}
 
 #[test]
 fn every_setting_takes_its_values_and_shows_them() {
@@ -14,6 +21,7 @@ fn every_setting_takes_its_values_and_shows_them() {
         ("browser_cache_ttl", vec![json!(0), json!(30), json!(31_536_000)]),
         ("http3", vec![json!("on"), json!("off")]),
         ("min_tls_version", vec![json!("1.2"), json!("1.3")]),
+        ("security_header", vec![hsts(true, 31_536_000), hsts(false, 0), hsts(true, 63_072_000)]),
     ] {
         let setting = Setting::by_id(id).unwrap();
         let mut settings = ZoneSettings::default();
@@ -22,7 +30,7 @@ fn every_setting_takes_its_values_and_shows_them() {
             assert_eq!(setting.value(&settings), value, "{id}");
         }
     }
-    assert_eq!(Setting::ALL.len(), 8);
+    assert_eq!(Setting::ALL.len(), 9);
     assert_eq!(Setting::by_id("rocket_loader"), None);
 }
 
@@ -38,6 +46,12 @@ fn values_that_a_setting_does_not_have_are_refused_and_change_nothing() {
         json!(1.5),
         json!([]),
         json!("1.1"),
+        json!({}),
+        json!({"strict_transport_security": []}),
+        json!({"strict_transport_security": {"enabled": "on"}}),
+        json!({"strict_transport_security": {"max_age": 63_072_001}}),
+        json!({"strict_transport_security": {"max_age": -1}}),
+        json!({"strict_transport_security": {"forever": true}}),
     ];
     for setting in Setting::ALL {
         for value in &wrong {
@@ -55,4 +69,27 @@ fn values_that_a_setting_does_not_have_are_refused_and_change_nothing() {
 fn settings_of_an_older_version_have_the_defaults_of_what_they_lack() {
     let settings: ZoneSettings = serde_json::from_value(json!({"always_use_https": true})).unwrap();
     assert_eq!(settings, ZoneSettings { always_use_https: true, ..ZoneSettings::default() });
+}
+
+#[test]
+fn what_a_security_header_does_not_name_stays() {
+    let mut settings = ZoneSettings::default();
+    assert_eq!(settings.strict_transport_security.field(), None, "nothing is said unless asked for");
+    let mut set = |fields: Value| {
+        let value = json!({ "strict_transport_security": fields });
+        Setting::SecurityHeader.set(&mut settings, &value).unwrap();
+        settings.strict_transport_security
+    };
+    set(json!({"max_age": 300, "include_subdomains": true}));
+    let said = set(json!({"enabled": true}));
+    let expected = StrictTransportSecurity {
+        enabled: true,
+        max_age: 300,
+        include_subdomains: true,
+        ..StrictTransportSecurity::default()
+    };
+    assert_eq!(said, expected);
+    assert_eq!(said.field().as_deref(), Some("max-age=300; includeSubDomains"));
+    let said = set(json!({"include_subdomains": false, "preload": true}));
+    assert_eq!(said.field().as_deref(), Some("max-age=300; preload"));
 }

@@ -1,8 +1,8 @@
 //! The edge's own stages, in the order in which a request meets them.
 //!
 //! ```text
-//!  ClientFacts ─▶ TraceEndpoint ─▶ LoopGuard ─▶ ZoneStage ─▶ Alternatives ─▶ OriginRules ─▶ … ─▶ OriginStage
-//!  who asks       /cdn-cgi/*       CDN-Loop     host → Site  Alt-Svc         where to go         the origin's answer
+//!  ClientFacts ─▶ TraceEndpoint ─▶ LoopGuard ─▶ ZoneStage ─▶ Alternatives ─▶ SecurityHeader ─▶ OriginRules ─▶ … ─▶ OriginStage
+//!  who asks       /cdn-cgi/*       CDN-Loop     host → Site  Alt-Svc         HSTS              where to go         the origin's answer
 //! ```
 //!
 //! Each but the last decides at once. [`ClientFacts`] stands first, since it also names the ray on every answer,
@@ -13,6 +13,7 @@ mod client_facts;
 mod loop_guard;
 mod origin;
 mod origin_rules;
+mod security_header;
 mod sites;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -25,6 +26,7 @@ pub use client_facts::ClientFacts;
 pub use loop_guard::LoopGuard;
 pub use origin::OriginStage;
 pub use origin_rules::OriginRules;
+pub use security_header::SecurityHeader;
 pub use sites::Sites;
 pub(crate) use sites::{OfZone, nearest_active};
 pub use trace_endpoint::TraceEndpoint;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use proxima_chassis::Clock;
 use proxima_ledger::{ChangeSet, CompileZone, CompiledZones, ReadError, Replica, Snapshot};
-use proxima_model::{Certificate, CertificateSource, DnsName, Timestamp, Zone, ZoneName, ZoneStatus};
+use proxima_model::{
+    Certificate, CertificateSource, DnsName, MinTlsVersion, Timestamp, Zone, ZoneName, ZoneStatus,
+};
 use rustls::SignatureScheme;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -26,6 +28,7 @@ const CERTIFICATES_PER_ZONE_MAX: usize = 128;
 pub struct ZoneCertificates {
     zone: ZoneName,
     active: bool,
+    min_version: MinTlsVersion,
     all: Vec<Loaded>,
 }
 
@@ -74,7 +77,12 @@ impl CompileZone for ZoneCertificates {
                 }
             }
         }
-        Ok(Self { active: zone.status == ZoneStatus::Active, zone: zone.name, all })
+        Ok(Self {
+            active: zone.status == ZoneStatus::Active,
+            min_version: zone.settings.min_tls_version,
+            zone: zone.name,
+            all,
+        })
     }
 }
 
@@ -147,17 +155,27 @@ impl Certificates {
         self.zones.invalidate(changed);
     }
 
-    /// Whether there is a certificate for this client.
-    pub(super) fn can_answer(&self, hello: &ClientHello<'_>) -> bool {
-        hello.server_name().is_some_and(|name| self.find(name, hello.signature_schemes()).is_some())
+    /// The version of TLS that this client must speak at least; `None` if there is no certificate for it.
+    pub(super) fn asks_for(&self, hello: &ClientHello<'_>) -> Option<MinTlsVersion> {
+        let (zone, name) = self.zone_of(hello.server_name()?)?;
+        self.best(&zone, &name, hello.signature_schemes()).map(|_| zone.min_version)
     }
 
-    fn find(&self, name: &str, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+    fn zone_of(&self, name: &str) -> Option<(Arc<ZoneCertificates>, String)> {
         let name = name.to_ascii_lowercase();
         let zone = nearest_active(&name, |name| self.zones.find(name))
             .inspect_err(|error| tracing::error!(%error, "the certificates of a zone cannot be read"))
             .ok()??;
-        zone.best(&name, self.clock.now(), |key| key.key.choose_scheme(schemes).is_some())
+        Some((zone, name))
+    }
+
+    fn best(
+        &self,
+        zone: &ZoneCertificates,
+        name: &str,
+        schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        zone.best(name, self.clock.now(), |key| key.key.choose_scheme(schemes).is_some())
     }
 }
 
@@ -169,7 +187,8 @@ impl fmt::Debug for Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.find(hello.server_name()?, hello.signature_schemes())
+        let (zone, name) = self.zone_of(hello.server_name()?)?;
+        self.best(&zone, &name, hello.signature_schemes())
     }
 }
 
@@ -213,6 +232,7 @@ mod tests {
         let zone = ZoneCertificates {
             zone: ZoneName::parse("a.example").unwrap(),
             active: true,
+            min_version: MinTlsVersion::default(),
             all: vec![
                 loaded("*.a.example", false, 100, 1),
                 loaded("*.a.example", true, 50, 2),

@@ -1,9 +1,10 @@
-//! TLS towards clients: one `ServerConfig` for all TCP listeners and one for QUIC, whose certificates and ticket keys come
-//! from the replica.
+//! TLS towards clients: one `ServerConfig` for all TCP listeners, one for those zones that ask for TLS 1.3, and one for
+//! QUIC, whose certificates and ticket keys come from the replica.
 //!
 //! ```text
 //!  ClientHello ──SNI──▶ Certificates ──▶ zone's certificates (compiled, cached) ──▶ CertifiedKey
 //!       │ none, or a name that we have nothing for: alert unrecognized_name
+//!       │ TLS 1.2, and the zone asks for 1.3: alert protocol_version
 //!       └─ ticket ──▶ Tickets: any of the network's keys opens, the newest seals
 //! ```
 
@@ -13,9 +14,10 @@ mod tickets;
 
 use std::sync::Arc;
 
+use proxima_model::MinTlsVersion;
 use proxima_pipeline::TlsFacts;
 use rustls::server::{Acceptor, NoServerSessionStorage};
-use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, version};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, SupportedProtocolVersion, version};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio_rustls::LazyConfigAcceptor;
@@ -58,6 +60,8 @@ pub enum HandshakeError {
 /// Takes TLS sessions.
 pub struct TlsAcceptor {
     config: Arc<ServerConfig>,
+    /// For zones that ask for TLS 1.3.
+    config_1_3: Arc<ServerConfig>,
     certificates: Arc<Certificates>,
     handshakes: Semaphore,
 }
@@ -78,13 +82,14 @@ impl TlsAcceptor {
     /// # Errors
     /// If the cryptography cannot be set up.
     pub fn new(certificates: Arc<Certificates>, tickets: Arc<Tickets>) -> Result<Self, EdgeError> {
-        let config = server_config(Arc::clone(&certificates), tickets)?;
-        Ok(Self { config: Arc::new(config), certificates, handshakes: Semaphore::new(HANDSHAKES_MAX) })
-    }
-
-    /// The configuration.
-    pub fn config(&self) -> &Arc<ServerConfig> {
-        &self.config
+        let config =
+            |versions| server_config(Arc::clone(&certificates), Arc::clone(&tickets), versions).map(Arc::new);
+        Ok(Self {
+            config: config(&[&version::TLS13, &version::TLS12])?,
+            config_1_3: config(&[&version::TLS13])?,
+            certificates,
+            handshakes: Semaphore::new(HANDSHAKES_MAX),
+        })
     }
 
     /// Shakes hands.
@@ -99,12 +104,16 @@ impl TlsAcceptor {
         // Only now: connections that say nothing take no place from those that do.
         let _going_on = self.handshakes.acquire().await.expect("never closed");
         // rustls would refuse this with `access_denied`, which no client explains to its user.
-        if !self.certificates.can_answer(&start.client_hello()) {
-            start.io.write_all(&UNRECOGNIZED_NAME).await?;
-            start.io.shutdown().await?;
-            return Err(HandshakeError::UnknownName);
-        }
-        let stream = start.into_stream(Arc::clone(&self.config)).await?;
+        let config = match self.certificates.asks_for(&start.client_hello()) {
+            Some(MinTlsVersion::V1_2) => &self.config,
+            Some(MinTlsVersion::V1_3) => &self.config_1_3,
+            None => {
+                start.io.write_all(&UNRECOGNIZED_NAME).await?;
+                start.io.shutdown().await?;
+                return Err(HandshakeError::UnknownName);
+            }
+        };
+        let stream = start.into_stream(Arc::clone(config)).await?;
         let session = stream.get_ref().1;
         let facts = TlsFacts {
             version: match session.protocol_version() {
@@ -119,10 +128,14 @@ impl TlsAcceptor {
     }
 }
 
-fn server_config(certificates: Arc<Certificates>, tickets: Arc<Tickets>) -> Result<ServerConfig, EdgeError> {
+fn server_config(
+    certificates: Arc<Certificates>,
+    tickets: Arc<Tickets>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<ServerConfig, EdgeError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
+        .with_protocol_versions(versions)?
         .with_no_client_auth()
         .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -7,7 +7,7 @@ use proxima_model::{
     TicketKeys, Timestamp, Zone, ZoneId, ZoneIndex, ZoneName, ZoneSettings, ZoneStatus,
 };
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{AlertDescription, ClientConfig, NamedGroup, RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio_rustls::TlsConnector;
 
@@ -188,6 +188,50 @@ async fn a_name_that_is_not_ours_or_none_is_refused_by_its_alert() {
             "{name}: {error}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_zone_that_asks_for_tls_1_3_refuses_older_handshakes_by_their_alert() {
+    let world = World::new().await;
+    let certificate = world.certify(1, &["a.example"]).await;
+    let certificates = world.certificates();
+    let server = TlsAcceptor::new(Arc::clone(&certificates), Arc::new(Tickets::default())).unwrap();
+    let older = Arc::new(client(&[&certificate], &[&version::TLS12]));
+    assert_eq!(session(&server, &older, "a.example").await.0.version, "TLSv1.2");
+
+    let before = world.log.replica().seq();
+    let mut zone = world.log.replica().snapshot().unwrap().get::<Zone>(&ZONE).unwrap().unwrap();
+    zone.settings.min_tls_version = MinTlsVersion::V1_3;
+    world.put(&zone).await;
+    certificates.invalidate(&world.log.replica().changes_since(before));
+    let error = shake_hands(&server, &older, "a.example").await.0.unwrap_err();
+    let alert = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    assert_eq!(alert, Some(&rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)), "{error}");
+    let both = Arc::new(client(&[&certificate], &[&version::TLS12, &version::TLS13]));
+    assert_eq!(session(&server, &both, "a.example").await.0.version, "TLSv1.3");
+}
+
+#[tokio::test]
+async fn keys_are_agreed_on_so_that_a_quantum_computer_does_not_find_them_where_the_client_can() {
+    let world = World::new().await;
+    let certificate = world.certify(1, &["a.example"]).await;
+    let server = server(&world, &[]);
+    let agreed = async |groups: &[NamedGroup]| {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.kx_groups.retain(|group| groups.contains(&group.name()));
+        provider.kx_groups.sort_by_key(|group| groups.iter().position(|name| *name == group.name()));
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(provider));
+        let config = config.with_protocol_versions(&[&version::TLS13]).unwrap();
+        let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
+        let (ours, theirs) = shake_hands(&server, &config, "a.example").await;
+        theirs.unwrap();
+        ours.unwrap().get_ref().1.negotiated_key_exchange_group().map(|group| group.name())
+    };
+    let (hybrid, classic) = (NamedGroup::X25519MLKEM768, NamedGroup::X25519);
+    assert_eq!(agreed(&[hybrid, classic]).await, Some(hybrid));
+    assert_eq!(agreed(&[classic]).await, Some(classic), "who cannot is served all the same");
 }
 
 #[tokio::test]

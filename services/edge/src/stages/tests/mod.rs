@@ -13,7 +13,7 @@ use proxima_model::{
 use proxima_pipeline::{Body, Decision, Exchange, Fault, Flow, Pipeline, Response, Stage, TlsFacts};
 
 use self::fixtures::{BrokenSites, FixedSites, NOW, exchange, site_of, with_field, zone};
-use super::{ClientFacts, LoopGuard, OriginRules, PublicPorts, TraceEndpoint, ZoneStage};
+use super::{ClientFacts, LoopGuard, OriginRules, PublicPorts, SecurityHeader, TraceEndpoint, ZoneStage};
 
 fn decide(stage: &dyn Stage, exchange: &mut Exchange) -> Flow {
     match stage.on_request(exchange) {
@@ -103,6 +103,31 @@ fn the_origins_date_is_kept_and_its_server_is_not() {
     let headers = &exchange.response.as_ref().unwrap().headers;
     assert_eq!(field(headers, "date"), ["Sun, 06 Nov 1994 08:49:37 GMT"]);
     assert_eq!(field(headers, "server"), ["proxima"]);
+}
+
+// --- the security header
+
+#[test]
+fn browsers_are_told_to_come_by_tls_where_the_zone_says_so_and_only_by_tls() {
+    let told = |uri: &str, enabled: bool, nosniff: bool| {
+        let mut exchange = exchange(uri);
+        let mut zone = zone("example.com");
+        let hsts = &mut zone.settings.strict_transport_security;
+        (hsts.enabled, hsts.max_age, hsts.nosniff) = (enabled, 300, nosniff);
+        exchange.site = Some(site_of(zone, &[], Vec::new()));
+        let mut response = Response { body: Body::empty(), ..Response::default() };
+        response.headers.insert(header::STRICT_TRANSPORT_SECURITY, "max-age=1".parse().unwrap());
+        exchange.response = Some(response);
+        SecurityHeader.on_response(&mut exchange);
+        let headers = exchange.response.unwrap().headers;
+        let fields = ["strict-transport-security", "x-content-type-options"];
+        fields.map(|name| field(&headers, name).join("|"))
+    };
+    let (tls, clear) = ("https://www.example.com/", "http://www.example.com/");
+    assert_eq!(told(tls, true, true), ["max-age=300", "nosniff"]);
+    assert_eq!(told(tls, true, false), ["max-age=300", ""]);
+    assert_eq!(told(tls, false, true), ["max-age=1", ""], "what the origin says is its own business");
+    assert_eq!(told(clear, true, true), ["max-age=1", ""]);
 }
 
 // --- the trace endpoint

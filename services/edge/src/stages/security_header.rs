@@ -1,0 +1,33 @@
+//! Tells browsers to come by TLS only.
+
+use http::{HeaderValue, header};
+use proxima_pipeline::{Decision, Exchange, Flow, Stage};
+
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
+/// On the way back: `Strict-Transport-Security` (RFC 6797) and `X-Content-Type-Options`, as the zone's setting
+/// `security_header` says, on every answer by TLS: the origin's, the cache's, and our own errors. In clear nothing is
+/// said (RFC 6797, 7.2): whoever is on the way could have said it.
+pub struct SecurityHeader;
+
+impl Stage for SecurityHeader {
+    fn name(&self) -> &'static str {
+        "security header"
+    }
+
+    fn on_request<'a>(&'a self, _: &'a mut Exchange) -> Decision<'a> {
+        Decision::Now(Flow::Continue)
+    }
+
+    fn on_response(&self, exchange: &mut Exchange) {
+        let Some(site) = exchange.site.as_ref().filter(|_| exchange.client.tls.is_some()) else { return };
+        let Some(value) = &site.strict_transport_security else { return };
+        let Some(response) = exchange.response.as_mut() else { return };
+        exchange.trace.note(self.name(), || format!("told the visitor {value:?}"));
+        // The zone's setting holds for all of its names, whatever one origin says.
+        response.headers.insert(header::STRICT_TRANSPORT_SECURITY, value.clone());
+        if site.zone.settings.strict_transport_security.nosniff {
+            response.headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        }
+    }
+}
