@@ -18,6 +18,9 @@ fn a_site_with_an_origin_at_any_port_is_set_up_on_the_command_line_alone() {
     let set = dev.proxima(&["zones", "set", "example.com", "ssl", "flexible"]);
     assert!(set.contains("ssl") && set.contains("flexible"), "{set}");
     dev.curl_until(&["-sSi", &dev.https_url(HOST, "/secure")], "the page /secure");
+    let hsts = r#"{"strict_transport_security": {"enabled": true, "max_age": 300}}"#;
+    dev.proxima(&["zones", "set", "example.com", "security_header", hsts]);
+    dev.curl_until(&["-sSi", &dev.https_url(HOST, "/secure")], "strict-transport-security: max-age=300");
     let settings = dev.proxima(&["zones", "set", "example.com"]);
     assert!(settings.contains("flexible") && settings.contains("min_tls_version"), "{settings}");
 }

@@ -117,10 +117,12 @@ async fn add(api: &Api, name: &str, account: Option<&str>) -> anyhow::Result<()>
     Ok(())
 }
 
-/// A setting's value as the API takes it: `browser_cache_ttl` is a number, all others are texts.
+/// A setting's value as the API takes it: `browser_cache_ttl` is a number, `security_header` an object, all others are
+/// texts.
 fn setting_value(setting: &str, given: &str) -> Value {
-    match given.parse::<u32>() {
-        Ok(number) if setting == "browser_cache_ttl" => json!(number),
+    match serde_json::from_str(given) {
+        Ok(Value::Number(number)) if setting == "browser_cache_ttl" => number.into(),
+        Ok(Value::Object(fields)) => fields.into(),
         _ => json!(given),
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::EdgeError;
@@ -31,6 +32,9 @@ pub struct EdgeConfig {
     pub resolvers: Vec<SocketAddr>,
     /// PEM file of further certificate authorities that zones with `ssl: strict` trust in origins.
     pub origin_ca: Option<PathBuf>,
+    /// Networks of load balancers in front of this server: their TCP connections begin with a header of the PROXY
+    /// protocol, version 2, and are from whom it says.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Connections of one listener, TCP and UDP each for itself; more are closed at once.
     pub connections_max: usize,
     /// Bounds of requests.
@@ -47,6 +51,7 @@ impl Default for EdgeConfig {
             allow_private_origins: false,
             resolvers: Vec::new(),
             origin_ca: None,
+            proxy_protocol_from: Vec::new(),
             connections_max: 32_768,
             limits: LimitsConfig::default(),
             timeouts: TimeoutsConfig::default(),
@@ -128,6 +133,8 @@ impl EdgeConfig {
         within("http: addresses", self.http.len() as u64, 0, ADDRESSES_MAX as u64)?;
         within("https: addresses", self.https.len() as u64, 0, ADDRESSES_MAX as u64)?;
         within("resolvers: addresses", self.resolvers.len() as u64, 0, ADDRESSES_MAX as u64)?;
+        let networks = self.proxy_protocol_from.len() as u64;
+        within("proxy_protocol_from: networks", networks, 0, ADDRESSES_MAX as u64)?;
         within("connections_max", self.connections_max as u64, 1, 4_194_304)?;
         let LimitsConfig { head_bytes_max, head_fields_max, target_bytes_max, .. } = self.limits;
         within("limits.head_bytes_max", head_bytes_max as u64, 4_096, 1_048_576)?;
@@ -212,6 +219,7 @@ mod tests {
             ("[edge]\nhtp = []", "htp"),
             ("[edge]\nhttp = [\"127.0.0.1\"]", "http"),
             ("[edge]\nconnections_max = 0", "connections_max"),
+            ("[edge]\nproxy_protocol_from = [\"10.0.0.0/33\"]", "proxy_protocol_from"),
             ("[edge.limits]\nhead_bytes_max = 100", "head_bytes_max"),
             ("[edge.limits]\ntarget_bytes_max = 100000", "target_bytes_max"),
             ("[edge.timeouts]\nidle_ms = 5", "idle_ms"),

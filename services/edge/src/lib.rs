@@ -32,6 +32,7 @@ pub mod http3;
 mod listen;
 mod metrics;
 pub mod origin;
+mod proxy_protocol;
 mod quic;
 pub mod server;
 mod service;

@@ -3,6 +3,7 @@
 //! ```text
 //!  accept ─▶ slot free? ─no─▶ closed at once, counted
 //!              │ yes
+//!              ├─ from a balancer: PROXY header ─▶ who the client is
 //!              ├─ http:  HTTP/2's preface? ─yes─▶ serve_http2
 //!              │                            no ─▶ serve_http1
 //!              └─ https: handshake ─ ALPN ──────▶ either
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use ipnet::IpNet;
 use proxima_pipeline::Scheme;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::HandshakeResult;
+use crate::proxy_protocol;
 use crate::server::{Peer, ServerContext, serve_http1, serve_http2};
 use crate::tls::{Alpn, HandshakeError, Session, TlsAcceptor};
 
@@ -47,6 +50,8 @@ pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
     /// With an acceptor, TLS is spoken.
     pub(crate) tls: Option<Arc<TlsAcceptor>>,
+    /// Networks whose connections begin with a header of the PROXY protocol.
+    pub(crate) balancers: Arc<[IpNet]>,
     pub(crate) connections_max: usize,
     pub(crate) context: Arc<ServerContext>,
     pub(crate) ending: Ending,
@@ -87,27 +92,40 @@ impl Listener {
         let open = self.context.metrics.begin_connection(self.scheme());
         let (tls, context, ending) = (self.tls.clone(), Arc::clone(&self.context), self.ending.clone());
         let stop = ending.stop.clone();
+        let proxied = proxy_protocol::is_among(&self.balancers, address.ip());
         self.ending.connections.spawn(async move {
             let _held = (slot, open);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                () = serve(stream, address, tls, context, ending.drain) => {}
+                () = serve(stream, address, proxied, tls, context, ending.drain) => {}
             }
         });
     }
 }
 
 async fn serve(
-    stream: TcpStream,
+    mut stream: TcpStream,
     address: SocketAddr,
+    proxied: bool,
     tls: Option<Arc<TlsAcceptor>>,
     context: Arc<ServerContext>,
     drain: CancellationToken,
 ) {
     // Small answers must not wait for acknowledgements. Fails only for a connection that has already ended.
     let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
-    let peer = Peer { address, local, tls: None };
+    let mut peer = Peer { address, local, tls: None };
+    if proxied {
+        match tokio::time::timeout(context.timeouts.handshake, proxy_protocol::read(&mut stream)).await {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some((client, reached)))) => (peer.address, peer.local) = (client, reached),
+            Ok(Err(error)) => {
+                context.metrics.proxy_header_refused();
+                return tracing::debug!(balancer = %address, %error, "a connection's PROXY header is refused");
+            }
+            Err(_) => return context.metrics.proxy_header_refused(),
+        }
+    }
     match tls {
         None => serve_clear(stream, peer, context, drain).await,
         Some(tls) => {

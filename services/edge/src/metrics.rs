@@ -49,6 +49,7 @@ pub struct EdgeMetrics {
     connections: Family<Labels<1>, Gauge>,
     connections_total: Family<Labels<1>, Counter>,
     connections_refused: Family<Labels<1>, Counter>,
+    proxy_headers_refused: Counter,
     handshakes: [Counter; HandshakeResult::ALL.len()],
     handshakes_in_flight: Gauge,
     requests: [[Counter; CLASSES.len()]; PROTOCOLS.len()],
@@ -68,6 +69,7 @@ impl EdgeMetrics {
             connections: Family::default(),
             connections_total: Family::default(),
             connections_refused: Family::default(),
+            proxy_headers_refused: Counter::default(),
             handshakes: HandshakeResult::ALL
                 .map(|(_, name)| handshakes.get_or_create_owned(&[("result", name)])),
             handshakes_in_flight: Gauge::default(),
@@ -102,6 +104,11 @@ impl EdgeMetrics {
             "connections_refused",
             "Connections closed at once because the listener had as many as it may have, by scheme",
             self.connections_refused.clone(),
+        );
+        registry.register(
+            "proxy_headers_refused",
+            "Connections of load balancers that ended because they did not begin with a header of the PROXY protocol",
+            self.proxy_headers_refused.clone(),
         );
         registry.register("handshakes", "TLS handshakes, by result", handshakes);
         registry.register(
@@ -139,6 +146,11 @@ impl EdgeMetrics {
     /// A connection was closed because there were too many.
     pub(crate) fn connection_refused(&self, scheme: Scheme) {
         self.connections_refused.get_or_create(&[("scheme", scheme.name())]).inc();
+    }
+
+    /// A balancer's connection did not begin as it should.
+    pub(crate) fn proxy_header_refused(&self) {
+        self.proxy_headers_refused.inc();
     }
 
     /// A handshake began; it goes on until the guard is dropped.

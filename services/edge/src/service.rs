@@ -101,6 +101,7 @@ impl EdgeService {
                 listeners.push(Listener {
                     socket,
                     tls: tls.cloned(),
+                    balancers: self.config.proxy_protocol_from.as_slice().into(),
                     connections_max: self.config.connections_max,
                     context: Arc::clone(&self.context),
                     ending: ending.clone(),

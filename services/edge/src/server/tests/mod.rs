@@ -1,5 +1,6 @@
 //! The server over real sockets, and over memory where time is simulated.
 
+mod balancers;
 mod http1;
 mod http2;
 mod http3;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use ipnet::IpNet;
 use prometheus_client::registry::Registry;
 use proxima_chassis::SystemClock;
 use proxima_model::PopCode;
@@ -150,6 +152,10 @@ async fn later(seen: Arc<Seen>, exchange: &mut Exchange) -> Flow {
             );
             return Flow::Respond(ok(facts + &text));
         }
+        "/who" => {
+            let client = &exchange.client;
+            return Flow::Respond(ok(format!("{} at {}", client.address, client.local)));
+        }
         "/declared" => {
             let mut response = ok("");
             response.headers.insert("content-length", HeaderValue::from_static("1234"));
@@ -259,12 +265,18 @@ impl Server {
     }
 
     async fn with(connections_max: usize, tls: Option<Arc<TlsAcceptor>>) -> Self {
+        Self::behind(&[], connections_max, tls).await
+    }
+
+    /// With load balancers of these networks in front of it.
+    async fn behind(balancers: &[IpNet], connections_max: usize, tls: Option<Arc<TlsAcceptor>>) -> Self {
         let seen = Arc::new(Seen::default());
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = socket.local_addr().unwrap();
         let ending = Ending::default();
         let context = context(&seen, Timeouts::DEFAULT);
-        let listener = Listener { socket, tls, connections_max, context, ending: ending.clone() };
+        let balancers = balancers.into();
+        let listener = Listener { socket, tls, balancers, connections_max, context, ending: ending.clone() };
         Self { address, seen, ending, accepting: tokio::spawn(listener.run()) }
     }
 
