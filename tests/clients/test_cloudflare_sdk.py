@@ -200,9 +200,12 @@ def test_a_zone_file_goes_in_and_comes_out(client, zone):
 def test_the_cache_is_purged(client, zone):
     assert client.cache.purge(zone_id=zone.id, purge_everything=True).id
     assert client.cache.purge(zone_id=zone.id, files=[f"https://www.{zone.name}/a"]).id
+    assert client.cache.purge(zone_id=zone.id, tags=["a-cache-tag", "another"]).id
+    assert client.cache.purge(zone_id=zone.id, hosts=[f"www.{zone.name}"]).id
+    assert client.cache.purge(zone_id=zone.id, prefixes=[f"www.{zone.name}/foo"]).id
     with pytest.raises(cloudflare.BadRequestError) as refusal:
-        client.cache.purge(zone_id=zone.id, tags=["a"])
-    assert "not offered yet" in refusal.value.errors[0].message
+        client.cache.purge(zone_id=zone.id, hosts=["www.example.net"])
+    assert "www.example.net is not in the zone" in refusal.value.errors[0].message
 
 
 def plain(answer):

@@ -268,6 +268,40 @@ fn purging_makes_the_next_request_a_miss() {
 }
 
 #[test]
+fn purging_by_tag_prefix_and_host_forgets_what_it_names_and_leaves_the_rest() {
+    let origin = Origin::start();
+    let dev = with_site(&origin);
+    let ask = |path: &str| dev.curl(&["-sSi", &dev.http_url(HOST, path)]);
+    let (one, two, page) = ("/tagged/One", "/tagged/two", "/page");
+    let all_are_stored = || {
+        for path in [one, two, page] {
+            let answer = dev.curl_until(&["-sSi", &dev.http_url(HOST, path)], "cf-cache-status: HIT");
+            assert!(!answer.contains("cache-tag"), "tags are for caches: {answer}");
+        }
+    };
+    let prefix = format!("{HOST}/tagged");
+    for (option, name, forgotten) in [
+        ("--tag", "one", &[one][..]),
+        ("--tag", "ALL", &[one, two]),
+        ("--prefix", &prefix, &[one, two]),
+        ("--host", "WWW.example.com", &[one, two, page]),
+    ] {
+        all_are_stored();
+        dev.proxima(&["purge", "example.com", option, name]);
+        dev.curl_until(&["-sSi", &dev.http_url(HOST, one)], "cf-cache-status: MISS");
+        for path in [two, page] {
+            let expected = if forgotten.contains(&path) { "MISS" } else { "HIT" };
+            let answer = ask(path);
+            assert!(answer.contains(&format!("cf-cache-status: {expected}")), "{option} {path}: {answer}");
+        }
+    }
+    let refused = dev.proxima_fails(&["purge", "example.com", "--host", "www.example.net"]);
+    assert!(refused.contains("www.example.net is not in the zone example.com"), "{refused}");
+    let refused = dev.proxima_fails(&["purge", "example.com", "--host", HOST, "--tag", "one"]);
+    assert!(refused.contains("cannot be used with"), "{refused}");
+}
+
+#[test]
 fn what_fails_is_said_with_the_ray_to_people_and_to_programs() {
     let origin = Origin::start();
     let dev = with_site(&origin);

@@ -1,7 +1,7 @@
 //! A site owner's own server: answers every path, counts what it was asked.
 //!
 //! `/never-ends` begins an answer and says no more; `/echo` answers with the chunks of the request's body, each as it
-//! comes; an upgrade is taken, and every octet sent back.
+//! comes; an upgrade is taken, and every octet sent back. What lies in `/tagged/` is tagged `all` and by its name.
 
 use std::{
     collections::HashMap,
@@ -77,8 +77,10 @@ fn request(reader: &mut impl BufRead) -> std::io::Result<Option<(String, bool)>>
 
 fn page(path: &str, writer: &mut impl Write) -> std::io::Result<()> {
     let body = format!("the page {path}");
+    let tagged = path.strip_prefix("/tagged/");
+    let tags = tagged.map_or_else(String::new, |name| format!("cache-tag: all, {name}\r\n"));
     let answer = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncache-control: max-age=3600\r\ncontent-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncache-control: max-age=3600\r\n{tags}content-length: {}\r\n\r\n{body}",
         body.len()
     );
     writer.write_all(answer.as_bytes())

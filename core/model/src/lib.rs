@@ -37,7 +37,7 @@ pub use error::Invalid;
 pub use id::{AccountId, CertificateId, PurgeId, RecordId, RuleId, RulesetId, TicketKeyId, TokenId, ZoneId};
 pub use name::{DnsName, ZoneName};
 pub use network::{Node, NodeName, Pop, PopCode, RegionName};
-pub use purge::{Purge, PurgeWhat};
+pub use purge::{CacheTag, Purge, PurgeWhat, UrlPrefix};
 pub use record::{CaaTag, Record, RecordData, RecordType, TxtData, conflict};
 pub use ruleset::{OriginOverride, OriginRule, Phase, RuleExpression, Ruleset};
 pub use settings::{MinTlsVersion, Setting, SslMode, StrictTransportSecurity, ZoneSettings};

@@ -34,6 +34,14 @@ pub const POLICIES_PER_TOKEN_MAX: usize = 100;
 pub const PURGE_FILES_MAX: usize = 100;
 /// Octets of one URL to purge.
 pub const PURGE_URL_OCTETS_MAX: usize = 8_192;
+/// Hosts, prefixes or tags of one purge request; what the v4 API takes.
+pub const PURGE_NAMES_MAX: usize = 30;
+/// Octets of a cache tag; what the v4 API takes.
+pub const CACHE_TAG_OCTETS_MAX: usize = 1_024;
+/// Octets of a prefix of URLs to purge: a host's name, and more path than people write.
+pub const URL_PREFIX_OCTETS_MAX: usize = 2_048;
+/// Slashes of a prefix of URLs to purge; what the v4 API takes, and how many beginnings of a path a cache looks up.
+pub const URL_PREFIX_SEPARATORS_MAX: usize = 31;
 /// Octets of a PEM certificate chain or key.
 pub const PEM_OCTETS_MAX: usize = 65_536;
 /// Zones of one network; what the replica is sized and measured for.

@@ -23,6 +23,7 @@ use tokio::{sync::oneshot, time::Instant};
 use crate::{
     content::NobodyReads,
     flights::{Lead, Outcome},
+    marks::{Birth, Tags},
     metrics::Metrics,
     policy::{
         date,
@@ -33,7 +34,7 @@ use crate::{
         storing::{self, Answered, Refusal, Storable, Verdict},
         validators,
     },
-    store::{Birth, Object, Store},
+    store::{Object, Store},
 };
 
 /// How often a fetch looks whether anybody still reads.
@@ -86,47 +87,55 @@ pub(crate) struct Fill {
     pub(crate) metrics: Metrics,
 }
 
+/// What came from the origin, its tags taken out.
+struct Came {
+    response: Response,
+    when: Exchanged,
+    tags: Option<Tags>,
+}
+
 impl Fill {
     /// Fetches, and stores what may be stored.
     pub(crate) async fn run(mut self: Box<Self>) {
         let _in_flight = Counted::new(&self.metrics.fills);
-        let (response, when) = self.fetch().await;
+        let Came { response, when, tags } = self.fetch().await;
         if let Some(fault) = self.exchange.extensions.remove::<Fault>() {
             return self.failed(fault);
         }
         match response.status {
-            StatusCode::NOT_MODIFIED if self.stale.is_some() => self.confirmed(&response, when),
+            StatusCode::NOT_MODIFIED if self.stale.is_some() => self.confirmed(&response, when, tags),
             StatusCode::NOT_MODIFIED => {
                 self.failed(Fault::OriginMalformed("304 to a request without a condition"))
             }
             status if is_failure(status) && self.may_serve_stale() => self.serve_stale(),
-            _ => self.answered(response, when).await,
+            _ => self.answered(response, when, tags.unwrap_or_default()).await,
         }
     }
 
     /// Asks the origin; if it answers 304 for something else than what is stored, asks again without condition.
-    async fn fetch(&mut self) -> (Response, Exchanged) {
-        let (mut response, mut when) = self.ask().await;
+    async fn fetch(&mut self) -> Came {
+        let mut came = self.ask().await;
         if let Some(stale) = &self.stale
-            && response.status == StatusCode::NOT_MODIFIED
-            && !validators::confirms(&response.headers, &stale.headers)
+            && came.response.status == StatusCode::NOT_MODIFIED
+            && !validators::confirms(&came.response.headers, &stale.headers)
         {
             self.exchange
                 .trace
                 .note("cache", || "the origin's 304 names another representation: asking without condition");
             validators::make_fill_request(&mut self.exchange.request.headers, None, stale.is_part());
             self.stale = None;
-            (response, when) = self.ask().await;
+            came = self.ask().await;
         }
-        (response, when)
+        came
     }
 
-    async fn ask(&mut self) -> (Response, Exchanged) {
+    async fn ask(&mut self) -> Came {
         let requested_at = self.clock.now();
         self.rest.run(&mut self.exchange).await;
         let received_at = self.clock.now();
-        let response = self.exchange.response.take().unwrap_or_default();
-        (response, Exchanged { requested_at, received_at })
+        let mut response = self.exchange.response.take().unwrap_or_default();
+        let tags = Tags::take(&mut response.headers);
+        Came { response, when: Exchanged { requested_at, received_at }, tags }
     }
 
     fn may_serve_stale(&self) -> bool {
@@ -152,7 +161,7 @@ impl Fill {
     }
 
     /// The origin's 304: what is stored gets the fields that it brings (RFC 9111, 4.3.4).
-    fn confirmed(mut self: Box<Self>, response: &Response, when: Exchanged) {
+    fn confirmed(mut self: Box<Self>, response: &Response, when: Exchanged, tags: Option<Tags>) {
         let Some(stale) = self.stale.take() else { return };
         let updated = fields::update(&stale.headers, &response.headers);
         let mut judged = updated.clone();
@@ -186,6 +195,7 @@ impl Fill {
             received: Instant::now(),
             received_at: when.received_at,
             birth: self.lead.birth().clone(),
+            tags: tags.unwrap_or_else(|| stale.tags.again()),
             content: stale.content.clone(),
             failed: 0.into(),
         });
@@ -203,20 +213,24 @@ impl Fill {
             Some(refusal) => Outcome::NotStored(refusal),
         });
         lead.end(|key| match refusal {
-            None => store.insert(key, &request, object),
+            // A purge of a tag that it had until now is meant for it, too.
+            None if store.is_current(key, &object.birth, &former.tags.again()) => {
+                store.insert(key, &request, object);
+            }
+            None => {}
             // The origin spoke of this one: other variants and parts have their own answers.
             Some(_) => store.forget_object(key, &former),
         });
     }
 
     /// A whole new answer.
-    async fn answered(mut self: Box<Self>, response: Response, when: Exchanged) {
+    async fn answered(mut self: Box<Self>, response: Response, when: Exchanged, tags: Tags) {
         let request = &self.exchange.request.headers;
         match judge(&self.store, request, &response, when, self.share_cookies) {
             Verdict::Store(storable) => {
-                let birth = self.lead.birth().clone();
                 let own = chosen(&response.headers, &storable.left_out);
-                let object = object(&self.store, birth, request, &response, storable, when);
+                let fetched = Fetched { birth: self.lead.birth().clone(), tags, when };
+                let object = object(&self.store, fetched, request, &response, storable);
                 self.exchange.trace.note("cache", || format!("storing: {}", stored_for(&object)));
                 self.grow(object, response.body, own).await;
             }
@@ -313,14 +327,23 @@ pub(crate) fn judge(
     }
 }
 
+/// How an answer was fetched, beside the answer itself.
+pub(crate) struct Fetched {
+    /// When its fetch began, in the order of purges.
+    pub(crate) birth: Birth,
+    /// Its tags.
+    pub(crate) tags: Tags,
+    /// By the wall clock.
+    pub(crate) when: Exchanged,
+}
+
 /// The object that a storable answer makes, without its content.
 pub(crate) fn object(
     store: &Store,
-    birth: Birth,
+    Fetched { birth, tags, when }: Fetched,
     request: &HeaderMap,
     response: &Response,
     storable: Storable,
-    when: Exchanged,
 ) -> Arc<Object> {
     let mut headers = fields::storable(&response.headers, &storable.left_out);
     if !headers.contains_key(header::DATE)
@@ -339,6 +362,7 @@ pub(crate) fn object(
         received: Instant::now(),
         received_at: when.received_at,
         birth,
+        tags,
         content: store.new_content(response.body.length()),
         failed: 0.into(),
     })

@@ -20,11 +20,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     key::PrimaryKey,
+    marks::{Birth, Tags},
     policy::{
         storing::Refusal,
         vary::{Variant, Vary},
     },
-    store::{Birth, Object, Store},
+    store::{Object, Store},
 };
 
 /// Fetches in flight at once; beyond this, requests go to the origin without being collapsed or stored. Each costs a
@@ -181,12 +182,17 @@ impl Flights {
         let mut shard = self.shard(wanted.key);
         let flights = shard.get(wanted.key).map(SmallVec::as_slice).unwrap_or_default();
         let mut vary = wanted.vary.clone();
-        for flight in flights.iter().filter(|flight| store.is_current(&flight.birth)) {
+        let current = |flight: &Flight, tags: &Tags| store.is_current(wanted.key, &flight.birth, tags);
+        for flight in flights {
             match &*lock(&flight.outcome) {
-                Outcome::Pending if flight.vary.variant(wanted.request) == flight.variant => {
+                // Its tags are not known yet: a purge of any may be meant for it.
+                Outcome::Pending
+                    if flight.vary.variant(wanted.request) == flight.variant
+                        && current(flight, &Tags::unknown()) =>
+                {
                     return Joined::Wait(Waiting::new(flight));
                 }
-                Outcome::Filling(object) => {
+                Outcome::Filling(object) if current(flight, &object.tags) => {
                     if object.answers(wanted.request)
                         && object.content.is_shareable()
                         && (wanted.shares)(object)

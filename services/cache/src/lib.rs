@@ -20,13 +20,15 @@
 //! * **One fetch for all who ask at once.** The fetch belongs to no client: who leaves takes nothing along. What may
 //!   not be shared goes to the one whose request fetched it; the others ask for themselves, all at once.
 //! * **What was purged is never served afterwards**, also if it was on its way when the purge came: what counts is when
-//!   its fetch began. A purge of a zone takes one store of an integer.
+//!   its fetch began. No purge walks what is stored: one of a zone takes one store of an integer, one of a host, prefix
+//!   or tag one mark for each ([`marks`]).
 //! * **A truncated answer is never stored, and never passes for a whole one**: its readers get an error.
 //! * **No lock is held across an await**, and a hit takes one look-up, no task and no box.
 //!
 //! Limits: memory, and with it the size of one object (`[cache]`, [`CacheConfig`]); what is being fetched (a quarter of
 //! the memory); fetches at once ([`flights::FLIGHTS_MAX`]); names of a `Vary`
-//! ([`VARY_NAMES_MAX`](policy::vary::VARY_NAMES_MAX)); how long a request waits for another's fetch.
+//! ([`VARY_NAMES_MAX`](policy::vary::VARY_NAMES_MAX)); tags of a response, and marks of what was purged
+//! ([`marks`]); how long a request waits for another's fetch.
 //! What grows beyond a limit is passed on and not kept.
 
 pub mod config;
@@ -37,6 +39,7 @@ mod fill;
 pub mod flights;
 mod forgets;
 pub mod key;
+pub mod marks;
 pub mod metrics;
 mod outliving;
 pub mod policy;

@@ -8,11 +8,49 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use proxima_model::PurgeWhat;
+
 use crate::status::CacheStatus;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatusLabel {
     status: CacheStatus,
+}
+
+/// What a purge named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prometheus_client::encoding::EncodeLabelValue)]
+pub enum PurgeKind {
+    /// Everything of its zone.
+    Everything,
+    /// URLs.
+    Files,
+    /// Hosts.
+    Hosts,
+    /// Prefixes of URLs.
+    Prefixes,
+    /// Tags.
+    Tags,
+    /// Nobody knows any more: everything of its zone was forgotten.
+    Missed,
+}
+
+impl PurgeKind {
+    /// The kind of a purge; `None` is one that was removed from the log's state unseen.
+    pub const fn of(what: Option<&PurgeWhat>) -> Self {
+        match what {
+            Some(PurgeWhat::Everything) => Self::Everything,
+            Some(PurgeWhat::Files(_)) => Self::Files,
+            Some(PurgeWhat::Hosts(_)) => Self::Hosts,
+            Some(PurgeWhat::Prefixes(_)) => Self::Prefixes,
+            Some(PurgeWhat::Tags(_)) => Self::Tags,
+            None => Self::Missed,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PurgeLabel {
+    kind: PurgeKind,
 }
 
 /// The metrics. Cheap to clone; every clone counts into the same.
@@ -30,8 +68,8 @@ pub struct Counted {
     pub stored: Counter,
     /// Stored responses that gave way to others.
     pub evictions: Counter,
-    /// Purges that were carried out.
-    pub purges: Counter,
+    /// Purges that were carried out, by what they named.
+    purges: Family<PurgeLabel, Counter>,
     /// Fetches in flight.
     pub fills: Gauge,
     /// Stored responses and indexes of variants.
@@ -59,7 +97,7 @@ impl Metrics {
             collapsed: Counter::default(),
             stored: Counter::default(),
             evictions: Counter::default(),
-            purges: Counter::default(),
+            purges: Family::default(),
             fills: Gauge::default(),
             objects: Gauge::default(),
             bytes: Gauge::default(),
@@ -73,7 +111,11 @@ impl Metrics {
         );
         registry.register("stored", "Responses that were stored", counted.stored.clone());
         registry.register("evictions", "Stored responses that gave way to others", counted.evictions.clone());
-        registry.register("purges", "Purges that were carried out", counted.purges.clone());
+        registry.register(
+            "purges",
+            "Purges that were carried out, by what they named",
+            counted.purges.clone(),
+        );
         registry.register("fills", "Fetches in flight", counted.fills.clone());
         registry.register("objects", "Stored responses and indexes of variants", counted.objects.clone());
         registry.register_with_unit(
@@ -97,6 +139,16 @@ impl Metrics {
         if let Some(counter) = index.and_then(|index| self.requests.get(index)) {
             counter.inc();
         }
+    }
+
+    /// Counts a purge.
+    pub fn count_purge(&self, kind: PurgeKind) {
+        self.purges.get_or_create(&PurgeLabel { kind }).inc();
+    }
+
+    /// How many purges of a kind were counted.
+    pub fn purges(&self, kind: PurgeKind) -> u64 {
+        self.purges.get_or_create(&PurgeLabel { kind }).get()
     }
 
     /// How many requests were counted under a status.

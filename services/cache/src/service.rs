@@ -15,7 +15,8 @@ use crate::{
     config::CacheConfig,
     error::CacheError,
     key::PrimaryKey,
-    metrics::Metrics,
+    marks::Mark,
+    metrics::{Metrics, PurgeKind},
     stage::{CacheStage, NAME},
     store::Store,
 };
@@ -60,8 +61,9 @@ struct Forget {
     everything: bool,
     zones: Vec<ZoneId>,
     files: Vec<PrimaryKey>,
+    names: Vec<(ZoneId, Vec<Mark>)>,
     /// The purges that say so.
-    purges: Vec<PurgeId>,
+    purges: Vec<(PurgeId, PurgeKind)>,
 }
 
 impl Forget {
@@ -75,9 +77,33 @@ impl Forget {
         for key in &self.files {
             stage.forget(key);
         }
-        metrics.purges.inc_by(self.purges.len() as u64);
+        for (zone, names) in &self.names {
+            stage.store().purge_names(*zone, names);
+        }
         let mut carried_out = carried_out.lock().unwrap_or_else(PoisonError::into_inner);
-        self.purges.into_iter().for_each(|id| carried_out.add(id));
+        if self.everything {
+            tracing::info!(target: "proxima_cache", "purged everything: what was purged before is not known");
+        }
+        for (id, kind) in self.purges {
+            if !self.everything {
+                tracing::info!(target: "proxima_cache", purge = %id, ?kind, "purged");
+            }
+            metrics.count_purge(kind);
+            carried_out.add(id);
+        }
+    }
+
+    /// What one purge asks for; `None` if nobody knows any more.
+    fn add(&mut self, zone: ZoneId, what: Option<&PurgeWhat>) {
+        match what {
+            Some(PurgeWhat::Files(urls)) => {
+                self.files.extend(urls.iter().filter_map(|url| PrimaryKey::of_url(zone, url)));
+            }
+            Some(PurgeWhat::Hosts(hosts)) => self.names.push((zone, hosts.iter().map(Mark::host).collect())),
+            Some(PurgeWhat::Prefixes(all)) => self.names.push((zone, all.iter().map(Mark::prefix).collect())),
+            Some(PurgeWhat::Tags(tags)) => self.names.push((zone, tags.iter().map(Mark::tag).collect())),
+            Some(PurgeWhat::Everything) | None => self.zones.push(zone),
+        }
     }
 }
 
@@ -125,20 +151,18 @@ fn to_forget(
         // Anything may have changed: everything goes, and the purges that are there are carried out by that.
         forget.everything = true;
         for purge in snapshot.scan::<Purge>(&[]).take(CARRIED_OUT_MAX) {
-            forget.purges.push(purge?.id);
+            let purge = purge?;
+            forget.purges.push((purge.id, PurgeKind::of(Some(&purge.what))));
         }
         return Ok(forget);
     };
     for (zone, id) in keys.filter_map(purge_id) {
-        match snapshot.get::<Purge>(&(zone, id))?.map(|purge| purge.what) {
-            Some(PurgeWhat::Everything) => forget.zones.push(zone),
-            Some(PurgeWhat::Files(urls)) => {
-                forget.files.extend(urls.iter().filter_map(|url| PrimaryKey::of_url(zone, url)));
-            }
-            None if carried_out(&id) => continue,
-            None => forget.zones.push(zone),
+        let what = snapshot.get::<Purge>(&(zone, id))?.map(|purge| purge.what);
+        if what.is_none() && carried_out(&id) {
+            continue;
         }
-        forget.purges.push(id);
+        forget.add(zone, what.as_ref());
+        forget.purges.push((id, PurgeKind::of(what.as_ref())));
     }
     // A zone that was deleted takes its cache along.
     for zone in changed.of_kind(Kind::Zone).into_iter().flatten().filter_map(Key::first_part::<ZoneId>) {

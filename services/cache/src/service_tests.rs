@@ -2,7 +2,7 @@ use http::HeaderMap;
 use prometheus_client::registry::Registry;
 use proxima_chassis::SystemClock;
 use proxima_ledger::{Append, Change, EmbeddedLog, IdempotencyKey, Log as _, ReplicaOptions, Sealer, Seq};
-use proxima_model::Timestamp;
+use proxima_model::{CacheTag, DnsName, Timestamp, UrlPrefix};
 use tempfile::TempDir;
 
 use super::*;
@@ -114,7 +114,41 @@ async fn a_purge_of_everything_forgets_its_zone() {
     world.purge(1, 1, PurgeWhat::Everything).await;
     world.put_in_force();
     assert_eq!(world.held().await, [ALL[2]]);
-    assert_eq!(world.service.metrics.purges.get(), 2);
+    assert_eq!(world.service.metrics.purges(PurgeKind::Everything), 2);
+}
+
+#[tokio::test]
+async fn a_purge_of_a_host_or_a_prefix_forgets_what_lies_beneath_in_its_zone() {
+    let host = DnsName::parse("A.test").expect("a host");
+    let prefix = |text| PurgeWhat::Prefixes(vec![UrlPrefix::parse(text).expect("a prefix")]);
+    for (what, kind, held) in [
+        (PurgeWhat::Hosts(vec![host]), PurgeKind::Hosts, &ALL[2..]),
+        (prefix("a.test/y"), PurgeKind::Prefixes, &[ALL[0], ALL[2]]),
+        (prefix("b.test/x"), PurgeKind::Prefixes, &ALL),
+    ] {
+        let mut world = begun().await;
+        world.purge(1, 1, what).await;
+        world.put_in_force();
+        assert_eq!(world.held().await, held);
+        assert_eq!(world.service.metrics.purges(kind), 1);
+        world.fill();
+        assert_eq!(world.held().await, ALL, "what is fetched afterwards is stored");
+    }
+}
+
+#[tokio::test]
+async fn a_purge_of_a_tag_that_nothing_has_forgets_nothing_and_one_that_was_missed_its_zone() {
+    let mut world = begun().await;
+    let what = PurgeWhat::Tags(vec![CacheTag::parse("tag").expect("a tag")]);
+    world.purge(1, 1, what.clone()).await;
+    world.put_in_force();
+    assert_eq!(world.held().await, ALL);
+    assert_eq!(world.service.metrics.purges(PurgeKind::Tags), 1);
+    let id = world.purge(2, 1, what).await;
+    world.append(vec![Change::delete::<Purge>(&id)]).await;
+    world.put_in_force();
+    assert_eq!(world.held().await, [ALL[2]]);
+    assert_eq!(world.service.metrics.purges(PurgeKind::Missed), 1);
 }
 
 #[tokio::test]

@@ -10,16 +10,15 @@
 //! that language to all others (RFC 9111, 4.1, lets a cache rank preferences). Only if the request that brought it
 //! preferred none to it either: then both got their first choice, and what else they would have taken decided nothing.
 //!
-//! Forgetting never walks the store. A purge of a zone raises the zone's mark, and every object carries the moment
-//! at which its *fetch began*: what began before the mark is not served, also if it is stored only afterwards. A
-//! purge of a URL removes the entry under the primary key; the objects of its variants are then out of reach,
-//! because the next index has another id, and go as they get cold.
+//! Forgetting never walks the store. A purge of a zone, a host, a prefix or a tag leaves a mark ([`Marks`]), and every
+//! object carries the moment at which its *fetch began*: what began before a mark that names it is not served, also if
+//! it is stored only afterwards. A purge of a URL removes the entry under the primary key; the objects of its variants
+//! are then out of reach, because the next index has another id, and go as they get cold.
 
 use std::{
-    collections::HashMap,
     hash::RandomState,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -35,6 +34,7 @@ use crate::{
     content::{Budget, Content},
     expect::Expectations,
     key::PrimaryKey,
+    marks::{Birth, Mark, Marks, Tags},
     metrics::Metrics,
     policy::{
         conditions,
@@ -58,16 +58,6 @@ const VARIES_MAX: usize = 4;
 const PASSES_MAX: usize = 65_536;
 /// How long a URL is remembered as not storable: its requests do not wait for each other meanwhile.
 const PASS_FOR: Duration = Duration::from_secs(60);
-/// Zone marks are cleaned of zones of which nothing is left whenever there are this many, and twice as many as
-/// survived the last time.
-const MARKS_KEPT_MIN: usize = 1_024;
-
-/// The moment at which a fetch began, in the order of purges. See [`Store::begin`].
-#[derive(Clone, Debug)]
-pub struct Birth {
-    moment: u64,
-    zone_mark: Arc<AtomicU64>,
-}
 
 /// A stored response, or one that is being fetched to be stored.
 #[derive(Debug)]
@@ -88,6 +78,8 @@ pub struct Object {
     pub received_at: Timestamp,
     /// When its fetch began.
     pub birth: Birth,
+    /// The tags that the origin gave it.
+    pub tags: Tags,
     /// The content.
     pub content: Arc<Content>,
     /// Whether its fields speak to this network's caches alone: those are not for clients.
@@ -138,7 +130,7 @@ impl Object {
         let fields: usize =
             self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
         let content = self.content.length().unwrap_or(0);
-        content + (fields + self.variant.octets()) as u64 + OBJECT_OVERHEAD_OCTETS
+        content + (fields + self.variant.octets() + self.tags.octets()) as u64 + OBJECT_OVERHEAD_OCTETS
     }
 }
 
@@ -208,17 +200,9 @@ pub struct Store {
     entries: Cache<Key, Entry, Octets, RandomState, CountEvictions>,
     passes: Cache<PrimaryKey, Pass>,
     expectations: Expectations,
-    moments: AtomicU64,
-    everything_mark: AtomicU64,
-    zone_marks: Mutex<ZoneMarks>,
+    marks: Marks,
     budget: Arc<Budget>,
     object_octets_max: u64,
-}
-
-#[derive(Default)]
-struct ZoneMarks {
-    marks: HashMap<ZoneId, Arc<AtomicU64>>,
-    kept: usize,
 }
 
 impl Store {
@@ -241,9 +225,7 @@ impl Store {
             entries: Cache::with_options(options, Octets, RandomState::new(), evictions),
             passes: Cache::new(PASSES_MAX),
             expectations: Expectations::default(),
-            moments: AtomicU64::new(1),
-            everything_mark: AtomicU64::new(0),
-            zone_marks: Mutex::default(),
+            marks: Marks::default(),
             budget: Arc::new(Budget::new(config.fill_bytes_max())),
             object_octets_max,
         }
@@ -276,20 +258,16 @@ impl Store {
 
     /// Marks the beginning of a fetch; call it before anything is sent to the origin.
     pub fn begin(&self, zone: ZoneId) -> Birth {
-        let mut marks = self.zone_marks.lock().unwrap_or_else(PoisonError::into_inner);
-        if marks.marks.len() >= MARKS_KEPT_MIN.max(marks.kept.saturating_mul(2)) {
-            // Nobody holds the mark: no object and no fetch of that zone is left for it to hide.
-            marks.marks.retain(|_, mark| Arc::strong_count(mark) > 1);
-            marks.kept = marks.marks.len();
-        }
-        let zone_mark = marks.marks.entry(zone).or_default().clone();
-        Birth { moment: self.next_moment(), zone_mark }
+        self.marks.begin(zone)
     }
 
-    /// Whether nothing has been purged since that would hide what was begun then.
-    pub fn is_current(&self, birth: &Birth) -> bool {
-        birth.moment > birth.zone_mark.load(Ordering::Acquire)
-            && birth.moment > self.everything_mark.load(Ordering::Acquire)
+    /// Whether nothing has been purged since that would hide what was begun then, has this key and these tags.
+    pub fn is_current(&self, primary: &PrimaryKey, birth: &Birth, tags: &Tags) -> bool {
+        self.marks.is_current(primary, birth, tags)
+    }
+
+    fn may_serve(&self, primary: &PrimaryKey, object: &Object) -> bool {
+        self.is_current(primary, &object.birth, &object.tags)
     }
 
     /// What there is for a request.
@@ -297,7 +275,7 @@ impl Store {
         let base = Key { primary: primary.clone(), variant: None };
         match self.entries.get(&base) {
             None => Found::default(),
-            Some(Entry::Object(object, _)) if self.is_current(&object.birth) => {
+            Some(Entry::Object(object, _)) if self.may_serve(primary, &object) => {
                 Found { vary: object.vary.clone(), object: Some(object) }
             }
             Some(Entry::Object(..) | Entry::SameAs(_)) => {
@@ -312,7 +290,7 @@ impl Store {
         let entry =
             |variant| self.entries.get(&Key { primary: primary.clone(), variant: Some((index.id, variant)) });
         let object = |variant| match entry(variant)? {
-            Entry::Object(object, _) if self.is_current(&object.birth) => Some(object),
+            Entry::Object(object, _) if self.may_serve(primary, &object) => Some(object),
             _ => None,
         };
         let in_language = |variant| match entry(variant)? {
@@ -331,7 +309,7 @@ impl Store {
     /// Stores an object that the request with these fields brought, in place of what answered the same requests
     /// before. The caller holds the lock of the key's flights, so that no two insertions for one URL run at once.
     pub fn insert(&self, primary: &PrimaryKey, request: &HeaderMap, object: Arc<Object>) {
-        if !self.is_current(&object.birth) {
+        if !self.may_serve(primary, &object) {
             return;
         }
         self.expectations.note_storable(primary);
@@ -341,9 +319,9 @@ impl Store {
         let index = match self.entries.get(&base) {
             Some(Entry::Variants(index)) => Some(index),
             // A whole that came meanwhile has the part in it.
-            Some(Entry::Object(whole, _)) if object.is_part() && self.is_current(&whole.birth) => return,
+            Some(Entry::Object(whole, _)) if object.is_part() && self.may_serve(primary, &whole) => return,
             _ if object.vary.is_empty() => None,
-            _ => Some(Arc::new(Variants { id: self.next_moment(), varies: Vec::new() })),
+            _ => Some(Arc::new(Variants { id: self.marks.next_moment(), varies: Vec::new() })),
         };
         let Some(index) = index else {
             self.entries.insert(base, Entry::Object(object, octets));
@@ -393,16 +371,17 @@ impl Store {
 
     /// Forgets everything of a zone, and whatever of it is on its way.
     pub fn purge_zone(&self, zone: ZoneId) {
-        let marks = self.zone_marks.lock().unwrap_or_else(PoisonError::into_inner);
-        // A zone without a mark has no object and no fetch.
-        if let Some(mark) = marks.marks.get(&zone) {
-            mark.fetch_max(self.next_moment(), Ordering::AcqRel);
-        }
+        self.marks.purge_zone(zone);
+    }
+
+    /// Forgets what these names say of a zone, and whatever of it is on its way.
+    pub fn purge_names(&self, zone: ZoneId, names: &[Mark]) {
+        self.marks.purge_names(zone, names);
     }
 
     /// Forgets everything, and whatever is on its way.
     pub fn purge_everything(&self) {
-        self.everything_mark.fetch_max(self.next_moment(), Ordering::AcqRel);
+        self.marks.purge_everything();
         self.entries.clear();
         self.passes.clear();
     }
@@ -433,10 +412,6 @@ impl Store {
     /// Notes that an answer was not to be stored, for the folder's sake alone.
     pub(crate) fn note_refused(&self, primary: &PrimaryKey) {
         self.expectations.note_refused(primary);
-    }
-
-    fn next_moment(&self) -> u64 {
-        self.moments.fetch_add(1, Ordering::AcqRel)
     }
 }
 

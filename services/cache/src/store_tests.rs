@@ -1,5 +1,6 @@
 use http::{HeaderName, HeaderValue};
 use prometheus_client::registry::Registry;
+use proxima_model::UrlPrefix;
 
 use super::*;
 use crate::policy::{directives::ResponseDirectives, freshness::Exchanged};
@@ -43,6 +44,7 @@ fn object(
         received: Instant::now(),
         received_at: at,
         birth,
+        tags: Tags::default(),
         content: Content::of(content, store.budget.clone()),
         failed: 0.into(),
     })
@@ -90,6 +92,29 @@ async fn variants_live_side_by_side_and_are_forgotten_together() {
     put(&store, &key, "accept-language", &de, b"servus");
     assert_eq!(get(&store, &key, &en).await, None);
     assert_eq!(get(&store, &key, &de).await, Some(b"servus".to_vec()));
+}
+
+#[tokio::test]
+async fn a_purge_of_a_prefix_forgets_all_variants_in_both_schemes_and_what_began_before_it() {
+    let (store, _) = store(1 << 20);
+    let (en, de) = (fields(&[("accept-language", "en")]), fields(&[("accept-language", "de")]));
+    let named = [key(1, "http://a.test/foo?q"), key(1, "https://a.test/foo/bar")];
+    let others = [key(1, "http://a.test/foobar"), key(2, "http://a.test/foo")];
+    for key in named.iter().chain(&others) {
+        put(&store, key, "accept-language", &en, b"hello");
+        put(&store, key, "accept-language", &de, b"hallo");
+    }
+    let on_its_way = object(&store, store.begin(zone(1)), "accept-language", &en, b"old");
+    store.purge_names(zone(1), &[Mark::prefix(&UrlPrefix::parse("a.test/foo").expect("a prefix"))]);
+    store.insert(&named[0], &en, on_its_way);
+    for (key, there) in named.iter().map(|key| (key, false)).chain(others.iter().map(|key| (key, true))) {
+        for request in [&en, &de] {
+            assert_eq!(get(&store, key, request).await.is_some(), there, "{key:?}");
+        }
+    }
+    put(&store, &named[0], "accept-language", &en, b"new");
+    assert_eq!(get(&store, &named[0], &en).await, Some(b"new".to_vec()));
+    assert_eq!(get(&store, &named[0], &de).await, None);
 }
 
 #[tokio::test]
@@ -180,24 +205,4 @@ async fn a_url_is_passed_by_for_a_minute_after_a_refusal() {
     assert_eq!(store.pass(&key), Some(Refusal::Private));
     tokio::time::advance(PASS_FOR).await;
     assert_eq!(store.pass(&key), None);
-}
-
-#[test]
-fn marks_of_zones_without_objects_are_let_go() {
-    let (store, _) = store(1 << 20);
-    let held: Vec<Birth> = (0..10_u32).map(|n| store.begin(numbered(n))).collect();
-    for n in 10..100_000_u32 {
-        store.begin(numbered(n));
-    }
-    let marks = store.zone_marks.lock().expect("no panic").marks.len();
-    assert!(marks <= MARKS_KEPT_MIN, "{marks}");
-    store.purge_zone(numbered(3));
-    assert!(!store.is_current(&held[3]));
-    assert!(store.is_current(&held[4]));
-}
-
-fn numbered(n: u32) -> ZoneId {
-    let mut bytes = [0; 16];
-    bytes[..4].copy_from_slice(&n.to_be_bytes());
-    ZoneId::from_bytes(bytes)
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use axum::{Extension, extract::State};
 use proxima_ledger::Precondition;
-use proxima_model::{Entity, Purge, PurgeId, PurgeWhat, Zone, limits as model_limits};
+use proxima_model::{
+    CacheTag, DnsName, Entity, Invalid, Purge, PurgeId, PurgeWhat, UrlPrefix, Zone, limits as model_limits,
+};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     api::{
@@ -27,11 +29,11 @@ pub(crate) struct PurgeBody {
     #[serde(default)]
     files: Option<Vec<FileBody>>,
     #[serde(default)]
-    hosts: Option<Value>,
+    hosts: Option<Vec<String>>,
     #[serde(default)]
-    tags: Option<Value>,
+    tags: Option<Vec<String>>,
     #[serde(default)]
-    prefixes: Option<Value>,
+    prefixes: Option<Vec<String>>,
 }
 
 /// A URL, alone or with the request fields of one variant. Every variant is forgotten, so the fields are passed over.
@@ -67,25 +69,69 @@ pub(crate) async fn purge(
 }
 
 fn what(body: &PurgeBody, zone: &Zone) -> Result<PurgeWhat, ApiError> {
-    let refuse = |message: String| ApiError::new(Code::PurgeInvalid, message);
-    let others = [("hosts", &body.hosts), ("tags", &body.tags), ("prefixes", &body.prefixes)];
-    if let Some((name, _)) = others.iter().find(|(_, given)| given.is_some()) {
-        let message = format!("purging by {name} is not offered yet; purge files, or everything");
-        return Err(ApiError::new(Code::NotOffered, message).at(format!("/{name}")));
-    }
-    match (body.purge_everything, &body.files) {
-        (Some(true), None) => Ok(PurgeWhat::Everything),
-        (None | Some(false), Some(files)) if !files.is_empty() => {
-            if files.len() > model_limits::PURGE_FILES_MAX {
-                return Err(refuse(format!("files: give at most {} URLs", model_limits::PURGE_FILES_MAX)));
-            }
-            let urls = files.iter().enumerate().map(|(index, file)| {
-                url(file, zone).map_err(|why| refuse(why).at(format!("/files/{index}")))
-            });
-            Ok(PurgeWhat::Files(urls.collect::<Result<_, _>>()?))
+    let everything = body.purge_everything.filter(|wanted| *wanted);
+    match (everything, &body.files, &body.hosts, &body.prefixes, &body.tags) {
+        (Some(_), None, None, None, None) => Ok(PurgeWhat::Everything),
+        (None, Some(files), None, None, None) => {
+            let url = |file: &FileBody| url(file, zone);
+            Ok(PurgeWhat::Files(all("files", files, model_limits::PURGE_FILES_MAX, url)?))
         }
-        _ => Err(refuse("give either {\"purge_everything\": true} or {\"files\": [URL, …]}".to_owned())),
+        (None, None, Some(hosts), None, None) => {
+            let host = |text: &String| host(text, zone);
+            Ok(PurgeWhat::Hosts(all("hosts", hosts, model_limits::PURGE_NAMES_MAX, host)?))
+        }
+        (None, None, None, Some(prefixes), None) => {
+            let prefix = |text: &String| prefix(text, zone);
+            Ok(PurgeWhat::Prefixes(all("prefixes", prefixes, model_limits::PURGE_NAMES_MAX, prefix)?))
+        }
+        (None, None, None, None, Some(tags)) => {
+            let tag = |text: &String| CacheTag::parse(text).map_err(|invalid| in_words(&invalid));
+            Ok(PurgeWhat::Tags(all("tags", tags, model_limits::PURGE_NAMES_MAX, tag)?))
+        }
+        _ => Err(ApiError::new(
+            Code::PurgeInvalid,
+            "give exactly one of \"purge_everything\": true, \"files\", \"tags\", \"hosts\" and \"prefixes\"",
+        )),
     }
+}
+
+/// All that is named, each read by `read`; an error says which could not be.
+fn all<T, U>(
+    field: &str,
+    given: &[T],
+    max: usize,
+    read: impl Fn(&T) -> Result<U, String>,
+) -> Result<Vec<U>, ApiError> {
+    let refuse = |message: String| ApiError::new(Code::PurgeInvalid, message);
+    if given.is_empty() || given.len() > max {
+        let message = format!("{field}: {} are given; give 1 to {max} in one request", given.len());
+        return Err(refuse(message).at(format!("/{field}")));
+    }
+    let read = |(index, one)| read(one).map_err(|message| refuse(message).at(format!("/{field}/{index}")));
+    given.iter().enumerate().map(read).collect()
+}
+
+fn in_words(invalid: &Invalid) -> String {
+    format!("{}; {}", invalid.problem, invalid.remedy)
+}
+
+/// A host of this zone.
+fn host(text: &str, zone: &Zone) -> Result<DnsName, String> {
+    let refuse = || format!("{text:.120?} is not a host; give such as www.{}", zone.name);
+    let name = DnsName::parse(text).ok().filter(|name| !name.is_wildcard()).ok_or_else(refuse)?;
+    within(&name, zone)?;
+    Ok(name)
+}
+
+/// The beginning of URLs of this zone.
+fn prefix(text: &str, zone: &Zone) -> Result<UrlPrefix, String> {
+    let prefix = UrlPrefix::parse(text).map_err(|invalid| in_words(&invalid))?;
+    within(prefix.host(), zone)?;
+    Ok(prefix)
+}
+
+fn within(name: &DnsName, zone: &Zone) -> Result<(), String> {
+    if name.is_within(&zone.name) { Ok(()) } else { Err(format!("{name} is not in the zone {}", zone.name)) }
 }
 
 /// A URL of this zone, as it was given.
@@ -100,10 +146,7 @@ fn url(file: &FileBody, zone: &Zone) -> Result<String, String> {
         return Err(refuse());
     }
     let host = uri.host().ok_or_else(refuse)?;
-    let name = proxima_model::DnsName::parse(host).map_err(|_| refuse())?;
-    if !name.is_within(&zone.name) {
-        return Err(format!("{name} is not in the zone {}", zone.name));
-    }
+    within(&DnsName::parse(host).map_err(|_| refuse())?, zone)?;
     Ok(text.clone())
 }
 

@@ -4,6 +4,7 @@
 
 mod keys;
 mod names;
+mod purges;
 mod records;
 mod rules;
 mod settings;

@@ -57,6 +57,7 @@ pub fn exercise(fields: &http::HeaderMap) {
         (vary.of_a_part().variant(fields), language.map(|language| vary.variant_in(fields, &language)))
     });
     let _updated = fields::update(fields, &fields::storable(fields, &[]));
+    let _tags = crate::marks::Tags::take(&mut fields.clone());
     let target = Uri::from_static("http://example.test/a/b");
     let _posted = storing::judge_posted(storing::Answered { method: &Method::POST, ..answered }, &target);
     let _forgotten = invalidation::targets(&Method::POST, &target, StatusCode::OK, fields);

@@ -19,8 +19,9 @@ use proxima_pipeline::{Exchange, Fault, Flow, Response, answer};
 
 use super::{Ask, CacheStage, NAME};
 use crate::{
-    fill::{self, Counted, Kept},
+    fill::{self, Counted, Fetched, Kept},
     flights::{Joined, Lead, Outcome},
+    marks::Tags,
     policy::{
         freshness::Exchanged,
         storing::{Refusal, Storable, Verdict},
@@ -64,7 +65,8 @@ impl CacheStage {
         if let Some(fault) = exchange.extensions.get::<Fault>() {
             return lead.announce(Outcome::Failed(fault.clone()));
         }
-        let Some(response) = &exchange.response else { return };
+        let Some(response) = &mut exchange.response else { return };
+        let tags = Tags::take(&mut response.headers).unwrap_or_default();
         if response.status == StatusCode::NOT_MODIFIED {
             return Self::unasked(exchange, &lead);
         }
@@ -72,7 +74,10 @@ impl CacheStage {
         let request = &exchange.request.headers;
         match fill::judge(&self.0.store, request, response, when, self.0.config.share_cookies) {
             Verdict::Refuse(refusal) => self.refused(exchange, &lead, refusal),
-            Verdict::Store(storable) => self.storable(exchange, lead, storable, when),
+            Verdict::Store(storable) => {
+                let fetched = Fetched { birth: lead.birth().clone(), tags, when };
+                self.storable(exchange, lead, storable, fetched);
+            }
         }
     }
 
@@ -103,12 +108,12 @@ impl CacheStage {
     }
 
     /// Against expectation: it is stored while it goes to the client, and shared from now on.
-    fn storable(&self, exchange: &mut Exchange, lead: Lead, storable: Storable, when: Exchanged) {
+    fn storable(&self, exchange: &mut Exchange, lead: Lead, storable: Storable, fetched: Fetched) {
         let Some(response) = exchange.response.take() else { return };
         let shared = &self.0;
         let request = exchange.request.headers.clone();
         let own = fill::chosen(&response.headers, &storable.left_out);
-        let object = fill::object(&shared.store, lead.birth().clone(), &request, &response, storable, when);
+        let object = fill::object(&shared.store, fetched, &request, &response, storable);
         let Response { body, .. } = response;
         // There before the first octet: whatever becomes of the content, this client gets all of it.
         let reader = object.content.body(0, None);

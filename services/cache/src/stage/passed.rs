@@ -6,16 +6,16 @@ use proxima_pipeline::{Exchange, Fault, Flow};
 
 use super::{CacheStage, NAME, eligible::not_for_anybody};
 use crate::{
-    fill::{self, Kept},
+    fill::{self, Fetched, Kept},
     flights::{Joined, Outcome, Wanted},
     key::PrimaryKey,
+    marks::{Birth, Tags},
     policy::{
         freshness::Exchanged,
         invalidation,
         storing::{self, Answered, Refusal, Verdict},
     },
     status::{CACHE_STATUS, CACHE_STATUS_STANDARD, CacheStatus, Pass},
-    store::Birth,
 };
 
 /// A request that went past, as it is known on the way back.
@@ -44,8 +44,9 @@ impl CacheStage {
     pub(super) fn came_back(&self, exchange: &mut Exchange) {
         let Some(passed) = exchange.extensions.remove::<Passed>() else { return };
         if exchange.extensions.get::<Fault>().is_none() {
+            let tags = exchange.response.as_mut().and_then(|response| Tags::take(&mut response.headers));
             let forgotten = self.invalidate(exchange, passed.key.as_ref());
-            self.keep_posted(exchange, &passed, forgotten);
+            self.keep_posted(exchange, &passed, forgotten, tags.unwrap_or_default());
             self.label(exchange, &passed);
         }
     }
@@ -115,7 +116,7 @@ impl CacheStage {
 
     /// Stores the answer to a POST that is what a GET of the same URL would bring (RFC 9110, 9.3.3), while it goes to
     /// the client. `forgotten`: how often it has made this URL invalid itself.
-    fn keep_posted(&self, exchange: &mut Exchange, passed: &Passed, forgotten: u64) {
+    fn keep_posted(&self, exchange: &mut Exchange, passed: &Passed, forgotten: u64, tags: Tags) {
         let (Some((birth, forgets)), Some(key)) = (&passed.birth, &passed.key) else { return };
         let (shared, request) = (&self.0, &exchange.request);
         let (Some(response), Ok(target)) = (&mut exchange.response, request.url().parse::<Uri>()) else {
@@ -146,11 +147,12 @@ impl CacheStage {
         // From here on the flight watches for purges. Before, nothing did for this URL alone: if the count has
         // changed, it may have been forgotten.
         let untouched = shared.forgets.of(key) == forgets + forgotten;
-        if !untouched || !shared.store.is_current(birth) {
+        if !untouched || !shared.store.is_current(key, birth, &tags.again()) {
             return;
         }
         let request = request.headers.clone();
-        let object = fill::object(&shared.store, lead.birth().clone(), &request, response, storable, when);
+        let fetched = Fetched { birth: lead.birth().clone(), tags, when };
+        let object = fill::object(&shared.store, fetched, &request, response, storable);
         let Some(reader) = object.content.body(0, None) else { return };
         let body = std::mem::replace(&mut response.body, reader);
         exchange.trace.note(NAME, || "storing the answer, which is what a GET would bring");

@@ -141,13 +141,17 @@ async fn a_paused_zone_says_so_and_what_is_not_offered_is_refused() {
 }
 
 #[tokio::test]
-async fn purges_name_urls_of_the_zone_and_nothing_else() {
+async fn purges_name_one_kind_of_thing_of_the_zone_and_nothing_else() {
     let node = Node::start().await;
     let purge = format!("/zones/{}/purge_cache", node.zone("example.com").await);
     for body in [
         json!({"purge_everything": true}),
         json!({"files": ["https://www.example.com/a?b=c", "http://example.com"]}),
         json!({"files": [{"url": "https://example.com/a", "headers": {"accept-language": "de"}}]}),
+        json!({"purge_everything": false, "tags": ["Product-7", "a"]}),
+        json!({"hosts": ["WWW.example.com.", "example.com", "bücher.example.com"]}),
+        json!({"prefixes": ["www.example.com/foo", "Example.com", "bücher.example.com/a/"]}),
+        json!({"tags": vec!["a"; 30]}),
     ] {
         let result = node.ok("POST", &purge, Some(body)).await;
         assert_eq!(result["id"].as_str().unwrap().len(), 32);
@@ -160,12 +164,70 @@ async fn purges_name_urls_of_the_zone_and_nothing_else() {
         (json!({"files": ["https://example.net/"]}), 1094),
         (json!({"files": ["/path"]}), 1094),
         (json!({"files": [7]}), 9207),
-        (json!({"tags": ["a"]}), 1107),
-        (json!({"hosts": ["www.example.com"]}), 1107),
+        (json!({"tags": ["a"], "hosts": ["www.example.com"]}), 1094),
+        (json!({"tags": ["a"], "purge_everything": true}), 1094),
+        (json!({"tags": ["a"], "files": []}), 1094),
+        (json!({"tags": []}), 1094),
+        (json!({"tags": vec!["a"; 31]}), 1094),
+        (json!({"tags": ["a b"]}), 1094),
+        (json!({"tags": ["ä"]}), 1094),
+        (json!({"tags": ["a".repeat(1_025)]}), 1094),
+        (json!({"tags": "a"}), 9207),
+        (json!({"hosts": ["www.example.net"]}), 1094),
+        (json!({"hosts": ["notexample.com"]}), 1094),
+        (json!({"hosts": ["*.example.com"]}), 1094),
+        (json!({"hosts": ["https://www.example.com"]}), 1094),
+        (json!({"hosts": ["www.example.com/foo"]}), 1094),
+        (json!({"prefixes": ["https://www.example.com/foo"]}), 1094),
+        (json!({"prefixes": ["www.example.net/foo"]}), 1094),
+        (json!({"prefixes": ["www.example.com/foo?a=b"]}), 1094),
+        (json!({"prefixes": ["www.example.com:8080/foo"]}), 1094),
+        (json!({"prefixes": ["/foo"]}), 1094),
     ] {
         assert_eq!(node.refused("POST", &purge, Some(body.clone())).await, (400, code), "{body}");
     }
-    assert_eq!(node.count::<Purge>(), 3);
+    assert_eq!(node.count::<Purge>(), 7);
+}
+
+#[tokio::test]
+async fn a_purge_that_is_refused_says_which_of_its_names_and_why() {
+    let node = Node::start().await;
+    let purge = format!("/zones/{}/purge_cache", node.zone("example.com").await);
+    for (body, pointer, words) in [
+        (
+            json!({"hosts": ["example.com", "a.net"]}),
+            json!("/hosts/1"),
+            "a.net is not in the zone example.com",
+        ),
+        (json!({"prefixes": ["example.com/a#b"]}), json!("/prefixes/0"), "has a query or a fragment"),
+        (json!({"tags": ["a", "b", "c,d"]}), json!("/tags/2"), "printable ASCII without spaces and commas"),
+        (json!({"tags": []}), json!("/tags"), "give 1 to 30"),
+        (json!({}), json!(null), "exactly one of \"purge_everything\": true, \"files\", \"tags\""),
+    ] {
+        let (status, envelope) = node.call_as(&node.token, "POST", &purge, Some(body)).await;
+        let error = &envelope["errors"][0];
+        assert_eq!((status, &error["source"]["pointer"]), (400, &pointer), "{envelope}");
+        assert!(error["message"].as_str().unwrap().contains(words), "{envelope}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_purge_names_is_kept_in_its_one_form() {
+    let node = Node::start().await;
+    let purge = format!("/zones/{}/purge_cache", node.zone("example.com").await);
+    node.ok("POST", &purge, Some(json!({"hosts": ["Bücher.example.com."]}))).await;
+    node.ok("POST", &purge, Some(json!({"prefixes": ["WWW.example.com/Foo"]}))).await;
+    node.ok("POST", &purge, Some(json!({"tags": ["Shop"]}))).await;
+    let snapshot = node.context.replica.snapshot().unwrap();
+    let kept = snapshot.scan::<Purge>(&[]).map(|purge| serde_json::to_value(purge.unwrap().what).unwrap());
+    let kept: Vec<_> = kept.collect();
+    for what in [
+        json!({"hosts": ["xn--bcher-kva.example.com"]}),
+        json!({"prefixes": ["www.example.com/Foo"]}),
+        json!({"tags": ["shop"]}),
+    ] {
+        assert!(kept.contains(&what), "{what} in {kept:?}");
+    }
 }
 
 #[tokio::test]

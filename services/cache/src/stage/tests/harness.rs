@@ -4,13 +4,16 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, uri::PathAndQuery};
 use prometheus_client::registry::Registry;
 use proxima_chassis::SimulatedClock;
-use proxima_model::{AccountId, PopCode, Timestamp, Zone, ZoneId, ZoneName, ZoneSettings, ZoneStatus};
+use proxima_model::{
+    AccountId, CacheTag, PopCode, Timestamp, UrlPrefix, Zone, ZoneId, ZoneName, ZoneSettings, ZoneStatus,
+};
 use proxima_pipeline::{
     BodyError, BodySender, Client, Pipeline, Protocol, RayId, Request, Response, Scheme, Site, Trace,
 };
 use tokio::sync::{Mutex, mpsc};
 
 use super::super::*;
+use crate::marks::Mark;
 
 pub(super) const HOST: &str = "example.test";
 /// The wall clock of all tests: 1994-11-06T08:49:37Z.
@@ -225,6 +228,16 @@ impl World {
         assert!(self.origin_is_quiet().await, "the origin was asked: {:?}", read.trace);
         read
     }
+}
+
+/// The mark of a purge of this tag.
+pub(super) fn tag(text: &str) -> Mark {
+    Mark::tag(&CacheTag::parse(text).expect("a tag"))
+}
+
+/// The mark of a purge of this prefix.
+pub(super) fn prefix(text: &str) -> Mark {
+    Mark::prefix(&UrlPrefix::parse(text).expect("a prefix"))
 }
 
 /// Gives every task that can go on its turn. Tests run on one thread: after this, everybody waits for the test.

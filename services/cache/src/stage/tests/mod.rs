@@ -10,3 +10,4 @@ mod parts;
 mod purging;
 mod racing;
 mod reuse;
+mod tags;

@@ -22,7 +22,11 @@ async fn whoever_asks_after_a_purge_gets_nothing_from_before_it() {
             loop {
                 let call = world.call().await;
                 let version = version.load(Ordering::SeqCst).to_string();
-                let fresh = [("cache-control", "max-age=60"), ("vary", "accept-language")];
+                let fresh = [
+                    ("cache-control", "max-age=60"),
+                    ("vary", "accept-language"),
+                    ("cache-tag", "all, a-few"),
+                ];
                 tokio::spawn(async move {
                     let (mut sender, body) = Body::channel(1, Some(version.len() as u64));
                     call.respond(response(200, &fresh, body));
@@ -54,10 +58,12 @@ async fn whoever_asks_after_a_purge_gets_nothing_from_before_it() {
         .collect();
     for n in 0..PURGES {
         let next = version.fetch_add(1, Ordering::SeqCst) + 1;
-        if n % 2 == 0 {
-            world.stage.store().purge_zone(world.zone());
-        } else {
-            URLS.iter().for_each(|url| world.stage.forget(&world.key(url)));
+        let store = world.stage.store();
+        match n % 4 {
+            0 => store.purge_zone(world.zone()),
+            1 => URLS.iter().for_each(|url| world.stage.forget(&world.key(url))),
+            2 => store.purge_names(world.zone(), &[tag("all")]),
+            _ => store.purge_names(world.zone(), &[prefix("example.test")]),
         }
         purged.store(next, Ordering::SeqCst);
         for _ in 0..50 {
