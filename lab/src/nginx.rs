@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+/// `/tagged/NAME` may be cached for an hour, has the tags `page` and NAME, and says when it was made.
+const TAGGED: &str = r#"location ~ "^/tagged/([a-z0-9-]+)$" { default_type text/plain; add_header Cache-Control max-age=3600; add_header Cache-Tag "page, $1"; return 200 "$1 at $msec\n"; }"#;
+
 /// nginx in the foreground with everything that it writes under `dir`.
 pub(crate) fn render(dir: &Path, root: &Path) -> String {
     let (dir, root) = (dir.display(), root.display());
@@ -28,7 +31,8 @@ pub(crate) fn render(dir: &Path, root: &Path) -> String {
                  listen 80;\n        \
                  listen [::]:80;\n        \
                  root \"{root}\";\n        \
-                 index index.html;\n    \
+                 index index.html;\n        \
+                 {TAGGED}\n    \
              }}\n\
          }}\n"
     )
