@@ -143,6 +143,9 @@ impl Tags {
     /// over, as is what no purge can name. Of a response with more than are kept, any purge of a tag is taken to be
     /// meant.
     pub fn take(headers: &mut HeaderMap) -> Option<Self> {
+        if !headers.contains_key(&CACHE_TAG) {
+            return None;
+        }
         let mut tags = Self::default();
         let (mut hashes, mut octets) = (Vec::new(), 0);
         for line in headers.get_all(&CACHE_TAG) {
@@ -157,7 +160,7 @@ impl Tags {
                 }
             }
         }
-        headers.remove(&CACHE_TAG)?;
+        headers.remove(&CACHE_TAG);
         hashes.sort_unstable();
         hashes.dedup();
         tags.hashes = hashes.into();
