@@ -5,14 +5,15 @@ use std::{error::Error, sync::Arc};
 use proxima_anycast::{AnycastConfig, AnycastService};
 use proxima_cache::CacheService;
 use proxima_chassis::{NodeConfig, NodeContext, Service, check_node};
+use proxima_compression::Compressor;
 use proxima_control::ControlService;
 use proxima_dns::DnsService;
 use proxima_edge::{
     EdgeConfig, EdgeExplainer, EdgeService,
     origin::{OriginConfig, Origins},
     stages::{
-        Alternatives, ClientFacts, LoopGuard, OriginRules, OriginStage, PublicPorts, SecurityHeader, Sites,
-        TraceEndpoint, ZoneStage,
+        Alternatives, ClientFacts, Compression, LoopGuard, OriginRules, OriginStage, PublicPorts,
+        SecurityHeader, Sites, TraceEndpoint, ZoneStage,
     },
 };
 use proxima_ledger::CompiledZones;
@@ -27,8 +28,10 @@ const SITES_MAX: usize = 10_000;
 /// Makes the services of a node. In the order of the list they prepare and commit.
 pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn Error + Send + Sync>> {
     let sites = CompiledZones::<Site>::new(node.replica.clone(), SITES_MAX);
-    let cache = CacheService::new(node)?;
-    let pipeline = pipeline(node, &sites, &cache)?;
+    let metrics = node.metrics.register(proxima_compression::NAME, proxima_compression::Metrics::register);
+    let compressor = Compressor::new(metrics);
+    let cache = CacheService::new(node, Arc::clone(&compressor))?;
+    let pipeline = pipeline(node, &sites, &cache, compressor)?;
     let explainer = EdgeExplainer::new(
         pipeline.clone(),
         node.pop().clone(),
@@ -49,6 +52,7 @@ fn pipeline(
     node: &NodeContext,
     sites: &CompiledZones<Site>,
     cache: &CacheService,
+    compressor: Arc<Compressor>,
 ) -> Result<Pipeline, Box<dyn Error + Send + Sync>> {
     let edge: EdgeConfig = node.config.service(proxima_edge::SERVICE)?;
     let origins = origins(&node.config, &edge);
@@ -66,6 +70,7 @@ fn pipeline(
         Box::new(Alternatives::new(node.config.network.http3)),
         Box::new(SecurityHeader),
         Box::new(OriginRules),
+        Box::new(Compression::new(compressor)),
         Box::new(cache.stage()),
         Box::new(OriginStage::new(Arc::new(origins))),
     ]))

@@ -117,11 +117,11 @@ fn the_command_line_speaks_to_an_api_with_tls_that_the_clusters_authority_vouche
     let token = token(&cluster);
     until("example.com", || cluster.client(&token, &["zones", "add", "example.com"]));
     let ca = cluster.at("ca").join("ca.pem");
-    let port = cluster.log_https.port();
+    let (address, port) = (cluster.log_https.ip().to_string(), cluster.log_https.port());
     let named = |name: &str| format!("https://{name}.node.internal:{port}");
     let list = |api: &str, ca: Option<&Path>| {
         let mut command = Command::new(PROXIMA);
-        command.args(["zones", "--api", api, "--api-address", "127.0.0.1", "--token", &token]);
+        command.args(["zones", "--api", api, "--api-address", &address, "--token", &token]);
         if let Some(ca) = ca {
             command.arg("--ca").arg(ca);
         }
@@ -131,7 +131,7 @@ fn the_command_line_speaks_to_an_api_with_tls_that_the_clusters_authority_vouche
     assert!(succeeded && listed.contains("example.com"), "{listed}");
     let mut by_variables = Command::new(PROXIMA);
     by_variables.args(["zones", "list"]).env("PROXIMA_API", named("log")).env("PROXIMA_TOKEN", &token);
-    by_variables.env("PROXIMA_CA", &ca).env("PROXIMA_API_ADDRESS", "127.0.0.1");
+    by_variables.env("PROXIMA_CA", &ca).env("PROXIMA_API_ADDRESS", &address);
     assert!(cluster.succeeds(&mut by_variables).contains("example.com"));
 
     for (api, ca) in [(named("log"), None), (named("other"), Some(ca.as_path()))] {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -372,10 +372,13 @@ fn address(table: &str, row: &str) -> SocketAddr {
     word.rsplit("//").next().unwrap().split('/').next().unwrap().parse().unwrap()
 }
 
-/// A port that the kernel says is free for UDP and TCP.
+/// A port that the kernel says is free for UDP and TCP, at an address that no other test binds: between now and its use
+/// somebody else would be given it, now and then.
 pub(crate) fn free_for_both() -> SocketAddr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, high + 1, middle, low);
     loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpListener::bind((own, 0)).unwrap();
         let address = tcp.local_addr().unwrap();
         if UdpSocket::bind(address).is_ok() {
             return address;

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod command_line;
+mod compression;
 mod dev;
 mod http3;
 mod node;

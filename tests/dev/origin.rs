@@ -1,7 +1,8 @@
 //! A site owner's own server: answers every path, counts what it was asked.
 //!
-//! `/never-ends` begins an answer and says no more; `/echo` answers with the chunks of the request's body, each as it
-//! comes; an upgrade is taken, and every octet sent back. What lies in `/tagged/` is tagged `all` and by its name.
+//! `/text` is long and has an entity tag; `/never-ends` begins an answer and says no more; `/echo` answers with the chunks
+//! of the request's body, each as it comes; an upgrade is taken, and every octet sent back. What lies in `/tagged/` is
+//! tagged `all` and by its name.
 
 use std::{
     collections::HashMap,
@@ -9,6 +10,9 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
 };
+
+/// What `/text` says a thousand times.
+pub(crate) const TEXT: &str = "the same again\n";
 
 pub(crate) struct Origin {
     port: u16,
@@ -54,7 +58,12 @@ fn serve(stream: TcpStream, counts: &Mutex<HashMap<String, usize>>) -> std::io::
                 writer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nthe beginning")?
             }
             "/echo" => echo_chunks(&mut reader, &mut writer)?,
-            _ => page(&path, &mut writer)?,
+            "/text" => answer("etag: \"1\"\r\naccept-ranges: bytes\r\n", &TEXT.repeat(1_000), &mut writer)?,
+            path => {
+                let tagged = path.strip_prefix("/tagged/");
+                let tags = tagged.map_or_else(String::new, |name| format!("cache-tag: all, {name}\r\n"));
+                answer(&tags, &format!("the page {path}"), &mut writer)?;
+            }
         }
     }
     Ok(())
@@ -75,12 +84,9 @@ fn request(reader: &mut impl BufRead) -> std::io::Result<Option<(String, bool)>>
     }
 }
 
-fn page(path: &str, writer: &mut impl Write) -> std::io::Result<()> {
-    let body = format!("the page {path}");
-    let tagged = path.strip_prefix("/tagged/");
-    let tags = tagged.map_or_else(String::new, |name| format!("cache-tag: all, {name}\r\n"));
+fn answer(fields: &str, body: &str, writer: &mut impl Write) -> std::io::Result<()> {
     let answer = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncache-control: max-age=3600\r\n{tags}content-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncache-control: max-age=3600\r\n{fields}content-length: {}\r\n\r\n{body}",
         body.len()
     );
     writer.write_all(answer.as_bytes())

@@ -31,6 +31,8 @@ pub struct ZoneSettings {
     pub development_mode: bool,
     /// `websockets`: upgrades are allowed.
     pub websockets: bool,
+    /// `brotli`: visitors who accept brotli may get it. (Other codings have no switch.)
+    pub brotli: bool,
     /// `browser_cache_ttl` in seconds; 0 respects the origin's headers.
     pub browser_cache_ttl: u32,
     /// `always_online`: a stale answer is served when the origin fails.
@@ -130,6 +132,7 @@ impl Default for ZoneSettings {
             always_use_https: false,
             development_mode: false,
             websockets: true,
+            brotli: true,
             browser_cache_ttl: 0,
             always_online: false,
             min_tls_version: MinTlsVersion::default(),
@@ -150,6 +153,8 @@ pub enum Setting {
     DevelopmentMode,
     /// [`ZoneSettings::websockets`].
     Websockets,
+    /// [`ZoneSettings::brotli`].
+    Brotli,
     /// [`ZoneSettings::browser_cache_ttl`].
     BrowserCacheTtl,
     /// [`ZoneSettings::always_online`].
@@ -164,9 +169,10 @@ pub enum Setting {
 
 impl Setting {
     /// All of them, in the order in which the API lists them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AlwaysOnline,
         Self::AlwaysUseHttps,
+        Self::Brotli,
         Self::BrowserCacheTtl,
         Self::DevelopmentMode,
         Self::Http3,
@@ -183,6 +189,7 @@ impl Setting {
             Self::AlwaysUseHttps => "always_use_https",
             Self::DevelopmentMode => "development_mode",
             Self::Websockets => "websockets",
+            Self::Brotli => "brotli",
             Self::BrowserCacheTtl => "browser_cache_ttl",
             Self::AlwaysOnline => "always_online",
             Self::MinTlsVersion => "min_tls_version",
@@ -209,6 +216,7 @@ impl Setting {
             Self::AlwaysUseHttps => on_off(settings.always_use_https),
             Self::DevelopmentMode => on_off(settings.development_mode),
             Self::Websockets => on_off(settings.websockets),
+            Self::Brotli => on_off(settings.brotli),
             Self::BrowserCacheTtl => settings.browser_cache_ttl.into(),
             Self::AlwaysOnline => on_off(settings.always_online),
             Self::Http3 => on_off(settings.http3),
@@ -229,6 +237,7 @@ impl Setting {
             Self::AlwaysUseHttps => settings.always_use_https = on_off(value)?,
             Self::DevelopmentMode => settings.development_mode = on_off(value)?,
             Self::Websockets => settings.websockets = on_off(value)?,
+            Self::Brotli => settings.brotli = on_off(value)?,
             Self::BrowserCacheTtl => {
                 settings.browser_cache_ttl = value
                     .as_u64()

@@ -134,6 +134,8 @@ pub struct Response {
     pub body: Body,
     /// With status 101: the other side.
     pub upgraded: Option<Upgraded>,
+    /// Whether a stage has decided already which content coding its client gets; nobody decides again.
+    pub coding_settled: bool,
 }
 
 impl std::fmt::Debug for Response {
@@ -143,6 +145,7 @@ impl std::fmt::Debug for Response {
             .field("headers", &self.headers)
             .field("body", &self.body)
             .field("upgraded", &self.upgraded.is_some())
+            .field("coding_settled", &self.coding_settled)
             .finish()
     }
 }

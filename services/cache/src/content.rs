@@ -144,6 +144,11 @@ impl Content {
         self.whole.get().is_some()
     }
 
+    /// All of it, if it is whole.
+    pub fn pieces(&self) -> Option<Vec<Bytes>> {
+        self.whole.get().map(|whole| whole.segments.to_vec())
+    }
+
     /// Whether a new reader can still be given all of it: it is whole, or kept whole so far.
     pub fn is_shareable(&self) -> bool {
         if self.is_whole() {

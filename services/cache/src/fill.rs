@@ -17,6 +17,7 @@ use std::{sync::Arc, time::Duration};
 use http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header};
 use prometheus_client::metrics::gauge::Gauge;
 use proxima_chassis::Clock;
+use proxima_compression::{Forms, fields as compression};
 use proxima_pipeline::{Body, BodyError, Exchange, Fault, Response, Rest, Trace, TraceEntry};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -185,7 +186,10 @@ impl Fill {
         };
         let former = stale.clone();
         let variant = vary.variant(request);
+        // The octets are the same, and so are their forms; but the origin may have said something new of encoding them.
+        let forms = forms(stale.status, &kept, stale.content.length());
         let object = Arc::new(Object {
+            forms: forms.map(|new| stale.forms.clone().unwrap_or(new)),
             status: stale.status,
             speaks_to_us: kept.contains_key(&TARGETED[0]),
             headers: kept,
@@ -353,6 +357,7 @@ pub(crate) fn object(
         headers.insert(header::DATE, date);
     }
     Arc::new(Object {
+        forms: forms(response.status, &headers, response.body.length()),
         status: response.status,
         speaks_to_us: headers.contains_key(&TARGETED[0]),
         headers,
@@ -366,6 +371,13 @@ pub(crate) fn object(
         content: store.new_content(response.body.length()),
         failed: 0.into(),
     })
+}
+
+/// Where encoded forms of an answer are kept, if it is to be encoded for clients that want it: decided once, so that a hit
+/// of anything else costs nothing.
+fn forms(status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> Option<Arc<Forms>> {
+    let compressible = status == StatusCode::OK && compression::is_compressible(headers, length);
+    compressible.then(Arc::default)
 }
 
 /// The request that fills or confirms, made of a client's.

@@ -40,7 +40,7 @@ pub(crate) fn respond(object: &Object, asked: Asked<'_>, body: Option<Body>) -> 
             headers.insert(header::CONTENT_RANGE, part.content_range());
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(part.end - part.first));
             let body = object.content.body(part.first, Some(part.end))?;
-            Response { status: StatusCode::PARTIAL_CONTENT, headers, body, upgraded: None }
+            Response { status: StatusCode::PARTIAL_CONTENT, headers, body, ..Response::default() }
         }
         Answer::Unsatisfiable(length) => {
             let mut headers = fields::not_modified(&object.headers);
@@ -60,7 +60,7 @@ pub(crate) fn respond(object: &Object, asked: Asked<'_>, body: Option<Body>) -> 
                     None => object.content.body(0, None)?,
                 }
             };
-            Response { status: object.status, headers, body, upgraded: None }
+            Response { status: object.status, headers, body, ..Response::default() }
         }
     };
     finish(&mut response.headers, object, asked);

@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
+use proxima_compression::Compressor;
 use proxima_ledger::{ChangeSet, ReadError, Snapshot};
 use proxima_model::{Key, Kind, Purge, PurgeId, PurgeWhat, Zone, ZoneId};
 
@@ -108,16 +109,16 @@ impl Forget {
 }
 
 impl CacheService {
-    /// A cache as `[cache]` of the node's configuration describes it.
+    /// A cache as `[cache]` of the node's configuration describes it. `compressor` is the node's.
     ///
     /// # Errors
     /// What is wrong in `[cache]`.
-    pub fn new(node: &NodeContext) -> Result<Arc<Self>, CacheError> {
+    pub fn new(node: &NodeContext, compressor: Arc<Compressor>) -> Result<Arc<Self>, CacheError> {
         let config: CacheConfig = node.config.service(NAME)?;
         config.check()?;
         let metrics = node.metrics.register(NAME, Metrics::register);
         let store = Arc::new(Store::new(&config, &metrics));
-        let stage = CacheStage::new(store, config, node.clock.clone(), metrics.clone());
+        let stage = CacheStage::new(store, config, node.clock.clone(), metrics.clone(), compressor);
         Ok(Arc::new(Self::over(stage, metrics)))
     }
 

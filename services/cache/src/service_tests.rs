@@ -25,7 +25,8 @@ impl World {
         let metrics = Metrics::register(&mut Registry::default());
         let config = CacheConfig::default();
         let store = Arc::new(Store::new(&config, &metrics));
-        let stage = CacheStage::new(store, config, Arc::new(SystemClock), metrics.clone());
+        let compressor = Compressor::new(proxima_compression::Metrics::register(&mut Registry::default()));
+        let stage = CacheStage::new(store, config, Arc::new(SystemClock), metrics.clone(), compressor);
         Self {
             log,
             service: CacheService::over(stage, metrics),

@@ -14,6 +14,7 @@
 //! of the very same part. A part of something that is stored whole and stale has the whole confirmed or fetched anew.
 
 mod eligible;
+mod encoded;
 mod led;
 mod passed;
 
@@ -28,6 +29,7 @@ use std::{
 
 use http::Method;
 use proxima_chassis::Clock;
+use proxima_compression::Compressor;
 use proxima_pipeline::{Body, Decision, Exchange, Fault, Flow, Response, Rest, Stage};
 use tokio::sync::oneshot;
 
@@ -69,6 +71,7 @@ struct Shared {
     config: CacheConfig,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    compressor: Arc<Compressor>,
     /// Watched by whoever stores without a flight from the beginning.
     forgets: Forgets,
 }
@@ -112,9 +115,15 @@ impl Stage for CacheStage {
 
 impl CacheStage {
     /// A stage over a store.
-    pub fn new(store: Arc<Store>, config: CacheConfig, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
-        let forgets = Forgets::default();
-        Self(Arc::new(Shared { store, flights: Arc::default(), config, clock, metrics, forgets }))
+    pub fn new(
+        store: Arc<Store>,
+        config: CacheConfig,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+        compressor: Arc<Compressor>,
+    ) -> Self {
+        let (flights, forgets) = (Arc::default(), Forgets::default());
+        Self(Arc::new(Shared { store, flights, config, clock, metrics, compressor, forgets }))
     }
 
     /// Forgets a URL of a zone in all its variants, and what of it is on its way.
@@ -207,7 +216,7 @@ impl CacheStage {
     fn answer(
         &self,
         exchange: &mut Exchange,
-        object: &Object,
+        object: &Arc<Object>,
         status: CacheStatus,
         body: Option<Body>,
         why: &'static str,
@@ -219,7 +228,7 @@ impl CacheStage {
             status,
             browser_seconds,
         };
-        let response = serve::respond(object, asked, body)?;
+        let mut response = serve::respond(object, asked, body)?;
         self.0.metrics.count(status);
         exchange.trace.note(NAME, || {
             let age = object.freshness.age(object.resident()).as_secs();
@@ -231,6 +240,7 @@ impl CacheStage {
                 freshness.source
             )
         });
+        self.settle_coding(exchange, object, &mut response);
         Some(Flow::Respond(response))
     }
 

@@ -25,8 +25,12 @@ use std::{
 };
 
 use http::{HeaderMap, StatusCode};
+use proxima_compression::Forms;
 use proxima_model::{Timestamp, ZoneId};
-use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
+use quick_cache::{
+    Lifecycle, OptionsBuilder, Weighter,
+    sync::{Cache, EntryAction},
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -84,6 +88,8 @@ pub struct Object {
     pub content: Arc<Content>,
     /// Whether its fields speak to this network's caches alone: those are not for clients.
     pub speaks_to_us: bool,
+    /// Its encoded forms, as they are made; `None` if it is not to be encoded.
+    pub forms: Option<Arc<Forms>>,
     /// When the origin last failed to confirm it: milliseconds since `received`, plus one; 0 is never.
     pub failed: AtomicU64,
 }
@@ -130,7 +136,9 @@ impl Object {
         let fields: usize =
             self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
         let content = self.content.length().unwrap_or(0);
-        content + (fields + self.variant.octets() + self.tags.octets()) as u64 + OBJECT_OVERHEAD_OCTETS
+        let forms = self.forms.as_ref().map_or(0, |forms| forms.octets());
+        let described = fields + self.variant.octets() + self.tags.octets();
+        content + forms + described as u64 + OBJECT_OVERHEAD_OCTETS
     }
 }
 
@@ -354,14 +362,34 @@ impl Store {
         self.passes.remove(primary);
     }
 
+    /// Counts the forms of an object anew, if it is still stored, or confirmed meanwhile and stored again with them.
+    pub fn recount(&self, primary: &PrimaryKey, object: &Object) {
+        let key = self.place_of(primary, object);
+        // Without waiting: nobody fills an entry of this store through a guard. One that is empty is left empty.
+        let _counted = self.entries.entry(&key, Some(Duration::ZERO), |_, entry| {
+            if let Entry::Object(stored, octets) = entry
+                && let (Some(theirs), Some(forms)) = (&stored.forms, &object.forms)
+                && Arc::ptr_eq(theirs, forms)
+            {
+                *octets = stored.octets();
+            }
+            EntryAction::Retain(())
+        });
+    }
+
+    /// The key under which an object lies, if it is stored.
+    fn place_of(&self, primary: &PrimaryKey, object: &Object) -> Key {
+        let base = Key { primary: primary.clone(), variant: None };
+        match self.entries.get(&base) {
+            Some(Entry::Variants(index)) => Key { variant: Some((index.id, object.variant.clone())), ..base },
+            _ => base,
+        }
+    }
+
     /// Forgets one object under a URL, if it is still what is stored there; its other variants and parts stay. The caller
     /// holds the lock of the key's flights.
     pub fn forget_object(&self, primary: &PrimaryKey, object: &Arc<Object>) {
-        let base = Key { primary: primary.clone(), variant: None };
-        let key = match self.entries.get(&base) {
-            Some(Entry::Variants(index)) => Key { variant: Some((index.id, object.variant.clone())), ..base },
-            _ => base,
-        };
+        let key = self.place_of(primary, object);
         if let Some(Entry::Object(stored, _)) = self.entries.get(&key)
             && Arc::ptr_eq(&stored, object)
         {

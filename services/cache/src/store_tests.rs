@@ -46,6 +46,7 @@ fn object(
         birth,
         tags: Tags::default(),
         content: Content::of(content, store.budget.clone()),
+        forms: None,
         failed: 0.into(),
     })
 }
@@ -205,4 +206,17 @@ async fn a_url_is_passed_by_for_a_minute_after_a_refusal() {
     assert_eq!(store.pass(&key), Some(Refusal::Private));
     tokio::time::advance(PASS_FOR).await;
     assert_eq!(store.pass(&key), None);
+}
+
+#[tokio::test]
+async fn what_is_not_stored_any_more_is_not_counted_anew() {
+    let (store, _) = store(1 << 20);
+    let (key, none) = (key(1, "http://a.test/"), HeaderMap::new());
+    put(&store, &key, "", &none, b"one");
+    let gone = store.find(&key, &none).object.expect("stored");
+    store.forget(&key);
+    store.recount(&key, &gone);
+    assert_eq!((store.objects(), store.octets()), (0, 0));
+    put(&store, &key, "", &none, b"two");
+    assert_eq!(get(&store, &key, &none).await.expect("stored"), b"two");
 }

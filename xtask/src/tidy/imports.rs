@@ -35,7 +35,8 @@ enum Floor {
 }
 
 /// core/, from the ground up.
-const CORE: [&str; 5] = ["core/bird", "core/model", "core/ledger", "core/chassis", "core/pipeline"];
+const CORE: [&str; 6] =
+    ["core/bird", "core/model", "core/ledger", "core/chassis", "core/pipeline", "core/compression"];
 
 impl Floor {
     fn of(folder: &str) -> Option<Self> {

@@ -18,6 +18,7 @@ fn every_setting_takes_its_values_and_shows_them() {
         ("development_mode", vec![json!("on"), json!("off")]),
         ("websockets", vec![json!("on"), json!("off")]),
         ("always_online", vec![json!("on"), json!("off")]),
+        ("brotli", vec![json!("on"), json!("off")]),
         ("browser_cache_ttl", vec![json!(0), json!(30), json!(31_536_000)]),
         ("http3", vec![json!("on"), json!("off")]),
         ("min_tls_version", vec![json!("1.2"), json!("1.3")]),
@@ -30,7 +31,7 @@ fn every_setting_takes_its_values_and_shows_them() {
             assert_eq!(setting.value(&settings), value, "{id}");
         }
     }
-    assert_eq!(Setting::ALL.len(), 9);
+    assert_eq!(Setting::ALL.len(), 10);
     assert_eq!(Setting::by_id("rocket_loader"), None);
 }
 

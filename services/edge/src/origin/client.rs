@@ -231,7 +231,7 @@ impl OriginClient {
             let protocol = protocol.ok_or(Fault::OriginMalformed("it switches to a protocol unasked"))?;
             headers.insert(header::UPGRADE, protocol);
             let upgraded = Some(Box::new(UpgradedOrigin(connection)) as _);
-            return Ok(Response { status, headers, body: Body::empty(), upgraded });
+            return Ok(Response { status, headers, upgraded, ..Response::default() });
         }
         let upload = (!upload.is_sent()).then_some(upload);
         let keep_alive = keep_alive && !upload.as_ref().is_some_and(Upload::is_over);
@@ -253,7 +253,7 @@ impl OriginClient {
                 Body::stream(OriginBody::new(connection, decoder, upload, keep_alive, between_reads))
             }
         };
-        Ok(Response { status, headers, body, upgraded: None })
+        Ok(Response { status, headers, body, ..Response::default() })
     }
 }
 

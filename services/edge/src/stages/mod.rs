@@ -1,8 +1,11 @@
 //! The edge's own stages, in the order in which a request meets them.
 //!
 //! ```text
-//!  ClientFacts ─▶ TraceEndpoint ─▶ LoopGuard ─▶ ZoneStage ─▶ Alternatives ─▶ SecurityHeader ─▶ OriginRules ─▶ … ─▶ OriginStage
-//!  who asks       /cdn-cgi/*       CDN-Loop     host → Site  Alt-Svc         HSTS              where to go         the origin's answer
+//!  ClientFacts ─▶ TraceEndpoint ─▶ LoopGuard ─▶ ZoneStage ─▶ Alternatives ─▶ SecurityHeader ─┐
+//!  who asks       /cdn-cgi/*       CDN-Loop     host → Site  Alt-Svc         HSTS            │
+//!   ┌────────────────────────────────────────────────────────────────────────────────────────┘
+//!   └▶ OriginRules ─▶ Compression ─▶ (cache) ─▶ OriginStage
+//!      where to go    on its way out            the origin's answer
 //! ```
 //!
 //! Each but the last decides at once. [`ClientFacts`] stands first, since it also names the ray on every answer,
@@ -10,6 +13,7 @@
 
 mod alternatives;
 mod client_facts;
+mod compression;
 mod loop_guard;
 mod origin;
 mod origin_rules;
@@ -23,6 +27,7 @@ mod zone;
 pub use alternatives::Alternatives;
 pub(crate) use client_facts::CF_RAY;
 pub use client_facts::ClientFacts;
+pub use compression::Compression;
 pub use loop_guard::LoopGuard;
 pub use origin::OriginStage;
 pub use origin_rules::OriginRules;

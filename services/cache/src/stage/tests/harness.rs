@@ -61,7 +61,7 @@ pub(super) fn response(status: u16, fields: Fields<'_>, body: Body) -> Response 
         status: StatusCode::from_u16(status).expect("a status"),
         headers: map(fields),
         body,
-        upgraded: None,
+        ..Response::default()
     }
 }
 
@@ -106,6 +106,7 @@ pub(super) struct World {
     pub(super) stage: CacheStage,
     pub(super) clock: Arc<SimulatedClock>,
     pub(super) metrics: Metrics,
+    pub(super) compressor: Arc<Compressor>,
     pipeline: Pipeline,
     calls: Mutex<mpsc::UnboundedReceiver<Call>>,
     settings: ZoneSettings,
@@ -120,10 +121,11 @@ impl World {
         let metrics = Metrics::register(&mut Registry::default());
         let store = Arc::new(Store::new(&config, &metrics));
         let clock = Arc::new(SimulatedClock::new(NOW));
-        let stage = CacheStage::new(store, config, clock.clone(), metrics.clone());
+        let compressor = Compressor::new(proxima_compression::Metrics::register(&mut Registry::default()));
+        let stage = CacheStage::new(store, config, clock.clone(), metrics.clone(), compressor.clone());
         let (sender, calls) = mpsc::unbounded_channel();
         let pipeline = Pipeline::new(vec![Box::new(stage.clone()), Box::new(Origin(sender))]);
-        Arc::new(Self { stage, clock, metrics, pipeline, calls: Mutex::new(calls), settings })
+        Arc::new(Self { stage, clock, metrics, compressor, pipeline, calls: Mutex::new(calls), settings })
     }
 
     /// The next request that reaches the origin.

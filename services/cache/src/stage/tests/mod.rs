@@ -3,6 +3,7 @@
 //! paused and advanced.
 
 mod collapsing;
+mod encoded;
 mod fill;
 mod harness;
 mod led;

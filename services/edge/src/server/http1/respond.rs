@@ -83,7 +83,7 @@ impl<T: Transport> Connection<T> {
         response: Response,
         mut upload: Option<Upload>,
     ) -> After {
-        let Response { status, mut headers, body, upgraded } = response;
+        let Response { status, mut headers, body, upgraded, .. } = response;
         if let Some(upload) = &mut upload {
             upload.withhold_invitation();
         }

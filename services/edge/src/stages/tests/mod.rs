@@ -1,5 +1,6 @@
 //! The stages, by table.
 
+mod compression;
 pub(crate) mod fixtures;
 
 use std::sync::Arc;
