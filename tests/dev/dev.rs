@@ -359,6 +359,12 @@ fn spawn(
             _ => panic!("proxima dev did not start: {}", std::fs::read_to_string(&log_path).unwrap()),
         }
     }
+    // The network's own authority is made moments after the first start.
+    let (authority, begun) = (data_in(folder).join("ca.pem"), Instant::now());
+    while !authority.exists() {
+        assert!(begun.elapsed() < DEADLINE, "no {}", authority.display());
+        std::thread::yield_now();
+    }
     // What it says later goes nowhere, but must not fill the pipe.
     std::thread::spawn(move || lines.for_each(drop));
     (child, table)

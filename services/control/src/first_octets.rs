@@ -1,66 +1,63 @@
-//! A connection that has to begin to speak in time.
+//! A connection that has begun to speak.
 //!
-//! Whether a connection is HTTP/1.1 or HTTP/2 is told by its first octets, and the deadline for a request's head runs only
-//! from then on. A connection that says nothing, or stops within the preface of HTTP/2, would hold its place for ever.
+//! Whether a connection is HTTP/1.1 or HTTP/2 is told by its first octets, and both the deadline for a request's head and
+//! the graceful end of a connection that is served begin only then: one that says nothing would hold its place for ever,
+//! and one that is about to speak would be closed before it is heard when the node drains. So the octets that tell are
+//! read first, and given back to whoever serves.
 
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
-    time::Duration,
+    task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::Sleep,
-};
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
-/// Octets after which the protocol is known: the preface of HTTP/2 (RFC 9113, 3.4). No request with credentials is shorter.
-const PREFACE_OCTETS: usize = 24;
+/// What a client of HTTP/2 says first (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Octets of the first read: most requests' heads.
+const FIRST_READ_OCTETS: usize = 1_024;
 
-/// A stream whose reads fail when its first octets do not come in time.
-pub(crate) struct FirstOctets<S> {
+/// A stream whose first octets are here.
+pub(crate) struct Begun<S> {
+    first: BytesMut,
     stream: S,
-    /// Until the first octets are here.
-    missing: Option<Missing>,
 }
 
-struct Missing {
-    octets: usize,
-    deadline: Pin<Box<Sleep>>,
-}
-
-impl<S> FirstOctets<S> {
-    /// This stream, of which the first octets have to come within this time from now.
-    pub(crate) fn new(stream: S, within: Duration) -> Self {
-        let deadline = Box::pin(tokio::time::sleep(within));
-        Self { stream, missing: Some(Missing { octets: PREFACE_OCTETS, deadline }) }
+impl<S: AsyncRead + Unpin> Begun<S> {
+    /// Waits until the protocol is known.
+    ///
+    /// # Errors
+    /// The connection ends or breaks before.
+    pub(crate) async fn of(mut stream: S) -> io::Result<Self> {
+        let mut first = BytesMut::with_capacity(FIRST_READ_OCTETS);
+        while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+            if stream.read_buf(&mut first).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(Self { first, stream })
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for FirstOctets<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        let Some(missing) = &mut self.missing else { return read };
-        if read.is_pending() {
-            ready!(missing.deadline.as_mut().poll(cx));
-            let message = "the first octets did not come in time";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)));
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
         }
-        missing.octets = missing.octets.saturating_sub(buffer.filled().len() - before);
-        if missing.octets == 0 {
-            self.missing = None;
-        }
-        read
+        let octets = self.first.len().min(buffer.remaining());
+        buffer.put_slice(&self.first[..octets]);
+        self.first.advance(octets);
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for FirstOctets<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, octets)
     }
@@ -88,33 +85,40 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FirstOctets<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use futures_util::FutureExt as _;
+    use tokio::io::{AsyncWriteExt as _, duplex};
 
     use super::*;
 
-    const WITHIN: Duration = Duration::from_secs(15);
-
-    #[tokio::test(start_paused = true)]
-    async fn who_says_nothing_or_stops_within_the_preface_is_left() {
-        for said in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
+    #[tokio::test]
+    async fn who_says_nothing_or_stops_within_the_preface_has_not_begun() {
+        for said in [&PREFACE[..0], &PREFACE[..1], &PREFACE[..PREFACE.len() - 1]] {
             let (mut client, server) = duplex(64);
-            client.write_all(said.as_bytes()).await.unwrap();
-            let mut server = FirstOctets::new(server, WITHIN);
-            let began = tokio::time::Instant::now();
-            let error = server.read_to_end(&mut Vec::new()).await.unwrap_err();
-            assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 15), "{said:?}");
+            client.write_all(said).await.unwrap();
+            let mut begun = Box::pin(Begun::of(server));
+            assert!(begun.as_mut().now_or_never().is_none(), "{said:?}");
+            drop(client);
+            assert_eq!(begun.await.err().map(|error| error.kind()), Some(io::ErrorKind::UnexpectedEof));
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_spoke_in_time_may_think_for_as_long_as_they_like() {
-        let (mut client, server) = duplex(64);
-        let mut server = FirstOctets::new(server, WITHIN);
-        client.write_all(&[b'a'; PREFACE_OCTETS]).await.unwrap();
-        server.read_exact(&mut [0; PREFACE_OCTETS]).await.unwrap();
-        tokio::time::advance(WITHIN * 2).await;
-        assert!(tokio::time::timeout(WITHIN, server.read_u8()).await.is_err(), "it waits");
-        client.write_all(b"b").await.unwrap();
-        assert_eq!(server.read_u8().await.unwrap(), b'b');
+    #[tokio::test]
+    async fn all_that_was_said_is_read_in_pieces_of_any_size() {
+        for said in ["G", "GET / HTTP/1.0\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore"] {
+            let (mut client, server) = duplex(64);
+            client.write_all(said.as_bytes()).await.unwrap();
+            let mut server = Begun::of(server).await.unwrap();
+            client.write_all(b" and later").await.unwrap();
+            drop(client);
+            let mut heard = Vec::new();
+            let mut piece = [0; 7];
+            loop {
+                match server.read(&mut piece).await.unwrap() {
+                    0 => break,
+                    octets => heard.extend_from_slice(&piece[..octets]),
+                }
+            }
+            assert_eq!(heard, format!("{said} and later").as_bytes());
+        }
     }
 }

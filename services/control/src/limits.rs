@@ -17,6 +17,9 @@ pub const IDEMPOTENCY_KEY_OCTETS_MAX: usize = 255;
 
 /// How long a client may take to send a request's head: keeps idle and slow connections from piling up.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(15);
+/// How long a drain waits for the first octets of a connection that was accepted before it: a round trip to the other side
+/// of the earth, and some more.
+pub const FIRST_OCTETS_WHILE_DRAINING: Duration = Duration::from_secs(1);
 /// How long a request may take in all, with its append to a log on another continent.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 /// How long an answer to a write waits until this server's own replica shows it.

@@ -16,10 +16,7 @@ use axum::{
 use futures_util::FutureExt;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use proxima_chassis::Shutdown;
@@ -29,11 +26,12 @@ use tokio::{
     sync::Semaphore,
 };
 use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     api::Api,
     error::{ApiError, Code},
-    first_octets::FirstOctets,
+    first_octets::Begun,
     limits, routes,
 };
 
@@ -111,7 +109,7 @@ pub(crate) async fn serve(
     connections: Arc<Semaphore>,
     shutdown: Shutdown,
 ) {
-    let graceful = GracefulShutdown::new();
+    let conversations = TaskTracker::new();
     loop {
         let permit = tokio::select! {
             () = shutdown.draining() => break,
@@ -130,13 +128,14 @@ pub(crate) async fn serve(
             },
         };
         stream.set_nodelay(true).ok();
-        let (api, router, tls, watcher) = (api.clone(), router.clone(), tls.clone(), graceful.watcher());
-        tokio::spawn(async move {
+        let (api, router, tls) = (api.clone(), router.clone(), tls.clone());
+        let shutdown = shutdown.clone();
+        conversations.spawn(async move {
             api.metrics.connections.inc();
             match tls {
-                None => converse(stream, router, watcher).await,
+                None => converse(stream, router, &shutdown).await,
                 Some(tls) => match tokio::time::timeout(limits::HEAD_DEADLINE, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => converse(stream, router, watcher).await,
+                    Ok(Ok(stream)) => converse(stream, router, &shutdown).await,
                     Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                     Err(_) => tracing::debug!("a TLS handshake took too long"),
                 },
@@ -147,15 +146,30 @@ pub(crate) async fn serve(
     }
     drop(listener);
     let within: Duration = shutdown.drain_within();
-    tokio::time::timeout(within, graceful.shutdown()).await.ok();
+    conversations.close();
+    tokio::time::timeout(within, conversations.wait()).await.ok();
 }
 
 /// Serves one connection to its end.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     router: Router,
-    watcher: Watcher,
+    shutdown: &Shutdown,
 ) {
+    // Who has connected is about to speak: a drain waits for that, but not for who only holds a connection.
+    let late = async {
+        shutdown.draining().await;
+        tokio::time::sleep(limits::FIRST_OCTETS_WHILE_DRAINING).await;
+    };
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(limits::HEAD_DEADLINE, Begun::of(stream)) => begun,
+        () = late => return,
+    };
+    let stream = match begun {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "a connection ended before it said anything"),
+        Err(_) => return tracing::debug!("a connection did not begin to speak in time"),
+    };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -168,13 +182,18 @@ async fn converse(
         .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
         .max_header_list_size(u32::try_from(limits::HEAD_OCTETS_MAX).unwrap_or(u32::MAX))
         .keep_alive_interval(limits::HEAD_DEADLINE);
-    let connection = builder
-        .serve_connection(
-            TokioIo::new(FirstOctets::new(stream, limits::HEAD_DEADLINE)),
-            TowerToHyperService::new(router),
-        )
-        .into_owned();
-    if let Err(error) = watcher.watch(connection).await {
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let served = tokio::select! {
+        // First, so that what is here has been read: a connection that has read nothing would be closed.
+        biased;
+        served = connection.as_mut() => served,
+        () = shutdown.draining() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
         tracing::debug!(%error, "a connection broke off");
     }
 }

@@ -4,6 +4,7 @@
 
 mod auth;
 mod clients;
+mod connections;
 mod delegation;
 mod documents;
 mod followers;
