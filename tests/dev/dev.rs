@@ -139,9 +139,13 @@ impl Dev {
             // While one process takes over from another, the former may still take a connection and end.
             match serde_json::from_str::<Value>(&text) {
                 Ok(status) => return status["pid"].as_u64().unwrap(),
-                Err(_) => assert!(begun.elapsed() < DEADLINE, "no status: {text}"),
+                Err(_) => assert!(begun.elapsed() < DEADLINE, "no status: {text}\n{}", self.log()),
             }
         }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     pub(crate) fn resident_kib(&self) -> u64 {

@@ -24,8 +24,11 @@ impl Unbound {
     /// Answers with these records.
     fn start(records: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Unbound binds by itself, so the port is one that was free a moment ago.
-        let address = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        // Unbound binds by itself, so the port is one that was free a moment ago: at an address that no other test binds,
+        // which would be given it meanwhile, now and then.
+        let [_, high, middle, low] = std::process::id().to_be_bytes();
+        let own = Ipv4Addr::new(127, high + 1, middle, low);
+        let address = UdpSocket::bind((own, 0)).unwrap().local_addr().unwrap();
         let data: String = records.iter().map(|record| format!(" local-data: \"{record}\"\n")).collect();
         let text = format!(
             "server:\n interface: {}@{}\n port: {}\n chroot: \"\"\n username: \"\"\n directory: {:?}\n pidfile: \"\"\n \
