@@ -1,6 +1,10 @@
 //! Which coding a client gets (RFC 9110, 12.5.3).
 
 use http::{HeaderMap, HeaderValue, header};
+use proxima_pipeline::{
+    Exchange,
+    lists::{WEIGHT_MAX, members, weight},
+};
 
 use crate::fields;
 
@@ -14,10 +18,6 @@ pub enum Coding {
     /// GZIP (RFC 1952).
     Gzip,
 }
-
-/// Quality values in thousandths, as many as can be written.
-type Quality = u16;
-const QUALITY_MAX: Quality = 1_000;
 
 impl Coding {
     /// The order among those that a client likes alike: zstd costs least by far for its size; brotli costs as much as gzip,
@@ -48,31 +48,30 @@ impl Coding {
     }
 }
 
-/// What a request says of codings.
+/// What a request says of codings: their weights, in thousandths.
 #[derive(Debug, Default)]
 struct Accepted {
-    codings: [Option<Quality>; Coding::ALL.len()],
-    identity: Option<Quality>,
-    others: Option<Quality>,
+    codings: [Option<u16>; Coding::ALL.len()],
+    identity: Option<u16>,
+    others: Option<u16>,
 }
 
 impl Accepted {
     /// Reads all lines. A member that is malformed says nothing; one that comes again is read as it came first.
     fn read(request: &HeaderMap) -> Self {
         let mut accepted = Self::default();
-        let lines = request.get_all(header::ACCEPT_ENCODING).iter().map(HeaderValue::as_bytes);
-        for member in lines.flat_map(|line| line.split(|octet| *octet == b',')) {
+        for member in members(request, &header::ACCEPT_ENCODING) {
             let mut parts = member.split(|octet| *octet == b';').map(<[u8]>::trim_ascii);
             let name = parts.next().unwrap_or_default();
-            let Some(quality) = quality(parts) else { continue };
+            let Some(weight) = weight_among(parts) else { continue };
             if let Some(said) = accepted.of(name) {
-                said.get_or_insert(quality);
+                said.get_or_insert(weight);
             }
         }
         accepted
     }
 
-    fn of(&mut self, name: &[u8]) -> Option<&mut Option<Quality>> {
+    fn of(&mut self, name: &[u8]) -> Option<&mut Option<u16>> {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if is("identity") {
             return Some(&mut self.identity);
@@ -86,27 +85,14 @@ impl Accepted {
     }
 }
 
-/// The `q` among parameters; 1 if there is none, `None` if it is malformed (RFC 9110, 12.4.2).
-fn quality<'a>(parameters: impl Iterator<Item = &'a [u8]>) -> Option<Quality> {
+/// The `q` among parameters; 1 if there is none, `None` if it is malformed.
+fn weight_among<'a>(parameters: impl Iterator<Item = &'a [u8]>) -> Option<u16> {
     for parameter in parameters {
-        let [b'q' | b'Q', b'=', value @ ..] = parameter else { continue };
-        let (whole, fraction) = match value {
-            [whole] => (whole, &[][..]),
-            [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (whole, fraction),
-            _ => return None,
-        };
-        if !fraction.iter().all(u8::is_ascii_digit) {
-            return None;
+        if let [b'q' | b'Q', b'=', value @ ..] = parameter {
+            return weight(value);
         }
-        let digit = |place: usize| fraction.get(place).map_or(0, |digit| Quality::from(digit - b'0'));
-        let thousandths = digit(0) * 100 + digit(1) * 10 + digit(2);
-        return match whole {
-            b'0' => Some(thousandths),
-            b'1' if thousandths == 0 => Some(QUALITY_MAX),
-            _ => None,
-        };
     }
-    Some(QUALITY_MAX)
+    Some(WEIGHT_MAX)
 }
 
 /// The coding that a request wants, out of those that are `offered`; `None`: the content as it is. A request that says
@@ -129,9 +115,11 @@ pub fn negotiate(request: &HeaderMap, offered: impl Fn(Coding) -> bool) -> Optio
     best.filter(|_| accepted.identity.is_none_or(|identity| identity <= quality))
 }
 
-/// The coding for a request, with or without brotli, as the zone has it (`brotli` in its settings); none if the request
+/// The coding for a request, with or without brotli, as its zone has it (`brotli` in its settings); none if the request
 /// forbids that anything be transformed.
-pub fn wanted(request: &HeaderMap, brotli: bool) -> Option<Coding> {
+pub fn wanted(exchange: &Exchange) -> Option<Coding> {
+    let request = &exchange.request.headers;
+    let brotli = exchange.site.as_ref().is_some_and(|site| site.zone.settings.brotli);
     let coding = negotiate(request, |coding| coding != Coding::Br || brotli)?;
     (!fields::forbids_transforming(request)).then_some(coding)
 }

@@ -1,6 +1,7 @@
 //! What the fields of an answer say of encoding it, and how encoding changes them.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use proxima_pipeline::lists::members;
 
 use crate::Coding;
 
@@ -92,12 +93,6 @@ fn is_listed(content_type: &[u8]) -> bool {
     let end = content_type.iter().position(|octet| *octet == b';').unwrap_or(content_type.len());
     let media_type = content_type[..end].trim_ascii();
     TYPES.iter().any(|listed| media_type.eq_ignore_ascii_case(listed.as_bytes()))
-}
-
-/// The members of a list field, in all its lines.
-fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
-    lines.flat_map(|line| line.split(|octet| *octet == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// Makes the fields those of the encoded answer; `length` is that of the whole encoded content, if it is known.

@@ -54,9 +54,12 @@ impl Forms {
         self.octets.load(Ordering::Relaxed)
     }
 
-    /// The form, if it is made; within, `None` if it is not kept.
-    pub fn made(&self, coding: Coding) -> Option<Option<&Bytes>> {
-        self.slots[coding.index()].made.get().map(Option::as_ref)
+    /// How the object goes out, if that is settled: its form is made, and kept or not.
+    pub fn made(&self, coding: Coding) -> Option<Form> {
+        Some(match self.slots[coding.index()].made.get()? {
+            Some(form) => Form::Ready(form.clone()),
+            None => Form::Identity("its encoded form is not small enough to be kept"),
+        })
     }
 
     /// Decides who makes a form. `admit` is asked whether another may be made now.

@@ -98,7 +98,7 @@ impl Compressor {
         length: u64,
         begin: impl FnOnce() -> (Vec<Bytes>, K),
     ) -> Form {
-        if let Some(form) = made(forms, coding) {
+        if let Some(form) = forms.made(coding) {
             return form;
         }
         if length > FORM_OCTETS_MAX {
@@ -115,7 +115,7 @@ impl Compressor {
                 return Form::Identity("too much is being encoded");
             }
             Some(Next::Made) => {
-                return made(forms, coding).unwrap_or(Form::Identity("its encoded form is lost"));
+                return forms.made(coding).unwrap_or(Form::Identity("its encoded form is lost"));
             }
             Some(Next::Wait(receiver)) => receiver,
             Some(Next::Make(sender, receiver)) => {
@@ -135,9 +135,7 @@ impl Compressor {
         }
         Form::Making(forms::waiting(receiver))
     }
-}
 
-impl Compressor {
     /// Makes a form, on a thread of its own, when it is its turn.
     async fn make(&self, coding: Coding, pieces: Vec<Bytes>) -> Option<Bytes> {
         let _worker = self.workers.acquire().await.ok()?;
@@ -151,13 +149,6 @@ impl Compressor {
         counted.written.inc_by(form.len() as u64);
         Some(form.into())
     }
-}
-
-fn made(forms: &Forms, coding: Coding) -> Option<Form> {
-    Some(match forms.made(coding)? {
-        Some(form) => Form::Ready(form.clone()),
-        None => Form::Identity("its encoded form is not small enough to be kept"),
-    })
 }
 
 #[cfg(test)]
@@ -262,6 +253,11 @@ mod tests {
         assert!(matches!(ask(last), Form::Identity(_)));
     }
 
+    fn kept_octets(forms: &Forms, coding: Coding) -> Option<usize> {
+        let Some(Form::Ready(form)) = forms.made(coding) else { return None };
+        Some(form.len())
+    }
+
     #[tokio::test]
     async fn a_form_is_made_once_for_all_who_want_it() {
         let compressor = compressor(1);
@@ -288,7 +284,7 @@ mod tests {
             assert_eq!(encoder::decode(coding, &form).expect("whole"), text.as_bytes());
             assert_eq!((before, compressor.metrics.of(coding, Effort::Stored).read.get()), (length, length));
         }
-        let sum: usize = Coding::ALL.iter().filter_map(|coding| Some(forms.made(*coding)??.len())).sum();
+        let sum: usize = Coding::ALL.iter().filter_map(|coding| kept_octets(&forms, *coding)).sum();
         assert_eq!(forms.octets(), sum as u64);
     }
 
@@ -308,7 +304,7 @@ mod tests {
         {
             forms.put(coding, Bytes::from(vec![0; octets]), 10, &sender);
             assert_eq!(
-                forms.made(coding).expect("made").is_some(),
+                matches!(forms.made(coding).expect("made"), Form::Ready(_)),
                 kept,
                 "together no larger than the object"
             );

@@ -28,6 +28,7 @@ mod exchange;
 mod explain;
 mod fault;
 mod interim;
+pub mod lists;
 mod pipeline;
 mod ray;
 mod site;

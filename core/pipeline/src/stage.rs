@@ -29,7 +29,11 @@ pub trait Stage: Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// On the way to the origin. Dropping the decision cancels it: the client has gone.
-    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a>;
+    /// Goes on unless the stage says otherwise: some have their work on the way back.
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+        let _ = exchange;
+        Decision::Now(Flow::Continue)
+    }
 
     /// On the way back, if `on_request` had said [`Flow::Continue`]; `exchange.response` is there.
     fn on_response(&self, exchange: &mut Exchange) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use proxima_pipeline::lists::members;
 
 /// Fields that belong to one connection or one proxy and are never kept (RFC 9111, 3.1; RFC 9110, 7.6.1). `Age` is
 /// kept as a number beside them, and trailers are not kept at all.
@@ -92,11 +93,7 @@ pub fn age(age: Duration) -> HeaderValue {
 
 /// The field names listed in `Connection`.
 fn named_by_connection(response: &HeaderMap) -> impl Iterator<Item = HeaderName> {
-    response
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|octet| *octet == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+    members(response, &header::CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use proxima_pipeline::lists::{WEIGHT_MAX, members, weight};
 
 /// Names that a response may vary by; one with more is not stored, because nobody would ever match it again.
 pub const VARY_NAMES_MAX: usize = 16;
@@ -15,11 +16,7 @@ impl Vary {
     /// Reads a response's `Vary`. `None`: it matches no request (`*`, or something that is no name), or names more
     /// than [`VARY_NAMES_MAX`].
     pub fn read(response: &HeaderMap) -> Option<Self> {
-        let mut names = response
-            .get_all(header::VARY)
-            .iter()
-            .flat_map(|line| line.as_bytes().split(|octet| *octet == b','))
-            .map(<[u8]>::trim_ascii)
+        let mut names = members(response, &header::VARY)
             .filter(|name| !name.is_empty())
             .map(|name| if name == b"*" { None } else { HeaderName::from_bytes(name).ok() })
             .collect::<Option<Vec<_>>>()?;
@@ -162,24 +159,6 @@ fn preference(member: &[u8]) -> (std::cmp::Reverse<u16>, Vec<u8>) {
         Some((at, weight)) => (std::cmp::Reverse(weight), text[..at].to_vec()),
         None => (std::cmp::Reverse(WEIGHT_MAX), text),
     }
-}
-
-/// A weight of 1 in thousandths.
-const WEIGHT_MAX: u16 = 1_000;
-
-/// A qvalue (RFC 9110, 12.4.2): `0`, `1`, or with at most three digits after the point.
-fn weight(text: &[u8]) -> Option<u16> {
-    let (whole, fraction) = match text {
-        [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (*whole, fraction),
-        [whole] => (*whole, &[][..]),
-        _ => return None,
-    };
-    if !matches!(whole, b'0' | b'1') || !fraction.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let thousandths = [100, 10, 1].iter().zip(fraction).map(|(unit, digit)| unit * u16::from(digit - b'0'));
-    let weight = u16::from(whole - b'0') * WEIGHT_MAX + thousandths.sum::<u16>();
-    (weight <= WEIGHT_MAX).then_some(weight)
 }
 
 /// The members of a line, split at commas outside quoted strings.

@@ -29,15 +29,11 @@ impl CacheStage {
             return;
         }
         fields::vary(&mut response.headers);
-        let brotli = exchange.site.as_ref().is_some_and(|site| site.zone.settings.brotli);
-        let Some(coding) = wanted(&exchange.request.headers, brotli) else { return };
-        let form = if exchange.request.method == Method::HEAD {
+        let Some(coding) = wanted(exchange) else { return };
+        let head = exchange.request.method == Method::HEAD;
+        let form = if head {
             // Not worth making one; but the fields are those of a GET.
-            match forms.made(coding) {
-                Some(Some(form)) => Form::Ready(form.clone()),
-                Some(None) => Form::Identity("its encoded form is not small enough to be kept"),
-                None => Form::Making(Body::empty()),
-            }
+            forms.made(coding).unwrap_or_else(|| Form::Making(Body::empty()))
         } else {
             let begin = || {
                 let pieces = object.content.pieces().unwrap_or_default();
@@ -53,9 +49,11 @@ impl CacheStage {
             Form::Making(_) => format!("{}: being made of what is stored", coding.name()),
             Form::Identity(why) => format!("not encoded: {why}"),
         });
-        let head = exchange.request.method == Method::HEAD;
         let (body, length) = match form {
-            Form::Ready(form) => (Body::full(form.clone()), Some(form.len() as u64)),
+            Form::Ready(form) => {
+                let length = form.len() as u64;
+                (Body::full(form), Some(length))
+            }
             Form::Making(body) => (body, None),
             Form::Identity(_) => return,
         };

@@ -1,7 +1,7 @@
 //! Tells visitors that HTTP/3 is spoken here.
 
 use http::{HeaderValue, header};
-use proxima_pipeline::{Decision, Exchange, Flow, Protocol, Stage};
+use proxima_pipeline::{Exchange, Protocol, Stage};
 
 /// What is said where HTTPS has its own port: for a day.
 const USUAL: HeaderValue = HeaderValue::from_static("h3=\":443\"; ma=86400");
@@ -22,10 +22,6 @@ impl Alternatives {
 impl Stage for Alternatives {
     fn name(&self) -> &'static str {
         "alternatives"
-    }
-
-    fn on_request<'a>(&'a self, _: &'a mut Exchange) -> Decision<'a> {
-        Decision::Now(Flow::Continue)
     }
 
     fn on_response(&self, exchange: &mut Exchange) {

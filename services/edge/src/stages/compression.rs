@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method, StatusCode, header};
 use proxima_compression::{Coding, Compressor, NAME, fields, wanted};
-use proxima_pipeline::{Decision, Exchange, Flow, Response, Stage};
+use proxima_pipeline::{Exchange, Response, Stage};
 
 /// On the way back: the content coding that the client likes best (RFC 9110, 12.5.3), for answers that can be encoded and
 /// that no stage behind has settled. The cache settles those that it has whole, from forms that it keeps; what comes
@@ -42,10 +42,6 @@ impl Stage for Compression {
         NAME
     }
 
-    fn on_request<'a>(&'a self, _: &'a mut Exchange) -> Decision<'a> {
-        Decision::Now(Flow::Continue)
-    }
-
     fn on_response(&self, exchange: &mut Exchange) {
         let Some(mut response) = exchange.response.take() else { return };
         let request = &exchange.request;
@@ -53,8 +49,7 @@ impl Stage for Compression {
             fields::not_modified(&request.headers, &mut response.headers);
         } else if Self::is_open(exchange, &response) {
             fields::vary(&mut response.headers);
-            let brotli = exchange.site.as_ref().is_some_and(|site| site.zone.settings.brotli);
-            if let Some(coding) = wanted(&request.headers, brotli) {
+            if let Some(coding) = wanted(exchange) {
                 self.encode(exchange, &mut response, coding);
             }
         }

@@ -1,7 +1,7 @@
 //! Tells browsers to come by TLS only.
 
 use http::{HeaderValue, header};
-use proxima_pipeline::{Decision, Exchange, Flow, Stage};
+use proxima_pipeline::{Exchange, Stage};
 
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
@@ -13,10 +13,6 @@ pub struct SecurityHeader;
 impl Stage for SecurityHeader {
     fn name(&self) -> &'static str {
         "security header"
-    }
-
-    fn on_request<'a>(&'a self, _: &'a mut Exchange) -> Decision<'a> {
-        Decision::Now(Flow::Continue)
     }
 
     fn on_response(&self, exchange: &mut Exchange) {

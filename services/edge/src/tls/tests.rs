@@ -6,6 +6,7 @@ use proxima_model::{
     AccountId, Certificate, CertificateId, CertificateSource, DnsName, Entity, TicketKey, TicketKeyId,
     TicketKeys, Timestamp, Zone, ZoneId, ZoneIndex, ZoneName, ZoneSettings, ZoneStatus,
 };
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, NamedGroup, RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, DuplexStream};
@@ -103,7 +104,7 @@ impl World {
     }
 }
 
-type CertificateDer = rustls::pki_types::CertificateDer<'static>;
+pub(crate) type CertificateDer = rustls::pki_types::CertificateDer<'static>;
 
 /// A server with these ticket keys.
 fn server(world: &World, ticket_keys: &[u8]) -> TlsAcceptor {
@@ -117,13 +118,25 @@ fn server(world: &World, ticket_keys: &[u8]) -> TlsAcceptor {
     TlsAcceptor::new(world.certificates(), Arc::new(tickets)).unwrap()
 }
 
-fn client(trusted: &[&CertificateDer], versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+/// A client that trusts these certificates and speaks these versions.
+pub(crate) fn client(
+    trusted: &[&CertificateDer],
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
+    client_with(rustls::crypto::aws_lc_rs::default_provider(), trusted, versions)
+}
+
+fn client_with(
+    provider: CryptoProvider,
+    trusted: &[&CertificateDer],
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for &certificate in trusted {
         roots.add(certificate.clone()).unwrap();
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
+    let builder = builder.with_protocol_versions(versions).unwrap();
     builder.with_root_certificates(roots).with_no_client_auth()
 }
 
@@ -220,11 +233,7 @@ async fn keys_are_agreed_on_so_that_a_quantum_computer_does_not_find_them_where_
         let mut provider = rustls::crypto::aws_lc_rs::default_provider();
         provider.kx_groups.retain(|group| groups.contains(&group.name()));
         provider.kx_groups.sort_by_key(|group| groups.iter().position(|name| *name == group.name()));
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate.clone()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(provider));
-        let config = config.with_protocol_versions(&[&version::TLS13]).unwrap();
-        let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
+        let config = Arc::new(client_with(provider, &[&certificate], &[&version::TLS13]));
         let (ours, theirs) = shake_hands(&server, &config, "a.example").await;
         theirs.unwrap();
         ours.unwrap().get_ref().1.negotiated_key_exchange_group().map(|group| group.name())

@@ -1,7 +1,7 @@
 //! Load balancers in front, which tell who the client is.
 
 use super::*;
-use crate::tls::tests::World;
+use crate::tls::tests::{World, client};
 
 const HEADER: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\x04\xd2\0\x50";
 const REQUEST: &[u8] = b"GET /who HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n";
@@ -35,11 +35,7 @@ async fn tls_begins_after_the_header() {
     let trusted = world.certify(1, &["a.example"]).await;
     let tls = Some(Arc::new(world.acceptor()));
     let behind = Server::behind(&["127.0.0.1/32".parse().unwrap()], 10, tls).await;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(trusted).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = Arc::new(config.unwrap().with_root_certificates(roots).with_no_client_auth());
+    let config = Arc::new(client(&[&trusted], &[&rustls::version::TLS13]));
     let mut stream = TcpStream::connect(behind.address).await.unwrap();
     stream.write_all(HEADER).await.unwrap();
     let name = "a.example".try_into().unwrap();
