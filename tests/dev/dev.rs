@@ -310,15 +310,16 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        // After a graceful restart the one that serves is no child of ours.
-        let status = Command::new("curl").args(["-sS", &format!("http://{}/status", self.admin)]).output();
-        let serving = status.ok().and_then(|said| serde_json::from_slice::<Value>(&said.stdout).ok());
         self.child.kill().ok();
         self.child.wait().ok();
-        if let Some(pid) =
-            serving.and_then(|said| said["pid"].as_i64()).and_then(|pid| i32::try_from(pid).ok())
-        {
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).ok();
+        // After a graceful restart those that serve are no children of ours: they are known by their folder.
+        let folder = data_in(&self.folder).display().to_string();
+        for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
+            let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            if let Some(pid) = pid.filter(|_| String::from_utf8_lossy(&command).contains(&folder)) {
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).ok();
+            }
         }
     }
 }

@@ -86,10 +86,21 @@ impl Gauges {
     }
 }
 
+/// The listener. Had before the node is ready, like those of the services: what a former process handed over and nobody
+/// has asked for by then is closed.
+///
+/// # Errors
+/// Why it cannot be had.
+pub(crate) fn listen(node: &NodeContext) -> Result<std::net::TcpListener, ServiceError> {
+    node.listeners.tcp("admin", node.config.node.admin).map_err(ServiceError::new)
+}
+
 /// Serves until the node stops.
-pub(crate) async fn serve(node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
-    let address = node.config.node.admin;
-    let listener = node.listeners.tcp("admin", address).map_err(ServiceError::new)?;
+pub(crate) async fn serve(
+    listener: std::net::TcpListener,
+    node: NodeContext,
+    shutdown: Shutdown,
+) -> Result<(), ServiceError> {
     let listener = tokio::net::TcpListener::from_std(listener).map_err(ServiceError::new)?;
     let router = Router::new()
         .route("/healthz", get(|| async { "alive\n" }))

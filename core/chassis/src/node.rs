@@ -139,10 +139,11 @@ async fn run(
     signals: &mut Signals,
 ) -> Result<(), NodeError> {
     let mut admin: JoinSet<Result<(), ServiceError>> = JoinSet::new();
+    let listen = || admin::listen(node).map_err(|source| NodeError::Service { service: "admin", source });
     // A new node may wait long for its first state, and tells of that. One that takes over leaves the admin port to the
     // former process, which still serves: it must not seem to have stopped.
     if !handover::took_over() {
-        admin.spawn(admin::serve(node.clone(), node.shutdown.clone()));
+        admin.spawn(admin::serve(listen()?, node.clone(), node.shutdown.clone()));
     }
     tokio::spawn(expiry::watch(node.clone()));
     let services = make(node).map_err(NodeError::Services)?;
@@ -157,7 +158,7 @@ async fn run(
     }
     node.health.set(services.clone());
     if handover::took_over() {
-        admin.spawn(admin::serve(node.clone(), node.shutdown.clone()));
+        admin.spawn(admin::serve(listen()?, node.clone(), node.shutdown.clone()));
     }
     let mut tasks: JoinSet<(&'static str, Result<(), ServiceError>)> = JoinSet::new();
     for service in services.iter().cloned() {
