@@ -44,7 +44,8 @@ impl Cluster {
                     "[control]\nlisten = [\"{log_api}\"]\nhttps = [\"{log_https}\"]\nactivation = \"trust\"\n"
                 ),
             ),
-            ("node", node, node_admin, String::new()),
+            // Its API has a port of its own: the usual one may be another test's.
+            ("node", node, node_admin, format!("[control]\nlisten = [\"{}\"]\n", free_for_both())),
         ] {
             let mut issue = Command::new(PROXIMA);
             issue.args(["ca", "issue", "--name", name, "--ca"]).arg(cluster.at("ca"));
@@ -88,6 +89,16 @@ impl Cluster {
         let mut command = Command::new(PROXIMA);
         command.args(["log", "restore", "--from", &self.node.to_string(), "--config"]);
         output(command.arg(self.at("log").join("node.toml")).args(more))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for name in ["log", "node"] {
+                println!("{name}:\n{}", read(&self.at(name).join("output")).unwrap_or_default());
+            }
+        }
     }
 }
 

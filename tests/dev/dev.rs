@@ -6,6 +6,7 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -388,10 +389,14 @@ fn address(table: &str, row: &str) -> SocketAddr {
 pub(crate) fn free_for_both() -> SocketAddr {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     let own = Ipv4Addr::new(127, high + 1, middle, low);
+    // Nor is one given twice, which the kernel would do now and then.
+    static GIVEN: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
+    let mut given = GIVEN.lock().unwrap();
     loop {
         let tcp = TcpListener::bind((own, 0)).unwrap();
         let address = tcp.local_addr().unwrap();
-        if UdpSocket::bind(address).is_ok() {
+        if UdpSocket::bind(address).is_ok() && !given.contains(&address) {
+            given.push(address);
             return address;
         }
     }
