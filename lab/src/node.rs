@@ -15,6 +15,8 @@ use crate::topology::Topology;
 pub(crate) const DRAIN_SECONDS: u32 = 10;
 /// Cache of one node: six of them share 4 GiB with everything else.
 const CACHE_BYTES: u64 = 64 << 20;
+/// And of the disk: the least that there is.
+const CACHE_DISK_BYTES: u64 = 64 << 20;
 
 #[derive(Serialize)]
 struct NodeFile {
@@ -78,6 +80,7 @@ struct EdgeTable {
 #[derive(Serialize)]
 struct CacheTable {
     memory_bytes_max: u64,
+    disk_bytes_max: u64,
 }
 
 #[derive(Serialize)]
@@ -148,7 +151,7 @@ pub(crate) fn render(state: &LabState, topology: &Topology, plan: &Plan, server:
         ledger: ledger(topology, plan, server)?,
         dns: DnsTable { listen: on(53) },
         edge: EdgeTable { http: on(80), https: on(443), allow_private_origins: true, resolvers: Vec::new() },
-        cache: CacheTable { memory_bytes_max: CACHE_BYTES },
+        cache: CacheTable { memory_bytes_max: CACHE_BYTES, disk_bytes_max: CACHE_DISK_BYTES },
         control: ControlTable { listen: vec![server.api()], activation: "trust" },
         anycast: anycast(state, topology, plan, server),
     };

@@ -30,6 +30,9 @@ pub(crate) struct DevArgs {
     admin: SocketAddr,
 }
 
+/// What the cache may take of the disk: enough for the sites of one developer.
+const CACHE_DISK_BYTES: u64 = 1 << 30;
+
 /// Where `proxima dev` keeps its state unless told otherwise, and where the client looks for a token.
 pub(crate) fn default_data_dir() -> PathBuf {
     let share = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
@@ -51,6 +54,7 @@ impl DevArgs {
              [network]\nanycast_addresses = {addresses}\nname_servers = [\"ns1.proxima.test\", \"ns2.proxima.test\"]\n\
              [dns]\nlisten = [\"{dns}\"]\n\
              [edge]\nhttp = [\"{http}\"]\nhttps = [\"{https}\"]\nallow_private_origins = true\n\
+             [cache]\ndisk_bytes_max = {CACHE_DISK_BYTES}\n\
              [control]\nlisten = [\"{api}\"]\nactivation = \"trust\"\n",
             data = text(&self.data)?,
             key = text(key)?,

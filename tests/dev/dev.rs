@@ -258,6 +258,10 @@ impl Dev {
         assert_eq!(code, "200", "{answer}");
     }
 
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     pub(crate) fn https(&self) -> SocketAddr {
         self.https
     }

@@ -6,6 +6,7 @@ mod cluster;
 mod command_line;
 mod compression;
 mod dev;
+mod disk;
 mod http3;
 mod node;
 mod origin;

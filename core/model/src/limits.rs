@@ -36,6 +36,11 @@ pub const PURGE_FILES_MAX: usize = 100;
 pub const PURGE_URL_OCTETS_MAX: usize = 8_192;
 /// Hosts, prefixes or tags of one purge request; what the v4 API takes.
 pub const PURGE_NAMES_MAX: usize = 30;
+/// Purges of a zone that are kept in the log's state; servers that missed more empty the zone's cache.
+pub const PURGES_KEPT_MAX: usize = 1_000;
+/// How long purges are kept in the log's state, in seconds: a server that was off for less than half of it takes up the
+/// cache that lies on its disk.
+pub const PURGE_KEPT_SECONDS: i64 = 86_400;
 /// Octets of a cache tag; what the v4 API takes.
 pub const CACHE_TAG_OCTETS_MAX: usize = 1_024;
 /// Octets of a prefix of URLs to purge: a host's name, and more path than people write.

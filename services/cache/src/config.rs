@@ -1,7 +1,10 @@
 //! `[cache]` of `node.toml`.
 
+use std::path::{Path, PathBuf};
+
 use serde::Deserialize;
 
+pub use crate::disk::DISK_BYTES_MIN;
 use crate::error::CacheError;
 
 /// Least memory with which a cache makes sense: a few pages with what belongs to them.
@@ -32,6 +35,10 @@ pub struct CacheConfig {
     /// How long a request waits for another that has asked the origin for the same, in milliseconds; then it asks for
     /// itself.
     pub wait_ms_max: u64,
+    /// Octets of files for what has been asked for more than once; 0 is no disk. It outlives a restart.
+    pub disk_bytes_max: u64,
+    /// The folder of these files, of this node alone; by default `cache` in the node's data folder.
+    pub disk_folder: Option<PathBuf>,
 }
 
 impl Default for CacheConfig {
@@ -42,6 +49,8 @@ impl Default for CacheConfig {
             client_directives: true,
             share_cookies: false,
             wait_ms_max: 10_000,
+            disk_bytes_max: 0,
+            disk_folder: None,
         }
     }
 }
@@ -55,6 +64,9 @@ impl CacheConfig {
         if self.memory_bytes_max < MEMORY_BYTES_MIN {
             return Err(CacheError::MemoryTooSmall { given: self.memory_bytes_max, least: MEMORY_BYTES_MIN });
         }
+        if (1..DISK_BYTES_MIN).contains(&self.disk_bytes_max) {
+            return Err(CacheError::DiskTooSmall { given: self.disk_bytes_max, least: DISK_BYTES_MIN });
+        }
         let most = self.memory_bytes_max / OBJECTS_MIN;
         match self.object_bytes_max {
             Some(given) if given > most => Err(CacheError::ObjectTooLarge { given, most }),
@@ -66,6 +78,12 @@ impl CacheConfig {
     pub fn object_bytes_limit(&self) -> u64 {
         let most = self.memory_bytes_max / OBJECTS_MIN;
         self.object_bytes_max.unwrap_or(OBJECT_BYTES_DEFAULT).min(most)
+    }
+
+    /// The folder of the disk, if there is one. `data` is the node's, against which a relative one counts.
+    pub fn disk_folder(&self, data: &Path) -> Option<PathBuf> {
+        let folder = self.disk_folder.as_deref().unwrap_or(Path::new("cache"));
+        (self.disk_bytes_max > 0).then(|| data.join(folder))
     }
 
     /// Octets of all that is being fetched.
@@ -83,6 +101,8 @@ mod tests {
         assert!(CacheConfig::default().check().is_ok());
         let small = CacheConfig { memory_bytes_max: 1, ..CacheConfig::default() };
         assert!(matches!(small.check(), Err(CacheError::MemoryTooSmall { .. })));
+        let disk = CacheConfig { disk_bytes_max: 1 << 20, ..CacheConfig::default() };
+        assert!(matches!(disk.check(), Err(CacheError::DiskTooSmall { .. })));
         let large = CacheConfig { object_bytes_max: Some(1 << 30), ..CacheConfig::default() };
         assert!(matches!(large.check(), Err(CacheError::ObjectTooLarge { .. })));
     }

@@ -1,5 +1,5 @@
 //! The content of an object: appended by one writer while it is being fetched, read by any number of readers at
-//! their own pace, packed once it is whole.
+//! their own pace, packed once it is whole. Or it lies on the disk, and is read from there, by each reader for itself.
 //!
 //! ```text
 //!   origin ──push──▶ pieces ──▶ reader (first octet while the last is not here yet)
@@ -12,21 +12,24 @@
 //! fetches together may have) becomes *passing*: it takes no new readers, what all readers have read is let go, and
 //! the writer waits for the slowest of them. A reader that does not move while others wait for it is cut off.
 
+mod reader;
+
 use std::{
     collections::{HashMap, VecDeque},
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::Waker,
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use http_body::{Frame, SizeHint};
 use proxima_pipeline::{Body, BodyError};
 use tokio::sync::Notify;
+
+use self::reader::Reader;
+use crate::disk::OnDisk;
 
 /// Whole content lies in segments of this size, the last one shorter: large enough that a hit of a usual page or
 /// script is one piece, small enough that packing one holds up a thread for microseconds only.
@@ -82,6 +85,8 @@ pub struct Content {
     growing: Mutex<Growing>,
     /// Set once, when it is whole.
     whole: OnceLock<Whole>,
+    /// It is whole, and lies there.
+    on_disk: Option<Arc<OnDisk>>,
     /// A reader of passing content moved or left.
     moved: Notify,
 }
@@ -121,17 +126,34 @@ impl Content {
             budget,
             growing: Mutex::default(),
             whole: OnceLock::new(),
+            on_disk: None,
             moved: Notify::new(),
         })
     }
 
     /// Content that is whole from the start.
-    pub fn of(octets: &[u8], budget: Arc<Budget>) -> Arc<Self> {
+    pub fn of(octets: &Bytes, budget: Arc<Budget>) -> Arc<Self> {
         let length = octets.len() as u64;
-        let segments = octets.chunks(SEGMENT_OCTETS).map(Bytes::copy_from_slice).collect();
+        let starts = (0..octets.len()).step_by(SEGMENT_OCTETS);
+        let segments =
+            starts.map(|start| octets.slice(start..octets.len().min(start + SEGMENT_OCTETS))).collect();
         let content = Self::new(Some(length), length, budget);
         content.whole.set(Whole { segments, length }).ok();
         content
+    }
+
+    /// Content that lies on the disk, and stays there.
+    pub(crate) fn on_disk(on_disk: Arc<OnDisk>, budget: Arc<Budget>) -> Arc<Self> {
+        let length = on_disk.length();
+        Arc::new(Self {
+            announced: Some(length),
+            octets_max: 0,
+            budget,
+            growing: Mutex::default(),
+            whole: OnceLock::new(),
+            on_disk: Some(on_disk),
+            moved: Notify::new(),
+        })
     }
 
     /// Octets of the whole, if known: announced, or counted at the end.
@@ -139,12 +161,22 @@ impl Content {
         self.whole.get().map(|whole| whole.length).or(self.announced)
     }
 
-    /// Whether all of it is here.
-    pub fn is_whole(&self) -> bool {
-        self.whole.get().is_some()
+    /// Octets of memory that it takes, or is going to take.
+    pub fn octets_in_memory(&self) -> u64 {
+        if self.on_disk.is_some() { 0 } else { self.length().unwrap_or(0) }
     }
 
-    /// All of it, if it is whole.
+    /// Whether all of it is here.
+    pub fn is_whole(&self) -> bool {
+        self.on_disk.is_some() || self.whole.get().is_some()
+    }
+
+    /// Whether it cannot be read any more: the disk failed, or what lies there is not what was written.
+    pub fn is_spoiled(&self) -> bool {
+        self.on_disk.as_ref().is_some_and(|on_disk| on_disk.is_spoiled())
+    }
+
+    /// All of it, if it is whole and in memory.
     pub fn pieces(&self) -> Option<Vec<Bytes>> {
         self.whole.get().map(|whole| whole.segments.to_vec())
     }
@@ -276,6 +308,9 @@ impl Content {
     /// A body that reads `first..end` (to the end of all if `None`). `None` if the content is passing: its beginning
     /// may be gone.
     pub fn body(self: &Arc<Self>, first: u64, end: Option<u64>) -> Option<Body> {
+        if let Some(on_disk) = &self.on_disk {
+            return Some(on_disk.body(first, end));
+        }
         if let Some(whole) = self.whole.get() {
             let end = end.unwrap_or(whole.length).min(whole.length);
             if let [only] = &*whole.segments
@@ -377,114 +412,12 @@ async fn pack(pieces: Vec<Bytes>) -> Box<[Bytes]> {
     segments.into()
 }
 
-/// A body over content.
-struct Reader {
-    content: Arc<Content>,
-    position: u64,
-    /// Where to stop, where that is known.
-    end: Option<u64>,
-    /// Its name among the readers of growing content.
-    id: Option<u64>,
-    failed: bool,
-}
-
-impl Reader {
-    fn poll_piece(&self, context: &Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        if let Some(whole) = self.content.whole.get() {
-            return Poll::Ready(whole.at(self.position).map(Ok));
-        }
-        let mut growing = self.content.lock();
-        // It may have become whole between the two looks: then the pieces are gone, and the other place has them.
-        if let Some(whole) = self.content.whole.get() {
-            return Poll::Ready(whole.at(self.position).map(Ok));
-        }
-        let cut_off = self.id.and_then(|id| growing.readers.get(&id)).is_none_or(|reader| reader.cut_off);
-        if cut_off {
-            return Poll::Ready(Some(Err(BodyError::TimedOut)));
-        }
-        if let Some(piece) = growing.at(self.position) {
-            return Poll::Ready(Some(Ok(piece)));
-        }
-        match growing.end {
-            Some(Ok(())) => return Poll::Ready(None),
-            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-            None => {}
-        }
-        if let Some(reader) = self.id.and_then(|id| growing.readers.get_mut(&id)) {
-            reader.waker = Some(context.waker().clone());
-        }
-        Poll::Pending
-    }
-
-    /// Tells the writer how far it has come, which matters only while content is passing.
-    fn moved(&self) {
-        if self.content.is_whole() {
-            return;
-        }
-        let mut growing = self.content.lock();
-        if let Some(reader) = self.id.and_then(|id| growing.readers.get_mut(&id)) {
-            reader.position = self.position;
-        }
-        if growing.passing {
-            drop(growing);
-            self.content.moved.notify_one();
-        }
-    }
-}
-
 impl Whole {
     fn at(&self, position: u64) -> Option<Bytes> {
         let position = usize::try_from(position).ok()?;
         let segment = self.segments.get(position / SEGMENT_OCTETS)?;
         let offset = position % SEGMENT_OCTETS;
         (offset < segment.len()).then(|| segment.slice(offset..))
-    }
-}
-
-impl http_body::Body for Reader {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.is_end_stream() {
-            return Poll::Ready(None);
-        }
-        let mut piece = match std::task::ready!(self.poll_piece(context)) {
-            Some(Ok(piece)) => piece,
-            Some(Err(error)) => {
-                self.failed = true;
-                return Poll::Ready(Some(Err(error)));
-            }
-            None => return Poll::Ready(None),
-        };
-        if let Some(left) = self.end.map(|end| end - self.position) {
-            piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-        }
-        self.position += piece.len() as u64;
-        self.moved();
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.failed || self.end.is_some_and(|end| self.position >= end)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let end = self.end.or_else(|| self.content.length());
-        end.map_or_else(SizeHint::default, |end| SizeHint::with_exact(end.saturating_sub(self.position)))
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        let Some(id) = self.id else { return };
-        let mut growing = self.content.lock();
-        growing.readers.remove(&id);
-        drop(growing);
-        self.content.moved.notify_one();
     }
 }
 

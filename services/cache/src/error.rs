@@ -1,6 +1,8 @@
 //! What can be wrong when the cache is made. While it runs it has no errors of its own: what it cannot do, it leaves
 //! to the origin.
 
+use std::path::PathBuf;
+
 use proxima_chassis::ConfigError;
 
 /// Why a cache cannot be made.
@@ -27,5 +29,23 @@ pub enum CacheError {
         given: u64,
         /// The most.
         most: u64,
+    },
+    /// A disk that is none.
+    #[error(
+        "in the configuration, [cache]: disk_bytes_max: {given} is too little; give at least {least}, or 0 for no disk"
+    )]
+    DiskTooSmall {
+        /// What was given.
+        given: u64,
+        /// The least.
+        least: u64,
+    },
+    /// The folder of the disk cannot be made.
+    #[error("in the configuration, [cache]: the folder {} cannot be made: {error}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        error: std::io::Error,
     },
 }

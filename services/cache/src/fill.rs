@@ -12,7 +12,10 @@
 //! A client that waits is never the only thing that keeps a fetch alive; a fetch that nobody reads any more goes on
 //! to be stored, but only for [`UNREAD_MAX`].
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header};
 use prometheus_client::metrics::gauge::Gauge;
@@ -185,6 +188,7 @@ impl Fill {
             Verdict::Refuse(refusal) => (stale.freshness.clone(), stale.vary.clone(), updated, Some(refusal)),
         };
         let former = stale.clone();
+        let same_names = tags.is_none() && vary == stale.vary;
         let variant = vary.variant(request);
         // The octets are the same, and so are their forms; but the origin may have said something new of encoding them.
         let forms = forms(stale.status, &kept, stale.content.length());
@@ -202,6 +206,7 @@ impl Fill {
             tags: tags.unwrap_or_else(|| stale.tags.again()),
             content: stale.content.clone(),
             failed: 0.into(),
+            offered: stale.offered.load(Ordering::Relaxed).into(),
         });
         self.exchange.trace.note("cache", || match refusal {
             None => format!("confirmed by the origin: {}", stored_for(&object)),
@@ -219,7 +224,7 @@ impl Fill {
         lead.end(|key| match refusal {
             // A purge of a tag that it had until now is meant for it, too.
             None if store.is_current(key, &object.birth, &former.tags.again()) => {
-                store.insert(key, &request, object);
+                store.confirm(key, &request, object, same_names);
             }
             None => {}
             // The origin spoke of this one: other variants and parts have their own answers.
@@ -370,6 +375,7 @@ pub(crate) fn object(
         tags,
         content: store.new_content(response.body.length()),
         failed: 0.into(),
+        offered: false.into(),
     })
 }
 

@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
+    disk::Location,
     key::PrimaryKey,
     marks::{Birth, Tags},
     policy::{
@@ -234,6 +235,19 @@ impl Flights {
     pub fn forget(&self, store: &Store, key: &PrimaryKey) {
         self.shard(key).remove(key);
         store.forget(key);
+    }
+
+    /// Takes what lay on the disk into memory: see [`Store::take_in`].
+    pub(crate) fn take_in(
+        &self,
+        store: &Store,
+        key: &PrimaryKey,
+        request: &HeaderMap,
+        location: Location,
+        object: Arc<Object>,
+    ) -> Option<Arc<Object>> {
+        let _held = self.shard(key);
+        store.take_in(key, request, location, object)
     }
 
     /// Flights that are on their way now.

@@ -22,20 +22,34 @@ impl Default for Forgets {
 impl Forgets {
     /// Counts one; before the URL is forgotten, so that whoever sees the former count may still be forgotten.
     pub(crate) fn note(&self, key: &PrimaryKey) {
-        self.counts[self.slot(key)].fetch_add(1, Ordering::AcqRel);
+        self.count(key.hash()).fetch_add(1, Ordering::AcqRel);
     }
 
     /// The count of this URL, and of others.
     pub(crate) fn of(&self, key: &PrimaryKey) -> u64 {
-        self.counts[self.slot(key)].load(Ordering::Acquire)
+        self.count(key.hash()).load(Ordering::Acquire)
+    }
+
+    /// Counts one of a single variant of a URL.
+    pub(crate) fn note_variant(&self, key: &PrimaryKey, variant: u64) {
+        self.count(key.hash() ^ variant).fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often this variant was forgotten, by itself or with its URL.
+    pub(crate) fn of_variant(&self, key: &PrimaryKey, variant: u64) -> u64 {
+        self.of(key).wrapping_add(self.count(key.hash() ^ variant).load(Ordering::Acquire))
     }
 
     /// Whether two URLs share a count.
     pub(crate) fn alike(&self, one: &PrimaryKey, other: &PrimaryKey) -> bool {
-        self.slot(one) == self.slot(other)
+        slot(one.hash()) == slot(other.hash())
     }
 
-    fn slot(&self, key: &PrimaryKey) -> usize {
-        usize::try_from(key.hash() % COUNTS as u64).unwrap_or(0)
+    fn count(&self, hash: u64) -> &AtomicU64 {
+        &self.counts[slot(hash)]
     }
+}
+
+fn slot(hash: u64) -> usize {
+    usize::try_from(hash % COUNTS as u64).unwrap_or(0)
 }

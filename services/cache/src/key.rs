@@ -1,19 +1,21 @@
 //! What a stored response is found by (RFC 9111, 2): zone and URL.
 
 use std::{
-    hash::{BuildHasher as _, Hash, Hasher, RandomState},
-    sync::{Arc, LazyLock},
+    hash::{Hash, Hasher},
+    sync::Arc,
 };
 
 use http::Uri;
 use proxima_model::ZoneId;
 use proxima_pipeline::Exchange;
 
+use crate::hashing;
+
 /// The primary key: a zone, and a URL with scheme, host, port where it is not the scheme's own, path and query as
 /// the client wrote them. The zone is in it so that a name that moves to another zone takes nothing along.
 ///
-/// Its hash is made once: a request looks for its key in half a dozen tables. It is keyed anew in every process, so that
-/// nobody can choose URLs that collide.
+/// Its hash is made once: a request looks for its key in half a dozen tables. It is keyed ([`hashing`]), so that nobody can
+/// choose URLs that collide.
 #[derive(Clone, Debug)]
 pub struct PrimaryKey {
     hash: u64,
@@ -37,11 +39,10 @@ impl Hash for PrimaryKey {
 
 impl PrimaryKey {
     fn new(zone: ZoneId, url: String) -> Self {
-        static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        Self { hash: KEYED.hash_one((zone, url.as_str())), zone, url: url.into() }
+        Self { hash: hashing::of((zone, url.as_str())), zone, url: url.into() }
     }
 
-    /// Its hash, different in every process.
+    /// Its hash, under the process's key.
     pub(crate) const fn hash(&self) -> u64 {
         self.hash
     }

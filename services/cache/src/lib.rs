@@ -1,4 +1,5 @@
-//! The HTTP cache: RFC 9111 as a pure core, a bounded memory store, and the stage that stands before the origin.
+//! The HTTP cache: RFC 9111 as a pure core, bounded stores in memory and on disk, and the stage that stands before the
+//! origin.
 //!
 //! ```text
 //!              Exchange                                     ledger: Purge
@@ -7,6 +8,7 @@
 //!   stage ── asks ─▶ policy (pure: may it? how long? which part?)   service
 //!     │                                                         │
 //!     ├── store  ◀── find, insert, forget ──────────────────────┤  zone marks, keys
+//!     │     └── disk (what was asked for again; read where memory has nothing)
 //!     ├── flights ◀─ join: lead, wait or share ─────────────────┘
 //!     └── fill: a task that runs the stages behind, judges the answer,
 //!              lets it grow (content) under its readers' eyes, stores it whole
@@ -24,8 +26,9 @@
 //!   or tag one mark for each ([`marks`]).
 //! * **A truncated answer is never stored, and never passes for a whole one**: its readers get an error.
 //! * **No lock is held across an await**, and a hit takes one look-up, no task and no box.
+//! * **What cannot be verified is a miss**, and no request waits for a write to the disk ([`disk`]).
 //!
-//! Limits: memory, and with it the size of one object (`[cache]`, [`CacheConfig`]); what is being fetched (a quarter of
+//! Limits: memory and disk, and with them the size of one object (`[cache]`, [`CacheConfig`]); what is being fetched (a quarter of
 //! the memory); fetches at once ([`flights::FLIGHTS_MAX`]); names of a `Vary`
 //! ([`VARY_NAMES_MAX`](policy::vary::VARY_NAMES_MAX)); tags of a response, and marks of what was purged
 //! ([`marks`]); how long a request waits for another's fetch.
@@ -33,11 +36,13 @@
 
 pub mod config;
 pub mod content;
+pub(crate) mod disk;
 pub mod error;
 mod expect;
 mod fill;
 pub mod flights;
 mod forgets;
+mod hashing;
 pub mod key;
 pub mod marks;
 pub mod metrics;
@@ -48,6 +53,12 @@ mod service;
 mod stage;
 pub mod status;
 pub mod store;
+
+/// Reads octets as a segment of the disk is read: for fuzzing.
+#[doc(hidden)]
+pub fn exercise_disk(octets: &[u8]) {
+    disk::exercise(octets);
+}
 
 pub use config::CacheConfig;
 pub use error::CacheError;

@@ -13,18 +13,25 @@
 //! tags. What began before a mark that names it is not served, also if it is stored only afterwards. A hit costs some
 //! loads of integers; only the first one after a purge of its zone looks marks up, and remembers that it did.
 //!
-//! Marks are hashes, keyed anew in every process. Two names that share one are purged together: that costs a fetch.
+//! Marks are keyed hashes ([`hashing`]). Two names that share one are purged together: that costs a fetch.
+//!
+//! With a tier on disk what is stored outlives the process, and so must the marks ([`kept`]): moments then go on from
+//! where the last process left, zones keep their marks also while nothing of them is in memory, and a purged URL leaves a
+//! mark, too.
 //!
 //! Limits: a zone keeps [`MARKS_PER_ZONE_MAX`] marks, all zones together [`MARKS_MAX`]. Beyond that the oldest of the zone
 //! give way, and everything of the zone that began before the latest of them is forgotten with them: too much, never
-//! too little. Zones of which nothing is stored or on its way have no marks.
+//! too little. Zones of which nothing is stored or on its way have no marks; with a disk [`ZONES_MAX`] zones have some, and
+//! beyond that everything is forgotten at once.
+
+mod kept;
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState},
+    hash::{Hash as _, Hasher as _},
     iter,
     sync::{
-        Arc, LazyLock, Mutex, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -32,7 +39,8 @@ use std::{
 use http::{HeaderMap, HeaderName};
 use proxima_model::{CacheTag, DnsName, UrlPrefix, ZoneId, limits::URL_PREFIX_SEPARATORS_MAX};
 
-use crate::key::PrimaryKey;
+pub use self::kept::KeptMarks;
+use crate::{hashing, key::PrimaryKey};
 
 /// The field in which origins tag their responses. It is for caches: no client gets it.
 pub const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
@@ -44,6 +52,8 @@ pub const TAGS_MAX: usize = 1_000;
 pub const MARKS_PER_ZONE_MAX: usize = 8_192;
 /// Marks of all zones: some 25 MiB.
 pub const MARKS_MAX: usize = 1 << 20;
+/// Zones that keep marks for what lies on the disk: some 20 MiB.
+pub const ZONES_MAX: usize = 1 << 17;
 /// Zones are cleaned of those of which nothing is left whenever there are this many, and twice as many as survived the
 /// last time.
 const ZONES_KEPT_MIN: usize = 1_024;
@@ -73,9 +83,9 @@ pub enum Mark {
     Tag(u64),
     /// A host, or a host with the beginning of a path: a host is the shortest prefix.
     Place(u64),
+    /// One URL. Only the disk needs it: from memory a URL is taken out.
+    Url(u64),
 }
-
-static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl Mark {
     /// Of all responses with this tag.
@@ -93,19 +103,24 @@ impl Mark {
         Self::place(prefix.host().as_str(), prefix.path())
     }
 
+    /// Of one URL.
+    pub const fn url(key: &PrimaryKey) -> Self {
+        Self::Url(key.hash())
+    }
+
     fn place(host: &str, path: &str) -> Self {
         Self::Place(places(host, path).last().unwrap_or_default())
     }
 }
 
 fn tag_hash(tag: &[u8]) -> u64 {
-    KEYED.hash_one((true, tag.to_ascii_lowercase()))
+    hashing::of((true, tag.to_ascii_lowercase()))
 }
 
 /// The hashes of everything that a URL of this host and path begins with, the host first. `/a/b` begins with nothing, `/`,
 /// `/a`, `/a/` and `/a/b`. No prefix has more slashes than are looked at here.
 fn places(host: &str, path: &str) -> impl Iterator<Item = u64> {
-    let mut hasher = KEYED.build_hasher();
+    let mut hasher = hashing::hasher();
     (false, host).hash(&mut hasher);
     let of_host = hasher.finish();
     let segments = path.split('/').skip(1).take(URL_PREFIX_SEPARATORS_MAX);
@@ -178,6 +193,16 @@ impl Tags {
         Self { hashes: self.hashes.clone(), others: self.others, compared: AtomicU64::new(0) }
     }
 
+    /// Their hashes, and whether there may be others: what [`Self::kept`] makes them of.
+    pub(crate) fn to_keep(&self) -> (&[u64], bool) {
+        (&self.hashes, self.others)
+    }
+
+    /// Tags that were kept.
+    pub(crate) fn kept(hashes: Vec<u64>, others: bool) -> Self {
+        Self { hashes: hashes.into(), others, compared: AtomicU64::new(0) }
+    }
+
     /// What they take.
     pub fn octets(&self) -> usize {
         size_of_val(&*self.hashes)
@@ -192,6 +217,8 @@ pub struct Marks {
     zones: Mutex<Zones>,
     per_zone_max: usize,
     names_max: usize,
+    /// Whether what they hide may lie on a disk.
+    lasting: bool,
 }
 
 #[derive(Debug, Default)]
@@ -212,7 +239,7 @@ impl Marks {
     /// No marks, and bounds for those to come.
     pub fn new(per_zone_max: usize, names_max: usize) -> Self {
         let (moments, everything) = (AtomicU64::new(1), AtomicU64::new(0));
-        Self { moments, everything, zones: Mutex::default(), per_zone_max, names_max }
+        Self { moments, everything, zones: Mutex::default(), per_zone_max, names_max, lasting: false }
     }
 
     /// A moment later than all before.
@@ -222,15 +249,53 @@ impl Marks {
 
     /// Marks the beginning of a fetch; call it before anything is sent to the origin.
     pub fn begin(&self, zone: ZoneId) -> Birth {
-        let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
-        if zones.marks.len() >= ZONES_KEPT_MIN.max(zones.kept.saturating_mul(2)) {
-            // Nobody holds the marks: no object and no fetch of that zone is left for them to hide.
-            zones.marks.retain(|_, marks| Arc::strong_count(marks) > 1);
-            zones.kept = zones.marks.len();
-            zones.names = zones.marks.values().map(|marks| marks.len()).sum();
-        }
-        let zone = zones.marks.entry(zone).or_default().clone();
+        let mut zones = self.zones();
+        let zone = self.of_zone(&mut zones, zone);
         Birth { moment: self.next_moment(), zone }
+    }
+
+    fn zones(&self) -> MutexGuard<'_, Zones> {
+        self.zones.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of_zone(&self, zones: &mut Zones, zone: ZoneId) -> Arc<ZoneMarks> {
+        if zones.marks.len() >= ZONES_KEPT_MIN.max(zones.kept.saturating_mul(2)) {
+            self.clean(zones);
+        }
+        zones.marks.entry(zone).or_default().clone()
+    }
+
+    /// Lets go of zones whose marks hide nothing.
+    fn clean(&self, zones: &mut Zones) {
+        let kept = |marks: &Arc<ZoneMarks>| {
+            // Nobody holds the marks: no object and no fetch of that zone is left for them to hide, but on the disk.
+            Arc::strong_count(marks) > 1 || (self.lasting && marks.hide_something())
+        };
+        zones.marks.retain(|_, marks| kept(marks));
+        if self.lasting && zones.marks.len() > ZONES_MAX {
+            self.hide_everything(zones);
+            zones.marks.retain(|_, marks| Arc::strong_count(marks) > 1);
+        }
+        zones.kept = zones.marks.len();
+        zones.names = zones.marks.values().map(|marks| marks.len()).sum();
+    }
+
+    fn hide_everything(&self, zones: &mut Zones) {
+        let moment = self.next_moment();
+        self.everything.fetch_max(moment, Ordering::AcqRel);
+        zones.names = 0;
+        for marks in zones.marks.values() {
+            marks.keep_only_after(moment);
+        }
+    }
+
+    /// The marks of a zone of which something is to be forgotten; `None` if there is nothing to forget.
+    fn to_mark(&self, zones: &mut Zones, zone: ZoneId) -> Option<Arc<ZoneMarks>> {
+        if self.lasting {
+            return Some(self.of_zone(zones, zone));
+        }
+        // A zone without marks has no object and no fetch.
+        zones.marks.get(&zone).cloned()
     }
 
     /// Whether nothing has been purged since that would hide what was begun then, has this key and these tags.
@@ -252,16 +317,15 @@ impl Marks {
 
     /// Forgets everything of a zone, and whatever of it is on its way.
     pub fn purge_zone(&self, zone: ZoneId) {
-        let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
-        // A zone without marks has no object and no fetch.
-        let Some(marks) = zones.marks.get(&zone).cloned() else { return };
+        let mut zones = self.zones();
+        let Some(marks) = self.to_mark(&mut zones, zone) else { return };
         zones.names -= marks.keep_only_after(self.next_moment());
     }
 
     /// Forgets what these names say of a zone, and whatever of it is on its way.
     pub fn purge_names(&self, zone: ZoneId, names: &[Mark]) {
-        let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(marks) = zones.marks.get(&zone).cloned() else { return };
+        let mut zones = self.zones();
+        let Some(marks) = self.to_mark(&mut zones, zone) else { return };
         let moment = self.next_moment();
         zones.names += marks.add(moment, names);
         if zones.names > self.names_max {
@@ -273,17 +337,15 @@ impl Marks {
 
     /// Forgets everything, and whatever is on its way.
     pub fn purge_everything(&self) {
-        let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
-        let moment = self.next_moment();
-        self.everything.fetch_max(moment, Ordering::AcqRel);
-        zones.names = 0;
-        for marks in zones.marks.values() {
-            marks.keep_only_after(moment);
-        }
+        self.hide_everything(&mut self.zones());
     }
 }
 
 impl ZoneMarks {
+    fn hide_something(&self) -> bool {
+        self.all.load(Ordering::Acquire) > 0 || self.len() > 0
+    }
+
     fn len(&self) -> usize {
         self.names.read().unwrap_or_else(PoisonError::into_inner).len()
     }
@@ -299,7 +361,7 @@ impl ZoneMarks {
         }
         let later = |hash: u64| names.get(&hash).is_some_and(|moment| birth <= *moment);
         let (host, path) = host_and_path(key.url());
-        tags.hashes.iter().copied().any(later) || places(host, path).any(later)
+        later(key.hash()) || tags.hashes.iter().copied().any(later) || places(host, path).any(later)
     }
 
     /// Sets these marks; how many more there are now.
@@ -307,7 +369,7 @@ impl ZoneMarks {
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         let before = names.len();
         for mark in marks {
-            let (Mark::Tag(hash) | Mark::Place(hash)) = mark;
+            let (Mark::Tag(hash) | Mark::Place(hash) | Mark::Url(hash)) = mark;
             names.insert(*hash, moment);
             if matches!(mark, Mark::Tag(_)) {
                 self.latest_tag.fetch_max(moment, Ordering::AcqRel);

@@ -10,7 +10,7 @@ use prometheus_client::{
 
 use proxima_model::PurgeWhat;
 
-use crate::status::CacheStatus;
+use crate::{disk::metrics::DiskMetrics, status::CacheStatus};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatusLabel {
@@ -78,6 +78,8 @@ pub struct Counted {
     pub bytes: Gauge,
     /// Octets of what is being fetched.
     pub fill_bytes: Gauge,
+    /// The disk's.
+    pub(crate) disk: DiskMetrics,
 }
 
 impl std::ops::Deref for Metrics {
@@ -102,6 +104,7 @@ impl Metrics {
             objects: Gauge::default(),
             bytes: Gauge::default(),
             fill_bytes: Gauge::default(),
+            disk: DiskMetrics::register(registry),
         };
         registry.register("requests", "Requests by what the cache did for them (cf-cache-status)", family);
         registry.register(

@@ -1,7 +1,7 @@
 //! The cache as a service: carries out purges as they come through the ledger, and counts.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,10 +10,13 @@ use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_compression::Compressor;
 use proxima_ledger::{ChangeSet, ReadError, Snapshot};
-use proxima_model::{Key, Kind, Purge, PurgeId, PurgeWhat, Zone, ZoneId};
+use proxima_model::{
+    Entity as _, Key, Kind, Purge, PurgeId, PurgeWhat, Zone, ZoneId, limits::PURGES_KEPT_MAX,
+};
 
 use crate::{
     config::CacheConfig,
+    disk::{Beginning, Missed},
     error::CacheError,
     key::PrimaryKey,
     marks::Mark,
@@ -27,6 +30,8 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// Purges that are remembered as carried out. What is older than these is long removed from the log's state.
 const CARRIED_OUT_MAX: usize = 16_384;
+/// Purges of a state that a disk is compared with at a start; with more it starts empty.
+const BEGINNING_PURGES_MAX: usize = 100_000;
 
 /// The service. Its stage goes into the edge's pipeline.
 pub struct CacheService {
@@ -57,7 +62,7 @@ impl CarriedOut {
 }
 
 /// What a state of the replica asks the cache to forget.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Forget {
     everything: bool,
     zones: Vec<ZoneId>,
@@ -65,24 +70,41 @@ struct Forget {
     names: Vec<(ZoneId, Vec<Mark>)>,
     /// The purges that say so.
     purges: Vec<(PurgeId, PurgeKind)>,
+    /// This is the state with which the process begins, and these are its purges, for the disk.
+    beginning: Option<Beginning>,
+    /// The state's place in the log.
+    seq: u64,
 }
 
 impl Forget {
     fn carry_out(self, stage: &CacheStage, metrics: &Metrics, carried_out: &Mutex<CarriedOut>) {
-        if self.everything {
+        let disk = stage.store().disk();
+        let begins = match (self.beginning, disk) {
+            // Nothing is in memory yet; the disk compares for itself.
+            (Some(beginning), Some(disk)) if !disk.has_begun() => {
+                disk.begin(beginning);
+                true
+            }
+            _ => false,
+        };
+        if self.everything && !begins {
             stage.store().purge_everything();
         }
         for zone in &self.zones {
             stage.store().purge_zone(*zone);
         }
         for key in &self.files {
+            stage.store().purge_url(key);
             stage.forget(key);
         }
         for (zone, names) in &self.names {
             stage.store().purge_names(*zone, names);
         }
+        if let Some(disk) = disk {
+            disk.applied(self.seq);
+        }
         let mut carried_out = carried_out.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.everything {
+        if self.everything && !begins {
             tracing::info!(target: "proxima_cache", "purged everything: what was purged before is not known");
         }
         for (id, kind) in self.purges {
@@ -100,10 +122,11 @@ impl Forget {
             Some(PurgeWhat::Files(urls)) => {
                 self.files.extend(urls.iter().filter_map(|url| PrimaryKey::of_url(zone, url)));
             }
-            Some(PurgeWhat::Hosts(hosts)) => self.names.push((zone, hosts.iter().map(Mark::host).collect())),
-            Some(PurgeWhat::Prefixes(all)) => self.names.push((zone, all.iter().map(Mark::prefix).collect())),
-            Some(PurgeWhat::Tags(tags)) => self.names.push((zone, tags.iter().map(Mark::tag).collect())),
-            Some(PurgeWhat::Everything) | None => self.zones.push(zone),
+            Some(what) => match names(zone, what) {
+                Some(names) => self.names.push((zone, names)),
+                None => self.zones.push(zone),
+            },
+            None => self.zones.push(zone),
         }
     }
 }
@@ -117,7 +140,11 @@ impl CacheService {
         let config: CacheConfig = node.config.service(NAME)?;
         config.check()?;
         let metrics = node.metrics.register(NAME, Metrics::register);
-        let store = Arc::new(Store::new(&config, &metrics));
+        let store = Arc::new(match config.disk_folder(&node.config.node.data_dir) {
+            None => Store::new(&config, &metrics),
+            Some(folder) => Store::with_disk(&config, folder.clone(), node.clock.clone(), &metrics)
+                .map_err(|error| CacheError::Folder { folder, error })?,
+        });
         let stage = CacheStage::new(store, config, node.clock.clone(), metrics.clone(), compressor);
         Ok(Arc::new(Self::over(stage, metrics)))
     }
@@ -137,6 +164,9 @@ impl CacheService {
         self.metrics.objects.set(i64::try_from(store.objects()).unwrap_or(i64::MAX));
         self.metrics.bytes.set(gauge(store.octets()));
         self.metrics.fill_bytes.set(gauge(store.octets_growing()));
+        if let Some(disk) = store.disk() {
+            disk.count();
+        }
     }
 }
 
@@ -145,12 +175,16 @@ impl CacheService {
 fn to_forget(
     snapshot: &Snapshot,
     changed: &ChangeSet,
+    begins: bool,
     carried_out: impl Fn(&PurgeId) -> bool,
 ) -> Result<Forget, ReadError> {
-    let mut forget = Forget::default();
+    let mut forget = Forget { seq: snapshot.seq().0, ..Forget::default() };
     let Some(keys) = changed.of_kind(Kind::Purge) else {
         // Anything may have changed: everything goes, and the purges that are there are carried out by that.
         forget.everything = true;
+        if begins {
+            forget.beginning = Some(beginning(snapshot)?);
+        }
         for purge in snapshot.scan::<Purge>(&[]).take(CARRIED_OUT_MAX) {
             let purge = purge?;
             forget.purges.push((purge.id, PurgeKind::of(Some(&purge.what))));
@@ -174,6 +208,41 @@ fn to_forget(
     Ok(forget)
 }
 
+/// What the disk has to know of the state with which this process begins.
+fn beginning(snapshot: &Snapshot) -> Result<Beginning, ReadError> {
+    let (mut purges, mut of_zones) = (Vec::new(), HashMap::<ZoneId, usize>::new());
+    for purge in snapshot.scan::<Purge>(&[]) {
+        let purge = purge?;
+        if purges.len() == BEGINNING_PURGES_MAX {
+            return Ok(Beginning { seq: snapshot.seq().0, purges: None });
+        }
+        let made_by = snapshot.revision(&purge.key())?.map_or(u64::MAX, |seq| seq.0);
+        let zone = purge.zone;
+        purges.push(Missed { made_by, zone, names: names(zone, &purge.what) });
+        let count = of_zones.entry(zone).or_default();
+        *count += 1;
+        if *count == PURGES_KEPT_MAX {
+            // There may have been more.
+            purges.push(Missed { made_by: u64::MAX, zone, names: None });
+        }
+    }
+    Ok(Beginning { seq: snapshot.seq().0, purges: Some(purges) })
+}
+
+/// The marks of a purge; `None` if it is of everything.
+fn names(zone: ZoneId, what: &PurgeWhat) -> Option<Vec<Mark>> {
+    Some(match what {
+        PurgeWhat::Everything => return None,
+        PurgeWhat::Files(urls) => {
+            let keys = urls.iter().filter_map(|url| PrimaryKey::of_url(zone, url));
+            keys.map(|key| Mark::url(&key)).collect()
+        }
+        PurgeWhat::Hosts(hosts) => hosts.iter().map(Mark::host).collect(),
+        PurgeWhat::Prefixes(prefixes) => prefixes.iter().map(Mark::prefix).collect(),
+        PurgeWhat::Tags(tags) => tags.iter().map(Mark::tag).collect(),
+    })
+}
+
 /// The id in `purge/ZONE/ID`.
 fn purge_id(key: &Key) -> Option<(ZoneId, PurgeId)> {
     let mut parts = key.as_str().split('/').skip(1);
@@ -189,7 +258,8 @@ impl Service for CacheService {
     fn prepare(&self, snapshot: &Snapshot, changed: &ChangeSet) -> Result<Prepared, PrepareError> {
         let forget = {
             let carried_out = self.carried_out.lock().unwrap_or_else(PoisonError::into_inner);
-            to_forget(snapshot, changed, |id| carried_out.ids.contains(id))?
+            let begins = self.stage.store().disk().is_some_and(|disk| !disk.has_begun());
+            to_forget(snapshot, changed, begins, |id| carried_out.ids.contains(id))?
         };
         let (stage, metrics) = (self.stage.clone(), self.metrics.clone());
         let carried_out = self.carried_out.clone();
@@ -203,9 +273,14 @@ impl Service for CacheService {
             tokio::select! {
                 _ = tick.tick() => self.count(),
                 // Nothing is begun or ended here: the stage, and what is in flight, end with the edge's clients.
-                () = shutdown.draining() => return Ok(()),
+                () = shutdown.draining() => break,
             }
         }
+        if let Some(disk) = self.stage.store().disk() {
+            // What follows may be the process that takes over, which waits for it.
+            disk.close().await;
+        }
+        Ok(())
     }
 
     fn health(&self) -> Health {

@@ -4,6 +4,7 @@
 //!   request ─▶ for a cache? ─no──────────────────────────────▶ pass: the stages behind, seen again on the way back
 //!                 │ yes
 //!              stored? ─fresh, or stale with leave──────────▶ answer at once (HIT, UPDATING, STALE)
+//!                 │   └not in memory, but on the disk─▶ read, and again from there (see `loading`)
 //!                 │ no, or to be confirmed (and not expected to be storable: see `led`)
 //!              in flight? ─its head is here, and shareable──▶ answer, reading what grows (HIT)
 //!                 │        └not yet─▶ wait for its head, bounded
@@ -16,6 +17,7 @@
 mod eligible;
 mod encoded;
 mod led;
+mod loading;
 mod passed;
 
 use std::{
@@ -36,6 +38,7 @@ use tokio::sync::oneshot;
 use self::eligible::not_for_a_cache;
 use crate::{
     config::CacheConfig,
+    disk::Location,
     fill::{self, Delivered, Fill, LeaderAnswer, fill_exchange},
     flights::{Flights, Joined, Lead, Outcome, Waiting, Wanted},
     forgets::Forgets,
@@ -81,6 +84,16 @@ enum Plan {
     Answer(Flow),
     Pass(Pass, Option<PrimaryKey>),
     Ask(Ask),
+    /// It lies on the disk, which has to be waited for.
+    Load(PrimaryKey, Location),
+}
+
+/// Where an object is looked for.
+enum From {
+    /// In memory and, without waiting, on the disk.
+    Everywhere,
+    /// In memory; the disk has been read, with this result.
+    Loaded(Option<Arc<Object>>),
 }
 
 /// A request that has to do with the origin.
@@ -97,9 +110,10 @@ impl Stage for CacheStage {
     }
 
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
-        match self.plan(exchange) {
+        match self.plan(exchange, From::Everywhere) {
             Plan::Answer(flow) => Decision::Now(flow),
             Plan::Pass(pass, key) => Decision::Now(self.pass(exchange, pass, key)),
+            Plan::Load(key, location) => Decision::Later(Box::pin(self.load(exchange, key, location))),
             Plan::Ask(ask) => match self.lead_here(exchange, &ask) {
                 Some(flow) => Decision::Now(flow),
                 None => Decision::Later(Box::pin(self.ask(exchange, ask))),
@@ -138,7 +152,7 @@ impl CacheStage {
     }
 
     /// Decides what can be decided without waiting.
-    fn plan(&self, exchange: &mut Exchange) -> Plan {
+    fn plan(&self, exchange: &mut Exchange, from: From) -> Plan {
         let Some(key) = PrimaryKey::of(exchange) else { return Plan::Pass(Pass::NoSite, None) };
         if let Some(pass) = not_for_a_cache(exchange) {
             return Plan::Pass(pass, Some(key));
@@ -148,6 +162,12 @@ impl CacheStage {
             return Plan::Pass(Pass::RequestNoStore, Some(key));
         }
         let mut found = self.0.store.find(&key, &exchange.request.headers);
+        if found.object.is_none() {
+            found.object = match self.look_on_disk(exchange, &key, from) {
+                Ok(object) => object,
+                Err(location) => return Plan::Load(key, location),
+            };
+        }
         if exchange.request.method == Method::HEAD {
             // To HEAD, a range means nothing (RFC 9110, 14.2).
             found.object = found.object.filter(|object| !object.is_part());
@@ -206,6 +226,9 @@ impl CacheStage {
                 (CacheStatus::Stale, "stale, because the origin has just failed")
             }
         };
+        if status == CacheStatus::Hit {
+            self.0.store.used(key, object);
+        }
         if status == CacheStatus::Updating {
             self.update_in_background(exchange, key, object);
         }

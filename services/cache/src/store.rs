@@ -1,4 +1,5 @@
-//! The memory store: bounded in octets, sharded, with purge marks instead of sweeps.
+//! The store: in memory, bounded in octets, sharded, with purge marks instead of sweeps; and behind it, if there is one,
+//! the disk.
 //!
 //! ```text
 //!   zone + URL ──▶ object                      (no Vary)
@@ -15,41 +16,40 @@
 //! it is stored only afterwards. A purge of a URL removes the entry under the primary key; the objects of its variants
 //! are then out of reach, because the next index has another id, and go as they get cold.
 
+mod object;
+
 use std::{
     hash::RandomState,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use http::{HeaderMap, StatusCode};
-use proxima_compression::Forms;
-use proxima_model::{Timestamp, ZoneId};
+use http::HeaderMap;
+use proxima_chassis::Clock;
+use proxima_model::ZoneId;
 use quick_cache::{
     Lifecycle, OptionsBuilder, Weighter,
     sync::{Cache, EntryAction},
 };
 use tokio::time::Instant;
 
+use self::object::OBJECT_OVERHEAD_OCTETS;
+pub use self::object::Object;
 use crate::{
     config::CacheConfig,
     content::{Budget, Content},
+    disk::{Disk, DiskParts, Location},
     expect::Expectations,
     key::PrimaryKey,
     marks::{Birth, Mark, Marks, Tags},
     metrics::Metrics,
     policy::{
-        conditions,
-        freshness::Freshness,
         storing::Refusal,
         vary::{self, Variant, Vary},
     },
 };
 
-/// What an object takes beside its content, its fields and its key: the structures around them.
-const OBJECT_OVERHEAD_OCTETS: u64 = 1_024;
 /// Expected mean size of an object, from which the store guesses how many keys to keep track of.
 const OBJECT_OCTETS_MEAN: u64 = 32 * 1_024;
 /// An object may take at most this fraction of a shard: one large object must not empty it.
@@ -62,85 +62,6 @@ const VARIES_MAX: usize = 4;
 const PASSES_MAX: usize = 65_536;
 /// How long a URL is remembered as not storable: its requests do not wait for each other meanwhile.
 const PASS_FOR: Duration = Duration::from_secs(60);
-
-/// A stored response, or one that is being fetched to be stored.
-#[derive(Debug)]
-pub struct Object {
-    /// The status.
-    pub status: StatusCode,
-    /// The fields, without those of a connection.
-    pub headers: HeaderMap,
-    /// For how long it may be used.
-    pub freshness: Freshness,
-    /// Which requests it answers: these names …
-    pub vary: Vary,
-    /// … with this secondary key.
-    pub variant: Variant,
-    /// When it came, by the monotonic clock.
-    pub received: Instant,
-    /// When it came, by the wall clock.
-    pub received_at: Timestamp,
-    /// When its fetch began.
-    pub birth: Birth,
-    /// The tags that the origin gave it.
-    pub tags: Tags,
-    /// The content.
-    pub content: Arc<Content>,
-    /// Whether its fields speak to this network's caches alone: those are not for clients.
-    pub speaks_to_us: bool,
-    /// Its encoded forms, as they are made; `None` if it is not to be encoded.
-    pub forms: Option<Arc<Forms>>,
-    /// When the origin last failed to confirm it: milliseconds since `received`, plus one; 0 is never.
-    pub failed: AtomicU64,
-}
-
-impl Object {
-    /// How long it has lain here.
-    pub fn resident(&self) -> Duration {
-        self.received.elapsed()
-    }
-
-    /// Whether it answers a request with these fields.
-    pub fn answers(&self, request: &HeaderMap) -> bool {
-        self.vary.variant(request) == self.variant
-    }
-
-    /// Whether it answers requests of one part only.
-    pub fn is_part(&self) -> bool {
-        self.vary.is_of_a_part()
-    }
-
-    /// As conditions and ranges see it.
-    pub fn as_stored(&self) -> conditions::Stored<'_> {
-        conditions::Stored {
-            status: self.status,
-            headers: &self.headers,
-            received_at: self.received_at,
-            length: self.content.length(),
-        }
-    }
-
-    /// Remembers that the origin has just failed to confirm it.
-    pub fn note_failure(&self) {
-        let millis = u64::try_from(self.resident().as_millis()).unwrap_or(u64::MAX - 1);
-        self.failed.store(millis + 1, Ordering::Relaxed);
-    }
-
-    /// Whether the origin failed to confirm it within the last `within`.
-    pub fn failed_within(&self, within: Duration) -> bool {
-        let noted = self.failed.load(Ordering::Relaxed);
-        noted > 0 && self.resident().saturating_sub(Duration::from_millis(noted - 1)) < within
-    }
-
-    fn octets(&self) -> u64 {
-        let fields: usize =
-            self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
-        let content = self.content.length().unwrap_or(0);
-        let forms = self.forms.as_ref().map_or(0, |forms| forms.octets());
-        let described = fields + self.variant.octets() + self.tags.octets();
-        content + forms + described as u64 + OBJECT_OVERHEAD_OCTETS
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -208,14 +129,41 @@ pub struct Store {
     entries: Cache<Key, Entry, Octets, RandomState, CountEvictions>,
     passes: Cache<PrimaryKey, Pass>,
     expectations: Expectations,
-    marks: Marks,
+    marks: Arc<Marks>,
     budget: Arc<Budget>,
     object_octets_max: u64,
+    disk: Option<Disk>,
 }
 
 impl Store {
-    /// An empty store within the configured bounds.
+    /// An empty store in memory within the configured bounds.
     pub fn new(config: &CacheConfig, metrics: &Metrics) -> Self {
+        Self::over(config, metrics, Marks::default())
+    }
+
+    /// A store that has a tier on disk in this folder.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn with_disk(
+        config: &CacheConfig,
+        folder: PathBuf,
+        clock: Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> std::io::Result<Self> {
+        let mut store = Self::over(config, metrics, Marks::default().lasting(clock.now()));
+        store.disk = Some(Disk::start(DiskParts {
+            folder,
+            octets_max: config.disk_bytes_max,
+            marks: store.marks.clone(),
+            budget: store.budget.clone(),
+            clock,
+            metrics: metrics.disk.clone(),
+        })?);
+        Ok(store)
+    }
+
+    fn over(config: &CacheConfig, metrics: &Metrics, marks: Marks) -> Self {
         let octets_max = config.memory_bytes_max;
         let object_octets_max = config.object_bytes_limit();
         let per_object = object_octets_max.max(1) * OBJECTS_PER_SHARD_MIN;
@@ -233,9 +181,10 @@ impl Store {
             entries: Cache::with_options(options, Octets, RandomState::new(), evictions),
             passes: Cache::new(PASSES_MAX),
             expectations: Expectations::default(),
-            marks: Marks::default(),
+            marks: Arc::new(marks),
             budget: Arc::new(Budget::new(config.fill_bytes_max())),
             object_octets_max,
+            disk: None,
         }
     }
 
@@ -275,7 +224,52 @@ impl Store {
     }
 
     fn may_serve(&self, primary: &PrimaryKey, object: &Object) -> bool {
-        self.is_current(primary, &object.birth, &object.tags)
+        self.is_current(primary, &object.birth, &object.tags) && !object.content.is_spoiled()
+    }
+
+    /// Lets memory go, as if it had been needed for others.
+    #[cfg(test)]
+    pub(crate) fn evict_all(&self) {
+        self.entries.clear();
+    }
+
+    /// The tier on disk.
+    pub(crate) const fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
+    /// An object was used from memory: what is used again is worth a place on the disk.
+    #[inline]
+    pub(crate) fn used(&self, primary: &PrimaryKey, object: &Arc<Object>) {
+        if let Some(disk) = &self.disk
+            && !object.offered.load(Ordering::Relaxed)
+        {
+            disk.used(primary, object);
+        }
+    }
+
+    /// Takes an object that lay on the disk into memory, and returns what a request is to be answered with: that, or
+    /// something newer that has come meanwhile. `None`: what was read does not count any more. The caller holds the
+    /// lock of the key's flights.
+    pub(crate) fn take_in(
+        &self,
+        primary: &PrimaryKey,
+        request: &HeaderMap,
+        location: Location,
+        object: Arc<Object>,
+    ) -> Option<Arc<Object>> {
+        if let Some(newer) = self.find(primary, request).object {
+            return Some(newer);
+        }
+        let disk = self.disk.as_ref().filter(|disk| disk.holds(primary, location))?;
+        if !self.may_serve(primary, &object) {
+            disk.forget_object(primary, &object);
+            return None;
+        }
+        object.answers(request).then(|| {
+            self.put(primary, request, object.clone());
+            object
+        })
     }
 
     /// What there is for a request.
@@ -322,6 +316,28 @@ impl Store {
         }
         self.expectations.note_storable(primary);
         self.passes.remove(primary);
+        if let Some(disk) = &self.disk {
+            disk.stored(primary, &object);
+        }
+        self.put(primary, request, object);
+    }
+
+    /// Stores an object that its origin has confirmed. What lies on the disk stays as it is, if it is found and purged by
+    /// the `same_names`: its own fields still say the truth, or have it confirmed again.
+    pub fn confirm(&self, primary: &PrimaryKey, request: &HeaderMap, object: Arc<Object>, same_names: bool) {
+        if !same_names {
+            object.offered.store(false, Ordering::Relaxed);
+            return self.insert(primary, request, object);
+        }
+        if self.may_serve(primary, &object) {
+            self.expectations.note_storable(primary);
+            self.passes.remove(primary);
+            self.put(primary, request, object);
+        }
+    }
+
+    /// Puts an object into memory.
+    fn put(&self, primary: &PrimaryKey, request: &HeaderMap, object: Arc<Object>) {
         let base = Key { primary: primary.clone(), variant: None };
         let octets = object.octets();
         let index = match self.entries.get(&base) {
@@ -360,6 +376,9 @@ impl Store {
     pub fn forget(&self, primary: &PrimaryKey) {
         self.entries.remove(&Key { primary: primary.clone(), variant: None });
         self.passes.remove(primary);
+        if let Some(disk) = &self.disk {
+            disk.forget(primary);
+        }
     }
 
     /// Counts the forms of an object anew, if it is still stored, or confirmed meanwhile and stored again with them.
@@ -394,6 +413,16 @@ impl Store {
             && Arc::ptr_eq(&stored, object)
         {
             self.entries.remove(&key);
+        }
+        if let Some(disk) = &self.disk {
+            disk.forget_object(primary, object);
+        }
+    }
+
+    /// Forgets a URL that was purged. The disk needs a mark: what lies there may be found by the next process.
+    pub(crate) fn purge_url(&self, primary: &PrimaryKey) {
+        if self.disk.is_some() {
+            self.marks.purge_names(primary.zone(), &[Mark::url(primary)]);
         }
     }
 

@@ -1,9 +1,13 @@
-use http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
 use prometheus_client::registry::Registry;
-use proxima_model::UrlPrefix;
+use proxima_model::{Timestamp, UrlPrefix};
 
 use super::*;
-use crate::policy::{directives::ResponseDirectives, freshness::Exchanged};
+use crate::policy::{
+    directives::ResponseDirectives,
+    freshness::{Exchanged, Freshness},
+};
 
 fn store(memory: u64) -> (Store, Metrics) {
     let config = CacheConfig { memory_bytes_max: memory, ..CacheConfig::default() };
@@ -45,9 +49,10 @@ fn object(
         received_at: at,
         birth,
         tags: Tags::default(),
-        content: Content::of(content, store.budget.clone()),
+        content: Content::of(&Bytes::copy_from_slice(content), store.budget.clone()),
         forms: None,
         failed: 0.into(),
+        offered: false.into(),
     })
 }
 

@@ -72,11 +72,6 @@ pub const IMPORT_PROBLEMS_MAX: usize = 100;
 /// Changes in one append of a deletion that does not fit into one.
 pub const DELETES_PER_APPEND: usize = 5_000;
 
-/// Purges of a zone that are kept in the log's state; servers that missed more empty the zone's cache.
-pub const PURGES_KEPT_MAX: usize = 1_000;
-/// How long purges are kept in the log's state, in seconds.
-pub const PURGE_KEPT_SECONDS: i64 = 3_600;
-
 /// How long a zone that is not active keeps its name from other accounts, in seconds: a week is enough to change a
 /// delegation, and nobody holds the name of somebody else's domain for longer.
 pub const PENDING_NAME_HELD_SECONDS: i64 = 7 * 86_400;

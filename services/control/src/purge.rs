@@ -18,7 +18,6 @@ use crate::{
         write::{Author, Draft},
     },
     error::{ApiError, Code},
-    limits,
 };
 
 /// What is to be forgotten: one of these.
@@ -155,8 +154,8 @@ fn trim(draft: &mut Draft<'_>, zone: &Zone) -> Result<(), ApiError> {
     let purges = draft.snapshot.scan::<Purge>(&[&zone.id]).collect::<Result<Vec<_>, _>>()?;
     let mut purges: Vec<_> = purges.into_iter().map(|purge| (purge.at, purge.id)).collect();
     purges.sort();
-    let surplus = (purges.len() + 1).saturating_sub(limits::PURGES_KEPT_MAX);
-    let old = draft.now.plus_seconds(-limits::PURGE_KEPT_SECONDS);
+    let surplus = (purges.len() + 1).saturating_sub(model_limits::PURGES_KEPT_MAX);
+    let old = draft.now.plus_seconds(-model_limits::PURGE_KEPT_SECONDS);
     for (index, (at, id)) in purges.into_iter().enumerate() {
         if index < surplus || at < old {
             draft.delete::<Purge>(&(zone.id, id));

@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 
 use http::{HeaderMap, StatusCode, header};
 use proxima_model::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{
     date::DateField,
@@ -24,8 +25,8 @@ pub fn heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
-/// What a freshness lifetime was taken from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a freshness lifetime was taken from. Kept on disk: variants are added at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// `s-maxage`.
     SMaxAge,
@@ -63,8 +64,9 @@ pub struct Exchanged {
     pub received_at: Timestamp,
 }
 
-/// Everything that decides for how long, and how, a stored response may be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Everything that decides for how long, and how, a stored response may be used. Kept on disk: whoever changes it raises
+/// the version there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freshness {
     /// How long it is fresh, in seconds, counted from its making at the origin.
     pub lifetime_seconds: u64,
@@ -97,6 +99,14 @@ impl Freshness {
             stale_while_revalidate_seconds: said.stale_while_revalidate.unwrap_or(0),
             stale_if_error_seconds: said.stale_if_error,
         }
+    }
+
+    /// The same, after it lay somewhere else for so long.
+    #[must_use]
+    pub fn older_by(mut self, elapsed: Duration) -> Self {
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        self.initial_age_ms = self.initial_age_ms.saturating_add(millis);
+        self
     }
 
     /// Its age (4.2.3) after it lay here for `resident`.

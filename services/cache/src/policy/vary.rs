@@ -5,6 +5,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proxima_pipeline::lists::{WEIGHT_MAX, members, weight};
 
+use crate::hashing;
+
 /// Names that a response may vary by; one with more is not stored, because nobody would ever match it again.
 pub const VARY_NAMES_MAX: usize = 16;
 
@@ -23,6 +25,20 @@ impl Vary {
         names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         names.dedup();
         (names.len() <= VARY_NAMES_MAX).then(|| Self(names.into()))
+    }
+
+    /// The names, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(HeaderName::as_str)
+    }
+
+    /// The names that [`Self::names`] gave; `None` if these are none.
+    pub fn of_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let read = |name: &str| HeaderName::from_bytes(name.as_bytes()).ok();
+        let mut names = names.into_iter().map(read).collect::<Option<Vec<_>>>()?;
+        names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        names.dedup();
+        Some(Self(names.into()))
     }
 
     /// Whether every request matches.
@@ -128,6 +144,21 @@ impl Variant {
     /// Octets that it takes in memory.
     pub fn octets(&self) -> usize {
         self.0.len()
+    }
+
+    /// Its octets: a form that stays the same.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The one that has these octets.
+    pub fn from_octets(octets: &[u8]) -> Self {
+        Self(octets.into())
+    }
+
+    /// Its hash under the process's key; never 0.
+    pub(crate) fn hash(&self) -> u64 {
+        hashing::of(&*self.0).max(1)
     }
 }
 

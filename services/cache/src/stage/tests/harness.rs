@@ -1,4 +1,7 @@
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, uri::PathAndQuery};
@@ -13,7 +16,11 @@ use proxima_pipeline::{
 use tokio::sync::{Mutex, mpsc};
 
 use super::super::*;
-use crate::marks::Mark;
+use crate::{
+    config::DISK_BYTES_MIN,
+    disk::{Beginning, Disk},
+    marks::Mark,
+};
 
 pub(super) const HOST: &str = "example.test";
 /// The wall clock of all tests: 1994-11-06T08:49:37Z.
@@ -119,7 +126,34 @@ impl World {
 
     pub(super) fn with(config: CacheConfig, settings: ZoneSettings) -> Arc<Self> {
         let metrics = Metrics::register(&mut Registry::default());
-        let store = Arc::new(Store::new(&config, &metrics));
+        let store = Store::new(&config, &metrics);
+        Self::over(store, metrics, config, settings)
+    }
+
+    /// A cache with a disk in this folder, open.
+    pub(super) async fn on_disk(folder: &Path) -> Arc<Self> {
+        let config = CacheConfig { disk_bytes_max: DISK_BYTES_MIN, ..CacheConfig::default() };
+        let metrics = Metrics::register(&mut Registry::default());
+        let clock = Arc::new(SimulatedClock::new(NOW));
+        let store = Store::with_disk(&config, folder.to_owned(), clock, &metrics).expect("a folder");
+        let world = Self::over(store, metrics, config, ZoneSettings::default());
+        world.disk().begin(Beginning { seq: 1, purges: Some(Vec::new()) });
+        world.disk().settle().await;
+        world
+    }
+
+    pub(super) fn disk(&self) -> &Disk {
+        self.stage.store().disk().expect("with a disk")
+    }
+
+    /// Has what is to be written written, and memory empty.
+    pub(super) async fn leave_only_the_disk(&self) {
+        self.disk().settle().await;
+        self.stage.store().evict_all();
+    }
+
+    fn over(store: Store, metrics: Metrics, config: CacheConfig, settings: ZoneSettings) -> Arc<Self> {
+        let store = Arc::new(store);
         let clock = Arc::new(SimulatedClock::new(NOW));
         let compressor = Compressor::new(proxima_compression::Metrics::register(&mut Registry::default()));
         let stage = CacheStage::new(store, config, clock.clone(), metrics.clone(), compressor.clone());

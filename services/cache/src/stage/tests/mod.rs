@@ -3,6 +3,7 @@
 //! paused and advanced.
 
 mod collapsing;
+mod disk;
 mod encoded;
 mod fill;
 mod harness;

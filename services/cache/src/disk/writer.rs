@@ -1,0 +1,435 @@
+//! The thread that writes.
+//!
+//! ```text
+//!   wait for the folder's lock and for how the process began ─▶ open ─▶ orders, one after the other ─▶ seal, marks, unlock
+//! ```
+//!
+//! Everything that changes the log goes through here, in one order; so a record that forgets lies behind what it forgets.
+//! A write that fails is told once, costs its object, and has the disk left alone for a while; what is to be forgotten
+//! waits until it can be written, and if too much does, the disk starts anew.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fs::File,
+    io,
+    sync::{
+        Arc, PoisonError,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{
+    Beginning, CLOSED, OPEN, Offer, Order, Shared,
+    checkpoint::Checkpoint,
+    open,
+    record::{Footer, Head, Place},
+    segment::Segment,
+};
+
+/// How often a folder that another process has is tried again.
+const LOCK_EVERY: Duration = Duration::from_millis(100);
+/// How often the marks are written. What was purged since is found in the log's state after a crash.
+const MARKS_EVERY: Duration = Duration::from_secs(60);
+/// Octets after which the disk is waited for, so that the kernel has never much to write at once.
+const SYNC_OCTETS: u64 = 32 << 20;
+/// After a failed write the disk is left alone for so long, and twice as long each time, up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_secs(5);
+/// See [`PAUSE_MIN`].
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// Records that forget and could not be written.
+const UNWRITTEN_MAX: usize = 65_536;
+/// Of a segment that goes, at most this part is written again.
+const KEPT_DIVISOR: u64 = 2;
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    orders: Receiver<Order>,
+    /// Taken before the disk was open.
+    waiting: VecDeque<Order>,
+    lock: Option<File>,
+    active: Option<Active>,
+    /// The next segment's number.
+    next: u32,
+    unwritten: Vec<(u64, Option<u64>)>,
+    paused: Option<(Instant, Duration)>,
+    marked: Instant,
+}
+
+/// The segment that is being written.
+struct Active {
+    segment: Arc<Segment>,
+    footer: Footer,
+    /// The index's numbers of the sets of names, and the footer's.
+    varies: HashMap<u16, u16>,
+    unsynced: u64,
+}
+
+/// Whether to go on.
+#[derive(PartialEq, Eq)]
+enum Go {
+    On,
+    Away,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, orders: Receiver<Order>) -> Self {
+        let (waiting, unwritten) = (VecDeque::new(), Vec::new());
+        let marked = Instant::now();
+        Self { shared, orders, waiting, lock: None, active: None, next: 0, unwritten, paused: None, marked }
+    }
+
+    pub(super) fn run(mut self) {
+        let Some(beginning) = self.wait_to_begin() else { return };
+        if let Err(error) = self.open(beginning) {
+            let folder = self.shared.folder.display();
+            tracing::error!(target: "proxima_cache", %folder, %error, "the disk cannot be opened: serving from memory alone until the next start");
+            return;
+        }
+        while self.turn() == Go::On {}
+    }
+
+    /// Waits until the folder is this process's and it is known how it began; `None` if it ends before.
+    fn wait_to_begin(&mut self) -> Option<Beginning> {
+        let (mut beginning, mut told) = (None, false);
+        loop {
+            if self.lock.is_none() {
+                match open::lock(&self.shared.folder) {
+                    Ok(lock) => self.lock = lock,
+                    Err(error) if !told => {
+                        let folder = self.shared.folder.display();
+                        tracing::error!(target: "proxima_cache", %folder, %error, "the disk cannot be locked: trying again");
+                        told = true;
+                    }
+                    Err(_) => {}
+                }
+            }
+            if self.lock.is_some() && beginning.is_some() {
+                return beginning;
+            }
+            match self.orders.recv_timeout(LOCK_EVERY) {
+                Ok(Order::Begin(given)) => beginning = Some(given),
+                Ok(Order::Close(_done)) => return None,
+                #[cfg(test)]
+                Ok(Order::Die(_done)) => return None,
+                Ok(order) => self.waiting.push_back(order),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    fn open(&mut self, beginning: Beginning) -> io::Result<()> {
+        open::open(&self.shared, beginning)?;
+        let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
+        self.next = segments.keys().max().map_or(0, |last| last.wrapping_add(1));
+        drop(segments);
+        // The marks count from now on; before that, nothing may be found here.
+        self.checkpoint()?;
+        let early = {
+            let mut early = self.shared.early();
+            let early = std::mem::take(&mut *early);
+            if early.too_many {
+                self.shared.index.clear();
+            }
+            for url in &early.urls {
+                self.shared.index.forget(*url, None);
+            }
+            self.shared.state.store(OPEN, Ordering::Release);
+            early
+        };
+        if early.too_many {
+            self.start_anew();
+        }
+        early.urls.into_iter().for_each(|url| self.forget(url, None));
+        Ok(())
+    }
+
+    /// Carries out one order, and what is due beside.
+    fn turn(&mut self) -> Go {
+        if self.marked.elapsed() >= MARKS_EVERY
+            && let Err(error) = self.checkpoint()
+        {
+            self.failed(&error);
+        }
+        let order = match self.waiting.pop_front() {
+            Some(order) => order,
+            None => match self.orders.recv_timeout(MARKS_EVERY) {
+                Ok(order) => order,
+                Err(RecvTimeoutError::Timeout) => return Go::On,
+                Err(RecvTimeoutError::Disconnected) => return Go::Away,
+            },
+        };
+        match order {
+            Order::Write(offer) => self.write(&offer),
+            Order::Forget(url, variant) => self.forget(url, variant),
+            Order::Begin(_) => {}
+            #[cfg(test)]
+            Order::Settle(done) => {
+                done.send(()).ok();
+            }
+            Order::Close(done) => {
+                self.close();
+                done.send(()).ok();
+                return Go::Away;
+            }
+            #[cfg(test)]
+            Order::Die(done) => {
+                self.lock = None;
+                done.send(()).ok();
+                return Go::Away;
+            }
+        }
+        Go::On
+    }
+
+    fn close(&mut self) {
+        self.shared.state.store(CLOSED, Ordering::Release);
+        if let Err(error) = self.seal().and_then(|()| self.checkpoint()) {
+            tracing::warn!(target: "proxima_cache", %error, "the disk was not closed in order: the next start walks its last segment");
+        }
+        self.lock = None;
+    }
+
+    fn write(&mut self, offer: &Offer) {
+        self.shared.queued.fetch_sub(offer.octets, Ordering::AcqRel);
+        let shared = self.shared.clone();
+        let variant = offer.object.variant.hash();
+        let wanted = || shared.forgets.of_variant(&offer.key, variant) == offer.forgets;
+        if self.is_paused() || !wanted() {
+            return;
+        }
+        let Some(vary) = shared.index.number(&offer.object.vary) else { return };
+        let (primary, object) = (offer.key.hash(), &offer.object);
+        let before = Head::object((offer.key.zone(), offer.key.url()), primary, object, &offer.pieces);
+        let octets = before.len() as u64 + offer.octets;
+        if octets > shared.record_octets_max() {
+            return;
+        }
+        let mut parts = vec![&before[..]];
+        parts.extend(offer.pieces.iter().map(|piece| &piece[..]));
+        let place = Place {
+            is_object: true,
+            primary,
+            variant,
+            vary,
+            offset: 0,
+            before: small(before.len() as u64),
+            octets: small(octets),
+        };
+        match self.append(&parts, place) {
+            Ok((segment, place)) => {
+                shared.index.put(segment, &place, wanted);
+                shared.metrics.writes.inc();
+                shared.metrics.written.inc_by(octets);
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn forget(&mut self, url: u64, variant: Option<u64>) {
+        self.unwritten.push((url, variant));
+        if self.unwritten.len() > UNWRITTEN_MAX {
+            self.start_anew();
+        }
+        if self.is_paused() {
+            return;
+        }
+        while let Some((url, variant)) = self.unwritten.last().copied() {
+            let octets = Head::forgetting(url, variant);
+            let place = Place {
+                is_object: false,
+                primary: url,
+                variant: variant.unwrap_or(0),
+                vary: 0,
+                offset: 0,
+                before: small(octets.len() as u64),
+                octets: small(octets.len() as u64),
+            };
+            if let Err(error) = self.append(&[&octets], place) {
+                return self.failed(&error);
+            }
+            self.unwritten.pop();
+        }
+    }
+
+    /// Appends a record; the place, with the index's number of its names.
+    fn append(&mut self, parts: &[&[u8]], place: Place) -> io::Result<(u32, Place)> {
+        let octets = u64::from(place.octets);
+        let full = |active: &Active| active.segment.octets() + octets > self.shared.segment_octets();
+        if self.active.as_ref().is_some_and(full) {
+            self.seal()?;
+        }
+        if self.active.is_none() {
+            self.begin_segment()?;
+        }
+        let shared = self.shared.clone();
+        let Some(active) = &mut self.active else { return Err(io::ErrorKind::NotFound.into()) };
+        let appended = active.append(&shared, parts, place)?;
+        self.paused = None;
+        Ok(appended)
+    }
+
+    fn seal(&mut self) -> io::Result<()> {
+        let Some(active) = self.active.take() else { return Ok(()) };
+        // What a failed write left behind must not come after the footer.
+        active.segment.truncate(active.segment.octets())?;
+        active.segment.append(&[&active.footer.write()])?;
+        active.segment.sync()
+    }
+
+    /// Begins a segment. The oldest give way to it, and what is in use of them comes into it.
+    fn begin_segment(&mut self) -> io::Result<()> {
+        let segment_octets = self.shared.segment_octets();
+        let mut oldest = Vec::new();
+        while self.shared.octets() + segment_octets > self.shared.octets_max {
+            let Some(segment) = self.take_oldest() else { break };
+            oldest.push(segment);
+        }
+        let segment = Segment::create(&self.shared.folder, self.next)?;
+        let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
+        segments.insert(self.next, segment.clone());
+        drop(segments);
+        self.next = self.next.wrapping_add(1);
+        let mut active = Active { segment, footer: Footer::default(), varies: HashMap::new(), unsynced: 0 };
+        let mut failed = None;
+        for segment in oldest {
+            if failed.is_none()
+                && let Err(error) = self.keep_used(&segment, &mut active)
+            {
+                failed = Some(error);
+            }
+            self.let_go(&segment)?;
+        }
+        self.active = Some(active);
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn take_oldest(&self) -> Option<Arc<Segment>> {
+        let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
+        // Numbers rise for as long as a disk lives: 2³² segments are petabytes.
+        let oldest = segments.keys().min().copied()?;
+        segments.remove(&oldest)
+    }
+
+    /// Writes again what was read since it was written.
+    fn keep_used(&self, old: &Segment, active: &mut Active) -> io::Result<()> {
+        let Some(footer) = open::footer(old)? else { return Ok(()) };
+        let mut room = self.shared.segment_octets() / KEPT_DIVISOR;
+        for (primary, from, place) in open::objects(old.number(), &footer) {
+            let octets = u64::from(place.octets);
+            if octets > room || self.shared.index.was_used(primary, from) != Some(true) {
+                continue;
+            }
+            let names = footer.varies.get(usize::from(place.vary)).cloned().unwrap_or_default();
+            let vary = crate::policy::vary::Vary::of_names(names.iter().map(String::as_str));
+            let Some(vary) = vary.and_then(|vary| self.shared.index.number(&vary)) else { continue };
+            let record = old.read(u64::from(place.offset), place.octets as usize)?;
+            let (segment, place) =
+                active.append(&self.shared, &[&record], Place { vary, ..place.clone() })?;
+            self.shared.index.moved(primary, from, segment, &place);
+            self.shared.metrics.kept.inc();
+            room -= octets;
+        }
+        Ok(())
+    }
+
+    /// Forgets what lies in a segment, and removes its file.
+    fn let_go(&self, segment: &Segment) -> io::Result<()> {
+        match open::footer(segment) {
+            Ok(Some(footer)) => {
+                for (primary, location, _) in open::objects(segment.number(), &footer) {
+                    self.shared.index.forget_at(primary, location);
+                }
+            }
+            // It could not be sealed, or not be read.
+            _ => self.shared.index.forget_segment(segment.number()),
+        }
+        self.shared.metrics.evictions.inc();
+        segment.remove()
+    }
+
+    /// Forgets everything, since the disk cannot be told what to forget.
+    fn start_anew(&mut self) {
+        tracing::warn!(target: "proxima_cache", "the disk starts anew: too much that is to be forgotten could not be written");
+        self.unwritten.clear();
+        self.active = None;
+        self.shared.index.clear();
+        let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
+        for (_, segment) in segments.drain() {
+            if let Err(error) = segment.remove() {
+                tracing::error!(target: "proxima_cache", segment = segment.number(), %error, "a segment cannot be removed: empty the folder before the next start");
+            }
+        }
+    }
+
+    /// Writes the marks. Everything that was forgotten up to their state lies in the log before they do.
+    fn checkpoint(&mut self) -> io::Result<()> {
+        self.marked = Instant::now();
+        let seq = self.shared.applied.load(Ordering::Acquire);
+        if let Some(active) = &mut self.active {
+            active.sync()?;
+        }
+        let at = self.shared.clock.now().as_millis();
+        Checkpoint { at, seq, marks: self.shared.marks.keep() }.write(&self.shared.folder)
+    }
+
+    /// Others have filled the disk: something of ours goes, so that the next write has a chance.
+    fn make_room(&mut self) {
+        let sealed = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner).len();
+        if sealed > usize::from(self.active.is_some())
+            && let Some(oldest) = self.take_oldest()
+            && let Err(error) = self.let_go(&oldest)
+        {
+            tracing::warn!(target: "proxima_cache", segment = oldest.number(), %error, "a segment cannot be removed");
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused.is_some_and(|(since, pause)| since.elapsed() < pause)
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        let pause = self.paused.map_or(PAUSE_MIN, |(_, pause)| (pause * 2).min(PAUSE_MAX));
+        self.paused = Some((Instant::now(), pause));
+        self.shared.metrics.failures.inc();
+        if error.kind() == io::ErrorKind::StorageFull {
+            self.make_room();
+        }
+        let (folder, seconds) = (self.shared.folder.display(), pause.as_secs());
+        tracing::warn!(target: "proxima_cache", %folder, %error, "the disk cannot be written: no more is written for {seconds} s; what lies there is served");
+    }
+}
+
+impl Active {
+    fn append(&mut self, shared: &Shared, parts: &[&[u8]], place: Place) -> io::Result<(u32, Place)> {
+        let offset = self.segment.append(parts)?;
+        let place = Place { offset: small(offset), ..place };
+        let vary = if place.is_object { self.vary(shared, place.vary) } else { 0 };
+        self.footer.places.push(Place { vary, ..place.clone() });
+        self.unsynced += u64::from(place.octets);
+        if self.unsynced >= SYNC_OCTETS {
+            self.sync()?;
+        }
+        Ok((self.segment.number(), place))
+    }
+
+    /// The footer's number of what the index numbers so.
+    fn vary(&mut self, shared: &Shared, number: u16) -> u16 {
+        let varies = &mut self.footer.varies;
+        *self.varies.entry(number).or_insert_with(|| {
+            let names = shared.index.vary(number).names().map(str::to_owned).collect();
+            open::number_of(varies, names)
+        })
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.unsynced = 0;
+        self.segment.sync()
+    }
+}
+
+fn small(octets: u64) -> u32 {
+    u32::try_from(octets).unwrap_or(u32::MAX)
+}

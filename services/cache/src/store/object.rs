@@ -1,0 +1,108 @@
+//! What is stored.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderMap, StatusCode};
+use proxima_compression::Forms;
+use proxima_model::Timestamp;
+use tokio::time::Instant;
+
+use crate::{
+    content::Content,
+    marks::{Birth, Tags},
+    policy::{
+        conditions,
+        freshness::Freshness,
+        vary::{Variant, Vary},
+    },
+};
+
+/// What an object takes beside its content, its fields and its key: the structures around them.
+pub(super) const OBJECT_OVERHEAD_OCTETS: u64 = 1_024;
+
+/// A stored response, or one that is being fetched to be stored.
+#[derive(Debug)]
+pub struct Object {
+    /// The status.
+    pub status: StatusCode,
+    /// The fields, without those of a connection.
+    pub headers: HeaderMap,
+    /// For how long it may be used.
+    pub freshness: Freshness,
+    /// Which requests it answers: these names …
+    pub vary: Vary,
+    /// … with this secondary key.
+    pub variant: Variant,
+    /// When it came, by the monotonic clock.
+    pub received: Instant,
+    /// When it came, by the wall clock.
+    pub received_at: Timestamp,
+    /// When its fetch began.
+    pub birth: Birth,
+    /// The tags that the origin gave it.
+    pub tags: Tags,
+    /// The content.
+    pub content: Arc<Content>,
+    /// Whether its fields speak to this network's caches alone: those are not for clients.
+    pub speaks_to_us: bool,
+    /// Its encoded forms, as they are made; `None` if it is not to be encoded.
+    pub forms: Option<Arc<Forms>>,
+    /// When the origin last failed to confirm it: milliseconds since `received`, plus one; 0 is never.
+    pub failed: AtomicU64,
+    /// Whether it was offered to the disk, or came from there.
+    pub offered: AtomicBool,
+}
+
+impl Object {
+    /// How long it has lain here.
+    pub fn resident(&self) -> Duration {
+        self.received.elapsed()
+    }
+
+    /// Whether it answers a request with these fields.
+    pub fn answers(&self, request: &HeaderMap) -> bool {
+        self.vary.variant(request) == self.variant
+    }
+
+    /// Whether it answers requests of one part only.
+    pub fn is_part(&self) -> bool {
+        self.vary.is_of_a_part()
+    }
+
+    /// As conditions and ranges see it.
+    pub fn as_stored(&self) -> conditions::Stored<'_> {
+        conditions::Stored {
+            status: self.status,
+            headers: &self.headers,
+            received_at: self.received_at,
+            length: self.content.length(),
+        }
+    }
+
+    /// Remembers that the origin has just failed to confirm it.
+    pub fn note_failure(&self) {
+        let millis = u64::try_from(self.resident().as_millis()).unwrap_or(u64::MAX - 1);
+        self.failed.store(millis + 1, Ordering::Relaxed);
+    }
+
+    /// Whether the origin failed to confirm it within the last `within`.
+    pub fn failed_within(&self, within: Duration) -> bool {
+        let noted = self.failed.load(Ordering::Relaxed);
+        noted > 0 && self.resident().saturating_sub(Duration::from_millis(noted - 1)) < within
+    }
+
+    pub(super) fn octets(&self) -> u64 {
+        let fields: usize =
+            self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        let content = self.content.octets_in_memory();
+        let forms = self.forms.as_ref().map_or(0, |forms| forms.octets());
+        let described = fields + self.variant.octets() + self.tags.octets();
+        content + forms + described as u64 + OBJECT_OVERHEAD_OCTETS
+    }
+}
