@@ -14,7 +14,7 @@ use crate::hashing;
 /// The primary key: a zone, and a URL with scheme, host, port where it is not the scheme's own, path and query as
 /// the client wrote them. The zone is in it so that a name that moves to another zone takes nothing along.
 ///
-/// Its hash is made once: a request looks for its key in half a dozen tables. It is keyed ([`hashing`]), so that nobody can
+/// Its hash is made once: a request looks for its key in half a dozen tables. It is keyed (`hashing`), so that nobody can
 /// choose URLs that collide.
 #[derive(Clone, Debug)]
 pub struct PrimaryKey {

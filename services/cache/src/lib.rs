@@ -26,7 +26,7 @@
 //!   or tag one mark for each ([`marks`]).
 //! * **A truncated answer is never stored, and never passes for a whole one**: its readers get an error.
 //! * **No lock is held across an await**, and a hit takes one look-up, no task and no box.
-//! * **What cannot be verified is a miss**, and no request waits for a write to the disk ([`disk`]).
+//! * **What cannot be verified is a miss**, and no request waits for a write to the disk (`disk`).
 //!
 //! Limits: memory and disk, and with them the size of one object (`[cache]`, [`CacheConfig`]); what is being fetched (a quarter of
 //! the memory); fetches at once ([`flights::FLIGHTS_MAX`]); names of a `Vary`

@@ -13,7 +13,7 @@
 //! tags. What began before a mark that names it is not served, also if it is stored only afterwards. A hit costs some
 //! loads of integers; only the first one after a purge of its zone looks marks up, and remembers that it did.
 //!
-//! Marks are keyed hashes ([`hashing`]). Two names that share one are purged together: that costs a fetch.
+//! Marks are keyed hashes (`hashing`). Two names that share one are purged together: that costs a fetch.
 //!
 //! With a tier on disk what is stored outlives the process, and so must the marks ([`kept`]): moments then go on from
 //! where the last process left, zones keep their marks also while nothing of them is in memory, and a purged URL leaves a
