@@ -208,6 +208,22 @@ def test_the_cache_is_purged(client, zone):
     assert "www.example.net is not in the zone" in refusal.value.errors[0].message
 
 
+def test_universal_ssl_is_told_and_switched(client, zone):
+    settings = client.ssl.universal.settings
+    assert settings.get(zone_id=zone.id).enabled is True
+    packs = list(client.ssl.certificate_packs.list(zone_id=zone.id, status="all"))
+    assert [(pack.type, pack.hosts) for pack in packs] == [("universal", [zone.name, f"*.{zone.name}"])]
+    assert packs[0].status in ("initializing", "active")
+    assert client.ssl.certificate_packs.get(packs[0].id, zone_id=zone.id).id == packs[0].id
+    verification = client.ssl.verification.get(zone_id=zone.id, retry=True)
+    assert [one.cert_pack_uuid for one in verification] == [packs[0].id]
+    assert settings.edit(zone_id=zone.id, enabled=False).enabled is False
+    assert settings.get(zone_id=zone.id).enabled is False
+    assert list(client.ssl.certificate_packs.list(zone_id=zone.id, status="all")) == []
+    with pytest.raises(cloudflare.NotFoundError):
+        client.ssl.certificate_packs.get(packs[0].id, zone_id=zone.id)
+
+
 def plain(answer):
     """The SDK's type of a ruleset is a union with `object`, so that it may come as a dictionary or as a model."""
     return answer if isinstance(answer, dict) else answer.to_dict()

@@ -130,6 +130,7 @@ fn a_check_reads_the_files_and_finds_the_program_that_the_configuration_names() 
     let anycast = "[anycast]\nenabled = true\nprefixes = [\"198.18.0.0/24\"]\nlocal_as = 64512\n\
                    router_id = \"10.0.0.1\"\nrun_dir = \"run\"\nbird = \"no-bird\"\n\
                    neighbors = [{ name = \"uplink\", address = \"10.0.0.2\", as = 64513 }]\n";
+    let authority = "directory = \"https://ca.example/directory\"\nagree_to_terms = true\n";
     let identity = config.split_once("[identity]").unwrap().1.split_once("[ledger]").unwrap().0;
     let wrong = [
         (config.replace("ca/at-rest.key", "no-key"), "no-key"),
@@ -139,6 +140,8 @@ fn a_check_reads_the_files_and_finds_the_program_that_the_configuration_names() 
         (config.replace("one/node.key", "ca/ca.key"), "one/node.pem"),
         (config.replace(&format!("[identity]{identity}"), ""), "need `[identity]`"),
         (config.replace("log = \"127.0.0.1:1\"", "upstreams = [\"127.0.0.1:1\"]"), "`ledger.upstreams`"),
+        (format!("{config}[control.acme]\n{authority}root = \"no-root\"\n"), "no-root"),
+        (format!("{config}[control.acme]\n{authority}eab_key_id = \"kid\"\n"), "`eab_key_file`"),
         (format!("{config}[edge]\norigin_ca = \"no-authorities\"\n"), "no-authorities"),
         (format!("{config}{anycast}"), "no-bird is not a file"),
     ];

@@ -10,7 +10,7 @@ use fields::fields;
 use proxima_anycast::{AnycastConfig, Bfd, Neighbor};
 use proxima_cache::CacheConfig;
 use proxima_chassis::{IdentityConfig, NetworkConfig, NodeConfig, NodeSection};
-use proxima_control::{Activation, ControlConfig};
+use proxima_control::{AcmeConfig, Activation, ControlConfig};
 use proxima_dns::DnsConfig;
 use proxima_edge::{EdgeConfig, LimitsConfig, TimeoutsConfig};
 use proxima_ledger::LedgerConfig;
@@ -33,6 +33,7 @@ fn tables() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("edge.timeouts", fields::<TimeoutsConfig>()),
         ("cache", fields::<CacheConfig>()),
         ("control", fields::<ControlConfig>()),
+        ("control.acme", fields::<AcmeConfig>()),
         ("anycast", fields::<AnycastConfig>()),
         ("anycast.neighbors", fields::<Neighbor>()),
         ("anycast.bfd", fields::<Bfd>()),

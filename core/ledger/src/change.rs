@@ -178,7 +178,14 @@ impl ChangeSet {
         let under_zone = |key: &&Key| {
             matches!(
                 key.kind(),
-                Some(Kind::Zone | Kind::Record | Kind::Ruleset | Kind::Certificate | Kind::Purge)
+                Some(
+                    Kind::Zone
+                        | Kind::Record
+                        | Kind::Ruleset
+                        | Kind::Certificate
+                        | Kind::AcmeOrder
+                        | Kind::Purge
+                )
             )
         };
         self.keys.as_ref().map(|keys| keys.iter().filter(under_zone).filter_map(Key::first_part).collect())

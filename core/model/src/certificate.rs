@@ -4,14 +4,21 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CertificateId, DnsName, Entity, Key, Kind, TicketKeyId, Timestamp, ZoneId};
+use crate::{CertificateId, DnsName, Entity, Key, KeyAlgorithm, Kind, TicketKeyId, Timestamp, ZoneId};
 
 /// Where a certificate came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CertificateSource {
     /// Issued by the cluster's own authority.
     LocalAuthority,
+    /// Ordered by the network from a public authority, by ACME. Preferred to the one of the cluster's own.
+    Acme {
+        /// The directory of the authority.
+        directory: String,
+        /// The kind of its key.
+        algorithm: KeyAlgorithm,
+    },
     /// Uploaded by the zone's owner. Preferred to any other for the names that it holds.
     Custom,
 }

@@ -23,6 +23,10 @@ pub enum Kind {
     Certificate,
     /// [`EdgeAuthority`](crate::EdgeAuthority): `authority`. Secret.
     Authority,
+    /// [`AcmeAccount`](crate::AcmeAccount): `acme_account`. Secret.
+    AcmeAccount,
+    /// [`AcmeOrder`](crate::AcmeOrder): `acme_order/ZONE`.
+    AcmeOrder,
     /// [`TicketKeys`](crate::TicketKeys): `ticket_keys`. Secret.
     TicketKeys,
     /// [`Purge`](crate::Purge): `purge/ZONE/ID`.
@@ -35,7 +39,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Account,
         Self::Zone,
         Self::ZoneName,
@@ -44,6 +48,8 @@ impl Kind {
         Self::Ruleset,
         Self::Certificate,
         Self::Authority,
+        Self::AcmeAccount,
+        Self::AcmeOrder,
         Self::TicketKeys,
         Self::Purge,
         Self::Pop,
@@ -61,6 +67,8 @@ impl Kind {
             Self::Ruleset => "ruleset",
             Self::Certificate => "certificate",
             Self::Authority => "authority",
+            Self::AcmeAccount => "acme_account",
+            Self::AcmeOrder => "acme_order",
             Self::TicketKeys => "ticket_keys",
             Self::Purge => "purge",
             Self::Pop => "pop",
@@ -70,7 +78,10 @@ impl Kind {
 
     /// Whether values of this kind are encrypted at rest and never logged.
     pub const fn secret(self) -> bool {
-        matches!(self, Self::Token | Self::Certificate | Self::Authority | Self::TicketKeys)
+        matches!(
+            self,
+            Self::Token | Self::Certificate | Self::Authority | Self::AcmeAccount | Self::TicketKeys
+        )
     }
 }
 

@@ -15,6 +15,7 @@
 //! Limits are named constants beside the noun that they bound, and are collected in [`limits`].
 
 mod account;
+mod acme;
 mod certificate;
 mod entity;
 mod error;
@@ -31,6 +32,7 @@ mod token;
 mod zone;
 
 pub use account::Account;
+pub use acme::{AcmeAccount, AcmeFailure, AcmeOrder, AcmeStage, KeyAlgorithm};
 pub use certificate::{Certificate, CertificateSource, EdgeAuthority, TicketKey, TicketKeys};
 pub use entity::{Entity, Key, Kind};
 pub use error::Invalid;

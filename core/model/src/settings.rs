@@ -43,6 +43,8 @@ pub struct ZoneSettings {
     pub http3: bool,
     /// `security_header`.
     pub strict_transport_security: StrictTransportSecurity,
+    /// Whether the network sees to the zone's certificates (`ssl/universal/settings`).
+    pub universal_ssl: bool,
 }
 
 /// The lowest TLS version that a zone's visitors may use.
@@ -138,6 +140,7 @@ impl Default for ZoneSettings {
             min_tls_version: MinTlsVersion::default(),
             http3: true,
             strict_transport_security: StrictTransportSecurity::default(),
+            universal_ssl: true,
         }
     }
 }

@@ -53,9 +53,7 @@ impl Signer {
         id: CertificateId,
         now: Timestamp,
     ) -> Result<Certificate, ControlError> {
-        // A name of the full length leaves no room for the wildcard.
-        let wildcard = DnsName::parse(&format!("*.{}", zone.name)).ok();
-        let hosts: Vec<DnsName> = std::iter::once(zone.name.apex()).chain(wildcard).collect();
+        let hosts = hosts_of(zone);
         let names: Vec<String> = hosts.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).map_err(failed)?;
         if zone.name.as_str().len() <= COMMON_NAME_CHARS_MAX {
@@ -81,6 +79,13 @@ impl Signer {
             uploaded_at: now,
         })
     }
+}
+
+/// The names of a zone's certificate: its own, and every name directly below it.
+pub(crate) fn hosts_of(zone: &Zone) -> Vec<DnsName> {
+    // A name of the full length leaves no room for the wildcard.
+    let wildcard = DnsName::parse(&format!("*.{}", zone.name)).ok();
+    std::iter::once(zone.name.apex()).chain(wildcard).collect()
 }
 
 /// Whether a certificate has lived two thirds of its life, or is not valid yet because a clock jumped.

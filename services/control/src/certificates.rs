@@ -40,10 +40,10 @@ pub(crate) struct CertificateBody {
 }
 
 /// What a certificate says of itself.
-struct Facts {
-    hosts: Vec<DnsName>,
-    not_before: Timestamp,
-    not_after: Timestamp,
+pub(crate) struct Facts {
+    pub(crate) hosts: Vec<DnsName>,
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
 }
 
 /// `GET custom_certificates`.
@@ -145,7 +145,7 @@ fn find(snapshot: &Snapshot, zone: &Zone, id: &str) -> Result<Certificate, ApiEr
 }
 
 /// Whether a chain and a key are ones that the edge can serve for this zone.
-fn check(chain_pem: &str, key_pem: &str, zone: &Zone, now: Timestamp) -> Result<Facts, Invalid> {
+pub(crate) fn check(chain_pem: &str, key_pem: &str, zone: &Zone, now: Timestamp) -> Result<Facts, Invalid> {
     let of_chain = |problem: String| {
         Invalid::new("certificate", problem, "give the certificate and its intermediates as PEM, leaf first")
     };
@@ -200,7 +200,7 @@ fn hosts(certificate: &X509Certificate<'_>, zone: &Zone) -> Vec<DnsName> {
 }
 
 /// A certificate as v4 shows it; never its key.
-fn show(certificate: &Certificate, now: Timestamp) -> Value {
+pub(crate) fn show(certificate: &Certificate, now: Timestamp) -> Value {
     let status = if now >= certificate.not_after { "expired" } else { "active" };
     let leaf = CertificateDer::from_pem_slice(certificate.chain_pem.as_bytes()).ok();
     let parsed = leaf.as_ref().and_then(|leaf| X509Certificate::from_der(leaf).ok());

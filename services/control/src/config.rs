@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use proxima_chassis::NodeConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::{error::ControlError, limits};
+use crate::{AcmeConfig, acme::AcmeSettings, error::ControlError, limits};
 
 /// How a new zone becomes active.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,8 @@ pub struct ControlConfig {
     pub connections_max: usize,
     /// Requests at a time, at each address.
     pub requests_max: usize,
+    /// From whom zones' certificates are ordered; from nobody unless given. Used where the log is.
+    pub acme: Option<AcmeConfig>,
 }
 
 impl Default for ControlConfig {
@@ -48,6 +50,7 @@ impl Default for ControlConfig {
             resolvers: Vec::new(),
             connections_max: limits::CONNECTIONS_MAX,
             requests_max: limits::REQUESTS_MAX,
+            acme: None,
         }
     }
 }
@@ -61,6 +64,7 @@ impl ControlConfig {
         let config: Self =
             node.service("control").map_err(|error| ControlError::Config(error.to_string()))?;
         config.check().map_err(ControlError::Config)?;
+        config.acme_settings(node)?;
         if !config.https.is_empty() && node.identity.is_none() {
             return Err(ControlError::Config(
                 "`https` needs [identity]: the API's certificate is the node's own; `proxima ca issue` makes one"
@@ -68,6 +72,12 @@ impl ControlConfig {
             ));
         }
         Ok(config)
+    }
+
+    /// `[control.acme]`, checked, with its files read.
+    pub(crate) fn acme_settings(&self, node: &NodeConfig) -> Result<Option<AcmeSettings>, ControlError> {
+        let settings = self.acme.as_ref().map(|acme| acme.load(node));
+        settings.transpose().map_err(ControlError::Acme)
     }
 
     /// What is wrong with it, and what to give instead.

@@ -35,6 +35,9 @@ pub enum ControlError {
     /// A certificate could not be made.
     #[error("making a certificate: {0}")]
     Certificate(String),
+    /// `[control.acme]` is wrong, or the client of the authority that it names cannot be made.
+    #[error("{0}")]
+    Acme(String),
     /// The replica could not be read.
     #[error("reading the replica: {0}")]
     Read(#[from] ReadError),

@@ -177,7 +177,7 @@ fn comes_back(key: &Key) -> bool {
     matches!(key.kind(), Some(Kind::Zone | Kind::ZoneName | Kind::Record | Kind::Ruleset | Kind::Certificate))
 }
 
-/// Leaves alone the certificates that the network's own authority issued to zones that remain: they are renewed in place,
+/// Leaves alone the certificates that the network sees to of zones that remain: they are renewed in place,
 /// and a former one may have run out.
 fn keep_issued(now: &Snapshot, changes: Vec<Change>) -> Result<Vec<Change>, ApiError> {
     let gone: BTreeSet<ZoneId> = changes
@@ -195,7 +195,7 @@ fn keep_issued(now: &Snapshot, changes: Vec<Change>) -> Result<Vec<Change>, ApiE
     for zone in touched {
         for certificate in now.scan::<Certificate>(&[&zone]) {
             let certificate = certificate?;
-            if certificate.source == CertificateSource::LocalAuthority {
+            if certificate.source != CertificateSource::Custom {
                 kept.insert(certificate.key());
             }
         }
@@ -318,7 +318,15 @@ mod tests {
 
     #[test]
     fn who_may_do_what_and_the_networks_own_keys_do_not_come_back() {
-        let stays = [Kind::Account, Kind::Token, Kind::Authority, Kind::TicketKeys, Kind::Purge];
+        let stays = [
+            Kind::Account,
+            Kind::Token,
+            Kind::Authority,
+            Kind::AcmeAccount,
+            Kind::AcmeOrder,
+            Kind::TicketKeys,
+            Kind::Purge,
+        ];
         assert!(stays.iter().all(|kind| !comes_back(&Key::new(*kind, &[&"x"]))));
         assert!(comes_back(&Key::new(Kind::Record, &[&"x", &"y"])));
     }

@@ -10,6 +10,7 @@
 //!  envelope {success, errors, …}      └──────────────────────┘
 //!
 //!  on the log's node only: background ─▶ ticket keys, the authority, zones' certificates, pending zones
+//!                           └─▶ acme ─▶ certificates of a public authority, if one is configured
 //! ```
 //!
 //! Invariants:
@@ -28,6 +29,7 @@
 //! is asked for.
 
 mod accounts;
+mod acme;
 mod activation;
 mod api;
 mod authority;
@@ -48,12 +50,14 @@ mod rulesets;
 mod server;
 mod service;
 mod settings;
+mod ssl;
 mod token;
 mod tokens;
 mod trace;
 pub mod zonefile;
 mod zones;
 
+pub use acme::AcmeConfig;
 pub use bootstrap::{BootstrapOutcome, FIRST_ACCOUNT, bootstrap};
 pub use config::{Activation, ControlConfig};
 pub use error::ControlError;

@@ -106,3 +106,45 @@ pub const ACTIVATION_DEADLINE: Duration = Duration::from_secs(5);
 pub const RESOLVERS_MAX: usize = 8;
 /// Addresses that may be listened at.
 pub const LISTEN_MAX: usize = 16;
+
+/// How much of a certificate's life is left when it is renewed, in percent, unless configured: what public authorities
+/// ask for.
+pub const ACME_RENEW_LEFT_PERCENT: u8 = 33;
+/// Orders at a time, unless configured: an order takes some seconds of waiting and next to no work.
+pub const ACME_ORDERS: usize = 4;
+/// Orders that may be configured to go on at a time: public authorities limit an account to some in a second.
+pub const ACME_ORDERS_MAX: usize = 64;
+/// Addresses that an authority may be given.
+pub const ACME_CONTACTS_MAX: usize = 4;
+/// How long other servers are given to answer a challenge, in milliseconds, unless configured: some times what a change
+/// takes to the other side of the earth.
+pub const ACME_PROPAGATION_MS: u64 = 5_000;
+/// How long they may be given, in milliseconds; also after failures, which lengthen it.
+pub const ACME_PROPAGATION_MS_MAX: u64 = 120_000;
+/// How long one request to an authority may take.
+pub const ACME_REQUEST_DEADLINE: Duration = Duration::from_secs(30);
+/// How long connecting to an authority may take.
+pub const ACME_CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// How long an authority may take to look at the challenges, and then to sign.
+pub const ACME_POLL_DEADLINE: Duration = Duration::from_secs(120);
+/// How long an order may take in all: beyond what its parts may take, so that no part is forgotten.
+pub const ACME_ORDER_DEADLINE: Duration = Duration::from_secs(600);
+/// Octets of an answer of an authority: a chain of certificates is some KiB.
+pub const ACME_ANSWER_OCTETS_MAX: usize = 256 << 10;
+/// How long a zone waits after its first failure. Doubled from then on it stays within the five failed validations an
+/// hour and name that large authorities allow.
+pub const ACME_ZONE_WAIT: Duration = Duration::from_secs(300);
+/// How long a zone waits at the most: its owner may have mended it meanwhile.
+pub const ACME_ZONE_WAIT_MAX: Duration = Duration::from_secs(86_400);
+/// How long all zones wait after an authority failed for the first time.
+pub const ACME_ALL_WAIT: Duration = Duration::from_secs(5);
+/// How long all zones wait at the most, also when an authority asks for more: it says so again.
+pub const ACME_ALL_WAIT_MAX: Duration = Duration::from_secs(3_600);
+/// How long a zone waits whose order a process left under way, in seconds: one that dies of it must not order in a loop.
+pub const ACME_LEFT_WAIT_SECONDS: i64 = 10;
+/// How soon after the last order began an owner may have it tried again, in seconds.
+pub const ACME_RETRY_SECONDS: i64 = 60;
+/// Characters of an authority's words that are kept.
+pub const ACME_MESSAGE_CHARS_MAX: usize = 1_000;
+/// Zones that are looked at in one go.
+pub const ACME_LOOKS: usize = 256;

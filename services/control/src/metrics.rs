@@ -30,6 +30,11 @@ struct OutcomeLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
 }
@@ -51,6 +56,11 @@ pub(crate) struct ControlMetrics {
     pub(crate) connections: Gauge,
     /// Certificates that this node issued.
     pub(crate) certificates_issued: Counter,
+    acme_orders: Family<ResultLabels, Counter>,
+    /// When the first of the certificates that were ordered runs out, in seconds since 1970.
+    pub(crate) acme_certificate_expires: Gauge,
+    /// Zones whose last order failed.
+    pub(crate) acme_zones_failing: Gauge,
 }
 
 impl ControlMetrics {
@@ -65,6 +75,9 @@ impl ControlMetrics {
             append_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
             connections: Gauge::default(),
             certificates_issued: Counter::default(),
+            acme_orders: Family::default(),
+            acme_certificate_expires: Gauge::default(),
+            acme_zones_failing: Gauge::default(),
         };
         registry.register(
             "requests",
@@ -85,6 +98,21 @@ impl ControlMetrics {
             "certificates_issued",
             "Certificates issued for zones",
             metrics.certificates_issued.clone(),
+        );
+        registry.register(
+            "acme_orders",
+            "Orders at the certificate authority that ended, by result",
+            metrics.acme_orders.clone(),
+        );
+        registry.register(
+            "acme_certificate_expires_seconds",
+            "When the first of the ordered certificates runs out, in seconds since 1970; 0 if there is none. Looked up hourly",
+            metrics.acme_certificate_expires.clone(),
+        );
+        registry.register(
+            "acme_zones_failing",
+            "Zones whose last order at the certificate authority failed. Looked up hourly",
+            metrics.acme_zones_failing.clone(),
         );
         metrics
     }
@@ -113,6 +141,11 @@ impl ControlMetrics {
             };
             self.errors.get_or_create(&FaultLabels { fault }).inc();
         }
+    }
+
+    /// An order at the certificate authority ended.
+    pub(crate) fn acme_ordered(&self, result: &'static str) {
+        self.acme_orders.get_or_create(&ResultLabels { result }).inc();
     }
 
     /// A request was refused for who asked.

@@ -21,7 +21,7 @@ use crate::{
         Api,
         access::{Needs, authorise},
     },
-    certificates, compat, history, purge, records, rulesets, settings, tokens, trace, zones,
+    certificates, compat, history, purge, records, rulesets, settings, ssl, tokens, trace, zones,
 };
 
 /// Under which everything lies.
@@ -74,6 +74,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     const RECORD: &str = "/zones/{zone_id}/dns_records/{record_id}";
     const CERTIFICATES: &str = "/zones/{zone_id}/custom_certificates";
     const CERTIFICATE: &str = "/zones/{zone_id}/custom_certificates/{certificate_id}";
+    const UNIVERSAL: &str = "/zones/{zone_id}/ssl/universal/settings";
     vec![
         get("/user", Token, tokens::user),
         get("/user/tokens/verify", Token, tokens::verify),
@@ -118,6 +119,11 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         post(CERTIFICATES, Zone(SslEdit), certificates::upload),
         get(CERTIFICATE, Zone(SslEdit), certificates::get),
         delete(CERTIFICATE, Zone(SslEdit), certificates::delete),
+        get("/zones/{zone_id}/ssl/certificate_packs", Zone(SslEdit), ssl::packs),
+        get("/zones/{zone_id}/ssl/certificate_packs/{pack_id}", Zone(SslEdit), ssl::pack),
+        get(UNIVERSAL, Zone(SslEdit), ssl::universal),
+        patch(UNIVERSAL, Zone(SslEdit), ssl::patch_universal),
+        get("/zones/{zone_id}/ssl/verification", Zone(SslEdit), ssl::verification),
         get("/proxima/log", Network(All), history::list),
         post("/proxima/log/revert", Network(All), history::revert),
         get("/zones/{zone_id}/pagerules", Zone(ZoneRead), compat::page_rules),

@@ -19,6 +19,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    acme,
     activation::Delegations,
     api::{Api, write::Author},
     background, bootstrap,
@@ -44,6 +45,7 @@ pub struct ControlService {
     api: Arc<Api>,
     author: Author,
     keeps_log: bool,
+    acme: Option<acme::AcmeSettings>,
     health: watch::Sender<Health>,
     bound: watch::Sender<Vec<SocketAddr>>,
 }
@@ -58,6 +60,7 @@ impl ControlService {
         if let Some(warning) = config.warning() {
             tracing::warn!("{warning}");
         }
+        let acme = config.acme_settings(&node.config)?;
         let api = Api {
             replica: node.replica.clone(),
             log: node.log.clone(),
@@ -70,6 +73,7 @@ impl ControlService {
         };
         Ok(Arc::new(Self {
             config,
+            acme,
             api: Arc::new(api),
             author: Author::node(node.name().as_str()),
             keeps_log: node.config.ledger.log.is_none(),
@@ -201,6 +205,8 @@ impl Service for ControlService {
         }
         if self.keeps_log {
             tasks.spawn(background::run(self.api.clone(), self.author.clone(), shutdown.clone()));
+            let (api, author) = (self.api.clone(), self.author.clone());
+            tasks.spawn(acme::run(api, author, self.acme.clone(), node.in_force.clone(), shutdown.clone()));
         }
         self.health.send_replace(Health::Ready);
         self.bound.send_replace(addresses);

@@ -22,6 +22,9 @@
 //! * The server never resolves. An alias that has to be flattened (at an apex, or beside other records) and leads
 //!   out of the zones here is answered SERVFAIL with an extended error (RFC 8914) that says so; proxied, it works.
 //!
+//! Beside a zone's records stand the answers to a certificate authority's challenges (RFC 8555, 8.4), which
+//! `services/control` puts into the log while it orders: TXT at `_acme-challenge.ZONE`, TTL 30.
+//!
 //! How a name is answered:
 //!
 //! | its records | A, AAAA | CNAME | other types |

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, hash_map::Entry};
 
 use proxima_ledger::{CompileZone, ReadError, Snapshot};
-use proxima_model::{Record, RecordData, SslMode, Zone, ZoneSettings, ZoneStatus};
+use proxima_model::{AcmeOrder, Record, RecordData, SslMode, Zone, ZoneSettings, ZoneStatus};
 
 use crate::{
     name::{self, NAME_OCTETS_MAX, Name},
@@ -18,6 +18,8 @@ const APEX_NS_TTL: u32 = 86_400;
 /// How long others may remember that something does not exist, in seconds (RFC 2308, 4): as long as a record with an
 /// automatic TTL, so that a new name appears as fast as a changed one.
 pub(crate) const NEGATIVE_TTL: u32 = 300;
+/// How long others may remember the answer to a certificate authority's challenge, in seconds: it is good once.
+const CHALLENGE_TTL: u32 = 30;
 /// SOA's refresh, retry and expire in seconds (RFC 1912, 2.2): there are no secondaries to use them.
 const SOA_TIMERS: [u32; 3] = [10_000, 2_400, 604_800];
 /// The label of a wildcard (RFC 4592, 2.1.1) on the wire.
@@ -161,6 +163,19 @@ impl ZoneTree {
     /// # Errors
     /// The first one that `records` gives.
     pub fn compile<E>(zone: &Zone, records: impl IntoIterator<Item = Result<Record, E>>) -> Result<Self, E> {
+        Self::compile_with(zone, &[], records)
+    }
+
+    /// As [`Self::compile`], with the answers to a certificate authority's challenges (RFC 8555, 8.4) beside the owner's
+    /// own records of their name.
+    ///
+    /// # Errors
+    /// The first one that `records` gives.
+    pub fn compile_with<E>(
+        zone: &Zone,
+        challenges: &[String],
+        records: impl IntoIterator<Item = Result<Record, E>>,
+    ) -> Result<Self, E> {
         let apex = name::encode(zone.name.as_str());
         let mut nodes: HashMap<Box<[u8]>, Node> = HashMap::new();
         for record in records {
@@ -170,6 +185,7 @@ impl ZoneTree {
                 nodes.entry(relative.into()).or_default().add(&record);
             }
         }
+        add_challenges(&mut nodes, zone, &apex, challenges);
         let mut tree = Self {
             labels: Name::of_encoded(&apex).labels(),
             active: zone.status == ZoneStatus::Active,
@@ -276,7 +292,20 @@ impl ZoneTree {
 
 impl CompileZone for ZoneTree {
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
-        Self::compile(&zone, snapshot.scan::<Record>(&[&zone.id]))
+        let challenges =
+            snapshot.get::<AcmeOrder>(&zone.id)?.map(|order| order.challenges).unwrap_or_default();
+        Self::compile_with(&zone, &challenges, snapshot.scan::<Record>(&[&zone.id]))
+    }
+}
+
+fn add_challenges(nodes: &mut HashMap<Box<[u8]>, Node>, zone: &Zone, apex: &[u8], challenges: &[String]) {
+    let Some(owner) = AcmeOrder::challenge_name(&zone.name) else { return };
+    let owner = name::encode(owner.as_str());
+    let Some(relative) = owner.strip_suffix(apex) else { return };
+    // They are digests in base64url, of 43 characters; anything that no character string holds is none.
+    for text in challenges.iter().filter(|text| text.len() <= usize::from(u8::MAX)) {
+        let data = rrset::character_string(text.as_bytes()).collect();
+        nodes.entry(relative.into()).or_default().add_data(rtype::TXT, CHALLENGE_TTL, data);
     }
 }
 

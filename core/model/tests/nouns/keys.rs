@@ -20,7 +20,10 @@ fn kinds_have_prefixes_of_their_own_and_secrets_are_marked() {
     let prefixes: std::collections::BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.prefix()).collect();
     assert_eq!(prefixes.len(), Kind::ALL.len());
     let secret: Vec<_> = Kind::ALL.into_iter().filter(|kind| kind.secret()).collect();
-    assert_eq!(secret, [Kind::Token, Kind::Certificate, Kind::Authority, Kind::TicketKeys]);
+    assert_eq!(
+        secret,
+        [Kind::Token, Kind::Certificate, Kind::Authority, Kind::AcmeAccount, Kind::TicketKeys]
+    );
     assert!(!Account::KIND.secret());
 }
 

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use proxima_ledger::{Precondition, Snapshot};
+use proxima_ledger::Snapshot;
 use proxima_model::{
-    Certificate, CertificateId, CertificateSource, EdgeAuthority, Entity, Timestamp, Zone, ZoneId, ZoneStatus,
+    Certificate, CertificateId, CertificateSource, EdgeAuthority, Timestamp, Zone, ZoneId, ZoneStatus,
 };
 
 use crate::{
@@ -68,7 +68,7 @@ fn needed(
     zone: &Zone,
     now: Timestamp,
 ) -> Result<Option<Option<CertificateId>>, ApiError> {
-    if zone.status != ZoneStatus::Active {
+    if zone.status != ZoneStatus::Active || !zone.settings.universal_ssl {
         return Ok(None);
     }
     for certificate in snapshot.scan::<Certificate>(&[&zone.id]) {
@@ -88,11 +88,10 @@ fn issue(draft: &mut Draft<'_>, ids: &[ZoneId]) -> Result<u64, ApiError> {
     let signer = Signer::new(&authority).map_err(failed)?;
     let mut issued = 0;
     for id in ids {
-        let Some(zone) = draft.snapshot.get::<Zone>(id)? else { continue };
+        let Some(zone) = draft.read::<Zone>(id)? else { continue };
         let Some(former) = needed(draft.snapshot, &zone, draft.now)? else { continue };
         let certificate_id = former.unwrap_or_else(|| CertificateId::from_bytes(draft.id()));
         let certificate = signer.issue(&zone, certificate_id, draft.now).map_err(failed)?;
-        draft.require(Precondition::Present(Zone::key_of(id)));
         draft.put(&certificate);
         issued += 1;
     }

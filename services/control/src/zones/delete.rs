@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{Extension, extract::State};
 use proxima_ledger::{Append, Change, IdempotencyKey, ReadError, Snapshot};
-use proxima_model::{Certificate, Entity, Purge, Record, Ruleset, Zone, ZoneId, ZoneIndex};
+use proxima_model::{AcmeOrder, Certificate, Entity, Purge, Record, Ruleset, Zone, ZoneId, ZoneIndex};
 use serde_json::json;
 
 use crate::{
@@ -113,6 +113,9 @@ fn orphans(snapshot: &Snapshot) -> Result<BTreeSet<ZoneId>, ReadError> {
     for certificate in snapshot.scan::<Certificate>(&[]) {
         consider(certificate?.zone)?;
     }
+    for order in snapshot.scan::<AcmeOrder>(&[]) {
+        consider(order?.zone)?;
+    }
     for purge in snapshot.scan::<Purge>(&[]) {
         consider(purge?.zone)?;
     }
@@ -122,6 +125,10 @@ fn orphans(snapshot: &Snapshot) -> Result<BTreeSet<ZoneId>, ReadError> {
 /// The removal of what lies beneath a zone, at most this much of it.
 fn beneath(snapshot: &Snapshot, id: ZoneId, max: usize) -> Result<Vec<Change>, ReadError> {
     let mut changes = Vec::new();
+    // One of each zone, at a key of its own.
+    if snapshot.revision(&AcmeOrder::key_of(&id))?.is_some() {
+        changes.push(Change::delete::<AcmeOrder>(&id));
+    }
     take::<Record>(snapshot, id, max, &mut changes)?;
     take::<Ruleset>(snapshot, id, max, &mut changes)?;
     take::<Certificate>(snapshot, id, max, &mut changes)?;

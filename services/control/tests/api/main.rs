@@ -15,5 +15,6 @@ mod https;
 mod imports;
 mod records;
 mod rules;
+mod ssl;
 mod tokens;
 mod zones;

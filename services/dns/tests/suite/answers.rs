@@ -136,3 +136,28 @@ fn ask(fixture: &Fixture, text: &str) -> Result<Vec<String>> {
     responder().respond(fixture, &question.encode(), transport, &mut out).context("no answer")?;
     describe(&out)
 }
+
+#[test]
+fn challenges_of_a_certificate_authority_are_answered_beside_the_owners_own_records() {
+    let zone = zone("example.com");
+    let texts = ["apex", "wildcard"].map(str::to_owned);
+    let lines = ["_acme-challenge 300 TXT \"their own\"", "* 300 CNAME elsewhere.example.net"];
+    let records = || lines.iter().map(|line| record(&zone, line).expect("a record")).collect::<Vec<_>>();
+    let mut fixture = Fixture::default();
+    fixture.add_challenged(&zone, &texts, records());
+    let txt =
+        |fixture: &Fixture, name: &str| ask(fixture, &format!("{name} TXT")).expect("an answer").join("\n");
+
+    let answer = txt(&fixture, "_acme-challenge.example.com");
+    assert!(["their own", "apex", "wildcard"].iter().all(|text| answer.contains(text)), "{answer}");
+    assert_eq!(answer.matches(" TXT ").count(), 3, "{answer}");
+    assert!(answer.contains(" 30 IN TXT"), "a challenge is good once: {answer}");
+
+    // Alone they make the name exist, which the wildcard then does not stand for.
+    fixture.add_challenged(&zone, &texts, records().split_off(1));
+    let answer = txt(&fixture, "_acme-challenge.example.com");
+    assert!(answer.contains("apex") && !answer.contains("elsewhere"), "{answer}");
+    fixture.add(&zone, records().split_off(1));
+    let answer = txt(&fixture, "_acme-challenge.example.com");
+    assert!(answer.contains("elsewhere") && !answer.contains("apex"), "{answer}");
+}

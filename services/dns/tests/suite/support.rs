@@ -29,7 +29,13 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn add(&mut self, zone: &Zone, records: Vec<Record>) {
-        let Ok(tree) = ZoneTree::compile(zone, records.into_iter().map(Ok::<_, Infallible>));
+        self.add_challenged(zone, &[], records);
+    }
+
+    /// With these answers to a certificate authority's challenges.
+    pub(crate) fn add_challenged(&mut self, zone: &Zone, challenges: &[String], records: Vec<Record>) {
+        let records = records.into_iter().map(Ok::<_, Infallible>);
+        let Ok(tree) = ZoneTree::compile_with(zone, challenges, records);
         self.zones.insert(zone.name.to_string(), Arc::new(tree));
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use proxima_chassis::Clock;
 use proxima_ledger::{ChangeSet, CompileZone, CompiledZones, ReadError, Replica, Snapshot};
 use proxima_model::{
-    Certificate, CertificateSource, DnsName, MinTlsVersion, Timestamp, Zone, ZoneName, ZoneStatus,
+    Certificate, CertificateSource, DnsName, KeyAlgorithm, MinTlsVersion, Timestamp, Zone, ZoneName,
+    ZoneStatus,
 };
 use rustls::SignatureScheme;
 use rustls::pki_types::pem::PemObject;
@@ -45,11 +46,35 @@ impl OfZone for ZoneCertificates {
 #[derive(Debug)]
 struct Loaded {
     hosts: Vec<DnsName>,
-    custom: bool,
+    rank: Rank,
     not_before: Timestamp,
     not_after: Timestamp,
     uploaded_at: Timestamp,
     key: Arc<CertifiedKey>,
+}
+
+/// Which certificate goes before which, the best one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// The owner's own.
+    Custom,
+    /// Of a public authority, with the key that costs less.
+    Public,
+    /// Of a public authority, for clients that take nothing but RSA.
+    PublicRsa,
+    /// Of the network's own authority, which no browser knows.
+    Local,
+}
+
+impl Rank {
+    const fn of(source: &CertificateSource) -> Self {
+        match source {
+            CertificateSource::Custom => Self::Custom,
+            CertificateSource::Acme { algorithm: KeyAlgorithm::Ecdsa, .. } => Self::Public,
+            CertificateSource::Acme { algorithm: KeyAlgorithm::Rsa, .. } => Self::PublicRsa,
+            CertificateSource::LocalAuthority => Self::Local,
+        }
+    }
 }
 
 /// Why a certificate cannot be shown.
@@ -98,7 +123,7 @@ impl Loaded {
         key.keys_match()?;
         Ok(Self {
             hosts: certificate.hosts,
-            custom: certificate.source == CertificateSource::Custom,
+            rank: Rank::of(&certificate.source),
             not_before: certificate.not_before,
             not_after: certificate.not_after,
             uploaded_at: certificate.uploaded_at,
@@ -112,7 +137,7 @@ impl Loaded {
 }
 
 impl ZoneCertificates {
-    /// The best certificate for a name: one that is valid now, then the owner's own, then the newest. `usable` says
+    /// The best certificate for a name: one that is valid now, then by [`Rank`], then the newest. `usable` says
     /// whether the client can check a certificate of this key.
     fn best(
         &self,
@@ -125,7 +150,7 @@ impl ZoneCertificates {
             .filter(|loaded| {
                 loaded.hosts.iter().any(|host| covers(host.as_str(), name)) && usable(&loaded.key)
             })
-            .min_by_key(|loaded| (!loaded.is_valid_at(now), !loaded.custom, Reverse(loaded.uploaded_at)))
+            .min_by_key(|loaded| (!loaded.is_valid_at(now), loaded.rank, Reverse(loaded.uploaded_at)))
             .map(|loaded| Arc::clone(&loaded.key))
     }
 }
@@ -212,12 +237,17 @@ mod tests {
     }
 
     fn loaded(host: &str, custom: bool, not_after: i64, uploaded_at: i64) -> Loaded {
+        let source = if custom { CertificateSource::Custom } else { CertificateSource::LocalAuthority };
+        loaded_from(source, host, not_after, uploaded_at)
+    }
+
+    fn loaded_from(source: CertificateSource, host: &str, not_after: i64, uploaded_at: i64) -> Loaded {
         let signed = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
         let certificate = Certificate {
             id: proxima_model::CertificateId::from_bytes([0; 16]),
             zone: proxima_model::ZoneId::from_bytes([0; 16]),
             hosts: vec![DnsName::parse(host).unwrap()],
-            source: if custom { CertificateSource::Custom } else { CertificateSource::LocalAuthority },
+            source,
             chain_pem: signed.cert.pem(),
             key_pem: signed.signing_key.serialize_pem(),
             not_before: Timestamp::from_millis(0),
@@ -253,6 +283,30 @@ mod tests {
         );
         assert_eq!(best("a.example", 10), None);
         assert!(zone.best("x.a.example", Timestamp::from_millis(10), |_| false).is_none());
+    }
+
+    #[test]
+    fn a_public_certificate_goes_before_our_own_and_its_rsa_one_is_for_who_takes_nothing_else() {
+        let public =
+            |algorithm| CertificateSource::Acme { directory: "https://ca.example/".to_owned(), algorithm };
+        let zone = ZoneCertificates {
+            zone: ZoneName::parse("a.example").unwrap(),
+            active: true,
+            min_version: MinTlsVersion::default(),
+            all: vec![
+                loaded_from(CertificateSource::LocalAuthority, "a.example", 100, 9),
+                loaded_from(public(KeyAlgorithm::Rsa), "a.example", 50, 8),
+                loaded_from(public(KeyAlgorithm::Ecdsa), "a.example", 40, 1),
+            ],
+        };
+        let best = |now: i64, unusable: Option<usize>| {
+            let usable =
+                |key: &CertifiedKey| !unusable.is_some_and(|index| std::ptr::eq(&*zone.all[index].key, key));
+            let key = zone.best("a.example", Timestamp::from_millis(now), usable)?;
+            zone.all.iter().position(|loaded| Arc::ptr_eq(&loaded.key, &key))
+        };
+        assert_eq!((best(10, None), best(10, Some(2))), (Some(2), Some(1)));
+        assert_eq!((best(45, None), best(60, None)), (Some(1), Some(0)), "those that have run out come last");
     }
 
     #[test]
