@@ -27,6 +27,7 @@ struct NodeFile {
     dns: DnsTable,
     edge: EdgeTable,
     cache: CacheTable,
+    tiers: TiersTable,
     control: ControlTable,
     anycast: AnycastTable,
 }
@@ -81,6 +82,21 @@ struct EdgeTable {
 struct CacheTable {
     memory_bytes_max: u64,
     disk_bytes_max: u64,
+}
+
+#[derive(Serialize)]
+struct TiersTable {
+    listen: Vec<SocketAddr>,
+    upper_pops: Vec<String>,
+    servers: Vec<TiersServer>,
+}
+
+#[derive(Serialize)]
+struct TiersServer {
+    name: String,
+    pop: String,
+    region: String,
+    address: SocketAddr,
 }
 
 #[derive(Serialize)]
@@ -152,6 +168,7 @@ pub(crate) fn render(state: &LabState, topology: &Topology, plan: &Plan, server:
         dns: DnsTable { listen: on(53) },
         edge: EdgeTable { http: on(80), https: on(443), allow_private_origins: true, resolvers: Vec::new() },
         cache: CacheTable { memory_bytes_max: CACHE_BYTES, disk_bytes_max: CACHE_DISK_BYTES },
+        tiers: tiers(topology, plan, server),
         control: ControlTable { listen: vec![server.api()], activation: "trust" },
         anycast: anycast(state, topology, plan, server),
     };
@@ -159,6 +176,21 @@ pub(crate) fn render(state: &LabState, topology: &Topology, plan: &Plan, server:
         what: format!("node.toml of {}", server.name),
         why: error.to_string(),
     })
+}
+
+fn tiers(topology: &Topology, plan: &Plan, server: &Host) -> TiersTable {
+    let uppers = topology.pops.iter().filter(|pop| pop.upper_tier);
+    let servers = plan.servers().map(|host| TiersServer {
+        name: host.name.clone(),
+        pop: host.kind.pop().unwrap_or_default().to_owned(),
+        region: host.region.clone(),
+        address: host.tiers(),
+    });
+    TiersTable {
+        listen: vec![server.tiers()],
+        upper_pops: uppers.map(|pop| pop.code.clone()).collect(),
+        servers: servers.collect(),
+    }
 }
 
 fn anycast(state: &LabState, topology: &Topology, plan: &Plan, server: &Host) -> AnycastTable {

@@ -26,6 +26,8 @@ pub(crate) const UNDERLAY: [&str; 6] =
 pub const LEDGER_PORT: u16 = 7400;
 /// Port at which servers forward for each other, on a server's own address.
 pub const FORWARD_PORT: u16 = 7500;
+/// Port at which servers' caches ask each other, on a server's own address.
+pub const TIERS_PORT: u16 = 7600;
 /// Port of the API on a server's own address.
 pub const API_PORT: u16 = 8787;
 /// Port of a server's admin listener, on its loopback.
@@ -145,6 +147,12 @@ impl Host {
     #[must_use]
     pub fn ledger(&self) -> SocketAddr {
         (self.address4, LEDGER_PORT).into()
+    }
+
+    /// Where other servers' caches ask a server's.
+    #[must_use]
+    pub fn tiers(&self) -> SocketAddr {
+        (self.address4, TIERS_PORT).into()
     }
 
     /// Where a server's peers connect, to forward connections.

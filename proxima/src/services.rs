@@ -18,9 +18,10 @@ use proxima_edge::{
 };
 use proxima_ledger::CompiledZones;
 use proxima_pipeline::{Pipeline, Site};
+use proxima_tiers::{TiersConfig, TiersService};
 
 /// The services' names: the tables that `node.toml` may have beside the node's own.
-pub(crate) const NAMES: [&str; 5] = ["anycast", "dns", "edge", "cache", "control"];
+pub(crate) const NAMES: [&str; 6] = ["anycast", "dns", "edge", "cache", "tiers", "control"];
 
 /// Compiled zones that one node keeps ready; of others the next request waits for the replica.
 const SITES_MAX: usize = 10_000;
@@ -31,7 +32,9 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let metrics = node.metrics.register(proxima_compression::NAME, proxima_compression::Metrics::register);
     let compressor = Compressor::new(metrics);
     let cache = CacheService::new(node, Arc::clone(&compressor))?;
-    let pipeline = pipeline(node, &sites, &cache, compressor)?;
+    let tiers = TiersService::new(node)?;
+    cache.stage().tell_invalidations(tiers.clone());
+    let pipeline = pipelines(node, &sites, &cache, &tiers, compressor)?;
     let explainer = EdgeExplainer::new(
         pipeline.clone(),
         node.pop().clone(),
@@ -43,15 +46,17 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
         DnsService::new(node)?,
         EdgeService::new(node, pipeline, sites)?,
         cache,
+        tiers,
         ControlService::new(node, Arc::new(explainer))?,
     ])
 }
 
-/// The way of a request, from top to bottom.
-fn pipeline(
+/// The way of a request, from top to bottom; and, for the tiers, that of another server's request.
+fn pipelines(
     node: &NodeContext,
     sites: &CompiledZones<Site>,
     cache: &CacheService,
+    tiers: &TiersService,
     compressor: Arc<Compressor>,
 ) -> Result<Pipeline, Box<dyn Error + Send + Sync>> {
     let edge: EdgeConfig = node.config.service(proxima_edge::SERVICE)?;
@@ -61,7 +66,16 @@ fn pipeline(
     let port =
         |addresses: &[std::net::SocketAddr], usual| addresses.first().map_or(usual, |address| address.port());
     let ports = PublicPorts { http: port(&edge.http, 80), https: port(&edge.https, 443) };
-    let origins = Origins::new(&origins, Arc::clone(&sites), &node.metrics)?;
+    let origins = Arc::new(Origins::new(&origins, Arc::clone(&sites), &node.metrics)?);
+    // What the first server has done for the client is not done again.
+    let of_others = Pipeline::new(vec![
+        Box::new(ZoneStage::new(Arc::clone(&sites), ports)),
+        Box::new(OriginRules),
+        Box::new(cache.stage()),
+        Box::new(tiers.stage()),
+        Box::new(OriginStage::new(Arc::clone(&origins))),
+    ]);
+    tiers.answer_with(of_others, Arc::new(cache.stage()));
     Ok(Pipeline::new(vec![
         Box::new(ClientFacts::new(Arc::clone(&node.clock))),
         Box::new(TraceEndpoint::new(node.name().clone(), node.config.node.region.clone())),
@@ -72,7 +86,8 @@ fn pipeline(
         Box::new(OriginRules),
         Box::new(Compression::new(compressor)),
         Box::new(cache.stage()),
-        Box::new(OriginStage::new(Arc::new(origins))),
+        Box::new(tiers.stage()),
+        Box::new(OriginStage::new(origins)),
     ]))
 }
 
@@ -97,6 +112,7 @@ pub(crate) fn check(config: &NodeConfig) -> anyhow::Result<()> {
     edge.check()?;
     origins(config, &edge).check()?;
     config.service::<proxima_cache::CacheConfig>("cache")?.check()?;
+    TiersConfig::of(config)?;
     proxima_control::ControlConfig::of(config)?;
     Ok(())
 }

@@ -14,6 +14,7 @@ use proxima_control::{AcmeConfig, Activation, ControlConfig};
 use proxima_dns::DnsConfig;
 use proxima_edge::{EdgeConfig, LimitsConfig, TimeoutsConfig};
 use proxima_ledger::LedgerConfig;
+use proxima_tiers::{TiersConfig, config::Server as TierServer};
 
 fn operating(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operating").join(file);
@@ -32,6 +33,8 @@ fn tables() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("edge.limits", fields::<LimitsConfig>()),
         ("edge.timeouts", fields::<TimeoutsConfig>()),
         ("cache", fields::<CacheConfig>()),
+        ("tiers", fields::<TiersConfig>()),
+        ("tiers.servers", fields::<TierServer>()),
         ("control", fields::<ControlConfig>()),
         ("control.acme", fields::<AcmeConfig>()),
         ("anycast", fields::<AnycastConfig>()),

@@ -7,6 +7,7 @@
 mod forwarding;
 mod purge;
 mod secure;
+mod tiers;
 mod two_pops;
 mod withdrawal;
 

@@ -88,6 +88,10 @@ pub enum Fault {
     /// The origin's address is one to which we must not connect (530, 1000).
     #[error("the origin's address is not allowed")]
     OriginForbidden,
+    /// A server of ours was asked for more than it knows: it has not heard yet of purges that the asking one has carried
+    /// out. Never a client's answer.
+    #[error("this server has not heard of all purges yet")]
+    Behind,
     /// We have too much to do.
     #[error("this server is overloaded")]
     Overloaded,
@@ -111,7 +115,7 @@ impl Fault {
             Self::HeadersTooLarge => 431,
             Self::Internal(_) => 500,
             Self::NotImplemented(_) => 501,
-            Self::Overloaded => 503,
+            Self::Overloaded | Self::Behind => 503,
             Self::NotCached => 504,
             Self::VersionUnsupported => 505,
             Self::Loop => 508,
@@ -165,6 +169,7 @@ impl Fault {
             Self::OriginName => "origin_name",
             Self::OriginForbidden => "origin_forbidden",
             Self::Overloaded => "overloaded",
+            Self::Behind => "behind",
             Self::Internal(_) => "internal",
         }
     }
@@ -172,7 +177,7 @@ impl Fault {
     /// Whose fault it was.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Internal(_) | Self::Overloaded => Blame::Proxima,
+            Self::Internal(_) | Self::Overloaded | Self::Behind => Blame::Proxima,
             other if other.status().as_u16() >= 520 && *other != Self::HostUnknown => Blame::Origin,
             Self::Loop => Blame::Origin,
             _ => Blame::Client,
@@ -190,6 +195,7 @@ impl Fault {
                 | Self::OriginUnreachable
                 | Self::OriginTimeout
                 | Self::Overloaded
+                | Self::Behind
         )
     }
 }

@@ -33,6 +33,7 @@ mod pipeline;
 mod ray;
 mod site;
 mod stage;
+mod tiers;
 mod trace;
 
 pub use answer::answer;
@@ -47,4 +48,5 @@ pub use pipeline::{Pipeline, Rest};
 pub use ray::RayId;
 pub use site::{Site, SiteHost};
 pub use stage::{Decision, Flow, Stage};
+pub use tiers::{AskedByPeer, CacheFill, FromPeer, Invalidations};
 pub use trace::{Trace, TraceEntry};

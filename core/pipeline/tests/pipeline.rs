@@ -190,6 +190,7 @@ fn every_fault_has_the_status_and_the_code_that_operators_know_it_by() {
         (Fault::Internal("x"), 500, 500),
         (Fault::NotImplemented("x"), 501, 501),
         (Fault::Overloaded, 503, 503),
+        (Fault::Behind, 503, 503),
         (Fault::NotCached, 504, 504),
         (Fault::VersionUnsupported, 505, 505),
         (Fault::Loop, 508, 508),
@@ -234,6 +235,7 @@ fn every_fault_has_the_status_and_the_code_that_operators_know_it_by() {
             | Fault::OriginName
             | Fault::OriginForbidden
             | Fault::Overloaded
+            | Fault::Behind
             | Fault::Internal(_) => {}
         }
     }

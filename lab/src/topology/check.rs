@@ -156,7 +156,8 @@ impl Check<'_> {
                 );
                 continue;
             }
-            let pop = Pop { code: code.clone(), region: pop.region.get_ref().clone(), servers };
+            let (region, upper_tier) = (pop.region.get_ref().clone(), pop.upper_tier);
+            let pop = Pop { code: code.clone(), region, servers, upper_tier };
             self.claim(&pop.router(), &span);
             for server in pop.servers() {
                 self.claim(&server, &span);

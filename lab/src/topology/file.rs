@@ -80,6 +80,8 @@ pub(super) struct FilePop {
     pub(super) code: Spanned<String>,
     pub(super) region: Spanned<String>,
     pub(super) servers: Spanned<u32>,
+    #[serde(default)]
+    pub(super) upper_tier: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -111,6 +111,8 @@ pub struct Pop {
     pub region: String,
     /// Number of servers.
     pub servers: u32,
+    /// Whether other PoPs' caches ask its caches.
+    pub upper_tier: bool,
 }
 
 impl Pop {

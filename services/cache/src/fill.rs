@@ -21,7 +21,9 @@ use http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header};
 use prometheus_client::metrics::gauge::Gauge;
 use proxima_chassis::Clock;
 use proxima_compression::{Forms, fields as compression};
-use proxima_pipeline::{Body, BodyError, Exchange, Fault, Response, Rest, Trace, TraceEntry};
+use proxima_pipeline::{
+    AskedByPeer, Body, BodyError, CacheFill, Exchange, Fault, FromPeer, Response, Rest, Trace, TraceEntry,
+};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
@@ -240,6 +242,9 @@ impl Fill {
                 let own = chosen(&response.headers, &storable.left_out);
                 let fetched = Fetched { birth: self.lead.birth().clone(), tags, when };
                 let object = object(&self.store, fetched, request, &response, storable);
+                let near = self.exchange.extensions.get::<FromPeer>().is_some_and(|from| from.same_pop);
+                // A PoP's disks have an object once, at its home.
+                object.offered.store(near, Ordering::Relaxed);
                 self.exchange.trace.note("cache", || format!("storing: {}", stored_for(&object)));
                 self.grow(object, response.body, own).await;
             }
@@ -387,8 +392,13 @@ fn forms(status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> Option
 }
 
 /// The request that fills or confirms, made of a client's.
-pub(crate) fn fill_exchange(client: &Exchange, stale: Option<&Object>) -> Exchange {
+/// `purged_up_to`: the state of the log whose purges are carried out here.
+pub(crate) fn fill_exchange(client: &Exchange, stale: Option<&Object>, purged_up_to: u64) -> Exchange {
     let mut exchange = client.sub_request();
+    exchange.extensions.insert(CacheFill { purged_up_to });
+    if let Some(asked) = client.extensions.get::<AskedByPeer>() {
+        exchange.extensions.insert(*asked);
+    }
     exchange.request.method = Method::GET;
     let headers = &mut exchange.request.headers;
     // Of what is stored whole, the whole is wanted; of what is not stored, no more than the client wants.

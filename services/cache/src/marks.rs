@@ -36,7 +36,7 @@ use std::{
     },
 };
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use proxima_model::{CacheTag, DnsName, UrlPrefix, ZoneId, limits::URL_PREFIX_SEPARATORS_MAX};
 
 pub use self::kept::KeptMarks;
@@ -147,6 +147,8 @@ fn host_and_path(url: &str) -> (&str, &str) {
 #[derive(Debug, Default)]
 pub struct Tags {
     hashes: Box<[u64]>,
+    /// As the origin wrote them, for other servers' caches; most responses have none.
+    text: Option<HeaderValue>,
     /// There may be others: every purge of a tag is taken for one of them.
     others: bool,
     /// The marks up to this one do not name the response.
@@ -175,6 +177,7 @@ impl Tags {
                 }
             }
         }
+        tags.text = joined(headers);
         headers.remove(&CACHE_TAG);
         hashes.sort_unstable();
         hashes.dedup();
@@ -190,23 +193,34 @@ impl Tags {
     /// The same tags of another response.
     #[must_use]
     pub fn again(&self) -> Self {
-        Self { hashes: self.hashes.clone(), others: self.others, compared: AtomicU64::new(0) }
+        let (hashes, text) = (self.hashes.clone(), self.text.clone());
+        Self { hashes, text, others: self.others, compared: AtomicU64::new(0) }
     }
 
-    /// Their hashes, and whether there may be others: what [`Self::kept`] makes them of.
-    pub(crate) fn to_keep(&self) -> (&[u64], bool) {
-        (&self.hashes, self.others)
-    }
-
-    /// Tags that were kept.
-    pub(crate) fn kept(hashes: Vec<u64>, others: bool) -> Self {
-        Self { hashes: hashes.into(), others, compared: AtomicU64::new(0) }
+    /// As a field, if there are any.
+    pub fn field(&self) -> Option<HeaderValue> {
+        self.text.clone()
     }
 
     /// What they take.
     pub fn octets(&self) -> usize {
-        size_of_val(&*self.hashes)
+        size_of_val(&*self.hashes) + self.text.as_ref().map_or(0, HeaderValue::len)
     }
+}
+
+/// All lines of the tags' field as one, in memory of its own; cut where there are too many, as when they are read.
+fn joined(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut text = Vec::new();
+    for line in headers.get_all(&CACHE_TAG) {
+        if text.len() + line.len() > TAGS_OCTETS_MAX {
+            // One tag too many says the same again: there may be others.
+            text.resize(TAGS_OCTETS_MAX + 1, b',');
+            break;
+        }
+        text.extend_from_slice(line.as_bytes());
+        text.push(b',');
+    }
+    HeaderValue::from_bytes(&text).ok()
 }
 
 /// All marks.

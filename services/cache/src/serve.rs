@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use proxima_pipeline::{Body, Response};
 
 use crate::{
+    marks::CACHE_TAG,
     policy::{
         conditions::{self, Answer},
         directives::{ResponseDirectives, Scope, TARGETED},
@@ -22,6 +23,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) request: &'a HeaderMap,
     /// What the answer is called.
     pub(crate) status: CacheStatus,
+    /// Whether another server's cache asks, which stores it again.
+    pub(crate) for_peer: bool,
     /// `browser_cache_ttl` of the zone, in seconds; 0 leaves the origin's word alone.
     pub(crate) browser_seconds: u32,
 }
@@ -79,11 +82,16 @@ fn finish(headers: &mut HeaderMap, object: &Object, asked: Asked<'_>) {
     if !fetched || age.as_secs() > 0 {
         headers.insert(header::AGE, fields::age(age));
     }
-    // The network's own field is for this cache; CDN-Cache-Control is for all on the way (RFC 9213, 2).
-    if object.speaks_to_us {
+    if asked.for_peer {
+        // It needs what this one was told.
+        if let Some(tags) = object.tags.field() {
+            headers.insert(CACHE_TAG, tags);
+        }
+    } else if object.speaks_to_us {
+        // The network's own field is for its caches; CDN-Cache-Control is for all on the way (RFC 9213, 2).
         headers.remove(&TARGETED[0]);
     }
-    if asked.browser_seconds > 0 {
+    if asked.browser_seconds > 0 && !asked.for_peer {
         set_browser_lifetime(headers, u64::from(asked.browser_seconds) + age.as_secs());
     }
     headers.insert(CACHE_STATUS, asked.status.value());

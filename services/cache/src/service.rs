@@ -13,6 +13,7 @@ use proxima_ledger::{ChangeSet, ReadError, Snapshot};
 use proxima_model::{
     Entity as _, Key, Kind, Purge, PurgeId, PurgeWhat, Zone, ZoneId, limits::PURGES_KEPT_MAX,
 };
+use proxima_pipeline::Invalidations;
 
 use crate::{
     config::CacheConfig,
@@ -78,6 +79,7 @@ struct Forget {
 
 impl Forget {
     fn carry_out(self, stage: &CacheStage, metrics: &Metrics, carried_out: &Mutex<CarriedOut>) {
+        stage.store().progress().begin(self.seq);
         let disk = stage.store().disk();
         let begins = match (self.beginning, disk) {
             // Nothing is in memory yet; the disk compares for itself.
@@ -100,9 +102,7 @@ impl Forget {
         for (zone, names) in &self.names {
             stage.store().purge_names(*zone, names);
         }
-        if let Some(disk) = disk {
-            disk.applied(self.seq);
-        }
+        stage.store().end_purging(self.seq);
         let mut carried_out = carried_out.lock().unwrap_or_else(PoisonError::into_inner);
         if self.everything && !begins {
             tracing::info!(target: "proxima_cache", "purged everything: what was purged before is not known");
@@ -247,6 +247,14 @@ fn names(zone: ZoneId, what: &PurgeWhat) -> Option<Vec<Mark>> {
 fn purge_id(key: &Key) -> Option<(ZoneId, PurgeId)> {
     let mut parts = key.as_str().split('/').skip(1);
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+impl Invalidations for CacheStage {
+    fn invalidated(&self, zone: ZoneId, url: &str) {
+        if let Some(key) = PrimaryKey::of_url(zone, url) {
+            self.forget(&key);
+        }
+    }
 }
 
 #[async_trait]

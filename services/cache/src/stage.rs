@@ -16,6 +16,7 @@
 
 mod eligible;
 mod encoded;
+mod filling;
 mod led;
 mod loading;
 mod passed;
@@ -24,7 +25,7 @@ use std::{
     borrow::Cow,
     future::{Future, poll_fn},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::Poll,
     time::Duration,
 };
@@ -32,14 +33,16 @@ use std::{
 use http::Method;
 use proxima_chassis::Clock;
 use proxima_compression::Compressor;
-use proxima_pipeline::{Body, Decision, Exchange, Fault, Flow, Response, Rest, Stage};
+use proxima_pipeline::{
+    AskedByPeer, Body, Decision, Exchange, Fault, Flow, Invalidations, Response, Rest, Stage,
+};
 use tokio::sync::oneshot;
 
 use self::eligible::not_for_a_cache;
 use crate::{
     config::CacheConfig,
     disk::Location,
-    fill::{self, Delivered, Fill, LeaderAnswer, fill_exchange},
+    fill::{self, Delivered, LeaderAnswer},
     flights::{Flights, Joined, Lead, Outcome, Waiting, Wanted},
     forgets::Forgets,
     key::PrimaryKey,
@@ -77,6 +80,8 @@ struct Shared {
     compressor: Arc<Compressor>,
     /// Watched by whoever stores without a flight from the beginning.
     forgets: Forgets,
+    /// Who is told of what unsafe requests have made invalid.
+    invalidations: OnceLock<Arc<dyn Invalidations>>,
 }
 
 /// What to do with a request.
@@ -110,6 +115,12 @@ impl Stage for CacheStage {
     }
 
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+        if let Some(asked) = exchange.extensions.get::<AskedByPeer>()
+            && !self.0.store.progress().has_ended(asked.purged_up_to)
+        {
+            let seq = asked.purged_up_to;
+            return Decision::Later(Box::pin(self.catch_up(exchange, seq)));
+        }
         match self.plan(exchange, From::Everywhere) {
             Plan::Answer(flow) => Decision::Now(flow),
             Plan::Pass(pass, key) => Decision::Now(self.pass(exchange, pass, key)),
@@ -137,7 +148,13 @@ impl CacheStage {
         compressor: Arc<Compressor>,
     ) -> Self {
         let (flights, forgets) = (Arc::default(), Forgets::default());
-        Self(Arc::new(Shared { store, flights, config, clock, metrics, compressor, forgets }))
+        let invalidations = OnceLock::new();
+        Self(Arc::new(Shared { store, flights, config, clock, metrics, compressor, forgets, invalidations }))
+    }
+
+    /// Has somebody told of what unsafe requests make invalid. Once, before there are requests.
+    pub fn tell_invalidations(&self, invalidations: Arc<dyn Invalidations>) {
+        self.0.invalidations.set(invalidations).ok();
     }
 
     /// Forgets a URL of a zone in all its variants, and what of it is on its way.
@@ -245,7 +262,9 @@ impl CacheStage {
         why: &'static str,
     ) -> Option<Flow> {
         let browser_seconds = exchange.site.as_ref().map_or(0, |site| site.zone.settings.browser_cache_ttl);
+        let for_peer = exchange.extensions.get::<AskedByPeer>().is_some();
         let asked = serve::Asked {
+            for_peer,
             method: &exchange.request.method,
             request: &exchange.request.headers,
             status,
@@ -263,55 +282,10 @@ impl CacheStage {
                 freshness.source
             )
         });
-        self.settle_coding(exchange, object, &mut response);
+        if !for_peer {
+            self.settle_coding(exchange, object, &mut response);
+        }
         Some(Flow::Respond(response))
-    }
-
-    fn update_in_background(&self, exchange: &Exchange, key: &PrimaryKey, stale: &Arc<Object>) {
-        let wanted = Wanted {
-            key,
-            request: &exchange.request.headers,
-            vary: &stale.vary,
-            shares: &|_| true,
-            // Somebody has confirmed or forgotten it meanwhile.
-            stored: &|| {
-                let found = self.0.store.find(key, &exchange.request.headers).object;
-                found.is_none_or(|found| !Arc::ptr_eq(&found, stale))
-            },
-        };
-        if let (Some(rest), Joined::Lead(lead)) =
-            (exchange.rest(), self.0.flights.join(&self.0.store, &wanted))
-        {
-            tokio::spawn(Box::pin(self.fill(exchange, lead, rest, None).run()));
-        }
-    }
-
-    /// Boxed: it is moved about while it runs.
-    fn fill(
-        &self,
-        exchange: &Exchange,
-        lead: Lead,
-        rest: Rest,
-        deliver: Option<oneshot::Sender<Delivered>>,
-    ) -> Box<Fill> {
-        // Looked up anew: what was forgotten before this flight began must not be confirmed by it.
-        let stale = self.0.store.find(lead.key(), &exchange.request.headers).object;
-        let mut fetch = fill_exchange(exchange, stale.as_deref());
-        if deliver.is_some() {
-            fetch.interims.clone_from(&exchange.interims);
-        }
-        Box::new(Fill {
-            lead,
-            exchange: fetch,
-            rest,
-            stale,
-            always_online: always_online(exchange),
-            share_cookies: self.0.config.share_cookies,
-            deliver,
-            store: self.0.store.clone(),
-            clock: self.0.clock.clone(),
-            metrics: self.0.metrics.clone(),
-        })
     }
 
     /// Joins a fetch, or leads one.

@@ -17,6 +17,7 @@
 //! are then out of reach, because the next index has another id, and go as they get cold.
 
 mod object;
+mod progress;
 
 use std::{
     hash::RandomState,
@@ -34,8 +35,8 @@ use quick_cache::{
 };
 use tokio::time::Instant;
 
-use self::object::OBJECT_OVERHEAD_OCTETS;
 pub use self::object::Object;
+use self::{object::OBJECT_OVERHEAD_OCTETS, progress::Progress};
 use crate::{
     config::CacheConfig,
     content::{Budget, Content},
@@ -133,6 +134,7 @@ pub struct Store {
     budget: Arc<Budget>,
     object_octets_max: u64,
     disk: Option<Disk>,
+    progress: Progress,
 }
 
 impl Store {
@@ -185,6 +187,7 @@ impl Store {
             budget: Arc::new(Budget::new(config.fill_bytes_max())),
             object_octets_max,
             disk: None,
+            progress: Progress::default(),
         }
     }
 
@@ -416,6 +419,19 @@ impl Store {
         }
         if let Some(disk) = &self.disk {
             disk.forget_object(primary, object);
+        }
+    }
+
+    /// How far purges are carried out.
+    pub(crate) const fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The purges of a state of the log are carried out.
+    pub(crate) fn end_purging(&self, seq: u64) {
+        self.progress.end(seq);
+        if let Some(disk) = &self.disk {
+            disk.applied(seq);
         }
     }
 

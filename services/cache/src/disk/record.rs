@@ -18,7 +18,7 @@ use proxima_model::{Timestamp, ZoneId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    marks::Tags,
+    marks::{CACHE_TAG, Tags},
     policy::{
         freshness::Freshness,
         vary::{Variant, Vary},
@@ -34,8 +34,6 @@ pub(crate) const TRAILER_OCTETS: usize = 16;
 pub(crate) const BLOCK_OCTETS: usize = 64 * 1_024;
 /// What a description may take: fields are bounded by the edge to less.
 const DESCRIPTION_OCTETS_MAX: usize = 1 << 20;
-/// Kept tags: as many as a response may have.
-const TAGS_MAX: usize = crate::marks::TAGS_MAX;
 
 const OBJECT: u32 = u32::from_le_bytes(*b"PxO1");
 const FORGOTTEN: u32 = u32::from_le_bytes(*b"PxF1");
@@ -71,8 +69,8 @@ struct Description {
     variant: Vec<u8>,
     received_at: i64,
     birth: u64,
-    tags: Vec<u64>,
-    other_tags: bool,
+    /// The field in which the origin tagged it.
+    tags: Option<Vec<u8>>,
 }
 
 /// An object as it is read: all but its content.
@@ -237,7 +235,6 @@ impl Head {
 }
 
 fn describe((zone, url): (ZoneId, &str), object: &Object) -> Vec<u8> {
-    let (tags, other_tags) = object.tags.to_keep();
     let field =
         |(name, value): (&HeaderName, &HeaderValue)| (name.as_str().to_owned(), value.as_bytes().to_vec());
     let description = Description {
@@ -250,8 +247,7 @@ fn describe((zone, url): (ZoneId, &str), object: &Object) -> Vec<u8> {
         variant: object.variant.as_bytes().to_vec(),
         received_at: object.received_at.as_millis(),
         birth: object.birth.moment(),
-        tags: tags.to_vec(),
-        other_tags,
+        tags: object.tags.field().map(|tags| tags.as_bytes().to_vec()),
     };
     // Only strings and numbers: there is nothing in it that cannot be written.
     postcard::to_allocvec(&description).unwrap_or_default()
@@ -271,8 +267,12 @@ pub(crate) fn read_object(octets: &[u8]) -> Result<Described, Corrupt> {
             .try_append(name, HeaderValue::from_bytes(&value).map_err(|_| Corrupt)?)
             .map_err(|_| Corrupt)?;
     }
-    if !head.is_object || read.tags.len() > TAGS_MAX {
+    if !head.is_object {
         return Err(Corrupt);
+    }
+    let mut tagged = HeaderMap::new();
+    if let Some(tags) = read.tags {
+        tagged.insert(CACHE_TAG, HeaderValue::from_bytes(&tags).map_err(|_| Corrupt)?);
     }
     Ok(Described {
         zone: ZoneId::from_bytes(read.zone),
@@ -284,7 +284,7 @@ pub(crate) fn read_object(octets: &[u8]) -> Result<Described, Corrupt> {
         variant: Variant::from_octets(&read.variant),
         received_at: Timestamp::from_millis(read.received_at),
         birth: read.birth,
-        tags: Tags::kept(read.tags, read.other_tags),
+        tags: Tags::take(&mut tagged).unwrap_or_default(),
         sums: sums
             .chunks_exact(4)
             .map(|sum| u32::from_le_bytes(sum.try_into().unwrap_or_default()))

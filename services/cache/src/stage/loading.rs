@@ -3,9 +3,9 @@
 //! A read that need not wait is made on the way: it costs a look-up and a system call. One that must wait is made by a
 //! thread, and the request is decided upon anew when it is done; then the disk is not looked at again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use proxima_pipeline::{Exchange, Flow};
+use proxima_pipeline::{Exchange, Fault, Flow};
 
 use super::{CacheStage, From, NAME, Plan};
 use crate::{
@@ -14,6 +14,10 @@ use crate::{
     status::Pass,
     store::Object,
 };
+
+/// How long another server's cache waits for this one to hear of a purge: the time that changes take through the network,
+/// with some to spare. Then it asks elsewhere.
+const CATCH_UP_WITHIN: Duration = Duration::from_millis(500);
 
 impl CacheStage {
     /// What the disk has for a request. `Err`: it has to be waited for.
@@ -38,6 +42,18 @@ impl CacheStage {
         }
     }
 
+    /// Waits until this cache has purged as far as the one that asks; a moment, and then it declines.
+    pub(super) async fn catch_up(&self, exchange: &mut Exchange, seq: u64) -> Flow {
+        let caught_up = self.0.store.progress().ended(seq);
+        if tokio::time::timeout(CATCH_UP_WITHIN, caught_up).await.is_err() {
+            return Flow::Fail(Fault::Behind);
+        }
+        match self.plan(exchange, From::Everywhere) {
+            Plan::Load(key, location) => self.load(exchange, key, location).await,
+            plan => self.carry_out(exchange, plan).await,
+        }
+    }
+
     /// Reads what has to be waited for, and decides.
     pub(super) async fn load(&self, exchange: &mut Exchange, key: PrimaryKey, location: Location) -> Flow {
         let loaded = match self.0.store.disk() {
@@ -52,7 +68,12 @@ impl CacheStage {
             Some(_) => "read from the disk, which was waited for",
             None => "on the disk was nothing that could be used",
         });
-        match self.plan(exchange, From::Loaded(object)) {
+        let plan = self.plan(exchange, From::Loaded(object));
+        self.carry_out(exchange, plan).await
+    }
+
+    async fn carry_out(&self, exchange: &mut Exchange, plan: Plan) -> Flow {
+        match plan {
             Plan::Answer(flow) => flow,
             Plan::Pass(pass, key) => self.pass(exchange, pass, key),
             Plan::Ask(ask) => match self.lead_here(exchange, &ask) {

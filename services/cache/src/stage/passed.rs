@@ -67,6 +67,9 @@ impl CacheStage {
                 .trace
                 .note(NAME, || format!("forgotten, because {method} may have changed it: {}", key.url()));
             self.forget(&key);
+            if let Some(others) = self.0.invalidations.get() {
+                others.invalidated(zone, key.url());
+            }
             forgotten += u64::from(own.is_some_and(|own| self.0.forgets.alike(own, &key)));
         }
         forgotten

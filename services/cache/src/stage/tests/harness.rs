@@ -11,7 +11,8 @@ use proxima_model::{
     AccountId, CacheTag, PopCode, Timestamp, UrlPrefix, Zone, ZoneId, ZoneName, ZoneSettings, ZoneStatus,
 };
 use proxima_pipeline::{
-    BodyError, BodySender, Client, Pipeline, Protocol, RayId, Request, Response, Scheme, Site, Trace,
+    AskedByPeer, BodyError, BodySender, CacheFill, Client, Pipeline, Protocol, RayId, Request, Response,
+    Scheme, Site, Trace,
 };
 use tokio::sync::{Mutex, mpsc};
 
@@ -34,6 +35,9 @@ pub(super) struct Call {
     pub(super) method: Method,
     pub(super) target: String,
     pub(super) headers: HeaderMap,
+    /// What tiers are told.
+    pub(super) fill: Option<CacheFill>,
+    pub(super) asked: Option<AskedByPeer>,
     answer: oneshot::Sender<Result<Response, Fault>>,
 }
 
@@ -95,6 +99,8 @@ impl Stage for Origin {
             method: exchange.request.method.clone(),
             target: exchange.request.target.to_string(),
             headers: exchange.request.headers.clone(),
+            fill: exchange.extensions.get::<CacheFill>().copied(),
+            asked: exchange.extensions.get::<AskedByPeer>().copied(),
             answer,
         };
         self.0.send(call).ok();
@@ -224,7 +230,22 @@ impl World {
         target: &str,
         fields: Fields<'_>,
     ) -> tokio::task::JoinHandle<Answer> {
-        let (world, mut exchange) = (self.clone(), self.exchange(method, target, fields));
+        self.run(self.exchange(method, target, fields))
+    }
+
+    /// The same for another server's cache, which has purged up to this state of the log.
+    pub(super) fn send_as_peer(
+        self: &Arc<Self>,
+        target: &str,
+        purged_up_to: u64,
+    ) -> tokio::task::JoinHandle<Answer> {
+        let mut exchange = self.exchange(Method::GET, target, &[]);
+        exchange.extensions.insert(AskedByPeer { level: 1, purged_up_to });
+        self.run(exchange)
+    }
+
+    fn run(self: &Arc<Self>, mut exchange: Exchange) -> tokio::task::JoinHandle<Answer> {
+        let world = self.clone();
         tokio::spawn(async move {
             world.pipeline.run(&mut exchange).await;
             Answer {

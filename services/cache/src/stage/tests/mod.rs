@@ -9,6 +9,7 @@ mod fill;
 mod harness;
 mod led;
 mod parts;
+mod peers;
 mod purging;
 mod racing;
 mod reuse;

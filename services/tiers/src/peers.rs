@@ -1,0 +1,193 @@
+//! Connections to other servers: one each, kept open by a task, shared by all requests.
+//!
+//! Nobody who asks waits for a connection. A server without one is down, and another is asked; the task goes on to connect,
+//! at first often, then every few seconds. A peer that is frozen or cut off is noticed by HTTP/2's pings.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper::{body::Incoming, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use proxima_chassis::Identity;
+use proxima_ledger::certificate_name;
+use proxima_model::NodeName;
+use proxima_pipeline::Body;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+
+use crate::{map::Map, metrics::Metrics};
+
+/// How long a connection and its handshake may take.
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// How often a peer that says nothing is pinged, and how long it may take to answer.
+const PING_EVERY: Duration = Duration::from_millis(500);
+/// After so long a silence a peer is given up.
+pub const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// How soon a lost peer is tried again; twice as long after each failure.
+const AGAIN_MIN: Duration = Duration::from_millis(100);
+/// See [`AGAIN_MIN`].
+const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// What one answer may have under way before its reader reads; and all answers of a connection.
+const STREAM_WINDOW_OCTETS: u32 = 1 << 20;
+/// See [`STREAM_WINDOW_OCTETS`].
+const CONNECTION_WINDOW_OCTETS: u32 = 16 << 20;
+/// Fields of an answer, as the edge takes them from origins.
+const HEADERS_OCTETS_MAX: u32 = 256 << 10;
+
+type Sender = http2::SendRequest<Body>;
+
+/// The connections.
+pub(crate) struct Peers {
+    pub(crate) map: Map,
+    slots: Vec<Slot>,
+    metrics: Metrics,
+}
+
+/// One server's.
+#[derive(Default)]
+struct Slot {
+    up: AtomicBool,
+    sender: Mutex<Option<Sender>>,
+}
+
+/// Why a peer did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    #[error("there is no connection to it")]
+    Down,
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+}
+
+impl Peers {
+    pub(crate) fn new(map: Map, metrics: Metrics) -> Arc<Self> {
+        let slots = map.servers().iter().map(|_| Slot::default()).collect();
+        metrics.peers.set(i64::try_from(map.peers().count()).unwrap_or(i64::MAX));
+        Arc::new(Self { map, slots, metrics })
+    }
+
+    /// Whether a server can be asked.
+    pub(crate) fn is_up(&self, server: usize) -> bool {
+        self.slots.get(server).is_some_and(|slot| slot.up.load(Ordering::Acquire))
+    }
+
+    /// Asks a server.
+    pub(crate) async fn ask(
+        &self,
+        server: usize,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Incoming>, AskError> {
+        let slot = self.slots.get(server).ok_or(AskError::Down)?;
+        let sender = lock(&slot.sender).clone().filter(|sender| !sender.is_closed());
+        let Some(mut sender) = sender else {
+            // It drains: what it was asked before it still answers.
+            slot.up.store(false, Ordering::Release);
+            return Err(AskError::Down);
+        };
+        Ok(sender.send_request(request).await?)
+    }
+
+    /// Keeps connections to all servers that this one may have to ask, until `stop`.
+    pub(crate) fn keep(self: &Arc<Self>, identity: &Identity, stop: &CancellationToken) {
+        let connector = TlsConnector::from(identity.client.clone());
+        for server in self.map.peers() {
+            let (peers, connector, stop) = (self.clone(), connector.clone(), stop.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = peers.keep_one(server, &connector) => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+    }
+
+    async fn keep_one(&self, server: usize, connector: &TlsConnector) {
+        let (Some(slot), Some(about)) = (self.slots.get(server), self.map.servers().get(server)) else {
+            return;
+        };
+        let (name, address) = (&about.name, about.address);
+        let (mut again, mut told) = (AGAIN_MIN, false);
+        loop {
+            match timeout(CONNECT_WITHIN, connect(address, name, connector)).await {
+                Ok(Ok((sender, connection))) => {
+                    *lock(&slot.sender) = Some(sender);
+                    slot.up.store(true, Ordering::Release);
+                    self.metrics.peers_up.inc();
+                    tracing::info!(target: "proxima_tiers", peer = %name, "can be asked");
+                    let ended = connection.await;
+                    slot.up.store(false, Ordering::Release);
+                    *lock(&slot.sender) = None;
+                    self.metrics.peers_up.dec();
+                    let why = ended
+                        .err()
+                        .map_or_else(|| "it closed the connection".to_owned(), |error| error.to_string());
+                    tracing::info!(target: "proxima_tiers", peer = %name, why, "cannot be asked any more");
+                    (again, told) = (AGAIN_MIN, false);
+                }
+                outcome => {
+                    let why = match outcome {
+                        Ok(Err(error)) => error.to_string(),
+                        _ => "it takes too long".to_owned(),
+                    };
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(target: "proxima_tiers", peer = %name, %address, why, "cannot be asked: others are, and the origin; trying again");
+                    }
+                }
+            }
+            tokio::time::sleep(again).await;
+            again = (again * 2).min(AGAIN_MAX);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+type Connection = http2::Connection<TokioIo<tokio_rustls::client::TlsStream<TcpStream>>, Body, TokioExecutor>;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    #[error("the server there is {0}: compare the addresses of [[tiers.servers]]")]
+    Another(String),
+}
+
+async fn connect(
+    address: SocketAddr,
+    name: &NodeName,
+    connector: &TlsConnector,
+) -> Result<(Sender, Connection), ConnectError> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let stream = connector.connect(Identity::server_name(), stream).await?;
+    let certificates = stream.get_ref().1.peer_certificates();
+    let there = certificates.and_then(|chain| certificate_name(chain.first()?)).unwrap_or_default();
+    if there != name.as_str() {
+        return Err(ConnectError::Another(there));
+    }
+    let builder = {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(SILENCE_MAX.saturating_sub(PING_EVERY))
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW_OCTETS)
+            .initial_connection_window_size(CONNECTION_WINDOW_OCTETS)
+            .max_header_list_size(HEADERS_OCTETS_MAX);
+        builder
+    };
+    Ok(builder.handshake(TokioIo::new(stream)).await?)
+}

@@ -1,0 +1,111 @@
+//! The service: listens for other servers, and keeps connections to those that this one asks.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
+use proxima_ledger::{ChangeSet, Snapshot};
+use proxima_model::ZoneId;
+use proxima_pipeline::{Invalidations, Pipeline};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    SERVICE, TiersConfig, TiersStage, map::Map, metrics::Metrics, peers::Peers, serve::Server, wire,
+};
+
+/// The service.
+pub struct TiersService {
+    config: TiersConfig,
+    peers: Option<Arc<Peers>>,
+    metrics: Metrics,
+    answers: OnceLock<(Pipeline, Arc<dyn Invalidations>)>,
+}
+
+impl TiersService {
+    /// The service as `[tiers]` describes it.
+    ///
+    /// # Errors
+    /// What is wrong there.
+    pub fn new(node: &NodeContext) -> Result<Arc<Self>, proxima_chassis::ConfigError> {
+        let config = TiersConfig::of(&node.config)?;
+        let metrics = node.metrics.register(SERVICE, Metrics::register);
+        let peers = Map::new(&config, node.name()).map(|map| Peers::new(map, metrics.clone()));
+        Ok(Arc::new(Self { config, peers, metrics, answers: OnceLock::new() }))
+    }
+
+    /// The stage that asks other servers.
+    pub fn stage(&self) -> TiersStage {
+        TiersStage { peers: self.peers.clone(), metrics: self.metrics.clone() }
+    }
+
+    /// The stages by which other servers are answered, and this server's cache. Given once, before the service runs: this
+    /// service's own stage is among them.
+    pub fn answer_with(&self, pipeline: Pipeline, cache: Arc<dyn Invalidations>) {
+        self.answers.set((pipeline, cache)).ok();
+    }
+}
+
+impl Invalidations for TiersService {
+    fn invalidated(&self, zone: ZoneId, url: &str) {
+        let Some(peers) = &self.peers else { return };
+        for server in peers.map.above(zone, url, |server| peers.is_up(server)) {
+            let Some(request) = wire::forget(zone, url) else { return };
+            let peers = peers.clone();
+            // One that is not reached keeps what it has, as the caches of all other PoPs do: RFC 9111, 4.4, asks no more
+            // than that of caches that did not see the request.
+            tokio::spawn(async move { peers.ask(server, request).await.map(drop) });
+        }
+    }
+}
+
+#[async_trait]
+impl Service for TiersService {
+    fn name(&self) -> &'static str {
+        SERVICE
+    }
+
+    fn prepare(&self, _: &Snapshot, _: &ChangeSet) -> Result<Prepared, PrepareError> {
+        Ok(Prepared::nothing())
+    }
+
+    async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
+        let (Some(peers), Some(identity)) = (&self.peers, &node.identity) else {
+            shutdown.draining().await;
+            return Ok(());
+        };
+        let Some((pipeline, cache)) = self.answers.get().cloned() else {
+            return Err(ServiceError::new("no stages to answer with"));
+        };
+        let mut listeners = Vec::new();
+        for address in &self.config.listen {
+            let listener = node.listeners.tcp(SERVICE, *address).map_err(ServiceError::new)?;
+            listener.set_nonblocking(true).map_err(ServiceError::new)?;
+            listeners.push(TcpListener::from_std(listener).map_err(ServiceError::new)?);
+        }
+        let server = Arc::new(Server {
+            tls: TlsAcceptor::from(identity.server.clone()),
+            peers: peers.clone(),
+            connections: TaskTracker::new(),
+            pipeline,
+            cache,
+            pop: node.pop().clone(),
+            clock: node.clock.clone(),
+            metrics: self.metrics.clone(),
+        });
+        tracing::info!(target: "proxima_tiers", addresses = ?self.config.listen, servers = peers.map.servers().len(), "other servers' caches are answered");
+        // Those who are served until the node stops may need other servers until then.
+        peers.keep(identity, &shutdown.stop_token());
+        let mut listening: JoinSet<()> =
+            listeners.into_iter().map(|listener| server.clone().listen(listener, shutdown.clone())).collect();
+        while listening.join_next().await.is_some() {}
+        server.connections.close();
+        server.connections.wait().await;
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        Health::Ready
+    }
+}

@@ -1,0 +1,120 @@
+//! The stage: asks another server instead of the origin.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use proxima_pipeline::{
+    AskedByPeer, Body, BodyError, CacheFill, Decision, Exchange, Flow, FromPeer, Response, Stage,
+};
+
+use crate::{
+    SERVICE,
+    map::{CLIENT, Hop},
+    metrics::{Metrics, Outcome, Tier},
+    peers::Peers,
+    wire,
+};
+
+/// Servers that are asked for one request before the origin is: the one whose turn it is, and if that is lost, another.
+const SERVERS_ASKED_MAX: usize = 2;
+
+/// The stage. Without servers to ask it lets everything pass.
+#[derive(Clone)]
+pub struct TiersStage {
+    pub(crate) peers: Option<Arc<Peers>>,
+    pub(crate) metrics: Metrics,
+}
+
+impl Stage for TiersStage {
+    fn name(&self) -> &'static str {
+        SERVICE
+    }
+
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+        let (Some(peers), Some(fill)) = (&self.peers, exchange.extensions.get::<CacheFill>().copied()) else {
+            return Decision::Now(Flow::Continue);
+        };
+        let Some(hop) = next(peers, exchange, None) else {
+            exchange.trace.note(SERVICE, || "nobody stands between this server and the origin");
+            return Decision::Now(Flow::Continue);
+        };
+        Decision::Later(Box::pin(self.ask(peers, exchange, hop, fill)))
+    }
+}
+
+/// Who is to be asked; not the one that was just lost.
+fn next(peers: &Peers, exchange: &Exchange, lost: Option<usize>) -> Option<Hop> {
+    let zone = exchange.site.as_ref()?.zone.id;
+    let level = exchange.extensions.get::<AskedByPeer>().map_or(CLIENT, |asked| asked.level);
+    peers.map.next(level, zone, &exchange.request.url(), |server| Some(server) != lost && peers.is_up(server))
+}
+
+impl TiersStage {
+    async fn ask(&self, peers: &Arc<Peers>, exchange: &mut Exchange, first: Hop, fill: CacheFill) -> Flow {
+        let mut hop = Some(first);
+        for _ in 0..SERVERS_ASKED_MAX {
+            let Some(Hop { server, level }) = hop else { break };
+            let Some(request) = wire::ask(exchange, level, fill.purged_up_to) else { break };
+            let (tier, name) = (Tier::of(level), peers.map.servers()[server].name.as_str().to_owned());
+            let lost = match peers.ask(server, request).await {
+                Ok(response) if response.headers().contains_key(wire::DECLINED) => {
+                    self.metrics.count(tier, Outcome::Behind);
+                    exchange
+                        .trace
+                        .note(SERVICE, || format!("{name} ({}) has not heard of all purges", tier.name()));
+                    // Whoever else is asked may have heard; the origin always has.
+                    server
+                }
+                Ok(response) => {
+                    self.metrics.count(tier, Outcome::Answered);
+                    let status = response.status();
+                    exchange.trace.note(SERVICE, || format!("{name} ({}) answered {status}", tier.name()));
+                    exchange.extensions.insert(FromPeer { same_pop: peers.map.is_near(server) });
+                    return Flow::Respond(respond(response));
+                }
+                Err(error) => {
+                    self.metrics.count(tier, Outcome::Failed);
+                    exchange.trace.note(SERVICE, || format!("{name} ({}) was lost: {error}", tier.name()));
+                    server
+                }
+            };
+            hop = next(peers, exchange, Some(lost));
+        }
+        Flow::Continue
+    }
+}
+
+fn respond(response: http::Response<Incoming>) -> Response {
+    let (parts, body) = response.into_parts();
+    let body = if body.is_end_stream() { Body::empty() } else { Body::stream(FromServer(body)) };
+    Response { status: parts.status, headers: parts.headers, body, ..Response::default() }
+}
+
+/// The body of a peer's answer. That it ends early is an error here, as everywhere.
+struct FromServer(Incoming);
+
+impl http_body::Body for FromServer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.0).poll_frame(context).map_err(|_| BodyError::Aborted)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}

@@ -1,0 +1,99 @@
+//! Tiers of caches: the origin is asked once for the whole network, purges hold, and a server that is lost is missed by
+//! nobody.
+
+use std::time::Instant;
+
+use proxima_lab::Fault;
+
+use crate::two_pops::{HOST, TwoPops};
+
+const SERVERS: [&str; 4] = ["aaa-1", "aaa-2", "bbb-1", "bbb-2"];
+
+/// Two PoPs of two servers each, of which the first is the upper one.
+fn topology() -> String {
+    let rack = include_str!("rack.toml");
+    let text = rack
+        .replace("region = \"a\"\nservers = 2", "region = \"a\"\nservers = 2\nupper_tier = true")
+        .replace("region = \"b\"\nservers = 1", "region = \"b\"\nservers = 2");
+    assert!(text.contains("upper_tier") && !text.contains("servers = 1"));
+    text
+}
+
+/// What a server answers when it asks itself.
+fn ask(lab: &TwoPops, server: &str, path: &str) -> String {
+    let (resolve, url) = (format!("{HOST}:80:198.18.0.1"), format!("http://{HOST}{path}"));
+    lab.run(server, "curl", &["-sSi", "--max-time", "10", "--resolve", &resolve, &url])
+}
+
+fn content(answer: &str) -> &str {
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer.split_once("\r\n\r\n").map_or(answer, |(_, content)| content)
+}
+
+/// How often the origin was asked for a path.
+fn fetches(lab: &TwoPops, path: &str) -> usize {
+    let log = lab.lab().state().logs_dir("origin").join("access.log");
+    let log = std::fs::read_to_string(log).unwrap();
+    log.lines().filter(|line| line.contains(&format!("\"GET {path} HTTP"))).count()
+}
+
+/// Waits until every server has a connection to all that it may have to ask.
+fn until_connected(lab: &TwoPops) {
+    for (server, peers) in SERVERS.into_iter().zip([1, 1, 3, 3]) {
+        let wanted = format!("\nproxima_tiers_peers_up {peers}\n");
+        let metrics = || lab.run(server, "curl", &["-sS", "http://127.0.0.1:9090/metrics"]);
+        lab.until(&format!("{server} can ask {peers} others"), |_| metrics().contains(&wanted));
+    }
+}
+
+#[test]
+fn lab_the_origin_is_asked_once_for_the_whole_network() {
+    let lab = TwoPops::up_with("tiers", ("tiers.toml", &topology()));
+    until_connected(&lab);
+    for n in 0..12 {
+        let path = format!("/tagged/page-{n}");
+        let (first, others) = SERVERS.split_at(1 + n % 3);
+        let made = content(&ask(&lab, first[n % first.len()], &path)).to_owned();
+        for server in others.iter().chain(first) {
+            assert_eq!(content(&ask(&lab, server, &path)), made, "{server}");
+        }
+        assert_eq!(fetches(&lab, &path), 1, "{path}");
+    }
+
+    purges_hold(&lab);
+    a_lost_home_is_missed_by_nobody(&lab);
+}
+
+/// What one server has purged does not come back to it from another that has not heard of it yet.
+fn purges_hold(lab: &TwoPops) {
+    let path = "/tagged/purged";
+    for round in 1..4 {
+        let old: Vec<String> =
+            SERVERS.iter().map(|server| content(&ask(lab, server, path)).to_owned()).collect();
+        assert!(old.iter().all(|content| *content == old[0]), "{old:?}");
+        lab.proxima("near-b", &["purge", "example.com", "--tag", "purged"]);
+        let begun = Instant::now();
+        for server in SERVERS {
+            let now = || content(&ask(lab, server, path)).to_owned();
+            lab.until(&format!("{server} has forgotten"), |_| now() != old[0]);
+            // Once new, it stays new.
+            let seen: Vec<String> = (0..5).map(|_| now()).collect();
+            assert!(seen.iter().all(|content| *content != old[0]), "round {round}, {server}: {seen:?}");
+        }
+        println!("round {round}: new at all four servers {:?} after the purge", begun.elapsed());
+    }
+}
+
+/// The second server of the lower PoP dies, and then the upper PoP.
+fn a_lost_home_is_missed_by_nobody(lab: &TwoPops) {
+    lab.fault(&Fault::Kill { server: "bbb-2".to_owned() });
+    for n in 0..12 {
+        let answer = ask(lab, "bbb-1", &format!("/tagged/without-home-{n}"));
+        assert!(content(&answer).starts_with("without-home"), "{answer}");
+    }
+    lab.fault(&Fault::KillPop { pop: "AAA".to_owned() });
+    for n in 0..12 {
+        let answer = ask(lab, "bbb-1", &format!("/tagged/without-upper-{n}"));
+        assert!(content(&answer).starts_with("without-upper"), "{answer}");
+    }
+}
