@@ -75,6 +75,13 @@ pub struct Rest {
 }
 
 impl Rest {
+    /// The same, and before them the stage that was given these: what it asks for then, it is asked for itself.
+    #[must_use]
+    pub fn from_here(mut self) -> Self {
+        self.first = self.first.saturating_sub(1);
+        self
+    }
+
     /// Runs them for `exchange`; afterwards `exchange.response` is there.
     pub async fn run(&self, exchange: &mut Exchange) {
         self.pipeline.run_from(self.first, exchange).await;

@@ -86,9 +86,17 @@ pub struct Content {
     /// Set once, when it is whole.
     whole: OnceLock<Whole>,
     /// It is whole, and lies there.
-    on_disk: Option<Arc<OnDisk>>,
+    elsewhere: Option<Elsewhere>,
     /// A reader of passing content moved or left.
     moved: Notify,
+}
+
+/// Where content lies that is not in memory.
+#[derive(Debug)]
+enum Elsewhere {
+    Disk(Arc<OnDisk>),
+    /// In slices, which are objects of their own: the stage reads them.
+    Slices,
 }
 
 #[derive(Debug)]
@@ -126,7 +134,7 @@ impl Content {
             budget,
             growing: Mutex::default(),
             whole: OnceLock::new(),
-            on_disk: None,
+            elsewhere: None,
             moved: Notify::new(),
         })
     }
@@ -145,15 +153,34 @@ impl Content {
     /// Content that lies on the disk, and stays there.
     pub(crate) fn on_disk(on_disk: Arc<OnDisk>, budget: Arc<Budget>) -> Arc<Self> {
         let length = on_disk.length();
+        Self::elsewhere(length, budget, Elsewhere::Disk(on_disk))
+    }
+
+    /// Content of so many octets that lies in slices.
+    pub(crate) fn sliced(length: u64, budget: Arc<Budget>) -> Arc<Self> {
+        Self::elsewhere(length, budget, Elsewhere::Slices)
+    }
+
+    fn elsewhere(length: u64, budget: Arc<Budget>, place: Elsewhere) -> Arc<Self> {
         Arc::new(Self {
             announced: Some(length),
             octets_max: 0,
             budget,
             growing: Mutex::default(),
             whole: OnceLock::new(),
-            on_disk: Some(on_disk),
+            elsewhere: Some(place),
             moved: Notify::new(),
         })
+    }
+
+    /// Whether it lies in slices.
+    pub const fn is_sliced(&self) -> bool {
+        matches!(self.elsewhere, Some(Elsewhere::Slices))
+    }
+
+    /// Whether it is whole and in memory.
+    pub fn is_in_memory(&self) -> bool {
+        self.whole.get().is_some()
     }
 
     /// Octets of the whole, if known: announced, or counted at the end.
@@ -163,17 +190,17 @@ impl Content {
 
     /// Octets of memory that it takes, or is going to take.
     pub fn octets_in_memory(&self) -> u64 {
-        if self.on_disk.is_some() { 0 } else { self.length().unwrap_or(0) }
+        if self.elsewhere.is_some() { 0 } else { self.length().unwrap_or(0) }
     }
 
     /// Whether all of it is here.
     pub fn is_whole(&self) -> bool {
-        self.on_disk.is_some() || self.whole.get().is_some()
+        self.elsewhere.is_some() || self.whole.get().is_some()
     }
 
     /// Whether it cannot be read any more: the disk failed, or what lies there is not what was written.
     pub fn is_spoiled(&self) -> bool {
-        self.on_disk.as_ref().is_some_and(|on_disk| on_disk.is_spoiled())
+        matches!(&self.elsewhere, Some(Elsewhere::Disk(on_disk)) if on_disk.is_spoiled())
     }
 
     /// All of it, if it is whole and in memory.
@@ -306,10 +333,12 @@ impl Content {
     }
 
     /// A body that reads `first..end` (to the end of all if `None`). `None` if the content is passing: its beginning
-    /// may be gone.
+    /// may be gone; or if it lies in slices.
     pub fn body(self: &Arc<Self>, first: u64, end: Option<u64>) -> Option<Body> {
-        if let Some(on_disk) = &self.on_disk {
-            return Some(on_disk.body(first, end));
+        match &self.elsewhere {
+            Some(Elsewhere::Disk(on_disk)) => return Some(on_disk.body(first, end)),
+            Some(Elsewhere::Slices) => return None,
+            None => {}
         }
         if let Some(whole) = self.whole.get() {
             let end = end.unwrap_or(whole.length).min(whole.length);

@@ -237,6 +237,12 @@ impl Flights {
         store.forget(key);
     }
 
+    /// Does something under the key's lock, under which whatever is stored is stored.
+    pub(crate) fn locked<T>(&self, key: &PrimaryKey, action: impl FnOnce() -> T) -> T {
+        let _held = self.shard(key);
+        action()
+    }
+
     /// Takes what lay on the disk into memory: see [`Store::take_in`].
     pub(crate) fn take_in(
         &self,

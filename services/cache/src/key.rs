@@ -11,6 +11,13 @@ use proxima_pipeline::Exchange;
 
 use crate::hashing;
 
+/// What stands before the URL of slices: no URL's scheme.
+const SLICES: &str = "slices:";
+
+/// On a request of this cache's own for a slice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slice;
+
 /// The primary key: a zone, and a URL with scheme, host, port where it is not the scheme's own, path and query as
 /// the client wrote them. The zone is in it so that a name that moves to another zone takes nothing along.
 ///
@@ -50,7 +57,25 @@ impl PrimaryKey {
     /// The key of what an exchange asks for; `None` if it asks for no site.
     pub fn of(exchange: &Exchange) -> Option<Self> {
         let zone = exchange.site.as_ref()?.zone.id;
-        Some(Self::new(zone, exchange.request.url()))
+        let key = Self::new(zone, exchange.request.url());
+        Some(if exchange.extensions.get::<Slice>().is_some() { key.slices() } else { key })
+    }
+
+    /// The key under which the slices of this URL lie. Purges of hosts and prefixes read it as the URL.
+    #[must_use]
+    pub fn slices(&self) -> Self {
+        Self::new(self.zone, format!("{SLICES}{}", self.url))
+    }
+
+    /// The key of the whole, of which these are slices.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        self.url.strip_prefix(SLICES).map_or_else(|| self.clone(), |url| Self::new(self.zone, url.to_owned()))
+    }
+
+    /// Whether it is one of slices.
+    pub fn is_of_slices(&self) -> bool {
+        self.url.starts_with(SLICES)
     }
 
     /// The key of a URL that was given to be forgotten; `None` if it is no absolute `http` or `https` URL.

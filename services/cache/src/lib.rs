@@ -18,7 +18,7 @@
 //! * **Nothing is stored or reused that RFC 9111 forbids a shared cache**, and nothing stale is served without leave
 //!   of the origin or the client. Stricter than that in three points: an answer that sets a cookie is not stored
 //!   on a guessed lifetime, a request that carries a field known to change answers without being in the key goes past,
-//!   and parts (206) are kept for requests of the very same part, never combined. File extensions do not matter.
+//!   and parts (206) are kept for requests of the very same part, never combined but as slices of a large object. File extensions do not matter.
 //! * **One fetch for all who ask at once.** The fetch belongs to no client: who leaves takes nothing along. What may
 //!   not be shared goes to the one whose request fetched it; the others ask for themselves, all at once.
 //! * **What was purged is never served afterwards**, also if it was on its way when the purge came: what counts is when

@@ -23,15 +23,20 @@ pub(crate) struct Asked<'a> {
     pub(crate) request: &'a HeaderMap,
     /// What the answer is called.
     pub(crate) status: CacheStatus,
-    /// Whether another server's cache asks, which stores it again.
-    pub(crate) for_peer: bool,
+    /// Whether a cache asks, which stores it again: another server's, or this one for a slice.
+    pub(crate) for_cache: bool,
     /// `browser_cache_ttl` of the zone, in seconds; 0 leaves the origin's word alone.
     pub(crate) browser_seconds: u32,
 }
 
-/// The answer that `object` gives. `body`, if there is one, reads all of the content. `None`: the content has become
-/// too large to keep and cannot be read from its beginning any more.
-pub(crate) fn respond(object: &Object, asked: Asked<'_>, body: Option<Body>) -> Option<Response> {
+/// The answer that `object` gives. `body`, if there is one, reads all of the content, and `read` a part of it. `None`: the
+/// content has become too large to keep and cannot be read from its beginning any more.
+pub(crate) fn respond(
+    object: &Object,
+    asked: Asked<'_>,
+    body: Option<Body>,
+    read: &dyn Fn(u64, Option<u64>) -> Option<Body>,
+) -> Option<Response> {
     let mut response = match conditions::answer(asked.method, asked.request, object.as_stored()) {
         Answer::NotModified => Response {
             status: StatusCode::NOT_MODIFIED,
@@ -42,7 +47,7 @@ pub(crate) fn respond(object: &Object, asked: Asked<'_>, body: Option<Body>) -> 
             let mut headers = object.headers.clone();
             headers.insert(header::CONTENT_RANGE, part.content_range());
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(part.end - part.first));
-            let body = object.content.body(part.first, Some(part.end))?;
+            let body = read(part.first, Some(part.end))?;
             Response { status: StatusCode::PARTIAL_CONTENT, headers, body, ..Response::default() }
         }
         Answer::Unsatisfiable(length) => {
@@ -60,7 +65,7 @@ pub(crate) fn respond(object: &Object, asked: Asked<'_>, body: Option<Body>) -> 
             } else {
                 match body {
                     Some(body) => body,
-                    None => object.content.body(0, None)?,
+                    None => read(0, None)?,
                 }
             };
             Response { status: object.status, headers, body, ..Response::default() }
@@ -82,7 +87,7 @@ fn finish(headers: &mut HeaderMap, object: &Object, asked: Asked<'_>) {
     if !fetched || age.as_secs() > 0 {
         headers.insert(header::AGE, fields::age(age));
     }
-    if asked.for_peer {
+    if asked.for_cache {
         // It needs what this one was told.
         if let Some(tags) = object.tags.field() {
             headers.insert(CACHE_TAG, tags);
@@ -91,7 +96,7 @@ fn finish(headers: &mut HeaderMap, object: &Object, asked: Asked<'_>) {
         // The network's own field is for its caches; CDN-Cache-Control is for all on the way (RFC 9213, 2).
         headers.remove(&TARGETED[0]);
     }
-    if asked.browser_seconds > 0 && !asked.for_peer {
+    if asked.browser_seconds > 0 && !asked.for_cache {
         set_browser_lifetime(headers, u64::from(asked.browser_seconds) + age.as_secs());
     }
     headers.insert(CACHE_STATUS, asked.status.value());

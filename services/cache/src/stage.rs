@@ -20,6 +20,7 @@ mod filling;
 mod led;
 mod loading;
 mod passed;
+mod slices;
 
 use std::{
     borrow::Cow,
@@ -45,7 +46,7 @@ use crate::{
     fill::{self, Delivered, LeaderAnswer},
     flights::{Flights, Joined, Lead, Outcome, Waiting, Wanted},
     forgets::Forgets,
-    key::PrimaryKey,
+    key::{PrimaryKey, Slice},
     metrics::Metrics,
     outliving::Outliving,
     policy::{
@@ -159,8 +160,10 @@ impl CacheStage {
 
     /// Forgets a URL of a zone in all its variants, and what of it is on its way.
     pub fn forget(&self, key: &PrimaryKey) {
-        self.0.forgets.note(key);
-        self.0.flights.forget(&self.0.store, key);
+        for key in [key, &key.slices()] {
+            self.0.forgets.note(key);
+            self.0.flights.forget(&self.0.store, key);
+        }
     }
 
     /// The store.
@@ -262,16 +265,18 @@ impl CacheStage {
         why: &'static str,
     ) -> Option<Flow> {
         let browser_seconds = exchange.site.as_ref().map_or(0, |site| site.zone.settings.browser_cache_ttl);
-        let for_peer = exchange.extensions.get::<AskedByPeer>().is_some();
+        let for_cache = exchange.extensions.get::<AskedByPeer>().is_some()
+            || exchange.extensions.get::<Slice>().is_some();
         let asked = serve::Asked {
-            for_peer,
+            for_cache,
             method: &exchange.request.method,
             request: &exchange.request.headers,
             status,
             browser_seconds,
         };
-        let mut response = serve::respond(object, asked, body)?;
-        self.0.metrics.count(status);
+        let read = |first, end| self.read(exchange, object, first, end);
+        let mut response = serve::respond(object, asked, body, &read)?;
+        self.count(exchange, status);
         exchange.trace.note(NAME, || {
             let age = object.freshness.age(object.resident()).as_secs();
             let freshness = &object.freshness;
@@ -282,7 +287,7 @@ impl CacheStage {
                 freshness.source
             )
         });
-        if !for_peer {
+        if !for_cache {
             self.settle_coding(exchange, object, &mut response);
         }
         Some(Flow::Respond(response))
@@ -364,7 +369,7 @@ impl CacheStage {
         exchange.extensions.extend(extensions);
         match answer {
             LeaderAnswer::Own(mut response, refusal) => {
-                self.label_refused(&mut response, refusal);
+                self.label_refused(exchange, &mut response, refusal);
                 Ok(Flow::Respond(response))
             }
             LeaderAnswer::Shared(outcome, body) => {
@@ -372,6 +377,7 @@ impl CacheStage {
                 let mut flow = self.settle(exchange, outcome, fetched, body)?;
                 if let Flow::Respond(response) = &mut flow {
                     fill::put_own(response, &own);
+                    self.consider_slices(exchange, response);
                 }
                 Ok(flow)
             }
@@ -379,9 +385,12 @@ impl CacheStage {
     }
 
     /// Says on a fetched answer, which is its client's alone, why it is not stored.
-    fn label_refused(&self, response: &mut Response, refusal: Refusal) {
+    fn label_refused(&self, exchange: &Exchange, response: &mut Response, refusal: Refusal) {
+        if refusal == Refusal::TooLarge {
+            self.consider_slices(exchange, response);
+        }
         let status = CacheStatus::of_refusal(refusal);
-        self.0.metrics.count(status);
+        self.count(exchange, status);
         response.headers.insert(CACHE_STATUS, status.value());
         response.headers.append(CACHE_STATUS_STANDARD, CacheStatus::standard_of_refusal(refusal));
     }

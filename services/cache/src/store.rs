@@ -211,6 +211,11 @@ impl Store {
         self.budget.taken()
     }
 
+    /// Content of so many octets that lies in slices.
+    pub(crate) fn sliced_content(&self, length: u64) -> Arc<Content> {
+        Content::sliced(length, self.budget.clone())
+    }
+
     /// Content to be filled, within the bounds of this store.
     pub fn new_content(&self, announced: Option<u64>) -> Arc<Content> {
         Content::new(announced, self.object_octets_max, self.budget.clone())
@@ -438,7 +443,7 @@ impl Store {
     /// Forgets a URL that was purged. The disk needs a mark: what lies there may be found by the next process.
     pub(crate) fn purge_url(&self, primary: &PrimaryKey) {
         if self.disk.is_some() {
-            self.marks.purge_names(primary.zone(), &[Mark::url(primary)]);
+            self.marks.purge_names(primary.zone(), &[Mark::url(primary), Mark::url(&primary.slices())]);
         }
     }
 

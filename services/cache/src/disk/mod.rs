@@ -19,7 +19,8 @@
 //! * **One process has the folder.** In a graceful restart the next one waits for the lock, and serves without disk until
 //!   it has it.
 //!
-//! Objects asked for once only are not written ([`seen`]). Parts (206) are not, nor what could not be used for long.
+//! Objects asked for once only are not written ([`seen`]). Parts (206) are not, but slices; nor what could not be used for
+//! long.
 //!
 //! Limits: octets of all files (`disk_bytes_max`), of one object (a quarter of a segment), of the queue
 //! ([`QUEUE_OCTETS_MAX`]), reads that wait ([`READS_MAX`]), sets of names in `Vary` ([`index::VARIES_MAX`]).
@@ -246,7 +247,8 @@ impl Disk {
 
     /// An object in memory was used again: it is written, if that was not tried yet.
     pub(crate) fn used(&self, key: &PrimaryKey, object: &Arc<Object>) {
-        if self.state() != OPEN || object.is_part() || object.offered.swap(true, Ordering::Relaxed) {
+        let is_part = object.is_part() && !key.is_of_slices();
+        if self.state() != OPEN || is_part || object.offered.swap(true, Ordering::Relaxed) {
             return;
         }
         let Some(pieces) = object.content.pieces() else { return };

@@ -88,6 +88,13 @@ pub fn content_range(response: &HeaderMap) -> Option<(u64, u64)> {
     (unit.eq_ignore_ascii_case("bytes") && first <= last && within).then_some((first, last))
 }
 
+/// The length of the whole of which a 206 holds a part; `None` if it does not say, or says nothing that makes sense.
+pub fn whole_length(response: &HeaderMap) -> Option<u64> {
+    content_range(response)?;
+    let (_, length) = response.get(header::CONTENT_RANGE)?.to_str().ok()?.rsplit_once('/')?;
+    octets(length.trim())?
+}
+
 /// `Content-Range` of a 416: only the length.
 pub fn unsatisfied_range(length: u64) -> HeaderValue {
     HeaderValue::from_str(&format!("bytes */{length}"))

@@ -1,6 +1,6 @@
 //! Stored objects in the coding that a client wants: made once per object and coding, kept beside it.
 //!
-//! What is still being fetched is left to the stage `compression`, which encodes it on its way. Whether an object is
+//! What is still being fetched, or is not in memory, is left to the stage `compression`, which encodes it on its way. Whether an object is
 //! encoded at all was decided when it was stored: any other is settled by one look.
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ impl CacheStage {
         object: &Arc<Object>,
         response: &mut Response,
     ) {
-        if !object.content.is_whole() {
+        if !object.content.is_in_memory() {
             return;
         }
         response.coding_settled = true;

@@ -102,8 +102,9 @@ impl CacheStage {
             }
         }
         lead.announce(Outcome::NotStored(refusal));
-        if let Some(response) = &mut exchange.response {
-            self.label_refused(response, refusal);
+        if let Some(mut response) = exchange.response.take() {
+            self.label_refused(exchange, &mut response, refusal);
+            exchange.response = Some(response);
         }
     }
 

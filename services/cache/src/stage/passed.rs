@@ -8,7 +8,7 @@ use super::{CacheStage, NAME, eligible::not_for_anybody};
 use crate::{
     fill::{self, Fetched, Kept},
     flights::{Joined, Outcome, Wanted},
-    key::PrimaryKey,
+    key::{PrimaryKey, Slice},
     marks::{Birth, Tags},
     policy::{
         freshness::Exchanged,
@@ -114,7 +114,10 @@ impl CacheStage {
         });
         response.headers.insert(CACHE_STATUS, status.value());
         response.headers.append(CACHE_STATUS_STANDARD, passed.pass.standard());
-        self.0.metrics.count(status);
+        let sliced = exchange.extensions.get::<Slice>().is_some();
+        if !sliced {
+            self.0.metrics.count(status);
+        }
     }
 
     /// Stores the answer to a POST that is what a GET of the same URL would bring (RFC 9110, 9.3.3), while it goes to

@@ -13,4 +13,5 @@ mod peers;
 mod purging;
 mod racing;
 mod reuse;
+mod slices;
 mod tags;
