@@ -25,12 +25,20 @@ pub(crate) struct DevArgs {
     /// The API.
     #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
     api: SocketAddr,
+    /// Octets of memory for the cache.
+    #[arg(long, default_value_t = CACHE_MEMORY_BYTES, value_name = "OCTETS")]
+    cache_memory: u64,
+    /// Octets of the disk for the cache; 0 is none.
+    #[arg(long, default_value_t = CACHE_DISK_BYTES, value_name = "OCTETS")]
+    cache_disk: u64,
     /// Health, readiness, metrics and status.
     #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
     admin: SocketAddr,
 }
 
-/// What the cache may take of the disk: enough for the sites of one developer.
+/// What the cache may take of memory unless told otherwise.
+const CACHE_MEMORY_BYTES: u64 = 64 << 20;
+/// And of the disk: enough for the sites of one developer.
 const CACHE_DISK_BYTES: u64 = 1 << 30;
 
 /// Where `proxima dev` keeps its state unless told otherwise, and where the client looks for a token.
@@ -54,8 +62,10 @@ impl DevArgs {
              [network]\nanycast_addresses = {addresses}\nname_servers = [\"ns1.proxima.test\", \"ns2.proxima.test\"]\n\
              [dns]\nlisten = [\"{dns}\"]\n\
              [edge]\nhttp = [\"{http}\"]\nhttps = [\"{https}\"]\nallow_private_origins = true\n\
-             [cache]\ndisk_bytes_max = {CACHE_DISK_BYTES}\n\
+             [cache]\nmemory_bytes_max = {memory}\ndisk_bytes_max = {disk}\n\
              [control]\nlisten = [\"{api}\"]\nactivation = \"trust\"\n",
+            memory = self.cache_memory,
+            disk = self.cache_disk,
             data = text(&self.data)?,
             key = text(key)?,
         );

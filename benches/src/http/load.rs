@@ -15,6 +15,10 @@ use crate::statistics::percentile;
 const CONNECTIONS: &str = "16";
 /// h2load is told a number of requests, not a time: about what a core serves over TLS.
 const H2_REQUESTS_PER_SECOND: u64 = 5_000;
+/// A large answer counts as so many.
+const LARGE_DIVISOR: u64 = 200;
+/// Handshakes that a core makes in a second, about.
+const HANDSHAKES_PER_SECOND: u64 = 400;
 /// Servers end a connection after some thousands of requests, and h2load does not open another: fewer than the least
 /// of them (10,000).
 const H2_REQUESTS_PER_CONNECTION: u64 = 5_000;
@@ -40,8 +44,14 @@ end
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Generator {
+    /// HTTP/1.1 in clear.
     Wrk,
+    /// HTTP/1.1 by TLS.
+    H1Tls,
+    /// HTTP/2 by TLS.
     H2load,
+    /// A TLS handshake for each request.
+    Handshakes,
 }
 
 /// What is asked for.
@@ -50,6 +60,15 @@ pub(super) struct Target {
     pub(super) path: &'static str,
     /// Each URL once.
     pub(super) unique: bool,
+    /// Whether an answer is so large that few of them make a load.
+    pub(super) large: bool,
+}
+
+impl Target {
+    /// So many requests of usual answers take as long as these.
+    fn requests(&self, usual: u64) -> u64 {
+        if self.large { (usual / LARGE_DIVISOR).max(1) } else { usual }
+    }
 }
 
 /// What came of it.
@@ -66,7 +85,9 @@ impl Generator {
     pub(super) fn run(self, target: &Target, seconds: u64) -> Result<Load> {
         match self {
             Self::Wrk => wrk(target, seconds),
-            Self::H2load => h2load(target, seconds * H2_REQUESTS_PER_SECOND),
+            Self::H1Tls => h2load(target, self, target.requests(seconds * H2_REQUESTS_PER_SECOND)),
+            Self::H2load => h2load(target, self, target.requests(seconds * H2_REQUESTS_PER_SECOND)),
+            Self::Handshakes => h2load(target, self, seconds * HANDSHAKES_PER_SECOND),
         }
     }
 }
@@ -106,19 +127,19 @@ fn whole(number: f64) -> Option<u64> {
 }
 
 /// One connection after the other, whose streams walk one list: no two of them ask for one URL at a time.
-fn h2load(target: &Target, requests: u64) -> Result<Load> {
+fn h2load(target: &Target, generator: Generator, requests: u64) -> Result<Load> {
     let mut answers = Answers::default();
     let mut left = requests;
     while left > 0 {
         let now = left.min(H2_REQUESTS_PER_CONNECTION);
-        answers.read(&h2load_connection(target, now)?).context("h2load's log is not one")?;
+        answers.read(&h2load_connection(target, generator, now)?).context("h2load's log is not one")?;
         left -= now;
     }
     Ok(answers.into_load(requests))
 }
 
-/// What h2load logged of `requests` over one connection.
-fn h2load_connection(target: &Target, requests: u64) -> Result<String> {
+/// What h2load logged of `requests`, over one connection of HTTP/2, over some of HTTP/1.1, or each over its own.
+fn h2load_connection(target: &Target, generator: Generator, requests: u64) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let (list, log) = (folder.path().join("urls"), folder.path().join("log"));
     let seed = seed()?;
@@ -128,7 +149,12 @@ fn h2load_connection(target: &Target, requests: u64) -> Result<String> {
     };
     fs::write(&list, (0..requests).map(url).collect::<String>()).context("writing the list of URLs")?;
     let mut h2load = Command::new("h2load");
-    h2load.args(["--threads=1", "--clients=1", "--max-concurrent-streams", CONNECTIONS]);
+    h2load.arg("--threads=1");
+    match generator {
+        Generator::H1Tls => h2load.args(["--h1", "--clients", CONNECTIONS]),
+        Generator::Handshakes => h2load.arg("--h1").arg(format!("--clients={requests}")),
+        _ => h2load.args(["--clients=1", "--max-concurrent-streams", CONNECTIONS]),
+    };
     h2load.arg(format!("--requests={requests}")).arg(format!("--connect-to={}", target.address));
     h2load.arg("--input-file").arg(&list).arg(format!("--log-file={}", log.display()));
     process::output(LOAD_CORE, &h2load)?;

@@ -1,4 +1,4 @@
-//! `http`: what the proxy costs, on a miss and on a hit, against nginx and varnish.
+//! `http`: what the proxy costs, on a miss and on a hit, against nginx, varnish, haproxy, trafficserver and caddy.
 //!
 //! ```text
 //!   core 1                 core 0                    core 1
@@ -69,7 +69,7 @@ enum Reaches {
     Cache,
 }
 
-const CASES: [Case; 6] = [
+const CASES: &[Case] = &[
     Case { name: "miss-1k", path: "/miss/1k.css", generator: Generator::Wrk, reaches: Reaches::Origin },
     Case { name: "miss-100k", path: "/miss/100k.css", generator: Generator::Wrk, reaches: Reaches::Origin },
     Case {
@@ -84,9 +84,24 @@ const CASES: [Case; 6] = [
         generator: Generator::H2load,
         reaches: Reaches::Origin,
     },
-    Case { name: "hit-1k", path: "/store/1k.css", generator: Generator::Wrk, reaches: Reaches::Cache },
-    Case { name: "hit-100k", path: "/store/100k.css", generator: Generator::Wrk, reaches: Reaches::Cache },
+    hit("hit-1k", "/store/1k.css", Generator::Wrk),
+    hit("hit-16k", "/store/16k.css", Generator::Wrk),
+    hit("hit-100k", "/store/100k.css", Generator::Wrk),
+    hit("hit-10m", "/store/10m.css", Generator::Wrk),
+    hit("hit-1k-tls-h1", "/store/1k.css", Generator::H1Tls),
+    hit("hit-16k-tls-h1", "/store/16k.css", Generator::H1Tls),
+    hit("hit-100k-tls-h1", "/store/100k.css", Generator::H1Tls),
+    hit("hit-10m-tls-h1", "/store/10m.css", Generator::H1Tls),
+    hit("hit-1k-tls-h2", "/store/1k.css", Generator::H2load),
+    hit("hit-16k-tls-h2", "/store/16k.css", Generator::H2load),
+    hit("hit-100k-tls-h2", "/store/100k.css", Generator::H2load),
+    hit("hit-10m-tls-h2", "/store/10m.css", Generator::H2load),
+    hit("handshake-tls13", "/store/1k.css", Generator::Handshakes),
 ];
+
+const fn hit(name: &'static str, path: &'static str, generator: Generator) -> Case {
+    Case { name, path, generator, reaches: Reaches::Cache }
+}
 
 /// Measures every case on every subject.
 pub(crate) fn run(options: &Options) -> Result<Report> {
@@ -105,15 +120,20 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
     let mut report = Report::new("http");
     memory(&mut report, "idle", &subjects)?;
     for case in CASES.iter().filter(|case| case.name.starts_with(&options.case)) {
-        let able =
-            subjects.iter().filter(|subject| case.generator == Generator::Wrk || subject.tls.is_some());
+        let able = subjects.iter().filter(|subject| {
+            if let Some(why) = (subject.cannot)(case.name) {
+                eprintln!("{:<16} {:<14} left out: {why}", case.name, subject.name);
+                return false;
+            }
+            case.generator == Generator::Wrk || subject.tls.is_some()
+        });
         let mut rounds: Vec<(&Subject, Vec<Round>)> = able.map(|subject| (subject, Vec::new())).collect();
         // In turns, so that whatever disturbs the machine for a while disturbs all of them.
         for _ in 0..options.rounds {
             for (subject, measured) in &mut rounds {
                 let round = measure(case, subject, &origin, options.seconds)
                     .with_context(|| format!("{} under {}", subject.name, case.name))?;
-                eprintln!("{:<16} {:<8} {}", case.name, subject.name, round.shown());
+                eprintln!("{:<16} {:<14} {}", case.name, subject.name, round.shown());
                 measured.push(round);
             }
         }
@@ -141,9 +161,10 @@ impl Round {
 fn measure(case: &Case, subject: &Subject, origin: &Origin, seconds: u64) -> Result<Round> {
     let address = match case.generator {
         Generator::Wrk => subject.clear,
-        Generator::H2load => subject.tls.context("the subject has no TLS")?,
+        _ => subject.tls.context("the subject has no TLS")?,
     };
-    let target = Target { address, path: case.path, unique: case.reaches == Reaches::Origin };
+    let large = case.path.ends_with("10m.css");
+    let target = Target { address, path: case.path, unique: case.reaches == Reaches::Origin, large };
     // Fills the connections to the origin, the cache and the branch predictors.
     case.generator.run(&target, 1)?;
 

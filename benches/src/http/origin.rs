@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -10,11 +10,14 @@ use anyhow::{Context, Result};
 use super::LOAD_CORE;
 use crate::process::{self, Server};
 
-/// Sizes of the files, by name: a small answer, and one of many packets.
-const FILES: [(&str, usize); 2] = [("1k.css", 1024), ("100k.css", 100 * 1024)];
+/// Sizes of the files, by name: from a small answer to one of many packets.
+const FILES: [(&str, usize); 4] =
+    [("1k.css", 1024), ("16k.css", 16 * 1024), ("100k.css", 100 * 1024), ("10m.css", 10 << 20)];
 
 pub(super) struct Origin {
     pub(super) address: SocketAddr,
+    /// Its files.
+    pub(super) files: PathBuf,
     status: SocketAddr,
     /// Ended with the origin.
     _server: Server,
@@ -34,7 +37,7 @@ impl Origin {
         let (address, status) = (process::free_address()?, process::free_address()?);
         let mut server = start_nginx("the origin", LOAD_CORE, &home, &configuration(&home, address, status))?;
         server.wait_until_listening(address)?;
-        Ok(Self { address, status, _server: server })
+        Ok(Self { address, files: home.join("www"), status, _server: server })
     }
 
     /// How many requests have reached it so far, this question included.

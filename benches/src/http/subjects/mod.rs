@@ -1,0 +1,84 @@
+//! The subjects: Proxima and its peers, each configured to serve the one origin as well as it can: kept connections to it
+//! for `/miss/`, a cache in memory for `/store/`, one process or thread for the one core.
+
+mod caddy;
+mod haproxy;
+mod nginx;
+mod proxima;
+mod trafficserver;
+mod varnish;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use super::HOST;
+use super::origin::Origin;
+use crate::process::Server;
+use crate::report::PROXIMA;
+
+/// All of them, in the order in which they are shown.
+pub(super) const NAMES: [&str; 6] = [PROXIMA, "nginx", "varnish", "haproxy", "trafficserver", "caddy"];
+/// Memory of each one's cache, in MiB.
+const CACHE_MIB: u64 = 256;
+
+pub(super) struct Subject {
+    pub(super) name: &'static str,
+    pub(super) server: Server,
+    pub(super) clear: SocketAddr,
+    /// `None`: the subject speaks no TLS.
+    pub(super) tls: Option<SocketAddr>,
+    /// Why a case is not for it, by the case's name: none of these is a measurement of what the case says.
+    pub(super) cannot: fn(case: &str) -> Option<&'static str>,
+    /// What it stores, removed with it.
+    _store: Option<TempDir>,
+}
+
+/// Where files lie in memory: a cache on disk would be measured against caches in memory.
+const MEMORY: &str = "/dev/shm";
+
+impl Subject {
+    pub(super) fn start(name: &str, proxima: &Path, origin: &Origin, folder: &Path) -> Result<Self> {
+        let home = folder.join(name);
+        fs::create_dir_all(&home).with_context(|| format!("making the folder {}", home.display()))?;
+        match name {
+            PROXIMA => proxima::start(proxima, origin, &home),
+            "nginx" => nginx::start(origin, &home),
+            "varnish" => varnish::start(origin, &home),
+            "haproxy" => haproxy::start(origin, &home),
+            "trafficserver" => trafficserver::start(origin, &home),
+            "caddy" => caddy::start(origin, &home),
+            _ => bail!("there is no subject `{name}`; there are: {}", NAMES.join(", ")),
+        }
+    }
+}
+
+/// A certificate (ECDSA P-256) and its key, as files.
+struct Certified {
+    certificate: PathBuf,
+    key: PathBuf,
+    /// Both in one.
+    both: PathBuf,
+}
+
+impl Certified {
+    fn make(home: &Path) -> Result<Self> {
+        let certified =
+            rcgen::generate_simple_self_signed([HOST.to_owned()]).context("making a certificate")?;
+        let (certificate, key) = (home.join("certificate.pem"), home.join("key.pem"));
+        let (public, secret) = (certified.cert.pem(), certified.signing_key.serialize_pem());
+        fs::write(&certificate, &public).context("writing the certificate")?;
+        fs::write(&key, &secret).context("writing the key")?;
+        let both = home.join("both.pem");
+        fs::write(&both, public + &secret).context("writing the certificate and its key")?;
+        Ok(Self { certificate, key, both })
+    }
+}
+
+/// For whom no case is impossible.
+fn nothing(_: &str) -> Option<&'static str> {
+    None
+}

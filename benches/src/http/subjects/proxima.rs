@@ -1,0 +1,38 @@
+//! Proxima.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::super::{HOST, SUBJECT_CORE, api};
+use super::{CACHE_MIB, Origin, Subject, nothing};
+use crate::process::{Server, free_address};
+use crate::report::PROXIMA;
+
+/// `proxima dev`, with a zone whose origin is ours.
+pub(super) fn start(binary: &Path, origin: &Origin, home: &Path) -> Result<Subject> {
+    let (clear, tls, api) = (free_address()?, free_address()?, free_address()?);
+    let (dns, admin) = (free_address()?, free_address()?);
+    let data = home.join("data");
+    let mut dev = Command::new(binary);
+    dev.arg("dev").arg("--data").arg(&data);
+    // Memory alone, as the peers have it.
+    dev.args(["--cache-memory", &(CACHE_MIB << 20).to_string(), "--cache-disk", "0"]);
+    let flags = [("--http", clear), ("--https", tls), ("--dns", dns), ("--api", api), ("--admin", admin)];
+    for (flag, address) in flags {
+        dev.arg(flag).arg(address.to_string());
+    }
+    let log = home.join("log");
+    let mut server = Server::start(PROXIMA, SUBJECT_CORE, &dev, &log)?;
+    let ready = || fs::read_to_string(&log).is_ok_and(|log| log.lines().any(|line| line.trim() == "ready"));
+    server
+        .wait_until("it says `ready`", ready)
+        .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
+
+    let token = fs::read_to_string(data.join("token")).context("reading the API token")?;
+    api::Client::new(api, token.trim()).serve(HOST, origin.address)?;
+    server.wait_until("it serves the new zone", || api::answers(clear, HOST, "/store/1k.css"))?;
+    Ok(Subject { name: PROXIMA, server, clear, tls: Some(tls), cannot: nothing, _store: None })
+}
