@@ -42,7 +42,8 @@ pub(super) fn not_for_anybody(exchange: &Exchange) -> Option<Pass> {
     if request.upgrade.is_some() {
         return Some(Pass::Upgrade);
     }
-    if exchange.site.as_ref().is_some_and(|site| site.zone.settings.development_mode) {
+    let now = exchange.received_at;
+    if exchange.site.as_ref().is_some_and(|site| site.zone.settings.in_development(now)) {
         return Some(Pass::DevelopmentMode);
     }
     if conditions::for_the_origin(&request.headers) {
