@@ -27,7 +27,7 @@ use crate::{
     marks::{Birth, Tags},
     metrics::Metrics,
     policy::{
-        date,
+        codings, date,
         directives::TARGETED,
         fields,
         freshness::Exchanged,
@@ -388,6 +388,7 @@ pub(crate) fn fill_exchange(client: &Exchange, stale: Option<&Object>) -> Exchan
     // Of what is stored whole, the whole is wanted; of what is not stored, no more than the client wants.
     let part = stale.map_or_else(|| range::Asked::read(headers).is_some(), Object::is_part);
     validators::make_fill_request(headers, stale.map(|stale| &stale.headers), part);
+    codings::reduce(headers);
     if client.trace.is_kept() {
         exchange.trace = Trace::kept();
     }

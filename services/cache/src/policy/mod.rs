@@ -13,6 +13,7 @@
 //! received, by the wall clock; how long it has lain here is measured by a monotonic clock. A wall clock that jumps
 //! can therefore neither revive nor age what is stored.
 
+pub mod codings;
 pub mod conditions;
 pub mod date;
 pub mod directives;
