@@ -9,6 +9,7 @@ mod dev;
 mod http3;
 mod node;
 mod origin;
+mod rules;
 mod steady;
 mod upgrade;
 

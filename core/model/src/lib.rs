@@ -15,6 +15,7 @@
 //! Limits are named constants beside the noun that they bound, and are collected in [`limits`].
 
 mod account;
+mod cache_settings;
 mod certificate;
 mod entity;
 mod error;
@@ -31,6 +32,10 @@ mod token;
 mod zone;
 
 pub use account::Account;
+pub use cache_settings::{
+    ArgNames, BrowserMode, BrowserTtl, CacheKey, CacheSettings, CustomKey, EdgeLifetime, EdgeMode, EdgeTtl,
+    KeyCookies, KeyHeaders, KeyHost, KeyQuery, KeyUser, ServeStale, StatusRange, StatusTtl,
+};
 pub use certificate::{Certificate, CertificateSource, EdgeAuthority, TicketKey, TicketKeys};
 pub use entity::{Entity, Key, Kind};
 pub use error::Invalid;
@@ -39,7 +44,7 @@ pub use name::{DnsName, ZoneName};
 pub use network::{Node, NodeName, Pop, PopCode, RegionName};
 pub use purge::{CacheTag, Purge, PurgeWhat, UrlPrefix};
 pub use record::{CaaTag, Record, RecordData, RecordType, TxtData, conflict};
-pub use ruleset::{OriginOverride, OriginRule, Phase, RuleExpression, Ruleset};
+pub use ruleset::{OriginOverride, OriginRoute, Phase, Rule, RuleAction, RuleExpression, Ruleset};
 pub use settings::{MinTlsVersion, Setting, SslMode, StrictTransportSecurity, ZoneSettings};
 pub use time::{Timestamp, Ttl};
 pub use token::{ApiToken, Permission, TokenPolicy, TokenScope, TokenStatus};

@@ -34,7 +34,9 @@ use crate::{
         range,
         storing::{self, Answered, Refusal, Storable, Verdict},
         validators,
+        wishes::Wishes,
     },
+    ruling::Ruling,
     store::{Object, Store},
 };
 
@@ -78,6 +80,8 @@ pub(crate) struct Fill {
     pub(crate) always_online: bool,
     /// Whether answers that set cookies may be stored with them.
     pub(crate) share_cookies: bool,
+    /// What the zone's cache rules say.
+    pub(crate) ruling: Ruling,
     /// Where the leader waits; nobody waits for a revalidation in the background.
     pub(crate) deliver: Option<oneshot::Sender<Delivered>>,
     /// The store.
@@ -177,6 +181,7 @@ impl Fill {
             response: &judged,
             when,
             share_cookies: self.share_cookies,
+            wishes: self.ruling.wishes(stale.status, self.exchange.request.target.path()),
         });
         let (freshness, vary, kept, refusal) = match verdict {
             Verdict::Store(Storable { freshness, vary, left_out }) => {
@@ -230,7 +235,8 @@ impl Fill {
     /// A whole new answer.
     async fn answered(mut self: Box<Self>, response: Response, when: Exchanged, tags: Tags) {
         let request = &self.exchange.request.headers;
-        match judge(&self.store, request, &response, when, self.share_cookies) {
+        let wishes = self.ruling.wishes(response.status, self.exchange.request.target.path());
+        match judge(&self.store, request, &response, when, (self.share_cookies, wishes)) {
             Verdict::Store(storable) => {
                 let own = chosen(&response.headers, &storable.left_out);
                 let fetched = Fetched { birth: self.lead.birth().clone(), tags, when };
@@ -320,10 +326,11 @@ pub(crate) fn judge(
     request: &HeaderMap,
     response: &Response,
     when: Exchanged,
-    share_cookies: bool,
+    (share_cookies, wishes): (bool, Wishes<'_>),
 ) -> Verdict {
     let (status, headers) = (response.status, &response.headers);
-    let answered = Answered { method: &Method::GET, request, status, response: headers, when, share_cookies };
+    let answered =
+        Answered { method: &Method::GET, request, status, response: headers, when, share_cookies, wishes };
     let too_large = response.body.length().is_some_and(|octets| octets > store.object_octets_max());
     match storing::judge(answered) {
         Verdict::Store(_) if too_large => Verdict::Refuse(Refusal::TooLarge),

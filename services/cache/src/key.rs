@@ -1,4 +1,6 @@
-//! What a stored response is found by (RFC 9111, 2): zone and URL.
+//! What a stored response is found by (RFC 9111, 2): zone and URL, or what a cache rule makes of it.
+
+mod custom;
 
 use std::{
     hash::{BuildHasher as _, Hash, Hasher, RandomState},
@@ -9,8 +11,13 @@ use http::Uri;
 use proxima_model::ZoneId;
 use proxima_pipeline::Exchange;
 
+use crate::ruling::Ruling;
+
 /// The primary key: a zone, and a URL with scheme, host, port where it is not the scheme's own, path and query as
 /// the client wrote them. The zone is in it so that a name that moves to another zone takes nothing along.
+///
+/// A cache rule may leave something of the query out and put something of the fields in. Such a key equals no other; it is
+/// forgotten with every URL of its path, whatever their query ([`Self::path`]), since a purge knows nothing of the fields.
 ///
 /// Its hash is made once: a request looks for its key in half a dozen tables. It is keyed anew in every process, so that
 /// nobody can choose URLs that collide.
@@ -19,11 +26,16 @@ pub struct PrimaryKey {
     hash: u64,
     zone: ZoneId,
     url: Arc<str>,
+    /// What a cache rule put in; `None` if no rule made this key.
+    parts: Option<Arc<[u8]>>,
 }
 
 impl PartialEq for PrimaryKey {
     fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.zone == other.zone && self.url == other.url
+        self.hash == other.hash
+            && self.zone == other.zone
+            && self.url == other.url
+            && self.parts == other.parts
     }
 }
 
@@ -36,9 +48,10 @@ impl Hash for PrimaryKey {
 }
 
 impl PrimaryKey {
-    fn new(zone: ZoneId, url: String) -> Self {
+    fn new(zone: ZoneId, url: String, parts: Option<Vec<u8>>) -> Self {
         static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        Self { hash: KEYED.hash_one((zone, url.as_str())), zone, url: url.into() }
+        let hash = KEYED.hash_one((zone, url.as_str(), parts.as_deref()));
+        Self { hash, zone, url: url.into(), parts: parts.map(Into::into) }
     }
 
     /// Its hash, different in every process.
@@ -49,7 +62,11 @@ impl PrimaryKey {
     /// The key of what an exchange asks for; `None` if it asks for no site.
     pub fn of(exchange: &Exchange) -> Option<Self> {
         let zone = exchange.site.as_ref()?.zone.id;
-        Some(Self::new(zone, exchange.request.url()))
+        let rule = exchange.extensions.get::<Ruling>().and_then(Ruling::key);
+        match rule.and_then(|rule| custom::make(&exchange.request, rule)) {
+            Some((url, parts)) => Some(Self::new(zone, url, Some(parts))),
+            None => Some(Self::new(zone, exchange.request.url(), None)),
+        }
     }
 
     /// The key of a URL that was given to be forgotten; `None` if it is no absolute `http` or `https` URL.
@@ -70,7 +87,7 @@ impl PrimaryKey {
         let port = uri.port_u16().filter(|port| *port != default_port);
         let port = port.map_or_else(String::new, |port| format!(":{port}"));
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        Some(Self::new(zone, format!("{scheme}://{host}{port}{path}")))
+        Some(Self::new(zone, format!("{scheme}://{host}{port}{path}"), None))
     }
 
     /// The zone.
@@ -81,6 +98,21 @@ impl PrimaryKey {
     /// The URL, absolute.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Whether a cache rule made it.
+    pub const fn is_custom(&self) -> bool {
+        self.parts.is_some()
+    }
+
+    /// The URL without its query.
+    pub fn path(&self) -> &str {
+        self.url.split_once('?').map_or(&self.url, |(path, _)| path)
+    }
+
+    /// Octets that it takes in memory.
+    pub fn octets(&self) -> usize {
+        self.url.len() + self.parts.as_ref().map_or(0, |parts| parts.len())
     }
 }
 

@@ -25,6 +25,9 @@
 //! * **A truncated answer is never stored, and never passes for a whole one**: its readers get an error.
 //! * **No lock is held across an await**, and a hit takes one look-up, no task and no box.
 //!
+//! A zone's cache rules are asked once, as a request comes (`ruling`): they may send it past, make another key of it
+//! (`key`), and wish for other lifetimes than the origin's ([`policy::wishes`]).
+//!
 //! Limits: memory, and with it the size of one object (`[cache]`, [`CacheConfig`]); what is being fetched (a quarter of
 //! the memory); fetches at once ([`flights::FLIGHTS_MAX`]); names of a `Vary`
 //! ([`VARY_NAMES_MAX`](policy::vary::VARY_NAMES_MAX)); tags of a response, and marks of what was purged
@@ -43,6 +46,7 @@ pub mod marks;
 pub mod metrics;
 mod outliving;
 pub mod policy;
+mod ruling;
 mod serve;
 mod service;
 mod stage;

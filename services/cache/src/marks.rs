@@ -93,6 +93,11 @@ impl Mark {
         Self::place(prefix.host().as_str(), prefix.path())
     }
 
+    /// Of all keys that rules made of URLs of this one's path.
+    pub fn path(key: &PrimaryKey) -> Self {
+        Self::Place(path_hash(key))
+    }
+
     fn place(host: &str, path: &str) -> Self {
         Self::Place(places(host, path).last().unwrap_or_default())
     }
@@ -100,6 +105,10 @@ impl Mark {
 
 fn tag_hash(tag: &[u8]) -> u64 {
     KEYED.hash_one((true, tag.to_ascii_lowercase()))
+}
+
+fn path_hash(key: &PrimaryKey) -> u64 {
+    KEYED.hash_one((2_u8, key.path()))
 }
 
 /// The hashes of everything that a URL of this host and path begins with, the host first. `/a/b` begins with nothing, `/`,
@@ -299,7 +308,9 @@ impl ZoneMarks {
         }
         let later = |hash: u64| names.get(&hash).is_some_and(|moment| birth <= *moment);
         let (host, path) = host_and_path(key.url());
-        tags.hashes.iter().copied().any(later) || places(host, path).any(later)
+        tags.hashes.iter().copied().any(later)
+            || places(host, path).any(later)
+            || (key.is_custom() && later(path_hash(key)))
     }
 
     /// Sets these marks; how many more there are now.

@@ -22,8 +22,21 @@ pub(crate) struct Asked<'a> {
     pub(crate) request: &'a HeaderMap,
     /// What the answer is called.
     pub(crate) status: CacheStatus,
-    /// `browser_cache_ttl` of the zone, in seconds; 0 leaves the origin's word alone.
-    pub(crate) browser_seconds: u32,
+    /// What browsers are told.
+    pub(crate) browser: BrowserLifetime,
+}
+
+/// For how long browsers are told to keep an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BrowserLifetime {
+    /// As long as the origin says.
+    Origins,
+    /// These seconds, if the origin says fewer (`browser_cache_ttl` of the zone).
+    AtLeast(u32),
+    /// These seconds (a cache rule).
+    Exactly(u32),
+    /// Not at all (a cache rule).
+    None,
 }
 
 /// The answer that `object` gives. `body`, if there is one, reads all of the content. `None`: the content has become
@@ -83,8 +96,18 @@ fn finish(headers: &mut HeaderMap, object: &Object, asked: Asked<'_>) {
     if object.speaks_to_us {
         headers.remove(&TARGETED[0]);
     }
-    if asked.browser_seconds > 0 {
-        set_browser_lifetime(headers, u64::from(asked.browser_seconds) + age.as_secs());
+    match asked.browser {
+        BrowserLifetime::Origins => {}
+        BrowserLifetime::AtLeast(seconds) => lengthen(headers, u64::from(seconds) + age.as_secs()),
+        BrowserLifetime::Exactly(seconds) => {
+            let said = ResponseDirectives::of_cache_control(headers);
+            let private = if said.private == Scope::Absent { "" } else { "private, " };
+            tell_browsers(
+                headers,
+                &format!("{private}{}", max_age(&said, u64::from(seconds) + age.as_secs())),
+            );
+        }
+        BrowserLifetime::None => tell_browsers(headers, "no-store"),
     }
     headers.insert(CACHE_STATUS, asked.status.value());
     headers.append(CACHE_STATUS_STANDARD, asked.status.standard());
@@ -92,18 +115,26 @@ fn finish(headers: &mut HeaderMap, object: &Object, asked: Asked<'_>) {
 
 /// Lengthens what browsers are told, if it is shorter. `seconds` counts the age in, because browsers subtract it.
 /// `Cache-Control` alone is judged: browsers do not hear the targeted fields, and what it forbids them stays forbidden.
-fn set_browser_lifetime(headers: &mut HeaderMap, seconds: u64) {
+fn lengthen(headers: &mut HeaderMap, seconds: u64) {
     let said = ResponseDirectives::of_cache_control(headers);
     let forbids = said.no_store || said.private != Scope::Absent || said.no_cache != Scope::Absent;
     if forbids || said.max_age.is_some_and(|given| given >= seconds) {
         return;
     }
+    tell_browsers(headers, &max_age(&said, seconds));
+}
+
+/// A lifetime for browsers, with what else was said that goes with it.
+fn max_age(said: &ResponseDirectives, seconds: u64) -> String {
     let public = if said.public { "public, " } else { "" };
     let revalidate = if said.must_revalidate { ", must-revalidate" } else { "" };
-    let value = format!("{public}max-age={seconds}{revalidate}");
+    format!("{public}max-age={seconds}{revalidate}")
+}
+
+fn tell_browsers(headers: &mut HeaderMap, value: &str) {
     headers.remove(header::EXPIRES);
     headers.insert(
         header::CACHE_CONTROL,
-        HeaderValue::from_str(&value).expect("words and digits are a valid value"),
+        HeaderValue::from_str(value).expect("words and digits are a valid value"),
     );
 }

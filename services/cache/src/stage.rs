@@ -49,7 +49,8 @@ use crate::{
         storing::Refusal,
         vary::Vary,
     },
-    serve,
+    ruling::Ruling,
+    serve::{self, BrowserLifetime},
     status::{CACHE_STATUS, CACHE_STATUS_STANDARD, CacheStatus, Pass},
     store::{Found, Object, Store},
 };
@@ -129,6 +130,9 @@ impl CacheStage {
     /// Forgets a URL of a zone in all its variants, and what of it is on its way.
     pub fn forget(&self, key: &PrimaryKey) {
         self.0.forgets.note(key);
+        if self.0.forgets.has_custom(key.zone()) {
+            self.0.store.purge_path(key);
+        }
         self.0.flights.forget(&self.0.store, key);
     }
 
@@ -139,6 +143,7 @@ impl CacheStage {
 
     /// Decides what can be decided without waiting.
     fn plan(&self, exchange: &mut Exchange) -> Plan {
+        Ruling::decide(exchange, NAME);
         let Some(key) = PrimaryKey::of(exchange) else { return Plan::Pass(Pass::NoSite, None) };
         if let Some(pass) = not_for_a_cache(exchange) {
             return Plan::Pass(pass, Some(key));
@@ -172,6 +177,7 @@ impl CacheStage {
         {
             return Plan::Pass(Pass::NotStorable(refusal), Some(key));
         }
+        self.0.forgets.note_asked(&key);
         let vary = vary_of_fetch(exchange, &found);
         Plan::Ask(Ask { key, asked, stale: found.object, vary })
     }
@@ -221,12 +227,12 @@ impl CacheStage {
         body: Option<Body>,
         why: &'static str,
     ) -> Option<Flow> {
-        let browser_seconds = exchange.site.as_ref().map_or(0, |site| site.zone.settings.browser_cache_ttl);
+        let browser = browser_lifetime(exchange);
         let asked = serve::Asked {
             method: &exchange.request.method,
             request: &exchange.request.headers,
             status,
-            browser_seconds,
+            browser,
         };
         let mut response = serve::respond(object, asked, body)?;
         self.0.metrics.count(status);
@@ -284,6 +290,7 @@ impl CacheStage {
             stale,
             always_online: always_online(exchange),
             share_cookies: self.0.config.share_cookies,
+            ruling: Ruling::of(exchange),
             deliver,
             store: self.0.store.clone(),
             clock: self.0.clock.clone(),
@@ -454,6 +461,16 @@ fn vary_of_fetch(exchange: &Exchange, found: &Found) -> Vary {
     let whole = found.object.as_ref().is_some_and(|object| !object.is_part());
     let part = !whole && range::Asked::read(&exchange.request.headers).is_some();
     if part { found.vary.of_a_part() } else { found.vary.clone() }
+}
+
+fn browser_lifetime(exchange: &Exchange) -> BrowserLifetime {
+    let of_rule = exchange.extensions.get::<Ruling>().and_then(Ruling::browser);
+    of_rule.unwrap_or_else(|| {
+        match exchange.site.as_ref().map_or(0, |site| site.zone.settings.browser_cache_ttl) {
+            0 => BrowserLifetime::Origins,
+            seconds => BrowserLifetime::AtLeast(seconds),
+        }
+    })
 }
 
 fn always_online(exchange: &Exchange) -> bool {

@@ -173,7 +173,7 @@ impl Weighter<Key, Entry> for Octets {
             Entry::Object(_, octets) => *octets,
             Entry::Variants(_) | Entry::SameAs(_) => OBJECT_OVERHEAD_OCTETS,
         };
-        value + key.primary.url().len() as u64
+        value + key.primary.octets() as u64
     }
 }
 
@@ -405,6 +405,11 @@ impl Store {
     /// Forgets what these names say of a zone, and whatever of it is on its way.
     pub fn purge_names(&self, zone: ZoneId, names: &[Mark]) {
         self.marks.purge_names(zone, names);
+    }
+
+    /// Forgets what lies under keys that rules made of URLs of this one's path.
+    pub fn purge_path(&self, key: &PrimaryKey) {
+        self.marks.purge_names(key.zone(), &[Mark::path(key)]);
     }
 
     /// Forgets everything, and whatever is on its way.

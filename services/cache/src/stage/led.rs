@@ -28,6 +28,7 @@ use crate::{
         storing::{Refusal, Storable, Verdict},
         validators,
     },
+    ruling::Ruling,
     status::CacheStatus,
 };
 
@@ -79,8 +80,10 @@ impl CacheStage {
             return Self::unasked(exchange, &lead);
         }
         let when = Exchanged { requested_at, received_at: self.0.clock.now() };
+        let ruling = exchange.extensions.get::<Ruling>().cloned().unwrap_or_default();
+        let wishes = ruling.wishes(response.status, exchange.request.target.path());
         let request = &exchange.request.headers;
-        match fill::judge(&self.0.store, request, response, when, self.0.config.share_cookies) {
+        match fill::judge(&self.0.store, request, response, when, (self.0.config.share_cookies, wishes)) {
             Verdict::Refuse(refusal) => self.refused(exchange, &lead, refusal),
             Verdict::Store(storable) => {
                 let fetched = Fetched { birth: lead.birth().clone(), tags, when };

@@ -5,7 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, uri::PathAndQuery};
 use prometheus_client::registry::Registry;
 use proxima_chassis::SimulatedClock;
 use proxima_model::{
-    AccountId, CacheTag, PopCode, Timestamp, UrlPrefix, Zone, ZoneId, ZoneName, ZoneSettings, ZoneStatus,
+    AccountId, CacheSettings, CacheTag, Phase, PopCode, Rule, RuleAction, RuleExpression, RuleId, Ruleset,
+    RulesetId, Timestamp, UrlPrefix, Zone, ZoneId, ZoneName, ZoneSettings, ZoneStatus,
 };
 use proxima_pipeline::{
     BodyError, BodySender, Client, Pipeline, Protocol, RayId, Request, Response, Scheme, Site, Trace,
@@ -110,6 +111,7 @@ pub(super) struct World {
     pipeline: Pipeline,
     calls: Mutex<mpsc::UnboundedReceiver<Call>>,
     settings: ZoneSettings,
+    rules: Vec<Rule>,
 }
 
 impl World {
@@ -117,7 +119,27 @@ impl World {
         Self::with(CacheConfig::default(), ZoneSettings::default())
     }
 
+    /// With cache rules: expressions, and the parameters of `set_cache_settings`.
+    pub(super) fn with_rules(rules: &[(&str, serde_json::Value)]) -> Arc<Self> {
+        let rule = |(number, (expression, parameters)): (u8, &(&str, serde_json::Value))| Rule {
+            id: RuleId::from_bytes([number; 16]),
+            description: format!("number {number}"),
+            expression: RuleExpression::parse(expression).expect("an expression"),
+            action: RuleAction::SetCacheSettings(Box::new(
+                CacheSettings::parse(parameters).expect("settings"),
+            )),
+            enabled: true,
+            last_updated: NOW,
+        };
+        let rules = (1..).zip(rules).map(rule).collect();
+        Self::made(CacheConfig::default(), ZoneSettings::default(), rules)
+    }
+
     pub(super) fn with(config: CacheConfig, settings: ZoneSettings) -> Arc<Self> {
+        Self::made(config, settings, Vec::new())
+    }
+
+    fn made(config: CacheConfig, settings: ZoneSettings, rules: Vec<Rule>) -> Arc<Self> {
         let metrics = Metrics::register(&mut Registry::default());
         let store = Arc::new(Store::new(&config, &metrics));
         let clock = Arc::new(SimulatedClock::new(NOW));
@@ -125,7 +147,16 @@ impl World {
         let stage = CacheStage::new(store, config, clock.clone(), metrics.clone(), compressor.clone());
         let (sender, calls) = mpsc::unbounded_channel();
         let pipeline = Pipeline::new(vec![Box::new(stage.clone()), Box::new(Origin(sender))]);
-        Arc::new(Self { stage, clock, metrics, compressor, pipeline, calls: Mutex::new(calls), settings })
+        Arc::new(Self {
+            stage,
+            clock,
+            metrics,
+            compressor,
+            pipeline,
+            calls: Mutex::new(calls),
+            settings,
+            rules,
+        })
     }
 
     /// The next request that reaches the origin.
@@ -179,7 +210,17 @@ impl World {
             modified_at: NOW,
             activated_at: Some(NOW),
         };
-        exchange.site = Some(Arc::new(Site::new(zone, [], None)));
+        let ruleset = Ruleset {
+            id: RulesetId::from_bytes([1; 16]),
+            zone: zone.id,
+            phase: Phase::RequestCacheSettings,
+            name: String::new(),
+            description: String::new(),
+            version: 1,
+            rules: self.rules.clone(),
+            last_updated: NOW,
+        };
+        exchange.site = Some(Arc::new(Site::new(zone, [], [ruleset])));
         exchange
     }
 

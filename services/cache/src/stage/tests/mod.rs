@@ -11,4 +11,5 @@ mod parts;
 mod purging;
 mod racing;
 mod reuse;
+mod rules;
 mod tags;
