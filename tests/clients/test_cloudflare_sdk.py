@@ -257,6 +257,46 @@ def test_origin_rules_are_kept(client, zone):
     assert len(plain(left)["rules"]) == 1
 
 
+def test_cache_rules_are_kept_beside_them(client, zone):
+    phase = "http_request_cache_settings"
+    given = {
+        "action": "set_cache_settings",
+        "action_parameters": {
+            "cache": True,
+            "edge_ttl": {
+                "mode": "override_origin",
+                "default": 60,
+                "status_code_ttl": [
+                    {"status_code": 404, "value": 5},
+                    {"status_code_range": {"from": 500, "to": 599}, "value": -1},
+                ],
+            },
+            "browser_ttl": {"mode": "respect_origin"},
+            "serve_stale": {"disable_stale_while_updating": True},
+            "cache_key": {
+                "ignore_query_strings_order": True,
+                "cache_deception_armor": True,
+                "custom_key": {
+                    "query_string": {"exclude": {"list": ["utm"]}},
+                    "header": {"include": ["accept"], "check_presence": ["x-beta"]},
+                    "cookie": {"include": ["theme"]},
+                },
+            },
+        },
+        "expression": 'http.request.uri.path.extension in {"css" "js"} and not http.cookie contains "session="',
+        "description": "files",
+    }
+    ruleset = plain(client.rulesets.phases.update(phase, zone_id=zone.id, rules=[given]))
+    rule = ruleset["rules"][0]
+    assert {name: rule[name] for name in given} == given
+    assert plain(client.rulesets.phases.get(phase, zone_id=zone.id))["id"] == ruleset["id"]
+    edited = client.rulesets.rules.edit(rule["id"], ruleset_id=ruleset["id"], zone_id=zone.id, enabled=False)
+    assert plain(edited)["rules"][0]["enabled"] is False
+    with pytest.raises(cloudflare.BadRequestError):
+        wrong = {**given, "expression": "http.hots eq 1"}
+        client.rulesets.phases.update(phase, zone_id=zone.id, rules=[wrong])
+
+
 def test_a_zone_of_nobody_is_not_found(client):
     with pytest.raises(cloudflare.NotFoundError) as refusal:
         client.zones.get(zone_id="0" * 32)

@@ -10,6 +10,7 @@ mod disk;
 mod http3;
 mod node;
 mod origin;
+mod rules;
 mod steady;
 mod upgrade;
 

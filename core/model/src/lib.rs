@@ -16,6 +16,7 @@
 
 mod account;
 mod acme;
+mod cache_settings;
 mod certificate;
 mod entity;
 mod error;
@@ -33,6 +34,10 @@ mod zone;
 
 pub use account::Account;
 pub use acme::{AcmeAccount, AcmeFailure, AcmeOrder, AcmeStage, KeyAlgorithm};
+pub use cache_settings::{
+    ArgNames, BrowserMode, BrowserTtl, CacheKey, CacheSettings, CustomKey, EdgeLifetime, EdgeMode, EdgeTtl,
+    KeyCookies, KeyHeaders, KeyHost, KeyQuery, KeyUser, ServeStale, StatusRange, StatusTtl,
+};
 pub use certificate::{Certificate, CertificateSource, EdgeAuthority, TicketKey, TicketKeys};
 pub use entity::{Entity, Key, Kind};
 pub use error::Invalid;
@@ -41,7 +46,7 @@ pub use name::{DnsName, ZoneName};
 pub use network::{Node, NodeName, Pop, PopCode, RegionName};
 pub use purge::{CacheTag, Purge, PurgeWhat, UrlPrefix};
 pub use record::{CaaTag, Record, RecordData, RecordType, TxtData, conflict};
-pub use ruleset::{OriginOverride, OriginRule, Phase, RuleExpression, Ruleset};
+pub use ruleset::{OriginOverride, OriginRoute, Phase, Rule, RuleAction, RuleExpression, Ruleset};
 pub use settings::{MinTlsVersion, Setting, SslMode, StrictTransportSecurity, ZoneSettings};
 pub use time::{Timestamp, Ttl};
 pub use token::{ApiToken, Permission, TokenPolicy, TokenScope, TokenStatus};

@@ -26,8 +26,16 @@ pub const RECORDS_PER_SET_MAX: usize = 100;
 pub const RECORD_TAGS_MAX: usize = 20;
 /// Rules of one ruleset.
 pub const RULES_PER_RULESET_MAX: usize = 1_000;
-/// Octets of a rule's expression.
-pub const EXPRESSION_OCTETS_MAX: usize = 4_096;
+/// Regular expressions of one ruleset: each may take some hundred KiB on every server that serves the zone.
+pub const REGEXES_PER_RULESET_MAX: usize = 64;
+/// Statuses and ranges of statuses to which a cache rule gives lifetimes.
+pub const STATUS_TTLS_MAX: usize = 100;
+/// Longest lifetime that a cache rule gives, in seconds: a year, what the v4 API takes.
+pub const CACHE_TTL_SECONDS_MAX: u32 = 31_536_000;
+/// Names and texts that a cache rule puts into the key.
+pub const CACHE_KEY_NAMES_MAX: usize = 100;
+/// Octets of one of them.
+pub const CACHE_KEY_TEXT_OCTETS_MAX: usize = 256;
 /// Policies of an API token.
 pub const POLICIES_PER_TOKEN_MAX: usize = 100;
 /// URLs of one purge request.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Invalid;
+use crate::{Invalid, Timestamp};
 
 /// How the edge speaks to the origin (`ssl`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +27,10 @@ pub struct ZoneSettings {
     pub ssl: SslMode,
     /// `always_use_https`: clear requests are redirected.
     pub always_use_https: bool,
-    /// `development_mode`: the cache is passed by.
+    /// `development_mode`: the cache is passed by, until [`Self::development_mode_until`].
     pub development_mode: bool,
+    /// When it ends, or ended; `None` if it was never on.
+    pub development_mode_until: Option<Timestamp>,
     /// `websockets`: upgrades are allowed.
     pub websockets: bool,
     /// `brotli`: visitors who accept brotli may get it. (Other codings have no switch.)
@@ -45,6 +47,31 @@ pub struct ZoneSettings {
     pub strict_transport_security: StrictTransportSecurity,
     /// Whether the network sees to the zone's certificates (`ssl/universal/settings`).
     pub universal_ssl: bool,
+}
+
+impl ZoneSettings {
+    /// How long `development_mode` lasts, in seconds: what the v4 API says. Nobody remembers to switch it off.
+    pub const DEVELOPMENT_MODE_SECONDS: i64 = 3 * 3_600;
+
+    /// Switches `development_mode` on for as long as it lasts, or off.
+    pub fn set_development_mode(&mut self, on: bool, now: Timestamp) {
+        if on {
+            self.development_mode_until = Some(now.plus_seconds(Self::DEVELOPMENT_MODE_SECONDS));
+        } else if self.in_development(now) {
+            self.development_mode_until = Some(now);
+        }
+        self.development_mode = on;
+    }
+
+    /// Whether the cache is passed by now. What was switched on before it had an end has none.
+    pub fn in_development(&self, now: Timestamp) -> bool {
+        self.development_mode && self.development_mode_until.is_none_or(|until| now < until)
+    }
+
+    /// Seconds until `development_mode` ends, or less than 0 since it ended; 0 if it was never on.
+    pub fn development_mode_seconds(&self, now: Timestamp) -> i64 {
+        self.development_mode_until.map_or(0, |until| until.as_seconds().saturating_sub(now.as_seconds()))
+    }
 }
 
 /// The lowest TLS version that a zone's visitors may use.
@@ -133,6 +160,7 @@ impl Default for ZoneSettings {
             ssl: SslMode::default(),
             always_use_https: false,
             development_mode: false,
+            development_mode_until: None,
             websockets: true,
             brotli: true,
             browser_cache_ttl: 0,

@@ -4,7 +4,11 @@ use std::{collections::HashMap, net::IpAddr};
 
 use http::HeaderValue;
 use proxima_ledger::{CompileZone, ReadError, Snapshot};
-use proxima_model::{DnsName, OriginRule, Phase, Record, RecordData, Ruleset, Zone};
+use proxima_model::{
+    CacheSettings, DnsName, OriginRoute, Phase, Record, RecordData, RuleAction, Ruleset, Zone,
+};
+
+use crate::rules::SiteRule;
 
 /// Where a host's traffic goes, as its records say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +29,9 @@ pub struct Site {
     /// The hosts that exist, exact or wildcard, by name.
     hosts: HashMap<Box<str>, SiteHost>,
     /// The origin rules that are switched on, in order.
-    pub origin_rules: Vec<OriginRule>,
+    pub origin_rules: Vec<SiteRule<OriginRoute>>,
+    /// The cache rules that are switched on, in order.
+    pub cache_rules: Vec<SiteRule<CacheSettings>>,
     /// The value of `strict-transport-security`, if the zone says it.
     pub strict_transport_security: Option<HeaderValue>,
 }
@@ -53,7 +59,11 @@ impl Site {
     }
 
     /// A site made of its parts; what [`CompileZone::compile`] calls, and tests.
-    pub fn new(zone: Zone, records: impl IntoIterator<Item = Record>, rules: Option<Ruleset>) -> Self {
+    pub fn new(
+        zone: Zone,
+        records: impl IntoIterator<Item = Record>,
+        rulesets: impl IntoIterator<Item = Ruleset>,
+    ) -> Self {
         let mut hosts: HashMap<Box<str>, SiteHost> = HashMap::new();
         for record in records {
             // A name with other records only exists too: it hides a wildcard, and is not served.
@@ -66,18 +76,30 @@ impl Site {
                 _ => {}
             }
         }
-        let origin_rules = rules.map(|set| set.rules).unwrap_or_default();
-        let origin_rules = origin_rules.into_iter().filter(|rule| rule.enabled).collect();
+        let (mut origin_rules, mut cache_rules) = (Vec::new(), Vec::new());
+        let rules = rulesets.into_iter().flat_map(|ruleset| ruleset.rules);
+        for rule in rules.filter(|rule| rule.enabled) {
+            let (id, description, expression) = (rule.id, rule.description, rule.expression);
+            match rule.action {
+                RuleAction::Route(action) => {
+                    origin_rules.push(SiteRule { id, description, expression, action });
+                }
+                RuleAction::SetCacheSettings(action) => {
+                    cache_rules.push(SiteRule { id, description, expression, action: *action });
+                }
+            }
+        }
         let said = zone.settings.strict_transport_security.field();
         let strict_transport_security = said.and_then(|said| HeaderValue::from_maybe_shared(said).ok());
-        Self { zone, hosts, origin_rules, strict_transport_security }
+        Self { zone, hosts, origin_rules, cache_rules, strict_transport_security }
     }
 }
 
 impl CompileZone for Site {
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
         let records = snapshot.scan::<Record>(&[&zone.id]).collect::<Result<Vec<_>, _>>()?;
-        let rules = snapshot.get::<Ruleset>(&(zone.id, Phase::RequestOrigin))?;
-        Ok(Self::new(zone, records, rules))
+        let rulesets = Phase::ALL.into_iter().map(|phase| snapshot.get::<Ruleset>(&(zone.id, phase)));
+        let rulesets = rulesets.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self::new(zone, records, rulesets.into_iter().flatten()))
     }
 }

@@ -1,7 +1,7 @@
 //! `proxima zones`.
 
 use anyhow::bail;
-use proxima_model::{DnsName, RuleExpression, ZoneName};
+use proxima_model::{DnsName, ZoneName};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -175,12 +175,12 @@ async fn origin(api: &Api, args: &OriginArgs) -> anyhow::Result<()> {
 /// The expression of a rule for this host of the zone, or for all of it.
 fn applies_to(zone: &str, host: Option<&str>) -> anyhow::Result<String> {
     let zone = ZoneName::parse(zone)?.to_string();
-    let Some(host) = host else { return Ok(RuleExpression::Always.to_string()) };
+    let Some(host) = host else { return Ok("true".to_owned()) };
     let host = DnsName::parse(host)?;
     if host.as_str() != zone && !host.as_str().ends_with(&format!(".{zone}")) {
         bail!("{host} is not in the zone {zone}; give such as www.{zone}");
     }
-    Ok(RuleExpression::HostIs(host).to_string())
+    Ok(format!("http.host eq \"{host}\""))
 }
 
 fn rule(expression: &str, host: Option<&str>, port: Option<u16>) -> Value {

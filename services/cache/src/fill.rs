@@ -10,44 +10,38 @@
 //! ```
 //!
 //! A client that waits is never the only thing that keeps a fetch alive; a fetch that nobody reads any more goes on
-//! to be stored, but only for [`UNREAD_MAX`].
+//! to be stored, but only for [`reading::UNREAD_MAX`].
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+mod reading;
+
+use std::sync::{Arc, atomic::Ordering};
 
 use http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header};
 use prometheus_client::metrics::gauge::Gauge;
 use proxima_chassis::Clock;
 use proxima_compression::{Forms, fields as compression};
 use proxima_pipeline::{
-    AskedByPeer, Body, BodyError, CacheFill, Exchange, Fault, FromPeer, Response, Rest, Trace, TraceEntry,
+    AskedByPeer, Body, CacheFill, Exchange, Fault, FromPeer, Response, Rest, Trace, TraceEntry,
 };
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    content::NobodyReads,
     flights::{Lead, Outcome},
     marks::{Birth, Tags},
     metrics::Metrics,
     policy::{
-        date,
+        codings, date,
         directives::TARGETED,
         fields,
         freshness::Exchanged,
         range,
         storing::{self, Answered, Refusal, Storable, Verdict},
         validators,
+        wishes::Wishes,
     },
+    ruling::Ruling,
     store::{Object, Store},
 };
-
-/// How often a fetch looks whether anybody still reads.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// How long a fetch may go on when nobody reads: enough for the largest object on a slow origin, and an end to origins
-/// that drip.
-const UNREAD_MAX: Duration = Duration::from_secs(300);
 
 /// What the leader of a flight gets.
 pub(crate) struct Delivered {
@@ -83,6 +77,8 @@ pub(crate) struct Fill {
     pub(crate) always_online: bool,
     /// Whether answers that set cookies may be stored with them.
     pub(crate) share_cookies: bool,
+    /// What the zone's cache rules say.
+    pub(crate) ruling: Ruling,
     /// Where the leader waits; nobody waits for a revalidation in the background.
     pub(crate) deliver: Option<oneshot::Sender<Delivered>>,
     /// The store.
@@ -182,6 +178,7 @@ impl Fill {
             response: &judged,
             when,
             share_cookies: self.share_cookies,
+            wishes: self.ruling.wishes(stale.status, self.exchange.request.target.path()),
         });
         let (freshness, vary, kept, refusal) = match verdict {
             Verdict::Store(Storable { freshness, vary, left_out }) => {
@@ -237,7 +234,8 @@ impl Fill {
     /// A whole new answer.
     async fn answered(mut self: Box<Self>, response: Response, when: Exchanged, tags: Tags) {
         let request = &self.exchange.request.headers;
-        match judge(&self.store, request, &response, when, self.share_cookies) {
+        let wishes = self.ruling.wishes(response.status, self.exchange.request.target.path());
+        match judge(&self.store, request, &response, when, (self.share_cookies, wishes)) {
             Verdict::Store(storable) => {
                 let own = chosen(&response.headers, &storable.left_out);
                 let fetched = Fetched { birth: self.lead.birth().clone(), tags, when };
@@ -307,7 +305,7 @@ pub(crate) struct Kept {
 /// Reads an object's content, and stores it if it comes whole.
 pub(crate) async fn keep(kept: Kept, store: &Store, metrics: &Metrics) {
     let Kept { lead, request, object, body } = kept;
-    match read(&object, body).await {
+    match reading::read(&object, body).await {
         Ok(true) => {
             lead.end(|key| store.insert(key, &request, object));
             metrics.stored.inc();
@@ -330,10 +328,11 @@ pub(crate) fn judge(
     request: &HeaderMap,
     response: &Response,
     when: Exchanged,
-    share_cookies: bool,
+    (share_cookies, wishes): (bool, Wishes<'_>),
 ) -> Verdict {
     let (status, headers) = (response.status, &response.headers);
-    let answered = Answered { method: &Method::GET, request, status, response: headers, when, share_cookies };
+    let answered =
+        Answered { method: &Method::GET, request, status, response: headers, when, share_cookies, wishes };
     let too_large = response.body.length().is_some_and(|octets| octets > store.object_octets_max());
     match storing::judge(answered) {
         Verdict::Store(_) if too_large => Verdict::Refuse(Refusal::TooLarge),
@@ -404,6 +403,7 @@ pub(crate) fn fill_exchange(client: &Exchange, stale: Option<&Object>, purged_up
     // Of what is stored whole, the whole is wanted; of what is not stored, no more than the client wants.
     let part = stale.map_or_else(|| range::Asked::read(headers).is_some(), Object::is_part);
     validators::make_fill_request(headers, stale.map(|stale| &stale.headers), part);
+    codings::reduce(headers);
     if client.trace.is_kept() {
         exchange.trace = Trace::kept();
     }
@@ -442,43 +442,6 @@ fn stored_for(object: &Object) -> String {
 /// Statuses that count as failures of the origin for stale-if-error (RFC 5861, 4).
 fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
-}
-
-/// Reads a body into an object's content. `Ok(true)`: it is whole. `Ok(false)`: it was not kept.
-async fn read(object: &Object, mut body: Body) -> Result<bool, BodyError> {
-    let content = &object.content;
-    let give_up = |error: BodyError| {
-        content.fail(error);
-        Err(error)
-    };
-    let mut read_last = Instant::now();
-    loop {
-        let Ok(frame) = tokio::time::timeout(LOOK_EVERY, body.next_frame()).await else {
-            if content.has_readers() {
-                read_last = Instant::now();
-            } else if read_last.elapsed() >= UNREAD_MAX {
-                return give_up(BodyError::TimedOut);
-            }
-            continue;
-        };
-        let Some(frame) = frame else { return content.finish().await };
-        match frame {
-            Err(error) => return give_up(error),
-            // Trailers are not kept.
-            Ok(frame) => {
-                if let Ok(data) = frame.into_data()
-                    && content.push(data).await == Err(NobodyReads)
-                {
-                    return Ok(false);
-                }
-            }
-        }
-        if content.has_readers() {
-            read_last = Instant::now();
-        } else if read_last.elapsed() >= UNREAD_MAX {
-            return give_up(BodyError::TimedOut);
-        }
-    }
 }
 
 /// Counts a fetch for as long as it runs.

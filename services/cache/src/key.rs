@@ -1,4 +1,6 @@
-//! What a stored response is found by (RFC 9111, 2): zone and URL.
+//! What a stored response is found by (RFC 9111, 2): zone and URL, or what a cache rule makes of it.
+
+mod custom;
 
 use std::{
     hash::{Hash, Hasher},
@@ -9,7 +11,7 @@ use http::Uri;
 use proxima_model::ZoneId;
 use proxima_pipeline::Exchange;
 
-use crate::hashing;
+use crate::{hashing, ruling::Ruling};
 
 /// What stands before the URL of slices: no URL's scheme.
 const SLICES: &str = "slices:";
@@ -21,6 +23,9 @@ pub(crate) struct Slice;
 /// The primary key: a zone, and a URL with scheme, host, port where it is not the scheme's own, path and query as
 /// the client wrote them. The zone is in it so that a name that moves to another zone takes nothing along.
 ///
+/// A cache rule may leave something of the query out and put something of the fields in. Such a key equals no other; it is
+/// forgotten with every URL of its path, whatever their query ([`Self::path`]), since a purge knows nothing of the fields.
+///
 /// Its hash is made once: a request looks for its key in half a dozen tables. It is keyed (`hashing`), so that nobody can
 /// choose URLs that collide.
 #[derive(Clone, Debug)]
@@ -28,11 +33,16 @@ pub struct PrimaryKey {
     hash: u64,
     zone: ZoneId,
     url: Arc<str>,
+    /// What a cache rule put in; `None` if no rule made this key.
+    parts: Option<Arc<[u8]>>,
 }
 
 impl PartialEq for PrimaryKey {
     fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.zone == other.zone && self.url == other.url
+        self.hash == other.hash
+            && self.zone == other.zone
+            && self.url == other.url
+            && self.parts == other.parts
     }
 }
 
@@ -45,8 +55,9 @@ impl Hash for PrimaryKey {
 }
 
 impl PrimaryKey {
-    fn new(zone: ZoneId, url: String) -> Self {
-        Self { hash: hashing::of((zone, url.as_str())), zone, url: url.into() }
+    fn new(zone: ZoneId, url: String, parts: Option<Arc<[u8]>>) -> Self {
+        let hash = hashing::of((zone, url.as_str(), parts.as_deref()));
+        Self { hash, zone, url: url.into(), parts }
     }
 
     /// Its hash, under the process's key.
@@ -57,20 +68,25 @@ impl PrimaryKey {
     /// The key of what an exchange asks for; `None` if it asks for no site.
     pub fn of(exchange: &Exchange) -> Option<Self> {
         let zone = exchange.site.as_ref()?.zone.id;
-        let key = Self::new(zone, exchange.request.url());
+        let rule = exchange.extensions.get::<Ruling>().and_then(Ruling::key);
+        let key = match rule.and_then(|rule| custom::make(&exchange.request, rule)) {
+            Some((url, parts)) => Self::new(zone, url, Some(parts.into())),
+            None => Self::new(zone, exchange.request.url(), None),
+        };
         Some(if exchange.extensions.get::<Slice>().is_some() { key.slices() } else { key })
     }
 
     /// The key under which the slices of this URL lie. Purges of hosts and prefixes read it as the URL.
     #[must_use]
     pub fn slices(&self) -> Self {
-        Self::new(self.zone, format!("{SLICES}{}", self.url))
+        Self::new(self.zone, format!("{SLICES}{}", self.url), self.parts.clone())
     }
 
     /// The key of the whole, of which these are slices.
     #[must_use]
     pub fn whole(&self) -> Self {
-        self.url.strip_prefix(SLICES).map_or_else(|| self.clone(), |url| Self::new(self.zone, url.to_owned()))
+        let url = self.url.strip_prefix(SLICES);
+        url.map_or_else(|| self.clone(), |url| Self::new(self.zone, url.to_owned(), self.parts.clone()))
     }
 
     /// Whether it is one of slices.
@@ -96,7 +112,7 @@ impl PrimaryKey {
         let port = uri.port_u16().filter(|port| *port != default_port);
         let port = port.map_or_else(String::new, |port| format!(":{port}"));
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        Some(Self::new(zone, format!("{scheme}://{host}{port}{path}")))
+        Some(Self::new(zone, format!("{scheme}://{host}{port}{path}"), None))
     }
 
     /// The zone.
@@ -107,6 +123,27 @@ impl PrimaryKey {
     /// The URL, absolute.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Whether a cache rule made it.
+    pub const fn is_custom(&self) -> bool {
+        self.parts.is_some()
+    }
+
+    /// What a cache rule put in.
+    pub(crate) fn parts(&self) -> Option<&[u8]> {
+        self.parts.as_deref()
+    }
+
+    /// The URL without its query.
+    pub fn path(&self) -> &str {
+        let url = self.url.strip_prefix(SLICES).unwrap_or(&self.url);
+        url.split_once('?').map_or(url, |(path, _)| path)
+    }
+
+    /// Octets that it takes in memory.
+    pub fn octets(&self) -> usize {
+        self.url.len() + self.parts.as_ref().map_or(0, |parts| parts.len())
     }
 }
 

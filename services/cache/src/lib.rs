@@ -28,6 +28,9 @@
 //! * **No lock is held across an await**, and a hit takes one look-up, no task and no box.
 //! * **What cannot be verified is a miss**, and no request waits for a write to the disk (`disk`).
 //!
+//! A zone's cache rules are asked once, as a request comes (`ruling`): they may send it past, make another key of it
+//! (`key`), and wish for other lifetimes than the origin's ([`policy::wishes`]).
+//!
 //! Limits: memory and disk, and with them the size of one object (`[cache]`, [`CacheConfig`]); what is being fetched (a quarter of
 //! the memory); fetches at once ([`flights::FLIGHTS_MAX`]); names of a `Vary`
 //! ([`VARY_NAMES_MAX`](policy::vary::VARY_NAMES_MAX)); tags of a response, and marks of what was purged
@@ -48,6 +51,7 @@ pub mod marks;
 pub mod metrics;
 mod outliving;
 pub mod policy;
+mod ruling;
 mod serve;
 mod service;
 mod stage;

@@ -27,7 +27,7 @@
 mod kept;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{Hash as _, Hasher as _},
     iter,
     sync::{
@@ -108,6 +108,11 @@ impl Mark {
         Self::Url(key.hash())
     }
 
+    /// Of all keys that rules made of URLs of this one's path.
+    pub fn path(key: &PrimaryKey) -> Self {
+        Self::Place(path_hash(key))
+    }
+
     fn place(host: &str, path: &str) -> Self {
         Self::Place(places(host, path).last().unwrap_or_default())
     }
@@ -115,6 +120,10 @@ impl Mark {
 
 fn tag_hash(tag: &[u8]) -> u64 {
     hashing::of((true, tag.to_ascii_lowercase()))
+}
+
+fn path_hash(key: &PrimaryKey) -> u64 {
+    hashing::of((2_u8, key.path()))
 }
 
 /// The hashes of everything that a URL of this host and path begins with, the host first. `/a/b` begins with nothing, `/`,
@@ -233,6 +242,9 @@ pub struct Marks {
     names_max: usize,
     /// Whether what they hide may lie on a disk.
     lasting: bool,
+    /// Zones of which something was asked for under a key that a rule made: the URLs that are forgotten in them leave marks
+    /// of their paths. Elsewhere that would only use up marks.
+    custom: RwLock<HashSet<ZoneId>>,
 }
 
 #[derive(Debug, Default)]
@@ -253,7 +265,15 @@ impl Marks {
     /// No marks, and bounds for those to come.
     pub fn new(per_zone_max: usize, names_max: usize) -> Self {
         let (moments, everything) = (AtomicU64::new(1), AtomicU64::new(0));
-        Self { moments, everything, zones: Mutex::default(), per_zone_max, names_max, lasting: false }
+        Self {
+            moments,
+            everything,
+            zones: Mutex::default(),
+            per_zone_max,
+            names_max,
+            lasting: false,
+            custom: RwLock::default(),
+        }
     }
 
     /// A moment later than all before.
@@ -329,6 +349,19 @@ impl Marks {
         current
     }
 
+    /// Notes that something is asked for under this key, before its fetch begins; whether a key that a rule made is new to
+    /// its zone.
+    pub(crate) fn note_asked(&self, key: &PrimaryKey) -> bool {
+        key.is_custom()
+            && !self.has_custom(key.zone())
+            && self.custom.write().unwrap_or_else(PoisonError::into_inner).insert(key.zone())
+    }
+
+    /// Whether anything of a zone was asked for under a key that a rule made.
+    pub(crate) fn has_custom(&self, zone: ZoneId) -> bool {
+        self.custom.read().unwrap_or_else(PoisonError::into_inner).contains(&zone)
+    }
+
     /// Forgets everything of a zone, and whatever of it is on its way.
     pub fn purge_zone(&self, zone: ZoneId) {
         let mut zones = self.zones();
@@ -375,7 +408,10 @@ impl ZoneMarks {
         }
         let later = |hash: u64| names.get(&hash).is_some_and(|moment| birth <= *moment);
         let (host, path) = host_and_path(key.url());
-        later(key.hash()) || tags.hashes.iter().copied().any(later) || places(host, path).any(later)
+        later(key.hash())
+            || tags.hashes.iter().copied().any(later)
+            || places(host, path).any(later)
+            || (key.is_custom() && later(path_hash(key)))
     }
 
     /// Sets these marks; how many more there are now.

@@ -25,8 +25,21 @@ pub(crate) struct Asked<'a> {
     pub(crate) status: CacheStatus,
     /// Whether a cache asks, which stores it again: another server's, or this one for a slice.
     pub(crate) for_cache: bool,
-    /// `browser_cache_ttl` of the zone, in seconds; 0 leaves the origin's word alone.
-    pub(crate) browser_seconds: u32,
+    /// What browsers are told.
+    pub(crate) browser: BrowserLifetime,
+}
+
+/// For how long browsers are told to keep an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BrowserLifetime {
+    /// As long as the origin says.
+    Origins,
+    /// These seconds, if the origin says fewer (`browser_cache_ttl` of the zone).
+    AtLeast(u32),
+    /// These seconds (a cache rule).
+    Exactly(u32),
+    /// Not at all (a cache rule).
+    None,
 }
 
 /// The answer that `object` gives. `body`, if there is one, reads all of the content, and `read` a part of it. `None`: the
@@ -96,8 +109,20 @@ fn finish(headers: &mut HeaderMap, object: &Object, asked: Asked<'_>) {
         // The network's own field is for its caches; CDN-Cache-Control is for all on the way (RFC 9213, 2).
         headers.remove(&TARGETED[0]);
     }
-    if asked.browser_seconds > 0 && !asked.for_cache {
-        set_browser_lifetime(headers, u64::from(asked.browser_seconds) + age.as_secs());
+    match asked.browser {
+        // What caches store is what the origin said.
+        _ if asked.for_cache => {}
+        BrowserLifetime::Origins => {}
+        BrowserLifetime::AtLeast(seconds) => lengthen(headers, u64::from(seconds) + age.as_secs()),
+        BrowserLifetime::Exactly(seconds) => {
+            let said = ResponseDirectives::of_cache_control(headers);
+            let private = if said.private == Scope::Absent { "" } else { "private, " };
+            tell_browsers(
+                headers,
+                &format!("{private}{}", max_age(&said, u64::from(seconds) + age.as_secs())),
+            );
+        }
+        BrowserLifetime::None => tell_browsers(headers, "no-store"),
     }
     headers.insert(CACHE_STATUS, asked.status.value());
     headers.append(CACHE_STATUS_STANDARD, asked.status.standard());
@@ -105,18 +130,26 @@ fn finish(headers: &mut HeaderMap, object: &Object, asked: Asked<'_>) {
 
 /// Lengthens what browsers are told, if it is shorter. `seconds` counts the age in, because browsers subtract it.
 /// `Cache-Control` alone is judged: browsers do not hear the targeted fields, and what it forbids them stays forbidden.
-fn set_browser_lifetime(headers: &mut HeaderMap, seconds: u64) {
+fn lengthen(headers: &mut HeaderMap, seconds: u64) {
     let said = ResponseDirectives::of_cache_control(headers);
     let forbids = said.no_store || said.private != Scope::Absent || said.no_cache != Scope::Absent;
     if forbids || said.max_age.is_some_and(|given| given >= seconds) {
         return;
     }
+    tell_browsers(headers, &max_age(&said, seconds));
+}
+
+/// A lifetime for browsers, with what else was said that goes with it.
+fn max_age(said: &ResponseDirectives, seconds: u64) -> String {
     let public = if said.public { "public, " } else { "" };
     let revalidate = if said.must_revalidate { ", must-revalidate" } else { "" };
-    let value = format!("{public}max-age={seconds}{revalidate}");
+    format!("{public}max-age={seconds}{revalidate}")
+}
+
+fn tell_browsers(headers: &mut HeaderMap, value: &str) {
     headers.remove(header::EXPIRES);
     headers.insert(
         header::CACHE_CONTROL,
-        HeaderValue::from_str(&value).expect("words and digits are a valid value"),
+        HeaderValue::from_str(value).expect("words and digits are a valid value"),
     );
 }

@@ -56,7 +56,8 @@ use crate::{
         storing::Refusal,
         vary::Vary,
     },
-    serve,
+    ruling::Ruling,
+    serve::{self, BrowserLifetime},
     status::{CACHE_STATUS, CACHE_STATUS_STANDARD, CacheStatus, Pass},
     store::{Found, Object, Store},
 };
@@ -164,6 +165,7 @@ impl CacheStage {
             self.0.forgets.note(key);
             self.0.flights.forget(&self.0.store, key);
         }
+        self.0.store.purge_path(key);
     }
 
     /// The store.
@@ -173,6 +175,7 @@ impl CacheStage {
 
     /// Decides what can be decided without waiting.
     fn plan(&self, exchange: &mut Exchange, from: From) -> Plan {
+        Ruling::decide(exchange, NAME);
         let Some(key) = PrimaryKey::of(exchange) else { return Plan::Pass(Pass::NoSite, None) };
         if let Some(pass) = not_for_a_cache(exchange) {
             return Plan::Pass(pass, Some(key));
@@ -212,6 +215,7 @@ impl CacheStage {
         {
             return Plan::Pass(Pass::NotStorable(refusal), Some(key));
         }
+        self.0.store.note_asked(&key);
         let vary = vary_of_fetch(exchange, &found);
         Plan::Ask(Ask { key, asked, stale: found.object, vary })
     }
@@ -264,7 +268,7 @@ impl CacheStage {
         body: Option<Body>,
         why: &'static str,
     ) -> Option<Flow> {
-        let browser_seconds = exchange.site.as_ref().map_or(0, |site| site.zone.settings.browser_cache_ttl);
+        let browser = browser_lifetime(exchange);
         let for_cache = exchange.extensions.get::<AskedByPeer>().is_some()
             || exchange.extensions.get::<Slice>().is_some();
         let asked = serve::Asked {
@@ -272,7 +276,7 @@ impl CacheStage {
             method: &exchange.request.method,
             request: &exchange.request.headers,
             status,
-            browser_seconds,
+            browser,
         };
         let read = |first, end| self.read(exchange, object, first, end);
         let mut response = serve::respond(object, asked, body, &read)?;
@@ -460,6 +464,16 @@ fn vary_of_fetch(exchange: &Exchange, found: &Found) -> Vary {
     let whole = found.object.as_ref().is_some_and(|object| !object.is_part());
     let part = !whole && range::Asked::read(&exchange.request.headers).is_some();
     if part { found.vary.of_a_part() } else { found.vary.clone() }
+}
+
+fn browser_lifetime(exchange: &Exchange) -> BrowserLifetime {
+    let of_rule = exchange.extensions.get::<Ruling>().and_then(Ruling::browser);
+    of_rule.unwrap_or_else(|| {
+        match exchange.site.as_ref().map_or(0, |site| site.zone.settings.browser_cache_ttl) {
+            0 => BrowserLifetime::Origins,
+            seconds => BrowserLifetime::AtLeast(seconds),
+        }
+    })
 }
 
 fn always_online(exchange: &Exchange) -> bool {

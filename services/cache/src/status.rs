@@ -110,6 +110,8 @@ pub enum Pass {
     OriginCondition,
     /// The zone is in development mode.
     DevelopmentMode,
+    /// A cache rule of the zone says so.
+    Rule,
     /// The client asked that nothing be stored.
     RequestNoStore,
     /// A HEAD for which nothing is stored: it fetches no content that could be.
@@ -127,9 +129,11 @@ impl Pass {
     pub const fn status(self) -> Option<CacheStatus> {
         match self {
             Self::NoSite | Self::Method | Self::Upgrade | Self::Body => Some(CacheStatus::Dynamic),
-            Self::UnkeyedField(_) | Self::OriginCondition | Self::DevelopmentMode | Self::RequestNoStore => {
-                Some(CacheStatus::Bypass)
-            }
+            Self::UnkeyedField(_)
+            | Self::OriginCondition
+            | Self::DevelopmentMode
+            | Self::Rule
+            | Self::RequestNoStore => Some(CacheStatus::Bypass),
             Self::Head | Self::NotStorable(_) | Self::Busy | Self::Waited => None,
         }
     }
@@ -180,6 +184,7 @@ impl fmt::Display for Pass {
                 f.write_str("only the origin can judge If-Match and If-Unmodified-Since")
             }
             Self::DevelopmentMode => f.write_str("the zone is in development mode"),
+            Self::Rule => f.write_str("a cache rule of the zone says so"),
             Self::RequestNoStore => f.write_str("the client asked for no-store"),
             Self::Head => f.write_str("nothing fresh is stored, and HEAD brings nothing to store"),
             Self::NotStorable(refusal) => {

@@ -18,6 +18,7 @@
 
 mod object;
 mod progress;
+mod purging;
 
 use std::{
     hash::RandomState,
@@ -43,7 +44,7 @@ use crate::{
     disk::{Disk, DiskParts, Location},
     expect::Expectations,
     key::PrimaryKey,
-    marks::{Birth, Mark, Marks, Tags},
+    marks::{Birth, Marks, Tags},
     metrics::Metrics,
     policy::{
         storing::Refusal,
@@ -95,7 +96,7 @@ impl Weighter<Key, Entry> for Octets {
             Entry::Object(_, octets) => *octets,
             Entry::Variants(_) | Entry::SameAs(_) => OBJECT_OVERHEAD_OCTETS,
         };
-        value + key.primary.url().len() as u64
+        value + key.primary.octets() as u64
     }
 }
 
@@ -425,43 +426,6 @@ impl Store {
         if let Some(disk) = &self.disk {
             disk.forget_object(primary, object);
         }
-    }
-
-    /// How far purges are carried out.
-    pub(crate) const fn progress(&self) -> &Progress {
-        &self.progress
-    }
-
-    /// The purges of a state of the log are carried out.
-    pub(crate) fn end_purging(&self, seq: u64) {
-        self.progress.end(seq);
-        if let Some(disk) = &self.disk {
-            disk.applied(seq);
-        }
-    }
-
-    /// Forgets a URL that was purged. The disk needs a mark: what lies there may be found by the next process.
-    pub(crate) fn purge_url(&self, primary: &PrimaryKey) {
-        if self.disk.is_some() {
-            self.marks.purge_names(primary.zone(), &[Mark::url(primary), Mark::url(&primary.slices())]);
-        }
-    }
-
-    /// Forgets everything of a zone, and whatever of it is on its way.
-    pub fn purge_zone(&self, zone: ZoneId) {
-        self.marks.purge_zone(zone);
-    }
-
-    /// Forgets what these names say of a zone, and whatever of it is on its way.
-    pub fn purge_names(&self, zone: ZoneId, names: &[Mark]) {
-        self.marks.purge_names(zone, names);
-    }
-
-    /// Forgets everything, and whatever is on its way.
-    pub fn purge_everything(&self) {
-        self.marks.purge_everything();
-        self.entries.clear();
-        self.passes.clear();
     }
 
     /// Why the answers for a URL are not stored, if that has been seen lately.

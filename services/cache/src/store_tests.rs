@@ -4,6 +4,7 @@ use prometheus_client::registry::Registry;
 use proxima_model::{Timestamp, UrlPrefix};
 
 use super::*;
+use crate::marks::Mark;
 use crate::policy::{
     directives::ResponseDirectives,
     freshness::{Exchanged, Freshness},

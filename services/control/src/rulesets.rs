@@ -1,4 +1,4 @@
-//! `zones/:zone_id/rulesets`: so far the phase `http_request_origin` with the action `route`.
+//! `zones/:zone_id/rulesets`: origin rules and cache rules, each in the one phase where its action can be done.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use axum::{
 };
 use proxima_ledger::{Seq, Snapshot};
 use proxima_model::{
-    DnsName, Invalid, OriginOverride, OriginRule, Phase, RuleExpression, RuleId, Ruleset, RulesetId,
-    Timestamp, Zone, limits as model_limits,
+    CacheSettings, DnsName, Invalid, OriginOverride, OriginRoute, Phase, Rule, RuleAction, RuleExpression,
+    RuleId, Ruleset, RulesetId, Timestamp, Zone, limits as model_limits,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -42,16 +42,17 @@ pub(crate) struct RulesetBody {
 pub(crate) struct RuleBody {
     id: Option<String>,
     action: Option<String>,
-    action_parameters: Option<ParametersBody>,
+    action_parameters: Option<Value>,
     expression: Option<String>,
     description: Given<String>,
     enabled: Option<bool>,
     position: Option<PositionBody>,
 }
 
+/// The parameters of `route`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct ParametersBody {
+struct RouteBody {
     host_header: Option<String>,
     origin: Option<OriginBody>,
     sni: Option<Value>,
@@ -79,15 +80,22 @@ fn refuse(field: &'static str, problem: impl Into<String>, remedy: &'static str)
 
 impl RuleBody {
     /// The rule that it says, with what `former` said where it says nothing.
-    fn rule(&self, id: RuleId, former: Option<&OriginRule>, now: Timestamp) -> Result<OriginRule, ApiError> {
+    fn rule(
+        &self,
+        phase: Phase,
+        id: RuleId,
+        former: Option<&Rule>,
+        now: Timestamp,
+    ) -> Result<Rule, ApiError> {
         match self.action.as_deref() {
-            Some("route") => {}
+            Some(action) if action == phase.action() => {}
             None if former.is_some() => {}
             Some(other) => {
-                let message = format!("action: {other:.40?} is not offered in this phase; give \"route\"");
+                let message =
+                    format!("action: {other:.40?} is not offered in this phase; give {:?}", phase.action());
                 return Err(ApiError::new(Code::NotOffered, message).at("/action"));
             }
-            None => return Err(refuse("action", "it is missing", "give \"route\"")),
+            None => return Err(refuse("action", "it is missing", "give the action of the phase")),
         }
         let expression = match (&self.expression, former) {
             (Some(text), _) => RuleExpression::parse(text)
@@ -95,11 +103,11 @@ impl RuleBody {
             (None, Some(former)) => former.expression.clone(),
             (None, None) => return Err(refuse("expression", "it is missing", "give such as true")),
         };
-        let (host_header, origin) = match (&self.action_parameters, former) {
-            (Some(parameters), _) => parameters.parse()?,
-            (None, Some(former)) => (former.host_header.clone(), former.origin.clone()),
+        let action = match (&self.action_parameters, former) {
+            (Some(parameters), _) => action(phase, parameters)?,
+            (None, Some(former)) => former.action.clone(),
             (None, None) => {
-                return Err(refuse("action_parameters", "they are missing", "give origin or host_header"));
+                return Err(refuse("action_parameters", "they are missing", "say what the rule does"));
             }
         };
         let description = match (&self.description, former) {
@@ -111,12 +119,34 @@ impl RuleBody {
             return Err(refuse("description", "it is too long", "give at most 500 characters"));
         }
         let enabled = self.enabled.or(former.map(|former| former.enabled)).unwrap_or(true);
-        Ok(OriginRule { id, description, expression, host_header, origin, enabled, last_updated: now })
+        Ok(Rule { id, description, expression, action, enabled, last_updated: now })
     }
 }
 
-impl ParametersBody {
-    fn parse(&self) -> Result<(Option<String>, OriginOverride), ApiError> {
+/// What a rule of this phase does.
+fn action(phase: Phase, parameters: &Value) -> Result<RuleAction, ApiError> {
+    match phase {
+        Phase::RequestOrigin => {
+            let body = RouteBody::deserialize(parameters).map_err(|error| {
+                refuse("action_parameters", error.to_string(), "give origin.host, origin.port or host_header")
+            })?;
+            body.parse().map(RuleAction::Route)
+        }
+        Phase::RequestCacheSettings => {
+            if let Some(at) = CacheSettings::not_offered(parameters) {
+                let name = at.trim_start_matches('/').replace('/', ".");
+                let message = format!("action_parameters.{name} is not offered, or not with this value");
+                return Err(ApiError::new(Code::NotOffered, message).at(format!("/action_parameters{at}")));
+            }
+            let settings = CacheSettings::parse(parameters)
+                .map_err(|invalid| ApiError::invalid(Code::RuleInvalid, &invalid))?;
+            Ok(RuleAction::SetCacheSettings(Box::new(settings)))
+        }
+    }
+}
+
+impl RouteBody {
+    fn parse(&self) -> Result<OriginRoute, ApiError> {
         if self.sni.is_some() {
             let message = "action_parameters.sni is not offered yet; the origin's host is its SNI";
             return Err(ApiError::new(Code::NotOffered, message).at("/action_parameters/sni"));
@@ -139,7 +169,7 @@ impl ParametersBody {
                 "give origin.host, origin.port or host_header",
             ));
         }
-        Ok((host_header, origin))
+        Ok(OriginRoute { host_header, origin })
     }
 }
 
@@ -155,11 +185,7 @@ fn host_of(text: &str, field: &'static str) -> Result<String, ApiError> {
 }
 
 /// Puts a rule where its body wants it; at the end unless it says.
-fn place(
-    rules: &mut Vec<OriginRule>,
-    rule: OriginRule,
-    position: Option<&PositionBody>,
-) -> Result<(), ApiError> {
+fn place(rules: &mut Vec<Rule>, rule: Rule, position: Option<&PositionBody>) -> Result<(), ApiError> {
     let at = |id: &str| {
         let found = rules.iter().position(|other| other.id.to_string() == id);
         found.ok_or_else(|| {
@@ -187,8 +213,10 @@ pub(crate) async fn list(
     Extension(zone): Extension<Zone>,
 ) -> Result<Answer, ApiError> {
     api.read(move |snapshot| {
-        let ruleset = snapshot.get::<Ruleset>(&(zone.id, Phase::RequestOrigin))?;
-        let all = ruleset.iter().map(|ruleset| show(ruleset, false)).collect();
+        let mut all = Vec::new();
+        for phase in Phase::ALL {
+            all.extend(snapshot.get::<Ruleset>(&(zone.id, phase))?.map(|ruleset| show(&ruleset, false)));
+        }
         Ok(Answer::new(Value::Array(all)).at(snapshot.seq()))
     })
     .await
@@ -201,7 +229,8 @@ pub(crate) async fn get(
     Path((_, id)): Path<(String, String)>,
 ) -> Result<Answer, ApiError> {
     api.read(move |snapshot| {
-        let (ruleset, revision) = find(snapshot, &zone, |ruleset| ruleset.id.to_string() == id)?;
+        let phase = phase_of(snapshot, &zone, &id)?;
+        let (ruleset, revision) = find(snapshot, &zone, phase)?;
         Ok(Answer::new(show(&ruleset, true)).at(snapshot.seq()).tagged(revision))
     })
     .await
@@ -213,9 +242,9 @@ pub(crate) async fn get_phase(
     Extension(zone): Extension<Zone>,
     Path((_, phase)): Path<(String, String)>,
 ) -> Result<Answer, ApiError> {
-    known_phase(&phase)?;
+    let phase = known_phase(&phase)?;
     api.read(move |snapshot| {
-        let (ruleset, revision) = find(snapshot, &zone, |_| true)?;
+        let (ruleset, revision) = find(snapshot, &zone, phase)?;
         Ok(Answer::new(show(&ruleset, true)).at(snapshot.seq()).tagged(revision))
     })
     .await
@@ -236,7 +265,7 @@ pub(crate) async fn put_phase(
     }
     api.change(&author, move |draft| {
         if draft.is_repeat {
-            return Ok(show(&find(draft.snapshot, &zone, |_| true)?.0, true));
+            return Ok(show(&find(draft.snapshot, &zone, phase)?.0, true));
         }
         draft.zone(zone.id)?;
         let former = draft.read_if::<Ruleset>(&(zone.id, phase), &condition)?;
@@ -248,7 +277,7 @@ pub(crate) async fn put_phase(
             let fresh = RuleId::from_bytes(draft.id());
             let known = former.iter().find(|rule| body.id.as_deref() == Some(rule.id.to_string().as_str()));
             let id = known.map_or(fresh, |rule| rule.id);
-            let rule = body.rule(id, None, draft.now);
+            let rule = body.rule(phase, id, None, draft.now);
             ruleset.rules.push(rule.map_err(|refusal| refusal.at(format!("/rules/{index}")))?);
         }
         if let Some(description) = &body.description {
@@ -261,7 +290,7 @@ pub(crate) async fn put_phase(
         if texts.iter().any(|text| text.chars().count() > model_limits::TEXT_CHARS_MAX) {
             return Err(refuse("description", "it is too long", "give at most 500 characters"));
         }
-        Ok(save(draft, ruleset))
+        save(draft, ruleset)
     })
     .await
 }
@@ -281,9 +310,9 @@ pub(crate) async fn add_rule(
         if draft.is_repeat {
             return Ok(show(&ruleset, true));
         }
-        let rule = body.rule(id, None, draft.now)?;
+        let rule = body.rule(ruleset.phase, id, None, draft.now)?;
         place(&mut ruleset.rules, rule, body.position.as_ref())?;
-        Ok(save(draft, ruleset))
+        save(draft, ruleset)
     })
     .await
 }
@@ -304,12 +333,12 @@ pub(crate) async fn patch_rule(
         }
         let index = index_of(&ruleset, &rule_id)?;
         let former = ruleset.rules.remove(index);
-        let rule = body.rule(former.id, Some(&former), draft.now)?;
+        let rule = body.rule(ruleset.phase, former.id, Some(&former), draft.now)?;
         match &body.position {
             None => ruleset.rules.insert(index, rule),
             position => place(&mut ruleset.rules, rule, position.as_ref())?,
         }
-        Ok(save(draft, ruleset))
+        save(draft, ruleset)
     })
     .await
 }
@@ -329,14 +358,15 @@ pub(crate) async fn delete_rule(
         }
         let index = index_of(&ruleset, &rule_id)?;
         ruleset.rules.remove(index);
-        Ok(save(draft, ruleset))
+        save(draft, ruleset)
     })
     .await
 }
 
 fn known_phase(id: &str) -> Result<Phase, ApiError> {
     Phase::by_id(id).ok_or_else(|| {
-        let message = format!("the phase {id:.60?} is not offered yet; there is http_request_origin");
+        let names = Phase::ALL.map(Phase::id).join(", ");
+        let message = format!("the phase {id:.60?} is not offered yet; there are {names}");
         ApiError::new(Code::NotOffered, message)
     })
 }
@@ -345,20 +375,26 @@ fn not_found() -> ApiError {
     ApiError::new(Code::RulesetNotFound, "could not find the ruleset or rule")
 }
 
-fn find(
-    snapshot: &Snapshot,
-    zone: &Zone,
-    wanted: impl FnOnce(&Ruleset) -> bool,
-) -> Result<(Ruleset, Seq), ApiError> {
-    let found = snapshot.get_with_revision::<Ruleset>(&(zone.id, Phase::RequestOrigin))?;
-    found.filter(|(ruleset, _)| wanted(ruleset)).ok_or_else(not_found)
+fn find(snapshot: &Snapshot, zone: &Zone, phase: Phase) -> Result<(Ruleset, Seq), ApiError> {
+    snapshot.get_with_revision::<Ruleset>(&(zone.id, phase))?.ok_or_else(not_found)
+}
+
+/// The phase whose ruleset has this id.
+fn phase_of(snapshot: &Snapshot, zone: &Zone, id: &str) -> Result<Phase, ApiError> {
+    for phase in Phase::ALL {
+        let ruleset = snapshot.get::<Ruleset>(&(zone.id, phase))?;
+        if ruleset.is_some_and(|ruleset| ruleset.id.to_string() == id) {
+            return Ok(phase);
+        }
+    }
+    Err(not_found())
 }
 
 /// The ruleset, to be changed; neither it nor the zone's being there can change meanwhile.
 fn edit(draft: &mut Draft<'_>, zone: &Zone, id: &str, condition: &Condition) -> Result<Ruleset, ApiError> {
     draft.zone(zone.id)?;
-    let ruleset = draft.read_if::<Ruleset>(&(zone.id, Phase::RequestOrigin), condition)?;
-    ruleset.filter(|ruleset| ruleset.id.to_string() == id).ok_or_else(not_found)
+    let phase = phase_of(draft.snapshot, zone, id)?;
+    draft.read_if::<Ruleset>(&(zone.id, phase), condition)?.ok_or_else(not_found)
 }
 
 fn index_of(ruleset: &Ruleset, id: &str) -> Result<usize, ApiError> {
@@ -378,11 +414,16 @@ fn empty(id: RulesetId, zone: &Zone, phase: Phase, now: Timestamp) -> Ruleset {
     }
 }
 
-fn save(draft: &mut Draft<'_>, mut ruleset: Ruleset) -> Value {
+fn save(draft: &mut Draft<'_>, mut ruleset: Ruleset) -> Result<Value, ApiError> {
+    let regexes: usize = ruleset.rules.iter().map(|rule| rule.expression.parsed().regexes()).sum();
+    if regexes > model_limits::REGEXES_PER_RULESET_MAX {
+        let remedy = "use at most 64 in a ruleset; contains and wildcard are not counted";
+        return Err(refuse("rules", format!("they have {regexes} regular expressions together"), remedy));
+    }
     ruleset.version += 1;
     ruleset.last_updated = draft.now;
     draft.put(&ruleset);
-    show(&ruleset, true)
+    Ok(show(&ruleset, true))
 }
 
 fn show(ruleset: &Ruleset, with_rules: bool) -> Value {
@@ -401,32 +442,40 @@ fn show(ruleset: &Ruleset, with_rules: bool) -> Value {
     shown
 }
 
-fn show_rule(rule: &OriginRule, version: u64) -> Value {
-    let mut parameters = json!({});
-    if let Some(host_header) = &rule.host_header {
-        parameters["host_header"] = host_header.as_str().into();
-    }
-    if rule.origin != OriginOverride::default() {
-        let mut origin = json!({});
-        if let Some(host) = &rule.origin.host {
-            origin["host"] = host.as_str().into();
-        }
-        if let Some(port) = rule.origin.port {
-            origin["port"] = port.into();
-        }
-        parameters["origin"] = origin;
-    }
+fn show_rule(rule: &Rule, version: u64) -> Value {
+    let parameters = match &rule.action {
+        RuleAction::Route(route) => show_route(route),
+        RuleAction::SetCacheSettings(settings) => json!(settings),
+    };
     json!({
         "id": rule.id.to_string(),
         "ref": rule.id.to_string(),
         "version": version.to_string(),
-        "action": "route",
+        "action": rule.action.phase().action(),
         "action_parameters": parameters,
         "expression": rule.expression.to_string(),
         "description": rule.description,
         "enabled": rule.enabled,
         "last_updated": time(rule.last_updated),
     })
+}
+
+fn show_route(route: &OriginRoute) -> Value {
+    let mut parameters = json!({});
+    if let Some(host_header) = &route.host_header {
+        parameters["host_header"] = host_header.as_str().into();
+    }
+    if route.origin != OriginOverride::default() {
+        let mut origin = json!({});
+        if let Some(host) = &route.origin.host {
+            origin["host"] = host.as_str().into();
+        }
+        if let Some(port) = route.origin.port {
+            origin["port"] = port.into();
+        }
+        parameters["origin"] = origin;
+    }
+    parameters
 }
 
 #[cfg(test)]

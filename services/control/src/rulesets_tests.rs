@@ -1,8 +1,8 @@
 use super::*;
 
-fn rule(body: Value) -> Result<OriginRule, ApiError> {
+fn rule(body: Value) -> Result<Rule, ApiError> {
     let body: RuleBody = serde_json::from_value(body).unwrap();
-    body.rule(RuleId::from_bytes([1; 16]), None, Timestamp::from_millis(0))
+    body.rule(Phase::RequestOrigin, RuleId::from_bytes([1; 16]), None, Timestamp::from_millis(0))
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn rules_that_say_nothing_or_what_is_not_offered_are_refused() {
         (route(json!({"origin": {"host": "a b"}})), Code::RuleInvalid),
         (route(json!({"sni": {"value": "x"}})), Code::NotOffered),
         (
-            json!({"action": "route", "expression": "ip.src eq 1.1.1.1", "action_parameters": {"origin": {"port": 1}}}),
+            json!({"action": "route", "expression": "ip.src eq \"1.1.1.1\"", "action_parameters": {"origin": {"port": 1}}}),
             Code::RuleInvalid,
         ),
     ] {
@@ -46,7 +46,7 @@ fn a_rule_goes_where_its_position_says() {
     let numbered = |number: u8| {
         let body =
             json!({"action": "route", "expression": "true", "action_parameters": {"origin": {"port": 1}}});
-        OriginRule { id: RuleId::from_bytes([number; 16]), ..rule(body).unwrap() }
+        Rule { id: RuleId::from_bytes([number; 16]), ..rule(body).unwrap() }
     };
     let placed = |position: Value| {
         let mut rules = vec![numbered(1), numbered(2)];

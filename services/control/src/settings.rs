@@ -6,7 +6,7 @@ use axum::{
     Extension,
     extract::{Path, State},
 };
-use proxima_model::{Setting, Zone};
+use proxima_model::{Setting, Timestamp, Zone};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -21,13 +21,20 @@ use crate::{
     zones,
 };
 
-fn show(setting: Setting, zone: &Zone) -> Value {
-    json!({
+fn show(setting: Setting, zone: &Zone, now: Timestamp) -> Value {
+    let mut shown = json!({
         "id": setting.id(),
         "value": setting.value(&zone.settings),
         "editable": true,
         "modified_on": time(zone.modified_at),
-    })
+    });
+    if setting == Setting::DevelopmentMode {
+        let on = zone.settings.in_development(now);
+        shown["value"] = if on { "on".into() } else { "off".into() };
+        shown["time_remaining"] =
+            if on { zone.settings.development_mode_seconds(now).into() } else { 0.into() };
+    }
+    shown
 }
 
 fn known(id: &str) -> Result<Setting, ApiError> {
@@ -45,9 +52,10 @@ pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     Extension(zone): Extension<Zone>,
 ) -> Result<Answer, ApiError> {
+    let now = api.now();
     api.read(move |snapshot| {
         let zone = api::zone(snapshot, zone.id)?;
-        let all = Setting::ALL.iter().map(|setting| show(*setting, &zone)).collect();
+        let all = Setting::ALL.iter().map(|setting| show(*setting, &zone, now)).collect();
         Ok(Answer::new(Value::Array(all)).at(snapshot.seq()))
     })
     .await
@@ -60,9 +68,10 @@ pub(crate) async fn get(
     Path((_, id)): Path<(String, String)>,
 ) -> Result<Answer, ApiError> {
     let setting = known(&id)?;
+    let now = api.now();
     api.read(move |snapshot| {
         let zone = api::zone(snapshot, zone.id)?;
-        Ok(Answer::new(show(setting, &zone)).at(snapshot.seq()))
+        Ok(Answer::new(show(setting, &zone, now)).at(snapshot.seq()))
     })
     .await
 }
@@ -84,7 +93,7 @@ pub(crate) async fn patch(
     let setting = known(&id)?;
     api.change(&author, move |draft| {
         let zone = set(draft, &zone, &[(setting, body.value.clone())])?;
-        Ok(show(setting, &zone))
+        Ok(show(setting, &zone, draft.now))
     })
     .await
 }
@@ -115,7 +124,8 @@ pub(crate) async fn patch_many(
     let items = items.collect::<Result<Vec<_>, ApiError>>()?;
     api.change(&author, move |draft| {
         let zone = set(draft, &zone, &items)?;
-        Ok(items.iter().map(|(setting, _)| show(*setting, &zone)).collect())
+        let now = draft.now;
+        Ok(items.iter().map(|(setting, _)| show(*setting, &zone, now)).collect())
     })
     .await
 }
@@ -132,6 +142,11 @@ fn set(draft: &mut Draft<'_>, zone: &Zone, items: &[(Setting, Value)]) -> Result
             let message = format!("{}: {}", setting.id(), refusal);
             ApiError::new(Code::SettingInvalid, message).at("/value")
         })?;
+    }
+    if items.iter().any(|(setting, _)| *setting == Setting::DevelopmentMode) {
+        // Judged by what was in force: switched on again, it lasts anew.
+        let on = std::mem::replace(&mut zone.settings.development_mode, former.development_mode);
+        zone.settings.set_development_mode(on, draft.now);
     }
     if zone.settings != former {
         zones::touch(&mut zone, draft.now);

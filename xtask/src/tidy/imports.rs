@@ -35,8 +35,15 @@ enum Floor {
 }
 
 /// core/, from the ground up.
-const CORE: [&str; 6] =
-    ["core/bird", "core/model", "core/ledger", "core/chassis", "core/pipeline", "core/compression"];
+const CORE: [&str; 7] = [
+    "core/bird",
+    "core/rules",
+    "core/model",
+    "core/ledger",
+    "core/chassis",
+    "core/pipeline",
+    "core/compression",
+];
 
 impl Floor {
     fn of(folder: &str) -> Option<Self> {

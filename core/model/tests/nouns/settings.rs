@@ -1,6 +1,6 @@
 //! A zone's settings.
 
-use proxima_model::{Setting, StrictTransportSecurity, ZoneSettings};
+use proxima_model::{Setting, StrictTransportSecurity, Timestamp, ZoneSettings};
 use serde_json::{Value, json};
 
 fn hsts(on: bool, max_age: u32) -> Value {
@@ -33,6 +33,24 @@ fn every_setting_takes_its_values_and_shows_them() {
     }
     assert_eq!(Setting::ALL.len(), 10);
     assert_eq!(Setting::by_id("rocket_loader"), None);
+}
+
+#[test]
+fn development_mode_lasts_three_hours_from_when_it_was_switched_on() {
+    let at = |seconds: i64| Timestamp::from_millis(seconds * 1_000);
+    let mut settings = ZoneSettings::default();
+    assert!(!settings.in_development(at(0)));
+    assert_eq!(settings.development_mode_seconds(at(0)), 0);
+    settings.set_development_mode(true, at(100));
+    assert!(settings.in_development(at(10_899)) && !settings.in_development(at(10_900)));
+    assert_eq!(settings.development_mode_seconds(at(101)), 10_799);
+    settings.set_development_mode(true, at(200));
+    assert!(settings.in_development(at(10_999)), "it lasts anew");
+    settings.set_development_mode(false, at(300));
+    assert!(!settings.in_development(at(300)));
+    assert_eq!(settings.development_mode_seconds(at(310)), -10);
+    let old: ZoneSettings = serde_json::from_value(json!({"development_mode": true})).unwrap();
+    assert!(old.in_development(at(1)), "what was switched on before it had an end");
 }
 
 #[test]

@@ -118,7 +118,10 @@ impl Disk {
         octets: &Bytes,
     ) -> Result<Arc<Object>, Unusable> {
         let described = record::read_object(octets).map_err(|_| Unusable::Corrupt)?;
-        if described.zone != key.zone() || described.url != key.url() {
+        let same = described.zone == key.zone()
+            && described.url == key.url()
+            && described.parts.as_deref() == key.parts();
+        if !same {
             return Err(Unusable::Another);
         }
         let before = location.before as usize;

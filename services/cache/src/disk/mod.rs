@@ -110,6 +110,8 @@ enum Order {
     Write(Offer),
     /// Write that a URL, or one variant of it, is forgotten.
     Forget(u64, Option<u64>),
+    /// Write the marks now.
+    Mark,
     /// The state with which this process began.
     Begin(Beginning),
     /// Answer when everything before this was done.
@@ -302,6 +304,11 @@ impl Disk {
             self.order(Order::Forget(key.hash(), variant));
         }
         known
+    }
+
+    /// Has the marks written before what is offered from now on.
+    pub(crate) fn write_marks(&self) {
+        self.order(Order::Mark);
     }
 
     /// Sets the gauges.

@@ -18,6 +18,7 @@ use proxima_model::{Timestamp, ZoneId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    key::PrimaryKey,
     marks::{CACHE_TAG, Tags},
     policy::{
         freshness::Freshness,
@@ -62,6 +63,8 @@ pub(crate) struct Corrupt;
 struct Description {
     zone: [u8; 16],
     url: String,
+    /// What a cache rule put into the key.
+    parts: Option<Vec<u8>>,
     status: u16,
     fields: Vec<(String, Vec<u8>)>,
     freshness: Freshness,
@@ -78,6 +81,7 @@ struct Description {
 pub(crate) struct Described {
     pub(crate) zone: ZoneId,
     pub(crate) url: String,
+    pub(crate) parts: Option<Vec<u8>>,
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) freshness: Freshness,
@@ -155,7 +159,7 @@ impl Head {
     }
 
     /// Everything of an object that goes before its content.
-    pub(crate) fn object(key: (ZoneId, &str), primary: u64, object: &Object, pieces: &[Bytes]) -> Vec<u8> {
+    pub(crate) fn object(key: &PrimaryKey, object: &Object, pieces: &[Bytes]) -> Vec<u8> {
         let description = describe(key, object);
         let content = pieces.iter().map(|piece| piece.len() as u64).sum();
         let mut after = description;
@@ -165,7 +169,7 @@ impl Head {
         }
         let head = Self {
             is_object: true,
-            primary,
+            primary: key.hash(),
             variant: object.variant.hash(),
             description: u32::try_from(described).unwrap_or(u32::MAX),
             content,
@@ -234,12 +238,13 @@ impl Head {
     }
 }
 
-fn describe((zone, url): (ZoneId, &str), object: &Object) -> Vec<u8> {
+fn describe(key: &PrimaryKey, object: &Object) -> Vec<u8> {
     let field =
         |(name, value): (&HeaderName, &HeaderValue)| (name.as_str().to_owned(), value.as_bytes().to_vec());
     let description = Description {
-        zone: *zone.as_bytes(),
-        url: url.to_owned(),
+        zone: *key.zone().as_bytes(),
+        url: key.url().to_owned(),
+        parts: key.parts().map(<[u8]>::to_vec),
         status: object.status.as_u16(),
         fields: object.headers.iter().map(field).collect(),
         freshness: object.freshness.clone(),
@@ -277,6 +282,7 @@ pub(crate) fn read_object(octets: &[u8]) -> Result<Described, Corrupt> {
     Ok(Described {
         zone: ZoneId::from_bytes(read.zone),
         url: read.url,
+        parts: read.parts,
         status: StatusCode::from_u16(read.status).map_err(|_| Corrupt)?,
         headers,
         freshness: read.freshness,

@@ -164,6 +164,11 @@ impl Writer {
         match order {
             Order::Write(offer) => self.write(&offer),
             Order::Forget(url, variant) => self.forget(url, variant),
+            Order::Mark => {
+                if let Err(error) = self.checkpoint() {
+                    self.failed(&error);
+                }
+            }
             Order::Begin(_) => {}
             #[cfg(test)]
             Order::Settle(done) => {
@@ -202,7 +207,7 @@ impl Writer {
         }
         let Some(vary) = shared.index.number(&offer.object.vary) else { return };
         let (primary, object) = (offer.key.hash(), &offer.object);
-        let before = Head::object((offer.key.zone(), offer.key.url()), primary, object, &offer.pieces);
+        let before = Head::object(&offer.key, object, &offer.pieces);
         let octets = before.len() as u64 + offer.octets;
         if octets > shared.record_octets_max() {
             return;

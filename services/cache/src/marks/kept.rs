@@ -20,6 +20,8 @@ pub struct KeptMarks {
     moment: u64,
     everything: u64,
     zones: Vec<KeptZone>,
+    /// Zones with keys that rules made.
+    custom: Vec<[u8; 16]>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,11 +72,18 @@ impl Marks {
             moment: self.moments.load(Ordering::Acquire),
             everything: self.everything.load(Ordering::Acquire),
             zones: zones.marks.iter().filter(|(_, marks)| marks.hide_something()).map(kept).collect(),
+            custom: {
+                let custom = self.custom.read().unwrap_or_else(PoisonError::into_inner);
+                custom.iter().map(|zone| *zone.as_bytes()).collect()
+            },
         }
     }
 
     /// Takes back what was kept, beside what came since.
     pub fn take_back(&self, kept: KeptMarks) {
+        let mut custom = self.custom.write().unwrap_or_else(PoisonError::into_inner);
+        custom.extend(kept.custom.into_iter().map(ZoneId::from_bytes));
+        drop(custom);
         let mut zones = self.zones();
         self.moments.fetch_max(kept.moment.saturating_add(MOMENTS_UNWRITTEN), Ordering::AcqRel);
         self.everything.fetch_max(kept.everything, Ordering::AcqRel);

@@ -38,6 +38,8 @@ pub enum Source {
     Expires,
     /// A tenth of the time since `Last-Modified`.
     Heuristic,
+    /// A cache rule.
+    Rule,
     /// Nothing says anything.
     Nothing,
 }
@@ -50,6 +52,7 @@ impl fmt::Display for Source {
             Self::Targeted => "CDN-Cache-Control",
             Self::Expires => "Expires",
             Self::Heuristic => "a tenth of its age since Last-Modified",
+            Self::Rule => "a cache rule",
             Self::Nothing => "no lifetime given",
         })
     }
@@ -106,6 +109,29 @@ impl Freshness {
     pub fn older_by(mut self, elapsed: Duration) -> Self {
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         self.initial_age_ms = self.initial_age_ms.saturating_add(millis);
+        self
+    }
+
+    /// The same answer with a lifetime that the owner of its zone gives it, counted from now; with 0 it is asked about on
+    /// every use. What the origin says of lifetimes and of staleness counts for nothing then.
+    #[must_use]
+    pub fn overridden(&self, seconds: u32) -> Self {
+        Self {
+            lifetime_seconds: u64::from(seconds) + self.initial_age_ms.div_ceil(1_000),
+            source: Source::Rule,
+            initial_age_ms: self.initial_age_ms,
+            always_validate: seconds == 0,
+            never_stale: false,
+            stale_by_origin_only: false,
+            stale_while_revalidate_seconds: 0,
+            stale_if_error_seconds: None,
+        }
+    }
+
+    /// The same answer, never served stale while it is asked about.
+    #[must_use]
+    pub const fn never_while_updating(mut self) -> Self {
+        self.stale_while_revalidate_seconds = 0;
         self
     }
 

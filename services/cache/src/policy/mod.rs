@@ -13,6 +13,7 @@
 //! received, by the wall clock; how long it has lain here is measured by a monotonic clock. A wall clock that jumps
 //! can therefore neither revive nor age what is stored.
 
+pub mod codings;
 pub mod conditions;
 pub mod date;
 pub mod directives;
@@ -25,6 +26,7 @@ pub mod storing;
 pub mod structured;
 pub mod validators;
 pub mod vary;
+pub mod wishes;
 
 /// Runs every parser and decision over one set of fields, as a request's and as a response's: what property and fuzz
 /// tests call. Nothing in it may panic, whatever the fields hold.
@@ -41,8 +43,16 @@ pub fn exercise(fields: &http::HeaderMap) {
         response: fields,
         when,
         share_cookies: true,
+        wishes: wishes::Wishes::default(),
     };
     let _verdict = storing::judge(answered);
+    let overriding = wishes::Wishes {
+        lifetime: proxima_model::EdgeLifetime::Seconds(60),
+        never_while_updating: true,
+        armored: Some("jpg"),
+    };
+    let _overridden = storing::judge(storing::Answered { wishes: overriding, ..answered });
+    let _accepted = codings::accepted(fields);
     let _part = storing::judge(storing::Answered { status: StatusCode::PARTIAL_CONTENT, ..answered });
     let said = directives::ResponseDirectives::read(fields);
     let freshness = freshness::Freshness::of(StatusCode::OK, fields, &said, when);

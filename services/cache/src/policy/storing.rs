@@ -5,18 +5,25 @@
 //! never on a guess (7.3 leaves it to the origin to forbid sharing it), or if its `Cache-Control` takes the cookie out
 //! of the stored response (`no-cache="set-cookie"`). The node's configuration may forbid the former.
 //!
+//! The owner of a zone may say otherwise of lifetimes, by cache rules ([`Wishes`]). A lifetime of the owner's stands above
+//! what the origin says: `no-store`, `private` and the like count for nothing, and a cookie is taken out of what is stored.
+//! Never stored, whatever a rule says, is what would go to somebody else than it was made for: answers to authorized
+//! requests without the origin's leave, `Vary: *`, what its client wants not stored.
+//!
 //! A part (206) is stored as it came, for requests of the very same part: nothing is combined (3.4 would need a
 //! strong validator, and a whole object answers every part).
 
 use std::fmt;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
+use proxima_model::EdgeLifetime;
 
 use super::{
     directives::{RequestDirectives, ResponseDirectives, Scope},
     freshness::{Exchanged, Freshness, Source, heuristically_cacheable},
     invalidation, range,
     vary::Vary,
+    wishes::Wishes,
 };
 
 /// What became of a response.
@@ -71,11 +78,17 @@ pub enum Refusal {
     Expired,
     /// It is larger than an object may be.
     TooLarge,
+    /// A cache rule says not to store answers of this status.
+    ByRule,
+    /// The origin gives no lifetime, and a cache rule wants none guessed.
+    NoLifetime,
+    /// Its type is not that of the URL's extension, and a cache rule wants it to be.
+    OtherType,
 }
 
 impl Refusal {
     /// All of them, each in the place of its number.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Method,
         Self::NotFinal,
         Self::Partial,
@@ -90,6 +103,9 @@ impl Refusal {
         Self::NothingSays,
         Self::Expired,
         Self::TooLarge,
+        Self::ByRule,
+        Self::NoLifetime,
+        Self::OtherType,
     ];
 
     /// Whether the answer (or its client) forbade storing, as against never having been meant for a cache: `BYPASS`
@@ -132,6 +148,9 @@ impl fmt::Display for Refusal {
             Self::NothingSays => "no lifetime and no validator",
             Self::Expired => "already stale, and no validator",
             Self::TooLarge => "larger than an object may be",
+            Self::ByRule => "a cache rule says not to store this status",
+            Self::NoLifetime => "no lifetime given, and a cache rule wants none guessed",
+            Self::OtherType => "not of the type of the URL's extension, as a cache rule wants it",
         })
     }
 }
@@ -151,6 +170,8 @@ pub struct Answered<'a> {
     pub when: Exchanged,
     /// Whether an answer that sets a cookie may be stored with it, if its origin gives it a lifetime.
     pub share_cookies: bool,
+    /// What the owner of the zone wishes.
+    pub wishes: Wishes<'a>,
 }
 
 /// Statuses whose caching rules are known here (`must-understand`, 5.2.2.3): those of RFC 9110 and their kin.
@@ -190,13 +211,13 @@ pub fn judge_posted(answered: Answered<'_>, target: &Uri) -> Verdict {
 
 /// Whether the origin itself gave a response a lifetime, within which nobody need ask.
 fn given_a_lifetime(freshness: &Freshness) -> bool {
-    let guessed = matches!(freshness.source, Source::Heuristic | Source::Nothing);
+    let guessed = matches!(freshness.source, Source::Heuristic | Source::Rule | Source::Nothing);
     !guessed && freshness.lifetime_seconds > 0 && !freshness.always_validate()
 }
 
 /// The rules that do not depend on time.
 fn refusal(answered: Answered<'_>, said: &ResponseDirectives) -> Option<Refusal> {
-    let Answered { method, request, status, response, .. } = answered;
+    let Answered { method, request, status, response, wishes, .. } = answered;
     if method != Method::GET {
         return Some(Refusal::Method);
     }
@@ -214,13 +235,19 @@ fn refusal(answered: Answered<'_>, said: &ResponseDirectives) -> Option<Refusal>
     if RequestDirectives::read(request).no_store {
         return Some(Refusal::RequestNoStore);
     }
-    if said.must_understand && !understood(status) {
+    if wishes.lifetime == EdgeLifetime::Never {
+        return Some(Refusal::ByRule);
+    }
+    if wishes.deceives(response) {
+        return Some(Refusal::OtherType);
+    }
+    if said.must_understand && !understood(status) && !wishes.overrides() {
         return Some(Refusal::NotUnderstood);
     }
-    if said.no_store && !said.must_understand {
+    if said.no_store && !said.must_understand && !wishes.overrides() {
         return Some(Refusal::NoStore);
     }
-    if said.private == Scope::Whole {
+    if said.private == Scope::Whole && !wishes.overrides() {
         return Some(Refusal::Private);
     }
     let shared = said.public || said.s_maxage.is_some() || said.must_revalidate;
@@ -231,7 +258,7 @@ fn refusal(answered: Answered<'_>, said: &ResponseDirectives) -> Option<Refusal>
 }
 
 fn store(answered: Answered<'_>, said: &ResponseDirectives) -> Verdict {
-    let Answered { status, response, when, .. } = answered;
+    let Answered { status, response, when, wishes, .. } = answered;
     let Some(mut vary) = Vary::read(response) else {
         return Verdict::Refuse(Refusal::Vary);
     };
@@ -239,13 +266,24 @@ fn store(answered: Answered<'_>, said: &ResponseDirectives) -> Verdict {
     if status != StatusCode::OK && range::Asked::read(answered.request).is_some() {
         vary = vary.of_a_part();
     }
-    let freshness = Freshness::of(status, response, said, when);
+    let mut freshness = Freshness::of(status, response, said, when);
+    if let EdgeLifetime::Seconds(seconds) = wishes.lifetime {
+        freshness = freshness.overridden(seconds);
+    }
+    if wishes.never_while_updating {
+        freshness = freshness.never_while_updating();
+    }
     let cookie = response.contains_key(header::SET_COOKIE);
-    let cookie_left_out = left_out(said).any(|name| name == header::SET_COOKIE);
+    let cookie_left_out = wishes.overrides() || left_out(said).any(|name| name == header::SET_COOKIE);
     if cookie && !cookie_left_out && !(answered.share_cookies && given_a_lifetime(&freshness)) {
         return Verdict::Refuse(Refusal::SetCookie);
     }
-    let allowed = said.public
+    let guessed = matches!(freshness.source, Source::Heuristic | Source::Nothing);
+    if wishes.lifetime == EdgeLifetime::OriginAlone && guessed {
+        return Verdict::Refuse(Refusal::NoLifetime);
+    }
+    let allowed = wishes.overrides()
+        || said.public
         || said.explicit_freshness()
         || freshness.source == Source::Expires
         || heuristically_cacheable(status);
@@ -256,7 +294,8 @@ fn store(answered: Answered<'_>, said: &ResponseDirectives) -> Verdict {
     if !freshness.ever_usable() && !validator {
         return Verdict::Refuse(Refusal::Expired);
     }
-    Verdict::Store(Storable { freshness, vary, left_out: left_out(said).cloned().collect() })
+    let cookie = wishes.overrides().then_some(header::SET_COOKIE);
+    Verdict::Store(Storable { freshness, vary, left_out: left_out(said).cloned().chain(cookie).collect() })
 }
 
 fn left_out(said: &ResponseDirectives) -> impl Iterator<Item = &HeaderName> {

@@ -1,7 +1,10 @@
 use http::HeaderValue;
 use proxima_model::Timestamp;
 
+use std::time::Duration;
+
 use super::*;
+use crate::policy::freshness::Remaining;
 
 type Fields<'a> = &'a [(&'static str, &'static str)];
 
@@ -26,6 +29,7 @@ fn with_answer<T>(
 ) -> T {
     let at = Timestamp::from_millis(784_111_777_000);
     judged(Answered {
+        wishes: Wishes::default(),
         method,
         request: &map(request),
         status: StatusCode::from_u16(status).expect("a status"),
@@ -196,4 +200,66 @@ fn a_targeted_field_decides_alone() {
     assert_eq!(refused(&Method::GET, &[], 200, &stored), None);
     let private = [("cdn-cache-control", "private"), ("cache-control", "max-age=60")];
     assert_eq!(refused(&Method::GET, &[], 200, &private), Some(Refusal::Private));
+}
+
+fn wished(lifetime: EdgeLifetime, request: Fields<'_>, response: Fields<'_>) -> Verdict {
+    let wishes = Wishes { lifetime, never_while_updating: true, armored: None };
+    with_answer(&Method::GET, request, 200, response, |answered| judge(Answered { wishes, ..answered }))
+}
+
+#[test]
+fn a_lifetime_of_the_owners_stands_above_what_the_origin_says_and_leaves_the_cookie_out() {
+    for response in [
+        &[][..],
+        &[("cache-control", "no-store")],
+        &[("cache-control", "private, no-cache, max-age=0"), ("set-cookie", "a=b")],
+        &[("cache-control", "max-age=10, stale-while-revalidate=9"), ("age", "5")],
+        &[("expires", "0")],
+    ] {
+        let Verdict::Store(storable) = wished(EdgeLifetime::Seconds(60), &[], response) else {
+            panic!("{response:?} is refused");
+        };
+        let Storable { freshness, left_out, .. } = storable;
+        assert_eq!(freshness.source, Source::Rule);
+        assert_eq!(
+            freshness.remaining(Duration::ZERO),
+            Remaining::Fresh(Duration::from_secs(60)),
+            "{response:?}"
+        );
+        assert!(!freshness.always_validate() && !freshness.stale_while_revalidate(Duration::from_secs(61)));
+        assert_eq!(left_out, [header::SET_COOKIE]);
+    }
+}
+
+#[test]
+fn what_was_made_for_one_client_is_not_stored_whatever_the_owner_wishes() {
+    let owners = EdgeLifetime::Seconds(60);
+    for (request, response, refusal) in [
+        (&[("authorization", "Basic eDp5")][..], &[FRESH][..], Refusal::Authorization),
+        (&[("cache-control", "no-store")], &[FRESH], Refusal::RequestNoStore),
+        (&[], &[FRESH, ("vary", "*")], Refusal::Vary),
+    ] {
+        assert_eq!(wished(owners, request, response), Verdict::Refuse(refusal));
+    }
+    let allowed = [("cache-control", "public")];
+    assert!(matches!(wished(owners, &[("authorization", "Basic eDp5")], &allowed), Verdict::Store(_)));
+}
+
+#[test]
+fn wishes_of_less_are_met_too() {
+    assert_eq!(wished(EdgeLifetime::Never, &[], &[FRESH]), Verdict::Refuse(Refusal::ByRule));
+    assert_eq!(wished(EdgeLifetime::OriginAlone, &[], &[MODIFIED]), Verdict::Refuse(Refusal::NoLifetime));
+    assert!(matches!(wished(EdgeLifetime::OriginAlone, &[], &[FRESH]), Verdict::Store(_)));
+    // Confirmed on every use: that takes something to confirm it by.
+    assert_eq!(wished(EdgeLifetime::Seconds(0), &[], &[FRESH]), Verdict::Refuse(Refusal::Expired));
+    let Verdict::Store(storable) = wished(EdgeLifetime::Seconds(0), &[], &[FRESH, MODIFIED]) else {
+        panic!("refused");
+    };
+    assert!(storable.freshness.always_validate());
+    let Verdict::Store(stale) =
+        wished(EdgeLifetime::Origin, &[], &[("cache-control", "max-age=1, stale-while-revalidate=60")])
+    else {
+        panic!("refused");
+    };
+    assert!(!stale.freshness.stale_while_revalidate(Duration::from_secs(2)));
 }

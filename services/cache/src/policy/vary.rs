@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proxima_pipeline::lists::{WEIGHT_MAX, members, weight};
 
+use super::codings;
 use crate::hashing;
 
 /// Names that a response may vary by; one with more is not stored, because nobody would ever match it again.
@@ -163,10 +164,14 @@ impl Variant {
 }
 
 /// Appends a field's value in a form in which values that mean the same are the same: lines joined, white space
-/// about commas gone, and for lists of preferences also case and the order of equals (RFC 9110, 12.4.2, 12.5.3 and
-/// 12.5.4 give that order no meaning).
+/// about commas gone; for languages also case and the order of equals (RFC 9110, 12.4.2 and 12.5.4 give that order no
+/// meaning); for codings what is left of them for origins ([`codings`]).
 fn normalise(name: &HeaderName, request: &HeaderMap, key: &mut Vec<u8>) {
-    if *name == header::ACCEPT_ENCODING || *name == header::ACCEPT_LANGUAGE {
+    if *name == header::ACCEPT_ENCODING {
+        key.extend_from_slice(codings::accepted(request).unwrap_or_default().as_bytes());
+        return;
+    }
+    if *name == header::ACCEPT_LANGUAGE {
         for (std::cmp::Reverse(weight), member) in ranked(name, request) {
             key.extend_from_slice(&member);
             key.extend_from_slice(format!(";{weight},").as_bytes());
@@ -264,7 +269,7 @@ mod tests {
             (
                 "accept-encoding",
                 &[("accept-encoding", "gzip, br")],
-                &[("accept-encoding", "BR , gzip;q=1.0")],
+                &[("accept-encoding", "BR;q=0.5 , gzip;q=1.0, deflate, zstd")],
             ),
             ("accept-language", &[("accept-language", "en, de")], &[("accept-language", "De,eN")]),
             ("accept-language", &[("accept-language", "en;q=0.5")], &[("accept-language", "en ; q=0.500")]),
@@ -345,11 +350,8 @@ mod tests {
             ("foo, bar", &[("foo", "1")], &[("bar", "1")]),
             ("foo", &[("foo", "\"a, b\"")], &[("foo", "\"a,b\"")]),
             ("accept-encoding", &[("accept-encoding", "gzip")], &[("accept-encoding", "gzip;q=0")]),
-            (
-                "accept-encoding",
-                &[("accept-encoding", "gzip, br;q=0.1")],
-                &[("accept-encoding", "gzip;q=0.1, br")],
-            ),
+            ("accept-encoding", &[("accept-encoding", "gzip")], &[("accept-encoding", "gzip, br")]),
+            ("accept-encoding", &[("accept-encoding", "identity")], &[]),
             ("accept-language", &[("accept-language", "en;q=2")], &[("accept-language", "en")]),
         ];
         for (names, one, other) in different {

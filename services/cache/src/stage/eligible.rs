@@ -3,7 +3,7 @@
 use http::Method;
 use proxima_pipeline::Exchange;
 
-use crate::{policy::conditions, status::Pass};
+use crate::{policy::conditions, ruling::Ruling, status::Pass};
 
 /// Fields by which origins are known to choose another answer, and which no key contains: a request with one could
 /// make a common URL answer what one client wanted. The edge's own fields are not among them. Compared with `_` read
@@ -42,8 +42,12 @@ pub(super) fn not_for_anybody(exchange: &Exchange) -> Option<Pass> {
     if request.upgrade.is_some() {
         return Some(Pass::Upgrade);
     }
-    if exchange.site.as_ref().is_some_and(|site| site.zone.settings.development_mode) {
+    let now = exchange.received_at;
+    if exchange.site.as_ref().is_some_and(|site| site.zone.settings.in_development(now)) {
         return Some(Pass::DevelopmentMode);
+    }
+    if exchange.extensions.get::<Ruling>().is_some_and(Ruling::bypasses) {
+        return Some(Pass::Rule);
     }
     if conditions::for_the_origin(&request.headers) {
         return Some(Pass::OriginCondition);

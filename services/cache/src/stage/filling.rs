@@ -10,6 +10,7 @@ use crate::{
     fill::{Delivered, Fill, fill_exchange},
     flights::{Joined, Lead, Wanted},
     key::PrimaryKey,
+    ruling::Ruling,
     store::Object,
 };
 
@@ -55,6 +56,7 @@ impl CacheStage {
             stale,
             always_online: always_online(exchange),
             share_cookies: self.0.config.share_cookies,
+            ruling: Ruling::of(exchange),
             deliver,
             store: self.0.store.clone(),
             clock: self.0.clock.clone(),

@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use proxima_model::Timestamp;
 use proxima_pipeline::{Exchange, Fault, Flow, Response, answer};
 
@@ -23,10 +23,12 @@ use crate::{
     flights::{Joined, Lead, Outcome},
     marks::Tags,
     policy::{
+        codings,
         freshness::Exchanged,
         storing::{Refusal, Storable, Verdict},
         validators,
     },
+    ruling::Ruling,
     status::CacheStatus,
 };
 
@@ -37,6 +39,8 @@ struct Led(Arc<Flying>);
 struct Flying {
     lead: Lead,
     requested_at: Timestamp,
+    /// What the client accepts of codings: the origin is told less.
+    accepted: Vec<HeaderValue>,
     _counted: Counted,
 }
 
@@ -52,8 +56,12 @@ impl CacheStage {
             NAME,
             || "nothing stored, and the last answers from that folder were not to be: asking the origin",
         );
-        let flying =
-            Flying { lead, requested_at: self.0.clock.now(), _counted: Counted::new(&self.0.metrics.fills) };
+        let flying = Flying {
+            lead,
+            requested_at: self.0.clock.now(),
+            accepted: codings::reduce(&mut exchange.request.headers),
+            _counted: Counted::new(&self.0.metrics.fills),
+        };
         exchange.extensions.insert(Led(Arc::new(flying)));
         Some(Flow::Continue)
     }
@@ -61,7 +69,8 @@ impl CacheStage {
     /// Its answer has come.
     pub(super) fn landed(&self, exchange: &mut Exchange) {
         let Some(Led(flying)) = exchange.extensions.remove::<Led>() else { return };
-        let Some(Flying { lead, requested_at, _counted }) = Arc::into_inner(flying) else { return };
+        let Some(Flying { lead, requested_at, accepted, _counted }) = Arc::into_inner(flying) else { return };
+        codings::give_back(&mut exchange.request.headers, accepted);
         if let Some(fault) = exchange.extensions.get::<Fault>() {
             return lead.announce(Outcome::Failed(fault.clone()));
         }
@@ -71,8 +80,10 @@ impl CacheStage {
             return Self::unasked(exchange, &lead);
         }
         let when = Exchanged { requested_at, received_at: self.0.clock.now() };
+        let ruling = exchange.extensions.get::<Ruling>().cloned().unwrap_or_default();
+        let wishes = ruling.wishes(response.status, exchange.request.target.path());
         let request = &exchange.request.headers;
-        match fill::judge(&self.0.store, request, response, when, self.0.config.share_cookies) {
+        match fill::judge(&self.0.store, request, response, when, (self.0.config.share_cookies, wishes)) {
             Verdict::Refuse(refusal) => self.refused(exchange, &lead, refusal),
             Verdict::Store(storable) => {
                 let fetched = Fetched { birth: lead.birth().clone(), tags, when };

@@ -15,6 +15,7 @@ use crate::{
         invalidation,
         storing::{self, Answered, Refusal, Verdict},
     },
+    ruling::Ruling,
     status::{CACHE_STATUS, CACHE_STATUS_STANDARD, CacheStatus, Pass},
 };
 
@@ -34,7 +35,9 @@ impl CacheStage {
     pub(super) fn pass(&self, exchange: &mut Exchange, pass: Pass, key: Option<PrimaryKey>) -> Flow {
         exchange.trace.note(NAME, || format!("passed by: {pass}"));
         let posted = pass == Pass::Method && exchange.request.method == Method::POST;
-        let posted = key.as_ref().filter(|_| posted && not_for_anybody(exchange).is_none());
+        // A key that a rule made has parts that a POST need not have as a GET would.
+        let posted =
+            key.as_ref().filter(|key| posted && !key.is_custom() && not_for_anybody(exchange).is_none());
         let birth = posted.map(|key| (self.0.store.begin(key.zone()), self.0.forgets.of(key)));
         exchange.extensions.insert(Passed { pass, key, sent_at: self.0.clock.now(), birth });
         Flow::Continue
@@ -77,6 +80,7 @@ impl CacheStage {
 
     /// Says on an answer that went past what it was to the cache.
     fn label(&self, exchange: &mut Exchange, passed: &Passed) {
+        let ruling = Ruling::of(exchange);
         let Some(response) = &mut exchange.response else { return };
         let status = passed.pass.status().unwrap_or_else(|| {
             let received_at = self.0.clock.now();
@@ -92,6 +96,7 @@ impl CacheStage {
                 response: &response.headers,
                 when: Exchanged { requested_at: passed.sent_at, received_at },
                 share_cookies: self.0.config.share_cookies,
+                wishes: ruling.wishes(response.status, exchange.request.target.path()),
             });
             match verdict {
                 Verdict::Store(_) => {
@@ -124,7 +129,7 @@ impl CacheStage {
     /// the client. `forgotten`: how often it has made this URL invalid itself.
     fn keep_posted(&self, exchange: &mut Exchange, passed: &Passed, forgotten: u64, tags: Tags) {
         let (Some((birth, forgets)), Some(key)) = (&passed.birth, &passed.key) else { return };
-        let (shared, request) = (&self.0, &exchange.request);
+        let (shared, request, ruling) = (&self.0, &exchange.request, Ruling::of(exchange));
         let (Some(response), Ok(target)) = (&mut exchange.response, request.url().parse::<Uri>()) else {
             return;
         };
@@ -136,6 +141,7 @@ impl CacheStage {
             response: &response.headers,
             when,
             share_cookies: shared.config.share_cookies,
+            wishes: ruling.wishes(response.status, request.target.path()),
         };
         let Verdict::Store(storable) = storing::judge_posted(answered, &target) else { return };
         if response.body.length().is_some_and(|octets| octets > shared.store.object_octets_max()) {

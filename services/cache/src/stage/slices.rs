@@ -32,6 +32,7 @@ use crate::{
         storing::{self, Answered, Storable, Verdict},
         validators::EntityTag,
     },
+    ruling::Ruling,
     status::CacheStatus,
     store::Object,
 };
@@ -46,6 +47,9 @@ struct Asking {
     stage: CacheStage,
     rest: Rest,
     key: PrimaryKey,
+    /// What the zone's cache rules say of it, and the path that they say it of.
+    ruling: Ruling,
+    path: String,
     /// The fields of a request for the same URL.
     request: HeaderMap,
     /// The request. Locked because its parts are not for several threads at once.
@@ -121,7 +125,8 @@ impl Asking {
         say_what_for(&mut template, exchange);
         let key = PrimaryKey::of(exchange)?.whole();
         let (stage, request) = (stage.clone(), template.request.headers.clone());
-        Some(Self { stage, rest, key, request, template: Mutex::new(template), tag, length })
+        let (ruling, path) = (Ruling::of(exchange), template.request.target.path().to_owned());
+        Some(Self { stage, rest, key, ruling, path, request, template: Mutex::new(template), tag, length })
     }
 
     /// The first and the last octet of a slice.
@@ -219,6 +224,7 @@ impl Asking {
             response: &headers,
             when,
             share_cookies: self.stage.0.config.share_cookies,
+            wishes: self.ruling.wishes(StatusCode::OK, &self.path),
         });
         let Verdict::Store(Storable { freshness, vary, left_out }) = verdict else { return None };
         let headers = fields::storable(&headers, &left_out);

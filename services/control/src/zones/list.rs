@@ -93,6 +93,7 @@ pub(crate) async fn list(
     let order = query.choice("order", &["name", "status", "account.id", "account.name", "plan.id"])?;
     let order = order.unwrap_or("name").to_owned();
     let descending = query.descending()?;
+    let now = api.now();
     api.read(move |snapshot| {
         let mut names = AccountNames::new(snapshot);
         let mut zones = Vec::new();
@@ -108,7 +109,7 @@ pub(crate) async fn list(
         }
         sort(&mut zones, &order, descending, &mut names)?;
         let (zones, info) = page.cut(zones);
-        let shown = zones.iter().map(|zone| Ok(show(zone, names.get(zone.account)?)));
+        let shown = zones.iter().map(|zone| Ok(show(zone, names.get(zone.account)?, now)));
         let shown = shown.collect::<Result<_, ApiError>>()?;
         Ok(Answer::page((shown, info)).at(snapshot.seq()))
     })

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{Extension, extract::State};
 use proxima_ledger::Snapshot;
 use proxima_model::{
-    Account, AccountId, Permission, Zone, ZoneId, ZoneIndex, ZoneName, ZoneSettings, ZoneStatus,
+    Account, AccountId, Permission, Timestamp, Zone, ZoneId, ZoneIndex, ZoneName, ZoneSettings, ZoneStatus,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ pub(crate) async fn create(
             let id = ZoneId::from_bytes(draft.id());
             if draft.is_repeat {
                 let zone = draft.made::<Zone>(&id)?;
-                return Ok((shown(draft.snapshot, &zone)?, None));
+                return Ok((shown(draft.snapshot, &zone, draft.now)?, None));
             }
             let given = body.account.as_ref().and_then(|account| account.id.as_deref());
             let account = owner(draft.snapshot, &caller, given)?;
@@ -75,7 +75,7 @@ pub(crate) async fn create(
             let zone = new_zone(&shared, draft, id, account, name.clone());
             draft.put(&zone);
             draft.put(&ZoneIndex { name: zone.name.clone(), zone: id });
-            Ok((shown(draft.snapshot, &zone)?, displaced))
+            Ok((shown(draft.snapshot, &zone, draft.now)?, displaced))
         })
         .await?;
     let (shown, displaced) = written.answer;
@@ -109,7 +109,7 @@ fn first_serial(seconds: i64) -> u32 {
 }
 
 /// Raises the serial, as every change of what DNS answers does.
-pub(crate) fn touch(zone: &mut Zone, now: proxima_model::Timestamp) {
+pub(crate) fn touch(zone: &mut Zone, now: Timestamp) {
     zone.serial = zone.serial.wrapping_add(1);
     zone.modified_at = now;
 }
@@ -178,9 +178,10 @@ pub(crate) async fn get(
     State(api): State<Arc<Api>>,
     Extension(zone): Extension<Zone>,
 ) -> Result<Answer, ApiError> {
+    let now = api.now();
     api.read(move |snapshot| {
         let zone = crate::api::zone(snapshot, zone.id)?;
-        Ok(Answer::new(shown(snapshot, &zone)?).at(snapshot.seq()))
+        Ok(Answer::new(shown(snapshot, &zone, now)?).at(snapshot.seq()))
     })
     .await
 }
@@ -228,7 +229,7 @@ pub(crate) async fn patch(
             touch(&mut zone, draft.now);
             draft.put(&zone);
         }
-        shown(draft.snapshot, &zone)
+        shown(draft.snapshot, &zone, draft.now)
     })
     .await
 }
@@ -272,12 +273,12 @@ pub(crate) fn activate(draft: &mut Draft<'_>, id: ZoneId) -> Result<(), ApiError
 }
 
 /// A zone as v4 shows it, with its account's name.
-fn shown(snapshot: &Snapshot, zone: &Zone) -> Result<Value, ApiError> {
+fn shown(snapshot: &Snapshot, zone: &Zone, now: Timestamp) -> Result<Value, ApiError> {
     let account = snapshot.get::<Account>(&zone.account)?;
-    Ok(show(zone, account.map_or_else(String::new, |account| account.name).as_str()))
+    Ok(show(zone, account.map_or_else(String::new, |account| account.name).as_str(), now))
 }
 
-fn show(zone: &Zone, account: &str) -> Value {
+fn show(zone: &Zone, account: &str, now: Timestamp) -> Value {
     let status = match zone.status {
         ZoneStatus::Pending => "pending",
         ZoneStatus::Active => "active",
@@ -288,7 +289,7 @@ fn show(zone: &Zone, account: &str) -> Value {
         "status": status,
         "paused": zone.paused,
         "type": "full",
-        "development_mode": 0,
+        "development_mode": zone.settings.development_mode_seconds(now),
         "name_servers": zone.name_servers,
         "original_name_servers": null,
         "original_registrar": null,

@@ -25,12 +25,68 @@ async fn origin_rules_are_put_added_patched_and_deleted() {
     let deleted = node.ok("DELETE", &first, None).await;
     assert_eq!(deleted["rules"].as_array().unwrap().len(), 1);
     assert_eq!(node.refused("DELETE", &first, None).await, (404, 10003));
-    let wrong = json!({"rules": [rule, {"action": "route", "expression": "ip.src eq 192.0.2.1", "action_parameters": {"origin": {"port": 1}}}]});
+    let wrong = json!({"rules": [rule, {"action": "route", "expression": "ip.src eq 192.0.2.1.1", "action_parameters": {"origin": {"port": 1}}}]});
     let (_, envelope) = node.call("PUT", &entrypoint, Some(wrong)).await;
     assert_eq!(envelope["errors"][0]["source"]["pointer"], "/rules/1/expression");
     assert_eq!(node.ok("GET", &entrypoint, None).await["rules"].as_array().unwrap().len(), 1);
     let firewall = format!("{rulesets}/phases/http_request_firewall_custom/entrypoint");
     assert_eq!(node.refused("PUT", &firewall, Some(json!({"rules": []}))).await, (400, 1107));
+}
+
+#[tokio::test]
+async fn cache_rules_are_a_ruleset_of_their_own_beside_the_origin_rules() {
+    let node = Node::start().await;
+    let rulesets = format!("/zones/{}/rulesets", node.zone("example.com").await);
+    let phase = |phase: &str| format!("{rulesets}/phases/{phase}/entrypoint");
+    let (origin, cache) = (phase("http_request_origin"), phase("http_request_cache_settings"));
+    let route =
+        json!({"action": "route", "expression": "true", "action_parameters": {"origin": {"port": 8080}}});
+    let rule = |expression: &str, parameters: serde_json::Value| {
+        json!({
+            "action": "set_cache_settings", "expression": expression, "description": "ours",
+            "action_parameters": parameters,
+        })
+    };
+    let session = rule("http.cookie contains \"session=\"", json!({"cache": false}));
+    let put = node.ok("PUT", &cache, Some(json!({"rules": [session]}))).await;
+    let origins = node.ok("PUT", &origin, Some(json!({"rules": [route]}))).await;
+    assert_eq!(put["rules"][0]["action_parameters"], json!({"cache": false}));
+    assert_eq!((&put["phase"], &put["version"]), (&json!("http_request_cache_settings"), &json!("1")));
+    assert_eq!(node.ok("GET", &cache, None).await, put);
+    assert_eq!(node.ok("GET", &origin, None).await, origins);
+    let listed = node.ok("GET", &rulesets, None).await;
+    assert_eq!((&listed[0]["id"], &listed[1]["id"]), (&origins["id"], &put["id"]));
+    let of = |ruleset: &serde_json::Value| format!("{rulesets}/{}", ruleset["id"].as_str().unwrap());
+    assert_eq!(node.ok("GET", &of(&put), None).await, put);
+
+    let rules = format!("{}/rules", of(&put));
+    let longer = rule("ssl", json!({"edge_ttl": {"mode": "override_origin", "default": 60}}));
+    let added = node.ok("POST", &rules, Some(longer)).await;
+    let second = format!("{rules}/{}", added["rules"][1]["id"].as_str().unwrap());
+    let change = json!({"action_parameters": {"browser_ttl": {"mode": "bypass"}}});
+    let patched = node.ok("PATCH", &second, Some(change)).await;
+    assert_eq!(patched["rules"][1]["action_parameters"], json!({"browser_ttl": {"mode": "bypass"}}));
+    assert_eq!(patched["rules"][1]["expression"], "ssl");
+    assert_eq!(node.ok("DELETE", &second, None).await["rules"].as_array().unwrap().len(), 1);
+
+    for (rule, code, pointer) in [
+        (route, 1107, "/rules/0/action"),
+        (
+            rule("true", json!({"cache": true, "read_timeout": 9})),
+            1107,
+            "/rules/0/action_parameters/read_timeout",
+        ),
+        (rule("true", json!({"cahce": true})), 20120, "/rules/0/action_parameters"),
+        (rule("http.hots eq \"a\"", json!({"cache": true})), 20120, "/rules/0/expression"),
+    ] {
+        let (status, envelope) = node.call("PUT", &cache, Some(json!({"rules": [rule]}))).await;
+        let error = &envelope["errors"][0];
+        assert_eq!((status, &error["source"]["pointer"]), (400, &json!(pointer)), "{envelope}");
+        assert_eq!(error["code"], code, "{envelope}");
+    }
+    let regexes = rule("http.host ~ \"a\" or http.host ~ \"b\"", json!({"cache": true}));
+    assert_eq!(node.call("PUT", &cache, Some(json!({"rules": vec![regexes; 33]}))).await.0, 400);
+    assert_eq!(node.ok("GET", &cache, None).await["rules"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -111,6 +111,23 @@ async fn a_zone_that_one_append_cannot_delete_goes_at_once_and_the_rest_follows(
 }
 
 #[tokio::test]
+async fn development_mode_ends_by_itself_and_says_when() {
+    let node = Node::start().await;
+    let zone = format!("/zones/{}", node.zone("example.com").await);
+    let mode = format!("{zone}/settings/development_mode");
+    let read = node.ok("GET", &mode, None).await;
+    assert_eq!((&read["value"], &read["time_remaining"]), (&json!("off"), &json!(0)));
+    assert_eq!(node.ok("GET", &zone, None).await["development_mode"], 0);
+    let on = node.ok("PATCH", &mode, Some(json!({"value": "on"}))).await;
+    assert_eq!((&on["value"], &on["time_remaining"]), (&json!("on"), &json!(10_800)));
+    let left = node.ok("GET", &zone, None).await["development_mode"].as_i64().unwrap();
+    assert!((1..=10_800).contains(&left), "{left}");
+    let off = node.ok("PATCH", &mode, Some(json!({"value": "off"}))).await;
+    assert_eq!((&off["value"], &off["time_remaining"]), (&json!("off"), &json!(0)));
+    assert!(node.ok("GET", &zone, None).await["development_mode"].as_i64().unwrap() <= 0);
+}
+
+#[tokio::test]
 async fn settings_are_read_and_changed_one_by_one_and_together() {
     let node = Node::start().await;
     let settings = format!("/zones/{}/settings", node.zone("example.com").await);

@@ -1,4 +1,5 @@
 use http::Method;
+use serde_json::json;
 
 use super::harness::*;
 
@@ -74,5 +75,30 @@ async fn what_is_purged_or_changed_is_not_read_from_the_disk() {
     for target in ["/purged", "/changed"] {
         let read = world.fetch(target, &[], ANSWER, "new").await;
         assert_eq!((read.cache_status(), read.text()), ("MISS", "new"), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn keys_that_rules_made_are_kept_apart_and_purged_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = || {
+        World::rules(&[("true", json!({"cache_key": {"custom_key": {"cookie": {"include": ["theme"]}}}}))])
+    };
+    let world = World::on_disk_with(folder.path(), rules()).await;
+    let themes: [Fields<'_>; 2] = [&[("cookie", "theme=dark")], &[("cookie", "theme=light")]];
+    for (theme, body) in themes.into_iter().zip(["dark", "light"]) {
+        world.fetch("/a", theme, ANSWER, body).await;
+        world.from_cache("/a", theme).await;
+        world.fetch("/b", theme, ANSWER, body).await;
+        world.from_cache("/b", theme).await;
+    }
+    world.disk().settle().await;
+    world.disk().die().await;
+    let again = World::on_disk_with(folder.path(), rules()).await;
+    // Before anything was asked for here under such a key.
+    again.stage.forget(&again.key("/a"));
+    for (theme, body) in themes.into_iter().zip(["dark", "light"]) {
+        assert_eq!(again.from_cache("/b", theme).await.text(), body);
+        assert_eq!(again.fetch("/a", theme, ANSWER, "new").await.cache_status(), "MISS");
     }
 }

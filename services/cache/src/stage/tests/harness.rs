@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, uri::PathAndQuery};
 use prometheus_client::registry::Registry;
 use proxima_chassis::SimulatedClock;
 use proxima_model::{
-    AccountId, CacheTag, PopCode, Timestamp, UrlPrefix, Zone, ZoneId, ZoneName, ZoneSettings, ZoneStatus,
+    AccountId, CacheSettings, CacheTag, Phase, PopCode, Rule, RuleAction, RuleExpression, RuleId, Ruleset,
+    RulesetId, Timestamp, UrlPrefix, Zone, ZoneId, ZoneName, ZoneSettings, ZoneStatus,
 };
 use proxima_pipeline::{
     AskedByPeer, BodyError, BodySender, CacheFill, Client, Pipeline, Protocol, RayId, Request, Response,
@@ -123,6 +124,7 @@ pub(super) struct World {
     pipeline: Pipeline,
     calls: Mutex<mpsc::UnboundedReceiver<Call>>,
     settings: ZoneSettings,
+    rules: Vec<Rule>,
 }
 
 impl World {
@@ -130,19 +132,47 @@ impl World {
         Self::with(CacheConfig::default(), ZoneSettings::default())
     }
 
+    /// With cache rules: expressions, and the parameters of `set_cache_settings`.
+    pub(super) fn with_rules(rules: &[(&str, serde_json::Value)]) -> Arc<Self> {
+        Self::made(CacheConfig::default(), ZoneSettings::default(), Self::rules(rules))
+    }
+
+    pub(super) fn rules(rules: &[(&str, serde_json::Value)]) -> Vec<Rule> {
+        let rule = |(number, (expression, parameters)): (u8, &(&str, serde_json::Value))| Rule {
+            id: RuleId::from_bytes([number; 16]),
+            description: format!("number {number}"),
+            expression: RuleExpression::parse(expression).expect("an expression"),
+            action: RuleAction::SetCacheSettings(Box::new(
+                CacheSettings::parse(parameters).expect("settings"),
+            )),
+            enabled: true,
+            last_updated: NOW,
+        };
+        (1..).zip(rules).map(rule).collect()
+    }
+
     pub(super) fn with(config: CacheConfig, settings: ZoneSettings) -> Arc<Self> {
+        Self::made(config, settings, Vec::new())
+    }
+
+    fn made(config: CacheConfig, settings: ZoneSettings, rules: Vec<Rule>) -> Arc<Self> {
         let metrics = Metrics::register(&mut Registry::default());
         let store = Store::new(&config, &metrics);
-        Self::over(store, metrics, config, settings)
+        Self::over(store, metrics, config, (settings, rules))
     }
 
     /// A cache with a disk in this folder, open.
     pub(super) async fn on_disk(folder: &Path) -> Arc<Self> {
+        Self::on_disk_with(folder, Vec::new()).await
+    }
+
+    /// The same, with cache rules.
+    pub(super) async fn on_disk_with(folder: &Path, rules: Vec<Rule>) -> Arc<Self> {
         let config = CacheConfig { disk_bytes_max: DISK_BYTES_MIN, ..CacheConfig::default() };
         let metrics = Metrics::register(&mut Registry::default());
         let clock = Arc::new(SimulatedClock::new(NOW));
         let store = Store::with_disk(&config, folder.to_owned(), clock, &metrics).expect("a folder");
-        let world = Self::over(store, metrics, config, ZoneSettings::default());
+        let world = Self::over(store, metrics, config, (ZoneSettings::default(), rules));
         world.disk().begin(Beginning { seq: 1, purges: Some(Vec::new()) });
         world.disk().settle().await;
         world
@@ -158,14 +188,28 @@ impl World {
         self.stage.store().evict_all();
     }
 
-    fn over(store: Store, metrics: Metrics, config: CacheConfig, settings: ZoneSettings) -> Arc<Self> {
+    fn over(
+        store: Store,
+        metrics: Metrics,
+        config: CacheConfig,
+        (settings, rules): (ZoneSettings, Vec<Rule>),
+    ) -> Arc<Self> {
         let store = Arc::new(store);
         let clock = Arc::new(SimulatedClock::new(NOW));
         let compressor = Compressor::new(proxima_compression::Metrics::register(&mut Registry::default()));
         let stage = CacheStage::new(store, config, clock.clone(), metrics.clone(), compressor.clone());
         let (sender, calls) = mpsc::unbounded_channel();
         let pipeline = Pipeline::new(vec![Box::new(stage.clone()), Box::new(Origin(sender))]);
-        Arc::new(Self { stage, clock, metrics, compressor, pipeline, calls: Mutex::new(calls), settings })
+        Arc::new(Self {
+            stage,
+            clock,
+            metrics,
+            compressor,
+            pipeline,
+            calls: Mutex::new(calls),
+            settings,
+            rules,
+        })
     }
 
     /// The next request that reaches the origin.
@@ -219,7 +263,17 @@ impl World {
             modified_at: NOW,
             activated_at: Some(NOW),
         };
-        exchange.site = Some(Arc::new(Site::new(zone, [], None)));
+        let ruleset = Ruleset {
+            id: RulesetId::from_bytes([1; 16]),
+            zone: zone.id,
+            phase: Phase::RequestCacheSettings,
+            name: String::new(),
+            description: String::new(),
+            version: 1,
+            rules: self.rules.clone(),
+            last_updated: NOW,
+        };
+        exchange.site = Some(Arc::new(Site::new(zone, [], [ruleset])));
         exchange
     }
 

@@ -13,5 +13,6 @@ mod peers;
 mod purging;
 mod racing;
 mod reuse;
+mod rules;
 mod slices;
 mod tags;

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use proxima_chassis::Metrics;
-use proxima_model::{OriginRule, Zone};
+use proxima_model::{Rule, Zone};
 use proxima_pipeline::{BodyError, Exchange, Fault, Response, Site};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -150,7 +150,7 @@ impl Edge {
     ) -> Self {
         let mut zone = zone("example.com");
         change(&mut zone);
-        let site = site_of(zone, records, Vec::<OriginRule>::new());
+        let site = site_of(zone, records, Vec::<Rule>::new());
         let mut sites = others;
         sites.push(site.clone());
         let config = OriginConfig { allow_private: true, ..config };

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use proxima_ledger::ReadError;
 use proxima_model::{
-    AccountId, DnsName, OriginRule, Phase, PopCode, Record, RecordData, RecordId, Ruleset, RulesetId,
-    Timestamp, Ttl, Zone, ZoneId, ZoneName, ZoneSettings, ZoneStatus,
+    AccountId, DnsName, Phase, PopCode, Record, RecordData, RecordId, Rule, Ruleset, RulesetId, Timestamp,
+    Ttl, Zone, ZoneId, ZoneName, ZoneSettings, ZoneStatus,
 };
 use proxima_pipeline::{Body, Client, Exchange, Protocol, RayId, Request, Scheme, Site, TlsFacts, Trace};
 
@@ -57,7 +57,7 @@ pub(crate) fn zone(name: &str) -> Zone {
 }
 
 /// Proxied records: a name and its content, which is an address or an alias.
-pub(crate) fn site_of(zone: Zone, records: &[(&str, &str)], rules: Vec<OriginRule>) -> Arc<Site> {
+pub(crate) fn site_of(zone: Zone, records: &[(&str, &str)], rules: Vec<Rule>) -> Arc<Site> {
     let id = zone.id;
     let records: Vec<Record> = records
         .iter()

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, StatusCode, header};
 use proxima_chassis::{NetworkConfig, SimulatedClock};
 use proxima_model::{
-    MinTlsVersion, NodeName, OriginOverride, OriginRule, RegionName, RuleExpression, RuleId, SslMode, Zone,
-    ZoneStatus,
+    MinTlsVersion, NodeName, OriginOverride, OriginRoute, RegionName, Rule, RuleAction, RuleExpression,
+    RuleId, SslMode, Zone, ZoneStatus,
 };
 use proxima_pipeline::{Body, Decision, Exchange, Fault, Flow, Pipeline, Response, Stage, TlsFacts};
 
@@ -313,13 +313,15 @@ fn visitors_are_sent_to_the_scheme_that_the_zone_wants() {
 
 // --- origin rules
 
-fn rule(expression: &str, host: Option<&str>, port: Option<u16>, host_header: Option<&str>) -> OriginRule {
-    OriginRule {
+fn rule(expression: &str, host: Option<&str>, port: Option<u16>, host_header: Option<&str>) -> Rule {
+    Rule {
         id: RuleId::from_bytes([4; 16]),
         description: String::new(),
         expression: RuleExpression::parse(expression).unwrap(),
-        host_header: host_header.map(ToOwned::to_owned),
-        origin: OriginOverride { host: host.map(ToOwned::to_owned), port },
+        action: RuleAction::Route(OriginRoute {
+            host_header: host_header.map(ToOwned::to_owned),
+            origin: OriginOverride { host: host.map(ToOwned::to_owned), port },
+        }),
         enabled: true,
         last_updated: NOW,
     }
@@ -327,7 +329,7 @@ fn rule(expression: &str, host: Option<&str>, port: Option<u16>, host_header: Op
 
 #[test]
 fn later_origin_rules_override_earlier_ones_field_by_field() {
-    let disabled = OriginRule { enabled: false, ..rule("true", Some("disabled.example"), None, None) };
+    let disabled = Rule { enabled: false, ..rule("true", Some("disabled.example"), None, None) };
     let rules = vec![
         rule("true", Some("first.example"), Some(8080), None),
         rule("http.host eq \"www.example.com\"", Some("second.example"), None, Some("inner.example")),
