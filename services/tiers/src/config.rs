@@ -85,3 +85,48 @@ impl TiersConfig {
         Ok(config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: &str = "[node]\nname = \"fra1\"\npop = \"FRA\"\nregion = \"europe\"\ndata_dir = \"d\"\nkey_file = \"k\"\n\
+                        [network]\n";
+    const IDENTITY: &str = "[identity]\nca = \"a\"\ncertificate = \"b\"\nkey = \"c\"\n";
+
+    fn server(name: &str, pop: &str) -> String {
+        format!(
+            "[[tiers.servers]]\nname = \"{name}\"\npop = \"{pop}\"\nregion = \"europe\"\naddress = \"10.0.0.1:7600\"\n"
+        )
+    }
+
+    fn read(text: &str) -> Result<TiersConfig, String> {
+        let config = NodeConfig::parse(&format!("{NODE}{text}")).map_err(|error| error.to_string())?;
+        TiersConfig::of(&config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_network_of_one_server_needs_none_of_it() {
+        assert_eq!(read(""), Ok(TiersConfig::default()));
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_told() {
+        let listen = "[tiers]\nlisten = [\"10.0.0.1:7600\"]\n";
+        let both = server("fra1", "FRA") + &server("fra2", "FRA");
+        assert!(read(&format!("{IDENTITY}{listen}{both}")).is_ok_and(|config| config.servers.len() == 2));
+        for (text, told) in [
+            (format!("{IDENTITY}{listen}"), "there are no servers"),
+            (format!("{IDENTITY}{listen}{}", server("fra2", "FRA")), "fra1, is not among"),
+            (format!("{IDENTITY}{listen}{}", server("fra1", "AMS")), "stands in FRA, not in AMS"),
+            (format!("{IDENTITY}{listen}{both}{}", server("fra2", "FRA")), "fra2 is there twice"),
+            (format!("{listen}{both}"), "give [identity]"),
+            (format!("{IDENTITY}{both}"), "listen: give the address"),
+            (format!("{IDENTITY}{listen}upper_pops = [\"SIN\"]\n{both}"), "no server stands in SIN"),
+            (format!("{IDENTITY}{listen}upper = [\"SIN\"]\n{both}"), "unknown field `upper`"),
+        ] {
+            let error = read(&text).expect_err(told);
+            assert!(error.contains(told), "{error}");
+        }
+    }
+}
