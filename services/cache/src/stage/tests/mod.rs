@@ -11,5 +11,6 @@ mod led;
 mod parts;
 mod purging;
 mod racing;
+mod reasons;
 mod reuse;
 mod tags;
