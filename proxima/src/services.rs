@@ -95,6 +95,7 @@ pub(crate) fn check(config: &NodeConfig) -> anyhow::Result<()> {
     proxima_dns::DnsConfig::of(config)?;
     let edge: EdgeConfig = config.service(proxima_edge::SERVICE)?;
     edge.check()?;
+    edge.request_log.iter().try_for_each(|log| log.check_path(&config.path(&log.path)))?;
     origins(config, &edge).check()?;
     config.service::<proxima_cache::CacheConfig>("cache")?.check()?;
     proxima_control::ControlConfig::of(config)?;

@@ -34,6 +34,7 @@ mod ray;
 mod site;
 mod stage;
 mod trace;
+mod traffic;
 
 pub use answer::answer;
 pub use body::{Body, BodyError, BodySender};
@@ -48,3 +49,7 @@ pub use ray::RayId;
 pub use site::{Site, SiteHost};
 pub use stage::{Decision, Flow, Stage};
 pub use trace::{Trace, TraceEntry};
+pub use traffic::{
+    CACHE_STATUSES, ENDS, Ended, OriginSeen, TrafficNumbers, TrafficReader, TrafficSlot, ZoneTraffic,
+    cache_status,
+};

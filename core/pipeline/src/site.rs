@@ -6,6 +6,8 @@ use http::HeaderValue;
 use proxima_ledger::{CompileZone, ReadError, Snapshot};
 use proxima_model::{DnsName, OriginRule, Phase, Record, RecordData, Ruleset, Zone};
 
+use crate::TrafficSlot;
+
 /// Where a host's traffic goes, as its records say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SiteHost {
@@ -28,6 +30,8 @@ pub struct Site {
     pub origin_rules: Vec<OriginRule>,
     /// The value of `strict-transport-security`, if the zone says it.
     pub strict_transport_security: Option<HeaderValue>,
+    /// The zone's numbers, once it is served.
+    pub traffic: TrafficSlot,
 }
 
 impl Site {
@@ -70,7 +74,7 @@ impl Site {
         let origin_rules = origin_rules.into_iter().filter(|rule| rule.enabled).collect();
         let said = zone.settings.strict_transport_security.field();
         let strict_transport_security = said.and_then(|said| HeaderValue::from_maybe_shared(said).ok());
-        Self { zone, hosts, origin_rules, strict_transport_security }
+        Self { zone, hosts, origin_rules, strict_transport_security, traffic: TrafficSlot::new() }
     }
 }
 
