@@ -38,13 +38,9 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
         node.name().clone(),
         Arc::clone(&node.clock),
     );
-    Ok(vec![
-        AnycastService::new(node)?,
-        DnsService::new(node)?,
-        EdgeService::new(node, pipeline, sites)?,
-        cache,
-        ControlService::new(node, Arc::new(explainer))?,
-    ])
+    let edge = EdgeService::new(node, pipeline, sites)?;
+    let control = ControlService::new(node, Arc::new(explainer), edge.traffic())?;
+    Ok(vec![AnycastService::new(node)?, DnsService::new(node)?, edge, cache, control])
 }
 
 /// The way of a request, from top to bottom.

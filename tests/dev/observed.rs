@@ -88,6 +88,14 @@ fn metrics_and_the_request_log_tell_what_was_asked() {
     let sent: u64 = log[..4].iter().map(|line| line["EdgeResponseBytes"].as_u64().unwrap()).sum();
     assert_eq!(of("response_bytes", ""), Some(sent as f64));
     assert!(sent > (first.len() + hit.len()) as u64);
+    let table = dev.proxima(&["zones", "traffic", "example.com"]);
+    let row = |name: &str| {
+        let row = table.lines().find_map(|line| line.strip_prefix(name));
+        row.unwrap_or_else(|| panic!("{name} is not in {table}")).trim().to_owned()
+    };
+    assert!(table.contains("example.com at dev (DEV)"), "{table}");
+    assert_eq!((row("requests"), row("octets out")), ("4".to_owned(), sent.to_string()));
+    assert_eq!((row("cache hit"), row("origin asked")), ("1".to_owned(), "3".to_owned()));
     let unknown = "proxima_edge_zone_requests_total{zone=\"none\",pop=\"DEV\",status=\"5xx\"}";
     assert_eq!(metric(&dev, unknown), Some(1.0));
     assert_eq!(metric(&dev, "proxima_edge_request_log_lines_total{result=\"written\"}"), Some(5.0));
