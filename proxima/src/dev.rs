@@ -34,6 +34,9 @@ pub(crate) struct DevArgs {
     /// Health, readiness, metrics and status.
     #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
     admin: SocketAddr,
+    /// Where requests are logged, a line of JSON each, with their queries: a file, or `stdout`.
+    #[arg(long, value_name = "FILE")]
+    request_log: Option<PathBuf>,
 }
 
 /// What the cache may take of memory unless told otherwise.
@@ -52,16 +55,21 @@ impl DevArgs {
     /// The same as a node's configuration would say.
     fn config(&self, key: &std::path::Path) -> anyhow::Result<NodeConfig> {
         let text = |path: &std::path::Path| -> anyhow::Result<String> {
-            Ok(toml::Value::from(path.to_str().context("the data folder's path is not UTF-8")?).to_string())
+            Ok(toml::Value::from(path.to_str().context("a path is not UTF-8")?).to_string())
         };
         let (http, https, dns, api, admin) = (self.http, self.https, self.dns, self.api, self.admin);
         let addresses = toml::Value::from(vec![http.ip().to_string()]);
+        let request_log = match &self.request_log {
+            Some(path) => format!("[edge.request_log]\nquery = true\npath = {}\n", text(path)?),
+            None => String::new(),
+        };
         let config = format!(
             "[node]\nname = \"dev\"\npop = \"DEV\"\nregion = \"local\"\ndata_dir = {data}\nkey_file = {key}\n\
              admin = \"{admin}\"\ndrain_seconds = 5\n\
              [network]\nanycast_addresses = {addresses}\nname_servers = [\"ns1.proxima.test\", \"ns2.proxima.test\"]\n\
              [dns]\nlisten = [\"{dns}\"]\n\
              [edge]\nhttp = [\"{http}\"]\nhttps = [\"{https}\"]\nallow_private_origins = true\n\
+             {request_log}\
              [cache]\nmemory_bytes_max = {memory}\ndisk_bytes_max = {disk}\n\
              [control]\nlisten = [\"{api}\"]\nactivation = \"trust\"\n",
             memory = self.cache_memory,

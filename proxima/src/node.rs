@@ -10,7 +10,8 @@ use crate::services;
 /// One server of a network.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Signals: TERM withdraws, drains and ends; USR2 restarts without refusing a connection."
+    after_help = "Signals: TERM withdraws, drains and ends; USR2 restarts without refusing a connection; \
+                  HUP opens the request log anew, if there is one."
 )]
 pub(crate) struct NodeArgs {
     /// Its configuration: docs/operating/start.md shows one.

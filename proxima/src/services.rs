@@ -41,14 +41,9 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
         node.name().clone(),
         Arc::clone(&node.clock),
     );
-    Ok(vec![
-        AnycastService::new(node)?,
-        DnsService::new(node)?,
-        EdgeService::new(node, pipeline, sites)?,
-        cache,
-        tiers,
-        ControlService::new(node, Arc::new(explainer))?,
-    ])
+    let edge = EdgeService::new(node, pipeline, sites)?;
+    let control = ControlService::new(node, Arc::new(explainer), edge.traffic())?;
+    Ok(vec![AnycastService::new(node)?, DnsService::new(node)?, edge, cache, tiers, control])
 }
 
 /// The way of a request, from top to bottom; and, for the tiers, that of another server's request.
@@ -110,6 +105,7 @@ pub(crate) fn check(config: &NodeConfig) -> anyhow::Result<()> {
     proxima_dns::DnsConfig::of(config)?;
     let edge: EdgeConfig = config.service(proxima_edge::SERVICE)?;
     edge.check()?;
+    edge.request_log.iter().try_for_each(|log| log.check_path(&config.path(&log.path)))?;
     origins(config, &edge).check()?;
     config.service::<proxima_cache::CacheConfig>("cache")?.check()?;
     TiersConfig::of(config)?;

@@ -28,11 +28,13 @@ struct Program {
     user: Option<u32>,
     /// The socket of whom it is to tell how it is, as systemd would have it.
     supervisor: Option<PathBuf>,
+    /// Whether requests are logged.
+    logs_requests: bool,
 }
 
 impl Program {
     fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), user: None, supervisor: None }
+        Self { path: path.into(), user: None, supervisor: None, logs_requests: false }
     }
 }
 
@@ -80,6 +82,16 @@ impl Dev {
     pub(crate) fn start_supervised(supervisor: &Path) -> Self {
         let program = Program { supervisor: Some(supervisor.to_owned()), ..Program::at(PROXIMA) };
         Self::with(tempfile::tempdir().unwrap(), program)
+    }
+
+    /// As [`Self::start`], with a log of requests at [`Self::request_log`].
+    pub(crate) fn start_logging() -> Self {
+        let program = Program { logs_requests: true, ..Program::at(PROXIMA) };
+        Self::with(tempfile::tempdir().unwrap(), program)
+    }
+
+    pub(crate) fn request_log(&self) -> PathBuf {
+        self.folder.path().join("requests")
     }
 
     /// Puts another copy of the program in its place, as an upgrade does: written beside, then renamed.
@@ -343,6 +355,9 @@ fn spawn(
     let log = std::fs::File::options().create(true).append(true).open(&log_path).unwrap();
     let mut command = Command::new(&program.path);
     command.arg("dev").arg("--data").arg(data_in(folder));
+    if program.logs_requests {
+        command.arg("--request-log").arg(folder.path().join("requests"));
+    }
     if let Some(user) = program.user {
         command.uid(user).gid(user);
     }

@@ -37,7 +37,7 @@ fn asking(dev: &Dev, more: &[&str], paths: &[&str]) -> Command {
 }
 
 /// The answers, in order.
-fn ask(dev: &Dev, more: &[&str], paths: &[&str]) -> Vec<Value> {
+pub(crate) fn ask(dev: &Dev, more: &[&str], paths: &[&str]) -> Vec<Value> {
     let (succeeded, text) = output(&mut asking(dev, more, paths));
     assert!(succeeded, "{text}");
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{text}"))).collect()

@@ -9,6 +9,7 @@ mod dev;
 mod disk;
 mod http3;
 mod node;
+mod observed;
 mod origin;
 mod rules;
 mod steady;

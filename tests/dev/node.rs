@@ -143,6 +143,7 @@ fn a_check_reads_the_files_and_finds_the_program_that_the_configuration_names() 
         (format!("{config}[control.acme]\n{authority}root = \"no-root\"\n"), "no-root"),
         (format!("{config}[control.acme]\n{authority}eab_key_id = \"kid\"\n"), "`eab_key_file`"),
         (format!("{config}[edge]\norigin_ca = \"no-authorities\"\n"), "no-authorities"),
+        (format!("{config}[edge.request_log]\npath = \"no-folder/requests\"\n"), "no-folder/requests"),
         (format!("{config}{anycast}"), "no-bird is not a file"),
     ];
     for (config, told) in wrong {

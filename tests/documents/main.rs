@@ -12,7 +12,7 @@ use proxima_cache::CacheConfig;
 use proxima_chassis::{IdentityConfig, NetworkConfig, NodeConfig, NodeSection};
 use proxima_control::{AcmeConfig, Activation, ControlConfig};
 use proxima_dns::DnsConfig;
-use proxima_edge::{EdgeConfig, LimitsConfig, TimeoutsConfig};
+use proxima_edge::{EdgeConfig, LimitsConfig, RequestLogConfig, TimeoutsConfig};
 use proxima_ledger::LedgerConfig;
 use proxima_tiers::{TiersConfig, config::Server as TierServer};
 
@@ -30,6 +30,7 @@ fn tables() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("ledger", fields::<LedgerConfig>()),
         ("dns", fields::<DnsConfig>()),
         ("edge", fields::<EdgeConfig>()),
+        ("edge.request_log", fields::<RequestLogConfig>()),
         ("edge.limits", fields::<LimitsConfig>()),
         ("edge.timeouts", fields::<TimeoutsConfig>()),
         ("cache", fields::<CacheConfig>()),

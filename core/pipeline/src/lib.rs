@@ -36,6 +36,7 @@ mod site;
 mod stage;
 mod tiers;
 mod trace;
+mod traffic;
 
 pub use answer::answer;
 pub use body::{Body, BodyError, BodySender};
@@ -52,3 +53,7 @@ pub use site::{Site, SiteHost};
 pub use stage::{Decision, Flow, Stage};
 pub use tiers::{AskedByPeer, CacheFill, FromPeer, Invalidations};
 pub use trace::{Trace, TraceEntry};
+pub use traffic::{
+    CACHE_STATUSES, ENDS, Ended, OriginSeen, TrafficNumbers, TrafficReader, TrafficSlot, ZoneTraffic,
+    cache_status,
+};

@@ -28,6 +28,16 @@ impl RayId {
         buffer.put_slice(self.pop.as_str().as_bytes());
     }
 
+    /// Writes its digits alone, without the PoP.
+    pub fn digits(&self) -> String {
+        format!("{:016x}", self.bits)
+    }
+
+    /// Whether it is among the one in `interval` that are looked at closely: for the same ray, the same everywhere.
+    pub const fn is_sampled(&self, interval: u64) -> bool {
+        interval <= 1 || self.bits.is_multiple_of(interval)
+    }
+
     /// Where it was served.
     pub fn pop(&self) -> &PopCode {
         &self.pop

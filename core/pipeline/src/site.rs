@@ -8,7 +8,7 @@ use proxima_model::{
     CacheSettings, DnsName, OriginRoute, Phase, Record, RecordData, RuleAction, Ruleset, Zone,
 };
 
-use crate::rules::SiteRule;
+use crate::{TrafficSlot, rules::SiteRule};
 
 /// Where a host's traffic goes, as its records say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Site {
     pub cache_rules: Vec<SiteRule<CacheSettings>>,
     /// The value of `strict-transport-security`, if the zone says it.
     pub strict_transport_security: Option<HeaderValue>,
+    /// The zone's numbers, once it is served.
+    pub traffic: TrafficSlot,
 }
 
 impl Site {
@@ -91,7 +93,8 @@ impl Site {
         }
         let said = zone.settings.strict_transport_security.field();
         let strict_transport_security = said.and_then(|said| HeaderValue::from_maybe_shared(said).ok());
-        Self { zone, hosts, origin_rules, cache_rules, strict_transport_security }
+        let traffic = TrafficSlot::new();
+        Self { zone, hosts, origin_rules, cache_rules, strict_transport_security, traffic }
     }
 }
 

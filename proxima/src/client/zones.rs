@@ -43,6 +43,11 @@ enum ZonesCommand {
         /// Its value, such as `flexible`.
         value: Option<String>,
     },
+    /// Show what one server counted of a zone's visitors since its start.
+    Traffic {
+        /// The zone.
+        zone: String,
+    },
     /// Say where a zone's requests go, instead of what its records say: an origin rule.
     Origin(OriginArgs),
 }
@@ -98,8 +103,39 @@ pub(crate) async fn run(args: ZonesArgs) -> anyhow::Result<()> {
                 settings.map(|setting| vec![shown(&setting["id"]), shown(&setting["value"])]).collect();
             print_table(&["SETTING", "VALUE"], &rows);
         }
+        ZonesCommand::Traffic { zone } => traffic(&api, &zone).await?,
         ZonesCommand::Origin(args) => origin(&api, &args).await?,
     }
+    Ok(())
+}
+
+async fn traffic(api: &Api, zone: &str) -> anyhow::Result<()> {
+    let path = format!("/proxima/zones/{}/traffic", api.zone(zone).await?);
+    let result = api.call(Method::GET, &path, None).await?["result"].take();
+    let totals = &result["totals"];
+    println!("{zone} at {} ({}), since its start:", shown(&result["node"]), shown(&result["pop"]));
+    let mut rows = Vec::new();
+    for (name, key) in
+        [("requests", "requests"), ("octets in", "request_bytes"), ("octets out", "response_bytes")]
+    {
+        rows.push(vec![name.to_owned(), shown(&totals[key])]);
+    }
+    for (name, key) in [("status", "status"), ("cache", "cache_status")] {
+        let counts = totals[key].as_object().into_iter().flatten();
+        rows.extend(counts.map(|(kind, count)| vec![format!("{name} {kind}"), shown(count)]));
+    }
+    let mean = |total: &str, of: u64| match (totals[total].as_u64(), of) {
+        (Some(total), 1..) => format!("{} ms", total / of),
+        _ => "-".to_owned(),
+    };
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    // Who left before an answer has no first byte.
+    let answered =
+        number(&totals["requests"]) - number(&totals["status"]["gone"]).min(number(&totals["requests"]));
+    rows.push(vec!["first byte, mean".to_owned(), mean("first_byte_ms", answered)]);
+    rows.push(vec!["origin asked".to_owned(), shown(&totals["origin_requests"])]);
+    rows.push(vec!["origin, mean".to_owned(), mean("origin_ms", number(&totals["origin_requests"]))]);
+    print_table(&["WHAT", "TOTAL"], &rows);
     Ok(())
 }
 

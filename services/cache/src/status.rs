@@ -203,6 +203,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_edge_counts_every_status_under_its_own_name() {
+        for status in CacheStatus::ALL {
+            let counted = proxima_pipeline::cache_status(Some(status.name().as_bytes()));
+            assert_eq!(proxima_pipeline::CACHE_STATUSES[counted], status.name().to_lowercase());
+        }
+    }
+
+    #[test]
     fn every_refusal_has_its_own_words() {
         for refusal in Refusal::ALL {
             let value = CacheStatus::standard_of_refusal(refusal);

@@ -54,6 +54,7 @@ mod ssl;
 mod token;
 mod tokens;
 mod trace;
+mod traffic;
 pub mod zonefile;
 mod zones;
 

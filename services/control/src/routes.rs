@@ -21,7 +21,7 @@ use crate::{
         Api,
         access::{Needs, authorise},
     },
-    certificates, compat, history, purge, records, rulesets, settings, ssl, tokens, trace, zones,
+    certificates, compat, history, purge, records, rulesets, settings, ssl, tokens, trace, traffic, zones,
 };
 
 /// Under which everything lies.
@@ -124,6 +124,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         get(UNIVERSAL, Zone(SslEdit), ssl::universal),
         patch(UNIVERSAL, Zone(SslEdit), ssl::patch_universal),
         get("/zones/{zone_id}/ssl/verification", Zone(SslEdit), ssl::verification),
+        get("/proxima/zones/{zone_id}/traffic", Zone(ZoneRead), traffic::get),
         get("/proxima/log", Network(All), history::list),
         post("/proxima/log/revert", Network(All), history::revert),
         get("/zones/{zone_id}/pagerules", Zone(ZoneRead), compat::page_rules),

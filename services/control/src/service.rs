@@ -10,7 +10,7 @@ use proxima_chassis::{
 };
 use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
 use proxima_model::TokenId;
-use proxima_pipeline::Explainer;
+use proxima_pipeline::{Explainer, TrafficReader};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -51,11 +51,15 @@ pub struct ControlService {
 }
 
 impl ControlService {
-    /// Of this node; requests to trace go to `explainer`.
+    /// Of this node; requests to trace go to `explainer`, and `traffic` knows what was counted here.
     ///
     /// # Errors
     /// What is wrong in `[control]`, or `[identity]` missing.
-    pub fn new(node: &NodeContext, explainer: Arc<dyn Explainer>) -> Result<Arc<Self>, ControlError> {
+    pub fn new(
+        node: &NodeContext,
+        explainer: Arc<dyn Explainer>,
+        traffic: Arc<dyn TrafficReader>,
+    ) -> Result<Arc<Self>, ControlError> {
         let config = ControlConfig::of(&node.config)?;
         if let Some(warning) = config.warning() {
             tracing::warn!("{warning}");
@@ -69,6 +73,9 @@ impl ControlService {
             activation: config.activation,
             delegations: Delegations::new(&config.resolvers)?,
             explainer,
+            traffic,
+            node: node.name().clone(),
+            pop: node.pop().clone(),
             metrics: node.metrics.register("control", ControlMetrics::register),
         };
         Ok(Arc::new(Self {

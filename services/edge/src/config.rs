@@ -7,9 +7,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::EdgeError;
 use crate::http1::Limits;
 use crate::server::Timeouts;
+use crate::{EdgeError, RequestLogConfig};
 
 /// Addresses of one kind.
 const ADDRESSES_MAX: usize = 64;
@@ -17,6 +17,12 @@ const ADDRESSES_MAX: usize = 64;
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
 /// What a configured time must have at least, in milliseconds.
 const TIMEOUT_MS_MIN: u64 = 100;
+
+/// Zones with metrics of their own unless configured: each has up to 20 series, and Prometheus takes some 3 KiB of memory
+/// for each.
+const METRICS_ZONES_DEFAULT: usize = 1_000;
+/// The most that may be configured: two million series of one server are too much for most who scrape.
+const METRICS_ZONES_MAX: u64 = 10_000;
 
 /// `[edge]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -37,6 +43,10 @@ pub struct EdgeConfig {
     pub proxy_protocol_from: Vec<IpNet>,
     /// Connections of one listener, TCP and UDP each for itself; more are closed at once.
     pub connections_max: usize,
+    /// Zones that have metrics of their own at a time; others are summed up.
+    pub metrics_zones_max: usize,
+    /// Requests as lines of JSON, if they are wanted.
+    pub request_log: Option<RequestLogConfig>,
     /// Bounds of requests.
     pub limits: LimitsConfig,
     /// Bounds of time.
@@ -53,6 +63,8 @@ impl Default for EdgeConfig {
             origin_ca: None,
             proxy_protocol_from: Vec::new(),
             connections_max: 32_768,
+            metrics_zones_max: METRICS_ZONES_DEFAULT,
+            request_log: None,
             limits: LimitsConfig::default(),
             timeouts: TimeoutsConfig::default(),
         }
@@ -136,6 +148,8 @@ impl EdgeConfig {
         let networks = self.proxy_protocol_from.len() as u64;
         within("proxy_protocol_from: networks", networks, 0, ADDRESSES_MAX as u64)?;
         within("connections_max", self.connections_max as u64, 1, 4_194_304)?;
+        within("metrics_zones_max", self.metrics_zones_max as u64, 0, METRICS_ZONES_MAX)?;
+        self.request_log.as_ref().map_or(Ok(()), RequestLogConfig::check)?;
         let LimitsConfig { head_bytes_max, head_fields_max, target_bytes_max, .. } = self.limits;
         within("limits.head_bytes_max", head_bytes_max as u64, 4_096, 1_048_576)?;
         within("limits.head_fields_max", head_fields_max as u64, 16, 1_024)?;
@@ -220,6 +234,9 @@ mod tests {
             ("[edge]\nhttp = [\"127.0.0.1\"]", "http"),
             ("[edge]\nconnections_max = 0", "connections_max"),
             ("[edge]\nproxy_protocol_from = [\"10.0.0.0/33\"]", "proxy_protocol_from"),
+            ("[edge]\nmetrics_zones_max = 100000", "metrics_zones_max"),
+            ("[edge.request_log]\nsample_interval = 2", "path"),
+            ("[edge.request_log]\npath = \"l\"\nsample_interval = 0", "sample_interval"),
             ("[edge.limits]\nhead_bytes_max = 100", "head_bytes_max"),
             ("[edge.limits]\ntarget_bytes_max = 100000", "target_bytes_max"),
             ("[edge.timeouts]\nidle_ms = 5", "idle_ms"),

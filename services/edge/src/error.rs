@@ -25,6 +25,14 @@ pub enum EdgeError {
     /// QUIC cannot be set up.
     #[error("setting QUIC up: {0}")]
     Quic(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    /// The request log cannot be opened.
+    #[error("in the configuration, [edge.request_log]: path: {}: {source}", path.display())]
+    RequestLog {
+        /// Where.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// Something of the operating system's.
     #[error("the edge's listeners: {0}")]
     System(#[from] std::io::Error),

@@ -8,6 +8,8 @@
 //!                                                              └────────── for both sides ────────▶ origin ─▶ socket
 //! ```
 //!
+//! What an exchange leaves behind when it has ended, numbers by zone and a line in the request log, is [`Observer`]'s.
+//!
 //! Invariants:
 //! * **Stages know no protocol.** They see [`proxima_pipeline`]'s types only; which listener, which version of HTTP and
 //!   which library carried a request is over when the first stage runs.
@@ -31,6 +33,7 @@ pub mod http1;
 pub mod http3;
 mod listen;
 mod metrics;
+mod observe;
 pub mod origin;
 mod proxy_protocol;
 mod quic;
@@ -43,6 +46,7 @@ pub use config::{EdgeConfig, LimitsConfig, TimeoutsConfig};
 pub use error::EdgeError;
 pub use explain::EdgeExplainer;
 pub use metrics::{EdgeMetrics, HandshakeResult};
+pub use observe::{Observer, RequestLogConfig};
 pub use service::{EdgeAddresses, EdgeService};
 
 /// The edge's name: its table in the configuration, its metrics' prefix, its log target.

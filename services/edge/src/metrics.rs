@@ -40,6 +40,21 @@ impl HandshakeResult {
     ];
 }
 
+/// What became of lines of the request log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogLines {
+    Written,
+    /// The thread that writes was behind.
+    QueueFull,
+    /// The disk did not take them.
+    WriteFailed,
+}
+
+impl LogLines {
+    /// Each in the place of its number.
+    const NAMES: [&'static str; 3] = ["written", "queue_full", "write_failed"];
+}
+
 const PROTOCOLS: [Protocol; 4] = [Protocol::Http10, Protocol::Http11, Protocol::Http2, Protocol::Http3];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -58,6 +73,7 @@ pub struct EdgeMetrics {
     in_flight: Gauge,
     clients_gone: Counter,
     answers_cut: Counter,
+    log_lines: [Counter; LogLines::NAMES.len()],
 }
 
 impl EdgeMetrics {
@@ -65,6 +81,7 @@ impl EdgeMetrics {
     pub fn register(registry: &mut Registry) -> Arc<Self> {
         let handshakes = Family::<Labels<1>, Counter>::default();
         let requests = Family::<Labels<2>, Counter>::default();
+        let log_lines = Family::<Labels<1>, Counter>::default();
         let metrics = Arc::new(Self {
             connections: Family::default(),
             connections_total: Family::default(),
@@ -83,7 +100,9 @@ impl EdgeMetrics {
             in_flight: Gauge::default(),
             clients_gone: Counter::default(),
             answers_cut: Counter::default(),
+            log_lines: LogLines::NAMES.map(|name| log_lines.get_or_create_owned(&[("result", name)])),
         });
+        registry.register("request_log_lines", "Lines of the request log, by result", log_lines);
         metrics.describe(registry, handshakes, requests);
         metrics
     }
@@ -194,6 +213,17 @@ impl EdgeMetrics {
     /// A client went away.
     pub(crate) fn client_gone(&self) {
         self.clients_gone.inc();
+    }
+
+    /// What became of lines of the request log.
+    pub(crate) fn log_lines(&self, what: LogLines, lines: u64) {
+        self.log_lines[what as usize].inc_by(lines);
+    }
+
+    /// How many lines became that.
+    #[cfg(test)]
+    pub(crate) fn log_lines_of(&self, what: LogLines) -> u64 {
+        self.log_lines[what as usize].get()
     }
 
     /// A body failed.

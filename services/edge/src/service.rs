@@ -2,20 +2,26 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, CompiledZones, Snapshot};
 use proxima_model::{Kind, TicketKeys};
-use proxima_pipeline::{Pipeline, Site};
+use proxima_pipeline::{Pipeline, Site, TrafficReader};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::listen::{Ending, Listener};
+use crate::observe::{self, RequestLog, SWEPT_EVERY, ZoneTable};
 use crate::quic::{QuicKeys, QuicListener};
 use crate::server::ServerContext;
 use crate::tls::{Certificates, QuicTls, Tickets, TlsAcceptor};
-use crate::{EdgeConfig, EdgeError, EdgeMetrics, SERVICE};
+use crate::{EdgeConfig, EdgeError, EdgeMetrics, Observer, SERVICE};
+
+/// How long writing the last lines of the request log may take.
+const LOG_CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where the edge listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +66,14 @@ impl EdgeService {
         let acceptor = Arc::new(TlsAcceptor::new(Arc::clone(&certificates), Arc::clone(&tickets))?);
         let quic_tls = Arc::new(QuicTls::new(Arc::clone(&certificates), Arc::clone(&tickets))?);
         let quic_keys = QuicKeys::new();
+        let metrics = node.metrics.register(SERVICE, EdgeMetrics::register);
+        let zones = ZoneTable::new(node.pop().clone(), config.metrics_zones_max);
+        node.metrics.register(SERVICE, |registry| observe::register(registry, &zones));
+        let log = config.request_log.clone().map(|log| {
+            let path = node.config.path(&log.path);
+            RequestLog::start(log, path, Arc::clone(&metrics))
+        });
+        let observer = Arc::new(Observer::new(zones, log.transpose()?));
         let context = Arc::new(ServerContext {
             pipeline,
             limits: config.http1_limits(),
@@ -67,7 +81,8 @@ impl EdgeService {
             timeouts: config.server_timeouts(),
             pop: node.pop().clone(),
             clock: Arc::clone(&node.clock),
-            metrics: node.metrics.register(SERVICE, EdgeMetrics::register),
+            metrics,
+            observer,
         });
         let addresses = Mutex::default();
         Ok(Arc::new(Self {
@@ -81,6 +96,11 @@ impl EdgeService {
             quic_keys,
             addresses,
         }))
+    }
+
+    /// What is counted of zones' traffic here.
+    pub fn traffic(&self) -> Arc<dyn TrafficReader> {
+        Arc::clone(&self.context.observer.zones) as _
     }
 
     /// Where it listens, once it does; ports that were left to the kernel are filled in.
@@ -109,6 +129,39 @@ impl EdgeService {
             }
         }
         Ok((listeners, bound))
+    }
+
+    /// What is to be done beside serving, for as long as the edge serves.
+    fn chores(&self) -> Result<JoinSet<()>, EdgeError> {
+        let mut chores = JoinSet::new();
+        let observer = Arc::clone(&self.context.observer);
+        chores.spawn(async move {
+            let mut due = tokio::time::interval(SWEPT_EVERY);
+            loop {
+                due.tick().await;
+                observer.zones.sweep();
+            }
+        });
+        if self.context.observer.log.is_some() {
+            // Only then: without a request log, the signal ends the process as it always does.
+            let mut hangup = signal(SignalKind::hangup())?;
+            let observer = Arc::clone(&self.context.observer);
+            chores.spawn(async move {
+                while hangup.recv().await.is_some() {
+                    observer.log.iter().for_each(RequestLog::reopen);
+                }
+            });
+        }
+        Ok(chores)
+    }
+
+    /// Has the request log written to its end, unless the disk takes too long.
+    async fn close_log(&self) {
+        let observer = Arc::clone(&self.context.observer);
+        let closing = tokio::task::spawn_blocking(move || observer.log.iter().for_each(RequestLog::close));
+        if tokio::time::timeout(LOG_CLOSED_WITHIN, closing).await.is_err() {
+            tracing::warn!("the request log does not end: its last lines are lost");
+        }
     }
 
     /// Binds the UDP side of each address of `https`, once its TCP side is bound.
@@ -173,17 +226,19 @@ impl Service for EdgeService {
             accepting.spawn(listener.run());
         }
         *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = Some(bound);
+        let mut chores = self.chores().map_err(ServiceError::new)?;
 
         tokio::select! {
             () = shutdown.draining() => {}
             () = shutdown.stopping() => {}
             Some(Err(panicked)) = accepting.join_next() => return Err(ServiceError::new(panicked)),
+            Some(Err(panicked)) = chores.join_next() => return Err(ServiceError::new(panicked)),
         }
         ending.drain.cancel();
         accepting.join_all().await;
         ending.connections.close();
         tokio::select! {
-            () = ending.connections.wait() => return Ok(()),
+            () = ending.connections.wait() => {}
             () = shutdown.stopping() => {}
             () = tokio::time::sleep(shutdown.drain_within()) => {
                 tracing::warn!(left = ending.connections.len(), "connections did not end in time");
@@ -191,6 +246,7 @@ impl Service for EdgeService {
         }
         ending.stop.cancel();
         ending.connections.wait().await;
+        self.close_log().await;
         Ok(())
     }
 

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use proxima_chassis::{Clock, NetworkConfig};
 use proxima_ledger::{Log, Replica, Snapshot};
-use proxima_model::{Timestamp, Zone, ZoneId};
-use proxima_pipeline::Explainer;
+use proxima_model::{NodeName, PopCode, Timestamp, Zone, ZoneId};
+use proxima_pipeline::{Explainer, TrafficReader};
 
 use crate::{
     activation::Delegations,
@@ -31,6 +31,11 @@ pub(crate) struct Api {
     pub(crate) activation: Activation,
     pub(crate) delegations: Delegations,
     pub(crate) explainer: Arc<dyn Explainer>,
+    /// What this server counted.
+    pub(crate) traffic: Arc<dyn TrafficReader>,
+    /// This server, and where it stands.
+    pub(crate) node: NodeName,
+    pub(crate) pop: PopCode,
     pub(crate) metrics: ControlMetrics,
 }
 

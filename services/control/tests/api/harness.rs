@@ -10,14 +10,17 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
+use http::StatusCode;
 use proxima_chassis::{NodeConfig, NodeContext, Service, run_node};
 use proxima_control::{ControlService, FIRST_ACCOUNT};
 use proxima_ledger::{Append, Change, IdempotencyKey};
 use proxima_model::{
     Account, AccountId, ApiToken, EdgeAuthority, Entity, Invalid, Permission, TicketKeys, Timestamp, TokenId,
-    TokenPolicy, TokenScope, TokenStatus,
+    TokenPolicy, TokenScope, TokenStatus, ZoneId, ZoneName,
 };
-use proxima_pipeline::{ExplainRequest, Explainer, Explanation};
+use proxima_pipeline::{
+    Ended, ExplainRequest, Explainer, Explanation, TrafficNumbers, TrafficReader, ZoneTraffic,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -26,6 +29,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Answers every trace with one step.
 struct Parrot;
+
+/// Every zone has been asked for once.
+impl TrafficReader for Parrot {
+    fn of(&self, _zone: ZoneId) -> Option<TrafficNumbers> {
+        let traffic = ZoneTraffic::new(ZoneName::parse("example.com").unwrap());
+        let answered = Some((StatusCode::OK, Duration::from_millis(5)));
+        let ended = Ended { answered, cache: 0, request_bytes: 10, response_bytes: 100, origin: None };
+        traffic.count(&ended);
+        Some(traffic.numbers())
+    }
+}
 
 impl Explainer for Parrot {
     fn explain(&self, request: ExplainRequest) -> BoxFuture<'_, Result<Explanation, Invalid>> {
@@ -250,7 +264,7 @@ async fn run(config: NodeConfig) -> (NodeContext, Vec<SocketAddr>, JoinHandle<()
         let service: Arc<OnceLock<Arc<ControlService>>> = Arc::default();
         let made = service.clone();
         let make = move |node: &NodeContext| {
-            let control = ControlService::new(node, Arc::new(Parrot))?;
+            let control = ControlService::new(node, Arc::new(Parrot), Arc::new(Parrot))?;
             made.set(control.clone()).ok();
             Ok(vec![control as Arc<dyn Service>])
         };

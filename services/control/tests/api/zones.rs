@@ -295,3 +295,19 @@ async fn a_key_that_comes_again_with_another_body_is_refused_and_changes_nothing
     let (status, envelope) = send(&zone, json!({"paused": true})).await;
     assert_eq!((status, &envelope["result"]["paused"]), (200, &json!(true)), "a key is one path's");
 }
+
+#[tokio::test]
+async fn a_zone_s_traffic_is_what_this_server_counted() {
+    let node = Node::start().await;
+    let id = node.zone("example.com").await;
+    let traffic = node.ok("GET", &format!("/proxima/zones/{id}/traffic"), None).await;
+    assert_eq!(traffic["node"], json!(node.context.name()));
+    assert_eq!(traffic["pop"], json!(node.context.pop()));
+    assert_eq!(
+        traffic["totals"],
+        json!({
+            "requests": 1, "request_bytes": 10, "response_bytes": 100, "status": {"2xx": 1},
+            "cache_status": {"hit": 1}, "first_byte_ms": 5, "origin_requests": 0, "origin_ms": 0,
+        })
+    );
+}

@@ -1,6 +1,7 @@
 //! One request to an origin: over which connection, how often, and what its answer means.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Instant,
@@ -91,19 +92,23 @@ impl OriginClient {
     /// A connection that had been used before may turn out to have been closed by the origin meanwhile. Then the
     /// request is sent once more, over a new connection, where that cannot do anything twice (RFC 9110, 9.2.2): the
     /// method is idempotent or nothing of the request went out, and none of the body is gone.
+    ///
+    /// `asked` is told which address the last connection led to.
     pub(super) async fn send(
         &self,
         destinations: &[Destination],
         call: Call<'_>,
         mut body: Body,
         trace: &mut Trace,
+        asked: &mut Option<IpAddr>,
     ) -> Result<Response, Fault> {
         let framing = framing(call.method, &body);
         let again = body.as_full().cloned();
         let idempotent = call.method.is_idempotent();
         let mut reuse = if idempotent { Reuse::Any } else { Reuse::Certain };
         loop {
-            let connection = self.connection(destinations, reuse, trace).await?;
+            let (connection, address) = self.connection(destinations, reuse, trace).await?;
+            *asked = Some(address);
             let reused = connection.reused;
             let upload = Upload::new(call.head(framing)?, body, framing);
             let failure = match self.exchange(connection, call, upload, trace).await {
@@ -131,7 +136,7 @@ impl OriginClient {
         destinations: &[Destination],
         reuse: Reuse,
         trace: &mut Trace,
-    ) -> Result<Connection, Fault> {
+    ) -> Result<(Connection, IpAddr), Fault> {
         let mut order: SmallVec<[&Destination; ADDRESSES_TRIED_MAX]> = destinations.iter().collect();
         if order.len() > 1 {
             let spread = rand::random_range(0..order.len());
@@ -152,7 +157,7 @@ impl OriginClient {
                     Ok(connection) => {
                         self.metrics.reused.inc();
                         trace.note(STAGE, || format!("reuses a connection to {}", destination.address));
-                        return Ok(connection);
+                        return Ok((connection, destination.address.ip()));
                     }
                     Err(lease) => lease,
                 },
@@ -166,7 +171,7 @@ impl OriginClient {
             match Box::pin(opening).await {
                 Ok(connection) => {
                     trace.note(STAGE, || format!("opened a connection to {}", destination.address));
-                    return Ok(connection);
+                    return Ok((connection, destination.address.ip()));
                 }
                 Err(fault) => {
                     trace.note(STAGE, || format!("{}: {fault}", destination.address));

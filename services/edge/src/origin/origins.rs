@@ -3,12 +3,13 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Instant,
 };
 
 use http::{HeaderValue, header};
 use proxima_chassis::Metrics;
 use proxima_model::SslMode;
-use proxima_pipeline::{Blame, Exchange, Fault, Response, Scheme, Site};
+use proxima_pipeline::{Blame, Exchange, Fault, OriginSeen, Response, Scheme, Site};
 use smallvec::{SmallVec, smallvec};
 
 use super::{
@@ -59,7 +60,10 @@ impl Origins {
     /// # Errors
     /// What of the origin failed.
     pub(crate) async fn fetch(&self, exchange: &mut Exchange) -> Result<Response, Fault> {
-        let fetched = self.fetch_uncounted(exchange).await;
+        let (began, mut asked) = (Instant::now(), None);
+        let fetched = self.fetch_uncounted(exchange, &mut asked).await;
+        let status = fetched.as_ref().ok().map(|response| response.status);
+        exchange.extensions.insert(OriginSeen { address: asked, status, took: began.elapsed() });
         if let Err(fault) = &fetched
             && fault.blame() != Blame::Client
         {
@@ -68,7 +72,11 @@ impl Origins {
         fetched
     }
 
-    async fn fetch_uncounted(&self, exchange: &mut Exchange) -> Result<Response, Fault> {
+    async fn fetch_uncounted(
+        &self,
+        exchange: &mut Exchange,
+        asked: &mut Option<IpAddr>,
+    ) -> Result<Response, Fault> {
         let site = exchange.site.clone().ok_or(Fault::Internal("no stage has set the zone"))?;
         let addresses =
             self.addresses(exchange.origin.host.as_deref(), &exchange.request.host, &site).await?;
@@ -78,6 +86,7 @@ impl Origins {
             .map(|address| Destination { address: SocketAddr::new(address, way.port), tls: way.tls.clone() })
             .collect();
         exchange.trace.note("origin", || way.describe(&destinations));
+        *asked = destinations.first().filter(|_| destinations.len() == 1).map(|only| only.address.ip());
 
         let body = std::mem::take(&mut exchange.request_body);
         let Exchange { request, origin, trace, interims, .. } = exchange;
@@ -100,7 +109,7 @@ impl Origins {
             upgrade,
             interims: interims.as_ref(),
         };
-        let answered = self.client.send(&destinations, call, body, trace).await;
+        let answered = self.client.send(&destinations, call, body, trace, asked).await;
         if let Some(host) = asked_host {
             request.headers.insert(header::HOST, host);
         }

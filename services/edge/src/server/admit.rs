@@ -2,6 +2,7 @@
 //! the first stage sees it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use http::header::{DATE, HOST, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
@@ -11,6 +12,7 @@ use proxima_pipeline::{Body, Client, Exchange, Fault, Protocol, RayId, Request, 
 use super::{Peer, ServerContext};
 use crate::date::http_date;
 use crate::http1::{Host, Http1Error};
+use crate::observe::Recorded;
 use crate::stages::CF_RAY;
 
 /// A request's head, apart from how it came.
@@ -30,7 +32,14 @@ pub(super) struct Asked {
 
 impl ServerContext {
     /// The exchange of this request, and what is wrong with it already.
-    pub(super) fn admit(&self, peer: &Peer, mut asked: Asked, body: Body) -> (Exchange, Option<Fault>) {
+    /// What is sent for it is counted in `sent`.
+    pub(super) fn admit(
+        &self,
+        peer: &Peer,
+        mut asked: Asked,
+        body: Body,
+        sent: &Arc<AtomicU64>,
+    ) -> (Recorded, Option<Fault>) {
         let scheme = peer.scheme();
         let fault = self.check(&asked, scheme);
         put_host(&mut asked.headers, &asked.host, scheme);
@@ -43,7 +52,7 @@ impl ServerContext {
             headers: asked.headers,
             upgrade: asked.upgrade,
         };
-        (self.exchange(peer, asked.protocol, request, body), fault)
+        (self.exchange(peer, asked.protocol, request, body, sent), fault)
     }
 
     fn check(&self, asked: &Asked, scheme: Scheme) -> Option<Fault> {
@@ -57,7 +66,7 @@ impl ServerContext {
     }
 
     /// An exchange for a request that could not even be read, so that its answer is made like every other.
-    pub(super) fn unreadable(&self, peer: &Peer, protocol: Protocol) -> Exchange {
+    pub(super) fn unreadable(&self, peer: &Peer, protocol: Protocol, sent: &Arc<AtomicU64>) -> Recorded {
         let request = Request {
             method: Method::GET,
             scheme: peer.scheme(),
@@ -67,12 +76,21 @@ impl ServerContext {
             headers: HeaderMap::new(),
             upgrade: None,
         };
-        self.exchange(peer, protocol, request, Body::empty())
+        self.exchange(peer, protocol, request, Body::empty(), sent)
     }
 
-    fn exchange(&self, peer: &Peer, protocol: Protocol, request: Request, body: Body) -> Exchange {
+    fn exchange(
+        &self,
+        peer: &Peer,
+        protocol: Protocol,
+        request: Request,
+        body: Body,
+        sent: &Arc<AtomicU64>,
+    ) -> Recorded {
         let client = Client { address: peer.address, local: peer.local, protocol, tls: peer.tls.clone() };
-        Exchange::new(RayId::new(self.pop.clone()), client, request, body, self.clock.now())
+        let ray = RayId::new(self.pop.clone());
+        let exchange = Exchange::new(ray, client, request, body, self.clock.now());
+        Recorded::new(exchange, Arc::clone(&self.observer), sent)
     }
 
     /// The answer to a request that no stage sees; it names its ray as all answers do.

@@ -42,6 +42,7 @@ use proxima_model::PopCode;
 use proxima_pipeline::{Pipeline, Scheme, TlsFacts};
 use tokio_util::sync::CancellationToken;
 
+use crate::Observer;
 use crate::http1::Limits;
 use crate::metrics::EdgeMetrics;
 
@@ -104,6 +105,8 @@ pub struct ServerContext {
     pub clock: Arc<dyn Clock>,
     /// Counters.
     pub metrics: Arc<EdgeMetrics>,
+    /// What exchanges leave behind.
+    pub observer: Arc<Observer>,
 }
 
 /// The other side of a connection.

@@ -2,6 +2,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -30,6 +32,8 @@ pub(super) struct Outbound {
     pub(super) staged: BytesMut,
     data: Bytes,
     tail: &'static [u8],
+    /// Octets that were written altogether, shared with whoever counts them.
+    pub(super) written: Arc<AtomicU64>,
     /// Octets written since the last that counted as progress.
     fresh: usize,
 }
@@ -105,6 +109,7 @@ impl Outbound {
 
     fn advance(&mut self, mut written: usize) {
         self.fresh = self.fresh.saturating_add(written);
+        self.written.fetch_add(written as u64, Ordering::Relaxed);
         let staged = written.min(self.staged.len());
         self.staged.advance(staged);
         written -= staged;

@@ -15,11 +15,17 @@ use tokio::time::Instant;
 const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Carries octets both ways until both sides have ended, one fails, or nothing moved for `idle_max`. A side that ends
-/// is passed on as such, and the other way goes on: half-closed connections stay useful.
-pub(super) async fn relay(client: impl AsyncRead + AsyncWrite + Unpin, origin: Upgraded, idle_max: Duration) {
+/// is passed on as such, and the other way goes on: half-closed connections stay useful. Octets to the client and from
+/// it are counted in `to_client` and `from_client`.
+pub(super) async fn relay(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    origin: Upgraded,
+    idle_max: Duration,
+    (to_client, from_client): (Arc<AtomicU64>, Arc<AtomicU64>),
+) {
     let moved = Arc::new(Moved { since: Instant::now(), last_ms: AtomicU64::new(0) });
-    let mut client = Watched { io: client, moved: Arc::clone(&moved) };
-    let mut origin = Watched { io: origin, moved: Arc::clone(&moved) };
+    let mut client = Watched { io: client, moved: Arc::clone(&moved), written: to_client };
+    let mut origin = Watched { io: origin, moved: Arc::clone(&moved), written: from_client };
     {
         let copying = copy_bidirectional_with_sizes(&mut client, &mut origin, BUFFER_BYTES, BUFFER_BYTES);
         tokio::select! {
@@ -59,6 +65,8 @@ impl Moved {
 struct Watched<T> {
     io: T,
     moved: Arc<Moved>,
+    /// Octets that it took.
+    written: Arc<AtomicU64>,
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
@@ -82,8 +90,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(context, data);
-        if polled.is_ready() {
+        if let Poll::Ready(written) = &polled {
             self.moved.now();
+            let octets = *written.as_ref().unwrap_or(&0);
+            self.written.fetch_add(octets as u64, Ordering::Relaxed);
         }
         polled
     }

@@ -112,6 +112,8 @@ impl Stage for ZoneStage {
         exchange
             .trace
             .note(self.name(), || format!("zone {}, ssl {:?}", site.zone.name, site.zone.settings.ssl));
+        // Before anything is answered: whatever it is, it is this zone's.
+        exchange.site = Some(Arc::clone(&site));
         if let Some(scheme) = Self::redirect(exchange, &site) {
             let location = match self.location(exchange, scheme) {
                 Ok(location) => location,
@@ -126,7 +128,6 @@ impl Stage for ZoneStage {
             response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=3600"));
             return Decision::Now(Flow::Respond(response));
         }
-        exchange.site = Some(site);
         Decision::Now(Flow::Continue)
     }
 }

@@ -12,6 +12,7 @@ mod parts;
 mod peers;
 mod purging;
 mod racing;
+mod reasons;
 mod reuse;
 mod rules;
 mod slices;

@@ -36,6 +36,7 @@ use crate::deadline::Deadline;
 use crate::http1::{
     ConnectionField, Framing, Http1Error, RequestHead, RequestParser, strip_hop_by_hop, write_response_head,
 };
+use crate::observe::Recorded;
 
 /// Octets that one read of a head takes, on the stack: an idle connection holds no buffer.
 const HEAD_READ_BYTES: usize = 8 * 1024;
@@ -67,7 +68,8 @@ enum After {
     Next,
     Close,
     Gone,
-    Relay(Upgraded),
+    /// With what counts it, once the exchange is over as one of HTTP.
+    Relay(Upgraded, Option<Box<Recorded>>),
 }
 
 struct Connection<T> {
@@ -120,9 +122,11 @@ pub(super) async fn serve<T: Transport>(
             After::Next => {}
             After::Close => return connection.close().await,
             After::Gone => return,
-            After::Relay(origin) => {
+            After::Relay(origin, mut recorded) => {
                 let Connection { io, buffer, context, .. } = connection;
-                return relay(Rewound { before: buffer, io }, origin, context.timeouts.upgrade_idle).await;
+                let counts = recorded.as_mut().map(|recorded| recorded.relayed()).unwrap_or_default();
+                let client = Rewound { before: buffer, io };
+                return relay(client, origin, context.timeouts.upgrade_idle, counts).await;
             }
         }
     }
@@ -194,7 +198,7 @@ impl<T: Transport> Connection<T> {
             body_bytes: upload.as_ref().and_then(Upload::announced),
             upgrade: websocket.then(|| Arc::from("websocket")),
         };
-        let (mut exchange, fault) = server.admit(&self.peer, asked, body);
+        let (mut exchange, fault) = server.admit(&self.peer, asked, body, &self.out.written);
         // HTTP/1.0 knows none (RFC 9110, 15.2).
         exchange.interims = (asker.version != Version::HTTP_10).then(|| self.interims.clone());
         match fault {
@@ -215,8 +219,12 @@ impl<T: Transport> Connection<T> {
         exchange.request_body = Body::empty();
         let response = final_response(&mut exchange, websocket);
         server.metrics.answered(exchange.client.protocol, response.status);
-        // The exchange lives until its answer is written: stages keep guards in it.
-        self.respond(&asker, response, upload).await
+        exchange.answered(&response);
+        // The exchange lives until its answer is written: stages keep guards in it, and then it is counted.
+        match self.respond(&asker, response, upload).await {
+            After::Relay(origin, _) => After::Relay(origin, Some(Box::new(exchange))),
+            after => after,
+        }
     }
 
     /// Runs the pipeline while watching the reading side.
@@ -347,9 +355,10 @@ impl<T: Transport> Connection<T> {
     }
 
     async fn answer_unread(&mut self, fault: &Fault) -> After {
-        let exchange = self.context.unreadable(&self.peer, Protocol::Http11);
+        let mut exchange = self.context.unreadable(&self.peer, Protocol::Http11, &self.out.written);
         let response = self.context.refusal(fault, &exchange);
         self.context.metrics.answered(Protocol::Http11, response.status);
+        exchange.answered(&response);
         let asker =
             Asker { version: Version::HTTP_11, head_only: false, keep_alive: false, websocket: false };
         self.respond(&asker, response, None).await

@@ -91,7 +91,7 @@ impl<T: Transport> Connection<T> {
             let field = ConnectionField::Upgrade(HeaderValue::from_static("websocket"));
             write_response_head(status, &headers, Framing::None, &field, &mut self.out.staged);
             return match poll_fn(|context| self.poll_out(context)).await {
-                Ok(()) => After::Relay(origin),
+                Ok(()) => After::Relay(origin, None),
                 Err(Gone) => After::Gone,
             };
         }

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use proxima_pipeline::{Body, BodyError, Exchange, Interim, Interims, Protocol, R
 use tokio::time::Instant;
 
 use crate::deadline::Deadline;
+use crate::observe::response_head_bytes;
 use crate::server::admit::{Asked, fault_of};
 use crate::server::message::{asked, final_response, response_head};
 use crate::server::{BODY_PROGRESS_BYTES_MIN, Peer, ServerContext};
@@ -38,10 +40,11 @@ pub(super) async fn serve(
         respond.send_informational(invitation).ok();
     }
     let head_only = head.method == Method::HEAD;
+    let sent = Arc::new(AtomicU64::new(0));
     let mut exchange = match asked(head, Protocol::Http2) {
         Ok(asked) => {
             let body = Incoming::body(body, &asked, &server);
-            let (mut exchange, fault) = server.admit(&peer, asked, body);
+            let (mut exchange, fault) = server.admit(&peer, asked, body, &sent);
             match fault {
                 Some(fault) => exchange.response = Some(server.refusal(&fault, &exchange)),
                 None => {
@@ -55,7 +58,7 @@ pub(super) async fn serve(
         }
         Err(error) => {
             server.metrics.refused(error);
-            let mut exchange = server.unreadable(&peer, Protocol::Http2);
+            let mut exchange = server.unreadable(&peer, Protocol::Http2, &sent);
             exchange.response = Some(server.refusal(&fault_of(error), &exchange));
             exchange
         }
@@ -63,7 +66,8 @@ pub(super) async fn serve(
     exchange.request_body = Body::empty();
     let response = final_response(&mut exchange);
     server.metrics.answered(Protocol::Http2, response.status);
-    if write(&server, response, head_only, &mut respond).await.is_err() {
+    exchange.answered(&response);
+    if write(&server, response, head_only, &mut respond, &sent).await.is_err() {
         server.metrics.answer_cut();
     }
 }
@@ -106,14 +110,17 @@ async fn write(
     response: Response,
     head_only: bool,
     respond: &mut SendResponse<Bytes>,
+    sent: &AtomicU64,
 ) -> Result<(), Ended> {
     let (head, body) = response_head(server, response, head_only);
     let ends = body.is_empty();
+    let head_bytes = response_head_bytes(head.headers());
     let mut stream = respond.send_response(head, ends).map_err(|_| Ended)?;
+    sent.fetch_add(head_bytes, Ordering::Relaxed);
     if ends {
         return Ok(());
     }
-    let written = write_body(server, body, &mut stream).await;
+    let written = write_body(server, body, &mut stream, sent).await;
     if written.is_err() {
         // The client must not take for whole what is not.
         stream.send_reset(Reason::INTERNAL_ERROR);
@@ -125,6 +132,7 @@ async fn write_body(
     server: &ServerContext,
     mut body: Body,
     stream: &mut SendStream<Bytes>,
+    sent: &AtomicU64,
 ) -> Result<(), Ended> {
     let mut left = body.length();
     loop {
@@ -145,7 +153,7 @@ async fn write_body(
             Ok(data) => {
                 left = left.map(|left| left.checked_sub(data.len() as u64).ok_or(Ended)).transpose()?;
                 let last = left == Some(0);
-                send(server, data, last, stream).await?;
+                send(server, data, last, stream, sent).await?;
                 if last {
                     return Ok(());
                 }
@@ -165,6 +173,7 @@ async fn send(
     mut data: Bytes,
     last: bool,
     stream: &mut SendStream<Bytes>,
+    sent: &AtomicU64,
 ) -> Result<(), Ended> {
     let mut deadline = Deadline::default();
     let mut fresh = 0;
@@ -192,9 +201,11 @@ async fn send(
         })
         .await?;
         let piece = data.split_to(capacity.min(data.len()));
-        fresh += piece.len();
+        let length = piece.len();
+        fresh += length;
         let ends = last && data.is_empty();
         stream.send_data(piece, ends).map_err(|_| Ended)?;
+        sent.fetch_add(length as u64, Ordering::Relaxed);
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! What a request stream takes back: interim answers, the answer, and nothing that looks whole and is not.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -30,11 +32,18 @@ pub(super) struct Outgoing {
     send: SendStream,
     write_idle: Duration,
     whole: bool,
+    /// Octets that the stream took.
+    sent: Arc<AtomicU64>,
 }
 
 impl Outgoing {
-    pub(super) const fn new(send: SendStream, write_idle: Duration) -> Self {
-        Self { send, write_idle, whole: false }
+    pub(super) fn new(send: SendStream, write_idle: Duration) -> Self {
+        Self { send, write_idle, whole: false, sent: Arc::default() }
+    }
+
+    /// Octets that the stream took so far.
+    pub(super) const fn sent(&self) -> &Arc<AtomicU64> {
+        &self.sent
     }
 
     /// Waits until the client wants no answer any more; never, if it has all of it.
@@ -137,6 +146,7 @@ impl Outgoing {
             let written = writing.await.map_err(|_| Cut)?.map_err(|_| Cut)?;
             pieces = &mut pieces[written.chunks..];
             fresh += written.bytes;
+            self.sent.fetch_add(written.bytes as u64, Ordering::Relaxed);
             if fresh >= BODY_PROGRESS_BYTES_MIN {
                 fresh = 0;
                 deadline = None;

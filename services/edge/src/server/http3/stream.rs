@@ -14,6 +14,7 @@ use super::incoming::{Follows, Incoming, Unread, Upload, WINDOW_BYTES};
 use super::outgoing::{Cut, Outgoing};
 use crate::http1::Http1Error;
 use crate::http3::{Broken, Code};
+use crate::observe::Recorded;
 use crate::server::admit::{Asked, fault_of};
 use crate::server::inbound::body_feed_of;
 use crate::server::message::{asked, final_response, response_head};
@@ -104,7 +105,7 @@ async fn exchange(
         return Ended::Cancelled;
     }
     let (upload, body) = upload(server, &asked, follows);
-    let (exchange, fault) = server.admit(peer, asked, body);
+    let (exchange, fault) = server.admit(peer, asked, body, out.sent());
     let outcome = {
         let mut unwanted = pin!(out.unwanted());
         let mut answering = pin!(answer(server, exchange, fault, head_only, out));
@@ -162,7 +163,7 @@ fn upload(server: &ServerContext, asked: &Asked, follows: Follows) -> (Option<Up
 /// Runs the pipeline and writes its answer.
 async fn answer(
     server: &ServerContext,
-    mut exchange: Exchange,
+    mut exchange: Recorded,
     fault: Option<Fault>,
     head_only: bool,
     out: &mut Outgoing,
@@ -174,6 +175,7 @@ async fn answer(
     exchange.request_body = Body::empty();
     let response = final_response(&mut exchange);
     server.metrics.answered(Protocol::Http3, response.status);
+    exchange.answered(&response);
     let (head, body) = response_head(server, response, head_only);
     out.answer(&head, body).await
 }
@@ -205,9 +207,10 @@ async fn refuse(
     out: &mut Outgoing,
 ) -> Ended {
     server.metrics.refused(error);
-    let exchange = server.unreadable(peer, Protocol::Http3);
+    let mut exchange = server.unreadable(peer, Protocol::Http3, out.sent());
     let response = server.refusal(&fault_of(error), &exchange);
     server.metrics.answered(Protocol::Http3, response.status);
+    exchange.answered(&response);
     let (head, body) = response_head(server, response, head_only);
     match out.answer(&head, body).await {
         Ok(()) => Ended::Served,

@@ -1,6 +1,7 @@
 //! The server over real sockets, and over memory where time is simulated.
 
 mod balancers;
+mod counted;
 mod http1;
 mod http2;
 mod http3;
@@ -30,9 +31,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::{Peer, ServerContext, Timeouts};
+use crate::Observer;
 use crate::http1::{BodyDecoder, Decoded, Limits, ResponseHead, parse_response_head};
 use crate::listen::{Ending, Listener};
 use crate::metrics::EdgeMetrics;
+use crate::observe::ZoneTable;
 use crate::tls::TlsAcceptor;
 
 /// Longer than anything here takes; what waits this long hangs.
@@ -248,6 +251,7 @@ fn context(seen: &Arc<Seen>, timeouts: Timeouts) -> Arc<ServerContext> {
         pop: PopCode::parse("TST").unwrap(),
         clock: Arc::new(SystemClock),
         metrics: EdgeMetrics::register(&mut Registry::default()),
+        observer: Arc::new(Observer::new(ZoneTable::new(PopCode::parse("TST").unwrap(), 10), None)),
     })
 }
 
@@ -256,6 +260,7 @@ struct Server {
     address: SocketAddr,
     seen: Arc<Seen>,
     ending: Ending,
+    context: Arc<ServerContext>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
@@ -276,8 +281,15 @@ impl Server {
         let ending = Ending::default();
         let context = context(&seen, Timeouts::DEFAULT);
         let balancers = balancers.into();
-        let listener = Listener { socket, tls, balancers, connections_max, context, ending: ending.clone() };
-        Self { address, seen, ending, accepting: tokio::spawn(listener.run()) }
+        let listener = Listener {
+            socket,
+            tls,
+            balancers,
+            connections_max,
+            context: Arc::clone(&context),
+            ending: ending.clone(),
+        };
+        Self { address, seen, ending, context, accepting: tokio::spawn(listener.run()) }
     }
 
     async fn connect(&self) -> Client<TcpStream> {
