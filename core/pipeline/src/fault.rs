@@ -174,6 +174,23 @@ impl Fault {
         }
     }
 
+    /// The fault of a site's origin that has this name; what it said beside is lost. `None`: it is another's.
+    pub fn of_origin(name: &str) -> Option<Self> {
+        let all = [
+            Self::OriginMalformed("as another server of ours found"),
+            Self::OriginClosed,
+            Self::OriginDown,
+            Self::OriginConnectTimeout,
+            Self::OriginUnreachable,
+            Self::OriginTimeout,
+            Self::OriginTls,
+            Self::OriginCertificate,
+            Self::OriginName,
+            Self::OriginForbidden,
+        ];
+        all.into_iter().find(|fault| fault.name() == name)
+    }
+
     /// Whose fault it was.
     pub fn blame(&self) -> Blame {
         match self {

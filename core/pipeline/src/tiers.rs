@@ -8,11 +8,15 @@
 //!
 //! All of them lie in an exchange's extensions.
 
+use std::sync::Arc;
+
 use proxima_model::ZoneId;
 
 /// On a request whose answer a cache means to store: the cache of another server may have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheFill {
+    /// The URL under which it is stored, which a cache rule may have made: by it the servers to ask are chosen.
+    pub url: Arc<str>,
     /// The state of the log whose purges the asking cache has carried out, at least. Who answers from its own cache must
     /// have carried out these, too: else what was purged here would come back from there.
     pub purged_up_to: u64,

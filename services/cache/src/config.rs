@@ -9,7 +9,7 @@ use crate::error::CacheError;
 
 /// Least memory with which a cache makes sense: a few pages with what belongs to them.
 pub const MEMORY_BYTES_MIN: u64 = 1 << 20;
-/// The largest object by default; larger ones pass by until there is a tier on disk.
+/// The largest object by default; larger ones are kept in slices.
 const OBJECT_BYTES_DEFAULT: u64 = 16 << 20;
 /// An object may take at most this fraction of the memory: one request must not empty the cache.
 const OBJECTS_MIN: u64 = 8;

@@ -33,14 +33,15 @@ use crate::{
         codings, date,
         directives::TARGETED,
         fields,
-        freshness::Exchanged,
+        freshness::{Exchanged, Freshness},
         range,
         storing::{self, Answered, Refusal, Storable, Verdict},
         validators,
         wishes::Wishes,
     },
     ruling::Ruling,
-    store::{Object, Store},
+    serve::LEFT,
+    store::{NOT_FOR_DISK, NOT_OFFERED, Object, Store},
 };
 
 /// What the leader of a flight gets.
@@ -79,6 +80,8 @@ pub(crate) struct Fill {
     pub(crate) share_cookies: bool,
     /// What the zone's cache rules say.
     pub(crate) ruling: Ruling,
+    /// What is left of a lifetime, as another server's cache says.
+    pub(crate) left: Option<u64>,
     /// Where the leader waits; nobody waits for a revalidation in the background.
     pub(crate) deliver: Option<oneshot::Sender<Delivered>>,
     /// The store.
@@ -94,13 +97,16 @@ struct Came {
     response: Response,
     when: Exchanged,
     tags: Option<Tags>,
+    /// What is left of the lifetime that a rule gave, if another server's cache says so.
+    left: Option<u64>,
 }
 
 impl Fill {
     /// Fetches, and stores what may be stored.
     pub(crate) async fn run(mut self: Box<Self>) {
         let _in_flight = Counted::new(&self.metrics.fills);
-        let Came { response, when, tags } = self.fetch().await;
+        let Came { response, when, tags, left } = self.fetch().await;
+        self.left = left;
         if let Some(fault) = self.exchange.extensions.remove::<Fault>() {
             return self.failed(fault);
         }
@@ -137,7 +143,18 @@ impl Fill {
         let received_at = self.clock.now();
         let mut response = self.exchange.response.take().unwrap_or_default();
         let tags = Tags::take(&mut response.headers);
-        Came { response, when: Exchanged { requested_at, received_at }, tags }
+        let left = response.headers.remove(&LEFT);
+        let left = left.filter(|_| self.exchange.extensions.get::<FromPeer>().is_some());
+        let left = left.and_then(|left| left.to_str().ok()?.parse().ok());
+        Came { response, when: Exchanged { requested_at, received_at }, tags, left }
+    }
+
+    /// A lifetime that does not begin anew with every cache that a rule holds for.
+    fn capped(&self, freshness: Freshness) -> Freshness {
+        match self.left {
+            Some(left) => freshness.with_at_most(left),
+            None => freshness,
+        }
     }
 
     fn may_serve_stale(&self) -> bool {
@@ -182,6 +199,7 @@ impl Fill {
         });
         let (freshness, vary, kept, refusal) = match verdict {
             Verdict::Store(Storable { freshness, vary, left_out }) => {
+                let freshness = self.capped(freshness);
                 (freshness, vary, fields::storable(&updated, &left_out), None)
             }
             Verdict::Refuse(refusal) => (stale.freshness.clone(), stale.vary.clone(), updated, Some(refusal)),
@@ -205,7 +223,7 @@ impl Fill {
             tags: tags.unwrap_or_else(|| stale.tags.again()),
             content: stale.content.clone(),
             failed: 0.into(),
-            offered: stale.offered.load(Ordering::Relaxed).into(),
+            on_disk: stale.on_disk.load(Ordering::Relaxed).into(),
         });
         self.exchange.trace.note("cache", || match refusal {
             None => format!("confirmed by the origin: {}", stored_for(&object)),
@@ -236,17 +254,27 @@ impl Fill {
         let request = &self.exchange.request.headers;
         let wishes = self.ruling.wishes(response.status, self.exchange.request.target.path());
         match judge(&self.store, request, &response, when, (self.share_cookies, wishes)) {
-            Verdict::Store(storable) => {
+            Verdict::Store(mut storable) => {
+                storable.freshness = self.capped(storable.freshness);
                 let own = chosen(&response.headers, &storable.left_out);
                 let fetched = Fetched { birth: self.lead.birth().clone(), tags, when };
                 let object = object(&self.store, fetched, request, &response, storable);
                 let near = self.exchange.extensions.get::<FromPeer>().is_some_and(|from| from.same_pop);
                 // A PoP's disks have an object once, at its home.
-                object.offered.store(near, Ordering::Relaxed);
+                if near {
+                    object.on_disk.store(NOT_FOR_DISK, Ordering::Relaxed);
+                }
                 self.exchange.trace.note("cache", || format!("storing: {}", stored_for(&object)));
                 self.grow(object, response.body, own).await;
             }
-            Verdict::Refuse(refusal) => self.refused(response, refusal),
+            Verdict::Refuse(refusal) => {
+                let mut response = response;
+                // Whoever asks may store it.
+                if self.exchange.extensions.get::<AskedByPeer>().is_some() || self.lead.key().is_of_slices() {
+                    tags.give_back(&mut response.headers);
+                }
+                self.refused(response, refusal);
+            }
         }
     }
 
@@ -256,6 +284,12 @@ impl Fill {
         // What a part is answered with says nothing of the whole, but that it is too large if the part is: then the
         // next request goes straight to the origin, and waits for no other.
         let of_the_whole = !self.exchange.request.headers.contains_key(header::RANGE);
+        // Another server's stale answer says nothing of what the origin has.
+        let stale_of_a_peer =
+            refusal == Refusal::Expired && self.exchange.extensions.get::<FromPeer>().is_some();
+        if stale_of_a_peer {
+            return self.deliver(LeaderAnswer::Own(response, refusal), HeaderMap::new());
+        }
         if refusal == Refusal::TooLarge || (refusal.lasting() && of_the_whole) {
             self.store.remember_pass(self.lead.key(), refusal);
         }
@@ -379,7 +413,7 @@ pub(crate) fn object(
         tags,
         content: store.new_content(response.body.length()),
         failed: 0.into(),
-        offered: false.into(),
+        on_disk: NOT_OFFERED.into(),
     })
 }
 
@@ -391,10 +425,12 @@ fn forms(status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> Option
 }
 
 /// The request that fills or confirms, made of a client's.
-/// `purged_up_to`: the state of the log whose purges are carried out here.
-pub(crate) fn fill_exchange(client: &Exchange, stale: Option<&Object>, purged_up_to: u64) -> Exchange {
+/// `fill`: what other servers' caches are told, if they may be asked.
+pub(crate) fn fill_exchange(client: &Exchange, stale: Option<&Object>, fill: Option<CacheFill>) -> Exchange {
     let mut exchange = client.sub_request();
-    exchange.extensions.insert(CacheFill { purged_up_to });
+    if let Some(fill) = fill {
+        exchange.extensions.insert(fill);
+    }
     if let Some(asked) = client.extensions.get::<AskedByPeer>() {
         exchange.extensions.insert(*asked);
     }

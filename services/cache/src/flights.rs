@@ -233,8 +233,11 @@ impl Flights {
     /// Forgets a URL: what is stored, and what is in flight. Those who read or wait already go on; nobody joins them
     /// any more, and what they read is not stored.
     pub fn forget(&self, store: &Store, key: &PrimaryKey) {
-        self.shard(key).remove(key);
+        let mut shard = self.shard(key);
+        shard.remove(key);
+        // Under the lock: what lies on the disk must not come into memory in between.
         store.forget(key);
+        drop(shard);
     }
 
     /// Does something under the key's lock, under which whatever is stored is stored.

@@ -89,6 +89,11 @@ impl PrimaryKey {
         url.map_or_else(|| self.clone(), |url| Self::new(self.zone, url.to_owned(), self.parts.clone()))
     }
 
+    /// The URL by which its home among other servers is chosen.
+    pub(crate) fn place(&self) -> Arc<str> {
+        self.url.strip_prefix(SLICES).map_or_else(|| self.url.clone(), Arc::from)
+    }
+
     /// Whether it is one of slices.
     pub fn is_of_slices(&self) -> bool {
         self.url.starts_with(SLICES)

@@ -206,6 +206,13 @@ impl Tags {
         Self { hashes, text, others: self.others, compared: AtomicU64::new(0) }
     }
 
+    /// Puts them back into an answer.
+    pub(crate) fn give_back(&self, headers: &mut HeaderMap) {
+        if let Some(text) = self.field() {
+            headers.insert(CACHE_TAG, text);
+        }
+    }
+
     /// As a field, if there are any.
     pub fn field(&self) -> Option<HeaderValue> {
         self.text.clone()

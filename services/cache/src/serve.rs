@@ -1,6 +1,6 @@
 //! Answers made of stored objects.
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use proxima_pipeline::{Body, Response};
 
 use crate::{
@@ -13,6 +13,9 @@ use crate::{
     status::{CACHE_STATUS, CACHE_STATUS_STANDARD, CacheStatus},
     store::Object,
 };
+
+/// On an answer to another server's cache: how many seconds are left of the lifetime that a rule gave.
+pub(crate) const LEFT: HeaderName = HeaderName::from_static("proxima-tier-left");
 
 /// How an object is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +56,7 @@ pub(crate) fn respond(
     let mut response = match conditions::answer(asked.method, asked.request, object.as_stored()) {
         Answer::NotModified => Response {
             status: StatusCode::NOT_MODIFIED,
-            headers: fields::not_modified(&object.headers),
+            headers: not_modified(object, asked.for_cache),
             ..Response::default()
         },
         Answer::Part(part) => {
@@ -88,6 +91,17 @@ pub(crate) fn respond(
     Some(response)
 }
 
+/// The fields of a 304. A cache is told all that says for how long.
+fn not_modified(object: &Object, for_cache: bool) -> HeaderMap {
+    let mut headers = fields::not_modified(&object.headers);
+    for name in TARGETED.iter().filter(|_| for_cache) {
+        for value in object.headers.get_all(name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers
+}
+
 /// Whether responses of this status have content (RFC 9110, 6.4.1).
 fn has_content(status: StatusCode) -> bool {
     !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
@@ -101,7 +115,10 @@ fn finish(headers: &mut HeaderMap, object: &Object, asked: Asked<'_>) {
         headers.insert(header::AGE, fields::age(age));
     }
     if asked.for_cache {
-        // It needs what this one was told.
+        // It needs what this one was told, and what its owner decided.
+        if let Some(left) = object.freshness.left_by_rule(object.resident()) {
+            headers.insert(LEFT, HeaderValue::from(left));
+        }
         if let Some(tags) = object.tags.field() {
             headers.insert(CACHE_TAG, tags);
         }

@@ -35,7 +35,8 @@ use http::Method;
 use proxima_chassis::Clock;
 use proxima_compression::Compressor;
 use proxima_pipeline::{
-    AskedByPeer, Body, Decision, Exchange, Fault, Flow, Invalidations, Response, Rest, Stage,
+    AskedByPeer, Body, CacheFill, Decision, Exchange, Fault, Flow, FromPeer, Invalidations, Response, Rest,
+    Stage,
 };
 use tokio::sync::oneshot;
 
@@ -50,7 +51,7 @@ use crate::{
     metrics::Metrics,
     outliving::Outliving,
     policy::{
-        directives::RequestDirectives,
+        directives::{RequestDirectives, TARGETED},
         range,
         reuse::{self, Reuse},
         storing::Refusal,
@@ -269,8 +270,7 @@ impl CacheStage {
         why: &'static str,
     ) -> Option<Flow> {
         let browser = browser_lifetime(exchange);
-        let for_cache = exchange.extensions.get::<AskedByPeer>().is_some()
-            || exchange.extensions.get::<Slice>().is_some();
+        let for_cache = is_for_cache(exchange);
         let asked = serve::Asked {
             for_cache,
             method: &exchange.request.method,
@@ -371,6 +371,9 @@ impl CacheStage {
             exchange.trace.note(entry.stage, || entry.decision);
         }
         exchange.extensions.extend(extensions);
+        // These were said of the fetch: what this request asks for itself afterwards is not to be stored.
+        exchange.extensions.remove::<CacheFill>();
+        exchange.extensions.remove::<FromPeer>();
         match answer {
             LeaderAnswer::Own(mut response, refusal) => {
                 self.label_refused(exchange, &mut response, refusal);
@@ -392,6 +395,9 @@ impl CacheStage {
     fn label_refused(&self, exchange: &Exchange, response: &mut Response, refusal: Refusal) {
         if refusal == Refusal::TooLarge {
             self.consider_slices(exchange, response);
+        }
+        if !is_for_cache(exchange) {
+            response.headers.remove(&TARGETED[0]);
         }
         let status = CacheStatus::of_refusal(refusal);
         self.count(exchange, status);
@@ -464,6 +470,11 @@ fn vary_of_fetch(exchange: &Exchange, found: &Found) -> Vary {
     let whole = found.object.as_ref().is_some_and(|object| !object.is_part());
     let part = !whole && range::Asked::read(&exchange.request.headers).is_some();
     if part { found.vary.of_a_part() } else { found.vary.clone() }
+}
+
+/// Whether a cache asks, which may store the answer again: another server's, or this one for a slice.
+fn is_for_cache(exchange: &Exchange) -> bool {
+    exchange.extensions.get::<AskedByPeer>().is_some() || exchange.extensions.get::<Slice>().is_some()
 }
 
 fn browser_lifetime(exchange: &Exchange) -> BrowserLifetime {

@@ -36,7 +36,7 @@ use quick_cache::{
 };
 use tokio::time::Instant;
 
-pub use self::object::Object;
+pub use self::object::{NOT_FOR_DISK, NOT_OFFERED, Object};
 use self::{object::OBJECT_OVERHEAD_OCTETS, progress::Progress};
 use crate::{
     config::CacheConfig,
@@ -62,6 +62,10 @@ const SHARDS_MAX: u64 = 64;
 const VARIES_MAX: usize = 4;
 /// URLs remembered as not storable.
 const PASSES_MAX: usize = 65_536;
+/// URLs remembered as just changed.
+const INVALIDATED_MAX: usize = 16_384;
+/// How long other servers are not asked for what an unsafe request has changed here: they are told, and hear it or not.
+const INVALIDATED_FOR: Duration = Duration::from_secs(10);
 /// How long a URL is remembered as not storable: its requests do not wait for each other meanwhile.
 const PASS_FOR: Duration = Duration::from_secs(60);
 
@@ -130,6 +134,8 @@ pub struct Found {
 pub struct Store {
     entries: Cache<Key, Entry, Octets, RandomState, CountEvictions>,
     passes: Cache<PrimaryKey, Pass>,
+    /// URLs that unsafe requests have changed, until when others are not asked for them.
+    invalidated: Cache<PrimaryKey, Instant>,
     expectations: Expectations,
     marks: Arc<Marks>,
     budget: Arc<Budget>,
@@ -183,6 +189,7 @@ impl Store {
         Self {
             entries: Cache::with_options(options, Octets, RandomState::new(), evictions),
             passes: Cache::new(PASSES_MAX),
+            invalidated: Cache::new(INVALIDATED_MAX),
             expectations: Expectations::default(),
             marks: Arc::new(marks),
             budget: Arc::new(Budget::new(config.fill_bytes_max())),
@@ -251,7 +258,7 @@ impl Store {
     #[inline]
     pub(crate) fn used(&self, primary: &PrimaryKey, object: &Arc<Object>) {
         if let Some(disk) = &self.disk
-            && !object.offered.load(Ordering::Relaxed)
+            && disk.is_wanted(object)
         {
             disk.used(primary, object);
         }
@@ -335,7 +342,7 @@ impl Store {
     /// the `same_names`: its own fields still say the truth, or have it confirmed again.
     pub fn confirm(&self, primary: &PrimaryKey, request: &HeaderMap, object: Arc<Object>, same_names: bool) {
         if !same_names {
-            object.offered.store(false, Ordering::Relaxed);
+            object.on_disk.store(NOT_OFFERED, Ordering::Relaxed);
             return self.insert(primary, request, object);
         }
         if self.may_serve(primary, &object) {

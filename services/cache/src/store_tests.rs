@@ -53,7 +53,7 @@ fn object(
         content: Content::of(&Bytes::copy_from_slice(content), store.budget.clone()),
         forms: None,
         failed: 0.into(),
-        offered: false.into(),
+        on_disk: crate::store::NOT_OFFERED.into(),
     })
 }
 

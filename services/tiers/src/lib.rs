@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Of the servers of a PoP, each URL has one as its home (rendezvous hashing, [`map`]): there the PoP stores it. Of the
-//! upper PoPs, each zone has one as its root: from there alone its origin is asked, so that the whole network fetches an
-//! object once. A PoP in whose region an upper PoP stands asks that one first. Whoever is itself what comes next is not
+//! upper PoPs, each zone has one as its root: from there alone the caches ask its origin, so that the whole network stores
+//! an object that was fetched once. A PoP in whose region an upper PoP stands asks that one first. Whoever is itself what comes next is not
 //! asked: two servers in one PoP make one hop, one server none.
 //!
 //! The stage stands between the cache and the origin, and takes what the cache wants to store ([`CacheFill`]); all else

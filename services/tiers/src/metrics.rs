@@ -41,7 +41,7 @@ impl Tier {
 pub(crate) enum Outcome {
     Answered,
     Failed,
-    Behind,
+    Declined,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

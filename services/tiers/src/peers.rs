@@ -7,9 +7,9 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hyper::{body::Incoming, client::conn::http2};
@@ -34,10 +34,15 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(1);
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 /// See [`AGAIN_MIN`].
 const AGAIN_MAX: Duration = Duration::from_secs(5);
-/// What one answer may have under way before its reader reads; and all answers of a connection.
+/// What one answer may have under way before its reader reads.
 const STREAM_WINDOW_OCTETS: u32 = 1 << 20;
-/// See [`STREAM_WINDOW_OCTETS`].
-const CONNECTION_WINDOW_OCTETS: u32 = 16 << 20;
+/// What all answers of a connection may: all that HTTP/2 can say, so that those who read slowly, however many, do not
+/// stop the others.
+const CONNECTION_WINDOW_OCTETS: u32 = (1 << 31) - 1;
+/// How long the head of an answer may take: longer than an origin is waited for.
+const HEAD_WITHIN: Duration = Duration::from_secs(150);
+/// How long a server that declined is left out.
+const LEFT_OUT: Duration = Duration::from_secs(2);
 /// Fields of an answer, as the edge takes them from origins.
 const HEADERS_OCTETS_MAX: u32 = 256 << 10;
 
@@ -48,12 +53,15 @@ pub(crate) struct Peers {
     pub(crate) map: Map,
     slots: Vec<Slot>,
     metrics: Metrics,
+    begun: Instant,
 }
 
 /// One server's.
 #[derive(Default)]
 struct Slot {
     up: AtomicBool,
+    /// Until when it is left out, in milliseconds since these were made.
+    out_until: AtomicU64,
     sender: Mutex<Option<Sender>>,
 }
 
@@ -62,6 +70,8 @@ struct Slot {
 pub(crate) enum AskError {
     #[error("there is no connection to it")]
     Down,
+    #[error("it takes too long")]
+    Slow,
     #[error(transparent)]
     Http(#[from] hyper::Error),
 }
@@ -70,12 +80,27 @@ impl Peers {
     pub(crate) fn new(map: Map, metrics: Metrics) -> Arc<Self> {
         let slots = map.servers().iter().map(|_| Slot::default()).collect();
         metrics.peers.set(i64::try_from(map.peers().count()).unwrap_or(i64::MAX));
-        Arc::new(Self { map, slots, metrics })
+        Arc::new(Self { map, slots, metrics, begun: Instant::now() })
     }
 
     /// Whether a server can be asked.
     pub(crate) fn is_up(&self, server: usize) -> bool {
-        self.slots.get(server).is_some_and(|slot| slot.up.load(Ordering::Acquire))
+        let now = self.millis();
+        self.slots.get(server).is_some_and(|slot| {
+            slot.up.load(Ordering::Acquire) && slot.out_until.load(Ordering::Relaxed) <= now
+        })
+    }
+
+    /// Leaves a server out for a while: it cannot answer what it is asked.
+    pub(crate) fn leave_out(&self, server: usize) {
+        if let Some(slot) = self.slots.get(server) {
+            let until = self.millis() + u64::try_from(LEFT_OUT.as_millis()).unwrap_or(0);
+            slot.out_until.store(until, Ordering::Relaxed);
+        }
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Asks a server.
@@ -85,13 +110,20 @@ impl Peers {
         request: http::Request<Body>,
     ) -> Result<http::Response<Incoming>, AskError> {
         let slot = self.slots.get(server).ok_or(AskError::Down)?;
-        let sender = lock(&slot.sender).clone().filter(|sender| !sender.is_closed());
-        let Some(mut sender) = sender else {
-            // It drains: what it was asked before it still answers.
-            slot.up.store(false, Ordering::Release);
-            return Err(AskError::Down);
+        let sender = {
+            let sender = lock(&slot.sender);
+            let open = sender.clone().filter(|sender| !sender.is_closed());
+            if open.is_none() {
+                // It drains: what it was asked before it still answers.
+                slot.up.store(false, Ordering::Release);
+            }
+            open
         };
-        Ok(sender.send_request(request).await?)
+        let mut sender = sender.ok_or(AskError::Down)?;
+        timeout(HEAD_WITHIN, sender.send_request(request))
+            .await
+            .map_err(|_| AskError::Slow)?
+            .map_err(Into::into)
     }
 
     /// Keeps connections to all servers that this one may have to ask, until `stop`.
@@ -117,8 +149,11 @@ impl Peers {
         loop {
             match timeout(CONNECT_WITHIN, connect(address, name, connector)).await {
                 Ok(Ok((sender, connection))) => {
-                    *lock(&slot.sender) = Some(sender);
-                    slot.up.store(true, Ordering::Release);
+                    {
+                        let mut slot_sender = lock(&slot.sender);
+                        *slot_sender = Some(sender);
+                        slot.up.store(true, Ordering::Release);
+                    }
                     self.metrics.peers_up.inc();
                     tracing::info!(target: "proxima_tiers", peer = %name, "can be asked");
                     let ended = connection.await;

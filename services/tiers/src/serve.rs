@@ -135,10 +135,19 @@ impl Server {
         };
         self.metrics.served.inc();
         self.pipeline.run(&mut exchange).await;
-        if exchange.extensions.get::<Fault>() == Some(&Fault::Behind) {
-            return declined("behind");
+        let fault = exchange.extensions.get::<Fault>();
+        if let Some(fault) = fault.filter(|fault| Fault::of_origin(fault.name()).is_none()) {
+            return declined(fault.name());
         }
-        let Response { status, headers, body, .. } = exchange.response.take().unwrap_or_default();
+        let fault = fault.map(|fault| HeaderValue::from_static(fault.name()));
+        let Response { status, mut headers, body, .. } = exchange.response.take().unwrap_or_default();
+        // Nobody says these but this server.
+        for name in [wire::DECLINED, wire::FAULT] {
+            headers.remove(name);
+        }
+        if let Some(fault) = fault {
+            headers.insert(wire::FAULT, fault);
+        }
         let mut response = http::Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;

@@ -1,13 +1,16 @@
 //! The service: listens for other servers, and keeps connections to those that this one asks.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::ZoneId;
 use proxima_pipeline::{Invalidations, Pipeline};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
@@ -15,11 +18,18 @@ use crate::{
     SERVICE, TiersConfig, TiersStage, map::Map, metrics::Metrics, peers::Peers, serve::Server, wire,
 };
 
+/// URLs that others are being told to forget.
+const FORGETS_MAX: usize = 1_024;
+/// How long that may take.
+const FORGET_WITHIN: Duration = Duration::from_secs(5);
+
 /// The service.
 pub struct TiersService {
     config: TiersConfig,
     peers: Option<Arc<Peers>>,
     metrics: Metrics,
+    /// Bounds what others are being told.
+    forgets: Arc<Semaphore>,
     answers: OnceLock<(Pipeline, Arc<dyn Invalidations>)>,
 }
 
@@ -32,7 +42,13 @@ impl TiersService {
         let config = TiersConfig::of(&node.config)?;
         let metrics = node.metrics.register(SERVICE, Metrics::register);
         let peers = Map::new(&config, node.name()).map(|map| Peers::new(map, metrics.clone()));
-        Ok(Arc::new(Self { config, peers, metrics, answers: OnceLock::new() }))
+        Ok(Arc::new(Self {
+            config,
+            peers,
+            metrics,
+            forgets: Arc::new(Semaphore::new(FORGETS_MAX)),
+            answers: OnceLock::new(),
+        }))
     }
 
     /// The stage that asks other servers.
@@ -52,10 +68,15 @@ impl Invalidations for TiersService {
         let Some(peers) = &self.peers else { return };
         for server in peers.map.above(zone, url, |server| peers.is_up(server)) {
             let Some(request) = wire::forget(zone, url) else { return };
+            // More at once than this is a flood of changes, of which some are told to nobody.
+            let Ok(permit) = self.forgets.clone().try_acquire_owned() else { return };
             let peers = peers.clone();
             // One that is not reached keeps what it has, as the caches of all other PoPs do: RFC 9111, 4.4, asks no more
             // than that of caches that did not see the request.
-            tokio::spawn(async move { peers.ask(server, request).await.map(drop) });
+            tokio::spawn(async move {
+                let _permit = permit;
+                tokio::time::timeout(FORGET_WITHIN, peers.ask(server, request)).await.map(drop)
+            });
         }
     }
 }

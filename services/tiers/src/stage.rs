@@ -7,10 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use proxima_pipeline::{
-    AskedByPeer, Body, BodyError, CacheFill, Decision, Exchange, Flow, FromPeer, Response, Stage,
+    AskedByPeer, Body, BodyError, CacheFill, Decision, Exchange, Fault, Flow, FromPeer, Response, Stage,
 };
 
 use crate::{
@@ -37,10 +38,10 @@ impl Stage for TiersStage {
     }
 
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
-        let (Some(peers), Some(fill)) = (&self.peers, exchange.extensions.get::<CacheFill>().copied()) else {
+        let (Some(peers), Some(fill)) = (&self.peers, exchange.extensions.get::<CacheFill>().cloned()) else {
             return Decision::Now(Flow::Continue);
         };
-        let Some(hop) = next(peers, exchange, None) else {
+        let Some(hop) = next(peers, exchange, &fill, None) else {
             exchange.trace.note(SERVICE, || "nobody stands between this server and the origin");
             return Decision::Now(Flow::Continue);
         };
@@ -49,10 +50,10 @@ impl Stage for TiersStage {
 }
 
 /// Who is to be asked; not the one that was just lost.
-fn next(peers: &Peers, exchange: &Exchange, lost: Option<usize>) -> Option<Hop> {
+fn next(peers: &Peers, exchange: &Exchange, fill: &CacheFill, lost: Option<usize>) -> Option<Hop> {
     let zone = exchange.site.as_ref()?.zone.id;
     let level = exchange.extensions.get::<AskedByPeer>().map_or(CLIENT, |asked| asked.level);
-    peers.map.next(level, zone, &exchange.request.url(), |server| Some(server) != lost && peers.is_up(server))
+    peers.map.next(level, zone, &fill.url, |server| Some(server) != lost && peers.is_up(server))
 }
 
 impl TiersStage {
@@ -64,12 +65,19 @@ impl TiersStage {
             let (tier, name) = (Tier::of(level), peers.map.servers()[server].name.as_str().to_owned());
             let lost = match peers.ask(server, request).await {
                 Ok(response) if response.headers().contains_key(wire::DECLINED) => {
-                    self.metrics.count(tier, Outcome::Behind);
-                    exchange
-                        .trace
-                        .note(SERVICE, || format!("{name} ({}) has not heard of all purges", tier.name()));
-                    // Whoever else is asked may have heard; the origin always has.
+                    let why = text(&response, &wire::DECLINED);
+                    self.metrics.count(tier, Outcome::Declined);
+                    exchange.trace.note(SERVICE, || format!("{name} ({}) declined: {why}", tier.name()));
+                    // Whoever else is asked may know more; the origin always does.
+                    peers.leave_out(server);
                     server
+                }
+                Ok(response) if response.headers().contains_key(wire::FAULT) => {
+                    self.metrics.count(tier, Outcome::Answered);
+                    let fault = Fault::of_origin(text(&response, &wire::FAULT));
+                    let fault = fault.unwrap_or(Fault::OriginMalformed("as another server of ours found"));
+                    exchange.trace.note(SERVICE, || format!("{name} ({}): {fault}", tier.name()));
+                    return Flow::Fail(fault);
                 }
                 Ok(response) => {
                     self.metrics.count(tier, Outcome::Answered);
@@ -84,10 +92,14 @@ impl TiersStage {
                     server
                 }
             };
-            hop = next(peers, exchange, Some(lost));
+            hop = next(peers, exchange, &fill, Some(lost));
         }
         Flow::Continue
     }
+}
+
+fn text<'a>(response: &'a http::Response<Incoming>, name: &HeaderName) -> &'a str {
+    response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 fn respond(response: http::Response<Incoming>) -> Response {

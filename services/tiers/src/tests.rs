@@ -98,6 +98,8 @@ struct World {
     peers: Arc<Peers>,
     pipeline: Pipeline,
     address: SocketAddr,
+    /// The other side's.
+    refused: Metrics,
     stop_there: CancellationToken,
     forgotten: mpsc::UnboundedReceiver<(ZoneId, String)>,
     stop: CancellationToken,
@@ -137,6 +139,7 @@ impl World {
         let address = listener.local_addr().expect("an address");
         let there = Answers::default();
         let (sender, forgotten) = mpsc::unbounded_channel();
+        let refused = metrics();
         let server = Arc::new(Server {
             tls: TlsAcceptor::from(identity(&authority, folder.path(), named).server),
             peers: peers(&servers(known, address), known[0]),
@@ -145,7 +148,7 @@ impl World {
             cache: Arc::new(Forgotten(sender)),
             pop: PopCode::parse("FRA").expect("a code"),
             clock: Arc::new(SimulatedClock::new(NOW)),
-            metrics: metrics(),
+            metrics: refused.clone(),
         });
         let stop_there = CancellationToken::new();
         let (stopped, shutdown) = (stop_there.clone(), Shutdown::new(Duration::from_secs(1)));
@@ -162,7 +165,7 @@ impl World {
         peers.keep(&identity(&authority, folder.path(), "here"), &stop);
         let stage = TiersStage { peers: Some(peers.clone()), metrics: metrics() };
         let pipeline = Pipeline::new(vec![Box::new(stage), Box::new(Answers::default())]);
-        Self { _folder: folder, there, peers, pipeline, address, stop_there, forgotten, stop }
+        Self { _folder: folder, there, peers, pipeline, address, refused, stop_there, forgotten, stop }
     }
 
     async fn new() -> Self {
@@ -189,7 +192,9 @@ impl World {
     /// What a cache gets that wants to store this.
     async fn fetch(&self, target: &str, asked: Option<AskedByPeer>) -> Exchange {
         let mut exchange = exchange(target);
-        exchange.extensions.insert(CacheFill { purged_up_to: 7 });
+        exchange
+            .extensions
+            .insert(CacheFill { url: format!("https://a.test{target}").into(), purged_up_to: 7 });
         if let Some(asked) = asked {
             exchange.extensions.insert(asked);
         }
@@ -284,14 +289,28 @@ async fn a_home_that_is_behind_or_refuses_costs_one_try() {
     world.there.put(Err(Fault::Behind));
     let exchange = world.fetch(&world.target(), None).await;
     assert!(exchange.extensions.get::<FromPeer>().is_none());
-    let told =
-        exchange.trace.entries().iter().any(|entry| entry.decision.contains("not heard of all purges"));
+    let told = exchange.trace.entries().iter().any(|entry| entry.decision.contains("declined: behind"));
     assert!(told, "{:?}", exchange.trace.entries());
     assert_eq!(text(exchange).await.expect("whole"), "the origin's");
-    // The origin's own failure is the answer.
+    // It is left out for a moment.
+    assert!(!world.peers.is_up(1));
+}
+
+#[tokio::test]
+async fn a_failure_of_the_origin_comes_as_one() {
+    let world = World::new().await;
     world.there.put(Err(Fault::OriginDown));
     let exchange = world.fetch(&world.target(), None).await;
+    assert_eq!(exchange.extensions.get::<Fault>(), Some(&Fault::OriginDown));
     assert_eq!(exchange.response.as_ref().map(|response| response.status.as_u16()), Some(521));
+    // An origin that speaks of us is not heard.
+    let posing = response(
+        200,
+        &[("proxima-tier-declined", "x"), ("proxima-tier-fault", "origin_down")],
+        Body::full("x"),
+    );
+    world.there.put(Ok(posing));
+    assert_eq!(text(world.fetch(&world.target(), None).await).await.expect("whole"), "x");
 }
 
 /// An answer that the test goes on to write.
@@ -364,6 +383,9 @@ async fn a_server_that_is_another_or_no_member_is_not_asked_and_not_answered() {
     assert!(!becomes_up(&world).await);
     // A server that does not know this one closes the connection.
     let world = World::with("there", &["there", "others"]).await;
+    while world.refused.refused.get() == 0 {
+        tokio::task::yield_now().await;
+    }
     let exchange = world.fetch(&world.target(), None).await;
     assert_eq!(text(exchange).await.expect("whole"), "the origin's");
     assert!(world.there.seen().is_empty());

@@ -19,6 +19,8 @@ const CLIENT: HeaderName = HeaderName::from_static("proxima-tier-client");
 const PROTOCOL: HeaderName = HeaderName::from_static("proxima-tier-protocol");
 /// On a request: forget this URL of this zone instead.
 const FORGET: HeaderName = HeaderName::from_static("proxima-tier-forget");
+/// On an answer: that the origin failed, and how.
+pub(crate) const FAULT: HeaderName = HeaderName::from_static("proxima-tier-fault");
 /// On an answer: that it is none, and why.
 pub(crate) const DECLINED: HeaderName = HeaderName::from_static("proxima-tier-declined");
 
@@ -29,6 +31,11 @@ pub(crate) fn ask(exchange: &Exchange, level: u8, purged_up_to: u64) -> Option<h
     let mut headers = exchange.request.headers.clone();
     headers.remove(header::HOST);
     headers.remove(FORGET);
+    // What a client takes that is stale, no other cache is to give to this one.
+    let takes_stale = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("max-stale"));
+    if headers.get_all(header::CACHE_CONTROL).iter().any(takes_stale) {
+        headers.remove(header::CACHE_CONTROL);
+    }
     headers.insert(LEVEL, HeaderValue::from(u16::from(level)));
     headers.insert(PURGED, HeaderValue::from(purged_up_to));
     headers.insert(CLIENT, HeaderValue::try_from(exchange.client.address.to_string()).ok()?);

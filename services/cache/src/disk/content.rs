@@ -47,9 +47,10 @@ impl OnDisk {
         self.length
     }
 
-    /// Whether it could not be read once: nobody else gets it.
+    /// Whether it could not be read once, or its segment has gone: nobody else gets it, or the file of a removed segment would
+    /// keep its room on the disk.
     pub(crate) fn is_spoiled(&self) -> bool {
-        self.spoiled.load(Ordering::Relaxed)
+        self.spoiled.load(Ordering::Relaxed) || self.segment.is_gone()
     }
 
     /// A body that reads `first..end`, to the end of all if `None`.

@@ -128,13 +128,13 @@ impl Index {
         shard.get(&primary).is_some_and(|entries| entries.iter().any(|entry| entry.location == location))
     }
 
-    /// Puts an object where `place` says, if `wanted` under the lock.
-    pub(super) fn put(&self, segment: u32, place: &Place, wanted: impl FnOnce() -> bool) {
+    /// Puts an object where `place` says, if `wanted` under the lock; whether it was.
+    pub(super) fn put(&self, segment: u32, place: &Place, wanted: impl FnOnce() -> bool) -> bool {
         let location = location(segment, place);
         let entry = Entry { variant: place.variant, location, vary: place.vary, used: false };
         let mut shard = self.shard(place.primary);
         if !wanted() {
-            return;
+            return false;
         }
         let entries = shard.entry(place.primary).or_default();
         self.keep_only(entries, |entry| entry.variant != place.variant);
@@ -144,6 +144,7 @@ impl Index {
         }
         entries.push(entry);
         self.entries.fetch_add(1, Ordering::Relaxed);
+        true
     }
 
     fn keep_only(&self, entries: &mut SmallVec<[Entry; 1]>, keep: impl Fn(&Entry) -> bool) -> bool {

@@ -159,7 +159,7 @@ impl Disk {
             tags,
             content,
             failed: 0.into(),
-            offered: true.into(),
+            on_disk: location.segment.saturating_add(1).into(),
         }))
     }
 }

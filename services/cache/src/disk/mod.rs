@@ -41,7 +41,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
         mpsc::{self, Sender},
     },
 };
@@ -60,7 +60,7 @@ use crate::{
     hashing,
     key::PrimaryKey,
     marks::{Mark, Marks},
-    store::Object,
+    store::{NOT_FOR_DISK, NOT_OFFERED, Object},
 };
 
 /// Least octets of a disk: some segments of the least size.
@@ -157,6 +157,8 @@ struct Shared {
     /// Whether the writer has heard how this process began.
     begun: AtomicBool,
     reads: Arc<Semaphore>,
+    /// The number of the oldest segment.
+    oldest: AtomicU32,
 }
 
 /// What was forgotten before the disk was open.
@@ -202,6 +204,7 @@ impl Disk {
             applied: AtomicU64::new(0),
             begun: AtomicBool::new(false),
             reads: Arc::new(Semaphore::new(READS_MAX)),
+            oldest: AtomicU32::new(0),
         });
         let writer = Writer::new(shared.clone(), received);
         std::thread::Builder::new().name("cache-disk".to_owned()).spawn(move || writer.run())?;
@@ -247,13 +250,20 @@ impl Disk {
         }
     }
 
+    /// Whether an object that is used lies nowhere: it was not offered, or its segment has gone.
+    #[inline]
+    pub(crate) fn is_wanted(&self, object: &Object) -> bool {
+        let at = object.on_disk.load(Ordering::Relaxed);
+        at == NOT_OFFERED || at <= self.0.oldest.load(Ordering::Relaxed)
+    }
+
     /// An object in memory was used again: it is written, if that was not tried yet.
     pub(crate) fn used(&self, key: &PrimaryKey, object: &Arc<Object>) {
-        let is_part = object.is_part() && !key.is_of_slices();
-        if self.state() != OPEN || is_part || object.offered.swap(true, Ordering::Relaxed) {
+        if self.state() != OPEN || object.on_disk.swap(NOT_FOR_DISK, Ordering::Relaxed) == NOT_FOR_DISK {
             return;
         }
-        let Some(pieces) = object.content.pieces() else { return };
+        let is_part = object.is_part() && !key.is_of_slices();
+        let Some(pieces) = object.content.pieces().filter(|_| !is_part) else { return };
         let octets = pieces.iter().map(|piece| piece.len() as u64).sum();
         if !is_worth_it(object) || octets > self.0.record_octets_max() {
             return;
@@ -263,7 +273,7 @@ impl Disk {
             self.0.queued.fetch_sub(octets, Ordering::AcqRel);
             self.0.metrics.dropped.inc();
             // Its next use may find the disk less busy.
-            object.offered.store(false, Ordering::Relaxed);
+            object.on_disk.store(NOT_OFFERED, Ordering::Relaxed);
             return;
         }
         let forgets = self.0.forgets.of_variant(key, object.variant.hash());
@@ -309,6 +319,11 @@ impl Disk {
     /// Has the marks written before what is offered from now on.
     pub(crate) fn write_marks(&self) {
         self.order(Order::Mark);
+    }
+
+    /// Whether it is known what lies here.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state() != OPENING
     }
 
     /// Sets the gauges.

@@ -1,6 +1,11 @@
 //! Opening a folder: whose it is, what was purged while nobody had it, and where everything lies.
 
-use std::{fs::File, io, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use proxima_model::{Timestamp, limits::PURGE_KEPT_SECONDS};
 use rustix::{
@@ -74,7 +79,7 @@ fn purged(shared: &Shared, beginning: &Beginning) -> Result<(Checkpoint, Vec<Mis
     if is_too_old(kept.at(), shared.clock.now()) {
         return Err(Empty::TooOld);
     }
-    if beginning.seq < kept.seq {
+    if is_before(shared, kept.seq) {
         return Err(Empty::Behind);
     }
     let purges = beginning.purges.as_deref().ok_or(Empty::TooMany)?;
@@ -83,6 +88,17 @@ fn purged(shared: &Shared, beginning: &Beginning) -> Result<(Checkpoint, Vec<Mis
         missed.map(|purge| Missed { made_by: purge.made_by, zone: purge.zone, names: purge.names.clone() });
     let missed = missed.collect();
     Ok((kept, missed))
+}
+
+/// Whether the process that had the folder before had come further in the log than this one has: changes come to both, and
+/// this one may only have to wait.
+pub(super) fn is_behind(shared: &Shared) -> bool {
+    checkpoint::is_ours(&shared.folder)
+        && Checkpoint::read(&shared.folder).is_some_and(|kept| is_before(shared, kept.seq))
+}
+
+fn is_before(shared: &Shared, seq: u64) -> bool {
+    shared.applied.load(Ordering::Acquire) < seq
 }
 
 /// A clock that was put back tells nothing either.

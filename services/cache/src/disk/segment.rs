@@ -27,6 +27,8 @@ pub(super) struct Segment {
     octets: AtomicU64,
     /// Whether the file system reads without waiting, as far as is known.
     reads_at_once: AtomicBool,
+    /// Whether its file was removed: whoever reads goes on, nobody begins to.
+    gone: AtomicBool,
 }
 
 /// Octets, or that reading them would wait for the disk.
@@ -54,7 +56,7 @@ impl Segment {
 
     fn of(number: u32, file: File, path: PathBuf, octets: u64) -> Arc<Self> {
         let (octets, reads_at_once) = (octets.into(), true.into());
-        Arc::new(Self { number, file, path, octets, reads_at_once })
+        Arc::new(Self { number, file, path, octets, reads_at_once, gone: false.into() })
     }
 
     pub(super) const fn number(&self) -> u32 {
@@ -120,8 +122,14 @@ impl Segment {
         Ok(AtOnce::Read(read.freeze()))
     }
 
+    /// Whether its file was removed.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
     /// Removes its file.
     pub(super) fn remove(&self) -> io::Result<()> {
+        self.gone.store(true, Ordering::Relaxed);
         std::fs::remove_file(&self.path)
     }
 }

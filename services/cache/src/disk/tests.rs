@@ -1,3 +1,5 @@
+mod bounds;
+
 use std::path::Path;
 
 use bytes::Bytes;
@@ -95,7 +97,7 @@ impl World {
             content,
             forms: None,
             failed: 0.into(),
-            offered: false.into(),
+            on_disk: crate::store::NOT_OFFERED.into(),
         })
     }
 
@@ -413,67 +415,6 @@ async fn a_record_that_was_not_wholly_written_is_left_out() {
     let third = World::open(folder.path(), beginning(1, vec![])).await;
     assert_eq!(third.get("/a").await.as_deref(), Some(&b"first"[..]));
     assert_eq!(third.get("/b").await.as_deref(), Some(&b"second"[..]));
-}
-
-#[tokio::test]
-async fn the_oldest_gives_way_but_what_is_in_use() {
-    let folder = folder();
-    let world = World::open(folder.path(), beginning(1, vec![])).await;
-    let piece = content(1 << 20);
-    let mut in_use = Vec::new();
-    for n in 0..200 {
-        world.put(&format!("/{n}"), &piece);
-        world.disk().settle().await;
-        if n == 3 {
-            in_use = piece.clone();
-        }
-        if n > 3 {
-            assert_eq!(world.get("/3").await.as_ref(), Some(&in_use), "after {n}");
-        }
-    }
-    assert!(world.get("/4").await.is_none());
-    assert!(world.get("/199").await.is_some());
-    assert!(world.metrics.disk.kept.get() > 0 && world.metrics.disk.evictions.get() > 0);
-    let octets = std::fs::read_dir(folder.path()).expect("a folder").filter_map(Result::ok);
-    let octets: u64 = octets.map(|entry| entry.metadata().expect("a file").len()).sum();
-    assert!(octets <= DISK_BYTES_MIN, "{octets}");
-    let objects = world.disk().0.index.len();
-    world.close().await;
-    let again = World::open(folder.path(), beginning(1, vec![])).await;
-    assert_eq!(again.disk().0.index.len(), objects, "a start finds what was there");
-    assert!(again.get("/3").await.is_some());
-}
-
-#[tokio::test]
-async fn a_folder_is_one_process_s_at_a_time() {
-    let folder = folder();
-    let world = World::open(folder.path(), beginning(1, vec![])).await;
-    world.put("/a", b"x");
-    world.put("/forgotten", b"x");
-    world.disk().settle().await;
-    let next = World::start(folder.path(), NOW, 0);
-    next.disk().begin(beginning(1, vec![]));
-    // Nothing is found yet, but what is forgotten is remembered.
-    assert!(next.disk().look_up(&key("/a"), &HeaderMap::new()).is_none());
-    next.store.forget(&key("/forgotten"));
-    world.disk().close().await;
-    assert!(next.get("/a").await.is_some());
-    assert!(next.get("/forgotten").await.is_none());
-    // The former goes on to serve what it knew.
-    assert!(world.disk().look_up(&key("/a"), &HeaderMap::new()).is_some());
-}
-
-#[tokio::test]
-async fn a_disk_that_cannot_be_written_costs_misses() {
-    let folder = folder();
-    let world = World::open(folder.path(), beginning(1, vec![])).await;
-    std::fs::remove_dir_all(folder.path()).expect("removed");
-    world.put("/a", b"x");
-    assert!(world.get("/a").await.is_none());
-    assert_eq!(world.metrics.disk.failures.get(), 1);
-    world.put("/b", b"x");
-    assert!(world.get("/b").await.is_none());
-    assert_eq!(world.metrics.disk.failures.get(), 1, "it is left alone for a while");
 }
 
 proptest! {

@@ -30,8 +30,12 @@ use super::{
 
 /// How often a folder that another process has is tried again.
 const LOCK_EVERY: Duration = Duration::from_millis(100);
+/// How often it is looked whether this process has come as far in the log as the one before it: some seconds' worth.
+const BEHIND_MAX: u32 = 100;
 /// How often the marks are written. What was purged since is found in the log's state after a crash.
 const MARKS_EVERY: Duration = Duration::from_secs(60);
+/// How often it is looked for what is due, when there are no orders.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Octets after which the disk is waited for, so that the kernel has never much to write at once.
 const SYNC_OCTETS: u64 = 32 << 20;
 /// After a failed write the disk is left alone for so long, and twice as long each time, up to [`PAUSE_MAX`].
@@ -92,7 +96,7 @@ impl Writer {
 
     /// Waits until the folder is this process's and it is known how it began; `None` if it ends before.
     fn wait_to_begin(&mut self) -> Option<Beginning> {
-        let (mut beginning, mut told) = (None, false);
+        let (mut beginning, mut told, mut waited) = (None, false, 0);
         loop {
             if self.lock.is_none() {
                 match open::lock(&self.shared.folder) {
@@ -105,9 +109,11 @@ impl Writer {
                     Err(_) => {}
                 }
             }
-            if self.lock.is_some() && beginning.is_some() {
+            let behind = self.lock.is_some() && open::is_behind(&self.shared);
+            if self.lock.is_some() && beginning.is_some() && (!behind || waited >= BEHIND_MAX) {
                 return beginning;
             }
+            waited += u32::from(behind);
             match self.orders.recv_timeout(LOCK_EVERY) {
                 Ok(Order::Begin(given)) => beginning = Some(given),
                 Ok(Order::Close(_done)) => return None,
@@ -125,6 +131,7 @@ impl Writer {
         let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
         self.next = segments.keys().max().map_or(0, |last| last.wrapping_add(1));
         drop(segments);
+        self.note_oldest();
         // The marks count from now on; before that, nothing may be found here.
         self.checkpoint()?;
         let early = {
@@ -153,9 +160,15 @@ impl Writer {
         {
             self.failed(&error);
         }
+        if !self.unwritten.is_empty()
+            && !self.is_paused()
+            && let Err(error) = self.write_forgotten()
+        {
+            self.failed(&error);
+        }
         let order = match self.waiting.pop_front() {
             Some(order) => order,
-            None => match self.orders.recv_timeout(MARKS_EVERY) {
+            None => match self.orders.recv_timeout(LOOK_EVERY) {
                 Ok(order) => order,
                 Err(RecvTimeoutError::Timeout) => return Go::On,
                 Err(RecvTimeoutError::Disconnected) => return Go::Away,
@@ -191,6 +204,10 @@ impl Writer {
 
     fn close(&mut self) {
         self.shared.state.store(CLOSED, Ordering::Release);
+        if let Err(error) = self.write_forgotten() {
+            tracing::warn!(target: "proxima_cache", %error, "what is to be forgotten cannot be written");
+            self.start_anew();
+        }
         if let Err(error) = self.seal().and_then(|()| self.checkpoint()) {
             tracing::warn!(target: "proxima_cache", %error, "the disk was not closed in order: the next start walks its last segment");
         }
@@ -225,11 +242,20 @@ impl Writer {
         };
         match self.append(&parts, place) {
             Ok((segment, place)) => {
-                shared.index.put(segment, &place, wanted);
                 shared.metrics.writes.inc();
                 shared.metrics.written.inc_by(octets);
+                if shared.index.put(segment, &place, wanted) {
+                    object.on_disk.store(segment.saturating_add(1), Ordering::Relaxed);
+                } else {
+                    // It was forgotten meanwhile, and lies in the log now.
+                    self.forget(primary, Some(variant));
+                }
             }
-            Err(error) => self.failed(&error),
+            Err(error) => {
+                self.failed(&error);
+                // It may lie there whole.
+                self.forget(primary, Some(variant));
+            }
         }
     }
 
@@ -238,9 +264,15 @@ impl Writer {
         if self.unwritten.len() > UNWRITTEN_MAX {
             self.start_anew();
         }
-        if self.is_paused() {
-            return;
+        if !self.is_paused()
+            && let Err(error) = self.write_forgotten()
+        {
+            self.failed(&error);
         }
+    }
+
+    /// Writes what is to be forgotten.
+    fn write_forgotten(&mut self) -> io::Result<()> {
         while let Some((url, variant)) = self.unwritten.last().copied() {
             let octets = Head::forgetting(url, variant);
             let place = Place {
@@ -252,11 +284,10 @@ impl Writer {
                 before: small(octets.len() as u64),
                 octets: small(octets.len() as u64),
             };
-            if let Err(error) = self.append(&[&octets], place) {
-                return self.failed(&error);
-            }
+            self.append(&[&octets], place)?;
             self.unwritten.pop();
         }
+        Ok(())
     }
 
     /// Appends a record; the place, with the index's number of its names.
@@ -287,28 +318,36 @@ impl Writer {
     /// Begins a segment. The oldest give way to it, and what is in use of them comes into it.
     fn begin_segment(&mut self) -> io::Result<()> {
         let segment_octets = self.shared.segment_octets();
+        let segment = Segment::create(&self.shared.folder, self.next)?;
+        self.next = self.next.wrapping_add(1);
         let mut oldest = Vec::new();
         while self.shared.octets() + segment_octets > self.shared.octets_max {
             let Some(segment) = self.take_oldest() else { break };
             oldest.push(segment);
         }
-        let segment = Segment::create(&self.shared.folder, self.next)?;
         let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
-        segments.insert(self.next, segment.clone());
+        segments.insert(segment.number(), segment.clone());
         drop(segments);
-        self.next = self.next.wrapping_add(1);
         let mut active = Active { segment, footer: Footer::default(), varies: HashMap::new(), unsynced: 0 };
-        let mut failed = None;
+        let mut outcome = Ok(());
         for segment in oldest {
-            if failed.is_none()
-                && let Err(error) = self.keep_used(&segment, &mut active)
-            {
-                failed = Some(error);
+            if outcome.is_ok() {
+                outcome = self.keep_used(&segment, &mut active);
             }
-            self.let_go(&segment)?;
+            // Whatever fails, each of them goes.
+            outcome = outcome.and(self.let_go(&segment));
         }
         self.active = Some(active);
-        failed.map_or(Ok(()), Err)
+        self.note_oldest();
+        outcome
+    }
+
+    /// Says which segment is the oldest: what memory has of older ones lies nowhere any more.
+    fn note_oldest(&self) {
+        let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let oldest = segments.keys().min().copied().unwrap_or(self.next);
+        drop(segments);
+        self.shared.oldest.store(oldest, Ordering::Relaxed);
     }
 
     fn take_oldest(&self) -> Option<Arc<Segment>> {
@@ -361,6 +400,7 @@ impl Writer {
         self.unwritten.clear();
         self.active = None;
         self.shared.index.clear();
+        self.shared.oldest.store(self.next, Ordering::Relaxed);
         let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
         for (_, segment) in segments.drain() {
             if let Err(error) = segment.remove() {
@@ -385,9 +425,11 @@ impl Writer {
         let sealed = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner).len();
         if sealed > usize::from(self.active.is_some())
             && let Some(oldest) = self.take_oldest()
-            && let Err(error) = self.let_go(&oldest)
         {
-            tracing::warn!(target: "proxima_cache", segment = oldest.number(), %error, "a segment cannot be removed");
+            if let Err(error) = self.let_go(&oldest) {
+                tracing::warn!(target: "proxima_cache", segment = oldest.number(), %error, "a segment cannot be removed");
+            }
+            self.note_oldest();
         }
     }
 

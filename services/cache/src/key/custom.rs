@@ -46,19 +46,24 @@ fn reduced(query: &str, rule: Option<&KeyQuery>, sorted: bool) -> String {
     args.join("&")
 }
 
-/// Values have a length before them, so that those of different requests cannot run together.
+/// Each value stands behind what it is of, and has a length before it: neither those of different requests nor those that
+/// different rules ask for can run together.
 fn parts(headers: &HeaderMap, custom: &CustomKey) -> Vec<u8> {
     let mut parts = Vec::new();
     if let Some(header) = &custom.header {
         let origin = (header.exclude_origin == Some(false)).then_some("origin");
         for name in header.include.iter().map(String::as_str).chain(origin) {
+            put_name(&mut parts, b'h', name);
             put_all(&mut parts, headers.get_all(name).iter().map(http::HeaderValue::as_bytes));
         }
         for name in &header.check_presence {
+            put_name(&mut parts, b'H', name);
             parts.push(u8::from(headers.contains_key(name)));
         }
         for (name, texts) in &header.contains {
             for text in texts {
+                put_name(&mut parts, b'n', name);
+                put_all(&mut parts, [text.as_bytes()].into_iter());
                 let has = |value: &http::HeaderValue| {
                     memchr::memmem::find(value.as_bytes(), text.as_bytes()).is_some()
                 };
@@ -72,18 +77,27 @@ fn parts(headers: &HeaderMap, custom: &CustomKey) -> Vec<u8> {
             cookies(headers).filter_map(move |(name, value)| (name == wanted).then_some(value))
         };
         for name in &cookie.include {
+            put_name(&mut parts, b'c', name);
             put_all(&mut parts, values(name));
         }
         for name in &cookie.check_presence {
+            put_name(&mut parts, b'C', name);
             parts.push(u8::from(values(name).next().is_some()));
         }
     }
     if custom.user.is_some_and(|user| user.lang == Some(true)) {
         let accepted = headers.get(http::header::ACCEPT_LANGUAGE).map_or(&[][..], |value| value.as_bytes());
         let first = accepted.split(|octet| matches!(octet, b',' | b';')).next().unwrap_or_default();
+        put_name(&mut parts, b'l', "");
         put_all(&mut parts, [first.trim_ascii().to_ascii_lowercase().as_slice()].into_iter());
     }
     parts
+}
+
+/// The kind of a part, and the name of the field or cookie that it is of.
+fn put_name(parts: &mut Vec<u8>, kind: u8, name: impl AsRef<str>) {
+    parts.push(kind);
+    put_all(parts, [name.as_ref().as_bytes()].into_iter());
 }
 
 fn put_all<'a>(parts: &mut Vec<u8>, values: impl Iterator<Item = &'a [u8]>) {

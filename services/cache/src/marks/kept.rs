@@ -100,16 +100,6 @@ impl Marks {
         }
         self.clean(&mut zones);
     }
-
-    /// Forgets everything that began before `moment` came: what a former process left.
-    pub fn forget_before(&self, moment: u64) {
-        self.everything.fetch_max(moment, Ordering::AcqRel);
-    }
-
-    /// The moment at which nothing has begun yet.
-    pub fn now(&self) -> u64 {
-        self.moments.load(Ordering::Acquire)
-    }
 }
 
 impl Birth {

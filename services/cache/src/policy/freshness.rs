@@ -38,10 +38,10 @@ pub enum Source {
     Expires,
     /// A tenth of the time since `Last-Modified`.
     Heuristic,
-    /// A cache rule.
-    Rule,
     /// Nothing says anything.
     Nothing,
+    /// A cache rule.
+    Rule,
 }
 
 impl fmt::Display for Source {
@@ -126,6 +126,21 @@ impl Freshness {
             stale_while_revalidate_seconds: 0,
             stale_if_error_seconds: None,
         }
+    }
+
+    /// How much is left of a lifetime that a rule gave, in seconds; `None` if none did. Another server's cache, whose rules
+    /// are the same, would count it anew.
+    pub fn left_by_rule(&self, resident: Duration) -> Option<u64> {
+        let age = self.age(resident).as_secs();
+        (self.source == Source::Rule).then(|| self.lifetime_seconds.saturating_sub(age))
+    }
+
+    /// The same answer, with no more left of it than so many seconds from now.
+    #[must_use]
+    pub fn with_at_most(mut self, seconds: u64) -> Self {
+        let now = self.initial_age_ms.div_ceil(1_000);
+        self.lifetime_seconds = self.lifetime_seconds.min(now.saturating_add(seconds));
+        self
     }
 
     /// The same answer, never served stale while it is asked about.

@@ -163,3 +163,18 @@ fn something_that_can_never_be_used_alone_is_known_as_such() {
         );
     }
 }
+
+#[test]
+fn a_lifetime_of_a_rule_does_not_begin_anew_with_every_cache() {
+    let at = Timestamp::from_millis(1_000_000_000);
+    let headers = HeaderMap::new();
+    let said = ResponseDirectives::read(&headers);
+    let when = Exchanged { requested_at: at, received_at: at };
+    let first = Freshness::of(StatusCode::OK, &headers, &said, when).overridden(3_600);
+    assert_eq!(first.left_by_rule(Duration::from_secs(600)), Some(3_000));
+    // It arrives with an age of ten minutes, and the rule holds there, too.
+    let arrived = Freshness::of(StatusCode::OK, &headers, &said, when).older_by(Duration::from_secs(600));
+    let second = arrived.overridden(3_600).with_at_most(3_000);
+    assert_eq!(second.left_by_rule(Duration::ZERO), Some(3_000));
+    assert_eq!(arrived.left_by_rule(Duration::ZERO), None);
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proxima_pipeline::{Exchange, Rest};
+use proxima_pipeline::{CacheFill, Exchange, Rest};
 use tokio::sync::oneshot;
 
 use super::{CacheStage, always_online};
@@ -45,7 +45,11 @@ impl CacheStage {
     ) -> Box<Fill> {
         // Looked up anew: what was forgotten before this flight began must not be confirmed by it.
         let stale = self.0.store.find(lead.key(), &exchange.request.headers).object;
-        let mut fetch = fill_exchange(exchange, stale.as_deref(), self.0.store.progress().begun());
+        let (key, store) = (lead.key(), &self.0.store);
+        // What an unsafe request has just changed, those above may not have heard of yet.
+        let ask_others = !store.was_invalidated(key);
+        let tell = || CacheFill { url: key.place(), purged_up_to: store.progress().begun() };
+        let mut fetch = fill_exchange(exchange, stale.as_deref(), ask_others.then(tell));
         if deliver.is_some() {
             fetch.interims.clone_from(&exchange.interims);
         }
@@ -57,6 +61,7 @@ impl CacheStage {
             always_online: always_online(exchange),
             share_cookies: self.0.config.share_cookies,
             ruling: Ruling::of(exchange),
+            left: None,
             deliver,
             store: self.0.store.clone(),
             clock: self.0.clock.clone(),

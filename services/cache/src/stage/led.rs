@@ -17,7 +17,7 @@ use http::{HeaderValue, StatusCode};
 use proxima_model::Timestamp;
 use proxima_pipeline::{Exchange, Fault, Flow, Response, answer};
 
-use super::{Ask, CacheStage, NAME};
+use super::{Ask, CacheStage, NAME, is_for_cache};
 use crate::{
     fill::{self, Counted, Fetched, Kept},
     flights::{Joined, Lead, Outcome},
@@ -84,7 +84,12 @@ impl CacheStage {
         let wishes = ruling.wishes(response.status, exchange.request.target.path());
         let request = &exchange.request.headers;
         match fill::judge(&self.0.store, request, response, when, (self.0.config.share_cookies, wishes)) {
-            Verdict::Refuse(refusal) => self.refused(exchange, &lead, refusal),
+            Verdict::Refuse(refusal) => {
+                if let (true, Some(response)) = (is_for_cache(exchange), &mut exchange.response) {
+                    tags.give_back(&mut response.headers);
+                }
+                self.refused(exchange, &lead, refusal);
+            }
             Verdict::Store(storable) => {
                 let fetched = Fetched { birth: lead.birth().clone(), tags, when };
                 self.storable(exchange, lead, storable, fetched);

@@ -4,13 +4,14 @@ use http::{Method, StatusCode, Uri};
 use proxima_model::Timestamp;
 use proxima_pipeline::{Exchange, Fault, Flow};
 
-use super::{CacheStage, NAME, eligible::not_for_anybody};
+use super::{CacheStage, NAME, eligible::not_for_anybody, is_for_cache};
 use crate::{
     fill::{self, Fetched, Kept},
     flights::{Joined, Outcome, Wanted},
     key::{PrimaryKey, Slice},
     marks::{Birth, Tags},
     policy::{
+        directives::TARGETED,
         freshness::Exchanged,
         invalidation,
         storing::{self, Answered, Refusal, Verdict},
@@ -49,8 +50,15 @@ impl CacheStage {
         if exchange.extensions.get::<Fault>().is_none() {
             let tags = exchange.response.as_mut().and_then(|response| Tags::take(&mut response.headers));
             let forgotten = self.invalidate(exchange, passed.key.as_ref());
+            let for_cache = is_for_cache(exchange);
+            if let (true, Some(tags), Some(response)) = (for_cache, &tags, &mut exchange.response) {
+                tags.give_back(&mut response.headers);
+            }
             self.keep_posted(exchange, &passed, forgotten, tags.unwrap_or_default());
             self.label(exchange, &passed);
+            if let (false, Some(response)) = (for_cache, &mut exchange.response) {
+                response.headers.remove(&TARGETED[0]);
+            }
         }
     }
 
@@ -70,6 +78,7 @@ impl CacheStage {
                 .trace
                 .note(NAME, || format!("forgotten, because {method} may have changed it: {}", key.url()));
             self.forget(&key);
+            self.0.store.note_invalidated(&key);
             if let Some(others) = self.0.invalidations.get() {
                 others.invalidated(zone, key.url());
             }

@@ -34,7 +34,7 @@ use crate::{
     },
     ruling::Ruling,
     status::CacheStatus,
-    store::Object,
+    store::{NOT_FOR_DISK, Object},
 };
 
 /// Octets of a slice: few requests for a large object, and little that is fetched beside what is wanted.
@@ -196,6 +196,7 @@ impl Asking {
     async fn prove(self) {
         let asking = Arc::new(self);
         let (key, stage) = (&asking.key, &asking.stage);
+        let forgets = stage.0.forgets.of(key);
         let (birth, requested_at) = (stage.0.store.begin(key.zone()), stage.0.clock.now());
         let Ok(mut first) = asking.clone().ask(0).await else { return };
         let when = Exchanged { requested_at, received_at: stage.0.clock.now() };
@@ -203,7 +204,12 @@ impl Asking {
         let tags = Tags::take(&mut first.headers).unwrap_or_default();
         let Some(object) = asking.known(&first, birth, tags, when) else { return };
         let store = &stage.0.store;
-        stage.0.flights.locked(key, || store.insert(key, &asking.request, object));
+        stage.0.flights.locked(key, || {
+            // It has no flight that a forgotten URL would end.
+            if stage.0.forgets.of(key) == forgets {
+                store.insert(key, &asking.request, object);
+            }
+        });
         // The slice itself is stored by whoever fetches it, if it is read to its end.
         while let Some(Ok(_)) = first.body.next_frame().await {}
     }
@@ -242,7 +248,7 @@ impl Asking {
             content: store.sliced_content(self.length),
             forms: None,
             failed: 0.into(),
-            offered: true.into(),
+            on_disk: NOT_FOR_DISK.into(),
         }))
     }
 }

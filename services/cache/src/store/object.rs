@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -25,6 +25,11 @@ use crate::{
 
 /// What an object takes beside its content, its fields and its key: the structures around them.
 pub(super) const OBJECT_OVERHEAD_OCTETS: u64 = 1_024;
+
+/// Of an object that was not offered to the disk.
+pub const NOT_OFFERED: u32 = 0;
+/// Of an object that is being written, or that is not to be.
+pub const NOT_FOR_DISK: u32 = u32::MAX;
 
 /// A stored response, or one that is being fetched to be stored.
 #[derive(Debug)]
@@ -55,8 +60,9 @@ pub struct Object {
     pub forms: Option<Arc<Forms>>,
     /// When the origin last failed to confirm it: milliseconds since `received`, plus one; 0 is never.
     pub failed: AtomicU64,
-    /// Whether it was offered to the disk, or came from there.
-    pub offered: AtomicBool,
+    /// How it stands with the disk: [`NOT_OFFERED`], [`NOT_FOR_DISK`], or one more than the number of the segment where it
+    /// lies.
+    pub on_disk: AtomicU32,
 }
 
 impl Object {

@@ -2,10 +2,22 @@
 
 use proxima_model::ZoneId;
 
-use super::{Progress, Store};
+use tokio::time::Instant;
+
+use super::{INVALIDATED_FOR, Progress, Store};
 use crate::{key::PrimaryKey, marks::Mark};
 
 impl Store {
+    /// Remembers that an unsafe request has changed what lies at a URL.
+    pub(crate) fn note_invalidated(&self, key: &PrimaryKey) {
+        self.invalidated.insert(key.clone(), Instant::now() + INVALIDATED_FOR);
+    }
+
+    /// Whether that was just now.
+    pub(crate) fn was_invalidated(&self, key: &PrimaryKey) -> bool {
+        self.invalidated.get(key).is_some_and(|until| Instant::now() < until)
+    }
+
     /// How far purges are carried out.
     pub(crate) const fn progress(&self) -> &Progress {
         &self.progress
@@ -48,7 +60,9 @@ impl Store {
 
     /// Forgets what lies under keys that rules made of URLs of this one's path.
     pub(crate) fn purge_path(&self, key: &PrimaryKey) {
-        if self.marks.has_custom(key.zone()) {
+        // Before the disk is open, nobody knows what lies there.
+        let unknown = self.disk.as_ref().is_some_and(|disk| !disk.is_open());
+        if unknown || self.marks.has_custom(key.zone()) {
             self.marks.purge_names(key.zone(), &[Mark::path(key)]);
         }
     }

@@ -100,7 +100,7 @@ impl Stage for Origin {
             method: exchange.request.method.clone(),
             target: exchange.request.target.to_string(),
             headers: exchange.request.headers.clone(),
-            fill: exchange.extensions.get::<CacheFill>().copied(),
+            fill: exchange.extensions.get::<CacheFill>().cloned(),
             asked: exchange.extensions.get::<AskedByPeer>().copied(),
             answer,
         };

@@ -50,7 +50,8 @@ async fn a_cache_that_has_purged_less_waits_until_it_has_as_much() {
     world.stage.store().purge_names(world.zone(), &[tag("a")]);
     world.stage.store().end_purging(5);
     let call = world.call().await;
-    assert_eq!(call.fill, Some(CacheFill { purged_up_to: 5 }), "and says so to those above");
+    let fill = CacheFill { url: format!("http://{HOST}/a").into(), purged_up_to: 5 };
+    assert_eq!(call.fill, Some(fill), "and says so to those above");
     assert_eq!(call.asked, Some(AskedByPeer { level: 1, purged_up_to: 5 }));
     call.answer(200, TAGGED, "new");
     let read = peer.await.expect("no panic").read().await;

@@ -1,0 +1,122 @@
+//! A disk that is full, that fails, or that another process has.
+
+use super::*;
+
+#[tokio::test]
+async fn the_oldest_gives_way_but_what_is_in_use() {
+    let folder = folder();
+    let world = World::open(folder.path(), beginning(1, vec![])).await;
+    let piece = content(1 << 20);
+    let mut in_use = Vec::new();
+    for n in 0..200 {
+        world.put(&format!("/{n}"), &piece);
+        world.disk().settle().await;
+        if n == 3 {
+            in_use = piece.clone();
+        }
+        if n > 3 {
+            assert_eq!(world.get("/3").await.as_ref(), Some(&in_use), "after {n}");
+        }
+    }
+    assert!(world.get("/4").await.is_none());
+    assert!(world.get("/199").await.is_some());
+    assert!(world.metrics.disk.kept.get() > 0 && world.metrics.disk.evictions.get() > 0);
+    let octets = std::fs::read_dir(folder.path()).expect("a folder").filter_map(Result::ok);
+    let octets: u64 = octets.map(|entry| entry.metadata().expect("a file").len()).sum();
+    assert!(octets <= DISK_BYTES_MIN, "{octets}");
+    let objects = world.disk().0.index.len();
+    world.close().await;
+    let again = World::open(folder.path(), beginning(1, vec![])).await;
+    assert_eq!(again.disk().0.index.len(), objects, "a start finds what was there");
+    assert!(again.get("/3").await.is_some());
+}
+
+#[tokio::test]
+async fn what_memory_keeps_is_written_again_when_its_segment_has_gone() {
+    let folder = folder();
+    let world = World::open(folder.path(), beginning(1, vec![])).await;
+    let response = fields(&[("cache-control", "max-age=600")]);
+    let hot = world.object("/hot", &response, &HeaderMap::new(), b"hot");
+    world.store.insert(&key("/hot"), &HeaderMap::new(), hot.clone());
+    let piece = content(1 << 20);
+    for n in 0..150 {
+        // As a hit from memory does: the index hears nothing of it.
+        world.store.used(&key("/hot"), &hot);
+        world.put(&format!("/{n}"), &piece);
+        world.disk().settle().await;
+    }
+    assert!(world.metrics.disk.evictions.get() > 0);
+    world.store.used(&key("/hot"), &hot);
+    assert_eq!(world.get("/hot").await.as_deref(), Some(&b"hot"[..]));
+}
+
+#[tokio::test]
+async fn the_file_of_a_removed_segment_is_let_go() {
+    let folder = folder();
+    let world = World::open(folder.path(), beginning(1, vec![])).await;
+    world.put("/large", &content(3 << 20));
+    let large = world.get_with("/large", &HeaderMap::new()).await.expect("on the disk");
+    let piece = content(1 << 20);
+    for n in 0..150 {
+        world.put(&format!("/{n}"), &piece);
+        world.disk().settle().await;
+    }
+    assert!(large.content.is_spoiled());
+    assert!(world.store.find(&key("/large"), &HeaderMap::new()).object.is_none());
+}
+
+#[tokio::test]
+async fn what_was_forgotten_while_it_was_written_does_not_come_back() {
+    let folder = folder();
+    let world = World::open(folder.path(), beginning(1, vec![])).await;
+    for n in 0..200 {
+        let path = format!("/{n}");
+        world.put(&path, b"old");
+        // Before, while or after the writer has it.
+        if n % 3 == 0 {
+            tokio::task::yield_now().await;
+        }
+        world.store.forget(&key(&path));
+    }
+    world.disk().settle().await;
+    world.close().await;
+    let again = World::open(folder.path(), beginning(1, vec![])).await;
+    for n in 0..200 {
+        assert!(again.get(&format!("/{n}")).await.is_none(), "{n}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_is_one_process_s_at_a_time() {
+    let folder = folder();
+    let world = World::open(folder.path(), beginning(1, vec![])).await;
+    world.put("/a", b"x");
+    world.put("/forgotten", b"x");
+    world.disk().settle().await;
+    let next = World::start(folder.path(), NOW, 0);
+    next.disk().begin(beginning(1, vec![]));
+    // Nothing is found yet, but what is forgotten is remembered.
+    assert!(next.disk().look_up(&key("/a"), &HeaderMap::new()).is_none());
+    next.store.forget(&key("/forgotten"));
+    // The former one has come further in the log: the next waits until it has come as far.
+    world.disk().applied(5);
+    world.disk().close().await;
+    next.disk().applied(5);
+    assert!(next.get("/a").await.is_some());
+    assert!(next.get("/forgotten").await.is_none());
+    // The former goes on to serve what it knew.
+    assert!(world.disk().look_up(&key("/a"), &HeaderMap::new()).is_some());
+}
+
+#[tokio::test]
+async fn a_disk_that_cannot_be_written_costs_misses() {
+    let folder = folder();
+    let world = World::open(folder.path(), beginning(1, vec![])).await;
+    std::fs::remove_dir_all(folder.path()).expect("removed");
+    world.put("/a", b"x");
+    assert!(world.get("/a").await.is_none());
+    assert_eq!(world.metrics.disk.failures.get(), 1);
+    world.put("/b", b"x");
+    assert!(world.get("/b").await.is_none());
+    assert_eq!(world.metrics.disk.failures.get(), 1, "it is left alone for a while");
+}
