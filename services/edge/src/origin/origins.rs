@@ -8,13 +8,14 @@ use std::{
 use http::{HeaderValue, header};
 use proxima_chassis::Metrics;
 use proxima_model::SslMode;
-use proxima_pipeline::{Blame, Exchange, Fault, Response, Scheme, Site};
+use proxima_pipeline::{Blame, Body, Exchange, Fault, Response, Scheme, Site, Trace};
 use smallvec::{SmallVec, smallvec};
 
 use super::{
     OriginConfig, OriginConfigError,
     address::AddressPolicy,
     client::{ADDRESSES_TRIED_MAX, Call, OriginClient},
+    http2::{Http2Client, is_grpc},
     metrics::OriginMetrics,
     names::{Addresses, Names, resolver},
     pool::{Destination, Pool, TlsName},
@@ -30,6 +31,7 @@ pub struct Origins {
     names: Names,
     policy: AddressPolicy,
     client: OriginClient,
+    http2: Http2Client,
     metrics: OriginMetrics,
 }
 
@@ -49,6 +51,7 @@ impl Origins {
         Ok(Self {
             names: Names::new(sites, resolver(&config.resolvers)?, config.timeouts.resolve),
             policy: AddressPolicy::new(config),
+            http2: Http2Client::new(pool.clone(), tls.clone(), config.timeouts),
             client: OriginClient::new(pool, tls, config.timeouts, metrics.clone()),
             metrics,
         })
@@ -100,11 +103,28 @@ impl Origins {
             upgrade,
             interims: interims.as_ref(),
         };
-        let answered = self.client.send(&destinations, call, body, trace).await;
+        let answered = self.send(&destinations, call, body, trace).await;
         if let Some(host) = asked_host {
             request.headers.insert(header::HOST, host);
         }
         answered
+    }
+
+    /// By HTTP/2 what needs it and can have it, all else by HTTP/1.1.
+    async fn send(
+        &self,
+        destinations: &[Destination],
+        call: Call<'_>,
+        body: Body,
+        trace: &mut Trace,
+    ) -> Result<Response, Fault> {
+        if call.upgrade.is_none()
+            && is_grpc(call.headers)
+            && let Some(connection) = Box::pin(self.http2.connection(destinations, trace)).await?
+        {
+            return Box::pin(connection.ask(call, body)).await;
+        }
+        self.client.send(destinations, call, body, trace).await
     }
 
     /// Where the origin lies: at the host that the rules `chose`, and else where the records of the host `asked` for
