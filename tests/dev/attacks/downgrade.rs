@@ -35,9 +35,11 @@ enum End {
 
 use End::{Cut, Passed, Refused};
 
-/// Name, fields (those with a colon in front replace the request's own; `^` is the row's path), what becomes of
-/// it, and why it is dangerous.
-const ATTACKS: &[(&str, &[(&str, &str)], End, &str)] = &[
+/// Name, fields, what becomes of it, and why it is dangerous.
+type Attack = (&'static str, &'static [(&'static str, &'static str)], End, &'static str);
+
+/// Fields with a colon in front replace the request's own; `^` is the row's path.
+const ATTACKS: &[Attack] = &[
     ("H2.TE", &[("transfer-encoding", "chunked")], Refused, "the coding would be believed behind us"),
     ("H2.TE with a space", &[("transfer-encoding ", "chunked")], Refused, "trimmed behind us"),
     ("H2.CL, none", &[("content-length", "0")], Cut, "the body would be the next request"),

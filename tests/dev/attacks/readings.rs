@@ -69,7 +69,7 @@ pub(super) fn one(octets: &[u8], reader: Reader) -> Read {
     let mut fields = Vec::new();
     loop {
         match line(octets, &mut at, reader) {
-            Ok(Some(line)) if line.is_empty() => break,
+            Ok(Some("")) => break,
             Ok(Some(line)) => match field(line, reader) {
                 Ok(field) => fields.push(field),
                 Err(why) => return Read::Bad(why),
