@@ -7,7 +7,7 @@ use std::{
 
 use http::{HeaderValue, header};
 use proxima_chassis::Metrics;
-use proxima_model::SslMode;
+use proxima_model::{OriginMaxHttpVersion, SslMode};
 use proxima_pipeline::{Blame, Body, Exchange, Fault, Response, Scheme, Site, Trace};
 use smallvec::{SmallVec, smallvec};
 
@@ -103,7 +103,7 @@ impl Origins {
             upgrade,
             interims: interims.as_ref(),
         };
-        let answered = self.send(&destinations, call, body, trace).await;
+        let answered = self.send(&destinations, &site, call, body, trace).await;
         if let Some(host) = asked_host {
             request.headers.insert(header::HOST, host);
         }
@@ -114,11 +114,13 @@ impl Origins {
     async fn send(
         &self,
         destinations: &[Destination],
+        site: &Site,
         call: Call<'_>,
         body: Body,
         trace: &mut Trace,
     ) -> Result<Response, Fault> {
-        if call.upgrade.is_none()
+        if site.zone.settings.origin_max_http_version == OriginMaxHttpVersion::V2
+            && call.upgrade.is_none()
             && is_grpc(call.headers)
             && let Some(connection) = Box::pin(self.http2.connection(destinations, trace)).await?
         {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
 use http::{HeaderMap, Method, Request, Response as Head, StatusCode};
 use http_body::{Body as _, Frame};
-use proxima_model::SslMode;
+use proxima_model::{OriginMaxHttpVersion, SslMode};
 use proxima_pipeline::{Body, BodyError, Exchange, Fault, Response};
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
@@ -188,4 +188,14 @@ async fn an_origin_without_http2_and_requests_that_are_not_grpc_go_by_http1() {
         exchange.request.headers.insert("content-type", kind.parse().unwrap());
         assert_eq!(text(edge.fetch(&mut exchange).await.unwrap()).await.unwrap(), "old", "{kind}");
     }
+}
+
+#[tokio::test]
+async fn a_zone_can_do_without_http2_to_its_origins() {
+    let both = origin(&["h2", "http/1.1"], echo).await;
+    let mut edge = edge(SslMode::Full, None);
+    let site = Arc::make_mut(&mut edge.site);
+    site.zone.settings.origin_max_http_version = OriginMaxHttpVersion::V1;
+    let answer = edge.fetch(&mut call(&edge, &both, "/echo", Body::full("x"))).await.unwrap();
+    assert_eq!(text(answer).await.unwrap(), "old");
 }
