@@ -47,7 +47,9 @@ pub use network::{Node, NodeName, Pop, PopCode, RegionName};
 pub use purge::{CacheTag, Purge, PurgeWhat, UrlPrefix};
 pub use record::{CaaTag, Record, RecordData, RecordType, TxtData, conflict};
 pub use ruleset::{OriginOverride, OriginRoute, Phase, Rule, RuleAction, RuleExpression, Ruleset};
-pub use settings::{MinTlsVersion, Setting, SslMode, StrictTransportSecurity, ZoneSettings};
+pub use settings::{
+    MinTlsVersion, OriginMaxHttpVersion, Setting, SslMode, StrictTransportSecurity, ZoneSettings,
+};
 pub use time::{Timestamp, Ttl};
 pub use token::{ApiToken, Permission, TokenPolicy, TokenScope, TokenStatus};
 pub use zone::{Zone, ZoneIndex, ZoneStatus};

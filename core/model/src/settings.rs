@@ -43,6 +43,8 @@ pub struct ZoneSettings {
     pub min_tls_version: MinTlsVersion,
     /// `http3`: visitors are told that HTTP/3 is spoken.
     pub http3: bool,
+    /// `origin_max_http_version`: `1` or `2`; what needs HTTP/2 gets it from origins that speak it.
+    pub origin_max_http_version: OriginMaxHttpVersion,
     /// `security_header`.
     pub strict_transport_security: StrictTransportSecurity,
     /// Whether the network sees to the zone's certificates (`ssl/universal/settings`).
@@ -84,6 +86,18 @@ pub enum MinTlsVersion {
     /// TLS 1.3 (RFC 8446).
     #[serde(rename = "1.3")]
     V1_3,
+}
+
+/// The highest version of HTTP that origins are spoken to in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OriginMaxHttpVersion {
+    /// HTTP/1.1 (RFC 9112).
+    #[serde(rename = "1")]
+    V1,
+    /// HTTP/2 (RFC 9113).
+    #[default]
+    #[serde(rename = "2")]
+    V2,
 }
 
 /// What browsers are told about coming by TLS only (RFC 6797), and its companion of the same setting.
@@ -167,6 +181,7 @@ impl Default for ZoneSettings {
             always_online: false,
             min_tls_version: MinTlsVersion::default(),
             http3: true,
+            origin_max_http_version: OriginMaxHttpVersion::default(),
             strict_transport_security: StrictTransportSecurity::default(),
             universal_ssl: true,
         }
@@ -194,13 +209,15 @@ pub enum Setting {
     MinTlsVersion,
     /// [`ZoneSettings::http3`].
     Http3,
+    /// [`ZoneSettings::origin_max_http_version`].
+    OriginMaxHttpVersion,
     /// [`ZoneSettings::strict_transport_security`].
     SecurityHeader,
 }
 
 impl Setting {
     /// All of them, in the order in which the API lists them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AlwaysOnline,
         Self::AlwaysUseHttps,
         Self::Brotli,
@@ -208,6 +225,7 @@ impl Setting {
         Self::DevelopmentMode,
         Self::Http3,
         Self::MinTlsVersion,
+        Self::OriginMaxHttpVersion,
         Self::SecurityHeader,
         Self::Ssl,
         Self::Websockets,
@@ -225,6 +243,7 @@ impl Setting {
             Self::AlwaysOnline => "always_online",
             Self::MinTlsVersion => "min_tls_version",
             Self::Http3 => "http3",
+            Self::OriginMaxHttpVersion => "origin_max_http_version",
             Self::SecurityHeader => "security_header",
         }
     }
@@ -254,6 +273,10 @@ impl Setting {
             Self::SecurityHeader => {
                 serde_json::json!({ "strict_transport_security": settings.strict_transport_security })
             }
+            Self::OriginMaxHttpVersion => match settings.origin_max_http_version {
+                OriginMaxHttpVersion::V1 => "1".into(),
+                OriginMaxHttpVersion::V2 => "2".into(),
+            },
             Self::MinTlsVersion => match settings.min_tls_version {
                 MinTlsVersion::V1_2 => "1.2".into(),
                 MinTlsVersion::V1_3 => "1.3".into(),
@@ -281,6 +304,9 @@ impl Setting {
             Self::AlwaysOnline => settings.always_online = on_off(value)?,
             Self::Http3 => settings.http3 = on_off(value)?,
             Self::SecurityHeader => settings.strict_transport_security.set(value)?,
+            Self::OriginMaxHttpVersion => {
+                settings.origin_max_http_version = choice(value, "give \"1\" or \"2\"")?;
+            }
             Self::MinTlsVersion => settings.min_tls_version = choice(value, "give \"1.2\" or \"1.3\"")?,
         }
         Ok(())

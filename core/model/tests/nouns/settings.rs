@@ -21,6 +21,7 @@ fn every_setting_takes_its_values_and_shows_them() {
         ("brotli", vec![json!("on"), json!("off")]),
         ("browser_cache_ttl", vec![json!(0), json!(30), json!(31_536_000)]),
         ("http3", vec![json!("on"), json!("off")]),
+        ("origin_max_http_version", vec![json!("1"), json!("2")]),
         ("min_tls_version", vec![json!("1.2"), json!("1.3")]),
         ("security_header", vec![hsts(true, 31_536_000), hsts(false, 0), hsts(true, 63_072_000)]),
     ] {
@@ -31,7 +32,7 @@ fn every_setting_takes_its_values_and_shows_them() {
             assert_eq!(setting.value(&settings), value, "{id}");
         }
     }
-    assert_eq!(Setting::ALL.len(), 10);
+    assert_eq!(Setting::ALL.len(), 11);
     assert_eq!(Setting::by_id("rocket_loader"), None);
 }
 

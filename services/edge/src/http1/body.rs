@@ -9,7 +9,7 @@ use http::header::{
 use super::error::Http1Error;
 use super::framing::Framing;
 use super::limits::{CHUNK_SIZE_DIGITS_MAX, Limits};
-use super::section::{FieldScanner, LineScanner, SectionLimits, is_field_value};
+use super::section::{FieldScanner, LineScanner, SectionLimits, is_field_value, is_mistakable};
 
 /// Fields that frame, route or authorise a message and therefore come too late in a trailer (RFC 9110, 6.5.1).
 const TRAILERS_FORBIDDEN: [HeaderName; 13] = [
@@ -27,6 +27,11 @@ const TRAILERS_FORBIDDEN: [HeaderName; 13] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
+
+/// Whether a field may come after a body, by whichever protocol: what comes by one may go on by another.
+pub(crate) fn may_be_trailer(name: &HeaderName) -> bool {
+    !TRAILERS_FORBIDDEN.contains(name) && !is_mistakable(name.as_str().as_bytes())
+}
 
 /// What one call of [`BodyDecoder::decode`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +155,7 @@ impl BodyDecoder {
                     let section = buffer.split_to(lines.position()).freeze();
                     let trailers = std::mem::take(fields).into_map(&section)?;
                     self.state = State::Done;
-                    if TRAILERS_FORBIDDEN.iter().any(|name| trailers.contains_key(name)) {
+                    if !trailers.keys().all(may_be_trailer) {
                         return Err(Http1Error::TrailerForbidden);
                     }
                     if !trailers.is_empty() {
@@ -234,7 +239,7 @@ pub fn encode_chunk(data: &[u8], buffer: &mut BytesMut) {
 /// Writes the end of a chunked body with those of `trailers` that may be trailers.
 pub fn encode_trailers(trailers: &HeaderMap, buffer: &mut BytesMut) {
     buffer.extend_from_slice(b"0\r\n");
-    for (name, value) in trailers.iter().filter(|(name, _)| !TRAILERS_FORBIDDEN.contains(name)) {
+    for (name, value) in trailers.iter().filter(|(name, _)| may_be_trailer(name)) {
         super::write::field(name, value, buffer);
     }
     buffer.extend_from_slice(b"\r\n");

@@ -32,6 +32,7 @@ mod section;
 mod tests;
 mod write;
 
+pub(crate) use body::may_be_trailer;
 pub use body::{
     BodyDecoder, CHUNK_END, CHUNK_START_BYTES_MAX, CHUNKED_END, Decoded, encode_chunk, encode_chunk_start,
     encode_trailers,

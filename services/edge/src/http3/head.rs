@@ -1,12 +1,12 @@
 //! From a field section to a request's head or its trailers.
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version};
 
 use super::code::Broken;
 use super::qpack::{Section, decode_section};
-use crate::http1::Limits;
+use crate::http1::{Limits, may_be_trailer};
 
 /// The pseudo-header fields of a request (RFC 9114, 4.3.1).
 #[derive(Default)]
@@ -124,8 +124,6 @@ pub fn read_trailers(section: &[u8], limits: &Limits) -> Result<HeaderMap, Broke
     let mut fields = Fields(HeaderMap::new());
     decode_section(section, bounds, |name, value| fields.append(name, value))?;
     // What frames or routes a message comes too late here (RFC 9110, 6.5.1), and may become a field of HTTP/1.1.
-    let late = fields.0.keys().any(|name| {
-        name == CONTENT_LENGTH || name == HOST || crate::http1::is_mistakable(name.as_str().as_bytes())
-    });
+    let late = !fields.0.keys().all(may_be_trailer);
     if late { Err(Broken::MALFORMED) } else { Ok(fields.0) }
 }

@@ -368,7 +368,7 @@ impl Asked {
 }
 
 /// What a request's body that ended early says about the client.
-const fn client_fault(error: BodyError) -> Fault {
+pub(super) const fn client_fault(error: BodyError) -> Fault {
     match error {
         BodyError::TooLarge => Fault::BodyTooLarge,
         BodyError::TimedOut => Fault::RequestTimeout,

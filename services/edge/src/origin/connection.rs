@@ -108,7 +108,7 @@ impl Connection {
 }
 
 /// What a failed connect says about the origin.
-fn connect_fault(error: &io::Error) -> Fault {
+pub(super) fn connect_fault(error: &io::Error) -> Fault {
     /// `EMFILE` and `ENFILE`: the process or the machine has no more descriptors. The same on every Linux.
     const OURS: [i32; 2] = [24, 23];
     match error.kind() {

@@ -1,4 +1,4 @@
-//! Origins: where a site's content comes from, and the HTTP/1.1 client that fetches it.
+//! Origins: where a site's content comes from, and the clients that fetch it: HTTP/1.1, and HTTP/2 for gRPC ([`http2`]).
 //!
 //! ```text
 //!  OriginStage ─▶ Origins ─▶ Names (our zones, resolver) ─▶ AddressPolicy ─▶ OriginClient
@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Invariants:
-//! * **No task and no queue per request.** The future that waits for the head sends the request; whoever pulls the
-//!   answer's body reads the socket, and goes on sending where the answer came early. Who reads slowly makes the origin
-//!   wait; who goes away closes the connection.
+//! * **No task and no queue per request**, by either protocol (a connection by HTTP/2 has one task). The future that
+//!   waits for the head sends the request; whoever pulls the answer's body reads the socket, and goes on sending where
+//!   the answer came early. Who reads slowly makes the origin wait; who goes away closes the connection or its stream.
 //! * **A connection is kept only if its last answer was read to its end**, the request had been sent whole, and nothing
 //!   came behind the answer.
 //! * **A request goes out twice only where nothing can happen twice** (RFC 9110, 9.2.2).
@@ -24,6 +24,7 @@ mod body;
 mod client;
 mod config;
 mod connection;
+mod http2;
 mod metrics;
 mod names;
 mod origins;

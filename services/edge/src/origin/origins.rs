@@ -8,14 +8,15 @@ use std::{
 
 use http::{HeaderValue, header};
 use proxima_chassis::Metrics;
-use proxima_model::SslMode;
-use proxima_pipeline::{Blame, Exchange, Fault, OriginSeen, Response, Scheme, Site};
+use proxima_model::{OriginMaxHttpVersion, SslMode};
+use proxima_pipeline::{Blame, Body, Exchange, Fault, OriginSeen, Response, Scheme, Site, Trace};
 use smallvec::{SmallVec, smallvec};
 
 use super::{
     OriginConfig, OriginConfigError,
     address::AddressPolicy,
     client::{ADDRESSES_TRIED_MAX, Call, OriginClient},
+    http2::{Http2Client, is_grpc},
     metrics::OriginMetrics,
     names::{Addresses, Names, resolver},
     pool::{Destination, Pool, TlsName},
@@ -31,6 +32,7 @@ pub struct Origins {
     names: Names,
     policy: AddressPolicy,
     client: OriginClient,
+    http2: Http2Client,
     metrics: OriginMetrics,
 }
 
@@ -50,6 +52,7 @@ impl Origins {
         Ok(Self {
             names: Names::new(sites, resolver(&config.resolvers)?, config.timeouts.resolve),
             policy: AddressPolicy::new(config),
+            http2: Http2Client::new(pool.clone(), tls.clone(), config.timeouts),
             client: OriginClient::new(pool, tls, config.timeouts, metrics.clone()),
             metrics,
         })
@@ -109,11 +112,30 @@ impl Origins {
             upgrade,
             interims: interims.as_ref(),
         };
-        let answered = self.client.send(&destinations, call, body, trace, asked).await;
+        let answered = self.send((&destinations, &site), call, body, trace, asked).await;
         if let Some(host) = asked_host {
             request.headers.insert(header::HOST, host);
         }
         answered
+    }
+
+    /// By HTTP/2 what needs it and can have it, all else by HTTP/1.1.
+    async fn send(
+        &self,
+        (destinations, site): (&[Destination], &Site),
+        call: Call<'_>,
+        body: Body,
+        trace: &mut Trace,
+        asked: &mut Option<IpAddr>,
+    ) -> Result<Response, Fault> {
+        if site.zone.settings.origin_max_http_version == OriginMaxHttpVersion::V2
+            && call.upgrade.is_none()
+            && is_grpc(call.headers)
+            && let Some(connection) = Box::pin(self.http2.connection(destinations, trace)).await?
+        {
+            return Box::pin(connection.ask(call, body)).await;
+        }
+        self.client.send(destinations, call, body, trace, asked).await
     }
 
     /// Where the origin lies: at the host that the rules `chose`, and else where the records of the host `asked` for

@@ -26,6 +26,8 @@ const SESSIONS_MAX: usize = 4096;
 pub(super) struct OriginTls {
     verifying: TlsConnector,
     trusting: TlsConnector,
+    /// The same two, for who can speak HTTP/2.
+    http2: [TlsConnector; 2],
 }
 
 impl OriginTls {
@@ -40,7 +42,10 @@ impl OriginTls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider.clone())))
             .with_no_client_auth();
-        Ok(Self { verifying: connector(verifying), trusting: connector(trusting) })
+        let both: &[&[u8]] = &[b"h2", b"http/1.1"];
+        let http2 = [connector(trusting.clone(), both), connector(verifying.clone(), both)];
+        let only: &[&[u8]] = &[b"http/1.1"];
+        Ok(Self { verifying: connector(verifying, only), trusting: connector(trusting, only), http2 })
     }
 
     /// The handshake. `name` is asked for and, with `verify`, must be in a certificate of a trusted authority.
@@ -50,16 +55,30 @@ impl OriginTls {
         name: &str,
         verify: bool,
     ) -> Result<TlsStream<TcpStream>, Fault> {
-        // An address in brackets is an address all the same; it is verified, but not asked for (RFC 6066, 3).
-        let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-        let name = ServerName::try_from(bare.to_owned()).map_err(|_| Fault::OriginTls)?;
         let connector = if verify { &self.verifying } else { &self.trusting };
-        connector.connect(name, tcp).await.map_err(|error| fault(&error))
+        shake(connector, tcp, name).await
+    }
+
+    /// The same, where the origin may choose HTTP/2.
+    pub(super) async fn connect_http2(
+        &self,
+        tcp: TcpStream,
+        name: &str,
+        verify: bool,
+    ) -> Result<TlsStream<TcpStream>, Fault> {
+        shake(&self.http2[usize::from(verify)], tcp, name).await
     }
 }
 
-fn connector(mut config: ClientConfig) -> TlsConnector {
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+async fn shake(connector: &TlsConnector, tcp: TcpStream, name: &str) -> Result<TlsStream<TcpStream>, Fault> {
+    // An address in brackets is an address all the same; it is verified, but not asked for (RFC 6066, 3).
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    let name = ServerName::try_from(bare.to_owned()).map_err(|_| Fault::OriginTls)?;
+    connector.connect(name, tcp).await.map_err(|error| fault(&error))
+}
+
+fn connector(mut config: ClientConfig, protocols: &[&[u8]]) -> TlsConnector {
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
     TlsConnector::from(Arc::new(config))
 }

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod faults;
+mod grpc;
 mod harness;
 mod resolving;
 mod reuse;

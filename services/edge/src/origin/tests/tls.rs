@@ -19,13 +19,13 @@ use tokio_rustls::TlsAcceptor;
 use super::harness::{Edge, FakeOrigin, read_head, short, text};
 use crate::origin::OriginConfig;
 
-struct Authority {
+pub(super) struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -33,7 +33,7 @@ impl Authority {
         Self { pem: certificate.pem(), issuer: Issuer::new(params, key) }
     }
 
-    fn server(&self, name: &str) -> Arc<ServerConfig> {
+    pub(super) fn server(&self, name: &str) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -68,7 +68,7 @@ async fn tls_origin(config: Arc<ServerConfig>) -> (FakeOrigin, Arc<Mutex<Vec<Opt
     (origin, names)
 }
 
-fn edge(ssl: SslMode, authority: Option<&Authority>) -> Edge {
+pub(super) fn edge(ssl: SslMode, authority: Option<&Authority>) -> Edge {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), authority.map_or("", |authority| &authority.pem)).unwrap();
     let origin_ca = authority.map(|_| file.path().to_owned());

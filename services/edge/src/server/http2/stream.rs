@@ -16,6 +16,7 @@ use proxima_pipeline::{Body, BodyError, Exchange, Interim, Interims, Protocol, R
 use tokio::time::Instant;
 
 use crate::deadline::Deadline;
+use crate::http1::may_be_trailer;
 use crate::observe::response_head_bytes;
 use crate::server::admit::{Asked, fault_of};
 use crate::server::message::{asked, final_response, response_head};
@@ -263,7 +264,13 @@ impl Incoming {
         match ready!(self.stream.poll_trailers(context)) {
             Ok(Some(trailers)) => {
                 self.state = Reading::Done;
-                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+                // What frames or routes a message comes too late here (RFC 9110, 6.5.1).
+                let good = trailers.keys().all(may_be_trailer);
+                Poll::Ready(Some(if good {
+                    Ok(Frame::trailers(trailers))
+                } else {
+                    Err(BodyError::Malformed)
+                }))
             }
             Ok(None) => Poll::Ready(None),
             Err(error) => Poll::Ready(Some(Err(broken(&error)))),

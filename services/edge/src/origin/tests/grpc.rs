@@ -1,0 +1,201 @@
+//! gRPC, by HTTP/2 to the origin.
+
+use std::{future::Future, sync::Arc};
+
+use bytes::Bytes;
+use h2::{RecvStream, server::SendResponse};
+use http::{HeaderMap, Method, Request, Response as Head, StatusCode};
+use http_body::{Body as _, Frame};
+use proxima_model::{OriginMaxHttpVersion, SslMode};
+use proxima_pipeline::{Body, BodyError, Exchange, Fault, Response};
+use rustls::ServerConfig;
+use tokio::io::AsyncWriteExt;
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    harness::{Edge, FakeOrigin, PATIENCE, read_head, text},
+    tls::{Authority, edge},
+};
+
+/// An origin that speaks these protocols by TLS, and HTTP/2 by `script`, which gets each request.
+async fn origin<F>(
+    protocols: &'static [&'static str],
+    script: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + Send + Sync + 'static,
+) -> FakeOrigin
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut config: ServerConfig = (*Authority::new().server("www.example.com")).clone();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let (config, script) = (Arc::new(config), Arc::new(script));
+    FakeOrigin::start(move |socket, _| {
+        let (acceptor, script) = (TlsAcceptor::from(config.clone()), script.clone());
+        async move {
+            let Ok(mut tls) = acceptor.accept(socket).await else { return };
+            if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
+                while !read_head(&mut tls).await.is_empty() {
+                    tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nold").await.ok();
+                    tls.flush().await.ok();
+                }
+                return;
+            }
+            let Ok(mut connection) = h2::server::handshake(tls).await else { return };
+            while let Some(Ok((request, respond))) = connection.accept().await {
+                let gone = request.uri().path() == "/goes-away";
+                tokio::spawn(script(request, respond));
+                if gone {
+                    connection.graceful_shutdown();
+                }
+            }
+        }
+    })
+    .await
+}
+
+fn call(edge: &Edge, to: &FakeOrigin, path: &str, body: Body) -> Exchange {
+    let mut exchange = edge.request_by("https", to.address, path);
+    exchange.request.method = Method::POST;
+    exchange.request.headers.insert("content-type", "application/grpc+proto".parse().unwrap());
+    exchange.request_body = body;
+    exchange
+}
+
+fn trailers(status: &str) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", status.parse().unwrap());
+    trailers
+}
+
+/// Sends every message back as it comes, then the trailers.
+async fn echo(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    assert_eq!(request.headers()["te"], "trailers");
+    assert_eq!(request.uri().host(), Some("www.example.com"));
+    let head = Head::builder().header("content-type", "application/grpc+proto").body(()).unwrap();
+    match request.uri().path() {
+        "/trailers-only" => {
+            let mut head = head;
+            head.headers_mut().extend(trailers("12"));
+            respond.send_response(head, true).unwrap();
+            return;
+        }
+        "/reset" => return respond.send_reset(h2::Reason::INTERNAL_ERROR),
+        "/silent" => return std::future::pending().await,
+        _ => {}
+    }
+    let mut answer = respond.send_response(head, false).unwrap();
+    let mut body = request.into_body();
+    while let Some(Ok(data)) = body.data().await {
+        body.flow_control().release_capacity(data.len()).unwrap();
+        // A client that has gone is nothing to an echo.
+        answer.send_data(data, false).ok();
+    }
+    answer.send_trailers(trailers("0")).ok();
+}
+
+async fn next(body: &mut Body) -> Option<Result<Frame<Bytes>, BodyError>> {
+    let frame = std::future::poll_fn(|context| std::pin::Pin::new(&mut *body).poll_frame(context));
+    tokio::time::timeout(PATIENCE, frame).await.expect("a frame comes in time")
+}
+
+/// The data of an answer, and its trailers.
+async fn whole(response: Response) -> (Vec<u8>, HeaderMap) {
+    let (mut body, mut data) = (response.body, Vec::new());
+    while let Some(frame) = next(&mut body).await {
+        match frame.unwrap().into_data() {
+            Ok(piece) => data.extend_from_slice(&piece),
+            Err(frame) => return (data, frame.into_trailers().unwrap()),
+        }
+    }
+    (data, HeaderMap::new())
+}
+
+#[tokio::test]
+async fn calls_share_one_connection_and_their_trailers_come_back() {
+    let origin = origin(&["h2", "http/1.1"], echo).await;
+    let edge = edge(SslMode::Full, None);
+    let large = Bytes::from(vec![b'x'; 1_000_000]);
+    let mut calls = [b"one".as_slice().into(), large.clone(), Bytes::new()]
+        .map(|body| call(&edge, &origin, "/echo", Body::full(body)));
+    let [one, two, three] = &mut calls;
+    let (one, two, three) = tokio::join!(edge.fetch(one), edge.fetch(two), edge.fetch(three));
+    for (answer, expected) in [(one, Bytes::from("one")), (two, large), (three, Bytes::new())] {
+        let (data, trailers) = whole(answer.unwrap()).await;
+        assert!(data == expected, "{} octets came back", data.len());
+        assert_eq!(trailers["grpc-status"], "0");
+    }
+    assert_eq!(origin.accepted(), 1);
+}
+
+#[tokio::test]
+async fn messages_go_both_ways_at_once() {
+    let origin = origin(&["h2"], echo).await;
+    let edge = edge(SslMode::Full, None);
+    let (mut sender, body) = Body::channel(1, None);
+    let mut answer = edge.fetch(&mut call(&edge, &origin, "/echo", body)).await.unwrap();
+    for message in ["the first", "the second"] {
+        // Nothing is sent before what was sent has come back.
+        sender.send(Bytes::from(message)).await.unwrap();
+        let frame = next(&mut answer.body).await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), message);
+    }
+    sender.finish().await;
+    let frame = next(&mut answer.body).await.unwrap().unwrap();
+    assert_eq!(frame.into_trailers().unwrap()["grpc-status"], "0");
+    assert!(next(&mut answer.body).await.is_none());
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_body_is_an_answer() {
+    let origin = origin(&["h2"], echo).await;
+    let edge = edge(SslMode::Full, None);
+    let answer = edge.fetch(&mut call(&edge, &origin, "/trailers-only", Body::full("x"))).await.unwrap();
+    assert_eq!((answer.status, &answer.headers["grpc-status"]), (StatusCode::OK, &"12".parse().unwrap()));
+    assert_eq!(whole(answer).await, (Vec::new(), HeaderMap::new()));
+}
+
+#[tokio::test]
+async fn what_fails_is_the_calls_alone_and_a_connection_that_ends_is_replaced() {
+    let origin = origin(&["h2"], echo).await;
+    let edge = edge(SslMode::Full, None);
+    let fails = async |path| edge.fetch(&mut call(&edge, &origin, path, Body::full("x"))).await.err();
+    assert_eq!(fails("/reset").await, Some(Fault::OriginClosed));
+    assert_eq!(fails("/silent").await, Some(Fault::OriginTimeout));
+    for (path, accepted) in [("/echo", 1), ("/goes-away", 1)] {
+        let answer = edge.fetch(&mut call(&edge, &origin, path, Body::full("x"))).await.unwrap();
+        assert_eq!(whole(answer).await.0, b"x");
+        assert_eq!(origin.accepted(), accepted, "{path}");
+    }
+    // What the origin has said about its connection may still be on its way.
+    while origin.accepted() < 2 {
+        if let Ok(answer) = edge.fetch(&mut call(&edge, &origin, "/echo", Body::full("x"))).await {
+            assert_eq!(whole(answer).await.0, b"x");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_origin_without_http2_and_requests_that_are_not_grpc_go_by_http1() {
+    let old = origin(&["http/1.1"], echo).await;
+    let edge = edge(SslMode::Full, None);
+    for _ in 0..2 {
+        let answer = edge.fetch(&mut call(&edge, &old, "/echo", Body::full("x"))).await.unwrap();
+        assert_eq!(text(answer).await.unwrap(), "old");
+    }
+    assert_eq!(old.accepted(), 2, "it is asked for HTTP/2 once");
+    let both = origin(&["h2", "http/1.1"], echo).await;
+    for kind in ["application/grpc-web", "application/json"] {
+        let mut exchange = call(&edge, &both, "/echo", Body::full("x"));
+        exchange.request.headers.insert("content-type", kind.parse().unwrap());
+        assert_eq!(text(edge.fetch(&mut exchange).await.unwrap()).await.unwrap(), "old", "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_zone_can_do_without_http2_to_its_origins() {
+    let both = origin(&["h2", "http/1.1"], echo).await;
+    let mut edge = edge(SslMode::Full, None);
+    let site = Arc::make_mut(&mut edge.site);
+    site.zone.settings.origin_max_http_version = OriginMaxHttpVersion::V1;
+    let answer = edge.fetch(&mut call(&edge, &both, "/echo", Body::full("x"))).await.unwrap();
+    assert_eq!(text(answer).await.unwrap(), "old");
+}
