@@ -16,6 +16,7 @@
 //! it is stored only afterwards. A purge of a URL removes the entry under the primary key; the objects of its variants
 //! are then out of reach, because the next index has another id, and go as they get cold.
 
+mod invalidated;
 mod object;
 mod progress;
 mod purging;
@@ -37,7 +38,7 @@ use quick_cache::{
 use tokio::time::Instant;
 
 pub use self::object::{NOT_FOR_DISK, NOT_OFFERED, Object};
-use self::{object::OBJECT_OVERHEAD_OCTETS, progress::Progress};
+use self::{invalidated::Invalidated, object::OBJECT_OVERHEAD_OCTETS, progress::Progress};
 use crate::{
     config::CacheConfig,
     content::{Budget, Content},
@@ -61,11 +62,7 @@ const SHARDS_MAX: u64 = 64;
 /// Sets of names by which answers of one URL vary. Origins have one, or two while they change; the oldest goes.
 const VARIES_MAX: usize = 4;
 /// URLs remembered as not storable.
-const PASSES_MAX: usize = 65_536;
-/// URLs remembered as just changed.
-const INVALIDATED_MAX: usize = 16_384;
-/// How long other servers are not asked for what an unsafe request has changed here: they are told, and hear it or not.
-const INVALIDATED_FOR: Duration = Duration::from_secs(10);
+const PASSES_MAX: usize = 32_768;
 /// How long a URL is remembered as not storable: its requests do not wait for each other meanwhile.
 const PASS_FOR: Duration = Duration::from_secs(60);
 
@@ -134,8 +131,8 @@ pub struct Found {
 pub struct Store {
     entries: Cache<Key, Entry, Octets, RandomState, CountEvictions>,
     passes: Cache<PrimaryKey, Pass>,
-    /// URLs that unsafe requests have changed, until when others are not asked for them.
-    invalidated: Cache<PrimaryKey, Instant>,
+    /// URLs that unsafe requests have changed.
+    invalidated: Invalidated,
     expectations: Expectations,
     marks: Arc<Marks>,
     budget: Arc<Budget>,
@@ -189,7 +186,7 @@ impl Store {
         Self {
             entries: Cache::with_options(options, Octets, RandomState::new(), evictions),
             passes: Cache::new(PASSES_MAX),
-            invalidated: Cache::new(INVALIDATED_MAX),
+            invalidated: Invalidated::default(),
             expectations: Expectations::default(),
             marks: Arc::new(marks),
             budget: Arc::new(Budget::new(config.fill_bytes_max())),

@@ -5,8 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Bits of a generation: 128 KiB.
-const BITS: usize = 1 << 20;
+/// Bits of a generation: 32 KiB.
+const BITS: usize = 1 << 18;
 /// URLs of a generation. An eighth of the bits: of URLs that are new, about a quarter of those pass by chance.
 const URLS: usize = BITS / 8;
 

@@ -2,20 +2,18 @@
 
 use proxima_model::ZoneId;
 
-use tokio::time::Instant;
-
-use super::{INVALIDATED_FOR, Progress, Store};
+use super::{Progress, Store};
 use crate::{key::PrimaryKey, marks::Mark};
 
 impl Store {
     /// Remembers that an unsafe request has changed what lies at a URL.
     pub(crate) fn note_invalidated(&self, key: &PrimaryKey) {
-        self.invalidated.insert(key.clone(), Instant::now() + INVALIDATED_FOR);
+        self.invalidated.note(key);
     }
 
     /// Whether that was just now.
     pub(crate) fn was_invalidated(&self, key: &PrimaryKey) -> bool {
-        self.invalidated.get(key).is_some_and(|until| Instant::now() < until)
+        self.invalidated.is_recent(key)
     }
 
     /// How far purges are carried out.
