@@ -12,9 +12,10 @@ use proxima_edge::{
     EdgeConfig, EdgeExplainer, EdgeService,
     origin::{OriginConfig, Origins},
     stages::{
-        Alternatives, ClientFacts, Compression, LoopGuard, OriginRules, OriginStage, PublicPorts,
-        SecurityHeader, Sites, TraceEndpoint, ZoneStage,
+        Alternatives, ClientCertificates, ClientFacts, Compression, LoopGuard, OriginRules, OriginStage,
+        PublicPorts, SecurityHeader, Sites, TraceEndpoint, ZoneStage,
     },
+    tls::Certificates,
 };
 use proxima_ledger::CompiledZones;
 use proxima_pipeline::{Pipeline, Site};
@@ -34,14 +35,15 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let cache = CacheService::new(node, Arc::clone(&compressor))?;
     let tiers = TiersService::new(node)?;
     cache.stage().tell_invalidations(tiers.clone());
-    let pipeline = pipelines(node, &sites, &cache, &tiers, compressor)?;
+    let certificates = Arc::new(Certificates::new(node.replica.clone(), Arc::clone(&node.clock)));
+    let pipeline = pipelines(node, &sites, &certificates, &cache, &tiers, compressor)?;
     let explainer = EdgeExplainer::new(
         pipeline.clone(),
         node.pop().clone(),
         node.name().clone(),
         Arc::clone(&node.clock),
     );
-    let edge = EdgeService::new(node, pipeline, sites)?;
+    let edge = EdgeService::new(node, pipeline, sites, certificates)?;
     let control = ControlService::new(node, Arc::new(explainer), edge.traffic())?;
     Ok(vec![AnycastService::new(node)?, DnsService::new(node)?, edge, cache, tiers, control])
 }
@@ -50,6 +52,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
 fn pipelines(
     node: &NodeContext,
     sites: &CompiledZones<Site>,
+    certificates: &Arc<Certificates>,
     cache: &CacheService,
     tiers: &TiersService,
     compressor: Arc<Compressor>,
@@ -78,6 +81,7 @@ fn pipelines(
         Box::new(ZoneStage::new(sites, ports)),
         Box::new(Alternatives::new(node.config.network.http3)),
         Box::new(SecurityHeader),
+        Box::new(ClientCertificates::new(Arc::clone(certificates), Arc::clone(&node.clock))),
         Box::new(OriginRules),
         Box::new(Compression::new(compressor)),
         Box::new(cache.stage()),

@@ -183,6 +183,7 @@ impl ChangeSet {
                         | Kind::Record
                         | Kind::Ruleset
                         | Kind::Certificate
+                        | Kind::ClientAuthentication
                         | Kind::AcmeOrder
                         | Kind::Purge
                 )

@@ -21,6 +21,10 @@ pub enum Kind {
     Ruleset,
     /// [`Certificate`](crate::Certificate): `certificate/ZONE/ID`. Secret.
     Certificate,
+    /// [`ClientAuthority`](crate::ClientAuthority): `client_authority/ACCOUNT/ID`.
+    ClientAuthority,
+    /// [`ClientAuthentication`](crate::ClientAuthentication): `client_authentication/ZONE/AUTHORITY`.
+    ClientAuthentication,
     /// [`EdgeAuthority`](crate::EdgeAuthority): `authority`. Secret.
     Authority,
     /// [`AcmeAccount`](crate::AcmeAccount): `acme_account`. Secret.
@@ -39,7 +43,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Account,
         Self::Zone,
         Self::ZoneName,
@@ -47,6 +51,8 @@ impl Kind {
         Self::Token,
         Self::Ruleset,
         Self::Certificate,
+        Self::ClientAuthority,
+        Self::ClientAuthentication,
         Self::Authority,
         Self::AcmeAccount,
         Self::AcmeOrder,
@@ -66,6 +72,8 @@ impl Kind {
             Self::Token => "token",
             Self::Ruleset => "ruleset",
             Self::Certificate => "certificate",
+            Self::ClientAuthority => "client_authority",
+            Self::ClientAuthentication => "client_authentication",
             Self::Authority => "authority",
             Self::AcmeAccount => "acme_account",
             Self::AcmeOrder => "acme_order",

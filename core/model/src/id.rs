@@ -79,6 +79,8 @@ ids! {
     RuleId,
     /// A certificate served at the edge.
     CertificateId,
+    /// An authority of client certificates.
+    ClientAuthorityId,
     /// A purge of the cache.
     PurgeId,
     /// A TLS session ticket key.

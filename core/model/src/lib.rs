@@ -18,6 +18,7 @@ mod account;
 mod acme;
 mod cache_settings;
 mod certificate;
+mod client_auth;
 mod entity;
 mod error;
 mod id;
@@ -39,9 +40,13 @@ pub use cache_settings::{
     KeyCookies, KeyHeaders, KeyHost, KeyQuery, KeyUser, ServeStale, StatusRange, StatusTtl,
 };
 pub use certificate::{Certificate, CertificateSource, EdgeAuthority, TicketKey, TicketKeys};
+pub use client_auth::{ClientAuthentication, ClientAuthority};
 pub use entity::{Entity, Key, Kind};
 pub use error::Invalid;
-pub use id::{AccountId, CertificateId, PurgeId, RecordId, RuleId, RulesetId, TicketKeyId, TokenId, ZoneId};
+pub use id::{
+    AccountId, CertificateId, ClientAuthorityId, PurgeId, RecordId, RuleId, RulesetId, TicketKeyId, TokenId,
+    ZoneId,
+};
 pub use name::{DnsName, ZoneName};
 pub use network::{Node, NodeName, Pop, PopCode, RegionName};
 pub use purge::{CacheTag, Purge, PurgeWhat, UrlPrefix};

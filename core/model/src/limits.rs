@@ -57,5 +57,14 @@ pub const URL_PREFIX_OCTETS_MAX: usize = 2_048;
 pub const URL_PREFIX_SEPARATORS_MAX: usize = 31;
 /// Octets of a PEM certificate chain or key.
 pub const PEM_OCTETS_MAX: usize = 65_536;
+/// Certificates of one authority of client certificates: roots of some generations.
+pub const CLIENT_AUTHORITY_CERTIFICATES_MAX: usize = 16;
+/// Authorities of client certificates of one account: each may take some 64 KiB of the log.
+pub const CLIENT_AUTHORITIES_PER_ACCOUNT_MAX: usize = 50;
+/// Authorities of client certificates with which hosts of one zone are associated: every server that serves the zone
+/// keeps them parsed.
+pub const CLIENT_AUTHENTICATIONS_PER_ZONE_MAX: usize = 8;
+/// Hosts that are associated with one authority of client certificates.
+pub const CLIENT_AUTHENTICATION_HOSTS_MAX: usize = 100;
 /// Zones of one network; what the replica is sized and measured for.
 pub const ZONES_MAX: usize = 1_000_000;

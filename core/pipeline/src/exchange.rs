@@ -6,7 +6,7 @@ use http::{Extensions, HeaderMap, Method, StatusCode, uri::PathAndQuery};
 use proxima_model::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{Body, Interims, RayId, Rest, Site, Trace};
+use crate::{Body, ClientCertificate, Interims, RayId, Rest, Site, Trace};
 
 /// The protocol that the client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,6 +69,8 @@ pub struct TlsFacts {
     pub server_name: Option<Arc<str>>,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
+    /// The certificate that the client presented, in this handshake or in that of the session that was resumed.
+    pub client_certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// Who asks, and how.
@@ -175,6 +177,8 @@ pub struct Exchange {
     pub received: Instant,
     /// The same by the wall clock, for freshness and logs.
     pub received_at: Timestamp,
+    /// Whether the client presented a certificate that holds for the host asked for.
+    pub client_verified: bool,
     /// The zone asked for, compiled; set by the zone stage.
     pub site: Option<Arc<Site>>,
     /// Where to go, as far as rules decided.
@@ -206,6 +210,7 @@ impl Exchange {
             request_body,
             received: Instant::now(),
             received_at,
+            client_verified: false,
             site: None,
             origin: OriginChoice::default(),
             interims: None,
@@ -231,6 +236,7 @@ impl Exchange {
             Body::empty(),
             self.received_at,
         );
+        exchange.client_verified = self.client_verified;
         exchange.site.clone_from(&self.site);
         exchange.origin = self.origin.clone();
         exchange

@@ -24,6 +24,7 @@
 
 mod answer;
 mod body;
+mod client_certificate;
 mod exchange;
 mod explain;
 mod fault;
@@ -40,6 +41,7 @@ mod traffic;
 
 pub use answer::answer;
 pub use body::{Body, BodyError, BodySender};
+pub use client_certificate::ClientCertificate;
 pub use exchange::{
     Client, Exchange, OriginChoice, Protocol, Request, Response, Scheme, TlsFacts, Upgraded, UpgradedIo,
 };

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proxima_model::{RuleExpression, RuleId};
 use proxima_rules::{Flag, Listing, Map, Number, Text};
 
-use crate::{Exchange, Protocol, Scheme};
+use crate::{ClientCertificate, Exchange, Protocol, Scheme};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -64,6 +64,9 @@ impl proxima_rules::Request for Asked<'_> {
             Text::Cookie => return joined(&request.headers, &header::COOKIE, b"; "),
             Text::UserAgent => return joined(&request.headers, &header::USER_AGENT, b", "),
             Text::Referer => return joined(&request.headers, &header::REFERER, b", "),
+            Text::CertFingerprint => {
+                self.certificate().map_or(&[][..], |shown| shown.fingerprint().as_bytes())
+            }
             // The edge has appended the client's own address to what came.
             Text::XForwardedFor => {
                 let line = request.headers.get(X_FORWARDED_FOR).map_or(&[][..], HeaderValue::as_bytes);
@@ -75,6 +78,8 @@ impl proxima_rules::Request for Asked<'_> {
     fn flag(&self, field: Flag) -> bool {
         match field {
             Flag::Ssl => self.0.request.scheme == Scheme::Https,
+            Flag::CertPresented => self.certificate().is_some(),
+            Flag::CertVerified => self.0.client_verified,
         }
     }
 
@@ -114,6 +119,10 @@ impl proxima_rules::Request for Asked<'_> {
 }
 
 impl Asked<'_> {
+    fn certificate(&self) -> Option<&ClientCertificate> {
+        self.0.client.tls.as_ref()?.client_certificate.as_deref()
+    }
+
     fn args(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let query = self.0.request.target.query().unwrap_or_default().as_bytes();
         query.split(|octet| *octet == b'&').filter(|arg| !arg.is_empty()).map(name_and_value)

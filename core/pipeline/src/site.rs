@@ -5,7 +5,8 @@ use std::{collections::HashMap, net::IpAddr};
 use http::HeaderValue;
 use proxima_ledger::{CompileZone, ReadError, Snapshot};
 use proxima_model::{
-    CacheSettings, DnsName, OriginRoute, Phase, Record, RecordData, RuleAction, Ruleset, Zone,
+    CacheSettings, ClientAuthentication, DnsName, OriginRoute, Phase, Record, RecordData, RuleAction,
+    Ruleset, Zone,
 };
 
 use crate::{TrafficSlot, rules::SiteRule};
@@ -32,6 +33,8 @@ pub struct Site {
     pub origin_rules: Vec<SiteRule<OriginRoute>>,
     /// The cache rules that are switched on, in order.
     pub cache_rules: Vec<SiteRule<CacheSettings>>,
+    /// The hosts whose visitors are asked for a certificate; `true` where they are refused without one that holds.
+    pub client_auth: HashMap<Box<str>, bool>,
     /// The value of `strict-transport-security`, if the zone says it.
     pub strict_transport_security: Option<HeaderValue>,
     /// The zone's numbers, once it is served.
@@ -94,7 +97,8 @@ impl Site {
         let said = zone.settings.strict_transport_security.field();
         let strict_transport_security = said.and_then(|said| HeaderValue::from_maybe_shared(said).ok());
         let traffic = TrafficSlot::new();
-        Self { zone, hosts, origin_rules, cache_rules, strict_transport_security, traffic }
+        let client_auth = HashMap::new();
+        Self { zone, hosts, origin_rules, cache_rules, client_auth, strict_transport_security, traffic }
     }
 }
 
@@ -103,6 +107,13 @@ impl CompileZone for Site {
         let records = snapshot.scan::<Record>(&[&zone.id]).collect::<Result<Vec<_>, _>>()?;
         let rulesets = Phase::ALL.into_iter().map(|phase| snapshot.get::<Ruleset>(&(zone.id, phase)));
         let rulesets = rulesets.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::new(zone, records, rulesets.into_iter().flatten()))
+        let mut client_auth: HashMap<Box<str>, bool> = HashMap::new();
+        for association in snapshot.scan::<ClientAuthentication>(&[&zone.id]) {
+            let association = association?;
+            for host in association.hosts {
+                *client_auth.entry(host.as_str().into()).or_default() |= association.enforce;
+            }
+        }
+        Ok(Self { client_auth, ..Self::new(zone, records, rulesets.into_iter().flatten()) })
     }
 }

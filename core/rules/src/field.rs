@@ -49,6 +49,8 @@ named! {
         Referer = "http.referer",
         /// The header `x-forwarded-for`, as the client sent it.
         XForwardedFor = "http.x_forwarded_for",
+        /// The SHA-256 of the client's certificate, in hexadecimal; empty without one.
+        CertFingerprint = "cf.tls_client_auth.cert_fingerprint_sha256",
     }
 }
 
@@ -57,6 +59,10 @@ named! {
     Flag {
         /// Whether the client came by TLS.
         Ssl = "ssl",
+        /// Whether the client presented a certificate.
+        CertPresented = "cf.tls_client_auth.cert_presented",
+        /// Whether it holds for the host asked for.
+        CertVerified = "cf.tls_client_auth.cert_verified",
     }
 }
 

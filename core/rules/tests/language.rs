@@ -45,6 +45,7 @@ impl Request for Asked {
             Text::Cookie => b"session=abc; theme=dark",
             Text::UserAgent => b"Mozilla/5.0 (X11)",
             Text::Referer | Text::XForwardedFor => b"",
+            Text::CertFingerprint => b"af363d",
         })
     }
 
@@ -101,6 +102,8 @@ fn what_holds_holds_and_its_negation_does_not() {
         "not http.request.uri.path wildcard r\"/a/\\*\"",
         "http.request.uri.path lt \"/b\" and http.request.uri.path ge \"/a\"",
         "ssl",
+        "cf.tls_client_auth.cert_presented and cf.tls_client_auth.cert_verified",
+        "cf.tls_client_auth.cert_fingerprint_sha256 eq \"af363d\"",
         "ip.src eq 192.0.2.7",
         "ip.src ne 192.0.2.8",
         "ip.src in {10.0.0.0/8 192.0.2.0/24}",

@@ -174,7 +174,18 @@ struct Planned {
 
 /// Whether what lies there is brought back.
 fn comes_back(key: &Key) -> bool {
-    matches!(key.kind(), Some(Kind::Zone | Kind::ZoneName | Kind::Record | Kind::Ruleset | Kind::Certificate))
+    matches!(
+        key.kind(),
+        Some(
+            Kind::Zone
+                | Kind::ZoneName
+                | Kind::Record
+                | Kind::Ruleset
+                | Kind::Certificate
+                | Kind::ClientAuthority
+                | Kind::ClientAuthentication
+        )
+    )
 }
 
 /// Leaves alone the certificates that the network sees to of zones that remain: they are renewed in place,

@@ -36,6 +36,7 @@ mod authority;
 mod background;
 mod bootstrap;
 mod certificates;
+mod client_auth;
 mod compat;
 mod config;
 mod error;

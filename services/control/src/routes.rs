@@ -21,7 +21,8 @@ use crate::{
         Api,
         access::{Needs, authorise},
     },
-    certificates, compat, history, purge, records, rulesets, settings, ssl, tokens, trace, traffic, zones,
+    certificates, client_auth, compat, history, purge, records, rulesets, settings, ssl, tokens, trace,
+    traffic, zones,
 };
 
 /// Under which everything lies.
@@ -74,6 +75,9 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     const RECORD: &str = "/zones/{zone_id}/dns_records/{record_id}";
     const CERTIFICATES: &str = "/zones/{zone_id}/custom_certificates";
     const CERTIFICATE: &str = "/zones/{zone_id}/custom_certificates/{certificate_id}";
+    const AUTHORITIES: &str = "/accounts/{account_id}/mtls_certificates";
+    const AUTHORITY: &str = "/accounts/{account_id}/mtls_certificates/{mtls_certificate_id}";
+    const ASSOCIATIONS: &str = "/zones/{zone_id}/certificate_authorities/hostname_associations";
     const UNIVERSAL: &str = "/zones/{zone_id}/ssl/universal/settings";
     vec![
         get("/user", Token, tokens::user),
@@ -119,6 +123,12 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         post(CERTIFICATES, Zone(SslEdit), certificates::upload),
         get(CERTIFICATE, Zone(SslEdit), certificates::get),
         delete(CERTIFICATE, Zone(SslEdit), certificates::delete),
+        get(AUTHORITIES, Account(SslEdit), client_auth::authorities),
+        post(AUTHORITIES, Account(SslEdit), client_auth::upload),
+        get(AUTHORITY, Account(SslEdit), client_auth::authority),
+        delete(AUTHORITY, Account(SslEdit), client_auth::delete),
+        get(ASSOCIATIONS, Zone(SslEdit), client_auth::association),
+        put(ASSOCIATIONS, Zone(SslEdit), client_auth::associate),
         get("/zones/{zone_id}/ssl/certificate_packs", Zone(SslEdit), ssl::packs),
         get("/zones/{zone_id}/ssl/certificate_packs/{pack_id}", Zone(SslEdit), ssl::pack),
         get(UNIVERSAL, Zone(SslEdit), ssl::universal),

@@ -110,8 +110,14 @@ fn parse(asked: &ExplainRequest) -> Result<(Client, Request), Invalid> {
     headers.insert(header::HOST, host_value);
 
     let name: Arc<str> = host.name().into();
-    let tls = (scheme == Scheme::Https)
-        .then(|| Arc::new(TlsFacts { version: "TLSv1.3", server_name: Some(name.clone()), resumed: false }));
+    let tls = (scheme == Scheme::Https).then(|| {
+        Arc::new(TlsFacts {
+            version: "TLSv1.3",
+            server_name: Some(name.clone()),
+            resumed: false,
+            client_certificate: None,
+        })
+    });
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, scheme.default_port()));
     let client = Client { address, local, protocol: Protocol::Http11, tls };

@@ -49,8 +49,8 @@ pub struct EdgeService {
 }
 
 impl EdgeService {
-    /// The edge of this node, in front of `pipeline`. `sites` are those which the pipeline's stages look up: they are
-    /// kept in step with the replica here.
+    /// The edge of this node, in front of `pipeline`. `sites` and `certificates` are those which the pipeline's
+    /// stages look up: they are kept in step with the replica here.
     ///
     /// # Errors
     /// What is wrong in `[edge]`, or with TLS.
@@ -58,13 +58,13 @@ impl EdgeService {
         node: &NodeContext,
         pipeline: Pipeline,
         sites: CompiledZones<Site>,
+        certificates: Arc<Certificates>,
     ) -> Result<Arc<Self>, EdgeError> {
         let config: EdgeConfig = node.config.service(SERVICE)?;
         config.check()?;
-        let certificates = Arc::new(Certificates::new(node.replica.clone(), Arc::clone(&node.clock)));
         let tickets = Arc::new(Tickets::default());
         let acceptor = Arc::new(TlsAcceptor::new(Arc::clone(&certificates), Arc::clone(&tickets))?);
-        let quic_tls = Arc::new(QuicTls::new(Arc::clone(&certificates), Arc::clone(&tickets))?);
+        let quic_tls = Arc::new(QuicTls::new(Arc::clone(&certificates), Arc::clone(&tickets)));
         let quic_keys = QuicKeys::new();
         let metrics = node.metrics.register(SERVICE, EdgeMetrics::register);
         let zones = ZoneTable::new(node.pop().clone(), config.metrics_zones_max);

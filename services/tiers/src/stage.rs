@@ -41,6 +41,14 @@ impl Stage for TiersStage {
         let (Some(peers), Some(fill)) = (&self.peers, exchange.extensions.get::<CacheFill>().cloned()) else {
             return Decision::Now(Flow::Continue);
         };
+        let tls = exchange.client.tls.as_deref();
+        if tls.is_some_and(|tls| tls.client_certificate.is_some()) {
+            // Another server would apply rules that ask for the certificate, and does not know it.
+            exchange
+                .trace
+                .note(SERVICE, || "the client presented a certificate, of which others are not told");
+            return Decision::Now(Flow::Continue);
+        }
         let Some(hop) = next(peers, exchange, &fill, None) else {
             exchange.trace.note(SERVICE, || "nobody stands between this server and the origin");
             return Decision::Now(Flow::Continue);

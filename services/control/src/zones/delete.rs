@@ -8,7 +8,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{Extension, extract::State};
 use proxima_ledger::{Append, Change, IdempotencyKey, ReadError, Snapshot};
-use proxima_model::{AcmeOrder, Certificate, Entity, Purge, Record, Ruleset, Zone, ZoneId, ZoneIndex};
+use proxima_model::{
+    AcmeOrder, Certificate, ClientAuthentication, Entity, Purge, Record, Ruleset, Zone, ZoneId, ZoneIndex,
+};
 use serde_json::json;
 
 use crate::{
@@ -113,6 +115,9 @@ fn orphans(snapshot: &Snapshot) -> Result<BTreeSet<ZoneId>, ReadError> {
     for certificate in snapshot.scan::<Certificate>(&[]) {
         consider(certificate?.zone)?;
     }
+    for authentication in snapshot.scan::<ClientAuthentication>(&[]) {
+        consider(authentication?.zone)?;
+    }
     for order in snapshot.scan::<AcmeOrder>(&[]) {
         consider(order?.zone)?;
     }
@@ -132,6 +137,7 @@ fn beneath(snapshot: &Snapshot, id: ZoneId, max: usize) -> Result<Vec<Change>, R
     take::<Record>(snapshot, id, max, &mut changes)?;
     take::<Ruleset>(snapshot, id, max, &mut changes)?;
     take::<Certificate>(snapshot, id, max, &mut changes)?;
+    take::<ClientAuthentication>(snapshot, id, max, &mut changes)?;
     take::<Purge>(snapshot, id, max, &mut changes)?;
     Ok(changes)
 }

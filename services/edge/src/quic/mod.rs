@@ -32,6 +32,7 @@ use proxima_chassis::{ListenError, Listeners};
 use proxima_pipeline::{Scheme, TlsFacts};
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connecting, ConnectionError, Endpoint, EndpointConfig, Incoming, TokioRuntime};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
@@ -41,7 +42,7 @@ pub(crate) use self::steering::steer;
 use crate::listen::Ending;
 use crate::metrics::{GaugeGuard, HandshakeResult};
 use crate::server::{Peer, ServerContext, serve_http3};
-use crate::tls::{HANDSHAKES_MAX, Noticed, QuicTls};
+use crate::tls::{HANDSHAKES_MAX, Noticed, QuicTls, presented};
 use crate::{EdgeError, SERVICE};
 
 /// Handshakes at once from which on a client must show that it receives at its address before we sign for it. It costs
@@ -184,7 +185,11 @@ async fn serve(
         .and_then(|data| data.downcast::<HandshakeData>().ok())
         .and_then(|data| data.server_name)
         .map(|name| Arc::from(name.to_ascii_lowercase()));
-    let facts = TlsFacts { version: "TLSv1.3", server_name, resumed: noticed.resumed() };
+    let client_certificate = connection
+        .peer_identity()
+        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
+        .and_then(|chain| presented(Some(&chain)));
+    let facts = TlsFacts { version: "TLSv1.3", server_name, resumed: noticed.resumed(), client_certificate };
     let local = connection.local_ip().map_or(peer.local, |ip| SocketAddr::new(ip, peer.local.port()));
     let peer = Peer { local, tls: Some(Arc::new(facts)), ..peer };
     serve_http3(connection, peer, context, ending.drain).await;

@@ -4,14 +4,15 @@
 //!  ClientFacts ─▶ TraceEndpoint ─▶ LoopGuard ─▶ ZoneStage ─▶ Alternatives ─▶ SecurityHeader ─┐
 //!  who asks       /cdn-cgi/*       CDN-Loop     host → Site  Alt-Svc         HSTS            │
 //!   ┌────────────────────────────────────────────────────────────────────────────────────────┘
-//!   └▶ OriginRules ─▶ Compression ─▶ (cache) ─▶ OriginStage
-//!      where to go    on its way out            the origin's answer
+//!   └▶ ClientCertificates ─▶ OriginRules ─▶ Compression ─▶ (cache) ─▶ OriginStage
+//!      who may ask           where to go    on its way out            the origin's answer
 //! ```
 //!
 //! Each but the last decides at once. [`ClientFacts`] stands first, since it also names the ray on every answer,
 //! errors included.
 
 mod alternatives;
+mod client_certificates;
 mod client_facts;
 mod compression;
 mod loop_guard;
@@ -25,6 +26,7 @@ mod trace_endpoint;
 mod zone;
 
 pub use alternatives::Alternatives;
+pub use client_certificates::ClientCertificates;
 pub(crate) use client_facts::CF_RAY;
 pub use client_facts::ClientFacts;
 pub use compression::Compression;

@@ -1,14 +1,16 @@
 //! Which certificate is shown for which name.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use proxima_chassis::Clock;
 use proxima_ledger::{ChangeSet, CompileZone, CompiledZones, ReadError, Replica, Snapshot};
+use proxima_model::limits::CLIENT_AUTHENTICATIONS_PER_ZONE_MAX;
 use proxima_model::{
-    Certificate, CertificateSource, DnsName, KeyAlgorithm, MinTlsVersion, Timestamp, Zone, ZoneName,
-    ZoneStatus,
+    Certificate, CertificateSource, ClientAuthentication, DnsName, KeyAlgorithm, MinTlsVersion, Timestamp,
+    Zone, ZoneName, ZoneStatus,
 };
 use rustls::SignatureScheme;
 use rustls::pki_types::pem::PemObject;
@@ -16,6 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::client_auth::HostAuthorities;
 use crate::stages::{OfZone, nearest_active};
 
 /// Zones whose certificates are kept parsed. A parsed chain and key take some 8 KiB: 128 MiB at the most, and far less
@@ -31,6 +34,8 @@ pub struct ZoneCertificates {
     active: bool,
     min_version: MinTlsVersion,
     all: Vec<Loaded>,
+    /// By host, where clients are asked for certificates.
+    client_authorities: HashMap<Box<str>, Arc<HostAuthorities>>,
 }
 
 impl OfZone for ZoneCertificates {
@@ -105,10 +110,35 @@ impl CompileZone for ZoneCertificates {
         Ok(Self {
             active: zone.status == ZoneStatus::Active,
             min_version: zone.settings.min_tls_version,
+            client_authorities: client_authorities(snapshot, &zone)?,
             zone: zone.name,
             all,
         })
     }
+}
+
+/// The authorities of each host that asks clients for certificates; hosts that have the same ones share them.
+fn client_authorities(
+    snapshot: &Snapshot,
+    zone: &Zone,
+) -> Result<HashMap<Box<str>, Arc<HostAuthorities>>, ReadError> {
+    let associations = snapshot
+        .scan::<ClientAuthentication>(&[&zone.id])
+        .take(CLIENT_AUTHENTICATIONS_PER_ZONE_MAX)
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut by_host: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, association) in associations.iter().enumerate() {
+        for host in &association.hosts {
+            by_host.entry(host.as_str()).or_default().push(index);
+        }
+    }
+    let mut parsed: HashMap<Vec<usize>, Arc<HostAuthorities>> = HashMap::new();
+    let mut authorities = |indices: Vec<usize>| {
+        let pems = indices.iter().map(|&index| associations[index].certificates_pem.as_str());
+        let made = || Arc::new(HostAuthorities::new(pems));
+        Arc::clone(parsed.entry(indices.clone()).or_insert_with(made))
+    };
+    Ok(by_host.into_iter().map(|(host, indices)| (host.into(), authorities(indices))).collect())
 }
 
 impl Loaded {
@@ -184,6 +214,12 @@ impl Certificates {
     pub(super) fn asks_for(&self, hello: &ClientHello<'_>) -> Option<MinTlsVersion> {
         let (zone, name) = self.zone_of(hello.server_name()?)?;
         self.best(&zone, &name, hello.signature_schemes()).map(|_| zone.min_version)
+    }
+
+    /// The authorities by which clients of this host are verified, if it asks for certificates.
+    pub fn client_authorities(&self, name: Option<&str>) -> Option<Arc<HostAuthorities>> {
+        let (zone, name) = self.zone_of(name?)?;
+        zone.client_authorities.get(name.as_str()).cloned()
     }
 
     fn zone_of(&self, name: &str) -> Option<(Arc<ZoneCertificates>, String)> {
@@ -263,6 +299,7 @@ mod tests {
             zone: ZoneName::parse("a.example").unwrap(),
             active: true,
             min_version: MinTlsVersion::default(),
+            client_authorities: HashMap::new(),
             all: vec![
                 loaded("*.a.example", false, 100, 1),
                 loaded("*.a.example", true, 50, 2),
@@ -293,6 +330,7 @@ mod tests {
             zone: ZoneName::parse("a.example").unwrap(),
             active: true,
             min_version: MinTlsVersion::default(),
+            client_authorities: HashMap::new(),
             all: vec![
                 loaded_from(CertificateSource::LocalAuthority, "a.example", 100, 9),
                 loaded_from(public(KeyAlgorithm::Rsa), "a.example", 50, 8),

@@ -1,14 +1,17 @@
-//! TLS towards clients: one `ServerConfig` for all TCP listeners, one for those zones that ask for TLS 1.3, and one for
-//! QUIC, whose certificates and ticket keys come from the replica.
+//! TLS towards clients: one `ServerConfig` for all TCP listeners and one for those zones that ask for TLS 1.3, and one for
+//! each handshake by QUIC or with a host that asks for client certificates. Certificates and ticket keys come from the
+//! replica.
 //!
 //! ```text
 //!  ClientHello ──SNI──▶ Certificates ──▶ zone's certificates (compiled, cached) ──▶ CertifiedKey
 //!       │ none, or a name that we have nothing for: alert unrecognized_name
 //!       │ TLS 1.2, and the zone asks for 1.3: alert protocol_version
+//!       │ the host asks for client certificates: see `client_auth`
 //!       └─ ticket ──▶ Tickets: any of the network's keys opens, the newest seals
 //! ```
 
 mod certificates;
+mod client_auth;
 mod quic;
 mod tickets;
 
@@ -16,7 +19,11 @@ use std::sync::Arc;
 
 use proxima_model::MinTlsVersion;
 use proxima_pipeline::TlsFacts;
-use rustls::server::{Acceptor, NoServerSessionStorage};
+use rustls::crypto::CryptoProvider;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    Acceptor, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, SupportedProtocolVersion, version};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
@@ -25,8 +32,11 @@ use tokio_rustls::server::TlsStream;
 
 pub(crate) use self::quic::{Noticed, QuicTls};
 pub use certificates::{CERTIFICATE_ZONES_MAX, Certificates, ZoneCertificates};
+pub use client_auth::HostAuthorities;
+pub(crate) use client_auth::presented;
 pub use tickets::{TICKET_SECONDS, Tickets};
 
+use self::client_auth::{Asking, BoundTickets};
 use crate::EdgeError;
 
 /// Handshakes that may go on at once: each costs a signature, and a flood of them must not starve what is served
@@ -42,6 +52,9 @@ pub enum Alpn {
     /// `http/1.1`, or nothing.
     Http1,
 }
+
+const ALL_VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+const ONLY_1_3: &[&SupportedProtocolVersion] = &[&version::TLS13];
 
 /// A record that carries the fatal alert `unrecognized_name` (RFC 8446, 6.2; RFC 6066, 3).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
@@ -62,7 +75,9 @@ pub struct TlsAcceptor {
     config: Arc<ServerConfig>,
     /// For zones that ask for TLS 1.3.
     config_1_3: Arc<ServerConfig>,
+    provider: Arc<CryptoProvider>,
     certificates: Arc<Certificates>,
+    tickets: Arc<Tickets>,
     handshakes: Semaphore,
 }
 
@@ -82,12 +97,18 @@ impl TlsAcceptor {
     /// # Errors
     /// If the cryptography cannot be set up.
     pub fn new(certificates: Arc<Certificates>, tickets: Arc<Tickets>) -> Result<Self, EdgeError> {
-        let config =
-            |versions| server_config(Arc::clone(&certificates), Arc::clone(&tickets), versions).map(Arc::new);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = |versions| {
+            let (certificates, tickets) = (Arc::clone(&certificates), Arc::clone(&tickets));
+            let nobody = WebPkiClientVerifier::no_client_auth();
+            server_config(&provider, certificates, tickets, nobody, versions).map(Arc::new)
+        };
         Ok(Self {
-            config: config(&[&version::TLS13, &version::TLS12])?,
-            config_1_3: config(&[&version::TLS13])?,
+            config: config(ALL_VERSIONS)?,
+            config_1_3: config(ONLY_1_3)?,
+            provider,
             certificates,
+            tickets,
             handshakes: Semaphore::new(HANDSHAKES_MAX),
         })
     }
@@ -104,16 +125,20 @@ impl TlsAcceptor {
         // Only now: connections that say nothing take no place from those that do.
         let _going_on = self.handshakes.acquire().await.expect("never closed");
         // rustls would refuse this with `access_denied`, which no client explains to its user.
-        let config = match self.certificates.asks_for(&start.client_hello()) {
-            Some(MinTlsVersion::V1_2) => &self.config,
-            Some(MinTlsVersion::V1_3) => &self.config_1_3,
-            None => {
+        let hello = start.client_hello();
+        let (version, authorities) =
+            (self.certificates.asks_for(&hello), self.certificates.client_authorities(hello.server_name()));
+        let config = match (version, authorities) {
+            (Some(version), Some(authorities)) => self.config_asking(version, authorities)?,
+            (Some(MinTlsVersion::V1_2), None) => Arc::clone(&self.config),
+            (Some(MinTlsVersion::V1_3), None) => Arc::clone(&self.config_1_3),
+            (None, _) => {
                 start.io.write_all(&UNRECOGNIZED_NAME).await?;
                 start.io.shutdown().await?;
                 return Err(HandshakeError::UnknownName);
             }
         };
-        let stream = start.into_stream(Arc::clone(config)).await?;
+        let stream = start.into_stream(config).await?;
         let session = stream.get_ref().1;
         let facts = TlsFacts {
             version: match session.protocol_version() {
@@ -122,21 +147,41 @@ impl TlsAcceptor {
             },
             server_name: session.server_name().map(|name| Arc::from(name.to_ascii_lowercase())),
             resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+            client_certificate: presented(session.peer_certificates()),
         };
         let alpn = if session.alpn_protocol() == Some(b"h2") { Alpn::Http2 } else { Alpn::Http1 };
         Ok(Session { stream, facts, alpn })
     }
+
+    /// For one handshake, in which a certificate of these authorities is asked for.
+    fn config_asking(
+        &self,
+        version: MinTlsVersion,
+        authorities: Arc<HostAuthorities>,
+    ) -> Result<Arc<ServerConfig>, HandshakeError> {
+        let asking = Arc::new(Asking::new(&self.provider));
+        asking.ask_for(authorities);
+        let tickets = BoundTickets { tickets: Arc::clone(&self.tickets), asking: Arc::clone(&asking) };
+        let certificates = Arc::clone(&self.certificates);
+        let versions = match version {
+            MinTlsVersion::V1_2 => ALL_VERSIONS,
+            MinTlsVersion::V1_3 => ONLY_1_3,
+        };
+        let config = server_config(&self.provider, certificates, Arc::new(tickets), asking, versions);
+        Ok(Arc::new(config.map_err(std::io::Error::other)?))
+    }
 }
 
 fn server_config(
-    certificates: Arc<Certificates>,
-    tickets: Arc<Tickets>,
+    provider: &Arc<CryptoProvider>,
+    certificates: Arc<dyn ResolvesServerCert>,
+    tickets: Arc<dyn ProducesTickets>,
+    clients: Arc<dyn ClientCertVerifier>,
     versions: &[&'static SupportedProtocolVersion],
 ) -> Result<ServerConfig, EdgeError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(versions)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = tickets;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use quinn::crypto::rustls::QuicServerConfig;
-use rustls::ServerConfig;
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version;
 
-use super::{Certificates, Tickets};
+use super::client_auth::{Asking, BoundTickets};
+use super::{Certificates, Tickets, server_config};
 use crate::EdgeError;
 
 /// What was seen of a handshake that quinn does not tell of.
@@ -33,26 +34,16 @@ impl Noticed {
 
 /// What the connections of QUIC have in common.
 pub(crate) struct QuicTls {
-    config: ServerConfig,
+    provider: Arc<CryptoProvider>,
     certificates: Arc<Certificates>,
     tickets: Arc<Tickets>,
 }
 
 impl QuicTls {
     /// Over these certificates and ticket keys.
-    ///
-    /// # Errors
-    /// If the cryptography cannot be set up.
-    pub(crate) fn new(certificates: Arc<Certificates>, tickets: Arc<Tickets>) -> Result<Self, EdgeError> {
+    pub(crate) fn new(certificates: Arc<Certificates>, tickets: Arc<Tickets>) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let resolver = Arc::<Certificates>::clone(&certificates);
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&version::TLS13])?
-            .with_no_client_auth()
-            .with_cert_resolver(resolver);
-        config.alpn_protocols = vec![b"h3".to_vec()];
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { config, certificates, tickets })
+        Self { provider, certificates, tickets }
     }
 
     /// The configuration of one connection, whose handshake is noticed.
@@ -60,14 +51,20 @@ impl QuicTls {
     /// # Errors
     /// If the cryptography lacks what QUIC needs.
     pub(crate) fn config(&self, noticed: &Arc<Noticed>) -> Result<QuicServerConfig, EdgeError> {
+        let asking = Arc::new(Asking::new(&self.provider));
         let watched = Arc::new(Watched {
             certificates: Arc::clone(&self.certificates),
-            tickets: Arc::clone(&self.tickets),
+            tickets: BoundTickets { tickets: Arc::clone(&self.tickets), asking: Arc::clone(&asking) },
             noticed: Arc::clone(noticed),
         });
-        let mut config = self.config.clone();
-        config.cert_resolver = Arc::<Watched>::clone(&watched);
-        config.ticketer = watched;
+        let mut config = server_config(
+            &self.provider,
+            Arc::<Watched>::clone(&watched),
+            watched,
+            asking,
+            &[&version::TLS13],
+        )?;
+        config.alpn_protocols = vec![b"h3".to_vec()];
         Ok(QuicServerConfig::try_from(config)?)
     }
 }
@@ -76,12 +73,16 @@ impl QuicTls {
 #[derive(Debug)]
 struct Watched {
     certificates: Arc<Certificates>,
-    tickets: Arc<Tickets>,
+    tickets: BoundTickets,
     noticed: Arc<Noticed>,
 }
 
 impl ResolvesServerCert for Watched {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // The host is known only now, and what is asked of clients is said after this (RFC 8446, 4.3.2).
+        if let Some(authorities) = self.certificates.client_authorities(hello.server_name()) {
+            self.tickets.asking.ask_for(authorities);
+        }
         let key = self.certificates.resolve(hello);
         self.noticed.nameless.store(key.is_none(), Ordering::Relaxed);
         key

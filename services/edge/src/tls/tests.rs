@@ -14,6 +14,8 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 
+mod client_auth;
+
 const ZONE: ZoneId = ZoneId::from_bytes([1; 16]);
 
 /// A network's log and replica.

@@ -1,6 +1,7 @@
 //! Session tickets that every server of the network can open (RFC 8446, 4.6.1; RFC 5077, 4).
 //!
-//! A ticket is `key id (16) | nonce (12) | AES-256-GCM (session, tag)`, with the key's id bound in as associated data.
+//! A ticket is `key id (16) | nonce (12) | AES-256-GCM (session, tag)`, with the key's id bound in as associated data, and
+//! after it, where clients are asked for certificates, what the session is for ([`super::client_auth`]).
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use rustls::server::ProducesTickets;
 pub const TICKET_SECONDS: u32 = 12 * 3600;
 /// Octets of a ticket that we try to open; ours are far smaller.
 const TICKET_BYTES_MAX: usize = 8 * 1024;
+/// Octets of a session that is sealed: its ticket is one that we try to open.
+const SESSION_BYTES_MAX: usize = TICKET_BYTES_MAX - 64;
 /// Keys that are held at once.
 const KEYS_MAX: usize = 16;
 const ID_BYTES: usize = 16;
@@ -47,13 +50,22 @@ impl Tickets {
         self.keys.store(keys.0);
     }
 
-    fn seal(key: &SealingKey, session: &[u8]) -> Option<Vec<u8>> {
+    /// Seals a session that opens for the same context only.
+    pub(super) fn seal_for(&self, context: &[u8], session: &[u8]) -> Option<Vec<u8>> {
+        // The chain of a client's certificate may be long; nobody would open it.
+        if session.len() > SESSION_BYTES_MAX {
+            return None;
+        }
+        let keys = self.keys.load();
+        let key = keys.first()?;
         let nonce: [u8; NONCE_BYTES] = rand::random();
-        let sealed = key.cipher.encrypt(&Nonce::from(nonce), Payload { msg: session, aad: &key.id }).ok()?;
+        let aad = [&key.id[..], context].concat();
+        let sealed = key.cipher.encrypt(&Nonce::from(nonce), Payload { msg: session, aad: &aad }).ok()?;
         Some([&key.id[..], &nonce[..], &sealed].concat())
     }
 
-    fn open(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+    /// Opens what was sealed for this context.
+    pub(super) fn open_for(&self, context: &[u8], ticket: &[u8]) -> Option<Vec<u8>> {
         if ticket.len() > TICKET_BYTES_MAX {
             return None;
         }
@@ -61,7 +73,8 @@ impl Tickets {
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_BYTES>()?;
         let keys = self.keys.load();
         let key = keys.iter().find(|key| key.id == *id)?;
-        key.cipher.decrypt(&Nonce::from(*nonce), Payload { msg: sealed, aad: id }).ok()
+        let aad = [&id[..], context].concat();
+        key.cipher.decrypt(&Nonce::from(*nonce), Payload { msg: sealed, aad: &aad }).ok()
     }
 }
 
@@ -84,11 +97,11 @@ impl ProducesTickets for Tickets {
     }
 
     fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
-        Self::seal(self.keys.load().first()?, session)
+        self.seal_for(&[], session)
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        self.open(ticket)
+        self.open_for(&[], ticket)
     }
 }
 
@@ -116,6 +129,18 @@ mod tests {
             assert_eq!(tickets(keys).decrypt(&ticket).as_deref(), Some(&b"session"[..]), "{keys:?}");
         }
         assert_eq!(tickets(&[2]).decrypt(&ticket), None);
+    }
+
+    #[test]
+    fn a_ticket_opens_for_what_it_was_sealed_for_and_for_nothing_else() {
+        let server = tickets(&[1]);
+        let bound = server.seal_for(&[1; 32], b"session").unwrap();
+        assert_eq!(server.open_for(&[1; 32], &bound).as_deref(), Some(&b"session"[..]));
+        assert_eq!((server.open_for(&[2; 32], &bound), server.open_for(&[], &bound)), (None, None));
+        assert_eq!(server.open_for(&[1; 32], &server.seal_for(&[], b"session").unwrap()), None);
+        let longest = server.encrypt(&[0; SESSION_BYTES_MAX]).unwrap();
+        assert_eq!(server.decrypt(&longest).unwrap().len(), SESSION_BYTES_MAX);
+        assert_eq!(server.encrypt(&[0; SESSION_BYTES_MAX + 1]), None);
     }
 
     #[test]

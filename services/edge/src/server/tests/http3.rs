@@ -33,7 +33,7 @@ impl Quic {
     pub(super) async fn with(timeouts: Timeouts, connections_max: usize) -> Self {
         let world = World::new().await;
         let certificate = world.certify(1, &["a.example"]).await;
-        let tls = Arc::new(QuicTls::new(world.certificates(), Arc::new(Tickets::default())).unwrap());
+        let tls = Arc::new(QuicTls::new(world.certificates(), Arc::new(Tickets::default())));
         let seen = Arc::new(Seen::default());
         let (context, ending) = (context(&seen, timeouts), Ending::default());
         let listener = listener(tls, connections_max, &context, &ending);

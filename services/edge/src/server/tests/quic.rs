@@ -18,7 +18,7 @@ fn free() -> std::net::UdpSocket {
 async fn several_packets_are_sent_and_received_with_one_system_call() {
     let world = World::new().await;
     let certificate = world.certify(1, &["a.example"]).await;
-    let tls = Arc::new(QuicTls::new(world.certificates(), Arc::new(Tickets::default())).unwrap());
+    let tls = Arc::new(QuicTls::new(world.certificates(), Arc::new(Tickets::default())));
     let context = context(&Arc::default(), Timeouts::DEFAULT);
     let socket = free();
     let kept = socket.try_clone().unwrap();
@@ -55,7 +55,7 @@ fn shared(address: SocketAddr) -> std::net::UdpSocket {
 async fn connections_stay_with_the_process_that_they_began_with_and_new_ones_come_to_the_next() {
     let world = World::new().await;
     let certificate = world.certify(1, &["a.example"]).await;
-    let tls = Arc::new(QuicTls::new(world.certificates(), Arc::new(Tickets::default())).unwrap());
+    let tls = Arc::new(QuicTls::new(world.certificates(), Arc::new(Tickets::default())));
     let keys = QuicKeys::new();
     let begin = |socket, generation| {
         let (seen, ending) = (Arc::new(Seen::default()), Ending::default());
@@ -142,7 +142,7 @@ async fn anycast(
 async fn under_load_a_client_shows_its_address_first_to_any_server_and_beyond_that_it_is_refused() {
     let world = World::new().await;
     let certificate = world.certify(1, &["a.example"]).await;
-    let tls = Arc::new(QuicTls::new(world.certificates(), Arc::new(Tickets::default())).unwrap());
+    let tls = Arc::new(QuicTls::new(world.certificates(), Arc::new(Tickets::default())));
     let (keys, ending) = (QuicKeys::new(), Ending::default());
     let begin = || {
         let context = context(&Arc::default(), Timeouts::DEFAULT);
@@ -173,7 +173,7 @@ async fn under_load_a_client_shows_its_address_first_to_any_server_and_beyond_th
 async fn a_connection_whose_server_knows_nothing_of_it_is_reset_by_any_other_of_the_network() {
     let world = World::new().await;
     let certificate = world.certify(1, &["a.example"]).await;
-    let tls = Arc::new(QuicTls::new(world.certificates(), Arc::new(Tickets::default())).unwrap());
+    let tls = Arc::new(QuicTls::new(world.certificates(), Arc::new(Tickets::default())));
     let keys = QuicKeys::new();
     let begin = || {
         let (context, ending) = (context(&Arc::default(), Timeouts::DEFAULT), Ending::default());

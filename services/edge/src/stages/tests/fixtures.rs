@@ -99,8 +99,14 @@ pub(crate) fn exchange(url: &str) -> Exchange {
     let host: Arc<str> = authority.host().into();
     let mut headers = HeaderMap::new();
     headers.insert(header::HOST, HeaderValue::from_str(authority.as_str()).unwrap());
-    let tls = (scheme == Scheme::Https)
-        .then(|| Arc::new(TlsFacts { version: "TLSv1.3", server_name: Some(host.clone()), resumed: false }));
+    let tls = (scheme == Scheme::Https).then(|| {
+        Arc::new(TlsFacts {
+            version: "TLSv1.3",
+            server_name: Some(host.clone()),
+            resumed: false,
+            client_certificate: None,
+        })
+    });
     let client = Client {
         address: "192.0.2.7:40000".parse().unwrap(),
         local: "198.51.100.1:443".parse().unwrap(),

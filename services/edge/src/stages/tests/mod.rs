@@ -267,7 +267,8 @@ fn requests_are_served_only_for_hosts_that_are_proxied_here() {
 
 fn session(exchange: &mut Exchange, server_name: Option<&str>, version: &'static str) {
     let server_name = server_name.map(Into::into);
-    exchange.client.tls = Some(Arc::new(TlsFacts { version, server_name, resumed: false }));
+    exchange.client.tls =
+        Some(Arc::new(TlsFacts { version, server_name, resumed: false, client_certificate: None }));
 }
 
 #[test]
