@@ -174,8 +174,9 @@ impl Fault {
         }
     }
 
-    /// The fault of a site's origin that has this name; what it said beside is lost. `None`: it is another's.
-    pub fn of_origin(name: &str) -> Option<Self> {
+    /// The fault that another server met on the way to a site's origin, by its name; what it said beside is lost. `None`:
+    /// a fault of this name is that server's own, and whoever asked it may ask another.
+    pub fn met_by_another(name: &str) -> Option<Self> {
         let all = [
             Self::OriginMalformed("as another server of ours found"),
             Self::OriginClosed,
@@ -187,6 +188,9 @@ impl Fault {
             Self::OriginCertificate,
             Self::OriginName,
             Self::OriginForbidden,
+            Self::Loop,
+            // Of what one origin may be asked at a time: asking past that server would ask it for more.
+            Self::Overloaded,
         ];
         all.into_iter().find(|fault| fault.name() == name)
     }

@@ -136,7 +136,7 @@ impl Server {
         self.metrics.served.inc();
         self.pipeline.run(&mut exchange).await;
         let fault = exchange.extensions.get::<Fault>();
-        if let Some(fault) = fault.filter(|fault| Fault::of_origin(fault.name()).is_none()) {
+        if let Some(fault) = fault.filter(|fault| Fault::met_by_another(fault.name()).is_none()) {
             return declined(fault.name());
         }
         let fault = fault.map(|fault| HeaderValue::from_static(fault.name()));

@@ -76,13 +76,15 @@ impl TiersStage {
                     let why = text(&response, &wire::DECLINED);
                     self.metrics.count(tier, Outcome::Declined);
                     exchange.trace.note(SERVICE, || format!("{name} ({}) declined: {why}", tier.name()));
-                    // Whoever else is asked may know more; the origin always does.
-                    peers.leave_out(server);
+                    // It lags for all zones. What else it declines says nothing of other requests.
+                    if why == Fault::Behind.name() {
+                        peers.leave_out(server);
+                    }
                     server
                 }
                 Ok(response) if response.headers().contains_key(wire::FAULT) => {
                     self.metrics.count(tier, Outcome::Answered);
-                    let fault = Fault::of_origin(text(&response, &wire::FAULT));
+                    let fault = Fault::met_by_another(text(&response, &wire::FAULT));
                     let fault = fault.unwrap_or(Fault::OriginMalformed("as another server of ours found"));
                     exchange.trace.note(SERVICE, || format!("{name} ({}): {fault}", tier.name()));
                     return Flow::Fail(fault);

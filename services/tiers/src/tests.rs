@@ -303,6 +303,15 @@ async fn a_failure_of_the_origin_comes_as_one() {
     let exchange = world.fetch(&world.target(), None).await;
     assert_eq!(exchange.extensions.get::<Fault>(), Some(&Fault::OriginDown));
     assert_eq!(exchange.response.as_ref().map(|response| response.status.as_u16()), Some(521));
+    // Of one origin too much is asked: neither is it asked past the home, nor the home left out for the others.
+    world.there.put(Err(Fault::Overloaded));
+    let exchange = world.fetch(&world.target(), None).await;
+    assert_eq!(exchange.extensions.get::<Fault>(), Some(&Fault::Overloaded));
+    assert!(world.peers.is_up(1));
+    // What is the home's own is asked of the origin.
+    world.there.put(Err(Fault::Internal("a defect")));
+    assert_eq!(text(world.fetch(&world.target(), None).await).await.expect("whole"), "the origin's");
+    assert!(world.peers.is_up(1));
     // An origin that speaks of us is not heard.
     let posing = response(
         200,
