@@ -26,6 +26,7 @@ use proxima_pipeline::{
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
+    content::Content,
     flights::{Lead, Outcome},
     marks::{Birth, Tags},
     metrics::Metrics,
@@ -40,7 +41,7 @@ use crate::{
         wishes::Wishes,
     },
     ruling::Ruling,
-    serve::LEFT,
+    serve::take_left,
     store::{NOT_FOR_DISK, NOT_OFFERED, Object, Store},
 };
 
@@ -143,18 +144,14 @@ impl Fill {
         let received_at = self.clock.now();
         let mut response = self.exchange.response.take().unwrap_or_default();
         let tags = Tags::take(&mut response.headers);
-        let left = response.headers.remove(&LEFT);
+        let left = take_left(&mut response.headers);
         let left = left.filter(|_| self.exchange.extensions.get::<FromPeer>().is_some());
-        let left = left.and_then(|left| left.to_str().ok()?.parse().ok());
         Came { response, when: Exchanged { requested_at, received_at }, tags, left }
     }
 
     /// A lifetime that does not begin anew with every cache that a rule holds for.
     fn capped(&self, freshness: Freshness) -> Freshness {
-        match self.left {
-            Some(left) => freshness.with_at_most(left),
-            None => freshness,
-        }
+        freshness.with_at_most(self.left)
     }
 
     fn may_serve_stale(&self) -> bool {
@@ -250,7 +247,7 @@ impl Fill {
     }
 
     /// A whole new answer.
-    async fn answered(mut self: Box<Self>, response: Response, when: Exchanged, tags: Tags) {
+    async fn answered(mut self: Box<Self>, mut response: Response, when: Exchanged, tags: Tags) {
         let request = &self.exchange.request.headers;
         let wishes = self.ruling.wishes(response.status, self.exchange.request.target.path());
         match judge(&self.store, request, &response, when, (self.share_cookies, wishes)) {
@@ -258,7 +255,8 @@ impl Fill {
                 storable.freshness = self.capped(storable.freshness);
                 let own = chosen(&response.headers, &storable.left_out);
                 let fetched = Fetched { birth: self.lead.birth().clone(), tags, when };
-                let object = object(&self.store, fetched, request, &response, storable);
+                let content = self.store.new_content(response.body.length());
+                let object = object(content, fetched, request, &response, storable);
                 let near = self.exchange.extensions.get::<FromPeer>().is_some_and(|from| from.same_pop);
                 // A PoP's disks have an object once, at its home.
                 if near {
@@ -268,7 +266,6 @@ impl Fill {
                 self.grow(object, response.body, own).await;
             }
             Verdict::Refuse(refusal) => {
-                let mut response = response;
                 // Whoever asks may store it.
                 if self.exchange.extensions.get::<AskedByPeer>().is_some() || self.lead.key().is_of_slices() {
                     tags.give_back(&mut response.headers);
@@ -281,15 +278,15 @@ impl Fill {
     fn refused(mut self: Box<Self>, response: Response, refusal: Refusal) {
         self.exchange.trace.note("cache", || format!("not stored: {refusal}"));
         self.lead.announce(Outcome::NotStored(refusal));
-        // What a part is answered with says nothing of the whole, but that it is too large if the part is: then the
-        // next request goes straight to the origin, and waits for no other.
-        let of_the_whole = !self.exchange.request.headers.contains_key(header::RANGE);
         // Another server's stale answer says nothing of what the origin has.
         let stale_of_a_peer =
             refusal == Refusal::Expired && self.exchange.extensions.get::<FromPeer>().is_some();
         if stale_of_a_peer {
             return self.deliver(LeaderAnswer::Own(response, refusal), HeaderMap::new());
         }
+        // What a part is answered with says nothing of the whole, but that it is too large if the part is: then the
+        // next request goes straight to the origin, and waits for no other.
+        let of_the_whole = !self.exchange.request.headers.contains_key(header::RANGE);
         if refusal == Refusal::TooLarge || (refusal.lasting() && of_the_whole) {
             self.store.remember_pass(self.lead.key(), refusal);
         }
@@ -384,9 +381,9 @@ pub(crate) struct Fetched {
     pub(crate) when: Exchanged,
 }
 
-/// The object that a storable answer makes, without its content.
+/// The object that a storable answer makes, with the content that it is to have.
 pub(crate) fn object(
-    store: &Store,
+    content: Arc<Content>,
     Fetched { birth, tags, when }: Fetched,
     request: &HeaderMap,
     response: &Response,
@@ -400,7 +397,7 @@ pub(crate) fn object(
         headers.insert(header::DATE, date);
     }
     Arc::new(Object {
-        forms: forms(response.status, &headers, response.body.length()),
+        forms: forms(response.status, &headers, content.length()),
         status: response.status,
         speaks_to_us: headers.contains_key(&TARGETED[0]),
         headers,
@@ -411,7 +408,7 @@ pub(crate) fn object(
         received_at: when.received_at,
         birth,
         tags,
-        content: store.new_content(response.body.length()),
+        content,
         failed: 0.into(),
         on_disk: NOT_OFFERED.into(),
     })
@@ -419,7 +416,7 @@ pub(crate) fn object(
 
 /// Where encoded forms of an answer are kept, if it is to be encoded for clients that want it: decided once, so that a hit
 /// of anything else costs nothing.
-fn forms(status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> Option<Arc<Forms>> {
+pub(crate) fn forms(status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> Option<Arc<Forms>> {
     let compressible = status == StatusCode::OK && compression::is_compressible(headers, length);
     compressible.then(Arc::default)
 }

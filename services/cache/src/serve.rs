@@ -14,8 +14,13 @@ use crate::{
     store::Object,
 };
 
-/// On an answer to another server's cache: how many seconds are left of the lifetime that a rule gave.
-pub(crate) const LEFT: HeaderName = HeaderName::from_static("proxima-tier-left");
+/// On an answer to another server's cache, or to this one for a slice: how many seconds are left of the lifetime that a rule gave.
+const LEFT: HeaderName = HeaderName::from_static("proxima-tier-left");
+
+/// Takes off an answer how many seconds are left of the lifetime that a rule gave.
+pub(crate) fn take_left(headers: &mut HeaderMap) -> Option<u64> {
+    headers.remove(&LEFT)?.to_str().ok()?.parse().ok()
+}
 
 /// How an object is asked for.
 #[derive(Clone, Copy, Debug)]

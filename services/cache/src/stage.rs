@@ -118,6 +118,7 @@ impl Stage for CacheStage {
     }
 
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+        Ruling::decide(exchange, NAME);
         if let Some(asked) = exchange.extensions.get::<AskedByPeer>()
             && !self.0.store.progress().has_ended(asked.purged_up_to)
         {
@@ -176,7 +177,6 @@ impl CacheStage {
 
     /// Decides what can be decided without waiting.
     fn plan(&self, exchange: &mut Exchange, from: From) -> Plan {
-        Ruling::decide(exchange, NAME);
         let Some(key) = PrimaryKey::of(exchange) else { return Plan::Pass(Pass::NoSite, None) };
         if let Some(pass) = not_for_a_cache(exchange) {
             return Plan::Pass(pass, Some(key));

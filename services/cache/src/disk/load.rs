@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use proxima_compression::{Forms, fields as compression};
 use proxima_model::Timestamp;
 use tokio::time::Instant;
 
@@ -15,7 +14,7 @@ use super::{
     record::{self, BLOCK_OCTETS, Described},
     segment::{AtOnce, Segment},
 };
-use crate::{content::Content, key::PrimaryKey, policy::directives::TARGETED, store::Object};
+use crate::{content::Content, fill, key::PrimaryKey, policy::directives::TARGETED, store::Object};
 
 /// Content of up to so many octets comes into memory as a whole; of larger content only what is read, and it stays on the
 /// disk.
@@ -142,13 +141,12 @@ impl Disk {
             Content::on_disk(Arc::new(on_disk), self.0.budget.clone())
         };
         let elapsed = elapsed(described.received_at, self.0.clock.now());
-        let compressible = described.status == http::StatusCode::OK
-            && compression::is_compressible(&described.headers, Some(described.length));
-        let Described { status, headers, freshness, vary, variant, received_at, tags, .. } = described;
+        let Described { status, headers, freshness, vary, variant, received_at, tags, length, .. } =
+            described;
         Ok(Arc::new(Object {
             status,
             speaks_to_us: headers.contains_key(&TARGETED[0]),
-            forms: compressible.then(Arc::<Forms>::default),
+            forms: fill::forms(status, &headers, Some(length)),
             headers,
             freshness: freshness.older_by(elapsed),
             vary,

@@ -135,11 +135,13 @@ impl Freshness {
         (self.source == Source::Rule).then(|| self.lifetime_seconds.saturating_sub(age))
     }
 
-    /// The same answer, with no more left of it than so many seconds from now.
+    /// The same answer, with no more left of it than so many seconds from now, if somebody says how many.
     #[must_use]
-    pub fn with_at_most(mut self, seconds: u64) -> Self {
-        let now = self.initial_age_ms.div_ceil(1_000);
-        self.lifetime_seconds = self.lifetime_seconds.min(now.saturating_add(seconds));
+    pub fn with_at_most(mut self, seconds: Option<u64>) -> Self {
+        if let Some(seconds) = seconds {
+            let now = self.initial_age_ms.div_ceil(1_000);
+            self.lifetime_seconds = self.lifetime_seconds.min(now.saturating_add(seconds));
+        }
         self
     }
 

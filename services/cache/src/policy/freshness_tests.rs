@@ -174,7 +174,7 @@ fn a_lifetime_of_a_rule_does_not_begin_anew_with_every_cache() {
     assert_eq!(first.left_by_rule(Duration::from_secs(600)), Some(3_000));
     // It arrives with an age of ten minutes, and the rule holds there, too.
     let arrived = Freshness::of(StatusCode::OK, &headers, &said, when).older_by(Duration::from_secs(600));
-    let second = arrived.overridden(3_600).with_at_most(3_000);
+    let second = arrived.overridden(3_600).with_at_most(Some(3_000));
     assert_eq!(second.left_by_rule(Duration::ZERO), Some(3_000));
     assert_eq!(arrived.left_by_rule(Duration::ZERO), None);
 }

@@ -130,7 +130,8 @@ impl CacheStage {
         let shared = &self.0;
         let request = exchange.request.headers.clone();
         let own = fill::chosen(&response.headers, &storable.left_out);
-        let object = fill::object(&shared.store, fetched, &request, &response, storable);
+        let content = shared.store.new_content(response.body.length());
+        let object = fill::object(content, fetched, &request, &response, storable);
         let Response { body, .. } = response;
         // There before the first octet: whatever becomes of the content, this client gets all of it.
         let reader = object.content.body(0, None);

@@ -173,7 +173,8 @@ impl CacheStage {
         }
         let request = request.headers.clone();
         let fetched = Fetched { birth: lead.birth().clone(), tags, when };
-        let object = fill::object(&shared.store, fetched, &request, response, storable);
+        let content = shared.store.new_content(response.body.length());
+        let object = fill::object(content, fetched, &request, response, storable);
         let Some(reader) = object.content.body(0, None) else { return };
         let body = std::mem::replace(&mut response.body, reader);
         exchange.trace.note(NAME, || "storing the answer, which is what a GET would bring");

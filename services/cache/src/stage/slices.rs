@@ -17,24 +17,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use proxima_pipeline::{AskedByPeer, Body, BodyError, BodySender, Exchange, Response, Rest};
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::CacheStage;
 use crate::{
+    fill::{self, Fetched},
     key::{PrimaryKey, Slice},
-    marks::{Birth, Tags},
-    policy::{
-        directives::TARGETED,
-        fields,
-        freshness::Exchanged,
-        range,
-        storing::{self, Answered, Storable, Verdict},
-        validators::EntityTag,
-    },
+    marks::Tags,
+    policy::{freshness::Exchanged, range, storing::Verdict, validators::EntityTag},
     ruling::Ruling,
+    serve::take_left,
     status::CacheStatus,
-    store::{NOT_FOR_DISK, Object},
+    store::Object,
 };
 
 /// Octets of a slice: few requests for a large object, and little that is fetched beside what is wanted.
@@ -202,7 +196,8 @@ impl Asking {
         let when = Exchanged { requested_at, received_at: stage.0.clock.now() };
         // Told by a stored slice to this cache alone.
         let tags = Tags::take(&mut first.headers).unwrap_or_default();
-        let Some(object) = asking.known(&first, birth, tags, when) else { return };
+        let left = take_left(&mut first.headers);
+        let Some(object) = asking.known(&first, Fetched { birth, tags, when }, left) else { return };
         let store = &stage.0.store;
         stage.0.flights.locked(key, || {
             // It has no flight that a forgotten URL would end.
@@ -214,42 +209,22 @@ impl Asking {
         while let Some(Ok(_)) = first.body.next_frame().await {}
     }
 
-    /// The object, as its first slice tells of it.
-    fn known(&self, slice: &Response, birth: Birth, tags: Tags, when: Exchanged) -> Option<Arc<Object>> {
-        let mut headers = slice.headers.clone();
+    /// The object, as its first slice tells of it. `left`: of a lifetime that a rule gave when the slice was stored.
+    fn known(&self, slice: &Response, fetched: Fetched, left: Option<u64>) -> Option<Arc<Object>> {
+        let mut whole =
+            Response { status: StatusCode::OK, headers: slice.headers.clone(), ..Response::default() };
         for name in [header::CONTENT_RANGE, header::CONTENT_LENGTH] {
-            headers.remove(name);
+            whole.headers.remove(name);
         }
-        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        let store = &self.stage.0.store;
-        let request = &self.request;
-        let verdict = storing::judge(Answered {
-            method: &Method::GET,
-            request,
-            status: StatusCode::OK,
-            response: &headers,
-            when,
-            share_cookies: self.stage.0.config.share_cookies,
-            wishes: self.ruling.wishes(StatusCode::OK, &self.path),
-        });
-        let Verdict::Store(Storable { freshness, vary, left_out }) = verdict else { return None };
-        let headers = fields::storable(&headers, &left_out);
-        Some(Arc::new(Object {
-            status: StatusCode::OK,
-            speaks_to_us: headers.contains_key(&TARGETED[0]),
-            headers,
-            freshness,
-            variant: vary.variant(request),
-            vary,
-            received: Instant::now(),
-            received_at: when.received_at,
-            birth,
-            tags,
-            content: store.sliced_content(self.length),
-            forms: None,
-            failed: 0.into(),
-            on_disk: NOT_FOR_DISK.into(),
-        }))
+        whole.headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        let shared = &self.stage.0;
+        let wishes = self.ruling.wishes(whole.status, &self.path);
+        let answered = (shared.config.share_cookies, wishes);
+        let verdict = fill::judge(&shared.store, &self.request, &whole, fetched.when, answered);
+        let Verdict::Store(mut storable) = verdict else { return None };
+        storable.freshness = storable.freshness.with_at_most(left);
+        let content = shared.store.sliced_content(self.length);
+        Some(fill::object(content, fetched, &self.request, &whole, storable))
     }
 }
 

@@ -155,7 +155,7 @@ impl World {
         Self::made(config, settings, Vec::new())
     }
 
-    fn made(config: CacheConfig, settings: ZoneSettings, rules: Vec<Rule>) -> Arc<Self> {
+    pub(super) fn made(config: CacheConfig, settings: ZoneSettings, rules: Vec<Rule>) -> Arc<Self> {
         let metrics = Metrics::register(&mut Registry::default());
         let store = Store::new(&config, &metrics);
         Self::over(store, metrics, config, (settings, rules))

@@ -8,6 +8,7 @@ use std::sync::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use proxima_pipeline::Body;
+use serde_json::json;
 
 use super::{super::*, harness::*};
 use crate::{policy::range::Asked, stage::slices::SLICE_OCTETS};
@@ -87,8 +88,12 @@ fn place(octets: u64) -> usize {
 }
 
 fn world() -> Arc<World> {
+    world_with(&[])
+}
+
+fn world_with(rules: &[(&str, serde_json::Value)]) -> Arc<World> {
     let config = CacheConfig { object_bytes_max: Some(2 << 20), ..CacheConfig::default() };
-    World::with(config, proxima_model::ZoneSettings::default())
+    World::made(config, proxima_model::ZoneSettings::default(), World::rules(rules))
 }
 
 async fn get(world: &Arc<World>, fields: Fields<'_>) -> Read {
@@ -227,4 +232,17 @@ async fn a_client_that_leaves_ends_what_was_asked_for_it() {
     drop(answer);
     settle().await;
     assert!(origin.requests() <= before + 2, "the slice that was read, and the next");
+}
+
+#[tokio::test]
+async fn what_a_slice_tells_this_cache_reaches_no_client() {
+    let world = world_with(&[("true", json!({"edge_ttl": {"mode": "override_origin", "default": 3_600}}))]);
+    let _origin = Large::start(&world);
+    get(&world, &[]).await;
+    until_known(&world).await;
+    let hit = get(&world, &[]).await;
+    assert_eq!(hit.cache_status(), "HIT");
+    assert!(hit.says("a cache rule"), "{:?}", hit.trace);
+    let ours = hit.headers.keys().find(|name| name.as_str().starts_with("proxima-"));
+    assert!(ours.is_none(), "{ours:?}");
 }
