@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
 
 mod pebble;
+#[path = "../dev/process.rs"]
+mod process;
 mod server;
 
 use pebble::{Authority, Pebble};
@@ -85,7 +87,7 @@ fn an_order_that_is_refused_is_told_and_leaves_nothing_behind() {
     let authority = Authority::new();
     let server = Server::new();
     // Pebble asks for the challenges where nobody answers.
-    let _pebble = Pebble::start(&authority, server::free(), json!({}));
+    let _pebble = Pebble::start(&authority, process::free_for_both(), json!({}));
     let server = server.start(&authority.config("propagation_ms = 3000\n"));
     let zone = server.add_zone(ZONE);
 

@@ -2,16 +2,17 @@
 
 use std::{
     net::SocketAddr,
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Instant,
 };
 
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::server::{DEADLINE, free, output};
+use crate::{
+    process::{dies_with_the_test, free_for_both, output},
+    server::DEADLINE,
+};
 
 /// Where an authority is to be, and by which certificate its directory is known.
 pub(crate) struct Authority {
@@ -25,11 +26,11 @@ pub(crate) struct Authority {
 impl Authority {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let directory = free();
+        let directory = free_for_both();
         let made = rcgen::generate_simple_self_signed([directory.ip().to_string()]).unwrap();
         std::fs::write(folder.path().join("root.pem"), made.cert.pem()).unwrap();
         std::fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        Self { folder, directory, management: free(), binding: String::new() }
+        Self { folder, directory, management: free_for_both(), binding: String::new() }
     }
 
     /// Binds our account by this key.
@@ -84,11 +85,8 @@ impl Pebble {
         // It looks at once; of nonces it refuses some, as it does by itself.
         command.env("PEBBLE_VA_NOSLEEP", "1");
         command.stdin(Stdio::null()).stderr(log.try_clone().unwrap()).stdout(log);
-        // SAFETY: only prctl(2) is called between fork and exec; it is async-signal-safe.
-        unsafe {
-            command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into));
-        }
-        let child = command.spawn().expect("pebble is installed: run `cargo xtask setup`");
+        let child =
+            dies_with_the_test(&mut command).spawn().expect("pebble is installed: run `cargo xtask setup`");
         let pebble =
             Self { child, folder: authority.folder.path().to_owned(), management: authority.management };
         let begun = Instant::now();

@@ -1,16 +1,15 @@
 //! One `proxima node` that keeps the log, dead when the test is.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
-    os::unix::process::CommandExt,
+    net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::Mutex,
     time::{Duration, Instant},
 };
 
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+
+use crate::process::{dies_with_the_test, free_for_both, output};
 
 const PROXIMA: &str = env!("CARGO_BIN_EXE_proxima");
 /// What must happen, happens by then, also on a busy machine: an authority may have to be given up and asked again.
@@ -30,7 +29,8 @@ impl Server {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("at-rest.key"), "ab".repeat(32)).unwrap();
-        Self { folder, child: None, dns: free(), https: free(), api: free(), admin: free() }
+        let [dns, https, api, admin] = std::array::from_fn(|_| free_for_both());
+        Self { folder, child: None, dns, https, api, admin }
     }
 
     pub(crate) const fn dns(&self) -> SocketAddr {
@@ -58,11 +58,7 @@ impl Server {
         let mut command = Command::new(PROXIMA);
         command.arg("node").arg("--config").arg(&path);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.unwrap());
-        // SAFETY: only prctl(2) is called between fork and exec; it is async-signal-safe.
-        unsafe {
-            command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into));
-        }
-        self.child = Some(command.spawn().unwrap());
+        self.child = Some(dies_with_the_test(&mut command).spawn().unwrap());
         let url = format!("http://{admin}/readyz");
         self.until("a server that is ready", || {
             output(Command::new("curl").args(["-sS", "--fail", &url])).0.then_some(())
@@ -135,30 +131,4 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// A port that the kernel says is free for UDP and TCP, at an address that no other test binds: between now and its use
-/// somebody else would be given it, now and then.
-pub(crate) fn free() -> SocketAddr {
-    let [_, high, middle, low] = std::process::id().to_be_bytes();
-    let own = Ipv4Addr::new(127, high + 1, middle, low);
-    // Nor is one given twice, which the kernel would do now and then.
-    static GIVEN: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
-    let mut given = GIVEN.lock().unwrap();
-    loop {
-        let tcp = TcpListener::bind((own, 0)).unwrap();
-        let address = tcp.local_addr().unwrap();
-        if UdpSocket::bind(address).is_ok() && !given.contains(&address) {
-            given.push(address);
-            return address;
-        }
-    }
-}
-
-/// Whether a command succeeded, and what it printed.
-pub(crate) fn output(command: &mut Command) -> (bool, String) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.success(), text)
 }

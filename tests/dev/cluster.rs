@@ -8,7 +8,10 @@ use std::{
     time::Instant,
 };
 
-use crate::dev::{DEADLINE, PROXIMA, free_for_both, output};
+use crate::{
+    dev::{DEADLINE, PROXIMA},
+    process::{free_for_both, output},
+};
 
 /// A process that does not outlive its test.
 struct Running(Child);

@@ -2,16 +2,17 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::SocketAddr,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+
+use crate::process::{dies_with_the_test, free_for_both, output};
 
 pub(crate) const PROXIMA: &str = env!("CARGO_BIN_EXE_proxima");
 /// What must happen, happens by then, also on a busy machine.
@@ -370,11 +371,7 @@ fn spawn(
         command.args([flag, &address.to_string()]);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-    // SAFETY: only prctl(2) is called between fork and exec; it is async-signal-safe.
-    unsafe {
-        command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into));
-    }
-    let mut child = command.spawn().unwrap();
+    let mut child = dies_with_the_test(&mut command).spawn().unwrap();
     let mut table = String::new();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     loop {
@@ -401,30 +398,4 @@ fn address(table: &str, row: &str) -> SocketAddr {
         table.lines().find(|line| line.starts_with(row)).unwrap_or_else(|| panic!("no {row}in {table}"));
     let word = line.split_whitespace().nth(1).unwrap();
     word.rsplit("//").next().unwrap().split('/').next().unwrap().parse().unwrap()
-}
-
-/// A port that the kernel says is free for UDP and TCP, at an address that no other test binds: between now and its use
-/// somebody else would be given it, now and then.
-pub(crate) fn free_for_both() -> SocketAddr {
-    let [_, high, middle, low] = std::process::id().to_be_bytes();
-    let own = Ipv4Addr::new(127, high + 1, middle, low);
-    // Nor is one given twice, which the kernel would do now and then.
-    static GIVEN: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
-    let mut given = GIVEN.lock().unwrap();
-    loop {
-        let tcp = TcpListener::bind((own, 0)).unwrap();
-        let address = tcp.local_addr().unwrap();
-        if UdpSocket::bind(address).is_ok() && !given.contains(&address) {
-            given.push(address);
-            return address;
-        }
-    }
-}
-
-/// Whether a command succeeded, and what it printed.
-pub(crate) fn output(command: &mut Command) -> (bool, String) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.success(), text)
 }

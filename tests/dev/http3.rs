@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use crate::{
     HOST,
-    dev::{DEADLINE, Dev, output},
+    dev::{DEADLINE, Dev},
     origin::Origin,
+    process::output,
     steady::{Steady, command},
     upgrade::send,
     with_site,

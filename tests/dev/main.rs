@@ -13,6 +13,7 @@ mod http3;
 mod node;
 mod observed;
 mod origin;
+mod process;
 mod rules;
 mod steady;
 mod upgrade;
@@ -23,8 +24,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dev::{DEADLINE, DRAIN, Dev, output};
+use dev::{DEADLINE, DRAIN, Dev};
 use origin::Origin;
+use process::output;
 use serde_json::json;
 use steady::{Steady, command};
 

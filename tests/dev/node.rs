@@ -13,7 +13,10 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::dev::{DEADLINE, PROXIMA, free_for_both, output};
+use crate::{
+    dev::{DEADLINE, PROXIMA},
+    process::{free_for_both, output},
+};
 
 /// A follower with an identity, and its configuration.
 struct Follower {

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use crate::{
     HOST,
-    dev::{DEADLINE, Dev, output},
+    dev::{DEADLINE, Dev},
     http3::ask,
     origin::Origin,
+    process::output,
     set_up_site,
     upgrade::send,
 };

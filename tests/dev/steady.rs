@@ -10,7 +10,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use crate::dev::{DEADLINE, output};
+use crate::{dev::DEADLINE, process::output};
 
 /// Asks once; panics unless all is well.
 pub(crate) type Asker = Box<dyn FnMut() + Send>;

@@ -10,18 +10,18 @@
 #[allow(dead_code, reason = "the harness of another suite, which uses more of it")]
 mod dev;
 mod expected;
+#[path = "../dev/process.rs"]
+mod process;
 
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
     io::{BufRead, BufReader},
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use dev::Dev;
-use nix::sys::signal::Signal;
 use serde::Deserialize;
 
 const HOST: &str = "www.example.com";
@@ -120,9 +120,6 @@ fn node<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Command {
     let mut command = Command::new("node");
     command.arg("--no-warnings").args(args);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // SAFETY: only prctl(2) is called between fork and exec; it is async-signal-safe.
-    unsafe {
-        command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into));
-    }
+    process::dies_with_the_test(&mut command);
     command
 }

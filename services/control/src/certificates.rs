@@ -222,27 +222,10 @@ pub(crate) fn show(certificate: &Certificate, now: Timestamp) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use proxima_model::{AccountId, ZoneId, ZoneName, ZoneSettings, ZoneStatus};
-
     use super::*;
+    use crate::fixtures::zone;
 
     const NOW: Timestamp = Timestamp::from_millis(1_764_000_000_000);
-
-    fn zone() -> Zone {
-        Zone {
-            id: ZoneId::from_bytes([1; 16]),
-            account: AccountId::from_bytes([2; 16]),
-            name: ZoneName::parse("example.com").unwrap(),
-            status: ZoneStatus::Active,
-            paused: false,
-            name_servers: Vec::new(),
-            settings: ZoneSettings::default(),
-            serial: 1,
-            created_at: NOW,
-            modified_at: NOW,
-            activated_at: None,
-        }
-    }
 
     fn self_signed(names: &[&str]) -> (String, String) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();

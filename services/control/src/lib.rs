@@ -41,6 +41,8 @@ mod compat;
 mod config;
 mod error;
 mod first_octets;
+#[cfg(test)]
+mod fixtures;
 mod history;
 pub mod limits;
 mod metrics;

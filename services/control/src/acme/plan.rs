@@ -152,27 +152,17 @@ fn waits(first: Duration, max: Duration, failures: u32, chance: u8) -> Duration 
 
 #[cfg(test)]
 mod tests {
-    use proxima_model::{AccountId, CertificateId, ZoneId, ZoneName, ZoneSettings};
+    use proxima_model::{CertificateId, ZoneId, ZoneSettings};
 
     use super::*;
+    use crate::fixtures;
 
     const DAY: i64 = 86_400;
     const NOW: Timestamp = Timestamp::from_millis(1_764_000_000_000);
 
+    /// At the beginning of the spread over zones.
     fn zone() -> Zone {
-        Zone {
-            id: ZoneId::from_bytes([0; 16]),
-            account: AccountId::from_bytes([2; 16]),
-            name: ZoneName::parse("example.com").unwrap(),
-            status: ZoneStatus::Active,
-            paused: false,
-            name_servers: Vec::new(),
-            settings: ZoneSettings::default(),
-            serial: 1,
-            created_at: NOW,
-            modified_at: NOW,
-            activated_at: Some(NOW),
-        }
+        Zone { id: ZoneId::from_bytes([0; 16]), activated_at: Some(NOW), ..fixtures::zone() }
     }
 
     fn policy(algorithms: &[KeyAlgorithm]) -> Policy {

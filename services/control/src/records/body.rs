@@ -298,26 +298,8 @@ pub(crate) fn id_of(body: &RecordBody) -> Result<RecordId, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use proxima_model::{AccountId, ZoneId, ZoneSettings, ZoneStatus};
-
     use super::*;
-
-    fn zone() -> Zone {
-        let epoch = Timestamp::from_millis(0);
-        Zone {
-            id: ZoneId::from_bytes([1; 16]),
-            account: AccountId::from_bytes([2; 16]),
-            name: ZoneName::parse("example.com").unwrap(),
-            status: ZoneStatus::Active,
-            paused: false,
-            name_servers: Vec::new(),
-            settings: ZoneSettings::default(),
-            serial: 1,
-            created_at: epoch,
-            modified_at: epoch,
-            activated_at: None,
-        }
-    }
+    use crate::fixtures::zone;
 
     fn body(value: Value) -> RecordBody {
         serde_json::from_value(value).unwrap()

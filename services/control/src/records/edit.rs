@@ -155,25 +155,10 @@ fn refusal(record: &Record, other: &Record, words: &str) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use proxima_model::{AccountId, RecordData, Timestamp, Ttl, ZoneId, ZoneName, ZoneSettings, ZoneStatus};
+    use proxima_model::{RecordData, Timestamp, Ttl};
 
     use super::*;
-
-    fn zone() -> Zone {
-        Zone {
-            id: ZoneId::from_bytes([1; 16]),
-            account: AccountId::from_bytes([2; 16]),
-            name: ZoneName::parse("example.com").unwrap(),
-            status: ZoneStatus::Active,
-            paused: false,
-            name_servers: Vec::new(),
-            settings: ZoneSettings::default(),
-            serial: 1,
-            created_at: Timestamp::from_millis(0),
-            modified_at: Timestamp::from_millis(0),
-            activated_at: None,
-        }
-    }
+    use crate::fixtures::zone;
 
     fn record(id: u8, name: &str, record_type: RecordType, content: &str) -> Record {
         Record {
