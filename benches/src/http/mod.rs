@@ -70,20 +70,10 @@ enum Reaches {
 }
 
 const CASES: &[Case] = &[
-    Case { name: "miss-1k", path: "/miss/1k.css", generator: Generator::Wrk, reaches: Reaches::Origin },
-    Case { name: "miss-100k", path: "/miss/100k.css", generator: Generator::Wrk, reaches: Reaches::Origin },
-    Case {
-        name: "miss-1k-stored",
-        path: "/store/1k.css",
-        generator: Generator::Wrk,
-        reaches: Reaches::Origin,
-    },
-    Case {
-        name: "miss-1k-tls-h2",
-        path: "/miss/1k.css",
-        generator: Generator::H2load,
-        reaches: Reaches::Origin,
-    },
+    miss("miss-1k", "/miss/1k.css", Generator::Wrk),
+    miss("miss-100k", "/miss/100k.css", Generator::Wrk),
+    miss("miss-1k-stored", "/store/1k.css", Generator::Wrk),
+    miss("miss-1k-tls-h2", "/miss/1k.css", Generator::H2load),
     hit("hit-1k", "/store/1k.css", Generator::Wrk),
     hit("hit-16k", "/store/16k.css", Generator::Wrk),
     hit("hit-100k", "/store/100k.css", Generator::Wrk),
@@ -98,6 +88,10 @@ const CASES: &[Case] = &[
     hit("hit-10m-tls-h2", "/store/10m.css", Generator::H2load),
     hit("handshake-tls13", "/store/1k.css", Generator::Handshakes),
 ];
+
+const fn miss(name: &'static str, path: &'static str, generator: Generator) -> Case {
+    Case { name, path, generator, reaches: Reaches::Origin }
+}
 
 const fn hit(name: &'static str, path: &'static str, generator: Generator) -> Case {
     Case { name, path, generator, reaches: Reaches::Cache }
