@@ -103,9 +103,9 @@ impl Mark {
         Self::place(prefix.host().as_str(), prefix.path())
     }
 
-    /// Of one URL.
-    pub const fn url(key: &PrimaryKey) -> Self {
-        Self::Url(key.hash())
+    /// Of one URL, and of its slices.
+    pub fn url(key: &PrimaryKey) -> [Self; 2] {
+        [Self::Url(key.hash()), Self::Url(key.slices().hash())]
     }
 
     /// Of all keys that rules made of URLs of this one's path.

@@ -235,7 +235,7 @@ fn names(zone: ZoneId, what: &PurgeWhat) -> Option<Vec<Mark>> {
         PurgeWhat::Everything => return None,
         PurgeWhat::Files(urls) => {
             let keys = urls.iter().filter_map(|url| PrimaryKey::of_url(zone, url));
-            keys.flat_map(|key| [Mark::url(&key), Mark::url(&key.slices()), Mark::path(&key)]).collect()
+            keys.flat_map(|key| Mark::url(&key).into_iter().chain([Mark::path(&key)])).collect()
         }
         PurgeWhat::Hosts(hosts) => hosts.iter().map(Mark::host).collect(),
         PurgeWhat::Prefixes(prefixes) => prefixes.iter().map(Mark::prefix).collect(),

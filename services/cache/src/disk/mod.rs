@@ -37,10 +37,10 @@ mod segment;
 mod writer;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
         mpsc::{self, Sender},
     },
@@ -137,11 +137,14 @@ struct Offer {
 #[derive(Clone)]
 pub(crate) struct Disk(Arc<Shared>);
 
+/// By their numbers, which rise: the first is the oldest.
+type Segments = BTreeMap<u32, Arc<Segment>>;
+
 struct Shared {
     folder: PathBuf,
     octets_max: u64,
     index: Index,
-    segments: RwLock<HashMap<u32, Arc<Segment>>>,
+    segments: RwLock<Segments>,
     orders: Sender<Order>,
     queued: AtomicU64,
     state: AtomicU8,
@@ -389,14 +392,21 @@ impl Shared {
         self.early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn segments(&self) -> RwLockReadGuard<'_, Segments> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn segments_mut(&self) -> RwLockWriteGuard<'_, Segments> {
+        self.segments.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn segment(&self, number: u32) -> Option<Arc<Segment>> {
-        self.segments.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+        self.segments().get(&number).cloned()
     }
 
     /// Octets of all files.
     fn octets(&self) -> u64 {
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.values().map(|segment| segment.octets()).sum()
+        self.segments().values().map(|segment| segment.octets()).sum()
     }
 }
 

@@ -54,9 +54,23 @@ pub(super) enum Empty {
     TooMany,
 }
 
+/// The marks that lie in a folder. Read once, when the folder is this process's: nobody else writes them then.
+pub(super) fn kept(shared: &Shared) -> Result<Checkpoint, Empty> {
+    if !checkpoint::is_ours(&shared.folder) {
+        return Err(Empty::NotOurs);
+    }
+    Checkpoint::read(&shared.folder).ok_or(Empty::NoMarks)
+}
+
+/// Whether the process that had the folder before had come further in the log than this one has: changes come to both, and
+/// this one may only have to wait.
+pub(super) fn is_behind(shared: &Shared, kept: &Checkpoint) -> bool {
+    shared.applied.load(Ordering::Acquire) < kept.seq
+}
+
 /// Makes what lies in the folder count, as far as it does: marks first, then the index.
-pub(super) fn open(shared: &Shared, beginning: Beginning) -> io::Result<()> {
-    match purged(shared, &beginning) {
+pub(super) fn open(shared: &Shared, beginning: Beginning, kept: Result<Checkpoint, Empty>) -> io::Result<()> {
+    match kept.and_then(|kept| missed(shared, beginning, &kept).map(|missed| (kept, missed))) {
         Ok((kept, missed)) => {
             shared.marks.take_back(kept.marks);
             missed.iter().for_each(|missed| mark(&shared.marks, missed));
@@ -70,35 +84,16 @@ pub(super) fn open(shared: &Shared, beginning: Beginning) -> io::Result<()> {
     }
 }
 
-/// The marks that lie there, and the purges that are not among them.
-fn purged(shared: &Shared, beginning: &Beginning) -> Result<(Checkpoint, Vec<Missed>), Empty> {
-    if !checkpoint::is_ours(&shared.folder) {
-        return Err(Empty::NotOurs);
-    }
-    let kept = Checkpoint::read(&shared.folder).ok_or(Empty::NoMarks)?;
+/// The purges that are not among the marks.
+fn missed(shared: &Shared, beginning: Beginning, kept: &Checkpoint) -> Result<Vec<Missed>, Empty> {
     if is_too_old(kept.at(), shared.clock.now()) {
         return Err(Empty::TooOld);
     }
-    if is_before(shared, kept.seq) {
+    if is_behind(shared, kept) {
         return Err(Empty::Behind);
     }
-    let purges = beginning.purges.as_deref().ok_or(Empty::TooMany)?;
-    let missed = purges.iter().filter(|purge| purge.made_by > kept.seq);
-    let missed =
-        missed.map(|purge| Missed { made_by: purge.made_by, zone: purge.zone, names: purge.names.clone() });
-    let missed = missed.collect();
-    Ok((kept, missed))
-}
-
-/// Whether the process that had the folder before had come further in the log than this one has: changes come to both, and
-/// this one may only have to wait.
-pub(super) fn is_behind(shared: &Shared) -> bool {
-    checkpoint::is_ours(&shared.folder)
-        && Checkpoint::read(&shared.folder).is_some_and(|kept| is_before(shared, kept.seq))
-}
-
-fn is_before(shared: &Shared, seq: u64) -> bool {
-    shared.applied.load(Ordering::Acquire) < seq
+    let purges = beginning.purges.ok_or(Empty::TooMany)?;
+    Ok(purges.into_iter().filter(|purge| purge.made_by > kept.seq).collect())
 }
 
 /// A clock that was put back tells nothing either.
@@ -130,9 +125,7 @@ fn survey(shared: &Shared) -> io::Result<()> {
             Some(footer) => footer,
             None => walk(&segment)?,
         };
-        let mut segments = shared.segments.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        segments.insert(number, segment);
-        drop(segments);
+        shared.segments_mut().insert(number, segment);
         apply(&shared.index, number, &footer);
     }
     let (objects, octets) = (shared.index.len(), shared.octets());
@@ -189,16 +182,8 @@ fn place_at(segment: &Segment, at: u64, footer: &mut Footer) -> io::Result<Optio
     } else {
         0
     };
-    let small = |octets: u64| u32::try_from(octets).unwrap_or(u32::MAX);
-    Ok(Some(Place {
-        is_object: head.is_object,
-        primary: head.primary,
-        variant: head.variant,
-        vary,
-        offset: small(at),
-        before: small(head.before() as u64),
-        octets: small(head.octets()),
-    }))
+    let offset = u32::try_from(at).unwrap_or(u32::MAX);
+    Ok(Some(Place { vary, offset, ..Place::of(&head) }))
 }
 
 /// The place of a set of names in a footer's list.
@@ -213,8 +198,8 @@ pub(super) fn number_of(varies: &mut Vec<Vec<String>>, names: Vec<String>) -> u1
 
 /// Puts a segment's records into the index.
 fn apply(index: &Index, segment: u32, footer: &Footer) {
-    let named = |names: &Vec<String>| Vary::of_names(names.iter().map(String::as_str));
-    let numbers: Vec<Option<u16>> = footer.varies.iter().map(|names| index.number(&named(names)?)).collect();
+    let numbers: Vec<Option<u16>> =
+        footer.varies.iter().map(|names| index.number(&Vary::of_names(names)?)).collect();
     for place in &footer.places {
         let variant = (place.variant != 0).then_some(place.variant);
         if !place.is_object {

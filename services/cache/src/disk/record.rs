@@ -148,21 +148,34 @@ fn sums_of(pieces: &[Bytes]) -> Vec<u32> {
     sums
 }
 
+impl Place {
+    /// A record that begins with this head, at no place yet.
+    pub(crate) fn of(head: &Head) -> Self {
+        let small = |octets: u64| u32::try_from(octets).unwrap_or(u32::MAX);
+        Self {
+            is_object: head.is_object,
+            primary: head.primary,
+            variant: head.variant,
+            vary: 0,
+            offset: 0,
+            before: small(head.before() as u64),
+            octets: small(head.octets()),
+        }
+    }
+}
+
 impl Head {
     /// A record that forgets a URL, or one variant of it.
-    pub(crate) fn forgetting(primary: u64, variant: Option<u64>) -> Vec<u8> {
+    pub(crate) fn forgetting(primary: u64, variant: Option<u64>) -> (Self, Vec<u8>) {
         let variant = variant.unwrap_or(0);
-        let mut octets = Vec::with_capacity(HEAD_OCTETS);
         let head = Self { is_object: false, primary, variant, description: 0, content: 0, checksum: 0 };
-        head.write(&mut octets, &[]);
-        octets
+        (head, head.write(&[]))
     }
 
     /// Everything of an object that goes before its content.
-    pub(crate) fn object(key: &PrimaryKey, object: &Object, pieces: &[Bytes]) -> Vec<u8> {
-        let description = describe(key, object);
+    pub(crate) fn object(key: &PrimaryKey, object: &Object, pieces: &[Bytes]) -> (Self, Vec<u8>) {
         let content = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let mut after = description;
+        let mut after = describe(key, object);
         let described = after.len();
         for sum in sums_of(pieces) {
             after.extend_from_slice(&sum.to_le_bytes());
@@ -175,21 +188,21 @@ impl Head {
             content,
             checksum: 0,
         };
-        let mut octets = Vec::with_capacity(HEAD_OCTETS + after.len());
-        head.write(&mut octets, &after);
-        octets
+        (head, head.write(&after))
     }
 
-    fn write(&self, octets: &mut Vec<u8>, after: &[u8]) {
+    fn write(&self, after: &[u8]) -> Vec<u8> {
+        let mut octets = Vec::with_capacity(HEAD_OCTETS + after.len());
         octets.extend_from_slice(&if self.is_object { OBJECT } else { FORGOTTEN }.to_le_bytes());
         octets.extend_from_slice(&self.description.to_le_bytes());
         octets.extend_from_slice(&self.primary.to_le_bytes());
         octets.extend_from_slice(&self.variant.to_le_bytes());
         octets.extend_from_slice(&self.content.to_le_bytes());
-        let sum = checksum(&[octets, after]);
+        let sum = checksum(&[&octets, after]);
         octets.extend_from_slice(&sum.to_le_bytes());
         octets.extend_from_slice(&[0; 4]);
         octets.extend_from_slice(after);
+        octets
     }
 
     /// Reads a head. Its checksum is compared later, with what follows it: see [`Self::verify`].
@@ -286,7 +299,7 @@ pub(crate) fn read_object(octets: &[u8]) -> Result<Described, Corrupt> {
         status: StatusCode::from_u16(read.status).map_err(|_| Corrupt)?,
         headers,
         freshness: read.freshness,
-        vary: Vary::of_names(read.vary.iter().map(String::as_str)).ok_or(Corrupt)?,
+        vary: Vary::of_names(&read.vary).ok_or(Corrupt)?,
         variant: Variant::from_octets(&read.variant),
         received_at: Timestamp::from_millis(read.received_at),
         birth: read.birth,

@@ -338,7 +338,7 @@ async fn a_purge_that_no_marks_were_written_of_is_found_in_the_logs_state() {
             zone: zone(),
             names: Some(vec![Mark::tag(&CacheTag::parse("news").expect("a tag"))]),
         },
-        Missed { made_by: 9, zone: zone(), names: Some(vec![Mark::url(&key("/url"))]) },
+        Missed { made_by: 9, zone: zone(), names: Some(Mark::url(&key("/url")).to_vec()) },
         // Before the marks were written: carried out already.
         Missed { made_by: 7, zone: zone(), names: None },
     ];
@@ -421,7 +421,7 @@ proptest! {
     #[test]
     fn nothing_that_is_read_is_believed(octets in prop::collection::vec(any::<u8>(), 0..400), at in 0..400_usize, bit in 0..8_u32) {
         record::exercise(&octets);
-        let mut forgets = Head::forgetting(5, Some(6));
+        let (_, mut forgets) = Head::forgetting(5, Some(6));
         prop_assert!(Head::read(&forgets).is_ok_and(|head| head.verify(&forgets).is_ok()));
         let place = at % 36;
         forgets[place] ^= 1 << bit;

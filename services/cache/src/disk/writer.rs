@@ -13,7 +13,7 @@ use std::{
     fs::File,
     io,
     sync::{
-        Arc, PoisonError,
+        Arc,
         atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError},
     },
@@ -27,6 +27,7 @@ use super::{
     record::{Footer, Head, Place},
     segment::Segment,
 };
+use crate::policy::vary::Vary;
 
 /// How often a folder that another process has is tried again.
 const LOCK_EVERY: Duration = Duration::from_millis(100);
@@ -53,6 +54,8 @@ pub(super) struct Writer {
     /// Taken before the disk was open.
     waiting: VecDeque<Order>,
     lock: Option<File>,
+    /// Whether it was said that the folder cannot be locked.
+    told: bool,
     active: Option<Active>,
     /// The next segment's number.
     next: u32,
@@ -70,6 +73,9 @@ struct Active {
     unsynced: u64,
 }
 
+/// The marks that lay in the folder, or why what lies there does not count.
+type Kept = Result<Checkpoint, open::Empty>;
+
 /// Whether to go on.
 #[derive(PartialEq, Eq)]
 enum Go {
@@ -81,12 +87,23 @@ impl Writer {
     pub(super) fn new(shared: Arc<Shared>, orders: Receiver<Order>) -> Self {
         let (waiting, unwritten) = (VecDeque::new(), Vec::new());
         let marked = Instant::now();
-        Self { shared, orders, waiting, lock: None, active: None, next: 0, unwritten, paused: None, marked }
+        Self {
+            shared,
+            orders,
+            waiting,
+            lock: None,
+            told: false,
+            active: None,
+            next: 0,
+            unwritten,
+            paused: None,
+            marked,
+        }
     }
 
     pub(super) fn run(mut self) {
-        let Some(beginning) = self.wait_to_begin() else { return };
-        if let Err(error) = self.open(beginning) {
+        let Some((beginning, kept)) = self.wait_to_begin() else { return };
+        if let Err(error) = self.open(beginning, kept) {
             let folder = self.shared.folder.display();
             tracing::error!(target: "proxima_cache", %folder, %error, "the disk cannot be opened: serving from memory alone until the next start");
             return;
@@ -94,24 +111,21 @@ impl Writer {
         while self.turn() == Go::On {}
     }
 
-    /// Waits until the folder is this process's and it is known how it began; `None` if it ends before.
-    fn wait_to_begin(&mut self) -> Option<Beginning> {
-        let (mut beginning, mut told, mut waited) = (None, false, 0);
+    /// Waits until the folder is this process's, and it is known how it began and that it has come as far in the log as the
+    /// one before; `None` if it ends before.
+    fn wait_to_begin(&mut self) -> Option<(Beginning, Kept)> {
+        let (mut beginning, mut kept, mut waited) = (None, None, 0);
         loop {
             if self.lock.is_none() {
-                match open::lock(&self.shared.folder) {
-                    Ok(lock) => self.lock = lock,
-                    Err(error) if !told => {
-                        let folder = self.shared.folder.display();
-                        tracing::error!(target: "proxima_cache", %folder, %error, "the disk cannot be locked: trying again");
-                        told = true;
-                    }
-                    Err(_) => {}
-                }
+                self.lock();
+                kept = self.lock.is_some().then(|| open::kept(&self.shared));
             }
-            let behind = self.lock.is_some() && open::is_behind(&self.shared);
-            if self.lock.is_some() && beginning.is_some() && (!behind || waited >= BEHIND_MAX) {
-                return beginning;
+            let behind = matches!(&kept, Some(Ok(kept)) if open::is_behind(&self.shared, kept));
+            if !behind || waited >= BEHIND_MAX {
+                match (beginning.take(), kept.take()) {
+                    (Some(beginning), Some(kept)) => return Some((beginning, kept)),
+                    waiting => (beginning, kept) = waiting,
+                }
             }
             waited += u32::from(behind);
             match self.orders.recv_timeout(LOCK_EVERY) {
@@ -126,11 +140,22 @@ impl Writer {
         }
     }
 
-    fn open(&mut self, beginning: Beginning) -> io::Result<()> {
-        open::open(&self.shared, beginning)?;
-        let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
-        self.next = segments.keys().max().map_or(0, |last| last.wrapping_add(1));
-        drop(segments);
+    /// Takes the folder, unless another process has it.
+    fn lock(&mut self) {
+        match open::lock(&self.shared.folder) {
+            Ok(lock) => self.lock = lock,
+            Err(error) if !self.told => {
+                let folder = self.shared.folder.display();
+                tracing::error!(target: "proxima_cache", %folder, %error, "the disk cannot be locked: trying again");
+                self.told = true;
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn open(&mut self, beginning: Beginning, kept: Kept) -> io::Result<()> {
+        open::open(&self.shared, beginning, kept)?;
+        self.next = self.shared.segments().last_key_value().map_or(0, |(last, _)| last.wrapping_add(1));
         self.note_oldest();
         // The marks count from now on; before that, nothing may be found here.
         self.checkpoint()?;
@@ -224,22 +249,14 @@ impl Writer {
         }
         let Some(vary) = shared.index.number(&offer.object.vary) else { return };
         let (primary, object) = (offer.key.hash(), &offer.object);
-        let before = Head::object(&offer.key, object, &offer.pieces);
-        let octets = before.len() as u64 + offer.octets;
+        let (head, before) = Head::object(&offer.key, object, &offer.pieces);
+        let octets = head.octets();
         if octets > shared.record_octets_max() {
             return;
         }
         let mut parts = vec![&before[..]];
         parts.extend(offer.pieces.iter().map(|piece| &piece[..]));
-        let place = Place {
-            is_object: true,
-            primary,
-            variant,
-            vary,
-            offset: 0,
-            before: small(before.len() as u64),
-            octets: small(octets),
-        };
+        let place = Place { vary, ..Place::of(&head) };
         match self.append(&parts, place) {
             Ok((segment, place)) => {
                 shared.metrics.writes.inc();
@@ -274,17 +291,8 @@ impl Writer {
     /// Writes what is to be forgotten.
     fn write_forgotten(&mut self) -> io::Result<()> {
         while let Some((url, variant)) = self.unwritten.last().copied() {
-            let octets = Head::forgetting(url, variant);
-            let place = Place {
-                is_object: false,
-                primary: url,
-                variant: variant.unwrap_or(0),
-                vary: 0,
-                offset: 0,
-                before: small(octets.len() as u64),
-                octets: small(octets.len() as u64),
-            };
-            self.append(&[&octets], place)?;
+            let (head, octets) = Head::forgetting(url, variant);
+            self.append(&[&octets], Place::of(&head))?;
             self.unwritten.pop();
         }
         Ok(())
@@ -325,9 +333,7 @@ impl Writer {
             let Some(segment) = self.take_oldest() else { break };
             oldest.push(segment);
         }
-        let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
-        segments.insert(segment.number(), segment.clone());
-        drop(segments);
+        self.shared.segments_mut().insert(segment.number(), segment.clone());
         let mut active = Active { segment, footer: Footer::default(), varies: HashMap::new(), unsynced: 0 };
         let mut outcome = Ok(());
         for segment in oldest {
@@ -344,17 +350,13 @@ impl Writer {
 
     /// Says which segment is the oldest: what memory has of older ones lies nowhere any more.
     fn note_oldest(&self) {
-        let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
-        let oldest = segments.keys().min().copied().unwrap_or(self.next);
-        drop(segments);
+        let oldest = self.shared.segments().first_key_value().map_or(self.next, |(oldest, _)| *oldest);
         self.shared.oldest.store(oldest, Ordering::Relaxed);
     }
 
     fn take_oldest(&self) -> Option<Arc<Segment>> {
-        let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
         // Numbers rise for as long as a disk lives: 2³² segments are petabytes.
-        let oldest = segments.keys().min().copied()?;
-        segments.remove(&oldest)
+        self.shared.segments_mut().pop_first().map(|(_, oldest)| oldest)
     }
 
     /// Writes again what was read since it was written.
@@ -366,9 +368,10 @@ impl Writer {
             if octets > room || self.shared.index.was_used(primary, from) != Some(true) {
                 continue;
             }
-            let names = footer.varies.get(usize::from(place.vary)).cloned().unwrap_or_default();
-            let vary = crate::policy::vary::Vary::of_names(names.iter().map(String::as_str));
-            let Some(vary) = vary.and_then(|vary| self.shared.index.number(&vary)) else { continue };
+            let names = footer.varies.get(usize::from(place.vary)).map(Vec::as_slice).unwrap_or_default();
+            let Some(vary) = Vary::of_names(names).and_then(|vary| self.shared.index.number(&vary)) else {
+                continue;
+            };
             let record = old.read(u64::from(place.offset), place.octets as usize)?;
             let (segment, place) =
                 active.append(&self.shared, &[&record], Place { vary, ..place.clone() })?;
@@ -401,8 +404,7 @@ impl Writer {
         self.active = None;
         self.shared.index.clear();
         self.shared.oldest.store(self.next, Ordering::Relaxed);
-        let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
-        for (_, segment) in segments.drain() {
+        for segment in std::mem::take(&mut *self.shared.segments_mut()).into_values() {
             if let Err(error) = segment.remove() {
                 tracing::error!(target: "proxima_cache", segment = segment.number(), %error, "a segment cannot be removed: empty the folder before the next start");
             }
@@ -422,8 +424,7 @@ impl Writer {
 
     /// Others have filled the disk: something of ours goes, so that the next write has a chance.
     fn make_room(&mut self) {
-        let sealed = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner).len();
-        if sealed > usize::from(self.active.is_some())
+        if self.shared.segments().len() > usize::from(self.active.is_some())
             && let Some(oldest) = self.take_oldest()
         {
             if let Err(error) = self.let_go(&oldest) {
@@ -452,7 +453,7 @@ impl Writer {
 impl Active {
     fn append(&mut self, shared: &Shared, parts: &[&[u8]], place: Place) -> io::Result<(u32, Place)> {
         let offset = self.segment.append(parts)?;
-        let place = Place { offset: small(offset), ..place };
+        let place = Place { offset: u32::try_from(offset).unwrap_or(u32::MAX), ..place };
         let vary = if place.is_object { self.vary(shared, place.vary) } else { 0 };
         self.footer.places.push(Place { vary, ..place.clone() });
         self.unsynced += u64::from(place.octets);
@@ -475,8 +476,4 @@ impl Active {
         self.unsynced = 0;
         self.segment.sync()
     }
-}
-
-fn small(octets: u64) -> u32 {
-    u32::try_from(octets).unwrap_or(u32::MAX)
 }

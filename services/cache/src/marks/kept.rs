@@ -43,11 +43,6 @@ impl Marks {
         self
     }
 
-    /// Whether a URL that is purged needs a mark.
-    pub const fn are_lasting(&self) -> bool {
-        self.lasting
-    }
-
     /// The birth of what was fetched by this or a former process. `None` if its moment has not come yet.
     pub fn born(&self, zone: ZoneId, moment: u64) -> Option<Birth> {
         (moment < self.moments.load(Ordering::Acquire))

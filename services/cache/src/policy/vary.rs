@@ -19,13 +19,17 @@ impl Vary {
     /// Reads a response's `Vary`. `None`: it matches no request (`*`, or something that is no name), or names more
     /// than [`VARY_NAMES_MAX`].
     pub fn read(response: &HeaderMap) -> Option<Self> {
-        let mut names = members(response, &header::VARY)
+        let names = members(response, &header::VARY)
             .filter(|name| !name.is_empty())
             .map(|name| if name == b"*" { None } else { HeaderName::from_bytes(name).ok() })
             .collect::<Option<Vec<_>>>()?;
+        Some(Self::of(names)).filter(|vary| vary.0.len() <= VARY_NAMES_MAX)
+    }
+
+    fn of(mut names: Vec<HeaderName>) -> Self {
         names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         names.dedup();
-        (names.len() <= VARY_NAMES_MAX).then(|| Self(names.into()))
+        Self(names.into())
     }
 
     /// The names, in their order.
@@ -34,12 +38,9 @@ impl Vary {
     }
 
     /// The names that [`Self::names`] gave; `None` if these are none.
-    pub fn of_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let read = |name: &str| HeaderName::from_bytes(name.as_bytes()).ok();
-        let mut names = names.into_iter().map(read).collect::<Option<Vec<_>>>()?;
-        names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
-        names.dedup();
-        Some(Self(names.into()))
+    pub fn of_names(names: &[String]) -> Option<Self> {
+        let read = |name: &String| HeaderName::from_bytes(name.as_bytes()).ok();
+        names.iter().map(read).collect::<Option<_>>().map(Self::of)
     }
 
     /// Whether every request matches.
@@ -51,11 +52,7 @@ impl Vary {
     /// very same part, on the very same condition.
     #[must_use]
     pub fn of_a_part(&self) -> Self {
-        let mut names: Vec<HeaderName> =
-            self.0.iter().cloned().chain([header::RANGE, header::IF_RANGE]).collect();
-        names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
-        names.dedup();
-        Self(names.into())
+        Self::of(self.0.iter().cloned().chain([header::RANGE, header::IF_RANGE]).collect())
     }
 
     /// Whether these are the names of an answer with a part.

@@ -32,7 +32,7 @@ impl Store {
     /// Forgets a URL that was purged. The disk needs a mark: what lies there may be found by the next process.
     pub(crate) fn purge_url(&self, primary: &PrimaryKey) {
         if self.disk.is_some() {
-            self.marks.purge_names(primary.zone(), &[Mark::url(primary), Mark::url(&primary.slices())]);
+            self.marks.purge_names(primary.zone(), &Mark::url(primary));
         }
     }
 
