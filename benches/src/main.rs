@@ -13,9 +13,11 @@
 
 mod http;
 mod ledger;
+mod load;
 mod process;
 mod report;
 mod statistics;
+mod trust;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,13 +35,22 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// The proxy on a miss and on a hit, against nginx and varnish.
+    /// The proxy on misses and hits, against nginx, varnish, haproxy, trafficserver and caddy.
     Http(http::Options),
+    /// How long hits take at half of the peak, while a fifth of the requests are misses of 1 MiB.
+    Mixed(http::mixed::Options),
+    /// Hits of ten times as much as memory may hold.
+    Disk(http::disk::Options),
+    /// What a kept connection by TLS that does nothing holds of memory.
+    Connections(http::connections::Options),
     /// A million zones in one replica: start, memory, warm and cold lookups.
     Ledger(ledger::Options),
     /// One phase of `ledger`.
     #[command(hide = true)]
     LedgerPhase(ledger::PhaseOptions),
+    /// A load of our own.
+    #[command(hide = true)]
+    Load(load::Options),
 }
 
 /// What every benchmark is told.
@@ -78,13 +89,17 @@ fn warn_if_busy() {
 }
 
 fn run(bench: Bench) -> Result<()> {
-    if !matches!(bench, Bench::LedgerPhase(_)) {
+    if !matches!(bench, Bench::LedgerPhase(_) | Bench::Load(_)) {
         warn_if_busy();
     }
     let (report, place) = match &bench {
         Bench::Http(options) => (http::run(options)?, &options.place),
+        Bench::Mixed(options) => (http::mixed::run(options)?, &options.place),
+        Bench::Disk(options) => (http::disk::run(options)?, &options.place),
+        Bench::Connections(options) => (http::connections::run(options)?, &options.place),
         Bench::Ledger(options) => (ledger::run(options)?, &options.place),
         Bench::LedgerPhase(options) => return ledger::run_phase(options),
+        Bench::Load(options) => return load::run(options),
     };
     print!("{}", report.table());
     let path = report.write(&place.results)?;

@@ -1,3 +1,6 @@
+//! What the proxy costs, against its peers: `http` on misses and hits of many kinds, [`mixed`] on both at once, [`disk`]
+//! on more than memory holds, [`connections`] on clients that do nothing.
+//!
 //! `http`: what the proxy costs, on a miss and on a hit, against nginx, varnish, haproxy, trafficserver and caddy.
 //!
 //! ```text
@@ -12,19 +15,23 @@
 //! shows that a miss reached it and a hit did not. Processor time is that of the subject alone, all its processes.
 
 mod api;
-mod load;
+pub(crate) mod connections;
+pub(crate) mod disk;
+mod generator;
+pub(crate) mod mixed;
 mod origin;
 mod subjects;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::Place;
+use crate::load::Load;
 use crate::process::Server;
 use crate::report::Report;
 use crate::statistics::median;
-use load::{Generator, Load, Target};
+use generator::{Generator, Target, Urls};
 use origin::Origin;
-use subjects::Subject;
+use subjects::{Room, Subject};
 
 /// Where the subject runs, alone.
 const SUBJECT_CORE: usize = 0;
@@ -86,6 +93,10 @@ const CASES: &[Case] = &[
     hit("hit-16k-tls-h2", "/store/16k.css", Generator::H2load),
     hit("hit-100k-tls-h2", "/store/100k.css", Generator::H2load),
     hit("hit-10m-tls-h2", "/store/10m.css", Generator::H2load),
+    hit("hit-1k-h3", "/store/1k.css", Generator::Http3),
+    hit("hit-16k-h3", "/store/16k.css", Generator::Http3),
+    hit("hit-100k-h3", "/store/100k.css", Generator::Http3),
+    hit("hit-10m-h3", "/store/10m.css", Generator::Http3),
     hit("handshake-tls13", "/store/1k.css", Generator::Handshakes),
 ];
 
@@ -108,7 +119,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
     let origin = Origin::start(folder.path())?;
     let mut subjects = Vec::new();
     for name in &options.subjects {
-        subjects.push(Subject::start(name, &options.place.proxima, &origin, folder.path())?);
+        subjects.push(Subject::start(name, &options.place.proxima, &origin, folder.path(), Room::MEMORY)?);
     }
 
     let mut report = Report::new("http");
@@ -119,7 +130,11 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
                 eprintln!("{:<16} {:<14} left out: {why}", case.name, subject.name);
                 return false;
             }
-            case.generator == Generator::Wrk || subject.tls.is_some()
+            match case.generator {
+                Generator::Wrk => true,
+                Generator::Http3 => subject.http3,
+                _ => subject.tls.is_some(),
+            }
         });
         let mut rounds: Vec<(&Subject, Vec<Round>)> = able.map(|subject| (subject, Vec::new())).collect();
         // In turns, so that whatever disturbs the machine for a while disturbs all of them.
@@ -132,7 +147,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
             }
         }
         for (subject, measured) in &rounds {
-            summarize(&mut report, case, subject, measured);
+            summarize(&mut report, case.name, subject, measured);
         }
     }
     memory(&mut report, "after-load", &subjects)?;
@@ -157,14 +172,16 @@ fn measure(case: &Case, subject: &Subject, origin: &Origin, seconds: u64) -> Res
         Generator::Wrk => subject.clear,
         _ => subject.tls.context("the subject has no TLS")?,
     };
-    let large = case.path.ends_with("10m.css");
-    let target = Target { address, path: case.path, unique: case.reaches == Reaches::Origin, large };
-    // Fills the connections to the origin, the cache and the branch predictors.
-    case.generator.run(&target, 1)?;
+    let urls = match case.reaches {
+        Reaches::Origin => Urls::Unique,
+        Reaches::Cache => Urls::Same,
+    };
+    let target = Target { address, path: case.path, urls };
+    let trial = case.generator.trial(&target)?;
 
     let origin_before = origin.requests()?;
     let cpu_before = subject.server.cpu()?;
-    let load = case.generator.run(&target, seconds)?;
+    let load = case.generator.run(&target, seconds, &trial)?;
     let cpu = subject.server.cpu()? - cpu_before;
     let reached = origin.requests()? - origin_before;
     check(case, &load, reached)?;
@@ -187,10 +204,10 @@ fn check(case: &Case, load: &Load, reached: u64) -> Result<()> {
     }
 }
 
-fn summarize(report: &mut Report, case: &Case, subject: &Subject, rounds: &[Round]) {
+fn summarize(report: &mut Report, case: &str, subject: &Subject, rounds: &[Round]) {
     let mut add = |metric, value: fn(&Round) -> f64| {
         let mut values: Vec<f64> = rounds.iter().map(value).collect();
-        report.add(case.name, subject.name, metric, median(&mut values));
+        report.add(case, subject.name, metric, median(&mut values));
     };
     add("cpu_us_per_request", |round| round.cpu_us_per_request);
     add("requests_per_second", |round| round.load.requests as f64 / round.load.seconds);

@@ -11,8 +11,13 @@ use super::LOAD_CORE;
 use crate::process::{self, Server};
 
 /// Sizes of the files, by name: from a small answer to one of many packets.
-const FILES: [(&str, usize); 4] =
-    [("1k.css", 1024), ("16k.css", 16 * 1024), ("100k.css", 100 * 1024), ("10m.css", 10 << 20)];
+const FILES: [(&str, usize); 5] = [
+    ("1k.css", 1024),
+    ("16k.css", 16 * 1024),
+    ("100k.css", 100 * 1024),
+    ("1m.css", 1 << 20),
+    ("10m.css", 10 << 20),
+];
 
 pub(super) struct Origin {
     pub(super) address: SocketAddr,
@@ -85,7 +90,7 @@ pub(super) fn start_nginx(what: &'static str, core: usize, home: &Path, http: &s
         .concat();
     let text = format!(
         "user root;\nworker_processes 1;\ndaemon off;\npid {};\nerror_log stderr warn;\n\
-         events {{ worker_connections 1024; }}\nhttp {{\n{temporary}{http}\n}}\n",
+         worker_rlimit_nofile 16384;\nevents {{ worker_connections 8192; }}\nhttp {{\n{temporary}{http}\n}}\n",
         home.join("pid").display()
     );
     let path = home.join("nginx.conf");

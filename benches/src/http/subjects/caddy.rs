@@ -39,7 +39,7 @@ pub(super) fn start(origin: &Origin, home: &Path) -> Result<Subject> {
     server
         .wait_until_listening(clear)
         .with_context(|| fs::read_to_string(home.join("log")).unwrap_or_default())?;
-    Ok(Subject { name: "caddy", server, clear, tls: Some(tls), cannot, _store: None })
+    Ok(Subject { name: "caddy", server, clear, tls: Some(tls), http3: true, cannot, _store: None })
 }
 
 fn cannot(case: &str) -> Option<&'static str> {

@@ -22,8 +22,30 @@ use crate::report::PROXIMA;
 
 /// All of them, in the order in which they are shown.
 pub(super) const NAMES: [&str; 6] = [PROXIMA, "nginx", "varnish", "haproxy", "trafficserver", "caddy"];
-/// Memory of each one's cache, in MiB.
-const CACHE_MIB: u64 = 256;
+
+/// What a subject's cache may take, in MiB.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    pub(super) memory_mib: u64,
+    /// 0: memory alone. Who keeps files has them in a file system in memory then.
+    pub(super) disk_mib: u64,
+}
+
+impl Room {
+    /// All in memory.
+    pub(super) const MEMORY: Self = Self { memory_mib: 256, disk_mib: 0 };
+
+    /// For a subject that keeps files, and how much of them.
+    fn files(self, home: &Path) -> Result<(TempDir, u64)> {
+        let (folder, mib) = match self.disk_mib {
+            0 => (Path::new(MEMORY), self.memory_mib),
+            disk => (home, disk),
+        };
+        let files = tempfile::tempdir_in(folder)
+            .with_context(|| format!("making a folder in {}", folder.display()))?;
+        Ok((files, mib))
+    }
+}
 
 pub(super) struct Subject {
     pub(super) name: &'static str,
@@ -31,6 +53,8 @@ pub(super) struct Subject {
     pub(super) clear: SocketAddr,
     /// `None`: the subject speaks no TLS.
     pub(super) tls: Option<SocketAddr>,
+    /// Whether HTTP/3 is spoken at that address.
+    pub(super) http3: bool,
     /// Why a case is not for it, by the case's name: none of these is a measurement of what the case says.
     pub(super) cannot: fn(case: &str) -> Option<&'static str>,
     /// What it stores, removed with it.
@@ -41,15 +65,21 @@ pub(super) struct Subject {
 const MEMORY: &str = "/dev/shm";
 
 impl Subject {
-    pub(super) fn start(name: &str, proxima: &Path, origin: &Origin, folder: &Path) -> Result<Self> {
+    pub(super) fn start(
+        name: &str,
+        proxima: &Path,
+        origin: &Origin,
+        folder: &Path,
+        room: Room,
+    ) -> Result<Self> {
         let home = folder.join(name);
         fs::create_dir_all(&home).with_context(|| format!("making the folder {}", home.display()))?;
         match name {
-            PROXIMA => proxima::start(proxima, origin, &home),
-            "nginx" => nginx::start(origin, &home),
-            "varnish" => varnish::start(origin, &home),
-            "haproxy" => haproxy::start(origin, &home),
-            "trafficserver" => trafficserver::start(origin, &home),
+            PROXIMA => proxima::start(proxima, origin, &home, room),
+            "nginx" => nginx::start(origin, &home, room),
+            "varnish" => varnish::start(origin, &home, room),
+            "haproxy" => haproxy::start(origin, &home, room),
+            "trafficserver" => trafficserver::start(origin, &home, room),
             "caddy" => caddy::start(origin, &home),
             _ => bail!("there is no subject `{name}`; there are: {}", NAMES.join(", ")),
         }

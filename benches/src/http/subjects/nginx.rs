@@ -2,23 +2,23 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::super::SUBJECT_CORE;
 use super::super::origin::start_nginx;
-use super::{CACHE_MIB, Certified, MEMORY, Origin, Subject, nothing};
+use super::{Certified, Origin, Room, Subject, nothing};
 use crate::process::free_address;
 
 /// A reverse proxy with kept connections for `/miss/`, and a cache in front of it for `/store/`.
-pub(super) fn start(origin: &Origin, home: &Path) -> Result<Subject> {
+pub(super) fn start(origin: &Origin, home: &Path, room: Room) -> Result<Subject> {
     let (clear, tls) = (free_address()?, free_address()?);
     let certified = Certified::make(home)?;
-    let store = tempfile::tempdir_in(MEMORY).with_context(|| format!("making a folder in {MEMORY}"))?;
+    let (store, mib) = room.files(home)?;
     let http = format!(
         r#"
         access_log off;
         keepalive_requests 1000000000;
-        proxy_cache_path {cache} levels=1:2 keys_zone=store:64m max_size={CACHE_MIB}m inactive=1h use_temp_path=off;
+        proxy_cache_path {cache} levels=1:2 keys_zone=store:64m max_size={mib}m inactive=1h use_temp_path=off;
         upstream origin {{ server {origin}; keepalive 64; keepalive_requests 1000000000; }}
         server {{
           listen {clear};
@@ -42,5 +42,13 @@ pub(super) fn start(origin: &Origin, home: &Path) -> Result<Subject> {
     );
     let mut server = start_nginx("nginx", SUBJECT_CORE, home, &http)?;
     server.wait_until_listening(clear)?;
-    Ok(Subject { name: "nginx", server, clear, tls: Some(tls), cannot: nothing, _store: Some(store) })
+    Ok(Subject {
+        name: "nginx",
+        server,
+        clear,
+        tls: Some(tls),
+        http3: false,
+        cannot: nothing,
+        _store: Some(store),
+    })
 }

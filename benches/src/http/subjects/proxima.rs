@@ -7,19 +7,19 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::super::{HOST, SUBJECT_CORE, api};
-use super::{CACHE_MIB, Origin, Subject, nothing};
+use super::{Origin, Room, Subject, nothing};
 use crate::process::{Server, free_address};
 use crate::report::PROXIMA;
 
 /// `proxima dev`, with a zone whose origin is ours.
-pub(super) fn start(binary: &Path, origin: &Origin, home: &Path) -> Result<Subject> {
+pub(super) fn start(binary: &Path, origin: &Origin, home: &Path, room: Room) -> Result<Subject> {
     let (clear, tls, api) = (free_address()?, free_address()?, free_address()?);
     let (dns, admin) = (free_address()?, free_address()?);
     let data = home.join("data");
     let mut dev = Command::new(binary);
     dev.arg("dev").arg("--data").arg(&data);
-    // Memory alone, as the peers have it.
-    dev.args(["--cache-memory", &(CACHE_MIB << 20).to_string(), "--cache-disk", "0"]);
+    dev.args(["--cache-memory", &(room.memory_mib << 20).to_string()]);
+    dev.args(["--cache-disk", &(room.disk_mib << 20).to_string()]);
     let flags = [("--http", clear), ("--https", tls), ("--dns", dns), ("--api", api), ("--admin", admin)];
     for (flag, address) in flags {
         dev.arg(flag).arg(address.to_string());
@@ -34,5 +34,5 @@ pub(super) fn start(binary: &Path, origin: &Origin, home: &Path) -> Result<Subje
     let token = fs::read_to_string(data.join("token")).context("reading the API token")?;
     api::Client::new(api, token.trim()).serve(HOST, origin.address)?;
     server.wait_until("it serves the new zone", || api::answers(clear, HOST, "/store/1k.css"))?;
-    Ok(Subject { name: PROXIMA, server, clear, tls: Some(tls), cannot: nothing, _store: None })
+    Ok(Subject { name: PROXIMA, server, clear, tls: Some(tls), http3: true, cannot: nothing, _store: None })
 }

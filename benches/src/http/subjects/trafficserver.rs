@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::super::{HOST, SUBJECT_CORE};
-use super::{CACHE_MIB, Certified, MEMORY, Origin, Subject, nothing};
+use super::{Certified, Origin, Room, Subject, nothing};
 use crate::process::{Server, free_address};
 
 /// What it reads and writes, beneath its home.
@@ -21,10 +21,10 @@ fn open_up(folder: &Path) -> Result<()> {
 }
 
 /// One event thread, no logs.
-pub(super) fn start(origin: &Origin, home: &Path) -> Result<Subject> {
+pub(super) fn start(origin: &Origin, home: &Path, room: Room) -> Result<Subject> {
     let (clear, tls) = (free_address()?, free_address()?);
     let certified = Certified::make(home)?;
-    let store = tempfile::tempdir_in(MEMORY).with_context(|| format!("making a folder in {MEMORY}"))?;
+    let (store, mib) = room.files(home)?;
     let etc = home.join("etc/trafficserver");
     for folder in FOLDERS {
         fs::create_dir_all(home.join(folder)).with_context(|| format!("making {folder}"))?;
@@ -46,12 +46,12 @@ pub(super) fn start(origin: &Origin, home: &Path) -> Result<Subject> {
         clear = clear.port(),
         tls_port = tls.port(),
         ip = clear.ip(),
-        ram = CACHE_MIB << 20,
+        ram = room.memory_mib << 20,
         home = home.display(),
     );
     let files = [
         ("records.config", records),
-        ("storage.config", format!("{} {CACHE_MIB}M\n", store.path().display())),
+        ("storage.config", format!("{} {mib}M\n", store.path().display())),
         (
             "remap.config",
             format!(
@@ -82,7 +82,15 @@ pub(super) fn start(origin: &Origin, home: &Path) -> Result<Subject> {
     server
         .wait_until_listening(clear)
         .with_context(|| fs::read_to_string(home.join("log")).unwrap_or_default())?;
-    Ok(Subject { name: "trafficserver", server, clear, tls: Some(tls), cannot: nothing, _store: Some(store) })
+    Ok(Subject {
+        name: "trafficserver",
+        server,
+        clear,
+        tls: Some(tls),
+        http3: false,
+        cannot: nothing,
+        _store: Some(store),
+    })
 }
 
 const ALLOW: &str = "ip_allow:\n  - apply: in\n    ip_addrs: 0/0\n    action: allow\n    methods: ALL\n";

@@ -1,36 +1,36 @@
-//! The load: wrk over clear HTTP/1.1, h2load over HTTP/2 and TLS.
+//! What makes the load: wrk over clear HTTP/1.1, h2load over TLS, our own program over HTTP/3.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
 use super::{HOST, LOAD_CORE};
+use crate::load::{self, Load};
 use crate::process;
-use crate::statistics::percentile;
 
 /// Enough to keep one core busy, few enough that requests do not queue for long.
 const CONNECTIONS: &str = "16";
-/// h2load is told a number of requests, not a time: about what a core serves over TLS.
-const H2_REQUESTS_PER_SECOND: u64 = 5_000;
-/// A large answer counts as so many.
-const LARGE_DIVISOR: u64 = 200;
-/// Handshakes that a core makes in a second, about.
-const HANDSHAKES_PER_SECOND: u64 = 400;
+/// Requests of a load that only finds out how many a second there are, where a generator is told a number and not a time.
+const TRIAL_REQUESTS: u64 = 50;
 /// Servers end a connection after some thousands of requests, and h2load does not open another: fewer than the least
 /// of them (10,000).
-const H2_REQUESTS_PER_CONNECTION: u64 = 5_000;
-/// Asks for each URL once (the first argument makes those of this run its own), or always for the same; at the end
-/// prints what we need in one line.
+const REQUESTS_PER_CONNECTION: u64 = 5_000;
+/// Handshakes that are asked for at once: more would wait in the queue of a listener.
+const HANDSHAKES_AT_ONCE: u64 = 400;
+/// Asks for each URL once (the first argument makes those of this run its own), always for the same, or for any of some
+/// (the second argument); at the end prints what we need in one line.
 const WRK_SCRIPT: &str = r#"
-local path, seed, count
+local path, seed, of, count
 function init(args)
-  path, seed, count = wrk.path, args[1], 0
+  path, seed, of, count = wrk.path, args[1], tonumber(args[2]), 0
+  math.randomseed(tonumber(seed) % 2147483647)
 end
 function request()
-  if seed == "same" then return wrk.format(nil, path) end
+  if of == 1 then return wrk.format(nil, path) end
+  if of > 1 then return wrk.format(nil, path .. "?" .. math.random(of)) end
   count = count + 1
   return wrk.format(nil, path .. "?" .. seed .. "-" .. count)
 end
@@ -50,44 +50,50 @@ pub(super) enum Generator {
     H1Tls,
     /// HTTP/2 by TLS.
     H2load,
+    /// HTTP/3.
+    Http3,
     /// A TLS handshake for each request.
     Handshakes,
+}
+
+/// How many URLs there are, which differ by their queries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urls {
+    /// One.
+    Same,
+    /// Each is asked for once.
+    Unique,
+    /// `?1` up to this number, in no order.
+    Any(u32),
 }
 
 /// What is asked for.
 pub(super) struct Target {
     pub(super) address: SocketAddr,
     pub(super) path: &'static str,
-    /// Each URL once.
-    pub(super) unique: bool,
-    /// Whether an answer is so large that few of them make a load.
-    pub(super) large: bool,
-}
-
-impl Target {
-    /// So many requests of usual answers take as long as these.
-    fn requests(&self, usual: u64) -> u64 {
-        if self.large { (usual / LARGE_DIVISOR).max(1) } else { usual }
-    }
-}
-
-/// What came of it.
-#[derive(Debug, PartialEq)]
-pub(super) struct Load {
-    pub(super) requests: u64,
-    pub(super) errors: u64,
-    pub(super) seconds: f64,
-    pub(super) p50_us: f64,
-    pub(super) p99_us: f64,
+    pub(super) urls: Urls,
 }
 
 impl Generator {
-    pub(super) fn run(self, target: &Target, seconds: u64) -> Result<Load> {
+    /// Makes a load of about `seconds`; `trial` is one that was made before, and tells how fast it goes.
+    pub(super) fn run(self, target: &Target, seconds: u64, trial: &Load) -> Result<Load> {
+        let took_us = u64::try_from(Duration::from_secs_f64(trial.seconds).as_micros()).unwrap_or(u64::MAX);
+        let requests = trial.requests * seconds * 1_000_000 / took_us.max(1);
+        self.run_some(target, seconds, requests.max(TRIAL_REQUESTS))
+    }
+
+    /// A short load, which also fills connections, caches and branch predictors: once to have them filled, and once more
+    /// to see how fast it goes.
+    pub(super) fn trial(self, target: &Target) -> Result<Load> {
+        let first = self.run_some(target, 1, TRIAL_REQUESTS)?;
+        if self == Self::Wrk { Ok(first) } else { self.run(target, 1, &first) }
+    }
+
+    fn run_some(self, target: &Target, seconds: u64, requests: u64) -> Result<Load> {
         match self {
             Self::Wrk => wrk(target, seconds),
-            Self::H1Tls => h2load(target, self, target.requests(seconds * H2_REQUESTS_PER_SECOND)),
-            Self::H2load => h2load(target, self, target.requests(seconds * H2_REQUESTS_PER_SECOND)),
-            Self::Handshakes => h2load(target, self, seconds * HANDSHAKES_PER_SECOND),
+            Self::Http3 => http3(target, requests),
+            Self::H1Tls | Self::H2load | Self::Handshakes => h2load(target, self, requests),
         }
     }
 }
@@ -102,36 +108,33 @@ fn wrk(target: &Target, seconds: u64) -> Result<Load> {
     // In this spelling: in any other, wrk would send a second one of its own.
     wrk.arg("--header").arg(format!("Host: {HOST}"));
     wrk.arg(format!("http://{}{}", target.address, target.path)).arg("--");
-    wrk.arg(if target.unique { seed()? } else { "same".to_owned() });
-    let printed = process::output(LOAD_CORE, &wrk)?;
-    parse_wrk(&printed).with_context(|| format!("wrk printed no result: {printed}"))
+    let of = match target.urls {
+        Urls::Unique => 0,
+        Urls::Same => 1,
+        Urls::Any(of) => of,
+    };
+    wrk.arg(seed()?).arg(of.to_string());
+    load::output(LOAD_CORE, &wrk)
 }
 
-fn parse_wrk(printed: &str) -> Option<Load> {
-    let mut numbers =
-        printed.lines().find_map(|line| line.strip_prefix("RESULT "))?.split(' ').map(str::parse::<f64>);
-    let mut next = || numbers.next()?.ok();
-    let (requests, errors, duration_us) = (next()?, next()?, next()?);
-    let (p50_us, p99_us) = (next()?, next()?);
-    Some(Load {
-        requests: whole(requests)?,
-        errors: whole(errors)?,
-        seconds: duration_us / 1e6,
-        p50_us,
-        p99_us,
-    })
+fn http3(target: &Target, requests: u64) -> Result<Load> {
+    let mut program = load::program("http3", target.address, HOST)?;
+    program.args(["--path", target.path, "--streams", CONNECTIONS, "--requests", &requests.to_string()]);
+    load::output(LOAD_CORE, &program)
 }
 
-fn whole(number: f64) -> Option<u64> {
-    format!("{number:.0}").parse().ok()
-}
-
-/// One connection after the other, whose streams walk one list: no two of them ask for one URL at a time.
+/// As few connections after each other as servers allow, whose streams walk one list: no two of them ask for one URL at a
+/// time.
 fn h2load(target: &Target, generator: Generator, requests: u64) -> Result<Load> {
     let mut answers = Answers::default();
     let mut left = requests;
+    let at_once = match generator {
+        Generator::H1Tls => CONNECTIONS.parse::<u64>().unwrap_or(1) * REQUESTS_PER_CONNECTION,
+        Generator::Handshakes => HANDSHAKES_AT_ONCE,
+        _ => REQUESTS_PER_CONNECTION,
+    };
     while left > 0 {
-        let now = left.min(H2_REQUESTS_PER_CONNECTION);
+        let now = left.min(at_once);
         answers.read(&h2load_connection(target, generator, now)?).context("h2load's log is not one")?;
         left -= now;
     }
@@ -143,16 +146,17 @@ fn h2load_connection(target: &Target, generator: Generator, requests: u64) -> Re
     let folder = tempfile::tempdir()?;
     let (list, log) = (folder.path().join("urls"), folder.path().join("log"));
     let seed = seed()?;
-    let url = |number: u64| match target.unique {
-        true => format!("https://{HOST}{}?{seed}-{number}\n", target.path),
-        false => format!("https://{HOST}{}\n", target.path),
+    let url = |number: u64| match target.urls {
+        Urls::Same => format!("https://{HOST}{}\n", target.path),
+        Urls::Unique => format!("https://{HOST}{}?{seed}-{number}\n", target.path),
+        Urls::Any(of) => format!("https://{HOST}{}?{}\n", target.path, number % u64::from(of) + 1),
     };
     fs::write(&list, (0..requests).map(url).collect::<String>()).context("writing the list of URLs")?;
     let mut h2load = Command::new("h2load");
     h2load.arg("--threads=1");
     match generator {
         Generator::H1Tls => h2load.args(["--h1", "--clients", CONNECTIONS]),
-        Generator::Handshakes => h2load.arg("--h1").arg(format!("--clients={requests}")),
+        Generator::Handshakes => h2load.args(["--h1", &format!("--clients={requests}")]),
         _ => h2load.args(["--clients=1", "--max-concurrent-streams", CONNECTIONS]),
     };
     h2load.arg(format!("--requests={requests}")).arg(format!("--connect-to={}", target.address));
@@ -189,19 +193,14 @@ impl Answers {
 
     /// Those of `requests` that were not answered are errors.
     fn into_load(mut self, requests: u64) -> Load {
-        Load {
-            requests,
-            errors: requests - self.succeeded.min(requests),
-            seconds: self.seconds,
-            p50_us: percentile(&mut self.latencies_us, 0.5),
-            p99_us: percentile(&mut self.latencies_us, 0.99),
-        }
+        let errors = requests - self.succeeded.min(requests);
+        Load::new(requests, errors, Duration::from_secs_f64(self.seconds), &mut self.latencies_us)
     }
 }
 
 /// Makes the URLs of one run its own.
 #[allow(clippy::disallowed_methods, reason = "any number that no other run had")]
-fn seed() -> Result<String> {
+pub(super) fn seed() -> Result<String> {
     Ok(SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("the clock is before 1970")?
@@ -212,14 +211,6 @@ fn seed() -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_the_script_of_wrk_prints_is_read() {
-        let printed = "Running 2s test\nRESULT 120000 3 2000000 97.000000 1230.000000\n";
-        let expected = Load { requests: 120_000, errors: 3, seconds: 2.0, p50_us: 97.0, p99_us: 1230.0 };
-        assert_eq!(parse_wrk(printed), Some(expected));
-        assert_eq!(parse_wrk("unable to connect"), None);
-    }
 
     #[test]
     fn requests_that_h2load_did_not_see_answered_are_errors() {

@@ -1,0 +1,94 @@
+//! `mixed`: how long hits of 1 KiB take at half of the rate that a server can reach, while a fifth of the requests are
+//! misses of 1 MiB, which it stores.
+//!
+//! All subjects get the same rate: half of the least of their peaks.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, ensure};
+
+use super::generator::seed;
+use super::subjects::{Room, Subject};
+use super::{HOST, LOAD_CORE, Origin};
+use crate::Place;
+use crate::load::{self, Load};
+use crate::report::{PROXIMA, Report};
+use crate::statistics::median;
+
+const HIT: &str = "/store/1k.css";
+const MISS: &str = "/store/1m.css";
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// How long each load lasts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=super::SECONDS_MAX))]
+    seconds: u64,
+    /// How often it is measured.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=i64::from(super::ROUNDS_MAX)))]
+    rounds: u32,
+    /// Measure only these.
+    #[arg(long, value_delimiter = ',', default_values_t = [PROXIMA, "nginx"].map(str::to_owned))]
+    subjects: Vec<String>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<Report> {
+    let folder = tempfile::tempdir()?;
+    let origin = Origin::start(folder.path())?;
+    let mut report = Report::new("mixed");
+    let mut subjects = Vec::new();
+    for name in &options.subjects {
+        let subject = Subject::start(name, &options.place.proxima, &origin, folder.path(), Room::MEMORY)?;
+        // The first fills what is filled once.
+        steady(&subject, &origin, None, 1)?;
+        let (load, _) = steady(&subject, &origin, None, options.seconds)?;
+        let peak = load.requests as f64 / load.seconds;
+        report.add("peak", subject.name, "requests_per_second", peak);
+        subjects.push((subject, peak));
+    }
+    let least = subjects.iter().map(|(_, peak)| *peak).reduce(f64::min).context("no subject is named")?;
+    let rate = (least / 2.0).round();
+    let mut measured: HashMap<&str, Vec<(Load, f64)>> = HashMap::new();
+    for _ in 0..options.rounds {
+        for (subject, _) in &subjects {
+            let (load, cpu_us) = steady(subject, &origin, Some(rate), options.seconds)?;
+            eprintln!("{:<14} {rate}/s: p50 {:.0} µs, p99 {:.0} µs", subject.name, load.p50_us, load.p99_us);
+            measured.entry(subject.name).or_default().push((load, cpu_us));
+        }
+    }
+    for (subject, _) in &subjects {
+        let rounds = &measured[subject.name];
+        let mut add = |metric, value: fn(&(Load, f64)) -> f64| {
+            let mut values: Vec<f64> = rounds.iter().map(value).collect();
+            report.add("half-of-peak", subject.name, metric, median(&mut values));
+        };
+        add("requests_per_second", |(load, _)| load.requests as f64 / load.seconds);
+        add("hit_p50_us", |(load, _)| load.p50_us);
+        add("hit_p99_us", |(load, _)| load.p99_us);
+        add("cpu_us_per_request", |(_, cpu_us)| *cpu_us);
+    }
+    Ok(report)
+}
+
+/// The load, and µs of processor time per request.
+fn steady(subject: &Subject, origin: &Origin, rate: Option<f64>, seconds: u64) -> Result<(Load, f64)> {
+    let mut program = load::program("steady", subject.clear, HOST)?;
+    program.args(["--hit", HIT, "--miss", MISS, "--seed", &seed()?, "--seconds", &seconds.to_string()]);
+    if let Some(rate) = rate {
+        program.args(["--rate", &rate.to_string()]);
+    }
+    let (reached_before, cpu_before) = (origin.requests()?, subject.server.cpu()?);
+    let load = load::output(LOAD_CORE, &program).with_context(|| format!("measuring {}", subject.name))?;
+    let cpu = subject.server.cpu()? - cpu_before;
+    let reached = origin.requests()? - reached_before;
+    let misses = load.requests / 5;
+    ensure!(
+        reached.abs_diff(misses) < misses / 10 + 50,
+        "of {} requests to {}, {reached} reached the origin, and not a fifth",
+        load.requests,
+        subject.name
+    );
+    let cpu_us = cpu.as_secs_f64() * 1e6 / load.requests as f64;
+    Ok((load, cpu_us))
+}
