@@ -141,7 +141,7 @@ fn query(name: &str) -> Vec<u8> {
 }
 
 /// Half of a round trip between two servers, by the time that a connection takes.
-fn one_way(lab: &Lab, from: &str, to: &str) -> anyhow::Result<Duration> {
+pub(super) fn one_way(lab: &Lab, from: &str, to: &str) -> anyhow::Result<Duration> {
     let address = lab.plan().server(to)?.api();
     let connect = || {
         let begun = Instant::now();

@@ -1,7 +1,7 @@
 //! The guided tour: an internet on this machine, a real site put onto it, and what happens when parts of it die.
 //!
 //! ```text
-//!  lab up ─▶ a zone, through the API ─▶ names, in each region ─▶ pages, from the nearest PoP ─▶ a record changes
+//!  lab up ─▶ a zone, through the API ─▶ names, in each region ─▶ pages, from the nearest PoP ─▶ a record changes, a purge
 //!                                                                                                     │
 //!    what was reached ◀─ a request explained ◀─ the centre dies ◀─ links and routers die ◀─ servers and PoPs die
 //! ```
@@ -14,6 +14,7 @@ mod centre;
 mod change;
 mod faults;
 mod pages;
+mod purge;
 mod reach;
 mod site;
 mod tell;
@@ -93,6 +94,7 @@ impl Tour {
         reach::by_tls(self)?;
         pages::measure(self)?;
         change::measure(self)?;
+        purge::measure(self)?;
         faults::server_dies(self)?;
         faults::pop_dies(self)?;
         faults::path_dies(self)?;
