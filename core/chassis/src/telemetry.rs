@@ -16,10 +16,13 @@ pub enum LogFormat {
     Json,
 }
 
+/// rustls warns of every ticket after which no early data is taken; that is what most zones want.
+const FILTER: &str = "info,rustls=error";
+
 /// Sends log lines to standard error, at `info` unless `PROXIMA_LOG` says otherwise (`debug`, `proxima_edge=trace`).
 /// A second call does nothing.
 pub fn init_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("PROXIMA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("PROXIMA_LOG").unwrap_or_else(|_| EnvFilter::new(FILTER));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.compact().try_init().ok(),

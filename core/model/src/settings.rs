@@ -43,6 +43,8 @@ pub struct ZoneSettings {
     pub min_tls_version: MinTlsVersion,
     /// `http3`: visitors are told that HTTP/3 is spoken.
     pub http3: bool,
+    /// `0rtt`: visitors who come again over HTTP/3 may ask before their handshake is over (RFC 8470).
+    pub early_data: bool,
     /// `origin_max_http_version`: `1` or `2`; what needs HTTP/2 gets it from origins that speak it.
     pub origin_max_http_version: OriginMaxHttpVersion,
     /// `security_header`.
@@ -181,6 +183,7 @@ impl Default for ZoneSettings {
             always_online: false,
             min_tls_version: MinTlsVersion::default(),
             http3: true,
+            early_data: false,
             origin_max_http_version: OriginMaxHttpVersion::default(),
             strict_transport_security: StrictTransportSecurity::default(),
             universal_ssl: true,
@@ -209,6 +212,8 @@ pub enum Setting {
     MinTlsVersion,
     /// [`ZoneSettings::http3`].
     Http3,
+    /// [`ZoneSettings::early_data`].
+    EarlyData,
     /// [`ZoneSettings::origin_max_http_version`].
     OriginMaxHttpVersion,
     /// [`ZoneSettings::strict_transport_security`].
@@ -217,7 +222,8 @@ pub enum Setting {
 
 impl Setting {
     /// All of them, in the order in which the API lists them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
+        Self::EarlyData,
         Self::AlwaysOnline,
         Self::AlwaysUseHttps,
         Self::Brotli,
@@ -243,6 +249,7 @@ impl Setting {
             Self::AlwaysOnline => "always_online",
             Self::MinTlsVersion => "min_tls_version",
             Self::Http3 => "http3",
+            Self::EarlyData => "0rtt",
             Self::OriginMaxHttpVersion => "origin_max_http_version",
             Self::SecurityHeader => "security_header",
         }
@@ -270,6 +277,7 @@ impl Setting {
             Self::BrowserCacheTtl => settings.browser_cache_ttl.into(),
             Self::AlwaysOnline => on_off(settings.always_online),
             Self::Http3 => on_off(settings.http3),
+            Self::EarlyData => on_off(settings.early_data),
             Self::SecurityHeader => {
                 serde_json::json!({ "strict_transport_security": settings.strict_transport_security })
             }
@@ -303,6 +311,7 @@ impl Setting {
             }
             Self::AlwaysOnline => settings.always_online = on_off(value)?,
             Self::Http3 => settings.http3 = on_off(value)?,
+            Self::EarlyData => settings.early_data = on_off(value)?,
             Self::SecurityHeader => settings.strict_transport_security.set(value)?,
             Self::OriginMaxHttpVersion => {
                 settings.origin_max_http_version = choice(value, "give \"1\" or \"2\"")?;

@@ -22,6 +22,8 @@ pub enum HandshakeResult {
     Full,
     /// An earlier session was resumed.
     Resumed,
+    /// An earlier session was resumed, and requests came with its first packets.
+    Early,
     /// There is no certificate for the name that was asked for.
     UnknownName,
     /// It failed, by either side.
@@ -31,9 +33,10 @@ pub enum HandshakeResult {
 }
 
 impl HandshakeResult {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Full, "full"),
         (Self::Resumed, "resumed"),
+        (Self::Early, "early"),
         (Self::UnknownName, "unknown_name"),
         (Self::Failed, "failed"),
         (Self::TimedOut, "timed_out"),

@@ -32,7 +32,7 @@ fn every_setting_takes_its_values_and_shows_them() {
             assert_eq!(setting.value(&settings), value, "{id}");
         }
     }
-    assert_eq!(Setting::ALL.len(), 11);
+    assert_eq!(Setting::ALL.len(), 12);
     assert_eq!(Setting::by_id("rocket_loader"), None);
 }
 

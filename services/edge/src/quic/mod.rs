@@ -12,9 +12,8 @@
 //! * **What one server says, all understand.** Retry tokens, tokens for later connections and stateless resets are made
 //!   with keys derived from the network's ticket keys ([`keys`]): a packet that the network's routing brings to another
 //!   server is understood there, or answered with a reset that its sender believes.
-//! * **No early data.** rustls accepts 0-RTT only on sessions that one server keeps and gives out once; ours are in
-//!   tickets that every server opens, of which none could tell that another has opened it before. See
-//!   `docs/decisions/0003-quic.md`.
+//! * **Early data is taken where a zone wants it (`0rtt`), and once** (`crate::tls`). A connection that begins with it is
+//!   served while its handshake goes on ([`Handshake`]): safe requests at once, others when it is over.
 //! * **A connection's memory is bounded** ([`transport`]), and so is the number of connections.
 //!
 //! What is sent to an address that has not been validated is bounded by quinn to three times what came from it (RFC
@@ -31,9 +30,11 @@ use std::time::Duration;
 use proxima_chassis::{ListenError, Listeners};
 use proxima_pipeline::{Scheme, TlsFacts};
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{Connecting, ConnectionError, Endpoint, EndpointConfig, Incoming, TokioRuntime};
+use quinn::{Connecting, ConnectionError, Endpoint, EndpointConfig, Incoming, TokioRuntime, VarInt};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::keys::QuicKeys;
@@ -172,14 +173,53 @@ impl QuicListener {
 }
 
 async fn serve(
-    (connecting, shaking_hands): (Connecting, GaugeGuard),
+    (mut connecting, shaking_hands): (Connecting, GaugeGuard),
     noticed: &Noticed,
     peer: Peer,
     context: Arc<ServerContext>,
     ending: Ending,
 ) {
-    let Some(connection) = shake_hands(connecting, noticed, &context).await else { return };
+    let deadline = Instant::now() + context.timeouts.handshake;
+    // Once the hello has been read it is known whether early data comes with it.
+    let hello = tokio::time::timeout_at(deadline, connecting.handshake_data()).await;
+    let read = matches!(hello, Ok(Ok(_)));
+    drop(hello);
+    if read && noticed.early() {
+        let Ok((connection, over)) = connecting.into_0rtt() else { return };
+        let handshake = Handshake::default();
+        let finishing = async {
+            // What is said of the handshake's success is for clients; a connection that failed has a reason.
+            let failed = tokio::time::timeout_at(deadline, over).await.is_err();
+            drop(shaking_hands);
+            if failed {
+                context.metrics.handshake(HandshakeResult::TimedOut);
+                connection.close(VarInt::from_u32(0), b"");
+            } else if connection.close_reason().is_some() {
+                context.metrics.handshake(HandshakeResult::Failed);
+            } else {
+                context.metrics.handshake(HandshakeResult::Early);
+                handshake.set_over();
+            }
+        };
+        let peer = told(&connection, noticed, peer);
+        let serving = serve_http3(
+            connection.clone(),
+            peer,
+            Some(handshake.clone()),
+            Arc::clone(&context),
+            ending.drain.clone(),
+        );
+        tokio::join!(finishing, serving);
+        return;
+    }
+    let Some(connection) = shake_hands(connecting, deadline, noticed, &context).await else { return };
     drop(shaking_hands);
+    let peer = told(&connection, noticed, peer);
+    serve_http3(connection, peer, None, context, ending.drain).await;
+}
+
+/// The peer, with what its handshake has settled.
+fn told(connection: &quinn::Connection, noticed: &Noticed, peer: Peer) -> Peer {
     let server_name = connection
         .handshake_data()
         .and_then(|data| data.downcast::<HandshakeData>().ok())
@@ -191,16 +231,16 @@ async fn serve(
         .and_then(|chain| presented(Some(&chain)));
     let facts = TlsFacts { version: "TLSv1.3", server_name, resumed: noticed.resumed(), client_certificate };
     let local = connection.local_ip().map_or(peer.local, |ip| SocketAddr::new(ip, peer.local.port()));
-    let peer = Peer { local, tls: Some(Arc::new(facts)), ..peer };
-    serve_http3(connection, peer, context, ending.drain).await;
+    Peer { local, tls: Some(Arc::new(facts)), ..peer }
 }
 
 async fn shake_hands(
     connecting: Connecting,
+    deadline: Instant,
     noticed: &Noticed,
     context: &ServerContext,
 ) -> Option<quinn::Connection> {
-    let result = match tokio::time::timeout(context.timeouts.handshake, connecting).await {
+    let result = match tokio::time::timeout_at(deadline, connecting).await {
         Ok(Ok(connection)) => {
             let result = if noticed.resumed() { HandshakeResult::Resumed } else { HandshakeResult::Full };
             context.metrics.handshake(result);
@@ -215,4 +255,24 @@ async fn shake_hands(
     };
     context.metrics.handshake(result);
     None
+}
+
+/// A handshake that goes on while requests that came with it, as early data, are looked at already.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Handshake(CancellationToken);
+
+impl Handshake {
+    fn set_over(&self) {
+        self.0.cancel();
+    }
+
+    /// Whether it has succeeded. What comes until then may be sent again by somebody else (RFC 8470, 1).
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// Until it has succeeded; its failure ends the connection.
+    pub(crate) async fn over(&self) {
+        self.0.cancelled().await;
+    }
 }

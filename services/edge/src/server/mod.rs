@@ -45,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Observer;
 use crate::http1::Limits;
 use crate::metrics::EdgeMetrics;
+use crate::quic::Handshake;
 
 pub(crate) use http3::{STREAMS_MAX as HTTP3_STREAMS_MAX, UNIDIRECTIONAL_MAX as HTTP3_UNIDIRECTIONAL_MAX};
 pub use transport::Transport;
@@ -150,12 +151,13 @@ pub async fn serve_http2<T: Transport>(
     http2::serve(transport::Rewound { before: read, io }, peer, context, drain).await;
 }
 
-/// Serves HTTP/3 on a connection of QUIC until it ends. Once `drain` is cancelled, no new requests are taken.
-pub async fn serve_http3(
+/// Serves HTTP/3 on a connection of QUIC until it ends; `handshake` is the one that goes on meanwhile, if it does. Once `drain` is cancelled, no new requests are taken.
+pub(crate) async fn serve_http3(
     connection: quinn::Connection,
     peer: Peer,
+    handshake: Option<Handshake>,
     context: Arc<ServerContext>,
     drain: CancellationToken,
 ) {
-    http3::serve(connection, peer, context, drain).await;
+    http3::serve(connection, peer, handshake, context, drain).await;
 }

@@ -33,6 +33,7 @@ pub struct ZoneCertificates {
     zone: ZoneName,
     active: bool,
     min_version: MinTlsVersion,
+    early_data: bool,
     all: Vec<Loaded>,
     /// By host, where clients are asked for certificates.
     client_authorities: HashMap<Box<str>, Arc<HostAuthorities>>,
@@ -110,6 +111,7 @@ impl CompileZone for ZoneCertificates {
         Ok(Self {
             active: zone.status == ZoneStatus::Active,
             min_version: zone.settings.min_tls_version,
+            early_data: zone.settings.early_data,
             client_authorities: client_authorities(snapshot, &zone)?,
             zone: zone.name,
             all,
@@ -222,6 +224,11 @@ impl Certificates {
         zone.client_authorities.get(name.as_str()).cloned()
     }
 
+    /// Whether requests to this host may be taken from early data.
+    pub(super) fn takes_early_data(&self, name: Option<&str>) -> bool {
+        name.and_then(|name| self.zone_of(name)).is_some_and(|(zone, _)| zone.early_data)
+    }
+
     fn zone_of(&self, name: &str) -> Option<(Arc<ZoneCertificates>, String)> {
         let name = name.to_ascii_lowercase();
         let zone = nearest_active(&name, |name| self.zones.find(name))
@@ -299,6 +306,7 @@ mod tests {
             zone: ZoneName::parse("a.example").unwrap(),
             active: true,
             min_version: MinTlsVersion::default(),
+            early_data: false,
             client_authorities: HashMap::new(),
             all: vec![
                 loaded("*.a.example", false, 100, 1),
@@ -330,6 +338,7 @@ mod tests {
             zone: ZoneName::parse("a.example").unwrap(),
             active: true,
             min_version: MinTlsVersion::default(),
+            early_data: false,
             client_authorities: HashMap::new(),
             all: vec![
                 loaded_from(CertificateSource::LocalAuthority, "a.example", 100, 9),

@@ -12,6 +12,7 @@
 
 mod certificates;
 mod client_auth;
+mod early;
 mod quic;
 mod tickets;
 

@@ -27,6 +27,11 @@ pub(crate) struct World {
 impl World {
     /// With the zone `a.example` in it.
     pub(crate) async fn new() -> Self {
+        Self::with(ZoneSettings::default()).await
+    }
+
+    /// With the zone `a.example` in it, set so.
+    pub(crate) async fn with(settings: ZoneSettings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (sealer, _) = Sealer::generate();
         let log = EmbeddedLog::open(folder.path(), sealer, ReplicaOptions::default()).unwrap();
@@ -39,7 +44,7 @@ impl World {
             status: ZoneStatus::Active,
             paused: false,
             name_servers: Vec::new(),
-            settings: ZoneSettings::default(),
+            settings,
             serial: 1,
             created_at: Timestamp::default(),
             modified_at: Timestamp::default(),

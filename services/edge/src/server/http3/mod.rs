@@ -28,6 +28,7 @@ use self::unidirectional::Unidirectional;
 use super::{Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext};
 use crate::deadline::Deadline;
 use crate::http3::{Code, write_goaway, write_settings};
+use crate::quic::Handshake;
 
 /// Requests of one connection at once; as for HTTP/2. Each may gather a head: 8 MiB together, for as long as heads may
 /// take.
@@ -49,6 +50,7 @@ const STREAM_ID_STEP: u64 = 4;
 pub(super) async fn serve(
     connection: quinn::Connection,
     peer: Peer,
+    handshake: Option<Handshake>,
     context: Arc<ServerContext>,
     drain: CancellationToken,
 ) {
@@ -70,6 +72,7 @@ pub(super) async fn serve(
         connection: connection.clone(),
         control,
         peer,
+        handshake,
         context: Arc::clone(&context),
     }
     .run(drain)
@@ -114,6 +117,7 @@ struct Session {
     connection: quinn::Connection,
     control: SendStream,
     peer: Peer,
+    handshake: Option<Handshake>,
     context: Arc<ServerContext>,
 }
 
@@ -188,7 +192,9 @@ impl Session {
         let peer = Peer { address: self.connection.remote_address(), ..self.peer.clone() };
         // Boxed: a task's future is moved about before it first runs.
         let (connection, context) = (self.connection.clone(), Arc::clone(&self.context));
-        self.streams.spawn(Box::pin(stream::serve(connection, (send, receive), peer, context)));
+        self.handshake.take_if(|handshake| handshake.is_over());
+        let handshake = self.handshake.clone();
+        self.streams.spawn(Box::pin(stream::serve(connection, (send, receive), peer, handshake, context)));
         if self.served == REQUESTS_PER_CONNECTION_MAX {
             self.end().await;
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::header::EXPECT;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use proxima_pipeline::{Body, Exchange, Fault, Interims, Protocol};
 use quinn::{RecvStream, SendStream};
 
@@ -15,6 +15,7 @@ use super::outgoing::{Cut, Outgoing};
 use crate::http1::Http1Error;
 use crate::http3::{Broken, Code};
 use crate::observe::Recorded;
+use crate::quic::Handshake;
 use crate::server::admit::{Asked, fault_of};
 use crate::server::inbound::body_feed_of;
 use crate::server::message::{asked, final_response, response_head};
@@ -33,18 +34,27 @@ pub(super) enum Ended {
     Connection(Code),
 }
 
+/// `Early-Data` (RFC 8470, 5.1).
+const EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
+
 /// Serves one request stream.
 pub(super) async fn serve(
     connection: quinn::Connection,
     (send, receive): (SendStream, RecvStream),
     peer: Peer,
+    handshake: Option<Handshake>,
     server: Arc<ServerContext>,
 ) -> Ended {
     let mut out = Outgoing::new(send, server.timeouts.write_idle);
     let mut incoming = Incoming::new(receive, &server.limits);
     let reading = tokio::time::timeout(server.timeouts.head, incoming.head(&server.limits));
     let ended = match reading.await.unwrap_or(Err(Unread::TimedOut)) {
-        Ok((request, follows)) => exchange(&server, &peer, request, follows, &mut incoming, &mut out).await,
+        Ok((mut request, follows)) => {
+            if let Some(handshake) = &handshake {
+                early(handshake, &mut request).await;
+            }
+            exchange(&server, &peer, request, follows, &mut incoming, &mut out).await
+        }
         Err(Unread::Broken(Broken::TooLarge)) => {
             refuse(&server, &peer, Http1Error::HeadTooLarge, false, &mut out).await
         }
@@ -62,6 +72,17 @@ pub(super) async fn serve(
     }
     server.metrics.answer_cut();
     Ended::Cut
+}
+
+/// A request that has come before the handshake is over, and so perhaps not from the client: one that changes nothing is
+/// passed on at once, and says so (RFC 8470, 5.1); all others wait.
+async fn early(handshake: &Handshake, request: &mut Request<()>) {
+    if handshake.is_over() {
+    } else if request.method().is_safe() {
+        request.headers_mut().insert(EARLY_DATA, HeaderValue::from_static("1"));
+    } else {
+        handshake.over().await;
+    }
 }
 
 /// Ends a stream that has no request, or no longer.

@@ -2,6 +2,7 @@
 
 mod balancers;
 mod counted;
+mod early_data;
 mod http1;
 mod http2;
 mod http3;
@@ -89,6 +90,10 @@ impl Stage for Script {
         let seen = Arc::clone(&self.0);
         match exchange.request.target.path() {
             "/now" => Decision::Now(Flow::Respond(ok("now"))),
+            "/early" => {
+                let early = exchange.request.headers.get("early-data").is_some_and(|value| value == "1");
+                Decision::Now(Flow::Respond(ok(if early { "it is early" } else { "not any more" })))
+            }
             "/fail" => Decision::Now(Flow::Fail(Fault::HostUnknown)),
             _ => Decision::Later(Box::pin(later(seen, exchange))),
         }
@@ -243,7 +248,11 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn context(seen: &Arc<Seen>, timeouts: Timeouts) -> Arc<ServerContext> {
-    Arc::new(ServerContext {
+    Arc::new(context_of(seen, timeouts))
+}
+
+fn context_of(seen: &Arc<Seen>, timeouts: Timeouts) -> ServerContext {
+    ServerContext {
         pipeline: Pipeline::new(vec![Box::new(Script(Arc::clone(seen)))]),
         limits: Limits { target_bytes_max: 1024, ..Limits::DEFAULT },
         request_body_bytes_max: 16 * 1024 * 1024,
@@ -252,7 +261,7 @@ fn context(seen: &Arc<Seen>, timeouts: Timeouts) -> Arc<ServerContext> {
         clock: Arc::new(SystemClock),
         metrics: EdgeMetrics::register(&mut Registry::default()),
         observer: Arc::new(Observer::new(ZoneTable::new(PopCode::parse("TST").unwrap(), 10), None)),
-    })
+    }
 }
 
 /// A listener in clear with the script behind it.
