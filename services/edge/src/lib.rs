@@ -29,6 +29,7 @@ mod date;
 mod deadline;
 mod error;
 mod explain;
+mod fields;
 pub mod http1;
 pub mod http3;
 mod listen;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::fields::FieldError;
+
 /// The error codes of HTTP/3 (RFC 9114, 8.1) and QPACK (RFC 9204, 6).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Code(pub u32);
@@ -92,4 +94,14 @@ impl Broken {
     pub(super) const MALFORMED: Self = Self::Stream(Code::MESSAGE_ERROR);
     /// A field section that cannot be decoded.
     pub(super) const SECTION: Self = Self::Connection(Code::QPACK_DECOMPRESSION_FAILED);
+}
+
+impl From<FieldError> for Broken {
+    fn from(error: FieldError) -> Self {
+        match error {
+            FieldError::Undecodable => Self::SECTION,
+            FieldError::Malformed => Self::MALFORMED,
+            FieldError::TooLarge => Self::TooLarge,
+        }
+    }
 }

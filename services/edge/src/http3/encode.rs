@@ -5,8 +5,9 @@ use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, StatusCode};
 
 use super::frame::frame_type;
-use super::integer::{write_prefixed, write_varint};
+use super::integer::write_varint;
 use super::stream_type;
+use crate::fields::{write_prefixed, write_string};
 
 /// The setting that bounds the field sections which we take (RFC 9114, 7.2.4.1).
 const MAX_FIELD_SECTION_SIZE: u64 = 0x06;
@@ -84,11 +85,6 @@ fn write_fields(headers: &HeaderMap, out: &mut BytesMut) {
         }
         write_string(value, 7, 0, out);
     }
-}
-
-fn write_string(string: &[u8], bits: u8, pattern: u8, out: &mut BytesMut) {
-    write_prefixed(string.len() as u64, bits, pattern, out);
-    out.extend_from_slice(string);
 }
 
 /// The entry of the static table for a status.

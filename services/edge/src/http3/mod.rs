@@ -27,7 +27,6 @@ mod control;
 mod encode;
 mod frame;
 mod head;
-mod huffman;
 mod integer;
 mod qpack;
 mod static_table;
@@ -40,7 +39,7 @@ pub use encode::{write_data_head, write_goaway, write_head, write_settings, writ
 pub use frame::{MessageDecoder, Piece};
 pub use head::{read_request, read_trailers};
 pub use integer::{VARINT_BYTES_MAX, read_varint};
-pub use qpack::{Section, decode_section};
+pub use qpack::decode_section;
 
 /// What a unidirectional stream begins with, to say what it is for (RFC 9114, 6.2; RFC 9204, 4.2).
 pub mod stream_type {

@@ -6,11 +6,12 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::prelude::*;
 
+use crate::fields::Section;
 use crate::http1::Limits;
 use crate::http3::encode::{name_index, status_index, whole_index};
 use crate::http3::static_table::FIELDS;
 use crate::http3::{
-    Broken, Code, MessageDecoder, Piece, Section, decode_section, read_request, read_trailers, write_head,
+    Broken, Code, MessageDecoder, Piece, decode_section, read_request, read_trailers, write_head,
 };
 
 const BOUNDS: Section = Section { bytes_max: 10_000, fields_max: 100 };

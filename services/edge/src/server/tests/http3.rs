@@ -9,7 +9,8 @@ use quinn::{ConnectionError, Endpoint, ReadError, VarInt};
 use rustls::pki_types::CertificateDer;
 
 use super::*;
-use crate::http3::{Section, decode_section, read_varint};
+use crate::fields::Section;
+use crate::http3::{decode_section, read_varint};
 use crate::quic::{QuicKeys, QuicListener};
 use crate::tls::tests::World;
 use crate::tls::{QuicTls, Tickets};

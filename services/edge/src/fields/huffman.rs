@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use super::code::Broken;
+use super::FieldError;
 
 /// The symbol that ends a string, which is never sent whole.
 const END: usize = 256;
@@ -118,27 +118,27 @@ fn tree() -> Vec<[Node; 2]> {
 }
 
 /// Appends what `coded` stands for: at most 8/5 of its length.
-pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
+pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), FieldError> {
     let decoder = &*DECODER;
     let mut at = 0_usize;
     for &octet in coded {
         for bits in [octet >> 4, octet & 15] {
             let step = decoder.steps[at][usize::from(bits)];
             if step.forbidden {
-                return Err(Broken::SECTION);
+                return Err(FieldError::Undecodable);
             }
             out.extend(step.octet);
             at = step.next.into();
         }
     }
-    if decoder.may_end[at] { Ok(()) } else { Err(Broken::SECTION) }
+    if decoder.may_end[at] { Ok(()) } else { Err(FieldError::Undecodable) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn decoded(hex: &str) -> Result<String, Broken> {
+    fn decoded(hex: &str) -> Result<String, FieldError> {
         let mut out = Vec::new();
         decode(&hex::decode(hex).unwrap(), &mut out)?;
         Ok(String::from_utf8(out).unwrap())
@@ -172,7 +172,7 @@ mod tests {
         // "0" is 00000, then three bits of padding.
         assert_eq!(decoded("07").as_deref(), Ok("0"));
         for coded in ["00", "01", "06", "07ff", "ff", "ffffffff", "fffffffc", "3fffffff"] {
-            assert_eq!(decoded(coded), Err(Broken::SECTION), "{coded}");
+            assert_eq!(decoded(coded), Err(FieldError::Undecodable), "{coded}");
         }
     }
 }
