@@ -31,6 +31,7 @@ mod error;
 mod explain;
 mod fields;
 pub mod http1;
+pub mod http2;
 pub mod http3;
 mod listen;
 mod metrics;

@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 use proxima_pipeline::{Protocol, Scheme};
 
 use crate::http1::Http1Error;
+use crate::http2::Code as Http2Code;
 use crate::http3::Code;
 
 /// Names and values of labels; all of them ours.
@@ -72,6 +73,7 @@ pub struct EdgeMetrics {
     handshakes_in_flight: Gauge,
     requests: [[Counter; CLASSES.len()]; PROTOCOLS.len()],
     refusals: Family<Labels<1>, Counter>,
+    http2_broken: Family<Labels<1>, Counter>,
     http3_broken: Family<Labels<1>, Counter>,
     in_flight: Gauge,
     clients_gone: Counter,
@@ -99,6 +101,7 @@ impl EdgeMetrics {
                 })
             }),
             refusals: Family::default(),
+            http2_broken: Family::default(),
             http3_broken: Family::default(),
             in_flight: Gauge::default(),
             clients_gone: Counter::default(),
@@ -143,6 +146,11 @@ impl EdgeMetrics {
             "requests_refused",
             "Requests that could not be read, by reason",
             self.refusals.clone(),
+        );
+        registry.register(
+            "http2_errors",
+            "Streams and connections that ended because a client broke HTTP/2 or asked too much, by code",
+            self.http2_broken.clone(),
         );
         registry.register(
             "http3_errors",
@@ -206,6 +214,11 @@ impl EdgeMetrics {
     /// A request could not be read.
     pub(crate) fn refused(&self, error: Http1Error) {
         self.refusals.get_or_create(&[("reason", error.reason())]).inc();
+    }
+
+    /// A client broke HTTP/2.
+    pub(crate) fn http2_broken(&self, code: Http2Code) {
+        self.http2_broken.get_or_create(&[("code", code.name())]).inc();
     }
 
     /// A client broke HTTP/3.

@@ -158,11 +158,6 @@ fn request_head_bytes(exchange: &Exchange) -> u64 {
     line as u64 + fields_bytes(&exchange.request.headers)
 }
 
-/// Octets of an answer's head as HTTP/1.1 would write it.
-pub(crate) fn response_head_bytes(headers: &HeaderMap) -> u64 {
-    "HTTP/1.1 200 \r\n".len() as u64 + fields_bytes(headers)
-}
-
 fn fields_bytes(headers: &HeaderMap) -> u64 {
     let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
     (fields.sum::<usize>() + "\r\n".len()) as u64

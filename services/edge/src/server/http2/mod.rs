@@ -1,183 +1,405 @@
-//! A connection that speaks HTTP/2 (RFC 9113), over the `h2` crate: one task for the connection, one for each stream.
+//! A connection that speaks HTTP/2 (RFC 9113): one task, in which all frames are read and written; exchanges that have to
+//! wait for something go on in tasks of their own.
+//!
+//! ```text
+//!  read ─▶ frames (reading.rs) ─▶ request ─▶ exchange: polled once, here ─ answered at once ─┐
+//!            │                                 └─ has to wait ─▶ a task ─ tells the Hub ──────┤
+//!            └─ body ─▶ Stream.arrived                                                        ▼
+//!  write ◀─ Output ◀─ whose turn it is (streams.rs) ◀──────────────────────────── Stream.outgoing
+//! ```
+//!
+//! All that has come is read before anything is written, so that the answers of one turn leave together. Invariants:
+//! * **Memory is bounded**: streams at once, what a client may send ahead, what waits to be written; while a client does
+//!   not take what is written, nothing more of it is read.
+//! * **Work for nothing ends the connection**: requests that are cancelled ([`CANCELLED_MIN`], CVE-2023-44487), faults
+//!   that make us reset streams ([`FAULTS_MAX`], CVE-2025-8671), frames that ask or say nothing ([`IDLE_FRAMES_MAX`]),
+//!   sections in endless pieces ([`reading`], CVE-2024-27316).
+//! * **Who waits knows how long**: heads, bodies, answers that are not taken, and silence have their times
+//!   ([`Timeouts`](super::Timeouts)).
 
-mod gather;
+mod exchange;
+mod output;
+mod reading;
 mod stream;
+mod streams;
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::server::{Builder, Connection};
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::gather::{Gathered, Gatherer, gather};
+use self::output::{OUTPUT_BYTES_MAX, Output};
+use self::reading::Gathering;
+use self::stream::{Hub, Stream};
+use self::streams::{Streams, Turn};
+use super::transport::Rewound;
 use super::{Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext, Transport};
 use crate::deadline::Deadline;
+use crate::http2::{
+    Code, Decoder, LARGEST, WINDOW_BYTES, write_goaway, write_ping, write_reset, write_settings,
+    write_window_update,
+};
 
 /// Streams of one connection at once. Browsers open some dozens; RFC 9113 (5.1.2) advises at least 100.
 const STREAMS_MAX: u32 = 128;
+/// Exchanges of one connection at once: those of streams that were reset may outlive them for a moment.
+const TASKS_MAX: usize = 2 * STREAMS_MAX as usize;
 /// Octets of one stream's body that the client may send ahead.
 const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 /// Octets of all bodies of a connection that the client may send ahead: what bounds a connection's memory.
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Octets of answers that wait in memory for one stream's turn.
-const SEND_BUFFER_BYTES: usize = 128 * 1024;
-/// Octets of a DATA frame: the least that must be allowed (RFC 9113, 4.2), so that streams take short turns.
-const FRAME_BYTES_MAX: u32 = 16 * 1024;
-/// Streams that a client has reset and that we remember: late frames for them are no error.
-const RESET_STREAMS_MAX: usize = 64;
-/// Streams that a client may have reset before we looked at them; beyond that it is an attack (CVE-2023-44487) and ends
-/// the connection.
-const UNSEEN_RESETS_MAX: usize = 32;
-/// Errors of streams that a client may provoke before the connection ends (CVE-2025-8671).
-const PROVOKED_RESETS_MAX: usize = 128;
-/// How long we remember a reset stream.
-const RESET_REMEMBERED: Duration = Duration::from_secs(10);
+/// Streams that we have ended and that we remember: late frames for them are no fault.
+const ENDED_STREAMS_MAX: usize = 64;
+/// Requests that a client may cancel before they are answered, whatever it does otherwise; as for HTTP/3.
+const CANCELLED_MIN: u32 = 256;
+/// Faults of streams that a client may commit before the connection ends.
+const FAULTS_MAX: u32 = 128;
+/// Frames that bring nothing (PING, SETTINGS, empty DATA, priorities, what is unknown) between two requests.
+const IDLE_FRAMES_MAX: u32 = 1024;
 /// How long a connection that has nothing more to do may take to end.
 const CLOSE: Duration = Duration::from_secs(5);
+/// Octets that are read and thrown away in that time.
+const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What the PING carries whose answer shows that the client has heard of the end.
+const END_PING: [u8; 8] = *b"the-end.";
 
 pub(super) async fn serve<T: Transport>(
-    io: super::transport::Rewound<T>,
+    io: Rewound<T>,
     peer: Peer,
     context: Arc<ServerContext>,
     drain: CancellationToken,
 ) {
-    let mut builder = Builder::new();
-    builder
-        .max_concurrent_streams(STREAMS_MAX)
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buffer_size(SEND_BUFFER_BYTES)
-        .max_frame_size(FRAME_BYTES_MAX)
-        .max_header_list_size(u32::try_from(context.limits.head_bytes_max).unwrap_or(u32::MAX))
-        .max_concurrent_reset_streams(RESET_STREAMS_MAX)
-        .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX)
-        .max_local_error_reset_streams(Some(PROVOKED_RESETS_MAX))
-        .reset_stream_duration(RESET_REMEMBERED);
-    let (io, out) = gather(io);
-    let handshake = tokio::time::timeout(context.timeouts.head, builder.handshake::<_, Bytes>(io));
-    // What fails here has sent no request: there is nobody to answer.
-    if let Ok(Ok(connection)) = handshake.await {
-        out.put_off();
-        Session {
-            connection,
-            out,
-            streams: JoinSet::new(),
-            served: 0,
-            gave_way: false,
-            ending: false,
-            quiet: Deadline::default(),
-            peer,
-            context,
-        }
-        .run(drain)
-        .await;
-    }
+    let mut session = Session::new(io, peer, context);
+    let code = session.run(drain).await;
+    session.close(code).await;
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    No,
+    /// GOAWAY has been sent, and streams that were on their way meanwhile are still taken.
+    Said,
+    /// No streams are taken any more.
+    Heard,
 }
 
 struct Session<T> {
-    connection: Connection<Gathered<T>, Bytes>,
-    out: Gatherer<T>,
-    streams: JoinSet<()>,
+    io: Rewound<T>,
+    /// Read, but not used yet.
+    inbound: BytesMut,
+    output: Output,
+    decoder: Decoder,
+    /// A field section of which more must come.
+    gathering: Option<Gathering>,
+    /// Whether the preface, and then the first frame, have come.
+    greeted: bool,
+    settled: bool,
+    streams: Streams,
+    tasks: JoinSet<()>,
+    hub: Arc<Hub>,
+    /// Kept between turns.
+    told: Vec<u32>,
+    /// The highest stream that was taken.
+    last_id: u32,
+    ended_ids: VecDeque<u32>,
+    /// Octets that the client may send on the connection, and those that were taken and of which it was not told.
+    receive_window: i64,
+    credit: u32,
     served: u32,
-    /// Whether the other tasks were let pass before what waits is written.
-    gave_way: bool,
-    /// Whether GOAWAY has been sent.
-    ending: bool,
+    cancelled: u32,
+    faults: u32,
+    idle_frames: u32,
+    /// Whether the client says how urgent its requests are.
+    has_priorities: bool,
+    ending: Ending,
     /// Set while no stream is open.
     quiet: Deadline,
+    /// Until a head is whole.
+    head: Deadline,
+    /// Until answers whose exchanges are over have been taken.
+    left: Deadline,
     peer: Peer,
     context: Arc<ServerContext>,
 }
 
-/// What happened on a connection.
-enum Event {
-    Stream(Box<(http::Request<h2::RecvStream>, h2::server::SendResponse<Bytes>)>),
-    StreamEnded,
-    Drain,
-    Quiet,
-    Ended,
-}
+impl<T: Transport> Session<T> {
+    fn new(io: Rewound<T>, peer: Peer, context: Arc<ServerContext>) -> Self {
+        let mut output = Output::default();
+        let head_bytes_max = u32::try_from(context.limits.head_bytes_max).unwrap_or(u32::MAX);
+        write_settings(STREAMS_MAX, STREAM_WINDOW_BYTES, head_bytes_max, &mut output.staged);
+        write_window_update(0, CONNECTION_WINDOW_BYTES - WINDOW_BYTES, &mut output.staged);
+        let mut head = Deadline::default();
+        head.set(Instant::now() + context.timeouts.head);
+        Self {
+            io,
+            inbound: BytesMut::new(),
+            output,
+            decoder: Decoder::default(),
+            gathering: None,
+            greeted: false,
+            settled: false,
+            streams: Streams::default(),
+            tasks: JoinSet::new(),
+            hub: Arc::default(),
+            told: Vec::new(),
+            last_id: 0,
+            ended_ids: VecDeque::new(),
+            receive_window: CONNECTION_WINDOW_BYTES.into(),
+            credit: 0,
+            served: 0,
+            cancelled: 0,
+            faults: 0,
+            idle_frames: 0,
+            has_priorities: false,
+            ending: Ending::No,
+            quiet: Deadline::default(),
+            head,
+            left: Deadline::default(),
+            peer,
+            context,
+        }
+    }
 
-impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Session<T> {
-    /// Takes streams until the connection ends. Dropping the session ends all its streams.
-    async fn run(mut self, drain: CancellationToken) {
+    /// Serves until the connection ends; says with which code, if there is anybody to tell.
+    async fn run(&mut self, drain: CancellationToken) -> Option<Code> {
         let mut draining = pin!(drain.cancelled());
-        loop {
-            self.watch_quiet();
-            let ending = self.ending;
-            let event = poll_fn(|context| {
-                if !self.streams.is_empty() && self.streams.poll_join_next(context).is_ready() {
-                    return Poll::Ready(Event::StreamEnded);
-                }
+        poll_fn(|context| {
+            loop {
+                while let Poll::Ready(Some(_)) = self.tasks.poll_join_next(context) {}
                 // A client that has just come is not sent away: it has a request on its way to us.
-                if !ending && self.served > 0 && draining.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Event::Drain);
+                if self.ending == Ending::No && self.served > 0 && draining.as_mut().poll(context).is_ready()
+                {
+                    self.end();
                 }
-                if let Poll::Ready(event) = self.poll_connection(context) {
-                    return Poll::Ready(event);
+                self.look();
+                let mut moved = match self.poll_read(context) {
+                    Poll::Ready(Ok(())) => true,
+                    Poll::Ready(Err(end)) => return Poll::Ready(end),
+                    Poll::Pending => false,
+                };
+                self.look();
+                self.write_streams();
+                let full = self.output.bytes() >= OUTPUT_BYTES_MAX;
+                match self.poll_write(context) {
+                    Poll::Ready(Ok(())) => moved |= full,
+                    Poll::Ready(Err(_)) => return Poll::Ready(None),
+                    Poll::Pending => {}
                 }
-                // The streams that became ready in this turn have theirs first; then all goes out at once.
-                if self.out.waits() && !std::mem::replace(&mut self.gave_way, true) {
-                    context.waker().wake_by_ref();
+                if moved {
+                    continue;
+                }
+                if let Poll::Ready(code) = self.poll_deadlines(context) {
+                    return Poll::Ready(Some(code));
+                }
+                if self.hub.listen(context) {
                     return Poll::Pending;
                 }
-                self.gave_way = false;
-                if let Poll::Ready(Err(_)) = self.out.poll_flush(context) {
-                    return Poll::Ready(Event::Ended);
-                }
-                self.quiet.poll(context).map(|()| Event::Quiet)
-            })
-            .await;
-            match event {
-                Event::Stream(stream) => {
-                    let (request, respond) = *stream;
-                    self.served += 1;
-                    self.quiet.clear();
-                    let exchange =
-                        stream::serve(request, respond, self.peer.clone(), Arc::clone(&self.context));
-                    // Boxed: a task's future is moved about before it first runs.
-                    self.streams.spawn(Box::pin(exchange));
-                    if self.served == REQUESTS_PER_CONNECTION_MAX {
-                        self.end();
-                    }
-                }
-                Event::StreamEnded => {}
-                Event::Drain => self.end(),
-                Event::Quiet if !self.ending => self.end(),
-                Event::Quiet | Event::Ended => return,
+            }
+        })
+        .await
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        if self.output.bytes() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        match self.output.poll_write(&mut self.io, context) {
+            Poll::Ready(Ok(())) => tokio::io::AsyncWrite::poll_flush(Pin::new(&mut self.io), context),
+            other => other,
+        }
+    }
+
+    /// Sees to what exchanges have told: what they have to write, and what they have taken.
+    fn look(&mut self) {
+        let mut told = std::mem::take(&mut self.told);
+        self.hub.take(&mut told);
+        for id in told.drain(..) {
+            let Some(entry) = self.streams.get(id) else { continue };
+            let credit = entry.stream.look().take_credit();
+            self.streams.wake(id);
+            if credit > 0 {
+                self.give(id, credit);
             }
         }
+        self.told = told;
+        let released = self.streams.take_released();
+        self.give_on_connection(released);
     }
 
-    /// Drives the connection; takes a stream only if one more may run.
-    fn poll_connection(&mut self, context: &mut std::task::Context<'_>) -> Poll<Event> {
-        // Tasks of streams that were reset may outlive them for a moment; they count too.
-        if self.streams.len() >= STREAMS_MAX as usize {
-            return self.connection.poll_closed(context).map(|_| Event::Ended);
-        }
-        self.connection.poll_accept(context).map(|accepted| match accepted {
-            Some(Ok(stream)) => Event::Stream(Box::new(stream)),
-            Some(Err(_)) | None => Event::Ended,
-        })
-    }
-
-    fn watch_quiet(&mut self) {
-        if self.streams.is_empty() && !self.quiet.is_set() {
-            let waits = if self.ending { CLOSE } else { self.context.timeouts.until_head(self.served) };
-            self.quiet.set(Instant::now() + waits);
+    /// Lets the client send as much again on the connection.
+    fn give_on_connection(&mut self, bytes: usize) {
+        self.credit += u32::try_from(bytes).unwrap_or_default();
+        if self.credit >= CONNECTION_WINDOW_BYTES / 2 {
+            let credit = std::mem::take(&mut self.credit);
+            self.receive_window += i64::from(credit);
+            write_window_update(0, credit, &mut self.output.staged);
         }
     }
 
-    /// Sends GOAWAY; what is open goes on to its end.
+    /// Lets the client send as much again, on the stream if it has more to send.
+    fn give(&mut self, id: u32, bytes: usize) {
+        self.give_on_connection(bytes);
+        let Some(entry) = self.streams.get(id) else { return };
+        entry.held = entry.held.saturating_sub(bytes);
+        if entry.received {
+            return;
+        }
+        entry.credit += u32::try_from(bytes).unwrap_or_default();
+        if entry.credit >= STREAM_WINDOW_BYTES / 2 {
+            let credit = std::mem::take(&mut entry.credit);
+            entry.receive_window += i64::from(credit);
+            write_window_update(id, credit, &mut self.output.staged);
+        }
+    }
+
+    /// Lets streams write, and sees those off that have come to their ends.
+    fn write_streams(&mut self) {
+        let mut over = Vec::new();
+        self.streams.write(&mut self.output, |streams, output, id, turn| {
+            let code = match turn {
+                Turn::Answered(true) => None,
+                // What is still on its way is not needed (RFC 9113, 8.1).
+                Turn::Answered(false) => Some(Code::NO_ERROR),
+                Turn::Reset(code) => Some(code),
+                Turn::Goes => return,
+            };
+            if let Some(code) = code {
+                write_reset(id, code, &mut output.staged);
+                over.push(id);
+            }
+            if let Some(entry) = streams.remove(id) {
+                entry.stream.leave();
+            }
+        });
+        over.into_iter().for_each(|id| self.remember(id));
+    }
+
+    /// Late frames of this stream are no fault.
+    fn remember(&mut self, id: u32) {
+        if self.ended_ids.len() >= ENDED_STREAMS_MAX {
+            self.ended_ids.pop_front();
+        }
+        self.ended_ids.push_back(id);
+    }
+
+    /// Ends a stream for a fault of the client's.
+    fn reset(&mut self, id: u32, code: Code) -> Result<(), Code> {
+        if let Some(entry) = self.streams.remove(id) {
+            entry.stream.leave();
+        }
+        self.remember(id);
+        write_reset(id, code, &mut self.output.staged);
+        self.faults += 1;
+        if self.faults > FAULTS_MAX { Err(Code::ENHANCE_YOUR_CALM) } else { Ok(()) }
+    }
+
+    fn poll_deadlines(&mut self, context: &mut Context<'_>) -> Poll<Code> {
+        if self.streams.len() == 0 && self.tasks.is_empty() {
+            if !self.quiet.is_set() {
+                let closes = self.ending != Ending::No;
+                let waits = if closes { CLOSE } else { self.context.timeouts.until_head(self.served) };
+                self.quiet.set(Instant::now() + waits);
+            }
+            if self.ending == Ending::Heard && self.output.bytes() == 0 {
+                return Poll::Ready(Code::NO_ERROR);
+            }
+        } else {
+            self.quiet.clear();
+        }
+        if self.quiet.poll(context).is_ready() {
+            if self.ending != Ending::No {
+                return Poll::Ready(Code::NO_ERROR);
+            }
+            self.end();
+            context.waker().wake_by_ref();
+        }
+        if self.head.poll(context).is_ready() {
+            return Poll::Ready(Code::NO_ERROR);
+        }
+        if !self.streams.any_left() {
+            self.left.clear();
+        } else if !self.left.is_set() {
+            self.left.set(Instant::now() + self.context.timeouts.write_idle);
+        }
+        if self.left.poll(context).is_ready() {
+            for id in self.streams.stalled() {
+                if let Err(code) = self.reset(id, Code::CANCEL) {
+                    return Poll::Ready(code);
+                }
+            }
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Says that no more streams are to be begun; those that are on their way until the client has heard of it are taken
+    /// (RFC 9113, 6.8).
     fn end(&mut self) {
-        self.ending = true;
+        self.ending = Ending::Said;
         self.quiet.clear();
-        self.connection.graceful_shutdown();
+        write_goaway(LARGEST, Code::NO_ERROR, &mut self.output.staged);
+        write_ping(END_PING, &mut self.output.staged);
+    }
+
+    /// The client has heard of it.
+    fn end_heard(&mut self) {
+        self.ending = Ending::Heard;
+        self.quiet.clear();
+        write_goaway(self.last_id, Code::NO_ERROR, &mut self.output.staged);
+    }
+
+    /// Takes leave, if anybody listens. All streams end with it.
+    async fn close(mut self, code: Option<Code>) {
+        for entry in self.streams.iter() {
+            entry.stream.leave();
+        }
+        let Some(code) = code else { return };
+        if code != Code::NO_ERROR {
+            self.context.metrics.http2_broken(code);
+        }
+        if self.ending != Ending::Heard || code != Code::NO_ERROR {
+            write_goaway(self.last_id, code, &mut self.output.staged);
+        }
+        let leaving = async {
+            poll_fn(|context| self.poll_write(context)).await.ok();
+            self.io.shutdown().await.ok();
+            // Closing with unread octets would reset the connection, and what was said last with it.
+            let mut discarded = 0;
+            while discarded < LINGER_BYTES_MAX {
+                self.inbound.clear();
+                match self.io.read_buf(&mut self.inbound).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(length) => discarded += length,
+                }
+            }
+        };
+        tokio::time::timeout(CLOSE, leaving).await.ok();
+    }
+
+    /// Begins an exchange: what can be answered at once is, here.
+    fn begin(&mut self, exchange: impl Future<Output = ()> + Send + 'static, context: &mut Context<'_>) {
+        // Boxed: it may go on in a task of its own.
+        let mut exchange: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(exchange);
+        if exchange.as_mut().poll(context).is_pending() {
+            self.tasks.spawn(exchange);
+        }
+        self.served += 1;
+        self.idle_frames = 0;
+        if self.served >= REQUESTS_PER_CONNECTION_MAX && self.ending == Ending::No {
+            self.end();
+        }
+    }
+
+    fn stream(&self, id: u32) -> Arc<Stream> {
+        Stream::new(id, Arc::clone(&self.hub))
     }
 }

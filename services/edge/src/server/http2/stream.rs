@@ -1,323 +1,398 @@
-//! One stream: its request, its exchange, its answer.
+//! What a stream's exchange and its connection share: what comes in, and what goes out.
+//!
+//! ```text
+//!  connection ─ DATA, trailers ─▶ [ incoming ] ─▶ Incoming (the request's body)
+//!             ◀─ credit ─────────┘
+//!  connection ◀─ head, data, trailers ─ [ outgoing ] ◀─ Answering (the exchange)
+//! ```
+//!
+//! Either side changes the state under the stream's lock, and then tells the other: the exchange by its wakers, the
+//! connection by [`Hub::tell`]. Invariants: the queue of what goes out is bounded by [`OUTGOING_BYTES_MAX`] and a piece, that
+//! of what comes in by the stream's window; the exchange's guards are held until its answer is written or given up; an
+//! exchange that ends before its answer is whole resets its stream.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
-use http::header::EXPECT;
-use http::{Method, StatusCode};
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use proxima_pipeline::{Body, BodyError, Exchange, Interim, Interims, Protocol, Response};
+use http::{HeaderMap, StatusCode};
+use proxima_pipeline::{BodyError, Interim};
 use tokio::time::Instant;
 
 use crate::deadline::Deadline;
-use crate::http1::may_be_trailer;
-use crate::observe::response_head_bytes;
-use crate::server::admit::{Asked, fault_of};
-use crate::server::message::{asked, final_response, response_head};
-use crate::server::{BODY_PROGRESS_BYTES_MIN, Peer, ServerContext};
+use crate::http2::Code;
+use crate::observe::Recorded;
+use crate::server::{BODY_PROGRESS_BYTES_MIN, ServerContext};
+
+/// Octets of an answer that wait for their turn, beyond which its stage has to wait.
+const OUTGOING_BYTES_MAX: usize = 128 * 1024;
+
+/// The streams of which the connection has something to look at.
+#[derive(Default)]
+pub(super) struct Hub(Mutex<Told>);
+
+#[derive(Default)]
+struct Told {
+    streams: Vec<u32>,
+    /// Whom to wake; nobody while the connection is looking.
+    waker: Option<Waker>,
+}
+
+impl Hub {
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, stream: u32) {
+        let mut told = self.lock();
+        told.streams.push(stream);
+        let waker = told.waker.take();
+        drop(told);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// What was told since the last time, and nobody is woken for what follows.
+    pub(super) fn take(&self, into: &mut Vec<u32>) {
+        let mut told = self.lock();
+        told.waker = None;
+        into.append(&mut told.streams);
+    }
+
+    /// Has the connection woken from now on; false if there is something to look at already.
+    pub(super) fn listen(&self, context: &Context<'_>) -> bool {
+        let mut told = self.lock();
+        if told.streams.is_empty() {
+            told.waker = Some(context.waker().clone());
+        }
+        told.streams.is_empty()
+    }
+}
+
+/// An answer's head.
+pub(super) struct Head {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// Whether nothing follows.
+    pub(super) ends: bool,
+}
+
+/// What waits to be written.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    pub(super) interims: VecDeque<Interim>,
+    pub(super) head: Option<Head>,
+    pub(super) data: VecDeque<Bytes>,
+    pub(super) data_bytes: usize,
+    /// Behind the data.
+    pub(super) trailers: Option<HeaderMap>,
+    /// Nothing will be added.
+    pub(super) whole: bool,
+    /// The exchange gave up.
+    pub(super) reset: Option<Code>,
+}
+
+impl Outgoing {
+    /// Whether there is anything to be written but data.
+    pub(super) fn has_fields(&self) -> bool {
+        self.head.is_some() || !self.interims.is_empty()
+    }
+}
+
+/// What has come and was not taken.
+#[derive(Default)]
+pub(super) struct Arrived {
+    pub(super) data: VecDeque<Bytes>,
+    /// How it ended, behind the data: with trailers, if there are any.
+    pub(super) end: Option<Result<Option<HeaderMap>, BodyError>>,
+    /// Octets that were taken, or will not be, since the connection was told.
+    credit: usize,
+    /// Nobody will take any more.
+    pub(super) abandoned: bool,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) outgoing: Outgoing,
+    pub(super) arrived: Arrived,
+    /// The client wants no answer, or there is no connection any more.
+    gone: bool,
+    /// The answer has been written.
+    written: bool,
+    /// Whether the connection knows that there is something to look at.
+    told: bool,
+    /// Octets that were written since a writer last looked.
+    fresh: usize,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    /// Dropped when the answer is written.
+    recorded: Option<Box<Recorded>>,
+}
+
+/// One stream.
+pub(super) struct Stream {
+    pub(super) id: u32,
+    state: Mutex<State>,
+    hub: Arc<Hub>,
+    /// Octets of the answer that were written.
+    pub(super) sent: Arc<AtomicU64>,
+}
+
+impl Stream {
+    pub(super) fn new(id: u32, hub: Arc<Hub>) -> Arc<Self> {
+        Arc::new(Self { id, state: Mutex::default(), hub, sent: Arc::default() })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go of the lock and tells the connection, once until it looks.
+    fn tell(&self, mut state: MutexGuard<'_, State>) {
+        let told = std::mem::replace(&mut state.told, true);
+        drop(state);
+        if !told {
+            self.hub.tell(self.id);
+        }
+    }
+
+    /// For the connection, which looks now.
+    pub(super) fn look(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        state.told = false;
+        state
+    }
+
+    /// Puts in what came.
+    pub(super) fn arrive(&self, data: Bytes) {
+        let mut state = self.lock();
+        if state.arrived.abandoned {
+            state.arrived.credit += data.len();
+            return self.tell(state);
+        }
+        state.arrived.data.push_back(data);
+        wake(state, |state| &mut state.reader);
+    }
+
+    /// Says how the request's body ended.
+    pub(super) fn arrived(&self, how: Result<Option<HeaderMap>, BodyError>) {
+        let mut state = self.lock();
+        state.arrived.end.get_or_insert(how);
+        wake(state, |state| &mut state.reader);
+    }
+
+    /// The stream is over for the client, or the connection is.
+    pub(super) fn leave(&self) {
+        let mut state = self.lock();
+        state.gone = true;
+        state.outgoing = Outgoing::default();
+        state.arrived.end.get_or_insert(Err(BodyError::Aborted));
+        let wakers = [state.reader.take(), state.writer.take()];
+        let recorded = state.recorded.take();
+        drop(state);
+        drop(recorded);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Counts what was written, and lets the exchange go on.
+    pub(super) fn written(&self, mut state: MutexGuard<'_, State>, bytes: usize, ended: bool) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        state.fresh += bytes;
+        state.written |= ended;
+        let recorded = if ended { state.recorded.take() } else { None };
+        wake(state, |state| &mut state.writer);
+        drop(recorded);
+    }
+}
+
+/// Lets go of the lock, then wakes: whoever is woken wants the lock first.
+fn wake(mut state: MutexGuard<'_, State>, who: impl FnOnce(&mut State) -> &mut Option<Waker>) {
+    let waker = who(&mut state).take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+fn keep(slot: &mut Option<Waker>, context: &Context<'_>) {
+    match slot {
+        Some(waker) => waker.clone_from(context.waker()),
+        none => *none = Some(context.waker().clone()),
+    }
+}
+
+impl State {
+    /// Whether the exchange is over, and its answer not yet written.
+    pub(super) fn is_left(&self) -> bool {
+        self.recorded.is_some()
+    }
+
+    /// Octets for which the client may send others.
+    pub(super) fn take_credit(&mut self) -> usize {
+        std::mem::take(&mut self.arrived.credit)
+    }
+}
+
+/// What comes next of a request's body.
+pub(super) enum Next {
+    Data(Bytes),
+    End(Result<Option<HeaderMap>, BodyError>),
+}
+
+/// The end of a stream that reads.
+pub(super) struct Reading(pub(super) Arc<Stream>);
+
+impl Reading {
+    pub(super) fn poll_next(&self, context: &Context<'_>) -> Poll<Next> {
+        let mut state = self.0.lock();
+        if let Some(data) = state.arrived.data.pop_front() {
+            state.arrived.credit += data.len();
+            self.0.tell(state);
+            return Poll::Ready(Next::Data(data));
+        }
+        if let Some(end) = state.arrived.end.take() {
+            state.arrived.end = Some(end.clone());
+            return Poll::Ready(Next::End(end));
+        }
+        keep(&mut state.reader, context);
+        Poll::Pending
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        let left: usize = state.arrived.data.drain(..).map(|data| data.len()).sum();
+        state.arrived.credit += left;
+        state.arrived.abandoned = true;
+        self.0.tell(state);
+    }
+}
 
 /// The stream cannot be written to any more, or its answer's body failed.
-struct Ended;
+#[derive(Debug)]
+pub(super) struct Ended;
 
-/// Serves one stream.
-pub(super) async fn serve(
-    request: http::Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    peer: Peer,
-    server: Arc<ServerContext>,
-) {
-    let _in_flight = server.metrics.begin_exchange();
-    let (head, body) = request.into_parts();
-    // Who asks first is invited at once: its window, not this, is what holds it back.
-    if !body.is_end_stream() && head.headers.get(EXPECT).is_some_and(|value| value == "100-continue") {
-        let mut invitation = http::Response::new(());
-        *invitation.status_mut() = StatusCode::CONTINUE;
-        respond.send_informational(invitation).ok();
-    }
-    let head_only = head.method == Method::HEAD;
-    let sent = Arc::new(AtomicU64::new(0));
-    let mut exchange = match asked(head, Protocol::Http2) {
-        Ok(asked) => {
-            let body = Incoming::body(body, &asked, &server);
-            let (mut exchange, fault) = server.admit(&peer, asked, body, &sent);
-            match fault {
-                Some(fault) => exchange.response = Some(server.refusal(&fault, &exchange)),
-                None => {
-                    if run(&server, &mut exchange, &mut respond).await.is_err() {
-                        server.metrics.client_gone();
-                        return;
-                    }
-                }
-            }
-            exchange
-        }
-        Err(error) => {
-            server.metrics.refused(error);
-            let mut exchange = server.unreadable(&peer, Protocol::Http2, &sent);
-            exchange.response = Some(server.refusal(&fault_of(error), &exchange));
-            exchange
-        }
-    };
-    exchange.request_body = Body::empty();
-    let response = final_response(&mut exchange);
-    server.metrics.answered(Protocol::Http2, response.status);
-    exchange.answered(&response);
-    if write(&server, response, head_only, &mut respond, &sent).await.is_err() {
-        server.metrics.answer_cut();
-    }
+/// The end of a stream that answers.
+pub(super) struct Answering {
+    stream: Arc<Stream>,
+    whole: bool,
 }
 
-/// Runs the pipeline, unless the client resets the stream first.
-async fn run(
-    server: &ServerContext,
-    exchange: &mut Exchange,
-    respond: &mut SendResponse<Bytes>,
-) -> Result<(), Ended> {
-    let interims = Interims::default();
-    exchange.interims = Some(interims.clone());
-    let mut run = pin!(server.pipeline.run(exchange));
-    poll_fn(|context| {
-        if run.as_mut().poll(context).is_ready() {
-            while let Some(interim) = interims.take() {
-                send_interim(interim, respond);
-            }
-            return Poll::Ready(Ok(()));
-        }
-        while let Some(interim) = interims.poll_take(context) {
-            send_interim(interim, respond);
-        }
-        respond.poll_reset(context).map(|_| Err(Ended))
-    })
-    .await
-}
-
-/// Sends an answer before the answer. If that fails, so will the answer.
-fn send_interim(Interim { status, headers }: Interim, respond: &mut SendResponse<Bytes>) {
-    let mut head = http::Response::new(());
-    *head.status_mut() = status;
-    *head.headers_mut() = headers;
-    respond.send_informational(head).ok();
-}
-
-/// Writes the answer.
-async fn write(
-    server: &ServerContext,
-    response: Response,
-    head_only: bool,
-    respond: &mut SendResponse<Bytes>,
-    sent: &AtomicU64,
-) -> Result<(), Ended> {
-    let (head, body) = response_head(server, response, head_only);
-    let ends = body.is_empty();
-    let head_bytes = response_head_bytes(head.headers());
-    let mut stream = respond.send_response(head, ends).map_err(|_| Ended)?;
-    sent.fetch_add(head_bytes, Ordering::Relaxed);
-    if ends {
-        return Ok(());
+impl Answering {
+    pub(super) fn new(stream: Arc<Stream>) -> Self {
+        Self { stream, whole: false }
     }
-    let written = write_body(server, body, &mut stream, sent).await;
-    if written.is_err() {
-        // The client must not take for whole what is not.
-        stream.send_reset(Reason::INTERNAL_ERROR);
-    }
-    written
-}
 
-async fn write_body(
-    server: &ServerContext,
-    mut body: Body,
-    stream: &mut SendStream<Bytes>,
-    sent: &AtomicU64,
-) -> Result<(), Ended> {
-    let mut left = body.length();
-    loop {
-        let frame = poll_fn(|context| {
-            if let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(context) {
-                return Poll::Ready(Ok(frame));
-            }
-            stream.poll_reset(context).map(|_| Err(Ended))
-        })
-        .await?;
-        let Some(frame) = frame else {
-            if left.is_some_and(|left| left > 0) {
-                return Err(Ended);
-            }
-            return stream.send_data(Bytes::new(), true).map_err(|_| Ended);
-        };
-        match frame.map_err(|_| Ended)?.into_data() {
-            Ok(data) => {
-                left = left.map(|left| left.checked_sub(data.len() as u64).ok_or(Ended)).transpose()?;
-                let last = left == Some(0);
-                send(server, data, last, stream, sent).await?;
-                if last {
-                    return Ok(());
-                }
-            }
-            Err(frame) => {
-                let trailers = frame.into_trailers().map_err(|_| Ended)?;
-                return stream.send_trailers(trailers).map_err(|_| Ended);
-            }
+    /// Octets that were written.
+    pub(super) fn sent(&self) -> &Arc<AtomicU64> {
+        &self.stream.sent
+    }
+
+    /// Ready once the client wants no answer any more.
+    pub(super) fn poll_gone(&self, context: &Context<'_>) -> Poll<()> {
+        let mut state = self.stream.lock();
+        if state.gone {
+            return Poll::Ready(());
+        }
+        keep(&mut state.writer, context);
+        Poll::Pending
+    }
+
+    pub(super) fn interim(&self, interim: Interim) {
+        let mut state = self.stream.lock();
+        state.outgoing.interims.push_back(interim);
+        self.stream.tell(state);
+    }
+
+    /// The head, and what of the body is there already. `whole`: nothing follows.
+    pub(super) fn head(&mut self, status: StatusCode, headers: HeaderMap, data: Option<Bytes>, whole: bool) {
+        let mut state = self.stream.lock();
+        if state.gone {
+            return;
+        }
+        let ends = whole && data.is_none();
+        state.outgoing.head = Some(Head { status, headers, ends });
+        self.put(state, data, whole);
+    }
+
+    /// The next piece.
+    pub(super) fn data(&mut self, data: Bytes, whole: bool) {
+        let state = self.stream.lock();
+        if !state.gone {
+            self.put(state, Some(data), whole);
         }
     }
-}
 
-/// Sends a piece as the client's windows allow, within the time that it has for opening them: a client that opens them
-/// by single octets gets no more.
-async fn send(
-    server: &ServerContext,
-    mut data: Bytes,
-    last: bool,
-    stream: &mut SendStream<Bytes>,
-    sent: &AtomicU64,
-) -> Result<(), Ended> {
-    let mut deadline = Deadline::default();
-    let mut fresh = 0;
-    while !data.is_empty() {
-        stream.reserve_capacity(data.len());
-        let capacity = poll_fn(|context| {
-            // What was granted before but not used is still there.
-            if stream.capacity() > 0 {
-                return Poll::Ready(Ok(stream.capacity()));
+    /// The trailers, which end the answer.
+    pub(super) fn trailers(&mut self, trailers: HeaderMap) {
+        let mut state = self.stream.lock();
+        if !state.gone {
+            state.outgoing.trailers = Some(trailers);
+            self.put(state, None, true);
+        }
+    }
+
+    fn put(&self, mut state: MutexGuard<'_, State>, data: Option<Bytes>, whole: bool) {
+        if let Some(data) = data {
+            state.outgoing.data_bytes += data.len();
+            state.outgoing.data.push_back(data);
+        }
+        state.outgoing.whole = whole;
+        self.stream.tell(state);
+    }
+
+    /// Waits until there is room for another piece, or (`all`) until everything has been written, within the time that
+    /// the client has for taking it: one that opens its windows by single octets gets no more.
+    pub(super) async fn room(&self, all: bool, server: &ServerContext) -> Result<(), Ended> {
+        let mut deadline = Deadline::default();
+        poll_fn(|context| {
+            let mut state = self.stream.lock();
+            if state.written {
+                return Poll::Ready(Ok(()));
             }
-            match stream.poll_capacity(context) {
-                Poll::Ready(Some(Ok(capacity))) if capacity > 0 => return Poll::Ready(Ok(capacity)),
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(Ended)),
-                Poll::Ready(Some(Ok(_))) => context.waker().wake_by_ref(),
-                Poll::Pending => {}
-            }
-            if fresh >= BODY_PROGRESS_BYTES_MIN || !deadline.is_set() {
-                fresh = 0;
-                deadline.set(Instant::now() + server.timeouts.write_idle);
-            }
-            if stream.poll_reset(context).is_ready() {
+            if state.gone {
                 return Poll::Ready(Err(Ended));
             }
+            let waits = if all { 1 } else { OUTGOING_BYTES_MAX };
+            if state.outgoing.data_bytes < waits {
+                return Poll::Ready(Ok(()));
+            }
+            if state.fresh >= BODY_PROGRESS_BYTES_MIN || !deadline.is_set() {
+                state.fresh = 0;
+                deadline.set(Instant::now() + server.timeouts.write_idle);
+            }
+            keep(&mut state.writer, context);
+            drop(state);
             deadline.poll(context).map(|()| Err(Ended))
         })
-        .await?;
-        let piece = data.split_to(capacity.min(data.len()));
-        let length = piece.len();
-        fresh += length;
-        let ends = last && data.is_empty();
-        stream.send_data(piece, ends).map_err(|_| Ended)?;
-        sent.fetch_add(length as u64, Ordering::Relaxed);
-    }
-    Ok(())
-}
-
-/// A request's body by HTTP/2: pulled, so that the client's window opens only as octets are taken.
-struct Incoming {
-    stream: RecvStream,
-    left: Option<u64>,
-    allowance: u64,
-    fresh: usize,
-    deadline: Deadline,
-    idle: std::time::Duration,
-    state: Reading,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reading {
-    Data,
-    Trailers,
-    Done,
-}
-
-impl Incoming {
-    fn body(stream: RecvStream, asked: &Asked, server: &ServerContext) -> Body {
-        if stream.is_end_stream() {
-            return Body::empty();
-        }
-        Body::stream(Self {
-            stream,
-            left: asked.body_bytes,
-            allowance: server.request_body_bytes_max,
-            fresh: 0,
-            deadline: Deadline::default(),
-            idle: server.timeouts.body_idle,
-            state: Reading::Data,
-        })
+        .await
     }
 
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.state == Reading::Data {
-            match self.stream.poll_data(context) {
-                Poll::Pending => {
-                    if self.fresh >= BODY_PROGRESS_BYTES_MIN || !self.deadline.is_set() {
-                        self.fresh = 0;
-                        self.deadline.set(Instant::now() + self.idle);
-                    }
-                    ready!(self.deadline.poll(context));
-                    return Poll::Ready(Some(Err(BodyError::TimedOut)));
-                }
-                Poll::Ready(Some(Ok(data))) => return Poll::Ready(Some(self.took(data).map(Frame::data))),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(broken(&error)))),
-                Poll::Ready(None) => self.state = Reading::Trailers,
-            }
+    /// Ends the exchange, whose answer may still have to be written; until it is, `recorded` is kept.
+    pub(super) fn finish(mut self, recorded: Box<Recorded>) {
+        self.whole = true;
+        let mut state = self.stream.lock();
+        if !state.written && !state.gone {
+            state.recorded = Some(recorded);
         }
-        match ready!(self.stream.poll_trailers(context)) {
-            Ok(Some(trailers)) => {
-                self.state = Reading::Done;
-                // What frames or routes a message comes too late here (RFC 9110, 6.5.1).
-                let good = trailers.keys().all(may_be_trailer);
-                Poll::Ready(Some(if good {
-                    Ok(Frame::trailers(trailers))
-                } else {
-                    Err(BodyError::Malformed)
-                }))
-            }
-            Ok(None) => Poll::Ready(None),
-            Err(error) => Poll::Ready(Some(Err(broken(&error)))),
-        }
-    }
-
-    fn took(&mut self, data: Bytes) -> Result<Bytes, BodyError> {
-        let length = data.len();
-        self.fresh += length;
-        self.allowance = self.allowance.checked_sub(length as u64).ok_or(BodyError::TooLarge)?;
-        self.left = self.left.map(|left| left.saturating_sub(length as u64));
-        // Fails only for more than was received.
-        self.stream.flow_control().release_capacity(length).ok();
-        Ok(data)
     }
 }
 
-fn broken(error: &h2::Error) -> BodyError {
-    match error.reason() {
-        Some(Reason::PROTOCOL_ERROR) => BodyError::WrongLength,
-        _ => BodyError::Aborted,
-    }
-}
-
-impl HttpBody for Incoming {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.state == Reading::Done {
-            return Poll::Ready(None);
+impl Drop for Answering {
+    fn drop(&mut self) {
+        if self.whole {
+            return;
         }
-        let frame = ready!(self.poll_next(context));
-        if !matches!(frame, Some(Ok(_))) {
-            self.state = Reading::Done;
+        let mut state = self.stream.lock();
+        if !state.gone {
+            // The client must not take for whole what is not.
+            state.outgoing = Outgoing { reset: Some(Code::INTERNAL_ERROR), ..Outgoing::default() };
+            self.stream.tell(state);
         }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.state == Reading::Done || self.stream.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

@@ -100,7 +100,10 @@ async fn http2_counts_what_the_windows_let_out() {
     }
     let whole = counted(&server.context, 1).await;
     assert_eq!((got, whole.ends()[1]), (BIG_BYTES, 1));
-    assert!((1..300).contains(&(whole.response_bytes() - BIG_BYTES as u64)), "{whole:?}");
+    assert!(
+        (1..10_000).contains(&(whole.response_bytes() - BIG_BYTES as u64)),
+        "heads of frames too: {whole:?}"
+    );
     assert!((20..100).contains(&whole.request_bytes()), "{whole:?}");
 
     // It reads what its window holds, opens it no further, and leaves.

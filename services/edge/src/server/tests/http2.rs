@@ -105,6 +105,29 @@ async fn bodies_flow_both_ways_at_once_under_flow_control() {
 }
 
 #[tokio::test]
+async fn what_was_sent_on_streams_that_are_reset_takes_no_room_for_ever() {
+    let server = Server::start().await;
+    let (mut sender, _connection) = connect(&server).await;
+    for _ in 0..40 {
+        sender = sender.ready().await.unwrap();
+        let request = get("/sip").method("POST").body(()).unwrap();
+        let (_response, mut upload) = sender.send_request(request, false).unwrap();
+        let mut left = Bytes::from(vec![b'x'; 100 * 1024]);
+        within(async {
+            while !left.is_empty() {
+                upload.reserve_capacity(left.len());
+                let capacity = std::future::poll_fn(|context| upload.poll_capacity(context)).await;
+                let capacity = capacity.unwrap().unwrap();
+                upload.send_data(left.split_to(capacity.min(left.len())), false).unwrap();
+            }
+        })
+        .await;
+        upload.send_reset(Reason::CANCEL);
+    }
+    server.seen.cancelled(40).await;
+}
+
+#[tokio::test]
 async fn a_body_that_fails_half_way_resets_the_stream_and_no_other() {
     let server = Server::start().await;
     let (mut sender, _connection) = connect(&server).await;

@@ -5,6 +5,7 @@ mod counted;
 mod early_data;
 mod http1;
 mod http2;
+mod http2_frames;
 mod http3;
 mod http3_attacks;
 mod lifecycle;
@@ -43,6 +44,9 @@ use crate::tls::TlsAcceptor;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Octets of the largest answer.
 const BIG_BYTES: usize = 8 * 1024 * 1024;
+
+/// Octets of a large one that is there at once.
+const FULL_BYTES: usize = 256 * 1024;
 
 /// What a test sees of its stage.
 #[derive(Default)]
@@ -90,6 +94,7 @@ impl Stage for Script {
         let seen = Arc::clone(&self.0);
         match exchange.request.target.path() {
             "/now" => Decision::Now(Flow::Respond(ok("now"))),
+            "/full" => Decision::Now(Flow::Respond(ok(vec![b'x'; FULL_BYTES]))),
             "/early" => {
                 let early = exchange.request.headers.get("early-data").is_some_and(|value| value == "1");
                 Decision::Now(Flow::Respond(ok(if early { "it is early" } else { "not any more" })))

@@ -155,3 +155,26 @@ async fn a_client_that_opens_its_http2_window_by_single_octets_is_cut_off() {
     }
     assert!(begun.elapsed() >= Timeouts::DEFAULT.write_idle);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_small_answer_that_is_never_taken_by_http2_is_given_up() {
+    let (ours, theirs) = tokio::io::duplex(16 * 1024);
+    let context = context(&Arc::default(), Timeouts::DEFAULT);
+    tokio::spawn(crate::server::serve_http2(
+        theirs,
+        BytesMut::new(),
+        peer(),
+        context,
+        CancellationToken::new(),
+    ));
+    let closed = h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(ours).await;
+    let (sender, connection) = closed.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::builder().uri("http://a.example/now").body(()).unwrap();
+    let begun = Instant::now();
+    let (response, _) = sender.ready().await.unwrap().send_request(request, true).unwrap();
+    let error = response.await.unwrap().into_body().data().await.unwrap().unwrap_err();
+    assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
+    let idle = Timeouts::DEFAULT.write_idle;
+    assert!(begun.elapsed() >= idle && begun.elapsed() <= 3 * idle, "{:?}", begun.elapsed());
+}

@@ -1,0 +1,289 @@
+//! The streams of a connection, as the connection sees them: windows, priorities, and whose turn it is.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::output::{OUTPUT_BYTES_MAX, Output};
+use super::stream::{Head, Stream};
+use crate::http2::{
+    Code, FRAME_BYTES_MAX, LARGEST, Priority, WINDOW_BYTES, write_data_head, write_head, write_trailers,
+};
+use crate::server::BODY_PROGRESS_BYTES_MIN;
+
+/// A stream of which something may still come or go.
+pub(super) struct Entry {
+    pub(super) stream: Arc<Stream>,
+    pub(super) priority: Priority,
+    /// Whether it may have something to write, as far as its window allows.
+    ready: bool,
+    /// Octets that we may send; below 0 where the client has made its windows smaller (RFC 9113, 6.9.2).
+    send_window: i64,
+    /// Octets that the client may send.
+    pub(super) receive_window: i64,
+    /// Octets that were taken of what it sent, and of which it was not told.
+    pub(super) credit: u32,
+    /// Octets that came, and for which it may not yet send others on the connection.
+    pub(super) held: usize,
+    /// Whether the request is whole.
+    pub(super) received: bool,
+    /// Octets of its body that are missing, if that was announced.
+    pub(super) missing: Option<u64>,
+    /// When it last had its turn.
+    turn: u64,
+    /// Octets that were written since it was last looked at whether it moves.
+    moved: usize,
+}
+
+impl Entry {
+    pub(super) fn new(stream: Arc<Stream>, priority: Priority, window: i64, received: bool) -> Self {
+        Self {
+            stream,
+            priority,
+            ready: false,
+            send_window: window,
+            receive_window: 0,
+            credit: 0,
+            held: 0,
+            received,
+            missing: None,
+            turn: 0,
+            moved: 0,
+        }
+    }
+}
+
+/// What became of a stream that had its turn.
+pub(super) enum Turn {
+    /// It goes on.
+    Goes,
+    /// Its answer is written; false: its request is not whole.
+    Answered(bool),
+    /// Its exchange gave up.
+    Reset(Code),
+}
+
+/// All of them, by their numbers.
+pub(super) struct Streams {
+    entries: Vec<Entry>,
+    /// Octets that we may send on the connection.
+    send_window: i64,
+    /// Of streams that begin now.
+    initial_window: i64,
+    turns: u64,
+    /// Octets that streams held which are no more.
+    released: usize,
+    /// The client has made its table smaller, and was not told yet that none is used.
+    pub(super) table_reset: bool,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            send_window: WINDOW_BYTES.into(),
+            initial_window: WINDOW_BYTES.into(),
+            turns: 0,
+            released: 0,
+            table_reset: false,
+        }
+    }
+}
+
+impl Streams {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) const fn initial_window(&self) -> i64 {
+        self.initial_window
+    }
+
+    /// Numbers only grow, so the newest is the last.
+    pub(super) fn push(&mut self, entry: Entry) {
+        debug_assert!(self.entries.last().is_none_or(|last| last.stream.id < entry.stream.id));
+        self.entries.push(entry);
+    }
+
+    fn index(&self, id: u32) -> Option<usize> {
+        self.entries.binary_search_by_key(&id, |entry| entry.stream.id).ok()
+    }
+
+    pub(super) fn get(&mut self, id: u32) -> Option<&mut Entry> {
+        self.index(id).map(|index| &mut self.entries[index])
+    }
+
+    pub(super) fn remove(&mut self, id: u32) -> Option<Entry> {
+        let entry = self.entries.remove(self.index(id)?);
+        self.released += entry.held;
+        Some(entry)
+    }
+
+    /// Octets that nobody will take any more, since the last time.
+    pub(super) fn take_released(&mut self) -> usize {
+        std::mem::take(&mut self.released)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    /// There may be something to write.
+    pub(super) fn wake(&mut self, id: u32) {
+        if let Some(entry) = self.get(id) {
+            entry.ready = true;
+        }
+    }
+
+    /// The client takes more on the connection.
+    ///
+    /// # Errors
+    /// The window would be larger than windows may be.
+    pub(super) fn open_connection(&mut self, bytes: u32) -> Result<(), Code> {
+        self.send_window += i64::from(bytes);
+        if self.send_window > i64::from(LARGEST) {
+            return Err(Code::FLOW_CONTROL_ERROR);
+        }
+        self.entries.iter_mut().for_each(|entry| entry.ready = true);
+        Ok(())
+    }
+
+    /// The client takes more on a stream.
+    ///
+    /// # Errors
+    /// The window would be larger than windows may be.
+    pub(super) fn open(&mut self, id: u32, bytes: u32) -> Result<(), Code> {
+        let Some(entry) = self.get(id) else { return Ok(()) };
+        entry.send_window += i64::from(bytes);
+        entry.ready = true;
+        if entry.send_window > i64::from(LARGEST) { Err(Code::FLOW_CONTROL_ERROR) } else { Ok(()) }
+    }
+
+    /// The client takes so much on new streams; and the others have that much more or less.
+    ///
+    /// # Errors
+    /// A window would be larger than windows may be.
+    pub(super) fn set_initial_window(&mut self, bytes: u32) -> Result<(), Code> {
+        let more = i64::from(bytes) - self.initial_window;
+        self.initial_window = bytes.into();
+        for entry in &mut self.entries {
+            entry.send_window += more;
+            entry.ready = true;
+            if entry.send_window > i64::from(LARGEST) {
+                return Err(Code::FLOW_CONTROL_ERROR);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the streams have their turns until `output` is full or none can go on; `ended` is told of those that have
+    /// come to an end.
+    pub(super) fn write(
+        &mut self,
+        output: &mut Output,
+        mut ended: impl FnMut(&mut Self, &mut Output, u32, Turn),
+    ) {
+        while output.bytes() < OUTPUT_BYTES_MAX {
+            let Some(index) = self.next() else { return };
+            let id = self.entries[index].stream.id;
+            match self.turn(index, output) {
+                Turn::Goes => {}
+                turn => ended(self, output, id, turn),
+            }
+        }
+    }
+
+    /// Whose turn it is (RFC 9218, 10): the most urgent; among those that are as urgent, one after the other those that are
+    /// of no use in part, and before them by turns those that are.
+    fn next(&self) -> Option<usize> {
+        let ready = self.entries.iter().enumerate().filter(|(_, entry)| entry.ready);
+        let place = |entry: &Entry| {
+            let Priority { urgency, incremental } = entry.priority;
+            (urgency, !incremental, if incremental { entry.turn } else { 0 }, entry.stream.id)
+        };
+        ready.min_by_key(|(_, entry)| place(entry)).map(|(index, _)| index)
+    }
+
+    /// Writes what a stream has: one frame of content, or, where it takes no turns, as many as there is room for.
+    fn turn(&mut self, index: usize, output: &mut Output) -> Turn {
+        self.turns += 1;
+        let entry = &mut self.entries[index];
+        entry.turn = self.turns;
+        let id = entry.stream.id;
+        let before = output.bytes();
+        let mut state = entry.stream.look();
+        let outgoing = &mut state.outgoing;
+        if let Some(code) = outgoing.reset {
+            return Turn::Reset(code);
+        }
+        while let Some(interim) = outgoing.interims.pop_front() {
+            let reset = std::mem::take(&mut self.table_reset);
+            write_head(interim.status, &interim.headers, false, reset, id, &mut output.staged);
+        }
+        let mut ended = false;
+        if let Some(Head { status, headers, ends }) = outgoing.head.take() {
+            let reset = std::mem::take(&mut self.table_reset);
+            write_head(status, &headers, ends, reset, id, &mut output.staged);
+            ended = ends;
+        }
+        while !ended {
+            let last = outgoing.whole && outgoing.data.len() <= 1 && outgoing.trailers.is_none();
+            let Some(data) = outgoing.data.front_mut() else { break };
+            let window = entry.send_window.min(self.send_window);
+            let room = usize::try_from(window).unwrap_or_default().min(FRAME_BYTES_MAX);
+            if room == 0 && !data.is_empty() {
+                break;
+            }
+            let part = data.split_to(room.min(data.len()));
+            let left = data.len();
+            if left == 0 {
+                outgoing.data.pop_front();
+            }
+            ended = last && left == 0;
+            outgoing.data_bytes -= part.len();
+            entry.send_window -= part.len() as i64;
+            self.send_window -= part.len() as i64;
+            write_data_head(part.len(), ended, id, &mut output.staged);
+            output.push(part);
+            if entry.priority.incremental || output.bytes() >= OUTPUT_BYTES_MAX {
+                break;
+            }
+        }
+        if !ended
+            && outgoing.data.is_empty()
+            && let Some(trailers) = outgoing.trailers.take()
+        {
+            let reset = std::mem::take(&mut self.table_reset);
+            write_trailers(&trailers, reset, id, &mut output.staged);
+            ended = true;
+        }
+        let blocked = entry.send_window <= 0 || self.send_window <= 0;
+        entry.ready = !ended && !outgoing.data.is_empty() && !blocked || outgoing.has_fields();
+        let written = output.bytes() - before;
+        entry.moved += written;
+        entry.stream.written(state, written, ended);
+        if ended { Turn::Answered(entry.received) } else { Turn::Goes }
+    }
+
+    /// Those whose exchange is over and of whose answer too little was taken since the last time.
+    pub(super) fn stalled(&mut self) -> Vec<u32> {
+        let mut stalled = Vec::new();
+        for entry in &mut self.entries {
+            let moved = std::mem::take(&mut entry.moved) >= BODY_PROGRESS_BYTES_MIN;
+            if !moved && entry.stream.lock().is_left() {
+                stalled.push(entry.stream.id);
+            }
+        }
+        stalled
+    }
+
+    /// Whether the connection has to see to it that an answer is taken.
+    pub(super) fn any_left(&self) -> bool {
+        self.entries.iter().any(|entry| entry.stream.lock().is_left())
+    }
+}
+
+/// A piece of content, in memory of its own if it is small: what it is a slice of may be far larger.
+pub(super) fn owned(data: Bytes, copied_below: usize) -> Bytes {
+    if data.len() < copied_below { Bytes::copy_from_slice(&data) } else { data }
+}
