@@ -77,7 +77,8 @@ impl<'o> Writer<'o> {
             base,
             limit: limit - opt.map_or(0, Opt::octets),
             counts: [1, 0, 0, 0],
-            flags: flag::QR | asked & (flag::RD | flag::CD),
+            // CD is for resolvers: who answers with authority clears it (RFC 4035, 3.1.6).
+            flags: flag::QR | asked & flag::RD,
             names: [0; NAMES_REMEMBERED_MAX],
             names_known: 0,
             extended: None,

@@ -44,7 +44,6 @@ pub(crate) mod flag {
     pub(crate) const AA: u16 = 1 << 10;
     pub(crate) const TC: u16 = 1 << 9;
     pub(crate) const RD: u16 = 1 << 8;
-    pub(crate) const CD: u16 = 1 << 4;
 }
 
 /// What an answer says of itself (RFC 1035, 4.1.1; RFC 6891, 9; RFC 8945, 5.3).
