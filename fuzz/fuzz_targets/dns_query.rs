@@ -7,11 +7,12 @@ use std::{
 };
 
 use libfuzzer_sys::fuzz_target;
+use proxima_chassis::SystemClock;
 use proxima_dns::{Responder, Transport, ZoneTree, Zones};
 use proxima_ledger::ReadError;
 use proxima_model::{
-    AccountId, Record, RecordData, RecordId, RecordType, Timestamp, Ttl, Zone, ZoneId, ZoneName,
-    ZoneSettings, ZoneStatus,
+    AccountId, KeyRole, ParentDs, Record, RecordData, RecordId, RecordType, SigningKey, SigningState,
+    Timestamp, Ttl, Zone, ZoneId, ZoneName, ZoneSettings, ZoneSigning, ZoneStatus,
 };
 
 /// One zone, with a record of every kind that answers differently.
@@ -62,16 +63,48 @@ static ZONE: LazyLock<OneZone> = LazyLock::new(|| {
             modified_at: Timestamp::default(),
         })
     });
-    let Ok(tree) = ZoneTree::compile(&zone, records);
+    let Ok(tree) = ZoneTree::compile_with(&zone, &[], Some(&signing(&zone)), records);
     OneZone(Arc::new(tree))
 });
 
-fuzz_target!(|message: &[u8]| {
+/// The private key of RFC 6605, 6.1, as PKCS #8; the public half stands at its end.
+const PRIVATE: &[u8] = &[
+    0x30, 0x81, 0x87, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08,
+    0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x04, 0x6d, 0x30, 0x6b, 0x02, 0x01, 0x01, 0x04, 0x20, 0x19, 0x4e,
+    0x92, 0x9d, 0x0f, 0xce, 0xbb, 0xec, 0x42, 0xe5, 0x1b, 0xa6, 0xb8, 0x85, 0x08, 0xb8, 0x96, 0x6d, 0x79, 0x74, 0xf6,
+    0xcf, 0x43, 0xbf, 0xa2, 0x4d, 0x6c, 0xdf, 0xc1, 0x2d, 0xea, 0x64, 0xa1, 0x44, 0x03, 0x42, 0x00, 0x04, 0x1a, 0x88,
+    0xc8, 0x86, 0x15, 0xd4, 0x37, 0xfb, 0xb8, 0xbf, 0x9e, 0x19, 0x42, 0xa1, 0x92, 0x9f, 0x28, 0x56, 0x27, 0x06, 0xae,
+    0x6c, 0x2b, 0xd3, 0x99, 0xe7, 0xb1, 0xbf, 0xb6, 0xd1, 0xe9, 0xe7, 0x5b, 0x92, 0xb4, 0xaa, 0x42, 0x91, 0x7a, 0xe1,
+    0xc6, 0x1b, 0x70, 0x1e, 0xf0, 0x35, 0xc3, 0xfe, 0x7b, 0xe3, 0x00, 0x9c, 0xba, 0xfe, 0x5a, 0x2f, 0x71, 0x31, 0x6c,
+    0x90, 0x2d, 0xcf, 0x0d, 0x00,
+];
+
+fn signing(zone: &Zone) -> ZoneSigning {
+    let key = SigningKey {
+        public: *PRIVATE.last_chunk().expect("a point"),
+        private: PRIVATE.to_vec(),
+        role: KeyRole::Active,
+        created_at: Timestamp::default(),
+    };
+    ZoneSigning {
+        zone: zone.id,
+        state: SigningState::On,
+        parent: ParentDs::Seen,
+        keys: vec![key],
+        modified_at: Timestamp::default(),
+    }
+}
+
+/// Keeps its signatures, as a server does.
+static RESPONDER: LazyLock<Responder> = LazyLock::new(|| {
     let addresses = [[198, 18, 0, 1].into(), [0xfd00_u16, 0, 0, 0, 0, 0, 0, 1].into()];
-    let responder = Responder::new(&addresses, true, "fuzz-1", 1_232);
+    Responder::new(&addresses, true, "fuzz-1", 1_232, Arc::new(SystemClock))
+});
+
+fuzz_target!(|message: &[u8]| {
     for (transport, limit) in [(Transport::Udp, 1_232), (Transport::Tcp, 65_535)] {
         let mut out = Vec::new();
-        let answered = responder.respond(&*ZONE, message, transport, &mut out);
+        let answered = RESPONDER.respond(&*ZONE, message, transport, &mut out);
         assert_eq!(answered.is_none(), out.is_empty());
         assert!(out.len() <= limit);
         if answered.is_some() {

@@ -313,6 +313,11 @@ impl Dev {
         }
     }
 
+    /// Where it answers DNS.
+    pub(crate) fn dns(&self) -> SocketAddr {
+        self.dns
+    }
+
     pub(crate) fn dig(&self, args: &[&str]) -> String {
         output(&mut self.dig_command(args)).1
     }

@@ -1,4 +1,4 @@
-//! `proxima dev`, as a developer uses it: the real binary, its own command line, `curl`, `dig`, and a real origin.
+//! `proxima dev`, as a developer uses it: the real binary, its own command line, `curl`, `dig`, `delv`, and a real origin.
 
 #![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
 
@@ -9,6 +9,7 @@ mod command_line;
 mod compression;
 mod dev;
 mod disk;
+mod dnssec;
 mod http3;
 mod node;
 mod observed;

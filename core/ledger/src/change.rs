@@ -185,6 +185,7 @@ impl ChangeSet {
                         | Kind::Certificate
                         | Kind::ClientAuthentication
                         | Kind::AcmeOrder
+                        | Kind::Dnssec
                         | Kind::Purge
                 )
             )

@@ -33,6 +33,8 @@ pub enum Kind {
     AcmeOrder,
     /// [`TicketKeys`](crate::TicketKeys): `ticket_keys`. Secret.
     TicketKeys,
+    /// [`ZoneSigning`](crate::ZoneSigning): `dnssec/ZONE`. Secret.
+    Dnssec,
     /// [`Purge`](crate::Purge): `purge/ZONE/ID`.
     Purge,
     /// [`Pop`](crate::Pop): `pop/CODE`.
@@ -43,7 +45,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Account,
         Self::Zone,
         Self::ZoneName,
@@ -57,6 +59,7 @@ impl Kind {
         Self::AcmeAccount,
         Self::AcmeOrder,
         Self::TicketKeys,
+        Self::Dnssec,
         Self::Purge,
         Self::Pop,
         Self::Node,
@@ -78,6 +81,7 @@ impl Kind {
             Self::AcmeAccount => "acme_account",
             Self::AcmeOrder => "acme_order",
             Self::TicketKeys => "ticket_keys",
+            Self::Dnssec => "dnssec",
             Self::Purge => "purge",
             Self::Pop => "pop",
             Self::Node => "node",
@@ -88,7 +92,12 @@ impl Kind {
     pub const fn secret(self) -> bool {
         matches!(
             self,
-            Self::Token | Self::Certificate | Self::Authority | Self::AcmeAccount | Self::TicketKeys
+            Self::Token
+                | Self::Certificate
+                | Self::Authority
+                | Self::AcmeAccount
+                | Self::TicketKeys
+                | Self::Dnssec
         )
     }
 }

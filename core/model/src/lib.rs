@@ -19,6 +19,7 @@ mod acme;
 mod cache_settings;
 mod certificate;
 mod client_auth;
+mod dnssec;
 mod entity;
 mod error;
 mod id;
@@ -41,6 +42,9 @@ pub use cache_settings::{
 };
 pub use certificate::{Certificate, CertificateSource, EdgeAuthority, TicketKey, TicketKeys};
 pub use client_auth::{ClientAuthentication, ClientAuthority};
+pub use dnssec::{
+    KeyRole, ParentDs, SIGNING_ALGORITHM, SIGNING_KEY_FLAGS, SigningKey, SigningState, ZoneSigning,
+};
 pub use entity::{Entity, Key, Kind};
 pub use error::Invalid;
 pub use id::{

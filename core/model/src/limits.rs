@@ -66,5 +66,7 @@ pub const CLIENT_AUTHORITIES_PER_ACCOUNT_MAX: usize = 50;
 pub const CLIENT_AUTHENTICATIONS_PER_ZONE_MAX: usize = 8;
 /// Hosts that are associated with one authority of client certificates.
 pub const CLIENT_AUTHENTICATION_HOSTS_MAX: usize = 100;
+/// Keys that sign a zone, those of a roll-over and of one that was not finished: each is a record of DNSKEY.
+pub const SIGNING_KEYS_PER_ZONE_MAX: usize = 4;
 /// Zones of one network; what the replica is sized and measured for.
 pub const ZONES_MAX: usize = 1_000_000;

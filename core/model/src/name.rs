@@ -68,6 +68,17 @@ impl ZoneName {
         &self.0
     }
 
+    /// The name on the wire (RFC 1035, 3.1), in the canonical form of RFC 4034, 6.2.
+    pub fn wire(&self) -> Vec<u8> {
+        let mut octets = Vec::with_capacity(self.0.len() + 2);
+        for label in self.0.split('.') {
+            octets.push(u8::try_from(label.len()).expect("a validated label has 63 octets at most"));
+            octets.extend_from_slice(label.as_bytes());
+        }
+        octets.push(0);
+        octets
+    }
+
     /// The apex as a record's name.
     pub fn apex(&self) -> DnsName {
         DnsName(self.0.clone())

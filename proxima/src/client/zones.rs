@@ -43,6 +43,14 @@ enum ZonesCommand {
         /// Its value, such as `flexible`.
         value: Option<String>,
     },
+    /// Show whether a zone is signed (DNSSEC) and what its registrar has to be told, or switch it on or off.
+    Dnssec {
+        /// The zone.
+        zone: String,
+        /// What to do.
+        #[arg(value_enum, default_value = "show")]
+        action: Dnssec,
+    },
     /// Show what one server counted of a zone's visitors since its start.
     Traffic {
         /// The zone.
@@ -50,6 +58,17 @@ enum ZonesCommand {
     },
     /// Say where a zone's requests go, instead of what its records say: an origin rule.
     Origin(OriginArgs),
+}
+
+/// What to do about a zone's signatures.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Dnssec {
+    /// Sign it.
+    On,
+    /// Sign it no longer, once the parent's DS is gone.
+    Off,
+    /// Only show it.
+    Show,
 }
 
 #[derive(Debug, clap::Args)]
@@ -103,8 +122,41 @@ pub(crate) async fn run(args: ZonesArgs) -> anyhow::Result<()> {
                 settings.map(|setting| vec![shown(&setting["id"]), shown(&setting["value"])]).collect();
             print_table(&["SETTING", "VALUE"], &rows);
         }
+        ZonesCommand::Dnssec { zone, action } => dnssec(&api, &zone, action).await?,
         ZonesCommand::Traffic { zone } => traffic(&api, &zone).await?,
         ZonesCommand::Origin(args) => origin(&api, &args).await?,
+    }
+    Ok(())
+}
+
+async fn dnssec(api: &Api, zone: &str, action: Dnssec) -> anyhow::Result<()> {
+    let path = format!("/zones/{}/dnssec", api.zone(zone).await?);
+    let result = match action {
+        Dnssec::Show => api.call(Method::GET, &path, None).await,
+        Dnssec::On => api.call(Method::PATCH, &path, Some(&json!({ "status": "active" }))).await,
+        Dnssec::Off => api.call(Method::PATCH, &path, Some(&json!({ "status": "disabled" }))).await,
+    };
+    let result = result?["result"].take();
+    println!("{zone} is {}", shown(&result["status"]));
+    match result["status"].as_str() {
+        Some("disabled") => {}
+        Some("pending-disabled") => {
+            println!("have its registrar remove the DS record: it stays signed until that is gone")
+        }
+        _ => {
+            println!("its registrar has to know, as a DS record or in parts:");
+            println!("{}", shown(&result["ds"]));
+            for (name, key) in [
+                ("key tag", "key_tag"),
+                ("algorithm", "algorithm"),
+                ("digest type", "digest_type"),
+                ("digest", "digest"),
+                ("flags", "flags"),
+                ("public key", "public_key"),
+            ] {
+                println!("{name}: {}", shown(&result[key]));
+            }
+        }
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolverConfig},
     net::runtime::TokioRuntimeProvider,
-    proto::rr::RData,
+    proto::rr::{RData, RecordType},
 };
 use proxima_model::Zone;
 
@@ -56,6 +56,29 @@ impl Delegations {
             _ => None,
         });
         verdict(zone, &found.collect())
+    }
+
+    /// The data of the DS records that the zone's parent has for it: none if it says that it has none.
+    pub(crate) async fn ds(&self, zone: &Zone) -> Result<BTreeSet<Vec<u8>>, String> {
+        let Some(resolver) = &self.resolver else {
+            return Err("no resolvers are configured; set `resolvers` in [control]".to_owned());
+        };
+        let question = resolver.lookup(format!("{}.", zone.name), RecordType::DS);
+        let lookup = match tokio::time::timeout(limits::ACTIVATION_DEADLINE, question).await {
+            Err(_) => {
+                return Err(format!("the resolvers did not answer for the DS of {} in time", zone.name));
+            }
+            Ok(Err(error)) if error.is_no_records_found() => return Ok(BTreeSet::new()),
+            Ok(Err(error)) => return Err(format!("looking up the DS of {}: {error}", zone.name)),
+            Ok(Ok(lookup)) => lookup,
+        };
+        let records = lookup.answers().iter().filter(|record| record.record_type() == RecordType::DS);
+        let data = records.map(|record| match &record.data {
+            RData::Unknown { rdata, .. } => Ok(rdata.anything.to_vec()),
+            // Taken for none it would end a zone's signatures too early.
+            _ => Err(format!("a DS record of {} cannot be read", zone.name)),
+        });
+        data.collect()
     }
 }
 

@@ -336,6 +336,7 @@ mod tests {
             Kind::AcmeAccount,
             Kind::AcmeOrder,
             Kind::TicketKeys,
+            Kind::Dnssec,
             Kind::Purge,
         ];
         assert!(stays.iter().all(|kind| !comes_back(&Key::new(*kind, &[&"x"]))));

@@ -39,6 +39,7 @@ mod certificates;
 mod client_auth;
 mod compat;
 mod config;
+mod dnssec;
 mod error;
 mod first_octets;
 #[cfg(test)]

@@ -21,8 +21,8 @@ use crate::{
         Api,
         access::{Needs, authorise},
     },
-    certificates, client_auth, compat, history, purge, records, rulesets, settings, ssl, tokens, trace,
-    traffic, zones,
+    certificates, client_auth, compat, dnssec, history, purge, records, rulesets, settings, ssl, tokens,
+    trace, traffic, zones,
 };
 
 /// Under which everything lies.
@@ -78,6 +78,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     const AUTHORITIES: &str = "/accounts/{account_id}/mtls_certificates";
     const AUTHORITY: &str = "/accounts/{account_id}/mtls_certificates/{mtls_certificate_id}";
     const ASSOCIATIONS: &str = "/zones/{zone_id}/certificate_authorities/hostname_associations";
+    const DNSSEC: &str = "/zones/{zone_id}/dnssec";
     const UNIVERSAL: &str = "/zones/{zone_id}/ssl/universal/settings";
     vec![
         get("/user", Token, tokens::user),
@@ -111,6 +112,9 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         put(RECORD, Zone(DnsEdit), records::put),
         patch(RECORD, Zone(DnsEdit), records::patch),
         delete(RECORD, Zone(DnsEdit), records::delete),
+        get(DNSSEC, Zone(DnsRead), dnssec::get),
+        patch(DNSSEC, Zone(DnsEdit), dnssec::patch),
+        delete(DNSSEC, Zone(DnsEdit), dnssec::delete),
         post("/zones/{zone_id}/purge_cache", Zone(CachePurge), purge::purge),
         get("/zones/{zone_id}/rulesets", Zone(RulesRead), rulesets::list),
         get("/zones/{zone_id}/rulesets/{ruleset_id}", Zone(RulesRead), rulesets::get),

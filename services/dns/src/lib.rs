@@ -9,8 +9,8 @@
 //!              or no answer                            delegated ▶ NS and glue, not AA
 //! ```
 //!
-//! [`Responder`] with [`ZoneTree`] is the pure core: no I/O, no clock, no lock, the same answer for the same zones and
-//! query. The shell receives, sends and counts.
+//! [`Responder`] with [`ZoneTree`] is the pure core: no I/O, the same answer for the same zones and query, and, for who
+//! does not ask for signatures, no clock and no lock. The shell receives, sends and counts.
 //!
 //! Invariants:
 //! * **A record set is answered whole or not at all.** What does not fit over UDP is left out and TC says so.
@@ -25,6 +25,9 @@
 //! Beside a zone's records stand the answers to a certificate authority's challenges (RFC 8555, 8.4), which
 //! `services/control` puts into the log while it orders: TXT at `_acme-challenge.ZONE`, TTL 30.
 //!
+//! A zone with keys (`proxima_model::ZoneSigning`) is signed on line ([`dnssec`]): with DO set, every set of an answer has
+//! its RRSIG, and what does not exist is denied by one NSEC record (RFC 9824).
+//!
 //! How a name is answered:
 //!
 //! | its records | A, AAAA | CNAME | other types |
@@ -35,9 +38,10 @@
 //! | others | its own | NODATA | its own |
 //!
 //! Limits: aliases of one answer (`respond.rs`), connections, queries of a connection and silence on it ([`DnsConfig`]),
-//! octets read and unwritten for a connection (`tcp.rs`). Rate limits, DNSSEC and batched system calls are to come.
+//! octets read and unwritten for a connection (`tcp.rs`), signatures kept (`dnssec/signatures.rs`). Rate limits and batched system calls are to come.
 
 mod config;
+mod dnssec;
 mod error;
 mod message;
 mod metrics;

@@ -3,7 +3,7 @@
 use crate::{
     query::{Edns, OPTION_NSID},
     rrset::{Layout, RrSet},
-    wire::{ExtendedError, HEADER_OCTETS, Rcode, class, flag, rtype},
+    wire::{ExtendedError, HEADER_OCTETS, Rcode, class, edns_flag, flag, rtype},
 };
 
 /// Offsets at which names begin that later ones are compressed against; more are written out. The question's come
@@ -77,7 +77,8 @@ impl<'o> Writer<'o> {
             base,
             limit: limit - opt.map_or(0, Opt::octets),
             counts: [1, 0, 0, 0],
-            flags: flag::QR | asked & (flag::RD | flag::CD),
+            // CD is for resolvers: who answers with authority clears it (RFC 4035, 3.1.6).
+            flags: flag::QR | asked & flag::RD,
             names: [0; NAMES_REMEMBERED_MAX],
             names_known: 0,
             extended: None,
@@ -138,6 +139,27 @@ impl<'o> Writer<'o> {
         self.counts[section as usize] +=
             u16::try_from(set.data.len()).expect("65,535 octets have fewer records");
         true
+    }
+
+    /// Writes a set with its signatures, which are made only if the set fits: both, or `false` and nothing of either.
+    pub(crate) fn signed_set<E>(
+        &mut self,
+        section: Section,
+        owner: &[u8],
+        set: &RrSet,
+        ttl: u32,
+        sign: impl FnOnce() -> Result<RrSet, E>,
+    ) -> Result<bool, E> {
+        let (length, names_known, counts) = (self.out.len(), self.names_known, self.counts);
+        if !self.set(section, owner, set, ttl) {
+            return Ok(false);
+        }
+        if self.set(section, owner, &sign()?, ttl) {
+            return Ok(true);
+        }
+        self.out.truncate(length);
+        (self.names_known, self.counts) = (names_known, counts);
+        Ok(false)
     }
 
     /// Writes one record of the Chaosnet class: what the server says of itself (RFC 4892).
@@ -236,7 +258,9 @@ impl<'o> Writer<'o> {
         self.out.push(0);
         self.out.extend_from_slice(&rtype::OPT.to_be_bytes());
         self.out.extend_from_slice(&opt.payload.to_be_bytes());
-        self.out.extend_from_slice(&[extended_rcode, 0, if opt.asked.dnssec_ok { 0x80 } else { 0 }, 0]);
+        let flags = [(opt.asked.dnssec_ok, edns_flag::DO), (opt.asked.compact_ok, edns_flag::CO)];
+        let flags = flags.into_iter().filter(|(said, _)| *said).map(|(_, flag)| flag).sum();
+        self.out.extend_from_slice(&[extended_rcode, 0, flags, 0]);
         let length_at = self.out.len();
         self.out.extend_from_slice(&[0; 2]);
         if opt.asked.nsid {

@@ -22,7 +22,7 @@ const SECONDS: [f64; 9] = [2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-2, 1e-1]
 
 const TRANSPORTS: [(Transport, &str); 2] = [(Transport::Udp, "udp"), (Transport::Tcp, "tcp")];
 /// Types that have a label of their own.
-const TYPES: [(u16, &str); 13] = [
+const TYPES: [(u16, &str); 14] = [
     (rtype::A, "A"),
     (rtype::AAAA, "AAAA"),
     (rtype::HTTPS, "HTTPS"),
@@ -34,6 +34,7 @@ const TYPES: [(u16, &str); 13] = [
     (rtype::SRV, "SRV"),
     (rtype::CAA, "CAA"),
     (rtype::DS, "DS"),
+    (rtype::DNSKEY, "DNSKEY"),
     (rtype::AXFR, "AXFR"),
     (rtype::ANY, "ANY"),
 ];
@@ -49,6 +50,7 @@ pub(crate) struct DnsMetrics {
     malformed: Counter,
     ignored: Counter,
     truncated: Counter,
+    signatures: Counter,
     seconds: Histogram,
     timed: AtomicU32,
     /// Answers that the kernel did not take.
@@ -76,6 +78,7 @@ impl DnsMetrics {
             malformed: Counter::default(),
             ignored: Counter::default(),
             truncated: Counter::default(),
+            signatures: Counter::default(),
             seconds: Histogram::new(SECONDS),
             timed: AtomicU32::new(0),
             unsent: Counter::default(),
@@ -88,6 +91,7 @@ impl DnsMetrics {
         registry.register("malformed", "Queries answered with a bare error", m.malformed.clone());
         registry.register("ignored", "Messages that are not queries", m.ignored.clone());
         registry.register("truncated", "Answers that said TC", m.truncated.clone());
+        registry.register("signatures", "Signatures that were made, not kept ones", m.signatures.clone());
         registry.register("unsent", "Answers over UDP that the kernel did not take", m.unsent.clone());
         registry.register("answer_seconds", "Making an answer; 1 query in 16 is timed", m.seconds.clone());
         registry.register("tcp_connections", "Open TCP connections", m.connections.clone());
@@ -125,6 +129,9 @@ impl DnsMetrics {
         }
         if answered.truncated {
             self.truncated.inc();
+        }
+        if answered.signatures > 0 {
+            self.signatures.inc_by(answered.signatures.into());
         }
         if let Some(took) = took {
             self.seconds.observe(took.as_secs_f64());

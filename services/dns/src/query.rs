@@ -2,7 +2,7 @@
 
 use crate::{
     name::{self, Name},
-    wire::{HEADER_OCTETS, Rcode, flag, rtype},
+    wire::{HEADER_OCTETS, Rcode, edns_flag, flag, rtype},
 };
 
 /// The EDNS option that asks for the server's identity (RFC 5001).
@@ -33,6 +33,8 @@ pub(crate) struct Edns {
     pub(crate) version: u8,
     /// Whether DNSSEC records are welcome (RFC 3225).
     pub(crate) dnssec_ok: bool,
+    /// Whether a name that does not exist may be told by the rcode although its denial says otherwise (RFC 9824, 5.1).
+    pub(crate) compact_ok: bool,
     /// Whether the server's identity is asked for.
     pub(crate) nsid: bool,
 }
@@ -108,7 +110,8 @@ impl Query {
                     self.edns = Some(Edns {
                         payload: word(2),
                         version: fixed[5],
-                        dnssec_ok: fixed[6] & 0x80 != 0,
+                        dnssec_ok: fixed[6] & edns_flag::DO != 0,
+                        compact_ok: fixed[6] & edns_flag::CO != 0,
                         nsid: has_option(data, OPTION_NSID)?,
                     });
                 }

@@ -1,11 +1,19 @@
-//! From a query to its answer: the algorithm of RFC 1034, 4.3.2, over the zones that are here. No I/O, no clock.
+//! From a query to its answer: the algorithm of RFC 1034, 4.3.2, over the zones that are here. No I/O; a clock and kept
+//! signatures only where DNSSEC is asked for (`respond/secure.rs`).
+
+mod https;
+mod secure;
 
 use std::{net::IpAddr, sync::Arc};
 
+use proxima_chassis::Clock;
 use proxima_ledger::{CompiledZones, ReadError};
 use proxima_model::limits::TTL_SECONDS_AUTO;
 
+use https::Https;
+
 use crate::{
+    dnssec::Signatures,
     message::{Opt, Section, Writer, write_header_only},
     name::{NAME_OCTETS_MAX, Name},
     query::{Malformed, Query},
@@ -54,6 +62,8 @@ pub struct Answered {
     pub qtype: Option<u16>,
     /// Whether something did not fit, so that the asker comes again over TCP.
     pub truncated: bool,
+    /// How many signatures were made for it; those that were kept cost nothing.
+    pub signatures: u16,
 }
 
 /// What answers need besides the zones: the same for every query.
@@ -65,6 +75,7 @@ pub struct Responder {
     everything: RrSet,
     identity: Vec<u8>,
     payload: u16,
+    signatures: Arc<Signatures>,
 }
 
 /// Why there is no better answer than an error.
@@ -89,42 +100,17 @@ impl From<ReadError> for Failure {
     }
 }
 
-/// What proxied names answer to who asks how to speak HTTPS to them (RFC 9460, 9).
-#[derive(Clone, Debug)]
-struct Https {
-    /// Of zones that want HTTP/3: with it, if the network speaks it.
-    http3: RrSet,
-    /// Of others.
-    http2: RrSet,
-}
-
-impl Https {
-    fn new(v4: &[Box<[u8]>], v6: &[Box<[u8]>], http3: bool) -> Self {
-        /// Keys of parameters (RFC 9460, 14.3.2), in the order in which they must stand.
-        const ALPN: u16 = 1;
-        const IPV4HINT: u16 = 4;
-        const IPV6HINT: u16 = 6;
-        let set = |alpn: &[u8]| {
-            // Priority 1, at this very name.
-            let mut data = vec![0, 1, 0];
-            for (key, value) in [(ALPN, alpn), (IPV4HINT, &v4.concat()), (IPV6HINT, &v6.concat())] {
-                if !value.is_empty() {
-                    let length = u16::try_from(value.len()).expect("a node has 64 addresses at most");
-                    data.extend([key.to_be_bytes(), length.to_be_bytes()].concat());
-                    data.extend_from_slice(value);
-                }
-            }
-            RrSet::of_one(rtype::HTTPS, TTL_SECONDS_AUTO, data)
-        };
-        let http2 = set(b"\x02h2");
-        Self { http3: if http3 { set(b"\x02h3\x02h2") } else { http2.clone() }, http2 }
-    }
-}
-
 impl Responder {
     /// Proxied names answer `addresses`, and that HTTP/3 is spoken there if it is (`http3`); the server says that it is `identity` (a node's name, at most 63 octets) to
-    /// who asks (RFC 4892, RFC 5001); datagrams have at most `payload` octets, 512 or more.
-    pub fn new(addresses: &[IpAddr], http3: bool, identity: &str, payload: u16) -> Self {
+    /// who asks (RFC 4892, RFC 5001); datagrams have at most `payload` octets, 512 or more; signatures are good from and
+    /// until when `clock` says.
+    pub fn new(
+        addresses: &[IpAddr],
+        http3: bool,
+        identity: &str,
+        payload: u16,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let set = |rtype, data: Vec<Box<[u8]>>| {
             (!data.is_empty()).then_some(RrSet { rtype, ttl: TTL_SECONDS_AUTO, data })
         };
@@ -144,6 +130,7 @@ impl Responder {
             everything: RrSet::of_one(rtype::HINFO, ANY_TTL, everything),
             identity: identity.bytes().take(63).collect(),
             payload: payload.max(UDP_OCTETS_CLASSIC),
+            signatures: Arc::new(Signatures::new(clock)),
         }
     }
 
@@ -161,7 +148,7 @@ impl Responder {
             Err(Malformed::Ignore) => return None,
             Err(Malformed::Answer { id, flags, rcode }) => {
                 write_header_only(out, id, flags, rcode);
-                return Some(Answered { rcode, qtype: None, truncated: false });
+                return Some(Answered { rcode, qtype: None, truncated: false, signatures: 0 });
             }
         };
         let limit = match (transport, query.edns) {
@@ -171,15 +158,17 @@ impl Responder {
         };
         let opt = query.edns.map(|asked| Opt { asked, payload: self.payload, identity: &self.identity });
         let writer = Writer::new(out, &message[..query.question_end], limit, opt.as_ref());
-        let mut answer = Answer { responder: self, zones, query: &query, transport, writer };
+        let dnssec = query.edns.is_some_and(|edns| edns.dnssec_ok);
+        let mut answer =
+            Answer { responder: self, zones, query: &query, transport, writer, dnssec, signatures: 0 };
         let rcode = answer.make().unwrap_or_else(|failure| {
             answer.writer.clear();
             answer.writer.extended = failure.why;
             failure.rcode
         });
-        let truncated = answer.writer.is_truncated();
+        let (truncated, signatures) = (answer.writer.is_truncated(), answer.signatures);
         answer.writer.finish(rcode, opt.as_ref());
-        Some(Answered { rcode, qtype: Some(query.qtype), truncated })
+        Some(Answered { rcode, qtype: Some(query.qtype), truncated, signatures })
     }
 
     fn addresses(&self, rtype: u16) -> Option<&RrSet> {
@@ -194,6 +183,10 @@ struct Answer<'a, Z> {
     query: &'a Query,
     transport: Transport,
     writer: Writer<'a>,
+    /// Whether signatures are asked for.
+    dnssec: bool,
+    /// How many were made.
+    signatures: u16,
 }
 
 /// Where looking up one name leads.
@@ -214,10 +207,15 @@ impl<Z: Zones> Answer<'_, Z> {
             return self.about_this_server();
         }
         let mut name = self.query.name.clone();
-        let mut zone = self
+        let (mut zone, child) = self
             .zone_of_question()?
             .ok_or(Failure::because(Rcode::Refused, ExtendedError::NOT_AUTHORITATIVE))?;
         self.writer.set_authoritative(true);
+        if let Some(child) = child
+            && zone.signer().is_some()
+        {
+            return self.vouch(&zone, &child);
+        }
         let mut passed: Vec<Name> = Vec::new();
         loop {
             let target = match self.step(&zone, &name, passed.is_empty())? {
@@ -248,6 +246,7 @@ impl<Z: Zones> Answer<'_, Z> {
         match (qclass, qtype) {
             (_, rtype::AXFR | rtype::IXFR) => Err(Failure::new(Rcode::Refused)),
             (_, rtype::TKEY | rtype::TSIG | rtype::MAILA | rtype::MAILB) => Err(Failure::new(Rcode::NotImp)),
+            (_, rtype::NXNAME) => Err(Failure::because(Rcode::FormErr, ExtendedError::INVALID_TYPE)),
             (class::IN | class::CH, _) => Ok(()),
             _ => Err(Failure::new(Rcode::Refused)),
         }
@@ -272,11 +271,14 @@ impl<Z: Zones> Answer<'_, Z> {
     /// Looks up one name in its zone and writes what it has.
     fn step(&mut self, zone: &Arc<ZoneTree>, name: &Name, first: bool) -> Result<Step, Failure> {
         let qtype = self.query.qtype;
-        let node = match zone.find(name) {
+        let found = zone.find(name);
+        let node = match found {
             Found::Node(node) => node,
-            Found::Nothing => return self.negative(zone, Rcode::NxDomain),
-            // Whether a delegation is signed is said above it (RFC 4035, 3.1.4.1); none is.
-            Found::Cut { label: 0, .. } if qtype == rtype::DS => return self.negative(zone, Rcode::NoError),
+            Found::Nothing => return self.negative(zone, name.wire(), found),
+            // Whether a delegation is signed is said above it (RFC 4035, 3.1.4.1); none to other servers is.
+            Found::Cut { label: 0, .. } if qtype == rtype::DS => {
+                return self.negative(zone, name.wire(), found);
+            }
             Found::Cut { node, label } => {
                 if first {
                     self.writer.set_authoritative(false);
@@ -284,10 +286,13 @@ impl<Z: Zones> Answer<'_, Z> {
                 return self.refer(zone, node, name.relative(label, 0));
             }
         };
+        if matches!(qtype, rtype::NSEC | rtype::RRSIG) && zone.signer().is_some() {
+            return self.about_signatures(zone, name.wire(), node);
+        }
         let set = match (node.kind(zone), qtype) {
             (Kind::Alias(alias), rtype::CNAME | rtype::ANY) => Some(alias),
             (Kind::Alias(alias), _) => {
-                let written = self.set(Section::Answer, name.wire(), alias, alias.ttl)?;
+                let written = self.set(zone, Section::Answer, name.wire(), alias, alias.ttl)?;
                 let target = Name::of_encoded(alias.target());
                 return Ok(if written { Step::Follow(target) } else { Step::Done(Rcode::NoError) });
             }
@@ -298,32 +303,40 @@ impl<Z: Zones> Answer<'_, Z> {
                 HttpsOffer::Http2 => Some(&self.responder.https.http2),
                 HttpsOffer::Http3 => Some(&self.responder.https.http3),
             },
-            (Kind::Flattened(alias), rtype::A | rtype::AAAA) => return self.flatten(zone, name, alias),
+            (Kind::Flattened(alias), rtype::A | rtype::AAAA) => return self.flatten(zone, name, node, alias),
             _ => node.set(qtype),
         };
-        let Some(set) = set else { return self.negative(zone, Rcode::NoError) };
-        self.set(Section::Answer, name.wire(), set, set.ttl)?;
+        let Some(set) = set else { return self.negative(zone, name.wire(), found) };
+        self.set(zone, Section::Answer, name.wire(), set, set.ttl)?;
         Ok(Step::Done(Rcode::NoError))
     }
 
     /// Says that a name, or data of the type, does not exist, and for how long (RFC 2308).
-    fn negative(&mut self, zone: &ZoneTree, rcode: Rcode) -> Result<Step, Failure> {
+    fn negative(&mut self, zone: &ZoneTree, name: &[u8], found: Found<'_>) -> Result<Step, Failure> {
         let soa = zone.soa();
-        self.set(Section::Authority, zone.apex(), soa, soa.ttl.min(NEGATIVE_TTL))?;
-        Ok(Step::Done(rcode))
+        let written = self.set(zone, Section::Authority, zone.apex(), soa, soa.ttl.min(NEGATIVE_TTL))?;
+        if self.signer(zone).is_some() {
+            return self.deny(zone, name, found, written);
+        }
+        Ok(Step::Done(if matches!(found, Found::Nothing) { Rcode::NxDomain } else { Rcode::NoError }))
     }
 
     /// Refers to the servers of a delegated zone, with the addresses that cannot be had without (RFC 9471).
     fn refer(&mut self, zone: &ZoneTree, node: &Node, cut: &[u8]) -> Result<Step, Failure> {
-        let Some(servers) = node.set(rtype::NS) else { return self.negative(zone, Rcode::NoError) };
-        if !self.set(Section::Authority, cut, servers, servers.ttl)? {
+        let Some(servers) = node.set(rtype::NS) else {
+            return self.negative(zone, cut, Found::Cut { node, label: 0 });
+        };
+        // They are the delegated zone's own, which signs them (RFC 4035, 2.2); that it is not signed is said here.
+        if !self.unsigned_set(Section::Authority, cut, servers, servers.ttl)?
+            || (self.signer(zone).is_some() && !self.deny_ds(zone, cut)?)
+        {
             return Ok(Step::Done(Rcode::NoError));
         }
         let hosts = || servers.data.iter().map(|host| Name::of_encoded(host));
         let (below, beside): (Vec<Name>, Vec<Name>) = hosts().partition(|host| host.is_within(cut));
         for host in &below {
             for set in glue(zone, host, true) {
-                if !self.set(Section::Additional, host.wire(), set, set.ttl)? {
+                if !self.unsigned_set(Section::Additional, host.wire(), set, set.ttl)? {
                     return Ok(Step::Done(Rcode::NoError));
                 }
             }
@@ -339,7 +352,13 @@ impl<Z: Zones> Answer<'_, Z> {
 
     /// Answers an address question with the addresses of the name that the alias leads to. They are authoritative
     /// here, so only zones that are active, or the alias's own, may give them.
-    fn flatten(&mut self, zone: &Arc<ZoneTree>, name: &Name, alias: &RrSet) -> Result<Step, Failure> {
+    fn flatten(
+        &mut self,
+        zone: &Arc<ZoneTree>,
+        name: &Name,
+        flattened: &Node,
+        alias: &RrSet,
+    ) -> Result<Step, Failure> {
         let qtype = self.query.qtype;
         let mut ttl = alias.ttl;
         let mut target = Name::of_encoded(alias.target());
@@ -348,7 +367,7 @@ impl<Z: Zones> Answer<'_, Z> {
             let Some(there) = self.zone_of_target(zone, &target)? else { return Err(outside) };
             let node = match there.find(&target) {
                 Found::Node(node) => node,
-                Found::Nothing => return self.negative(zone, Rcode::NoError),
+                Found::Nothing => return self.negative(zone, name.wire(), Found::Node(flattened)),
                 Found::Cut { .. } => return Err(outside),
             };
             let set = match node.kind(&there) {
@@ -360,16 +379,45 @@ impl<Z: Zones> Answer<'_, Z> {
                     continue;
                 }
             };
-            let Some(set) = set else { return self.negative(zone, Rcode::NoError) };
-            self.set(Section::Answer, name.wire(), set, ttl.min(set.ttl))?;
+            let Some(set) = set else {
+                return self.negative(zone, name.wire(), Found::Node(flattened));
+            };
+            self.set(zone, Section::Answer, name.wire(), set, ttl.min(set.ttl))?;
             return Ok(Step::Done(Rcode::NoError));
         }
         Err(Failure::because(Rcode::ServFail, ExtendedError::ENDLESS))
     }
 
-    /// Writes a set that the answer is not whole without: `false` if it did not fit, which the answer then says.
-    fn set(&mut self, section: Section, owner: &[u8], set: &RrSet, ttl: u32) -> Result<bool, Failure> {
+    /// Writes a set of a zone that the answer is not whole without, signed if that is asked for: `false` if it did not
+    /// fit, which the answer then says.
+    fn set(
+        &mut self,
+        zone: &ZoneTree,
+        section: Section,
+        owner: &[u8],
+        set: &RrSet,
+        ttl: u32,
+    ) -> Result<bool, Failure> {
+        match self.signer(zone) {
+            Some(signer) => self.signed_set(signer, zone.apex(), section, (owner, set, ttl)),
+            None => self.unsigned_set(section, owner, set, ttl),
+        }
+    }
+
+    /// As [`Self::set`], of a set that is not the zone's own.
+    fn unsigned_set(
+        &mut self,
+        section: Section,
+        owner: &[u8],
+        set: &RrSet,
+        ttl: u32,
+    ) -> Result<bool, Failure> {
         let written = self.writer.set(section, owner, set, ttl);
+        self.fitted(written)
+    }
+
+    /// Says in the answer whether something that it is not whole without did not fit.
+    fn fitted(&mut self, written: bool) -> Result<bool, Failure> {
         if !written {
             if self.transport == Transport::Tcp {
                 return Err(Failure::because(Rcode::ServFail, ExtendedError::TOO_LARGE));
@@ -379,16 +427,17 @@ impl<Z: Zones> Answer<'_, Z> {
         Ok(written)
     }
 
-    /// The zone that answers the question.
-    fn zone_of_question(&self) -> Result<Option<Arc<ZoneTree>>, Failure> {
-        let zone = self.zone_of(&self.query.name)?;
-        if let (rtype::DS, Some(zone)) = (self.query.qtype, &zone)
+    /// The zone that answers the question; if that is the one above the zone that is asked about, both.
+    #[expect(clippy::type_complexity, reason = "two zones, the second sometimes")]
+    fn zone_of_question(&self) -> Result<Option<(Arc<ZoneTree>, Option<Arc<ZoneTree>>)>, Failure> {
+        let Some(zone) = self.zone_of(&self.query.name)? else { return Ok(None) };
+        if self.query.qtype == rtype::DS
             && zone.apex() == self.query.name.wire()
-            && let Some(above) = self.zone_above(zone)?
+            && let Some(above) = self.zone_above(&zone)?
         {
-            return Ok(Some(above));
+            return Ok(Some((above, Some(zone))));
         }
-        Ok(zone)
+        Ok(Some((zone, None)))
     }
 
     /// The zone that an alias leads to from `zone`; none if it leads out of what is known here for certain.

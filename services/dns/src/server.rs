@@ -37,15 +37,15 @@ impl Server {
         Self { config, metrics, zones, responder, replica, unreadable: AtomicBool::new(false) }
     }
 
-    /// Appends the answer to a message to `out`; `false` if it is not to be answered.
-    pub(crate) fn answer(&self, message: &[u8], transport: Transport, out: &mut Vec<u8>) -> bool {
+    /// Appends the answer to a message to `out`; `None` if it is not to be answered.
+    pub(crate) fn answer(&self, message: &[u8], transport: Transport, out: &mut Vec<u8>) -> Option<Answered> {
         let begun = self.metrics.begin();
         let answered = self.responder.respond(self, message, transport, out);
         self.metrics.count(transport, answered, begun.map(|begun| begun.elapsed()));
         if enabled!(target: "proxima_dns", Level::TRACE) {
             trace_answer(transport, message, answered);
         }
-        answered.is_some()
+        answered
     }
 
     /// Whether the replica can be read, as far as queries have shown; asks the replica itself only after one failed.

@@ -47,6 +47,7 @@ impl DnsService {
             network.http3,
             node.name().as_str(),
             config.udp_payload_bytes_max,
+            node.clock.clone(),
         );
         let metrics = node.metrics.register(NAME, DnsMetrics::register);
         let server = Arc::new(Server::new(config, metrics, responder, node.replica.clone()));

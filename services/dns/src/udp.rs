@@ -50,7 +50,8 @@ pub(crate) async fn serve(
     }
 }
 
-/// Answers up to [`RUN`] datagrams; `true` if no more were there.
+/// Answers up to [`RUN`] datagrams, or to the first that had to be signed, which takes as long as a run of others;
+/// `true` if no more were there.
 fn answer_run(
     socket: &UdpSocket,
     server: &Server,
@@ -65,10 +66,12 @@ fn answer_run(
         };
         answer.clear();
         // An answer that the kernel has no room for is lost, as any datagram may be: the asker asks again.
-        if server.answer(&buffer[..length], Transport::Udp, answer)
-            && socket.try_send_to(answer, asker).is_err()
-        {
+        let Some(answered) = server.answer(&buffer[..length], Transport::Udp, answer) else { continue };
+        if socket.try_send_to(answer, asker).is_err() {
             server.metrics.unsent.inc();
+        }
+        if answered.signatures > 0 {
+            break;
         }
     }
     Ok(false)

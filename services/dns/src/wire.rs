@@ -20,7 +20,13 @@ pub(crate) mod rtype {
     pub(crate) const SRV: u16 = 33;
     pub(crate) const OPT: u16 = 41;
     pub(crate) const DS: u16 = 43;
+    pub(crate) const RRSIG: u16 = 46;
+    pub(crate) const NSEC: u16 = 47;
+    pub(crate) const DNSKEY: u16 = 48;
+    pub(crate) const CDS: u16 = 59;
+    pub(crate) const CDNSKEY: u16 = 60;
     pub(crate) const HTTPS: u16 = 65;
+    pub(crate) const NXNAME: u16 = 128;
     pub(crate) const TKEY: u16 = 249;
     pub(crate) const TSIG: u16 = 250;
     pub(crate) const IXFR: u16 = 251;
@@ -44,7 +50,12 @@ pub(crate) mod flag {
     pub(crate) const AA: u16 = 1 << 10;
     pub(crate) const TC: u16 = 1 << 9;
     pub(crate) const RD: u16 = 1 << 8;
-    pub(crate) const CD: u16 = 1 << 4;
+}
+
+/// Bits of the first octet of an OPT record's flags (RFC 3225; RFC 9824, 5.1).
+pub(crate) mod edns_flag {
+    pub(crate) const DO: u8 = 0x80;
+    pub(crate) const CO: u8 = 0x40;
 }
 
 /// What an answer says of itself (RFC 1035, 4.1.1; RFC 6891, 9; RFC 8945, 5.3).
@@ -132,6 +143,10 @@ impl ExtendedError {
     };
     /// Invalid data (code 24): an alias that has to be flattened leads to itself, or through too many others.
     pub(crate) const ENDLESS: Self = Self { code: 24, text: "alias does not end at an address" };
+    /// Invalid query type (code 30): a type that only says in a denial that a name does not exist (RFC 9824, 3.5).
+    pub(crate) const INVALID_TYPE: Self = Self { code: 30, text: "" };
+    /// Other (code 0): the cryptographic library failed.
+    pub(crate) const UNSIGNED: Self = Self { code: 0, text: "the answer could not be signed" };
     /// Invalid data (code 24): a record set that no message can carry.
     pub(crate) const TOO_LARGE: Self = Self { code: 24, text: "record set is larger than a DNS message" };
 }

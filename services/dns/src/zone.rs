@@ -3,9 +3,11 @@
 use std::collections::{HashMap, hash_map::Entry};
 
 use proxima_ledger::{CompileZone, ReadError, Snapshot};
-use proxima_model::{AcmeOrder, Record, RecordData, SslMode, Zone, ZoneSettings, ZoneStatus};
+use proxima_model::{AcmeOrder, Record, RecordData, SslMode, Zone, ZoneSettings, ZoneSigning, ZoneStatus};
+use tracing::error;
 
 use crate::{
+    dnssec::Signer,
     name::{self, NAME_OCTETS_MAX, Name},
     rrset::{self, RrSet},
     wire::rtype,
@@ -38,6 +40,8 @@ pub struct ZoneTree {
     /// How proxied names speak HTTPS.
     https: HttpsOffer,
     soa: RrSet,
+    /// What signs it, if it is signed.
+    signer: Option<Box<Signer>>,
     /// Every name that exists, relative to the apex, in lower case: with records, or only with names below it (an
     /// empty non-terminal, RFC 4592, 2.2.2).
     nodes: HashMap<Box<[u8]>, Node>,
@@ -131,6 +135,11 @@ impl Node {
         self.alias.is_some() || !self.sets.is_empty()
     }
 
+    /// The types of its records.
+    pub(crate) fn types(&self) -> impl Iterator<Item = u16> {
+        self.sets.iter().map(|set| set.rtype)
+    }
+
     /// Whether it is proxied.
     pub(crate) fn is_proxied(&self, zone: &ZoneTree) -> bool {
         matches!(self.kind(zone), Kind::Proxied)
@@ -163,17 +172,18 @@ impl ZoneTree {
     /// # Errors
     /// The first one that `records` gives.
     pub fn compile<E>(zone: &Zone, records: impl IntoIterator<Item = Result<Record, E>>) -> Result<Self, E> {
-        Self::compile_with(zone, &[], records)
+        Self::compile_with(zone, &[], None, records)
     }
 
     /// As [`Self::compile`], with the answers to a certificate authority's challenges (RFC 8555, 8.4) beside the owner's
-    /// own records of their name.
+    /// own records of their name, and signed.
     ///
     /// # Errors
     /// The first one that `records` gives.
     pub fn compile_with<E>(
         zone: &Zone,
         challenges: &[String],
+        signing: Option<&ZoneSigning>,
         records: impl IntoIterator<Item = Result<Record, E>>,
     ) -> Result<Self, E> {
         let apex = name::encode(zone.name.as_str());
@@ -192,6 +202,7 @@ impl ZoneTree {
             proxied: zone.is_proxied(),
             https: HttpsOffer::of(&zone.settings),
             soa: start_of_authority(zone, &apex),
+            signer: signing.and_then(|signing| signer(zone, signing, &apex)),
             apex: apex.into(),
             nodes,
         };
@@ -206,6 +217,8 @@ impl ZoneTree {
             apex.add_data(rtype::NS, APEX_NS_TTL, name::encode(server.as_str()));
         }
         apex.sets.push(self.soa.clone());
+        let signer = self.signer.iter();
+        apex.sets.extend(signer.flat_map(|signer| signer.apex_sets()).cloned());
     }
 
     /// Derives what follows from the names that have records: the names between them and the apex, wildcards, cuts.
@@ -255,6 +268,11 @@ impl ZoneTree {
         &self.soa
     }
 
+    /// What signs it.
+    pub(crate) fn signer(&self) -> Option<&Signer> {
+        self.signer.as_deref()
+    }
+
     /// Looks up a name that lies within the zone (RFC 1034, 4.3.2; RFC 4592, 3.3.1): from the apex down, so that a
     /// delegation hides all below it, to the name itself or the closest name that encloses it.
     pub(crate) fn find(&self, name: &Name) -> Found<'_> {
@@ -294,7 +312,8 @@ impl CompileZone for ZoneTree {
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
         let challenges =
             snapshot.get::<AcmeOrder>(&zone.id)?.map(|order| order.challenges).unwrap_or_default();
-        Self::compile_with(&zone, &challenges, snapshot.scan::<Record>(&[&zone.id]))
+        let signing = snapshot.get::<ZoneSigning>(&zone.id)?;
+        Self::compile_with(&zone, &challenges, signing.as_ref(), snapshot.scan::<Record>(&[&zone.id]))
     }
 }
 
@@ -307,6 +326,12 @@ fn add_challenges(nodes: &mut HashMap<Box<[u8]>, Node>, zone: &Zone, apex: &[u8]
         let data = rrset::character_string(text.as_bytes()).collect();
         nodes.entry(relative.into()).or_default().add_data(rtype::TXT, CHALLENGE_TTL, data);
     }
+}
+
+/// What signs a zone. One whose keys cannot be used is answered unsigned: who does not validate is served.
+fn signer(zone: &Zone, signing: &ZoneSigning, apex: &[u8]) -> Option<Box<Signer>> {
+    let signer = Signer::new(signing, apex);
+    signer.map(Box::new).inspect_err(|why| error!(zone = %zone.name, %why, "answered unsigned")).ok()
 }
 
 /// The SOA record (RFC 1035, 3.3.13): written by nobody, made from what is known of the zone.

@@ -22,7 +22,7 @@ fn kinds_have_prefixes_of_their_own_and_secrets_are_marked() {
     let secret: Vec<_> = Kind::ALL.into_iter().filter(|kind| kind.secret()).collect();
     assert_eq!(
         secret,
-        [Kind::Token, Kind::Certificate, Kind::Authority, Kind::AcmeAccount, Kind::TicketKeys]
+        [Kind::Token, Kind::Certificate, Kind::Authority, Kind::AcmeAccount, Kind::TicketKeys, Kind::Dnssec]
     );
     assert!(!Account::KIND.secret());
 }

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!  replica changed, or a minute passed ─▶ ticket keys ─▶ authority ─▶ zones that changed ─▶ certificates
-//!                                                          (every hour: all zones)   └─▶ pending: delegation
+//!                                                          (every hour: all zones)   └─▶ pending: delegation, DS
 //! ```
 //!
 //! Each step looks at what is and makes what is missing, so it may be cut off anywhere and be run again.
 
 mod certificates;
+mod dnssec;
 mod keys;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -33,6 +34,7 @@ pub(crate) async fn run(api: Arc<Api>, author: Author, shutdown: Shutdown) {
         looked_at_all: None,
         activated_at: None,
         pending_after: None,
+        signed_after: None,
         orphans_removed: false,
     };
     let mut applied = upkeep.api.replica.watch();
@@ -65,6 +67,8 @@ struct Upkeep {
     activated_at: Option<Instant>,
     /// The last pending zone that was looked up: the next round goes on behind it.
     pending_after: Option<ZoneId>,
+    /// The last signed zone whose parent was looked at: likewise.
+    signed_after: Option<ZoneId>,
     orphans_removed: bool,
 }
 
@@ -90,6 +94,7 @@ impl Upkeep {
             && due(self.activated_at, limits::ACTIVATION_INTERVAL)
         {
             self.activate_pending().await?;
+            self.signed_after = dnssec::follow_parents(&self.api, &self.author, self.signed_after).await?;
             self.activated_at = Some(Instant::now());
         }
         Ok(())

@@ -10,6 +10,7 @@ use axum::{Extension, extract::State};
 use proxima_ledger::{Append, Change, IdempotencyKey, ReadError, Snapshot};
 use proxima_model::{
     AcmeOrder, Certificate, ClientAuthentication, Entity, Purge, Record, Ruleset, Zone, ZoneId, ZoneIndex,
+    ZoneSigning,
 };
 use serde_json::json;
 
@@ -121,6 +122,9 @@ fn orphans(snapshot: &Snapshot) -> Result<BTreeSet<ZoneId>, ReadError> {
     for order in snapshot.scan::<AcmeOrder>(&[]) {
         consider(order?.zone)?;
     }
+    for signing in snapshot.scan::<ZoneSigning>(&[]) {
+        consider(signing?.zone)?;
+    }
     for purge in snapshot.scan::<Purge>(&[]) {
         consider(purge?.zone)?;
     }
@@ -133,6 +137,9 @@ fn beneath(snapshot: &Snapshot, id: ZoneId, max: usize) -> Result<Vec<Change>, R
     // One of each zone, at a key of its own.
     if snapshot.revision(&AcmeOrder::key_of(&id))?.is_some() {
         changes.push(Change::delete::<AcmeOrder>(&id));
+    }
+    if snapshot.revision(&ZoneSigning::key_of(&id))?.is_some() {
+        changes.push(Change::delete::<ZoneSigning>(&id));
     }
     take::<Record>(snapshot, id, max, &mut changes)?;
     take::<Ruleset>(snapshot, id, max, &mut changes)?;

@@ -14,15 +14,15 @@ use crate::harness::{Node, Options};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A resolver that ends with the test.
-struct Unbound {
+pub(crate) struct Unbound {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     _folder: tempfile::TempDir,
 }
 
 impl Unbound {
     /// Answers with these records.
-    fn start(records: &[&str]) -> Self {
+    pub(crate) fn start(records: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Unbound binds by itself, so the port is one that was free a moment ago: at an address that no other test binds,
         // which would be given it meanwhile, now and then.

@@ -7,6 +7,7 @@ mod client_auth;
 mod clients;
 mod connections;
 mod delegation;
+mod dnssec;
 mod documents;
 mod followers;
 mod full;

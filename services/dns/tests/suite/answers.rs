@@ -1,21 +1,24 @@
 //! The files in `data/`: zones, questions about them, and the whole of every answer.
 //!
 //! ```text
-//! zone example.com [pending] [paused] [http3=off] [ssl=off]        the lines of records that follow are its own
+//! zone example.com [pending] [paused] [http3=off] [ssl=off] [signed]        the lines of records that follow are its own
 //!   NAME TTL [proxied] TYPE CONTENT
-//! ask NAME TYPE [tcp] [class=CH] [rd] [cd] [edns=SIZE] [version=N] [do] [nsid] [unknown] [signed]
+//! ask NAME TYPE [tcp] [class=CH] [rd] [cd] [edns=SIZE] [version=N] [do] [co] [nsid] [unknown] [signed]
 //! RCODE FLAGS                                the answer: then one line for each record, and one for OPT
 //! answer|authority|additional NAME TTL CLASS TYPE DATA
-//! opt SIZE [do] [ede=CODE "TEXT"] [nsid=NAME]
+//! opt SIZE [do] [co] [ede=CODE "TEXT"] [nsid=NAME]
 //! ```
 //! A line that begins with `#` says what the next question is about.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
-use crate::support::{Fixture, Question, describe, record, responder, rtype, zone};
+use crate::support::{
+    Fixture, NOW, Question, describe, published_key, record, responder_at, rtype, signing, zone,
+};
 use anyhow::{Context as _, Result, bail};
+use proxima_chassis::SimulatedClock;
 use proxima_dns::Transport;
-use proxima_model::{SslMode, Zone, ZoneStatus};
+use proxima_model::{KeyRole, SslMode, Zone, ZoneStatus};
 
 #[derive(Default)]
 struct Case {
@@ -59,7 +62,7 @@ fn every_question_of_the_tables_is_answered_as_written() {
 
 fn read(text: &str) -> Result<(Fixture, Vec<Case>)> {
     let mut fixture = Fixture::default();
-    let mut open: Option<(Zone, Vec<proxima_model::Record>)> = None;
+    let mut open: Option<Open> = None;
     let mut cases: Vec<Case> = Vec::new();
     let mut about = String::new();
     for (number, line) in text.lines().enumerate() {
@@ -71,13 +74,13 @@ fn read(text: &str) -> Result<(Fixture, Vec<Case>)> {
                 ("#", _) => about = rest.to_owned(),
                 ("zone", _) => {
                     close(&mut open, &mut fixture);
-                    open = Some((zone_of(rest)?, Vec::new()));
+                    open = Some(zone_of(rest)?);
                 }
                 ("ask", _) => {
                     close(&mut open, &mut fixture);
                     cases.push(Case { about: about.clone(), asked: rest.to_owned(), expected: Vec::new() });
                 }
-                (_, Some((zone, records))) => records.push(record(zone, line)?),
+                (_, Some(open)) => open.records.push(record(&open.zone, line)?),
                 (_, None) => {
                     let words: Vec<&str> = line.split_whitespace().collect();
                     cases.last_mut().context("a question first")?.expected.push(words.join(" "));
@@ -90,13 +93,26 @@ fn read(text: &str) -> Result<(Fixture, Vec<Case>)> {
     Ok((fixture, cases))
 }
 
-fn close(open: &mut Option<(Zone, Vec<proxima_model::Record>)>, fixture: &mut Fixture) {
-    if let Some((zone, records)) = open.take() {
-        fixture.add(&zone, records);
+/// A zone whose lines are being read.
+struct Open {
+    zone: Zone,
+    signed: bool,
+    records: Vec<proxima_model::Record>,
+}
+
+fn close(open: &mut Option<Open>, fixture: &mut Fixture) {
+    match open.take() {
+        Some(Open { zone, signed: true, records }) => {
+            let signing = signing(&zone, vec![published_key(KeyRole::Active)]);
+            fixture.add_signed(&zone, &signing, records);
+        }
+        Some(Open { zone, records, .. }) => fixture.add(&zone, records),
+        None => {}
     }
 }
 
-fn zone_of(text: &str) -> Result<Zone> {
+fn zone_of(text: &str) -> Result<Open> {
+    let mut signed = false;
     let mut words = text.split_whitespace();
     let mut zone = zone(words.next().context("a zone's name")?);
     for word in words {
@@ -104,11 +120,12 @@ fn zone_of(text: &str) -> Result<Zone> {
             "pending" => zone.status = ZoneStatus::Pending,
             "paused" => zone.paused = true,
             "http3=off" => zone.settings.http3 = false,
+            "signed" => signed = true,
             "ssl=off" => zone.settings.ssl = SslMode::Off,
             _ => bail!("{word} is not a state of a zone"),
         }
     }
-    Ok(zone)
+    Ok(Open { zone, signed, records: Vec::new() })
 }
 
 fn ask(fixture: &Fixture, text: &str) -> Result<Vec<String>> {
@@ -120,7 +137,8 @@ fn ask(fixture: &Fixture, text: &str) -> Result<Vec<String>> {
         match word.split_once('=').unwrap_or((word, "")) {
             ("edns", size) => question.edns().payload = size.parse()?,
             ("version", version) => question.edns().version = version.parse()?,
-            ("do", _) => question.edns().flags = 0x8000,
+            ("do", _) => question.edns().flags |= 0x8000,
+            ("co", _) => question.edns().flags |= 0x4000,
             ("nsid", _) => question.edns().options = vec![0, 3, 0, 0],
             ("unknown", _) => question.edns().options = vec![0xff, 0xf0, 0, 2, 1, 2],
             ("tcp", _) => transport = Transport::Tcp,
@@ -133,7 +151,8 @@ fn ask(fixture: &Fixture, text: &str) -> Result<Vec<String>> {
         }
     }
     let mut out = Vec::new();
-    responder().respond(fixture, &question.encode(), transport, &mut out).context("no answer")?;
+    let clock = Arc::new(SimulatedClock::new(NOW));
+    responder_at(clock).respond(fixture, &question.encode(), transport, &mut out).context("no answer")?;
     describe(&out)
 }
 

@@ -2,6 +2,7 @@
 //! real clients.
 
 mod answers;
+mod dnssec;
 mod hostile;
 mod oracle;
 mod sockets;

@@ -12,14 +12,14 @@ use anyhow::{Context as _, Result, ensure};
 use proxima_chassis::{NodeConfig, NodeContext, Service, random_id, run_node};
 use proxima_dns::DnsService;
 use proxima_ledger::{Append, Change, IdempotencyKey};
-use proxima_model::{Entity as _, Record, RecordId, ZoneIndex};
+use proxima_model::{Entity as _, KeyRole, Record, RecordId, ZoneIndex, ZoneSigning};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
     time::timeout,
 };
 
-use crate::support::{ANYCAST, Question, SERVER, describe, record, zone};
+use crate::support::{ANYCAST, Question, SERVER, describe, new_key, record, signing, zone};
 
 /// How long anything here may take, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -210,6 +210,48 @@ async fn a_change_is_answered_once_it_is_in_force() -> Result<()> {
             .await?;
         let gone = running.ask(&question).await?;
         ensure!(gone == ["REFUSED"], "{gone:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_zone_is_signed_once_its_keys_are_in_force_and_what_is_too_large_comes_by_tcp() -> Result<()> {
+    with_node("", async |running| {
+        let before = running.dig("dig", "+norecurse +dnssec www.example.com A").await?;
+        ensure!(before.contains("ANSWER: 1,") && before.contains("flags: do;"), "{before}");
+        let zone = zone("example.com");
+        let keys = [KeyRole::Active, KeyRole::Active, KeyRole::Published, KeyRole::Retired].map(new_key);
+        running.change(vec![running.node.replica.put(&signing(&zone, keys.to_vec()))]).await?;
+        let after = running.dig("dig", "+norecurse +dnssec www.example.com A").await?;
+        ensure!(after.contains("ANSWER: 3,") && after.contains("RRSIG\tA 13 3 300 "), "{after}");
+        // Two keys sign; the set and its signatures are more than is taken.
+        let large = running.dig("dig", "+norecurse +dnssec +bufsize=512 example.com DNSKEY").await?;
+        ensure!(large.contains("Truncated, retrying in TCP mode") && large.contains("ANSWER: 6,"), "{large}");
+        let denied = running.dig("kdig", "+norec +dnssec nothing.example.com A").await?;
+        ensure!(
+            denied.contains("status: NOERROR") && denied.contains("\\000.nothing.example.com."),
+            "{denied}"
+        );
+        ensure!(denied.contains("RRSIG NSEC TYPE128"), "{denied}");
+        // Many signatures on one connection: each answer in its turn, none lost.
+        let mut stream = running.connect().await?;
+        let names = (0..40).map(|number| format!("n{number}.example.com"));
+        let questions: Vec<u8> = names
+            .flat_map(|name| {
+                let mut question = Question::new(&name, 1);
+                question.edns().flags = 0x8000;
+                framed(&question)
+            })
+            .collect();
+        stream.write_all(&questions).await?;
+        for number in 0..40 {
+            let answer = read_answer(&mut stream).await?.join("\n");
+            ensure!(answer.contains(&format!("authority n{number}.example.com. 300 IN NSEC")), "{answer}");
+        }
+        running.change(vec![Change::delete::<ZoneSigning>(&zone.id)]).await?;
+        let again = running.dig("dig", "+norecurse +dnssec www.example.com A").await?;
+        ensure!(again.contains("ANSWER: 1,"), "{again}");
         Ok(())
     })
     .await

@@ -3,19 +3,23 @@
 use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use domain::{
-    base::{Message, RecordSection, opt::UnknownOptData},
+    base::{Message, RecordSection, Rtype, opt::UnknownOptData},
     rdata::AllRecordData,
 };
+use proxima_chassis::{Clock, SystemClock};
 use proxima_dns::{Responder, ZoneTree, Zones};
 use proxima_ledger::ReadError;
 use proxima_model::{
-    AccountId, DnsName, Record, RecordData, RecordId, RecordType, Timestamp, Ttl, Zone, ZoneId, ZoneName,
-    ZoneSettings, ZoneStatus,
+    AccountId, DnsName, KeyRole, ParentDs, Record, RecordData, RecordId, RecordType, SigningKey,
+    SigningState, Timestamp, Ttl, Zone, ZoneId, ZoneName, ZoneSettings, ZoneSigning, ZoneStatus,
 };
 
 /// The network of the tests.
 pub(crate) const ANYCAST: [&str; 3] = ["198.18.0.1", "198.18.0.2", "fd00:198:18::1"];
+/// When they are: 2026-01-01 00:00:00 UTC.
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 /// The server that answers.
 pub(crate) const SERVER: &str = "fra-1";
 
@@ -35,7 +39,14 @@ impl Fixture {
     /// With these answers to a certificate authority's challenges.
     pub(crate) fn add_challenged(&mut self, zone: &Zone, challenges: &[String], records: Vec<Record>) {
         let records = records.into_iter().map(Ok::<_, Infallible>);
-        let Ok(tree) = ZoneTree::compile_with(zone, challenges, records);
+        let Ok(tree) = ZoneTree::compile_with(zone, challenges, None, records);
+        self.zones.insert(zone.name.to_string(), Arc::new(tree));
+    }
+
+    /// Signed with these keys.
+    pub(crate) fn add_signed(&mut self, zone: &Zone, signing: &ZoneSigning, records: Vec<Record>) {
+        let records = records.into_iter().map(Ok::<_, Infallible>);
+        let Ok(tree) = ZoneTree::compile_with(zone, &[], Some(signing), records);
         self.zones.insert(zone.name.to_string(), Arc::new(tree));
     }
 }
@@ -75,6 +86,38 @@ pub(crate) fn zone(name: &str) -> Zone {
     }
 }
 
+/// The private key of RFC 6605, 6.1, as PKCS #8.
+const PRIVATE: &str = "308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420194e929d0fcebbec42e51ba6b885\
+                       08b8966d7974f6cf43bfa24d6cdfc12dea64a144034200041a88c88615d437fbb8bf9e1942a1929f28562706ae6c2bd3\
+                       99e7b1bfb6d1e9e75b92b4aa42917ae1c61b701ef035c3fe7be3009cbafe5a2f71316c902dcf0d00";
+
+/// The key of RFC 6605, whose tag is 55648.
+pub(crate) fn published_key(role: KeyRole) -> SigningKey {
+    let octet = |at| u8::from_str_radix(&PRIVATE[at..at + 2], 16).expect("an octet");
+    let private: Vec<u8> = (0..PRIVATE.len()).step_by(2).map(octet).collect();
+    let public = *private.last_chunk().expect("the point stands at the end");
+    SigningKey { public, private, role, created_at: Timestamp::default() }
+}
+
+/// A key that nobody else has.
+pub(crate) fn new_key(role: KeyRole) -> SigningKey {
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
+    let private = pair.to_pkcs8v1().expect("its form").as_ref().to_vec();
+    let public = pair.public_key().as_ref()[1..].try_into().expect("a point");
+    SigningKey { public, private, role, created_at: Timestamp::default() }
+}
+
+/// How a zone with these keys is signed.
+pub(crate) fn signing(zone: &Zone, keys: Vec<SigningKey>) -> ZoneSigning {
+    ZoneSigning {
+        zone: zone.id,
+        state: SigningState::On,
+        parent: ParentDs::Seen,
+        keys,
+        modified_at: Timestamp::default(),
+    }
+}
+
 /// A record from a line: `NAME TTL [proxied] TYPE CONTENT`, the name relative to the zone, the TTL `auto` or seconds.
 pub(crate) fn record(zone: &Zone, line: &str) -> Result<Record> {
     let (name, rest) = line.split_once(char::is_whitespace).context("a TTL")?;
@@ -102,7 +145,12 @@ pub(crate) fn record(zone: &Zone, line: &str) -> Result<Record> {
 
 /// What answers in the tests.
 pub(crate) fn responder() -> Responder {
-    Responder::new(&ANYCAST.map(|address| address.parse().expect("an address")), true, SERVER, 1232)
+    responder_at(Arc::new(SystemClock))
+}
+
+/// The same, by this clock.
+pub(crate) fn responder_at(clock: Arc<dyn Clock>) -> Responder {
+    Responder::new(&ANYCAST.map(|address| address.parse().expect("an address")), true, SERVER, 1232, clock)
 }
 
 /// An OPT record.
@@ -200,6 +248,9 @@ pub(crate) fn describe(octets: &[u8]) -> Result<Vec<String>> {
         if opt.dnssec_ok() {
             line.push_str(" do");
         }
+        if octets.windows(9).any(|end| end[..5] == [0, 0, 41, 4, 208] && end[7] & 0x40 != 0) {
+            line.push_str(" co");
+        }
         for option in opt.opt().iter::<UnknownOptData<_>>() {
             let option = option?;
             let data = option.as_slice();
@@ -226,7 +277,10 @@ fn records(name: &str, section: RecordSection<'_, &[u8]>, lines: &mut Vec<String
             continue;
         }
         let record = record.to_any_record::<AllRecordData<_, _>>()?;
-        lines.push(format!("{name} {record}"));
+        let line = format!("{name} {record}");
+        // A signature is another one each time: the last word is it.
+        let shown = line.rsplit_once(' ').filter(|_| record.rtype() == Rtype::RRSIG);
+        lines.push(shown.map_or(line.as_str(), |(shown, _)| shown).to_owned());
     }
     Ok(())
 }

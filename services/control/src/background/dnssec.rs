@@ -1,0 +1,149 @@
+//! What parents say of signed zones: a zone is active when its DS is there, and stays signed until that is long gone.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use proxima_model::{ParentDs, SigningState, Timestamp, Zone, ZoneId, ZoneSigning};
+
+use crate::{
+    api::{Api, write::Author},
+    dnssec,
+    error::ApiError,
+    limits,
+};
+
+/// Looks up the DS of some zones that wait for it to come or to go, those after this one in order; returns behind which
+/// one to go on.
+pub(super) async fn follow_parents(
+    api: &Arc<Api>,
+    author: &Author,
+    after: Option<ZoneId>,
+) -> Result<Option<ZoneId>, ApiError> {
+    let waiting = api.read(move |snapshot| {
+        let mut waiting = BTreeSet::new();
+        for signing in snapshot.scan::<ZoneSigning>(&[]) {
+            let signing = signing?;
+            if waits(&signing) && after.is_none_or(|after| signing.zone > after) {
+                waiting.insert(signing.zone);
+                if waiting.len() > limits::DS_LOOKUPS_PER_ROUND {
+                    waiting.pop_last();
+                }
+            }
+        }
+        Ok(waiting)
+    });
+    let waiting = waiting.await?;
+    for id in &waiting {
+        let id = *id;
+        let Some(zone) = api.read(move |snapshot| Ok(snapshot.get::<Zone>(&id)?)).await? else { continue };
+        match api.delegations.ds(&zone).await {
+            Err(why) => tracing::debug!(%why, "what the parent says of a signed zone is not known"),
+            Ok(found) => {
+                let written = api.write(author, move |draft| {
+                    let Some(former) = draft.read::<ZoneSigning>(&id)? else { return Ok(()) };
+                    let next = follow(&former, names(&former, &found), draft.now);
+                    dnssec::put(draft, &zone, Some(&former), next.as_ref())
+                });
+                written.await?;
+            }
+        }
+    }
+    Ok(waiting.last().copied())
+}
+
+/// Whether something about the zone changes with its parent's DS. One that is active is left in peace.
+fn waits(signing: &ZoneSigning) -> bool {
+    signing.state == SigningState::Leaving || signing.parent != ParentDs::Seen
+}
+
+/// Whether the parent's DS records bear upon the zone's keys. Any of them bears upon a zone that leaves: as long as there
+/// is one, validators ask for signatures.
+fn names(signing: &ZoneSigning, found: &BTreeSet<Vec<u8>>) -> bool {
+    match signing.state {
+        SigningState::Leaving => !found.is_empty(),
+        // The first octets are tag and algorithm (RFC 4034, 5.1); which digest its owner chose does not matter.
+        SigningState::On => signing.trusted().any(|key| {
+            let [high, low] = key.tag().to_be_bytes();
+            let beginning = [high, low, proxima_model::SIGNING_ALGORITHM];
+            found.iter().any(|ds| ds.starts_with(&beginning))
+        }),
+    }
+}
+
+/// What becomes of a signed zone whose parent names its keys, or does not; `None` when it is to be signed no longer.
+fn follow(former: &ZoneSigning, named: bool, now: Timestamp) -> Option<ZoneSigning> {
+    let parent = match (former.state, former.parent, named) {
+        (_, _, true) => ParentDs::Seen,
+        (SigningState::Leaving, ParentDs::Unseen, false) => return None,
+        (SigningState::Leaving, ParentDs::Gone(since), false)
+            if now >= since.plus_seconds(limits::DS_CACHED_SECONDS) =>
+        {
+            return None;
+        }
+        (_, ParentDs::Seen, false) => ParentDs::Gone(now),
+        (_, other, false) => other,
+    };
+    if parent == former.parent {
+        return Some(former.clone());
+    }
+    Some(ZoneSigning { parent, modified_at: now, ..former.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use proxima_model::{KeyRole, SigningKey};
+
+    use super::*;
+
+    fn signing(state: SigningState, parent: ParentDs) -> ZoneSigning {
+        let key = SigningKey {
+            public: [7; 64],
+            private: Vec::new(),
+            role: KeyRole::Active,
+            created_at: Timestamp::default(),
+        };
+        let zone = ZoneId::from_bytes([1; 16]);
+        ZoneSigning { zone, state, parent, keys: vec![key], modified_at: Timestamp::default() }
+    }
+
+    #[test]
+    fn a_zone_stays_signed_until_its_ds_has_left_all_caches() {
+        let start = Timestamp::from_millis(1_764_000_000_000);
+        let hours = |hours: i64| start.plus_seconds(hours * 3_600);
+        let parent =
+            |state, parent, named, now| follow(&signing(state, parent), named, now).map(|next| next.parent);
+        use ParentDs::{Gone, Seen, Unseen};
+        use SigningState::{Leaving, On};
+        for (state, before, named, after) in [
+            (On, Unseen, false, Some(Unseen)),
+            (On, Unseen, true, Some(Seen)),
+            (On, Seen, false, Some(Gone(hours(0)))),
+            (On, Gone(hours(-99)), false, Some(Gone(hours(-99)))),
+            (On, Gone(hours(-99)), true, Some(Seen)),
+            (Leaving, Unseen, false, None),
+            (Leaving, Unseen, true, Some(Seen)),
+            (Leaving, Seen, true, Some(Seen)),
+            (Leaving, Seen, false, Some(Gone(hours(0)))),
+            (Leaving, Gone(hours(-47)), false, Some(Gone(hours(-47)))),
+            (Leaving, Gone(hours(-48)), false, None),
+            (Leaving, Gone(hours(-99)), true, Some(Seen)),
+        ] {
+            assert_eq!(parent(state, before, named, hours(0)), after, "{state:?} {before:?} {named}");
+        }
+    }
+
+    #[test]
+    fn only_a_ds_of_an_own_key_makes_a_zone_active_and_any_keeps_it_signed() {
+        let mut zone = signing(SigningState::On, ParentDs::Unseen);
+        let [high, low] = zone.keys[0].tag().to_be_bytes();
+        let (own, other) =
+            (BTreeSet::from([vec![high, low, 13, 4, 1]]), BTreeSet::from([vec![high, low, 8, 2, 1]]));
+        assert_eq!((names(&zone, &own), names(&zone, &other)), (true, false));
+        assert!(!names(&zone, &BTreeSet::new()) && waits(&zone));
+        zone.state = SigningState::Leaving;
+        assert_eq!((names(&zone, &other), names(&zone, &BTreeSet::new())), (true, false));
+        zone.parent = ParentDs::Seen;
+        assert!(waits(&zone));
+        zone.state = SigningState::On;
+        assert!(!waits(&zone));
+    }
+}

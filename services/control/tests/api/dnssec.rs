@@ -1,0 +1,155 @@
+//! `zones/:zone_id/dnssec`: switched on and off, and what the parent says of it.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use proxima_model::{ParentDs, Permission, SigningState, TokenScope, Zone, ZoneId, ZoneSigning};
+use serde_json::{Value, json};
+
+use crate::{
+    delegation::Unbound,
+    harness::{Node, Options},
+};
+
+fn on() -> Option<Value> {
+    Some(json!({"status": "active"}))
+}
+
+fn off() -> Option<Value> {
+    Some(json!({"status": "disabled"}))
+}
+
+fn signing(node: &Node, zone: &str) -> Option<ZoneSigning> {
+    let id: ZoneId = zone.parse().unwrap();
+    node.context.replica.snapshot().unwrap().get::<ZoneSigning>(&id).unwrap()
+}
+
+#[tokio::test]
+async fn dnssec_is_switched_on_shown_and_switched_off() {
+    let node = Node::start().await;
+    let zone = node.zone("example.com").await;
+    let path = format!("/zones/{zone}/dnssec");
+    let before = node.ok("GET", &path, None).await;
+    assert_eq!(
+        (&before["status"], &before["ds"], &before["key_tag"]),
+        (&json!("disabled"), &json!(null), &json!(null))
+    );
+
+    let serial = || {
+        let id: ZoneId = zone.parse().unwrap();
+        node.context.replica.snapshot().unwrap().get::<Zone>(&id).unwrap().unwrap().serial
+    };
+    let first = serial();
+    let made = node.ok("PATCH", &path, on()).await;
+    assert_eq!(made["status"], "active", "where owners are taken at their word");
+    assert_eq!(serial(), first + 1);
+    assert_eq!(
+        [
+            &made["flags"],
+            &made["algorithm"],
+            &made["digest_type"],
+            &made["digest_algorithm"],
+            &made["key_type"]
+        ],
+        [&json!(257), &json!("13"), &json!("2"), &json!("SHA256"), &json!("ECDSAP256SHA256")]
+    );
+    let digest = made["digest"].as_str().unwrap();
+    assert!(
+        digest.len() == 64
+            && digest.bytes().all(|digit| digit.is_ascii_digit() || (b'A'..=b'F').contains(&digit))
+    );
+    assert_eq!(made["ds"], format!("example.com. 3600 IN DS {} 13 2 {digest}", made["key_tag"]));
+    assert_eq!(BASE64_STANDARD.decode(made["public_key"].as_str().unwrap()).unwrap().len(), 64);
+    assert_eq!(node.ok("GET", &path, None).await, made);
+    // Again, and without anything to do: the key stays.
+    assert_eq!(node.ok("PATCH", &path, on()).await, made);
+    assert_eq!(node.ok("PATCH", &path, Some(json!({}))).await, made);
+    assert_eq!(serial(), first + 1);
+    let kept = signing(&node, &zone).unwrap();
+    assert!(!made.to_string().contains(&hex::encode(&kept.keys[0].private)));
+
+    assert_eq!(node.ok("PATCH", &path, off()).await["status"], "disabled");
+    assert!(signing(&node, &zone).is_none());
+    // A key is never used twice.
+    assert_ne!(node.ok("PATCH", &path, on()).await["key_tag"], Value::Null);
+    assert_ne!(signing(&node, &zone).unwrap().keys, kept.keys);
+    assert_eq!(node.ok("DELETE", &path, None).await, "");
+    assert_eq!(node.ok("GET", &path, None).await["status"], "disabled");
+
+    for body in
+        [json!({"status": "pending"}), json!({"dnssec_presigned": true}), json!({"dnssec_use_nsec3": true})]
+    {
+        assert_eq!(node.refused("PATCH", &path, Some(body)).await.0, 400);
+    }
+}
+
+#[tokio::test]
+async fn a_retry_with_the_same_key_makes_no_second_key_and_a_deleted_zone_leaves_none() {
+    let node = Node::start().await;
+    let zone = node.zone("example.com").await;
+    let path = format!("/zones/{zone}/dnssec");
+    let mut tags = Vec::new();
+    for _ in 0..2 {
+        let request = node.request(reqwest::Method::PATCH, &path).bearer_auth(&node.token);
+        let answer = request.header("idempotency-key", "once").json(&on()).send().await.unwrap();
+        tags.push(answer.json::<Value>().await.unwrap()["result"]["public_key"].clone());
+    }
+    assert!(tags[0] == tags[1] && tags[0].is_string(), "{tags:?}");
+    assert_eq!(node.count::<ZoneSigning>(), 1);
+    node.ok("DELETE", &format!("/zones/{zone}"), None).await;
+    assert_eq!(node.count::<ZoneSigning>(), 0);
+}
+
+#[tokio::test]
+async fn who_may_read_dns_sees_it_and_who_may_edit_dns_changes_it() {
+    let node = Node::start().await;
+    let zone = node.zone("example.com").await;
+    let path = format!("/zones/{zone}/dnssec");
+    let scope = TokenScope::Zone(zone.parse().unwrap());
+    for (permission, sees, changes) in
+        [(Permission::DnsRead, 200, 403), (Permission::DnsEdit, 200, 200), (Permission::ZoneEdit, 403, 403)]
+    {
+        let token = node.token(vec![(scope, vec![permission])]).await;
+        assert_eq!(node.call_as(&token, "GET", &path, None).await.0, sees, "{permission:?}");
+        assert_eq!(node.call_as(&token, "PATCH", &path, on()).await.0, changes, "{permission:?}");
+        assert_eq!(node.call_as(&token, "DELETE", &path, None).await.0, changes, "{permission:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_signed_zone_is_active_when_its_ds_is_there_and_stays_signed_until_it_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    // Upkeep looks when its node starts.
+    let start = async |resolver: Option<&Unbound>| {
+        let resolvers = resolver.map(|unbound| format!("resolvers = [\"{}\"]", unbound.address));
+        let dir = Some(folder.path().to_owned());
+        Node::with(Options { control: resolvers.unwrap_or_default(), dir, ..Options::default() }).await
+    };
+    let node = start(None).await;
+    let zone = node.zone("ours.example").await;
+    let path = format!("/zones/{zone}/dnssec");
+    let made = node.ok("PATCH", &path, on()).await;
+    assert_eq!(made["status"], "pending");
+    drop(node);
+
+    let with_ds = Unbound::start(&[made["ds"].as_str().unwrap()]);
+    let node = start(Some(&with_ds)).await;
+    let id: ZoneId = zone.parse().unwrap();
+    let parent = |snapshot: &proxima_ledger::Snapshot| {
+        snapshot.get::<ZoneSigning>(&id).unwrap().map(|signing| signing.parent)
+    };
+    node.until("the DS", |snapshot| parent(snapshot) == Some(ParentDs::Seen)).await;
+    assert_eq!(node.ok("GET", &path, None).await["status"], "active");
+    let leaving = node.ok("PATCH", &path, off()).await;
+    assert_eq!((&leaving["status"], &leaving["ds"]), (&json!("pending-disabled"), &made["ds"]));
+    drop(node);
+
+    let without_ds = Unbound::start(&[]);
+    let node = start(Some(&without_ds)).await;
+    node.until("the end of the DS", |snapshot| matches!(parent(snapshot), Some(ParentDs::Gone(_)))).await;
+    let kept = signing(&node, &zone).unwrap();
+    assert_eq!(kept.state, SigningState::Leaving, "caches may have the DS for days");
+    // Its owner thinks better of it: the key is still good.
+    assert_eq!(node.ok("PATCH", &path, on()).await["ds"], made["ds"]);
+    assert_eq!(node.ok("PATCH", &path, off()).await["status"], "pending-disabled");
+    assert_eq!(node.ok("DELETE", &path, None).await, "");
+    assert_eq!(node.ok("GET", &path, None).await["status"], "disabled");
+}

@@ -1,0 +1,245 @@
+//! A zone's keys, and what they sign (RFC 4034, 3.1.8.1 and 6).
+
+use std::fmt;
+
+use aws_lc_rs::{
+    digest::{SHA256, digest},
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
+use proxima_model::{KeyRole, SIGNING_ALGORITHM, SigningKey, SigningState, ZoneSigning};
+
+use crate::{
+    rrset::RrSet,
+    wire::{class, rtype},
+};
+
+/// How long others may remember a zone's keys and what its parent is to say of them, in seconds.
+const KEY_TTL: u32 = 3_600;
+/// SHA-256 as the digest of a DS record (RFC 4509).
+const DIGEST_TYPE: u8 = 2;
+/// What asks the parent to take its DS away (RFC 8078, 4): a CDS, and a CDNSKEY.
+const CDS_DELETE: [u8; 5] = [0; 5];
+const CDNSKEY_DELETE: [u8; 5] = [0, 0, 3, 0, 0];
+
+/// What signs a zone.
+pub(crate) struct Signer {
+    /// Those that sign: one, or two in the middle of a roll-over.
+    pub(super) keys: Vec<SigningPair>,
+    dnskey: RrSet,
+    cds: RrSet,
+    cdnskey: RrSet,
+    /// What the parent is to say; nothing of a zone that leaves.
+    ds: Option<RrSet>,
+}
+
+/// A key that signs.
+pub(super) struct SigningPair {
+    pub(super) tag: u16,
+    pub(super) public: [u8; 64],
+    pub(super) pair: EcdsaKeyPair,
+}
+
+impl Signer {
+    /// For the zone whose name on the wire is `apex`.
+    ///
+    /// # Errors
+    /// Why it cannot be signed.
+    pub(crate) fn new(signing: &ZoneSigning, apex: &[u8]) -> Result<Self, &'static str> {
+        let active = signing.keys().filter(|key| key.role == KeyRole::Active);
+        let keys = active.map(SigningPair::new).collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() {
+            return Err("none of its keys signs");
+        }
+        let set = |rtype, data: Vec<Vec<u8>>| RrSet {
+            rtype,
+            ttl: KEY_TTL,
+            data: data.into_iter().map(Vec::into_boxed_slice).collect(),
+        };
+        let ds: Vec<Vec<u8>> = signing.trusted().map(|key| ds(key, apex)).collect();
+        let trusted: Vec<Vec<u8>> = signing.trusted().map(SigningKey::dnskey).collect();
+        let leaves = signing.state == SigningState::Leaving;
+        let or_delete = |data, delete: [u8; 5]| if leaves { vec![delete.to_vec()] } else { data };
+        Ok(Self {
+            keys,
+            dnskey: set(rtype::DNSKEY, signing.keys().map(SigningKey::dnskey).collect()),
+            cds: set(rtype::CDS, or_delete(ds.clone(), CDS_DELETE)),
+            cdnskey: set(rtype::CDNSKEY, or_delete(trusted, CDNSKEY_DELETE)),
+            ds: (!leaves).then(|| set(rtype::DS, ds)),
+        })
+    }
+
+    /// What the apex has because the zone is signed.
+    pub(crate) fn apex_sets(&self) -> [&RrSet; 3] {
+        [&self.dnskey, &self.cds, &self.cdnskey]
+    }
+
+    /// What the zone above is to say, if it lies here too.
+    pub(crate) fn ds(&self) -> Option<&RrSet> {
+        self.ds.as_ref()
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.keys.iter().map(|key| key.tag)).finish()
+    }
+}
+
+impl SigningPair {
+    fn new(key: &SigningKey) -> Result<Self, &'static str> {
+        let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, &key.private)
+            .map_err(|_| "a key cannot be read")?;
+        use aws_lc_rs::signature::KeyPair as _;
+        // Uncompressed: an octet that says so, then both coordinates.
+        if pair.public_key().as_ref().get(1..) != Some(&key.public[..]) {
+            return Err("a key is not the one that is published");
+        }
+        Ok(Self { tag: key.tag(), public: key.public, pair })
+    }
+}
+
+/// The data of the DS record that names a key (RFC 4034, 5.1).
+fn ds(key: &SigningKey, apex: &[u8]) -> Vec<u8> {
+    let digest = digest(&SHA256, &key.digested(apex));
+    [&key.tag().to_be_bytes()[..], &[SIGNING_ALGORITHM, DIGEST_TYPE], digest.as_ref()].concat()
+}
+
+/// From when until when a signature is good, in seconds since 1970 modulo 2^32 (RFC 4034, 3.1.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Validity {
+    pub(super) inception: u32,
+    pub(super) expiration: u32,
+}
+
+/// Where in what is signed the [`Validity`] stands.
+const VALIDITY_AT: usize = 8;
+
+/// What a key signs of a set: the RRSIG record's data without the signature, whose length is given too, and the
+/// records in their canonical form and order. Names in data were made in lower case ([`crate::rrset`]).
+pub(super) fn signed_octets(
+    apex: &[u8],
+    owner: &[u8],
+    set: &RrSet,
+    tag: u16,
+    validity: Validity,
+) -> (Vec<u8>, usize) {
+    let mut data: Vec<&[u8]> = set.data.iter().map(|data| &**data).collect();
+    data.sort_unstable();
+    data.dedup();
+    let octets: usize = data.iter().map(|data| owner.len() + 10 + data.len()).sum();
+    let mut out = Vec::with_capacity(18 + apex.len() + octets);
+    out.extend_from_slice(&set.rtype.to_be_bytes());
+    out.extend_from_slice(&[SIGNING_ALGORITHM, labels(owner)]);
+    out.extend_from_slice(&set.ttl.to_be_bytes());
+    out.extend_from_slice(&[0; 8]);
+    put_validity(&mut out, validity);
+    out.extend_from_slice(&tag.to_be_bytes());
+    out.extend_from_slice(apex);
+    let prefix = out.len();
+    for data in data {
+        out.extend_from_slice(owner);
+        out.extend_from_slice(&set.rtype.to_be_bytes());
+        out.extend_from_slice(&class::IN.to_be_bytes());
+        out.extend_from_slice(&set.ttl.to_be_bytes());
+        let length = u16::try_from(data.len()).expect("a record's data is far below 64 KiB");
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(data);
+    }
+    (out, prefix)
+}
+
+/// Writes another validity into what [`signed_octets`] made.
+pub(super) fn put_validity(octets: &mut [u8], validity: Validity) {
+    let (expiration, inception) = octets[VALIDITY_AT..VALIDITY_AT + 8].split_at_mut(4);
+    expiration.copy_from_slice(&validity.expiration.to_be_bytes());
+    inception.copy_from_slice(&validity.inception.to_be_bytes());
+}
+
+/// The labels of a name without the root, and without the asterisk of a wildcard (RFC 4034, 3.1.3). What a wildcard
+/// stands for is signed as the name that it is answered as (RFC 9824, 3.3), so that nothing else has to be proven.
+fn labels(owner: &[u8]) -> u8 {
+    let (mut at, mut labels) = (0, 0);
+    while owner[at] != 0 {
+        labels += u8::from(!(at == 0 && owner.starts_with(b"\x01*")));
+        at += 1 + usize::from(owner[at]);
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+    use proxima_model::Timestamp;
+
+    use super::*;
+    use crate::name::encode;
+
+    /// The key of RFC 6605, 6.1.
+    fn published() -> SigningKey {
+        let mut key = SigningKey {
+            public: [0; 64],
+            private: Vec::new(),
+            role: KeyRole::Active,
+            created_at: Timestamp::default(),
+        };
+        let public = "1a88c88615d437fbb8bf9e1942a1929f28562706ae6c2bd399e7b1bfb6d1e9e7\
+                      5b92b4aa42917ae1c61b701ef035c3fe7be3009cbafe5a2f71316c902dcf0d00";
+        key.public.copy_from_slice(&octets(public));
+        key
+    }
+
+    fn octets(hex: &str) -> Vec<u8> {
+        let digit = |octet: u8| char::from(octet).to_digit(16).expect("a digit");
+        let octet = |pair: &[u8]| u8::try_from(digit(pair[0]) << 4 | digit(pair[1])).expect("an octet");
+        hex.as_bytes().chunks(2).map(octet).collect()
+    }
+
+    #[test]
+    fn the_ds_of_a_key_is_the_one_of_rfc_6605() {
+        let expected = "d9600d02b4c8c1fe2e7477127b27115656ad6256f424625bf5c1e2770ce6d6e37df61d17";
+        assert_eq!(ds(&published(), &encode("example.net")), octets(expected));
+    }
+
+    #[test]
+    fn what_is_signed_is_what_rfc_6605_signed() {
+        let set = RrSet::of_one(rtype::A, 3_600, vec![192, 0, 2, 1]);
+        // 2010-08-12 10:04:39 to 2010-09-09 10:04:39.
+        let validity = Validity { inception: 1_281_607_479, expiration: 1_284_026_679 };
+        let (apex, owner) = (encode("example.net"), encode("www.example.net"));
+        let (signed, prefix) = signed_octets(&apex, &owner, &set, 55_648, validity);
+        assert_eq!(signed[..4], [0, 1, 13, 3]);
+        assert_eq!(signed[16..prefix], [&[0xd9, 0x60][..], &apex].concat());
+        let signature = octets(
+            "ab1eb02d8aa687e97da0229337aa8873e6f0eb26be289f28333d183f5d3b7a95\
+             c0c869adfb748daee3c5286eed6682c12e5533186baced9c26c167a9ebae950b",
+        );
+        let public = [&[4][..], &published().public].concat();
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public);
+        key.verify(&signed, &signature).expect("the signature of the RFC's own example");
+    }
+
+    #[test]
+    fn records_are_signed_once_each_and_in_canonical_order() {
+        let data = [&b"\x02bb"[..], b"\x01z", b"\x02ba", b"\x01z"].map(Box::from).to_vec();
+        let set = RrSet { rtype: rtype::TXT, ttl: 60, data };
+        let validity = Validity { inception: 1, expiration: 2 };
+        let (mut signed, prefix) = signed_octets(b"\x00", b"\x01a\x00", &set, 7, validity);
+        let record = |data: &[u8]| {
+            let length = u8::try_from(data.len()).expect("short");
+            [&b"\x01a\x00\x00\x10\x00\x01\x00\x00\x00\x3c\x00"[..], &[length], data].concat()
+        };
+        assert_eq!(signed[prefix..], [record(b"\x01z"), record(b"\x02ba"), record(b"\x02bb")].concat());
+        assert_eq!(signed[8..16], [0, 0, 0, 2, 0, 0, 0, 1]);
+        put_validity(&mut signed, Validity { inception: 3, expiration: 4 });
+        assert_eq!(signed[8..16], [0, 0, 0, 4, 0, 0, 0, 3]);
+    }
+
+    #[test]
+    fn the_asterisk_of_a_wildcard_is_no_label() {
+        for (name, expected) in
+            [(".", 0), ("example.com", 2), ("*.example.com", 2), ("a.*.example.com", 4), ("*", 0)]
+        {
+            assert_eq!(labels(&encode(name)), expected, "{name}");
+        }
+    }
+}

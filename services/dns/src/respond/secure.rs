@@ -1,0 +1,132 @@
+//! What of an answer is there because its asker wants it signed, or asks about signatures.
+
+use crate::{
+    dnssec::{Signer, nsec},
+    message::Section,
+    rrset::RrSet,
+    wire::{ExtendedError, Rcode, rtype},
+    zone::{Found, HttpsOffer, Kind, NEGATIVE_TTL, Node, ZoneTree},
+};
+
+use super::{Answer, Failure, Step, Zones};
+
+impl<Z: Zones> Answer<'_, Z> {
+    /// What signs the sets of a zone in this answer, if it is asked for and the zone is signed.
+    pub(super) fn signer<'z>(&self, zone: &'z ZoneTree) -> Option<&'z Signer> {
+        if self.dnssec { zone.signer() } else { None }
+    }
+
+    /// Writes a set that the answer is not whole without, with its signatures: `false` if they did not fit.
+    pub(super) fn signed_set(
+        &mut self,
+        signer: &Signer,
+        apex: &[u8],
+        section: Section,
+        (owner, set, ttl): (&[u8], &RrSet, u32),
+    ) -> Result<bool, Failure> {
+        let (signatures, made) = (&self.responder.signatures, &mut self.signatures);
+        let written = self.writer.signed_set(section, owner, set, ttl, || {
+            let (rrsigs, new) = signatures.of(signer, apex, owner, set).ok_or(Failure::UNSIGNED)?;
+            *made += new;
+            Ok::<_, Failure>(rrsigs)
+        })?;
+        self.fitted(written)
+    }
+
+    /// Ends a negative answer with its proof, unless its beginning did not fit. A name that does not exist is told by
+    /// its denial, and by the rcode only to who knows that both go together (RFC 9824, 5.1).
+    pub(super) fn deny(
+        &mut self,
+        zone: &ZoneTree,
+        name: &[u8],
+        found: Found<'_>,
+        fits: bool,
+    ) -> Result<Step, Failure> {
+        let types = self.types(zone, found);
+        if fits {
+            self.denial(zone, name, types)?;
+        }
+        let compact_ok = self.query.edns.is_some_and(|edns| edns.compact_ok);
+        let nothing = matches!(found, Found::Nothing);
+        Ok(Step::Done(if nothing && compact_ok { Rcode::NxDomain } else { Rcode::NoError }))
+    }
+
+    /// Proves that a delegated zone is not signed (RFC 4035, 3.1.4; RFC 9824, 3.4).
+    pub(super) fn deny_ds(&mut self, zone: &ZoneTree, cut: &[u8]) -> Result<bool, Failure> {
+        self.denial(zone, cut, vec![rtype::NS])
+    }
+
+    /// Answers how far a zone here trusts the keys of one beneath it that is here too, and therefore needs no NS
+    /// records in it.
+    pub(super) fn vouch(&mut self, zone: &ZoneTree, child: &ZoneTree) -> Result<Rcode, Failure> {
+        if let Some(ds) = child.signer().and_then(Signer::ds) {
+            self.set(zone, Section::Answer, child.apex(), ds, ds.ttl)?;
+            return Ok(Rcode::NoError);
+        }
+        let soa = zone.soa();
+        if self.set(zone, Section::Authority, zone.apex(), soa, soa.ttl.min(NEGATIVE_TTL))?
+            && self.signer(zone).is_some()
+        {
+            self.deny_ds(zone, child.apex())?;
+        }
+        Ok(Rcode::NoError)
+    }
+
+    /// Answers a question for NSEC or RRSIG, which every name of a signed zone has: the one for this name, or the
+    /// signatures of that one, since others may not be there before they are asked for.
+    pub(super) fn about_signatures(
+        &mut self,
+        zone: &ZoneTree,
+        name: &[u8],
+        node: &Node,
+    ) -> Result<Step, Failure> {
+        let set = nsec(name, zone.apex(), self.types(zone, Found::Node(node)), negative_ttl(zone));
+        if self.query.qtype == rtype::NSEC {
+            self.set(zone, Section::Answer, name, &set, set.ttl)?;
+        } else if let Some(signer) = zone.signer() {
+            let made = self.responder.signatures.of(signer, zone.apex(), name, &set);
+            let (rrsigs, new) = made.ok_or(Failure::UNSIGNED)?;
+            self.signatures += new;
+            self.unsigned_set(Section::Answer, name, &rrsigs, rrsigs.ttl)?;
+        }
+        Ok(Step::Done(Rcode::NoError))
+    }
+
+    fn denial(&mut self, zone: &ZoneTree, name: &[u8], types: Vec<u16>) -> Result<bool, Failure> {
+        let set = nsec(name, zone.apex(), types, negative_ttl(zone));
+        self.set(zone, Section::Authority, name, &set, set.ttl)
+    }
+
+    /// The types that a denial must not deny: those that the name has or may have, as aliases that are flattened do,
+    /// but for the one that was asked for and is not there.
+    fn types(&self, zone: &ZoneTree, found: Found<'_>) -> Vec<u16> {
+        let node = match found {
+            Found::Nothing => return vec![rtype::NXNAME],
+            Found::Cut { .. } => return vec![rtype::NS],
+            Found::Node(node) => node,
+        };
+        let mut types: Vec<u16> = node.types().collect();
+        match node.kind(zone) {
+            Kind::Plain => {}
+            Kind::Alias(_) => types.push(rtype::CNAME),
+            Kind::Flattened(_) => types.extend([rtype::A, rtype::AAAA]),
+            Kind::Proxied => {
+                types.extend([rtype::A, rtype::AAAA]);
+                if zone.https() != HttpsOffer::None {
+                    types.push(rtype::HTTPS);
+                }
+            }
+        }
+        types.retain(|rtype| *rtype != self.query.qtype);
+        types
+    }
+}
+
+impl Failure {
+    const UNSIGNED: Self = Self::because(Rcode::ServFail, ExtendedError::UNSIGNED);
+}
+
+/// How long others may remember a denial, in seconds (RFC 9077).
+fn negative_ttl(zone: &ZoneTree) -> u32 {
+    zone.soa().ttl.min(NEGATIVE_TTL)
+}

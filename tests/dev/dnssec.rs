@@ -1,0 +1,178 @@
+//! A site's owner signs a zone on the command line, and validators take it: `delv`, and `unbound` as a resolver.
+
+use std::{
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    time::Instant,
+};
+
+use crate::{
+    dev::{DEADLINE, Dev},
+    process::{dies_with_the_test, free_for_both, output},
+};
+
+/// What `delv` makes of a question, with the zone's own key as what it trusts.
+fn delv(dev: &Dev, anchor: &str, args: &[&str]) -> String {
+    let mut delv = Command::new("delv");
+    delv.arg(format!("@{}", dev.dns().ip())).args(["-p", &dev.dns().port().to_string()]);
+    let (_, told) = output(delv.args(["-a", anchor, "+root=example.com", "+nomultiline"]).args(args));
+    told
+}
+
+#[test]
+fn a_zone_that_its_owner_signs_is_validated_whatever_is_asked_of_it() {
+    let dev = Dev::start();
+    dev.proxima(&["zones", "add", "example.com"]);
+    for record in [
+        ["A", "www", "192.0.2.1"],
+        ["CNAME", "alias", "www.example.com"],
+        ["TXT", "*.wild", "\"anything\""],
+        ["MX", "@", "10 mail.example.com"],
+        ["NS", "sub", "ns.elsewhere.example"],
+    ] {
+        let [kind, name, content] = record;
+        dev.proxima(&["dns", "add", "example.com", kind, name, content]);
+    }
+    dev.proxima(&["dns", "add", "example.com", "A", "shop", "192.0.2.2", "--proxied"]);
+    assert!(dev.proxima(&["zones", "dnssec", "example.com"]).contains("example.com is disabled"));
+    assert!(dev.dig(&["+dnssec", "www.example.com", "A"]).contains("ANSWER: 1"));
+    let told = dev.proxima(&["zones", "dnssec", "example.com", "on"]);
+    assert!(told.contains("example.com is active"), "{told}");
+    let of = |name: &str| {
+        told.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).expect(name).to_owned()
+    };
+
+    let folder = tempfile::tempdir().unwrap();
+    let anchor = folder.path().join("anchor");
+    let key = format!("trust-anchors {{ example.com. static-key 257 3 13 \"{}\"; }};", of("public key"));
+    std::fs::write(&anchor, key).unwrap();
+    let anchor = anchor.display().to_string();
+    for (question, validated) in [
+        ("www.example.com A", "192.0.2.1"),
+        ("shop.example.com A", "RRSIG"),
+        ("shop.example.com HTTPS", "RRSIG"),
+        ("alias.example.com A", "192.0.2.1"),
+        ("x.y.wild.example.com TXT", "anything"),
+        ("example.com MX", "mail.example.com"),
+        ("example.com SOA", "RRSIG"),
+        ("example.com NS", "RRSIG"),
+        ("example.com DNSKEY", "RRSIG"),
+        ("example.com CDS", &of("digest")[..40]),
+        ("www.example.com MX", "; negative response"),
+        ("nothing.example.com A", "; negative response"),
+        ("wild.example.com A", "; negative response"),
+        ("sub.example.com DS", "; negative response"),
+    ] {
+        let args: Vec<&str> = question.split(' ').collect();
+        let answer = delv(&dev, &anchor, &args);
+        assert!(answer.contains("fully validated") && answer.contains(validated), "{question}: {answer}");
+    }
+
+    // Another key is not this zone's.
+    let other = folder.path().join("other");
+    let wrong =
+        format!("trust-anchors {{ example.com. static-ds {} 13 2 \"{}\"; }};", of("key tag"), "0".repeat(64));
+    std::fs::write(&other, wrong).unwrap();
+    let refused = delv(&dev, &other.display().to_string(), &["www.example.com", "A"]);
+    assert!(!refused.contains("fully validated"), "{refused}");
+    let by_ds = folder.path().join("ds");
+    let right =
+        format!("trust-anchors {{ example.com. static-ds {} 13 2 \"{}\"; }};", of("key tag"), of("digest"));
+    std::fs::write(&by_ds, right).unwrap();
+    let answer = delv(&dev, &by_ds.display().to_string(), &["www.example.com", "A"]);
+    assert!(answer.contains("fully validated"), "{answer}");
+
+    // Whoever does not ask for signatures sees no difference.
+    let plain = dev.dig(&["nothing.example.com", "A"]);
+    assert!(plain.contains("status: NXDOMAIN") && !plain.contains("RRSIG"), "{plain}");
+    let compact = dev.dig(&["+dnssec", "nothing.example.com", "A"]);
+    assert!(
+        compact.contains("status: NOERROR") && compact.contains("NSEC\t\\000.nothing.example.com."),
+        "{compact}"
+    );
+    let off = dev.proxima(&["zones", "dnssec", "example.com", "off"]);
+    assert!(off.contains("example.com is disabled"), "{off}");
+    assert!(dev.dig(&["+dnssec", "www.example.com", "A"]).contains("ANSWER: 1"));
+}
+
+/// A resolver that validates, and knows one zone: where it is, and by a DS that it can be trusted.
+struct Unbound {
+    child: Child,
+    address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Unbound {
+    fn start(zone: &str, at: SocketAddr, ds: &str) -> Self {
+        let (folder, address) = (tempfile::tempdir().unwrap(), free_for_both());
+        let (ip, port) = (address.ip(), address.port());
+        let text = format!(
+            "server:\n interface: {ip}@{port}\n port: {port}\n chroot: \"\"\n username: \"\"\n directory: {:?}\n \
+             pidfile: \"\"\n use-syslog: no\n do-daemonize: no\n do-not-query-localhost: no\n \
+             module-config: \"validator iterator\"\n aggressive-nsec: yes\n trust-anchor: \"{ds}\"\n\
+             stub-zone:\n name: \"{zone}\"\n stub-addr: {}@{}\nremote-control:\n control-enable: no\n",
+            folder.path(),
+            at.ip(),
+            at.port(),
+        );
+        let file = folder.path().join("unbound.conf");
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new("unbound");
+        command.args(["-d", "-c"]).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+        let child =
+            dies_with_the_test(&mut command).spawn().expect("unbound is installed: `cargo xtask setup`");
+        let unbound = Self { child, address, _folder: folder };
+        let begun = Instant::now();
+        while !unbound.ask(zone, "SOA").contains("status: NOERROR") {
+            assert!(begun.elapsed() < DEADLINE, "unbound did not start");
+        }
+        unbound
+    }
+
+    fn ask(&self, name: &str, kind: &str) -> String {
+        let mut dig = Command::new("dig");
+        dig.arg(format!("@{}", self.address.ip())).args(["-p", &self.address.port().to_string()]);
+        output(dig.args(["+dnssec", "+time=5", "+tries=1", name, kind])).1
+    }
+}
+
+impl Drop for Unbound {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn a_validating_resolver_takes_a_signed_zone_and_the_zones_beneath_it() {
+    let dev = Dev::start();
+    for zone in ["example.com", "signed.example.com", "bare.example.com"] {
+        dev.proxima(&["zones", "add", zone]);
+        dev.proxima(&["dns", "add", zone, "A", "www", "192.0.2.1"]);
+    }
+    dev.proxima(&["dns", "add", "example.com", "TXT", "*.wild", "\"anything\""]);
+    let told = dev.proxima(&["zones", "dnssec", "example.com", "on"]);
+    dev.proxima(&["zones", "dnssec", "signed.example.com", "on"]);
+    let ds = told.lines().find(|line| line.contains(" IN DS ")).expect(&told);
+    let unbound = Unbound::start("example.com", dev.dns(), ds);
+    for (question, status, records, authentic) in [
+        ("www.example.com A", "NOERROR", 2, true),
+        ("x.wild.example.com TXT", "NOERROR", 2, true),
+        ("nothing.example.com A", "NOERROR", 0, true),
+        ("www.example.com MX", "NOERROR", 0, true),
+        // What was denied before denies nothing else.
+        ("www.example.com A", "NOERROR", 2, true),
+        ("signed.example.com DS", "NOERROR", 2, true),
+        ("www.signed.example.com A", "NOERROR", 2, true),
+        ("nothing.signed.example.com A", "NOERROR", 0, true),
+        // A zone that is not signed, and is proven not to be.
+        ("www.bare.example.com A", "NOERROR", 1, false),
+        ("nothing.bare.example.com A", "NXDOMAIN", 0, false),
+    ] {
+        let (name, kind) = question.split_once(' ').unwrap();
+        let answer = unbound.ask(name, kind);
+        assert!(answer.contains(&format!("status: {status}")), "{question}: {answer}");
+        assert!(answer.contains(&format!("ANSWER: {records},")), "{question}: {answer}");
+        assert_eq!(answer.contains(" ad;"), authentic, "{question}: {answer}");
+    }
+}
