@@ -92,6 +92,7 @@ impl OriginBody {
             Poll::Pending => {
                 // The origin may let us wait only so long.
                 if !connection.deadline.is_set() {
+                    connection.transport.acknowledge();
                     connection.deadline.set(Instant::now() + self.between_reads);
                 }
                 ready!(connection.deadline.poll(context));
