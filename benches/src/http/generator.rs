@@ -120,6 +120,7 @@ fn wrk(target: &Target, seconds: u64) -> Result<Load> {
 fn http3(target: &Target, requests: u64) -> Result<Load> {
     let mut program = load::program("http3", target.address, HOST)?;
     program.args(["--path", target.path, "--streams", CONNECTIONS, "--requests", &requests.to_string()]);
+    program.args(["--per-connection", &REQUESTS_PER_CONNECTION.to_string()]);
     load::output(LOAD_CORE, &program)
 }
 

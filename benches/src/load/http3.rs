@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::{Buf, Bytes};
@@ -25,6 +25,9 @@ pub(crate) struct Options {
     /// Over all streams together.
     #[arg(long)]
     requests: u64,
+    /// Over one connection: servers end them after some thousands.
+    #[arg(long)]
+    per_connection: u64,
     /// Streams at once.
     #[arg(long)]
     streams: u64,
@@ -34,23 +37,37 @@ type Sender = h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>;
 
 pub(super) fn run(options: &Options) -> Result<Load> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).context("opening a socket")?;
-        let tls = QuicClientConfig::try_from(client_config(&["h3"])?).context("TLS for QUIC")?;
-        endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(tls)));
-        let connection = endpoint.connect(options.target.address, &options.target.host)?.await?;
-        let (mut driver, sender) = h3::client::new(h3_quinn::Connection::new(connection)).await?;
-        let driven =
-            tokio::spawn(async move { std::future::poll_fn(|context| driver.poll_close(context)).await });
-        let load = ask(options, &sender).await;
-        driven.abort();
-        load
-    })
+    let (mut left, mut latencies_us, mut took) = (options.requests, Vec::new(), Duration::ZERO);
+    while left > 0 {
+        let now = left.min(options.per_connection.max(1));
+        took += runtime.block_on(connection(options, now, &mut latencies_us))?;
+        left -= now;
+    }
+    Ok(Load::new(options.requests, 0, took, &mut latencies_us))
+}
+
+/// So many requests over one connection.
+async fn connection(options: &Options, requests: u64, latencies_us: &mut Vec<f64>) -> Result<Duration> {
+    let mut endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).context("opening a socket")?;
+    let tls = QuicClientConfig::try_from(client_config(&["h3"])?).context("TLS for QUIC")?;
+    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(tls)));
+    let connection = endpoint.connect(options.target.address, &options.target.host)?.await?;
+    let (mut driver, sender) = h3::client::new(h3_quinn::Connection::new(connection)).await?;
+    let driven =
+        tokio::spawn(async move { std::future::poll_fn(|context| driver.poll_close(context)).await });
+    let took = ask(options, &sender, requests, latencies_us).await;
+    driven.abort();
+    took
 }
 
 /// Streams take their requests from one count until it is used up.
-async fn ask(options: &Options, sender: &Sender) -> Result<Load> {
-    let left = Arc::new(AtomicU64::new(options.requests));
+async fn ask(
+    options: &Options,
+    sender: &Sender,
+    requests: u64,
+    latencies_us: &mut Vec<f64>,
+) -> Result<Duration> {
+    let left = Arc::new(AtomicU64::new(requests));
     let url = format!("https://{}{}", options.target.host, options.path);
     let begun = Instant::now();
     let mut streams = JoinSet::new();
@@ -67,11 +84,10 @@ async fn ask(options: &Options, sender: &Sender) -> Result<Load> {
             anyhow::Ok(latencies_us)
         });
     }
-    let mut latencies_us = Vec::new();
     while let Some(stream) = streams.join_next().await {
         latencies_us.append(&mut stream??);
     }
-    Ok(Load::new(options.requests, 0, begun.elapsed(), &mut latencies_us))
+    Ok(begun.elapsed())
 }
 
 /// h3 says itself when a body is shorter than announced.

@@ -23,6 +23,7 @@ pub(super) fn start(origin: &Origin, home: &Path, room: Room) -> Result<Subject>
         server {{
           listen {clear};
           listen {tls} ssl http2;
+          ssl_protocols TLSv1.2 TLSv1.3;
           ssl_certificate {certificate};
           ssl_certificate_key {key};
           proxy_http_version 1.1;
