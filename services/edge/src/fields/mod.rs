@@ -61,20 +61,22 @@ pub(crate) struct Measure {
     bounds: Section,
     bytes: usize,
     fields: usize,
+    cookies: bool,
 }
 
 impl Measure {
     pub(crate) const fn of(bounds: Section) -> Self {
-        Self { bounds, bytes: 0, fields: 0 }
+        Self { bounds, bytes: 0, fields: 0, cookies: false }
     }
 
-    /// One more field.
+    /// One more field. Cookies are one, in however many a client sends them (RFC 9113, 8.2.3): there may be hundreds.
     ///
     /// # Errors
     /// [`FieldError::TooLarge`].
     pub(crate) fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), FieldError> {
         self.bytes = self.bytes.saturating_add(name.len() + value.len() + FIELD_OVERHEAD_BYTES);
-        self.fields += 1;
+        let one_of_many = name == b"cookie" && std::mem::replace(&mut self.cookies, true);
+        self.fields += usize::from(!one_of_many);
         let good = self.bytes <= self.bounds.bytes_max && self.fields <= self.bounds.fields_max;
         if good { Ok(()) } else { Err(FieldError::TooLarge) }
     }

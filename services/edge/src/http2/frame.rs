@@ -66,13 +66,13 @@ impl FrameHead {
     ///
     /// # Errors
     /// The frame is larger than allowed.
-    pub fn read(octets: &[u8]) -> Result<Option<Self>, Broken> {
+    pub fn read(octets: &[u8]) -> Result<Option<Self>, Code> {
         let Some(&[a, b, c, kind, flags, s0, s1, s2, s3]) = octets.first_chunk::<FRAME_HEAD_BYTES>() else {
             return Ok(None);
         };
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
         if length > FRAME_BYTES_MAX {
-            return Err(Broken::Connection(Code::FRAME_SIZE_ERROR));
+            return Err(Code::FRAME_SIZE_ERROR);
         }
         let stream = u32::from_be_bytes([s0, s1, s2, s3]) & super::LARGEST;
         Ok(Some(Self { length, kind, flags, stream }))

@@ -1,6 +1,7 @@
 //! Field sections (RFC 7541), decoded.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::static_table::FIELDS;
 use crate::fields::{FIELD_OVERHEAD_BYTES, FieldError, Measure, Section, take_prefixed, take_string};
@@ -8,6 +9,9 @@ use crate::fields::{FIELD_OVERHEAD_BYTES, FieldError, Measure, Section, take_pre
 /// Octets of the dynamic table, as RFC 7541 (4.1) counts them: what is in force unless something else is said, and we say
 /// nothing else.
 pub const TABLE_BYTES_MAX: usize = 4096;
+
+/// Octets that are kept for decoding the next string.
+const SPACE_BYTES_MAX: usize = 4096;
 
 /// Decodes the sections of a connection, which share a table.
 #[derive(Debug, Default)]
@@ -26,24 +30,32 @@ struct Table {
     bytes_max: usize,
 }
 
-/// A name, and a value behind it.
 #[derive(Debug)]
 struct Entry {
-    octets: Box<[u8]>,
-    name_bytes: usize,
+    /// Shared by those that were made of one another: two octets are enough to make one, however long its name is.
+    name: Arc<[u8]>,
+    value: Box<[u8]>,
 }
 
 impl Entry {
-    fn new(name: &[u8], value: &[u8]) -> Self {
-        Self { octets: [name, value].concat().into(), name_bytes: name.len() }
-    }
-
-    fn field(&self) -> (&[u8], &[u8]) {
-        self.octets.split_at(self.name_bytes)
-    }
-
     fn cost(&self) -> usize {
-        self.octets.len() + FIELD_OVERHEAD_BYTES
+        self.name.len() + self.value.len() + FIELD_OVERHEAD_BYTES
+    }
+}
+
+/// The name of a literal.
+enum Name<'a> {
+    /// Of an entry of the dynamic table.
+    Shared(&'a Arc<[u8]>),
+    Plain(&'a [u8]),
+}
+
+impl Name<'_> {
+    fn octets(&self) -> &[u8] {
+        match self {
+            Self::Shared(name) => name,
+            Self::Plain(name) => name,
+        }
     }
 }
 
@@ -67,12 +79,17 @@ impl Decoder {
     ) -> Result<(), FieldError> {
         let mut measure = Measure::of(bounds);
         let mut good = Ok(());
-        self.walk(section, &mut |name, value| {
+        let walked = self.walk(section, &mut |name, value| {
             if good.is_ok() {
                 good = measure.add(name, value).and_then(|()| field(name, value));
             }
-        })?;
-        good
+        });
+        for space in [&mut self.name, &mut self.value] {
+            if space.capacity() > SPACE_BYTES_MAX {
+                *space = Vec::new();
+            }
+        }
+        walked.and(good)
     }
 
     fn walk(&mut self, mut input: &[u8], field: &mut impl FnMut(&[u8], &[u8])) -> Result<(), FieldError> {
@@ -87,9 +104,12 @@ impl Decoder {
                 0x40..0x80 => {
                     let name = table.name(&mut input, 6, name_space)?;
                     let value = take_string(&mut input, 7, value_space)?;
-                    field(name, value);
-                    let entry = Entry::new(name, value);
-                    table.insert(entry);
+                    field(name.octets(), value);
+                    let name = match name {
+                        Name::Shared(name) => Arc::clone(name),
+                        Name::Plain(name) => name.into(),
+                    };
+                    table.insert(Entry { name, value: value.into() });
                 }
                 0x20..0x40 => {
                     // Only before the first field (RFC 7541, 4.2).
@@ -101,7 +121,7 @@ impl Decoder {
                 }
                 _ => {
                     let name = table.name(&mut input, 4, name_space)?;
-                    field(name, take_string(&mut input, 7, value_space)?);
+                    field(name.octets(), take_string(&mut input, 7, value_space)?);
                 }
             }
             begun = true;
@@ -119,7 +139,7 @@ impl Table {
             return Ok((name.as_bytes(), value.as_bytes()));
         }
         let entry = self.entries.get(index - FIELDS.len()).ok_or(FieldError::Undecodable)?;
-        Ok(entry.field())
+        Ok((&entry.name, &entry.value))
     }
 
     /// The name of a literal: that of an entry, or a string.
@@ -128,10 +148,15 @@ impl Table {
         input: &mut &'input [u8],
         bits: u8,
         space: &'name mut Vec<u8>,
-    ) -> Result<&'name [u8], FieldError> {
-        match take_prefixed(input, bits)? {
-            0 => take_string(input, 7, space),
-            index => Ok(self.entry(index)?.0),
+    ) -> Result<Name<'name>, FieldError> {
+        let index = take_prefixed(input, bits)?;
+        if index == 0 {
+            return Ok(Name::Plain(take_string(input, 7, space)?));
+        }
+        let dynamic = usize::try_from(index).ok().and_then(|index| index.checked_sub(FIELDS.len() + 1));
+        match dynamic.and_then(|index| self.entries.get(index)) {
+            Some(entry) => Ok(Name::Shared(&entry.name)),
+            None => Ok(Name::Plain(self.entry(index)?.0)),
         }
     }
 

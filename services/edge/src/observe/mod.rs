@@ -12,8 +12,8 @@
 //! * **Every exchange counts once**, in the protocol-independent way: it is the drop of [`Recorded`] that counts it, also
 //!   when its connection's task is dropped half-way.
 //! * **What was sent counts**, not what was to be sent: octets that the connection took. For HTTP/1.1 that is what
-//!   the kernel took (heads and framing included), for HTTP/3 what the stream took (the same), for HTTP/2 content that
-//!   the stream's window let out, and the head as HTTP/1.1 would write it, since `h2` does not say what it made of it.
+//!   the kernel took (heads and framing included), for HTTP/3 what the stream took (the same), for HTTP/2 the frames of
+//!   its stream as they were given to the connection, which holds at most 64 KiB of them all.
 //! * **No request waits for it**: numbers are additions without lock; a line that finds the queue full is dropped and
 //!   counted.
 //!

@@ -13,7 +13,8 @@
 //!   with keys derived from the network's ticket keys ([`keys`]): a packet that the network's routing brings to another
 //!   server is understood there, or answered with a reset that its sender believes.
 //! * **Early data is taken where a zone wants it (`0rtt`), and once** (`crate::tls`). A connection that begins with it is
-//!   served while its handshake goes on ([`Handshake`]): safe requests at once, others when it is over.
+//!   served while its handshake goes on ([`Handshake`]): safe requests of a client whose address is known to be its own at
+//!   once, others when it is over.
 //! * **A connection's memory is bounded** ([`transport`]), and so is the number of connections.
 //!
 //! What is sent to an address that has not been validated is bounded by quinn to three times what came from it (RFC
@@ -25,6 +26,7 @@ mod transport;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use proxima_chassis::{ListenError, Listeners};
@@ -153,7 +155,7 @@ impl QuicListener {
         let Ok(crypto) = self.tls.config(&noticed) else { return incoming.refuse() };
         let mut config = self.config.clone();
         config.crypto = Arc::new(crypto);
-        let address = incoming.remote_address();
+        let (address, validated) = (incoming.remote_address(), incoming.remote_address_validated());
         // Fails where the first packet is not one; whoever sent it has been told.
         let Ok(connecting) = incoming.accept_with(Arc::new(config)) else { return };
         let open = self.context.metrics.begin_connection(Scheme::Https);
@@ -166,7 +168,7 @@ impl QuicListener {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                () = serve((connecting, shaking_hands), &noticed, peer, context, ending) => {}
+                () = serve((connecting, shaking_hands), &noticed, (peer, validated), context, ending) => {}
             }
         });
     }
@@ -175,7 +177,7 @@ impl QuicListener {
 async fn serve(
     (mut connecting, shaking_hands): (Connecting, GaugeGuard),
     noticed: &Noticed,
-    peer: Peer,
+    (peer, validated): (Peer, bool),
     context: Arc<ServerContext>,
     ending: Ending,
 ) {
@@ -186,7 +188,7 @@ async fn serve(
     drop(hello);
     if read && noticed.early() {
         let Ok((connection, over)) = connecting.into_0rtt() else { return };
-        let handshake = Handshake::default();
+        let handshake = Handshake { validated, ..Handshake::default() };
         let finishing = async {
             // What is said of the handshake's success is for clients; a connection that failed has a reason.
             let failed = tokio::time::timeout_at(deadline, over).await.is_err();
@@ -197,8 +199,10 @@ async fn serve(
             } else if connection.close_reason().is_some() {
                 context.metrics.handshake(HandshakeResult::Failed);
             } else {
-                context.metrics.handshake(HandshakeResult::Early);
-                handshake.set_over();
+                let early = handshake.early.load(Ordering::Relaxed);
+                let result = if early { HandshakeResult::Early } else { HandshakeResult::Resumed };
+                context.metrics.handshake(result);
+                handshake.over.cancel();
             }
         };
         let peer = told(&connection, noticed, peer);
@@ -259,20 +263,31 @@ async fn shake_hands(
 
 /// A handshake that goes on while requests that came with it, as early data, are looked at already.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Handshake(CancellationToken);
+pub(crate) struct Handshake {
+    over: CancellationToken,
+    /// Whether the client has shown that it receives at its address: what a forged one asks for must not reach rules that
+    /// go by addresses.
+    validated: bool,
+    /// Whether a request was taken early.
+    early: Arc<AtomicBool>,
+}
 
 impl Handshake {
-    fn set_over(&self) {
-        self.0.cancel();
-    }
-
     /// Whether it has succeeded. What comes until then may be sent again by somebody else (RFC 8470, 1).
     pub(crate) fn is_over(&self) -> bool {
-        self.0.is_cancelled()
+        self.over.is_cancelled()
+    }
+
+    /// Whether a request that changes nothing may be taken before that.
+    pub(crate) fn take_early(&self) -> bool {
+        if self.validated {
+            self.early.store(true, Ordering::Relaxed);
+        }
+        self.validated
     }
 
     /// Until it has succeeded; its failure ends the connection.
     pub(crate) async fn over(&self) {
-        self.0.cancelled().await;
+        self.over.cancelled().await;
     }
 }

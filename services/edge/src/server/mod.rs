@@ -3,7 +3,7 @@
 //! ```text
 //!              ┌ http1: one task per connection, one exchange at a time ┐   admit    ┌──────────┐
 //!  Transport ──┤                                                        ├─ Exchange ▶│ Pipeline │
-//!  (TCP, TLS)  ├ http2: one task per connection and one per stream      │◀ Response ─└──────────┘
+//!  (TCP, TLS)  ├ http2: one task per connection, and for what waits one │◀ Response ─└──────────┘
 //!  QUIC ───────┴ http3: the same, over streams of QUIC                  ┘
 //! ```
 //!

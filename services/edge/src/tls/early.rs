@@ -18,9 +18,9 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// Sessions that are kept: at 300 octets or so each, 16 MiB at the most.
+/// Sessions that are kept, those that were taken included until their turn comes: at 300 octets or so each, 10 MiB.
 pub(super) const SESSIONS_MAX: usize = 32 * 1024;
-/// Octets of a session that is kept; one without a client's certificate is far smaller.
+/// Octets of a session that is kept; one without a client's certificate is far smaller. 40 MiB if all were so large.
 const SESSION_BYTES_MAX: usize = 1024;
 
 /// The sessions of one server.

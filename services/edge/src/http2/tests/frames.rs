@@ -21,7 +21,7 @@ fn a_frame_s_head_is_read_once_it_is_whole() {
     let expected = FrameHead { length: FRAME_BYTES_MAX, kind: 1, flags: 5, stream: 3 };
     assert_eq!(FrameHead::read(&octets), Ok(Some(expected)), "the reserved bit means nothing");
     let larger = [0, 0x40, 1, 0, 0, 0, 0, 0, 1];
-    assert_eq!(FrameHead::read(&larger), Err(connection(Code::FRAME_SIZE_ERROR)));
+    assert_eq!(FrameHead::read(&larger), Err(Code::FRAME_SIZE_ERROR));
 }
 
 #[test]

@@ -150,13 +150,14 @@ async fn write_body(server: &ServerContext, mut body: Body, answering: &mut Answ
             Ok(data) if data.is_empty() => {}
             Ok(data) => {
                 left = left.map(|left| left.checked_sub(data.len() as u64).ok_or(Ended)).transpose()?;
-                let last = left == Some(0);
-                answering.data(data, last);
-                if last {
+                let whole = left == Some(0) && body.is_end_stream();
+                answering.data(data, whole);
+                if whole {
                     break;
                 }
                 answering.room(false, server).await?;
             }
+            Err(_) if left.is_some_and(|left| left > 0) => return Err(Ended),
             Err(frame) => {
                 answering.trailers(frame.into_trailers().map_err(|_| Ended)?);
                 break;

@@ -8,7 +8,7 @@
 //!  write ◀─ Output ◀─ whose turn it is (streams.rs) ◀──────────────────────────── Stream.outgoing
 //! ```
 //!
-//! All that has come is read before anything is written, so that the answers of one turn leave together. Invariants:
+//! What one read has brought is heeded before anything is written, so that the answers to it leave together. Invariants:
 //! * **Memory is bounded**: streams at once, what a client may send ahead, what waits to be written; while a client does
 //!   not take what is written, nothing more of it is read.
 //! * **Work for nothing ends the connection**: requests that are cancelled ([`CANCELLED_MIN`], CVE-2023-44487), faults
@@ -25,9 +25,11 @@ mod streams;
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -38,13 +40,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::output::{OUTPUT_BYTES_MAX, Output};
 use self::reading::Gathering;
-use self::stream::{Hub, Stream};
+use self::stream::{Hub, Left, Stream};
 use self::streams::{Streams, Turn};
 use super::transport::Rewound;
-use super::{Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext, Transport};
+use super::{BODY_PROGRESS_BYTES_MIN, Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext, Transport};
 use crate::deadline::Deadline;
 use crate::http2::{
-    Code, Decoder, LARGEST, WINDOW_BYTES, write_goaway, write_ping, write_reset, write_settings,
+    Code, Decoder, LARGEST, Priority, WINDOW_BYTES, write_goaway, write_ping, write_reset, write_settings,
     write_window_update,
 };
 
@@ -56,14 +58,19 @@ const TASKS_MAX: usize = 2 * STREAMS_MAX as usize;
 const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 /// Octets of all bodies of a connection that the client may send ahead: what bounds a connection's memory.
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Streams that we have ended and that we remember: late frames for them are no fault.
-const ENDED_STREAMS_MAX: usize = 64;
+/// Streams that we have ended and that we remember: late frames for them are no fault. Twice as many as there may be at
+/// once: all of them may be ended in one turn.
+const ENDED_STREAMS_MAX: usize = 2 * STREAMS_MAX as usize;
+/// Streams that are refused because there are too many, before the connection ends: a client knows how many there may be.
+const REFUSED_MAX: u32 = 1024;
 /// Requests that a client may cancel before they are answered, whatever it does otherwise; as for HTTP/3.
 const CANCELLED_MIN: u32 = 256;
 /// Faults of streams that a client may commit before the connection ends.
 const FAULTS_MAX: u32 = 128;
-/// Frames that bring nothing (PING, SETTINGS, empty DATA, priorities, what is unknown) between two requests.
+/// Frames that bring nothing (PING, SETTINGS, empty DATA, priorities, what is unknown) in [`IDLE_FRAMES`], while no request
+/// begins and no content moves.
 const IDLE_FRAMES_MAX: u32 = 1024;
+const IDLE_FRAMES: Duration = Duration::from_secs(60);
 /// How long a connection that has nothing more to do may take to end.
 const CLOSE: Duration = Duration::from_secs(5);
 /// Octets that are read and thrown away in that time.
@@ -97,6 +104,8 @@ struct Session<T> {
     /// Read, but not used yet.
     inbound: BytesMut,
     output: Output,
+    /// Whether what was written may still lie in TLS.
+    unflushed: bool,
     decoder: Decoder,
     /// A field section of which more must come.
     gathering: Option<Gathering>,
@@ -108,8 +117,9 @@ struct Session<T> {
     hub: Arc<Hub>,
     /// Kept between turns.
     told: Vec<u32>,
-    /// The highest stream that was taken.
+    /// The highest stream that has begun, and the one that was said to be the last.
     last_id: u32,
+    last_said: Option<u32>,
     ended_ids: VecDeque<u32>,
     /// Octets that the client may send on the connection, and those that were taken and of which it was not told.
     receive_window: i64,
@@ -117,7 +127,11 @@ struct Session<T> {
     served: u32,
     cancelled: u32,
     faults: u32,
+    refused: u32,
     idle_frames: u32,
+    idle_frames_since: Instant,
+    /// Of streams that have not begun.
+    priorities: Vec<(u32, Priority)>,
     /// Whether the client says how urgent its requests are.
     has_priorities: bool,
     ending: Ending,
@@ -127,6 +141,10 @@ struct Session<T> {
     head: Deadline,
     /// Until answers whose exchanges are over have been taken.
     left: Deadline,
+    /// Octets that had moved when that was set.
+    left_moved: u64,
+    /// Until the client has heard of the end.
+    hears: Deadline,
     peer: Peer,
     context: Arc<ServerContext>,
 }
@@ -143,6 +161,7 @@ impl<T: Transport> Session<T> {
             io,
             inbound: BytesMut::new(),
             output,
+            unflushed: false,
             decoder: Decoder::default(),
             gathering: None,
             greeted: false,
@@ -152,18 +171,24 @@ impl<T: Transport> Session<T> {
             hub: Arc::default(),
             told: Vec::new(),
             last_id: 0,
+            last_said: None,
             ended_ids: VecDeque::new(),
             receive_window: CONNECTION_WINDOW_BYTES.into(),
             credit: 0,
             served: 0,
             cancelled: 0,
             faults: 0,
+            refused: 0,
             idle_frames: 0,
+            idle_frames_since: Instant::now(),
+            priorities: Vec::new(),
             has_priorities: false,
             ending: Ending::No,
             quiet: Deadline::default(),
             head,
             left: Deadline::default(),
+            left_moved: 0,
+            hears: Deadline::default(),
             peer,
             context,
         }
@@ -208,14 +233,21 @@ impl<T: Transport> Session<T> {
         .await
     }
 
+    /// Writes all that there is, to the end: TLS takes more than it gets rid of.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        if self.output.bytes() == 0 {
-            return Poll::Ready(Ok(()));
+        let before = self.output.bytes();
+        if before > 0 {
+            self.unflushed = true;
+            let written = self.output.poll_write(&mut self.io, context);
+            let moved = (before - self.output.bytes()) as u64;
+            self.hub.moved.fetch_add(moved, Ordering::Relaxed);
+            ready!(written)?;
         }
-        match self.output.poll_write(&mut self.io, context) {
-            Poll::Ready(Ok(())) => tokio::io::AsyncWrite::poll_flush(Pin::new(&mut self.io), context),
-            other => other,
+        if self.unflushed {
+            ready!(tokio::io::AsyncWrite::poll_flush(Pin::new(&mut self.io), context))?;
+            self.unflushed = false;
         }
+        Poll::Ready(Ok(()))
     }
 
     /// Sees to what exchanges have told: what they have to write, and what they have taken.
@@ -238,7 +270,9 @@ impl<T: Transport> Session<T> {
     /// Lets the client send as much again on the connection.
     fn give_on_connection(&mut self, bytes: usize) {
         self.credit += u32::try_from(bytes).unwrap_or_default();
-        if self.credit >= CONNECTION_WINDOW_BYTES / 2 {
+        if self.credit > 0
+            && (self.credit >= CONNECTION_WINDOW_BYTES / 2 || i64::from(self.credit) >= self.receive_window)
+        {
             let credit = std::mem::take(&mut self.credit);
             self.receive_window += i64::from(credit);
             write_window_update(0, credit, &mut self.output.staged);
@@ -254,7 +288,9 @@ impl<T: Transport> Session<T> {
             return;
         }
         entry.credit += u32::try_from(bytes).unwrap_or_default();
-        if entry.credit >= STREAM_WINDOW_BYTES / 2 {
+        if entry.credit > 0
+            && (entry.credit >= STREAM_WINDOW_BYTES / 2 || i64::from(entry.credit) >= entry.receive_window)
+        {
             let credit = std::mem::take(&mut entry.credit);
             entry.receive_window += i64::from(credit);
             write_window_update(id, credit, &mut self.output.staged);
@@ -264,6 +300,7 @@ impl<T: Transport> Session<T> {
     /// Lets streams write, and sees those off that have come to their ends.
     fn write_streams(&mut self) {
         let mut over = Vec::new();
+        let before = self.output.bytes();
         self.streams.write(&mut self.output, |streams, output, id, turn| {
             let code = match turn {
                 Turn::Answered(true) => None,
@@ -281,23 +318,40 @@ impl<T: Transport> Session<T> {
             }
         });
         over.into_iter().for_each(|id| self.remember(id));
+        if self.output.bytes() > before {
+            self.idle_frames = 0;
+        }
     }
 
     /// Late frames of this stream are no fault.
     fn remember(&mut self, id: u32) {
+        if self.ended_ids.contains(&id) {
+            return;
+        }
         if self.ended_ids.len() >= ENDED_STREAMS_MAX {
             self.ended_ids.pop_front();
         }
         self.ended_ids.push_back(id);
     }
 
-    /// Ends a stream for a fault of the client's.
-    fn reset(&mut self, id: u32, code: Code) -> Result<(), Code> {
+    /// Ends a stream.
+    fn reset(&mut self, id: u32, code: Code) {
         if let Some(entry) = self.streams.remove(id) {
-            entry.stream.leave();
+            self.count(entry.stream.leave());
         }
         self.remember(id);
         write_reset(id, code, &mut self.output.staged);
+    }
+
+    /// Counts an answer that nobody will see whole; an exchange that goes on does so itself.
+    fn count(&self, left: Option<Left>) {
+        if left == Some(Left::Behind) {
+            self.context.metrics.answer_cut();
+        }
+    }
+
+    /// One more fault of the client's.
+    fn fault(&mut self) -> Result<(), Code> {
         self.faults += 1;
         if self.faults > FAULTS_MAX { Err(Code::ENHANCE_YOUR_CALM) } else { Ok(()) }
     }
@@ -309,7 +363,7 @@ impl<T: Transport> Session<T> {
                 let waits = if closes { CLOSE } else { self.context.timeouts.until_head(self.served) };
                 self.quiet.set(Instant::now() + waits);
             }
-            if self.ending == Ending::Heard && self.output.bytes() == 0 {
+            if self.ending == Ending::Heard && self.output.bytes() == 0 && !self.unflushed {
                 return Poll::Ready(Code::NO_ERROR);
             }
         } else {
@@ -328,14 +382,18 @@ impl<T: Transport> Session<T> {
         if !self.streams.any_left() {
             self.left.clear();
         } else if !self.left.is_set() {
+            self.left_moved = self.hub.moved.load(Ordering::Relaxed);
             self.left.set(Instant::now() + self.context.timeouts.write_idle);
         }
         if self.left.poll(context).is_ready() {
-            for id in self.streams.stalled() {
-                if let Err(code) = self.reset(id, Code::CANCEL) {
-                    return Poll::Ready(code);
-                }
+            let moved = self.hub.moved.load(Ordering::Relaxed) - self.left_moved;
+            for id in self.streams.stalled(moved >= BODY_PROGRESS_BYTES_MIN as u64) {
+                self.reset(id, Code::CANCEL);
             }
+            context.waker().wake_by_ref();
+        }
+        if self.hears.poll(context).is_ready() {
+            self.end_heard();
             context.waker().wake_by_ref();
         }
         Poll::Pending
@@ -346,28 +404,37 @@ impl<T: Transport> Session<T> {
     fn end(&mut self) {
         self.ending = Ending::Said;
         self.quiet.clear();
+        self.hears.set(Instant::now() + CLOSE);
         write_goaway(LARGEST, Code::NO_ERROR, &mut self.output.staged);
         write_ping(END_PING, &mut self.output.staged);
     }
 
-    /// The client has heard of it.
+    /// The client has heard of it, or had the time to.
     fn end_heard(&mut self) {
         self.ending = Ending::Heard;
         self.quiet.clear();
+        self.hears.clear();
+        self.last_said = Some(self.last_id);
         write_goaway(self.last_id, Code::NO_ERROR, &mut self.output.staged);
     }
 
     /// Takes leave, if anybody listens. All streams end with it.
     async fn close(mut self, code: Option<Code>) {
+        self.tasks.abort_all();
         for entry in self.streams.iter() {
-            entry.stream.leave();
+            match entry.stream.leave() {
+                Some(Left::Begun | Left::Behind) => self.context.metrics.answer_cut(),
+                Some(Left::Unanswered) => self.context.metrics.client_gone(),
+                None => {}
+            }
         }
         let Some(code) = code else { return };
         if code != Code::NO_ERROR {
             self.context.metrics.http2_broken(code);
         }
         if self.ending != Ending::Heard || code != Code::NO_ERROR {
-            write_goaway(self.last_id, code, &mut self.output.staged);
+            let last = self.last_said.unwrap_or(self.last_id);
+            write_goaway(last, code, &mut self.output.staged);
         }
         let leaving = async {
             poll_fn(|context| self.poll_write(context)).await.ok();
@@ -389,8 +456,10 @@ impl<T: Transport> Session<T> {
     fn begin(&mut self, exchange: impl Future<Output = ()> + Send + 'static, context: &mut Context<'_>) {
         // Boxed: it may go on in a task of its own.
         let mut exchange: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(exchange);
-        if exchange.as_mut().poll(context).is_pending() {
-            self.tasks.spawn(exchange);
+        // What a stage does wrong is its stream's end, which its answer's drop sees to, and not that of the others.
+        match catch_unwind(AssertUnwindSafe(|| exchange.as_mut().poll(context))) {
+            Ok(Poll::Pending) => drop(self.tasks.spawn(exchange)),
+            Ok(Poll::Ready(())) | Err(_) => {}
         }
         self.served += 1;
         self.idle_frames = 0;

@@ -11,15 +11,15 @@ use proxima_pipeline::BodyError;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
-use super::streams::{Entry, owned};
+use super::streams::Entry;
 use super::{
-    CANCELLED_MIN, END_PING, Ending, IDLE_FRAMES_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX, Session, TASKS_MAX,
-    exchange,
+    CANCELLED_MIN, END_PING, Ending, IDLE_FRAMES, IDLE_FRAMES_MAX, REFUSED_MAX, STREAM_WINDOW_BYTES,
+    STREAMS_MAX, Session, TASKS_MAX, exchange,
 };
 use crate::http1::{Http1Error, content_length};
 use crate::http2::{
-    Broken, Code, FRAME_HEAD_BYTES, FrameHead, PREFACE, Priority, Setting, flag, frame_type, read_request,
-    read_settings, read_trailers, unpadded, write_ping_answer, write_settings_answer,
+    Broken, Code, FRAME_HEAD_BYTES, FrameHead, LARGEST, PREFACE, Priority, Setting, flag, frame_type,
+    read_request, read_settings, read_trailers, unpadded, write_ping_answer, write_settings_answer,
 };
 use crate::server::Transport;
 use crate::server::http2::output::OUTPUT_BYTES_MAX;
@@ -30,8 +30,11 @@ const READ_BYTES: usize = 16 * 1024;
 const BODY_READ_BYTES: usize = 64 * 1024;
 /// Pieces in which a field section may come. Its octets are bounded anyway; pieces without any are not.
 const PIECES_MAX: u32 = 64;
-/// Smaller pieces of a body are copied: they are slices of the connection's buffer, of which one octet keeps all alive.
-const COPIED_BYTES_BELOW: usize = 4 * 1024;
+/// A field section may have so many times the octets that a decoded one may have: to be answered it has to be decoded,
+/// and beyond that it is an attack.
+const SECTION_TIMES: usize = 4;
+/// Priorities of streams that have not begun, of which we take note.
+const PRIORITIES_MAX: usize = 16;
 
 /// A field section of which more must come.
 pub(super) struct Gathering {
@@ -87,13 +90,8 @@ impl<T: Transport> Session<T> {
             self.inbound.advance(PREFACE.len());
             self.greeted = true;
         }
-        let mut body = false;
-        loop {
-            let head = match FrameHead::read(&self.inbound) {
-                Ok(Some(head)) => head,
-                Ok(None) => break,
-                Err(broken) => return Err(self.fault(0, broken).err().unwrap_or(Code::PROTOCOL_ERROR)),
-            };
+        let (mut body, mut heeded) = (false, false);
+        while let Some(head) = FrameHead::read(&self.inbound)? {
             if self.inbound.len() < FRAME_HEAD_BYTES + head.length {
                 body = head.kind == frame_type::DATA;
                 if body {
@@ -103,30 +101,52 @@ impl<T: Transport> Session<T> {
             }
             self.inbound.advance(FRAME_HEAD_BYTES);
             let payload = self.inbound.split_to(head.length).freeze();
+            heeded = true;
             if let Err(broken) = self.heed(head, payload, context) {
-                self.fault(head.stream, broken)?;
+                self.end_broken(head.stream, broken)?;
             }
         }
         // A body has its own time; all else has to come to its end.
         let waits = self.gathering.is_some() || !self.settled || !self.inbound.is_empty() && !body;
         if !waits {
             self.head.clear();
-        } else if !self.head.is_set() {
+        } else if !self.head.is_set() || heeded && self.settled && self.gathering.is_none() {
             self.head.set(Instant::now() + self.context.timeouts.head);
         }
         Ok(())
     }
 
     /// Ends what is broken.
-    fn fault(&mut self, stream: u32, broken: Broken) -> Result<(), Code> {
-        match broken {
-            Broken::Connection(code) => Err(code),
-            Broken::Stream(code) => {
-                self.context.metrics.http2_broken(code);
-                self.reset(stream, code)
-            }
-            Broken::TooLarge => self.reset(stream, Code::ENHANCE_YOUR_CALM),
+    fn end_broken(&mut self, stream: u32, broken: Broken) -> Result<(), Code> {
+        let code = match broken {
+            Broken::Connection(code) => return Err(code),
+            Broken::Stream(code) => code,
+            Broken::TooLarge => Code::ENHANCE_YOUR_CALM,
+        };
+        self.reset(stream, code);
+        if code == Code::REFUSED_STREAM {
+            // It is no fault before the client knows how many there may be.
+            self.refused += 1;
+            return if self.refused > REFUSED_MAX { Err(Code::ENHANCE_YOUR_CALM) } else { Ok(()) };
         }
+        self.context.metrics.http2_broken(code);
+        self.fault()
+    }
+
+    /// One more frame that brings nothing.
+    fn idle_frame(&mut self) -> Result<(), Broken> {
+        if self.idle_frames == 0 {
+            self.idle_frames_since = Instant::now();
+        }
+        self.idle_frames += 1;
+        if self.idle_frames <= IDLE_FRAMES_MAX {
+            return Ok(());
+        }
+        if self.idle_frames_since.elapsed() < IDLE_FRAMES {
+            return Err(Broken::Connection(Code::ENHANCE_YOUR_CALM));
+        }
+        self.idle_frames = 0;
+        Ok(())
     }
 
     fn heed(&mut self, head: FrameHead, payload: Bytes, context: &mut Context<'_>) -> Result<(), Broken> {
@@ -166,10 +186,7 @@ impl<T: Transport> Session<T> {
             frame_type::WINDOW_UPDATE => self.window_update(head, &payload),
             frame_type::PUSH_PROMISE => protocol_error,
             _ => {
-                self.idle_frames += 1;
-                if self.idle_frames > IDLE_FRAMES_MAX {
-                    return Err(Broken::Connection(Code::ENHANCE_YOUR_CALM));
-                }
+                self.idle_frame()?;
                 self.other(head, &payload)
             }
         }
@@ -198,15 +215,25 @@ impl<T: Transport> Session<T> {
             frame_type::PRIORITY if payload.len() != 5 => Err(Broken::Stream(Code::FRAME_SIZE_ERROR)),
             frame_type::PRIORITY_UPDATE => {
                 let Some((id, value)) = payload.split_first_chunk::<4>() else { return wrong_size };
-                self.has_priorities = true;
-                if let Some(entry) = self.streams.get(u32::from_be_bytes(*id)) {
-                    entry.priority = Priority::read(value);
-                }
-                Ok(())
+                self.priority_update(u32::from_be_bytes(*id) & LARGEST, Priority::read(value))
             }
             // The client's streams are all that there are: that it opens no more shows by itself.
             _ => Ok(()),
         }
+    }
+
+    /// It may come before its stream does (RFC 9218, 7.1).
+    fn priority_update(&mut self, id: u32, priority: Priority) -> Result<(), Broken> {
+        if id.is_multiple_of(2) {
+            return Err(Broken::Connection(Code::PROTOCOL_ERROR));
+        }
+        self.has_priorities = true;
+        if let Some(entry) = self.streams.get(id) {
+            entry.priority = priority;
+        } else if id > self.last_id && self.priorities.len() < PRIORITIES_MAX {
+            self.priorities.push((id, priority));
+        }
+        Ok(())
     }
 
     fn settings(&mut self, payload: &[u8]) -> Result<(), Broken> {
@@ -227,7 +254,7 @@ impl<T: Transport> Session<T> {
         let Ok(bytes) = <[u8; 4]>::try_from(payload) else {
             return Err(Broken::Connection(Code::FRAME_SIZE_ERROR));
         };
-        let bytes = u32::from_be_bytes(bytes) & crate::http2::LARGEST;
+        let bytes = u32::from_be_bytes(bytes) & LARGEST;
         match (head.stream, bytes) {
             (0, 0) => Err(Broken::Connection(Code::PROTOCOL_ERROR)),
             (0, _) => self.streams.open_connection(bytes).map_err(Broken::Connection),
@@ -247,7 +274,7 @@ impl<T: Transport> Session<T> {
             return Err(Broken::Connection(Code::PROTOCOL_ERROR));
         }
         let Some(entry) = self.streams.remove(head.stream) else { return Ok(()) };
-        entry.stream.leave();
+        self.count(entry.stream.leave());
         self.cancelled += 1;
         if self.cancelled > CANCELLED_MIN && self.cancelled > self.served / 2 {
             return Err(Broken::Connection(Code::ENHANCE_YOUR_CALM));
@@ -266,11 +293,10 @@ impl<T: Transport> Session<T> {
             return Err(Broken::Connection(Code::FLOW_CONTROL_ERROR));
         }
         let range = unpadded(head, &payload)?;
-        if range.is_empty() && !head.has(flag::END_STREAM) {
-            self.idle_frames += 1;
-            if self.idle_frames > IDLE_FRAMES_MAX {
-                return Err(Broken::Connection(Code::ENHANCE_YOUR_CALM));
-            }
+        if !range.is_empty() {
+            self.idle_frames = 0;
+        } else if !head.has(flag::END_STREAM) {
+            self.idle_frame()?;
         }
         let Some(entry) = self.streams.get(id) else {
             self.give_on_connection(bytes);
@@ -297,7 +323,7 @@ impl<T: Transport> Session<T> {
         // Padding is not for anybody to take.
         self.give(id, bytes - content);
         if content > 0 {
-            stream.arrive(owned(payload.slice(range), COPIED_BYTES_BELOW));
+            stream.arrive(payload.slice(range));
         }
         if head.has(flag::END_STREAM) { self.received(id, None) } else { Ok(()) }
     }
@@ -333,7 +359,9 @@ impl<T: Transport> Session<T> {
         let Some(mut gathering) = self.gathering.take() else { return Ok(()) };
         gathering.section.extend_from_slice(payload);
         gathering.pieces += 1;
-        if gathering.section.len() > self.context.limits.head_bytes_max || gathering.pieces > PIECES_MAX {
+        if gathering.section.len() > SECTION_TIMES * self.context.limits.head_bytes_max
+            || gathering.pieces > PIECES_MAX
+        {
             // It would have to be decoded to the end, however long it is.
             return Err(Broken::Connection(Code::ENHANCE_YOUR_CALM));
         }
@@ -364,6 +392,7 @@ impl<T: Transport> Session<T> {
         }
         // What was on its way when the end had been heard is for another connection.
         if self.ending == Ending::Heard {
+            self.remember(id);
             return Ok(());
         }
         if self.streams.len() >= STREAMS_MAX as usize || self.tasks.len() >= TASKS_MAX {
@@ -372,6 +401,7 @@ impl<T: Transport> Session<T> {
         match decoded {
             Ok(request) => self.request(id, end_stream, request, context),
             Err(Broken::TooLarge) => {
+                self.fault().map_err(Broken::Connection)?;
                 let stream = self.open(id, end_stream, Priority::UNSAID);
                 let (peer, server) = (self.peer.clone(), Arc::clone(&self.context));
                 self.begin(exchange::refuse(Http1Error::HeadTooLarge, stream, peer, server), context);
@@ -393,14 +423,13 @@ impl<T: Transport> Session<T> {
         if end_stream && announced.is_some_and(|bytes| bytes > 0) {
             return Err(Broken::Stream(Code::PROTOCOL_ERROR));
         }
-        let priority = match request.headers().get("priority") {
-            Some(value) => {
-                self.has_priorities = true;
-                Priority::read(value.as_bytes())
-            }
-            None if self.has_priorities => Priority::read(b""),
-            None => Priority::UNSAID,
-        };
+        let noted = self.priorities.iter().position(|(noted, _)| *noted == id);
+        let noted = noted.map(|index| self.priorities.swap_remove(index).1);
+        self.priorities.retain(|(noted, _)| *noted > id);
+        let said = request.headers().get("priority").map(|value| Priority::read(value.as_bytes()));
+        self.has_priorities |= said.is_some();
+        let unsaid = if self.has_priorities { Priority::read(b"") } else { Priority::UNSAID };
+        let priority = noted.or(said).unwrap_or(unsaid);
         let stream = self.open(id, end_stream, priority);
         if let Some(entry) = self.streams.get(id) {
             entry.missing = announced.filter(|_| !end_stream);

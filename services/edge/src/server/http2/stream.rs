@@ -13,11 +13,11 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use proxima_pipeline::{BodyError, Interim};
 use tokio::time::Instant;
@@ -29,10 +29,23 @@ use crate::server::{BODY_PROGRESS_BYTES_MIN, ServerContext};
 
 /// Octets of an answer that wait for their turn, beyond which its stage has to wait.
 const OUTGOING_BYTES_MAX: usize = 128 * 1024;
+/// Octets of all answers of a connection that wait, beyond which each may have [`OUTGOING_BYTES_MIN`] only.
+const CONNECTION_BYTES_MAX: usize = 1024 * 1024;
+/// Octets that every answer may have waiting: a frame.
+const OUTGOING_BYTES_MIN: usize = 16 * 1024;
+/// Small pieces of a request's body are put together up to so many octets: each for itself would cost more than it brings.
+const GATHERED_BYTES_MAX: usize = 16 * 1024;
 
-/// The streams of which the connection has something to look at.
+/// What all streams of a connection share: of which of them there is something to look at, and how much of theirs waits
+/// and has gone out.
 #[derive(Default)]
-pub(super) struct Hub(Mutex<Told>);
+pub(super) struct Hub {
+    told: Mutex<Told>,
+    /// Octets of content that wait.
+    queued: AtomicUsize,
+    /// Octets that the connection has taken.
+    pub(super) moved: AtomicU64,
+}
 
 #[derive(Default)]
 struct Told {
@@ -43,7 +56,7 @@ struct Told {
 
 impl Hub {
     fn lock(&self) -> MutexGuard<'_, Told> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, stream: u32) {
@@ -84,6 +97,8 @@ pub(super) struct Head {
 /// What waits to be written.
 #[derive(Default)]
 pub(super) struct Outgoing {
+    /// The client has shut the stream's window: it is not for us to go on.
+    pub(super) blocked: bool,
     pub(super) interims: VecDeque<Interim>,
     pub(super) head: Option<Head>,
     pub(super) data: VecDeque<Bytes>,
@@ -106,7 +121,9 @@ impl Outgoing {
 /// What has come and was not taken.
 #[derive(Default)]
 pub(super) struct Arrived {
-    pub(super) data: VecDeque<Bytes>,
+    data: VecDeque<Bytes>,
+    /// Behind those, small pieces.
+    gathered: BytesMut,
     /// How it ended, behind the data: with trailers, if there are any.
     pub(super) end: Option<Result<Option<HeaderMap>, BodyError>>,
     /// Octets that were taken, or will not be, since the connection was told.
@@ -121,7 +138,9 @@ pub(super) struct State {
     pub(super) arrived: Arrived,
     /// The client wants no answer, or there is no connection any more.
     gone: bool,
-    /// The answer has been written.
+    /// Something of the answer has been written.
+    begun: bool,
+    /// All of it has.
     written: bool,
     /// Whether the connection knows that there is something to look at.
     told: bool,
@@ -170,11 +189,21 @@ impl Stream {
     /// Puts in what came.
     pub(super) fn arrive(&self, data: Bytes) {
         let mut state = self.lock();
-        if state.arrived.abandoned {
-            state.arrived.credit += data.len();
+        let arrived = &mut state.arrived;
+        if arrived.abandoned {
+            arrived.credit += data.len();
             return self.tell(state);
         }
-        state.arrived.data.push_back(data);
+        if arrived.gathered.len() + data.len() > GATHERED_BYTES_MAX && !arrived.gathered.is_empty() {
+            let gathered = std::mem::take(&mut arrived.gathered);
+            arrived.data.push_back(gathered.freeze());
+        }
+        if data.len() < GATHERED_BYTES_MAX {
+            // A copy, too: what it is a slice of may be far larger.
+            arrived.gathered.extend_from_slice(&data);
+        } else {
+            arrived.data.push_back(data);
+        }
         wake(state, |state| &mut state.reader);
     }
 
@@ -185,28 +214,58 @@ impl Stream {
         wake(state, |state| &mut state.reader);
     }
 
-    /// The stream is over for the client, or the connection is.
-    pub(super) fn leave(&self) {
+    /// The stream is over for the client, or the connection is. What became of its answer, if it was not written.
+    pub(super) fn leave(&self) -> Option<Left> {
         let mut state = self.lock();
+        let left = match &*state {
+            State { written: true, .. } => None,
+            State { recorded: Some(_), .. } => Some(Left::Behind),
+            State { begun: true, .. } => Some(Left::Begun),
+            _ => Some(Left::Unanswered),
+        };
         state.gone = true;
-        state.outgoing = Outgoing::default();
+        self.clear(&mut state);
         state.arrived.end.get_or_insert(Err(BodyError::Aborted));
         let wakers = [state.reader.take(), state.writer.take()];
         let recorded = state.recorded.take();
         drop(state);
         drop(recorded);
         wakers.into_iter().flatten().for_each(Waker::wake);
+        left
+    }
+
+    /// Nothing of what waits will be written.
+    fn clear(&self, state: &mut State) {
+        let outgoing = std::mem::take(&mut state.outgoing);
+        self.hub.queued.fetch_sub(outgoing.data_bytes, Ordering::Relaxed);
+    }
+
+    /// Content has gone to the connection.
+    pub(super) fn unqueue(&self, bytes: usize) {
+        self.hub.queued.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Counts what was written, and lets the exchange go on.
     pub(super) fn written(&self, mut state: MutexGuard<'_, State>, bytes: usize, ended: bool) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
         state.fresh += bytes;
+        state.begun = true;
         state.written |= ended;
         let recorded = if ended { state.recorded.take() } else { None };
         wake(state, |state| &mut state.writer);
         drop(recorded);
     }
+}
+
+/// How a stream's answer was left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing of it was written, and its exchange goes on.
+    Unanswered,
+    /// A part of it was written, and its exchange goes on.
+    Begun,
+    /// Its exchange is over, and it was left to the connection.
+    Behind,
 }
 
 /// Lets go of the lock, then wakes: whoever is woken wants the lock first.
@@ -254,6 +313,12 @@ impl Reading {
             self.0.tell(state);
             return Poll::Ready(Next::Data(data));
         }
+        if !state.arrived.gathered.is_empty() {
+            let data = std::mem::take(&mut state.arrived.gathered).freeze();
+            state.arrived.credit += data.len();
+            self.0.tell(state);
+            return Poll::Ready(Next::Data(data));
+        }
         if let Some(end) = state.arrived.end.take() {
             state.arrived.end = Some(end.clone());
             return Poll::Ready(Next::End(end));
@@ -267,7 +332,7 @@ impl Drop for Reading {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         let left: usize = state.arrived.data.drain(..).map(|data| data.len()).sum();
-        state.arrived.credit += left;
+        state.arrived.credit += left + std::mem::take(&mut state.arrived.gathered).len();
         state.arrived.abandoned = true;
         self.0.tell(state);
     }
@@ -340,6 +405,7 @@ impl Answering {
     fn put(&self, mut state: MutexGuard<'_, State>, data: Option<Bytes>, whole: bool) {
         if let Some(data) = data {
             state.outgoing.data_bytes += data.len();
+            self.stream.hub.queued.fetch_add(data.len(), Ordering::Relaxed);
             state.outgoing.data.push_back(data);
         }
         state.outgoing.whole = whole;
@@ -350,6 +416,8 @@ impl Answering {
     /// the client has for taking it: one that opens its windows by single octets gets no more.
     pub(super) async fn room(&self, all: bool, server: &ServerContext) -> Result<(), Ended> {
         let mut deadline = Deadline::default();
+        let mut moved_before = 0;
+        let hub = &self.stream.hub;
         poll_fn(|context| {
             let mut state = self.stream.lock();
             if state.written {
@@ -358,17 +426,33 @@ impl Answering {
             if state.gone {
                 return Poll::Ready(Err(Ended));
             }
-            let waits = if all { 1 } else { OUTGOING_BYTES_MAX };
+            let crowded = hub.queued.load(Ordering::Relaxed) >= CONNECTION_BYTES_MAX;
+            let waits = match (all, crowded) {
+                (true, _) => 1,
+                (false, true) => OUTGOING_BYTES_MIN,
+                (false, false) => OUTGOING_BYTES_MAX,
+            };
             if state.outgoing.data_bytes < waits {
                 return Poll::Ready(Ok(()));
             }
             if state.fresh >= BODY_PROGRESS_BYTES_MIN || !deadline.is_set() {
                 state.fresh = 0;
+                moved_before = hub.moved.load(Ordering::Relaxed);
                 deadline.set(Instant::now() + server.timeouts.write_idle);
             }
             keep(&mut state.writer, context);
+            let blocked = state.outgoing.blocked;
             drop(state);
-            deadline.poll(context).map(|()| Err(Ended))
+            while deadline.poll(context).is_ready() {
+                // Who waits for his turn only, while others are written, is not one whose client takes nothing.
+                let moved = hub.moved.load(Ordering::Relaxed);
+                if blocked || moved - moved_before < BODY_PROGRESS_BYTES_MIN as u64 {
+                    return Poll::Ready(Err(Ended));
+                }
+                moved_before = moved;
+                deadline.set(Instant::now() + server.timeouts.write_idle);
+            }
+            Poll::Pending
         })
         .await
     }
@@ -391,7 +475,8 @@ impl Drop for Answering {
         let mut state = self.stream.lock();
         if !state.gone {
             // The client must not take for whole what is not.
-            state.outgoing = Outgoing { reset: Some(Code::INTERNAL_ERROR), ..Outgoing::default() };
+            self.stream.clear(&mut state);
+            state.outgoing.reset = Some(Code::INTERNAL_ERROR);
             self.stream.tell(state);
         }
     }

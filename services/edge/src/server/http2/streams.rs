@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::output::{OUTPUT_BYTES_MAX, Output};
 use super::stream::{Head, Stream};
 use crate::http2::{
     Code, FRAME_BYTES_MAX, LARGEST, Priority, WINDOW_BYTES, write_data_head, write_head, write_trailers,
 };
 use crate::server::BODY_PROGRESS_BYTES_MIN;
+
+/// In one of so many turns the one that has waited longest is next, however urgent it is: whoever asks for something less
+/// urgent shall not wait for ever.
+const FAIR_TURN: u64 = 64;
 
 /// A stream of which something may still come or go.
 pub(super) struct Entry {
@@ -33,6 +35,8 @@ pub(super) struct Entry {
     turn: u64,
     /// Octets that were written since it was last looked at whether it moves.
     moved: usize,
+    /// Whether it was left to be written when that was looked at.
+    was_left: bool,
 }
 
 impl Entry {
@@ -49,7 +53,18 @@ impl Entry {
             missing: None,
             turn: 0,
             moved: 0,
+            was_left: false,
         }
+    }
+}
+
+impl Entry {
+    /// The client takes more, or less.
+    fn open(&mut self, more: i64) -> Result<(), Code> {
+        self.send_window += more;
+        self.ready = true;
+        self.stream.lock().outgoing.blocked &= self.send_window <= 0;
+        if self.send_window > i64::from(LARGEST) { Err(Code::FLOW_CONTROL_ERROR) } else { Ok(()) }
     }
 }
 
@@ -154,9 +169,7 @@ impl Streams {
     /// The window would be larger than windows may be.
     pub(super) fn open(&mut self, id: u32, bytes: u32) -> Result<(), Code> {
         let Some(entry) = self.get(id) else { return Ok(()) };
-        entry.send_window += i64::from(bytes);
-        entry.ready = true;
-        if entry.send_window > i64::from(LARGEST) { Err(Code::FLOW_CONTROL_ERROR) } else { Ok(()) }
+        entry.open(bytes.into())
     }
 
     /// The client takes so much on new streams; and the others have that much more or less.
@@ -167,11 +180,7 @@ impl Streams {
         let more = i64::from(bytes) - self.initial_window;
         self.initial_window = bytes.into();
         for entry in &mut self.entries {
-            entry.send_window += more;
-            entry.ready = true;
-            if entry.send_window > i64::from(LARGEST) {
-                return Err(Code::FLOW_CONTROL_ERROR);
-            }
+            entry.open(more)?;
         }
         Ok(())
     }
@@ -197,6 +206,9 @@ impl Streams {
     /// of no use in part, and before them by turns those that are.
     fn next(&self) -> Option<usize> {
         let ready = self.entries.iter().enumerate().filter(|(_, entry)| entry.ready);
+        if self.turns % FAIR_TURN == FAIR_TURN - 1 {
+            return ready.min_by_key(|(_, entry)| entry.turn).map(|(index, _)| index);
+        }
         let place = |entry: &Entry| {
             let Priority { urgency, incremental } = entry.priority;
             (urgency, !incremental, if incremental { entry.turn } else { 0 }, entry.stream.id)
@@ -241,6 +253,7 @@ impl Streams {
             }
             ended = last && left == 0;
             outgoing.data_bytes -= part.len();
+            entry.stream.unqueue(part.len());
             entry.send_window -= part.len() as i64;
             self.send_window -= part.len() as i64;
             write_data_head(part.len(), ended, id, &mut output.staged);
@@ -257,20 +270,33 @@ impl Streams {
             write_trailers(&trailers, reset, id, &mut output.staged);
             ended = true;
         }
-        let blocked = entry.send_window <= 0 || self.send_window <= 0;
-        entry.ready = !ended && !outgoing.data.is_empty() && !blocked || outgoing.has_fields();
+        // An end without content needs no window.
+        let front = outgoing.data.front();
+        let content = front.is_some_and(|data| !data.is_empty());
+        outgoing.blocked = entry.send_window <= 0 && content;
+        let shut = outgoing.blocked || self.send_window <= 0 && content;
+        entry.ready = !ended && front.is_some() && !shut || outgoing.has_fields();
         let written = output.bytes() - before;
         entry.moved += written;
         entry.stream.written(state, written, ended);
         if ended { Turn::Answered(entry.received) } else { Turn::Goes }
     }
 
-    /// Those whose exchange is over and of whose answer too little was taken since the last time.
-    pub(super) fn stalled(&mut self) -> Vec<u32> {
+    /// Those whose exchange was over the last time already, and of whose answer too little was taken since; unless, while
+    /// the connection moves, they only wait for their turn.
+    pub(super) fn stalled(&mut self, connection_moves: bool) -> Vec<u32> {
         let mut stalled = Vec::new();
         for entry in &mut self.entries {
             let moved = std::mem::take(&mut entry.moved) >= BODY_PROGRESS_BYTES_MIN;
-            if !moved && entry.stream.lock().is_left() {
+            let (left, blocked) = {
+                let state = entry.stream.lock();
+                (state.is_left(), state.outgoing.blocked)
+            };
+            if std::mem::replace(&mut entry.was_left, left)
+                && left
+                && !moved
+                && (blocked || !connection_moves)
+            {
                 stalled.push(entry.stream.id);
             }
         }
@@ -281,9 +307,4 @@ impl Streams {
     pub(super) fn any_left(&self) -> bool {
         self.entries.iter().any(|entry| entry.stream.lock().is_left())
     }
-}
-
-/// A piece of content, in memory of its own if it is small: what it is a slice of may be far larger.
-pub(super) fn owned(data: Bytes, copied_below: usize) -> Bytes {
-    if data.len() < copied_below { Bytes::copy_from_slice(&data) } else { data }
 }

@@ -78,7 +78,7 @@ pub(super) async fn serve(
 /// passed on at once, and says so (RFC 8470, 5.1); all others wait.
 async fn early(handshake: &Handshake, request: &mut Request<()>) {
     if handshake.is_over() {
-    } else if request.method().is_safe() {
+    } else if request.method().is_safe() && handshake.take_early() {
         request.headers_mut().insert(EARLY_DATA, HeaderValue::from_static("1"));
     } else {
         handshake.over().await;

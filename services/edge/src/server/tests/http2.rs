@@ -210,3 +210,47 @@ async fn an_answer_to_head_declares_its_length_and_has_no_body() {
         assert!(response.body().is_end_stream(), "{path}");
     }
 }
+
+#[tokio::test]
+async fn an_upload_that_is_taken_goes_on_beside_others_that_are_not() {
+    let server = Server::start().await;
+    let (mut sender, _connection) = connect(&server).await;
+    let mut stalled = Vec::new();
+    for _ in 0..5 {
+        sender = sender.ready().await.unwrap();
+        let request = get("/sip").method("POST").body(()).unwrap();
+        let (response, mut upload) = sender.send_request(request, false).unwrap();
+        // All that its window holds, and it has to wait.
+        upload.send_data(Bytes::from(vec![b'x'; 200 * 1024]), false).unwrap();
+        stalled.push((response, upload));
+    }
+    sender = sender.ready().await.unwrap();
+    let request = get("/count").method("POST").body(()).unwrap();
+    let (response, mut upload) = sender.send_request(request, false).unwrap();
+    upload.send_data(Bytes::from(vec![b'x'; 3 * 1024 * 1024]), true).unwrap();
+    let counted = within(async { collect(response.await.unwrap().into_body()).await.unwrap() }).await;
+    assert_eq!(counted, b"3145728");
+}
+
+#[tokio::test]
+async fn an_answer_by_tls_comes_to_its_end_however_full_the_socket_was() {
+    let world = crate::tls::tests::World::new().await;
+    let certificate = world.certify(1, &["a.example"]).await;
+    let server = Server::with(1_000, Some(Arc::new(world.acceptor()))).await;
+    let mut config = crate::tls::tests::client(&[&certificate], &[&rustls::version::TLS13]);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let io = TcpStream::connect(server.address).await.unwrap();
+    let io = within(connector.connect("a.example".try_into().unwrap(), io)).await.unwrap();
+    // Windows that hold all of it: what holds it up is the socket alone.
+    let mut builder = client::Builder::new();
+    builder.initial_window_size(1 << 28).initial_connection_window_size(1 << 28);
+    let (mut sender, connection) = within(builder.handshake::<_, Bytes>(io)).await.unwrap();
+    let _connection = tokio::spawn(connection);
+    for path in ["/big", "/full", "/big"] {
+        sender = sender.ready().await.unwrap();
+        let request = Request::builder().uri(format!("https://a.example{path}")).body(()).unwrap();
+        let (_, text) = ask(&mut sender, request).await.unwrap();
+        assert!(text.len() >= FULL_BYTES, "{path}");
+    }
+}

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Buf;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::fields::Section;
@@ -12,8 +13,8 @@ use crate::http2::{
 };
 
 /// A connection whose frames are written by hand.
-struct Wire {
-    io: TcpStream,
+struct Wire<IO = TcpStream> {
+    io: IO,
     buffer: BytesMut,
     decoder: Decoder,
 }
@@ -74,7 +75,12 @@ fn window_update(stream: u32, bytes: u32) -> Vec<u8> {
 
 impl Wire {
     async fn connect(server: &Server) -> Self {
-        let io = TcpStream::connect(server.address).await.unwrap();
+        Self::over(TcpStream::connect(server.address).await.unwrap()).await
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
+    async fn over(io: IO) -> Self {
         let mut wire = Self { io, buffer: BytesMut::new(), decoder: Decoder::default() };
         wire.send(&[PREFACE, &frame(frame_type::SETTINGS, 0, 0, &[])].concat()).await;
         wire
@@ -185,7 +191,7 @@ async fn what_breaks_the_connection_ends_it_with_the_code_that_says_so() {
         }),
         ("a head without end", Code::ENHANCE_YOUR_CALM, {
             let piece = frame(frame_type::CONTINUATION, 0, 1, &vec![0x82; FRAME_BYTES_MAX]);
-            [headers(1, 0, &request("/", &[])), piece.repeat(5)].concat()
+            [headers(1, 0, &request("/", &[])), piece.repeat(20)].concat()
         }),
         ("pings and nothing else", Code::ENHANCE_YOUR_CALM, {
             frame(frame_type::PING, 0, 0, &[0; 8]).repeat(1_100)
@@ -197,7 +203,7 @@ async fn what_breaks_the_connection_ends_it_with_the_code_that_says_so() {
             [open(), frame(frame_type::DATA, 0, 1, &[]).repeat(1_100)].concat()
         }),
         ("requests that are cancelled at once", Code::ENHANCE_YOUR_CALM, {
-            (0..600).flat_map(|n| [get(2 * n + 1, "/hang"), reset(2 * n + 1)].concat()).collect()
+            (0..2_000).flat_map(|n| [get(2 * n + 1, "/hang"), reset(2 * n + 1)].concat()).collect()
         }),
         ("faults of one stream after the other", Code::ENHANCE_YOUR_CALM, {
             let faulty = |n: u32| [get(2 * n + 1, "/hang"), window_update(2 * n + 1, 0)].concat();
@@ -383,4 +389,98 @@ async fn a_client_that_says_nothing_of_urgency_gets_its_answers_by_turns() {
     wire.send(&frame(frame_type::SETTINGS, 0, 0, &[0, 4, 0, 0x10, 0, 0])).await;
     let (shares, order) = shares(&mut wire, 65_535).await;
     assert!(shares[&1].abs_diff(shares[&3]) <= FRAME_BYTES_MAX && order.len() >= 4, "{shares:?} {order:?}");
+}
+
+#[tokio::test]
+async fn signs_of_life_beside_content_are_no_attack() {
+    let server = Server::start().await;
+    let mut wire = Wire::connect(&server).await;
+    let pings = frame(frame_type::PING, 0, 0, &[0; 8]).repeat(1_000);
+    wire.send(&frame(frame_type::HEADERS, flag::END_HEADERS, 1, &request("/count", &[]))).await;
+    for _ in 0..3 {
+        wire.send(&[pings.clone(), frame(frame_type::DATA, 0, 1, b"x")].concat()).await;
+    }
+    wire.send(&frame(frame_type::DATA, flag::END_STREAM, 1, &[])).await;
+    assert_eq!(wire.status().await, 200);
+    assert_eq!(wire.until(frame_type::DATA).await.payload, b"3");
+}
+
+#[tokio::test]
+async fn content_in_single_octets_is_put_together() {
+    let server = Server::start().await;
+    let mut wire = Wire::connect(&server).await;
+    wire.send(&frame(frame_type::HEADERS, flag::END_HEADERS, 1, &request("/echo", &[]))).await;
+    let text: Vec<u8> = (0..20_000_u32).map(|number| number.to_be_bytes()[3]).collect();
+    let octets: Vec<u8> = text.iter().flat_map(|octet| frame(frame_type::DATA, 0, 1, &[*octet])).collect();
+    wire.send(&[octets, frame(frame_type::DATA, flag::END_STREAM, 1, &[])].concat()).await;
+    assert_eq!(wire.status().await, 200);
+    let mut heard = Vec::new();
+    while heard.len() < text.len() {
+        heard.extend_from_slice(&wire.until(frame_type::DATA).await.payload);
+    }
+    assert!(heard == text);
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_to_streams_that_were_answered_early_is_no_fault() {
+    let server = Server::start().await;
+    let mut wire = Wire::connect(&server).await;
+    let streams = (0..128_u32).map(|number| 2 * number + 1);
+    for stream in streams.clone() {
+        wire.send(&frame(frame_type::HEADERS, flag::END_HEADERS, stream, &request("/now", &[]))).await;
+    }
+    for _ in streams.clone() {
+        assert_eq!(wire.until(frame_type::RST_STREAM).await.code(), Code::NO_ERROR);
+    }
+    let late: Vec<u8> = streams.flat_map(|stream| frame(frame_type::DATA, 0, stream, b"late")).collect();
+    wire.send(&[late.repeat(2), get(301, "/now")].concat()).await;
+    loop {
+        let frame = wire.next().await.expect("the connection lives");
+        assert_ne!(frame.head.kind, frame_type::RST_STREAM, "{frame:?}");
+        if frame.head.stream == 301 {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stage_that_panics_ends_its_stream_and_no_other() {
+    let server = Server::start().await;
+    let mut wire = Wire::connect(&server).await;
+    wire.send(&[get(1, "/panic"), get(3, "/now")].concat()).await;
+    let frame = wire.until(frame_type::RST_STREAM).await;
+    assert_eq!((frame.head.stream, frame.code()), (1, Code::INTERNAL_ERROR));
+    assert_eq!(wire.status().await, 200);
+}
+
+#[tokio::test]
+async fn hundreds_of_cookies_are_one_field() {
+    let server = Server::start().await;
+    let mut wire = Wire::connect(&server).await;
+    let cookies = vec![("cookie", "name=value"); 300];
+    wire.send(&frame(frame_type::HEADERS, WHOLE, 1, &request("/now", &cookies))).await;
+    assert_eq!(wire.status().await, 200);
+    let others = vec![("x", "y"); 300];
+    wire.send(&frame(frame_type::HEADERS, WHOLE, 3, &request("/now", &others))).await;
+    assert_eq!(wire.status().await, 431);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_answer_is_not_waited_for_when_the_server_ends() {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let (drain, context) = (CancellationToken::new(), context(&Arc::default(), Timeouts::DEFAULT));
+    let serving =
+        tokio::spawn(crate::server::serve_http2(theirs, BytesMut::new(), peer(), context, drain.clone()));
+    let mut wire = Wire::over(ours).await;
+    wire.send(&get(1, "/now")).await;
+    assert_eq!(wire.status().await, 200);
+    drain.cancel();
+    assert_eq!(wire.until(frame_type::GOAWAY).await.payload[..4], [0x7f, 0xff, 0xff, 0xff]);
+    // It goes on asking meanwhile, and is answered.
+    wire.send(&get(3, "/now")).await;
+    assert_eq!(wire.status().await, 200);
+    let last = wire.until(frame_type::GOAWAY).await;
+    assert_eq!((last.code(), &last.payload[..4]), (Code::NO_ERROR, &[0, 0, 0, 3][..]));
+    drop(wire);
+    within(serving).await.unwrap();
 }

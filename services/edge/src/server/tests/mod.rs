@@ -94,6 +94,7 @@ impl Stage for Script {
         let seen = Arc::clone(&self.0);
         match exchange.request.target.path() {
             "/now" => Decision::Now(Flow::Respond(ok("now"))),
+            "/panic" => panic!("a stage has a fault"),
             "/full" => Decision::Now(Flow::Respond(ok(vec![b'x'; FULL_BYTES]))),
             "/early" => {
                 let early = exchange.request.headers.get("early-data").is_some_and(|value| value == "1");

@@ -178,3 +178,42 @@ async fn a_small_answer_that_is_never_taken_by_http2_is_given_up() {
     let idle = Timeouts::DEFAULT.write_idle;
     assert!(begun.elapsed() >= idle && begun.elapsed() <= 3 * idle, "{:?}", begun.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_waits_for_more_urgent_ones_is_not_taken_for_one_that_nobody_takes() {
+    let (ours, theirs) = tokio::io::duplex(16 * 1024);
+    let context = context(&Arc::default(), Timeouts::DEFAULT);
+    tokio::spawn(crate::server::serve_http2(
+        theirs,
+        BytesMut::new(),
+        peer(),
+        context,
+        CancellationToken::new(),
+    ));
+    let (sender, connection) = h2::client::handshake(ours).await.unwrap();
+    tokio::spawn(connection);
+    let request = |path: &str, priority: &str| {
+        let request = http::Request::builder().uri(format!("http://a.example{path}"));
+        request.header("priority", priority).body(()).unwrap()
+    };
+    let mut sender = sender.ready().await.unwrap();
+    let (urgent, _) = sender.send_request(request("/full", "u=0"), true).unwrap();
+    let (late, _) = sender.send_request(request("/full", "u=7"), true).unwrap();
+    let (mut urgent, mut late) = (urgent.await.unwrap().into_body(), late.await.unwrap().into_body());
+    let slowly = tokio::spawn(async move {
+        while let Some(Ok(data)) = urgent.data().await {
+            urgent.flow_control().release_capacity(data.len()).unwrap();
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+    });
+    let mut got = 0;
+    let begun = Instant::now();
+    while let Some(data) = late.data().await {
+        let data = data.expect("it is not given up");
+        got += data.len();
+        late.flow_control().release_capacity(data.len()).unwrap();
+    }
+    assert_eq!(got, super::FULL_BYTES);
+    assert!(begun.elapsed() > Timeouts::DEFAULT.write_idle, "it had to wait: {:?}", begun.elapsed());
+    slowly.abort();
+}
