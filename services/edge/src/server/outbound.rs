@@ -1,5 +1,6 @@
-//! What waits to be written to a connection: at most one head, one piece of a body and what frames it.
+//! What waits to be written to a connection: a head, some pieces of a body and what frames them.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +16,11 @@ use crate::http1::{CHUNK_END, CHUNKED_END, encode_chunk_start, encode_trailers};
 /// A body up to this size is copied behind its head, so that both leave in one piece; above, they leave as two pieces
 /// in one call, and nothing is copied.
 const COPIED_BYTES_MAX: usize = 8 * 1024;
+/// Octets of pieces that wait, beyond which no more are put in. A write that takes several at once wakes the client less
+/// often: of an answer of 1 MiB that is passed on, a fifth of the work.
+const DATA_BYTES_MAX: usize = 128 * 1024;
+/// Pieces that are written with one call.
+const SLICES_MAX: usize = 16;
 
 /// How the pieces of a body are framed on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +36,8 @@ pub(super) enum Pieces {
 pub(super) struct Outbound {
     /// Heads, chunk sizes and small bodies.
     pub(super) staged: BytesMut,
-    data: Bytes,
+    data: VecDeque<Bytes>,
+    data_bytes: usize,
     tail: &'static [u8],
     /// Octets that were written altogether, shared with whoever counts them.
     pub(super) written: Arc<AtomicU64>,
@@ -46,12 +53,12 @@ impl Outbound {
 
     /// Whether another piece can be put in.
     pub(super) fn has_room(&self) -> bool {
-        self.data.is_empty() && self.tail.is_empty()
+        self.tail.is_empty() && self.data_bytes < DATA_BYTES_MAX
     }
 
     /// Puts in a piece of a body; there must be room.
     pub(super) fn push(&mut self, data: Bytes, pieces: Pieces) {
-        debug_assert!(self.has_room(), "one piece at a time");
+        debug_assert!(self.has_room(), "what is framed goes one by one");
         if data.is_empty() {
             return;
         }
@@ -59,17 +66,18 @@ impl Outbound {
             encode_chunk_start(data.len() as u64, &mut self.staged);
             self.tail = CHUNK_END;
         }
-        if data.len() <= COPIED_BYTES_MAX {
+        if data.len() <= COPIED_BYTES_MAX && self.data.is_empty() {
             self.staged.extend_from_slice(&data);
             self.staged.extend_from_slice(std::mem::take(&mut self.tail));
         } else {
-            self.data = data;
+            self.data_bytes += data.len();
+            self.data.push_back(data);
         }
     }
 
     /// Puts in what ends a chunked body; there must be room, since the last piece goes before it.
     pub(super) fn push_end(&mut self, trailers: Option<&http::HeaderMap>) {
-        debug_assert!(self.has_room(), "the end goes behind the last piece");
+        debug_assert!(self.data.is_empty() && self.tail.is_empty(), "the end goes behind the last piece");
         match trailers {
             Some(trailers) => encode_trailers(trailers, &mut self.staged),
             None => self.staged.extend_from_slice(CHUNKED_END),
@@ -83,12 +91,18 @@ impl Outbound {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
-            let written = if self.has_room() {
+            let written = if self.data.is_empty() && self.tail.is_empty() {
                 ready!(Pin::new(&mut *io).poll_write(context, &self.staged))?
             } else {
-                let slices = [IoSlice::new(&self.staged), IoSlice::new(&self.data), IoSlice::new(self.tail)];
-                let first = slices.iter().position(|slice| !slice.is_empty()).unwrap_or_default();
-                ready!(Pin::new(&mut *io).poll_write_vectored(context, &slices[first..]))?
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let pieces = [&self.staged[..]].into_iter().chain(self.data.iter().map(|data| &data[..]));
+                let pieces = pieces.chain([self.tail]).filter(|piece| !piece.is_empty());
+                let mut count = 0;
+                for (slice, piece) in slices.iter_mut().zip(pieces) {
+                    *slice = IoSlice::new(piece);
+                    count += 1;
+                }
+                ready!(Pin::new(&mut *io).poll_write_vectored(context, &slices[..count]))?
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -113,13 +127,16 @@ impl Outbound {
         let staged = written.min(self.staged.len());
         self.staged.advance(staged);
         written -= staged;
-        let data = written.min(self.data.len());
-        self.data.advance(data);
-        written -= data;
-        self.tail = &self.tail[written..];
-        if self.data.is_empty() {
-            // Lets go of what the octets were a slice of.
-            self.data = Bytes::new();
+        while let Some(data) = self.data.front_mut() {
+            let part = written.min(data.len());
+            data.advance(part);
+            self.data_bytes -= part;
+            written -= part;
+            if !data.is_empty() {
+                return;
+            }
+            self.data.pop_front();
         }
+        self.tail = &self.tail[written..];
     }
 }
