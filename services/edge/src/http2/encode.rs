@@ -87,10 +87,7 @@ pub fn write_head(
     stream: u32,
     out: &mut BytesMut,
 ) {
-    write_section(end, stream, out, |out| {
-        if table_reset {
-            write_prefixed(0, 5, 0x20, out);
-        }
+    write_section(end, table_reset, stream, out, |out| {
         match static_table::status_index(status) {
             Some(index) => write_prefixed(index, 7, 0x80, out),
             None => {
@@ -104,20 +101,24 @@ pub fn write_head(
 
 /// Writes trailers, which end the stream.
 pub fn write_trailers(trailers: &HeaderMap, table_reset: bool, stream: u32, out: &mut BytesMut) {
-    write_section(true, stream, out, |out| {
-        if table_reset {
-            write_prefixed(0, 5, 0x20, out);
-        }
-        write_fields(trailers, out);
-    });
+    write_section(true, table_reset, stream, out, |out| write_fields(trailers, out));
 }
 
 /// A section: one HEADERS, and as many CONTINUATIONs as it takes.
-fn write_section(end: bool, stream: u32, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+fn write_section(
+    end: bool,
+    table_reset: bool,
+    stream: u32,
+    out: &mut BytesMut,
+    write: impl FnOnce(&mut BytesMut),
+) {
     let at = out.len();
     // Its length is written when it is known.
     write_frame_head(0, frame_type::HEADERS, 0, stream, out);
     let start = out.len();
+    if table_reset {
+        write_prefixed(0, 5, 0x20, out);
+    }
     write(out);
     let flags = if end { flag::END_STREAM } else { 0 };
     let length = out.len() - start;

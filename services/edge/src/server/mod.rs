@@ -28,6 +28,7 @@ mod http3;
 mod inbound;
 mod message;
 mod outbound;
+mod output;
 mod relay;
 #[cfg(test)]
 mod tests;

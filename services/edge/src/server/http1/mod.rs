@@ -256,7 +256,7 @@ impl<T: Transport> Connection<T> {
     /// Writes an answer before the answer, in front of it.
     fn stage_interim(&mut self, interim: &Interim) {
         let Interim { status, headers } = interim;
-        let staged = &mut self.out.staged;
+        let staged = self.out.staged();
         write_response_head(*status, headers, Framing::None, &ConnectionField::Absent, staged);
     }
 
@@ -290,7 +290,7 @@ impl<T: Transport> Connection<T> {
                 }
                 (Poll::Pending, Some(body)) => {
                     if body.invites() {
-                        self.out.staged.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                        self.out.staged().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                     }
                     if body.progressed() {
                         self.read_deadline.clear();

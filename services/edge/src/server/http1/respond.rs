@@ -15,9 +15,6 @@ use crate::http1::{ConnectionField, Framing, bodiless, content_length, write_res
 use crate::server::Transport;
 use crate::server::outbound::Pieces;
 
-/// Octets that are gathered from small pieces of a body before they are written.
-const STAGED_BYTES_MAX: usize = 16 * 1024;
-
 /// What of a request decides how its answer is written.
 pub(super) struct Asker {
     pub(super) version: Version,
@@ -89,7 +86,7 @@ impl<T: Transport> Connection<T> {
         }
         if let (StatusCode::SWITCHING_PROTOCOLS, true, Some(origin)) = (status, asker.websocket, upgraded) {
             let field = ConnectionField::Upgrade(HeaderValue::from_static("websocket"));
-            write_response_head(status, &headers, Framing::None, &field, &mut self.out.staged);
+            write_response_head(status, &headers, Framing::None, &field, self.out.staged());
             return match poll_fn(|context| self.poll_out(context)).await {
                 Ok(()) => After::Relay(origin, None),
                 Err(Gone) => After::Gone,
@@ -106,7 +103,7 @@ impl<T: Transport> Connection<T> {
             (true, Version::HTTP_10) => ConnectionField::KeepAlive,
             (true, _) => ConnectionField::Absent,
         };
-        write_response_head(status, &headers, plan.framing, &field, &mut self.out.staged);
+        write_response_head(status, &headers, plan.framing, &field, self.out.staged());
         drop(headers);
         match self.write_answer(plan, body, &mut upload).await {
             Ok(()) if keep_alive => self.finish_upload(upload).await,
@@ -154,7 +151,7 @@ impl<T: Transport> Connection<T> {
         poll_fn(|context| {
             loop {
                 let mut starved = false;
-                while !done && !starved && self.out.has_room() && self.out.staged.len() < STAGED_BYTES_MAX {
+                while !done && !starved && self.out.has_room() {
                     match Pin::new(&mut body).poll_frame(context) {
                         Poll::Pending => starved = true,
                         Poll::Ready(frame) => match self.stage_frame(frame, pieces, &mut left) {

@@ -32,7 +32,7 @@ pub(super) async fn serve(
     server: Arc<ServerContext>,
 ) {
     let _in_flight = server.metrics.begin_exchange();
-    let mut answering = Answering::new(Arc::clone(&stream));
+    let answering = Answering::new(Arc::clone(&stream));
     let (head, ()) = request.into_parts();
     // Who asks first is invited at once: its window, not this, is what holds it back.
     if follows && head.headers.get(EXPECT).is_some_and(|value| value == "100-continue") {
@@ -57,27 +57,15 @@ pub(super) async fn serve(
         Err(error) => refused(error, &peer, &server, &answering),
     };
     exchange.request_body = Body::empty();
-    let response = final_response(&mut exchange);
-    server.metrics.answered(Protocol::Http2, response.status);
-    exchange.answered(&response);
-    match write(&server, response, head_only, &mut answering).await {
-        Ok(()) => answering.finish(Box::new(exchange)),
-        Err(Ended) => server.metrics.answer_cut(),
-    }
+    answer(&server, exchange, head_only, answering).await;
 }
 
 /// Answers a request whose head could not be taken.
 pub(super) async fn refuse(error: Http1Error, stream: Arc<Stream>, peer: Peer, server: Arc<ServerContext>) {
     let _in_flight = server.metrics.begin_exchange();
-    let mut answering = Answering::new(stream);
-    let mut exchange = refused(error, &peer, &server, &answering);
-    let response = final_response(&mut exchange);
-    server.metrics.answered(Protocol::Http2, response.status);
-    exchange.answered(&response);
-    match write(&server, response, false, &mut answering).await {
-        Ok(()) => answering.finish(Box::new(exchange)),
-        Err(Ended) => server.metrics.answer_cut(),
-    }
+    let answering = Answering::new(stream);
+    let exchange = refused(error, &peer, &server, &answering);
+    answer(&server, exchange, false, answering).await;
 }
 
 fn refused(error: Http1Error, peer: &Peer, server: &ServerContext, answering: &Answering) -> Recorded {
@@ -105,6 +93,17 @@ async fn run(server: &ServerContext, exchange: &mut Exchange, answering: &Answer
         answering.poll_gone(context).map(|()| Err(Ended))
     })
     .await
+}
+
+/// Gives the answer that the exchange has come to.
+async fn answer(server: &ServerContext, mut exchange: Recorded, head_only: bool, mut answering: Answering) {
+    let response = final_response(&mut exchange);
+    server.metrics.answered(Protocol::Http2, response.status);
+    exchange.answered(&response);
+    match write(server, response, head_only, &mut answering).await {
+        Ok(()) => answering.finish(Box::new(exchange)),
+        Err(Ended) => server.metrics.answer_cut(),
+    }
 }
 
 /// Writes the answer.

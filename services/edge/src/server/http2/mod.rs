@@ -18,7 +18,6 @@
 //!   ([`Timeouts`](super::Timeouts)).
 
 mod exchange;
-mod output;
 mod reading;
 mod stream;
 mod streams;
@@ -38,10 +37,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::output::{OUTPUT_BYTES_MAX, Output};
 use self::reading::Gathering;
 use self::stream::{Hub, Left, Stream};
-use self::streams::{Streams, Turn};
+use self::streams::{ReceiveWindow, Streams, Turn};
+use super::output::Output;
 use super::transport::Rewound;
 use super::{BODY_PROGRESS_BYTES_MIN, Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext, Transport};
 use crate::deadline::Deadline;
@@ -71,6 +70,9 @@ const FAULTS_MAX: u32 = 128;
 /// begins and no content moves.
 const IDLE_FRAMES_MAX: u32 = 1024;
 const IDLE_FRAMES: Duration = Duration::from_secs(60);
+/// Octets that wait to be written, beyond which nothing is added: four TLS records, so that what becomes urgent now does
+/// not wait for long.
+const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// How long a connection that has nothing more to do may take to end.
 const CLOSE: Duration = Duration::from_secs(5);
 /// Octets that are read and thrown away in that time.
@@ -121,9 +123,8 @@ struct Session<T> {
     last_id: u32,
     last_said: Option<u32>,
     ended_ids: VecDeque<u32>,
-    /// Octets that the client may send on the connection, and those that were taken and of which it was not told.
-    receive_window: i64,
-    credit: u32,
+    /// Of all streams.
+    window: ReceiveWindow,
     served: u32,
     cancelled: u32,
     faults: u32,
@@ -173,8 +174,7 @@ impl<T: Transport> Session<T> {
             last_id: 0,
             last_said: None,
             ended_ids: VecDeque::new(),
-            receive_window: CONNECTION_WINDOW_BYTES.into(),
-            credit: 0,
+            window: ReceiveWindow::new(CONNECTION_WINDOW_BYTES),
             served: 0,
             cancelled: 0,
             faults: 0,
@@ -242,6 +242,8 @@ impl<T: Transport> Session<T> {
             let moved = (before - self.output.bytes()) as u64;
             self.hub.moved.fetch_add(moved, Ordering::Relaxed);
             ready!(written)?;
+            // An idle connection holds no buffer.
+            self.output.release();
         }
         if self.unflushed {
             ready!(tokio::io::AsyncWrite::poll_flush(Pin::new(&mut self.io), context))?;
@@ -269,12 +271,7 @@ impl<T: Transport> Session<T> {
 
     /// Lets the client send as much again on the connection.
     fn give_on_connection(&mut self, bytes: usize) {
-        self.credit += u32::try_from(bytes).unwrap_or_default();
-        if self.credit > 0
-            && (self.credit >= CONNECTION_WINDOW_BYTES / 2 || i64::from(self.credit) >= self.receive_window)
-        {
-            let credit = std::mem::take(&mut self.credit);
-            self.receive_window += i64::from(credit);
+        if let Some(credit) = self.window.give(bytes) {
             write_window_update(0, credit, &mut self.output.staged);
         }
     }
@@ -284,15 +281,9 @@ impl<T: Transport> Session<T> {
         self.give_on_connection(bytes);
         let Some(entry) = self.streams.get(id) else { return };
         entry.held = entry.held.saturating_sub(bytes);
-        if entry.received {
-            return;
-        }
-        entry.credit += u32::try_from(bytes).unwrap_or_default();
-        if entry.credit > 0
-            && (entry.credit >= STREAM_WINDOW_BYTES / 2 || i64::from(entry.credit) >= entry.receive_window)
+        if !entry.received
+            && let Some(credit) = entry.window.give(bytes)
         {
-            let credit = std::mem::take(&mut entry.credit);
-            entry.receive_window += i64::from(credit);
             write_window_update(id, credit, &mut self.output.staged);
         }
     }
@@ -379,7 +370,7 @@ impl<T: Transport> Session<T> {
         if self.head.poll(context).is_ready() {
             return Poll::Ready(Code::NO_ERROR);
         }
-        if !self.streams.any_left() {
+        if self.hub.left.load(Ordering::Relaxed) == 0 {
             self.left.clear();
         } else if !self.left.is_set() {
             self.left_moved = self.hub.moved.load(Ordering::Relaxed);

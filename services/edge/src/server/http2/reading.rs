@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::streams::Entry;
 use super::{
-    CANCELLED_MIN, END_PING, Ending, IDLE_FRAMES, IDLE_FRAMES_MAX, REFUSED_MAX, STREAM_WINDOW_BYTES,
+    CANCELLED_MIN, END_PING, Ending, IDLE_FRAMES, IDLE_FRAMES_MAX, OUTPUT_BYTES_MAX, REFUSED_MAX,
     STREAMS_MAX, Session, TASKS_MAX, exchange,
 };
 use crate::http1::{Http1Error, content_length};
@@ -22,7 +22,6 @@ use crate::http2::{
     read_request, read_settings, read_trailers, unpadded, write_ping_answer, write_settings_answer,
 };
 use crate::server::Transport;
-use crate::server::http2::output::OUTPUT_BYTES_MAX;
 
 /// Octets that one read takes, on the stack: an idle connection holds no buffer.
 const READ_BYTES: usize = 16 * 1024;
@@ -288,8 +287,7 @@ impl<T: Transport> Session<T> {
             return Err(Broken::Connection(Code::PROTOCOL_ERROR));
         }
         let bytes = payload.len();
-        self.receive_window -= bytes as i64;
-        if self.receive_window < 0 {
+        if !self.window.take(bytes) {
             return Err(Broken::Connection(Code::FLOW_CONTROL_ERROR));
         }
         let range = unpadded(head, &payload)?;
@@ -308,8 +306,7 @@ impl<T: Transport> Session<T> {
             return Err(Broken::Stream(Code::STREAM_CLOSED));
         }
         entry.held += bytes;
-        entry.receive_window -= bytes as i64;
-        if entry.receive_window < 0 {
+        if !entry.window.take(bytes) {
             return Err(Broken::Stream(Code::FLOW_CONTROL_ERROR));
         }
         let stream = Arc::clone(&entry.stream);
@@ -441,9 +438,8 @@ impl<T: Transport> Session<T> {
 
     fn open(&mut self, id: u32, received: bool, priority: Priority) -> Arc<super::Stream> {
         let stream = self.stream(id);
-        let mut entry = Entry::new(Arc::clone(&stream), priority, self.streams.initial_window(), received);
-        entry.receive_window = STREAM_WINDOW_BYTES.into();
-        self.streams.push(entry);
+        let send_window = self.streams.initial_window();
+        self.streams.push(Entry::new(Arc::clone(&stream), priority, send_window, received));
         stream
     }
 

@@ -45,6 +45,8 @@ pub(super) struct Hub {
     queued: AtomicUsize,
     /// Octets that the connection has taken.
     pub(super) moved: AtomicU64,
+    /// Answers whose exchanges are over, and which are not yet written.
+    pub(super) left: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -130,6 +132,14 @@ pub(super) struct Arrived {
     credit: usize,
     /// Nobody will take any more.
     pub(super) abandoned: bool,
+}
+
+impl Arrived {
+    fn next(&mut self) -> Option<Bytes> {
+        let gathered = &mut self.gathered;
+        let last = || (!gathered.is_empty()).then(|| std::mem::take(gathered).freeze());
+        self.data.pop_front().or_else(last)
+    }
 }
 
 #[derive(Default)]
@@ -227,11 +237,18 @@ impl Stream {
         self.clear(&mut state);
         state.arrived.end.get_or_insert(Err(BodyError::Aborted));
         let wakers = [state.reader.take(), state.writer.take()];
-        let recorded = state.recorded.take();
+        let recorded = self.take_recorded(&mut state);
         drop(state);
         drop(recorded);
         wakers.into_iter().flatten().for_each(Waker::wake);
         left
+    }
+
+    /// What an exchange that is over has left, now that nothing more becomes of its answer.
+    fn take_recorded(&self, state: &mut State) -> Option<Box<Recorded>> {
+        let recorded = state.recorded.take();
+        self.hub.left.fetch_sub(usize::from(recorded.is_some()), Ordering::Relaxed);
+        recorded
     }
 
     /// Nothing of what waits will be written.
@@ -251,7 +268,7 @@ impl Stream {
         state.fresh += bytes;
         state.begun = true;
         state.written |= ended;
-        let recorded = if ended { state.recorded.take() } else { None };
+        let recorded = if ended { self.take_recorded(&mut state) } else { None };
         wake(state, |state| &mut state.writer);
         drop(recorded);
     }
@@ -308,20 +325,13 @@ pub(super) struct Reading(pub(super) Arc<Stream>);
 impl Reading {
     pub(super) fn poll_next(&self, context: &Context<'_>) -> Poll<Next> {
         let mut state = self.0.lock();
-        if let Some(data) = state.arrived.data.pop_front() {
+        if let Some(data) = state.arrived.next() {
             state.arrived.credit += data.len();
             self.0.tell(state);
             return Poll::Ready(Next::Data(data));
         }
-        if !state.arrived.gathered.is_empty() {
-            let data = std::mem::take(&mut state.arrived.gathered).freeze();
-            state.arrived.credit += data.len();
-            self.0.tell(state);
-            return Poll::Ready(Next::Data(data));
-        }
-        if let Some(end) = state.arrived.end.take() {
-            state.arrived.end = Some(end.clone());
-            return Poll::Ready(Next::End(end));
+        if let Some(end) = &state.arrived.end {
+            return Poll::Ready(Next::End(end.clone()));
         }
         keep(&mut state.reader, context);
         Poll::Pending
@@ -331,8 +341,9 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        let left: usize = state.arrived.data.drain(..).map(|data| data.len()).sum();
-        state.arrived.credit += left + std::mem::take(&mut state.arrived.gathered).len();
+        while let Some(data) = state.arrived.next() {
+            state.arrived.credit += data.len();
+        }
         state.arrived.abandoned = true;
         self.0.tell(state);
     }
@@ -463,6 +474,7 @@ impl Answering {
         let mut state = self.stream.lock();
         if !state.written && !state.gone {
             state.recorded = Some(recorded);
+            self.stream.hub.left.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -2,16 +2,51 @@
 
 use std::sync::Arc;
 
-use super::output::{OUTPUT_BYTES_MAX, Output};
 use super::stream::{Head, Stream};
+use super::{OUTPUT_BYTES_MAX, STREAM_WINDOW_BYTES};
 use crate::http2::{
     Code, FRAME_BYTES_MAX, LARGEST, Priority, WINDOW_BYTES, write_data_head, write_head, write_trailers,
 };
 use crate::server::BODY_PROGRESS_BYTES_MIN;
+use crate::server::output::Output;
 
 /// In one of so many turns the one that has waited longest is next, however urgent it is: whoever asks for something less
 /// urgent shall not wait for ever.
 const FAIR_TURN: u64 = 64;
+
+/// Pieces of content up to this length are copied: a slice of its own would cost more.
+const COPIED_BYTES_MAX: usize = 4 * 1024;
+
+/// What a client may send, on a stream or on the connection.
+pub(super) struct ReceiveWindow {
+    size: u32,
+    left: i64,
+    /// Octets that were taken of what it sent, and of which it was not told.
+    credit: u32,
+}
+
+impl ReceiveWindow {
+    pub(super) fn new(size: u32) -> Self {
+        Self { size, left: size.into(), credit: 0 }
+    }
+
+    /// So much came; whether it was allowed.
+    pub(super) fn take(&mut self, bytes: usize) -> bool {
+        self.left -= i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.left >= 0
+    }
+
+    /// So much may come again. What the client is to be told, once it is worth a frame, or all that is left to it.
+    pub(super) fn give(&mut self, bytes: usize) -> Option<u32> {
+        self.credit += u32::try_from(bytes).unwrap_or_default();
+        let worth = self.credit >= self.size / 2 || i64::from(self.credit) >= self.left;
+        if self.credit == 0 || !worth {
+            return None;
+        }
+        self.left += i64::from(self.credit);
+        Some(std::mem::take(&mut self.credit))
+    }
+}
 
 /// A stream of which something may still come or go.
 pub(super) struct Entry {
@@ -21,10 +56,7 @@ pub(super) struct Entry {
     ready: bool,
     /// Octets that we may send; below 0 where the client has made its windows smaller (RFC 9113, 6.9.2).
     send_window: i64,
-    /// Octets that the client may send.
-    pub(super) receive_window: i64,
-    /// Octets that were taken of what it sent, and of which it was not told.
-    pub(super) credit: u32,
+    pub(super) window: ReceiveWindow,
     /// Octets that came, and for which it may not yet send others on the connection.
     pub(super) held: usize,
     /// Whether the request is whole.
@@ -40,14 +72,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(stream: Arc<Stream>, priority: Priority, window: i64, received: bool) -> Self {
+    pub(super) fn new(stream: Arc<Stream>, priority: Priority, send_window: i64, received: bool) -> Self {
         Self {
             stream,
             priority,
             ready: false,
-            send_window: window,
-            receive_window: 0,
-            credit: 0,
+            send_window,
+            window: ReceiveWindow::new(STREAM_WINDOW_BYTES),
             held: 0,
             received,
             missing: None,
@@ -257,7 +288,7 @@ impl Streams {
             entry.send_window -= part.len() as i64;
             self.send_window -= part.len() as i64;
             write_data_head(part.len(), ended, id, &mut output.staged);
-            output.push(part);
+            output.push(part, COPIED_BYTES_MAX);
             if entry.priority.incremental || output.bytes() >= OUTPUT_BYTES_MAX {
                 break;
             }
@@ -301,10 +332,5 @@ impl Streams {
             }
         }
         stalled
-    }
-
-    /// Whether the connection has to see to it that an answer is taken.
-    pub(super) fn any_left(&self) -> bool {
-        self.entries.iter().any(|entry| entry.stream.lock().is_left())
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use bytes::Buf;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::fields::Section;
@@ -467,10 +466,7 @@ async fn hundreds_of_cookies_are_one_field() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_answer_is_not_waited_for_when_the_server_ends() {
-    let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let (drain, context) = (CancellationToken::new(), context(&Arc::default(), Timeouts::DEFAULT));
-    let serving =
-        tokio::spawn(crate::server::serve_http2(theirs, BytesMut::new(), peer(), context, drain.clone()));
+    let (ours, drain, serving) = http2_in_memory(64 * 1024);
     let mut wire = Wire::over(ours).await;
     wire.send(&get(1, "/now")).await;
     assert_eq!(wire.status().await, 200);

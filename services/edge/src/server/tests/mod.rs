@@ -28,9 +28,10 @@ use proxima_model::PopCode;
 use proxima_pipeline::{
     Body, BodyError, Decision, Exchange, Fault, Flow, Interim, Pipeline, Response, Stage,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::{Peer, ServerContext, Timeouts};
 use crate::Observer;
@@ -412,6 +413,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         within(async { while self.io.read_buf(&mut self.buffer).await.is_ok_and(|read| read > 0) {} }).await;
         self.buffer.split().freeze()
     }
+}
+
+/// HTTP/2 in memory, which holds so many octets: the client's end, what begins the end, and the server.
+fn http2_in_memory(bytes: usize) -> (DuplexStream, CancellationToken, tokio::task::JoinHandle<()>) {
+    let (ours, theirs) = tokio::io::duplex(bytes);
+    let (drain, context) = (CancellationToken::new(), context(&Arc::default(), Timeouts::DEFAULT));
+    let serving = super::serve_http2(theirs, BytesMut::new(), peer(), context, drain.clone());
+    (ours, drain, tokio::spawn(serving))
 }
 
 fn peer() -> Peer {

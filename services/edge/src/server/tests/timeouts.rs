@@ -131,16 +131,7 @@ async fn a_websocket_without_movement_is_closed_after_its_own_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_opens_its_http2_window_by_single_octets_is_cut_off() {
-    let seen = Arc::new(Seen::default());
-    let (ours, theirs) = tokio::io::duplex(16 * 1024);
-    let context = context(&seen, Timeouts::DEFAULT);
-    tokio::spawn(crate::server::serve_http2(
-        theirs,
-        BytesMut::new(),
-        peer(),
-        context,
-        CancellationToken::new(),
-    ));
+    let (ours, ..) = http2_in_memory(16 * 1024);
     let small = h2::client::Builder::new().initial_window_size(2).handshake::<_, Bytes>(ours).await;
     let (sender, connection) = small.unwrap();
     tokio::spawn(connection);
@@ -158,15 +149,7 @@ async fn a_client_that_opens_its_http2_window_by_single_octets_is_cut_off() {
 
 #[tokio::test(start_paused = true)]
 async fn a_small_answer_that_is_never_taken_by_http2_is_given_up() {
-    let (ours, theirs) = tokio::io::duplex(16 * 1024);
-    let context = context(&Arc::default(), Timeouts::DEFAULT);
-    tokio::spawn(crate::server::serve_http2(
-        theirs,
-        BytesMut::new(),
-        peer(),
-        context,
-        CancellationToken::new(),
-    ));
+    let (ours, ..) = http2_in_memory(16 * 1024);
     let closed = h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(ours).await;
     let (sender, connection) = closed.unwrap();
     tokio::spawn(connection);
@@ -181,15 +164,7 @@ async fn a_small_answer_that_is_never_taken_by_http2_is_given_up() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_waits_for_more_urgent_ones_is_not_taken_for_one_that_nobody_takes() {
-    let (ours, theirs) = tokio::io::duplex(16 * 1024);
-    let context = context(&Arc::default(), Timeouts::DEFAULT);
-    tokio::spawn(crate::server::serve_http2(
-        theirs,
-        BytesMut::new(),
-        peer(),
-        context,
-        CancellationToken::new(),
-    ));
+    let (ours, ..) = http2_in_memory(16 * 1024);
     let (sender, connection) = h2::client::handshake(ours).await.unwrap();
     tokio::spawn(connection);
     let request = |path: &str, priority: &str| {

@@ -1,4 +1,4 @@
-//! The octets of a connection on their way out: gathered, and written at once.
+//! The octets of a connection on their way out, by HTTP/1.1 and HTTP/2: gathered, and written at once.
 //!
 //! Heads and small pieces are copied behind each other, so that what a dozen streams say in one turn is one TLS record and
 //! one system call. Long pieces are not copied: they go out as they are, in their place.
@@ -11,11 +11,6 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
-/// Octets that wait to be written, beyond which nothing is added: four TLS records, so that what becomes urgent now does
-/// not wait for long.
-pub(super) const OUTPUT_BYTES_MAX: usize = 64 * 1024;
-/// Pieces up to this length are copied: a slice of its own would cost more.
-const COPIED_BYTES_MAX: usize = 4 * 1024;
 /// Pieces that are written with one call.
 const SLICES_MAX: usize = 32;
 
@@ -33,17 +28,28 @@ impl Output {
         self.pieces_bytes + self.staged.len()
     }
 
-    /// Adds a piece of content.
-    pub(super) fn push(&mut self, data: Bytes) {
-        if data.len() <= COPIED_BYTES_MAX {
+    /// Adds a piece of content, copied if it has at most `copied_max` octets.
+    pub(super) fn push(&mut self, data: Bytes, copied_max: usize) {
+        if data.len() <= copied_max {
             self.staged.extend_from_slice(&data);
             return;
         }
-        let before = self.staged.split().freeze();
-        for piece in [before, data] {
-            self.pieces_bytes += piece.len();
-            self.pieces.push_back(piece);
+        if !self.staged.is_empty() {
+            let before = self.staged.split().freeze();
+            self.put(before);
         }
+        self.put(data);
+    }
+
+    fn put(&mut self, piece: Bytes) {
+        self.pieces_bytes += piece.len();
+        self.pieces.push_back(piece);
+    }
+
+    /// Lets go of the buffer; there must be nothing in it.
+    pub(super) fn release(&mut self) {
+        debug_assert!(self.bytes() == 0, "what is let go has been written");
+        self.staged = BytesMut::new();
     }
 
     /// Writes until nothing is left.
@@ -71,8 +77,6 @@ impl Output {
             }
             self.advance(written);
         }
-        // An idle connection holds no buffer.
-        self.staged = BytesMut::new();
         Poll::Ready(Ok(()))
     }
 
@@ -99,18 +103,18 @@ mod tests {
 
     use super::*;
 
+    const COPIED_MAX: usize = 4 * 1024;
+
     #[tokio::test]
     async fn pieces_keep_their_order_whatever_their_size_and_however_little_is_taken_at_once() {
         for room in [1, 100, 1 << 20] {
             let (mut ours, mut theirs) = tokio::io::duplex(room);
             let mut output = Output::default();
             let mut expected = Vec::new();
-            for (number, length) in
-                [3, COPIED_BYTES_MAX, COPIED_BYTES_MAX + 1, 20_000, 1].into_iter().enumerate()
-            {
+            for (number, length) in [3, COPIED_MAX, COPIED_MAX + 1, 20_000, 1].into_iter().enumerate() {
                 let piece = vec![u8::try_from(number).unwrap(); length];
                 expected.extend_from_slice(&piece);
-                output.push(piece.into());
+                output.push(piece.into(), COPIED_MAX);
             }
             assert_eq!(output.bytes(), expected.len());
             let reading = async {
