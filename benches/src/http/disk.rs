@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::generator::{Generator, Target, Urls};
 use super::subjects::{Room, Subject};
-use super::{HOST, LOAD_CORE, Origin, Round, summarize};
+use super::{HOST, LOAD_CORE, Origin, Round, observe, summarize};
 use crate::Place;
 use crate::process;
 use crate::report::{PROXIMA, Report};
@@ -77,11 +77,9 @@ fn fill(subject: &Subject) -> Result<()> {
 fn measure(subject: &Subject, origin: &Origin, seconds: u64) -> Result<Round> {
     let target = Target { address: subject.clear, path: PATH, urls: Urls::Any(OBJECTS) };
     let trial = Generator::Wrk.trial(&target)?;
-    let (reached_before, cpu_before) = (origin.requests()?, subject.server.cpu()?);
-    let load = Generator::Wrk.run(&target, seconds, &trial)?;
-    let cpu = subject.server.cpu()? - cpu_before;
-    let reached = origin.requests()? - reached_before;
+    let (round, reached) = observe(subject, origin, || Generator::Wrk.run(&target, seconds, &trial))?;
+    let load = &round.load;
     ensure!(load.errors == 0 && load.requests > 0, "{} of {} requests failed", load.errors, load.requests);
     ensure!(reached < load.requests / 100 + 10, "{reached} of {} hits reached the origin", load.requests);
-    Ok(Round { cpu_us_per_request: cpu.as_secs_f64() * 1e6 / load.requests as f64, load })
+    Ok(round)
 }

@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 
 use super::generator::seed;
 use super::subjects::{Room, Subject};
-use super::{HOST, LOAD_CORE, Origin};
+use super::{HOST, LOAD_CORE, Origin, Round, observe};
 use crate::Place;
-use crate::load::{self, Load};
+use crate::load;
 use crate::report::{PROXIMA, Report};
 use crate::statistics::median;
 
@@ -42,46 +42,45 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
         let subject = Subject::start(name, &options.place.proxima, &origin, folder.path(), Room::MEMORY)?;
         // The first fills what is filled once.
         steady(&subject, &origin, None, 1)?;
-        let (load, _) = steady(&subject, &origin, None, options.seconds)?;
+        let Round { load, .. } = steady(&subject, &origin, None, options.seconds)?;
         let peak = load.requests as f64 / load.seconds;
         report.add("peak", subject.name, "requests_per_second", peak);
         subjects.push((subject, peak));
     }
     let least = subjects.iter().map(|(_, peak)| *peak).reduce(f64::min).context("no subject is named")?;
     let rate = (least / 2.0).round();
-    let mut measured: HashMap<&str, Vec<(Load, f64)>> = HashMap::new();
+    let mut measured: HashMap<&str, Vec<Round>> = HashMap::new();
     for _ in 0..options.rounds {
         for (subject, _) in &subjects {
-            let (load, cpu_us) = steady(subject, &origin, Some(rate), options.seconds)?;
+            let round = steady(subject, &origin, Some(rate), options.seconds)?;
+            let load = &round.load;
             eprintln!("{:<14} {rate}/s: p50 {:.0} µs, p99 {:.0} µs", subject.name, load.p50_us, load.p99_us);
-            measured.entry(subject.name).or_default().push((load, cpu_us));
+            measured.entry(subject.name).or_default().push(round);
         }
     }
     for (subject, _) in &subjects {
         let rounds = &measured[subject.name];
-        let mut add = |metric, value: fn(&(Load, f64)) -> f64| {
+        let mut add = |metric, value: fn(&Round) -> f64| {
             let mut values: Vec<f64> = rounds.iter().map(value).collect();
             report.add("half-of-peak", subject.name, metric, median(&mut values));
         };
-        add("requests_per_second", |(load, _)| load.requests as f64 / load.seconds);
-        add("hit_p50_us", |(load, _)| load.p50_us);
-        add("hit_p99_us", |(load, _)| load.p99_us);
-        add("cpu_us_per_request", |(_, cpu_us)| *cpu_us);
+        add("requests_per_second", |round| round.load.requests as f64 / round.load.seconds);
+        add("hit_p50_us", |round| round.load.p50_us);
+        add("hit_p99_us", |round| round.load.p99_us);
+        add("cpu_us_per_request", |round| round.cpu_us_per_request);
     }
     Ok(report)
 }
 
-/// The load, and µs of processor time per request.
-fn steady(subject: &Subject, origin: &Origin, rate: Option<f64>, seconds: u64) -> Result<(Load, f64)> {
+/// Makes the load, at a rate or as fast as may be.
+fn steady(subject: &Subject, origin: &Origin, rate: Option<f64>, seconds: u64) -> Result<Round> {
     let mut program = load::program("steady", subject.clear, HOST)?;
     program.args(["--hit", HIT, "--miss", MISS, "--seed", &seed()?, "--seconds", &seconds.to_string()]);
     if let Some(rate) = rate {
         program.args(["--rate", &rate.to_string()]);
     }
-    let (reached_before, cpu_before) = (origin.requests()?, subject.server.cpu()?);
-    let load = load::output(LOAD_CORE, &program).with_context(|| format!("measuring {}", subject.name))?;
-    let cpu = subject.server.cpu()? - cpu_before;
-    let reached = origin.requests()? - reached_before;
+    let (round, reached) = observe(subject, origin, || load::output(LOAD_CORE, &program))?;
+    let load = &round.load;
     let misses = load.requests / 5;
     ensure!(
         reached.abs_diff(misses) < misses / 10 + 50,
@@ -89,6 +88,5 @@ fn steady(subject: &Subject, origin: &Origin, rate: Option<f64>, seconds: u64) -
         load.requests,
         subject.name
     );
-    let cpu_us = cpu.as_secs_f64() * 1e6 / load.requests as f64;
-    Ok((load, cpu_us))
+    Ok(round)
 }

@@ -179,13 +179,18 @@ fn measure(case: &Case, subject: &Subject, origin: &Origin, seconds: u64) -> Res
     let target = Target { address, path: case.path, urls };
     let trial = case.generator.trial(&target)?;
 
-    let origin_before = origin.requests()?;
-    let cpu_before = subject.server.cpu()?;
-    let load = case.generator.run(&target, seconds, &trial)?;
+    let (round, reached) = observe(subject, origin, || case.generator.run(&target, seconds, &trial))?;
+    check(case, &round.load, reached)?;
+    Ok(round)
+}
+
+/// What a load costs the subject, and how many requests reach the origin meanwhile.
+fn observe(subject: &Subject, origin: &Origin, load: impl FnOnce() -> Result<Load>) -> Result<(Round, u64)> {
+    let (reached_before, cpu_before) = (origin.requests()?, subject.server.cpu()?);
+    let load = load().with_context(|| format!("measuring {}", subject.name))?;
     let cpu = subject.server.cpu()? - cpu_before;
-    let reached = origin.requests()? - origin_before;
-    check(case, &load, reached)?;
-    Ok(Round { cpu_us_per_request: cpu.as_secs_f64() * 1e6 / load.requests as f64, load })
+    let reached = origin.requests()? - reached_before;
+    Ok((Round { cpu_us_per_request: cpu.as_secs_f64() * 1e6 / load.requests as f64, load }, reached))
 }
 
 /// That the subject did the work that it is measured by.
