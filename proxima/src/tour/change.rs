@@ -43,22 +43,31 @@ pub(super) fn measure(tour: &mut Tour) -> anyhow::Result<()> {
         let answer = tour.show(&client, &["dig", "+short", &at, &name, "TXT"])?;
         tour.tell.must(&format!("{client} sees the last change"), "", answer.trim() == last);
     }
-    for (server, times) in &mut seen {
-        times.sort_unstable();
-        let (p50, last) = (times[times.len() / 2], times[times.len() - 1]);
-        let way = one_way(&tour.lab, &log, server)?;
-        tour.tell.say(&format!("{server:8} p50 {:>9}   one way from the log {}", ms(p50), ms(way)));
-        tour.tell.figure(
-            &format!("record changed → {server} answers with it, slowest of {CHANGES}"),
-            last,
-            way + BEYOND_THE_WAY,
-        );
-    }
+    let servers = seen.len();
+    tell_by_server(tour, seen, |server| format!("record changed → {server} answers with it"))?;
     tour.tell.must(
         "servers that answered with every change",
-        seen.len().to_string(),
-        seen.len() == tour.lab.plan().servers().count(),
+        servers.to_string(),
+        servers == tour.lab.plan().servers().count(),
     );
+    Ok(())
+}
+
+/// Tells how long it took at each server until it knew, and compares the slowest of its times with the way there.
+pub(super) fn tell_by_server(
+    tour: &mut Tour,
+    seen: Vec<(String, Vec<Duration>)>,
+    what: impl Fn(&str) -> String,
+) -> anyhow::Result<()> {
+    let log = tour.lab.topology().network.log.clone();
+    for (server, mut times) in seen {
+        times.sort_unstable();
+        let (p50, last) = (times[times.len() / 2], times[times.len() - 1]);
+        let way = one_way(&tour.lab, &log, &server)?;
+        tour.tell.say(&format!("{server:8} p50 {:>9}   one way from the log {}", ms(p50), ms(way)));
+        let what = format!("{}, slowest of {}", what(&server), times.len());
+        tour.tell.figure(&what, last, way + BEYOND_THE_WAY);
+    }
     Ok(())
 }
 
@@ -141,7 +150,7 @@ fn query(name: &str) -> Vec<u8> {
 }
 
 /// Half of a round trip between two servers, by the time that a connection takes.
-pub(super) fn one_way(lab: &Lab, from: &str, to: &str) -> anyhow::Result<Duration> {
+fn one_way(lab: &Lab, from: &str, to: &str) -> anyhow::Result<Duration> {
     let address = lab.plan().server(to)?.api();
     let connect = || {
         let begun = Instant::now();

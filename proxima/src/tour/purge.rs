@@ -10,14 +10,12 @@ use anyhow::{Context, bail};
 use reqwest::Method;
 use serde_json::json;
 
-use super::{HOST, Tour, change::one_way, tell::ms};
+use super::{HOST, Tour, change::tell_by_server};
 
 /// Purges that are measured.
 const PURGES: usize = 40;
 /// A server that shows the former page for so long will for ever.
 const FORGOTTEN_WITHIN: Duration = Duration::from_secs(10);
-/// What a purge may cost beyond the way there.
-const BEYOND_THE_WAY: Duration = Duration::from_millis(100);
 /// What half of the purges may take until the last server has forgotten.
 const LAST_SERVER_P50: Duration = Duration::from_millis(150);
 /// The page; its origin tags it `page`, and writes into it when it was made.
@@ -31,25 +29,17 @@ pub(super) fn measure(tour: &mut Tour) -> anyhow::Result<()> {
     tour.tell.say(&format!("{PURGES} times the same, while every server is asked for the page"));
     let servers: Vec<String> = tour.lab.plan().servers().map(|server| server.name.clone()).collect();
     let path = format!("{}/purge_cache", tour.zone_path()?);
-    let mut seen = vec![Vec::new(); servers.len()];
+    let mut seen: Vec<(String, Vec<Duration>)> =
+        servers.iter().map(|server| (server.clone(), Vec::new())).collect();
     let mut last = Vec::new();
     for _ in 0..PURGES {
         let times = purge_once(tour, &servers, &path)?;
         last.extend(times.iter().max());
-        for (all, time) in seen.iter_mut().zip(times) {
+        for ((_, all), time) in seen.iter_mut().zip(times) {
             all.push(time);
         }
     }
-    let log = tour.lab.topology().network.log.clone();
-    for (server, mut times) in servers.iter().zip(seen) {
-        times.sort_unstable();
-        let way = one_way(&tour.lab, &log, server)?;
-        let p50 = times[times.len() / 2];
-        tour.tell.say(&format!("{server:8} p50 {:>9}   one way from the log {}", ms(p50), ms(way)));
-        let slowest = times.last().copied().unwrap_or_default();
-        let what = format!("purged by tag → {server} has forgotten, slowest of {PURGES}");
-        tour.tell.figure(&what, slowest, way + BEYOND_THE_WAY);
-    }
+    tell_by_server(tour, seen, |server| format!("purged by tag → {server} has forgotten"))?;
     last.sort_unstable();
     tour.tell.figure("purged by tag → the last server, p50", last[last.len() / 2], LAST_SERVER_P50);
     Ok(())
