@@ -7,7 +7,7 @@ use std::{
 
 use proxima_lab::{
     Fault, Lab, Status, UpOptions,
-    traffic::{Ask, Traffic},
+    traffic::{Ask, ClientTraffic, Traffic},
 };
 
 pub(crate) const HOST: &str = "www.example.com";
@@ -78,6 +78,21 @@ impl TwoPops {
         let address = "198.18.0.1:80".parse().unwrap();
         let ask = Ask { address, host: HOST.to_owned(), path: "/".to_owned(), per_second: 50 };
         Traffic::start(self.lab(), &["near-a", "near-b"], &ask).unwrap()
+    }
+
+    /// Ends the traffic: no request may have failed.
+    pub(crate) fn nothing_was_lost(traffic: Traffic) -> Vec<ClientTraffic> {
+        let told = traffic.stop().unwrap();
+        for client in &told {
+            println!("{}: {} requests, by {:?}", client.client, client.outcomes.len(), client.pops());
+            let begun = client.outcomes.first().map(|outcome| outcome.begun);
+            for outcome in client.failed() {
+                let after = begun.map(|begun| outcome.begun - begun);
+                println!("{}: lost: begun after {after:?}, {outcome:?}", client.client);
+            }
+        }
+        assert!(told.iter().all(|client| client.failed().next().is_none()), "requests were lost: see above");
+        told
     }
 
     /// Waits until the lab's state is as wanted.

@@ -43,5 +43,5 @@ pub use listeners::{ListenError, Listeners};
 pub use node::{MakeServices, NodeContext, NodeError, check_node, run_node, survey_log};
 pub use program::program;
 pub use service::{PrepareError, Prepared, Service, ServiceError};
-pub use shutdown::Shutdown;
+pub use shutdown::{Arrivals, Shutdown};
 pub use telemetry::{LogFormat, Metrics, init_logging};

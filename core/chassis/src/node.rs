@@ -19,8 +19,10 @@ use crate::{
     Service, ServiceError, Shutdown, SystemClock, admin, expiry, handover, notify, program,
 };
 
-/// Between withdrawing and draining: what routers need to send new users elsewhere.
+/// Between withdrawing and draining: nobody new has come for as long, so that routers send them elsewhere by now.
 const WITHDRAW_GRACE: Duration = Duration::from_millis(500);
+/// Whoever still comes after this has not come by the announcement that was withdrawn.
+const WITHDRAW_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long services may take for what they do before the withdrawal: users go on being served meanwhile.
 const BEFORE_WITHDRAWAL_MAX: Duration = Duration::from_secs(2);
 /// After a state could not be put in force, it is tried again at this pace even if nothing new comes.
@@ -421,7 +423,7 @@ async fn end(
         info!("withdrawing");
         shutdown.begin_withdraw();
         if node.config.service::<toml::Table>("anycast").is_ok_and(|table| !table.is_empty()) {
-            tokio::time::sleep(WITHDRAW_GRACE).await;
+            shutdown.arrivals().until_none(WITHDRAW_GRACE, WITHDRAW_WAIT_MAX).await;
         }
     }
     info!(within_seconds = shutdown.drain_within().as_secs(), "draining");

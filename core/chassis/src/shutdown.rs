@@ -1,7 +1,10 @@
 //! How a node ends: withdraw, drain, stop.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Tells services what it is time for. Cheap to clone; every clone hears the same.
@@ -11,6 +14,40 @@ pub struct Shutdown {
     drain: CancellationToken,
     stop: CancellationToken,
     drain_within: Duration,
+    arrivals: Arrivals,
+}
+
+/// When somebody new came last: whether the network still sends users here. Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub struct Arrivals {
+    begun: Instant,
+    /// Milliseconds since then.
+    last_ms: Arc<AtomicU64>,
+}
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        Self { begun: Instant::now(), last_ms: Arc::default() }
+    }
+}
+
+impl Arrivals {
+    /// Somebody new has come.
+    pub fn note(&self) {
+        let elapsed_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_ms.store(elapsed_ms, Ordering::Relaxed);
+    }
+
+    /// Waits until nobody has come for as long as `quiet`, counted from now, but no longer than `at_most`.
+    pub async fn until_none(&self, quiet: Duration, at_most: Duration) {
+        let now = Instant::now();
+        let mut until = now + quiet;
+        while Instant::now() < until {
+            tokio::time::sleep_until(until).await;
+            let last = self.begun + Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
+            until = until.max(last + quiet).min(now + at_most);
+        }
+    }
 }
 
 impl Shutdown {
@@ -21,7 +58,13 @@ impl Shutdown {
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),
             drain_within,
+            arrivals: Arrivals::default(),
         }
+    }
+
+    /// Where services note who comes.
+    pub const fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
     }
 
     /// Until no new users may be sent here: time to withdraw announcements.
@@ -75,5 +118,39 @@ impl Shutdown {
         self.withdraw.cancel();
         self.drain.cancel();
         self.stop.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUIET: Duration = Duration::from_millis(500);
+    const AT_MOST: Duration = Duration::from_secs(5);
+
+    /// How long one waits while somebody new comes every `pace`, `times` times.
+    async fn waited(times: u32, pace: Duration) -> Duration {
+        let arrivals = Arrivals::default();
+        arrivals.note();
+        let coming = arrivals.clone();
+        tokio::spawn(async move {
+            for _ in 0..times {
+                tokio::time::sleep(pace).await;
+                coming.note();
+            }
+        });
+        let begun = Instant::now();
+        arrivals.until_none(QUIET, AT_MOST).await;
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_waits_until_nobody_comes_any_more_but_not_for_ever() {
+        let pace = Duration::from_millis(300);
+        assert_eq!(waited(0, pace).await.as_millis(), 500);
+        assert_eq!(waited(4, pace).await.as_millis(), 1_700);
+        assert_eq!(waited(1_000, pace).await.as_millis(), 5_000);
+        // Who comes after a silence has another server.
+        assert_eq!(waited(4, Duration::from_millis(600)).await.as_millis(), 500);
     }
 }

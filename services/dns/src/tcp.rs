@@ -51,6 +51,7 @@ pub(crate) async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, client)) => {
                     failures = 0;
+                    shutdown.arrivals().note();
                     match places.take(client.ip()) {
                         Some(place) => {
                             connections.spawn(connection(stream, client, server.clone(), place, shutdown.clone()));

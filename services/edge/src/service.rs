@@ -217,7 +217,7 @@ impl Service for EdgeService {
     }
 
     async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
-        let ending = Ending::default();
+        let ending = Ending { arrivals: shutdown.arrivals().clone(), ..Ending::default() };
         let (listeners, mut bound) = self.bind(&node, &ending).map_err(ServiceError::new)?;
         let quic = self.bind_quic(&node, &ending, &mut bound).map_err(ServiceError::new)?;
         tracing::info!(http = ?bound.http, https = ?bound.https, http3 = ?bound.http3, "the edge listens");

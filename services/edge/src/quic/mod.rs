@@ -115,6 +115,7 @@ impl QuicListener {
                 incoming = self.endpoint.accept() => incoming,
             };
             let Some(incoming) = incoming else { break };
+            self.ending.arrivals.note();
             match Arc::clone(&slots).try_acquire_owned() {
                 Ok(slot) => self.begin(incoming, slot, &connections),
                 Err(_) => {
