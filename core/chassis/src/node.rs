@@ -23,8 +23,9 @@ use crate::{
 const WITHDRAW_GRACE: Duration = Duration::from_millis(500);
 /// Whoever still comes after this has not come by the announcement that was withdrawn.
 const WITHDRAW_WAIT_MAX: Duration = Duration::from_secs(5);
-/// How long services may take for what they do before the withdrawal: users go on being served meanwhile.
-const BEFORE_WITHDRAWAL_MAX: Duration = Duration::from_secs(2);
+/// How long services may take for what they do before the withdrawal: users go on being served meanwhile. Each has a
+/// bound of its own, of which the longest is a minute; this is for what goes wrong.
+const BEFORE_WITHDRAWAL_MAX: Duration = Duration::from_secs(65);
 /// After a state could not be put in force, it is tried again at this pace even if nothing new comes.
 const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 

@@ -10,6 +10,7 @@
 //! - All PoPs share one AS, so a PoP hears of the others through a path that holds its own number (`allow local as`).
 //!   It takes such routes for the anycast prefixes too: with all its servers gone, packets still under way to it turn
 //!   round instead of dying.
+//! - What is about to go (RFC 8326) is used by nobody who has something else, so that nothing is lost when it goes.
 //! - Among paths of equal length the first link's delay decides, as MED: the nearest wins, not the lowest router id.
 
 use std::fmt::Write as _;
@@ -25,6 +26,9 @@ const HOLD_SECONDS: u32 = 9;
 const KEEPALIVE_SECONDS: u32 = 3;
 /// Local preference of what a PoP's own servers announce: above the default 100, so never by way of another PoP.
 const PREFERENCE_OWN_SERVERS: u32 = 200;
+
+/// Heeds what is about to go (RFC 8326): used only where there is nothing else.
+const LEAVING: &str = "if (65535, 0) ~ bgp_community then bgp_local_pref = 0;\n            ";
 
 /// The configuration of a router. `control_socket` is not part of it: BIRD takes that on its command line.
 pub(crate) fn render(topology: &Topology, plan: &Plan, host: &Host) -> String {
@@ -129,7 +133,7 @@ fn session(
         (HostKind::Router { .. }, HostKind::Server { .. }) => (
             format!(
                 "        import filter {{\n            if !is_anycast{family}() then reject;\n            \
-                     bgp_local_pref = {PREFERENCE_OWN_SERVERS};\n            accept;\n        }};\n        \
+                     bgp_local_pref = {PREFERENCE_OWN_SERVERS};\n            {LEAVING}accept;\n        }};\n        \
                      export none;\n"
             ),
             "",
@@ -137,7 +141,7 @@ fn session(
         (HostKind::Router { .. }, HostKind::Transit { .. }) => (
             format!(
                 "        import filter {{\n            if is_own{family}() then reject;\n            \
-                     {}            accept;\n        }};\n        \
+                     {}            {LEAVING}accept;\n        }};\n        \
                      # Only what is ours: an empty AS path came from our servers or from this file.\n        \
                      export where (is_anycast{family}() && source = RTS_BGP && bgp_path.len = 0)\n            \
                      || (is_own{family}() && source = RTS_STATIC);\n",
@@ -148,7 +152,7 @@ fn session(
         (HostKind::Transit { .. }, HostKind::Router { .. } | HostKind::Transit { .. }) => (
             format!(
                 "        import filter {{\n            if is_own{family}() then reject;\n            \
-                     {}            accept;\n        }};\n        \
+                     {}            {LEAVING}accept;\n        }};\n        \
                      export where source = RTS_BGP || (is_own{family}() && source = RTS_STATIC);\n",
                 med(plan, host, peer)
             ),

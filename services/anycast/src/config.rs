@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -17,6 +18,15 @@ pub(crate) const PREFIXES_MAX: usize = 64;
 const NEIGHBORS_MAX: usize = 16;
 /// Octets of a Unix socket's path (`sockaddr_un`), less the last zero and the socket's own name.
 const RUN_DIR_OCTETS_MAX: usize = 107 - "/bird.ctl".len();
+
+/// What tells routers that a path is about to go: they use another, if there is one (RFC 8326).
+const GRACEFUL_SHUTDOWN: &str = "(65535, 0)";
+/// What BIRD thinks of announcements that say so: less than of others, whose preference is 200 (BIRD's for static routes).
+const LEAVING_PREFERENCE: u16 = 100;
+/// How long they are said before they are withdrawn, unless configured: some round trips between the farthest routers.
+const LEAVE: Duration = Duration::from_millis(500);
+/// What is longer than that is no longer somebody waiting for a server to end.
+const LEAVE_MS_MAX: u32 = 60_000;
 
 /// Words of BIRD 2's configuration that a neighbour might be called by chance.
 const BIRD_WORDS: [&str; 12] = [
@@ -44,6 +54,8 @@ pub struct AnycastConfig {
     pub bfd: Bfd,
     /// How long the node may be silent before it is withdrawn, in milliseconds.
     pub silence_ms: Option<u32>,
+    /// How long its announcements say that they are about to go before they are withdrawn for a drain, in milliseconds.
+    pub leave_ms: Option<u32>,
     /// The BIRD 2 program; found in the usual places unless said.
     pub bird: Option<PathBuf>,
     /// Where peers connect, so that connections are forwarded when routes move.
@@ -144,10 +156,17 @@ impl AnycastConfig {
         if self.bfd.interval_ms < 10 || self.bfd.multiplier == 0 {
             return refuse("bfd: give interval_ms of 10 at least and multiplier of 1 at least".to_owned());
         }
+        if self.leave_ms.is_some_and(|ms| ms > LEAVE_MS_MAX) {
+            return refuse(format!("leave_ms: give {LEAVE_MS_MAX} at most"));
+        }
         if self.run_dir.as_os_str().is_empty() || self.run_dir.as_os_str().len() > RUN_DIR_OCTETS_MAX {
             return refuse(format!("run_dir: give a path of at most {RUN_DIR_OCTETS_MAX} octets"));
         }
         self.check_forwarding()
+    }
+
+    pub(crate) fn leave(&self) -> Duration {
+        self.leave_ms.map_or(LEAVE, |ms| Duration::from_millis(ms.into()))
     }
 
     /// Whether connections are to be forwarded when routes move.
@@ -197,7 +216,9 @@ impl AnycastConfig {
         control_path(&self.run_dir)
     }
 
-    /// BIRD's configuration: announcements disabled, nothing imported, nothing exported but the anycast prefixes.
+    /// BIRD's configuration: announcements disabled, nothing imported, nothing exported but the anycast prefixes. Each
+    /// family has them twice, as they are and as those of a server that is about to leave, which are only used where the
+    /// others are not: so BIRD goes from the ones to the others without a withdrawal between.
     pub fn render(&self) -> String {
         let mut text = String::from("# Written by proxima (services/anycast); rewritten at every start.\n");
         let bfd = self.bfd;
@@ -217,23 +238,35 @@ impl AnycastConfig {
                 continue;
             }
             text.push_str(&format!("protocol static {} {{ disabled; {channel};", family.protocol()));
-            for prefix in prefixes {
+            for prefix in &prefixes {
                 text.push_str(&format!(" route {} blackhole;", prefix.trunc()));
+            }
+            text.push_str(" }\n");
+            let leaving = leaving(family.protocol());
+            text.push_str(&format!(
+                "protocol static {leaving} {{ disabled; {channel} {{ preference {LEAVING_PREFERENCE}; }};"
+            ));
+            for prefix in prefixes {
+                text.push_str(&format!(
+                    " route {} blackhole {{ bgp_community.add({GRACEFUL_SHUTDOWN}); }};",
+                    prefix.trunc()
+                ));
             }
             text.push_str(" }\n");
         }
         for neighbor in &self.neighbors {
             let (family, channel) =
                 if neighbor.address.is_ipv4() { (Family::V4, "ipv4") } else { (Family::V6, "ipv6") };
+            let announced = family.protocol();
             text.push_str(&format!(
                 "protocol bgp {} {{ local as {}; neighbor {} as {}; direct; bfd on; hold time 9; keepalive time 3; connect \
                  delay time 1; connect retry time 2; error wait time 1, 5; {channel} {{ import none; export where \
-                 proto = \"{}\"; next hop self; }}; }}\n",
+                 proto = \"{announced}\" || proto = \"{}\"; next hop self; }}; }}\n",
                 neighbor.name,
                 self.local_as,
                 neighbor.address,
                 neighbor.remote_as,
-                family.protocol()
+                leaving(announced),
             ));
         }
         text
@@ -270,6 +303,11 @@ impl Family {
             Self::V6 => "anycast6",
         }
     }
+}
+
+/// What BIRD calls the announcements of a server that is about to leave.
+pub(crate) fn leaving(announcement: &str) -> String {
+    format!("{announcement}_leaving")
 }
 
 pub(crate) fn config_path(run_dir: &Path) -> PathBuf {
@@ -313,14 +351,19 @@ mod tests {
                 "protocol bgp uplink4 { local as 64512; neighbor 10.1.1.1 as 64512; direct; bfd on;"
             )
         );
-        assert!(text.contains("export where proto = \"anycast6\""));
+        assert!(text.contains("export where proto = \"anycast6\" || proto = \"anycast6_leaving\";"));
+        assert!(text.contains(
+            "protocol static anycast4_leaving { disabled; ipv4 { preference 100; }; route 198.18.0.0/24 blackhole { \
+             bgp_community.add((65535, 0)); }; }"
+        ));
         assert_eq!(config.announcements(), ["anycast4", "anycast6"]);
     }
 
     #[test]
     fn a_configuration_that_cannot_work_is_refused_with_what_to_give() {
         type Break = fn(&mut AnycastConfig);
-        let broken: [(&str, Break); 10] = [
+        let broken: [(&str, Break); 11] = [
+            ("leave_ms", |config| config.leave_ms = Some(60_001)),
             ("BIRD's language", |config| config.neighbors[0].name = "router".to_owned()),
             ("prefixes", |config| config.prefixes.clear()),
             ("local_as", |config| config.local_as = 0),

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 pub(crate) enum Beat {
     /// This server can serve.
     Announce,
+    /// It is about to go: users are to be sent elsewhere where there is an elsewhere.
+    Leave,
     /// This server must not get new users.
     Withdraw,
 }
@@ -16,6 +18,7 @@ impl Beat {
     pub(crate) const fn octet(self) -> u8 {
         match self {
             Self::Announce => b'A',
+            Self::Leave => b'L',
             Self::Withdraw => b'W',
         }
     }
@@ -24,6 +27,7 @@ impl Beat {
     pub(crate) const fn of(octet: u8) -> Option<Self> {
         match octet {
             b'A' => Some(Self::Announce),
+            b'L' => Some(Self::Leave),
             b'W' => Some(Self::Withdraw),
             _ => None,
         }
@@ -48,16 +52,17 @@ impl Deadman {
         self.last = Some((now, beat));
     }
 
-    /// Whether the prefixes are to be announced now.
-    pub(crate) fn announce(&self, now: Instant) -> bool {
-        self.last.is_some_and(|(at, beat)| {
-            beat == Beat::Announce && now.saturating_duration_since(at) < self.silence_max
-        })
+    /// What is to be said of the prefixes now.
+    pub(crate) fn says(&self, now: Instant) -> Beat {
+        match self.last {
+            Some((at, beat)) if now.saturating_duration_since(at) < self.silence_max => beat,
+            _ => Beat::Withdraw,
+        }
     }
 
     /// When the answer may change by itself; `None` if only a beat can change it.
     pub(crate) fn trips_in(&self, now: Instant) -> Option<Duration> {
-        let (at, _) = self.last.filter(|_| self.announce(now))?;
+        let (at, _) = self.last.filter(|_| self.says(now) != Beat::Withdraw)?;
         Some((at + self.silence_max).saturating_duration_since(now))
     }
 }
@@ -70,20 +75,20 @@ mod tests {
 
     #[test]
     fn nothing_is_announced_before_the_first_beat() {
-        assert!(!Deadman::new(SILENCE).announce(Instant::now()));
+        assert_eq!(Deadman::new(SILENCE).says(Instant::now()), Beat::Withdraw);
     }
 
     #[test]
     fn silence_trips_the_switch_and_a_beat_sets_it_again() {
         let start = Instant::now();
         let mut deadman = Deadman::new(SILENCE);
-        deadman.beat(Beat::Announce, start);
-        assert!(deadman.announce(start + SILENCE / 2));
-        assert_eq!(deadman.trips_in(start + SILENCE / 2), Some(SILENCE / 2));
-        assert!(!deadman.announce(start + SILENCE));
-        assert_eq!(deadman.trips_in(start + SILENCE), None);
-        deadman.beat(Beat::Announce, start + SILENCE * 2);
-        assert!(deadman.announce(start + SILENCE * 2));
+        for (beat, start) in [(Beat::Announce, start), (Beat::Leave, start + SILENCE * 2)] {
+            deadman.beat(beat, start);
+            assert_eq!(deadman.says(start + SILENCE / 2), beat);
+            assert_eq!(deadman.trips_in(start + SILENCE / 2), Some(SILENCE / 2));
+            assert_eq!(deadman.says(start + SILENCE), Beat::Withdraw);
+            assert_eq!(deadman.trips_in(start + SILENCE), None);
+        }
     }
 
     #[test]
@@ -92,6 +97,7 @@ mod tests {
         let mut deadman = Deadman::new(SILENCE);
         deadman.beat(Beat::Announce, start);
         deadman.beat(Beat::Withdraw, start);
-        assert!(!deadman.announce(start));
+        assert_eq!(deadman.says(start), Beat::Withdraw);
+        assert_eq!(deadman.trips_in(start), None);
     }
 }

@@ -4,13 +4,14 @@
 //!  node                                        watchdog (the same program, a process of its own)
 //!  ┌───────────────────────────┐  a pipe       ┌──────────────────────────────────────────────┐
 //!  │ HealthBoard ─▶ Heart ─────┼─ beat, 50 ms ─▶ Deadman ──▶ enable / disable ──▶ BIRD (child) ──┼──▶ BGP, BFD
-//!  │ (announce | withdraw)     │               │   no beat for `silence_ms`: disable           │    PoP router
+//!  │ (announce|leave|withdraw) │               │   no beat for `silence_ms`: disable           │    PoP router
 //!  └───────────────────────────┘               │   pipe closed: disable, end BIRD, end         │
 //!                                              └──────────────────────────────────────────────┘
 //! ```
 //!
-//! When a route moves, connections under way go on: [`forward`] says how. Before a server withdraws it asks its peers to
-//! forward to it, and before it is announced it connects to them as forwarder.
+//! When a route moves, connections under way go on: [`forward`] says how. Before a server withdraws for a drain it asks its
+//! peers to forward to it, and its announcements say for a moment that they are about to go (RFC 8326), so that routers find
+//! another way while they still have this one; and before it is announced it connects to them as forwarder.
 //!
 //! If the node died, BIRD alone would go on announcing; so the one who speaks to BIRD is a process that outlives the
 //! node. SIGKILL closes the pipe; SIGSTOP, a hung runtime and a starved machine make it silent. On a graceful restart the

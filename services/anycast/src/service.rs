@@ -3,7 +3,10 @@
 use std::{
     os::fd::OwnedFd,
     process::Stdio,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -39,6 +42,8 @@ pub struct AnycastService {
     config: AnycastConfig,
     metrics: AnycastMetrics,
     health: Mutex<Health>,
+    /// Whether it is about to withdraw for a drain.
+    leaving: AtomicBool,
     forwarding: OnceLock<Arc<Forwarding>>,
     /// Why connections cannot be forwarded here, though the configuration asks for it.
     not_forwarding: OnceLock<String>,
@@ -58,6 +63,7 @@ impl AnycastService {
             config,
             metrics,
             health: Mutex::new(health),
+            leaving: AtomicBool::new(false),
             forwarding: OnceLock::new(),
             not_forwarding: OnceLock::new(),
         }))
@@ -125,9 +131,11 @@ impl AnycastService {
             }
             let can_serve = !shutdown.is_withdrawing() && node.health.cannot_serve("anycast").is_none();
             if let Some(beat) = heart.beat(can_serve, Instant::now()) {
+                let leaves = beat == Beat::Announce && self.leaving.load(Ordering::Relaxed);
+                let beat = if leaves { Beat::Leave } else { beat };
                 let beat = approach.hold_back(beat, || self.seek_homes(shutdown), JoinHandle::is_finished);
                 pipe.write_all(&[beat.octet()]).await?;
-                self.metrics.announcing.set(i64::from(beat == Beat::Announce));
+                self.metrics.announcing.set(i64::from(beat != Beat::Withdraw));
             }
             if shutdown.is_withdrawing() {
                 // Said; the pipe stays open until the drain so that BIRD keeps its sessions for an orderly withdrawal.
@@ -242,6 +250,11 @@ impl Service for AnycastService {
     async fn before_withdrawal(&self) {
         if let Some(forwarding) = self.forwarding.get() {
             forwarding.call_home().await;
+        }
+        if self.config.enabled && self.metrics.announcing.get() > 0 {
+            info!("the announcement says that it is about to go");
+            self.leaving.store(true, Ordering::Relaxed);
+            tokio::time::sleep(self.config.leave()).await;
         }
     }
 

@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     AnycastError,
-    config::{config_path, control_path},
+    config::{config_path, control_path, leaving},
     deadman::{Beat, Deadman},
 };
 
@@ -59,7 +59,7 @@ pub fn run(config: WatchdogConfig) -> Result<(), AnycastError> {
     loop {
         let now = Instant::now();
         bird.keep(now);
-        bird.announce(deadman.announce(now));
+        bird.tell(deadman.says(now));
         let wait = deadman.trips_in(now).unwrap_or(LOOK_EVERY).min(LOOK_EVERY) + Duration::from_millis(1);
         let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO);
         let mut waiting = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
@@ -72,7 +72,7 @@ pub fn run(config: WatchdogConfig) -> Result<(), AnycastError> {
         match nix::unistd::read(&stdin, &mut octets) {
             Ok(0) => {
                 warn!("watchdog: the node has gone: withdrawing");
-                bird.announce(false);
+                bird.tell(Beat::Withdraw);
                 return Ok(());
             }
             // Beats that piled up while this process slept: only the last one speaks of now.
@@ -106,17 +106,17 @@ enum Told {
     /// It has just been started, with the announcements disabled.
     Nothing,
     /// It confirmed this.
-    Announce(bool),
+    Confirmed(Beat),
     /// It was told to announce, and did not confirm: it may have done so, whole or in part.
     Unsure,
 }
 
 impl Told {
-    /// Whether BIRD, knowing this, must be told to announce or not.
-    fn must_be_told(self, announce: bool) -> bool {
+    /// Whether BIRD, knowing this, must be told what the beat says.
+    fn must_be_told(self, beat: Beat) -> bool {
         match self {
-            Self::Nothing => announce,
-            Self::Announce(told) => told != announce,
+            Self::Nothing => beat != Beat::Withdraw,
+            Self::Confirmed(told) => told != beat,
             Self::Unsure => true,
         }
     }
@@ -157,25 +157,27 @@ impl Bird {
     }
 
     /// Tells BIRD, unless it knows.
-    fn announce(&mut self, announce: bool) {
-        if self.child.is_none() || !self.told.must_be_told(announce) {
+    fn tell(&mut self, beat: Beat) {
+        if self.child.is_none() || !self.told.must_be_told(beat) {
             return;
         }
         let tell = || -> Result<(), AnycastError> {
             let mut control = Control::connect(&control_path(&self.config.run_dir))?;
             for protocol in &self.config.announcements {
-                control.say(&format!("{} {protocol}", if announce { "enable" } else { "disable" }))?;
+                for order in orders(beat, protocol) {
+                    control.say(&order)?;
+                }
             }
             Ok(())
         };
         match tell() {
             Ok(()) => {
-                info!(announce, "watchdog: BIRD has been told");
-                self.told = Told::Announce(announce);
+                info!(says = ?beat, "watchdog: BIRD has been told");
+                self.told = Told::Confirmed(beat);
             }
             // Just started, its socket may not be there yet: said again within moments. A withdrawal that BIRD does not
             // take is made by ending BIRD: its sessions close, and the routers withdraw by themselves.
-            Err(error) if announce => {
+            Err(error) if beat != Beat::Withdraw => {
                 info!(%error, "watchdog: BIRD has not taken the announcement yet");
                 self.told = Told::Unsure;
             }
@@ -201,6 +203,17 @@ impl Drop for Bird {
     }
 }
 
+/// What BIRD is told of an announcement. What is to be said is there before what is not goes: between the two there is no
+/// moment without either.
+fn orders(beat: Beat, announced: &str) -> [String; 2] {
+    let leaving = leaving(announced);
+    match beat {
+        Beat::Announce => [format!("enable {announced}"), format!("disable {leaving}")],
+        Beat::Leave => [format!("enable {leaving}"), format!("disable {announced}")],
+        Beat::Withdraw => [format!("disable {announced}"), format!("disable {leaving}")],
+    }
+}
+
 fn start_bird(program: &Path, run_dir: &Path) -> Result<Child, AnycastError> {
     let (conf, control) = (config_path(run_dir), control_path(run_dir));
     let mut command = Command::new(program);
@@ -217,9 +230,24 @@ mod tests {
 
     #[test]
     fn an_announcement_that_bird_did_not_confirm_is_withdrawn_like_one_that_it_did() {
-        assert!(Told::Unsure.must_be_told(false) && Told::Announce(true).must_be_told(false));
-        assert!(!Told::Nothing.must_be_told(false) && !Told::Announce(false).must_be_told(false));
-        assert!(Told::Nothing.must_be_told(true) && Told::Unsure.must_be_told(true));
-        assert!(!Told::Announce(true).must_be_told(true));
+        use Beat::{Announce, Leave, Withdraw};
+        for told in [Told::Unsure, Told::Confirmed(Announce), Told::Confirmed(Leave)] {
+            assert!(told.must_be_told(Withdraw));
+        }
+        assert!(!Told::Nothing.must_be_told(Withdraw) && !Told::Confirmed(Withdraw).must_be_told(Withdraw));
+        for beat in [Announce, Leave] {
+            assert!(Told::Nothing.must_be_told(beat) && Told::Unsure.must_be_told(beat));
+            assert!(!Told::Confirmed(beat).must_be_told(beat));
+        }
+        assert!(
+            Told::Confirmed(Announce).must_be_told(Leave) && Told::Confirmed(Leave).must_be_told(Announce)
+        );
+    }
+
+    #[test]
+    fn a_server_that_leaves_is_announced_all_the_time() {
+        assert_eq!(orders(Beat::Leave, "anycast4"), ["enable anycast4_leaving", "disable anycast4"]);
+        assert_eq!(orders(Beat::Announce, "anycast4"), ["enable anycast4", "disable anycast4_leaving"]);
+        assert_eq!(orders(Beat::Withdraw, "anycast4"), ["disable anycast4", "disable anycast4_leaving"]);
     }
 }
