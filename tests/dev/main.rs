@@ -18,6 +18,7 @@ mod process;
 mod rules;
 mod steady;
 mod upgrade;
+mod websocket;
 
 use std::{
     io::{Read, Write},

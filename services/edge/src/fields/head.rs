@@ -5,7 +5,11 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version};
 
 use super::FieldError;
-use crate::http1::may_be_trailer;
+use crate::http1::{is_token, may_be_trailer};
+
+/// What an extended CONNECT wants to speak (RFC 8441, 4; RFC 9220, 3): beside the head, as no part of it is made for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectProtocol(pub(crate) Box<str>);
 
 /// The pseudo-header fields of a request (RFC 9113, 8.3.1; RFC 9114, 4.3.1).
 #[derive(Default)]
@@ -14,6 +18,7 @@ struct Pseudo {
     scheme: Option<Scheme>,
     authority: Option<Authority>,
     path: Option<PathAndQuery>,
+    protocol: Option<ConnectProtocol>,
 }
 
 /// Sets what may be set once.
@@ -32,14 +37,21 @@ impl Pseudo {
             b":scheme" => once(&mut self.scheme, web_scheme(value)),
             b":authority" => once(&mut self.authority, Authority::try_from(value).ok()),
             b":path" if !value.is_empty() => once(&mut self.path, PathAndQuery::try_from(value).ok()),
-            // `:protocol` too: extended CONNECT is not offered (RFC 9220, 3).
+            b":protocol" => once(&mut self.protocol, protocol(value)),
             _ => Err(FieldError::Malformed),
         }
     }
 
-    fn into_parts(mut self, host: Option<&HeaderValue>) -> Result<(Method, Uri), FieldError> {
+    fn into_parts(
+        mut self,
+        host: Option<&HeaderValue>,
+    ) -> Result<(Method, Uri, Option<ConnectProtocol>), FieldError> {
         let method = self.method.ok_or(FieldError::Malformed)?;
-        let connect = method == Method::CONNECT;
+        if self.protocol.is_some() && method != Method::CONNECT {
+            return Err(FieldError::Malformed);
+        }
+        // With a protocol it has what every request has.
+        let connect = method == Method::CONNECT && self.protocol.is_none();
         // One of both must be there (RFC 9114, 4.3.1); whether they agree is for whoever knows what a host is.
         if self.authority.is_none() && !connect {
             let host = host.ok_or(FieldError::Malformed)?;
@@ -56,13 +68,20 @@ impl Pseudo {
         parts.scheme = self.scheme;
         parts.authority = self.authority;
         parts.path_and_query = self.path;
-        Ok((method, Uri::from_parts(parts).map_err(|_| FieldError::Malformed)?))
+        let uri = Uri::from_parts(parts).map_err(|_| FieldError::Malformed)?;
+        Ok((method, uri, self.protocol))
     }
 }
 
 /// A scheme for which there are requests here; of others, whether they have an authority is not known.
 fn web_scheme(value: &[u8]) -> Option<Scheme> {
     Scheme::try_from(value).ok().filter(|scheme| *scheme == Scheme::HTTPS || *scheme == Scheme::HTTP)
+}
+
+/// The name of a protocol: a token, as in `Upgrade` (RFC 8441, 5).
+fn protocol(value: &[u8]) -> Option<ConnectProtocol> {
+    let name = std::str::from_utf8(value).ok().filter(|_| is_token(value))?;
+    Some(ConnectProtocol(name.into()))
 }
 
 /// The fields of a section that are no pseudo-header fields.
@@ -118,12 +137,15 @@ impl RequestFields {
     /// # Errors
     /// [`FieldError`], if one is missing, or they contradict each other.
     pub(crate) fn finish(self, version: Version) -> Result<Request<()>, FieldError> {
-        let (method, uri) = self.pseudo.into_parts(self.fields.0.get(HOST))?;
+        let (method, uri, protocol) = self.pseudo.into_parts(self.fields.0.get(HOST))?;
         let mut request = Request::new(());
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.version_mut() = version;
         *request.headers_mut() = self.fields.0;
+        if let Some(protocol) = protocol {
+            request.extensions_mut().insert(protocol);
+        }
         Ok(request)
     }
 }

@@ -13,7 +13,7 @@ mod head;
 mod huffman;
 mod integer;
 
-pub(crate) use head::{RequestFields, TrailerFields};
+pub(crate) use head::{ConnectProtocol, RequestFields, TrailerFields};
 pub(crate) use integer::{take_prefixed, take_string, write_prefixed, write_string};
 
 use crate::http1::Limits;

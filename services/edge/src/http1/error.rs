@@ -20,8 +20,10 @@ pub enum Http1Error {
     Method,
     /// The method is longer than [`METHOD_BYTES_MAX`](super::METHOD_BYTES_MAX).
     MethodTooLong,
-    /// `CONNECT`: nothing here opens tunnels.
+    /// `CONNECT`: nothing here opens tunnels to anywhere.
     Connect,
+    /// An extended CONNECT (RFC 8441) by another protocol than `websocket`.
+    ConnectProtocol,
     /// The target has none of the forms that its method may have (RFC 9112, 3.2) or an octet that no URI has.
     Target,
     /// The target, or the request line, is longer than the bound.
@@ -89,7 +91,7 @@ pub enum Http1Error {
 
 impl Http1Error {
     /// Every one there is.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::RequestLine,
         Self::VersionMissing,
         Self::VersionUnsupported,
@@ -97,6 +99,7 @@ impl Http1Error {
         Self::Method,
         Self::MethodTooLong,
         Self::Connect,
+        Self::ConnectProtocol,
         Self::Target,
         Self::TargetTooLong,
         Self::BareLf,
@@ -156,6 +159,7 @@ impl Http1Error {
             Self::Method => (400, "method", "the method is not a token"),
             Self::MethodTooLong => (501, "method_too_long", "the method is unknown"),
             Self::Connect => (405, "connect", "CONNECT is not offered here"),
+            Self::ConnectProtocol => (501, "connect_protocol", "of protocols to connect by, only websocket is offered here"),
             Self::Target => (400, "target", "the request target is malformed"),
             Self::TargetTooLong => (414, "target_too_long", "the request target is too long"),
             Self::BareLf => (400, "bare_lf", "a line ends in LF without CR"),

@@ -215,7 +215,7 @@ pub(super) fn is_field_value(text: &[u8]) -> bool {
 }
 
 /// Whether `text` is a token (RFC 9110, 5.6.2).
-pub(super) fn is_token(text: &[u8]) -> bool {
+pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|&octet| TOKEN[usize::from(octet)])
 }
 

@@ -25,6 +25,7 @@ pub fn write_settings(streams_max: u32, window_bytes: u32, head_bytes_max: u32, 
         (id::MAX_CONCURRENT_STREAMS, streams_max),
         (id::INITIAL_WINDOW_SIZE, window_bytes),
         (id::MAX_HEADER_LIST_SIZE, head_bytes_max),
+        (id::ENABLE_CONNECT_PROTOCOL, 1),
         (id::NO_RFC7540_PRIORITIES, 1),
     ];
     out.reserve(frame_bytes(settings.len()));

@@ -16,12 +16,17 @@ const NO_DYNAMIC_TABLE: [u8; 2] = [0, 0];
 /// `:status` with a value that is not in the static table: any entry of that name will do.
 const STATUS_NAME: u64 = 24;
 
+/// The setting that offers extended CONNECT (RFC 9220, 5).
+const ENABLE_CONNECT_PROTOCOL: u64 = 0x08;
+
 /// Begins our control stream: its type, and settings that bound a client's field sections.
 pub fn write_settings(field_section_bytes_max: u64, out: &mut BytesMut) {
     write_varint(stream_type::CONTROL, out);
     let mut settings = BytesMut::new();
     write_varint(MAX_FIELD_SECTION_SIZE, &mut settings);
     write_varint(field_section_bytes_max, &mut settings);
+    write_varint(ENABLE_CONNECT_PROTOCOL, &mut settings);
+    write_varint(1, &mut settings);
     write_varint(frame_type::SETTINGS, out);
     write_varint(settings.len() as u64, out);
     out.extend_from_slice(&settings);

@@ -4,20 +4,24 @@ use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{Method, request};
+use http::{Method, StatusCode, request};
 use proxima_pipeline::{Body, Exchange, Fault, Protocol, Response, answer};
 
 use super::ServerContext;
 use super::admit::Asked;
+use super::tunnel::Connect;
 use crate::http1::{Host, Http1Error, bodiless, content_length, is_mistakable, is_target, strip_hop_by_hop};
 
 /// The request that a stream asks, held to the same rules as one by HTTP/1.1: it may be sent on as such. What RFC 9113
 /// (8.2, 8.3) and RFC 9114 (4.2, 4.3) call malformed has been refused by then.
-pub(super) fn asked(head: request::Parts, protocol: Protocol) -> Result<Asked, Http1Error> {
+///
+/// One for a tunnel says so beside.
+pub(super) fn asked(
+    mut head: request::Parts,
+    protocol: Protocol,
+) -> Result<(Asked, Option<Connect>), Http1Error> {
+    let connect = Connect::of(&mut head)?;
     let request::Parts { method, uri, mut headers, .. } = head;
-    if method == Method::CONNECT {
-        return Err(Http1Error::Connect);
-    }
     let host = host(&uri, &headers)?;
     if headers.keys().any(|name| is_mistakable(name.as_str().as_bytes())) {
         return Err(Http1Error::FieldNameAmbiguous);
@@ -40,7 +44,9 @@ pub(super) fn asked(head: request::Parts, protocol: Protocol) -> Result<Asked, H
         let authority = parts.authority.ok_or(Http1Error::HostMissing)?;
         headers.insert(HOST, HeaderValue::from_str(authority.as_str()).map_err(|_| Http1Error::HostInvalid)?);
     }
-    Ok(Asked { protocol, method, scheme: parts.scheme, host, target, headers, body_bytes, upgrade: None })
+    let upgrade = connect.as_ref().map(|_| Connect::protocol());
+    let asked = Asked { protocol, method, scheme: parts.scheme, host, target, headers, body_bytes, upgrade };
+    Ok((asked, connect))
 }
 
 /// The one host that `:authority` and `Host` must agree on, where there are both (RFC 9113, 8.3.1;
@@ -84,6 +90,15 @@ pub(super) fn final_response(exchange: &mut Exchange) -> Response {
         Some(response) => response,
         None => answer(&Fault::Internal("the pipeline gave no answer"), exchange),
     }
+}
+
+/// The head that opens a tunnel: it has no length (RFC 9110, 9.3.6).
+pub(super) fn tunnel_head(server: &ServerContext, response: Response) -> (StatusCode, HeaderMap) {
+    let Response { status, mut headers, .. } = response;
+    strip_hop_by_hop(&mut headers);
+    headers.remove(CONTENT_LENGTH);
+    server.put_date(&mut headers);
+    (status, headers)
 }
 
 /// The head of an answer, and the body that follows it: none, where there may be none.

@@ -18,7 +18,7 @@
 //! * **The last word is heard.** After an error answer the sending half is closed first, and what the client still
 //!   sends is read for a moment: else its kernel would drop our answer.
 //!
-//! Not spoken: `CONNECT` in any form (so no WebSocket within HTTP/2 or HTTP/3, RFC 8441, RFC 9220), and upgrades other than to WebSocket.
+//! Not spoken: `CONNECT`, but for WebSocket within HTTP/2 and HTTP/3 (`tunnel.rs`), and upgrades other than to WebSocket.
 //! HTTP/2 in clear is spoken by prior knowledge only.
 
 mod admit;
@@ -33,6 +33,7 @@ mod relay;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod tunnel;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -23,7 +23,7 @@ pub(super) async fn relay(
     idle_max: Duration,
     (to_client, from_client): (Arc<AtomicU64>, Arc<AtomicU64>),
 ) {
-    let moved = Arc::new(Moved { since: Instant::now(), last_ms: AtomicU64::new(0) });
+    let moved = Arc::<Moved>::default();
     let mut client = Watched { io: client, moved: Arc::clone(&moved), written: to_client };
     let mut origin = Watched { io: origin, moved: Arc::clone(&moved), written: from_client };
     {
@@ -39,18 +39,26 @@ pub(super) async fn relay(
 }
 
 /// When an octet moved last, in either direction.
-struct Moved {
+pub(super) struct Moved {
     since: Instant,
     last_ms: AtomicU64,
 }
 
+impl Default for Moved {
+    fn default() -> Self {
+        Self { since: Instant::now(), last_ms: AtomicU64::new(0) }
+    }
+}
+
 impl Moved {
-    fn now(&self) {
+    /// One has.
+    pub(super) fn now(&self) {
         let elapsed_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_ms.store(elapsed_ms, Ordering::Relaxed);
     }
 
-    async fn idle_for(&self, idle_max: Duration) {
+    /// Waits until none has for as long.
+    pub(super) async fn idle_for(&self, idle_max: Duration) {
         loop {
             let until = self.since + Duration::from_millis(self.last_ms.load(Ordering::Relaxed)) + idle_max;
             if Instant::now() >= until {

@@ -13,6 +13,7 @@ use proxima_pipeline::{Body, BodyError, Exchange, Interim, Interims, Protocol, R
 use tokio::time::Instant;
 
 use super::stream::{Answering, Ended, Next, Reading, Stream};
+use super::tunnel;
 use crate::deadline::Deadline;
 use crate::http1::Http1Error;
 use crate::observe::Recorded;
@@ -40,7 +41,12 @@ pub(super) async fn serve(
     }
     let head_only = head.method == Method::HEAD;
     let mut exchange = match asked(head, Protocol::Http2) {
-        Ok(asked) => {
+        Ok((asked, Some(connect))) => {
+            let asked = (asked, connect);
+            // Boxed: others are not to carry about what a tunnel takes.
+            return Box::pin(tunnel::serve(asked, follows, stream, answering, &peer, &server)).await;
+        }
+        Ok((asked, None)) => {
             let body = if follows { Incoming::body(stream, &asked, &server) } else { Body::empty() };
             let (mut exchange, fault) = server.admit(&peer, asked, body, answering.sent());
             match fault {
@@ -76,7 +82,11 @@ fn refused(error: Http1Error, peer: &Peer, server: &ServerContext, answering: &A
 }
 
 /// Runs the pipeline, unless the client resets the stream first.
-async fn run(server: &ServerContext, exchange: &mut Exchange, answering: &Answering) -> Result<(), Ended> {
+pub(super) async fn run(
+    server: &ServerContext,
+    exchange: &mut Exchange,
+    answering: &Answering,
+) -> Result<(), Ended> {
     let interims = Interims::default();
     exchange.interims = Some(interims.clone());
     let mut run = pin!(server.pipeline.run(exchange));
@@ -96,7 +106,12 @@ async fn run(server: &ServerContext, exchange: &mut Exchange, answering: &Answer
 }
 
 /// Gives the answer that the exchange has come to.
-async fn answer(server: &ServerContext, mut exchange: Recorded, head_only: bool, mut answering: Answering) {
+pub(super) async fn answer(
+    server: &ServerContext,
+    mut exchange: Recorded,
+    head_only: bool,
+    mut answering: Answering,
+) {
     let response = final_response(&mut exchange);
     server.metrics.answered(Protocol::Http2, response.status);
     exchange.answered(&response);

@@ -18,9 +18,11 @@
 //!   ([`Timeouts`](super::Timeouts)).
 
 mod exchange;
+mod hub;
 mod reading;
 mod stream;
 mod streams;
+mod tunnel;
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -37,8 +39,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::hub::Hub;
 use self::reading::Gathering;
-use self::stream::{Hub, Left, Stream};
+use self::stream::{Left, Stream};
 use self::streams::{ReceiveWindow, Streams, Turn};
 use super::output::Output;
 use super::transport::Rewound;

@@ -333,6 +333,10 @@ impl<T: Transport> Session<T> {
         }
         entry.received = true;
         entry.stream.arrived(Ok(trailers));
+        // A tunnel whose other half has ended before; what reads it takes what is left.
+        if entry.stream.lock().is_written() {
+            self.streams.remove(id);
+        }
         Ok(())
     }
 

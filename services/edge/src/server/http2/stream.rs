@@ -13,7 +13,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -22,6 +22,7 @@ use http::{HeaderMap, StatusCode};
 use proxima_pipeline::{BodyError, Interim};
 use tokio::time::Instant;
 
+use super::hub::Hub;
 use crate::deadline::Deadline;
 use crate::http2::Code;
 use crate::observe::Recorded;
@@ -35,58 +36,6 @@ const CONNECTION_BYTES_MAX: usize = 1024 * 1024;
 const OUTGOING_BYTES_MIN: usize = 16 * 1024;
 /// Small pieces of a request's body are put together up to so many octets: each for itself would cost more than it brings.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
-
-/// What all streams of a connection share: of which of them there is something to look at, and how much of theirs waits
-/// and has gone out.
-#[derive(Default)]
-pub(super) struct Hub {
-    told: Mutex<Told>,
-    /// Octets of content that wait.
-    queued: AtomicUsize,
-    /// Octets that the connection has taken.
-    pub(super) moved: AtomicU64,
-    /// Answers whose exchanges are over, and which are not yet written.
-    pub(super) left: AtomicUsize,
-}
-
-#[derive(Default)]
-struct Told {
-    streams: Vec<u32>,
-    /// Whom to wake; nobody while the connection is looking.
-    waker: Option<Waker>,
-}
-
-impl Hub {
-    fn lock(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tell(&self, stream: u32) {
-        let mut told = self.lock();
-        told.streams.push(stream);
-        let waker = told.waker.take();
-        drop(told);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// What was told since the last time, and nobody is woken for what follows.
-    pub(super) fn take(&self, into: &mut Vec<u32>) {
-        let mut told = self.lock();
-        told.waker = None;
-        into.append(&mut told.streams);
-    }
-
-    /// Has the connection woken from now on; false if there is something to look at already.
-    pub(super) fn listen(&self, context: &Context<'_>) -> bool {
-        let mut told = self.lock();
-        if told.streams.is_empty() {
-            told.waker = Some(context.waker().clone());
-        }
-        told.streams.is_empty()
-    }
-}
 
 /// An answer's head.
 pub(super) struct Head {
@@ -109,6 +58,8 @@ pub(super) struct Outgoing {
     pub(super) trailers: Option<HeaderMap>,
     /// Nothing will be added.
     pub(super) whole: bool,
+    /// The client may go on when that is written.
+    pub(super) tunnel: bool,
     /// The exchange gave up.
     pub(super) reset: Option<Code>,
 }
@@ -194,6 +145,16 @@ impl Stream {
         let mut state = self.lock();
         state.told = false;
         state
+    }
+
+    /// Ready once the client wants no answer any more. For the task that writes it, which is woken.
+    pub(super) fn poll_gone(&self, context: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.gone {
+            return Poll::Ready(());
+        }
+        keep(&mut state.writer, context);
+        Poll::Pending
     }
 
     /// Puts in what came.
@@ -302,6 +263,11 @@ fn keep(slot: &mut Option<Waker>, context: &Context<'_>) {
 }
 
 impl State {
+    /// Whether the answer is written to its end.
+    pub(super) const fn is_written(&self) -> bool {
+        self.written
+    }
+
     /// Whether the exchange is over, and its answer not yet written.
     pub(super) fn is_left(&self) -> bool {
         self.recorded.is_some()
@@ -371,12 +337,7 @@ impl Answering {
 
     /// Ready once the client wants no answer any more.
     pub(super) fn poll_gone(&self, context: &Context<'_>) -> Poll<()> {
-        let mut state = self.stream.lock();
-        if state.gone {
-            return Poll::Ready(());
-        }
-        keep(&mut state.writer, context);
-        Poll::Pending
+        self.stream.poll_gone(context)
     }
 
     pub(super) fn interim(&self, interim: Interim) {
@@ -394,6 +355,12 @@ impl Answering {
         let ends = whole && data.is_none();
         state.outgoing.head = Some(Head { status, headers, ends });
         self.put(state, data, whole);
+    }
+
+    /// The head that opens a tunnel.
+    pub(super) fn open(&mut self, status: StatusCode, headers: HeaderMap) {
+        self.stream.lock().outgoing.tunnel = true;
+        self.head(status, headers, None, false);
     }
 
     /// The next piece.
@@ -468,6 +435,22 @@ impl Answering {
         .await
     }
 
+    /// Ends the exchange, and resets the stream.
+    pub(super) fn give_up(mut self, code: Code) {
+        self.whole = true;
+        self.reset(code);
+    }
+
+    /// The client must not take for whole what is not.
+    fn reset(&self, code: Code) {
+        let mut state = self.stream.lock();
+        if !state.gone {
+            self.stream.clear(&mut state);
+            state.outgoing.reset = Some(code);
+            self.stream.tell(state);
+        }
+    }
+
     /// Ends the exchange, whose answer may still have to be written; until it is, `recorded` is kept.
     pub(super) fn finish(mut self, recorded: Box<Recorded>) {
         self.whole = true;
@@ -481,15 +464,8 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        if self.whole {
-            return;
-        }
-        let mut state = self.stream.lock();
-        if !state.gone {
-            // The client must not take for whole what is not.
-            self.stream.clear(&mut state);
-            state.outgoing.reset = Some(Code::INTERNAL_ERROR);
-            self.stream.tell(state);
+        if !self.whole {
+            self.reset(Code::INTERNAL_ERROR);
         }
     }
 }

@@ -307,10 +307,11 @@ impl Streams {
         outgoing.blocked = entry.send_window <= 0 && content;
         let shut = outgoing.blocked || self.send_window <= 0 && content;
         entry.ready = !ended && front.is_some() && !shut || outgoing.has_fields();
+        let goes_on = outgoing.tunnel && !entry.received;
         let written = output.bytes() - before;
         entry.moved += written;
         entry.stream.written(state, written, ended);
-        if ended { Turn::Answered(entry.received) } else { Turn::Goes }
+        if ended && !goes_on { Turn::Answered(entry.received) } else { Turn::Goes }
     }
 
     /// Those whose exchange was over the last time already, and of whose answer too little was taken since; unless, while

@@ -12,6 +12,7 @@ use quinn::{ReadError, RecvStream};
 use tokio::time::Instant;
 
 use super::varint;
+use crate::fields::ConnectProtocol;
 use crate::http1::{Limits, content_length};
 use crate::http3::{Broken, Code, MessageDecoder, Piece, read_request, read_trailers};
 use crate::server::BODY_PROGRESS_BYTES_MIN;
@@ -80,7 +81,7 @@ impl Incoming {
     }
 
     /// The next piece; `None` at the end. Nothing is lost if this is dropped while it waits.
-    async fn next(&mut self) -> Result<Option<Piece>, Unread> {
+    pub(super) async fn next(&mut self) -> Result<Option<Piece>, Unread> {
         loop {
             if let Some(piece) = self.decoder.decode(&mut self.read)? {
                 return Ok(Some(piece));
@@ -110,6 +111,8 @@ impl Incoming {
         let announced = content_length(request.headers()).ok().flatten();
         let follows = match announced {
             // Whether these have a body is said by nothing but the stream's end, which most often is here already.
+            // In a tunnel nothing need come before it is open.
+            None if request.extensions().get::<ConnectProtocol>().is_some() => Follows::Body(None),
             None if has_usually_no_body(request.method()) => {
                 self.next().await?.map_or(Follows::Nothing, some)
             }
@@ -199,6 +202,11 @@ impl Incoming {
                 None => return Ok(Ok(())),
             }
         }
+    }
+
+    /// Waits until the client resets its half; never, if all of it is here.
+    pub(super) async fn taken_back(&mut self) {
+        taken_back(&mut self.receive).await;
     }
 
     /// Asks the client to send no more, unless it has ended.

@@ -10,6 +10,7 @@
 mod incoming;
 mod outgoing;
 mod stream;
+mod tunnel;
 mod unidirectional;
 
 use std::future::poll_fn;

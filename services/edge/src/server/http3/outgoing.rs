@@ -93,11 +93,7 @@ impl Outgoing {
                         *left = left.checked_sub(data.len() as u64).ok_or(Cut)?;
                         self.write(&mut [data]).await?;
                     }
-                    None => {
-                        let mut head = BytesMut::with_capacity(FRAME_HEAD_BYTES);
-                        write_data_head(data.len() as u64, &mut head);
-                        self.write(&mut [head.freeze(), data]).await?;
-                    }
+                    None => self.piece(data).await?,
                 },
                 Err(frame) => {
                     let trailers = frame.into_trailers().map_err(|_| Cut)?;
@@ -117,6 +113,13 @@ impl Outgoing {
         self.finish()
     }
 
+    /// Writes a piece as a frame of its own.
+    pub(super) async fn piece(&mut self, data: Bytes) -> Result<(), Cut> {
+        let mut head = BytesMut::with_capacity(FRAME_HEAD_BYTES);
+        write_data_head(data.len() as u64, &mut head);
+        self.write(&mut [head.freeze(), data]).await
+    }
+
     /// Waits until the client has all of an answer that was written, as long as it may take.
     pub(super) async fn delivered(&mut self) -> Result<(), Cut> {
         match timeout(DELIVERY, self.send.stopped()).await {
@@ -129,7 +132,8 @@ impl Outgoing {
         }
     }
 
-    fn finish(&mut self) -> Result<(), Cut> {
+    /// Nothing follows.
+    pub(super) fn finish(&mut self) -> Result<(), Cut> {
         self.send.finish().map_err(|_| Cut)?;
         self.whole = true;
         Ok(())

@@ -12,6 +12,7 @@ use quinn::{RecvStream, SendStream};
 
 use super::incoming::{Follows, Incoming, Unread, Upload, WINDOW_BYTES};
 use super::outgoing::{Cut, Outgoing};
+use super::tunnel;
 use crate::http1::Http1Error;
 use crate::http3::{Broken, Code};
 use crate::observe::Recorded;
@@ -115,7 +116,12 @@ async fn exchange(
     let head_only = head.method == Method::HEAD;
     let expects = head.headers.get(EXPECT).is_some_and(|value| value == "100-continue");
     let asked = match asked(head, Protocol::Http3) {
-        Ok(asked) => asked,
+        Ok((asked, None)) => asked,
+        Ok((asked, Some(connect))) => {
+            let asked = (asked, connect);
+            // Boxed: others are not to carry about what a tunnel takes.
+            return Box::pin(tunnel::serve(asked, follows, peer, server, incoming, out)).await;
+        }
         Err(error) => return refuse(server, peer, error, head_only, out).await,
     };
     // Who asks first is invited at once: its window, not this, is what holds it back.
@@ -193,6 +199,16 @@ async fn answer(
         Some(fault) => exchange.response = Some(server.refusal(&fault, &exchange)),
         None => run(server, &mut exchange, out).await?,
     }
+    finish(server, exchange, head_only, out).await
+}
+
+/// Writes the answer that an exchange has come to.
+pub(super) async fn finish(
+    server: &ServerContext,
+    mut exchange: Recorded,
+    head_only: bool,
+    out: &mut Outgoing,
+) -> Result<(), Cut> {
     exchange.request_body = Body::empty();
     let response = final_response(&mut exchange);
     server.metrics.answered(Protocol::Http3, response.status);
@@ -201,7 +217,11 @@ async fn answer(
     out.answer(&head, body).await
 }
 
-async fn run(server: &ServerContext, exchange: &mut Exchange, out: &mut Outgoing) -> Result<(), Cut> {
+pub(super) async fn run(
+    server: &ServerContext,
+    exchange: &mut Exchange,
+    out: &mut Outgoing,
+) -> Result<(), Cut> {
     let interims = Interims::default();
     exchange.interims = Some(interims.clone());
     let mut running = pin!(server.pipeline.run(exchange));

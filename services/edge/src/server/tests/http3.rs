@@ -172,7 +172,13 @@ pub(super) async fn fate(receive: &mut quinn::RecvStream) -> Fate {
             Err(error) => panic!("{error}"),
         }
     }
-    let (mut rest, mut statuses, mut body) = (&all[..], Vec::new(), Vec::new());
+    let (statuses, body) = answer(&all);
+    Fate::Answered(statuses, body)
+}
+
+/// The statuses of the answers, and the body, of what came on a stream.
+pub(super) fn answer(all: &[u8]) -> (Vec<u16>, Vec<u8>) {
+    let (mut rest, mut statuses, mut body) = (all, Vec::new(), Vec::new());
     while !rest.is_empty() {
         let (kind, taken) = read_varint(rest).unwrap();
         let (length, also) = read_varint(&rest[taken..]).unwrap();
@@ -190,7 +196,7 @@ pub(super) async fn fate(receive: &mut quinn::RecvStream) -> Fate {
             other => panic!("a frame of type {other}"),
         }
     }
-    Fate::Answered(statuses, body)
+    (statuses, body)
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod lifecycle;
 mod peers;
 mod quic;
 mod timeouts;
+mod tunnels;
 mod uploads;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,7 +27,7 @@ use prometheus_client::registry::Registry;
 use proxima_chassis::SystemClock;
 use proxima_model::PopCode;
 use proxima_pipeline::{
-    Body, BodyError, Decision, Exchange, Fault, Flow, Interim, Pipeline, Response, Stage,
+    Body, BodyError, Decision, Exchange, Fault, Flow, Interim, Pipeline, Response, Stage, Upgraded,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
@@ -55,15 +56,26 @@ struct Seen {
     cancelled: AtomicUsize,
     changed: Notify,
     body_failed: std::sync::Mutex<Option<BodyError>>,
+    /// Octets that came out of a tunnel up to its end.
+    taken: AtomicUsize,
 }
 
 impl Seen {
     /// Waits until this many exchanges were dropped while they waited.
     async fn cancelled(&self, times: usize) {
+        self.until(|| self.cancelled.load(Ordering::SeqCst) >= times).await;
+    }
+
+    /// Waits until a tunnel has ended out of which exactly so many octets came.
+    async fn taken(&self, octets: usize) {
+        self.until(|| self.taken.load(Ordering::SeqCst) == octets).await;
+    }
+
+    async fn until(&self, so: impl Fn() -> bool) {
         within(async {
             loop {
                 let changed = self.changed.notified();
-                if self.cancelled.load(Ordering::SeqCst) >= times {
+                if so() {
                     return;
                 }
                 changed.await;
@@ -178,7 +190,9 @@ async fn later(seen: Arc<Seen>, exchange: &mut Exchange) -> Flow {
         }
         "/204" => return Flow::Respond(Response { status: StatusCode::NO_CONTENT, ..Response::default() }),
         "/304" => return Flow::Respond(Response { status: StatusCode::NOT_MODIFIED, ..Response::default() }),
-        "/upgrade" => return Flow::Respond(upgraded()),
+        path if path.starts_with("/upgrade") => {
+            return Flow::Respond(upgraded(exchange, &seen));
+        }
         "/ignore" => {
             // As a stage would that decides without the body.
             tokio::task::yield_now().await;
@@ -236,17 +250,40 @@ fn with_trailers() -> Body {
     body
 }
 
-/// A switch of protocols to an echo that, at the end, says `bye`.
-fn upgraded() -> Response {
+/// A switch of protocols to an echo that, at the end, says `bye`; or what its path says.
+fn upgraded(exchange: &Exchange, seen: &Arc<Seen>) -> Response {
+    let path = exchange.request.target.path();
+    let mut headers = HeaderMap::new();
+    if let Some(key) = exchange.request.headers.get("sec-websocket-key") {
+        let key = if path == "/upgrade-unproven" { b"another" } else { key.as_bytes() };
+        headers.insert("sec-websocket-accept", super::tunnel::proof(key).parse().unwrap());
+    }
     let (ours, theirs) = tokio::io::duplex(1024);
+    let (seen_by, sinks) = (Arc::clone(seen), path == "/upgrade-sink");
+    let waits = (path == "/upgrade-seen").then(|| Dropped(Arc::clone(seen)));
     tokio::spawn(async move {
         let (mut read, mut write) = tokio::io::split(ours);
+        if sinks {
+            write.shutdown().await.ok();
+            let taken = tokio::io::copy(&mut read, &mut tokio::io::sink()).await.unwrap();
+            seen_by.taken.store(taken.try_into().unwrap(), Ordering::SeqCst);
+            return seen_by.changed.notify_one();
+        }
         tokio::io::copy(&mut read, &mut write).await.ok();
+        if waits.is_some() {
+            // Until the other side is gone altogether.
+            while write.write_all(&[0; 1024]).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+            return;
+        }
         write.write_all(b"bye").await.ok();
         write.shutdown().await.ok();
     });
+    let upgraded: Upgraded =
+        if path == "/upgrade-failing" { Box::new(tunnels::Failing(b"half")) } else { Box::new(theirs) };
     let status = StatusCode::SWITCHING_PROTOCOLS;
-    Response { status, upgraded: Some(Box::new(theirs)), ..Response::default() }
+    Response { status, headers, upgraded: Some(upgraded), ..Response::default() }
 }
 
 /// Fails the test if `future` takes longer than anything should.
