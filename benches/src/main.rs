@@ -11,6 +11,8 @@
 //!
 //! Limits: two cores at least, Linux; the peers come from packages (`xtask/packages.toml`).
 
+mod api;
+mod dns;
 mod http;
 mod ledger;
 mod load;
@@ -43,6 +45,8 @@ enum Bench {
     Disk(http::disk::Options),
     /// What a kept connection by TLS that does nothing holds of memory.
     Connections(http::connections::Options),
+    /// What answering a query costs, against knot, nsd, bind and pdns.
+    Dns(dns::Options),
     /// A million zones in one replica: start, memory, warm and cold lookups.
     Ledger(ledger::Options),
     /// One phase of `ledger`.
@@ -97,6 +101,7 @@ fn run(bench: Bench) -> Result<()> {
         Bench::Mixed(options) => (http::mixed::run(options)?, &options.place),
         Bench::Disk(options) => (http::disk::run(options)?, &options.place),
         Bench::Connections(options) => (http::connections::run(options)?, &options.place),
+        Bench::Dns(options) => (dns::run(options)?, &options.place),
         Bench::Ledger(options) => (ledger::run(options)?, &options.place),
         Bench::LedgerPhase(options) => return ledger::run_phase(options),
         Bench::Load(options) => return load::run(options),

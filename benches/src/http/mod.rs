@@ -14,7 +14,6 @@
 //! a URL that nobody asked for before, so that no subject can collapse two of them; the origin's own count of requests
 //! shows that a miss reached it and a hit did not. Processor time is that of the subject alone, all its processes.
 
-mod api;
 pub(crate) mod connections;
 pub(crate) mod disk;
 mod generator;

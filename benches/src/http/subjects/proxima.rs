@@ -6,8 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::super::{HOST, SUBJECT_CORE, api};
+use super::super::{HOST, LOAD_CORE, SUBJECT_CORE};
 use super::{Origin, Room, Subject, nothing};
+use crate::api;
 use crate::process::{Server, free_address};
 use crate::report::PROXIMA;
 
@@ -32,7 +33,7 @@ pub(super) fn start(binary: &Path, origin: &Origin, home: &Path, room: Room) -> 
         .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
 
     let token = fs::read_to_string(data.join("token")).context("reading the API token")?;
-    api::Client::new(api, token.trim()).serve(HOST, origin.address)?;
-    server.wait_until("it serves the new zone", || api::answers(clear, HOST, "/store/1k.css"))?;
+    api::Client::new(api, LOAD_CORE, token.trim()).serve(HOST, origin.address)?;
+    server.wait_until("it serves the new zone", || api::answers(LOAD_CORE, clear, HOST, "/store/1k.css"))?;
     Ok(Subject { name: PROXIMA, server, clear, tls: Some(tls), http3: true, cannot: nothing, _store: None })
 }

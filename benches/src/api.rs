@@ -1,30 +1,45 @@
-//! The little of API v4 that makes a zone which serves the origin; by curl, so that it is the API that people meet.
+//! The little of API v4 that benchmarks need; by curl, so that it is the API that people meet.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::LOAD_CORE;
 use crate::process;
 
-pub(super) struct Client<'a> {
+pub(crate) struct Client<'a> {
     api: SocketAddr,
+    /// Where curl runs.
+    core: usize,
     token: &'a str,
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(api: SocketAddr, token: &'a str) -> Self {
-        Self { api, token }
+    pub(crate) const fn new(api: SocketAddr, core: usize, token: &'a str) -> Self {
+        Self { api, core, token }
+    }
+
+    /// The account that the token is for.
+    pub(crate) fn account(&self) -> Result<String> {
+        text(&self.call("GET", "accounts", None)?, "/0/id").context("the token sees no account")
+    }
+
+    /// Makes something; its id.
+    pub(crate) fn make(&self, path: &str, body: &Value) -> Result<String> {
+        text(&self.call("POST", path, Some(body))?, "/id").with_context(|| format!("{path}: no id"))
+    }
+
+    /// Imports a zone file.
+    pub(crate) fn import(&self, zone: &str, file: &Path) -> Result<()> {
+        let path = format!("zones/{zone}/dns_records/import");
+        self.ask("POST", &path, &["--form".to_owned(), format!("file=@{}", file.display())]).map(drop)
     }
 
     /// Makes the zone `host`, proxied to `origin` in clear HTTP.
-    pub(super) fn serve(&self, host: &str, origin: SocketAddr) -> Result<()> {
-        let accounts = self.call("GET", "accounts", None)?;
-        let account = text(&accounts, "/0/id").context("the token sees no account")?;
-        let zone = self.call("POST", "zones", Some(&json!({"name": host, "account": {"id": account}})))?;
-        let zone = text(&zone, "/id").context("the new zone has no id")?;
+    pub(crate) fn serve(&self, host: &str, origin: SocketAddr) -> Result<()> {
+        let zone = self.make("zones", &json!({"name": host, "account": {"id": self.account()?}}))?;
         let record =
             json!({"type": "A", "name": host, "content": origin.ip().to_string(), "ttl": 1, "proxied": true});
         self.call("POST", &format!("zones/{zone}/dns_records"), Some(&record))?;
@@ -41,14 +56,18 @@ impl<'a> Client<'a> {
 
     /// The `result` of a call that must succeed.
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+        let content = body.map(|body| {
+            ["--header", "content-type: application/json", "--data", &body.to_string()].map(str::to_owned)
+        });
+        self.ask(method, path, content.as_ref().map_or(&[][..], |content| content))
+    }
+
+    fn ask(&self, method: &str, path: &str, content: &[String]) -> Result<Value> {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--max-time", "10", "--request", method]);
         curl.arg("--header").arg(format!("authorization: Bearer {}", self.token));
-        if let Some(body) = body {
-            curl.args(["--header", "content-type: application/json", "--data", &body.to_string()]);
-        }
-        curl.arg(format!("http://{}/client/v4/{path}", self.api));
-        let printed = process::output(LOAD_CORE, &curl)?;
+        curl.args(content).arg(format!("http://{}/client/v4/{path}", self.api));
+        let printed = process::output(self.core, &curl)?;
         let mut envelope: Value = serde_json::from_str(&printed)
             .with_context(|| format!("{method} {path} answered no JSON: {printed}"))?;
         ensure!(envelope["success"] == true, "{method} {path} failed: {}", envelope["errors"]);
@@ -60,10 +79,10 @@ fn text(value: &Value, pointer: &str) -> Option<String> {
     Some(value.pointer(pointer)?.as_str()?.to_owned())
 }
 
-/// Whether `path` is served with 200 at `address` under the name `host`.
-pub(super) fn answers(address: SocketAddr, host: &str, path: &str) -> bool {
+/// Whether `path` is served with 200 at `address` under the name `host`; asked from this core.
+pub(crate) fn answers(core: usize, address: SocketAddr, host: &str, path: &str) -> bool {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--fail", "--max-time", "2", "--output", "/dev/null"]);
     curl.arg("--header").arg(format!("host: {host}")).arg(format!("http://{address}{path}"));
-    process::output(LOAD_CORE, &curl).is_ok()
+    process::output(core, &curl).is_ok()
 }

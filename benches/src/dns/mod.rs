@@ -1,0 +1,197 @@
+//! What answering a query costs, against knot, nsd, bind and pdns.
+//!
+//! ```text
+//!   core 1                core 0
+//! ┌─────────┐   ┌─────────────────────────┐
+//! │ dnsperf │──►│ proxima │ knot │ nsd │ … │    all on loopback
+//! └─────────┘   └─────────────────────────┘
+//! ```
+//!
+//! All subjects serve the same zones ([`zones`]) and are asked the same questions in the same order. One is under load at a
+//! time, in turns, each case in several rounds of which the median counts. That a subject did its work shows in the codes of
+//! its answers: as many names that are not there as were asked for, and nothing refused. Processor time is that of the
+//! subject alone; dnsperf takes about as much for a query as the fastest subjects do, so that it, and not the answers in a
+//! second, is what tells them apart.
+
+mod generator;
+mod subjects;
+mod zones;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::Place;
+use crate::report::Report;
+use crate::statistics::median;
+use generator::{Load, Transport};
+use subjects::Subject;
+use zones::Zones;
+
+/// Where the subject runs, alone.
+const SUBJECT_CORE: usize = 0;
+/// Where the load runs.
+const LOAD_CORE: usize = 1;
+/// A load so long is a soak, which is another test.
+const SECONDS_MAX: u64 = 60;
+const ROUNDS_MAX: u32 = 20;
+/// Making so many in a file is a matter of seconds, and by the API one of minutes.
+const ZONES_MAX: u32 = 20_000;
+/// Of a hundred answers so many may be lost: a datagram for which a socket has no room.
+const LOST_PERCENT_MAX: f64 = 1.0;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// How long each load lasts.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
+    seconds: u64,
+    /// How often each case is measured.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
+    rounds: u32,
+    /// Measure only these, for instance `knot,nsd`.
+    #[arg(long, value_delimiter = ',', default_values_t = subjects::NAMES.map(str::to_owned))]
+    subjects: Vec<String>,
+    /// Measure only the cases whose names begin so.
+    #[arg(long, default_value = "")]
+    case: String,
+    /// How many small zones there are beside the large one.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(ZONES_MAX)))]
+    zones: u32,
+}
+
+/// One kind of question.
+struct Case {
+    name: &'static str,
+    questions: fn(&Zones) -> &zones::Questions,
+    transport: Transport,
+}
+
+const CASES: &[Case] = &[
+    Case { name: "udp-large-zone", questions: |zones| &zones.of_large, transport: Transport::Udp },
+    Case { name: "udp-many-zones", questions: |zones| &zones.of_many, transport: Transport::Udp },
+    Case { name: "tcp-large-zone", questions: |zones| &zones.of_large, transport: Transport::Tcp },
+];
+
+/// Measures every case on every subject.
+pub(crate) fn run(options: &Options) -> Result<Report> {
+    let cores = std::thread::available_parallelism().context("counting the cores")?.get();
+    ensure!(
+        cores > LOAD_CORE,
+        "the subject and the load need a core each, and this machine has {cores} in all"
+    );
+    let folder = tempfile::tempdir().context("making a folder for the servers")?;
+    let zones = Zones::make(folder.path(), options.zones)?;
+    let mut subjects = Vec::new();
+    for name in &options.subjects {
+        subjects.push(Subject::start(name, &options.place.proxima, &zones, folder.path())?);
+    }
+
+    let mut report = Report::new("dns");
+    for case in CASES.iter().filter(|case| case.name.starts_with(&options.case)) {
+        let questions = (case.questions)(&zones);
+        let mut rounds: Vec<(&Subject, Vec<Round>)> =
+            subjects.iter().map(|subject| (subject, Vec::new())).collect();
+        for (subject, _) in &rounds {
+            generator::run(subject.address, questions, case.transport, 1)
+                .with_context(|| format!("warming {} up", subject.name))?;
+        }
+        // In turns, so that whatever disturbs the machine for a while disturbs all of them.
+        for _ in 0..options.rounds {
+            for (subject, measured) in &mut rounds {
+                let round = measure(subject, questions, case.transport, options.seconds)
+                    .with_context(|| format!("{} under {}", subject.name, case.name))?;
+                eprintln!("{:<16} {:<10} {}", case.name, subject.name, round.shown());
+                measured.push(round);
+            }
+        }
+        for (subject, measured) in &rounds {
+            summarize(&mut report, case.name, subject, measured);
+        }
+    }
+    for subject in &subjects {
+        report.add("after-load", subject.name, "resident_mib", subject.server.memory_mib("VmRSS")?);
+    }
+    Ok(report)
+}
+
+/// One load on one subject.
+struct Round {
+    load: Load,
+    cpu_us_per_answer: f64,
+}
+
+impl Round {
+    fn shown(&self) -> String {
+        let Load { per_second, latency_us, .. } = self.load;
+        format!(
+            "{:>7.2} µs CPU per answer {per_second:>9.0} answers/s {latency_us:>8.0} µs on average",
+            self.cpu_us_per_answer
+        )
+    }
+}
+
+fn measure(
+    subject: &Subject,
+    questions: &zones::Questions,
+    transport: Transport,
+    seconds: u64,
+) -> Result<Round> {
+    let before = subject.server.cpu()?;
+    let load = generator::run(subject.address, questions, transport, seconds)?;
+    let cpu = subject.server.cpu()? - before;
+    check(&load, questions)?;
+    Ok(Round { cpu_us_per_answer: cpu.as_secs_f64() * 1e6 / load.answers as f64, load })
+}
+
+/// That the subject did the work that it is measured by.
+fn check(load: &Load, questions: &zones::Questions) -> Result<()> {
+    if load.answers == 0 || load.lost_percent > LOST_PERCENT_MAX {
+        bail!("{} answers came, and {} % were lost", load.answers, load.lost_percent);
+    }
+    let others = 100.0 - load.found_percent - load.not_found_percent;
+    let wrong = (load.not_found_percent - questions.not_found_percent).abs();
+    if others > 0.1 || wrong > 1.0 {
+        bail!(
+            "{:.1} % of the names were not there instead of {:.1} %, and {others:.1} % were answered otherwise",
+            load.not_found_percent,
+            questions.not_found_percent
+        );
+    }
+    Ok(())
+}
+
+fn summarize(report: &mut Report, case: &str, subject: &Subject, rounds: &[Round]) {
+    let mut add = |metric, value: fn(&Round) -> f64| {
+        let mut values: Vec<f64> = rounds.iter().map(value).collect();
+        report.add(case, subject.name, metric, median(&mut values));
+    };
+    add("cpu_us_per_answer", |round| round.cpu_us_per_answer);
+    add("answers_per_second", |round| round.load.per_second);
+    add("latency_us", |round| round.load.latency_us);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_that_answers_something_else_is_not_measured() {
+        let questions = zones::Questions { file: "q".into(), not_found_percent: 25.0 };
+        let good = Load {
+            answers: 1000,
+            lost_percent: 0.0,
+            found_percent: 75.0,
+            not_found_percent: 25.0,
+            per_second: 1.0,
+            latency_us: 1.0,
+        };
+        assert!(check(&good, &questions).is_ok());
+        let lost = Load { lost_percent: 5.0, ..good.clone() };
+        let refused = Load { found_percent: 0.0, not_found_percent: 0.0, ..good.clone() };
+        let silent = Load { answers: 0, ..good.clone() };
+        let all_there = Load { found_percent: 100.0, not_found_percent: 0.0, ..good };
+        for bad in [lost, refused, silent, all_there] {
+            assert!(check(&bad, &questions).is_err(), "{bad:?}");
+        }
+    }
+}
