@@ -134,8 +134,9 @@ mod tests {
         arrivals.note();
         let coming = arrivals.clone();
         tokio::spawn(async move {
+            let mut ticks = tokio::time::interval_at(Instant::now() + pace, pace);
             for _ in 0..times {
-                tokio::time::sleep(pace).await;
+                ticks.tick().await;
                 coming.note();
             }
         });
