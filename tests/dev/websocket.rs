@@ -37,6 +37,7 @@ fn site() -> (Dev, mpsc::Receiver<String>) {
 
 /// Sends every message back, until the client closes.
 fn echo(stream: TcpStream, heads: &mpsc::Sender<String>) {
+    #[expect(clippy::result_large_err, reason = "it is the type of the crate's callback")]
     let opened = accept_hdr(stream, |request: &Request, response: Response| {
         heads.send(format!("{} {} {:?}", request.method(), request.uri(), request.headers())).ok();
         Ok(response)

@@ -1,13 +1,13 @@
 //! What the request path needs of a zone, compiled on first use and kept until the zone changes.
 //!
 //! ```text
-//!  host ──▶ names: host → zone, or none ──▶ zones: zone → Arc<T> ──▶ the request
-//!              │ not there                    │ not there
-//!              └──────── snapshot ────────────┴─▶ T::compile
+//!  host ─▶ its ends, longest first: may a zone be called so? ─▶ names: name → zone ─▶ zones: zone → Arc<T> ─▶ the request
+//!             (zone_names.rs)                                     │ not there          │ not there
+//!                                                                 └──── snapshot ──────┴─▶ T::compile
 //! ```
 //!
-//! Both caches are bounded; a flood of made-up names passes through the first without pushing out what is in use
-//! (S3-FIFO admits what is asked for twice), and never touches the second.
+//! Both caches are bounded. What they hold are names of zones, and not all names that are asked for: a flood of made-up
+//! names in a zone, or in none, finds all that it needs in memory, and pushes nothing out.
 //!
 //! **Nothing stale is kept.** A cached thing carries the number of invalidations that its stripe had seen before the
 //! snapshot was taken of which it was made; it is valid while that number is still the same. A compilation that began
@@ -32,7 +32,7 @@ pub trait CompileZone: Sized + Send + Sync + 'static {
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError>;
 }
 
-/// Names remembered: about 10 MiB at the longest, 2 MiB of usual ones.
+/// Names of zones remembered: about 10 MiB at the longest, 2 MiB of usual ones.
 const NAMES_MAX: usize = 32_768;
 /// Counters of invalidations; zones share one by the hash of their id. A change of one zone compiles again, besides
 /// it, one in as many others that are cached.
@@ -84,27 +84,30 @@ impl<T: CompileZone> CompiledZones<T> {
     pub fn find(&self, name: &str) -> Result<Option<Arc<T>>, ReadError> {
         let mut buffer = [0; NAME_OCTETS_MAX];
         let Some(name) = normalise(name, &mut buffer) else { return Ok(None) };
+        let mut rest = name;
+        // A zone's name has two labels at least.
+        while let Some((_, parent)) = rest.split_once('.') {
+            if self.shared.replica.zone_names().may_be(rest)
+                && let Some(zone) = self.named(rest)?
+            {
+                return self.get(zone);
+            }
+            rest = parent;
+        }
+        Ok(None)
+    }
+
+    /// The zone of exactly this name.
+    fn named(&self, name: &str) -> Result<Option<ZoneId>, ReadError> {
         let epoch = self.shared.names_epoch.load(Ordering::Acquire);
         if let Some(known) = self.shared.names.get(name)
             && known.epoch == epoch
         {
-            return match known.value {
-                None => Ok(None),
-                Some(zone) => match self.cached(zone) {
-                    Some(compiled) => Ok(Some(compiled)),
-                    None => self.compile(zone),
-                },
-            };
+            return Ok(known.value);
         }
-        let zone = self.shared.replica.snapshot()?.enclosing_zone_id(name)?;
+        let zone = self.shared.replica.snapshot()?.zone_id_by_name(name)?;
         self.shared.names.insert(name.into(), Counted { epoch, value: zone });
-        match zone {
-            None => Ok(None),
-            Some(zone) => match self.cached(zone) {
-                Some(compiled) => Ok(Some(compiled)),
-                None => self.compile(zone),
-            },
-        }
+        Ok(zone)
     }
 
     /// The compiled zone of this id.
@@ -117,6 +120,8 @@ impl<T: CompileZone> CompiledZones<T> {
 
     /// Forgets what was made of the zones that changed. Called with every change set, after it was applied.
     pub fn invalidate(&self, changed: &ChangeSet) {
+        // Until that succeeds, everything is found nevertheless, and more slowly.
+        self.shared.replica.zone_names().learn(&self.shared.replica).ok();
         match changed.zones() {
             None => {
                 for epoch in &self.shared.zones_epochs {

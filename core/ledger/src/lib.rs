@@ -65,6 +65,7 @@ mod transfer;
 mod verify;
 mod vitals;
 mod writer;
+mod zone_names;
 
 pub use change::{Append, Change, ChangeSet, Entry, Fingerprint, IdempotencyKey, Precondition, Seq};
 pub use check::StepBounds;

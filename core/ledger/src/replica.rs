@@ -8,7 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use proxima_model::Entity;
+use proxima_model::{Entity, Key, Kind};
 use tokio::sync::watch;
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     recent::Recent,
     states::{self, InForce},
     store::{Bounds, HEAD, Head, KEY_CHECK, LogId, Store, StoreError},
+    zone_names::ZoneNames,
 };
 
 /// How large a replica may become. The defaults suit a network of a million zones.
@@ -80,6 +81,7 @@ struct Shared {
     recent: Mutex<Recent>,
     /// The log that is followed; kept beside the states, so that a damaged one is not rebuilt from another network.
     log: Mutex<Option<LogId>>,
+    zone_names: ZoneNames,
 }
 
 impl Replica {
@@ -188,6 +190,7 @@ impl Replica {
             seq: watch::Sender::new(Seq::ZERO),
             recent: Mutex::new(Recent::new(Seq::ZERO)),
             log: Mutex::new(states::log_of(path)),
+            zone_names: ZoneNames::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -300,6 +303,10 @@ impl Replica {
         self.shared.current.load().as_ref().map_or(0, |store| store.octets())
     }
 
+    pub(crate) fn zone_names(&self) -> &ZoneNames {
+        &self.shared.zone_names
+    }
+
     pub(crate) fn sealer(&self) -> &Sealer {
         &self.shared.sealer
     }
@@ -364,7 +371,11 @@ impl Replica {
     /// Says which keys are about to change. Called before the commit, so that whoever sees the new state finds its
     /// keys remembered; should the commit fail, a key too many is remembered, which does no harm.
     pub(crate) fn announce(&self, entry: &Entry) {
-        let keys = entry.append.changes.iter().map(|change| change.key().clone()).collect();
+        let keys: Vec<Key> = entry.append.changes.iter().map(|change| change.key().clone()).collect();
+        let names = keys.iter().filter(|key| key.kind() == Some(Kind::ZoneName));
+        for name in names.filter_map(Key::first_part::<String>) {
+            self.shared.zone_names.add(&name);
+        }
         self.recent().push(entry.seq, keys);
     }
 
@@ -384,6 +395,7 @@ impl Replica {
     pub(crate) fn notice(&self, seen: Option<Seq>) -> Option<Seq> {
         let head = self.head().ok().filter(|head| head.seq > self.seq())?;
         if seen == Some(self.seq()) {
+            self.shared.zone_names.forget(|| ());
             *self.recent() = Recent::new(head.seq);
             self.publish(&head);
         }
@@ -427,7 +439,7 @@ impl Replica {
     fn adopt(&self, store: Store, head: Head) -> Option<Arc<Store>> {
         *self.recent() = Recent::new(head.seq);
         *self.shared.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(head.log);
-        let former = self.shared.current.swap(Some(Arc::new(store)));
+        let former = self.shared.zone_names.forget(|| self.shared.current.swap(Some(Arc::new(store))));
         self.shared.fault.send_replace(None);
         self.shared.seq.send_replace(head.seq);
         former

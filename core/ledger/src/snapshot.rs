@@ -110,6 +110,23 @@ impl Snapshot {
         Ok(None)
     }
 
+    /// Tells the names of all zones.
+    pub(crate) fn zone_names(&self, mut tell: impl FnMut(&str)) -> Result<(), ReadError> {
+        let failed = |error: heed::Error| self.failed(&error.into());
+        for found in self.store.state.prefix_iter(&self.txn, ZONE_NAME_PREFIX).map_err(failed)? {
+            let (key, _) = found.map_err(failed)?;
+            if let Ok(name) = std::str::from_utf8(&key[ZONE_NAME_PREFIX.len()..]) {
+                tell(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// The zone that has exactly this name, without reading it.
+    pub(crate) fn zone_id_by_name(&self, name: &str) -> Result<Option<ZoneId>, ReadError> {
+        self.zone_at(&mut zone_name_key(name), 0)
+    }
+
     /// How many nouns of a kind there are, without reading them.
     pub fn count(&self, kind: Kind) -> Result<u64, ReadError> {
         self.store.count(&self.txn, kind.prefix()).map_err(|error| self.failed(&error))

@@ -7,8 +7,8 @@ use std::sync::{
 
 use crate::common::*;
 use proxima_ledger::{
-    Change, CompileZone, CompiledZones, EmbeddedLog, Log as _, ReadError, Replica, ReplicaOptions, Seq,
-    Snapshot,
+    Change, ChangeSet, CompileZone, CompiledZones, EmbeddedLog, Log as _, ReadError, Replica, ReplicaOptions,
+    Seq, Snapshot,
 };
 use proxima_model::{Kind, Record, Zone, ZoneIndex, ZoneName};
 
@@ -172,4 +172,32 @@ async fn what_changed_is_told_by_key_and_by_zone_and_a_change_of_one_zone_leaves
     assert!(same >= 18, "only {same} of 20 were left alone");
     assert_eq!(zones.find("one.example").unwrap().unwrap().serial, 7);
     assert!(replica.changes_since(Seq::ZERO).keys.is_some_and(|keys| keys.len() == 42));
+}
+
+/// Whatever was asked for before, and whichever way a state comes into force: a zone is found from the moment at which the
+/// entry that brings it is published.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_zone_is_found_before_anybody_says_that_something_changed() {
+    let folder = folder();
+    let log = open(&folder);
+    let zones = CompiledZones::<Compiled>::new(log.replica().clone(), 100);
+    zones.invalidate(&ChangeSet::everything(Seq::ZERO));
+    for number in 0..40 {
+        let name = format!("zone{number}.example");
+        assert_eq!(found(&zones, &name), None);
+        log.append(append(put_zone(log.replica(), &name))).await.unwrap();
+        assert_eq!(found(&zones, &format!("other.{name}")).as_deref(), Some(&*name), "another name of it");
+    }
+    drop((zones, log));
+    let log = open(&folder);
+    let zones = CompiledZones::<Compiled>::new(log.replica().clone(), 100);
+    for learns in [false, true] {
+        if learns {
+            zones.invalidate(&ChangeSet::everything(Seq::ZERO));
+        }
+        for number in 0..40 {
+            let name = format!("www.zone{number}.example");
+            assert!(found(&zones, &name).is_some() && found(&zones, &format!("{name}.org")).is_none());
+        }
+    }
 }

@@ -1,0 +1,165 @@
+//! Which names may be zones': what keeps questions about names that nobody has from the store.
+//!
+//! ```text
+//!  entry ──▶ announce ──▶ add ─┐
+//!  a state comes into force ─▶ forget; learn ─▶ scan ─┴─▶ Filter ◀── may_be ── CompiledZones::find
+//! ```
+//!
+//! A Bloom filter whose bits for a name lie in one word (Putze, Sanders, Singler: "Cache-, hash- and space-efficient Bloom
+//! filters", 2007). Readers take no lock.
+//!
+//! Invariants:
+//! * **It never says no of a zone's name**: a name is added before the entry that brings it is published, and while the
+//!   names of a state are not all known, every name may be one.
+//! * It may say yes of others: of two in a hundred, and of zones that were deleted since it was made. Then the store is asked.
+//!
+//! Limits: 16 bits for each of twice the names that there were when it was made; two MiB more for each half a million.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use arc_swap::ArcSwapOption;
+use proxima_model::Kind;
+
+use crate::{ReadError, Replica};
+
+/// Names for which there is room at least.
+const ROOM_MIN: usize = 16 << 10;
+/// Bits for each name; with [`BITS_SET`] that makes two false answers in a hundred.
+const BITS_PER_NAME: usize = 16;
+/// Bits of a word that a name sets.
+const BITS_SET: u32 = 4;
+
+/// The filter of a replica, if it is made.
+#[derive(Default)]
+pub(crate) struct ZoneNames {
+    filter: ArcSwapOption<Filter>,
+    making: Mutex<()>,
+}
+
+impl ZoneNames {
+    /// Whether a zone may have this name (lower case, no last dot).
+    pub(crate) fn may_be(&self, name: &str) -> bool {
+        self.filter.load().as_ref().is_none_or(|filter| filter.may_be(name))
+    }
+
+    /// A zone of this name is about to be.
+    pub(crate) fn add(&self, name: &str) {
+        if let Some(filter) = &*self.filter.load() {
+            filter.add(name);
+        }
+    }
+
+    /// Nothing is known of the names of the state that `change` puts in force.
+    pub(crate) fn forget<T>(&self, change: impl FnOnce() -> T) -> T {
+        let _nobody_learns = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        self.filter.store(None);
+        change()
+    }
+
+    /// Learns the names of all zones, unless they are known.
+    ///
+    /// # Errors
+    /// The replica cannot be read.
+    pub(crate) fn learn(&self, replica: &Replica) -> Result<(), ReadError> {
+        let _one_at_a_time = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.filter.load().as_ref().is_some_and(|filter| filter.has_room()) {
+            return Ok(());
+        }
+        let count = usize::try_from(replica.snapshot()?.count(Kind::ZoneName)?).unwrap_or(usize::MAX);
+        let filter = Arc::new(Filter::with_room(count.saturating_mul(2)));
+        // It is there before what it is filled from is read: a name that comes meanwhile is in one or the other.
+        self.filter.store(Some(Arc::clone(&filter)));
+        replica.snapshot()?.zone_names(|name| filter.add(name))?;
+        filter.complete.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+struct Filter {
+    words: Box<[AtomicU64]>,
+    hasher: RandomState,
+    room: usize,
+    added: AtomicUsize,
+    /// Whether all names are in it.
+    complete: AtomicBool,
+    /// Which numbers of labels they have: the bit of each number; the last is every larger one.
+    labels: AtomicU64,
+}
+
+impl Filter {
+    fn with_room(names: usize) -> Self {
+        let room = names.max(ROOM_MIN);
+        let words = (room.saturating_mul(BITS_PER_NAME) / 64).next_power_of_two();
+        Self {
+            words: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
+            room,
+            added: AtomicUsize::new(0),
+            complete: AtomicBool::new(false),
+            labels: AtomicU64::new(0),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.added.load(Ordering::Relaxed) <= self.room
+    }
+
+    /// The word in which a name's bits are, and those bits.
+    fn place(&self, name: &str) -> (&AtomicU64, u64) {
+        let hash = self.hasher.hash_one(name);
+        let bits = (0..BITS_SET).fold(0, |bits, number| bits | 1 << (hash >> (6 * number) & 63));
+        let word = usize::try_from(hash >> 24).unwrap_or_default() & (self.words.len() - 1);
+        (&self.words[word], bits)
+    }
+
+    fn add(&self, name: &str) {
+        self.added.fetch_add(1, Ordering::Relaxed);
+        self.labels.fetch_or(label_bit(name), Ordering::Relaxed);
+        let (word, bits) = self.place(name);
+        word.fetch_or(bits, Ordering::Release);
+    }
+
+    fn may_be(&self, name: &str) -> bool {
+        if !self.complete.load(Ordering::Acquire) {
+            return true;
+        }
+        if self.labels.load(Ordering::Relaxed) & label_bit(name) == 0 {
+            return false;
+        }
+        let (word, bits) = self.place(name);
+        word.load(Ordering::Acquire) & bits == bits
+    }
+}
+
+/// The bit of a name's number of labels.
+fn label_bit(name: &str) -> u64 {
+    1 << name.bytes().filter(|octet| *octet == b'.').count().min(63)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_knows_all_that_was_added_and_takes_few_others_for_known() {
+        let filter = Filter::with_room(0);
+        assert!(filter.may_be("nothing.example"), "not all are known yet");
+        for number in 0..ROOM_MIN {
+            filter.add(&format!("site-{number}.example"));
+        }
+        filter.complete.store(true, Ordering::Release);
+        assert!(filter.has_room());
+        assert!((0..ROOM_MIN).all(|number| filter.may_be(&format!("site-{number}.example"))));
+        let taken = (0..10_000).filter(|number| filter.may_be(&format!("other-{number}.example"))).count();
+        assert!(taken < 400, "{taken} of 10,000 others are taken for known");
+        assert!(!filter.may_be("www.site-1.example"), "no zone has three labels");
+        filter.add("one.more");
+        assert!(!filter.has_room());
+    }
+}
