@@ -29,12 +29,12 @@ enum DnsCommand {
     Add {
         /// The zone.
         zone: String,
-        /// The type: A, AAAA, CNAME, MX, TXT, NS, SRV or CAA.
+        /// The type, such as A, AAAA, CNAME, MX, TXT or HTTPS; TYPE65280 is one without a name.
         #[arg(value_name = "TYPE")]
         kind: String,
         /// The name; `@` is the zone itself.
         name: String,
-        /// What it says, as in a zone file.
+        /// What it says, as in a zone file; of a TYPE65280 such as `\# 3 abcdef`.
         content: String,
         /// Seconds that others may remember it; automatic unless said.
         #[arg(long, default_value_t = 1)]
@@ -47,7 +47,7 @@ enum DnsCommand {
     Set {
         /// The zone.
         zone: String,
-        /// The type: A, AAAA, CNAME, MX, TXT, NS, SRV or CAA.
+        /// The type, such as A, AAAA, CNAME, MX, TXT or HTTPS; TYPE65280 is one without a name.
         #[arg(value_name = "TYPE")]
         kind: String,
         /// The name; `@` is the zone itself.
