@@ -50,6 +50,13 @@ impl RrSet {
         }
     }
 
+    /// Adds the records of another set of its type.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for data in &other.data {
+            self.add(other.ttl, data.to_vec());
+        }
+    }
+
     /// The name that this CNAME set stands for, on the wire.
     pub(crate) fn target(&self) -> &[u8] {
         &self.data[0]
