@@ -81,14 +81,18 @@ fn a_record_of_every_type_is_made_by_the_api_read_by_dig_and_kdig_and_comes_back
         assert_eq!(octets_of(&told), octets, "{kind} {told}");
     }
 
+    dev.proxima(&["dns", "add", "example.com", "A", "shop", "192.0.2.2", "--proxied"]);
+
     let before = records(&dev, "example.com");
-    assert_eq!(before.len(), rows.len());
+    assert_eq!(before.len(), rows.len() + 1);
     let file = dev.data().join("zone");
     std::fs::write(&file, dev.proxima(&["dns", "export", "example.com"])).unwrap();
-    for (name, kind) in [("ds", "DS"), ("@", "DNSKEY"), ("loc", "LOC"), ("type65280", "TYPE65280")] {
+    for (name, kind) in
+        [("ds", "DS"), ("shop", "A"), ("@", "DNSKEY"), ("loc", "LOC"), ("type65280", "TYPE65280")]
+    {
         dev.proxima(&["dns", "remove", "example.com", name, "--type", kind]);
     }
-    assert_eq!(dev.proxima(&["dns", "import", "example.com", file.to_str().unwrap()]), "imported 4\n");
+    assert_eq!(dev.proxima(&["dns", "import", "example.com", file.to_str().unwrap()]), "imported 5\n");
     assert_eq!(records(&dev, "example.com"), before);
 }
 

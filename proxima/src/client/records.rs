@@ -77,7 +77,8 @@ enum DnsCommand {
         zone: String,
         /// The file.
         file: PathBuf,
-        /// Let the traffic of A, AAAA and CNAME records come through the network.
+        /// Let the traffic of A, AAAA and CNAME records come through the network; without it, of those that the file marks
+        /// so, as an export does.
         #[arg(long)]
         proxied: bool,
     },
@@ -133,9 +134,11 @@ pub(crate) async fn run(args: DnsArgs) -> anyhow::Result<()> {
         DnsCommand::Import { zone, file, proxied } => {
             let id = api.zone(&zone).await?;
             let text = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
-            let form = reqwest::multipart::Form::new()
-                .part("file", reqwest::multipart::Part::bytes(text).file_name("zone.txt"))
-                .text("proxied", proxied.to_string());
+            let mut form = reqwest::multipart::Form::new()
+                .part("file", reqwest::multipart::Part::bytes(text).file_name("zone.txt"));
+            if proxied {
+                form = form.text("proxied", "true");
+            }
             let done = api.upload(&format!("/zones/{id}/dns_records/import"), form).await?;
             println!("imported {}", shown(&done["result"]["recs_added"]));
         }
