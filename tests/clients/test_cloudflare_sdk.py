@@ -7,6 +7,8 @@ import os
 import uuid
 
 import cloudflare
+import dns.rdatatype
+import dns.zone
 import pytest
 from cloudflare import Cloudflare
 
@@ -123,6 +125,63 @@ RECORDS = [
         "data": {"priority": 1, "weight": 2, "port": 5060, "target": "sip.example.net"},
     },
     {"type": "CAA", "name": "@", "data": {"flags": 0, "tag": "issue", "value": "ca.example"}, "ttl": 1},
+    {"type": "PTR", "name": "4.3", "content": "host.example.net", "ttl": 1},
+    {"type": "OPENPGPKEY", "name": "key", "content": "AAAA", "ttl": 1},
+    {"type": "CERT", "name": "c", "data": {"type": 1, "key_tag": 2, "algorithm": 8, "certificate": "AAAA"}, "ttl": 1},
+    {
+        "type": "DNSKEY",
+        "name": "@",
+        "data": {"flags": 256, "protocol": 3, "algorithm": 13, "public_key": "AAAA"},
+        "ttl": 1,
+    },
+    {"type": "HTTPS", "name": "@", "data": {"priority": 1, "target": ".", "value": 'alpn="h3,h2"'}, "ttl": 1},
+    {"type": "SVCB", "name": "_a", "data": {"priority": 0, "target": "b.example.net.", "value": ""}, "ttl": 1},
+    {
+        "type": "LOC",
+        "name": "here",
+        "data": {
+            "lat_degrees": 51,
+            "lat_minutes": 30,
+            "lat_seconds": 12.748,
+            "lat_direction": "N",
+            "long_degrees": 0,
+            "long_minutes": 7,
+            "long_seconds": 39.611,
+            "long_direction": "W",
+            "altitude": -1.5,
+            "size": 1,
+            "precision_horz": 10000,
+            "precision_vert": 10,
+        },
+        "ttl": 1,
+    },
+    {
+        "type": "NAPTR",
+        "name": "n",
+        "data": {
+            "order": 1,
+            "preference": 2,
+            "flags": "u",
+            "service": "E2U+sip",
+            "regex": "!^.*$!sip:a@example.com!",
+            "replacement": ".",
+        },
+        "ttl": 1,
+    },
+    {
+        "type": "SMIMEA",
+        "name": "m",
+        "data": {"usage": 3, "selector": 1, "matching_type": 1, "certificate": "0a" * 32},
+        "ttl": 1,
+    },
+    {"type": "SSHFP", "name": "s", "data": {"algorithm": 4, "type": 2, "fingerprint": "0a" * 32}, "ttl": 1},
+    {
+        "type": "TLSA",
+        "name": "_443._tcp",
+        "data": {"usage": 3, "selector": 1, "matching_type": 1, "certificate": "0a" * 32},
+        "ttl": 1,
+    },
+    {"type": "URI", "name": "u", "priority": 10, "data": {"weight": 1, "target": "https://example.com/"}, "ttl": 1},
 ]
 
 
@@ -130,6 +189,9 @@ RECORDS = [
 def test_every_type_of_record_is_made_read_changed_and_deleted(client, zone, given):
     record = client.dns.records.create(zone_id=zone.id, **given)
     assert record.type == given["type"]
+    if "data" in given:
+        shown = record.data.to_dict()
+        assert {name: shown[name] for name in given["data"]} == given["data"]
     assert client.dns.records.get(zone_id=zone.id, dns_record_id=record.id).content == record.content
     edited = client.dns.records.edit(zone_id=zone.id, dns_record_id=record.id, **{**given, "comment": "new"})
     assert edited.comment == "new" and edited.content == record.content
@@ -183,6 +245,16 @@ def test_clashes_have_their_numbers(client, zone):
     assert code_of(refusal) == 81053
 
 
+def test_how_a_delegated_zone_is_signed_is_said_after_the_delegation(client, zone):
+    data = {"key_tag": 2371, "algorithm": 13, "digest_type": 2, "digest": "0a" * 32}
+    with pytest.raises(cloudflare.BadRequestError) as refusal:
+        client.dns.records.create(zone_id=zone.id, type="DS", name="sub", data=data, ttl=1)
+    assert "no NS record" in refusal.value.errors[0].message
+    client.dns.records.create(zone_id=zone.id, type="NS", name="sub", content="ns.example.net", ttl=1)
+    record = client.dns.records.create(zone_id=zone.id, type="DS", name="sub", data=data, ttl=1)
+    assert record.data.to_dict() == data and record.content == f"2371 13 2 {data['digest']}"
+
+
 def test_a_zone_file_goes_in_and_comes_out(client, zone):
     text = f"$ORIGIN {zone.name}.\n$TTL 600\n@ A 192.0.2.1\nwww CNAME @\n@ MX 10 mail\nmail A 192.0.2.2\n"
     answer = client.dns.records.import_(zone_id=zone.id, file=text, proxied="false")
@@ -195,6 +267,21 @@ def test_a_zone_file_goes_in_and_comes_out(client, zone):
         client.dns.records.import_(zone_id=zone.id, file="good A 192.0.2.3\nbad A nonsense\n")
     assert refusal.value.errors[0].message.startswith("line 2:")
     assert len(list(client.dns.records.list(zone_id=zone.id))) == 4
+
+
+def test_an_export_of_every_type_is_read_by_another_implementation(client, zone):
+    kept = [record for record in RECORDS if record["type"] != "NS"]
+    posts = kept + [
+        {"type": "NS", "name": "sub", "content": "ns1.example.net"},
+        {"type": "DS", "name": "sub", "content": "2371 13 2 " + "0a" * 32},
+        {"type": "TYPE65280", "name": "odd", "content": "\\# 3 abcdef"},
+    ]
+    client.dns.records.batch(zone_id=zone.id, posts=posts)
+    read = dns.zone.from_text(client.dns.records.export(zone_id=zone.id), origin=zone.name, relativize=False)
+    types = {dns.rdatatype.to_text(rdataset.rdtype) for _, rdataset in read.iterate_rdatasets()}
+    assert types == {record["type"] for record in posts} | {"SOA"}
+    host = read.find_rdataset(f"4.3.{zone.name}.", "PTR")[0]
+    assert host.target.to_text() == "host.example.net."
 
 
 def test_the_cache_is_purged(client, zone):

@@ -44,8 +44,51 @@ long:
   type: TXT
   value: LONG
 sub:
-  type: NS
-  values: [ns1.example.net., ns2.example.net.]
+  - type: NS
+    values: [ns1.example.net., ns2.example.net.]
+  - type: DS
+    value:
+      algorithm: 13
+      digest: DIGEST
+      digest_type: 2
+      key_tag: 2371
+_443._tcp:
+  type: TLSA
+  value:
+    {certificate_association_data: DIGEST, certificate_usage: 3, matching_type: 1, selector: 1}
+4.3.2.1:
+  type: PTR
+  value: host.example.net.
+here:
+  type: LOC
+  value:
+    altitude: 20.5
+    lat_degrees: 51
+    lat_direction: N
+    lat_minutes: 30
+    lat_seconds: 12.748
+    long_degrees: 0
+    long_direction: W
+    long_minutes: 7
+    long_seconds: 39.611
+    precision_horz: 10000
+    precision_vert: 10
+    size: 1
+number:
+  type: NAPTR
+  value:
+    {flags: u, order: 10, preference: 40, regexp: '!^.*$!sip:info@example.com!', replacement: ., service: E2U+sip}
+service:
+  - type: SVCB
+    value:
+      svcparams: {alpn: [h2, h3]}
+      svcpriority: 1
+      targetname: server.example.net.
+  - type: HTTPS
+    value: {svcpriority: 0, targetname: pool.example.net.}
+shell:
+  type: SSHFP
+  value: {algorithm: 4, fingerprint: DIGEST, fingerprint_type: 2}
 www:
   - type: A
     ttl: 600
@@ -53,7 +96,7 @@ www:
   - type: AAAA
     ttl: 600
     value: 2001:db8::3
-""".replace("LONG", "x" * 600)
+""".replace("LONG", "x" * 600).replace("DIGEST", "0a" * 32)
 
 
 @pytest.fixture
@@ -106,7 +149,7 @@ class Setting:
 def test_a_zone_is_made_kept_and_changed(setting):
     assert setting.sync(ZONE) > 0
     records = setting.records()
-    assert len(records) == 17 - 2
+    assert len(records) == 23
     proxied = [record for record in records if record["proxied"]]
     assert [record["name"] for record in proxied] == [f"alias.{setting.name[:-1]}"]
     automatic = next(record for record in records if record["name"].startswith("automatic."))

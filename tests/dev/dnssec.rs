@@ -95,7 +95,7 @@ fn a_zone_that_its_owner_signs_is_validated_whatever_is_asked_of_it() {
     assert!(dev.dig(&["+dnssec", "www.example.com", "A"]).contains("ANSWER: 1"));
 }
 
-/// A resolver that validates, and knows one zone: where it is, and by a DS that it can be trusted.
+/// A resolver that validates, and knows where zones are, and of the first one by a DS that it can be trusted.
 struct Unbound {
     child: Child,
     address: SocketAddr,
@@ -103,18 +103,20 @@ struct Unbound {
 }
 
 impl Unbound {
-    fn start(zone: &str, at: SocketAddr, ds: &str) -> Self {
+    fn start(zones: &[(&str, SocketAddr)], ds: &str) -> Self {
         let (folder, address) = (tempfile::tempdir().unwrap(), free_for_both());
         let (ip, port) = (address.ip(), address.port());
-        let text = format!(
+        let mut text = format!(
             "server:\n interface: {ip}@{port}\n port: {port}\n chroot: \"\"\n username: \"\"\n directory: {:?}\n \
              pidfile: \"\"\n use-syslog: no\n do-daemonize: no\n do-not-query-localhost: no\n \
              module-config: \"validator iterator\"\n aggressive-nsec: yes\n trust-anchor: \"{ds}\"\n\
-             stub-zone:\n name: \"{zone}\"\n stub-addr: {}@{}\nremote-control:\n control-enable: no\n",
+             remote-control:\n control-enable: no\n",
             folder.path(),
-            at.ip(),
-            at.port(),
         );
+        for (zone, at) in zones {
+            let (ip, port) = (at.ip(), at.port());
+            text.push_str(&format!("stub-zone:\n name: \"{zone}\"\n stub-addr: {ip}@{port}\n"));
+        }
         let file = folder.path().join("unbound.conf");
         std::fs::write(&file, text).unwrap();
         let mut command = Command::new("unbound");
@@ -123,7 +125,7 @@ impl Unbound {
             dies_with_the_test(&mut command).spawn().expect("unbound is installed: `cargo xtask setup`");
         let unbound = Self { child, address, _folder: folder };
         let begun = Instant::now();
-        while !unbound.ask(zone, "SOA").contains("status: NOERROR") {
+        while !unbound.ask(zones[0].0, "SOA").contains("status: NOERROR") {
             assert!(begun.elapsed() < DEADLINE, "unbound did not start");
         }
         unbound
@@ -154,7 +156,7 @@ fn a_validating_resolver_takes_a_signed_zone_and_the_zones_beneath_it() {
     let told = dev.proxima(&["zones", "dnssec", "example.com", "on"]);
     dev.proxima(&["zones", "dnssec", "signed.example.com", "on"]);
     let ds = told.lines().find(|line| line.contains(" IN DS ")).expect(&told);
-    let unbound = Unbound::start("example.com", dev.dns(), ds);
+    let unbound = Unbound::start(&[("example.com", dev.dns())], ds);
     for (question, status, records, authentic) in [
         ("www.example.com A", "NOERROR", 2, true),
         ("x.wild.example.com TXT", "NOERROR", 2, true),
@@ -175,4 +177,53 @@ fn a_validating_resolver_takes_a_signed_zone_and_the_zones_beneath_it() {
         assert!(answer.contains(&format!("ANSWER: {records},")), "{question}: {answer}");
         assert_eq!(answer.contains(" ad;"), authentic, "{question}: {answer}");
     }
+}
+
+#[test]
+fn a_zone_that_is_delegated_to_others_and_signed_by_them_is_validated_by_its_ds_record() {
+    let (dev, others) = (Dev::start(), Dev::start());
+    dev.proxima(&["zones", "add", "example.com"]);
+    let told = dev.proxima(&["zones", "dnssec", "example.com", "on"]);
+    let anchor = told.lines().find(|line| line.contains(" IN DS ")).expect(&told);
+    let ds_of = |zone: &str| {
+        others.proxima(&["zones", "add", zone]);
+        others.proxima(&["dns", "add", zone, "A", "www", "192.0.2.1"]);
+        let told = others.proxima(&["zones", "dnssec", zone, "on"]);
+        told.split_once(" IN DS ").expect(&told).1.lines().next().unwrap().to_owned()
+    };
+    let (safe, other) = (ds_of("safe.example.com"), ds_of("wrong.example.com"));
+    let early = dev.proxima_fails(&["dns", "add", "example.com", "DS", "safe", &safe]);
+    assert!(early.contains("no NS record") && early.contains("make its NS records first"), "{early}");
+    for name in ["safe", "wrong", "bare"] {
+        dev.proxima(&["dns", "add", "example.com", "NS", name, &format!("ns.{name}.example.com")]);
+    }
+    dev.proxima(&["dns", "add", "example.com", "DS", "safe", &safe]);
+    dev.proxima(&["dns", "add", "example.com", "DS", "wrong", &safe]);
+    assert_ne!(safe, other);
+
+    let referral = dev.dig(&["+dnssec", "+norecurse", "www.safe.example.com", "A"]);
+    assert!(referral.contains("IN\tDS") && referral.contains("RRSIG\tDS"), "{referral}");
+    let referral = dev.dig(&["+dnssec", "+norecurse", "www.bare.example.com", "A"]);
+    assert!(referral.contains("RRSIG\tNSEC") && !referral.contains("IN\tDS"), "{referral}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("anchor");
+    let of = |name: &str| told.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).expect(name);
+    let key = format!("trust-anchors {{ example.com. static-key 257 3 13 \"{}\"; }};", of("public key"));
+    std::fs::write(&file, key).unwrap();
+    for (question, validated) in [
+        (["safe.example.com", "DS"], "fully validated"),
+        (["bare.example.com", "DS"], "negative response, fully validated"),
+    ] {
+        let answer = delv(&dev, &file.display().to_string(), &question);
+        assert!(answer.contains(validated), "{question:?}: {answer}");
+    }
+
+    let beneath = ["safe.example.com", "wrong.example.com"].map(|zone| (zone, others.dns()));
+    let zones = [&[("example.com", dev.dns())], &beneath[..]].concat();
+    let unbound = Unbound::start(&zones, anchor);
+    let answer = unbound.ask("www.safe.example.com", "A");
+    assert!(answer.contains(" ad;") && answer.contains("192.0.2.1"), "{answer}");
+    let answer = unbound.ask("www.wrong.example.com", "A");
+    assert!(answer.contains("status: SERVFAIL"), "a zone that is signed by other keys: {answer}");
 }

@@ -15,6 +15,7 @@ mod node;
 mod observed;
 mod origin;
 mod process;
+mod records;
 mod rules;
 mod steady;
 mod upgrade;

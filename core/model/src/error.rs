@@ -19,3 +19,27 @@ impl Invalid {
         Self { field, problem: problem.into(), remedy }
     }
 }
+
+/// Characters of bad input that a refusal quotes: enough to recognise it by.
+const EXCERPT_CHARS_MAX: usize = 80;
+
+/// Bad input as a refusal quotes it: in quotes, with what cannot be printed escaped, and no more than its beginning.
+pub fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(EXCERPT_CHARS_MAX) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_the_beginning_of_bad_input_is_quoted() {
+        let (fits, long) = ("ä".repeat(EXCERPT_CHARS_MAX), "ä".repeat(EXCERPT_CHARS_MAX + 1));
+        assert_eq!(excerpt(&fits), format!("\"{fits}\""));
+        assert_eq!(excerpt(&long), format!("\"{fits}\"…"));
+        assert_eq!(excerpt("a\n\""), r#""a\n\"""#);
+    }
+}

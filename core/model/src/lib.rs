@@ -8,7 +8,8 @@
 //!
 //! Invariants:
 //! * **Parse at the border, trust inside.** A [`ZoneName`], [`DnsName`], [`Ttl`] or [`RecordData`] that exists is
-//!   valid; there is no constructor around the check, and deserialising runs it again.
+//!   valid; there is no constructor around the check, and deserialising runs it again. (Data of types that nobody here
+//!   looks into, [`Rdata`], is only bounded then: a type that becomes known later leaves older records readable.)
 //! * **No I/O, no async, no clock, no randomness.** Whoever makes a noun hands in its id and its time.
 //! * **Every noun knows its key** in the ledger ([`Entity`]) and whether it is a secret at rest ([`Kind::secret`]).
 //!
@@ -46,7 +47,7 @@ pub use dnssec::{
     KeyRole, ParentDs, SIGNING_ALGORITHM, SIGNING_KEY_FLAGS, SigningKey, SigningState, ZoneSigning,
 };
 pub use entity::{Entity, Key, Kind};
-pub use error::Invalid;
+pub use error::{Invalid, excerpt};
 pub use id::{
     AccountId, CertificateId, ClientAuthorityId, PurgeId, RecordId, RuleId, RulesetId, TicketKeyId, TokenId,
     ZoneId,
@@ -54,7 +55,10 @@ pub use id::{
 pub use name::{DnsName, ZoneName};
 pub use network::{Node, NodeName, Pop, PopCode, RegionName};
 pub use purge::{CacheTag, Purge, PurgeWhat, UrlPrefix};
-pub use record::{CaaTag, Record, RecordData, RecordType, TxtData, conflict};
+pub use record::{
+    Angle, CaaTag, Field, FieldKind, FieldValue, Location, OtherType, Rdata, Record, RecordData, RecordType,
+    TxtData, conflict, quote,
+};
 pub use ruleset::{OriginOverride, OriginRoute, Phase, Rule, RuleAction, RuleExpression, Ruleset};
 pub use settings::{
     MinTlsVersion, OriginMaxHttpVersion, Setting, SslMode, StrictTransportSecurity, ZoneSettings,

@@ -12,6 +12,8 @@ pub const TXT_STRING_OCTETS_MAX: usize = 255;
 pub const TXT_OCTETS_MAX: usize = 4_096;
 /// Octets of a CAA record's value.
 pub const CAA_VALUE_OCTETS_MAX: usize = 1_024;
+/// Octets of a record's data of other types: an OpenPGP key with its signatures, far below what a message can carry.
+pub const RDATA_OCTETS_MAX: usize = 16_384;
 /// Shortest time to live that a record may have, in seconds.
 pub const TTL_SECONDS_MIN: u32 = 30;
 /// Longest time to live that a record may have, in seconds: one day, what the v4 API takes.

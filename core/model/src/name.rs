@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Invalid, limits};
+use crate::{Invalid, excerpt, limits};
 
 /// A DNS owner or target name (RFC 1035, 3.1): lower case, absolute, written without the last dot, IDNA in its ASCII
 /// form. Labels may begin with `_` (RFC 8552); the first may be `*` (RFC 4592). The root is written `.`.
@@ -19,6 +19,11 @@ impl DnsName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name on the wire (RFC 1035, 3.1), in the canonical form of RFC 4034, 6.2.
+    pub fn wire(&self) -> Vec<u8> {
+        wire(&self.0)
     }
 
     /// Whether the first label is `*`.
@@ -49,14 +54,14 @@ impl ZoneName {
         if !name.contains('.') || name == "." {
             return Err(Invalid::new(
                 "name",
-                format!("{text:.80?} has one label"),
+                format!("{} has one label", excerpt(text)),
                 "give a domain such as example.com",
             ));
         }
         if name.split('.').any(|label| label.contains(['*', '_'])) {
             return Err(Invalid::new(
                 "name",
-                format!("{text:.80?} has a label that is not a host's"),
+                format!("{} has a label that is not a host's", excerpt(text)),
                 "use letters, digits and hyphens",
             ));
         }
@@ -70,13 +75,7 @@ impl ZoneName {
 
     /// The name on the wire (RFC 1035, 3.1), in the canonical form of RFC 4034, 6.2.
     pub fn wire(&self) -> Vec<u8> {
-        let mut octets = Vec::with_capacity(self.0.len() + 2);
-        for label in self.0.split('.') {
-            octets.push(u8::try_from(label.len()).expect("a validated label has 63 octets at most"));
-            octets.extend_from_slice(label.as_bytes());
-        }
-        octets.push(0);
-        octets
+        wire(&self.0)
     }
 
     /// The apex as a record's name.
@@ -97,12 +96,23 @@ impl ZoneName {
         if text.ends_with('.') {
             return Err(Invalid::new(
                 "name",
-                format!("{text:.80?} is outside the zone {self}"),
+                format!("{} is outside the zone {self}", excerpt(text)),
                 "give a name within the zone",
             ));
         }
         DnsName::parse(&format!("{name}.{self}"))
     }
+}
+
+/// A validated name on the wire.
+fn wire(name: &str) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(name.len() + 2);
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        octets.push(u8::try_from(label.len()).expect("a validated label has 63 octets at most"));
+        octets.extend_from_slice(label.as_bytes());
+    }
+    octets.push(0);
+    octets
 }
 
 /// Whether `name` is `zone` itself or lies below it; both lower case, without the last dot.
@@ -113,7 +123,11 @@ fn is_within(name: &str, zone: &str) -> bool {
 /// Brings a name to its one form and checks lengths and letters (RFC 1035, 2.3.4; RFC 5890 by way of UTS 46).
 fn normalise(field: &'static str, text: &str) -> Result<String, Invalid> {
     let refuse = |problem: &str| {
-        Invalid::new(field, format!("{text:.80?} {problem}"), "give a domain name such as www.example.com")
+        Invalid::new(
+            field,
+            format!("{} {problem}", excerpt(text)),
+            "give a domain name such as www.example.com",
+        )
     };
     if text == "." {
         return Ok(".".to_owned());

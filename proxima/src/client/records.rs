@@ -29,12 +29,12 @@ enum DnsCommand {
     Add {
         /// The zone.
         zone: String,
-        /// The type: A, AAAA, CNAME, MX, TXT, NS, SRV or CAA.
+        /// The type, such as A, AAAA, CNAME, MX, TXT or HTTPS; TYPE65280 is one without a name.
         #[arg(value_name = "TYPE")]
         kind: String,
         /// The name; `@` is the zone itself.
         name: String,
-        /// What it says, as in a zone file.
+        /// What it says, as in a zone file; of a TYPE65280 such as `\# 3 abcdef`.
         content: String,
         /// Seconds that others may remember it; automatic unless said.
         #[arg(long, default_value_t = 1)]
@@ -47,7 +47,7 @@ enum DnsCommand {
     Set {
         /// The zone.
         zone: String,
-        /// The type: A, AAAA, CNAME, MX, TXT, NS, SRV or CAA.
+        /// The type, such as A, AAAA, CNAME, MX, TXT or HTTPS; TYPE65280 is one without a name.
         #[arg(value_name = "TYPE")]
         kind: String,
         /// The name; `@` is the zone itself.
@@ -77,7 +77,8 @@ enum DnsCommand {
         zone: String,
         /// The file.
         file: PathBuf,
-        /// Let the traffic of A, AAAA and CNAME records come through the network.
+        /// Let the traffic of A, AAAA and CNAME records come through the network; without it, of those that the file marks
+        /// so, as an export does.
         #[arg(long)]
         proxied: bool,
     },
@@ -133,9 +134,11 @@ pub(crate) async fn run(args: DnsArgs) -> anyhow::Result<()> {
         DnsCommand::Import { zone, file, proxied } => {
             let id = api.zone(&zone).await?;
             let text = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
-            let form = reqwest::multipart::Form::new()
-                .part("file", reqwest::multipart::Part::bytes(text).file_name("zone.txt"))
-                .text("proxied", proxied.to_string());
+            let mut form = reqwest::multipart::Form::new()
+                .part("file", reqwest::multipart::Part::bytes(text).file_name("zone.txt"));
+            if proxied {
+                form = form.text("proxied", "true");
+            }
             let done = api.upload(&format!("/zones/{id}/dns_records/import"), form).await?;
             println!("imported {}", shown(&done["result"]["recs_added"]));
         }

@@ -37,6 +37,11 @@
 //! | CNAME at the apex or beside others | the target's addresses | NODATA | its own |
 //! | others | its own | NODATA | its own |
 //!
+//! HTTPS of a proxied name is the owner's own record, or else one that says how the network speaks HTTPS
+//! (`respond/https.rs`). A delegation answers DS alone with authority (RFC 4035, 3.1.4.1), and its referral has the DS set or
+//! its denial for who wants it signed; a DS record where nothing is delegated is not answered. Only names in data of RFC
+//! 1035's types are compressed (RFC 3597, 4).
+//!
 //! Limits: aliases of one answer (`respond.rs`), connections, queries of a connection and silence on it ([`DnsConfig`]),
 //! octets read and unwritten for a connection (`tcp.rs`), signatures kept (`dnssec/signatures.rs`). Rate limits and batched system calls are to come.
 

@@ -275,9 +275,13 @@ impl<Z: Zones> Answer<'_, Z> {
         let node = match found {
             Found::Node(node) => node,
             Found::Nothing => return self.negative(zone, name.wire(), found),
-            // Whether a delegation is signed is said above it (RFC 4035, 3.1.4.1); none to other servers is.
-            Found::Cut { label: 0, .. } if qtype == rtype::DS => {
-                return self.negative(zone, name.wire(), found);
+            // Whether a delegation is signed is said above it (RFC 4035, 3.1.4.1).
+            Found::Cut { node, label: 0 } if qtype == rtype::DS => {
+                let Some(ds) = node.set(rtype::DS) else {
+                    return self.negative(zone, name.wire(), found);
+                };
+                self.set(zone, Section::Answer, name.wire(), ds, ds.ttl)?;
+                return Ok(Step::Done(Rcode::NoError));
             }
             Found::Cut { node, label } => {
                 if first {
@@ -298,7 +302,8 @@ impl<Z: Zones> Answer<'_, Z> {
             }
             (_, rtype::ANY) => node.has_data().then_some(&self.responder.everything),
             (Kind::Proxied, rtype::A | rtype::AAAA) => self.responder.addresses(qtype),
-            (Kind::Proxied, rtype::HTTPS) => match zone.https() {
+            // What its owner says of it comes before what we say.
+            (Kind::Proxied, rtype::HTTPS) if node.set(rtype::HTTPS).is_none() => match zone.https() {
                 HttpsOffer::None => None,
                 HttpsOffer::Http2 => Some(&self.responder.https.http2),
                 HttpsOffer::Http3 => Some(&self.responder.https.http3),
@@ -326,9 +331,9 @@ impl<Z: Zones> Answer<'_, Z> {
         let Some(servers) = node.set(rtype::NS) else {
             return self.negative(zone, cut, Found::Cut { node, label: 0 });
         };
-        // They are the delegated zone's own, which signs them (RFC 4035, 2.2); that it is not signed is said here.
+        // They are the delegated zone's own, which signs them (RFC 4035, 2.2); how or that it is not is said here.
         if !self.unsigned_set(Section::Authority, cut, servers, servers.ttl)?
-            || (self.signer(zone).is_some() && !self.deny_ds(zone, cut)?)
+            || !self.say_ds(zone, node, cut)?
         {
             return Ok(Step::Done(Rcode::NoError));
         }

@@ -4,7 +4,8 @@ use proxima_model::RecordData;
 
 use crate::{name, wire::rtype};
 
-/// Where in a record's data names stand that may be compressed: only those of RFC 1035's types (RFC 3597, 4).
+/// Where in a record's data names stand that are compressed: only those of RFC 1035's types may be (RFC 3597, 4), and only
+/// those that the model knows as names are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// Octets before the first name.
@@ -49,6 +50,13 @@ impl RrSet {
         }
     }
 
+    /// Adds the records of another set of its type.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for data in &other.data {
+            self.add(other.ttl, data.to_vec());
+        }
+    }
+
     /// The name that this CNAME set stands for, on the wire.
     pub(crate) fn target(&self) -> &[u8] {
         &self.data[0]
@@ -74,6 +82,7 @@ pub(crate) fn encode(data: &RecordData) -> (u16, Vec<u8>) {
             let tag: Vec<u8> = character_string(tag.as_str().as_bytes()).collect();
             (rtype::CAA, [&[*flags][..], &tag, value.as_bytes()].concat())
         }
+        RecordData::Other(rdata) => (rdata.record_type().code(), rdata.octets().to_vec()),
     }
 }
 

@@ -217,8 +217,13 @@ impl ZoneTree {
             apex.add_data(rtype::NS, APEX_NS_TTL, name::encode(server.as_str()));
         }
         apex.sets.push(self.soa.clone());
-        let signer = self.signer.iter();
-        apex.sets.extend(signer.flat_map(|signer| signer.apex_sets()).cloned());
+        for set in self.signer.iter().flat_map(|signer| signer.apex_sets()) {
+            // Its owner may have keys of others beside ours (RFC 8901).
+            match apex.sets.iter_mut().find(|known| known.rtype == set.rtype) {
+                Some(known) => known.merge(set),
+                None => apex.sets.push(set.clone()),
+            }
+        }
     }
 
     /// Derives what follows from the names that have records: the names between them and the apex, wildcards, cuts.
@@ -242,9 +247,13 @@ impl ZoneTree {
         }
         for (name, node) in &mut self.nodes {
             let is_apex = name.is_empty();
-            node.flattened = is_apex || !node.sets.is_empty();
             // A delegation of a wildcard has no meaning (RFC 4592, 4.2): its NS records are records like others.
             node.cut = !is_apex && !name.starts_with(ASTERISK) && node.set(rtype::NS).is_some();
+            if !node.cut {
+                // How a zone is signed, where none begins (any more).
+                node.sets.retain(|set| set.rtype != rtype::DS);
+            }
+            node.flattened = is_apex || !node.sets.is_empty();
         }
     }
 

@@ -5,6 +5,7 @@
 mod keys;
 mod names;
 mod purges;
+mod record_types;
 mod records;
 mod rules;
 mod settings;

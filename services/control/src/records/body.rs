@@ -1,11 +1,10 @@
 //! A record as v4 writes it: JSON to noun and back.
 
-use proxima_model::{
-    CaaTag, Invalid, Record, RecordData, RecordId, RecordType, Timestamp, Ttl, Zone, ZoneName,
-};
+use proxima_model::{Invalid, Record, RecordData, RecordId, RecordType, Timestamp, Ttl, Zone, ZoneName};
 use serde::Deserialize;
 use serde_json::{Map, Number, Value, json};
 
+use super::data::{Parts, assemble, parts, whole};
 use crate::{
     api::{body::Given, envelope::time},
     error::{ApiError, Code},
@@ -168,96 +167,6 @@ impl RecordBody {
     }
 }
 
-/// The parts of a record's data, as v4 shows them.
-struct Parts {
-    content: String,
-    priority: Option<u16>,
-    data: Option<Map<String, Value>>,
-}
-
-fn parts(data: &RecordData) -> Parts {
-    let object = |value: Value| value.as_object().cloned();
-    match data {
-        RecordData::Mx { priority, exchange } => {
-            Parts { content: exchange.to_string(), priority: Some(*priority), data: None }
-        }
-        RecordData::Srv { priority, weight, port, target } => Parts {
-            content: format!("{weight} {port} {target}"),
-            priority: Some(*priority),
-            data: object(json!({ "priority": priority, "weight": weight, "port": port, "target": target })),
-        },
-        RecordData::Caa { flags, tag, value } => Parts {
-            content: data.content(),
-            priority: None,
-            data: object(json!({ "flags": flags, "tag": tag, "value": value })),
-        },
-        _ => Parts { content: data.content(), priority: None, data: None },
-    }
-}
-
-/// Record data from the parts that v4 has.
-fn assemble(
-    record_type: RecordType,
-    content: Option<&str>,
-    data: Option<&Map<String, Value>>,
-    priority: Option<&Number>,
-) -> Result<RecordData, Invalid> {
-    let content =
-        content.map(str::trim).filter(|content| !content.is_empty() || record_type == RecordType::Txt);
-    let missing = |remedy| Invalid::new("content", "it is missing", remedy);
-    let priority = || match priority {
-        Some(number) => whole::<u16>(number, "priority", "give 0 to 65535"),
-        None => Err(Invalid::new("priority", "it is missing", "give 0 to 65535")),
-    };
-    match (record_type, data, content) {
-        (RecordType::Srv, Some(data), _) => {
-            let own = match data.get("priority") {
-                Some(Value::Number(number)) => whole(number, "data.priority", "give 0 to 65535")?,
-                _ => priority()?,
-            };
-            let (weight, port) = (number_of(data, "data.weight")?, number_of(data, "data.port")?);
-            let target = text_of(data, "data.target")?;
-            RecordData::parse(record_type, &format!("{own} {weight} {port} {target}"))
-        }
-        (RecordType::Caa, Some(data), _) => {
-            let flags = u8::try_from(number_of(data, "data.flags")?)
-                .map_err(|_| Invalid::new("data.flags", "it is too large", "give 0 to 255"))?;
-            let tag = CaaTag::parse(text_of(data, "data.tag")?)?;
-            RecordData::caa(flags, tag.as_str(), text_of(data, "data.value")?)
-        }
-        (_, _, None) => Err(missing("give the record's content")),
-        (RecordType::Mx, _, Some(content)) if content.split_whitespace().count() == 1 => {
-            RecordData::parse(record_type, &format!("{} {content}", priority()?))
-        }
-        (RecordType::Srv, _, Some(content)) if content.split_whitespace().count() == 3 => {
-            RecordData::parse(record_type, &format!("{} {content}", priority()?))
-        }
-        (_, _, Some(content)) => RecordData::parse(record_type, content),
-    }
-}
-
-fn number_of(data: &Map<String, Value>, field: &'static str) -> Result<u16, Invalid> {
-    let name = field.strip_prefix("data.").unwrap_or(field);
-    match data.get(name) {
-        Some(Value::Number(number)) => whole(number, field, "give 0 to 65535"),
-        _ => Err(Invalid::new(field, "it is missing or not a number", "give 0 to 65535")),
-    }
-}
-
-fn text_of<'a>(data: &'a Map<String, Value>, field: &'static str) -> Result<&'a str, Invalid> {
-    let name = field.strip_prefix("data.").unwrap_or(field);
-    let text = data.get(name).and_then(Value::as_str);
-    text.ok_or_else(|| Invalid::new(field, "it is missing or not a text", "give a text"))
-}
-
-/// A number that is whole, also when it is written as `10.0`.
-fn whole<T: TryFrom<u64>>(number: &Number, field: &'static str, remedy: &'static str) -> Result<T, Invalid> {
-    let text = number.to_string();
-    let digits = text.strip_suffix(".0").unwrap_or(&text);
-    let parsed = digits.parse::<u64>().ok().and_then(|parsed| T::try_from(parsed).ok());
-    parsed.ok_or_else(|| Invalid::new(field, format!("{text:.40} is out of range"), remedy))
-}
-
 /// A record as v4 shows it.
 pub(crate) fn show(record: &Record, zone: &ZoneName) -> Value {
     let record_type = record.data.record_type();
@@ -323,6 +232,13 @@ mod tests {
             json!({"type": "SRV", "name": "_sip._tcp", "data": {"priority": 1, "weight": 2, "port": 5060, "target": "sip.example.com"}}),
             json!({"type": "SRV", "name": "_sip._tcp", "content": "2 5060 sip.example.com", "priority": 1}),
             json!({"type": "CAA", "name": "@", "data": {"flags": 0, "tag": "issue", "value": "ca.example; a=b"}}),
+            json!({"type": "PTR", "name": "4.3.2.1", "content": "host.example.net."}),
+            json!({"type": "URI", "name": "u", "content": "1 \"a:b\"", "priority": 3}),
+            json!({"type": "URI", "name": "u", "data": {"weight": 1, "target": "a:b"}, "priority": 3}),
+            json!({"type": "TLSA", "name": "_443._tcp", "content": "3 0 0 AA"}),
+            json!({"type": "HTTPS", "name": "@", "data": {"priority": 1, "target": ".", "value": " alpn=\"h2\""}}),
+            json!({"type": "LOC", "name": "l", "content": "1 2 3.5 N 4 E 5.25m"}),
+            json!({"type": "TYPE65280", "name": "x", "content": "\\# 3 ABCDEF"}),
             json!({"type": "CAA", "name": "@", "content": "0 iodef \"mailto:a@example.com\"", "comment": "c", "tags": ["a:b"]}),
         ];
         for given in bodies {
@@ -378,6 +294,11 @@ mod tests {
         assert_eq!(patch(json!({"ttl": 120})).ttl, Ttl::Seconds(120));
         assert_eq!(patch(json!({"comment": null})).comment, None);
         assert_eq!(patch(json!({"name": "x"})).name.as_str(), "x.example.com");
+        let uri = create(json!({"type": "URI", "name": "@", "content": "3 1 \"a:b\""})).unwrap();
+        let patch = |value: Value| body(value).patch(&zone(), &uri, uri.modified_at).unwrap().data.content();
+        assert_eq!(patch(json!({"priority": 5})), "5 1 \"a:b\"");
+        assert_eq!(patch(json!({"data": {"target": "c:d"}})), "3 1 \"c:d\"");
+        assert_eq!(patch(json!({"content": "2 \"c:d\""})), "3 2 \"c:d\"");
         let caa =
             create(json!({"type": "CAA", "name": "@", "data": {"flags": 0, "tag": "issue", "value": "a"}}))
                 .unwrap();

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use proxima_model::{DnsName, Record, RecordId, RecordType, Zone, conflict, limits};
+use proxima_model::{DnsName, Invalid, OtherType, Record, RecordId, RecordType, Zone, conflict, limits};
 
 use crate::error::{ApiError, Code};
 
@@ -83,13 +83,25 @@ impl ZoneEdit {
         Ok(record)
     }
 
+    /// The records put that say how a delegated name is signed, where none is delegated. It is looked at when all changes
+    /// were made: within a batch or a file, their order does not count. A DS record that loses its delegation later is
+    /// kept and not answered.
+    pub(crate) fn undelegated(&self) -> impl Iterator<Item = &Record> {
+        let put = self.put.iter().filter_map(|id| self.records.get(id));
+        put.filter(|record| record.data.record_type() == RecordType::Other(OtherType::DS))
+            .filter(|record| !self.at(&record.name).any(|other| other.data.record_type() == RecordType::Ns))
+    }
+
     /// What is to be written; `None` if nothing changed.
-    pub(crate) fn finish(mut self) -> Option<Edited> {
+    pub(crate) fn finish(mut self) -> Result<Option<Edited>, ApiError> {
+        if let Some(record) = self.undelegated().next() {
+            return Err(not_delegated(record));
+        }
         if self.put.is_empty() && self.deleted.is_empty() {
-            return None;
+            return Ok(None);
         }
         let put = self.put.iter().filter_map(|id| self.records.remove(id)).collect();
-        Some(Edited { zone: self.zone, put, deleted: self.deleted.into_iter().collect() })
+        Ok(Some(Edited { zone: self.zone, put, deleted: self.deleted.into_iter().collect() }))
     }
 
     fn at(&self, name: &DnsName) -> impl Iterator<Item = &Record> {
@@ -134,6 +146,15 @@ impl ZoneEdit {
 /// The record that was asked for does not exist in this zone.
 pub(crate) fn not_found() -> ApiError {
     ApiError::new(Code::RecordNotFound, "Record does not exist.")
+}
+
+/// A DS record says how a zone is signed, and there is none.
+pub(crate) fn not_delegated(record: &Record) -> ApiError {
+    ApiError::record(&Invalid::new(
+        "name",
+        format!("{} has a DS record and no NS record, so that no zone begins there", record.name),
+        "make its NS records first, or all in one batch",
+    ))
 }
 
 /// A clash, under the number that clients look for.
@@ -185,7 +206,7 @@ mod tests {
         assert_eq!(code(record(4, "www", RecordType::Cname, "other.example.com")), Code::HostExists);
         assert_eq!(code(record(5, "alias", RecordType::A, "192.0.2.1")), Code::AliasExists);
         assert_eq!(code(record(6, "alias", RecordType::Cname, "other.example.com")), Code::AliasExists);
-        assert!(edit.finish().is_none(), "what was refused is not written");
+        assert!(edit.finish().unwrap().is_none(), "what was refused is not written");
     }
 
     #[test]
@@ -194,7 +215,7 @@ mod tests {
         edit.delete(RecordId::from_bytes([1; 16])).unwrap();
         edit.create(record(2, "www", RecordType::Cname, "other.example.com")).unwrap();
         assert_eq!(edit.delete(RecordId::from_bytes([1; 16])).unwrap_err().code(), Code::RecordNotFound);
-        let edited = edit.finish().unwrap();
+        let edited = edit.finish().unwrap().unwrap();
         assert_eq!((edited.put.len(), edited.deleted.len()), (1, 1));
     }
 
@@ -203,7 +224,7 @@ mod tests {
         let former = record(1, "www", RecordType::A, "192.0.2.1");
         let mut edit = ZoneEdit::new(zone(), vec![former.clone()]);
         edit.replace(Record { modified_at: Timestamp::from_millis(5), ..former }).unwrap();
-        assert!(edit.finish().is_none());
+        assert!(edit.finish().unwrap().is_none());
     }
 
     #[test]
@@ -215,6 +236,25 @@ mod tests {
             edit.create(record(3, "b", RecordType::Cname, "a.example.com")).unwrap_err().code(),
             Code::HostExists
         );
+    }
+
+    #[test]
+    fn a_ds_record_needs_a_delegation_by_the_end_of_a_change() {
+        let ds = |id| {
+            record(id, "sub", RecordType::by_name("DS").unwrap(), &format!("1 13 2 {}", "0a".repeat(32)))
+        };
+        let ns = || record(9, "sub", RecordType::Ns, "ns.example.net");
+        let mut alone = ZoneEdit::new(zone(), Vec::new());
+        alone.create(ds(1)).unwrap();
+        assert_eq!(alone.finish().err().unwrap().code(), Code::RecordNameInvalid);
+        let mut together = ZoneEdit::new(zone(), Vec::new());
+        together.create(ds(1)).unwrap();
+        together.create(ns()).unwrap();
+        assert_eq!(together.finish().unwrap().unwrap().put.len(), 2);
+        // Tools take records away in an order of their own.
+        let mut lost = ZoneEdit::new(zone(), vec![ns(), ds(1)]);
+        lost.delete(RecordId::from_bytes([9; 16])).unwrap();
+        assert!(lost.finish().unwrap().is_some());
     }
 
     #[test]

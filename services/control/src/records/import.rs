@@ -1,6 +1,6 @@
 //! `POST dns_records/import`: a zone file, whole or not at all.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Extension,
@@ -8,10 +8,14 @@ use axum::{
     extract::{FromRequest, Multipart, Request, State},
 };
 use bytes::Bytes;
-use proxima_model::{Record, RecordId, Ttl, Zone};
+use proxima_model::{Record, RecordId, Ttl, Zone, excerpt};
 use serde_json::json;
 
-use super::{edit, save};
+use super::{
+    edit,
+    edit::{ZoneEdit, not_delegated},
+    save,
+};
 use crate::{
     api::{
         Api,
@@ -95,7 +99,7 @@ async fn receive(request: Request) -> Result<Upload, ApiError> {
                     "true" => Some(true),
                     "false" => Some(false),
                     other => {
-                        let message = format!("proxied: {other:.20?} is neither true nor false");
+                        let message = format!("proxied: {} is neither true nor false", excerpt(other));
                         return Err(ApiError::new(Code::ProxiedInvalid, message).at("/proxied"));
                     }
                 };
@@ -123,7 +127,7 @@ fn add(
     }
     let mut edit = edit(draft, zone.id)?;
     let mut problems = Vec::new();
-    let mut added = 0;
+    let mut added = BTreeMap::new();
     for given in &file.records {
         let id = RecordId::from_bytes(draft.id());
         let record = record(given, zone, id, proxied, draft.now);
@@ -131,15 +135,26 @@ fn add(
             continue;
         }
         match edit.create(record) {
-            Ok(()) => added += 1,
+            Ok(()) => drop(added.insert(id, given.line)),
             Err(refusal) => problems.push(LineNote { line: given.line, text: refusal.to_string() }),
         }
     }
+    problems.extend(undelegated(&edit, &added));
     if !problems.is_empty() {
+        problems.sort();
         return Err(bad_lines(&problems));
     }
-    save(draft, edit);
-    Ok(added)
+    save(draft, edit)?;
+    Ok(added.len())
+}
+
+/// The lines whose DS records stand where nothing is delegated.
+fn undelegated(edit: &ZoneEdit, added: &BTreeMap<RecordId, usize>) -> Vec<LineNote> {
+    let note = |record: &Record| {
+        let line = *added.get(&record.id)?;
+        Some(LineNote { line, text: not_delegated(record).to_string() })
+    };
+    edit.undelegated().filter_map(note).collect()
 }
 
 fn record(

@@ -127,7 +127,7 @@ impl Filters {
             .chain(self.contents.iter().map(of_content))
             .chain(self.comments.iter().map(|filter| filter.passes(comment)))
             .chain(self.comment_present.map(|present| record.comment.is_some() == present))
-            .chain(wanted_type.map(|wanted| wanted == record.data.record_type().name()))
+            .chain(wanted_type.map(|wanted| *wanted == record.data.record_type().name()))
             .chain(self.proxied.map(|proxied| proxied == record.proxied))
             .chain(tags);
         let mut verdicts = verdicts.peekable();
@@ -182,7 +182,7 @@ fn by_order(order: &str, a: &Record, b: &Record) -> Ordering {
         "content" => a.data.content().cmp(&b.data.content()),
         "ttl" => u32::from(a.ttl).cmp(&u32::from(b.ttl)),
         "proxied" => a.proxied.cmp(&b.proxied),
-        _ => a.data.record_type().name().cmp(b.data.record_type().name()),
+        _ => a.data.record_type().name().cmp(&b.data.record_type().name()),
     }
 }
 

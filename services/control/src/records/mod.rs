@@ -1,6 +1,7 @@
 //! `zones/:zone_id/dns_records`.
 
 pub(crate) mod body;
+mod data;
 pub(crate) mod edit;
 mod export;
 mod import;
@@ -41,8 +42,8 @@ fn edit(draft: &mut Draft<'_>, id: ZoneId) -> Result<ZoneEdit, ApiError> {
 }
 
 /// Writes what an edit comes to, and raises the zone's serial.
-fn save(draft: &mut Draft<'_>, edit: ZoneEdit) {
-    let Some(mut edited) = edit.finish() else { return };
+fn save(draft: &mut Draft<'_>, edit: ZoneEdit) -> Result<(), ApiError> {
+    let Some(mut edited) = edit.finish()? else { return Ok(()) };
     zones::touch(&mut edited.zone, draft.now);
     draft.put(&edited.zone);
     for record in &edited.put {
@@ -51,6 +52,7 @@ fn save(draft: &mut Draft<'_>, edit: ZoneEdit) {
     for id in edited.deleted {
         draft.delete::<Record>(&(edited.zone.id, id));
     }
+    Ok(())
 }
 
 /// What was made by a write that is repeated.
@@ -88,7 +90,7 @@ pub(crate) async fn create(
         let record = body.create(edit.zone(), id, draft.now)?;
         let shown = show(&record, &zone.name);
         edit.create(record)?;
-        save(draft, edit);
+        save(draft, edit)?;
         Ok(shown)
     })
     .await
@@ -135,7 +137,7 @@ async fn change(
         let record = change(&body, edit.zone(), edit.get(id)?, draft.now)?;
         edit.replace(record)?;
         let shown = show(edit.get(id)?, &zone.name);
-        save(draft, edit);
+        save(draft, edit)?;
         Ok(shown)
     })
     .await
@@ -153,7 +155,7 @@ pub(crate) async fn delete(
         if !draft.is_repeat {
             let mut edit = edit(draft, zone.id)?;
             edit.delete(id)?;
-            save(draft, edit);
+            save(draft, edit)?;
         }
         Ok(json!({ "id": id.to_string() }))
     })
@@ -207,7 +209,7 @@ fn apply(draft: &mut Draft<'_>, zone: &Zone, body: &BatchBody) -> Result<Value, 
         edit.create(record)?;
         Ok(shown)
     })?;
-    save(draft, edit);
+    save(draft, edit)?;
     Ok(json!({ "deletes": deletes, "patches": patches, "puts": puts, "posts": posts }))
 }
 

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use proxima_model::{DnsName, Invalid, RecordData, RecordType, Ttl, ZoneName, limits};
+use proxima_model::{DnsName, Invalid, RecordData, RecordType, Ttl, ZoneName, excerpt, limits};
 
 use super::{
     FileRecord, LineNote, ZoneFile,
     attributes::{self, Attributes},
     scanner::{Entry, Word, scan},
 };
+
+/// Types that a signed zone's file has because it was signed, by whoever wrote it.
+const OF_SIGNING: [&str; 7] = ["RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "CDS", "CDNSKEY", "ZONEMD"];
 
 /// Reads the zone file of a zone. Names that are not absolute are taken from the zone until `$ORIGIN` says otherwise.
 ///
@@ -87,9 +90,13 @@ impl Parser<'_> {
         let zone = self.zone;
         let skipped = type_word.text.eq_ignore_ascii_case("SOA")
             || (type_word.text.eq_ignore_ascii_case("NS") && owner == zone.as_str());
-        if skipped {
-            let text =
-                format!("the zone's own {} is ours to say; passed over", type_word.text.to_uppercase());
+        let signed = OF_SIGNING.iter().any(|name| type_word.text.eq_ignore_ascii_case(name));
+        if skipped || signed {
+            let text = if signed {
+                format!("{} is made anew where a zone is signed; passed over", type_word.text.to_uppercase())
+            } else {
+                format!("the zone's own {} is ours to say; passed over", type_word.text.to_uppercase())
+            };
             notes.push(LineNote { line: entry.line, text });
             return Ok(None);
         }
@@ -124,7 +131,7 @@ impl Parser<'_> {
                 Err("$INCLUDE names a file that is not here; put its lines in its place".to_owned())
             }
             ("$GENERATE", _) => Err("$GENERATE is not offered; write its records out".to_owned()),
-            _ => Err(format!("{name:.40?} is not a directive that exists")),
+            _ => Err(format!("{} is not a directive that exists", excerpt(name))),
         }
     }
 
@@ -139,7 +146,9 @@ impl Parser<'_> {
                 "IN" if !class => class = true,
                 "CH" | "CS" | "HS" => return Err(format!("the class is {}; only IN exists here", word.text)),
                 text if ttl.is_none() && text.starts_with(|first: char| first.is_ascii_digit()) => {
-                    ttl = Some(seconds_of(text).ok_or_else(|| format!("{text:.40?} is not a time to live"))?);
+                    ttl = Some(
+                        seconds_of(text).ok_or_else(|| format!("{} is not a time to live", excerpt(text)))?,
+                    );
                 }
                 _ => break,
             }
@@ -151,6 +160,12 @@ impl Parser<'_> {
 
     /// Record data in the form that [`RecordData::parse`] takes, with names made absolute.
     fn data(&self, record_type: RecordType, words: &[Word<'_>]) -> Result<RecordData, String> {
+        if let [first, ..] = words
+            && !first.quoted
+            && first.text == "\\#"
+        {
+            return RecordData::parse_generic(record_type, &as_written(words)).map_err(words_of);
+        }
         // Which of the words is a name, and how many there are.
         let (name_at, count) = match record_type {
             RecordType::A | RecordType::Aaaa => (None, 1),
@@ -159,6 +174,7 @@ impl Parser<'_> {
             RecordType::Srv => (Some(3), 4),
             RecordType::Caa => (None, 3),
             RecordType::Txt => (None, words.len().max(1)),
+            RecordType::Other(_) => return self.other_data(record_type, words),
         };
         if words.len() != count {
             return Err(format!("{record_type} data has {count} words, and here are {}", words.len()));
@@ -175,6 +191,19 @@ impl Parser<'_> {
             });
         }
         RecordData::parse(record_type, &content.join(" ")).map_err(words_of)
+    }
+
+    /// As [`Self::data`], of a type whose words the model counts.
+    fn other_data(&self, record_type: RecordType, words: &[Word<'_>]) -> Result<RecordData, String> {
+        let mut words = words.to_vec();
+        let mut names = Vec::new();
+        for at in record_type.names_at().take_while(|at| *at < words.len()) {
+            names.push((at, self.absolute(&words[at])?));
+        }
+        for (at, name) in &names {
+            words[*at].text = name;
+        }
+        RecordData::parse(record_type, &as_written(&words)).map_err(words_of)
     }
 
     /// A name, made absolute; without the last dot unless it is the root. Its letters are checked by whoever takes it.
@@ -194,6 +223,22 @@ impl Parser<'_> {
             None => format!("{}.{}", text.to_ascii_lowercase(), self.origin),
         })
     }
+}
+
+/// Words as they stood in the file, but for what was between them.
+fn as_written(words: &[Word<'_>]) -> String {
+    let mut text = String::new();
+    for word in words {
+        if !text.is_empty() && !word.joined {
+            text.push(' ');
+        }
+        if word.quoted {
+            text.extend(["\"", word.text, "\""]);
+        } else {
+            text.push_str(word.text);
+        }
+    }
+    text
 }
 
 /// Seconds, plain or in units (`1w2d3h4m5s`), as name servers take them.

@@ -7,6 +7,8 @@ use super::LineNote;
 pub(super) struct Word<'t> {
     pub(super) text: &'t str,
     pub(super) quoted: bool,
+    /// Whether nothing stands between it and the word before.
+    pub(super) joined: bool,
 }
 
 /// What stands between two ends of line that are not in parentheses.
@@ -53,8 +55,13 @@ pub(super) fn scan<'t>(text: &'t str, problems: &mut Vec<LineNote>) -> Vec<Entry
 /// Adds the words of one line to an entry.
 fn scan_line<'t>(line: &'t str, entry: &mut Entry<'t>, depth: &mut usize) -> Result<(), &'static str> {
     let mut rest = line;
+    // Whether a word ended right here.
+    let mut touching = false;
     loop {
-        rest = rest.trim_start_matches([' ', '\t', '\r', '\u{c}']);
+        let trimmed = rest.trim_start_matches([' ', '\t', '\r', '\u{c}']);
+        let joined = trimmed.len() == rest.len() && touching;
+        rest = trimmed;
+        touching = false;
         let Some(first) = rest.chars().next() else { return Ok(()) };
         match first {
             ';' => {
@@ -72,14 +79,16 @@ fn scan_line<'t>(line: &'t str, entry: &mut Entry<'t>, depth: &mut usize) -> Res
             '"' => {
                 let length =
                     end_of(&rest[1..], &['"'])?.ok_or("a quote is opened and not closed on its line")?;
-                entry.words.push(Word { text: &rest[1..=length], quoted: true });
+                entry.words.push(Word { text: &rest[1..=length], quoted: true, joined });
                 rest = &rest[length + 2..];
+                touching = true;
             }
             _ => {
                 let stops = [' ', '\t', '\r', ';', '(', ')', '"', '\u{c}'];
                 let length = end_of(rest, &stops)?.unwrap_or(rest.len());
-                entry.words.push(Word { text: &rest[..length], quoted: false });
+                entry.words.push(Word { text: &rest[..length], quoted: false, joined });
                 rest = &rest[length..];
+                touching = true;
             }
         }
     }

@@ -128,6 +128,70 @@ fn lines_that_are_not_utf8_are_named() {
     assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [2]);
 }
 
+/// What the model's table has of every type.
+fn table() -> Vec<RecordData> {
+    let (mut kind, mut records) = (RecordType::A, Vec::new());
+    for line in include_str!("../../../../core/model/tests/nouns/record_types.txt").lines() {
+        if let Some(name) = line.strip_prefix("type ") {
+            kind = RecordType::by_name(name).unwrap();
+        } else if let Some((given, _)) = line.strip_prefix("  good ").and_then(|row| row.split_once(" => ")) {
+            records.push(RecordData::parse(kind, given).unwrap());
+        }
+    }
+    records
+}
+
+#[test]
+fn data_of_every_type_is_read_as_it_is_written_everywhere_else() {
+    let (mut kind, mut lines, mut expected) = ("", String::new(), Vec::new());
+    for line in include_str!("../../../../core/model/tests/nouns/record_types.txt").lines() {
+        kind = line.strip_prefix("type ").unwrap_or(kind);
+        let Some((given, rest)) = line.strip_prefix("  good ").and_then(|row| row.split_once(" => ")) else {
+            continue;
+        };
+        let form = rest.split(" => ").next().filter(|form| !form.is_empty()).unwrap_or(given);
+        lines.push_str(&format!("$ORIGIN .\nx.example.com {kind} {given}\n"));
+        expected.push(format!("x.example.com 1 {kind} {form}"));
+        let octets = rest.rsplit(" => ").next().unwrap();
+        lines.push_str(&format!("x.example.com {kind} \\# {} ( {octets} )\n", octets.len() / 2));
+        expected.push(format!("x.example.com 1 {kind} {form}"));
+    }
+    assert_eq!(read(&lines), expected);
+}
+
+#[test]
+fn names_within_data_are_relative_to_the_origin_and_words_that_touch_stay_together() {
+    let text = "\
+p PTR host\n\
+n NAPTR 1 2 \"S\" \"x\" \"\" _sip._udp\n\
+h HTTPS 1 @ ( alpn=\"h3,h2\" ; said in two lines\n\
+              port=\"8443\" key667=\"a b\" )\n\
+s SVCB 0 pool.example.net.\n\
+u URI 1 2 \"https://a.example/;x\"\n\
+k OPENPGPKEY ( AAAA\n AAAA )\n\
+t TYPE16 \\# 2 0161\n\
+e TXT \\# 2 0161\n";
+    let expected = [
+        "p.example.com 1 PTR host.example.com",
+        "n.example.com 1 NAPTR 1 2 \"S\" \"x\" \"\" _sip._udp.example.com.",
+        "h.example.com 1 HTTPS 1 example.com. alpn=\"h3,h2\" port=8443 key667=\"a b\"",
+        "s.example.com 1 SVCB 0 pool.example.net.",
+        "u.example.com 1 URI 1 2 \"https://a.example/;x\"",
+        "k.example.com 1 OPENPGPKEY AAAAAAAA",
+        "t.example.com 1 TXT \"a\"",
+        "e.example.com 1 TXT \"a\"",
+    ];
+    assert_eq!(read(text), expected);
+}
+
+#[test]
+fn what_a_signed_zones_file_has_because_it_is_signed_is_passed_over_and_said() {
+    let text = "a A 192.0.2.1\na RRSIG A 13 3 300 2 1 1 example.com. AAAA\na NSEC b A RRSIG NSEC\n@ NSEC3PARAM 1 0 0 -\n@ CDS 0 0 0 00\n";
+    let file = parse(&zone_name(), text.as_bytes()).unwrap();
+    assert_eq!(file.records.len(), 1);
+    assert_eq!(file.notes.iter().map(|note| note.line).collect::<Vec<_>>(), [2, 3, 4, 5]);
+}
+
 fn name() -> impl Strategy<Value = DnsName> {
     "[a-z0-9_]{1,10}(\\.[a-z0-9]{1,10}){0,2}".prop_map(|text| zone_name().record_name(&text).unwrap())
 }
@@ -155,6 +219,12 @@ fn data() -> impl Strategy<Value = RecordData> {
         }),
         (any::<u8>(), "[a-z]{1,15}", "[ -~]{0,60}")
             .prop_map(|(flags, tag, value)| RecordData::caa(flags, &tag, &value).unwrap()),
+        proptest::sample::select(table()),
+        proptest::collection::vec(any::<u8>(), 0..60).prop_map(|octets| {
+            let digits: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+            let content = format!("\\# {} {digits}", octets.len());
+            RecordData::parse(RecordType::by_name("TYPE65280").unwrap(), &content).unwrap()
+        }),
     ]
 }
 
@@ -220,7 +290,7 @@ proptest! {
 
     #[test]
     fn texts_that_look_like_zone_files_are_read_or_refused(
-        text in "((\\$TTL|\\$ORIGIN|@|[a-z.]{0,8}|\"[^\"]{0,9}\"?|\\(|\\)|;|\\\\|IN|[0-9]{1,12}[smhdw]?|A|TXT|MX|SRV|CAA|SOA|NS|192\\.0\\.2\\.1)[ \\t\\n]){0,60}"
+        text in "((\\$TTL|\\$ORIGIN|@|[a-z.]{0,8}|\"[^\"]{0,9}\"?|\\(|\\)|;|\\\\|IN|[0-9]{1,12}[smhdw]?|A|TXT|MX|SRV|CAA|SOA|NS|HTTPS|LOC|NAPTR|TYPE9|alpn=|N|\\\\#|192\\.0\\.2\\.1)[ \\t\\n]){0,60}"
     ) {
         match parse(&zone_name(), text.as_bytes()) {
             Ok(file) => prop_assert!(file.records.iter().all(|record| record.name.is_within(&zone_name()))),

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use proxima_model::{Record, RecordData, RecordType, Zone};
+use proxima_model::{Record, RecordData, Zone};
 
 use super::attributes::{self, Attributes};
 
@@ -31,11 +31,9 @@ fn compose(text: &mut String, zone: &Zone, records: &[Record]) -> fmt::Result {
         let order = |record: &Record| (record.data.record_type(), record.name.clone());
         order(a).cmp(&order(b)).then_with(|| a.data.cmp(&b.data))
     });
-    for record_type in RecordType::ALL {
-        let mut of_type = sorted.iter().filter(|record| record.data.record_type() == record_type).peekable();
-        if of_type.peek().is_some() {
-            writeln!(text, "\n;; {record_type} Records")?;
-        }
+    for of_type in sorted.chunk_by(|a, b| a.data.record_type() == b.data.record_type()) {
+        let record_type = of_type[0].data.record_type();
+        writeln!(text, "\n;; {record_type} Records")?;
         for record in of_type {
             let ttl = u32::from(record.ttl);
             write!(text, "{}.\t{ttl}\tIN\t{record_type}\t{}", record.name, data(&record.data))?;
@@ -63,6 +61,7 @@ fn data(data: &RecordData) -> String {
         RecordData::Srv { priority, weight, port, target } => {
             format!("{priority} {weight} {port} {}", dot(target))
         }
+        RecordData::Other(rdata) => rdata.content(),
         RecordData::A { .. } | RecordData::Aaaa { .. } | RecordData::Txt { .. } | RecordData::Caa { .. } => {
             data.content()
         }

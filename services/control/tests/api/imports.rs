@@ -40,6 +40,21 @@ sub     NS ns1.sub
 ns1.sub A 192.0.2.53
 @       CAA 0 issue "ca.example"
 *.wild  A 192.0.2.7
+sub     DS 2371 13 2 ( 0123456789abcdef0123456789abcdef
+                       0123456789abcdef0123456789abcdef )
+@       DNSKEY 256 3 13 AAAA
+4.3     PTR host
+_443._tcp TLSA 3 0 0 aa
+@       HTTPS 1 . alpn="h3,h2"
+_8443._foo SVCB 1 server port=8443
+@       LOC 51 30 12.748 N 0 7 39.611 W 0m
+n       NAPTR 1 2 "u" "E2U+sip" "!^.*$!sip:a@example.com!" .
+_http._tcp URI 10 1 "https://www.example.com/"
+k       OPENPGPKEY AAAA
+s       SSHFP 1 1 0123456789abcdef0123456789abcdef01234567
+c       CERT PKIX 0 0 AAAA
+m       SMIMEA 3 0 0 aa
+o       TYPE65280 \# 3 abcdef
 "#;
 
 #[tokio::test]
@@ -48,11 +63,11 @@ async fn a_zone_file_is_imported_exported_and_imported_again_to_the_same_records
     let zone = node.zone("example.com").await;
     let (status, envelope) = import(&node, &zone, file(FILE)).await;
     assert_eq!(status, 200, "{envelope}");
-    assert_eq!(envelope["result"], json!({"recs_added": 13, "total_records_parsed": 13}));
+    assert_eq!(envelope["result"], json!({"recs_added": 27, "total_records_parsed": 27}));
     let (_, envelope) = import(&node, &zone, file(FILE)).await;
     assert_eq!(
         envelope["result"],
-        json!({"recs_added": 0, "total_records_parsed": 13}),
+        json!({"recs_added": 0, "total_records_parsed": 27}),
         "what is there is not added"
     );
     let odd = json!({"type": "A", "name": "odd", "content": "192.0.2.8", "proxied": true, "comment": "a;\n\"b\" cf_tags=x", "tags": ["k:v w"]});
@@ -60,7 +75,7 @@ async fn a_zone_file_is_imported_exported_and_imported_again_to_the_same_records
 
     let exported = export(&node, &zone).await;
     let before = shown(&node, &zone).await;
-    assert_eq!(before.len(), 14);
+    assert_eq!(before.len(), 28);
     node.ok("DELETE", &format!("/zones/{zone}"), None).await;
     let zone = node.zone("example.com").await;
     let (status, envelope) = import(&node, &zone, file(&exported)).await;
@@ -98,6 +113,10 @@ async fn every_bad_line_is_named_and_nothing_is_imported_by_halves() {
     }
     let (status, envelope) = import(&node, &zone, file("good A 192.0.2.1\ngood CNAME other\n")).await;
     assert_eq!(status, 400, "a clash within the file");
+    assert!(envelope["errors"][0]["message"].as_str().unwrap().starts_with("line 2: "), "{envelope}");
+    let ds = format!("a A 192.0.2.1\nsub DS 1 13 2 {}\n", "0a".repeat(32));
+    let (status, envelope) = import(&node, &zone, file(&ds)).await;
+    assert_eq!(status, 400, "how a zone is signed that does not begin");
     assert!(envelope["errors"][0]["message"].as_str().unwrap().starts_with("line 2: "), "{envelope}");
     assert_eq!(node.ok("GET", &format!("/zones/{zone}/dns_records"), None).await, json!([]));
 }

@@ -51,15 +51,34 @@ impl<Z: Zones> Answer<'_, Z> {
         Ok(Step::Done(if nothing && compact_ok { Rcode::NxDomain } else { Rcode::NoError }))
     }
 
+    /// Says in a referral how the delegated zone is signed, or that it is not (RFC 4035, 3.1.4), where that can be proven:
+    /// `false` if it did not fit.
+    pub(super) fn say_ds(&mut self, zone: &ZoneTree, node: &Node, cut: &[u8]) -> Result<bool, Failure> {
+        match (self.signer(zone), node.set(rtype::DS)) {
+            (None, _) => Ok(true),
+            (Some(_), Some(ds)) => self.set(zone, Section::Authority, cut, ds, ds.ttl),
+            (Some(_), None) => self.deny_ds(zone, cut),
+        }
+    }
+
     /// Proves that a delegated zone is not signed (RFC 4035, 3.1.4; RFC 9824, 3.4).
-    pub(super) fn deny_ds(&mut self, zone: &ZoneTree, cut: &[u8]) -> Result<bool, Failure> {
+    fn deny_ds(&mut self, zone: &ZoneTree, cut: &[u8]) -> Result<bool, Failure> {
         self.denial(zone, cut, vec![rtype::NS])
     }
 
     /// Answers how far a zone here trusts the keys of one beneath it that is here too, and therefore needs no NS
-    /// records in it.
+    /// records in it. What the upper zone's owner says comes beside what follows from the keys: others may sign the zone
+    /// beneath it too (RFC 8901).
     pub(super) fn vouch(&mut self, zone: &ZoneTree, child: &ZoneTree) -> Result<Rcode, Failure> {
-        if let Some(ds) = child.signer().and_then(Signer::ds) {
+        let said = match zone.find(&self.query.name) {
+            Found::Cut { node, label: 0 } => node.set(rtype::DS),
+            _ => None,
+        };
+        let mut ds = child.signer().and_then(Signer::ds).or(said).cloned();
+        if let (Some(ds), Some(said)) = (&mut ds, said) {
+            ds.merge(said);
+        }
+        if let Some(ds) = &ds {
             self.set(zone, Section::Answer, child.apex(), ds, ds.ttl)?;
             return Ok(Rcode::NoError);
         }

@@ -7,3 +7,4 @@ mod hostile;
 mod oracle;
 mod sockets;
 mod support;
+mod types;

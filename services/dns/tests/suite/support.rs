@@ -277,7 +277,7 @@ fn records(name: &str, section: RecordSection<'_, &[u8]>, lines: &mut Vec<String
             continue;
         }
         let record = record.to_any_record::<AllRecordData<_, _>>()?;
-        let line = format!("{name} {record}");
+        let line = format!("{name} {record}").trim_end().to_owned();
         // A signature is another one each time: the last word is it.
         let shown = line.rsplit_once(' ').filter(|_| record.rtype() == Rtype::RRSIG);
         lines.push(shown.map_or(line.as_str(), |(shown, _)| shown).to_owned());
