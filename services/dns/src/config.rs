@@ -23,6 +23,9 @@ pub struct DnsConfig {
     pub listen: Vec<SocketAddr>,
     /// Octets of the largest answer over UDP, 512 to 4,096.
     pub udp_payload_bytes_max: u16,
+    /// Whether clients that send cookies (RFC 7873) are answered over UDP only with a good one, and otherwise BADCOOKIE
+    /// with one to come again with.
+    pub udp_cookies_required: bool,
     /// Tasks that answer the datagrams of one address, 1 to 256; the number of cores unless given.
     pub udp_tasks: usize,
     /// Open TCP connections.
@@ -42,6 +45,7 @@ impl Default for DnsConfig {
         Self {
             listen: Vec::new(),
             udp_payload_bytes_max: UDP_PAYLOAD_DEFAULT,
+            udp_cookies_required: false,
             udp_tasks: std::thread::available_parallelism().map_or(1, |cores| cores.get().min(256)),
             tcp_connections_max: 2_048,
             tcp_connections_per_client_max: 64,

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! [`Responder`] with [`ZoneTree`] is the pure core: no I/O, the same answer for the same zones and query, and, for who
-//! does not ask for signatures, no clock and no lock. The shell receives, sends and counts.
+//! asks neither for signatures nor with cookies, no clock and no lock. The shell receives, sends and counts.
 //!
 //! Invariants:
 //! * **A record set is answered whole or not at all.** What does not fit over UDP is left out and TC says so.
@@ -21,6 +21,9 @@
 //! * **What the question says is said back to the letter,** so that a resolver's random case (draft "0x20") survives.
 //! * The server never resolves. An alias that has to be flattened (at an apex, or beside other records) and leads
 //!   out of the zones here is answered SERVFAIL with an extended error (RFC 8914) that says so; proxied, it works.
+//!
+//! What askers say in EDNS options, and what they are answered, stands in `edns.rs`. Cookies (RFC 7873) are made with
+//! secrets derived from the network's ticket keys, so that one that a server gave is good at all of them (`cookies.rs`).
 //!
 //! Beside a zone's records stand the answers to a certificate authority's challenges (RFC 8555, 8.4), which
 //! `services/control` puts into the log while it orders: TXT at `_acme-challenge.ZONE`, TTL 30.
@@ -40,8 +43,11 @@
 //! Limits: aliases of one answer (`respond.rs`), connections, queries of a connection and silence on it ([`DnsConfig`]),
 //! octets read and unwritten for a connection (`tcp.rs`), signatures kept (`dnssec/signatures.rs`). Rate limits and batched system calls are to come.
 
+mod asker;
 mod config;
+mod cookies;
 mod dnssec;
+mod edns;
 mod error;
 mod message;
 mod metrics;
@@ -56,9 +62,10 @@ mod udp;
 mod wire;
 mod zone;
 
+pub use asker::{Asker, Transport};
 pub use config::DnsConfig;
 pub use error::DnsError;
-pub use respond::{Answered, Responder, Transport, Zones};
+pub use respond::{Answered, Responder, Zones};
 pub use service::DnsService;
 pub use wire::Rcode;
 pub use zone::ZoneTree;

@@ -11,7 +11,8 @@ use prometheus_client::{
 };
 
 use crate::{
-    respond::{Answered, Transport},
+    asker::Transport,
+    respond::Answered,
     wire::{Rcode, rtype},
 };
 
@@ -20,7 +21,7 @@ const TIMED_ONE_IN: u32 = 16;
 /// Upper bounds of the histogram's buckets, in seconds: from a hit in the compiled zone to a cold, large one.
 const SECONDS: [f64; 9] = [2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-2, 1e-1];
 
-const TRANSPORTS: [(Transport, &str); 2] = [(Transport::Udp, "udp"), (Transport::Tcp, "tcp")];
+const TRANSPORTS: usize = Transport::ALL.len();
 /// Types that have a label of their own.
 const TYPES: [(u16, &str); 14] = [
     (rtype::A, "A"),
@@ -44,9 +45,9 @@ type Labels = [(&'static str, &'static str); 2];
 /// The metrics of this service.
 pub(crate) struct DnsMetrics {
     /// By transport, then by type; the last is every other type.
-    queries: [Vec<Counter>; TRANSPORTS.len()],
+    queries: [Vec<Counter>; TRANSPORTS],
     /// By transport, then by rcode.
-    answers: [Vec<Counter>; TRANSPORTS.len()],
+    answers: [Vec<Counter>; TRANSPORTS],
     malformed: Counter,
     ignored: Counter,
     truncated: Counter,
@@ -68,10 +69,10 @@ impl DnsMetrics {
             |family: &Family<Labels, Counter>, labels: Labels| family.get_or_create(&labels).clone();
         let types = || TYPES.iter().map(|(_, name)| *name).chain(["other"]);
         let metrics = Self {
-            queries: TRANSPORTS.map(|(_, transport)| {
+            queries: Transport::ALL.map(Transport::name).map(|transport| {
                 types().map(|name| counter(&queries, [("transport", transport), ("type", name)])).collect()
             }),
-            answers: TRANSPORTS.map(|(_, transport)| {
+            answers: Transport::ALL.map(Transport::name).map(|transport| {
                 let rcodes = Rcode::ALL.iter().map(|rcode| rcode.name());
                 rcodes.map(|name| counter(&answers, [("transport", transport), ("rcode", name)])).collect()
             }),
@@ -114,7 +115,7 @@ impl DnsMetrics {
             self.ignored.inc();
             return;
         };
-        let transport = usize::from(transport == Transport::Tcp);
+        let transport = transport as usize;
         match answered.qtype {
             Some(asked) => {
                 let index = TYPES.iter().position(|(known, _)| *known == asked).unwrap_or(TYPES.len());

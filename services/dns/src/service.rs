@@ -8,6 +8,7 @@ use std::{
 use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
+use proxima_model::{Kind, TicketKeys};
 use tokio::{
     net::{TcpListener, UdpSocket},
     task::JoinSet,
@@ -48,7 +49,9 @@ impl DnsService {
             node.name().as_str(),
             config.udp_payload_bytes_max,
             node.clock.clone(),
-        );
+        )
+        .with_keepalive(config.tcp_idle())
+        .with_cookies_required(config.udp_cookies_required);
         let metrics = node.metrics.register(NAME, DnsMetrics::register);
         let server = Arc::new(Server::new(config, metrics, responder, node.replica.clone()));
         Ok(Arc::new(Self { server, health: Mutex::new(Health::Starting), addresses: Mutex::default() }))
@@ -99,9 +102,21 @@ impl Service for DnsService {
         NAME
     }
 
-    fn prepare(&self, _: &Snapshot, changed: &ChangeSet) -> Result<Prepared, PrepareError> {
+    fn prepare(&self, snapshot: &Snapshot, changed: &ChangeSet) -> Result<Prepared, PrepareError> {
+        let cookies = match changed.touches(Kind::TicketKeys) {
+            true => {
+                let keys = snapshot.get::<TicketKeys>(&())?.unwrap_or(TicketKeys { keys: Vec::new() });
+                Some(self.server.responder.prepare_cookies(&keys))
+            }
+            false => None,
+        };
         let (zones, changed) = (self.server.zones.clone(), changed.clone());
-        Ok(Prepared::new(move || zones.invalidate(&changed)))
+        Ok(Prepared::new(move || {
+            zones.invalidate(&changed);
+            if let Some(put_in_force) = cookies {
+                put_in_force();
+            }
+        }))
     }
 
     async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {

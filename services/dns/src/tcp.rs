@@ -17,7 +17,11 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::{DnsError, respond::Transport, server::Server};
+use crate::{
+    DnsError,
+    asker::{Asker, Transport},
+    server::Server,
+};
 
 /// Octets of the length before each message (RFC 1035, 4.2.2).
 const LENGTH_OCTETS: usize = 2;
@@ -92,7 +96,8 @@ async fn connection(
     shutdown: Shutdown,
 ) {
     server.metrics.connections.inc();
-    if let Err(error) = converse(stream, &server, &shutdown).await {
+    let asker = Asker { address: client.ip(), transport: Transport::Tcp };
+    if let Err(error) = converse(stream, asker, &server, &shutdown).await {
         debug!(%client, %error, "the connection ended early");
     }
     server.metrics.connections.dec();
@@ -101,14 +106,19 @@ async fn connection(
 
 /// Answers one connection's queries to its end: closed or silent for too long by the client, or, once the server
 /// drains, when what was begun is answered.
-async fn converse(mut stream: TcpStream, server: &Server, shutdown: &Shutdown) -> io::Result<()> {
+async fn converse(
+    mut stream: TcpStream,
+    asker: Asker,
+    server: &Server,
+    shutdown: &Shutdown,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (mut unread, mut unwritten) = (Vec::with_capacity(READ_OCTETS), Vec::new());
     let mut queries_left = server.config.tcp_queries_max;
     let mut deadline = Instant::now() + server.config.tcp_idle();
     let mut draining = false;
     loop {
-        let taken = answer_whole(server, &unread, &mut unwritten, &mut queries_left);
+        let taken = answer_whole(server, asker, &unread, &mut unwritten, &mut queries_left);
         if !unwritten.is_empty() {
             timeout(WRITE_WITHIN, stream.write_all(&unwritten)).await??;
             unwritten.clear();
@@ -152,6 +162,7 @@ async fn converse(mut stream: TcpStream, server: &Server, shutdown: &Shutdown) -
 /// `None` if the connection is to be closed: its queries are used up, or what it sends are not queries.
 fn answer_whole(
     server: &Server,
+    asker: Asker,
     unread: &[u8],
     unwritten: &mut Vec<u8>,
     queries_left: &mut u32,
@@ -167,7 +178,7 @@ fn answer_whole(
         *queries_left = queries_left.checked_sub(1)?;
         let begin = unwritten.len();
         unwritten.extend_from_slice(&[0; LENGTH_OCTETS]);
-        let Some(answered) = server.answer(message, Transport::Tcp, unwritten) else {
+        let Some(answered) = server.answer(message, asker, unwritten) else {
             unwritten.truncate(begin);
             return None;
         };

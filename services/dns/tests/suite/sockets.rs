@@ -19,7 +19,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{ANYCAST, Question, SERVER, describe, new_key, record, signing, zone};
+use crate::support::{ANYCAST, Question, SERVER, describe, new_key, record, signing, ticket_keys, zone};
 
 /// How long anything here may take, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -186,6 +186,42 @@ async fn dig_and_kdig_read_the_answers() -> Result<()> {
             running.dig("kdig", "+norec +edns +tcp +keepopen www.sub.example.com A example.org A").await?;
         ensure!(answer.contains("ns.sub.example.com.") && answer.contains("status: REFUSED"), "{answer}");
         ensure!(answer.contains("EDE: 20 (Not Authoritative)"), "{answer}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dig_and_kdig_get_the_options_that_they_ask_for() -> Result<()> {
+    with_node("udp_cookies_required = true", async |running| {
+        // dig comes again by itself with the cookie that BADCOOKIE brought.
+        let answer = running.dig("dig", "+norecurse +cookie www.example.com A").await?;
+        ensure!(answer.contains("192.0.2.1") && answer.contains("(good)"), "{answer}");
+        let answer = running.dig("dig", "+norecurse +cookie +nobadcookie www.example.com A").await?;
+        ensure!(answer.contains("status: BADCOOKIE") && answer.contains("ANSWER: 0"), "{answer}");
+        let cookie = answer.lines().find_map(|line| line.strip_prefix("; COOKIE: ")).context("a cookie")?;
+        let cookie = cookie.split_whitespace().next().context("a cookie")?.to_owned();
+        ensure!(cookie.len() == 48, "{cookie}");
+        // The network's keys come later than the server, and are its own until then.
+        let with_it = format!("+nocmd +norecurse +nobadcookie +cookie={cookie} www.example.com A");
+        let answer = running.dig("dig", &with_it).await?;
+        ensure!(answer.contains("192.0.2.1") && answer.contains(&cookie), "{answer}");
+        running.change(vec![running.node.replica.put(&ticket_keys())]).await?;
+        let answer = running.dig("dig", &with_it).await?;
+        ensure!(answer.contains("status: BADCOOKIE") && !answer.contains(&cookie), "{answer}");
+        let answer = running.dig("dig", "+norecurse +header-only +cookie").await?;
+        ensure!(answer.contains("QUERY: 0, ANSWER: 0") && answer.contains("(good)"), "{answer}");
+        let answer = running.dig("kdig", "+norec +cookie +badcookie www.example.com A").await?;
+        ensure!(answer.contains("192.0.2.1"), "{answer}");
+        let answer =
+            running.dig("dig", "+norecurse +nocookie +subnet=198.51.100.0/24 www.example.com A").await?;
+        ensure!(answer.contains("CLIENT-SUBNET: 198.51.100.0/24/0"), "{answer}");
+        let answer = running.dig("dig", "+norecurse +nocookie +subnet=0 www.example.com A").await?;
+        ensure!(answer.contains("CLIENT-SUBNET: 0.0.0.0/0/0") && answer.contains("NOERROR"), "{answer}");
+        let answer = running.dig("dig", "+norecurse +tcp +keepalive www.example.com A").await?;
+        ensure!(answer.contains("TCP KEEPALIVE: 10.0 secs"), "{answer}");
+        let answer = running.dig("dig", "+norecurse +nocookie +padding=128 www.example.com A").await?;
+        ensure!(answer.contains("192.0.2.1") && !answer.contains("; PAD"), "{answer}");
         Ok(())
     })
     .await
