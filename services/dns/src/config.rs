@@ -2,13 +2,20 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use ipnet::IpNet;
 use proxima_chassis::NodeConfig;
 use serde::Deserialize;
 
-use crate::{DnsError, service::NAME};
+use crate::{
+    DnsError,
+    rate::{RATE_MAX, SLIP_MAX},
+    service::NAME,
+};
 
 /// Addresses that one server listens on.
 const LISTEN_MAX: usize = 64;
+/// Networks without a rate limit: each is looked at for each query.
+const EXEMPT_MAX: usize = 64;
 /// Octets of a datagram that no common path fragments (RFC 9715, 3.2; the DNS flag day of 2020).
 const UDP_PAYLOAD_DEFAULT: u16 = 1_232;
 /// Datagrams beyond this are fragmented on nearly every path.
@@ -26,6 +33,14 @@ pub struct DnsConfig {
     /// Whether clients that send cookies (RFC 7873) are answered over UDP only with a good one, and otherwise BADCOOKIE
     /// with one to come again with.
     pub udp_cookies_required: bool,
+    /// Like answers over UDP in a second to one network, an IPv4 /24 or an IPv6 /56: of one name, or, for names that
+    /// there are not, that a wildcard has or that are delegated, of one zone; errors together. Twice as many may come at
+    /// once. 0: no limit.
+    pub rate_limit_per_second: u32,
+    /// Each so many-th answer beyond that asks to come again by TCP or with a cookie; the others are dropped. 0: all are.
+    pub rate_limit_slip: u8,
+    /// Networks to which that does not apply.
+    pub rate_limit_exempt: Vec<IpNet>,
     /// Tasks that answer the datagrams of one address, 1 to 256; the number of cores unless given.
     pub udp_tasks: usize,
     /// Open TCP connections.
@@ -46,6 +61,9 @@ impl Default for DnsConfig {
             listen: Vec::new(),
             udp_payload_bytes_max: UDP_PAYLOAD_DEFAULT,
             udp_cookies_required: false,
+            rate_limit_per_second: 200,
+            rate_limit_slip: 2,
+            rate_limit_exempt: Vec::new(),
             udp_tasks: std::thread::available_parallelism().map_or(1, |cores| cores.get().min(256)),
             tcp_connections_max: 2_048,
             tcp_connections_per_client_max: 64,
@@ -86,6 +104,15 @@ impl DnsConfig {
         }
         if !(1..=256).contains(&self.udp_tasks) {
             return refuse("udp_tasks", "give 1 to 256");
+        }
+        if self.rate_limit_per_second > RATE_MAX {
+            return refuse("rate_limit_per_second", "give 1 to 10000, or 0 for no limit");
+        }
+        if self.rate_limit_slip > SLIP_MAX {
+            return refuse("rate_limit_slip", "give 0 to 10");
+        }
+        if self.rate_limit_exempt.len() > EXEMPT_MAX {
+            return refuse("rate_limit_exempt", "more than 64 networks");
         }
         for (field, value) in [
             ("tcp_connections_max", self.tcp_connections_max),

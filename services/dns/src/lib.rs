@@ -19,6 +19,8 @@
 //! * **A zone whose delegation was not seen speaks for nobody else:** it answers questions about itself, but its data
 //!   is used neither for aliases of other zones nor in the place of an active zone above it.
 //! * **What the question says is said back to the letter,** so that a resolver's random case (draft "0x20") survives.
+//! * **A flood costs no signatures and floods nobody else:** beyond a rate, like answers over UDP are dropped or ask to
+//!   come again by TCP or with a cookie, before anything is written or signed.
 //! * The server never resolves. An alias that has to be flattened (at an apex, or beside other records) and leads
 //!   out of the zones here is answered SERVFAIL with an extended error (RFC 8914) that says so; proxied, it works.
 //!
@@ -41,7 +43,8 @@
 //! | others | its own | NODATA | its own |
 //!
 //! Limits: aliases of one answer (`respond.rs`), connections, queries of a connection and silence on it ([`DnsConfig`]),
-//! octets read and unwritten for a connection (`tcp.rs`), signatures kept (`dnssec/signatures.rs`). Rate limits and batched system calls are to come.
+//! octets read and unwritten for a connection (`tcp.rs`), signatures kept (`dnssec/signatures.rs`), like answers to one
+//! network over UDP (`rate.rs`). Batched system calls are to come.
 
 mod asker;
 mod config;
@@ -53,6 +56,7 @@ mod message;
 mod metrics;
 mod name;
 mod query;
+mod rate;
 mod respond;
 mod rrset;
 mod server;
@@ -65,6 +69,7 @@ mod zone;
 pub use asker::{Asker, Transport};
 pub use config::DnsConfig;
 pub use error::DnsError;
+pub use rate::Limited;
 pub use respond::{Answered, Responder, Zones};
 pub use service::DnsService;
 pub use wire::Rcode;

@@ -12,6 +12,7 @@ use prometheus_client::{
 
 use crate::{
     asker::Transport,
+    rate::Limited,
     respond::Answered,
     wire::{Rcode, rtype},
 };
@@ -51,6 +52,8 @@ pub(crate) struct DnsMetrics {
     malformed: Counter,
     ignored: Counter,
     truncated: Counter,
+    dropped: Counter,
+    slipped: Counter,
     signatures: Counter,
     seconds: Histogram,
     timed: AtomicU32,
@@ -67,6 +70,9 @@ impl DnsMetrics {
         let (queries, answers) = (Family::<Labels, Counter>::default(), Family::<Labels, Counter>::default());
         let counter =
             |family: &Family<Labels, Counter>, labels: Labels| family.get_or_create(&labels).clone();
+        let limited = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        // Within a closure, so that the family is let go of each time.
+        let limited_by = |action| limited.get_or_create(&[("action", action)]).clone();
         let types = || TYPES.iter().map(|(_, name)| *name).chain(["other"]);
         let metrics = Self {
             queries: Transport::ALL.map(Transport::name).map(|transport| {
@@ -79,6 +85,8 @@ impl DnsMetrics {
             malformed: Counter::default(),
             ignored: Counter::default(),
             truncated: Counter::default(),
+            dropped: limited_by("dropped"),
+            slipped: limited_by("slipped"),
             signatures: Counter::default(),
             seconds: Histogram::new(SECONDS),
             timed: AtomicU32::new(0),
@@ -92,6 +100,7 @@ impl DnsMetrics {
         registry.register("malformed", "Queries answered with a bare error", m.malformed.clone());
         registry.register("ignored", "Messages that are not queries", m.ignored.clone());
         registry.register("truncated", "Answers that said TC", m.truncated.clone());
+        registry.register("rate_limited", "Answers beyond the rate of like ones, by what was done", limited);
         registry.register("signatures", "Signatures that were made, not kept ones", m.signatures.clone());
         registry.register("unsent", "Answers over UDP that the kernel did not take", m.unsent.clone());
         registry.register("answer_seconds", "Making an answer; 1 query in 16 is timed", m.seconds.clone());
@@ -124,6 +133,16 @@ impl DnsMetrics {
             None => {
                 self.malformed.inc();
             }
+        }
+        match answered.limited {
+            Some(Limited::Dropped) => {
+                self.dropped.inc();
+                return;
+            }
+            Some(Limited::Slipped) => {
+                self.slipped.inc();
+            }
+            None => {}
         }
         if let Some(index) = Rcode::ALL.iter().position(|rcode| *rcode == answered.rcode) {
             self.answers[transport][index].inc();

@@ -13,11 +13,12 @@ use https::Https;
 pub use responder::Responder;
 
 use crate::{
-    asker::Transport,
+    asker::{Asker, Transport},
     cookies::Judged,
     message::{Section, Writer},
     name::{NAME_OCTETS_MAX, Name},
     query::Query,
+    rate::{Kind as Counted, Limited},
     rrset::{self, RrSet},
     wire::{ExtendedError, Rcode, class, rtype},
     zone::{Found, HttpsOffer, Kind, NEGATIVE_TTL, Node, ZoneTree},
@@ -56,21 +57,25 @@ pub struct Answered {
     pub truncated: bool,
     /// How many signatures were made for it; those that were kept cost nothing.
     pub signatures: u16,
+    /// Whether it was one too many. If it was dropped, nothing is sent.
+    pub limited: Option<Limited>,
 }
 
 /// Why there is no better answer than an error.
 struct Failure {
     rcode: Rcode,
     why: Option<ExtendedError>,
+    /// Whether it would have been one answer too many.
+    limited: Option<Limited>,
 }
 
 impl Failure {
     const fn new(rcode: Rcode) -> Self {
-        Self { rcode, why: None }
+        Self { rcode, why: None, limited: None }
     }
 
     const fn because(rcode: Rcode, why: ExtendedError) -> Self {
-        Self { rcode, why: Some(why) }
+        Self { rcode, why: Some(why), limited: None }
     }
 }
 
@@ -85,7 +90,9 @@ struct Answer<'a, Z> {
     responder: &'a Responder,
     zones: &'a Z,
     query: &'a Query,
-    transport: Transport,
+    asker: Asker,
+    /// Whether it was counted.
+    counted: bool,
     /// What the query's cookies are worth.
     judged: Option<Judged>,
     writer: Writer<'a>,
@@ -107,6 +114,22 @@ enum Step {
 }
 
 impl<Z: Zones> Answer<'_, Z> {
+    /// Makes it, to whatever end; errors are counted too.
+    fn finish_making(&mut self) -> (Rcode, Option<Limited>) {
+        let made = self.make();
+        let counted = if self.counted { Ok(()) } else { self.count(Counted::Other) };
+        let failure = match (counted, made) {
+            (Ok(()), Ok(rcode)) => return (rcode, None),
+            (Err(failure), _) | (Ok(()), Err(failure)) => failure,
+        };
+        self.writer.clear();
+        self.writer.extended = failure.why;
+        if failure.limited.is_some() && failure.rcode == Rcode::NoError {
+            self.writer.set_truncated();
+        }
+        (failure.rcode, failure.limited)
+    }
+
     fn make(&mut self) -> Result<Rcode, Failure> {
         self.check()?;
         if !self.query.asks {
@@ -123,6 +146,7 @@ impl<Z: Zones> Answer<'_, Z> {
         if let Some(child) = child
             && zone.signer().is_some()
         {
+            self.count(Counted::Name(name.wire()))?;
             return self.vouch(&zone, &child);
         }
         let mut passed: Vec<Name> = Vec::new();
@@ -155,7 +179,7 @@ impl<Z: Zones> Answer<'_, Z> {
         // Whoever asks for no more than a cookie has no good one yet.
         if self.responder.cookies_required
             && self.query.asks
-            && self.transport == Transport::Udp
+            && self.asker.transport == Transport::Udp
             && self.judged.is_some_and(|judged| !judged.is_good)
         {
             return Err(Failure::new(Rcode::BadCookie));
@@ -170,6 +194,15 @@ impl<Z: Zones> Answer<'_, Z> {
             (class::IN | class::CH, _) => Ok(()),
             _ => Err(Failure::because(Rcode::Refused, ExtendedError::CLASS)),
         }
+    }
+
+    /// Counts the answer before anything is written or signed; it may be one too many.
+    fn count(&mut self, kind: Counted<'_>) -> Result<(), Failure> {
+        self.counted = true;
+        let Some(limited) = self.responder.limit(self.asker, self.judged, kind) else { return Ok(()) };
+        // Who knows cookies comes again with the one that it gets.
+        let rcode = if self.judged.is_some() { Rcode::BadCookie } else { Rcode::NoError };
+        Err(Failure { rcode, why: None, limited: Some(limited) })
     }
 
     /// Chaosnet's class is where servers are asked who they are (RFC 4892): in anycast, which one answers.
@@ -192,6 +225,9 @@ impl<Z: Zones> Answer<'_, Z> {
     fn step(&mut self, zone: &Arc<ZoneTree>, name: &Name, first: bool) -> Result<Step, Failure> {
         let qtype = self.query.qtype;
         let found = zone.find(name);
+        if first {
+            self.count(counted(zone, name, found))?;
+        }
         let node = match found {
             Found::Node(node) => node,
             Found::Nothing => return self.negative(zone, name.wire(), found),
@@ -339,7 +375,7 @@ impl<Z: Zones> Answer<'_, Z> {
     /// Says in the answer whether something that it is not whole without did not fit.
     fn fitted(&mut self, written: bool) -> Result<bool, Failure> {
         if !written {
-            if self.transport != Transport::Udp {
+            if self.asker.transport != Transport::Udp {
                 return Err(Failure::because(Rcode::ServFail, ExtendedError::TOO_LARGE));
             }
             self.writer.set_truncated();
@@ -398,6 +434,17 @@ impl<Z: Zones> Answer<'_, Z> {
             return Ok(None);
         }
         Ok(self.zones.find(text)?.filter(|zone| name.is_within(zone.apex())))
+    }
+}
+
+/// What an answer counts as: what can be made up without end counts for the zone.
+fn counted<'n>(zone: &'n ZoneTree, name: &'n Name, found: Found<'_>) -> Counted<'n> {
+    match found {
+        Found::Nothing => Counted::Nothing(zone.apex()),
+        Found::Cut { .. } => Counted::Referral(zone.apex()),
+        // What the name does not have by itself, a wildcard has.
+        Found::Node(_) if zone.glue(name).is_none() => Counted::Wildcard(zone.apex()),
+        Found::Node(_) => Counted::Name(name.wire()),
     }
 }
 

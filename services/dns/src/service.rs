@@ -51,7 +51,12 @@ impl DnsService {
             node.clock.clone(),
         )
         .with_keepalive(config.tcp_idle())
-        .with_cookies_required(config.udp_cookies_required);
+        .with_cookies_required(config.udp_cookies_required)
+        .with_rate_limit(
+            config.rate_limit_per_second,
+            config.rate_limit_slip,
+            &config.rate_limit_exempt,
+        );
         let metrics = node.metrics.register(NAME, DnsMetrics::register);
         let server = Arc::new(Server::new(config, metrics, responder, node.replica.clone()));
         Ok(Arc::new(Self { server, health: Mutex::new(Health::Starting), addresses: Mutex::default() }))

@@ -9,6 +9,7 @@ use tracing::warn;
 use crate::{
     DnsError,
     asker::{Asker, Transport},
+    rate::Limited,
     server::Server,
     wire::MESSAGE_OCTETS_MAX,
 };
@@ -73,6 +74,9 @@ fn answer_run(
         // An answer that the kernel has no room for is lost, as any datagram may be: the asker asks again.
         let asker = Asker { address: from.ip(), transport: Transport::Udp };
         let Some(answered) = server.answer(&buffer[..length], asker, answer) else { continue };
+        if answered.limited == Some(Limited::Dropped) {
+            continue;
+        }
         if socket.try_send_to(answer, from).is_err() {
             server.metrics.unsent.inc();
         }

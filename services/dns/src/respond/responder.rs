@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
+use ipnet::IpNet;
 use proxima_chassis::Clock;
 use proxima_model::{TicketKeys, limits::TTL_SECONDS_AUTO};
 
@@ -13,6 +14,7 @@ use crate::{
     edns::{Cookie, Edns, Opt},
     message::{Writer, write_header_only},
     query::{Malformed, Query},
+    rate::{Kind, Limited, RateLimit},
     rrset::{self, RrSet},
     wire::{MESSAGE_OCTETS_MAX, UDP_OCTETS_CLASSIC, rtype},
 };
@@ -33,6 +35,7 @@ pub struct Responder {
     pub(super) cookies_required: bool,
     clock: Arc<dyn Clock>,
     pub(super) signatures: Arc<Signatures>,
+    rate_limit: Option<Arc<RateLimit>>,
 }
 
 impl fmt::Debug for Responder {
@@ -76,7 +79,17 @@ impl Responder {
             cookies_required: false,
             clock: clock.clone(),
             signatures: Arc::new(Signatures::new(clock)),
+            rate_limit: None,
         }
+    }
+
+    /// Of like answers over UDP to one network, `rate` a second are given (at most 10,000; 0: all), and each `slip`-th of
+    /// those beyond asks to come again by TCP or with a cookie. Networks of `exempt` are given all, and so is who comes
+    /// with a good cookie.
+    #[must_use]
+    pub fn with_rate_limit(mut self, rate: u32, slip: u8, exempt: &[IpNet]) -> Self {
+        self.rate_limit = (rate > 0).then(|| Arc::new(RateLimit::new(rate, slip, exempt)));
+        self
     }
 
     /// Connections may be silent for so long, which is told to who asks (RFC 7828).
@@ -114,41 +127,59 @@ impl Responder {
             Ok(query) => query,
             Err(Malformed::Ignore) => return None,
             Err(Malformed::Answer { id, flags, rcode }) => {
-                write_header_only(out, id, flags, rcode);
-                return Some(Answered { rcode, qtype: None, truncated: false, signatures: 0 });
+                let limited = self.limit(asker, None, Kind::Other);
+                if limited != Some(Limited::Dropped) {
+                    write_header_only(out, id, flags, rcode);
+                }
+                return Some(Answered { rcode, qtype: None, truncated: false, signatures: 0, limited });
             }
-        };
-        let limit = match (transport, query.edns) {
-            (Transport::Udp, None) => UDP_OCTETS_CLASSIC.into(),
-            (Transport::Udp, Some(edns)) => edns.payload.clamp(UDP_OCTETS_CLASSIC, self.payload).into(),
-            _ => MESSAGE_OCTETS_MAX,
         };
         // Where connections have a time of their own, that of TCP must not be asked for (RFC 9250, 5.5.2).
         if transport == Transport::Quic && query.edns.is_some_and(|edns| edns.keepalive) {
             return None;
         }
+        let limit = match (transport, query.edns) {
+            (Transport::Udp, None) => UDP_OCTETS_CLASSIC.into(),
+            (Transport::Udp, Some(edns)) => edns.payload.clamp(UDP_OCTETS_CLASSIC, self.payload).into(),
+            _ => MESSAGE_OCTETS_MAX,
+        };
         let judged = query.edns.and_then(|edns| edns.cookie).map(|cookie| self.judge(&cookie, address));
-        let opt = query.edns.map(|asked| self.opt(asked, judged, transport));
-        let writer = Writer::new(out, &message[..query.question_end], limit, opt.as_ref());
+        let mut opt = query.edns.map(|asked| self.opt(asked, judged, transport));
+        let (begin, question) = (out.len(), &message[..query.question_end]);
+        let writer = Writer::new(out, question, limit, opt.as_ref());
         let dnssec = query.edns.is_some_and(|edns| edns.dnssec_ok);
+        let (counted, signatures) = (false, 0);
         let mut answer = Answer {
             responder: self,
             zones,
             query: &query,
-            transport,
+            asker,
+            counted,
             judged,
             writer,
             dnssec,
-            signatures: 0,
+            signatures,
         };
-        let rcode = answer.make().unwrap_or_else(|failure| {
-            answer.writer.clear();
-            answer.writer.extended = failure.why;
-            failure.rcode
-        });
+        let (rcode, limited) = answer.finish_making();
+        if limited.is_some() {
+            // No more than the query had but for a cookie: nothing to flood others with.
+            opt.iter_mut().for_each(|opt| opt.identity = None);
+        }
         let (truncated, signatures) = (answer.writer.is_truncated(), answer.signatures);
         answer.writer.finish(rcode, opt.as_ref());
-        Some(Answered { rcode, qtype: Some(query.qtype), truncated, signatures })
+        if limited == Some(Limited::Dropped) {
+            out.truncate(begin);
+        }
+        Some(Answered { rcode, qtype: Some(query.qtype), truncated, signatures, limited })
+    }
+
+    /// What is done instead, if this answer is one too many.
+    pub(super) fn limit(&self, asker: Asker, judged: Option<Judged>, kind: Kind<'_>) -> Option<Limited> {
+        let rate_limit = self.rate_limit.as_ref()?;
+        if asker.transport != Transport::Udp || judged.is_some_and(|judged| judged.is_good) {
+            return None;
+        }
+        rate_limit.limit(asker.address, kind, self.clock.now().as_millis())
     }
 
     #[expect(

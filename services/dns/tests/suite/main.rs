@@ -3,6 +3,7 @@
 
 mod answers;
 mod dnssec;
+mod flood;
 mod hostile;
 mod oracle;
 mod sockets;

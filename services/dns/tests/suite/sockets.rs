@@ -24,13 +24,13 @@ use crate::support::{ANYCAST, Question, SERVER, describe, new_key, record, signi
 /// How long anything here may take, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-struct Running {
-    node: NodeContext,
-    address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) node: NodeContext,
+    pub(crate) address: SocketAddr,
 }
 
 /// Runs a node with this table `[dns]` and the zone example.com, and a test against it.
-async fn with_node(dns: &str, test: impl AsyncFnOnce(&Running) -> Result<()>) -> Result<()> {
+pub(crate) async fn with_node(dns: &str, test: impl AsyncFnOnce(&Running) -> Result<()>) -> Result<()> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("key"), "11".repeat(32))?;
     let config = format!(
@@ -96,7 +96,7 @@ impl Running {
     }
 
     /// Makes changes and waits until they are in force.
-    async fn change(&self, changes: Vec<Change>) -> Result<()> {
+    pub(crate) async fn change(&self, changes: Vec<Change>) -> Result<()> {
         let idempotency_key = IdempotencyKey(format!("{:x?}", random_id()));
         let append = Append {
             changes,
@@ -123,7 +123,7 @@ impl Running {
         Ok(TcpStream::connect(self.address).await?)
     }
 
-    async fn dig(&self, program: &str, arguments: &str) -> Result<String> {
+    pub(crate) async fn dig(&self, program: &str, arguments: &str) -> Result<String> {
         let output = tokio::process::Command::new(program)
             .args([&format!("@{}", self.address.ip()), "-p", &self.address.port().to_string()])
             .args(arguments.split_whitespace())
@@ -424,6 +424,9 @@ fn a_table_with_mistakes_says_where_they_are() {
         ("listen = [\"0.0.0.0:53\"]", "[dns] listen: 0.0.0.0:53 is a wildcard"),
         ("udp_payload_bytes_max = 100", "[dns] udp_payload_bytes_max: give 512 to 4096"),
         ("zones_max = 0", "[dns] zones_max: give 1 or more"),
+        ("rate_limit_per_second = 10001", "[dns] rate_limit_per_second: give 1 to 10000"),
+        ("rate_limit_slip = 11", "[dns] rate_limit_slip: give 0 to 10"),
+        ("rate_limit_exempt = [\"192.0.2.1\"]", "rate_limit_exempt[0]"),
         ("lisen = []", "unknown field `lisen`"),
     ] {
         let config = format!(
