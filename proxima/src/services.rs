@@ -15,11 +15,11 @@ use proxima_edge::{
         Alternatives, ClientCertificates, ClientFacts, Compression, LoopGuard, OriginRules, OriginStage,
         PublicPorts, SecurityHeader, Sites, TraceEndpoint, ZoneStage,
     },
-    tls::Certificates,
 };
 use proxima_ledger::CompiledZones;
 use proxima_pipeline::{Pipeline, Site};
 use proxima_tiers::{TiersConfig, TiersService};
+use proxima_tls::Certificates;
 
 /// The services' names: the tables that `node.toml` may have beside the node's own.
 pub(crate) const NAMES: [&str; 6] = ["anycast", "dns", "edge", "cache", "tiers", "control"];
