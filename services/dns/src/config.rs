@@ -28,6 +28,10 @@ pub struct DnsConfig {
     /// Addresses on which queries are answered, over UDP and TCP each. Wildcard addresses are refused: an answer
     /// would leave from another address than was asked. None: this server answers no DNS.
     pub listen: Vec<SocketAddr>,
+    /// Addresses on which queries are answered over TLS (RFC 7858), usually with port 853.
+    pub listen_tls: Vec<SocketAddr>,
+    /// Addresses on which queries are answered over QUIC (RFC 9250), usually with port 853.
+    pub listen_quic: Vec<SocketAddr>,
     /// Octets of the largest answer over UDP, 512 to 4,096.
     pub udp_payload_bytes_max: u16,
     /// Whether clients that send cookies (RFC 7873) are answered over UDP only with a good one, and otherwise BADCOOKIE
@@ -43,13 +47,13 @@ pub struct DnsConfig {
     pub rate_limit_exempt: Vec<IpNet>,
     /// Tasks that answer the datagrams of one address, 1 to 256; the number of cores unless given.
     pub udp_tasks: usize,
-    /// Open TCP connections.
+    /// Open connections over TCP, TLS and QUIC together.
     pub tcp_connections_max: usize,
-    /// Open TCP connections of one client: an IPv4 address or an IPv6 /64.
+    /// Those of one client: an IPv4 address or an IPv6 /64.
     pub tcp_connections_per_client_max: usize,
-    /// How long a TCP connection may go without a whole query, in seconds (RFC 7766, 6.2.3).
+    /// How long a connection may go without a whole query, in seconds (RFC 7766, 6.2.3).
     pub tcp_idle_seconds: u16,
-    /// Queries of one TCP connection, after which it is closed.
+    /// Queries of one connection, after which it is closed.
     pub tcp_queries_max: u32,
     /// Compiled zones kept in memory; the rest are compiled again when they are asked for.
     pub zones_max: usize,
@@ -59,6 +63,8 @@ impl Default for DnsConfig {
     fn default() -> Self {
         Self {
             listen: Vec::new(),
+            listen_tls: Vec::new(),
+            listen_quic: Vec::new(),
             udp_payload_bytes_max: UDP_PAYLOAD_DEFAULT,
             udp_cookies_required: false,
             rate_limit_per_second: 200,
@@ -87,8 +93,12 @@ impl DnsConfig {
 
     fn check(&self) -> Result<(), DnsError> {
         let refuse = |field, problem: &str| Err(DnsError::Config { field, problem: problem.to_owned() });
-        if self.listen.len() > LISTEN_MAX {
-            return refuse("listen", "more than 64 addresses");
+        for (field, addresses) in
+            [("listen", &self.listen), ("listen_tls", &self.listen_tls), ("listen_quic", &self.listen_quic)]
+        {
+            if addresses.len() > LISTEN_MAX {
+                return refuse(field, "more than 64 addresses");
+            }
         }
         if let Some(address) = self.listen.iter().find(|address| address.ip().is_unspecified()) {
             return Err(DnsError::Config {

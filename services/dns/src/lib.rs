@@ -1,12 +1,13 @@
 //! Authoritative DNS: every server answers for every zone, from its own replica.
 //!
 //! ```text
-//!  UDP, TCP ──▶ Query::parse ──▶ zone of the name ──▶ the name in it ──▶ Writer ──▶ answer
-//!  (udp.rs,      (query.rs)       (CompiledZones of     (zone.rs)          (message.rs)
-//!   tcp.rs)          │             core/ledger)             │ alias: once more, for its target
-//!                    ▼                                      ▼
-//!              FORMERR, NOTIMP,   REFUSED: no zone     proxied ▶ the network's addresses   NXDOMAIN, NODATA ▶ SOA
-//!              or no answer                            delegated ▶ NS and glue, not AA
+//!  UDP, TCP, TLS ──▶ Query::parse ──▶ zone of the name ──▶ the name in it ──▶ Writer ──▶ answer
+//!  and QUIC           (query.rs)       (CompiledZones of     (zone.rs)          (message.rs)
+//!  (udp.rs, tcp.rs,       │             core/ledger)             │ alias: once more, for its target
+//!   tls.rs, quic.rs)      │                                      │
+//!                         ▼                                      ▼
+//!                   FORMERR, NOTIMP,   REFUSED: no zone     proxied ▶ the network's addresses   NXDOMAIN, NODATA ▶ SOA
+//!                   or no answer                            delegated ▶ NS and glue, not AA
 //! ```
 //!
 //! [`Responder`] with [`ZoneTree`] is the pure core: no I/O, the same answer for the same zones and query, and, for who
@@ -43,7 +44,7 @@
 //! | others | its own | NODATA | its own |
 //!
 //! Limits: aliases of one answer (`respond.rs`), connections, queries of a connection and silence on it ([`DnsConfig`]),
-//! octets read and unwritten for a connection (`tcp.rs`), signatures kept (`dnssec/signatures.rs`), like answers to one
+//! octets read and unwritten for a connection (`tcp.rs`, `quic.rs`), handshakes at once (`tls.rs`), signatures kept (`dnssec/signatures.rs`), like answers to one
 //! network over UDP (`rate.rs`). Batched system calls are to come.
 
 mod asker;
@@ -55,13 +56,16 @@ mod error;
 mod message;
 mod metrics;
 mod name;
+mod places;
 mod query;
+mod quic;
 mod rate;
 mod respond;
 mod rrset;
 mod server;
 mod service;
 mod tcp;
+mod tls;
 mod udp;
 mod wire;
 mod zone;
@@ -71,6 +75,6 @@ pub use config::DnsConfig;
 pub use error::DnsError;
 pub use rate::Limited;
 pub use respond::{Answered, Responder, Zones};
-pub use service::DnsService;
+pub use service::{DnsAddresses, DnsService};
 pub use wire::Rcode;
 pub use zone::ZoneTree;

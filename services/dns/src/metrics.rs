@@ -59,10 +59,19 @@ pub(crate) struct DnsMetrics {
     timed: AtomicU32,
     /// Answers that the kernel did not take.
     pub(crate) unsent: Counter,
-    /// Open TCP connections.
-    pub(crate) connections: Gauge,
-    /// TCP connections that found no place.
-    pub(crate) connections_refused: Counter,
+    /// By transport.
+    connections: [Gauge; TRANSPORTS],
+    connections_refused: [Counter; TRANSPORTS],
+    handshakes_failed: [Counter; TRANSPORTS],
+}
+
+/// A connection that is counted as open.
+pub(crate) struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl DnsMetrics {
@@ -73,6 +82,10 @@ impl DnsMetrics {
         let limited = Family::<[(&'static str, &'static str); 1], Counter>::default();
         // Within a closure, so that the family is let go of each time.
         let limited_by = |action| limited.get_or_create(&[("action", action)]).clone();
+        let by = |transport: Transport| [("transport", transport.name())];
+        let open = Family::<[(&'static str, &'static str); 1], Gauge>::default();
+        let refused = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        let failed = Family::<[(&'static str, &'static str); 1], Counter>::default();
         let types = || TYPES.iter().map(|(_, name)| *name).chain(["other"]);
         let metrics = Self {
             queries: Transport::ALL.map(Transport::name).map(|transport| {
@@ -91,8 +104,10 @@ impl DnsMetrics {
             seconds: Histogram::new(SECONDS),
             timed: AtomicU32::new(0),
             unsent: Counter::default(),
-            connections: Gauge::default(),
-            connections_refused: Counter::default(),
+            connections: Transport::ALL.map(|transport| open.get_or_create(&by(transport)).clone()),
+            connections_refused: Transport::ALL
+                .map(|transport| refused.get_or_create(&by(transport)).clone()),
+            handshakes_failed: Transport::ALL.map(|transport| failed.get_or_create(&by(transport)).clone()),
         };
         let m = &metrics;
         registry.register("queries", "Queries that were read, by transport and type", queries);
@@ -104,18 +119,32 @@ impl DnsMetrics {
         registry.register("signatures", "Signatures that were made, not kept ones", m.signatures.clone());
         registry.register("unsent", "Answers over UDP that the kernel did not take", m.unsent.clone());
         registry.register("answer_seconds", "Making an answer; 1 query in 16 is timed", m.seconds.clone());
-        registry.register("tcp_connections", "Open TCP connections", m.connections.clone());
-        registry.register(
-            "tcp_connections_refused",
-            "TCP connections closed at once for want of a place",
-            m.connections_refused.clone(),
-        );
+        registry.register("connections", "Open connections, by transport", open);
+        registry.register("connections_refused", "Connections closed at once for want of a place", refused);
+        registry.register("handshakes_failed", "Handshakes of TLS and QUIC that came to nothing", failed);
         metrics
     }
 
     /// The time at which an answer begins to be made, if this one is to be timed.
     pub(crate) fn begin(&self) -> Option<Instant> {
         self.timed.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED_ONE_IN).then(Instant::now)
+    }
+
+    /// Counts a connection for as long as what is given back lives.
+    pub(crate) fn open(&self, transport: Transport) -> OpenConnection {
+        let gauge = self.connections[transport as usize].clone();
+        gauge.inc();
+        OpenConnection(gauge)
+    }
+
+    /// A connection found no place.
+    pub(crate) fn connection_refused(&self, transport: Transport) {
+        self.connections_refused[transport as usize].inc();
+    }
+
+    /// A client and we did not come to terms.
+    pub(crate) fn handshake_failed(&self, transport: Transport) {
+        self.handshakes_failed[transport as usize].inc();
     }
 
     /// Counts what was made of a message.

@@ -3,6 +3,7 @@
 
 mod answers;
 mod dnssec;
+mod encrypted;
 mod flood;
 mod hostile;
 mod oracle;

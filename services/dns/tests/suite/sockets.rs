@@ -10,23 +10,27 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use proxima_chassis::{NodeConfig, NodeContext, Service, random_id, run_node};
-use proxima_dns::DnsService;
+use proxima_dns::{DnsAddresses, DnsService};
 use proxima_ledger::{Append, Change, IdempotencyKey};
 use proxima_model::{Entity as _, KeyRole, Record, RecordId, ZoneIndex, ZoneSigning};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
     time::timeout,
 };
 
 use crate::support::{ANYCAST, Question, SERVER, describe, new_key, record, signing, ticket_keys, zone};
 
+/// The network's name server.
+pub(crate) const NAME_SERVER: &str = "ns1.example.com";
 /// How long anything here may take, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Running {
     pub(crate) node: NodeContext,
+    /// Where it answers over UDP and TCP.
     pub(crate) address: SocketAddr,
+    pub(crate) addresses: DnsAddresses,
 }
 
 /// Runs a node with this table `[dns]` and the zone example.com, and a test against it.
@@ -35,7 +39,7 @@ pub(crate) async fn with_node(dns: &str, test: impl AsyncFnOnce(&Running) -> Res
     std::fs::write(folder.path().join("key"), "11".repeat(32))?;
     let config = format!(
         "[node]\nname = \"{SERVER}\"\npop = \"FRA\"\nregion = \"europe\"\ndata_dir = {:?}\nkey_file = {:?}\n\
-         admin = \"127.0.0.1:0\"\ndrain_seconds = 10\n[network]\nanycast_addresses = {ANYCAST:?}\n\
+         admin = \"127.0.0.1:0\"\ndrain_seconds = 10\n[network]\nanycast_addresses = {ANYCAST:?}\nname_servers = [{NAME_SERVER:?}]\n\
          [dns]\nlisten = [\"127.0.0.1:0\"]\nudp_tasks = 2\n{dns}\n",
         folder.path().join("data"),
         folder.path().join("key"),
@@ -56,8 +60,8 @@ pub(crate) async fn with_node(dns: &str, test: impl AsyncFnOnce(&Running) -> Res
     });
     let body = async {
         let node = is_ready.await.context("the node did not become ready")?;
-        let address = made.lock().expect("a lock").as_ref().context("a service")?.addresses()[0];
-        let running = Running { node, address };
+        let addresses = made.lock().expect("a lock").as_ref().context("a service")?.addresses();
+        let running = Running { node, address: addresses.clear[0], addresses };
         running.fill().await?;
         test(&running).await
     };
@@ -124,8 +128,12 @@ impl Running {
     }
 
     pub(crate) async fn dig(&self, program: &str, arguments: &str) -> Result<String> {
+        self.dig_at(self.address, program, arguments).await
+    }
+
+    pub(crate) async fn dig_at(&self, at: SocketAddr, program: &str, arguments: &str) -> Result<String> {
         let output = tokio::process::Command::new(program)
-            .args([&format!("@{}", self.address.ip()), "-p", &self.address.port().to_string()])
+            .args([&format!("@{}", at.ip()), "-p", &at.port().to_string()])
             .args(arguments.split_whitespace())
             .output()
             .await
@@ -135,12 +143,12 @@ impl Running {
     }
 }
 
-fn framed(question: &Question) -> Vec<u8> {
+pub(crate) fn framed(question: &Question) -> Vec<u8> {
     let message = question.encode();
     [&u16::try_from(message.len()).expect("a message").to_be_bytes()[..], &message].concat()
 }
 
-async fn read_answer(stream: &mut TcpStream) -> Result<Vec<String>> {
+pub(crate) async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<String>> {
     let length = stream.read_u16().await?;
     let mut answer = vec![0; length.into()];
     stream.read_exact(&mut answer).await?;
