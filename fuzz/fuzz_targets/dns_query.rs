@@ -107,6 +107,7 @@ fuzz_target!(|message: &[u8]| {
         (Transport::Tcp, 65_535),
         (Transport::Tls, 65_535),
         (Transport::Quic, 65_535),
+        (Transport::Https, 65_535),
     ] {
         let mut out = Vec::new();
         let asker = Asker { address: [192, 0, 2, 1].into(), transport };

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The Python that has the packages of tests/requirements.txt, as `cargo xtask test` says.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let ours = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv/bin/python");
     std::env::var_os("PROXIMA_PYTHON").map_or_else(ours, PathBuf::from)
 }

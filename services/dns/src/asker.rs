@@ -13,11 +13,13 @@ pub enum Transport {
     Tls,
     /// In a stream of QUIC of its own (RFC 9250).
     Quic,
+    /// In a request of HTTP (RFC 8484).
+    Https,
 }
 
 impl Transport {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Udp, Self::Tcp, Self::Tls, Self::Quic];
+    pub(crate) const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Tls, Self::Quic, Self::Https];
 
     /// What it is called.
     pub(crate) const fn name(self) -> &'static str {
@@ -26,11 +28,12 @@ impl Transport {
             Self::Tcp => "tcp",
             Self::Tls => "tls",
             Self::Quic => "quic",
+            Self::Https => "https",
         }
     }
 
     pub(crate) const fn is_encrypted(self) -> bool {
-        matches!(self, Self::Tls | Self::Quic)
+        matches!(self, Self::Tls | Self::Quic | Self::Https)
     }
 }
 

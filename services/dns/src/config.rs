@@ -32,6 +32,9 @@ pub struct DnsConfig {
     pub listen_tls: Vec<SocketAddr>,
     /// Addresses on which queries are answered over QUIC (RFC 9250), usually with port 853.
     pub listen_quic: Vec<SocketAddr>,
+    /// Whether the edge answers queries at `/dns-query` of the network's name servers (RFC 8484), by every version of
+    /// HTTP.
+    pub https: bool,
     /// Octets of the largest answer over UDP, 512 to 4,096.
     pub udp_payload_bytes_max: u16,
     /// Whether clients that send cookies (RFC 7873) are answered over UDP only with a good one, and otherwise BADCOOKIE
@@ -65,6 +68,7 @@ impl Default for DnsConfig {
             listen: Vec::new(),
             listen_tls: Vec::new(),
             listen_quic: Vec::new(),
+            https: false,
             udp_payload_bytes_max: UDP_PAYLOAD_DEFAULT,
             udp_cookies_required: false,
             rate_limit_per_second: 200,

@@ -6,7 +6,7 @@
 //! | client subnet (RFC 7871) | a prefix | the same with scope 0: answers do not depend on it |
 //! | COOKIE (RFC 7873) | the client's, with or without the server's | both ([`crate::cookies`]) |
 //! | edns-tcp-keepalive (RFC 7828) | empty, over TCP and TLS | how long a connection may be silent |
-//! | padding (RFC 7830) | over TLS and QUIC | padding to whole blocks (RFC 8467) |
+//! | padding (RFC 7830) | over TLS, QUIC and HTTPS | padding to whole blocks (RFC 8467) |
 //! | extended error (RFC 8914) | | why the answer is what it is, if there is room |
 //!
 //! A list of options that cannot be taken apart is no query, and is answered FORMERR without an OPT record. A known option

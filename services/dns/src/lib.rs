@@ -4,8 +4,8 @@
 //!  UDP, TCP, TLS ──▶ Query::parse ──▶ zone of the name ──▶ the name in it ──▶ Writer ──▶ answer
 //!  and QUIC           (query.rs)       (CompiledZones of     (zone.rs)          (message.rs)
 //!  (udp.rs, tcp.rs,       │             core/ledger)             │ alias: once more, for its target
-//!   tls.rs, quic.rs)      │                                      │
-//!                         ▼                                      ▼
+//!   tls.rs, quic.rs;      │                                      │
+//!   HTTPS: https.rs)      ▼                                      ▼
 //!                   FORMERR, NOTIMP,   REFUSED: no zone     proxied ▶ the network's addresses   NXDOMAIN, NODATA ▶ SOA
 //!                   or no answer                            delegated ▶ NS and glue, not AA
 //! ```
@@ -53,6 +53,7 @@ mod cookies;
 mod dnssec;
 mod edns;
 mod error;
+mod https;
 mod message;
 mod metrics;
 mod name;
@@ -73,6 +74,7 @@ mod zone;
 pub use asker::{Asker, Transport};
 pub use config::DnsConfig;
 pub use error::DnsError;
+pub use https::DnsOverHttps;
 pub use rate::Limited;
 pub use respond::{Answered, Responder, Zones};
 pub use service::{DnsAddresses, DnsService};

@@ -32,6 +32,8 @@ pub(crate) struct Writer<'o> {
     /// Records of each section; the question's comes first.
     counts: [u16; 4],
     flags: u16,
+    /// The shortest time, in seconds, for which a record may be remembered.
+    ttl: Option<u32>,
     names: [u16; NAMES_REMEMBERED_MAX],
     names_known: usize,
     /// Why the answer is an error.
@@ -61,6 +63,7 @@ impl<'o> Writer<'o> {
             counts: [u16::from(question.len() > HEADER_OCTETS), 0, 0, 0],
             // CD is for resolvers: who answers with authority clears it (RFC 4035, 3.1.6).
             flags: flag::QR | asked & flag::RD,
+            ttl: None,
             names: [0; NAMES_REMEMBERED_MAX],
             names_known: 0,
             extended: None,
@@ -88,8 +91,14 @@ impl<'o> Writer<'o> {
         self.flags & flag::TC != 0
     }
 
+    /// For how long, in seconds, all that was written may be remembered; `None` before the first record.
+    pub(crate) fn ttl(&self) -> Option<u32> {
+        self.ttl
+    }
+
     /// Forgets every record, and that they were known.
     pub(crate) fn clear(&mut self) {
+        self.ttl = None;
         self.out.truncate(self.base + self.question);
         self.names_known = self.names[..self.names_known]
             .iter()
@@ -114,6 +123,7 @@ impl<'o> Writer<'o> {
                 return false;
             }
         }
+        self.ttl = Some(self.ttl.map_or(ttl, |known| known.min(ttl)));
         self.counts[section as usize] +=
             u16::try_from(set.data.len()).expect("65,535 octets have fewer records");
         true

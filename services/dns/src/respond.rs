@@ -57,6 +57,8 @@ pub struct Answered {
     pub truncated: bool,
     /// How many signatures were made for it; those that were kept cost nothing.
     pub signatures: u16,
+    /// For how long, in seconds, all of it may be remembered; `None` if there are no records in it.
+    pub ttl: Option<u32>,
     /// Whether it was one too many. If it was dropped, nothing is sent.
     pub limited: Option<Limited>,
 }

@@ -18,6 +18,7 @@ use tracing::info;
 use crate::{
     DnsError,
     config::DnsConfig,
+    https::DnsOverHttps,
     metrics::DnsMetrics,
     places::Places,
     quic::QuicListener,
@@ -36,6 +37,7 @@ pub struct DnsService {
     server: Arc<Server>,
     /// Where queries come encrypted.
     secure: Option<Arc<Secure>>,
+    name_servers: Vec<String>,
     health: Mutex<Health>,
     addresses: Mutex<DnsAddresses>,
 }
@@ -86,12 +88,19 @@ impl DnsService {
         let metrics = node.metrics.register(NAME, DnsMetrics::register);
         let server = Arc::new(Server::new(config, metrics, responder, node.replica.clone()));
         let health = Mutex::new(Health::Starting);
-        Ok(Arc::new(Self { server, secure, health, addresses: Mutex::default() }))
+        let name_servers = network.name_servers.iter().map(ToString::to_string).collect();
+        Ok(Arc::new(Self { server, secure, name_servers, health, addresses: Mutex::default() }))
     }
 
     /// Where it answers, once it does; port 0 of the configuration is here what the kernel chose.
     pub fn addresses(&self) -> DnsAddresses {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The stage by which the edge answers queries within HTTP; it passes everything on if that is switched off.
+    pub fn over_https(&self) -> DnsOverHttps {
+        let hosts = if self.server.config.https { self.name_servers.clone() } else { Vec::new() };
+        DnsOverHttps::new(self.server.clone(), hosts)
     }
 
     fn set_health(&self, health: Health) {

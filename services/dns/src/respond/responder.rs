@@ -131,7 +131,14 @@ impl Responder {
                 if limited != Some(Limited::Dropped) {
                     write_header_only(out, id, flags, rcode);
                 }
-                return Some(Answered { rcode, qtype: None, truncated: false, signatures: 0, limited });
+                return Some(Answered {
+                    rcode,
+                    qtype: None,
+                    truncated: false,
+                    signatures: 0,
+                    ttl: None,
+                    limited,
+                });
             }
         };
         // Where connections have a time of their own, that of TCP must not be asked for (RFC 9250, 5.5.2).
@@ -165,12 +172,13 @@ impl Responder {
             // No more than the query had but for a cookie: nothing to flood others with.
             opt.iter_mut().for_each(|opt| opt.identity = None);
         }
-        let (truncated, signatures) = (answer.writer.is_truncated(), answer.signatures);
+        let (truncated, ttl) = (answer.writer.is_truncated(), answer.writer.ttl());
+        let signatures = answer.signatures;
         answer.writer.finish(rcode, opt.as_ref());
         if limited == Some(Limited::Dropped) {
             out.truncate(begin);
         }
-        Some(Answered { rcode, qtype: Some(query.qtype), truncated, signatures, limited })
+        Some(Answered { rcode, qtype: Some(query.qtype), truncated, signatures, ttl, limited })
     }
 
     /// What is done instead, if this answer is one too many.

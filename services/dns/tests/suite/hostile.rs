@@ -137,7 +137,8 @@ fn glue_that_a_referral_needs_is_whole_or_the_answer_is_truncated() {
     }
 }
 
-const TRANSPORTS: [Transport; 4] = [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Quic];
+const TRANSPORTS: [Transport; 5] =
+    [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Quic, Transport::Https];
 
 /// An option, most often one that is known here, whose value may be right.
 fn option() -> impl Strategy<Value = Vec<u8>> {
