@@ -8,7 +8,7 @@ use std::{
 
 use libfuzzer_sys::fuzz_target;
 use proxima_chassis::SystemClock;
-use proxima_dns::{Responder, Transport, ZoneTree, Zones};
+use proxima_dns::{Asker, Responder, Transport, ZoneTree, Zones};
 use proxima_ledger::ReadError;
 use proxima_model::{
     AccountId, KeyRole, ParentDs, Record, RecordData, RecordId, RecordType, SigningKey, SigningState,
@@ -102,9 +102,16 @@ static RESPONDER: LazyLock<Responder> = LazyLock::new(|| {
 });
 
 fuzz_target!(|message: &[u8]| {
-    for (transport, limit) in [(Transport::Udp, 1_232), (Transport::Tcp, 65_535)] {
+    for (transport, limit) in [
+        (Transport::Udp, 1_232),
+        (Transport::Tcp, 65_535),
+        (Transport::Tls, 65_535),
+        (Transport::Quic, 65_535),
+        (Transport::Https, 65_535),
+    ] {
         let mut out = Vec::new();
-        let answered = RESPONDER.respond(&*ZONE, message, transport, &mut out);
+        let asker = Asker { address: [192, 0, 2, 1].into(), transport };
+        let answered = RESPONDER.respond(&*ZONE, message, asker, &mut out);
         assert_eq!(answered.is_none(), out.is_empty());
         assert!(out.len() <= limit);
         if answered.is_some() {

@@ -15,11 +15,11 @@ use proxima_edge::{
         Alternatives, ClientCertificates, ClientFacts, Compression, LoopGuard, OriginRules, OriginStage,
         PublicPorts, SecurityHeader, Sites, TraceEndpoint, ZoneStage,
     },
-    tls::Certificates,
 };
 use proxima_ledger::CompiledZones;
 use proxima_pipeline::{Pipeline, Site};
 use proxima_tiers::{TiersConfig, TiersService};
+use proxima_tls::Certificates;
 
 /// The services' names: the tables that `node.toml` may have beside the node's own.
 pub(crate) const NAMES: [&str; 6] = ["anycast", "dns", "edge", "cache", "tiers", "control"];
@@ -36,7 +36,9 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let tiers = TiersService::new(node)?;
     cache.stage().tell_invalidations(tiers.clone());
     let certificates = Arc::new(Certificates::new(node.replica.clone(), Arc::clone(&node.clock)));
-    let pipeline = pipelines(node, &sites, &certificates, &cache, &tiers, compressor)?;
+    let dns = DnsService::new(node)?;
+    let on_the_way = OnTheWay { dns: &dns, cache: &cache, tiers: &tiers };
+    let pipeline = pipelines(node, &sites, &certificates, on_the_way, compressor)?;
     let explainer = EdgeExplainer::new(
         pipeline.clone(),
         node.pop().clone(),
@@ -45,7 +47,14 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     );
     let edge = EdgeService::new(node, pipeline, sites, certificates)?;
     let control = ControlService::new(node, Arc::new(explainer), edge.traffic())?;
-    Ok(vec![AnycastService::new(node)?, DnsService::new(node)?, edge, cache, tiers, control])
+    Ok(vec![AnycastService::new(node)?, dns, edge, cache, tiers, control])
+}
+
+/// Other services than the edge that have a stage on the way of a request.
+struct OnTheWay<'a> {
+    dns: &'a DnsService,
+    cache: &'a CacheService,
+    tiers: &'a TiersService,
 }
 
 /// The way of a request, from top to bottom; and, for the tiers, that of another server's request.
@@ -53,8 +62,7 @@ fn pipelines(
     node: &NodeContext,
     sites: &CompiledZones<Site>,
     certificates: &Arc<Certificates>,
-    cache: &CacheService,
-    tiers: &TiersService,
+    OnTheWay { dns, cache, tiers }: OnTheWay<'_>,
     compressor: Arc<Compressor>,
 ) -> Result<Pipeline, Box<dyn Error + Send + Sync>> {
     let edge: EdgeConfig = node.config.service(proxima_edge::SERVICE)?;
@@ -77,6 +85,7 @@ fn pipelines(
     Ok(Pipeline::new(vec![
         Box::new(ClientFacts::new(Arc::clone(&node.clock))),
         Box::new(TraceEndpoint::new(node.name().clone(), node.config.node.region.clone())),
+        Box::new(dns.over_https()),
         Box::new(LoopGuard::new(&node.config.network)),
         Box::new(ZoneStage::new(sites, ports)),
         Box::new(Alternatives::new(node.config.network.http3)),

@@ -9,6 +9,7 @@ mod command_line;
 mod compression;
 mod dev;
 mod disk;
+mod dns_over_https;
 mod dnssec;
 mod http3;
 mod node;

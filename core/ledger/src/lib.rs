@@ -48,6 +48,7 @@ mod ledger;
 pub mod limits;
 mod log;
 pub mod message;
+mod nearest;
 mod peer;
 mod recent;
 mod remote;
@@ -77,6 +78,7 @@ pub use error::{AppendError, FollowError, KeyError, ReadError, ReplicaError, Rev
 pub use ledger::{Ledger, LedgerError, LedgerStatus, PeerTls, Role};
 pub use limits::{CHANGES_PER_APPEND_MAX, HEARTBEAT_INTERVAL};
 pub use log::{Appended, Log, Update};
+pub use nearest::{OfZone, nearest_active};
 pub use peer::certificate_name;
 pub use remote::RemoteLog;
 pub use replica::{Replica, ReplicaOptions};

@@ -3,10 +3,10 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use http::HeaderValue;
-use proxima_ledger::{CompileZone, ReadError, Snapshot};
+use proxima_ledger::{CompileZone, OfZone, ReadError, Snapshot};
 use proxima_model::{
     CacheSettings, ClientAuthentication, DnsName, OriginRoute, Phase, Record, RecordData, RuleAction,
-    Ruleset, Zone,
+    Ruleset, Zone, ZoneStatus,
 };
 
 use crate::{TrafficSlot, rules::SiteRule};
@@ -99,6 +99,16 @@ impl Site {
         let traffic = TrafficSlot::new();
         let client_auth = HashMap::new();
         Self { zone, hosts, origin_rules, cache_rules, client_auth, strict_transport_security, traffic }
+    }
+}
+
+impl OfZone for Site {
+    fn zone_name(&self) -> &str {
+        self.zone.name.as_str()
+    }
+
+    fn is_active(&self) -> bool {
+        self.zone.status == ZoneStatus::Active
     }
 }
 

@@ -2,13 +2,20 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use ipnet::IpNet;
 use proxima_chassis::NodeConfig;
 use serde::Deserialize;
 
-use crate::{DnsError, service::NAME};
+use crate::{
+    DnsError,
+    rate::{RATE_MAX, SLIP_MAX},
+    service::NAME,
+};
 
 /// Addresses that one server listens on.
 const LISTEN_MAX: usize = 64;
+/// Networks without a rate limit: each is looked at for each query.
+const EXEMPT_MAX: usize = 64;
 /// Octets of a datagram that no common path fragments (RFC 9715, 3.2; the DNS flag day of 2020).
 const UDP_PAYLOAD_DEFAULT: u16 = 1_232;
 /// Datagrams beyond this are fragmented on nearly every path.
@@ -21,17 +28,35 @@ pub struct DnsConfig {
     /// Addresses on which queries are answered, over UDP and TCP each. Wildcard addresses are refused: an answer
     /// would leave from another address than was asked. None: this server answers no DNS.
     pub listen: Vec<SocketAddr>,
+    /// Addresses on which queries are answered over TLS (RFC 7858), usually with port 853.
+    pub listen_tls: Vec<SocketAddr>,
+    /// Addresses on which queries are answered over QUIC (RFC 9250), usually with port 853.
+    pub listen_quic: Vec<SocketAddr>,
+    /// Whether the edge answers queries at `/dns-query` of the network's name servers (RFC 8484), by every version of
+    /// HTTP.
+    pub https: bool,
     /// Octets of the largest answer over UDP, 512 to 4,096.
     pub udp_payload_bytes_max: u16,
+    /// Whether clients that send cookies (RFC 7873) are answered over UDP only with a good one, and otherwise BADCOOKIE
+    /// with one to come again with.
+    pub udp_cookies_required: bool,
+    /// Like answers over UDP in a second to one network, an IPv4 /24 or an IPv6 /56: of one name, or, for names that
+    /// there are not, that a wildcard has or that are delegated, of one zone; errors together. Twice as many may come at
+    /// once. 0: no limit.
+    pub rate_limit_per_second: u32,
+    /// Each so many-th answer beyond that asks to come again by TCP or with a cookie; the others are dropped. 0: all are.
+    pub rate_limit_slip: u8,
+    /// Networks to which that does not apply.
+    pub rate_limit_exempt: Vec<IpNet>,
     /// Tasks that answer the datagrams of one address, 1 to 256; the number of cores unless given.
     pub udp_tasks: usize,
-    /// Open TCP connections.
+    /// Open connections over TCP, TLS and QUIC together.
     pub tcp_connections_max: usize,
-    /// Open TCP connections of one client: an IPv4 address or an IPv6 /64.
+    /// Those of one client: an IPv4 address or an IPv6 /64.
     pub tcp_connections_per_client_max: usize,
-    /// How long a TCP connection may go without a whole query, in seconds (RFC 7766, 6.2.3).
+    /// How long a connection may go without a whole query, in seconds (RFC 7766, 6.2.3).
     pub tcp_idle_seconds: u16,
-    /// Queries of one TCP connection, after which it is closed.
+    /// Queries of one connection, after which it is closed.
     pub tcp_queries_max: u32,
     /// Compiled zones kept in memory; the rest are compiled again when they are asked for.
     pub zones_max: usize,
@@ -41,7 +66,14 @@ impl Default for DnsConfig {
     fn default() -> Self {
         Self {
             listen: Vec::new(),
+            listen_tls: Vec::new(),
+            listen_quic: Vec::new(),
+            https: false,
             udp_payload_bytes_max: UDP_PAYLOAD_DEFAULT,
+            udp_cookies_required: false,
+            rate_limit_per_second: 200,
+            rate_limit_slip: 2,
+            rate_limit_exempt: Vec::new(),
             udp_tasks: std::thread::available_parallelism().map_or(1, |cores| cores.get().min(256)),
             tcp_connections_max: 2_048,
             tcp_connections_per_client_max: 64,
@@ -65,8 +97,12 @@ impl DnsConfig {
 
     fn check(&self) -> Result<(), DnsError> {
         let refuse = |field, problem: &str| Err(DnsError::Config { field, problem: problem.to_owned() });
-        if self.listen.len() > LISTEN_MAX {
-            return refuse("listen", "more than 64 addresses");
+        for (field, addresses) in
+            [("listen", &self.listen), ("listen_tls", &self.listen_tls), ("listen_quic", &self.listen_quic)]
+        {
+            if addresses.len() > LISTEN_MAX {
+                return refuse(field, "more than 64 addresses");
+            }
         }
         if let Some(address) = self.listen.iter().find(|address| address.ip().is_unspecified()) {
             return Err(DnsError::Config {
@@ -82,6 +118,15 @@ impl DnsConfig {
         }
         if !(1..=256).contains(&self.udp_tasks) {
             return refuse("udp_tasks", "give 1 to 256");
+        }
+        if self.rate_limit_per_second > RATE_MAX {
+            return refuse("rate_limit_per_second", "give 1 to 10000, or 0 for no limit");
+        }
+        if self.rate_limit_slip > SLIP_MAX {
+            return refuse("rate_limit_slip", "give 0 to 10");
+        }
+        if self.rate_limit_exempt.len() > EXEMPT_MAX {
+            return refuse("rate_limit_exempt", "more than 64 networks");
         }
         for (field, value) in [
             ("tcp_connections_max", self.tcp_connections_max),

@@ -22,10 +22,19 @@ pub enum DnsError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up for DNS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The certificate of a server without one of its own cannot be made.
+    #[error("a certificate for DNS over TLS cannot be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// QUIC cannot be set up.
+    #[error("QUIC cannot be set up for DNS: {0}")]
+    Quic(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
     /// A socket stopped working; the node ends, and its supervisor starts it anew.
     #[error("the {protocol} socket at {address} fails again and again: {source}")]
     Socket {
-        /// `udp` or `tcp`.
+        /// `udp`, `tcp` or `quic`.
         protocol: &'static str,
         /// Where it listens.
         address: SocketAddr,

@@ -1,16 +1,17 @@
 //! Authoritative DNS: every server answers for every zone, from its own replica.
 //!
 //! ```text
-//!  UDP, TCP ──▶ Query::parse ──▶ zone of the name ──▶ the name in it ──▶ Writer ──▶ answer
-//!  (udp.rs,      (query.rs)       (CompiledZones of     (zone.rs)          (message.rs)
-//!   tcp.rs)          │             core/ledger)             │ alias: once more, for its target
-//!                    ▼                                      ▼
-//!              FORMERR, NOTIMP,   REFUSED: no zone     proxied ▶ the network's addresses   NXDOMAIN, NODATA ▶ SOA
-//!              or no answer                            delegated ▶ NS and glue, not AA
+//!  UDP, TCP, TLS ──▶ Query::parse ──▶ zone of the name ──▶ the name in it ──▶ Writer ──▶ answer
+//!  and QUIC           (query.rs)       (CompiledZones of     (zone.rs)          (message.rs)
+//!  (udp.rs, tcp.rs,       │             core/ledger)             │ alias: once more, for its target
+//!   tls.rs, quic.rs;      │                                      │
+//!   HTTPS: https.rs)      ▼                                      ▼
+//!                   FORMERR, NOTIMP,   REFUSED: no zone     proxied ▶ the network's addresses   NXDOMAIN, NODATA ▶ SOA
+//!                   or no answer                            delegated ▶ NS and glue, not AA
 //! ```
 //!
 //! [`Responder`] with [`ZoneTree`] is the pure core: no I/O, the same answer for the same zones and query, and, for who
-//! does not ask for signatures, no clock and no lock. The shell receives, sends and counts.
+//! asks neither for signatures nor with cookies, no clock and no lock. The shell receives, sends and counts.
 //!
 //! Invariants:
 //! * **A record set is answered whole or not at all.** What does not fit over UDP is left out and TC says so.
@@ -19,8 +20,13 @@
 //! * **A zone whose delegation was not seen speaks for nobody else:** it answers questions about itself, but its data
 //!   is used neither for aliases of other zones nor in the place of an active zone above it.
 //! * **What the question says is said back to the letter,** so that a resolver's random case (draft "0x20") survives.
+//! * **A flood costs no signatures and floods nobody else:** beyond a rate, like answers over UDP are dropped or ask to
+//!   come again by TCP or with a cookie, before anything is written or signed.
 //! * The server never resolves. An alias that has to be flattened (at an apex, or beside other records) and leads
 //!   out of the zones here is answered SERVFAIL with an extended error (RFC 8914) that says so; proxied, it works.
+//!
+//! What askers say in EDNS options, and what they are answered, stands in `edns.rs`. Cookies (RFC 7873) are made with
+//! secrets derived from the network's ticket keys, so that one that a server gave is good at all of them (`cookies.rs`).
 //!
 //! Beside a zone's records stand the answers to a certificate authority's challenges (RFC 8555, 8.4), which
 //! `services/control` puts into the log while it orders: TXT at `_acme-challenge.ZONE`, TTL 30.
@@ -43,27 +49,39 @@
 //! 1035's types are compressed (RFC 3597, 4).
 //!
 //! Limits: aliases of one answer (`respond.rs`), connections, queries of a connection and silence on it ([`DnsConfig`]),
-//! octets read and unwritten for a connection (`tcp.rs`), signatures kept (`dnssec/signatures.rs`). Rate limits and batched system calls are to come.
+//! octets read and unwritten for a connection (`tcp.rs`, `quic.rs`), handshakes at once (`tls.rs`), signatures kept (`dnssec/signatures.rs`), like answers to one
+//! network over UDP (`rate.rs`). Batched system calls are to come.
 
+mod asker;
 mod config;
+mod cookies;
 mod dnssec;
+mod edns;
 mod error;
+mod https;
 mod message;
 mod metrics;
 mod name;
+mod places;
 mod query;
+mod quic;
+mod rate;
 mod respond;
 mod rrset;
 mod server;
 mod service;
 mod tcp;
+mod tls;
 mod udp;
 mod wire;
 mod zone;
 
+pub use asker::{Asker, Transport};
 pub use config::DnsConfig;
 pub use error::DnsError;
-pub use respond::{Answered, Responder, Transport, Zones};
-pub use service::DnsService;
+pub use https::DnsOverHttps;
+pub use rate::Limited;
+pub use respond::{Answered, Responder, Zones};
+pub use service::{DnsAddresses, DnsService};
 pub use wire::Rcode;
 pub use zone::ZoneTree;

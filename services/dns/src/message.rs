@@ -1,9 +1,9 @@
 //! Writing an answer: names compressed, record sets whole or not at all.
 
 use crate::{
-    query::{Edns, OPTION_NSID},
+    edns::Opt,
     rrset::{Layout, RrSet},
-    wire::{ExtendedError, HEADER_OCTETS, Rcode, class, edns_flag, flag, rtype},
+    wire::{ExtendedError, HEADER_OCTETS, Rcode, class, flag, rtype},
 };
 
 /// Offsets at which names begin that later ones are compressed against; more are written out. The question's come
@@ -11,10 +11,6 @@ use crate::{
 const NAMES_REMEMBERED_MAX: usize = 32;
 /// A compression pointer's offset has 14 bits (RFC 1035, 4.1.4).
 const POINTER_MAX: usize = 0x3fff;
-/// Octets of an OPT record without options.
-const OPT_OCTETS: usize = 11;
-/// The EDNS option that carries an [`ExtendedError`] (RFC 8914).
-const OPTION_EDE: u16 = 15;
 
 /// Where in an answer a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,32 +25,19 @@ pub(crate) struct Writer<'o> {
     out: &'o mut Vec<u8>,
     /// Where the message begins in the buffer.
     base: usize,
+    /// Octets of the header and the question.
+    question: usize,
     /// Octets that the message may have before its OPT record.
     limit: usize,
     /// Records of each section; the question's comes first.
     counts: [u16; 4],
     flags: u16,
+    /// The shortest time, in seconds, for which a record may be remembered.
+    ttl: Option<u32>,
     names: [u16; NAMES_REMEMBERED_MAX],
     names_known: usize,
     /// Why the answer is an error.
     pub(crate) extended: Option<ExtendedError>,
-}
-
-/// What the OPT record of an answer is made from.
-#[derive(Clone, Copy)]
-pub(crate) struct Opt<'a> {
-    /// What the asker said.
-    pub(crate) asked: Edns,
-    /// Octets of the largest UDP message that is taken here.
-    pub(crate) payload: u16,
-    /// Who answers, if that was asked for.
-    pub(crate) identity: &'a [u8],
-}
-
-impl Opt<'_> {
-    fn octets(&self) -> usize {
-        OPT_OCTETS + if self.asked.nsid { 4 + self.identity.len() } else { 0 }
-    }
 }
 
 /// Answers with a header and nothing else.
@@ -66,8 +49,8 @@ pub(crate) fn write_header_only(out: &mut Vec<u8>, id: u16, flags: u16, rcode: R
 }
 
 impl<'o> Writer<'o> {
-    /// Begins an answer to the message that has `question` at its beginning, header and question; it may take `limit`
-    /// octets, of which the OPT record's are set aside.
+    /// Begins an answer to the message that has `question` at its beginning, header and question, if it has one; it may
+    /// take `limit` octets, of which the OPT record's are set aside.
     pub(crate) fn new(out: &'o mut Vec<u8>, question: &[u8], limit: usize, opt: Option<&Opt<'_>>) -> Self {
         let base = out.len();
         out.extend_from_slice(question);
@@ -75,18 +58,20 @@ impl<'o> Writer<'o> {
         let mut writer = Self {
             out,
             base,
+            question: question.len(),
             limit: limit - opt.map_or(0, Opt::octets),
-            counts: [1, 0, 0, 0],
+            counts: [u16::from(question.len() > HEADER_OCTETS), 0, 0, 0],
             // CD is for resolvers: who answers with authority clears it (RFC 4035, 3.1.6).
             flags: flag::QR | asked & flag::RD,
+            ttl: None,
             names: [0; NAMES_REMEMBERED_MAX],
             names_known: 0,
             extended: None,
         };
         let mut at = HEADER_OCTETS;
-        while question[at] != 0 {
+        while let Some(length @ 1..) = question.get(at).copied() {
             writer.remember(at);
-            at += 1 + usize::from(question[at]);
+            at += 1 + usize::from(length);
         }
         writer
     }
@@ -106,18 +91,20 @@ impl<'o> Writer<'o> {
         self.flags & flag::TC != 0
     }
 
+    /// For how long, in seconds, all that was written may be remembered; `None` before the first record.
+    pub(crate) fn ttl(&self) -> Option<u32> {
+        self.ttl
+    }
+
     /// Forgets every record, and that they were known.
     pub(crate) fn clear(&mut self) {
-        let mut at = self.base + HEADER_OCTETS;
-        while self.out[at] != 0 {
-            at += 1 + usize::from(self.out[at]);
-        }
-        self.out.truncate(at + 5);
+        self.ttl = None;
+        self.out.truncate(self.base + self.question);
         self.names_known = self.names[..self.names_known]
             .iter()
-            .take_while(|known| usize::from(**known) < at - self.base)
+            .take_while(|known| usize::from(**known) < self.question)
             .count();
-        self.counts = [1, 0, 0, 0];
+        self.counts = [self.counts[0], 0, 0, 0];
         self.flags &= !(flag::AA | flag::TC);
     }
 
@@ -136,6 +123,7 @@ impl<'o> Writer<'o> {
                 return false;
             }
         }
+        self.ttl = Some(self.ttl.map_or(ttl, |known| known.min(ttl)));
         self.counts[section as usize] +=
             u16::try_from(set.data.len()).expect("65,535 octets have fewer records");
         true
@@ -242,7 +230,7 @@ impl<'o> Writer<'o> {
     pub(crate) fn finish(mut self, rcode: Rcode, opt: Option<&Opt<'_>>) {
         if let Some(opt) = opt {
             self.limit += opt.octets();
-            self.opt(rcode, opt);
+            opt.write(self.out, (self.base, self.limit), rcode, self.extended);
             self.counts[Section::Additional as usize] += 1;
         }
         let flags = self.flags | rcode.code() & 0b1111;
@@ -251,37 +239,6 @@ impl<'o> Writer<'o> {
         for (place, count) in header[4..].chunks_exact_mut(2).zip(self.counts) {
             place.copy_from_slice(&count.to_be_bytes());
         }
-    }
-
-    fn opt(&mut self, rcode: Rcode, opt: &Opt<'_>) {
-        let [_, extended_rcode] = (rcode.code() >> 4).to_be_bytes();
-        self.out.push(0);
-        self.out.extend_from_slice(&rtype::OPT.to_be_bytes());
-        self.out.extend_from_slice(&opt.payload.to_be_bytes());
-        let flags = [(opt.asked.dnssec_ok, edns_flag::DO), (opt.asked.compact_ok, edns_flag::CO)];
-        let flags = flags.into_iter().filter(|(said, _)| *said).map(|(_, flag)| flag).sum();
-        self.out.extend_from_slice(&[extended_rcode, 0, flags, 0]);
-        let length_at = self.out.len();
-        self.out.extend_from_slice(&[0; 2]);
-        if opt.asked.nsid {
-            self.option(OPTION_NSID, &[opt.identity]);
-        }
-        if let Some(extended) = self.extended {
-            let code = extended.code.to_be_bytes();
-            let room = (self.base + self.limit).saturating_sub(self.out.len());
-            if room >= 4 + 2 + extended.text.len() {
-                self.option(OPTION_EDE, &[&code, extended.text.as_bytes()]);
-            }
-        }
-        let length = u16::try_from(self.out.len() - length_at - 2).expect("options here are short");
-        self.out[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
-    }
-
-    fn option(&mut self, code: u16, parts: &[&[u8]]) {
-        let length: usize = parts.iter().map(|part| part.len()).sum();
-        self.out.extend_from_slice(&code.to_be_bytes());
-        self.out.extend_from_slice(&u16::try_from(length).expect("options here are short").to_be_bytes());
-        parts.iter().for_each(|part| self.out.extend_from_slice(part));
     }
 }
 

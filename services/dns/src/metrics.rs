@@ -11,7 +11,9 @@ use prometheus_client::{
 };
 
 use crate::{
-    respond::{Answered, Transport},
+    asker::Transport,
+    rate::Limited,
+    respond::Answered,
     wire::{Rcode, rtype},
 };
 
@@ -20,7 +22,7 @@ const TIMED_ONE_IN: u32 = 16;
 /// Upper bounds of the histogram's buckets, in seconds: from a hit in the compiled zone to a cold, large one.
 const SECONDS: [f64; 9] = [2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-2, 1e-1];
 
-const TRANSPORTS: [(Transport, &str); 2] = [(Transport::Udp, "udp"), (Transport::Tcp, "tcp")];
+const TRANSPORTS: usize = Transport::ALL.len();
 /// Types that have a label of their own.
 const TYPES: [(u16, &str); 14] = [
     (rtype::A, "A"),
@@ -44,21 +46,32 @@ type Labels = [(&'static str, &'static str); 2];
 /// The metrics of this service.
 pub(crate) struct DnsMetrics {
     /// By transport, then by type; the last is every other type.
-    queries: [Vec<Counter>; TRANSPORTS.len()],
+    queries: [Vec<Counter>; TRANSPORTS],
     /// By transport, then by rcode.
-    answers: [Vec<Counter>; TRANSPORTS.len()],
+    answers: [Vec<Counter>; TRANSPORTS],
     malformed: Counter,
     ignored: Counter,
     truncated: Counter,
+    dropped: Counter,
+    slipped: Counter,
     signatures: Counter,
     seconds: Histogram,
     timed: AtomicU32,
     /// Answers that the kernel did not take.
     pub(crate) unsent: Counter,
-    /// Open TCP connections.
-    pub(crate) connections: Gauge,
-    /// TCP connections that found no place.
-    pub(crate) connections_refused: Counter,
+    /// By transport.
+    connections: [Gauge; TRANSPORTS],
+    connections_refused: [Counter; TRANSPORTS],
+    handshakes_failed: [Counter; TRANSPORTS],
+}
+
+/// A connection that is counted as open.
+pub(crate) struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl DnsMetrics {
@@ -66,24 +79,35 @@ impl DnsMetrics {
         let (queries, answers) = (Family::<Labels, Counter>::default(), Family::<Labels, Counter>::default());
         let counter =
             |family: &Family<Labels, Counter>, labels: Labels| family.get_or_create(&labels).clone();
+        let limited = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        // Within a closure, so that the family is let go of each time.
+        let limited_by = |action| limited.get_or_create(&[("action", action)]).clone();
+        let by = |transport: Transport| [("transport", transport.name())];
+        let open = Family::<[(&'static str, &'static str); 1], Gauge>::default();
+        let refused = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        let failed = Family::<[(&'static str, &'static str); 1], Counter>::default();
         let types = || TYPES.iter().map(|(_, name)| *name).chain(["other"]);
         let metrics = Self {
-            queries: TRANSPORTS.map(|(_, transport)| {
+            queries: Transport::ALL.map(Transport::name).map(|transport| {
                 types().map(|name| counter(&queries, [("transport", transport), ("type", name)])).collect()
             }),
-            answers: TRANSPORTS.map(|(_, transport)| {
+            answers: Transport::ALL.map(Transport::name).map(|transport| {
                 let rcodes = Rcode::ALL.iter().map(|rcode| rcode.name());
                 rcodes.map(|name| counter(&answers, [("transport", transport), ("rcode", name)])).collect()
             }),
             malformed: Counter::default(),
             ignored: Counter::default(),
             truncated: Counter::default(),
+            dropped: limited_by("dropped"),
+            slipped: limited_by("slipped"),
             signatures: Counter::default(),
             seconds: Histogram::new(SECONDS),
             timed: AtomicU32::new(0),
             unsent: Counter::default(),
-            connections: Gauge::default(),
-            connections_refused: Counter::default(),
+            connections: Transport::ALL.map(|transport| open.get_or_create(&by(transport)).clone()),
+            connections_refused: Transport::ALL
+                .map(|transport| refused.get_or_create(&by(transport)).clone()),
+            handshakes_failed: Transport::ALL.map(|transport| failed.get_or_create(&by(transport)).clone()),
         };
         let m = &metrics;
         registry.register("queries", "Queries that were read, by transport and type", queries);
@@ -91,15 +115,13 @@ impl DnsMetrics {
         registry.register("malformed", "Queries answered with a bare error", m.malformed.clone());
         registry.register("ignored", "Messages that are not queries", m.ignored.clone());
         registry.register("truncated", "Answers that said TC", m.truncated.clone());
+        registry.register("rate_limited", "Answers beyond the rate of like ones, by what was done", limited);
         registry.register("signatures", "Signatures that were made, not kept ones", m.signatures.clone());
         registry.register("unsent", "Answers over UDP that the kernel did not take", m.unsent.clone());
         registry.register("answer_seconds", "Making an answer; 1 query in 16 is timed", m.seconds.clone());
-        registry.register("tcp_connections", "Open TCP connections", m.connections.clone());
-        registry.register(
-            "tcp_connections_refused",
-            "TCP connections closed at once for want of a place",
-            m.connections_refused.clone(),
-        );
+        registry.register("connections", "Open connections, by transport", open);
+        registry.register("connections_refused", "Connections closed at once for want of a place", refused);
+        registry.register("handshakes_failed", "Handshakes of TLS and QUIC that came to nothing", failed);
         metrics
     }
 
@@ -108,13 +130,30 @@ impl DnsMetrics {
         self.timed.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED_ONE_IN).then(Instant::now)
     }
 
+    /// Counts a connection for as long as what is given back lives.
+    pub(crate) fn open(&self, transport: Transport) -> OpenConnection {
+        let gauge = self.connections[transport as usize].clone();
+        gauge.inc();
+        OpenConnection(gauge)
+    }
+
+    /// A connection found no place.
+    pub(crate) fn connection_refused(&self, transport: Transport) {
+        self.connections_refused[transport as usize].inc();
+    }
+
+    /// A client and we did not come to terms.
+    pub(crate) fn handshake_failed(&self, transport: Transport) {
+        self.handshakes_failed[transport as usize].inc();
+    }
+
     /// Counts what was made of a message.
     pub(crate) fn count(&self, transport: Transport, answered: Option<Answered>, took: Option<Duration>) {
         let Some(answered) = answered else {
             self.ignored.inc();
             return;
         };
-        let transport = usize::from(transport == Transport::Tcp);
+        let transport = transport as usize;
         match answered.qtype {
             Some(asked) => {
                 let index = TYPES.iter().position(|(known, _)| *known == asked).unwrap_or(TYPES.len());
@@ -123,6 +162,16 @@ impl DnsMetrics {
             None => {
                 self.malformed.inc();
             }
+        }
+        match answered.limited {
+            Some(Limited::Dropped) => {
+                self.dropped.inc();
+                return;
+            }
+            Some(Limited::Slipped) => {
+                self.slipped.inc();
+            }
+            None => {}
         }
         if let Some(index) = Rcode::ALL.iter().position(|rcode| *rcode == answered.rcode) {
             self.answers[transport][index].inc();

@@ -1,15 +1,15 @@
 //! Reading a query: strictly, so that what is answered is exactly what was asked.
 
 use crate::{
+    edns::Edns,
     name::{self, Name},
-    wire::{HEADER_OCTETS, Rcode, edns_flag, flag, rtype},
+    wire::{HEADER_OCTETS, Rcode, class, flag, rtype},
 };
-
-/// The EDNS option that asks for the server's identity (RFC 5001).
-pub(crate) const OPTION_NSID: u16 = 3;
 
 /// What a well-formed query says.
 pub(crate) struct Query {
+    /// Whether there is a question: without one, a cookie is asked for (RFC 7873, 5.4).
+    pub(crate) asks: bool,
     /// What is asked for, in lower case.
     pub(crate) name: Name,
     /// The type asked for.
@@ -22,21 +22,6 @@ pub(crate) struct Query {
     pub(crate) edns: Option<Edns>,
     /// Whether the query is signed (RFC 8945, RFC 2931).
     pub(crate) signed: bool,
-}
-
-/// What an OPT record says (RFC 6891, 6.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Edns {
-    /// Octets of the largest UDP message that the asker takes.
-    pub(crate) payload: u16,
-    /// The version.
-    pub(crate) version: u8,
-    /// Whether DNSSEC records are welcome (RFC 3225).
-    pub(crate) dnssec_ok: bool,
-    /// Whether a name that does not exist may be told by the rcode although its denial says otherwise (RFC 9824, 5.1).
-    pub(crate) compact_ok: bool,
-    /// Whether the server's identity is asked for.
-    pub(crate) nsid: bool,
 }
 
 /// Why a message is not a query that can be answered.
@@ -71,16 +56,21 @@ impl Query {
             return Err(Malformed::Answer { id, flags, rcode: Rcode::NotImp });
         }
         let malformed = Malformed::Answer { id, flags, rcode: Rcode::FormErr };
-        // Exactly one question (RFC 9619), and not already cut off.
-        if word(2) != 1 || flags & flag::TC != 0 {
+        // At most one question (RFC 9619), and not already cut off.
+        if word(2) > 1 || flags & flag::TC != 0 {
             return Err(malformed);
+        }
+        if word(2) == 0 {
+            return Self::without_question(&message[HEADER_OCTETS..], [word(3), word(4), word(5)])
+                .ok_or(malformed);
         }
         let name = Name::read(&message[HEADER_OCTETS..]).ok_or(malformed)?;
         let name_end = HEADER_OCTETS + name.wire().len();
         let (question, rest) = message[name_end..].split_first_chunk::<4>().ok_or(malformed)?;
         let qtype = u16::from_be_bytes([question[0], question[1]]);
         let qclass = u16::from_be_bytes([question[2], question[3]]);
-        let mut query = Self { name, qtype, qclass, question_end: name_end + 4, edns: None, signed: false };
+        let question_end = name_end + 4;
+        let mut query = Self { asks: true, name, qtype, qclass, question_end, edns: None, signed: false };
         if qtype == rtype::OPT {
             return Err(malformed);
         }
@@ -95,6 +85,16 @@ impl Query {
         Ok(query)
     }
 
+    /// A query that asks for a cookie and nothing else.
+    fn without_question(rest: &[u8], counts: [u16; 3]) -> Option<Self> {
+        let (qtype, qclass, question_end) = (0, class::IN, HEADER_OCTETS);
+        let name = Name::read(&[0])?;
+        let mut query = Self { asks: false, name, qtype, qclass, question_end, edns: None, signed: false };
+        let [0, 0, additional] = counts else { return None };
+        query.read_additional(rest, additional)?;
+        query.edns.is_some_and(|edns| edns.cookie.is_some()).then_some(query)
+    }
+
     /// Reads the additional records, of which OPT counts; nothing may follow them.
     fn read_additional(&mut self, mut rest: &[u8], count: u16) -> Option<()> {
         for _ in 0..count {
@@ -107,13 +107,7 @@ impl Query {
                 // At most one, and it belongs to the root (RFC 6891, 6.1.1 and 6.1.2).
                 rtype::OPT if self.edns.is_some() || !at_root => return None,
                 rtype::OPT => {
-                    self.edns = Some(Edns {
-                        payload: word(2),
-                        version: fixed[5],
-                        dnssec_ok: fixed[6] & edns_flag::DO != 0,
-                        compact_ok: fixed[6] & edns_flag::CO != 0,
-                        nsid: has_option(data, OPTION_NSID)?,
-                    });
+                    self.edns = Some(Edns::read(word(2), fixed[5], fixed[6], data)?);
                 }
                 rtype::TSIG => self.signed = true,
                 _ => {}
@@ -122,15 +116,4 @@ impl Query {
         }
         rest.is_empty().then_some(())
     }
-}
-
-/// Whether an OPT record's data has this option; `None` if the data is not a list of options.
-fn has_option(mut data: &[u8], wanted: u16) -> Option<bool> {
-    let mut found = false;
-    while !data.is_empty() {
-        let (head, rest) = data.split_first_chunk::<4>()?;
-        found |= u16::from_be_bytes([head[0], head[1]]) == wanted;
-        (_, data) = rest.split_at_checked(usize::from(u16::from_be_bytes([head[2], head[3]])))?;
-    }
-    Some(found)
 }

@@ -2,23 +2,25 @@
 //! signatures only where DNSSEC is asked for (`respond/secure.rs`).
 
 mod https;
+mod responder;
 mod secure;
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
-use proxima_chassis::Clock;
 use proxima_ledger::{CompiledZones, ReadError};
-use proxima_model::limits::TTL_SECONDS_AUTO;
 
 use https::Https;
+pub use responder::Responder;
 
 use crate::{
-    dnssec::Signatures,
-    message::{Opt, Section, Writer, write_header_only},
+    asker::{Asker, Transport},
+    cookies::Judged,
+    message::{Section, Writer},
     name::{NAME_OCTETS_MAX, Name},
-    query::{Malformed, Query},
+    query::Query,
+    rate::{Kind as Counted, Limited},
     rrset::{self, RrSet},
-    wire::{ExtendedError, MESSAGE_OCTETS_MAX, Rcode, UDP_OCTETS_CLASSIC, class, rtype},
+    wire::{ExtendedError, Rcode, class, rtype},
     zone::{Found, HttpsOffer, Kind, NEGATIVE_TTL, Node, ZoneTree},
 };
 
@@ -44,15 +46,6 @@ impl Zones for CompiledZones<ZoneTree> {
     }
 }
 
-/// How a query came, which bounds its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Transport {
-    /// In a datagram: the answer has at most the octets that the asker takes.
-    Udp,
-    /// In a stream.
-    Tcp,
-}
-
 /// What was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
@@ -64,33 +57,27 @@ pub struct Answered {
     pub truncated: bool,
     /// How many signatures were made for it; those that were kept cost nothing.
     pub signatures: u16,
-}
-
-/// What answers need besides the zones: the same for every query.
-#[derive(Clone, Debug)]
-pub struct Responder {
-    addresses_v4: Option<RrSet>,
-    addresses_v6: Option<RrSet>,
-    https: Https,
-    everything: RrSet,
-    identity: Vec<u8>,
-    payload: u16,
-    signatures: Arc<Signatures>,
+    /// For how long, in seconds, all of it may be remembered; `None` if there are no records in it.
+    pub ttl: Option<u32>,
+    /// Whether it was one too many. If it was dropped, nothing is sent.
+    pub limited: Option<Limited>,
 }
 
 /// Why there is no better answer than an error.
 struct Failure {
     rcode: Rcode,
     why: Option<ExtendedError>,
+    /// Whether it would have been one answer too many.
+    limited: Option<Limited>,
 }
 
 impl Failure {
     const fn new(rcode: Rcode) -> Self {
-        Self { rcode, why: None }
+        Self { rcode, why: None, limited: None }
     }
 
     const fn because(rcode: Rcode, why: ExtendedError) -> Self {
-        Self { rcode, why: Some(why) }
+        Self { rcode, why: Some(why), limited: None }
     }
 }
 
@@ -100,88 +87,16 @@ impl From<ReadError> for Failure {
     }
 }
 
-impl Responder {
-    /// Proxied names answer `addresses`, and that HTTP/3 is spoken there if it is (`http3`); the server says that it is `identity` (a node's name, at most 63 octets) to
-    /// who asks (RFC 4892, RFC 5001); datagrams have at most `payload` octets, 512 or more; signatures are good from and
-    /// until when `clock` says.
-    pub fn new(
-        addresses: &[IpAddr],
-        http3: bool,
-        identity: &str,
-        payload: u16,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        let set = |rtype, data: Vec<Box<[u8]>>| {
-            (!data.is_empty()).then_some(RrSet { rtype, ttl: TTL_SECONDS_AUTO, data })
-        };
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for address in addresses {
-            match address {
-                IpAddr::V4(address) => v4.push(address.octets().into()),
-                IpAddr::V6(address) => v6.push(address.octets().into()),
-            }
-        }
-        let https = Https::new(&v4, &v6, http3);
-        let everything = rrset::character_string(b"RFC8482").chain([0]).collect();
-        Self {
-            addresses_v4: set(rtype::A, v4),
-            addresses_v6: set(rtype::AAAA, v6),
-            https,
-            everything: RrSet::of_one(rtype::HINFO, ANY_TTL, everything),
-            identity: identity.bytes().take(63).collect(),
-            payload: payload.max(UDP_OCTETS_CLASSIC),
-            signatures: Arc::new(Signatures::new(clock)),
-        }
-    }
-
-    /// Appends the answer to `message` to `out`; `None` and nothing if it is not to be answered. An answer over UDP
-    /// has never more octets than the asker takes and than `payload`, and 512 if it does not speak EDNS.
-    pub fn respond(
-        &self,
-        zones: &impl Zones,
-        message: &[u8],
-        transport: Transport,
-        out: &mut Vec<u8>,
-    ) -> Option<Answered> {
-        let query = match Query::parse(message) {
-            Ok(query) => query,
-            Err(Malformed::Ignore) => return None,
-            Err(Malformed::Answer { id, flags, rcode }) => {
-                write_header_only(out, id, flags, rcode);
-                return Some(Answered { rcode, qtype: None, truncated: false, signatures: 0 });
-            }
-        };
-        let limit = match (transport, query.edns) {
-            (Transport::Tcp, _) => MESSAGE_OCTETS_MAX,
-            (Transport::Udp, None) => UDP_OCTETS_CLASSIC.into(),
-            (Transport::Udp, Some(edns)) => edns.payload.clamp(UDP_OCTETS_CLASSIC, self.payload).into(),
-        };
-        let opt = query.edns.map(|asked| Opt { asked, payload: self.payload, identity: &self.identity });
-        let writer = Writer::new(out, &message[..query.question_end], limit, opt.as_ref());
-        let dnssec = query.edns.is_some_and(|edns| edns.dnssec_ok);
-        let mut answer =
-            Answer { responder: self, zones, query: &query, transport, writer, dnssec, signatures: 0 };
-        let rcode = answer.make().unwrap_or_else(|failure| {
-            answer.writer.clear();
-            answer.writer.extended = failure.why;
-            failure.rcode
-        });
-        let (truncated, signatures) = (answer.writer.is_truncated(), answer.signatures);
-        answer.writer.finish(rcode, opt.as_ref());
-        Some(Answered { rcode, qtype: Some(query.qtype), truncated, signatures })
-    }
-
-    fn addresses(&self, rtype: u16) -> Option<&RrSet> {
-        if rtype == rtype::A { self.addresses_v4.as_ref() } else { self.addresses_v6.as_ref() }
-    }
-}
-
 /// An answer in the making.
 struct Answer<'a, Z> {
     responder: &'a Responder,
     zones: &'a Z,
     query: &'a Query,
-    transport: Transport,
+    asker: Asker,
+    /// Whether it was counted.
+    counted: bool,
+    /// What the query's cookies are worth.
+    judged: Option<Judged>,
     writer: Writer<'a>,
     /// Whether signatures are asked for.
     dnssec: bool,
@@ -201,8 +116,27 @@ enum Step {
 }
 
 impl<Z: Zones> Answer<'_, Z> {
+    /// Makes it, to whatever end; errors are counted too.
+    fn finish_making(&mut self) -> (Rcode, Option<Limited>) {
+        let made = self.make();
+        let counted = if self.counted { Ok(()) } else { self.count(Counted::Other) };
+        let failure = match (counted, made) {
+            (Ok(()), Ok(rcode)) => return (rcode, None),
+            (Err(failure), _) | (Ok(()), Err(failure)) => failure,
+        };
+        self.writer.clear();
+        self.writer.extended = failure.why;
+        if failure.limited.is_some() && failure.rcode == Rcode::NoError {
+            self.writer.set_truncated();
+        }
+        (failure.rcode, failure.limited)
+    }
+
     fn make(&mut self) -> Result<Rcode, Failure> {
         self.check()?;
+        if !self.query.asks {
+            return Ok(Rcode::NoError);
+        }
         if self.query.qclass == class::CH {
             return self.about_this_server();
         }
@@ -214,6 +148,7 @@ impl<Z: Zones> Answer<'_, Z> {
         if let Some(child) = child
             && zone.signer().is_some()
         {
+            self.count(Counted::Name(name.wire()))?;
             return self.vouch(&zone, &child);
         }
         let mut passed: Vec<Name> = Vec::new();
@@ -240,16 +175,36 @@ impl<Z: Zones> Answer<'_, Z> {
         if edns.is_some_and(|edns| edns.version > 0) {
             return Err(Failure::new(Rcode::BadVers));
         }
+        if edns.is_some_and(|edns| edns.malformed) {
+            return Err(Failure::new(Rcode::FormErr));
+        }
+        // Whoever asks for no more than a cookie has no good one yet.
+        if self.responder.cookies_required
+            && self.query.asks
+            && self.asker.transport == Transport::Udp
+            && self.judged.is_some_and(|judged| !judged.is_good)
+        {
+            return Err(Failure::new(Rcode::BadCookie));
+        }
         if signed {
             return Err(Failure::new(Rcode::NotAuth));
         }
         match (qclass, qtype) {
-            (_, rtype::AXFR | rtype::IXFR) => Err(Failure::new(Rcode::Refused)),
+            (_, rtype::AXFR | rtype::IXFR) => Err(Failure::because(Rcode::Refused, ExtendedError::TRANSFER)),
             (_, rtype::TKEY | rtype::TSIG | rtype::MAILA | rtype::MAILB) => Err(Failure::new(Rcode::NotImp)),
             (_, rtype::NXNAME) => Err(Failure::because(Rcode::FormErr, ExtendedError::INVALID_TYPE)),
             (class::IN | class::CH, _) => Ok(()),
-            _ => Err(Failure::new(Rcode::Refused)),
+            _ => Err(Failure::because(Rcode::Refused, ExtendedError::CLASS)),
         }
+    }
+
+    /// Counts the answer before anything is written or signed; it may be one too many.
+    fn count(&mut self, kind: Counted<'_>) -> Result<(), Failure> {
+        self.counted = true;
+        let Some(limited) = self.responder.limit(self.asker, self.judged, kind) else { return Ok(()) };
+        // Who knows cookies comes again with the one that it gets.
+        let rcode = if self.judged.is_some() { Rcode::BadCookie } else { Rcode::NoError };
+        Err(Failure { rcode, why: None, limited: Some(limited) })
     }
 
     /// Chaosnet's class is where servers are asked who they are (RFC 4892): in anycast, which one answers.
@@ -272,6 +227,9 @@ impl<Z: Zones> Answer<'_, Z> {
     fn step(&mut self, zone: &Arc<ZoneTree>, name: &Name, first: bool) -> Result<Step, Failure> {
         let qtype = self.query.qtype;
         let found = zone.find(name);
+        if first {
+            self.count(counted(zone, name, found))?;
+        }
         let node = match found {
             Found::Node(node) => node,
             Found::Nothing => return self.negative(zone, name.wire(), found),
@@ -424,7 +382,7 @@ impl<Z: Zones> Answer<'_, Z> {
     /// Says in the answer whether something that it is not whole without did not fit.
     fn fitted(&mut self, written: bool) -> Result<bool, Failure> {
         if !written {
-            if self.transport == Transport::Tcp {
+            if self.asker.transport != Transport::Udp {
                 return Err(Failure::because(Rcode::ServFail, ExtendedError::TOO_LARGE));
             }
             self.writer.set_truncated();
@@ -483,6 +441,17 @@ impl<Z: Zones> Answer<'_, Z> {
             return Ok(None);
         }
         Ok(self.zones.find(text)?.filter(|zone| name.is_within(zone.apex())))
+    }
+}
+
+/// What an answer counts as: what can be made up without end counts for the zone.
+fn counted<'n>(zone: &'n ZoneTree, name: &'n Name, found: Found<'_>) -> Counted<'n> {
+    match found {
+        Found::Nothing => Counted::Nothing(zone.apex()),
+        Found::Cut { .. } => Counted::Referral(zone.apex()),
+        // What the name does not have by itself, a wildcard has.
+        Found::Node(_) if zone.glue(name).is_none() => Counted::Wildcard(zone.apex()),
+        Found::Node(_) => Counted::Name(name.wire()),
     }
 }
 

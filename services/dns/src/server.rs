@@ -9,9 +9,10 @@ use proxima_ledger::{CompiledZones, ReadError, Replica};
 use tracing::{Level, enabled, trace, warn};
 
 use crate::{
+    asker::Asker,
     config::DnsConfig,
     metrics::DnsMetrics,
-    respond::{Answered, Responder, Transport, Zones},
+    respond::{Answered, Responder, Zones},
     zone::ZoneTree,
 };
 
@@ -38,12 +39,12 @@ impl Server {
     }
 
     /// Appends the answer to a message to `out`; `None` if it is not to be answered.
-    pub(crate) fn answer(&self, message: &[u8], transport: Transport, out: &mut Vec<u8>) -> Option<Answered> {
+    pub(crate) fn answer(&self, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Option<Answered> {
         let begun = self.metrics.begin();
-        let answered = self.responder.respond(self, message, transport, out);
-        self.metrics.count(transport, answered, begun.map(|begun| begun.elapsed()));
+        let answered = self.responder.respond(self, message, asker, out);
+        self.metrics.count(asker.transport, answered, begun.map(|begun| begun.elapsed()));
         if enabled!(target: "proxima_dns", Level::TRACE) {
-            trace_answer(transport, message, answered);
+            trace_answer(asker, message, answered);
         }
         answered
     }
@@ -76,6 +77,6 @@ impl Zones for Server {
 }
 
 #[cold]
-fn trace_answer(transport: Transport, message: &[u8], answered: Option<Answered>) {
-    trace!(target: "proxima_dns", ?transport, octets = message.len(), ?answered, "query");
+fn trace_answer(asker: Asker, message: &[u8], answered: Option<Answered>) {
+    trace!(target: "proxima_dns", transport = ?asker.transport, octets = message.len(), ?answered, "query");
 }

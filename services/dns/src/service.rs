@@ -8,6 +8,7 @@ use std::{
 use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
+use proxima_model::{Kind, TicketKeys};
 use tokio::{
     net::{TcpListener, UdpSocket},
     task::JoinSet,
@@ -17,10 +18,14 @@ use tracing::info;
 use crate::{
     DnsError,
     config::DnsConfig,
+    https::DnsOverHttps,
     metrics::DnsMetrics,
+    places::Places,
+    quic::QuicListener,
     respond::Responder,
     server::Server,
-    tcp::{self, Places},
+    tcp,
+    tls::{Secure, StreamTls},
     udp,
 };
 
@@ -30,8 +35,30 @@ pub(crate) const NAME: &str = "dns";
 /// Authoritative DNS.
 pub struct DnsService {
     server: Arc<Server>,
+    /// Where queries come encrypted.
+    secure: Option<Arc<Secure>>,
+    name_servers: Vec<String>,
     health: Mutex<Health>,
-    addresses: Mutex<Vec<SocketAddr>>,
+    addresses: Mutex<DnsAddresses>,
+}
+
+/// Where DNS is answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DnsAddresses {
+    /// Over UDP and TCP.
+    pub clear: Vec<SocketAddr>,
+    /// Over TLS.
+    pub tls: Vec<SocketAddr>,
+    /// Over QUIC.
+    pub quic: Vec<SocketAddr>,
+}
+
+/// What is bound and not yet answered on.
+#[derive(Default)]
+struct Bound {
+    clear: Vec<(Arc<UdpSocket>, TcpListener)>,
+    tls: Vec<(TcpListener, Arc<StreamTls>)>,
+    quic: Vec<QuicListener>,
 }
 
 impl DnsService {
@@ -48,22 +75,74 @@ impl DnsService {
             node.name().as_str(),
             config.udp_payload_bytes_max,
             node.clock.clone(),
+        )
+        .with_keepalive(config.tcp_idle())
+        .with_cookies_required(config.udp_cookies_required)
+        .with_rate_limit(
+            config.rate_limit_per_second,
+            config.rate_limit_slip,
+            &config.rate_limit_exempt,
         );
+        let is_secure = !config.listen_tls.is_empty() || !config.listen_quic.is_empty();
+        let secure = is_secure.then(|| Secure::new(node).map(Arc::new)).transpose()?;
         let metrics = node.metrics.register(NAME, DnsMetrics::register);
         let server = Arc::new(Server::new(config, metrics, responder, node.replica.clone()));
-        Ok(Arc::new(Self { server, health: Mutex::new(Health::Starting), addresses: Mutex::default() }))
+        let health = Mutex::new(Health::Starting);
+        let name_servers = network.name_servers.iter().map(ToString::to_string).collect();
+        Ok(Arc::new(Self { server, secure, name_servers, health, addresses: Mutex::default() }))
     }
 
-    /// Where it answers, over UDP and TCP, once it does; port 0 of the configuration is here what the kernel chose.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
+    /// Where it answers, once it does; port 0 of the configuration is here what the kernel chose.
+    pub fn addresses(&self) -> DnsAddresses {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The stage by which the edge answers queries within HTTP; it passes everything on if that is switched off.
+    pub fn over_https(&self) -> DnsOverHttps {
+        let hosts = if self.server.config.https { self.name_servers.clone() } else { Vec::new() };
+        DnsOverHttps::new(self.server.clone(), hosts)
     }
 
     fn set_health(&self, health: Health) {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
     }
 
-    /// Binds every address, over UDP and TCP, and begins to answer.
+    /// Binds every address. All are bound before the first is answered on: a server answers on all of its addresses or
+    /// on none.
+    fn bind(&self, node: &NodeContext) -> Result<Bound, DnsError> {
+        let config = &self.server.config;
+        let (mut bound, mut addresses) = (Bound::default(), DnsAddresses::default());
+        for address in config.listen.iter().copied() {
+            let broken = |protocol| move |source| DnsError::Socket { protocol, address, source };
+            let udp = UdpSocket::from_std(node.listeners.udp(NAME, address)?).map_err(broken("udp"))?;
+            // Clients come to one port, whichever the kernel chose.
+            let address = udp.local_addr().map_err(broken("udp"))?;
+            let tcp = TcpListener::from_std(node.listeners.tcp(NAME, address)?).map_err(broken("tcp"))?;
+            addresses.clear.push(address);
+            bound.clear.push((Arc::new(udp), tcp));
+        }
+        let Some(secure) = &self.secure else {
+            self.set_addresses(addresses);
+            return Ok(bound);
+        };
+        for address in config.listen_tls.iter().copied() {
+            let broken = |source| DnsError::Socket { protocol: "tcp", address, source };
+            let tcp = TcpListener::from_std(node.listeners.tcp(NAME, address)?).map_err(broken)?;
+            addresses.tls.push(tcp.local_addr().map_err(broken)?);
+            bound.tls.push((tcp, secure.stream.clone()));
+        }
+        for address in config.listen_quic.iter().copied() {
+            let broken = |source| DnsError::Socket { protocol: "quic", address, source };
+            let socket = QuicListener::bind(&node.listeners, address)?;
+            let listener = QuicListener::new(socket, secure, config.tcp_idle()).map_err(broken)?;
+            addresses.quic.push(listener.address().map_err(broken)?);
+            bound.quic.push(listener);
+        }
+        self.set_addresses(addresses);
+        Ok(bound)
+    }
+
+    /// Binds every address, and begins to answer.
     fn begin(
         &self,
         node: &NodeContext,
@@ -71,25 +150,31 @@ impl DnsService {
     ) -> Result<JoinSet<Result<(), DnsError>>, DnsError> {
         let config = &self.server.config;
         let places = Places::new(config.tcp_connections_max, config.tcp_connections_per_client_max);
-        // All are bound before the first is answered on: a server answers on all of its addresses or on none.
-        let mut sockets = Vec::with_capacity(config.listen.len());
-        for address in config.listen.iter().copied() {
-            let broken = |protocol| move |source| DnsError::Socket { protocol, address, source };
-            let udp = UdpSocket::from_std(node.listeners.udp(NAME, address)?).map_err(broken("udp"))?;
-            // Clients come to one port, whichever the kernel chose.
-            let address = udp.local_addr().map_err(broken("udp"))?;
-            let tcp = TcpListener::from_std(node.listeners.tcp(NAME, address)?).map_err(broken("tcp"))?;
-            self.addresses.lock().unwrap_or_else(PoisonError::into_inner).push(address);
-            sockets.push((Arc::new(udp), tcp));
-        }
+        let bound = self.bind(node)?;
         let mut tasks = JoinSet::new();
-        for (datagrams, streams) in sockets {
+        for (datagrams, streams) in bound.clear {
             for _ in 0..config.udp_tasks {
                 tasks.spawn(udp::serve(datagrams.clone(), self.server.clone(), shutdown.clone()));
             }
-            tasks.spawn(tcp::serve(streams, self.server.clone(), places.clone(), shutdown.clone()));
+            tasks.spawn(tcp::serve(streams, None, self.server.clone(), places.clone(), shutdown.clone()));
+        }
+        for (streams, tls) in bound.tls {
+            tasks.spawn(tcp::serve(
+                streams,
+                Some(tls),
+                self.server.clone(),
+                places.clone(),
+                shutdown.clone(),
+            ));
+        }
+        for listener in bound.quic {
+            tasks.spawn(listener.serve(self.server.clone(), places.clone(), shutdown.clone()));
         }
         Ok(tasks)
+    }
+
+    fn set_addresses(&self, addresses: DnsAddresses) {
+        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 }
 
@@ -99,14 +184,31 @@ impl Service for DnsService {
         NAME
     }
 
-    fn prepare(&self, _: &Snapshot, changed: &ChangeSet) -> Result<Prepared, PrepareError> {
-        let (zones, changed) = (self.server.zones.clone(), changed.clone());
-        Ok(Prepared::new(move || zones.invalidate(&changed)))
+    fn prepare(&self, snapshot: &Snapshot, changed: &ChangeSet) -> Result<Prepared, PrepareError> {
+        let keys = match changed.touches(Kind::TicketKeys) {
+            true => {
+                let keys = snapshot.get::<TicketKeys>(&())?.unwrap_or(TicketKeys { keys: Vec::new() });
+                let tls = self.secure.as_ref().map(|secure| secure.prepare_keys(&keys));
+                Some((self.server.responder.prepare_cookies(&keys), tls))
+            }
+            false => None,
+        };
+        let (zones, secure, changed) = (self.server.zones.clone(), self.secure.clone(), changed.clone());
+        Ok(Prepared::new(move || {
+            zones.invalidate(&changed);
+            if let Some(secure) = secure {
+                secure.invalidate(&changed);
+            }
+            if let Some((cookies, tls)) = keys {
+                cookies();
+                tls.into_iter().for_each(|put_in_force| put_in_force());
+            }
+        }))
     }
 
     async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
         let mut tasks = self.begin(&node, &shutdown).map_err(ServiceError::new)?;
-        info!(addresses = ?self.addresses(), "answering DNS over UDP and TCP");
+        info!(addresses = ?self.addresses(), "answering DNS");
         self.set_health(Health::Ready);
         let serve = async {
             while let Some(ended) = tasks.join_next().await {

@@ -1,37 +1,38 @@
-//! Streams (RFC 7766): many queries on a connection, answered in the order in which they came.
+//! Streams (RFC 7766), in clear or within TLS (RFC 7858): many queries on a connection, answered in the order in which
+//! they came.
 
-use std::{
-    collections::HashMap,
-    io,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use proxima_chassis::Shutdown;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
 use tracing::{debug, warn};
 
-use crate::{DnsError, respond::Transport, server::Server};
+use crate::{
+    DnsError,
+    asker::{Asker, Transport},
+    places::{Place, Places},
+    server::Server,
+    tls::StreamTls,
+};
 
 /// Octets of the length before each message (RFC 1035, 4.2.2).
-const LENGTH_OCTETS: usize = 2;
+pub(crate) const LENGTH_OCTETS: usize = 2;
 /// Octets that are read at a time: dozens of usual queries.
 const READ_OCTETS: usize = 4_096;
 /// Octets of one query: a question, an OPT record and a signature stay far below. What is longer is not read.
-const QUERY_OCTETS_MAX: usize = 4_096;
+pub(crate) const QUERY_OCTETS_MAX: usize = 4_096;
 /// Octets of answers that wait to be written before more queries of the connection are answered; one more answer may
 /// come on top. With that, a connection never holds more than 90 KiB.
 const UNWRITTEN_OCTETS: usize = 16 << 10;
 /// When the server drains, how long a connection without a query waits for one that is on its way.
-const ON_ITS_WAY: Duration = Duration::from_millis(200);
+pub(crate) const ON_ITS_WAY: Duration = Duration::from_millis(200);
 /// How long a client may take to take the answers that wait for it.
-const WRITE_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const WRITE_WITHIN: Duration = Duration::from_secs(5);
 /// Failures to accept in a row after which the listener is taken for broken: ten seconds without a connection.
 const FAILURES_MAX: u32 = 100;
 /// What is waited after a failure to accept: the process is short of file descriptors or memory.
@@ -40,10 +41,12 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// Accepts connections at one listener until the server drains, then waits for those that are open.
 pub(crate) async fn serve(
     listener: TcpListener,
+    tls: Option<Arc<StreamTls>>,
     server: Arc<Server>,
     places: Arc<Places>,
     shutdown: Shutdown,
 ) -> Result<(), DnsError> {
+    let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
     let mut connections = JoinSet::new();
     let mut failures = 0;
     loop {
@@ -54,11 +57,10 @@ pub(crate) async fn serve(
                     shutdown.arrivals().note();
                     match places.take(client.ip()) {
                         Some(place) => {
-                            connections.spawn(connection(stream, client, server.clone(), place, shutdown.clone()));
+                            let (tls, server) = (tls.clone(), server.clone());
+                            connections.spawn(connection(stream, client, tls, server, place, shutdown.clone()));
                         }
-                        None => {
-                            server.metrics.connections_refused.inc();
-                        }
+                        None => server.metrics.connection_refused(transport),
                     }
                 }
                 Err(source) => {
@@ -88,30 +90,51 @@ fn report(listener: &TcpListener, source: io::Error, failures: u32) -> Result<()
 async fn connection(
     stream: TcpStream,
     client: SocketAddr,
+    tls: Option<Arc<StreamTls>>,
     server: Arc<Server>,
     place: Place,
     shutdown: Shutdown,
 ) {
-    server.metrics.connections.inc();
-    if let Err(error) = converse(stream, &server, &shutdown).await {
+    let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
+    let _open = server.metrics.open(transport);
+    let asker = Asker { address: client.ip(), transport };
+    let conversation = async {
+        stream.set_nodelay(true)?;
+        match tls {
+            None => converse(stream, asker, &server, &shutdown).await,
+            Some(tls) => {
+                let accepted = tls.accept(stream).await;
+                let stream = accepted.inspect_err(|_| server.metrics.handshake_failed(transport))?;
+                converse(stream, asker, &server, &shutdown).await
+            }
+        }
+    };
+    if let Err(error) = conversation.await {
         debug!(%client, %error, "the connection ended early");
     }
-    server.metrics.connections.dec();
     drop(place);
 }
 
 /// Answers one connection's queries to its end: closed or silent for too long by the client, or, once the server
 /// drains, when what was begun is answered.
-async fn converse(mut stream: TcpStream, server: &Server, shutdown: &Shutdown) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+async fn converse(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    asker: Asker,
+    server: &Server,
+    shutdown: &Shutdown,
+) -> io::Result<()> {
     let (mut unread, mut unwritten) = (Vec::with_capacity(READ_OCTETS), Vec::new());
     let mut queries_left = server.config.tcp_queries_max;
     let mut deadline = Instant::now() + server.config.tcp_idle();
     let mut draining = false;
     loop {
-        let taken = answer_whole(server, &unread, &mut unwritten, &mut queries_left);
+        let taken = answer_whole(server, asker, &unread, &mut unwritten, &mut queries_left);
         if !unwritten.is_empty() {
-            timeout(WRITE_WITHIN, stream.write_all(&unwritten)).await??;
+            timeout(WRITE_WITHIN, async {
+                stream.write_all(&unwritten).await?;
+                stream.flush().await
+            })
+            .await??;
             unwritten.clear();
             unwritten.shrink_to(UNWRITTEN_OCTETS);
         }
@@ -153,6 +176,7 @@ async fn converse(mut stream: TcpStream, server: &Server, shutdown: &Shutdown) -
 /// `None` if the connection is to be closed: its queries are used up, or what it sends are not queries.
 fn answer_whole(
     server: &Server,
+    asker: Asker,
     unread: &[u8],
     unwritten: &mut Vec<u8>,
     queries_left: &mut u32,
@@ -168,7 +192,7 @@ fn answer_whole(
         *queries_left = queries_left.checked_sub(1)?;
         let begin = unwritten.len();
         unwritten.extend_from_slice(&[0; LENGTH_OCTETS]);
-        let Some(answered) = server.answer(message, Transport::Tcp, unwritten) else {
+        let Some(answered) = server.answer(message, asker, unwritten) else {
             unwritten.truncate(begin);
             return None;
         };
@@ -182,94 +206,4 @@ fn answer_whole(
         }
     }
     Some(taken)
-}
-
-/// Places for connections: a bound for all clients, and one for each.
-pub(crate) struct Places {
-    all_max: usize,
-    client_max: usize,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Default)]
-struct Taken {
-    all: usize,
-    clients: HashMap<IpAddr, usize>,
-}
-
-/// A place that is free again when this is dropped.
-pub(crate) struct Place {
-    client: IpAddr,
-    places: Arc<Places>,
-}
-
-impl Places {
-    pub(crate) fn new(all_max: usize, client_max: usize) -> Arc<Self> {
-        Arc::new(Self { all_max, client_max, taken: Mutex::default() })
-    }
-
-    fn take(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
-        let client = subscriber(client);
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_client = taken.clients.get(&client).copied().unwrap_or(0);
-        if taken.all >= self.all_max || of_client >= self.client_max {
-            return None;
-        }
-        taken.all += 1;
-        taken.clients.insert(client, of_client + 1);
-        Some(Place { client, places: self.clone() })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.all -= 1;
-        match taken.clients.get_mut(&self.client) {
-            Some(count @ 2..) => *count -= 1,
-            _ => {
-                taken.clients.remove(&self.client);
-            }
-        }
-    }
-}
-
-/// What one client has for itself: an IPv4 address, or an IPv6 network of 64 bits.
-fn subscriber(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let bits = address.to_bits() & !u128::from(u64::MAX);
-            Ipv6Addr::from_bits(bits).into()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_has_its_places_and_leaves_the_others_theirs() {
-        let places = Places::new(3, 2);
-        let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        let kept = [places.take(one), places.take(one)];
-        assert!(kept.iter().all(Option::is_some));
-        assert!(places.take(one).is_none());
-        let others = places.take(other);
-        assert!(others.is_some());
-        assert!(places.take("192.0.2.3".parse().unwrap()).is_none(), "all places are taken");
-        drop(kept);
-        assert!(places.take(one).is_some());
-        drop(others);
-        assert!(places.taken.lock().unwrap().clients.is_empty());
-    }
-
-    #[test]
-    fn addresses_of_one_ipv6_network_are_one_client() {
-        let of = |text: &str| subscriber(text.parse().unwrap());
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-    }
 }

@@ -6,7 +6,13 @@ use proxima_chassis::Shutdown;
 use tokio::net::UdpSocket;
 use tracing::warn;
 
-use crate::{DnsError, respond::Transport, server::Server, wire::MESSAGE_OCTETS_MAX};
+use crate::{
+    DnsError,
+    asker::{Asker, Transport},
+    rate::Limited,
+    server::Server,
+    wire::MESSAGE_OCTETS_MAX,
+};
 
 /// Datagrams that a task answers before it lets others run.
 const RUN: usize = 32;
@@ -59,15 +65,19 @@ fn answer_run(
     answer: &mut Vec<u8>,
 ) -> io::Result<bool> {
     for _ in 0..RUN {
-        let (length, asker) = match socket.try_recv_from(buffer) {
+        let (length, from) = match socket.try_recv_from(buffer) {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
             Err(error) => return Err(error),
         };
         answer.clear();
         // An answer that the kernel has no room for is lost, as any datagram may be: the asker asks again.
-        let Some(answered) = server.answer(&buffer[..length], Transport::Udp, answer) else { continue };
-        if socket.try_send_to(answer, asker).is_err() {
+        let asker = Asker { address: from.ip(), transport: Transport::Udp };
+        let Some(answered) = server.answer(&buffer[..length], asker, answer) else { continue };
+        if answered.limited == Some(Limited::Dropped) {
+            continue;
+        }
+        if socket.try_send_to(answer, from).is_err() {
             server.metrics.unsent.inc();
         }
         if answered.signatures > 0 {

@@ -78,11 +78,13 @@ pub enum Rcode {
     NotAuth,
     /// An EDNS version that is not spoken here.
     BadVers,
+    /// Without a good cookie of a server (RFC 7873, 5.2).
+    BadCookie,
 }
 
 impl Rcode {
     /// All of them.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::NoError,
         Self::FormErr,
         Self::ServFail,
@@ -91,6 +93,7 @@ impl Rcode {
         Self::Refused,
         Self::NotAuth,
         Self::BadVers,
+        Self::BadCookie,
     ];
 
     /// Its number; above 15 the upper bits stand in the OPT record (RFC 6891, 6.1.3).
@@ -104,6 +107,7 @@ impl Rcode {
             Self::Refused => 5,
             Self::NotAuth => 9,
             Self::BadVers => 16,
+            Self::BadCookie => 23,
         }
     }
 
@@ -118,6 +122,7 @@ impl Rcode {
             Self::Refused => "REFUSED",
             Self::NotAuth => "NOTAUTH",
             Self::BadVers => "BADVERS",
+            Self::BadCookie => "BADCOOKIE",
         }
     }
 }
@@ -134,6 +139,10 @@ pub(crate) struct ExtendedError {
 impl ExtendedError {
     /// Not authoritative (code 20): no zone here has the name.
     pub(crate) const NOT_AUTHORITATIVE: Self = Self { code: 20, text: "" };
+    /// Not supported (code 21): a transfer (RFC 5936, RFC 1995).
+    pub(crate) const TRANSFER: Self = Self { code: 21, text: "zones are not transferred" };
+    /// Not supported (code 21): a class that nothing here is in.
+    pub(crate) const CLASS: Self = Self { code: 21, text: "nothing of this class" };
     /// Not ready (code 14): the replica cannot be read.
     pub(crate) const NOT_READY: Self = Self { code: 14, text: "the zone's data cannot be read here now" };
     /// Not supported (code 21): an alias that has to be flattened leads out of the zones of this network.

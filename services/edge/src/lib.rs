@@ -22,7 +22,7 @@
 //!
 //! Limits: connections per listener ([`EdgeConfig::connections_max`]), handshakes at once ([`tls::HANDSHAKES_MAX`]),
 //! heads and bodies ([`http1::Limits`], [`LimitsConfig`]), time ([`server::Timeouts`]), certificates in memory
-//! ([`tls::CERTIFICATE_ZONES_MAX`]).
+//! ([`proxima_tls::CERTIFICATE_ZONES_MAX`]).
 
 mod config;
 mod date;

@@ -9,15 +9,16 @@ use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, Serv
 use proxima_ledger::{ChangeSet, CompiledZones, Snapshot};
 use proxima_model::{Kind, TicketKeys};
 use proxima_pipeline::{Pipeline, Site, TrafficReader};
+use proxima_tls::{Certificates, QuicKeys, Tickets};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::listen::{Ending, Listener};
 use crate::observe::{self, RequestLog, SWEPT_EVERY, ZoneTable};
-use crate::quic::{QuicKeys, QuicListener};
+use crate::quic::QuicListener;
 use crate::server::ServerContext;
-use crate::tls::{Certificates, QuicTls, Tickets, TlsAcceptor};
+use crate::tls::{QuicTls, TlsAcceptor};
 use crate::{EdgeConfig, EdgeError, EdgeMetrics, Observer, SERVICE};
 
 /// How long writing the last lines of the request log may take.

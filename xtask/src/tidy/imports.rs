@@ -35,12 +35,13 @@ enum Floor {
 }
 
 /// core/, from the ground up.
-const CORE: [&str; 7] = [
+const CORE: [&str; 8] = [
     "core/bird",
     "core/rules",
     "core/model",
     "core/ledger",
     "core/chassis",
+    "core/tls",
     "core/pipeline",
     "core/compression",
 ];

@@ -3,17 +3,19 @@
 //! ```text
 //! zone example.com [pending] [paused] [http3=off] [ssl=off] [signed]        the lines of records that follow are its own
 //!   NAME TTL [proxied] TYPE CONTENT
-//! ask NAME TYPE [tcp] [class=CH] [rd] [cd] [edns=SIZE] [version=N] [do] [co] [nsid] [unknown] [signed]
+//! ask NAME TYPE [tcp|tls|quic] [class=CH] [rd] [cd] [edns=SIZE] [version=N] [do] [co] [nsid] [unknown] [signed]
+//!     [option=CODE:OCTETS] [no-question] [cookies-required]
 //! RCODE FLAGS                                the answer: then one line for each record, and one for OPT
 //! answer|authority|additional NAME TTL CLASS TYPE DATA
-//! opt SIZE [do] [co] [ede=CODE "TEXT"] [nsid=NAME]
+//! opt SIZE [do] [co] [nsid=NAME] [cookie=OCTETS] [subnet=OCTETS] [keepalive=N] [ede=CODE "TEXT"] [padded=SIZE]
 //! ```
-//! A line that begins with `#` says what the next question is about.
+//! Octets are written in hexadecimal digits. A line that begins with `#` says what the next question is about.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use crate::support::{
-    Fixture, NOW, Question, describe, published_key, record, responder_at, rtype, signing, zone,
+    Fixture, NOW, Question, asking_by, describe, published_key, record, responder_at, rtype, signing,
+    ticket_keys, zone,
 };
 use anyhow::{Context as _, Result, bail};
 use proxima_chassis::SimulatedClock;
@@ -133,15 +135,27 @@ fn ask(fixture: &Fixture, text: &str) -> Result<Vec<String>> {
     let (name, kind) = (words.next().context("a name")?, words.next().context("a type")?);
     let mut question = Question::new(name, rtype(kind)?);
     let mut transport = Transport::Udp;
+    let (mut has_question, mut cookies_required) = (true, false);
     for word in words {
         match word.split_once('=').unwrap_or((word, "")) {
             ("edns", size) => question.edns().payload = size.parse()?,
             ("version", version) => question.edns().version = version.parse()?,
             ("do", _) => question.edns().flags |= 0x8000,
             ("co", _) => question.edns().flags |= 0x4000,
-            ("nsid", _) => question.edns().options = vec![0, 3, 0, 0],
-            ("unknown", _) => question.edns().options = vec![0xff, 0xf0, 0, 2, 1, 2],
+            ("nsid", _) => question.edns().options.extend([0, 3, 0, 0]),
+            ("unknown", _) => question.edns().options.extend([0xff, 0xf0, 0, 2, 1, 2]),
+            ("option", option) => {
+                let (code, value) = option.split_once(':').context("CODE:OCTETS")?;
+                let value = octets(value)?;
+                let length = u16::try_from(value.len())?;
+                let header = [code.parse::<u16>()?.to_be_bytes(), length.to_be_bytes()].concat();
+                question.edns().options.extend([header, value].concat());
+            }
+            ("no-question", _) => has_question = false,
+            ("cookies-required", _) => cookies_required = true,
             ("tcp", _) => transport = Transport::Tcp,
+            ("tls", _) => transport = Transport::Tls,
+            ("quic", _) => transport = Transport::Quic,
             ("rd", _) => question.flags |= 1 << 8,
             ("cd", _) => question.flags |= 1 << 4,
             ("class", "CH") => question.qclass = 3,
@@ -150,10 +164,23 @@ fn ask(fixture: &Fixture, text: &str) -> Result<Vec<String>> {
             _ => bail!("{word} is not something to ask with"),
         }
     }
+    let mut message = question.encode();
+    if !has_question {
+        message[5] = 0;
+        message.drain(12..12 + question.name.len() + 4);
+    }
     let mut out = Vec::new();
-    let clock = Arc::new(SimulatedClock::new(NOW));
-    responder_at(clock).respond(fixture, &question.encode(), transport, &mut out).context("no answer")?;
+    let responder = responder_at(Arc::new(SimulatedClock::new(NOW)))
+        .with_keepalive(Duration::from_secs(10))
+        .with_cookies_required(cookies_required);
+    responder.prepare_cookies(&ticket_keys())();
+    responder.respond(fixture, &message, asking_by(transport), &mut out).context("no answer")?;
     describe(&out)
+}
+
+fn octets(hex: &str) -> Result<Vec<u8>> {
+    let octet = |at| Ok(u8::from_str_radix(hex.get(at..at + 2).context("two digits")?, 16)?);
+    (0..hex.len()).step_by(2).map(octet).collect()
 }
 
 #[test]

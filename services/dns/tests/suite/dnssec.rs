@@ -17,7 +17,8 @@ use proxima_dns::{Answered, Rcode, Responder, Transport};
 use proxima_model::{KeyRole, SigningKey, SigningState, ZoneSigning};
 
 use crate::support::{
-    Fixture, NOW, Question, describe, new_key, published_key, record, responder_at, rtype, signing, zone,
+    Fixture, NOW, Question, asking_by, describe, new_key, published_key, record, responder_at, rtype,
+    signing, zone,
 };
 
 /// A signed zone with something of every kind, and how it is signed.
@@ -72,7 +73,7 @@ fn secure(name: &str, kind: &str) -> Question {
 
 fn ask(fixture: &Fixture, question: &Question, transport: Transport) -> (Answered, Vec<u8>) {
     let mut out = Vec::new();
-    let answered = responder().respond(fixture, &question.encode(), transport, &mut out);
+    let answered = responder().respond(fixture, &question.encode(), asking_by(transport), &mut out);
     (answered.expect("an answer"), out)
 }
 
@@ -291,7 +292,8 @@ fn signatures_are_kept_for_a_day_and_made_anew_long_before_they_end() {
         clock.set(NOW.plus_seconds(seconds));
         let mut out = Vec::new();
         let question = secure("www.example.com", "A").encode();
-        let answered = responder.respond(&fixture, &question, Transport::Udp, &mut out).expect("an answer");
+        let answered =
+            responder.respond(&fixture, &question, asking_by(Transport::Udp), &mut out).expect("an answer");
         let line = describe(&out).expect("an answer").remove(2);
         (answered.signatures, line.split(' ').nth(9).expect("an expiration").to_owned())
     };

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use proxima_dns::{Answered, Rcode, Transport};
 
-use crate::support::{Fixture, Question, describe, record, responder, zone};
+use crate::support::{Fixture, Question, asking_by, describe, record, responder, zone};
 
 fn fixture() -> Fixture {
     let mut fixture = Fixture::default();
@@ -42,7 +42,7 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(fixture);
 
 fn respond(message: &[u8], transport: Transport) -> (Option<Answered>, Vec<u8>) {
     let mut out = b"before".to_vec();
-    let answered = responder().respond(&*FIXTURE, message, transport, &mut out);
+    let answered = responder().respond(&*FIXTURE, message, asking_by(transport), &mut out);
     assert_eq!(&out[..6], b"before", "what was in the buffer stays");
     (answered, out.split_off(6))
 }
@@ -120,7 +120,7 @@ fn a_replica_that_cannot_be_read_is_a_failure_that_says_so() {
     let mut question = Question::new("www.example.com", 1);
     question.edns();
     let mut out = Vec::new();
-    responder().respond(&fixture, &question.encode(), Transport::Udp, &mut out);
+    responder().respond(&fixture, &question.encode(), asking_by(Transport::Udp), &mut out);
     let found = describe(&out).expect("an answer");
     assert_eq!(found, ["SERVFAIL", "opt 1232 ede=14 \"the zone's data cannot be read here now\""]);
 }
@@ -137,18 +137,39 @@ fn glue_that_a_referral_needs_is_whole_or_the_answer_is_truncated() {
     }
 }
 
+const TRANSPORTS: [Transport; 5] =
+    [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Quic, Transport::Https];
+
+/// An option, most often one that is known here, whose value may be right.
+fn option() -> impl Strategy<Value = Vec<u8>> {
+    let code = prop_oneof![Just(3_u16), Just(8), Just(10), Just(11), Just(12), any::<u16>()];
+    let value = prop_oneof![
+        Just(Vec::new()),
+        proptest::collection::vec(any::<u8>(), 8..=8),
+        proptest::collection::vec(any::<u8>(), 0..50),
+        (0_u8..=33, any::<[u8; 4]>()).prop_map(|(prefix, address)| {
+            [&[0, 1, prefix, 0][..], &address[..usize::from(prefix.div_ceil(8)).min(4)]].concat()
+        }),
+    ];
+    (code, value).prop_map(|(code, value)| {
+        let length = u16::try_from(value.len()).expect("short");
+        [&code.to_be_bytes()[..], &length.to_be_bytes(), &value].concat()
+    })
+}
+
 /// The checks that hold for whatever is sent.
 fn check(message: &[u8], transport: Transport) -> Result<(), TestCaseError> {
     let (answered, out) = respond(message, transport);
     let Some(answered) = answered else {
         prop_assert!(out.is_empty());
-        prop_assert!(message.len() < 12 || message[2] & 0x80 != 0, "only an answer is not answered");
+        let is_query = message.len() >= 12 && message[2] & 0x80 == 0;
+        prop_assert!(!is_query || transport == Transport::Quic, "only an answer is not answered");
         return Ok(());
     };
     prop_assert!(message[2] & 0x80 == 0, "an answer is not answered");
     prop_assert_eq!(&out[..2], &message[..2]);
     prop_assert_eq!(answered.truncated, out[2] & 0x02 != 0);
-    let limit = if transport == Transport::Tcp { 65_535 } else { 1_232 };
+    let limit = if transport == Transport::Udp { 1_232 } else { 65_535 };
     prop_assert!(out.len() <= limit, "{} octets", out.len());
     let read = describe(&out);
     prop_assert!(read.is_ok() || answered.rcode == Rcode::NotImp, "{read:?}");
@@ -160,8 +181,23 @@ proptest! {
 
     #[test]
     fn whatever_is_sent_is_answered_within_bounds(message in proptest::collection::vec(any::<u8>(), 0..600)) {
-        check(&message, Transport::Udp)?;
-        check(&message, Transport::Tcp)?;
+        for transport in TRANSPORTS {
+            check(&message, transport)?;
+        }
+    }
+
+    #[test]
+    fn whatever_options_are_sent_an_answer_keeps_to_its_bounds(
+        options in proptest::collection::vec(option(), 0..6),
+        payload in any::<u16>(),
+        count in 1_usize..=30,
+    ) {
+        let mut question = Question::new(&format!("m{count}.example.com"), 15);
+        question.edns().payload = payload;
+        question.edns().options = options.concat();
+        for transport in TRANSPORTS {
+            check(&question.encode(), transport)?;
+        }
     }
 
     #[test]
@@ -182,8 +218,9 @@ proptest! {
         if let Some(cut) = cut {
             message.truncate(cut.index(message.len()));
         }
-        check(&message, Transport::Udp)?;
-        check(&message, Transport::Tcp)?;
+        for transport in TRANSPORTS {
+            check(&message, transport)?;
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 mod answers;
 mod dnssec;
+mod encrypted;
+mod flood;
 mod hostile;
 mod oracle;
 mod sockets;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use proxima_dns::Transport;
 
-use crate::support::{Fixture, Question, describe, record, responder, zone};
+use crate::support::{Fixture, Question, asking_by, describe, record, responder, zone};
 
 const ZONE: &str = "example.com";
 
@@ -108,7 +108,7 @@ proptest! {
         for name in asked {
             let mut out = Vec::new();
             let question = Question::new(&text(&name), 16).encode();
-            responder().respond(&fixture, &question, Transport::Udp, &mut out);
+            responder().respond(&fixture, &question, asking_by(Transport::Udp), &mut out);
             let lines = describe(&out).map_err(|error| TestCaseError::fail(error.to_string()))?;
             let found = read(&lines);
             prop_assert_eq!(found, world.verdict(&name), "{} in {:?}: {:?}", text(&name), world, lines);

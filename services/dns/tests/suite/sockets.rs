@@ -10,32 +10,36 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use proxima_chassis::{NodeConfig, NodeContext, Service, random_id, run_node};
-use proxima_dns::DnsService;
+use proxima_dns::{DnsAddresses, DnsService};
 use proxima_ledger::{Append, Change, IdempotencyKey};
 use proxima_model::{Entity as _, KeyRole, Record, RecordId, ZoneIndex, ZoneSigning};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
     time::timeout,
 };
 
-use crate::support::{ANYCAST, Question, SERVER, describe, new_key, record, signing, zone};
+use crate::support::{ANYCAST, Question, SERVER, describe, new_key, record, signing, ticket_keys, zone};
 
+/// The network's name server.
+pub(crate) const NAME_SERVER: &str = "ns1.example.com";
 /// How long anything here may take, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-struct Running {
-    node: NodeContext,
-    address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) node: NodeContext,
+    /// Where it answers over UDP and TCP.
+    pub(crate) address: SocketAddr,
+    pub(crate) addresses: DnsAddresses,
 }
 
 /// Runs a node with this table `[dns]` and the zone example.com, and a test against it.
-async fn with_node(dns: &str, test: impl AsyncFnOnce(&Running) -> Result<()>) -> Result<()> {
+pub(crate) async fn with_node(dns: &str, test: impl AsyncFnOnce(&Running) -> Result<()>) -> Result<()> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("key"), "11".repeat(32))?;
     let config = format!(
         "[node]\nname = \"{SERVER}\"\npop = \"FRA\"\nregion = \"europe\"\ndata_dir = {:?}\nkey_file = {:?}\n\
-         admin = \"127.0.0.1:0\"\ndrain_seconds = 10\n[network]\nanycast_addresses = {ANYCAST:?}\n\
+         admin = \"127.0.0.1:0\"\ndrain_seconds = 10\n[network]\nanycast_addresses = {ANYCAST:?}\nname_servers = [{NAME_SERVER:?}]\n\
          [dns]\nlisten = [\"127.0.0.1:0\"]\nudp_tasks = 2\n{dns}\n",
         folder.path().join("data"),
         folder.path().join("key"),
@@ -56,8 +60,8 @@ async fn with_node(dns: &str, test: impl AsyncFnOnce(&Running) -> Result<()>) ->
     });
     let body = async {
         let node = is_ready.await.context("the node did not become ready")?;
-        let address = made.lock().expect("a lock").as_ref().context("a service")?.addresses()[0];
-        let running = Running { node, address };
+        let addresses = made.lock().expect("a lock").as_ref().context("a service")?.addresses();
+        let running = Running { node, address: addresses.clear[0], addresses };
         running.fill().await?;
         test(&running).await
     };
@@ -96,7 +100,7 @@ impl Running {
     }
 
     /// Makes changes and waits until they are in force.
-    async fn change(&self, changes: Vec<Change>) -> Result<()> {
+    pub(crate) async fn change(&self, changes: Vec<Change>) -> Result<()> {
         let idempotency_key = IdempotencyKey(format!("{:x?}", random_id()));
         let append = Append {
             changes,
@@ -123,9 +127,13 @@ impl Running {
         Ok(TcpStream::connect(self.address).await?)
     }
 
-    async fn dig(&self, program: &str, arguments: &str) -> Result<String> {
+    pub(crate) async fn dig(&self, program: &str, arguments: &str) -> Result<String> {
+        self.dig_at(self.address, program, arguments).await
+    }
+
+    pub(crate) async fn dig_at(&self, at: SocketAddr, program: &str, arguments: &str) -> Result<String> {
         let output = tokio::process::Command::new(program)
-            .args([&format!("@{}", self.address.ip()), "-p", &self.address.port().to_string()])
+            .args([&format!("@{}", at.ip()), "-p", &at.port().to_string()])
             .args(arguments.split_whitespace())
             .output()
             .await
@@ -135,12 +143,12 @@ impl Running {
     }
 }
 
-fn framed(question: &Question) -> Vec<u8> {
+pub(crate) fn framed(question: &Question) -> Vec<u8> {
     let message = question.encode();
     [&u16::try_from(message.len()).expect("a message").to_be_bytes()[..], &message].concat()
 }
 
-async fn read_answer(stream: &mut TcpStream) -> Result<Vec<String>> {
+pub(crate) async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<String>> {
     let length = stream.read_u16().await?;
     let mut answer = vec![0; length.into()];
     stream.read_exact(&mut answer).await?;
@@ -186,6 +194,42 @@ async fn dig_and_kdig_read_the_answers() -> Result<()> {
             running.dig("kdig", "+norec +edns +tcp +keepopen www.sub.example.com A example.org A").await?;
         ensure!(answer.contains("ns.sub.example.com.") && answer.contains("status: REFUSED"), "{answer}");
         ensure!(answer.contains("EDE: 20 (Not Authoritative)"), "{answer}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dig_and_kdig_get_the_options_that_they_ask_for() -> Result<()> {
+    with_node("udp_cookies_required = true", async |running| {
+        // dig comes again by itself with the cookie that BADCOOKIE brought.
+        let answer = running.dig("dig", "+norecurse +cookie www.example.com A").await?;
+        ensure!(answer.contains("192.0.2.1") && answer.contains("(good)"), "{answer}");
+        let answer = running.dig("dig", "+norecurse +cookie +nobadcookie www.example.com A").await?;
+        ensure!(answer.contains("status: BADCOOKIE") && answer.contains("ANSWER: 0"), "{answer}");
+        let cookie = answer.lines().find_map(|line| line.strip_prefix("; COOKIE: ")).context("a cookie")?;
+        let cookie = cookie.split_whitespace().next().context("a cookie")?.to_owned();
+        ensure!(cookie.len() == 48, "{cookie}");
+        // The network's keys come later than the server, and are its own until then.
+        let with_it = format!("+nocmd +norecurse +nobadcookie +cookie={cookie} www.example.com A");
+        let answer = running.dig("dig", &with_it).await?;
+        ensure!(answer.contains("192.0.2.1") && answer.contains(&cookie), "{answer}");
+        running.change(vec![running.node.replica.put(&ticket_keys())]).await?;
+        let answer = running.dig("dig", &with_it).await?;
+        ensure!(answer.contains("status: BADCOOKIE") && !answer.contains(&cookie), "{answer}");
+        let answer = running.dig("dig", "+norecurse +header-only +cookie").await?;
+        ensure!(answer.contains("QUERY: 0, ANSWER: 0") && answer.contains("(good)"), "{answer}");
+        let answer = running.dig("kdig", "+norec +cookie +badcookie www.example.com A").await?;
+        ensure!(answer.contains("192.0.2.1"), "{answer}");
+        let answer =
+            running.dig("dig", "+norecurse +nocookie +subnet=198.51.100.0/24 www.example.com A").await?;
+        ensure!(answer.contains("CLIENT-SUBNET: 198.51.100.0/24/0"), "{answer}");
+        let answer = running.dig("dig", "+norecurse +nocookie +subnet=0 www.example.com A").await?;
+        ensure!(answer.contains("CLIENT-SUBNET: 0.0.0.0/0/0") && answer.contains("NOERROR"), "{answer}");
+        let answer = running.dig("dig", "+norecurse +tcp +keepalive www.example.com A").await?;
+        ensure!(answer.contains("TCP KEEPALIVE: 10.0 secs"), "{answer}");
+        let answer = running.dig("dig", "+norecurse +nocookie +padding=128 www.example.com A").await?;
+        ensure!(answer.contains("192.0.2.1") && !answer.contains("; PAD"), "{answer}");
         Ok(())
     })
     .await
@@ -388,6 +432,9 @@ fn a_table_with_mistakes_says_where_they_are() {
         ("listen = [\"0.0.0.0:53\"]", "[dns] listen: 0.0.0.0:53 is a wildcard"),
         ("udp_payload_bytes_max = 100", "[dns] udp_payload_bytes_max: give 512 to 4096"),
         ("zones_max = 0", "[dns] zones_max: give 1 or more"),
+        ("rate_limit_per_second = 10001", "[dns] rate_limit_per_second: give 1 to 10000"),
+        ("rate_limit_slip = 11", "[dns] rate_limit_slip: give 0 to 10"),
+        ("rate_limit_exempt = [\"192.0.2.1\"]", "rate_limit_exempt[0]"),
         ("lisen = []", "unknown field `lisen`"),
     ] {
         let config = format!(

@@ -9,11 +9,12 @@ use domain::{
     rdata::AllRecordData,
 };
 use proxima_chassis::{Clock, SystemClock};
-use proxima_dns::{Responder, ZoneTree, Zones};
+use proxima_dns::{Asker, Responder, Transport, ZoneTree, Zones};
 use proxima_ledger::ReadError;
 use proxima_model::{
     AccountId, DnsName, KeyRole, ParentDs, Record, RecordData, RecordId, RecordType, SigningKey,
-    SigningState, Timestamp, Ttl, Zone, ZoneId, ZoneName, ZoneSettings, ZoneSigning, ZoneStatus,
+    SigningState, TicketKey, TicketKeyId, TicketKeys, Timestamp, Ttl, Zone, ZoneId, ZoneName, ZoneSettings,
+    ZoneSigning, ZoneStatus,
 };
 
 /// The network of the tests.
@@ -153,6 +154,17 @@ pub(crate) fn responder_at(clock: Arc<dyn Clock>) -> Responder {
     Responder::new(&ANYCAST.map(|address| address.parse().expect("an address")), true, SERVER, 1232, clock)
 }
 
+/// The client of the tests, which asks so.
+pub(crate) fn asking_by(transport: Transport) -> Asker {
+    Asker { address: [192, 0, 2, 200].into(), transport }
+}
+
+/// The keys that all servers of the network have.
+pub(crate) fn ticket_keys() -> TicketKeys {
+    let id = TicketKeyId::from_bytes([7; 16]);
+    TicketKeys { keys: vec![TicketKey { id, secret: [7; 32], created_at: NOW }] }
+}
+
 /// An OPT record.
 #[derive(Clone, Debug)]
 pub(crate) struct Edns {
@@ -260,6 +272,17 @@ pub(crate) fn describe(octets: &[u8]) -> Result<Vec<String>> {
                     if !text.is_empty() {
                         line.push_str(&format!(" {:?}", String::from_utf8_lossy(text)));
                     }
+                }
+                (8 | 10, _) => {
+                    let name = if option.code().to_int() == 8 { "subnet" } else { "cookie" };
+                    let hex: String = data.iter().map(|octet| format!("{octet:02x}")).collect();
+                    line.push_str(&format!(" {name}={hex}"));
+                }
+                (11, [high, low]) => {
+                    line.push_str(&format!(" keepalive={}", u16::from_be_bytes([*high, *low])));
+                }
+                (12, _) if data.iter().all(|octet| *octet == 0) => {
+                    line.push_str(&format!(" padded={}", octets.len()));
                 }
                 (3, _) => line.push_str(&format!(" nsid={}", String::from_utf8_lossy(data))),
                 (code, _) => bail!("an option {code} that nobody asked for"),

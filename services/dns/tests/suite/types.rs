@@ -3,7 +3,7 @@
 use proxima_dns::Transport;
 use proxima_model::RecordType;
 
-use crate::support::{Fixture, Question, record, responder, zone};
+use crate::support::{Fixture, Question, asking_by, record, responder, zone};
 
 const TABLE: &str = include_str!("../../../../core/model/tests/nouns/record_types.txt");
 
@@ -32,7 +32,7 @@ fn every_type_is_answered_with_the_octets_that_others_make_of_it() {
         let code = RecordType::by_name(kind).expect(kind).code();
         let mut out = Vec::new();
         let question = Question::new(owner, code).encode();
-        responder().respond(&fixture, &question, Transport::Tcp, &mut out).expect("an answer");
+        responder().respond(&fixture, &question, asking_by(Transport::Tcp), &mut out).expect("an answer");
         let octets: Vec<u8> = (0..octets.len())
             .step_by(2)
             .map(|at| u8::from_str_radix(&octets[at..at + 2], 16).expect("an octet"))

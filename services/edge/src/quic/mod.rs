@@ -10,7 +10,7 @@
 //!
 //! Invariants:
 //! * **What one server says, all understand.** Retry tokens, tokens for later connections and stateless resets are made
-//!   with keys derived from the network's ticket keys ([`keys`]): a packet that the network's routing brings to another
+//!   with keys derived from the network's ticket keys ([`QuicKeys`]): a packet that the network's routing brings to another
 //!   server is understood there, or answered with a reset that its sender believes.
 //! * **Early data is taken where a zone wants it (`0rtt`), and once** (`crate::tls`). A connection that begins with it is
 //!   served while its handshake goes on ([`Handshake`]): safe requests of a client whose address is known to be its own at
@@ -20,8 +20,6 @@
 //! What is sent to an address that has not been validated is bounded by quinn to three times what came from it (RFC
 //! 9000, 8.1); migration is on, and validated by quinn (9.3).
 
-mod keys;
-mod steering;
 mod transport;
 
 use std::net::{SocketAddr, UdpSocket};
@@ -31,6 +29,7 @@ use std::time::Duration;
 
 use proxima_chassis::{ListenError, Listeners};
 use proxima_pipeline::{Scheme, TlsFacts};
+use proxima_tls::{QuicKeys, steer};
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connecting, ConnectionError, Endpoint, EndpointConfig, Incoming, TokioRuntime, VarInt};
 use rustls::pki_types::CertificateDer;
@@ -39,9 +38,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::keys::QuicKeys;
-#[cfg(test)]
-pub(crate) use self::steering::steer;
 use crate::listen::Ending;
 use crate::metrics::{GaugeGuard, HandshakeResult};
 use crate::server::{Peer, ServerContext, serve_http3};
@@ -74,7 +70,7 @@ impl QuicListener {
     /// # Errors
     /// It cannot be had.
     pub(crate) fn bind(listeners: &Listeners, address: SocketAddr) -> Result<(UdpSocket, u8), ListenError> {
-        listeners.udp_beside(SERVICE, address, steering::steer)
+        listeners.udp_beside(SERVICE, address, steer)
     }
 
     /// Takes connections at this socket.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proxima_tls::QuicKeys;
 use quinn::{IdleTimeout, ServerConfig, TransportConfig, VarInt};
 
-use super::keys::QuicKeys;
 use crate::server::{HTTP3_STREAMS_MAX, HTTP3_UNIDIRECTIONAL_MAX, Timeouts};
 
 /// Octets of one request's body that the client may send ahead; as for HTTP/2.

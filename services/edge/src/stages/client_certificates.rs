@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proxima_chassis::Clock;
 use proxima_pipeline::{ClientCertificate, Decision, Exchange, Fault, Flow, Stage};
 
-use crate::tls::Certificates;
+use proxima_tls::Certificates;
 
 /// Verifies the certificate that a connection's client presented, by the authorities of the host that a request is for,
 /// and refuses requests without one where the host's association says `enforce`.

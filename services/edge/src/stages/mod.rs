@@ -35,6 +35,5 @@ pub use origin::OriginStage;
 pub use origin_rules::OriginRules;
 pub use security_header::SecurityHeader;
 pub use sites::Sites;
-pub(crate) use sites::{OfZone, nearest_active};
 pub use trace_endpoint::TraceEndpoint;
 pub use zone::{PublicPorts, ZoneStage};

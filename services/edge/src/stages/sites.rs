@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use proxima_ledger::{CompiledZones, ReadError};
-use proxima_model::ZoneStatus;
+use proxima_ledger::{CompiledZones, ReadError, nearest_active};
 use proxima_pipeline::Site;
 
 /// Finds the zone, compiled, in which a host lies.
@@ -19,82 +18,5 @@ pub trait Sites: Send + Sync + 'static {
 impl Sites for CompiledZones<Site> {
     fn find(&self, host: &str) -> Result<Option<Arc<Site>>, ReadError> {
         nearest_active(host, |name| Self::find(self, name))
-    }
-}
-
-/// Something made of a zone that stands below or above others.
-pub(crate) trait OfZone {
-    /// The zone's name.
-    fn zone_name(&self) -> &str;
-    /// Whether the zone's delegation was seen.
-    fn is_active(&self) -> bool;
-}
-
-impl OfZone for Site {
-    fn zone_name(&self) -> &str {
-        self.zone.name.as_str()
-    }
-
-    fn is_active(&self) -> bool {
-        self.zone.status == ZoneStatus::Active
-    }
-}
-
-/// The nearest active zone around `name`, and where none is active, the nearest. A zone whose delegation was not seen
-/// yet does not take the names of an active zone above it: anybody could have made it. `find` gives the zone with the
-/// longest name that encloses a name.
-pub(crate) fn nearest_active<Z: OfZone, E>(
-    name: &str,
-    find: impl Fn(&str) -> Result<Option<Arc<Z>>, E>,
-) -> Result<Option<Arc<Z>>, E> {
-    let Some(nearest) = find(name)? else { return Ok(None) };
-    let mut candidate = Arc::clone(&nearest);
-    while !candidate.is_active() {
-        let Some((_, parent)) = candidate.zone_name().split_once('.') else { return Ok(Some(nearest)) };
-        let Some(above) = find(parent)? else { return Ok(Some(nearest)) };
-        candidate = above;
-    }
-    Ok(Some(candidate))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-
-    use super::*;
-
-    struct Known(&'static str, bool);
-
-    impl OfZone for Known {
-        fn zone_name(&self) -> &str {
-            self.0
-        }
-
-        fn is_active(&self) -> bool {
-            self.1
-        }
-    }
-
-    #[test]
-    fn a_pending_zone_does_not_take_names_of_an_active_one_above_it() {
-        let find = |zones: &[(&'static str, bool)], host: &str| {
-            let longest = |name: &str| -> Result<Option<Arc<Known>>, Infallible> {
-                let encloses = |zone: &str| name == zone || name.ends_with(&format!(".{zone}"));
-                let found =
-                    zones.iter().filter(|(zone, _)| encloses(zone)).max_by_key(|(zone, _)| zone.len());
-                Ok(found.map(|&(zone, active)| Arc::new(Known(zone, active))))
-            };
-            nearest_active(host, longest).unwrap().map(|zone| zone.0)
-        };
-        let (pending, active) = (false, true);
-        let host = "www.c.b.a.example";
-        assert_eq!(find(&[("a.example", active), ("b.a.example", pending)], host), Some("a.example"));
-        assert_eq!(
-            find(&[("a.example", active), ("b.a.example", pending), ("c.b.a.example", pending)], host),
-            Some("a.example")
-        );
-        assert_eq!(find(&[("a.example", active), ("b.a.example", active)], host), Some("b.a.example"));
-        assert_eq!(find(&[("a.example", pending), ("b.a.example", pending)], host), Some("b.a.example"));
-        assert_eq!(find(&[("other.example", active)], host), None);
     }
 }

@@ -19,71 +19,22 @@
 //!   when it trusted others, does not open: its client is asked, in a full handshake.
 //!
 //! Limits: what a chain may have is bounded by the 64 KiB of a handshake's message; a session whose chain makes a ticket
-//! larger than [`super::tickets`] opens is not resumed. Revocation is not looked up.
+//! larger than [`Tickets`] open is not resumed. Revocation is not looked up.
 
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use proxima_model::Timestamp;
 use proxima_pipeline::ClientCertificate;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::ProducesTickets;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ProducesTickets, WebPkiClientVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
-use super::Tickets;
-
-/// The authorities by which clients of a host are verified.
-pub struct HostAuthorities {
-    /// `None` if not one of them can be read: then nobody is verified.
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
-    /// What tickets are bound to.
-    digest: [u8; 32],
-}
-
-impl HostAuthorities {
-    /// Those of these PEMs.
-    pub(super) fn new<'a>(pems: impl IntoIterator<Item = &'a str>) -> Self {
-        let (mut roots, mut all) = (RootCertStore::empty(), Vec::new());
-        for certificate in pems.into_iter().flat_map(|pem| CertificateDer::pem_slice_iter(pem.as_bytes())) {
-            // Looked at when it was uploaded; one that is broken must not take the others with it.
-            let added = certificate.map_err(|error| error.to_string()).and_then(|certificate| {
-                all.extend_from_slice(digest(&SHA256, &certificate).as_ref());
-                roots.add(certificate).map_err(|error| error.to_string())
-            });
-            if let Err(error) = added {
-                tracing::error!(%error, "unusable authority of client certificates");
-            }
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().ok();
-        let mut bound = [0; 32];
-        bound.copy_from_slice(digest(&SHA256, &all).as_ref());
-        Self { verifier, digest: bound }
-    }
-
-    /// Whether this chain, DER, leads from a certificate for clients to one of these authorities at this time.
-    pub fn verify(&self, chain: &[Vec<u8>], now: Timestamp) -> bool {
-        let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-        let Some((leaf, intermediates)) = chain.split_first() else { return false };
-        let Some(verifier) = &self.verifier else { return false };
-        let Ok(seconds) = u64::try_from(now.as_seconds()) else { return false };
-        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-        verifier.verify_client_cert(leaf, intermediates, now).is_ok()
-    }
-}
-
-impl fmt::Debug for HostAuthorities {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HostAuthorities").finish_non_exhaustive()
-    }
-}
+use proxima_tls::{HostAuthorities, Tickets};
 
 /// What a session's client presented.
 pub(crate) fn presented(chain: Option<&[CertificateDer<'_>]>) -> Option<Arc<ClientCertificate>> {
@@ -113,7 +64,7 @@ impl Asking {
 
     /// What tickets of this handshake's session are bound to.
     pub(super) fn ticket_context(&self) -> &[u8] {
-        self.host.get().map_or(&[], |host| &host.digest)
+        self.host.get().map_or(&[], |host| host.digest())
     }
 }
 
@@ -127,8 +78,7 @@ impl ClientCertVerifier for Asking {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        let verifier = self.host.get().and_then(|host| host.verifier.as_ref());
-        verifier.map_or(&[], |verifier| verifier.root_hint_subjects())
+        self.host.get().map_or(&[], |host| host.hints())
     }
 
     fn verify_client_cert(

@@ -10,16 +10,15 @@
 //!       └─ ticket ──▶ Tickets: any of the network's keys opens, the newest seals
 //! ```
 
-mod certificates;
 mod client_auth;
 mod early;
 mod quic;
-mod tickets;
 
 use std::sync::Arc;
 
 use proxima_model::MinTlsVersion;
 use proxima_pipeline::TlsFacts;
+use proxima_tls::{Certificates, HostAuthorities, Tickets};
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
@@ -32,10 +31,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 pub(crate) use self::quic::{Noticed, QuicTls};
-pub use certificates::{CERTIFICATE_ZONES_MAX, Certificates, ZoneCertificates};
-pub use client_auth::HostAuthorities;
 pub(crate) use client_auth::presented;
-pub use tickets::{TICKET_SECONDS, Tickets};
 
 use self::client_auth::{Asking, BoundTickets};
 use crate::EdgeError;

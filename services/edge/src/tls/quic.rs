@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use proxima_tls::{Certificates, Tickets};
 use quinn::crypto::rustls::QuicServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, StoresServerSessions};
@@ -15,7 +16,7 @@ use rustls::version;
 
 use super::client_auth::{Asking, BoundTickets};
 use super::early::EarlySessions;
-use super::{Certificates, Tickets, server_config};
+use super::server_config;
 use crate::EdgeError;
 
 /// What was seen of a handshake that quinn does not tell of.

@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::http3::{client, listener, raw};
 use super::*;
+use crate::tls::QuicTls;
 use crate::tls::tests::World;
-use crate::tls::{QuicTls, Tickets};
+use proxima_tls::Tickets;
 
 const EARLY: &str = "it is early";
 const LATE: &str = "not any more";

@@ -11,9 +11,10 @@ use rustls::pki_types::CertificateDer;
 use super::*;
 use crate::fields::Section;
 use crate::http3::{decode_section, read_varint};
-use crate::quic::{QuicKeys, QuicListener};
+use crate::quic::QuicListener;
+use crate::tls::QuicTls;
 use crate::tls::tests::World;
-use crate::tls::{QuicTls, Tickets};
+use proxima_tls::{QuicKeys, Tickets};
 
 /// A listener of QUIC with the script behind it, and who asks it.
 pub(super) struct Quic {

@@ -6,9 +6,10 @@ use quinn::ConnectionError;
 
 use super::http3::{Fate, client, fate, raw};
 use super::*;
-use crate::quic::{QuicKeys, QuicListener, RETRY_ABOVE, steer};
+use crate::quic::{QuicListener, RETRY_ABOVE};
 use crate::tls::tests::World;
-use crate::tls::{HANDSHAKES_MAX, QuicTls, Tickets};
+use crate::tls::{HANDSHAKES_MAX, QuicTls};
+use proxima_tls::{QuicKeys, Tickets, steer};
 
 fn free() -> std::net::UdpSocket {
     std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()

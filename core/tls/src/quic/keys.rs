@@ -23,7 +23,7 @@ use quinn::{ConnectionId, ConnectionIdGenerator, TokenLog, TokenReuseError};
 
 /// Octets of a connection id. An odd number that clients do not use for the ids which they make up for their first
 /// packets, so that one of ours is known by its length.
-pub(crate) const CONNECTION_ID_BYTES: usize = 11;
+pub const CONNECTION_ID_BYTES: usize = 11;
 /// Keys that are held at once; as many as for tickets.
 const KEYS_MAX: usize = 16;
 /// Tokens for later connections that are remembered as used, for one lifetime of them; beyond, they count as used.
@@ -51,10 +51,10 @@ impl Derived {
 }
 
 /// Keys, ready to be put in force.
-pub(crate) struct PreparedKeys(Arc<Vec<Derived>>);
+pub struct PreparedKeys(Arc<Vec<Derived>>);
 
 /// The keys in force, and what is made with them.
-pub(crate) struct QuicKeys {
+pub struct QuicKeys {
     /// Newest first; never empty.
     keys: ArcSwap<Vec<Derived>>,
     used: Arc<UsedTokens>,
@@ -62,7 +62,7 @@ pub(crate) struct QuicKeys {
 
 impl QuicKeys {
     /// Keys of this process alone, until the network's come.
-    pub(crate) fn new() -> Arc<Self> {
+    pub fn new() -> Arc<Self> {
         Arc::new(Self {
             keys: ArcSwap::from(Self::prepare(&TicketKeys { keys: Vec::new() }).0),
             used: Arc::default(),
@@ -70,7 +70,7 @@ impl QuicKeys {
     }
 
     /// What [`Self::swap`] puts in force.
-    pub(crate) fn prepare(keys: &TicketKeys) -> PreparedKeys {
+    pub fn prepare(keys: &TicketKeys) -> PreparedKeys {
         let mut derived: Vec<Derived> = keys
             .keys
             .iter()
@@ -84,27 +84,27 @@ impl QuicKeys {
     }
 
     /// Puts keys in force, all at once.
-    pub(crate) fn swap(&self, keys: PreparedKeys) {
+    pub fn swap(&self, keys: PreparedKeys) {
         self.keys.store(keys.0);
     }
 
     /// What seals and opens tokens.
-    pub(crate) fn token_key(self: &Arc<Self>) -> Arc<dyn HandshakeTokenKey> {
+    pub fn token_key(self: &Arc<Self>) -> Arc<dyn HandshakeTokenKey> {
         Arc::new(TokenKey(Arc::clone(self)))
     }
 
     /// What makes stateless resets.
-    pub(crate) fn reset_key(self: &Arc<Self>) -> Arc<dyn HmacKey> {
+    pub fn reset_key(self: &Arc<Self>) -> Arc<dyn HmacKey> {
         Arc::new(ResetKey(Arc::clone(self)))
     }
 
     /// What makes the connection ids of a process of this generation.
-    pub(crate) fn connection_ids(self: &Arc<Self>, generation: u8) -> Box<dyn ConnectionIdGenerator> {
+    pub fn connection_ids(self: &Arc<Self>, generation: u8) -> Box<dyn ConnectionIdGenerator> {
         Box::new(ConnectionIds { keys: Arc::clone(self), generation })
     }
 
     /// What remembers which tokens were used.
-    pub(crate) fn used_tokens(&self) -> Arc<dyn TokenLog> {
+    pub fn used_tokens(&self) -> Arc<dyn TokenLog> {
         Arc::<UsedTokens>::clone(&self.used)
     }
 }

@@ -25,7 +25,7 @@ const LATER: u32 = 1;
 ///
 /// # Errors
 /// The kernel refuses it.
-pub(crate) fn steer(former: &UdpSocket, generation: u8) -> io::Result<()> {
+pub fn steer(former: &UdpSocket, generation: u8) -> io::Result<()> {
     let program = program(generation);
     let filter = libc::sock_fprog {
         len: u16::try_from(program.len()).expect("it has a dozen instructions"),

@@ -6,7 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use proxima_chassis::Clock;
-use proxima_ledger::{ChangeSet, CompileZone, CompiledZones, ReadError, Replica, Snapshot};
+use proxima_ledger::{
+    ChangeSet, CompileZone, CompiledZones, OfZone, ReadError, Replica, Snapshot, nearest_active,
+};
 use proxima_model::limits::CLIENT_AUTHENTICATIONS_PER_ZONE_MAX;
 use proxima_model::{
     Certificate, CertificateSource, ClientAuthentication, DnsName, KeyAlgorithm, MinTlsVersion, Timestamp,
@@ -18,8 +20,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::client_auth::HostAuthorities;
-use crate::stages::{OfZone, nearest_active};
+use crate::HostAuthorities;
 
 /// Zones whose certificates are kept parsed. A parsed chain and key take some 8 KiB: 128 MiB at the most, and far less
 /// where few zones are busy.
@@ -213,7 +214,7 @@ impl Certificates {
     }
 
     /// The version of TLS that this client must speak at least; `None` if there is no certificate for it.
-    pub(super) fn asks_for(&self, hello: &ClientHello<'_>) -> Option<MinTlsVersion> {
+    pub fn asks_for(&self, hello: &ClientHello<'_>) -> Option<MinTlsVersion> {
         let (zone, name) = self.zone_of(hello.server_name()?)?;
         self.best(&zone, &name, hello.signature_schemes()).map(|_| zone.min_version)
     }
@@ -225,8 +226,14 @@ impl Certificates {
     }
 
     /// Whether requests to this host may be taken from early data.
-    pub(super) fn takes_early_data(&self, name: Option<&str>) -> bool {
+    pub fn takes_early_data(&self, name: Option<&str>) -> bool {
         name.and_then(|name| self.zone_of(name)).is_some_and(|(zone, _)| zone.early_data)
+    }
+
+    /// The certificate for a name, for a client that can check signatures of these schemes.
+    pub fn named(&self, name: &str, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let (zone, name) = self.zone_of(name)?;
+        self.best(&zone, &name, schemes)
     }
 
     fn zone_of(&self, name: &str) -> Option<(Arc<ZoneCertificates>, String)> {
@@ -255,8 +262,7 @@ impl fmt::Debug for Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let (zone, name) = self.zone_of(hello.server_name()?)?;
-        self.best(&zone, &name, hello.signature_schemes())
+        self.named(hello.server_name()?, hello.signature_schemes())
     }
 }
 

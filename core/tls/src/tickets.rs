@@ -1,7 +1,7 @@
 //! Session tickets that every server of the network can open (RFC 8446, 4.6.1; RFC 5077, 4).
 //!
 //! A ticket is `key id (16) | nonce (12) | AES-256-GCM (session, tag)`, with the key's id bound in as associated data, and
-//! after it, where clients are asked for certificates, what the session is for ([`super::client_auth`]).
+//! after it what the session is for, where it must not be resumed for anything else.
 
 use std::fmt;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Tickets {
     }
 
     /// Seals a session that opens for the same context only.
-    pub(super) fn seal_for(&self, context: &[u8], session: &[u8]) -> Option<Vec<u8>> {
+    pub fn seal_for(&self, context: &[u8], session: &[u8]) -> Option<Vec<u8>> {
         // The chain of a client's certificate may be long; nobody would open it.
         if session.len() > SESSION_BYTES_MAX {
             return None;
@@ -65,7 +65,7 @@ impl Tickets {
     }
 
     /// Opens what was sealed for this context.
-    pub(super) fn open_for(&self, context: &[u8], ticket: &[u8]) -> Option<Vec<u8>> {
+    pub fn open_for(&self, context: &[u8], ticket: &[u8]) -> Option<Vec<u8>> {
         if ticket.len() > TICKET_BYTES_MAX {
             return None;
         }

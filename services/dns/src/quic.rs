@@ -1,0 +1,284 @@
+//! QUIC (RFC 9250): each query on a stream of its own, answered when it is there, in whatever order.
+//!
+//! ```text
+//!  Initial ─▶ address shown? ─no, and places or handshakes are scarce─▶ Retry
+//!               │ yes, or there is enough
+//!               ├─ no place, too many handshakes ─▶ CONNECTION_REFUSED
+//!               └─ handshake ─▶ each stream: length, query, end ─▶ answer, end
+//!                                 └ anything else: the connection is closed with DOQ_PROTOCOL_ERROR
+//! ```
+//!
+//! A connection holds [`STREAMS_MAX`] queries of 4 KiB, answers to [`ANSWERS_MAX`] of them, and a send window: some 800
+//! KiB at the most, far less where answers are small. Early data is not taken: a replayed query is harmless, but resolvers
+//! that resume save a signature anyway.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use proxima_chassis::{Listeners, Shutdown};
+use proxima_tls::steer;
+use quinn::{
+    Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, ReadToEndError, RecvStream, SendStream,
+    ServerConfig, TokioRuntime, TransportConfig, VarInt,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+use tracing::debug;
+
+use crate::{
+    DnsError,
+    asker::{Asker, Transport},
+    places::{Place, Places},
+    server::Server,
+    service::NAME,
+    tcp::{LENGTH_OCTETS, ON_ITS_WAY, QUERY_OCTETS_MAX, WRITE_WITHIN},
+    tls::{HANDSHAKE_WITHIN, HANDSHAKES_MAX, Secure},
+};
+
+/// Queries of a connection at once.
+const STREAMS_MAX: u32 = 100;
+/// Answers of a connection that are made and written at once: one of them may have 64 KiB.
+const ANSWERS_MAX: usize = 4;
+/// Octets of all queries of a connection that may be on their way: as many streams as there may be have room for a usual
+/// query, and some for a long one.
+const RECEIVE_WINDOW_BYTES: u32 = 64 << 10;
+/// Octets of answers that are written and not yet acknowledged: two of the largest.
+const SEND_WINDOW_BYTES: u64 = 128 << 10;
+/// Handshakes at once from which on a client must show that it receives at its address before we sign for it.
+const RETRY_ABOVE: usize = HANDSHAKES_MAX / 4;
+/// Connections that have sent a first packet and were not looked at yet. They are looked at at once.
+const UNSEEN_MAX: usize = 1024;
+/// Octets that may come for one of them meanwhile, and for all of them together.
+const UNSEEN_BYTES: u64 = 16 * 1024;
+const UNSEEN_BYTES_TOTAL: u64 = 4 * 1024 * 1024;
+/// How long the last packets of connections that have ended may take to be sent.
+const LAST_PACKETS: Duration = Duration::from_secs(1);
+
+/// Errors of DNS over QUIC (RFC 9250, 4.3).
+mod code {
+    pub(super) const NO_ERROR: u32 = 0;
+    pub(super) const PROTOCOL_ERROR: u32 = 2;
+    pub(super) const REQUEST_CANCELLED: u32 = 3;
+}
+
+/// The client does not speak DNS over QUIC.
+struct Broken;
+
+/// Takes what comes at one address.
+pub(crate) struct QuicListener {
+    endpoint: Endpoint,
+    handshakes: Arc<Semaphore>,
+}
+
+impl QuicListener {
+    /// The socket of this process at an address, and its generation; the former process's connections stay with it.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    pub(crate) fn bind(listeners: &Listeners, address: SocketAddr) -> Result<(UdpSocket, u8), DnsError> {
+        Ok(listeners.udp_beside(NAME, address, steer)?)
+    }
+
+    /// Takes connections at this socket.
+    ///
+    /// # Errors
+    /// The socket cannot be used.
+    pub(crate) fn new(
+        (socket, generation): (UdpSocket, u8),
+        secure: &Secure,
+        idle: Duration,
+    ) -> std::io::Result<Self> {
+        let mut config = ServerConfig::new(secure.quic.clone(), secure.quic_keys.token_key());
+        config
+            .transport_config(Arc::new(transport(idle)))
+            .max_incoming(UNSEEN_MAX)
+            .incoming_buffer_size(UNSEEN_BYTES)
+            .incoming_buffer_size_total(UNSEEN_BYTES_TOTAL);
+        let mut endpoint = EndpointConfig::new(secure.quic_keys.reset_key());
+        let keys = secure.quic_keys.clone();
+        endpoint.cid_generator(move || keys.connection_ids(generation));
+        let endpoint = Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime))?;
+        Ok(Self { endpoint, handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)) })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The socket does not say.
+    pub(crate) fn address(&self) -> std::io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// Takes connections until the server drains, then waits for those that are open.
+    pub(crate) async fn serve(
+        self,
+        server: Arc<Server>,
+        places: Arc<Places>,
+        shutdown: Shutdown,
+    ) -> Result<(), DnsError> {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                incoming = self.endpoint.accept() => {
+                    let Some(incoming) = incoming else { break };
+                    if let Some((incoming, place, going_on)) = self.admit(incoming, &server, &places) {
+                        connections.spawn(connection(incoming, server.clone(), (place, going_on), shutdown.clone()));
+                    }
+                }
+                Some(_) = connections.join_next() => {}
+                () = shutdown.draining() => break,
+            }
+        }
+        let turned_away = async {
+            while let Some(incoming) = self.endpoint.accept().await {
+                incoming.refuse();
+            }
+        };
+        tokio::select! {
+            () = async { while connections.join_next().await.is_some() {} } => {}
+            () = turned_away => {}
+        }
+        timeout(LAST_PACKETS, self.endpoint.wait_idle()).await.ok();
+        Ok(())
+    }
+
+    fn admit(
+        &self,
+        incoming: Incoming,
+        server: &Server,
+        places: &Arc<Places>,
+    ) -> Option<(Incoming, Place, OwnedSemaphorePermit)> {
+        let client = incoming.remote_address().ip();
+        let busy = HANDSHAKES_MAX - self.handshakes.available_permits() >= RETRY_ABOVE;
+        // A forged address must cost neither us a signature nor its owner a place.
+        if !incoming.remote_address_validated() && (busy || places.are_scarce(client)) {
+            // Fails only for one that has been validated.
+            incoming.retry().ok();
+            return None;
+        }
+        let (Ok(going_on), Some(place)) = (self.handshakes.clone().try_acquire_owned(), places.take(client))
+        else {
+            server.metrics.connection_refused(Transport::Quic);
+            incoming.refuse();
+            return None;
+        };
+        Some((incoming, place, going_on))
+    }
+}
+
+fn transport(idle: Duration) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    let query = u32::try_from(LENGTH_OCTETS + QUERY_OCTETS_MAX).expect("a query is short");
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
+        // Nothing is sent on these (RFC 9250, 4.2).
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(query))
+        .receive_window(VarInt::from_u32(RECEIVE_WINDOW_BYTES))
+        .send_window(SEND_WINDOW_BYTES)
+        .datagram_receive_buffer_size(None)
+        .max_idle_timeout(IdleTimeout::try_from(idle + HANDSHAKE_WITHIN).ok());
+    transport
+}
+
+async fn connection(
+    incoming: Incoming,
+    server: Arc<Server>,
+    (place, going_on): (Place, OwnedSemaphorePermit),
+    shutdown: Shutdown,
+) {
+    let _open = server.metrics.open(Transport::Quic);
+    let shaken = async { incoming.accept()?.await };
+    let Ok(Ok(connection)) = timeout(HANDSHAKE_WITHIN, shaken).await else {
+        server.metrics.handshake_failed(Transport::Quic);
+        return;
+    };
+    drop(going_on);
+    let ended = converse(&connection, &server, &shutdown).await;
+    let code = if ended.is_ok() { code::NO_ERROR } else { code::PROTOCOL_ERROR };
+    connection.close(VarInt::from_u32(code), b"");
+    debug!(client = %connection.remote_address(), code, "a QUIC connection ended");
+    drop(place);
+}
+
+/// Answers a connection's queries to its end: closed, or without a query for too long, by the client, or, once the server
+/// drains, when what was begun is answered.
+async fn converse(connection: &Connection, server: &Arc<Server>, shutdown: &Shutdown) -> Result<(), Broken> {
+    let idle = server.config.tcp_idle();
+    let answers = Arc::new(Semaphore::new(ANSWERS_MAX));
+    let asker = Asker { address: connection.remote_address().ip(), transport: Transport::Quic };
+    let mut queries_left = server.config.tcp_queries_max;
+    let mut deadline = Instant::now() + idle;
+    let mut draining = false;
+    let mut begun: JoinSet<Result<(), Broken>> = JoinSet::new();
+    loop {
+        tokio::select! {
+            stream = connection.accept_bi(), if queries_left > 0 => {
+                let Ok((send, receive)) = stream else { return Ok(()) };
+                queries_left -= 1;
+                let (server, answers) = (server.clone(), answers.clone());
+                begun.spawn(async move { answer(send, receive, asker, &server, &answers).await });
+            }
+            Some(ended) = begun.join_next() => {
+                ended.unwrap_or(Err(Broken))?;
+                deadline = Instant::now() + if draining { ON_ITS_WAY } else { idle };
+                if queries_left == 0 && begun.is_empty() {
+                    return Ok(());
+                }
+            }
+            () = sleep_until(deadline), if begun.is_empty() => return Ok(()),
+            _ = connection.closed() => return Ok(()),
+            () = shutdown.draining(), if !draining => {
+                draining = true;
+                deadline = deadline.min(Instant::now() + ON_ITS_WAY);
+            }
+        }
+    }
+}
+
+/// Answers the query of one stream.
+async fn answer(
+    mut send: SendStream,
+    mut receive: RecvStream,
+    asker: Asker,
+    server: &Server,
+    answers: &Semaphore,
+) -> Result<(), Broken> {
+    let read = timeout(server.config.tcp_idle(), receive.read_to_end(LENGTH_OCTETS + QUERY_OCTETS_MAX)).await;
+    let octets = match read {
+        Ok(Ok(octets)) => octets,
+        Ok(Err(ReadToEndError::TooLong)) => return Err(Broken),
+        // The client, or we, have lost interest.
+        Ok(Err(ReadToEndError::Read(_))) | Err(_) => {
+            send.reset(VarInt::from_u32(code::REQUEST_CANCELLED)).ok();
+            return Ok(());
+        }
+    };
+    let (length, message) = octets.split_first_chunk::<LENGTH_OCTETS>().ok_or(Broken)?;
+    // One query, whole, and with the id that all have (RFC 9250, 4.2 and 4.2.1).
+    if usize::from(u16::from_be_bytes(*length)) != message.len() || !message.starts_with(&[0, 0]) {
+        return Err(Broken);
+    }
+    let Ok(making) = answers.acquire().await else { return Ok(()) };
+    let mut out = vec![0; LENGTH_OCTETS];
+    server.answer(message, asker, &mut out).ok_or(Broken)?;
+    let length = u16::try_from(out.len() - LENGTH_OCTETS).expect("an answer is a DNS message");
+    out[..LENGTH_OCTETS].copy_from_slice(&length.to_be_bytes());
+    let written = timeout(WRITE_WITHIN, send.write_all(&out)).await;
+    // It lies in the send window now: others are answered while the client takes it.
+    drop((making, out));
+    if matches!(written, Ok(Ok(()))) {
+        send.finish().ok();
+        // Until the client has it all: the connection is not closed before.
+        timeout(WRITE_WITHIN, send.stopped()).await.ok();
+    } else {
+        send.reset(VarInt::from_u32(code::REQUEST_CANCELLED)).ok();
+    }
+    Ok(())
+}

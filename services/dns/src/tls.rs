@@ -1,0 +1,195 @@
+//! TLS for queries: over TCP (RFC 7858, ALPN `dot`) and within QUIC (RFC 9250, ALPN `doq`).
+//!
+//! ```text
+//!  ClientHello ─▶ a name of the network's name servers? ─yes─▶ its certificate in the replica ─┐
+//!                  │ no, or no name at all                     │ none                          ├─▶ handshake
+//!                  └▶ the certificate of the first name server that has one ◀──┘               │
+//!                       │ none                                                                 │
+//!                       └▶ one that this process made for itself ──────────────────────────────┘
+//! ```
+//!
+//! Resolvers that encrypt without knowing whom they ask send no name and check no certificate (RFC 9539, 4.6.3), so
+//! there is always one. Only name servers' names count: a customer's certificate shown here would let a session for its
+//! site be led to this port.
+//!
+//! Sessions are resumed at every server of the network, by the ticket keys that all have; their tickets open here only.
+
+use std::{fmt, io, sync::Arc, time::Duration};
+
+use proxima_chassis::NodeContext;
+use proxima_ledger::ChangeSet;
+use proxima_model::TicketKeys;
+use proxima_tls::{Certificates, QuicKeys, Tickets};
+use quinn::crypto::rustls::QuicServerConfig;
+use rustls::{
+    ServerConfig, SupportedProtocolVersion,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer},
+    server::{Acceptor, ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert},
+    sign::CertifiedKey,
+    version,
+};
+use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+
+use crate::DnsError;
+
+/// Handshakes that may go on at once: each costs a signature. A server of two cores ends some thousands a second.
+pub(crate) const HANDSHAKES_MAX: usize = 256;
+/// How long a handshake may take.
+pub(crate) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// What tickets for sessions of this service are bound to.
+const TICKET_CONTEXT: &[u8] = b"dns";
+
+/// What is needed where queries come encrypted.
+pub(crate) struct Secure {
+    certificates: Arc<Certificates>,
+    tickets: Arc<Tickets>,
+    /// Secrets of QUIC.
+    pub(crate) quic_keys: Arc<QuicKeys>,
+    /// For streams.
+    pub(crate) stream: Arc<StreamTls>,
+    /// For QUIC.
+    pub(crate) quic: Arc<QuicServerConfig>,
+}
+
+impl Secure {
+    /// Sets up TLS.
+    ///
+    /// # Errors
+    /// The cryptography cannot do it.
+    pub(crate) fn new(node: &NodeContext) -> Result<Self, DnsError> {
+        let certificates = Arc::new(Certificates::new(node.replica.clone(), node.clock.clone()));
+        let tickets = Arc::new(Tickets::default());
+        let names: Vec<String> = node.config.network.name_servers.iter().map(ToString::to_string).collect();
+        let own_name = names.first().cloned().unwrap_or_else(|| node.name().to_string());
+        let shown =
+            Arc::new(Shown { certificates: certificates.clone(), names, own: own_certificate(own_name)? });
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let versions = [&version::TLS13, &version::TLS12];
+        let stream = server_config(&provider, &shown, &tickets, &versions, b"dot")?;
+        let quic = server_config(&provider, &shown, &tickets, &versions[..1], b"doq")?;
+        let quic = QuicServerConfig::try_from(quic)?;
+        Ok(Self {
+            certificates,
+            tickets,
+            quic_keys: QuicKeys::new(),
+            stream: Arc::new(StreamTls {
+                config: Arc::new(stream),
+                handshakes: Semaphore::new(HANDSHAKES_MAX),
+            }),
+            quic: Arc::new(quic),
+        })
+    }
+
+    /// Forgets what was made of zones that changed.
+    pub(crate) fn invalidate(&self, changed: &ChangeSet) {
+        self.certificates.invalidate(changed);
+    }
+
+    /// Makes ready secrets that all servers of the network have; puts them in force when called.
+    pub(crate) fn prepare_keys(self: &Arc<Self>, keys: &TicketKeys) -> impl FnOnce() + Send + 'static {
+        let (tickets, quic, secure) = (Tickets::prepare(keys), QuicKeys::prepare(keys), self.clone());
+        move || {
+            secure.tickets.swap(tickets);
+            secure.quic_keys.swap(quic);
+        }
+    }
+}
+
+fn server_config(
+    provider: &Arc<CryptoProvider>,
+    shown: &Arc<Shown>,
+    tickets: &Arc<Tickets>,
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[u8],
+) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)?
+        .with_no_client_auth()
+        .with_cert_resolver(shown.clone());
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config.ticketer = Arc::new(OwnTickets(tickets.clone()));
+    // A session must be resumable at every server, so nothing is kept at this one.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
+}
+
+/// Takes TLS sessions over TCP.
+pub(crate) struct StreamTls {
+    config: Arc<ServerConfig>,
+    handshakes: Semaphore,
+}
+
+impl StreamTls {
+    /// Shakes hands.
+    ///
+    /// # Errors
+    /// Either side gave up, or it took too long.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        timeout(HANDSHAKE_WITHIN, async {
+            let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+            // Only now: connections that say nothing take no place from those that do.
+            let _going_on = self.handshakes.acquire().await.map_err(io::Error::other)?;
+            start.into_stream(self.config.clone()).await
+        })
+        .await?
+    }
+}
+
+/// Which certificate is shown.
+struct Shown {
+    certificates: Arc<Certificates>,
+    /// Of the network's name servers.
+    names: Vec<String>,
+    /// Where there is no other.
+    own: Arc<CertifiedKey>,
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shown").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let schemes = hello.signature_schemes();
+        let asked = hello.server_name().map(str::to_ascii_lowercase);
+        let asked = self.names.iter().filter(|name| asked.as_ref() == Some(name));
+        let mut found = asked.chain(&self.names).filter_map(|name| self.certificates.named(name, schemes));
+        found.next().or_else(|| Some(self.own.clone()))
+    }
+}
+
+/// A certificate that only says that the session is encrypted.
+fn own_certificate(name: String) -> Result<Arc<CertifiedKey>, DnsError> {
+    let made = rcgen::generate_simple_self_signed([name])?;
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
+        .map_err(|why| rustls::Error::General(why.to_owned()))?;
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)?;
+    let chain = vec![CertificateDer::from(made.cert.der().to_vec())];
+    Ok(Arc::new(CertifiedKey::new(chain, key)))
+}
+
+/// The network's tickets, for sessions of this service.
+#[derive(Debug)]
+struct OwnTickets(Arc<Tickets>);
+
+impl ProducesTickets for OwnTickets {
+    fn enabled(&self) -> bool {
+        self.0.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.0.lifetime()
+    }
+
+    fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
+        self.0.seal_for(TICKET_CONTEXT, session)
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        self.0.open_for(TICKET_CONTEXT, ticket)
+    }
+}
