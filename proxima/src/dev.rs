@@ -67,7 +67,7 @@ impl DevArgs {
             "[node]\nname = \"dev\"\npop = \"DEV\"\nregion = \"local\"\ndata_dir = {data}\nkey_file = {key}\n\
              admin = \"{admin}\"\ndrain_seconds = 5\n\
              [network]\nanycast_addresses = {addresses}\nname_servers = [\"ns1.proxima.test\", \"ns2.proxima.test\"]\n\
-             [dns]\nlisten = [\"{dns}\"]\nhttps = true\n\
+             [dns]\nlisten = [\"{dns}\"]\nhttps = true\nrate_limit_exempt = [\"127.0.0.0/8\", \"::1/128\"]\n\
              [edge]\nhttp = [\"{http}\"]\nhttps = [\"{https}\"]\nallow_private_origins = true\n\
              {request_log}\
              [cache]\nmemory_bytes_max = {memory}\ndisk_bytes_max = {disk}\n\

@@ -15,6 +15,11 @@ pub(crate) const HANDED_OVER: &str = "PROXIMA_LISTENERS";
 /// Connections that wait to be accepted; above what Linux allows by default (`net.core.somaxconn`) it is cut there.
 const BACKLOG: i32 = 4_096;
 
+/// In the names of UDP sockets of which an address may have several: as that of one alone, which a process that knew no
+/// groups may hand over.
+const GROUPED: &str = "udp";
+/// A UDP socket that shares its address with nobody: to see whether that is free.
+const ALONE: &str = "udp alone";
 /// In the names of UDP sockets that two processes may have side by side.
 const BESIDE: &str = "udp+";
 /// How often a TCP port that the kernel chose is given back because its UDP port is taken: a service that wants both
@@ -88,17 +93,36 @@ impl Listeners {
         self.socket(service, "tcp", address).map(Into::into)
     }
 
-    /// A UDP socket of `service` at `address`.
+    /// UDP sockets of `service` at one address, among which the kernel divides who sends there: `count` at most, and one
+    /// at least. All lead to the port that the first has, where the kernel was to choose one.
     ///
     /// # Errors
-    /// Why it cannot be had.
-    pub fn udp(&self, service: &'static str, address: SocketAddr) -> Result<UdpSocket, ListenError> {
-        self.socket(service, "udp", address).map(Into::into)
+    /// Why the first cannot be had, or one of the others for want of anything but leave: a socket that was handed over by a
+    /// process that knew no groups may stand alone.
+    pub fn udp_group(
+        &self,
+        service: &'static str,
+        address: SocketAddr,
+        count: usize,
+    ) -> Result<Vec<UdpSocket>, ListenError> {
+        let first = self.socket(service, GROUPED, address)?;
+        let local = first.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address);
+        // It may be one that had no group yet.
+        let alone = count == 1 || first.set_reuse_port(true).is_err();
+        let mut group: Vec<UdpSocket> = vec![first.into()];
+        for _ in 1..if alone { 1 } else { count } {
+            match self.socket(service, GROUPED, local) {
+                Ok(socket) => group.push(socket.into()),
+                Err(error) if error.source.kind() == std::io::ErrorKind::AddrInUse => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(group)
     }
 
     /// A UDP socket of `service` at `address` beside that of the former process, whose generation it follows; `steer`
     /// is given the former's socket and the new one's generation, before the new one is bound: from then on the kernel
-    /// divides datagrams between the two. Unlike with [`Self::udp`] the former process goes on reading its own, until it
+    /// divides datagrams between the two. Unlike with [`Self::udp_group`] the former process goes on reading its own, until it
     /// ends: for protocols whose connections live in datagrams. Without a former process the generation is 0.
     ///
     /// # Errors
@@ -211,7 +235,7 @@ fn bind(protocol: &str, address: SocketAddr) -> std::io::Result<Socket> {
     if protocol == "tcp" && address.port() == 0 {
         for _ in 0..PORT_CHOICES_MAX {
             let chosen = socket.local_addr()?.as_socket().unwrap_or(address);
-            if bind_once("udp", chosen).is_ok() {
+            if bind_once(ALONE, chosen).is_ok() {
                 break;
             }
             socket = bind_once(protocol, address)?;
@@ -235,7 +259,7 @@ fn bind_once(protocol: &str, address: SocketAddr) -> std::io::Result<Socket> {
     if kind == Type::STREAM {
         socket.set_reuse_address(true)?;
     }
-    if protocol == BESIDE {
+    if [BESIDE, GROUPED].contains(&protocol) {
         socket.set_reuse_port(true)?;
     }
     // An anycast address may be put on the machine after us.

@@ -48,8 +48,8 @@ pub struct DnsConfig {
     pub rate_limit_slip: u8,
     /// Networks to which that does not apply.
     pub rate_limit_exempt: Vec<IpNet>,
-    /// Tasks that answer the datagrams of one address, 1 to 256; the number of cores unless given.
-    pub udp_tasks: usize,
+    /// Threads that answer datagrams, each with a socket of its own at each address, 1 to 256; the number of cores unless given.
+    pub udp_threads: usize,
     /// Open connections over TCP, TLS and QUIC together.
     pub tcp_connections_max: usize,
     /// Those of one client: an IPv4 address or an IPv6 /64.
@@ -74,7 +74,7 @@ impl Default for DnsConfig {
             rate_limit_per_second: 200,
             rate_limit_slip: 2,
             rate_limit_exempt: Vec::new(),
-            udp_tasks: std::thread::available_parallelism().map_or(1, |cores| cores.get().min(256)),
+            udp_threads: std::thread::available_parallelism().map_or(1, |cores| cores.get().min(256)),
             tcp_connections_max: 2_048,
             tcp_connections_per_client_max: 64,
             tcp_idle_seconds: 10,
@@ -116,8 +116,8 @@ impl DnsConfig {
         if !(512..=UDP_PAYLOAD_MAX).contains(&self.udp_payload_bytes_max) {
             return refuse("udp_payload_bytes_max", "give 512 to 4096");
         }
-        if !(1..=256).contains(&self.udp_tasks) {
-            return refuse("udp_tasks", "give 1 to 256");
+        if !(1..=256).contains(&self.udp_threads) {
+            return refuse("udp_threads", "give 1 to 256");
         }
         if self.rate_limit_per_second > RATE_MAX {
             return refuse("rate_limit_per_second", "give 1 to 10000, or 0 for no limit");

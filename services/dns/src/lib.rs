@@ -50,11 +50,12 @@
 //!
 //! Limits: aliases of one answer (`respond.rs`), connections, queries of a connection and silence on it ([`DnsConfig`]),
 //! octets read and unwritten for a connection (`tcp.rs`, `quic.rs`), handshakes at once (`tls.rs`), signatures kept (`dnssec/signatures.rs`), like answers to one
-//! network over UDP (`rate.rs`). Batched system calls are to come.
+//! network over UDP (`rate.rs`).
 
 mod asker;
 mod config;
 mod cookies;
+mod datagrams;
 mod dnssec;
 mod edns;
 mod error;

@@ -34,7 +34,8 @@ pub(crate) struct Writer<'o> {
     flags: u16,
     /// The shortest time, in seconds, for which a record may be remembered.
     ttl: Option<u32>,
-    names: [u16; NAMES_REMEMBERED_MAX],
+    /// Where names begin, and how long each is when it is written out: only names of one length can be the same.
+    names: [(u16, u8); NAMES_REMEMBERED_MAX],
     names_known: usize,
     /// Why the answer is an error.
     pub(crate) extended: Option<ExtendedError>,
@@ -64,13 +65,15 @@ impl<'o> Writer<'o> {
             // CD is for resolvers: who answers with authority clears it (RFC 4035, 3.1.6).
             flags: flag::QR | asked & flag::RD,
             ttl: None,
-            names: [0; NAMES_REMEMBERED_MAX],
+            names: [(0, 0); NAMES_REMEMBERED_MAX],
             names_known: 0,
             extended: None,
         };
+        // Behind the name are its type and class.
+        let end = question.len().saturating_sub(4);
         let mut at = HEADER_OCTETS;
         while let Some(length @ 1..) = question.get(at).copied() {
-            writer.remember(at);
+            writer.remember(at, end.saturating_sub(at));
             at += 1 + usize::from(length);
         }
         writer
@@ -102,7 +105,7 @@ impl<'o> Writer<'o> {
         self.out.truncate(self.base + self.question);
         self.names_known = self.names[..self.names_known]
             .iter()
-            .take_while(|known| usize::from(**known) < self.question)
+            .take_while(|(known, _)| usize::from(*known) < self.question)
             .count();
         self.counts = [self.counts[0], 0, 0, 0];
         self.flags &= !(flag::AA | flag::TC);
@@ -186,22 +189,26 @@ impl<'o> Writer<'o> {
                 return;
             }
             let end = at + 1 + usize::from(name[at]);
-            self.remember(self.out.len() - self.base);
+            self.remember(self.out.len() - self.base, name.len() - at);
             self.out.extend_from_slice(&name[at..end]);
             at = end;
         }
         self.out.push(0);
     }
 
-    fn remember(&mut self, at: usize) {
+    /// A name of so many octets begins at an offset.
+    fn remember(&mut self, at: usize, octets: usize) {
         if at <= POINTER_MAX && self.names_known < NAMES_REMEMBERED_MAX {
-            self.names[self.names_known] = u16::try_from(at).expect("a pointer has 14 bits");
+            let at = u16::try_from(at).expect("a pointer has 14 bits");
+            self.names[self.names_known] = (at, u8::try_from(octets).unwrap_or(u8::MAX));
             self.names_known += 1;
         }
     }
 
     fn find(&self, name: &[u8]) -> Option<u16> {
-        self.names[..self.names_known].iter().copied().find(|known| self.has_name(usize::from(*known), name))
+        let octets = u8::try_from(name.len()).unwrap_or(u8::MAX);
+        let known = self.names[..self.names_known].iter().filter(|(_, length)| *length == octets);
+        known.map(|(at, _)| *at).find(|at| self.has_name(usize::from(*at), name))
     }
 
     /// Whether the message has `name` at an offset. Pointers written here point backwards, to labels only.

@@ -110,6 +110,15 @@ pub(crate) fn encode(text: &str) -> Vec<u8> {
     octets
 }
 
+/// Whether a name is `apex` or lies below it; both whole, in lower case and without compression.
+pub(crate) fn is_within(mut name: &[u8], apex: &[u8]) -> bool {
+    while name.len() > apex.len() {
+        let Some(below) = name.get(1 + usize::from(name[0])..) else { return false };
+        name = below;
+    }
+    name == apex
+}
+
 /// The octets of a name at the beginning of `octets`, which may end in a compression pointer: its length there.
 /// `None` if it is cut off or not a name.
 pub(crate) fn skip(octets: &[u8]) -> Option<usize> {

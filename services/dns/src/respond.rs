@@ -5,7 +5,7 @@ mod https;
 mod responder;
 mod secure;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use proxima_ledger::{CompiledZones, ReadError};
 
@@ -16,7 +16,7 @@ use crate::{
     asker::{Asker, Transport},
     cookies::Judged,
     message::{Section, Writer},
-    name::{NAME_OCTETS_MAX, Name},
+    name::{self, NAME_OCTETS_MAX, Name},
     query::Query,
     rate::{Kind as Counted, Limited},
     rrset::{self, RrSet},
@@ -140,7 +140,8 @@ impl<Z: Zones> Answer<'_, Z> {
         if self.query.qclass == class::CH {
             return self.about_this_server();
         }
-        let mut name = self.query.name.clone();
+        let query = self.query;
+        let mut name = Cow::Borrowed(&query.name);
         let (mut zone, child) = self
             .zone_of_question()?
             .ok_or(Failure::because(Rcode::Refused, ExtendedError::NOT_AUTHORITATIVE))?;
@@ -151,7 +152,7 @@ impl<Z: Zones> Answer<'_, Z> {
             self.count(Counted::Name(name.wire()))?;
             return self.vouch(&zone, &child);
         }
-        let mut passed: Vec<Name> = Vec::new();
+        let mut passed: Vec<Cow<'_, Name>> = Vec::new();
         loop {
             let target = match self.step(&zone, &name, passed.is_empty())? {
                 Step::Done(rcode) => return Ok(rcode),
@@ -163,7 +164,7 @@ impl<Z: Zones> Answer<'_, Z> {
                 return Ok(Rcode::NoError);
             }
             match self.zone_of_target(&zone, &target)? {
-                Some(next) => (zone, name) = (next, target),
+                Some(next) => (zone, name) = (next, Cow::Owned(target)),
                 None => return Ok(Rcode::NoError),
             }
         }
@@ -295,19 +296,18 @@ impl<Z: Zones> Answer<'_, Z> {
         {
             return Ok(Step::Done(Rcode::NoError));
         }
-        let hosts = || servers.data.iter().map(|host| Name::of_encoded(host));
-        let (below, beside): (Vec<Name>, Vec<Name>) = hosts().partition(|host| host.is_within(cut));
-        for host in &below {
+        let hosts = |below: bool| servers.data.iter().filter(move |host| name::is_within(host, cut) == below);
+        for host in hosts(true) {
             for set in glue(zone, host, true) {
-                if !self.unsigned_set(Section::Additional, host.wire(), set, set.ttl)? {
+                if !self.unsigned_set(Section::Additional, host, set, set.ttl)? {
                     return Ok(Step::Done(Rcode::NoError));
                 }
             }
         }
-        for host in &beside {
+        for host in hosts(false) {
             for set in glue(zone, host, false) {
                 // These can be asked for: whatever of them fits is a courtesy.
-                self.writer.set(Section::Additional, host.wire(), set, set.ttl);
+                self.writer.set(Section::Additional, host, set, set.ttl);
             }
         }
         Ok(Step::Done(Rcode::NoError))
@@ -450,14 +450,14 @@ fn counted<'n>(zone: &'n ZoneTree, name: &'n Name, found: Found<'_>) -> Counted<
         Found::Nothing => Counted::Nothing(zone.apex()),
         Found::Cut { .. } => Counted::Referral(zone.apex()),
         // What the name does not have by itself, a wildcard has.
-        Found::Node(_) if zone.glue(name).is_none() => Counted::Wildcard(zone.apex()),
+        Found::Node(_) if zone.glue(name.wire()).is_none() => Counted::Wildcard(zone.apex()),
         Found::Node(_) => Counted::Name(name.wire()),
     }
 }
 
 /// The addresses of a name server's host, as far as they lie in `zone`. Those of a proxied host are told only where
 /// nothing else can be: below the delegation, where it is not proxied in truth.
-fn glue<'z>(zone: &'z ZoneTree, host: &Name, below: bool) -> impl Iterator<Item = &'z RrSet> + use<'z> {
+fn glue<'z>(zone: &'z ZoneTree, host: &[u8], below: bool) -> impl Iterator<Item = &'z RrSet> + use<'z> {
     let node = zone.glue(host).filter(|node| below || !node.is_proxied(zone));
     node.into_iter().flat_map(|node| [rtype::A, rtype::AAAA].into_iter().filter_map(|rtype| node.set(rtype)))
 }

@@ -1,7 +1,7 @@
 //! The service: made, bound, run, drained.
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -9,10 +9,7 @@ use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::{Kind, TicketKeys};
-use tokio::{
-    net::{TcpListener, UdpSocket},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 use tracing::info;
 
 use crate::{
@@ -31,6 +28,9 @@ use crate::{
 
 /// Its name: configuration table, metric prefix, owner of its listeners.
 pub(crate) const NAME: &str = "dns";
+
+/// Octets of datagrams that may wait at a socket: a tenth of a second of what a core can answer.
+const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
 /// Authoritative DNS.
 pub struct DnsService {
@@ -56,7 +56,9 @@ pub struct DnsAddresses {
 /// What is bound and not yet answered on.
 #[derive(Default)]
 struct Bound {
-    clear: Vec<(Arc<UdpSocket>, TcpListener)>,
+    clear: Vec<TcpListener>,
+    /// Of each address, for each thread.
+    datagrams: Vec<Vec<UdpSocket>>,
     tls: Vec<(TcpListener, Arc<StreamTls>)>,
     quic: Vec<QuicListener>,
 }
@@ -112,14 +114,22 @@ impl DnsService {
     fn bind(&self, node: &NodeContext) -> Result<Bound, DnsError> {
         let config = &self.server.config;
         let (mut bound, mut addresses) = (Bound::default(), DnsAddresses::default());
+        bound.datagrams.resize_with(config.udp_threads, Vec::new);
         for address in config.listen.iter().copied() {
             let broken = |protocol| move |source| DnsError::Socket { protocol, address, source };
-            let udp = UdpSocket::from_std(node.listeners.udp(NAME, address)?).map_err(broken("udp"))?;
+            let udp = node.listeners.udp_group(NAME, address, config.udp_threads)?;
             // Clients come to one port, whichever the kernel chose.
-            let address = udp.local_addr().map_err(broken("udp"))?;
+            let address = udp[0].local_addr().map_err(broken("udp"))?;
             let tcp = TcpListener::from_std(node.listeners.tcp(NAME, address)?).map_err(broken("tcp"))?;
             addresses.clear.push(address);
-            bound.clear.push((Arc::new(udp), tcp));
+            for thread in 0..config.udp_threads {
+                // A group may be smaller than wished for.
+                let socket = udp[thread % udp.len()].try_clone().map_err(broken("udp"))?;
+                // Bursts wait there; what the kernel does not give is not needed for anything else.
+                socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_BYTES).ok();
+                bound.datagrams[thread].push(socket);
+            }
+            bound.clear.push(tcp);
         }
         let Some(secure) = &self.secure else {
             self.set_addresses(addresses);
@@ -152,10 +162,13 @@ impl DnsService {
         let places = Places::new(config.tcp_connections_max, config.tcp_connections_per_client_max);
         let bound = self.bind(node)?;
         let mut tasks = JoinSet::new();
-        for (datagrams, streams) in bound.clear {
-            for _ in 0..config.udp_tasks {
-                tasks.spawn(udp::serve(datagrams.clone(), self.server.clone(), shutdown.clone()));
+        for (number, sockets) in bound.datagrams.into_iter().enumerate() {
+            if !sockets.is_empty() {
+                let name = format!("dns-udp-{number}");
+                tasks.spawn(udp::serve(name, sockets, self.server.clone(), shutdown.clone()));
             }
+        }
+        for streams in bound.clear {
             tasks.spawn(tcp::serve(streams, None, self.server.clone(), places.clone(), shutdown.clone()));
         }
         for (streams, tls) in bound.tls {

@@ -1,97 +1,144 @@
-//! Datagrams: received, answered and sent in runs, by several tasks for each address.
+//! Datagrams: received, answered and sent in batches, by a thread for each core with sockets of its own.
+//!
+//! ```text
+//!  address ─┬ socket 0 (SO_REUSEPORT) ─┐                 a thread: poll ─▶ recvmmsg ─▶ answers ─▶ sendmmsg
+//!           └ socket 1 ────────────────│─┐
+//!  address ─┬ socket 0 ────────────────┴─│─▶ thread 0
+//!           └ socket 1 ──────────────────┴─▶ thread 1
+//! ```
+//!
+//! The kernel divides askers among an address's sockets by a hash of their address and port. It does not divide them by the
+//! core that received them: a network card with fewer queues than there are cores would leave threads idle.
+//!
+//! Invariants: threads share nothing that is written for each query but counters; a thread that is told to drain answers
+//! what had come by then; a thread ends at the latest when the service's task that waits for it is dropped.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
 
-use proxima_chassis::Shutdown;
-use tokio::net::UdpSocket;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use proxima_chassis::{Arrivals, Shutdown};
+use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::{
     DnsError,
     asker::{Asker, Transport},
+    datagrams::Batch,
     rate::Limited,
     server::Server,
-    wire::MESSAGE_OCTETS_MAX,
 };
 
-/// Datagrams that a task answers before it lets others run.
-const RUN: usize = 32;
 /// Failures to receive in a row after which the socket is taken for broken.
 const FAILURES_MAX: u32 = 100;
-/// What a task waits after a failure to receive: the kernel is short of something.
+/// What a thread waits after a failure to receive: the kernel is short of something.
 const AFTER_FAILURE: Duration = Duration::from_millis(20);
 
-/// Answers what comes in at one socket until the server drains; then what had come by then.
+/// Answers what comes in at these sockets, in a thread of its own, until the server drains; then what had come by then.
 pub(crate) async fn serve(
-    socket: Arc<UdpSocket>,
+    name: String,
+    sockets: Vec<UdpSocket>,
     server: Arc<Server>,
     shutdown: Shutdown,
 ) -> Result<(), DnsError> {
-    // As large as datagrams are, so that none is cut and taken for another. Pages that are never written take no
-    // memory.
-    let mut buffer = vec![0; MESSAGE_OCTETS_MAX];
-    let mut answer = Vec::with_capacity(server.config.udp_payload_bytes_max.into());
-    let mut failures = 0;
-    loop {
-        let draining = tokio::select! {
-            ready = socket.readable() => ready.map(|()| false),
-            () = shutdown.draining() => Ok(true),
-        };
-        let outcome = draining.and_then(|draining| {
-            let emptied = answer_run(&socket, &server, &mut buffer, &mut answer)?;
-            Ok(draining && emptied)
-        });
-        match outcome {
-            Ok(true) => return Ok(()),
-            Ok(false) => {
-                failures = 0;
-                tokio::task::yield_now().await;
-            }
-            Err(error) => {
-                failures += 1;
-                report(&socket, error, failures)?;
-                tokio::time::sleep(AFTER_FAILURE).await;
-            }
+    let address = sockets.first().and_then(|socket| socket.local_addr().ok());
+    let broken = move |source| {
+        let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        DnsError::Socket { protocol: "udp", address, source }
+    };
+    // The thread drains when the other end is closed: at the latest when this is dropped.
+    let (waits, tells) =
+        nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|error| broken(error.into()))?;
+    let (ended, mut ending) = oneshot::channel();
+    let arrivals = shutdown.arrivals().clone();
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        ended.send(answer_all(&sockets, &server, &waits, &arrivals)).ok();
+    });
+    drop(thread.map_err(broken)?);
+    let outcome = tokio::select! {
+        outcome = &mut ending => outcome,
+        () = shutdown.draining() => {
+            drop(tells);
+            ending.await
         }
-    }
+    };
+    outcome.unwrap_or_else(|_| Err(broken(io::Error::other("a thread has ended with a fault"))))
 }
 
-/// Answers up to [`RUN`] datagrams, or to the first that had to be signed, which takes as long as a run of others;
-/// `true` if no more were there.
-fn answer_run(
-    socket: &UdpSocket,
+fn answer_all(
+    sockets: &[UdpSocket],
     server: &Server,
-    buffer: &mut [u8],
-    answer: &mut Vec<u8>,
-) -> io::Result<bool> {
-    for _ in 0..RUN {
-        let (length, from) = match socket.try_recv_from(buffer) {
-            Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-            Err(error) => return Err(error),
-        };
-        answer.clear();
-        // An answer that the kernel has no room for is lost, as any datagram may be: the asker asks again.
-        let asker = Asker { address: from.ip(), transport: Transport::Udp };
-        let Some(answered) = server.answer(&buffer[..length], asker, answer) else { continue };
-        if answered.limited == Some(Limited::Dropped) {
-            continue;
+    drain: &OwnedFd,
+    arrivals: &Arrivals,
+) -> Result<(), DnsError> {
+    let mut batch = Batch::new();
+    let mut failures = 0;
+    let mut waiting: Vec<PollFd<'_>> = [PollFd::new(drain.as_fd(), PollFlags::POLLIN)]
+        .into_iter()
+        .chain(sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)))
+        .collect();
+    loop {
+        match poll(&mut waiting, PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => {
+                let error = io::Error::from(error);
+                failed(&sockets[0], error, &mut failures)?;
+                continue;
+            }
         }
-        if socket.try_send_to(answer, from).is_err() {
-            server.metrics.unsent.inc();
+        let is_ready = |waiting: &PollFd<'_>| waiting.revents().is_some_and(|events| !events.is_empty());
+        let draining = is_ready(&waiting[0]);
+        let mut received = 0;
+        for (socket, waiting) in sockets.iter().zip(&waiting[1..]) {
+            if !draining && !is_ready(waiting) {
+                continue;
+            }
+            match answer_batch(&mut batch, socket, server) {
+                Ok(count) => (received, failures) = (received + count, 0),
+                Err(error) => failed(socket, error, &mut failures)?,
+            }
         }
-        if answered.signatures > 0 {
-            break;
+        if received > 0 {
+            arrivals.note();
+        }
+        if draining && received == 0 {
+            return Ok(());
         }
     }
-    Ok(false)
 }
 
-fn report(socket: &UdpSocket, source: io::Error, failures: u32) -> Result<(), DnsError> {
-    let unknown = || SocketAddr::from(([0, 0, 0, 0], 0));
-    let address = socket.local_addr().unwrap_or_else(|_| unknown());
-    if failures == 1 {
+/// Answers what is there at one socket, up to a batch of it; how much there was.
+fn answer_batch(batch: &mut Batch, socket: &UdpSocket, server: &Server) -> io::Result<usize> {
+    let received = batch.receive(socket)?;
+    for slot in 0..received {
+        batch.answer(slot, |message, from, out| {
+            let asker = Asker { address: from.ip(), transport: Transport::Udp };
+            let answered = server.answer(message, asker, out);
+            answered.is_some_and(|answered| answered.limited != Some(Limited::Dropped))
+        });
+    }
+    let unsent = batch.send(socket);
+    if unsent > 0 {
+        server.metrics.unsent.inc_by(unsent as u64);
+    }
+    Ok(received)
+}
+
+/// After a failure: whether it goes on.
+fn failed(socket: &UdpSocket, source: io::Error, failures: &mut u32) -> Result<(), DnsError> {
+    let address = socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+    *failures += 1;
+    if *failures == 1 {
         warn!(%address, error = %source, "receiving datagrams failed: trying again");
     }
-    if failures < FAILURES_MAX { Ok(()) } else { Err(DnsError::Socket { protocol: "udp", address, source }) }
+    if *failures >= FAILURES_MAX {
+        return Err(DnsError::Socket { protocol: "udp", address, source });
+    }
+    std::thread::sleep(AFTER_FAILURE);
+    Ok(())
 }

@@ -1,6 +1,8 @@
 //! A zone, compiled for answering: every name that exists, and what it has.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::hash_map::Entry;
+
+use foldhash::{HashMap, HashMapExt};
 
 use proxima_ledger::{CompileZone, ReadError, Snapshot};
 use proxima_model::{AcmeOrder, Record, RecordData, SslMode, Zone, ZoneSettings, ZoneSigning, ZoneStatus};
@@ -300,8 +302,10 @@ impl ZoneTree {
     }
 
     /// What a name has by itself, also below a delegation: glue (RFC 1034, 4.2.1).
-    pub(crate) fn glue(&self, name: &Name) -> Option<&Node> {
-        name.is_within(&self.apex).then(|| self.nodes.get(name.relative(0, self.apex.len())))?
+    /// The name is whole and in lower case.
+    pub(crate) fn glue(&self, name: &[u8]) -> Option<&Node> {
+        let relative = name.strip_suffix(&*self.apex).filter(|_| name::is_within(name, &self.apex))?;
+        self.nodes.get(relative)
     }
 
     fn node(&self, relative: &[u8]) -> &Node {

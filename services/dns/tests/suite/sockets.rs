@@ -40,7 +40,7 @@ pub(crate) async fn with_node(dns: &str, test: impl AsyncFnOnce(&Running) -> Res
     let config = format!(
         "[node]\nname = \"{SERVER}\"\npop = \"FRA\"\nregion = \"europe\"\ndata_dir = {:?}\nkey_file = {:?}\n\
          admin = \"127.0.0.1:0\"\ndrain_seconds = 10\n[network]\nanycast_addresses = {ANYCAST:?}\nname_servers = [{NAME_SERVER:?}]\n\
-         [dns]\nlisten = [\"127.0.0.1:0\"]\nudp_tasks = 2\n{dns}\n",
+         [dns]\nlisten = [\"127.0.0.1:0\"]\nudp_threads = 2\n{dns}\n",
         folder.path().join("data"),
         folder.path().join("key"),
     );
