@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Both caches are bounded. What they hold are names of zones, and not all names that are asked for: a flood of made-up
-//! names in a zone, or in none, finds all that it needs in memory, and pushes nothing out.
+//! names in a zone, or in none, pushes nothing out, and finds what it needs in memory but for two in a hundred.
 //!
 //! **Nothing stale is kept.** A cached thing carries the number of invalidations that its stripe had seen before the
 //! snapshot was taken of which it was made; it is valid while that number is still the same. A compilation that began
@@ -51,7 +51,7 @@ impl<T> Clone for CompiledZones<T> {
 
 struct Shared<T> {
     replica: Replica,
-    names: Cache<Box<str>, Counted<Option<ZoneId>>>,
+    names: Cache<Box<str>, Counted<ZoneId>>,
     names_epoch: AtomicU64,
     zones: Cache<ZoneId, Counted<Arc<T>>>,
     zones_epochs: Box<[AtomicU64]>,
@@ -103,10 +103,12 @@ impl<T: CompileZone> CompiledZones<T> {
         if let Some(known) = self.shared.names.get(name)
             && known.epoch == epoch
         {
-            return Ok(known.value);
+            return Ok(Some(known.value));
         }
         let zone = self.shared.replica.snapshot()?.zone_id_by_name(name)?;
-        self.shared.names.insert(name.into(), Counted { epoch, value: zone });
+        if let Some(value) = zone {
+            self.shared.names.insert(name.into(), Counted { epoch, value });
+        }
         Ok(zone)
     }
 
@@ -120,8 +122,9 @@ impl<T: CompileZone> CompiledZones<T> {
 
     /// Forgets what was made of the zones that changed. Called with every change set, after it was applied.
     pub fn invalidate(&self, changed: &ChangeSet) {
+        let replica = &self.shared.replica;
         // Until that succeeds, everything is found nevertheless, and more slowly.
-        self.shared.replica.zone_names().learn(&self.shared.replica).ok();
+        replica.zone_names().learn(replica, changed.is_everything().then_some(changed.to)).ok();
         match changed.zones() {
             None => {
                 for epoch in &self.shared.zones_epochs {

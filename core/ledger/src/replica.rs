@@ -303,6 +303,14 @@ impl Replica {
         self.shared.current.load().as_ref().map_or(0, |store| store.octets())
     }
 
+    /// Waits until who writes now has committed or given up: then what was announced before is in a snapshot, if it ever
+    /// will be. Not to be called by who writes.
+    pub(crate) fn wait_for_writers(&self) -> Result<(), ReadError> {
+        let store = self.store()?;
+        let waited = store.write().map(drop);
+        waited.map_err(|error| self.failed(&store, &error))
+    }
+
     pub(crate) fn zone_names(&self) -> &ZoneNames {
         &self.shared.zone_names
     }

@@ -9,8 +9,10 @@
 //! filters", 2007). Readers take no lock.
 //!
 //! Invariants:
-//! * **It never says no of a zone's name**: a name is added before the entry that brings it is published, and while the
-//!   names of a state are not all known, every name may be one.
+//! * **It never says no of a zone's name**: a name is added before the entry that brings it is committed, and while the
+//!   names of a state are not all known, every name may be one. A filter is filled from what is committed once nobody writes
+//!   who can have added to the one before; and anew when entries were applied of which nobody here was told, as by another
+//!   process that hands over.
 //! * It may say yes of others: of two in a hundred, and of zones that were deleted since it was made. Then the store is asked.
 //!
 //! Limits: 16 bits for each of twice the names that there were when it was made; two MiB more for each half a million.
@@ -26,7 +28,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use proxima_model::Kind;
 
-use crate::{ReadError, Replica};
+use crate::{ReadError, Replica, Seq};
 
 /// Names for which there is room at least.
 const ROOM_MIN: usize = 16 << 10;
@@ -62,22 +64,35 @@ impl ZoneNames {
         change()
     }
 
-    /// Learns the names of all zones, unless they are known.
+    /// Learns the names of all zones, unless they are known; of a state in which anything may have changed `up_to`, that is
+    /// if they were learnt after it.
     ///
     /// # Errors
-    /// The replica cannot be read.
-    pub(crate) fn learn(&self, replica: &Replica) -> Result<(), ReadError> {
+    /// The replica cannot be read; then every name may be one, until this is tried again.
+    pub(crate) fn learn(&self, replica: &Replica, up_to: Option<Seq>) -> Result<(), ReadError> {
         let _one_at_a_time = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.filter.load().as_ref().is_some_and(|filter| filter.has_room()) {
+        let is_known = |filter: &Arc<Filter>| {
+            filter.complete.load(Ordering::Acquire)
+                && filter.has_room()
+                && up_to.is_none_or(|up_to| filter.learnt_at >= up_to)
+        };
+        if self.filter.load().as_ref().is_some_and(is_known) {
             return Ok(());
         }
-        let count = usize::try_from(replica.snapshot()?.count(Kind::ZoneName)?).unwrap_or(usize::MAX);
-        let filter = Arc::new(Filter::with_room(count.saturating_mul(2)));
-        // It is there before what it is filled from is read: a name that comes meanwhile is in one or the other.
+        self.filter.store(None);
+        let snapshot = replica.snapshot()?;
+        let (count, seq) = (snapshot.count(Kind::ZoneName)?, snapshot.seq());
+        drop(snapshot);
+        let room = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(2);
+        let filter = Arc::new(Filter::with_room(room, seq));
         self.filter.store(Some(Arc::clone(&filter)));
-        replica.snapshot()?.zone_names(|name| filter.add(name))?;
-        filter.complete.store(true, Ordering::Release);
-        Ok(())
+        let learnt = replica.wait_for_writers().and_then(|()| replica.snapshot());
+        let learnt = learnt.and_then(|snapshot| snapshot.zone_names(|name| filter.add(name)));
+        match learnt {
+            Ok(()) => filter.complete.store(true, Ordering::Release),
+            Err(_) => self.filter.store(None),
+        }
+        learnt
     }
 }
 
@@ -85,6 +100,8 @@ struct Filter {
     words: Box<[AtomicU64]>,
     hasher: RandomState,
     room: usize,
+    /// The state of which it was filled, or a later one.
+    learnt_at: Seq,
     added: AtomicUsize,
     /// Whether all names are in it.
     complete: AtomicBool,
@@ -93,13 +110,14 @@ struct Filter {
 }
 
 impl Filter {
-    fn with_room(names: usize) -> Self {
+    fn with_room(names: usize, learnt_at: Seq) -> Self {
         let room = names.max(ROOM_MIN);
         let words = (room.saturating_mul(BITS_PER_NAME) / 64).next_power_of_two();
         Self {
             words: (0..words).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
             room,
+            learnt_at,
             added: AtomicUsize::new(0),
             complete: AtomicBool::new(false),
             labels: AtomicU64::new(0),
@@ -148,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_filter_knows_all_that_was_added_and_takes_few_others_for_known() {
-        let filter = Filter::with_room(0);
+        let filter = Filter::with_room(0, Seq::ZERO);
         assert!(filter.may_be("nothing.example"), "not all are known yet");
         for number in 0..ROOM_MIN {
             filter.add(&format!("site-{number}.example"));
