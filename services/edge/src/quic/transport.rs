@@ -16,7 +16,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// the cache holds is not copied for it.
 pub(crate) const SEND_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
 /// How long a connection may live without a packet from the client. Connections without requests end sooner
-/// ([`Timeouts::idle`]); this is for clients that vanish while an origin takes its time.
+/// ([`Timeouts::idle`]); this is for clients that vanish while an origin takes its time. Those with a WebSocket may be silent
+/// for longer, if the configuration says so ([`Timeouts::upgrade_idle`]).
 const SILENCE: Duration = Duration::from_secs(120);
 /// Connections that have sent a first packet and were not looked at yet. They are looked at at once.
 const UNSEEN_MAX: usize = 1024;
@@ -32,7 +33,7 @@ const TOKENS: u32 = 2;
 /// Puts the bounds in force.
 pub(super) fn configure(config: &mut ServerConfig, timeouts: &Timeouts, keys: &Arc<QuicKeys>) {
     let mut transport = TransportConfig::default();
-    let silence = SILENCE.max(timeouts.idle);
+    let silence = SILENCE.max(timeouts.idle).max(timeouts.upgrade_idle);
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(HTTP3_STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(HTTP3_UNIDIRECTIONAL_MAX))

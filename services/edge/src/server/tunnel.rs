@@ -7,8 +7,8 @@
 //! ```
 //!
 //! For the stages it is the request that a client of HTTP/1.1 would have made, so that rules, logs and origins need to
-//! know one form of it. What RFC 6455 (4.1) has the client check is checked here, as there is no other client of HTTP/1.1
-//! on the way.
+//! know one form of it. That the origin has read the request as what it is, which a client of HTTP/1.1 checks (RFC 6455,
+//! 4.1), is checked here; what was agreed on in the answer's other fields is the client's to check.
 //!
 //! Invariants: the octets that were sent before an end arrive before it; an end in one direction leaves the other open; a
 //! tunnel that failed is reset, never ended as if it were whole; what is read of one side waits to be taken by the other.
@@ -130,7 +130,7 @@ pub(super) trait FromClient {
 pub(super) trait ToClient {
     /// Takes octets, when there is room for them.
     fn send(&mut self, data: Bytes) -> impl Future<Output = Result<(), Broken>> + Send;
-    /// Ends it, and waits until the client has all of it.
+    /// Ends it.
     fn finish(&mut self) -> impl Future<Output = Result<(), Broken>> + Send;
 }
 
@@ -149,6 +149,8 @@ pub(super) async fn carry(
         while let Some(data) = from.next().await? {
             moved.now();
             origin_writes.write_all(&data).await.map_err(|_| Broken)?;
+            // TLS keeps what its socket had no room for until it is told.
+            origin_writes.flush().await.map_err(|_| Broken)?;
             moved.now();
             from_client.fetch_add(data.len() as u64, Ordering::Relaxed);
         }

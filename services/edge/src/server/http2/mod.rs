@@ -261,10 +261,15 @@ impl<T: Transport> Session<T> {
         self.hub.take(&mut told);
         for id in told.drain(..) {
             let Some(entry) = self.streams.get(id) else { continue };
-            let credit = entry.stream.look().take_credit();
+            let mut state = entry.stream.look();
+            let (credit, over) = (state.take_credit(), state.is_tunnel_over());
+            drop(state);
             self.streams.wake(id);
             if credit > 0 {
                 self.give(id, credit);
+            }
+            if over {
+                self.streams.remove(id);
             }
         }
         self.told = told;

@@ -333,8 +333,7 @@ impl<T: Transport> Session<T> {
         }
         entry.received = true;
         entry.stream.arrived(Ok(trailers));
-        // A tunnel whose other half has ended before; what reads it takes what is left.
-        if entry.stream.lock().is_written() {
+        if entry.stream.lock().is_tunnel_over() {
             self.streams.remove(id);
         }
         Ok(())

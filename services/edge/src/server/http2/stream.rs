@@ -86,6 +86,11 @@ pub(super) struct Arrived {
 }
 
 impl Arrived {
+    /// Whether there is nothing more to take.
+    fn is_over(&self) -> bool {
+        self.end.is_some() && self.data.is_empty() && self.gathered.is_empty()
+    }
+
     fn next(&mut self) -> Option<Bytes> {
         let gathered = &mut self.gathered;
         let last = || (!gathered.is_empty()).then(|| std::mem::take(gathered).freeze());
@@ -147,10 +152,10 @@ impl Stream {
         state
     }
 
-    /// Ready once the client wants no answer any more. For the task that writes it, which is woken.
+    /// Ready once the client wants no answer any more, and does not have it. For the task that writes it, which is woken.
     pub(super) fn poll_gone(&self, context: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        if state.gone {
+        if state.gone && !state.written {
             return Poll::Ready(());
         }
         keep(&mut state.writer, context);
@@ -263,9 +268,9 @@ fn keep(slot: &mut Option<Waker>, context: &Context<'_>) {
 }
 
 impl State {
-    /// Whether the answer is written to its end.
-    pub(super) const fn is_written(&self) -> bool {
-        self.written
+    /// Whether a tunnel has ended in both directions, and what came was taken.
+    pub(super) fn is_tunnel_over(&self) -> bool {
+        self.outgoing.tunnel && self.written && self.arrived.is_over()
     }
 
     /// Whether the exchange is over, and its answer not yet written.

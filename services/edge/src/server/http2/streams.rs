@@ -307,11 +307,15 @@ impl Streams {
         outgoing.blocked = entry.send_window <= 0 && content;
         let shut = outgoing.blocked || self.send_window <= 0 && content;
         entry.ready = !ended && front.is_some() && !shut || outgoing.has_fields();
-        let goes_on = outgoing.tunnel && !entry.received;
+        let is_tunnel = outgoing.tunnel;
         let written = output.bytes() - before;
         entry.moved += written;
         entry.stream.written(state, written, ended);
-        if ended && !goes_on { Turn::Answered(entry.received) } else { Turn::Goes }
+        // The client's half of a tunnel may go on, and what came of it must be taken (`Session::look`).
+        if !ended || is_tunnel && !entry.stream.lock().is_tunnel_over() {
+            return Turn::Goes;
+        }
+        Turn::Answered(entry.received)
     }
 
     /// Those whose exchange was over the last time already, and of whose answer too little was taken since; unless, while

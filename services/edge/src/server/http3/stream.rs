@@ -87,7 +87,12 @@ async fn early(handshake: &Handshake, request: &mut Request<()>) {
 }
 
 /// Ends a stream that has no request, or no longer.
-fn unreadable(server: &ServerContext, unread: &Unread, incoming: &mut Incoming, out: &mut Outgoing) -> Ended {
+pub(super) fn unreadable(
+    server: &ServerContext,
+    unread: &Unread,
+    incoming: &mut Incoming,
+    out: &mut Outgoing,
+) -> Ended {
     let code = match unread {
         Unread::Broken(Broken::Connection(code)) => return Ended::Connection(*code),
         Unread::Broken(Broken::Stream(code)) => {
@@ -120,7 +125,7 @@ async fn exchange(
         Ok((asked, Some(connect))) => {
             let asked = (asked, connect);
             // Boxed: others are not to carry about what a tunnel takes.
-            return Box::pin(tunnel::serve(asked, follows, peer, server, incoming, out)).await;
+            return Box::pin(tunnel::serve(asked, peer, server, incoming, out)).await;
         }
         Err(error) => return refuse(server, peer, error, head_only, out).await,
     };

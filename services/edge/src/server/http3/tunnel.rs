@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use proxima_pipeline::{Body, Protocol};
 
-use super::incoming::{Follows, Incoming};
+use super::incoming::{Incoming, Unread};
 use super::outgoing::{Cut, Outgoing};
-use super::stream::{Ended, finish, run};
-use crate::http3::{Code, Piece};
+use super::stream::{Ended, finish, run, unreadable};
+use crate::http3::{Broken as Malformed, Code, Piece};
 use crate::server::admit::Asked;
 use crate::server::message::tunnel_head;
 use crate::server::tunnel::{Broken, Connect, FromClient, ToClient, carry};
@@ -15,7 +15,6 @@ use crate::server::{Peer, ServerContext};
 /// Serves a stream on which a tunnel is asked for.
 pub(super) async fn serve(
     (asked, connect): (Asked, Connect),
-    follows: Follows,
     peer: &Peer,
     server: &ServerContext,
     incoming: &mut Incoming,
@@ -55,18 +54,20 @@ pub(super) async fn serve(
     let (status, headers) = tunnel_head(server, response);
     let (_, from_client) = exchange.relayed();
     let unwanted = out.unwanted();
+    let mut from = From { incoming, unread: None };
     let carried = async {
         out.interim(status, &headers).await.map_err(|Cut| Broken)?;
-        let idle_max = server.timeouts.upgrade_idle;
-        carry(From { incoming, follows }, &mut *out, origin, idle_max, from_client).await
+        carry(&mut from, &mut *out, origin, server.timeouts.upgrade_idle, from_client).await
     };
     let carried = tokio::select! {
         carried = carried => carried,
         () = unwanted => Err(Broken),
     };
-    match carried {
-        Ok(()) => Ended::Served,
-        Err(Broken) => {
+    let From { incoming, unread } = from;
+    match (carried, unread) {
+        (Ok(()), _) => Ended::Served,
+        (Err(Broken), Some(unread @ Unread::Broken(_))) => unreadable(server, &unread, incoming, out),
+        (Err(Broken), _) => {
             // As a connection of TCP is reset (RFC 9220, 3).
             out.reset(Code::REQUEST_CANCELLED);
             Ended::Cut
@@ -76,23 +77,23 @@ pub(super) async fn serve(
 
 struct From<'a> {
     incoming: &'a mut Incoming,
-    /// What has come before, if it was not used yet.
-    follows: Follows,
+    /// Why nothing more can be had.
+    unread: Option<Unread>,
 }
 
-impl FromClient for From<'_> {
+impl FromClient for &mut From<'_> {
     async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
-        let piece = match std::mem::replace(&mut self.follows, Follows::Body(None)) {
-            Follows::Nothing => return Ok(None),
-            Follows::Body(Some(first)) => Some(first),
-            Follows::Body(None) => self.incoming.next().await.map_err(|_| Broken)?,
-        };
-        match piece {
-            Some(Piece::Data(data)) => Ok(Some(data)),
+        let why = match self.incoming.next().await {
+            Ok(Some(Piece::Data(data))) => return Ok(Some(data)),
+            Ok(None) => return Ok(None),
             // In a tunnel there is nothing else (RFC 9114, 4.4).
-            Some(Piece::Head(_) | Piece::Trailers(_)) => Err(Broken),
-            None => Ok(None),
-        }
+            Ok(Some(Piece::Head(_) | Piece::Trailers(_))) => {
+                Malformed::Connection(Code::FRAME_UNEXPECTED).into()
+            }
+            Err(unread) => unread,
+        };
+        self.unread = Some(why);
+        Err(Broken)
     }
 }
 

@@ -58,6 +58,8 @@ struct Seen {
     body_failed: std::sync::Mutex<Option<BodyError>>,
     /// Octets that came out of a tunnel up to its end.
     taken: AtomicUsize,
+    /// Lets a tunnel's origin go on.
+    goes_on: Notify,
 }
 
 impl Seen {
@@ -259,12 +261,16 @@ fn upgraded(exchange: &Exchange, seen: &Arc<Seen>) -> Response {
         headers.insert("sec-websocket-accept", super::tunnel::proof(key).parse().unwrap());
     }
     let (ours, theirs) = tokio::io::duplex(1024);
-    let (seen_by, sinks) = (Arc::clone(seen), path == "/upgrade-sink");
+    let (seen_by, sinks) = (Arc::clone(seen), path.ends_with("sink"));
+    let slow = path == "/upgrade-slow-sink";
     let waits = (path == "/upgrade-seen").then(|| Dropped(Arc::clone(seen)));
     tokio::spawn(async move {
         let (mut read, mut write) = tokio::io::split(ours);
         if sinks {
             write.shutdown().await.ok();
+            if slow {
+                seen_by.goes_on.notified().await;
+            }
             let taken = tokio::io::copy(&mut read, &mut tokio::io::sink()).await.unwrap();
             seen_by.taken.store(taken.try_into().unwrap(), Ordering::SeqCst);
             return seen_by.changed.notify_one();
@@ -280,8 +286,11 @@ fn upgraded(exchange: &Exchange, seen: &Arc<Seen>) -> Response {
         write.write_all(b"bye").await.ok();
         write.shutdown().await.ok();
     });
-    let upgraded: Upgraded =
-        if path == "/upgrade-failing" { Box::new(tunnels::Failing(b"half")) } else { Box::new(theirs) };
+    let upgraded: Upgraded = match path {
+        "/upgrade-failing" => Box::new(tunnels::Failing(b"half")),
+        "/upgrade-held" => Box::new(tokio::io::BufStream::new(theirs)),
+        _ => Box::new(theirs),
+    };
     let status = StatusCode::SWITCHING_PROTOCOLS;
     Response { status, headers, upgraded: Some(upgraded), ..Response::default() }
 }

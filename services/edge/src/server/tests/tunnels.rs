@@ -16,6 +16,7 @@ use super::*;
 
 const MESSAGE_ERROR: u64 = 0x10e;
 const REQUEST_CANCELLED: u64 = 0x10c;
+const FRAME_UNEXPECTED: u64 = 0x105;
 
 /// An origin's end of a tunnel that fails after some octets.
 pub(super) struct Failing(pub(super) &'static [u8]);
@@ -109,6 +110,16 @@ async fn within_http2_octets_go_both_ways_and_the_halves_end_apart() {
     assert_eq!(octets(&mut receiving, much.len()).await.unwrap(), much);
     sending.send_data(Bytes::new(), true).unwrap();
     assert_eq!(octets(&mut receiving, usize::MAX).await.unwrap(), b"bye", "the other half goes on");
+    // An origin by TLS, say: what it is not told to send now may stay.
+    let (_, mut receiving, mut sending) = open(&mut sender, "/upgrade-held", "websocket").await;
+    sending.send_data("held back".into(), false).unwrap();
+    assert_eq!(octets(&mut receiving, 9).await.unwrap(), b"held back");
+    // The client's half ends first, and what it sent is still taken when the origin's has ended, too.
+    let (_, mut receiving, mut sending) = open(&mut sender, "/upgrade-slow-sink", "websocket").await;
+    sending.send_data(much.slice(..100_000), true).unwrap();
+    assert_eq!(octets(&mut receiving, usize::MAX).await.unwrap(), b"");
+    server.seen.goes_on.notify_one();
+    server.seen.taken(100_000).await;
     // The origin's half may end first.
     let (_, mut receiving, mut sending) = open(&mut sender, "/upgrade-sink", "websocket").await;
     assert_eq!(octets(&mut receiving, usize::MAX).await.unwrap(), b"");
@@ -286,10 +297,10 @@ async fn within_http3_a_tunnel_that_fails_is_reset_and_one_that_is_left_ends_at_
         }
         server.seen.cancelled(left).await;
     }
-    // Trailers are nothing that a tunnel has.
+    // A head is nothing that a tunnel has.
     let (mut send, mut receive) = connection.open_bi().await.unwrap();
     let trailers = raw::frame(1, &raw::section(&[("x", "y")]));
     send.write_all(&[head("/upgrade", "websocket"), trailers].concat()).await.unwrap();
     send.finish().unwrap();
-    assert_eq!(fate(&mut receive).await, Fate::Reset(REQUEST_CANCELLED));
+    assert_eq!(fate(&mut receive).await, Fate::Closed(FRAME_UNEXPECTED));
 }
