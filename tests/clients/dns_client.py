@@ -36,10 +36,14 @@ def answered(answer):
 
 
 # What an option must not say is refused with an OPT record, and what is not known is passed over.
-for code, octets in [(10, b"1234567"), (10, b"0" * 41), (8, b"\0\1\x18\0\xc0\0"), (8, b"\0\1\0\1"), (11, b"\0\1")]:
+for code, octets in [(10, b"1234567"), (10, b"0" * 41), (8, b"\0\1\x18\0\xc0\0"), (8, b"\0\1\0\1")]:
     answer = dns.query.udp(query(option(code, octets)), address, port=port, timeout=WITHIN)
     assert answer.rcode() == dns.rcode.FORMERR and answer.edns == 0, (code, octets, answer)
 answered(dns.query.udp(query(option(65001, b"x" * 100)), address, port=port, timeout=WITHIN))
+# How long a connection may be silent is not for a client to say, and means nothing over UDP.
+answered(dns.query.udp(query(option(11, b"\0\1")), address, port=port, timeout=WITHIN))
+answer = dns.query.tcp(query(option(11, b"\0\1")), address, port=port, timeout=WITHIN)
+assert answer.rcode() == dns.rcode.FORMERR and answer.edns == 0, answer
 # A list of options that ends in the middle is no query: its sender is told so without an OPT record.
 wire = bytearray(query(option(65001, b"xy")).to_wire())
 wire[-3] = 200

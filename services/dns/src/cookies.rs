@@ -2,18 +2,19 @@
 //! all makes can make them (RFC 9018).
 //!
 //! ```text
-//!  ticket key of the network ─HKDF─▶ secret: the newest makes, any of them checks
+//!  ticket key of the network ─HKDF─▶ secret: the newest that all servers have makes, any of them checks
 //!  server cookie = version 1 | reserved | time | SipHash-2-4 (client cookie, the former, client's address)
 //! ```
 //!
 //! Every server of the network has the ticket keys (`proxima_model::TicketKeys`), so a cookie that one gave is good at all
-//! of them; it changes with them, every few hours. A key is kept for far longer than a cookie is good.
+//! of them; it changes with them, every few hours. A key makes cookies once it has had the time to be everywhere (RFC 9018,
+//! 5), and is kept for far longer than a cookie is good.
 
 use std::{fmt, hash::Hasher as _, net::IpAddr};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::hkdf;
-use proxima_model::TicketKeys;
+use proxima_model::{TicketKey, TicketKeys, Timestamp};
 use siphasher::sip::SipHasher24;
 
 use crate::edns::{CLIENT_COOKIE_OCTETS, COOKIE_OCTETS, Cookie};
@@ -30,10 +31,18 @@ const GOOD_SECONDS: u32 = 3_600;
 const AHEAD_SECONDS: u32 = 300;
 /// From what age on a cookie is replaced, in seconds: before it is not good any more (RFC 9018, 4.3).
 const RENEWED_SECONDS: u32 = 1_800;
+/// How old a key is when it begins to make cookies, in seconds: servers have it within seconds, or minutes if they were cut
+/// off, and their clocks may be apart by [`AHEAD_SECONDS`].
+const SPREAD_SECONDS: i32 = 600;
 /// Secrets that are held at once; as many as ticket keys.
 const SECRETS_MAX: usize = 16;
 
-type Secret = [u8; SECRET_OCTETS];
+/// A secret of cookies.
+struct Secret {
+    octets: [u8; SECRET_OCTETS],
+    /// When its key was made, in seconds since 1970 modulo 2^32.
+    made_at: u32,
+}
 
 /// The secrets in force.
 pub(crate) struct Cookies {
@@ -61,10 +70,11 @@ impl Cookies {
 
     /// What [`Self::swap`] puts in force.
     pub(crate) fn prepare(keys: &TicketKeys) -> PreparedCookies {
-        let mut secrets: Vec<Secret> =
-            keys.keys.iter().take(SECRETS_MAX).map(|key| derived(&key.secret)).collect();
+        let of_key =
+            |key: &TicketKey| Secret { octets: derived(&key.secret), made_at: seconds(key.created_at) };
+        let mut secrets: Vec<Secret> = keys.keys.iter().take(SECRETS_MAX).map(of_key).collect();
         if secrets.is_empty() {
-            secrets.push(proxima_chassis::random_id());
+            secrets.push(Secret { octets: proxima_chassis::random_id(), made_at: 0 });
         }
         PreparedCookies(secrets)
     }
@@ -82,16 +92,18 @@ impl Cookies {
             age(head, now)?;
             secrets.iter().position(|secret| hashed(secret, &cookie.client, head, client) == *hash)
         });
+        let maker = maker(&secrets, now);
         let mut answer = [0; COOKIE_OCTETS];
         answer[..CLIENT_COOKIE_OCTETS].copy_from_slice(&cookie.client);
         let ours = &mut answer[CLIENT_COOKIE_OCTETS..];
         match (checked_by, &cookie.server) {
-            (Some(0), Some(server)) if !is_old(server, now) => ours.copy_from_slice(server),
+            // Where a clock is ahead, a newer secret makes cookies already.
+            (Some(by), Some(server)) if by <= maker && !is_old(server, now) => ours.copy_from_slice(server),
             _ => {
                 let mut head = [VERSION, 0, 0, 0, 0, 0, 0, 0];
                 head[4..].copy_from_slice(&now.to_be_bytes());
                 ours[..HEAD_OCTETS].copy_from_slice(&head);
-                ours[HEAD_OCTETS..].copy_from_slice(&hashed(&secrets[0], &cookie.client, &head, client));
+                ours[HEAD_OCTETS..].copy_from_slice(&hashed(&secrets[maker], &cookie.client, &head, client));
             }
         }
         Judged { is_good: checked_by.is_some(), answer }
@@ -104,7 +116,23 @@ impl fmt::Debug for Cookies {
     }
 }
 
-fn derived(key: &[u8]) -> Secret {
+/// Which of the secrets, newest first, makes cookies at `now`: the newest that has had time to be everywhere; if there is
+/// none, the oldest.
+fn maker(secrets: &[Secret], now: u32) -> usize {
+    let is_spread = |secret: &Secret| now.wrapping_sub(secret.made_at).cast_signed() >= SPREAD_SECONDS;
+    secrets.iter().position(is_spread).unwrap_or(secrets.len() - 1)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "modulo 2^32 is what RFC 9018 asks for"
+)]
+const fn seconds(time: Timestamp) -> u32 {
+    time.as_seconds() as u32
+}
+
+fn derived(key: &[u8]) -> [u8; SECRET_OCTETS] {
     struct Octets;
     impl hkdf::KeyType for Octets {
         fn len(&self) -> usize {
@@ -138,7 +166,7 @@ fn hashed(
     head: &[u8; HEAD_OCTETS],
     client: IpAddr,
 ) -> [u8; 8] {
-    let mut hasher = SipHasher24::new_with_key(secret);
+    let mut hasher = SipHasher24::new_with_key(&secret.octets);
     hasher.write(client_cookie);
     hasher.write(head);
     match client.to_canonical() {
@@ -150,7 +178,7 @@ fn hashed(
 
 #[cfg(test)]
 mod tests {
-    use proxima_model::{TicketKey, TicketKeyId, Timestamp};
+    use proxima_model::TicketKeyId;
 
     use super::*;
 
@@ -162,7 +190,20 @@ mod tests {
 
     fn with(secrets: &[&str]) -> Cookies {
         let cookies = Cookies::new();
-        cookies.swap(PreparedCookies(secrets.iter().map(|secret| octets(secret)).collect()));
+        let long_ago = |secret: &&str| Secret { octets: octets(secret), made_at: MADE_AT - 86_400 };
+        cookies.swap(PreparedCookies(secrets.iter().map(long_ago).collect()));
+        cookies
+    }
+
+    /// A server with ticket keys, newest first: each made of an octet, and when it was made.
+    fn server(keys: &[(u8, u32)]) -> Cookies {
+        let key = |&(id, made_at): &(u8, u32)| TicketKey {
+            id: TicketKeyId::from_bytes([id; 16]),
+            secret: [id; 32],
+            created_at: Timestamp::from_millis(i64::from(made_at) * 1_000),
+        };
+        let cookies = Cookies::new();
+        cookies.swap(Cookies::prepare(&TicketKeys { keys: keys.iter().map(key).collect() }));
         cookies
     }
 
@@ -243,23 +284,38 @@ mod tests {
 
     #[test]
     fn servers_that_have_a_ticket_key_check_each_others_cookies() {
-        let server = |ids: &[u8]| {
-            let key = |&id| TicketKey {
-                id: TicketKeyId::from_bytes([id; 16]),
-                secret: [id; 32],
-                created_at: Timestamp::from_millis(0),
-            };
-            let cookies = Cookies::new();
-            cookies.swap(Cookies::prepare(&TicketKeys { keys: ids.iter().map(key).collect() }));
-            cookies
-        };
         let (cookie, address, _) = learned();
-        let made = server(&[1]).judge(&cookie, address, MADE_AT).answer;
+        let made = server(&[(1, 0)]).judge(&cookie, address, MADE_AT).answer;
         let cookie = Cookie { server: made[8..].try_into().ok(), ..cookie };
-        for (keys, expected) in
+        for (ids, expected) in
             [(&[1][..], true), (&[2, 1], true), (&[1, 2], true), (&[2], false), (&[], false)]
         {
-            assert_eq!(server(keys).judge(&cookie, address, MADE_AT).is_good, expected, "{keys:?}");
+            let keys: Vec<(u8, u32)> = ids.iter().map(|id| (*id, 0)).collect();
+            assert_eq!(server(&keys).judge(&cookie, address, MADE_AT).is_good, expected, "{ids:?}");
         }
+    }
+
+    #[test]
+    fn a_key_makes_cookies_once_servers_that_are_behind_have_it_too() {
+        let former = (1, MADE_AT - 43_200);
+        let (behind, ahead, both) =
+            (server(&[former]), server(&[(2, MADE_AT)]), server(&[(2, MADE_AT), former]));
+        let (cookie, address, _) = learned();
+        for (later, expected) in [(0, true), (599, true), (600, false)] {
+            let now = MADE_AT + later;
+            let made = both.judge(&cookie, address, now).answer;
+            let cookie = Cookie { server: made[8..].try_into().ok(), ..cookie };
+            assert_eq!(behind.judge(&cookie, address, now).is_good, expected, "{later}");
+            assert_eq!(ahead.judge(&cookie, address, now).is_good, !expected, "{later}");
+            assert_eq!(both.judge(&cookie, address, now), Judged { is_good: true, answer: made }, "{later}");
+        }
+        // A cookie of the former key is renewed then; one of a server whose clock is ahead is kept before.
+        let client = cookie.client;
+        let with = |made: Judged| Cookie { client, server: made.answer[8..].try_into().ok() };
+        let of_former = with(behind.judge(&cookie, address, MADE_AT));
+        let renewed = both.judge(&of_former, address, MADE_AT + 600);
+        assert!(renewed.is_good && ahead.judge(&with(renewed), address, MADE_AT + 600).is_good);
+        let early = ahead.judge(&cookie, address, MADE_AT);
+        assert_eq!(both.judge(&with(early), address, MADE_AT).answer, early.answer);
     }
 }

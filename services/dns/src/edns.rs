@@ -11,9 +11,13 @@
 //!
 //! A list of options that cannot be taken apart is no query, and is answered FORMERR without an OPT record. A known option
 //! that says what it must not is answered FORMERR with one, so that its sender does not take us for a server without EDNS.
-//! Other options are passed over. Options of a version that is not spoken here may mean anything and are not read.
+//! Other options are passed over, and so is edns-tcp-keepalive over UDP, whatever it says (RFC 7828).
+//! Options of a version that is not spoken here may mean anything and are not read.
 
-use crate::wire::{ExtendedError, MESSAGE_OCTETS_MAX, Rcode, edns_flag, rtype};
+use crate::{
+    asker::Transport,
+    wire::{ExtendedError, MESSAGE_OCTETS_MAX, Rcode, edns_flag, rtype},
+};
 
 /// Octets of an OPT record without options.
 const OPT_OCTETS: usize = 11;
@@ -59,8 +63,10 @@ pub(crate) struct Edns {
     pub(crate) keepalive: bool,
     /// Whether the query is padded.
     pub(crate) padded: bool,
-    /// Whether an option says what it must not.
+    /// Whether an option says what it must not, however the query came.
     pub(crate) malformed: bool,
+    /// Whether it is said how long a connection may be silent, which is not for a client to say (RFC 7828, 3.2.1).
+    says_keepalive: bool,
 }
 
 /// The cookies of a query.
@@ -94,6 +100,7 @@ impl Edns {
             keepalive: false,
             padded: false,
             malformed: false,
+            says_keepalive: false,
         };
         while !data.is_empty() {
             let (head, rest) = data.split_first_chunk::<OPTION_HEADER_OCTETS>()?;
@@ -107,6 +114,11 @@ impl Edns {
         Some(edns)
     }
 
+    /// Whether an option says what it must not in a query that came so.
+    pub(crate) const fn is_malformed(&self, transport: Transport) -> bool {
+        self.malformed || self.says_keepalive && matches!(transport, Transport::Tcp | Transport::Tls)
+    }
+
     /// `None` if this option must not say this.
     fn option(&mut self, code: u16, value: &[u8]) -> Option<()> {
         match code {
@@ -114,10 +126,9 @@ impl Edns {
             // Of several, the first one counts (RFC 7873, 5.2).
             option::COOKIE => self.cookie = Some(self.cookie.unwrap_or(Cookie::read(value)?)),
             option::SUBNET => self.subnet = Some(self.subnet.unwrap_or(Subnet::read(value)?)),
-            // A client has no time to say (RFC 7828, 3.2.1).
             option::KEEPALIVE => {
                 self.keepalive = true;
-                return value.is_empty().then_some(());
+                self.says_keepalive |= !value.is_empty();
             }
             option::PADDING => self.padded = true,
             _ => {}
@@ -288,8 +299,10 @@ mod tests {
             vec![0, 12, 0, 3, 0, 0, 0],
             vec![0xff, 0xfe, 0, 1, 1],
         ];
-        for options in good {
-            assert!(read(&options).is_some_and(|edns| !edns.malformed), "{options:?}");
+        let malformed =
+            |options: &[u8], transport| read(options).expect("a list of options").is_malformed(transport);
+        for (options, transport) in good.iter().flat_map(|options| Transport::ALL.map(|by| (options, by))) {
+            assert!(!malformed(options, transport), "{options:?} by {transport:?}");
         }
         let bad = [
             cookie(0),
@@ -306,10 +319,26 @@ mod tests {
             vec![0, 8, 0, 6, 0, 1, 24, 0, 192, 0],
             vec![0, 8, 0, 8, 0, 1, 24, 0, 192, 0, 2, 0],
             vec![0, 8, 0, 9, 0, 1, 33, 0, 192, 0, 2, 1, 0],
-            vec![0, 11, 0, 2, 0, 100],
         ];
-        for options in bad {
-            assert!(read(&options).is_some_and(|edns| edns.malformed), "{options:?}");
+        for (options, transport) in bad.iter().flat_map(|options| Transport::ALL.map(|by| (options, by))) {
+            assert!(malformed(options, transport), "{options:?} by {transport:?}");
+        }
+    }
+
+    #[test]
+    fn how_long_a_connection_may_be_silent_is_not_for_a_client_to_say_where_there_is_one() {
+        for options in [&[0, 11, 0, 2, 0, 100][..], &[0, 11, 0, 1, 1], &[0, 11, 0, 2, 0, 100, 0, 11, 0, 0]] {
+            let edns = read(options).expect("a list of options");
+            assert!(edns.keepalive, "{options:?}");
+            for (transport, expected) in [
+                (Transport::Udp, false),
+                (Transport::Tcp, true),
+                (Transport::Tls, true),
+                (Transport::Quic, false),
+                (Transport::Https, false),
+            ] {
+                assert_eq!(edns.is_malformed(transport), expected, "{options:?} by {transport:?}");
+            }
         }
     }
 
@@ -325,7 +354,7 @@ mod tests {
     #[test]
     fn options_of_another_version_are_not_read() {
         let edns = Edns::read(512, 1, 0, &[0, 10, 0, 1, 1, 0, 3, 0, 0]).expect("a list");
-        assert!(!edns.malformed && !edns.nsid);
+        assert!(!edns.is_malformed(Transport::Tcp) && !edns.nsid);
     }
 
     #[test]

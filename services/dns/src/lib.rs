@@ -10,8 +10,10 @@
 //!                   or no answer                            delegated ▶ NS and glue, not AA
 //! ```
 //!
-//! [`Responder`] with [`ZoneTree`] is the pure core: no I/O, the same answer for the same zones and query, and, for who
-//! asks neither for signatures nor with cookies, no clock and no lock. The shell receives, sends and counts.
+//! [`Responder`] with [`ZoneTree`] is the core: it does no I/O but that of its [`Zones`], and what it says follows from the
+//! zones and the query. A clock and the network's keys come in where signatures are asked for, which are kept behind locks (`dnssec/signatures.rs`),
+//! and with cookies; over UDP a clock and what was asked before, which the rate limit remembers without locks, decide whether
+//! it is said. The shell receives, sends and counts.
 //!
 //! Invariants:
 //! * **A record set is answered whole or not at all.** What does not fit over UDP is left out and TC says so.
@@ -20,8 +22,9 @@
 //! * **A zone whose delegation was not seen speaks for nobody else:** it answers questions about itself, but its data
 //!   is used neither for aliases of other zones nor in the place of an active zone above it.
 //! * **What the question says is said back to the letter,** so that a resolver's random case (draft "0x20") survives.
-//! * **A flood costs no signatures and floods nobody else:** beyond a rate, like answers over UDP are dropped or ask to
-//!   come again by TCP or with a cookie, before anything is written or signed.
+//! * **No network is flooded:** beyond a rate for like answers over UDP to one network, and one for all answers to it, they
+//!   are dropped or ask to come again by TCP or with a cookie, before anything is written or signed. What is signed for all
+//!   networks together is not bounded, so a flood that forges many of them costs signatures.
 //! * The server never resolves. An alias that has to be flattened (at an apex, or beside other records) and leads
 //!   out of the zones here is answered SERVFAIL with an extended error (RFC 8914) that says so; proxied, it works.
 //!
@@ -49,8 +52,8 @@
 //! 1035's types are compressed (RFC 3597, 4).
 //!
 //! Limits: aliases of one answer (`respond.rs`), connections, queries of a connection and silence on it ([`DnsConfig`]),
-//! octets read and unwritten for a connection (`tcp.rs`, `quic.rs`), handshakes at once (`tls.rs`), signatures kept (`dnssec/signatures.rs`), like answers to one
-//! network over UDP (`rate.rs`).
+//! octets read and unwritten for a connection (`tcp.rs`, `quic.rs`), threads that are busy with handshakes and how long one
+//! takes (`tls.rs`), signatures kept (`dnssec/signatures.rs`), answers to one network over UDP (`rate.rs`).
 
 mod asker;
 mod config;

@@ -1,9 +1,9 @@
 //! QUIC (RFC 9250): each query on a stream of its own, answered when it is there, in whatever order.
 //!
 //! ```text
-//!  Initial ─▶ address shown? ─no, and places or handshakes are scarce─▶ Retry
+//!  Initial ─▶ address shown? ─no, and places are scarce or handshakes many─▶ Retry
 //!               │ yes, or there is enough
-//!               ├─ no place, too many handshakes ─▶ CONNECTION_REFUSED
+//!               ├─ no place ─▶ CONNECTION_REFUSED
 //!               └─ handshake ─▶ each stream: length, query, end ─▶ answer, end
 //!                                 └ anything else: the connection is closed with DOQ_PROTOCOL_ERROR
 //! ```
@@ -38,7 +38,7 @@ use crate::{
     server::Server,
     service::NAME,
     tcp::{LENGTH_OCTETS, ON_ITS_WAY, QUERY_OCTETS_MAX, WRITE_WITHIN},
-    tls::{HANDSHAKE_WITHIN, HANDSHAKES_MAX, Secure},
+    tls::{HANDSHAKE_WITHIN, Secure},
 };
 
 /// Queries of a connection at once.
@@ -50,8 +50,9 @@ const ANSWERS_MAX: usize = 4;
 const RECEIVE_WINDOW_BYTES: u32 = 64 << 10;
 /// Octets of answers that are written and not yet acknowledged: two of the largest.
 const SEND_WINDOW_BYTES: u64 = 128 << 10;
-/// Handshakes at once from which on a client must show that it receives at its address before we sign for it.
-const RETRY_ABOVE: usize = HANDSHAKES_MAX / 4;
+/// Handshakes at once from which on a client must show that it receives at its address before we sign for it. There may
+/// be more, as many as there are places: those that wait for silent clients keep nobody out.
+const RETRY_ABOVE: usize = 64;
 /// Connections that have sent a first packet and were not looked at yet. They are looked at at once.
 const UNSEEN_MAX: usize = 1024;
 /// Octets that may come for one of them meanwhile, and for all of them together.
@@ -63,16 +64,33 @@ const LAST_PACKETS: Duration = Duration::from_secs(1);
 /// Errors of DNS over QUIC (RFC 9250, 4.3).
 mod code {
     pub(super) const NO_ERROR: u32 = 0;
+    pub(super) const INTERNAL_ERROR: u32 = 1;
     pub(super) const PROTOCOL_ERROR: u32 = 2;
     pub(super) const REQUEST_CANCELLED: u32 = 3;
 }
 
-/// The client does not speak DNS over QUIC.
-struct Broken;
+/// Why a connection cannot go on.
+enum Broken {
+    /// The client does not speak DNS over QUIC.
+    Protocol,
+    /// A task of ours has ended with a fault.
+    Internal,
+}
+
+/// What a stream has come to.
+enum Step {
+    /// Its query is here, whole.
+    Asked(SendStream, Vec<u8>),
+    /// Its query is answered, as far as the client took the answer.
+    Answered,
+    /// There will be no query: the client, or we, have lost interest.
+    Left,
+}
 
 /// Takes what comes at one address.
 pub(crate) struct QuicListener {
     endpoint: Endpoint,
+    /// One is taken by each handshake as long as there are some.
     handshakes: Arc<Semaphore>,
 }
 
@@ -104,7 +122,7 @@ impl QuicListener {
         let keys = secure.quic_keys.clone();
         endpoint.cid_generator(move || keys.connection_ids(generation));
         let endpoint = Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime))?;
-        Ok(Self { endpoint, handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)) })
+        Ok(Self { endpoint, handshakes: Arc::new(Semaphore::new(RETRY_ABOVE)) })
     }
 
     /// Where it listens.
@@ -153,17 +171,16 @@ impl QuicListener {
         incoming: Incoming,
         server: &Server,
         places: &Arc<Places>,
-    ) -> Option<(Incoming, Place, OwnedSemaphorePermit)> {
+    ) -> Option<(Incoming, Place, Option<OwnedSemaphorePermit>)> {
         let client = incoming.remote_address().ip();
-        let busy = HANDSHAKES_MAX - self.handshakes.available_permits() >= RETRY_ABOVE;
+        let going_on = self.handshakes.clone().try_acquire_owned().ok();
         // A forged address must cost neither us a signature nor its owner a place.
-        if !incoming.remote_address_validated() && (busy || places.are_scarce(client)) {
+        if !incoming.remote_address_validated() && (going_on.is_none() || places.are_scarce(client)) {
             // Fails only for one that has been validated.
             incoming.retry().ok();
             return None;
         }
-        let (Ok(going_on), Some(place)) = (self.handshakes.clone().try_acquire_owned(), places.take(client))
-        else {
+        let Some(place) = places.take(client) else {
             server.metrics.connection_refused(Transport::Quic);
             incoming.refuse();
             return None;
@@ -190,7 +207,7 @@ fn transport(idle: Duration) -> TransportConfig {
 async fn connection(
     incoming: Incoming,
     server: Arc<Server>,
-    (place, going_on): (Place, OwnedSemaphorePermit),
+    (place, going_on): (Place, Option<OwnedSemaphorePermit>),
     shutdown: Shutdown,
 ) {
     let _open = server.metrics.open(Transport::Quic);
@@ -201,14 +218,18 @@ async fn connection(
     };
     drop(going_on);
     let ended = converse(&connection, &server, &shutdown).await;
-    let code = if ended.is_ok() { code::NO_ERROR } else { code::PROTOCOL_ERROR };
+    let code = match ended {
+        Ok(()) => code::NO_ERROR,
+        Err(Broken::Internal) => code::INTERNAL_ERROR,
+        Err(Broken::Protocol) => code::PROTOCOL_ERROR,
+    };
     connection.close(VarInt::from_u32(code), b"");
     debug!(client = %connection.remote_address(), code, "a QUIC connection ended");
     drop(place);
 }
 
-/// Answers a connection's queries to its end: closed, or without a query for too long, by the client, or, once the server
-/// drains, when what was begun is answered.
+/// Answers a connection's queries to its end: closed, or without a whole query for too long, by the client, or, once the
+/// server drains, when what was begun is answered. Streams that bring nothing give it no more time.
 async fn converse(connection: &Connection, server: &Arc<Server>, shutdown: &Shutdown) -> Result<(), Broken> {
     let idle = server.config.tcp_idle();
     let answers = Arc::new(Semaphore::new(ANSWERS_MAX));
@@ -216,28 +237,62 @@ async fn converse(connection: &Connection, server: &Arc<Server>, shutdown: &Shut
     let mut queries_left = server.config.tcp_queries_max;
     let mut deadline = Instant::now() + idle;
     let mut draining = false;
-    let mut begun: JoinSet<Result<(), Broken>> = JoinSet::new();
+    let mut begun: JoinSet<Result<Step, Broken>> = JoinSet::new();
+    // Streams whose query is here.
+    let mut asked = 0_usize;
     loop {
         tokio::select! {
             stream = connection.accept_bi(), if queries_left > 0 => {
                 let Ok((send, receive)) = stream else { return Ok(()) };
                 queries_left -= 1;
-                let (server, answers) = (server.clone(), answers.clone());
-                begun.spawn(async move { answer(send, receive, asker, &server, &answers).await });
+                if draining && begun.is_empty() {
+                    // It was on its way, and has come: it has as long as any other for the rest of it.
+                    deadline = Instant::now() + idle;
+                }
+                begun.spawn(read(send, receive, idle));
             }
             Some(ended) = begun.join_next() => {
-                ended.unwrap_or(Err(Broken))?;
-                deadline = Instant::now() + if draining { ON_ITS_WAY } else { idle };
-                if queries_left == 0 && begun.is_empty() {
-                    return Ok(());
+                match ended.unwrap_or(Err(Broken::Internal))? {
+                    Step::Asked(send, query) => {
+                        asked += 1;
+                        let (server, answers) = (server.clone(), answers.clone());
+                        begun.spawn(async move { answer(send, &query, asker, &server, &answers).await });
+                    }
+                    Step::Answered => {
+                        asked -= 1;
+                        deadline = Instant::now() + idle;
+                    }
+                    Step::Left => {}
+                }
+                if begun.is_empty() {
+                    if queries_left == 0 {
+                        return Ok(());
+                    }
+                    if draining {
+                        deadline = deadline.min(Instant::now() + ON_ITS_WAY);
+                    }
                 }
             }
-            () = sleep_until(deadline), if begun.is_empty() => return Ok(()),
+            () = sleep_until(deadline), if asked == 0 => return Ok(()),
             _ = connection.closed() => return Ok(()),
             () = shutdown.draining(), if !draining => {
                 draining = true;
-                deadline = deadline.min(Instant::now() + ON_ITS_WAY);
+                if begun.is_empty() {
+                    deadline = deadline.min(Instant::now() + ON_ITS_WAY);
+                }
             }
+        }
+    }
+}
+
+/// Reads the query of one stream.
+async fn read(mut send: SendStream, mut receive: RecvStream, idle: Duration) -> Result<Step, Broken> {
+    match timeout(idle, receive.read_to_end(LENGTH_OCTETS + QUERY_OCTETS_MAX)).await {
+        Ok(Ok(octets)) => Ok(Step::Asked(send, octets)),
+        Ok(Err(ReadToEndError::TooLong)) => Err(Broken::Protocol),
+        Ok(Err(ReadToEndError::Read(_))) | Err(_) => {
+            send.reset(VarInt::from_u32(code::REQUEST_CANCELLED)).ok();
+            Ok(Step::Left)
         }
     }
 }
@@ -245,29 +300,19 @@ async fn converse(connection: &Connection, server: &Arc<Server>, shutdown: &Shut
 /// Answers the query of one stream.
 async fn answer(
     mut send: SendStream,
-    mut receive: RecvStream,
+    query: &[u8],
     asker: Asker,
     server: &Server,
     answers: &Semaphore,
-) -> Result<(), Broken> {
-    let read = timeout(server.config.tcp_idle(), receive.read_to_end(LENGTH_OCTETS + QUERY_OCTETS_MAX)).await;
-    let octets = match read {
-        Ok(Ok(octets)) => octets,
-        Ok(Err(ReadToEndError::TooLong)) => return Err(Broken),
-        // The client, or we, have lost interest.
-        Ok(Err(ReadToEndError::Read(_))) | Err(_) => {
-            send.reset(VarInt::from_u32(code::REQUEST_CANCELLED)).ok();
-            return Ok(());
-        }
-    };
-    let (length, message) = octets.split_first_chunk::<LENGTH_OCTETS>().ok_or(Broken)?;
+) -> Result<Step, Broken> {
+    let (length, message) = query.split_first_chunk::<LENGTH_OCTETS>().ok_or(Broken::Protocol)?;
     // One query, whole, and with the id that all have (RFC 9250, 4.2 and 4.2.1).
     if usize::from(u16::from_be_bytes(*length)) != message.len() || !message.starts_with(&[0, 0]) {
-        return Err(Broken);
+        return Err(Broken::Protocol);
     }
-    let Ok(making) = answers.acquire().await else { return Ok(()) };
+    let making = answers.acquire().await.map_err(|_| Broken::Internal)?;
     let mut out = vec![0; LENGTH_OCTETS];
-    server.answer(message, asker, &mut out).ok_or(Broken)?;
+    server.answer(message, asker, &mut out).ok_or(Broken::Protocol)?;
     let length = u16::try_from(out.len() - LENGTH_OCTETS).expect("an answer is a DNS message");
     out[..LENGTH_OCTETS].copy_from_slice(&length.to_be_bytes());
     let written = timeout(WRITE_WITHIN, send.write_all(&out)).await;
@@ -280,5 +325,5 @@ async fn answer(
     } else {
         send.reset(VarInt::from_u32(code::REQUEST_CANCELLED)).ok();
     }
-    Ok(())
+    Ok(Step::Answered)
 }

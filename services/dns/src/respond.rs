@@ -176,7 +176,7 @@ impl<Z: Zones> Answer<'_, Z> {
         if edns.is_some_and(|edns| edns.version > 0) {
             return Err(Failure::new(Rcode::BadVers));
         }
-        if edns.is_some_and(|edns| edns.malformed) {
+        if edns.is_some_and(|edns| edns.is_malformed(self.asker.transport)) {
             return Err(Failure::new(Rcode::FormErr));
         }
         // Whoever asks for no more than a cookie has no good one yet.

@@ -27,7 +27,8 @@ const READ_OCTETS: usize = 4_096;
 /// Octets of one query: a question, an OPT record and a signature stay far below. What is longer is not read.
 pub(crate) const QUERY_OCTETS_MAX: usize = 4_096;
 /// Octets of answers that wait to be written before more queries of the connection are answered; one more answer may
-/// come on top. With that, a connection never holds more than 90 KiB.
+/// come on top. With that, a connection has 90 KiB of messages at most, in buffers that grow by doubling; TLS has what it
+/// encrypted and did not send yet, 64 KiB at most, and the record that is coming on top.
 const UNWRITTEN_OCTETS: usize = 16 << 10;
 /// When the server drains, how long a connection without a query waits for one that is on its way.
 pub(crate) const ON_ITS_WAY: Duration = Duration::from_millis(200);
@@ -37,8 +38,12 @@ pub(crate) const WRITE_WITHIN: Duration = Duration::from_secs(5);
 const FAILURES_MAX: u32 = 100;
 /// What is waited after a failure to accept: the process is short of file descriptors or memory.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// Connections that are still taken off a socket when draining has begun: more cannot wait there than this, and a flood
+/// does not keep the server from ending.
+const LAST_ACCEPTED_MAX: usize = 4_096;
 
-/// Accepts connections at one listener until the server drains, then waits for those that are open.
+/// Accepts connections at one listener until the server drains, and then those that wait, since closing the socket would
+/// reset them; then waits for those that are open.
 pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<Arc<StreamTls>>,
@@ -48,29 +53,35 @@ pub(crate) async fn serve(
 ) -> Result<(), DnsError> {
     let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
     let mut connections = JoinSet::new();
-    let mut failures = 0;
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, client)) => {
-                    failures = 0;
-                    shutdown.arrivals().note();
-                    match places.take(client.ip()) {
-                        Some(place) => {
-                            let (tls, server) = (tls.clone(), server.clone());
-                            connections.spawn(connection(stream, client, tls, server, place, shutdown.clone()));
-                        }
-                        None => server.metrics.connection_refused(transport),
-                    }
-                }
-                Err(source) => {
-                    failures += 1;
-                    report(&listener, source, failures)?;
-                    tokio::time::sleep(AFTER_FAILURE).await;
-                }
-            },
-            Some(_) = connections.join_next() => {}
+    let (mut failures, mut last) = (0, 0);
+    while last < LAST_ACCEPTED_MAX {
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
             () = shutdown.draining() => break,
+            Some(_) = connections.join_next() => continue,
+        };
+        // Also while there is always another one to accept.
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, client)) => {
+                failures = 0;
+                last += usize::from(shutdown.is_draining());
+                shutdown.arrivals().note();
+                match places.take(client.ip()) {
+                    Some(place) => {
+                        let (tls, server) = (tls.clone(), server.clone());
+                        connections.spawn(connection(stream, client, tls, server, place, shutdown.clone()));
+                    }
+                    None => server.metrics.connection_refused(transport),
+                }
+            }
+            Err(_) if shutdown.is_draining() => break,
+            Err(source) => {
+                failures += 1;
+                report(&listener, source, failures)?;
+                tokio::time::sleep(AFTER_FAILURE).await;
+            }
         }
     }
     drop(listener);

@@ -13,8 +13,11 @@
 //! site be led to this port.
 //!
 //! Sessions are resumed at every server of the network, by the ticket keys that all have; their tickets open here only.
+//!
+//! A handshake over TCP holds a thread while it goes on, one of [`signers`], and nothing while it waits: a client that is
+//! silent has its connection's place and [`HANDSHAKE_WITHIN`], and holds up nobody else.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, future::poll_fn, io, mem, pin::pin, sync::Arc, task::Poll, thread, time::Duration};
 
 use proxima_chassis::NodeContext;
 use proxima_ledger::ChangeSet;
@@ -34,8 +37,6 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use crate::DnsError;
 
-/// Handshakes that may go on at once: each costs a signature. A server of two cores ends some thousands a second.
-pub(crate) const HANDSHAKES_MAX: usize = 256;
 /// How long a handshake may take.
 pub(crate) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// What tickets for sessions of this service are bound to.
@@ -74,10 +75,7 @@ impl Secure {
             certificates,
             tickets,
             quic_keys: QuicKeys::new(),
-            stream: Arc::new(StreamTls {
-                config: Arc::new(stream),
-                handshakes: Semaphore::new(HANDSHAKES_MAX),
-            }),
+            stream: Arc::new(StreamTls { config: Arc::new(stream), signing: Semaphore::new(signers()) }),
             quic: Arc::new(quic),
         })
     }
@@ -118,7 +116,8 @@ fn server_config(
 /// Takes TLS sessions over TCP.
 pub(crate) struct StreamTls {
     config: Arc<ServerConfig>,
-    handshakes: Semaphore,
+    /// Held while a thread is busy with a handshake, never while a client is waited for.
+    signing: Semaphore,
 }
 
 impl StreamTls {
@@ -129,12 +128,33 @@ impl StreamTls {
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         timeout(HANDSHAKE_WITHIN, async {
             let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-            // Only now: connections that say nothing take no place from those that do.
-            let _going_on = self.handshakes.acquire().await.map_err(io::Error::other)?;
-            start.into_stream(self.config.clone()).await
+            let mut turn = self.signing.acquire().await.map_err(io::Error::other)?;
+            // The signature is made here, or in a later step if the client has to send another ClientHello first.
+            let mut handshake = pin!(start.into_stream(self.config.clone()));
+            loop {
+                let step = poll_fn(|context| Poll::Ready(handshake.as_mut().poll(context))).await;
+                drop(turn);
+                if let Poll::Ready(ended) = step {
+                    return ended;
+                }
+                woken().await;
+                turn = self.signing.acquire().await.map_err(io::Error::other)?;
+            }
         })
         .await?
     }
+}
+
+/// How many threads may be busy with handshakes at once: half of the cores, so that a flood of them leaves queries the
+/// others. A core ends some thousands a second.
+fn signers() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+}
+
+/// Until the task is woken, by whatever it waits for.
+async fn woken() {
+    let mut waited = false;
+    poll_fn(|_| if mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 /// Which certificate is shown.
@@ -191,5 +211,66 @@ impl ProducesTickets for OwnTickets {
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         self.0.open_for(TICKET_CONTEXT, ticket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, pki_types::ServerName};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+
+    const NAME: &str = "ns1.example.com";
+
+    /// A server with so many signers, and how its clients are configured.
+    fn with_signers(signers: usize) -> (StreamTls, Arc<ClientConfig>) {
+        let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let server = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        (StreamTls { config: Arc::new(server), signing: Semaphore::new(signers) }, Arc::new(client))
+    }
+
+    #[tokio::test]
+    async fn a_client_that_falls_silent_in_its_handshake_holds_up_no_other() {
+        let (tls, config) = with_signers(1);
+        let name = ServerName::try_from(NAME).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut hello = Vec::new();
+        ClientConnection::new(config.clone(), name.clone()).unwrap().write_tls(&mut hello).unwrap();
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        silent.write_all(&hello).await.unwrap();
+        let mut octet = [0];
+        let mut waiting = pin!(tls.accept(listener.accept().await.unwrap().0));
+        tokio::select! {
+            _ = &mut waiting => panic!("the handshake has ended without the client"),
+            read = silent.read(&mut octet) => assert_eq!(read.unwrap(), 1),
+        }
+        assert_eq!(tls.signing.available_permits(), 1);
+        let client = async {
+            let stream = TcpStream::connect(address).await.unwrap();
+            TlsConnector::from(config).connect(name, stream).await
+        };
+        let server = async { tls.accept(listener.accept().await.unwrap().0).await };
+        let (client, server) = tokio::join!(client, server);
+        assert!(client.is_ok() && server.is_ok(), "{client:?}, {server:?}");
     }
 }

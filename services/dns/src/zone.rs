@@ -193,7 +193,8 @@ impl ZoneTree {
         for record in records {
             let record = record?;
             let owner = name::encode(record.name.as_str());
-            if let (true, Some(relative)) = (record.name.is_within(&zone.name), owner.strip_suffix(&*apex)) {
+            let is_ours = record.data.is_offered() && record.name.is_within(&zone.name);
+            if let (true, Some(relative)) = (is_ours, owner.strip_suffix(&*apex)) {
                 nodes.entry(relative.into()).or_default().add(&record);
             }
         }

@@ -88,6 +88,17 @@ impl RecordData {
         }
     }
 
+    /// Whether it is of a type that a zone's owner can have here, in the form that this type has here. What another version
+    /// put into the log may not be: it is kept and shown, but is not to be answered, as nobody here has checked its shape.
+    pub fn is_offered(&self) -> bool {
+        match self {
+            Self::Other(rdata) => {
+                matches!(RecordType::by_code(rdata.record_type().code()), Ok(RecordType::Other(_)))
+            }
+            _ => true,
+        }
+    }
+
     /// Parses the presentation form (RFC 1035, 5.1) that the API calls `content`: an address, a name, text, and for
     /// all other types their fields in the order of a zone file (`10 mail.example.com`). Names are absolute. The form of
     /// RFC 3597 (`\# 4 c0000201`) is taken too, but for TXT, whose content may be any text.

@@ -4,8 +4,10 @@
 //! Invariants:
 //! * **What is kept is what was checked:** data is made from its presentation form only; octets that come otherwise
 //!   (`\# 3 abcdef`, RFC 3597) are written and read again, unless nothing is known of their type.
-//! * **What comes from the log is bounded and no more:** data that its type cannot have, of a type that was unknown when it
-//!   was written, is shown in the form of RFC 3597. Whoever uses data must not rely on its shape.
+//! * **What comes from the log is bounded and no more:** any type and any octets are read, since another version may have
+//!   known or refused others than this one, and one record must not make a zone unreadable. What a type cannot have is shown
+//!   in the form of RFC 3597. Types are refused where they come in: by the API and in zone files. Whoever uses data must not
+//!   rely on its shape, and answers only what is offered here ([`RecordData::is_offered`](super::RecordData::is_offered)).
 //! * **Names are in lower case,** the canonical form of RFC 4034, 6.2, and are never compressed (RFC 3597, 4).
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -73,14 +75,7 @@ impl TryFrom<Kept> for Rdata {
         if rdata.len() > limits::RDATA_OCTETS_MAX {
             return Err(too_long());
         }
-        match RecordType::by_code(code)? {
-            RecordType::Other(rtype) => Ok(Self { rtype, octets: rdata.into() }),
-            named => Err(Invalid::new(
-                "code",
-                format!("records of type {named} have a form of their own"),
-                "write it in that form",
-            )),
-        }
+        Ok(Self { rtype: OtherType::of_log(code), octets: rdata.into() })
     }
 }
 
@@ -95,7 +90,7 @@ impl From<Rdata> for Kept {
 pub enum FieldValue {
     /// A number.
     Number(u16),
-    /// A text: a character string without its quotes, or what the presentation form has.
+    /// A text: a character string without its quotes, octets that are not UTF-8 replaced; or what the presentation form has.
     Text(String),
 }
 
@@ -155,6 +150,16 @@ impl Rdata {
         let row = self.rtype.row()?;
         let values = row.fields.iter().zip(row.split(&self.octets)?);
         values.map(|(field, octets)| Some((field, field.kind.value(octets)?))).collect()
+    }
+
+    /// The fields whose texts are not UTF-8: [`Self::fields`] shows them otherwise than they are.
+    pub fn unshown(&self) -> Vec<&'static Field> {
+        let Some(row) = self.rtype.row() else { return Vec::new() };
+        let fields = row.fields.iter().zip(row.split(&self.octets).unwrap_or_default());
+        let unshown = fields.filter(|(field, octets)| {
+            field.kind.text(octets).is_some_and(|text| std::str::from_utf8(text).is_err())
+        });
+        unshown.map(|(field, _)| field).collect()
     }
 
     /// The place that a LOC record says.
@@ -312,6 +317,15 @@ impl FieldKind {
         matches!(self, Self::U8 | Self::U16 | Self::Algorithm | Self::CertType)
     }
 
+    /// The text in the octets of one field; `None` if it holds something else.
+    fn text(self, octets: &[u8]) -> Option<&[u8]> {
+        match self {
+            Self::Text => octets.get(1..),
+            Self::Rest => Some(octets),
+            _ => None,
+        }
+    }
+
     /// The number that a word says, in digits or by a name that numbers of this kind have.
     fn number(self, word: &str) -> Option<u16> {
         let names = match self {
@@ -380,13 +394,12 @@ impl FieldKind {
             Self::Ipv4 => std::net::Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?).to_string(),
             Self::Ipv6 => std::net::Ipv6Addr::from(<[u8; 16]>::try_from(octets).ok()?).to_string(),
             Self::Name => name(octets),
-            Self::Text => String::from_utf8_lossy(octets.get(1..)?).into_owned(),
+            Self::Text | Self::Rest => String::from_utf8_lossy(self.text(octets)?).into_owned(),
             Self::Tag => {
                 let tag = octets.get(1..)?;
                 let is_one = !tag.is_empty() && tag.iter().all(u8::is_ascii_alphanumeric);
                 is_one.then(|| String::from_utf8_lossy(tag).into_owned())?
             }
-            Self::Rest => String::from_utf8_lossy(octets).into_owned(),
             Self::Texts => self.print(octets)?,
             Self::Hex => hex::encode(octets),
             Self::Base64 => BASE64_STANDARD.encode(octets),

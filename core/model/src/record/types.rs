@@ -29,7 +29,8 @@ pub enum RecordType {
     Other(OtherType),
 }
 
-/// A type of record that is none of those that [`RecordType`] names, and that a zone's owner can have.
+/// A type of record that is none of those that [`RecordType`] names, and that a zone's owner can have; in what comes from
+/// the log, any type ([`RecordData::is_offered`](super::RecordData::is_offered)).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OtherType(u16);
 
@@ -60,6 +61,11 @@ impl OtherType {
     pub const HTTPS: Self = Self(65);
     /// RFC 7553.
     pub const URI: Self = Self(256);
+
+    /// The type of this number in the log, whichever it is.
+    pub(super) const fn of_log(code: u16) -> Self {
+        Self(code)
+    }
 
     /// Its number in the registry of types.
     pub const fn code(self) -> u16 {

@@ -128,9 +128,45 @@ fn records_of_logs_that_were_written_before_are_read_and_damaged_ones_are_refuse
         let data = read(&format!(r#"{{"type":"OTHER","code":12,"rdata":"{damaged}"}}"#)).unwrap();
         assert!(data.content().starts_with("\\# "), "{}", data.content());
     }
-    for other in [1, 5, 6, 46, 255] {
-        read(&format!(r#"{{"type":"OTHER","code":{other},"rdata":"00"}}"#)).unwrap_err();
+}
+
+#[test]
+fn any_type_and_any_octets_are_read_from_the_log_and_known_for_what_is_not_offered_here() {
+    let long = "ff".repeat(limits::RDATA_OCTETS_MAX);
+    for code in 0..=u16::MAX {
+        let json = format!(r#"{{"type":"OTHER","code":{code},"rdata":"00ff"}}"#);
+        let data = serde_json::from_str::<RecordData>(&json).unwrap();
+        assert_eq!((data.record_type().code(), other(&data)), (code, Some(&[0, 0xff][..])));
+        assert_eq!(serde_json::to_string(&data).unwrap(), json);
+        let is_offered = matches!(RecordType::by_code(code), Ok(RecordType::Other(_)));
+        assert_eq!(data.is_offered(), is_offered, "{code}");
     }
+    for code in RecordType::all().map(RecordType::code).chain([0, 6, 46, 255, 65_280]) {
+        for octets in ["", "00", "0161", "0161c000", "ffff", long.as_str()] {
+            let json = format!(r#"{{"type":"OTHER","code":{code},"rdata":"{octets}"}}"#);
+            let data = serde_json::from_str::<RecordData>(&json).unwrap();
+            assert!(!data.content().is_empty() || octets.is_empty(), "{code} {octets:.9}");
+            let RecordData::Other(rdata) = &data else { panic!("{code}") };
+            assert!(rdata.fields().is_none_or(|fields| fields.len() >= rdata.unshown().len()));
+        }
+    }
+    let longer = format!(r#"{{"type":"OTHER","code":12,"rdata":"{long}00"}}"#);
+    serde_json::from_str::<RecordData>(&longer).unwrap_err();
+    assert!(RecordData::parse(RecordType::A, "192.0.2.1").unwrap().is_offered());
+}
+
+#[test]
+fn texts_that_are_not_utf8_are_known() {
+    let unshown = |kind: &str, content: &str| {
+        let data = RecordData::parse(RecordType::by_name(kind).unwrap(), content).unwrap();
+        let RecordData::Other(rdata) = data else { panic!("{kind}") };
+        rdata.unshown().into_iter().map(|field| field.name).collect::<Vec<_>>()
+    };
+    assert_eq!(unshown("HINFO", r#""a\255" "ä""#), ["data.cpu"]);
+    assert_eq!(unshown("NAPTR", r#"1 2 "u" "x\195" "!a!\195\164!" ."#), ["data.service"]);
+    // 200 octets: the length before a text is none of it.
+    assert_eq!(unshown("HINFO", &format!("{} b", "a".repeat(200))), [""; 0]);
+    assert_eq!(unshown("TYPE65280", "\\# 1 ff"), [""; 0]);
 }
 
 /// Types, and texts that look like data of one of them, or like nothing.

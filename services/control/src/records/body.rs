@@ -55,10 +55,6 @@ impl RecordBody {
 
     /// `former` with what is given.
     pub(crate) fn patch(&self, zone: &Zone, former: &Record, now: Timestamp) -> Result<Record, ApiError> {
-        let record_type = match &self.record_type {
-            None => former.data.record_type(),
-            Some(_) => self.required_type()?,
-        };
         let touches_data = self.record_type.is_some()
             || self.content.is_some()
             || self.data.is_some()
@@ -67,7 +63,7 @@ impl RecordBody {
         Ok(Record {
             name: if self.name.is_some() { self.name(&zone.name)? } else { former.name.clone() },
             data: if touches_data {
-                self.data(record_type, Some(&former.data))?
+                self.data(self.patched_type(&former.data)?, Some(&former.data))?
             } else {
                 former.data.clone()
             },
@@ -85,6 +81,16 @@ impl RecordBody {
             ApiError::record(&Invalid::new("type", "it is missing", "give the record's type, such as A"))
         })?;
         RecordType::by_name(given).map_err(|invalid| ApiError::record(&invalid))
+    }
+
+    /// The type of a record that is patched. That of one that another version made may be refused here.
+    fn patched_type(&self, former: &RecordData) -> Result<RecordType, ApiError> {
+        match &self.record_type {
+            Some(_) => self.required_type(),
+            None => {
+                RecordType::by_code(former.record_type().code()).map_err(|invalid| ApiError::record(&invalid))
+            }
+        }
     }
 
     /// The name; octoDNS gives that of an SRV record in parts too, and then the parts need not be read.
@@ -145,26 +151,46 @@ impl RecordBody {
 
     /// What the record says, from `content`, `data` and `priority`, and for a patch from what it said before.
     fn data(&self, record_type: RecordType, former: Option<&RecordData>) -> Result<RecordData, ApiError> {
-        let former = former.filter(|former| former.record_type() == record_type).map(parts);
+        let former = former.filter(|former| former.record_type() == record_type);
+        let shown = former.map(parts);
         let priority = match &self.priority {
             Given::Value(number) => Some(number.clone()),
-            Given::Absent | Given::Null => {
-                former.as_ref().and_then(|former| former.priority.map(Number::from))
-            }
+            Given::Absent | Given::Null => shown.as_ref().and_then(|shown| shown.priority.map(Number::from)),
         };
         let mut data = self.data.clone();
-        if let (Some(data), Some(Some(former))) = (&mut data, former.as_ref().map(|former| &former.data)) {
-            for (name, value) in former {
-                data.entry(name.clone()).or_insert_with(|| value.clone());
-            }
+        if let (Some(data), Some(former), Some(Parts { data: Some(fields), .. })) =
+            (&mut data, former, &shown)
+        {
+            merge(data, former, fields).map_err(|invalid| ApiError::record(&invalid))?;
         }
         let content = self.content.clone().or_else(|| match data {
             Some(_) => None,
-            None => former.map(|former| former.content),
+            None => shown.map(|shown| shown.content),
         });
         assemble(record_type, content.as_deref(), data.as_ref(), priority.as_ref())
             .map_err(|invalid| ApiError::record(&invalid))
     }
+}
+
+/// Adds to the fields that are given those that stay as they are, as far as JSON has what they are.
+fn merge(
+    given: &mut Map<String, Value>,
+    former: &RecordData,
+    fields: &Map<String, Value>,
+) -> Result<(), Invalid> {
+    if let RecordData::Other(rdata) = former
+        && let Some(field) = rdata.unshown().into_iter().find(|field| !given.contains_key(field.key()))
+    {
+        return Err(Invalid::new(
+            field.name,
+            "it has octets that are not UTF-8, which a field cannot say, and would change",
+            "give the whole record in content, such octets as \\DDD; or give this field too",
+        ));
+    }
+    for (name, value) in fields {
+        given.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    Ok(())
 }
 
 /// A record as v4 shows it.
@@ -304,6 +330,33 @@ mod tests {
                 .unwrap();
         let patched = body(json!({"data": {"value": "b"}})).patch(&zone(), &caa, caa.modified_at).unwrap();
         assert_eq!(patched.data.content(), "0 issue \"b\"");
+    }
+
+    #[test]
+    fn a_patch_changes_no_octets_that_it_does_not_name() {
+        let record = create(json!({"type": "HINFO", "name": "@", "content": "\"a\\255\" \"b\""})).unwrap();
+        let patch = |value: Value| body(value).patch(&zone(), &record, record.modified_at);
+        let content = |value: Value| patch(value).unwrap().data.content();
+        let refusal = patch(json!({"data": {"os": "c"}})).unwrap_err();
+        assert_eq!(refusal.code(), Code::ContentInvalid);
+        assert_eq!(refusal.problems[0].pointer.as_deref(), Some("/data/cpu"));
+        assert_eq!(content(json!({"data": {"cpu": "c"}})), "\"c\" \"b\"");
+        assert_eq!(content(json!({"content": "\"a\\255\" \"c\""})), "\"a\\255\" \"c\"");
+        for nothing in [json!({"ttl": 120}), json!({"type": "HINFO"})] {
+            assert_eq!(patch(nothing).unwrap().data, record.data);
+        }
+    }
+
+    #[test]
+    fn a_record_of_a_type_that_another_version_took_is_changed_but_for_its_data() {
+        let data = serde_json::from_value(json!({"type": "OTHER", "code": 46, "rdata": "00ff"})).unwrap();
+        let a = create(json!({"type": "A", "name": "www", "content": "192.0.2.1"})).unwrap();
+        let record = Record { data, ..a };
+        let patch = |value: Value| body(value).patch(&zone(), &record, record.modified_at);
+        assert_eq!(patch(json!({"ttl": 120})).unwrap().data, record.data);
+        assert_eq!(patch(json!({"content": "\\# 1 00"})).unwrap_err().code(), Code::RecordTypeInvalid);
+        let other = patch(json!({"type": "TXT", "content": "a"})).unwrap();
+        assert_eq!(other.data.content(), "\"a\"");
     }
 
     #[test]

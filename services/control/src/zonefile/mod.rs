@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A file is taken whole or not at all: where one line is bad, all bad lines are named and there are no records. The SOA
-//! and the zone's own NS records are passed over, as they are ours to say. What a record is beyond DNS (proxied, comment,
+//! and the zone's own NS records are passed over, as they are ours to say; so is what stands in a file because it is signed,
+//! and with it the keys that signed it. What a record is beyond DNS (proxied, comment,
 //! tags) stands in a comment behind it: `; COMMENT cf_tags=cf-proxied:true,TAG`, the form that v4 exports have.
 
 mod attributes;

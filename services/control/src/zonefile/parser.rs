@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use proxima_model::{DnsName, Invalid, RecordData, RecordType, Ttl, ZoneName, excerpt, limits};
+use proxima_model::{DnsName, Invalid, OtherType, RecordData, RecordType, Ttl, ZoneName, excerpt, limits};
 
 use super::{
     FileRecord, LineNote, ZoneFile,
@@ -12,6 +12,9 @@ use super::{
 
 /// Types that a signed zone's file has because it was signed, by whoever wrote it.
 const OF_SIGNING: [&str; 7] = ["RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "CDS", "CDNSKEY", "ZONEMD"];
+
+/// The one of them that says that it was.
+const SIGNATURE: &str = "RRSIG";
 
 /// Reads the zone file of a zone. Names that are not absolute are taken from the zone until `$ORIGIN` says otherwise.
 ///
@@ -23,7 +26,8 @@ pub fn parse(zone: &ZoneName, octets: &[u8]) -> Result<ZoneFile, Vec<LineNote>> 
     let text = String::from_utf8_lossy(octets);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let entries = scan(text, &mut problems);
-    let mut parser = Parser { zone, origin: zone.to_string(), ttl: None, last_ttl: None, owner: None };
+    let origin = zone.to_string();
+    let mut parser = Parser { zone, origin, ttl: None, last_ttl: None, owner: None, is_signed: false };
     let mut file = ZoneFile::default();
     for entry in &entries {
         match parser.entry(entry, &mut file.notes) {
@@ -33,11 +37,33 @@ pub fn parse(zone: &ZoneName, octets: &[u8]) -> Result<ZoneFile, Vec<LineNote>> 
         }
     }
     if problems.is_empty() {
+        if parser.is_signed {
+            pass_over_keys(zone, &mut file);
+        }
         return Ok(file);
     }
     problems.sort();
     problems.dedup_by_key(|problem| problem.line);
     Err(problems)
+}
+
+/// Leaves out the keys of a file that was signed with them. Whoever has them could sign for the zone as long as it says
+/// them, also long after it has left: who wants that has to say so, by a record or in a file without signatures.
+fn pass_over_keys(zone: &ZoneName, file: &mut ZoneFile) {
+    let ZoneFile { records, notes } = file;
+    records.retain(|record| {
+        let is_key = record.data.record_type() == RecordType::Other(OtherType::DNSKEY)
+            && record.name.as_str() == zone.as_str();
+        if is_key {
+            notes.push(LineNote {
+                line: record.line,
+                text: "DNSKEY is a key of who signed this file; passed over, add it if they are to go on signing"
+                    .to_owned(),
+            });
+        }
+        !is_key
+    });
+    notes.sort();
 }
 
 /// The lines that are not UTF-8.
@@ -66,6 +92,8 @@ struct Parser<'z> {
     /// What the last record with a time to live of its own said.
     last_ttl: Option<u32>,
     owner: Option<String>,
+    /// Whether there was a signature.
+    is_signed: bool,
 }
 
 impl Parser<'_> {
@@ -91,6 +119,7 @@ impl Parser<'_> {
         let skipped = type_word.text.eq_ignore_ascii_case("SOA")
             || (type_word.text.eq_ignore_ascii_case("NS") && owner == zone.as_str());
         let signed = OF_SIGNING.iter().any(|name| type_word.text.eq_ignore_ascii_case(name));
+        self.is_signed |= type_word.text.eq_ignore_ascii_case(SIGNATURE);
         if skipped || signed {
             let text = if signed {
                 format!("{} is made anew where a zone is signed; passed over", type_word.text.to_uppercase())

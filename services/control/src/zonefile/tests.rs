@@ -192,6 +192,21 @@ fn what_a_signed_zones_file_has_because_it_is_signed_is_passed_over_and_said() {
     assert_eq!(file.notes.iter().map(|note| note.line).collect::<Vec<_>>(), [2, 3, 4, 5]);
 }
 
+#[test]
+fn keys_are_passed_over_in_a_file_that_they_signed_and_taken_from_others() {
+    let keys = "@ DNSKEY 257 3 13 AAAA\n@ 600 TYPE48 \\# 5 0100030d00\n";
+    let file = parse(&zone_name(), keys.as_bytes()).unwrap();
+    assert_eq!((file.records.len(), file.notes.len()), (2, 0));
+    let signature = "a rrsig A 13 3 300 2 1 1 example.com. AAAA\n";
+    for text in [format!("{keys}{signature}"), format!("{signature}{keys}")] {
+        let file = parse(&zone_name(), format!("{text}a A 192.0.2.1\n").as_bytes()).unwrap();
+        assert_eq!(file.records.len(), 1, "{text}");
+        assert_eq!(file.notes.iter().map(|note| note.line).collect::<Vec<_>>(), [1, 2, 3], "{text}");
+        let of_keys = file.notes.iter().filter(|note| note.text.starts_with("DNSKEY")).count();
+        assert_eq!(of_keys, 2, "{:?}", file.notes);
+    }
+}
+
 fn name() -> impl Strategy<Value = DnsName> {
     "[a-z0-9_]{1,10}(\\.[a-z0-9]{1,10}){0,2}".prop_map(|text| zone_name().record_name(&text).unwrap())
 }

@@ -407,6 +407,26 @@ async fn draining_ends_what_was_begun_and_begins_nothing() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_wait_when_draining_begins_are_answered() -> Result<()> {
+    with_node("", async |running| {
+        let query = framed(&Question::new("www.example.com", 1));
+        let mut waiting = Vec::new();
+        for _ in 0..50 {
+            let mut stream = running.connect().await?;
+            stream.write_all(&query).await?;
+            waiting.push(stream);
+        }
+        running.node.shutdown.begin_drain();
+        for (number, stream) in waiting.iter_mut().enumerate() {
+            let answer = read_answer(stream).await.with_context(|| format!("connection {number}"))?;
+            ensure!(answer.len() == 2, "{answer:?}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_sent_and_answered_is_counted_by_fixed_labels() -> Result<()> {
     with_node("", async |running| {
         running.ask(&Question::new("www.example.com", 1)).await?;
