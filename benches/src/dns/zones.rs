@@ -90,9 +90,9 @@ fn large_zone() -> String {
     }
     for number in 0..HOSTS {
         let (high, low) = (number / 250, number % 250);
-        let _ = write!(text, "host{number} IN A 10.0.{high}.{low}\n");
+        let _ = writeln!(text, "host{number} IN A 10.0.{high}.{low}");
         if number % 2 == 0 {
-            let _ = write!(text, "host{number} IN AAAA 2001:db8:1:{high:x}::{low:x}\n");
+            let _ = writeln!(text, "host{number} IN AAAA 2001:db8:1:{high:x}::{low:x}");
         }
         if number % 4 == 0 {
             let _ = write!(
