@@ -24,7 +24,7 @@ use std::{
 use proxima_model::{Kind, Zone, ZoneId, limits::NAME_OCTETS_MAX};
 use quick_cache::sync::Cache;
 
-use crate::{ChangeSet, ReadError, Replica, Snapshot};
+use crate::{ChangeSet, ReadError, Replica, Snapshot, snapshot::zone_candidates};
 
 /// What is made of a zone for the request path.
 pub trait CompileZone: Sized + Send + Sync + 'static {
@@ -84,15 +84,12 @@ impl<T: CompileZone> CompiledZones<T> {
     pub fn find(&self, name: &str) -> Result<Option<Arc<T>>, ReadError> {
         let mut buffer = [0; NAME_OCTETS_MAX];
         let Some(name) = normalise(name, &mut buffer) else { return Ok(None) };
-        let mut rest = name;
-        // A zone's name has two labels at least.
-        while let Some((_, parent)) = rest.split_once('.') {
-            if self.shared.replica.zone_names().may_be(rest)
-                && let Some(zone) = self.named(rest)?
+        for name in zone_candidates(name) {
+            if self.shared.replica.zone_names().may_be(name)
+                && let Some(zone) = self.named(name)?
             {
                 return self.get(zone);
             }
-            rest = parent;
         }
         Ok(None)
     }

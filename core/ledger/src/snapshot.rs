@@ -77,8 +77,7 @@ impl Snapshot {
 
     /// The zone that has exactly this name (lower case, no last dot).
     pub fn zone_by_name(&self, name: &str) -> Result<Option<Zone>, ReadError> {
-        let mut key = zone_name_key(name);
-        match self.zone_at(&mut key, 0)? {
+        match self.zone_id_by_name(name)? {
             Some(zone) => self.get(&zone),
             None => Ok(None),
         }
@@ -87,25 +86,13 @@ impl Snapshot {
     /// The zone in which a name lies: the one with the longest name that is `name` or that `name` ends in at a label's
     /// border. `name` is in lower case, without a last dot.
     pub fn enclosing_zone(&self, name: &str) -> Result<Option<Zone>, ReadError> {
-        match self.enclosing_zone_id(name)? {
-            Some(zone) => self.get(&zone),
-            None => Ok(None),
-        }
-    }
-
-    /// As [`Self::enclosing_zone`], without reading the zone.
-    pub fn enclosing_zone_id(&self, name: &str) -> Result<Option<ZoneId>, ReadError> {
         if name.len() > proxima_model::limits::NAME_OCTETS_MAX {
             return Ok(None);
         }
-        let mut key = zone_name_key(name);
-        let mut start = 0;
-        // A zone's name has two labels at least.
-        while let Some(dot) = name[start..].find('.') {
-            if let Some(zone) = self.zone_at(&mut key, start)? {
-                return Ok(Some(zone));
+        for name in zone_candidates(name) {
+            if let Some(zone) = self.zone_id_by_name(name)? {
+                return self.get(&zone);
             }
-            start += dot + 1;
         }
         Ok(None)
     }
@@ -124,24 +111,17 @@ impl Snapshot {
 
     /// The zone that has exactly this name, without reading it.
     pub(crate) fn zone_id_by_name(&self, name: &str) -> Result<Option<ZoneId>, ReadError> {
-        self.zone_at(&mut zone_name_key(name), 0)
+        let key = [ZONE_NAME_PREFIX, name.as_bytes()].concat();
+        let found = self.store.state.get(&self.txn, &key).map_err(|error| self.failed(&error.into()))?;
+        let Some(octets) = found else { return Ok(None) };
+        let stored = Stored::decode(&key, octets).map_err(|error| self.failed(&error))?;
+        let index: ZoneIndex = self.decode(&String::from_utf8_lossy(&key), stored.value)?;
+        Ok(Some(index.zone))
     }
 
     /// How many nouns of a kind there are, without reading them.
     pub fn count(&self, kind: Kind) -> Result<u64, ReadError> {
         self.store.count(&self.txn, kind.prefix()).map_err(|error| self.failed(&error))
-    }
-
-    /// The zone whose name is the text of `key` from `start` on. `key` is made by [`zone_name_key`]; the prefix is
-    /// written over what stands before the name, which later calls with a larger `start` do not need.
-    fn zone_at(&self, key: &mut [u8], start: usize) -> Result<Option<ZoneId>, ReadError> {
-        key[start..start + ZONE_NAME_PREFIX.len()].copy_from_slice(ZONE_NAME_PREFIX);
-        let key = &key[start..];
-        let found = self.store.state.get(&self.txn, key).map_err(|error| self.failed(&error.into()))?;
-        let Some(octets) = found else { return Ok(None) };
-        let stored = Stored::decode(key, octets).map_err(|error| self.failed(&error))?;
-        let index: ZoneIndex = self.decode(&String::from_utf8_lossy(key), stored.value)?;
-        Ok(Some(index.zone))
     }
 
     fn value(&self, key: &str) -> Result<Option<Stored<'_>>, ReadError> {
@@ -176,8 +156,10 @@ impl std::fmt::Debug for Snapshot {
 
 const ZONE_NAME_PREFIX: &[u8] = b"zone_name/";
 
-fn zone_name_key(name: &str) -> Vec<u8> {
-    [ZONE_NAME_PREFIX, name.as_bytes()].concat()
+/// The names that a zone in which `name` lies can have, the longest first: a zone's name has two labels at least.
+pub(crate) fn zone_candidates(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, parent)| parent))
+        .filter(|name| name.contains('.'))
 }
 
 #[cfg(test)]
