@@ -20,6 +20,7 @@
 //!   restart, so that no connection is refused.
 //! * **Whatever is configured is checked at the start:** unknown sections and keys are errors that say where.
 
+mod accepting;
 mod admin;
 mod clock;
 mod config;
@@ -35,6 +36,7 @@ mod service;
 mod shutdown;
 mod telemetry;
 
+pub use accepting::Accepting;
 pub use clock::{Clock, SimulatedClock, SystemClock, random_id};
 pub use config::{ConfigError, NetworkConfig, NodeConfig, NodeSection};
 pub use health::{Health, HealthBoard, ServiceHealth};

@@ -424,7 +424,8 @@ async fn end(
         info!("withdrawing");
         shutdown.begin_withdraw();
         if node.config.service::<toml::Table>("anycast").is_ok_and(|table| !table.is_empty()) {
-            shutdown.arrivals().until_none(WITHDRAW_GRACE, WITHDRAW_WAIT_MAX).await;
+            let quiet = shutdown.arrivals().until_none(WITHDRAW_GRACE);
+            tokio::time::timeout(WITHDRAW_WAIT_MAX, quiet).await.ok();
         }
     }
     info!(within_seconds = shutdown.drain_within().as_secs(), "draining");

@@ -17,7 +17,8 @@ pub struct Shutdown {
     arrivals: Arrivals,
 }
 
-/// When somebody new came last: whether the network still sends users here. Cheap to clone; all clones are one.
+/// When something came last: somebody new, whom the network still sends here; an octet on a connection. Cheap to clone; all
+/// clones are one.
 #[derive(Clone, Debug)]
 pub struct Arrivals {
     begun: Instant,
@@ -32,20 +33,19 @@ impl Default for Arrivals {
 }
 
 impl Arrivals {
-    /// Somebody new has come.
+    /// Something has come.
     pub fn note(&self) {
         let elapsed_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_ms.store(elapsed_ms, Ordering::Relaxed);
     }
 
-    /// Waits until nobody has come for as long as `quiet`, counted from now, but no longer than `at_most`.
-    pub async fn until_none(&self, quiet: Duration, at_most: Duration) {
-        let now = Instant::now();
-        let mut until = now + quiet;
+    /// Waits until nothing has come for as long as `quiet`, counted from now at the earliest.
+    pub async fn until_none(&self, quiet: Duration) {
+        let mut until = Instant::now() + quiet;
         while Instant::now() < until {
             tokio::time::sleep_until(until).await;
             let last = self.begun + Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
-            until = until.max(last + quiet).min(now + at_most);
+            until = until.max(last + quiet);
         }
     }
 }
@@ -98,6 +98,11 @@ impl Shutdown {
         self.drain_within
     }
 
+    /// A token that is cancelled when draining begins.
+    pub fn drain_token(&self) -> CancellationToken {
+        self.drain.clone()
+    }
+
     /// A token that is cancelled when everything must end at once, for libraries that take one.
     pub fn stop_token(&self) -> CancellationToken {
         self.stop.clone()
@@ -141,7 +146,7 @@ mod tests {
             }
         });
         let begun = Instant::now();
-        arrivals.until_none(QUIET, AT_MOST).await;
+        tokio::time::timeout(AT_MOST, arrivals.until_none(QUIET)).await.ok();
         begun.elapsed()
     }
 

@@ -3,7 +3,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use proxima_chassis::Shutdown;
+use proxima_chassis::{Accepting, Shutdown};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -38,9 +38,6 @@ pub(crate) const WRITE_WITHIN: Duration = Duration::from_secs(5);
 const FAILURES_MAX: u32 = 100;
 /// What is waited after a failure to accept: the process is short of file descriptors or memory.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
-/// Connections that are still taken off a socket when draining has begun: more cannot wait there than this, and a flood
-/// does not keep the server from ending.
-const LAST_ACCEPTED_MAX: usize = 4_096;
 
 /// Accepts connections at one listener until the server drains, and then those that wait, since closing the socket would
 /// reset them; then waits for those that are open.
@@ -53,21 +50,20 @@ pub(crate) async fn serve(
 ) -> Result<(), DnsError> {
     let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
     let mut connections = JoinSet::new();
-    let (mut failures, mut last) = (0, 0);
-    while last < LAST_ACCEPTED_MAX {
+    let mut accepting = Accepting::until_drained(&listener, &shutdown);
+    let mut failures = 0;
+    loop {
         let accepted = tokio::select! {
             biased;
-            accepted = listener.accept() => accepted,
-            () = shutdown.draining() => break,
+            accepted = accepting.next() => accepted,
             Some(_) = connections.join_next() => continue,
         };
+        let Some(accepted) = accepted else { break };
         // Also while there is always another one to accept.
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, client)) => {
                 failures = 0;
-                last += usize::from(shutdown.is_draining());
-                shutdown.arrivals().note();
                 match places.take(client.ip()) {
                     Some(place) => {
                         let (tls, server) = (tls.clone(), server.clone());
@@ -76,7 +72,6 @@ pub(crate) async fn serve(
                     None => server.metrics.connection_refused(transport),
                 }
             }
-            Err(_) if shutdown.is_draining() => break,
             Err(source) => {
                 failures += 1;
                 report(&listener, source, failures)?;

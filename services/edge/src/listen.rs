@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use ipnet::IpNet;
-use proxima_chassis::Arrivals;
+use proxima_chassis::{Accepting, Arrivals};
 use proxima_pipeline::Scheme;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -34,9 +34,6 @@ const FIRST_READ_BYTES: usize = 2 * 1024;
 /// How long accepting rests when the system has no descriptors or memory for another connection: trying again at once
 /// would take the time that those who are served need to end.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
-/// Connections that are still taken off a socket when draining has begun: more cannot wait there than this, and a flood
-/// does not keep the server from ending.
-const LAST_ACCEPTED_MAX: usize = 4_096;
 
 /// How connections end.
 #[derive(Clone, Debug, Default)]
@@ -71,25 +68,17 @@ impl Listener {
     /// Accepts until draining begins, and then what waits: closing the socket would reset it.
     pub(crate) async fn run(self) {
         let slots = Arc::new(Semaphore::new(self.connections_max));
-        let drain = self.ending.drain.clone();
-        let mut last = 0;
-        while last < LAST_ACCEPTED_MAX {
-            let accepted = tokio::select! {
-                biased;
-                accepted = self.socket.accept() => accepted,
-                () = drain.cancelled() => return,
-            };
+        let Ending { drain, arrivals, .. } = self.ending.clone();
+        let mut accepting = Accepting::new(&self.socket, drain, arrivals);
+        while let Some(accepted) = accepting.next().await {
             let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
-                Err(_) if drain.is_cancelled() => return,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_REST).await;
                     continue;
                 }
             };
-            self.ending.arrivals.note();
-            last += usize::from(drain.is_cancelled());
             match Arc::clone(&slots).try_acquire_owned() {
                 Ok(slot) => self.begin(stream, address, slot),
                 Err(_) => self.context.metrics.connection_refused(self.scheme()),

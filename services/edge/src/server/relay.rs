@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use proxima_chassis::Arrivals;
 use proxima_pipeline::Upgraded;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes};
-use tokio::time::Instant;
 
 /// Octets that are kept for each direction while the reader is slow.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -23,14 +23,14 @@ pub(super) async fn relay(
     idle_max: Duration,
     (to_client, from_client): (Arc<AtomicU64>, Arc<AtomicU64>),
 ) {
-    let moved = Arc::<Moved>::default();
-    let mut client = Watched { io: client, moved: Arc::clone(&moved), written: to_client };
-    let mut origin = Watched { io: origin, moved: Arc::clone(&moved), written: from_client };
+    let moved = Arrivals::default();
+    let mut client = Watched { io: client, moved: moved.clone(), written: to_client };
+    let mut origin = Watched { io: origin, moved: moved.clone(), written: from_client };
     {
         let copying = copy_bidirectional_with_sizes(&mut client, &mut origin, BUFFER_BYTES, BUFFER_BYTES);
         tokio::select! {
             _ = copying => {}
-            () = moved.idle_for(idle_max) => {}
+            () = moved.until_none(idle_max) => {}
         }
     }
     // Best effort: either side may be gone.
@@ -38,41 +38,10 @@ pub(super) async fn relay(
     origin.io.shutdown().await.ok();
 }
 
-/// When an octet moved last, in either direction.
-pub(super) struct Moved {
-    since: Instant,
-    last_ms: AtomicU64,
-}
-
-impl Default for Moved {
-    fn default() -> Self {
-        Self { since: Instant::now(), last_ms: AtomicU64::new(0) }
-    }
-}
-
-impl Moved {
-    /// One has.
-    pub(super) fn now(&self) {
-        let elapsed_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_ms.store(elapsed_ms, Ordering::Relaxed);
-    }
-
-    /// Waits until none has for as long.
-    pub(super) async fn idle_for(&self, idle_max: Duration) {
-        loop {
-            let until = self.since + Duration::from_millis(self.last_ms.load(Ordering::Relaxed)) + idle_max;
-            if Instant::now() >= until {
-                return;
-            }
-            tokio::time::sleep_until(until).await;
-        }
-    }
-}
-
 /// A side of which every octet is noticed.
 struct Watched<T> {
     io: T,
-    moved: Arc<Moved>,
+    moved: Arrivals,
     /// Octets that it took.
     written: Arc<AtomicU64>,
 }
@@ -85,7 +54,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.io).poll_read(context, buffer);
         if polled.is_ready() {
-            self.moved.now();
+            self.moved.note();
         }
         polled
     }
@@ -99,7 +68,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(context, data);
         if let Poll::Ready(written) = &polled {
-            self.moved.now();
+            self.moved.note();
             let octets = *written.as_ref().unwrap_or(&0);
             self.written.fetch_add(octets as u64, Ordering::Relaxed);
         }

@@ -26,10 +26,10 @@ use http::header::{
     CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
 };
 use http::{Method, StatusCode, request};
+use proxima_chassis::Arrivals;
 use proxima_pipeline::{Exchange, Fault, Response, Upgraded, answer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::relay::Moved;
 use crate::fields::ConnectProtocol;
 use crate::http1::Http1Error;
 
@@ -143,15 +143,15 @@ pub(super) async fn carry(
     idle_max: Duration,
     from_client: Arc<AtomicU64>,
 ) -> Result<(), Broken> {
-    let moved = Moved::default();
+    let moved = Arrivals::default();
     let (mut origin_reads, mut origin_writes) = tokio::io::split(origin);
     let up = async {
         while let Some(data) = from.next().await? {
-            moved.now();
+            moved.note();
             origin_writes.write_all(&data).await.map_err(|_| Broken)?;
             // TLS keeps what its socket had no room for until it is told.
             origin_writes.flush().await.map_err(|_| Broken)?;
-            moved.now();
+            moved.note();
             from_client.fetch_add(data.len() as u64, Ordering::Relaxed);
         }
         origin_writes.shutdown().await.map_err(|_| Broken)
@@ -163,14 +163,14 @@ pub(super) async fn carry(
             if origin_reads.read_buf(&mut read).await.map_err(|_| Broken)? == 0 {
                 return to.finish().await;
             }
-            moved.now();
+            moved.note();
             to.send(read.split().freeze()).await?;
-            moved.now();
+            moved.note();
         }
     };
     tokio::select! {
         ended = async { tokio::try_join!(up, down).map(drop) } => ended,
-        () = moved.idle_for(idle_max) => Err(Broken),
+        () = moved.until_none(idle_max) => Err(Broken),
     }
 }
 
