@@ -7,18 +7,16 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::process;
+use crate::process::{self, LOAD_CORE};
 
 pub(crate) struct Client<'a> {
     api: SocketAddr,
-    /// Where curl runs.
-    core: usize,
     token: &'a str,
 }
 
 impl<'a> Client<'a> {
-    pub(crate) const fn new(api: SocketAddr, core: usize, token: &'a str) -> Self {
-        Self { api, core, token }
+    pub(crate) const fn new(api: SocketAddr, token: &'a str) -> Self {
+        Self { api, token }
     }
 
     /// The account that the token is for.
@@ -67,7 +65,7 @@ impl<'a> Client<'a> {
         curl.args(["--silent", "--show-error", "--max-time", "10", "--request", method]);
         curl.arg("--header").arg(format!("authorization: Bearer {}", self.token));
         curl.args(content).arg(format!("http://{}/client/v4/{path}", self.api));
-        let printed = process::output(self.core, &curl)?;
+        let printed = process::output(LOAD_CORE, &curl)?;
         let mut envelope: Value = serde_json::from_str(&printed)
             .with_context(|| format!("{method} {path} answered no JSON: {printed}"))?;
         ensure!(envelope["success"] == true, "{method} {path} failed: {}", envelope["errors"]);
@@ -79,10 +77,10 @@ fn text(value: &Value, pointer: &str) -> Option<String> {
     Some(value.pointer(pointer)?.as_str()?.to_owned())
 }
 
-/// Whether `path` is served with 200 at `address` under the name `host`; asked from this core.
-pub(crate) fn answers(core: usize, address: SocketAddr, host: &str, path: &str) -> bool {
+/// Whether `path` is served with 200 at `address` under the name `host`.
+pub(crate) fn answers(address: SocketAddr, host: &str, path: &str) -> bool {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--fail", "--max-time", "2", "--output", "/dev/null"]);
     curl.arg("--header").arg(format!("host: {host}")).arg(format!("http://{address}{path}"));
-    process::output(core, &curl).is_ok()
+    process::output(LOAD_CORE, &curl).is_ok()
 }

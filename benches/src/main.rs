@@ -12,6 +12,7 @@
 //! Limits: two cores at least, Linux; the peers come from packages (`xtask/packages.toml`).
 
 mod api;
+mod dev;
 mod dns;
 mod http;
 mod ledger;
@@ -24,7 +25,7 @@ mod trust;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
 /// Measures Proxima against its peers.
@@ -55,6 +56,24 @@ enum Bench {
     /// A load of our own.
     #[command(hide = true)]
     Load(load::Options),
+}
+
+/// A load so long is a soak, which is another test.
+const SECONDS_MAX: u64 = 60;
+const ROUNDS_MAX: u32 = 20;
+
+/// How benchmarks of many cases are made.
+#[derive(clap::Args)]
+struct Trials {
+    /// How long each load lasts.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
+    seconds: u64,
+    /// How often each case is measured.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
+    rounds: u32,
+    /// Measure only the cases whose names begin so.
+    #[arg(long, default_value = "")]
+    case: String,
 }
 
 /// What every benchmark is told.
@@ -90,6 +109,16 @@ fn warn_if_busy() {
             "warning: the machine is busy (load average {load}); what is measured now is not worth much"
         );
     }
+}
+
+/// The subject and the load need a core each.
+fn check_cores() -> Result<()> {
+    let cores = std::thread::available_parallelism().context("counting the cores")?.get();
+    ensure!(
+        cores > process::LOAD_CORE,
+        "the subject and the load need a core each, and this machine has {cores} in all"
+    );
+    Ok(())
 }
 
 fn run(bench: Bench) -> Result<()> {

@@ -11,6 +11,10 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+/// Where what is measured runs, alone.
+pub(crate) const SUBJECT_CORE: usize = 0;
+/// Where the load runs, and all else.
+pub(crate) const LOAD_CORE: usize = 1;
 /// Starting takes well under a second, except varnish, which compiles its configuration with a C compiler.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two looks at something that cannot be waited for.

@@ -7,8 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::statistics::median;
+
 /// The subject whose ratios to the others are reported.
 pub(crate) const PROXIMA: &str = "proxima";
+
+/// What is measured of each round: its name, with its unit last, and its value.
+pub(crate) type Metric<R> = (&'static str, fn(&R) -> f64);
 
 /// All that one benchmark measured.
 pub(crate) struct Report {
@@ -39,6 +44,20 @@ impl Report {
     /// `metric` carries its unit last: `cpu_us_per_request`.
     pub(crate) fn add(&mut self, case: &str, subject: &'static str, metric: &str, value: f64) {
         self.rows.push(Row { case: case.to_owned(), subject, metric: metric.to_owned(), value });
+    }
+
+    /// The medians of what the rounds of a case measured.
+    pub(crate) fn add_medians<R>(
+        &mut self,
+        case: &str,
+        subject: &'static str,
+        rounds: &[R],
+        metrics: &[Metric<R>],
+    ) {
+        for (metric, value) in metrics {
+            let mut values: Vec<f64> = rounds.iter().map(value).collect();
+            self.add(case, subject, metric, median(&mut values));
+        }
     }
 
     /// `case/metric/peer` → Proxima's value ÷ the peer's.

@@ -5,9 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::LOAD_CORE;
 use super::zones::Questions;
-use crate::process;
+use crate::process::{self, LOAD_CORE};
 
 /// Questions that are under way at a time: enough to keep a core busy, and fewer than a socket's buffer holds.
 const OUTSTANDING: u32 = 100;

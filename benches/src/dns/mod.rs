@@ -17,22 +17,14 @@ mod generator;
 mod subjects;
 mod zones;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
-use crate::Place;
-use crate::report::Report;
-use crate::statistics::median;
+use crate::report::{Metric, Report};
+use crate::{Place, Trials};
 use generator::{Load, Transport};
 use subjects::Subject;
 use zones::Zones;
 
-/// Where the subject runs, alone.
-const SUBJECT_CORE: usize = 0;
-/// Where the load runs.
-const LOAD_CORE: usize = 1;
-/// A load so long is a soak, which is another test.
-const SECONDS_MAX: u64 = 60;
-const ROUNDS_MAX: u32 = 20;
 /// Making so many in a file is a matter of seconds, and by the API one of minutes.
 const ZONES_MAX: u32 = 20_000;
 /// Of a hundred answers so many may be lost: a datagram for which a socket has no room.
@@ -42,18 +34,11 @@ const LOST_PERCENT_MAX: f64 = 1.0;
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// How long each load lasts.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
-    seconds: u64,
-    /// How often each case is measured.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
-    rounds: u32,
+    #[command(flatten)]
+    trials: Trials,
     /// Measure only these, for instance `knot,nsd`.
     #[arg(long, value_delimiter = ',', default_values_t = subjects::NAMES.map(str::to_owned))]
     subjects: Vec<String>,
-    /// Measure only the cases whose names begin so.
-    #[arg(long, default_value = "")]
-    case: String,
     /// How many small zones there are beside the large one.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(ZONES_MAX)))]
     zones: u32,
@@ -74,11 +59,7 @@ const CASES: &[Case] = &[
 
 /// Measures every case on every subject.
 pub(crate) fn run(options: &Options) -> Result<Report> {
-    let cores = std::thread::available_parallelism().context("counting the cores")?.get();
-    ensure!(
-        cores > LOAD_CORE,
-        "the subject and the load need a core each, and this machine has {cores} in all"
-    );
+    crate::check_cores()?;
     let folder = tempfile::tempdir().context("making a folder for the servers")?;
     let zones = Zones::make(folder.path(), options.zones)?;
     let mut subjects = Vec::new();
@@ -87,7 +68,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
     }
 
     let mut report = Report::new("dns");
-    for case in CASES.iter().filter(|case| case.name.starts_with(&options.case)) {
+    for case in CASES.iter().filter(|case| case.name.starts_with(&options.trials.case)) {
         let questions = (case.questions)(&zones);
         let mut rounds: Vec<(&Subject, Vec<Round>)> =
             subjects.iter().map(|subject| (subject, Vec::new())).collect();
@@ -96,9 +77,9 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
                 .with_context(|| format!("warming {} up", subject.name))?;
         }
         // In turns, so that whatever disturbs the machine for a while disturbs all of them.
-        for _ in 0..options.rounds {
+        for _ in 0..options.trials.rounds {
             for (subject, measured) in &mut rounds {
-                let round = measure(subject, questions, case.transport, options.seconds)
+                let round = measure(subject, questions, case.transport, options.trials.seconds)
                     .with_context(|| format!("{} under {}", subject.name, case.name))?;
                 eprintln!("{:<16} {:<10} {}", case.name, subject.name, round.shown());
                 measured.push(round);
@@ -161,13 +142,12 @@ fn check(load: &Load, questions: &zones::Questions) -> Result<()> {
 }
 
 fn summarize(report: &mut Report, case: &str, subject: &Subject, rounds: &[Round]) {
-    let mut add = |metric, value: fn(&Round) -> f64| {
-        let mut values: Vec<f64> = rounds.iter().map(value).collect();
-        report.add(case, subject.name, metric, median(&mut values));
-    };
-    add("cpu_us_per_answer", |round| round.cpu_us_per_answer);
-    add("answers_per_second", |round| round.load.per_second);
-    add("latency_us", |round| round.load.latency_us);
+    let metrics: [Metric<Round>; 3] = [
+        ("cpu_us_per_answer", |round| round.cpu_us_per_answer),
+        ("answers_per_second", |round| round.load.per_second),
+        ("latency_us", |round| round.load.latency_us),
+    ];
+    report.add_medians(case, subject.name, rounds, &metrics);
 }
 
 #[cfg(test)]

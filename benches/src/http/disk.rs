@@ -24,10 +24,10 @@ pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) place: Place,
     /// How long each load lasts.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=super::SECONDS_MAX))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=crate::SECONDS_MAX))]
     seconds: u64,
     /// How often it is measured.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=i64::from(super::ROUNDS_MAX)))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::ROUNDS_MAX)))]
     rounds: u32,
     /// Measure only these.
     #[arg(

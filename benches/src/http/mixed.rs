@@ -12,8 +12,7 @@ use super::subjects::{Room, Subject};
 use super::{HOST, LOAD_CORE, Origin, Round, observe};
 use crate::Place;
 use crate::load;
-use crate::report::{PROXIMA, Report};
-use crate::statistics::median;
+use crate::report::{Metric, PROXIMA, Report};
 
 const HIT: &str = "/store/1k.css";
 const MISS: &str = "/store/1m.css";
@@ -23,10 +22,10 @@ pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) place: Place,
     /// How long each load lasts.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=super::SECONDS_MAX))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=crate::SECONDS_MAX))]
     seconds: u64,
     /// How often it is measured.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=i64::from(super::ROUNDS_MAX)))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::ROUNDS_MAX)))]
     rounds: u32,
     /// Measure only these.
     #[arg(long, value_delimiter = ',', default_values_t = [PROXIMA, "nginx"].map(str::to_owned))]
@@ -59,15 +58,13 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
         }
     }
     for (subject, _) in &subjects {
-        let rounds = &measured[subject.name];
-        let mut add = |metric, value: fn(&Round) -> f64| {
-            let mut values: Vec<f64> = rounds.iter().map(value).collect();
-            report.add("half-of-peak", subject.name, metric, median(&mut values));
-        };
-        add("requests_per_second", |round| round.load.requests as f64 / round.load.seconds);
-        add("hit_p50_us", |round| round.load.p50_us);
-        add("hit_p99_us", |round| round.load.p99_us);
-        add("cpu_us_per_request", |round| round.cpu_us_per_request);
+        let metrics: [Metric<Round>; 4] = [
+            ("requests_per_second", |round| round.load.requests as f64 / round.load.seconds),
+            ("hit_p50_us", |round| round.load.p50_us),
+            ("hit_p99_us", |round| round.load.p99_us),
+            ("cpu_us_per_request", |round| round.cpu_us_per_request),
+        ];
+        report.add_medians("half-of-peak", subject.name, &measured[subject.name], &metrics);
     }
     Ok(report)
 }

@@ -21,43 +21,28 @@ pub(crate) mod mixed;
 mod origin;
 mod subjects;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
-use crate::Place;
 use crate::load::Load;
-use crate::process::Server;
-use crate::report::Report;
-use crate::statistics::median;
+use crate::process::{LOAD_CORE, SUBJECT_CORE, Server};
+use crate::report::{Metric, Report};
+use crate::{Place, Trials};
 use generator::{Generator, Target, Urls};
 use origin::Origin;
 use subjects::{Room, Subject};
 
-/// Where the subject runs, alone.
-const SUBJECT_CORE: usize = 0;
-/// Where the load and the origin run.
-const LOAD_CORE: usize = 1;
 /// The name under which every subject serves the origin.
 const HOST: &str = "bench.example";
-/// A load so long is a soak, which is another test.
-const SECONDS_MAX: u64 = 60;
-const ROUNDS_MAX: u32 = 20;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// How long each load lasts.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
-    seconds: u64,
-    /// How often each case is measured.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
-    rounds: u32,
+    #[command(flatten)]
+    trials: Trials,
     /// Measure only these, for instance `nginx,varnish`.
     #[arg(long, value_delimiter = ',', default_values_t = subjects::NAMES.map(str::to_owned))]
     subjects: Vec<String>,
-    /// Measure only the cases whose names begin so.
-    #[arg(long, default_value = "")]
-    case: String,
 }
 
 /// One kind of request.
@@ -109,11 +94,7 @@ const fn hit(name: &'static str, path: &'static str, generator: Generator) -> Ca
 
 /// Measures every case on every subject.
 pub(crate) fn run(options: &Options) -> Result<Report> {
-    let cores = std::thread::available_parallelism().context("counting the cores")?.get();
-    ensure!(
-        cores > LOAD_CORE,
-        "the subject and the load need a core each, and this machine has {cores} in all"
-    );
+    crate::check_cores()?;
     let folder = tempfile::tempdir().context("making a folder for the servers")?;
     let origin = Origin::start(folder.path())?;
     let mut subjects = Vec::new();
@@ -123,7 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
 
     let mut report = Report::new("http");
     memory(&mut report, "idle", &subjects)?;
-    for case in CASES.iter().filter(|case| case.name.starts_with(&options.case)) {
+    for case in CASES.iter().filter(|case| case.name.starts_with(&options.trials.case)) {
         let able = subjects.iter().filter(|subject| {
             if let Some(why) = (subject.cannot)(case.name) {
                 eprintln!("{:<16} {:<14} left out: {why}", case.name, subject.name);
@@ -137,9 +118,9 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
         });
         let mut rounds: Vec<(&Subject, Vec<Round>)> = able.map(|subject| (subject, Vec::new())).collect();
         // In turns, so that whatever disturbs the machine for a while disturbs all of them.
-        for _ in 0..options.rounds {
+        for _ in 0..options.trials.rounds {
             for (subject, measured) in &mut rounds {
-                let round = measure(case, subject, &origin, options.seconds)
+                let round = measure(case, subject, &origin, options.trials.seconds)
                     .with_context(|| format!("{} under {}", subject.name, case.name))?;
                 eprintln!("{:<16} {:<14} {}", case.name, subject.name, round.shown());
                 measured.push(round);
@@ -209,14 +190,13 @@ fn check(case: &Case, load: &Load, reached: u64) -> Result<()> {
 }
 
 fn summarize(report: &mut Report, case: &str, subject: &Subject, rounds: &[Round]) {
-    let mut add = |metric, value: fn(&Round) -> f64| {
-        let mut values: Vec<f64> = rounds.iter().map(value).collect();
-        report.add(case, subject.name, metric, median(&mut values));
-    };
-    add("cpu_us_per_request", |round| round.cpu_us_per_request);
-    add("requests_per_second", |round| round.load.requests as f64 / round.load.seconds);
-    add("latency_p50_us", |round| round.load.p50_us);
-    add("latency_p99_us", |round| round.load.p99_us);
+    let metrics: [Metric<Round>; 4] = [
+        ("cpu_us_per_request", |round| round.cpu_us_per_request),
+        ("requests_per_second", |round| round.load.requests as f64 / round.load.seconds),
+        ("latency_p50_us", |round| round.load.p50_us),
+        ("latency_p99_us", |round| round.load.p99_us),
+    ];
+    report.add_medians(case, subject.name, rounds, &metrics);
 }
 
 fn memory(report: &mut Report, case: &str, subjects: &[Subject]) -> Result<()> {

@@ -2,16 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::super::zones::Zones;
-use super::super::{LOAD_CORE, SUBJECT_CORE};
 use super::{Subject, wait_until_served};
 use crate::api;
-use crate::process::{Server, free_address};
+use crate::dev::Dev;
 use crate::report::PROXIMA;
 
 /// Lines of one import, which is bounded (`docs/api.md`).
@@ -19,29 +17,8 @@ const IMPORT_LINES: usize = 8_000;
 
 /// `proxima dev`, with the zones made and filled by the API.
 pub(super) fn start(binary: &Path, zones: &Zones, home: &Path) -> Result<Subject> {
-    let (dns, api) = (free_address()?, free_address()?);
-    let data = home.join("data");
-    let mut dev = Command::new(binary);
-    dev.arg("dev").arg("--data").arg(&data);
-    let flags = [
-        ("--http", free_address()?),
-        ("--https", free_address()?),
-        ("--dns", dns),
-        ("--api", api),
-        ("--admin", free_address()?),
-    ];
-    for (flag, address) in flags {
-        dev.arg(flag).arg(address.to_string());
-    }
-    let log = home.join("log");
-    let mut server = Server::start(PROXIMA, SUBJECT_CORE, &dev, &log)?;
-    let ready = || fs::read_to_string(&log).is_ok_and(|log| log.lines().any(|line| line.trim() == "ready"));
-    server
-        .wait_until("it says `ready`", ready)
-        .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
-
-    let token = fs::read_to_string(data.join("token")).context("reading the API token")?;
-    let client = api::Client::new(api, LOAD_CORE, token.trim());
+    let Dev { mut server, dns, api, token, .. } = Dev::start(binary, home, &[])?;
+    let client = api::Client::new(api, &token);
     let account = client.account()?;
     for zone in &zones.all {
         let made = json!({"name": zone.name, "account": {"id": account}});
