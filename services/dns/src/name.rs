@@ -69,10 +69,7 @@ impl Name {
 
     /// Whether it is `apex` or lies below it; `apex` is a whole name in lower case.
     pub(crate) fn is_within(&self, apex: &[u8]) -> bool {
-        let Some(start) = self.wire().len().checked_sub(apex.len()) else { return false };
-        self.wire()[start..] == *apex
-            && (apex.len() == 1
-                || self.starts[..self.labels()].iter().any(|label| usize::from(*label) == start))
+        is_within(self.wire(), apex)
     }
 
     /// The name as text, as zones are looked up by: without the last dot, empty for the root. Labels that no zone's

@@ -16,8 +16,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// the cache holds is not copied for it.
 pub(crate) const SEND_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
 /// How long a connection may live without a packet from the client. Connections without requests end sooner
-/// ([`Timeouts::idle`]); this is for clients that vanish while an origin takes its time. Those with a WebSocket may be silent
-/// for longer, if the configuration says so ([`Timeouts::upgrade_idle`]).
+/// ([`Timeouts::idle`]); this is for clients that vanish while an origin takes its time. A WebSocket may be silent for longer
+/// ([`Timeouts::upgrade_idle`]), and which connections will have one is not known when they begin.
 const SILENCE: Duration = Duration::from_secs(120);
 /// Connections that have sent a first packet and were not looked at yet. They are looked at at once.
 const UNSEEN_MAX: usize = 1024;
