@@ -9,7 +9,8 @@
 //!  former process's UDP socket, and the later one's ─▶ steer: which of them a datagram goes to (quic/steering.rs)
 //! ```
 //!
-//! No listener and no handshake: those are the services'. Invariants:
+//! `server_config` (config.rs) is where they are put together for a listener. No listener and no handshake: those are the
+//! services'. Invariants:
 //! * **Serve from what is here.** Certificates and keys are read from this server's replica, compiled once and swapped
 //!   whole.
 //! * **A zone whose delegation was not seen takes no names of an active zone above it** (`proxima_ledger::nearest_active`).
@@ -19,10 +20,12 @@
 
 mod authorities;
 mod certificates;
+mod config;
 mod quic;
 mod tickets;
 
 pub use authorities::HostAuthorities;
 pub use certificates::{CERTIFICATE_ZONES_MAX, Certificates, ZoneCertificates};
+pub use config::server_config;
 pub use quic::{CONNECTION_ID_BYTES, PreparedKeys, QuicKeys, steer};
 pub use tickets::{PreparedTickets, TICKET_SECONDS, Tickets};

@@ -34,9 +34,16 @@ struct SealingKey {
 pub struct Tickets {
     /// Newest first.
     keys: ArcSwap<Vec<SealingKey>>,
+    /// What all its sessions are for.
+    context: &'static [u8],
 }
 
 impl Tickets {
+    /// For sessions that are resumed for this only.
+    pub fn bound_to(context: &'static [u8]) -> Self {
+        Self { context, ..Self::default() }
+    }
+
     /// What [`Self::swap`] puts in force. Making ciphers takes time, so it is done before.
     pub fn prepare(keys: &TicketKeys) -> PreparedTickets {
         let keys = keys.keys.iter().take(KEYS_MAX);
@@ -97,11 +104,11 @@ impl ProducesTickets for Tickets {
     }
 
     fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
-        self.seal_for(&[], session)
+        self.seal_for(self.context, session)
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        self.open_for(&[], ticket)
+        self.open_for(self.context, ticket)
     }
 }
 

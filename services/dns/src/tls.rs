@@ -22,13 +22,12 @@ use std::{fmt, future::poll_fn, io, mem, pin::pin, sync::Arc, task::Poll, thread
 use proxima_chassis::NodeContext;
 use proxima_ledger::ChangeSet;
 use proxima_model::TicketKeys;
-use proxima_tls::{Certificates, QuicKeys, Tickets};
+use proxima_tls::{Certificates, QuicKeys, Tickets, server_config};
 use quinn::crypto::rustls::QuicServerConfig;
 use rustls::{
-    ServerConfig, SupportedProtocolVersion,
-    crypto::CryptoProvider,
+    ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer},
-    server::{Acceptor, ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert},
+    server::{Acceptor, ClientHello, ResolvesServerCert, WebPkiClientVerifier},
     sign::CertifiedKey,
     version,
 };
@@ -61,15 +60,19 @@ impl Secure {
     /// The cryptography cannot do it.
     pub(crate) fn new(node: &NodeContext) -> Result<Self, DnsError> {
         let certificates = Arc::new(Certificates::new(node.replica.clone(), node.clock.clone()));
-        let tickets = Arc::new(Tickets::default());
+        let tickets = Arc::new(Tickets::bound_to(TICKET_CONTEXT));
         let names: Vec<String> = node.config.network.name_servers.iter().map(ToString::to_string).collect();
         let own_name = names.first().cloned().unwrap_or_else(|| node.name().to_string());
         let shown =
             Arc::new(Shown { certificates: certificates.clone(), names, own: own_certificate(own_name)? });
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let versions = [&version::TLS13, &version::TLS12];
-        let stream = server_config(&provider, &shown, &tickets, &versions, b"dot")?;
-        let quic = server_config(&provider, &shown, &tickets, &versions[..1], b"doq")?;
+        let config = |versions, alpn| {
+            let nobody = WebPkiClientVerifier::no_client_auth();
+            server_config(&provider, shown.clone(), tickets.clone(), nobody, versions, &[alpn])
+        };
+        let stream = config(&versions, b"dot")?;
+        let quic = config(&versions[..1], b"doq")?;
         let quic = QuicServerConfig::try_from(quic)?;
         Ok(Self {
             certificates,
@@ -93,24 +96,6 @@ impl Secure {
             secure.quic_keys.swap(quic);
         }
     }
-}
-
-fn server_config(
-    provider: &Arc<CryptoProvider>,
-    shown: &Arc<Shown>,
-    tickets: &Arc<Tickets>,
-    versions: &[&'static SupportedProtocolVersion],
-    alpn: &[u8],
-) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(versions)?
-        .with_no_client_auth()
-        .with_cert_resolver(shown.clone());
-    config.alpn_protocols = vec![alpn.to_vec()];
-    config.ticketer = Arc::new(OwnTickets(tickets.clone()));
-    // A session must be resumable at every server, so nothing is kept at this one.
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(config)
 }
 
 /// Takes TLS sessions over TCP.
@@ -190,28 +175,6 @@ fn own_certificate(name: String) -> Result<Arc<CertifiedKey>, DnsError> {
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)?;
     let chain = vec![CertificateDer::from(made.cert.der().to_vec())];
     Ok(Arc::new(CertifiedKey::new(chain, key)))
-}
-
-/// The network's tickets, for sessions of this service.
-#[derive(Debug)]
-struct OwnTickets(Arc<Tickets>);
-
-impl ProducesTickets for OwnTickets {
-    fn enabled(&self) -> bool {
-        self.0.enabled()
-    }
-
-    fn lifetime(&self) -> u32 {
-        self.0.lifetime()
-    }
-
-    fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
-        self.0.seal_for(TICKET_CONTEXT, session)
-    }
-
-    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        self.0.open_for(TICKET_CONTEXT, ticket)
-    }
 }
 
 #[cfg(test)]

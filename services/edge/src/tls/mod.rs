@@ -18,12 +18,9 @@ use std::sync::Arc;
 
 use proxima_model::MinTlsVersion;
 use proxima_pipeline::TlsFacts;
-use proxima_tls::{Certificates, HostAuthorities, Tickets};
+use proxima_tls::{Certificates, HostAuthorities, Tickets, server_config};
 use rustls::crypto::CryptoProvider;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{
-    Acceptor, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
-};
+use rustls::server::{Acceptor, WebPkiClientVerifier};
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, SupportedProtocolVersion, version};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
@@ -50,6 +47,8 @@ pub enum Alpn {
     Http1,
 }
 
+/// What is spoken over TCP, the better one first.
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 const ALL_VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 const ONLY_1_3: &[&SupportedProtocolVersion] = &[&version::TLS13];
 
@@ -98,7 +97,7 @@ impl TlsAcceptor {
         let config = |versions| {
             let (certificates, tickets) = (Arc::clone(&certificates), Arc::clone(&tickets));
             let nobody = WebPkiClientVerifier::no_client_auth();
-            server_config(&provider, certificates, tickets, nobody, versions).map(Arc::new)
+            server_config(&provider, certificates, tickets, nobody, versions, &ALPN).map(Arc::new)
         };
         Ok(Self {
             config: config(ALL_VERSIONS)?,
@@ -164,27 +163,9 @@ impl TlsAcceptor {
             MinTlsVersion::V1_2 => ALL_VERSIONS,
             MinTlsVersion::V1_3 => ONLY_1_3,
         };
-        let config = server_config(&self.provider, certificates, Arc::new(tickets), asking, versions);
+        let config = server_config(&self.provider, certificates, Arc::new(tickets), asking, versions, &ALPN);
         Ok(Arc::new(config.map_err(std::io::Error::other)?))
     }
-}
-
-fn server_config(
-    provider: &Arc<CryptoProvider>,
-    certificates: Arc<dyn ResolvesServerCert>,
-    tickets: Arc<dyn ProducesTickets>,
-    clients: Arc<dyn ClientCertVerifier>,
-    versions: &[&'static SupportedProtocolVersion],
-) -> Result<ServerConfig, EdgeError> {
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
-        .with_protocol_versions(versions)?
-        .with_client_cert_verifier(clients)
-        .with_cert_resolver(certificates);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = tickets;
-    // A session must be resumable at every server, so nothing is kept at this one.
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(config)
 }
 
 #[cfg(test)]

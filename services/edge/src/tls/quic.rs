@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use proxima_tls::{Certificates, Tickets};
+use proxima_tls::{Certificates, Tickets, server_config};
 use quinn::crypto::rustls::QuicServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, StoresServerSessions};
@@ -16,7 +16,6 @@ use rustls::version;
 
 use super::client_auth::{Asking, BoundTickets};
 use super::early::EarlySessions;
-use super::server_config;
 use crate::EdgeError;
 
 /// What was seen of a handshake that quinn does not tell of.
@@ -81,8 +80,8 @@ impl QuicTls {
             Arc::<Watched>::clone(&watched),
             asking,
             &[&version::TLS13],
+            &[b"h3"],
         )?;
-        config.alpn_protocols = vec![b"h3".to_vec()];
         config.max_early_data_size = EARLY_DATA;
         config.session_storage = watched;
         Ok(QuicServerConfig::try_from(config)?)
