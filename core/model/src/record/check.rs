@@ -27,7 +27,7 @@ pub(super) fn host(fields: &[&[u8]]) -> Checked {
 }
 
 /// The last field is not empty.
-pub(super) fn something(fields: &[&[u8]]) -> Checked {
+pub(super) fn not_empty(fields: &[&[u8]]) -> Checked {
     if fields.last().is_some_and(|last| last.is_empty()) {
         return Err(Invalid::new("content", "the data is empty", "give it in base 64"));
     }
@@ -35,7 +35,9 @@ pub(super) fn something(fields: &[&[u8]]) -> Checked {
 }
 
 /// A digest has the octets that its kind has; of a kind that is not known, some.
-fn digest(field: &'static str, kind: u16, octets: Option<usize>, digest: &[u8]) -> Checked {
+fn digest(field: &'static str, kind: &[u8], known: &[(u16, usize)], digest: &[u8]) -> Checked {
+    let kind = number(kind);
+    let octets = known.iter().find(|(known, _)| *known == kind).map(|(_, octets)| *octets);
     if digest.is_empty() || octets.is_some_and(|octets| octets != digest.len()) {
         let expected = octets.map_or_else(|| "some".to_owned(), |octets| octets.to_string());
         let problem = format!("data of type {kind} has {expected} octets, and here are {}", digest.len());
@@ -47,39 +49,20 @@ fn digest(field: &'static str, kind: u16, octets: Option<usize>, digest: &[u8]) 
 /// TLSA and SMIMEA (RFC 6698, 2.1.3).
 pub(super) fn association(fields: &[&[u8]]) -> Checked {
     let [_, _, kind, data] = fields else { return Ok(()) };
-    let kind = number(kind);
-    let octets = match kind {
-        1 => Some(32),
-        2 => Some(64),
-        _ => None,
-    };
-    digest("data.certificate", kind, octets, data)
+    digest("data.certificate", kind, &[(1, 32), (2, 64)], data)
 }
 
 /// SSHFP (RFC 4255, 3.1.2; RFC 6594).
 pub(super) fn fingerprint(fields: &[&[u8]]) -> Checked {
     let [_, kind, data] = fields else { return Ok(()) };
-    let kind = number(kind);
-    let octets = match kind {
-        1 => Some(20),
-        2 => Some(32),
-        _ => None,
-    };
-    digest("data.fingerprint", kind, octets, data)
+    digest("data.fingerprint", kind, &[(1, 20), (2, 32)], data)
 }
 
 /// DS (RFC 4034, 5.1; RFC 4509; RFC 6605; RFC 5933).
 pub(super) fn ds(fields: &[&[u8]]) -> Checked {
     let [_, algorithm, kind, data] = fields else { return Ok(()) };
     known_algorithm(algorithm)?;
-    let kind = number(kind);
-    let octets = match kind {
-        1 => Some(20),
-        2 | 3 => Some(32),
-        4 => Some(48),
-        _ => None,
-    };
-    digest("data.digest", kind, octets, data)
+    digest("data.digest", kind, &[(1, 20), (2, 32), (3, 32), (4, 48)], data)
 }
 
 /// DNSKEY (RFC 4034, 2.1).

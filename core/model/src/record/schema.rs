@@ -107,7 +107,7 @@ rows! {
         "give flags, tag and value, such as 0 issue \"ca.example\"";
     12 "PTR" { "content": Name } check::host, "give one name";
     37 "CERT" { "data.type": CertType, "data.key_tag": U16, "data.algorithm": Algorithm, "data.certificate": Base64 }
-        check::something, "give type, key tag, algorithm and the certificate in base 64, such as 1 0 0 MIIC…";
+        check::not_empty, "give type, key tag, algorithm and the certificate in base 64, such as 1 0 0 MIIC…";
     43 "DS" { "data.key_tag": U16, "data.algorithm": Algorithm, "data.digest_type": U8, "data.digest": Hex }
         check::ds, "give key tag, algorithm, digest type and digest, as the delegated zone's operator says them";
     48 "DNSKEY" { "data.flags": U16, "data.protocol": U8, "data.algorithm": Algorithm, "data.public_key": Base64 }
@@ -119,7 +119,7 @@ rows! {
     35 "NAPTR" { "data.order": U16, "data.preference": U16, "data.flags": Text, "data.service": Text,
         "data.regex": Text, "data.replacement": Name } check::naptr,
         "give order, preference, flags, service, regex and replacement, such as 10 20 \"S\" \"SIP+D2U\" \"\" _sip._udp.example.com";
-    61 "OPENPGPKEY" { "content": Base64 } check::something, "give the transferable public key in base 64";
+    61 "OPENPGPKEY" { "content": Base64 } check::not_empty, "give the transferable public key in base 64";
     53 "SMIMEA" { "data.usage": U8, "data.selector": U8, "data.matching_type": U8, "data.certificate": Hex }
         check::association, "give usage, selector, matching type and the data in base 16, such as 3 1 1 and 64 digits";
     44 "SSHFP" { "data.algorithm": U8, "data.type": U8, "data.fingerprint": Hex } check::fingerprint,

@@ -37,28 +37,16 @@ pub struct OtherType(u16);
 impl OtherType {
     /// RFC 1035, 3.3.12.
     pub const PTR: Self = Self(12);
-    /// RFC 4398.
-    pub const CERT: Self = Self(37);
     /// RFC 1876.
     pub const LOC: Self = Self(29);
-    /// RFC 3403, 4.
-    pub const NAPTR: Self = Self(35);
     /// RFC 4034, 5: only at a name that is delegated.
     pub const DS: Self = Self(43);
-    /// RFC 4255.
-    pub const SSHFP: Self = Self(44);
     /// RFC 4034, 2: only at a zone's apex, for keys of others who sign it too (RFC 8901).
     pub const DNSKEY: Self = Self(48);
     /// RFC 6698.
     pub const TLSA: Self = Self(52);
-    /// RFC 8162.
-    pub const SMIMEA: Self = Self(53);
     /// RFC 7929.
     pub const OPENPGPKEY: Self = Self(61);
-    /// RFC 9460.
-    pub const SVCB: Self = Self(64);
-    /// RFC 9460, 9.
-    pub const HTTPS: Self = Self(65);
     /// RFC 7553.
     pub const URI: Self = Self(256);
 

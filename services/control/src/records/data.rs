@@ -69,21 +69,11 @@ fn parts_of_other(data: &RecordData, rdata: &Rdata) -> Parts {
     Parts { content, priority, data: Some(object).filter(|object| !object.is_empty()) }
 }
 
-/// A number in JSON, whole where it is.
-fn decimal(number: i64, scale: i32) -> Value {
-    let unit = 10_i64.pow(scale.unsigned_abs());
-    if number % unit == 0 {
-        return Value::from(number / unit);
-    }
-    // A decimal of so few digits is written by its shortest form, which is itself.
-    let text = format!(
-        "{}{}.{:0width$}",
-        if number < 0 { "-" } else { "" },
-        number.abs() / unit,
-        number.abs() % unit,
-        width = scale.unsigned_abs() as usize
-    );
-    text.parse::<f64>().map_or(Value::Null, Value::from)
+/// A number in JSON, whole where it is. Both parts are far below 2^53, so that the quotient is the nearest number, and
+/// written by its shortest form, which is that of the decimal.
+fn decimal(number: i64, places: u32) -> Value {
+    let unit = 10_i64.pow(places);
+    if number % unit == 0 { Value::from(number / unit) } else { Value::from(number as f64 / unit as f64) }
 }
 
 fn show_location(location: &Location) -> Map<String, Value> {
