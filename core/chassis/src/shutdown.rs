@@ -1,7 +1,7 @@
 //! How a node ends: withdraw, drain, stop.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -19,32 +19,35 @@ pub struct Shutdown {
 
 /// When something came last: somebody new, whom the network still sends here; an octet on a connection. Cheap to clone; all
 /// clones are one.
-#[derive(Clone, Debug)]
-pub struct Arrivals {
-    begun: Instant,
-    /// Milliseconds since then.
-    last_ms: Arc<AtomicU64>,
-}
+///
+/// What comes before anybody waits is not noted: it could not change how long he waits, and noting has a cost.
+#[derive(Clone, Debug, Default)]
+pub struct Arrivals(Arc<Noted>);
 
-impl Default for Arrivals {
-    fn default() -> Self {
-        Self { begun: Instant::now(), last_ms: Arc::default() }
-    }
+#[derive(Debug, Default)]
+struct Noted {
+    /// Since when somebody has waited.
+    begun: OnceLock<Instant>,
+    /// Milliseconds since then.
+    last_ms: AtomicU64,
 }
 
 impl Arrivals {
     /// Something has come.
     pub fn note(&self) {
-        let elapsed_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_ms.store(elapsed_ms, Ordering::Relaxed);
+        if let Some(begun) = self.0.begun.get() {
+            let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.0.last_ms.store(elapsed_ms, Ordering::Relaxed);
+        }
     }
 
     /// Waits until nothing has come for as long as `quiet`, counted from now at the earliest.
     pub async fn until_none(&self, quiet: Duration) {
+        let begun = *self.0.begun.get_or_init(Instant::now);
         let mut until = Instant::now() + quiet;
         while Instant::now() < until {
             tokio::time::sleep_until(until).await;
-            let last = self.begun + Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
+            let last = begun + Duration::from_millis(self.0.last_ms.load(Ordering::Relaxed));
             until = until.max(last + quiet);
         }
     }

@@ -78,7 +78,7 @@ pub use error::{AppendError, FollowError, KeyError, ReadError, ReplicaError, Rev
 pub use ledger::{Ledger, LedgerError, LedgerStatus, PeerTls, Role};
 pub use limits::{CHANGES_PER_APPEND_MAX, HEARTBEAT_INTERVAL};
 pub use log::{Appended, Log, Update};
-pub use nearest::{OfZone, nearest_active};
+pub use nearest::{OfZone, first_active, nearest_active};
 pub use peer::certificate_name;
 pub use remote::RemoteLog;
 pub use replica::{Replica, ReplicaOptions};

@@ -10,9 +10,8 @@ pub trait OfZone {
     fn is_active(&self) -> bool;
 }
 
-/// The nearest active zone around `name`, and where none is active, the nearest. A zone whose delegation was not seen
-/// yet does not take the names of an active zone above it: anybody could have made it. `find` gives the zone with the
-/// longest name that encloses a name.
+/// The nearest active zone around `name`, and where none is active, the nearest. `find` gives the zone with the longest
+/// name that encloses a name.
 ///
 /// # Errors
 /// Those of `find`.
@@ -21,13 +20,34 @@ pub fn nearest_active<Z: OfZone, E>(
     find: impl Fn(&str) -> Result<Option<Arc<Z>>, E>,
 ) -> Result<Option<Arc<Z>>, E> {
     let Some(nearest) = find(name)? else { return Ok(None) };
-    let mut candidate = Arc::clone(&nearest);
-    while !candidate.is_active() {
-        let Some((_, parent)) = candidate.zone_name().split_once('.') else { return Ok(Some(nearest)) };
-        let Some(above) = find(parent)? else { return Ok(Some(nearest)) };
-        candidate = above;
+    let above = |zone: &Z| match zone.zone_name().split_once('.') {
+        Some((_, parent)) => find(parent),
+        None => Ok(None),
+    };
+    first_active(nearest, Z::is_active, above).map(Some)
+}
+
+/// The first active zone from `nearest` upwards, and `nearest` where none is active. A zone whose delegation was not seen
+/// yet does not take the names of an active zone above it: anybody could have made it.
+///
+/// # Errors
+/// Those of `above`.
+pub fn first_active<Z, E>(
+    nearest: Arc<Z>,
+    is_active: impl Fn(&Z) -> bool,
+    above: impl Fn(&Z) -> Result<Option<Arc<Z>>, E>,
+) -> Result<Arc<Z>, E> {
+    if is_active(&nearest) {
+        return Ok(nearest);
     }
-    Ok(Some(candidate))
+    let mut next = above(&nearest)?;
+    while let Some(candidate) = next {
+        if is_active(&candidate) {
+            return Ok(candidate);
+        }
+        next = above(&candidate)?;
+    }
+    Ok(nearest)
 }
 
 #[cfg(test)]

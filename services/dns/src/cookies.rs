@@ -87,18 +87,21 @@ impl Cookies {
     /// What these cookies of a client at this address are worth at `now`, in seconds since 1970 modulo 2^32.
     pub(crate) fn judge(&self, cookie: &Cookie, client: IpAddr, now: u32) -> Judged {
         let secrets = self.secrets.load();
-        let checked_by = cookie.server.as_ref().and_then(|server| {
+        let checked = cookie.server.as_ref().and_then(|server| {
             let (head, hash) = server.split_first_chunk::<HEAD_OCTETS>()?;
-            age(head, now)?;
-            secrets.iter().position(|secret| hashed(secret, &cookie.client, head, client) == *hash)
+            let age = age(head, now)?;
+            let by =
+                secrets.iter().position(|secret| hashed(secret, &cookie.client, head, client) == *hash)?;
+            Some((by, age, server))
         });
         let maker = maker(&secrets, now);
         let mut answer = [0; COOKIE_OCTETS];
         answer[..CLIENT_COOKIE_OCTETS].copy_from_slice(&cookie.client);
         let ours = &mut answer[CLIENT_COOKIE_OCTETS..];
-        match (checked_by, &cookie.server) {
+        let is_old = |age: u32| (RENEWED_SECONDS..=GOOD_SECONDS).contains(&age);
+        match checked {
             // Where a clock is ahead, a newer secret makes cookies already.
-            (Some(by), Some(server)) if by <= maker && !is_old(server, now) => ours.copy_from_slice(server),
+            Some((by, age, server)) if by <= maker && !is_old(age) => ours.copy_from_slice(server),
             _ => {
                 let mut head = [VERSION, 0, 0, 0, 0, 0, 0, 0];
                 head[4..].copy_from_slice(&now.to_be_bytes());
@@ -106,7 +109,7 @@ impl Cookies {
                 ours[HEAD_OCTETS..].copy_from_slice(&hashed(&secrets[maker], &cookie.client, &head, client));
             }
         }
-        Judged { is_good: checked_by.is_some(), answer }
+        Judged { is_good: checked.is_some(), answer }
     }
 }
 
@@ -128,7 +131,7 @@ fn maker(secrets: &[Secret], now: u32) -> usize {
     clippy::cast_sign_loss,
     reason = "modulo 2^32 is what RFC 9018 asks for"
 )]
-const fn seconds(time: Timestamp) -> u32 {
+pub(crate) const fn seconds(time: Timestamp) -> u32 {
     time.as_seconds() as u32
 }
 
@@ -153,11 +156,6 @@ fn age(head: &[u8; HEAD_OCTETS], now: u32) -> Option<u32> {
     let [VERSION, _, _, _, time @ ..] = *head else { return None };
     let age = now.wrapping_sub(u32::from_be_bytes(time));
     (age <= GOOD_SECONDS || age.wrapping_neg() <= AHEAD_SECONDS).then_some(age)
-}
-
-fn is_old(server: &[u8], now: u32) -> bool {
-    let age = server.first_chunk().and_then(|head| age(head, now));
-    age.is_none_or(|age| (RENEWED_SECONDS..=GOOD_SECONDS).contains(&age))
 }
 
 fn hashed(

@@ -15,10 +15,10 @@ use std::{
     os::fd::AsRawFd,
 };
 
+use crate::query::QUERY_OCTETS_MAX;
+
 /// Datagrams of one call.
 pub(crate) const BATCH: usize = 32;
-/// Octets of a query that are read: a question, options and a signature stay far below.
-pub(crate) const QUERY_OCTETS_MAX: usize = 4_096;
 /// From one slot to the next: not a whole page, so that the beginnings of all fall on different lines of the cache.
 const STRIDE: usize = QUERY_OCTETS_MAX + 192;
 
@@ -102,25 +102,23 @@ impl Batch {
         (!cut).then(|| (&self.buffers[slot * STRIDE..][..octets], address))
     }
 
-    /// Has `write` append an answer to the datagram to a buffer, and keeps it if that says so.
+    /// Has `write` append an answer to the datagram to a buffer, or nothing; whether there is one.
     pub(crate) fn answer(
         &mut self,
         slot: usize,
-        write: impl FnOnce(&[u8], SocketAddr, &mut Vec<u8>) -> bool,
+        write: impl FnOnce(&[u8], SocketAddr, &mut Vec<u8>),
     ) -> bool {
         let begin = self.answers.len();
         let mut answers = mem::take(&mut self.answers);
-        let kept = match self.message(slot) {
-            Some((message, address)) => write(message, address, &mut answers),
-            None => false,
-        };
-        self.answers = answers;
-        if kept {
-            self.sent_to.push((slot, begin..self.answers.len()));
-        } else {
-            self.answers.truncate(begin);
+        if let Some((message, address)) = self.message(slot) {
+            write(message, address, &mut answers);
         }
-        kept
+        self.answers = answers;
+        let is_answered = self.answers.len() > begin;
+        if is_answered {
+            self.sent_to.push((slot, begin..self.answers.len()));
+        }
+        is_answered
     }
 
     /// Sends all answers; how many the kernel did not take. Those are lost, as any datagram may be: the asker asks again.
@@ -227,10 +225,11 @@ mod tests {
                 for slot in 0..received {
                     let long = batch.message(slot).is_none();
                     let kept = batch.answer(slot, |message, from, out| {
-                        out.extend_from_slice(message);
-                        out.extend_from_slice(&from.port().to_be_bytes());
                         // One in three is not to be answered.
-                        message[1] % 3 != 0
+                        if message[1] % 3 != 0 {
+                            out.extend_from_slice(message);
+                            out.extend_from_slice(&from.port().to_be_bytes());
+                        }
                     });
                     assert!(!(long && kept), "what was cut is not answered");
                 }

@@ -18,8 +18,8 @@ use proxima_pipeline::{Body, BodyError, Decision, Exchange, Fault, Flow, Respons
 
 use crate::{
     asker::{Asker, Transport},
+    query::QUERY_OCTETS_MAX,
     server::Server,
-    tcp::QUERY_OCTETS_MAX,
 };
 
 /// Where queries are answered.

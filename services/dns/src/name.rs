@@ -45,9 +45,9 @@ impl Name {
         }
     }
 
-    /// The name of these octets, which were made by [`encode`].
+    /// The name of these octets, which were made of a name of the model.
     pub(crate) fn of_encoded(octets: &[u8]) -> Self {
-        Self::read(octets).expect("what `encode` made is a name")
+        Self::read(octets).expect("what the model made is a name")
     }
 
     /// The whole name, in lower case.
@@ -96,11 +96,12 @@ impl Name {
     }
 }
 
-/// The wire form of a name that was validated (`proxima_model::DnsName`, `ZoneName`): `.` is the root.
+/// The wire form of a name, also of one that no zone can have.
+#[cfg(test)]
 pub(crate) fn encode(text: &str) -> Vec<u8> {
-    let mut octets = Vec::with_capacity(text.len() + 2);
+    let mut octets = Vec::new();
     for label in text.split('.').filter(|label| !label.is_empty()) {
-        octets.push(u8::try_from(label.len()).expect("a validated label has 63 octets at most"));
+        octets.push(u8::try_from(label.len()).expect("a label has 63 octets at most"));
         octets.extend_from_slice(label.as_bytes());
     }
     octets.push(0);

@@ -6,6 +6,9 @@ use crate::{
     wire::{HEADER_OCTETS, Rcode, class, flag, rtype},
 };
 
+/// Octets of one query: a question, an OPT record and a signature stay far below. What is longer is not read.
+pub(crate) const QUERY_OCTETS_MAX: usize = 4_096;
+
 /// What a well-formed query says.
 pub(crate) struct Query {
     /// Whether there is a question: without one, a cookie is asked for (RFC 7873, 5.4).

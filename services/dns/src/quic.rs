@@ -35,10 +35,12 @@ use crate::{
     DnsError,
     asker::{Asker, Transport},
     places::{Place, Places},
+    query::QUERY_OCTETS_MAX,
     server::Server,
     service::NAME,
-    tcp::{LENGTH_OCTETS, ON_ITS_WAY, QUERY_OCTETS_MAX, WRITE_WITHIN},
+    tcp::{ON_ITS_WAY, WRITE_WITHIN},
     tls::{HANDSHAKE_WITHIN, Secure},
+    wire::LENGTH_OCTETS,
 };
 
 /// Queries of a connection at once.
@@ -145,6 +147,7 @@ impl QuicListener {
             tokio::select! {
                 incoming = self.endpoint.accept() => {
                     let Some(incoming) = incoming else { break };
+                    shutdown.arrivals().note();
                     if let Some((incoming, place, going_on)) = self.admit(incoming, &server, &places) {
                         connections.spawn(connection(incoming, server.clone(), (place, going_on), shutdown.clone()));
                     }
@@ -311,10 +314,8 @@ async fn answer(
         return Err(Broken::Protocol);
     }
     let making = answers.acquire().await.map_err(|_| Broken::Internal)?;
-    let mut out = vec![0; LENGTH_OCTETS];
-    server.answer(message, asker, &mut out).ok_or(Broken::Protocol)?;
-    let length = u16::try_from(out.len() - LENGTH_OCTETS).expect("an answer is a DNS message");
-    out[..LENGTH_OCTETS].copy_from_slice(&length.to_be_bytes());
+    let mut out = Vec::new();
+    server.answer_framed(message, asker, &mut out).ok_or(Broken::Protocol)?;
     let written = timeout(WRITE_WITHIN, send.write_all(&out)).await;
     // It lies in the send window now: others are answered while the client takes it.
     drop((making, out));

@@ -7,7 +7,7 @@ mod secure;
 
 use std::{borrow::Cow, sync::Arc};
 
-use proxima_ledger::{CompiledZones, ReadError};
+use proxima_ledger::{CompiledZones, ReadError, first_active};
 
 use https::Https;
 pub use responder::Responder;
@@ -232,7 +232,7 @@ impl<Z: Zones> Answer<'_, Z> {
             self.count(counted(zone, name, found))?;
         }
         let node = match found {
-            Found::Node(node) => node,
+            Found::Node(node) | Found::Wildcard(node) => node,
             Found::Nothing => return self.negative(zone, name.wire(), found),
             // Whether a delegation is signed is said above it (RFC 4035, 3.1.4.1).
             Found::Cut { node, label: 0 } if qtype == rtype::DS => {
@@ -329,7 +329,7 @@ impl<Z: Zones> Answer<'_, Z> {
             let outside = Failure::because(Rcode::ServFail, ExtendedError::OUTSIDE);
             let Some(there) = self.zone_of_target(zone, &target)? else { return Err(outside) };
             let node = match there.find(&target) {
-                Found::Node(node) => node,
+                Found::Node(node) | Found::Wildcard(node) => node,
                 Found::Nothing => return self.negative(zone, name.wire(), Found::Node(flattened)),
                 Found::Cut { .. } => return Err(outside),
             };
@@ -408,21 +408,10 @@ impl<Z: Zones> Answer<'_, Z> {
         Ok(self.zone_of(target)?.filter(|found| found.is_active() || found.apex() == zone.apex()))
     }
 
-    /// The zone in which a name lies. A zone whose delegation was not seen yet does not answer for names of an active
-    /// zone above it: anybody could have made it.
+    /// The zone in which a name lies.
     fn zone_of(&self, name: &Name) -> Result<Option<Arc<ZoneTree>>, Failure> {
-        let Some(zone) = self.lookup(name)? else { return Ok(None) };
-        if zone.is_active() {
-            return Ok(Some(zone));
-        }
-        let mut above = self.zone_above(&zone)?;
-        while let Some(candidate) = above {
-            if candidate.is_active() {
-                return Ok(Some(candidate));
-            }
-            above = self.zone_above(&candidate)?;
-        }
-        Ok(Some(zone))
+        let Some(nearest) = self.lookup(name)? else { return Ok(None) };
+        first_active(nearest, ZoneTree::is_active, |zone| self.zone_above(zone)).map(Some)
     }
 
     /// The next zone here that encloses another.
@@ -449,8 +438,7 @@ fn counted<'n>(zone: &'n ZoneTree, name: &'n Name, found: Found<'_>) -> Counted<
     match found {
         Found::Nothing => Counted::Nothing(zone.apex()),
         Found::Cut { .. } => Counted::Referral(zone.apex()),
-        // What the name does not have by itself, a wildcard has.
-        Found::Node(_) if zone.glue(name.wire()).is_none() => Counted::Wildcard(zone.apex()),
+        Found::Wildcard(_) => Counted::Wildcard(zone.apex()),
         Found::Node(_) => Counted::Name(name.wire()),
     }
 }

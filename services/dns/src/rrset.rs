@@ -2,7 +2,7 @@
 
 use proxima_model::RecordData;
 
-use crate::{name, wire::rtype};
+use crate::wire::rtype;
 
 /// Where in a record's data names stand that are compressed: only those of RFC 1035's types may be (RFC 3597, 4), and only
 /// those that the model knows as names are.
@@ -68,14 +68,14 @@ pub(crate) fn encode(data: &RecordData) -> (u16, Vec<u8>) {
     match data {
         RecordData::A { address } => (rtype::A, address.octets().to_vec()),
         RecordData::Aaaa { address } => (rtype::AAAA, address.octets().to_vec()),
-        RecordData::Cname { target } => (rtype::CNAME, name::encode(target.as_str())),
-        RecordData::Ns { host } => (rtype::NS, name::encode(host.as_str())),
+        RecordData::Cname { target } => (rtype::CNAME, target.wire()),
+        RecordData::Ns { host } => (rtype::NS, host.wire()),
         RecordData::Mx { priority, exchange } => {
-            (rtype::MX, [&priority.to_be_bytes()[..], &name::encode(exchange.as_str())].concat())
+            (rtype::MX, [&priority.to_be_bytes()[..], &exchange.wire()].concat())
         }
         RecordData::Srv { priority, weight, port, target } => {
             let numbers = [priority.to_be_bytes(), weight.to_be_bytes(), port.to_be_bytes()].concat();
-            (rtype::SRV, [numbers, name::encode(target.as_str())].concat())
+            (rtype::SRV, [numbers, target.wire()].concat())
         }
         RecordData::Txt { text } => (rtype::TXT, text.strings().flat_map(character_string).collect()),
         RecordData::Caa { flags, tag, value } => {

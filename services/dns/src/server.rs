@@ -13,6 +13,7 @@ use crate::{
     config::DnsConfig,
     metrics::DnsMetrics,
     respond::{Answered, Responder, Zones},
+    wire::LENGTH_OCTETS,
     zone::ZoneTree,
 };
 
@@ -47,6 +48,19 @@ impl Server {
             trace_answer(asker, message, answered);
         }
         answered
+    }
+
+    /// As [`Self::answer`], with the answer's length before it, as streams carry messages (RFC 1035, 4.2.2).
+    pub(crate) fn answer_framed(&self, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Option<Answered> {
+        let begin = out.len();
+        out.extend_from_slice(&[0; LENGTH_OCTETS]);
+        let Some(answered) = self.answer(message, asker, out) else {
+            out.truncate(begin);
+            return None;
+        };
+        let length = u16::try_from(out.len() - begin - LENGTH_OCTETS).expect("an answer is a DNS message");
+        out[begin..begin + LENGTH_OCTETS].copy_from_slice(&length.to_be_bytes());
+        Some(answered)
     }
 
     /// Whether the replica can be read, as far as queries have shown; asks the replica itself only after one failed.

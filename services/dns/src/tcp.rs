@@ -16,16 +16,14 @@ use crate::{
     DnsError,
     asker::{Asker, Transport},
     places::{Place, Places},
+    query::QUERY_OCTETS_MAX,
     server::Server,
     tls::StreamTls,
+    wire::LENGTH_OCTETS,
 };
 
-/// Octets of the length before each message (RFC 1035, 4.2.2).
-pub(crate) const LENGTH_OCTETS: usize = 2;
 /// Octets that are read at a time: dozens of usual queries.
 const READ_OCTETS: usize = 4_096;
-/// Octets of one query: a question, an OPT record and a signature stay far below. What is longer is not read.
-pub(crate) const QUERY_OCTETS_MAX: usize = 4_096;
 /// Octets of answers that wait to be written before more queries of the connection are answered; one more answer may
 /// come on top. With that, a connection has 90 KiB of messages at most, in buffers that grow by doubling; TLS has what it
 /// encrypted and did not send yet, 64 KiB at most, and the record that is coming on top.
@@ -196,15 +194,7 @@ fn answer_whole(
         }
         let Some(message) = rest.get(..length) else { break };
         *queries_left = queries_left.checked_sub(1)?;
-        let begin = unwritten.len();
-        unwritten.extend_from_slice(&[0; LENGTH_OCTETS]);
-        let Some(answered) = server.answer(message, asker, unwritten) else {
-            unwritten.truncate(begin);
-            return None;
-        };
-        let length =
-            u16::try_from(unwritten.len() - begin - LENGTH_OCTETS).expect("an answer is a DNS message");
-        unwritten[begin..begin + LENGTH_OCTETS].copy_from_slice(&length.to_be_bytes());
+        let answered = server.answer_framed(message, asker, unwritten)?;
         taken += LENGTH_OCTETS + message.len();
         if answered.signatures > 0 {
             // It took as long as many others: they wait for their turn.

@@ -1,5 +1,7 @@
 //! The numbers of the protocol, by their names in the IANA registry.
 
+/// Octets of the length before each message (RFC 1035, 4.2.2).
+pub(crate) const LENGTH_OCTETS: usize = 2;
 /// Octets of a message's header (RFC 1035, 4.1.1).
 pub(crate) const HEADER_OCTETS: usize = 12;
 /// Octets of the largest message over TCP: its length is written in 16 bits (RFC 1035, 4.2.2).

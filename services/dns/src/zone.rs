@@ -90,8 +90,10 @@ pub(crate) struct Node {
 /// What a zone says of a name that lies in it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Found<'z> {
-    /// The name exists, or a wildcard stands for it.
+    /// The name exists.
     Node(&'z Node),
+    /// The name does not exist, and a wildcard stands for it.
+    Wildcard(&'z Node),
     /// The name belongs to a zone that is delegated away.
     Cut {
         /// What the delegated name has.
@@ -188,11 +190,11 @@ impl ZoneTree {
         signing: Option<&ZoneSigning>,
         records: impl IntoIterator<Item = Result<Record, E>>,
     ) -> Result<Self, E> {
-        let apex = name::encode(zone.name.as_str());
+        let apex = zone.name.wire();
         let mut nodes: HashMap<Box<[u8]>, Node> = HashMap::new();
         for record in records {
             let record = record?;
-            let owner = name::encode(record.name.as_str());
+            let owner = record.name.wire();
             let is_ours = record.data.is_offered() && record.name.is_within(&zone.name);
             if let (true, Some(relative)) = (is_ours, owner.strip_suffix(&*apex)) {
                 nodes.entry(relative.into()).or_default().add(&record);
@@ -217,7 +219,7 @@ impl ZoneTree {
     fn complete_apex(&mut self, zone: &Zone) {
         let apex = self.nodes.entry(Box::default()).or_default();
         for server in &zone.name_servers {
-            apex.add_data(rtype::NS, APEX_NS_TTL, name::encode(server.as_str()));
+            apex.add_data(rtype::NS, APEX_NS_TTL, server.wire());
         }
         apex.sets.push(self.soa.clone());
         for set in self.signer.iter().flat_map(|signer| signer.apex_sets()) {
@@ -294,7 +296,7 @@ impl ZoneTree {
                 Some(node) if node.cut => return Found::Cut { node, label },
                 Some(node) => encloser = node,
                 None if encloser.wildcard_below => {
-                    return Found::Node(self.wildcard(name.relative(label + 1, self.apex.len())));
+                    return Found::Wildcard(self.wildcard(name.relative(label + 1, self.apex.len())));
                 }
                 None => return Found::Nothing,
             }
@@ -333,7 +335,7 @@ impl CompileZone for ZoneTree {
 
 fn add_challenges(nodes: &mut HashMap<Box<[u8]>, Node>, zone: &Zone, apex: &[u8], challenges: &[String]) {
     let Some(owner) = AcmeOrder::challenge_name(&zone.name) else { return };
-    let owner = name::encode(owner.as_str());
+    let owner = owner.wire();
     let Some(relative) = owner.strip_suffix(apex) else { return };
     // They are digests in base64url, of 43 characters; anything that no character string holds is none.
     for text in challenges.iter().filter(|text| text.len() <= usize::from(u8::MAX)) {
@@ -350,8 +352,7 @@ fn signer(zone: &Zone, signing: &ZoneSigning, apex: &[u8]) -> Option<Box<Signer>
 
 /// The SOA record (RFC 1035, 3.3.13): written by nobody, made from what is known of the zone.
 fn start_of_authority(zone: &Zone, apex: &[u8]) -> RrSet {
-    let primary =
-        zone.name_servers.first().map_or_else(|| apex.to_vec(), |server| name::encode(server.as_str()));
+    let primary = zone.name_servers.first().map_or_else(|| apex.to_vec(), |server| server.wire());
     // A mailbox needs room for its label (RFC 1035, 8); a zone that leaves none is its own.
     let mailbox = [b"\x0ahostmaster", apex].concat();
     let mailbox = if mailbox.len() <= NAME_OCTETS_MAX { mailbox } else { apex.to_vec() };

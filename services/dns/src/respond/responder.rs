@@ -9,7 +9,7 @@ use proxima_model::{TicketKeys, limits::TTL_SECONDS_AUTO};
 use super::{ANY_TTL, Answer, Answered, Https, Zones};
 use crate::{
     asker::{Asker, Transport},
-    cookies::{Cookies, Judged},
+    cookies::{self, Cookies, Judged},
     dnssec::Signatures,
     edns::{Cookie, Edns, Opt},
     message::{Writer, write_header_only},
@@ -190,13 +190,8 @@ impl Responder {
         rate_limit.limit(asker.address, kind, self.clock.now().as_millis())
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "modulo 2^32 is what RFC 9018 asks for"
-    )]
     fn judge(&self, cookie: &Cookie, address: IpAddr) -> Judged {
-        self.cookies.judge(cookie, address, self.clock.now().as_seconds() as u32)
+        self.cookies.judge(cookie, address, cookies::seconds(self.clock.now()))
     }
 
     fn opt(&self, asked: Edns, judged: Option<Judged>, transport: Transport) -> Opt<'_> {

@@ -122,7 +122,7 @@ impl<Z: Zones> Answer<'_, Z> {
         let node = match found {
             Found::Nothing => return vec![rtype::NXNAME],
             Found::Cut { .. } => return vec![rtype::NS],
-            Found::Node(node) => node,
+            Found::Node(node) | Found::Wildcard(node) => node,
         };
         let mut types: Vec<u16> = node.types().collect();
         match node.kind(zone) {
