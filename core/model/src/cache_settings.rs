@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Invalid,
+    Invalid, excerpt,
     limits::{CACHE_KEY_NAMES_MAX, CACHE_KEY_TEXT_OCTETS_MAX, CACHE_TTL_SECONDS_MAX, STATUS_TTLS_MAX},
 };
 
@@ -448,7 +448,7 @@ impl CustomKey {
             names += all.len();
             match all.iter().find(|text| text.len() > CACHE_KEY_TEXT_OCTETS_MAX || !is_valid(text)) {
                 Some(bad) => {
-                    Err(wrong(format!("{bad:.80?} cannot be {what}"), "give it as requests have it"))
+                    Err(wrong(format!("{} cannot be {what}", excerpt(bad)), "give it as requests have it"))
                 }
                 None => Ok(()),
             }

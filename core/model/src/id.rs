@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::Invalid;
+use crate::{Invalid, excerpt};
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
@@ -44,7 +44,7 @@ macro_rules! ids {
             fn from_str(text: &str) -> Result<Self, Invalid> {
                 let mut bytes = [0; 16];
                 hex::decode_to_slice(text, &mut bytes).map_err(|_| {
-                    Invalid::new("id", format!("{text:.40?} is not an identifier"), "give 32 hexadecimal digits")
+                    Invalid::new("id", format!("{} is not an identifier", excerpt(text)), "give 32 hexadecimal digits")
                 })?;
                 Ok(Self(bytes))
             }

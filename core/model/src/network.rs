@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Entity, Invalid, Key, Kind, Timestamp, name::text_name};
+use crate::{Entity, Invalid, Key, Kind, Timestamp, excerpt, name::text_name};
 
 /// A PoP's code: three to five upper-case letters or digits, by custom an airport's (`FRA`). It ends every `cf-ray`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ impl PopCode {
         if !fits {
             return Err(Invalid::new(
                 "pop",
-                format!("{text:.40?} is not a PoP code"),
+                format!("{} is not a PoP code", excerpt(text)),
                 "give 3 to 5 letters or digits",
             ));
         }
@@ -42,7 +42,7 @@ fn label(field: &'static str, text: &str) -> Result<String, Invalid> {
     } else {
         Err(Invalid::new(
             field,
-            format!("{text:.80?} is not a label"),
+            format!("{} is not a label", excerpt(text)),
             "use at most 63 lower-case letters, digits and hyphens",
         ))
     }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DnsName, Entity, Invalid, Key, Kind, PurgeId, Timestamp, ZoneId, limits};
+use crate::{DnsName, Entity, Invalid, Key, Kind, PurgeId, Timestamp, ZoneId, excerpt, limits};
 
 /// What a purge removes. Logs keep purges as they were written, so a variant is never renamed, and never means
 /// something else.
@@ -42,7 +42,7 @@ impl CacheTag {
             return Err(Invalid::new("tags", problem, "give a shorter one"));
         }
         if !Self::is_valid(text.as_bytes()) {
-            let problem = format!("{text:.80?} is not a tag");
+            let problem = format!("{} is not a tag", excerpt(text));
             return Err(Invalid::new("tags", problem, "use printable ASCII without spaces and commas"));
         }
         Ok(Self(text.to_ascii_lowercase()))
@@ -91,7 +91,7 @@ impl UrlPrefix {
     /// What is not the beginning of any URL that a cache may hold.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let refuse = |problem: &str| {
-            let problem = format!("{text:.120?} {problem}");
+            let problem = format!("{} {problem}", excerpt(text));
             Invalid::new(
                 "prefixes",
                 problem,

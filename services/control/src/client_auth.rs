@@ -14,7 +14,7 @@ use axum::{
 use proxima_ledger::{Precondition, Snapshot};
 use proxima_model::{
     Account, ClientAuthentication, ClientAuthority, ClientAuthorityId, DnsName, Entity, Invalid, Timestamp,
-    Zone, limits as model_limits,
+    Zone, excerpt, limits as model_limits,
 };
 use rustls::{
     RootCertStore,
@@ -303,10 +303,10 @@ fn hosts(names: &[String], zone: &Zone) -> Result<Vec<DnsName>, Invalid> {
     }
     let mut hosts = Vec::with_capacity(names.len());
     for name in names {
-        let host =
-            DnsName::parse(name).map_err(|invalid| wrong(format!("{name:.255?}: {}", invalid.problem)))?;
+        let host = DnsName::parse(name)
+            .map_err(|invalid| wrong(format!("{}: {}", excerpt(name), invalid.problem)))?;
         if host.as_str().contains('*') || !host.is_within(&zone.name) {
-            return Err(wrong(format!("{name:.255?} is no host in the zone {}", zone.name)));
+            return Err(wrong(format!("{} is no host in the zone {}", excerpt(name), zone.name)));
         }
         hosts.push(host);
     }

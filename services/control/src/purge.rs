@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::{Extension, extract::State};
 use proxima_ledger::Precondition;
 use proxima_model::{
-    CacheTag, DnsName, Entity, Invalid, Purge, PurgeId, PurgeWhat, UrlPrefix, Zone, limits as model_limits,
+    CacheTag, DnsName, Entity, Invalid, Purge, PurgeId, PurgeWhat, UrlPrefix, Zone, excerpt,
+    limits as model_limits,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -116,7 +117,7 @@ fn in_words(invalid: &Invalid) -> String {
 
 /// A host of this zone.
 fn host(text: &str, zone: &Zone) -> Result<DnsName, String> {
-    let refuse = || format!("{text:.120?} is not a host; give such as www.{}", zone.name);
+    let refuse = || format!("{} is not a host; give such as www.{}", excerpt(text), zone.name);
     let name = DnsName::parse(text).ok().filter(|name| !name.is_wildcard()).ok_or_else(refuse)?;
     within(&name, zone)?;
     Ok(name)
@@ -139,7 +140,7 @@ fn url(file: &FileBody, zone: &Zone) -> Result<String, String> {
     if text.len() > model_limits::PURGE_URL_OCTETS_MAX {
         return Err("the URL is longer than 8 KiB".to_owned());
     }
-    let refuse = || format!("{text:.120?} is not a URL; give such as https://www.{}/path", zone.name);
+    let refuse = || format!("{} is not a URL; give such as https://www.{}/path", excerpt(text), zone.name);
     let uri: http::Uri = text.parse().map_err(|_| refuse())?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err(refuse());

@@ -9,7 +9,7 @@ use axum::{
 use proxima_ledger::{Seq, Snapshot};
 use proxima_model::{
     CacheSettings, DnsName, Invalid, OriginOverride, OriginRoute, Phase, Rule, RuleAction, RuleExpression,
-    RuleId, Ruleset, RulesetId, Timestamp, Zone, limits as model_limits,
+    RuleId, Ruleset, RulesetId, Timestamp, Zone, excerpt, limits as model_limits,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -91,8 +91,11 @@ impl RuleBody {
             Some(action) if action == phase.action() => {}
             None if former.is_some() => {}
             Some(other) => {
-                let message =
-                    format!("action: {other:.40?} is not offered in this phase; give {:?}", phase.action());
+                let message = format!(
+                    "action: {} is not offered in this phase; give {:?}",
+                    excerpt(other),
+                    phase.action()
+                );
                 return Err(ApiError::new(Code::NotOffered, message).at("/action"));
             }
             None => return Err(refuse("action", "it is missing", "give the action of the phase")),
@@ -180,7 +183,7 @@ fn host_of(text: &str, field: &'static str) -> Result<String, ApiError> {
     }
     match DnsName::parse(text) {
         Ok(name) if !name.is_wildcard() && name.as_str() != "." => Ok(name.to_string()),
-        _ => Err(refuse(field, format!("{text:.80?} is not a host"), "give a host's name or address")),
+        _ => Err(refuse(field, format!("{} is not a host", excerpt(text)), "give a host's name or address")),
     }
 }
 
@@ -189,7 +192,11 @@ fn place(rules: &mut Vec<Rule>, rule: Rule, position: Option<&PositionBody>) -> 
     let at = |id: &str| {
         let found = rules.iter().position(|other| other.id.to_string() == id);
         found.ok_or_else(|| {
-            refuse("position", format!("there is no rule {id:.40?}"), "give the id of a rule of this ruleset")
+            refuse(
+                "position",
+                format!("there is no rule {}", excerpt(id)),
+                "give the id of a rule of this ruleset",
+            )
         })
     };
     let index = match position {
@@ -366,7 +373,7 @@ pub(crate) async fn delete_rule(
 fn known_phase(id: &str) -> Result<Phase, ApiError> {
     Phase::by_id(id).ok_or_else(|| {
         let names = Phase::ALL.map(Phase::id).join(", ");
-        let message = format!("the phase {id:.60?} is not offered yet; there are {names}");
+        let message = format!("the phase {} is not offered yet; there are {names}", excerpt(id));
         ApiError::new(Code::NotOffered, message)
     })
 }

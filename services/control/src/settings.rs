@@ -6,7 +6,7 @@ use axum::{
     Extension,
     extract::{Path, State},
 };
-use proxima_model::{Setting, Timestamp, Zone};
+use proxima_model::{Setting, Timestamp, Zone, excerpt};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ fn known(id: &str) -> Result<Setting, ApiError> {
         let names: Vec<_> = Setting::ALL.iter().map(|setting| setting.id()).collect();
         ApiError::new(
             Code::SettingUnknown,
-            format!("{id:.60?} is not a setting that exists here; there are {}", names.join(", ")),
+            format!("{} is not a setting that exists here; there are {}", excerpt(id), names.join(", ")),
         )
     })
 }

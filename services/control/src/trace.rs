@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Extension, extract::State};
 use http::Uri;
-use proxima_model::{Account, DnsName, Permission};
+use proxima_model::{Account, DnsName, Permission, excerpt};
 use proxima_pipeline::{ExplainRequest, Explanation};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -56,9 +56,9 @@ pub(crate) async fn trace(
         return Err(not_offered("skip_response"));
     }
     let invalid = |message: String| ApiError::new(Code::TraceInvalid, message).at("/url");
-    let uri: Uri = body.url.parse().map_err(|_| invalid(format!("{:.120?} is not a URL", body.url)))?;
+    let uri: Uri = body.url.parse().map_err(|_| invalid(format!("{} is not a URL", excerpt(&body.url))))?;
     let host = uri.host().and_then(|host| DnsName::parse(host).ok());
-    let host = host.ok_or_else(|| invalid(format!("{:.120?} names no host", body.url)))?;
+    let host = host.ok_or_else(|| invalid(format!("{} names no host", excerpt(&body.url))))?;
     // Only one's own: else the trace would tell how somebody else's zone is set up.
     api.read(move |snapshot| {
         let zone = snapshot.enclosing_zone(host.as_str())?;

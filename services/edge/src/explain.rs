@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, uri::PathAndQuery};
 use proxima_chassis::Clock;
-use proxima_model::{Invalid, NodeName, PopCode};
+use proxima_model::{Invalid, NodeName, PopCode, excerpt};
 use proxima_pipeline::{
     Body, Client, Exchange, ExplainRequest, Explainer, Explanation, Pipeline, Protocol, RayId, Request,
     Scheme, TlsFacts, Trace,
@@ -136,7 +136,7 @@ fn fields(asked: &ExplainRequest) -> Result<HeaderMap, Invalid> {
     for (name, value) in &asked.headers {
         let parsed = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
         let (parsed, value) =
-            parsed.ok_or_else(|| wrong(format!("{name:.80?} or its value is malformed")))?;
+            parsed.ok_or_else(|| wrong(format!("{} or its value is malformed", excerpt(name))))?;
         headers.insert(parsed, value);
     }
     strip_hop_by_hop(&mut headers);

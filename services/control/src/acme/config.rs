@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use proxima_chassis::NodeConfig;
-use proxima_model::KeyAlgorithm;
+use proxima_model::{KeyAlgorithm, excerpt};
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
@@ -125,8 +125,8 @@ impl AcmeConfig {
         let url = reqwest::Url::parse(&self.directory).ok();
         if !url.is_some_and(|url| url.scheme() == "https" && url.has_host()) {
             return Err(format!(
-                "`directory` is {:.80?}: give the authority's URL, which begins with https:// (RFC 8555, 6.1)",
-                self.directory
+                "`directory` is {}: give the authority's URL, which begins with https:// (RFC 8555, 6.1)",
+                excerpt(&self.directory)
             ));
         }
         if !self.agree_to_terms {

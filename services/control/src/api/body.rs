@@ -6,6 +6,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use proxima_model::excerpt;
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -25,7 +26,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         {
             return Err(ApiError::new(
                 Code::ContentType,
-                format!("the body's content type is {content_type:.80?}; send application/json"),
+                format!("the body's content type is {}; send application/json", excerpt(&content_type)),
             ));
         }
         let octets = read(request, limits::JSON_BODY_OCTETS_MAX).await?;

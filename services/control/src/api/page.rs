@@ -1,6 +1,7 @@
 //! Query strings: pages, orders and filters.
 
 use proxima_ledger::Seq;
+use proxima_model::excerpt;
 
 use crate::{
     api::envelope::PageInfo,
@@ -54,7 +55,7 @@ impl Query {
         let Some(text) = self.get(name) else { return Ok(None) };
         let digits = text.strip_suffix(".0").unwrap_or(text);
         let number = digits.parse().map_err(|_| {
-            ApiError::new(Code::QueryInvalid, format!("{name}: {text:.40?} is not a whole number"))
+            ApiError::new(Code::QueryInvalid, format!("{name}: {} is not a whole number", excerpt(text)))
         })?;
         Ok(Some(number))
     }
@@ -67,7 +68,7 @@ impl Query {
             Some("false" | "0") => Ok(Some(false)),
             Some(other) => Err(ApiError::new(
                 Code::QueryInvalid,
-                format!("{name}: {other:.40?} is neither true nor false"),
+                format!("{name}: {} is neither true nor false", excerpt(other)),
             )),
         }
     }
@@ -79,7 +80,7 @@ impl Query {
             Some(word) => Ok(Some(word)),
             None => Err(ApiError::new(
                 Code::QueryInvalid,
-                format!("{name}: {text:.40?} is not one of {}", words.join(", ")),
+                format!("{name}: {} is not one of {}", excerpt(text), words.join(", ")),
             )),
         }
     }

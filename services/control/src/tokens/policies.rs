@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use proxima_model::{Permission, TokenPolicy, TokenScope};
+use proxima_model::{Permission, TokenPolicy, TokenScope, excerpt};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -92,7 +92,7 @@ pub(super) fn parse_policy(body: &PolicyBody) -> Result<Vec<TokenPolicy>, ApiErr
             ApiError::new(
                 Code::FieldInvalid,
                 format!(
-                    "resources: {resource:.120?} is not one; give \"{ACCOUNT}.ID\", \"{ZONE}.ID\" or \"{ACCOUNT}.*\", each as \"*\""
+                    "resources: {} is not one; give \"{ACCOUNT}.ID\", \"{ZONE}.ID\" or \"{ACCOUNT}.*\", each as \"*\"", excerpt(resource)
                 ),
             )
             .at("/resources")
