@@ -38,3 +38,5 @@ mod upload;
 
 pub use config::{OriginConfig, OriginConfigError, OriginLimits, OriginTimeouts};
 pub use origins::Origins;
+
+pub(crate) use http2::is_grpc;

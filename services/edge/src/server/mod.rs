@@ -29,6 +29,7 @@ mod inbound;
 mod message;
 mod outbound;
 mod output;
+mod pace;
 mod relay;
 #[cfg(test)]
 mod tests;
@@ -65,7 +66,7 @@ pub struct Timeouts {
     pub body_idle: Duration,
     /// Until the client takes any more of an answer.
     pub write_idle: Duration,
-    /// Until anything moves on a connection that was switched to another protocol.
+    /// Until anything moves on a connection that was switched to another protocol, or in a call of gRPC.
     pub upgrade_idle: Duration,
 }
 

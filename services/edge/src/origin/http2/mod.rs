@@ -23,7 +23,11 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, header};
 use proxima_pipeline::{Fault, Trace};
-use tokio::{net::TcpStream, sync::Mutex as AsyncMutex, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::{Mutex as AsyncMutex, MutexGuard},
+    time::timeout,
+};
 
 use super::{
     OriginTimeouts,
@@ -34,6 +38,8 @@ use super::{
 
 /// For how long an origin that chose HTTP/1.1 is not asked again.
 const UNSPOKEN_FOR: std::time::Duration = std::time::Duration::from_secs(60);
+/// For how long one that could not be reached is not tried again: those who waited for that one attempt hear of it at once.
+const UNREACHABLE_FOR: std::time::Duration = std::time::Duration::from_secs(1);
 /// Places that are remembered, in use or not. Beyond, those without a connection are forgotten first.
 const PLACES_MAX: usize = 4096;
 /// Octets that an origin may send ahead of who reads, on each stream: as the listener's own window.
@@ -61,6 +67,8 @@ enum State {
     Live(Connection),
     /// It chose HTTP/1.1, then.
     Unspoken(Instant),
+    /// It could not be reached, then, and why.
+    Failed(Instant, Fault),
 }
 
 /// A connection that carries any number of requests.
@@ -73,7 +81,7 @@ pub(super) struct Connection {
 }
 
 /// Whether a request is one of gRPC proper; gRPC-Web is made for HTTP/1.1.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     const GRPC: &[u8] = b"application/grpc";
     let Some(value) = headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes) else {
         return false;
@@ -96,19 +104,31 @@ impl Http2Client {
         let mut last = Fault::OriginUnreachable;
         for destination in destinations {
             let place = self.place(destination);
-            let mut state = place.lock().await;
-            match &*state {
-                State::Live(connection) => {
-                    // Fails at once if it has ended or takes no further streams.
-                    let ready = timeout(self.timeouts.queue, connection.sender.clone().ready()).await;
-                    match ready {
-                        Err(_) => return Err(Fault::Overloaded),
-                        Ok(Ok(_)) => return Ok(Some(connection.clone())),
-                        Ok(Err(_)) => {}
-                    }
+            let mut state = self.lock(&place).await?;
+            if let State::Live(connection) = &*state {
+                let connection = connection.clone();
+                // Others need not wait until this one is ready.
+                drop(state);
+                // Fails at once if it has ended or takes no further streams.
+                match timeout(self.timeouts.queue, connection.sender.clone().ready()).await {
+                    Err(_) => return Err(Fault::Overloaded),
+                    Ok(Ok(_)) => return Ok(Some(connection)),
+                    Ok(Err(_)) => {}
                 }
+                state = self.lock(&place).await?;
+                if let State::Live(other) = &*state
+                    && !Arc::ptr_eq(&other.used, &connection.used)
+                {
+                    return Ok(Some(other.clone()));
+                }
+            }
+            match &*state {
                 State::Unspoken(at) if at.elapsed() < UNSPOKEN_FOR => return Ok(None),
-                State::Unspoken(_) | State::Unknown => {}
+                State::Failed(at, fault) if at.elapsed() < UNREACHABLE_FOR => {
+                    last = fault.clone();
+                    continue;
+                }
+                State::Unspoken(_) | State::Failed(..) | State::Live(_) | State::Unknown => {}
             }
             match self.open(destination).await {
                 Ok(Some(connection)) => {
@@ -123,12 +143,17 @@ impl Http2Client {
                     return Ok(None);
                 }
                 Err(fault) => {
-                    *state = State::Unknown;
+                    *state = State::Failed(Instant::now(), fault.clone());
                     last = fault;
                 }
             }
         }
         Err(last)
+    }
+
+    /// Waits for whoever opens a connection to this place, as long as for any other place in a queue.
+    async fn lock<'p>(&self, place: &'p Place) -> Result<MutexGuard<'p, State>, Fault> {
+        timeout(self.timeouts.queue, place.lock()).await.map_err(|_| Fault::Overloaded)
     }
 
     fn place(&self, destination: &Destination) -> Arc<Place> {

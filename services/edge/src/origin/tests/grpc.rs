@@ -199,3 +199,22 @@ async fn a_zone_can_do_without_http2_to_its_origins() {
     let answer = edge.fetch(&mut call(&edge, &both, "/echo", Body::full("x"))).await.unwrap();
     assert_eq!(text(answer).await.unwrap(), "old");
 }
+
+#[tokio::test]
+async fn callers_of_a_place_that_never_answers_do_not_wait_for_one_another() {
+    let silent = FakeOrigin::start(|socket, _| async move {
+        std::future::pending::<()>().await;
+        drop(socket);
+    })
+    .await;
+    let edge = edge(SslMode::Full, None);
+    let mut calls: Vec<_> = (0..50).map(|_| call(&edge, &silent, "/echo", Body::full("x"))).collect();
+    let begun = std::time::Instant::now();
+    let answers = futures_util::future::join_all(calls.iter_mut().map(|exchange| edge.fetch(exchange))).await;
+    let took = begun.elapsed();
+    assert!(answers.iter().all(Result::is_err));
+    // One after the other they would take fifty times as long as one handshake may.
+    let one = super::harness::short().handshake;
+    assert!(took < one * 10, "{took:?}, of which one attempt takes {one:?}");
+    assert!(silent.accepted() < 10, "{} attempts", silent.accepted());
+}

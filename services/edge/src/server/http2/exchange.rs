@@ -10,16 +10,15 @@ use http::header::EXPECT;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use proxima_pipeline::{Body, BodyError, Exchange, Interim, Interims, Protocol, Response};
-use tokio::time::Instant;
 
 use super::stream::{Answering, Ended, Next, Reading, Stream};
 use super::tunnel;
-use crate::deadline::Deadline;
 use crate::http1::Http1Error;
 use crate::observe::Recorded;
 use crate::server::admit::{Asked, fault_of};
 use crate::server::message::{asked, final_response, response_head};
-use crate::server::{BODY_PROGRESS_BYTES_MIN, Peer, ServerContext};
+use crate::server::pace::Pace;
+use crate::server::{Peer, ServerContext};
 
 /// Octets of a whole body that is left to the connection: its exchange does not wait until it is written.
 const LEFT_BYTES_MAX: usize = 16 * 1024;
@@ -47,7 +46,8 @@ pub(super) async fn serve(
             return Box::pin(tunnel::serve(asked, follows, stream, answering, &peer, &server)).await;
         }
         Ok((asked, None)) => {
-            let body = if follows { Incoming::body(stream, &asked, &server) } else { Body::empty() };
+            let pace = || Pace::of(&asked.headers, &server.timeouts, answering.sent());
+            let body = if follows { Incoming::body(stream, &asked, pace(), &server) } else { Body::empty() };
             let (mut exchange, fault) = server.admit(&peer, asked, body, answering.sent());
             match fault {
                 Some(fault) => exchange.response = Some(server.refusal(&fault, &exchange)),
@@ -186,21 +186,17 @@ struct Incoming {
     stream: Reading,
     left: Option<u64>,
     allowance: u64,
-    fresh: usize,
-    deadline: Deadline,
-    idle: std::time::Duration,
+    pace: Pace,
     done: bool,
 }
 
 impl Incoming {
-    fn body(stream: Arc<Stream>, asked: &Asked, server: &ServerContext) -> Body {
+    fn body(stream: Arc<Stream>, asked: &Asked, pace: Pace, server: &ServerContext) -> Body {
         Body::stream(Self {
             stream: Reading(stream),
             left: asked.body_bytes,
             allowance: server.request_body_bytes_max,
-            fresh: 0,
-            deadline: Deadline::default(),
-            idle: server.timeouts.body_idle,
+            pace,
             done: false,
         })
     }
@@ -208,11 +204,7 @@ impl Incoming {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.stream.poll_next(context) {
             Poll::Pending => {
-                if self.fresh >= BODY_PROGRESS_BYTES_MIN || !self.deadline.is_set() {
-                    self.fresh = 0;
-                    self.deadline.set(Instant::now() + self.idle);
-                }
-                ready!(self.deadline.poll(context));
+                ready!(self.pace.poll_over(context));
                 Poll::Ready(Some(Err(BodyError::TimedOut)))
             }
             Poll::Ready(Next::Data(data)) => Poll::Ready(Some(self.took(data).map(Frame::data))),
@@ -225,7 +217,7 @@ impl Incoming {
 
     fn took(&mut self, data: Bytes) -> Result<Bytes, BodyError> {
         let length = data.len();
-        self.fresh += length;
+        self.pace.came(length);
         self.allowance = self.allowance.checked_sub(length as u64).ok_or(BodyError::TooLarge)?;
         self.left = self.left.map(|left| left.saturating_sub(length as u64));
         Ok(data)

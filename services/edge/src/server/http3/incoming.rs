@@ -2,21 +2,19 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{Method, Request};
 use proxima_pipeline::BodyError;
 use quinn::{ReadError, RecvStream};
-use tokio::time::Instant;
 
 use super::varint;
 use crate::fields::ConnectProtocol;
 use crate::http1::{Limits, content_length};
 use crate::http3::{Broken, Code, MessageDecoder, Piece, read_request, read_trailers};
-use crate::server::BODY_PROGRESS_BYTES_MIN;
 use crate::server::inbound::{BodyFeed, Room};
+use crate::server::pace::Pace;
 
 /// Octets of one read: what lies ready is passed on in pieces of this size at most.
 const READ_BYTES_MAX: usize = 16 * 1024;
@@ -60,7 +58,7 @@ pub(super) struct Upload {
     pub(super) left: Option<u64>,
     /// Octets that may still come before it is too long.
     pub(super) allowance: u64,
-    pub(super) idle: Duration,
+    pub(super) pace: Pace,
 }
 
 pub(super) struct Incoming {
@@ -147,8 +145,6 @@ impl Incoming {
         upload: &mut Upload,
         limits: &Limits,
     ) -> Result<Result<(), BodyError>, Unread> {
-        let mut fresh = 0;
-        let mut deadline = Instant::now() + upload.idle;
         loop {
             let mut waited = false;
             let room = poll_fn(|context| {
@@ -166,7 +162,7 @@ impl Incoming {
             }
             if waited {
                 // It was not the client who was slow.
-                deadline = Instant::now() + upload.idle;
+                upload.pace.held_back();
             }
             let piece = match upload.first.take() {
                 Some(first) => Some(first),
@@ -174,17 +170,13 @@ impl Incoming {
                     biased;
                     piece = self.next() => piece?,
                     () = abandoned(&upload.feed) => return Ok(Err(BodyError::Aborted)),
-                    () = tokio::time::sleep_until(deadline) => return Err(Unread::TimedOut),
+                    () = poll_fn(|context| upload.pace.poll_over(context)) => return Err(Unread::TimedOut),
                 },
             };
             match piece {
                 Some(Piece::Data(data)) => {
                     let octets = data.len() as u64;
-                    fresh += data.len();
-                    if fresh >= BODY_PROGRESS_BYTES_MIN {
-                        fresh = 0;
-                        deadline = Instant::now() + upload.idle;
-                    }
+                    upload.pace.came(data.len());
                     if let Some(left) = &mut upload.left {
                         *left = left.checked_sub(octets).ok_or(Broken::Stream(Code::MESSAGE_ERROR))?;
                     }

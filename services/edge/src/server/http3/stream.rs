@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::Poll;
 
 use http::header::EXPECT;
@@ -20,6 +21,7 @@ use crate::quic::Handshake;
 use crate::server::admit::{Asked, fault_of};
 use crate::server::inbound::body_feed_of;
 use crate::server::message::{asked, final_response, response_head};
+use crate::server::pace::Pace;
 use crate::server::{Peer, ServerContext};
 
 /// How a request stream ended.
@@ -136,7 +138,7 @@ async fn exchange(
     {
         return Ended::Cancelled;
     }
-    let (upload, body) = upload(server, &asked, follows);
+    let (upload, body) = upload(server, &asked, follows, out.sent());
     let (exchange, fault) = server.admit(peer, asked, body, out.sent());
     let outcome = {
         let mut unwanted = pin!(out.unwanted());
@@ -179,7 +181,12 @@ async fn exchange(
 }
 
 /// The body of a request: what reads it from the stream, and what the stages get of it.
-fn upload(server: &ServerContext, asked: &Asked, follows: Follows) -> (Option<Upload>, Body) {
+fn upload(
+    server: &ServerContext,
+    asked: &Asked,
+    follows: Follows,
+    sent: &Arc<AtomicU64>,
+) -> (Option<Upload>, Body) {
     let Follows::Body(first) = follows else { return (None, Body::empty()) };
     let (feed, body) = body_feed_of(WINDOW_BYTES, asked.body_bytes);
     let upload = Upload {
@@ -187,7 +194,7 @@ fn upload(server: &ServerContext, asked: &Asked, follows: Follows) -> (Option<Up
         first,
         left: asked.body_bytes,
         allowance: server.request_body_bytes_max,
-        idle: server.timeouts.body_idle,
+        pace: Pace::of(&asked.headers, &server.timeouts, sent),
     };
     (Some(upload), body)
 }
