@@ -12,8 +12,8 @@
 //! * **Memory is bounded**: streams at once, what a client may send ahead, what waits to be written; while a client does
 //!   not take what is written, nothing more of it is read.
 //! * **Work for nothing ends the connection**: requests that are cancelled ([`CANCELLED_MIN`], CVE-2023-44487), faults
-//!   that make us reset streams ([`FAULTS_MAX`], CVE-2025-8671), frames that ask or say nothing ([`IDLE_FRAMES_MAX`]),
-//!   sections in endless pieces ([`reading`], CVE-2024-27316).
+//!   that make us reset streams ([`FAULTS_MAX`], CVE-2025-8671), frames that ask or say nothing, or open windows
+//!   for nothing ([`IDLE_FRAMES_MAX`]), sections in endless pieces ([`reading`], CVE-2024-27316).
 //! * **Who waits knows how long**: heads, bodies, answers that are not taken, and silence have their times
 //!   ([`Timeouts`](super::Timeouts)).
 
@@ -69,13 +69,15 @@ const REFUSED_MAX: u32 = 1024;
 const CANCELLED_MIN: u32 = 256;
 /// Faults of streams that a client may commit before the connection ends.
 const FAULTS_MAX: u32 = 128;
-/// Frames that bring nothing (PING, SETTINGS, empty DATA, priorities, what is unknown) in [`IDLE_FRAMES`], while no request
+/// Frames that bring nothing (PING, SETTINGS, WINDOW_UPDATE, empty DATA, priorities, resets of what is over, what is unknown) in [`IDLE_FRAMES`], while no request
 /// begins and no content moves.
 const IDLE_FRAMES_MAX: u32 = 1024;
 const IDLE_FRAMES: Duration = Duration::from_secs(60);
 /// Octets that wait to be written, beyond which nothing is added: four TLS records, so that what becomes urgent now does
 /// not wait for long.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// How long a stream that is answered waits for the little that is missing of its request.
+const DISCARD: Duration = Duration::from_secs(1);
 /// How long a connection that has nothing more to do may take to end.
 const CLOSE: Duration = Duration::from_secs(5);
 /// Octets that are read and thrown away in that time.
@@ -147,6 +149,8 @@ struct Session<T> {
     left: Deadline,
     /// Octets that had moved when that was set.
     left_moved: u64,
+    /// Until the first stream leaves whose answer is written, and whose request is not whole.
+    leaves: Deadline,
     /// Until the client has heard of the end.
     hears: Deadline,
     peer: Peer,
@@ -191,6 +195,7 @@ impl<T: Transport> Session<T> {
             head,
             left: Deadline::default(),
             left_moved: 0,
+            leaves: Deadline::default(),
             hears: Deadline::default(),
             peer,
             context,
@@ -299,12 +304,24 @@ impl<T: Transport> Session<T> {
     /// Lets streams write, and sees those off that have come to their ends.
     fn write_streams(&mut self) {
         let mut over = Vec::new();
+        let deadline = &mut self.leaves;
         let before = self.output.bytes();
         self.streams.write(&mut self.output, |streams, output, id, turn| {
             let code = match turn {
                 Turn::Answered(true) => None,
-                // What is still on its way is not needed (RFC 9113, 8.1).
-                Turn::Answered(false) => Some(Code::NO_ERROR),
+                // What is still on its way is not needed (RFC 9113, 8.1), and thrown away if it is little.
+                Turn::Answered(false) => match streams.get(id) {
+                    Some(entry) if entry.outlives_answer() => {
+                        let leaves = Instant::now() + DISCARD;
+                        entry.leaves = Some(leaves);
+                        entry.stream.leave();
+                        if !deadline.is_set() {
+                            deadline.set(leaves);
+                        }
+                        return;
+                    }
+                    _ => Some(Code::NO_ERROR),
+                },
                 Turn::Reset(code) => Some(code),
                 Turn::Goes => return,
             };
@@ -378,6 +395,16 @@ impl<T: Transport> Session<T> {
         if self.head.poll(context).is_ready() {
             return Poll::Ready(Code::NO_ERROR);
         }
+        self.poll_leaving(context);
+        if self.hears.poll(context).is_ready() {
+            self.end_heard();
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Ends streams whose answers nobody takes, and those that were answered long before their requests were whole.
+    fn poll_leaving(&mut self, context: &mut Context<'_>) {
         if self.hub.left.load(Ordering::Relaxed) == 0 {
             self.left.clear();
         } else if !self.left.is_set() {
@@ -391,11 +418,15 @@ impl<T: Transport> Session<T> {
             }
             context.waker().wake_by_ref();
         }
-        if self.hears.poll(context).is_ready() {
-            self.end_heard();
+        if self.leaves.poll(context).is_ready() {
+            for id in self.streams.leaving(Instant::now()) {
+                self.reset(id, Code::NO_ERROR);
+            }
+            if let Some(next) = self.streams.first_leaves() {
+                self.leaves.set(next);
+            }
             context.waker().wake_by_ref();
         }
-        Poll::Pending
     }
 
     /// Says that no more streams are to be begun; those that are on their way until the client has heard of it are taken

@@ -182,7 +182,11 @@ impl<T: Transport> Session<T> {
             frame_type::HEADERS => self.headers(head, &payload, context),
             frame_type::CONTINUATION => self.continuation(head, &payload, context),
             frame_type::RST_STREAM => self.rst_stream(head, &payload),
-            frame_type::WINDOW_UPDATE => self.window_update(head, &payload),
+            // While content moves they are what makes it move.
+            frame_type::WINDOW_UPDATE => {
+                self.idle_frame()?;
+                self.window_update(head, &payload)
+            }
             frame_type::PUSH_PROMISE => protocol_error,
             _ => {
                 self.idle_frame()?;
@@ -272,7 +276,10 @@ impl<T: Transport> Session<T> {
         if head.stream > self.last_id {
             return Err(Broken::Connection(Code::PROTOCOL_ERROR));
         }
-        let Some(entry) = self.streams.remove(head.stream) else { return Ok(()) };
+        let Some(entry) = self.streams.remove(head.stream) else { return self.idle_frame() };
+        if entry.leaves.is_some() {
+            return Ok(());
+        }
         self.count(entry.stream.leave());
         self.cancelled += 1;
         if self.cancelled > CANCELLED_MIN && self.cancelled > self.served / 2 {
@@ -317,6 +324,11 @@ impl<T: Transport> Session<T> {
                 None => return Err(wrong_length(&stream)),
             }
         }
+        if entry.leaves.is_some() {
+            // Nobody takes it.
+            self.give(id, bytes);
+            return if head.has(flag::END_STREAM) { self.received(id, None) } else { Ok(()) };
+        }
         // Padding is not for anybody to take.
         self.give(id, bytes - content);
         if content > 0 {
@@ -333,7 +345,7 @@ impl<T: Transport> Session<T> {
         }
         entry.received = true;
         entry.stream.arrived(Ok(trailers));
-        if entry.stream.lock().is_tunnel_over() {
+        if entry.leaves.is_some() || entry.stream.lock().is_tunnel_over() {
             self.streams.remove(id);
         }
         Ok(())

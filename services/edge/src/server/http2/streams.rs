@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::stream::{Head, Stream};
 use super::{OUTPUT_BYTES_MAX, STREAM_WINDOW_BYTES};
 use crate::http2::{
@@ -16,6 +18,10 @@ const FAIR_TURN: u64 = 64;
 
 /// Pieces of content up to this length are copied: a slice of its own would cost more.
 const COPIED_BYTES_MAX: usize = 4 * 1024;
+
+/// Octets that a client may have left to send of a request that is answered already, to be read and thrown away: what may
+/// be on its way without a word from us.
+const DISCARDED_BYTES_MAX: u64 = WINDOW_BYTES as u64;
 
 /// What a client may send, on a stream or on the connection.
 pub(super) struct ReceiveWindow {
@@ -63,6 +69,8 @@ pub(super) struct Entry {
     pub(super) received: bool,
     /// Octets of its body that are missing, if that was announced.
     pub(super) missing: Option<u64>,
+    /// Its answer is written, and the rest of its request is thrown away until then ([`Entry::outlives_answer`]).
+    pub(super) leaves: Option<Instant>,
     /// When it last had its turn.
     turn: u64,
     /// Octets that were written since it was last looked at whether it moves.
@@ -82,14 +90,19 @@ impl Entry {
             held: 0,
             received,
             missing: None,
+            leaves: None,
             turn: 0,
             moved: 0,
             was_left: false,
         }
     }
-}
 
-impl Entry {
+    /// Whether the rest of a request that has been answered is worth waiting for: so little that the client has probably
+    /// sent it already. Clients may take a reset for a failure even then (RFC 9113, 8.1, says that they must not).
+    pub(super) fn outlives_answer(&self) -> bool {
+        self.missing.is_some_and(|missing| missing <= DISCARDED_BYTES_MAX)
+    }
+
     /// The client takes more, or less.
     fn open(&mut self, more: i64) -> Result<(), Code> {
         self.send_window += more;
@@ -236,7 +249,8 @@ impl Streams {
     /// Whose turn it is (RFC 9218, 10): the most urgent; among those that are as urgent, one after the other those that are
     /// of no use in part, and before them by turns those that are.
     fn next(&self) -> Option<usize> {
-        let ready = self.entries.iter().enumerate().filter(|(_, entry)| entry.ready);
+        let ready =
+            self.entries.iter().enumerate().filter(|(_, entry)| entry.ready && entry.leaves.is_none());
         if self.turns % FAIR_TURN == FAIR_TURN - 1 {
             return ready.min_by_key(|(_, entry)| entry.turn).map(|(index, _)| index);
         }
@@ -316,6 +330,17 @@ impl Streams {
             return Turn::Goes;
         }
         Turn::Answered(entry.received)
+    }
+
+    /// When the first of those leaves that only wait for the rest of their requests.
+    pub(super) fn first_leaves(&self) -> Option<Instant> {
+        self.entries.iter().filter_map(|entry| entry.leaves).min()
+    }
+
+    /// Those who wait no longer.
+    pub(super) fn leaving(&self, now: Instant) -> Vec<u32> {
+        let late = self.entries.iter().filter(|entry| entry.leaves.is_some_and(|leaves| leaves <= now));
+        late.map(|entry| entry.stream.id).collect()
     }
 
     /// Those whose exchange was over the last time already, and of whose answer too little was taken since; unless, while

@@ -198,6 +198,10 @@ async fn what_breaks_the_connection_ends_it_with_the_code_that_says_so() {
         ("settings and nothing else", Code::ENHANCE_YOUR_CALM, {
             frame(frame_type::SETTINGS, 0, 0, &[]).repeat(1_100)
         }),
+        ("windows that are opened for nothing", Code::ENHANCE_YOUR_CALM, window_update(0, 1).repeat(1_100)),
+        ("resets of what is over", Code::ENHANCE_YOUR_CALM, {
+            [get(1, "/hang"), reset(1).repeat(1_100)].concat()
+        }),
         ("data without octets", Code::ENHANCE_YOUR_CALM, {
             [open(), frame(frame_type::DATA, 0, 1, &[]).repeat(1_100)].concat()
         }),
@@ -440,6 +444,74 @@ async fn what_is_on_its_way_to_streams_that_were_answered_early_is_no_fault() {
             break;
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_grpc_may_be_silent_for_longer_than_a_body_may() {
+    for (kind, lives) in [("application/grpc+proto", true), ("application/octet-stream", false)] {
+        let (ours, _drain, _serving) = http2_in_memory(64 * 1024);
+        let mut wire = Wire::over(ours).await;
+        let asks = request("/echo", &[("content-type", kind)]);
+        wire.send(&frame(frame_type::HEADERS, flag::END_HEADERS, 1, &asks)).await;
+        assert_eq!(wire.status().await, 200);
+        for _ in 0..4 {
+            tokio::time::sleep(Timeouts::DEFAULT.body_idle / 2).await;
+            wire.send(&frame(frame_type::DATA, 0, 1, b"x")).await;
+        }
+        wire.send(&frame(frame_type::DATA, flag::END_STREAM, 1, &[])).await;
+        let mut heard = 0;
+        let ended = loop {
+            let frame = wire.next().await.expect("the connection lives");
+            match frame.head.kind {
+                frame_type::DATA => heard += frame.payload.len(),
+                frame_type::RST_STREAM => break false,
+                _ => continue,
+            }
+            if frame.head.flags & flag::END_STREAM != 0 {
+                break true;
+            }
+        };
+        assert_eq!((ended, heard == 4), (lives, lives), "{kind}: {heard} octets");
+    }
+}
+
+#[tokio::test]
+async fn hints_come_before_the_answer() {
+    let server = Server::start().await;
+    let mut wire = Wire::connect(&server).await;
+    wire.send(&get(1, "/hints")).await;
+    for expected in [102, 103, 200] {
+        assert_eq!(wire.status().await, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_little_that_is_missing_of_an_answered_request_is_read_and_thrown_away() {
+    let (ours, _drain, _serving) = http2_in_memory(64 * 1024);
+    let mut wire = Wire::over(ours).await;
+    let announced = |bytes: &str| request("/now", &[("content-length", bytes)]);
+    // It comes: there is nothing to reset.
+    wire.send(&frame(frame_type::HEADERS, flag::END_HEADERS, 1, &announced("8"))).await;
+    assert_eq!(wire.status().await, 200);
+    wire.send(&frame(frame_type::DATA, 0, 1, b"late")).await;
+    wire.send(&frame(frame_type::DATA, flag::END_STREAM, 1, b"rest")).await;
+    // It is not awaited for long, and not at all if it is much, or longer than was said.
+    wire.send(&frame(frame_type::HEADERS, flag::END_HEADERS, 3, &announced("8"))).await;
+    wire.send(&frame(frame_type::HEADERS, flag::END_HEADERS, 5, &announced("3"))).await;
+    wire.send(&frame(frame_type::HEADERS, flag::END_HEADERS, 7, &announced("1000000"))).await;
+    for _ in [3, 5, 7] {
+        assert_eq!(wire.status().await, 200);
+    }
+    wire.send(&frame(frame_type::DATA, 0, 5, b"four")).await;
+    let mut ended = HashMap::new();
+    while ended.len() < 3 {
+        let frame = wire.until(frame_type::RST_STREAM).await;
+        ended.insert(frame.head.stream, frame.code());
+    }
+    let expected = [(3, Code::NO_ERROR), (5, Code::PROTOCOL_ERROR), (7, Code::NO_ERROR)];
+    assert_eq!(ended, expected.into());
+    wire.send(&get(9, "/now")).await;
+    assert_eq!(wire.status().await, 200);
 }
 
 #[tokio::test]
