@@ -45,7 +45,7 @@ impl Which {
 
 #[derive(Debug, clap::Subcommand)]
 enum LabCommand {
-    /// Bring a lab up: networks, routers, origins, and a node on every server.
+    /// Bring a lab up: networks, routers, origins, name servers of other brands, and a node on every server.
     Up {
         /// The topology file; without one, three PoPs on three continents.
         topology: Option<PathBuf>,
@@ -70,11 +70,34 @@ enum LabCommand {
     Exec {
         #[command(flatten)]
         which: Which,
-        /// The host: a client, origin, server or router.
+        /// The host: a client, origin, name server, server or router.
         host: String,
         /// The command and its arguments, after `--`.
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
+    },
+    /// Delegate a zone on Proxima in the lab's own domain name system, with the DS records that the zone asks for (CDS).
+    ///
+    /// From then on the clients' resolvers find it from the root: `proxima lab exec paris -- dig @127.0.0.1 NAME`. Do it
+    /// again when the zone was signed, or is not any more.
+    Delegate {
+        /// The zone, like example.com.
+        zone: String,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// How long each client waits for Proxima's answer over DNS, beside the round trip to where it lands.
+    AnswerTimes {
+        /// A name in a zone on Proxima.
+        host_name: String,
+        /// Questions of each client.
+        #[arg(long, default_value_t = 100)]
+        count: u16,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        which: Which,
     },
     /// Break something, or mend it.
     Fault {
@@ -118,6 +141,19 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
         LabCommand::Fault { fault, which } => {
             let report = which.attach()?.fault(&fault)?;
             println!("{}: {} ({:.0} ms)", report.fault, report.effect, report.took_ms);
+            Ok(ExitCode::SUCCESS)
+        }
+        LabCommand::Delegate { zone, which } => {
+            println!("{}", which.attach()?.delegate(&zone)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        LabCommand::AnswerTimes { host_name, count, json, which } => {
+            let times = which.attach()?.answer_times(&host_name, count)?;
+            if json {
+                println!("{}", serde_json::to_string_pretty(&times)?);
+            } else {
+                times.iter().for_each(|times| println!("{times}"));
+            }
             Ok(ExitCode::SUCCESS)
         }
         LabCommand::Down { which } => {

@@ -9,13 +9,14 @@ use std::process::{Command, Stdio};
 use crate::control::{Answer, Progress, Request, ask, parse};
 use crate::error::{Doing, LabError, Result};
 use crate::fault::{Fault, FaultReport};
+use crate::names::{self, AnswerTimes};
 use crate::netns;
 use crate::plan::{Host, Plan};
 use crate::process::tail;
 use crate::state::{DEFAULT_NAME, LabState, STATE_ROOT, create_dir, write};
 use crate::status::Status;
 use crate::teardown;
-use crate::topology::{DEFAULT_TOPOLOGY, Topology};
+use crate::topology::{DEFAULT_TOPOLOGY, Resolver, Software, Topology};
 
 /// A line of the daemon's progress holds at most some logs' ends.
 const PROGRESS_LINE_BYTES_MAX: u64 = 1 << 20;
@@ -23,6 +24,14 @@ const PROGRESS_LINE_BYTES_MAX: u64 = 1 << 20;
 /// Programs that the lab runs, and the Debian packages that have them.
 const PROGRAMS: [(&str, &str); 4] =
     [("ip", "iproute2"), ("bird", "bird2"), ("nft", "nftables"), ("nginx", "nginx-core")];
+
+/// What name servers run, beside the tools that sign and ask.
+const NAMES_PROGRAMS: [(&str, &str); 4] = [
+    ("dnssec-signzone", "bind9-utils"),
+    ("dnssec-keygen", "bind9-utils"),
+    ("dnssec-dsfromkey", "bind9-utils"),
+    ("dig", "bind9-dnsutils"),
+];
 
 /// How a lab is brought up.
 #[derive(Debug, Clone)]
@@ -73,7 +82,7 @@ impl Lab {
     pub fn up(options: &UpOptions, progress: &mut dyn FnMut(&str)) -> Result<Self> {
         let topology = Topology::parse(&options.topology.0, &options.topology.1)?;
         let state = LabState::new(&options.name, &options.state_root)?;
-        check_prerequisites()?;
+        check_prerequisites(&topology)?;
         if state.dir().exists() {
             // Refuses while the daemon lives.
             drop(teardown::lock(&state)?);
@@ -159,6 +168,33 @@ impl Lab {
         }
     }
 
+    /// Delegates a zone on Proxima in the lab's own domain name system, with the DS records that it asks for; returns what
+    /// was done.
+    ///
+    /// # Errors
+    /// The lab has no zones, or others serve this one, or Proxima does not.
+    pub fn delegate(&self, zone: &str) -> Result<String> {
+        match ask(&self.state, &Request::Delegate(zone.to_owned()))? {
+            Answer::Delegated(done) => Ok(done),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// How long each client waits for the addresses of a name, asked of Proxima itself `count` times. One client after the
+    /// other.
+    ///
+    /// # Errors
+    /// A client has no answer, or Proxima does not have the name's zone.
+    pub fn answer_times(&self, name: &str, count: u16) -> Result<Vec<AnswerTimes>> {
+        let Some(anycast) = self.topology.network.anycast.first() else { return Ok(Vec::new()) };
+        let of_client = |client: &Host| {
+            let namespace = self.state.namespace(&client.name);
+            let who = (client.name.as_str(), client.region.as_str());
+            names::measure(who, &namespace, anycast.address, (name, count))
+        };
+        self.plan.clients().map(of_client).collect()
+    }
+
     /// Base URL of a server's API, reachable from every host of the lab.
     ///
     /// # Errors
@@ -221,11 +257,27 @@ fn require_root() -> Result<()> {
     if nix::unistd::geteuid().is_root() { Ok(()) } else { Err(LabError::NotRoot) }
 }
 
-fn check_prerequisites() -> Result<()> {
+/// The programs that a topology needs, and their packages.
+fn programs(topology: &Topology) -> Vec<(&'static str, &'static str)> {
+    let mut programs = PROGRAMS.to_vec();
+    if !topology.zones.is_empty() {
+        programs.extend(NAMES_PROGRAMS);
+    }
+    programs.extend(topology.name_servers.iter().map(|server| match server.software {
+        Software::Knot => ("knotd", "knot"),
+        Software::Nsd => ("nsd", "nsd"),
+        Software::Bind => ("named", "bind9"),
+    }));
+    let resolvers = topology.clients.iter().filter_map(|client| client.resolver);
+    programs.extend(resolvers.map(|Resolver::Unbound| ("unbound", "unbound")));
+    programs
+}
+
+fn check_prerequisites(topology: &Topology) -> Result<()> {
     require_root()?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = std::env::split_paths(&path).collect();
-    for (program, package) in PROGRAMS {
+    for (program, package) in programs(topology) {
         if !folders.iter().any(|folder| folder.join(program).is_file()) {
             return Err(LabError::ProgramMissing { program, package });
         }
@@ -283,6 +335,20 @@ fn start_daemon(state: &LabState, options: &UpOptions, progress: &mut dyn FnMut(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_topology_with_name_servers_needs_their_programs() {
+        let mut topology = Topology::default_three_continents();
+        let needs =
+            |topology: &Topology, wanted| programs(topology).iter().any(|(_, package)| *package == wanted);
+        for package in ["knot", "nsd", "bind9", "bind9-utils", "unbound", "nginx-core"] {
+            assert!(needs(&topology, package), "{package}");
+        }
+        topology.name_servers.clear();
+        topology.zones.clear();
+        topology.clients.iter_mut().for_each(|client| client.resolver = None);
+        assert_eq!(programs(&topology), PROGRAMS);
+    }
 
     #[test]
     fn proxima_on_a_host_is_this_program_and_any_other_is_what_it_is_called() {

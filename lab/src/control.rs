@@ -23,6 +23,8 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 pub(crate) enum Request {
     Status,
     Fault(Fault),
+    /// A zone on Proxima.
+    Delegate(String),
     Down,
 }
 
@@ -31,6 +33,8 @@ pub(crate) enum Request {
 pub(crate) enum Answer {
     Status(Box<Status>),
     Fault(FaultReport),
+    /// What was done.
+    Delegated(String),
     Down,
     Error(String),
 }

@@ -136,6 +136,15 @@ pub enum LabError {
         why: String,
     },
 
+    /// A zone cannot be delegated to Proxima.
+    #[error("{zone} cannot be delegated to Proxima: {why}")]
+    NotDelegated {
+        /// The zone.
+        zone: String,
+        /// The reason and what to do.
+        why: String,
+    },
+
     /// The daemon answered that it could not do what it was asked.
     #[error("{0}")]
     Daemon(String),

@@ -4,6 +4,7 @@
 //! topology.toml ──Topology──> Plan ──> namespaces, wires, delay lines        (network, delay)
 //!                               ├────> BIRD on every router                  (bird)
 //!                               ├────> nginx on every origin                 (nginx)
+//!                               ├────> root, TLDs, sites on knot, nsd, bind; unbound on clients   (names)
 //!                               └────> node.toml, `proxima node` on servers  (node, identity)
 //!
 //!   client ~~delay~~ transit AS ~~delay~~ PoP router ══ server 1   ~~ TUN, delay line in user space
@@ -23,7 +24,7 @@
 //!
 //! Limits: `HOSTS_MAX` hosts, `LINKS_MAX` links, one router per transit network and PoP; per link direction
 //! `IN_FLIGHT_PACKETS_MAX` and `IN_FLIGHT_BYTES_MAX`. Logs grow in the state folder until `lab down`. Needs root, iproute2,
-//! BIRD 2, nftables and nginx.
+//! BIRD 2, nftables and nginx; and what the topology's name servers and resolvers run.
 
 mod bird;
 mod cli;
@@ -34,6 +35,7 @@ pub mod delay;
 mod error;
 mod fault;
 mod identity;
+mod names;
 mod netns;
 mod network;
 mod nginx;
@@ -51,6 +53,7 @@ pub use cli::{LabArgs, run};
 pub use client::{Lab, UpOptions};
 pub use error::{LabError, Result};
 pub use fault::{Fault, FaultReport};
+pub use names::AnswerTimes;
 pub use plan::Plan;
 pub use process::ProcessState;
 pub use status::Status;

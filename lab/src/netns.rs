@@ -51,8 +51,8 @@ pub(crate) fn enter(command: &mut Command, namespace: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program with this on its standard input; its output is only for errors.
-pub(crate) fn feed(command: &mut Command, input: &str) -> Result<()> {
+/// Runs a program with this on its standard input; what it printed.
+pub(crate) fn feed(command: &mut Command, input: &str) -> Result<String> {
     let program = format!("{command:?}");
     let doing = || format!("running {program}");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -63,7 +63,7 @@ pub(crate) fn feed(command: &mut Command, input: &str) -> Result<()> {
     }
     let output = child.wait_with_output().doing(doing)?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     let start = said.floor_char_boundary(said.len().saturating_sub(OUTPUT_BYTES_SHOWN));
@@ -77,5 +77,5 @@ pub(crate) fn ip_batch(namespace: Option<&str>, batch: &str) -> Result<()> {
     if let Some(namespace) = namespace {
         command.args(["-n", namespace]);
     }
-    feed(command.args(["-batch", "-"]), batch)
+    feed(command.args(["-batch", "-"]), batch).map(drop)
 }

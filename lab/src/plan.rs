@@ -5,7 +5,7 @@
 //! | server s of PoP p | 10.p.s.2, its router 10.p.s.1 | fd00:10:p:s::2, ::1 |
 //! | router of PoP p (on `lo`) | 10.p.0.1 | fd00:10:p::1 |
 //! | transit t (on `lo`) | 172.30.t.1 | fd00:30:t::1 |
-//! | client or origin h | 172.16.h.2, its router 172.16.h.1 | fd00:16:h::2, ::1 |
+//! | client, origin or name server h | 172.16.h.2, its router 172.16.h.1 | fd00:16:h::2, ::1 |
 //! | ends of link l between routers | 172.31.l.0, 172.31.l.1 | fd00:31:l::, ::1 |
 //!
 //! IPv6 groups repeat the decimal figures, so that an address is recognized in either family.
@@ -36,7 +36,7 @@ pub const ADMIN_PORT: u16 = 9090;
 /// Every host of a lab with its addresses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// The hosts: transits, then PoP by PoP the router and its servers, then clients, then origins.
+    /// The hosts: transits, then PoP by PoP the router and its servers, then clients, origins, name servers.
     pub hosts: Vec<Host>,
     /// The links: first the delay lines in the topology's order, then the wires within PoPs.
     pub links: Vec<PlannedLink>,
@@ -65,6 +65,9 @@ pub enum HostKind {
     Client,
     /// A customer's own server.
     Origin,
+    /// An authoritative name server that is not Proxima.
+    #[serde(rename = "name-server")]
+    NameServer,
 }
 
 /// A host: one network namespace.
@@ -124,6 +127,11 @@ impl HostKind {
     #[must_use]
     pub fn is_router(&self) -> bool {
         matches!(self, Self::Transit { .. } | Self::Router { .. })
+    }
+
+    /// True for hosts that hang on one transit network: clients, origins, name servers.
+    fn is_leaf(&self) -> bool {
+        matches!(self, Self::Client | Self::Origin | Self::NameServer)
     }
 
     /// The PoP that a router or server belongs to.
@@ -233,7 +241,9 @@ impl Plan {
         }
         let clients = topology.clients.iter().map(|client| (&client.name, HostKind::Client, &client.region));
         let origins = topology.origins.iter().map(|origin| (&origin.name, HostKind::Origin, &origin.region));
-        for (index, (name, kind, region)) in clients.chain(origins).enumerate() {
+        let name_servers =
+            topology.name_servers.iter().map(|server| (&server.name, HostKind::NameServer, &server.region));
+        for (index, (name, kind, region)) in clients.chain(origins).chain(name_servers).enumerate() {
             let number = octet(index);
             let addresses = (Ipv4Addr::new(172, 16, number, 2), v6(16, number, 0, 2));
             plan.hosts.push(Host::new(name.clone(), kind, region, addresses));
@@ -268,9 +278,8 @@ impl Plan {
     }
 
     fn add_delay_line(&mut self, number: u8, from: &str, to: &str, shape: LinkShape) {
-        let leaf = [from, to].into_iter().find_map(|name| {
-            self.host(name).ok().filter(|host| matches!(host.kind, HostKind::Client | HostKind::Origin))
-        });
+        let leaf =
+            [from, to].into_iter().find_map(|name| self.host(name).ok().filter(|host| host.kind.is_leaf()));
         // The router's end first; between routers the topology's order.
         let (a, b) = if leaf.is_some_and(|leaf| leaf.name == from) { (to, from) } else { (from, to) };
         let [at_a, at_b] = match leaf {

@@ -3,6 +3,7 @@
 //! ```text
 //! /run/proxima-lab/<lab>/
 //!   topology.toml  daemon.lock  daemon.log  control.sock  at-rest.key  ca/
+//!   names/{root.hints,root.key}  names/zones/…
 //!   hosts/<host>/{config,data,logs,run}
 //! ```
 
@@ -104,6 +105,29 @@ impl LabState {
 
     pub(crate) fn bird_socket(&self, host: &str) -> PathBuf {
         self.run_dir(host).join("bird.ctl")
+    }
+
+    /// The root hints for a resolver: names and addresses of the lab's root servers, as a zone file.
+    #[must_use]
+    pub fn root_hints(&self) -> PathBuf {
+        self.names_dir().join("root.hints")
+    }
+
+    /// The trust anchor for a resolver: the DS record of the lab's root, as a zone file.
+    #[must_use]
+    pub fn root_anchor(&self) -> PathBuf {
+        self.names_dir().join("root.key")
+    }
+
+    /// The control socket of the resolver on a client, for `unbound-control -s`.
+    #[must_use]
+    pub fn resolver_socket(&self, host: &str) -> PathBuf {
+        self.run_dir(host).join("dns.ctl")
+    }
+
+    /// Zones of the lab's name servers that are not Proxima.
+    pub(crate) fn names_dir(&self) -> PathBuf {
+        self.dir.join("names")
     }
 
     pub(crate) fn topology(&self) -> PathBuf {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::delay::line::LineCount;
 use crate::process::ProcessState;
-use crate::topology::LinkShape;
+use crate::topology::{LinkShape, Software};
 
 /// A lab at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub struct Status {
     pub routers: Vec<RouterStatus>,
     /// Every client.
     pub clients: Vec<ClientStatus>,
+    /// Every name server that is not Proxima.
+    pub name_servers: Vec<NameServerStatus>,
     /// Every link.
     pub links: Vec<LinkStatus>,
 }
@@ -43,6 +45,21 @@ pub struct ServerStatus {
     pub api: String,
     /// Anycast prefixes that its PoP's router has from it.
     pub announces: Vec<String>,
+}
+
+/// A name server of another brand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NameServerStatus {
+    /// Its name.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// What it runs.
+    pub software: Software,
+    /// How its process is.
+    pub state: ProcessState,
+    /// The zones that it has.
+    pub zones: Vec<String>,
 }
 
 /// A router and its routes to the anycast prefixes.
@@ -146,11 +163,7 @@ impl Status {
 
     fn server_rows(&self) -> Vec<Vec<String>> {
         let rows = self.servers.iter().map(|server| {
-            let mut state = match server.state {
-                ProcessState::Running => "running".to_owned(),
-                ProcessState::Stopped => "stopped".to_owned(),
-                ProcessState::Dead => "dead".to_owned(),
-            };
+            let mut state = shown(&server.state).to_owned();
             if server.silenced {
                 state += ", silenced";
             }
@@ -203,6 +216,19 @@ impl Status {
         rows.collect()
     }
 
+    fn name_server_rows(&self) -> Vec<Vec<String>> {
+        let rows = self.name_servers.iter().map(|server| {
+            let software = match server.software {
+                Software::Knot => "knot",
+                Software::Nsd => "nsd",
+                Software::Bind => "bind",
+            };
+            let (state, zones) = (shown(&server.state).to_owned(), server.zones.join(" "));
+            vec![server.name.clone(), server.region.clone(), software.to_owned(), state, zones]
+        });
+        rows.collect()
+    }
+
     fn link_rows(&self) -> Vec<Vec<String>> {
         let rows = self.links.iter().filter(|link| link.shape.is_some() || link.cut).map(|link| {
             let shape = link.shape.map_or("wire".to_owned(), |shape| {
@@ -235,7 +261,19 @@ impl fmt::Display for Status {
         table(out, &["ROUTER", "PREFIX", "GOES TO", "COULD GO TO"], &self.router_rows())?;
         let heads = ["CLIENT", "REGION", "LANDS AT", "RTT", "FIRST BYTE", "PATH"];
         table(out, &heads, &self.client_rows())?;
+        if !self.name_servers.is_empty() {
+            let heads = ["NAME SERVER", "REGION", "SOFTWARE", "STATE", "ZONES"];
+            table(out, &heads, &self.name_server_rows())?;
+        }
         table(out, &["LINK", "ONE WAY", "PACKETS"], &self.link_rows())
+    }
+}
+
+fn shown(state: &ProcessState) -> &'static str {
+    match state {
+        ProcessState::Running => "running",
+        ProcessState::Stopped => "stopped",
+        ProcessState::Dead => "dead",
     }
 }
 

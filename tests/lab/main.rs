@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
 
 mod forwarding;
+mod names;
 mod purge;
 mod secure;
 mod tiers;

@@ -177,7 +177,7 @@ impl Daemon {
     fn nft(&self, host: &Host, rules: &str) -> Result<()> {
         let mut command = Command::new("nft");
         crate::netns::enter(&mut command, &self.state.namespace(&host.name))?;
-        feed(command.args(["-f", "-"]), rules)
+        feed(command.args(["-f", "-"]), rules).map(drop)
     }
 
     // --- routers ---

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lab up ──spawns──> daemon ── threads: one delay line per link
-//!   ^  progress        │ ───── children: BIRD per router, nginx per origin, node per server
+//!   ^  progress        │ ───── children: BIRD per router, nginx per origin, node per server, knot, nsd, bind, unbound
 //!   └──────────────────┤
 //! lab status, fault, down ──control.sock──> one request at a time
 //! ```
@@ -10,6 +10,7 @@
 //! One request at a time is meant: a status never shows a fault half done.
 
 mod inject;
+mod names;
 mod start;
 mod survey;
 
@@ -71,6 +72,8 @@ struct Daemon {
     nodes: BTreeMap<String, Process>,
     /// By host.
     origins: BTreeMap<String, Process>,
+    /// The lab's own domain name system, where the topology has one.
+    names: Option<names::Names>,
     /// Held as long as the daemon lives.
     _lock: Flock<File>,
 }
@@ -112,6 +115,7 @@ fn start(args: &DaemonArgs) -> Result<(Daemon, UnixListener)> {
         routers: BTreeMap::new(),
         nodes: BTreeMap::new(),
         origins: BTreeMap::new(),
+        names: None,
         _lock: lock,
     };
     daemon.bring_up()?;
@@ -143,6 +147,7 @@ impl Daemon {
         let result = read_request(stream).and_then(|request| match request {
             Request::Status => Ok(Answer::Status(Box::new(self.survey()))),
             Request::Fault(fault) => self.inject(&fault).map(Answer::Fault),
+            Request::Delegate(zone) => self.delegate(&zone).map(Answer::Delegated),
             Request::Down => {
                 self.end_programs();
                 Ok(Answer::Down)
@@ -158,6 +163,7 @@ impl Daemon {
         for programs in [&mut self.nodes, &mut self.origins, &mut self.routers] {
             programs.clear();
         }
+        self.names = None;
         self.lines.clear();
     }
 }

@@ -33,23 +33,29 @@ impl Daemon {
         self.lines = network::build(&self.state, &self.topology, &self.plan)?;
         self.shapes = self.topology_shapes();
         step(format!("routing: {} BGP routers", self.plan.routers().count()))?;
-        for name in self.names(|host| host.kind.is_router()) {
+        for name in self.host_names(|host| host.kind.is_router()) {
             self.start_router(&name)?;
         }
-        for name in self.names(|host| host.kind == HostKind::Origin) {
+        for name in self.host_names(|host| host.kind == HostKind::Origin) {
             self.start_origin(&name)?;
         }
+        self.start_names()?;
         let begin = Instant::now();
         self.wait_for_paths()?;
         step(format!("routing: every server reaches the log and the origins ({:.1?})", begin.elapsed()))?;
-        let servers = self.names(|host| matches!(host.kind, HostKind::Server { .. }));
+        self.wait_for_names()?;
+        if !self.topology.zones.is_empty() {
+            let (zones, servers) = (self.topology.zones.len(), self.topology.name_servers.len());
+            step(format!("names: {zones} zones on {servers} name servers of other brands"))?;
+        }
+        let servers = self.host_names(|host| matches!(host.kind, HostKind::Server { .. }));
         step(format!("nodes: starting {}", servers.join(", ")))?;
         self.start_nodes(&servers)?;
         step("nodes: all ready; waiting for their announcements".to_owned())?;
         self.wait_for_announcements(&servers)
     }
 
-    fn names(&self, fits: impl Fn(&Host) -> bool) -> Vec<String> {
+    fn host_names(&self, fits: impl Fn(&Host) -> bool) -> Vec<String> {
         self.plan.hosts.iter().filter(|host| fits(host)).map(|host| host.name.clone()).collect()
     }
 
@@ -76,7 +82,7 @@ impl Daemon {
                     write(&config.join("node.toml"), node::render(state, &self.topology, &self.plan, host)?)?;
                 }
                 HostKind::Origin => self.write_origin(host)?,
-                HostKind::Client => {}
+                HostKind::Client | HostKind::NameServer => {}
             }
         }
         Ok(())
@@ -103,7 +109,14 @@ impl Daemon {
         write(&self.state.config_dir(&host.name).join("nginx.conf"), text)
     }
 
-    fn spawn(&self, host: &str, program: &Path, args: &[&str], nice: i32, death: Signal) -> Result<Process> {
+    pub(super) fn spawn(
+        &self,
+        host: &str,
+        program: &Path,
+        args: &[&str],
+        nice: i32,
+        death: Signal,
+    ) -> Result<Process> {
         let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy();
         Process::spawn(&Spec {
             host,

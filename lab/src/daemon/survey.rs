@@ -35,7 +35,7 @@ impl Daemon {
     }
 
     pub(super) fn survey(&mut self) -> Status {
-        let servers = self.server_statuses();
+        let (servers, name_servers) = (self.server_statuses(), self.name_server_statuses());
         let observer = self.observer();
         Status {
             lab: self.state.name().to_owned(),
@@ -43,6 +43,7 @@ impl Daemon {
             servers,
             routers: self.plan.routers().map(|router| observer.router_status(router)).collect(),
             clients: observer.client_statuses(),
+            name_servers,
             links: self.link_statuses(),
         }
     }

@@ -25,13 +25,13 @@ const AS_RESERVED: [u32; 4] = [0, 23_456, 65_535, u32::MAX];
 
 /// Kinds of link ends, for the rule which may meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Transit,
     Pop,
     Leaf,
 }
 
-struct Check<'a> {
+pub(super) struct Check<'a> {
     text: &'a str,
     mistakes: Vec<(usize, Mistake)>,
     /// Every name of a host → the line that gave it.
@@ -40,6 +40,8 @@ struct Check<'a> {
     /// What a link may name → (host name, kind).
     ends: BTreeMap<String, (String, End)>,
     server_names: BTreeSet<String>,
+    /// Names of the name servers that are not Proxima.
+    pub(super) name_servers: BTreeSet<String>,
 }
 
 pub(super) fn parse(file: &str, text: &str) -> Result<Topology, TopologyError> {
@@ -58,6 +60,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Topology, TopologyError> {
         regions: BTreeSet::new(),
         ends: BTreeMap::new(),
         server_names: BTreeSet::new(),
+        name_servers: BTreeSet::new(),
     };
     let topology = check.topology(&parsed);
     if check.mistakes.is_empty() {
@@ -73,7 +76,7 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 impl Check<'_> {
-    fn mistake(&mut self, at: Option<Range<usize>>, what: String, remedy: impl Into<String>) {
+    pub(super) fn mistake(&mut self, at: Option<Range<usize>>, what: String, remedy: impl Into<String>) {
         let line = at.as_ref().map(|span| line_of(self.text, span.start));
         // What concerns the whole file comes last.
         let order = at.map_or(usize::MAX, |span| span.start);
@@ -93,14 +96,17 @@ impl Check<'_> {
         }
         let (transits, pops) = (self.transits(file), self.pops(file));
         let (clients, origins) = (self.clients(file), self.origins(file));
+        let (name_servers, zones) = (self.foreign_name_servers(file), self.zones(file));
         let network = self.network(&file.network);
         if transits.is_empty() || pops.is_empty() {
             let what = "there is no internet without a [[transit]] and a [[pop]]".to_owned();
             self.mistake(None, what, "add at least one of each");
         }
         if self.hosts.len() > HOSTS_MAX {
-            let what =
-                format!("{} hosts (routers, servers, clients, origins) are too many", self.hosts.len());
+            let what = format!(
+                "{} hosts (routers, servers, clients, origins, name servers) are too many",
+                self.hosts.len()
+            );
             self.mistake(None, what, format!("a lab has at most {HOSTS_MAX}: use fewer servers or PoPs"));
         }
         let links = self.links(file);
@@ -113,6 +119,8 @@ impl Check<'_> {
             pops,
             clients,
             origins,
+            name_servers,
+            zones,
             links,
         }
     }
@@ -175,7 +183,8 @@ impl Check<'_> {
         for client in &file.clients {
             let name = self.host(&client.name, End::Leaf);
             self.region(&client.region);
-            clients.push(Client { name, region: client.region.get_ref().clone() });
+            let resolver = client.resolver.as_ref().map(|resolver| *resolver.get_ref());
+            clients.push(Client { name, region: client.region.get_ref().clone(), resolver });
         }
         clients
     }
@@ -264,7 +273,7 @@ impl Check<'_> {
         }
     }
 
-    fn region(&mut self, region: &Spanned<String>) {
+    pub(super) fn region(&mut self, region: &Spanned<String>) {
         if !self.regions.contains(region.get_ref()) {
             let what = format!("there is no region `{}`", region.get_ref());
             let known: Vec<_> = self.regions.iter().map(String::as_str).collect();
@@ -273,7 +282,7 @@ impl Check<'_> {
         }
     }
 
-    fn host(&mut self, name: &Spanned<String>, kind: End) -> String {
+    pub(super) fn host(&mut self, name: &Spanned<String>, kind: End) -> String {
         let span = name.span();
         let text = name.get_ref().clone();
         let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -312,7 +321,7 @@ impl Check<'_> {
             let span = Some(link.from.span());
             if kind != End::Transit && to_kind != End::Transit {
                 let what = format!("a link joins `{from}` and `{to}`");
-                let remedy = "one end must be a transit network: PoPs, clients and origins meet through one";
+                let remedy = "one end must be a transit network: PoPs, clients, origins and name servers meet through one";
                 self.mistake(span, what, remedy);
             } else if from == to {
                 self.mistake(span, format!("a link joins `{from}` with itself"), "name another host");
@@ -377,7 +386,11 @@ impl Check<'_> {
             let count = links.iter().filter(|link| link.from == *name || link.to == *name).count();
             if *kind == End::Leaf && count != 1 {
                 let what = format!("`{name}` has {count} links");
-                self.mistake(None, what, "a client or origin has exactly one, to a transit network");
+                self.mistake(
+                    None,
+                    what,
+                    "a client, origin or name server has exactly one, to a transit network",
+                );
             }
         }
         let Some(first) = hosts.keys().next() else { return };

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use toml::Spanned;
 
+use super::{Resolver, Signing, Software};
+
 /// The whole file. Values that a check can refuse keep their place in the text (`Spanned`), for the line number.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +25,10 @@ pub(super) struct File {
     pub(super) clients: Vec<FileClient>,
     #[serde(default, rename = "origin")]
     pub(super) origins: Vec<FileOrigin>,
+    #[serde(default, rename = "name_server")]
+    pub(super) name_servers: Vec<FileNameServer>,
+    #[serde(default, rename = "zone")]
+    pub(super) zones: Vec<FileZone>,
     #[serde(default, rename = "link")]
     pub(super) links: Vec<FileLink>,
 }
@@ -89,6 +95,7 @@ pub(super) struct FilePop {
 pub(super) struct FileClient {
     pub(super) name: Spanned<String>,
     pub(super) region: Spanned<String>,
+    pub(super) resolver: Option<Spanned<Resolver>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,6 +104,23 @@ pub(super) struct FileOrigin {
     pub(super) name: Spanned<String>,
     pub(super) region: Spanned<String>,
     pub(super) root: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileNameServer {
+    pub(super) name: Spanned<String>,
+    pub(super) region: Spanned<String>,
+    pub(super) software: Software,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileZone {
+    pub(super) name: Spanned<String>,
+    pub(super) servers: Spanned<Vec<String>>,
+    #[serde(default)]
+    pub(super) signing: Signing,
 }
 
 #[derive(Debug, Deserialize)]

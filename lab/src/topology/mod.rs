@@ -1,4 +1,4 @@
-//! The topology: which networks, PoPs, clients and origins there are, and the links between them.
+//! The topology: which networks, PoPs, clients, origins and name servers there are, and the links between them.
 //!
 //! ```text
 //! text ──serde──> file::File ──check──> Topology ──plan──> addresses, interfaces, configurations
@@ -9,6 +9,7 @@
 
 mod check;
 mod file;
+pub(crate) mod names;
 #[cfg(test)]
 mod tests;
 
@@ -54,6 +55,10 @@ pub struct Topology {
     pub clients: Vec<Client>,
     /// Customers' own servers.
     pub origins: Vec<Origin>,
+    /// Authoritative name servers of other brands.
+    pub name_servers: Vec<NameServer>,
+    /// The zones that they serve, the root among them.
+    pub zones: Vec<Zone>,
     /// Links between them, all delay lines.
     pub links: Vec<Link>,
 }
@@ -135,6 +140,8 @@ pub struct Client {
     pub name: String,
     /// Its region.
     pub region: String,
+    /// The validating resolver that runs on it.
+    pub resolver: Option<Resolver>,
 }
 
 /// A customer's own server.
@@ -146,6 +153,61 @@ pub struct Origin {
     pub region: String,
     /// The folder that it serves; without one, a page that the lab writes.
     pub root: Option<PathBuf>,
+}
+
+/// A name server that is not Proxima.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameServer {
+    /// Host name.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// What it runs.
+    pub software: Software,
+}
+
+/// The software of a name server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Software {
+    /// Knot DNS.
+    Knot,
+    /// NSD.
+    Nsd,
+    /// BIND.
+    Bind,
+}
+
+/// The software of a client's resolver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resolver {
+    /// Unbound.
+    Unbound,
+}
+
+/// A zone on name servers that are not Proxima. Its records the lab makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone {
+    /// Its name in lower case, with the dot at the end; the root is `.`.
+    pub name: String,
+    /// Host names of the servers that have it.
+    pub servers: Vec<String>,
+    /// Whether it is signed.
+    pub signing: Signing,
+}
+
+/// How a zone is signed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signing {
+    /// With the key that its parent's DS names, which is made when the lab comes up.
+    #[default]
+    Signed,
+    /// Not at all, and its parent proves that.
+    Unsigned,
+    /// With another key than the one that its parent's DS names: validating resolvers must not believe it.
+    Bogus,
 }
 
 /// A delayed link.

@@ -26,7 +26,7 @@ fn the_default_topology_is_three_pops_of_two_servers_on_three_continents() {
 
 #[test]
 fn each_mistake_is_told_with_its_line_and_what_to_do() {
-    let table: [(&str, &str, &str, &str); 21] = [
+    let table: [(&str, &str, &str, &str); 28] = [
         ("region = \"asia\"", "region = \"mars\"", "no region `mars`", "europe"),
         ("name = \"asia\"", "name = \"europe\"", "region `europe` is there twice", "once"),
         ("name = \"asia\"", "name = \"Far East\"", "`Far East` is no region's name", "a-z"),
@@ -48,6 +48,28 @@ fn each_mistake_is_told_with_its_line_and_what_to_do() {
         ("log = \"fra-1\"", "log = \"paris\"", "`paris`, which is no server", "fra-1"),
         ("address = \"198.18.0.1\"", "address = \"198.19.0.1\"", "not within 198.18.0.0/24", "address of"),
         ("prefix = \"198.18.0.0/24\"", "prefix = \"198.18.0.0/25\"", "not announced", "/24"),
+        (
+            "servers = [\"site-knot\"]",
+            "servers = [\"root-knot\"]",
+            "`site-knot` serves no zone",
+            "leave it out",
+        ),
+        ("name = \"com.\"", "name = \"com\"", "`com` is no zone's name", "a dot behind it"),
+        (
+            "name = \"com.\"",
+            "name = \"example.\"",
+            "the zone `example.` is there twice",
+            "all of its servers",
+        ),
+        ("name = \".\"", "name = \"org.\"", "there are zones and no root", "the name `.`"),
+        ("servers = [\"site-knot\"]", "servers = []", "`on-knot.com.` has no servers", "site-bind"),
+        ("servers = [\"site-knot\"]", "servers = [\"paris\"]", "`paris`, which is no", "site-bind"),
+        (
+            "[\"root-knot\", \"root-nsd\"]",
+            "[\"root-knot\", \"root-knot\"]",
+            "names a server twice",
+            "each once",
+        ),
     ];
     for (old, new, what, remedy) in table {
         let error = with(old, new).expect_err(new);
@@ -75,7 +97,7 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
     let text =
         DEFAULT_TOPOLOGY.replace("region = \"asia\"", "region = \"mars\"").replace("as = 64496", "as = 0");
     let error = Topology::parse("t.toml", &text).unwrap_err();
-    assert_eq!(error.mistakes.len(), 4, "{error}");
+    assert_eq!(error.mistakes.len(), 6, "{error}");
     assert!(error.mistakes.is_sorted_by_key(|mistake| mistake.line), "{error}");
 }
 
@@ -95,7 +117,10 @@ fn too_many_hosts_and_links_are_refused() {
         text + &format!("[[pop]]\ncode = \"X{letter}X\"\nregion = \"asia\"\nservers = 16\n")
     });
     let error = Topology::parse("t.toml", &format!("{DEFAULT_TOPOLOGY}{pops}")).unwrap_err();
-    assert!(error.to_string().contains("hosts (routers, servers, clients, origins) are too many"), "{error}");
+    assert!(
+        error.to_string().contains("hosts (routers, servers, clients, origins, name servers) are too many"),
+        "{error}"
+    );
     let link = "[[link]]\nfrom = \"FRA\"\nto = \"us-transit\"\ndelay_ms = 1\n".repeat(LINKS_MAX);
     let error = Topology::parse("t.toml", &format!("{DEFAULT_TOPOLOGY}{link}")).unwrap_err();
     assert!(error.to_string().contains("links are too many"), "{error}");
@@ -130,4 +155,16 @@ fn a_file_that_is_missing_or_no_text_is_refused() {
     assert!(Topology::read(&path).unwrap_err().to_string().contains("UTF-8"));
     std::fs::write(&path, "#".repeat(usize::try_from(TOPOLOGY_BYTES_MAX).unwrap() + 1)).unwrap();
     assert!(Topology::read(&path).unwrap_err().to_string().contains("over 1 MiB"));
+}
+
+#[test]
+fn a_resolver_needs_a_root() {
+    let (head, rest) = DEFAULT_TOPOLOGY.split_once("# Who serves the zones").unwrap();
+    let (_, links) = rest.split_once("# Between continents.").unwrap();
+    let (links, _) = links.split_once("[[link]]\nfrom = \"root-knot\"").unwrap();
+    let text = format!("{head}{links}");
+    let error = Topology::parse("t.toml", &text).unwrap_err();
+    assert!(error.to_string().contains("a resolver has no root to begin at"), "{error}");
+    let without = text.replace("resolver = \"unbound\"\n", "");
+    assert!(Topology::parse("t.toml", &without).unwrap().zones.is_empty());
 }
