@@ -11,8 +11,8 @@ use proxima_chassis::SystemClock;
 use proxima_dns::{Asker, Responder, Transport, ZoneTree, Zones};
 use proxima_ledger::ReadError;
 use proxima_model::{
-    AccountId, KeyRole, ParentDs, Record, RecordData, RecordId, RecordType, SigningKey, SigningState,
-    Timestamp, Ttl, Zone, ZoneId, ZoneName, ZoneSettings, ZoneSigning, ZoneStatus,
+    AccountId, KeyRole, ParentDs, Record, RecordData, RecordId, RecordType, SigningAlgorithm, SigningKey,
+    SigningState, Timestamp, Ttl, Zone, ZoneId, ZoneName, ZoneSettings, ZoneSigning, ZoneStatus,
 };
 
 /// One zone, with a record of every kind that answers differently.
@@ -81,7 +81,8 @@ const PRIVATE: &[u8] = &[
 
 fn signing(zone: &Zone) -> ZoneSigning {
     let key = SigningKey {
-        public: *PRIVATE.last_chunk().expect("a point"),
+        algorithm: SigningAlgorithm::EcdsaP256,
+        public: PRIVATE[PRIVATE.len() - 64..].to_vec(),
         private: PRIVATE.to_vec(),
         role: KeyRole::Active,
         created_at: Timestamp::default(),
@@ -91,6 +92,7 @@ fn signing(zone: &Zone) -> ZoneSigning {
         state: SigningState::On,
         parent: ParentDs::Seen,
         keys: vec![key],
+        nsec3: false,
         modified_at: Timestamp::default(),
     }
 }

@@ -19,9 +19,8 @@ fn delv(dev: &Dev, anchor: &str, args: &[&str]) -> String {
     told
 }
 
-#[test]
-fn a_zone_that_its_owner_signs_is_validated_whatever_is_asked_of_it() {
-    let dev = Dev::start();
+/// Something of every kind.
+fn add_zone(dev: &Dev) {
     dev.proxima(&["zones", "add", "example.com"]);
     for record in [
         ["A", "www", "192.0.2.1"],
@@ -34,6 +33,36 @@ fn a_zone_that_its_owner_signs_is_validated_whatever_is_asked_of_it() {
         dev.proxima(&["dns", "add", "example.com", kind, name, content]);
     }
     dev.proxima(&["dns", "add", "example.com", "A", "shop", "192.0.2.2", "--proxied"]);
+}
+
+/// Asks for one thing of each kind, and has the answers validated.
+fn validates_everything(dev: &Dev, anchor: &str, digest: &str) {
+    for (question, validated) in [
+        ("www.example.com A", "192.0.2.1"),
+        ("shop.example.com A", "RRSIG"),
+        ("shop.example.com HTTPS", "RRSIG"),
+        ("alias.example.com A", "192.0.2.1"),
+        ("x.y.wild.example.com TXT", "anything"),
+        ("example.com MX", "mail.example.com"),
+        ("example.com SOA", "RRSIG"),
+        ("example.com NS", "RRSIG"),
+        ("example.com DNSKEY", "RRSIG"),
+        ("example.com CDS", &digest[..40]),
+        ("www.example.com MX", "; negative response"),
+        ("nothing.example.com A", "; negative response"),
+        ("wild.example.com A", "; negative response"),
+        ("sub.example.com DS", "; negative response"),
+    ] {
+        let args: Vec<&str> = question.split(' ').collect();
+        let answer = delv(dev, anchor, &args);
+        assert!(answer.contains("fully validated") && answer.contains(validated), "{question}: {answer}");
+    }
+}
+
+#[test]
+fn a_zone_that_its_owner_signs_is_validated_whatever_is_asked_of_it() {
+    let dev = Dev::start();
+    add_zone(&dev);
     assert!(dev.proxima(&["zones", "dnssec", "example.com"]).contains("example.com is disabled"));
     assert!(dev.dig(&["+dnssec", "www.example.com", "A"]).contains("ANSWER: 1"));
     let told = dev.proxima(&["zones", "dnssec", "example.com", "on"]);
@@ -47,26 +76,7 @@ fn a_zone_that_its_owner_signs_is_validated_whatever_is_asked_of_it() {
     let key = format!("trust-anchors {{ example.com. static-key 257 3 13 \"{}\"; }};", of("public key"));
     std::fs::write(&anchor, key).unwrap();
     let anchor = anchor.display().to_string();
-    for (question, validated) in [
-        ("www.example.com A", "192.0.2.1"),
-        ("shop.example.com A", "RRSIG"),
-        ("shop.example.com HTTPS", "RRSIG"),
-        ("alias.example.com A", "192.0.2.1"),
-        ("x.y.wild.example.com TXT", "anything"),
-        ("example.com MX", "mail.example.com"),
-        ("example.com SOA", "RRSIG"),
-        ("example.com NS", "RRSIG"),
-        ("example.com DNSKEY", "RRSIG"),
-        ("example.com CDS", &of("digest")[..40]),
-        ("www.example.com MX", "; negative response"),
-        ("nothing.example.com A", "; negative response"),
-        ("wild.example.com A", "; negative response"),
-        ("sub.example.com DS", "; negative response"),
-    ] {
-        let args: Vec<&str> = question.split(' ').collect();
-        let answer = delv(&dev, &anchor, &args);
-        assert!(answer.contains("fully validated") && answer.contains(validated), "{question}: {answer}");
-    }
+    validates_everything(&dev, &anchor, &of("digest"));
 
     // Another key is not this zone's.
     let other = folder.path().join("other");
@@ -93,6 +103,70 @@ fn a_zone_that_its_owner_signs_is_validated_whatever_is_asked_of_it() {
     let off = dev.proxima(&["zones", "dnssec", "example.com", "off"]);
     assert!(off.contains("example.com is disabled"), "{off}");
     assert!(dev.dig(&["+dnssec", "www.example.com", "A"]).contains("ANSWER: 1"));
+}
+
+#[test]
+fn a_zone_that_is_signed_with_ed25519_is_validated() {
+    let dev = Dev::start();
+    add_zone(&dev);
+    let told = dev.proxima(&["zones", "dnssec", "example.com", "on", "--algorithm", "15"]);
+    let of = |name: &str| told.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).expect(name);
+    assert_eq!(of("algorithm"), "15");
+    let folder = tempfile::tempdir().unwrap();
+    let anchor = folder.path().join("anchor");
+    let ds =
+        format!("trust-anchors {{ example.com. static-ds {} 15 2 \"{}\"; }};", of("key tag"), of("digest"));
+    std::fs::write(&anchor, ds).unwrap();
+    validates_everything(&dev, &anchor.display().to_string(), of("digest"));
+    let other = dev.proxima_fails(&["zones", "dnssec", "example.com", "on", "--algorithm", "13"]);
+    assert!(other.contains("signed with another one"), "{other}");
+}
+
+#[test]
+fn a_zone_with_nsec3_is_validated_and_tells_nobody_its_names() {
+    let dev = Dev::start();
+    add_zone(&dev);
+    dev.proxima(&["dns", "add", "example.com", "A", "deep.between", "192.0.2.3"]);
+    let told = dev.proxima(&["zones", "dnssec", "example.com", "on", "--nsec3"]);
+    let of = |name: &str| told.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).expect(name);
+    let folder = tempfile::tempdir().unwrap();
+    let anchor = folder.path().join("anchor");
+    let key = format!("trust-anchors {{ example.com. static-key 257 3 13 \"{}\"; }};", of("public key"));
+    std::fs::write(&anchor, key).unwrap();
+    validates_everything(&dev, &anchor.display().to_string(), of("digest"));
+
+    let denied = dev.dig(&["+dnssec", "a.b.nothing.example.com", "A"]);
+    assert!(denied.contains("status: NXDOMAIN") && denied.matches(" IN NSEC3 ").count() == 3, "{denied}");
+    let ds = told.lines().find(|line| line.contains(" IN DS ")).expect(&told);
+    let unbound = Unbound::start(&[("example.com", dev.dns())], ds);
+    for (question, status, records) in [
+        ("www.example.com A", "NOERROR", 2),
+        ("nothing.example.com A", "NXDOMAIN", 0),
+        ("a.b.nothing.example.com A", "NXDOMAIN", 0),
+        ("x.www.example.com TXT", "NXDOMAIN", 0),
+        ("www.example.com MX", "NOERROR", 0),
+        ("between.example.com A", "NOERROR", 0),
+        ("x.between.example.com A", "NXDOMAIN", 0),
+        ("x.wild.example.com TXT", "NOERROR", 2),
+        ("x.wild.example.com A", "NOERROR", 0),
+        ("y.x.wild.example.com TXT", "NOERROR", 2),
+        ("wild.example.com TXT", "NOERROR", 0),
+        ("sub.example.com DS", "NOERROR", 0),
+        ("example.com NSEC3PARAM", "NOERROR", 2),
+        ("example.com MX", "NOERROR", 2),
+        // What was denied before denies nothing else.
+        ("deep.between.example.com A", "NOERROR", 2),
+    ] {
+        let (name, kind) = question.split_once(' ').unwrap();
+        let answer = unbound.ask(name, kind);
+        assert!(answer.contains(&format!("status: {status}")), "{question}: {answer}");
+        assert!(answer.contains(&format!("ANSWER: {records},")), "{question}: {answer}");
+        assert!(answer.contains(" ad;"), "{question}: {answer}");
+    }
+    let plain = dev.proxima(&["zones", "dnssec", "example.com", "on", "--nsec3", "false"]);
+    assert!(plain.contains("example.com is active"), "{plain}");
+    let compact = dev.dig(&["+dnssec", "nothing.example.com", "A"]);
+    assert!(compact.contains("NSEC\t\\000.nothing.example.com."), "{compact}");
 }
 
 /// A resolver that validates, and knows where zones are, and of the first one by a DS that it can be trusted.

@@ -10,8 +10,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Entity, Key, Kind, Timestamp, ZoneId, limits};
 
-/// ECDSA on P-256 with SHA-256 (RFC 6605): small signatures, and every validator of today knows it.
-pub const SIGNING_ALGORITHM: u8 = 13;
+/// With what a key signs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SigningAlgorithm {
+    /// ECDSA on P-256 with SHA-256 (RFC 6605): every validator of today knows it.
+    #[default]
+    EcdsaP256,
+    /// Ed25519 (RFC 8080): made and checked faster, with keys of half the size; some old validators take what it signs
+    /// for not signed.
+    Ed25519,
+}
+
+impl SigningAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::EcdsaP256, Self::Ed25519];
+
+    /// Its number in the registry of DNSSEC.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::EcdsaP256 => 13,
+            Self::Ed25519 => 15,
+        }
+    }
+
+    /// Its mnemonic there.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EcdsaP256 => "ECDSAP256SHA256",
+            Self::Ed25519 => "ED25519",
+        }
+    }
+
+    /// By its number or its mnemonic.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|known| known.code().to_string() == text || known.name().eq_ignore_ascii_case(text))
+    }
+}
+
 /// The flags of a DNSKEY record (RFC 4034, 2.1.1): it signs the zone, and is where trust enters it.
 pub const SIGNING_KEY_FLAGS: u16 = 257;
 /// The protocol of a DNSKEY record (RFC 4034, 2.1.2).
@@ -39,9 +77,13 @@ impl KeyRole {
 /// A key that signs a zone.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigningKey {
-    /// The point on the curve, `x | y` (RFC 6605, 4).
+    /// With what it signs.
+    #[serde(default)]
+    pub algorithm: SigningAlgorithm,
+    /// As it stands in its DNSKEY record: of P-256 the point, `x | y`, in 64 octets (RFC 6605, 4); of Ed25519 32 octets
+    /// (RFC 8080, 3).
     #[serde(with = "hex::serde")]
-    pub public: [u8; 64],
+    pub public: Vec<u8>,
     /// The private key, PKCS #8 in DER.
     #[serde(with = "hex::serde")]
     pub private: Vec<u8>,
@@ -54,7 +96,7 @@ pub struct SigningKey {
 impl SigningKey {
     /// The data of its DNSKEY record (RFC 4034, 2.1).
     pub fn dnskey(&self) -> Vec<u8> {
-        [&SIGNING_KEY_FLAGS.to_be_bytes()[..], &[PROTOCOL, SIGNING_ALGORITHM], &self.public].concat()
+        [&SIGNING_KEY_FLAGS.to_be_bytes()[..], &[PROTOCOL, self.algorithm.code()], &self.public].concat()
     }
 
     /// Its tag (RFC 4034, appendix B): by it a signature says which key to try; others may have the same.
@@ -119,6 +161,9 @@ pub struct ZoneSigning {
     pub parent: ParentDs,
     /// The keys.
     pub keys: Vec<SigningKey>,
+    /// Whether what does not exist is denied by hashed names (NSEC3, RFC 5155) instead of by one name (RFC 9824).
+    #[serde(default)]
+    pub nsec3: bool,
     /// When it last changed.
     pub modified_at: Timestamp,
 }
@@ -163,22 +208,36 @@ mod tests {
         // RFC 6605, 6.1.
         let public = "1a88c88615d437fbb8bf9e1942a1929f28562706ae6c2bd399e7b1bfb6d1e9e7\
                       5b92b4aa42917ae1c61b701ef035c3fe7be3009cbafe5a2f71316c902dcf0d00";
-        let mut key = SigningKey {
-            public: [0; 64],
+        let key = SigningKey {
+            algorithm: SigningAlgorithm::EcdsaP256,
+            public: hex::decode(public).unwrap(),
             private: b"secret".to_vec(),
             role: KeyRole::Active,
             created_at: Timestamp::default(),
         };
-        hex::decode_to_slice(public, &mut key.public).unwrap();
         assert_eq!((key.tag(), key.dnskey().len()), (55_648, 68));
         assert_eq!(key.digested(b"\x00")[..5], [0, 1, 1, 3, 13]);
         assert_eq!(format!("{key:?}"), "SigningKey { tag: 55648, role: Active, .. }");
+        // RFC 8080, 6.1.
+        let public = hex::decode("974d96a22d224bc01adb915091477d44ccd91c9a41a11430010117d52c59240e").unwrap();
+        let key = SigningKey { algorithm: SigningAlgorithm::Ed25519, public, ..key };
+        assert_eq!((key.tag(), key.dnskey().len()), (3_613, 36));
+    }
+
+    #[test]
+    fn an_algorithm_is_known_by_its_number_and_its_mnemonic() {
+        for algorithm in SigningAlgorithm::ALL {
+            assert_eq!(SigningAlgorithm::parse(&algorithm.code().to_string()), Some(algorithm));
+            assert_eq!(SigningAlgorithm::parse(&algorithm.name().to_lowercase()), Some(algorithm));
+        }
+        assert_eq!((SigningAlgorithm::parse("8"), SigningAlgorithm::parse("")), (None, None));
     }
 
     #[test]
     fn the_parent_is_to_trust_what_signs_or_will_sign_of_a_zone_that_stays_signed() {
         let key = |number, role| SigningKey {
-            public: [number; 64],
+            algorithm: SigningAlgorithm::EcdsaP256,
+            public: vec![number; 64],
             private: Vec::new(),
             role,
             created_at: Timestamp::default(),
@@ -189,12 +248,16 @@ mod tests {
             state: SigningState::On,
             parent: ParentDs::Gone(Timestamp::from_millis(5)),
             keys: (0..9).map(|number| key(number, roles[usize::from(number % 3)])).collect(),
+            nsec3: false,
             modified_at: Timestamp::default(),
         };
         let trusted: Vec<u8> = signing.trusted().map(|key| key.public[0]).collect();
         assert_eq!((trusted, signing.keys().count()), (vec![0, 1, 3], limits::SIGNING_KEYS_PER_ZONE_MAX));
         let text = serde_json::to_string(&signing).unwrap();
         assert_eq!(serde_json::from_str::<ZoneSigning>(&text).unwrap(), signing);
+        let before = text.replace("\"algorithm\":\"ecdsa_p256\",", "");
+        assert_ne!(before, text, "keys of before there was a choice");
+        assert_eq!(serde_json::from_str::<ZoneSigning>(&before).unwrap(), signing);
         signing.state = SigningState::Leaving;
         assert_eq!(signing.trusted().count(), 0);
     }

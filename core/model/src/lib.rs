@@ -44,7 +44,7 @@ pub use cache_settings::{
 pub use certificate::{Certificate, CertificateSource, EdgeAuthority, TicketKey, TicketKeys};
 pub use client_auth::{ClientAuthentication, ClientAuthority};
 pub use dnssec::{
-    KeyRole, ParentDs, SIGNING_ALGORITHM, SIGNING_KEY_FLAGS, SigningKey, SigningState, ZoneSigning,
+    KeyRole, ParentDs, SIGNING_KEY_FLAGS, SigningAlgorithm, SigningKey, SigningState, ZoneSigning,
 };
 pub use entity::{Entity, Key, Kind};
 pub use error::{Invalid, excerpt};

@@ -50,6 +50,12 @@ enum ZonesCommand {
         /// What to do.
         #[arg(value_enum, default_value = "show")]
         action: Dnssec,
+        /// With what it is to be signed: 13 (ECDSA P-256), which is taken unless given, or 15 (Ed25519).
+        #[arg(long, value_name = "NUMBER", value_parser = ["13", "15"])]
+        algorithm: Option<String>,
+        /// Deny what does not exist by hashed names (NSEC3), or, with `false`, in the compact way again.
+        #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+        nsec3: Option<bool>,
     },
     /// Show what one server counted of a zone's visitors since its start.
     Traffic {
@@ -122,19 +128,36 @@ pub(crate) async fn run(args: ZonesArgs) -> anyhow::Result<()> {
                 settings.map(|setting| vec![shown(&setting["id"]), shown(&setting["value"])]).collect();
             print_table(&["SETTING", "VALUE"], &rows);
         }
-        ZonesCommand::Dnssec { zone, action } => dnssec(&api, &zone, action).await?,
+        ZonesCommand::Dnssec { zone, action, algorithm, nsec3 } => {
+            dnssec(&api, &zone, action, algorithm, nsec3).await?;
+        }
         ZonesCommand::Traffic { zone } => traffic(&api, &zone).await?,
         ZonesCommand::Origin(args) => origin(&api, &args).await?,
     }
     Ok(())
 }
 
-async fn dnssec(api: &Api, zone: &str, action: Dnssec) -> anyhow::Result<()> {
+async fn dnssec(
+    api: &Api,
+    zone: &str,
+    action: Dnssec,
+    algorithm: Option<String>,
+    nsec3: Option<bool>,
+) -> anyhow::Result<()> {
+    let on = matches!(action, Dnssec::On);
+    let chooses = algorithm.is_some() || nsec3.is_some();
+    anyhow::ensure!(on || !chooses, "--algorithm and --nsec3 are for `on`; leave them out");
     let path = format!("/zones/{}/dnssec", api.zone(zone).await?);
+    let mut wanted = json!({ "status": if on { "active" } else { "disabled" } });
+    if let Some(algorithm) = algorithm {
+        wanted["algorithm"] = algorithm.into();
+    }
+    if let Some(nsec3) = nsec3 {
+        wanted["dnssec_use_nsec3"] = nsec3.into();
+    }
     let result = match action {
         Dnssec::Show => api.call(Method::GET, &path, None).await,
-        Dnssec::On => api.call(Method::PATCH, &path, Some(&json!({ "status": "active" }))).await,
-        Dnssec::Off => api.call(Method::PATCH, &path, Some(&json!({ "status": "disabled" }))).await,
+        Dnssec::On | Dnssec::Off => api.call(Method::PATCH, &path, Some(&wanted)).await,
     };
     let result = result?["result"].take();
     println!("{zone} is {}", shown(&result["status"]));

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use axum::{Extension, extract::State};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use proxima_model::{
-    KeyRole, ParentDs, SIGNING_ALGORITHM, SIGNING_KEY_FLAGS, SigningKey, SigningState, Timestamp, Zone,
+    KeyRole, ParentDs, SIGNING_KEY_FLAGS, SigningAlgorithm, SigningKey, SigningState, Timestamp, Zone,
     ZoneSigning,
 };
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -34,7 +34,7 @@ use crate::{
     },
     config::Activation,
     error::{ApiError, Code},
-    zones,
+    limits, zones,
 };
 
 /// What may be changed.
@@ -42,6 +42,9 @@ use crate::{
 pub(crate) struct PatchBody {
     #[serde(default)]
     status: Option<String>,
+    /// With what it is to be signed; ours.
+    #[serde(default)]
+    algorithm: Option<Value>,
     #[serde(default)]
     dnssec_multi_signer: Option<bool>,
     #[serde(default)]
@@ -62,6 +65,83 @@ pub(crate) async fn get(
     .await
 }
 
+/// What is to be different.
+struct Wish {
+    on: Option<bool>,
+    algorithm: Option<SigningAlgorithm>,
+    nsec3: Option<bool>,
+}
+
+impl Wish {
+    fn parse(body: &PatchBody) -> Result<Self, ApiError> {
+        for (field, wanted) in
+            [("dnssec_multi_signer", body.dnssec_multi_signer), ("dnssec_presigned", body.dnssec_presigned)]
+        {
+            if wanted == Some(true) {
+                let message = format!("{field}: not offered; leave it out");
+                return Err(ApiError::new(Code::NotOffered, message).at(format!("/{field}")));
+            }
+        }
+        let on = match body.status.as_deref() {
+            None => None,
+            Some("active") => Some(true),
+            Some("disabled") => Some(false),
+            Some(other) => {
+                let message =
+                    format!("status: {other:.20?} cannot be asked for; give \"active\" or \"disabled\"");
+                return Err(ApiError::new(Code::FieldInvalid, message).at("/status"));
+            }
+        };
+        let algorithm = body.algorithm.as_ref().map(parse_algorithm).transpose()?;
+        Ok(Self { on, algorithm, nsec3: body.dnssec_use_nsec3 })
+    }
+
+    /// What becomes of a zone that was signed so, or was not.
+    fn of(
+        &self,
+        zone: &Zone,
+        former: Option<ZoneSigning>,
+        now: Timestamp,
+        trusting: bool,
+    ) -> Result<Option<ZoneSigning>, ApiError> {
+        let next = match self.on {
+            Some(true) => Some(switched_on(zone, former, self.algorithm, now, trusting)?),
+            Some(false) if trusting => None,
+            Some(false) => former.map(|former| switched_off(former, now)),
+            None => former,
+        };
+        let Some(mut next) = next else {
+            return match (self.algorithm, self.nsec3) {
+                (None, None | Some(false)) => Ok(None),
+                _ => {
+                    let message = "the zone is not signed, so there is nothing to choose; give \"status\": \"active\" too";
+                    Err(ApiError::new(Code::FieldInvalid, message).at("/status"))
+                }
+            };
+        };
+        if let Some(algorithm) = self.algorithm
+            && next.keys().all(|key| key.algorithm != algorithm)
+        {
+            let message = format!(
+                "algorithm: it is signed with another one; {} cannot take its place at once",
+                algorithm.name()
+            );
+            return Err(ApiError::new(Code::FieldInvalid, message).at("/algorithm"));
+        }
+        if let Some(nsec3) = self.nsec3
+            && nsec3 != next.nsec3
+        {
+            if nsec3 && zone.name.wire().len() > limits::NSEC3_ZONE_OCTETS_MAX {
+                let message =
+                    "dnssec_use_nsec3: the zone's name leaves no room for hashes below it; leave it out";
+                return Err(ApiError::new(Code::FieldInvalid, message).at("/dnssec_use_nsec3"));
+            }
+            next = ZoneSigning { nsec3, modified_at: now, ..next };
+        }
+        Ok(Some(next))
+    }
+}
+
 /// `PATCH dnssec`.
 pub(crate) async fn patch(
     State(api): State<Arc<Api>>,
@@ -69,37 +149,14 @@ pub(crate) async fn patch(
     author: Author,
     JsonBody(body): JsonBody<PatchBody>,
 ) -> Result<Answer, ApiError> {
-    for (field, wanted) in [
-        ("dnssec_multi_signer", body.dnssec_multi_signer),
-        ("dnssec_presigned", body.dnssec_presigned),
-        ("dnssec_use_nsec3", body.dnssec_use_nsec3),
-    ] {
-        if wanted == Some(true) {
-            let message = format!("{field}: not offered; leave it out");
-            return Err(ApiError::new(Code::NotOffered, message).at(format!("/{field}")));
-        }
-    }
-    let wanted = match body.status.as_deref() {
-        None => None,
-        Some("active") => Some(true),
-        Some("disabled") => Some(false),
-        Some(other) => {
-            let message =
-                format!("status: {other:.20?} cannot be asked for; give \"active\" or \"disabled\"");
-            return Err(ApiError::new(Code::FieldInvalid, message).at("/status"));
-        }
-    };
+    let wish = Wish::parse(&body)?;
     let trusting = api.activation == Activation::Trust;
     api.change(&author, move |draft| {
         let former = draft.read::<ZoneSigning>(&zone.id)?;
-        let Some(wanted) = wanted.filter(|_| !draft.is_repeat) else {
+        if draft.is_repeat {
             return Ok(show(&zone, former.as_ref()));
-        };
-        let next = match wanted {
-            true => Some(switched_on(&zone, former.clone(), draft.now, trusting)?),
-            false if trusting => None,
-            false => former.clone().map(|former| switched_off(former, draft.now)),
-        };
+        }
+        let next = wish.of(&zone, former.clone(), draft.now, trusting)?;
         put(draft, &zone, former.as_ref(), next.as_ref())?;
         Ok(show(&zone, next.as_ref()))
     })
@@ -145,13 +202,15 @@ pub(crate) fn put(
 fn switched_on(
     zone: &Zone,
     former: Option<ZoneSigning>,
+    algorithm: Option<SigningAlgorithm>,
     now: Timestamp,
     trusting: bool,
 ) -> Result<ZoneSigning, ApiError> {
     let state = SigningState::On;
     let Some(former) = former else {
         let parent = if trusting { ParentDs::Seen } else { ParentDs::Unseen };
-        return Ok(ZoneSigning { zone: zone.id, state, parent, keys: vec![new_key(now)?], modified_at: now });
+        let keys = vec![new_key(algorithm.unwrap_or_default(), now)?];
+        return Ok(ZoneSigning { zone: zone.id, state, parent, keys, nsec3: false, modified_at: now });
     };
     let parent = if trusting { ParentDs::Seen } else { former.parent };
     if (former.state, former.parent) == (state, parent) {
@@ -168,13 +227,34 @@ fn switched_off(former: ZoneSigning, now: Timestamp) -> ZoneSigning {
     }
 }
 
-fn new_key(now: Timestamp) -> Result<SigningKey, ApiError> {
-    let failed = |what: String| ApiError::new(Code::Internal, format!("making a key: {what}"));
-    let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| failed(error.to_string()))?;
-    // Uncompressed: an octet that says so, then both coordinates.
-    let public = pair.public_key_raw().get(1..).and_then(|point| point.try_into().ok());
-    let public = public.ok_or_else(|| failed("its public half has an unknown form".to_owned()))?;
-    Ok(SigningKey { public, private: pair.serialize_der(), role: KeyRole::Active, created_at: now })
+fn parse_algorithm(given: &Value) -> Result<SigningAlgorithm, ApiError> {
+    let known = match given {
+        Value::String(text) => SigningAlgorithm::parse(text),
+        Value::Number(number) => SigningAlgorithm::parse(&number.to_string()),
+        _ => None,
+    };
+    known.ok_or_else(|| {
+        let message = "algorithm: give \"13\" (ECDSAP256SHA256) or \"15\" (ED25519)";
+        ApiError::new(Code::FieldInvalid, message).at("/algorithm")
+    })
+}
+
+fn new_key(algorithm: SigningAlgorithm, now: Timestamp) -> Result<SigningKey, ApiError> {
+    let (generated, prefix) = match algorithm {
+        // Uncompressed: an octet that says so, then both coordinates.
+        SigningAlgorithm::EcdsaP256 => (&PKCS_ECDSA_P256_SHA256, 1),
+        SigningAlgorithm::Ed25519 => (&PKCS_ED25519, 0),
+    };
+    let pair = KeyPair::generate_for(generated)
+        .map_err(|error| ApiError::new(Code::Internal, format!("making a key: {error}")))?;
+    let public = pair.public_key_raw()[prefix..].to_vec();
+    Ok(SigningKey {
+        algorithm,
+        public,
+        private: pair.serialize_der(),
+        role: KeyRole::Active,
+        created_at: now,
+    })
 }
 
 /// DNSSEC as v4 shows it, with the key that signs.
@@ -188,22 +268,22 @@ fn show(zone: &Zone, signing: Option<&ZoneSigning>) -> Value {
     let key = signing.and_then(|signing| signing.keys().find(|key| key.role == KeyRole::Active));
     let digest = key.map(|key| hex::encode_upper(Sha256::digest(key.digested(&zone.name.wire()))));
     let ds = key.zip(digest.as_ref()).map(|(key, digest)| {
-        format!("{}. 3600 IN DS {} {SIGNING_ALGORITHM} 2 {digest}", zone.name, key.tag())
+        format!("{}. 3600 IN DS {} {} 2 {digest}", zone.name, key.tag(), key.algorithm.code())
     });
     json!({
         "status": status,
         "flags": key.map(|_| SIGNING_KEY_FLAGS),
-        "algorithm": key.map(|_| SIGNING_ALGORITHM.to_string()),
-        "key_type": key.map(|_| "ECDSAP256SHA256"),
+        "algorithm": key.map(|key| key.algorithm.code().to_string()),
+        "key_type": key.map(|key| key.algorithm.name()),
         "digest_type": key.map(|_| "2"),
         "digest_algorithm": key.map(|_| "SHA256"),
         "digest": digest,
         "ds": ds,
         "key_tag": key.map(SigningKey::tag),
-        "public_key": key.map(|key| BASE64_STANDARD.encode(key.public)),
+        "public_key": key.map(|key| BASE64_STANDARD.encode(&key.public)),
         "modified_on": signing.map(|signing| time(signing.modified_at)),
         "dnssec_multi_signer": false,
         "dnssec_presigned": false,
-        "dnssec_use_nsec3": false,
+        "dnssec_use_nsec3": signing.is_some_and(|signing| signing.nsec3),
     })
 }

@@ -117,6 +117,18 @@ pub(crate) fn is_within(mut name: &[u8], apex: &[u8]) -> bool {
     name == apex
 }
 
+/// A name without its first labels; the root where it has no more.
+pub(crate) fn without(name: &[u8], labels: usize) -> &[u8] {
+    let mut rest = name;
+    for _ in 0..labels {
+        match rest.split_first() {
+            Some((&length @ 1.., below)) => rest = &below[usize::from(length)..],
+            _ => break,
+        }
+    }
+    rest
+}
+
 /// The octets of a name at the beginning of `octets`, which may end in a compression pointer: its length there.
 /// `None` if it is cut off or not a name.
 pub(crate) fn skip(octets: &[u8]) -> Option<usize> {
@@ -183,6 +195,14 @@ mod tests {
         assert_eq!(name.text(&mut buffer), "example.com");
         assert_eq!(Name::of_encoded(&encode("*.a_b.example.com")).text(&mut buffer), "*.a_b.example.com");
         assert_eq!(Name::of_encoded(&encode(".")).text(&mut buffer), "");
+    }
+
+    #[test]
+    fn a_name_loses_its_first_labels_and_never_its_root() {
+        let name = encode("a.bc.d");
+        for (labels, expected) in [(0, "a.bc.d"), (1, "bc.d"), (3, "."), (9, ".")] {
+            assert_eq!(without(&name, labels), encode(expected));
+        }
     }
 
     #[test]

@@ -233,7 +233,7 @@ impl<Z: Zones> Answer<'_, Z> {
         }
         let node = match found {
             Found::Node(node) | Found::Wildcard(node) => node,
-            Found::Nothing => return self.negative(zone, name.wire(), found),
+            Found::Nothing { .. } => return self.negative(zone, name.wire(), found),
             // Whether a delegation is signed is said above it (RFC 4035, 3.1.4.1).
             Found::Cut { node, label: 0 } if qtype == rtype::DS => {
                 let Some(ds) = node.set(rtype::DS) else {
@@ -249,8 +249,8 @@ impl<Z: Zones> Answer<'_, Z> {
                 return self.refer(zone, node, name.relative(label, 0));
             }
         };
-        if matches!(qtype, rtype::NSEC | rtype::RRSIG) && zone.signer().is_some() {
-            return self.about_signatures(zone, name.wire(), node);
+        if let Some(set) = self.about_signatures(zone, name.wire(), node) {
+            return self.answer_about_signatures(zone, name.wire(), &set);
         }
         let set = match (node.kind(zone), qtype) {
             (Kind::Alias(alias), rtype::CNAME | rtype::ANY) => Some(alias),
@@ -282,7 +282,7 @@ impl<Z: Zones> Answer<'_, Z> {
         if self.signer(zone).is_some() {
             return self.deny(zone, name, found, written);
         }
-        Ok(Step::Done(if matches!(found, Found::Nothing) { Rcode::NxDomain } else { Rcode::NoError }))
+        Ok(Step::Done(if matches!(found, Found::Nothing { .. }) { Rcode::NxDomain } else { Rcode::NoError }))
     }
 
     /// Refers to the servers of a delegated zone, with the addresses that cannot be had without (RFC 9471).
@@ -330,7 +330,7 @@ impl<Z: Zones> Answer<'_, Z> {
             let Some(there) = self.zone_of_target(zone, &target)? else { return Err(outside) };
             let node = match there.find(&target) {
                 Found::Node(node) | Found::Wildcard(node) => node,
-                Found::Nothing => return self.negative(zone, name.wire(), Found::Node(flattened)),
+                Found::Nothing { .. } => return self.negative(zone, name.wire(), Found::Node(flattened)),
                 Found::Cut { .. } => return Err(outside),
             };
             let set = match node.kind(&there) {
@@ -436,7 +436,7 @@ impl<Z: Zones> Answer<'_, Z> {
 /// What an answer counts as: what can be made up without end counts for the zone.
 fn counted<'n>(zone: &'n ZoneTree, name: &'n Name, found: Found<'_>) -> Counted<'n> {
     match found {
-        Found::Nothing => Counted::Nothing(zone.apex()),
+        Found::Nothing { .. } => Counted::Nothing(zone.apex()),
         Found::Cut { .. } => Counted::Referral(zone.apex()),
         Found::Wildcard(_) => Counted::Wildcard(zone.apex()),
         Found::Node(_) => Counted::Name(name.wire()),

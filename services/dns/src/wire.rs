@@ -25,6 +25,8 @@ pub(crate) mod rtype {
     pub(crate) const RRSIG: u16 = 46;
     pub(crate) const NSEC: u16 = 47;
     pub(crate) const DNSKEY: u16 = 48;
+    pub(crate) const NSEC3: u16 = 50;
+    pub(crate) const NSEC3PARAM: u16 = 51;
     pub(crate) const CDS: u16 = 59;
     pub(crate) const CDNSKEY: u16 = 60;
     pub(crate) const HTTPS: u16 = 65;

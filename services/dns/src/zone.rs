@@ -27,7 +27,7 @@ const CHALLENGE_TTL: u32 = 30;
 /// SOA's refresh, retry and expire in seconds (RFC 1912, 2.2): there are no secondaries to use them.
 const SOA_TIMERS: [u32; 3] = [10_000, 2_400, 604_800];
 /// The label of a wildcard (RFC 4592, 2.1.1) on the wire.
-const ASTERISK: &[u8] = b"\x01*";
+pub(crate) const ASTERISK: &[u8] = b"\x01*";
 
 /// A zone as answers are made from it. Immutable; made anew when the zone or one of its records changes.
 #[derive(Debug)]
@@ -102,7 +102,12 @@ pub(crate) enum Found<'z> {
         label: usize,
     },
     /// The name does not exist.
-    Nothing,
+    Nothing {
+        /// What the closest name that encloses it has (RFC 4592, 3.3.1).
+        encloser: &'z Node,
+        /// How many labels of the name looked up are not there.
+        labels: usize,
+    },
 }
 
 /// How a name answers.
@@ -298,7 +303,7 @@ impl ZoneTree {
                 None if encloser.wildcard_below => {
                     return Found::Wildcard(self.wildcard(name.relative(label + 1, self.apex.len())));
                 }
-                None => return Found::Nothing,
+                None => return Found::Nothing { encloser, labels: label + 1 },
             }
         }
         Found::Node(encloser)

@@ -63,7 +63,7 @@ fn names(signing: &ZoneSigning, found: &BTreeSet<Vec<u8>>) -> bool {
         // The first octets are tag and algorithm (RFC 4034, 5.1); which digest its owner chose does not matter.
         SigningState::On => signing.trusted().any(|key| {
             let [high, low] = key.tag().to_be_bytes();
-            let beginning = [high, low, proxima_model::SIGNING_ALGORITHM];
+            let beginning = [high, low, key.algorithm.code()];
             found.iter().any(|ds| ds.starts_with(&beginning))
         }),
     }
@@ -90,19 +90,20 @@ fn follow(former: &ZoneSigning, named: bool, now: Timestamp) -> Option<ZoneSigni
 
 #[cfg(test)]
 mod tests {
-    use proxima_model::{KeyRole, SigningKey};
+    use proxima_model::{KeyRole, SigningAlgorithm, SigningKey};
 
     use super::*;
 
     fn signing(state: SigningState, parent: ParentDs) -> ZoneSigning {
         let key = SigningKey {
-            public: [7; 64],
+            algorithm: SigningAlgorithm::EcdsaP256,
+            public: vec![7; 64],
             private: Vec::new(),
             role: KeyRole::Active,
             created_at: Timestamp::default(),
         };
         let zone = ZoneId::from_bytes([1; 16]);
-        ZoneSigning { zone, state, parent, keys: vec![key], modified_at: Timestamp::default() }
+        ZoneSigning { zone, state, parent, keys: vec![key], nsec3: false, modified_at: Timestamp::default() }
     }
 
     #[test]

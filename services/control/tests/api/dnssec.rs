@@ -74,10 +74,63 @@ async fn dnssec_is_switched_on_shown_and_switched_off() {
     assert_eq!(node.ok("DELETE", &path, None).await, "");
     assert_eq!(node.ok("GET", &path, None).await["status"], "disabled");
 
-    for body in
-        [json!({"status": "pending"}), json!({"dnssec_presigned": true}), json!({"dnssec_use_nsec3": true})]
-    {
+    for body in [
+        json!({"status": "pending"}),
+        json!({"dnssec_presigned": true}),
+        json!({"dnssec_use_nsec3": true}),
+        json!({"algorithm": "15"}),
+    ] {
         assert_eq!(node.refused("PATCH", &path, Some(body)).await.0, 400);
+    }
+}
+
+#[tokio::test]
+async fn the_algorithm_is_chosen_when_a_zone_is_switched_on_and_stays() {
+    let node = Node::start().await;
+    for (given, algorithm, key_type, octets) in [
+        (json!("15"), "15", "ED25519", 32),
+        (json!(15), "15", "ED25519", 32),
+        (json!("ecdsap256sha256"), "13", "ECDSAP256SHA256", 64),
+    ] {
+        let zone = node.zone("example.com").await;
+        let path = format!("/zones/{zone}/dnssec");
+        let made = node.ok("PATCH", &path, Some(json!({"status": "active", "algorithm": given}))).await;
+        assert_eq!((&made["algorithm"], &made["key_type"]), (&json!(algorithm), &json!(key_type)));
+        let public = BASE64_STANDARD.decode(made["public_key"].as_str().unwrap()).unwrap();
+        assert_eq!(public.len(), octets);
+        assert!(made["ds"].as_str().unwrap().contains(&format!(" {algorithm} 2 ")), "{made}");
+        assert_eq!(node.ok("PATCH", &path, on()).await, made);
+        let other = if algorithm == "15" { "13" } else { "15" };
+        for body in
+            [json!({"algorithm": other}), json!({"algorithm": "8"}), json!({"algorithm": null, "status": 1})]
+        {
+            assert_eq!(node.refused("PATCH", &path, Some(body)).await.0, 400);
+        }
+        assert_eq!(node.ok("GET", &path, None).await, made);
+        node.ok("DELETE", &format!("/zones/{zone}"), None).await;
+    }
+}
+
+#[tokio::test]
+async fn nsec3_is_switched_on_and_off_in_a_zone_that_is_signed() {
+    let node = Node::start().await;
+    let zone = node.zone("example.com").await;
+    let path = format!("/zones/{zone}/dnssec");
+    let wish = |body: Value| node.ok("PATCH", &path, Some(body));
+    assert_eq!(wish(json!({"dnssec_use_nsec3": false})).await["status"], "disabled");
+    let made = wish(json!({"status": "active", "dnssec_use_nsec3": true})).await;
+    assert_eq!(made["dnssec_use_nsec3"], true);
+    assert_eq!(wish(json!({})).await, made);
+    let without = wish(json!({"dnssec_use_nsec3": false})).await;
+    assert_eq!((&without["dnssec_use_nsec3"], &without["ds"]), (&json!(false), &made["ds"]));
+
+    // A zone's name of 222 octets on the wire leaves room for a hash, and one of 223 does not.
+    for (label, expected) in [(50, 200), (51, 400)] {
+        let [first, second, rest] = ["a".repeat(63), "b".repeat(label), "c".repeat(50)];
+        let zone = node.zone(&format!("{first}.{second}.{rest}.{rest}.com")).await;
+        let body = json!({"status": "active", "dnssec_use_nsec3": true});
+        let (status, told) = node.call("PATCH", &format!("/zones/{zone}/dnssec"), Some(body)).await;
+        assert_eq!(status, expected, "{told}");
     }
 }
 

@@ -37,7 +37,7 @@ fn successor(owner: &[u8], apex: &[u8]) -> Vec<u8> {
 }
 
 /// Writes types, sorted, as the bits of windows of 256 (RFC 4034, 4.1.2).
-fn write_types(types: &[u16], out: &mut Vec<u8>) {
+pub(super) fn write_types(types: &[u16], out: &mut Vec<u8>) {
     for window in types.chunk_by(|one, other| one >> 8 == other >> 8) {
         let mut bits = [0_u8; 32];
         let mut length = 0;

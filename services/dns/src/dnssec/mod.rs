@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!  set of an answer ─▶ what is signed (signer.rs) ─▶ digest of it ─▶ kept? (signatures.rs) ──yes──▶ RRSIG
-//!  no such name, no such type ─▶ NSEC (denial.rs) ─┘                     └─no─▶ one ECDSA signature ─┘
+//!  no such name, no such type ─▶ NSEC (denial.rs) ─┤                     └─no─▶ one new signature ───┘
+//!    or, on wish, NSEC3 (nsec3.rs) ────────────────┘
 //! ```
 //!
 //! Invariants:
@@ -14,6 +15,7 @@
 //!   that the name may have.
 
 mod denial;
+pub(crate) mod nsec3;
 mod signatures;
 mod signer;
 

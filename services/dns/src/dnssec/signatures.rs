@@ -12,7 +12,7 @@ use aws_lc_rs::{
 use proxima_chassis::Clock;
 use quick_cache::sync::Cache;
 
-use super::signer::{Signer, SigningPair, Validity, put_validity, signed_octets};
+use super::signer::{SIGNATURE_OCTETS, Signer, SigningPair, Validity, put_validity};
 use crate::{rrset::RrSet, wire::rtype};
 
 /// Signatures that are kept: some 12 MiB. What is asked for once, as the denials of made-up names are, passes through
@@ -29,8 +29,6 @@ const _: () = assert!(
     VALID_SECONDS - FRESH_SECONDS >= 2 * proxima_model::limits::TTL_SECONDS_MAX as i64,
     "a signature outlives whatever it was handed out with"
 );
-/// Octets of a signature of P-256 (RFC 6605, 4).
-const SIGNATURE_OCTETS: usize = 64;
 
 /// The signatures that one server made.
 pub(crate) struct Signatures {
@@ -100,7 +98,7 @@ impl Signatures {
         now: i64,
     ) -> Option<(Box<[u8]>, bool)> {
         let nothing = Validity { inception: 0, expiration: 0 };
-        let (mut octets, prefix) = signed_octets(apex, owner, set, key.tag, nothing);
+        let (mut octets, prefix) = key.signed_octets(apex, owner, set, nothing);
         let mut context = Context::new(&SHA256);
         context.update(&octets);
         context.update(&key.public);
@@ -111,8 +109,7 @@ impl Signatures {
             Some(kept) => kept,
             None => {
                 put_validity(&mut octets, Kept::validity(now));
-                let signature = key.pair.sign(&self.random, &octets).ok()?;
-                let kept = Kept { made_at: now, signature: signature.as_ref().try_into().ok()? };
+                let kept = Kept { made_at: now, signature: key.sign(&self.random, &octets)? };
                 cache.insert(name, kept);
                 kept
             }

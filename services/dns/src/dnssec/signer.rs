@@ -4,10 +4,12 @@ use std::fmt;
 
 use aws_lc_rs::{
     digest::{SHA256, digest},
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _},
 };
-use proxima_model::{KeyRole, SIGNING_ALGORITHM, SigningKey, SigningState, ZoneSigning};
+use proxima_model::{KeyRole, SigningAlgorithm, SigningKey, SigningState, ZoneSigning};
 
+use super::nsec3;
 use crate::{
     rrset::RrSet,
     wire::{class, rtype},
@@ -30,13 +32,22 @@ pub(crate) struct Signer {
     cdnskey: RrSet,
     /// What the parent is to say; nothing of a zone that leaves.
     ds: Option<RrSet>,
+    /// How names are hashed, if what does not exist is denied by NSEC3.
+    nsec3: Option<RrSet>,
 }
 
 /// A key that signs.
 pub(super) struct SigningPair {
-    pub(super) tag: u16,
-    pub(super) public: [u8; 64],
-    pub(super) pair: EcdsaKeyPair,
+    algorithm: SigningAlgorithm,
+    tag: u16,
+    pub(super) public: Vec<u8>,
+    pair: Pair,
+}
+
+/// Both halves of a key.
+enum Pair {
+    P256(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
 }
 
 impl Signer {
@@ -65,12 +76,18 @@ impl Signer {
             cds: set(rtype::CDS, or_delete(ds.clone(), CDS_DELETE)),
             cdnskey: set(rtype::CDNSKEY, or_delete(trusted, CDNSKEY_DELETE)),
             ds: (!leaves).then(|| set(rtype::DS, ds)),
+            nsec3: (signing.nsec3 && nsec3::fits(apex)).then(|| nsec3::parameters(KEY_TTL)),
         })
     }
 
     /// What the apex has because the zone is signed.
-    pub(crate) fn apex_sets(&self) -> [&RrSet; 3] {
-        [&self.dnskey, &self.cds, &self.cdnskey]
+    pub(crate) fn apex_sets(&self) -> impl Iterator<Item = &RrSet> {
+        [&self.dnskey, &self.cds, &self.cdnskey].into_iter().chain(&self.nsec3)
+    }
+
+    /// Whether what does not exist is denied by NSEC3.
+    pub(crate) fn hashes_names(&self) -> bool {
+        self.nsec3.is_some()
     }
 
     /// What the zone above is to say, if it lies here too.
@@ -87,21 +104,54 @@ impl fmt::Debug for Signer {
 
 impl SigningPair {
     fn new(key: &SigningKey) -> Result<Self, &'static str> {
-        let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, &key.private)
-            .map_err(|_| "a key cannot be read")?;
-        use aws_lc_rs::signature::KeyPair as _;
-        // Uncompressed: an octet that says so, then both coordinates.
-        if pair.public_key().as_ref().get(1..) != Some(&key.public[..]) {
+        let unreadable = |_| "a key cannot be read";
+        let (pair, is_published) = match key.algorithm {
+            SigningAlgorithm::EcdsaP256 => {
+                let signing = &ECDSA_P256_SHA256_FIXED_SIGNING;
+                let pair = EcdsaKeyPair::from_private_key_der(signing, &key.private).map_err(unreadable)?;
+                // Uncompressed: an octet that says so, then both coordinates.
+                let is_published = pair.public_key().as_ref().get(1..) == Some(&key.public[..]);
+                (Pair::P256(pair), is_published)
+            }
+            SigningAlgorithm::Ed25519 => {
+                let pair = Ed25519KeyPair::from_pkcs8(&key.private).map_err(unreadable)?;
+                let is_published = pair.public_key().as_ref() == key.public;
+                (Pair::Ed25519(pair), is_published)
+            }
+        };
+        if !is_published {
             return Err("a key is not the one that is published");
         }
-        Ok(Self { tag: key.tag(), public: key.public, pair })
+        Ok(Self { algorithm: key.algorithm, tag: key.tag(), public: key.public.clone(), pair })
+    }
+
+    /// The signature as it stands in an RRSIG record, of 64 octets with either algorithm (RFC 6605, 4; RFC 8080, 4);
+    /// `None` if the cryptographic library fails.
+    pub(super) fn sign(&self, random: &SystemRandom, octets: &[u8]) -> Option<[u8; SIGNATURE_OCTETS]> {
+        let signature = match &self.pair {
+            Pair::P256(pair) => pair.sign(random, octets).ok()?,
+            Pair::Ed25519(pair) => pair.sign(octets),
+        };
+        signature.as_ref().try_into().ok()
+    }
+
+    /// What it signs of a set: the RRSIG record's data without the signature, whose length is given too, and the
+    /// records.
+    pub(super) fn signed_octets(
+        &self,
+        apex: &[u8],
+        owner: &[u8],
+        set: &RrSet,
+        validity: Validity,
+    ) -> (Vec<u8>, usize) {
+        signed_octets(apex, owner, set, (self.algorithm.code(), self.tag), validity)
     }
 }
 
 /// The data of the DS record that names a key (RFC 4034, 5.1).
 fn ds(key: &SigningKey, apex: &[u8]) -> Vec<u8> {
     let digest = digest(&SHA256, &key.digested(apex));
-    [&key.tag().to_be_bytes()[..], &[SIGNING_ALGORITHM, DIGEST_TYPE], digest.as_ref()].concat()
+    [&key.tag().to_be_bytes()[..], &[key.algorithm.code(), DIGEST_TYPE], digest.as_ref()].concat()
 }
 
 /// From when until when a signature is good, in seconds since 1970 modulo 2^32 (RFC 4034, 3.1.5).
@@ -111,16 +161,19 @@ pub(super) struct Validity {
     pub(super) expiration: u32,
 }
 
+/// Octets of a signature.
+pub(super) const SIGNATURE_OCTETS: usize = 64;
+
 /// Where in what is signed the [`Validity`] stands.
 const VALIDITY_AT: usize = 8;
 
 /// What a key signs of a set: the RRSIG record's data without the signature, whose length is given too, and the
 /// records in their canonical form and order. Names in data were made in lower case ([`crate::rrset`]).
-pub(super) fn signed_octets(
+fn signed_octets(
     apex: &[u8],
     owner: &[u8],
     set: &RrSet,
-    tag: u16,
+    (algorithm, tag): (u8, u16),
     validity: Validity,
 ) -> (Vec<u8>, usize) {
     let mut data: Vec<&[u8]> = set.data.iter().map(|data| &**data).collect();
@@ -129,7 +182,7 @@ pub(super) fn signed_octets(
     let octets: usize = data.iter().map(|data| owner.len() + 10 + data.len()).sum();
     let mut out = Vec::with_capacity(18 + apex.len() + octets);
     out.extend_from_slice(&set.rtype.to_be_bytes());
-    out.extend_from_slice(&[SIGNING_ALGORITHM, labels(owner)]);
+    out.extend_from_slice(&[algorithm, labels(owner)]);
     out.extend_from_slice(&set.ttl.to_be_bytes());
     out.extend_from_slice(&[0; 8]);
     put_validity(&mut out, validity);
@@ -176,16 +229,15 @@ mod tests {
 
     /// The key of RFC 6605, 6.1.
     fn published() -> SigningKey {
-        let mut key = SigningKey {
-            public: [0; 64],
+        let public = "1a88c88615d437fbb8bf9e1942a1929f28562706ae6c2bd399e7b1bfb6d1e9e7\
+                      5b92b4aa42917ae1c61b701ef035c3fe7be3009cbafe5a2f71316c902dcf0d00";
+        SigningKey {
+            algorithm: SigningAlgorithm::EcdsaP256,
+            public: octets(public),
             private: Vec::new(),
             role: KeyRole::Active,
             created_at: Timestamp::default(),
-        };
-        let public = "1a88c88615d437fbb8bf9e1942a1929f28562706ae6c2bd399e7b1bfb6d1e9e7\
-                      5b92b4aa42917ae1c61b701ef035c3fe7be3009cbafe5a2f71316c902dcf0d00";
-        key.public.copy_from_slice(&octets(public));
-        key
+        }
     }
 
     fn octets(hex: &str) -> Vec<u8> {
@@ -206,7 +258,7 @@ mod tests {
         // 2010-08-12 10:04:39 to 2010-09-09 10:04:39.
         let validity = Validity { inception: 1_281_607_479, expiration: 1_284_026_679 };
         let (apex, owner) = (encode("example.net"), encode("www.example.net"));
-        let (signed, prefix) = signed_octets(&apex, &owner, &set, 55_648, validity);
+        let (signed, prefix) = signed_octets(&apex, &owner, &set, (13, 55_648), validity);
         assert_eq!(signed[..4], [0, 1, 13, 3]);
         assert_eq!(signed[16..prefix], [&[0xd9, 0x60][..], &apex].concat());
         let signature = octets(
@@ -219,11 +271,39 @@ mod tests {
     }
 
     #[test]
+    fn what_ed25519_signs_is_what_rfc_8080_signed() {
+        // 6.1: the private key as PKCS #8, the public key, and the signature, which is the same each time.
+        let private = "302e020100300506032b657004220420\
+                       3832323630333834363238303830313232363435313930323034313432323632";
+        let public = "974d96a22d224bc01adb915091477d44ccd91c9a41a11430010117d52c59240e";
+        let signature = "a0bf64ac9ba7ef17c138859c1878bb99a839fe1759aca5b0d798cf1ab1e98d07\
+                         9102f4ddb3368f0fe40bb377f1f00e0cddedb799167d56b6e932783072ba8d02";
+        let key = SigningKey {
+            algorithm: SigningAlgorithm::Ed25519,
+            public: octets(public),
+            private: octets(private),
+            ..published()
+        };
+        let ds_expected = "0e1d0f023aa5ab37efce57f737fc1627013fee07bdf241bd10f3b1964ab55c78e79a304b";
+        assert_eq!(ds(&key, &encode("example.com")), octets(ds_expected));
+        let pair = SigningPair::new(&key).expect("a key");
+        let set = RrSet::of_one(rtype::MX, 3_600, [&[0, 10][..], &encode("mail.example.com")].concat());
+        // 2015-07-29 22:00:00 to 2015-08-19 22:00:00.
+        let validity = Validity { inception: 1_438_207_200, expiration: 1_440_021_600 };
+        let name = encode("example.com");
+        let (signed, _) = pair.signed_octets(&name, &name, &set, validity);
+        let made = pair.sign(&SystemRandom::new(), &signed).expect("a signature");
+        assert_eq!(made[..], octets(signature));
+        let other = SigningKey { public: vec![7; 32], ..key };
+        assert!(SigningPair::new(&other).is_err(), "not the key that is published");
+    }
+
+    #[test]
     fn records_are_signed_once_each_and_in_canonical_order() {
         let data = [&b"\x02bb"[..], b"\x01z", b"\x02ba", b"\x01z"].map(Box::from).to_vec();
         let set = RrSet { rtype: rtype::TXT, ttl: 60, data };
         let validity = Validity { inception: 1, expiration: 2 };
-        let (mut signed, prefix) = signed_octets(b"\x00", b"\x01a\x00", &set, 7, validity);
+        let (mut signed, prefix) = signed_octets(b"\x00", b"\x01a\x00", &set, (13, 7), validity);
         let record = |data: &[u8]| {
             let length = u8::try_from(data.len()).expect("short");
             [&b"\x01a\x00\x00\x10\x00\x01\x00\x00\x00\x3c\x00"[..], &[length], data].concat()

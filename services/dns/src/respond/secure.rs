@@ -1,11 +1,12 @@
 //! What of an answer is there because its asker wants it signed, or asks about signatures.
 
 use crate::{
-    dnssec::{Signer, nsec},
+    dnssec::{Signer, nsec, nsec3},
     message::Section,
+    name,
     rrset::RrSet,
     wire::{ExtendedError, Rcode, rtype},
-    zone::{Found, HttpsOffer, Kind, NEGATIVE_TTL, Node, ZoneTree},
+    zone::{ASTERISK, Found, HttpsOffer, Kind, NEGATIVE_TTL, Node, ZoneTree},
 };
 
 use super::{Answer, Failure, Step, Zones};
@@ -33,8 +34,8 @@ impl<Z: Zones> Answer<'_, Z> {
         self.fitted(written)
     }
 
-    /// Ends a negative answer with its proof, unless its beginning did not fit. A name that does not exist is told by
-    /// its denial, and by the rcode only to who knows that both go together (RFC 9824, 5.1).
+    /// Ends a negative answer with its proof, unless its beginning did not fit. Without NSEC3, a name that does not exist is
+    /// told by its denial, and by the rcode only to who knows that both go together (RFC 9824, 5.1).
     pub(super) fn deny(
         &mut self,
         zone: &ZoneTree,
@@ -42,13 +43,46 @@ impl<Z: Zones> Answer<'_, Z> {
         found: Found<'_>,
         fits: bool,
     ) -> Result<Step, Failure> {
-        let types = self.types(zone, found);
+        let is_nothing = matches!(found, Found::Nothing { .. });
+        let hashed = zone.signer().is_some_and(Signer::hashes_names);
         if fits {
-            self.denial(zone, name, types)?;
+            match found {
+                Found::Nothing { encloser, labels } if hashed => {
+                    self.deny_hashed(zone, name, encloser, labels)?;
+                }
+                _ => {
+                    let types = self.types(zone, found);
+                    self.denial(zone, name, types)?;
+                }
+            }
         }
         let compact_ok = self.query.edns.is_some_and(|edns| edns.compact_ok);
-        let nothing = matches!(found, Found::Nothing);
-        Ok(Step::Done(if nothing && compact_ok { Rcode::NxDomain } else { Rcode::NoError }))
+        Ok(Step::Done(if is_nothing && (hashed || compact_ok) { Rcode::NxDomain } else { Rcode::NoError }))
+    }
+
+    /// Proves by NSEC3 that a name does not exist, the first `labels` labels of which are not there: the name above them
+    /// is, the first one below that is not, and neither is a wildcard (RFC 5155, 7.2.2).
+    fn deny_hashed(
+        &mut self,
+        zone: &ZoneTree,
+        name: &[u8],
+        encloser: &Node,
+        labels: usize,
+    ) -> Result<(), Failure> {
+        let (apex, ttl) = (zone.apex(), negative_ttl(zone));
+        let above = name::without(name, labels);
+        let wildcard = [ASTERISK, above].concat();
+        let proofs = [
+            nsec3::of(above, apex, with_signatures(types(zone, encloser)), ttl),
+            nsec3::around(name::without(name, labels - 1), apex, ttl),
+            nsec3::around(&wildcard, apex, ttl),
+        ];
+        for (owner, set) in proofs {
+            if !self.set(zone, Section::Authority, &owner, &set, set.ttl)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Says in a referral how the delegated zone is signed, or that it is not (RFC 4035, 3.1.4), where that can be proven:
@@ -91,19 +125,34 @@ impl<Z: Zones> Answer<'_, Z> {
         Ok(Rcode::NoError)
     }
 
-    /// Answers a question for NSEC or RRSIG, which every name of a signed zone has: the one for this name, or the
-    /// signatures of that one, since others may not be there before they are asked for.
-    pub(super) fn about_signatures(
+    /// What a question for NSEC or RRSIG is about in a signed zone: the NSEC record that every name has; with NSEC3, which
+    /// leaves no NSEC record, what is answered to a question for everything. `None` for other questions.
+    pub(super) fn about_signatures(&self, zone: &ZoneTree, name: &[u8], node: &Node) -> Option<RrSet> {
+        let signer = zone.signer()?;
+        match (self.query.qtype, signer.hashes_names()) {
+            (rtype::NSEC | rtype::RRSIG, false) => {
+                Some(nsec(name, zone.apex(), self.types(zone, Found::Node(node)), negative_ttl(zone)))
+            }
+            (rtype::RRSIG, true) if node.has_data() => match node.kind(zone) {
+                Kind::Alias(alias) => Some(alias.clone()),
+                _ => Some(self.responder.everything.clone()),
+            },
+            _ => None,
+        }
+    }
+
+    /// Answers a question for NSEC or RRSIG with this set, or with its signatures, since others may not be there before
+    /// they are asked for.
+    pub(super) fn answer_about_signatures(
         &mut self,
         zone: &ZoneTree,
         name: &[u8],
-        node: &Node,
+        set: &RrSet,
     ) -> Result<Step, Failure> {
-        let set = nsec(name, zone.apex(), self.types(zone, Found::Node(node)), negative_ttl(zone));
         if self.query.qtype == rtype::NSEC {
-            self.set(zone, Section::Answer, name, &set, set.ttl)?;
+            self.set(zone, Section::Answer, name, set, set.ttl)?;
         } else if let Some(signer) = zone.signer() {
-            let made = self.responder.signatures.of(signer, zone.apex(), name, &set);
+            let made = self.responder.signatures.of(signer, zone.apex(), name, set);
             let (rrsigs, new) = made.ok_or(Failure::UNSIGNED)?;
             self.signatures += new;
             self.unsigned_set(Section::Answer, name, &rrsigs, rrsigs.ttl)?;
@@ -111,34 +160,54 @@ impl<Z: Zones> Answer<'_, Z> {
         Ok(Step::Done(Rcode::NoError))
     }
 
+    /// Writes the record that says of a name, or of what stands for it, that it has these types and no others.
     fn denial(&mut self, zone: &ZoneTree, name: &[u8], types: Vec<u16>) -> Result<bool, Failure> {
-        let set = nsec(name, zone.apex(), types, negative_ttl(zone));
-        self.set(zone, Section::Authority, name, &set, set.ttl)
+        let ttl = negative_ttl(zone);
+        if zone.signer().is_some_and(Signer::hashes_names) {
+            let (owner, set) = nsec3::of(name, zone.apex(), types, ttl);
+            return self.set(zone, Section::Authority, &owner, &set, ttl);
+        }
+        let set = nsec(name, zone.apex(), types, ttl);
+        self.set(zone, Section::Authority, name, &set, ttl)
     }
 
-    /// The types that a denial must not deny: those that the name has or may have, as aliases that are flattened do,
-    /// but for the one that was asked for and is not there.
+    /// The types that a denial must not deny, but for the one that was asked for and is not there.
     fn types(&self, zone: &ZoneTree, found: Found<'_>) -> Vec<u16> {
-        let node = match found {
-            Found::Nothing => return vec![rtype::NXNAME],
+        let mut types = match found {
+            Found::Nothing { .. } => return vec![rtype::NXNAME],
+            // Of a delegation, only DS is signed, which is not there.
             Found::Cut { .. } => return vec![rtype::NS],
-            Found::Node(node) | Found::Wildcard(node) => node,
+            Found::Node(node) | Found::Wildcard(node) => with_signatures(types(zone, node)),
         };
-        let mut types: Vec<u16> = node.types().collect();
-        match node.kind(zone) {
-            Kind::Plain => {}
-            Kind::Alias(_) => types.push(rtype::CNAME),
-            Kind::Flattened(_) => types.extend([rtype::A, rtype::AAAA]),
-            Kind::Proxied => {
-                types.extend([rtype::A, rtype::AAAA]);
-                if zone.https() != HttpsOffer::None {
-                    types.push(rtype::HTTPS);
-                }
-            }
-        }
         types.retain(|rtype| *rtype != self.query.qtype);
         types
     }
+}
+
+/// The types that a name has or may have, as aliases that are flattened do.
+fn types(zone: &ZoneTree, node: &Node) -> Vec<u16> {
+    let mut types: Vec<u16> = node.types().collect();
+    match node.kind(zone) {
+        Kind::Plain => {}
+        Kind::Alias(_) => types.push(rtype::CNAME),
+        Kind::Flattened(_) => types.extend([rtype::A, rtype::AAAA]),
+        Kind::Proxied => {
+            types.extend([rtype::A, rtype::AAAA]);
+            if zone.https() != HttpsOffer::None {
+                types.push(rtype::HTTPS);
+            }
+        }
+    }
+    types
+}
+
+/// With the type of their signatures, if there is anything to sign (RFC 5155, 7.1): not of a name that is only between
+/// others.
+fn with_signatures(mut types: Vec<u16>) -> Vec<u16> {
+    if !types.is_empty() {
+        types.push(rtype::RRSIG);
+    }
+    types
 }
 
 impl Failure {

@@ -1,7 +1,7 @@
 //! The files in `data/`: zones, questions about them, and the whole of every answer.
 //!
 //! ```text
-//! zone example.com [pending] [paused] [http3=off] [ssl=off] [signed]        the lines of records that follow are its own
+//! zone example.com [pending] [paused] [http3=off] [ssl=off] [signed[=nsec3]]        the lines of records that follow are its own
 //!   NAME TTL [proxied] TYPE CONTENT
 //! ask NAME TYPE [tcp|tls|quic] [class=CH] [rd] [cd] [edns=SIZE] [version=N] [do] [co] [nsid] [unknown] [signed]
 //!     [option=CODE:OCTETS] [no-question] [cookies-required]
@@ -98,14 +98,16 @@ fn read(text: &str) -> Result<(Fixture, Vec<Case>)> {
 /// A zone whose lines are being read.
 struct Open {
     zone: Zone,
-    signed: bool,
+    /// Whether it is; and if, whether it has NSEC3.
+    signed: Option<bool>,
     records: Vec<proxima_model::Record>,
 }
 
 fn close(open: &mut Option<Open>, fixture: &mut Fixture) {
     match open.take() {
-        Some(Open { zone, signed: true, records }) => {
-            let signing = signing(&zone, vec![published_key(KeyRole::Active)]);
+        Some(Open { zone, signed: Some(nsec3), records }) => {
+            let mut signing = signing(&zone, vec![published_key(KeyRole::Active)]);
+            signing.nsec3 = nsec3;
             fixture.add_signed(&zone, &signing, records);
         }
         Some(Open { zone, records, .. }) => fixture.add(&zone, records),
@@ -114,7 +116,7 @@ fn close(open: &mut Option<Open>, fixture: &mut Fixture) {
 }
 
 fn zone_of(text: &str) -> Result<Open> {
-    let mut signed = false;
+    let mut signed = None;
     let mut words = text.split_whitespace();
     let mut zone = zone(words.next().context("a zone's name")?);
     for word in words {
@@ -122,7 +124,8 @@ fn zone_of(text: &str) -> Result<Open> {
             "pending" => zone.status = ZoneStatus::Pending,
             "paused" => zone.paused = true,
             "http3=off" => zone.settings.http3 = false,
-            "signed" => signed = true,
+            "signed" => signed = Some(false),
+            "signed=nsec3" => signed = Some(true),
             "ssl=off" => zone.settings.ssl = SslMode::Off,
             _ => bail!("{word} is not a state of a zone"),
         }

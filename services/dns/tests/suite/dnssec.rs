@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
 use domain::{
     base::{
         Message, Name, ParsedRecord, Rtype, ToName, iana::Class, name::ToLabelIter as _,
@@ -14,15 +14,20 @@ use domain::{
 use proptest::prelude::*;
 use proxima_chassis::SimulatedClock;
 use proxima_dns::{Answered, Rcode, Responder, Transport};
-use proxima_model::{KeyRole, SigningKey, SigningState, ZoneSigning};
+use proxima_model::{KeyRole, SigningAlgorithm, SigningKey, SigningState, ZoneSigning};
 
 use crate::support::{
-    Fixture, NOW, Question, asking_by, describe, new_key, published_key, record, responder_at, rtype,
-    signing, zone,
+    Fixture, NOW, Question, asking_by, describe, new_key, new_key_of, published_key, record, responder_at,
+    rtype, signing, zone,
 };
 
 /// A signed zone with something of every kind, and how it is signed.
 fn fixture(keys: Vec<SigningKey>) -> (Fixture, ZoneSigning) {
+    fixture_with(keys, false)
+}
+
+/// The same, with NSEC3 or without.
+fn fixture_with(keys: Vec<SigningKey>, nsec3: bool) -> (Fixture, ZoneSigning) {
     let zone = zone("example.com");
     let mut lines: Vec<String> = [
         "@ 300 MX 10 mail.example.com",
@@ -55,7 +60,7 @@ fn fixture(keys: Vec<SigningKey>) -> (Fixture, ZoneSigning) {
         }
     }
     let records = lines.iter().map(|line| record(&zone, line).expect("a record")).collect();
-    let signing = signing(&zone, keys);
+    let signing = ZoneSigning { nsec3, ..signing(&zone, keys) };
     let mut fixture = Fixture::default();
     fixture.add_signed(&zone, &signing, records);
     (fixture, signing)
@@ -151,8 +156,16 @@ fn check<O: AsRef<[u8]>, N: ToName>(rrsig: &Rrsig<O, N>, set: &Set<'_>, key: &Si
         signed.extend(u16::try_from(data.len())?.to_be_bytes());
         signed.extend(data);
     }
-    let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, [&[4][..], &key.public].concat());
-    public.verify(&signed, rrsig.signature().as_ref()).ok().context("the signature is wrong")
+    ensure!(rrsig.algorithm().to_int() == key.algorithm.code(), "the algorithm");
+    let signature = rrsig.signature().as_ref();
+    let verified = match key.algorithm {
+        SigningAlgorithm::EcdsaP256 => {
+            let public = [&[4][..], &key.public].concat();
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public).verify(&signed, signature)
+        }
+        SigningAlgorithm::Ed25519 => UnparsedPublicKey::new(&ED25519, &key.public).verify(&signed, signature),
+    };
+    verified.ok().context("the signature is wrong")
 }
 
 fn active(signing: &ZoneSigning) -> Vec<SigningKey> {
@@ -161,7 +174,9 @@ fn active(signing: &ZoneSigning) -> Vec<SigningKey> {
 
 #[test]
 fn every_set_of_a_signed_zone_is_signed_so_that_another_implementation_verifies_it() {
-    let (fixture, signing) = fixture(vec![published_key(KeyRole::Active)]);
+    use SigningAlgorithm::{EcdsaP256, Ed25519};
+    let keys = [EcdsaP256, Ed25519].map(|algorithm| new_key_of(algorithm, KeyRole::Active)).to_vec();
+    let (fixture, signing) = fixture(keys);
     for name in [
         "example.com",
         "www.example.com",
@@ -384,8 +399,9 @@ proptest! {
         qtype in prop_oneof![Just(1_u16), Just(15), Just(16), Just(43), Just(46), Just(47), Just(48), Just(255), any::<u16>()],
         payload in any::<u16>(),
         flags in any::<u16>(),
+        nsec3 in any::<bool>(),
     ) {
-        let (fixture, signing) = &*FIXTURE;
+        let (fixture, signing) = if nsec3 { &*HASHED } else { &*FIXTURE };
         let mut question = Question::new(&known.map_or("example.com".to_owned(), |name| format!("{name}.example.com")), qtype);
         let below: Vec<u8> = labels.iter().flat_map(|label| {
             [&[u8::try_from(label.len()).expect("a label")], &label[..]].concat()
@@ -410,3 +426,5 @@ proptest! {
 
 static FIXTURE: std::sync::LazyLock<(Fixture, ZoneSigning)> =
     std::sync::LazyLock::new(|| fixture(vec![published_key(KeyRole::Active)]));
+static HASHED: std::sync::LazyLock<(Fixture, ZoneSigning)> =
+    std::sync::LazyLock::new(|| fixture_with(vec![published_key(KeyRole::Active)], true));

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use domain::{
     base::{Message, RecordSection, Rtype, opt::UnknownOptData},
     rdata::AllRecordData,
@@ -12,9 +12,9 @@ use proxima_chassis::{Clock, SystemClock};
 use proxima_dns::{Asker, Responder, Transport, ZoneTree, Zones};
 use proxima_ledger::ReadError;
 use proxima_model::{
-    AccountId, DnsName, KeyRole, ParentDs, Record, RecordData, RecordId, RecordType, SigningKey,
-    SigningState, TicketKey, TicketKeyId, TicketKeys, Timestamp, Ttl, Zone, ZoneId, ZoneName, ZoneSettings,
-    ZoneSigning, ZoneStatus,
+    AccountId, DnsName, KeyRole, ParentDs, Record, RecordData, RecordId, RecordType, SigningAlgorithm,
+    SigningKey, SigningState, TicketKey, TicketKeyId, TicketKeys, Timestamp, Ttl, Zone, ZoneId, ZoneName,
+    ZoneSettings, ZoneSigning, ZoneStatus,
 };
 
 /// The network of the tests.
@@ -96,16 +96,31 @@ const PRIVATE: &str = "308187020100301306072a8648ce3d020106082a8648ce3d030107046
 pub(crate) fn published_key(role: KeyRole) -> SigningKey {
     let octet = |at| u8::from_str_radix(&PRIVATE[at..at + 2], 16).expect("an octet");
     let private: Vec<u8> = (0..PRIVATE.len()).step_by(2).map(octet).collect();
-    let public = *private.last_chunk().expect("the point stands at the end");
-    SigningKey { public, private, role, created_at: Timestamp::default() }
+    // The point stands at the end.
+    let public = private[private.len() - 64..].to_vec();
+    let algorithm = SigningAlgorithm::EcdsaP256;
+    SigningKey { algorithm, public, private, role, created_at: Timestamp::default() }
 }
 
 /// A key that nobody else has.
 pub(crate) fn new_key(role: KeyRole) -> SigningKey {
-    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
-    let private = pair.to_pkcs8v1().expect("its form").as_ref().to_vec();
-    let public = pair.public_key().as_ref()[1..].try_into().expect("a point");
-    SigningKey { public, private, role, created_at: Timestamp::default() }
+    new_key_of(SigningAlgorithm::EcdsaP256, role)
+}
+
+/// One that signs with this.
+pub(crate) fn new_key_of(algorithm: SigningAlgorithm, role: KeyRole) -> SigningKey {
+    let (public, private) = match algorithm {
+        SigningAlgorithm::EcdsaP256 => {
+            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
+            (pair.public_key().as_ref()[1..].to_vec(), pair.to_pkcs8v1().expect("its form"))
+        }
+        SigningAlgorithm::Ed25519 => {
+            let pair = Ed25519KeyPair::generate().expect("a key");
+            (pair.public_key().as_ref().to_vec(), pair.to_pkcs8().expect("its form"))
+        }
+    };
+    let private = private.as_ref().to_vec();
+    SigningKey { algorithm, public, private, role, created_at: Timestamp::default() }
 }
 
 /// How a zone with these keys is signed.
@@ -115,6 +130,7 @@ pub(crate) fn signing(zone: &Zone, keys: Vec<SigningKey>) -> ZoneSigning {
         state: SigningState::On,
         parent: ParentDs::Seen,
         keys,
+        nsec3: false,
         modified_at: Timestamp::default(),
     }
 }

@@ -1,0 +1,148 @@
+//! Denial of existence by hashed names (RFC 5155), each record made for the one hash that it is about, so that no other
+//! name's hash is ever told ("white lies", RFC 7129, appendix B).
+//!
+//! | what is denied | records |
+//! |---|---|
+//! | a type of a name | one that is the name's own, with its types |
+//! | a name | one that is its closest encloser's own; one around the name below that, towards the one asked for; one around the wildcard there (RFC 5155, 7.2.2) |
+//!
+//! No salt, no further iterations (RFC 9276, 3.1), no opt-out. A name that a wildcard stands for is denied types as if it
+//! were there itself, as its answers are signed.
+
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+
+use super::denial::write_types;
+use crate::{name::NAME_OCTETS_MAX, rrset::RrSet, wire::rtype};
+
+/// SHA-1 as the hash of names: the only one that there is (RFC 5155, 11).
+const HASH_ALGORITHM: u8 = 1;
+/// Octets of a hash.
+const HASH_OCTETS: usize = 20;
+/// Octets that a hash has as a label on the wire, in base 32: with its length.
+const LABEL_OCTETS: usize = 33;
+/// Hash, no flags, no further iterations, no salt (RFC 5155, 4.2; RFC 9276, 3.1).
+const PARAMETERS: [u8; 5] = [HASH_ALGORITHM, 0, 0, 0, 0];
+/// The digits of base 32 with an extended alphabet of hexadecimal digits (RFC 4648, 7), in small letters.
+const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
+
+/// Whether a zone of this name leaves room for hashes below it.
+pub(crate) const fn fits(apex: &[u8]) -> bool {
+    apex.len() + LABEL_OCTETS <= NAME_OCTETS_MAX
+}
+
+/// A record, and the name at which it stands.
+pub(crate) type Owned = (Vec<u8>, RrSet);
+
+/// The record of a name that exists and has these types.
+pub(crate) fn of(name: &[u8], apex: &[u8], mut types: Vec<u16>, ttl: u32) -> Owned {
+    types.sort_unstable();
+    types.dedup();
+    let hash = hash(name);
+    record(apex, hash, next(hash), &types, ttl)
+}
+
+/// The record around a name that does not exist.
+pub(crate) fn around(name: &[u8], apex: &[u8], ttl: u32) -> Owned {
+    let hash = hash(name);
+    record(apex, former(hash), next(hash), &[], ttl)
+}
+
+/// What the apex says of how names are hashed (RFC 5155, 4).
+pub(crate) fn parameters(ttl: u32) -> RrSet {
+    RrSet::of_one(rtype::NSEC3PARAM, ttl, PARAMETERS.to_vec())
+}
+
+fn record(apex: &[u8], from: [u8; HASH_OCTETS], to: [u8; HASH_OCTETS], types: &[u16], ttl: u32) -> Owned {
+    let mut data = PARAMETERS.to_vec();
+    data.push(u8::try_from(HASH_OCTETS).expect("20"));
+    data.extend_from_slice(&to);
+    write_types(types, &mut data);
+    (owner(from, apex), RrSet::of_one(rtype::NSEC3, ttl, data))
+}
+
+/// The name that a hash has in the zone (RFC 5155, 3).
+fn owner(hash: [u8; HASH_OCTETS], apex: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(LABEL_OCTETS + apex.len());
+    name.push(u8::try_from(LABEL_OCTETS - 1).expect("32"));
+    // Five octets are eight digits.
+    for group in hash.chunks_exact(5) {
+        let number = group.iter().fold(0_u64, |number, octet| number << 8 | u64::from(*octet));
+        name.extend((0..8).rev().map(|digit| {
+            let value = usize::try_from(number >> (5 * digit) & 0b1_1111).expect("five bits");
+            DIGITS[value]
+        }));
+    }
+    name.extend_from_slice(apex);
+    name
+}
+
+fn hash(name: &[u8]) -> [u8; HASH_OCTETS] {
+    let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, name);
+    digest.as_ref().try_into().expect("SHA-1 has 20 octets")
+}
+
+/// The hash behind one; the first one is behind the last one.
+fn next(mut hash: [u8; HASH_OCTETS]) -> [u8; HASH_OCTETS] {
+    for octet in hash.iter_mut().rev() {
+        *octet = octet.wrapping_add(1);
+        if *octet != 0 {
+            break;
+        }
+    }
+    hash
+}
+
+/// The hash before one.
+fn former(mut hash: [u8; HASH_OCTETS]) -> [u8; HASH_OCTETS] {
+    for octet in hash.iter_mut().rev() {
+        *octet = octet.wrapping_sub(1);
+        if *octet != u8::MAX {
+            break;
+        }
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::encode;
+
+    #[test]
+    fn names_are_hashed_as_others_do() {
+        // `nsec3hash - 1 0 NAME` of BIND.
+        for (name, expected) in [
+            ("example.", "3MSEV9USMD4BR9S97V51R2TDVMR9IQO1"),
+            ("a.example.", "6CD522290VMA0NR8LQU1IVTCOFJ94RGA"),
+        ] {
+            let label = owner(hash(&encode(name)), b"\x00");
+            assert_eq!(label[1..33].to_ascii_uppercase(), expected.as_bytes(), "{name}");
+        }
+    }
+
+    #[test]
+    fn hashes_go_around() {
+        let mut hash = [0; HASH_OCTETS];
+        assert_eq!(former(hash), [u8::MAX; HASH_OCTETS]);
+        assert_eq!(next(former(hash)), hash);
+        hash[19] = u8::MAX;
+        assert_eq!((next(hash)[18..].to_vec(), former(next(hash))), (vec![1, 0], hash));
+    }
+
+    #[test]
+    fn a_record_ends_right_behind_its_name_and_one_around_a_name_begins_right_before_it() {
+        let (name, apex) = (encode("www.example"), encode("example"));
+        let (at, set) = of(&name, &apex, vec![rtype::RRSIG, rtype::A], 300);
+        assert_eq!(at, owner(hash(&name), &apex));
+        let expected = [&[1, 0, 0, 0, 0, 20][..], &next(hash(&name)), &[0, 6, 0x40, 0, 0, 0, 0, 2]].concat();
+        assert_eq!((set.rtype, &*set.data[0]), (rtype::NSEC3, &expected[..]));
+        let (before, set) = around(&name, &apex, 300);
+        assert_eq!(before, owner(former(hash(&name)), &apex));
+        assert_eq!(*set.data[0], expected[..26]);
+    }
+
+    #[test]
+    fn a_zone_whose_name_is_too_long_has_no_room_for_hashes() {
+        assert!(fits(&[0; 222]) && !fits(&[0; 223]));
+    }
+}
