@@ -76,8 +76,6 @@ const IDLE_FRAMES: Duration = Duration::from_secs(60);
 /// Octets that wait to be written, beyond which nothing is added: four TLS records, so that what becomes urgent now does
 /// not wait for long.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
-/// How long a stream that is answered waits for the little that is missing of its request.
-const DISCARD: Duration = Duration::from_secs(1);
 /// How long a connection that has nothing more to do may take to end.
 const CLOSE: Duration = Duration::from_secs(5);
 /// Octets that are read and thrown away in that time.
@@ -310,17 +308,10 @@ impl<T: Transport> Session<T> {
             let code = match turn {
                 Turn::Answered(true) => None,
                 // What is still on its way is not needed (RFC 9113, 8.1), and thrown away if it is little.
-                Turn::Answered(false) => match streams.get(id) {
-                    Some(entry) if entry.outlives_answer() => {
-                        let leaves = Instant::now() + DISCARD;
-                        entry.leaves = Some(leaves);
-                        entry.stream.leave();
-                        if !deadline.is_set() {
-                            deadline.set(leaves);
-                        }
-                        return;
-                    }
-                    _ => Some(Code::NO_ERROR),
+                Turn::Answered(false) => match streams.discard_rest(id) {
+                    Some(_) if deadline.is_set() => return,
+                    Some(leaves) => return deadline.set(leaves),
+                    None => Some(Code::NO_ERROR),
                 },
                 Turn::Reset(code) => Some(code),
                 Turn::Goes => return,

@@ -1,6 +1,7 @@
 //! The streams of a connection, as the connection sees them: windows, priorities, and whose turn it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -22,6 +23,9 @@ const COPIED_BYTES_MAX: usize = 4 * 1024;
 /// Octets that a client may have left to send of a request that is answered already, to be read and thrown away: what may
 /// be on its way without a word from us.
 const DISCARDED_BYTES_MAX: u64 = WINDOW_BYTES as u64;
+
+/// How long that is waited for.
+const DISCARD: Duration = Duration::from_secs(1);
 
 /// What a client may send, on a stream or on the connection.
 pub(super) struct ReceiveWindow {
@@ -69,7 +73,7 @@ pub(super) struct Entry {
     pub(super) received: bool,
     /// Octets of its body that are missing, if that was announced.
     pub(super) missing: Option<u64>,
-    /// Its answer is written, and the rest of its request is thrown away until then ([`Entry::outlives_answer`]).
+    /// Its answer is written, and the rest of its request is thrown away until then ([`Streams::discard_rest`]).
     pub(super) leaves: Option<Instant>,
     /// When it last had its turn.
     turn: u64,
@@ -95,12 +99,6 @@ impl Entry {
             moved: 0,
             was_left: false,
         }
-    }
-
-    /// Whether the rest of a request that has been answered is worth waiting for: so little that the client has probably
-    /// sent it already. Clients may take a reset for a failure even then (RFC 9113, 8.1, says that they must not).
-    pub(super) fn outlives_answer(&self) -> bool {
-        self.missing.is_some_and(|missing| missing <= DISCARDED_BYTES_MAX)
     }
 
     /// The client takes more, or less.
@@ -330,6 +328,19 @@ impl Streams {
             return Turn::Goes;
         }
         Turn::Answered(entry.received)
+    }
+
+    /// Keeps a stream whose answer is written until the rest of its request has come, which is thrown away, and for how
+    /// long at most: if it is so little that the client has probably sent it already. Some take a reset for a failure even
+    /// then, which RFC 9113 (8.1) says they must not.
+    pub(super) fn discard_rest(&mut self, id: u32) -> Option<Instant> {
+        let entry = self.get(id)?;
+        let little = entry.missing.is_some_and(|missing| missing <= DISCARDED_BYTES_MAX);
+        entry.leaves = little.then(|| Instant::now() + DISCARD);
+        if little {
+            entry.stream.leave();
+        }
+        entry.leaves
     }
 
     /// When the first of those leaves that only wait for the rest of their requests.
