@@ -75,6 +75,7 @@ fn pipelines(
     let origins = Arc::new(Origins::new(&origins, Arc::clone(&sites), &node.metrics)?);
     // What the first server has done for the client is not done again.
     let of_others = Pipeline::new(vec![
+        Box::new(cache.stage().entrance()),
         Box::new(ZoneStage::new(Arc::clone(&sites), ports)),
         Box::new(OriginRules),
         Box::new(cache.stage()),
@@ -87,6 +88,7 @@ fn pipelines(
         Box::new(TraceEndpoint::new(node.name().clone(), node.config.node.region.clone())),
         Box::new(dns.over_https()),
         Box::new(LoopGuard::new(&node.config.network)),
+        Box::new(cache.stage().entrance()),
         Box::new(ZoneStage::new(sites, ports)),
         Box::new(Alternatives::new(node.config.network.http3)),
         Box::new(SecurityHeader),

@@ -179,6 +179,8 @@ pub struct Exchange {
     pub received_at: Timestamp,
     /// Whether the client presented a certificate that holds for the host asked for.
     pub client_verified: bool,
+    /// Where the cache stood in the order of purges before anything of the zone was looked up; set at its entrance.
+    pub purges_seen: Option<u64>,
     /// The zone asked for, compiled; set by the zone stage.
     pub site: Option<Arc<Site>>,
     /// Where to go, as far as rules decided.
@@ -211,6 +213,7 @@ impl Exchange {
             received: Instant::now(),
             received_at,
             client_verified: false,
+            purges_seen: None,
             site: None,
             origin: OriginChoice::default(),
             interims: None,
@@ -237,6 +240,7 @@ impl Exchange {
             self.received_at,
         );
         exchange.client_verified = self.client_verified;
+        exchange.purges_seen = self.purges_seen;
         exchange.site.clone_from(&self.site);
         exchange.origin = self.origin.clone();
         exchange

@@ -154,6 +154,8 @@ pub struct Wanted<'a> {
     pub request: &'a HeaderMap,
     /// The names by which stored answers of this URL vary.
     pub vary: &'a Vary,
+    /// The birth of its fetch, if it leads one. Asked for under the key's lock.
+    pub birth: &'a dyn Fn() -> Birth,
     /// Whether an answer whose head is here already would do.
     pub shares: &'a dyn Fn(&Object) -> bool,
     /// Whether something that was stored a moment ago would do.
@@ -220,7 +222,7 @@ impl Flights {
             id: self.ids.fetch_add(1, Ordering::Relaxed),
             variant: vary.variant(wanted.request),
             vary,
-            birth: store.begin(wanted.key.zone()),
+            birth: (wanted.birth)(),
             outcome: Mutex::new(Outcome::Pending),
             waiting: AtomicUsize::new(0),
             told: Notify::new(),
@@ -377,6 +379,7 @@ mod tests {
                     key: &key,
                     request: &HeaderMap::new(),
                     vary: &Vary::default(),
+                    birth: &|| store.begin(key.zone()),
                     shares: &|_| false,
                     stored: &|| false,
                 },

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::key::PrimaryKey;
+use crate::{key::PrimaryKey, marks::path_hash};
 
 /// Counts that URLs share by chance: so many that two which are in flight at the same time nearly never do, and if they
 /// do, an answer is not stored that might have been.
@@ -47,6 +47,30 @@ impl Forgets {
 
     fn count(&self, hash: u64) -> &AtomicU64 {
         &self.counts[slot(hash)]
+    }
+}
+
+/// When URLs were forgotten by themselves, in the order of purges: for fetches of requests that entered a while ago. URLs
+/// of one path, which a rule may make the same key of, share a moment, and so do some by chance.
+pub(crate) struct Forgotten {
+    moments: Box<[AtomicU64]>,
+}
+
+impl Default for Forgotten {
+    fn default() -> Self {
+        Self { moments: std::iter::repeat_with(AtomicU64::default).take(COUNTS).collect() }
+    }
+}
+
+impl Forgotten {
+    /// A URL is about to be forgotten, with its slices and whatever a rule made of it.
+    pub(crate) fn note(&self, key: &PrimaryKey, moment: u64) {
+        self.moments[slot(path_hash(key))].fetch_max(moment, Ordering::AcqRel);
+    }
+
+    /// Whether it may have been, since this moment.
+    pub(crate) fn after(&self, key: &PrimaryKey, moment: u64) -> bool {
+        self.moments[slot(path_hash(key))].load(Ordering::Acquire) >= moment
     }
 }
 

@@ -67,6 +67,8 @@ pub struct Birth {
 
 #[derive(Debug, Default)]
 struct ZoneMarks {
+    /// When these marks were made: of purges before, the zone may have none.
+    since: u64,
     /// What began before goes.
     all: AtomicU64,
     /// The latest mark of a name.
@@ -122,7 +124,8 @@ fn tag_hash(tag: &[u8]) -> u64 {
     hashing::of((true, tag.to_ascii_lowercase()))
 }
 
-fn path_hash(key: &PrimaryKey) -> u64 {
+/// The hash of a URL without its query.
+pub(crate) fn path_hash(key: &PrimaryKey) -> u64 {
     hashing::of((2_u8, key.path()))
 }
 
@@ -260,6 +263,8 @@ struct Zones {
     kept: usize,
     /// Marks of names in all zones.
     names: usize,
+    /// When anything was last purged, whether it left a mark or not.
+    purged: u64,
 }
 
 impl Default for Marks {
@@ -295,6 +300,20 @@ impl Marks {
         Birth { moment: self.next_moment(), zone }
     }
 
+    /// The moment that comes next: earlier than every purge that is to come, and later than all before.
+    pub fn moment(&self) -> u64 {
+        self.moments.load(Ordering::Acquire)
+    }
+
+    /// The birth of a fetch for a request that came at this moment, and has waited since. If it cannot be known what was
+    /// purged meanwhile, something was that hides it.
+    pub fn begin_at(&self, zone: ZoneId, moment: u64) -> Birth {
+        let mut zones = self.zones();
+        let purged = zones.purged;
+        let zone = self.of_zone(&mut zones, zone);
+        if moment > zone.since || moment > purged { Birth { moment, zone } } else { Birth::hidden() }
+    }
+
     fn zones(&self) -> MutexGuard<'_, Zones> {
         self.zones.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -303,7 +322,8 @@ impl Marks {
         if zones.marks.len() >= ZONES_KEPT_MIN.max(zones.kept.saturating_mul(2)) {
             self.clean(zones);
         }
-        zones.marks.entry(zone).or_default().clone()
+        let new = || Arc::new(ZoneMarks { since: self.next_moment(), ..ZoneMarks::default() });
+        zones.marks.entry(zone).or_insert_with(new).clone()
     }
 
     /// Lets go of zones whose marks hide nothing.
@@ -323,6 +343,7 @@ impl Marks {
 
     fn hide_everything(&self, zones: &mut Zones) {
         let moment = self.next_moment();
+        zones.purged = moment;
         self.everything.fetch_max(moment, Ordering::AcqRel);
         zones.names = 0;
         for marks in zones.marks.values() {
@@ -346,7 +367,8 @@ impl Marks {
             return false;
         }
         let latest = zone.latest.load(Ordering::Acquire);
-        if latest <= *moment || latest <= tags.compared.load(Ordering::Acquire) {
+        // What entered just before a mark has its very moment.
+        if latest < *moment || latest <= tags.compared.load(Ordering::Acquire) {
             return true;
         }
         let current = !zone.name(key, *moment, tags);
@@ -372,15 +394,20 @@ impl Marks {
     /// Forgets everything of a zone, and whatever of it is on its way.
     pub fn purge_zone(&self, zone: ZoneId) {
         let mut zones = self.zones();
-        let Some(marks) = self.to_mark(&mut zones, zone) else { return };
-        zones.names -= marks.keep_only_after(self.next_moment());
+        let marks = self.to_mark(&mut zones, zone);
+        let moment = self.next_moment();
+        zones.purged = moment;
+        let Some(marks) = marks else { return };
+        zones.names -= marks.keep_only_after(moment);
     }
 
     /// Forgets what these names say of a zone, and whatever of it is on its way.
     pub fn purge_names(&self, zone: ZoneId, names: &[Mark]) {
         let mut zones = self.zones();
-        let Some(marks) = self.to_mark(&mut zones, zone) else { return };
+        let marks = self.to_mark(&mut zones, zone);
         let moment = self.next_moment();
+        zones.purged = moment;
+        let Some(marks) = marks else { return };
         zones.names += marks.add(moment, names);
         if zones.names > self.names_max {
             zones.names -= marks.keep_only_after(moment);

@@ -194,3 +194,34 @@ fn marks_of_zones_without_objects_are_let_go() {
     assert!(!is_current(4));
     assert_eq!(marks.zones.lock().expect("no panic").names, 0);
 }
+
+#[test]
+fn what_entered_before_a_purge_is_hidden_by_it_whether_its_zone_had_marks_or_not() {
+    let marks = Marks::default();
+    let (at, tags) = (key(1, "http://a.test/"), Tags::default());
+    let early = marks.moment();
+    let current = |moment| marks.is_current(&at, &marks.begin_at(zone(1), moment), &tags);
+    assert!(current(early));
+    let held = marks.begin(zone(1));
+    let waiting = marks.moment();
+    marks.purge_zone(zone(2));
+    assert!(current(waiting), "what was purged elsewhere is no matter where there are marks");
+    assert!(
+        !marks.is_current(&key(3, "http://a.test/"), &marks.begin_at(zone(3), waiting), &tags),
+        "else it may be"
+    );
+    marks.purge_names(zone(1), &[host("a.test")]);
+    assert!(!current(waiting) && current(marks.moment()));
+    let waiting = marks.moment();
+    marks.purge_zone(zone(1));
+    assert!(!current(early) && !current(waiting) && current(marks.moment()));
+    drop(held);
+
+    // No marks when it is purged, and marks afterwards.
+    let waiting = marks.moment();
+    marks.purge_names(zone(9), &[tag("a")]);
+    let _other = marks.begin(zone(9));
+    let (at, tags) = (key(9, "http://a.test/"), Tags::default());
+    assert!(!marks.is_current(&at, &marks.begin_at(zone(9), waiting), &tags));
+    assert!(marks.is_current(&at, &marks.begin_at(zone(9), marks.moment()), &tags));
+}

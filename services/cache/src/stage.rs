@@ -16,6 +16,7 @@
 
 mod eligible;
 mod encoded;
+mod entrance;
 mod filling;
 mod led;
 mod loading;
@@ -41,12 +42,13 @@ use proxima_pipeline::{
 use tokio::sync::oneshot;
 
 use self::eligible::not_for_a_cache;
+pub use self::entrance::Entrance;
 use crate::{
     config::CacheConfig,
     disk::Location,
     fill::{self, Delivered, LeaderAnswer},
-    flights::{Flights, Joined, Lead, Outcome, Waiting, Wanted},
-    forgets::Forgets,
+    flights::{Flights, Joined, Lead, Outcome, Waiting},
+    forgets::{Forgets, Forgotten},
     key::{PrimaryKey, Slice},
     metrics::Metrics,
     outliving::Outliving,
@@ -83,6 +85,8 @@ struct Shared {
     compressor: Arc<Compressor>,
     /// Watched by whoever stores without a flight from the beginning.
     forgets: Forgets,
+    /// Looked at by fetches of requests that entered a while ago.
+    forgotten: Forgotten,
     /// Who is told of what unsafe requests have made invalid.
     invalidations: OnceLock<Arc<dyn Invalidations>>,
 }
@@ -119,12 +123,6 @@ impl Stage for CacheStage {
 
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
         Ruling::decide(exchange, NAME);
-        if let Some(asked) = exchange.extensions.get::<AskedByPeer>()
-            && !self.0.store.progress().has_ended(asked.purged_up_to)
-        {
-            let seq = asked.purged_up_to;
-            return Decision::Later(Box::pin(self.catch_up(exchange, seq)));
-        }
         match self.plan(exchange, From::Everywhere) {
             Plan::Answer(flow) => Decision::Now(flow),
             Plan::Pass(pass, key) => Decision::Now(self.pass(exchange, pass, key)),
@@ -151,9 +149,17 @@ impl CacheStage {
         metrics: Metrics,
         compressor: Arc<Compressor>,
     ) -> Self {
-        let (flights, forgets) = (Arc::default(), Forgets::default());
-        let invalidations = OnceLock::new();
-        Self(Arc::new(Shared { store, flights, config, clock, metrics, compressor, forgets, invalidations }))
+        Self(Arc::new(Shared {
+            store,
+            flights: Arc::default(),
+            config,
+            clock,
+            metrics,
+            compressor,
+            forgets: Forgets::default(),
+            forgotten: Forgotten::default(),
+            invalidations: OnceLock::new(),
+        }))
     }
 
     /// Has somebody told of what unsafe requests make invalid. Once, before there are requests.
@@ -163,6 +169,8 @@ impl CacheStage {
 
     /// Forgets a URL of a zone in all its variants, and what of it is on its way.
     pub fn forget(&self, key: &PrimaryKey) {
+        // First: whoever leads a fetch afterwards sees it, and a fetch that is led already is forgotten below.
+        self.0.forgotten.note(key, self.0.store.next_moment());
         for key in [key, &key.slices()] {
             self.0.forgets.note(key);
             self.0.flights.forget(&self.0.store, key);
@@ -331,16 +339,6 @@ impl CacheStage {
             (ask.vary, ask.stale) = (vary_of_fetch(exchange, &found), found.object);
         }
         self.pass(exchange, Pass::Waited, Some(ask.key))
-    }
-
-    fn join(&self, exchange: &Exchange, ask: &Ask) -> Joined {
-        let usable = |object: &Object| {
-            !matches!(reuse::decide(&object.freshness, object.resident(), &ask.asked), Reuse::Validate(_))
-        };
-        let request = &exchange.request.headers;
-        let stored = || self.0.store.find(&ask.key, request).object.is_some_and(|object| usable(&object));
-        let wanted = Wanted { key: &ask.key, request, vary: &ask.vary, shares: &usable, stored: &stored };
-        self.0.flights.join(&self.0.store, &wanted)
     }
 
     /// Fetches for everybody, and answers this client.

@@ -231,6 +231,21 @@ impl Store {
         self.marks.begin(zone)
     }
 
+    /// Where the order of purges stands: what is begun at this moment is hidden by every purge from now on.
+    pub(crate) fn moment(&self) -> u64 {
+        self.marks.moment()
+    }
+
+    /// A moment of its own, later than all before.
+    pub(crate) fn next_moment(&self) -> u64 {
+        self.marks.next_moment()
+    }
+
+    /// The beginning of a fetch for a request that entered at this moment.
+    pub(crate) fn begin_at(&self, zone: ZoneId, moment: u64) -> Birth {
+        self.marks.begin_at(zone, moment)
+    }
+
     /// Whether nothing has been purged since that would hide what was begun then, has this key and these tags.
     pub fn is_current(&self, primary: &PrimaryKey, birth: &Birth, tags: &Tags) -> bool {
         self.marks.is_current(primary, birth, tags)

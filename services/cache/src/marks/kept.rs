@@ -45,7 +45,7 @@ impl Marks {
 
     /// The birth of what was fetched by this or a former process. `None` if its moment has not come yet.
     pub fn born(&self, zone: ZoneId, moment: u64) -> Option<Birth> {
-        (moment < self.moments.load(Ordering::Acquire))
+        (moment <= self.moments.load(Ordering::Acquire))
             .then(|| Birth { moment, zone: self.of_zone(&mut self.zones(), zone) })
     }
 
@@ -98,6 +98,11 @@ impl Marks {
 }
 
 impl Birth {
+    /// Of what is not to be stored, nor shared: nobody knows whether it was purged.
+    pub(crate) fn hidden() -> Self {
+        Self { moment: 0, zone: Arc::default() }
+    }
+
     /// Its moment.
     pub const fn moment(&self) -> u64 {
         self.moment

@@ -5,22 +5,37 @@ use std::sync::Arc;
 use proxima_pipeline::{CacheFill, Exchange, Rest};
 use tokio::sync::oneshot;
 
-use super::{CacheStage, always_online};
+use super::{Ask, CacheStage, always_online};
 use crate::{
     fill::{Delivered, Fill, fill_exchange},
     flights::{Joined, Lead, Wanted},
     key::PrimaryKey,
+    policy::reuse::{self, Reuse},
     ruling::Ruling,
     store::Object,
 };
 
 impl CacheStage {
+    /// Joins a fetch, or leads one.
+    pub(super) fn join(&self, exchange: &Exchange, ask: &Ask) -> Joined {
+        let usable = |object: &Object| {
+            !matches!(reuse::decide(&object.freshness, object.resident(), &ask.asked), Reuse::Validate(_))
+        };
+        let request = &exchange.request.headers;
+        let stored = || self.0.store.find(&ask.key, request).object.is_some_and(|object| usable(&object));
+        let birth = || self.birth(exchange, &ask.key);
+        let (key, vary) = (&ask.key, &ask.vary);
+        let wanted = Wanted { key, request, vary, birth: &birth, shares: &usable, stored: &stored };
+        self.0.flights.join(&self.0.store, &wanted)
+    }
+
     /// Has what is stale confirmed or fetched anew, while it is served.
     pub(super) fn update_in_background(&self, exchange: &Exchange, key: &PrimaryKey, stale: &Arc<Object>) {
         let wanted = Wanted {
             key,
             request: &exchange.request.headers,
             vary: &stale.vary,
+            birth: &|| self.birth(exchange, key),
             shares: &|_| true,
             // Somebody has confirmed or forgotten it meanwhile.
             stored: &|| {

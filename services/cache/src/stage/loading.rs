@@ -3,9 +3,9 @@
 //! A read that need not wait is made on the way: it costs a look-up and a system call. One that must wait is made by a
 //! thread, and the request is decided upon anew when it is done; then the disk is not looked at again.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use proxima_pipeline::{Exchange, Fault, Flow};
+use proxima_pipeline::{Exchange, Flow};
 
 use super::{CacheStage, From, NAME, Plan};
 use crate::{
@@ -14,10 +14,6 @@ use crate::{
     status::Pass,
     store::Object,
 };
-
-/// How long another server's cache waits for this one to hear of a purge: the time that changes take through the network,
-/// with some to spare. Then it asks elsewhere.
-const CATCH_UP_WITHIN: Duration = Duration::from_millis(500);
 
 impl CacheStage {
     /// What the disk has for a request. `Err`: it has to be waited for.
@@ -39,18 +35,6 @@ impl CacheStage {
             }
             Loaded::Nothing => Ok(None),
             Loaded::WouldWait => Err(location),
-        }
-    }
-
-    /// Waits until this cache has purged as far as the one that asks; a moment, and then it declines.
-    pub(super) async fn catch_up(&self, exchange: &mut Exchange, seq: u64) -> Flow {
-        let caught_up = self.0.store.progress().ended(seq);
-        if tokio::time::timeout(CATCH_UP_WITHIN, caught_up).await.is_err() {
-            return Flow::Fail(Fault::Behind);
-        }
-        match self.plan(exchange, From::Everywhere) {
-            Plan::Load(key, location) => self.load(exchange, key, location).await,
-            plan => self.carry_out(exchange, plan).await,
         }
     }
 

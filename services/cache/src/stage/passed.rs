@@ -39,7 +39,7 @@ impl CacheStage {
         // A key that a rule made has parts that a POST need not have as a GET would.
         let posted =
             key.as_ref().filter(|key| posted && !key.is_custom() && not_for_anybody(exchange).is_none());
-        let birth = posted.map(|key| (self.0.store.begin(key.zone()), self.0.forgets.of(key)));
+        let birth = posted.map(|key| (self.birth(exchange, key), self.0.forgets.of(key)));
         exchange.extensions.insert(Passed { pass, key, sent_at: self.0.clock.now(), birth });
         Flow::Continue
     }
@@ -171,6 +171,7 @@ impl CacheStage {
         if !untouched || !shared.store.is_current(key, birth, &tags.again()) {
             return;
         }
+            birth: &|| birth.clone(),
         let request = request.headers.clone();
         let fetched = Fetched { birth: lead.birth().clone(), tags, when };
         let content = shared.store.new_content(response.body.length());

@@ -191,7 +191,11 @@ impl Asking {
         let asking = Arc::new(self);
         let (key, stage) = (&asking.key, &asking.stage);
         let forgets = stage.0.forgets.of(key);
-        let (birth, requested_at) = (stage.0.store.begin(key.zone()), stage.0.clock.now());
+        let birth = {
+            let template = asking.template.lock().unwrap_or_else(PoisonError::into_inner);
+            stage.birth(&template, key)
+        };
+        let requested_at = stage.0.clock.now();
         let Ok(mut first) = asking.clone().ask(0).await else { return };
         let when = Exchanged { requested_at, received_at: stage.0.clock.now() };
         // Told by a stored slice to this cache alone.

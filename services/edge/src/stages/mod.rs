@@ -1,9 +1,9 @@
 //! The edge's own stages, in the order in which a request meets them.
 //!
 //! ```text
-//!  ClientFacts ─▶ TraceEndpoint ─▶ LoopGuard ─▶ ZoneStage ─▶ Alternatives ─▶ SecurityHeader ─┐
-//!  who asks       /cdn-cgi/*       CDN-Loop     host → Site  Alt-Svc         HSTS            │
-//!   ┌────────────────────────────────────────────────────────────────────────────────────────┘
+//!  ClientFacts ─▶ TraceEndpoint ─▶ LoopGuard ─▶ (purges) ─▶ ZoneStage ─▶ Alternatives ─▶ SecurityHeader ─┐
+//!  who asks       /cdn-cgi/*       CDN-Loop     the cache's  host → Site  Alt-Svc         HSTS            │
+//!   ┌─────────────────────────────────────────────────────────────────────────────────────────────────────┘
 //!   └▶ ClientCertificates ─▶ OriginRules ─▶ Compression ─▶ (cache) ─▶ OriginStage
 //!      who may ask           where to go    on its way out            the origin's answer
 //! ```

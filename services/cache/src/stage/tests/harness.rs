@@ -1,6 +1,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use bytes::Bytes;
@@ -39,6 +40,8 @@ pub(super) struct Call {
     /// What tiers are told.
     pub(super) fill: Option<CacheFill>,
     pub(super) asked: Option<AskedByPeer>,
+    /// The zone's serial as the request found it.
+    pub(super) serial: u32,
     answer: oneshot::Sender<Result<Response, Fault>>,
 }
 
@@ -85,6 +88,22 @@ pub(super) fn map(fields: Fields<'_>) -> HeaderMap {
     headers
 }
 
+/// Where the zone is looked up: gives it the serial that it has at this moment.
+struct Serial(Arc<AtomicU32>);
+
+impl Stage for Serial {
+    fn name(&self) -> &'static str {
+        "zone"
+    }
+
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+        if let Some(site) = exchange.site.as_mut().and_then(Arc::get_mut) {
+            site.zone.serial = self.0.load(Ordering::SeqCst);
+        }
+        Decision::Now(Flow::Continue)
+    }
+}
+
 /// The last stage.
 struct Origin(mpsc::UnboundedSender<Call>);
 
@@ -102,6 +121,7 @@ impl Stage for Origin {
             headers: exchange.request.headers.clone(),
             fill: exchange.extensions.get::<CacheFill>().cloned(),
             asked: exchange.extensions.get::<AskedByPeer>().copied(),
+            serial: exchange.site.as_ref().map_or(0, |site| site.zone.serial),
             answer,
         };
         self.0.send(call).ok();
@@ -122,6 +142,8 @@ pub(super) struct World {
     pub(super) metrics: Metrics,
     pub(super) compressor: Arc<Compressor>,
     pipeline: Pipeline,
+    /// The zone's, for requests that come from now on.
+    pub(super) serial: Arc<AtomicU32>,
     calls: Mutex<mpsc::UnboundedReceiver<Call>>,
     settings: ZoneSettings,
     rules: Vec<Rule>,
@@ -199,13 +221,20 @@ impl World {
         let compressor = Compressor::new(proxima_compression::Metrics::register(&mut Registry::default()));
         let stage = CacheStage::new(store, config, clock.clone(), metrics.clone(), compressor.clone());
         let (sender, calls) = mpsc::unbounded_channel();
-        let pipeline = Pipeline::new(vec![Box::new(stage.clone()), Box::new(Origin(sender))]);
+        let serial = Arc::new(AtomicU32::new(1));
+        let pipeline = Pipeline::new(vec![
+            Box::new(stage.entrance()),
+            Box::new(Serial(serial.clone())),
+            Box::new(stage.clone()),
+            Box::new(Origin(sender)),
+        ]);
         Arc::new(Self {
             stage,
             clock,
             metrics,
             compressor,
             pipeline,
+            serial,
             calls: Mutex::new(calls),
             settings,
             rules,

@@ -1,6 +1,6 @@
 //! Other servers' caches: what they are told that clients are not, and what they wait for.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, atomic::Ordering};
 
 use http::Method;
 use proxima_model::ZoneId;
@@ -46,6 +46,7 @@ async fn a_cache_that_has_purged_less_waits_until_it_has_as_much() {
     let peer = world.send_as_peer("/a", 5);
     settle().await;
     assert!(!peer.is_finished());
+    world.serial.store(2, Ordering::SeqCst);
     world.stage.store().progress().begin(5);
     world.stage.store().purge_names(world.zone(), &[tag("a")]);
     world.stage.store().end_purging(5);
@@ -53,6 +54,10 @@ async fn a_cache_that_has_purged_less_waits_until_it_has_as_much() {
     let fill = CacheFill { url: format!("http://{HOST}/a").into(), purged_up_to: 5 };
     assert_eq!(call.fill, Some(fill), "and says so to those above");
     assert_eq!(call.asked, Some(AskedByPeer { level: 1, purged_up_to: 5 }));
+    assert_eq!(
+        call.serial, 2,
+        "the zone is looked up when the purge has come, which what it changed came before"
+    );
     call.answer(200, TAGGED, "new");
     let read = peer.await.expect("no panic").read().await;
     assert_eq!((read.text(), read.cache_status()), ("new", "MISS"));

@@ -8,6 +8,7 @@ use super::{super::*, harness::*};
 const CLIENTS: usize = 8;
 const REQUESTS: usize = 400;
 const PURGES: usize = 300;
+const FRESH: [(&str, &str); 2] = [("cache-control", "max-age=60"), ("cache-tag", "all")];
 const URLS: [&str; 3] = ["/a", "/b", "/c"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -75,4 +76,60 @@ async fn whoever_asks_after_a_purge_gets_nothing_from_before_it() {
     }
     assert!(world.metrics.requests(CacheStatus::Hit) > 0);
     origin.abort();
+}
+
+/// A request has found a zone, and waits; then the zone changes, and is purged. What the request brings at last is its
+/// own, and nobody else's.
+async fn waits_through(purge: impl Fn(&World)) {
+    let world = World::new();
+    for target in ["/api/1", "/api/2"] {
+        world.fetch(target, &[], &[("cache-control", "private")], "mine").await;
+    }
+    // Such a leader takes its fetch along: one of those who wait leads anew.
+    let leader = world.get("/api/3", &[]);
+    let _call = world.call().await;
+    let waiter = world.get("/api/3", &[]);
+    assert!(world.origin_is_quiet().await);
+    world.serial.store(2, Ordering::SeqCst);
+    purge(&world);
+    leader.abort();
+    let call = world.call().await;
+    assert_eq!(call.serial, 1);
+    let later = world.get("/api/3", &[]);
+    let of_later = world.call().await;
+    assert_eq!(of_later.serial, 2, "it does not wait for what is from before the purge");
+    call.answer(200, &FRESH, "old");
+    assert_eq!(waiter.await.expect("no panic").read().await.text(), "old");
+    of_later.answer(200, &FRESH, "new");
+    assert_eq!(later.await.expect("no panic").read().await.text(), "new");
+    settle().await;
+    assert_eq!(world.from_cache("/api/3", &[]).await.text(), "new");
+}
+
+#[tokio::test]
+async fn what_a_request_from_before_a_purge_of_its_zone_brings_is_not_stored() {
+    waits_through(|world| world.stage.store().purge_zone(world.zone())).await;
+}
+
+#[tokio::test]
+async fn what_a_request_from_before_a_purge_of_its_tag_brings_is_not_stored() {
+    waits_through(|world| world.stage.store().purge_names(world.zone(), &[tag("all")])).await;
+}
+
+#[tokio::test]
+async fn what_a_request_from_before_a_purge_of_its_url_brings_is_not_stored() {
+    waits_through(|world| world.stage.forget(&world.key("/api/3"))).await;
+}
+
+#[tokio::test]
+async fn what_a_request_from_before_another_purge_brings_is_stored() {
+    let world = World::new();
+    let waiter = world.get("/a", &[]);
+    let call = world.call().await;
+    world.stage.forget(&world.key("/b"));
+    world.stage.store().purge_names(world.zone(), &[tag("other")]);
+    call.answer(200, &FRESH, "hello");
+    assert_eq!(waiter.await.expect("no panic").read().await.text(), "hello");
+    settle().await;
+    assert_eq!(world.from_cache("/a", &[]).await.text(), "hello");
 }
