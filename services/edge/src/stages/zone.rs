@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
 use proxima_model::{MinTlsVersion, SslMode};
-use proxima_pipeline::{Decision, Exchange, Fault, Flow, Response, Scheme, Site, Stage, TlsFacts};
+use proxima_pipeline::{
+    AskedByPeer, Decision, Exchange, Fault, Flow, Response, Scheme, Site, Stage, TlsFacts,
+};
 
 use super::Sites;
 
@@ -70,8 +72,12 @@ impl ZoneStage {
         Ok(())
     }
 
-    /// The scheme to which the zone sends visitors who came by the other one.
+    /// The scheme to which the zone sends visitors who came by the other one. Another server's cache is no visitor: its
+    /// own zone stage has let the request pass, and it would store the redirect as the answer to what it asked.
     fn redirect(exchange: &Exchange, site: &Site) -> Option<Scheme> {
+        if exchange.extensions.get::<AskedByPeer>().is_some() {
+            return None;
+        }
         let settings = &site.zone.settings;
         match exchange.request.scheme {
             // Without TLS there is nothing to redirect to, whatever `always_use_https` says.

@@ -11,7 +11,9 @@ use proxima_model::{
     MinTlsVersion, NodeName, OriginOverride, OriginRoute, RegionName, Rule, RuleAction, RuleExpression,
     RuleId, SslMode, Zone, ZoneStatus,
 };
-use proxima_pipeline::{Body, Decision, Exchange, Fault, Flow, Pipeline, Response, Stage, TlsFacts};
+use proxima_pipeline::{
+    AskedByPeer, Body, Decision, Exchange, Fault, Flow, Pipeline, Response, Stage, TlsFacts,
+};
 
 use self::fixtures::{BrokenSites, FixedSites, NOW, exchange, site_of, with_field, zone};
 use super::{ClientFacts, LoopGuard, OriginRules, PublicPorts, SecurityHeader, TraceEndpoint, ZoneStage};
@@ -310,6 +312,18 @@ fn visitors_are_sent_to_the_scheme_that_the_zone_wants() {
         };
         assert_eq!(got.as_deref(), location, "{url} {ssl:?}");
     }
+}
+
+#[test]
+fn another_servers_cache_is_not_redirected() {
+    let mut zone = zone("example.com");
+    zone.settings.always_use_https = true;
+    let sites = FixedSites(vec![site_of(zone, &[("www.example.com", "192.0.2.80")], Vec::new())]);
+    let stage = ZoneStage::new(Arc::new(sites), PublicPorts::default());
+    let mut asked = exchange("http://www.example.com/");
+    asked.extensions.insert(AskedByPeer { level: 1, purged_up_to: 0 });
+    assert!(matches!(decide(&stage, &mut asked), Flow::Continue));
+    assert!(asked.site.is_some());
 }
 
 // --- origin rules
