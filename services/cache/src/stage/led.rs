@@ -29,6 +29,7 @@ use crate::{
         validators,
     },
     ruling::Ruling,
+    serve::take_left,
     status::CacheStatus,
 };
 
@@ -76,6 +77,8 @@ impl CacheStage {
         }
         let Some(response) = &mut exchange.response else { return };
         let tags = Tags::take(&mut response.headers).unwrap_or_default();
+        // Such a fetch asks no other server: whoever says this is the origin, which has no say in it.
+        take_left(&mut response.headers);
         if response.status == StatusCode::NOT_MODIFIED {
             return Self::unasked(exchange, &lead);
         }

@@ -17,6 +17,7 @@ use crate::{
         storing::{self, Answered, Refusal, Verdict},
     },
     ruling::Ruling,
+    serve::take_left,
     status::{CACHE_STATUS, CACHE_STATUS_STANDARD, CacheStatus, Pass},
 };
 
@@ -48,7 +49,11 @@ impl CacheStage {
     pub(super) fn came_back(&self, exchange: &mut Exchange) {
         let Some(passed) = exchange.extensions.remove::<Passed>() else { return };
         if exchange.extensions.get::<Fault>().is_none() {
-            let tags = exchange.response.as_mut().and_then(|response| Tags::take(&mut response.headers));
+            let tags = exchange.response.as_mut().and_then(|response| {
+                // What goes past asks no other server: this is the origin's, which has no say in it.
+                take_left(&mut response.headers);
+                Tags::take(&mut response.headers)
+            });
             let forgotten = self.invalidate(exchange, passed.key.as_ref());
             let for_cache = is_for_cache(exchange);
             if let (true, Some(tags), Some(response)) = (for_cache, &tags, &mut exchange.response) {

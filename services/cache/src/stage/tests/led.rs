@@ -32,6 +32,19 @@ async fn an_answer_that_is_refused_as_expected_says_what_any_says() {
 }
 
 #[tokio::test]
+async fn an_origin_does_not_speak_as_another_server_of_ours() {
+    let world = world().await;
+    let left = ("proxima-tier-left", "1");
+    let refused = world.fetch("/api/3", &[], &[PRIVATE, left], "mine").await;
+    assert!(refused.says(LED) && refused.field(left.0).is_none());
+    let passed = world.fetch("/api/3", &[("x-host", "a")], &[FRESH, left], "mine").await;
+    assert!(passed.says("passed by") && passed.field(left.0).is_none());
+    let stored = world.fetch("/api/4", &[], &[FRESH, left], "everybody's").await;
+    assert!(stored.says(LED) && stored.field(left.0).is_none());
+    assert!(world.from_cache("/api/4", &[]).await.field(left.0).is_none());
+}
+
+#[tokio::test]
 async fn whoever_waits_for_what_is_refused_asks_for_itself_at_once() {
     let world = world().await;
     let leader = world.get("/api/3", &[]);
