@@ -8,18 +8,24 @@ use crate::{policy::conditions, ruling::Ruling, status::Pass};
 /// Fields by which origins are known to choose another answer, and which no key contains: a request with one could
 /// make a common URL answer what one client wanted. The edge's own fields are not among them. Compared with `_` read
 /// as `-`, as CGI-like origins do.
-const UNKEYED_FIELDS: [&str; 13] = [
+const UNKEYED_FIELDS: [&str; 19] = [
     "forwarded",
+    "front-end-https",
     "x-forwarded-host",
+    "x-forwarded-path",
     "x-forwarded-port",
     "x-forwarded-prefix",
     "x-forwarded-scheme",
     "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-forwarded-uri",
     "x-host",
+    "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
     "x-original-host",
+    "x-original-uri",
     "x-original-url",
     "x-rewrite-url",
 ];
