@@ -5,6 +5,16 @@ use http::{HeaderMap, HeaderValue, header};
 
 use super::{date, validators::EntityTag};
 
+/// Ranges of one request that the origin is asked for, where a request goes past the cache: as many as common servers
+/// answer. More, small or overlapping, are for making servers work (RFC 9110, 14.2 and 17.15).
+pub const RANGES_MAX: usize = 200;
+
+/// Whether a request asks for more ranges than are passed on.
+pub fn is_absurd(request: &HeaderMap) -> bool {
+    let commas = |line: &HeaderValue| line.as_bytes().iter().filter(|octet| **octet == b',').count();
+    request.get_all(header::RANGE).iter().map(|line| commas(line) + 1).sum::<usize>() > RANGES_MAX
+}
+
 /// What a `Range` field asks for, before the length is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {

@@ -1,6 +1,6 @@
 //! Requests that go past the cache, and what is to be done when they come back.
 
-use http::{Method, StatusCode, Uri};
+use http::{Method, StatusCode, Uri, header};
 use proxima_model::Timestamp;
 use proxima_pipeline::{Exchange, Fault, Flow};
 
@@ -13,7 +13,7 @@ use crate::{
     policy::{
         directives::TARGETED,
         freshness::Exchanged,
-        invalidation,
+        invalidation, range,
         storing::{self, Answered, Refusal, Verdict},
     },
     ruling::Ruling,
@@ -36,6 +36,11 @@ impl CacheStage {
     /// Lets a request go on to the origin.
     pub(super) fn pass(&self, exchange: &mut Exchange, pass: Pass, key: Option<PrimaryKey>) -> Flow {
         exchange.trace.note(NAME, || format!("passed by: {pass}"));
+        if range::is_absurd(&exchange.request.headers) {
+            exchange.trace.note(NAME, || "more ranges than are passed on: asking for the whole");
+            exchange.request.headers.remove(header::RANGE);
+            exchange.request.headers.remove(header::IF_RANGE);
+        }
         let posted = pass == Pass::Method && exchange.request.method == Method::POST;
         // A key that a rule made has parts that a POST need not have as a GET would.
         let posted =
@@ -166,6 +171,7 @@ impl CacheStage {
             key,
             request: &request.headers,
             vary: &storable.vary,
+            birth: &|| birth.clone(),
             shares: &|_| false,
             stored: &|| false,
         };
@@ -176,7 +182,6 @@ impl CacheStage {
         if !untouched || !shared.store.is_current(key, birth, &tags.again()) {
             return;
         }
-            birth: &|| birth.clone(),
         let request = request.headers.clone();
         let fetched = Fetched { birth: lead.birth().clone(), tags, when };
         let content = shared.store.new_content(response.body.length());
