@@ -53,8 +53,13 @@ fn open(dev: &Dev, octets: &[u8]) -> TcpStream {
     stream
 }
 
-/// Everything up to the end of the connection.
+/// Everything up to the end of the connection, as text.
 fn read_all(stream: &mut TcpStream) -> String {
+    String::from_utf8_lossy(&read_octets(stream)).into_owned()
+}
+
+/// Everything up to the end of the connection.
+fn read_octets(stream: &mut TcpStream) -> Vec<u8> {
     let (mut all, mut piece) = (Vec::new(), [0; 4096]);
     loop {
         match stream.read(&mut piece) {
@@ -65,7 +70,7 @@ fn read_all(stream: &mut TcpStream) -> String {
             Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&all)),
         }
     }
-    String::from_utf8_lossy(&all).into_owned()
+    all
 }
 
 /// The answer to one request, over a connection of its own.

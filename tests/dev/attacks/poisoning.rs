@@ -3,10 +3,12 @@
 //!
 //! The origin says in each answer everything that a careless program might build a page from, and lets caches store it.
 
-use std::time::Instant;
+use std::{io::Write as _, time::Instant};
+
+use flate2::{Compression, write::GzEncoder};
 
 use super::{
-    answers_in, ask, before, open, read_all,
+    answers_in, ask, before, open, read_all, read_octets,
     readings::Request,
     recorder::{Recorder, ok},
 };
@@ -286,4 +288,31 @@ fn hundreds_of_ranges_make_no_origin_build_hundreds_of_parts() {
     let asked = origin.requests_after(&mut dev);
     let ranges: Vec<_> = asked.iter().filter_map(|request| request.field("range")).collect();
     assert_eq!(ranges, ["bytes=0-0,2-2"]);
+}
+
+#[test]
+fn a_bomb_that_an_origin_sends_is_passed_on_as_it_is() {
+    // Nothing but zeros, and a thousand times as large when it is unpacked.
+    let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
+    bomb.write_all(&vec![0; 64 << 20]).unwrap();
+    let bomb = bomb.finish().unwrap();
+    assert!(bomb.len() < 128 << 10);
+    let sent = bomb.clone();
+    let origin = Recorder::start(move |_| {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-encoding: gzip\r\ncache-control: max-age=60\r\n\
+             content-length: {}\r\n\r\n",
+            sent.len()
+        );
+        [head.into_bytes(), sent.clone()].concat()
+    });
+    let dev = before(&origin);
+    for accepted in ["accept-encoding: gzip\r\n", "accept-encoding: br\r\n", ""] {
+        for _ in 0..2 {
+            let request =
+                format!("GET /bomb HTTP/1.1\r\nhost: www.example.com\r\nconnection: close\r\n{accepted}\r\n");
+            let answer = read_octets(&mut open(&dev, request.as_bytes()));
+            assert!(answer.ends_with(&bomb), "{accepted}: {} octets", answer.len());
+        }
+    }
 }
