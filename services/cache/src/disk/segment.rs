@@ -1,5 +1,8 @@
 //! One file of the log: written at its end by one thread, read anywhere by all.
 
+#[cfg(test)]
+pub(super) mod faults;
+
 use std::{
     fs::{File, OpenOptions},
     io::{self, IoSliceMut},
@@ -29,6 +32,8 @@ pub(super) struct Segment {
     reads_at_once: AtomicBool,
     /// Whether its file was removed: whoever reads goes on, nobody begins to.
     gone: AtomicBool,
+    #[cfg(test)]
+    faults: Arc<faults::Faults>,
 }
 
 /// Octets, or that reading them would wait for the disk.
@@ -56,7 +61,16 @@ impl Segment {
 
     fn of(number: u32, file: File, path: PathBuf, octets: u64) -> Arc<Self> {
         let (octets, reads_at_once) = (octets.into(), true.into());
-        Arc::new(Self { number, file, path, octets, reads_at_once, gone: false.into() })
+        Arc::new(Self {
+            number,
+            file,
+            octets,
+            reads_at_once,
+            gone: false.into(),
+            #[cfg(test)]
+            faults: faults::Faults::of(path.parent().unwrap_or(&path)),
+            path,
+        })
     }
 
     pub(super) const fn number(&self) -> u32 {
@@ -72,6 +86,8 @@ impl Segment {
         let start = self.octets();
         let mut at = start;
         for part in parts {
+            #[cfg(test)]
+            self.faults.write(&self.file, part, at)?;
             self.file.write_all_at(part, at)?;
             at += part.len() as u64;
         }
@@ -93,6 +109,8 @@ impl Segment {
 
     /// Reads so many octets, waiting for the disk.
     pub(super) fn read(&self, at: u64, octets: usize) -> io::Result<Bytes> {
+        #[cfg(test)]
+        self.faults.read()?;
         let mut read = BytesMut::zeroed(octets);
         self.file.read_exact_at(&mut read, at)?;
         Ok(read.freeze())
@@ -103,6 +121,8 @@ impl Segment {
         if !self.reads_at_once.load(Ordering::Relaxed) {
             return Ok(AtOnce::WouldWait);
         }
+        #[cfg(test)]
+        self.faults.read()?;
         let mut read = BytesMut::zeroed(octets);
         let mut filled = 0;
         while filled < octets {
@@ -130,6 +150,8 @@ impl Segment {
     /// Removes its file.
     pub(super) fn remove(&self) -> io::Result<()> {
         self.gone.store(true, Ordering::Relaxed);
+        #[cfg(test)]
+        self.faults.removed(self.octets());
         std::fs::remove_file(&self.path)
     }
 }

@@ -1,6 +1,6 @@
 //! A disk that is full, that fails, or that another process has.
 
-use super::*;
+use super::{super::segment::faults::Faults, *};
 
 #[tokio::test]
 async fn the_oldest_gives_way_but_what_is_in_use() {
@@ -119,4 +119,56 @@ async fn a_disk_that_cannot_be_written_costs_misses() {
     world.put("/b", b"x");
     assert!(world.get("/b").await.is_none());
     assert_eq!(world.metrics.disk.failures.get(), 1, "it is left alone for a while");
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_lets_its_oldest_go_and_serves_what_is_left() {
+    let folder = folder();
+    let world = World::open(folder.path(), beginning(1, vec![])).await;
+    // Two segments and a half.
+    Faults::of(folder.path()).leave_room(40 << 20);
+    let piece = content(1 << 20);
+    let mut written = 0;
+    while world.metrics.disk.failures.get() == 0 {
+        assert!(written < 60, "it does not fill");
+        world.put(&format!("/{written}"), &piece);
+        world.disk().settle().await;
+        written += 1;
+    }
+    let (failed, last) = (format!("/{}", written - 1), format!("/{}", written - 2));
+    assert_eq!((world.metrics.disk.failures.get(), world.metrics.disk.evictions.get()), (1, 1));
+    assert!(world.get("/0").await.is_none(), "the oldest made room");
+    assert!(world.get(&failed).await.is_none(), "it was written by half");
+    assert_eq!(world.get(&last).await.as_ref(), Some(&piece));
+
+    // The power goes before anything is put in order. The next process finds the same, and room.
+    world.disk().die().await;
+    let again = World::open(folder.path(), beginning(1, vec![])).await;
+    assert!(again.get("/0").await.is_none() && again.get(&failed).await.is_none());
+    assert_eq!(again.get(&last).await.as_ref(), Some(&piece));
+    again.put("/after", &piece);
+    assert_eq!(again.get("/after").await.as_ref(), Some(&piece));
+    again.close().await;
+    let third = World::open(folder.path(), beginning(1, vec![])).await;
+    assert_eq!(third.get(&last).await.as_ref(), Some(&piece));
+    assert_eq!(third.get("/after").await.as_ref(), Some(&piece));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_a_miss_or_a_broken_answer_and_is_forgotten() {
+    let folder = folder();
+    let world = World::open(folder.path(), beginning(1, vec![])).await;
+    world.put("/small", b"x");
+    world.put("/large", &content(3 << 20));
+    world.put("/well", b"x");
+    let large = world.get_with("/large", &HeaderMap::new()).await.expect("on the disk");
+    let faults = Faults::of(folder.path());
+    faults.be_unreadable(true);
+    assert!(read(large.content.body(0, None).expect("whole")).await.is_none(), "it ends visibly");
+    assert!(large.content.is_spoiled());
+    assert!(world.get("/small").await.is_none());
+    assert_eq!(world.metrics.disk.reads(Read::Failed), 2);
+    faults.be_unreadable(false);
+    assert!(world.get("/small").await.is_none(), "it is not tried again");
+    assert!(world.get("/well").await.is_some());
 }
