@@ -64,6 +64,22 @@ pub fn exercise_disk(octets: &[u8]) {
     disk::exercise(octets);
 }
 
+/// Reads octets as fields, one a line, of a request and of its answer, and decides by them: for fuzzing.
+#[doc(hidden)]
+pub fn exercise_policy(octets: &[u8]) {
+    let mut fields = http::HeaderMap::new();
+    for line in octets.split(|octet| *octet == b'\n') {
+        let Some(colon) = line.iter().position(|octet| *octet == b':') else { continue };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) =
+            (http::HeaderName::from_bytes(name), http::HeaderValue::from_bytes(value))
+        {
+            fields.append(name, value);
+        }
+    }
+    policy::exercise(&fields);
+}
+
 pub use config::CacheConfig;
 pub use error::CacheError;
 pub use service::CacheService;
