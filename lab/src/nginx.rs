@@ -5,6 +5,9 @@ use std::path::Path;
 /// `/tagged/NAME` may be cached for an hour, has the tags `page` and NAME, and says when it was made.
 const TAGGED: &str = r#"location ~ "^/tagged/([a-z0-9-]+)$" { default_type text/plain; add_header Cache-Control max-age=3600; add_header Cache-Tag "page, $1"; return 200 "$1 at $msec\n"; }"#;
 
+/// What lies in the folder `slow` comes slowly, 128 KiB a second, and may be cached for an hour.
+const SLOW: &str = "location ^~ /slow/ { limit_rate 128k; add_header Cache-Control max-age=3600; }";
+
 /// nginx in the foreground with everything that it writes under `dir`.
 pub(crate) fn render(dir: &Path, root: &Path) -> String {
     let (dir, root) = (dir.display(), root.display());
@@ -32,7 +35,8 @@ pub(crate) fn render(dir: &Path, root: &Path) -> String {
                  listen [::]:80;\n        \
                  root \"{root}\";\n        \
                  index index.html;\n        \
-                 {TAGGED}\n    \
+                 {TAGGED}\n        \
+                 {SLOW}\n    \
              }}\n\
          }}\n"
     )

@@ -1,7 +1,7 @@
 //! Tiers of caches: the origin is asked once for the whole network, purges hold, and a server that is lost is missed by
 //! nobody.
 
-use std::time::Instant;
+use std::{fs, path::Path, process::Child, time::Instant};
 
 use proxima_lab::Fault;
 
@@ -61,6 +61,7 @@ fn lab_the_origin_is_asked_once_for_the_whole_network() {
     }
 
     purges_hold(&lab);
+    a_home_that_dies_while_it_answers_deceives_nobody(&lab);
     a_lost_home_is_missed_by_nobody(&lab);
 }
 
@@ -84,9 +85,61 @@ fn purges_hold(lab: &TwoPops) {
     }
 }
 
-/// The second server of the lower PoP dies, and then the upper PoP.
-fn a_lost_home_is_missed_by_nobody(lab: &TwoPops) {
+/// Downloads under way at once: each URL has one of two servers as its home, so of a dozen some have the one that dies.
+const DOWNLOADS: usize = 12;
+/// Octets of each: together less than the memory for what is being fetched.
+const LARGE_OCTETS: usize = 1 << 20;
+
+/// Content of a URL, unlike that of any other.
+fn large(n: usize) -> Vec<u8> {
+    (0..LARGE_OCTETS).map(|at| u8::try_from((at * 31 + at / 251 + n) % 256).unwrap()).collect()
+}
+
+/// Begins to download into a file.
+fn download(lab: &TwoPops, n: usize, file: &Path) -> Child {
+    let (resolve, url) = (format!("{HOST}:80:198.18.0.1"), format!("http://{HOST}/slow/{n}"));
+    let mut curl = lab.lab().command("bbb-1", "curl").unwrap();
+    curl.args(["-sSN", "--fail", "--max-time", "60", "--resolve", &resolve, &url, "-o"]).arg(file);
+    curl.spawn().unwrap()
+}
+
+/// The second server of the lower PoP dies while it answers the first: who reads gets the whole, or an end that is no end.
+fn a_home_that_dies_while_it_answers_deceives_nobody(lab: &TwoPops) {
+    let slow = lab.data_dir("origin").join("slow");
+    fs::create_dir_all(&slow).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |n: usize| folder.path().join(n.to_string());
+    let mut downloads = Vec::new();
+    for n in 0..DOWNLOADS {
+        fs::write(slow.join(n.to_string()), large(n)).unwrap();
+        downloads.push(download(lab, n, &file(n)));
+    }
+    let begun = |n: usize| fs::metadata(file(n)).is_ok_and(|file| file.len() > 0);
+    lab.until("all downloads have begun", |_| (0..DOWNLOADS).all(begun));
     lab.fault(&Fault::Kill { server: "bbb-2".to_owned() });
+    let mut cut = 0;
+    for (n, mut curl) in downloads.into_iter().enumerate() {
+        let whole = curl.wait().unwrap().success();
+        let (got, content) = (fs::read(file(n)).unwrap(), large(n));
+        assert!(content.starts_with(&got), "{n}: other content");
+        assert_eq!(
+            got.len() == LARGE_OCTETS,
+            whole,
+            "{n}: {} octets, and curl says whole: {whole}",
+            got.len()
+        );
+        cut += usize::from(!whole);
+    }
+    assert!(cut > 0, "the home died of none of them");
+    for n in 0..DOWNLOADS {
+        assert!(download(lab, n, &file(n)).wait().unwrap().success(), "{n}");
+        assert!(fs::read(file(n)).unwrap() == large(n), "{n}: what broke off was kept");
+    }
+    println!("{cut} of {DOWNLOADS} downloads were cut, and came whole afterwards");
+}
+
+/// The second server of the lower PoP is dead, and then the upper PoP dies.
+fn a_lost_home_is_missed_by_nobody(lab: &TwoPops) {
     for n in 0..12 {
         let answer = ask(lab, "bbb-1", &format!("/tagged/without-home-{n}"));
         assert!(content(&answer).starts_with("without-home"), "{answer}");
