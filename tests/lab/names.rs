@@ -47,7 +47,7 @@ impl Names {
 
     /// What a client's resolver says.
     fn ask(&self, client: &str, name: &str, more: &[&str]) -> String {
-        let args = ["@127.0.0.1", "+dnssec", "+time=20", "+tries=2", name, "A"];
+        let args = ["@127.0.0.1", "+dnssec", "+time=5", "+tries=6", name, "A"];
         self.run(client, "dig", &[&args, more].concat())
     }
 
