@@ -29,6 +29,11 @@ impl<'a> Client<'a> {
         text(&self.call("POST", path, Some(body))?, "/id").with_context(|| format!("{path}: no id"))
     }
 
+    /// Changes something.
+    pub(crate) fn change(&self, path: &str, body: &Value) -> Result<()> {
+        self.call("PATCH", path, Some(body)).map(drop)
+    }
+
     /// Imports a zone file.
     pub(crate) fn import(&self, zone: &str, file: &Path) -> Result<()> {
         let path = format!("zones/{zone}/dns_records/import");
@@ -48,7 +53,7 @@ impl<'a> Client<'a> {
         }]});
         let phase = format!("zones/{zone}/rulesets/phases/http_request_origin/entrypoint");
         self.call("PUT", &phase, Some(&rules))?;
-        self.call("PATCH", &format!("zones/{zone}/settings/ssl"), Some(&json!({"value": "flexible"})))?;
+        self.change(&format!("zones/{zone}/settings/ssl"), &json!({"value": "flexible"}))?;
         Ok(())
     }
 

@@ -135,6 +135,18 @@ pub(crate) fn output(core: usize, command: &Command) -> Result<String> {
     Ok(text)
 }
 
+/// The same with what it printed in a file, which may be much.
+pub(crate) fn output_to(core: usize, command: &Command, file: &Path) -> Result<()> {
+    let what = command.get_program().to_string_lossy().into_owned();
+    let printed = fs::File::create(file).with_context(|| format!("making {}", file.display()))?;
+    let status = pinned(core, command).stdin(Stdio::null()).stdout(printed).status();
+    let status = status.with_context(|| format!("starting {what}"))?;
+    if !status.success() {
+        bail!("{what} failed ({status})");
+    }
+    Ok(())
+}
+
 /// A loopback address that nobody listens at now.
 pub(crate) fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").context("asking for a free port")?;

@@ -1,16 +1,22 @@
 //! The zones that all subjects serve, as files, and what is asked of them.
 //!
 //! One is as large as the root zone, with its 1,500 delegations, and has hosts, mail and a wildcard beside; the others are as
-//! small as most zones are.
+//! small as most zones are. A third is the large one again, to be signed: by its server, or, for those that do not sign,
+//! ahead by dnssec-signzone.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::process::{self, LOAD_CORE};
+
 /// The large zone.
 pub(super) const LARGE: &str = "large.example";
+/// The same, to be signed.
+pub(super) const SIGNED: &str = "signed.example";
 /// What every file begins with.
 const HEAD: &str = "$TTL 3600\n@ IN SOA ns1 hostmaster 1 10800 3600 604800 300\n@ IN NS ns1\n@ IN NS ns2\n\
                     ns1 IN A 192.0.2.53\nns2 IN A 198.51.100.53\n";
@@ -35,7 +41,12 @@ pub(super) struct Questions {
 
 pub(super) struct Zones {
     pub(super) all: Vec<Zone>,
+    /// The file of [`SIGNED`] before it is signed; it is not among `all`.
+    pub(super) unsigned: PathBuf,
+    /// The same with its signatures.
+    pub(super) presigned: PathBuf,
     pub(super) of_large: Questions,
+    pub(super) of_signed: Questions,
     pub(super) of_many: Questions,
 }
 
@@ -65,10 +76,26 @@ impl Zones {
             let not_found_percent = f64::from(not_found) * 100.0 / f64::from(QUESTIONS);
             Ok::<_, anyhow::Error>(Questions { file: write(name, &text)?, not_found_percent })
         };
-        let of_large = questions("questions-of-large", &mut of_large)?;
+        let of_large = questions("questions-of-large", &mut |chance| of_large(chance, LARGE))?;
+        let of_signed = questions("questions-of-signed", &mut |chance| self::of_large(chance, SIGNED))?;
+        let unsigned = write(SIGNED, &large_zone())?;
+        let presigned = sign(&unsigned, &folder)?;
         let of_many = questions("questions-of-many", &mut |chance| of_many(chance, small))?;
-        Ok(Self { all, of_large, of_many })
+        Ok(Self { all, unsigned, presigned, of_large, of_signed, of_many })
     }
+}
+
+/// Signs [`SIGNED`] with one key, as knot and Proxima do: ECDSA P-256, NSEC.
+fn sign(unsigned: &Path, folder: &Path) -> Result<PathBuf> {
+    let mut keygen = Command::new("dnssec-keygen");
+    keygen.args(["-q", "-a", "ECDSAP256SHA256", "-f", "KSK", "-K"]).arg(folder).arg(SIGNED);
+    process::output(LOAD_CORE, &keygen)?;
+    let presigned = folder.join("presigned");
+    let mut signzone = Command::new("dnssec-signzone");
+    signzone.args(["-S", "-z", "-Q", "-s", "now-1h", "-o", SIGNED, "-K"]).arg(folder);
+    signzone.arg("-d").arg(folder).arg("-f").arg(&presigned).arg(unsigned);
+    process::output(LOAD_CORE, &signzone)?;
+    Ok(presigned)
 }
 
 fn small_name(number: u32) -> String {
@@ -117,19 +144,19 @@ fn small_zone(number: u32) -> String {
 }
 
 /// A question of the large zone, and whether the name is there.
-fn of_large(chance: &mut Chance) -> (String, bool) {
+fn of_large(chance: &mut Chance, zone: &str) -> (String, bool) {
     let (kind, host, delegation) = (chance.below(100), chance.below(HOSTS), chance.below(DELEGATIONS));
     match kind {
-        0..35 => (format!("www.site{host}.tld{delegation}.{LARGE} A"), true),
-        35..60 => (format!("nothing{}.{LARGE} A", chance.below(1_000_000)), false),
-        60..80 => (format!("host{host}.{LARGE} A"), true),
-        80..88 => (format!("host{}.{LARGE} AAAA", host & !1), true),
-        88..91 => (format!("host{}.{LARGE} MX", host & !3), true),
-        91..93 => (format!("host{}.{LARGE} TXT", host & !3), true),
+        0..35 => (format!("www.site{host}.tld{delegation}.{zone} A"), true),
+        35..60 => (format!("nothing{}.{zone} A", chance.below(1_000_000)), false),
+        60..80 => (format!("host{host}.{zone} A"), true),
+        80..88 => (format!("host{}.{zone} AAAA", host & !1), true),
+        88..91 => (format!("host{}.{zone} MX", host & !3), true),
+        91..93 => (format!("host{}.{zone} TXT", host & !3), true),
         // There is the name, and no such record.
-        93..95 => (format!("host{host}.{LARGE} SRV"), true),
-        95..99 => (format!("any{}.wild.{LARGE} A", chance.below(1_000_000)), true),
-        _ => (format!("alias.{LARGE} A"), true),
+        93..95 => (format!("host{host}.{zone} SRV"), true),
+        95..99 => (format!("any{}.wild.{zone} A", chance.below(1_000_000)), true),
+        _ => (format!("alias.{zone} A"), true),
     }
 }
 
@@ -170,7 +197,9 @@ mod tests {
         assert_eq!(zones.all.len(), 4);
         let large = fs::read_to_string(&zones.all[0].file).unwrap();
         assert_eq!(large.lines().filter(|line| line.contains(" IN NS ")).count(), 2 + 2 * 1_500);
-        for questions in [&zones.of_large, &zones.of_many] {
+        let signed = fs::read_to_string(&zones.presigned).unwrap();
+        assert!(signed.contains("RRSIG") && signed.contains("NSEC"));
+        for questions in [&zones.of_large, &zones.of_signed, &zones.of_many] {
             assert_eq!(fs::read_to_string(&questions.file).unwrap().lines().count(), 100_000);
             assert!((5.0..40.0).contains(&questions.not_found_percent), "{}", questions.not_found_percent);
         }

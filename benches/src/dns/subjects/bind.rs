@@ -6,18 +6,22 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::super::zones::Zones;
-use super::Subject;
+use super::super::zones::{SIGNED, Zones};
+use super::{Reach, Signed, Subject};
 use crate::process::free_address;
 
 pub(super) fn start(zones: &Zones, home: &Path) -> Result<Subject> {
-    let address = free_address()?;
+    let (address, tls) = (free_address()?, free_address()?);
     let config = home.join("named.conf");
     let (folder, ip, port) = (home.display(), address.ip(), address.port());
     let mut text = format!(
-        "options {{ directory \"{folder}\"; listen-on port {port} {{ {ip}; }}; listen-on-v6 {{ none; }}; recursion no; \
+        "options {{ directory \"{folder}\"; listen-on port {port} {{ {ip}; }}; listen-on port {} tls ephemeral {{ {ip}; }}; \
+         listen-on-v6 {{ none; }}; recursion no; \
          dnssec-validation no; pid-file none; session-keyfile none; querylog no; minimal-responses yes; \
-         tcp-clients 1000; notify no; }};\ncontrols {{ }};\n"
+         tcp-clients 1000; notify no; }};\ncontrols {{ }};\n\
+         zone \"{SIGNED}\" {{ type primary; file \"{}\"; }};\n",
+        tls.port(),
+        zones.presigned.display(),
     );
     for zone in &zones.all {
         let _ =
@@ -25,5 +29,6 @@ pub(super) fn start(zones: &Zones, home: &Path) -> Result<Subject> {
     }
     let mut named = Command::new("named");
     named.args(["-g", "-n", "1", "-c"]).arg(&config);
-    Subject::peer("bind", (&named, address), (&config, &text), zones, home)
+    let reach = Reach { tls: Some(tls), signed: Some(Signed::Plainly), address };
+    Subject::peer("bind", (&named, reach), (&config, &text), zones, home)
 }

@@ -8,12 +8,13 @@ mod proxima;
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::zones::{LARGE, Zones};
+use super::generator::Transport;
+use super::zones::{LARGE, SIGNED, Zones};
 use crate::process::{self, LOAD_CORE, SUBJECT_CORE, Server};
 use crate::report::PROXIMA;
 
@@ -23,10 +24,50 @@ pub(super) const NAMES: [&str; 5] = [PROXIMA, "knot", "nsd", "bind", "pdns"];
 pub(super) struct Subject {
     pub(super) name: &'static str,
     pub(super) server: Server,
-    pub(super) address: SocketAddr,
+    pub(super) reach: Reach,
+}
+
+/// Where a subject is reached, and what it can.
+pub(super) struct Reach {
+    /// UDP and TCP.
+    address: SocketAddr,
+    /// DNS over TLS.
+    tls: Option<SocketAddr>,
+    /// How it has the signed zone.
+    signed: Option<Signed>,
+}
+
+/// How a name that is not there is denied in a signed zone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signed {
+    /// NXDOMAIN, with NSEC.
+    Plainly,
+    /// NOERROR, with an NSEC that says NXNAME (RFC 9824).
+    Compactly,
+}
+
+impl Reach {
+    /// Over UDP and TCP alone, without the signed zone.
+    const fn plain(address: SocketAddr) -> Self {
+        Self { address, tls: None, signed: None }
+    }
 }
 
 impl Subject {
+    /// Where it is asked by this transport; `None` if it does not speak it.
+    pub(super) fn address(&self, transport: Transport) -> Option<SocketAddr> {
+        match transport {
+            Transport::Udp | Transport::Tcp => Some(self.reach.address),
+            Transport::UdpSigned => self.reach.signed.map(|_| self.reach.address),
+            Transport::Tls => self.reach.tls,
+        }
+    }
+
+    /// Whether names that are not there are answered NXDOMAIN.
+    pub(super) fn says_nxdomain(&self, transport: Transport) -> bool {
+        transport != Transport::UdpSigned || self.reach.signed != Some(Signed::Compactly)
+    }
+
     pub(super) fn start(name: &str, proxima: &Path, zones: &Zones, folder: &Path) -> Result<Self> {
         let home = folder.join(name);
         fs::create_dir_all(&home).with_context(|| format!("making the folder {}", home.display()))?;
@@ -43,7 +84,7 @@ impl Subject {
     /// Starts a peer with a configuration, and waits until it answers for the first and the last zone.
     fn peer(
         name: &'static str,
-        (command, address): (&Command, SocketAddr),
+        (command, reach): (&Command, Reach),
         (config, text): (&Path, &str),
         zones: &Zones,
         home: &Path,
@@ -51,24 +92,38 @@ impl Subject {
         fs::write(config, text).with_context(|| format!("writing {}", config.display()))?;
         let log = home.join("log");
         let mut server = Server::start(name, SUBJECT_CORE, command, &log)?;
-        wait_until_served(&mut server, address, zones)
+        wait_until_served(&mut server, &reach, zones)
             .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
-        Ok(Self { name, server, address })
+        Ok(Self { name, server, reach })
     }
 }
 
-fn wait_until_served(server: &mut Server, address: SocketAddr, zones: &Zones) -> Result<()> {
+/// A certificate (ECDSA P-256) and its key, as files.
+fn certify(home: &Path) -> Result<(PathBuf, PathBuf)> {
+    let made = rcgen::generate_simple_self_signed(["ns1.proxima.test".to_owned()])
+        .context("making a certificate")?;
+    let (certificate, key) = (home.join("certificate.pem"), home.join("key.pem"));
+    fs::write(&certificate, made.cert.pem()).context("writing the certificate")?;
+    fs::write(&key, made.signing_key.serialize_pem()).context("writing the key")?;
+    Ok((certificate, key))
+}
+
+fn wait_until_served(server: &mut Server, reach: &Reach, zones: &Zones) -> Result<()> {
     let last = zones.all.last().map_or(LARGE, |zone| &zone.name);
     for zone in [LARGE, last] {
-        server.wait_until(&format!("it answers for {zone}"), || answers(address, zone))?;
+        server.wait_until(&format!("it answers for {zone}"), || says(reach, zone, "hostmaster"))?;
+    }
+    if reach.signed.is_some() {
+        server.wait_until(&format!("it signs {SIGNED}"), || says(reach, SIGNED, "SOA 13 2 "))?;
     }
     Ok(())
 }
 
-/// Whether a zone is served there.
-fn answers(address: SocketAddr, zone: &str) -> bool {
+/// Whether what the server says of a zone's SOA has this in it; signatures begin with type, algorithm and labels.
+fn says(reach: &Reach, zone: &str, wanted: &str) -> bool {
+    let (ip, port) = (reach.address.ip(), reach.address.port());
     let mut dig = Command::new("dig");
-    dig.arg(format!("@{}", address.ip())).args(["-p", &address.port().to_string()]);
-    dig.args(["+short", "+time=1", "+tries=1", zone, "SOA"]);
-    process::output(LOAD_CORE, &dig).is_ok_and(|said| said.contains("hostmaster"))
+    dig.arg(format!("@{ip}")).args(["-p", &port.to_string()]);
+    dig.args(["+short", "+dnssec", "+time=1", "+tries=1", zone, "SOA"]);
+    process::output(LOAD_CORE, &dig).is_ok_and(|said| said.contains(wanted))
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::super::zones::Zones;
-use super::Subject;
+use super::{Reach, Subject};
 use crate::process::free_address;
 
 pub(super) fn start(zones: &Zones, home: &Path) -> Result<Subject> {
@@ -29,5 +29,5 @@ pub(super) fn start(zones: &Zones, home: &Path) -> Result<Subject> {
     );
     let mut pdns = Command::new("pdns_server");
     pdns.arg(format!("--config-dir={folder}"));
-    Subject::peer("pdns", (&pdns, address), (&home.join("pdns.conf"), &text), zones, home)
+    Subject::peer("pdns", (&pdns, Reach::plain(address)), (&home.join("pdns.conf"), &text), zones, home)
 }

@@ -2,31 +2,63 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::super::zones::Zones;
-use super::{Subject, wait_until_served};
+use super::super::zones::{SIGNED, Zone, Zones};
+use super::{Reach, Signed, Subject, wait_until_served};
 use crate::api;
-use crate::dev::Dev;
+use crate::process::{self, LOAD_CORE, SUBJECT_CORE, Server, free_address};
 use crate::report::PROXIMA;
 
 /// Lines of one import, which is bounded (`docs/api.md`).
 const IMPORT_LINES: usize = 8_000;
 
-/// `proxima dev`, with the zones made and filled by the API.
+/// `proxima node`, with the zones made and filled by the API.
 pub(super) fn start(binary: &Path, zones: &Zones, home: &Path) -> Result<Subject> {
-    let Dev { mut server, dns, api, token, .. } = Dev::start(binary, home, &[])?;
-    let client = api::Client::new(api, &token);
+    let (dns, tls, api) = (free_address()?, free_address()?, free_address()?);
+    let (http, admin, data) = (free_address()?, free_address()?, home.join("data"));
+    let authority = home.join("ca");
+    let mut ca = Command::new(binary);
+    process::output(LOAD_CORE, ca.args(["ca", "init"]).arg(&authority))?;
+    let config = home.join("node.toml");
+    let text = format!(
+        "[node]\nname = \"one\"\npop = \"ONE\"\nregion = \"local\"\ndata_dir = {data:?}\nkey_file = {:?}\n\
+         admin = \"{admin}\"\n\
+         [network]\nanycast_addresses = [\"127.0.0.1\"]\nname_servers = [\"ns1.proxima.test\", \"ns2.proxima.test\"]\n\
+         [dns]\nlisten = [\"{dns}\"]\nlisten_tls = [\"{tls}\"]\n\
+         rate_limit_exempt = [\"127.0.0.0/8\"]\n\
+         [edge]\nhttp = [\"{http}\"]\nhttps = []\n\
+         [control]\nlisten = [\"{api}\"]\nactivation = \"trust\"\n",
+        authority.join("at-rest.key"),
+    );
+    fs::write(&config, text).with_context(|| format!("writing {}", config.display()))?;
+    let log = home.join("log");
+    let mut node = Command::new(binary);
+    let mut server =
+        Server::start(PROXIMA, SUBJECT_CORE, node.arg("node").arg("--config").arg(&config), &log)?;
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    server
+        .wait_until("it says `ready`", || said().lines().any(|line| line.trim() == "ready"))
+        .with_context(said)?;
+
+    let token = fs::read_to_string(data.join("token")).context("reading the API token")?;
+    let client = api::Client::new(api, token.trim());
     let account = client.account()?;
-    for zone in &zones.all {
+    let signed = Zone { name: SIGNED.to_owned(), file: zones.unsigned.clone() };
+    for zone in zones.all.iter().chain([&signed]) {
         let made = json!({"name": zone.name, "account": {"id": account}});
         let id = client.make("zones", &made)?;
         fill(&client, &id, &zone.file, home).with_context(|| format!("filling {}", zone.name))?;
+        if zone.name == SIGNED {
+            client.change(&format!("zones/{id}/dnssec"), &json!({"status": "active"}))?;
+        }
     }
-    wait_until_served(&mut server, dns, zones)?;
-    Ok(Subject { name: PROXIMA, server, address: dns })
+    let reach = Reach { address: dns, tls: Some(tls), signed: Some(Signed::Compactly) };
+    wait_until_served(&mut server, &reach, zones).with_context(said)?;
+    Ok(Subject { name: PROXIMA, server, reach })
 }
 
 /// Imports a zone's file; SOA and NS of the zone itself are passed over, as they are the network's.
