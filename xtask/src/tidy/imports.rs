@@ -35,8 +35,9 @@ enum Floor {
 }
 
 /// core/, from the ground up.
-const CORE: [&str; 8] = [
+const CORE: [&str; 9] = [
     "core/bird",
+    "core/resolver",
     "core/rules",
     "core/model",
     "core/ledger",

@@ -1,0 +1,393 @@
+//! Iteration: from the nearest zone that is known, down to the servers that have the answer.
+
+use std::{
+    collections::HashSet,
+    net::IpAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use quick_cache::{Weighter, sync::Cache};
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    hints,
+    keys::{Budget, ede},
+    message::{self, Message, TC, rtype},
+    metrics::Metrics,
+    name::Name,
+    reply::{Reply, Said},
+    rrset::{RrSet, TTL_MAX},
+    servers::Servers,
+    settings::Settings,
+    upstream::{Transport, Upstream},
+    zones::Zone,
+};
+
+/// Questions to name servers for one question of a client: a cold name with aliases takes some thirty, and an attacker who
+/// names many servers (NXNSAttack) no more than this.
+pub(crate) const QUERIES_MAX: u32 = 100;
+/// Checks of signatures for one question of a client (KeyTrap).
+const CHECKS_MAX: u32 = 120;
+/// Servers' names that are looked up for one question to one zone (NXNSAttack).
+const SERVERS_LOOKED_UP_MAX: usize = 4;
+/// Lookups for the sake of another: a server's name whose zone has servers whose names have to be looked up, and so on.
+const DEPTH_MAX: u8 = 6;
+/// Attempts to ask one zone.
+const ATTEMPTS_MAX: usize = 8;
+/// Labels that are shown one by one (RFC 9156, 2.3); below them is rarely another zone.
+const MINIMISED_MAX: usize = 10;
+/// The longest that a denial is kept, in seconds (RFC 2308, 5).
+const NEGATIVE_TTL_MAX: u32 = 3_600;
+/// For how long one without an SOA record is: it says nothing of that.
+const WITHOUT_SOA_TTL: u32 = 5;
+/// For how long something that is bogus is not asked for again (RFC 9520, 3.2).
+pub(crate) const BOGUS_TTL: u32 = 60;
+/// Octets of the smallest thing that is kept, by which numbers are guessed from octets.
+const ENTRY_OCTETS: u64 = 512;
+
+/// Whether what was found is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Security {
+    Secure,
+    Insecure,
+    Bogus(u16),
+}
+
+/// What was found for one name and type; aliases are not followed.
+#[derive(Clone, Debug)]
+pub(crate) struct Lookup {
+    pub(crate) said: Said,
+    pub(crate) answer: Vec<RrSet>,
+    pub(crate) authority: Vec<RrSet>,
+    pub(crate) security: Security,
+    pub(crate) ede: Option<u16>,
+    pub(crate) ttl: u32,
+    pub(crate) expires: u64,
+}
+
+impl Lookup {
+    fn octets(&self) -> usize {
+        self.answer.iter().chain(&self.authority).map(RrSet::octets).sum::<usize>() + 128
+    }
+}
+
+/// Nothing was found, as the extended error says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failure(pub(crate) u16);
+
+/// What one question of a client may cost, and has cost.
+pub(crate) struct Work {
+    queries: AtomicU32,
+    checks: AtomicU32,
+    /// Whether to ask for what is about to expire.
+    is_refresh: bool,
+}
+
+impl Work {
+    pub(crate) fn new(is_refresh: bool) -> Self {
+        Self { queries: AtomicU32::new(QUERIES_MAX), checks: AtomicU32::new(CHECKS_MAX), is_refresh }
+    }
+
+    fn take_query(&self) -> Result<(), Failure> {
+        take(&self.queries).then_some(()).ok_or(Failure(ede::NO_AUTHORITY))
+    }
+}
+
+impl Budget for Work {
+    fn take_check(&self) -> bool {
+        take(&self.checks)
+    }
+}
+
+fn take(left: &AtomicU32) -> bool {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+}
+
+/// Weighs what is kept, by octets.
+#[derive(Clone)]
+pub(crate) struct Octets;
+
+impl Weighter<(Name, u16), Arc<Lookup>> for Octets {
+    fn weight(&self, key: &(Name, u16), lookup: &Arc<Lookup>) -> u64 {
+        (key.0.wire().len() + lookup.octets()) as u64
+    }
+}
+
+impl Weighter<Name, Arc<Zone>> for Octets {
+    fn weight(&self, _: &Name, zone: &Arc<Zone>) -> u64 {
+        zone.octets() as u64
+    }
+}
+
+/// What resolves, without its clients.
+pub(crate) struct Core<U> {
+    pub(crate) upstream: U,
+    pub(crate) settings: Settings,
+    pub(crate) servers: Servers,
+    pub(crate) lookups: Cache<(Name, u16), Arc<Lookup>, Octets>,
+    pub(crate) zones: Cache<Name, Arc<Zone>, Octets>,
+    pub(crate) metrics: Metrics,
+}
+
+/// A cache bounded by octets.
+pub(crate) fn cache<K: Eq + std::hash::Hash, V: Clone>(octets: u64) -> Cache<K, V, Octets>
+where
+    Octets: Weighter<K, V>,
+{
+    Cache::with_weighter(usize::try_from(octets / ENTRY_OCTETS).unwrap_or(usize::MAX).max(16), octets, Octets)
+}
+
+type Found<'a> = Pin<Box<dyn Future<Output = Result<Arc<Lookup>, Failure>> + Send + 'a>>;
+
+impl<U: Upstream> Core<U> {
+    pub(crate) fn seconds(&self) -> u64 {
+        (self.settings.clock)() / 1_000
+    }
+
+    /// As signatures count them, which begin anew after 136 years (RFC 4034, 3.1.5).
+    pub(crate) fn seconds_of_signatures(&self) -> u32 {
+        (self.seconds() & 0xFFFF_FFFF) as u32
+    }
+
+    /// What there is at a name of a type: from the cache, or from its zone's servers.
+    pub(crate) fn lookup<'a>(&'a self, name: &'a Name, rtype: u16, work: &'a Work, depth: u8) -> Found<'a> {
+        Box::pin(async move {
+            let key = (name.clone(), rtype);
+            let now = self.seconds();
+            let fresh = |lookup: &Arc<Lookup>| {
+                let left = lookup.expires.saturating_sub(now);
+                // A refresh takes what will last for a while.
+                left > if work.is_refresh { u64::from(lookup.ttl) / 5 } else { 0 }
+            };
+            if let Some(found) = self.lookups.get(&key).filter(fresh) {
+                return Ok(found);
+            }
+            if depth > DEPTH_MAX {
+                return Err(Failure(ede::NO_AUTHORITY));
+            }
+            let found = Arc::new(self.iterate(name, rtype, work, depth).await?);
+            self.lookups.insert(key, found.clone());
+            Ok(found)
+        })
+    }
+
+    async fn iterate(&self, name: &Name, rtype: u16, work: &Work, depth: u8) -> Result<Lookup, Failure> {
+        let mut zone = self.nearest(name, rtype, work).await?;
+        let (mut shown, mut minimised, mut minimised_max) = (zone.name.depth(), 0, MINIMISED_MAX);
+        loop {
+            let is_minimised = shown + 1 < name.depth() && minimised < minimised_max;
+            let asked = if is_minimised { name.suffix(shown + 1) } else { name.clone() };
+            let asked_type = if is_minimised { rtype::NS } else { rtype };
+            minimised += usize::from(is_minimised);
+            let reply = match self.ask(&zone, &asked, asked_type, work, depth).await {
+                Ok(reply) => reply,
+                // Some servers know nothing of names between zones.
+                Err(_) if is_minimised => {
+                    minimised = minimised_max;
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+            match &reply.said {
+                Said::Referral(child) if rtype != rtype::DS || child != name => {
+                    let child = child.clone();
+                    zone = self.enter(&zone, &child, reply, work, depth).await?;
+                    shown = zone.name.depth();
+                }
+                Said::Referral(_) => return Err(Failure(ede::NO_AUTHORITY)),
+                Said::Answer if is_minimised => {
+                    zone = self.enter(&zone, &asked, reply, work, depth).await?;
+                    shown = zone.name.depth();
+                }
+                Said::NoData if is_minimised => shown += 1,
+                // The whole name gets the alias; and servers that deny what is only above others are not believed.
+                _ if is_minimised => minimised = minimised_max,
+                _ => {
+                    let lookup = self.judge(&zone, name, rtype, reply, work);
+                    let skipped = minimised >= minimised_max && shown + 1 < name.depth();
+                    if matches!(lookup.security, Security::Bogus(_))
+                        && skipped
+                        && minimised_max == MINIMISED_MAX
+                    {
+                        // The same servers may have a zone between, which was not seen: once more, label by label.
+                        (minimised, minimised_max) = (0, usize::MAX);
+                        continue;
+                    }
+                    return Ok(lookup);
+                }
+            }
+        }
+    }
+
+    /// What was found, with how long it is true.
+    pub(crate) fn conclude(&self, reply: Reply, security: Security, ede: Option<u16>) -> Lookup {
+        let Reply { said, answer, mut authority, .. } = reply;
+        let sets = answer.iter().chain(&authority);
+        let mut ttl = sets.map(|set| set.ttl).min().unwrap_or(TTL_MAX).min(TTL_MAX);
+        if answer.is_empty() {
+            let soa = authority.iter().find(|set| set.rtype == rtype::SOA).and_then(|set| set.data.first());
+            let minimum =
+                soa.and_then(|data| data.last_chunk::<4>()).map(|octets| u32::from_be_bytes(*octets));
+            ttl = ttl.min(minimum.unwrap_or(WITHOUT_SOA_TTL)).min(NEGATIVE_TTL_MAX);
+            authority.retain(|set| matches!(set.rtype, rtype::SOA | rtype::NSEC | rtype::NSEC3));
+        } else {
+            authority.retain(|set| matches!(set.rtype, rtype::NSEC | rtype::NSEC3));
+        }
+        if matches!(security, Security::Bogus(_)) {
+            ttl = ttl.min(BOGUS_TTL);
+        }
+        Lookup { said, answer, authority, security, ede, ttl, expires: self.seconds() + u64::from(ttl) }
+    }
+
+    /// Asks the servers of a zone, one after the other, until one says something that counts.
+    pub(crate) async fn ask(
+        &self,
+        zone: &Zone,
+        name: &Name,
+        rtype: u16,
+        work: &Work,
+        depth: u8,
+    ) -> Result<Reply, Failure> {
+        let mut addresses: Vec<IpAddr> = zone.servers.iter().flat_map(|(_, its)| its.clone()).collect();
+        let mut without = zone.servers.iter().filter(|(server, its)| {
+            // The address of a server within its own zone comes with the referral, or not at all.
+            its.is_empty() && !server.is_within(&zone.name)
+        });
+        let (mut tried, mut attempts, mut looked_up) = (HashSet::new(), 0, 0);
+        loop {
+            addresses.retain(|address| self.may_ask(*address) && tried.insert(*address));
+            self.servers.order(&mut addresses, &zone.name, (self.settings.clock)(), rand::random);
+            for address in std::mem::take(&mut addresses) {
+                if attempts >= ATTEMPTS_MAX {
+                    break;
+                }
+                match self.ask_one(address, zone, name, rtype, work).await? {
+                    Asked::Said(reply) => return Ok(reply),
+                    Asked::Unreachable => {}
+                    Asked::Useless => attempts += 1,
+                }
+            }
+            let Some((server, _)) = without.next() else { break };
+            if looked_up >= SERVERS_LOOKED_UP_MAX || attempts >= ATTEMPTS_MAX {
+                break;
+            }
+            looked_up += 1;
+            for family in [rtype::A, rtype::AAAA] {
+                let Ok(found) = self.lookup(server, family, work, depth + 1).await else { continue };
+                if matches!(found.security, Security::Bogus(_)) {
+                    continue;
+                }
+                let data = found.answer.iter().flat_map(|set| &set.data);
+                addresses.extend(data.filter_map(|data| hints::address(family, data)));
+                if !addresses.is_empty() {
+                    break;
+                }
+            }
+        }
+        tracing::debug!(zone = %zone.name, %name, rtype, attempts, "no name server of the zone has answered");
+        Err(Failure(ede::NO_AUTHORITY))
+    }
+
+    async fn ask_one(
+        &self,
+        address: IpAddr,
+        zone: &Zone,
+        name: &Name,
+        rtype: u16,
+        work: &Work,
+    ) -> Result<Asked, Failure> {
+        let now = (self.settings.clock)();
+        let message = match self.exchange(address, name, rtype, Transport::Udp, work).await? {
+            Exchanged::Message(message) if message.has(TC) => {
+                self.exchange(address, name, rtype, Transport::Tcp, work).await?
+            }
+            // Somebody guesses, or the server does not keep the case of letters: in a connection nobody guesses.
+            Exchanged::Mismatch => self.exchange(address, name, rtype, Transport::Tcp, work).await?,
+            other => other,
+        };
+        Ok(match message {
+            Exchanged::Message(message) => match Reply::of(&zone.name, name, rtype, message) {
+                Some(reply) => Asked::Said(reply),
+                None => {
+                    self.servers.lame(address, &zone.name, now);
+                    self.metrics.lame.inc();
+                    Asked::Useless
+                }
+            },
+            Exchanged::Mismatch => {
+                self.servers.lame(address, &zone.name, now);
+                Asked::Useless
+            }
+            Exchanged::Silence => {
+                self.servers.silent(address, now);
+                Asked::Useless
+            }
+            Exchanged::Unreachable => {
+                self.servers.silent(address, now);
+                Asked::Unreachable
+            }
+        })
+    }
+
+    async fn exchange(
+        &self,
+        address: IpAddr,
+        name: &Name,
+        rtype: u16,
+        transport: Transport,
+        work: &Work,
+    ) -> Result<Exchanged, Failure> {
+        work.take_query()?;
+        let query = message::question(name, rtype, rand::random(), rand::random);
+        let mut patience = self.servers.timeout(address);
+        match transport {
+            Transport::Udp => self.metrics.udp.inc(),
+            Transport::Tcp => {
+                // Two round trips and a longer answer.
+                patience = patience.saturating_mul(3).max(Duration::from_secs(1));
+                self.metrics.tcp.inc()
+            }
+        };
+        let begun = Instant::now();
+        let response = match timeout(patience, self.upstream.exchange(address, &query, transport)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) if is_unreachable(&error) => return Ok(Exchanged::Unreachable),
+            Ok(Err(_)) | Err(_) => {
+                self.metrics.silent.inc();
+                return Ok(Exchanged::Silence);
+            }
+        };
+        let parsed = Message::parse(&response).filter(|_| message::answers(&query, &response));
+        let Some(message) = parsed else {
+            self.metrics.mismatched.inc();
+            return Ok(Exchanged::Mismatch);
+        };
+        self.servers.answered(address, begun.elapsed());
+        self.metrics.seconds.observe(begun.elapsed().as_secs_f64());
+        Ok(Exchanged::Message(message))
+    }
+}
+
+enum Asked {
+    Said(Reply),
+    Useless,
+    Unreachable,
+}
+
+enum Exchanged {
+    Message(Message),
+    Mismatch,
+    Silence,
+    Unreachable,
+}
+
+/// Whether this host has no way there, as one without IPv6 has to IPv6.
+fn is_unreachable(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), AddrNotAvailable | HostUnreachable | NetworkUnreachable)
+}

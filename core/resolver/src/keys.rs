@@ -1,0 +1,234 @@
+//! Keys, their digests, and whether a signature is theirs. What is costly here is counted by who calls.
+
+use aws_lc_rs::{digest, signature};
+
+use crate::{
+    message::{Record, rtype},
+    name::Name,
+    rrset::{RrSet, Signature},
+};
+
+/// The flag of a key that signs a zone.
+const ZONE_KEY: u16 = 0x0100;
+/// That of one that was revoked (RFC 5011).
+const REVOKED: u16 = 0x0080;
+/// Keys with one tag and algorithm that are tried: tags collide by chance, but not so often (CVE-2023-50387, KeyTrap).
+const SAME_TAG_MAX: usize = 2;
+/// Signatures of one set that are tried: a zone with two algorithms in a roll-over has four.
+const SIGNATURES_MAX: usize = 4;
+/// Clocks differ by this many seconds at most.
+const SKEW_SECONDS: u32 = 60;
+
+/// A key of a zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) tag: u16,
+    pub(crate) algorithm: u8,
+    data: Box<[u8]>,
+}
+
+/// Extended errors (RFC 8914) that are said here.
+pub(crate) mod ede {
+    pub(crate) const UNSUPPORTED_KEY: u16 = 1;
+    pub(crate) const UNSUPPORTED_DIGEST: u16 = 2;
+    pub(crate) const STALE: u16 = 3;
+    pub(crate) const BOGUS: u16 = 6;
+    pub(crate) const EXPIRED: u16 = 7;
+    pub(crate) const NOT_YET_VALID: u16 = 8;
+    pub(crate) const DNSKEY_MISSING: u16 = 9;
+    pub(crate) const RRSIGS_MISSING: u16 = 10;
+    pub(crate) const NSEC_MISSING: u16 = 12;
+    pub(crate) const PROHIBITED: u16 = 18;
+    pub(crate) const NO_AUTHORITY: u16 = 22;
+    pub(crate) const ITERATIONS: u16 = 27;
+}
+
+impl Key {
+    /// The key of a DNSKEY record's data, if it may sign a zone.
+    pub(crate) fn parse(data: &[u8]) -> Option<Self> {
+        let [high, low, 3, algorithm, _, ..] = *data else { return None };
+        let flags = u16::from_be_bytes([high, low]);
+        (flags & ZONE_KEY != 0 && flags & REVOKED == 0).then(|| Self {
+            tag: tag(data),
+            algorithm,
+            data: data.into(),
+        })
+    }
+
+    /// Whether a DS record's data is this key's digest.
+    fn is_of(&self, owner: &Name, ds: &[u8]) -> bool {
+        let [high, low, algorithm, kind, digest @ ..] = ds else { return false };
+        let Some(hash) = hash(*kind) else { return false };
+        let mut context = digest::Context::new(hash);
+        context.update(owner.wire());
+        context.update(&self.data);
+        u16::from_be_bytes([*high, *low]) == self.tag
+            && *algorithm == self.algorithm
+            && context.finish().as_ref() == digest
+    }
+
+    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let key = &self.data[4..];
+        let curve = |algorithm: &'static dyn signature::VerificationAlgorithm, prefix: &[u8]| {
+            let key = [prefix, key].concat();
+            signature::UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok()
+        };
+        let rsa = |parameters: &'static signature::RsaParameters| {
+            let (length, rest) = match key {
+                [0, high, low, rest @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), rest),
+                [length, rest @ ..] => (usize::from(*length), rest),
+                [] => return false,
+            };
+            let Some((e, n)) = rest.split_at_checked(length) else { return false };
+            signature::RsaPublicKeyComponents { n, e }.verify(parameters, message, signature).is_ok()
+        };
+        match self.algorithm {
+            8 => rsa(&signature::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY),
+            10 => rsa(&signature::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY),
+            13 => curve(&signature::ECDSA_P256_SHA256_FIXED, &[4]),
+            14 => curve(&signature::ECDSA_P384_SHA384_FIXED, &[4]),
+            15 => curve(&signature::ED25519, &[]),
+            _ => false,
+        }
+    }
+}
+
+/// Algorithms that are checked. Those with SHA-1 are not: what only they sign is insecure (RFC 9905).
+const fn is_supported(algorithm: u8) -> bool {
+    matches!(algorithm, 8 | 10 | 13 | 14 | 15)
+}
+
+fn hash(kind: u8) -> Option<&'static digest::Algorithm> {
+    match kind {
+        2 => Some(&digest::SHA256),
+        4 => Some(&digest::SHA384),
+        _ => None,
+    }
+}
+
+/// RFC 4034, appendix B.
+fn tag(data: &[u8]) -> u16 {
+    let sum: u32 =
+        data.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
+    ((sum + (sum >> 16)) & 0xFFFF) as u16
+}
+
+/// The DS data among these that can be used; an extended error if there is none, for which the zone is insecure.
+pub(crate) fn usable(ds: &[Box<[u8]>]) -> Result<Vec<Box<[u8]>>, u16> {
+    let supported: Vec<_> = ds.iter().filter(|ds| ds.len() > 4 && is_supported(ds[2])).collect();
+    if supported.is_empty() {
+        return Err(ede::UNSUPPORTED_KEY);
+    }
+    let usable: Vec<_> = supported.into_iter().filter(|ds| hash(ds[3]).is_some()).cloned().collect();
+    if usable.is_empty() { Err(ede::UNSUPPORTED_DIGEST) } else { Ok(usable) }
+}
+
+/// How many checks of signatures are left.
+pub(crate) trait Budget {
+    /// Takes one; `false` if there is none.
+    fn take_check(&self) -> bool;
+}
+
+/// The keys of a zone's DNSKEY set, if one that its DS records know signs it.
+pub(crate) fn trusted(
+    set: &mut RrSet,
+    ds: &[Box<[u8]>],
+    now: u32,
+    budget: &impl Budget,
+) -> Result<Vec<Key>, u16> {
+    let keys: Vec<Key> = set.data.iter().filter_map(|data| Key::parse(data)).collect();
+    let anchored: Vec<Key> =
+        keys.iter().filter(|key| ds.iter().any(|ds| key.is_of(&set.owner, ds))).cloned().collect();
+    if anchored.is_empty() {
+        return Err(ede::DNSKEY_MISSING);
+    }
+    let zone = set.owner.clone();
+    verify(set, &zone, &anchored, now, budget)?;
+    Ok(keys)
+}
+
+/// Checks a set by the keys of the zone that it is in; how many labels its name has without what a wildcard stood for.
+/// Its TTL becomes what the signature allows.
+pub(crate) fn verify(
+    set: &mut RrSet,
+    zone: &Name,
+    keys: &[Key],
+    now: u32,
+    budget: &impl Budget,
+) -> Result<usize, u16> {
+    let mut why = ede::RRSIGS_MISSING;
+    let depth = set.owner.depth();
+    let ours = set.signatures.iter().filter(|signature| {
+        signature.signer == *zone
+            && usize::from(signature.labels) <= depth
+            && is_supported(signature.algorithm)
+    });
+    for signature in ours.take(SIGNATURES_MAX) {
+        // RFC 1982's arithmetic: a difference of less than half of all numbers.
+        if signature.expiration.wrapping_sub(now.wrapping_sub(SKEW_SECONDS)).cast_signed() < 0 {
+            why = ede::EXPIRED;
+            continue;
+        }
+        if now.wrapping_add(SKEW_SECONDS).wrapping_sub(signature.inception).cast_signed() < 0 {
+            why = ede::NOT_YET_VALID;
+            continue;
+        }
+        let fits = |key: &&Key| key.tag == signature.key_tag && key.algorithm == signature.algorithm;
+        let mut tried = keys.iter().filter(fits).take(SAME_TAG_MAX).peekable();
+        if tried.peek().is_none() {
+            why = ede::DNSKEY_MISSING;
+            continue;
+        }
+        let message = signed(set, signature);
+        for key in tried {
+            if !budget.take_check() {
+                return Err(ede::BOGUS);
+            }
+            if key.verifies(&message, signature.signature()) {
+                let labels = usize::from(signature.labels);
+                let left = signature.expiration.wrapping_sub(now).cast_signed().max(0).cast_unsigned();
+                set.ttl = set.ttl.min(signature.original_ttl).min(left);
+                return Ok(labels);
+            }
+            why = ede::BOGUS;
+        }
+    }
+    Err(why)
+}
+
+/// What a signature signs (RFC 4034, 3.1.8.1).
+fn signed(set: &RrSet, signature: &Signature) -> Vec<u8> {
+    let mut message = signature.head().to_vec();
+    let labels = usize::from(signature.labels);
+    let stars: &[u8] = if labels < set.owner.depth() { b"\x01*" } else { b"" };
+    let owner = [stars, set.owner.suffix(labels).wire()].concat();
+    for data in &set.data {
+        message.extend_from_slice(&owner);
+        message.extend_from_slice(&set.rtype.to_be_bytes());
+        message.extend_from_slice(&[0, 1]);
+        message.extend_from_slice(&signature.original_ttl.to_be_bytes());
+        message.extend_from_slice(&u16::try_from(data.len()).unwrap_or(u16::MAX).to_be_bytes());
+        message.extend_from_slice(data);
+    }
+    message
+}
+
+/// The DS data by which a key that the operator trusts is known.
+pub(crate) fn digest_of(owner: &Name, data: &[u8]) -> Option<Box<[u8]>> {
+    let key = Key::parse(data)?;
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(owner.wire());
+    context.update(data);
+    Some([&key.tag.to_be_bytes()[..], &[key.algorithm, 2], context.finish().as_ref()].concat().into())
+}
+
+/// A set as records, its signatures behind it if they are wanted.
+pub(crate) fn records(set: &RrSet, with_signatures: bool) -> impl Iterator<Item = Record> + '_ {
+    let record =
+        |rtype, data: &[u8]| Record { owner: set.owner.clone(), rtype, ttl: set.ttl, data: data.into() };
+    let signatures = set.signatures.iter().filter(move |_| with_signatures);
+    set.data
+        .iter()
+        .map(move |data| record(set.rtype, data))
+        .chain(signatures.map(move |signature| record(rtype::RRSIG, &signature.data)))
+}

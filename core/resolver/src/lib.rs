@@ -1,0 +1,60 @@
+//! Recursive, validating resolution of names: from the root's servers down, believing only what is signed or may be unsigned.
+//!
+//! ```text
+//!  Query ──▶ Resolver::answer_now ── kept, and not expired ──▶ a copy, TTLs aged         (query.rs, resolver.rs)
+//!                 │ not
+//!                 ▼
+//!  Resolver::answer ── one resolution for all who ask the same ──▶ aliases, one by one    (resolver.rs)
+//!                                                                     │
+//!      ┌──────────────────────────────────────────────────────────────┘
+//!      ▼
+//!  Core::lookup ── kept? ── nearest known zone ──▶ ask its servers ──▶ referral ──▶ the zone below, its keys ─┐
+//!  (iterate.rs)                (zones.rs)          (servers.rs,  ▲ └──▶ answer or denial ──▶ judged           │
+//!                                                   upstream.rs) └────────────────────── (keys.rs, denial.rs) ┘
+//! ```
+//!
+//! The core does no I/O and has no clock: [`Upstream`] carries messages, [`Settings::clock`] tells the time. [`Sockets`]
+//! is the `Upstream` of the real world.
+//!
+//! Invariants:
+//! * **Nothing is believed that was not asked.** An answer has the asked address, the id and the question to the letter, in
+//!   random case; what it says outside of the zone whose server it is is dropped (`reply.rs`). An alias's target is
+//!   always asked for anew. Addresses that come with a referral serve to ask that zone, and are never answers.
+//! * **A chain of keys from the root, or a proof that there is none.** Each name is secure, insecure or bogus; bogus is
+//!   SERVFAIL with an extended error (RFC 8914), but for who sets CD.
+//! * **A question costs a bounded amount:** of questions to name servers, checks of signatures, hashes, lookups within
+//!   lookups, aliases; a name server can make none of them grow (`iterate.rs`, `keys.rs`, `denial.rs`, `resolver.rs`).
+//! * **Servers learn no more than they need:** names are minimised (RFC 9156), and clients' addresses are never passed on.
+//! * **What has expired is served only if there is nothing better,** after a while or when all servers fail (RFC 8767).
+//!
+//! Limits: the constants of each file, and the octets of [`Settings::cache_octets`].
+//!
+//! What it leaves out: answers synthesized from NSEC records of other answers (RFC 8198), new anchors by RFC 5011, servers
+//! that do not know EDNS, priming (RFC 8109: hints are used as they are).
+
+mod denial;
+mod hints;
+mod iterate;
+mod keys;
+mod message;
+mod metrics;
+mod name;
+mod query;
+mod reply;
+mod resolver;
+mod rrset;
+mod servers;
+mod settings;
+mod upstream;
+mod zones;
+
+#[cfg(test)]
+mod tests;
+
+pub use hints::{HintsError, parse_anchors, parse_hints};
+pub use metrics::Metrics;
+pub use name::{Name, NotAName};
+pub use query::{Query, Read};
+pub use resolver::Resolver;
+pub use settings::{Clock, Settings};
+pub use upstream::{Sockets, Transport, Upstream};

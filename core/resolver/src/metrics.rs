@@ -1,0 +1,64 @@
+//! What is counted. Labels have fixed values only.
+
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::Registry,
+};
+
+/// Upper bounds of the histogram's buckets, in seconds: from a server in the same PoP to one that is waited for in vain.
+const SECONDS: [f64; 9] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 1.0];
+
+type Labels = [(&'static str, &'static str); 1];
+
+/// The metrics of a resolver.
+pub struct Metrics {
+    pub(crate) hits: Counter,
+    pub(crate) misses: Counter,
+    pub(crate) stale: Counter,
+    pub(crate) prefetched: Counter,
+    pub(crate) bogus: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) busy: Counter,
+    pub(crate) udp: Counter,
+    pub(crate) tcp: Counter,
+    pub(crate) silent: Counter,
+    pub(crate) lame: Counter,
+    pub(crate) mismatched: Counter,
+    pub(crate) seconds: Histogram,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let answers = Family::<Labels, Counter>::default();
+        let queries = Family::<Labels, Counter>::default();
+        let wrong = Family::<Labels, Counter>::default();
+        let seconds = Histogram::new(SECONDS);
+        registry.register("answers", "Questions of clients, by how they were answered", answers.clone());
+        registry.register("queries", "Questions to name servers, by transport", queries.clone());
+        registry.register(
+            "unanswered",
+            "Questions to name servers without a usable answer, by why",
+            wrong.clone(),
+        );
+        registry.register("server_seconds", "How long name servers took to answer", seconds.clone());
+        let one =
+            |family: &Family<Labels, Counter>, label, value| family.get_or_create(&[(label, value)]).clone();
+        let answer = |value| one(&answers, "by", value);
+        Self {
+            hits: answer("cache"),
+            misses: answer("resolution"),
+            stale: answer("stale"),
+            prefetched: answer("prefetch"),
+            bogus: answer("bogus"),
+            failed: answer("failure"),
+            busy: answer("busy"),
+            udp: one(&queries, "transport", "udp"),
+            tcp: one(&queries, "transport", "tcp"),
+            silent: one(&wrong, "why", "silent"),
+            lame: one(&wrong, "why", "lame"),
+            mismatched: one(&wrong, "why", "mismatched"),
+            seconds,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What a name server's message says about the question, and nothing else: what lies outside of its zone is dropped.
+
+use std::net::IpAddr;
+
+use crate::{
+    hints::address,
+    message::{self, AA, Message, rcode, rtype},
+    name::Name,
+    rrset::{RrSet, sets},
+};
+
+/// Name servers of one zone that are taken.
+const SERVERS_MAX: usize = 16;
+/// Addresses of one of them.
+const ADDRESSES_MAX: usize = 8;
+
+/// A name server of a zone, and the addresses that came with it.
+pub(crate) type NameServer = (Name, Vec<IpAddr>);
+
+/// What was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// The set that was asked for.
+    Answer,
+    /// Another name has it: by a CNAME, or a DNAME above.
+    Alias(Name),
+    /// There is no such name.
+    NoName,
+    /// The name has no such set.
+    NoData,
+    /// The servers of a zone below know.
+    Referral(Name),
+}
+
+/// A message, understood.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) said: Said,
+    /// The set that answers, or the alias; of a DNAME also the CNAME made from it.
+    pub(crate) answer: Vec<RrSet>,
+    pub(crate) authority: Vec<RrSet>,
+    pub(crate) servers: Vec<NameServer>,
+}
+
+impl Reply {
+    /// What a server of `zone` said about a question; `None` if it says nothing that counts.
+    pub(crate) fn of(zone: &Name, name: &Name, rtype: u16, message: Message) -> Option<Self> {
+        let (code, is_authoritative) = (message.rcode(), message.has(AA));
+        if code != rcode::NOERROR && code != rcode::NXDOMAIN {
+            return None;
+        }
+        let within = |records: Vec<message::Record>| -> Vec<message::Record> {
+            records.into_iter().filter(|record| record.owner.is_within(zone)).collect()
+        };
+        let (answer, authority) = (sets(within(message.answer)), sets(within(message.authority)));
+        let glue = within(message.additional);
+        let find = |owner: &Name, rtype| {
+            answer.iter().find(|set| set.owner == *owner && set.rtype == rtype).cloned()
+        };
+        if let Some(set) = find(name, rtype) {
+            let servers = name_servers(&set, &glue);
+            return Some(Self { said: Said::Answer, answer: vec![set], authority, servers });
+        }
+        let alias =
+            |said, answer| Some(Self { said, answer, authority: authority.clone(), servers: Vec::new() });
+        let dname = answer.iter().find(|set| set.rtype == rtype::DNAME && name.is_below(&set.owner));
+        if let Some(dname) = dname {
+            let target = name.moved(&dname.owner, &Name::from_wire(dname.data.first()?)?)?;
+            let cname = RrSet {
+                owner: name.clone(),
+                rtype: rtype::CNAME,
+                ttl: dname.ttl,
+                data: vec![target.wire().into()],
+                signatures: Vec::new(),
+            };
+            return alias(Said::Alias(target), vec![dname.clone(), cname]);
+        }
+        if let Some(cname) = find(name, rtype::CNAME) {
+            let target = Name::from_wire(cname.data.first()?)?;
+            return alias(Said::Alias(target), vec![cname]);
+        }
+        let has_soa = authority.iter().any(|set| set.rtype == rtype::SOA);
+        let below = authority
+            .iter()
+            .find(|set| set.rtype == rtype::NS && set.owner.is_below(zone) && name.is_within(&set.owner));
+        if let Some(set) = below.filter(|_| !has_soa && code == rcode::NOERROR) {
+            let servers = name_servers(set, &glue);
+            let said = Said::Referral(set.owner.clone());
+            return Some(Self { said, answer: Vec::new(), authority, servers });
+        }
+        // A server that has neither authority nor a zone to name does not know.
+        if !is_authoritative && !has_soa {
+            return None;
+        }
+        let said = if code == rcode::NXDOMAIN { Said::NoName } else { Said::NoData };
+        Some(Self { said, answer: Vec::new(), authority, servers: Vec::new() })
+    }
+}
+
+/// The servers that an NS set names. Addresses are taken only of names within the zone whose server said so.
+fn name_servers(set: &RrSet, glue: &[message::Record]) -> Vec<NameServer> {
+    if set.rtype != rtype::NS {
+        return Vec::new();
+    }
+    let names = set.data.iter().filter_map(|data| Name::from_wire(data)).take(SERVERS_MAX);
+    names
+        .map(|name| {
+            let its = glue.iter().filter(|record| record.owner == name);
+            let addresses = its.filter_map(|record| address(record.rtype, &record.data)).take(ADDRESSES_MAX);
+            let addresses = addresses.collect();
+            (name, addresses)
+        })
+        .collect()
+}

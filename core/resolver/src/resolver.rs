@@ -1,0 +1,237 @@
+//! Clients' side: answers from the cache at once, and otherwise from one resolution for all who ask the same.
+
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use quick_cache::{Weighter, sync::Cache};
+use tokio::{sync::watch, time::timeout};
+use tracing::debug;
+
+use crate::{
+    iterate::{Core, Failure, Octets, Security, Work, cache},
+    keys::ede,
+    message::rcode,
+    metrics::Metrics,
+    name::Name,
+    query::{Key, Parts, Query, Stored},
+    reply::Said,
+    rrset::{RrSet, TTL_MAX},
+    servers::Servers,
+    settings::Settings,
+    upstream::Upstream,
+};
+
+/// Aliases of one answer: more than any service has in a row.
+const ALIASES_MAX: usize = 12;
+/// Questions that are resolved at once: each has sockets and memory, and beyond them clients are better told to go elsewhere.
+const RESOLVING_MAX: usize = 8_192;
+/// For how long a failure is answered from memory, in seconds (RFC 9520, 3.2: at least one, at most 300).
+const FAILURE_TTL: u32 = 5;
+/// The shortest TTL for which refreshing ahead is worth it, in seconds.
+const PREFETCH_TTL_MIN: u32 = 10;
+/// The share of the TTL that is left when what is asked for is refreshed: a tenth, as unbound does.
+const PREFETCH_LEFT: u32 = 10;
+
+/// A recursive, validating resolver.
+pub struct Resolver<U> {
+    core: Core<U>,
+    answers: Cache<Box<[u8]>, Arc<Stored>, Octets>,
+    resolving: Mutex<HashMap<Key, watch::Receiver<Option<Arc<Stored>>>>>,
+}
+
+impl Weighter<Box<[u8]>, Arc<Stored>> for Octets {
+    fn weight(&self, key: &Box<[u8]>, stored: &Arc<Stored>) -> u64 {
+        (key.len() + stored.octets()) as u64
+    }
+}
+
+impl<U: Upstream> Resolver<U> {
+    /// A resolver that has found nothing yet.
+    pub fn new(upstream: U, settings: Settings, metrics: Metrics) -> Arc<Self> {
+        // What is kept of answers is kept of sets, too; zones are few.
+        let octets = settings.cache_octets / 10;
+        let (lookups, zones) = (cache(octets * 4), cache(octets * 2));
+        let core = Core { upstream, settings, servers: Servers::new(), lookups, zones, metrics };
+        Arc::new(Self { core, answers: cache(octets * 4), resolving: Mutex::default() })
+    }
+
+    /// Appends the answer, if it is known and has not expired. Does not wait.
+    pub fn answer_now(self: &Arc<Self>, query: &Query, octets_max: usize, out: &mut Vec<u8>) -> bool {
+        let Some(stored) = self.answers.get(query.key().octets()) else { return false };
+        let age = self.age(&stored);
+        let Some(left) = u64::from(stored.ttl).checked_sub(age).filter(|left| *left > 0) else {
+            return false;
+        };
+        self.core.metrics.hits.inc();
+        let age = u32::try_from(age).unwrap_or(u32::MAX);
+        query.write(&stored, age, false, octets_max, out);
+        if stored.ttl >= PREFETCH_TTL_MIN
+            && left < u64::from(stored.ttl / PREFETCH_LEFT).max(1)
+            && self.begin(query.key(), true).is_some()
+        {
+            self.core.metrics.prefetched.inc();
+        }
+        true
+    }
+
+    /// Appends the answer, whatever it takes: at most what a question may cost, or until what had expired is good enough.
+    pub async fn answer(self: &Arc<Self>, query: &Query, octets_max: usize, out: &mut Vec<u8>) {
+        if self.answer_now(query, octets_max, out) {
+            return;
+        }
+        let metrics = &self.core.metrics;
+        metrics.misses.inc();
+        let kept = self.answers.get(query.key().octets());
+        let stale = kept.filter(|stored| self.is_good_enough(stored));
+        let Some(mut waits) = self.begin(query.key(), false) else {
+            metrics.busy.inc();
+            let busy = Stored::failure(rcode::SERVFAIL, ede::NO_AUTHORITY, 0, 0);
+            query.write(stale.as_deref().unwrap_or(&busy), 0, stale.is_some(), octets_max, out);
+            return;
+        };
+        let found = async { waits.wait_for(Option::is_some).await.ok().and_then(|found| found.clone()) };
+        let found = match &stale {
+            Some(_) => timeout(self.core.settings.stale_after, found).await.ok().flatten(),
+            None => found.await,
+        };
+        let is_failure =
+            |stored: &Stored| stored.rcode == rcode::SERVFAIL && stored.ede == Some(ede::NO_AUTHORITY);
+        match (found, stale) {
+            (Some(found), None) => query.write(&found, 0, false, octets_max, out),
+            (Some(found), Some(_)) if !is_failure(&found) => query.write(&found, 0, false, octets_max, out),
+            (_, Some(stale)) => {
+                metrics.stale.inc();
+                query.write(&stale, 0, true, octets_max, out);
+            }
+            (None, None) => {
+                let lost = Stored::failure(rcode::SERVFAIL, ede::NO_AUTHORITY, 0, 0);
+                query.write(&lost, 0, false, octets_max, out);
+            }
+        }
+    }
+
+    /// Appends a refusal: the client is none of those who may ask.
+    pub fn refuse(&self, query: &Query, octets_max: usize, out: &mut Vec<u8>) {
+        query.write(&Stored::failure(rcode::REFUSED, ede::PROHIBITED, 0, 0), 0, false, octets_max, out);
+    }
+
+    fn age(&self, stored: &Stored) -> u64 {
+        self.core.seconds().saturating_sub(stored.since)
+    }
+
+    fn is_good_enough(&self, stored: &Stored) -> bool {
+        let kept = u64::from(stored.ttl) + self.core.settings.stale_for.as_secs();
+        matches!(stored.rcode, rcode::NOERROR | rcode::NXDOMAIN) && self.age(stored) < kept
+    }
+
+    /// Resolves in a task of its own, if nobody does already; `None` if too many do.
+    fn begin(self: &Arc<Self>, key: &Key, is_refresh: bool) -> Option<watch::Receiver<Option<Arc<Stored>>>> {
+        let mut resolving = self.resolving.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy = resolving.len() >= RESOLVING_MAX;
+        match resolving.entry(*key) {
+            Entry::Occupied(same) => (!is_refresh).then(|| same.get().clone()),
+            Entry::Vacant(_) if busy => None,
+            Entry::Vacant(place) => {
+                let (tells, waits) = watch::channel(None);
+                place.insert(waits.clone());
+                // Out of the map at the end, however it ends.
+                let place = Place { resolver: self.clone(), key: *key };
+                tokio::spawn(async move {
+                    let found = place.resolver.find(&place.key, is_refresh).await;
+                    tells.send_replace(Some(found));
+                    drop(place);
+                });
+                Some(waits)
+            }
+        }
+    }
+
+    /// Resolves, and keeps what was found; a failure only where there is nothing better.
+    async fn find(&self, key: &Key, is_refresh: bool) -> Arc<Stored> {
+        let work = Work::new(is_refresh);
+        let result = self.follow(key, &work).await;
+        let now = self.core.seconds();
+        let (stored, kept) = match result {
+            Ok(parts) => {
+                if matches!(parts.security, Security::Bogus(_)) {
+                    self.core.metrics.bogus.inc();
+                    debug!(name = %key.name(), ede = parts.ede, "bogus");
+                }
+                (Stored::new(key, &parts, now), true)
+            }
+            Err(Failure(why)) => {
+                self.core.metrics.failed.inc();
+                let kept = self.answers.get(key.octets()).is_some_and(|former| self.is_good_enough(&former));
+                (Stored::failure(rcode::SERVFAIL, why, now, FAILURE_TTL), !kept)
+            }
+        };
+        let stored = Arc::new(stored);
+        if kept && stored.ttl > 0 {
+            self.answers.insert(key.octets().into(), stored.clone());
+        }
+        stored
+    }
+
+    /// Looks up, and follows aliases.
+    async fn follow(&self, key: &Key, work: &Work) -> Result<Parts, Failure> {
+        let mut name = key.name();
+        let mut parts = Parts {
+            rcode: rcode::NOERROR,
+            answer: Vec::new(),
+            authority: Vec::new(),
+            security: Security::Secure,
+            ede: None,
+            ttl: TTL_MAX,
+        };
+        let mut seen = HashSet::<Name>::new();
+        while seen.len() <= ALIASES_MAX && seen.insert(name.clone()) {
+            let found = self.core.lookup(&name, key.rtype(), work, 0).await?;
+            let now = self.core.seconds();
+            let left = u32::try_from(found.expires.saturating_sub(now)).unwrap_or(TTL_MAX).min(found.ttl);
+            parts.ttl = parts.ttl.min(left);
+            parts.ede = parts.ede.or(found.ede);
+            match found.security {
+                Security::Bogus(why) if !key.is_unchecked() => {
+                    return Ok(Parts {
+                        rcode: rcode::SERVFAIL,
+                        answer: Vec::new(),
+                        authority: Vec::new(),
+                        security: found.security,
+                        ede: Some(why),
+                        ..parts
+                    });
+                }
+                Security::Secure => {}
+                other => parts.security = other,
+            }
+            let aged = |set: &RrSet| {
+                let mut set = set.clone();
+                set.ttl = set.ttl.saturating_sub(found.ttl - left);
+                set
+            };
+            parts.answer.extend(found.answer.iter().map(aged));
+            parts.authority.extend(found.authority.iter().map(aged));
+            match &found.said {
+                Said::Alias(target) => name = target.clone(),
+                Said::NoName => return Ok(Parts { rcode: rcode::NXDOMAIN, ..parts }),
+                _ => return Ok(parts),
+            }
+        }
+        debug!(name = %key.name(), "aliases lead round, or on and on");
+        Err(Failure(ede::NO_AUTHORITY))
+    }
+}
+
+/// A place among what is being resolved.
+struct Place<U> {
+    resolver: Arc<Resolver<U>>,
+    key: Key,
+}
+
+impl<U> Drop for Place<U> {
+    fn drop(&mut self) {
+        self.resolver.resolving.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}

@@ -1,0 +1,25 @@
+//! What a resolver is told.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+/// Milliseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What a resolver is told.
+#[derive(Clone)]
+pub struct Settings {
+    /// The root's name servers ([`crate::parse_hints`]).
+    pub hints: Vec<IpAddr>,
+    /// Digests of the root's keys ([`crate::parse_anchors`]). None: nothing is validated.
+    pub anchors: Vec<Box<[u8]>>,
+    /// Whether name servers at addresses of this host and of private networks are asked.
+    pub allow_private_servers: bool,
+    /// Octets of memory for what was found, about.
+    pub cache_octets: u64,
+    /// What time it is.
+    pub clock: Clock,
+    /// How long a client waits before it gets what has expired (RFC 8767, 5: 1.8 seconds).
+    pub stale_after: Duration,
+    /// How long what has expired is kept for that.
+    pub stale_for: Duration,
+}

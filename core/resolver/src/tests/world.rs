@@ -1,0 +1,330 @@
+//! An internet in a table: zones at addresses, signed as they are asked, and servers that misbehave as they are told.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
+
+use crate::{
+    keys,
+    message::{AA, QR, TC, read_u16, rtype},
+    name::Name,
+    upstream::{Transport, Upstream},
+};
+
+/// What the clock of the tests shows at first, in seconds.
+pub(crate) const BEGIN: u64 = 1_800_000_000;
+
+/// How a server misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Silent,
+    Refuses,
+    OtherId,
+    OtherQuestion,
+    /// Writes the question in lower case, over UDP.
+    LowerCase,
+    /// Says TC over UDP.
+    Truncates,
+    /// Says that names of its signed zone are a zone elsewhere.
+    ForgesDelegation,
+    /// Adds records of names that are not its own.
+    Poisons,
+}
+
+pub(crate) struct Zone {
+    pub(crate) name: Name,
+    pub(crate) sets: Vec<(Name, u16, Vec<Vec<u8>>)>,
+    key: Option<EcdsaKeyPair>,
+    /// Seconds for which signatures are good from [`BEGIN`] on.
+    pub(crate) signed_for: i64,
+    /// How many keys with the tag of the real one, and bad signatures, come before it.
+    pub(crate) chaff: usize,
+    /// Whether its answers are changed after they were signed.
+    pub(crate) is_forged: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) zones: Vec<(IpAddr, Zone)>,
+    pub(crate) faults: Mutex<HashMap<IpAddr, Fault>>,
+    /// Questions that came: to whom, name as it was shown, type, transport.
+    pub(crate) asked: Mutex<Vec<(IpAddr, Name, u16, Transport)>>,
+    pub(crate) now: AtomicU64,
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub(crate) fn ip(last: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, last])
+}
+
+impl Zone {
+    pub(crate) fn new(text: &str, is_signed: bool) -> Self {
+        let key = is_signed.then(|| EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap());
+        let mut zone =
+            Self { name: name(text), sets: Vec::new(), key, signed_for: 86_400, chaff: 0, is_forged: false };
+        let soa = [&b"\0\0"[..], &[0; 16], &300_u32.to_be_bytes()].concat();
+        zone.add(text, rtype::SOA, vec![soa]);
+        zone
+    }
+
+    pub(crate) fn add(&mut self, owner: &str, rtype: u16, data: Vec<Vec<u8>>) {
+        self.sets.push((name(owner), rtype, data));
+    }
+
+    pub(crate) fn with_a(mut self, owner: &str, last: u8) -> Self {
+        self.add(owner, rtype::A, vec![vec![192, 0, 2, last]]);
+        self
+    }
+
+    pub(crate) fn with_name(mut self, owner: &str, rtype: u16, target: &str) -> Self {
+        self.add(owner, rtype, vec![name(target).wire().to_vec()]);
+        self
+    }
+
+    /// A delegation to a server at an address, with the child's DS if it has a key.
+    pub(crate) fn with_child(mut self, child: &Zone, last: u8) -> Self {
+        let (owner, server) = (child.name.to_string(), format!("ns.{}", child.name));
+        self = self.with_name(&owner, rtype::NS, &server).with_a(&server, last);
+        if let Some(ds) = child.ds() {
+            self.add(&owner, rtype::DS, vec![ds.into()]);
+        }
+        self
+    }
+
+    pub(crate) fn ds(&self) -> Option<Box<[u8]>> {
+        Some(keys::digest_of(&self.name, &self.dnskey()?).unwrap())
+    }
+
+    fn dnskey(&self) -> Option<Vec<u8>> {
+        let key = self.key.as_ref()?;
+        Some([&[1, 1, 3, 13], &key.public_key().as_ref()[1..]].concat())
+    }
+
+    fn find(&self, owner: &Name, rtype: u16) -> Option<Set> {
+        let of_apex = || match (rtype, owner == &self.name) {
+            (rtype::DNSKEY, true) => {
+                let key = self.dnskey()?;
+                let mut data = vec![key.clone()];
+                // Changed in two pairs of octets so that the tag stays the same.
+                data.extend((0..self.chaff).map(|number| {
+                    let mut other = key.clone();
+                    let (from, to) = (10 + number * 4, 12 + number * 4);
+                    let change = other[from].min(255 - other[to]).min(1);
+                    (other[from], other[to]) = (other[from] - change, other[to] + change);
+                    other
+                }));
+                Some(data)
+            }
+            _ => None,
+        };
+        let found = self.sets.iter().find(|set| set.0 == *owner && set.1 == rtype).map(|set| set.2.clone());
+        found.or_else(of_apex).map(|data| (owner.clone(), rtype, data))
+    }
+
+    /// The zone cut at or above a name.
+    fn cut(&self, owner: &Name) -> Option<Name> {
+        let cuts = self.sets.iter().filter(|set| set.1 == rtype::NS && set.0 != self.name);
+        cuts.map(|set| &set.0).find(|cut| owner.is_within(cut)).cloned()
+    }
+
+    /// The whole chain of NSEC records.
+    fn chain(&self) -> Vec<Set> {
+        let mut owners: Vec<&Name> = self.sets.iter().map(|set| &set.0).collect();
+        owners.retain(|owner| self.cut(owner).is_none_or(|cut| cut == **owner));
+        owners.sort_by(|a, b| a.canonical_cmp(b));
+        owners.dedup();
+        let nsec = |at: usize| {
+            let next = owners[(at + 1) % owners.len()];
+            let mut bits = vec![0; 32];
+            for set in self.sets.iter().filter(|set| set.0 == *owners[at]) {
+                bits[usize::from(set.1 / 8)] |= 0x80 >> (set.1 % 8);
+            }
+            (owners[at].clone(), rtype::NSEC, vec![[next.wire(), &[0, 32], &bits].concat()])
+        };
+        (0..owners.len()).map(nsec).collect()
+    }
+
+    fn sign(&self, (owner, kind, data): &Set) -> Option<Vec<u8>> {
+        let key = self.key.as_ref()?;
+        let wild = usize::from(owner.labels().next() == Some(b"*".as_slice()));
+        let expires = (BEGIN as i64 + self.signed_for) as u32;
+        let tag = u16::from_be_bytes(self.ds()?[..2].try_into().unwrap());
+        let mut rrsig = kind.to_be_bytes().to_vec();
+        rrsig.extend([13, (owner.depth() - wild) as u8]);
+        rrsig.extend([300, expires, expires - 200_000].map(u32::to_be_bytes).concat());
+        rrsig.extend(tag.to_be_bytes());
+        rrsig.extend(self.name.wire());
+        let mut sorted = data.clone();
+        sorted.sort();
+        let mut message = rrsig.clone();
+        for data in sorted {
+            message.extend([owner.wire(), &kind.to_be_bytes(), &[0, 1], &300_u32.to_be_bytes()].concat());
+            message.extend((data.len() as u16).to_be_bytes());
+            message.extend(data);
+        }
+        rrsig.extend(key.sign(&SystemRandom::new(), &message).unwrap().as_ref());
+        Some(rrsig)
+    }
+}
+
+type Set = (Name, u16, Vec<Vec<u8>>);
+
+/// Sections of an answer, being written.
+#[derive(Default)]
+struct Answer {
+    counts: [u16; 3],
+    octets: [Vec<u8>; 3],
+    flags: u16,
+}
+
+impl Answer {
+    /// Adds a set with its signature, its name replaced by that for which a wildcard stands.
+    fn add(&mut self, section: usize, zone: &Zone, set: &Set, shown: Option<&Name>) {
+        let owner = shown.unwrap_or(&set.0);
+        let mut data: Vec<(u16, Vec<u8>)> = set.2.iter().map(|data| (set.1, data.clone())).collect();
+        if set.1 != rtype::NS || set.0 == zone.name {
+            let good = zone.sign(set);
+            for number in 0..zone.chaff {
+                data.extend(good.clone().map(|mut bad| {
+                    *bad.last_mut().unwrap() ^= number as u8 + 1;
+                    (rtype::RRSIG, bad)
+                }));
+            }
+            data.extend(good.map(|good| (rtype::RRSIG, good)));
+        }
+        for (kind, mut data) in data {
+            if zone.is_forged && kind == rtype::A {
+                data[3] = 66;
+            }
+            let head = [owner.wire(), &kind.to_be_bytes(), &[0, 1], &300_u32.to_be_bytes()].concat();
+            self.octets[section].extend(head);
+            self.octets[section].extend((data.len() as u16).to_be_bytes());
+            self.octets[section].extend(data);
+            self.counts[section] += 1;
+        }
+    }
+
+    fn of(zones: &[&Zone], asked: &Name, kind: u16) -> Option<Self> {
+        let mut answer = Self { flags: QR | AA, ..Self::default() };
+        // The set of a delegation is in the zone above, if it is here.
+        let has = |zone: &&&Zone| asked.is_within(&zone.name) && (kind != rtype::DS || asked != &zone.name);
+        let zone = zones.iter().filter(has).max_by_key(|zone| zone.name.depth())?;
+        if let Some(cut) = zone.cut(asked).filter(|cut| kind != rtype::DS || cut != asked) {
+            answer.flags = QR;
+            let servers = zone.find(&cut, rtype::NS)?;
+            answer.add(1, zone, &servers, None);
+            match zone.find(&cut, rtype::DS) {
+                Some(ds) => answer.add(1, zone, &ds, None),
+                None => zone
+                    .chain()
+                    .iter()
+                    .filter(|_| zone.key.is_some())
+                    .for_each(|it| answer.add(1, zone, it, None)),
+            }
+            for server in &servers.2 {
+                let server = Name::from_wire(server)?;
+                let glue = zone.find(&server, rtype::A);
+                glue.iter().for_each(|glue| answer.add(2, &Zone::new(".", false), glue, None));
+            }
+            return Some(answer);
+        }
+        let above = (zone.name.depth() + 1..=asked.depth())
+            .rev()
+            .filter_map(|depth| asked.suffix(depth - 1).wildcard());
+        let dname = zone.sets.iter().find(|set| set.1 == rtype::DNAME && asked.is_below(&set.0));
+        let exists = zone.sets.iter().any(|set| set.0.is_within(asked));
+        let above: Vec<Name> = above.collect();
+        let is_wild = zone.sets.iter().any(|set| above.contains(&set.0));
+        let wild = || above.iter().find_map(|wildcard| zone.find(wildcard, kind));
+        if let Some(set) =
+            dname.or(zone.find(asked, kind).or_else(|| zone.find(asked, rtype::CNAME)).as_ref())
+        {
+            answer.add(0, zone, set, None);
+        } else if let Some(set) = wild().filter(|_| !exists) {
+            answer.add(0, zone, &set, Some(asked));
+            zone.chain().iter().for_each(|it| answer.add(1, zone, it, None));
+        } else {
+            answer.flags |= if exists || is_wild { 0 } else { 3 };
+            answer.add(1, zone, &zone.find(&zone.name, rtype::SOA)?, None);
+            zone.chain().iter().filter(|_| zone.key.is_some()).for_each(|it| answer.add(1, zone, it, None));
+        }
+        Some(answer)
+    }
+}
+
+#[async_trait]
+impl Upstream for Arc<World> {
+    async fn exchange(&self, server: IpAddr, query: &[u8], transport: Transport) -> io::Result<Vec<u8>> {
+        let mut at = 12;
+        let asked = Name::parse(query, &mut at).unwrap();
+        let kind = read_u16(query, &mut at).unwrap();
+        self.asked.lock().unwrap().push((server, asked.clone(), kind, transport));
+        let fault = self.faults.lock().unwrap().get(&server).copied();
+        let zones: Vec<&Zone> =
+            self.zones.iter().filter(|zone| zone.0 == server).map(|zone| &zone.1).collect();
+        if fault == Some(Fault::Silent) || zones.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        let refused = Answer { flags: QR | 5, ..Answer::default() };
+        let mut answer = Answer::of(&zones, &asked, kind).unwrap_or(refused);
+        let mut question = query[12..at + 2].to_vec();
+        let mut id = [query[0], query[1]];
+        match fault {
+            Some(Fault::Refuses) => answer = Answer { flags: QR | 5, ..Answer::default() },
+            Some(Fault::OtherId) => id[0] ^= 1,
+            Some(Fault::OtherQuestion) => question[1] ^= 1,
+            Some(Fault::LowerCase) if transport == Transport::Udp => question.make_ascii_lowercase(),
+            Some(Fault::Truncates) if transport == Transport::Udp => {
+                answer = Answer { flags: answer.flags | TC, ..Answer::default() };
+            }
+            Some(Fault::ForgesDelegation) if kind != rtype::DS && asked.depth() == 3 => {
+                let server = name("ns.evil.test").wire().to_vec();
+                answer = Answer { flags: QR, ..Answer::default() };
+                answer.add(1, &Zone::new(".", false), &(asked.clone(), rtype::NS, vec![server]), None);
+            }
+            Some(Fault::Poisons) => {
+                let lie = (name("www.bank.test"), rtype::A, vec![vec![6, 6, 6, 6]]);
+                (0..3).for_each(|section| answer.add(section, &Zone::new(".", false), &lie, None));
+            }
+            _ => {}
+        }
+        let mut message = [id, answer.flags.to_be_bytes(), [0, 1]].concat();
+        message.extend(answer.counts.iter().flat_map(|count| count.to_be_bytes()));
+        message.extend(question);
+        message.extend(answer.octets.concat());
+        Ok(message)
+    }
+}
+
+impl World {
+    pub(crate) fn set(&self, server: IpAddr, fault: Option<Fault>) {
+        let mut faults = self.faults.lock().unwrap();
+        match fault {
+            Some(fault) => faults.insert(server, fault),
+            None => faults.remove(&server),
+        };
+    }
+
+    pub(crate) fn pass(&self, seconds: u64) {
+        self.now.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}

@@ -1,0 +1,268 @@
+//! Zones and the way to them: whose servers are asked, and by which keys what they say is checked.
+
+use std::{net::IpAddr, sync::Arc};
+
+use crate::{
+    denial::{Denial, Proof},
+    iterate::{BOGUS_TTL, Core, Failure, Lookup, Security, Work},
+    keys::{self, Key, ede},
+    message::rtype,
+    name::Name,
+    reply::{NameServer, Reply, Said},
+    rrset::{RrSet, TTL_MAX},
+    upstream::Upstream,
+};
+
+/// The shortest that a zone is kept, in seconds: each question below it would ask its parent anew.
+const ZONE_TTL_MIN: u32 = 5;
+
+/// A zone that was found.
+#[derive(Debug)]
+pub(crate) struct Zone {
+    pub(crate) name: Name,
+    pub(crate) servers: Vec<NameServer>,
+    pub(crate) trust: Trust,
+    /// Until when, in seconds.
+    pub(crate) expires: u64,
+}
+
+/// What the chain of keys from the root says about a zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// It is signed, by these keys.
+    Secure(Arc<Vec<Key>>),
+    /// It is proven that it is not signed, or by nothing that we know; or there is no anchor. The extended error says so.
+    Insecure(Option<u16>),
+    /// It should be signed, and is not, as the extended error says.
+    Bogus(u16),
+}
+
+impl Trust {
+    /// The keys that sign the zone, if any do.
+    fn keys(&self) -> &[Key] {
+        if let Self::Secure(keys) = self { keys } else { &[] }
+    }
+}
+
+impl Zone {
+    pub(crate) fn octets(&self) -> usize {
+        let keys = if let Trust::Secure(keys) = &self.trust { keys.len() * 320 } else { 0 };
+        let servers =
+            self.servers.iter().map(|(name, addresses)| name.wire().len() + addresses.len() * 17 + 48);
+        self.name.wire().len() + keys + servers.sum::<usize>() + 128
+    }
+}
+
+impl<U: Upstream> Core<U> {
+    /// The known zone that is nearest to where a set is, or the root.
+    pub(crate) async fn nearest(&self, name: &Name, rtype: u16, work: &Work) -> Result<Arc<Zone>, Failure> {
+        let now = self.seconds();
+        // A delegation's DS set is in the zone above.
+        let above = usize::from(rtype == rtype::DS && !name.is_root());
+        for depth in (0..=name.depth() - above).rev() {
+            if let Some(zone) = self.zones.get(&name.suffix(depth)).filter(|zone| zone.expires > now) {
+                return Ok(zone);
+            }
+        }
+        self.root(work).await
+    }
+
+    /// The root, as the hints and the trust anchors say it.
+    async fn root(&self, work: &Work) -> Result<Arc<Zone>, Failure> {
+        let servers = vec![(Name::root(), self.settings.hints.clone())];
+        let mut zone = Zone {
+            name: Name::root(),
+            servers,
+            trust: Trust::Insecure(None),
+            expires: self.seconds() + 3_600,
+        };
+        if !self.settings.anchors.is_empty() {
+            zone.trust = self.keys_of(&zone, &self.settings.anchors, work, 0).await?;
+        }
+        Ok(self.keep_zone(zone))
+    }
+
+    fn keep_zone(&self, zone: Zone) -> Arc<Zone> {
+        let zone = Arc::new(zone);
+        self.zones.insert(zone.name.clone(), zone.clone());
+        zone
+    }
+
+    /// The zone below that a referral names, or that the same servers turned out to have.
+    pub(crate) async fn enter(
+        &self,
+        parent: &Zone,
+        child: &Name,
+        reply: Reply,
+        work: &Work,
+        depth: u8,
+    ) -> Result<Arc<Zone>, Failure> {
+        let is_ns = |set: &&RrSet| set.rtype == rtype::NS && set.owner == *child;
+        let ttl = reply.answer.iter().chain(&reply.authority).find(is_ns).map_or(0, |set| set.ttl);
+        let expires = self.seconds() + u64::from(ttl.clamp(ZONE_TTL_MIN, TTL_MAX));
+        let mut zone =
+            Zone { name: child.clone(), servers: reply.servers, trust: Trust::Insecure(None), expires };
+        zone.trust = match &parent.trust {
+            Trust::Secure(_) => match self.delegated(parent, child, reply.authority, work, depth).await? {
+                Ok(ds) => self.keys_of(&zone, &ds, work, depth).await?,
+                Err(trust) => trust,
+            },
+            trust => trust.clone(),
+        };
+        if matches!(zone.trust, Trust::Bogus(_)) {
+            // What is wrong may be put right.
+            zone.expires = zone.expires.min(self.seconds() + u64::from(BOGUS_TTL));
+        }
+        Ok(self.keep_zone(zone))
+    }
+
+    /// What a signed zone says about the keys of one below it: its DS data, or what else it is.
+    async fn delegated(
+        &self,
+        parent: &Zone,
+        child: &Name,
+        authority: Vec<RrSet>,
+        work: &Work,
+        depth: u8,
+    ) -> Result<Result<Vec<Box<[u8]>>, Trust>, Failure> {
+        let keys = parent.trust.keys();
+        let verified = self.verified(authority, &parent.name, keys, work);
+        let usable = |set: &RrSet| keys::usable(&set.data).map_err(|why| Trust::Insecure(Some(why)));
+        if let Some(ds) = verified.iter().find(|set| set.owner == *child && set.rtype == rtype::DS) {
+            return Ok(usable(ds));
+        }
+        if Denial::of(&parent.name, verified.iter()).is_unsigned(child) {
+            return Ok(Err(Trust::Insecure(None)));
+        }
+        let asked = self.lookup(child, rtype::DS, work, depth + 1).await?;
+        Ok(match (&asked.security, asked.answer.first()) {
+            (Security::Bogus(why), _) => Err(Trust::Bogus(*why)),
+            (Security::Secure, Some(ds)) if ds.rtype == rtype::DS => usable(ds),
+            (Security::Insecure, None) if asked.said == Said::NoData => Err(Trust::Insecure(None)),
+            // A name without DS is not yet a zone without keys.
+            (Security::Secure, None)
+                if Denial::of(&parent.name, asked.authority.iter()).is_unsigned(child) =>
+            {
+                Err(Trust::Insecure(None))
+            }
+            _ => Err(Trust::Bogus(ede::BOGUS)),
+        })
+    }
+
+    /// The keys of a zone, from its own servers.
+    async fn keys_of(&self, zone: &Zone, ds: &[Box<[u8]>], work: &Work, depth: u8) -> Result<Trust, Failure> {
+        let reply = self.ask(zone, &zone.name, rtype::DNSKEY, work, depth).await?;
+        let Some(mut set) = reply.answer.into_iter().next().filter(|set| set.rtype == rtype::DNSKEY) else {
+            return Ok(Trust::Bogus(ede::DNSKEY_MISSING));
+        };
+        Ok(match keys::trusted(&mut set, ds, self.seconds_of_signatures(), work) {
+            Ok(keys) => Trust::Secure(Arc::new(keys)),
+            Err(why) => Trust::Bogus(why),
+        })
+    }
+
+    /// Those of the sets that the zone's keys sign, and that no wildcard stands for.
+    pub(crate) fn verified(&self, sets: Vec<RrSet>, zone: &Name, keys: &[Key], work: &Work) -> Vec<RrSet> {
+        let now = self.seconds_of_signatures();
+        let mut verified = Vec::new();
+        for mut set in sets {
+            let counts = matches!(set.rtype, rtype::SOA | rtype::NSEC | rtype::NSEC3 | rtype::DS);
+            let is_wild = set.owner.labels().next() == Some(b"*".as_slice());
+            let whole = set.owner.depth() - usize::from(is_wild);
+            if counts && keys::verify(&mut set, zone, keys, now, work).is_ok_and(|labels| labels >= whole) {
+                verified.push(set);
+            }
+        }
+        verified
+    }
+
+    /// Whether what a zone's server said is true, by the zone's keys.
+    pub(crate) fn judge(
+        &self,
+        zone: &Zone,
+        name: &Name,
+        rtype: u16,
+        mut reply: Reply,
+        work: &Work,
+    ) -> Lookup {
+        let verdict = match &zone.trust {
+            Trust::Insecure(why) => Ok((Security::Insecure, *why)),
+            Trust::Bogus(why) => Err(*why),
+            Trust::Secure(_) => self.judge_signed(zone, name, rtype, &mut reply, work),
+        };
+        let (security, ede) = verdict.unwrap_or_else(|why| (Security::Bogus(why), Some(why)));
+        self.conclude(reply, security, ede)
+    }
+
+    fn judge_signed(
+        &self,
+        zone: &Zone,
+        name: &Name,
+        rtype: u16,
+        reply: &mut Reply,
+        work: &Work,
+    ) -> Result<(Security, Option<u16>), u16> {
+        let (zone, keys, now) = (&zone.name, zone.trust.keys(), self.seconds_of_signatures());
+        let mut wildcard = None;
+        if let Some(set) = reply.answer.first_mut() {
+            let labels = keys::verify(set, zone, keys, now, work)?;
+            let is_wild = set.owner.labels().next() == Some(b"*".as_slice());
+            if labels < set.owner.depth() - usize::from(is_wild) {
+                wildcard = Some(labels);
+            }
+            let ttl = set.ttl;
+            reply.answer.iter_mut().for_each(|set| set.ttl = set.ttl.min(ttl));
+            if wildcard.is_none() {
+                return Ok((Security::Secure, None));
+            }
+        }
+        let had_soa = reply.authority.iter().any(|set| set.rtype == rtype::SOA);
+        let before = std::mem::take(&mut reply.authority);
+        let unverified = before.clone();
+        reply.authority = self.verified(before, zone, keys, work);
+        let denial = Denial::of(zone, reply.authority.iter());
+        let proof = match (&reply.said, wildcard) {
+            (_, Some(labels)) => denial.is_expanded(name, labels),
+            (Said::NoName, _) => denial.no_name(name),
+            _ => denial.no_data(name, rtype),
+        };
+        if let Err(why) = proof {
+            // For who asks without validation.
+            reply.authority = unverified;
+            let signed = reply.authority.iter().any(|set| !set.signatures.is_empty());
+            return Err(if signed || !had_soa { why } else { ede::RRSIGS_MISSING });
+        }
+        Ok(match proof? {
+            Proof::Proven => (Security::Secure, None),
+            Proof::Insecure => (Security::Insecure, None),
+        })
+    }
+
+    /// Whether an address may be a name server's.
+    pub(crate) fn may_ask(&self, address: IpAddr) -> bool {
+        self.settings.allow_private_servers || is_public(address)
+    }
+}
+
+/// Whether an address is of the internet: not this host, a neighbour, or many.
+fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(it) => {
+            let [first, second, ..] = it.octets();
+            let is_shared = first == 100 && second & 0xC0 == 64;
+            !(it.is_loopback()
+                || it.is_private()
+                || it.is_link_local()
+                || is_shared
+                || first == 0
+                || first >= 224)
+        }
+        IpAddr::V6(it) => {
+            !(it.is_loopback()
+                || it.is_unspecified()
+                || it.is_multicast()
+                || it.is_unique_local()
+                || it.is_unicast_link_local())
+        }
+    }
+}
