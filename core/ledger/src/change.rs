@@ -186,6 +186,7 @@ impl ChangeSet {
                         | Kind::ClientAuthentication
                         | Kind::AcmeOrder
                         | Kind::Dnssec
+                        | Kind::TransferOut
                         | Kind::Purge
                 )
             )

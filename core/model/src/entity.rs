@@ -35,6 +35,14 @@ pub enum Kind {
     TicketKeys,
     /// [`ZoneSigning`](crate::ZoneSigning): `dnssec/ZONE`. Secret.
     Dnssec,
+    /// [`TsigKey`](crate::TsigKey): `tsig/ACCOUNT/ID`. Secret.
+    Tsig,
+    /// [`TransferAcl`](crate::TransferAcl): `transfer_acl/ACCOUNT/ID`.
+    TransferAcl,
+    /// [`TransferPeer`](crate::TransferPeer): `transfer_peer/ACCOUNT/ID`.
+    TransferPeer,
+    /// [`OutgoingTransfers`](crate::OutgoingTransfers): `transfer_out/ZONE`.
+    TransferOut,
     /// [`Purge`](crate::Purge): `purge/ZONE/ID`.
     Purge,
     /// [`Pop`](crate::Pop): `pop/CODE`.
@@ -45,7 +53,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::Account,
         Self::Zone,
         Self::ZoneName,
@@ -60,6 +68,10 @@ impl Kind {
         Self::AcmeOrder,
         Self::TicketKeys,
         Self::Dnssec,
+        Self::Tsig,
+        Self::TransferAcl,
+        Self::TransferPeer,
+        Self::TransferOut,
         Self::Purge,
         Self::Pop,
         Self::Node,
@@ -82,6 +94,10 @@ impl Kind {
             Self::AcmeOrder => "acme_order",
             Self::TicketKeys => "ticket_keys",
             Self::Dnssec => "dnssec",
+            Self::Tsig => "tsig",
+            Self::TransferAcl => "transfer_acl",
+            Self::TransferPeer => "transfer_peer",
+            Self::TransferOut => "transfer_out",
             Self::Purge => "purge",
             Self::Pop => "pop",
             Self::Node => "node",
@@ -98,6 +114,7 @@ impl Kind {
                 | Self::AcmeAccount
                 | Self::TicketKeys
                 | Self::Dnssec
+                | Self::Tsig
         )
     }
 }

@@ -85,4 +85,10 @@ ids! {
     PurgeId,
     /// A TLS session ticket key.
     TicketKeyId,
+    /// A key of transactions with a peer.
+    TsigKeyId,
+    /// A range of addresses of an account's peers.
+    TransferAclId,
+    /// A peer: another server of an account's zones.
+    TransferPeerId,
 }

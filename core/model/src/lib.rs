@@ -33,6 +33,7 @@ mod ruleset;
 mod settings;
 mod time;
 mod token;
+mod transfer;
 mod zone;
 
 pub use account::Account;
@@ -50,7 +51,7 @@ pub use entity::{Entity, Key, Kind};
 pub use error::{Invalid, excerpt};
 pub use id::{
     AccountId, CertificateId, ClientAuthorityId, PurgeId, RecordId, RuleId, RulesetId, TicketKeyId, TokenId,
-    ZoneId,
+    TransferAclId, TransferPeerId, TsigKeyId, ZoneId,
 };
 pub use name::{DnsName, ZoneName};
 pub use network::{Node, NodeName, Pop, PopCode, RegionName};
@@ -65,4 +66,5 @@ pub use settings::{
 };
 pub use time::{Timestamp, Ttl};
 pub use token::{ApiToken, Permission, TokenPolicy, TokenScope, TokenStatus};
+pub use transfer::{OutgoingTransfers, TransferAcl, TransferPeer, TsigAlgorithm, TsigKey};
 pub use zone::{Zone, ZoneIndex, ZoneStatus};

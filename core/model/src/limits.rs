@@ -70,5 +70,18 @@ pub const CLIENT_AUTHENTICATIONS_PER_ZONE_MAX: usize = 8;
 pub const CLIENT_AUTHENTICATION_HOSTS_MAX: usize = 100;
 /// Keys that sign a zone, those of a roll-over and of one that was not finished: each is a record of DNSKEY.
 pub const SIGNING_KEYS_PER_ZONE_MAX: usize = 4;
+/// Octets of a TSIG secret: what a peer may have from long ago (RFC 8945, 5.2.1 wants more), and as much as the largest
+/// hash takes without hashing it first.
+pub const TSIG_SECRET_OCTETS_MIN: usize = 8;
+/// Octets of a TSIG secret at the most.
+pub const TSIG_SECRET_OCTETS_MAX: usize = 128;
+/// Keys, ranges or peers of one account: all of them may be read for one request.
+pub const TRANSFER_NOUNS_PER_ACCOUNT_MAX: usize = 64;
+/// Peers of one zone: each is told of each change.
+pub const TRANSFER_PEERS_PER_ZONE_MAX: usize = 16;
+/// The widest IPv4 range of peers; what the v4 API takes.
+pub const TRANSFER_ACL_PREFIX_V4_MIN: u8 = 24;
+/// The widest IPv6 range of peers; what the v4 API takes.
+pub const TRANSFER_ACL_PREFIX_V6_MIN: u8 = 64;
 /// Zones of one network; what the replica is sized and measured for.
 pub const ZONES_MAX: usize = 1_000_000;

@@ -175,7 +175,7 @@ codes! {
     /// A line of a zone file.
     ZoneFileInvalid = 81061, BAD_REQUEST, Client, Never;
 
-    // Rules, certificates, purges, traces.
+    // Rules, certificates, purges, transfers, traces.
     /// A ruleset or rule that does not exist.
     RulesetNotFound = 10003, NOT_FOUND, Client, Never;
     /// A rule that is not one.
@@ -186,6 +186,10 @@ codes! {
     CertificateInvalid = 1302, BAD_REQUEST, Client, Never;
     /// A purge that is not one.
     PurgeInvalid = 1094, BAD_REQUEST, Client, Never;
+    /// A peer, key, range or configuration of zone transfers that does not exist.
+    TransferNotFound = 81100, NOT_FOUND, Client, Never;
+    /// One that cannot be so.
+    TransferInvalid = 81101, BAD_REQUEST, Client, Never;
     /// A request that cannot be traced.
     TraceInvalid = 1305, BAD_REQUEST, Client, Never;
 

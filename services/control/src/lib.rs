@@ -59,6 +59,7 @@ mod token;
 mod tokens;
 mod trace;
 mod traffic;
+mod transfers;
 pub mod zonefile;
 mod zones;
 

@@ -14,6 +14,7 @@ use proxima_model::Permission::{
     self, AccountRead, All, CachePurge, DnsEdit, DnsRead, RulesEdit, RulesRead, SslEdit, TraceRead, ZoneEdit,
     ZoneRead,
 };
+use proxima_model::{TransferAcl, TransferPeer, TsigKey};
 
 use crate::{
     accounts,
@@ -22,7 +23,7 @@ use crate::{
         access::{Needs, authorise},
     },
     certificates, client_auth, compat, dnssec, history, purge, records, rulesets, settings, ssl, tokens,
-    trace, traffic, zones,
+    trace, traffic, transfers, zones,
 };
 
 /// Under which everything lies.
@@ -79,6 +80,13 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     const AUTHORITY: &str = "/accounts/{account_id}/mtls_certificates/{mtls_certificate_id}";
     const ASSOCIATIONS: &str = "/zones/{zone_id}/certificate_authorities/hostname_associations";
     const DNSSEC: &str = "/zones/{zone_id}/dnssec";
+    const ACLS: &str = "/accounts/{account_id}/secondary_dns/acls";
+    const ACL: &str = "/accounts/{account_id}/secondary_dns/acls/{acl_id}";
+    const PEERS: &str = "/accounts/{account_id}/secondary_dns/peers";
+    const PEER: &str = "/accounts/{account_id}/secondary_dns/peers/{peer_id}";
+    const TSIGS: &str = "/accounts/{account_id}/secondary_dns/tsigs";
+    const TSIG: &str = "/accounts/{account_id}/secondary_dns/tsigs/{tsig_id}";
+    const OUTGOING: &str = "/zones/{zone_id}/secondary_dns/outgoing";
     const UNIVERSAL: &str = "/zones/{zone_id}/ssl/universal/settings";
     vec![
         get("/user", Token, tokens::user),
@@ -115,6 +123,28 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         get(DNSSEC, Zone(DnsRead), dnssec::get),
         patch(DNSSEC, Zone(DnsEdit), dnssec::patch),
         delete(DNSSEC, Zone(DnsEdit), dnssec::delete),
+        get(ACLS, Account(DnsRead), transfers::list::<TransferAcl>),
+        post(ACLS, Account(DnsEdit), transfers::create::<TransferAcl>),
+        get(ACL, Account(DnsRead), transfers::get::<TransferAcl>),
+        put(ACL, Account(DnsEdit), transfers::put::<TransferAcl>),
+        delete(ACL, Account(DnsEdit), transfers::delete::<TransferAcl>),
+        get(PEERS, Account(DnsRead), transfers::list::<TransferPeer>),
+        post(PEERS, Account(DnsEdit), transfers::create::<TransferPeer>),
+        get(PEER, Account(DnsRead), transfers::get::<TransferPeer>),
+        put(PEER, Account(DnsEdit), transfers::put::<TransferPeer>),
+        delete(PEER, Account(DnsEdit), transfers::delete::<TransferPeer>),
+        get(TSIGS, Account(DnsEdit), transfers::list::<TsigKey>),
+        post(TSIGS, Account(DnsEdit), transfers::create::<TsigKey>),
+        get(TSIG, Account(DnsEdit), transfers::get::<TsigKey>),
+        put(TSIG, Account(DnsEdit), transfers::put::<TsigKey>),
+        delete(TSIG, Account(DnsEdit), transfers::delete::<TsigKey>),
+        get(OUTGOING, Zone(DnsRead), transfers::get_outgoing),
+        post(OUTGOING, Zone(DnsEdit), transfers::create_outgoing),
+        put(OUTGOING, Zone(DnsEdit), transfers::put_outgoing),
+        delete(OUTGOING, Zone(DnsEdit), transfers::delete_outgoing),
+        get("/zones/{zone_id}/secondary_dns/outgoing/status", Zone(DnsRead), transfers::status),
+        post("/zones/{zone_id}/secondary_dns/outgoing/enable", Zone(DnsEdit), transfers::enable),
+        post("/zones/{zone_id}/secondary_dns/outgoing/disable", Zone(DnsEdit), transfers::disable),
         post("/zones/{zone_id}/purge_cache", Zone(CachePurge), purge::purge),
         get("/zones/{zone_id}/rulesets", Zone(RulesRead), rulesets::list),
         get("/zones/{zone_id}/rulesets/{ruleset_id}", Zone(RulesRead), rulesets::get),

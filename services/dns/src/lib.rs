@@ -51,9 +51,12 @@
 //! its denial for who wants it signed; a DS record where nothing is delegated is not answered. Only names in data of RFC
 //! 1035's types are compressed (RFC 3597, 4).
 //!
+//! Zones go to the other servers that their owners name, over TCP and TLS, and their signed questions are answered signed
+//! (`transfer/mod.rs`).
+//!
 //! Limits: aliases of one answer (`respond.rs`), connections, queries of a connection and silence on it ([`DnsConfig`]),
 //! octets read and unwritten for a connection (`tcp.rs`, `quic.rs`), threads that are busy with handshakes and how long one
-//! takes (`tls.rs`), signatures kept (`dnssec/signatures.rs`), answers to one network over UDP (`rate.rs`).
+//! takes (`tls.rs`), signatures kept (`dnssec/signatures.rs`), answers to one network over UDP (`rate.rs`), transfers at a time (`transfer/mod.rs`).
 
 mod asker;
 mod config;
@@ -76,6 +79,7 @@ mod server;
 mod service;
 mod tcp;
 mod tls;
+mod transfer;
 mod udp;
 mod wire;
 mod zone;

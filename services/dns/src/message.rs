@@ -132,6 +132,26 @@ impl<'o> Writer<'o> {
         true
     }
 
+    /// Writes records of a set, from this one on, as many as fit; how many.
+    pub(crate) fn some_of(&mut self, section: Section, owner: &[u8], set: &RrSet, from: usize) -> usize {
+        for (written, data) in set.data[from..].iter().enumerate() {
+            let (length, names_known) = (self.out.len(), self.names_known);
+            self.record(owner, (set.rtype, class::IN, set.ttl), data);
+            if self.out.len() - self.base > self.limit {
+                self.out.truncate(length);
+                self.names_known = names_known;
+                return written;
+            }
+            self.counts[section as usize] += 1;
+        }
+        set.data.len() - from
+    }
+
+    /// Lets the message have so many octets before its OPT record.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Writes a set with its signatures, which are made only if the set fits: both, or `false` and nothing of either.
     pub(crate) fn signed_set<E>(
         &mut self,

@@ -63,6 +63,8 @@ pub(crate) struct DnsMetrics {
     connections: [Gauge; TRANSPORTS],
     connections_refused: [Counter; TRANSPORTS],
     handshakes_failed: [Counter; TRANSPORTS],
+    /// By rcode.
+    transfers: Vec<Counter>,
 }
 
 /// A connection that is counted as open.
@@ -86,6 +88,7 @@ impl DnsMetrics {
         let open = Family::<[(&'static str, &'static str); 1], Gauge>::default();
         let refused = Family::<[(&'static str, &'static str); 1], Counter>::default();
         let failed = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        let transfers = Family::<[(&'static str, &'static str); 1], Counter>::default();
         let types = || TYPES.iter().map(|(_, name)| *name).chain(["other"]);
         let metrics = Self {
             queries: Transport::ALL.map(Transport::name).map(|transport| {
@@ -108,6 +111,10 @@ impl DnsMetrics {
             connections_refused: Transport::ALL
                 .map(|transport| refused.get_or_create(&by(transport)).clone()),
             handshakes_failed: Transport::ALL.map(|transport| failed.get_or_create(&by(transport)).clone()),
+            transfers: Rcode::ALL
+                .iter()
+                .map(|rcode| transfers.get_or_create(&[("rcode", rcode.name())]).clone())
+                .collect(),
         };
         let m = &metrics;
         registry.register("queries", "Queries that were read, by transport and type", queries);
@@ -122,7 +129,15 @@ impl DnsMetrics {
         registry.register("connections", "Open connections, by transport", open);
         registry.register("connections_refused", "Connections closed at once for want of a place", refused);
         registry.register("handshakes_failed", "Handshakes of TLS and QUIC that came to nothing", failed);
+        registry.register("transfers", "Questions for transfers that were answered, by rcode", transfers);
         metrics
+    }
+
+    /// A question for a transfer was answered to its end.
+    pub(crate) fn transferred(&self, rcode: Rcode) {
+        if let Some(index) = Rcode::ALL.iter().position(|known| *known == rcode) {
+            self.transfers[index].inc();
+        }
     }
 
     /// The time at which an answer begins to be made, if this one is to be timed.

@@ -25,6 +25,8 @@ pub(crate) struct Query {
     pub(crate) edns: Option<Edns>,
     /// Whether the query is signed (RFC 8945, RFC 2931).
     pub(crate) signed: bool,
+    /// The serial from which differences are asked for (RFC 1995, 3).
+    pub(crate) serial: Option<u32>,
 }
 
 /// Why a message is not a query that can be answered.
@@ -73,15 +75,17 @@ impl Query {
         let qtype = u16::from_be_bytes([question[0], question[1]]);
         let qclass = u16::from_be_bytes([question[2], question[3]]);
         let question_end = name_end + 4;
-        let mut query = Self { asks: true, name, qtype, qclass, question_end, edns: None, signed: false };
+        let mut query =
+            Self { asks: true, name, qtype, qclass, question_end, edns: None, signed: false, serial: None };
         if qtype == rtype::OPT {
             return Err(malformed);
         }
-        // Zone transfers carry records of their own (RFC 1995, 3) and are refused whatever those are.
-        if qtype == rtype::IXFR {
-            return Ok(query);
-        }
-        if word(3) != 0 || word(4) != 0 {
+        let rest = match (qtype, word(4)) {
+            (rtype::IXFR, 1) => query.read_serial(rest).ok_or(malformed)?,
+            (_, 0) => rest,
+            _ => return Err(malformed),
+        };
+        if word(3) != 0 {
             return Err(malformed);
         }
         query.read_additional(rest, word(5)).ok_or(malformed)?;
@@ -92,10 +96,27 @@ impl Query {
     fn without_question(rest: &[u8], counts: [u16; 3]) -> Option<Self> {
         let (qtype, qclass, question_end) = (0, class::IN, HEADER_OCTETS);
         let name = Name::read(&[0])?;
-        let mut query = Self { asks: false, name, qtype, qclass, question_end, edns: None, signed: false };
+        let mut query =
+            Self { asks: false, name, qtype, qclass, question_end, edns: None, signed: false, serial: None };
         let [0, 0, additional] = counts else { return None };
         query.read_additional(rest, additional)?;
         query.edns.is_some_and(|edns| edns.cookie.is_some()).then_some(query)
+    }
+
+    /// Reads the SOA record that an asker for differences has; what follows it.
+    fn read_serial<'m>(&mut self, rest: &'m [u8]) -> Option<&'m [u8]> {
+        let (fixed, after) = rest[name::skip(rest)?..].split_first_chunk::<10>()?;
+        let word = |index: usize| u16::from_be_bytes([fixed[index], fixed[index + 1]]);
+        let (data, after) = after.split_at_checked(usize::from(word(8)))?;
+        if word(0) != rtype::SOA {
+            return None;
+        }
+        let names = name::skip(data)?;
+        let names = names + name::skip(&data[names..])?;
+        // Serial, refresh, retry, expire, minimum (RFC 1035, 3.3.13).
+        let numbers: &[u8; 20] = data[names..].try_into().ok()?;
+        self.serial = numbers.first_chunk().map(|serial| u32::from_be_bytes(*serial));
+        Some(after)
     }
 
     /// Reads the additional records, of which OPT counts; nothing may follow them.

@@ -21,7 +21,7 @@ use crate::{
     rate::{Kind as Counted, Limited},
     rrset::{self, RrSet},
     wire::{ExtendedError, Rcode, class, rtype},
-    zone::{Found, HttpsOffer, Kind, NEGATIVE_TTL, Node, ZoneTree},
+    zone::{Found, Kind, NEGATIVE_TTL, Node, ZoneTree},
 };
 
 /// Aliases that one answer follows. Resolvers follow 8 to 16 of their own; more are a mistake or an attack.
@@ -262,11 +262,9 @@ impl<Z: Zones> Answer<'_, Z> {
             (_, rtype::ANY) => node.has_data().then_some(&self.responder.everything),
             (Kind::Proxied, rtype::A | rtype::AAAA) => self.responder.addresses(qtype),
             // What its owner says of it comes before what we say.
-            (Kind::Proxied, rtype::HTTPS) if node.set(rtype::HTTPS).is_none() => match zone.https() {
-                HttpsOffer::None => None,
-                HttpsOffer::Http2 => Some(&self.responder.https.http2),
-                HttpsOffer::Http3 => Some(&self.responder.https.http3),
-            },
+            (Kind::Proxied, rtype::HTTPS) if node.set(rtype::HTTPS).is_none() => {
+                self.responder.https_of(zone.https())
+            }
             (Kind::Flattened(alias), rtype::A | rtype::AAAA) => return self.flatten(zone, name, node, alias),
             _ => node.set(qtype),
         };

@@ -12,7 +12,9 @@ use crate::{
     asker::Asker,
     config::DnsConfig,
     metrics::DnsMetrics,
+    places::Places,
     respond::{Answered, Responder, Zones},
+    transfer,
     wire::LENGTH_OCTETS,
     zone::ZoneTree,
 };
@@ -24,6 +26,8 @@ pub(crate) struct Server {
     pub(crate) zones: CompiledZones<ZoneTree>,
     pub(crate) responder: Responder,
     pub(crate) replica: Replica,
+    /// Places for transfers of zones.
+    pub(crate) transfers: Arc<Places>,
     /// Whether the replica could not be read when it was last tried.
     unreadable: AtomicBool,
 }
@@ -36,13 +40,18 @@ impl Server {
         replica: Replica,
     ) -> Self {
         let zones = CompiledZones::new(replica.clone(), config.zones_max);
-        Self { config, metrics, zones, responder, replica, unreadable: AtomicBool::new(false) }
+        let transfers = Places::new(transfer::TRANSFERS_MAX, transfer::TRANSFERS_PER_CLIENT_MAX);
+        Self { config, metrics, zones, responder, replica, transfers, unreadable: AtomicBool::new(false) }
     }
 
     /// Appends the answer to a message to `out`; `None` if it is not to be answered.
     pub(crate) fn answer(&self, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Option<Answered> {
         let begun = self.metrics.begin();
-        let answered = self.responder.respond(self, message, asker, out);
+        let base = out.len();
+        let mut answered = self.responder.respond(self, message, asker, out);
+        if let Some(refused) = answered.filter(Answered::may_be_a_peers) {
+            answered = Some(self.answer_peer(message, asker, (out, base), refused));
+        }
         self.metrics.count(asker.transport, answered, begun.map(|begun| begun.elapsed()));
         if enabled!(target: "proxima_dns", Level::TRACE) {
             trace_answer(asker, message, answered);

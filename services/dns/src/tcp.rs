@@ -19,6 +19,7 @@ use crate::{
     query::QUERY_OCTETS_MAX,
     server::Server,
     tls::StreamTls,
+    transfer,
     wire::LENGTH_OCTETS,
 };
 
@@ -132,7 +133,14 @@ async fn converse(
     let mut deadline = Instant::now() + server.config.tcp_idle();
     let mut draining = false;
     loop {
-        let taken = answer_whole(server, asker, &unread, &mut unwritten, &mut queries_left);
+        let taken = match transfer::waiting(&unread) {
+            None => answer_whole(server, asker, &unread, &mut unwritten, &mut queries_left),
+            Some(octets) => {
+                transfer::serve(&mut stream, server, &unread[LENGTH_OCTETS..octets], asker).await?;
+                queries_left = queries_left.saturating_sub(1);
+                (queries_left > 0).then_some(octets)
+            }
+        };
         if !unwritten.is_empty() {
             timeout(WRITE_WITHIN, async {
                 stream.write_all(&unwritten).await?;
@@ -193,6 +201,9 @@ fn answer_whole(
             return None;
         }
         let Some(message) = rest.get(..length) else { break };
+        if transfer::is_asked_for(message) {
+            break;
+        }
         *queries_left = queries_left.checked_sub(1)?;
         let answered = server.answer_framed(message, asker, unwritten)?;
         taken += LENGTH_OCTETS + message.len();

@@ -143,8 +143,12 @@ pub(crate) struct ExtendedError {
 impl ExtendedError {
     /// Not authoritative (code 20): no zone here has the name.
     pub(crate) const NOT_AUTHORITATIVE: Self = Self { code: 20, text: "" };
-    /// Not supported (code 21): a transfer (RFC 5936, RFC 1995).
-    pub(crate) const TRANSFER: Self = Self { code: 21, text: "zones are not transferred" };
+    /// Not supported (code 21): a transfer (RFC 5936, 4.2) by another way than TCP or TLS.
+    pub(crate) const TRANSFER: Self = Self { code: 21, text: "zones are transferred over TCP and TLS" };
+    /// Prohibited (code 18): a transfer to who is not listed as the zone's peer.
+    pub(crate) const NO_PEER: Self = Self { code: 18, text: "not a peer of this zone, or not by its key" };
+    /// Other (code 0): as many transfers as may be are under way.
+    pub(crate) const TRANSFERS: Self = Self { code: 0, text: "too many transfers at a time; ask again" };
     /// Not supported (code 21): a class that nothing here is in.
     pub(crate) const CLASS: Self = Self { code: 21, text: "nothing of this class" };
     /// Not ready (code 14): the replica cannot be read.

@@ -24,7 +24,7 @@ const APEX_NS_TTL: u32 = 86_400;
 pub(crate) const NEGATIVE_TTL: u32 = 300;
 /// How long others may remember the answer to a certificate authority's challenge, in seconds: it is good once.
 const CHALLENGE_TTL: u32 = 30;
-/// SOA's refresh, retry and expire in seconds (RFC 1912, 2.2): there are no secondaries to use them.
+/// SOA's refresh, retry and expire in seconds (RFC 1912, 2.2), for servers that have the zone by transfers.
 const SOA_TIMERS: [u32; 3] = [10_000, 2_400, 604_800];
 /// The label of a wildcard (RFC 4592, 2.1.1) on the wire.
 pub(crate) const ASTERISK: &[u8] = b"\x01*";
@@ -147,6 +147,11 @@ impl Node {
     /// The types of its records.
     pub(crate) fn types(&self) -> impl Iterator<Item = u16> {
         self.sets.iter().map(|set| set.rtype)
+    }
+
+    /// Its records but for a CNAME record.
+    pub(crate) fn sets(&self) -> &[RrSet] {
+        &self.sets
     }
 
     /// Whether it is proxied.
@@ -287,6 +292,14 @@ impl ZoneTree {
         &self.soa
     }
 
+    /// Its serial.
+    pub(crate) fn serial(&self) -> u32 {
+        // Serial, refresh, retry, expire, minimum (RFC 1035, 3.3.13).
+        let numbers: Option<&[u8; 20]> = self.soa.data[0].last_chunk();
+        let serial = numbers.and_then(|numbers| numbers.first_chunk());
+        serial.map_or(0, |serial| u32::from_be_bytes(*serial))
+    }
+
     /// What signs it.
     pub(crate) fn signer(&self) -> Option<&Signer> {
         self.signer.as_deref()
@@ -313,6 +326,16 @@ impl ZoneTree {
     /// The name is whole and in lower case.
     pub(crate) fn glue(&self, name: &[u8]) -> Option<&Node> {
         let relative = name.strip_suffix(&*self.apex).filter(|_| name::is_within(name, &self.apex))?;
+        self.nodes.get(relative)
+    }
+
+    /// Every name that exists, relative to the apex, in no order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.nodes.keys().map(|name| &**name)
+    }
+
+    /// What a name has, which is relative to the apex.
+    pub(crate) fn at(&self, relative: &[u8]) -> Option<&Node> {
         self.nodes.get(relative)
     }
 

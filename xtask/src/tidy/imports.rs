@@ -35,11 +35,12 @@ enum Floor {
 }
 
 /// core/, from the ground up.
-const CORE: [&str; 9] = [
+const CORE: [&str; 10] = [
     "core/bird",
     "core/resolver",
     "core/rules",
     "core/model",
+    "core/transfer",
     "core/ledger",
     "core/chassis",
     "core/tls",

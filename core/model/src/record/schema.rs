@@ -173,7 +173,7 @@ const REFUSED: [(u16, &str, &str, &str); 25] = [
     (51, "NSEC3PARAM", MADE_HERE, SIGNING),
     (59, "CDS", MADE_HERE, SIGNING),
     (60, "CDNSKEY", MADE_HERE, SIGNING),
-    (63, "ZONEMD", "is of zones that are transferred whole, which ours are not", "leave it out"),
+    (63, "ZONEMD", "is a digest of a zone that is made once, and ours are made as asked", "leave it out"),
     (128, "NXNAME", OF_MESSAGES, "leave it out"),
     (249, "TKEY", OF_MESSAGES, "use another type"),
     (250, "TSIG", OF_MESSAGES, "use another type"),

@@ -22,7 +22,15 @@ fn kinds_have_prefixes_of_their_own_and_secrets_are_marked() {
     let secret: Vec<_> = Kind::ALL.into_iter().filter(|kind| kind.secret()).collect();
     assert_eq!(
         secret,
-        [Kind::Token, Kind::Certificate, Kind::Authority, Kind::AcmeAccount, Kind::TicketKeys, Kind::Dnssec]
+        [
+            Kind::Token,
+            Kind::Certificate,
+            Kind::Authority,
+            Kind::AcmeAccount,
+            Kind::TicketKeys,
+            Kind::Dnssec,
+            Kind::Tsig
+        ]
     );
     assert!(!Account::KIND.secret());
 }

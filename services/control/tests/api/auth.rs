@@ -20,6 +20,9 @@ fn path(row: &EndpointRow, zone: &str, account: &str) -> String {
         .replace("{ruleset_id}", NOWHERE)
         .replace("{rule_id}", NOWHERE)
         .replace("{certificate_id}", NOWHERE)
+        .replace("{acl_id}", NOWHERE)
+        .replace("{peer_id}", NOWHERE)
+        .replace("{tsig_id}", NOWHERE)
 }
 
 /// A permission that does not allow what is needed.

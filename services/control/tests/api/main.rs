@@ -19,4 +19,5 @@ mod records;
 mod rules;
 mod ssl;
 mod tokens;
+mod transfers;
 mod zones;

@@ -17,6 +17,7 @@ use crate::{
     rate::{Kind, Limited, RateLimit},
     rrset::{self, RrSet},
     wire::{MESSAGE_OCTETS_MAX, UDP_OCTETS_CLASSIC, rtype},
+    zone::HttpsOffer,
 };
 
 /// What answers need besides the zones: the same for every query.
@@ -145,11 +146,7 @@ impl Responder {
         if transport == Transport::Quic && query.edns.is_some_and(|edns| edns.keepalive) {
             return None;
         }
-        let limit = match (transport, query.edns) {
-            (Transport::Udp, None) => UDP_OCTETS_CLASSIC.into(),
-            (Transport::Udp, Some(edns)) => edns.payload.clamp(UDP_OCTETS_CLASSIC, self.payload).into(),
-            _ => MESSAGE_OCTETS_MAX,
-        };
+        let limit = self.limit_of(&query, transport);
         let judged = query.edns.and_then(|edns| edns.cookie).map(|cookie| self.judge(&cookie, address));
         let mut opt = query.edns.map(|asked| self.opt(asked, judged, transport));
         let (begin, question) = (out.len(), &message[..query.question_end]);
@@ -194,7 +191,7 @@ impl Responder {
         self.cookies.judge(cookie, address, cookies::seconds(self.clock.now()))
     }
 
-    fn opt(&self, asked: Edns, judged: Option<Judged>, transport: Transport) -> Opt<'_> {
+    pub(crate) fn opt(&self, asked: Edns, judged: Option<Judged>, transport: Transport) -> Opt<'_> {
         let is_stream = matches!(transport, Transport::Tcp | Transport::Tls);
         Opt {
             asked,
@@ -206,7 +203,31 @@ impl Responder {
         }
     }
 
-    pub(super) fn addresses(&self, rtype: u16) -> Option<&RrSet> {
+    /// The network's addresses: what proxied names answer.
+    pub(crate) fn addresses(&self, rtype: u16) -> Option<&RrSet> {
         if rtype == rtype::A { self.addresses_v4.as_ref() } else { self.addresses_v6.as_ref() }
+    }
+
+    /// How a zone's proxied names say that they speak HTTPS.
+    pub(crate) fn https_of(&self, offer: HttpsOffer) -> Option<&RrSet> {
+        match offer {
+            HttpsOffer::None => None,
+            HttpsOffer::Http2 => Some(&self.https.http2),
+            HttpsOffer::Http3 => Some(&self.https.http3),
+        }
+    }
+
+    /// Octets of the largest answer to a query.
+    pub(crate) fn limit_of(&self, query: &Query, transport: Transport) -> usize {
+        match (transport, query.edns) {
+            (Transport::Udp, None) => UDP_OCTETS_CLASSIC.into(),
+            (Transport::Udp, Some(edns)) => edns.payload.clamp(UDP_OCTETS_CLASSIC, self.payload).into(),
+            _ => MESSAGE_OCTETS_MAX,
+        }
+    }
+
+    /// Now, in seconds.
+    pub(crate) fn seconds(&self) -> u64 {
+        self.clock.now().as_seconds().max(0).unsigned_abs()
     }
 }

@@ -9,4 +9,5 @@ mod hostile;
 mod oracle;
 mod sockets;
 mod support;
+mod transfers;
 mod types;

@@ -1,0 +1,73 @@
+//! Names on the wire (RFC 1035, 4.1.4), with the pointers that messages have in them.
+
+/// Octets of a name without pointers (RFC 1035, 2.3.4).
+const NAME_OCTETS_MAX: usize = 255;
+
+/// A message that cannot be read: cut off, or not DNS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the message cannot be read")]
+pub struct Malformed;
+
+/// Reads the name at `at`, in lower case and without pointers, and tells where what follows it begins. Pointers lead
+/// backwards only, so that reading ends.
+pub(crate) fn read(message: &[u8], at: usize) -> Result<(Vec<u8>, usize), Malformed> {
+    let (mut name, mut at, mut end, mut before) = (Vec::new(), at, None, at);
+    loop {
+        match *message.get(at).ok_or(Malformed)? {
+            0 => {
+                name.push(0);
+                return Ok((name, end.unwrap_or(at + 1)));
+            }
+            length @ 1..=63 => {
+                let label = message.get(at..=at + usize::from(length)).ok_or(Malformed)?;
+                if name.len() + label.len() >= NAME_OCTETS_MAX {
+                    return Err(Malformed);
+                }
+                name.push(length);
+                name.extend(label[1..].iter().map(u8::to_ascii_lowercase));
+                at += label.len();
+            }
+            high @ 0xc0.. => {
+                let low = *message.get(at + 1).ok_or(Malformed)?;
+                let target = usize::from(u16::from_be_bytes([high & 0x3f, low]));
+                if target >= before {
+                    return Err(Malformed);
+                }
+                end.get_or_insert(at + 2);
+                (at, before) = (target, target);
+            }
+            _ => return Err(Malformed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_read_through_pointers_that_lead_backwards() {
+        let message = b"\x03ORG\x00\x07Example\xc0\x00\x03www\xc0\x05rest";
+        assert_eq!(read(message, 0), Ok((b"\x03org\x00".to_vec(), 5)));
+        assert_eq!(read(message, 15), Ok((b"\x03www\x07example\x03org\x00".to_vec(), 21)));
+    }
+
+    #[test]
+    fn what_is_no_name_is_not_read() {
+        let long = [&[63; 64][..]; 4].concat();
+        for (octets, at) in [
+            (&b""[..], 0),
+            (b"\x03ww", 0),
+            (b"\x03www", 0),
+            (b"\xc0", 0),
+            (b"\xc0\x00", 0),
+            (b"\x00\xc0\x05\x00\x00\x00", 1),
+            (b"\x01a\xc0\x00", 0),
+            (b"\x40a\x00", 0),
+            (b"\x80a\x00", 0),
+            (&long, 0),
+        ] {
+            assert_eq!(read(octets, at), Err(Malformed), "{octets:?}");
+        }
+    }
+}

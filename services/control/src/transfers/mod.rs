@@ -1,0 +1,31 @@
+//! Zone transfers, as v4 calls them "secondary DNS": `accounts/:account_id/secondary_dns/{acls,peers,tsigs}` and
+//! `zones/:zone_id/secondary_dns/outgoing`.
+//!
+//! A peer is another server of an account's zones: where it is, and by which key it is known. Ranges (`acls`) are further
+//! addresses that all peers of the account may come from. Outgoing transfers name the peers that may have a zone from here;
+//! every server of the network serves them (`services/dns`).
+
+mod nouns;
+mod outgoing;
+
+pub(crate) use nouns::{create, delete, get, list, put};
+pub(crate) use outgoing::{
+    create as create_outgoing, delete as delete_outgoing, disable, enable, get as get_outgoing,
+    put as put_outgoing, status,
+};
+
+use proxima_model::Invalid;
+
+use crate::error::{ApiError, Code};
+
+fn invalid(invalid: &Invalid) -> ApiError {
+    ApiError::invalid(Code::TransferInvalid, invalid)
+}
+
+fn refuse(field: &str, message: impl std::fmt::Display) -> ApiError {
+    ApiError::new(Code::TransferInvalid, format!("{field}: {message}")).at(format!("/{field}"))
+}
+
+fn unknown(what: &str) -> ApiError {
+    ApiError::new(Code::TransferNotFound, format!("{what} does not exist"))
+}

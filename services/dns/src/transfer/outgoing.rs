@@ -1,0 +1,290 @@
+//! A transfer out of here: opened if its asker is the zone's peer, then made message by message.
+
+use std::{collections::VecDeque, io, sync::Arc};
+
+use proxima_transfer::{Exchange, tsig};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    time::{Instant, timeout_at},
+};
+use tracing::info;
+
+use super::{MESSAGE_OCTETS, TRANSFER_WITHIN, content::Content, peers};
+use crate::{
+    asker::Asker,
+    message::{Section, Writer, write_header_only},
+    name::NAME_OCTETS_MAX,
+    places::Place,
+    query::{Malformed, Query},
+    rrset::RrSet,
+    server::Server,
+    tcp::WRITE_WITHIN,
+    wire::{ExtendedError, LENGTH_OCTETS, MESSAGE_OCTETS_MAX, Rcode, class, rtype},
+    zone::ZoneTree,
+};
+
+/// Answers a question for a transfer on a stream.
+///
+/// # Errors
+/// The client has gone, or takes too long.
+pub(crate) async fn serve(
+    stream: &mut (impl AsyncWrite + Unpin),
+    server: &Server,
+    request: &[u8],
+    asker: Asker,
+) -> io::Result<()> {
+    let deadline = Instant::now() + TRANSFER_WITHIN;
+    let mut out = Vec::new();
+    let mut outgoing = match open(server, request, asker, &mut out) {
+        Ok(outgoing) => Some(outgoing),
+        Err(rcode) => {
+            server.metrics.transferred(rcode);
+            None
+        }
+    };
+    loop {
+        let more = outgoing.as_mut().is_some_and(|outgoing| outgoing.write(server, &mut out));
+        if !out.is_empty() {
+            let until = deadline.min(Instant::now() + WRITE_WITHIN);
+            timeout_at(until, async {
+                stream.write_all(&out).await?;
+                stream.flush().await
+            })
+            .await??;
+            out.clear();
+        }
+        if !more {
+            break;
+        }
+    }
+    if let Some(outgoing) = outgoing {
+        server.metrics.transferred(Rcode::NoError);
+        info!(zone = %outgoing.name, to = %asker.address, records = outgoing.records, "transferred a zone");
+    }
+    Ok(())
+}
+
+/// Takes a place for a transfer; if there is to be none, what is answered instead lies framed in `out`.
+fn open(server: &Server, request: &[u8], asker: Asker, out: &mut Vec<u8>) -> Result<Outgoing, Rcode> {
+    out.extend_from_slice(&[0; LENGTH_OCTETS]);
+    let refused = match Query::parse(request) {
+        Ok(query) => match admit(server, request, &query, asker) {
+            Ok(admitted) => {
+                out.clear();
+                return Ok(Outgoing::new(admitted, request, &query));
+            }
+            Err(refused) => {
+                refused.write(server, request, &query, asker, out);
+                refused.rcode
+            }
+        },
+        Err(Malformed::Ignore) => {
+            out.clear();
+            return Err(Rcode::FormErr);
+        }
+        Err(Malformed::Answer { id, flags, rcode }) => {
+            write_header_only(out, id, flags, rcode);
+            rcode
+        }
+    };
+    frame(out);
+    Err(refused)
+}
+
+/// Answers a question for differences in a datagram with the SOA record alone: who is not up to date comes again over TCP
+/// (RFC 1995, 2). Nothing lies in `out` if it is not to be answered so.
+pub(super) fn in_a_datagram(server: &Server, request: &[u8], asker: Asker, out: &mut Vec<u8>) -> Rcode {
+    let Ok(query) = Query::parse(request) else { return Rcode::FormErr };
+    match admit(server, request, &query, asker) {
+        Err(refused) => {
+            refused.write(server, request, &query, asker, out);
+            refused.rcode
+        }
+        Ok(Admitted { tree, exchange, .. }) => {
+            let mut writer = Writer::new(out, &request[..query.question_end], MESSAGE_OCTETS, None);
+            writer.set_authoritative(true);
+            writer.some_of(Section::Answer, tree.apex(), tree.soa(), 0);
+            writer.finish(Rcode::NoError, None);
+            if let Some(mut exchange) = exchange {
+                exchange.sign(out, 0, server.responder.seconds());
+            }
+            Rcode::NoError
+        }
+    }
+}
+
+fn frame(out: &mut [u8]) {
+    let length = u16::try_from(out.len() - LENGTH_OCTETS).expect("a message has 65,535 octets at most");
+    out[..LENGTH_OCTETS].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Why nothing is transferred.
+struct Refused {
+    rcode: Rcode,
+    why: Option<ExtendedError>,
+    /// What its signature is answered with.
+    signature: Signature,
+}
+
+enum Signature {
+    None,
+    Good(Box<Exchange>),
+    Bad(Box<tsig::Refusal>),
+}
+
+impl Refused {
+    fn write(&self, server: &Server, request: &[u8], query: &Query, asker: Asker, out: &mut Vec<u8>) {
+        let base = out.len();
+        let opt = query.edns.map(|asked| server.responder.opt(asked, None, asker.transport));
+        let mut writer = Writer::new(out, &request[..query.question_end], MESSAGE_OCTETS, opt.as_ref());
+        writer.extended = self.why;
+        writer.finish(self.rcode, opt.as_ref());
+        let now = server.responder.seconds();
+        match &self.signature {
+            Signature::None => {}
+            Signature::Good(exchange) => exchange.clone().sign(out, base, now),
+            Signature::Bad(refusal) => refusal.clone().sign(out, base, now),
+        }
+    }
+}
+
+/// Who may have a zone, and has a place for it.
+struct Admitted {
+    name: String,
+    tree: Arc<ZoneTree>,
+    exchange: Option<Exchange>,
+    place: Place,
+}
+
+fn admit(server: &Server, request: &[u8], query: &Query, asker: Asker) -> Result<Admitted, Refused> {
+    let refuse = |rcode, why| Refused { rcode, why, signature: Signature::None };
+    let unreadable = |_| refuse(Rcode::ServFail, Some(ExtendedError::NOT_READY));
+    let signature = tsig::find(request).map_err(|_| refuse(Rcode::FormErr, None))?;
+    let mut buffer = [0; NAME_OCTETS_MAX];
+    let name = query.name.text(&mut buffer);
+    let snapshot = server.replica.snapshot().map_err(unreadable)?;
+    let zone = snapshot.zone_by_name(name).map_err(unreadable)?;
+    // Names that no zone can have lose labels as text.
+    let zone = zone.filter(|zone| zone.name.wire() == query.name.wire());
+    let access = zone.as_ref().map(|zone| peers::of_outgoing(&snapshot, zone)).transpose();
+    let access = access.map_err(unreadable)?.unwrap_or_default();
+    drop(snapshot);
+    let exchange = match signature {
+        None => None,
+        Some(signature) => {
+            let checked = Exchange::check(request, &signature, &access.keys, server.responder.seconds());
+            match checked.map_err(|_| refuse(Rcode::FormErr, None))? {
+                Ok(exchange) => Some(exchange),
+                Err(refusal) => {
+                    let signature = Signature::Bad(refusal);
+                    return Err(Refused { rcode: Rcode::NotAuth, why: None, signature });
+                }
+            }
+        }
+    };
+    let refuse = |rcode, why| Refused {
+        rcode,
+        why,
+        signature: exchange.clone().map_or(Signature::None, |exchange| Signature::Good(Box::new(exchange))),
+    };
+    let Some(zone) = zone else { return Err(refuse(Rcode::NotAuth, Some(ExtendedError::NOT_AUTHORITATIVE))) };
+    if query.qclass != class::IN {
+        return Err(refuse(Rcode::Refused, Some(ExtendedError::CLASS)));
+    }
+    if !access.allows(asker.address, exchange.as_ref().map(Exchange::key)) {
+        return Err(refuse(Rcode::Refused, Some(ExtendedError::NO_PEER)));
+    }
+    if query.qtype == rtype::IXFR && query.serial.is_none() {
+        return Err(refuse(Rcode::FormErr, None));
+    }
+    let place = server.transfers.take(asker.address);
+    let place = place.ok_or_else(|| refuse(Rcode::ServFail, Some(ExtendedError::TRANSFERS)))?;
+    let found = server.zones.get(zone.id);
+    let tree = found.map_err(|_| refuse(Rcode::ServFail, Some(ExtendedError::NOT_READY)))?;
+    let tree = tree.ok_or_else(|| refuse(Rcode::NotAuth, Some(ExtendedError::NOT_AUTHORITATIVE)))?;
+    Ok(Admitted { name: zone.name.to_string(), tree, exchange, place })
+}
+
+/// A transfer under way.
+struct Outgoing {
+    name: String,
+    content: Content,
+    /// Record sets that are still to be written, with their owner.
+    pending: VecDeque<(Arc<[u8]>, RrSet)>,
+    /// Records of the first of them that were written.
+    written: usize,
+    /// Whether the SOA record that ends it is among them.
+    ends: bool,
+    question: Vec<u8>,
+    exchange: Option<Exchange>,
+    records: usize,
+    _place: Place,
+}
+
+impl Outgoing {
+    fn new(Admitted { name, tree, exchange, place }: Admitted, request: &[u8], query: &Query) -> Self {
+        let apex: Arc<[u8]> = tree.apex().into();
+        let pending = VecDeque::from([(apex, tree.soa().clone())]);
+        // A server that is up to date is told so by the SOA record alone (RFC 1995, 2). There is no other way to go back
+        // than forward, around the clock (RFC 1982).
+        let ends = query.serial.is_some_and(|serial| tree.serial().wrapping_sub(serial).cast_signed() <= 0);
+        Self {
+            name,
+            content: Content::new(tree),
+            pending,
+            written: 0,
+            ends,
+            question: request[..query.question_end].to_vec(),
+            exchange,
+            records: 0,
+            _place: place,
+        }
+    }
+
+    /// Writes the next message, framed, to `out`, which is empty; whether there is another one.
+    fn write(&mut self, server: &Server, out: &mut Vec<u8>) -> bool {
+        out.extend_from_slice(&[0; LENGTH_OCTETS]);
+        let reserved = self.exchange.as_ref().map_or(0, |exchange| exchange.key().record_octets());
+        let mut writer = Writer::new(out, &self.question, MESSAGE_OCTETS - reserved, None);
+        writer.set_authoritative(true);
+        let mut has_some = false;
+        let more = loop {
+            let Some((owner, set)) = self.pending.front() else {
+                if self.ends {
+                    break false;
+                }
+                match self.content.next(&server.responder, server) {
+                    Some((owner, sets)) => {
+                        let owner: Arc<[u8]> = owner.into();
+                        self.pending.extend(sets.into_iter().map(|set| (owner.clone(), set)));
+                    }
+                    None => {
+                        let zone = &self.content.zone;
+                        self.pending.push_back((zone.apex().into(), zone.soa().clone()));
+                        self.ends = true;
+                    }
+                }
+                continue;
+            };
+            let written = writer.some_of(Section::Answer, owner, set, self.written);
+            self.written += written;
+            self.records += written;
+            has_some |= written > 0;
+            if self.written == set.data.len() {
+                self.written = 0;
+                self.pending.pop_front();
+            } else if has_some {
+                break true;
+            } else {
+                // The model bounds a record's data far below what a message may have.
+                writer.set_limit(MESSAGE_OCTETS_MAX - reserved);
+            }
+        };
+        writer.finish(Rcode::NoError, None);
+        if let Some(exchange) = &mut self.exchange {
+            exchange.sign(out, LENGTH_OCTETS, server.responder.seconds());
+        }
+        frame(out);
+        more
+    }
+}

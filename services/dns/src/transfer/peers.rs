@@ -1,0 +1,31 @@
+//! Who a zone's other servers are, from the replica.
+
+use proxima_ledger::{ReadError, Snapshot};
+use proxima_model::{OutgoingTransfers, TransferAcl, TransferPeer, TransferPeerId, TsigKey, Zone};
+use proxima_transfer::{Access, Key, KnownPeer};
+
+/// Who may have a zone from here; nobody, unless its owner said so.
+pub(super) fn of_outgoing(snapshot: &Snapshot, zone: &Zone) -> Result<Access, ReadError> {
+    let outgoing = snapshot.get::<OutgoingTransfers>(&zone.id)?.filter(|outgoing| outgoing.enabled);
+    outgoing.map_or_else(|| Ok(Access::default()), |outgoing| access(snapshot, zone, &outgoing.peers))
+}
+
+fn access(snapshot: &Snapshot, zone: &Zone, peers: &[TransferPeerId]) -> Result<Access, ReadError> {
+    let mut access = Access::default();
+    for peer in peers {
+        let Some(peer) = snapshot.get::<TransferPeer>(&(zone.account, *peer))? else { continue };
+        let mut known = KnownPeer { address: peer.address, key: None };
+        if let Some(id) = peer.tsig {
+            // A peer whose key is gone is nobody.
+            let Some(key) = snapshot.get::<TsigKey>(&(zone.account, id))? else { continue };
+            let key = Key::from(&key);
+            known.key = Some(key.name().into());
+            access.keys.push(key);
+        }
+        access.peers.push(known);
+    }
+    for acl in snapshot.scan::<TransferAcl>(&[&zone.account]) {
+        access.ranges.push(acl?.range);
+    }
+    Ok(access)
+}

@@ -1,0 +1,123 @@
+//! Questions that are signed and ask for no transfer: a peer asks for a zone's SOA record so before it asks for the zone.
+
+use proxima_transfer::{Access, Exchange, tsig};
+
+use super::{outgoing, peers};
+use crate::{
+    asker::{Asker, Transport},
+    message::Writer,
+    name::NAME_OCTETS_MAX,
+    query::Query,
+    respond::{Answered, Zones as _},
+    server::Server,
+    wire::{Rcode, rtype},
+};
+
+impl Answered {
+    /// Whether it was refused for what only peers do: a question that is signed or asks for differences.
+    pub(crate) fn may_be_a_peers(&self) -> bool {
+        let is_difference = self.qtype == Some(rtype::IXFR) && self.rcode == Rcode::Refused;
+        self.limited.is_none() && (self.rcode == Rcode::NotAuth || is_difference)
+    }
+}
+
+impl Server {
+    /// Answers what only peers ask in the place of the refusal that was appended to `out` from `base` on.
+    #[cold]
+    pub(crate) fn answer_peer(
+        &self,
+        message: &[u8],
+        asker: Asker,
+        (out, base): (&mut Vec<u8>, usize),
+        refused: Answered,
+    ) -> Answered {
+        match (refused.qtype, asker.transport) {
+            (Some(rtype::IXFR), Transport::Udp) => {
+                let mut answer = Vec::new();
+                let rcode = outgoing::in_a_datagram(self, message, asker, &mut answer);
+                if answer.is_empty() {
+                    return refused;
+                }
+                out.truncate(base);
+                out.append(&mut answer);
+                Answered { rcode, ..refused }
+            }
+            (Some(rtype::IXFR | rtype::AXFR), _) => refused,
+            _ => self.answer_signed(message, asker, (out, base), refused),
+        }
+    }
+
+    /// Answers a signed question in the place of what was appended to `out` from `base` on.
+    fn answer_signed(
+        &self,
+        message: &[u8],
+        asker: Asker,
+        (out, base): (&mut Vec<u8>, usize),
+        refused: Answered,
+    ) -> Answered {
+        let Ok(query) = Query::parse(message) else { return refused };
+        let now = self.responder.seconds();
+        let checked = tsig::find(message).and_then(|found| {
+            let found = found.ok_or(proxima_transfer::Malformed)?;
+            let checked = Exchange::check(message, &found, &self.keys_for(&query).keys, now)?;
+            Ok(checked.map(|exchange| (exchange, found.stripped(message))))
+        });
+        out.truncate(base);
+        let question = &message[..query.question_end];
+        let answer_only = |out: &mut Vec<u8>, rcode, truncated| {
+            let mut writer =
+                Writer::new(out, question, self.responder.limit_of(&query, asker.transport), None);
+            if truncated {
+                writer.set_truncated();
+            }
+            writer.finish(rcode, None);
+        };
+        match checked {
+            Err(_) => {
+                answer_only(out, Rcode::FormErr, false);
+                Answered { rcode: Rcode::FormErr, ..refused }
+            }
+            Ok(Err(refusal)) => {
+                answer_only(out, Rcode::NotAuth, false);
+                refusal.sign(out, base, now);
+                Answered { rcode: Rcode::NotAuth, ..refused }
+            }
+            Ok(Ok((mut exchange, stripped))) => {
+                let Some(mut answered) = self.responder.respond(self, &stripped, asker, out) else {
+                    return refused;
+                };
+                if out.len() == base {
+                    return answered;
+                }
+                let octets = out.len() - base + exchange.key().record_octets();
+                if octets > self.responder.limit_of(&query, asker.transport) {
+                    out.truncate(base);
+                    let rcode =
+                        if asker.transport == Transport::Udp { Rcode::NoError } else { Rcode::ServFail };
+                    answer_only(out, rcode, asker.transport == Transport::Udp);
+                    answered = Answered { rcode, truncated: asker.transport == Transport::Udp, ..answered };
+                }
+                exchange.sign(out, base, now);
+                answered
+            }
+        }
+    }
+
+    /// The keys of the peers of the zone that is asked about.
+    fn keys_for(&self, query: &Query) -> Access {
+        let mut buffer = [0; NAME_OCTETS_MAX];
+        let name = query.name.text(&mut buffer);
+        let access = || -> Result<Access, proxima_ledger::ReadError> {
+            let Some(tree) = self.find(name)? else { return Ok(Access::default()) };
+            let snapshot = self.replica.snapshot()?;
+            let mut buffer = [0; NAME_OCTETS_MAX];
+            let apex = crate::name::Name::of_encoded(tree.apex());
+            match snapshot.zone_by_name(apex.text(&mut buffer))? {
+                Some(zone) => peers::of_outgoing(&snapshot, &zone),
+                None => Ok(Access::default()),
+            }
+        };
+        // Without a replica that can be read no key is known.
+        access().unwrap_or_default()
+    }
+}
