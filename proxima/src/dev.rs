@@ -71,7 +71,7 @@ impl DevArgs {
              [edge]\nhttp = [\"{http}\"]\nhttps = [\"{https}\"]\nallow_private_origins = true\n\
              {request_log}\
              [cache]\nmemory_bytes_max = {memory}\ndisk_bytes_max = {disk}\n\
-             [control]\nlisten = [\"{api}\"]\nactivation = \"trust\"\n",
+             [control]\nlisten = [\"{api}\"]\nactivation = \"trust\"\nallow_private_peers = true\n",
             memory = self.cache_memory,
             disk = self.cache_disk,
             data = text(&self.data)?,

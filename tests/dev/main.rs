@@ -20,6 +20,7 @@ mod process;
 mod records;
 mod rules;
 mod steady;
+mod transfers;
 mod upgrade;
 mod websocket;
 

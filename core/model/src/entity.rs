@@ -43,6 +43,8 @@ pub enum Kind {
     TransferPeer,
     /// [`OutgoingTransfers`](crate::OutgoingTransfers): `transfer_out/ZONE`.
     TransferOut,
+    /// [`TransferNotices`](crate::TransferNotices): `transfer_notices/ZONE`.
+    TransferNotices,
     /// [`Purge`](crate::Purge): `purge/ZONE/ID`.
     Purge,
     /// [`Pop`](crate::Pop): `pop/CODE`.
@@ -53,7 +55,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Account,
         Self::Zone,
         Self::ZoneName,
@@ -72,6 +74,7 @@ impl Kind {
         Self::TransferAcl,
         Self::TransferPeer,
         Self::TransferOut,
+        Self::TransferNotices,
         Self::Purge,
         Self::Pop,
         Self::Node,
@@ -98,6 +101,7 @@ impl Kind {
             Self::TransferAcl => "transfer_acl",
             Self::TransferPeer => "transfer_peer",
             Self::TransferOut => "transfer_out",
+            Self::TransferNotices => "transfer_notices",
             Self::Purge => "purge",
             Self::Pop => "pop",
             Self::Node => "node",

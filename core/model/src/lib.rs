@@ -66,5 +66,7 @@ pub use settings::{
 };
 pub use time::{Timestamp, Ttl};
 pub use token::{ApiToken, Permission, TokenPolicy, TokenScope, TokenStatus};
-pub use transfer::{OutgoingTransfers, TransferAcl, TransferPeer, TsigAlgorithm, TsigKey};
+pub use transfer::{
+    OutgoingTransfers, PeerNotice, TransferAcl, TransferNotices, TransferPeer, TsigAlgorithm, TsigKey,
+};
 pub use zone::{Zone, ZoneIndex, ZoneStatus};

@@ -177,6 +177,47 @@ pub struct OutgoingTransfers {
     pub created_at: Timestamp,
     /// When they were last put.
     pub modified_at: Timestamp,
+    /// When its owner last asked that the peers be told, changed or not.
+    #[serde(default)]
+    pub forced_at: Option<Timestamp>,
+}
+
+/// What a zone's peers were told of it (RFC 1996).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferNotices {
+    /// The zone.
+    pub zone: ZoneId,
+    /// The last of each peer.
+    pub peers: Vec<PeerNotice>,
+}
+
+/// What one peer was told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerNotice {
+    /// The peer.
+    pub peer: TransferPeerId,
+    /// The serial that the zone had.
+    pub serial: u32,
+    /// When it answered, or was given up.
+    pub at: Timestamp,
+    /// What the zone's owner had asked for by then ([`OutgoingTransfers::forced_at`]).
+    #[serde(default)]
+    pub forced_at: Option<Timestamp>,
+    /// Why it was given up.
+    pub failure: Option<String>,
+}
+
+impl Entity for TransferNotices {
+    const KIND: Kind = Kind::TransferNotices;
+    type Id = ZoneId;
+
+    fn key(&self) -> Key {
+        Self::key_of(&self.zone)
+    }
+
+    fn key_of(zone: &ZoneId) -> Key {
+        Key::new(Self::KIND, &[zone])
+    }
 }
 
 impl Entity for TsigKey {

@@ -167,3 +167,40 @@ fn data_of(message: &[u8], record: &RecordAt) -> Result<Vec<u8>, Malformed> {
     data.extend_from_slice(message.get(at..record.end).ok_or(Malformed)?);
     Ok(data)
 }
+
+/// What a message's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// By what it is told from others.
+    pub id: u16,
+    /// Its flags.
+    pub flags: u16,
+    /// How it ended, without the upper bits that EDNS has.
+    pub rcode: u8,
+}
+
+impl Head {
+    /// Whether it answers what was asked by these flags.
+    pub const fn is_answer(&self, asked: u16) -> bool {
+        self.flags & (flag::QR | flag::OPCODE) == flag::QR | asked & flag::OPCODE
+    }
+}
+
+/// Reads a message's header.
+///
+/// # Errors
+/// It has none.
+pub fn head(message: &[u8]) -> Result<Head, Malformed> {
+    let header = message.first_chunk::<HEADER_OCTETS>().ok_or(Malformed)?;
+    let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+    Ok(Head { id: word(0), flags: word(2), rcode: header[3] & 0b1111 })
+}
+
+/// What an rcode is called.
+pub fn rcode_name(rcode: u8) -> String {
+    let named = [
+        "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET",
+        "NOTAUTH",
+    ];
+    named.get(usize::from(rcode)).map_or_else(|| format!("RCODE{rcode}"), |name| (*name).to_owned())
+}

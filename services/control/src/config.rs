@@ -32,6 +32,9 @@ pub struct ControlConfig {
     pub activation: Activation,
     /// Resolvers that are asked for delegations.
     pub resolvers: Vec<SocketAddr>,
+    /// Whether zones' peers may lie at private, loopback and link-local addresses: those of zone transfers, which this
+    /// server tells of changes and asks for zones.
+    pub allow_private_peers: bool,
     /// Connections at a time, at each address.
     pub connections_max: usize,
     /// Requests at a time, at each address.
@@ -48,6 +51,7 @@ impl Default for ControlConfig {
             allow_clear: false,
             activation: Activation::default(),
             resolvers: Vec::new(),
+            allow_private_peers: false,
             connections_max: limits::CONNECTIONS_MAX,
             requests_max: limits::REQUESTS_MAX,
             acme: None,
@@ -130,7 +134,7 @@ impl ControlConfig {
 }
 
 /// Whether an address is reached from this machine or its private network only (RFC 1918, 3927, 4193, 4291, 6598).
-fn is_private(address: IpAddr) -> bool {
+pub(crate) fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;

@@ -154,3 +154,15 @@ pub const ACME_RETRY_SECONDS: i64 = 60;
 pub const ACME_MESSAGE_CHARS_MAX: usize = 1_000;
 /// Zones that are looked at in one go.
 pub const ACME_LOOKS: usize = 256;
+
+/// How long after a change a zone's peers are told: changes that come together are told together, and the other servers
+/// have taken them up by then.
+pub const NOTIFY_AFTER: Duration = Duration::from_secs(1);
+/// How often a peer that does not answer is told (RFC 1996, 3.6).
+pub const NOTIFY_ATTEMPTS: u32 = 5;
+/// How long a peer's first answer is waited for; each next one twice as long (RFC 1996, 3.6): half a minute in all.
+pub const NOTIFY_ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// Peers that are told at a time.
+pub const NOTIFIES_MAX: usize = 256;
+/// Characters of what is kept of a failure.
+pub const TRANSFER_MESSAGE_CHARS_MAX: usize = 200;

@@ -57,6 +57,7 @@ pub(crate) struct ControlMetrics {
     /// Certificates that this node issued.
     pub(crate) certificates_issued: Counter,
     acme_orders: Family<ResultLabels, Counter>,
+    notifies: Family<ResultLabels, Counter>,
     /// When the first of the certificates that were ordered runs out, in seconds since 1970.
     pub(crate) acme_certificate_expires: Gauge,
     /// Zones whose last order failed.
@@ -76,6 +77,7 @@ impl ControlMetrics {
             connections: Gauge::default(),
             certificates_issued: Counter::default(),
             acme_orders: Family::default(),
+            notifies: Family::default(),
             acme_certificate_expires: Gauge::default(),
             acme_zones_failing: Gauge::default(),
         };
@@ -98,6 +100,11 @@ impl ControlMetrics {
             "certificates_issued",
             "Certificates issued for zones",
             metrics.certificates_issued.clone(),
+        );
+        registry.register(
+            "notifies",
+            "Peers of zones that were told of a change, by result",
+            metrics.notifies.clone(),
         );
         registry.register(
             "acme_orders",
@@ -141,6 +148,11 @@ impl ControlMetrics {
             };
             self.errors.get_or_create(&FaultLabels { fault }).inc();
         }
+    }
+
+    /// A zone's peer was told of a change, or not.
+    pub(crate) fn notified(&self, result: &'static str) {
+        self.notifies.get_or_create(&ResultLabels { result }).inc();
     }
 
     /// An order at the certificate authority ended.

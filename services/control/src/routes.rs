@@ -145,6 +145,11 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         get("/zones/{zone_id}/secondary_dns/outgoing/status", Zone(DnsRead), transfers::status),
         post("/zones/{zone_id}/secondary_dns/outgoing/enable", Zone(DnsEdit), transfers::enable),
         post("/zones/{zone_id}/secondary_dns/outgoing/disable", Zone(DnsEdit), transfers::disable),
+        post(
+            "/zones/{zone_id}/secondary_dns/outgoing/force_notify",
+            Zone(DnsEdit),
+            transfers::force_notify,
+        ),
         post("/zones/{zone_id}/purge_cache", Zone(CachePurge), purge::purge),
         get("/zones/{zone_id}/rulesets", Zone(RulesRead), rulesets::list),
         get("/zones/{zone_id}/rulesets/{ruleset_id}", Zone(RulesRead), rulesets::get),

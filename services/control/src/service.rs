@@ -28,6 +28,7 @@ use crate::{
     metrics::ControlMetrics,
     server,
     token::TokenText,
+    transfers,
 };
 
 /// The file in the data folder that holds the operator's token of a network that this node began.
@@ -212,6 +213,9 @@ impl Service for ControlService {
         }
         if self.keeps_log {
             tasks.spawn(background::run(self.api.clone(), self.author.clone(), shutdown.clone()));
+            let (api, author) = (self.api.clone(), self.author.clone());
+            let allowed = self.config.allow_private_peers;
+            tasks.spawn(transfers::notify(api, author, allowed, node.in_force.clone(), shutdown.clone()));
             let (api, author) = (self.api.clone(), self.author.clone());
             tasks.spawn(acme::run(api, author, self.acme.clone(), node.in_force.clone(), shutdown.clone()));
         }

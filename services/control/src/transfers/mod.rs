@@ -4,14 +4,25 @@
 //! A peer is another server of an account's zones: where it is, and by which key it is known. Ranges (`acls`) are further
 //! addresses that all peers of the account may come from. Outgoing transfers name the peers that may have a zone from here;
 //! every server of the network serves them (`services/dns`).
+//!
+//! ```text
+//!  zone changed ─▶ a second later: whom of its peers was this serial not told? ─▶ NOTIFY, five times at the most ─▶ the log:
+//!  (on the log's node, as all upkeep)                                              by UDP, signed if it has a key   notices
+//! ```
+//!
+//! Peers are told by one server, that of the log ([`notifier`]), from an address of its own and not from an anycast one:
+//! a peer that restricts who may tell it has to let that address.
 
+mod client;
+mod notifier;
 mod nouns;
 mod outgoing;
 
+pub(crate) use notifier::run as notify;
 pub(crate) use nouns::{create, delete, get, list, put};
 pub(crate) use outgoing::{
-    create as create_outgoing, delete as delete_outgoing, disable, enable, get as get_outgoing,
-    put as put_outgoing, status,
+    create as create_outgoing, delete as delete_outgoing, disable, enable, force_notify,
+    get as get_outgoing, put as put_outgoing, status,
 };
 
 use proxima_model::Invalid;

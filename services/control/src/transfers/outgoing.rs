@@ -3,9 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{Extension, extract::State};
-use proxima_ledger::Precondition;
+use proxima_ledger::{Precondition, Snapshot};
 use proxima_model::{
-    Entity as _, OutgoingTransfers, TransferPeer, TransferPeerId, Zone, limits as model_limits,
+    Entity as _, OutgoingTransfers, PeerNotice, TransferNotices, TransferPeer, TransferPeerId, Zone, ZoneId,
+    limits as model_limits,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use crate::{
     api::{
         Api,
         body::JsonBody,
-        envelope::{Answer, time},
+        envelope::{Answer, time, time_or_null},
         write::{Author, Draft},
     },
     error::{ApiError, Code},
@@ -58,7 +59,22 @@ pub(super) fn peers(
     Ok(peers)
 }
 
-fn show(zone: &Zone, outgoing: &OutgoingTransfers) -> Value {
+/// What the peers were told.
+fn notices(snapshot: &Snapshot, zone: ZoneId) -> Result<Vec<PeerNotice>, ApiError> {
+    Ok(snapshot.get::<TransferNotices>(&zone)?.map(|notices| notices.peers).unwrap_or_default())
+}
+
+fn show(zone: &Zone, outgoing: &OutgoingTransfers, notices: &[PeerNotice]) -> Value {
+    let told = notices.iter().filter(|notice| outgoing.peers.contains(&notice.peer));
+    let told = told.map(|notice| {
+        json!({
+            "peer_id": notice.peer.to_string(),
+            "soa_serial": notice.serial,
+            "time": time(notice.at),
+            "status": if notice.failure.is_none() { "acknowledged" } else { "failed" },
+            "message": notice.failure,
+        })
+    });
     json!({
         "id": zone.id.to_string(),
         "name": format!("{}.", zone.name),
@@ -66,7 +82,8 @@ fn show(zone: &Zone, outgoing: &OutgoingTransfers) -> Value {
         "soa_serial": zone.serial,
         "created_time": time(outgoing.created_at),
         "modified_time": time(outgoing.modified_at),
-        "checked_time": null,
+        "checked_time": time_or_null(notices.iter().map(|notice| notice.at).max()),
+        "notifies": told.collect::<Vec<_>>(),
         "last_transferred_time": null,
     })
 }
@@ -79,7 +96,7 @@ pub(crate) async fn get(
     api.read(move |snapshot| {
         let zone = crate::api::zone(snapshot, zone.id)?;
         let outgoing = snapshot.get::<OutgoingTransfers>(&zone.id)?.ok_or_else(|| unknown(WHAT))?;
-        Ok(Answer::new(show(&zone, &outgoing)).at(snapshot.seq()))
+        Ok(Answer::new(show(&zone, &outgoing, &notices(snapshot, zone.id)?)).at(snapshot.seq()))
     })
     .await
 }
@@ -113,7 +130,8 @@ async fn write(
 ) -> Result<Answer, ApiError> {
     api.change(&author, move |draft| {
         if draft.is_repeat {
-            return Ok(show(&zone, &draft.made::<OutgoingTransfers>(&zone.id)?));
+            let made = draft.made::<OutgoingTransfers>(&zone.id)?;
+            return Ok(show(&zone, &made, &notices(draft.snapshot, zone.id)?));
         }
         let zone = draft.zone(zone.id)?;
         let former = draft.read::<OutgoingTransfers>(&zone.id)?;
@@ -128,11 +146,12 @@ async fn write(
             zone: zone.id,
             peers: peers(draft, &zone, &body.name, &body.peers)?,
             enabled: former.as_ref().is_none_or(|former| former.enabled),
-            created_at: former.map_or(draft.now, |former| former.created_at),
+            created_at: former.as_ref().map_or(draft.now, |former| former.created_at),
             modified_at: draft.now,
+            forced_at: former.and_then(|former| former.forced_at),
         };
         draft.put(&outgoing);
-        Ok(show(&zone, &outgoing))
+        Ok(show(&zone, &outgoing, &notices(draft.snapshot, zone.id)?))
     })
     .await
 }
@@ -149,6 +168,22 @@ pub(crate) async fn delete(
             draft.delete::<OutgoingTransfers>(&zone.id);
         }
         Ok(json!({ "id": zone.id.to_string() }))
+    })
+    .await
+}
+
+/// `POST outgoing/force_notify`: the log's node sees to it.
+pub(crate) async fn force_notify(
+    State(api): State<Arc<Api>>,
+    Extension(zone): Extension<Zone>,
+    author: Author,
+) -> Result<Answer, ApiError> {
+    api.change(&author, move |draft| {
+        let former = draft.read::<OutgoingTransfers>(&zone.id)?.ok_or_else(|| unknown(WHAT))?;
+        if !draft.is_repeat {
+            draft.put(&OutgoingTransfers { forced_at: Some(draft.now), ..former });
+        }
+        Ok(json!("OK"))
     })
     .await
 }

@@ -9,8 +9,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use axum::{Extension, extract::State};
 use proxima_ledger::{Append, Change, IdempotencyKey, ReadError, Snapshot};
 use proxima_model::{
-    AcmeOrder, Certificate, ClientAuthentication, Entity, OutgoingTransfers, Purge, Record, Ruleset, Zone,
-    ZoneId, ZoneIndex, ZoneSigning,
+    AcmeOrder, Certificate, ClientAuthentication, Entity, OutgoingTransfers, Purge, Record, Ruleset,
+    TransferNotices, Zone, ZoneId, ZoneIndex, ZoneSigning,
 };
 use serde_json::json;
 
@@ -128,6 +128,9 @@ fn orphans(snapshot: &Snapshot) -> Result<BTreeSet<ZoneId>, ReadError> {
     for outgoing in snapshot.scan::<OutgoingTransfers>(&[]) {
         consider(outgoing?.zone)?;
     }
+    for notices in snapshot.scan::<TransferNotices>(&[]) {
+        consider(notices?.zone)?;
+    }
     for purge in snapshot.scan::<Purge>(&[]) {
         consider(purge?.zone)?;
     }
@@ -146,6 +149,9 @@ fn beneath(snapshot: &Snapshot, id: ZoneId, max: usize) -> Result<Vec<Change>, R
     }
     if snapshot.revision(&OutgoingTransfers::key_of(&id))?.is_some() {
         changes.push(Change::delete::<OutgoingTransfers>(&id));
+    }
+    if snapshot.revision(&TransferNotices::key_of(&id))?.is_some() {
+        changes.push(Change::delete::<TransferNotices>(&id));
     }
     take::<Record>(snapshot, id, max, &mut changes)?;
     take::<Ruleset>(snapshot, id, max, &mut changes)?;

@@ -65,6 +65,7 @@ fn listed(running: &Running, peer: &TransferPeer, enabled: bool) -> Vec<Change> 
         enabled,
         created_at: Timestamp::default(),
         modified_at: Timestamp::default(),
+        forced_at: None,
     };
     let replica = &running.node.replica;
     vec![replica.put(&tsig_key()), replica.put(peer), replica.put(&outgoing)]

@@ -1,0 +1,117 @@
+//! Asking a zone's other servers, by UDP and TCP.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use proxima_model::{TransferPeer, TsigKey};
+use proxima_transfer::{Exchange, Key, message};
+use tokio::{net::UdpSocket, time::timeout};
+
+use crate::{api::Api, config, limits};
+
+/// A peer that can be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Other {
+    pub(super) address: SocketAddr,
+    pub(super) key: Option<Key>,
+}
+
+impl Other {
+    /// Of a peer and its key; why it cannot be asked.
+    pub(super) fn of(
+        peer: &TransferPeer,
+        key: Option<&TsigKey>,
+        allow_private: bool,
+    ) -> Result<Self, String> {
+        let address = peer.socket().ok_or("the peer has no address")?;
+        let ip = address.ip().to_canonical();
+        let is_nowhere = match ip {
+            IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_multicast() || v4.octets()[0] >= 240,
+            IpAddr::V6(v6) => v6.is_unspecified() || v6.is_multicast(),
+        };
+        if is_nowhere || (config::is_private(ip) && !allow_private) {
+            return Err(format!(
+                "{ip} is an address that peers may not have: [control] allow_private_peers allows private ones"
+            ));
+        }
+        if peer.tsig.is_some() && key.is_none() {
+            return Err("the peer's key is gone".to_owned());
+        }
+        Ok(Self { address, key: key.map(Key::from) })
+    }
+}
+
+/// Tells a peer that a zone, by its name on the wire, has changed.
+///
+/// # Errors
+/// It does not answer, or refuses.
+pub(super) async fn notify(api: &Api, other: &Other, zone: &[u8]) -> Result<(), String> {
+    let any: IpAddr = match other.address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let mut wait = limits::NOTIFY_ANSWER_WITHIN;
+    let mut last = String::new();
+    for _ in 0..limits::NOTIFY_ATTEMPTS {
+        // A port of its own each time, so that nobody else's answer is taken for it.
+        let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await.map_err(|error| error.to_string())?;
+        socket.connect(other.address).await.map_err(|error| error.to_string())?;
+        match timeout(wait, notify_once(api, other, zone, &socket)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(Failure::Refused(why))) => return Err(why),
+            Ok(Err(Failure::Unsent(why))) => {
+                last = why;
+                tokio::time::sleep(wait).await;
+            }
+            Err(_) => last = "the peer does not answer".to_owned(),
+        }
+        wait = wait.saturating_mul(2).min(Duration::from_secs(60));
+    }
+    Err(last)
+}
+
+enum Failure {
+    /// It need not be asked again.
+    Refused(String),
+    /// Nothing came of it.
+    Unsent(String),
+}
+
+async fn notify_once(api: &Api, other: &Other, zone: &[u8], socket: &UdpSocket) -> Result<(), Failure> {
+    let unsent = |error: std::io::Error| Failure::Unsent(error.to_string());
+    let id = rand::random();
+    let flags = message::flag::NOTIFY | message::flag::AA;
+    let mut question = message::question(id, flags, zone, message::rtype::SOA);
+    let exchange = other.key.as_ref().map(|key| Exchange::ask(key, &mut question, seconds(api)));
+    socket.send(&question).await.map_err(unsent)?;
+    let mut buffer = [0; 1_232];
+    loop {
+        let length = socket.recv(&mut buffer).await.map_err(unsent)?;
+        let answer = &buffer[..length];
+        let Ok(head) = message::head(answer) else { continue };
+        if head.id != id || !head.is_answer(message::flag::NOTIFY) {
+            continue;
+        }
+        if let Some(exchange) = &exchange {
+            match exchange.clone().take(answer, seconds(api)) {
+                Ok(_) => {}
+                // Anybody can send that; the peer's own answer may follow.
+                Err(proxima_transfer::tsig::AnswerError::Refused(error)) => {
+                    return Err(Failure::Refused(format!("the peer refuses our signature: {error:?}")));
+                }
+                Err(_) => continue,
+            }
+        }
+        return match head.rcode {
+            0 => Ok(()),
+            rcode => Err(Failure::Refused(format!("the peer answers {}", message::rcode_name(rcode)))),
+        };
+    }
+}
+
+/// Now, in seconds.
+pub(super) fn seconds(api: &Api) -> u64 {
+    api.now().as_seconds().max(0).unsigned_abs()
+}
