@@ -19,6 +19,7 @@ mod origin;
 mod process;
 mod records;
 mod rules;
+mod secondaries;
 mod steady;
 mod transfers;
 mod upgrade;

@@ -14,11 +14,11 @@ use crate::{
     process::{dies_with_the_test, free_for_both, output},
 };
 
-const SECRET: &str = "WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlo=";
-const KEY: &str = "peer.key";
+pub(crate) const SECRET: &str = "WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlo=";
+pub(crate) const KEY: &str = "peer.key";
 
 /// A port that is free for UDP and TCP at the address that the loopback interface has: bind listens at no other.
-fn free_at_loopback() -> SocketAddr {
+pub(crate) fn free_at_loopback() -> SocketAddr {
     loop {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         if UdpSocket::bind(address).is_ok() {
@@ -28,9 +28,9 @@ fn free_at_loopback() -> SocketAddr {
 }
 
 /// A server of another brand.
-struct Other {
+pub(crate) struct Other {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     folder: tempfile::TempDir,
 }
 
@@ -46,7 +46,7 @@ impl Other {
     }
 
     /// knot, with this of its configuration beside server, keys and the database's place.
-    fn knot(address: SocketAddr, rest: &str) -> Self {
+    pub(crate) fn knot(address: SocketAddr, rest: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().display();
         let config = format!(
@@ -58,7 +58,7 @@ impl Other {
         Self::spawn(address, folder, &config, &["knotd", "-c"])
     }
 
-    fn nsd(address: SocketAddr, rest: &str) -> Self {
+    pub(crate) fn nsd(address: SocketAddr, rest: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().display();
         let config = format!(
@@ -72,7 +72,7 @@ impl Other {
         Self::spawn(address, folder, &config, &["nsd", "-d", "-c"])
     }
 
-    fn bind(address: SocketAddr, rest: &str) -> Self {
+    pub(crate) fn bind(address: SocketAddr, rest: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().display();
         let config = format!(
@@ -85,8 +85,14 @@ impl Other {
         Self::spawn(address, folder, &config, &["named", "-g", "-c"])
     }
 
+    /// Has it read its files again.
+    pub(crate) fn reload(&self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+    }
+
     /// Asks until the answer has this in it, by when it must.
-    fn until(&self, question: &[&str], wanted: &str) -> String {
+    pub(crate) fn until(&self, question: &[&str], wanted: &str) -> String {
         let begun = Instant::now();
         loop {
             let mut dig = Command::new("dig");
@@ -108,24 +114,24 @@ impl Drop for Other {
     }
 }
 
-fn ok(dev: &Dev, method: &str, path: &str, body: Value) -> Value {
+pub(crate) fn ok(dev: &Dev, method: &str, path: &str, body: Value) -> Value {
     let (code, answer) = dev.api(method, path, Some(&body), None);
     assert_eq!(code, "200", "{method} {path}: {answer}");
     answer["result"].clone()
 }
 
 /// The account's path of this kind of thing.
-fn of_account(dev: &Dev, kind: &str) -> String {
+pub(crate) fn of_account(dev: &Dev, kind: &str) -> String {
     let (_, answer) = dev.api("GET", "/accounts", None, None);
     format!("/accounts/{}/secondary_dns/{kind}", answer["result"][0]["id"].as_str().unwrap())
 }
 
-fn id(made: &Value) -> String {
+pub(crate) fn id(made: &Value) -> String {
     made["id"].as_str().unwrap().to_owned()
 }
 
 /// Peers at these addresses, known by the key.
-fn peers(dev: &Dev, addresses: &[SocketAddr]) -> Vec<String> {
+pub(crate) fn peers(dev: &Dev, addresses: &[SocketAddr]) -> Vec<String> {
     let key = json!({ "name": KEY, "algo": "hmac-sha256.", "secret": SECRET });
     let key = id(&ok(dev, "POST", &of_account(dev, "tsigs"), key));
     let made = addresses.iter().map(|address| {

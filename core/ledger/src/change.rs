@@ -187,6 +187,10 @@ impl ChangeSet {
                         | Kind::AcmeOrder
                         | Kind::Dnssec
                         | Kind::TransferOut
+                        | Kind::TransferIn
+                        | Kind::Secondary
+                        | Kind::Transferred
+                        | Kind::ZoneNotice
                         | Kind::Purge
                 )
             )

@@ -45,6 +45,14 @@ pub enum Kind {
     TransferOut,
     /// [`TransferNotices`](crate::TransferNotices): `transfer_notices/ZONE`.
     TransferNotices,
+    /// [`IncomingTransfers`](crate::IncomingTransfers): `transfer_in/ZONE`.
+    TransferIn,
+    /// [`SecondaryZone`](crate::SecondaryZone): `secondary/ZONE`.
+    Secondary,
+    /// [`TransferredRecord`](crate::TransferredRecord): `transferred/ZONE/ID`.
+    Transferred,
+    /// [`ZoneNotice`](crate::ZoneNotice): `zone_notice/ZONE`.
+    ZoneNotice,
     /// [`Purge`](crate::Purge): `purge/ZONE/ID`.
     Purge,
     /// [`Pop`](crate::Pop): `pop/CODE`.
@@ -55,7 +63,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 26] = [
         Self::Account,
         Self::Zone,
         Self::ZoneName,
@@ -75,6 +83,10 @@ impl Kind {
         Self::TransferPeer,
         Self::TransferOut,
         Self::TransferNotices,
+        Self::TransferIn,
+        Self::Secondary,
+        Self::Transferred,
+        Self::ZoneNotice,
         Self::Purge,
         Self::Pop,
         Self::Node,
@@ -102,6 +114,10 @@ impl Kind {
             Self::TransferPeer => "transfer_peer",
             Self::TransferOut => "transfer_out",
             Self::TransferNotices => "transfer_notices",
+            Self::TransferIn => "transfer_in",
+            Self::Secondary => "secondary",
+            Self::Transferred => "transferred",
+            Self::ZoneNotice => "zone_notice",
             Self::Purge => "purge",
             Self::Pop => "pop",
             Self::Node => "node",

@@ -9,7 +9,8 @@
 //! Invariants:
 //! * **Parse at the border, trust inside.** A [`ZoneName`], [`DnsName`], [`Ttl`] or [`RecordData`] that exists is
 //!   valid; there is no constructor around the check, and deserialising runs it again. (Data of types that nobody here
-//!   looks into, [`Rdata`], is only bounded then: a type that becomes known later leaves older records readable.)
+//!   looks into, [`Rdata`], is only bounded then: a type that becomes known later leaves older records readable. And a
+//!   [`Ttl`] is any then: records that come from a primary have those that it gives.)
 //! * **No I/O, no async, no clock, no randomness.** Whoever makes a noun hands in its id and its time.
 //! * **Every noun knows its key** in the ledger ([`Entity`]) and whether it is a secret at rest ([`Kind::secret`]).
 //!
@@ -30,6 +31,7 @@ mod network;
 mod purge;
 mod record;
 mod ruleset;
+mod secondary;
 mod settings;
 mod time;
 mod token;
@@ -61,6 +63,9 @@ pub use record::{
     TxtData, conflict, quote,
 };
 pub use ruleset::{OriginOverride, OriginRoute, Phase, Rule, RuleAction, RuleExpression, Ruleset};
+pub use secondary::{
+    IncomingTransfers, PrimarySoa, SecondaryZone, TransferFailure, TransferredRecord, ZoneNotice,
+};
 pub use settings::{
     MinTlsVersion, OriginMaxHttpVersion, Setting, SslMode, StrictTransportSecurity, ZoneSettings,
 };

@@ -83,5 +83,10 @@ pub const TRANSFER_PEERS_PER_ZONE_MAX: usize = 16;
 pub const TRANSFER_ACL_PREFIX_V4_MIN: u8 = 24;
 /// The widest IPv6 range of peers; what the v4 API takes.
 pub const TRANSFER_ACL_PREFIX_V6_MIN: u8 = 64;
+/// The shortest time after which a zone's primaries are looked at unasked, in seconds, that an owner may give; what the v4
+/// API takes.
+pub const TRANSFER_REFRESH_SECONDS_MIN: u32 = 300;
+/// The longest, in seconds: a week.
+pub const TRANSFER_REFRESH_SECONDS_MAX: u32 = 604_800;
 /// Zones of one network; what the replica is sized and measured for.
 pub const ZONES_MAX: usize = 1_000_000;

@@ -42,9 +42,10 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A record's time to live: automatic, or seconds within the limits.
+/// A record's time to live: automatic, or seconds; within the limits where its owner gives it, and whatever a primary says
+/// where it comes by a zone transfer. In the log it is a number, of which 1 means automatic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "u32", into = "u32")]
+#[serde(from = "Kept", into = "u32")]
 pub enum Ttl {
     /// Ours to choose; `1` in the v4 API.
     Auto,
@@ -59,6 +60,24 @@ impl Ttl {
             Self::Auto => limits::TTL_SECONDS_AUTO,
             Self::Seconds(seconds) => seconds,
         }
+    }
+}
+
+/// As it stands in the log, which has what was checked when it was put.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Kept(u32);
+
+impl From<Kept> for Ttl {
+    fn from(Kept(seconds): Kept) -> Self {
+        if seconds == 1 { Self::Auto } else { Self::Seconds(seconds) }
+    }
+}
+
+impl Ttl {
+    /// Of a record that comes by a zone transfer: as it is, but for one second, which is kept as two.
+    pub const fn transferred(seconds: u32) -> Self {
+        Self::Seconds(if seconds == 1 { 2 } else { seconds })
     }
 }
 

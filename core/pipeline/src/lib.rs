@@ -30,6 +30,7 @@ mod explain;
 mod fault;
 mod interim;
 pub mod lists;
+mod notices;
 mod pipeline;
 mod ray;
 mod rules;
@@ -48,6 +49,7 @@ pub use exchange::{
 pub use explain::{ExplainRequest, Explainer, Explanation};
 pub use fault::{Blame, Fault};
 pub use interim::{Interim, Interims};
+pub use notices::ZoneNotices;
 pub use pipeline::{Pipeline, Rest};
 pub use ray::RayId;
 pub use rules::{Asked, SiteRule, cookies, extension, name_and_value};

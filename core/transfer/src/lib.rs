@@ -20,11 +20,14 @@
 //!   the time is, with our time in it (RFC 8945, 5.2 and 5.3.2).
 //! * **An answer in many messages is one transaction:** each signature covers the one before it (RFC 8945, 5.3.1).
 //!
+//! What comes in is read by [`stream`]: nothing is given out before all of it has come.
+//!
 //! Limits: messages between two signed ones of an answer ([`tsig::UNSIGNED_MAX`]), octets of them, and those of DNS itself.
 
 mod access;
 pub mod message;
 mod name;
+pub mod stream;
 pub mod tsig;
 
 pub use access::{Access, KnownPeer};

@@ -33,6 +33,8 @@ pub mod flag {
     pub const OPCODE: u16 = 0b1111 << 11;
     /// "The zone has changed" (RFC 1996).
     pub const NOTIFY: u16 = 4 << 11;
+    /// Cut off.
+    pub const TC: u16 = 1 << 9;
     /// By who has authority.
     pub const AA: u16 = 1 << 10;
 }
@@ -72,6 +74,14 @@ pub fn question(id: u16, flags: u16, zone: &[u8], rtype: u16) -> Vec<u8> {
     let mut message: Vec<u8> = [id, flags, 1, 0, 0, 0].into_iter().flat_map(u16::to_be_bytes).collect();
     message.extend_from_slice(zone);
     message.extend([rtype, class::IN].into_iter().flat_map(u16::to_be_bytes));
+    message
+}
+
+/// Asks for what changed since the SOA record of this data (RFC 1995, 3).
+pub fn differences(id: u16, zone: &[u8], soa: &[u8]) -> Vec<u8> {
+    let mut message = question(id, 0, zone, rtype::IXFR);
+    message[8..10].copy_from_slice(&1_u16.to_be_bytes());
+    push_soa(&mut message, soa);
     message
 }
 

@@ -41,6 +41,15 @@ pub(crate) fn read(message: &[u8], at: usize) -> Result<(Vec<u8>, usize), Malfor
     }
 }
 
+/// Whether a name is `apex` or lies below it; both whole and in lower case.
+pub(crate) fn is_within(mut name: &[u8], apex: &[u8]) -> bool {
+    while name.len() > apex.len() {
+        let Some(below) = name.get(1 + usize::from(name[0])..) else { return false };
+        name = below;
+    }
+    name == apex
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +78,12 @@ mod tests {
         ] {
             assert_eq!(read(octets, at), Err(Malformed), "{octets:?}");
         }
+    }
+
+    #[test]
+    fn within_means_at_a_label_border() {
+        let apex = b"\x07example\x03com\x00";
+        assert!(is_within(b"\x03www\x07example\x03com\x00", apex) && is_within(apex, apex));
+        assert!(!is_within(b"\x0anotexample\x03com\x00", apex) && !is_within(b"\x03com\x00", apex));
     }
 }

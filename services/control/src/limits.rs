@@ -166,3 +166,34 @@ pub const NOTIFY_ANSWER_WITHIN: Duration = Duration::from_secs(1);
 pub const NOTIFIES_MAX: usize = 256;
 /// Characters of what is kept of a failure.
 pub const TRANSFER_MESSAGE_CHARS_MAX: usize = 200;
+
+/// Zones that are fetched at a time: each may hold its records twice in memory.
+pub const TRANSFERS_IN_MAX: usize = 8;
+/// How long connecting to a primary may take.
+pub const TRANSFER_CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long a primary may take for one message.
+pub const TRANSFER_MESSAGE_WITHIN: Duration = Duration::from_secs(10);
+/// How long fetching a zone may take in all: 100,000 records at some KiB a second.
+pub const TRANSFER_WITHIN: Duration = Duration::from_secs(1_800);
+/// Octets of the messages of a transfer: the most records that a zone may have, each with some hundred octets.
+pub const TRANSFER_OCTETS_MAX: usize = 64 << 20;
+/// Changes of a transfer in one append.
+pub const TRANSFER_CHANGES_AT_ONCE: usize = 5_000;
+/// Octets of them, before the one that passes it: well within one append.
+pub const TRANSFER_OCTETS_AT_ONCE: usize = 8 << 20;
+/// The shortest refresh that a primary's SOA record can ask for, in seconds: nobody is asked in a loop.
+pub const TRANSFER_REFRESH_SECONDS_LEAST: u32 = 10;
+/// The shortest retry, in seconds.
+pub const TRANSFER_RETRY_SECONDS_LEAST: u32 = 5;
+/// The longest refresh, in seconds: a month.
+pub const TRANSFER_TIMER_SECONDS_MOST: u32 = 30 * 86_400;
+/// How long a zone waits that never came, in seconds; doubled with each failure.
+pub const TRANSFER_FIRST_WAIT_SECONDS: i64 = 10;
+/// How long it waits at the most, in seconds.
+pub const TRANSFER_FIRST_WAIT_SECONDS_MAX: i64 = 3_600;
+/// How often it is noted in the log that a primary was heard and had nothing newer, in seconds: the log is not for that.
+pub const TRANSFER_NOTED_SECONDS: i64 = 3_600;
+/// Notices of primaries that wait to be written to the log at one server.
+pub const NOTICES_WAITING_MAX: usize = 1_024;
+/// How often one zone's notices are written there.
+pub const NOTICE_EVERY: Duration = Duration::from_secs(1);

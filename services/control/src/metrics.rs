@@ -58,6 +58,7 @@ pub(crate) struct ControlMetrics {
     pub(crate) certificates_issued: Counter,
     acme_orders: Family<ResultLabels, Counter>,
     notifies: Family<ResultLabels, Counter>,
+    transfers_in: Family<ResultLabels, Counter>,
     /// When the first of the certificates that were ordered runs out, in seconds since 1970.
     pub(crate) acme_certificate_expires: Gauge,
     /// Zones whose last order failed.
@@ -78,6 +79,7 @@ impl ControlMetrics {
             certificates_issued: Counter::default(),
             acme_orders: Family::default(),
             notifies: Family::default(),
+            transfers_in: Family::default(),
             acme_certificate_expires: Gauge::default(),
             acme_zones_failing: Gauge::default(),
         };
@@ -100,6 +102,11 @@ impl ControlMetrics {
             "certificates_issued",
             "Certificates issued for zones",
             metrics.certificates_issued.clone(),
+        );
+        registry.register(
+            "transfers_in",
+            "Secondary zones that came from a primary, or did not, by result",
+            metrics.transfers_in.clone(),
         );
         registry.register(
             "notifies",
@@ -148,6 +155,11 @@ impl ControlMetrics {
             };
             self.errors.get_or_create(&FaultLabels { fault }).inc();
         }
+    }
+
+    /// A secondary zone came, or did not.
+    pub(crate) fn transferred_in(&self, result: &'static str) {
+        self.transfers_in.get_or_create(&ResultLabels { result }).inc();
     }
 
     /// A zone's peer was told of a change, or not.

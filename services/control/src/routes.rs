@@ -86,6 +86,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     const PEER: &str = "/accounts/{account_id}/secondary_dns/peers/{peer_id}";
     const TSIGS: &str = "/accounts/{account_id}/secondary_dns/tsigs";
     const TSIG: &str = "/accounts/{account_id}/secondary_dns/tsigs/{tsig_id}";
+    const INCOMING: &str = "/zones/{zone_id}/secondary_dns/incoming";
     const OUTGOING: &str = "/zones/{zone_id}/secondary_dns/outgoing";
     const UNIVERSAL: &str = "/zones/{zone_id}/ssl/universal/settings";
     vec![
@@ -145,11 +146,12 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         get("/zones/{zone_id}/secondary_dns/outgoing/status", Zone(DnsRead), transfers::status),
         post("/zones/{zone_id}/secondary_dns/outgoing/enable", Zone(DnsEdit), transfers::enable),
         post("/zones/{zone_id}/secondary_dns/outgoing/disable", Zone(DnsEdit), transfers::disable),
-        post(
-            "/zones/{zone_id}/secondary_dns/outgoing/force_notify",
-            Zone(DnsEdit),
-            transfers::force_notify,
-        ),
+        get(INCOMING, Zone(DnsRead), transfers::get_incoming),
+        post(INCOMING, Zone(DnsEdit), transfers::create_incoming),
+        put(INCOMING, Zone(DnsEdit), transfers::put_incoming),
+        delete(INCOMING, Zone(DnsEdit), transfers::delete_incoming),
+        post("/zones/{zone_id}/secondary_dns/force_axfr", Zone(DnsEdit), transfers::force),
+        post("/zones/{zone_id}/secondary_dns/outgoing/force_notify", Zone(DnsEdit), transfers::force_notify),
         post("/zones/{zone_id}/purge_cache", Zone(CachePurge), purge::purge),
         get("/zones/{zone_id}/rulesets", Zone(RulesRead), rulesets::list),
         get("/zones/{zone_id}/rulesets/{ruleset_id}", Zone(RulesRead), rulesets::get),

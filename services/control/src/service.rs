@@ -10,7 +10,7 @@ use proxima_chassis::{
 };
 use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
 use proxima_model::TokenId;
-use proxima_pipeline::{Explainer, TrafficReader};
+use proxima_pipeline::{Explainer, TrafficReader, ZoneNotices};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -28,7 +28,7 @@ use crate::{
     metrics::ControlMetrics,
     server,
     token::TokenText,
-    transfers,
+    transfers::{self, Notices},
 };
 
 /// The file in the data folder that holds the operator's token of a network that this node began.
@@ -47,6 +47,7 @@ pub struct ControlService {
     author: Author,
     keeps_log: bool,
     acme: Option<acme::AcmeSettings>,
+    notices: Arc<Notices>,
     health: watch::Sender<Health>,
     bound: watch::Sender<Vec<SocketAddr>>,
 }
@@ -85,9 +86,15 @@ impl ControlService {
             api: Arc::new(api),
             author: Author::node(node.name().as_str()),
             keeps_log: node.config.ledger.log.is_none(),
+            notices: Notices::new(),
             health: watch::Sender::new(Health::Starting),
             bound: watch::Sender::new(Vec::new()),
         }))
+    }
+
+    /// Who takes word that a zone which comes from elsewhere has changed there.
+    pub fn notices(&self) -> Arc<dyn ZoneNotices> {
+        self.notices.clone()
     }
 
     /// The addresses at which it listens, once it does: those in clear, then those with TLS.
@@ -211,10 +218,13 @@ impl Service for ControlService {
             let router = server::service(&self.api, self.config.requests_max);
             tasks.spawn(server::serve(listener, router, self.api.clone(), connections, shutdown.clone()));
         }
+        let notices = self.notices.clone();
+        tasks.spawn(notices.run(self.api.clone(), self.author.clone(), shutdown.clone()));
         if self.keeps_log {
             tasks.spawn(background::run(self.api.clone(), self.author.clone(), shutdown.clone()));
             let (api, author) = (self.api.clone(), self.author.clone());
             let allowed = self.config.allow_private_peers;
+            tasks.spawn(transfers::fetch(api.clone(), author.clone(), allowed, shutdown.clone()));
             tasks.spawn(transfers::notify(api, author, allowed, node.in_force.clone(), shutdown.clone()));
             let (api, author) = (self.api.clone(), self.author.clone());
             tasks.spawn(acme::run(api, author, self.acme.clone(), node.in_force.clone(), shutdown.clone()));

@@ -145,6 +145,9 @@ impl<Z: Zones> Answer<'_, Z> {
         let (mut zone, child) = self
             .zone_of_question()?
             .ok_or(Failure::because(Rcode::Refused, ExtendedError::NOT_AUTHORITATIVE))?;
+        if !zone.is_served() {
+            return Err(Failure::because(Rcode::ServFail, ExtendedError::EXPIRED));
+        }
         self.writer.set_authoritative(true);
         if let Some(child) = child
             && zone.signer().is_some()
@@ -403,7 +406,9 @@ impl<Z: Zones> Answer<'_, Z> {
 
     /// The zone that an alias leads to from `zone`; none if it leads out of what is known here for certain.
     fn zone_of_target(&self, zone: &ZoneTree, target: &Name) -> Result<Option<Arc<ZoneTree>>, Failure> {
-        Ok(self.zone_of(target)?.filter(|found| found.is_active() || found.apex() == zone.apex()))
+        let speaks =
+            |found: &Arc<ZoneTree>| found.is_served() && (found.is_active() || found.apex() == zone.apex());
+        Ok(self.zone_of(target)?.filter(speaks))
     }
 
     /// The zone in which a name lies.

@@ -1,11 +1,12 @@
 //! What all sockets answer with.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
 use proxima_ledger::{CompiledZones, ReadError, Replica};
+use proxima_pipeline::ZoneNotices;
 use tracing::{Level, enabled, trace, warn};
 
 use crate::{
@@ -28,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) replica: Replica,
     /// Places for transfers of zones.
     pub(crate) transfers: Arc<Places>,
+    /// Who is told that a zone which comes from elsewhere has changed there.
+    pub(crate) notices: OnceLock<Arc<dyn ZoneNotices>>,
     /// Whether the replica could not be read when it was last tried.
     unreadable: AtomicBool,
 }
@@ -41,7 +44,17 @@ impl Server {
     ) -> Self {
         let zones = CompiledZones::new(replica.clone(), config.zones_max);
         let transfers = Places::new(transfer::TRANSFERS_MAX, transfer::TRANSFERS_PER_CLIENT_MAX);
-        Self { config, metrics, zones, responder, replica, transfers, unreadable: AtomicBool::new(false) }
+        let (notices, unreadable) = (OnceLock::new(), AtomicBool::new(false));
+        Self {
+            config,
+            metrics,
+            zones,
+            responder,
+            replica,
+            transfers,
+            notices,
+            unreadable,
+        }
     }
 
     /// Appends the answer to a message to `out`; `None` if it is not to be answered.

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::{Kind, TicketKeys};
+use proxima_pipeline::ZoneNotices;
 use tokio::{net::TcpListener, task::JoinSet};
 use tracing::info;
 
@@ -103,6 +104,11 @@ impl DnsService {
     pub fn over_https(&self) -> DnsOverHttps {
         let hosts = if self.server.config.https { self.name_servers.clone() } else { Vec::new() };
         DnsOverHttps::new(self.server.clone(), hosts)
+    }
+
+    /// Tells who sees to zones that come from elsewhere when they have changed there. Once.
+    pub fn tell_notices(&self, notices: Arc<dyn ZoneNotices>) {
+        self.server.notices.set(notices).ok();
     }
 
     fn set_health(&self, health: Health) {

@@ -51,6 +51,7 @@ pub(crate) mod class {
 pub(crate) mod flag {
     pub(crate) const QR: u16 = 1 << 15;
     pub(crate) const OPCODE: u16 = 0b1111 << 11;
+    pub(crate) const NOTIFY: u16 = 4 << 11;
     pub(crate) const AA: u16 = 1 << 10;
     pub(crate) const TC: u16 = 1 << 9;
     pub(crate) const RD: u16 = 1 << 8;
@@ -164,6 +165,9 @@ impl ExtendedError {
     pub(crate) const INVALID_TYPE: Self = Self { code: 30, text: "" };
     /// Other (code 0): the cryptographic library failed.
     pub(crate) const UNSIGNED: Self = Self { code: 0, text: "the answer could not be signed" };
+    /// Invalid data (code 24): a secondary zone of which no primary was heard for too long, or ever.
+    pub(crate) const EXPIRED: Self =
+        Self { code: 24, text: "the zone has expired or has not come from its primary yet" };
     /// Invalid data (code 24): a record set that no message can carry.
     pub(crate) const TOO_LARGE: Self = Self { code: 24, text: "record set is larger than a DNS message" };
 }

@@ -5,7 +5,10 @@ use std::collections::hash_map::Entry;
 use foldhash::{HashMap, HashMapExt};
 
 use proxima_ledger::{CompileZone, ReadError, Snapshot};
-use proxima_model::{AcmeOrder, Record, RecordData, SslMode, Zone, ZoneSettings, ZoneSigning, ZoneStatus};
+use proxima_model::{
+    AcmeOrder, DnsName, PrimarySoa, Record, RecordData, SecondaryZone, SslMode, TransferredRecord, Zone,
+    ZoneSettings, ZoneSigning, ZoneStatus,
+};
 use tracing::error;
 
 use crate::{
@@ -42,6 +45,8 @@ pub struct ZoneTree {
     /// How proxied names speak HTTPS.
     https: HttpsOffer,
     soa: RrSet,
+    /// Whether it may be answered from: a secondary one before its first transfer, or that has expired, may not.
+    served: bool,
     /// What signs it, if it is signed.
     signer: Option<Box<Signer>>,
     /// Every name that exists, relative to the apex, in lower case: with records, or only with names below it (an
@@ -159,8 +164,9 @@ impl Node {
         matches!(self.kind(zone), Kind::Proxied)
     }
 
-    fn add(&mut self, record: &Record) {
+    fn add(&mut self, record: &Record, wire: Option<Vec<u8>>) {
         let (rtype, data) = rrset::encode(&record.data);
+        let data = wire.unwrap_or(data);
         let ttl = record.ttl.wire_seconds();
         self.proxied |= record.proxied;
         if let RecordData::Cname { .. } = record.data {
@@ -200,14 +206,27 @@ impl ZoneTree {
         signing: Option<&ZoneSigning>,
         records: impl IntoIterator<Item = Result<Record, E>>,
     ) -> Result<Self, E> {
+        let records = records.into_iter().map(|record| record.map(|record| (record, None)));
+        Self::compile_from(zone, None, challenges, signing, records)
+    }
+
+    /// As [`Self::compile_with`]; a secondary zone has the SOA record and the name servers of its primary. With a record
+    /// may come its data on the wire, where that is not what is made of it.
+    fn compile_from<E>(
+        zone: &Zone,
+        secondary: Option<&SecondaryZone>,
+        challenges: &[String],
+        signing: Option<&ZoneSigning>,
+        records: impl IntoIterator<Item = Result<(Record, Option<Vec<u8>>), E>>,
+    ) -> Result<Self, E> {
         let apex = zone.name.wire();
         let mut nodes: HashMap<Box<[u8]>, Node> = HashMap::new();
         for record in records {
-            let record = record?;
+            let (record, wire) = record?;
             let owner = record.name.wire();
             let is_ours = record.data.is_offered() && record.name.is_within(&zone.name);
             if let (true, Some(relative)) = (is_ours, owner.strip_suffix(&*apex)) {
-                nodes.entry(relative.into()).or_default().add(&record);
+                nodes.entry(relative.into()).or_default().add(&record, wire);
             }
         }
         add_challenges(&mut nodes, zone, &apex, challenges);
@@ -216,19 +235,22 @@ impl ZoneTree {
             active: zone.status == ZoneStatus::Active,
             proxied: zone.is_proxied(),
             https: HttpsOffer::of(&zone.settings),
-            soa: start_of_authority(zone, &apex),
+            soa: secondary
+                .and_then(|secondary| secondary.soa.as_ref())
+                .map_or_else(|| start_of_authority(zone, &apex), start_of_primary),
+            served: secondary.is_none_or(SecondaryZone::is_served),
             signer: signing.and_then(|signing| signer(zone, signing, &apex)),
             apex: apex.into(),
             nodes,
         };
-        tree.complete_apex(zone);
+        tree.complete_apex(if secondary.is_none() { &zone.name_servers } else { &[] });
         tree.complete_names();
         Ok(tree)
     }
 
-    fn complete_apex(&mut self, zone: &Zone) {
+    fn complete_apex(&mut self, name_servers: &[DnsName]) {
         let apex = self.nodes.entry(Box::default()).or_default();
-        for server in &zone.name_servers {
+        for server in name_servers {
             apex.add_data(rtype::NS, APEX_NS_TTL, server.wire());
         }
         apex.sets.push(self.soa.clone());
@@ -280,6 +302,11 @@ impl ZoneTree {
     /// Whether its delegation was seen.
     pub(crate) fn is_active(&self) -> bool {
         self.active
+    }
+
+    /// Whether it may be answered from.
+    pub(crate) const fn is_served(&self) -> bool {
+        self.served
     }
 
     /// How its proxied names speak HTTPS.
@@ -357,7 +384,19 @@ impl CompileZone for ZoneTree {
         let challenges =
             snapshot.get::<AcmeOrder>(&zone.id)?.map(|order| order.challenges).unwrap_or_default();
         let signing = snapshot.get::<ZoneSigning>(&zone.id)?;
-        Self::compile_with(&zone, &challenges, signing.as_ref(), snapshot.scan::<Record>(&[&zone.id]))
+        let signing = signing.as_ref();
+        let Some(secondary) = snapshot.get::<SecondaryZone>(&zone.id)? else {
+            return Self::compile_with(&zone, &challenges, signing, snapshot.scan::<Record>(&[&zone.id]));
+        };
+        let records = snapshot.scan::<TransferredRecord>(&[&zone.id]).filter_map(|found| match found {
+            Ok(found) if found.is_in_force(secondary.generation) => {
+                let wire = found.wire();
+                Some(Ok((found.record, wire)))
+            }
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        });
+        Self::compile_from(&zone, Some(&secondary), &challenges, signing, records)
     }
 }
 
@@ -376,6 +415,11 @@ fn add_challenges(nodes: &mut HashMap<Box<[u8]>, Node>, zone: &Zone, apex: &[u8]
 fn signer(zone: &Zone, signing: &ZoneSigning, apex: &[u8]) -> Option<Box<Signer>> {
     let signer = Signer::new(signing, apex);
     signer.map(Box::new).inspect_err(|why| error!(zone = %zone.name, %why, "answered unsigned")).ok()
+}
+
+/// The SOA record of a zone that another server wrote.
+fn start_of_primary(soa: &PrimarySoa) -> RrSet {
+    RrSet::of_one(rtype::SOA, soa.ttl, soa.data.clone())
 }
 
 /// The SOA record (RFC 1035, 3.3.13): written by nobody, made from what is known of the zone.

@@ -18,7 +18,7 @@
 //! * **Only DNS-01, only for active zones.** An active zone is delegated to us, so its owner need do nothing; and only
 //!   DNS-01 gives a wildcard (RFC 8555, 8.4).
 //! * **Challenges are no records.** They lie in a noun of their own, the API's lists and zone files do not have them, and
-//!   the zone's serial does not change: there are no secondaries that it would tell.
+//!   the zone's serial does not change: a zone's peers (`transfers`) have no part in them.
 //! * **A key is in the log only together with its certificate**, and never leaves by the API. An order that ends in
 //!   between is ordered again.
 //! * **Whose fault it was decides who waits.** A zone that the authority refuses waits longer each time; while the

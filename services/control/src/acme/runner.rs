@@ -20,7 +20,7 @@ use super::{
 use crate::{
     api::{Api, write::Author},
     error::{ApiError, ControlError},
-    limits,
+    limits, zones as zones_api,
 };
 
 /// Orders what is missing or due, until the node drains; without an authority, takes back what one left under way.
@@ -311,6 +311,10 @@ fn look(
 ) -> Result<Seen, ApiError> {
     let mut seen = Seen::default();
     let mut consider = |zone: &Zone, order: Option<&AcmeOrder>, rests: bool| -> Result<(), ApiError> {
+        // Nothing of it is proxied, and a challenge would be answered by us alone.
+        if zones_api::is_secondary(snapshot, zone.id)? {
+            return Ok(());
+        }
         let certificates = snapshot.scan::<Certificate>(&[&zone.id]).collect::<Result<Vec<_>, _>>()?;
         for certificate in &certificates {
             if matches!(certificate.source, CertificateSource::Acme { .. }) {

@@ -8,7 +8,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use proxima_model::{Record, Zone};
+use proxima_model::Zone;
 
 use crate::{
     api::{self, Api, envelope::SEQ_HEADER},
@@ -24,8 +24,7 @@ pub(crate) async fn export(
     let (text, seq) = api
         .read(move |snapshot| {
             let zone = api::zone(snapshot, zone.id)?;
-            let records: Vec<Record> = snapshot.scan::<Record>(&[&zone.id]).collect::<Result<_, _>>()?;
-            Ok((zonefile::write(&zone, &records), snapshot.seq()))
+            Ok((zonefile::write(&zone, &super::of_zone(snapshot, zone.id)?), snapshot.seq()))
         })
         .await?;
     let headers = [

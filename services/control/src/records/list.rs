@@ -158,13 +158,8 @@ pub(crate) async fn list(
         query.choice("order", &["type", "name", "content", "ttl", "proxied"])?.unwrap_or("type").to_owned();
     let descending = query.descending()?;
     api.read(move |snapshot| {
-        let mut records = Vec::new();
-        for record in snapshot.scan::<Record>(&[&zone.id]) {
-            let record = record?;
-            if filters.pass(&record) {
-                records.push(record);
-            }
-        }
+        let mut records = super::of_zone(snapshot, zone.id)?;
+        records.retain(|record| filters.pass(record));
         records.sort_by(|a, b| {
             let ordering = by_order(&order, a, b).then_with(|| whole_order(a, b));
             if descending { ordering.reverse() } else { ordering }

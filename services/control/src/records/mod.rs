@@ -13,7 +13,8 @@ use axum::{
     Extension,
     extract::{Path, State},
 };
-use proxima_model::{Record, RecordId, Zone, ZoneId};
+use proxima_ledger::{ReadError, Snapshot};
+use proxima_model::{Record, RecordId, SecondaryZone, TransferredRecord, Zone, ZoneId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -37,8 +38,27 @@ pub(crate) use list::list;
 /// The records of a zone, to be changed; no other change of the zone can come between.
 fn edit(draft: &mut Draft<'_>, id: ZoneId) -> Result<ZoneEdit, ApiError> {
     let zone = draft.zone(id)?;
+    if zones::is_secondary(draft.snapshot, id)? {
+        let message = "the records of a secondary zone come from its primary: change them there";
+        return Err(ApiError::new(Code::NotOffered, message));
+    }
     let records = draft.snapshot.scan::<Record>(&[&id]).collect::<Result<_, _>>()?;
     Ok(ZoneEdit::new(zone, records))
+}
+
+/// The records of a zone: its owner's own, or those that came from its primary.
+fn of_zone(snapshot: &Snapshot, zone: ZoneId) -> Result<Vec<Record>, ReadError> {
+    let Some(secondary) = snapshot.get::<SecondaryZone>(&zone)? else {
+        return snapshot.scan::<Record>(&[&zone]).collect();
+    };
+    let mut records = Vec::new();
+    for found in snapshot.scan::<TransferredRecord>(&[&zone]) {
+        let found = found?;
+        if found.is_in_force(secondary.generation) {
+            records.push(found.record);
+        }
+    }
+    Ok(records)
 }
 
 /// Writes what an edit comes to, and raises the zone's serial.
@@ -68,7 +88,14 @@ pub(crate) async fn get(
 ) -> Result<Answer, ApiError> {
     let id: RecordId = id.parse().map_err(|_| not_found())?;
     api.read(move |snapshot| {
-        let record = snapshot.get::<Record>(&(zone.id, id))?.ok_or_else(not_found)?;
+        let record = match snapshot.get::<SecondaryZone>(&zone.id)? {
+            None => snapshot.get::<Record>(&(zone.id, id))?,
+            Some(secondary) => snapshot
+                .get::<TransferredRecord>(&(zone.id, id))?
+                .filter(|found| found.is_in_force(secondary.generation))
+                .map(|found| found.record),
+        };
+        let record = record.ok_or_else(not_found)?;
         Ok(Answer::new(show(&record, &zone.name)).at(snapshot.seq()))
     })
     .await

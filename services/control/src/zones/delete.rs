@@ -9,8 +9,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use axum::{Extension, extract::State};
 use proxima_ledger::{Append, Change, IdempotencyKey, ReadError, Snapshot};
 use proxima_model::{
-    AcmeOrder, Certificate, ClientAuthentication, Entity, OutgoingTransfers, Purge, Record, Ruleset,
-    TransferNotices, Zone, ZoneId, ZoneIndex, ZoneSigning,
+    AcmeOrder, Certificate, ClientAuthentication, Entity, IncomingTransfers, OutgoingTransfers, Purge,
+    Record, Ruleset, SecondaryZone, TransferNotices, TransferredRecord, Zone, ZoneId, ZoneIndex, ZoneNotice,
+    ZoneSigning,
 };
 use serde_json::json;
 
@@ -131,6 +132,18 @@ fn orphans(snapshot: &Snapshot) -> Result<BTreeSet<ZoneId>, ReadError> {
     for notices in snapshot.scan::<TransferNotices>(&[]) {
         consider(notices?.zone)?;
     }
+    for incoming in snapshot.scan::<IncomingTransfers>(&[]) {
+        consider(incoming?.zone)?;
+    }
+    for secondary in snapshot.scan::<SecondaryZone>(&[]) {
+        consider(secondary?.zone)?;
+    }
+    for notice in snapshot.scan::<ZoneNotice>(&[]) {
+        consider(notice?.zone)?;
+    }
+    for transferred in snapshot.scan::<TransferredRecord>(&[]) {
+        consider(transferred?.record.zone)?;
+    }
     for purge in snapshot.scan::<Purge>(&[]) {
         consider(purge?.zone)?;
     }
@@ -153,7 +166,17 @@ fn beneath(snapshot: &Snapshot, id: ZoneId, max: usize) -> Result<Vec<Change>, R
     if snapshot.revision(&TransferNotices::key_of(&id))?.is_some() {
         changes.push(Change::delete::<TransferNotices>(&id));
     }
+    if snapshot.revision(&IncomingTransfers::key_of(&id))?.is_some() {
+        changes.push(Change::delete::<IncomingTransfers>(&id));
+    }
+    if snapshot.revision(&SecondaryZone::key_of(&id))?.is_some() {
+        changes.push(Change::delete::<SecondaryZone>(&id));
+    }
+    if snapshot.revision(&ZoneNotice::key_of(&id))?.is_some() {
+        changes.push(Change::delete::<ZoneNotice>(&id));
+    }
     take::<Record>(snapshot, id, max, &mut changes)?;
+    take::<TransferredRecord>(snapshot, id, max, &mut changes)?;
     take::<Ruleset>(snapshot, id, max, &mut changes)?;
     take::<Certificate>(snapshot, id, max, &mut changes)?;
     take::<ClientAuthentication>(snapshot, id, max, &mut changes)?;

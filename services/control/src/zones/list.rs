@@ -6,7 +6,7 @@ use axum::{Extension, extract::State};
 use proxima_ledger::Snapshot;
 use proxima_model::{AccountId, Permission, Zone, ZoneName, ZoneStatus};
 
-use super::{AccountNames, show};
+use super::{AccountNames, is_secondary, show};
 use crate::{
     api::{
         Api,
@@ -109,7 +109,10 @@ pub(crate) async fn list(
         }
         sort(&mut zones, &order, descending, &mut names)?;
         let (zones, info) = page.cut(zones);
-        let shown = zones.iter().map(|zone| Ok(show(zone, names.get(zone.account)?, now)));
+        let shown = zones.iter().map(|zone| {
+            let is_secondary = is_secondary(snapshot, zone.id)?;
+            Ok(show(zone, is_secondary, names.get(zone.account)?, now))
+        });
         let shown = shown.collect::<Result<_, ApiError>>()?;
         Ok(Answer::page((shown, info)).at(snapshot.seq()))
     })

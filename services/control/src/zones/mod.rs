@@ -6,9 +6,10 @@ mod list;
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Extension, extract::State};
-use proxima_ledger::Snapshot;
+use proxima_ledger::{ReadError, Snapshot};
 use proxima_model::{
-    Account, AccountId, Permission, Timestamp, Zone, ZoneId, ZoneIndex, ZoneName, ZoneSettings, ZoneStatus,
+    Account, AccountId, Entity as _, Permission, SecondaryZone, Timestamp, Zone, ZoneId, ZoneIndex, ZoneName,
+    ZoneSettings, ZoneStatus,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -52,10 +53,11 @@ pub(crate) async fn create(
     author: Author,
     JsonBody(body): JsonBody<CreateBody>,
 ) -> Result<Answer, ApiError> {
-    if let Some(kind) = body.kind.as_deref().filter(|kind| *kind != "full") {
+    let is_secondary = body.kind.as_deref() == Some("secondary");
+    if let Some(kind) = body.kind.as_deref().filter(|kind| *kind != "full" && !is_secondary) {
         return Err(ApiError::new(
             Code::NotOffered,
-            format!("type: zones of type {kind:.20?} are not offered; give \"full\""),
+            format!("type: zones of type {kind:.20?} are not offered; give \"full\" or \"secondary\""),
         )
         .at("/type"));
     }
@@ -75,7 +77,12 @@ pub(crate) async fn create(
             let zone = new_zone(&shared, draft, id, account, name.clone());
             draft.put(&zone);
             draft.put(&ZoneIndex { name: zone.name.clone(), zone: id });
-            Ok((shown(draft.snapshot, &zone, draft.now)?, displaced))
+            if is_secondary {
+                draft.put(&SecondaryZone::new(id));
+            }
+            let account =
+                draft.snapshot.get::<Account>(&account)?.map_or_else(String::new, |account| account.name);
+            Ok((show(&zone, is_secondary, &account, draft.now), displaced))
         })
         .await?;
     let (shown, displaced) = written.answer;
@@ -206,12 +213,9 @@ pub(crate) async fn patch(
     author: Author,
     JsonBody(body): JsonBody<PatchBody>,
 ) -> Result<Answer, ApiError> {
-    let refuse = |field: &str| {
+    fn refuse(field: &str) -> ApiError {
         ApiError::new(Code::NotOffered, format!("{field}: changing it is not offered"))
             .at(format!("/{field}"))
-    };
-    if body.kind.is_some_and(|kind| kind != "full") {
-        return Err(refuse("type"));
     }
     if body.plan.is_some() {
         return Err(refuse("plan"));
@@ -220,6 +224,10 @@ pub(crate) async fn patch(
         return Err(refuse("vanity_name_servers"));
     }
     api.change(&author, move |draft| {
+        let kind = if is_secondary(draft.snapshot, zone.id)? { "secondary" } else { "full" };
+        if body.kind.as_ref().is_some_and(|wanted| wanted != kind) {
+            return Err(refuse("type"));
+        }
         let mut zone = draft.zone(zone.id)?;
         if let Some(paused) = body.paused
             && !draft.is_repeat
@@ -274,11 +282,16 @@ pub(crate) fn activate(draft: &mut Draft<'_>, id: ZoneId) -> Result<(), ApiError
 
 /// A zone as v4 shows it, with its account's name.
 fn shown(snapshot: &Snapshot, zone: &Zone, now: Timestamp) -> Result<Value, ApiError> {
-    let account = snapshot.get::<Account>(&zone.account)?;
-    Ok(show(zone, account.map_or_else(String::new, |account| account.name).as_str(), now))
+    let account = snapshot.get::<Account>(&zone.account)?.map_or_else(String::new, |account| account.name);
+    Ok(show(zone, is_secondary(snapshot, zone.id)?, &account, now))
 }
 
-fn show(zone: &Zone, account: &str, now: Timestamp) -> Value {
+/// Whether a zone's records come from another server.
+pub(crate) fn is_secondary(snapshot: &Snapshot, zone: ZoneId) -> Result<bool, ReadError> {
+    Ok(snapshot.revision(&SecondaryZone::key_of(&zone))?.is_some())
+}
+
+fn show(zone: &Zone, is_secondary: bool, account: &str, now: Timestamp) -> Value {
     let status = match zone.status {
         ZoneStatus::Pending => "pending",
         ZoneStatus::Active => "active",
@@ -288,7 +301,7 @@ fn show(zone: &Zone, account: &str, now: Timestamp) -> Value {
         "name": zone.name,
         "status": status,
         "paused": zone.paused,
-        "type": "full",
+        "type": if is_secondary { "secondary" } else { "full" },
         "development_mode": zone.settings.development_mode_seconds(now),
         "name_servers": zone.name_servers,
         "original_name_servers": null,

@@ -4,6 +4,7 @@
 //!  TCP, TLS ─▶ waiting: AXFR or IXFR? ─▶ open: the zone's peers, its key, is there room? ─▶ Outgoing ─▶ message by message
 //!                                           │ no: REFUSED, NOTAUTH, SERVFAIL                (content.rs: what goes out)
 //!  any ─▶ Responder ─▶ NOTAUTH, signed? ─▶ signed: checked, asked again without its signature, and the answer signed
+//!                   ├▶ NOTIMP, NOTIFY? ─▶ notice: from the zone's primary? ─▶ ZoneNotices (services/control looks at it)
 //!                   └▶ REFUSED, IXFR over UDP? ─▶ differences: the SOA record alone
 //! ```
 //!
@@ -26,6 +27,7 @@
 //! Limits: transfers at a time, of all and of one client, and how long one may take ([`TRANSFERS_MAX`] and following).
 
 mod content;
+mod notice;
 mod outgoing;
 mod peers;
 mod signed;

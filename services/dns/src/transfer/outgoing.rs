@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, io, sync::Arc};
 
-use proxima_transfer::{Exchange, tsig};
+use proxima_transfer::{Exchange, stream::is_newer, tsig};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     time::{Instant, timeout_at},
@@ -202,6 +202,9 @@ fn admit(server: &Server, request: &[u8], query: &Query, asker: Asker) -> Result
     let found = server.zones.get(zone.id);
     let tree = found.map_err(|_| refuse(Rcode::ServFail, Some(ExtendedError::NOT_READY)))?;
     let tree = tree.ok_or_else(|| refuse(Rcode::NotAuth, Some(ExtendedError::NOT_AUTHORITATIVE)))?;
+    if !tree.is_served() {
+        return Err(refuse(Rcode::ServFail, Some(ExtendedError::EXPIRED)));
+    }
     Ok(Admitted { name: zone.name.to_string(), tree, exchange, place })
 }
 
@@ -222,12 +225,13 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    fn new(Admitted { name, tree, exchange, place }: Admitted, request: &[u8], query: &Query) -> Self {
+    fn new(admitted: Admitted, request: &[u8], query: &Query) -> Self {
+        let Admitted { name, tree, exchange, place } = admitted;
         let apex: Arc<[u8]> = tree.apex().into();
         let pending = VecDeque::from([(apex, tree.soa().clone())]);
         // A server that is up to date is told so by the SOA record alone (RFC 1995, 2). There is no other way to go back
         // than forward, around the clock (RFC 1982).
-        let ends = query.serial.is_some_and(|serial| tree.serial().wrapping_sub(serial).cast_signed() <= 0);
+        let ends = query.serial.is_some_and(|serial| !is_newer(tree.serial(), serial));
         Self {
             name,
             content: Content::new(tree),

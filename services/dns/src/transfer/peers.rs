@@ -1,13 +1,21 @@
 //! Who a zone's other servers are, from the replica.
 
 use proxima_ledger::{ReadError, Snapshot};
-use proxima_model::{OutgoingTransfers, TransferAcl, TransferPeer, TransferPeerId, TsigKey, Zone};
+use proxima_model::{
+    IncomingTransfers, OutgoingTransfers, TransferAcl, TransferPeer, TransferPeerId, TsigKey, Zone,
+};
 use proxima_transfer::{Access, Key, KnownPeer};
 
 /// Who may have a zone from here; nobody, unless its owner said so.
 pub(super) fn of_outgoing(snapshot: &Snapshot, zone: &Zone) -> Result<Access, ReadError> {
     let outgoing = snapshot.get::<OutgoingTransfers>(&zone.id)?.filter(|outgoing| outgoing.enabled);
     outgoing.map_or_else(|| Ok(Access::default()), |outgoing| access(snapshot, zone, &outgoing.peers))
+}
+
+/// Who may say that a zone has changed: those from whom it comes.
+pub(super) fn of_incoming(snapshot: &Snapshot, zone: &Zone) -> Result<Access, ReadError> {
+    let incoming = snapshot.get::<IncomingTransfers>(&zone.id)?;
+    incoming.map_or_else(|| Ok(Access::default()), |incoming| access(snapshot, zone, &incoming.peers))
 }
 
 fn access(snapshot: &Snapshot, zone: &Zone, peers: &[TransferPeerId]) -> Result<Access, ReadError> {

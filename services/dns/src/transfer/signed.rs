@@ -2,7 +2,7 @@
 
 use proxima_transfer::{Access, Exchange, tsig};
 
-use super::{outgoing, peers};
+use super::{notice, outgoing, peers};
 use crate::{
     asker::{Asker, Transport},
     message::Writer,
@@ -14,10 +14,11 @@ use crate::{
 };
 
 impl Answered {
-    /// Whether it was refused for what only peers do: a question that is signed or asks for differences.
+    /// Whether it was refused for what only peers do: a question that is signed or asks for differences, or NOTIFY.
     pub(crate) fn may_be_a_peers(&self) -> bool {
         let is_difference = self.qtype == Some(rtype::IXFR) && self.rcode == Rcode::Refused;
-        self.limited.is_none() && (self.rcode == Rcode::NotAuth || is_difference)
+        let is_notice = self.qtype.is_none() && self.rcode == Rcode::NotImp;
+        self.limited.is_none() && (self.rcode == Rcode::NotAuth || is_difference || is_notice)
     }
 }
 
@@ -43,6 +44,12 @@ impl Server {
                 Answered { rcode, ..refused }
             }
             (Some(rtype::IXFR | rtype::AXFR), _) => refused,
+            (None, _) if refused.rcode == Rcode::NotImp => {
+                match notice::answer(self, message, asker, (&mut *out, base)) {
+                    Some(rcode) => Answered { rcode, ..refused },
+                    None => refused,
+                }
+            }
             _ => self.answer_signed(message, asker, (out, base), refused),
         }
     }

@@ -355,3 +355,16 @@ async fn who_is_up_to_date_gets_the_soa_record_and_who_asks_in_a_datagram_too() 
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_zone_goes_over_tls_too() -> Result<()> {
+    with_node("listen_tls = [\"127.0.0.1:0\"]", async |running| {
+        running.change(listed(running, &peer(Some("127.0.0.1"), true), true)).await?;
+        let at = running.addresses.tls[0];
+        let arguments = format!("+tls -y hmac-sha256:peer.key:{SECRET_TEXT} example.com AXFR");
+        let told = running.dig_at(at, "kdig", &arguments).await?;
+        ensure!(told.contains("192.0.2.53") && told.matches("SOA").count() >= 2, "{told}");
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,168 @@
+//! Records of a primary as records of ours: pure.
+
+use proxima_model::{
+    DnsName, Record, RecordData, RecordId, RecordType, Timestamp, TransferredRecord, Ttl, TxtData, ZoneId,
+};
+use proxima_transfer::message::Read;
+use sha2::{Digest, Sha256};
+
+/// What a signed zone has because it is signed: it is answered unsigned, or signed here (RFC 4034; RFC 5155; RFC 7344;
+/// RFC 8976).
+const OF_SIGNING: [u16; 8] = [46, 47, 48, 50, 51, 59, 60, 63];
+
+/// The record that this is here; `None` if nobody can have it here.
+pub(super) fn ours(zone: ZoneId, read: &Read, from: u32, now: Timestamp) -> Option<TransferredRecord> {
+    if OF_SIGNING.contains(&read.rtype) {
+        return None;
+    }
+    let name = name(&read.owner)?;
+    let record_type = RecordType::by_code(read.rtype).ok()?;
+    let content = match read.data.as_slice() {
+        [] => "\\# 0".to_owned(),
+        data => format!("\\# {} {}", data.len(), hex::encode(data)),
+    };
+    let (data, wire) = match record_type {
+        RecordType::Txt => text(&read.data)?,
+        _ => (RecordData::parse_generic(record_type, &content).ok()?, None),
+    };
+    let record = Record {
+        id: id(read),
+        zone,
+        name,
+        data,
+        ttl: Ttl::transferred(read.ttl),
+        proxied: false,
+        comment: None,
+        tags: Vec::new(),
+        created_at: now,
+        modified_at: now,
+    };
+    Some(TransferredRecord { record, from, until: None, wire })
+}
+
+/// A text as people read it, and its octets where those are others.
+fn text(data: &[u8]) -> Option<(RecordData, Option<String>)> {
+    let (mut joined, mut rest) = (Vec::new(), data);
+    while let Some((length, after)) = rest.split_first() {
+        let (string, after) = after.split_at_checked(usize::from(*length))?;
+        joined.extend_from_slice(string);
+        rest = after;
+    }
+    let text = TxtData::try_from(String::from_utf8_lossy(&joined).into_owned()).ok()?;
+    let made: Vec<u8> = text
+        .strings()
+        .flat_map(|string| u8::try_from(string.len()).into_iter().chain(string.iter().copied()))
+        .collect();
+    let wire = (made != data).then(|| hex::encode(data));
+    (!data.is_empty()).then_some((RecordData::Txt { text }, wire))
+}
+
+/// The id of a record: by what it says, so that the same record is the same whenever and however it comes.
+pub(super) fn id(read: &Read) -> RecordId {
+    let mut hash = Sha256::new();
+    hash.update(&read.owner);
+    hash.update(read.rtype.to_be_bytes());
+    hash.update(read.ttl.to_be_bytes());
+    hash.update(&read.data);
+    let digest: [u8; 32] = hash.finalize().into();
+    RecordId::from_bytes(*digest.first_chunk().expect("32 octets have a first 16"))
+}
+
+/// The name of these octets, without pointers; `None` if it has others than hosts' and services' names have.
+fn name(mut wire: &[u8]) -> Option<DnsName> {
+    let mut text = String::new();
+    while let Some((length, rest)) = wire.split_first().filter(|(length, _)| **length > 0) {
+        let (label, after) = rest.split_at_checked(usize::from(*length))?;
+        if label.contains(&b'.') || !label.is_ascii() {
+            return None;
+        }
+        text.push_str(std::str::from_utf8(label).ok()?);
+        text.push('.');
+        wire = after;
+    }
+    DnsName::parse(&text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(owner: &[u8], rtype: u16, ttl: u32, data: &[u8]) -> Read {
+        Read { owner: owner.to_vec(), rtype, class: 1, ttl, data: data.to_vec() }
+    }
+
+    fn taken(read: &Read) -> Option<String> {
+        let made = ours(ZoneId::from_bytes([1; 16]), read, 3, Timestamp::default())?;
+        let Record { name, data, ttl, .. } = made.record;
+        Some(format!("{name} {} {} {}", ttl.wire_seconds(), data.record_type(), data.content()))
+    }
+
+    #[test]
+    fn a_primarys_record_is_the_same_here() {
+        let host = b"\x03www\x07example\x03com\x00";
+        for (read, expected) in [
+            (read(host, 1, 7, &[192, 0, 2, 1]), "www.example.com 7 A 192.0.2.1"),
+            (read(host, 5, 0, b"\x01a\x02Bc\x00"), "www.example.com 0 CNAME a.bc"),
+            (read(host, 15, 1, b"\x00\x0a\x01a\x02bc\x00"), "www.example.com 2 MX 10 a.bc"),
+            (read(host, 16, 604_800, b"\x01a\x02b\""), "www.example.com 604800 TXT \"ab\\\"\""),
+            (read(host, 65_280, 60, b"\xab"), "www.example.com 60 TYPE65280 \\# 1 ab"),
+            (read(host, 65_280, 60, b""), "www.example.com 60 TYPE65280 \\# 0"),
+            (
+                read(b"\x01*\x03_ab\x03com\x00", 257, 60, b"\x00\x05issueca"),
+                "*._ab.com 60 CAA 0 issue \"ca\"",
+            ),
+        ] {
+            assert_eq!(taken(&read).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_text_keeps_its_octets_and_how_they_are_cut() {
+        let wire = |data: &[u8]| {
+            let made = ours(
+                ZoneId::from_bytes([1; 16]),
+                &read(b"\x01a\x03com\x00", 16, 60, data),
+                0,
+                Timestamp::default(),
+            );
+            made.map(|made| made.wire())
+        };
+        let long = [&[255][..], &[b'a'; 255], &[45], &[b'b'; 45]].concat();
+        assert_eq!((wire(b"\x03abc"), wire(&long), wire(b"\x00")), (Some(None), Some(None), Some(None)));
+        for cut in [&b"\x01a\x02bc"[..], b"\x01\xff", b"\x00\x01a"] {
+            assert_eq!(wire(cut), Some(Some(cut.to_vec())));
+        }
+        for none in [&b""[..], b"\x02a", b"\x01a\x02"] {
+            assert_eq!(wire(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_have_here_is_left_out() {
+        let host = b"\x03www\x07example\x03com\x00";
+        for read in [
+            read(host, 46, 60, &[0; 30]),
+            read(host, 48, 60, &[1, 1, 3, 13, 9]),
+            read(host, 39, 60, b"\x01a\x00"),
+            read(host, 1, 60, &[192, 0, 2]),
+            read(host, 5, 60, b"\x03a.b\x00"),
+            read(b"\x03a.b\x03com\x00", 1, 60, &[192, 0, 2, 1]),
+            read(b"\x03a b\x03com\x00", 1, 60, &[192, 0, 2, 1]),
+            read(b"\x02\xc3\xa4\x03com\x00", 1, 60, &[192, 0, 2, 1]),
+        ] {
+            assert_eq!(taken(&read), None, "{read:?}");
+        }
+    }
+
+    #[test]
+    fn records_that_differ_in_anything_are_different_records() {
+        let first = read(b"\x01a\x00", 1, 60, &[1, 2, 3, 4]);
+        let others = [
+            read(b"\x01b\x00", 1, 60, &[1, 2, 3, 4]),
+            read(b"\x01a\x00", 1, 61, &[1, 2, 3, 4]),
+            read(b"\x01a\x00", 1, 60, &[1, 2, 3, 5]),
+        ];
+        assert_eq!(id(&first), id(&first.clone()));
+        assert!(others.iter().all(|other| id(other) != id(&first)));
+    }
+}
