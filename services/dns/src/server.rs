@@ -15,7 +15,7 @@ use crate::{
     metrics::DnsMetrics,
     places::Places,
     respond::{Answered, Responder, Zones},
-    transfer,
+    transfer::{self, Journal},
     wire::LENGTH_OCTETS,
     zone::ZoneTree,
 };
@@ -29,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) replica: Replica,
     /// Places for transfers of zones.
     pub(crate) transfers: Arc<Places>,
+    /// What zones were when they were transferred.
+    pub(crate) journal: Journal,
     /// Who is told that a zone which comes from elsewhere has changed there.
     pub(crate) notices: OnceLock<Arc<dyn ZoneNotices>>,
     /// Whether the replica could not be read when it was last tried.
@@ -52,6 +54,7 @@ impl Server {
             responder,
             replica,
             transfers,
+            journal: Journal::default(),
             notices,
             unreadable,
         }

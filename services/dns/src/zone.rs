@@ -361,6 +361,11 @@ impl ZoneTree {
         self.nodes.keys().map(|name| &**name)
     }
 
+    /// How many names exist.
+    pub(crate) fn name_count(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// What a name has, which is relative to the apex.
     pub(crate) fn at(&self, relative: &[u8]) -> Option<&Node> {
         self.nodes.get(relative)

@@ -1,6 +1,6 @@
 //! What a zone is transferred as: what its names answer.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use proxima_transfer::message;
 use tracing::debug;
@@ -35,30 +35,36 @@ impl Content {
     ) -> Option<(Vec<u8>, Vec<RrSet>)> {
         let relative = self.names.pop()?;
         let owner = [&relative, self.zone.apex()].concat();
-        let Some(node) = self.zone.at(&relative) else { return Some((owner, Vec::new())) };
-        let kind = node.kind(&self.zone);
-        let mut sets: Vec<Cow<'_, RrSet>> = own_sets(&self.zone, node, kind).map(Cow::Borrowed).collect();
-        match kind {
-            Kind::Plain => {}
-            Kind::Alias(alias) => sets.push(Cow::Borrowed(alias)),
-            Kind::Proxied => {
-                sets.extend(
-                    [rtype::A, rtype::AAAA]
-                        .into_iter()
-                        .filter_map(|rtype| responder.addresses(rtype).map(Cow::Borrowed)),
-                );
-                sets.extend(https(responder, &self.zone, node).map(Cow::Borrowed));
-            }
-            Kind::Flattened(_) => {
-                sets.extend(
-                    [rtype::A, rtype::AAAA]
-                        .into_iter()
-                        .filter_map(|rtype| answered(responder, zones, &owner, rtype).map(Cow::Owned)),
-                );
-            }
-        }
-        Some((owner, sets.into_iter().map(Cow::into_owned).collect()))
+        let node = self.zone.at(&relative);
+        let sets = node.map(|node| sets(&self.zone, &relative, node, responder, zones)).unwrap_or_default();
+        Some((owner, sets))
     }
+}
+
+/// What a name is transferred with, but for the apex's SOA record.
+pub(super) fn sets(
+    zone: &ZoneTree,
+    relative: &[u8],
+    node: &Node,
+    responder: &Responder,
+    zones: &impl Zones,
+) -> Vec<RrSet> {
+    const ADDRESSES: [u16; 2] = [rtype::A, rtype::AAAA];
+    let kind = node.kind(zone);
+    let mut sets: Vec<RrSet> = own_sets(zone, node, kind).cloned().collect();
+    match kind {
+        Kind::Plain => {}
+        Kind::Alias(alias) => sets.push(alias.clone()),
+        Kind::Proxied => {
+            sets.extend(ADDRESSES.into_iter().filter_map(|rtype| responder.addresses(rtype)).cloned());
+            sets.extend(https(responder, zone, node).cloned());
+        }
+        Kind::Flattened(_) => {
+            let owner = [relative, zone.apex()].concat();
+            sets.extend(ADDRESSES.into_iter().filter_map(|rtype| answered(responder, zones, &owner, rtype)));
+        }
+    }
+    sets
 }
 
 /// The record sets that a name has of its own and that go out.

@@ -24,9 +24,12 @@
 //! * **Bounded memory:** one message at a time is made, when the one before was taken; beside it a transfer holds the names
 //!   of its zone.
 //!
-//! Limits: transfers at a time, of all and of one client, and how long one may take ([`TRANSFERS_MAX`] and following).
+//! Who asks for differences gets them where it had the zone from this server lately (`journal.rs`), and else everything.
+//!
+//! Limits: what is remembered for differences (`journal.rs`), transfers at a time, of all and of one client, and how long one may take ([`TRANSFERS_MAX`] and following).
 
 mod content;
+mod journal;
 mod notice;
 mod outgoing;
 mod peers;
@@ -39,6 +42,7 @@ use crate::{
     wire::{HEADER_OCTETS, LENGTH_OCTETS, flag, rtype},
 };
 
+pub(crate) use journal::Journal;
 pub(crate) use outgoing::serve;
 
 /// Transfers at a time: each holds a zone's names, some MiB of the largest.

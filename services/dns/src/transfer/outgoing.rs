@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, io, sync::Arc};
 
+use proxima_model::ZoneId;
 use proxima_transfer::{Exchange, stream::is_newer, tsig};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
@@ -9,7 +10,7 @@ use tokio::{
 };
 use tracing::info;
 
-use super::{MESSAGE_OCTETS, TRANSFER_WITHIN, content::Content, peers};
+use super::{MESSAGE_OCTETS, TRANSFER_WITHIN, content::Content, journal, peers};
 use crate::{
     asker::Asker,
     message::{Section, Writer, write_header_only},
@@ -71,7 +72,7 @@ fn open(server: &Server, request: &[u8], asker: Asker, out: &mut Vec<u8>) -> Res
         Ok(query) => match admit(server, request, &query, asker) {
             Ok(admitted) => {
                 out.clear();
-                return Ok(Outgoing::new(admitted, request, &query));
+                return Ok(Outgoing::new(server, admitted, request, &query));
             }
             Err(refused) => {
                 refused.write(server, request, &query, asker, out);
@@ -150,6 +151,7 @@ impl Refused {
 
 /// Who may have a zone, and has a place for it.
 struct Admitted {
+    id: ZoneId,
     name: String,
     tree: Arc<ZoneTree>,
     exchange: Option<Exchange>,
@@ -205,7 +207,7 @@ fn admit(server: &Server, request: &[u8], query: &Query, asker: Asker) -> Result
     if !tree.is_served() {
         return Err(refuse(Rcode::ServFail, Some(ExtendedError::EXPIRED)));
     }
-    Ok(Admitted { name: zone.name.to_string(), tree, exchange, place })
+    Ok(Admitted { id: zone.id, name: zone.name.to_string(), tree, exchange, place })
 }
 
 /// A transfer under way.
@@ -225,13 +227,27 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    fn new(admitted: Admitted, request: &[u8], query: &Query) -> Self {
-        let Admitted { name, tree, exchange, place } = admitted;
+    fn new(server: &Server, admitted: Admitted, request: &[u8], query: &Query) -> Self {
+        let Admitted { id, name, tree, exchange, place } = admitted;
         let apex: Arc<[u8]> = tree.apex().into();
-        let pending = VecDeque::from([(apex, tree.soa().clone())]);
+        let mut pending = VecDeque::from([(apex.clone(), tree.soa().clone())]);
         // A server that is up to date is told so by the SOA record alone (RFC 1995, 2). There is no other way to go back
         // than forward, around the clock (RFC 1982).
-        let ends = query.serial.is_some_and(|serial| !is_newer(tree.serial(), serial));
+        let mut ends = query.serial.is_some_and(|serial| !is_newer(tree.serial(), serial));
+        let former = query.serial.filter(|_| !ends).and_then(|serial| server.journal.at(id, serial));
+        if let Some(former) = former
+            && let Some((gone, come)) = journal::differences(&former, &tree, &server.responder, server)
+        {
+            // RFC 1995, 4: what goes stands behind the former SOA record, what comes behind the new one.
+            pending.push_back((apex.clone(), former.soa().clone()));
+            pending.extend(gone);
+            pending.push_back((apex.clone(), tree.soa().clone()));
+            pending.extend(come);
+            pending.push_back((apex, tree.soa().clone()));
+            ends = true;
+        }
+        // Who does not take all of it asks for everything.
+        server.journal.remember(id, &tree);
         Self {
             name,
             content: Content::new(tree),

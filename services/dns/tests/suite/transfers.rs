@@ -368,3 +368,50 @@ async fn a_zone_goes_over_tls_too() -> Result<()> {
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_had_a_zone_from_here_gets_what_changed_since() -> Result<()> {
+    with_node("", async |running| {
+        running.change(listed(running, &peer(Some("127.0.0.1"), true), true)).await?;
+        let key = format!("-y hmac-sha256:peer.key:{SECRET_TEXT} example.com");
+        let ixfr = async |serial: u32| running.dig("kdig", &format!("{key} IXFR={serial}")).await;
+        let records = |told: &str| {
+            told.lines()
+                .filter(|line| !line.is_empty() && !line.starts_with(';') && !line.contains("TSIG"))
+                .count()
+        };
+        let whole = records(&running.dig("kdig", &format!("{key} AXFR")).await?);
+        let change = async |serial: u32, line: &str, id: u8, gone: Option<u8>| {
+            let mut zone = zone("example.com");
+            zone.serial = serial;
+            let replica = &running.node.replica;
+            let made = Record { id: RecordId::from_bytes([id; 16]), ..record(&zone, line)? };
+            let mut changes = vec![replica.put(&zone), replica.put(&made)];
+            changes.extend(
+                gone.map(|gone| Change::delete::<Record>(&(zone.id, RecordId::from_bytes([gone; 16])))),
+            );
+            running.change(changes).await
+        };
+        change(8, "one 300 A 192.0.2.8", 0xe1, None).await?;
+        let told = ixfr(7).await?;
+        ensure!(records(&told) == 5 && told.contains("192.0.2.8"), "SOA, SOA, SOA, one, SOA: {told}");
+        change(9, "two 300 A 192.0.2.9", 0xe2, Some(0xe1)).await?;
+        change(10, "www 60 A 192.0.2.1", 0, None).await?;
+        // The one step that this server has not seen is passed over.
+        for (serial, added) in [(8, "two"), (7, "two")] {
+            let told = ixfr(serial).await?;
+            let lines: Vec<_> = told.lines().filter(|line| line.contains("\tA\t")).collect();
+            let expected = if serial == 8 { 4 } else { 3 };
+            ensure!(lines.len() == expected, "{serial}: {told}");
+            ensure!(lines.iter().any(|line| line.starts_with(added)), "{told}");
+            ensure!(told.contains("www.example.com.") && told.contains("\t60\tIN\tA"), "{told}");
+        }
+        ensure!(records(&ixfr(10).await?) == 1, "up to date");
+        ensure!(records(&ixfr(5).await?) > whole, "who had it elsewhere gets everything");
+        // What a flattened alias leads to changes by itself: then it is everything again.
+        change(11, "@ 60 CNAME www.example.com", 0xe3, None).await?;
+        ensure!(records(&ixfr(10).await?) > whole, "{}", ixfr(10).await?);
+        Ok(())
+    })
+    .await
+}
