@@ -64,11 +64,11 @@ pub fn parse_anchors(text: &str) -> Result<Vec<Box<[u8]>>, HintsError> {
     for (line, record) in records(text) {
         let broken = || HintsError::Line { line };
         let anchor = match &record[..] {
-            [".", kind, tag, algorithm, digest, hex @ ..] if kind.eq_ignore_ascii_case("DS") => {
+            [".", kind, tag, algorithm, digest, digits @ ..] if kind.eq_ignore_ascii_case("DS") => {
                 let mut data = tag.parse::<u16>().map_err(|_| broken())?.to_be_bytes().to_vec();
                 data.push(algorithm.parse().map_err(|_| broken())?);
                 data.push(digest.parse().map_err(|_| broken())?);
-                data.extend(from_hex(&hex.concat()).ok_or_else(broken)?);
+                data.extend(hex::decode(digits.concat()).map_err(|_| broken())?);
                 data.into()
             }
             [".", kind, flags, protocol, algorithm, key @ ..] if kind.eq_ignore_ascii_case("DNSKEY") => {
@@ -84,14 +84,6 @@ pub fn parse_anchors(text: &str) -> Result<Vec<Box<[u8]>>, HintsError> {
     }
     anchors.truncate(ENTRIES_MAX);
     if anchors.is_empty() { Err(HintsError::NoAnchor) } else { Ok(anchors) }
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u32> = text.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
-    if !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    digits.chunks(2).map(|pair| u8::try_from(pair[0] << 4 | pair[1]).ok()).collect()
 }
 
 fn from_base64(text: &str) -> Option<Vec<u8>> {

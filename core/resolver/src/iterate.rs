@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use crate::{
     hints,
     keys::{Budget, ede},
-    message::{self, Message, TC, rtype},
+    message::{self, Message, flag, rtype},
     metrics::Metrics,
     name::Name,
     reply::{Reply, Said},
@@ -303,7 +303,7 @@ impl<U: Upstream> Core<U> {
     ) -> Result<Asked, Failure> {
         let now = (self.settings.clock)();
         let message = match self.exchange(address, name, rtype, Transport::Udp, work).await? {
-            Exchanged::Message(message) if message.has(TC) => {
+            Exchanged::Message(message) if message.has(flag::TC) => {
                 self.exchange(address, name, rtype, Transport::Tcp, work).await?
             }
             // Somebody guesses, or the server does not keep the case of letters: in a connection nobody guesses.

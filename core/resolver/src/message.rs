@@ -1,24 +1,9 @@
 //! Messages: read with bounds, and questions to name servers written.
 
-use crate::name::Name;
+use proxima_wire::record;
+pub(crate) use proxima_wire::{HEADER_OCTETS, class, flag, rtype};
 
-/// Types that decide something here.
-pub(crate) mod rtype {
-    pub(crate) const A: u16 = 1;
-    pub(crate) const NS: u16 = 2;
-    pub(crate) const CNAME: u16 = 5;
-    pub(crate) const SOA: u16 = 6;
-    pub(crate) const AAAA: u16 = 28;
-    pub(crate) const DNAME: u16 = 39;
-    pub(crate) const OPT: u16 = 41;
-    pub(crate) const DS: u16 = 43;
-    pub(crate) const RRSIG: u16 = 46;
-    pub(crate) const NSEC: u16 = 47;
-    pub(crate) const DNSKEY: u16 = 48;
-    pub(crate) const NSEC3: u16 = 50;
-    /// From here on types are questions only (RFC 6895, 3.1): transfers, everything.
-    pub(crate) const QUESTIONS: std::ops::RangeInclusive<u16> = 128..=255;
-}
+use crate::name::Name;
 
 /// Response codes that decide something here.
 pub(crate) mod rcode {
@@ -30,17 +15,6 @@ pub(crate) mod rcode {
     pub(crate) const REFUSED: u8 = 5;
 }
 
-pub(crate) const CLASS_IN: u16 = 1;
-pub(crate) const HEADER_OCTETS: usize = 12;
-/// Flags of the header's second and third pair of octets.
-pub(crate) const QR: u16 = 0x8000;
-pub(crate) const AA: u16 = 0x0400;
-pub(crate) const TC: u16 = 0x0200;
-pub(crate) const RD: u16 = 0x0100;
-pub(crate) const RA: u16 = 0x0080;
-pub(crate) const AD: u16 = 0x0020;
-pub(crate) const CD: u16 = 0x0010;
-const OPCODE: u16 = 0x7800;
 /// The flag of EDNS that asks for signatures.
 pub(crate) const DO: u16 = 0x8000;
 /// What we take in a datagram: no common path fragments it (RFC 9715).
@@ -109,61 +83,25 @@ pub(crate) fn read_u16(message: &[u8], at: &mut usize) -> Option<u16> {
 
 /// The record at `at`; `Some(None)` if it is of another class.
 fn record(message: &[u8], at: &mut usize) -> Option<Option<Record>> {
-    let owner = Name::parse(message, at)?;
-    let (rtype, class) = (read_u16(message, at)?, read_u16(message, at)?);
-    let ttl = u32::from(read_u16(message, at)?) << 16 | u32::from(read_u16(message, at)?);
-    // The highest bit makes it zero (RFC 2181, 8).
-    let ttl = if ttl >> 31 == 1 { 0 } else { ttl };
-    let length = usize::from(read_u16(message, at)?);
-    let end = *at + length;
-    message.get(*at..end)?;
-    if class != CLASS_IN || rtype == rtype::OPT {
-        *at = end;
+    let found = record::record_at(message, *at).ok()?;
+    *at = found.end;
+    if found.class != class::IN || found.rtype == rtype::OPT {
         return Some(None);
     }
-    let data = data(message, rtype, *at, end)?;
-    *at = end;
-    Some(Some(Record { owner, rtype, ttl, data }))
-}
-
-/// What stands before the names in a type's data, how many names there are, and whether more follows; only types whose
-/// names may be compressed or are lower case in the canonical form (RFC 4034, 6.2; RFC 6840, 5.1).
-const fn names_in(rtype: u16) -> Option<(usize, usize)> {
-    Some(match rtype {
-        2..=5 | 7..=9 | 12 | 39 => (0, 1),
-        6 | 14 | 17 => (0, 2),
-        15 | 18 | 21 | 36 => (2, 1),
-        26 => (2, 2),
-        33 => (6, 1),
-        46 => (18, 1),
-        _ => return None,
-    })
-}
-
-fn data(message: &[u8], rtype: u16, begin: usize, end: usize) -> Option<Box<[u8]>> {
-    let Some((before, names)) = names_in(rtype) else { return Some(message[begin..end].into()) };
-    let mut at = begin + before;
-    let mut data = message.get(begin..at).filter(|_| at <= end)?.to_vec();
-    for _ in 0..names {
-        data.extend_from_slice(Name::parse(message, &mut at)?.wire());
-        if at > end {
-            return None;
-        }
-    }
-    data.extend_from_slice(&message[at..end]);
-    (data.len() <= usize::from(u16::MAX)).then(|| data.into())
+    let (data, ttl) = (found.written_out(message).ok()?.into(), found.seconds());
+    Some(Some(Record { owner: Name::of_read(found.owner), rtype: found.rtype, ttl, data }))
 }
 
 /// A question to a name server: without recursion, with DO and CD, its name in random case (draft "0x20").
 pub(crate) fn question(name: &Name, rtype: u16, id: u16, mut chance: impl FnMut() -> bool) -> Vec<u8> {
     let mut query = Vec::with_capacity(HEADER_OCTETS + name.wire().len() + 15);
     query.extend_from_slice(&id.to_be_bytes());
-    query.extend_from_slice(&CD.to_be_bytes());
+    query.extend_from_slice(&flag::CD.to_be_bytes());
     query.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, 1]);
     // Lengths of labels are below any letter.
     query.extend(name.wire().iter().map(|octet| if chance() { octet.to_ascii_uppercase() } else { *octet }));
     query.extend_from_slice(&rtype.to_be_bytes());
-    query.extend_from_slice(&CLASS_IN.to_be_bytes());
+    query.extend_from_slice(&class::IN.to_be_bytes());
     query.push(0);
     for field in [rtype::OPT, UDP_OCTETS, 0, DO, 0] {
         query.extend_from_slice(&field.to_be_bytes());
@@ -180,8 +118,8 @@ pub(crate) fn answers(query: &[u8], response: &[u8]) -> bool {
     let flags = response.get(2..4).map_or(0, |flags| u16::from_be_bytes([flags[0], flags[1]]));
     response.len() >= end
         && end > HEADER_OCTETS
-        && flags & QR != 0
-        && flags & OPCODE == 0
+        && flags & flag::QR != 0
+        && flags & flag::OPCODE == 0
         && response[..2] == query[..2]
         && response[4..6] == query[4..6]
         && response[HEADER_OCTETS..end] == query[HEADER_OCTETS..end]

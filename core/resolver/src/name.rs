@@ -2,12 +2,7 @@
 
 use std::{cmp::Ordering, fmt, str::FromStr};
 
-/// Octets of the longest name, its final zero included (RFC 1035, 3.1).
-const OCTETS_MAX: usize = 255;
-/// Octets of the longest label.
-const LABEL_MAX: usize = 63;
-/// Compression pointers that one name may follow: as many as it can have labels, and then it is a loop.
-const POINTERS_MAX: usize = 127;
+use proxima_wire::name::{self, LABEL_OCTETS_MAX};
 
 /// A name: labels with their lengths, to the root's zero, ASCII in lower case.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -26,35 +21,14 @@ impl Name {
 
     /// The name at `at` of a message, which moves behind it; compression is undone.
     pub fn parse(message: &[u8], at: &mut usize) -> Option<Self> {
-        let mut wire = Vec::with_capacity(32);
-        let (mut here, mut behind, mut pointers) = (*at, None, 0);
-        loop {
-            let length = usize::from(*message.get(here)?);
-            match length {
-                0 => break,
-                1..=LABEL_MAX => {
-                    wire.extend(message.get(here..=here + length)?.iter().map(u8::to_ascii_lowercase));
-                    here += length + 1;
-                    if wire.len() >= OCTETS_MAX {
-                        return None;
-                    }
-                }
-                0xC0.. => {
-                    let to = (length & 0x3F) << 8 | usize::from(*message.get(here + 1)?);
-                    behind.get_or_insert(here + 2);
-                    pointers += 1;
-                    // Only backwards: so there is an end.
-                    if to >= here || pointers > POINTERS_MAX {
-                        return None;
-                    }
-                    here = to;
-                }
-                _ => return None,
-            }
-        }
-        wire.push(0);
-        *at = behind.unwrap_or(here + 1);
-        Some(Self(wire.into()))
+        let (wire, behind) = name::read(message, *at).ok()?;
+        *at = behind;
+        Some(Self::of_read(wire))
+    }
+
+    /// Of octets that were read as a name.
+    pub(crate) fn of_read(wire: Vec<u8>) -> Self {
+        Self(wire.into())
     }
 
     /// A whole name without compression.
@@ -107,12 +81,7 @@ impl Name {
 
     /// Whether it is `zone` or below it.
     pub fn is_within(&self, zone: &Self) -> bool {
-        let Some(start) = self.0.len().checked_sub(zone.0.len()) else { return false };
-        let mut at = 0;
-        while at < start {
-            at += usize::from(self.0[at]) + 1;
-        }
-        at == start && self.0[start..] == *zone.0
+        name::is_within(&self.0, &zone.0)
     }
 
     /// Whether it is below `zone`, and not it.
@@ -180,7 +149,7 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Self, NotAName> {
         let mut wire = Vec::with_capacity(text.len() + 2);
         for label in text.trim_end_matches('.').split('.').filter(|_| text != ".") {
-            if label.is_empty() || label.len() > LABEL_MAX || label.contains('\\') {
+            if label.is_empty() || label.len() > usize::from(LABEL_OCTETS_MAX) || label.contains('\\') {
                 return Err(NotAName);
             }
             wire.push(u8::try_from(label.len()).map_err(|_| NotAName)?);

@@ -3,9 +3,7 @@
 use crate::{
     iterate::Security,
     keys::{self, ede},
-    message::{
-        AD, CD, CLASS_IN, DO, HEADER_OCTETS, QR, RA, RD, Record, TC, UDP_OCTETS, rcode, read_u16, rtype,
-    },
+    message::{DO, HEADER_OCTETS, Record, UDP_OCTETS, class, flag, rcode, read_u16, rtype},
     name::Name,
     rrset::RrSet,
 };
@@ -18,7 +16,8 @@ const EDE_OCTETS: u16 = 6;
 const EDE_OPTION: u16 = 15;
 /// Where the name that is asked for stands in every answer.
 const QUESTION_AT: u16 = 12;
-const OPCODE: u16 = 0x7800;
+/// Types that are questions only (RFC 6895, 3.1): transfers, everything.
+const QUESTION_TYPES: std::ops::RangeInclusive<u16> = 128..=255;
 /// Octets of a name, a type, and what the client wants.
 const KEY_MAX: usize = 258;
 
@@ -65,16 +64,16 @@ impl Query {
         else {
             return Read::Ignored;
         };
-        if flags & QR != 0 {
+        if flags & flag::QR != 0 {
             return Read::Ignored;
         }
         let refuse = |code: u8| {
-            let flags = QR | RA | flags & (OPCODE | RD | CD) | u16::from(code);
+            let flags = flag::QR | flag::RA | flags & (flag::OPCODE | flag::RD | flag::CD) | u16::from(code);
             let mut octets = [id.to_be_bytes(), flags.to_be_bytes()].concat();
             octets.resize(HEADER_OCTETS, 0);
             Read::Refused(octets)
         };
-        if flags & OPCODE != 0 {
+        if flags & flag::OPCODE != 0 {
             return refuse(rcode::NOTIMP);
         }
         let Some(name) =
@@ -91,10 +90,10 @@ impl Query {
         }
         let Some((payload, has_do)) = edns(message, at, additionals) else { return refuse(rcode::FORMERR) };
         // Everything, transfers and other classes: nobody asks a resolver for them in earnest (RFC 8482).
-        if class != CLASS_IN || rtype::QUESTIONS.contains(&kind) || kind == rtype::OPT || kind == 0 {
+        if class != class::IN || QUESTION_TYPES.contains(&kind) || kind == rtype::OPT || kind == 0 {
             return refuse(rcode::NOTIMP);
         }
-        let key = Key::new(&name, kind, has_do, flags & CD != 0);
+        let key = Key::new(&name, kind, has_do, flags & flag::CD != 0);
         Read::Query(Self { id, flags, question, key, payload, has_do })
     }
 
@@ -122,11 +121,11 @@ impl Query {
             (Some(_), Some(_)) => OPT_OCTETS + usize::from(EDE_OCTETS),
         };
         let fits = HEADER_OCTETS + self.question.len() + stored.body.len() + opt <= octets_max;
-        let mut flags = QR | RA | self.flags & (RD | CD) | u16::from(stored.rcode);
+        let mut flags = flag::QR | flag::RA | self.flags & (flag::RD | flag::CD) | u16::from(stored.rcode);
         // AD is for who asked for it (RFC 6840, 5.8).
-        let wants_ad = self.has_do || self.flags & AD != 0;
-        flags |= if stored.is_secure && wants_ad && !stale { AD } else { 0 };
-        flags |= if fits { 0 } else { TC };
+        let wants_ad = self.has_do || self.flags & flag::AD != 0;
+        flags |= if stored.is_secure && wants_ad && !stale { flag::AD } else { 0 };
+        flags |= if fits { 0 } else { flag::TC };
         let (answers, authorities) = if fits { stored.counts } else { (0, 0) };
         for field in [self.id, flags, 1, answers, authorities, u16::from(opt > 0)] {
             out.extend_from_slice(&field.to_be_bytes());
@@ -310,7 +309,7 @@ impl Writer {
             }
         }
         self.body.extend_from_slice(&record.rtype.to_be_bytes());
-        self.body.extend_from_slice(&CLASS_IN.to_be_bytes());
+        self.body.extend_from_slice(&class::IN.to_be_bytes());
         if let Ok(at) = u16::try_from(self.body.len()) {
             self.ttls.push((at, record.ttl));
         }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     hints::address,
-    message::{self, AA, Message, rcode, rtype},
+    message::{self, Message, flag, rcode, rtype},
     name::Name,
     rrset::{RrSet, sets},
 };
@@ -45,7 +45,7 @@ pub(crate) struct Reply {
 impl Reply {
     /// What a server of `zone` said about a question; `None` if it says nothing that counts.
     pub(crate) fn of(zone: &Name, name: &Name, rtype: u16, message: Message) -> Option<Self> {
-        let (code, is_authoritative) = (message.rcode(), message.has(AA));
+        let (code, is_authoritative) = (message.rcode(), message.has(flag::AA));
         if code != rcode::NOERROR && code != rcode::NXDOMAIN {
             return None;
         }

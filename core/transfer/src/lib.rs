@@ -26,10 +26,9 @@
 
 mod access;
 pub mod message;
-mod name;
 pub mod stream;
 pub mod tsig;
 
 pub use access::{Access, KnownPeer};
-pub use name::Malformed;
+pub use proxima_wire::Malformed;
 pub use tsig::{Exchange, Key, Refusal, Tsig};

@@ -10,10 +10,10 @@
 //! Nothing is given out before the last record has come: a stream that breaks off has said nothing. What is out of the
 //! zone or of another class, goes on after its end, or is more than may be, is no transfer of this zone.
 
-use crate::{
-    message::{self, Read, class, flag, rtype},
-    name::{self, Malformed},
-};
+use proxima_model::PrimarySoa;
+use proxima_wire::{Malformed, class, flag, name, rtype};
+
+use crate::message::{self, Read};
 
 /// How much one transfer may be.
 #[derive(Clone, Copy, Debug)]
@@ -64,53 +64,16 @@ pub enum StreamError {
 }
 
 /// What a SOA record says (RFC 1035, 3.3.13).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Soa {
-    /// How long others may remember it, in seconds.
-    pub ttl: u32,
-    /// Its data, names without pointers.
-    pub data: Vec<u8>,
-}
-
-impl Soa {
-    /// Of a record.
-    ///
-    /// # Errors
-    /// It is none, or its data is not.
-    pub fn of(record: &Read) -> Result<Self, Malformed> {
-        let first = name::read(&record.data, 0)?.1;
-        let numbers = name::read(&record.data, first)?.1;
-        if record.rtype != rtype::SOA || record.data.len() != numbers + 20 {
-            return Err(Malformed);
-        }
-        Ok(Self { ttl: record.ttl, data: record.data.clone() })
+///
+/// # Errors
+/// It is none, or its data is not.
+pub fn soa_of(record: &Read) -> Result<PrimarySoa, Malformed> {
+    let first = name::read(&record.data, 0)?.1;
+    let numbers = name::read(&record.data, first)?.1;
+    if record.rtype != rtype::SOA || record.data.len() != numbers + 20 {
+        return Err(Malformed);
     }
-
-    fn number(&self, index: usize) -> u32 {
-        let at = self.data.len().saturating_sub(20) + index * 4;
-        let octets = self.data.get(at..at + 4).and_then(|octets| octets.try_into().ok());
-        octets.map_or(0, u32::from_be_bytes)
-    }
-
-    /// Its serial.
-    pub fn serial(&self) -> u32 {
-        self.number(0)
-    }
-
-    /// After how many seconds to look whether there is a newer one.
-    pub fn refresh(&self) -> u32 {
-        self.number(1)
-    }
-
-    /// After how many seconds to look again when that failed.
-    pub fn retry(&self) -> u32 {
-        self.number(2)
-    }
-
-    /// After how many seconds without an answer the zone is no longer good.
-    pub fn expire(&self) -> u32 {
-        self.number(3)
-    }
+    Ok(PrimarySoa { ttl: record.ttl, data: record.data.clone() })
 }
 
 /// Whether a serial comes after another one (RFC 1982, 3.2).
@@ -124,9 +87,9 @@ pub enum Transfer {
     /// There is nothing newer.
     Nothing,
     /// Everything, without its SOA records.
-    Whole(Soa, Vec<Read>),
+    Whole(PrimarySoa, Vec<Read>),
     /// What went and what came, one after the other.
-    Differences(Soa, Vec<Difference>),
+    Differences(PrimarySoa, Vec<Difference>),
 }
 
 /// One step from a serial to a later one.
@@ -148,7 +111,7 @@ pub struct Incoming {
     bounds: Bounds,
     records: usize,
     octets: usize,
-    soa: Option<Soa>,
+    soa: Option<PrimarySoa>,
     place: Place,
     whole: Vec<Read>,
     steps: Vec<Difference>,
@@ -221,7 +184,7 @@ impl Incoming {
 
     /// Whether the SOA record alone says that there is nothing newer.
     fn is_up_to_date(&self) -> bool {
-        let serial = self.soa.as_ref().map(Soa::serial);
+        let serial = self.soa.as_ref().map(PrimarySoa::serial);
         self.since.zip(serial).is_some_and(|(since, serial)| !is_newer(serial, since))
     }
 
@@ -233,7 +196,7 @@ impl Incoming {
             if record.owner != self.zone {
                 return Err(StreamError::Outside);
             }
-            return self.soa(&Soa::of(&record)?);
+            return self.soa(&soa_of(&record)?);
         }
         match self.place {
             Place::Begin => return Err(StreamError::Soa),
@@ -248,12 +211,12 @@ impl Incoming {
         Ok(())
     }
 
-    fn soa(&mut self, soa: &Soa) -> Result<(), StreamError> {
+    fn soa(&mut self, soa: &PrimarySoa) -> Result<(), StreamError> {
         let must_be = |expected: u32| {
             let found = soa.serial();
             if found == expected { Ok(()) } else { Err(StreamError::Serial { found, expected }) }
         };
-        let last = self.soa.as_ref().map(Soa::serial);
+        let last = self.soa.as_ref().map(PrimarySoa::serial);
         match (self.place, last) {
             (Place::Begin, _) => {
                 self.soa = Some(soa.clone());

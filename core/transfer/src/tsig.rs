@@ -4,10 +4,10 @@ use std::fmt;
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use proxima_model::{TsigAlgorithm, TsigKey};
-
-use crate::{
-    message::{self, HEADER_OCTETS, class, rtype},
-    name::{self, Malformed},
+use proxima_wire::{
+    HEADER_OCTETS, Malformed, class, name,
+    record::{self, RecordAt},
+    rtype,
 };
 
 /// How far apart clocks may be, in seconds (RFC 8945, 10: what is recommended).
@@ -134,7 +134,7 @@ pub struct Tsig {
 /// # Errors
 /// The message cannot be read, or has one where none may be (RFC 8945, 5.2).
 pub fn find(message: &[u8]) -> Result<Option<Tsig>, Malformed> {
-    let counts = message::counts(message)?;
+    let counts = record::counts(message)?;
     let mut at = HEADER_OCTETS;
     for _ in 0..counts[0] {
         at = name::read(message, at)?.1 + 4;
@@ -142,23 +142,22 @@ pub fn find(message: &[u8]) -> Result<Option<Tsig>, Malformed> {
     let additional = usize::from(counts[1]) + usize::from(counts[2]);
     let records = additional + usize::from(counts[3]);
     for number in 0..records {
-        let record = message::record_at(message, at)?;
+        let record = record::record_at(message, at)?;
         if record.rtype == rtype::TSIG {
             if number < additional || number + 1 < records || record.end != message.len() {
                 return Err(Malformed);
             }
-            return read(message, at, &record).map(Some);
+            return read(message, at, record).map(Some);
         }
         at = record.end;
     }
     Ok(None)
 }
 
-fn read(message: &[u8], at: usize, record: &message::RecordAt) -> Result<Tsig, Malformed> {
+fn read(message: &[u8], at: usize, record: RecordAt) -> Result<Tsig, Malformed> {
     if record.class != class::ANY || record.ttl != 0 {
         return Err(Malformed);
     }
-    let (key, _) = name::read(message, at)?;
     let (algorithm, fixed) = name::read(message, record.data)?;
     let rest = message.get(fixed..record.end).ok_or(Malformed)?;
     let (head, rest) = rest.split_first_chunk::<10>().ok_or(Malformed)?;
@@ -171,7 +170,7 @@ fn read(message: &[u8], at: usize, record: &message::RecordAt) -> Result<Tsig, M
     }
     let time = head[..6].iter().fold(0, |time, octet| time << 8 | u64::from(*octet));
     Ok(Tsig {
-        key,
+        key: record.owner,
         algorithm,
         time,
         fudge: word(head, 6),

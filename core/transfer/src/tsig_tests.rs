@@ -1,8 +1,10 @@
 //! Both sides against each other, and against another implementation's octets.
 
 use proptest::prelude::*;
+use proxima_wire::flag;
 
 use super::*;
+use crate::message;
 
 const ZONE: &[u8] = b"\x07example\x03com\x00";
 const NOW: u64 = 1_767_225_600;
@@ -23,11 +25,7 @@ fn check(message: &[u8], keys: &[Key], now: u64) -> Result<Result<Exchange, Box<
 
 /// An answer without records.
 fn answer() -> Vec<u8> {
-    message::question(0x1234, flag_qr(), ZONE, rtype::AXFR)
-}
-
-const fn flag_qr() -> u16 {
-    message::flag::QR
+    message::question(0x1234, flag::QR, ZONE, rtype::AXFR)
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! Domain names on the wire (RFC 1035, 3.1): a label is its length and its octets, the root is a zero.
 
-/// Octets of a name on the wire, with the root (RFC 1035, 2.3.4).
-pub(crate) const NAME_OCTETS_MAX: usize = 255;
+use proxima_wire::name::LABEL_OCTETS_MAX;
+pub(crate) use proxima_wire::name::{NAME_OCTETS_MAX, is_within};
+
 /// Labels of a name without the root: each takes two octets at least.
 const LABELS_MAX: usize = NAME_OCTETS_MAX / 2;
-/// Octets of a label; longer "lengths" are compression pointers or reserved.
-const LABEL_OCTETS_MAX: u8 = 63;
 
 /// A name in lower case, without compression, on the stack.
 #[derive(Clone)]
@@ -106,15 +105,6 @@ pub(crate) fn encode(text: &str) -> Vec<u8> {
     }
     octets.push(0);
     octets
-}
-
-/// Whether a name is `apex` or lies below it; both whole, in lower case and without compression.
-pub(crate) fn is_within(mut name: &[u8], apex: &[u8]) -> bool {
-    while name.len() > apex.len() {
-        let Some(below) = name.get(1 + usize::from(name[0])..) else { return false };
-        name = below;
-    }
-    name == apex
 }
 
 /// A name without its first labels; the root where it has no more.

@@ -1,61 +1,9 @@
-//! The numbers of the protocol, by their names in the IANA registry.
+//! The numbers of the protocol that only answers need; the others are those of all who speak it (`proxima_wire`).
 
-/// Octets of the length before each message (RFC 1035, 4.2.2).
-pub(crate) const LENGTH_OCTETS: usize = 2;
-/// Octets of a message's header (RFC 1035, 4.1.1).
-pub(crate) const HEADER_OCTETS: usize = 12;
-/// Octets of the largest message over TCP: its length is written in 16 bits (RFC 1035, 4.2.2).
-pub(crate) const MESSAGE_OCTETS_MAX: usize = 65_535;
+pub(crate) use proxima_wire::{HEADER_OCTETS, LENGTH_OCTETS, MESSAGE_OCTETS_MAX, class, flag, rtype};
+
 /// Octets of the largest message over UDP to who does not speak EDNS (RFC 1035, 4.2.1).
 pub(crate) const UDP_OCTETS_CLASSIC: u16 = 512;
-
-/// Types of records and questions that answers depend on.
-pub(crate) mod rtype {
-    pub(crate) const A: u16 = 1;
-    pub(crate) const NS: u16 = 2;
-    pub(crate) const CNAME: u16 = 5;
-    pub(crate) const SOA: u16 = 6;
-    pub(crate) const HINFO: u16 = 13;
-    pub(crate) const MX: u16 = 15;
-    pub(crate) const TXT: u16 = 16;
-    pub(crate) const AAAA: u16 = 28;
-    pub(crate) const SRV: u16 = 33;
-    pub(crate) const OPT: u16 = 41;
-    pub(crate) const DS: u16 = 43;
-    pub(crate) const RRSIG: u16 = 46;
-    pub(crate) const NSEC: u16 = 47;
-    pub(crate) const DNSKEY: u16 = 48;
-    pub(crate) const NSEC3: u16 = 50;
-    pub(crate) const NSEC3PARAM: u16 = 51;
-    pub(crate) const CDS: u16 = 59;
-    pub(crate) const CDNSKEY: u16 = 60;
-    pub(crate) const HTTPS: u16 = 65;
-    pub(crate) const NXNAME: u16 = 128;
-    pub(crate) const TKEY: u16 = 249;
-    pub(crate) const TSIG: u16 = 250;
-    pub(crate) const IXFR: u16 = 251;
-    pub(crate) const AXFR: u16 = 252;
-    pub(crate) const MAILB: u16 = 253;
-    pub(crate) const MAILA: u16 = 254;
-    pub(crate) const ANY: u16 = 255;
-    pub(crate) const CAA: u16 = 257;
-}
-
-/// Classes (RFC 1035, 3.2.4).
-pub(crate) mod class {
-    pub(crate) const IN: u16 = 1;
-    pub(crate) const CH: u16 = 3;
-}
-
-/// Bits of the second 16 bits of the header.
-pub(crate) mod flag {
-    pub(crate) const QR: u16 = 1 << 15;
-    pub(crate) const OPCODE: u16 = 0b1111 << 11;
-    pub(crate) const NOTIFY: u16 = 4 << 11;
-    pub(crate) const AA: u16 = 1 << 10;
-    pub(crate) const TC: u16 = 1 << 9;
-    pub(crate) const RD: u16 = 1 << 8;
-}
 
 /// Bits of the first octet of an OPT record's flags (RFC 3225; RFC 9824, 5.1).
 pub(crate) mod edns_flag {

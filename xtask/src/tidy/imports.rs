@@ -35,12 +35,13 @@ enum Floor {
 }
 
 /// core/, from the ground up.
-const CORE: [&str; 10] = [
+const CORE: [&str; 11] = [
     "core/bird",
-    "core/resolver",
     "core/rules",
+    "core/wire",
     "core/model",
     "core/transfer",
+    "core/resolver",
     "core/ledger",
     "core/chassis",
     "core/tls",

@@ -16,7 +16,7 @@ use crate::{
     Metrics, Query, Read, Resolver, Settings,
     iterate::QUERIES_MAX,
     keys::ede,
-    message::{AD, Message, Record, TC, rtype},
+    message::{Message, Record, flag, rtype},
     upstream::Transport,
 };
 
@@ -92,7 +92,7 @@ impl Answered {
     }
 
     fn is_secure(&self) -> bool {
-        self.message.has(AD)
+        self.message.has(flag::AD)
     }
 }
 
@@ -105,7 +105,6 @@ async fn ask(resolver: &Arc<Resolver<Arc<World>>>, text: &str, rtype: u16, more:
     Answered { message: Message::parse(&octets).unwrap(), ede }
 }
 
-const CD: u16 = 0x10;
 const DO: u16 = 0x8000;
 
 #[tokio::test(start_paused = true)]
@@ -161,7 +160,7 @@ async fn what_is_bogus_fails_and_says_why_but_is_shown_with_cd() {
         let resolver = resolver(&world(change));
         let answered = ask(&resolver, "www.signed.test", rtype::A, 0).await;
         assert_eq!((answered.message.rcode(), answered.ede), (2, Some(why)));
-        let unchecked = ask(&resolver, "www.signed.test", rtype::A, CD).await;
+        let unchecked = ask(&resolver, "www.signed.test", rtype::A, flag::CD).await;
         assert_eq!(
             (unchecked.message.rcode(), unchecked.addresses().len(), unchecked.is_secure()),
             (0, 1, false)
@@ -222,7 +221,7 @@ async fn a_forged_delegation_does_not_make_a_signed_name_insecure() {
     let world = Arc::new(world);
     world.set(ip(SIGNED), Some(Fault::ForgesDelegation));
     let resolver = resolver(&world);
-    let unchecked = ask(&resolver, "www.signed.test", rtype::A, CD).await;
+    let unchecked = ask(&resolver, "www.signed.test", rtype::A, flag::CD).await;
     assert_eq!(unchecked.addresses(), [66], "the forged server was asked");
     let answered = ask(&resolver, "www.signed.test", rtype::A, 0).await;
     assert_eq!((answered.message.rcode(), answered.ede), (2, Some(ede::BOGUS)));
@@ -339,7 +338,7 @@ async fn what_does_not_fit_is_left_out_and_said_so() {
     let resolver =
         resolver(&world(|zone| zone.add("big.signed.test", 16, (0..9).map(|it| vec![it; 200]).collect())));
     let answered = ask(&resolver, "big.signed.test", 16, 0).await;
-    assert!(answered.message.has(TC) && answered.message.answer.is_empty());
+    assert!(answered.message.has(flag::TC) && answered.message.answer.is_empty());
     let mut octets = Vec::new();
     resolver.answer(&query("big.signed.test", 16, 0), usize::from(u16::MAX), &mut octets).await;
     assert_eq!(Message::parse(&octets).unwrap().answer.len(), 9);

@@ -18,7 +18,7 @@ use aws_lc_rs::{
 
 use crate::{
     keys,
-    message::{AA, QR, TC, read_u16, rtype},
+    message::{flag, read_u16, rtype},
     name::Name,
     upstream::{Transport, Upstream},
 };
@@ -220,12 +220,12 @@ impl Answer {
     }
 
     fn of(zones: &[&Zone], asked: &Name, kind: u16) -> Option<Self> {
-        let mut answer = Self { flags: QR | AA, ..Self::default() };
+        let mut answer = Self { flags: flag::QR | flag::AA, ..Self::default() };
         // The set of a delegation is in the zone above, if it is here.
         let has = |zone: &&&Zone| asked.is_within(&zone.name) && (kind != rtype::DS || asked != &zone.name);
         let zone = zones.iter().filter(has).max_by_key(|zone| zone.name.depth())?;
         if let Some(cut) = zone.cut(asked).filter(|cut| kind != rtype::DS || cut != asked) {
-            answer.flags = QR;
+            answer.flags = flag::QR;
             let servers = zone.find(&cut, rtype::NS)?;
             answer.add(1, zone, &servers, None);
             match zone.find(&cut, rtype::DS) {
@@ -280,21 +280,21 @@ impl Upstream for Arc<World> {
         if fault == Some(Fault::Silent) || zones.is_empty() {
             std::future::pending::<()>().await;
         }
-        let refused = Answer { flags: QR | 5, ..Answer::default() };
+        let refused = Answer { flags: flag::QR | 5, ..Answer::default() };
         let mut answer = Answer::of(&zones, &asked, kind).unwrap_or(refused);
         let mut question = query[12..at + 2].to_vec();
         let mut id = [query[0], query[1]];
         match fault {
-            Some(Fault::Refuses) => answer = Answer { flags: QR | 5, ..Answer::default() },
+            Some(Fault::Refuses) => answer = Answer { flags: flag::QR | 5, ..Answer::default() },
             Some(Fault::OtherId) => id[0] ^= 1,
             Some(Fault::OtherQuestion) => question[1] ^= 1,
             Some(Fault::LowerCase) if transport == Transport::Udp => question.make_ascii_lowercase(),
             Some(Fault::Truncates) if transport == Transport::Udp => {
-                answer = Answer { flags: answer.flags | TC, ..Answer::default() };
+                answer = Answer { flags: answer.flags | flag::TC, ..Answer::default() };
             }
             Some(Fault::ForgesDelegation) if kind != rtype::DS && asked.depth() == 3 => {
                 let server = name("ns.evil.test").wire().to_vec();
-                answer = Answer { flags: QR, ..Answer::default() };
+                answer = Answer { flags: flag::QR, ..Answer::default() };
                 answer.add(1, &Zone::new(".", false), &(asked.clone(), rtype::NS, vec![server]), None);
             }
             Some(Fault::Poisons) => {

@@ -7,6 +7,7 @@ use std::{
 
 use proxima_model::{TransferPeer, TsigKey};
 use proxima_transfer::{Exchange, Key, message};
+use proxima_wire::{flag, rtype};
 use tokio::{net::UdpSocket, time::timeout};
 
 use crate::{api::Api, config, limits};
@@ -82,8 +83,8 @@ enum Failure {
 async fn notify_once(api: &Api, other: &Other, zone: &[u8], socket: &UdpSocket) -> Result<(), Failure> {
     let unsent = |error: std::io::Error| Failure::Unsent(error.to_string());
     let id = rand::random();
-    let flags = message::flag::NOTIFY | message::flag::AA;
-    let mut question = message::question(id, flags, zone, message::rtype::SOA);
+    let flags = flag::NOTIFY | flag::AA;
+    let mut question = message::question(id, flags, zone, rtype::SOA);
     let exchange = other.key.as_ref().map(|key| Exchange::ask(key, &mut question, seconds(api)));
     socket.send(&question).await.map_err(unsent)?;
     let mut buffer = [0; 1_232];
@@ -91,7 +92,7 @@ async fn notify_once(api: &Api, other: &Other, zone: &[u8], socket: &UdpSocket) 
         let length = socket.recv(&mut buffer).await.map_err(unsent)?;
         let answer = &buffer[..length];
         let Ok(head) = message::head(answer) else { continue };
-        if head.id != id || !head.is_answer(message::flag::NOTIFY) {
+        if head.id != id || !head.is_answer(flag::NOTIFY) {
             continue;
         }
         if let Some(exchange) = &exchange {

@@ -9,9 +9,10 @@ use proxima_model::{
 };
 use proxima_transfer::{
     Exchange, Key,
-    message::{self, answers, rtype},
+    message::{self, answers},
     tsig::{self, AnswerError, TsigError},
 };
+use proxima_wire::rtype;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -322,13 +323,7 @@ async fn who_is_up_to_date_gets_the_soa_record_and_who_asks_in_a_datagram_too() 
         let ask = |serial: u32, soa: &mut Vec<u8>| {
             soa.truncate(2);
             soa.extend([serial, 1, 1, 1, 1].into_iter().flat_map(u32::to_be_bytes));
-            // As NOTIFY, but for what is asked.
-            let mut question = message::notify(0x1234, ZONE, soa);
-            question[2..4].fill(0);
-            question[6..8].fill(0);
-            question[8..10].copy_from_slice(&1_u16.to_be_bytes());
-            question[12 + ZONE.len()..][..2].copy_from_slice(&rtype::IXFR.to_be_bytes());
-            question
+            message::differences(0x1234, ZONE, soa)
         };
         for (serial, in_a_datagram, expected) in
             [(7, false, 1), (8, false, 1), (7, true, 1), (6, true, 1), (6, false, 20)]

@@ -10,10 +10,7 @@ use proxima_model::{
     Entity, PrimarySoa, RecordId, SecondaryZone, Timestamp, TransferredRecord, Zone, ZoneId,
     limits as model_limits,
 };
-use proxima_transfer::{
-    message::Read,
-    stream::{Soa, Transfer},
-};
+use proxima_transfer::{message::Read, stream::Transfer};
 
 use super::records;
 use crate::{
@@ -77,29 +74,30 @@ struct Changed {
 
 /// What a transfer changes of what is here: pure.
 fn compare(zone: ZoneId, here: &Here, transfer: Transfer, now: Timestamp) -> Result<Changed, String> {
-    let kept = |soa: &Soa| PrimarySoa { ttl: soa.ttl, data: soa.data.clone() };
     let ours = |read: &Read| records::ours(zone, read, here.generation, now);
+    type There = BTreeMap<RecordId, Option<TransferredRecord>>;
+    // Whether it is one that somebody can have here.
+    let take = |there: &mut There, read: &Read| {
+        let id = records::id(read);
+        let new = if here.records.contains_key(&id) { None } else { Some(ours(read)) };
+        let can_be = !matches!(new, Some(None));
+        if can_be {
+            there.insert(id, new.flatten());
+        }
+        can_be
+    };
     let (soa, left_out, there) = match transfer {
         Transfer::Nothing => return Err("nothing came".to_owned()),
         Transfer::Whole(soa, whole) => {
-            let mut left_out = 0_u32;
-            let mut there: BTreeMap<RecordId, Option<TransferredRecord>> = BTreeMap::new();
+            let (mut left_out, mut there) = (0, There::new());
             for read in &whole {
-                let id = records::id(read);
-                match here.records.contains_key(&id) {
-                    true => drop(there.insert(id, None)),
-                    false => match ours(read) {
-                        Some(record) => drop(there.insert(id, Some(record))),
-                        None => left_out += 1,
-                    },
-                }
+                left_out += u32::from(!take(&mut there, read));
             }
             (soa, left_out, there)
         }
         Transfer::Differences(soa, steps) => {
             let mut left_out = i64::from(here.left_out);
-            let mut there: BTreeMap<RecordId, Option<TransferredRecord>> =
-                here.records.keys().map(|id| (*id, None)).collect();
+            let mut there: There = here.records.keys().map(|id| (*id, None)).collect();
             for step in &steps {
                 for read in &step.gone {
                     if there.remove(&records::id(read)).is_some() {
@@ -111,14 +109,7 @@ fn compare(zone: ZoneId, here: &Here, transfer: Transfer, now: Timestamp) -> Res
                     left_out -= 1;
                 }
                 for read in &step.come {
-                    let id = records::id(read);
-                    match here.records.contains_key(&id) {
-                        true => drop(there.insert(id, None)),
-                        false => match ours(read) {
-                            Some(record) => drop(there.insert(id, Some(record))),
-                            None => left_out += 1,
-                        },
-                    }
+                    left_out += i64::from(!take(&mut there, read));
                 }
             }
             (soa, u32::try_from(left_out.max(0)).unwrap_or(u32::MAX), there)
@@ -130,7 +121,7 @@ fn compare(zone: ZoneId, here: &Here, transfer: Transfer, now: Timestamp) -> Res
     let gone =
         here.records.values().filter(|record| !there.contains_key(&record.record.id)).cloned().collect();
     let come = there.into_values().flatten().collect();
-    Ok(Changed { soa: kept(&soa), left_out, come, gone })
+    Ok(Changed { soa, left_out, come, gone })
 }
 
 /// Applies a transfer; how many records it changed.
@@ -282,8 +273,11 @@ mod tests {
         names.split_whitespace().map(read).collect()
     }
 
-    fn soa() -> Soa {
-        Soa { ttl: 60, data: [&[0, 0][..], &[8_u32, 1, 1, 1, 1].map(u32::to_be_bytes).concat()].concat() }
+    fn soa() -> PrimarySoa {
+        PrimarySoa {
+            ttl: 60,
+            data: [&[0, 0][..], &[8_u32, 1, 1, 1, 1].map(u32::to_be_bytes).concat()].concat(),
+        }
     }
 
     fn here(names: &str, left_out: u32) -> Here {

@@ -2,10 +2,10 @@
 
 use proxima_model::{PrimarySoa, limits as model_limits};
 use proxima_transfer::{
-    Exchange,
-    message::{self, rtype},
-    stream::{Bounds, Incoming, Soa, Transfer, is_newer},
+    Exchange, message,
+    stream::{Bounds, Incoming, Transfer, is_newer, soa_of},
 };
+use proxima_wire::rtype;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -95,7 +95,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    async fn soa(&mut self, zone: &[u8]) -> Result<Soa, String> {
+    async fn soa(&mut self, zone: &[u8]) -> Result<PrimarySoa, String> {
         let id = rand::random();
         let mut exchange = self.ask(message::question(id, 0, zone, rtype::SOA)).await?;
         let answer = self.next(&mut exchange).await?;
@@ -108,7 +108,7 @@ impl<'a> Connection<'a> {
         }
         let records = message::answers(&answer).map_err(|error| error.to_string())?;
         let found = records.iter().find(|record| record.rtype == rtype::SOA && record.owner == zone);
-        let soa = found.map(Soa::of).and_then(Result::ok);
+        let soa = found.map(soa_of).and_then(Result::ok);
         soa.ok_or_else(|| "the primary does not have the zone".to_owned())
     }
 

@@ -1,16 +1,18 @@
 //! Names on the wire (RFC 1035, 4.1.4), with the pointers that messages have in them.
 
-/// Octets of a name without pointers (RFC 1035, 2.3.4).
-const NAME_OCTETS_MAX: usize = 255;
+use crate::Malformed;
 
-/// A message that cannot be read: cut off, or not DNS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the message cannot be read")]
-pub struct Malformed;
+/// Octets of a name without pointers, with the root (RFC 1035, 2.3.4).
+pub const NAME_OCTETS_MAX: usize = 255;
+/// Octets of a label; longer "lengths" are compression pointers or reserved.
+pub const LABEL_OCTETS_MAX: u8 = 63;
 
 /// Reads the name at `at`, in lower case and without pointers, and tells where what follows it begins. Pointers lead
-/// backwards only, so that reading ends.
-pub(crate) fn read(message: &[u8], at: usize) -> Result<(Vec<u8>, usize), Malformed> {
+/// backwards only, to before what was read so far, so that reading ends.
+///
+/// # Errors
+/// There is none.
+pub fn read(message: &[u8], at: usize) -> Result<(Vec<u8>, usize), Malformed> {
     let (mut name, mut at, mut end, mut before) = (Vec::new(), at, None, at);
     loop {
         match *message.get(at).ok_or(Malformed)? {
@@ -18,7 +20,7 @@ pub(crate) fn read(message: &[u8], at: usize) -> Result<(Vec<u8>, usize), Malfor
                 name.push(0);
                 return Ok((name, end.unwrap_or(at + 1)));
             }
-            length @ 1..=63 => {
+            length @ 1..=LABEL_OCTETS_MAX => {
                 let label = message.get(at..=at + usize::from(length)).ok_or(Malformed)?;
                 if name.len() + label.len() >= NAME_OCTETS_MAX {
                     return Err(Malformed);
@@ -41,8 +43,8 @@ pub(crate) fn read(message: &[u8], at: usize) -> Result<(Vec<u8>, usize), Malfor
     }
 }
 
-/// Whether a name is `apex` or lies below it; both whole and in lower case.
-pub(crate) fn is_within(mut name: &[u8], apex: &[u8]) -> bool {
+/// Whether a name is `apex` or lies below it; both whole, in lower case and without compression.
+pub fn is_within(mut name: &[u8], apex: &[u8]) -> bool {
     while name.len() > apex.len() {
         let Some(below) = name.get(1 + usize::from(name[0])..) else { return false };
         name = below;
