@@ -10,8 +10,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ipnet::IpNet;
 use proxima_ledger::{Precondition, ReadError, Snapshot};
 use proxima_model::{
-    Account, AccountId, DnsName, Entity, OutgoingTransfers, Timestamp, TransferAcl, TransferAclId,
-    TransferPeer, TransferPeerId, TsigAlgorithm, TsigKey, TsigKeyId, limits as model_limits,
+    Account, AccountId, DnsName, Entity, IncomingTransfers, OutgoingTransfers, Timestamp, TransferAcl,
+    TransferAclId, TransferPeer, TransferPeerId, TsigAlgorithm, TsigKey, TsigKeyId, limits as model_limits,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -190,6 +190,11 @@ impl Noun for TransferPeer {
     fn is_used(&self, snapshot: &Snapshot) -> Result<bool, ReadError> {
         for outgoing in snapshot.scan::<OutgoingTransfers>(&[]) {
             if outgoing?.peers.contains(&self.id) {
+                return Ok(true);
+            }
+        }
+        for incoming in snapshot.scan::<IncomingTransfers>(&[]) {
+            if incoming?.peers.contains(&self.id) {
                 return Ok(true);
             }
         }

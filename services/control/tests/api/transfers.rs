@@ -61,6 +61,26 @@ async fn keys_peers_and_ranges_are_made_replaced_and_deleted_when_nothing_needs_
 }
 
 #[tokio::test]
+async fn a_peer_from_which_a_zone_comes_is_not_deleted() {
+    let node = Node::start().await;
+    let peers = format!("/accounts/{FIRST_ACCOUNT}/secondary_dns/peers");
+    let peer = node.ok("POST", &peers, Some(json!({"name": "primary", "ip": "192.0.2.53"}))).await;
+    let zone = json!({"name": "example.com", "account": {"id": FIRST_ACCOUNT}, "type": "secondary"});
+    let zone = node.ok("POST", "/zones", Some(zone)).await;
+    let incoming = format!("/zones/{}/secondary_dns/incoming", zone["id"].as_str().unwrap());
+    let body = json!({"name": "example.com", "peers": [peer["id"]], "auto_refresh_seconds": 300.0});
+    for wrong in [json!(299), json!(604_801), json!(300.5), json!(-1)] {
+        let wrong = json!({"name": "example.com", "peers": [peer["id"]], "auto_refresh_seconds": wrong});
+        assert_eq!(node.refused("POST", &incoming, Some(wrong.clone())).await, (400, 81101), "{wrong}");
+    }
+    assert_eq!(node.ok("POST", &incoming, Some(body)).await["auto_refresh_seconds"], json!(300));
+    let one = format!("{peers}/{}", peer["id"].as_str().unwrap());
+    assert_eq!(node.refused("DELETE", &one, None).await, (400, 81101), "a zone comes from it");
+    node.ok("DELETE", &incoming, None).await;
+    node.ok("DELETE", &one, None).await;
+}
+
+#[tokio::test]
 async fn a_zones_outgoing_transfers_name_peers_and_are_switched_on_and_off() {
     let node = Node::start().await;
     let peers = format!("/accounts/{FIRST_ACCOUNT}/secondary_dns/peers");
