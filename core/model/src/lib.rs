@@ -18,6 +18,7 @@
 
 mod account;
 mod acme;
+mod address;
 mod cache_settings;
 mod certificate;
 mod client_auth;
@@ -40,6 +41,7 @@ mod zone;
 
 pub use account::Account;
 pub use acme::{AcmeAccount, AcmeFailure, AcmeOrder, AcmeStage, KeyAlgorithm};
+pub use address::Reach;
 pub use cache_settings::{
     ArgNames, BrowserMode, BrowserTtl, CacheKey, CacheSettings, CustomKey, EdgeLifetime, EdgeMode, EdgeTtl,
     KeyCookies, KeyHeaders, KeyHost, KeyQuery, KeyUser, ServeStale, StatusRange, StatusTtl,

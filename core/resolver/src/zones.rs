@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use proxima_model::Reach;
+
 use crate::{
     denial::{Denial, Proof},
     iterate::{BOGUS_TTL, Core, Failure, Lookup, Security, Work},
@@ -240,29 +242,6 @@ impl<U: Upstream> Core<U> {
 
     /// Whether an address may be a name server's.
     pub(crate) fn may_ask(&self, address: IpAddr) -> bool {
-        self.settings.allow_private_servers || is_public(address)
-    }
-}
-
-/// Whether an address is of the internet: not this host, a neighbour, or many.
-fn is_public(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(it) => {
-            let [first, second, ..] = it.octets();
-            let is_shared = first == 100 && second & 0xC0 == 64;
-            !(it.is_loopback()
-                || it.is_private()
-                || it.is_link_local()
-                || is_shared
-                || first == 0
-                || first >= 224)
-        }
-        IpAddr::V6(it) => {
-            !(it.is_loopback()
-                || it.is_unspecified()
-                || it.is_multicast()
-                || it.is_unique_local()
-                || it.is_unicast_link_local())
-        }
+        Reach::of(address).is_allowed(self.settings.allow_private_servers)
     }
 }

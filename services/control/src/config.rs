@@ -134,7 +134,7 @@ impl ControlConfig {
 }
 
 /// Whether an address is reached from this machine or its private network only (RFC 1918, 3927, 4193, 4291, 6598).
-pub(crate) fn is_private(address: IpAddr) -> bool {
+fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;

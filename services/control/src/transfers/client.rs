@@ -5,12 +5,13 @@ use std::{
     time::Duration,
 };
 
-use proxima_model::{TransferPeer, TsigKey};
+use proxima_ledger::{ReadError, Snapshot};
+use proxima_model::{Reach, TransferPeer, TsigKey};
 use proxima_transfer::{Exchange, Key, message};
 use proxima_wire::{flag, rtype};
 use tokio::{net::UdpSocket, time::timeout};
 
-use crate::{api::Api, config, limits};
+use crate::{api::Api, limits};
 
 /// A peer that can be asked.
 #[derive(Clone, Debug)]
@@ -20,27 +21,27 @@ pub(super) struct Other {
 }
 
 impl Other {
-    /// Of a peer and its key; why it cannot be asked.
+    /// Of a peer, with its key; or why it cannot be asked.
     pub(super) fn of(
+        snapshot: &Snapshot,
         peer: &TransferPeer,
-        key: Option<&TsigKey>,
         allow_private: bool,
-    ) -> Result<Self, String> {
-        let address = peer.socket().ok_or("the peer has no address")?;
-        let ip = address.ip().to_canonical();
-        let is_nowhere = match ip {
-            IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_multicast() || v4.octets()[0] >= 240,
-            IpAddr::V6(v6) => v6.is_unspecified() || v6.is_multicast(),
-        };
-        if is_nowhere || (config::is_private(ip) && !allow_private) {
-            return Err(format!(
+    ) -> Result<Result<Self, String>, ReadError> {
+        let Some(address) = peer.socket() else { return Ok(Err("the peer has no address".to_owned())) };
+        if !Reach::of(address.ip()).is_allowed(allow_private) {
+            let ip = address.ip().to_canonical();
+            return Ok(Err(format!(
                 "{ip} is an address that peers may not have: [control] allow_private_peers allows private ones"
-            ));
+            )));
         }
-        if peer.tsig.is_some() && key.is_none() {
-            return Err("the peer's key is gone".to_owned());
-        }
-        Ok(Self { address, key: key.map(Key::from) })
+        let key = match peer.tsig {
+            None => None,
+            Some(id) => match snapshot.get::<TsigKey>(&(peer.account, id))? {
+                Some(key) => Some(Key::from(&key)),
+                None => return Ok(Err("the peer's key is gone".to_owned())),
+            },
+        };
+        Ok(Ok(Self { address, key }))
     }
 }
 

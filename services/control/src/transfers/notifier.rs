@@ -12,8 +12,7 @@ use std::{
 use proxima_chassis::Shutdown;
 use proxima_ledger::{Seq, Snapshot};
 use proxima_model::{
-    OutgoingTransfers, PeerNotice, Timestamp, TransferNotices, TransferPeer, TransferPeerId, TsigKey, Zone,
-    ZoneId,
+    OutgoingTransfers, PeerNotice, Timestamp, TransferNotices, TransferPeer, TransferPeerId, Zone, ZoneId,
 };
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
@@ -173,11 +172,7 @@ fn look(snapshot: &Snapshot, zone: ZoneId, allow_private: bool) -> Result<Vec<Te
             // It is known by its key, wherever it is, and asks of itself.
             continue;
         }
-        let key = match peer.tsig {
-            Some(key) => snapshot.get::<TsigKey>(&(zone.account, key))?,
-            None => None,
-        };
-        let other = Other::of(&peer, key.as_ref(), allow_private);
+        let other = Other::of(snapshot, &peer, allow_private)?;
         telling.push(Telling { zone: zone.clone(), peer: *id, forced_at: outgoing.forced_at, other });
     }
     Ok(telling)

@@ -1,6 +1,8 @@
 //! Which addresses may be an origin's.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+
+use proxima_model::Reach;
 
 use super::OriginConfig;
 
@@ -24,59 +26,7 @@ impl AddressPolicy {
     /// Whether an origin may lie at `address`.
     pub(super) fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        let reachable = match address {
-            IpAddr::V4(v4) => !is_never_v4(v4) && (self.allow_private || !is_inside_v4(v4)),
-            IpAddr::V6(v6) => {
-                let embedded = embedded_v4(v6);
-                !is_never_v6(v6)
-                    && !embedded.is_some_and(is_never_v4)
-                    && (self.allow_private || !(is_inside_v6(v6) || embedded.is_some_and(is_inside_v4)))
-            }
-        };
-        reachable && !self.anycast.contains(&address)
-    }
-}
-
-/// No host can be there.
-const fn is_never_v4(address: Ipv4Addr) -> bool {
-    address.octets()[0] == 0 || address.is_multicast() || address.octets()[0] >= 240
-}
-
-/// Not of the public internet (the IANA registry of special-purpose addresses, RFC 6890).
-const fn is_inside_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_documentation()
-        || (a == 100 && b & 0xc0 == 64)
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 198 && b & 0xfe == 18)
-}
-
-const fn is_never_v6(address: Ipv6Addr) -> bool {
-    address.is_unspecified() || address.is_multicast()
-}
-
-const fn is_inside_v6(address: Ipv6Addr) -> bool {
-    let [a, b, ..] = address.segments();
-    address.is_loopback()
-        || address.is_unicast_link_local()
-        || address.is_unique_local()
-        || a & 0xffc0 == 0xfec0
-        || (a == 0x2001 && b == 0xdb8)
-}
-
-/// The IPv4 address that a translator or a tunnel would take out of this one: NAT64 (RFC 6052), 6to4 (RFC 3056).
-fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let of = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        Some(Ipv4Addr::new(a, b, c, d))
-    };
-    match address.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => of(high, low),
-        [0x2002, high, low, ..] => of(high, low),
-        _ => None,
+        Reach::of(address).is_allowed(self.allow_private) && !self.anycast.contains(&address)
     }
 }
 

@@ -9,8 +9,8 @@ use std::{
 use proxima_chassis::Shutdown;
 use proxima_ledger::{Seq, Snapshot};
 use proxima_model::{
-    Entity as _, IncomingTransfers, SecondaryZone, Timestamp, TransferFailure, TransferPeer, TsigKey, Zone,
-    ZoneId, ZoneNotice,
+    Entity as _, IncomingTransfers, SecondaryZone, Timestamp, TransferFailure, TransferPeer, Zone, ZoneId,
+    ZoneNotice,
 };
 use proxima_transfer::stream::Transfer;
 use tokio::task::JoinSet;
@@ -202,11 +202,7 @@ fn look(
     let mut primaries = Vec::new();
     for peer in incoming.iter().flat_map(|incoming| &incoming.peers) {
         let Some(peer) = snapshot.get::<TransferPeer>(&(zone.account, *peer))? else { continue };
-        let key = match peer.tsig {
-            Some(key) => snapshot.get::<TsigKey>(&(zone.account, key))?,
-            None => None,
-        };
-        primaries.push((Other::of(&peer, key.as_ref(), allow_private), peer.ixfr));
+        primaries.push((Other::of(snapshot, &peer, allow_private)?, peer.ixfr));
     }
     let asked = (incoming.and_then(|incoming| incoming.forced_at), noticed);
     Ok(Some(Look { zone, secondary, next, asked, primaries }))
