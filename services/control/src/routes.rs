@@ -14,7 +14,7 @@ use proxima_model::Permission::{
     self, AccountRead, All, CachePurge, DnsEdit, DnsRead, RulesEdit, RulesRead, SslEdit, TraceRead, ZoneEdit,
     ZoneRead,
 };
-use proxima_model::{TransferAcl, TransferPeer, TsigKey};
+use proxima_model::{IncomingTransfers, OutgoingTransfers, TransferAcl, TransferPeer, TsigKey};
 
 use crate::{
     accounts,
@@ -23,7 +23,9 @@ use crate::{
         access::{Needs, authorise},
     },
     certificates, client_auth, compat, dnssec, history, purge, records, rulesets, settings, ssl, tokens,
-    trace, traffic, transfers, zones,
+    trace, traffic,
+    transfers::{self, of_zone},
+    zones,
 };
 
 /// Under which everything lies.
@@ -139,19 +141,23 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         get(TSIG, Account(DnsEdit), transfers::get::<TsigKey>),
         put(TSIG, Account(DnsEdit), transfers::put::<TsigKey>),
         delete(TSIG, Account(DnsEdit), transfers::delete::<TsigKey>),
-        get(OUTGOING, Zone(DnsRead), transfers::get_outgoing),
-        post(OUTGOING, Zone(DnsEdit), transfers::create_outgoing),
-        put(OUTGOING, Zone(DnsEdit), transfers::put_outgoing),
-        delete(OUTGOING, Zone(DnsEdit), transfers::delete_outgoing),
+        get(OUTGOING, Zone(DnsRead), of_zone::get::<OutgoingTransfers>),
+        post(OUTGOING, Zone(DnsEdit), of_zone::create::<OutgoingTransfers>),
+        put(OUTGOING, Zone(DnsEdit), of_zone::put::<OutgoingTransfers>),
+        delete(OUTGOING, Zone(DnsEdit), of_zone::delete::<OutgoingTransfers>),
         get("/zones/{zone_id}/secondary_dns/outgoing/status", Zone(DnsRead), transfers::status),
         post("/zones/{zone_id}/secondary_dns/outgoing/enable", Zone(DnsEdit), transfers::enable),
         post("/zones/{zone_id}/secondary_dns/outgoing/disable", Zone(DnsEdit), transfers::disable),
-        get(INCOMING, Zone(DnsRead), transfers::get_incoming),
-        post(INCOMING, Zone(DnsEdit), transfers::create_incoming),
-        put(INCOMING, Zone(DnsEdit), transfers::put_incoming),
-        delete(INCOMING, Zone(DnsEdit), transfers::delete_incoming),
-        post("/zones/{zone_id}/secondary_dns/force_axfr", Zone(DnsEdit), transfers::force),
-        post("/zones/{zone_id}/secondary_dns/outgoing/force_notify", Zone(DnsEdit), transfers::force_notify),
+        get(INCOMING, Zone(DnsRead), of_zone::get::<IncomingTransfers>),
+        post(INCOMING, Zone(DnsEdit), of_zone::create::<IncomingTransfers>),
+        put(INCOMING, Zone(DnsEdit), of_zone::put::<IncomingTransfers>),
+        delete(INCOMING, Zone(DnsEdit), of_zone::delete::<IncomingTransfers>),
+        post("/zones/{zone_id}/secondary_dns/force_axfr", Zone(DnsEdit), of_zone::force::<IncomingTransfers>),
+        post(
+            "/zones/{zone_id}/secondary_dns/outgoing/force_notify",
+            Zone(DnsEdit),
+            of_zone::force::<OutgoingTransfers>,
+        ),
         post("/zones/{zone_id}/purge_cache", Zone(CachePurge), purge::purge),
         get("/zones/{zone_id}/rulesets", Zone(RulesRead), rulesets::list),
         get("/zones/{zone_id}/rulesets/{ruleset_id}", Zone(RulesRead), rulesets::get),

@@ -17,18 +17,13 @@ mod client;
 mod incoming;
 mod notifier;
 mod nouns;
+pub(crate) mod of_zone;
 mod outgoing;
 
-pub(crate) use incoming::{
-    Notices, create as create_incoming, delete as delete_incoming, force, get as get_incoming,
-    put as put_incoming, run as fetch,
-};
+pub(crate) use incoming::{Notices, run as fetch};
 pub(crate) use notifier::run as notify;
 pub(crate) use nouns::{create, delete, get, list, put};
-pub(crate) use outgoing::{
-    create as create_outgoing, delete as delete_outgoing, disable, enable, force_notify, get as get_outgoing,
-    put as put_outgoing, status,
-};
+pub(crate) use outgoing::{disable, enable, status};
 
 use proxima_model::Invalid;
 
@@ -40,6 +35,18 @@ fn invalid(invalid: &Invalid) -> ApiError {
 
 fn refuse(field: &str, message: impl std::fmt::Display) -> ApiError {
     ApiError::new(Code::TransferInvalid, format!("{field}: {message}")).at(format!("/{field}"))
+}
+
+/// A whole number within bounds: JSON has one kind of number, and clients of v4 send these as fractions.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is whole and within the bounds"
+)]
+fn whole(given: f64, bounds: std::ops::RangeInclusive<u32>) -> Option<u32> {
+    let fits =
+        given.fract() == 0.0 && given >= f64::from(*bounds.start()) && given <= f64::from(*bounds.end());
+    fits.then_some(given as u32)
 }
 
 fn unknown(what: &str) -> ApiError {

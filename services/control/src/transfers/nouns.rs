@@ -11,12 +11,13 @@ use ipnet::IpNet;
 use proxima_ledger::{Precondition, ReadError, Snapshot};
 use proxima_model::{
     Account, AccountId, DnsName, Entity, IncomingTransfers, OutgoingTransfers, Timestamp, TransferAcl,
-    TransferAclId, TransferPeer, TransferPeerId, TsigAlgorithm, TsigKey, TsigKeyId, limits as model_limits,
+    TransferAclId, TransferPeer, TransferPeerId, TsigAlgorithm, TsigKey, TsigKeyId, excerpt,
+    limits as model_limits,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{invalid, refuse, unknown};
+use super::{invalid, refuse, unknown, whole};
 use crate::{
     api::{
         Api,
@@ -35,7 +36,7 @@ const PORT: u16 = 53;
 /// A thing of an account.
 pub(crate) trait Noun: Entity<Id = (AccountId, Self::OwnId)> + Send + 'static {
     /// Its id within its account.
-    type OwnId: Copy + std::str::FromStr + std::fmt::Display + Send + Sync + 'static;
+    type OwnId: Copy + PartialEq + std::str::FromStr + std::fmt::Display + Send + Sync + 'static;
     /// What it is made of.
     type Body: DeserializeOwned + Send + Sync + 'static;
     /// What it is called.
@@ -158,15 +159,14 @@ impl Noun for TransferPeer {
         let address = given.map(str::parse).transpose().map_err(|_| refuse("ip", "give an address"))?;
         let port = match body.port {
             None => PORT,
-            // JSON has one kind of number, and clients of v4 send this one as a fraction.
-            Some(port) => (1..=u16::MAX)
-                .find(|known| f64::from(*known) == port)
+            Some(port) => whole(port, 1..=u16::MAX.into())
+                .and_then(|port| port.try_into().ok())
                 .ok_or_else(|| refuse("port", "give 1 to 65535"))?,
         };
         let tsig = match body.tsig_id.as_deref().filter(|id| !id.is_empty()) {
             None => None,
             Some(given) => {
-                let wrong = || refuse("tsig_id", format!("{given:.40?} is not a key of this account"));
+                let wrong = || refuse("tsig_id", format!("{} is not a key of this account", excerpt(given)));
                 let id: TsigKeyId = given.parse().map_err(|_| wrong())?;
                 draft.read::<TsigKey>(&(account, id))?.ok_or_else(wrong)?;
                 Some(id)
@@ -336,7 +336,7 @@ pub(crate) async fn put<N: Noun>(
         }
         draft.read::<N>(&id)?.ok_or_else(|| unknown(N::WHAT))?;
         let mut others = of_account::<N>(draft.snapshot, account.id)?;
-        others.retain(|other| other.own_id().to_string() != id.1.to_string());
+        others.retain(|other| other.own_id() != id.1);
         let made = N::make(&body, id, &others, draft)?;
         draft.put(&made);
         Ok(made.show())

@@ -1,24 +1,23 @@
-//! The endpoints.
+//! The configuration, as the API has it.
 
-use std::sync::Arc;
-
-use axum::{Extension, extract::State};
-use proxima_model::{IncomingTransfers, SecondaryZone, Zone, limits as model_limits};
+use proxima_ledger::Snapshot;
+use proxima_model::{
+    IncomingTransfers, PrimarySoa, SecondaryZone, Timestamp, Zone, ZoneId, limits as model_limits,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     api::{
-        Api,
-        body::JsonBody,
-        envelope::{Answer, time, time_or_null},
-        write::Author,
+        envelope::{time, time_or_null},
+        write::Draft,
     },
     error::{ApiError, Code},
-    transfers::{outgoing, refuse, unknown},
+    transfers::{
+        of_zone::{self, Configuration},
+        refuse, whole,
+    },
 };
-
-const WHAT: &str = "the zone's configuration of incoming transfers";
 
 /// From whom a zone comes.
 #[derive(Debug, Deserialize)]
@@ -33,133 +32,56 @@ fn refresh(given: Option<f64>) -> Result<u32, ApiError> {
     let (least, most) =
         (model_limits::TRANSFER_REFRESH_SECONDS_MIN, model_limits::TRANSFER_REFRESH_SECONDS_MAX);
     let Some(given) = given else { return Ok(most) };
-    // JSON has one kind of number, and clients of v4 send this one as a fraction.
-    (least..=most)
-        .find(|known| f64::from(*known) == given)
+    whole(given, least..=most)
         .ok_or_else(|| refuse("auto_refresh_seconds", format!("give {least} to {most}")))
 }
 
-fn show(zone: &Zone, incoming: &IncomingTransfers, secondary: &SecondaryZone) -> Value {
-    json!({
-        "id": zone.id.to_string(),
-        "name": format!("{}.", zone.name),
-        "peers": incoming.peers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "auto_refresh_seconds": incoming.refresh_seconds,
-        "soa_serial": secondary.soa.as_ref().map(proxima_model::PrimarySoa::serial),
-        "created_time": time(incoming.created_at),
-        "modified_time": time(incoming.modified_at),
-        "checked_time": time_or_null(secondary.checked_at),
-        "transferred_time": time_or_null(secondary.transferred_at),
-        "expired": secondary.expired,
-        "left_out": secondary.left_out,
-        "failure": secondary.failure.as_ref().map(|failure| {
-            json!({ "time": time(failure.at), "message": failure.message })
-        }),
-    })
-}
+impl Configuration for IncomingTransfers {
+    type Body = Body;
+    const WHAT: &'static str = "incoming transfers";
 
-/// `GET incoming`.
-pub(crate) async fn get(
-    State(api): State<Arc<Api>>,
-    Extension(zone): Extension<Zone>,
-) -> Result<Answer, ApiError> {
-    api.read(move |snapshot| {
-        let incoming = snapshot.get::<IncomingTransfers>(&zone.id)?.ok_or_else(|| unknown(WHAT))?;
-        let secondary = snapshot.get::<SecondaryZone>(&zone.id)?;
-        let secondary = secondary.unwrap_or_else(|| SecondaryZone::new(zone.id));
-        Ok(Answer::new(show(&zone, &incoming, &secondary)).at(snapshot.seq()))
-    })
-    .await
-}
-
-/// `POST incoming`.
-pub(crate) async fn create(
-    state: State<Arc<Api>>,
-    zone: Extension<Zone>,
-    author: Author,
-    body: JsonBody<Body>,
-) -> Result<Answer, ApiError> {
-    write(state, zone, author, body, true).await
-}
-
-/// `PUT incoming`.
-pub(crate) async fn put(
-    state: State<Arc<Api>>,
-    zone: Extension<Zone>,
-    author: Author,
-    body: JsonBody<Body>,
-) -> Result<Answer, ApiError> {
-    write(state, zone, author, body, false).await
-}
-
-async fn write(
-    State(api): State<Arc<Api>>,
-    Extension(zone): Extension<Zone>,
-    author: Author,
-    JsonBody(body): JsonBody<Body>,
-    is_new: bool,
-) -> Result<Answer, ApiError> {
-    let refresh_seconds = refresh(body.auto_refresh_seconds)?;
-    api.change(&author, move |draft| {
-        let secondary = draft.snapshot.get::<SecondaryZone>(&zone.id)?.ok_or_else(|| {
-            let message = "the zone is not a secondary one: its records are its owner's own. Make it with type \"secondary\"";
-            ApiError::new(Code::TransferInvalid, message)
-        })?;
-        if draft.is_repeat {
-            return Ok(show(&zone, &draft.made::<IncomingTransfers>(&zone.id)?, &secondary));
+    fn admit(snapshot: &Snapshot, zone: ZoneId) -> Result<(), ApiError> {
+        if snapshot.get::<SecondaryZone>(&zone)?.is_some() {
+            return Ok(());
         }
-        let zone = draft.zone(zone.id)?;
-        let former = draft.read::<IncomingTransfers>(&zone.id)?;
-        if is_new && former.is_some() {
-            let message = "the zone has a configuration of incoming transfers; PUT replaces it";
-            return Err(ApiError::new(Code::TransferInvalid, message));
-        }
-        if !is_new && former.is_none() {
-            return Err(unknown(WHAT));
-        }
-        let incoming = IncomingTransfers {
+        let message = "the zone is not a secondary one: its records are its owner's own. Make it with type \"secondary\"";
+        Err(ApiError::new(Code::TransferInvalid, message))
+    }
+
+    fn make(body: &Body, zone: &Zone, former: Option<Self>, draft: &mut Draft<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
             zone: zone.id,
-            peers: outgoing::peers(draft, &zone, &body.name, &body.peers)?,
-            refresh_seconds,
+            peers: of_zone::peers(draft, zone, &body.name, &body.peers)?,
+            refresh_seconds: refresh(body.auto_refresh_seconds)?,
             // Whoever changes it wants to see what comes of it.
             forced_at: Some(draft.now),
             created_at: former.map_or(draft.now, |former| former.created_at),
             modified_at: draft.now,
-        };
-        draft.put(&incoming);
-        Ok(show(&zone, &incoming, &secondary))
-    })
-    .await
-}
+        })
+    }
 
-/// `DELETE incoming`: what came stays and is served until it expires.
-pub(crate) async fn delete(
-    State(api): State<Arc<Api>>,
-    Extension(zone): Extension<Zone>,
-    author: Author,
-) -> Result<Answer, ApiError> {
-    api.change(&author, move |draft| {
-        if !draft.is_repeat {
-            draft.read::<IncomingTransfers>(&zone.id)?.ok_or_else(|| unknown(WHAT))?;
-            draft.delete::<IncomingTransfers>(&zone.id);
-        }
-        Ok(json!({ "id": zone.id.to_string() }))
-    })
-    .await
-}
+    fn show(&self, zone: &Zone, snapshot: &Snapshot) -> Result<Value, ApiError> {
+        let secondary = snapshot.get::<SecondaryZone>(&zone.id)?;
+        let secondary = secondary.unwrap_or_else(|| SecondaryZone::new(zone.id));
+        Ok(json!({
+            "id": zone.id.to_string(),
+            "name": format!("{}.", zone.name),
+            "peers": self.peers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "auto_refresh_seconds": self.refresh_seconds,
+            "soa_serial": secondary.soa.as_ref().map(PrimarySoa::serial),
+            "created_time": time(self.created_at),
+            "modified_time": time(self.modified_at),
+            "checked_time": time_or_null(secondary.checked_at),
+            "transferred_time": time_or_null(secondary.transferred_at),
+            "expired": secondary.expired,
+            "left_out": secondary.left_out,
+            "failure": secondary.failure.as_ref().map(|failure| {
+                json!({ "time": time(failure.at), "message": failure.message })
+            }),
+        }))
+    }
 
-/// `POST force_axfr`: the log's node sees to it.
-pub(crate) async fn force(
-    State(api): State<Arc<Api>>,
-    Extension(zone): Extension<Zone>,
-    author: Author,
-) -> Result<Answer, ApiError> {
-    api.change(&author, move |draft| {
-        let former = draft.read::<IncomingTransfers>(&zone.id)?.ok_or_else(|| unknown(WHAT))?;
-        if !draft.is_repeat {
-            draft.put(&IncomingTransfers { forced_at: Some(draft.now), ..former });
-        }
-        Ok(json!("OK"))
-    })
-    .await
+    fn forced(self, now: Timestamp) -> Self {
+        Self { forced_at: Some(now), ..self }
+    }
 }

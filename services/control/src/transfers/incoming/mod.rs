@@ -28,6 +28,5 @@ mod plan;
 mod records;
 mod runner;
 
-pub(crate) use api::{create, delete, force, get, put};
 pub(crate) use notices::Notices;
 pub(crate) use runner::run;
