@@ -108,73 +108,41 @@ fn orphans(snapshot: &Snapshot) -> Result<BTreeSet<ZoneId>, ReadError> {
         }
         Ok(())
     };
-    for record in snapshot.scan::<Record>(&[]) {
-        consider(record?.zone)?;
-    }
-    for ruleset in snapshot.scan::<Ruleset>(&[]) {
-        consider(ruleset?.zone)?;
-    }
-    for certificate in snapshot.scan::<Certificate>(&[]) {
-        consider(certificate?.zone)?;
-    }
-    for authentication in snapshot.scan::<ClientAuthentication>(&[]) {
-        consider(authentication?.zone)?;
-    }
-    for order in snapshot.scan::<AcmeOrder>(&[]) {
-        consider(order?.zone)?;
-    }
-    for signing in snapshot.scan::<ZoneSigning>(&[]) {
-        consider(signing?.zone)?;
-    }
-    for outgoing in snapshot.scan::<OutgoingTransfers>(&[]) {
-        consider(outgoing?.zone)?;
-    }
-    for notices in snapshot.scan::<TransferNotices>(&[]) {
-        consider(notices?.zone)?;
-    }
-    for incoming in snapshot.scan::<IncomingTransfers>(&[]) {
-        consider(incoming?.zone)?;
-    }
-    for secondary in snapshot.scan::<SecondaryZone>(&[]) {
-        consider(secondary?.zone)?;
-    }
-    for notice in snapshot.scan::<ZoneNotice>(&[]) {
-        consider(notice?.zone)?;
-    }
-    for transferred in snapshot.scan::<TransferredRecord>(&[]) {
-        consider(transferred?.record.zone)?;
-    }
-    for purge in snapshot.scan::<Purge>(&[]) {
-        consider(purge?.zone)?;
-    }
+    each::<Record>(snapshot, |it| it.zone, &mut consider)?;
+    each::<Ruleset>(snapshot, |it| it.zone, &mut consider)?;
+    each::<Certificate>(snapshot, |it| it.zone, &mut consider)?;
+    each::<ClientAuthentication>(snapshot, |it| it.zone, &mut consider)?;
+    each::<AcmeOrder>(snapshot, |it| it.zone, &mut consider)?;
+    each::<ZoneSigning>(snapshot, |it| it.zone, &mut consider)?;
+    each::<OutgoingTransfers>(snapshot, |it| it.zone, &mut consider)?;
+    each::<TransferNotices>(snapshot, |it| it.zone, &mut consider)?;
+    each::<IncomingTransfers>(snapshot, |it| it.zone, &mut consider)?;
+    each::<SecondaryZone>(snapshot, |it| it.zone, &mut consider)?;
+    each::<ZoneNotice>(snapshot, |it| it.zone, &mut consider)?;
+    each::<TransferredRecord>(snapshot, |it| it.record.zone, &mut consider)?;
+    each::<Purge>(snapshot, |it| it.zone, &mut consider)?;
     Ok(orphans)
+}
+
+fn each<E: Entity>(
+    snapshot: &Snapshot,
+    zone_of: impl Fn(&E) -> ZoneId,
+    consider: &mut impl FnMut(ZoneId) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
+    snapshot.scan::<E>(&[]).try_for_each(|found| consider(zone_of(&found?)))
 }
 
 /// The removal of what lies beneath a zone, at most this much of it.
 fn beneath(snapshot: &Snapshot, id: ZoneId, max: usize) -> Result<Vec<Change>, ReadError> {
     let mut changes = Vec::new();
     // One of each zone, at a key of its own.
-    if snapshot.revision(&AcmeOrder::key_of(&id))?.is_some() {
-        changes.push(Change::delete::<AcmeOrder>(&id));
-    }
-    if snapshot.revision(&ZoneSigning::key_of(&id))?.is_some() {
-        changes.push(Change::delete::<ZoneSigning>(&id));
-    }
-    if snapshot.revision(&OutgoingTransfers::key_of(&id))?.is_some() {
-        changes.push(Change::delete::<OutgoingTransfers>(&id));
-    }
-    if snapshot.revision(&TransferNotices::key_of(&id))?.is_some() {
-        changes.push(Change::delete::<TransferNotices>(&id));
-    }
-    if snapshot.revision(&IncomingTransfers::key_of(&id))?.is_some() {
-        changes.push(Change::delete::<IncomingTransfers>(&id));
-    }
-    if snapshot.revision(&SecondaryZone::key_of(&id))?.is_some() {
-        changes.push(Change::delete::<SecondaryZone>(&id));
-    }
-    if snapshot.revision(&ZoneNotice::key_of(&id))?.is_some() {
-        changes.push(Change::delete::<ZoneNotice>(&id));
-    }
+    take_one::<AcmeOrder>(snapshot, id, &mut changes)?;
+    take_one::<ZoneSigning>(snapshot, id, &mut changes)?;
+    take_one::<OutgoingTransfers>(snapshot, id, &mut changes)?;
+    take_one::<TransferNotices>(snapshot, id, &mut changes)?;
+    take_one::<IncomingTransfers>(snapshot, id, &mut changes)?;
+    take_one::<SecondaryZone>(snapshot, id, &mut changes)?;
+    take_one::<ZoneNotice>(snapshot, id, &mut changes)?;
     take::<Record>(snapshot, id, max, &mut changes)?;
     take::<TransferredRecord>(snapshot, id, max, &mut changes)?;
     take::<Ruleset>(snapshot, id, max, &mut changes)?;
@@ -182,6 +150,17 @@ fn beneath(snapshot: &Snapshot, id: ZoneId, max: usize) -> Result<Vec<Change>, R
     take::<ClientAuthentication>(snapshot, id, max, &mut changes)?;
     take::<Purge>(snapshot, id, max, &mut changes)?;
     Ok(changes)
+}
+
+fn take_one<E: Entity<Id = ZoneId>>(
+    snapshot: &Snapshot,
+    id: ZoneId,
+    changes: &mut Vec<Change>,
+) -> Result<(), ReadError> {
+    if snapshot.revision(&E::key_of(&id))?.is_some() {
+        changes.push(Change::delete::<E>(&id));
+    }
+    Ok(())
 }
 
 fn take<E: Entity>(
