@@ -71,12 +71,15 @@ impl<Z: Zones> Answer<'_, Z> {
     ) -> Result<(), Failure> {
         let (apex, ttl) = (zone.apex(), negative_ttl(zone));
         let above = name::without(name, labels);
-        let wildcard = [ASTERISK, above].concat();
-        let proofs = [
+        let (below, wildcard) = (name::without(name, labels - 1), [ASTERISK, above].concat());
+        let mut proofs = vec![
             nsec3::of(above, apex, with_signatures(types(zone, encloser)), ttl),
-            nsec3::around(name::without(name, labels - 1), apex, ttl),
-            nsec3::around(&wildcard, apex, ttl),
+            nsec3::around(below, apex, ttl),
         ];
+        // Who asks for the wildcard itself has that proof already, and no record stands twice in a message (RFC 2181, 5).
+        if *below != *wildcard {
+            proofs.push(nsec3::around(&wildcard, apex, ttl));
+        }
         for (owner, set) in proofs {
             if !self.set(zone, Section::Authority, &owner, &set, set.ttl)? {
                 break;
