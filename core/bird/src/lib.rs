@@ -89,13 +89,13 @@ pub fn parse_reply(octets: &[u8]) -> Result<Option<(Vec<Line>, usize)>, BirdErro
         }
         let code = line.get(..4).and_then(|digits| digits.parse().ok());
         let (Some(code), Some(mark)) = (code, line.as_bytes().get(4)) else {
-            return Err(BirdError::Protocol(format!("a line without a code: {line:.80?}")));
+            return Err(BirdError::Protocol(format!("a line without a code: {line:?}")));
         };
         lines.push(Line { code, text: line.get(5..).unwrap_or_default().to_owned() });
         match mark {
             b' ' => return Ok(Some((lines, start))),
             b'-' => {}
-            _ => return Err(BirdError::Protocol(format!("a line without a mark: {line:.80?}"))),
+            _ => return Err(BirdError::Protocol(format!("a line without a mark: {line:?}"))),
         }
     }
     if octets.len() > REPLY_OCTETS_MAX {

@@ -70,6 +70,8 @@ pub const CLIENT_AUTHENTICATIONS_PER_ZONE_MAX: usize = 8;
 pub const CLIENT_AUTHENTICATION_HOSTS_MAX: usize = 100;
 /// Keys that sign a zone, those of a roll-over and of one that was not finished: each is a record of DNSKEY.
 pub const SIGNING_KEYS_PER_ZONE_MAX: usize = 4;
+/// Octets of a zone's name on the wire that leave room for a hash below it (RFC 5155, 3): a label of 32 digits.
+pub const NSEC3_ZONE_OCTETS_MAX: usize = 255 - 33;
 /// Octets of a TSIG secret: what a peer may have from long ago (RFC 8945, 5.2.1 wants more), and as much as the largest
 /// hash takes without hashing it first.
 pub const TSIG_SECRET_OCTETS_MIN: usize = 8;

@@ -18,7 +18,7 @@ use axum::{Extension, extract::State};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use proxima_model::{
     KeyRole, ParentDs, SIGNING_KEY_FLAGS, SigningAlgorithm, SigningKey, SigningState, Timestamp, Zone,
-    ZoneSigning,
+    ZoneSigning, excerpt, limits as model_limits,
 };
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 use serde::Deserialize;
@@ -34,7 +34,7 @@ use crate::{
     },
     config::Activation,
     error::{ApiError, Code},
-    limits, zones,
+    zones,
 };
 
 /// What may be changed.
@@ -87,8 +87,10 @@ impl Wish {
             Some("active") => Some(true),
             Some("disabled") => Some(false),
             Some(other) => {
-                let message =
-                    format!("status: {other:.20?} cannot be asked for; give \"active\" or \"disabled\"");
+                let message = format!(
+                    "status: {} cannot be asked for; give \"active\" or \"disabled\"",
+                    excerpt(other)
+                );
                 return Err(ApiError::new(Code::FieldInvalid, message).at("/status"));
             }
         };
@@ -131,7 +133,7 @@ impl Wish {
         if let Some(nsec3) = self.nsec3
             && nsec3 != next.nsec3
         {
-            if nsec3 && zone.name.wire().len() > limits::NSEC3_ZONE_OCTETS_MAX {
+            if nsec3 && zone.name.wire().len() > model_limits::NSEC3_ZONE_OCTETS_MAX {
                 let message =
                     "dnssec_use_nsec3: the zone's name leaves no room for hashes below it; leave it out";
                 return Err(ApiError::new(Code::FieldInvalid, message).at("/dnssec_use_nsec3"));

@@ -100,8 +100,6 @@ pub const UPKEEP_RETRY: Duration = Duration::from_secs(2);
 pub const ACTIVATIONS_PER_ROUND: usize = 100;
 /// How often pending zones are looked up.
 pub const ACTIVATION_INTERVAL: Duration = Duration::from_secs(300);
-/// Octets of a zone's name on the wire that leave room for a hash below it (RFC 5155, 3): a label of 32 digits.
-pub const NSEC3_ZONE_OCTETS_MAX: usize = 255 - 33;
 /// Signed zones whose DS is looked up in one round, of those that wait for it to come or to go.
 pub const DS_LOOKUPS_PER_ROUND: usize = 100;
 /// How long a zone stays signed after its DS is gone, in seconds: twice the day for which most parents have it cached.

@@ -9,7 +9,7 @@ use axum::{Extension, extract::State};
 use proxima_ledger::{ReadError, Snapshot};
 use proxima_model::{
     Account, AccountId, Entity as _, Permission, SecondaryZone, Timestamp, Zone, ZoneId, ZoneIndex, ZoneName,
-    ZoneSettings, ZoneStatus,
+    ZoneSettings, ZoneStatus, excerpt,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ pub(crate) async fn create(
     if let Some(kind) = body.kind.as_deref().filter(|kind| *kind != "full" && !is_secondary) {
         return Err(ApiError::new(
             Code::NotOffered,
-            format!("type: zones of type {kind:.20?} are not offered; give \"full\" or \"secondary\""),
+            format!("type: zones of type {} are not offered; give \"full\" or \"secondary\"", excerpt(kind)),
         )
         .at("/type"));
     }
@@ -80,8 +80,7 @@ pub(crate) async fn create(
             if is_secondary {
                 draft.put(&SecondaryZone::new(id));
             }
-            let account =
-                draft.snapshot.get::<Account>(&account)?.map_or_else(String::new, |account| account.name);
+            let account = account_name(draft.snapshot, account)?;
             Ok((show(&zone, is_secondary, &account, draft.now), displaced))
         })
         .await?;
@@ -126,7 +125,7 @@ fn owner(snapshot: &Snapshot, caller: &Caller, given: Option<&str>) -> Result<Ac
     let unknown = |message: String| ApiError::new(Code::AccountInvalid, message).at("/account/id");
     let may = |id| caller.may(Permission::ZoneEdit, On::Account(id));
     if let Some(given) = given {
-        let invalid = || unknown(format!("account.id: {given:.40?} is not an account of this token"));
+        let invalid = || unknown(format!("account.id: {} is not an account of this token", excerpt(given)));
         let id: AccountId = given.parse().map_err(|_| invalid())?;
         let account = snapshot.get::<Account>(&id)?.filter(|account| may(account.id));
         return account.map(|account| account.id).ok_or_else(invalid);
@@ -282,8 +281,12 @@ pub(crate) fn activate(draft: &mut Draft<'_>, id: ZoneId) -> Result<(), ApiError
 
 /// A zone as v4 shows it, with its account's name.
 fn shown(snapshot: &Snapshot, zone: &Zone, now: Timestamp) -> Result<Value, ApiError> {
-    let account = snapshot.get::<Account>(&zone.account)?.map_or_else(String::new, |account| account.name);
+    let account = account_name(snapshot, zone.account)?;
     Ok(show(zone, is_secondary(snapshot, zone.id)?, &account, now))
+}
+
+fn account_name(snapshot: &Snapshot, account: AccountId) -> Result<String, ReadError> {
+    Ok(snapshot.get::<Account>(&account)?.map_or_else(String::new, |account| account.name))
 }
 
 /// Whether a zone's records come from another server.

@@ -11,6 +11,8 @@
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
+use proxima_model::limits;
+
 use super::denial::write_types;
 use crate::{name::NAME_OCTETS_MAX, rrset::RrSet, wire::rtype};
 
@@ -27,8 +29,10 @@ const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
 
 /// Whether a zone of this name leaves room for hashes below it.
 pub(crate) const fn fits(apex: &[u8]) -> bool {
-    apex.len() + LABEL_OCTETS <= NAME_OCTETS_MAX
+    apex.len() <= limits::NSEC3_ZONE_OCTETS_MAX
 }
+
+const _: () = assert!(limits::NSEC3_ZONE_OCTETS_MAX + LABEL_OCTETS == NAME_OCTETS_MAX);
 
 /// A record, and the name at which it stands.
 pub(crate) type Owned = (Vec<u8>, RrSet);
