@@ -3,7 +3,7 @@
 use crate::{
     edns::Opt,
     rrset::{Layout, RrSet},
-    wire::{ExtendedError, HEADER_OCTETS, Rcode, class, flag, rtype},
+    wire::{ExtendedError, HEADER_OCTETS, LENGTH_OCTETS, Rcode, class, flag, rtype},
 };
 
 /// Offsets at which names begin that later ones are compressed against; more are written out. The question's come
@@ -39,6 +39,12 @@ pub(crate) struct Writer<'o> {
     names_known: usize,
     /// Why the answer is an error.
     pub(crate) extended: Option<ExtendedError>,
+}
+
+/// Puts the length of a message before it, where room was left, as streams carry messages (RFC 1035, 4.2.2).
+pub(crate) fn put_length(framed: &mut [u8]) {
+    let length = u16::try_from(framed.len() - LENGTH_OCTETS).expect("a message has 65,535 octets at most");
+    framed[..LENGTH_OCTETS].copy_from_slice(&length.to_be_bytes());
 }
 
 /// Answers with a header and nothing else.

@@ -12,6 +12,7 @@ use tracing::{Level, enabled, trace, warn};
 use crate::{
     asker::Asker,
     config::DnsConfig,
+    message::put_length,
     metrics::DnsMetrics,
     places::Places,
     respond::{Answered, Responder, Zones},
@@ -83,8 +84,7 @@ impl Server {
             out.truncate(begin);
             return None;
         };
-        let length = u16::try_from(out.len() - begin - LENGTH_OCTETS).expect("an answer is a DNS message");
-        out[begin..begin + LENGTH_OCTETS].copy_from_slice(&length.to_be_bytes());
+        put_length(&mut out[begin..]);
         Some(answered)
     }
 

@@ -1,14 +1,14 @@
 //! NOTIFY (RFC 1996): a primary says that a zone which comes from it has changed.
 
 use proxima_ledger::ReadError;
-use proxima_model::{Zone, ZoneId};
+use proxima_model::ZoneId;
 use proxima_transfer::{Access, Exchange, tsig};
 use tracing::debug;
 
 use super::peers;
 use crate::{
     asker::Asker,
-    name::{NAME_OCTETS_MAX, Name},
+    name::Name,
     server::Server,
     wire::{HEADER_OCTETS, Rcode, class, flag, rtype},
 };
@@ -74,10 +74,8 @@ pub(super) fn answer(
 
 /// The zone of exactly this name, and from whom it comes.
 fn primaries(server: &Server, name: &Name) -> Result<(Option<ZoneId>, Access), ReadError> {
-    let mut buffer = [0; NAME_OCTETS_MAX];
     let snapshot = server.replica.snapshot()?;
-    let zone: Option<Zone> = snapshot.zone_by_name(name.text(&mut buffer))?;
-    match zone.filter(|zone| zone.name.wire() == name.wire()) {
+    match peers::zone_named(&snapshot, name)? {
         Some(zone) => Ok((Some(zone.id), peers::of_incoming(&snapshot, &zone)?)),
         None => Ok((None, Access::default())),
     }

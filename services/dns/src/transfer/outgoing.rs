@@ -13,8 +13,7 @@ use tracing::info;
 use super::{MESSAGE_OCTETS, TRANSFER_WITHIN, content::Content, journal, peers};
 use crate::{
     asker::Asker,
-    message::{Section, Writer, write_header_only},
-    name::NAME_OCTETS_MAX,
+    message::{Section, Writer, put_length, write_header_only},
     places::Place,
     query::{Malformed, Query},
     rrset::RrSet,
@@ -88,7 +87,7 @@ fn open(server: &Server, request: &[u8], asker: Asker, out: &mut Vec<u8>) -> Res
             rcode
         }
     };
-    frame(out);
+    put_length(out);
     Err(refused)
 }
 
@@ -112,11 +111,6 @@ pub(super) fn in_a_datagram(server: &Server, request: &[u8], asker: Asker, out: 
             Rcode::NoError
         }
     }
-}
-
-fn frame(out: &mut [u8]) {
-    let length = u16::try_from(out.len() - LENGTH_OCTETS).expect("a message has 65,535 octets at most");
-    out[..LENGTH_OCTETS].copy_from_slice(&length.to_be_bytes());
 }
 
 /// Why nothing is transferred.
@@ -162,12 +156,8 @@ fn admit(server: &Server, request: &[u8], query: &Query, asker: Asker) -> Result
     let refuse = |rcode, why| Refused { rcode, why, signature: Signature::None };
     let unreadable = |_| refuse(Rcode::ServFail, Some(ExtendedError::NOT_READY));
     let signature = tsig::find(request).map_err(|_| refuse(Rcode::FormErr, None))?;
-    let mut buffer = [0; NAME_OCTETS_MAX];
-    let name = query.name.text(&mut buffer);
     let snapshot = server.replica.snapshot().map_err(unreadable)?;
-    let zone = snapshot.zone_by_name(name).map_err(unreadable)?;
-    // Names that no zone can have lose labels as text.
-    let zone = zone.filter(|zone| zone.name.wire() == query.name.wire());
+    let zone = peers::zone_named(&snapshot, &query.name).map_err(unreadable)?;
     let access = zone.as_ref().map(|zone| peers::of_outgoing(&snapshot, zone)).transpose();
     let access = access.map_err(unreadable)?.unwrap_or_default();
     drop(snapshot);
@@ -304,7 +294,7 @@ impl Outgoing {
         if let Some(exchange) = &mut self.exchange {
             exchange.sign(out, LENGTH_OCTETS, server.responder.seconds());
         }
-        frame(out);
+        put_length(out);
         more
     }
 }

@@ -6,6 +6,16 @@ use proxima_model::{
 };
 use proxima_transfer::{Access, Key, KnownPeer};
 
+use crate::name::{NAME_OCTETS_MAX, Name};
+
+/// The zone of exactly this name.
+pub(super) fn zone_named(snapshot: &Snapshot, name: &Name) -> Result<Option<Zone>, ReadError> {
+    let mut buffer = [0; NAME_OCTETS_MAX];
+    let zone = snapshot.zone_by_name(name.text(&mut buffer))?;
+    // Names that no zone can have lose labels as text.
+    Ok(zone.filter(|zone: &Zone| zone.name.wire() == name.wire()))
+}
+
 /// Who may have a zone from here; nobody, unless its owner said so.
 pub(super) fn of_outgoing(snapshot: &Snapshot, zone: &Zone) -> Result<Access, ReadError> {
     let outgoing = snapshot.get::<OutgoingTransfers>(&zone.id)?.filter(|outgoing| outgoing.enabled);
