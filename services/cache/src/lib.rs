@@ -22,8 +22,8 @@
 //! * **One fetch for all who ask at once.** The fetch belongs to no client: who leaves takes nothing along. What may
 //!   not be shared goes to the one whose request fetched it; the others ask for themselves, all at once.
 //! * **What was purged is never served afterwards**, also if it was on its way when the purge came: what counts is when
-//!   its request came, before its zone was looked up (`stage::entrance`). No purge walks what is stored: one of a zone takes one store of an integer, one of a host, prefix
-//!   or tag one mark for each ([`marks`]).
+//!   its request came, before its zone was looked up (`stage::entrance`). No purge walks what is stored: one of a zone takes
+//!   one store of an integer, one of a host, prefix or tag one mark for each ([`marks`]).
 //! * **A truncated answer is never stored, and never passes for a whole one**: its readers get an error.
 //! * **No lock is held across an await**, and a hit takes one look-up, no task and no box.
 //! * **What cannot be verified is a miss**, and no request waits for a write to the disk (`disk`).

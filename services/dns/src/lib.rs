@@ -56,7 +56,8 @@
 //!
 //! Limits: aliases of one answer (`respond.rs`), connections, queries of a connection and silence on it ([`DnsConfig`]),
 //! octets read and unwritten for a connection (`tcp.rs`, `quic.rs`), threads that are busy with handshakes and how long one
-//! takes (`tls.rs`), signatures kept (`dnssec/signatures.rs`), answers to one network over UDP (`rate.rs`), transfers at a time (`transfer/mod.rs`).
+//! takes (`tls.rs`), signatures kept (`dnssec/signatures.rs`), answers to one network over UDP (`rate.rs`), transfers at a
+//! time (`transfer/mod.rs`).
 
 mod asker;
 mod config;

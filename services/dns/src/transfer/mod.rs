@@ -26,7 +26,8 @@
 //!
 //! Who asks for differences gets them where it had the zone from this server lately (`journal.rs`), and else everything.
 //!
-//! Limits: what is remembered for differences (`journal.rs`), transfers at a time, of all and of one client, and how long one may take ([`TRANSFERS_MAX`] and following).
+//! Limits: what is remembered for differences (`journal.rs`), transfers at a time, of all and of one client, and how long one
+//! may take ([`TRANSFERS_MAX`] and following).
 
 mod content;
 mod journal;

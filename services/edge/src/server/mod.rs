@@ -66,7 +66,8 @@ pub struct Timeouts {
     pub body_idle: Duration,
     /// Until the client takes any more of an answer.
     pub write_idle: Duration,
-    /// Until anything moves on a connection that was switched to another protocol, or in a call of gRPC.
+    /// Until anything moves on a connection that was switched to another protocol; and how long the client of a gRPC call
+    /// may be silent while its answer is, too.
     pub upgrade_idle: Duration,
 }
 

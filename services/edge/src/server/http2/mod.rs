@@ -69,8 +69,8 @@ const REFUSED_MAX: u32 = 1024;
 const CANCELLED_MIN: u32 = 256;
 /// Faults of streams that a client may commit before the connection ends.
 const FAULTS_MAX: u32 = 128;
-/// Frames that bring nothing (PING, SETTINGS, WINDOW_UPDATE, empty DATA, priorities, resets of what is over, what is unknown) in [`IDLE_FRAMES`], while no request
-/// begins and no content moves.
+/// Frames that bring nothing (PING, SETTINGS, WINDOW_UPDATE, empty DATA, priorities, resets of what is over, what is
+/// unknown) in [`IDLE_FRAMES`], while no request begins and no content moves.
 const IDLE_FRAMES_MAX: u32 = 1024;
 const IDLE_FRAMES: Duration = Duration::from_secs(60);
 /// Octets that wait to be written, beyond which nothing is added: four TLS records, so that what becomes urgent now does
