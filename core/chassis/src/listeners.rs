@@ -22,8 +22,8 @@ const GROUPED: &str = "udp";
 const ALONE: &str = "udp alone";
 /// In the names of UDP sockets that two processes may have side by side.
 const BESIDE: &str = "udp+";
-/// How often a TCP port that the kernel chose is given back because its UDP port is taken: a service that wants both
-/// finds it free then.
+/// How often a port that the kernel chose for TCP is given back because it is taken for UDP, or the other way around: a
+/// service that wants both finds the other free then.
 const PORT_CHOICES_MAX: usize = 16;
 
 /// Why a socket cannot be had.
@@ -232,10 +232,17 @@ fn socket_name(service: &str, protocol: &str, address: SocketAddr, nth: usize) -
 
 fn bind(protocol: &str, address: SocketAddr) -> std::io::Result<Socket> {
     let mut socket = bind_once(protocol, address)?;
-    if protocol == "tcp" && address.port() == 0 {
+    let beside = match protocol {
+        "tcp" => Some(ALONE),
+        GROUPED => Some("tcp"),
+        _ => None,
+    };
+    if let Some(beside) = beside
+        && address.port() == 0
+    {
         for _ in 0..PORT_CHOICES_MAX {
             let chosen = socket.local_addr()?.as_socket().unwrap_or(address);
-            if bind_once(ALONE, chosen).is_ok() {
+            if bind_once(beside, chosen).is_ok() {
                 break;
             }
             socket = bind_once(protocol, address)?;

@@ -1,7 +1,11 @@
 //! Sockets are bound once, and a refusal says what to do.
 
-use std::net::TcpListener;
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener, UdpSocket},
+};
 
+use nix::sched::{CloneFlags, unshare};
 use proxima_chassis::Listeners;
 
 #[test]
@@ -36,4 +40,23 @@ fn a_group_has_one_port_and_each_who_sends_there_one_of_its_sockets() {
         heard[which] += 1;
     }
     assert!(heard.iter().all(|heard| *heard > 0), "{heard:?}");
+}
+
+/// Of eight ports that the kernel may choose one is taken for TCP, and one for UDP. As root.
+#[test]
+fn a_port_that_the_kernel_chooses_is_free_for_tcp_and_udp_alike() {
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40007").unwrap();
+    let _stream = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 40_001)).unwrap();
+    let _datagrams = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 40_003)).unwrap();
+    let any = "0.0.0.0:0".parse().unwrap();
+    for _ in 0..50 {
+        let listeners = Listeners::default();
+        let group = listeners.udp_group("dns", any, 2).unwrap();
+        listeners.tcp("dns", group[0].local_addr().unwrap()).unwrap();
+        drop((group, listeners));
+        let listeners = Listeners::default();
+        let stream = listeners.tcp("edge", any).unwrap();
+        listeners.udp_group("edge", stream.local_addr().unwrap(), 1).unwrap();
+    }
 }
