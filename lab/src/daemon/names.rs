@@ -136,8 +136,12 @@ impl Daemon {
         let ds = self.asked_ds(&parent, &zone)?;
         let (count, was_there) = (ds.len(), running.tree.is_delegated(&zone));
         let running = self.names.as_mut().ok_or_else(no_names)?;
-        running.tree.delegate(&zone, ds);
-        names::sign(&self.state, &running.tree, &parent, &running.ds)?;
+        let former = running.tree.delegate(&zone, Some(ds));
+        if let Err(error) = names::sign(&self.state, &running.tree, &parent, &running.ds) {
+            // What the zone asks for may be what cannot be signed: the next one must not fail for it.
+            running.tree.delegate(&zone, former);
+            return Err(error);
+        }
         self.reload(&parent.servers);
         for server in &parent.servers {
             self.wait_until_read(server, &parent)?;
@@ -156,14 +160,13 @@ impl Daemon {
         let Some(anycast) = self.topology.network.anycast.first() else { return Ok(Vec::new()) };
         let at = format!("@{}", anycast.address);
         let soa = self.dig(&parent.servers[0], &[&at, zone, "SOA", "+short"])?;
-        if soa.trim().is_empty() {
+        if soa.is_empty() {
             let why =
                 format!("Proxima has no such zone: `proxima zones add {}` first", zone.trim_end_matches('.'));
             return Err(LabError::NotDelegated { zone: zone.to_owned(), why });
         }
         let cds = self.dig(&parent.servers[0], &[&at, zone, "CDS", "+short"])?;
-        let asked = cds.lines().map(str::trim).filter(|line| !line.is_empty() && *line != CDS_DELETE);
-        Ok(asked.map(str::to_owned).collect())
+        Ok(cds.into_iter().filter(|line| line != CDS_DELETE).collect())
     }
 
     fn reload(&mut self, servers: &[String]) {
@@ -179,26 +182,29 @@ impl Daemon {
     fn wait_until_read(&mut self, server: &String, zone: &Zone) -> Result<()> {
         let at = format!("@{}", self.plan.host(server)?.address4);
         let serial = self.names.as_ref().map_or(0, |running| running.tree.serial()).to_string();
-        let (mut seen, mut told) = (String::new(), Instant::now());
+        let (mut seen, mut told) = (Vec::new(), Instant::now());
         let is_new = || {
             if told.elapsed() >= RELOAD_INTERVAL {
                 self.reload(std::slice::from_ref(server));
                 told = Instant::now();
             }
             seen = self.dig(server, &[&at, &zone.name, "SOA", "+short"]).unwrap_or_default();
-            seen.split_whitespace().nth(2) == Some(&serial)
+            seen.iter().any(|soa| soa.split_whitespace().nth(2) == Some(&serial))
         };
         if wait_until(RELOAD_DEADLINE, is_new) {
             return Ok(());
         }
-        let why = format!("{server} goes on serving {} as it was ({})", zone.name, seen.trim());
+        let why = format!("{server} goes on serving {} as it was ({})", zone.name, seen.join(", "));
         Err(LabError::NotDelegated { zone: zone.name.clone(), why })
     }
 
-    fn dig(&self, host: &str, args: &[&str]) -> Result<String> {
+    /// What was answered, line by line, without what dig says of itself: that it had to try again, for instance.
+    fn dig(&self, host: &str, args: &[&str]) -> Result<Vec<String>> {
         let mut dig = Command::new("dig");
         dig.args(args).args(DIG);
         netns::enter(&mut dig, &self.state.namespace(host))?;
-        netns::feed(&mut dig, "")
+        let printed = netns::feed(&mut dig, "")?;
+        let lines = printed.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(';'));
+        Ok(lines.map(str::to_owned).collect())
     }
 }

@@ -79,16 +79,31 @@ impl Tree {
             let servers = zone.servers.join(", ");
             return Err(refuse(format!("{} is on {servers}, as the topology says", zone.name)));
         }
+        if let Some(above) = self.delegated_above(name) {
+            return Err(refuse(format!(
+                "{above} is on Proxima, which answers for what lies within it: add NS records there"
+            )));
+        }
         if self.delegated.len() >= DELEGATIONS_MAX && !self.delegated.contains_key(name) {
             return Err(refuse(format!("the lab has {DELEGATIONS_MAX} delegations already")));
         }
         self.enclosing(name).ok_or_else(|| refuse("the topology has no root: add zones to it".to_owned()))
     }
 
-    /// Delegates a zone to Proxima, with these DS records; the serial of all zones grows.
-    pub(crate) fn delegate(&mut self, zone: &str, ds: Vec<String>) {
-        self.delegated.insert(zone.to_owned(), ds);
+    /// Delegates a zone to Proxima, with these DS records, or takes it back; returns what it was before. The serial of all
+    /// zones grows.
+    pub(crate) fn delegate(&mut self, zone: &str, ds: Option<Vec<String>>) -> Option<Vec<String>> {
         self.serial += 1;
+        match ds {
+            Some(ds) => self.delegated.insert(zone.to_owned(), ds),
+            None => self.delegated.remove(zone),
+        }
+    }
+
+    /// The zone on Proxima that a name lies within and is not the apex of.
+    fn delegated_above(&self, name: &str) -> Option<&str> {
+        let mut above = self.delegated.keys().filter(|zone| *zone != name && is_within(name, zone));
+        above.next().map(String::as_str)
     }
 
     /// The deepest zone that a name lies within and is not the apex of.
@@ -112,7 +127,9 @@ impl Tree {
             self.delegation(&mut text, child);
             text += ds.get(&child.name).map_or("", String::as_str);
         }
-        for (name, ds) in self.delegated.iter().filter(|(name, _)| is_parent_of(name)) {
+        // What lies within another was delegated before that was.
+        let own = |name: &str| is_parent_of(name) && self.delegated_above(name).is_none();
+        for (name, ds) in self.delegated.iter().filter(|(name, _)| own(name)) {
             for server in &self.proxima.0 {
                 let _ = writeln!(text, "{name} IN NS {server}");
             }
@@ -230,11 +247,19 @@ mod tests {
         assert_eq!(tree.parent_of_new("shop.com.").unwrap().name, "com.");
         assert_eq!(tree.parent_of_new("org.").unwrap().name, ".");
         assert_eq!(tree.parent_of_new("a.on-knot.com.").unwrap().name, "on-knot.com.");
-        tree.delegate("shop.com.", vec!["1 13 2 AB".to_owned()]);
+        assert_eq!(tree.delegate("www.shop.com.", Some(Vec::new())), None);
+        assert!(rendered(&tree, "com.").contains("www.shop.com. IN NS ns1.proxima.example.\n"));
+        assert_eq!(tree.delegate("shop.com.", Some(vec!["1 13 2 AB".to_owned()])), None);
         let com = rendered(&tree, "com.");
         assert!(com.contains("shop.com. IN NS ns1.proxima.example.\n"), "{com}");
-        assert!(com.contains("shop.com. IN DS 1 13 2 AB\n") && com.contains("hostmaster.com. 2 "), "{com}");
+        assert!(com.contains("shop.com. IN DS 1 13 2 AB\n") && com.contains("hostmaster.com. 3 "), "{com}");
+        assert!(!com.contains("www.shop.com."), "that is for the zone on Proxima to delegate: {com}");
         assert!(!rendered(&tree, ".").contains("shop"));
+        let error = tree.parent_of_new("a.b.shop.com.").unwrap_err().to_string();
+        assert!(error.contains("shop.com. is on Proxima"), "{error}");
+        // Taken back, it is as it was.
+        assert_eq!(tree.delegate("shop.com.", None), Some(vec!["1 13 2 AB".to_owned()]));
+        assert!(!rendered(&tree, "com.").contains("\nshop.com."));
     }
 
     #[test]
