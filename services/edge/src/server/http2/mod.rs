@@ -13,12 +13,13 @@
 //!   not take what is written, nothing more of it is read.
 //! * **Work for nothing ends the connection**: requests that are cancelled ([`CANCELLED_MIN`], CVE-2023-44487), faults
 //!   that make us reset streams ([`FAULTS_MAX`], CVE-2025-8671), frames that ask or say nothing, or open windows
-//!   for nothing ([`IDLE_FRAMES_MAX`]), sections in endless pieces ([`reading`], CVE-2024-27316).
+//!   for nothing ([`idle`]), sections in endless pieces ([`reading`], CVE-2024-27316).
 //! * **Who waits knows how long**: heads, bodies, answers that are not taken, and silence have their times
 //!   ([`Timeouts`](super::Timeouts)).
 
 mod exchange;
 mod hub;
+mod idle;
 mod reading;
 mod stream;
 mod streams;
@@ -40,6 +41,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::hub::Hub;
+use self::idle::IdleFrames;
 use self::reading::Gathering;
 use self::stream::{Left, Stream};
 use self::streams::{ReceiveWindow, Streams, Turn};
@@ -69,10 +71,6 @@ const REFUSED_MAX: u32 = 1024;
 const CANCELLED_MIN: u32 = 256;
 /// Faults of streams that a client may commit before the connection ends.
 const FAULTS_MAX: u32 = 128;
-/// Frames that bring nothing (PING, SETTINGS, WINDOW_UPDATE, empty DATA, priorities, resets of what is over, what is
-/// unknown) in [`IDLE_FRAMES`], while no request begins and no content moves.
-const IDLE_FRAMES_MAX: u32 = 1024;
-const IDLE_FRAMES: Duration = Duration::from_secs(60);
 /// Octets that wait to be written, beyond which nothing is added: four TLS records, so that what becomes urgent now does
 /// not wait for long.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -132,8 +130,7 @@ struct Session<T> {
     cancelled: u32,
     faults: u32,
     refused: u32,
-    idle_frames: u32,
-    idle_frames_since: Instant,
+    idle: IdleFrames,
     /// Of streams that have not begun.
     priorities: Vec<(u32, Priority)>,
     /// Whether the client says how urgent its requests are.
@@ -184,8 +181,7 @@ impl<T: Transport> Session<T> {
             cancelled: 0,
             faults: 0,
             refused: 0,
-            idle_frames: 0,
-            idle_frames_since: Instant::now(),
+            idle: IdleFrames::new(),
             priorities: Vec::new(),
             has_priorities: false,
             ending: Ending::No,
@@ -325,9 +321,7 @@ impl<T: Transport> Session<T> {
             }
         });
         over.into_iter().for_each(|id| self.remember(id));
-        if self.output.bytes() > before {
-            self.idle_frames = 0;
-        }
+        self.idle.wrote(self.output.bytes() - before);
     }
 
     /// Late frames of this stream are no fault.
@@ -483,7 +477,7 @@ impl<T: Transport> Session<T> {
             Ok(Poll::Ready(())) | Err(_) => {}
         }
         self.served += 1;
-        self.idle_frames = 0;
+        self.idle.moved();
         if self.served >= REQUESTS_PER_CONNECTION_MAX && self.ending == Ending::No {
             self.end();
         }

@@ -13,8 +13,7 @@ use tokio::time::Instant;
 
 use super::streams::Entry;
 use super::{
-    CANCELLED_MIN, END_PING, Ending, IDLE_FRAMES, IDLE_FRAMES_MAX, OUTPUT_BYTES_MAX, REFUSED_MAX,
-    STREAMS_MAX, Session, TASKS_MAX, exchange,
+    CANCELLED_MIN, END_PING, Ending, OUTPUT_BYTES_MAX, REFUSED_MAX, STREAMS_MAX, Session, TASKS_MAX, exchange,
 };
 use crate::http1::{Http1Error, content_length};
 use crate::http2::{
@@ -132,22 +131,6 @@ impl<T: Transport> Session<T> {
         self.fault()
     }
 
-    /// One more frame that brings nothing.
-    fn idle_frame(&mut self) -> Result<(), Broken> {
-        if self.idle_frames == 0 {
-            self.idle_frames_since = Instant::now();
-        }
-        self.idle_frames += 1;
-        if self.idle_frames <= IDLE_FRAMES_MAX {
-            return Ok(());
-        }
-        if self.idle_frames_since.elapsed() < IDLE_FRAMES {
-            return Err(Broken::Connection(Code::ENHANCE_YOUR_CALM));
-        }
-        self.idle_frames = 0;
-        Ok(())
-    }
-
     fn heed(&mut self, head: FrameHead, payload: Bytes, context: &mut Context<'_>) -> Result<(), Broken> {
         let protocol_error = Err(Broken::Connection(Code::PROTOCOL_ERROR));
         if !std::mem::replace(&mut self.settled, true)
@@ -182,14 +165,13 @@ impl<T: Transport> Session<T> {
             frame_type::HEADERS => self.headers(head, &payload, context),
             frame_type::CONTINUATION => self.continuation(head, &payload, context),
             frame_type::RST_STREAM => self.rst_stream(head, &payload),
-            // While content moves they are what makes it move.
             frame_type::WINDOW_UPDATE => {
-                self.idle_frame()?;
+                self.idle.window_opened()?;
                 self.window_update(head, &payload)
             }
             frame_type::PUSH_PROMISE => protocol_error,
             _ => {
-                self.idle_frame()?;
+                self.idle.came()?;
                 self.other(head, &payload)
             }
         }
@@ -276,7 +258,7 @@ impl<T: Transport> Session<T> {
         if head.stream > self.last_id {
             return Err(Broken::Connection(Code::PROTOCOL_ERROR));
         }
-        let Some(entry) = self.streams.remove(head.stream) else { return self.idle_frame() };
+        let Some(entry) = self.streams.remove(head.stream) else { return self.idle.came() };
         if entry.leaves.is_some() {
             return Ok(());
         }
@@ -299,9 +281,9 @@ impl<T: Transport> Session<T> {
         }
         let range = unpadded(head, &payload)?;
         if !range.is_empty() {
-            self.idle_frames = 0;
+            self.idle.moved();
         } else if !head.has(flag::END_STREAM) {
-            self.idle_frame()?;
+            self.idle.came()?;
         }
         let Some(entry) = self.streams.get(id) else {
             self.give_on_connection(bytes);

@@ -206,6 +206,24 @@ async fn frames_that_mean_nothing_to_us_are_skipped() {
     assert_eq!(wire.until(frame_type::PING).await.payload, b"12345678");
 }
 
+/// Some open their windows as often as they read, and when all of a large answer has long been written.
+#[tokio::test]
+async fn windows_may_be_opened_by_little_and_late_for_what_was_written_and_no_further() {
+    let server = Server::start().await;
+    let mut wire = Wire::connect(&server).await;
+    let wide = frame(frame_type::SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    wire.send(&[wide, window_update(0, 1 << 30), get(1, "/full")].concat()).await;
+    let updates = 2 * FULL_BYTES / 1024;
+    while !wire.until(frame_type::DATA).await.head.has(flag::END_STREAM) {}
+    for _ in 0..2 {
+        wire.send(&window_update(0, 1).repeat(updates)).await;
+        wire.send(&frame(frame_type::PING, 0, 0, b"12345678")).await;
+        assert_eq!(wire.until(frame_type::PING).await.payload, b"12345678");
+    }
+    wire.send(&window_update(0, 1).repeat(updates + 512)).await;
+    assert_eq!(wire.end().await, Code::ENHANCE_YOUR_CALM);
+}
+
 /// Octets of content by stream, of the first `octets`.
 async fn shares(wire: &mut Wire, octets: usize) -> (HashMap<u32, usize>, Vec<u32>) {
     let (mut shares, mut order) = (HashMap::new(), Vec::new());
