@@ -10,7 +10,7 @@ use proxima_control::ControlService;
 use proxima_dns::DnsService;
 use proxima_edge::{
     EdgeConfig, EdgeExplainer, EdgeService,
-    origin::{OriginConfig, Origins},
+    origin::{OriginConfig, OriginTimeouts, Origins},
     stages::{
         Alternatives, ClientCertificates, ClientFacts, Compression, LoopGuard, OriginRules, OriginStage,
         PublicPorts, SecurityHeader, Sites, TraceEndpoint, ZoneStage,
@@ -109,6 +109,10 @@ fn origins(config: &NodeConfig, edge: &EdgeConfig) -> OriginConfig {
         anycast_addresses: config.network.anycast_addresses.clone(),
         resolvers: edge.resolvers.clone(),
         origin_ca: edge.origin_ca.as_ref().map(|path| config.path(path)),
+        timeouts: OriginTimeouts {
+            call_idle: edge.server_timeouts().upgrade_idle,
+            ..OriginTimeouts::default()
+        },
         ..OriginConfig::default()
     }
 }

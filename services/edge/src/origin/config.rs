@@ -48,6 +48,9 @@ pub struct OriginTimeouts {
     pub first_byte: Duration,
     /// For each further piece of the body (the answer is cut off).
     pub between_reads: Duration,
+    /// In a call of gRPC by HTTP/2, instead of both: for anything to move in either direction. Calls that wait for what
+    /// will happen are silent for as long as nothing does.
+    pub call_idle: Duration,
     /// For a connection to become free when there are as many as there may be (503).
     pub queue: Duration,
     /// How long a connection that nobody uses is kept. Below the 60 s that origins commonly keep them, so that it is
@@ -63,6 +66,7 @@ impl Default for OriginTimeouts {
             handshake: Duration::from_secs(5),
             first_byte: Duration::from_secs(100),
             between_reads: Duration::from_secs(100),
+            call_idle: Duration::from_secs(300),
             queue: Duration::from_secs(5),
             idle: Duration::from_secs(55),
         }

@@ -3,8 +3,8 @@
 //! Most bodies go one way, and octets enough must come of them in time: who sends them singly gets no more time for it.
 //! A call of gRPC goes both ways, for as long as it is wanted: a watch whose client has said all that it wants to say, or
 //! one that sends a few octets now and then. There any movement counts, in either direction, and what is measured is the
-//! silence, as on a connection that was switched to another protocol. How long the origin may be silent is for the origin's
-//! side to say (`origin/config.rs`), which gives up first.
+//! silence, as on a connection that was switched to another protocol: here and on the origin's side (`origin/config.rs`),
+//! for as long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -25,6 +25,7 @@ impl Connection {
     /// Asks, and waits for the head of the answer; what is left of both goes on with the answer's body.
     pub(in crate::origin) async fn ask(self, call: Call<'_>, body: Body) -> Result<Response, Fault> {
         let Self { sender, used, timeouts } = self;
+        let idle = timeouts.call_idle;
         let request = head(call)?;
         let ready = tokio::time::timeout(timeouts.queue, sender.ready()).await;
         let mut sender = ready.map_err(|_| Fault::Overloaded)?.map_err(|error| fault(&error))?;
@@ -33,7 +34,7 @@ impl Connection {
         let mut upload =
             Upload { stream, body: (!ends).then_some(body), waiting: Bytes::new(), progressed: false };
         let mut deadline = Deadline::default();
-        deadline.set(TokioInstant::now() + timeouts.first_byte);
+        deadline.set(TokioInstant::now() + idle);
         let answer = std::future::poll_fn(|context| {
             if let Poll::Ready(Err(error)) = upload.poll_send(context) {
                 return Poll::Ready(Err(client_fault(error)));
@@ -42,7 +43,7 @@ impl Connection {
                 return Poll::Ready(answer.map_err(|error| fault(&error)));
             }
             if std::mem::take(&mut upload.progressed) {
-                deadline.set(TokioInstant::now() + timeouts.first_byte);
+                deadline.set(TokioInstant::now() + idle);
             }
             ready!(deadline.poll(context));
             Poll::Ready(Err(Fault::OriginTimeout))
@@ -55,9 +56,8 @@ impl Connection {
         let body = if stream.is_end_stream() && upload.body.is_none() {
             Body::empty()
         } else {
-            let between_reads = timeouts.between_reads;
             let reading = Reading::Data;
-            Body::stream(Answer { stream, upload, deadline, between_reads, reading, used: InUse(used) })
+            Body::stream(Answer { stream, upload, deadline, idle, reading, used: InUse(used) })
         };
         Ok(Response { status: parts.status, headers, body, ..Response::default() })
     }
@@ -160,7 +160,8 @@ struct Answer {
     stream: RecvStream,
     upload: Upload,
     deadline: Deadline,
-    between_reads: std::time::Duration,
+    /// For how long nothing may move in either direction.
+    idle: std::time::Duration,
     reading: Reading,
     #[expect(dead_code, reason = "held until the answer is read")]
     used: InUse,
@@ -186,7 +187,7 @@ impl HttpBody for Answer {
         }
         let Poll::Ready(frame) = this.poll_read(context) else {
             if !this.deadline.is_set() {
-                this.deadline.set(TokioInstant::now() + this.between_reads);
+                this.deadline.set(TokioInstant::now() + this.idle);
             }
             ready!(this.deadline.poll(context));
             return Poll::Ready(Some(Err(BodyError::TimedOut)));

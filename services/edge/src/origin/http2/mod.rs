@@ -40,6 +40,8 @@ use super::{
 const UNSPOKEN_FOR: std::time::Duration = std::time::Duration::from_secs(60);
 /// For how long one that could not be reached is not tried again: those who waited for that one attempt hear of it at once.
 const UNREACHABLE_FOR: std::time::Duration = std::time::Duration::from_secs(1);
+/// What opening a connection may take beyond the times for its steps.
+const LOCK_SLACK: std::time::Duration = std::time::Duration::from_secs(1);
 /// Places that are remembered, in use or not. Beyond, those without a connection are forgotten first.
 const PLACES_MAX: usize = 4096;
 /// Octets that an origin may send ahead of who reads, on each stream: as the listener's own window.
@@ -104,7 +106,13 @@ impl Http2Client {
         let mut last = Fault::OriginUnreachable;
         for destination in destinations {
             let place = self.place(destination);
-            let mut state = self.lock(&place).await?;
+            let mut state = match self.lock(&place).await {
+                Ok(state) => state,
+                Err(fault) => {
+                    last = fault;
+                    continue;
+                }
+            };
             if let State::Live(connection) = &*state {
                 let connection = connection.clone();
                 // Others need not wait until this one is ready.
@@ -143,7 +151,11 @@ impl Http2Client {
                     return Ok(None);
                 }
                 Err(fault) => {
-                    *state = State::Failed(Instant::now(), fault.clone());
+                    trace.note("origin", || format!("{}: {fault}", destination.address));
+                    // That we have no place for it says nothing about the origin.
+                    if fault != Fault::Overloaded {
+                        *state = State::Failed(Instant::now(), fault.clone());
+                    }
                     last = fault;
                 }
             }
@@ -151,9 +163,11 @@ impl Http2Client {
         Err(last)
     }
 
-    /// Waits for whoever opens a connection to this place, as long as for any other place in a queue.
+    /// Waits for whoever opens a connection to this place, as long as that may take. What it tries fails by then, at
+    /// the latest, and those who waited hear of it.
     async fn lock<'p>(&self, place: &'p Place) -> Result<MutexGuard<'p, State>, Fault> {
-        timeout(self.timeouts.queue, place.lock()).await.map_err(|_| Fault::Overloaded)
+        let OriginTimeouts { queue, connect, handshake, .. } = self.timeouts;
+        timeout(queue + connect + handshake + LOCK_SLACK, place.lock()).await.map_err(|_| Fault::Overloaded)
     }
 
     fn place(&self, destination: &Destination) -> Arc<Place> {

@@ -9,13 +9,17 @@ use http_body::{Body as _, Frame};
 use proxima_model::{OriginMaxHttpVersion, SslMode};
 use proxima_pipeline::{Body, BodyError, Exchange, Fault, Response};
 use rustls::ServerConfig;
-use tokio::io::AsyncWriteExt;
+use tokio::{
+    io::AsyncWriteExt,
+    sync::{Notify, Semaphore},
+};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    harness::{Edge, FakeOrigin, PATIENCE, read_head, text},
+    harness::{Edge, FakeOrigin, PATIENCE, read_head, short, text},
     tls::{Authority, edge},
 };
+use crate::origin::{OriginConfig, OriginLimits, OriginTimeouts};
 
 /// An origin that speaks these protocols by TLS, and HTTP/2 by `script`, which gets each request.
 async fn origin<F>(
@@ -92,6 +96,11 @@ async fn echo(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     answer.send_trailers(trailers("0")).ok();
 }
 
+fn edge_with(timeouts: OriginTimeouts, limits: OriginLimits) -> Edge {
+    let config = OriginConfig { timeouts, limits, ..OriginConfig::default() };
+    Edge::with(config, |zone| zone.settings.ssl = SslMode::Full)
+}
+
 async fn next(body: &mut Body) -> Option<Result<Frame<Bytes>, BodyError>> {
     let frame = std::future::poll_fn(|context| std::pin::Pin::new(&mut *body).poll_frame(context));
     tokio::time::timeout(PATIENCE, frame).await.expect("a frame comes in time")
@@ -142,6 +151,67 @@ async fn messages_go_both_ways_at_once() {
     let frame = next(&mut answer.body).await.unwrap().unwrap();
     assert_eq!(frame.into_trailers().unwrap()["grpc-status"], "0");
     assert!(next(&mut answer.body).await.is_none());
+}
+
+#[tokio::test]
+async fn what_an_origin_may_be_silent_for_otherwise_does_not_end_a_call() {
+    let origin = origin(&["h2"], echo).await;
+    let none = std::time::Duration::ZERO;
+    let timeouts = OriginTimeouts { first_byte: none, between_reads: none, call_idle: PATIENCE, ..short() };
+    let edge = edge_with(timeouts, OriginLimits::default());
+    let (mut sender, body) = Body::channel(1, None);
+    let mut answer = edge.fetch(&mut call(&edge, &origin, "/echo", body)).await.unwrap();
+    let (sent, frame) = tokio::join!(sender.send(Bytes::from("late")), next(&mut answer.body));
+    sent.unwrap();
+    assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), "late");
+    // And a call in which nothing moves at all ends.
+    let edge = edge_with(short(), OriginLimits::default());
+    let (_sender, body) = Body::channel(1, None);
+    let mut answer = edge.fetch(&mut call(&edge, &origin, "/echo", body)).await.unwrap();
+    assert_eq!(next(&mut answer.body).await.unwrap().err(), Some(BodyError::TimedOut));
+}
+
+#[tokio::test]
+async fn that_all_places_are_taken_is_not_remembered_of_the_origin() {
+    let (answers, asked) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+    let mut config: ServerConfig = (*Authority::new().server("www.example.com")).clone();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let (config, waits, tells) = (Arc::new(config), answers.clone(), asked.clone());
+    let origin = FakeOrigin::start(move |socket, _| {
+        let (acceptor, waits, tells) = (TlsAcceptor::from(config.clone()), waits.clone(), tells.clone());
+        async move {
+            let mut tls = acceptor.accept(socket).await.unwrap();
+            if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+                let mut connection = h2::server::handshake(tls).await.unwrap();
+                while let Some(Ok((request, respond))) = connection.accept().await {
+                    tokio::spawn(echo(request, respond));
+                }
+                return;
+            }
+            read_head(&mut tls).await;
+            tells.add_permits(1);
+            waits.notified().await;
+            tls.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nold")
+                .await
+                .unwrap();
+            tls.flush().await.unwrap();
+        }
+    })
+    .await;
+    let limits = OriginLimits { connections_per_origin_max: 1, ..OriginLimits::default() };
+    let edge = edge_with(OriginTimeouts { first_byte: PATIENCE, ..short() }, limits);
+    let mut slow = edge.request_by("https", origin.address, "/");
+    let first = async { text(edge.fetch(&mut slow).await.unwrap()).await.unwrap() };
+    let second = async {
+        let _asked = asked.acquire().await.unwrap();
+        let refused = edge.fetch(&mut call(&edge, &origin, "/echo", Body::full("x"))).await;
+        answers.notify_one();
+        refused.err()
+    };
+    let (first, refused) = tokio::join!(first, second);
+    assert_eq!((first.as_str(), refused), ("old", Some(Fault::Overloaded)));
+    let answer = edge.fetch(&mut call(&edge, &origin, "/echo", Body::full("x"))).await.unwrap();
+    assert_eq!(whole(answer).await.0, b"x", "at once");
 }
 
 #[tokio::test]
@@ -207,14 +277,17 @@ async fn callers_of_a_place_that_never_answers_do_not_wait_for_one_another() {
         drop(socket);
     })
     .await;
-    let edge = edge(SslMode::Full, None);
+    // Who waits gets what was found out, even where that takes longer than a place in a queue may.
+    let edge = edge_with(OriginTimeouts { handshake: short().queue * 3, ..short() }, OriginLimits::default());
     let mut calls: Vec<_> = (0..50).map(|_| call(&edge, &silent, "/echo", Body::full("x"))).collect();
     let begun = std::time::Instant::now();
     let answers = futures_util::future::join_all(calls.iter_mut().map(|exchange| edge.fetch(exchange))).await;
     let took = begun.elapsed();
-    assert!(answers.iter().all(Result::is_err));
+    for answer in answers {
+        assert_eq!(answer.err(), Some(Fault::OriginTls));
+    }
     // One after the other they would take fifty times as long as one handshake may.
-    let one = super::harness::short().handshake;
+    let one = short().queue * 3;
     assert!(took < one * 10, "{took:?}, of which one attempt takes {one:?}");
     assert!(silent.accepted() < 10, "{} attempts", silent.accepted());
 }

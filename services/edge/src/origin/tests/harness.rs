@@ -114,6 +114,7 @@ pub(super) fn short() -> OriginTimeouts {
         handshake: short,
         first_byte: short,
         between_reads: short,
+        call_idle: short * 3,
         queue: short,
         idle: Duration::from_secs(60),
     }
