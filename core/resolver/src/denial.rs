@@ -144,7 +144,9 @@ impl<'a> Denial<'a> {
 
     /// That a name does not exist itself, so that a wildcard with `labels` labels stands for it.
     pub(crate) fn is_expanded(&self, name: &Name, labels: usize) -> Result<Proof, u16> {
-        if self.nsec.iter().any(|nsec| nsec.covers(name, self.zone)) {
+        // A closer name would stand between, even one that is only above others: what it is not, the wildcard is not for.
+        let proves = |nsec: &Nsec<'_>| nsec.covers(name, self.zone) && nsec.encloser(name).depth() == labels;
+        if self.nsec.iter().any(proves) {
             return Ok(Proof::Proven);
         }
         if self.too_many_iterations {
@@ -351,6 +353,23 @@ mod tests {
         assert!(!denial.is_unsigned(&name("d.org")) && !denial.is_unsigned(&name("c.org")), "nothing there");
         let without_wildcard = Denial::of(&zone, sets[1..].iter());
         assert!(without_wildcard.no_name(&name("c.org")).is_err(), "nothing denies the wildcard");
+    }
+
+    /// RFC 4035, 5.3.4: what a wildcard stands for has no closer name above it.
+    #[test]
+    fn a_wildcard_stands_for_nothing_below_a_name_that_exists() {
+        let zone = name("org");
+        let sets =
+            [nsec("b.org", "c.org", &[1]), nsec("c.org", "x.y.d.org", &[1]), nsec("x.y.d.org", "org", &[1])];
+        let denial = Denial::of(&zone, sets.iter());
+        assert_eq!(denial.is_expanded(&name("bb.org"), 1), Ok(Proof::Proven));
+        assert_eq!(denial.is_expanded(&name("u.bb.org"), 1), Ok(Proof::Proven));
+        for (below, what) in
+            [("a.b.org", "a name"), ("a.d.org", "what is only above others"), ("a.y.d.org", "and deeper")]
+        {
+            assert!(denial.is_expanded(&name(below), 1).is_err(), "{what}");
+        }
+        assert_eq!(denial.is_expanded(&name("a.d.org"), 2), Ok(Proof::Proven), "the wildcard is below it");
     }
 
     /// The zone of RFC 5155, appendix A: salt aabbccdd, 12 iterations, opt-out.

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -25,14 +25,24 @@ use crate::{
     servers::Servers,
     settings::Settings,
     upstream::{Transport, Upstream},
-    zones::Zone,
+    zones::{Trust, Zone},
 };
 
 /// Questions to name servers for one question of a client: a cold name with aliases takes some thirty, and an attacker who
 /// names many servers (NXNSAttack) no more than this.
 pub(crate) const QUERIES_MAX: u32 = 100;
-/// Checks of signatures for one question of a client (KeyTrap).
+/// Checks of signatures and of digests for one question of a client (KeyTrap).
 const CHECKS_MAX: u32 = 120;
+/// How long one question of a client may take, whatever its name servers do: they are asked nothing more then.
+pub(crate) const RESOLUTION_MAX: Duration = Duration::from_secs(10);
+/// Questions to one zone at once: of all that are resolved at a time, the servers of one zone cannot have more, so that one
+/// whose servers are slow is in nobody else's way.
+const ZONE_ASKED_MAX: usize = 1_024;
+/// How often something that is bogus is asked for once more, of another server: one of several may have old signatures, or
+/// somebody guessed a datagram's id.
+pub(crate) const DOUBTS_MAX: u8 = 2;
+/// The age in seconds from which on a zone's keys are fetched anew when nothing fits them.
+const KEYS_YOUNG: u64 = 30;
 /// Servers' names that are looked up for one question to one zone (NXNSAttack).
 const SERVERS_LOOKED_UP_MAX: usize = 4;
 /// Lookups for the sake of another: a server's name whose zone has servers whose names have to be looked up, and so on.
@@ -84,23 +94,44 @@ pub(crate) struct Failure(pub(crate) u16);
 pub(crate) struct Work {
     queries: AtomicU32,
     checks: AtomicU32,
+    /// Whether a check was wanted that there was none left for.
+    is_spent: AtomicBool,
+    until: Instant,
     /// Whether to ask for what is about to expire.
     is_refresh: bool,
 }
 
 impl Work {
     pub(crate) fn new(is_refresh: bool) -> Self {
-        Self { queries: AtomicU32::new(QUERIES_MAX), checks: AtomicU32::new(CHECKS_MAX), is_refresh }
+        Self {
+            queries: AtomicU32::new(QUERIES_MAX),
+            checks: AtomicU32::new(CHECKS_MAX),
+            is_spent: AtomicBool::new(false),
+            until: Instant::now() + RESOLUTION_MAX,
+            is_refresh,
+        }
     }
 
-    fn take_query(&self) -> Result<(), Failure> {
-        take(&self.queries).then_some(()).ok_or(Failure(ede::NO_AUTHORITY))
+    /// The time that is left.
+    fn take_query(&self) -> Result<Duration, Failure> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        (!left.is_zero() && take(&self.queries)).then_some(left).ok_or(Failure(ede::NO_AUTHORITY))
+    }
+
+    /// Whether all was checked that had to be. What was not is neither true nor bogus: who asked for too much gets nothing, and
+    /// nobody else is told anything because of it.
+    pub(crate) fn found_out(&self) -> Result<(), Failure> {
+        if self.is_spent.load(Ordering::Relaxed) { Err(Failure(ede::BOGUS)) } else { Ok(()) }
     }
 }
 
 impl Budget for Work {
     fn take_check(&self) -> bool {
-        take(&self.checks)
+        let has_one = take(&self.checks);
+        if !has_one {
+            self.is_spent.store(true, Ordering::Relaxed);
+        }
+        has_one
     }
 }
 
@@ -178,6 +209,7 @@ impl<U: Upstream> Core<U> {
 
     async fn iterate(&self, name: &Name, rtype: u16, work: &Work, depth: u8) -> Result<Lookup, Failure> {
         let mut zone = self.nearest(name, rtype, work).await?;
+        let (mut doubts, mut renewed) = (0, false);
         let (mut shown, mut minimised, mut minimised_max) = (zone.name.depth(), 0, MINIMISED_MAX);
         loop {
             let is_minimised = shown + 1 < name.depth() && minimised < minimised_max;
@@ -208,19 +240,40 @@ impl<U: Upstream> Core<U> {
                 // The whole name gets the alias; and servers that deny what is only above others are not believed.
                 _ if is_minimised => minimised = minimised_max,
                 _ => {
+                    let from = reply.from;
                     let lookup = self.judge(&zone, name, rtype, reply, work);
+                    work.found_out()?;
+                    if !matches!(lookup.security, Security::Bogus(_)) {
+                        return Ok(lookup);
+                    }
                     let skipped = minimised >= minimised_max && shown + 1 < name.depth();
-                    if matches!(lookup.security, Security::Bogus(_))
-                        && skipped
-                        && minimised_max == MINIMISED_MAX
-                    {
+                    if skipped && minimised_max == MINIMISED_MAX {
                         // The same servers may have a zone between, which was not seen: once more, label by label.
                         (minimised, minimised_max) = (0, usize::MAX);
-                        continue;
+                    } else if matches!(zone.trust, Trust::Bogus(_)) {
+                        return Ok(lookup);
+                    } else if !renewed && zone.since + KEYS_YOUNG <= self.seconds() {
+                        // It may have other keys by now.
+                        renewed = true;
+                        self.zones.remove(&zone.name);
+                        zone = self.nearest(name, rtype, work).await?;
+                        (shown, minimised, minimised_max) = (zone.name.depth(), 0, MINIMISED_MAX);
+                    } else if doubts < DOUBTS_MAX {
+                        doubts += 1;
+                        self.doubt(from, &zone.name);
+                    } else {
+                        return Ok(lookup);
                     }
-                    return Ok(lookup);
                 }
             }
+        }
+    }
+
+    /// Another server of the zone is asked first for a while.
+    pub(crate) fn doubt(&self, from: Option<IpAddr>, zone: &Name) {
+        if let Some(from) = from {
+            self.servers.lame(from, zone, (self.settings.clock)());
+            self.metrics.lame.inc();
         }
     }
 
@@ -253,6 +306,7 @@ impl<U: Upstream> Core<U> {
         work: &Work,
         depth: u8,
     ) -> Result<Reply, Failure> {
+        let _asking = self.servers.asking(&zone.name, ZONE_ASKED_MAX).ok_or(Failure(ede::NO_AUTHORITY))?;
         let mut addresses: Vec<IpAddr> = zone.servers.iter().flat_map(|(_, its)| its.clone()).collect();
         let mut without = zone.servers.iter().filter(|(server, its)| {
             // The address of a server within its own zone comes with the referral, or not at all.
@@ -312,7 +366,7 @@ impl<U: Upstream> Core<U> {
         };
         Ok(match message {
             Exchanged::Message(message) => match Reply::of(&zone.name, name, rtype, message) {
-                Some(reply) => Asked::Said(reply),
+                Some(reply) => Asked::Said(Reply { from: Some(address), ..reply }),
                 None => {
                     self.servers.lame(address, &zone.name, now);
                     self.metrics.lame.inc();
@@ -342,7 +396,7 @@ impl<U: Upstream> Core<U> {
         transport: Transport,
         work: &Work,
     ) -> Result<Exchanged, Failure> {
-        work.take_query()?;
+        let left = work.take_query()?;
         let query = message::question(name, rtype, rand::random(), rand::random);
         let mut patience = self.servers.timeout(address);
         match transport {
@@ -354,7 +408,8 @@ impl<U: Upstream> Core<U> {
             }
         };
         let begun = Instant::now();
-        let response = match timeout(patience, self.upstream.exchange(address, &query, transport)).await {
+        let answer = self.upstream.exchange(address, &query, transport);
+        let response = match timeout(patience.min(left), answer).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) if is_unreachable(&error) => return Ok(Exchanged::Unreachable),
             Ok(Err(_)) | Err(_) => {

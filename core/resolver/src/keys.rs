@@ -16,6 +16,8 @@ const REVOKED: u16 = 0x0080;
 const SAME_TAG_MAX: usize = 2;
 /// Signatures of one set that are tried: a zone with two algorithms in a roll-over has four.
 const SIGNATURES_MAX: usize = 4;
+/// DS records of a zone that count: each is compared with keys by a hash, and a zone in a roll-over has four.
+const DS_MAX: usize = 8;
 /// Clocks differ by this many seconds at most.
 const SKEW_SECONDS: u32 = 60;
 
@@ -55,16 +57,20 @@ impl Key {
         })
     }
 
+    /// Whether a DS record's data may be this key's digest: it has its tag and algorithm.
+    fn may_be_of(&self, ds: &[u8]) -> bool {
+        matches!(ds, [high, low, algorithm, ..]
+            if u16::from_be_bytes([*high, *low]) == self.tag && *algorithm == self.algorithm)
+    }
+
     /// Whether a DS record's data is this key's digest.
     fn is_of(&self, owner: &Name, ds: &[u8]) -> bool {
-        let [high, low, algorithm, kind, digest @ ..] = ds else { return false };
+        let [_, _, _, kind, digest @ ..] = ds else { return false };
         let Some(hash) = hash(*kind) else { return false };
         let mut context = digest::Context::new(hash);
         context.update(owner.wire());
         context.update(&self.data);
-        u16::from_be_bytes([*high, *low]) == self.tag
-            && *algorithm == self.algorithm
-            && context.finish().as_ref() == digest
+        context.finish().as_ref() == digest
     }
 
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
@@ -119,11 +125,15 @@ pub(crate) fn usable(ds: &[Box<[u8]>]) -> Result<Vec<Box<[u8]>>, u16> {
     if supported.is_empty() {
         return Err(ede::UNSUPPORTED_KEY);
     }
-    let usable: Vec<_> = supported.into_iter().filter(|ds| hash(ds[3]).is_some()).cloned().collect();
+    let usable = supported.into_iter().filter(|ds| hash(ds[3]).is_some());
+    let usable: Vec<_> = usable.take(DS_MAX).cloned().collect();
     if usable.is_empty() { Err(ede::UNSUPPORTED_DIGEST) } else { Ok(usable) }
 }
 
-/// How many checks of signatures are left.
+/// How many checks of signatures and digests are left.
+///
+/// Who runs out of them has found out nothing: what is said here then is for nobody to remember, and who calls has to ask
+/// the budget.
 pub(crate) trait Budget {
     /// Takes one; `false` if there is none.
     fn take_check(&self) -> bool;
@@ -137,8 +147,18 @@ pub(crate) fn trusted(
     budget: &impl Budget,
 ) -> Result<Vec<Key>, u16> {
     let keys: Vec<Key> = set.data.iter().filter_map(|data| Key::parse(data)).collect();
-    let anchored: Vec<Key> =
-        keys.iter().filter(|key| ds.iter().any(|ds| key.is_of(&set.owner, ds))).cloned().collect();
+    let mut anchored: Vec<Key> = Vec::new();
+    for ds in ds {
+        let alike = keys.iter().filter(|key| key.may_be_of(ds)).take(SAME_TAG_MAX);
+        for key in alike.filter(|key| !anchored.contains(key)).collect::<Vec<_>>() {
+            if !budget.take_check() {
+                return Err(ede::BOGUS);
+            }
+            if key.is_of(&set.owner, ds) {
+                anchored.push(key.clone());
+            }
+        }
+    }
     if anchored.is_empty() {
         return Err(ede::DNSKEY_MISSING);
     }
@@ -231,4 +251,40 @@ pub(crate) fn records(set: &RrSet, with_signatures: bool) -> impl Iterator<Item 
         .iter()
         .map(move |data| record(set.rtype, data))
         .chain(signatures.map(move |signature| record(rtype::RRSIG, &signature.data)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    struct Counted(Cell<usize>);
+
+    impl Budget for Counted {
+        fn take_check(&self) -> bool {
+            self.0.set(self.0.get() + 1);
+            true
+        }
+    }
+
+    #[test]
+    fn digests_of_many_alike_keys_cost_a_bounded_amount() {
+        // Words change places, and the sum stays.
+        let key = |at: usize| {
+            let mut data = vec![0; 4 + 400];
+            data[..4].copy_from_slice(&[1, 1, 3, 13]);
+            data[4 + 2 * at] = 1;
+            data.into_boxed_slice()
+        };
+        let data: Vec<Box<[u8]>> = (0..200).map(key).collect();
+        let tag = tag(&data[0]).to_be_bytes();
+        let ds = |number: u8| [&tag[..], &[13, 2], &[number; 32]].concat().into_boxed_slice();
+        let ds = usable(&(0..200).map(ds).collect::<Vec<_>>()).unwrap();
+        let owner = Name::root();
+        let mut set = RrSet { owner, rtype: 48, ttl: 1, data, signatures: Vec::new() };
+        let counted = Counted(Cell::new(0));
+        assert_eq!(trusted(&mut set, &ds, 0, &counted), Err(ede::DNSKEY_MISSING));
+        assert_eq!(counted.0.get(), DS_MAX * SAME_TAG_MAX);
+    }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Reply {
     pub(crate) answer: Vec<RrSet>,
     pub(crate) authority: Vec<RrSet>,
     pub(crate) servers: Vec<NameServer>,
+    /// Who said so, if that is known.
+    pub(crate) from: Option<IpAddr>,
 }
 
 impl Reply {
@@ -59,10 +61,11 @@ impl Reply {
         };
         if let Some(set) = find(name, rtype) {
             let servers = name_servers(&set, &glue);
-            return Some(Self { said: Said::Answer, answer: vec![set], authority, servers });
+            return Some(Self { said: Said::Answer, answer: vec![set], authority, servers, from: None });
         }
-        let alias =
-            |said, answer| Some(Self { said, answer, authority: authority.clone(), servers: Vec::new() });
+        let alias = |said, answer| {
+            Some(Self { said, answer, authority: authority.clone(), servers: Vec::new(), from: None })
+        };
         let dname = answer.iter().find(|set| set.rtype == rtype::DNAME && name.is_below(&set.owner));
         if let Some(dname) = dname {
             let target = name.moved(&dname.owner, &Name::from_wire(dname.data.first()?)?)?;
@@ -86,14 +89,14 @@ impl Reply {
         if let Some(set) = below.filter(|_| !has_soa && code == rcode::NOERROR) {
             let servers = name_servers(set, &glue);
             let said = Said::Referral(set.owner.clone());
-            return Some(Self { said, answer: Vec::new(), authority, servers });
+            return Some(Self { said, answer: Vec::new(), authority, servers, from: None });
         }
         // A server that has neither authority nor a zone to name does not know.
         if !is_authoritative && !has_soa {
             return None;
         }
         let said = if code == rcode::NXDOMAIN { Said::NoName } else { Said::NoData };
-        Some(Self { said, answer: Vec::new(), authority, servers: Vec::new() })
+        Some(Self { said, answer: Vec::new(), authority, servers: Vec::new(), from: None })
     }
 }
 

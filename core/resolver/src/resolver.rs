@@ -29,6 +29,10 @@ const ALIASES_MAX: usize = 12;
 const RESOLVING_MAX: usize = 8_192;
 /// For how long a failure is answered from memory, in seconds (RFC 9520, 3.2: at least one, at most 300).
 const FAILURE_TTL: u32 = 5;
+/// For how long what has expired is served at once, in seconds, after its servers have failed (RFC 8767, 5: at least 30).
+const RECHECK_SECONDS: u64 = 30;
+/// Of how many answers that is remembered.
+const RECHECKS_MAX: usize = 10_000;
 /// The shortest TTL for which refreshing ahead is worth it, in seconds.
 const PREFETCH_TTL_MIN: u32 = 10;
 /// The share of the TTL that is left when what is asked for is refreshed: a tenth, as unbound does.
@@ -38,6 +42,8 @@ const PREFETCH_LEFT: u32 = 10;
 pub struct Resolver<U> {
     core: Core<U>,
     answers: Cache<Box<[u8]>, Arc<Stored>, Octets>,
+    /// When to try again to refresh an answer that has expired, in seconds.
+    rechecks: Cache<Box<[u8]>, u64>,
     resolving: Mutex<HashMap<Key, watch::Receiver<Option<Arc<Stored>>>>>,
 }
 
@@ -54,7 +60,8 @@ impl<U: Upstream> Resolver<U> {
         let octets = settings.cache_octets / 10;
         let (lookups, zones) = (cache(octets * 4), cache(octets * 2));
         let core = Core { upstream, settings, servers: Servers::new(), lookups, zones, metrics };
-        Arc::new(Self { core, answers: cache(octets * 4), resolving: Mutex::default() })
+        let (answers, rechecks) = (cache(octets * 4), Cache::new(RECHECKS_MAX));
+        Arc::new(Self { core, answers, rechecks, resolving: Mutex::default() })
     }
 
     /// Appends the answer, if it is known and has not expired. Does not wait.
@@ -85,6 +92,13 @@ impl<U: Upstream> Resolver<U> {
         metrics.misses.inc();
         let kept = self.answers.get(query.key().octets());
         let stale = kept.filter(|stored| self.is_good_enough(stored));
+        if let Some(stale) = stale.as_deref()
+            && self.rechecks.get(query.key().octets()).is_some_and(|at| at > self.core.seconds())
+        {
+            metrics.stale.inc();
+            query.write(stale, 0, true, octets_max, out);
+            return;
+        }
         let Some(mut waits) = self.begin(query.key(), false) else {
             metrics.busy.inc();
             let busy = Stored::failure(rcode::SERVFAIL, ede::NO_AUTHORITY, 0, 0);
@@ -164,6 +178,9 @@ impl<U: Upstream> Resolver<U> {
             Err(Failure(why)) => {
                 self.core.metrics.failed.inc();
                 let kept = self.answers.get(key.octets()).is_some_and(|former| self.is_good_enough(&former));
+                if kept {
+                    self.rechecks.insert(key.octets().into(), now + RECHECK_SECONDS);
+                }
                 (Stored::failure(rcode::SERVFAIL, why, now, FAILURE_TTL), !kept)
             }
         };

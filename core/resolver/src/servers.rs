@@ -1,6 +1,11 @@
 //! What is known of name servers: how fast they answer, and which are left alone for a while.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use quick_cache::sync::Cache;
 
@@ -31,11 +36,46 @@ struct State {
 pub(crate) struct Servers {
     states: Cache<IpAddr, State>,
     lame: Cache<(IpAddr, Name), u64>,
+    /// How many ask each zone just now.
+    asking: Mutex<HashMap<Name, usize>>,
+}
+
+/// One who asks a zone, until it is dropped.
+pub(crate) struct Asking<'a> {
+    servers: &'a Servers,
+    zone: Name,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut asking = self.servers.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = asking.get_mut(&self.zone) {
+            *count -= 1;
+            if *count == 0 {
+                asking.remove(&self.zone);
+            }
+        }
+    }
 }
 
 impl Servers {
     pub(crate) fn new() -> Self {
-        Self { states: Cache::new(REMEMBERED_MAX), lame: Cache::new(REMEMBERED_MAX) }
+        Self {
+            states: Cache::new(REMEMBERED_MAX),
+            lame: Cache::new(REMEMBERED_MAX),
+            asking: Mutex::default(),
+        }
+    }
+
+    /// A place among those who ask a zone; `None` if so many do.
+    pub(crate) fn asking(&self, zone: &Name, max: usize) -> Option<Asking<'_>> {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = asking.entry(zone.clone()).or_default();
+        if *count >= max {
+            return None;
+        }
+        *count += 1;
+        Some(Asking { servers: self, zone: zone.clone() })
     }
 
     /// Puts the servers of a zone into the order in which to ask them: by round trip, shaken by up to a quarter so that
@@ -87,6 +127,17 @@ impl Servers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn so_many_ask_a_zone_at_once_and_no_more() {
+        let (servers, zone) = (Servers::new(), Name::root());
+        let first = servers.asking(&zone, 2).unwrap();
+        let _second = servers.asking(&zone, 2).unwrap();
+        assert!(servers.asking(&zone, 2).is_none());
+        assert!(servers.asking(&"org".parse().unwrap(), 2).is_some(), "another zone has places of its own");
+        drop(first);
+        assert!(servers.asking(&zone, 2).is_some());
+    }
 
     #[test]
     fn fast_servers_come_first_and_silent_and_lame_ones_last() {

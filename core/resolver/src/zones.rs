@@ -6,7 +6,7 @@ use proxima_model::Reach;
 
 use crate::{
     denial::{Denial, Proof},
-    iterate::{BOGUS_TTL, Core, Failure, Lookup, Security, Work},
+    iterate::{BOGUS_TTL, Core, DOUBTS_MAX, Failure, Lookup, Security, Work},
     keys::{self, Key, ede},
     message::rtype,
     name::Name,
@@ -17,6 +17,8 @@ use crate::{
 
 /// The shortest that a zone is kept, in seconds: each question below it would ask its parent anew.
 const ZONE_TTL_MIN: u32 = 5;
+/// For how long the root is known, in seconds, if its keys are good for so long.
+const ROOT_TTL: u32 = 3_600;
 
 /// A zone that was found.
 #[derive(Debug)]
@@ -24,7 +26,8 @@ pub(crate) struct Zone {
     pub(crate) name: Name,
     pub(crate) servers: Vec<NameServer>,
     pub(crate) trust: Trust,
-    /// Until when, in seconds.
+    /// Since when and until when, in seconds: for as long as the shortest-lived of its NS, DNSKEY and DS sets.
+    pub(crate) since: u64,
     pub(crate) expires: u64,
 }
 
@@ -46,7 +49,20 @@ impl Trust {
     }
 }
 
+/// What a zone says about the keys of one below it.
+struct Delegated {
+    /// The DS data by which they are known; or what else it says of that zone.
+    ds: Result<Vec<Box<[u8]>>, Trust>,
+    /// For how long, in seconds.
+    ttl: u32,
+}
+
 impl Zone {
+    /// It is known for so many more seconds at most, counted from when it was found.
+    fn last(&mut self, seconds: u32) {
+        self.expires = self.expires.min(self.since + u64::from(seconds));
+    }
+
     pub(crate) fn octets(&self) -> usize {
         let keys = if let Trust::Secure(keys) = &self.trust { keys.len() * 320 } else { 0 };
         let servers =
@@ -72,19 +88,25 @@ impl<U: Upstream> Core<U> {
     /// The root, as the hints and the trust anchors say it.
     async fn root(&self, work: &Work) -> Result<Arc<Zone>, Failure> {
         let servers = vec![(Name::root(), self.settings.hints.clone())];
-        let mut zone = Zone {
-            name: Name::root(),
-            servers,
-            trust: Trust::Insecure(None),
-            expires: self.seconds() + 3_600,
-        };
+        let mut zone = self.zone(Name::root(), servers, ROOT_TTL);
         if !self.settings.anchors.is_empty() {
-            zone.trust = self.keys_of(&zone, &self.settings.anchors, work, 0).await?;
+            self.trust_by_ds(&mut zone, &self.settings.anchors, work, 0).await?;
         }
         Ok(self.keep_zone(zone))
     }
 
-    fn keep_zone(&self, zone: Zone) -> Arc<Zone> {
+    /// A zone of which nothing is known to be signed.
+    fn zone(&self, name: Name, servers: Vec<NameServer>, ttl: u32) -> Zone {
+        let since = self.seconds();
+        Zone { name, servers, trust: Trust::Insecure(None), since, expires: since + u64::from(ttl) }
+    }
+
+    fn keep_zone(&self, mut zone: Zone) -> Arc<Zone> {
+        if matches!(zone.trust, Trust::Bogus(_)) {
+            // What is wrong may be put right.
+            zone.last(BOGUS_TTL);
+        }
+        zone.expires = zone.expires.max(self.seconds() + u64::from(ZONE_TTL_MIN));
         let zone = Arc::new(zone);
         self.zones.insert(zone.name.clone(), zone.clone());
         zone
@@ -101,19 +123,18 @@ impl<U: Upstream> Core<U> {
     ) -> Result<Arc<Zone>, Failure> {
         let is_ns = |set: &&RrSet| set.rtype == rtype::NS && set.owner == *child;
         let ttl = reply.answer.iter().chain(&reply.authority).find(is_ns).map_or(0, |set| set.ttl);
-        let expires = self.seconds() + u64::from(ttl.clamp(ZONE_TTL_MIN, TTL_MAX));
-        let mut zone =
-            Zone { name: child.clone(), servers: reply.servers, trust: Trust::Insecure(None), expires };
-        zone.trust = match &parent.trust {
-            Trust::Secure(_) => match self.delegated(parent, child, reply.authority, work, depth).await? {
-                Ok(ds) => self.keys_of(&zone, &ds, work, depth).await?,
-                Err(trust) => trust,
-            },
-            trust => trust.clone(),
-        };
-        if matches!(zone.trust, Trust::Bogus(_)) {
-            // What is wrong may be put right.
-            zone.expires = zone.expires.min(self.seconds() + u64::from(BOGUS_TTL));
+        let mut zone = self.zone(child.clone(), reply.servers, ttl.min(TTL_MAX));
+        match &parent.trust {
+            Trust::Secure(_) => {
+                let Delegated { ds, ttl } =
+                    self.delegated(parent, child, reply.authority, work, depth).await?;
+                zone.last(ttl);
+                match ds {
+                    Ok(ds) => self.trust_by_ds(&mut zone, &ds, work, depth).await?,
+                    Err(trust) => zone.trust = trust,
+                }
+            }
+            trust => zone.trust = trust.clone(),
         }
         Ok(self.keep_zone(zone))
     }
@@ -126,18 +147,22 @@ impl<U: Upstream> Core<U> {
         authority: Vec<RrSet>,
         work: &Work,
         depth: u8,
-    ) -> Result<Result<Vec<Box<[u8]>>, Trust>, Failure> {
+    ) -> Result<Delegated, Failure> {
         let keys = parent.trust.keys();
         let verified = self.verified(authority, &parent.name, keys, work);
+        work.found_out()?;
         let usable = |set: &RrSet| keys::usable(&set.data).map_err(|why| Trust::Insecure(Some(why)));
         if let Some(ds) = verified.iter().find(|set| set.owner == *child && set.rtype == rtype::DS) {
-            return Ok(usable(ds));
+            return Ok(Delegated { ds: usable(ds), ttl: ds.ttl });
         }
         if Denial::of(&parent.name, verified.iter()).is_unsigned(child) {
-            return Ok(Err(Trust::Insecure(None)));
+            let ttl = verified.iter().map(|set| set.ttl).min().unwrap_or_default();
+            return Ok(Delegated { ds: Err(Trust::Insecure(None)), ttl });
         }
         let asked = self.lookup(child, rtype::DS, work, depth + 1).await?;
-        Ok(match (&asked.security, asked.answer.first()) {
+        let left = asked.expires.saturating_sub(self.seconds());
+        let ttl = u32::try_from(left).unwrap_or(TTL_MAX);
+        let ds = match (&asked.security, asked.answer.first()) {
             (Security::Bogus(why), _) => Err(Trust::Bogus(*why)),
             (Security::Secure, Some(ds)) if ds.rtype == rtype::DS => usable(ds),
             (Security::Insecure, None) if asked.said == Said::NoData => Err(Trust::Insecure(None)),
@@ -148,19 +173,39 @@ impl<U: Upstream> Core<U> {
                 Err(Trust::Insecure(None))
             }
             _ => Err(Trust::Bogus(ede::BOGUS)),
-        })
+        };
+        Ok(Delegated { ds, ttl })
     }
 
-    /// The keys of a zone, from its own servers.
-    async fn keys_of(&self, zone: &Zone, ds: &[Box<[u8]>], work: &Work, depth: u8) -> Result<Trust, Failure> {
-        let reply = self.ask(zone, &zone.name, rtype::DNSKEY, work, depth).await?;
-        let Some(mut set) = reply.answer.into_iter().next().filter(|set| set.rtype == rtype::DNSKEY) else {
-            return Ok(Trust::Bogus(ede::DNSKEY_MISSING));
-        };
-        Ok(match keys::trusted(&mut set, ds, self.seconds_of_signatures(), work) {
-            Ok(keys) => Trust::Secure(Arc::new(keys)),
-            Err(why) => Trust::Bogus(why),
-        })
+    /// Fetches the keys of a zone from its own servers, of which one must be known by its DS data. What one server has wrong
+    /// another may have right.
+    async fn trust_by_ds(
+        &self,
+        zone: &mut Zone,
+        ds: &[Box<[u8]>],
+        work: &Work,
+        depth: u8,
+    ) -> Result<(), Failure> {
+        for _ in 0..=DOUBTS_MAX {
+            let reply = self.ask(zone, &zone.name, rtype::DNSKEY, work, depth).await?;
+            let set = reply.answer.into_iter().next().filter(|set| set.rtype == rtype::DNSKEY);
+            let keys = match set {
+                None => Err(ede::DNSKEY_MISSING),
+                Some(mut set) => keys::trusted(&mut set, ds, self.seconds_of_signatures(), work)
+                    .map(|keys| (keys, set.ttl)),
+            };
+            work.found_out()?;
+            match keys {
+                Ok((keys, ttl)) => {
+                    zone.trust = Trust::Secure(Arc::new(keys));
+                    zone.last(ttl);
+                    return Ok(());
+                }
+                Err(why) => zone.trust = Trust::Bogus(why),
+            }
+            self.doubt(reply.from, &zone.name);
+        }
+        Ok(())
     }
 
     /// Those of the sets that the zone's keys sign, and that no wildcard stands for.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "the table is small")]
 
+mod trust;
 mod world;
 
 use std::{
@@ -14,7 +15,7 @@ use world::{BEGIN, Fault, World, Zone, ip, name};
 
 use crate::{
     Metrics, Query, Read, Resolver, Settings,
-    iterate::QUERIES_MAX,
+    iterate::{QUERIES_MAX, RESOLUTION_MAX},
     keys::ede,
     message::{Message, Record, flag, rtype},
     upstream::Transport,
@@ -173,7 +174,9 @@ async fn a_zone_full_of_colliding_keys_and_bad_signatures_costs_a_bounded_amount
     // Key and signature come after three of each that fail: more signatures than are tried.
     let world = world(|zone| zone.chaff = 8);
     let answered = ask(&resolver(&world), "www.signed.test", rtype::A, 0).await;
-    assert_eq!((answered.message.rcode(), answered.ede), (2, Some(ede::BOGUS)));
+    // Where the real key is among the alike ones, which come in any order, decides what is wrong first.
+    assert_eq!(answered.message.rcode(), 2);
+    assert!(matches!(answered.ede, Some(ede::BOGUS | ede::DNSKEY_MISSING)), "{:?}", answered.ede);
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,6 +271,13 @@ async fn what_has_expired_is_served_while_its_servers_are_silent() {
     assert!(begun.elapsed() <= Duration::from_millis(1_900), "{:?}", begun.elapsed());
     assert_eq!((answered.addresses(), answered.ede), (vec![90], Some(ede::STALE)));
     assert_eq!(answered.message.answer[0].ttl, 30);
+    // For a while nobody waits for them again.
+    let (begun, before) = (tokio::time::Instant::now(), world.count());
+    assert_eq!(ask(&resolver, "www.plain.test", rtype::A, 0).await.ede, Some(ede::STALE));
+    assert_eq!((begun.elapsed(), world.count()), (Duration::ZERO, before));
+    world.set(ip(PLAIN), None);
+    world.pass(31);
+    assert_eq!(ask(&resolver, "www.plain.test", rtype::A, 0).await.message.answer[0].ttl, 300);
 }
 
 #[tokio::test(start_paused = true)]
@@ -308,6 +318,20 @@ async fn a_delegation_to_many_names_that_have_to_be_looked_up_is_not_an_amplifie
     let of_victim = asked.iter().filter(|it| it.0 == ip(BANK)).count();
     assert!(of_victim <= 20, "{of_victim} questions to the victim");
     assert!(asked.len() <= QUERIES_MAX as usize);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_takes_a_bounded_time_however_slow_servers_are() {
+    let mut world = Arc::into_inner(world(|_| {})).unwrap();
+    let evil = world.zones.iter_mut().find(|zone| zone.0 == ip(EVIL)).unwrap();
+    let servers = (0..9).map(|it| name(&format!("ns{it}.a.bank.test")).wire().to_vec()).collect();
+    evil.1.add("deep.evil.test", rtype::NS, servers);
+    let world = Arc::new(world);
+    world.set(ip(BANK), Some(Fault::Tarpit));
+    let begun = tokio::time::Instant::now();
+    let answered = ask(&resolver(&world), "www.deep.evil.test", rtype::A, 0).await;
+    assert_eq!((answered.message.rcode(), answered.ede), (2, Some(ede::NO_AUTHORITY)));
+    assert!(begun.elapsed() <= RESOLUTION_MAX, "{:?}", begun.elapsed());
 }
 
 #[test]

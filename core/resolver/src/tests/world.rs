@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     OtherQuestion,
     /// Writes the question in lower case, over UDP.
     LowerCase,
+    /// The same, and takes connections in which it says nothing.
+    Tarpit,
     /// Says TC over UDP.
     Truncates,
     /// Says that names of its signed zone are a zone elsewhere.
@@ -46,7 +48,11 @@ pub(crate) enum Fault {
 pub(crate) struct Zone {
     pub(crate) name: Name,
     pub(crate) sets: Vec<(Name, u16, Vec<Vec<u8>>)>,
-    key: Option<EcdsaKeyPair>,
+    key: Option<Arc<EcdsaKeyPair>>,
+    /// Another key, which it has, and with which it signs all but its keys, from then on.
+    pub(crate) rolls_at: Option<(u64, Arc<EcdsaKeyPair>)>,
+    /// TTL of its keys.
+    pub(crate) keys_ttl: u32,
     /// Seconds for which signatures are good from [`BEGIN`] on.
     pub(crate) signed_for: i64,
     /// How many keys with the tag of the real one, and bad signatures, come before it.
@@ -68,15 +74,31 @@ pub(crate) fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
+pub(crate) fn new_key() -> Arc<EcdsaKeyPair> {
+    Arc::new(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
+}
+
+/// The data of a key's record.
+fn dnskey(key: &EcdsaKeyPair) -> Vec<u8> {
+    [&[1, 1, 3, 13], &key.public_key().as_ref()[1..]].concat()
+}
+
 pub(crate) fn ip(last: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, last])
 }
 
 impl Zone {
     pub(crate) fn new(text: &str, is_signed: bool) -> Self {
-        let key = is_signed.then(|| EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap());
-        let mut zone =
-            Self { name: name(text), sets: Vec::new(), key, signed_for: 86_400, chaff: 0, is_forged: false };
+        let mut zone = Self {
+            name: name(text),
+            sets: Vec::new(),
+            key: is_signed.then(new_key),
+            rolls_at: None,
+            keys_ttl: 300,
+            signed_for: 86_400,
+            chaff: 0,
+            is_forged: false,
+        };
         let soa = [&b"\0\0"[..], &[0; 16], &300_u32.to_be_bytes()].concat();
         zone.add(text, rtype::SOA, vec![soa]);
         zone
@@ -110,16 +132,22 @@ impl Zone {
         Some(keys::digest_of(&self.name, &self.dnskey()?).unwrap())
     }
 
-    fn dnskey(&self) -> Option<Vec<u8>> {
-        let key = self.key.as_ref()?;
-        Some([&[1, 1, 3, 13], &key.public_key().as_ref()[1..]].concat())
+    /// The same zone at another server, which signs for another while.
+    pub(crate) fn elsewhere(&self, signed_for: i64) -> Self {
+        let (key, rolls_at) = (self.key.clone(), self.rolls_at.clone());
+        Self { name: self.name.clone(), sets: self.sets.clone(), key, rolls_at, signed_for, ..*self }
     }
 
-    fn find(&self, owner: &Name, rtype: u16) -> Option<Set> {
+    fn dnskey(&self) -> Option<Vec<u8>> {
+        Some(dnskey(self.key.as_ref()?))
+    }
+
+    fn find(&self, owner: &Name, rtype: u16, now: u64) -> Option<Set> {
         let of_apex = || match (rtype, owner == &self.name) {
             (rtype::DNSKEY, true) => {
                 let key = self.dnskey()?;
                 let mut data = vec![key.clone()];
+                data.extend(self.next_key(now).map(|next| dnskey(next)));
                 // Changed in two pairs of octets so that the tag stays the same.
                 data.extend((0..self.chaff).map(|number| {
                     let mut other = key.clone();
@@ -159,21 +187,31 @@ impl Zone {
         (0..owners.len()).map(nsec).collect()
     }
 
-    fn sign(&self, (owner, kind, data): &Set) -> Option<Vec<u8>> {
-        let key = self.key.as_ref()?;
+    fn next_key(&self, now: u64) -> Option<&Arc<EcdsaKeyPair>> {
+        self.rolls_at.as_ref().filter(|(at, _)| *at <= now).map(|(_, key)| key)
+    }
+
+    fn ttl(&self, kind: u16) -> u32 {
+        if kind == rtype::DNSKEY { self.keys_ttl } else { 300 }
+    }
+
+    fn sign(&self, (owner, kind, data): &Set, now: u64) -> Option<Vec<u8>> {
+        let next = self.next_key(now).filter(|_| *kind != rtype::DNSKEY);
+        let key = next.or(self.key.as_ref())?;
         let wild = usize::from(owner.labels().next() == Some(b"*".as_slice()));
         let expires = (BEGIN as i64 + self.signed_for) as u32;
-        let tag = u16::from_be_bytes(self.ds()?[..2].try_into().unwrap());
+        let tag = keys::Key::parse(&dnskey(key)).unwrap().tag;
         let mut rrsig = kind.to_be_bytes().to_vec();
         rrsig.extend([13, (owner.depth() - wild) as u8]);
-        rrsig.extend([300, expires, expires - 200_000].map(u32::to_be_bytes).concat());
+        rrsig.extend([self.ttl(*kind), expires, expires - 200_000].map(u32::to_be_bytes).concat());
         rrsig.extend(tag.to_be_bytes());
         rrsig.extend(self.name.wire());
         let mut sorted = data.clone();
         sorted.sort();
         let mut message = rrsig.clone();
         for data in sorted {
-            message.extend([owner.wire(), &kind.to_be_bytes(), &[0, 1], &300_u32.to_be_bytes()].concat());
+            let head = [owner.wire(), &kind.to_be_bytes(), &[0, 1], &self.ttl(*kind).to_be_bytes()].concat();
+            message.extend(head);
             message.extend((data.len() as u16).to_be_bytes());
             message.extend(data);
         }
@@ -190,6 +228,8 @@ struct Answer {
     counts: [u16; 3],
     octets: [Vec<u8>; 3],
     flags: u16,
+    /// When it is written, in seconds.
+    now: u64,
 }
 
 impl Answer {
@@ -198,7 +238,7 @@ impl Answer {
         let owner = shown.unwrap_or(&set.0);
         let mut data: Vec<(u16, Vec<u8>)> = set.2.iter().map(|data| (set.1, data.clone())).collect();
         if set.1 != rtype::NS || set.0 == zone.name {
-            let good = zone.sign(set);
+            let good = zone.sign(set, self.now);
             for number in 0..zone.chaff {
                 data.extend(good.clone().map(|mut bad| {
                     *bad.last_mut().unwrap() ^= number as u8 + 1;
@@ -211,7 +251,8 @@ impl Answer {
             if zone.is_forged && kind == rtype::A {
                 data[3] = 66;
             }
-            let head = [owner.wire(), &kind.to_be_bytes(), &[0, 1], &300_u32.to_be_bytes()].concat();
+            let ttl = zone.ttl(set.1).to_be_bytes();
+            let head = [owner.wire(), &kind.to_be_bytes(), &[0, 1], &ttl].concat();
             self.octets[section].extend(head);
             self.octets[section].extend((data.len() as u16).to_be_bytes());
             self.octets[section].extend(data);
@@ -219,16 +260,16 @@ impl Answer {
         }
     }
 
-    fn of(zones: &[&Zone], asked: &Name, kind: u16) -> Option<Self> {
-        let mut answer = Self { flags: flag::QR | flag::AA, ..Self::default() };
+    fn of(zones: &[&Zone], asked: &Name, kind: u16, now: u64) -> Option<Self> {
+        let mut answer = Self { flags: flag::QR | flag::AA, now, ..Self::default() };
         // The set of a delegation is in the zone above, if it is here.
         let has = |zone: &&&Zone| asked.is_within(&zone.name) && (kind != rtype::DS || asked != &zone.name);
         let zone = zones.iter().filter(has).max_by_key(|zone| zone.name.depth())?;
         if let Some(cut) = zone.cut(asked).filter(|cut| kind != rtype::DS || cut != asked) {
             answer.flags = flag::QR;
-            let servers = zone.find(&cut, rtype::NS)?;
+            let servers = zone.find(&cut, rtype::NS, now)?;
             answer.add(1, zone, &servers, None);
-            match zone.find(&cut, rtype::DS) {
+            match zone.find(&cut, rtype::DS, now) {
                 Some(ds) => answer.add(1, zone, &ds, None),
                 None => zone
                     .chain()
@@ -238,7 +279,7 @@ impl Answer {
             }
             for server in &servers.2 {
                 let server = Name::from_wire(server)?;
-                let glue = zone.find(&server, rtype::A);
+                let glue = zone.find(&server, rtype::A, now);
                 glue.iter().for_each(|glue| answer.add(2, &Zone::new(".", false), glue, None));
             }
             return Some(answer);
@@ -250,9 +291,9 @@ impl Answer {
         let exists = zone.sets.iter().any(|set| set.0.is_within(asked));
         let above: Vec<Name> = above.collect();
         let is_wild = zone.sets.iter().any(|set| above.contains(&set.0));
-        let wild = || above.iter().find_map(|wildcard| zone.find(wildcard, kind));
+        let wild = || above.iter().find_map(|wildcard| zone.find(wildcard, kind, now));
         if let Some(set) =
-            dname.or(zone.find(asked, kind).or_else(|| zone.find(asked, rtype::CNAME)).as_ref())
+            dname.or(zone.find(asked, kind, now).or_else(|| zone.find(asked, rtype::CNAME, now)).as_ref())
         {
             answer.add(0, zone, set, None);
         } else if let Some(set) = wild().filter(|_| !exists) {
@@ -260,7 +301,7 @@ impl Answer {
             zone.chain().iter().for_each(|it| answer.add(1, zone, it, None));
         } else {
             answer.flags |= if exists || is_wild { 0 } else { 3 };
-            answer.add(1, zone, &zone.find(&zone.name, rtype::SOA)?, None);
+            answer.add(1, zone, &zone.find(&zone.name, rtype::SOA, now)?, None);
             zone.chain().iter().filter(|_| zone.key.is_some()).for_each(|it| answer.add(1, zone, it, None));
         }
         Some(answer)
@@ -281,14 +322,18 @@ impl Upstream for Arc<World> {
             std::future::pending::<()>().await;
         }
         let refused = Answer { flags: flag::QR | 5, ..Answer::default() };
-        let mut answer = Answer::of(&zones, &asked, kind).unwrap_or(refused);
+        let mut answer =
+            Answer::of(&zones, &asked, kind, self.now.load(Ordering::Relaxed)).unwrap_or(refused);
         let mut question = query[12..at + 2].to_vec();
         let mut id = [query[0], query[1]];
         match fault {
             Some(Fault::Refuses) => answer = Answer { flags: flag::QR | 5, ..Answer::default() },
             Some(Fault::OtherId) => id[0] ^= 1,
             Some(Fault::OtherQuestion) => question[1] ^= 1,
-            Some(Fault::LowerCase) if transport == Transport::Udp => question.make_ascii_lowercase(),
+            Some(Fault::LowerCase | Fault::Tarpit) if transport == Transport::Udp => {
+                question.make_ascii_lowercase();
+            }
+            Some(Fault::Tarpit) => std::future::pending().await,
             Some(Fault::Truncates) if transport == Transport::Udp => {
                 answer = Answer { flags: answer.flags | flag::TC, ..Answer::default() };
             }
