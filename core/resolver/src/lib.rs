@@ -22,8 +22,12 @@
 //!   always asked for anew. Addresses that come with a referral serve to ask that zone, and are never answers.
 //! * **A chain of keys from the root, or a proof that there is none.** Each name is secure, insecure or bogus; bogus is
 //!   SERVFAIL with an extended error (RFC 8914), but for who sets CD.
-//! * **A question costs a bounded amount:** of questions to name servers, checks of signatures, hashes, lookups within
-//!   lookups, aliases; a name server can make none of them grow (`iterate.rs`, `keys.rs`, `denial.rs`, `resolver.rs`).
+//! * **A question costs a bounded amount:** of time, questions to name servers, checks of signatures, hashes, lookups within
+//!   lookups, aliases; a name server can make none of them grow (`iterate.rs`, `keys.rs`, `denial.rs`, `resolver.rs`). Who
+//!   asks for more gets a failure, and nothing is remembered because of it but that. One zone has a share of what is resolved
+//!   at a time (`servers.rs`).
+//! * **Nothing outlives its TTL,** a zone's keys and digests least of all; and what is bogus is asked for once more: of
+//!   another server, and with keys fetched anew (`iterate.rs`, `zones.rs`).
 //! * **Servers learn no more than they need:** names are minimised (RFC 9156), and clients' addresses are never passed on.
 //! * **What has expired is served only if there is nothing better,** after a while or when all servers fail (RFC 8767).
 //!
