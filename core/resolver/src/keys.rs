@@ -41,6 +41,7 @@ pub(crate) mod ede {
     pub(crate) const RRSIGS_MISSING: u16 = 10;
     pub(crate) const NSEC_MISSING: u16 = 12;
     pub(crate) const PROHIBITED: u16 = 18;
+    pub(crate) const NOT_AUTHORITATIVE: u16 = 20;
     pub(crate) const NO_AUTHORITY: u16 = 22;
     pub(crate) const ITERATIONS: u16 = 27;
 }

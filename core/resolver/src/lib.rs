@@ -58,7 +58,7 @@ mod tests;
 pub use hints::{HintsError, parse_anchors, parse_hints};
 pub use metrics::Metrics;
 pub use name::{Name, NotAName};
-pub use query::{Query, Read};
+pub use query::{Query, Read, Refusal, Written};
 pub use resolver::Resolver;
 pub use settings::{Clock, Settings};
 pub use upstream::{Sockets, Transport, Upstream};

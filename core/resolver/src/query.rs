@@ -14,6 +14,12 @@ const UDP_OCTETS_MIN: u16 = 512;
 const OPT_OCTETS: usize = 11;
 const EDE_OCTETS: u16 = 6;
 const EDE_OPTION: u16 = 15;
+const KEEPALIVE_OPTION: u16 = 11;
+const PADDING_OPTION: u16 = 12;
+/// Octets of an option without data.
+const OPTION_OCTETS: u16 = 4;
+/// Answers are padded to multiples of so many octets (RFC 8467, 4.1).
+const PADDED_OCTETS: usize = 468;
 /// Where the name that is asked for stands in every answer.
 const QUESTION_AT: u16 = 12;
 /// Types that are questions only (RFC 6895, 3.1): transfers, everything.
@@ -29,9 +35,43 @@ pub struct Query {
     /// The question's octets, as they came.
     question: Vec<u8>,
     key: Key,
-    /// Octets that the client takes in a datagram, if it speaks EDNS.
-    payload: Option<u16>,
+    edns: Option<Edns>,
+    /// Whether the answer goes encrypted, and so may be padded.
+    is_encrypted: bool,
+}
+
+/// What a client says in its OPT record.
+#[derive(Clone, Copy, Debug)]
+struct Edns {
+    /// Octets that it takes in a datagram.
+    payload: u16,
     has_do: bool,
+    version: u8,
+    /// Whether it padded its question (RFC 7830).
+    is_padded: bool,
+    /// Whether it asks how long a connection may be silent (RFC 7828).
+    has_keepalive: bool,
+}
+
+/// What an answer says, for who counts it and who keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its response code.
+    pub rcode: u8,
+    /// Whether it did not fit, so that the client comes again over TCP.
+    pub is_truncated: bool,
+    /// For how long, in seconds, all of it may be remembered; `None` if there are no records in it.
+    pub ttl: Option<u32>,
+}
+
+/// Why a question is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The client is none of those who may ask (RFC 8914, 4.19).
+    NotAllowed,
+    /// It does not ask for recursion, and there is nothing else here (RFC 8914, 4.21). What others have asked for is no answer
+    /// to that: it would tell about them.
+    NoRecursion,
 }
 
 /// By what an answer is kept: the name in lower case, the type, and whether signatures (1) and unchecked data (2) are
@@ -88,18 +128,45 @@ impl Query {
         if question.len() != name.wire().len() + 4 {
             return refuse(rcode::FORMERR);
         }
-        let Some((payload, has_do)) = edns(message, at, additionals) else { return refuse(rcode::FORMERR) };
+        let Some(edns) = edns(message, at, additionals) else { return refuse(rcode::FORMERR) };
+        if edns.is_some_and(|edns| edns.version > 0) {
+            return Read::Refused(bad_version(id, flags, &question));
+        }
         // Everything, transfers and other classes: nobody asks a resolver for them in earnest (RFC 8482).
         if class != class::IN || QUESTION_TYPES.contains(&kind) || kind == rtype::OPT || kind == 0 {
             return refuse(rcode::NOTIMP);
         }
+        let has_do = edns.is_some_and(|edns| edns.has_do);
         let key = Key::new(&name, kind, has_do, flags & flag::CD != 0);
-        Read::Query(Self { id, flags, question, key, payload, has_do })
+        Read::Query(Self { id, flags, question, key, edns, is_encrypted: false })
+    }
+
+    /// It came encrypted: if the client padded it, answers are padded, too (RFC 7830, RFC 8467).
+    #[must_use]
+    pub fn encrypted(mut self) -> Self {
+        self.is_encrypted = true;
+        self
     }
 
     /// The name that is asked for.
     pub fn name(&self) -> Name {
         self.key.name()
+    }
+
+    /// The type that is asked for.
+    pub fn rtype(&self) -> u16 {
+        self.key.rtype()
+    }
+
+    /// Whether the client wants recursion.
+    pub const fn wants_recursion(&self) -> bool {
+        self.flags & flag::RD != 0
+    }
+
+    /// Whether the client asks how long a connection of TCP may be silent (RFC 7828), which it must not where connections have
+    /// a time of their own (RFC 9250, 5.5.2).
+    pub fn has_keepalive(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.has_keepalive)
     }
 
     pub(crate) fn key(&self) -> &Key {
@@ -108,14 +175,36 @@ impl Query {
 
     /// Octets that an answer may have over UDP.
     pub fn udp_octets_max(&self) -> usize {
-        usize::from(self.payload.unwrap_or(UDP_OCTETS_MIN).clamp(UDP_OCTETS_MIN, UDP_OCTETS))
+        let payload = self.edns.map_or(UDP_OCTETS_MIN, |edns| edns.payload);
+        usize::from(payload.clamp(UDP_OCTETS_MIN, UDP_OCTETS))
+    }
+
+    /// Appends a refusal.
+    pub fn refuse(&self, why: Refusal, octets_max: usize, out: &mut Vec<u8>) -> Written {
+        let code = match why {
+            Refusal::NotAllowed => ede::PROHIBITED,
+            Refusal::NoRecursion => ede::NOT_AUTHORITATIVE,
+        };
+        self.write(&Stored::failure(rcode::REFUSED, code, 0, 0), 0, false, octets_max, out)
+    }
+
+    /// Appends an answer without records that asks to come again over TCP, where the client's address is shown.
+    pub fn ask_for_tcp(&self, out: &mut Vec<u8>) -> Written {
+        self.write(&Stored { ede: None, ..Stored::failure(rcode::NOERROR, 0, 0, 0) }, 0, false, 0, out)
     }
 
     /// Appends a whole answer; if it has more than `octets_max`, one without records that says so.
-    pub(crate) fn write(&self, stored: &Stored, age: u32, stale: bool, octets_max: usize, out: &mut Vec<u8>) {
+    pub(crate) fn write(
+        &self,
+        stored: &Stored,
+        age: u32,
+        stale: bool,
+        octets_max: usize,
+        out: &mut Vec<u8>,
+    ) -> Written {
         let begin = out.len();
         let ede = if stale { Some(ede::STALE) } else { stored.ede };
-        let opt = match (self.payload, ede) {
+        let opt = match (self.edns, ede) {
             (None, _) => 0,
             (Some(_), None) => OPT_OCTETS,
             (Some(_), Some(_)) => OPT_OCTETS + usize::from(EDE_OCTETS),
@@ -123,7 +212,7 @@ impl Query {
         let fits = HEADER_OCTETS + self.question.len() + stored.body.len() + opt <= octets_max;
         let mut flags = flag::QR | flag::RA | self.flags & (flag::RD | flag::CD) | u16::from(stored.rcode);
         // AD is for who asked for it (RFC 6840, 5.8).
-        let wants_ad = self.has_do || self.flags & flag::AD != 0;
+        let wants_ad = self.key.wants_signatures() || self.flags & flag::AD != 0;
         flags |= if stored.is_secure && wants_ad && !stale { flag::AD } else { 0 };
         flags |= if fits { 0 } else { flag::TC };
         let (answers, authorities) = if fits { stored.counts } else { (0, 0) };
@@ -131,49 +220,105 @@ impl Query {
             out.extend_from_slice(&field.to_be_bytes());
         }
         out.extend_from_slice(&self.question);
+        let mut shortest = None;
         if fits {
             let body = out.len();
             out.extend_from_slice(&stored.body);
             for (offset, ttl) in &stored.ttls {
                 let at = body + usize::from(*offset);
                 let left = if stale { STALE_TTL } else { ttl.saturating_sub(age) };
+                shortest = Some(shortest.map_or(left, |shortest: u32| shortest.min(left)));
                 out[at..at + 4].copy_from_slice(&left.to_be_bytes());
             }
         }
-        if opt > 0 {
-            out.push(0);
-            let length = if ede.is_some() { EDE_OCTETS } else { 0 };
-            for field in [rtype::OPT, UDP_OCTETS, 0, if self.has_do { DO } else { 0 }, length] {
-                out.extend_from_slice(&field.to_be_bytes());
-            }
-            for field in ede.iter().flat_map(|code| [EDE_OPTION, 2, *code]) {
-                out.extend_from_slice(&field.to_be_bytes());
-            }
+        if let Some(edns) = self.edns {
+            let octets = out.len() - begin + opt;
+            let padding = (edns.is_padded && self.is_encrypted && octets_max >= usize::from(u16::MAX))
+                .then(|| padding(octets));
+            write_opt(edns, ede, padding, out);
         }
         debug_assert!(out.len() - begin <= octets_max || !fits);
+        Written { rcode: stored.rcode, is_truncated: !fits, ttl: shortest }
+    }
+}
+
+/// The answer to a version of EDNS that is not spoken here (RFC 6891, 6.1.3): a code with a bit in the OPT record.
+fn bad_version(id: u16, flags: u16, question: &[u8]) -> Vec<u8> {
+    let flags = flag::QR | flag::RA | flags & (flag::RD | flag::CD);
+    let mut octets = [id, flags, 1, 0, 0, 1].map(u16::to_be_bytes).concat();
+    octets.extend_from_slice(question);
+    octets.push(0);
+    octets.extend([rtype::OPT, UDP_OCTETS, 1 << 8, 0, 0].map(u16::to_be_bytes).concat());
+    octets
+}
+
+/// Octets of padding for an answer of so many without it: up to the next block (RFC 8467, 4.1), or none where a message has no
+/// more room.
+fn padding(octets: usize) -> u16 {
+    let octets = octets + usize::from(OPTION_OCTETS);
+    let padded = octets.next_multiple_of(PADDED_OCTETS).min(usize::from(u16::MAX));
+    u16::try_from(padded.saturating_sub(octets)).unwrap_or(0)
+}
+
+fn write_opt(edns: Edns, ede: Option<u16>, padding: Option<u16>, out: &mut Vec<u8>) {
+    out.push(0);
+    let padding = padding.filter(|_| out.len() < usize::from(u16::MAX) - OPT_OCTETS * 4);
+    let padded = padding.map_or(0, |padding| padding + OPTION_OCTETS);
+    let length = padded + if ede.is_some() { EDE_OCTETS } else { 0 };
+    for field in [rtype::OPT, UDP_OCTETS, 0, if edns.has_do { DO } else { 0 }, length] {
+        out.extend_from_slice(&field.to_be_bytes());
+    }
+    for field in ede.iter().flat_map(|code| [EDE_OPTION, 2, *code]) {
+        out.extend_from_slice(&field.to_be_bytes());
+    }
+    if let Some(padding) = padding {
+        for field in [PADDING_OPTION, padding] {
+            out.extend_from_slice(&field.to_be_bytes());
+        }
+        out.resize(out.len() + usize::from(padding), 0);
     }
 }
 
 /// TTL of what is served although it has expired (RFC 8767, 4).
 pub(crate) const STALE_TTL: u32 = 30;
 
-/// The payload that a client takes, and whether it wants signatures; `None` if what stands there is broken.
-fn edns(message: &[u8], mut at: usize, count: u16) -> Option<(Option<u16>, bool)> {
-    let mut edns = (None, false);
+/// What the client says in its OPT record, if it has one; `None` if what stands there is broken.
+fn edns(message: &[u8], mut at: usize, count: u16) -> Option<Option<Edns>> {
+    let mut edns = None;
     for _ in 0..count {
         let owner = Name::parse(message, &mut at)?;
-        let [kind, payload, _, flags, length] = std::array::from_fn(|_| read_u16(message, &mut at));
+        let [kind, payload, extended, flags, length] = std::array::from_fn(|_| read_u16(message, &mut at));
         let end = at + usize::from(length?);
-        message.get(at..end)?;
+        let data = message.get(at..end)?;
         at = end;
         if kind? == rtype::OPT {
-            if edns.0.is_some() || !owner.is_root() {
+            if edns.is_some() || !owner.is_root() {
                 return None;
             }
-            edns = (Some(payload?), flags? & DO != 0);
+            let [_, version] = extended?.to_be_bytes();
+            let (payload, has_do) = (payload?, flags? & DO != 0);
+            let mut said = Edns { payload, has_do, version, is_padded: false, has_keepalive: false };
+            options(data, &mut said)?;
+            edns = Some(said);
         }
     }
     Some(edns)
+}
+
+/// Reads the options that decide something here.
+fn options(data: &[u8], edns: &mut Edns) -> Option<()> {
+    let mut at = 0;
+    while at < data.len() {
+        let (option, length) = (read_u16(data, &mut at)?, read_u16(data, &mut at)?);
+        at += usize::from(length);
+        data.get(..at)?;
+        match option {
+            PADDING_OPTION => edns.is_padded = true,
+            KEEPALIVE_OPTION => edns.has_keepalive = true,
+            _ => {}
+        }
+    }
+    Some(())
 }
 
 impl Key {

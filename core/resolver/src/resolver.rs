@@ -15,7 +15,7 @@ use crate::{
     message::rcode,
     metrics::Metrics,
     name::Name,
-    query::{Key, Parts, Query, Stored},
+    query::{Key, Parts, Query, Stored, Written},
     reply::Said,
     rrset::{RrSet, TTL_MAX},
     servers::Servers,
@@ -64,46 +64,45 @@ impl<U: Upstream> Resolver<U> {
         Arc::new(Self { core, answers, rechecks, resolving: Mutex::default() })
     }
 
-    /// Appends the answer, if it is known and has not expired. Does not wait.
-    pub fn answer_now(self: &Arc<Self>, query: &Query, octets_max: usize, out: &mut Vec<u8>) -> bool {
-        let Some(stored) = self.answers.get(query.key().octets()) else { return false };
+    /// Appends the answer, if it is known and has not expired. Does not wait; must be called within a runtime, where what is
+    /// asked for shortly before it expires is refreshed.
+    pub fn answer_now(
+        self: &Arc<Self>,
+        query: &Query,
+        octets_max: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<Written> {
+        let stored = self.answers.get(query.key().octets())?;
         let age = self.age(&stored);
-        let Some(left) = u64::from(stored.ttl).checked_sub(age).filter(|left| *left > 0) else {
-            return false;
-        };
+        let left = u64::from(stored.ttl).checked_sub(age).filter(|left| *left > 0)?;
         self.core.metrics.hits.inc();
         let age = u32::try_from(age).unwrap_or(u32::MAX);
-        query.write(&stored, age, false, octets_max, out);
+        let written = query.write(&stored, age, false, octets_max, out);
         if stored.ttl >= PREFETCH_TTL_MIN
             && left < u64::from(stored.ttl / PREFETCH_LEFT).max(1)
             && self.begin(query.key(), true).is_some()
         {
             self.core.metrics.prefetched.inc();
         }
-        true
+        Some(written)
     }
 
     /// Appends the answer, whatever it takes: at most what a question may cost, or until what had expired is good enough.
-    pub async fn answer(self: &Arc<Self>, query: &Query, octets_max: usize, out: &mut Vec<u8>) {
-        if self.answer_now(query, octets_max, out) {
-            return;
+    pub async fn answer(self: &Arc<Self>, query: &Query, octets_max: usize, out: &mut Vec<u8>) -> Written {
+        if let Some(written) = self.answer_now(query, octets_max, out) {
+            return written;
         }
         let metrics = &self.core.metrics;
         metrics.misses.inc();
-        let kept = self.answers.get(query.key().octets());
-        let stale = kept.filter(|stored| self.is_good_enough(stored));
+        let stale = self.stale(query);
         if let Some(stale) = stale.as_deref()
             && self.rechecks.get(query.key().octets()).is_some_and(|at| at > self.core.seconds())
         {
             metrics.stale.inc();
-            query.write(stale, 0, true, octets_max, out);
-            return;
+            return query.write(stale, 0, true, octets_max, out);
         }
         let Some(mut waits) = self.begin(query.key(), false) else {
-            metrics.busy.inc();
-            let busy = Stored::failure(rcode::SERVFAIL, ede::NO_AUTHORITY, 0, 0);
-            query.write(stale.as_deref().unwrap_or(&busy), 0, stale.is_some(), octets_max, out);
-            return;
+            return self.decline(query, octets_max, out);
         };
         let found = async { waits.wait_for(Option::is_some).await.ok().and_then(|found| found.clone()) };
         let found = match &stale {
@@ -117,18 +116,31 @@ impl<U: Upstream> Resolver<U> {
             (Some(found), Some(_)) if !is_failure(&found) => query.write(&found, 0, false, octets_max, out),
             (_, Some(stale)) => {
                 metrics.stale.inc();
-                query.write(&stale, 0, true, octets_max, out);
+                query.write(&stale, 0, true, octets_max, out)
             }
             (None, None) => {
                 let lost = Stored::failure(rcode::SERVFAIL, ede::NO_AUTHORITY, 0, 0);
-                query.write(&lost, 0, false, octets_max, out);
+                query.write(&lost, 0, false, octets_max, out)
             }
         }
     }
 
-    /// Appends a refusal: the client is none of those who may ask.
-    pub fn refuse(&self, query: &Query, octets_max: usize, out: &mut Vec<u8>) {
-        query.write(&Stored::failure(rcode::REFUSED, ede::PROHIBITED, 0, 0), 0, false, octets_max, out);
+    /// Appends what can be said without resolving, because too much is being resolved already: what has expired, or that the
+    /// client had better ask elsewhere.
+    pub fn decline(&self, query: &Query, octets_max: usize, out: &mut Vec<u8>) -> Written {
+        self.core.metrics.busy.inc();
+        match self.stale(query) {
+            Some(stale) => query.write(&stale, 0, true, octets_max, out),
+            None => {
+                let busy = Stored::failure(rcode::SERVFAIL, ede::NO_AUTHORITY, 0, 0);
+                query.write(&busy, 0, false, octets_max, out)
+            }
+        }
+    }
+
+    /// What is known and has expired, if it is better than nothing.
+    fn stale(&self, query: &Query) -> Option<Arc<Stored>> {
+        self.answers.get(query.key().octets()).filter(|stored| self.is_good_enough(stored))
     }
 
     fn age(&self, stored: &Stored) -> u64 {

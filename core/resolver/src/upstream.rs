@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
@@ -25,6 +26,13 @@ pub enum Transport {
 pub trait Upstream: Send + Sync + 'static {
     /// Sends a message to a server, and waits for one from it; the core gives it up after a while.
     async fn exchange(&self, server: IpAddr, query: &[u8], transport: Transport) -> io::Result<Vec<u8>>;
+}
+
+#[async_trait]
+impl<U: Upstream + ?Sized> Upstream for Arc<U> {
+    async fn exchange(&self, server: IpAddr, query: &[u8], transport: Transport) -> io::Result<Vec<u8>> {
+        (**self).exchange(server, query, transport).await
+    }
 }
 
 /// Real sockets: each question has its own, with a port that the kernel chooses at random, and which takes nothing but

@@ -309,7 +309,7 @@ impl Answer {
 }
 
 #[async_trait]
-impl Upstream for Arc<World> {
+impl Upstream for World {
     async fn exchange(&self, server: IpAddr, query: &[u8], transport: Transport) -> io::Result<Vec<u8>> {
         let mut at = 12;
         let asked = Name::parse(query, &mut at).unwrap();
