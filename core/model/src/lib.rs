@@ -62,7 +62,7 @@ pub use network::{Node, NodeName, Pop, PopCode, RegionName};
 pub use purge::{CacheTag, Purge, PurgeWhat, UrlPrefix};
 pub use record::{
     Angle, CaaTag, Field, FieldKind, FieldValue, Location, OtherType, Rdata, Record, RecordData, RecordType,
-    TxtData, conflict, quote,
+    TxtData, conflict, present, quote, type_code, type_name,
 };
 pub use ruleset::{OriginOverride, OriginRoute, Phase, Rule, RuleAction, RuleExpression, Ruleset};
 pub use secondary::{

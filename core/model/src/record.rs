@@ -15,10 +15,10 @@ use crate::{DnsName, Entity, Invalid, Key, Kind, RecordId, Timestamp, Ttl, ZoneI
 
 pub use data::RecordData;
 pub use loc::{Angle, Location};
-pub use rdata::{FieldValue, Rdata};
+pub use rdata::{FieldValue, Rdata, present};
 pub use schema::{Field, FieldKind};
 pub use text::{CaaTag, TxtData, quote};
-pub use types::{OtherType, RecordType};
+pub use types::{OtherType, RecordType, type_code, type_name};
 
 /// A DNS record of a zone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -138,11 +138,7 @@ impl Rdata {
 
     /// The presentation form; names with the last dot.
     pub fn content(&self) -> String {
-        let known = self.rtype.row().and_then(|row| row.print(&self.octets).ok());
-        known.unwrap_or_else(|| match &*self.octets {
-            [] => format!("{GENERIC} 0"),
-            octets => format!("{GENERIC} {} {}", octets.len(), hex::encode(octets)),
-        })
+        present(self.rtype.code(), &self.octets)
     }
 
     /// Its fields and their values; `None` if nothing is known of its type.
@@ -179,6 +175,16 @@ impl OtherType {
 pub(super) fn usual_form(row: &Row, content: &str) -> Result<String, Invalid> {
     let words = words(content).unwrap_or_default();
     row.print(&generic_octets(words.get(1..).unwrap_or_default())?)
+}
+
+/// The presentation form of data of any type, as it stands on the wire without pointers; names with the last dot. What is not
+/// known, or not as its type has it, is shown in the form of RFC 3597.
+pub fn present(code: u16, octets: &[u8]) -> String {
+    let known = super::schema::row_of(code).and_then(|row| row.print(octets).ok());
+    known.unwrap_or_else(|| match octets {
+        [] => format!("{GENERIC} 0"),
+        octets => format!("{GENERIC} {} {}", octets.len(), hex::encode(octets)),
+    })
 }
 
 /// Whether data is in the form of RFC 3597, that any type has.

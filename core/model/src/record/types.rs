@@ -154,6 +154,23 @@ impl RecordType {
     }
 }
 
+/// The number of a type that may be asked for, by its name in any case, or `TYPE` and a number (RFC 3597, 5): those of
+/// [`RecordType::by_name`], and those that only servers make.
+pub fn type_code(name: &str) -> Option<u16> {
+    let numbered = || name.get(..4).filter(|start| start.eq_ignore_ascii_case("TYPE")).map(|_| &name[4..]);
+    RecordType::by_name(name).ok().map(RecordType::code).or_else(|| schema::code_of_refused(name)).or_else(
+        || {
+            let digits = numbered().filter(|digits| digits.bytes().all(|octet| octet.is_ascii_digit()))?;
+            digits.parse().ok()
+        },
+    )
+}
+
+/// The name of a type of any number.
+pub fn type_name(code: u16) -> Cow<'static, str> {
+    schema::name_of_refused(code).map_or_else(|| RecordType::of_known(code).name(), Cow::Borrowed)
+}
+
 impl fmt::Display for RecordType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.name())
