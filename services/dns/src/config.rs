@@ -4,11 +4,14 @@ use std::{net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
 use proxima_chassis::NodeConfig;
+use proxima_model::DnsName;
 use serde::Deserialize;
 
 use crate::{
     DnsError,
+    bound::Listen,
     rate::{RATE_MAX, SLIP_MAX},
+    resolver::ResolverConfig,
     service::NAME,
 };
 
@@ -60,6 +63,8 @@ pub struct DnsConfig {
     pub tcp_queries_max: u32,
     /// Compiled zones kept in memory; the rest are compiled again when they are asked for.
     pub zones_max: usize,
+    /// Resolving names for those who may ask, at addresses of its own.
+    pub resolver: ResolverConfig,
 }
 
 impl Default for DnsConfig {
@@ -80,6 +85,7 @@ impl Default for DnsConfig {
             tcp_idle_seconds: 10,
             tcp_queries_max: 10_000,
             zones_max: 50_000,
+            resolver: ResolverConfig::default(),
         }
     }
 }
@@ -92,26 +98,62 @@ impl DnsConfig {
     pub fn of(node: &NodeConfig) -> Result<Self, DnsError> {
         let config: Self = node.service(NAME)?;
         config.check()?;
+        config.resolver.check()?;
+        config.check_roles(&node.network.name_servers)?;
         Ok(config)
+    }
+
+    /// What both roles cannot have.
+    fn check_roles(&self, name_servers: &[DnsName]) -> Result<(), DnsError> {
+        let resolver = &self.resolver;
+        for (field, theirs, ours) in [
+            ("resolver.listen", &resolver.listen, &self.listen),
+            ("resolver.listen_tls", &resolver.listen_tls, &self.listen_tls),
+            ("resolver.listen_quic", &resolver.listen_quic, &self.listen_quic),
+        ] {
+            // Port 0 is another one each time.
+            if let Some(both) = theirs.iter().find(|address| address.port() != 0 && ours.contains(address)) {
+                let problem =
+                    format!("{both} is one of [dns]; one address answers with authority or resolves");
+                return Err(DnsError::Config { field, problem });
+            }
+        }
+        if let Some(both) = resolver.names.iter().find(|name| name_servers.contains(name)) {
+            let problem = format!("{both} is one of network.name_servers; give a name of the resolver's own");
+            return Err(DnsError::Config { field: "resolver.names", problem });
+        }
+        Ok(())
+    }
+
+    /// Where queries are answered with authority.
+    pub(crate) fn authority(&self) -> Listen<'_> {
+        let Self { listen, listen_tls, listen_quic, .. } = self;
+        Listen { threads: "dns-udp", clear: listen, tls: listen_tls, quic: listen_quic }
     }
 
     fn check(&self) -> Result<(), DnsError> {
         let refuse = |field, problem: &str| Err(DnsError::Config { field, problem: problem.to_owned() });
-        for (field, addresses) in
-            [("listen", &self.listen), ("listen_tls", &self.listen_tls), ("listen_quic", &self.listen_quic)]
-        {
+        let Self { resolver, .. } = self;
+        for (field, addresses) in [
+            ("listen", &self.listen),
+            ("listen_tls", &self.listen_tls),
+            ("listen_quic", &self.listen_quic),
+            ("resolver.listen", &resolver.listen),
+            ("resolver.listen_tls", &resolver.listen_tls),
+            ("resolver.listen_quic", &resolver.listen_quic),
+        ] {
             if addresses.len() > LISTEN_MAX {
                 return refuse(field, "more than 64 addresses");
             }
         }
-        if let Some(address) = self.listen.iter().find(|address| address.ip().is_unspecified()) {
-            return Err(DnsError::Config {
-                field: "listen",
-                problem: format!(
+        for (field, addresses) in [("listen", &self.listen), ("resolver.listen", &resolver.listen)] {
+            if let Some(address) = addresses.iter().find(|address| address.ip().is_unspecified()) {
+                let problem = format!(
                     "{address} is a wildcard, whose answers may leave from another address than was asked; give each \
                      address that is to be asked"
-                ),
-            });
+                );
+                return Err(DnsError::Config { field, problem });
+            }
         }
         if !(512..=UDP_PAYLOAD_MAX).contains(&self.udp_payload_bytes_max) {
             return refuse("udp_payload_bytes_max", "give 512 to 4096");

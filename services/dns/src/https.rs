@@ -1,8 +1,10 @@
-//! Queries within HTTP (RFC 8484): a stage on the edge's way, for the names of the network's name servers.
+//! Queries within HTTP (RFC 8484): a stage on the edge's way, for the names of the network's name servers and of its
+//! resolver.
 //!
 //! ```text
-//!  https://NAME SERVER/dns-query ─▶ GET ?dns=BASE64URL    ─┐
-//!                                   POST, the query as body ─┴▶ Server::answer ─▶ 200, application/dns-message
+//!  https://NAME/dns-query ─▶ GET ?dns=BASE64URL      ─┐
+//!                            POST, the query as body ─┴▶ Answerer::answer ─▶ 200, application/dns-message
+//!                            GET ?name=, a resolver's ─▶ Answerer::answer ─▶ 200, application/dns-json (resolver/json.rs)
 //!  any other host, path or scheme ─▶ the next stage
 //! ```
 //!
@@ -17,51 +19,114 @@ use http::{HeaderValue, Method, StatusCode, header};
 use proxima_pipeline::{Body, BodyError, Decision, Exchange, Fault, Flow, Response, Scheme, Stage};
 
 use crate::{
+    answerer::{Answerer, Reply},
     asker::{Asker, Transport},
     query::QUERY_OCTETS_MAX,
+    resolver::{Recursive, json},
+    respond::Answered,
     server::Server,
 };
 
+/// The stage's name.
+const NAME: &str = "dns_over_https";
 /// Where queries are answered.
 const PATH: &str = "/dns-query";
 /// What queries and answers are (RFC 8484, 6).
 const MEDIA_TYPE: &str = "application/dns-message";
 /// The parameter of a query in a URL (RFC 8484, 4.1).
 const PARAMETER: &str = "dns=";
+/// The client is none of those that may ask.
+const NOT_ALLOWED: Fault = Fault::Forbidden("this resolver answers other networks only");
+/// What was sent is not to be answered.
+const NO_QUERY: Fault = Fault::BadRequest("that is no query");
 
-/// Answers queries at `/dns-query` of the network's name servers.
+/// Answers queries at `/dns-query` of the network's name servers and of its resolver.
 pub struct DnsOverHttps {
-    server: Arc<Server>,
+    authority: Role<Server>,
+    resolver: Option<Role<Recursive>>,
+}
+
+/// The hosts at which a role answers.
+pub(crate) struct Role<A> {
+    answerer: Arc<A>,
     /// Lower case; none if this is switched off.
     hosts: Box<[String]>,
+    /// Whether it speaks JSON, too.
+    json: bool,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy)]
+enum Form {
+    Wire,
+    Json,
 }
 
 impl DnsOverHttps {
-    pub(crate) fn new(server: Arc<Server>, hosts: impl IntoIterator<Item = String>) -> Self {
-        Self { server, hosts: hosts.into_iter().collect() }
+    pub(crate) fn new(authority: Role<Server>, resolver: Option<Role<Recursive>>) -> Self {
+        Self { authority, resolver }
+    }
+}
+
+impl<A: Answerer> Role<A> {
+    pub(crate) fn new(answerer: Arc<A>, hosts: impl IntoIterator<Item = String>) -> Self {
+        Self { answerer, hosts: hosts.into_iter().collect(), json: false }
     }
 
-    fn is_asked(&self, exchange: &Exchange) -> bool {
-        let request = &exchange.request;
-        request.scheme == Scheme::Https
-            && request.target.path() == PATH
-            && self.hosts.iter().any(|host| **host == *request.host)
+    /// One that speaks JSON, too.
+    pub(crate) fn with_json(self) -> Self {
+        Self { json: true, ..self }
     }
 
-    fn get(&self, exchange: &mut Exchange) -> Flow {
-        let parameters = exchange.request.target.query().unwrap_or_default().split('&');
-        let query = parameters.filter_map(|parameter| parameter.strip_prefix(PARAMETER)).next();
+    fn is_at(&self, host: &str) -> bool {
+        self.hosts.iter().any(|known| **known == *host)
+    }
+
+    fn decide<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+        if !self.answerer.admits(asker(exchange)) {
+            return Decision::Now(Flow::Fail(NOT_ALLOWED));
+        }
+        match exchange.request.method {
+            Method::GET | Method::HEAD => self.get(exchange),
+            Method::POST => Decision::Later(Box::pin(self.post(exchange))),
+            _ => Decision::Now(Flow::Fail(Fault::MethodNotAllowed)),
+        }
+    }
+
+    fn get<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+        let refuse = |fault| Decision::Now(Flow::Fail(fault));
+        let (query, form) = match self.query(exchange.request.target.query().unwrap_or_default()) {
+            Ok(query) => query,
+            Err(fault) => return refuse(fault),
+        };
+        let mut out = Vec::new();
+        match self.ask(exchange, &query, &mut out) {
+            Reply::Now(answered) => Decision::Now(respond(exchange, out, answered, form)),
+            Reply::Later(later) => Decision::Later(Box::pin(async move {
+                let found = later.await;
+                respond(exchange, found.octets, found.answered, form)
+            })),
+            Reply::None => refuse(NO_QUERY),
+        }
+    }
+
+    /// The query that a URL has in it.
+    fn query(&self, parameters: &str) -> Result<(Vec<u8>, Form), Fault> {
+        let query = parameters.split('&').filter_map(|parameter| parameter.strip_prefix(PARAMETER)).next();
         let Some(query) = query else {
-            return Flow::Fail(Fault::BadRequest("a query is missing: ?dns=, or POST one"));
+            return match json::question(parameters).filter(|_| self.json) {
+                Some(Ok(query)) => Ok((query, Form::Json)),
+                Some(Err(problem)) => Err(Fault::BadRequest(problem)),
+                None => Err(Fault::BadRequest("a query is missing: ?dns=, or POST one")),
+            };
         };
         // Four characters for three octets.
         if query.len() > QUERY_OCTETS_MAX.div_ceil(3) * 4 {
-            return Flow::Fail(Fault::TargetTooLong);
+            return Err(Fault::TargetTooLong);
         }
-        match URL_SAFE_NO_PAD.decode(query) {
-            Ok(query) => self.answer(exchange, &query),
-            Err(_) => Flow::Fail(Fault::BadRequest("the query is not base64url without padding")),
-        }
+        let query = URL_SAFE_NO_PAD.decode(query);
+        let query = query.map_err(|_| Fault::BadRequest("the query is not base64url without padding"))?;
+        Ok((query, Form::Wire))
     }
 
     async fn post(&self, exchange: &mut Exchange) -> Flow {
@@ -71,43 +136,67 @@ impl DnsOverHttps {
             return Flow::Respond(Response { status, ..Response::default() });
         }
         let body = std::mem::take(&mut exchange.request_body);
-        match body.collect(QUERY_OCTETS_MAX).await {
-            Ok(query) => self.answer(exchange, &query),
-            Err(BodyError::TooLarge) => Flow::Fail(Fault::BodyTooLarge),
-            Err(BodyError::TimedOut) => Flow::Fail(Fault::RequestTimeout),
-            Err(_) => Flow::Fail(Fault::BadRequest("the query ended early")),
+        let query = match body.collect(QUERY_OCTETS_MAX).await {
+            Ok(query) => query,
+            Err(BodyError::TooLarge) => return Flow::Fail(Fault::BodyTooLarge),
+            Err(BodyError::TimedOut) => return Flow::Fail(Fault::RequestTimeout),
+            Err(_) => return Flow::Fail(Fault::BadRequest("the query ended early")),
+        };
+        let mut out = Vec::new();
+        match self.ask(exchange, &query, &mut out) {
+            Reply::Now(answered) => respond(exchange, out, answered, Form::Wire),
+            Reply::Later(later) => {
+                let found = later.await;
+                respond(exchange, found.octets, found.answered, Form::Wire)
+            }
+            Reply::None => Flow::Fail(NO_QUERY),
         }
     }
 
-    fn answer(&self, exchange: &mut Exchange, query: &[u8]) -> Flow {
-        let asker = Asker { address: exchange.client.address.ip(), transport: Transport::Https };
-        let mut out = Vec::new();
-        let Some(answered) = self.server.answer(query, asker, &mut out) else {
-            return Flow::Fail(Fault::BadRequest("that is no query"));
-        };
-        exchange.trace.note(self.name(), || format!("answered {}", answered.rcode.name()));
-        let mut response = Response { body: Body::full(out), coding_settled: true, ..Response::default() };
-        let kept = format!("max-age={}", answered.ttl.unwrap_or(0));
-        let kept = HeaderValue::try_from(kept).expect("letters, digits and a sign");
-        response.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        response.headers.insert(header::CACHE_CONTROL, kept);
-        Flow::Respond(response)
+    fn ask(&self, exchange: &Exchange, query: &[u8], out: &mut Vec<u8>) -> Reply<A::Later> {
+        self.answerer.answer(query, asker(exchange), out)
     }
+}
+
+fn asker(exchange: &Exchange) -> Asker {
+    Asker { address: exchange.client.address.ip(), transport: Transport::Https }
+}
+
+fn respond(exchange: &mut Exchange, message: Vec<u8>, answered: Answered, form: Form) -> Flow {
+    exchange.trace.note(NAME, || format!("answered {}", answered.rcode.name()));
+    let (body, kind) = match form {
+        Form::Wire => (message, MEDIA_TYPE),
+        Form::Json => match json::answer(&message) {
+            Some(body) => (body, json::MEDIA_TYPE),
+            None => return Flow::Fail(Fault::Internal("an answer of ours cannot be read")),
+        },
+    };
+    let mut response = Response { body: Body::full(body), coding_settled: true, ..Response::default() };
+    let kept = format!("max-age={}", answered.ttl.unwrap_or(0));
+    let kept = HeaderValue::try_from(kept).expect("letters, digits and a sign");
+    response.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers.insert(header::CACHE_CONTROL, kept);
+    Flow::Respond(response)
 }
 
 impl Stage for DnsOverHttps {
     fn name(&self) -> &'static str {
-        "dns_over_https"
+        NAME
     }
 
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
-        if !self.is_asked(exchange) {
+        let request = &exchange.request;
+        if request.scheme != Scheme::Https || request.target.path() != PATH {
             return Decision::Now(Flow::Continue);
         }
-        match exchange.request.method {
-            Method::GET | Method::HEAD => Decision::Now(self.get(exchange)),
-            Method::POST => Decision::Later(Box::pin(self.post(exchange))),
-            _ => Decision::Now(Flow::Fail(Fault::MethodNotAllowed)),
+        if self.authority.is_at(&request.host) {
+            return self.authority.decide(exchange);
         }
+        if let Some(resolver) =
+            self.resolver.as_ref().filter(|resolver| resolver.is_at(&exchange.request.host))
+        {
+            return resolver.decide(exchange);
+        }
+        Decision::Now(Flow::Continue)
     }
 }

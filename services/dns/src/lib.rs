@@ -1,4 +1,8 @@
-//! Authoritative DNS: every server answers for every zone, from its own replica.
+//! DNS: every server answers with authority for every zone, from its own replica; and, at other addresses, resolves names for
+//! those who may ask.
+//!
+//! The transports (`udp.rs`, `tcp.rs`, `tls.rs`, `quic.rs`, `https.rs`) carry messages for either role, and know it as an
+//! `Answerer` (`answerer.rs`). What follows is about authority; `resolver/mod.rs` tells of resolving.
 //!
 //! ```text
 //!  UDP, TCP, TLS ──▶ Query::parse ──▶ zone of the name ──▶ the name in it ──▶ Writer ──▶ answer
@@ -25,7 +29,7 @@
 //! * **No network is flooded:** beyond a rate for like answers over UDP to one network, and one for all answers to it, they
 //!   are dropped or ask to come again by TCP or with a cookie, before anything is written or signed. What is signed for all
 //!   networks together is not bounded, so a flood that forges many of them costs signatures.
-//! * The server never resolves. An alias that has to be flattened (at an apex, or beside other records) and leads
+//! * What has authority never resolves. An alias that has to be flattened (at an apex, or beside other records) and leads
 //!   out of the zones here is answered SERVFAIL with an extended error (RFC 8914) that says so; proxied, it works.
 //!
 //! What askers say in EDNS options, and what they are answered, stands in `edns.rs`. Cookies (RFC 7873) are made with
@@ -59,7 +63,9 @@
 //! takes (`tls.rs`), signatures kept (`dnssec/signatures.rs`), answers to one network over UDP (`rate.rs`), transfers at a
 //! time (`transfer/mod.rs`).
 
+mod answerer;
 mod asker;
+mod bound;
 mod config;
 mod cookies;
 mod datagrams;
@@ -74,6 +80,7 @@ mod places;
 mod query;
 mod quic;
 mod rate;
+mod resolver;
 mod respond;
 mod rrset;
 mod server;
@@ -90,6 +97,7 @@ pub use config::DnsConfig;
 pub use error::DnsError;
 pub use https::DnsOverHttps;
 pub use rate::Limited;
+pub use resolver::ResolverConfig;
 pub use respond::{Answered, Responder, Zones};
 pub use service::{DnsAddresses, DnsService};
 pub use wire::Rcode;

@@ -43,8 +43,18 @@ const TYPES: [(u16, &str); 14] = [
 
 type Labels = [(&'static str, &'static str); 2];
 
-/// The metrics of this service.
+/// What who has authority counts.
 pub(crate) struct DnsMetrics {
+    messages: MessageMetrics,
+    signatures: Counter,
+    seconds: Histogram,
+    timed: AtomicU32,
+    /// By rcode.
+    transfers: Vec<Counter>,
+}
+
+/// What a role counts of messages.
+pub(crate) struct MessageMetrics {
     /// By transport, then by type; the last is every other type.
     queries: [Vec<Counter>; TRANSPORTS],
     /// By transport, then by rcode.
@@ -54,17 +64,16 @@ pub(crate) struct DnsMetrics {
     truncated: Counter,
     dropped: Counter,
     slipped: Counter,
-    signatures: Counter,
-    seconds: Histogram,
-    timed: AtomicU32,
+}
+
+/// What the listeners of a role count.
+pub(crate) struct ListenerMetrics {
     /// Answers that the kernel did not take.
     pub(crate) unsent: Counter,
     /// By transport.
     connections: [Gauge; TRANSPORTS],
     connections_refused: [Counter; TRANSPORTS],
     handshakes_failed: [Counter; TRANSPORTS],
-    /// By rcode.
-    transfers: Vec<Counter>,
 }
 
 /// A connection that is counted as open.
@@ -78,57 +87,20 @@ impl Drop for OpenConnection {
 
 impl DnsMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let (queries, answers) = (Family::<Labels, Counter>::default(), Family::<Labels, Counter>::default());
-        let counter =
-            |family: &Family<Labels, Counter>, labels: Labels| family.get_or_create(&labels).clone();
-        let limited = Family::<[(&'static str, &'static str); 1], Counter>::default();
-        // Within a closure, so that the family is let go of each time.
-        let limited_by = |action| limited.get_or_create(&[("action", action)]).clone();
-        let by = |transport: Transport| [("transport", transport.name())];
-        let open = Family::<[(&'static str, &'static str); 1], Gauge>::default();
-        let refused = Family::<[(&'static str, &'static str); 1], Counter>::default();
-        let failed = Family::<[(&'static str, &'static str); 1], Counter>::default();
         let transfers = Family::<[(&'static str, &'static str); 1], Counter>::default();
-        let types = || TYPES.iter().map(|(_, name)| *name).chain(["other"]);
         let metrics = Self {
-            queries: Transport::ALL.map(Transport::name).map(|transport| {
-                types().map(|name| counter(&queries, [("transport", transport), ("type", name)])).collect()
-            }),
-            answers: Transport::ALL.map(Transport::name).map(|transport| {
-                let rcodes = Rcode::ALL.iter().map(|rcode| rcode.name());
-                rcodes.map(|name| counter(&answers, [("transport", transport), ("rcode", name)])).collect()
-            }),
-            malformed: Counter::default(),
-            ignored: Counter::default(),
-            truncated: Counter::default(),
-            dropped: limited_by("dropped"),
-            slipped: limited_by("slipped"),
+            messages: MessageMetrics::register(registry),
             signatures: Counter::default(),
             seconds: Histogram::new(SECONDS),
             timed: AtomicU32::new(0),
-            unsent: Counter::default(),
-            connections: Transport::ALL.map(|transport| open.get_or_create(&by(transport)).clone()),
-            connections_refused: Transport::ALL
-                .map(|transport| refused.get_or_create(&by(transport)).clone()),
-            handshakes_failed: Transport::ALL.map(|transport| failed.get_or_create(&by(transport)).clone()),
             transfers: Rcode::ALL
                 .iter()
                 .map(|rcode| transfers.get_or_create(&[("rcode", rcode.name())]).clone())
                 .collect(),
         };
         let m = &metrics;
-        registry.register("queries", "Queries that were read, by transport and type", queries);
-        registry.register("answers", "Answers, by transport and rcode", answers);
-        registry.register("malformed", "Queries answered with a bare error", m.malformed.clone());
-        registry.register("ignored", "Messages that are not queries", m.ignored.clone());
-        registry.register("truncated", "Answers that said TC", m.truncated.clone());
-        registry.register("rate_limited", "Answers beyond the rate of like ones, by what was done", limited);
         registry.register("signatures", "Signatures that were made, not kept ones", m.signatures.clone());
-        registry.register("unsent", "Answers over UDP that the kernel did not take", m.unsent.clone());
         registry.register("answer_seconds", "Making an answer; 1 query in 16 is timed", m.seconds.clone());
-        registry.register("connections", "Open connections, by transport", open);
-        registry.register("connections_refused", "Connections closed at once for want of a place", refused);
-        registry.register("handshakes_failed", "Handshakes of TLS and QUIC that came to nothing", failed);
         registry.register("transfers", "Questions for transfers that were answered, by rcode", transfers);
         metrics
     }
@@ -143,6 +115,109 @@ impl DnsMetrics {
     /// The time at which an answer begins to be made, if this one is to be timed.
     pub(crate) fn begin(&self) -> Option<Instant> {
         self.timed.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED_ONE_IN).then(Instant::now)
+    }
+
+    /// Counts what was made of a message.
+    pub(crate) fn count(&self, transport: Transport, answered: Option<Answered>, took: Option<Duration>) {
+        if !self.messages.count(transport, answered) {
+            return;
+        }
+        if let Some(made) = answered.map(|answered| answered.signatures).filter(|made| *made > 0) {
+            self.signatures.inc_by(made.into());
+        }
+        if let Some(took) = took {
+            self.seconds.observe(took.as_secs_f64());
+        }
+    }
+}
+
+impl MessageMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let (queries, answers) = (Family::<Labels, Counter>::default(), Family::<Labels, Counter>::default());
+        let counter =
+            |family: &Family<Labels, Counter>, labels: Labels| family.get_or_create(&labels).clone();
+        let limited = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        // Within a closure, so that the family is let go of each time.
+        let limited_by = |action| limited.get_or_create(&[("action", action)]).clone();
+        let types = || TYPES.iter().map(|(_, name)| *name).chain(["other"]);
+        let metrics = Self {
+            queries: Transport::ALL.map(Transport::name).map(|transport| {
+                types().map(|name| counter(&queries, [("transport", transport), ("type", name)])).collect()
+            }),
+            answers: Transport::ALL.map(Transport::name).map(|transport| {
+                let rcodes = Rcode::ALL.iter().map(|rcode| rcode.name());
+                rcodes.map(|name| counter(&answers, [("transport", transport), ("rcode", name)])).collect()
+            }),
+            malformed: Counter::default(),
+            ignored: Counter::default(),
+            truncated: Counter::default(),
+            dropped: limited_by("dropped"),
+            slipped: limited_by("slipped"),
+        };
+        let m = &metrics;
+        registry.register("queries", "Queries that were read, by transport and type", queries);
+        registry.register("answers", "Answers, by transport and rcode", answers);
+        registry.register("malformed", "Queries answered with a bare error", m.malformed.clone());
+        registry.register("ignored", "Messages that are not queries", m.ignored.clone());
+        registry.register("truncated", "Answers that said TC", m.truncated.clone());
+        registry.register("rate_limited", "Answers beyond the rate of like ones, by what was done", limited);
+        metrics
+    }
+
+    /// Counts what was made of a message; whether there is an answer.
+    pub(crate) fn count(&self, transport: Transport, answered: Option<Answered>) -> bool {
+        let Some(answered) = answered else {
+            self.ignored.inc();
+            return false;
+        };
+        let transport = transport as usize;
+        match answered.qtype {
+            Some(asked) => {
+                let index = TYPES.iter().position(|(known, _)| *known == asked).unwrap_or(TYPES.len());
+                self.queries[transport][index].inc();
+            }
+            None => {
+                self.malformed.inc();
+            }
+        }
+        match answered.limited {
+            Some(Limited::Dropped) => {
+                self.dropped.inc();
+                return false;
+            }
+            Some(Limited::Slipped) => {
+                self.slipped.inc();
+            }
+            None => {}
+        }
+        if let Some(index) = Rcode::ALL.iter().position(|rcode| *rcode == answered.rcode) {
+            self.answers[transport][index].inc();
+        }
+        if answered.truncated {
+            self.truncated.inc();
+        }
+        true
+    }
+}
+
+impl ListenerMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let by = |transport: Transport| [("transport", transport.name())];
+        let open = Family::<[(&'static str, &'static str); 1], Gauge>::default();
+        let refused = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        let failed = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        let metrics = Self {
+            unsent: Counter::default(),
+            connections: Transport::ALL.map(|transport| open.get_or_create(&by(transport)).clone()),
+            connections_refused: Transport::ALL
+                .map(|transport| refused.get_or_create(&by(transport)).clone()),
+            handshakes_failed: Transport::ALL.map(|transport| failed.get_or_create(&by(transport)).clone()),
+        };
+        registry.register("unsent", "Answers over UDP that the kernel did not take", metrics.unsent.clone());
+        registry.register("connections", "Open connections, by transport", open);
+        registry.register("connections_refused", "Connections closed at once for want of a place", refused);
+        registry.register("handshakes_failed", "Handshakes of TLS and QUIC that came to nothing", failed);
+        metrics
     }
 
     /// Counts a connection for as long as what is given back lives.
@@ -160,45 +235,5 @@ impl DnsMetrics {
     /// A client and we did not come to terms.
     pub(crate) fn handshake_failed(&self, transport: Transport) {
         self.handshakes_failed[transport as usize].inc();
-    }
-
-    /// Counts what was made of a message.
-    pub(crate) fn count(&self, transport: Transport, answered: Option<Answered>, took: Option<Duration>) {
-        let Some(answered) = answered else {
-            self.ignored.inc();
-            return;
-        };
-        let transport = transport as usize;
-        match answered.qtype {
-            Some(asked) => {
-                let index = TYPES.iter().position(|(known, _)| *known == asked).unwrap_or(TYPES.len());
-                self.queries[transport][index].inc();
-            }
-            None => {
-                self.malformed.inc();
-            }
-        }
-        match answered.limited {
-            Some(Limited::Dropped) => {
-                self.dropped.inc();
-                return;
-            }
-            Some(Limited::Slipped) => {
-                self.slipped.inc();
-            }
-            None => {}
-        }
-        if let Some(index) = Rcode::ALL.iter().position(|rcode| *rcode == answered.rcode) {
-            self.answers[transport][index].inc();
-        }
-        if answered.truncated {
-            self.truncated.inc();
-        }
-        if answered.signatures > 0 {
-            self.signatures.inc_by(answered.signatures.into());
-        }
-        if let Some(took) = took {
-            self.seconds.observe(took.as_secs_f64());
-        }
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! A connection holds [`STREAMS_MAX`] queries of 4 KiB, answers to [`ANSWERS_MAX`] of them, and a send window: some 800
 //! KiB at the most, far less where answers are small. Early data is not taken: a replayed query is harmless, but resolvers
-//! that resume save a signature anyway.
+//! that resume save a signature anyway. Answers that were waited for lie there, found, until it is their turn to be written.
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -33,10 +33,10 @@ use tracing::debug;
 
 use crate::{
     DnsError,
+    answerer::{Answerer, Reply, answer_framed, frame},
     asker::{Asker, Transport},
     places::{Place, Places},
     query::QUERY_OCTETS_MAX,
-    server::Server,
     service::NAME,
     tcp::{ON_ITS_WAY, WRITE_WITHIN},
     tls::{HANDSHAKE_WITHIN, Secure},
@@ -136,9 +136,9 @@ impl QuicListener {
     }
 
     /// Takes connections until the server drains, then waits for those that are open.
-    pub(crate) async fn serve(
+    pub(crate) async fn serve<A: Answerer>(
         self,
-        server: Arc<Server>,
+        answerer: Arc<A>,
         places: Arc<Places>,
         shutdown: Shutdown,
     ) -> Result<(), DnsError> {
@@ -148,8 +148,8 @@ impl QuicListener {
                 incoming = self.endpoint.accept() => {
                     let Some(incoming) = incoming else { break };
                     shutdown.arrivals().note();
-                    if let Some((incoming, place, going_on)) = self.admit(incoming, &server, &places) {
-                        connections.spawn(connection(incoming, server.clone(), (place, going_on), shutdown.clone()));
+                    if let Some((incoming, place, going_on)) = self.admit(incoming, &*answerer, &places) {
+                        connections.spawn(connection(incoming, answerer.clone(), (place, going_on), shutdown.clone()));
                     }
                 }
                 Some(_) = connections.join_next() => {}
@@ -172,7 +172,7 @@ impl QuicListener {
     fn admit(
         &self,
         incoming: Incoming,
-        server: &Server,
+        answerer: &impl Answerer,
         places: &Arc<Places>,
     ) -> Option<(Incoming, Place, Option<OwnedSemaphorePermit>)> {
         let client = incoming.remote_address().ip();
@@ -184,7 +184,7 @@ impl QuicListener {
             return None;
         }
         let Some(place) = places.take(client) else {
-            server.metrics.connection_refused(Transport::Quic);
+            answerer.listening().metrics.connection_refused(Transport::Quic);
             incoming.refuse();
             return None;
         };
@@ -207,20 +207,21 @@ fn transport(idle: Duration) -> TransportConfig {
     transport
 }
 
-async fn connection(
+async fn connection<A: Answerer>(
     incoming: Incoming,
-    server: Arc<Server>,
+    answerer: Arc<A>,
     (place, going_on): (Place, Option<OwnedSemaphorePermit>),
     shutdown: Shutdown,
 ) {
-    let _open = server.metrics.open(Transport::Quic);
+    let metrics = &answerer.listening().metrics;
+    let _open = metrics.open(Transport::Quic);
     let shaken = async { incoming.accept()?.await };
     let Ok(Ok(connection)) = timeout(HANDSHAKE_WITHIN, shaken).await else {
-        server.metrics.handshake_failed(Transport::Quic);
+        metrics.handshake_failed(Transport::Quic);
         return;
     };
     drop(going_on);
-    let ended = converse(&connection, &server, &shutdown).await;
+    let ended = converse(&connection, &answerer, &shutdown).await;
     let code = match ended {
         Ok(()) => code::NO_ERROR,
         Err(Broken::Internal) => code::INTERNAL_ERROR,
@@ -233,11 +234,15 @@ async fn connection(
 
 /// Answers a connection's queries to its end: closed, or without a whole query for too long, by the client, or, once the
 /// server drains, when what was begun is answered. Streams that bring nothing give it no more time.
-async fn converse(connection: &Connection, server: &Arc<Server>, shutdown: &Shutdown) -> Result<(), Broken> {
-    let idle = server.config.tcp_idle();
+async fn converse<A: Answerer>(
+    connection: &Connection,
+    answerer: &Arc<A>,
+    shutdown: &Shutdown,
+) -> Result<(), Broken> {
+    let idle = answerer.listening().idle;
     let answers = Arc::new(Semaphore::new(ANSWERS_MAX));
     let asker = Asker { address: connection.remote_address().ip(), transport: Transport::Quic };
-    let mut queries_left = server.config.tcp_queries_max;
+    let mut queries_left = answerer.listening().queries_max;
     let mut deadline = Instant::now() + idle;
     let mut draining = false;
     let mut begun: JoinSet<Result<Step, Broken>> = JoinSet::new();
@@ -258,8 +263,8 @@ async fn converse(connection: &Connection, server: &Arc<Server>, shutdown: &Shut
                 match ended.unwrap_or(Err(Broken::Internal))? {
                     Step::Asked(send, query) => {
                         asked += 1;
-                        let (server, answers) = (server.clone(), answers.clone());
-                        begun.spawn(async move { answer(send, &query, asker, &server, &answers).await });
+                        let (answerer, answers) = (answerer.clone(), answers.clone());
+                        begun.spawn(async move { answer(send, &query, asker, &answerer, &answers).await });
                     }
                     Step::Answered => {
                         asked -= 1;
@@ -301,11 +306,11 @@ async fn read(mut send: SendStream, mut receive: RecvStream, idle: Duration) -> 
 }
 
 /// Answers the query of one stream.
-async fn answer(
+async fn answer<A: Answerer>(
     mut send: SendStream,
     query: &[u8],
     asker: Asker,
-    server: &Server,
+    answerer: &Arc<A>,
     answers: &Semaphore,
 ) -> Result<Step, Broken> {
     let (length, message) = query.split_first_chunk::<LENGTH_OCTETS>().ok_or(Broken::Protocol)?;
@@ -313,9 +318,19 @@ async fn answer(
     if usize::from(u16::from_be_bytes(*length)) != message.len() || !message.starts_with(&[0, 0]) {
         return Err(Broken::Protocol);
     }
-    let making = answers.acquire().await.map_err(|_| Broken::Internal)?;
+    let mut making = answers.acquire().await.map_err(|_| Broken::Internal)?;
     let mut out = Vec::new();
-    server.answer_framed(message, asker, &mut out).ok_or(Broken::Protocol)?;
+    match answer_framed(answerer, message, asker, &mut out) {
+        Reply::Now(_) => {}
+        Reply::Later(later) => {
+            // Others are answered meanwhile.
+            drop(making);
+            let found = later.await;
+            making = answers.acquire().await.map_err(|_| Broken::Internal)?;
+            frame(&found, &mut out);
+        }
+        Reply::None => return Err(Broken::Protocol),
+    }
     let written = timeout(WRITE_WITHIN, send.write_all(&out)).await;
     // It lies in the send window now: others are answered while the client takes it.
     drop((making, out));

@@ -1,30 +1,34 @@
-//! What all sockets answer with.
+//! What answers with authority.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use proxima_ledger::{CompiledZones, ReadError, Replica};
 use proxima_pipeline::ZoneNotices;
+use tokio::io::AsyncWrite;
 use tracing::{Level, enabled, trace, warn};
 
 use crate::{
+    answerer::{Answerer, Listening, Never, Reply},
     asker::Asker,
     config::DnsConfig,
-    message::put_length,
     metrics::DnsMetrics,
     places::Places,
     respond::{Answered, Responder, Zones},
     transfer::{self, Journal},
-    wire::LENGTH_OCTETS,
     zone::ZoneTree,
 };
 
-/// The state behind every socket.
+/// The role that has authority.
 pub(crate) struct Server {
     pub(crate) config: DnsConfig,
     pub(crate) metrics: DnsMetrics,
+    listening: Listening,
     pub(crate) zones: CompiledZones<ZoneTree>,
     pub(crate) responder: Responder,
     pub(crate) replica: Replica,
@@ -42,6 +46,7 @@ impl Server {
     pub(crate) fn new(
         config: DnsConfig,
         metrics: DnsMetrics,
+        listening: Listening,
         responder: Responder,
         replica: Replica,
     ) -> Self {
@@ -51,6 +56,7 @@ impl Server {
         Self {
             config,
             metrics,
+            listening,
             zones,
             responder,
             replica,
@@ -62,7 +68,7 @@ impl Server {
     }
 
     /// Appends the answer to a message to `out`; `None` if it is not to be answered.
-    pub(crate) fn answer(&self, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Option<Answered> {
+    fn say(&self, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Option<Answered> {
         let begun = self.metrics.begin();
         let base = out.len();
         let mut answered = self.responder.respond(self, message, asker, out);
@@ -76,18 +82,6 @@ impl Server {
         answered
     }
 
-    /// As [`Self::answer`], with the answer's length before it, as streams carry messages (RFC 1035, 4.2.2).
-    pub(crate) fn answer_framed(&self, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Option<Answered> {
-        let begin = out.len();
-        out.extend_from_slice(&[0; LENGTH_OCTETS]);
-        let Some(answered) = self.answer(message, asker, out) else {
-            out.truncate(begin);
-            return None;
-        };
-        put_length(&mut out[begin..]);
-        Some(answered)
-    }
-
     /// Whether the replica can be read, as far as queries have shown; asks the replica itself only after one failed.
     pub(crate) fn can_read(&self) -> bool {
         if !self.unreadable.load(Ordering::Relaxed) {
@@ -98,6 +92,31 @@ impl Server {
             self.unreadable.store(false, Ordering::Relaxed);
         }
         readable
+    }
+}
+
+impl Answerer for Server {
+    type Later = Never;
+
+    fn answer(self: &Arc<Self>, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Reply<Never> {
+        self.say(message, asker, out).map_or(Reply::None, Reply::Now)
+    }
+
+    fn listening(&self) -> &Listening {
+        &self.listening
+    }
+
+    fn takes_long(unread: &[u8]) -> Option<usize> {
+        transfer::waiting(unread)
+    }
+
+    async fn answer_at_length(
+        &self,
+        stream: &mut (impl AsyncWrite + Unpin + Send),
+        message: &[u8],
+        asker: Asker,
+    ) -> io::Result<()> {
+        transfer::serve(stream, self, message, asker).await
     }
 }
 

@@ -1,43 +1,48 @@
 //! The service: made, bound, run, drained.
 
 use std::{
-    net::{SocketAddr, UdpSocket},
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
-use proxima_model::{Kind, TicketKeys};
+use proxima_model::{DnsName, Kind, TicketKeys};
 use proxima_pipeline::ZoneNotices;
-use tokio::{net::TcpListener, task::JoinSet};
+use proxima_resolver::{Sockets, Upstream};
+use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::{
     DnsError,
+    answerer::Listening,
+    bound::{Bound, Listen},
     config::DnsConfig,
-    https::DnsOverHttps,
-    metrics::DnsMetrics,
+    https::{DnsOverHttps, Role},
+    metrics::{DnsMetrics, ListenerMetrics},
     places::Places,
-    quic::QuicListener,
+    resolver::Recursive,
     respond::Responder,
     server::Server,
-    tcp,
-    tls::{Secure, StreamTls},
-    udp,
+    tls::Secure,
 };
 
 /// Its name: configuration table, metric prefix, owner of its listeners.
 pub(crate) const NAME: &str = "dns";
 
-/// Octets of datagrams that may wait at a socket: a tenth of a second of what a core can answer.
-const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+/// The port of name servers.
+const PORT: u16 = 53;
+/// What tickets for sessions of each role are bound to: they open at its own ports only.
+const TICKETS: &[u8] = b"dns";
+const RESOLVER_TICKETS: &[u8] = b"dns resolver";
 
-/// Authoritative DNS.
+/// DNS: with authority, and, where that is configured, resolving.
 pub struct DnsService {
     server: Arc<Server>,
     /// Where queries come encrypted.
     secure: Option<Arc<Secure>>,
+    resolving: Option<Resolving>,
     name_servers: Vec<String>,
     health: Mutex<Health>,
     addresses: Mutex<DnsAddresses>,
@@ -52,16 +57,15 @@ pub struct DnsAddresses {
     pub tls: Vec<SocketAddr>,
     /// Over QUIC.
     pub quic: Vec<SocketAddr>,
+    /// Where names are resolved, if they are.
+    pub resolver: Option<Box<DnsAddresses>>,
 }
 
-/// What is bound and not yet answered on.
-#[derive(Default)]
-struct Bound {
-    clear: Vec<TcpListener>,
-    /// Of each address, for each thread.
-    datagrams: Vec<Vec<UdpSocket>>,
-    tls: Vec<(TcpListener, Arc<StreamTls>)>,
-    quic: Vec<QuicListener>,
+/// The role that resolves.
+struct Resolving {
+    role: Arc<Recursive>,
+    /// Where questions come encrypted.
+    secure: Option<Arc<Secure>>,
 }
 
 impl DnsService {
@@ -70,6 +74,14 @@ impl DnsService {
     /// # Errors
     /// What is wrong in the configuration.
     pub fn new(node: &NodeContext) -> Result<Arc<Self>, DnsError> {
+        Self::with_upstream(node, Arc::new(Sockets { port: PORT }))
+    }
+
+    /// As [`Self::new`]; where names are resolved, name servers are asked by `upstream`.
+    ///
+    /// # Errors
+    /// What is wrong in the configuration.
+    pub fn with_upstream(node: &NodeContext, upstream: Arc<dyn Upstream>) -> Result<Arc<Self>, DnsError> {
         let config = DnsConfig::of(&node.config)?;
         let network = &node.config.network;
         let responder = Responder::new(
@@ -86,13 +98,25 @@ impl DnsService {
             config.rate_limit_slip,
             &config.rate_limit_exempt,
         );
-        let is_secure = !config.listen_tls.is_empty() || !config.listen_quic.is_empty();
-        let secure = is_secure.then(|| Secure::new(node).map(Arc::new)).transpose()?;
-        let metrics = node.metrics.register(NAME, DnsMetrics::register);
-        let server = Arc::new(Server::new(config, metrics, responder, node.replica.clone()));
+        let secure = |listen: &Listen<'_>, names: &[DnsName], tickets| {
+            let secure = || Secure::new(node, names, tickets).map(Arc::new);
+            listen.is_encrypted().then(secure).transpose()
+        };
+        let resolving = config.resolver.is_on().then(|| {
+            let role = Arc::new(Recursive::new(node, &config, upstream)?);
+            let secure = secure(&config.resolver.listen(), &config.resolver.names, RESOLVER_TICKETS)?;
+            Ok::<_, DnsError>(Resolving { role, secure })
+        });
+        let resolving = resolving.transpose()?;
+        let secure = secure(&config.authority(), &network.name_servers, TICKETS)?;
+        let (metrics, listeners) = node
+            .metrics
+            .register(NAME, |registry| (DnsMetrics::register(registry), ListenerMetrics::register(registry)));
+        let listening = Listening::new(&config, listeners);
+        let server = Arc::new(Server::new(config, metrics, listening, responder, node.replica.clone()));
         let health = Mutex::new(Health::Starting);
         let name_servers = network.name_servers.iter().map(ToString::to_string).collect();
-        Ok(Arc::new(Self { server, secure, name_servers, health, addresses: Mutex::default() }))
+        Ok(Arc::new(Self { server, secure, resolving, name_servers, health, addresses: Mutex::default() }))
     }
 
     /// Where it answers, once it does; port 0 of the configuration is here what the kernel chose.
@@ -103,7 +127,11 @@ impl DnsService {
     /// The stage by which the edge answers queries within HTTP; it passes everything on if that is switched off.
     pub fn over_https(&self) -> DnsOverHttps {
         let hosts = if self.server.config.https { self.name_servers.clone() } else { Vec::new() };
-        DnsOverHttps::new(self.server.clone(), hosts)
+        let resolver = self.resolving.as_ref().map(|Resolving { role, .. }| {
+            let hosts = role.hosts();
+            Role::new(role.clone(), hosts).with_json()
+        });
+        DnsOverHttps::new(Role::new(self.server.clone(), hosts), resolver)
     }
 
     /// Tells who sees to zones that come from elsewhere when they have changed there. Once.
@@ -115,49 +143,6 @@ impl DnsService {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
     }
 
-    /// Binds every address. All are bound before the first is answered on: a server answers on all of its addresses or
-    /// on none.
-    fn bind(&self, node: &NodeContext) -> Result<Bound, DnsError> {
-        let config = &self.server.config;
-        let (mut bound, mut addresses) = (Bound::default(), DnsAddresses::default());
-        bound.datagrams.resize_with(config.udp_threads, Vec::new);
-        for address in config.listen.iter().copied() {
-            let broken = |protocol| move |source| DnsError::Socket { protocol, address, source };
-            let udp = node.listeners.udp_group(NAME, address, config.udp_threads)?;
-            // Clients come to one port, whichever the kernel chose.
-            let address = udp[0].local_addr().map_err(broken("udp"))?;
-            let tcp = TcpListener::from_std(node.listeners.tcp(NAME, address)?).map_err(broken("tcp"))?;
-            addresses.clear.push(address);
-            for thread in 0..config.udp_threads {
-                // A group may be smaller than wished for.
-                let socket = udp[thread % udp.len()].try_clone().map_err(broken("udp"))?;
-                // Bursts wait there; what the kernel does not give is not needed for anything else.
-                socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_BYTES).ok();
-                bound.datagrams[thread].push(socket);
-            }
-            bound.clear.push(tcp);
-        }
-        let Some(secure) = &self.secure else {
-            self.set_addresses(addresses);
-            return Ok(bound);
-        };
-        for address in config.listen_tls.iter().copied() {
-            let broken = |source| DnsError::Socket { protocol: "tcp", address, source };
-            let tcp = TcpListener::from_std(node.listeners.tcp(NAME, address)?).map_err(broken)?;
-            addresses.tls.push(tcp.local_addr().map_err(broken)?);
-            bound.tls.push((tcp, secure.stream.clone()));
-        }
-        for address in config.listen_quic.iter().copied() {
-            let broken = |source| DnsError::Socket { protocol: "quic", address, source };
-            let socket = QuicListener::bind(&node.listeners, address)?;
-            let listener = QuicListener::new(socket, secure, config.tcp_idle()).map_err(broken)?;
-            addresses.quic.push(listener.address().map_err(broken)?);
-            bound.quic.push(listener);
-        }
-        self.set_addresses(addresses);
-        Ok(bound)
-    }
-
     /// Binds every address, and begins to answer.
     fn begin(
         &self,
@@ -165,31 +150,29 @@ impl DnsService {
         shutdown: &Shutdown,
     ) -> Result<JoinSet<Result<(), DnsError>>, DnsError> {
         let config = &self.server.config;
-        let places = Places::new(config.tcp_connections_max, config.tcp_connections_per_client_max);
-        let bound = self.bind(node)?;
+        // A role whose connections are flooded leaves the other its places.
+        let places = || Places::new(config.tcp_connections_max, config.tcp_connections_per_client_max);
+        let authority = Bound::new(node, config, &config.authority(), self.secure.as_deref())?;
+        let mut addresses = authority.addresses.clone();
         let mut tasks = JoinSet::new();
-        for (number, sockets) in bound.datagrams.into_iter().enumerate() {
-            if !sockets.is_empty() {
-                let name = format!("dns-udp-{number}");
-                tasks.spawn(udp::serve(name, sockets, self.server.clone(), shutdown.clone()));
-            }
+        let mut resolving = None;
+        if let Some(Resolving { role, secure }) = &self.resolving {
+            let bound = Bound::new(node, config, &config.resolver.listen(), secure.as_deref())?;
+            addresses.resolver = Some(Box::new(bound.addresses.clone()));
+            resolving = Some((bound, role));
         }
-        for streams in bound.clear {
-            tasks.spawn(tcp::serve(streams, None, self.server.clone(), places.clone(), shutdown.clone()));
+        authority.serve(&self.server, &places(), shutdown, &mut tasks);
+        if let Some((bound, role)) = resolving {
+            bound.serve(role, &places(), shutdown, &mut tasks);
         }
-        for (streams, tls) in bound.tls {
-            tasks.spawn(tcp::serve(
-                streams,
-                Some(tls),
-                self.server.clone(),
-                places.clone(),
-                shutdown.clone(),
-            ));
-        }
-        for listener in bound.quic {
-            tasks.spawn(listener.serve(self.server.clone(), places.clone(), shutdown.clone()));
-        }
+        self.set_addresses(addresses);
         Ok(tasks)
+    }
+
+    /// What is encrypted with, of both roles.
+    fn secures(&self) -> Vec<Arc<Secure>> {
+        let resolving = self.resolving.as_ref().and_then(|resolving| resolving.secure.clone());
+        self.secure.clone().into_iter().chain(resolving).collect()
     }
 
     fn set_addresses(&self, addresses: DnsAddresses) {
@@ -207,17 +190,15 @@ impl Service for DnsService {
         let keys = match changed.touches(Kind::TicketKeys) {
             true => {
                 let keys = snapshot.get::<TicketKeys>(&())?.unwrap_or(TicketKeys { keys: Vec::new() });
-                let tls = self.secure.as_ref().map(|secure| secure.prepare_keys(&keys));
+                let tls: Vec<_> = self.secures().iter().map(|secure| secure.prepare_keys(&keys)).collect();
                 Some((self.server.responder.prepare_cookies(&keys), tls))
             }
             false => None,
         };
-        let (zones, secure, changed) = (self.server.zones.clone(), self.secure.clone(), changed.clone());
+        let (zones, secures, changed) = (self.server.zones.clone(), self.secures(), changed.clone());
         Ok(Prepared::new(move || {
             zones.invalidate(&changed);
-            if let Some(secure) = secure {
-                secure.invalidate(&changed);
-            }
+            secures.iter().for_each(|secure| secure.invalidate(&changed));
             if let Some((cookies, tls)) = keys {
                 cookies();
                 tls.into_iter().for_each(|put_in_force| put_in_force());
@@ -228,6 +209,7 @@ impl Service for DnsService {
     async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
         let mut tasks = self.begin(&node, &shutdown).map_err(ServiceError::new)?;
         info!(addresses = ?self.addresses(), "answering DNS");
+        self.resolving.iter().for_each(|resolving| resolving.role.announce());
         self.set_health(Health::Ready);
         let serve = async {
             while let Some(ended) = tasks.join_next().await {

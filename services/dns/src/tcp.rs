@@ -1,5 +1,5 @@
 //! Streams (RFC 7766), in clear or within TLS (RFC 7858): many queries on a connection, answered in the order in which
-//! they came.
+//! they came, but for those whose answers have to be waited for: they hold up none that came behind them (RFC 7766, 6.2.1.1).
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -14,12 +14,11 @@ use tracing::{debug, warn};
 
 use crate::{
     DnsError,
+    answerer::{Answerer, Found, Reply, answer_framed, frame},
     asker::{Asker, Transport},
     places::{Place, Places},
     query::QUERY_OCTETS_MAX,
-    server::Server,
     tls::StreamTls,
-    transfer,
     wire::LENGTH_OCTETS,
 };
 
@@ -29,6 +28,8 @@ const READ_OCTETS: usize = 4_096;
 /// come on top. With that, a connection has 90 KiB of messages at most, in buffers that grow by doubling; TLS has what it
 /// encrypted and did not send yet, 64 KiB at most, and the record that is coming on top.
 const UNWRITTEN_OCTETS: usize = 16 << 10;
+/// Answers of a connection that are waited for at once; more queries of it are read when one of them is there.
+const LATER_MAX: usize = 100;
 /// When the server drains, how long a connection without a query waits for one that is on its way.
 pub(crate) const ON_ITS_WAY: Duration = Duration::from_millis(200);
 /// How long a client may take to take the answers that wait for it.
@@ -40,10 +41,10 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// Accepts connections at one listener until the server drains, and then those that wait, since closing the socket would
 /// reset them; then waits for those that are open.
-pub(crate) async fn serve(
+pub(crate) async fn serve<A: Answerer>(
     listener: TcpListener,
     tls: Option<Arc<StreamTls>>,
-    server: Arc<Server>,
+    answerer: Arc<A>,
     places: Arc<Places>,
     shutdown: Shutdown,
 ) -> Result<(), DnsError> {
@@ -65,10 +66,10 @@ pub(crate) async fn serve(
                 failures = 0;
                 match places.take(client.ip()) {
                     Some(place) => {
-                        let (tls, server) = (tls.clone(), server.clone());
-                        connections.spawn(connection(stream, client, tls, server, place, shutdown.clone()));
+                        let (tls, answerer) = (tls.clone(), answerer.clone());
+                        connections.spawn(connection(stream, client, tls, answerer, place, shutdown.clone()));
                     }
-                    None => server.metrics.connection_refused(transport),
+                    None => answerer.listening().metrics.connection_refused(transport),
                 }
             }
             Err(source) => {
@@ -92,25 +93,26 @@ fn report(listener: &TcpListener, source: io::Error, failures: u32) -> Result<()
     if failures < FAILURES_MAX { Ok(()) } else { Err(DnsError::Socket { protocol: "tcp", address, source }) }
 }
 
-async fn connection(
+async fn connection<A: Answerer>(
     stream: TcpStream,
     client: SocketAddr,
     tls: Option<Arc<StreamTls>>,
-    server: Arc<Server>,
+    answerer: Arc<A>,
     place: Place,
     shutdown: Shutdown,
 ) {
     let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
-    let _open = server.metrics.open(transport);
+    let metrics = &answerer.listening().metrics;
+    let _open = metrics.open(transport);
     let asker = Asker { address: client.ip(), transport };
     let conversation = async {
         stream.set_nodelay(true)?;
         match tls {
-            None => converse(stream, asker, &server, &shutdown).await,
+            None => Conversation::new(stream, asker, &answerer).converse(&shutdown).await,
             Some(tls) => {
                 let accepted = tls.accept(stream).await;
-                let stream = accepted.inspect_err(|_| server.metrics.handshake_failed(transport))?;
-                converse(stream, asker, &server, &shutdown).await
+                let stream = accepted.inspect_err(|_| metrics.handshake_failed(transport))?;
+                Conversation::new(stream, asker, &answerer).converse(&shutdown).await
             }
         }
     };
@@ -120,97 +122,172 @@ async fn connection(
     drop(place);
 }
 
-/// Answers one connection's queries to its end: closed or silent for too long by the client, or, once the server
-/// drains, when what was begun is answered.
-async fn converse(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+/// One connection's queries and answers.
+struct Conversation<'a, A: Answerer, S> {
+    stream: S,
     asker: Asker,
-    server: &Server,
-    shutdown: &Shutdown,
-) -> io::Result<()> {
-    let (mut unread, mut unwritten) = (Vec::with_capacity(READ_OCTETS), Vec::new());
-    let mut queries_left = server.config.tcp_queries_max;
-    let mut deadline = Instant::now() + server.config.tcp_idle();
-    let mut draining = false;
-    loop {
-        let taken = match transfer::waiting(&unread) {
-            None => answer_whole(server, asker, &unread, &mut unwritten, &mut queries_left),
-            Some(octets) => {
-                transfer::serve(&mut stream, server, &unread[LENGTH_OCTETS..octets], asker).await?;
-                queries_left = queries_left.saturating_sub(1);
-                (queries_left > 0).then_some(octets)
-            }
-        };
-        if !unwritten.is_empty() {
-            timeout(WRITE_WITHIN, async {
-                stream.write_all(&unwritten).await?;
-                stream.flush().await
-            })
-            .await??;
-            unwritten.clear();
-            unwritten.shrink_to(UNWRITTEN_OCTETS);
-        }
-        match taken {
-            None => break,
-            Some(0) => {}
-            Some(taken) => {
-                unread.drain(..taken);
-                if draining && unread.is_empty() {
-                    break;
-                }
-                deadline = Instant::now() + server.config.tcp_idle();
-                // Whole queries may have been left, so that what waits to be written stays bounded.
-                continue;
-            }
-        }
-        unread.reserve(READ_OCTETS);
-        let is_idle = unread.is_empty();
-        tokio::select! {
-            biased;
-            read = timeout_at(deadline, stream.read_buf(&mut unread)) => match read {
-                Ok(Ok(0)) | Err(_) => break,
-                // It was on its way, and has come: it has as long as any other for the rest of it.
-                Ok(Ok(_)) if draining && is_idle => deadline = Instant::now() + server.config.tcp_idle(),
-                Ok(read) => { read?; }
-            },
-            () = shutdown.draining(), if !draining => {
-                draining = true;
-                if is_idle {
-                    deadline = deadline.min(Instant::now() + ON_ITS_WAY);
-                }
-            }
-        }
-    }
-    timeout(WRITE_WITHIN, stream.shutdown()).await?
+    answerer: &'a Arc<A>,
+    unread: Vec<u8>,
+    unwritten: Vec<u8>,
+    /// Answers that are waited for. Nobody does any more when the connection is gone.
+    later: JoinSet<Found>,
+    queries_left: u32,
+    /// Whether more may come: the client has not ended its side, and its queries are not used up.
+    reading: bool,
+    /// When it is over, if no whole query comes before.
+    deadline: Instant,
 }
 
-/// Answers the whole messages at the beginning of `unread`, until `unwritten` is full: how many octets they take.
-/// `None` if the connection is to be closed: its queries are used up, or what it sends are not queries.
-fn answer_whole(
-    server: &Server,
-    asker: Asker,
-    unread: &[u8],
-    unwritten: &mut Vec<u8>,
-    queries_left: &mut u32,
-) -> Option<usize> {
-    let mut taken = 0;
-    while unwritten.len() < UNWRITTEN_OCTETS {
-        let Some((length, rest)) = unread[taken..].split_first_chunk::<LENGTH_OCTETS>() else { break };
-        let length = usize::from(u16::from_be_bytes(*length));
-        if length > QUERY_OCTETS_MAX {
-            return None;
-        }
-        let Some(message) = rest.get(..length) else { break };
-        if transfer::is_asked_for(message) {
-            break;
-        }
-        *queries_left = queries_left.checked_sub(1)?;
-        let answered = server.answer_framed(message, asker, unwritten)?;
-        taken += LENGTH_OCTETS + message.len();
-        if answered.signatures > 0 {
-            // It took as long as many others: they wait for their turn.
-            break;
+/// What came of the queries that have come.
+enum Taken {
+    /// So many octets of them are done with.
+    Octets(usize),
+    /// No more are answered: they are used up, or what was sent are no queries.
+    Enough,
+}
+
+impl<'a, A: Answerer, S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<'a, A, S> {
+    fn new(stream: S, asker: Asker, answerer: &'a Arc<A>) -> Self {
+        let listening = answerer.listening();
+        Self {
+            stream,
+            asker,
+            answerer,
+            unread: Vec::with_capacity(READ_OCTETS),
+            unwritten: Vec::new(),
+            later: JoinSet::new(),
+            queries_left: listening.queries_max,
+            reading: true,
+            deadline: Instant::now() + listening.idle,
         }
     }
-    Some(taken)
+
+    /// Answers one connection's queries to its end: closed or silent for too long by the client, or, once the server
+    /// drains, when what was begun is answered.
+    async fn converse(mut self, shutdown: &Shutdown) -> io::Result<()> {
+        let idle = self.answerer.listening().idle;
+        let mut draining = false;
+        loop {
+            let taken = self.take().await?;
+            self.write().await?;
+            match taken {
+                Taken::Enough => {
+                    self.reading = false;
+                    self.unread.clear();
+                }
+                Taken::Octets(0) => {}
+                Taken::Octets(taken) => {
+                    self.unread.drain(..taken);
+                    if draining && self.is_idle() {
+                        break;
+                    }
+                    self.deadline = Instant::now() + idle;
+                    // Whole queries may have been left, so that what waits to be written stays bounded.
+                    continue;
+                }
+            }
+            if !self.reading && self.later.is_empty() {
+                break;
+            }
+            self.unread.reserve(READ_OCTETS);
+            let is_idle = self.is_idle();
+            tokio::select! {
+                biased;
+                Some(found) = self.later.join_next() => {
+                    self.collect(found.map_err(io::Error::other)?);
+                    self.write().await?;
+                    if draining && self.is_idle() {
+                        break;
+                    }
+                    self.deadline = Instant::now() + idle;
+                }
+                read = timeout_at(self.deadline, self.stream.read_buf(&mut self.unread)),
+                    if self.reading && self.later.len() < LATER_MAX => match read {
+                    // It waits for us.
+                    Err(_) if !self.later.is_empty() => self.deadline = Instant::now() + idle,
+                    // Who asked and ended its side still gets what was begun.
+                    Ok(Ok(0)) | Err(_) => self.reading = false,
+                    // It was on its way, and has come: it has as long as any other for the rest of it.
+                    Ok(Ok(_)) if draining && is_idle => self.deadline = Instant::now() + idle,
+                    Ok(read) => { read?; }
+                },
+                () = shutdown.draining(), if !draining => {
+                    draining = true;
+                    if is_idle {
+                        self.deadline = self.deadline.min(Instant::now() + ON_ITS_WAY);
+                    }
+                }
+            }
+        }
+        timeout(WRITE_WITHIN, self.stream.shutdown()).await?
+    }
+
+    /// Whether nothing was begun that is not ended.
+    fn is_idle(&self) -> bool {
+        self.unread.is_empty() && self.later.is_empty()
+    }
+
+    async fn take(&mut self) -> io::Result<Taken> {
+        let Some(octets) = A::takes_long(&self.unread) else { return Ok(self.answer_whole()) };
+        let message = &self.unread[LENGTH_OCTETS..octets];
+        self.answerer.answer_at_length(&mut self.stream, message, self.asker).await?;
+        self.queries_left = self.queries_left.saturating_sub(1);
+        Ok(if self.queries_left > 0 { Taken::Octets(octets) } else { Taken::Enough })
+    }
+
+    /// Answers the whole messages at the beginning of `unread`, until `unwritten` is full, or as many are waited for as may.
+    fn answer_whole(&mut self) -> Taken {
+        let mut taken = 0;
+        while self.unwritten.len() < UNWRITTEN_OCTETS && self.later.len() < LATER_MAX {
+            let rest = &self.unread[taken..];
+            let Some((length, rest)) = rest.split_first_chunk::<LENGTH_OCTETS>() else { break };
+            let length = usize::from(u16::from_be_bytes(*length));
+            if length > QUERY_OCTETS_MAX {
+                return Taken::Enough;
+            }
+            let Some(message) = rest.get(..length) else { break };
+            if A::takes_long(&self.unread[taken..]).is_some() {
+                break;
+            }
+            let Some(left) = self.queries_left.checked_sub(1) else { return Taken::Enough };
+            self.queries_left = left;
+            let reply = answer_framed(self.answerer, message, self.asker, &mut self.unwritten);
+            taken += LENGTH_OCTETS + length;
+            match reply {
+                // It took as long as many others: they wait for their turn.
+                Reply::Now(answered) if answered.signatures > 0 => break,
+                Reply::Now(_) => {}
+                Reply::Later(later) => {
+                    self.later.spawn(later);
+                }
+                Reply::None => return Taken::Enough,
+            }
+        }
+        Taken::Octets(taken)
+    }
+
+    /// Puts an answer that was waited for to what is to be written, and others that are there, too.
+    fn collect(&mut self, found: Found) {
+        frame(&found, &mut self.unwritten);
+        while self.unwritten.len() < UNWRITTEN_OCTETS
+            && let Some(Ok(found)) = self.later.try_join_next()
+        {
+            frame(&found, &mut self.unwritten);
+        }
+    }
+
+    /// Writes what is to be written.
+    async fn write(&mut self) -> io::Result<()> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        timeout(WRITE_WITHIN, async {
+            self.stream.write_all(&self.unwritten).await?;
+            self.stream.flush().await
+        })
+        .await??;
+        self.unwritten.clear();
+        self.unwritten.shrink_to(UNWRITTEN_OCTETS);
+        Ok(())
+    }
 }

@@ -1,15 +1,15 @@
 //! TLS for queries: over TCP (RFC 7858, ALPN `dot`) and within QUIC (RFC 9250, ALPN `doq`).
 //!
 //! ```text
-//!  ClientHello ─▶ a name of the network's name servers? ─yes─▶ its certificate in the replica ─┐
-//!                  │ no, or no name at all                     │ none                          ├─▶ handshake
-//!                  └▶ the certificate of the first name server that has one ◀──┘               │
-//!                       │ none                                                                 │
-//!                       └▶ one that this process made for itself ──────────────────────────────┘
+//!  ClientHello ─▶ a name of the role's: name servers, or resolver? ─yes─▶ its certificate in the replica ─┐
+//!                  │ no, or no name at all                               │ none                           ├─▶ handshake
+//!                  └▶ the certificate of the first of them that has one ◀┘                                │
+//!                       │ none                                                                            │
+//!                       └▶ one that this process made for itself ─────────────────────────────────────────┘
 //! ```
 //!
 //! Resolvers that encrypt without knowing whom they ask send no name and check no certificate (RFC 9539, 4.6.3), so
-//! there is always one. Only name servers' names count: a customer's certificate shown here would let a session for its
+//! there is always one. Only the role's own names count: a customer's certificate shown here would let a session for its
 //! site be led to this port.
 //!
 //! Sessions are resumed at every server of the network, by the ticket keys that all have; their tickets open here only.
@@ -21,7 +21,7 @@ use std::{fmt, future::poll_fn, io, mem, pin::pin, sync::Arc, task::Poll, thread
 
 use proxima_chassis::NodeContext;
 use proxima_ledger::ChangeSet;
-use proxima_model::TicketKeys;
+use proxima_model::{DnsName, TicketKeys};
 use proxima_tls::{Certificates, QuicKeys, Tickets, server_config};
 use quinn::crypto::rustls::QuicServerConfig;
 use rustls::{
@@ -38,8 +38,6 @@ use crate::DnsError;
 
 /// How long a handshake may take.
 pub(crate) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
-/// What tickets for sessions of this service are bound to.
-const TICKET_CONTEXT: &[u8] = b"dns";
 
 /// What is needed where queries come encrypted.
 pub(crate) struct Secure {
@@ -54,14 +52,18 @@ pub(crate) struct Secure {
 }
 
 impl Secure {
-    /// Sets up TLS.
+    /// Sets up TLS for a role that is known by these names, and whose tickets are bound to this.
     ///
     /// # Errors
     /// The cryptography cannot do it.
-    pub(crate) fn new(node: &NodeContext) -> Result<Self, DnsError> {
+    pub(crate) fn new(
+        node: &NodeContext,
+        names: &[DnsName],
+        tickets: &'static [u8],
+    ) -> Result<Self, DnsError> {
         let certificates = Arc::new(Certificates::new(node.replica.clone(), node.clock.clone()));
-        let tickets = Arc::new(Tickets::bound_to(TICKET_CONTEXT));
-        let names: Vec<String> = node.config.network.name_servers.iter().map(ToString::to_string).collect();
+        let tickets = Arc::new(Tickets::bound_to(tickets));
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let own_name = names.first().cloned().unwrap_or_else(|| node.name().to_string());
         let shown =
             Arc::new(Shown { certificates: certificates.clone(), names, own: own_certificate(own_name)? });
@@ -145,7 +147,7 @@ async fn woken() {
 /// Which certificate is shown.
 struct Shown {
     certificates: Arc<Certificates>,
-    /// Of the network's name servers.
+    /// Of the role: the network's name servers, or those of its resolver.
     names: Vec<String>,
     /// Where there is no other.
     own: Arc<CertifiedKey>,

@@ -10,10 +10,15 @@
 //! The kernel divides askers among an address's sockets by a hash of their address and port. It does not divide them by the
 //! core that received them: a network card with fewer queues than there are cores would leave threads idle.
 //!
+//! An answer that has to be waited for ([`Reply::Later`]) is handed to the asynchronous runtime, which sends it from the same
+//! socket by itself when it is there.
+//!
 //! Invariants: threads share nothing that is written for each query but counters; a thread that is told to drain answers
-//! what had come by then; a thread ends at the latest when the service's task that waits for it is dropped.
+//! what had come by then, and what waits is waited for; a thread ends at the latest when the service's task that waits for it
+//! is dropped.
 
 use std::{
+    convert::Infallible,
     io,
     net::{SocketAddr, UdpSocket},
     os::fd::{AsFd, OwnedFd},
@@ -24,14 +29,18 @@ use std::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use proxima_chassis::{Arrivals, Shutdown};
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
+use socket2::SockRef;
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 use tracing::warn;
 
 use crate::{
     DnsError,
+    answerer::{Answerer, Reply},
     asker::{Asker, Transport},
     datagrams::Batch,
-    server::Server,
 };
 
 /// Failures to receive in a row after which the socket is taken for broken.
@@ -42,10 +51,10 @@ const AFTER_FAILURE: Duration = Duration::from_millis(20);
 const POLLED_INLINE: usize = 16;
 
 /// Answers what comes in at these sockets, in a thread of its own, until the server drains; then what had come by then.
-pub(crate) async fn serve(
+pub(crate) async fn serve<A: Answerer>(
     name: String,
     sockets: Vec<UdpSocket>,
-    server: Arc<Server>,
+    answerer: Arc<A>,
     shutdown: Shutdown,
 ) -> Result<(), DnsError> {
     let address = sockets.first().and_then(|socket| socket.local_addr().ok());
@@ -58,10 +67,15 @@ pub(crate) async fn serve(
         nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|error| broken(error.into()))?;
     let (ended, mut ending) = oneshot::channel();
     let arrivals = shutdown.arrivals().clone();
+    let (waiting, mut all_sent) = mpsc::channel(1);
+    let later = Later { runtime: Handle::current(), waiting };
+    let sockets: Vec<_> = sockets.into_iter().map(Arc::new).collect();
     // Here, so that an idle thread allocates nothing: the first octet that it does would cost it a heap of its own.
     let mut batch = Batch::new();
     let thread = std::thread::Builder::new().name(name).spawn(move || {
-        ended.send(answer_all(&mut batch, &sockets, &server, &waits, &arrivals)).ok();
+        // What is answered may have something done behind it.
+        let _entered = later.runtime.enter();
+        ended.send(answer_all(&mut batch, &sockets, &answerer, &later, (&waits, &arrivals))).ok();
     });
     drop(thread.map_err(broken)?);
     let outcome = tokio::select! {
@@ -71,15 +85,40 @@ pub(crate) async fn serve(
             ending.await
         }
     };
+    // Whoever still has an answer to send keeps a sender; nothing is ever sent.
+    all_sent.recv().await;
     outcome.unwrap_or_else(|_| Err(broken(io::Error::other("a thread has ended with a fault"))))
 }
 
-fn answer_all(
+/// What sees to answers that have to be waited for.
+struct Later {
+    runtime: Handle,
+    /// A clone goes with each of them.
+    waiting: mpsc::Sender<Infallible>,
+}
+
+impl Later {
+    /// Waits for an answer, and sends it to whom it is for. If the kernel does not take it, it is lost, as any datagram may be.
+    fn send<A: Answerer>(&self, found: A::Later, socket: &Arc<UdpSocket>, to: SocketAddr, answerer: &Arc<A>) {
+        let (socket, answerer, waiting) = (socket.clone(), answerer.clone(), self.waiting.clone());
+        self.runtime.spawn(async move {
+            let found = found.await;
+            let sent =
+                SockRef::from(&*socket).send_to_with_flags(&found.octets, &to.into(), libc::MSG_DONTWAIT);
+            if sent.is_err() {
+                answerer.listening().metrics.unsent.inc();
+            }
+            drop(waiting);
+        });
+    }
+}
+
+fn answer_all<A: Answerer>(
     batch: &mut Batch,
-    sockets: &[UdpSocket],
-    server: &Server,
-    drain: &OwnedFd,
-    arrivals: &Arrivals,
+    sockets: &[Arc<UdpSocket>],
+    answerer: &Arc<A>,
+    later: &Later,
+    (drain, arrivals): (&OwnedFd, &Arrivals),
 ) -> Result<(), DnsError> {
     let mut failures = 0;
     let mut waiting: SmallVec<[PollFd<'_>; POLLED_INLINE]> = [PollFd::new(drain.as_fd(), PollFlags::POLLIN)]
@@ -102,7 +141,7 @@ fn answer_all(
             if !draining && !is_ready(waiting) {
                 continue;
             }
-            match answer_batch(batch, socket, server) {
+            match answer_batch(batch, socket, answerer, later) {
                 Ok(count) => (received, failures) = (received + count, 0),
                 Err(error) => failed(socket, error, &mut failures)?,
             }
@@ -117,18 +156,25 @@ fn answer_all(
 }
 
 /// Answers what is there at one socket, up to a batch of it; how much there was.
-fn answer_batch(batch: &mut Batch, socket: &UdpSocket, server: &Server) -> io::Result<usize> {
+fn answer_batch<A: Answerer>(
+    batch: &mut Batch,
+    socket: &Arc<UdpSocket>,
+    answerer: &Arc<A>,
+    later: &Later,
+) -> io::Result<usize> {
     let received = batch.receive(socket)?;
     for slot in 0..received {
         batch.answer(slot, |message, from, out| {
             let asker = Asker { address: from.ip(), transport: Transport::Udp };
             // What is not to be answered leaves nothing there.
-            server.answer(message, asker, out);
+            if let Reply::Later(found) = answerer.answer(message, asker, out) {
+                later.send(found, socket, from, answerer);
+            }
         });
     }
     let unsent = batch.send(socket);
     if unsent > 0 {
-        server.metrics.unsent.inc_by(unsent as u64);
+        answerer.listening().metrics.unsent.inc_by(unsent as u64);
     }
     Ok(received)
 }

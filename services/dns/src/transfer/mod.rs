@@ -8,7 +8,7 @@
 //!                   └▶ REFUSED, IXFR over UDP? ─▶ differences: the SOA record alone
 //! ```
 //!
-//! Whatever is not signed and no transfer costs nothing here: `Server::answer` comes here only after the usual way has
+//! Whatever is not signed and no transfer costs nothing here: `Server::say` comes here only after the usual way has
 //! refused.
 //!
 //! What is transferred is what is answered (`content.rs`): a proxied name has the network's addresses and how it speaks
@@ -65,7 +65,7 @@ pub(crate) fn waiting(unread: &[u8]) -> Option<usize> {
 }
 
 /// Whether a message asks for a transfer.
-pub(crate) fn is_asked_for(message: &[u8]) -> bool {
+fn is_asked_for(message: &[u8]) -> bool {
     let qtype = |message: &[u8]| {
         let header = message.first_chunk::<HEADER_OCTETS>()?;
         let flags = u16::from_be_bytes([header[2], header[3]]);

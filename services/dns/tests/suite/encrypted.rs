@@ -22,14 +22,14 @@ use crate::{
 const LISTEN: &str = "listen_tls = [\"127.0.0.1:0\"]\nlisten_quic = [\"127.0.0.1:0\"]";
 
 /// An authority, and a certificate of it for these names.
-struct Authority {
-    pem: String,
+pub(crate) struct Authority {
+    pub(crate) pem: String,
     roots: RootCertStore,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // Of another name than what it issues: OpenSSL takes that for self-signed otherwise.
@@ -41,7 +41,7 @@ impl Authority {
         Ok(Self { pem: certificate.pem(), roots, issuer: Issuer::new(params, key) })
     }
 
-    fn certify(&self, id: u8, host: &str) -> Result<Certificate> {
+    pub(crate) fn certify(&self, id: u8, host: &str) -> Result<Certificate> {
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new([host.to_owned()])?.signed_by(&key, &self.issuer)?;
         Ok(Certificate {
@@ -57,7 +57,7 @@ impl Authority {
         })
     }
 
-    fn client(&self, alpn: &[u8]) -> Result<rustls::ClientConfig> {
+    pub(crate) fn client(&self, alpn: &[u8]) -> Result<rustls::ClientConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -94,21 +94,30 @@ async fn by_tls(running: &Running, config: &Arc<rustls::ClientConfig>) -> Result
 }
 
 async fn by_quic(running: &Running, authority: &Authority) -> Result<(Endpoint, Connection)> {
+    connect_by_quic(running.addresses.quic[0], NAME_SERVER, authority).await
+}
+
+/// A connection to whom that is the name of.
+pub(crate) async fn connect_by_quic(
+    at: SocketAddr,
+    name: &str,
+    authority: &Authority,
+) -> Result<(Endpoint, Connection)> {
     let mut endpoint = Endpoint::client(([127, 0, 0, 1], 0).into())?;
     let crypto = QuicClientConfig::try_from(authority.client(b"doq")?)?;
     endpoint.set_default_client_config(ClientConfig::new(Arc::new(crypto)));
-    let connection = endpoint.connect(running.addresses.quic[0], NAME_SERVER)?.await?;
+    let connection = endpoint.connect(at, name)?.await?;
     Ok((endpoint, connection))
 }
 
 /// A query as it stands on a stream of QUIC: without an id.
-fn without_id(question: &Question) -> Vec<u8> {
+pub(crate) fn without_id(question: &Question) -> Vec<u8> {
     let mut query = framed(question);
     query[2..4].fill(0);
     query
 }
 
-async fn ask_by_quic(connection: &Connection, query: &[u8]) -> Result<Vec<String>> {
+pub(crate) async fn ask_by_quic(connection: &Connection, query: &[u8]) -> Result<Vec<String>> {
     let (mut send, mut receive) = connection.open_bi().await?;
     send.write_all(query).await?;
     send.finish()?;

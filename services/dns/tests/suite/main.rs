@@ -7,7 +7,11 @@ mod encrypted;
 mod flood;
 mod hostile;
 mod oracle;
+mod recursion;
 mod sockets;
 mod support;
 mod transfers;
+#[path = "../../../../core/resolver/tests/tree/mod.rs"]
+#[allow(clippy::unwrap_used, reason = "helpers of a test")]
+mod tree;
 mod types;

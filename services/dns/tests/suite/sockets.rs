@@ -13,6 +13,7 @@ use proxima_chassis::{NodeConfig, NodeContext, Service, random_id, run_node};
 use proxima_dns::{DnsAddresses, DnsService};
 use proxima_ledger::{Append, Change, IdempotencyKey};
 use proxima_model::{Entity as _, KeyRole, Record, RecordId, ZoneIndex, ZoneSigning};
+use proxima_resolver::{Sockets, Upstream};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -28,6 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Running {
     pub(crate) node: NodeContext,
+    pub(crate) service: Arc<DnsService>,
     /// Where it answers over UDP and TCP.
     pub(crate) address: SocketAddr,
     pub(crate) addresses: DnsAddresses,
@@ -35,6 +37,15 @@ pub(crate) struct Running {
 
 /// Runs a node with this table `[dns]` and the zone example.com, and a test against it.
 pub(crate) async fn with_node(dns: &str, test: impl AsyncFnOnce(&Running) -> Result<()>) -> Result<()> {
+    with_node_asking(dns, Arc::new(Sockets { port: 53 }), test).await
+}
+
+/// As [`with_node`]; where it resolves, name servers are asked by `upstream`.
+pub(crate) async fn with_node_asking(
+    dns: &str,
+    upstream: Arc<dyn Upstream>,
+    test: impl AsyncFnOnce(&Running) -> Result<()>,
+) -> Result<()> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("key"), "11".repeat(32))?;
     let config = format!(
@@ -48,7 +59,7 @@ pub(crate) async fn with_node(dns: &str, test: impl AsyncFnOnce(&Running) -> Res
     let make = {
         let made = made.clone();
         move |node: &NodeContext| -> Result<Vec<Arc<dyn Service>>, Box<dyn std::error::Error + Send + Sync>> {
-            let service = DnsService::new(node)?;
+            let service = DnsService::with_upstream(node, upstream.clone())?;
             *made.lock().expect("a lock") = Some(service.clone());
             Ok(vec![service])
         }
@@ -60,8 +71,9 @@ pub(crate) async fn with_node(dns: &str, test: impl AsyncFnOnce(&Running) -> Res
     });
     let body = async {
         let node = is_ready.await.context("the node did not become ready")?;
-        let addresses = made.lock().expect("a lock").as_ref().context("a service")?.addresses();
-        let running = Running { node, address: addresses.clear[0], addresses };
+        let service = made.lock().expect("a lock").clone().context("a service")?;
+        let addresses = service.addresses();
+        let running = Running { node, service, address: addresses.clear[0], addresses };
         running.fill().await?;
         test(&running).await
     };
@@ -456,6 +468,16 @@ fn a_table_with_mistakes_says_where_they_are() {
         ("rate_limit_slip = 11", "[dns] rate_limit_slip: give 0 to 10"),
         ("rate_limit_exempt = [\"192.0.2.1\"]", "rate_limit_exempt[0]"),
         ("lisen = []", "unknown field `lisen`"),
+        ("resolver.listen = [\"[::]:53\"]", "[dns] resolver.listen: [::]:53 is a wildcard"),
+        (
+            "listen = [\"127.0.0.1:53\"]\nresolver.listen = [\"127.0.0.1:53\"]",
+            "[dns] resolver.listen: 127.0.0.1:53 is one of [dns]",
+        ),
+        ("resolver.allow = [\"128.0.0.0/1\"]", "[dns] resolver.allow: 128.0.0.0/1 is nearly everybody"),
+        ("resolver.https = true", "[dns] resolver.names: none"),
+        ("resolver.pending_max = 0", "[dns] resolver.pending_max: give 1 or more"),
+        ("resolver.cache_bytes_max = 5", "[dns] resolver.cache_bytes_max: give 1048576"),
+        ("resolver.rate_limit_per_second = 10001", "[dns] resolver.rate_limit_per_second: give 1 to 10000"),
     ] {
         let config = format!(
             "[node]\nname = \"n\"\npop = \"FRA\"\nregion = \"r\"\ndata_dir = \"d\"\nkey_file = \"k\"\n[dns]\n{table}\n"

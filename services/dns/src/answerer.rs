@@ -1,0 +1,134 @@
+//! Who answers at a listener: the transports carry queries, and one of two roles says what is answered.
+//!
+//! ```text
+//!  udp.rs, tcp.rs, quic.rs, https.rs ─▶ Answerer::answer ─┬▶ Reply::Now: it stands in the buffer that was given
+//!                                                         ├▶ Reply::Later: it has to be waited for, others go on
+//!                                                         └▶ Reply::None: it is not to be answered
+//! ```
+//!
+//! [`Server`](crate::server::Server), which has authority, always answers at once: its [`Answerer::Later`] has no values, so
+//! that what the transports do with one is compiled away for it. [`Recursive`](crate::resolver::Recursive) answers what it
+//! knows at once, and resolves the rest.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::io::AsyncWrite;
+
+use crate::{
+    asker::Asker, config::DnsConfig, message::put_length, metrics::ListenerMetrics, respond::Answered,
+    wire::LENGTH_OCTETS,
+};
+
+/// One of the roles.
+pub(crate) trait Answerer: Send + Sync + Sized + 'static {
+    /// An answer that has to be waited for. It may be dropped: then nobody wants it any more.
+    type Later: Future<Output = Found> + Send + 'static;
+
+    /// Appends the answer to a message to `out`, if it can be said without waiting; otherwise nothing.
+    fn answer(self: &Arc<Self>, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Reply<Self::Later>;
+
+    /// What its listeners have in common.
+    fn listening(&self) -> &Listening;
+
+    /// Whether it answers this client at all. Who may not ask is told so in the protocol's form: by [`Self::answer`], or
+    /// by a status where there is one.
+    fn admits(&self, _asker: Asker) -> bool {
+        true
+    }
+
+    /// Octets of the whole message at the beginning of a stream, with its length, if [`Self::answer_at_length`] answers it.
+    fn takes_long(_unread: &[u8]) -> Option<usize> {
+        None
+    }
+
+    /// Answers a message by many.
+    ///
+    /// # Errors
+    /// The client has gone, or takes too long.
+    fn answer_at_length(
+        &self,
+        _stream: &mut (impl AsyncWrite + Unpin + Send),
+        _message: &[u8],
+        _asker: Asker,
+    ) -> impl Future<Output = io::Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
+}
+
+/// What was made of a message.
+pub(crate) enum Reply<L> {
+    /// It is answered; if a rate limit dropped it, by nothing.
+    Now(Answered),
+    /// It will be answered.
+    Later(L),
+    /// It is not to be answered.
+    None,
+}
+
+/// An answer that was waited for.
+pub(crate) struct Found {
+    /// The whole message.
+    pub(crate) octets: Vec<u8>,
+    /// What it says.
+    pub(crate) answered: Answered,
+}
+
+/// The answers that have to be waited for of who never waits: none.
+pub(crate) struct Never(Infallible);
+
+impl Future for Never {
+    type Output = Found;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Found> {
+        match self.0 {}
+    }
+}
+
+/// What all listeners of a role have in common.
+pub(crate) struct Listening {
+    /// What they count.
+    pub(crate) metrics: ListenerMetrics,
+    /// How long a connection may go without a whole query (RFC 7766, 6.2.3).
+    pub(crate) idle: Duration,
+    /// Queries of one connection, after which it is closed.
+    pub(crate) queries_max: u32,
+}
+
+impl Listening {
+    pub(crate) fn new(config: &DnsConfig, metrics: ListenerMetrics) -> Self {
+        Self { metrics, idle: config.tcp_idle(), queries_max: config.tcp_queries_max }
+    }
+}
+
+/// As [`Answerer::answer`], with the answer's length before it, as streams carry messages (RFC 1035, 4.2.2).
+pub(crate) fn answer_framed<A: Answerer>(
+    answerer: &Arc<A>,
+    message: &[u8],
+    asker: Asker,
+    out: &mut Vec<u8>,
+) -> Reply<A::Later> {
+    let begin = out.len();
+    out.extend_from_slice(&[0; LENGTH_OCTETS]);
+    let reply = answerer.answer(message, asker, out);
+    match reply {
+        Reply::Now(_) => put_length(&mut out[begin..]),
+        Reply::Later(_) | Reply::None => out.truncate(begin),
+    }
+    reply
+}
+
+/// Appends an answer that was waited for, with its length before it.
+pub(crate) fn frame(found: &Found, out: &mut Vec<u8>) {
+    let begin = out.len();
+    out.extend_from_slice(&[0; LENGTH_OCTETS]);
+    out.extend_from_slice(&found.octets);
+    put_length(&mut out[begin..]);
+}

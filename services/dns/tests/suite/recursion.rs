@@ -1,0 +1,414 @@
+//! The role that resolves: in a small internet on BIND, asked over every transport by those who may and those who may not.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use futures_util::future::join_all;
+use http::{HeaderMap, Method, StatusCode};
+use proxima_model::PopCode;
+use proxima_pipeline::{
+    Body, Client, Decision, Exchange, Fault, Flow, Protocol, RayId, Request, Response, Scheme, Stage,
+};
+use proxima_resolver::{Sockets, Transport, Upstream};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpStream, UdpSocket},
+    sync::watch,
+};
+
+use crate::{
+    encrypted::{Authority, ask_by_quic, connect_by_quic, without_id},
+    sockets::{Running, framed, read_answer, with_node_asking},
+    support::{NOW, Question, describe},
+    tree::{self, Tree},
+};
+
+const RESOLVER: &str = "dns.example.com";
+const RD: u16 = 0x0100;
+
+/// Asks the tree's server, but holds questions below `held.plain.test` until they are let go.
+struct Gate {
+    sockets: Sockets,
+    open: watch::Sender<bool>,
+    /// How many have been held.
+    held: watch::Sender<usize>,
+}
+
+#[async_trait::async_trait]
+impl Upstream for Gate {
+    async fn exchange(&self, server: IpAddr, query: &[u8], transport: Transport) -> std::io::Result<Vec<u8>> {
+        if query.to_ascii_lowercase().windows(16).any(|octets| octets == b"\x04held\x05plain\x04test") {
+            self.held.send_modify(|held| *held += 1);
+            self.open.subscribe().wait_for(|open| *open).await.ok();
+        }
+        self.sockets.exchange(server, query, transport).await
+    }
+}
+
+/// A node that resolves in the tree, and what it asks through.
+struct Resolving<'a> {
+    running: &'a Running,
+    gate: Arc<Gate>,
+}
+
+impl Resolving<'_> {
+    fn at(&self) -> SocketAddr {
+        self.running.addresses.resolver.as_ref().expect("it resolves").clear[0]
+    }
+
+    fn tls(&self) -> SocketAddr {
+        self.running.addresses.resolver.as_ref().expect("it resolves").tls[0]
+    }
+
+    async fn dig(&self, program: &str, arguments: &str) -> Result<String> {
+        self.running.dig_at(self.at(), program, arguments).await
+    }
+
+    async fn udp(&self) -> Result<UdpSocket> {
+        let socket = UdpSocket::bind("127.0.0.1:0").await?;
+        socket.connect(self.at()).await?;
+        Ok(socket)
+    }
+
+    /// Waits until so many questions are held.
+    async fn until_held(&self, count: usize) -> Result<()> {
+        self.gate.held.subscribe().wait_for(|held| *held >= count).await?;
+        Ok(())
+    }
+
+    fn let_go(&self) {
+        self.gate.open.send_replace(true);
+    }
+
+    fn counts(&self, line: &str) -> Result<()> {
+        let metrics = self.running.node.metrics.encode();
+        let about =
+            || metrics.lines().filter(|line| line.contains("resolver")).collect::<Vec<_>>().join("\n");
+        ensure!(metrics.lines().any(|found| found == line), "{line} is not in\n{}", about());
+        Ok(())
+    }
+}
+
+async fn received(socket: &UdpSocket) -> Result<Vec<String>> {
+    let mut buffer = [0; 4096];
+    let length = socket.recv(&mut buffer).await?;
+    describe(&buffer[..length])
+}
+
+/// A question as clients of resolvers ask, with EDNS.
+fn question(name: &str, qtype: u16) -> Question {
+    let mut question = Question::new(name, qtype);
+    question.flags = RD;
+    question.edns();
+    question
+}
+
+/// Runs a node with this table `[dns.resolver]` beside what it needs, and a test against it.
+async fn with_resolver(table: &str, test: impl AsyncFnOnce(&Resolving<'_>) -> Result<()>) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let Tree { port, anchor, .. } = &tree::start(folder.path());
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("hints"), ". NS ns.\nns. A 127.0.0.1\n")?;
+    std::fs::write(at("anchor"), anchor)?;
+    let (open, held) = (watch::Sender::new(false), watch::Sender::new(0));
+    let gate = Arc::new(Gate { sockets: Sockets { port: *port }, open, held });
+    let config = format!(
+        "[dns.resolver]\nlisten = [\"127.0.0.1:0\"]\nlisten_tls = [\"127.0.0.1:0\"]\nlisten_quic = [\"127.0.0.1:0\"]\n\
+         names = [{RESOLVER:?}]\nhttps = true\nhints_file = {:?}\nanchors_file = {:?}\n\
+         allow_private_name_servers = true\n{table}",
+        at("hints"),
+        at("anchor"),
+    );
+    with_node_asking(&config, gate.clone(), async |running| test(&Resolving { running, gate }).await).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_resolved_and_validated_over_udp_and_tcp() -> Result<()> {
+    with_resolver("", async |resolving| {
+        for transport in ["", "+tcp "] {
+            let ask = |question: &str| {
+                let arguments = format!("{transport}+dnssec {question}");
+                async move { resolving.dig("dig", &arguments).await }
+            };
+            let answer = ask("www.signed.test A").await?;
+            ensure!(answer.contains("flags: qr rd ra ad;") && answer.contains("A\t192.0.2.80"), "{answer}");
+            ensure!(answer.contains("RRSIG\tA 13 3 300 "), "{answer}");
+            let answer = ask("no.signed.test A").await?;
+            ensure!(answer.contains("status: NXDOMAIN") && answer.contains("ra ad;"), "{answer}");
+            let answer = ask("www.plain.test A").await?;
+            ensure!(answer.contains("flags: qr rd ra;") && answer.contains("A\t192.0.2.90"), "{answer}");
+            let answer = ask("www.bogus.test A").await?;
+            ensure!(answer.contains("status: SERVFAIL") && answer.contains("EDE: 9 "), "{answer}");
+            let answer = ask("+cdflag www.bogus.test A").await?;
+            ensure!(answer.contains("status: NOERROR") && answer.contains("A\t192.0.2.80"), "{answer}");
+            let answer = ask("+norecurse www.signed.test A").await?;
+            ensure!(answer.contains("status: REFUSED") && answer.contains("EDE: 20 "), "{answer}");
+        }
+        let large = resolving.dig("dig", "+ignore large.plain.test TXT").await?;
+        ensure!(large.contains("flags: qr tc rd ra;") && large.contains("ANSWER: 0"), "{large}");
+        let large = resolving.dig("dig", "large.plain.test TXT").await?;
+        ensure!(large.contains("retrying in TCP mode") && large.contains("ANSWER: 20"), "{large}");
+        let version = resolving.dig("dig", "+edns=1 +noednsnegotiation www.plain.test A").await?;
+        ensure!(version.contains("status: BADVERS"), "{version}");
+        // The other role is as it was, and the zones here are not resolved by it.
+        let own = resolving.running.dig("dig", "+norecurse www.example.com A").await?;
+        ensure!(own.contains("flags: qr aa;") && own.contains("192.0.2.1"), "{own}");
+        let elsewhere = resolving.running.dig("dig", "www.signed.test A").await?;
+        ensure!(elsewhere.contains("status: REFUSED"), "{elsewhere}");
+        resolving.counts("proxima_dns_resolver_answers_total{transport=\"udp\",rcode=\"SERVFAIL\"} 1")?;
+        resolving.counts("proxima_dns_resolver_refused_total{why=\"recursion\"} 2")?;
+        resolving.counts("proxima_dns_resolver_pending 0")?;
+        // Once checked, and once not: two answers that are kept.
+        resolving.counts("proxima_resolver_answers_total{by=\"bogus\"} 2")
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_ask_is_refused_over_every_transport() -> Result<()> {
+    with_resolver("allow = [\"192.0.2.0/24\"]", async |resolving| {
+        for arguments in ["", "+tcp "] {
+            let answer = resolving.dig("dig", &format!("{arguments}www.signed.test A")).await?;
+            ensure!(
+                answer.contains("status: REFUSED") && answer.contains("EDE: 18 (Prohibited)"),
+                "{answer}"
+            );
+        }
+        let answer = resolving.running.dig_at(resolving.tls(), "kdig", "+tls www.signed.test A").await?;
+        ensure!(answer.contains("status: REFUSED"), "{answer}");
+        resolving.counts("proxima_dns_resolver_refused_total{why=\"client\"} 3")?;
+        let stranger = https(resolving, "198.51.100.1", "/dns-query?name=www.signed.test").await?;
+        ensure!(matches!(stranger, Err(Fault::Forbidden(_))), "{stranger:?}");
+        let friend = https(resolving, "192.0.2.7", "/dns-query?name=www.signed.test").await?;
+        ensure!(friend.is_ok(), "{friend:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_resolved_encrypted_with_the_resolvers_own_certificate() -> Result<()> {
+    with_resolver("", async |resolving| {
+        let authority = Authority::new()?;
+        let replica = &resolving.running.node.replica;
+        resolving.running.change(vec![replica.put(&authority.certify(1, RESOLVER)?)]).await?;
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, &authority.pem)?;
+        let checked = format!("+tls-ca={} +tls-hostname={RESOLVER}", file.display());
+        let asked = format!("{checked} +edns +padding=64 +keepopen www.signed.test A www.plain.test A");
+        let answer = resolving.running.dig_at(resolving.tls(), "kdig", &asked).await?;
+        ensure!(answer.contains("192.0.2.80") && answer.contains("192.0.2.90"), "{answer}");
+        ensure!(answer.contains("Received 468 B") && answer.contains("PADDING"), "{answer}");
+        let at = resolving.running.addresses.resolver.as_ref().context("it resolves")?.quic[0];
+        let (_endpoint, connection) = connect_by_quic(at, RESOLVER, &authority).await?;
+        // One that has to be waited for holds up none of the others.
+        let held = without_id(&question("a.held.plain.test", 1));
+        let held = ask_by_quic(&connection, &held);
+        let others = async {
+            resolving.until_held(1).await?;
+            let known = without_id(&question("www.signed.test", 1));
+            for answer in join_all((0..50).map(|_| ask_by_quic(&connection, &known))).await {
+                ensure!(answer?[1] == "answer www.signed.test. 300 IN A 192.0.2.80");
+            }
+            resolving.let_go();
+            anyhow::Ok(())
+        };
+        let (held, others) = tokio::join!(held, others);
+        others?;
+        ensure!(held?[1].ends_with("A 192.0.2.91"));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_on_a_connection_come_when_they_are_there() -> Result<()> {
+    with_resolver("", async |resolving| {
+        let mut stream = TcpStream::connect(resolving.at()).await?;
+        stream.write_all(&framed(&question("a.held.plain.test", 1))).await?;
+        resolving.until_held(1).await?;
+        let behind =
+            [framed(&question("www.plain.test", 1)), framed(&question("www.signed.test", 1))].concat();
+        stream.write_all(&behind).await?;
+        let mut first = [read_answer(&mut stream).await?, read_answer(&mut stream).await?].concat();
+        first.retain(|line| line.starts_with("answer"));
+        first.sort();
+        ensure!(first[0].ends_with("192.0.2.80") || first[1].ends_with("192.0.2.80"), "{first:?}");
+        ensure!(!first.iter().any(|line| line.contains("held")), "{first:?}");
+        // Who ends its side of the connection still gets what it asked for.
+        stream.shutdown().await?;
+        resolving.let_go();
+        let last = read_answer(&mut stream).await?;
+        ensure!(last[1].ends_with("A 192.0.2.91"), "{last:?}");
+        ensure!(read_answer(&mut stream).await.is_err(), "the connection stays open");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_the_questions_that_may_wait_only_what_is_known_is_answered() -> Result<()> {
+    with_resolver("pending_per_client_max = 2", async |resolving| {
+        let socket = resolving.udp().await?;
+        socket.send(&question("www.signed.test", 1).encode()).await?;
+        ensure!(received(&socket).await?[1].ends_with("192.0.2.80"));
+        let held = resolving.udp().await?;
+        for number in 1..=2 {
+            held.send(&question(&format!("n{number}.held.plain.test"), 1).encode()).await?;
+            resolving.until_held(number).await?;
+        }
+        resolving.counts("proxima_dns_resolver_pending 2")?;
+        socket.send(&question("www.plain.test", 1).encode()).await?;
+        let busy = received(&socket).await?;
+        ensure!(
+            busy[0].starts_with("SERVFAIL") && busy.last().is_some_and(|opt| opt.contains("ede=22")),
+            "{busy:?}"
+        );
+        socket.send(&question("www.signed.test", 1).encode()).await?;
+        ensure!(received(&socket).await?[1].ends_with("192.0.2.80"));
+        resolving.counts("proxima_dns_resolver_refused_total{why=\"busy\"} 1")?;
+        resolving.let_go();
+        for _ in 1..=2 {
+            ensure!(received(&held).await?[1].ends_with("192.0.2.91"));
+        }
+        socket.send(&question("www.plain.test", 1).encode()).await?;
+        ensure!(received(&socket).await?[1].ends_with("192.0.2.90"));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn draining_waits_for_what_was_asked() -> Result<()> {
+    with_resolver("", async |resolving| {
+        let socket = resolving.udp().await?;
+        socket.send(&question("udp.held.plain.test", 1).encode()).await?;
+        resolving.until_held(1).await?;
+        let mut stream = TcpStream::connect(resolving.at()).await?;
+        stream.write_all(&framed(&question("tcp.held.plain.test", 1))).await?;
+        resolving.until_held(2).await?;
+        resolving.running.node.shutdown.begin_drain();
+        resolving.let_go();
+        let answer = received(&socket).await?;
+        ensure!(answer[1].ends_with("A 192.0.2.91"), "{answer:?}");
+        let answer = read_answer(&mut stream).await?;
+        ensure!(answer[1].ends_with("A 192.0.2.91"), "{answer:?}");
+        ensure!(read_answer(&mut stream).await.is_err(), "the connection stays open");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_resolver_gives_one_network_its_rate_over_udp() -> Result<()> {
+    with_resolver("allow = [\"0.0.0.0/0\"]\nrate_limit_per_second = 1", async |resolving| {
+        let mut stream = TcpStream::connect(resolving.at()).await?;
+        stream.write_all(&framed(&question("www.plain.test", 1))).await?;
+        read_answer(&mut stream).await?;
+        let socket = resolving.udp().await?;
+        let asked = question("www.plain.test", 1).encode();
+        for _ in 0..2 {
+            socket.send(&asked).await?;
+            ensure!(received(&socket).await?.len() == 3);
+        }
+        // The next is dropped, and the one after that asks to come again.
+        socket.send(&asked).await?;
+        socket.send(&asked).await?;
+        let slipped = received(&socket).await?;
+        ensure!(slipped[0] == "NOERROR tc rd ra" && slipped.len() == 2, "{slipped:?}");
+        stream.write_all(&framed(&question("www.plain.test", 1))).await?;
+        ensure!(read_answer(&mut stream).await?.len() == 3);
+        resolving.counts("proxima_dns_resolver_rate_limited_total{action=\"dropped\"} 1")?;
+        resolving.counts("proxima_dns_resolver_rate_limited_total{action=\"slipped\"} 1")
+    })
+    .await
+}
+
+/// What the stage of DNS over HTTPS answers to a GET by this client.
+async fn https(resolving: &Resolving<'_>, client: &str, target: &str) -> Result<Result<Response, Fault>> {
+    let request = Request {
+        method: Method::GET,
+        scheme: Scheme::Https,
+        host: RESOLVER.into(),
+        port: None,
+        target: target.parse()?,
+        headers: HeaderMap::new(),
+        upgrade: None,
+    };
+    let client = Client {
+        address: SocketAddr::new(client.parse()?, 40_000),
+        local: "198.51.100.1:443".parse()?,
+        protocol: Protocol::Http2,
+        tls: None,
+    };
+    let mut exchange = Exchange::new(RayId::new(PopCode::parse("FRA")?), client, request, Body::empty(), NOW);
+    let stage = resolving.running.service.over_https();
+    let flow = match stage.on_request(&mut exchange) {
+        Decision::Now(flow) => flow,
+        Decision::Later(later) => later.await,
+    };
+    match flow {
+        Flow::Respond(response) => Ok(Ok(response)),
+        Flow::Fail(fault) => Ok(Err(fault)),
+        Flow::Continue => bail!("it goes on"),
+    }
+}
+
+async fn json(resolving: &Resolving<'_>, target: &str) -> Result<serde_json::Value> {
+    let response =
+        https(resolving, "127.0.0.1", target).await?.map_err(|fault| anyhow::anyhow!("{fault}"))?;
+    ensure!(response.status == StatusCode::OK);
+    ensure!(response.headers["content-type"] == "application/dns-json", "{:?}", response.headers);
+    let body = response.body.collect(1 << 20).await?;
+    Ok(serde_json::from_slice(&body)?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_resolved_within_https_on_the_wire_and_as_json() -> Result<()> {
+    with_resolver("", async |resolving| {
+        let said = json(resolving, "/dns-query?name=www.signed.test").await?;
+        ensure!(said["Status"] == 0 && said["AD"] == true && said["CD"] == false, "{said}");
+        ensure!(
+            said["Question"][0]["name"] == "www.signed.test." && said["Question"][0]["type"] == 1,
+            "{said}"
+        );
+        ensure!(said["Answer"][0]["data"] == "192.0.2.80" && said["Answer"][0]["TTL"] == 300, "{said}");
+        let said = json(resolving, "/dns-query?name=www.signed.test&type=A&do=1").await?;
+        let signature = said["Answer"][1]["data"].as_str().context("a signature")?;
+        ensure!(signature.starts_with("A 13 3 300 ") && signature.contains(" signed.test. "), "{said}");
+        let said = json(resolving, "/dns-query?name=no.signed.test&type=aaaa").await?;
+        ensure!(said["Status"] == 3 && said["Authority"][0]["type"] == 6, "{said}");
+        let said = json(resolving, "/dns-query?name=www.bogus.test").await?;
+        ensure!(said["Status"] == 2 && said["Comment"] == "EDE 9 (DNSKEY Missing)", "{said}");
+        let said = json(resolving, "/dns-query?name=www.bogus.test&cd=1").await?;
+        ensure!(said["Status"] == 0 && said["CD"] == true && said["AD"] == false, "{said}");
+        for target in
+            ["/dns-query?name=a..b", "/dns-query?name=a&type=none", "/dns-query", "/dns-query?dns=AAAA"]
+        {
+            let refused = https(resolving, "127.0.0.1", target).await?;
+            ensure!(matches!(refused, Err(Fault::BadRequest(_))), "{target}: {refused:?}");
+        }
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        let query = URL_SAFE_NO_PAD.encode(question("www.plain.test", 1).encode());
+        let response = https(resolving, "127.0.0.1", &format!("/dns-query?dns={query}")).await?;
+        let response = response.map_err(|fault| anyhow::anyhow!("{fault}"))?;
+        ensure!(response.headers["cache-control"] == "max-age=300", "{:?}", response.headers);
+        let answer = describe(&response.body.collect(1 << 16).await?)?;
+        ensure!(answer[1] == "answer www.plain.test. 300 IN A 192.0.2.90", "{answer:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_resolver_has_no_anchor_does_not_start() -> Result<()> {
+    let config = "[dns.resolver]\nlisten = [\"127.0.0.1:0\"]\nhints_file = \"/nowhere/root.hints\"\n";
+    let error = with_node_asking(config, Arc::new(Sockets { port: 53 }), async |_| Ok(())).await.unwrap_err();
+    let text = format!("{error:#}");
+    ensure!(text.contains("resolver.hints_file") && text.contains("dns-root-data"), "{text}");
+    Ok(())
+}
