@@ -11,7 +11,7 @@ use proxima_anycast::{AnycastConfig, Bfd, Neighbor};
 use proxima_cache::CacheConfig;
 use proxima_chassis::{IdentityConfig, NetworkConfig, NodeConfig, NodeSection};
 use proxima_control::{AcmeConfig, Activation, ControlConfig};
-use proxima_dns::{DnsConfig, ResolverConfig};
+use proxima_dns::{DnsConfig, PolicyConfig, ResolverConfig};
 use proxima_edge::{EdgeConfig, LimitsConfig, RequestLogConfig, TimeoutsConfig};
 use proxima_ledger::LedgerConfig;
 use proxima_tiers::{TiersConfig, config::Server as TierServer};
@@ -30,6 +30,7 @@ fn tables() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("ledger", fields::<LedgerConfig>()),
         ("dns", fields::<DnsConfig>()),
         ("dns.resolver", fields::<ResolverConfig>()),
+        ("dns.resolver.policies", fields::<PolicyConfig>()),
         ("edge", fields::<EdgeConfig>()),
         ("edge.request_log", fields::<RequestLogConfig>()),
         ("edge.limits", fields::<LimitsConfig>()),

@@ -34,12 +34,14 @@ pub(crate) mod ede {
     pub(crate) const UNSUPPORTED_KEY: u16 = 1;
     pub(crate) const UNSUPPORTED_DIGEST: u16 = 2;
     pub(crate) const STALE: u16 = 3;
+    pub(crate) const FORGED: u16 = 4;
     pub(crate) const BOGUS: u16 = 6;
     pub(crate) const EXPIRED: u16 = 7;
     pub(crate) const NOT_YET_VALID: u16 = 8;
     pub(crate) const DNSKEY_MISSING: u16 = 9;
     pub(crate) const RRSIGS_MISSING: u16 = 10;
     pub(crate) const NSEC_MISSING: u16 = 12;
+    pub(crate) const BLOCKED: u16 = 15;
     pub(crate) const PROHIBITED: u16 = 18;
     pub(crate) const NOT_AUTHORITATIVE: u16 = 20;
     pub(crate) const NO_AUTHORITY: u16 = 22;

@@ -36,7 +36,9 @@
 //! What it leaves out: answers synthesized from NSEC records of other answers (RFC 8198), new anchors by RFC 5011, servers
 //! that do not know EDNS, priming (RFC 8109: hints are used as they are).
 
+mod decided;
 mod denial;
+mod edns;
 mod hints;
 mod iterate;
 mod keys;
@@ -55,6 +57,7 @@ mod zones;
 #[cfg(test)]
 mod tests;
 
+pub use decided::{Decided, LocalRecord};
 pub use hints::{HintsError, parse_anchors, parse_hints};
 pub use metrics::Metrics;
 pub use name::{Name, NotAName};

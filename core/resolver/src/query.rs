@@ -1,25 +1,16 @@
 //! Questions of clients, read; answers to them, written.
 
 use crate::{
+    edns::{EDE_OCTETS, Edns, OPT_OCTETS, bad_version, edns, padding, write_opt},
     iterate::Security,
     keys::{self, ede},
-    message::{DO, HEADER_OCTETS, Record, UDP_OCTETS, class, flag, rcode, read_u16, rtype},
+    message::{HEADER_OCTETS, Record, UDP_OCTETS, class, flag, rcode, read_u16, rtype},
     name::Name,
     rrset::RrSet,
 };
 
 /// Octets of the smallest largest answer over UDP.
 const UDP_OCTETS_MIN: u16 = 512;
-/// Octets of the OPT record with one extended error.
-const OPT_OCTETS: usize = 11;
-const EDE_OCTETS: u16 = 6;
-const EDE_OPTION: u16 = 15;
-const KEEPALIVE_OPTION: u16 = 11;
-const PADDING_OPTION: u16 = 12;
-/// Octets of an option without data.
-const OPTION_OCTETS: u16 = 4;
-/// Answers are padded to multiples of so many octets (RFC 8467, 4.1).
-const PADDED_OCTETS: usize = 468;
 /// Where the name that is asked for stands in every answer.
 const QUESTION_AT: u16 = 12;
 /// Types that are questions only (RFC 6895, 3.1): transfers, everything.
@@ -38,19 +29,6 @@ pub struct Query {
     edns: Option<Edns>,
     /// Whether the answer goes encrypted, and so may be padded.
     is_encrypted: bool,
-}
-
-/// What a client says in its OPT record.
-#[derive(Clone, Copy, Debug)]
-struct Edns {
-    /// Octets that it takes in a datagram.
-    payload: u16,
-    has_do: bool,
-    version: u8,
-    /// Whether it padded its question (RFC 7830).
-    is_padded: bool,
-    /// Whether it asks how long a connection may be silent (RFC 7828).
-    has_keepalive: bool,
 }
 
 /// What an answer says, for who counts it and who keeps it.
@@ -148,6 +126,13 @@ impl Query {
         self
     }
 
+    /// The same question for another name.
+    pub(crate) fn for_name(&self, name: &Name) -> Self {
+        let key = Key::new(name, self.rtype(), self.key.wants_signatures(), self.key.is_unchecked());
+        let class_and_type = &self.question[self.question.len() - 4..];
+        Self { key, question: [name.wire(), class_and_type].concat(), ..self.clone() }
+    }
+
     /// The name that is asked for.
     pub fn name(&self) -> Name {
         self.key.name()
@@ -186,6 +171,12 @@ impl Query {
             Refusal::NoRecursion => ede::NOT_AUTHORITATIVE,
         };
         self.write(&Stored::failure(rcode::REFUSED, code, 0, 0), 0, false, octets_max, out)
+    }
+
+    /// Appends that there is no answer now.
+    pub fn fail(&self, octets_max: usize, out: &mut Vec<u8>) -> Written {
+        let failure = Stored::failure(rcode::SERVFAIL, ede::NO_AUTHORITY, 0, 0);
+        self.write(&failure, 0, false, octets_max, out)
     }
 
     /// Appends an answer without records that asks to come again over TCP, where the client's address is shown.
@@ -232,9 +223,8 @@ impl Query {
             }
         }
         if let Some(edns) = self.edns {
-            let octets = out.len() - begin + opt;
-            let padding = (edns.is_padded && self.is_encrypted && octets_max >= usize::from(u16::MAX))
-                .then(|| padding(octets));
+            let is_padded = edns.is_padded && self.is_encrypted;
+            let padding = if is_padded { padding(out.len() - begin + opt) } else { None };
             write_opt(edns, ede, padding, out);
         }
         debug_assert!(out.len() - begin <= octets_max || !fits);
@@ -242,84 +232,8 @@ impl Query {
     }
 }
 
-/// The answer to a version of EDNS that is not spoken here (RFC 6891, 6.1.3): a code with a bit in the OPT record.
-fn bad_version(id: u16, flags: u16, question: &[u8]) -> Vec<u8> {
-    let flags = flag::QR | flag::RA | flags & (flag::RD | flag::CD);
-    let mut octets = [id, flags, 1, 0, 0, 1].map(u16::to_be_bytes).concat();
-    octets.extend_from_slice(question);
-    octets.push(0);
-    octets.extend([rtype::OPT, UDP_OCTETS, 1 << 8, 0, 0].map(u16::to_be_bytes).concat());
-    octets
-}
-
-/// Octets of padding for an answer of so many without it: up to the next block (RFC 8467, 4.1), or none where a message has no
-/// more room.
-fn padding(octets: usize) -> u16 {
-    let octets = octets + usize::from(OPTION_OCTETS);
-    let padded = octets.next_multiple_of(PADDED_OCTETS).min(usize::from(u16::MAX));
-    u16::try_from(padded.saturating_sub(octets)).unwrap_or(0)
-}
-
-fn write_opt(edns: Edns, ede: Option<u16>, padding: Option<u16>, out: &mut Vec<u8>) {
-    out.push(0);
-    let padding = padding.filter(|_| out.len() < usize::from(u16::MAX) - OPT_OCTETS * 4);
-    let padded = padding.map_or(0, |padding| padding + OPTION_OCTETS);
-    let length = padded + if ede.is_some() { EDE_OCTETS } else { 0 };
-    for field in [rtype::OPT, UDP_OCTETS, 0, if edns.has_do { DO } else { 0 }, length] {
-        out.extend_from_slice(&field.to_be_bytes());
-    }
-    for field in ede.iter().flat_map(|code| [EDE_OPTION, 2, *code]) {
-        out.extend_from_slice(&field.to_be_bytes());
-    }
-    if let Some(padding) = padding {
-        for field in [PADDING_OPTION, padding] {
-            out.extend_from_slice(&field.to_be_bytes());
-        }
-        out.resize(out.len() + usize::from(padding), 0);
-    }
-}
-
 /// TTL of what is served although it has expired (RFC 8767, 4).
 pub(crate) const STALE_TTL: u32 = 30;
-
-/// What the client says in its OPT record, if it has one; `None` if what stands there is broken.
-fn edns(message: &[u8], mut at: usize, count: u16) -> Option<Option<Edns>> {
-    let mut edns = None;
-    for _ in 0..count {
-        let owner = Name::parse(message, &mut at)?;
-        let [kind, payload, extended, flags, length] = std::array::from_fn(|_| read_u16(message, &mut at));
-        let end = at + usize::from(length?);
-        let data = message.get(at..end)?;
-        at = end;
-        if kind? == rtype::OPT {
-            if edns.is_some() || !owner.is_root() {
-                return None;
-            }
-            let [_, version] = extended?.to_be_bytes();
-            let (payload, has_do) = (payload?, flags? & DO != 0);
-            let mut said = Edns { payload, has_do, version, is_padded: false, has_keepalive: false };
-            options(data, &mut said)?;
-            edns = Some(said);
-        }
-    }
-    Some(edns)
-}
-
-/// Reads the options that decide something here.
-fn options(data: &[u8], edns: &mut Edns) -> Option<()> {
-    let mut at = 0;
-    while at < data.len() {
-        let (option, length) = (read_u16(data, &mut at)?, read_u16(data, &mut at)?);
-        at += usize::from(length);
-        data.get(..at)?;
-        match option {
-            PADDING_OPTION => edns.is_padded = true,
-            KEEPALIVE_OPTION => edns.has_keepalive = true,
-            _ => {}
-        }
-    }
-    Some(())
-}
 
 impl Key {
     pub(crate) fn new(name: &Name, rtype: u16, wants_signatures: bool, unchecked: bool) -> Self {

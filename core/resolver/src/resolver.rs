@@ -118,11 +118,23 @@ impl<U: Upstream> Resolver<U> {
                 metrics.stale.inc();
                 query.write(&stale, 0, true, octets_max, out)
             }
-            (None, None) => {
-                let lost = Stored::failure(rcode::SERVFAIL, ede::NO_AUTHORITY, 0, 0);
-                query.write(&lost, 0, false, octets_max, out)
-            }
+            (None, None) => query.fail(octets_max, out),
         }
+    }
+
+    /// Appends the answer to the question for another name, behind an alias to it that may be remembered for `ttl` seconds: what
+    /// a policy has in the place of what there is. Never said to be validated, but what is bogus fails.
+    pub async fn answer_through(
+        self: &Arc<Self>,
+        query: &Query,
+        (target, ttl): (&Name, u32),
+        octets_max: usize,
+        out: &mut Vec<u8>,
+    ) -> Written {
+        let mut found = Vec::new();
+        self.answer(&query.for_name(target), usize::from(u16::MAX), &mut found).await;
+        let written = query.answer_behind(target, ttl, &found, octets_max, out);
+        written.unwrap_or_else(|| query.fail(octets_max, out))
     }
 
     /// Appends what can be said without resolving, because too much is being resolved already: what has expired, or that the
@@ -131,10 +143,7 @@ impl<U: Upstream> Resolver<U> {
         self.core.metrics.busy.inc();
         match self.stale(query) {
             Some(stale) => query.write(&stale, 0, true, octets_max, out),
-            None => {
-                let busy = Stored::failure(rcode::SERVFAIL, ede::NO_AUTHORITY, 0, 0);
-                query.write(&busy, 0, false, octets_max, out)
-            }
+            None => query.fail(octets_max, out),
         }
     }
 

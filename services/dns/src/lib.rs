@@ -59,7 +59,7 @@
 //! (`transfer/mod.rs`).
 //!
 //! Limits: aliases of one answer (`respond.rs`), connections, queries of a connection and silence on it ([`DnsConfig`]),
-//! octets read and unwritten for a connection (`tcp.rs`, `quic.rs`), threads that are busy with handshakes and how long one
+//! octets read and unwritten for a connection and answers that it waits for (`tcp.rs`, `quic.rs`), threads that are busy with handshakes and how long one
 //! takes (`tls.rs`), signatures kept (`dnssec/signatures.rs`), answers to one network over UDP (`rate.rs`), transfers at a
 //! time (`transfer/mod.rs`).
 
@@ -97,7 +97,7 @@ pub use config::DnsConfig;
 pub use error::DnsError;
 pub use https::DnsOverHttps;
 pub use rate::Limited;
-pub use resolver::ResolverConfig;
+pub use resolver::{Blocked, PolicyConfig, ResolverConfig};
 pub use respond::{Answered, Responder, Zones};
 pub use service::{DnsAddresses, DnsService};
 pub use wire::Rcode;

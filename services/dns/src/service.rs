@@ -164,6 +164,7 @@ impl DnsService {
         authority.serve(&self.server, &places(), shutdown, &mut tasks);
         if let Some((bound, role)) = resolving {
             bound.serve(role, &places(), shutdown, &mut tasks);
+            tasks.spawn(role.clone().watch(shutdown.clone()));
         }
         self.set_addresses(addresses);
         Ok(tasks)

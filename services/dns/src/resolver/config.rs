@@ -12,6 +12,7 @@ use proxima_model::DnsName;
 use proxima_resolver::{parse_anchors, parse_hints};
 use serde::Deserialize;
 
+use super::policies::{Policies, PolicyConfig};
 use crate::{DnsError, bound::Listen, rate::RATE_MAX};
 
 /// Names by which clients know the resolver.
@@ -69,6 +70,8 @@ pub struct ResolverConfig {
     pub pending_max: usize,
     /// Those of one client: an IPv4 address or an IPv6 /64.
     pub pending_per_client_max: usize,
+    /// What clients of some networks get instead of what there is; the first that has the client decides.
+    pub policies: Vec<PolicyConfig>,
 }
 
 impl Default for ResolverConfig {
@@ -87,6 +90,7 @@ impl Default for ResolverConfig {
             cache_bytes_max: 64 << 20,
             pending_max: PENDING_DEFAULT,
             pending_per_client_max: PENDING_PER_CLIENT_DEFAULT,
+            policies: Vec::new(),
         }
     }
 }
@@ -152,6 +156,18 @@ impl ResolverConfig {
         }
         if self.pending_max == 0 || self.pending_per_client_max == 0 {
             return refuse("resolver.pending_max", "give 1 or more, as for pending_per_client_max");
+        }
+        PolicyConfig::check(&self.policies)
+    }
+
+    /// Checks the files that it names, if it is on.
+    ///
+    /// # Errors
+    /// One cannot be read or used.
+    pub fn check_files(&self, node: &NodeConfig) -> Result<(), DnsError> {
+        if self.is_on() {
+            self.beginning(node)?;
+            Policies::new(&self.policies, node)?;
         }
         Ok(())
     }

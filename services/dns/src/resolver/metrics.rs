@@ -6,6 +6,7 @@ use prometheus_client::{
 };
 use proxima_resolver::Refusal;
 
+use super::policies::Decision;
 use crate::metrics::{ListenerMetrics, MessageMetrics};
 
 /// Upper bounds of the histogram's buckets, in seconds: from a server in the same PoP to the most that is waited.
@@ -17,6 +18,9 @@ pub(crate) struct RecursiveMetrics {
     not_allowed: Counter,
     no_recursion: Counter,
     pub(crate) busy: Counter,
+    blocked: Counter,
+    local: Counter,
+    safe_search: Counter,
     pending: Gauge,
     pub(crate) seconds: Histogram,
 }
@@ -34,15 +38,21 @@ impl RecursiveMetrics {
     pub(crate) fn register(registry: &mut Registry) -> (Self, ListenerMetrics) {
         let refused = Family::<[(&'static str, &'static str); 1], Counter>::default();
         let refused_for = |why| refused.get_or_create(&[("why", why)]).clone();
+        let policies = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        let by_policy = |action| policies.get_or_create(&[("action", action)]).clone();
         let metrics = Self {
             messages: MessageMetrics::register(registry),
             not_allowed: refused_for("client"),
             no_recursion: refused_for("recursion"),
             busy: refused_for("busy"),
+            blocked: by_policy("blocked"),
+            local: by_policy("local"),
+            safe_search: by_policy("safe_search"),
             pending: Gauge::default(),
             seconds: Histogram::new(SECONDS),
         };
         registry.register("refused", "Questions that were not resolved, by why", refused);
+        registry.register("policies", "Questions that a policy decided, by how", policies);
         registry.register("pending", "Questions that wait for an answer", metrics.pending.clone());
         registry.register(
             "seconds",
@@ -57,6 +67,21 @@ impl RecursiveMetrics {
             Refusal::NotAllowed => self.not_allowed.inc(),
             Refusal::NoRecursion => self.no_recursion.inc(),
         };
+    }
+
+    pub(crate) fn decided(&self, decision: Option<&Decision>) {
+        match decision {
+            None => {}
+            Some(Decision::Blocked(_)) => {
+                self.blocked.inc();
+            }
+            Some(Decision::Alias { is_safe_search: true, .. }) => {
+                self.safe_search.inc();
+            }
+            Some(Decision::Local(_) | Decision::Alias { .. }) => {
+                self.local.inc();
+            }
+        }
     }
 
     /// Counts a question as waiting for as long as what is given back lives.

@@ -1,13 +1,13 @@
 //! The role that resolves: for those who may ask, and at addresses of its own.
 //!
 //! ```text
-//!  question ─▶ may the client ask? ─▶ over UDP: within its rate? ─▶ known? ─yes─▶ answered at once
-//!               │ no                    │ no                         │ no
-//!               ▼                       ▼                            ▼
-//!              REFUSED, 403            nothing, or TC          a place to wait? ─yes─▶ core/resolver ─▶ answered
-//!                                                                    │ no
-//!                                                                    ▼
-//!                                                    what has expired, or SERVFAIL
+//!  question ─▶ may the client ask? ─▶ over UDP: within its rate? ─▶ a policy? ─no─▶ known? ─yes─▶ answered at once
+//!               │ no                    │ no                         │ yes           │ no
+//!               ▼                       ▼                            ▼               ▼
+//!              REFUSED, 403            nothing, or TC               what it says    a place to wait? ─yes─▶ core/resolver
+//!                                                                   (policies.rs)    │ no
+//!                                                                                    ▼
+//!                                                                                   what has expired, or SERVFAIL
 //! ```
 //!
 //! What resolves is `proxima_resolver`; what is said here is who may ask it and how much of it.
@@ -30,15 +30,20 @@
 mod config;
 pub(crate) mod json;
 mod metrics;
+mod names;
+mod policies;
+mod safe_search;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use proxima_chassis::{Clock, NodeContext};
-use proxima_resolver::{Metrics, Query, Read, Refusal, Resolver, Settings, Upstream, Written};
+use proxima_chassis::{Clock, NodeContext, Shutdown};
+use proxima_resolver::{Metrics, Name, Query, Read, Refusal, Resolver, Settings, Upstream, Written};
 use tracing::{info, warn};
 
 pub use config::ResolverConfig;
 use metrics::RecursiveMetrics;
+pub use policies::{Blocked, PolicyConfig};
+use policies::{Decision, Policies, TTL as POLICY_TTL, WATCH_INTERVAL};
 
 use crate::{
     DnsError,
@@ -73,6 +78,7 @@ pub(crate) struct Recursive {
     clock: Arc<dyn Clock>,
     answers: Option<RateLimit>,
     refusals: RateLimit,
+    policies: Arc<Policies>,
     /// Places for questions that wait.
     pending: Arc<Places>,
 }
@@ -92,6 +98,7 @@ impl Recursive {
     pub(crate) fn new(node: &NodeContext, dns: &DnsConfig, upstream: AnyUpstream) -> Result<Self, DnsError> {
         let config = dns.resolver.clone();
         let (hints, anchors) = config.beginning(&node.config)?;
+        let policies = Arc::new(Policies::new(&config.policies, &node.config)?);
         let (metrics, listeners) =
             node.metrics.register(&format!("{NAME}_resolver"), RecursiveMetrics::register);
         let clock = node.clock.clone();
@@ -112,6 +119,7 @@ impl Recursive {
             clock: node.clock.clone(),
             answers: config.rate().map(|rate| RateLimit::new(rate, SLIP, &[])),
             refusals: RateLimit::new(REFUSALS_RATE, 0, &[]),
+            policies,
             pending: Places::new(config.pending_max, config.pending_per_client_max),
             config,
         })
@@ -122,6 +130,7 @@ impl Recursive {
         let allowed: Vec<String> = self.config.allow.iter().map(ToString::to_string).collect();
         let names: Vec<String> = self.config.names.iter().map(ToString::to_string).collect();
         info!(?allowed, ?names, https = self.config.https, "resolving names for who is allowed");
+        self.policies.announce();
         if self.config.is_open() {
             let rate = self.config.rate().unwrap_or(0);
             warn!(
@@ -129,6 +138,21 @@ impl Recursive {
                 "this is an open resolver: everybody may ask it, also for others whose addresses are forged"
             );
         }
+    }
+
+    /// Reads lists of the policies again when they have changed, until the server drains.
+    pub(crate) async fn watch(self: Arc<Self>, shutdown: Shutdown) -> Result<(), DnsError> {
+        let policies = &self.policies;
+        while policies.has_lists() {
+            tokio::select! {
+                () = tokio::time::sleep(WATCH_INTERVAL) => {
+                    let policies = policies.clone();
+                    tokio::task::spawn_blocking(move || policies.refresh()).await.ok();
+                }
+                () = shutdown.draining() => return Ok(()),
+            }
+        }
+        Ok(())
     }
 
     /// Which hosts of the edge it answers at.
@@ -162,8 +186,8 @@ impl Recursive {
         Answered { rcode, qtype: None, truncated: false, signatures: 0, ttl: None, limited }
     }
 
-    /// Answers at once, if that is possible.
-    fn answer_at_once(&self, query: &Query, asker: Asker, room: Room, out: &mut Vec<u8>) -> Option<Answered> {
+    /// Answers what is not resolved: who may not ask, or asks too much.
+    fn turn_away(&self, query: &Query, asker: Asker, room: Room, out: &mut Vec<u8>) -> Option<Answered> {
         if let Some(why) = self.refusal(query, asker) {
             let limited = self.limit(Some(&self.refusals), asker, Kind::Other);
             let begin = out.len();
@@ -174,26 +198,49 @@ impl Recursive {
             self.metrics.refused(why);
             return Some(Answered { limited, ..answered(query, written) });
         }
-        let name = query.name();
-        match self.limit(self.answers.as_ref(), asker, Kind::Name(name.wire())) {
-            None => {}
-            Some(Limited::Slipped) => {
-                let written = query.ask_for_tcp(out);
-                return Some(Answered { limited: Some(Limited::Slipped), ..answered(query, written) });
-            }
-            Some(Limited::Dropped) => {
-                let written = Written { rcode: 0, is_truncated: false, ttl: None };
-                return Some(Answered { limited: Some(Limited::Dropped), ..answered(query, written) });
-            }
-        }
-        self.resolver.answer_now(query, room.octets_max, out).map(|written| answered(query, written))
+        let limit = self.answers.as_ref().filter(|_| asker.transport == Transport::Udp)?;
+        let limited = self.limit(Some(limit), asker, Kind::Name(query.name().wire()))?;
+        let written = match limited {
+            Limited::Slipped => query.ask_for_tcp(out),
+            Limited::Dropped => Written { rcode: 0, is_truncated: false, ttl: None },
+        };
+        Some(Answered { limited: Some(limited), ..answered(query, written) })
     }
 
-    /// Waits for the answer.
-    fn answer_later(&self, query: Query, asker: Asker, room: Room, out: &mut Vec<u8>) -> Reply<Later> {
+    /// Answers what is asked in earnest: by a policy, from what is known, or later.
+    fn resolve(&self, query: Query, asker: Asker, room: Room, out: &mut Vec<u8>) -> Reply<Later> {
+        // A hit without a policy costs no name.
+        let decide = || self.policies.decide(asker.address, &query.name(), query.rtype());
+        let decision = if self.policies.is_empty() { None } else { decide() };
+        self.metrics.decided(decision.as_ref());
+        let (written, alias) = match decision {
+            Some(Decision::Blocked(decided) | Decision::Local(decided)) => {
+                (Some(query.answer_with(&decided, room.octets_max, out)), None)
+            }
+            Some(Decision::Alias { target, .. }) => (None, Some(target)),
+            None => (self.resolver.answer_now(&query, room.octets_max, out), None),
+        };
+        let Some(written) = written else { return self.answer_later(query, alias, (asker, room), out) };
+        let answered = answered(&query, written);
+        self.metrics.messages.count(room.transport, Some(answered));
+        Reply::Now(answered)
+    }
+
+    /// Waits for the answer, which may be that for another name.
+    fn answer_later(
+        &self,
+        query: Query,
+        alias: Option<Name>,
+        (asker, room): (Asker, Room),
+        out: &mut Vec<u8>,
+    ) -> Reply<Later> {
         let Some(place) = self.pending.take(asker.address) else {
             self.metrics.busy.inc();
-            let written = self.resolver.decline(&query, room.octets_max, out);
+            // Not even what has expired, where there is something else in its place.
+            let written = match alias {
+                None => self.resolver.decline(&query, room.octets_max, out),
+                Some(_) => query.fail(room.octets_max, out),
+            };
             let answered = answered(&query, written);
             self.metrics.messages.count(room.transport, Some(answered));
             return Reply::Now(answered);
@@ -203,7 +250,13 @@ impl Recursive {
         Reply::Later(Box::pin(async move {
             let begun = tokio::time::Instant::now();
             let mut octets = Vec::new();
-            let written = resolver.answer(&query, room.octets_max, &mut octets).await;
+            let written = match alias {
+                None => resolver.answer(&query, room.octets_max, &mut octets).await,
+                Some(alias) => {
+                    let alias = (&alias, POLICY_TTL);
+                    resolver.answer_through(&query, alias, room.octets_max, &mut octets).await
+                }
+            };
             let answered = answered(&query, written);
             metrics.seconds.observe(begun.elapsed().as_secs_f64());
             metrics.messages.count(room.transport, Some(answered));
@@ -244,12 +297,12 @@ impl Answerer for Recursive {
             _ => MESSAGE_OCTETS_MAX,
         };
         let room = Room { transport: asker.transport, octets_max };
-        match self.answer_at_once(&query, asker, room, out) {
+        match self.turn_away(&query, asker, room, out) {
             Some(answered) => {
                 count(Some(answered));
                 Reply::Now(answered)
             }
-            None => self.answer_later(query, asker, room, out),
+            None => self.resolve(query, asker, room, out),
         }
     }
 
