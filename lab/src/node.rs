@@ -13,6 +13,10 @@ use crate::topology::Topology;
 
 /// A lab's node drains quickly: whoever waits for it sits in front of it.
 pub(crate) const DRAIN_SECONDS: u32 = 10;
+/// Where servers resolve for clients, at the anycast addresses: what has authority there is at 53.
+const RESOLVER_PORT: u16 = 5353;
+/// Where clients are ([`Plan`]).
+const CLIENTS: [&str; 2] = ["172.16.0.0/16", "fd00:16::/32"];
 /// Cache of one node: six of them share 4 GiB with everything else.
 const CACHE_BYTES: u64 = 64 << 20;
 /// And of the disk: the least that there is.
@@ -68,6 +72,8 @@ struct LedgerTable {
 #[derive(Serialize)]
 struct DnsTable {
     listen: Vec<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolver: Option<ResolverTable>,
 }
 
 #[derive(Serialize)]
@@ -97,6 +103,15 @@ struct TiersServer {
     pop: String,
     region: String,
     address: SocketAddr,
+}
+
+#[derive(Serialize)]
+struct ResolverTable {
+    listen: Vec<SocketAddr>,
+    allow: [&'static str; 2],
+    hints_file: PathBuf,
+    anchors_file: PathBuf,
+    allow_private_name_servers: bool,
 }
 
 #[derive(Serialize)]
@@ -165,7 +180,7 @@ pub(crate) fn render(state: &LabState, topology: &Topology, plan: &Plan, server:
             key: config.join("node.key"),
         },
         ledger: ledger(topology, plan, server)?,
-        dns: DnsTable { listen: on(53) },
+        dns: DnsTable { listen: on(53), resolver: resolver(state, topology, on(RESOLVER_PORT)) },
         edge: EdgeTable { http: on(80), https: on(443), allow_private_origins: true, resolvers: Vec::new() },
         cache: CacheTable { memory_bytes_max: CACHE_BYTES, disk_bytes_max: CACHE_DISK_BYTES },
         tiers: tiers(topology, plan, server),
@@ -175,6 +190,17 @@ pub(crate) fn render(state: &LabState, topology: &Topology, plan: &Plan, server:
     toml::to_string(&file).map_err(|error| LabError::Malformed {
         what: format!("node.toml of {}", server.name),
         why: error.to_string(),
+    })
+}
+
+/// Where the topology has a root to begin at, every server resolves for the clients.
+fn resolver(state: &LabState, topology: &Topology, listen: Vec<SocketAddr>) -> Option<ResolverTable> {
+    (!topology.zones.is_empty()).then(|| ResolverTable {
+        listen,
+        allow: CLIENTS,
+        hints_file: state.root_hints(),
+        anchors_file: state.root_anchor(),
+        allow_private_name_servers: true,
     })
 }
 
@@ -270,6 +296,19 @@ mod tests {
                 proxima_chassis::NodeConfig::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
             assert_eq!(config.node.name.as_str(), server.name);
         }
+    }
+
+    #[test]
+    fn servers_resolve_for_clients_where_there_is_a_root() {
+        let dns = &rendered("fra-1")["dns"];
+        assert_eq!(dns["resolver"]["listen"][0].as_str(), Some("198.18.0.1:5353"));
+        assert_eq!(dns["resolver"]["hints_file"].as_str(), Some("/run/x/t/names/root.hints"));
+        let topology = Topology { zones: Vec::new(), ..Topology::default_three_continents() };
+        let plan = Plan::new(&topology);
+        let state = LabState::new("t", Path::new("/run/x")).unwrap();
+        assert!(resolver(&state, &topology, Vec::new()).is_none());
+        let client = plan.host("paris").unwrap().address4;
+        assert!(CLIENTS[0].parse::<ipnet::Ipv4Net>().unwrap().contains(&client));
     }
 
     #[test]

@@ -61,6 +61,15 @@ impl Names {
         assert!(flags.contains(" ad;") || flags.contains(" ad "), "{client}: not validated: {answer}");
         assert!(answer.contains(&format!("\tA\t{address}")), "{client}: {answer}");
         println!("{client}: {name}: {took:.0?}");
+        let answer = self.ask_proxima(client, name, &[]);
+        let validated = answer.lines().any(|line| line.starts_with(";; flags: qr rd ra ad;"));
+        assert!(validated && answer.contains(&format!("\tA\t{address}")), "{client}, by Proxima: {answer}");
+    }
+
+    /// What Proxima's resolver in the nearest PoP says.
+    fn ask_proxima(&self, client: &str, name: &str, more: &[&str]) -> String {
+        let args = ["@198.18.0.1", "-p", "5353", "+dnssec", "+time=5", "+tries=6", name, "A"];
+        self.run(client, "dig", &[&args, more].concat())
     }
 
     /// A client's resolver forgets all that it knows.
@@ -133,7 +142,18 @@ fn lab_resolvers_of_every_region_find_and_believe_zones_from_the_root_to_proxima
         assert!(bogus.contains("status: SERVFAIL"), "{client}: {bogus}");
         let unchecked = names.ask(client, "www.bogus.example", &["+cdflag"]);
         assert!(unchecked.contains("status: NOERROR"), "{client}: only its signatures are bad: {unchecked}");
+        let bogus = names.ask_proxima(client, "www.bogus.example", &[]);
+        assert!(bogus.contains("status: SERVFAIL") && bogus.contains("EDE: 9 "), "{client}: {bogus}");
+        let unchecked = names.ask_proxima(client, "www.bogus.example", &["+cdflag", "+tcp"]);
+        assert!(
+            unchecked.contains("status: NOERROR") && !unchecked.contains(" ad;"),
+            "{client}: {unchecked}"
+        );
     }
+
+    // Nobody but clients is resolved for.
+    let refused = names.ask_proxima("iad-1", "www.on-knot.com", &[]);
+    assert!(refused.contains("status: REFUSED") && refused.contains("EDE: 18 "), "{refused}");
 
     let times = names.lab().answer_times("www.shop.com", QUESTIONS).unwrap();
     assert_eq!(times.len(), CLIENTS.len());
