@@ -94,6 +94,13 @@ impl<T: CompileZone> CompiledZones<T> {
         Ok(None)
     }
 
+    /// Names strictly beneath this one (lower case, no last dot) that zones have, or had: 64 of them at most, and only such
+    /// as have four labels and more, since no other zone leaves a name free between itself and another one. `None` while it
+    /// is not known, which is so for a moment after a start.
+    pub fn beneath(&self, name: &str) -> Option<Vec<String>> {
+        self.shared.replica.zone_names().beneath(name)
+    }
+
     /// The zone of exactly this name.
     fn named(&self, name: &str) -> Result<Option<ZoneId>, ReadError> {
         let epoch = self.shared.names_epoch.load(Ordering::Acquire);

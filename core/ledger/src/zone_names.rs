@@ -15,12 +15,18 @@
 //!   process that hands over.
 //! * It may say yes of others: of two in a hundred, and of zones that were deleted since it was made. Then the store is asked.
 //!
+//! Beside it, in order, are the names that leave another name free between two zones: those of four labels and more. By
+//! them it is known which zones lie beneath a name that no record has.
+//!
 //! Limits: 16 bits for each of twice the names that there were when it was made; two MiB more for each half a million.
+//! [`DEEP_NAMES_MAX`] names of four labels and more, some 100 MiB.
 
 use std::{
+    collections::BTreeSet,
     hash::{BuildHasher, RandomState},
+    ops::Bound,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -37,6 +43,13 @@ const BITS_PER_NAME: usize = 16;
 /// Bits of a word that a name sets.
 const BITS_SET: u32 = 4;
 
+/// Dots in the name of a zone that lies two labels or more beneath one that is the shortest possible: `a.b.example.com`.
+const DEEP_DOTS_MIN: usize = 3;
+/// Names of that kind that are remembered. Beneath those beyond, names are denied as if no zone lay there.
+const DEEP_NAMES_MAX: usize = 1 << 20;
+/// Names that are told of those beneath one: some of them may be zones' no more, so one is not enough.
+const BENEATH_MAX: usize = 64;
+
 /// The filter of a replica, if it is made.
 #[derive(Default)]
 pub(crate) struct ZoneNames {
@@ -48,6 +61,12 @@ impl ZoneNames {
     /// Whether a zone may have this name (lower case, no last dot).
     pub(crate) fn may_be(&self, name: &str) -> bool {
         self.filter.load().as_ref().is_none_or(|filter| filter.may_be(name))
+    }
+
+    /// Names strictly beneath this one (lower case, no last dot) that zones may have: 64 of them at most. `None` while not
+    /// all names are known.
+    pub(crate) fn beneath(&self, name: &str) -> Option<Vec<String>> {
+        self.filter.load().as_ref().and_then(|filter| filter.beneath(name))
     }
 
     /// A zone of this name is about to be.
@@ -107,6 +126,8 @@ struct Filter {
     complete: AtomicBool,
     /// Which numbers of labels they have: the bit of each number; the last is every larger one.
     labels: AtomicU64,
+    /// The octets of names of four labels and more, the last one first, so that those beneath one follow each other.
+    deep: RwLock<BTreeSet<Box<[u8]>>>,
 }
 
 impl Filter {
@@ -121,6 +142,7 @@ impl Filter {
             added: AtomicUsize::new(0),
             complete: AtomicBool::new(false),
             labels: AtomicU64::new(0),
+            deep: RwLock::default(),
         }
     }
 
@@ -141,6 +163,28 @@ impl Filter {
         self.labels.fetch_or(label_bit(name), Ordering::Relaxed);
         let (word, bits) = self.place(name);
         word.fetch_or(bits, Ordering::Release);
+        if dots(name) >= DEEP_DOTS_MIN {
+            let mut deep = self.deep.write().unwrap_or_else(PoisonError::into_inner);
+            if deep.len() < DEEP_NAMES_MAX {
+                deep.insert(name.bytes().rev().collect());
+            }
+        }
+    }
+
+    fn beneath(&self, name: &str) -> Option<Vec<String>> {
+        if !self.complete.load(Ordering::Acquire) {
+            return None;
+        }
+        // Every name of more labels, as bits: mostly there are none, and nothing is locked.
+        let longer = u64::MAX.checked_shl(u32::try_from(dots(name) + 1).unwrap_or(u32::MAX)).unwrap_or(0);
+        if self.labels.load(Ordering::Relaxed) & (longer | 1 << LABEL_BITS_LAST) == 0 {
+            return Some(Vec::new());
+        }
+        let beneath: Vec<u8> = name.bytes().rev().chain([b'.']).collect();
+        let deep = self.deep.read().unwrap_or_else(PoisonError::into_inner);
+        let found = deep.range::<[u8], _>((Bound::Included(&*beneath), Bound::Unbounded));
+        let found = found.take_while(|name| name.starts_with(&beneath)).take(BENEATH_MAX);
+        Some(found.map(|name| name.iter().rev().map(|octet| char::from(*octet)).collect()).collect())
     }
 
     fn may_be(&self, name: &str) -> bool {
@@ -155,9 +199,16 @@ impl Filter {
     }
 }
 
+/// The bit of the largest numbers of labels.
+const LABEL_BITS_LAST: usize = 63;
+
+fn dots(name: &str) -> usize {
+    name.bytes().filter(|octet| *octet == b'.').count()
+}
+
 /// The bit of a name's number of labels.
 fn label_bit(name: &str) -> u64 {
-    1 << name.bytes().filter(|octet| *octet == b'.').count().min(63)
+    1 << dots(name).min(LABEL_BITS_LAST)
 }
 
 #[cfg(test)]
@@ -179,5 +230,28 @@ mod tests {
         assert!(!filter.may_be("www.site-1.example"), "no zone has three labels");
         filter.add("one.more");
         assert!(!filter.has_room());
+    }
+
+    #[test]
+    fn what_lies_beneath_a_name_is_told_once_all_names_are_known() {
+        let filter = Filter::with_room(0, Seq::ZERO);
+        for name in
+            ["example.com", "sub.example.com", "a.b.example.com", "c.b.example.com", "a.xb.example.com"]
+        {
+            filter.add(name);
+        }
+        assert_eq!(filter.beneath("b.example.com"), None);
+        filter.complete.store(true, Ordering::Release);
+        for (name, expected) in [
+            ("b.example.com", &["a.b.example.com", "c.b.example.com"][..]),
+            ("a.b.example.com", &[]),
+            ("x.a.b.example.com", &[]),
+            ("nothing.example.com", &[]),
+            ("ample.com", &[]),
+        ] {
+            assert_eq!(filter.beneath(name).unwrap(), expected, "{name}");
+        }
+        (0..BENEATH_MAX + 9).for_each(|number| filter.add(&format!("n{number}.many.example.com")));
+        assert_eq!(filter.beneath("many.example.com").unwrap().len(), BENEATH_MAX);
     }
 }

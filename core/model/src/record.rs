@@ -89,6 +89,15 @@ impl Record {
                 "a DS record says how a delegated name is signed, and this one is not delegated from here",
                 "give the zone's own DS record to its registrar, and others the name that is delegated",
             )),
+            // RFC 4592, 4.2: what it would delegate is undefined.
+            RecordType::Ns if self.name.is_wildcard() => Err(Invalid::new(
+                "name",
+                format!(
+                    "an NS record delegates a name, and {} stands for names that are not there",
+                    self.name
+                ),
+                "give the name that is delegated, once for each",
+            )),
             RecordType::Other(OtherType::DNSKEY) if !at_apex => Err(Invalid::new(
                 "name",
                 format!("a DNSKEY record says with what a zone is signed, and {} is not one", self.name),

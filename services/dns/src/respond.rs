@@ -1,6 +1,7 @@
 //! From a query to its answer: the algorithm of RFC 1034, 4.3.2, over the zones that are here. No I/O; a clock and kept
 //! signatures only where DNSSEC is asked for (`respond/secure.rs`).
 
+mod beneath;
 mod https;
 mod responder;
 mod secure;
@@ -38,11 +39,18 @@ pub trait Zones {
     /// # Errors
     /// The replica cannot be read.
     fn find(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError>;
+
+    /// Names strictly beneath this one that zones have, or had: some of them, if there are many. `None` if it is not known.
+    fn beneath(&self, name: &str) -> Option<Vec<String>>;
 }
 
 impl Zones for CompiledZones<ZoneTree> {
     fn find(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError> {
         Self::find(self, name)
+    }
+
+    fn beneath(&self, name: &str) -> Option<Vec<String>> {
+        Self::beneath(self, name)
     }
 }
 
@@ -230,7 +238,7 @@ impl<Z: Zones> Answer<'_, Z> {
     /// Looks up one name in its zone and writes what it has.
     fn step(&mut self, zone: &Arc<ZoneTree>, name: &Name, first: bool) -> Result<Step, Failure> {
         let qtype = self.query.qtype;
-        let found = zone.find(name);
+        let found = self.find(zone, name)?;
         if first {
             self.count(counted(zone, name, found))?;
         }

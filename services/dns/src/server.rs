@@ -132,6 +132,10 @@ impl Zones for Server {
         }
         found
     }
+
+    fn beneath(&self, name: &str) -> Option<Vec<String>> {
+        self.zones.beneath(name)
+    }
 }
 
 #[cold]

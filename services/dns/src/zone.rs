@@ -92,6 +92,16 @@ pub(crate) struct Node {
     wildcard_below: bool,
 }
 
+/// What a name has that only lies between two zones here.
+pub(crate) static BETWEEN: Node = Node {
+    sets: Vec::new(),
+    alias: None,
+    flattened: false,
+    proxied: false,
+    cut: false,
+    wildcard_below: false,
+};
+
 /// What a zone says of a name that lies in it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Found<'z> {

@@ -185,6 +185,10 @@ fn a_record_by_itself_is_checked() {
     for elsewhere in ["@", "*.sub"] {
         assert_eq!(place(elsewhere, "DS", &ds).unwrap_err().field, "name");
     }
+    place("sub", "NS", "ns.example.net").unwrap();
+    for wildcard in ["*", "*.sub"] {
+        assert_eq!(place(wildcard, "NS", "ns.example.net").unwrap_err().field, "name");
+    }
     place("@", "DNSKEY", key).unwrap();
     assert_eq!(place("sub", "DNSKEY", key).unwrap_err().field, "name");
     let long = Record { comment: Some("ä".repeat(limits::TEXT_CHARS_MAX + 1)), ..good.clone() };
