@@ -49,6 +49,7 @@ numbers! {
         TXT = 16,
         AAAA = 28,
         SRV = 33,
+        NAPTR = 35,
         DNAME = 39,
         OPT = 41,
         DS = 43,

@@ -6,14 +6,17 @@ use crate::Malformed;
 pub const NAME_OCTETS_MAX: usize = 255;
 /// Octets of a label; longer "lengths" are compression pointers or reserved.
 pub const LABEL_OCTETS_MAX: u8 = 63;
+/// Pointers of a name: as many as it can have labels. More lead to nothing but further pointers, thousands of which fit into
+/// a message and would be followed for each name in it.
+const POINTERS_MAX: usize = 127;
 
 /// Reads the name at `at`, in lower case and without pointers, and tells where what follows it begins. Pointers lead
-/// backwards only, to before what was read so far, so that reading ends.
+/// backwards only, to before what was read so far, so that reading ends, and there are at most as many as a name has labels.
 ///
 /// # Errors
 /// There is none.
 pub fn read(message: &[u8], at: usize) -> Result<(Vec<u8>, usize), Malformed> {
-    let (mut name, mut at, mut end, mut before) = (Vec::new(), at, None, at);
+    let (mut name, mut at, mut end, mut before, mut pointers) = (Vec::new(), at, None, at, 0);
     loop {
         match *message.get(at).ok_or(Malformed)? {
             0 => {
@@ -32,7 +35,8 @@ pub fn read(message: &[u8], at: usize) -> Result<(Vec<u8>, usize), Malformed> {
             high @ 0xc0.. => {
                 let low = *message.get(at + 1).ok_or(Malformed)?;
                 let target = usize::from(u16::from_be_bytes([high & 0x3f, low]));
-                if target >= before {
+                pointers += 1;
+                if target >= before || pointers > POINTERS_MAX {
                     return Err(Malformed);
                 }
                 end.get_or_insert(at + 2);
@@ -80,6 +84,22 @@ mod tests {
         ] {
             assert_eq!(read(octets, at), Err(Malformed), "{octets:?}");
         }
+    }
+
+    #[test]
+    fn a_name_of_as_many_pointers_as_labels_is_read_and_none_of_more() {
+        // The root, and behind it pointers that each lead to the one before.
+        let chain = |pointers: u16| {
+            let pointer =
+                |number: u16| (0xc000 | (number.saturating_sub(1) * 2 + u16::from(number > 0))).to_be_bytes();
+            [&[0][..], &(0..pointers).map(pointer).collect::<Vec<_>>().concat()].concat()
+        };
+        let read_last = |pointers: u16| {
+            let message = chain(pointers);
+            read(&message, message.len() - 2)
+        };
+        assert_eq!(read_last(127), Ok((vec![0], 1 + 2 * 127)));
+        assert_eq!(read_last(128), Err(Malformed));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Records: where they are in a message, and what is in them.
 
-use crate::{HEADER_OCTETS, MESSAGE_OCTETS_MAX, Malformed, name};
+use crate::{HEADER_OCTETS, MESSAGE_OCTETS_MAX, Malformed, name, rtype};
 
 /// A record in a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,14 @@ impl RecordAt {
     /// # Errors
     /// It is not what its type has, or longer than data can be.
     pub fn written_out(&self, message: &[u8]) -> Result<Vec<u8>, Malformed> {
-        let Some((before, names)) = names_in(self.rtype) else {
+        let before = match self.rtype {
+            rtype::NAPTR => {
+                let data = message.get(self.data..self.end).ok_or(Malformed)?;
+                Some((before_replacement(data).ok_or(Malformed)?, 1))
+            }
+            other => names_in(other),
+        };
+        let Some((before, names)) = before else {
             return message.get(self.data..self.end).map(<[u8]>::to_vec).ok_or(Malformed);
         };
         let mut at = self.data + before;
@@ -70,6 +77,12 @@ impl RecordAt {
         data.extend_from_slice(message.get(at..self.end).ok_or(Malformed)?);
         if data.len() > MESSAGE_OCTETS_MAX { Err(Malformed) } else { Ok(data) }
     }
+}
+
+/// Octets that stand before the name in NAPTR's data: two numbers and three character strings (RFC 3403, 4.1). `None` if
+/// they are not whole.
+fn before_replacement(data: &[u8]) -> Option<usize> {
+    (0..3).try_fold(4, |at, _| data.get(at).map(|length| at + 1 + usize::from(*length)))
 }
 
 /// Octets that stand before the names in a type's data, and how many names there are.
@@ -90,7 +103,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rtype;
 
     /// A message of one record: owner `a.`, then these octets.
     fn one(rtype: u16, ttl: u32, data: &[u8]) -> Vec<u8> {
@@ -109,6 +121,11 @@ mod tests {
             (rtype::MX, &b"\x00\x0a\x04MAIL\xc0\x0c"[..], &b"\x00\x0a\x04mail\x01a\x00"[..]),
             (rtype::SOA, b"\xc0\x0c\x01B\xc0\x0c1234", b"\x01a\x00\x01b\x01a\x001234"),
             (rtype::TXT, b"\x02A\xc0", b"\x02A\xc0"),
+            (
+                rtype::NAPTR,
+                b"\x00\x01\x00\x02\x01S\x03SIP\x00\x01B\xc0\x0c",
+                b"\x00\x01\x00\x02\x01S\x03SIP\x00\x01b\x01a\x00",
+            ),
             (65_280, b"\xc0\x0c", b"\xc0\x0c"),
         ] {
             let message = one(rtype, 5, data);
@@ -116,7 +133,12 @@ mod tests {
             assert_eq!((record.owner.as_slice(), record.end), (&b"\x01a\x00"[..], message.len()));
             assert_eq!(record.written_out(&message).as_deref(), Ok(expected), "{rtype}");
         }
-        for (rtype, data) in [(rtype::MX, &b"\x00"[..]), (rtype::NS, b"\x03ab"), (rtype::NS, b"\xff\xff")] {
+        for (rtype, data) in [
+            (rtype::MX, &b"\x00"[..]),
+            (rtype::NS, b"\x03ab"),
+            (rtype::NS, b"\xff\xff"),
+            (rtype::NAPTR, b"\x00\x01\x00\x02\x01S\x09SIP"),
+        ] {
             let message = one(rtype, 5, data);
             let read = record_at(&message, HEADER_OCTETS).and_then(|record| record.written_out(&message));
             assert_eq!(read, Err(Malformed), "{data:?}");
