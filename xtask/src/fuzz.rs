@@ -1,9 +1,9 @@
 //! `cargo xtask fuzz`: the fuzz targets of `fuzz/`, under libFuzzer.
 //!
-//! Fuzzing needs a nightly toolchain and cargo-fuzz, which the stable workspace must not depend on; so `fuzz/` is a
-//! workspace of its own, and `cargo xtask test` does not build it: there, property tests cover the same parsers. What is
-//! missing of cargo-fuzz is installed here, and only here. The versions of the dependencies are those of the house: its
-//! lock file is where `fuzz/` begins.
+//! Fuzzing needs a nightly toolchain and cargo-fuzz, which the stable workspace must not depend on; so `fuzz/libfuzzer/` is a
+//! workspace of its own, which holds a `main` for each target. The targets themselves are those of `fuzz/`, which
+//! `cargo xtask test` runs too, over their seeds and what becomes of them. What is missing of cargo-fuzz is installed here,
+//! and only here. The versions of the dependencies are those of the house: its lock file is where this one begins.
 //!
 //! Each target begins with the inputs of `fuzz/seeds/TARGET`, which are in git, and with those that former runs found
 //! worth keeping, in `fuzz/corpus/TARGET`, which are not.
@@ -16,6 +16,9 @@ use serde::Deserialize;
 use crate::command;
 use crate::setup;
 use crate::workspace::Workspace;
+
+/// Where the mains are.
+const MAINS: &str = "fuzz/libfuzzer";
 
 #[derive(Deserialize)]
 struct Manifest {
@@ -30,7 +33,7 @@ struct Target {
 
 /// Fuzzes `target`, or each target in turn, for `seconds` each; fails at the first input that crashes one.
 pub(crate) fn run(workspace: &Workspace, target: Option<&str>, seconds: u64) -> Result<()> {
-    let path = workspace.root.join("fuzz/Cargo.toml");
+    let path = workspace.root.join(MAINS).join("Cargo.toml");
     let manifest = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let chosen = choose(&manifest, target)?;
 
@@ -39,11 +42,11 @@ pub(crate) fn run(workspace: &Workspace, target: Option<&str>, seconds: u64) -> 
         bail!("fuzzing needs a nightly toolchain: run `rustup toolchain install nightly --profile minimal`");
     }
     setup::fuzz(workspace)?;
-    fs::copy(workspace.root.join("Cargo.lock"), workspace.root.join("fuzz/Cargo.lock"))
-        .context("giving fuzz/ the versions of the house")?;
+    fs::copy(workspace.root.join("Cargo.lock"), workspace.root.join(MAINS).join("Cargo.lock"))
+        .context("giving the mains the versions of the house")?;
     for name in chosen {
         let mut fuzz = cargo();
-        fuzz.args(["+nightly", "fuzz", "run", &name]).current_dir(&workspace.root);
+        fuzz.args(["+nightly", "fuzz", "run", "--fuzz-dir", MAINS, &name]).current_dir(&workspace.root);
         // libFuzzer adds what it finds to the first folder.
         for (folder, must_be) in [("corpus", true), ("seeds", false)] {
             let folder = workspace.root.join("fuzz").join(folder).join(&name);
@@ -69,10 +72,10 @@ fn cargo() -> std::process::Command {
 }
 
 fn choose(manifest: &str, wanted: Option<&str>) -> Result<Vec<String>> {
-    let manifest: Manifest = toml::from_str(manifest).context("parsing fuzz/Cargo.toml")?;
+    let manifest: Manifest = toml::from_str(manifest).context("parsing fuzz/libfuzzer/Cargo.toml")?;
     let names: Vec<String> = manifest.bin.into_iter().map(|target| target.name).collect();
     match wanted {
-        None if names.is_empty() => bail!("fuzz/Cargo.toml declares no target"),
+        None if names.is_empty() => bail!("fuzz/libfuzzer/Cargo.toml declares no target"),
         None => Ok(names),
         Some(name) if names.iter().any(|known| known == name) => Ok(vec![name.to_owned()]),
         Some(name) => bail!("there is no fuzz target `{name}`; there are: {}", names.join(", ")),

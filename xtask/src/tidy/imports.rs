@@ -30,7 +30,7 @@ enum Floor {
     Proxima,
     /// Chores: know nothing of what they build.
     Xtask,
-    /// Whole-system tests, benchmarks: above everything.
+    /// Whole-system tests, benchmarks, fuzzing: above everything.
     Outside,
 }
 
@@ -59,7 +59,7 @@ impl Floor {
             "lab" => Some(Self::Lab),
             "proxima" => Some(Self::Proxima),
             "xtask" => Some(Self::Xtask),
-            "tests" | "benches" => Some(Self::Outside),
+            "tests" | "benches" | "fuzz" => Some(Self::Outside),
             _ => None,
         }
     }

@@ -1,8 +1,6 @@
 //! The streams of an HTTP/3 connection that carry no request: no input panics, and cutting it changes nothing.
-#![no_main]
 
 use bytes::Bytes;
-use libfuzzer_sys::fuzz_target;
 use proxima_edge::http3::{Broken, ControlDecoder, DecoderStream, EncoderStream, Settings};
 
 fn control(input: &[u8], cut: usize) -> Result<Option<Settings>, Broken> {
@@ -20,9 +18,10 @@ fn qpack(input: &[u8], cut: usize) -> (Result<(), Broken>, Result<(), Broken>) {
     (encoded, pieces.try_for_each(|some| decoder.decode(&some)))
 }
 
-fuzz_target!(|data: &[u8]| {
+/// The target.
+pub fn run(data: &[u8]) {
     let Some((&cut, input)) = data.split_first() else { return };
     let (whole, cut) = (input.len().max(1), usize::from(cut).max(1));
     assert_eq!(control(input, whole), control(input, cut));
     assert_eq!(qpack(input, whole), qpack(input, cut));
-});
+}

@@ -1,9 +1,7 @@
 //! Request streams of HTTP/3: no input panics, cutting it changes nothing, no more is gathered than the bound, and a
 //! request that is read names a method, a scheme, a host and a path.
-#![no_main]
 
 use bytes::Bytes;
-use libfuzzer_sys::fuzz_target;
 use proxima_edge::http1::Limits;
 use proxima_edge::http3::{Broken, MessageDecoder, Piece, read_request, read_trailers};
 
@@ -30,7 +28,8 @@ fn pieces(input: &[u8], cut: usize) -> (Vec<Piece>, Result<(), Broken>) {
     (pieces, decoder.finish())
 }
 
-fuzz_target!(|data: &[u8]| {
+/// The target.
+pub fn run(data: &[u8]) {
     let Some((&cut, input)) = data.split_first() else { return };
     let whole = pieces(input, input.len().max(1));
     assert_eq!(whole, pieces(input, usize::from(cut).max(1)));
@@ -49,4 +48,4 @@ fuzz_target!(|data: &[u8]| {
     }
     // As a section of its own, so that the fuzzer need not find the frame first.
     read_request(input, &Limits::DEFAULT).ok();
-});
+}

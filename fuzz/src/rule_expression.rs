@@ -1,6 +1,5 @@
 //! An expression of anybody's rule: parsed or refused with a place in it, never a panic; what was parsed is written and
 //! parsed as the same, and holds or not for a request that has the text in every field.
-#![no_main]
 
 use std::{
     borrow::Cow,
@@ -8,7 +7,6 @@ use std::{
     ops::ControlFlow,
 };
 
-use libfuzzer_sys::fuzz_target;
 use proxima_rules::{Expression, Flag, Listing, Map, Number, Request, Text};
 
 struct Asked<'a>(&'a [u8]);
@@ -39,19 +37,23 @@ impl Request for Asked<'_> {
     }
 }
 
-fuzz_target!(|text: &str| match Expression::parse(text) {
-    Ok(expression) => {
-        let written = expression.to_string();
-        // What is written in full may be longer than an expression may be.
-        if let Ok(again) = Expression::parse(&written) {
-            assert_eq!(again, expression);
-        } else {
-            assert!(written.len() > proxima_rules::limits::EXPRESSION_OCTETS_MAX, "{written}");
+/// The target.
+pub fn run(octets: &[u8]) {
+    let Ok(text) = std::str::from_utf8(octets) else { return };
+    match Expression::parse(text) {
+        Ok(expression) => {
+            let written = expression.to_string();
+            // What is written in full may be longer than an expression may be.
+            if let Ok(again) = Expression::parse(&written) {
+                assert_eq!(again, expression);
+            } else {
+                assert!(written.len() > proxima_rules::limits::EXPRESSION_OCTETS_MAX, "{written}");
+            }
+            let _held = expression.holds(&Asked(text.as_bytes()));
         }
-        let _held = expression.holds(&Asked(text.as_bytes()));
+        Err(error) => {
+            assert!(error.line > 0 && error.column > 0);
+            let _shown = error.pointed(text);
+        }
     }
-    Err(error) => {
-        assert!(error.line > 0 && error.column > 0);
-        let _shown = error.pointed(text);
-    }
-});
+}

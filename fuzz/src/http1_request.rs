@@ -1,9 +1,7 @@
 //! Heads of requests: no input panics, cutting it changes nothing, and a head that is taken is written and read again
 //! as the same request.
-#![no_main]
 
 use bytes::BytesMut;
-use libfuzzer_sys::fuzz_target;
 use proxima_edge::http1::{
     ConnectionField, Http1Error, Limits, RequestHead, RequestParser, parse_request_head, write_request_head,
 };
@@ -24,7 +22,8 @@ fn heads(input: &[u8], cut: usize) -> (Vec<RequestHead>, Option<Http1Error>, usi
     (heads, None, buffer.len())
 }
 
-fuzz_target!(|data: &[u8]| {
+/// The target.
+pub fn run(data: &[u8]) {
     let Some((&cut, input)) = data.split_first() else { return };
     let whole = heads(input, input.len().max(1));
     let pieces = heads(input, usize::from(cut).max(1));
@@ -48,4 +47,4 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(again.framing.is_empty(), head.framing.is_empty());
         }
     }
-});
+}

@@ -1,15 +1,14 @@
 //! What comes on a connection of HTTP/2: no input panics, and a request that is read names a method, a scheme, a host and
 //! a path, whatever was sent before it.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use proxima_edge::http1::Limits;
 use proxima_edge::http2::{
     Decoder, FRAME_HEAD_BYTES, FrameHead, Priority, frame_type, read_request, read_settings, read_trailers,
     unpadded,
 };
 
-fuzz_target!(|data: &[u8]| {
+/// The target.
+pub fn run(data: &[u8]) {
     let limits = Limits { head_bytes_max: 4096, ..Limits::DEFAULT };
     let mut decoder = Decoder::default();
     let mut rest = data;
@@ -37,4 +36,4 @@ fuzz_target!(|data: &[u8]| {
     }
     // As a section of its own, so that the fuzzer need not find the frame first.
     read_request(&mut Decoder::default(), data, &limits).ok();
-});
+}

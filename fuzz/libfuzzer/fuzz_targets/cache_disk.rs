@@ -1,0 +1,3 @@
+//! `cache_disk`, under libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| proxima_fuzz::cache_disk::run(octets));

@@ -1,0 +1,3 @@
+//! `forward_frame`, under libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| proxima_fuzz::forward_frame::run(octets));

@@ -1,0 +1,3 @@
+//! `zone_file`, under libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| proxima_fuzz::zone_file::run(octets));
