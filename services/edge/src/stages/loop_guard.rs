@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use http::{HeaderName, HeaderValue};
 use proxima_chassis::NetworkConfig;
-use proxima_pipeline::{Decision, Exchange, Fault, Flow, Stage};
+use proxima_pipeline::{Decision, Exchange, Fault, Flow, Stage, name_and_value};
 
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 /// Our cdn-id: a pseudonym. Which network it was stands in the parameter `network`, so that one may stand before
@@ -32,16 +32,22 @@ impl LoopGuard {
 
     /// Whether one of the list's elements names this network. Quoted strings, in which a comma may stand, are honoured
     /// as far as needed: what is inside of one can at worst be taken for us, by which nobody but its sender is refused.
-    fn is_named_in(&self, list: &str) -> bool {
-        list.split(',').any(|element| {
-            let mut parts = element.split(';').map(str::trim);
-            parts.next().is_some_and(|id| id.eq_ignore_ascii_case(CDN_ID))
-                && parts.filter_map(|parameter| parameter.split_once('=')).any(|(name, value)| {
-                    name.trim().eq_ignore_ascii_case(PARAMETER)
-                        && value.trim().trim_matches('"') == self.network
+    /// Nor need the other elements be text: what a client writes before our name must not hide it.
+    fn is_named_in(&self, list: &[u8]) -> bool {
+        list.split(|octet| *octet == b',').any(|element| {
+            let mut parts = element.split(|octet| *octet == b';').map(<[u8]>::trim_ascii);
+            parts.next().is_some_and(|id| id.eq_ignore_ascii_case(CDN_ID.as_bytes()))
+                && parts.map(name_and_value).any(|(name, value)| {
+                    name.trim_ascii().eq_ignore_ascii_case(PARAMETER.as_bytes())
+                        && unquoted(value.trim_ascii()) == self.network.as_bytes()
                 })
         })
     }
+}
+
+/// What stands between quotes, if it does.
+fn unquoted(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
 }
 
 /// The 64-bit FNV-1a hash: the same on every node and in every release.
@@ -60,7 +66,7 @@ impl Stage for LoopGuard {
         let headers = &mut exchange.request.headers;
         let mut named = BytesMut::new();
         for value in headers.get_all(CDN_LOOP) {
-            if value.to_str().is_ok_and(|list| self.is_named_in(list)) {
+            if self.is_named_in(value.as_bytes()) {
                 return Decision::Now(Flow::Fail(Fault::Loop));
             }
             named.put_slice(value.as_bytes());

@@ -5,7 +5,7 @@ pub(crate) mod fixtures;
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use proxima_chassis::{NetworkConfig, SimulatedClock};
 use proxima_model::{
     MinTlsVersion, NodeName, OriginOverride, OriginRoute, RegionName, Rule, RuleAction, RuleExpression,
@@ -216,6 +216,17 @@ fn a_request_that_has_passed_through_this_network_is_refused() {
     assert!(matches!(decide(&other, &mut once), Flow::Continue), "another Proxima network is not this one");
     let list = field(&once.request.headers, "cdn-loop").join("");
     assert!(list.starts_with(&format!("{named}, proxima; network=")), "{list}");
+}
+
+#[test]
+fn nothing_that_a_client_writes_before_our_name_hides_it() {
+    let ours = loop_guard("198.51.100.1");
+    for line in [&b"\xff"[..], b"other\t\xc3\xa9; network=1", b"\"a, b\"", b","] {
+        let mut exchange = exchange("http://www.example.com/");
+        exchange.request.headers.append("cdn-loop", HeaderValue::from_bytes(line).unwrap());
+        assert!(matches!(decide(&ours, &mut exchange), Flow::Continue), "{}", line.escape_ascii());
+        assert_eq!(fault(decide(&ours, &mut exchange)), Some(Fault::Loop), "{}", line.escape_ascii());
+    }
 }
 
 // --- zones
