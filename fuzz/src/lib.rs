@@ -6,9 +6,12 @@
 //!  seeds/TARGET, and what becomes of them by tests/ ──▶ cargo nextest run ────┴▶ TARGET::run(octets)
 //! ```
 //!
-//! A target is a module. It asserts more than that nothing panics: that what is written again reads the same, that
-//! it is of no matter how what comes in pieces is cut, that bounds hold and that a value keeps its type's promises. Parsers that are private
-//! to their crate are reached by its `exercise_…` functions, which are hidden from the documentation.
+//! A target is a module. It asserts more than that nothing panics: that what is written again reads the same, that it is
+//! of no matter how what comes in pieces is cut, that bounds hold and that a value keeps its type's promises. Parsers that
+//! are private to their crate are reached by its `exercise_…` functions, which are hidden from the documentation.
+//!
+//! A new target is a module here, its name in [`each_target`], and a `main` with its `[[bin]]` in `libfuzzer/`; a test says
+//! which of them is missing.
 //!
 //! `libfuzzer/` is a workspace of its own, for it needs a nightly toolchain and sanitizers that must not touch the build of
 //! everything else; it holds nothing but a `main` for each target. The tests here run every target on stable, over its
@@ -16,18 +19,34 @@
 //!
 //! Limits: those of what is fuzzed.
 
+pub mod bird_reply;
 pub mod cache_disk;
+pub mod cache_keys;
 pub mod cache_policy;
+pub mod config;
+pub mod control_bodies;
 pub mod dns_query;
+pub mod dns_streams;
+pub mod dns_wire;
+pub mod edge_fields;
 pub mod forward_frame;
 pub mod http1_chunked;
+pub mod http1_connection;
 pub mod http1_request;
 pub mod http1_response;
+pub mod http2_connection;
 pub mod http2_section;
 pub mod http3_control;
 pub mod http3_message;
 pub mod ledger_frame;
+pub mod ledger_values;
+pub mod lists;
+pub mod model_nouns;
+pub mod resolver_messages;
+pub mod resolver_upstream;
 pub mod rule_expression;
+pub mod tiers_wire;
+pub mod transfer_stream;
 pub mod zone_file;
 
 /// Gives every target's name to a macro.
@@ -36,18 +55,34 @@ pub mod zone_file;
 macro_rules! each_target {
     ($with:ident) => {
         $with! {
+            bird_reply,
             cache_disk,
+            cache_keys,
             cache_policy,
+            config,
+            control_bodies,
             dns_query,
+            dns_streams,
+            dns_wire,
+            edge_fields,
             forward_frame,
             http1_chunked,
+            http1_connection,
             http1_request,
             http1_response,
+            http2_connection,
             http2_section,
             http3_control,
             http3_message,
             ledger_frame,
+            ledger_values,
+            lists,
+            model_nouns,
+            resolver_messages,
+            resolver_upstream,
             rule_expression,
+            tiers_wire,
+            transfer_stream,
             zone_file,
         }
     };

@@ -1,4 +1,5 @@
-//! Seeds and what becomes of them: the part of fuzzing that needs no nightly toolchain, and that every run of the tests does.
+//! Seeds and what becomes of them: the part of fuzzing that needs no nightly toolchain, and that every run of the tests
+//! does.
 //!
 //! Which inputs there are is decided by a target's name and the number of the round alone, so that what fails once fails
 //! again. How many there are is bounded by number and by time: targets differ a thousandfold in what one input costs.

@@ -1,9 +1,9 @@
 //! `cargo xtask fuzz`: the fuzz targets of `fuzz/`, under libFuzzer.
 //!
-//! Fuzzing needs a nightly toolchain and cargo-fuzz, which the stable workspace must not depend on; so `fuzz/libfuzzer/` is a
-//! workspace of its own, which holds a `main` for each target. The targets themselves are those of `fuzz/`, which
-//! `cargo xtask test` runs too, over their seeds and what becomes of them. What is missing of cargo-fuzz is installed here,
-//! and only here. The versions of the dependencies are those of the house: its lock file is where this one begins.
+//! Fuzzing needs a nightly toolchain and cargo-fuzz, which the stable workspace must not depend on; so `fuzz/libfuzzer/`
+//! is a workspace of its own, which holds a `main` for each target. The targets themselves are those of `fuzz/`, which
+//! `cargo xtask test` runs too, over their seeds and what becomes of them. What is missing of cargo-fuzz is installed
+//! here, and only here. The versions of the dependencies are those of the house: its lock file is where this one begins.
 //!
 //! Each target begins with the inputs of `fuzz/seeds/TARGET`, which are in git, and with those that former runs found
 //! worth keeping, in `fuzz/corpus/TARGET`, which are not.

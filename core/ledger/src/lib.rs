@@ -42,6 +42,7 @@ mod compiled;
 mod config;
 mod embedded;
 mod error;
+mod exercise;
 mod follower;
 mod history;
 mod ledger;
@@ -75,6 +76,8 @@ pub use compiled::{CompileZone, CompiledZones};
 pub use config::LedgerConfig;
 pub use embedded::{Clock, EmbeddedLog, system_clock};
 pub use error::{AppendError, FollowError, KeyError, ReadError, ReplicaError, RevertError};
+#[doc(hidden)]
+pub use exercise::exercise;
 pub use ledger::{Ledger, LedgerError, LedgerStatus, PeerTls, Role};
 pub use limits::{CHANGES_PER_APPEND_MAX, HEARTBEAT_INTERVAL};
 pub use log::{Appended, Log, Update};

@@ -155,7 +155,7 @@ impl Head {
         out
     }
 
-    fn decode(octets: &[u8]) -> Result<Self, StoreError> {
+    pub(crate) fn decode(octets: &[u8]) -> Result<Self, StoreError> {
         let (body, crc) = octets.split_last_chunk::<4>().ok_or(DecodeError::Short)?;
         if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
             return Err(StoreError::Corrupt("the head's checksum is wrong".to_owned()));

@@ -39,6 +39,7 @@
 mod decided;
 mod denial;
 mod edns;
+mod exercise;
 mod hints;
 mod iterate;
 mod keys;
@@ -58,6 +59,8 @@ mod zones;
 mod tests;
 
 pub use decided::{Decided, LocalRecord};
+#[doc(hidden)]
+pub use exercise::exercise;
 pub use hints::{HintsError, parse_anchors, parse_hints};
 pub use metrics::Metrics;
 pub use name::{Name, NotAName};

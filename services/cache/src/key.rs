@@ -1,6 +1,7 @@
 //! What a stored response is found by (RFC 9111, 2): zone and URL, or what a cache rule makes of it.
 
 mod custom;
+mod exercise;
 
 use std::{
     hash::{Hash, Hasher},
@@ -11,6 +12,7 @@ use http::Uri;
 use proxima_model::ZoneId;
 use proxima_pipeline::Exchange;
 
+pub(crate) use self::exercise::exercise;
 use crate::{hashing, ruling::Ruling};
 
 /// What stands before the URL of slices: no URL's scheme.

@@ -67,6 +67,19 @@ pub fn exercise_disk(octets: &[u8]) {
 /// Reads octets as fields, one a line, of a request and of its answer, and decides by them: for fuzzing.
 #[doc(hidden)]
 pub fn exercise_policy(octets: &[u8]) {
+    policy::exercise(&fields_of(octets));
+}
+
+/// Reads octets as the settings of a cache rule (JSON), a URL, and fields, one a line: for fuzzing.
+#[doc(hidden)]
+pub fn exercise_key(octets: &[u8]) {
+    let mut lines = octets.splitn(3, |octet| *octet == b'\n');
+    let mut line = || lines.next().unwrap_or_default();
+    key::exercise(line(), line(), fields_of(line()));
+}
+
+/// Fields, one a line; lines that are none are left out.
+fn fields_of(octets: &[u8]) -> http::HeaderMap {
     let mut fields = http::HeaderMap::new();
     for line in octets.split(|octet| *octet == b'\n') {
         let Some(colon) = line.iter().position(|octet| *octet == b':') else { continue };
@@ -77,7 +90,7 @@ pub fn exercise_policy(octets: &[u8]) {
             fields.append(name, value);
         }
     }
-    policy::exercise(&fields);
+    fields
 }
 
 pub use config::CacheConfig;

@@ -255,7 +255,7 @@ fn named(id: Option<&str>) -> Result<ClientAuthorityId, ApiError> {
 }
 
 /// Whether these are certificates by which clients can be verified; when the first of them runs out.
-fn check(name: &str, pem: &str, now: Timestamp) -> Result<Timestamp, Invalid> {
+pub(crate) fn check(name: &str, pem: &str, now: Timestamp) -> Result<Timestamp, Invalid> {
     let wrong = |problem: String| {
         Invalid::new("certificates", problem, "give the certificates of the authority as PEM, nothing else")
     };

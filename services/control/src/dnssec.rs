@@ -66,14 +66,14 @@ pub(crate) async fn get(
 }
 
 /// What is to be different.
-struct Wish {
+pub(crate) struct Wish {
     on: Option<bool>,
     algorithm: Option<SigningAlgorithm>,
     nsec3: Option<bool>,
 }
 
 impl Wish {
-    fn parse(body: &PatchBody) -> Result<Self, ApiError> {
+    pub(crate) fn parse(body: &PatchBody) -> Result<Self, ApiError> {
         for (field, wanted) in
             [("dnssec_multi_signer", body.dnssec_multi_signer), ("dnssec_presigned", body.dnssec_presigned)]
         {

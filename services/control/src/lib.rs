@@ -41,6 +41,7 @@ mod compat;
 mod config;
 mod dnssec;
 mod error;
+mod exercise;
 mod first_octets;
 #[cfg(test)]
 mod fixtures;
@@ -67,5 +68,7 @@ pub use acme::AcmeConfig;
 pub use bootstrap::{BootstrapOutcome, FIRST_ACCOUNT, bootstrap};
 pub use config::{Activation, ControlConfig};
 pub use error::ControlError;
+#[doc(hidden)]
+pub use exercise::exercise;
 pub use routes::{EndpointRow, NeededScope, endpoint_table};
 pub use service::ControlService;

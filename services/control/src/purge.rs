@@ -68,7 +68,7 @@ pub(crate) async fn purge(
     Ok(Answer::new(json!({ "id": written.answer.to_string() })).at(written.seq))
 }
 
-fn what(body: &PurgeBody, zone: &Zone) -> Result<PurgeWhat, ApiError> {
+pub(crate) fn what(body: &PurgeBody, zone: &Zone) -> Result<PurgeWhat, ApiError> {
     let everything = body.purge_everything.filter(|wanted| *wanted);
     match (everything, &body.files, &body.hosts, &body.prefixes, &body.tags) {
         (Some(_), None, None, None, None) => Ok(PurgeWhat::Everything),

@@ -80,7 +80,7 @@ fn refuse(field: &'static str, problem: impl Into<String>, remedy: &'static str)
 
 impl RuleBody {
     /// The rule that it says, with what `former` said where it says nothing.
-    fn rule(
+    pub(crate) fn rule(
         &self,
         phase: Phase,
         id: RuleId,

@@ -37,6 +37,8 @@ const MEDIA_TYPE: &str = "application/dns-message";
 const PARAMETER: &str = "dns=";
 /// The client is none of those that may ask.
 const NOT_ALLOWED: Fault = Fault::Forbidden("this resolver answers other networks only");
+/// The URL has none.
+const MISSING: Fault = Fault::BadRequest("a query is missing: ?dns=, or POST one");
 /// What was sent is not to be answered.
 const NO_QUERY: Fault = Fault::BadRequest("that is no query");
 
@@ -112,21 +114,14 @@ impl<A: Answerer> Role<A> {
 
     /// The query that a URL has in it.
     fn query(&self, parameters: &str) -> Result<(Vec<u8>, Form), Fault> {
-        let query = parameters.split('&').filter_map(|parameter| parameter.strip_prefix(PARAMETER)).next();
-        let Some(query) = query else {
-            return match json::question(parameters).filter(|_| self.json) {
-                Some(Ok(query)) => Ok((query, Form::Json)),
-                Some(Err(problem)) => Err(Fault::BadRequest(problem)),
-                None => Err(Fault::BadRequest("a query is missing: ?dns=, or POST one")),
-            };
-        };
-        // Four characters for three octets.
-        if query.len() > QUERY_OCTETS_MAX.div_ceil(3) * 4 {
-            return Err(Fault::TargetTooLong);
+        if parameters.split('&').any(|parameter| parameter.starts_with(PARAMETER)) || !self.json {
+            return Ok((query_in(parameters)?, Form::Wire));
         }
-        let query = URL_SAFE_NO_PAD.decode(query);
-        let query = query.map_err(|_| Fault::BadRequest("the query is not base64url without padding"))?;
-        Ok((query, Form::Wire))
+        match json::question(parameters) {
+            Some(Ok(query)) => Ok((query, Form::Json)),
+            Some(Err(problem)) => Err(Fault::BadRequest(problem)),
+            None => Err(MISSING),
+        }
     }
 
     async fn post(&self, exchange: &mut Exchange) -> Flow {
@@ -177,6 +172,20 @@ fn respond(exchange: &mut Exchange, message: Vec<u8>, answered: Answered, form: 
     response.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers.insert(header::CACHE_CONTROL, kept);
     Flow::Respond(response)
+}
+
+/// The query within the query string of a URL.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn query_in(parameters: &str) -> Result<Vec<u8>, Fault> {
+    let given = parameters.split('&').find_map(|parameter| parameter.strip_prefix(PARAMETER));
+    let query = given.ok_or(MISSING)?;
+    // Four characters for three octets.
+    if query.len() > QUERY_OCTETS_MAX.div_ceil(3) * 4 {
+        return Err(Fault::TargetTooLong);
+    }
+    URL_SAFE_NO_PAD.decode(query).map_err(|_| Fault::BadRequest("the query is not base64url without padding"))
 }
 
 impl Stage for DnsOverHttps {

@@ -72,6 +72,7 @@ mod datagrams;
 mod dnssec;
 mod edns;
 mod error;
+mod exercise;
 mod https;
 mod message;
 mod metrics;
@@ -95,6 +96,8 @@ mod zone;
 pub use asker::{Asker, Transport};
 pub use config::DnsConfig;
 pub use error::DnsError;
+#[doc(hidden)]
+pub use exercise::exercise;
 pub use https::DnsOverHttps;
 pub use rate::Limited;
 pub use resolver::{Blocked, PolicyConfig, ResolverConfig};

@@ -85,7 +85,7 @@ async fn discard(mut body: Body) -> &'static str {
 }
 
 /// The request as a listener would have read it.
-fn parse(asked: &ExplainRequest) -> Result<(Client, Request), Invalid> {
+pub(crate) fn parse(asked: &ExplainRequest) -> Result<(Client, Request), Invalid> {
     let wrong =
         |problem: &str| Invalid::new("url", problem, "give a URL such as https://www.example.com/path");
     if asked.url.len() > URL_OCTETS_MAX {

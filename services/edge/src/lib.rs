@@ -28,6 +28,7 @@ mod config;
 mod date;
 mod deadline;
 mod error;
+mod exercise;
 mod explain;
 mod fields;
 pub mod http1;
@@ -46,6 +47,8 @@ pub mod tls;
 
 pub use config::{EdgeConfig, LimitsConfig, TimeoutsConfig};
 pub use error::EdgeError;
+#[doc(hidden)]
+pub use exercise::{exercise_fields, exercise_http1, exercise_http2};
 pub use explain::EdgeExplainer;
 pub use metrics::{EdgeMetrics, HandshakeResult};
 pub use observe::{Observer, RequestLogConfig};

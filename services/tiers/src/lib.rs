@@ -33,6 +33,7 @@
 //! [`CacheFill`]: proxima_pipeline::CacheFill
 
 pub mod config;
+mod exercise;
 pub mod map;
 mod metrics;
 pub mod peers;
@@ -42,6 +43,8 @@ mod stage;
 mod wire;
 
 pub use config::TiersConfig;
+#[doc(hidden)]
+pub use exercise::exercise;
 pub use service::TiersService;
 pub use stage::TiersStage;
 

@@ -24,6 +24,9 @@ pub(crate) const FAULT: HeaderName = HeaderName::from_static("proxima-tier-fault
 /// On an answer: that it is none, and why.
 pub(crate) const DECLINED: HeaderName = HeaderName::from_static("proxima-tier-declined");
 
+/// What a question has that is not the client's.
+pub(crate) const OF_QUESTIONS: [HeaderName; 4] = [LEVEL, PURGED, CLIENT, PROTOCOL];
+
 const PROTOCOLS: [Protocol; 4] = [Protocol::Http10, Protocol::Http11, Protocol::Http2, Protocol::Http3];
 
 /// The request to another server for what an exchange wants.
@@ -96,7 +99,7 @@ pub(crate) fn read(
         _ => return Err("its scheme is neither http nor https"),
     };
     let authority = uri.authority().ok_or("it names no host")?;
-    for name in [LEVEL, PURGED, CLIENT, PROTOCOL] {
+    for name in &OF_QUESTIONS {
         headers.remove(name);
     }
     let host = HeaderValue::try_from(authority.as_str()).map_err(|_| "its host is none")?;
@@ -176,7 +179,7 @@ mod tests {
         let whole = || ask(&exchange(&[]), 1, 1).expect("a request").into_parts().0;
         let read = |parts| read(parts, &pop(), ([10, 0, 0, 1], 7403).into(), NOW);
         assert!(read(whole()).is_ok());
-        for name in [LEVEL, PURGED, CLIENT, PROTOCOL] {
+        for name in OF_QUESTIONS {
             let mut parts = whole();
             parts.headers.insert(&name, HeaderValue::from_static("nonsense"));
             assert!(read(parts).is_err(), "{name}");

@@ -69,7 +69,7 @@ impl Seen {
         out
     }
 
-    pub(super) fn decode(octets: &[u8]) -> Result<Self, StoreError> {
+    pub(crate) fn decode(octets: &[u8]) -> Result<Self, StoreError> {
         let mut reader = Reader::new(octets);
         let (seq, at) = (reader.seq()?, Timestamp::from_millis(i64::from_be_bytes(reader.array()?)));
         let fingerprint = if reader.is_empty() { None } else { Some(Fingerprint(reader.array()?)) };
@@ -95,9 +95,14 @@ impl<'t> Record<'t> {
         out.extend_from_slice(&digest.0);
         out.put_octets(entry);
         out.extend_from_slice(replaced);
-        let crc = Self::checksum(seq, &out[4..]);
-        out[..4].copy_from_slice(&crc.to_be_bytes());
+        Self::seal(seq, &mut out);
         out
+    }
+
+    /// Puts the checksum in its place before what it is of.
+    pub(crate) fn seal(seq: Seq, octets: &mut [u8]) {
+        let (crc, body) = octets.split_at_mut(4);
+        crc.copy_from_slice(&Self::checksum(seq, body).to_be_bytes());
     }
 
     fn checksum(seq: Seq, body: &[u8]) -> u32 {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{Corrupt, checksum};
 use crate::{
     hashing::{self, Seed},
-    marks::KeptMarks,
+    marks::{KeptMarks, Marks},
 };
 
 /// Raised when what lies on a disk means something else than before: then it starts empty.
@@ -26,6 +26,8 @@ const MARKS: &str = "marks";
 const MARKS_NEW: &str = "marks.new";
 /// A checksum.
 const SUM_OCTETS: usize = 4;
+/// Marks of each kind while octets are only exercised.
+const EXERCISED_MAX: usize = 16;
 
 /// `cache.json`.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +101,23 @@ impl Checkpoint {
     /// When it was written.
     pub(super) const fn at(&self) -> Timestamp {
         Timestamp::from_millis(self.at)
+    }
+}
+
+/// Reads octets as what lies beside the segments: what fuzz tests call. Nothing in it may panic.
+pub(super) fn exercise(octets: &[u8]) {
+    let _about = serde_json::from_slice::<About>(octets);
+    // With the checksum that it would have: nobody finds those.
+    let sealed = [octets, &checksum(&[octets]).to_le_bytes()].concat();
+    for octets in [octets, &sealed] {
+        let Ok(checkpoint) = Checkpoint::decode(octets) else { continue };
+        let marks = Marks::new(EXERCISED_MAX, EXERCISED_MAX).lasting(checkpoint.at());
+        marks.take_back(checkpoint.marks);
+        marks.next_moment();
+        let again = Checkpoint { marks: marks.keep(), ..checkpoint };
+        let kept = postcard::to_allocvec(&again).unwrap_or_default();
+        let sealed = [&kept[..], &checksum(&[&kept]).to_le_bytes()].concat();
+        assert!(Checkpoint::decode(&sealed).is_ok());
     }
 }
 

@@ -52,7 +52,7 @@ use proxima_chassis::Clock;
 use proxima_model::ZoneId;
 use tokio::sync::{Semaphore, oneshot};
 
-pub(crate) use self::{content::OnDisk, index::Location, load::Loaded, record::exercise};
+pub(crate) use self::{content::OnDisk, index::Location, load::Loaded};
 use self::{index::Index, metrics::DiskMetrics, seen::Seen, segment::Segment, writer::Writer};
 use crate::{
     content::Budget,
@@ -408,6 +408,13 @@ impl Shared {
     fn octets(&self) -> u64 {
         self.segments().values().map(|segment| segment.octets()).sum()
     }
+}
+
+/// Reads octets as what lies on a disk, in segments and beside them: what property and fuzz tests call. Nothing in it may
+/// panic.
+pub(crate) fn exercise(octets: &[u8]) {
+    record::exercise(octets);
+    checkpoint::exercise(octets);
 }
 
 #[cfg(test)]

@@ -354,7 +354,7 @@ impl Footer {
 }
 
 /// Reads octets as everything that can lie in a segment: what property and fuzz tests call. Nothing in it may panic.
-pub(crate) fn exercise(octets: &[u8]) {
+pub(super) fn exercise(octets: &[u8]) {
     let _object = read_object(octets);
     let _head = Head::read(octets).map(|head| (head.octets(), head.verify(octets)));
     let _footer = Footer::read(octets, octets.len() as u64);

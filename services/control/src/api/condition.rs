@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Tags that one `If-Match` may list.
-const TAGS_MAX: usize = 16;
+pub(crate) const TAGS_MAX: usize = 16;
 
 /// What must hold of a noun for a change of it to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(crate) fn tag(revision: Seq) -> String {
 
 impl Condition {
     /// Reads the fields of a request.
-    fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
+    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
         let wrong = |message: &str| Err(ApiError::new(Code::FieldInvalid, message));
         let matches = values(headers, &header::IF_MATCH)?;
         let none_match = values(headers, &header::IF_NONE_MATCH)?;

@@ -16,8 +16,8 @@ use proxima_model::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-pub(crate) use policies::{GROUPS, group};
-use policies::{PolicyBody, parse_policy, show_policy};
+use policies::show_policy;
+pub(crate) use policies::{GROUPS, PolicyBody, group, parse_policy};
 
 use crate::{
     api::{

@@ -47,7 +47,7 @@ pub(crate) fn group(permission: Permission) -> &'static Group {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct PolicyBody {
+pub(crate) struct PolicyBody {
     effect: String,
     permission_groups: Vec<GroupBody>,
     resources: BTreeMap<String, Value>,
@@ -62,7 +62,7 @@ struct GroupBody {
 }
 
 /// One policy of v4 is one of ours for each resource.
-pub(super) fn parse_policy(body: &PolicyBody) -> Result<Vec<TokenPolicy>, ApiError> {
+pub(crate) fn parse_policy(body: &PolicyBody) -> Result<Vec<TokenPolicy>, ApiError> {
     if body.effect != "allow" {
         return Err(ApiError::new(Code::NotOffered, "policies that deny are not offered yet").at("/effect"));
     }

@@ -65,7 +65,7 @@ pub(crate) fn waiting(unread: &[u8]) -> Option<usize> {
 }
 
 /// Whether a message asks for a transfer.
-fn is_asked_for(message: &[u8]) -> bool {
+pub(crate) fn is_asked_for(message: &[u8]) -> bool {
     let qtype = |message: &[u8]| {
         let header = message.first_chunk::<HEADER_OCTETS>()?;
         let flags = u16::from_be_bytes([header[2], header[3]]);

@@ -1,0 +1,3 @@
+//! `bird_reply`, under libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| proxima_fuzz::bird_reply::run(octets));

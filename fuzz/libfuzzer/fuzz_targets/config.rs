@@ -1,0 +1,3 @@
+//! `config`, under libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| proxima_fuzz::config::run(octets));

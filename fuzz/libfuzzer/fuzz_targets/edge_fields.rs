@@ -1,0 +1,3 @@
+//! `edge_fields`, under libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| proxima_fuzz::edge_fields::run(octets));

@@ -1,0 +1,3 @@
+//! `lists`, under libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| proxima_fuzz::lists::run(octets));
