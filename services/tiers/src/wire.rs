@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, uri::PathAndQuery};
 use proxima_model::{PopCode, ZoneId};
-use proxima_pipeline::{AskedByPeer, Body, Client, Exchange, Protocol, RayId, Request, Scheme};
+use proxima_pipeline::{
+    AskedByPeer, Body, Client, Exchange, Protocol, RayId, Request, Scheme, lists::members,
+};
 
 /// The level at which is asked.
 const LEVEL: HeaderName = HeaderName::from_static("proxima-tier-level");
@@ -27,6 +29,9 @@ pub(crate) const DECLINED: HeaderName = HeaderName::from_static("proxima-tier-de
 /// What a question has that is not the client's.
 pub(crate) const OF_QUESTIONS: [HeaderName; 4] = [LEVEL, PURGED, CLIENT, PROTOCOL];
 
+/// How a directive begins by which a client takes what is stale (RFC 9111, 5.2.1.2), in any case.
+const MAX_STALE: &[u8] = b"max-stale";
+
 const PROTOCOLS: [Protocol; 4] = [Protocol::Http10, Protocol::Http11, Protocol::Http2, Protocol::Http3];
 
 /// The request to another server for what an exchange wants.
@@ -35,8 +40,10 @@ pub(crate) fn ask(exchange: &Exchange, level: u8, purged_up_to: u64) -> Option<h
     headers.remove(header::HOST);
     headers.remove(FORGET);
     // What a client takes that is stale, no other cache is to give to this one.
-    let takes_stale = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("max-stale"));
-    if headers.get_all(header::CACHE_CONTROL).iter().any(takes_stale) {
+    let takes_stale = |member: &[u8]| {
+        member.get(..MAX_STALE.len()).is_some_and(|name| name.eq_ignore_ascii_case(MAX_STALE))
+    };
+    if members(&headers, &header::CACHE_CONTROL).any(takes_stale) {
         headers.remove(header::CACHE_CONTROL);
     }
     headers.insert(LEVEL, HeaderValue::from(u16::from(level)));
@@ -172,6 +179,22 @@ mod tests {
         assert_eq!(read.request.headers, expected);
         let by = read.extensions.get::<AskedByPeer>();
         assert_eq!(by, Some(&AskedByPeer { level: 2, purged_up_to: 77 }));
+    }
+
+    #[test]
+    fn no_cache_is_asked_for_what_only_the_client_takes_stale() {
+        for (line, stays) in [
+            (&b"max-stale"[..], false),
+            (b"no-transform, Max-Stale=60", false),
+            (b"x=\"\xff\", MAX-STALE", false),
+            (b"max-age=60", true),
+            (b"\xff", true),
+        ] {
+            let mut asked = exchange(&[]);
+            asked.request.headers.insert("cache-control", HeaderValue::from_bytes(line).unwrap());
+            let request = ask(&asked, 1, 1).expect("a request");
+            assert_eq!(request.headers().contains_key("cache-control"), stays, "{}", line.escape_ascii());
+        }
     }
 
     #[test]
