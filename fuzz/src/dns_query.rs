@@ -96,6 +96,9 @@ fn signing(zone: &Zone) -> ZoneSigning {
         parent: ParentDs::Seen,
         keys: vec![key],
         nsec3: false,
+        multi_signer: false,
+        roll: None,
+        roll_days: 0,
         modified_at: Timestamp::default(),
     }
 }

@@ -1,14 +1,16 @@
 //! How a zone is signed (DNSSEC): its keys, and how far its parent trusts them.
 //!
 //! A key is a combined signing key: it signs every record set, itself among them, and the parent's DS names it. A
-//! roll-over needs no gap: a new key is published beside the one that signs, the parent's DS names both, the new one
-//! signs, and the old one goes when what it signed has left all caches.
+//! roll-over to another one leaves no gap ([`roll`]).
+
+pub(crate) mod roll;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Entity, Key, Kind, Timestamp, ZoneId, limits};
+use roll::KeyRoll;
 
 /// With what a key signs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,12 +67,26 @@ pub enum KeyRole {
     Active,
     /// It is published for what it has signed, and the parent need not trust it any more.
     Retired,
+    /// It is published and signs, and the parent is not to name it: the other key of a roll-over.
+    Companion,
+    /// It signs and is not published: the other key of a roll-over between algorithms.
+    Hidden,
 }
 
 impl KeyRole {
     /// Whether the parent's DS is to name it.
     pub const fn is_trusted(self) -> bool {
         matches!(self, Self::Published | Self::Active)
+    }
+
+    /// Whether it signs.
+    pub const fn signs(self) -> bool {
+        matches!(self, Self::Active | Self::Companion | Self::Hidden)
+    }
+
+    /// Whether the zone's DNSKEY set has it.
+    pub const fn is_published(self) -> bool {
+        !matches!(self, Self::Hidden)
     }
 }
 
@@ -120,7 +136,7 @@ impl fmt::Debug for SigningKey {
 }
 
 /// The tag of a DNSKEY record's data: the sum of its 16-bit words, with the carry added once.
-fn key_tag(data: &[u8]) -> u16 {
+pub fn key_tag(data: &[u8]) -> u16 {
     let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
     // A record has 65,535 octets at most, so the sum has 31 bits.
     let sum: u32 = data.chunks(2).map(word).sum();
@@ -164,6 +180,16 @@ pub struct ZoneSigning {
     /// Whether what does not exist is denied by hashed names (NSEC3, RFC 5155) instead of by one name (RFC 9824).
     #[serde(default)]
     pub nsec3: bool,
+    /// Whether others sign the zone too, each with keys of their own (RFC 8901, 2.1.2): what the parent is asked to name
+    /// are their keys too, as far as the zone has DNSKEY records of them.
+    #[serde(default)]
+    pub multi_signer: bool,
+    /// The roll-over of its key that is under way.
+    #[serde(default)]
+    pub roll: Option<KeyRoll>,
+    /// After how many days a key is rolled over unasked; 0 is never.
+    #[serde(default)]
+    pub roll_days: u32,
     /// When it last changed.
     pub modified_at: Timestamp,
 }
@@ -249,6 +275,9 @@ mod tests {
             parent: ParentDs::Gone(Timestamp::from_millis(5)),
             keys: (0..9).map(|number| key(number, roles[usize::from(number % 3)])).collect(),
             nsec3: false,
+            multi_signer: false,
+            roll: None,
+            roll_days: 0,
             modified_at: Timestamp::default(),
         };
         let trusted: Vec<u8> = signing.trusted().map(|key| key.public[0]).collect();

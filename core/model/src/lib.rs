@@ -49,7 +49,8 @@ pub use cache_settings::{
 pub use certificate::{Certificate, CertificateSource, EdgeAuthority, TicketKey, TicketKeys};
 pub use client_auth::{ClientAuthentication, ClientAuthority};
 pub use dnssec::{
-    KeyRole, ParentDs, SIGNING_KEY_FLAGS, SigningAlgorithm, SigningKey, SigningState, ZoneSigning,
+    KeyRole, ParentDs, SIGNING_KEY_FLAGS, SigningAlgorithm, SigningKey, SigningState, ZoneSigning, key_tag,
+    roll::{KeyRoll, ParentSays, RollStage},
 };
 pub use entity::{Entity, Key, Kind};
 pub use error::{Invalid, excerpt};

@@ -70,6 +70,18 @@ pub const CLIENT_AUTHENTICATIONS_PER_ZONE_MAX: usize = 8;
 pub const CLIENT_AUTHENTICATION_HOSTS_MAX: usize = 100;
 /// Keys that sign a zone, those of a roll-over and of one that was not finished: each is a record of DNSKEY.
 pub const SIGNING_KEYS_PER_ZONE_MAX: usize = 4;
+/// How long others may remember a zone's keys and what its parent is to say of them, in seconds.
+pub const KEY_TTL_SECONDS: u32 = 3_600;
+/// How long after a change some server of the network may still answer as before, in seconds: one that is cut off from the
+/// log for longer than an hour is an outage that somebody sees to.
+pub const PROPAGATION_SECONDS: i64 = 3_600;
+/// How long others may remember what a parent said of a zone's keys, in seconds: twice the day for which most parents have
+/// it cached.
+pub const DS_CACHED_SECONDS: i64 = 2 * 86_400;
+/// The shortest time in days after which keys are rolled over unasked: a roll-over takes some days by itself.
+pub const KEY_ROLL_DAYS_MIN: u32 = 14;
+/// The longest: ten years.
+pub const KEY_ROLL_DAYS_MAX: u32 = 3_653;
 /// Octets of a zone's name on the wire that leave room for a hash below it (RFC 5155, 3): a label of 32 digits.
 pub const NSEC3_ZONE_OCTETS_MAX: usize = 255 - 33;
 /// Octets of a TSIG secret: what a peer may have from long ago (RFC 8945, 5.2.1 wants more), and as much as the largest

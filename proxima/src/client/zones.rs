@@ -56,6 +56,10 @@ enum ZonesCommand {
         /// Deny what does not exist by hashed names (NSEC3), or, with `false`, in the compact way again.
         #[arg(long, num_args = 0..=1, default_missing_value = "true")]
         nsec3: Option<bool>,
+        /// Roll its key over to a new one: `start`, of the algorithm given or the same; `back`, to the former one again; or
+        /// `parent-done`, where nobody looks, once the parent names the new key.
+        #[arg(long, value_name = "WHAT", value_parser = ["start", "back", "parent-done"])]
+        roll: Option<String>,
     },
     /// Show what one server counted of a zone's visitors since its start.
     Traffic {
@@ -128,8 +132,8 @@ pub(crate) async fn run(args: ZonesArgs) -> anyhow::Result<()> {
                 settings.map(|setting| vec![shown(&setting["id"]), shown(&setting["value"])]).collect();
             print_table(&["SETTING", "VALUE"], &rows);
         }
-        ZonesCommand::Dnssec { zone, action, algorithm, nsec3 } => {
-            dnssec(&api, &zone, action, algorithm, nsec3).await?;
+        ZonesCommand::Dnssec { zone, action, algorithm, nsec3, roll } => {
+            dnssec(&api, &zone, action, (algorithm, nsec3, roll)).await?;
         }
         ZonesCommand::Traffic { zone } => traffic(&api, &zone).await?,
         ZonesCommand::Origin(args) => origin(&api, &args).await?,
@@ -141,12 +145,11 @@ async fn dnssec(
     api: &Api,
     zone: &str,
     action: Dnssec,
-    algorithm: Option<String>,
-    nsec3: Option<bool>,
+    (algorithm, nsec3, roll): (Option<String>, Option<bool>, Option<String>),
 ) -> anyhow::Result<()> {
     let on = matches!(action, Dnssec::On);
-    let chooses = algorithm.is_some() || nsec3.is_some();
-    anyhow::ensure!(on || !chooses, "--algorithm and --nsec3 are for `on`; leave them out");
+    let chooses = algorithm.is_some() || nsec3.is_some() || roll.is_some();
+    anyhow::ensure!(on || !chooses, "--algorithm, --nsec3 and --roll are for `on`; leave them out");
     let path = format!("/zones/{}/dnssec", api.zone(zone).await?);
     let mut wanted = json!({ "status": if on { "active" } else { "disabled" } });
     if let Some(algorithm) = algorithm {
@@ -155,12 +158,19 @@ async fn dnssec(
     if let Some(nsec3) = nsec3 {
         wanted["dnssec_use_nsec3"] = nsec3.into();
     }
+    if let Some(roll) = roll {
+        wanted["key_roll"] = roll.replace('-', "_").into();
+    }
     let result = match action {
         Dnssec::Show => api.call(Method::GET, &path, None).await,
         Dnssec::On | Dnssec::Off => api.call(Method::PATCH, &path, Some(&wanted)).await,
     };
     let result = result?["result"].take();
     println!("{zone} is {}", shown(&result["status"]));
+    if let Some(stage) = result["key_roll"]["stage"].as_str() {
+        let until = result["key_roll"]["next_on"].as_str().unwrap_or("its parent names the key below");
+        println!("its key is rolled over: {stage}, until {until}");
+    }
     match result["status"].as_str() {
         Some("disabled") => {}
         Some("pending-disabled") => {

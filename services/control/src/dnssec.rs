@@ -11,14 +11,17 @@
 //! takes the zone away from whoever validates. The log's node looks for the DS (`background/dnssec.rs`). Where owners are
 //! taken at their word (`activation = "trust"`), nobody looks, and a zone is active or disabled at once. `DELETE` ends it
 //! at once everywhere: for who has seen to the parent.
+//!
+//! `key_roll` begins the roll-over of the key, takes it back, or says where nobody looks that the parent names the new key;
+//! `background/dnssec.rs` leads it on, stage by stage ([`proxima_model::RollStage`]).
 
 use std::sync::Arc;
 
 use axum::{Extension, extract::State};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use proxima_model::{
-    KeyRole, ParentDs, SIGNING_KEY_FLAGS, SigningAlgorithm, SigningKey, SigningState, Timestamp, Zone,
-    ZoneSigning, excerpt, limits as model_limits,
+    Invalid, KeyRole, ParentDs, RollStage, SIGNING_KEY_FLAGS, SigningAlgorithm, SigningKey, SigningState,
+    Timestamp, Zone, ZoneSigning, excerpt, limits as model_limits,
 };
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 use serde::Deserialize;
@@ -51,6 +54,12 @@ pub(crate) struct PatchBody {
     dnssec_presigned: Option<bool>,
     #[serde(default)]
     dnssec_use_nsec3: Option<bool>,
+    /// What is to be done about the roll-over of its key; ours.
+    #[serde(default)]
+    key_roll: Option<String>,
+    /// After how many days its key is rolled over unasked; 0 is never; ours.
+    #[serde(default)]
+    key_roll_days: Option<u32>,
 }
 
 /// `GET dnssec`.
@@ -70,17 +79,76 @@ pub(crate) struct Wish {
     on: Option<bool>,
     algorithm: Option<SigningAlgorithm>,
     nsec3: Option<bool>,
+    multi_signer: Option<bool>,
+    roll: Option<RollWish>,
+    roll_days: Option<u32>,
+}
+
+/// What is to be done about the roll-over of a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RollWish {
+    Start,
+    Back,
+    ParentDone,
+}
+
+impl RollWish {
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        match text {
+            "start" => Ok(Self::Start),
+            "back" => Ok(Self::Back),
+            "parent_done" => Ok(Self::ParentDone),
+            other => {
+                let other = excerpt(other);
+                let message =
+                    format!("key_roll: {other} is not known; give \"start\", \"back\" or \"parent_done\"");
+                Err(ApiError::new(Code::FieldInvalid, message).at("/key_roll"))
+            }
+        }
+    }
+
+    fn of(
+        self,
+        signing: &ZoneSigning,
+        algorithm: Option<SigningAlgorithm>,
+        now: Timestamp,
+        trusting: bool,
+    ) -> Result<ZoneSigning, ApiError> {
+        match self {
+            Self::Start => roll_key(signing, algorithm, now),
+            Self::Back => signing.roll_back(now).map_err(|invalid| refused(&invalid)),
+            Self::ParentDone if trusting => {
+                signing.parent_names_active(now).map_err(|invalid| refused(&invalid))
+            }
+            Self::ParentDone => {
+                let message = "key_roll: the parent is looked at here, every five minutes; wait until it is seen \
+                               to name the new key";
+                Err(ApiError::new(Code::FieldInvalid, message).at("/key_roll"))
+            }
+        }
+    }
+}
+
+fn refused(invalid: &Invalid) -> ApiError {
+    ApiError::new(Code::FieldInvalid, invalid.to_string()).at("/key_roll")
+}
+
+/// Begins to roll over to a key that is made here, of this algorithm or the same as before.
+pub(crate) fn roll_key(
+    signing: &ZoneSigning,
+    algorithm: Option<SigningAlgorithm>,
+    now: Timestamp,
+) -> Result<ZoneSigning, ApiError> {
+    let same = signing.active_key().map(|key| key.algorithm).unwrap_or_default();
+    let new = new_key(algorithm.unwrap_or(same), now)?;
+    signing.roll_to(new, now).map_err(|invalid| refused(&invalid))
 }
 
 impl Wish {
     pub(crate) fn parse(body: &PatchBody) -> Result<Self, ApiError> {
-        for (field, wanted) in
-            [("dnssec_multi_signer", body.dnssec_multi_signer), ("dnssec_presigned", body.dnssec_presigned)]
-        {
-            if wanted == Some(true) {
-                let message = format!("{field}: not offered; leave it out");
-                return Err(ApiError::new(Code::NotOffered, message).at(format!("/{field}")));
-            }
+        if body.dnssec_presigned == Some(true) {
+            let message = "dnssec_presigned: not offered; leave it out";
+            return Err(ApiError::new(Code::NotOffered, message).at("/dnssec_presigned"));
         }
         let on = match body.status.as_deref() {
             None => None,
@@ -95,7 +163,15 @@ impl Wish {
             }
         };
         let algorithm = body.algorithm.as_ref().map(parse_algorithm).transpose()?;
-        Ok(Self { on, algorithm, nsec3: body.dnssec_use_nsec3 })
+        let roll = body.key_roll.as_deref().map(RollWish::parse).transpose()?;
+        let days = model_limits::KEY_ROLL_DAYS_MIN..=model_limits::KEY_ROLL_DAYS_MAX;
+        if body.key_roll_days.is_some_and(|given| given != 0 && !days.contains(&given)) {
+            let message =
+                format!("key_roll_days: give {} to {} days, or 0 for never", days.start(), days.end());
+            return Err(ApiError::new(Code::FieldInvalid, message).at("/key_roll_days"));
+        }
+        let (nsec3, multi_signer) = (body.dnssec_use_nsec3, body.dnssec_multi_signer);
+        Ok(Self { on, algorithm, nsec3, multi_signer, roll, roll_days: body.key_roll_days })
     }
 
     /// What becomes of a zone that was signed so, or was not.
@@ -113,19 +189,33 @@ impl Wish {
             None => former,
         };
         let Some(mut next) = next else {
-            return match (self.algorithm, self.nsec3) {
-                (None, None | Some(false)) => Ok(None),
+            let chooses = self.nsec3 == Some(true) || self.multi_signer == Some(true);
+            return match (self.algorithm, chooses, self.roll, self.roll_days) {
+                (None, false, None, None | Some(0)) => Ok(None),
                 _ => {
                     let message = "the zone is not signed, so there is nothing to choose; give \"status\": \"active\" too";
                     Err(ApiError::new(Code::FieldInvalid, message).at("/status"))
                 }
             };
         };
-        if let Some(algorithm) = self.algorithm
+        if let Some(multi_signer) = self.multi_signer
+            && multi_signer != next.multi_signer
+        {
+            next = ZoneSigning { multi_signer, modified_at: now, ..next };
+        }
+        if let Some(days) = self.roll_days
+            && days != next.roll_days
+        {
+            next = ZoneSigning { roll_days: days, modified_at: now, ..next };
+        }
+        if let Some(roll) = self.roll {
+            next = roll.of(&next, self.algorithm, now, trusting)?;
+        } else if let Some(algorithm) = self.algorithm
             && next.keys().all(|key| key.algorithm != algorithm)
         {
             let message = format!(
-                "algorithm: it is signed with another one; {} cannot take its place at once",
+                "algorithm: it is signed with another one; {} cannot take its place at once; give \"key_roll\": \
+                 \"start\" too",
                 algorithm.name()
             );
             return Err(ApiError::new(Code::FieldInvalid, message).at("/algorithm"));
@@ -212,7 +302,19 @@ fn switched_on(
     let Some(former) = former else {
         let parent = if trusting { ParentDs::Seen } else { ParentDs::Unseen };
         let keys = vec![new_key(algorithm.unwrap_or_default(), now)?];
-        return Ok(ZoneSigning { zone: zone.id, state, parent, keys, nsec3: false, modified_at: now });
+        let zone = zone.id;
+        let (nsec3, multi_signer, roll, roll_days, modified_at) = (false, false, None, 0, now);
+        return Ok(ZoneSigning {
+            zone,
+            state,
+            parent,
+            keys,
+            nsec3,
+            multi_signer,
+            roll,
+            roll_days,
+            modified_at,
+        });
     };
     let parent = if trusting { ParentDs::Seen } else { former.parent };
     if (former.state, former.parent) == (state, parent) {
@@ -267,7 +369,7 @@ fn show(zone: &Zone, signing: Option<&ZoneSigning>) -> Value {
         Some((SigningState::On, ParentDs::Seen)) => "active",
         Some((SigningState::On, ParentDs::Unseen | ParentDs::Gone(_))) => "pending",
     };
-    let key = signing.and_then(|signing| signing.keys().find(|key| key.role == KeyRole::Active));
+    let key = signing.and_then(ZoneSigning::active_key);
     let digest = key.map(|key| hex::encode_upper(Sha256::digest(key.digested(&zone.name.wire()))));
     let ds = key.zip(digest.as_ref()).map(|(key, digest)| {
         format!("{}. 3600 IN DS {} {} 2 {digest}", zone.name, key.tag(), key.algorithm.code())
@@ -284,8 +386,23 @@ fn show(zone: &Zone, signing: Option<&ZoneSigning>) -> Value {
         "key_tag": key.map(SigningKey::tag),
         "public_key": key.map(|key| BASE64_STANDARD.encode(&key.public)),
         "modified_on": signing.map(|signing| time(signing.modified_at)),
-        "dnssec_multi_signer": false,
+        "dnssec_multi_signer": signing.is_some_and(|signing| signing.multi_signer),
         "dnssec_presigned": false,
         "dnssec_use_nsec3": signing.is_some_and(|signing| signing.nsec3),
+        "key_roll": signing.and_then(show_roll),
+        "key_roll_days": signing.map_or(0, |signing| signing.roll_days),
     })
+}
+
+/// A roll-over: how far it is, and the key whose DS the parent is not, or no more, to have.
+fn show_roll(signing: &ZoneSigning) -> Option<Value> {
+    let (roll, other) = (signing.roll?, signing.other_key()?);
+    let is_new = matches!(roll.stage, RollStage::Signing | RollStage::Publishing);
+    Some(json!({
+        "stage": roll.stage.name(),
+        "since": time(roll.since),
+        // A roll-over that waits for the parent ends by no time alone.
+        "next_on": roll.due_at().map(time),
+        if is_new { "new_key_tag" } else { "former_key_tag" }: other.tag(),
+    }))
 }

@@ -102,8 +102,8 @@ pub const ACTIVATIONS_PER_ROUND: usize = 100;
 pub const ACTIVATION_INTERVAL: Duration = Duration::from_secs(300);
 /// Signed zones whose DS is looked up in one round, of those that wait for it to come or to go.
 pub const DS_LOOKUPS_PER_ROUND: usize = 100;
-/// How long a zone stays signed after its DS is gone, in seconds: twice the day for which most parents have it cached.
-pub const DS_CACHED_SECONDS: i64 = 2 * 86_400;
+/// Signed zones whose keys are rolled on in one round.
+pub const ROLLS_PER_ROUND: usize = 100;
 /// How long one look-up of a delegation may take.
 pub const ACTIVATION_DEADLINE: Duration = Duration::from_secs(5);
 /// Resolvers that may be configured.

@@ -7,6 +7,7 @@ mod names;
 mod purges;
 mod record_types;
 mod records;
+mod rolls;
 mod rules;
 mod settings;
 mod times;

@@ -1,11 +1,16 @@
-//! What parents say of signed zones: a zone is active when its DS is there, and stays signed until that is long gone.
+//! What parents say of signed zones: a zone is active when its DS is there, and stays signed until that is long gone. And
+//! what follows for a key that is rolled over ([`proxima_model::RollStage`]): this is what leads each roll-over on.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use proxima_model::{ParentDs, SigningState, Timestamp, Zone, ZoneId, ZoneSigning};
+use proxima_model::{
+    ParentDs, ParentSays, RollStage, SigningKey, SigningState, Timestamp, Zone, ZoneId, ZoneSigning,
+    limits as model_limits,
+};
 
 use crate::{
     api::{Api, write::Author},
+    config::Activation,
     dnssec,
     error::ApiError,
     limits,
@@ -40,7 +45,10 @@ pub(super) async fn follow_parents(
             Ok(found) => {
                 let written = api.write(author, move |draft| {
                     let Some(former) = draft.read::<ZoneSigning>(&id)? else { return Ok(()) };
-                    let next = follow(&former, names(&former, &found), draft.now);
+                    let next = follow(&former, names(&former, &found), draft.now).map(|next| {
+                        let parent = ParentSays::NamesActive(names_active(&next, &found));
+                        next.roll_on(parent, draft.now).unwrap_or(next)
+                    });
                     dnssec::put(draft, &zone, Some(&former), next.as_ref())
                 });
                 written.await?;
@@ -50,9 +58,58 @@ pub(super) async fn follow_parents(
     Ok(waiting.last().copied())
 }
 
+/// Leads on what time alone leads on, and begins what is due: those after this zone in order; returns behind which one to go
+/// on. Where owners are taken at their word for what parents say, so is the end of a roll-over.
+pub(super) async fn roll_keys(
+    api: &Arc<Api>,
+    author: &Author,
+    after: Option<ZoneId>,
+) -> Result<Option<ZoneId>, ApiError> {
+    let parent = match api.activation {
+        Activation::Trust => ParentSays::Trusted,
+        Activation::Delegation => ParentSays::Unknown,
+    };
+    let now = api.now();
+    let due = api.read(move |snapshot| {
+        let mut due = BTreeSet::new();
+        for signing in snapshot.scan::<ZoneSigning>(&[]) {
+            let signing = signing?;
+            let is_due = signing.is_roll_due(now) || signing.roll_on(parent, now).is_some();
+            if is_due && after.is_none_or(|after| signing.zone > after) {
+                due.insert(signing.zone);
+                if due.len() > limits::ROLLS_PER_ROUND {
+                    due.pop_last();
+                }
+            }
+        }
+        Ok(due)
+    });
+    let due = due.await?;
+    for id in &due {
+        let id = *id;
+        let written = api.write(author, move |draft| {
+            let Some(former) = draft.read::<ZoneSigning>(&id)? else { return Ok(()) };
+            let next = match former.roll_on(parent, draft.now) {
+                Some(next) => next,
+                None if former.is_roll_due(draft.now) => dnssec::roll_key(&former, None, draft.now)?,
+                None => return Ok(()),
+            };
+            let stage = next.roll.map_or("done", |roll| roll.stage.name());
+            tracing::info!(zone = %id, stage, "the roll-over of a key goes on");
+            let zone = draft.zone(id)?;
+            dnssec::put(draft, &zone, Some(&former), Some(&next))
+        });
+        written.await?;
+    }
+    Ok(due.last().copied())
+}
+
 /// Whether something about the zone changes with its parent's DS. One that is active is left in peace.
 fn waits(signing: &ZoneSigning) -> bool {
-    signing.state == SigningState::Leaving || signing.parent != ParentDs::Seen
+    let rolls = signing
+        .roll
+        .is_some_and(|roll| matches!(roll.stage, RollStage::WaitingForParent | RollStage::Settling));
+    signing.state == SigningState::Leaving || signing.parent != ParentDs::Seen || rolls
 }
 
 /// Whether the parent's DS records bear upon the zone's keys. Any of them bears upon a zone that leaves: as long as there
@@ -60,13 +117,22 @@ fn waits(signing: &ZoneSigning) -> bool {
 fn names(signing: &ZoneSigning, found: &BTreeSet<Vec<u8>>) -> bool {
     match signing.state {
         SigningState::Leaving => !found.is_empty(),
-        // The first octets are tag and algorithm (RFC 4034, 5.1); which digest its owner chose does not matter.
-        SigningState::On => signing.trusted().any(|key| {
-            let [high, low] = key.tag().to_be_bytes();
-            let beginning = [high, low, key.algorithm.code()];
-            found.iter().any(|ds| ds.starts_with(&beginning))
-        }),
+        SigningState::On => {
+            signing.keys().any(|key| key.role.signs() && key.role.is_published() && names_key(key, found))
+        }
     }
+}
+
+/// Whether the parent's DS records name the key that they are to name.
+fn names_active(signing: &ZoneSigning, found: &BTreeSet<Vec<u8>>) -> bool {
+    signing.active_key().is_some_and(|key| names_key(key, found))
+}
+
+/// The first octets of a DS are tag and algorithm (RFC 4034, 5.1); which digest its owner chose does not matter.
+fn names_key(key: &SigningKey, found: &BTreeSet<Vec<u8>>) -> bool {
+    let [high, low] = key.tag().to_be_bytes();
+    let beginning = [high, low, key.algorithm.code()];
+    found.iter().any(|ds| ds.starts_with(&beginning))
 }
 
 /// What becomes of a signed zone whose parent names its keys, or does not; `None` when it is to be signed no longer.
@@ -75,7 +141,7 @@ fn follow(former: &ZoneSigning, named: bool, now: Timestamp) -> Option<ZoneSigni
         (_, _, true) => ParentDs::Seen,
         (SigningState::Leaving, ParentDs::Unseen, false) => return None,
         (SigningState::Leaving, ParentDs::Gone(since), false)
-            if now >= since.plus_seconds(limits::DS_CACHED_SECONDS) =>
+            if now >= since.plus_seconds(model_limits::DS_CACHED_SECONDS) =>
         {
             return None;
         }
@@ -90,7 +156,7 @@ fn follow(former: &ZoneSigning, named: bool, now: Timestamp) -> Option<ZoneSigni
 
 #[cfg(test)]
 mod tests {
-    use proxima_model::{KeyRole, SigningAlgorithm, SigningKey};
+    use proxima_model::{KeyRole, KeyRoll, SigningAlgorithm};
 
     use super::*;
 
@@ -103,7 +169,9 @@ mod tests {
             created_at: Timestamp::default(),
         };
         let zone = ZoneId::from_bytes([1; 16]);
-        ZoneSigning { zone, state, parent, keys: vec![key], nsec3: false, modified_at: Timestamp::default() }
+        let (keys, modified_at) = (vec![key], Timestamp::default());
+        let (nsec3, multi_signer, roll, roll_days) = (false, false, None, 0);
+        ZoneSigning { zone, state, parent, keys, nsec3, multi_signer, roll, roll_days, modified_at }
     }
 
     #[test]
@@ -146,5 +214,28 @@ mod tests {
         assert!(waits(&zone));
         zone.state = SigningState::On;
         assert!(!waits(&zone));
+    }
+
+    #[test]
+    fn a_parent_is_looked_at_while_a_roll_over_waits_for_it_and_names_the_new_key_alone() {
+        let zone = signing(SigningState::On, ParentDs::Seen);
+        let beginning = |key: &SigningKey| {
+            let [high, low] = key.tag().to_be_bytes();
+            BTreeSet::from([vec![high, low, 13, 2, 1]])
+        };
+        let new = SigningKey { public: vec![8; 64], ..zone.keys[0].clone() };
+        let (before, after) = (beginning(&zone.keys[0]), beginning(&new));
+        let mut rolling = zone.roll_to(new, Timestamp::default()).unwrap();
+        assert!(!waits(&rolling) && names_active(&rolling, &before));
+        for stage in [RollStage::WaitingForParent, RollStage::Settling] {
+            rolling.roll = Some(KeyRoll { stage, since: Timestamp::default() });
+            assert!(waits(&rolling), "{stage:?}");
+        }
+        rolling.keys.reverse();
+        rolling.keys[0].role = KeyRole::Active;
+        rolling.keys[1].role = KeyRole::Companion;
+        assert!(names_active(&rolling, &after) && !names_active(&rolling, &before));
+        // Either makes it a zone that validates.
+        assert!(names(&rolling, &after) && names(&rolling, &before) && !names(&rolling, &BTreeSet::new()));
     }
 }

@@ -35,6 +35,8 @@ pub(crate) async fn run(api: Arc<Api>, author: Author, shutdown: Shutdown) {
         activated_at: None,
         pending_after: None,
         signed_after: None,
+        rolled_after: None,
+        rolled_at: None,
         orphans_removed: false,
     };
     let mut applied = upkeep.api.replica.watch();
@@ -69,6 +71,10 @@ struct Upkeep {
     pending_after: Option<ZoneId>,
     /// The last signed zone whose parent was looked at: likewise.
     signed_after: Option<ZoneId>,
+    /// The last zone whose key was rolled on: likewise.
+    rolled_after: Option<ZoneId>,
+    /// When keys were last looked at.
+    rolled_at: Option<Instant>,
     orphans_removed: bool,
 }
 
@@ -89,6 +95,10 @@ impl Upkeep {
         if !self.orphans_removed {
             zones::remove_orphans(&self.api).await?;
             self.orphans_removed = true;
+        }
+        if due(self.rolled_at, limits::ACTIVATION_INTERVAL) {
+            self.rolled_after = dnssec::roll_keys(&self.api, &self.author, self.rolled_after).await?;
+            self.rolled_at = Some(Instant::now());
         }
         if self.api.activation == Activation::Delegation
             && due(self.activated_at, limits::ACTIVATION_INTERVAL)

@@ -1,7 +1,7 @@
 //! `zones/:zone_id/dnssec`: switched on and off, and what the parent says of it.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use proxima_model::{ParentDs, Permission, SigningState, TokenScope, Zone, ZoneId, ZoneSigning};
+use proxima_model::{ParentDs, Permission, RollStage, SigningState, TokenScope, Zone, ZoneId, ZoneSigning};
 use serde_json::{Value, json};
 
 use crate::{
@@ -77,6 +77,9 @@ async fn dnssec_is_switched_on_shown_and_switched_off() {
     for body in [
         json!({"status": "pending"}),
         json!({"dnssec_presigned": true}),
+        json!({"dnssec_multi_signer": true}),
+        json!({"key_roll": "start"}),
+        json!({"key_roll_days": 90}),
         json!({"dnssec_use_nsec3": true}),
         json!({"algorithm": "15"}),
     ] {
@@ -205,4 +208,116 @@ async fn a_signed_zone_is_active_when_its_ds_is_there_and_stays_signed_until_it_
     assert_eq!(node.ok("PATCH", &path, off()).await["status"], "pending-disabled");
     assert_eq!(node.ok("DELETE", &path, None).await, "");
     assert_eq!(node.ok("GET", &path, None).await["status"], "disabled");
+}
+
+#[tokio::test]
+async fn dnssec_with_others_who_sign_too_is_switched_on_and_off() {
+    let node = Node::start().await;
+    let zone = node.zone("example.com").await;
+    let path = format!("/zones/{zone}/dnssec");
+    let wish = |body: Value| node.ok("PATCH", &path, Some(body));
+    let made = wish(json!({"status": "active", "dnssec_multi_signer": true})).await;
+    assert_eq!((&made["dnssec_multi_signer"], &made["status"]), (&json!(true), &json!("active")));
+    assert_eq!(wish(json!({})).await, made);
+    assert_eq!(wish(json!({"dnssec_multi_signer": false})).await["dnssec_multi_signer"], false);
+}
+
+/// Makes a roll-over as old as if it had begun its stage three days before.
+async fn age(node: &Node, zone: &str) {
+    let mut aged = signing(node, zone).unwrap();
+    let roll = aged.roll.as_mut().unwrap();
+    roll.since = roll.since.plus_seconds(-3 * 86_400);
+    node.append(vec![node.context.replica.put(&aged)]).await;
+}
+
+fn stage(snapshot: &proxima_ledger::Snapshot, zone: &str) -> Option<RollStage> {
+    let id: ZoneId = zone.parse().unwrap();
+    let signing = snapshot.get::<ZoneSigning>(&id).unwrap();
+    signing.and_then(|signing| signing.roll).map(|roll| roll.stage)
+}
+
+#[tokio::test]
+async fn a_key_is_rolled_over_on_wish_and_its_owner_says_when_the_parent_names_the_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    // Upkeep looks when its node starts.
+    let start = async || {
+        let (control, dir) = ("activation = \"trust\"".to_owned(), Some(folder.path().to_owned()));
+        Node::with(Options { control, dir, ..Options::default() }).await
+    };
+    let node = start().await;
+    let zone = node.zone("example.com").await;
+    let path = format!("/zones/{zone}/dnssec");
+    let roll = |wish: &str| Some(json!({"key_roll": wish}));
+    let made = node.ok("PATCH", &path, on()).await;
+    assert_eq!((&made["key_roll"], &made["key_roll_days"]), (&json!(null), &json!(0)));
+    for wish in ["back", "parent_done", "sideways"] {
+        assert_eq!(node.refused("PATCH", &path, roll(wish)).await.0, 400, "{wish}");
+    }
+    let begun = node.ok("PATCH", &path, roll("start")).await;
+    assert_eq!((&begun["key_roll"]["stage"], &begun["ds"]), (&json!("publishing"), &made["ds"]));
+    assert!(begun["key_roll"]["next_on"].is_string() && begun["key_roll"]["new_key_tag"].is_number());
+    for wish in ["start", "parent_done"] {
+        assert_eq!(node.refused("PATCH", &path, roll(wish)).await.0, 400, "{wish}");
+    }
+    assert_eq!(node.ok("GET", &path, None).await, begun);
+    age(&node, &zone).await;
+    drop(node);
+
+    let node = start().await;
+    node.until("asking", |snapshot| stage(snapshot, &zone) == Some(RollStage::WaitingForParent)).await;
+    let waiting = node.ok("GET", &path, None).await;
+    assert_eq!(
+        (&waiting["key_roll"]["stage"], &waiting["status"]),
+        (&json!("waiting_for_parent"), &json!("active"))
+    );
+    assert_eq!(waiting["key_roll"]["next_on"], json!(null), "no time alone leads on");
+    assert!(waiting["ds"] != made["ds"] && waiting["key_roll"]["former_key_tag"] == made["key_tag"]);
+    // There and back again.
+    assert_eq!(node.ok("PATCH", &path, roll("back")).await["ds"], made["ds"]);
+    assert_eq!(node.ok("PATCH", &path, roll("back")).await["ds"], waiting["ds"]);
+    let settling = node.ok("PATCH", &path, roll("parent_done")).await;
+    assert_eq!(settling["key_roll"]["stage"], "settling");
+    age(&node, &zone).await;
+    drop(node);
+
+    let node = start().await;
+    node.until("the end", |snapshot| stage(snapshot, &zone).is_none()).await;
+    let done = node.ok("GET", &path, None).await;
+    assert_eq!((&done["ds"], &done["key_roll"]), (&waiting["ds"], &json!(null)));
+    assert_eq!(signing(&node, &zone).unwrap().keys.len(), 1);
+    let other = Some(json!({"key_roll": "start", "algorithm": "15", "key_roll_days": 90}));
+    let begun = node.ok("PATCH", &path, other).await;
+    assert_eq!((&begun["key_roll"]["stage"], &begun["key_roll_days"]), (&json!("signing"), &json!(90)));
+    assert_eq!(node.refused("PATCH", &path, Some(json!({"key_roll_days": 3}))).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_roll_over_goes_on_when_the_parent_is_seen_to_name_the_new_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = async |resolver: Option<&Unbound>| {
+        let resolvers = resolver.map(|unbound| format!("resolvers = [\"{}\"]", unbound.address));
+        let dir = Some(folder.path().to_owned());
+        Node::with(Options { control: resolvers.unwrap_or_default(), dir, ..Options::default() }).await
+    };
+    let node = start(None).await;
+    let zone = node.zone("ours.example").await;
+    let path = format!("/zones/{zone}/dnssec");
+    node.ok("PATCH", &path, on()).await;
+    node.ok("PATCH", &path, Some(json!({"key_roll": "start"}))).await;
+    age(&node, &zone).await;
+    drop(node);
+    let node = start(None).await;
+    node.until("asking", |snapshot| stage(snapshot, &zone) == Some(RollStage::WaitingForParent)).await;
+    let said = node.refused("PATCH", &path, Some(json!({"key_roll": "parent_done"}))).await;
+    assert_eq!(said.0, 400, "it is looked at");
+    let ds = node.ok("GET", &path, None).await["ds"].as_str().unwrap().to_owned();
+    drop(node);
+    let parent = Unbound::start(&[&ds]);
+    let node = start(Some(&parent)).await;
+    node.until("the new DS", |snapshot| stage(snapshot, &zone) == Some(RollStage::Settling)).await;
+    age(&node, &zone).await;
+    drop(node);
+    let node = start(Some(&parent)).await;
+    node.until("the end", |snapshot| stage(snapshot, &zone).is_none()).await;
+    assert_eq!(node.ok("GET", &path, None).await["ds"], ds);
 }

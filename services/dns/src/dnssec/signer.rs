@@ -7,7 +7,9 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _},
 };
-use proxima_model::{KeyRole, SigningAlgorithm, SigningKey, SigningState, ZoneSigning};
+use proxima_model::{
+    SIGNING_KEY_FLAGS, SigningAlgorithm, SigningKey, SigningState, ZoneSigning, key_tag, limits,
+};
 
 use super::nsec3;
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
 };
 
 /// How long others may remember a zone's keys and what its parent is to say of them, in seconds.
-const KEY_TTL: u32 = 3_600;
+const KEY_TTL: u32 = limits::KEY_TTL_SECONDS;
 /// SHA-256 as the digest of a DS record (RFC 4509).
 const DIGEST_TYPE: u8 = 2;
 /// What asks the parent to take its DS away (RFC 8078, 4): a CDS, and a CDNSKEY.
@@ -34,6 +36,8 @@ pub(crate) struct Signer {
     ds: Option<RrSet>,
     /// How names are hashed, if what does not exist is denied by NSEC3.
     nsec3: Option<RrSet>,
+    /// Whether the parent is to name keys of others beside ours.
+    multi_signer: bool,
 }
 
 /// A key that signs.
@@ -56,8 +60,8 @@ impl Signer {
     /// # Errors
     /// Why it cannot be signed.
     pub(crate) fn new(signing: &ZoneSigning, apex: &[u8]) -> Result<Self, &'static str> {
-        let active = signing.keys().filter(|key| key.role == KeyRole::Active);
-        let keys = active.map(SigningPair::new).collect::<Result<Vec<_>, _>>()?;
+        let keys = signing.keys().filter(|key| key.role.signs());
+        let keys = keys.map(SigningPair::new).collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() {
             return Err("none of its keys signs");
         }
@@ -68,16 +72,34 @@ impl Signer {
         };
         let ds: Vec<Vec<u8>> = signing.trusted().map(|key| ds(key, apex)).collect();
         let trusted: Vec<Vec<u8>> = signing.trusted().map(SigningKey::dnskey).collect();
+        let published = signing.keys().filter(|key| key.role.is_published());
         let leaves = signing.state == SigningState::Leaving;
         let or_delete = |data, delete: [u8; 5]| if leaves { vec![delete.to_vec()] } else { data };
         Ok(Self {
             keys,
-            dnskey: set(rtype::DNSKEY, signing.keys().map(SigningKey::dnskey).collect()),
+            dnskey: set(rtype::DNSKEY, published.map(SigningKey::dnskey).collect()),
             cds: set(rtype::CDS, or_delete(ds.clone(), CDS_DELETE)),
             cdnskey: set(rtype::CDNSKEY, or_delete(trusted, CDNSKEY_DELETE)),
             ds: (!leaves).then(|| set(rtype::DS, ds)),
+            multi_signer: signing.multi_signer,
             nsec3: (signing.nsec3 && nsec3::fits(apex)).then(|| nsec3::parameters(KEY_TTL)),
         })
+    }
+
+    /// Where others sign the zone too, has the parent asked to name those of their keys at which trust enters
+    /// (RFC 8901, 2.1.2 and 8). Nothing is added for a zone that leaves.
+    pub(crate) fn join(&mut self, others: &RrSet, apex: &[u8]) {
+        let Some(own) = self.ds.as_mut().filter(|_| self.multi_signer) else { return };
+        // Flags 257: a zone key, at which trust enters (RFC 4034, 2.1.1), and not one that is revoked.
+        for dnskey in others.data.iter().filter(|data| data.starts_with(&SIGNING_KEY_FLAGS.to_be_bytes())) {
+            let digest = digest(&SHA256, &[apex, dnskey].concat());
+            let algorithm = dnskey.get(3).copied().unwrap_or_default();
+            let ds =
+                [&key_tag(dnskey).to_be_bytes()[..], &[algorithm, DIGEST_TYPE], digest.as_ref()].concat();
+            own.add(KEY_TTL, ds.clone());
+            self.cds.add(KEY_TTL, ds);
+            self.cdnskey.add(KEY_TTL, dnskey.to_vec());
+        }
     }
 
     /// What the apex has because the zone is signed.
@@ -222,7 +244,7 @@ fn labels(owner: &[u8]) -> u8 {
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
-    use proxima_model::Timestamp;
+    use proxima_model::{KeyRole, Timestamp};
 
     use super::*;
     use crate::name::encode;

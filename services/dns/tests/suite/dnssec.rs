@@ -263,6 +263,25 @@ fn during_a_roll_over_all_keys_are_published_and_the_active_ones_sign() {
 }
 
 #[test]
+fn where_others_sign_too_the_parent_is_asked_to_name_their_keys_at_which_trust_enters() {
+    let zone = zone("example.com");
+    let keys = ["@ 300 DNSKEY 257 3 13 AAAA", "@ 300 DNSKEY 256 3 13 BBBB"];
+    for (multi_signer, expected) in [(false, 1), (true, 2)] {
+        let records = keys.iter().map(|line| record(&zone, line).expect("a record")).collect();
+        let signing = ZoneSigning { multi_signer, ..signing(&zone, vec![published_key(KeyRole::Active)]) };
+        let mut fixture = Fixture::default();
+        fixture.add_signed(&zone, &signing, records);
+        for (kind, expected) in [("DNSKEY", 3), ("CDS", expected), ("CDNSKEY", expected)] {
+            let (_, out) = ask(&fixture, &secure("example.com", kind), Transport::Tcp);
+            assert_eq!(verify(&out, &signing.keys).expect(kind), 1);
+            let lines = describe(&out).expect(kind);
+            let found = lines.iter().filter(|line| line.contains(&format!(" IN {kind} "))).count();
+            assert_eq!(found, expected, "{multi_signer} {lines:?}");
+        }
+    }
+}
+
+#[test]
 fn a_zone_that_leaves_asks_its_parent_to_forget_it_and_stays_signed() {
     let zone = zone("example.com");
     let mut signing = signing(&zone, vec![published_key(KeyRole::Active)]);

@@ -8,6 +8,7 @@ mod flood;
 mod hostile;
 mod oracle;
 mod recursion;
+mod rolls;
 mod sockets;
 mod support;
 mod transfers;

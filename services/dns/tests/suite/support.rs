@@ -136,6 +136,9 @@ pub(crate) fn signing(zone: &Zone, keys: Vec<SigningKey>) -> ZoneSigning {
         parent: ParentDs::Seen,
         keys,
         nsec3: false,
+        multi_signer: false,
+        roll: None,
+        roll_days: 0,
         modified_at: Timestamp::default(),
     }
 }
