@@ -173,7 +173,9 @@ impl ChangeSet {
         self.keys.as_ref().map(|keys| keys.iter().filter(move |key| key.kind() == Some(kind)))
     }
 
-    /// The zones of which something changed; `None` if anything may have changed.
+    /// The zones of which something changed that is made of them; `None` if anything may have changed. What others say of a
+    /// zone ([`Kind::ZoneNotice`], [`Kind::TransferNotices`]) changes nothing of it: anybody who may say it could otherwise
+    /// have every server compile the zone anew.
     pub fn zones(&self) -> Option<BTreeSet<ZoneId>> {
         let under_zone = |key: &&Key| {
             matches!(
@@ -190,7 +192,6 @@ impl ChangeSet {
                         | Kind::TransferIn
                         | Kind::Secondary
                         | Kind::Transferred
-                        | Kind::ZoneNotice
                         | Kind::Purge
                 )
             )

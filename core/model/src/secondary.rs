@@ -92,6 +92,10 @@ pub struct SecondaryZone {
     pub failure: Option<TransferFailure>,
     /// Whether no primary was heard for too long.
     pub expired: bool,
+    /// The wish of its owner for a transfer of everything that was last fulfilled
+    /// ([`forced_at`](IncomingTransfers::forced_at)).
+    #[serde(default)]
+    pub forced_at: Option<Timestamp>,
 }
 
 impl SecondaryZone {
@@ -106,6 +110,7 @@ impl SecondaryZone {
             transferred_at: None,
             failure: None,
             expired: false,
+            forced_at: None,
         }
     }
 

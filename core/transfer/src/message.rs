@@ -67,6 +67,14 @@ pub fn answers(message: &[u8]) -> Result<Vec<Read>, Malformed> {
     Ok(records)
 }
 
+/// Whether a message repeats the one question about this zone, of this type.
+pub fn is_about(message: &[u8], zone: &[u8], rtype: u16) -> bool {
+    let is_one = counts(message).is_ok_and(|counts| counts[0] == 1);
+    let Ok((name, end)) = name::read(message, HEADER_OCTETS) else { return false };
+    let rest = [rtype, class::IN].map(u16::to_be_bytes).concat();
+    is_one && name == zone && message.get(end..end + 4) == Some(&rest[..])
+}
+
 /// What a message's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -102,4 +110,23 @@ pub fn rcode_name(rcode: u8) -> String {
         "NOTAUTH",
     ];
     named.get(usize::from(rcode)).map_or_else(|| format!("RCODE{rcode}"), |name| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_about_the_question_that_it_repeats() {
+        let zone = b"\x07example\x03com\x00";
+        let asked = question(1, 0, b"\x07EXAMPLE\x03com\x00", rtype::SOA);
+        assert!(is_about(&asked, zone, rtype::SOA));
+        assert!(!is_about(&asked, zone, rtype::AXFR) && !is_about(&asked, &zone[8..], rtype::SOA));
+        assert!(!is_about(&asked[..asked.len() - 1], zone, rtype::SOA) && !is_about(&[], zone, rtype::SOA));
+        let mut without = asked.clone();
+        without[5] = 0;
+        let mut of_chaos = asked;
+        *of_chaos.last_mut().unwrap() = 3;
+        assert!(!is_about(&without, zone, rtype::SOA) && !is_about(&of_chaos, zone, rtype::SOA));
+    }
 }

@@ -41,6 +41,12 @@ impl TsigError {
         }
     }
 
+    /// Whether who says so signs that: of the others it is said without, since there is no key that both have (RFC 8945,
+    /// 5.3.2), so that anybody may say it.
+    pub const fn is_signed(self) -> bool {
+        matches!(self, Self::BadTime | Self::BadTrunc)
+    }
+
     /// The one of this number.
     pub const fn of_code(code: u16) -> Option<Self> {
         match code {
@@ -387,7 +393,7 @@ impl Exchange {
             return Ok(message.to_vec());
         };
         let error = TsigError::of_code(tsig.error);
-        if let Some(error @ (TsigError::BadKey | TsigError::BadSig)) = error
+        if let Some(error) = error.filter(|error| !error.is_signed())
             && tsig.mac.is_empty()
         {
             return Err(AnswerError::Refused(error));

@@ -162,16 +162,29 @@ pub const NOTIFY_ATTEMPTS: u32 = 5;
 pub const NOTIFY_ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// Peers that are told at a time.
 pub const NOTIFIES_MAX: usize = 256;
+/// Peers of one account that are: those that are silent take half a minute each.
+pub const NOTIFIES_PER_ACCOUNT_MAX: usize = 32;
 /// Characters of what is kept of a failure.
 pub const TRANSFER_MESSAGE_CHARS_MAX: usize = 200;
 
 /// Zones that are fetched at a time: each may hold its records twice in memory.
 pub const TRANSFERS_IN_MAX: usize = 8;
+/// Zones of one account that are: primaries that are slow take the places of their own account.
+pub const TRANSFERS_IN_PER_ACCOUNT_MAX: usize = 2;
+/// Zones whose primaries are asked for their serial at a time: each has a connection.
+pub const TRANSFER_LOOKS_MAX: usize = 256;
+/// Zones of one account that are.
+pub const TRANSFER_LOOKS_PER_ACCOUNT_MAX: usize = 16;
+/// How long a primary may take to tell its serial, with connecting.
+pub const TRANSFER_LOOK_WITHIN: Duration = Duration::from_secs(10);
+/// How long a look that is under way keeps a zone from expiring, in seconds: a process that has just begun hears its
+/// primaries first.
+pub const TRANSFER_EXPIRY_GRACE_SECONDS: i64 = 60;
 /// How long connecting to a primary may take.
 pub const TRANSFER_CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How long a primary may take for one message.
 pub const TRANSFER_MESSAGE_WITHIN: Duration = Duration::from_secs(10);
-/// How long fetching a zone may take in all: 100,000 records at some KiB a second.
+/// How long fetching a zone may take in all, from however many primaries: 100,000 records at some KiB a second.
 pub const TRANSFER_WITHIN: Duration = Duration::from_secs(1_800);
 /// Octets of the messages of a transfer: the most records that a zone may have, each with some hundred octets.
 pub const TRANSFER_OCTETS_MAX: usize = 64 << 20;
@@ -189,9 +202,14 @@ pub const TRANSFER_TIMER_SECONDS_MOST: u32 = 30 * 86_400;
 pub const TRANSFER_FIRST_WAIT_SECONDS: i64 = 10;
 /// How long it waits at the most, in seconds.
 pub const TRANSFER_FIRST_WAIT_SECONDS_MAX: i64 = 3_600;
-/// How often it is noted in the log that a primary was heard and had nothing newer, in seconds: the log is not for that.
+/// How often it is noted in the log that a primary was heard and had nothing newer, in seconds: the log is not for that. Of
+/// zones that expire soon four times as often as they would: a process that begins knows of no other times.
 pub const TRANSFER_NOTED_SECONDS: i64 = 3_600;
-/// Notices of primaries that wait to be written to the log at one server.
-pub const NOTICES_WAITING_MAX: usize = 1_024;
-/// How often one zone's notices are written there.
-pub const NOTICE_EVERY: Duration = Duration::from_secs(1);
+/// Zones whose primaries' notices wait to be written to the log at one server; further ones are not acknowledged.
+pub const NOTICES_WAITING_MAX: usize = 16_384;
+/// Zones whose notices are written in one append.
+pub const NOTICES_AT_ONCE: usize = 100;
+/// How often one zone's notices are written there, by all servers together: what comes meanwhile is written once, then.
+pub const NOTICE_EVERY: Duration = Duration::from_secs(10);
+/// How long a server that drains may take to write what waits.
+pub const NOTICES_LAST_WITHIN: Duration = Duration::from_secs(2);

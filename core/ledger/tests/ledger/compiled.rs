@@ -10,7 +10,7 @@ use proxima_ledger::{
     Change, ChangeSet, CompileZone, CompiledZones, EmbeddedLog, Log as _, ReadError, Replica, ReplicaOptions,
     Seq, Snapshot,
 };
-use proxima_model::{Kind, Record, Zone, ZoneIndex, ZoneName};
+use proxima_model::{Kind, Record, Timestamp, Zone, ZoneIndex, ZoneName, ZoneNotice};
 
 #[derive(Debug, PartialEq)]
 struct Compiled {
@@ -170,8 +170,18 @@ async fn what_changed_is_told_by_key_and_by_zone_and_a_change_of_one_zone_leaves
         before.iter().zip(compile_others()).filter(|(before, after)| Arc::ptr_eq(before, after)).count();
     // Zones share counters of invalidations, four thousand of them: one in so many is compiled again needlessly.
     assert!(same >= 18, "only {same} of 20 were left alone");
-    assert_eq!(zones.find("one.example").unwrap().unwrap().serial, 7);
+    let compiled = zones.find("one.example").unwrap().unwrap();
+    assert_eq!(compiled.serial, 7);
     assert!(replica.changes_since(Seq::ZERO).keys.is_some_and(|keys| keys.len() == 42));
+
+    // That a primary says that a zone has changed changes nothing of it.
+    let from = replica.seq();
+    let notice = ZoneNotice { zone: zone_id("one.example"), at: Timestamp::default() };
+    log.append(append(vec![replica.put(&notice)])).await.unwrap();
+    let change_set = replica.changes_since(from);
+    assert!(change_set.touches(Kind::ZoneNotice));
+    zones.invalidate(&change_set);
+    assert!(Arc::ptr_eq(&compiled, &zones.find("one.example").unwrap().unwrap()));
 }
 
 /// Whatever was asked for before: a zone is found from the moment at which the entry that brings it is published.

@@ -7,7 +7,7 @@ use std::{
 
 use proxima_ledger::{ReadError, Snapshot};
 use proxima_model::{Reach, TransferPeer, TsigKey};
-use proxima_transfer::{Exchange, Key, message};
+use proxima_transfer::{Exchange, Key, message, tsig::AnswerError};
 use proxima_wire::{flag, rtype};
 use tokio::{net::UdpSocket, time::timeout};
 
@@ -60,14 +60,15 @@ pub(super) async fn notify(api: &Api, other: &Other, zone: &[u8]) -> Result<(), 
         // A port of its own each time, so that nobody else's answer is taken for it.
         let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await.map_err(|error| error.to_string())?;
         socket.connect(other.address).await.map_err(|error| error.to_string())?;
-        match timeout(wait, notify_once(api, other, zone, &socket)).await {
+        let mut heard = None;
+        match timeout(wait, notify_once(api, other, zone, &socket, &mut heard)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(Failure::Refused(why))) => return Err(why),
             Ok(Err(Failure::Unsent(why))) => {
                 last = why;
                 tokio::time::sleep(wait).await;
             }
-            Err(_) => last = "the peer does not answer".to_owned(),
+            Err(_) => last = heard.unwrap_or_else(|| "the peer does not answer".to_owned()),
         }
         wait = wait.saturating_mul(2).min(Duration::from_secs(60));
     }
@@ -81,7 +82,15 @@ enum Failure {
     Unsent(String),
 }
 
-async fn notify_once(api: &Api, other: &Other, zone: &[u8], socket: &UdpSocket) -> Result<(), Failure> {
+/// Tells a peer once, and waits for its answer. What anybody could have sent is `heard` and no answer: the peer's own may
+/// follow (RFC 8945, 5.4).
+async fn notify_once(
+    api: &Api,
+    other: &Other,
+    zone: &[u8],
+    socket: &UdpSocket,
+    heard: &mut Option<String>,
+) -> Result<(), Failure> {
     let unsent = |error: std::io::Error| Failure::Unsent(error.to_string());
     let id = rand::random();
     let flags = flag::NOTIFY | flag::AA;
@@ -99,11 +108,13 @@ async fn notify_once(api: &Api, other: &Other, zone: &[u8], socket: &UdpSocket) 
         if let Some(exchange) = &exchange {
             match exchange.clone().take(answer, seconds(api)) {
                 Ok(_) => {}
-                // Anybody can send that; the peer's own answer may follow.
-                Err(proxima_transfer::tsig::AnswerError::Refused(error)) => {
-                    return Err(Failure::Refused(format!("the peer refuses our signature: {error:?}")));
+                Err(error @ AnswerError::Refused(why)) if why.is_signed() => {
+                    return Err(Failure::Refused(error.to_string()));
                 }
-                Err(_) => continue,
+                Err(error) => {
+                    *heard = Some(error.to_string());
+                    continue;
+                }
             }
         }
         return match head.rcode {

@@ -19,6 +19,7 @@ mod notifier;
 mod nouns;
 pub(crate) mod of_zone;
 mod outgoing;
+mod places;
 
 pub(crate) use incoming::{Notices, run as fetch};
 pub(crate) use notifier::run as notify;

@@ -168,7 +168,9 @@ impl Noun for TransferPeer {
             Some(given) => {
                 let wrong = || refuse("tsig_id", format!("{} is not a key of this account", excerpt(given)));
                 let id: TsigKeyId = given.parse().map_err(|_| wrong())?;
-                draft.read::<TsigKey>(&(account, id))?.ok_or_else(wrong)?;
+                let key = draft.read::<TsigKey>(&(account, id))?.ok_or_else(wrong)?;
+                // As it is: who deletes it at the same time decides anew, and finds it in use.
+                draft.put(&key);
                 Some(id)
             }
         };

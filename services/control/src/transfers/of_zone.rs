@@ -1,10 +1,10 @@
 //! What a zone has of transfers: to whom it goes, and from whom it comes. Both are made, replaced, deleted and hastened
 //! alike.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use axum::{Extension, extract::State};
-use proxima_ledger::{Precondition, Snapshot};
+use proxima_ledger::Snapshot;
 use proxima_model::{
     Entity, Timestamp, TransferPeer, TransferPeerId, Zone, ZoneId, excerpt, limits as model_limits,
 };
@@ -55,7 +55,8 @@ pub(super) fn unconfigured<C: Configuration>() -> ApiError {
     unknown(&format!("the zone's configuration of {}", C::WHAT))
 }
 
-/// Checks that a body is about this zone, and reads its peers, all of which the zone's account has.
+/// Checks that a body is about this zone, and reads its peers, all of which the zone's account has: each once, in the order
+/// in which they are given, which is that in which primaries are asked.
 pub(super) fn peers(
     draft: &mut Draft<'_>,
     zone: &Zone,
@@ -65,19 +66,20 @@ pub(super) fn peers(
     if !name.strip_suffix('.').unwrap_or(name).eq_ignore_ascii_case(zone.name.as_str()) {
         return Err(refuse("name", format!("{} is not the zone's; give \"{}.\"", excerpt(name), zone.name)));
     }
-    let given: BTreeSet<&String> = given.iter().collect();
     let most = model_limits::TRANSFER_PEERS_PER_ZONE_MAX;
-    if given.len() > most {
-        return Err(refuse("peers", format!("a zone has at most {most}")));
-    }
     let mut peers = Vec::new();
     for text in given {
         let wrong = || refuse("peers", format!("{} is not a peer of this account", excerpt(text)));
         let id: TransferPeerId = text.parse().map_err(|_| wrong())?;
-        // It may be put anew meanwhile, but not be deleted.
-        let key = (zone.account, id);
-        draft.snapshot.get::<TransferPeer>(&key)?.ok_or_else(wrong)?;
-        draft.require(Precondition::Present(TransferPeer::key_of(&key)));
+        if peers.contains(&id) {
+            continue;
+        }
+        if peers.len() == most {
+            return Err(refuse("peers", format!("a zone has at most {most}")));
+        }
+        let peer = draft.read::<TransferPeer>(&(zone.account, id))?.ok_or_else(wrong)?;
+        // As it is: who deletes it at the same time decides anew, and finds it in use.
+        draft.put(&peer);
         peers.push(id);
     }
     Ok(peers)

@@ -17,6 +17,7 @@ mod https;
 mod imports;
 mod records;
 mod rules;
+mod secondaries;
 mod ssl;
 mod tokens;
 mod transfers;

@@ -76,6 +76,16 @@ async fn a_peer_from_which_a_zone_comes_is_not_deleted() {
     assert_eq!(node.ok("POST", &incoming, Some(body)).await["auto_refresh_seconds"], json!(300));
     let one = format!("{peers}/{}", peer["id"].as_str().unwrap());
     assert_eq!(node.refused("DELETE", &one, None).await, (400, 81101), "a zone comes from it");
+    // In the order in which they are asked, each once.
+    let mut ids = vec![peer["id"].clone()];
+    for name in ["second", "third", "fourth"] {
+        let made = node.ok("POST", &peers, Some(json!({"name": name, "ip": "192.0.2.54"}))).await;
+        ids.push(made["id"].clone());
+    }
+    ids.sort_by_key(|id| std::cmp::Reverse(id.as_str().unwrap().to_owned()));
+    let twice = [&ids[..], &ids[1..2]].concat();
+    let body = json!({"name": "example.com", "peers": twice});
+    assert_eq!(node.ok("PUT", &incoming, Some(body)).await["peers"], json!(ids));
     node.ok("DELETE", &incoming, None).await;
     node.ok("DELETE", &one, None).await;
 }

@@ -57,10 +57,9 @@ pub(super) fn answer(
     let rcode = match zone {
         None => Rcode::NotAuth,
         Some(zone) if access.allows(asker.address, exchange.as_ref().map(Exchange::key)) => {
-            if let Some(notices) = server.notices.get() {
-                notices.changed(zone);
-            }
-            Rcode::NoError
+            // The primary does not repeat what is acknowledged (RFC 1996, 3.6 and 4.8).
+            let is_taken = server.notices.get().is_some_and(|notices| notices.changed(zone));
+            if is_taken { Rcode::NoError } else { Rcode::ServFail }
         }
         Some(_) => Rcode::Refused,
     };

@@ -124,11 +124,11 @@ fn compare(zone: ZoneId, here: &Here, transfer: Transfer, now: Timestamp) -> Res
     Ok(Changed { soa, left_out, come, gone })
 }
 
-/// Applies a transfer; how many records it changed.
+/// Applies a transfer, which fulfils its owner's wish if that is given; how many records it changed.
 pub(super) async fn apply(
     api: &Arc<Api>,
     author: &Author,
-    zone: ZoneId,
+    (zone, forced): (ZoneId, Option<Timestamp>),
     transfer: Transfer,
 ) -> Result<usize, NotApplied> {
     let mut found = api.read(move |snapshot| here(snapshot, zone)).await?;
@@ -139,13 +139,14 @@ pub(super) async fn apply(
     let (generation, now) = (found.generation, api.now());
     let compared = crate::api::blocking(move || Ok(compare(zone, &found, transfer, now)));
     let Changed { soa, left_out, come, gone } = compared.await?.map_err(NotApplied::Unfit)?;
+    let came = Came { soa, left_out, forced };
     let count = come.len() + gone.len();
     let octets: usize = come.iter().map(octets).sum();
     let is_small = count <= limits::TRANSFER_CHANGES_AT_ONCE && octets <= limits::TRANSFER_OCTETS_AT_ONCE;
     if is_small {
         let (come, gone) = (Arc::new(come), Arc::new(gone));
         let written = api.write(author, move |draft| {
-            put_in_force(draft, zone, generation, generation, &soa, left_out)?;
+            put_in_force(draft, zone, (generation, generation), &came)?;
             come.iter().for_each(|record| draft.put(record));
             gone.iter().for_each(|record| draft.change(Change::Delete { key: record.key() }));
             Ok(())
@@ -166,7 +167,7 @@ pub(super) async fn apply(
         });
         written.await?;
     }
-    let written = api.write(author, move |draft| put_in_force(draft, zone, generation, next, &soa, left_out));
+    let written = api.write(author, move |draft| put_in_force(draft, zone, (generation, next), &came));
     written.await?;
     clean(api, author, zone).await?;
     Ok(count)
@@ -199,27 +200,33 @@ fn of_generation(draft: &mut Draft<'_>, zone: ZoneId, generation: u32) -> Result
     Ok(secondary)
 }
 
+/// What a zone becomes beside its records.
+struct Came {
+    soa: PrimarySoa,
+    left_out: u32,
+    forced: Option<Timestamp>,
+}
+
 fn put_in_force(
     draft: &mut Draft<'_>,
     id: ZoneId,
-    former: u32,
-    generation: u32,
-    soa: &PrimarySoa,
-    left_out: u32,
+    (former, generation): (u32, u32),
+    came: &Came,
 ) -> Result<(), ApiError> {
     let secondary = of_generation(draft, id, former)?;
     let mut zone = draft.read::<Zone>(&id)?.ok_or_else(gone)?;
-    zone.serial = soa.serial();
+    zone.serial = came.soa.serial();
     zone.modified_at = draft.now;
     draft.put(&zone);
     draft.put(&SecondaryZone {
-        soa: Some(soa.clone()),
+        soa: Some(came.soa.clone()),
         generation,
-        left_out,
+        left_out: came.left_out,
         checked_at: Some(draft.now),
         transferred_at: Some(draft.now),
         failure: None,
         expired: false,
+        forced_at: came.forced.or(secondary.forced_at),
         ..secondary
     });
     Ok(())

@@ -2,10 +2,11 @@
 
 use proxima_model::{PrimarySoa, limits as model_limits};
 use proxima_transfer::{
-    Exchange, message,
-    stream::{Bounds, Incoming, Transfer, is_newer, soa_of},
+    Exchange,
+    message::{self, Read},
+    stream::{Bounds, Incoming, Transfer, soa_of},
 };
-use proxima_wire::rtype;
+use proxima_wire::{class, flag, rtype};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -23,35 +24,34 @@ use crate::{
 pub(super) struct Wanted {
     /// Its name on the wire.
     pub(super) zone: Vec<u8>,
-    /// What is here of it.
+    /// What is here of it, if what is newer than that is enough.
     pub(super) here: Option<PrimarySoa>,
-    /// Whether it is asked for whatever its serial is.
-    pub(super) whole: bool,
 }
 
-/// Asks a primary for what is newer than what is here.
+/// Asks a primary for the serial that it has of a zone, by its name on the wire.
+///
+/// # Errors
+/// In words for the zone's owner.
+pub(super) async fn serial(api: &Api, other: &Other, zone: &[u8]) -> Result<u32, String> {
+    let asked = timeout(limits::TRANSFER_LOOK_WITHIN, async {
+        Ok(Connection::open(api, other).await?.soa(zone).await?.serial())
+    });
+    asked.await.unwrap_or_else(|_| Err("the primary takes too long to tell its serial".to_owned()))
+}
+
+/// Asks a primary for a zone, or for what has changed of it. As long as that takes: the caller bounds it.
 ///
 /// # Errors
 /// In words for the zone's owner.
 pub(super) async fn fetch(api: &Api, other: &Other, ixfr: bool, wanted: &Wanted) -> Result<Transfer, String> {
-    let fetched = timeout(limits::TRANSFER_WITHIN, async {
-        if let Some(here) = wanted.here.as_ref().filter(|_| !wanted.whole) {
-            let mut connection = Connection::open(api, other).await?;
-            let there = connection.soa(&wanted.zone).await?;
-            if !is_newer(there.serial(), here.serial()) {
-                return Ok(Transfer::Nothing);
-            }
-            if ixfr {
-                match connection.transfer(&wanted.zone, Some(here)).await {
-                    Ok(transfer) => return Ok(transfer),
-                    // It may be that it does not know how: everything will do.
-                    Err(why) => tracing::debug!(%why, "no differences came"),
-                }
-            }
+    if let Some(here) = wanted.here.as_ref().filter(|_| ixfr) {
+        match Connection::open(api, other).await?.transfer(&wanted.zone, Some(here)).await {
+            Ok(transfer) => return Ok(transfer),
+            // It may be that it does not know how: everything will do.
+            Err(why) => tracing::debug!(%why, "no differences came"),
         }
-        Connection::open(api, other).await?.transfer(&wanted.zone, None).await
-    });
-    fetched.await.unwrap_or_else(|_| Err("the transfer takes too long".to_owned()))
+    }
+    Connection::open(api, other).await?.transfer(&wanted.zone, None).await
 }
 
 struct Connection<'a> {
@@ -100,14 +100,22 @@ impl<'a> Connection<'a> {
         let mut exchange = self.ask(message::question(id, 0, zone, rtype::SOA)).await?;
         let answer = self.next(&mut exchange).await?;
         let head = message::head(&answer).map_err(|error| error.to_string())?;
-        if head.id != id || !head.is_answer(0) {
-            return Err("the primary answers something else".to_owned());
-        }
-        if head.rcode != 0 {
+        let is_answer = head.id == id && head.is_answer(0);
+        if head.rcode != 0 && is_answer {
             return Err(format!("the primary answers {}", message::rcode_name(head.rcode)));
         }
+        if !is_answer || !message::is_about(&answer, zone, rtype::SOA) {
+            return Err("the primary answers something else".to_owned());
+        }
+        if head.flags & flag::AA == 0 {
+            return Err(
+                "the primary answers without authority: it does not have the zone, or has lost it".to_owned()
+            );
+        }
         let records = message::answers(&answer).map_err(|error| error.to_string())?;
-        let found = records.iter().find(|record| record.rtype == rtype::SOA && record.owner == zone);
+        let is_of_zone =
+            |record: &&Read| record.rtype == rtype::SOA && record.class == class::IN && record.owner == zone;
+        let found = records.iter().find(is_of_zone);
         let soa = found.map(soa_of).and_then(Result::ok);
         soa.ok_or_else(|| "the primary does not have the zone".to_owned())
     }

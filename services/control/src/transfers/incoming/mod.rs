@@ -18,6 +18,9 @@
 //!   octets than hosts' and services', and what a signed zone has because it is signed. A zone from a primary is answered
 //!   unsigned, or signed here.
 //!
+//! * **No account keeps another waiting** as long as there are fewer of them than places: each has a share of those ([`super::places`]),
+//!   and whatever its primaries do, a look ends, and a zone that nobody is heard of expires meanwhile.
+//!
 //! Limits: `limits::TRANSFER_…`.
 
 mod api;
@@ -26,6 +29,7 @@ mod fetch;
 mod notices;
 mod plan;
 mod records;
+mod refresh;
 mod runner;
 
 pub(crate) use notices::Notices;

@@ -14,10 +14,12 @@ pub(super) struct Memory {
     pub(super) tried_at: Option<Timestamp>,
     /// How often in a row that failed.
     pub(super) failures: u32,
-    /// What its owner had asked for by then: others' clocks are not compared with ours.
+    /// What its owner had asked for by then: others' clocks are not compared with ours, nor with one another.
     pub(super) forced_at: Option<Timestamp>,
     /// Where in the log the last notice of a primary was by then.
     pub(super) noticed: Option<Seq>,
+    /// Whether how a primary is reached was put anew since.
+    pub(super) is_corrected: bool,
 }
 
 /// What is next.
@@ -34,6 +36,47 @@ pub(super) enum Next {
     Expire,
 }
 
+/// What a zone goes by, in seconds.
+struct Timers {
+    refresh: u32,
+    retry: u32,
+    expire: u32,
+}
+
+/// Those of a zone that has come, within bounds.
+fn timers(incoming: Option<&IncomingTransfers>, secondary: &SecondaryZone) -> Option<Timers> {
+    let soa = secondary.soa.as_ref()?;
+    let refresh =
+        soa.refresh().clamp(limits::TRANSFER_REFRESH_SECONDS_LEAST, limits::TRANSFER_TIMER_SECONDS_MOST);
+    let refresh = incoming.map_or(refresh, |incoming| refresh.min(incoming.refresh_seconds));
+    let retry = soa
+        .retry()
+        .clamp(limits::TRANSFER_RETRY_SECONDS_LEAST, refresh.max(limits::TRANSFER_RETRY_SECONDS_LEAST));
+    // Longer than one look that fails: else a zone would expire between two.
+    let expire = soa.expire().max(refresh + retry);
+    Some(Timers { refresh, retry, expire })
+}
+
+/// When a zone that is served stops being good, if nobody is heard until then.
+pub(super) fn expires_at(
+    incoming: Option<&IncomingTransfers>,
+    secondary: &SecondaryZone,
+    memory: Memory,
+) -> Option<Timestamp> {
+    let heard_at = heard_at(secondary, memory).filter(|_| !secondary.expired)?;
+    Some(heard_at.plus_seconds(timers(incoming, secondary)?.expire.into()))
+}
+
+/// For how many seconds it need not be noted again that a primary was heard.
+pub(super) fn noted_seconds(secondary: &SecondaryZone) -> i64 {
+    let expire = timers(None, secondary).map_or(u32::MAX, |timers| timers.expire);
+    limits::TRANSFER_NOTED_SECONDS.min(i64::from(expire / 4))
+}
+
+fn heard_at(secondary: &SecondaryZone, memory: Memory) -> Option<Timestamp> {
+    memory.heard_at.max(secondary.checked_at).max(secondary.transferred_at)
+}
+
 /// What to do for a zone; `noticed` is where in the log a primary last said that it has changed.
 pub(super) fn next(
     incoming: Option<&IncomingTransfers>,
@@ -42,49 +85,35 @@ pub(super) fn next(
     memory: Memory,
     now: Timestamp,
 ) -> Next {
-    let heard_at = memory.heard_at.max(secondary.checked_at).max(secondary.transferred_at);
-    let timers = secondary.soa.as_ref().map(|soa| {
-        let refresh =
-            soa.refresh().clamp(limits::TRANSFER_REFRESH_SECONDS_LEAST, limits::TRANSFER_TIMER_SECONDS_MOST);
-        let refresh = incoming.map_or(refresh, |incoming| refresh.min(incoming.refresh_seconds));
-        let retry = soa
-            .retry()
-            .clamp(limits::TRANSFER_RETRY_SECONDS_LEAST, refresh.max(limits::TRANSFER_RETRY_SECONDS_LEAST));
-        // Longer than one look that fails: else a zone would expire between two.
-        let expire = soa.expire().max(refresh + retry);
-        (i64::from(refresh), i64::from(retry), i64::from(expire))
-    });
-    let expires_at = match (timers, heard_at) {
-        (Some((_, _, expire)), Some(heard)) if !secondary.expired => Some(heard.plus_seconds(expire)),
-        _ => None,
+    let expires_at = expires_at(incoming, secondary, memory);
+    let is_over = expires_at.is_some_and(|at| at <= now);
+    let Some(incoming) = incoming.filter(|incoming| !incoming.peers.is_empty()) else {
+        return if is_over { Next::Expire } else { Next::Rest(expires_at) };
     };
-    if expires_at.is_some_and(|at| at <= now) {
+    // A process that has just begun does not know when a primary was last heard, but for what was noted.
+    if is_over && memory.tried_at.is_some() {
         return Next::Expire;
     }
-    let Some(incoming) = incoming.filter(|incoming| !incoming.peers.is_empty()) else {
-        return Next::Rest(expires_at);
-    };
     let failed_at = secondary.failure.as_ref().map(|failure| failure.at);
+    let heard_at = heard_at(secondary, memory);
     let tried_at = memory.tried_at.max(heard_at).max(failed_at);
-    let forced =
-        incoming.forced_at.filter(|forced| memory.forced_at.or(tried_at).is_none_or(|done| *forced > done));
-    if forced.is_some() {
-        return Next::Check { whole: true };
-    }
+    // Until it has come whole; when that fails, as soon as any other look that does.
+    let whole = incoming.forced_at.is_some() && incoming.forced_at != secondary.forced_at;
+    let is_forced = whole && incoming.forced_at != memory.forced_at;
     // What this process has not seen to may have been seen to by another one; a look costs little.
-    if noticed > memory.noticed {
-        return Next::Check { whole: false };
+    if is_over || is_forced || memory.is_corrected || noticed > memory.noticed {
+        return Next::Check { whole };
     }
-    let due_at = match (timers, tried_at) {
+    let due_at = match (timers(Some(incoming), secondary), tried_at) {
         (_, None) => now,
-        (Some((refresh, ..)), Some(tried)) if memory.failures == 0 && failed_at.is_none() => {
-            tried.plus_seconds(refresh)
+        (Some(timers), Some(tried)) if memory.failures == 0 && failed_at.is_none() => {
+            tried.plus_seconds(timers.refresh.into())
         }
-        (Some((_, retry, _)), Some(tried)) => tried.plus_seconds(retry),
+        (Some(timers), Some(tried)) => tried.plus_seconds(timers.retry.into()),
         (None, Some(tried)) => tried.plus_seconds(first_wait(memory.failures)),
     };
     if due_at <= now {
-        return Next::Check { whole: false };
+        return Next::Check { whole };
     }
     Next::Rest(Some(expires_at.map_or(due_at, |at| at.min(due_at))))
 }
@@ -139,7 +168,7 @@ mod tests {
     fn a_zone_is_looked_at_when_its_soa_record_says_and_expires_when_nobody_answers() {
         let tried =
             |seconds: i64, failures| Memory { tried_at: Some(at(seconds)), failures, ..Memory::default() };
-        let (check, whole) = (Next::Check { whole: false }, Next::Check { whole: true });
+        let check = Next::Check { whole: false };
         let rest = |seconds| Next::Rest(Some(at(seconds)));
         let expired = SecondaryZone { expired: true, ..failed(7_200) };
         let heard = Memory { heard_at: Some(at(5_000)), tried_at: Some(at(5_000)), ..Memory::default() };
@@ -152,6 +181,9 @@ mod tests {
             (failed(3_600), Memory::default(), 3_700, rest(4_200)),
             (failed(3_600), tried(6_900, 6), 7_000, rest(7_200)),
             (failed(3_600), tried(6_900, 6), 7_200, Next::Expire),
+            // A process that has just begun hears the primaries first.
+            (came(), Memory::default(), 7_200, check),
+            (failed(7_100), Memory::default(), 7_200, check),
             (came(), heard, 7_200, rest(8_600)),
             (expired.clone(), tried(7_300, 7), 7_400, rest(7_900)),
             (expired, tried(7_300, 7), 7_900, check),
@@ -163,16 +195,44 @@ mod tests {
             let found = next(Some(&incoming(None)), &secondary, None, memory, at(now));
             assert_eq!(found, expected, "{now} {memory:?} {secondary:?}");
         }
-        let ask = |forced, noticed: Option<u64>, memory| {
-            next(Some(&incoming(forced)), &came(), noticed.map(Seq), memory, at(7))
+        let ask = |noticed: Option<u64>, memory| {
+            next(Some(&incoming(None)), &came(), noticed.map(Seq), memory, at(7))
         };
         let fresh = Memory::default();
-        assert_eq!((ask(Some(5), None, fresh), ask(Some(0), None, fresh)), (whole, rest(3_600)));
-        assert_eq!((ask(None, Some(5), fresh), ask(None, None, fresh)), (check, rest(3_600)));
-        // Asked for by a clock that is ahead of ours: once.
-        let done = Memory { forced_at: Some(at(900)), noticed: Some(Seq(8)), ..tried(6, 0) };
-        let again = |forced, noticed| ask(Some(forced), Some(noticed), done);
-        assert_eq!((again(900, 8), again(901, 8), again(900, 9)), (rest(3_606), whole, check));
+        assert_eq!((ask(Some(5), fresh), ask(None, fresh)), (check, rest(3_600)));
+        let done = Memory { noticed: Some(Seq(8)), ..tried(6, 0) };
+        assert_eq!((ask(Some(8), done), ask(Some(9), done)), (rest(3_606), check));
+        assert_eq!(ask(Some(8), Memory { is_corrected: true, ..done }), check);
+    }
+
+    #[test]
+    fn what_its_owner_asks_for_is_done_at_once_and_again_until_it_has_come_by_whatever_clock() {
+        let (whole, rest) = (Next::Check { whole: true }, |seconds| Next::Rest(Some(at(seconds))));
+        for asked in [-900, 0, 900] {
+            let ask = |secondary: &SecondaryZone, memory, now| {
+                next(Some(&incoming(Some(asked))), secondary, None, memory, at(now))
+            };
+            assert_eq!(ask(&came(), Memory::default(), 7), whole, "{asked}");
+            // It failed: it is tried again after the zone's retry, for everything still.
+            let failed = SecondaryZone { failure: failed(7).failure, ..came() };
+            let tried = Memory {
+                forced_at: Some(at(asked)),
+                tried_at: Some(at(7)),
+                failures: 1,
+                ..Memory::default()
+            };
+            assert_eq!((ask(&failed, tried, 8), ask(&failed, tried, 607)), (rest(607), whole), "{asked}");
+            let done = SecondaryZone { forced_at: Some(at(asked)), ..came() };
+            assert_eq!(ask(&done, Memory::default(), 7), rest(3_600), "{asked}");
+            let other = SecondaryZone { forced_at: Some(at(asked + 1)), ..came() };
+            assert_eq!(ask(&other, Memory { forced_at: Some(at(asked + 1)), ..tried }, 7), whole, "{asked}");
+        }
+    }
+
+    #[test]
+    fn that_a_primary_was_heard_is_noted_before_the_zone_could_expire_for_want_of_it() {
+        assert_eq!(noted_seconds(&came()), 1_800);
+        assert_eq!(noted_seconds(&SecondaryZone::new(ZONE)), 3_600);
     }
 
     #[test]

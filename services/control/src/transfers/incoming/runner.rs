@@ -1,4 +1,4 @@
-//! Keeps secondary zones up until the node drains: looks at what changed and what is due, and fetches.
+//! Keeps secondary zones up until the node drains: looks at what changed and what is due, and has it fetched.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -7,24 +7,21 @@ use std::{
 };
 
 use proxima_chassis::Shutdown;
-use proxima_ledger::{Seq, Snapshot};
+use proxima_ledger::{ChangeSet, Seq, Snapshot};
 use proxima_model::{
-    Entity as _, IncomingTransfers, SecondaryZone, Timestamp, TransferFailure, TransferPeer, Zone, ZoneId,
-    ZoneNotice,
+    AccountId, Entity as _, IncomingTransfers, Key, Kind, SecondaryZone, Timestamp, Zone, ZoneId, ZoneNotice,
 };
-use proxima_transfer::stream::Transfer;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 
 use super::{
-    apply::{self, NotApplied},
-    fetch::{self, Wanted},
     plan::{self, Memory, Next},
+    refresh::{Look, Outcome},
 };
 use crate::{
     api::{Api, write::Author},
     error::ApiError,
     limits,
-    transfers::client::Other,
+    transfers::places::Places,
 };
 
 /// Fetches zones until the node drains.
@@ -36,8 +33,11 @@ pub(crate) async fn run(api: Arc<Api>, author: Author, allow_private: bool, shut
         looked_until: None,
         due: HashMap::new(),
         memory: HashMap::new(),
-        fetching: JoinSet::new(),
-        in_flight: HashSet::new(),
+        asking: Places::new(limits::TRANSFER_LOOKS_MAX, limits::TRANSFER_LOOKS_PER_ACCOUNT_MAX),
+        fetching: Places::new(limits::TRANSFERS_IN_MAX, limits::TRANSFERS_IN_PER_ACCOUNT_MAX),
+        looking: JoinSet::new(),
+        tasks: HashMap::new(),
+        under_way: HashSet::new(),
     };
     let mut applied = runner.api.replica.watch();
     loop {
@@ -54,7 +54,7 @@ pub(crate) async fn run(api: Arc<Api>, author: Author, allow_private: bool, shut
             // What is under way is dropped: nothing of it is in force.
             () = shutdown.draining() => return,
             changed = applied.changed() => if changed.is_err() { return },
-            Some(ended) = runner.fetching.join_next() => runner.ended(ended.ok()),
+            Some(ended) = runner.looking.join_next_with_id() => runner.ended(ended),
             () = tokio::time::sleep(wait) => {}
         }
     }
@@ -69,27 +69,23 @@ struct Runner {
     /// When a zone is looked at next.
     due: HashMap<ZoneId, Timestamp>,
     memory: HashMap<ZoneId, Memory>,
-    fetching: JoinSet<(ZoneId, Outcome)>,
-    in_flight: HashSet<ZoneId>,
+    asking: Places,
+    fetching: Places,
+    looking: JoinSet<Outcome>,
+    /// Which zone a task looks at.
+    tasks: HashMap<task::Id, ZoneId>,
+    /// Zones that a task looks at, or waits to.
+    under_way: HashSet<ZoneId>,
 }
 
-/// How a look ended.
-#[derive(Clone, Copy)]
-enum Outcome {
-    /// A primary was heard.
-    Heard,
-    /// None was.
-    Failed,
-}
-
-/// A zone that is looked at.
-struct Look {
+/// A zone, as far as it decides what is next.
+struct Seen {
     zone: Zone,
-    secondary: SecondaryZone,
     next: Next,
+    expires_at: Option<Timestamp>,
     /// When its owner and its primaries last asked for it.
-    asked: (Option<Timestamp>, Option<Seq>),
-    primaries: Vec<(Result<Other, String>, bool)>,
+    forced_at: Option<Timestamp>,
+    noticed: Option<Seq>,
 }
 
 impl Runner {
@@ -98,39 +94,22 @@ impl Runner {
         let changed = self.api.replica.changes_since(self.looked_until.unwrap_or(Seq::ZERO));
         let now = self.api.now();
         let zones: BTreeSet<ZoneId> = match changed.zones().filter(|_| self.looked_until.is_some()) {
-            Some(zones) => zones,
+            Some(zones) => {
+                let corrected = self.corrected(&changed).await?;
+                zones.into_iter().chain(noticed(&changed)).chain(corrected).collect()
+            }
             None => self.api.read(all).await?,
         };
-        self.due.extend(zones.into_iter().map(|zone| (zone, now)));
+        // Those that are looked at already are due when that has ended.
+        let zones = zones.into_iter().filter(|zone| !self.under_way.contains(zone));
+        self.due.extend(zones.map(|zone| (zone, now)));
         self.looked_until = Some(changed.to);
-        let due: Vec<ZoneId> = self.due.iter().filter(|(_, at)| **at <= now).map(|(zone, _)| *zone).collect();
-        for id in due {
-            if self.in_flight.contains(&id) {
-                // It is looked at again when that has ended.
-                self.due.remove(&id);
-                continue;
-            }
-            if self.in_flight.len() >= limits::TRANSFERS_IN_MAX {
-                return Ok(limits::UPKEEP_INTERVAL);
-            }
+        let due = self.due.iter().filter(|(_, at)| **at <= now);
+        let mut due: Vec<(Timestamp, ZoneId)> = due.map(|(zone, at)| (*at, *zone)).collect();
+        due.sort_unstable();
+        for (_, id) in due {
             self.due.remove(&id);
-            let (memory, allow) = (self.memory.get(&id).copied().unwrap_or_default(), self.allow_private);
-            let Some(look) = self.api.read(move |snapshot| look(snapshot, id, memory, allow, now)).await?
-            else {
-                self.memory.remove(&id);
-                continue;
-            };
-            match look.next {
-                Next::Rest(None) => {}
-                Next::Rest(Some(at)) => {
-                    self.due.insert(id, at);
-                }
-                Next::Expire => {
-                    expire(&self.api, &self.author, &look.zone).await?;
-                    self.due.insert(id, now);
-                }
-                Next::Check { whole } => self.fetch(look, whole),
-            }
+            self.look_at(id, now).await?;
         }
         let next = self.due.values().min().map(|at| at.as_millis().saturating_sub(now.as_millis()).max(10));
         let wait =
@@ -138,151 +117,133 @@ impl Runner {
         Ok(wait.min(limits::UPKEEP_INTERVAL))
     }
 
-    fn fetch(&mut self, look: Look, whole: bool) {
-        let id = look.zone.id;
-        self.in_flight.insert(id);
-        let memory = self.memory.entry(id).or_default();
-        let (forced_at, noticed) = look.asked;
-        *memory = Memory { tried_at: Some(self.api.now()), forced_at, noticed, ..*memory };
-        let (api, author) = (self.api.clone(), self.author.clone());
-        self.fetching.spawn(async move {
-            let outcome = match refresh(&api, &author, &look, whole).await {
-                Ok(()) => Outcome::Heard,
-                Err(why) => {
-                    api.metrics.transferred_in("failed");
-                    tracing::warn!(zone = %look.zone.name, %why, "a zone did not come from its primary");
-                    if let Err(error) = note_failure(&api, &author, id, why).await {
-                        tracing::warn!(zone = %look.zone.name, %error, "why a zone did not come is not noted");
-                    }
-                    Outcome::Failed
-                }
-            };
-            (id, outcome)
-        });
+    /// The zones that do not come, and may by what was changed of their account's peers and keys.
+    async fn corrected(&mut self, changed: &ChangeSet) -> Result<Vec<ZoneId>, ApiError> {
+        let of_kind = |kind| changed.of_kind(kind).into_iter().flatten().filter_map(Key::first_part);
+        let accounts: HashSet<AccountId> = of_kind(Kind::TransferPeer).chain(of_kind(Kind::Tsig)).collect();
+        if accounts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let zones = self.api.read(move |snapshot| not_coming(snapshot, &accounts)).await?;
+        for zone in &zones {
+            self.memory.entry(*zone).or_default().is_corrected = true;
+        }
+        Ok(zones)
     }
 
-    fn ended(&mut self, ended: Option<(ZoneId, Outcome)>) {
-        let now = self.api.now();
-        match ended {
-            Some((zone, outcome)) => {
-                self.in_flight.remove(&zone);
-                let memory = self.memory.entry(zone).or_default();
-                match outcome {
-                    Outcome::Heard => *memory = Memory { heard_at: Some(now), failures: 0, ..*memory },
-                    Outcome::Failed => memory.failures = memory.failures.saturating_add(1),
+    async fn look_at(&mut self, id: ZoneId, now: Timestamp) -> Result<(), ApiError> {
+        let memory = self.memory.get(&id).copied().unwrap_or_default();
+        let Some(seen) = self.api.read(move |snapshot| see(snapshot, id, memory, now)).await? else {
+            self.memory.remove(&id);
+            return Ok(());
+        };
+        if self.under_way.contains(&id) {
+            // However long that takes, the zone is good for no longer.
+            match seen.expires_at {
+                Some(at) if at <= now => expire(&self.api, &self.author, &seen.zone).await?,
+                Some(at) => {
+                    self.due.insert(id, at);
                 }
-                self.due.insert(zone, now);
+                None => {}
             }
-            None => {
-                // Which one panicked is not told: all are looked at again.
-                self.fetching.abort_all();
-                self.in_flight.clear();
-                self.looked_until = None;
-            }
+            return Ok(());
         }
+        match seen.next {
+            Next::Rest(None) => {}
+            Next::Rest(Some(at)) => {
+                self.due.insert(id, at);
+            }
+            Next::Expire => {
+                expire(&self.api, &self.author, &seen.zone).await?;
+                self.due.insert(id, now);
+            }
+            Next::Check { whole } => self.look(&seen, whole, now),
+        }
+        Ok(())
     }
+
+    fn look(&mut self, seen: &Seen, whole: bool, now: Timestamp) {
+        let id = seen.zone.id;
+        let Seen { forced_at, noticed, .. } = *seen;
+        let memory = self.memory.entry(id).or_default();
+        *memory = Memory { tried_at: Some(now), forced_at, noticed, is_corrected: false, ..*memory };
+        if let Some(at) = seen.expires_at {
+            self.due.insert(id, at.max(now.plus_seconds(limits::TRANSFER_EXPIRY_GRACE_SECONDS)));
+        }
+        let look = Look {
+            api: self.api.clone(),
+            author: self.author.clone(),
+            zone: id,
+            forced: forced_at.filter(|_| whole),
+            allow_private: self.allow_private,
+            asking: self.asking.of(seen.zone.account),
+            fetching: self.fetching.of(seen.zone.account),
+        };
+        let task = self.looking.spawn(look.take());
+        self.tasks.insert(task.id(), id);
+        self.under_way.insert(id);
+    }
+
+    fn ended(&mut self, ended: Result<(task::Id, Outcome), JoinError>) {
+        let (task, outcome) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                tracing::error!(%error, "looking at a zone that comes from elsewhere panicked");
+                (error.id(), Outcome::Failed)
+            }
+        };
+        let Some(zone) = self.tasks.remove(&task) else { return };
+        self.under_way.remove(&zone);
+        let now = self.api.now();
+        let memory = self.memory.entry(zone).or_default();
+        memory.tried_at = Some(now);
+        match outcome {
+            Outcome::Heard => *memory = Memory { heard_at: Some(now), failures: 0, ..*memory },
+            Outcome::Failed => memory.failures = memory.failures.saturating_add(1),
+        }
+        self.due.insert(zone, now);
+        self.asking.forget_idle();
+        self.fetching.forget_idle();
+    }
+}
+
+/// The zones of which primaries say that they have changed.
+fn noticed(changed: &ChangeSet) -> impl Iterator<Item = ZoneId> {
+    changed.of_kind(Kind::ZoneNotice).into_iter().flatten().filter_map(Key::first_part)
 }
 
 fn all(snapshot: &Snapshot) -> Result<BTreeSet<ZoneId>, ApiError> {
     snapshot.scan::<SecondaryZone>(&[]).map(|secondary| Ok(secondary?.zone)).collect()
 }
 
-fn look(
-    snapshot: &Snapshot,
-    id: ZoneId,
-    memory: Memory,
-    allow_private: bool,
-    now: Timestamp,
-) -> Result<Option<Look>, ApiError> {
+/// The zones of these accounts that do not come.
+fn not_coming(snapshot: &Snapshot, accounts: &HashSet<AccountId>) -> Result<Vec<ZoneId>, ApiError> {
+    let mut zones = Vec::new();
+    for secondary in snapshot.scan::<SecondaryZone>(&[]) {
+        let secondary = secondary?;
+        if secondary.failure.is_none() && secondary.is_served() {
+            continue;
+        }
+        let zone = snapshot.get::<Zone>(&secondary.zone)?;
+        zones.extend(zone.filter(|zone| accounts.contains(&zone.account)).map(|zone| zone.id));
+    }
+    Ok(zones)
+}
+
+fn see(snapshot: &Snapshot, id: ZoneId, memory: Memory, now: Timestamp) -> Result<Option<Seen>, ApiError> {
     let Some(secondary) = snapshot.get::<SecondaryZone>(&id)? else { return Ok(None) };
     let Some(zone) = snapshot.get::<Zone>(&id)? else { return Ok(None) };
     let incoming = snapshot.get::<IncomingTransfers>(&id)?;
     let noticed = snapshot.revision(&ZoneNotice::key_of(&id))?;
     let next = plan::next(incoming.as_ref(), &secondary, noticed, memory, now);
-    let mut primaries = Vec::new();
-    for peer in incoming.iter().flat_map(|incoming| &incoming.peers) {
-        let Some(peer) = snapshot.get::<TransferPeer>(&(zone.account, *peer))? else { continue };
-        primaries.push((Other::of(snapshot, &peer, allow_private)?, peer.ixfr));
-    }
-    let asked = (incoming.and_then(|incoming| incoming.forced_at), noticed);
-    Ok(Some(Look { zone, secondary, next, asked, primaries }))
-}
-
-/// Asks the primaries, one after the other, until one has the zone.
-async fn refresh(api: &Arc<Api>, author: &Author, look: &Look, whole: bool) -> Result<(), String> {
-    let mut why = "the zone has no primaries".to_owned();
-    for (other, ixfr) in &look.primaries {
-        let outcome = match other {
-            Ok(other) => refresh_from(api, author, look, other, *ixfr, whole).await,
-            Err(why) => Err(why.clone()),
-        };
-        match outcome {
-            Ok(()) => return Ok(()),
-            Err(new) => why = new,
-        }
-    }
-    Err(why)
-}
-
-async fn refresh_from(
-    api: &Arc<Api>,
-    author: &Author,
-    look: &Look,
-    other: &Other,
-    ixfr: bool,
-    whole: bool,
-) -> Result<(), String> {
-    let zone = look.zone.id;
-    let mut wanted = Wanted { zone: look.zone.name.wire(), here: look.secondary.soa.clone(), whole };
-    for _ in 0..2 {
-        let transfer = fetch::fetch(api, other, ixfr, &wanted).await?;
-        if transfer == Transfer::Nothing {
-            return note_heard(api, author, zone).await.map_err(|error| error.to_string());
-        }
-        let is_difference = matches!(transfer, Transfer::Differences(..));
-        match apply::apply(api, author, zone, transfer).await {
-            Ok(changes) => {
-                api.metrics.transferred_in("came");
-                tracing::info!(zone = %look.zone.name, from = %other.address, changes, "a zone came from its primary");
-                return Ok(());
-            }
-            // Everything may do where differences do not.
-            Err(NotApplied::Unfit(_)) if is_difference => wanted.whole = true,
-            Err(NotApplied::Unfit(why)) => return Err(why),
-            Err(NotApplied::Failed(error)) => return Err(error.to_string()),
-        }
-    }
-    Err("neither differences nor everything can be taken".to_owned())
-}
-
-/// Notes that a primary was heard and has nothing newer: now and then, and where it was not before.
-async fn note_heard(api: &Arc<Api>, author: &Author, zone: ZoneId) -> Result<(), ApiError> {
-    let written = api.write(author, move |draft| {
-        let Some(former) = draft.read::<SecondaryZone>(&zone)? else { return Ok(()) };
-        let noted = former.checked_at.map(|at| at.plus_seconds(limits::TRANSFER_NOTED_SECONDS));
-        let is_fresh = noted.is_some_and(|until| draft.now < until);
-        if former.failure.is_none() && !former.expired && is_fresh {
-            return Ok(());
-        }
-        draft.put(&SecondaryZone { checked_at: Some(draft.now), failure: None, expired: false, ..former });
-        Ok(())
-    });
-    written.await.map(|_| ())
-}
-
-/// Notes why a zone did not come: once, as long as it is for the same reason.
-async fn note_failure(api: &Arc<Api>, author: &Author, zone: ZoneId, why: String) -> Result<(), ApiError> {
-    let message: String = why.chars().take(limits::TRANSFER_MESSAGE_CHARS_MAX).collect();
-    let written = api.write(author, move |draft| {
-        let Some(former) = draft.read::<SecondaryZone>(&zone)? else { return Ok(()) };
-        if former.failure.as_ref().is_some_and(|failure| failure.message == message) {
-            return Ok(());
-        }
-        let failure = Some(TransferFailure { at: draft.now, message: message.clone() });
-        draft.put(&SecondaryZone { failure, ..former });
-        Ok(())
-    });
-    written.await.map(|_| ())
+    let expires_at = plan::expires_at(incoming.as_ref(), &secondary, memory);
+    Ok(Some(Seen {
+        zone,
+        next,
+        expires_at,
+        forced_at: incoming.and_then(|incoming| incoming.forced_at),
+        noticed,
+    }))
 }
 
 async fn expire(api: &Arc<Api>, author: &Author, zone: &Zone) -> Result<(), ApiError> {

@@ -1,0 +1,248 @@
+//! One look at a zone: its primaries are asked, and what is newer is fetched and applied.
+//!
+//! Every primary is asked for its serial until one has something newer: one that lags behind does not hide the next. Only
+//! then a place for transfers is taken, for this look as a whole, which ends [`limits::TRANSFER_WITHIN`] later however many
+//! primaries there are.
+
+use std::sync::Arc;
+
+use proxima_ledger::Snapshot;
+use proxima_model::{
+    IncomingTransfers, PrimarySoa, SecondaryZone, Timestamp, TransferFailure, TransferPeer, Zone, ZoneId,
+};
+use proxima_transfer::stream::{Transfer, is_newer};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    apply::{self, NotApplied},
+    fetch::{self, Wanted},
+    plan,
+};
+use crate::{
+    api::{Api, write::Author},
+    error::ApiError,
+    limits,
+    transfers::{
+        client::Other,
+        places::{Place, Share},
+    },
+};
+
+/// A look that is to be taken.
+pub(super) struct Look {
+    pub(super) api: Arc<Api>,
+    pub(super) author: Author,
+    pub(super) zone: ZoneId,
+    /// The owner's wish for everything, if that is what is asked for.
+    pub(super) forced: Option<Timestamp>,
+    pub(super) allow_private: bool,
+    /// Places to ask for a serial, and to fetch.
+    pub(super) asking: Share,
+    pub(super) fetching: Share,
+}
+
+/// How a look ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    /// A primary was heard.
+    Heard,
+    /// None was, or what is newer could not be taken.
+    Failed,
+}
+
+/// What is here of a zone, and whom to ask.
+struct Found {
+    zone: Zone,
+    secondary: SecondaryZone,
+    /// Primaries, or why they cannot be asked; and whether they know differences.
+    primaries: Vec<(Result<Other, String>, bool)>,
+}
+
+fn find(snapshot: &Snapshot, id: ZoneId, allow_private: bool) -> Result<Option<Found>, ApiError> {
+    let Some(secondary) = snapshot.get::<SecondaryZone>(&id)? else { return Ok(None) };
+    let Some(zone) = snapshot.get::<Zone>(&id)? else { return Ok(None) };
+    let incoming = snapshot.get::<IncomingTransfers>(&id)?;
+    let mut primaries = Vec::new();
+    for peer in incoming.iter().flat_map(|incoming| &incoming.peers) {
+        let Some(peer) = snapshot.get::<TransferPeer>(&(zone.account, *peer))? else { continue };
+        primaries.push((Other::of(snapshot, &peer, allow_private)?, peer.ixfr));
+    }
+    Ok(Some(Found { zone, secondary, primaries }))
+}
+
+/// What a look holds.
+enum Turn {
+    /// A place to ask.
+    Asking { _place: Place },
+    /// Nothing.
+    Waiting,
+    /// A place to fetch, for this long.
+    Transferring { _place: Place, deadline: Instant },
+}
+
+/// What came of asking one primary.
+enum Answer {
+    /// Something newer, which is in force.
+    Came,
+    /// What is here.
+    Same,
+    /// What is older than what is here.
+    Older(u32),
+}
+
+/// Why nothing came of it, in words for the zone's owner.
+enum Failure {
+    /// It was not heard.
+    Unheard(String),
+    /// It has something newer, which cannot be taken.
+    Untaken(String),
+}
+
+impl Look {
+    /// Asks the primaries, and notes in the log why nothing came of it.
+    pub(super) async fn take(self) -> Outcome {
+        let turn = Turn::Asking { _place: self.asking.take().await };
+        let (id, allow) = (self.zone, self.allow_private);
+        let found = match self.api.read(move |snapshot| find(snapshot, id, allow)).await {
+            Ok(Some(found)) => found,
+            // It has been deleted meanwhile.
+            Ok(None) => return Outcome::Failed,
+            Err(error) => {
+                tracing::warn!(zone = %id, %error, "a zone that comes from elsewhere cannot be looked at");
+                return Outcome::Failed;
+            }
+        };
+        let Err(why) = self.refresh(&found, turn).await else { return Outcome::Heard };
+        self.api.metrics.transferred_in("failed");
+        tracing::warn!(zone = %found.zone.name, %why, "a zone did not come from its primary");
+        if let Err(error) = note_failure(&self.api, &self.author, id, why).await {
+            tracing::warn!(zone = %found.zone.name, %error, "why a zone did not come is not noted");
+        }
+        Outcome::Failed
+    }
+
+    /// Asks one primary after the other, until one has something newer.
+    async fn refresh(&self, found: &Found, mut turn: Turn) -> Result<(), String> {
+        // The serial of those that were heard, as far as it is older than what is here.
+        let (mut heard, mut untaken): (Option<Option<u32>>, Option<String>) = (None, None);
+        let mut unheard = "the zone has no primaries".to_owned();
+        for (other, ixfr) in &found.primaries {
+            let answer = match other {
+                Ok(other) => self.refresh_from(found, (other, *ixfr), &mut turn).await,
+                Err(why) => Err(Failure::Unheard(why.clone())),
+            };
+            match answer {
+                Ok(Answer::Came) => return Ok(()),
+                Ok(Answer::Same) => heard = Some(None),
+                Ok(Answer::Older(serial)) => heard = heard.or(Some(Some(serial))),
+                Err(Failure::Untaken(why)) => untaken = Some(why),
+                Err(Failure::Unheard(why)) => unheard = why,
+            }
+        }
+        let older = match (untaken, heard) {
+            (Some(why), _) => return Err(why),
+            (None, None) => return Err(unheard),
+            (None, Some(older)) => older,
+        };
+        note_heard(&self.api, &self.author, self.zone, older).await.map_err(|error| error.to_string())
+    }
+
+    async fn refresh_from(
+        &self,
+        found: &Found,
+        (other, ixfr): (&Other, bool),
+        turn: &mut Turn,
+    ) -> Result<Answer, Failure> {
+        let name = found.zone.name.wire();
+        let there = fetch::serial(&self.api, other, &name).await.map_err(Failure::Unheard)?;
+        let here = found.secondary.soa.as_ref();
+        if let Some(here) = here.map(PrimarySoa::serial).filter(|_| self.forced.is_none())
+            && !is_newer(there, here)
+        {
+            return Ok(if there == here { Answer::Same } else { Answer::Older(there) });
+        }
+        let deadline = self.transferring(turn).await;
+        let whole = self.forced.is_some();
+        let mut wanted = Wanted { zone: name, here: here.filter(|_| !whole).cloned() };
+        for _ in 0..2 {
+            let fetched = timeout_at(deadline, fetch::fetch(&self.api, other, ixfr, &wanted)).await;
+            let transfer = fetched
+                .unwrap_or_else(|_| Err("the transfer takes too long".to_owned()))
+                .map_err(Failure::Untaken)?;
+            if transfer == Transfer::Nothing {
+                return Ok(Answer::Same);
+            }
+            let is_difference = matches!(transfer, Transfer::Differences(..));
+            match apply::apply(&self.api, &self.author, (self.zone, self.forced), transfer).await {
+                Ok(changes) => {
+                    self.api.metrics.transferred_in("came");
+                    tracing::info!(zone = %found.zone.name, from = %other.address, changes, "a zone came from its primary");
+                    return Ok(Answer::Came);
+                }
+                // Everything may do where differences do not.
+                Err(NotApplied::Unfit(_)) if is_difference => wanted.here = None,
+                Err(NotApplied::Unfit(why)) => return Err(Failure::Untaken(why)),
+                Err(NotApplied::Failed(error)) => return Err(Failure::Untaken(error.to_string())),
+            }
+        }
+        Err(Failure::Untaken("neither differences nor everything can be taken".to_owned()))
+    }
+
+    /// Takes a place for transfers, unless this look has one; until when it may fetch.
+    async fn transferring(&self, turn: &mut Turn) -> Instant {
+        if let Turn::Transferring { deadline, .. } = turn {
+            return *deadline;
+        }
+        // Others may ask while this waits.
+        *turn = Turn::Waiting;
+        let place = self.fetching.take().await;
+        let deadline = Instant::now() + limits::TRANSFER_WITHIN;
+        *turn = Turn::Transferring { _place: place, deadline };
+        deadline
+    }
+}
+
+/// Notes that a primary was heard and none has anything newer: now and then, and where that is news. A serial that has gone
+/// back at all of them is told to the zone's owner.
+async fn note_heard(
+    api: &Arc<Api>,
+    author: &Author,
+    zone: ZoneId,
+    older: Option<u32>,
+) -> Result<(), ApiError> {
+    let written = api.write(author, move |draft| {
+        let Some(former) = draft.read::<SecondaryZone>(&zone)? else { return Ok(()) };
+        let noted = former.checked_at.map(|at| at.plus_seconds(plan::noted_seconds(&former)));
+        let is_fresh = noted.is_some_and(|until| draft.now < until);
+        let here = former.soa.as_ref().map(PrimarySoa::serial).unwrap_or_default();
+        let message = older.map(|there| {
+            format!("the primary has serial {there}, which is older than {here} here; force_axfr takes it")
+        });
+        let known = former.failure.as_ref().map(|failure| &failure.message);
+        if known == message.as_ref() && !former.expired && is_fresh {
+            return Ok(());
+        }
+        let failure = match former.failure.clone() {
+            failure if known == message.as_ref() => failure,
+            _ => message.map(|message| TransferFailure { at: draft.now, message }),
+        };
+        draft.put(&SecondaryZone { checked_at: Some(draft.now), failure, expired: false, ..former });
+        Ok(())
+    });
+    written.await.map(|_| ())
+}
+
+/// Notes why a zone did not come: once, as long as it is for the same reason.
+async fn note_failure(api: &Arc<Api>, author: &Author, zone: ZoneId, why: String) -> Result<(), ApiError> {
+    let message: String = why.chars().take(limits::TRANSFER_MESSAGE_CHARS_MAX).collect();
+    let written = api.write(author, move |draft| {
+        let Some(former) = draft.read::<SecondaryZone>(&zone)? else { return Ok(()) };
+        if former.failure.as_ref().is_some_and(|failure| failure.message == message) {
+            return Ok(());
+        }
+        let failure = Some(TransferFailure { at: draft.now, message: message.clone() });
+        draft.put(&SecondaryZone { failure, ..former });
+        Ok(())
+    });
+    written.await.map(|_| ())
+}

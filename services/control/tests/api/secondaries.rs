@@ -1,0 +1,203 @@
+//! Zones that come from primaries of the tests' own: of several the newest, of several accounts each.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use proxima_control::FIRST_ACCOUNT;
+use proxima_model::{AccountId, SecondaryZone, TransferPeerId, TsigKeyId, ZoneId};
+use serde_json::{Value, json};
+
+use crate::harness::{Node, Options};
+
+/// What a primary is like.
+#[derive(Clone, Copy)]
+struct Primary {
+    serial: u32,
+    /// Whether it answers with authority.
+    authority: bool,
+    /// Whether it ever comes to an end with a transfer.
+    ends: bool,
+}
+
+const RIGHT: Primary = Primary { serial: 5, authority: true, ends: true };
+
+impl Primary {
+    /// Where it is, from now on.
+    fn start(self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                std::thread::spawn(move || stream.and_then(|mut stream| self.serve(&mut stream)).ok());
+            }
+        });
+        address
+    }
+
+    fn serve(self, stream: &mut TcpStream) -> std::io::Result<()> {
+        loop {
+            let mut length = [0; 2];
+            stream.read_exact(&mut length)?;
+            let mut question = vec![0; u16::from_be_bytes(length).into()];
+            stream.read_exact(&mut question)?;
+            let name = 12 + question[12..].iter().position(|octet| *octet == 0).unwrap() + 1;
+            let is_transfer = question[name + 1] != 6;
+            let numbers = [self.serial, 3_600, 600, 86_400, 60].map(u32::to_be_bytes).concat();
+            let soa = record(6, &[&[0, 0][..], &numbers].concat());
+            let host = record(1, &[192, 0, 2, u8::try_from(self.serial).unwrap()]);
+            if is_transfer && !self.ends {
+                stream.write_all(&self.answer(&question[..name + 4], &[soa]))?;
+                // Slowly, until the other side has enough of it.
+                stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+                while stream.read(&mut [0]).is_err() {
+                    stream.write_all(&self.answer(&question[..name + 4], std::slice::from_ref(&host)))?;
+                }
+                return Ok(());
+            }
+            let records = if is_transfer { vec![soa.clone(), host, soa] } else { vec![soa] };
+            stream.write_all(&self.answer(&question[..name + 4], &records))?;
+        }
+    }
+
+    fn answer(self, question: &[u8], records: &[Vec<u8>]) -> Vec<u8> {
+        let flags = if self.authority { 0x84 } else { 0x80 };
+        let count = u8::try_from(records.len()).unwrap();
+        let head = [question[0], question[1], flags, 0, 0, 1, 0, count, 0, 0, 0, 0];
+        let message = [&head[..], &question[12..], &records.concat()].concat();
+        [&u16::try_from(message.len()).unwrap().to_be_bytes()[..], &message].concat()
+    }
+}
+
+/// A record of the name that is asked about.
+fn record(rtype: u8, data: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(data.len()).unwrap();
+    [&[0xc0, 12, 0, rtype, 0, 1, 0, 0, 0, 60, 0, length][..], data].concat()
+}
+
+async fn start() -> Node {
+    let control = "activation = \"trust\"\nallow_private_peers = true".to_owned();
+    Node::with(Options { control, ..Options::default() }).await
+}
+
+async fn peer(node: &Node, account: AccountId, at: SocketAddr) -> Value {
+    let path = format!("/accounts/{account}/secondary_dns/peers");
+    let body = json!({"name": "primary", "ip": at.ip(), "port": at.port()});
+    node.ok("POST", &path, Some(body)).await["id"].clone()
+}
+
+/// A zone that comes from these peers.
+async fn zone(node: &Node, account: AccountId, name: &str, peers: &[Value]) -> ZoneId {
+    let body = json!({"name": name, "account": {"id": account}, "type": "secondary"});
+    let zone = node.ok("POST", "/zones", Some(body)).await;
+    let id = zone["id"].as_str().unwrap();
+    let body = json!({"name": name, "peers": peers});
+    node.ok("POST", &format!("/zones/{id}/secondary_dns/incoming"), Some(body)).await;
+    id.parse().unwrap()
+}
+
+async fn until(node: &Node, zone: ZoneId, what: &str, holds: impl Fn(&SecondaryZone) -> bool) {
+    let found = |snapshot: &proxima_ledger::Snapshot| {
+        snapshot.get::<SecondaryZone>(&zone).unwrap().is_some_and(|secondary| holds(&secondary))
+    };
+    node.until(what, found).await;
+}
+
+fn has_serial(serial: u32) -> impl Fn(&SecondaryZone) -> bool {
+    move |secondary| secondary.soa.as_ref().is_some_and(|soa| soa.serial() == serial)
+}
+
+fn fails(why: &str) -> impl Fn(&SecondaryZone) -> bool {
+    move |secondary| secondary.failure.as_ref().is_some_and(|failure| failure.message.contains(why))
+}
+
+/// Has a look taken by saying that a primary has changed, as a server that heard it does.
+async fn notice(node: &Node, zone: ZoneId) {
+    let notice = proxima_model::ZoneNotice { zone, at: proxima_model::Timestamp::default() };
+    node.append(vec![node.context.replica.put(&notice)]).await;
+}
+
+#[tokio::test]
+async fn a_primary_that_lags_behind_does_not_hide_one_that_has_something_newer() {
+    let (node, account) = (start().await, FIRST_ACCOUNT);
+    let lags = peer(&node, account, RIGHT.start()).await;
+    let zone = zone(&node, account, "example.com", std::slice::from_ref(&lags)).await;
+    until(&node, zone, "the zone", has_serial(5)).await;
+    let newer = peer(&node, account, Primary { serial: 6, ..RIGHT }.start()).await;
+    let mut incoming = proxima_model::IncomingTransfers {
+        zone,
+        peers: vec![id(&lags), id(&newer)],
+        refresh_seconds: 300,
+        forced_at: None,
+        created_at: proxima_model::Timestamp::default(),
+        modified_at: proxima_model::Timestamp::default(),
+    };
+    node.append(vec![node.context.replica.put(&incoming)]).await;
+    notice(&node, zone).await;
+    until(&node, zone, "the newer serial", has_serial(6)).await;
+
+    // One whose serial has gone back is heard, and its owner told.
+    incoming.peers = vec![id(&lags)];
+    node.append(vec![node.context.replica.put(&incoming)]).await;
+    notice(&node, zone).await;
+    until(&node, zone, "what its owner is told", fails("serial 5, which is older than 6")).await;
+    // One that is up to date is enough.
+    incoming.peers = vec![id(&newer), id(&lags)];
+    node.append(vec![node.context.replica.put(&incoming)]).await;
+    notice(&node, zone).await;
+    until(&node, zone, "that all is well", |secondary| secondary.failure.is_none()).await;
+}
+
+fn id(peer: &Value) -> TransferPeerId {
+    peer.as_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn an_account_whose_primaries_are_slow_keeps_no_other_waiting() {
+    let node = start().await;
+    let slow = Primary { ends: false, ..RIGHT }.start();
+    let slow = peer(&node, FIRST_ACCOUNT, slow).await;
+    // More than all accounts together have places for.
+    for number in 0..12 {
+        zone(&node, FIRST_ACCOUNT, &format!("slow-{number}.example"), std::slice::from_ref(&slow)).await;
+    }
+    let other = node.account("another one").await;
+    let primary = peer(&node, other, RIGHT.start()).await;
+    let zone = zone(&node, other, "example.org", &[primary]).await;
+    until(&node, zone, "the other account's zone", has_serial(5)).await;
+}
+
+#[tokio::test]
+async fn a_primary_without_authority_is_not_heard_and_one_that_is_corrected_is_asked_at_once() {
+    let (node, account) = (start().await, FIRST_ACCOUNT);
+    let lame = peer(&node, account, Primary { authority: false, ..RIGHT }.start()).await;
+    let zone = zone(&node, account, "example.com", std::slice::from_ref(&lame)).await;
+    until(&node, zone, "why it does not come", fails("without authority")).await;
+    // A zone that never came waits for ten seconds, and longer each time.
+    let path = format!("/accounts/{account}/secondary_dns/peers/{}", lame.as_str().unwrap());
+    let at = RIGHT.start();
+    let begun = std::time::Instant::now();
+    node.ok("PUT", &path, Some(json!({"name": "primary", "ip": at.ip(), "port": at.port()}))).await;
+    until(&node, zone, "the zone", has_serial(5)).await;
+    assert!(begun.elapsed().as_secs() < 9, "it waited: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn what_is_named_is_put_again_so_that_nobody_deletes_it_at_the_same_time() {
+    let (node, account) = (start().await, FIRST_ACCOUNT);
+    let key = json!({"name": "peer.key", "algo": "hmac-sha256.", "secret": "c2l4dGVlbiBvY3RldHMhIQ=="});
+    let key = node.ok("POST", &format!("/accounts/{account}/secondary_dns/tsigs"), Some(key)).await;
+    let key: TsigKeyId = key["id"].as_str().unwrap().parse().unwrap();
+    let revision = |key: &proxima_model::Key| node.context.replica.snapshot().unwrap().revision(key).unwrap();
+    let of_key = proxima_model::Key::new(proxima_model::Kind::Tsig, &[&account, &key]);
+    let before = revision(&of_key);
+    let body = json!({"name": "primary", "ip": "192.0.2.1", "tsig_id": key});
+    let peer = node.ok("POST", &format!("/accounts/{account}/secondary_dns/peers"), Some(body)).await;
+    assert!(before.is_some() && revision(&of_key) > before, "the key");
+    let of_peer = proxima_model::Key::new(proxima_model::Kind::TransferPeer, &[&account, &id(&peer["id"])]);
+    let before = revision(&of_peer);
+    zone(&node, account, "example.com", &[peer["id"].clone()]).await;
+    assert!(before.is_some() && revision(&of_peer) > before, "the peer");
+}
