@@ -54,7 +54,7 @@ pub(crate) trait Answerer: Send + Sync + Sized + 'static {
     /// # Errors
     /// The client has gone, or takes too long.
     fn answer_at_length(
-        &self,
+        self: &Arc<Self>,
         _stream: &mut (impl AsyncWrite + Unpin + Send),
         _message: &[u8],
         _asker: Asker,

@@ -111,7 +111,7 @@ impl Answerer for Server {
     }
 
     async fn answer_at_length(
-        &self,
+        self: &Arc<Self>,
         stream: &mut (impl AsyncWrite + Unpin + Send),
         message: &[u8],
         asker: Asker,

@@ -52,6 +52,9 @@ pub struct ZoneTree {
     /// Every name that exists, relative to the apex, in lower case: with records, or only with names below it (an
     /// empty non-terminal, RFC 4592, 2.2.2).
     nodes: HashMap<Box<[u8]>, Node>,
+    /// The name that answers a certificate authority's challenges, relative to the apex, and the texts that its owner has
+    /// there beside them.
+    challenged: Option<(Box<[u8]>, Option<RrSet>)>,
 }
 
 /// How a zone's proxied names speak HTTPS.
@@ -164,11 +167,6 @@ impl Node {
         self.sets.iter().map(|set| set.rtype)
     }
 
-    /// Its records but for a CNAME record.
-    pub(crate) fn sets(&self) -> &[RrSet] {
-        &self.sets
-    }
-
     /// Whether it is proxied.
     pub(crate) fn is_proxied(&self, zone: &ZoneTree) -> bool {
         matches!(self.kind(zone), Kind::Proxied)
@@ -239,7 +237,7 @@ impl ZoneTree {
                 nodes.entry(relative.into()).or_default().add(&record, wire);
             }
         }
-        add_challenges(&mut nodes, zone, &apex, challenges);
+        let challenged = add_challenges(&mut nodes, zone, &apex, challenges);
         let mut tree = Self {
             labels: Name::of_encoded(&apex).labels(),
             active: zone.status == ZoneStatus::Active,
@@ -252,6 +250,7 @@ impl ZoneTree {
             signer: signing.and_then(|signing| signer(zone, signing, &apex)),
             apex: apex.into(),
             nodes,
+            challenged,
         };
         tree.complete_apex(if secondary.is_none() { &zone.name_servers } else { &[] });
         tree.complete_names();
@@ -384,6 +383,24 @@ impl ZoneTree {
         self.nodes.get(relative)
     }
 
+    /// What a name of this zone has of its owner's, and how it answers by that: without answers to challenges, which are
+    /// good once and change without the serial.
+    pub(crate) fn of_owner<'z>(
+        &'z self,
+        relative: &[u8],
+        node: &'z Node,
+    ) -> (Kind<'z>, impl Iterator<Item = &'z RrSet> + use<'z>) {
+        let challenged = self.challenged.as_ref().filter(|(name, _)| **name == *relative);
+        let own = challenged.map(|(_, own)| own.as_ref());
+        let kind = match node.kind(self) {
+            // Only the answers stand beside it.
+            Kind::Flattened(alias) if own == Some(None) && node.sets.len() == 1 => Kind::Alias(alias),
+            kind => kind,
+        };
+        let sets = node.sets.iter().filter(move |set| own.is_none() || set.rtype != rtype::TXT);
+        (kind, sets.chain(own.flatten()))
+    }
+
     fn node(&self, relative: &[u8]) -> &Node {
         self.nodes.get(relative).expect("the apex and every name with a wildcard below it exist")
     }
@@ -418,15 +435,24 @@ impl CompileZone for ZoneTree {
     }
 }
 
-fn add_challenges(nodes: &mut HashMap<Box<[u8]>, Node>, zone: &Zone, apex: &[u8], challenges: &[String]) {
-    let Some(owner) = AcmeOrder::challenge_name(&zone.name) else { return };
-    let owner = owner.wire();
-    let Some(relative) = owner.strip_suffix(apex) else { return };
+/// Adds answers to challenges; where, and which texts were there before.
+fn add_challenges(
+    nodes: &mut HashMap<Box<[u8]>, Node>,
+    zone: &Zone,
+    apex: &[u8],
+    challenges: &[String],
+) -> Option<(Box<[u8]>, Option<RrSet>)> {
+    let owner = AcmeOrder::challenge_name(&zone.name)?.wire();
+    let relative = owner.strip_suffix(apex)?;
     // They are digests in base64url, of 43 characters; anything that no character string holds is none.
-    for text in challenges.iter().filter(|text| text.len() <= usize::from(u8::MAX)) {
-        let data = rrset::character_string(text.as_bytes()).collect();
-        nodes.entry(relative.into()).or_default().add_data(rtype::TXT, CHALLENGE_TTL, data);
+    let mut texts = challenges.iter().filter(|text| text.len() <= usize::from(u8::MAX)).peekable();
+    texts.peek()?;
+    let node = nodes.entry(relative.into()).or_default();
+    let own = node.set(rtype::TXT).cloned();
+    for text in texts {
+        node.add_data(rtype::TXT, CHALLENGE_TTL, rrset::character_string(text.as_bytes()).collect());
     }
+    Some((relative.into(), own))
 }
 
 /// What signs a zone. One whose keys cannot be used is answered unsigned: who does not validate is served.

@@ -50,8 +50,8 @@ pub(super) fn sets(
     zones: &impl Zones,
 ) -> Vec<RrSet> {
     const ADDRESSES: [u16; 2] = [rtype::A, rtype::AAAA];
-    let kind = node.kind(zone);
-    let mut sets: Vec<RrSet> = own_sets(zone, node, kind).cloned().collect();
+    let (kind, sets) = zone.of_owner(relative, node);
+    let mut sets: Vec<RrSet> = sets.filter(|set| goes_out(zone, set, kind)).cloned().collect();
     match kind {
         Kind::Plain => {}
         Kind::Alias(alias) => sets.push(alias.clone()),
@@ -67,16 +67,14 @@ pub(super) fn sets(
     sets
 }
 
-/// The record sets that a name has of its own and that go out.
-fn own_sets<'n>(zone: &ZoneTree, node: &'n Node, kind: Kind<'_>) -> impl Iterator<Item = &'n RrSet> {
-    let is_replaced = matches!(kind, Kind::Proxied | Kind::Flattened(_));
-    let is_signed = zone.signer().is_some();
-    node.sets().iter().filter(move |set| match set.rtype {
+/// Whether a record set of a name goes out as it is.
+fn goes_out(zone: &ZoneTree, set: &RrSet, kind: Kind<'_>) -> bool {
+    match set.rtype {
         rtype::SOA => false,
-        rtype::A | rtype::AAAA => !is_replaced,
-        rtype::DNSKEY | rtype::CDS | rtype::CDNSKEY => !is_signed,
+        rtype::A | rtype::AAAA => !matches!(kind, Kind::Proxied | Kind::Flattened(_)),
+        rtype::DNSKEY | rtype::CDS | rtype::CDNSKEY => zone.signer().is_none(),
         _ => true,
-    })
+    }
 }
 
 fn https<'r>(responder: &'r Responder, zone: &ZoneTree, node: &Node) -> Option<&'r RrSet> {

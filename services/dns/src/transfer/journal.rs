@@ -3,10 +3,14 @@
 //! Kept are compiled zones as they were then, some of each zone and a bounded number in all, in memory only: a server that
 //! begins, or that somebody comes to for the first time, sends everything. Several serials are passed over in one step,
 //! which RFC 1995 (5) allows.
+//!
+//! Invariant: **a serial stands for one content.** Where a zone comes with a serial that it had before and says something
+//! else (its settings changed, its primary took back what it had said), who has that serial may have either, and gets
+//! everything.
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use proxima_model::ZoneId;
@@ -28,38 +32,64 @@ const STATES_PER_ZONE_MAX: usize = 4;
 /// Former states of zones, the oldest first.
 #[derive(Default)]
 pub(crate) struct Journal {
-    states: Mutex<VecDeque<(ZoneId, Arc<ZoneTree>)>>,
+    states: Mutex<VecDeque<State>>,
+}
+
+/// What a zone was at a serial.
+struct State {
+    id: ZoneId,
+    serial: u32,
+    /// None, if it was several things.
+    tree: Option<Arc<ZoneTree>>,
+}
+
+impl State {
+    fn name_count(&self) -> usize {
+        self.tree.as_ref().map_or(0, |tree| tree.name_count())
+    }
 }
 
 /// A record set and its owner.
 pub(super) type Owned = (Arc<[u8]>, RrSet);
 
 impl Journal {
-    /// Remembers that somebody has this.
-    pub(super) fn remember(&self, id: ZoneId, tree: &Arc<ZoneTree>) {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same =
-            |(known, state): &(ZoneId, Arc<ZoneTree>)| *known == id && state.serial() == tree.serial();
-        if states.iter().any(is_same) {
+    /// Remembers that somebody has this; `is_same` says whether what it was at the same serial says the same.
+    pub(super) fn remember(&self, id: ZoneId, tree: &Arc<ZoneTree>, is_same: impl FnOnce(&ZoneTree) -> bool) {
+        let serial = tree.serial();
+        let is_it = |state: &State| (state.id, state.serial) == (id, serial);
+        let mut states = self.states();
+        if let Some(known) = states.iter().find(|state| is_it(state)).map(|state| state.tree.clone()) {
+            let Some(known) = known.filter(|known| !Arc::ptr_eq(known, tree)) else { return };
+            // That looks at every name: without the lock.
+            drop(states);
+            let is_same = is_same(&known);
+            if let Some(state) = self.states().iter_mut().find(|state| is_it(state)) {
+                // The newer one is that which is served, and is known at a glance. None, if another transfer came between.
+                let is_known = state.tree.as_ref().is_some_and(|now| Arc::ptr_eq(now, &known));
+                state.tree = (is_same && is_known).then(|| tree.clone());
+            }
             return;
         }
-        states.push_back((id, tree.clone()));
-        let mut of_zone = states.iter().filter(|(known, _)| *known == id).count();
-        let mut names: usize = states.iter().map(|(_, state)| state.name_count()).sum();
+        states.push_back(State { id, serial, tree: Some(tree.clone()) });
+        let mut of_zone = states.iter().filter(|state| state.id == id).count();
+        let mut names: usize = states.iter().map(State::name_count).sum();
         while of_zone > STATES_PER_ZONE_MAX || states.len() > STATES_MAX || names > NAMES_MAX {
-            let own = states.iter().position(|(known, _)| *known == id);
+            let own = states.iter().position(|state| state.id == id);
             let at = if of_zone > STATES_PER_ZONE_MAX { own.unwrap_or(0) } else { 0 };
-            let Some((known, state)) = states.remove(at) else { return };
-            of_zone -= usize::from(known == id);
-            names -= state.name_count();
+            let Some(removed) = states.remove(at) else { return };
+            of_zone -= usize::from(removed.id == id);
+            names -= removed.name_count();
         }
     }
 
     /// What a zone was at a serial, if that is remembered.
     pub(super) fn at(&self, id: ZoneId, serial: u32) -> Option<Arc<ZoneTree>> {
-        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = states.iter().rev().find(|(known, state)| *known == id && state.serial() == serial);
-        found.map(|(_, state)| state.clone())
+        let states = self.states();
+        states.iter().find(|state| (state.id, state.serial) == (id, serial))?.tree.clone()
+    }
+
+    fn states(&self) -> MutexGuard<'_, VecDeque<State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,7 +107,7 @@ pub(super) fn differences(
         let sets_of = |tree: &ZoneTree| -> Option<Vec<RrSet>> {
             let Some(node) = tree.at(relative) else { return Some(Vec::new()) };
             // What it leads to may have changed without the zone.
-            let is_flattened = matches!(node.kind(tree), Kind::Flattened(_));
+            let is_flattened = matches!(tree.of_owner(relative, node).0, Kind::Flattened(_));
             (!is_flattened).then(|| content::sets(tree, relative, node, responder, zones))
         };
         let (before, after) = (sets_of(former)?, sets_of(now)?);

@@ -6,13 +6,15 @@ use proxima_model::ZoneId;
 use proxima_transfer::{Exchange, stream::is_newer, tsig};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
+    task::spawn_blocking,
     time::{Instant, timeout_at},
 };
 use tracing::info;
 
 use super::{MESSAGE_OCTETS, TRANSFER_WITHIN, content::Content, journal, peers};
 use crate::{
-    asker::Asker,
+    asker::{Asker, Transport},
+    edns::{Edns, Opt},
     message::{Section, Writer, put_length, write_header_only},
     places::Place,
     query::{Malformed, Query},
@@ -29,13 +31,23 @@ use crate::{
 /// The client has gone, or takes too long.
 pub(crate) async fn serve(
     stream: &mut (impl AsyncWrite + Unpin),
-    server: &Server,
+    server: &Arc<Server>,
     request: &[u8],
     asker: Asker,
 ) -> io::Result<()> {
     let deadline = Instant::now() + TRANSFER_WITHIN;
-    let mut out = Vec::new();
-    let mut outgoing = match open(server, request, asker, &mut out) {
+    // The zone is read and compared with what it was: of a large one that takes a while.
+    let opening = {
+        let (server, request) = (server.clone(), request.to_vec());
+        spawn_blocking(move || {
+            let mut out = Vec::new();
+            let opened = open(&server, &request, asker, &mut out);
+            (opened, out)
+        })
+    };
+    let (opened, mut out) = opening.await.map_err(io::Error::other)?;
+    let server: &Server = server;
+    let mut outgoing = match opened {
         Ok(outgoing) => Some(outgoing),
         Err(rcode) => {
             server.metrics.transferred(rcode);
@@ -71,7 +83,7 @@ fn open(server: &Server, request: &[u8], asker: Asker, out: &mut Vec<u8>) -> Res
         Ok(query) => match admit(server, request, &query, asker) {
             Ok(admitted) => {
                 out.clear();
-                return Ok(Outgoing::new(server, admitted, request, &query));
+                return Ok(Outgoing::new(server, admitted, request, &query, asker));
             }
             Err(refused) => {
                 refused.write(server, request, &query, asker, out);
@@ -101,10 +113,11 @@ pub(super) fn in_a_datagram(server: &Server, request: &[u8], asker: Asker, out: 
             refused.rcode
         }
         Ok(Admitted { tree, exchange, .. }) => {
-            let mut writer = Writer::new(out, &request[..query.question_end], MESSAGE_OCTETS, None);
+            let opt = query.edns.map(|asked| server.responder.opt(asked, None, asker.transport));
+            let mut writer = Writer::new(out, &request[..query.question_end], MESSAGE_OCTETS, opt.as_ref());
             writer.set_authoritative(true);
             writer.some_of(Section::Answer, tree.apex(), tree.soa(), 0);
-            writer.finish(Rcode::NoError, None);
+            writer.finish(Rcode::NoError, opt.as_ref());
             if let Some(mut exchange) = exchange {
                 exchange.sign(out, 0, server.responder.seconds());
             }
@@ -212,12 +225,15 @@ struct Outgoing {
     ends: bool,
     question: Vec<u8>,
     exchange: Option<Exchange>,
+    /// What the question had of EDNS, until it is answered: by the first message (RFC 5936, 2.2.5).
+    edns: Option<Edns>,
+    transport: Transport,
     records: usize,
     _place: Place,
 }
 
 impl Outgoing {
-    fn new(server: &Server, admitted: Admitted, request: &[u8], query: &Query) -> Self {
+    fn new(server: &Server, admitted: Admitted, request: &[u8], query: &Query, asker: Asker) -> Self {
         let Admitted { id, name, tree, exchange, place } = admitted;
         let apex: Arc<[u8]> = tree.apex().into();
         let mut pending = VecDeque::from([(apex.clone(), tree.soa().clone())]);
@@ -237,7 +253,10 @@ impl Outgoing {
             ends = true;
         }
         // Who does not take all of it asks for everything.
-        server.journal.remember(id, &tree);
+        server.journal.remember(id, &tree, |known| {
+            let differences = journal::differences(known, &tree, &server.responder, server);
+            differences.is_some_and(|(gone, come)| gone.is_empty() && come.is_empty())
+        });
         Self {
             name,
             content: Content::new(tree),
@@ -246,6 +265,8 @@ impl Outgoing {
             ends,
             question: request[..query.question_end].to_vec(),
             exchange,
+            edns: query.edns,
+            transport: asker.transport,
             records: 0,
             _place: place,
         }
@@ -255,7 +276,8 @@ impl Outgoing {
     fn write(&mut self, server: &Server, out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(&[0; LENGTH_OCTETS]);
         let reserved = self.exchange.as_ref().map_or(0, |exchange| exchange.key().record_octets());
-        let mut writer = Writer::new(out, &self.question, MESSAGE_OCTETS - reserved, None);
+        let opt = self.edns.take().map(|asked| server.responder.opt(asked, None, self.transport));
+        let mut writer = Writer::new(out, &self.question, MESSAGE_OCTETS - reserved, opt.as_ref());
         writer.set_authoritative(true);
         let mut has_some = false;
         let more = loop {
@@ -287,10 +309,10 @@ impl Outgoing {
                 break true;
             } else {
                 // The model bounds a record's data far below what a message may have.
-                writer.set_limit(MESSAGE_OCTETS_MAX - reserved);
+                writer.set_limit(MESSAGE_OCTETS_MAX - reserved - opt.as_ref().map_or(0, Opt::octets));
             }
         };
-        writer.finish(Rcode::NoError, None);
+        writer.finish(Rcode::NoError, opt.as_ref());
         if let Some(exchange) = &mut self.exchange {
             exchange.sign(out, LENGTH_OCTETS, server.responder.seconds());
         }

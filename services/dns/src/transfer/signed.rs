@@ -72,12 +72,13 @@ impl Server {
         out.truncate(base);
         let question = &message[..query.question_end];
         let answer_only = |out: &mut Vec<u8>, rcode, truncated| {
-            let mut writer =
-                Writer::new(out, question, self.responder.limit_of(&query, asker.transport), None);
+            let opt = query.edns.map(|asked| self.responder.opt(asked, None, asker.transport));
+            let limit = self.responder.limit_of(&query, asker.transport);
+            let mut writer = Writer::new(out, question, limit, opt.as_ref());
             if truncated {
                 writer.set_truncated();
             }
-            writer.finish(rcode, None);
+            writer.finish(rcode, opt.as_ref());
         };
         match checked {
             Err(_) => {

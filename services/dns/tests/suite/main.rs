@@ -9,6 +9,7 @@ mod hostile;
 mod oracle;
 mod recursion;
 mod rolls;
+mod serials;
 mod sockets;
 mod support;
 mod transfers;

@@ -20,7 +20,9 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{ANYCAST, Question, SERVER, describe, new_key, record, signing, ticket_keys, zone};
+use crate::support::{
+    ANYCAST, Heard, Question, SERVER, describe, new_key, record, signing, ticket_keys, zone,
+};
 
 /// The network's name server.
 pub(crate) const NAME_SERVER: &str = "ns1.example.com";
@@ -33,6 +35,7 @@ pub(crate) struct Running {
     /// Where it answers over UDP and TCP.
     pub(crate) address: SocketAddr,
     pub(crate) addresses: DnsAddresses,
+    pub(crate) notices: Arc<Heard>,
 }
 
 /// Runs a node with this table `[dns]` and the zone example.com, and a test against it.
@@ -56,10 +59,12 @@ pub(crate) async fn with_node_asking(
         folder.path().join("key"),
     );
     let made: Arc<Mutex<Option<Arc<DnsService>>>> = Arc::default();
+    let notices: Arc<Heard> = Arc::default();
     let make = {
-        let made = made.clone();
+        let (made, notices) = (made.clone(), notices.clone());
         move |node: &NodeContext| -> Result<Vec<Arc<dyn Service>>, Box<dyn std::error::Error + Send + Sync>> {
             let service = DnsService::with_upstream(node, upstream.clone())?;
+            service.tell_notices(notices.clone());
             *made.lock().expect("a lock") = Some(service.clone());
             Ok(vec![service])
         }
@@ -73,7 +78,7 @@ pub(crate) async fn with_node_asking(
         let node = is_ready.await.context("the node did not become ready")?;
         let service = made.lock().expect("a lock").clone().context("a service")?;
         let addresses = service.addresses();
-        let running = Running { node, service, address: addresses.clear[0], addresses };
+        let running = Running { node, service, address: addresses.clear[0], addresses, notices };
         running.fill().await?;
         test(&running).await
     };

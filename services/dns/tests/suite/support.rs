@@ -1,6 +1,13 @@
 //! What the tests have in common: zones written as text, queries by the octet, answers read by another implementation.
 
-use std::{collections::HashMap, convert::Infallible, sync::Arc};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
@@ -16,6 +23,7 @@ use proxima_model::{
     SigningKey, SigningState, TicketKey, TicketKeyId, TicketKeys, Timestamp, Ttl, Zone, ZoneId, ZoneName,
     ZoneSettings, ZoneSigning, ZoneStatus,
 };
+use proxima_pipeline::ZoneNotices;
 
 /// The network of the tests.
 pub(crate) const ANYCAST: [&str; 3] = ["198.18.0.1", "198.18.0.2", "fd00:198:18::1"];
@@ -334,4 +342,22 @@ fn records(name: &str, section: RecordSection<'_, &[u8]>, lines: &mut Vec<String
         lines.push(shown.map_or(line.as_str(), |(shown, _)| shown).to_owned());
     }
     Ok(())
+}
+
+/// What primaries said, as long as there is room for it.
+#[derive(Default)]
+pub(crate) struct Heard {
+    pub(crate) zones: Mutex<Vec<ZoneId>>,
+    pub(crate) room: AtomicUsize,
+}
+
+impl ZoneNotices for Heard {
+    fn changed(&self, zone: ZoneId) -> bool {
+        let has_room = |room: usize| room.checked_sub(1);
+        let is_taken = self.room.fetch_update(Ordering::SeqCst, Ordering::SeqCst, has_room).is_ok();
+        if is_taken {
+            self.zones.lock().expect("a lock").push(zone);
+        }
+        is_taken
+    }
 }

@@ -23,18 +23,18 @@ use crate::{
     support::{new_key, record, signing, zone},
 };
 
-const ZONE: &[u8] = b"\x07example\x03com\x00";
-const SECRET: [u8; 32] = [0x5a; 32];
+pub(crate) const ZONE: &[u8] = b"\x07example\x03com\x00";
+pub(crate) const SECRET: [u8; 32] = [0x5a; 32];
 /// The same in base 64, for programs.
 const SECRET_TEXT: &str = "WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlo=";
 const REFUSED: u8 = 5;
-const NOTAUTH: u8 = 9;
+pub(crate) const NOTAUTH: u8 = 9;
 
 fn account() -> AccountId {
     zone("example.com").account
 }
 
-fn tsig_key() -> TsigKey {
+pub(crate) fn tsig_key() -> TsigKey {
     TsigKey {
         id: TsigKeyId::from_bytes([1; 16]),
         account: account(),
@@ -45,7 +45,7 @@ fn tsig_key() -> TsigKey {
     }
 }
 
-fn peer(address: Option<&str>, with_key: bool) -> TransferPeer {
+pub(crate) fn peer(address: Option<&str>, with_key: bool) -> TransferPeer {
     TransferPeer {
         id: TransferPeerId::from_bytes([1; 16]),
         account: account(),
@@ -59,7 +59,7 @@ fn peer(address: Option<&str>, with_key: bool) -> TransferPeer {
 }
 
 /// What it takes for the zone to be transferred to this peer.
-fn listed(running: &Running, peer: &TransferPeer, enabled: bool) -> Vec<Change> {
+pub(crate) fn listed(running: &Running, peer: &TransferPeer, enabled: bool) -> Vec<Change> {
     let outgoing = OutgoingTransfers {
         zone: zone("example.com").id,
         peers: vec![peer.id],
@@ -72,7 +72,7 @@ fn listed(running: &Running, peer: &TransferPeer, enabled: bool) -> Vec<Change> 
     vec![replica.put(&tsig_key()), replica.put(peer), replica.put(&outgoing)]
 }
 
-fn now(running: &Running) -> u64 {
+pub(crate) fn now(running: &Running) -> u64 {
     running.node.clock.now().as_seconds().unsigned_abs()
 }
 
@@ -96,11 +96,11 @@ async fn transfer(running: &Running, question: &[u8]) -> Result<Vec<Vec<u8>>> {
     Ok(messages)
 }
 
-fn rcode(messages: &[Vec<u8>]) -> u8 {
+pub(crate) fn rcode(messages: &[Vec<u8>]) -> u8 {
     messages[0][3] & 0xf
 }
 
-fn axfr() -> Vec<u8> {
+pub(crate) fn axfr() -> Vec<u8> {
     message::question(0x1234, 0, ZONE, rtype::AXFR)
 }
 
@@ -302,7 +302,11 @@ async fn a_signature_is_refused_in_the_protocols_form() -> Result<()> {
 }
 
 /// Transfers are asked over TCP, all else in a datagram.
-async fn transfer_or_answer(running: &Running, question: &[u8], kind: u16) -> Result<Vec<Vec<u8>>> {
+pub(crate) async fn transfer_or_answer(
+    running: &Running,
+    question: &[u8],
+    kind: u16,
+) -> Result<Vec<Vec<u8>>> {
     if kind == rtype::AXFR {
         return transfer(running, question).await;
     }
