@@ -140,7 +140,12 @@ pub(crate) fn roll_key(
     now: Timestamp,
 ) -> Result<ZoneSigning, ApiError> {
     let same = signing.active_key().map(|key| key.algorithm).unwrap_or_default();
-    let new = new_key(algorithm.unwrap_or(same), now)?;
+    let algorithm = algorithm.unwrap_or(same);
+    let mut new = new_key(algorithm, now)?;
+    // A parent's DS tells keys apart by their tags: two of one tag could not be.
+    while signing.keys().any(|key| key.tag() == new.tag()) {
+        new = new_key(algorithm, now)?;
+    }
     signing.roll_to(new, now).map_err(|invalid| refused(&invalid))
 }
 

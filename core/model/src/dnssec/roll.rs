@@ -207,12 +207,14 @@ impl ZoneSigning {
         }
     }
 
-    /// Whether its active key is older than its owner wants, and can be rolled.
+    /// Whether its active key is older than its owner wants, and can be rolled: where others sign the zone, too, nobody but its
+    /// owner can tell them of the new key first (RFC 8901, 4.2.1).
     pub fn is_roll_due(&self, now: Timestamp) -> bool {
         let days = i64::from(self.roll_days);
         self.state == SigningState::On
             && self.parent == super::ParentDs::Seen
             && self.roll.is_none()
+            && !self.multi_signer
             && days > 0
             && self.active_key().is_some_and(|key| now >= key.created_at.plus_seconds(days * 86_400))
     }

@@ -126,6 +126,10 @@ fn one_key_is_rolled_over_at_a_time_and_only_of_a_zone_that_stays_signed() {
     let due = |signing: &ZoneSigning, days: i64| signing.is_roll_due(START.plus_seconds(days * DAY));
     assert!(!due(&days(0, ParentDs::Seen), 9_999) && !due(&days(30, ParentDs::Seen), 29));
     assert!(due(&days(30, ParentDs::Seen), 30) && !due(&days(30, ParentDs::Unseen), 30));
+    assert!(
+        !due(&ZoneSigning { multi_signer: true, ..days(30, ParentDs::Seen) }, 30),
+        "others must have it first"
+    );
 }
 
 /// What a server or the parent said from some time on.
