@@ -274,7 +274,9 @@ impl Policy {
         if !self.allow.has(name) && self.block.has(name) {
             return Some(Decision::Blocked(self.blocked.decided(asked)));
         }
-        if !self.safe_search {
+        // Only what leads to a search: mail and name servers of such a name are its own.
+        let is_searched_at = matches!(asked, rtype::A | rtype::AAAA | rtype::HTTPS | rtype::CNAME);
+        if !self.safe_search || !is_searched_at {
             return None;
         }
         let target = safe_name(name.to_string().trim_end_matches('.'))?.parse().ok()?;
@@ -420,6 +422,8 @@ mod tests {
         assert!(matches!(of("bad.example", rtype::A), Some(Decision::Blocked(_))));
         assert_eq!(of("www.good.example", rtype::A), None);
         assert_eq!(of("www.google.com", rtype::A), alias("forcesafesearch.google.com", true));
+        assert!(of("yandex.ru", rtype::AAAA).is_some());
+        assert_eq!([rtype::MX, rtype::TXT, rtype::NS].map(|kind| of("yandex.ru", kind)), [None, None, None]);
     }
 
     #[test]
