@@ -12,6 +12,10 @@ use tokio::{
     net::{TcpStream, UdpSocket},
 };
 
+/// Octets of a server's datagram that are taken: more than it is told that it may send. What is longer is cut, and so cannot
+/// be read, and the server is asked by TCP.
+const DATAGRAM_OCTETS: usize = 4_096;
+
 /// How one question goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -56,7 +60,7 @@ impl Upstream for Sockets {
                 let socket = UdpSocket::bind((any, 0)).await?;
                 socket.connect(server).await?;
                 socket.send(query).await?;
-                let mut response = vec![0; usize::from(u16::MAX)];
+                let mut response = vec![0; DATAGRAM_OCTETS];
                 let length = socket.recv(&mut response).await?;
                 response.truncate(length);
                 response.shrink_to_fit();

@@ -23,8 +23,8 @@ use std::{
 use tokio::io::AsyncWrite;
 
 use crate::{
-    asker::Asker, config::DnsConfig, message::put_length, metrics::ListenerMetrics, respond::Answered,
-    wire::LENGTH_OCTETS,
+    asker::Asker, config::DnsConfig, message::put_length, metrics::ListenerMetrics, places::Place,
+    respond::Answered, wire::LENGTH_OCTETS,
 };
 
 /// One of the roles.
@@ -79,6 +79,8 @@ pub(crate) struct Found {
     pub(crate) octets: Vec<u8>,
     /// What it says.
     pub(crate) answered: Answered,
+    /// The place that it has among those that wait, until it is written or in a buffer that has bounds of its own.
+    pub(crate) place: Place,
 }
 
 /// The answers that have to be waited for of who never waits: none.

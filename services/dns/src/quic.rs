@@ -319,7 +319,7 @@ async fn answer<A: Answerer>(
         return Err(Broken::Protocol);
     }
     let mut making = answers.acquire().await.map_err(|_| Broken::Internal)?;
-    let mut out = Vec::new();
+    let (mut out, mut place) = (Vec::new(), None);
     match answer_framed(answerer, message, asker, &mut out) {
         Reply::Now(_) => {}
         Reply::Later(later) => {
@@ -328,12 +328,13 @@ async fn answer<A: Answerer>(
             let found = later.await;
             making = answers.acquire().await.map_err(|_| Broken::Internal)?;
             frame(&found, &mut out);
+            place = Some(found.place);
         }
         Reply::None => return Err(Broken::Protocol),
     }
     let written = timeout(WRITE_WITHIN, send.write_all(&out)).await;
     // It lies in the send window now: others are answered while the client takes it.
-    drop((making, out));
+    drop((making, out, place));
     if matches!(written, Ok(Ok(()))) {
         send.finish().ok();
         // Until the client has it all: the connection is not closed before.

@@ -26,7 +26,8 @@ use crate::{
 const READ_OCTETS: usize = 4_096;
 /// Octets of answers that wait to be written before more queries of the connection are answered; one more answer may
 /// come on top. With that, a connection has 90 KiB of messages at most, in buffers that grow by doubling; TLS has what it
-/// encrypted and did not send yet, 64 KiB at most, and the record that is coming on top.
+/// encrypted and did not send yet, 64 KiB at most, and the record that is coming on top. Answers that were waited for keep
+/// their places until they are in there, of which each client has so many.
 const UNWRITTEN_OCTETS: usize = 16 << 10;
 /// Answers of a connection that are waited for at once; more queries of it are read when one of them is there.
 const LATER_MAX: usize = 100;

@@ -260,8 +260,8 @@ impl Recursive {
             let answered = answered(&query, written);
             metrics.seconds.observe(begun.elapsed().as_secs_f64());
             metrics.messages.count(room.transport, Some(answered));
-            drop((place, waiting));
-            Found { octets, answered }
+            drop(waiting);
+            Found { octets, answered, place }
         }))
     }
 }
