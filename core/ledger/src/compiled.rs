@@ -94,9 +94,9 @@ impl<T: CompileZone> CompiledZones<T> {
         Ok(None)
     }
 
-    /// Names strictly beneath this one (lower case, no last dot) that zones have, or had: 64 of them at most, and only such
-    /// as have four labels and more, since no other zone leaves a name free between itself and another one. `None` while it
-    /// is not known, which is so for a moment after a start.
+    /// Names strictly beneath this one (lower case, no last dot) that zones have, or had; only such as have four labels
+    /// and more, since no other zone leaves a name free between itself and another one. `None` while it is not known, which is
+    /// so for a moment after a start, and where there are 64 and more.
     pub fn beneath(&self, name: &str) -> Option<Vec<String>> {
         self.shared.replica.zone_names().beneath(name)
     }
