@@ -1,22 +1,14 @@
 //! EDNS between clients and the resolver: their OPT record read (RFC 6891), and that of the answer written. Pure.
 
-use proxima_wire::MESSAGE_OCTETS_MAX;
+use proxima_wire::edns::{DO, OPTION_HEADER_OCTETS, option};
 
 use crate::{
-    message::{DO, UDP_OCTETS, flag, read_u16, rtype},
+    message::{UDP_OCTETS, flag, read_u16, rtype},
     name::Name,
 };
 
-/// Octets of the OPT record with one extended error.
-pub(crate) const OPT_OCTETS: usize = 11;
-pub(crate) const EDE_OCTETS: u16 = 6;
-const EDE_OPTION: u16 = 15;
-const KEEPALIVE_OPTION: u16 = 11;
-const PADDING_OPTION: u16 = 12;
-/// Octets of an option without data.
-const OPTION_OCTETS: u16 = 4;
-/// Answers are padded to multiples of so many octets (RFC 8467, 4.1).
-const PADDED_OCTETS: usize = 468;
+/// Octets of the option of an extended error without a text.
+pub(crate) const EDE_OCTETS: usize = OPTION_HEADER_OCTETS + 2;
 
 /// What a client says in its OPT record.
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +50,12 @@ pub(crate) fn edns(message: &[u8], mut at: usize, count: u16) -> Option<Option<E
 fn options(data: &[u8], edns: &mut Edns) -> Option<()> {
     let mut at = 0;
     while at < data.len() {
-        let (option, length) = (read_u16(data, &mut at)?, read_u16(data, &mut at)?);
+        let (code, length) = (read_u16(data, &mut at)?, read_u16(data, &mut at)?);
         at += usize::from(length);
         data.get(..at)?;
-        match option {
-            PADDING_OPTION => edns.is_padded = true,
-            KEEPALIVE_OPTION => edns.has_keepalive = true,
+        match code {
+            option::PADDING => edns.is_padded = true,
+            option::KEEPALIVE => edns.has_keepalive = true,
             _ => {}
         }
     }
@@ -80,27 +72,20 @@ pub(crate) fn bad_version(id: u16, flags: u16, question: &[u8]) -> Vec<u8> {
     octets
 }
 
-/// Octets of padding for an answer of so many without it: up to the next block (RFC 8467, 4.1), or to the end of the largest
-/// message; `None` if not even an empty option fits.
-pub(crate) fn padding(octets: usize) -> Option<u16> {
-    let octets = octets + usize::from(OPTION_OCTETS);
-    let padded = octets.next_multiple_of(PADDED_OCTETS).min(MESSAGE_OCTETS_MAX);
-    padded.checked_sub(octets).and_then(|padding| u16::try_from(padding).ok())
-}
-
 /// Appends the OPT record of an answer: with an extended error, and so much padding.
 pub(crate) fn write_opt(edns: Edns, ede: Option<u16>, padding: Option<u16>, out: &mut Vec<u8>) {
     out.push(0);
-    let padded = padding.map_or(0, |padding| padding + OPTION_OCTETS);
-    let length = padded + if ede.is_some() { EDE_OCTETS } else { 0 };
+    let error = ede.map_or(0, |_| EDE_OCTETS);
+    let padded = padding.map_or(0, |padding| OPTION_HEADER_OCTETS + usize::from(padding));
+    let length = u16::try_from(error + padded).unwrap_or(u16::MAX);
     for field in [rtype::OPT, UDP_OCTETS, 0, if edns.has_do { DO } else { 0 }, length] {
         out.extend_from_slice(&field.to_be_bytes());
     }
-    for field in ede.iter().flat_map(|code| [EDE_OPTION, 2, *code]) {
+    for field in ede.iter().flat_map(|code| [option::EXTENDED_ERROR, 2, *code]) {
         out.extend_from_slice(&field.to_be_bytes());
     }
     if let Some(padding) = padding {
-        for field in [PADDING_OPTION, padding] {
+        for field in [option::PADDING, padding] {
             out.extend_from_slice(&field.to_be_bytes());
         }
         out.resize(out.len() + usize::from(padding), 0);
@@ -110,8 +95,8 @@ pub(crate) fn write_opt(edns: Edns, ede: Option<u16>, padding: Option<u16>, out:
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proxima_wire::edns::PADDED_OCTETS;
 
-    use super::*;
     use crate::{
         message::rcode,
         query::{Query, Read, Refusal, Written},
@@ -147,10 +132,6 @@ mod tests {
         assert_eq!(padded.len(), PADDED_OCTETS);
         assert!(clear.len() < 60 && padded.starts_with(&clear[..clear.len() - 8 - 6]));
         assert_eq!(written(&read(&asked(0, &[])).encrypted(), usize::from(u16::MAX)).len(), clear.len());
-        for (octets, expected) in [(0, 464), (464, 0), (465, 467), (65_000, 48), (65_530, 1), (65_531, 0)] {
-            assert_eq!(padding(octets), Some(expected), "{octets}");
-        }
-        assert_eq!(padding(65_532), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Messages: read with bounds, and questions to name servers written.
 
-use proxima_wire::record;
 pub(crate) use proxima_wire::{HEADER_OCTETS, class, flag, rtype};
+use proxima_wire::{edns::DO, record};
 
 use crate::name::Name;
 
@@ -15,8 +15,6 @@ pub(crate) mod rcode {
     pub(crate) const REFUSED: u8 = 5;
 }
 
-/// The flag of EDNS that asks for signatures.
-pub(crate) const DO: u16 = 0x8000;
 /// What we take in a datagram: no common path fragments it (RFC 9715).
 pub(crate) const UDP_OCTETS: u16 = 1_232;
 /// Records of one message: the largest sets that zones have are far smaller, and each costs memory.

@@ -1,7 +1,9 @@
 //! Questions of clients, read; answers to them, written.
 
+use proxima_wire::edns::{OPT_OCTETS, padding};
+
 use crate::{
-    edns::{EDE_OCTETS, Edns, OPT_OCTETS, bad_version, edns, padding, write_opt},
+    edns::{EDE_OCTETS, Edns, bad_version, edns, write_opt},
     iterate::Security,
     keys::{self, ede},
     message::{HEADER_OCTETS, Record, UDP_OCTETS, class, flag, rcode, read_u16, rtype},
@@ -198,7 +200,7 @@ impl Query {
         let opt = match (self.edns, ede) {
             (None, _) => 0,
             (Some(_), None) => OPT_OCTETS,
-            (Some(_), Some(_)) => OPT_OCTETS + usize::from(EDE_OCTETS),
+            (Some(_), Some(_)) => OPT_OCTETS + EDE_OCTETS,
         };
         let fits = HEADER_OCTETS + self.question.len() + stored.body.len() + opt <= octets_max;
         let mut flags = flag::QR | flag::RA | self.flags & (flag::RD | flag::CD) | u16::from(stored.rcode);
@@ -318,7 +320,7 @@ impl Stored {
         let authorities = writer
             .section(&parts.authority, signed, |set| signed || set.rtype == rtype::SOA || set.rtype == asked);
         let Writer { body, ttls, base, .. } = writer;
-        if base + body.len() + OPT_OCTETS + usize::from(EDE_OCTETS) > usize::from(u16::MAX) {
+        if base + body.len() + OPT_OCTETS + EDE_OCTETS > usize::from(u16::MAX) {
             return Self::failure(rcode::SERVFAIL, ede::NO_AUTHORITY, since, parts.ttl);
         }
         Self {

@@ -1,5 +1,5 @@
 //! DNS messages on the wire (RFC 1035, 4), as far as everybody here reads them alike: the protocol's numbers, names
-//! ([`name`]), and where records are and what is in them ([`record`]).
+//! ([`name`]), where records are and what is in them ([`record`]), and what OPT records are made of ([`edns`]).
 //!
 //! ```text
 //!  services/dns (answers), core/transfer (zones' other servers), core/resolver (other name servers)
@@ -12,6 +12,17 @@
 //!
 //! Limits: those of DNS itself.
 
+macro_rules! numbers {
+    ($($(#[$doc:meta])* $module:ident { $($name:ident = $number:expr,)* })*) => {$(
+        $(#[$doc])*
+        #[expect(missing_docs, reason = "they are named as the registry names them")]
+        pub mod $module {
+            $(pub const $name: u16 = $number;)*
+        }
+    )*};
+}
+
+pub mod edns;
 pub mod name;
 pub mod record;
 
@@ -26,16 +37,6 @@ pub const MESSAGE_OCTETS_MAX: usize = 65_535;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the message cannot be read")]
 pub struct Malformed;
-
-macro_rules! numbers {
-    ($($(#[$doc:meta])* $module:ident { $($name:ident = $number:expr,)* })*) => {$(
-        $(#[$doc])*
-        #[expect(missing_docs, reason = "they are named as the registry names them")]
-        pub mod $module {
-            $(pub const $name: u16 = $number;)*
-        }
-    )*};
-}
 
 numbers! {
     /// Types of records and questions that decide something here, by their names in the IANA registry.

@@ -14,33 +14,19 @@
 //! Other options are passed over, and so is edns-tcp-keepalive over UDP, whatever it says (RFC 7828).
 //! Options of a version that is not spoken here may mean anything and are not read.
 
+use proxima_wire::edns::{CO, DO, OPT_OCTETS, OPTION_HEADER_OCTETS, option, padding};
+
 use crate::{
     asker::Transport,
-    wire::{ExtendedError, MESSAGE_OCTETS_MAX, Rcode, edns_flag, rtype},
+    wire::{ExtendedError, Rcode, rtype},
 };
 
-/// Octets of an OPT record without options.
-const OPT_OCTETS: usize = 11;
-/// Octets of an option's code and length.
-const OPTION_HEADER_OCTETS: usize = 4;
 /// Octets of a client's cookie (RFC 7873, 4.1).
 pub(crate) const CLIENT_COOKIE_OCTETS: usize = 8;
 /// Octets of a server's cookie of ours (RFC 9018, 4); others have 8 to 32 (RFC 7873, 4.2).
 pub(crate) const SERVER_COOKIE_OCTETS: usize = 16;
 /// Both.
 pub(crate) const COOKIE_OCTETS: usize = CLIENT_COOKIE_OCTETS + SERVER_COOKIE_OCTETS;
-/// Encrypted answers have a multiple of so many octets (RFC 8467, 4.1).
-pub(crate) const PADDED_OCTETS: usize = 468;
-
-/// Options that are understood here.
-mod option {
-    pub(super) const NSID: u16 = 3;
-    pub(super) const SUBNET: u16 = 8;
-    pub(super) const COOKIE: u16 = 10;
-    pub(super) const KEEPALIVE: u16 = 11;
-    pub(super) const PADDING: u16 = 12;
-    pub(super) const EXTENDED_ERROR: u16 = 15;
-}
 
 /// What an OPT record says (RFC 6891, 6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,12 +74,12 @@ pub(crate) struct Subnet {
 
 impl Edns {
     /// Reads the payload, extended flags and data of an OPT record; `None` if the data is not a list of options.
-    pub(crate) fn read(payload: u16, version: u8, flags: u8, mut data: &[u8]) -> Option<Self> {
+    pub(crate) fn read(payload: u16, version: u8, flags: u16, mut data: &[u8]) -> Option<Self> {
         let mut edns = Self {
             payload,
             version,
-            dnssec_ok: flags & edns_flag::DO != 0,
-            compact_ok: flags & edns_flag::CO != 0,
+            dnssec_ok: flags & DO != 0,
+            compact_ok: flags & CO != 0,
             nsid: false,
             cookie: None,
             subnet: None,
@@ -214,9 +200,10 @@ impl Opt<'_> {
         out.push(0);
         out.extend_from_slice(&rtype::OPT.to_be_bytes());
         out.extend_from_slice(&self.payload.to_be_bytes());
-        let flags = [(self.asked.dnssec_ok, edns_flag::DO), (self.asked.compact_ok, edns_flag::CO)];
-        let flags = flags.into_iter().filter(|(said, _)| *said).map(|(_, flag)| flag).sum();
-        out.extend_from_slice(&[extended_rcode, 0, flags, 0]);
+        let flags = [(self.asked.dnssec_ok, DO), (self.asked.compact_ok, CO)];
+        let flags: u16 = flags.into_iter().filter(|(said, _)| *said).map(|(_, flag)| flag).sum();
+        out.extend_from_slice(&[extended_rcode, 0]);
+        out.extend_from_slice(&flags.to_be_bytes());
         let length_at = out.len();
         out.extend_from_slice(&[0; 2]);
         if let Some(identity) = self.identity {
@@ -245,17 +232,12 @@ impl Opt<'_> {
     }
 }
 
-/// Pads the message that begins at `base` to whole blocks, or, where the last one would go beyond what a message may have,
-/// to that.
+/// Pads the message that begins at `base`, where there is room.
 fn pad(out: &mut Vec<u8>, base: usize) {
-    let octets = out.len() - base + OPTION_HEADER_OCTETS;
-    if octets > MESSAGE_OCTETS_MAX {
-        return;
-    }
-    let padding = octets.next_multiple_of(PADDED_OCTETS).min(MESSAGE_OCTETS_MAX) - octets;
+    let Some(padding) = padding(out.len() - base) else { return };
     out.extend_from_slice(&option::PADDING.to_be_bytes());
-    out.extend_from_slice(&u16::try_from(padding).expect("less than a block").to_be_bytes());
-    out.resize(out.len() + padding, 0);
+    out.extend_from_slice(&padding.to_be_bytes());
+    out.resize(out.len() + usize::from(padding), 0);
 }
 
 fn put(out: &mut Vec<u8>, code: u16, parts: &[&[u8]]) {

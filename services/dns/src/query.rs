@@ -131,7 +131,7 @@ impl Query {
                 // At most one, and it belongs to the root (RFC 6891, 6.1.1 and 6.1.2).
                 rtype::OPT if self.edns.is_some() || !at_root => return None,
                 rtype::OPT => {
-                    self.edns = Some(Edns::read(word(2), fixed[5], fixed[6], data)?);
+                    self.edns = Some(Edns::read(word(2), fixed[5], word(6), data)?);
                 }
                 rtype::TSIG => self.signed = true,
                 _ => {}

@@ -5,12 +5,6 @@ pub(crate) use proxima_wire::{HEADER_OCTETS, LENGTH_OCTETS, MESSAGE_OCTETS_MAX, 
 /// Octets of the largest message over UDP to who does not speak EDNS (RFC 1035, 4.2.1).
 pub(crate) const UDP_OCTETS_CLASSIC: u16 = 512;
 
-/// Bits of the first octet of an OPT record's flags (RFC 3225; RFC 9824, 5.1).
-pub(crate) mod edns_flag {
-    pub(crate) const DO: u8 = 0x80;
-    pub(crate) const CO: u8 = 0x40;
-}
-
 /// What an answer says of itself (RFC 1035, 4.1.1; RFC 6891, 9; RFC 8945, 5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

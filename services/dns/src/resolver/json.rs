@@ -15,6 +15,7 @@ use percent_encoding::percent_decode_str;
 use proxima_model::{present, type_code, type_name};
 use proxima_resolver::Name;
 use proxima_wire::{
+    edns::{DO, option},
     name,
     record::{counts, record_at},
 };
@@ -28,9 +29,6 @@ pub(crate) const MEDIA_TYPE: &str = "application/dns-json";
 const NAME: &str = "name";
 /// Octets that a datagram may have, which here says nothing.
 const PAYLOAD: u16 = 1_232;
-/// The flag that asks for signatures, in an OPT record.
-const DO: u16 = 0x8000;
-const EDE_OPTION: u16 = 15;
 /// What extended errors are called (RFC 8914, 5.2), as far as a resolver says them.
 const EXTENDED: [(u16, &str); 15] = [
     (1, "Unsupported DNSKEY Algorithm"),
@@ -185,7 +183,7 @@ fn comment(mut options: &[u8]) -> Option<String> {
         let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
         let (data, rest) = rest.split_at_checked(length)?;
         options = rest;
-        if u16::from_be_bytes([head[0], head[1]]) != EDE_OPTION {
+        if u16::from_be_bytes([head[0], head[1]]) != option::EXTENDED_ERROR {
             continue;
         }
         let code = u16::from_be_bytes(*data.first_chunk()?);
