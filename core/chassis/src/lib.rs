@@ -46,4 +46,4 @@ pub use node::{MakeServices, NodeContext, NodeError, check_node, run_node, surve
 pub use program::program;
 pub use service::{PrepareError, Prepared, Service, ServiceError};
 pub use shutdown::{Arrivals, Shutdown};
-pub use telemetry::{LogFormat, Metrics, init_logging};
+pub use telemetry::{GaugeGuard, LogFormat, Metrics, init_logging};

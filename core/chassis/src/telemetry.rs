@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus_client::registry::Registry;
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
@@ -28,6 +28,24 @@ pub fn init_logging(format: LogFormat) {
         LogFormat::Text => builder.compact().try_init().ok(),
         LogFormat::Json => builder.json().flatten_event(true).try_init().ok(),
     };
+}
+
+/// One more in a gauge, for as long as it lives.
+#[derive(Debug)]
+pub struct GaugeGuard(Gauge);
+
+impl GaugeGuard {
+    /// Counts one more.
+    pub fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// All metrics of this node, in the OpenMetrics text format at `/metrics`.

@@ -17,8 +17,7 @@ mod reading;
 use std::sync::{Arc, atomic::Ordering};
 
 use http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header};
-use prometheus_client::metrics::gauge::Gauge;
-use proxima_chassis::Clock;
+use proxima_chassis::{Clock, GaugeGuard};
 use proxima_compression::{Forms, fields as compression};
 use proxima_pipeline::{
     AskedByPeer, Body, CacheFill, Exchange, Fault, FromPeer, Response, Rest, Trace, TraceEntry,
@@ -105,7 +104,7 @@ struct Came {
 impl Fill {
     /// Fetches, and stores what may be stored.
     pub(crate) async fn run(mut self: Box<Self>) {
-        let _in_flight = Counted::new(&self.metrics.fills);
+        let _in_flight = GaugeGuard::new(&self.metrics.fills);
         let Came { response, when, tags, left } = self.fetch().await;
         self.left = left;
         if let Some(fault) = self.exchange.extensions.remove::<Fault>() {
@@ -475,20 +474,4 @@ fn stored_for(object: &Object) -> String {
 /// Statuses that count as failures of the origin for stale-if-error (RFC 5861, 4).
 fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
-}
-
-/// Counts a fetch for as long as it runs.
-pub(crate) struct Counted(Gauge);
-
-impl Counted {
-    pub(crate) fn new(fills: &Gauge) -> Self {
-        fills.inc();
-        Self(fills.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }

@@ -9,6 +9,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+use proxima_chassis::GaugeGuard;
 
 use crate::{
     asker::Transport,
@@ -74,15 +75,6 @@ pub(crate) struct ListenerMetrics {
     connections: [Gauge; TRANSPORTS],
     connections_refused: [Counter; TRANSPORTS],
     handshakes_failed: [Counter; TRANSPORTS],
-}
-
-/// A connection that is counted as open.
-pub(crate) struct OpenConnection(Gauge);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 impl DnsMetrics {
@@ -221,10 +213,8 @@ impl ListenerMetrics {
     }
 
     /// Counts a connection for as long as what is given back lives.
-    pub(crate) fn open(&self, transport: Transport) -> OpenConnection {
-        let gauge = self.connections[transport as usize].clone();
-        gauge.inc();
-        OpenConnection(gauge)
+    pub(crate) fn open(&self, transport: Transport) -> GaugeGuard {
+        GaugeGuard::new(&self.connections[transport as usize])
     }
 
     /// A connection found no place.

@@ -7,6 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use proxima_chassis::GaugeGuard;
 use proxima_pipeline::{Protocol, Scheme};
 
 use crate::http1::Http1Error;
@@ -245,23 +246,6 @@ impl EdgeMetrics {
     /// A body failed.
     pub(crate) fn answer_cut(&self) {
         self.answers_cut.inc();
-    }
-}
-
-/// One more in a gauge, for as long as it lives.
-#[derive(Debug)]
-pub(crate) struct GaugeGuard(Gauge);
-
-impl GaugeGuard {
-    fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for GaugeGuard {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

@@ -14,12 +14,13 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
+use proxima_chassis::GaugeGuard;
 use proxima_model::Timestamp;
 use proxima_pipeline::{Exchange, Fault, Flow, Response, answer};
 
 use super::{Ask, CacheStage, NAME, is_for_cache};
 use crate::{
-    fill::{self, Counted, Fetched, Kept},
+    fill::{self, Fetched, Kept},
     flights::{Joined, Lead, Outcome},
     marks::Tags,
     policy::{
@@ -42,7 +43,7 @@ struct Flying {
     requested_at: Timestamp,
     /// What the client accepts of codings: the origin is told less.
     accepted: Vec<HeaderValue>,
-    _counted: Counted,
+    _counted: GaugeGuard,
 }
 
 impl CacheStage {
@@ -61,7 +62,7 @@ impl CacheStage {
             lead,
             requested_at: self.0.clock.now(),
             accepted: codings::reduce(&mut exchange.request.headers),
-            _counted: Counted::new(&self.0.metrics.fills),
+            _counted: GaugeGuard::new(&self.0.metrics.fills),
         };
         exchange.extensions.insert(Led(Arc::new(flying)));
         Some(Flow::Continue)

@@ -4,6 +4,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+use proxima_chassis::GaugeGuard;
 use proxima_resolver::Refusal;
 
 use super::policies::Decision;
@@ -23,15 +24,6 @@ pub(crate) struct RecursiveMetrics {
     safe_search: Counter,
     pending: Gauge,
     pub(crate) seconds: Histogram,
-}
-
-/// A question that is counted as waiting.
-pub(crate) struct Pending(Gauge);
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 impl RecursiveMetrics {
@@ -85,8 +77,7 @@ impl RecursiveMetrics {
     }
 
     /// Counts a question as waiting for as long as what is given back lives.
-    pub(crate) fn wait(&self) -> Pending {
-        self.pending.inc();
-        Pending(self.pending.clone())
+    pub(crate) fn wait(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.pending)
     }
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use proxima_chassis::{ListenError, Listeners};
+use proxima_chassis::{GaugeGuard, ListenError, Listeners};
 use proxima_pipeline::{Scheme, TlsFacts};
 use proxima_tls::{QuicKeys, steer};
 use quinn::crypto::rustls::HandshakeData;
@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::listen::Ending;
-use crate::metrics::{GaugeGuard, HandshakeResult};
+use crate::metrics::HandshakeResult;
 use crate::server::{Peer, ServerContext, serve_http3};
 use crate::tls::{HANDSHAKES_MAX, Noticed, QuicTls, presented};
 use crate::{EdgeError, SERVICE};
