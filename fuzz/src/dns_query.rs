@@ -10,7 +10,7 @@ use proxima_dns::{Asker, Responder, Transport, ZoneTree, Zones};
 use proxima_ledger::ReadError;
 use proxima_model::{
     AccountId, KeyRole, ParentDs, Record, RecordData, RecordId, RecordType, SigningAlgorithm, SigningKey,
-    SigningState, Timestamp, Ttl, Zone, ZoneId, ZoneName, ZoneSettings, ZoneSigning, ZoneStatus,
+    Timestamp, Ttl, Zone, ZoneId, ZoneName, ZoneSettings, ZoneSigning, ZoneStatus,
 };
 
 /// One zone, with a record of every kind that answers differently.
@@ -90,17 +90,7 @@ fn signing(zone: &Zone) -> ZoneSigning {
         role: KeyRole::Active,
         created_at: Timestamp::default(),
     };
-    ZoneSigning {
-        zone: zone.id,
-        state: SigningState::On,
-        parent: ParentDs::Seen,
-        keys: vec![key],
-        nsec3: false,
-        multi_signer: false,
-        roll: None,
-        roll_days: 0,
-        modified_at: Timestamp::default(),
-    }
+    ZoneSigning { parent: ParentDs::Seen, ..ZoneSigning::new(zone.id, vec![key], Timestamp::default()) }
 }
 
 /// Keeps its signatures, as a server does.

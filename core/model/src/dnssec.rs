@@ -195,6 +195,21 @@ pub struct ZoneSigning {
 }
 
 impl ZoneSigning {
+    /// A zone that is signed from now on with these keys, and about which nothing else was chosen or is known.
+    pub const fn new(zone: ZoneId, keys: Vec<SigningKey>, now: Timestamp) -> Self {
+        Self {
+            zone,
+            state: SigningState::On,
+            parent: ParentDs::Unseen,
+            keys,
+            nsec3: false,
+            multi_signer: false,
+            roll: None,
+            roll_days: 0,
+            modified_at: now,
+        }
+    }
+
     /// The keys, as many as are used.
     pub fn keys(&self) -> impl Iterator<Item = &SigningKey> {
         self.keys.iter().take(limits::SIGNING_KEYS_PER_ZONE_MAX)
@@ -269,17 +284,9 @@ mod tests {
             created_at: Timestamp::default(),
         };
         let roles = [KeyRole::Active, KeyRole::Published, KeyRole::Retired];
-        let mut signing = ZoneSigning {
-            zone: ZoneId::from_bytes([1; 16]),
-            state: SigningState::On,
-            parent: ParentDs::Gone(Timestamp::from_millis(5)),
-            keys: (0..9).map(|number| key(number, roles[usize::from(number % 3)])).collect(),
-            nsec3: false,
-            multi_signer: false,
-            roll: None,
-            roll_days: 0,
-            modified_at: Timestamp::default(),
-        };
+        let keys = (0..9).map(|number| key(number, roles[usize::from(number % 3)])).collect();
+        let mut signing = ZoneSigning::new(ZoneId::from_bytes([1; 16]), keys, Timestamp::default());
+        signing.parent = ParentDs::Gone(Timestamp::from_millis(5));
         let trusted: Vec<u8> = signing.trusted().map(|key| key.public[0]).collect();
         assert_eq!((trusted, signing.keys().count()), (vec![0, 1, 3], limits::SIGNING_KEYS_PER_ZONE_MAX));
         let text = serde_json::to_string(&signing).unwrap();

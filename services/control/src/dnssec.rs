@@ -307,19 +307,7 @@ fn switched_on(
     let Some(former) = former else {
         let parent = if trusting { ParentDs::Seen } else { ParentDs::Unseen };
         let keys = vec![new_key(algorithm.unwrap_or_default(), now)?];
-        let zone = zone.id;
-        let (nsec3, multi_signer, roll, roll_days, modified_at) = (false, false, None, 0, now);
-        return Ok(ZoneSigning {
-            zone,
-            state,
-            parent,
-            keys,
-            nsec3,
-            multi_signer,
-            roll,
-            roll_days,
-            modified_at,
-        });
+        return Ok(ZoneSigning { parent, ..ZoneSigning::new(zone.id, keys, now) });
     };
     let parent = if trusting { ParentDs::Seen } else { former.parent };
     if (former.state, former.parent) == (state, parent) {

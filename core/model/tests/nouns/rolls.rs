@@ -18,17 +18,8 @@ fn key(number: u8, algorithm: SigningAlgorithm) -> SigningKey {
 }
 
 fn signed() -> ZoneSigning {
-    ZoneSigning {
-        zone: ZoneId::from_bytes([1; 16]),
-        state: SigningState::On,
-        parent: ParentDs::Seen,
-        keys: vec![key(1, SigningAlgorithm::EcdsaP256)],
-        nsec3: false,
-        multi_signer: false,
-        roll: None,
-        roll_days: 0,
-        modified_at: START,
-    }
+    let keys = vec![key(1, SigningAlgorithm::EcdsaP256)];
+    ZoneSigning { parent: ParentDs::Seen, ..ZoneSigning::new(ZoneId::from_bytes([1; 16]), keys, START) }
 }
 
 fn at(hours: i64) -> Timestamp {

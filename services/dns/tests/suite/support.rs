@@ -20,8 +20,8 @@ use proxima_dns::{Asker, Responder, Transport, ZoneTree, Zones};
 use proxima_ledger::ReadError;
 use proxima_model::{
     AccountId, DnsName, KeyRole, ParentDs, Record, RecordData, RecordId, RecordType, SigningAlgorithm,
-    SigningKey, SigningState, TicketKey, TicketKeyId, TicketKeys, Timestamp, Ttl, Zone, ZoneId, ZoneName,
-    ZoneSettings, ZoneSigning, ZoneStatus,
+    SigningKey, TicketKey, TicketKeyId, TicketKeys, Timestamp, Ttl, Zone, ZoneId, ZoneName, ZoneSettings,
+    ZoneSigning, ZoneStatus,
 };
 use proxima_pipeline::ZoneNotices;
 
@@ -138,17 +138,7 @@ pub(crate) fn new_key_of(algorithm: SigningAlgorithm, role: KeyRole) -> SigningK
 
 /// How a zone with these keys is signed.
 pub(crate) fn signing(zone: &Zone, keys: Vec<SigningKey>) -> ZoneSigning {
-    ZoneSigning {
-        zone: zone.id,
-        state: SigningState::On,
-        parent: ParentDs::Seen,
-        keys,
-        nsec3: false,
-        multi_signer: false,
-        roll: None,
-        roll_days: 0,
-        modified_at: Timestamp::default(),
-    }
+    ZoneSigning { parent: ParentDs::Seen, ..ZoneSigning::new(zone.id, keys, Timestamp::default()) }
 }
 
 /// A record from a line: `NAME TTL [proxied] TYPE CONTENT`, the name relative to the zone, the TTL `auto` or seconds.
