@@ -8,6 +8,7 @@ use proxima_model::{
     limits as model_limits,
 };
 
+use super::round::Round;
 use crate::{
     api::{Api, write::Author},
     config::Activation,
@@ -24,17 +25,14 @@ pub(super) async fn follow_parents(
     after: Option<ZoneId>,
 ) -> Result<Option<ZoneId>, ApiError> {
     let waiting = api.read(move |snapshot| {
-        let mut waiting = BTreeSet::new();
+        let mut waiting = Round::new(after, limits::DS_LOOKUPS_PER_ROUND);
         for signing in snapshot.scan::<ZoneSigning>(&[]) {
             let signing = signing?;
-            if waits(&signing) && after.is_none_or(|after| signing.zone > after) {
-                waiting.insert(signing.zone);
-                if waiting.len() > limits::DS_LOOKUPS_PER_ROUND {
-                    waiting.pop_last();
-                }
+            if waits(&signing) {
+                waiting.offer(signing.zone);
             }
         }
-        Ok(waiting)
+        Ok(waiting.ids())
     });
     let waiting = waiting.await?;
     for id in &waiting {
@@ -71,18 +69,14 @@ pub(super) async fn roll_keys(
     };
     let now = api.now();
     let due = api.read(move |snapshot| {
-        let mut due = BTreeSet::new();
+        let mut due = Round::new(after, limits::ROLLS_PER_ROUND);
         for signing in snapshot.scan::<ZoneSigning>(&[]) {
             let signing = signing?;
-            let is_due = signing.is_roll_due(now) || signing.roll_on(parent, now).is_some();
-            if is_due && after.is_none_or(|after| signing.zone > after) {
-                due.insert(signing.zone);
-                if due.len() > limits::ROLLS_PER_ROUND {
-                    due.pop_last();
-                }
+            if signing.is_roll_due(now) || signing.roll_on(parent, now).is_some() {
+                due.offer(signing.zone);
             }
         }
-        Ok(due)
+        Ok(due.ids())
     });
     let due = due.await?;
     for id in &due {
@@ -169,9 +163,7 @@ mod tests {
             created_at: Timestamp::default(),
         };
         let zone = ZoneId::from_bytes([1; 16]);
-        let (keys, modified_at) = (vec![key], Timestamp::default());
-        let (nsec3, multi_signer, roll, roll_days) = (false, false, None, 0);
-        ZoneSigning { zone, state, parent, keys, nsec3, multi_signer, roll, roll_days, modified_at }
+        ZoneSigning { state, parent, ..ZoneSigning::new(zone, vec![key], Timestamp::default()) }
     }
 
     #[test]

@@ -10,14 +10,16 @@
 mod certificates;
 mod dnssec;
 mod keys;
+mod round;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use proxima_chassis::Shutdown;
 use proxima_ledger::Seq;
 use proxima_model::{Zone, ZoneId, ZoneStatus};
 use tokio::time::Instant;
 
+use self::round::Round;
 use crate::{
     api::{Api, write::Author},
     config::Activation,
@@ -114,18 +116,14 @@ impl Upkeep {
     async fn activate_pending(&mut self) -> Result<(), ApiError> {
         let after = self.pending_after;
         let pending = self.api.read(move |snapshot| {
-            let mut pending = BTreeSet::new();
+            let mut pending = Round::new(after, limits::ACTIVATIONS_PER_ROUND);
             for zone in snapshot.scan::<Zone>(&[]) {
                 let zone = zone?;
-                if zone.status == ZoneStatus::Pending && after.is_none_or(|after| zone.id > after) {
-                    pending.insert(zone.id);
-                    // The first ones in order are kept; ids are random, so none is preferred.
-                    if pending.len() > limits::ACTIVATIONS_PER_ROUND {
-                        pending.pop_last();
-                    }
+                if zone.status == ZoneStatus::Pending {
+                    pending.offer(zone.id);
                 }
             }
-            Ok(pending)
+            Ok(pending.ids())
         });
         let pending = pending.await?;
         self.pending_after = pending.last().copied();
