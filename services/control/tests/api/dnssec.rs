@@ -1,5 +1,7 @@
 //! `zones/:zone_id/dnssec`: switched on and off, and what the parent says of it.
 
+use std::path::Path;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use proxima_model::{ParentDs, Permission, RollStage, SigningState, TokenScope, Zone, ZoneId, ZoneSigning};
 use serde_json::{Value, json};
@@ -170,15 +172,18 @@ async fn who_may_read_dns_sees_it_and_who_may_edit_dns_changes_it() {
     }
 }
 
+/// A node with its state in this folder, which asks this resolver for what parents say.
+async fn node_in(folder: &Path, resolver: Option<&Unbound>) -> Node {
+    let resolvers = resolver.map(|unbound| format!("resolvers = [\"{}\"]", unbound.address));
+    let dir = Some(folder.to_owned());
+    Node::with(Options { control: resolvers.unwrap_or_default(), dir, ..Options::default() }).await
+}
+
 #[tokio::test]
 async fn a_signed_zone_is_active_when_its_ds_is_there_and_stays_signed_until_it_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     // Upkeep looks when its node starts.
-    let start = async |resolver: Option<&Unbound>| {
-        let resolvers = resolver.map(|unbound| format!("resolvers = [\"{}\"]", unbound.address));
-        let dir = Some(folder.path().to_owned());
-        Node::with(Options { control: resolvers.unwrap_or_default(), dir, ..Options::default() }).await
-    };
+    let start = async |resolver| node_in(folder.path(), resolver).await;
     let node = start(None).await;
     let zone = node.zone("ours.example").await;
     let path = format!("/zones/{zone}/dnssec");
@@ -294,11 +299,7 @@ async fn a_key_is_rolled_over_on_wish_and_its_owner_says_when_the_parent_names_t
 #[tokio::test]
 async fn a_roll_over_goes_on_when_the_parent_is_seen_to_name_the_new_key() {
     let folder = tempfile::tempdir().unwrap();
-    let start = async |resolver: Option<&Unbound>| {
-        let resolvers = resolver.map(|unbound| format!("resolvers = [\"{}\"]", unbound.address));
-        let dir = Some(folder.path().to_owned());
-        Node::with(Options { control: resolvers.unwrap_or_default(), dir, ..Options::default() }).await
-    };
+    let start = async |resolver| node_in(folder.path(), resolver).await;
     let node = start(None).await;
     let zone = node.zone("ours.example").await;
     let path = format!("/zones/{zone}/dnssec");
