@@ -161,9 +161,10 @@ impl Recursive {
         names.map(ToString::to_string).collect()
     }
 
-    fn limit(&self, limit: Option<&RateLimit>, asker: Asker, kind: Kind<'_>) -> Option<Limited> {
-        let limit = limit.filter(|_| asker.transport == Transport::Udp)?;
-        limit.limit(asker.address, kind, self.clock.now().as_millis())
+    /// Whether a refusal is one too many.
+    fn limit_refusal(&self, asker: Asker) -> Option<Limited> {
+        let is_udp = asker.transport == Transport::Udp;
+        is_udp.then(|| self.refusals.limit(asker.address, Kind::Other, self.clock.now().as_millis()))?
     }
 
     /// What may not be resolved is answered so.
@@ -176,7 +177,7 @@ impl Recursive {
 
     /// Answers what is no question that can be resolved.
     fn answer_malformed(&self, answer: &[u8], asker: Asker, out: &mut Vec<u8>) -> Answered {
-        let limited = self.limit(Some(&self.refusals), asker, Kind::Other);
+        let limited = self.limit_refusal(asker);
         if limited.is_none() {
             out.extend_from_slice(answer);
         }
@@ -189,7 +190,7 @@ impl Recursive {
     /// Answers what is not resolved: who may not ask, or asks too much.
     fn turn_away(&self, query: &Query, asker: Asker, room: Room, out: &mut Vec<u8>) -> Option<Answered> {
         if let Some(why) = self.refusal(query, asker) {
-            let limited = self.limit(Some(&self.refusals), asker, Kind::Other);
+            let limited = self.limit_refusal(asker);
             let begin = out.len();
             let written = query.refuse(why, room.octets_max, out);
             if limited.is_some() {
@@ -199,7 +200,9 @@ impl Recursive {
             return Some(Answered { limited, ..answered(query, written) });
         }
         let limit = self.answers.as_ref().filter(|_| asker.transport == Transport::Udp)?;
-        let limited = self.limit(Some(limit), asker, Kind::Name(query.name().wire()))?;
+        let name = query.name();
+        let kind = Kind::Name(name.wire());
+        let limited = limit.limit(asker.address, kind, self.clock.now().as_millis())?;
         let written = match limited {
             Limited::Slipped => query.ask_for_tcp(out),
             Limited::Dropped => Written { rcode: 0, is_truncated: false, ttl: None },
