@@ -26,6 +26,8 @@ const WITHDRAW_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long services may take for what they do before the withdrawal: users go on being served meanwhile. Each has a
 /// bound of its own, of which the longest is a minute; this is for what goes wrong.
 const BEFORE_WITHDRAWAL_MAX: Duration = Duration::from_secs(65);
+/// How long the ledger may take to answer what it has taken and to let its peers go.
+const LEDGER_STOPS_WITHIN: Duration = Duration::from_secs(5);
 /// After a state could not be put in force, it is tried again at this pace even if nothing new comes.
 const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -130,6 +132,10 @@ pub async fn run_node(
     };
     let outcome = run(&node, in_force, make, ready, &mut signals).await;
     node.shutdown.begin_stop();
+    // Who starts the next node may use the same folder at once.
+    if tokio::time::timeout(LEDGER_STOPS_WITHIN, node.ledger.stopped()).await.is_err() {
+        warn!("the ledger does not end in time: what it still does is cut short");
+    }
     outcome
 }
 

@@ -37,7 +37,13 @@ pub struct EmbeddedLog {
     writer: Arc<std::sync::Mutex<Option<thread::JoinHandle<()>>>>,
 }
 
-struct Job {
+enum Job {
+    Append(Box<Waiting>),
+    /// Nothing is taken after it.
+    End,
+}
+
+struct Waiting {
     append: Append,
     answer: oneshot::Sender<Result<Appended, AppendError>>,
 }
@@ -73,13 +79,13 @@ impl EmbeddedLog {
         &self.replica
     }
 
-    /// Stops taking appends and waits until those taken are answered. The store closes with the last clone.
+    /// Stops taking appends, by any clone, and waits until those taken are answered and nothing writes any more. The store
+    /// closes with the last clone, and with that of the replica.
     pub async fn close(self) {
-        let Self { replica, jobs, writer } = self;
-        drop((replica, jobs));
-        let Some(writer) = Arc::into_inner(writer).and_then(|writer| writer.into_inner().ok()).flatten()
-        else {
-            return; // Another clone still appends.
+        self.jobs.send(Job::End).await.ok();
+        let writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let Some(writer) = writer else {
+            return; // Another clone waits for it.
         };
         let joined = tokio::task::spawn_blocking(move || writer.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
@@ -93,7 +99,8 @@ impl Log for EmbeddedLog {
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         check_size(&append)?;
         let (answer, answered) = oneshot::channel();
-        self.jobs.try_send(Job { append, answer }).map_err(|error| match error {
+        let job = Job::Append(Box::new(Waiting { append, answer }));
+        self.jobs.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => AppendError::Busy,
             mpsc::error::TrySendError::Closed(_) => AppendError::Closed,
         })?;
@@ -151,20 +158,27 @@ type Outcome = Result<Appended, AppendError>;
 
 impl Committer {
     fn run(self, mut waiting: mpsc::Receiver<Job>) {
-        while let Some(job) = waiting.blocking_recv() {
-            let octets = |job: &Job| job.append.changes.iter().map(crate::Change::octets).sum::<usize>();
-            let mut taken = octets(&job);
-            let mut jobs = vec![job];
-            while jobs.len() < limits::GROUP_COMMIT_MAX && taken < limits::GROUP_COMMIT_OCTETS {
-                let Ok(job) = waiting.try_recv() else { break };
-                taken += octets(&job);
-                jobs.push(job);
+        while let Some(first) = waiting.blocking_recv() {
+            let (mut jobs, mut octets, mut next) = (Vec::new(), 0, Some(first));
+            while let Some(job) = next {
+                match job {
+                    Job::Append(job) => {
+                        octets += job.append.changes.iter().map(crate::Change::octets).sum::<usize>();
+                        jobs.push(*job);
+                    }
+                    // What was taken before is still received.
+                    Job::End => waiting.close(),
+                }
+                let has_room = jobs.len() < limits::GROUP_COMMIT_MAX && octets < limits::GROUP_COMMIT_OCTETS;
+                next = if has_room { waiting.try_recv().ok() } else { None };
             }
-            self.answer(jobs);
+            if !jobs.is_empty() {
+                self.answer(jobs);
+            }
         }
     }
 
-    fn answer(&self, jobs: Vec<Job>) {
+    fn answer(&self, jobs: Vec<Waiting>) {
         let appends: Vec<&Append> = jobs.iter().map(|job| &job.append).collect();
         let outcomes = match self.commit(&appends).map_err(|error| self.store.write_failed(error)) {
             // One that does not fit must not take those with it that do.

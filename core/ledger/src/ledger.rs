@@ -230,14 +230,12 @@ impl Ledger {
         }
     }
 
-    /// Waits, after the token was cancelled, until nothing of it runs any more: appends that were taken are answered,
-    /// peers are let go. The store closes with the last clone of the replica.
-    pub async fn stopped(self) {
-        let Self { replica, log, kept, vitals, tasks, .. } = self;
-        tasks.wait().await;
-        drop((replica, log, vitals));
-        if let Kept::Here(log) = kept {
-            log.close().await;
+    /// Waits, after the token was cancelled, until nothing of it runs any more: appends that were taken are answered, later
+    /// ones refused, peers are let go. The store closes with the last clone of the replica.
+    pub async fn stopped(&self) {
+        self.tasks.wait().await;
+        if let Kept::Here(log) = &self.kept {
+            log.clone().close().await;
         }
     }
 }

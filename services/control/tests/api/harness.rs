@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    error::Error as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock},
@@ -276,7 +277,7 @@ async fn run(config: NodeConfig) -> (NodeContext, Vec<SocketAddr>, JoinHandle<()
             tokio::spawn(async move { ready.send((node, control.bound().await)).ok() });
         }));
         if let Err(error) = outcome {
-            eprintln!("the node ended: {error}");
+            eprintln!("the node ended: {error}: {:?}", error.source());
         }
     });
     let (node, bound) =
