@@ -26,6 +26,9 @@ use crate::{
 /// What the clock of the tests shows at first, in seconds.
 pub(crate) const BEGIN: u64 = 1_800_000_000;
 
+/// How many keys of a zone may be chaff.
+const CHAFF_MAX: usize = 8;
+
 /// How a server misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -74,8 +77,21 @@ pub(crate) fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
+/// A key that chaff can be made of.
 pub(crate) fn new_key() -> Arc<EcdsaKeyPair> {
-    Arc::new(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
+    loop {
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        if (0..CHAFF_MAX).all(|number| chaff(&dnskey(&key), number).is_some()) {
+            return Arc::new(key);
+        }
+    }
+}
+
+/// Another key with the same tag: in two octets of the same half of their pairs, what is taken from one is added to the other.
+fn chaff(key: &[u8], number: usize) -> Option<Vec<u8>> {
+    let (mut other, from, to) = (key.to_vec(), 10 + number * 4, 12 + number * 4);
+    (other[from], other[to]) = (other[from].checked_sub(1)?, other[to].checked_add(1)?);
+    Some(other)
 }
 
 /// The data of a key's record.
@@ -148,14 +164,7 @@ impl Zone {
                 let key = self.dnskey()?;
                 let mut data = vec![key.clone()];
                 data.extend(self.next_key(now).map(|next| dnskey(next)));
-                // Changed in two pairs of octets so that the tag stays the same.
-                data.extend((0..self.chaff).map(|number| {
-                    let mut other = key.clone();
-                    let (from, to) = (10 + number * 4, 12 + number * 4);
-                    let change = other[from].min(255 - other[to]).min(1);
-                    (other[from], other[to]) = (other[from] - change, other[to] + change);
-                    other
-                }));
+                data.extend((0..self.chaff).filter_map(|number| chaff(&key, number)));
                 Some(data)
             }
             _ => None,
