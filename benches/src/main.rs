@@ -14,11 +14,13 @@
 mod api;
 mod dev;
 mod dns;
+mod dnsperf;
 mod http;
 mod ledger;
 mod load;
 mod process;
 mod report;
+mod resolver;
 mod statistics;
 mod trust;
 
@@ -48,6 +50,8 @@ enum Bench {
     Connections(http::connections::Options),
     /// What answering a query costs, against knot, nsd, bind and pdns.
     Dns(dns::Options),
+    /// What resolving a name costs, against unbound, knot-resolver, pdns-recursor and bind.
+    Resolver(resolver::Options),
     /// A million zones in one replica: start, memory, warm and cold lookups.
     Ledger(ledger::Options),
     /// One phase of `ledger`.
@@ -131,6 +135,7 @@ fn run(bench: Bench) -> Result<()> {
         Bench::Disk(options) => (http::disk::run(options)?, &options.place),
         Bench::Connections(options) => (http::connections::run(options)?, &options.place),
         Bench::Dns(options) => (dns::run(options)?, &options.place),
+        Bench::Resolver(options) => (resolver::run(options)?, &options.place),
         Bench::Ledger(options) => (ledger::run(options)?, &options.place),
         Bench::LedgerPhase(options) => return ledger::run_phase(options),
         Bench::Load(options) => return load::run(options),

@@ -18,25 +18,22 @@
 //! NOERROR there. How long answers take at half of the peak is measured for all at one rate: half of what the slowest of
 //! the subjects answers at its peak.
 
-mod generator;
 mod subjects;
 mod zones;
 
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::report::{Metric, Report};
+use crate::dnsperf::{self, Questions, Round, Transport};
+use crate::report::Report;
 use crate::{Place, Trials};
-use generator::{Load, Transport};
 use subjects::Subject;
 use zones::Zones;
 
 /// Making so many in a file is a matter of seconds, and by the API one of minutes.
 const ZONES_MAX: u32 = 20_000;
-/// Of a hundred answers so many may be lost: a datagram for which a socket has no room.
-const LOST_PERCENT_MAX: f64 = 1.0;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -55,7 +52,7 @@ pub(crate) struct Options {
 /// One kind of question.
 struct Case {
     name: &'static str,
-    questions: fn(&Zones) -> &zones::Questions,
+    questions: fn(&Zones) -> &Questions,
     transport: Transport,
 }
 
@@ -105,7 +102,7 @@ fn run_case(
     let mut rounds: Vec<(&Subject, SocketAddr, Vec<Round>)> =
         able.map(|(subject, address)| (subject, address, Vec::new())).collect();
     for (subject, address, _) in &rounds {
-        generator::run(*address, questions, case.transport, 1)
+        dnsperf::run(*address, questions, case.transport, 1)
             .with_context(|| format!("warming {} up", subject.name))?;
     }
     // In turns, so that whatever disturbs the machine for a while disturbs all of them.
@@ -118,7 +115,7 @@ fn run_case(
         }
     }
     for (subject, _, measured) in &rounds {
-        summarize(report, case.name, subject, measured);
+        report.add_medians(case.name, subject.name, measured, &dnsperf::METRICS);
     }
     Ok(())
 }
@@ -137,14 +134,14 @@ fn half_peak(
         able.map(|(subject, address)| (subject, address, Vec::new())).collect();
     let mut least = f64::INFINITY;
     for (_, address, _) in &rounds {
-        least = least.min(generator::run(*address, questions, Transport::Udp, seconds)?.per_second);
+        least = least.min(dnsperf::run(*address, questions, Transport::Udp, seconds)?.per_second);
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some 100,000 a second")]
     let per_second = (least / 2.0) as u32;
     let told = folder.join("told");
     for _ in 0..options.trials.rounds {
         for (subject, address, measured) in &mut rounds {
-            let p99_us = generator::p99_us(*address, questions, (per_second, seconds), &told)?;
+            let p99_us = dnsperf::p99_us(*address, questions, (per_second, seconds), &told)?;
             eprintln!("{HALF_PEAK:<16} {:<10} {per_second} questions/s: p99 {p99_us:.0} µs", subject.name);
             measured.push(p99_us);
         }
@@ -155,83 +152,14 @@ fn half_peak(
     Ok(())
 }
 
-/// One load on one subject.
-struct Round {
-    load: Load,
-    cpu_us_per_answer: f64,
-}
-
-impl Round {
-    fn shown(&self) -> String {
-        let Load { per_second, latency_us, .. } = self.load;
-        format!(
-            "{:>7.2} µs CPU per answer {per_second:>9.0} answers/s {latency_us:>8.0} µs on average",
-            self.cpu_us_per_answer
-        )
-    }
-}
-
 fn measure(
     subject: &Subject,
     address: SocketAddr,
-    questions: &zones::Questions,
+    questions: &Questions,
     transport: Transport,
     seconds: u64,
 ) -> Result<Round> {
-    let before = subject.server.cpu()?;
-    let load = generator::run(address, questions, transport, seconds)?;
-    let cpu = subject.server.cpu()? - before;
-    check(&load, if subject.says_nxdomain(transport) { questions.not_found_percent } else { 0.0 })?;
-    Ok(Round { cpu_us_per_answer: cpu.as_secs_f64() * 1e6 / load.answers as f64, load })
-}
-
-/// That the subject did the work that it is measured by.
-fn check(load: &Load, not_found_percent: f64) -> Result<()> {
-    if load.answers == 0 || load.lost_percent > LOST_PERCENT_MAX {
-        bail!("{} answers came, and {} % were lost", load.answers, load.lost_percent);
-    }
-    let others = 100.0 - load.found_percent - load.not_found_percent;
-    let wrong = (load.not_found_percent - not_found_percent).abs();
-    if others > 0.1 || wrong > 1.0 {
-        bail!(
-            "{:.1} % of the names were not there instead of {:.1} %, and {others:.1} % were answered otherwise",
-            load.not_found_percent,
-            not_found_percent
-        );
-    }
-    Ok(())
-}
-
-fn summarize(report: &mut Report, case: &str, subject: &Subject, rounds: &[Round]) {
-    let metrics: [Metric<Round>; 3] = [
-        ("cpu_us_per_answer", |round| round.cpu_us_per_answer),
-        ("answers_per_second", |round| round.load.per_second),
-        ("latency_us", |round| round.load.latency_us),
-    ];
-    report.add_medians(case, subject.name, rounds, &metrics);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_subject_that_answers_something_else_is_not_measured() {
-        let good = Load {
-            answers: 1000,
-            lost_percent: 0.0,
-            found_percent: 75.0,
-            not_found_percent: 25.0,
-            per_second: 1.0,
-            latency_us: 1.0,
-        };
-        assert!(check(&good, 25.0).is_ok());
-        let lost = Load { lost_percent: 5.0, ..good.clone() };
-        let refused = Load { found_percent: 0.0, not_found_percent: 0.0, ..good.clone() };
-        let silent = Load { answers: 0, ..good.clone() };
-        let all_there = Load { found_percent: 100.0, not_found_percent: 0.0, ..good };
-        for bad in [lost, refused, silent, all_there] {
-            assert!(check(&bad, 25.0).is_err(), "{bad:?}");
-        }
-    }
+    let round = Round::measure(&subject.server, || dnsperf::run(address, questions, transport, seconds))?;
+    round.load.check(if subject.says_nxdomain(transport) { questions.not_found_percent } else { 0.0 })?;
+    Ok(round)
 }

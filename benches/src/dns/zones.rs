@@ -11,6 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::dnsperf::Questions;
 use crate::process::{self, LOAD_CORE};
 
 /// The large zone.
@@ -29,14 +30,6 @@ const QUESTIONS: u32 = 100_000;
 pub(super) struct Zone {
     pub(super) name: String,
     pub(super) file: PathBuf,
-}
-
-/// What is asked.
-pub(super) struct Questions {
-    /// A name and a type on each line.
-    pub(super) file: PathBuf,
-    /// How many of a hundred are for names that are not there.
-    pub(super) not_found_percent: f64,
 }
 
 pub(super) struct Zones {

@@ -13,8 +13,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::generator::Transport;
 use super::zones::{LARGE, SIGNED, Zones};
+use crate::dnsperf::Transport;
 use crate::process::{self, LOAD_CORE, SUBJECT_CORE, Server};
 use crate::report::PROXIMA;
 

@@ -2,24 +2,34 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use super::zones::Questions;
-use crate::process::{self, LOAD_CORE};
+use crate::process::{self, LOAD_CORE, Server};
+use crate::report::Metric;
 use crate::statistics::percentile;
 
 /// Questions that are under way at a time: enough to keep a core busy, and fewer than a socket's buffer holds.
 const OUTSTANDING: u32 = 100;
 /// An answer that has not come by then is lost.
 const TIMEOUT_SECONDS: u32 = 5;
+/// Of a hundred answers so many may be lost: a datagram for which a socket has no room.
+const LOST_PERCENT_MAX: f64 = 1.0;
 /// Sockets, or connections, from which they come.
 const CLIENTS: u32 = 16;
 
+/// What is asked.
+pub(crate) struct Questions {
+    /// A name and a type on each line.
+    pub(crate) file: PathBuf,
+    /// How many of a hundred are for names that are not there.
+    pub(crate) not_found_percent: f64,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     Udp,
     /// UDP, with the flag DO: signatures are wanted.
     UdpSigned,
@@ -30,39 +40,99 @@ pub(super) enum Transport {
 
 /// What came of a load.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Load {
-    pub(super) answers: u64,
-    pub(super) lost_percent: f64,
+pub(crate) struct Load {
+    pub(crate) answers: u64,
+    pub(crate) lost_percent: f64,
     /// NOERROR.
-    pub(super) found_percent: f64,
+    pub(crate) found_percent: f64,
     /// NXDOMAIN.
-    pub(super) not_found_percent: f64,
-    pub(super) per_second: f64,
+    pub(crate) not_found_percent: f64,
+    pub(crate) per_second: f64,
     /// On average.
-    pub(super) latency_us: f64,
+    pub(crate) latency_us: f64,
+}
+
+impl Load {
+    /// That the subject did the work that it is measured by.
+    pub(crate) fn check(&self, not_found_percent: f64) -> Result<()> {
+        if self.answers == 0 || self.lost_percent > LOST_PERCENT_MAX {
+            bail!("{} answers came, and {} % were lost", self.answers, self.lost_percent);
+        }
+        let others = 100.0 - self.found_percent - self.not_found_percent;
+        let wrong = (self.not_found_percent - not_found_percent).abs();
+        if others > 0.1 || wrong > 1.0 {
+            bail!(
+                "{:.1} % of the names were not there instead of {:.1} %, and {others:.1} % were answered otherwise",
+                self.not_found_percent,
+                not_found_percent
+            );
+        }
+        Ok(())
+    }
+}
+
+/// One load on one server.
+pub(crate) struct Round {
+    pub(crate) load: Load,
+    cpu_us_per_answer: f64,
+}
+
+/// What tells of one.
+pub(crate) const METRICS: [Metric<Round>; 3] = [
+    ("cpu_us_per_answer", |round| round.cpu_us_per_answer),
+    ("answers_per_second", |round| round.load.per_second),
+    ("latency_us", |round| round.load.latency_us),
+];
+
+impl Round {
+    /// Puts the load on the server; processor time is that of the server alone.
+    pub(crate) fn measure(server: &Server, load: impl FnOnce() -> Result<Load>) -> Result<Self> {
+        let before = server.cpu()?;
+        let load = load()?;
+        let cpu = server.cpu()? - before;
+        Ok(Self { cpu_us_per_answer: cpu.as_secs_f64() * 1e6 / load.answers as f64, load })
+    }
+
+    pub(crate) fn shown(&self) -> String {
+        let Load { per_second, latency_us, .. } = self.load;
+        format!(
+            "{:>7.2} µs CPU per answer {per_second:>9.0} answers/s {latency_us:>8.0} µs on average",
+            self.cpu_us_per_answer
+        )
+    }
 }
 
 /// Asks again and again, as fast as it is answered.
-pub(super) fn run(
+pub(crate) fn run(
     address: SocketAddr,
     questions: &Questions,
     transport: Transport,
     seconds: u64,
 ) -> Result<Load> {
-    let printed = process::output(LOAD_CORE, &dnsperf(address, questions, transport, seconds))?;
+    let mut dnsperf = dnsperf(address, questions, transport);
+    result(dnsperf.args(["-l", &seconds.to_string()]))
+}
+
+/// Asks each question once, as fast as they are answered.
+pub(crate) fn once(address: SocketAddr, questions: &Questions, transport: Transport) -> Result<Load> {
+    result(dnsperf(address, questions, transport).args(["-n", "1"]))
+}
+
+fn result(dnsperf: &Command) -> Result<Load> {
+    let printed = process::output(LOAD_CORE, dnsperf)?;
     parse(&printed).with_context(|| format!("dnsperf printed no result: {printed}"))
 }
 
 /// Asks so often in a second; how long the slowest answer of the faster 99 of 100 took, in µs. `told` is a file for what
 /// dnsperf tells of each question: a pipe would make it wait for its reader.
-pub(super) fn p99_us(
+pub(crate) fn p99_us(
     address: SocketAddr,
     questions: &Questions,
     (per_second, seconds): (u32, u64),
     told: &Path,
 ) -> Result<f64> {
-    let mut dnsperf = dnsperf(address, questions, Transport::Udp, seconds);
-    dnsperf.args(["-v", "-Q", &per_second.to_string()]);
+    let mut dnsperf = dnsperf(address, questions, Transport::Udp);
+    dnsperf.args(["-l", &seconds.to_string(), "-v", "-Q", &per_second.to_string()]);
     process::output_to(LOAD_CORE, &dnsperf, told)?;
     let text = fs::read_to_string(told).with_context(|| format!("reading {}", told.display()))?;
     let mut latencies: Vec<f64> = text.lines().filter_map(latency_us).collect();
@@ -79,11 +149,11 @@ fn latency_us(line: &str) -> Option<f64> {
     rest.split(' ').next_back()?.parse::<f64>().ok().map(|seconds| seconds * 1e6)
 }
 
-fn dnsperf(address: SocketAddr, questions: &Questions, transport: Transport, seconds: u64) -> Command {
+fn dnsperf(address: SocketAddr, questions: &Questions, transport: Transport) -> Command {
     let mut dnsperf = Command::new("dnsperf");
     dnsperf.args(["-s", &address.ip().to_string(), "-p", &address.port().to_string()]);
     dnsperf.arg("-d").arg(&questions.file);
-    dnsperf.args(["-l", &seconds.to_string(), "-t", &TIMEOUT_SECONDS.to_string(), "-T", "1"]);
+    dnsperf.args(["-t", &TIMEOUT_SECONDS.to_string(), "-T", "1"]);
     dnsperf.args(["-c", &CLIENTS.to_string(), "-q", &OUTSTANDING.to_string()]);
     let mode = match transport {
         Transport::Udp | Transport::UdpSigned => "udp",
@@ -142,5 +212,25 @@ mod tests {
         assert_eq!(latency_us("> NOERROR www.example A 0.000250"), Some(250.0));
         assert_eq!(latency_us("> T www.example A"), Some(5e6));
         assert_eq!(latency_us("Statistics:"), None);
+    }
+
+    #[test]
+    fn a_subject_that_answers_something_else_is_not_measured() {
+        let good = Load {
+            answers: 1000,
+            lost_percent: 0.0,
+            found_percent: 75.0,
+            not_found_percent: 25.0,
+            per_second: 1.0,
+            latency_us: 1.0,
+        };
+        assert!(good.check(25.0).is_ok());
+        let lost = Load { lost_percent: 5.0, ..good.clone() };
+        let refused = Load { found_percent: 0.0, not_found_percent: 0.0, ..good.clone() };
+        let silent = Load { answers: 0, ..good.clone() };
+        let all_there = Load { found_percent: 100.0, not_found_percent: 0.0, ..good };
+        for bad in [lost, refused, silent, all_there] {
+            assert!(bad.check(25.0).is_err(), "{bad:?}");
+        }
     }
 }
