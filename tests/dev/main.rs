@@ -11,6 +11,7 @@ mod dev;
 mod disk;
 mod dns_over_https;
 mod dnssec;
+mod glance;
 mod grpc;
 mod http3;
 mod node;

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, header};
 use proxima_pipeline::{
     Exchange,
-    lists::{WEIGHT_MAX, members, weight},
+    lists::{WEIGHT_MAX, members, members_of, weight},
 };
 
 use crate::fields;
@@ -39,7 +39,7 @@ impl Coding {
     }
 
     /// Its place in [`Self::ALL`].
-    pub(crate) const fn index(self) -> usize {
+    pub const fn index(self) -> usize {
         match self {
             Self::Zstd => 0,
             Self::Br => 1,
@@ -57,10 +57,10 @@ struct Accepted {
 }
 
 impl Accepted {
-    /// Reads all lines. A member that is malformed says nothing; one that comes again is read as it came first.
-    fn read(request: &HeaderMap) -> Self {
+    /// Reads all members. One that is malformed says nothing; one that comes again is read as it came first.
+    fn read<'a>(members: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut accepted = Self::default();
-        for member in members(request, &header::ACCEPT_ENCODING) {
+        for member in members {
             let mut parts = member.split(|octet| *octet == b';').map(<[u8]>::trim_ascii);
             let name = parts.next().unwrap_or_default();
             let Some(weight) = weight_among(parts) else { continue };
@@ -69,6 +69,20 @@ impl Accepted {
             }
         }
         accepted
+    }
+
+    /// The coding that is liked best, out of those that are `offered`.
+    fn best(&self, offered: impl Fn(Coding) -> bool) -> Option<Coding> {
+        let of = |coding: Coding| self.codings[coding.index()].or(self.others).unwrap_or(0);
+        let mut best = None;
+        let mut quality = 0;
+        for coding in Coding::ALL.into_iter().filter(|coding| offered(*coding)) {
+            if of(coding) > quality {
+                (best, quality) = (Some(coding), of(coding));
+            }
+        }
+        // Said to be liked better than any coding: then it is.
+        best.filter(|_| self.identity.is_none_or(|identity| identity <= quality))
     }
 
     fn of(&mut self, name: &[u8]) -> Option<&mut Option<u16>> {
@@ -102,17 +116,12 @@ pub fn negotiate(request: &HeaderMap, offered: impl Fn(Coding) -> bool) -> Optio
     if !request.contains_key(header::ACCEPT_ENCODING) {
         return None;
     }
-    let accepted = Accepted::read(request);
-    let of = |coding: Coding| accepted.codings[coding.index()].or(accepted.others).unwrap_or(0);
-    let mut best = None;
-    let mut quality = 0;
-    for coding in Coding::ALL.into_iter().filter(|coding| offered(*coding)) {
-        if of(coding) > quality {
-            (best, quality) = (Some(coding), of(coding));
-        }
-    }
-    // Said to be liked better than any coding: then it is.
-    best.filter(|_| accepted.identity.is_none_or(|identity| identity <= quality))
+    Accepted::read(members(request, &header::ACCEPT_ENCODING)).best(offered)
+}
+
+/// The same for a request of which that one line is known; `None` if it has none.
+pub fn negotiate_line(line: Option<&[u8]>, offered: impl Fn(Coding) -> bool) -> Option<Coding> {
+    Accepted::read(members_of(line?)).best(offered)
 }
 
 /// The coding for a request, with or without brotli, as its zone has it (`brotli` in its settings); none if the request
@@ -169,7 +178,9 @@ mod tests {
             ("gzip;q=0, gzip", None),
         ] {
             assert_eq!(negotiate(&accepting(&[line]), |_| true), expected, "{line}");
+            assert_eq!(negotiate_line(Some(line.as_bytes()), |_| true), expected, "{line}");
         }
+        assert_eq!(negotiate_line(None, |_| true), None);
         assert_eq!(negotiate(&HeaderMap::new(), |_| true), None);
         assert_eq!(
             negotiate(&accepting(&["gzip", "br"]), |_| true),

@@ -32,7 +32,7 @@ pub mod metrics;
 mod stream;
 pub mod work;
 
-pub use coding::{Coding, wanted};
+pub use coding::{Coding, negotiate_line, wanted};
 pub use forms::{Form, Forms};
 pub use metrics::Metrics;
 pub use work::Compressor;

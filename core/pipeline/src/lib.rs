@@ -19,8 +19,9 @@
 //! * **Every stage writes what it decided** into the exchange's [`Trace`]; words are made only when somebody asked.
 //! * **Nothing is buffered whole.** A [`Body`] is pulled: who reads slowly makes the sender wait.
 //!
-//! The cost on a hit: a stage that decides without waiting returns [`Decision::Now`] and costs one virtual call and no
-//! allocation; only one that waits is boxed ([`Decision::Later`]).
+//! What it costs: a stage that decides without waiting returns [`Decision::Now`] and costs one virtual call and no
+//! allocation; only one that waits is boxed ([`Decision::Later`]). A usual hit does not come this way at all: it is answered
+//! at a glance (`glance.rs`), by the same stages in the same order.
 
 mod answer;
 mod body;
@@ -28,6 +29,7 @@ mod client_certificate;
 mod exchange;
 mod explain;
 mod fault;
+mod glance;
 mod interim;
 pub mod lists;
 mod notices;
@@ -48,6 +50,7 @@ pub use exchange::{
 };
 pub use explain::{ExplainRequest, Explainer, Explanation};
 pub use fault::{Blame, Fault};
+pub use glance::{Adding, Glance, Glanced, Heeded, PreparedHead, Ready, Sight};
 pub use interim::{Interim, Interims};
 pub use notices::ZoneNotices;
 pub use pipeline::{Pipeline, Rest};

@@ -8,8 +8,12 @@ pub const WEIGHT_MAX: u16 = 1_000;
 /// The members of a list in all lines of its field, without the white space about them; empty ones too. It is split at
 /// every comma: for lists whose members have no quoted strings with commas in them.
 pub fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
-    lines.flat_map(|line| line.split(|octet| *octet == b',')).map(<[u8]>::trim_ascii)
+    headers.get_all(name).iter().map(HeaderValue::as_bytes).flat_map(members_of)
+}
+
+/// The members of a list in one line.
+pub fn members_of(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|octet| *octet == b',').map(<[u8]>::trim_ascii)
 }
 
 /// A qvalue in thousandths: `0`, `1`, or with at most three digits after the point, and no more than 1.

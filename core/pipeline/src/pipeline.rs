@@ -2,23 +2,58 @@
 
 use std::sync::Arc;
 
-use crate::{Decision, Exchange, Fault, Flow, Response, Stage, answer};
+use bytes::BytesMut;
+
+use crate::{
+    Adding, Decision, Exchange, Fault, Flow, Glance, Glanced, Heeded, Response, Sight, Stage, answer,
+};
 
 /// The stages, in order. Cheap to clone.
 #[derive(Clone)]
 pub struct Pipeline {
-    stages: Arc<[Box<dyn Stage>]>,
+    stages: Arc<Stages>,
+}
+
+struct Stages {
+    list: Box<[Box<dyn Stage>]>,
+    /// By any of them.
+    heeded: Heeded,
 }
 
 impl Pipeline {
     /// A pipeline of these stages; the last one must always respond or fail.
     pub fn new(stages: Vec<Box<dyn Stage>>) -> Self {
-        Self { stages: stages.into() }
+        let heeded = Heeded::new(stages.iter().flat_map(|stage| stage.heeds()).copied());
+        Self { stages: Arc::new(Stages { list: stages.into(), heeded }) }
     }
 
     /// The stages' names, in order.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.stages.iter().map(|stage| stage.name())
+        self.stages.list.iter().map(|stage| stage.name())
+    }
+
+    /// Whether a stage looks at fields of this name: a request with one has to be run.
+    pub fn heeds(&self, name: &[u8]) -> bool {
+        self.stages.heeded.has(name)
+    }
+
+    /// Answers a request at a glance, there and back, if every stage that it meets is sure of what it would do: then the
+    /// answer's head lies at the end of `out`. `None`: nothing has happened, and the request is to be [`run`](Self::run).
+    pub fn glance(&self, glance: &mut Glance<'_>, out: &mut BytesMut) -> Option<Glanced> {
+        let stages = &self.stages.list;
+        let mut passed = 0;
+        let ready = loop {
+            match stages.get(passed)?.glance(glance) {
+                Sight::Pass => passed += 1,
+                Sight::Ready(ready) => break ready,
+                Sight::Unsure => return None,
+            }
+        };
+        let mut answer = Adding::new(ready, out);
+        for stage in stages.iter().take(passed).rev() {
+            stage.add(glance, &mut answer);
+        }
+        Some(answer.end())
     }
 
     /// Runs the exchange there and back; afterwards `exchange.response` is there. Dropping the future cancels the
@@ -30,7 +65,7 @@ impl Pipeline {
     async fn run_from(&self, first: usize, exchange: &mut Exchange) {
         let mut continued = first;
         let response = loop {
-            let Some(stage) = self.stages.get(continued) else {
+            let Some(stage) = self.stages.list.get(continued) else {
                 break answer(&Fault::Internal("no stage answered"), exchange);
             };
             self.leave_rest(exchange, continued + 1);
@@ -51,7 +86,7 @@ impl Pipeline {
             }
         };
         exchange.response = Some(response);
-        for (index, stage) in self.stages.iter().enumerate().take(continued).skip(first).rev() {
+        for (index, stage) in self.stages.list.iter().enumerate().take(continued).skip(first).rev() {
             self.leave_rest(exchange, index + 1);
             stage.on_response(exchange);
         }

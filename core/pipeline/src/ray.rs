@@ -18,13 +18,19 @@ impl RayId {
         Self { bits: rand::random(), pop }
     }
 
+    /// Makes it the ray of another request, at the same PoP.
+    pub fn renew(&mut self) {
+        self.bits = rand::random();
+    }
+
     /// Writes it, as `Display` does. Every answer has one: without the machinery of formatting.
     pub fn put(&self, buffer: &mut impl BufMut) {
-        for shift in (0..16).rev() {
+        let mut digits = *b"0000000000000000-";
+        for (digit, shift) in digits.iter_mut().zip((0..16).rev()) {
             let nibble = usize::try_from(self.bits >> (4 * shift) & 0xf).unwrap_or_default();
-            buffer.put_u8(b"0123456789abcdef"[nibble]);
+            *digit = b"0123456789abcdef"[nibble];
         }
-        buffer.put_u8(b'-');
+        buffer.put_slice(&digits);
         buffer.put_slice(self.pop.as_str().as_bytes());
     }
 

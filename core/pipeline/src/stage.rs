@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 
-use crate::{Exchange, Fault, Response};
+use crate::{Adding, Exchange, Fault, Glance, Response, Sight};
 
 /// How the way goes on.
 #[derive(Debug)]
@@ -38,5 +38,24 @@ pub trait Stage: Send + Sync + 'static {
     /// On the way back, if `on_request` had said [`Flow::Continue`]; `exchange.response` is there.
     fn on_response(&self, exchange: &mut Exchange) {
         let _ = exchange;
+    }
+
+    /// The same as `on_request`, of a request that is only looked at (see `glance.rs`): what would be decided about it, if
+    /// that can be said. Nothing may be left behind but by the stage that answers.
+    fn glance(&self, glance: &mut Glance<'_>) -> Sight {
+        let _ = glance;
+        Sight::Unsure
+    }
+
+    /// The same as `on_response`, of an answer that was ready, if `glance` had said [`Sight::Pass`].
+    fn add(&self, glance: &Glance<'_>, answer: &mut Adding<'_>) {
+        let _ = (glance, answer);
+    }
+
+    /// The fields of a request, by their names in lower case, with which `glance` may not be asked: those at which
+    /// `on_request` and `on_response` look, as far as that could change an answer. `*` at the end stands for any end. (No
+    /// name with `_` in it is ever let through.)
+    fn heeds(&self) -> &'static [&'static str] {
+        &[]
     }
 }

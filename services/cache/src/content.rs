@@ -208,6 +208,16 @@ impl Content {
         self.whole.get().map(|whole| whole.segments.to_vec())
     }
 
+    /// All of it, if it is whole, in memory and one piece, as that of a usual page or script is.
+    pub fn in_one_piece(&self) -> Option<&Bytes> {
+        static NOTHING: Bytes = Bytes::new();
+        match &*self.whole.get()?.segments {
+            [] => Some(&NOTHING),
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
     /// Whether a new reader can still be given all of it: it is whole, or kept whole so far.
     pub fn is_shareable(&self) -> bool {
         if self.is_whole() {

@@ -41,7 +41,7 @@ use crate::{
     },
     ruling::Ruling,
     serve::take_left,
-    store::{NOT_FOR_DISK, NOT_OFFERED, Object, Store},
+    store::{Heads, NOT_FOR_DISK, NOT_OFFERED, Object, Store},
 };
 
 /// What the leader of a flight gets.
@@ -218,6 +218,7 @@ impl Fill {
             birth: self.lead.birth().clone(),
             tags: tags.unwrap_or_else(|| stale.tags.again()),
             content: stale.content.clone(),
+            heads: Heads::default(),
             failed: 0.into(),
             on_disk: stale.on_disk.load(Ordering::Relaxed).into(),
         });
@@ -408,6 +409,7 @@ pub(crate) fn object(
         birth,
         tags,
         content,
+        heads: Heads::default(),
         failed: 0.into(),
         on_disk: NOT_OFFERED.into(),
     })

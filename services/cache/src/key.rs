@@ -2,6 +2,7 @@
 
 mod custom;
 mod exercise;
+mod seen;
 
 use std::{
     hash::{Hash, Hasher},
@@ -13,6 +14,7 @@ use proxima_model::ZoneId;
 use proxima_pipeline::Exchange;
 
 pub(crate) use self::exercise::exercise;
+pub(crate) use self::seen::UrlSeen;
 use crate::{hashing, ruling::Ruling};
 
 /// What stands before the URL of slices: no URL's scheme.

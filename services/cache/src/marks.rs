@@ -362,20 +362,27 @@ impl Marks {
 
     /// Whether nothing has been purged since that would hide what was begun then, has this key and these tags.
     pub fn is_current(&self, key: &PrimaryKey, birth: &Birth, tags: &Tags) -> bool {
-        let Birth { moment, zone } = birth;
-        if *moment <= zone.all.load(Ordering::Acquire) || *moment <= self.everything.load(Ordering::Acquire) {
-            return false;
+        // First: what is marked meanwhile is looked up the next time.
+        let latest = birth.zone.latest.load(Ordering::Acquire);
+        if let Some(current) = self.is_plainly_current(birth, tags) {
+            return current;
         }
-        let latest = zone.latest.load(Ordering::Acquire);
-        // What entered just before a mark has its very moment.
-        if latest < *moment || latest <= tags.compared.load(Ordering::Acquire) {
-            return true;
-        }
-        let current = !zone.name(key, *moment, tags);
+        let current = !birth.zone.name(key, birth.moment, tags);
         if current {
             tags.compared.fetch_max(latest, Ordering::AcqRel);
         }
         current
+    }
+
+    /// The same, as far as no mark has to be looked up for it.
+    pub(crate) fn is_plainly_current(&self, birth: &Birth, tags: &Tags) -> Option<bool> {
+        let Birth { moment, zone } = birth;
+        if *moment <= zone.all.load(Ordering::Acquire) || *moment <= self.everything.load(Ordering::Acquire) {
+            return Some(false);
+        }
+        let latest = zone.latest.load(Ordering::Acquire);
+        // What entered just before a mark has its very moment.
+        (latest < *moment || latest <= tags.compared.load(Ordering::Acquire)).then_some(true)
     }
 
     /// Notes that something is asked for under this key, before its fetch begins; whether a key that a rule made is new to

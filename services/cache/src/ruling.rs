@@ -114,3 +114,14 @@ impl Ruling {
         })
     }
 }
+
+/// What browsers are told of an answer: by a rule, or by its zone.
+pub(crate) fn browser_lifetime(exchange: &Exchange) -> BrowserLifetime {
+    let of_rule = exchange.extensions.get::<Ruling>().and_then(Ruling::browser);
+    of_rule.unwrap_or_else(|| {
+        match exchange.site.as_ref().map_or(0, |site| site.zone.settings.browser_cache_ttl) {
+            0 => BrowserLifetime::Origins,
+            seconds => BrowserLifetime::AtLeast(seconds),
+        }
+    })
+}

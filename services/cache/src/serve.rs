@@ -146,19 +146,38 @@ fn finish(headers: &mut HeaderMap, object: &Object, asked: Asked<'_>) {
         }
         BrowserLifetime::None => tell_browsers(headers, "no-store"),
     }
-    headers.insert(CACHE_STATUS, asked.status.value());
-    headers.append(CACHE_STATUS_STANDARD, asked.status.standard());
+    say_status(headers, asked.status);
+}
+
+fn say_status(headers: &mut HeaderMap, status: CacheStatus) {
+    headers.insert(CACHE_STATUS, status.value());
+    headers.append(CACHE_STATUS_STANDARD, status.standard());
+}
+
+/// The fields of every hit of an object by a client, as [`respond`] makes them where browsers are told what the origin
+/// says; without `Age`.
+pub(crate) fn fields_of_hits(object: &Object) -> HeaderMap {
+    let mut headers = object.headers.clone();
+    if object.speaks_to_us {
+        headers.remove(&TARGETED[0]);
+    }
+    say_status(&mut headers, CacheStatus::Hit);
+    headers
+}
+
+/// For how long browsers are told to keep an answer, in seconds; `None` where it is not to be lengthened.
+pub(crate) fn told_browsers(said: &ResponseDirectives) -> Option<u64> {
+    let forbids = said.no_store || said.private != Scope::Absent || said.no_cache != Scope::Absent;
+    (!forbids).then(|| said.max_age.unwrap_or(0))
 }
 
 /// Lengthens what browsers are told, if it is shorter. `seconds` counts the age in, because browsers subtract it.
 /// `Cache-Control` alone is judged: browsers do not hear the targeted fields, and what it forbids them stays forbidden.
 fn lengthen(headers: &mut HeaderMap, seconds: u64) {
     let said = ResponseDirectives::of_cache_control(headers);
-    let forbids = said.no_store || said.private != Scope::Absent || said.no_cache != Scope::Absent;
-    if forbids || said.max_age.is_some_and(|given| given >= seconds) {
-        return;
+    if told_browsers(&said).is_some_and(|told| told < seconds) {
+        tell_browsers(headers, &max_age(&said, seconds));
     }
-    tell_browsers(headers, &max_age(&said, seconds));
 }
 
 /// A lifetime for browsers, with what else was said that goes with it.

@@ -18,6 +18,7 @@ mod eligible;
 mod encoded;
 mod entrance;
 mod filling;
+mod glance;
 mod led;
 mod loading;
 mod passed;
@@ -36,8 +37,8 @@ use http::Method;
 use proxima_chassis::Clock;
 use proxima_compression::Compressor;
 use proxima_pipeline::{
-    AskedByPeer, Body, CacheFill, Decision, Exchange, Fault, Flow, FromPeer, Invalidations, Response, Rest,
-    Stage,
+    AskedByPeer, Body, CacheFill, Decision, Exchange, Fault, Flow, FromPeer, Glance, Invalidations, Response,
+    Rest, Sight, Stage,
 };
 use tokio::sync::oneshot;
 
@@ -59,8 +60,8 @@ use crate::{
         storing::Refusal,
         vary::Vary,
     },
-    ruling::Ruling,
-    serve::{self, BrowserLifetime},
+    ruling::{Ruling, browser_lifetime},
+    serve,
     status::{CACHE_STATUS, CACHE_STATUS_STANDARD, CacheStatus, Pass},
     store::{Found, Object, Store},
 };
@@ -137,6 +138,14 @@ impl Stage for CacheStage {
     fn on_response(&self, exchange: &mut Exchange) {
         self.came_back(exchange);
         self.landed(exchange);
+    }
+
+    fn glance(&self, glance: &mut Glance<'_>) -> Sight {
+        self.look(glance).map_or(Sight::Unsure, Sight::Ready)
+    }
+
+    fn heeds(&self) -> &'static [&'static str] {
+        &glance::HEEDED
     }
 }
 
@@ -473,16 +482,6 @@ fn vary_of_fetch(exchange: &Exchange, found: &Found) -> Vary {
 /// Whether a cache asks, which may store the answer again: another server's, or this one for a slice.
 fn is_for_cache(exchange: &Exchange) -> bool {
     exchange.extensions.get::<AskedByPeer>().is_some() || exchange.extensions.get::<Slice>().is_some()
-}
-
-fn browser_lifetime(exchange: &Exchange) -> BrowserLifetime {
-    let of_rule = exchange.extensions.get::<Ruling>().and_then(Ruling::browser);
-    of_rule.unwrap_or_else(|| {
-        match exchange.site.as_ref().map_or(0, |site| site.zone.settings.browser_cache_ttl) {
-            0 => BrowserLifetime::Origins,
-            seconds => BrowserLifetime::AtLeast(seconds),
-        }
-    })
 }
 
 fn always_online(exchange: &Exchange) -> bool {

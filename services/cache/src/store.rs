@@ -20,6 +20,7 @@ mod invalidated;
 mod object;
 mod progress;
 mod purging;
+mod seen;
 
 use std::{
     hash::RandomState,
@@ -37,7 +38,7 @@ use quick_cache::{
 };
 use tokio::time::Instant;
 
-pub use self::object::{NOT_FOR_DISK, NOT_OFFERED, Object};
+pub use self::object::{Heads, NOT_FOR_DISK, NOT_OFFERED, Object, ReadyHead};
 use self::{invalidated::Invalidated, object::OBJECT_OVERHEAD_OCTETS, progress::Progress};
 use crate::{
     config::CacheConfig,
@@ -409,14 +410,13 @@ impl Store {
         }
     }
 
-    /// Counts the forms of an object anew, if it is still stored, or confirmed meanwhile and stored again with them.
+    /// Counts the forms and the heads of an object anew, if it is still stored, or confirmed meanwhile and stored again with them.
     pub fn recount(&self, primary: &PrimaryKey, object: &Object) {
         let key = self.place_of(primary, object);
         // Without waiting: nobody fills an entry of this store through a guard. One that is empty is left empty.
         let _counted = self.entries.entry(&key, Some(Duration::ZERO), |_, entry| {
             if let Entry::Object(stored, octets) = entry
-                && let (Some(theirs), Some(forms)) = (&stored.forms, &object.forms)
-                && Arc::ptr_eq(theirs, forms)
+                && (std::ptr::eq(&**stored, object) || have_same_forms(stored, object))
             {
                 *octets = stored.octets();
             }
@@ -474,6 +474,11 @@ impl Store {
     pub(crate) fn note_refused(&self, primary: &PrimaryKey) {
         self.expectations.note_refused(primary);
     }
+}
+
+fn have_same_forms(one: &Object, other: &Object) -> bool {
+    let forms = one.forms.as_ref().zip(other.forms.as_ref());
+    forms.is_some_and(|(one, other)| Arc::ptr_eq(one, other))
 }
 
 #[cfg(test)]

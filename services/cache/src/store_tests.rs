@@ -52,6 +52,7 @@ fn object(
         tags: Tags::default(),
         content: Content::of(&Bytes::copy_from_slice(content), store.budget.clone()),
         forms: None,
+        heads: Heads::default(),
         failed: 0.into(),
         on_disk: crate::store::NOT_OFFERED.into(),
     })

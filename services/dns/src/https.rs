@@ -16,7 +16,9 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderValue, Method, StatusCode, header};
-use proxima_pipeline::{Body, BodyError, Decision, Exchange, Fault, Flow, Response, Scheme, Stage};
+use proxima_pipeline::{
+    Body, BodyError, Decision, Exchange, Fault, Flow, Glance, Response, Scheme, Sight, Stage,
+};
 
 use crate::{
     answerer::{Answerer, Reply},
@@ -207,5 +209,9 @@ impl Stage for DnsOverHttps {
             return resolver.decide(exchange);
         }
         Decision::Now(Flow::Continue)
+    }
+
+    fn glance(&self, glance: &mut Glance<'_>) -> Sight {
+        if glance.scheme == Scheme::Https && glance.path() == PATH { Sight::Unsure } else { Sight::Pass }
     }
 }

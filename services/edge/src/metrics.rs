@@ -237,6 +237,12 @@ impl EdgeMetrics {
         self.log_lines[what as usize].inc_by(lines);
     }
 
+    /// Requests that are being answered.
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self) -> i64 {
+        self.in_flight.get()
+    }
+
     /// How many lines became that.
     #[cfg(test)]
     pub(crate) fn log_lines_of(&self, what: LogLines) -> u64 {

@@ -14,7 +14,13 @@ use super::{
     record::{self, BLOCK_OCTETS, Described},
     segment::{AtOnce, Segment},
 };
-use crate::{content::Content, fill, key::PrimaryKey, policy::directives::TARGETED, store::Object};
+use crate::{
+    content::Content,
+    fill,
+    key::PrimaryKey,
+    policy::directives::TARGETED,
+    store::{Heads, Object},
+};
 
 /// Content of up to so many octets comes into memory as a whole; of larger content only what is read, and it stays on the
 /// disk.
@@ -156,6 +162,7 @@ impl Disk {
             birth,
             tags,
             content,
+            heads: Heads::default(),
             failed: 0.into(),
             on_disk: location.segment.saturating_add(1).into(),
         }))

@@ -26,7 +26,7 @@ use crate::{
         freshness::{Exchanged, Freshness},
         vary::Vary,
     },
-    store::Store,
+    store::{Heads, Store},
 };
 
 /// Some wall clock.
@@ -96,6 +96,7 @@ impl World {
             tags,
             content,
             forms: None,
+            heads: Heads::default(),
             failed: 0.into(),
             on_disk: crate::store::NOT_OFFERED.into(),
         })

@@ -8,7 +8,7 @@ use crate::{policy::conditions, ruling::Ruling, status::Pass};
 /// Fields by which origins are known to choose another answer, and which no key contains: a request with one could
 /// make a common URL answer what one client wanted. The edge's own fields are not among them. Compared with `_` read
 /// as `-`, as CGI-like origins do.
-const UNKEYED_FIELDS: [&str; 19] = [
+pub(super) const UNKEYED_FIELDS: [&str; 19] = [
     "forwarded",
     "front-end-https",
     "x-forwarded-host",

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use proxima_pipeline::{AskedByPeer, Decision, Exchange, Fault, Flow, Stage};
+use proxima_pipeline::{AskedByPeer, Decision, Exchange, Fault, Flow, Glance, Sight, Stage};
 
 use super::CacheStage;
 use crate::{key::PrimaryKey, marks::Birth};
@@ -36,6 +36,11 @@ impl Stage for Entrance {
             return Decision::Later(Box::pin(self.catch_up(exchange, seq)));
         }
         Decision::Now(self.enter(exchange))
+    }
+
+    /// The moment is of use to fetches only.
+    fn glance(&self, _glance: &mut Glance<'_>) -> Sight {
+        Sight::Pass
     }
 }
 

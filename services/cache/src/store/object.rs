@@ -2,15 +2,16 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use http::{HeaderMap, StatusCode};
-use proxima_compression::Forms;
+use proxima_compression::{Coding, Forms};
 use proxima_model::Timestamp;
+use proxima_pipeline::PreparedHead;
 use tokio::time::Instant;
 
 use crate::{
@@ -58,6 +59,8 @@ pub struct Object {
     pub speaks_to_us: bool,
     /// Its encoded forms, as they are made; `None` if it is not to be encoded.
     pub forms: Option<Arc<Forms>>,
+    /// Heads of answers that are made of it at a glance.
+    pub heads: Heads,
     /// When the origin last failed to confirm it: milliseconds since `received`, plus one; 0 is never.
     pub failed: AtomicU64,
     /// How it stands with the disk: [`NOT_OFFERED`], [`NOT_FOR_DISK`], or one more than the number of the segment where it
@@ -108,7 +111,40 @@ impl Object {
             self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
         let content = self.content.octets_in_memory();
         let forms = self.forms.as_ref().map_or(0, |forms| forms.octets());
-        let described = fields + self.variant.octets() + self.tags.octets();
+        let described = fields + self.variant.octets() + self.tags.octets() + self.heads.octets();
         content + forms + described as u64 + OBJECT_OVERHEAD_OCTETS
+    }
+}
+
+/// The heads of the answers that an object gives to requests without conditions, as it is and in each coding: each is
+/// made once, when it is first wanted.
+#[derive(Debug, Default)]
+pub struct Heads {
+    plain: OnceLock<ReadyHead>,
+    coded: [OnceLock<ReadyHead>; Coding::ALL.len()],
+}
+
+/// One of them.
+#[derive(Debug)]
+pub struct ReadyHead {
+    /// The head.
+    pub head: Arc<PreparedHead>,
+    /// For how many seconds it tells browsers to keep the answer, or the most there are where nothing is told them instead
+    /// (`serve.rs`).
+    pub browser_seconds: u64,
+}
+
+impl Heads {
+    /// The head in this coding.
+    pub(crate) const fn of(&self, coding: Option<Coding>) -> &OnceLock<ReadyHead> {
+        match coding {
+            None => &self.plain,
+            Some(coding) => &self.coded[coding.index()],
+        }
+    }
+
+    fn octets(&self) -> usize {
+        let made = |slot: &OnceLock<ReadyHead>| slot.get().map_or(0, |made| made.head.octets());
+        made(&self.plain) + self.coded.iter().map(made).sum::<usize>()
     }
 }

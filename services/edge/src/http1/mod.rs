@@ -25,6 +25,7 @@ mod error;
 mod framing;
 mod host;
 mod limits;
+mod plain;
 mod request;
 mod response;
 mod section;
@@ -44,6 +45,7 @@ pub use host::Host;
 pub use limits::{
     CHUNK_SIZE_DIGITS_MAX, HOST_BYTES_MAX, INFORMATIONAL_MAX, LENGTH_DIGITS_MAX, Limits, METHOD_BYTES_MAX,
 };
+pub use plain::PlainRequest;
 pub(crate) use request::is_target;
 pub use request::{RequestHead, RequestParser, parse_request_head};
 pub use response::{ResponseHead, ResponseParser, parse_response_head};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::header::{EXPECT, HOST, HeaderMap, HeaderValue, UPGRADE};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Version};
@@ -11,6 +11,7 @@ use super::error::Http1Error;
 use super::framing::{self, ConnectionOptions, Framing};
 use super::host::Host;
 use super::limits::{Limits, METHOD_BYTES_MAX};
+use super::plain::{PlainRequest, plain};
 use super::section::{FieldScanner, LineScanner, SectionLimits, is_token, is_token_octet};
 
 /// Octets of ` ` + ` HTTP/1.1` + CRLF around a request line's method and target.
@@ -52,10 +53,10 @@ pub struct RequestParser {
 
 /// Where the parts of the request line lie.
 #[derive(Clone, Debug)]
-struct RequestLine {
-    method: Method,
-    target: Range<usize>,
-    version: Version,
+pub(super) struct RequestLine {
+    pub(super) method: Method,
+    pub(super) target: Range<usize>,
+    pub(super) version: Version,
 }
 
 impl RequestParser {
@@ -66,11 +67,17 @@ impl RequestParser {
         buffer: &mut BytesMut,
         limits: &Limits,
     ) -> Result<Option<RequestHead>, Http1Error> {
+        if self.scan(buffer, limits)? { self.take(buffer).map(Some) } else { Ok(None) }
+    }
+
+    /// Reads on, and says whether a whole head is there now: to be taken, or looked at and skipped. `buffer` must only
+    /// grow between calls. After an error the connection must be closed.
+    pub fn scan(&mut self, buffer: &[u8], limits: &Limits) -> Result<bool, Http1Error> {
         if self.line.is_none() {
             self.line = self.request_line(buffer, limits)?;
         }
         if self.line.is_none() {
-            return Ok(None);
+            return Ok(false);
         }
         let section = SectionLimits {
             bytes_max: limits.head_bytes_max,
@@ -78,14 +85,37 @@ impl RequestParser {
             too_large: Http1Error::HeadTooLarge,
             too_many: Http1Error::TooManyFields,
         };
-        if !self.fields.scan(&mut self.lines, buffer, &section)? {
-            return Ok(None);
-        }
+        self.fields.scan(&mut self.lines, buffer, &section)
+    }
+
+    /// Takes the head that was found off the front of `buffer`; the parser is ready for the next.
+    ///
+    /// # Panics
+    /// [`scan`](Self::scan) has not said that there is one.
+    pub fn take(&mut self, buffer: &mut BytesMut) -> Result<RequestHead, Http1Error> {
         let done = std::mem::take(self);
-        let line = done.line.expect("the request line was read above");
+        let line = done.line.expect("a whole head has a request line");
         let head = buffer.split_to(done.lines.position()).freeze();
         let headers = done.fields.into_map(&head)?;
-        assemble(&head, line, headers).map(Some)
+        assemble(&head, line, headers)
+    }
+
+    /// The head that was found, as it lies in `buffer`, if it is a plain one: see [`PlainRequest`].
+    pub fn plain<'a>(
+        &'a self,
+        buffer: &'a [u8],
+        default_port: u16,
+        heeded: impl Fn(&[u8]) -> bool,
+    ) -> Option<PlainRequest<'a>> {
+        let line = self.line.as_ref().filter(|_| !self.fields.has_underscores())?;
+        let head = buffer.get(..self.lines.position())?;
+        plain(head, line, self.fields.iter(head), default_port, heeded)
+    }
+
+    /// Passes over the head that was found; the parser is ready for the next.
+    pub fn skip(&mut self, buffer: &mut BytesMut) {
+        buffer.advance(self.lines.position());
+        *self = Self::default();
     }
 
     /// Whether no octet of the next request has been seen: the connection is idle, and may be closed without loss.

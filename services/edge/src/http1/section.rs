@@ -106,6 +106,8 @@ impl LineScanner {
 #[derive(Clone, Debug, Default)]
 pub(super) struct FieldScanner {
     fields: SmallVec<[FieldSpan; FIELDS_INLINE]>,
+    /// Whether there is a name with `_` in it.
+    underscored: bool,
 }
 
 impl FieldScanner {
@@ -121,7 +123,7 @@ impl FieldScanner {
             if line.is_empty() {
                 return Ok(true);
             }
-            match field(buffer, line.clone()) {
+            match field(buffer, line.clone(), &mut self.underscored) {
                 // First of all a line must be one.
                 Err(_) if memchr(b'\r', &buffer[line]).is_some() => return Err(Http1Error::BareCr),
                 _ if self.fields.len() == limits.fields_max => return Err(limits.too_many),
@@ -129,6 +131,16 @@ impl FieldScanner {
             }
         }
         Ok(false)
+    }
+
+    /// Whether there is a name with `_` in it, which others may read as `-`.
+    pub(super) const fn has_underscores(&self) -> bool {
+        self.underscored
+    }
+
+    /// The names and values of the fields in the section, as they came.
+    pub(super) fn iter<'a>(&'a self, section: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.fields.iter().map(|span| (&section[widen(&span.name)], &section[widen(&span.value)]))
     }
 
     /// The fields as the types of the `http` crate. Values are slices of `section`, so that nothing is copied; names
@@ -147,8 +159,8 @@ impl FieldScanner {
     }
 }
 
-/// One field line (RFC 9112, 5): `field-name ":" OWS field-value OWS`. Looks at each octet once.
-fn field(buffer: &[u8], line: Range<usize>) -> Result<FieldSpan, Http1Error> {
+/// One field line (RFC 9112, 5): `field-name ":" OWS field-value OWS`. Looks at each octet once. Notes a `_` in its name.
+fn field(buffer: &[u8], line: Range<usize>, underscored: &mut bool) -> Result<FieldSpan, Http1Error> {
     let text = &buffer[line.clone()];
     let mut underscore = false;
     let colon = text.iter().position(|&octet| {
@@ -159,6 +171,7 @@ fn field(buffer: &[u8], line: Range<usize>) -> Result<FieldSpan, Http1Error> {
         Some(colon) if colon > 0 && text[colon] == b':' => colon,
         _ => return Err(no_field(text)),
     };
+    *underscored |= underscore;
     if underscore && is_mistakable(&text[..colon]) {
         return Err(Http1Error::FieldNameAmbiguous);
     }

@@ -10,7 +10,8 @@
 //!
 //! Invariants:
 //! * **Every exchange counts once**, in the protocol-independent way: it is the drop of [`Recorded`] that counts it, also
-//!   when its connection's task is dropped half-way.
+//!   when its connection's task is dropped half-way. A request that was answered at a glance is none; it is counted alike
+//!   by who answered it (`server/http1/glance.rs`), and is none of those that are logged.
 //! * **What was sent counts**, not what was to be sent: octets that the connection took. For HTTP/1.1 that is what
 //!   the kernel took (heads and framing included), for HTTP/3 what the stream took (the same), for HTTP/2 the frames of
 //!   its stream as they were given to the connection, which holds at most 64 KiB of them all.
@@ -37,7 +38,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, uri::PathAndQuery};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use proxima_pipeline::{
-    Body, BodyError, CACHE_STATUSES, Ended, Exchange, OriginSeen, Response, cache_status,
+    Body, BodyError, CACHE_STATUSES, Ended, Exchange, OriginSeen, RayId, Response, cache_status,
 };
 
 pub use self::config::RequestLogConfig;
@@ -56,6 +57,11 @@ pub struct Observer {
 impl Observer {
     pub(crate) const fn new(zones: Arc<ZoneTable>, log: Option<RequestLog>) -> Self {
         Self { zones, log }
+    }
+
+    /// Whether the request of this name gets a line however it ends.
+    pub(crate) fn logs(&self, ray: &RayId) -> bool {
+        self.log.as_ref().is_some_and(|log| log.takes(ray))
     }
 }
 

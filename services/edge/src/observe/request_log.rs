@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use proxima_pipeline::{Ended, Exchange};
+use proxima_pipeline::{Ended, Exchange, RayId};
 
 use super::RequestLogConfig;
 use super::line::{About, line};
@@ -84,13 +84,18 @@ impl RequestLog {
         Ok(Self { lines, config, metrics, reopen, thread: Mutex::new(Some(thread)) })
     }
 
+    /// Whether a request of this name is logged however it ends.
+    pub(super) fn takes(&self, ray: &RayId) -> bool {
+        ray.is_sampled(self.config.sample_interval)
+    }
+
     /// Logs an exchange that has ended, if it is one of those that are.
     pub(super) fn note(&self, exchange: &Exchange, ended: &Ended, content_type: Option<&HeaderValue>) {
         let failed = ended.answered.is_some_and(|(status, _)| status.as_u16() >= 500);
         let sample_interval = match () {
             // It stands for itself alone: all of its kind are here.
             () if failed && self.config.always_errors => 1,
-            () if exchange.ray.is_sampled(self.config.sample_interval) => self.config.sample_interval,
+            () if self.takes(&exchange.ray) => self.config.sample_interval,
             () => return,
         };
         let about = About { exchange, ended, content_type, sample_interval, query: self.config.query };

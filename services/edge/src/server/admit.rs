@@ -28,6 +28,8 @@ pub(super) struct Asked {
     /// What the body's length was announced to be.
     pub(super) body_bytes: Option<u64>,
     pub(super) upgrade: Option<Arc<str>>,
+    /// Its name, if it has one already.
+    pub(super) ray: Option<RayId>,
 }
 
 impl ServerContext {
@@ -52,7 +54,8 @@ impl ServerContext {
             headers: asked.headers,
             upgrade: asked.upgrade,
         };
-        (self.exchange(peer, asked.protocol, request, body, sent), fault)
+        let ray = asked.ray.unwrap_or_else(|| self.new_ray());
+        (self.exchange(ray, peer.client(asked.protocol), request, body, sent), fault)
     }
 
     fn check(&self, asked: &Asked, scheme: Scheme) -> Option<Fault> {
@@ -76,19 +79,22 @@ impl ServerContext {
             headers: HeaderMap::new(),
             upgrade: None,
         };
-        self.exchange(peer, protocol, request, Body::empty(), sent)
+        self.exchange(self.new_ray(), peer.client(protocol), request, Body::empty(), sent)
+    }
+
+    /// A name for a request.
+    pub(super) fn new_ray(&self) -> RayId {
+        RayId::new(self.pop.clone())
     }
 
     fn exchange(
         &self,
-        peer: &Peer,
-        protocol: Protocol,
+        ray: RayId,
+        client: Client,
         request: Request,
         body: Body,
         sent: &Arc<AtomicU64>,
     ) -> Recorded {
-        let client = Client { address: peer.address, local: peer.local, protocol, tls: peer.tls.clone() };
-        let ray = RayId::new(self.pop.clone());
         let exchange = Exchange::new(ray, client, request, body, self.clock.now());
         Recorded::new(exchange, Arc::clone(&self.observer), sent)
     }

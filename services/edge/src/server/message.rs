@@ -45,7 +45,17 @@ pub(super) fn asked(
         headers.insert(HOST, HeaderValue::from_str(authority.as_str()).map_err(|_| Http1Error::HostInvalid)?);
     }
     let upgrade = connect.as_ref().map(|_| Connect::protocol());
-    let asked = Asked { protocol, method, scheme: parts.scheme, host, target, headers, body_bytes, upgrade };
+    let asked = Asked {
+        protocol,
+        method,
+        scheme: parts.scheme,
+        host,
+        target,
+        headers,
+        body_bytes,
+        upgrade,
+        ray: None,
+    };
     Ok((asked, connect))
 }
 

@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use proxima_chassis::Clock;
 use proxima_model::PopCode;
-use proxima_pipeline::{Pipeline, Scheme, TlsFacts};
+use proxima_pipeline::{Client, Pipeline, Protocol, Scheme, TlsFacts};
 use tokio_util::sync::CancellationToken;
 
 use crate::Observer;
@@ -129,6 +129,10 @@ pub struct Peer {
 impl Peer {
     const fn scheme(&self) -> Scheme {
         if self.tls.is_some() { Scheme::Https } else { Scheme::Http }
+    }
+
+    fn client(&self, protocol: Protocol) -> Client {
+        Client { address: self.address, local: self.local, protocol, tls: self.tls.clone() }
     }
 }
 

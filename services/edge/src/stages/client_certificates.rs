@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proxima_chassis::Clock;
-use proxima_pipeline::{ClientCertificate, Decision, Exchange, Fault, Flow, Stage};
+use proxima_pipeline::{ClientCertificate, Decision, Exchange, Fault, Flow, Glance, Sight, Stage};
 
 use proxima_tls::Certificates;
 
@@ -56,6 +56,11 @@ impl Stage for ClientCertificates {
             (true, true) => Flow::Fail(Fault::Misdirected),
             (true, false) => Flow::Fail(Fault::Forbidden("it asks for a client certificate that it trusts")),
         })
+    }
+
+    fn glance(&self, glance: &mut Glance<'_>) -> Sight {
+        let asked = glance.site.as_ref().is_none_or(|site| site.client_auth.contains_key(glance.host));
+        if asked { Sight::Unsure } else { Sight::Pass }
     }
 }
 

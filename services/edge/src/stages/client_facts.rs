@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proxima_chassis::Clock;
-use proxima_pipeline::{Decision, Exchange, Flow, Scheme, Stage};
+use proxima_pipeline::{Adding, Decision, Exchange, Flow, Glance, Scheme, Sight, Stage};
 
 use crate::{date::http_date, http1::decimal};
 
@@ -24,6 +24,10 @@ const OURS: &str = "cf-";
 const VOUCHED_FOR: [&str; 3] = ["cdn-loop", "x-forwarded-for", "x-forwarded-proto"];
 /// Room for the values that are made for each request: an address, a ray, and some of `x-forwarded-for`.
 const VALUES_OCTETS: usize = 192;
+/// What answers are said to come from.
+const OWN_NAME: &str = "proxima";
+/// Octets of a ray: its digits, and a PoP's code behind a hyphen.
+const RAY_OCTETS_MAX: usize = 22;
 
 /// On the way there: takes off `cf-*` fields that the client made up and look-alikes with `_` of what we state, and adds `cf-connecting-ip`, `cf-ray`,
 /// `cf-visitor`, `x-forwarded-for` (appended to) and `x-forwarded-proto`. On the way back: `cf-ray`, `server`, and
@@ -63,10 +67,31 @@ impl Stage for ClientFacts {
         if let Some(ray) = ray {
             response.headers.insert(CF_RAY, ray);
         }
-        response.headers.insert(header::SERVER, HeaderValue::from_static("proxima"));
+        response.headers.insert(header::SERVER, HeaderValue::from_static(OWN_NAME));
         if !response.headers.contains_key(header::DATE) {
             response.headers.insert(header::DATE, http_date(self.clock.now()));
         }
+    }
+
+    /// What is stated on the way there is for origins.
+    fn glance(&self, _glance: &mut Glance<'_>) -> Sight {
+        Sight::Pass
+    }
+
+    fn add(&self, glance: &Glance<'_>, answer: &mut Adding<'_>) {
+        let mut ray = [0; RAY_OCTETS_MAX];
+        let mut left = &mut ray[..];
+        glance.ray.put(&mut left);
+        let length = RAY_OCTETS_MAX - left.len();
+        answer.add(&CF_RAY, &ray[..length]);
+        answer.add(&header::SERVER, OWN_NAME.as_bytes());
+        if !answer.says(&header::DATE) {
+            answer.add(&header::DATE, http_date(self.clock.now()).as_bytes());
+        }
+    }
+
+    fn heeds(&self) -> &'static [&'static str] {
+        &["cf-*"]
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method, StatusCode, header};
 use proxima_compression::{Coding, Compressor, NAME, fields, wanted};
-use proxima_pipeline::{Exchange, Response, Stage};
+use proxima_pipeline::{Exchange, Glance, Response, Sight, Stage};
 
 /// On the way back: the content coding that the client likes best (RFC 9110, 12.5.3), for answers that can be encoded and
 /// that no stage behind has settled. The cache settles those that it has whole, from forms that it keeps; what comes
@@ -54,6 +54,11 @@ impl Stage for Compression {
             }
         }
         exchange.response = Some(response);
+    }
+
+    /// Whoever has an answer ready has settled its coding.
+    fn glance(&self, _glance: &mut Glance<'_>) -> Sight {
+        Sight::Pass
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use http::{HeaderName, HeaderValue};
 use proxima_chassis::NetworkConfig;
-use proxima_pipeline::{Decision, Exchange, Fault, Flow, Stage, name_and_value};
+use proxima_pipeline::{Decision, Exchange, Fault, Flow, Glance, Sight, Stage, name_and_value};
 
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 /// Our cdn-id: a pseudonym. Which network it was stands in the parameter `network`, so that one may stand before
@@ -81,5 +81,14 @@ impl Stage for LoopGuard {
             headers.insert(CDN_LOOP, value);
         }
         Decision::Now(Flow::Continue)
+    }
+
+    /// The name is for whoever comes next.
+    fn glance(&self, _glance: &mut Glance<'_>) -> Sight {
+        Sight::Pass
+    }
+
+    fn heeds(&self) -> &'static [&'static str] {
+        &["cdn-loop"]
     }
 }

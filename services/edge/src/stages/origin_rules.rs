@@ -1,6 +1,6 @@
 //! Origin rules: where a request goes instead of where its records say.
 
-use proxima_pipeline::{Asked, Decision, Exchange, Flow, Stage};
+use proxima_pipeline::{Asked, Decision, Exchange, Flow, Glance, Sight, Stage};
 
 /// Applies the zone's origin rules in order; a later rule overrides an earlier one field by field.
 #[derive(Default)]
@@ -37,5 +37,10 @@ impl Stage for OriginRules {
             exchange.trace.note(self.name(), || format!("{rule} applies: {}", rule.expression));
         }
         Decision::Now(Flow::Continue)
+    }
+
+    /// Where a request would go is of no matter to one that goes nowhere.
+    fn glance(&self, _glance: &mut Glance<'_>) -> Sight {
+        Sight::Pass
     }
 }

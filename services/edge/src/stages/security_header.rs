@@ -1,7 +1,7 @@
 //! Tells browsers to come by TLS only.
 
 use http::{HeaderValue, header};
-use proxima_pipeline::{Exchange, Stage};
+use proxima_pipeline::{Adding, Exchange, Glance, Sight, Stage};
 
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
@@ -24,6 +24,19 @@ impl Stage for SecurityHeader {
         response.headers.insert(header::STRICT_TRANSPORT_SECURITY, value.clone());
         if site.zone.settings.strict_transport_security.nosniff {
             response.headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        }
+    }
+
+    fn glance(&self, _glance: &mut Glance<'_>) -> Sight {
+        Sight::Pass
+    }
+
+    fn add(&self, glance: &Glance<'_>, answer: &mut Adding<'_>) {
+        let Some(site) = glance.site.as_ref().filter(|_| glance.client.tls.is_some()) else { return };
+        let Some(value) = &site.strict_transport_security else { return };
+        answer.add(&header::STRICT_TRANSPORT_SECURITY, value.as_bytes());
+        if site.zone.settings.strict_transport_security.nosniff {
+            answer.add(&header::X_CONTENT_TYPE_OPTIONS, NOSNIFF.as_bytes());
         }
     }
 }

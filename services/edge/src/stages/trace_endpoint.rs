@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use http::{HeaderValue, Method, StatusCode, header};
 use proxima_model::{NodeName, RegionName};
-use proxima_pipeline::{Body, Client, Decision, Exchange, Fault, Flow, Response, Stage, TlsFacts};
+use proxima_pipeline::{
+    Body, Client, Decision, Exchange, Fault, Flow, Glance, Response, Sight, Stage, TlsFacts,
+};
 
 /// The path below which nothing belongs to a site.
 const RESERVED: &str = "/cdn-cgi/";
@@ -87,5 +89,9 @@ impl Stage for TraceEndpoint {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         Decision::Now(Flow::Respond(response))
+    }
+
+    fn glance(&self, glance: &mut Glance<'_>) -> Sight {
+        if glance.target.starts_with(RESERVED) { Sight::Unsure } else { Sight::Pass }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode, header};
 use proxima_model::{MinTlsVersion, SslMode};
 use proxima_pipeline::{
-    AskedByPeer, Decision, Exchange, Fault, Flow, Response, Scheme, Site, Stage, TlsFacts,
+    AskedByPeer, Decision, Exchange, Fault, Flow, Glance, Response, Scheme, Sight, Site, Stage, TlsFacts,
 };
 
 use super::Sites;
@@ -45,13 +45,12 @@ impl ZoneStage {
         })
     }
 
-    fn site(&self, exchange: &Exchange) -> Result<Arc<Site>, Fault> {
-        let host = &*exchange.request.host;
+    fn site(&self, host: &str, tls: Option<&TlsFacts>) -> Result<Arc<Site>, Fault> {
         let site = self.find(host)?.ok_or(Fault::HostUnknown)?;
         if !site.zone.is_proxied() || !site.host(host).is_some_and(|host| host.proxied) {
             return Err(Fault::HostUnknown);
         }
-        if let Some(tls) = &exchange.client.tls {
+        if let Some(tls) = tls {
             self.check_session(tls, host, &site)?;
         }
         Ok(site)
@@ -78,8 +77,13 @@ impl ZoneStage {
         if exchange.extensions.get::<AskedByPeer>().is_some() {
             return None;
         }
+        Self::other_scheme(exchange.request.scheme, site)
+    }
+
+    /// The scheme that the zone wants instead of the one by which a visitor came.
+    fn other_scheme(came_by: Scheme, site: &Site) -> Option<Scheme> {
         let settings = &site.zone.settings;
-        match exchange.request.scheme {
+        match came_by {
             // Without TLS there is nothing to redirect to, whatever `always_use_https` says.
             Scheme::Http => {
                 (settings.always_use_https && settings.ssl != SslMode::Off).then_some(Scheme::Https)
@@ -111,7 +115,7 @@ impl Stage for ZoneStage {
     }
 
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
-        let site = match self.site(exchange) {
+        let site = match self.site(&exchange.request.host, exchange.client.tls.as_deref()) {
             Ok(site) => site,
             Err(fault) => return Decision::Now(Flow::Fail(fault)),
         };
@@ -135,5 +139,15 @@ impl Stage for ZoneStage {
             return Decision::Now(Flow::Respond(response));
         }
         Decision::Now(Flow::Continue)
+    }
+
+    fn glance(&self, glance: &mut Glance<'_>) -> Sight {
+        match self.site(glance.host, glance.client.tls.as_deref()) {
+            Ok(site) if Self::other_scheme(glance.scheme, &site).is_none() => {
+                glance.site = Some(site);
+                Sight::Pass
+            }
+            _ => Sight::Unsure,
+        }
     }
 }

@@ -13,8 +13,8 @@ use proxima_model::{
     RulesetId, Timestamp, UrlPrefix, Zone, ZoneId, ZoneName, ZoneSettings, ZoneStatus,
 };
 use proxima_pipeline::{
-    AskedByPeer, BodyError, BodySender, CacheFill, Client, Pipeline, Protocol, RayId, Request, Response,
-    Scheme, Site, Trace,
+    AskedByPeer, BodyError, BodySender, CacheFill, Client, Glance, Pipeline, Protocol, RayId, Request,
+    Response, Scheme, Sight, Site, Trace,
 };
 use tokio::sync::{Mutex, mpsc};
 
@@ -102,6 +102,10 @@ impl Stage for Serial {
         }
         Decision::Now(Flow::Continue)
     }
+
+    fn glance(&self, _glance: &mut Glance<'_>) -> Sight {
+        Sight::Pass
+    }
 }
 
 /// The last stage.
@@ -141,7 +145,7 @@ pub(super) struct World {
     pub(super) clock: Arc<SimulatedClock>,
     pub(super) metrics: Metrics,
     pub(super) compressor: Arc<Compressor>,
-    pipeline: Pipeline,
+    pub(super) pipeline: Pipeline,
     /// The zone's, for requests that come from now on.
     pub(super) serial: Arc<AtomicU32>,
     calls: Mutex<mpsc::UnboundedReceiver<Call>>,
@@ -260,7 +264,7 @@ impl World {
         PrimaryKey::of_url(self.zone(), &format!("http://{HOST}{target}")).expect("absolute")
     }
 
-    fn exchange(&self, method: Method, target: &str, fields: Fields<'_>) -> Exchange {
+    pub(super) fn exchange(&self, method: Method, target: &str, fields: Fields<'_>) -> Exchange {
         let client = Client {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)),
             local: SocketAddr::from((Ipv4Addr::LOCALHOST, 80)),

@@ -6,6 +6,7 @@ mod collapsing;
 mod disk;
 mod encoded;
 mod fill;
+mod glance;
 mod harness;
 mod led;
 mod parts;

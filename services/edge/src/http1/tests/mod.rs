@@ -1,6 +1,7 @@
 //! Tests of the core: tables of shapes, and properties over arbitrary input.
 
 mod bodies;
+mod plain;
 mod properties;
 mod requests;
 mod responses;

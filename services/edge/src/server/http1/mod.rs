@@ -1,11 +1,13 @@
 //! A connection that speaks HTTP/1.1: one task, one exchange at a time, answers in the order of the requests.
 //!
 //! ```text
-//!  next_head ─▶ exchange: run (pipeline) ─▶ respond ─▶ next_head …
+//!  next_head ─▶ a plain hit? glance ─▶ deliver ─▶ next_head …
+//!      └─▶ exchange: run (pipeline) ─▶ respond ─▶ next_head …
 //!                   │ both watch the reading side: body in, pipelined requests kept, client gone → dropped
 //!                   └─▶ 101: relay          └─▶ close: last word, then linger
 //! ```
 
+mod glance;
 mod respond;
 mod upload;
 
@@ -20,11 +22,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::header::{EXPECT, HeaderValue};
 use http::{Method, Version};
-use proxima_pipeline::{Body, Exchange, Fault, Interim, Interims, Protocol, Response, Upgraded, answer};
+use proxima_pipeline::{
+    Body, Client, Exchange, Fault, Interim, Interims, Protocol, RayId, Response, Upgraded, answer,
+};
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use self::glance::Seen;
 use self::respond::Asker;
 use self::upload::{Feed, Upload};
 use super::admit::{Asked, fault_of};
@@ -56,6 +61,8 @@ struct Gone;
 /// What came where a request should begin.
 enum Next {
     Head(Box<RequestHead>),
+    /// One that has been answered at a glance; the answer's head waits to be written.
+    Seen(Seen),
     Refused(Http1Error),
     /// The head took too long.
     Late,
@@ -85,7 +92,11 @@ struct Connection<T> {
     drain: CancellationToken,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
     served: u32,
+    /// The name of the latest request that was looked at; and whether the one that is there has it.
+    ray: RayId,
+    is_named: bool,
     peer: Peer,
+    client: Client,
     context: Arc<ServerContext>,
 }
 
@@ -108,12 +119,16 @@ pub(super) async fn serve<T: Transport>(
         drain,
         draining,
         served: 0,
+        ray: context.new_ray(),
+        is_named: false,
+        client: peer.client(Protocol::Http11),
         peer,
         context,
     };
     loop {
         let after = match connection.next_head().await {
             Next::Head(head) => connection.exchange(*head).await,
+            Next::Seen(seen) => connection.deliver(seen).await,
             Next::Refused(error) => connection.refuse(error).await,
             Next::Late => connection.answer_unread(&Fault::RequestTimeout).await,
             Next::Ended => After::Gone,
@@ -139,9 +154,9 @@ impl<T: Transport> Connection<T> {
         self.read_deadline.clear();
         let next = poll_fn(|context| {
             loop {
-                match self.parser.parse(&mut self.buffer, &self.context.limits) {
-                    Ok(Some(head)) => return Poll::Ready(Next::Head(Box::new(head))),
-                    Ok(None) => {}
+                match self.parser.scan(&self.buffer, &self.context.limits) {
+                    Ok(true) => return Poll::Ready(self.found()),
+                    Ok(false) => {}
                     Err(error) => return Poll::Ready(Next::Refused(error)),
                 }
                 let idle = self.parser.is_idle(&self.buffer);
@@ -172,6 +187,17 @@ impl<T: Transport> Connection<T> {
         next
     }
 
+    /// A whole head is there.
+    fn found(&mut self) -> Next {
+        if let Some(seen) = self.glance() {
+            return Next::Seen(seen);
+        }
+        match self.parser.take(&mut self.buffer) {
+            Ok(head) => Next::Head(Box::new(head)),
+            Err(error) => Next::Refused(error),
+        }
+    }
+
     /// Runs the pipeline for a request and writes its answer.
     async fn exchange(&mut self, mut head: RequestHead) -> After {
         self.served += 1;
@@ -197,6 +223,7 @@ impl<T: Transport> Connection<T> {
             headers: head.headers,
             body_bytes: upload.as_ref().and_then(Upload::announced),
             upgrade: websocket.then(|| Arc::from("websocket")),
+            ray: std::mem::take(&mut self.is_named).then(|| self.ray.clone()),
         };
         let (mut exchange, fault) = server.admit(&self.peer, asked, body, &self.out.written);
         // HTTP/1.0 knows none (RFC 9110, 15.2).

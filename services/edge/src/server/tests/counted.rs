@@ -7,7 +7,7 @@ use super::http3::Quic;
 use super::*;
 
 /// Waits until so many exchanges have ended; what was counted. The script knows no zones.
-async fn counted(context: &ServerContext, requests: u64) -> TrafficNumbers {
+pub(super) async fn counted(context: &ServerContext, requests: u64) -> TrafficNumbers {
     within(async {
         loop {
             let series = context.observer.zones.series();

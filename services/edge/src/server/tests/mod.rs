@@ -3,6 +3,7 @@
 mod balancers;
 mod counted;
 mod early_data;
+mod glance;
 mod http1;
 mod http2;
 mod http2_bodies;
@@ -29,7 +30,8 @@ use prometheus_client::registry::Registry;
 use proxima_chassis::SystemClock;
 use proxima_model::PopCode;
 use proxima_pipeline::{
-    Body, BodyError, Decision, Exchange, Fault, Flow, Interim, Pipeline, Response, Stage, Upgraded,
+    Body, BodyError, Decision, Exchange, Fault, Flow, Glance, Interim, Pipeline, Response, Sight, Stage,
+    Upgraded,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
@@ -120,6 +122,14 @@ impl Stage for Script {
             "/fail" => Decision::Now(Flow::Fail(Fault::HostUnknown)),
             _ => Decision::Later(Box::pin(later(seen, exchange))),
         }
+    }
+
+    fn glance(&self, glance: &mut Glance<'_>) -> Sight {
+        glance::sight(glance)
+    }
+
+    fn heeds(&self) -> &'static [&'static str] {
+        &["heeded"]
     }
 }
 
