@@ -7,7 +7,7 @@ use foldhash::{HashMap, HashMapExt};
 use proxima_ledger::{CompileZone, ReadError, Snapshot};
 use proxima_model::{
     AcmeOrder, DnsName, PrimarySoa, Record, RecordData, SecondaryZone, SslMode, TransferredRecord, Zone,
-    ZoneSettings, ZoneSigning, ZoneStatus,
+    ZoneSettings, ZoneSigning, ZoneStatus, limits::TTL_SECONDS_MAX,
 };
 use tracing::error;
 
@@ -172,10 +172,10 @@ impl Node {
         matches!(self.kind(zone), Kind::Proxied)
     }
 
-    fn add(&mut self, record: &Record, wire: Option<Vec<u8>>) {
+    fn add(&mut self, record: &Record, wire: Option<Vec<u8>>, ttl_max: u32) {
         let (rtype, data) = rrset::encode(&record.data);
         let data = wire.unwrap_or(data);
-        let ttl = record.ttl.wire_seconds();
+        let ttl = record.ttl.wire_seconds().min(ttl_max);
         self.proxied |= record.proxied;
         if let RecordData::Cname { .. } = record.data {
             // One alias at most (RFC 2181, 10.1); the model refuses a second one.
@@ -220,6 +220,9 @@ impl ZoneTree {
 
     /// As [`Self::compile_with`]; a secondary zone has the SOA record and the name servers of its primary. With a record
     /// may come its data on the wire, where that is not what is made of it.
+    ///
+    /// Of a zone that is signed nothing may be remembered for longer than [`TTL_SECONDS_MAX`], whatever its primary says: a
+    /// stage of a key's roll-over lasts as long as that.
     fn compile_from<E>(
         zone: &Zone,
         secondary: Option<&SecondaryZone>,
@@ -228,13 +231,15 @@ impl ZoneTree {
         records: impl IntoIterator<Item = Result<(Record, Option<Vec<u8>>), E>>,
     ) -> Result<Self, E> {
         let apex = zone.name.wire();
+        // A primary may give what it likes; how a key is rolled over counts on what may be remembered of a signed zone.
+        let ttl_max = if signing.is_some() { TTL_SECONDS_MAX } else { u32::MAX };
         let mut nodes: HashMap<Box<[u8]>, Node> = HashMap::new();
         for record in records {
             let (record, wire) = record?;
             let owner = record.name.wire();
             let is_ours = record.data.is_offered() && record.name.is_within(&zone.name);
             if let (true, Some(relative)) = (is_ours, owner.strip_suffix(&*apex)) {
-                nodes.entry(relative.into()).or_default().add(&record, wire);
+                nodes.entry(relative.into()).or_default().add(&record, wire, ttl_max);
             }
         }
         let challenged = add_challenges(&mut nodes, zone, &apex, challenges);
@@ -245,7 +250,7 @@ impl ZoneTree {
             https: HttpsOffer::of(&zone.settings),
             soa: secondary
                 .and_then(|secondary| secondary.soa.as_ref())
-                .map_or_else(|| start_of_authority(zone, &apex), start_of_primary),
+                .map_or_else(|| start_of_authority(zone, &apex), |soa| start_of_primary(soa, ttl_max)),
             served: secondary.is_none_or(SecondaryZone::is_served),
             signer: signing.and_then(|signing| signer(zone, signing, &apex)),
             apex: apex.into(),
@@ -461,9 +466,15 @@ fn signer(zone: &Zone, signing: &ZoneSigning, apex: &[u8]) -> Option<Box<Signer>
     signer.map(Box::new).inspect_err(|why| error!(zone = %zone.name, %why, "answered unsigned")).ok()
 }
 
-/// The SOA record of a zone that another server wrote.
-fn start_of_primary(soa: &PrimarySoa) -> RrSet {
-    RrSet::of_one(rtype::SOA, soa.ttl, soa.data.clone())
+/// The SOA record of a zone that another server wrote, with TTLs, its own and that of what does not exist, of so many
+/// seconds at the most.
+fn start_of_primary(soa: &PrimarySoa, ttl_max: u32) -> RrSet {
+    let mut data = soa.data.clone();
+    // The last of its five numbers (RFC 2308, 4).
+    if let Some(minimum) = data.last_chunk_mut() {
+        *minimum = u32::from_be_bytes(*minimum).min(ttl_max).to_be_bytes();
+    }
+    RrSet::of_one(rtype::SOA, soa.ttl.min(ttl_max), data)
 }
 
 /// The SOA record (RFC 1035, 3.3.13): written by nobody, made from what is known of the zone.

@@ -26,6 +26,8 @@
 //! * Each step depends on what is written down, the clock and the parent only: it may be done twice, late, or by another
 //!   server.
 //! * A zone that leaves DNSSEC rolls nothing: both keys sign until it is unsigned.
+//! * Nothing of a signed zone may be remembered for longer than [`limits::TTL_SECONDS_MAX`]: the stages are as long as that.
+//!   The API takes no longer TTL, and what another server wrote is answered with none (`services/dns`, `ZoneTree`).
 
 use serde::{Deserialize, Serialize};
 
