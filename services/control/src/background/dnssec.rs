@@ -107,9 +107,10 @@ fn waits(signing: &ZoneSigning) -> bool {
 }
 
 /// Whether the parent's DS records bear upon the zone's keys. Any of them bears upon a zone that leaves: as long as there
-/// is one, validators ask for signatures.
+/// is one, validators ask for signatures. But where others sign it too, theirs stay, and only those of our keys go.
 fn names(signing: &ZoneSigning, found: &BTreeSet<Vec<u8>>) -> bool {
     match signing.state {
+        SigningState::Leaving if signing.multi_signer => signing.keys().any(|key| names_key(key, found)),
         SigningState::Leaving => !found.is_empty(),
         SigningState::On => {
             signing.keys().any(|key| key.role.signs() && key.role.is_published() && names_key(key, found))
@@ -202,6 +203,9 @@ mod tests {
         assert!(!names(&zone, &BTreeSet::new()) && waits(&zone));
         zone.state = SigningState::Leaving;
         assert_eq!((names(&zone, &other), names(&zone, &BTreeSet::new())), (true, false));
+        zone.multi_signer = true;
+        assert_eq!((names(&zone, &other), names(&zone, &own)), (false, true), "others stay");
+        zone.multi_signer = false;
         zone.parent = ParentDs::Seen;
         assert!(waits(&zone));
         zone.state = SigningState::On;

@@ -30,9 +30,10 @@ pub(crate) struct Signer {
     /// Those that sign: one, or two in the middle of a roll-over.
     pub(super) keys: Vec<SigningPair>,
     dnskey: RrSet,
-    cds: RrSet,
-    cdnskey: RrSet,
-    /// What the parent is to say; nothing of a zone that leaves.
+    /// What the parent is asked to say; none where there is nothing to ask.
+    cds: Option<RrSet>,
+    cdnskey: Option<RrSet>,
+    /// What the parent is to say if it lies here; none of a zone that leaves, but for keys of others that stay.
     ds: Option<RrSet>,
     /// How names are hashed, if what does not exist is denied by NSEC3.
     nsec3: Option<RrSet>,
@@ -70,41 +71,52 @@ impl Signer {
             ttl: KEY_TTL,
             data: data.into_iter().map(Vec::into_boxed_slice).collect(),
         };
+        let some = |rtype, data: Vec<Vec<u8>>| (!data.is_empty()).then(|| set(rtype, data));
         let ds: Vec<Vec<u8>> = signing.trusted().map(|key| ds(key, apex)).collect();
         let trusted: Vec<Vec<u8>> = signing.trusted().map(SigningKey::dnskey).collect();
         let published = signing.keys().filter(|key| key.role.is_published());
-        let leaves = signing.state == SigningState::Leaving;
-        let or_delete = |data, delete: [u8; 5]| if leaves { vec![delete.to_vec()] } else { data };
+        // To take all away is for nobody to ask for where others sign too.
+        let deletes = signing.state == SigningState::Leaving && !signing.multi_signer;
+        let or_delete = |data, delete: [u8; 5]| if deletes { vec![delete.to_vec()] } else { data };
         Ok(Self {
             keys,
             dnskey: set(rtype::DNSKEY, published.map(SigningKey::dnskey).collect()),
-            cds: set(rtype::CDS, or_delete(ds.clone(), CDS_DELETE)),
-            cdnskey: set(rtype::CDNSKEY, or_delete(trusted, CDNSKEY_DELETE)),
-            ds: (!leaves).then(|| set(rtype::DS, ds)),
+            cds: some(rtype::CDS, or_delete(ds.clone(), CDS_DELETE)),
+            cdnskey: some(rtype::CDNSKEY, or_delete(trusted, CDNSKEY_DELETE)),
+            ds: some(rtype::DS, ds),
             multi_signer: signing.multi_signer,
             nsec3: (signing.nsec3 && nsec3::fits(apex)).then(|| nsec3::parameters(KEY_TTL)),
         })
     }
 
     /// Where others sign the zone too, has the parent asked to name those of their keys at which trust enters
-    /// (RFC 8901, 2.1.2 and 8). Nothing is added for a zone that leaves.
+    /// (RFC 8901, 2.1.2 and 8). If the zone leaves, these are all that it is asked to name: those of ours go, and others stay.
+    /// With none that is known here it is asked for nothing, and its owner is who tells it.
     pub(crate) fn join(&mut self, others: &RrSet, apex: &[u8]) {
-        let Some(own) = self.ds.as_mut().filter(|_| self.multi_signer) else { return };
+        if !self.multi_signer {
+            return;
+        }
         // Flags 257: a zone key, at which trust enters (RFC 4034, 2.1.1), and not one that is revoked.
-        for dnskey in others.data.iter().filter(|data| data.starts_with(&SIGNING_KEY_FLAGS.to_be_bytes())) {
+        let is_others = |data: &[u8]| {
+            let is_ours = self.dnskey.data.iter().any(|ours| **ours == *data);
+            data.starts_with(&SIGNING_KEY_FLAGS.to_be_bytes()) && !is_ours
+        };
+        for dnskey in others.data.iter().filter(|data| is_others(data)) {
             let digest = digest(&SHA256, &[apex, dnskey].concat());
             let algorithm = dnskey.get(3).copied().unwrap_or_default();
             let ds =
                 [&key_tag(dnskey).to_be_bytes()[..], &[algorithm, DIGEST_TYPE], digest.as_ref()].concat();
-            own.add(KEY_TTL, ds.clone());
-            self.cds.add(KEY_TTL, ds);
-            self.cdnskey.add(KEY_TTL, dnskey.to_vec());
+            add(&mut self.ds, rtype::DS, ds.clone());
+            add(&mut self.cds, rtype::CDS, ds);
+            add(&mut self.cdnskey, rtype::CDNSKEY, dnskey.to_vec());
         }
     }
 
     /// What the apex has because the zone is signed.
     pub(crate) fn apex_sets(&self) -> impl Iterator<Item = &RrSet> {
-        [&self.dnskey, &self.cds, &self.cdnskey].into_iter().chain(&self.nsec3)
+        [Some(&self.dnskey), self.cds.as_ref(), self.cdnskey.as_ref(), self.nsec3.as_ref()]
+            .into_iter()
+            .flatten()
     }
 
     /// Whether what does not exist is denied by NSEC3.
@@ -167,6 +179,14 @@ impl SigningPair {
         validity: Validity,
     ) -> (Vec<u8>, usize) {
         signed_octets(apex, owner, set, (self.algorithm.code(), self.tag), validity)
+    }
+}
+
+/// Adds a record about a key to a set, which there may not be yet.
+fn add(set: &mut Option<RrSet>, rtype: u16, data: Vec<u8>) {
+    match set {
+        Some(set) => set.add(KEY_TTL, data),
+        None => *set = Some(RrSet::of_one(rtype, KEY_TTL, data)),
     }
 }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use domain::{
     base::{
         Message, Name, ParsedRecord, Rtype, ToName, iana::Class, name::ToLabelIter as _,
@@ -278,6 +279,35 @@ fn where_others_sign_too_the_parent_is_asked_to_name_their_keys_at_which_trust_e
             let found = lines.iter().filter(|line| line.contains(&format!(" IN {kind} "))).count();
             assert_eq!(found, expected, "{multi_signer} {lines:?}");
         }
+    }
+}
+
+#[test]
+fn a_zone_that_leaves_others_who_sign_too_withdraws_its_own_keys_and_no_others() {
+    let zone = zone("example.com");
+    let own = published_key(KeyRole::Active);
+    // Its owner has our key among the others', too.
+    let ours = BASE64_STANDARD.encode(&own.public);
+    let ours = format!("@ 300 DNSKEY 257 3 13 {ours}");
+    let others = "@ 300 DNSKEY 257 3 13 AAAA";
+    for (lines, expected) in [(vec![others, &ours], 1), (vec![&ours], 0), (vec![], 0)] {
+        let records = lines.iter().map(|line| record(&zone, line).expect("a record")).collect();
+        let mut signing =
+            ZoneSigning { multi_signer: true, ..signing(&zone, vec![published_key(KeyRole::Active)]) };
+        signing.state = SigningState::Leaving;
+        let mut fixture = Fixture::default();
+        fixture.add_signed(&zone, &signing, records);
+        for (kind, theirs) in [("CDS", "example.com. 3600 IN CDS 1038 13 2 "), ("CDNSKEY", " 257 3 13 AAAA")]
+        {
+            let (_, out) = ask(&fixture, &secure("example.com", kind), Transport::Tcp);
+            assert!(verify(&out, &signing.keys).expect(kind) > 0);
+            let found = describe(&out).expect(kind);
+            let found: Vec<_> = found.iter().filter(|line| line.contains(&format!(" IN {kind} "))).collect();
+            assert!(found.len() == expected && found.iter().all(|line| line.contains(theirs)), "{found:?}");
+        }
+        // Resolvers that have the others' keys of it still find its signatures good.
+        let (_, out) = ask(&fixture, &secure("example.com", "DNSKEY"), Transport::Tcp);
+        assert_eq!(verify(&out, &signing.keys).expect("DNSKEY"), 1);
     }
 }
 
