@@ -169,7 +169,7 @@ impl Runner {
                 break;
             }
             let seen = self.look(Some(due.into_iter().collect())).await?;
-            self.act(seen.next).await?;
+            self.act(seen.next).await;
         }
         Ok(self.rest())
     }
@@ -223,22 +223,37 @@ impl Runner {
         self.ordering.api.read(move |snapshot| look(snapshot, &policy, zones, now)).await
     }
 
-    async fn act(&mut self, seen: Vec<(ZoneId, Next)>) -> Result<(), ApiError> {
+    async fn act(&mut self, seen: Vec<(ZoneId, Next)>) {
         let now = self.ordering.api.now();
         for (zone, next) in seen {
             if self.in_flight.contains(&zone) {
                 // It is looked at again when that has ended.
                 continue;
             }
+            let (api, author) = (&self.ordering.api, &self.ordering.author);
             match next {
                 Next::Rest(until) => self.schedule.set(zone, until),
-                Next::Forget => state::forget(&self.ordering.api, &self.ordering.author, zone).await?,
-                Next::TakeBack => state::take_back(&self.ordering.api, &self.ordering.author, zone).await?,
+                Next::Forget => {
+                    let forgotten = state::forget(api, author, zone).await;
+                    self.noted(zone, forgotten);
+                }
+                Next::TakeBack => {
+                    let taken_back = state::take_back(api, author, zone).await;
+                    self.noted(zone, taken_back);
+                }
                 Next::Order(_) if !self.has_room() => self.schedule.set(zone, Some(now)),
                 Next::Order(algorithm) => self.begin(zone, algorithm),
             }
         }
-        Ok(())
+    }
+
+    /// Has a zone looked at again whose former order could not be changed: it keeps no other waiting.
+    fn noted(&mut self, zone: ZoneId, noted: Result<(), ApiError>) {
+        if let Err(error) = noted {
+            tracing::warn!(%zone, %error, "a former order of a certificate stays; it is tried again");
+            let again = self.ordering.api.now().plus_seconds(limits::ACME_RETRY_SECONDS);
+            self.schedule.set(zone, Some(again));
+        }
     }
 
     fn begin(&mut self, zone: ZoneId, algorithm: KeyAlgorithm) {

@@ -7,6 +7,7 @@ use proxima_model::{
     Certificate, CertificateId, CertificateSource, EdgeAuthority, Timestamp, Zone, ZoneId, ZoneStatus,
 };
 
+use super::round::{or_pass_over, readable};
 use crate::{
     api::{
         Api,
@@ -17,19 +18,35 @@ use crate::{
     limits,
 };
 
-/// Issues what is missing or due, for these zones or for all of them.
+/// Issues what is missing or due, for these zones or for all of them; returns those for which that failed.
 pub(super) async fn keep(
     api: &Arc<Api>,
     author: &Author,
     zones: Option<BTreeSet<ZoneId>>,
-) -> Result<(), ApiError> {
+) -> Result<BTreeSet<ZoneId>, ApiError> {
     let now = api.now();
     let due = api.read(move |snapshot| due(snapshot, zones, now)).await?;
+    let mut failed = BTreeSet::new();
     for ids in due.chunks(limits::CERTIFICATES_PER_APPEND) {
-        let ids = ids.to_vec();
-        let issued = api.write(author, move |draft| issue(draft, &ids)).await?.answer;
-        api.metrics.certificates_issued.inc_by(issued);
+        let Err(together) = issue_in_one(api, author, ids.to_vec()).await else { continue };
+        // One of them keeps no other from its own; but if none comes, it is not for one of them.
+        let before = failed.len();
+        for id in ids {
+            let alone = issue_in_one(api, author, vec![*id]).await;
+            if or_pass_over("issuing a certificate", *id, alone)?.is_none() {
+                failed.insert(*id);
+            }
+        }
+        if ids.len() > 1 && failed.len() - before == ids.len() {
+            return Err(together);
+        }
     }
+    Ok(failed)
+}
+
+async fn issue_in_one(api: &Arc<Api>, author: &Author, ids: Vec<ZoneId>) -> Result<(), ApiError> {
+    let issued = api.write(author, move |draft| issue(draft, &ids)).await?.answer;
+    api.metrics.certificates_issued.inc_by(issued);
     Ok(())
 }
 
@@ -47,15 +64,16 @@ fn due(
     };
     match zones {
         None => {
-            for zone in snapshot.scan::<Zone>(&[]) {
-                consider(&zone?)?;
+            for zone in readable(snapshot.scan::<Zone>(&[])) {
+                let zone = zone?;
+                or_pass_over("looking at its certificates", zone.id, consider(&zone))?;
             }
         }
         Some(ids) => {
             for id in ids {
-                if let Some(zone) = snapshot.get::<Zone>(&id)? {
-                    consider(&zone)?;
-                }
+                let found = snapshot.get::<Zone>(&id).map_err(ApiError::from);
+                let considered = found.and_then(|zone| zone.map_or(Ok(()), |zone| consider(&zone)));
+                or_pass_over("looking at its certificates", id, considered)?;
             }
         }
     }

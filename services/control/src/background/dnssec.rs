@@ -8,7 +8,7 @@ use proxima_model::{
     limits as model_limits,
 };
 
-use super::round::Round;
+use super::round::{Round, or_pass_over, readable};
 use crate::{
     api::{Api, write::Author},
     config::Activation,
@@ -26,7 +26,7 @@ pub(super) async fn follow_parents(
 ) -> Result<Option<ZoneId>, ApiError> {
     let waiting = api.read(move |snapshot| {
         let mut waiting = Round::new(after, limits::DS_LOOKUPS_PER_ROUND);
-        for signing in snapshot.scan::<ZoneSigning>(&[]) {
+        for signing in readable(snapshot.scan::<ZoneSigning>(&[])) {
             let signing = signing?;
             if waits(&signing) {
                 waiting.offer(signing.zone);
@@ -36,24 +36,29 @@ pub(super) async fn follow_parents(
     });
     let waiting = waiting.await?;
     for id in &waiting {
-        let id = *id;
-        let Some(zone) = api.read(move |snapshot| Ok(snapshot.get::<Zone>(&id)?)).await? else { continue };
-        match api.delegations.ds(&zone).await {
-            Err(why) => tracing::debug!(%why, "what the parent says of a signed zone is not known"),
-            Ok(found) => {
-                let written = api.write(author, move |draft| {
-                    let Some(former) = draft.read::<ZoneSigning>(&id)? else { return Ok(()) };
-                    let next = follow(&former, names(&former, &found), draft.now).map(|next| {
-                        let parent = ParentSays::NamesActive(names_active(&next, &found));
-                        next.roll_on(parent, draft.now).unwrap_or(next)
-                    });
-                    dnssec::put(draft, &zone, Some(&former), next.as_ref())
-                });
-                written.await?;
-            }
-        }
+        or_pass_over("following the parent's DS", *id, follow_parent(api, author, *id).await)?;
     }
     Ok(waiting.last().copied())
+}
+
+async fn follow_parent(api: &Arc<Api>, author: &Author, id: ZoneId) -> Result<(), ApiError> {
+    let Some(zone) = api.read(move |snapshot| Ok(snapshot.get::<Zone>(&id)?)).await? else { return Ok(()) };
+    let found = match api.delegations.ds(&zone).await {
+        Ok(found) => found,
+        Err(why) => {
+            tracing::debug!(%why, "what the parent says of a signed zone is not known");
+            return Ok(());
+        }
+    };
+    let written = api.write(author, move |draft| {
+        let Some(former) = draft.read::<ZoneSigning>(&id)? else { return Ok(()) };
+        let next = follow(&former, names(&former, &found), draft.now).map(|next| {
+            let parent = ParentSays::NamesActive(names_active(&next, &found));
+            next.roll_on(parent, draft.now).unwrap_or(next)
+        });
+        dnssec::put(draft, &zone, Some(&former), next.as_ref())
+    });
+    written.await.map(|_| ())
 }
 
 /// Leads on what time alone leads on, and begins what is due: those after this zone in order; returns behind which one to go
@@ -70,7 +75,7 @@ pub(super) async fn roll_keys(
     let now = api.now();
     let due = api.read(move |snapshot| {
         let mut due = Round::new(after, limits::ROLLS_PER_ROUND);
-        for signing in snapshot.scan::<ZoneSigning>(&[]) {
+        for signing in readable(snapshot.scan::<ZoneSigning>(&[])) {
             let signing = signing?;
             if signing.is_roll_due(now) || signing.roll_on(parent, now).is_some() {
                 due.offer(signing.zone);
@@ -80,22 +85,25 @@ pub(super) async fn roll_keys(
     });
     let due = due.await?;
     for id in &due {
-        let id = *id;
-        let written = api.write(author, move |draft| {
-            let Some(former) = draft.read::<ZoneSigning>(&id)? else { return Ok(()) };
-            let next = match former.roll_on(parent, draft.now) {
-                Some(next) => next,
-                None if former.is_roll_due(draft.now) => dnssec::roll_key(&former, None, draft.now)?,
-                None => return Ok(()),
-            };
-            let stage = next.roll.map_or("done", |roll| roll.stage.name());
-            tracing::info!(zone = %id, stage, "the roll-over of a key goes on");
-            let zone = draft.zone(id)?;
-            dnssec::put(draft, &zone, Some(&former), Some(&next))
-        });
-        written.await?;
+        or_pass_over("rolling a key over", *id, roll_on(api, author, *id, parent).await)?;
     }
     Ok(due.last().copied())
+}
+
+async fn roll_on(api: &Arc<Api>, author: &Author, id: ZoneId, parent: ParentSays) -> Result<(), ApiError> {
+    let written = api.write(author, move |draft| {
+        let Some(former) = draft.read::<ZoneSigning>(&id)? else { return Ok(()) };
+        let next = match former.roll_on(parent, draft.now) {
+            Some(next) => next,
+            None if former.is_roll_due(draft.now) => dnssec::roll_key(&former, None, draft.now)?,
+            None => return Ok(()),
+        };
+        let stage = next.roll.map_or("done", |roll| roll.stage.name());
+        tracing::info!(zone = %id, stage, "the roll-over of a key goes on");
+        let zone = draft.zone(id)?;
+        dnssec::put(draft, &zone, Some(&former), Some(&next))
+    });
+    written.await.map(|_| ())
 }
 
 /// Whether something about the zone changes with its parent's DS. One that is active is left in peace.

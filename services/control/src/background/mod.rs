@@ -2,24 +2,25 @@
 //!
 //! ```text
 //!  replica changed, or a minute passed ─▶ ticket keys ─▶ authority ─▶ zones that changed ─▶ certificates
-//!                                                          (every hour: all zones)   └─▶ pending: delegation, DS
+//!                                                          (every hour: all zones)   └─▶ pending: delegation, DS; keys
 //! ```
 //!
-//! Each step looks at what is and makes what is missing, so it may be cut off anywhere and be run again.
+//! Each step looks at what is and makes what is missing, so it may be cut off anywhere and be run again. What fails for one
+//! zone is said and left for a later round; the others' goes on (`round.rs`).
 
 mod certificates;
 mod dnssec;
 mod keys;
 mod round;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use proxima_chassis::Shutdown;
 use proxima_ledger::Seq;
 use proxima_model::{Zone, ZoneId, ZoneStatus};
 use tokio::time::Instant;
 
-use self::round::Round;
+use self::round::{Round, or_pass_over, readable};
 use crate::{
     api::{Api, write::Author},
     config::Activation,
@@ -34,6 +35,7 @@ pub(crate) async fn run(api: Arc<Api>, author: Author, shutdown: Shutdown) {
         author,
         looked_until: None,
         looked_at_all: None,
+        without_certificate: BTreeSet::new(),
         activated_at: None,
         pending_after: None,
         signed_after: None,
@@ -67,6 +69,8 @@ struct Upkeep {
     looked_until: Option<Seq>,
     /// When every zone was last looked at.
     looked_at_all: Option<Instant>,
+    /// Zones for which no certificate could be issued: they are tried again when keys are looked at.
+    without_certificate: BTreeSet<ZoneId>,
     /// When delegations were last looked up.
     activated_at: Option<Instant>,
     /// The last pending zone that was looked up: the next round goes on behind it.
@@ -87,9 +91,15 @@ impl Upkeep {
         let due =
             |last: Option<Instant>, interval| last.is_none_or(|last: Instant| last.elapsed() >= interval);
         let changed = self.api.replica.changes_since(self.looked_until.unwrap_or(Seq::ZERO));
-        let zones = changed.zones().filter(|_| !due(self.looked_at_all, limits::FULL_LOOK_INTERVAL));
+        let mut zones = changed.zones().filter(|_| !due(self.looked_at_all, limits::FULL_LOOK_INTERVAL));
         let all = zones.is_none();
-        certificates::keep(&self.api, &self.author, zones).await?;
+        if let Some(zones) = zones.as_mut().filter(|_| due(self.rolled_at, limits::ACTIVATION_INTERVAL)) {
+            zones.extend(&self.without_certificate);
+        }
+        let looked_at = zones.clone();
+        let failed = certificates::keep(&self.api, &self.author, zones).await?;
+        self.without_certificate.retain(|zone| looked_at.as_ref().is_some_and(|zones| !zones.contains(zone)));
+        self.without_certificate.extend(failed);
         self.looked_until = Some(changed.to);
         if all {
             self.looked_at_all = Some(Instant::now());
@@ -117,7 +127,7 @@ impl Upkeep {
         let after = self.pending_after;
         let pending = self.api.read(move |snapshot| {
             let mut pending = Round::new(after, limits::ACTIVATIONS_PER_ROUND);
-            for zone in snapshot.scan::<Zone>(&[]) {
+            for zone in readable(snapshot.scan::<Zone>(&[])) {
                 let zone = zone?;
                 if zone.status == ZoneStatus::Pending {
                     pending.offer(zone.id);
@@ -128,15 +138,20 @@ impl Upkeep {
         let pending = pending.await?;
         self.pending_after = pending.last().copied();
         for id in pending {
-            let zone = self.api.read(move |snapshot| Ok(snapshot.get::<Zone>(&id)?)).await?;
-            let Some(zone) = zone.filter(|zone| zone.status == ZoneStatus::Pending) else { continue };
-            match self.api.delegations.check(&zone).await {
-                Ok(()) => {
-                    tracing::info!(zone = %zone.name, "delegated to us: active");
-                    self.api.write(&self.author, move |draft| zones::activate(draft, id)).await?;
-                }
-                Err(why) => tracing::debug!(%why, "still pending"),
+            or_pass_over("activating", id, self.activate(id).await)?;
+        }
+        Ok(())
+    }
+
+    async fn activate(&self, id: ZoneId) -> Result<(), ApiError> {
+        let zone = self.api.read(move |snapshot| Ok(snapshot.get::<Zone>(&id)?)).await?;
+        let Some(zone) = zone.filter(|zone| zone.status == ZoneStatus::Pending) else { return Ok(()) };
+        match self.api.delegations.check(&zone).await {
+            Ok(()) => {
+                tracing::info!(zone = %zone.name, "delegated to us: active");
+                self.api.write(&self.author, move |draft| zones::activate(draft, id)).await?;
             }
+            Err(why) => tracing::debug!(%why, "still pending"),
         }
         Ok(())
     }

@@ -116,7 +116,15 @@ impl Notifier {
         let (now, in_force) = (Instant::now(), *self.in_force.borrow());
         for zone in take_due(&mut self.due, now, in_force) {
             let allow_private = self.allow_private;
-            let telling = self.api.read(move |snapshot| look(snapshot, zone, allow_private)).await?;
+            let telling = match self.api.read(move |snapshot| look(snapshot, zone, allow_private)).await {
+                Ok(telling) => telling,
+                Err(error) => {
+                    // It is looked at again, and the others are told meanwhile.
+                    tracing::warn!(%zone, %error, "whom to tell of a zone is not known");
+                    self.due.insert(zone, (now + limits::UPKEEP_INTERVAL, changed.to));
+                    continue;
+                }
+            };
             for telling in telling {
                 self.tell(telling.zone.account, (zone, telling.peer));
             }

@@ -322,3 +322,31 @@ async fn a_roll_over_goes_on_when_the_parent_is_seen_to_name_the_new_key() {
     node.until("the end", |snapshot| stage(snapshot, &zone).is_none()).await;
     assert_eq!(node.ok("GET", &path, None).await["ds"], ds);
 }
+
+#[tokio::test]
+async fn a_zone_whose_key_cannot_be_rolled_keeps_no_other_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = async || {
+        let (control, dir) = ("activation = \"trust\"".to_owned(), Some(folder.path().to_owned()));
+        Node::with(Options { control, dir, ..Options::default() }).await
+    };
+    let node = start().await;
+    let zone = node.zone("example.com").await;
+    let path = format!("/zones/{zone}/dnssec");
+    node.ok("PATCH", &path, on()).await;
+    node.ok("PATCH", &path, Some(json!({"key_roll": "start"}))).await;
+    age(&node, &zone).await;
+    // One that a later version wrote, and that comes first.
+    let broken = ZoneId::from_bytes([0; 16]);
+    let of_broken = ZoneSigning { zone: broken, ..signing(&node, &zone).unwrap() };
+    let key = <proxima_model::Zone as proxima_model::Entity>::key_of(&broken);
+    let unreadable = proxima_ledger::Change::Put { key, value: b"{\"id\": \"of a later version\"}".to_vec() };
+    node.append(vec![unreadable, node.context.replica.put(&of_broken)]).await;
+    drop(node);
+    let node = start().await;
+    node.until("asking", |snapshot| stage(snapshot, &zone) == Some(RollStage::WaitingForParent)).await;
+    assert_eq!(
+        stage(&node.context.replica.snapshot().unwrap(), &broken.to_string()),
+        Some(RollStage::Publishing)
+    );
+}

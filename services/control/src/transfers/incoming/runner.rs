@@ -24,6 +24,9 @@ use crate::{
     transfers::places::Places,
 };
 
+/// After how many seconds a zone is looked at again that could not be.
+const UNREADABLE_WAIT_SECONDS: i64 = 30;
+
 /// Fetches zones until the node drains.
 pub(crate) async fn run(api: Arc<Api>, author: Author, allow_private: bool, shutdown: Shutdown) {
     let mut runner = Runner {
@@ -109,7 +112,11 @@ impl Runner {
         due.sort_unstable();
         for (_, id) in due {
             self.due.remove(&id);
-            self.look_at(id, now).await?;
+            if let Err(error) = self.look_at(id, now).await {
+                // It is looked at again, and the others are looked after meanwhile.
+                tracing::warn!(zone = %id, %error, "looking after a secondary zone failed");
+                self.due.insert(id, now.plus_seconds(UNREADABLE_WAIT_SECONDS));
+            }
         }
         let next = self.due.values().min().map(|at| at.as_millis().saturating_sub(now.as_millis()).max(10));
         let wait =
