@@ -171,6 +171,18 @@ pub const TRANSFER_MESSAGE_CHARS_MAX: usize = 200;
 pub const TRANSFERS_IN_MAX: usize = 8;
 /// Zones of one account that are: primaries that are slow take the places of their own account.
 pub const TRANSFERS_IN_PER_ACCOUNT_MAX: usize = 2;
+/// How long a transfer may keep such a place: nearly every zone has come by then, and so nobody waits for one for long. One
+/// that takes longer goes on in a place for slow ones, or not at all if none is free.
+pub const TRANSFER_QUICK_WITHIN: Duration = Duration::from_secs(60);
+/// Zones that are fetched slowly at a time, beside the others.
+pub const TRANSFERS_SLOW_MAX: usize = 8;
+/// Zones of one account that are.
+pub const TRANSFERS_SLOW_PER_ACCOUNT_MAX: usize = 1;
+/// Over which time a primary must send [`TRANSFER_PACE_OCTETS_MIN`].
+pub const TRANSFER_PACE_OVER: Duration = Duration::from_secs(60);
+/// Octets that a primary sends in that time at the least, or the transfer ends: half a KiB a second, with which a hundredth
+/// of the largest zone comes in [`TRANSFER_WITHIN`].
+pub const TRANSFER_PACE_OCTETS_MIN: usize = 32 << 10;
 /// Zones whose primaries are asked for their serial at a time: each has a connection.
 pub const TRANSFER_LOOKS_MAX: usize = 256;
 /// Zones of one account that are.

@@ -53,6 +53,13 @@ impl Share {
         let all = self.all.clone().acquire_owned().await.expect(OPEN);
         Place { _own: own, _all: all }
     }
+
+    /// Takes a place if one is free now.
+    pub(super) fn try_take(&self) -> Option<Place> {
+        let own = self.own.clone().try_acquire_owned().ok()?;
+        let all = self.all.clone().try_acquire_owned().ok()?;
+        Some(Place { _own: own, _all: all })
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +84,7 @@ mod tests {
             held.extend((0..2).map(|_| share.take().now_or_never().unwrap()));
         }
         assert!(places.of(account(3)).take().now_or_never().is_none(), "all are taken");
+        assert!(places.of(account(3)).try_take().is_none() && first.try_take().is_none());
         held.remove(0);
         held.push(waiting.now_or_never().unwrap());
         places.forget_idle();

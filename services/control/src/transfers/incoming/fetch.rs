@@ -10,7 +10,7 @@ use proxima_wire::{class, flag, rtype};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -52,6 +52,26 @@ pub(super) async fn fetch(api: &Api, other: &Other, ixfr: bool, wanted: &Wanted)
         }
     }
     Connection::open(api, other).await?.transfer(&wanted.zone, None).await
+}
+
+/// How fast a transfer comes.
+struct Pace {
+    /// Since when octets are counted.
+    since: Instant,
+    octets: usize,
+}
+
+impl Pace {
+    /// Counts what came; whether it is still enough. A transfer that ends sooner was fast enough, however small it is.
+    fn holds(&mut self, octets: usize, now: Instant) -> bool {
+        self.octets = self.octets.saturating_add(octets);
+        if now.duration_since(self.since) < limits::TRANSFER_PACE_OVER {
+            return true;
+        }
+        let is_enough = self.octets >= limits::TRANSFER_PACE_OCTETS_MIN;
+        *self = Self { since: now, octets: 0 };
+        is_enough
+    }
 }
 
 struct Connection<'a> {
@@ -133,8 +153,12 @@ impl<'a> Connection<'a> {
             octets: limits::TRANSFER_OCTETS_MAX,
         };
         let mut incoming = Incoming::new(zone.to_vec(), id, since.map(PrimarySoa::serial), bounds);
+        let mut pace = Pace { since: Instant::now(), octets: 0 };
         loop {
             let message = self.next(&mut exchange).await?;
+            if !pace.holds(message.len(), Instant::now()) {
+                return Err("the primary sends too slowly".to_owned());
+            }
             if incoming.take(&message).map_err(|error| error.to_string())? {
                 break;
             }
@@ -143,5 +167,27 @@ impl<'a> Connection<'a> {
             return Err("the transfer's last message is not signed".to_owned());
         }
         incoming.finish().map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_primary_that_drips_is_too_slow_and_one_that_is_only_slow_is_not() {
+        /// Octets every nine seconds; how many of these messages are taken.
+        fn taken(octets: usize) -> usize {
+            let begun = Instant::now();
+            let mut pace = Pace { since: begun, octets: 0 };
+            let at = |message: usize| begun + Duration::from_secs(9) * u32::try_from(message).unwrap();
+            (1..=200).take_while(|message| pace.holds(octets, at(*message))).count()
+        }
+        // The seventh comes after more than a minute.
+        assert_eq!(taken(60), 6);
+        assert_eq!(taken(limits::TRANSFER_PACE_OCTETS_MIN / 7 - 1), 6);
+        assert_eq!(taken(limits::TRANSFER_PACE_OCTETS_MIN / 7 + 1), 200);
     }
 }

@@ -3,8 +3,15 @@
 //! Every primary is asked for its serial until one has something newer: one that lags behind does not hide the next. Only
 //! then a place for transfers is taken, for this look as a whole, which ends [`limits::TRANSFER_WITHIN`] later however many
 //! primaries there are.
+//!
+//! ```text
+//!  place to ask ─▶ something newer ─▶ place to fetch ─ a minute later ─▶ place to fetch slowly, if one is free ─▶ the end
+//! ```
+//!
+//! So nobody keeps a place to fetch for more than a minute, however slow the primaries of however many accounts are: whoever
+//! waits for one gets it. Who fetches slowly is in the way of others that do, and of nobody else.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use proxima_ledger::Snapshot;
 use proxima_model::{
@@ -36,9 +43,10 @@ pub(super) struct Look {
     /// The owner's wish for everything, if that is what is asked for.
     pub(super) forced: Option<Timestamp>,
     pub(super) allow_private: bool,
-    /// Places to ask for a serial, and to fetch.
+    /// Places to ask for a serial, to fetch, and to fetch slowly.
     pub(super) asking: Share,
     pub(super) fetching: Share,
+    pub(super) slow: Share,
 }
 
 /// How a look ended.
@@ -76,8 +84,8 @@ enum Turn {
     Asking { _place: Place },
     /// Nothing.
     Waiting,
-    /// A place to fetch, for this long.
-    Transferring { _place: Place, deadline: Instant },
+    /// A place to fetch: this one for so long, and any for so long.
+    Transferring { _place: Place, keeps_until: Instant, deadline: Instant },
 }
 
 /// What came of asking one primary.
@@ -161,14 +169,12 @@ impl Look {
         {
             return Ok(if there == here { Answer::Same } else { Answer::Older(there) });
         }
-        let deadline = self.transferring(turn).await;
+        self.transferring(turn).await;
         let whole = self.forced.is_some();
         let mut wanted = Wanted { zone: name, here: here.filter(|_| !whole).cloned() };
         for _ in 0..2 {
-            let fetched = timeout_at(deadline, fetch::fetch(&self.api, other, ixfr, &wanted)).await;
-            let transfer = fetched
-                .unwrap_or_else(|_| Err("the transfer takes too long".to_owned()))
-                .map_err(Failure::Untaken)?;
+            let fetching = fetch::fetch(&self.api, other, ixfr, &wanted);
+            let transfer = within_places(turn, &self.slow, fetching).await.map_err(Failure::Untaken)?;
             if transfer == Transfer::Nothing {
                 return Ok(Answer::Same);
             }
@@ -188,18 +194,43 @@ impl Look {
         Err(Failure::Untaken("neither differences nor everything can be taken".to_owned()))
     }
 
-    /// Takes a place for transfers, unless this look has one; until when it may fetch.
-    async fn transferring(&self, turn: &mut Turn) -> Instant {
-        if let Turn::Transferring { deadline, .. } = turn {
-            return *deadline;
+    /// Takes a place for transfers, unless this look has one.
+    async fn transferring(&self, turn: &mut Turn) {
+        if let Turn::Transferring { .. } = turn {
+            return;
         }
         // Others may ask while this waits.
         *turn = Turn::Waiting;
         let place = self.fetching.take().await;
-        let deadline = Instant::now() + limits::TRANSFER_WITHIN;
-        *turn = Turn::Transferring { _place: place, deadline };
-        deadline
+        let now = Instant::now();
+        let (keeps_until, deadline) = (now + limits::TRANSFER_QUICK_WITHIN, now + limits::TRANSFER_WITHIN);
+        *turn = Turn::Transferring { _place: place, keeps_until, deadline };
     }
+}
+
+/// Fetches for as long as the look's place is its own, and then in one for slow transfers.
+async fn within_places<T>(
+    turn: &mut Turn,
+    slow: &Share,
+    fetching: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let &mut Turn::Transferring { keeps_until, deadline, .. } = turn else {
+        return Err("it has no place to fetch".to_owned());
+    };
+    let mut fetching = pin!(fetching);
+    if let Ok(fetched) = timeout_at(keeps_until, &mut fetching).await {
+        return fetched;
+    }
+    if keeps_until < deadline {
+        let Some(place) = slow.try_take() else {
+            return Err(
+                "the transfer takes long, and too many that do are under way; it is tried again".to_owned()
+            );
+        };
+        // The former place is free from here on.
+        *turn = Turn::Transferring { _place: place, keeps_until: deadline, deadline };
+    }
+    timeout_at(deadline, fetching).await.unwrap_or_else(|_| Err("the transfer takes too long".to_owned()))
 }
 
 /// Notes that a primary was heard and none has anything newer: now and then, and where that is news. A serial that has gone
@@ -245,4 +276,60 @@ async fn note_failure(api: &Arc<Api>, author: &Author, zone: ZoneId, why: String
         Ok(())
     });
     written.await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proxima_model::AccountId;
+
+    use super::*;
+    use crate::transfers::places::Places;
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_accounts_are_slow_another_one_waits_for_a_minute_at_the_most() {
+        let mut quick = Places::new(limits::TRANSFERS_IN_MAX, limits::TRANSFERS_IN_PER_ACCOUNT_MAX);
+        let mut slow = Places::new(limits::TRANSFERS_SLOW_MAX, limits::TRANSFERS_SLOW_PER_ACCOUNT_MAX);
+        let mut of = |account| {
+            let account = AccountId::from_bytes([account; 16]);
+            (quick.of(account), slow.of(account))
+        };
+        let endless = limits::TRANSFER_WITHIN * 2;
+        // Each account has two, of which one goes on and the other one ends.
+        let slow_ones: Vec<_> =
+            [0, 0, 1, 1, 2, 2, 3, 3].map(|account| tokio::spawn(fetches(of(account), endless))).into();
+        // A legitimate one that takes its time, and one that is quick.
+        let patient = tokio::spawn(fetches(of(4), limits::TRANSFER_WITHIN / 2));
+        tokio::task::yield_now().await;
+        let begun = Instant::now();
+        let (outcome, _) = fetches(of(5), Duration::from_secs(1)).await;
+        assert_eq!(outcome, Ok(()));
+        assert_eq!(begun.elapsed().as_secs(), limits::TRANSFER_QUICK_WITHIN.as_secs() + 1);
+        assert_eq!(patient.await.unwrap().0, Ok(()), "slow, and within the bound");
+        let mut ended: Vec<u64> = Vec::new();
+        for one in slow_ones {
+            let (outcome, after) = one.await.unwrap();
+            assert!(outcome.is_err());
+            ended.push(after.as_secs());
+        }
+        ended.sort_unstable();
+        let (quick, slow) = (limits::TRANSFER_QUICK_WITHIN.as_secs(), limits::TRANSFER_WITHIN.as_secs());
+        assert_eq!(ended, [[quick; 4], [slow; 4]].concat());
+    }
+
+    /// Fetches in places as looks have them; how that ends after this long.
+    async fn fetches((fetching, slow): (Share, Share), takes: Duration) -> (Result<(), String>, Duration) {
+        let now = Instant::now;
+        let _place = fetching.take().await;
+        let began = now();
+        let (keeps_until, deadline) =
+            (began + limits::TRANSFER_QUICK_WITHIN, began + limits::TRANSFER_WITHIN);
+        let mut turn = Turn::Transferring { _place, keeps_until, deadline };
+        let outcome = within_places(&mut turn, &slow, async {
+            tokio::time::sleep(takes).await;
+            Ok(())
+        });
+        (outcome.await, now() - began)
+    }
 }

@@ -38,6 +38,7 @@ pub(crate) async fn run(api: Arc<Api>, author: Author, allow_private: bool, shut
         memory: HashMap::new(),
         asking: Places::new(limits::TRANSFER_LOOKS_MAX, limits::TRANSFER_LOOKS_PER_ACCOUNT_MAX),
         fetching: Places::new(limits::TRANSFERS_IN_MAX, limits::TRANSFERS_IN_PER_ACCOUNT_MAX),
+        slow: Places::new(limits::TRANSFERS_SLOW_MAX, limits::TRANSFERS_SLOW_PER_ACCOUNT_MAX),
         looking: JoinSet::new(),
         tasks: HashMap::new(),
         under_way: HashSet::new(),
@@ -74,6 +75,7 @@ struct Runner {
     memory: HashMap<ZoneId, Memory>,
     asking: Places,
     fetching: Places,
+    slow: Places,
     looking: JoinSet<Outcome>,
     /// Which zone a task looks at.
     tasks: HashMap<task::Id, ZoneId>,
@@ -185,6 +187,7 @@ impl Runner {
             allow_private: self.allow_private,
             asking: self.asking.of(seen.zone.account),
             fetching: self.fetching.of(seen.zone.account),
+            slow: self.slow.of(seen.zone.account),
         };
         let task = self.looking.spawn(look.take());
         self.tasks.insert(task.id(), id);
@@ -211,6 +214,7 @@ impl Runner {
         self.due.insert(zone, now);
         self.asking.forget_idle();
         self.fetching.forget_idle();
+        self.slow.forget_idle();
     }
 }
 
