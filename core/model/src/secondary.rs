@@ -2,7 +2,9 @@
 //!
 //! A transfer that one append of the log holds is applied by it. A larger one is put beside what is served, record by
 //! record, under the next [generation](SecondaryZone::generation), and comes in force by the one append that raises the
-//! zone's: so that every server serves the former zone or the new one, whole.
+//! zone's: so that every server serves the former zone or the new one, whole. Two processes may take a zone at a time, while
+//! one takes over from the other: who [stages](SecondaryZone::staging) last wins, and who began from another SOA record than
+//! the one that is in force changes nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +98,9 @@ pub struct SecondaryZone {
     /// ([`forced_at`](IncomingTransfers::forced_at)).
     #[serde(default)]
     pub forced_at: Option<Timestamp>,
+    /// Which transfer puts records under the next generation, by a number that it drew: one at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staging: Option<u64>,
 }
 
 impl SecondaryZone {
@@ -111,6 +116,7 @@ impl SecondaryZone {
             failure: None,
             expired: false,
             forced_at: None,
+            staging: None,
         }
     }
 

@@ -7,8 +7,12 @@ use std::{
 };
 
 use proxima_control::FIRST_ACCOUNT;
-use proxima_model::{AccountId, SecondaryZone, TransferPeerId, TsigKeyId, ZoneId};
+use proxima_model::{
+    AccountId, DnsName, PrimarySoa, Record, RecordData, RecordId, SecondaryZone, Timestamp, TransferPeerId,
+    TransferredRecord, TsigKeyId, Ttl, ZoneId,
+};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::harness::{Node, Options};
 
@@ -20,9 +24,38 @@ struct Primary {
     authority: bool,
     /// Whether it ever comes to an end with a transfer.
     ends: bool,
+    /// What holds its transfers up.
+    gate: Option<&'static Gate>,
 }
 
-const RIGHT: Primary = Primary { serial: 5, authority: true, ends: true };
+const RIGHT: Primary = Primary { serial: 5, authority: true, ends: true, gate: None };
+
+/// Holds transfers up until they are let go, and counts them.
+struct Gate {
+    open: watch::Sender<bool>,
+    asked: watch::Sender<usize>,
+}
+
+impl Gate {
+    /// As long as the tests run.
+    fn new() -> &'static Self {
+        Box::leak(Box::new(Self { open: watch::Sender::new(false), asked: watch::Sender::new(0) }))
+    }
+
+    fn pass(&self) {
+        self.asked.send_modify(|asked| *asked += 1);
+        let mut open = self.open.subscribe();
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+            .block_on(open.wait_for(|open| *open))
+            .unwrap();
+    }
+
+    async fn until_asked(&self, count: usize) {
+        self.asked.subscribe().wait_for(|asked| *asked >= count).await.unwrap();
+    }
+}
 
 impl Primary {
     /// Where it is, from now on.
@@ -45,19 +78,28 @@ impl Primary {
             stream.read_exact(&mut question)?;
             let name = 12 + question[12..].iter().position(|octet| *octet == 0).unwrap() + 1;
             let is_transfer = question[name + 1] != 6;
-            let numbers = [self.serial, 3_600, 600, 86_400, 60].map(u32::to_be_bytes).concat();
-            let soa = record(6, &[&[0, 0][..], &numbers].concat());
-            let host = record(1, &[192, 0, 2, u8::try_from(self.serial).unwrap()]);
+            let since = (question[name + 1] == IXFR).then(|| question[question.len() - 17]);
+            let soa_of = |serial| record(6, &soa(serial).data);
+            let soa = soa_of(self.serial);
+            let host = |serial: u32| record(1, &[192, 0, 2, u8::try_from(serial).unwrap()]);
+            if let Some(gate) = self.gate.filter(|_| is_transfer) {
+                gate.pass();
+            }
             if is_transfer && !self.ends {
                 stream.write_all(&self.answer(&question[..name + 4], &[soa]))?;
                 // Slowly, until the other side has enough of it.
                 stream.set_read_timeout(Some(Duration::from_secs(2)))?;
                 while stream.read(&mut [0]).is_err() {
-                    stream.write_all(&self.answer(&question[..name + 4], std::slice::from_ref(&host)))?;
+                    stream.write_all(&self.answer(&question[..name + 4], &[host(self.serial)]))?;
                 }
                 return Ok(());
             }
-            let records = if is_transfer { vec![soa.clone(), host, soa] } else { vec![soa] };
+            let records = match since {
+                // RFC 1995, 4: what was there and goes, and what comes.
+                Some(5) => vec![soa.clone(), soa_of(5), host(5), soa.clone(), host(self.serial), soa],
+                _ if is_transfer => vec![soa.clone(), host(self.serial), soa],
+                _ => vec![soa],
+            };
             stream.write_all(&self.answer(&question[..name + 4], &records))?;
         }
     }
@@ -69,6 +111,13 @@ impl Primary {
         let message = [&head[..], &question[12..], &records.concat()].concat();
         [&u16::try_from(message.len()).unwrap().to_be_bytes()[..], &message].concat()
     }
+}
+
+const IXFR: u8 = 251;
+
+fn soa(serial: u32) -> PrimarySoa {
+    let numbers = [serial, 3_600, 600, 86_400, 60].map(u32::to_be_bytes).concat();
+    PrimarySoa { ttl: 60, data: [&[0, 0][..], &numbers].concat() }
 }
 
 /// A record of the name that is asked about.
@@ -84,7 +133,7 @@ async fn start() -> Node {
 
 async fn peer(node: &Node, account: AccountId, at: SocketAddr) -> Value {
     let path = format!("/accounts/{account}/secondary_dns/peers");
-    let body = json!({"name": "primary", "ip": at.ip(), "port": at.port()});
+    let body = json!({"name": "primary", "ip": at.ip(), "port": at.port(), "ixfr_enable": true});
     node.ok("POST", &path, Some(body)).await["id"].clone()
 }
 
@@ -200,4 +249,73 @@ async fn what_is_named_is_put_again_so_that_nobody_deletes_it_at_the_same_time()
     let before = revision(&of_peer);
     zone(&node, account, "example.com", &[peer["id"].clone()]).await;
     assert!(before.is_some() && revision(&of_peer) > before, "the peer");
+}
+
+/// A record that another process put there.
+fn record_of_another(zone: ZoneId, from: u32) -> TransferredRecord {
+    let record = Record {
+        id: RecordId::from_bytes([9; 16]),
+        zone,
+        name: DnsName::parse("another.example.com").unwrap(),
+        data: RecordData::A { address: [192, 0, 2, 99].into() },
+        ttl: Ttl::transferred(60),
+        proxied: false,
+        comment: None,
+        tags: Vec::new(),
+        created_at: Timestamp::default(),
+        modified_at: Timestamp::default(),
+    };
+    TransferredRecord { record, from, until: None, wire: None }
+}
+
+fn contents(node: &Node, zone: ZoneId) -> Vec<String> {
+    let snapshot = node.context.replica.snapshot().unwrap();
+    let found = snapshot.scan::<TransferredRecord>(&[&zone]).map(Result::unwrap);
+    found.map(|found| found.record.data.content().to_string()).collect()
+}
+
+fn secondary(node: &Node, zone: ZoneId) -> SecondaryZone {
+    node.context.replica.snapshot().unwrap().get::<SecondaryZone>(&zone).unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn differences_are_not_taken_of_what_another_process_put_in_force_meanwhile() {
+    let (node, account) = (start().await, FIRST_ACCOUNT);
+    let first = peer(&node, account, RIGHT.start()).await;
+    let zone = zone(&node, account, "example.com", std::slice::from_ref(&first)).await;
+    until(&node, zone, "the zone", has_serial(5)).await;
+    let gate = Gate::new();
+    let newer = Primary { serial: 7, gate: Some(gate), ..RIGHT }.start();
+    let path = format!("/accounts/{account}/secondary_dns/peers/{}", first.as_str().unwrap());
+    let body = json!({"name": "primary", "ip": newer.ip(), "port": newer.port(), "ixfr_enable": true});
+    node.ok("PUT", &path, Some(body)).await;
+    notice(&node, zone).await;
+    gate.until_asked(1).await;
+    // What has gone from 5 to 6 in the process that ends: with what came by 5, and another record.
+    let six = SecondaryZone { soa: Some(soa(6)), ..secondary(&node, zone) };
+    let another = record_of_another(zone, six.generation);
+    node.append(vec![node.context.replica.put(&six), node.context.replica.put(&another)]).await;
+    assert_eq!(contents(&node, zone).len(), 2);
+    gate.open.send_replace(true);
+    until(&node, zone, "the newer serial", has_serial(7)).await;
+    assert_eq!(contents(&node, zone), ["192.0.2.7"], "nothing of 6 is left");
+    assert_eq!(*gate.asked.borrow(), 2, "it was fetched again");
+}
+
+#[tokio::test]
+async fn what_another_process_left_of_a_transfer_is_taken_away_by_the_next() {
+    let (node, account) = (start().await, FIRST_ACCOUNT);
+    let first = peer(&node, account, RIGHT.start()).await;
+    let zone = zone(&node, account, "example.com", std::slice::from_ref(&first)).await;
+    until(&node, zone, "the zone", has_serial(5)).await;
+    let left = SecondaryZone { staging: Some(1), ..secondary(&node, zone) };
+    let staged = record_of_another(zone, left.generation + 1);
+    node.append(vec![node.context.replica.put(&left), node.context.replica.put(&staged)]).await;
+    let newer = Primary { serial: 6, ..RIGHT }.start();
+    let path = format!("/accounts/{account}/secondary_dns/peers/{}", first.as_str().unwrap());
+    node.ok("PUT", &path, Some(json!({"name": "primary", "ip": newer.ip(), "port": newer.port()}))).await;
+    notice(&node, zone).await;
+    until(&node, zone, "the newer serial", has_serial(6)).await;
+    assert_eq!(contents(&node, zone), ["192.0.2.6"]);
+    assert_eq!(secondary(&node, zone).staging, None);
 }

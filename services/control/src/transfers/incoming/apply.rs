@@ -1,4 +1,14 @@
 //! Putting what came into the log: in one append where one holds it, else under the next generation.
+//!
+//! ```text
+//!  transfer, and the SOA record that it began from ─▶ compare ─▶ small: one append ─────────────────────────┐
+//!                                     │                                                                     ▼
+//!                                     └▶ large: staging = a number of its own ─▶ records, in batches ─▶ in force ─▶ clean
+//! ```
+//!
+//! While one process takes over from another, both may take the same zone. So each append requires that nothing came between:
+//! the SOA record and the generation are those that the transfer began from, and, if it stages, that no other does. Who finds
+//! it otherwise is [overtaken](NotApplied::Overtaken) and fetches again; what it staged is taken away by who came after.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,6 +37,8 @@ use crate::{
 pub(super) enum NotApplied {
     /// What came cannot be a zone here; in words for its owner.
     Unfit(String),
+    /// The zone is no longer what the transfer began from: another one came between.
+    Overtaken,
     /// The log or the replica.
     Failed(ApiError),
 }
@@ -37,8 +49,55 @@ impl From<ApiError> for NotApplied {
     }
 }
 
+/// What a transfer is of, and what it began from.
+#[derive(Clone, Debug)]
+pub(super) struct Began {
+    pub(super) zone: ZoneId,
+    /// The SOA record that was in force.
+    pub(super) soa: Option<PrimarySoa>,
+    /// Its owner's wish that it fulfils.
+    pub(super) forced: Option<Timestamp>,
+}
+
+/// What must still be so for it to change anything.
+#[derive(Clone, Debug)]
+struct Expected {
+    zone: ZoneId,
+    soa: Option<PrimarySoa>,
+    generation: u32,
+    /// Its number, if it stages.
+    staging: Option<u64>,
+}
+
+impl Expected {
+    /// The zone, if it is. Nothing changes it before what is decided by that is appended.
+    fn read(&self, draft: &mut Draft<'_>) -> Result<Option<SecondaryZone>, ApiError> {
+        let found = draft.read::<SecondaryZone>(&self.zone)?.ok_or_else(gone)?;
+        let is_so = found.generation == self.generation
+            && found.soa == self.soa
+            && (self.staging.is_none() || found.staging == self.staging);
+        Ok(is_so.then_some(found))
+    }
+}
+
+/// Appends what a transfer changes, if what it expects is so.
+async fn write(
+    api: &Arc<Api>,
+    author: &Author,
+    expected: &Expected,
+    change: impl Fn(&mut Draft<'_>, SecondaryZone) -> Result<(), ApiError> + Send + Sync + 'static,
+) -> Result<(), NotApplied> {
+    let expected = expected.clone();
+    let written = api.write(author, move |draft| match expected.read(draft)? {
+        Some(found) => change(draft, found).map(|()| true),
+        None => Ok(false),
+    });
+    if written.await?.answer { Ok(()) } else { Err(NotApplied::Overtaken) }
+}
+
 /// What of a zone is in the log.
 struct Here {
+    soa: Option<PrimarySoa>,
     generation: u32,
     left_out: u32,
     records: HashMap<RecordId, TransferredRecord>,
@@ -48,7 +107,7 @@ struct Here {
 
 fn here(snapshot: &Snapshot, zone: ZoneId) -> Result<Here, ApiError> {
     let secondary = snapshot.get::<SecondaryZone>(&zone)?.ok_or_else(gone)?;
-    let (generation, left_out) = (secondary.generation, secondary.left_out);
+    let SecondaryZone { soa, generation, left_out, .. } = secondary;
     let (mut records, mut is_dirty) = (HashMap::new(), false);
     for found in snapshot.scan::<TransferredRecord>(&[&zone]) {
         let found = found?;
@@ -57,7 +116,7 @@ fn here(snapshot: &Snapshot, zone: ZoneId) -> Result<Here, ApiError> {
             records.insert(found.record.id, found);
         }
     }
-    Ok(Here { generation, left_out, records, is_dirty })
+    Ok(Here { soa, generation, left_out, records, is_dirty })
 }
 
 fn gone() -> ApiError {
@@ -124,53 +183,75 @@ fn compare(zone: ZoneId, here: &Here, transfer: Transfer, now: Timestamp) -> Res
     Ok(Changed { soa, left_out, come, gone })
 }
 
-/// Applies a transfer, which fulfils its owner's wish if that is given; how many records it changed.
+/// Applies a transfer; how many records it changed.
 pub(super) async fn apply(
     api: &Arc<Api>,
     author: &Author,
-    (zone, forced): (ZoneId, Option<Timestamp>),
+    began: Began,
     transfer: Transfer,
 ) -> Result<usize, NotApplied> {
-    let mut found = api.read(move |snapshot| here(snapshot, zone)).await?;
+    let zone = began.zone;
+    let read = || api.read(move |snapshot| here(snapshot, zone));
+    let mut found = read().await?;
+    let mut expected = Expected { zone, soa: began.soa, generation: found.generation, staging: None };
     if found.is_dirty {
-        clean(api, author, zone).await?;
-        found = api.read(move |snapshot| here(snapshot, zone)).await?;
+        // Whoever left that may still be at it: it is not from now on.
+        stage(api, author, &mut expected).await?;
+        clean(api, author, zone, expected.staging).await?;
+        found = read().await?;
     }
-    let (generation, now) = (found.generation, api.now());
+    if found.soa != expected.soa || found.generation != expected.generation {
+        return Err(NotApplied::Overtaken);
+    }
+    let now = api.now();
     let compared = crate::api::blocking(move || Ok(compare(zone, &found, transfer, now)));
     let Changed { soa, left_out, come, gone } = compared.await?.map_err(NotApplied::Unfit)?;
-    let came = Came { soa, left_out, forced };
+    let came = Came { soa, left_out, forced: began.forced };
     let count = come.len() + gone.len();
     let octets: usize = come.iter().map(octets).sum();
     let is_small = count <= limits::TRANSFER_CHANGES_AT_ONCE && octets <= limits::TRANSFER_OCTETS_AT_ONCE;
+    let generation = expected.generation;
     if is_small {
-        let (come, gone) = (Arc::new(come), Arc::new(gone));
-        let written = api.write(author, move |draft| {
-            put_in_force(draft, zone, (generation, generation), &came)?;
+        let put = move |draft: &mut Draft<'_>, former| {
+            put_in_force(draft, former, generation, &came)?;
             come.iter().for_each(|record| draft.put(record));
             gone.iter().for_each(|record| draft.change(Change::Delete { key: record.key() }));
             Ok(())
-        });
-        written.await?;
+        };
+        write(api, author, &expected, put).await?;
         return Ok(count);
+    }
+    if expected.staging.is_none() {
+        stage(api, author, &mut expected).await?;
     }
     let next = generation.wrapping_add(1);
     let staged = come.into_iter().map(|record| TransferredRecord { from: next, ..record });
     let ending = gone.into_iter().map(|record| TransferredRecord { until: Some(next), ..record });
     let mut left: Vec<TransferredRecord> = staged.chain(ending).collect();
     while !left.is_empty() {
-        let batch = Arc::new(batch(&mut left));
-        let written = api.write(author, move |draft| {
-            of_generation(draft, zone, generation)?;
+        let batch = batch(&mut left);
+        let put = move |draft: &mut Draft<'_>, _| {
             batch.iter().for_each(|record| draft.put(record));
             Ok(())
-        });
-        written.await?;
+        };
+        write(api, author, &expected, put).await?;
     }
-    let written = api.write(author, move |draft| put_in_force(draft, zone, (generation, next), &came));
-    written.await?;
-    clean(api, author, zone).await?;
+    let put = move |draft: &mut Draft<'_>, former| put_in_force(draft, former, next, &came);
+    write(api, author, &expected, put).await?;
+    clean(api, author, zone, None).await?;
     Ok(count)
+}
+
+/// Makes a transfer the one that stages: another that does is overtaken by that.
+async fn stage(api: &Arc<Api>, author: &Author, expected: &mut Expected) -> Result<(), NotApplied> {
+    let number = rand::random();
+    let put = move |draft: &mut Draft<'_>, former| {
+        draft.put(&SecondaryZone { staging: Some(number), ..former });
+        Ok(())
+    };
+    write(api, author, expected, put).await?;
+    expected.staging = Some(number);
+    Ok(())
 }
 
 fn octets(record: &TransferredRecord) -> usize {
@@ -191,15 +272,6 @@ fn batch(left: &mut Vec<TransferredRecord>) -> Vec<TransferredRecord> {
     batch
 }
 
-/// The zone, which nothing else has changed meanwhile.
-fn of_generation(draft: &mut Draft<'_>, zone: ZoneId, generation: u32) -> Result<SecondaryZone, ApiError> {
-    let secondary = draft.read::<SecondaryZone>(&zone)?.ok_or_else(gone)?;
-    if secondary.generation != generation {
-        return Err(ApiError::new(Code::Conflict, "another transfer came between"));
-    }
-    Ok(secondary)
-}
-
 /// What a zone becomes beside its records.
 struct Came {
     soa: PrimarySoa,
@@ -209,12 +281,11 @@ struct Came {
 
 fn put_in_force(
     draft: &mut Draft<'_>,
-    id: ZoneId,
-    (former, generation): (u32, u32),
+    former: SecondaryZone,
+    generation: u32,
     came: &Came,
 ) -> Result<(), ApiError> {
-    let secondary = of_generation(draft, id, former)?;
-    let mut zone = draft.read::<Zone>(&id)?.ok_or_else(gone)?;
+    let mut zone = draft.read::<Zone>(&former.zone)?.ok_or_else(gone)?;
     zone.serial = came.soa.serial();
     zone.modified_at = draft.now;
     draft.put(&zone);
@@ -226,18 +297,23 @@ fn put_in_force(
         transferred_at: Some(draft.now),
         failure: None,
         expired: false,
-        forced_at: came.forced.or(secondary.forced_at),
-        ..secondary
+        forced_at: came.forced.or(former.forced_at),
+        staging: None,
+        ..former
     });
     Ok(())
 }
 
-/// Takes away what is not in force: of a generation that has passed, or of a transfer that was broken off.
-async fn clean(api: &Arc<Api>, author: &Author, zone: ZoneId) -> Result<(), ApiError> {
+/// Takes away what is not in force: of a generation that has passed, or of a transfer that was broken off. Only while the one
+/// that stages is this, or none: what another one stages is not in force yet.
+async fn clean(api: &Arc<Api>, author: &Author, zone: ZoneId, staging: Option<u64>) -> Result<(), ApiError> {
     loop {
         let written = api.write(author, move |draft| {
             let secondary = draft.read::<SecondaryZone>(&zone)?.ok_or_else(gone)?;
             let mut count = 0;
+            if secondary.staging != staging {
+                return Ok(count);
+            }
             for found in draft.snapshot.scan::<TransferredRecord>(&[&zone]) {
                 let found = found?;
                 if count == limits::TRANSFER_CHANGES_AT_ONCE {
@@ -293,7 +369,7 @@ mod tests {
             .filter_map(|read| records::ours(ZONE, read, 2, Timestamp::default()))
             .collect::<Vec<_>>();
         let records = ours.into_iter().map(|record| (record.record.id, record)).collect();
-        Here { generation: 2, left_out, records, is_dirty: false }
+        Here { soa: None, generation: 2, left_out, records, is_dirty: false }
     }
 
     fn changed(here: &Here, transfer: Transfer) -> Result<(String, String, u32), String> {

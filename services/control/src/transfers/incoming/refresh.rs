@@ -21,7 +21,7 @@ use proxima_transfer::stream::{Transfer, is_newer};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    apply::{self, NotApplied},
+    apply::{self, Began, NotApplied},
     fetch::{self, Wanted},
     plan,
 };
@@ -48,6 +48,10 @@ pub(super) struct Look {
     pub(super) fetching: Share,
     pub(super) slow: Share,
 }
+
+/// How often a zone is fetched in one look: differences, then everything if they do not fit, and once more because another
+/// process came between.
+const FETCHES_MAX: usize = 3;
 
 /// How a look ended.
 #[derive(Clone, Copy, Debug)]
@@ -172,14 +176,15 @@ impl Look {
         self.transferring(turn).await;
         let whole = self.forced.is_some();
         let mut wanted = Wanted { zone: name, here: here.filter(|_| !whole).cloned() };
-        for _ in 0..2 {
+        let mut began = Began { zone: self.zone, soa: found.secondary.soa.clone(), forced: self.forced };
+        for _ in 0..FETCHES_MAX {
             let fetching = fetch::fetch(&self.api, other, ixfr, &wanted);
             let transfer = within_places(turn, &self.slow, fetching).await.map_err(Failure::Untaken)?;
             if transfer == Transfer::Nothing {
                 return Ok(Answer::Same);
             }
             let is_difference = matches!(transfer, Transfer::Differences(..));
-            match apply::apply(&self.api, &self.author, (self.zone, self.forced), transfer).await {
+            match apply::apply(&self.api, &self.author, began.clone(), transfer).await {
                 Ok(changes) => {
                     self.api.metrics.transferred_in("came");
                     tracing::info!(zone = %found.zone.name, from = %other.address, changes, "a zone came from its primary");
@@ -188,10 +193,26 @@ impl Look {
                 // Everything may do where differences do not.
                 Err(NotApplied::Unfit(_)) if is_difference => wanted.here = None,
                 Err(NotApplied::Unfit(why)) => return Err(Failure::Untaken(why)),
+                Err(NotApplied::Overtaken) => {
+                    tracing::info!(zone = %found.zone.name, "another transfer came between: fetching again");
+                    began.soa = self.in_force().await.map_err(|error| Failure::Untaken(error.to_string()))?;
+                    wanted.here = began.soa.clone().filter(|_| !whole);
+                    let serial = wanted.here.as_ref().map(PrimarySoa::serial);
+                    if serial.is_some_and(|here| !is_newer(there, here)) {
+                        return Ok(Answer::Same);
+                    }
+                }
                 Err(NotApplied::Failed(error)) => return Err(Failure::Untaken(error.to_string())),
             }
         }
         Err(Failure::Untaken("neither differences nor everything can be taken".to_owned()))
+    }
+
+    /// The SOA record that is in force now.
+    async fn in_force(&self) -> Result<Option<PrimarySoa>, ApiError> {
+        let zone = self.zone;
+        let found = self.api.read(move |snapshot| Ok(snapshot.get::<SecondaryZone>(&zone)?)).await?;
+        Ok(found.and_then(|found| found.soa))
     }
 
     /// Takes a place for transfers, unless this look has one.
