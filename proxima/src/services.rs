@@ -122,7 +122,7 @@ fn origins(config: &NodeConfig, edge: &EdgeConfig) -> OriginConfig {
 pub(crate) fn check(config: &NodeConfig) -> anyhow::Result<()> {
     check_node(config, &NAMES.into())?;
     AnycastConfig::of(config)?;
-    proxima_dns::DnsConfig::of(config)?.resolver.check_files(config)?;
+    proxima_dns::DnsConfig::of(config)?.check_files(config)?;
     let edge: EdgeConfig = config.service(proxima_edge::SERVICE)?;
     edge.check()?;
     edge.request_log.iter().try_for_each(|log| log.check_path(&config.path(&log.path)))?;

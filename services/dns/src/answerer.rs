@@ -6,19 +6,11 @@
 //!                                                         └▶ Reply::None: it is not to be answered
 //! ```
 //!
-//! [`Server`](crate::server::Server), which has authority, always answers at once: its [`Answerer::Later`] has no values, so
-//! that what the transports do with one is compiled away for it. [`Recursive`](crate::resolver::Recursive) answers what it
-//! knows at once, and resolves the rest.
+//! [`Server`](crate::server::Server), which has authority, answers at once from the zones that are here, but for the first
+//! questions about an alias that leads outside (`flattening/mod.rs`). [`Recursive`](crate::resolver::Recursive) answers what
+//! it knows at once, and resolves the rest.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::io::AsyncWrite;
 
@@ -63,6 +55,9 @@ pub(crate) trait Answerer: Send + Sync + Sized + 'static {
     }
 }
 
+/// An answer that has to be waited for, of whichever kind.
+pub(crate) type Waiting = Pin<Box<dyn Future<Output = Found> + Send>>;
+
 /// What was made of a message.
 pub(crate) enum Reply<L> {
     /// It is answered; if a rate limit dropped it, by nothing.
@@ -81,17 +76,6 @@ pub(crate) struct Found {
     pub(crate) answered: Answered,
     /// The place that it has among those that wait, until it is written or in a buffer that has bounds of its own.
     pub(crate) place: Place,
-}
-
-/// The answers that have to be waited for of who never waits: none.
-pub(crate) struct Never(Infallible);
-
-impl Future for Never {
-    type Output = Found;
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Found> {
-        match self.0 {}
-    }
 }
 
 /// What all listeners of a role have in common.

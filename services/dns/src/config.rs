@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::{
     DnsError,
     bound::Listen,
+    flattening::FlatteningConfig,
     rate::{RATE_MAX, SLIP_MAX},
     resolver::ResolverConfig,
     service::NAME,
@@ -65,6 +66,8 @@ pub struct DnsConfig {
     pub zones_max: usize,
     /// Resolving names for those who may ask, at addresses of its own.
     pub resolver: ResolverConfig,
+    /// What is done about aliases that are flattened and lead outside.
+    pub flattening: FlatteningConfig,
 }
 
 impl Default for DnsConfig {
@@ -86,6 +89,7 @@ impl Default for DnsConfig {
             tcp_queries_max: 10_000,
             zones_max: 50_000,
             resolver: ResolverConfig::default(),
+            flattening: FlatteningConfig::default(),
         }
     }
 }
@@ -99,6 +103,7 @@ impl DnsConfig {
         let config: Self = node.service(NAME)?;
         config.check()?;
         config.resolver.check()?;
+        config.flattening.check()?;
         config.check_roles(&node.network.name_servers)?;
         Ok(config)
     }
@@ -184,6 +189,17 @@ impl DnsConfig {
             return refuse("tcp_queries_max", "give 1 or more");
         }
         Ok(())
+    }
+
+    /// Checks the files that are read when the service is made.
+    ///
+    /// # Errors
+    /// One cannot be read or used.
+    pub fn check_files(&self, node: &NodeConfig) -> Result<(), DnsError> {
+        if self.flattening.outside == Some(true) {
+            self.resolver.beginning(node)?;
+        }
+        self.resolver.check_files(node)
     }
 
     pub(crate) fn tcp_idle(&self) -> Duration {

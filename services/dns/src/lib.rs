@@ -14,7 +14,7 @@
 //!                   or no answer                            delegated ▶ NS and glue, not AA
 //! ```
 //!
-//! [`Responder`] with [`ZoneTree`] is the core: it does no I/O but that of its [`Zones`], and what it says follows from the
+//! [`Responder`] with [`ZoneTree`] is the core: it does no I/O but that of its [`Zones`] (which know names outside, too), and what it says follows from the
 //! zones and the query. A clock and the network's keys come in where signatures are asked for, which are kept behind locks (`dnssec/signatures.rs`),
 //! and with cookies; over UDP a clock and what was asked before, which the rate limit remembers without locks, decide whether
 //! it is said. The shell receives, sends and counts.
@@ -29,8 +29,9 @@
 //! * **No network is flooded:** beyond a rate for like answers over UDP to one network, and one for all answers to it, they
 //!   are dropped or ask to come again by TCP or with a cookie, before anything is written or signed. What is signed for all
 //!   networks together is not bounded, so a flood that forges many of them costs signatures.
-//! * What has authority never resolves. An alias that has to be flattened (at an apex, or beside other records) and leads
-//!   out of the zones here is answered SERVFAIL with an extended error (RFC 8914) that says so; proxied, it works.
+//! * **Who has authority resolves for aliases only**, in the background: where one that has to be flattened (at an apex, or
+//!   beside other records) leads out of the zones here (`flattening/mod.rs`). The first question about it waits a moment, and
+//!   no other waits for that.
 //!
 //! What askers say in EDNS options, and what they are answered, stands in `edns.rs`. Cookies (RFC 7873) are made with
 //! secrets derived from the network's ticket keys, so that one that a server gave is good at all of them (`cookies.rs`).
@@ -47,7 +48,7 @@
 //! |---|---|---|---|
 //! | proxied, in an active zone that is not paused | the network's addresses, TTL 300 | NODATA | its own |
 //! | CNAME | CNAME, and on in the zones here | CNAME | CNAME, and on in the zones here |
-//! | CNAME at the apex or beside others | the target's addresses | NODATA | its own |
+//! | CNAME at the apex or beside others | the target's addresses, also from outside | NODATA | its own |
 //! | others | its own | NODATA | its own |
 //!
 //! HTTPS of a proxied name is the owner's own record, or else one that says how the network speaks HTTPS
@@ -60,7 +61,7 @@
 //!
 //! Limits: aliases of one answer (`respond.rs`), connections, queries of a connection and silence on it ([`DnsConfig`]),
 //! octets read and unwritten for a connection and answers that it waits for (`tcp.rs`, `quic.rs`), threads that are busy with handshakes and how long one
-//! takes (`tls.rs`), signatures kept (`dnssec/signatures.rs`), answers to one network over UDP (`rate.rs`), transfers at a
+//! takes (`tls.rs`), names outside that are known and resolved (`flattening/mod.rs`), signatures kept (`dnssec/signatures.rs`), answers to one network over UDP (`rate.rs`), transfers at a
 //! time (`transfer/mod.rs`).
 
 mod answerer;
@@ -73,6 +74,7 @@ mod dnssec;
 mod edns;
 mod error;
 mod exercise;
+mod flattening;
 mod https;
 mod message;
 mod metrics;
@@ -98,6 +100,7 @@ pub use config::DnsConfig;
 pub use error::DnsError;
 #[doc(hidden)]
 pub use exercise::exercise;
+pub use flattening::{FlatteningConfig, Outside};
 pub use https::DnsOverHttps;
 pub use rate::Limited;
 pub use resolver::{Blocked, PolicyConfig, ResolverConfig};

@@ -2,6 +2,7 @@
 //! signatures only where DNSSEC is asked for (`respond/secure.rs`).
 
 mod beneath;
+mod flatten;
 mod https;
 mod responder;
 mod secure;
@@ -9,6 +10,7 @@ mod secure;
 use std::{borrow::Cow, sync::Arc};
 
 use proxima_ledger::{CompiledZones, ReadError, first_active};
+use proxima_model::AccountId;
 
 use https::Https;
 pub use responder::Responder;
@@ -16,6 +18,7 @@ pub use responder::Responder;
 use crate::{
     asker::{Asker, Transport},
     cookies::Judged,
+    flattening::Outside,
     message::{Section, Writer},
     name::{self, NAME_OCTETS_MAX, Name},
     query::Query,
@@ -42,6 +45,17 @@ pub trait Zones {
 
     /// Names strictly beneath this one that zones have, or had: some of them, if there are many. `None` if it is not known.
     fn beneath(&self, name: &str) -> Option<Vec<String>>;
+
+    /// What is known of the addresses of a name outside, on the wire and in lower case, for a zone of this account; nothing,
+    /// where nobody resolves such names.
+    fn outside(&self, _account: AccountId, _name: &[u8], _rtype: u16) -> Outside {
+        Outside::default()
+    }
+
+    /// The same in words, for people at this server.
+    fn explain_outside(&self, _name: &[u8]) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl Zones for CompiledZones<ZoneTree> {
@@ -212,7 +226,9 @@ impl<Z: Zones> Answer<'_, Z> {
 
     /// Counts the answer before anything is written or signed; it may be one too many.
     fn count(&mut self, kind: Counted<'_>) -> Result<(), Failure> {
-        self.counted = true;
+        if std::mem::replace(&mut self.counted, true) {
+            return Ok(());
+        }
         let Some(limited) = self.responder.limit(self.asker, self.judged, kind) else { return Ok(()) };
         // Who knows cookies comes again with the one that it gets.
         let rcode = if self.judged.is_some() { Rcode::BadCookie } else { Rcode::NoError };
@@ -221,6 +237,9 @@ impl<Z: Zones> Answer<'_, Z> {
 
     /// Chaosnet's class is where servers are asked who they are (RFC 4892): in anycast, which one answers.
     fn about_this_server(&mut self) -> Result<Rcode, Failure> {
+        if let Some(rcode) = self.about_outside() {
+            return Ok(rcode);
+        }
         let text = match self.query.name.wire() {
             b"\x02id\x06server\x00" | b"\x08hostname\x04bind\x00" => &self.responder.identity,
             b"\x07version\x06server\x00" | b"\x07version\x04bind\x00" => VERSION,
@@ -320,44 +339,6 @@ impl<Z: Zones> Answer<'_, Z> {
             }
         }
         Ok(Step::Done(Rcode::NoError))
-    }
-
-    /// Answers an address question with the addresses of the name that the alias leads to. They are authoritative
-    /// here, so only zones that are active, or the alias's own, may give them.
-    fn flatten(
-        &mut self,
-        zone: &Arc<ZoneTree>,
-        name: &Name,
-        flattened: &Node,
-        alias: &RrSet,
-    ) -> Result<Step, Failure> {
-        let qtype = self.query.qtype;
-        let mut ttl = alias.ttl;
-        let mut target = Name::of_encoded(alias.target());
-        for _ in 0..ALIASES_MAX {
-            let outside = Failure::because(Rcode::ServFail, ExtendedError::OUTSIDE);
-            let Some(there) = self.zone_of_target(zone, &target)? else { return Err(outside) };
-            let node = match there.find(&target) {
-                Found::Node(node) | Found::Wildcard(node) => node,
-                Found::Nothing { .. } => return self.negative(zone, name.wire(), Found::Node(flattened)),
-                Found::Cut { .. } => return Err(outside),
-            };
-            let set = match node.kind(&there) {
-                Kind::Proxied => self.responder.addresses(qtype),
-                Kind::Plain => node.set(qtype),
-                Kind::Alias(next) | Kind::Flattened(next) => {
-                    ttl = ttl.min(next.ttl);
-                    target = Name::of_encoded(next.target());
-                    continue;
-                }
-            };
-            let Some(set) = set else {
-                return self.negative(zone, name.wire(), Found::Node(flattened));
-            };
-            self.set(zone, Section::Answer, name.wire(), set, ttl.min(set.ttl))?;
-            return Ok(Step::Done(Rcode::NoError));
-        }
-        Err(Failure::because(Rcode::ServFail, ExtendedError::ENDLESS))
     }
 
     /// Writes a set of a zone that the answer is not whole without, signed if that is asked for: `false` if it did not

@@ -9,14 +9,16 @@ use std::{
 };
 
 use proxima_ledger::{CompiledZones, ReadError, Replica};
+use proxima_model::AccountId;
 use proxima_pipeline::ZoneNotices;
 use tokio::io::AsyncWrite;
 use tracing::{Level, enabled, trace, warn};
 
 use crate::{
-    answerer::{Answerer, Listening, Never, Reply},
+    answerer::{Answerer, Found, Listening, Reply, Waiting},
     asker::Asker,
     config::DnsConfig,
+    flattening::{self, Asking, Flattening, Outside, Sought},
     metrics::DnsMetrics,
     places::Places,
     respond::{Answered, Responder, Zones},
@@ -32,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) zones: CompiledZones<ZoneTree>,
     pub(crate) responder: Responder,
     pub(crate) replica: Replica,
+    /// What resolves names outside that aliases lead to, if anything does.
+    pub(crate) flattening: Option<Arc<Flattening>>,
     /// Places for transfers of zones.
     pub(crate) transfers: Arc<Places>,
     /// What zones were when they were transferred.
@@ -49,6 +53,7 @@ impl Server {
         listening: Listening,
         responder: Responder,
         replica: Replica,
+        flattening: Option<Arc<Flattening>>,
     ) -> Self {
         let zones = CompiledZones::new(replica.clone(), config.zones_max);
         let transfers = Places::new(transfer::TRANSFERS_MAX, transfer::TRANSFERS_PER_CLIENT_MAX);
@@ -60,6 +65,7 @@ impl Server {
             zones,
             responder,
             replica,
+            flattening,
             transfers,
             journal: Journal::default(),
             notices,
@@ -67,19 +73,51 @@ impl Server {
         }
     }
 
-    /// Appends the answer to a message to `out`; `None` if it is not to be answered.
-    fn say(&self, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Option<Answered> {
+    /// Appends the answer to a message to `out`, and what it had better wait for, if there is something.
+    fn say(&self, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> (Option<Answered>, Option<Sought>) {
         let begun = self.metrics.begin();
         let base = out.len();
-        let mut answered = self.responder.respond(self, message, asker, out);
+        let asking = Asking::new(self, false);
+        let mut answered = self.responder.respond(&asking, message, asker, out);
         if let Some(refused) = answered.filter(Answered::may_be_a_peers) {
             answered = Some(self.answer_peer(message, asker, (out, base), refused));
         }
-        self.metrics.count(asker.transport, answered, begun.map(|begun| begun.elapsed()));
+        let sought = asking.sought();
+        if sought.is_none() {
+            self.metrics.count(asker.transport, answered, begun.map(|begun| begun.elapsed()));
+        }
         if enabled!(target: "proxima_dns", Level::TRACE) {
             trace_answer(asker, message, answered);
         }
-        answered
+        (answered, sought)
+    }
+
+    /// Answers when what is sought is found, in the place of what was appended to `out` from `base` on: that it is not. This is
+    /// said if no more may wait.
+    #[cold]
+    fn answer_later(
+        self: &Arc<Self>,
+        (message, asker): (&[u8], Asker),
+        sought: Sought,
+        (out, base): (&mut Vec<u8>, usize),
+        unready: Option<Answered>,
+    ) -> Reply<Waiting> {
+        let place = self.flattening.as_ref().and_then(|flattening| flattening.take_place(asker.address));
+        let (Some(place), Some(unready)) = (place, unready) else {
+            self.metrics.count(asker.transport, unready, None);
+            return unready.map_or(Reply::None, Reply::Now);
+        };
+        let said = out.split_off(base);
+        let (server, message) = (self.clone(), message.to_vec());
+        Reply::Later(Box::pin(async move {
+            sought.wait().await;
+            let (asking, mut octets) = (Asking::new(&server, true), Vec::new());
+            let again = server.responder.respond_once(&asking, &message, (asker, true), &mut octets);
+            drop(asking);
+            let (octets, answered) = again.map_or((said, unready), |answered| (octets, answered));
+            server.metrics.count(asker.transport, Some(answered), None);
+            Found { octets, answered, place }
+        }))
     }
 
     /// Whether the replica can be read, as far as queries have shown; asks the replica itself only after one failed.
@@ -96,10 +134,14 @@ impl Server {
 }
 
 impl Answerer for Server {
-    type Later = Never;
+    type Later = Waiting;
 
-    fn answer(self: &Arc<Self>, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Reply<Never> {
-        self.say(message, asker, out).map_or(Reply::None, Reply::Now)
+    fn answer(self: &Arc<Self>, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Reply<Waiting> {
+        let base = out.len();
+        match self.say(message, asker, out) {
+            (answered, None) => answered.map_or(Reply::None, Reply::Now),
+            (unready, Some(sought)) => self.answer_later((message, asker), sought, (out, base), unready),
+        }
     }
 
     fn listening(&self) -> &Listening {
@@ -135,6 +177,11 @@ impl Zones for Server {
 
     fn beneath(&self, name: &str) -> Option<Vec<String>> {
         self.zones.beneath(name)
+    }
+
+    /// Nobody waits here: what is not known yet is for the next time.
+    fn outside(&self, account: AccountId, name: &[u8], rtype: u16) -> Outside {
+        Outside(flattening::look(self, account, (name, rtype), false).0)
     }
 }
 

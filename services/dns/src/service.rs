@@ -19,6 +19,7 @@ use crate::{
     answerer::Listening,
     bound::{Bound, Listen},
     config::DnsConfig,
+    flattening::Flattening,
     https::{DnsOverHttps, Role},
     metrics::{DnsMetrics, ListenerMetrics},
     places::Places,
@@ -102,6 +103,7 @@ impl DnsService {
             let secure = || Secure::new(node, names, tickets).map(Arc::new);
             listen.is_encrypted().then(secure).transpose()
         };
+        let flattening = Flattening::new(node, &config, upstream.clone())?;
         let resolving = config.resolver.is_on().then(|| {
             let role = Arc::new(Recursive::new(node, &config, upstream)?);
             let secure = secure(&config.resolver.listen(), &config.resolver.names, RESOLVER_TICKETS)?;
@@ -113,7 +115,8 @@ impl DnsService {
             .metrics
             .register(NAME, |registry| (DnsMetrics::register(registry), ListenerMetrics::register(registry)));
         let listening = Listening::new(&config, listeners);
-        let server = Arc::new(Server::new(config, metrics, listening, responder, node.replica.clone()));
+        let replica = node.replica.clone();
+        let server = Arc::new(Server::new(config, metrics, listening, responder, replica, flattening));
         let health = Mutex::new(Health::Starting);
         let name_servers = network.name_servers.iter().map(ToString::to_string).collect();
         Ok(Arc::new(Self { server, secure, resolving, name_servers, health, addresses: Mutex::default() }))
@@ -162,6 +165,9 @@ impl DnsService {
             resolving = Some((bound, role));
         }
         authority.serve(&self.server, &places(), shutdown, &mut tasks);
+        if let Some(flattening) = &self.server.flattening {
+            tasks.spawn(flattening.clone().keep(shutdown.clone()));
+        }
         if let Some((bound, role)) = resolving {
             bound.serve(role, &places(), shutdown, &mut tasks);
             tasks.spawn(role.clone().watch(shutdown.clone()));

@@ -96,11 +96,21 @@ impl ExtendedError {
     pub(crate) const CLASS: Self = Self { code: 21, text: "nothing of this class" };
     /// Not ready (code 14): the replica cannot be read.
     pub(crate) const NOT_READY: Self = Self { code: 14, text: "the zone's data cannot be read here now" };
-    /// Not supported (code 21): an alias that has to be flattened leads out of the zones of this network.
+    /// Not supported (code 21): an alias that has to be flattened leads out of the zones of this network, and nobody resolves
+    /// for it here.
     pub(crate) const OUTSIDE: Self = Self {
         code: 21,
         text: "alias flattened here leads outside this network: proxy it, or give addresses",
     };
+    /// Not ready (code 14): what an alias that has to be flattened leads to is being looked up.
+    pub(crate) const SOUGHT: Self =
+        Self { code: 14, text: "alias flattened here leads outside, where it is being looked up; ask again" };
+    /// No reachable authority (code 22): what an alias that has to be flattened leads to cannot be looked up.
+    pub(crate) const UNRESOLVED: Self =
+        Self { code: 22, text: "alias flattened here leads outside to a name that does not resolve" };
+    /// Stale answer (code 3): it could be looked up once.
+    pub(crate) const STALE: Self =
+        Self { code: 3, text: "alias flattened here leads outside to a name that does not resolve now" };
     /// Invalid data (code 24): an alias that has to be flattened leads to itself, or through too many others.
     pub(crate) const ENDLESS: Self = Self { code: 24, text: "alias does not end at an address" };
     /// Invalid query type (code 30): a type that only says in a denial that a name does not exist (RFC 9824, 3.5).

@@ -6,8 +6,8 @@ use foldhash::{HashMap, HashMapExt};
 
 use proxima_ledger::{CompileZone, ReadError, Snapshot};
 use proxima_model::{
-    AcmeOrder, DnsName, PrimarySoa, Record, RecordData, SecondaryZone, SslMode, TransferredRecord, Zone,
-    ZoneSettings, ZoneSigning, ZoneStatus, limits::TTL_SECONDS_MAX,
+    AccountId, AcmeOrder, DnsName, PrimarySoa, Record, RecordData, SecondaryZone, SslMode, TransferredRecord,
+    Zone, ZoneSettings, ZoneSigning, ZoneStatus, limits::TTL_SECONDS_MAX,
 };
 use tracing::error;
 
@@ -37,6 +37,8 @@ pub(crate) const ASTERISK: &[u8] = b"\x01*";
 pub struct ZoneTree {
     /// The zone's name on the wire.
     apex: Box<[u8]>,
+    /// Whose it is.
+    account: AccountId,
     labels: usize,
     /// Whether its delegation was seen: only then may its data stand in for another zone's (aliases, flattening).
     active: bool,
@@ -245,6 +247,7 @@ impl ZoneTree {
         let challenged = add_challenges(&mut nodes, zone, &apex, challenges);
         let mut tree = Self {
             labels: Name::of_encoded(&apex).labels(),
+            account: zone.account,
             active: zone.status == ZoneStatus::Active,
             proxied: zone.is_proxied(),
             https: HttpsOffer::of(&zone.settings),
@@ -314,6 +317,11 @@ impl ZoneTree {
     /// The zone's name on the wire.
     pub(crate) fn apex(&self) -> &[u8] {
         &self.apex
+    }
+
+    /// Whose it is.
+    pub(crate) const fn account(&self) -> AccountId {
+        self.account
     }
 
     /// Whether its delegation was seen.

@@ -164,7 +164,7 @@ impl ResolverConfig {
     ///
     /// # Errors
     /// One cannot be read or used.
-    pub fn check_files(&self, node: &NodeConfig) -> Result<(), DnsError> {
+    pub(crate) fn check_files(&self, node: &NodeConfig) -> Result<(), DnsError> {
         if self.is_on() {
             self.beginning(node)?;
             Policies::new(&self.policies, node)?;

@@ -34,7 +34,7 @@ mod names;
 mod policies;
 mod safe_search;
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use proxima_chassis::{Clock, NodeContext, Shutdown};
 use proxima_resolver::{Metrics, Name, Query, Read, Refusal, Resolver, Settings, Upstream, Written};
@@ -47,7 +47,7 @@ use policies::{Decision, Policies, TTL as POLICY_TTL, WATCH_INTERVAL};
 
 use crate::{
     DnsError,
-    answerer::{Answerer, Found, Listening, Reply},
+    answerer::{Answerer, Found, Listening, Reply, Waiting},
     asker::{Asker, Transport},
     config::DnsConfig,
     places::Places,
@@ -211,7 +211,7 @@ impl Recursive {
     }
 
     /// Answers what is asked in earnest: by a policy, from what is known, or later.
-    fn resolve(&self, query: Query, asker: Asker, room: Room, out: &mut Vec<u8>) -> Reply<Later> {
+    fn resolve(&self, query: Query, asker: Asker, room: Room, out: &mut Vec<u8>) -> Reply<Waiting> {
         // A hit without a policy costs no name.
         let decide = || self.policies.decide(asker.address, &query.name(), query.rtype());
         let decision = if self.policies.is_empty() { None } else { decide() };
@@ -236,7 +236,7 @@ impl Recursive {
         alias: Option<Name>,
         (asker, room): (Asker, Room),
         out: &mut Vec<u8>,
-    ) -> Reply<Later> {
+    ) -> Reply<Waiting> {
         let Some(place) = self.pending.take(asker.address) else {
             self.metrics.busy.inc();
             // Not even what has expired, where there is something else in its place.
@@ -269,13 +269,10 @@ impl Recursive {
     }
 }
 
-/// An answer that is waited for.
-type Later = Pin<Box<dyn Future<Output = Found> + Send>>;
-
 impl Answerer for Recursive {
-    type Later = Later;
+    type Later = Waiting;
 
-    fn answer(self: &Arc<Self>, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Reply<Later> {
+    fn answer(self: &Arc<Self>, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Reply<Waiting> {
         let count = |answered| self.metrics.messages.count(asker.transport, answered);
         let query = match Query::read(message) {
             Read::Query(query) => query,

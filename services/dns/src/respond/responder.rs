@@ -123,6 +123,17 @@ impl Responder {
         asker: Asker,
         out: &mut Vec<u8>,
     ) -> Option<Answered> {
+        self.respond_once(zones, message, (asker, false), out)
+    }
+
+    /// As [`Self::respond`], to what was answered before and was counted then if it is told so.
+    pub(crate) fn respond_once(
+        &self,
+        zones: &impl Zones,
+        message: &[u8],
+        (asker, counted): (Asker, bool),
+        out: &mut Vec<u8>,
+    ) -> Option<Answered> {
         let Asker { address, transport } = asker;
         let query = match Query::parse(message) {
             Ok(query) => query,
@@ -152,7 +163,7 @@ impl Responder {
         let (begin, question) = (out.len(), &message[..query.question_end]);
         let writer = Writer::new(out, question, limit, opt.as_ref());
         let dnssec = query.edns.is_some_and(|edns| edns.dnssec_ok);
-        let (counted, signatures) = (false, 0);
+        let signatures = 0;
         let mut answer = Answer {
             responder: self,
             zones,

@@ -7,11 +7,17 @@ use tracing::debug;
 
 use crate::{
     asker::{Asker, Transport},
+    flattening::{Asking, Sought},
     respond::{Responder, Zones},
     rrset::RrSet,
+    server::Server,
     wire::rtype,
     zone::{Kind, Node, ZoneTree},
 };
+
+const ADDRESSES: [u16; 2] = [rtype::A, rtype::AAAA];
+/// What a transfer waits for of what its aliases lead to outside; further ones go out as they are known.
+const SOUGHT_MAX: usize = 1_024;
 
 /// Goes through a zone's record sets, name by name.
 pub(super) struct Content {
@@ -49,7 +55,6 @@ pub(super) fn sets(
     responder: &Responder,
     zones: &impl Zones,
 ) -> Vec<RrSet> {
-    const ADDRESSES: [u16; 2] = [rtype::A, rtype::AAAA];
     let (kind, sets) = zone.of_owner(relative, node);
     let mut sets: Vec<RrSet> = sets.filter(|set| goes_out(zone, set, kind)).cloned().collect();
     match kind {
@@ -65,6 +70,27 @@ pub(super) fn sets(
         }
     }
     sets
+}
+
+/// What a zone's aliases lead to outside and is not known here yet. Has it looked up.
+pub(super) fn sought(zone: &ZoneTree, server: &Server) -> Vec<Sought> {
+    let mut sought = Vec::new();
+    for relative in zone.names().filter(|_| server.flattening.is_some()) {
+        let is_flattened = |node: &Node| matches!(zone.of_owner(relative, node).0, Kind::Flattened(_));
+        if !zone.at(relative).is_some_and(is_flattened) {
+            continue;
+        }
+        let owner = [relative, zone.apex()].concat();
+        for rtype in ADDRESSES {
+            let asking = Asking::new(server, false);
+            answered(&server.responder, &asking, &owner, rtype);
+            sought.extend(asking.sought());
+        }
+        if sought.len() >= SOUGHT_MAX {
+            break;
+        }
+    }
+    sought
 }
 
 /// Whether a record set of a name goes out as it is.

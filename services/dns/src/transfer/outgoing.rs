@@ -11,10 +11,15 @@ use tokio::{
 };
 use tracing::info;
 
-use super::{MESSAGE_OCTETS, TRANSFER_WITHIN, content::Content, journal, peers};
+use super::{
+    MESSAGE_OCTETS, TRANSFER_WITHIN,
+    content::{self, Content},
+    journal, peers,
+};
 use crate::{
     asker::{Asker, Transport},
     edns::{Edns, Opt},
+    flattening,
     message::{Section, Writer, put_length, write_header_only},
     places::Place,
     query::{Malformed, Query},
@@ -42,10 +47,21 @@ pub(crate) async fn serve(
         spawn_blocking(move || {
             let mut out = Vec::new();
             let opened = open(&server, &request, asker, &mut out);
-            (opened, out)
+            let sought = match &opened {
+                Ok(outgoing) => content::sought(&outgoing.content.zone, &server),
+                Err(_) => Vec::new(),
+            };
+            (opened, out, sought)
         })
     };
-    let (opened, mut out) = opening.await.map_err(io::Error::other)?;
+    let (opened, mut out, sought) = opening.await.map_err(io::Error::other)?;
+    // As answers wait for it: what is not known by then goes without addresses.
+    let known = async {
+        for sought in sought {
+            sought.wait().await;
+        }
+    };
+    timeout_at(deadline.min(Instant::now() + flattening::WAIT), known).await.ok();
     let server: &Server = server;
     let mut outgoing = match opened {
         Ok(outgoing) => Some(outgoing),

@@ -4,6 +4,7 @@
 mod answers;
 mod dnssec;
 mod encrypted;
+mod flattening;
 mod flood;
 mod hostile;
 mod oracle;

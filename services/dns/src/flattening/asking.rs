@@ -1,0 +1,120 @@
+//! What the making of an answer asks about names outside, and what it waits for.
+
+use std::{cell::RefCell, sync::Arc};
+
+use proxima_ledger::ReadError;
+use proxima_model::AccountId;
+use tokio::time::timeout;
+
+use super::{
+    Found, WAIT,
+    target::{Look, Target},
+};
+use crate::{respond::Zones, server::Server, zone::ZoneTree};
+
+/// What is known of the addresses of a name outside the zones here.
+#[derive(Debug, Default)]
+pub struct Outside(pub(crate) Seen);
+
+/// What that is.
+#[derive(Debug, Default)]
+pub(crate) enum Seen {
+    /// Nobody resolves names outside here.
+    #[default]
+    Off,
+    /// These addresses, or none, for so many seconds.
+    Fresh(Arc<Found>, u32),
+    /// These were, and resolving fails.
+    Stale(Arc<Found>),
+    /// It is being resolved.
+    Sought,
+    /// It cannot be resolved.
+    Failed,
+}
+
+/// The zones of a server, for one answer, which may find that it has to wait.
+pub(crate) struct Asking<'a> {
+    server: &'a Server,
+    /// Whether it has waited already: then it takes what there is.
+    has_waited: bool,
+    sought: RefCell<Option<Sought>>,
+}
+
+/// What an answer waits for.
+pub(crate) struct Sought {
+    target: Arc<Target>,
+    /// How many resolutions of it had ended.
+    turn: u64,
+}
+
+impl<'a> Asking<'a> {
+    pub(crate) fn new(server: &'a Server, has_waited: bool) -> Self {
+        Self { server, has_waited, sought: RefCell::new(None) }
+    }
+
+    /// What it has to wait for.
+    pub(crate) fn sought(self) -> Option<Sought> {
+        self.sought.into_inner()
+    }
+}
+
+impl Zones for Asking<'_> {
+    fn find(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError> {
+        self.server.find(name)
+    }
+
+    fn beneath(&self, name: &str) -> Option<Vec<String>> {
+        self.server.beneath(name)
+    }
+
+    fn outside(&self, account: AccountId, name: &[u8], rtype: u16) -> Outside {
+        let (seen, sought) = look(self.server, account, (name, rtype), self.has_waited);
+        *self.sought.borrow_mut() = sought;
+        Outside(seen)
+    }
+
+    fn explain_outside(&self, name: &[u8]) -> Vec<String> {
+        self.server.flattening.as_ref().map(|flattening| flattening.explain(name)).unwrap_or_default()
+    }
+}
+
+/// Looks at a name outside for an answer of a server.
+pub(crate) fn look(
+    server: &Server,
+    account: AccountId,
+    (name, rtype): (&[u8], u16),
+    has_waited: bool,
+) -> (Seen, Option<Sought>) {
+    let Some(flattening) = &server.flattening else { return (Seen::Off, None) };
+    let metrics = &flattening.metrics;
+    match flattening.look(account, name, rtype, has_waited) {
+        Look::Fresh(found, seconds) => {
+            let counter = if has_waited { &metrics.waited } else { &metrics.fresh };
+            counter.inc();
+            (Seen::Fresh(found, seconds), None)
+        }
+        Look::Stale(found) => {
+            metrics.stale.inc();
+            (Seen::Stale(found), None)
+        }
+        Look::Failed => {
+            metrics.failed.inc();
+            (Seen::Failed, None)
+        }
+        Look::Sought { target, turn, .. } => {
+            if has_waited {
+                metrics.failed.inc();
+            }
+            (Seen::Sought, Some(Sought { target, turn }))
+        }
+    }
+}
+
+impl Sought {
+    /// Until it is resolved, or that takes too long.
+    pub(crate) async fn wait(self) {
+        let mut ended = self.target.ended.subscribe();
+        let resolved = ended.wait_for(|ended| *ended > self.turn);
+        timeout(WAIT, resolved).await.ok();
+    }
+}
