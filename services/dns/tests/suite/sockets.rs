@@ -75,7 +75,7 @@ pub(crate) async fn with_node_asking(
         ready.send(node.clone()).ok();
     });
     let body = async {
-        let node = is_ready.await.context("the node did not become ready")?;
+        let node = is_ready.await?;
         let service = made.lock().expect("a lock").clone().context("a service")?;
         let addresses = service.addresses();
         let running = Running { node, service, address: addresses.clear[0], addresses, notices };
@@ -89,7 +89,13 @@ pub(crate) async fn with_node_asking(
             let outcome = body.await.context("the test took too long")?;
             outcome.with_context(|| format!("the node ended: {ended:?}"))
         }
-        outcome = &mut body => outcome.context("the test took too long")?,
+        outcome = &mut body => match outcome.context("the test took too long")? {
+            Err(error) if error.is::<tokio::sync::oneshot::error::RecvError>() => {
+                let ended = run.await;
+                Err(error).with_context(|| format!("the node ended: {ended:?}"))
+            }
+            outcome => outcome,
+        },
     }
 }
 
