@@ -64,6 +64,7 @@ impl Query {
             security: Security::Insecure,
             ede: decided.ede,
             ttl,
+            is_synthesized: false,
         };
         self.write(&Stored::new(self.key(), &parts, 0), 0, false, octets_max, out)
     }
@@ -103,6 +104,7 @@ impl Query {
             security: Security::Insecure,
             ede: Some(if code == rcode::SERVFAIL { ede::NO_AUTHORITY } else { ede::FORGED }),
             ttl,
+            is_synthesized: false,
         };
         Some(self.write(&Stored::new(self.key(), &parts, 0), 0, false, octets_max, out))
     }

@@ -11,7 +11,7 @@ const ITERATIONS_MAX: u16 = 50;
 /// Hashes that one denial may cost: a name has few labels below its zone, and more is an attack (CVE-2023-50868).
 const HASHES_MAX: usize = 32;
 /// Octets of the only hash there is, SHA-1.
-const HASH_OCTETS: usize = 20;
+pub(crate) const HASH_OCTETS: usize = 20;
 const SHA1: u8 = 1;
 const OPT_OUT: u8 = 1;
 
@@ -32,18 +32,20 @@ pub(crate) struct Denial<'a> {
     too_many_iterations: bool,
 }
 
-struct Nsec<'a> {
+/// An NSEC record (RFC 4034, 4).
+pub(crate) struct Nsec<'a> {
     owner: &'a Name,
-    next: Name,
-    types: &'a [u8],
+    pub(crate) next: Name,
+    pub(crate) types: &'a [u8],
 }
 
-struct Nsec3<'a> {
-    hash: [u8; HASH_OCTETS],
+/// An NSEC3 record (RFC 5155, 3).
+pub(crate) struct Nsec3<'a> {
+    pub(crate) hash: [u8; HASH_OCTETS],
     next: [u8; HASH_OCTETS],
     flags: u8,
-    iterations: u16,
-    salt: &'a [u8],
+    pub(crate) iterations: u16,
+    pub(crate) salt: &'a [u8],
     types: &'a [u8],
 }
 
@@ -96,7 +98,7 @@ impl<'a> Denial<'a> {
             return denies(same.types, rtype).then_some(Proof::Proven).ok_or(ede::NSEC_MISSING);
         }
         let (encloser, next_closer) = self.closest(name, &mut hashes)?;
-        if rtype == rtype::DS && next_closer.flags & OPT_OUT != 0 {
+        if rtype == rtype::DS && next_closer.is_opt_out() {
             return Ok(Proof::Insecure);
         }
         let wild = encloser.wildcard().and_then(|wildcard| self.matching(&wildcard, &mut hashes));
@@ -120,7 +122,7 @@ impl<'a> Denial<'a> {
         if let Some(same) = self.matching(child, &mut hashes) {
             return is_unsigned(same.types);
         }
-        self.closest(child, &mut hashes).is_ok_and(|(_, covering)| covering.flags & OPT_OUT != 0)
+        self.closest(child, &mut hashes).is_ok_and(|(_, covering)| covering.is_opt_out())
     }
 
     /// That there is no such name, nor a wildcard for it.
@@ -186,26 +188,31 @@ impl<'a> Denial<'a> {
     fn hash(&self, name: &Name, left: &mut usize) -> Option<[u8; HASH_OCTETS]> {
         let first = self.nsec3.first()?;
         *left = left.checked_sub(1)?;
-        let mut octets = name.wire().to_vec();
-        let mut hash = [0; HASH_OCTETS];
-        for _ in 0..=first.iterations {
-            octets.extend_from_slice(first.salt);
-            hash.copy_from_slice(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &octets).as_ref());
-            octets.clear();
-            octets.extend_from_slice(&hash);
-        }
-        Some(hash)
+        Some(nsec3_hash(name, first.salt, first.iterations))
     }
+}
+
+/// RFC 5155, 5.
+pub(crate) fn nsec3_hash(name: &Name, salt: &[u8], iterations: u16) -> [u8; HASH_OCTETS] {
+    let mut octets = name.wire().to_vec();
+    let mut hash = [0; HASH_OCTETS];
+    for _ in 0..=iterations {
+        octets.extend_from_slice(salt);
+        hash.copy_from_slice(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &octets).as_ref());
+        octets.clear();
+        octets.extend_from_slice(&hash);
+    }
+    hash
 }
 
 impl Proof {
     fn of(covering: &Nsec3<'_>) -> Self {
-        if covering.flags & OPT_OUT == 0 { Self::Proven } else { Self::Insecure }
+        if covering.is_opt_out() { Self::Insecure } else { Self::Proven }
     }
 }
 
 impl<'a> Nsec<'a> {
-    fn parse(owner: &'a Name, data: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(owner: &'a Name, data: &'a [u8]) -> Option<Self> {
         let mut at = 0;
         let next = Name::parse(data, &mut at)?;
         Some(Self { owner, next, types: &data[at..] })
@@ -222,14 +229,14 @@ impl<'a> Nsec<'a> {
     }
 
     /// The closest name above `name` that exists, if this covers it.
-    fn encloser(&self, name: &Name) -> Name {
+    pub(crate) fn encloser(&self, name: &Name) -> Name {
         let (before, after) = (name.common(self.owner), name.common(&self.next));
         if before.depth() > after.depth() { before } else { after }
     }
 }
 
 impl<'a> Nsec3<'a> {
-    fn parse(owner: &Name, zone: &Name, data: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(owner: &Name, zone: &Name, data: &'a [u8]) -> Option<Self> {
         let hash = base32(owner.labels().next()?)?;
         if owner.parent().as_ref() != Some(zone) {
             return None;
@@ -248,6 +255,11 @@ impl<'a> Nsec3<'a> {
             salt,
             types,
         })
+    }
+
+    /// Whether it leaves unsigned delegations out of what it covers (RFC 5155, 6).
+    pub(crate) fn is_opt_out(&self) -> bool {
+        self.flags & OPT_OUT != 0
     }
 
     fn covers(&self, hash: &[u8; HASH_OCTETS]) -> bool {
@@ -272,7 +284,7 @@ pub(crate) fn is_delegation(types: &[u8]) -> bool {
 }
 
 /// Whether a bit map of types has one (RFC 4034, 4.1.2).
-fn has(mut types: &[u8], rtype: u16) -> bool {
+pub(crate) fn has(mut types: &[u8], rtype: u16) -> bool {
     let [window, low] = rtype.to_be_bytes();
     while let [number, length, rest @ ..] = types {
         let Some((bits, rest)) = rest.split_at_checked(usize::from(*length)) else { return false };

@@ -15,6 +15,7 @@ use quick_cache::{Weighter, sync::Cache};
 use tokio::time::{Instant, timeout};
 
 use crate::{
+    denials::{Denials, minimum},
     hints,
     keys::{Budget, ede},
     message::{self, Message, flag, rtype},
@@ -52,7 +53,7 @@ const ATTEMPTS_MAX: usize = 8;
 /// Labels that are shown one by one (RFC 9156, 2.3); below them is rarely another zone.
 const MINIMISED_MAX: usize = 10;
 /// The longest that a denial is kept, in seconds (RFC 2308, 5).
-const NEGATIVE_TTL_MAX: u32 = 3_600;
+pub(crate) const NEGATIVE_TTL_MAX: u32 = 3_600;
 /// For how long one without an SOA record is: it says nothing of that.
 const WITHOUT_SOA_TTL: u32 = 5;
 /// For how long something that is bogus is not asked for again (RFC 9520, 3.2).
@@ -78,6 +79,8 @@ pub(crate) struct Lookup {
     pub(crate) ede: Option<u16>,
     pub(crate) ttl: u32,
     pub(crate) expires: u64,
+    /// Whether it follows from what is known of other names: then it is not kept, since that is.
+    pub(crate) is_synthesized: bool,
 }
 
 impl Lookup {
@@ -99,16 +102,20 @@ pub(crate) struct Work {
     until: Instant,
     /// Whether to ask for what is about to expire.
     is_refresh: bool,
+    /// Whether something may follow from what is known of other names: it is believed because it is signed, and so nothing
+    /// for who checks signatures itself (RFC 8198 has CD ask).
+    may_synthesize: bool,
 }
 
 impl Work {
-    pub(crate) fn new(is_refresh: bool) -> Self {
+    pub(crate) fn new(is_refresh: bool, is_unchecked: bool) -> Self {
         Self {
             queries: AtomicU32::new(QUERIES_MAX),
             checks: AtomicU32::new(CHECKS_MAX),
             is_spent: AtomicBool::new(false),
             until: Instant::now() + RESOLUTION_MAX,
             is_refresh,
+            may_synthesize: !is_refresh && !is_unchecked,
         }
     }
 
@@ -121,7 +128,7 @@ impl Work {
     /// Whether all was checked that had to be. What was not is neither true nor bogus: who asked for too much gets nothing, and
     /// nobody else is told anything because of it.
     pub(crate) fn found_out(&self) -> Result<(), Failure> {
-        if self.is_spent.load(Ordering::Relaxed) { Err(Failure(ede::BOGUS)) } else { Ok(()) }
+        if self.is_spent.load(Ordering::Relaxed) { Err(Failure(ede::OTHER)) } else { Ok(()) }
     }
 }
 
@@ -162,6 +169,7 @@ pub(crate) struct Core<U> {
     pub(crate) servers: Servers,
     pub(crate) lookups: Cache<(Name, u16), Arc<Lookup>, Octets>,
     pub(crate) zones: Cache<Name, Arc<Zone>, Octets>,
+    pub(crate) denials: Denials,
     pub(crate) metrics: Metrics,
 }
 
@@ -202,16 +210,23 @@ impl<U: Upstream> Core<U> {
                 return Err(Failure(ede::NO_AUTHORITY));
             }
             let found = Arc::new(self.iterate(name, rtype, work, depth).await?);
-            self.lookups.insert(key, found.clone());
+            if !found.is_synthesized {
+                self.lookups.insert(key, found.clone());
+            }
             Ok(found)
         })
     }
 
     async fn iterate(&self, name: &Name, rtype: u16, work: &Work, depth: u8) -> Result<Lookup, Failure> {
         let mut zone = self.nearest(name, rtype, work).await?;
-        let (mut doubts, mut renewed) = (0, false);
+        let (mut doubts, mut renewed, mut is_new) = (0, false, true);
         let (mut shown, mut minimised, mut minimised_max) = (zone.name.depth(), 0, MINIMISED_MAX);
         loop {
+            if std::mem::take(&mut is_new)
+                && let Some(known) = self.synthesize(&zone, name, rtype, work)
+            {
+                return Ok(known);
+            }
             let is_minimised = shown + 1 < name.depth() && minimised < minimised_max;
             let asked = if is_minimised { name.suffix(shown + 1) } else { name.clone() };
             let asked_type = if is_minimised { rtype::NS } else { rtype };
@@ -229,12 +244,12 @@ impl<U: Upstream> Core<U> {
                 Said::Referral(child) if rtype != rtype::DS || child != name => {
                     let child = child.clone();
                     zone = self.enter(&zone, &child, reply, work, depth).await?;
-                    shown = zone.name.depth();
+                    (shown, is_new) = (zone.name.depth(), true);
                 }
                 Said::Referral(_) => return Err(Failure(ede::NO_AUTHORITY)),
                 Said::Answer if is_minimised => {
                     zone = self.enter(&zone, &asked, reply, work, depth).await?;
-                    shown = zone.name.depth();
+                    (shown, is_new) = (zone.name.depth(), true);
                 }
                 Said::NoData if is_minimised => shown += 1,
                 // The whole name gets the alias; and servers that deny what is only above others are not believed.
@@ -269,6 +284,17 @@ impl<U: Upstream> Core<U> {
         }
     }
 
+    /// What follows for a name from what is known of others in its zone (RFC 8198).
+    fn synthesize(&self, zone: &Zone, name: &Name, rtype: u16, work: &Work) -> Option<Lookup> {
+        if !work.may_synthesize || !matches!(zone.trust, Trust::Secure(_)) {
+            return None;
+        }
+        let (what, reply) = self.denials.conclude(&zone.name, name, rtype, self.seconds())?;
+        self.metrics.synthesized(what);
+        let known = self.conclude(reply, Security::Secure, None);
+        Some(Lookup { is_synthesized: true, ..known })
+    }
+
     /// Another server of the zone is asked first for a while.
     pub(crate) fn doubt(&self, from: Option<IpAddr>, zone: &Name) {
         if let Some(from) = from {
@@ -283,10 +309,8 @@ impl<U: Upstream> Core<U> {
         let sets = answer.iter().chain(&authority);
         let mut ttl = sets.map(|set| set.ttl).min().unwrap_or(TTL_MAX).min(TTL_MAX);
         if answer.is_empty() {
-            let soa = authority.iter().find(|set| set.rtype == rtype::SOA).and_then(|set| set.data.first());
-            let minimum =
-                soa.and_then(|data| data.last_chunk::<4>()).map(|octets| u32::from_be_bytes(*octets));
-            ttl = ttl.min(minimum.unwrap_or(WITHOUT_SOA_TTL)).min(NEGATIVE_TTL_MAX);
+            let soa = authority.iter().find(|set| set.rtype == rtype::SOA);
+            ttl = ttl.min(soa.map_or(WITHOUT_SOA_TTL, minimum)).min(NEGATIVE_TTL_MAX);
             authority.retain(|set| matches!(set.rtype, rtype::SOA | rtype::NSEC | rtype::NSEC3));
         } else {
             authority.retain(|set| matches!(set.rtype, rtype::NSEC | rtype::NSEC3));
@@ -294,7 +318,8 @@ impl<U: Upstream> Core<U> {
         if matches!(security, Security::Bogus(_)) {
             ttl = ttl.min(BOGUS_TTL);
         }
-        Lookup { said, answer, authority, security, ede, ttl, expires: self.seconds() + u64::from(ttl) }
+        let expires = self.seconds() + u64::from(ttl);
+        Lookup { said, answer, authority, security, ede, ttl, expires, is_synthesized: false }
     }
 
     /// Asks the servers of a zone, one after the other, until one says something that counts.

@@ -31,6 +31,7 @@ pub(crate) struct Key {
 
 /// Extended errors (RFC 8914) that are said here.
 pub(crate) mod ede {
+    pub(crate) const OTHER: u16 = 0;
     pub(crate) const UNSUPPORTED_KEY: u16 = 1;
     pub(crate) const UNSUPPORTED_DIGEST: u16 = 2;
     pub(crate) const STALE: u16 = 3;

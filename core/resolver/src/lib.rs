@@ -29,15 +29,17 @@
 //! * **Nothing outlives its TTL,** a zone's keys and digests least of all; and what is bogus is asked for once more: of
 //!   another server, and with keys fetched anew (`iterate.rs`, `zones.rs`).
 //! * **Servers learn no more than they need:** names are minimised (RFC 9156), and clients' addresses are never passed on.
+//! * **What a signed zone has denied is not asked for again,** by whatever name (RFC 8198, `denials.rs`).
 //! * **What has expired is served only if there is nothing better,** after a while or when all servers fail (RFC 8767).
 //!
 //! Limits: the constants of each file, and the octets of [`Settings::cache_octets`].
 //!
-//! What it leaves out: answers synthesized from NSEC records of other answers (RFC 8198), new anchors by RFC 5011, servers
+//! What it leaves out: new anchors by RFC 5011, servers
 //! that do not know EDNS, priming (RFC 8109: hints are used as they are).
 
 mod decided;
 mod denial;
+mod denials;
 mod edns;
 mod exercise;
 mod hints;

@@ -5,6 +5,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::denials::Synthesis;
+
 /// Upper bounds of the histogram's buckets, in seconds: from a server in the same PoP to one that is waited for in vain.
 const SECONDS: [f64; 9] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 1.0];
 
@@ -25,6 +27,7 @@ pub struct Metrics {
     pub(crate) lame: Counter,
     pub(crate) mismatched: Counter,
     pub(crate) seconds: Histogram,
+    pub(crate) synthesized: [Counter; 3],
 }
 
 impl Metrics {
@@ -35,6 +38,12 @@ impl Metrics {
         let wrong = Family::<Labels, Counter>::default();
         let seconds = Histogram::new(SECONDS);
         registry.register("answers", "Questions of clients, by how they were answered", answers.clone());
+        let synthesized = Family::<Labels, Counter>::default();
+        registry.register(
+            "synthesized",
+            "Sets that were not asked for, because they follow from denials of other names, by what they are",
+            synthesized.clone(),
+        );
         registry.register("queries", "Questions to name servers, by transport", queries.clone());
         registry.register(
             "unanswered",
@@ -59,6 +68,16 @@ impl Metrics {
             lame: one(&wrong, "why", "lame"),
             mismatched: one(&wrong, "why", "mismatched"),
             seconds,
+            synthesized: ["nxdomain", "nodata", "wildcard"].map(|what| one(&synthesized, "what", what)),
         }
+    }
+
+    pub(crate) fn synthesized(&self, what: Synthesis) {
+        let [no_name, no_data, wildcard] = &self.synthesized;
+        match what {
+            Synthesis::NoName => no_name.inc(),
+            Synthesis::NoData => no_data.inc(),
+            Synthesis::Wildcard => wildcard.inc(),
+        };
     }
 }

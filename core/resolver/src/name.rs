@@ -115,6 +115,23 @@ impl Name {
         let (ours, theirs): (Vec<_>, Vec<_>) = (self.labels().collect(), other.labels().collect());
         ours.iter().rev().cmp(theirs.iter().rev())
     }
+
+    /// Octets whose order is that of RFC 4034, 6.1: the labels from the last to the first, each behind what is less than any
+    /// octet of a label.
+    pub(crate) fn canonical_key(&self) -> Box<[u8]> {
+        let labels: Vec<_> = self.labels().collect();
+        let mut key = Vec::with_capacity(self.0.len() + 4);
+        for label in labels.iter().rev() {
+            key.push(0);
+            for octet in *label {
+                match octet {
+                    0 | 1 => key.extend_from_slice(&[1, octet + 1]),
+                    _ => key.push(*octet),
+                }
+            }
+        }
+        key.into()
+    }
 }
 
 impl fmt::Display for Name {
@@ -162,6 +179,10 @@ impl FromStr for Name {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "labels are short")]
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn name(text: &str) -> Name {
@@ -182,6 +203,20 @@ mod tests {
             ["example", "a.example", "yljkjljk.a.example", "z.a.example", "zabc.a.example", "z.example"];
         for pair in sorted.windows(2) {
             assert_eq!(name(pair[0]).canonical_cmp(&name(pair[1])), Ordering::Less, "{pair:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keys_of_names_have_their_order(
+            one in prop::collection::vec(prop::collection::vec(0..4_u8, 1..4), 0..4),
+            other in prop::collection::vec(prop::collection::vec(0..4_u8, 1..4), 0..4),
+        ) {
+            let [one, other] = [one, other].map(|labels| {
+                let labels = labels.iter().flat_map(|label| [&[label.len() as u8][..], label].concat());
+                Name::from_wire(&labels.chain([0]).collect::<Vec<_>>()).unwrap()
+            });
+            prop_assert_eq!(one.canonical_key().cmp(&other.canonical_key()), one.canonical_cmp(&other));
         }
     }
 

@@ -279,6 +279,9 @@ pub(crate) struct Stored {
     pub(crate) rcode: u8,
     pub(crate) is_secure: bool,
     pub(crate) ede: Option<u16>,
+    /// Whether nothing was found out.
+    pub(crate) is_failure: bool,
+    pub(crate) is_synthesized: bool,
     /// Since when, in seconds.
     pub(crate) since: u64,
     pub(crate) ttl: u32,
@@ -292,6 +295,8 @@ pub(crate) struct Parts {
     pub(crate) security: Security,
     pub(crate) ede: Option<u16>,
     pub(crate) ttl: u32,
+    /// Whether some of it follows from what was known of other names.
+    pub(crate) is_synthesized: bool,
 }
 
 impl Stored {
@@ -302,7 +307,18 @@ impl Stored {
     /// A failure, kept for a while so that it is not tried again at once (RFC 9520).
     pub(crate) fn failure(code: u8, ede: u16, since: u64, ttl: u32) -> Self {
         let (body, ttls) = (Vec::new(), Vec::new());
-        Self { body, counts: (0, 0), ttls, rcode: code, is_secure: false, ede: Some(ede), since, ttl }
+        Self {
+            body,
+            counts: (0, 0),
+            ttls,
+            rcode: code,
+            is_secure: false,
+            ede: Some(ede),
+            is_failure: true,
+            is_synthesized: false,
+            since,
+            ttl,
+        }
     }
 
     pub(crate) fn new(key: &Key, parts: &Parts, since: u64) -> Self {
@@ -330,6 +346,8 @@ impl Stored {
             rcode: parts.rcode,
             is_secure: parts.security == Security::Secure,
             ede: parts.ede,
+            is_failure: false,
+            is_synthesized: parts.is_synthesized,
             since,
             ttl: parts.ttl,
         }

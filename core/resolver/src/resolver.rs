@@ -10,6 +10,7 @@ use tokio::{sync::watch, time::timeout};
 use tracing::debug;
 
 use crate::{
+    denials::Denials,
     iterate::{Core, Failure, Octets, Security, Work, cache},
     keys::ede,
     message::rcode,
@@ -58,8 +59,8 @@ impl<U: Upstream> Resolver<U> {
     pub fn new(upstream: U, settings: Settings, metrics: Metrics) -> Arc<Self> {
         // What is kept of answers is kept of sets, too; zones are few.
         let octets = settings.cache_octets / 10;
-        let (lookups, zones) = (cache(octets * 4), cache(octets * 2));
-        let core = Core { upstream, settings, servers: Servers::new(), lookups, zones, metrics };
+        let (lookups, zones, denials) = (cache(octets * 4), cache(octets), Denials::new(octets));
+        let core = Core { upstream, settings, servers: Servers::new(), lookups, zones, denials, metrics };
         let (answers, rechecks) = (cache(octets * 4), Cache::new(RECHECKS_MAX));
         Arc::new(Self { core, answers, rechecks, resolving: Mutex::default() })
     }
@@ -109,11 +110,9 @@ impl<U: Upstream> Resolver<U> {
             Some(_) => timeout(self.core.settings.stale_after, found).await.ok().flatten(),
             None => found.await,
         };
-        let is_failure =
-            |stored: &Stored| stored.rcode == rcode::SERVFAIL && stored.ede == Some(ede::NO_AUTHORITY);
         match (found, stale) {
             (Some(found), None) => query.write(&found, 0, false, octets_max, out),
-            (Some(found), Some(_)) if !is_failure(&found) => query.write(&found, 0, false, octets_max, out),
+            (Some(found), Some(_)) if !found.is_failure => query.write(&found, 0, false, octets_max, out),
             (_, Some(stale)) => {
                 metrics.stale.inc();
                 query.write(&stale, 0, true, octets_max, out)
@@ -152,13 +151,20 @@ impl<U: Upstream> Resolver<U> {
         self.answers.get(query.key().octets()).filter(|stored| self.is_good_enough(stored))
     }
 
+    #[cfg(test)]
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.core.metrics
+    }
+
     fn age(&self, stored: &Stored) -> u64 {
         self.core.seconds().saturating_sub(stored.since)
     }
 
     fn is_good_enough(&self, stored: &Stored) -> bool {
         let kept = u64::from(stored.ttl) + self.core.settings.stale_for.as_secs();
-        matches!(stored.rcode, rcode::NOERROR | rcode::NXDOMAIN) && self.age(stored) < kept
+        let says_something = matches!(stored.rcode, rcode::NOERROR | rcode::NXDOMAIN);
+        // What followed from other records does so until they expire, and no longer.
+        says_something && !stored.is_synthesized && self.age(stored) < kept
     }
 
     /// Resolves in a task of its own, if nobody does already; `None` if too many do.
@@ -185,7 +191,7 @@ impl<U: Upstream> Resolver<U> {
 
     /// Resolves, and keeps what was found; a failure only where there is nothing better.
     async fn find(&self, key: &Key, is_refresh: bool) -> Arc<Stored> {
-        let work = Work::new(is_refresh);
+        let work = Work::new(is_refresh, key.is_unchecked());
         let result = self.follow(key, &work).await;
         let now = self.core.seconds();
         let (stored, kept) = match result {
@@ -222,6 +228,7 @@ impl<U: Upstream> Resolver<U> {
             security: Security::Secure,
             ede: None,
             ttl: TTL_MAX,
+            is_synthesized: false,
         };
         let mut seen = HashSet::<Name>::new();
         while seen.len() <= ALIASES_MAX && seen.insert(name.clone()) {
@@ -230,6 +237,7 @@ impl<U: Upstream> Resolver<U> {
             let left = u32::try_from(found.expires.saturating_sub(now)).unwrap_or(TTL_MAX).min(found.ttl);
             parts.ttl = parts.ttl.min(left);
             parts.ede = parts.ede.or(found.ede);
+            parts.is_synthesized |= found.is_synthesized;
             match found.security {
                 Security::Bogus(why) if !key.is_unchecked() => {
                     return Ok(Parts {

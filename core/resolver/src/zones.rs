@@ -151,6 +151,7 @@ impl<U: Upstream> Core<U> {
         let keys = parent.trust.keys();
         let verified = self.verified(authority, &parent.name, keys, work);
         work.found_out()?;
+        self.denials.learn(&parent.name, &verified, None, self.seconds());
         let usable = |set: &RrSet| keys::usable(&set.data).map_err(|why| Trust::Insecure(Some(why)));
         if let Some(ds) = verified.iter().find(|set| set.owner == *child && set.rtype == rtype::DS) {
             return Ok(Delegated { ds: usable(ds), ttl: ds.ttl });
@@ -279,7 +280,14 @@ impl<U: Upstream> Core<U> {
             let signed = reply.authority.iter().any(|set| !set.signatures.is_empty());
             return Err(if signed || !had_soa { why } else { ede::RRSIGS_MISSING });
         }
-        Ok(match proof? {
+        let proof = proof?;
+        let wild = reply.answer.first().zip(wildcard).filter(|_| proof == Proof::Proven);
+        let wild = wild.and_then(|(set, labels)| {
+            let owner = name.suffix(labels).wildcard()?;
+            Some(RrSet { owner, ..set.clone() })
+        });
+        self.denials.learn(zone, &reply.authority, wild, self.seconds());
+        Ok(match proof {
             Proof::Proven => (Security::Secure, None),
             Proof::Insecure => (Security::Insecure, None),
         })

@@ -300,7 +300,10 @@ impl Answer {
         let exists = zone.sets.iter().any(|set| set.0.is_within(asked));
         let above: Vec<Name> = above.collect();
         let is_wild = zone.sets.iter().any(|set| above.contains(&set.0));
-        let wild = || above.iter().find_map(|wildcard| zone.find(wildcard, kind, now));
+        let wild = || {
+            let of_type = |kind| above.iter().find_map(|wildcard| zone.find(wildcard, kind, now));
+            of_type(kind).or_else(|| of_type(rtype::CNAME))
+        };
         if let Some(set) =
             dname.or(zone.find(asked, kind, now).or_else(|| zone.find(asked, rtype::CNAME, now)).as_ref())
         {
