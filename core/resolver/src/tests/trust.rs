@@ -55,10 +55,9 @@ async fn keys_are_known_for_as_long_as_their_ttl_says() {
 }
 
 /// Who has a zone of its own can have a question cost all the checks that there are for it.
-#[tokio::test(start_paused = true)]
-async fn a_question_that_costs_too_much_makes_nothing_bogus_for_others() {
-    let world = Arc::new(signed_world(|_, evil| {
-        evil.chaff = 1;
+fn costly_world(from: u64) -> Arc<World> {
+    Arc::new(signed_world(|_, evil| {
+        (evil.chaff, evil.chaff_at) = (1, from);
         *evil = std::mem::replace(evil, Zone::new("evil.test", true)).with_name(
             "*.evil.test",
             rtype::CNAME,
@@ -67,8 +66,22 @@ async fn a_question_that_costs_too_much_makes_nothing_bogus_for_others() {
         for number in 0..60 {
             evil.add(&format!("n{number}.evil.test"), rtype::A, vec![vec![192, 0, 2, 66]]);
         }
-    }));
+    }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_expired_is_served_where_the_answer_costs_too_much() {
+    let world = costly_world(BEGIN + 350);
     let resolver = resolver(&world);
+    assert_eq!(ask(&resolver, "x.y.evil.test", rtype::A, 0).await.addresses(), [80]);
+    world.pass(400);
+    let answered = ask(&resolver, "x.y.evil.test", rtype::A, 0).await;
+    assert_eq!((answered.addresses(), answered.ede), (vec![80], Some(ede::STALE)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_costs_too_much_makes_nothing_bogus_for_others() {
+    let resolver = resolver(&costly_world(0));
     for more in [flag::CD, 0] {
         let answered = ask(&resolver, "x.y.evil.test", rtype::A, more).await;
         assert_eq!((answered.message.rcode(), answered.ede), (2, Some(ede::OTHER)), "{more}");

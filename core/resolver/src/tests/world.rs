@@ -60,6 +60,8 @@ pub(crate) struct Zone {
     pub(crate) signed_for: i64,
     /// How many keys with the tag of the real one, and bad signatures, come before it.
     pub(crate) chaff: usize,
+    /// From when on, in seconds.
+    pub(crate) chaff_at: u64,
     /// Whether its answers are changed after they were signed.
     pub(crate) is_forged: bool,
 }
@@ -113,6 +115,7 @@ impl Zone {
             keys_ttl: 300,
             signed_for: 86_400,
             chaff: 0,
+            chaff_at: 0,
             is_forged: false,
         };
         let soa = [&b"\0\0"[..], &[0; 16], &300_u32.to_be_bytes()].concat();
@@ -164,7 +167,7 @@ impl Zone {
                 let key = self.dnskey()?;
                 let mut data = vec![key.clone()];
                 data.extend(self.next_key(now).map(|next| dnskey(next)));
-                data.extend((0..self.chaff).filter_map(|number| chaff(&key, number)));
+                data.extend((0..self.chaff(now)).filter_map(|number| chaff(&key, number)));
                 Some(data)
             }
             _ => None,
@@ -198,6 +201,10 @@ impl Zone {
 
     fn next_key(&self, now: u64) -> Option<&Arc<EcdsaKeyPair>> {
         self.rolls_at.as_ref().filter(|(at, _)| *at <= now).map(|(_, key)| key)
+    }
+
+    fn chaff(&self, now: u64) -> usize {
+        if now < self.chaff_at { 0 } else { self.chaff }
     }
 
     fn ttl(&self, kind: u16) -> u32 {
@@ -248,7 +255,7 @@ impl Answer {
         let mut data: Vec<(u16, Vec<u8>)> = set.2.iter().map(|data| (set.1, data.clone())).collect();
         if set.1 != rtype::NS || set.0 == zone.name {
             let good = zone.sign(set, self.now);
-            for number in 0..zone.chaff {
+            for number in 0..zone.chaff(self.now) {
                 data.extend(good.clone().map(|mut bad| {
                     *bad.last_mut().unwrap() ^= number as u8 + 1;
                     (rtype::RRSIG, bad)
