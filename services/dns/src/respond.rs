@@ -284,6 +284,8 @@ impl<Z: Zones> Answer<'_, Z> {
         }
         let set = match (node.kind(zone), qtype) {
             (Kind::Alias(alias), rtype::CNAME | rtype::ANY) => Some(alias),
+            // These stand beside an alias themselves, or are not there (RFC 4034, 3 and 4; RFC 4035, 2.5).
+            (Kind::Alias(_), rtype::NSEC | rtype::RRSIG) => None,
             (Kind::Alias(alias), _) => {
                 let written = self.set(zone, Section::Answer, name.wire(), alias, alias.ttl)?;
                 let target = Name::of_encoded(alias.target());
