@@ -2,6 +2,7 @@
 //! real clients.
 
 mod answers;
+mod differential;
 mod dnssec;
 mod encrypted;
 mod flattening;
