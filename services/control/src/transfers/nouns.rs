@@ -93,6 +93,47 @@ fn text(name: &str) -> Result<String, ApiError> {
     Ok(name.to_owned())
 }
 
+impl AclBody {
+    /// Its name and range.
+    pub(crate) fn read(&self) -> Result<(String, IpNet), ApiError> {
+        let parsed =
+            self.ip_range.parse::<IpNet>().or_else(|_| self.ip_range.parse::<IpAddr>().map(IpNet::from));
+        let range = parsed.map_err(|_| refuse("ip_range", "give a range such as 192.0.2.53/28"))?.trunc();
+        TransferAcl::check_range(range).map_err(|wrong| invalid(&wrong))?;
+        Ok((text(&self.name)?, range))
+    }
+}
+
+impl PeerBody {
+    /// Its name, address and port. Which key it has is for the account to say.
+    pub(crate) fn read(&self) -> Result<(String, Option<IpAddr>, u16), ApiError> {
+        let given = self.ip.as_deref().filter(|ip| !ip.is_empty());
+        let address = given.map(str::parse).transpose().map_err(|_| refuse("ip", "give an address"))?;
+        let port = match self.port {
+            None => PORT,
+            Some(port) => whole(port, 1..=u16::MAX.into())
+                .and_then(|port| port.try_into().ok())
+                .ok_or_else(|| refuse("port", "give 1 to 65535"))?,
+        };
+        Ok((text(&self.name)?, address, port))
+    }
+}
+
+impl TsigBody {
+    /// Its name, algorithm and secret.
+    pub(crate) fn read(&self) -> Result<(DnsName, TsigAlgorithm, Vec<u8>), ApiError> {
+        let name = DnsName::parse(&self.name).map_err(|wrong| invalid(&wrong))?;
+        if name.as_str() == "." {
+            return Err(refuse("name", "the root names no key; give one such as peer.key"));
+        }
+        let algorithm = TsigAlgorithm::parse(&self.algo).map_err(|wrong| invalid(&wrong))?;
+        let secret = BASE64_STANDARD.decode(self.secret.trim());
+        let secret = secret.map_err(|_| refuse("secret", "give it in base 64"))?;
+        TsigKey::check_secret(&secret).map_err(|wrong| invalid(&wrong))?;
+        Ok((name, algorithm, secret))
+    }
+}
+
 impl Noun for TransferAcl {
     type OwnId = TransferAclId;
     type Body = AclBody;
@@ -116,11 +157,8 @@ impl Noun for TransferAcl {
         _: &[Self],
         draft: &mut Draft<'_>,
     ) -> Result<Self, ApiError> {
-        let parsed =
-            body.ip_range.parse::<IpNet>().or_else(|_| body.ip_range.parse::<IpAddr>().map(IpNet::from));
-        let range = parsed.map_err(|_| refuse("ip_range", "give a range such as 192.0.2.53/28"))?.trunc();
-        Self::check_range(range).map_err(|wrong| invalid(&wrong))?;
-        Ok(Self { id, account, name: text(&body.name)?, range, modified_at: draft.now })
+        let (name, range) = body.read()?;
+        Ok(Self { id, account, name, range, modified_at: draft.now })
     }
 
     fn show(&self) -> Value {
@@ -155,14 +193,7 @@ impl Noun for TransferPeer {
         _: &[Self],
         draft: &mut Draft<'_>,
     ) -> Result<Self, ApiError> {
-        let given = body.ip.as_deref().filter(|ip| !ip.is_empty());
-        let address = given.map(str::parse).transpose().map_err(|_| refuse("ip", "give an address"))?;
-        let port = match body.port {
-            None => PORT,
-            Some(port) => whole(port, 1..=u16::MAX.into())
-                .and_then(|port| port.try_into().ok())
-                .ok_or_else(|| refuse("port", "give 1 to 65535"))?,
-        };
+        let (name, address, port) = body.read()?;
         let tsig = match body.tsig_id.as_deref().filter(|id| !id.is_empty()) {
             None => None,
             Some(given) => {
@@ -174,7 +205,7 @@ impl Noun for TransferPeer {
                 Some(id)
             }
         };
-        let (name, ixfr) = (text(&body.name)?, body.ixfr_enable.unwrap_or(false));
+        let ixfr = body.ixfr_enable.unwrap_or(false);
         Ok(Self { id, account, name, address, port, ixfr, tsig, modified_at: draft.now })
     }
 
@@ -227,14 +258,10 @@ impl Noun for TsigKey {
         others: &[Self],
         draft: &mut Draft<'_>,
     ) -> Result<Self, ApiError> {
-        let name = DnsName::parse(&body.name).map_err(|wrong| invalid(&wrong))?;
+        let (name, algorithm, secret) = body.read()?;
         if others.iter().any(|other| other.name == name) {
             return Err(refuse("name", format!("the account has a key {name}; names tell keys apart")));
         }
-        let algorithm = TsigAlgorithm::parse(&body.algo).map_err(|wrong| invalid(&wrong))?;
-        let secret = BASE64_STANDARD.decode(body.secret.trim());
-        let secret = secret.map_err(|_| refuse("secret", "give it in base 64"))?;
-        Self::check_secret(&secret).map_err(|wrong| invalid(&wrong))?;
         Ok(Self { id, account, name, algorithm, secret, modified_at: draft.now })
     }
 

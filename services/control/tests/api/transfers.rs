@@ -44,6 +44,7 @@ async fn keys_peers_and_ranges_are_made_replaced_and_deleted_when_nothing_needs_
         (&peers, json!({"name": "ip", "ip": "ns.example.com"})),
         (&peers, json!({"name": "key", "tsig_id": "00000000000000000000000000000000"})),
         (&tsigs, json!({"name": "a b", "algo": "hmac-sha256", "secret": secret})),
+        (&tsigs, json!({"name": ".", "algo": "hmac-sha256", "secret": secret})),
         (&tsigs, json!({"name": "other", "algo": "hmac-md5", "secret": secret})),
         (&tsigs, json!({"name": "other", "algo": "hmac-sha256", "secret": "?"})),
         (&tsigs, json!({"name": "other", "algo": "hmac-sha256", "secret": "c2hvcnQ="})),
