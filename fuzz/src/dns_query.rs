@@ -13,12 +13,14 @@ use proxima_model::{
     Timestamp, Ttl, Zone, ZoneId, ZoneName, ZoneSettings, ZoneSigning, ZoneStatus,
 };
 
-/// One zone, with a record of every kind that answers differently.
-struct OneZone(Arc<ZoneTree>);
+/// A zone with a record of every kind that answers differently, denied compactly and by NSEC3.
+struct BothZones([(&'static str, Arc<ZoneTree>); 2]);
 
-impl Zones for OneZone {
+impl Zones for BothZones {
     fn find(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError> {
-        Ok((name == "a.test" || name.ends_with(".a.test")).then(|| self.0.clone()))
+        let is_within =
+            |zone: &str| name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        Ok(self.0.iter().find(|(zone, _)| is_within(zone)).map(|(_, tree)| tree.clone()))
     }
 
     fn beneath(&self, _: &str) -> Option<Vec<String>> {
@@ -26,11 +28,15 @@ impl Zones for OneZone {
     }
 }
 
-static ZONE: LazyLock<OneZone> = LazyLock::new(|| {
+static ZONES: LazyLock<BothZones> = LazyLock::new(|| {
+    BothZones([("a.test", false), ("b.test", true)].map(|(name, nsec3)| (name, Arc::new(tree(name, nsec3)))))
+});
+
+fn tree(name: &str, nsec3: bool) -> ZoneTree {
     let zone = Zone {
         id: ZoneId::from_bytes([1; 16]),
         account: AccountId::from_bytes([2; 16]),
-        name: ZoneName::parse("a.test").expect("a zone's name"),
+        name: ZoneName::parse(name).expect("a zone's name"),
         status: ZoneStatus::Active,
         paused: false,
         name_servers: Vec::new(),
@@ -51,12 +57,12 @@ static ZONE: LazyLock<OneZone> = LazyLock::new(|| {
         ("s", RecordType::Ns, "n.s.a.test", false),
         ("n.s", RecordType::A, "192.0.2.2", false),
     ];
-    let records = records.map(|(name, kind, content, proxied)| {
+    let records = records.map(|(owner, kind, content, proxied)| {
         Ok::<_, Infallible>(Record {
             id: RecordId::from_bytes([3; 16]),
             zone: zone.id,
-            name: zone.name.record_name(name).expect("a name"),
-            data: RecordData::parse(kind, content).expect("content"),
+            name: zone.name.record_name(owner).expect("a name"),
+            data: RecordData::parse(kind, &content.replace("a.test", name)).expect("content"),
             ttl: Ttl::Auto,
             proxied,
             comment: None,
@@ -65,9 +71,10 @@ static ZONE: LazyLock<OneZone> = LazyLock::new(|| {
             modified_at: Timestamp::default(),
         })
     });
-    let Ok(tree) = ZoneTree::compile_with(&zone, &[], Some(&signing(&zone)), records);
-    OneZone(Arc::new(tree))
-});
+    let signing = ZoneSigning { nsec3, ..signing(&zone) };
+    let Ok(tree) = ZoneTree::compile_with(&zone, &[], Some(&signing), records);
+    tree
+}
 
 /// The private key of RFC 6605, 6.1, as PKCS #8; the public half stands at its end.
 const PRIVATE: &[u8] = &[
@@ -110,12 +117,15 @@ pub fn run(message: &[u8]) {
     ] {
         let mut out = Vec::new();
         let asker = Asker { address: [192, 0, 2, 1].into(), transport };
-        let answered = RESPONDER.respond(&*ZONE, message, asker, &mut out);
+        let answered = RESPONDER.respond(&*ZONES, message, asker, &mut out);
         assert_eq!(answered.is_none(), out.is_empty());
         assert!(out.len() <= limit);
         if answered.is_some() {
             assert_eq!(out[..2], message[..2]);
             assert!(message[2] & 0x80 == 0 && out[2] & 0x80 != 0);
+            // As a resolver reads it.
+            proxima_resolver::exercise(&out);
+            assert!(proxima_transfer::message::answers(&out).is_ok());
         }
     }
 }

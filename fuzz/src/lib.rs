@@ -38,16 +38,22 @@ pub mod http2_connection;
 pub mod http2_section;
 pub mod http3_control;
 pub mod http3_message;
+pub mod http3_session;
 pub mod ledger_frame;
 pub mod ledger_values;
 pub mod lists;
 pub mod model_nouns;
+pub mod origin_http1;
+pub mod origin_http2;
 pub mod resolver_messages;
 pub mod resolver_upstream;
 pub mod rule_expression;
+pub mod sealed_tickets;
 pub mod tiers_wire;
+pub mod transfer_bodies;
 pub mod transfer_stream;
 pub mod zone_file;
+pub mod zone_import;
 
 /// Gives every target's name to a macro.
 #[doc(hidden)]
@@ -74,16 +80,22 @@ macro_rules! each_target {
             http2_section,
             http3_control,
             http3_message,
+            http3_session,
             ledger_frame,
             ledger_values,
             lists,
             model_nouns,
+            origin_http1,
+            origin_http2,
             resolver_messages,
             resolver_upstream,
             rule_expression,
+            sealed_tickets,
             tiers_wire,
+            transfer_bodies,
             transfer_stream,
             zone_file,
+            zone_import,
         }
     };
 }

@@ -1,6 +1,12 @@
 //! Reads octets as what clients of the API send: what fuzz targets call. Nothing here may panic but by what it asserts.
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, HeaderValue, header},
+};
+use bytes::Bytes;
+use futures_util::FutureExt as _;
 use proxima_model::{
     AccountId, Phase, RecordId, RuleId, Timestamp, Zone, ZoneId, ZoneName, ZoneSettings, ZoneStatus, limits,
 };
@@ -14,12 +20,12 @@ use crate::{
     },
     certificates, client_auth, dnssec, purge,
     records::{
-        BatchBody,
+        self, BatchBody,
         body::{RecordBody, show},
     },
     rulesets, settings,
     token::TokenText,
-    tokens, trace, zones,
+    tokens, trace, transfers, zones,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -64,7 +70,7 @@ fn zone() -> Zone {
 }
 
 /// What JSON says.
-fn parsed<T: DeserializeOwned>(octets: &[u8]) -> Option<T> {
+pub(crate) fn parsed<T: DeserializeOwned>(octets: &[u8]) -> Option<T> {
     body::parse(octets).ok()
 }
 
@@ -148,4 +154,43 @@ fn bodies(octets: &[u8]) {
     parsed::<tokens::TokenBody>(octets);
     parsed::<trace::TraceBody>(octets);
     parsed::<zones::CreateBody>(octets);
+}
+
+/// Ends each part of the forms that are made here.
+const BOUNDARY: &str = "fuzz-boundary";
+
+/// A content type on the first line, then an upload. Then the same octets as the file of a form and as a file alone, which
+/// come out of it as they went in.
+pub fn exercise_import(octets: &[u8]) {
+    let end = octets.iter().position(|octet| *octet == b'\n').unwrap_or(octets.len());
+    let (content_type, body) = octets.split_at(end);
+    received(content_type, body.get(1..).unwrap_or_default().to_vec());
+    let alone = received(b"text/plain; charset=utf-8", octets.to_vec());
+    assert!(alone.is_some_and(|(file, proxied)| file == octets && proxied.is_none()));
+    let end = format!("\r\n--{BOUNDARY}");
+    if octets.windows(end.len()).any(|some| some == end.as_bytes()) {
+        return;
+    }
+    let proxied = octets.len().is_multiple_of(2);
+    let before = format!(
+        "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"proxied\"\r\n\r\n{proxied}{end}\r\n\
+         Content-Disposition: form-data; name=\"other\"\r\n\r\nnothing{end}\r\n\
+         Content-Disposition: form-data; name=\"file\"; filename=\"zone\"\r\nContent-Type: text/plain\r\n\r\n"
+    );
+    let form = [before.as_bytes(), octets, end.as_bytes(), b"--\r\n"].concat();
+    let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
+    let (file, said) = received(content_type.as_bytes(), form).expect("the form is well made");
+    assert!(file == octets && said == Some(proxied));
+}
+
+fn received(content_type: &[u8], body: Vec<u8>) -> Option<(Bytes, Option<bool>)> {
+    let mut request = Request::new(Body::from(body));
+    request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_bytes(content_type).ok()?);
+    let received = records::receive(request).now_or_never().expect("octets in memory are there");
+    received.ok().map(|upload| (upload.file, upload.proxied))
+}
+
+/// What clients say of transfers, and what a zone's primary sends.
+pub fn exercise_transfers(octets: &[u8]) {
+    transfers::exercise(octets);
 }

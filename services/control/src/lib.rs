@@ -69,6 +69,6 @@ pub use bootstrap::{BootstrapOutcome, FIRST_ACCOUNT, bootstrap};
 pub use config::{Activation, ControlConfig};
 pub use error::ControlError;
 #[doc(hidden)]
-pub use exercise::exercise;
+pub use exercise::{exercise, exercise_import, exercise_transfers};
 pub use routes::{EndpointRow, NeededScope, endpoint_table};
 pub use service::ControlService;

@@ -27,8 +27,8 @@ use crate::{
     http2::{FRAME_HEAD_BYTES, FrameHead, PREFACE, frame_type},
     metrics::EdgeMetrics,
     observe::ZoneTable,
-    proxy_protocol,
-    server::{Peer, ServerContext, Timeouts, serve_http1, serve_http2},
+    origin, proxy_protocol,
+    server::{Peer, ServerContext, Timeouts, serve_http1, serve_http2, serve_http3},
     stages::LoopGuard,
 };
 
@@ -261,4 +261,21 @@ pub fn exercise_http2(octets: &[u8]) {
         number += 1;
         rest = after;
     }
+}
+
+/// Serves a connection of QUIC, on which a client says what it likes, until it ends.
+pub async fn exercise_http3(connection: quinn::Connection) {
+    let address = connection.remote_address();
+    let peer = Peer { address, local: address, tls: None };
+    serve_http3(connection, peer, None, Arc::clone(&CONTEXT), CancellationToken::new()).await;
+}
+
+/// An octet of choices, one that says how large the pieces are, then what an origin says by HTTP/1.1 to each request.
+pub fn exercise_origin_http1(octets: &[u8]) {
+    origin::http1_answers(octets);
+}
+
+/// An octet of choices, one that says how large the pieces are, then what an origin says by HTTP/2.
+pub fn exercise_origin_http2(octets: &[u8]) {
+    origin::http2_answers(octets);
 }

@@ -48,7 +48,10 @@ pub mod tls;
 pub use config::{EdgeConfig, LimitsConfig, TimeoutsConfig};
 pub use error::EdgeError;
 #[doc(hidden)]
-pub use exercise::{exercise_fields, exercise_http1, exercise_http2};
+pub use exercise::{
+    exercise_fields, exercise_http1, exercise_http2, exercise_http3, exercise_origin_http1,
+    exercise_origin_http2,
+};
 pub use explain::EdgeExplainer;
 pub use metrics::{EdgeMetrics, HandshakeResult};
 pub use observe::{Observer, RequestLogConfig};

@@ -29,10 +29,10 @@ use crate::{
 };
 
 /// What is imported.
-struct Upload {
-    file: Bytes,
+pub(crate) struct Upload {
+    pub(crate) file: Bytes,
     /// Whether what can be proxied is to be; where it is not said, the file's own marks count.
-    proxied: Option<bool>,
+    pub(crate) proxied: Option<bool>,
 }
 
 /// `POST dns_records/import`.
@@ -69,7 +69,7 @@ pub(crate) async fn import(
 }
 
 /// Takes the upload out of a form, or the file alone as a text.
-async fn receive(request: Request) -> Result<Upload, ApiError> {
+pub(crate) async fn receive(request: Request) -> Result<Upload, ApiError> {
     if content_type(&request) != "multipart/form-data" {
         if content_type(&request).starts_with("text/") {
             let file = read(request, limits::IMPORT_BODY_OCTETS_MAX).await?;

@@ -32,7 +32,7 @@ use body::{RecordBody, id_of, show};
 use edit::{ZoneEdit, not_found};
 
 pub(crate) use export::export;
-pub(crate) use import::import;
+pub(crate) use import::{import, receive};
 pub(crate) use list::list;
 
 /// The records of a zone, to be changed; no other change of the zone can come between.

@@ -14,6 +14,7 @@
 //! a peer that restricts who may tell it has to let that address.
 
 mod client;
+mod exercise;
 mod incoming;
 mod notifier;
 mod nouns;
@@ -21,6 +22,7 @@ pub(crate) mod of_zone;
 mod outgoing;
 mod places;
 
+pub(crate) use exercise::exercise;
 pub(crate) use incoming::{Notices, run as fetch};
 pub(crate) use notifier::run as notify;
 pub(crate) use nouns::{create, delete, get, list, put};

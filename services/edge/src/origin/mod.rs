@@ -24,6 +24,7 @@ mod body;
 mod client;
 mod config;
 mod connection;
+mod exercise;
 mod http2;
 mod metrics;
 mod names;
@@ -39,4 +40,5 @@ mod upload;
 pub use config::{OriginConfig, OriginConfigError, OriginLimits, OriginTimeouts};
 pub use origins::Origins;
 
+pub(crate) use exercise::{http1_answers, http2_answers};
 pub(crate) use http2::is_grpc;

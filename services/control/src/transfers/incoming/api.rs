@@ -25,10 +25,11 @@ pub(crate) struct Body {
     name: String,
     peers: Vec<String>,
     #[serde(default)]
-    auto_refresh_seconds: Option<f64>,
+    pub(in crate::transfers) auto_refresh_seconds: Option<f64>,
 }
 
-fn refresh(given: Option<f64>) -> Result<u32, ApiError> {
+/// How often the primary is asked, in seconds.
+pub(in crate::transfers) fn refresh(given: Option<f64>) -> Result<u32, ApiError> {
     let (least, most) =
         (model_limits::TRANSFER_REFRESH_SECONDS_MIN, model_limits::TRANSFER_REFRESH_SECONDS_MAX);
     let Some(given) = given else { return Ok(most) };

@@ -32,5 +32,7 @@ mod records;
 mod refresh;
 mod runner;
 
+pub(super) use api::{Body, refresh};
 pub(crate) use notices::Notices;
+pub(super) use records::ours;
 pub(crate) use runner::run;

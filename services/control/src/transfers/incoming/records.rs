@@ -11,7 +11,12 @@ use sha2::{Digest, Sha256};
 const OF_SIGNING: [u16; 8] = [46, 47, 48, 50, 51, 59, 60, 63];
 
 /// The record that this is here; `None` if nobody can have it here.
-pub(super) fn ours(zone: ZoneId, read: &Read, from: u32, now: Timestamp) -> Option<TransferredRecord> {
+pub(in crate::transfers) fn ours(
+    zone: ZoneId,
+    read: &Read,
+    from: u32,
+    now: Timestamp,
+) -> Option<TransferredRecord> {
     if OF_SIGNING.contains(&read.rtype) {
         return None;
     }

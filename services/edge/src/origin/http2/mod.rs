@@ -193,17 +193,35 @@ impl Http2Client {
         if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Ok(None);
         }
-        let mut builder = h2::client::Builder::new();
-        builder
-            .enable_push(false)
-            .initial_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_header_list_size(HEAD_BYTES_MAX);
-        let (sender, driver) = builder.handshake(tls).await.map_err(|_| Fault::OriginClosed)?;
+        let (sender, driver) = begin(tls).await?;
         let used = Arc::new(Mutex::new(Instant::now()));
         tokio::spawn(drive(driver, lease, Arc::clone(&used), self.timeouts.idle));
         Ok(Some(Connection { sender, used, timeouts: self.timeouts }))
     }
+}
+
+/// Begins a connection over what was connected.
+async fn begin<T>(io: T) -> Result<(SendRequest<Bytes>, h2::client::Connection<T, Bytes>), Fault>
+where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let mut builder = h2::client::Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(HEAD_BYTES_MAX);
+    builder.handshake(io).await.map_err(|_| Fault::OriginClosed)
+}
+
+/// A connection over anything, for one request: what fuzz targets ask.
+pub(super) async fn over<T>(io: T, timeouts: OriginTimeouts) -> Result<Connection, Fault>
+where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, driver) = begin(io).await?;
+    tokio::spawn(driver);
+    Ok(Connection { sender, used: Arc::new(Mutex::new(Instant::now())), timeouts })
 }
 
 /// Keeps a connection going until it ends, or nobody has used it for so long.
