@@ -178,6 +178,8 @@ pub(super) enum Verdict {
     TheyDiffer(String),
     /// Nobody's.
     Alone(String),
+    /// One of the others says nothing.
+    Silent(String),
 }
 
 pub(super) fn judge(ours: &Said, theirs: &[Said; 2], asked: &Asked, world: &World, apex: &str) -> Verdict {
