@@ -102,8 +102,9 @@ impl Server {
         (out, base): (&mut Vec<u8>, usize),
         unready: Option<Answered>,
     ) -> Reply<Waiting> {
-        let place = self.flattening.as_ref().and_then(|flattening| flattening.take_place(asker.address));
-        let (Some(place), Some(unready)) = (place, unready) else {
+        let (client, account) = (asker.address, sought.account());
+        let places = self.flattening.as_ref().and_then(|flattening| flattening.take_places(client, account));
+        let (Some((place, waiting)), Some(unready)) = (places, unready) else {
             self.metrics.count(asker.transport, unready, None);
             return unready.map_or(Reply::None, Reply::Now);
         };
@@ -111,6 +112,7 @@ impl Server {
         let (server, message) = (self.clone(), message.to_vec());
         Reply::Later(Box::pin(async move {
             sought.wait().await;
+            drop(waiting);
             let (asking, mut octets) = (Asking::new(&server, true), Vec::new());
             let again = server.responder.respond_once(&asking, &message, (asker, true), &mut octets);
             drop(asking);

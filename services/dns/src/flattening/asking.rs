@@ -111,8 +111,18 @@ pub(crate) fn look(
 }
 
 impl Sought {
+    /// Whose target it is.
+    pub(crate) fn account(&self) -> AccountId {
+        self.target.account
+    }
+
+    /// Whether it is known by now, or that it cannot be.
+    pub(crate) fn has_ended(&self) -> bool {
+        *self.target.ended.borrow() > self.turn
+    }
+
     /// Until it is resolved, or that takes too long.
-    pub(crate) async fn wait(self) {
+    pub(crate) async fn wait(&self) {
         let mut ended = self.target.ended.subscribe();
         let resolved = ended.wait_for(|ended| *ended > self.turn);
         timeout(WAIT, resolved).await.ok();

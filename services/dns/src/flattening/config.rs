@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::DnsError;
 
-/// Targets that may be configured, each with some 500 octets.
+/// Targets that may be configured, each with some 500 octets, and at most 2 KiB.
 const TARGETS_LARGEST: usize = 4_194_304;
 
 /// How aliases are flattened that lead out of the zones here.

@@ -66,6 +66,7 @@ fn listed(addresses: &[Box<[u8]>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::target::UnderWay;
     use super::{super::Found, *};
 
     #[test]
@@ -79,7 +80,7 @@ mod tests {
             ..State::default()
         };
         let nothing = State { found: Some(Found::of(&[], now + 1_000)), ..State::default() };
-        let new = State { since: Some(now), ..State::default() };
+        let new = State { under_way: Some(UnderWay::Since(now)), ..State::default() };
         for (state, expected) in [
             (fresh, "A: 192.0.2.1, for 60 s; asked for 2 s ago"),
             (

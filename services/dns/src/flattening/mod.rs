@@ -21,8 +21,9 @@
 //! * **A name has one resolution at a time**, however many ask for it, and for however many zones.
 //! * **What is known is served while the resolver fails**: for [`STALE_MS`](target::STALE_MS), with a TTL of half a minute and
 //!   the extended error 3 (stale answer). A denial is no failure: a target that has no addresses has none from then on.
-//! * **An account's aliases are its own trouble.** Each has so many targets and so many resolutions at a time; who has most
-//!   gives, when there is no more room.
+//! * **An account's aliases are its own trouble.** Each has so many targets, so many resolutions at a time with the others in
+//!   turn, and so many answers that wait; what is slow leaves its place to others; who has most targets gives, when there is no
+//!   more room.
 //! * **Loops end.** A target that leads back here is asked of this very server, waits for itself, and fails in time.
 //! * Addresses of names outside are answered and nothing else: the edge asks for origins by itself, and refuses private
 //!   addresses by its own rules, wherever a name leads.
@@ -34,8 +35,8 @@
 //! (`explain.rs`). Its log says when a target does not resolve any more, and when it does again.
 //!
 //! Limits: targets of all and of one account (`config.rs`), resolutions at a time ([`RESOLUTIONS_MAX`],
-//! [`RESOLUTIONS_PER_ACCOUNT_MAX`]), answers that wait ([`WAITING_MAX`], [`WAITING_PER_CLIENT_MAX`]), and for how long
-//! ([`WAIT`]); addresses of a target ([`ADDRESSES_MAX`]).
+//! [`SLOW_MAX`], and of one account: `table.rs`), answers that wait ([`WAITING_MAX`], [`WAITING_PER_CLIENT_MAX`],
+//! [`WAITING_PER_ACCOUNT_MAX`]), and for how long ([`WAIT`]); addresses of a target ([`ADDRESSES_MAX`]).
 
 mod asking;
 mod config;
@@ -44,7 +45,13 @@ mod metrics;
 mod table;
 mod target;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use proxima_chassis::{Clock, NodeContext, Shutdown};
 use proxima_model::AccountId;
@@ -75,14 +82,17 @@ use crate::{
 
 /// Names that are resolved at a time: each has sockets and memory.
 const RESOLUTIONS_MAX: usize = 128;
-/// Those of one account: others' do not wait behind servers that are slow.
-const RESOLUTIONS_PER_ACCOUNT_MAX: usize = 16;
+/// How long one may keep its place among them: nobody waits for its answer any more then.
+const QUICK: Duration = WAIT;
+/// Those that take longer and go on beside them. Beyond them, what is slow has failed: quick ones do not wait behind it.
+const SLOW_MAX: usize = 512;
 /// Answers that wait, of all clients, and of one: an IPv4 address or an IPv6 /64. Resolvers of many are one client.
 const WAITING_MAX: usize = 4_096;
 const WAITING_PER_CLIENT_MAX: usize = 256;
-/// Addresses of one target that are answered: more than any service has, and as many as a message over TCP has room for many
-/// times over.
-const ADDRESSES_MAX: usize = 128;
+/// Those that wait for one account's targets, whatever addresses they say that they come from.
+const WAITING_PER_ACCOUNT_MAX: usize = 512;
+/// Addresses of one target that are answered: more than services have, and fewer than make the table large.
+const ADDRESSES_MAX: usize = 32;
 /// Memory of the resolver behind it: for zones and their keys mostly, since the table keeps what was found.
 const CACHE_OCTETS: u64 = 16 << 20;
 /// For how long that there are no addresses is kept, in seconds, where the target's zone does not say (RFC 2308, 5).
@@ -99,8 +109,11 @@ type AnyUpstream = Arc<dyn Upstream>;
 pub(crate) struct Flattening {
     table: Table,
     resolver: Arc<Resolver<AnyUpstream>>,
-    all: Arc<Semaphore>,
+    quick: Arc<Semaphore>,
+    slow: Arc<Semaphore>,
     waiting: Arc<Places>,
+    /// Answers that wait, by whose targets they wait for.
+    waiting_for: Mutex<HashMap<AccountId, usize>>,
     metrics: FlatteningMetrics,
     clock: Arc<dyn Clock>,
     /// Something may be due sooner than was known.
@@ -146,8 +159,10 @@ impl Flattening {
         Ok(Some(Arc::new(Self {
             table: Table::new(config.targets_max, config.targets_per_account_max),
             resolver: Resolver::new(upstream, settings, core),
-            all: Arc::new(Semaphore::new(RESOLUTIONS_MAX)),
+            quick: Arc::new(Semaphore::new(RESOLUTIONS_MAX)),
+            slow: Arc::new(Semaphore::new(SLOW_MAX)),
             waiting: Places::new(WAITING_MAX, WAITING_PER_CLIENT_MAX),
+            waiting_for: Mutex::default(),
             metrics,
             clock,
             wake: Notify::new(),
@@ -168,31 +183,51 @@ impl Flattening {
         look
     }
 
-    /// A place for an answer that waits; none, if there are too many.
-    pub(crate) fn take_place(&self, client: IpAddr) -> Option<Place> {
-        let place = self.waiting.take(client);
-        if place.is_none() {
+    /// Places for an answer that waits, its client's and the account's; none, if there are too many.
+    pub(crate) fn take_places(
+        self: &Arc<Self>,
+        client: IpAddr,
+        account: AccountId,
+    ) -> Option<(Place, WaitingFor)> {
+        let places = self.waiting.take(client).zip(WaitingFor::new(self, account));
+        if places.is_none() {
             self.metrics.busy.inc();
         }
-        place
+        places
     }
 
-    /// Resolves a target in a task of its own, behind those of its account that are resolved already.
-    fn resolve(self: &Arc<Self>, target: Arc<Target>) {
-        let this = self.clone();
+    /// Resolves a target in a task, and then those that wait for their turn behind it.
+    fn resolve(self: &Arc<Self>, first: Arc<Target>) {
+        let turn = Turn { flattening: self.clone(), account: Some(first.account) };
         tokio::spawn(async move {
-            let own = this.table.places_of(target.account, RESOLUTIONS_PER_ACCOUNT_MAX);
-            // These are never closed.
-            let Ok(_own) = own.acquire_owned().await else { return };
-            let Ok(_all) = this.all.clone().acquire_owned().await else { return };
-            let within = Duration::from_millis(RESOLVED_WITHIN_MS / 2);
-            let outcome = timeout(within, this.ask(&target)).await.unwrap_or(Outcome::Failed);
-            this.metrics.resolved(&outcome);
-            let failed = matches!(outcome, Outcome::Failed);
-            let ended = this.table.ended(&target, outcome, now(&*this.clock));
-            report(&target, ended, failed);
-            this.wake.notify_one();
+            let (this, account) = (turn.flattening.clone(), first.account);
+            let mut next = Some(first);
+            while let Some(target) = next {
+                this.resolve_one(&target).await;
+                next = this.table.next_queued(account, now(&*this.clock));
+            }
+            turn.end();
         });
+    }
+
+    async fn resolve_one(&self, target: &Arc<Target>) {
+        // These are never closed.
+        let Ok(place) = self.quick.clone().acquire_owned().await else { return };
+        self.table.started(target, now(&*self.clock));
+        let mut asking = pin!(self.ask(target));
+        let mut outcome = timeout(QUICK, &mut asking).await;
+        drop(place);
+        if outcome.is_err()
+            && let Ok(_slow) = self.slow.try_acquire()
+        {
+            outcome = timeout(Duration::from_millis(RESOLVED_WITHIN_MS / 2), asking).await;
+        }
+        let outcome = outcome.unwrap_or(Outcome::Failed);
+        self.metrics.resolved(&outcome);
+        let failed = matches!(outcome, Outcome::Failed);
+        let ended = self.table.ended(target, outcome, now(&*self.clock));
+        report(target, ended, failed);
+        self.wake.notify_one();
     }
 
     /// Asks the resolver.
@@ -215,6 +250,59 @@ impl Flattening {
                 () = shutdown.draining() => return Ok(()),
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(next.map_or(REST, |next| next.min(REST))) => {}
+            }
+        }
+    }
+}
+
+/// An account's turn to resolve something, which it gives back also if its task ends otherwise than it should.
+struct Turn {
+    flattening: Arc<Flattening>,
+    /// None, once it is over.
+    account: Option<AccountId>,
+}
+
+impl Turn {
+    /// It was given back with the last look for something that waits.
+    fn end(mut self) {
+        self.account = None;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(account) = self.account {
+            self.flattening.table.give_back(account);
+        }
+    }
+}
+
+/// A place among the answers that wait for an account's targets; free again when this is dropped.
+pub(crate) struct WaitingFor {
+    flattening: Arc<Flattening>,
+    account: AccountId,
+}
+
+impl WaitingFor {
+    fn new(flattening: &Arc<Flattening>, account: AccountId) -> Option<Self> {
+        let mut waiting = flattening.waiting_for.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.entry(account).or_default();
+        if *count >= WAITING_PER_ACCOUNT_MAX {
+            return None;
+        }
+        *count += 1;
+        drop(waiting);
+        Some(Self { flattening: flattening.clone(), account })
+    }
+}
+
+impl Drop for WaitingFor {
+    fn drop(&mut self) {
+        let mut waiting = self.flattening.waiting_for.lock().unwrap_or_else(PoisonError::into_inner);
+        match waiting.get_mut(&self.account) {
+            Some(count @ 2..) => *count -= 1,
+            _ => {
+                waiting.remove(&self.account);
             }
         }
     }

@@ -12,8 +12,9 @@
 //! anything is waited for.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
+    ops::Bound,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -22,9 +23,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use proxima_model::AccountId;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
-use super::target::{Ended, Found, Key, Look, Outcome, RESOLVED_WITHIN_MS, State, Target};
+use super::target::{Ended, Found, Key, Look, Outcome, RESOLVED_WITHIN_MS, State, Target, UnderWay};
 use crate::name::NAME_OCTETS_MAX;
 
 /// How long an answer waits for a resolution (RFC 8767, 5: what stale answers are given after); later than that after one
@@ -41,6 +42,14 @@ const TTL_SECONDS_MAX: u32 = 86_400;
 /// How long after a failure a target is resolved again, doubled with each: first and longest.
 const RETRY_MS: u64 = 5_000;
 const RETRY_MS_MAX: u64 = 300_000;
+/// Resolutions of one account at a time: others' do not wait behind servers that are slow.
+const RESOLUTIONS_PER_ACCOUNT_MAX: usize = 16;
+/// Targets of one account that wait for their turn. Beyond them what is asked for is not resolved, for now.
+const QUEUED_PER_ACCOUNT_MAX: usize = 1_024;
+/// Targets among which the one that was not asked for longest makes room for another.
+const SAMPLE: usize = 8;
+/// How many that are due are looked at while the book is held.
+const DUE_AT_ONCE: usize = 256;
 /// Parts of the map, each with a lock of its own.
 const SHARDS: usize = 64;
 
@@ -53,12 +62,32 @@ struct Book {
     /// When which target is looked at: each once.
     due: BTreeSet<(u64, Key)>,
     count: usize,
+    /// What is being resolved for whom; accounts without anything are not there.
+    work: HashMap<AccountId, Work>,
+}
+
+/// An account's resolutions.
+#[derive(Default)]
+struct Work {
+    running: usize,
+    /// Each target once.
+    queue: VecDeque<Arc<Target>>,
+}
+
+/// What became of the wish to have something resolved.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    /// Whoever asked has to resolve it.
+    Here,
+    /// It will be, or is being.
+    Elsewhere,
+    /// Too much waits already.
+    Nowhere,
 }
 
 #[derive(Default)]
 struct Account {
     targets: BTreeMap<Key, Arc<Target>>,
-    places: Option<Arc<Semaphore>>,
 }
 
 type Shard = RwLock<HashMap<Key, Arc<Target>, foldhash::fast::FixedState>>;
@@ -110,8 +139,12 @@ impl Table {
         let before = state.stale(now);
         // Who gets what there was before does not wait for another failure.
         let known_to_fail = before.clone().filter(|_| state.failures > 0);
-        match state.since {
-            Some(since) if known_to_fail.is_none() && now < since.saturating_add(WAIT_MS) => {
+        let can_be_waited_for = state.under_way.is_some_and(|how| match how {
+            UnderWay::Queued => true,
+            UnderWay::Since(since) => now < since.saturating_add(WAIT_MS),
+        });
+        match known_to_fail {
+            None if can_be_waited_for => {
                 let turn = state.turn;
                 drop(state);
                 (Look::Sought { target, turn, before }, None)
@@ -123,8 +156,13 @@ impl Table {
             _ => {
                 drop(state);
                 let (turn, begun) = begin(&mut self.book(), &target, now);
-                let to_resolve = begun.then(|| target.clone());
-                (known_to_fail.map_or(Look::Sought { target, turn, before }, Look::Stale), to_resolve)
+                let to_resolve = (begun == Begun::Here).then(|| target.clone());
+                let look = match known_to_fail {
+                    Some(before) => Look::Stale(before),
+                    None if begun == Begun::Nowhere => before.map_or(Look::Failed, Look::Stale),
+                    None => Look::Sought { target, turn, before },
+                };
+                (look, to_resolve)
             }
         }
     }
@@ -133,7 +171,7 @@ impl Table {
     pub(super) fn ended(&self, target: &Arc<Target>, outcome: Outcome, now: u64) -> Ended {
         let mut book = self.book();
         let former = State::clone(&target.state.load());
-        let mut state = State { since: None, turn: former.turn + 1, ..former.clone() };
+        let mut state = State { under_way: None, turn: former.turn + 1, ..former.clone() };
         let (due, ended) = match outcome {
             Outcome::Found { addresses, ttl } => {
                 let lives = u64::from(ttl.clamp(TTL_SECONDS_MIN, TTL_SECONDS_MAX)) * 1_000;
@@ -177,11 +215,12 @@ impl Table {
         self.book().due.first().map(|(at, _)| *at)
     }
 
-    /// Takes out what is due: returns what has to be resolved, and forgets what nobody asks for.
+    /// Takes out what is due, or some of it: returns what has to be resolved, and forgets what nobody asks for.
     pub(super) fn take_due(&self, now: u64) -> Vec<Arc<Target>> {
         let mut book = self.book();
         let mut to_resolve = Vec::new();
-        while let Some((_, key)) = book.due.first().filter(|(at, _)| *at <= now).cloned() {
+        for _ in 0..DUE_AT_ONCE {
+            let Some((_, key)) = book.due.first().filter(|(at, _)| *at <= now).cloned() else { break };
             let known = self.shard(&key).read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
             let Some(target) = known else {
                 book.due.pop_first();
@@ -196,7 +235,7 @@ impl Table {
             } else {
                 // Should it be lost, it is looked at then.
                 schedule(&mut book, &target, now + RESOLVED_WITHIN_MS);
-                if begin(&mut book, &target, now).1 {
+                if begin(&mut book, &target, now).1 == Begun::Here {
                     to_resolve.push(target);
                 }
             }
@@ -204,14 +243,29 @@ impl Table {
         to_resolve
     }
 
-    /// The places in which an account's targets are resolved.
-    pub(super) fn places_of(&self, account: AccountId, most: usize) -> Arc<Semaphore> {
+    /// The next target of an account, for who has resolved one; if there is none, its turn is over.
+    pub(super) fn next_queued(&self, account: AccountId, now: u64) -> Option<Arc<Target>> {
         let mut book = self.book();
-        let new = || Arc::new(Semaphore::new(most));
-        match book.accounts.get_mut(&account) {
-            Some(account) => account.places.get_or_insert_with(new).clone(),
-            None => new(),
+        while let Some(target) = book.work.get_mut(&account)?.queue.pop_front() {
+            // It may have been forgotten meanwhile.
+            if book.has(&target) {
+                set_under_way(&target, UnderWay::Since(now));
+                return Some(target);
+            }
         }
+        book.give_back(account);
+        None
+    }
+
+    /// A turn has ended without its end.
+    pub(super) fn give_back(&self, account: AccountId) {
+        self.book().give_back(account);
+    }
+
+    /// It has a place among those of all, and begins in truth.
+    pub(super) fn started(&self, target: &Arc<Target>, now: u64) {
+        let _book = self.book();
+        set_under_way(target, UnderWay::Since(now));
     }
 
     /// Begins to resolve what was not known, in the place of something else if there is no more room.
@@ -233,11 +287,11 @@ impl Table {
         }
         let of_account = book.accounts.get(&account).map_or(0, |account| account.targets.len());
         if of_account >= self.targets_per_account_max {
-            self.make_room(&mut book, account);
+            self.make_room(&mut book, account, key);
         } else if book.count >= self.targets_max
             && let Some((_, largest)) = book.by_size.last().copied()
         {
-            self.make_room(&mut book, largest);
+            self.make_room(&mut book, largest, key);
         }
         let target = Arc::new(Target {
             name: name.into(),
@@ -252,15 +306,19 @@ impl Table {
         });
         self.shard(key).write().unwrap_or_else(PoisonError::into_inner).insert(key.into(), target.clone());
         schedule(&mut book, &target, now + RESOLVED_WITHIN_MS);
-        begin(&mut book, &target, now);
-        (Look::Sought { target: target.clone(), turn: 0, before: None }, Some(target))
+        match begin(&mut book, &target, now).1 {
+            Begun::Here => (Look::Sought { target: target.clone(), turn: 0, before: None }, Some(target)),
+            Begun::Elsewhere => (Look::Sought { target, turn: 0, before: None }, None),
+            Begun::Nowhere => (Look::Failed, None),
+        }
     }
 
-    /// Forgets what of an account was not asked for for longest.
-    fn make_room(&self, book: &mut Book, account: AccountId) {
-        let targets = book.accounts.get(&account).map(|account| account.targets.values());
-        let oldest = targets.and_then(|targets| {
-            targets.min_by_key(|target| target.asked_at.load(Ordering::Relaxed)).cloned()
+    /// Forgets, of some targets of an account, the one that was not asked for for longest.
+    fn make_room(&self, book: &mut Book, account: AccountId, near: &[u8]) {
+        let oldest = book.accounts.get(&account).and_then(|account| {
+            let from = account.targets.range::<[u8], _>((Bound::Excluded(near), Bound::Unbounded));
+            let some = from.chain(&account.targets).map(|(_, target)| target).take(SAMPLE);
+            some.min_by_key(|target| target.asked_at.load(Ordering::Relaxed)).cloned()
         });
         if let Some(target) = oldest {
             self.forget(book, &target);
@@ -292,6 +350,14 @@ impl Book {
         known.is_some_and(|known| Arc::ptr_eq(known, target))
     }
 
+    fn give_back(&mut self, account: AccountId) {
+        let Some(work) = self.work.get_mut(&account) else { return };
+        work.running = work.running.saturating_sub(1);
+        if work.running == 0 && work.queue.is_empty() {
+            self.work.remove(&account);
+        }
+    }
+
     /// Changes an account's targets, and what is counted of them.
     fn resize(&mut self, id: AccountId, change: impl FnOnce(&mut BTreeMap<Key, Arc<Target>>)) {
         let account = self.accounts.entry(id).or_default();
@@ -308,14 +374,35 @@ impl Book {
     }
 }
 
-/// Begins a resolution, unless one is under way; how many have ended, and whether it has begun.
-fn begin(_: &mut Book, target: &Arc<Target>, now: u64) -> (u64, bool) {
+/// Begins a resolution, unless one is under way, or puts it behind others of its account; how many have ended, and what became
+/// of it.
+fn begin(book: &mut Book, target: &Arc<Target>, now: u64) -> (u64, Begun) {
     let state = target.state.load();
-    let (turn, begins) = (state.turn, !state.is_resolving(now));
-    if begins {
-        target.state.store(Arc::new(State { since: Some(now), ..State::clone(&state) }));
+    let (turn, is_resolving) = (state.turn, state.is_resolving(now));
+    drop(state);
+    if is_resolving {
+        return (turn, Begun::Elsewhere);
     }
-    (turn, begins)
+    let work = book.work.entry(target.account).or_default();
+    if work.running < RESOLUTIONS_PER_ACCOUNT_MAX {
+        work.running += 1;
+        set_under_way(target, UnderWay::Since(now));
+        return (turn, Begun::Here);
+    }
+    if work.queue.len() < QUEUED_PER_ACCOUNT_MAX {
+        work.queue.push_back(target.clone());
+        set_under_way(target, UnderWay::Queued);
+        return (turn, Begun::Elsewhere);
+    }
+    let state = State::clone(&target.state.load());
+    target.state.store(Arc::new(State { not_before: now + RETRY_MS, ..state }));
+    (turn, Begun::Nowhere)
+}
+
+/// Under the book's lock, as all changes of a state.
+fn set_under_way(target: &Arc<Target>, how: UnderWay) {
+    let state = State::clone(&target.state.load());
+    target.state.store(Arc::new(State { under_way: Some(how), ..state }));
 }
 
 /// Has a target looked at then, and not when it was to be.
@@ -327,152 +414,4 @@ fn schedule(book: &mut Book, target: &Arc<Target>, at: u64) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{super::target::STALE_MS, *};
-
-    const NOW: u64 = 1_800_000_000_000;
-    const A: u16 = 1;
-
-    fn account(number: u8) -> AccountId {
-        AccountId::from_bytes([number; 16])
-    }
-
-    fn name(number: u16) -> Vec<u8> {
-        let text = format!("n{number}");
-        [&[u8::try_from(text.len()).unwrap()], text.as_bytes(), &[0]].concat()
-    }
-
-    fn found(last: u8, ttl: u32) -> Outcome {
-        Outcome::Found { addresses: vec![[192, 0, 2, last].into()], ttl }
-    }
-
-    /// A look, in a word, and what is to be resolved.
-    fn look(table: &Table, of: u8, number: u16, now: u64) -> (String, Option<Arc<Target>>) {
-        let (look, to_resolve) = table.look(account(of), (&name(number), A), now);
-        let said = match look {
-            Look::Fresh(found, seconds) => format!("{} for {seconds}", found.addresses[0][3]),
-            Look::Stale(found) => format!("{} stale", found.addresses[0][3]),
-            Look::Sought { before, .. } => {
-                before.map_or("sought".to_owned(), |found| format!("sought after {}", found.addresses[0][3]))
-            }
-            Look::Failed => "failed".to_owned(),
-        };
-        (said, to_resolve)
-    }
-
-    #[test]
-    fn a_target_has_one_resolution_for_all_who_ask_and_is_fresh_for_its_time() {
-        let table = Table::new(10, 10);
-        let (said, target) = look(&table, 1, 1, NOW);
-        let target = target.expect("it is new");
-        assert_eq!(said, "sought");
-        assert!(
-            matches!(look(&table, 2, 1, NOW), (said, None) if said == "sought"),
-            "of another account, too"
-        );
-        assert_eq!(look(&table, 1, 1, NOW + WAIT_MS).0, "failed", "others have waited long enough");
-        assert_eq!(table.ended(&target, found(7, 60), NOW + 100), Ended::Unremarkable);
-        assert_eq!(*target.ended.borrow(), 1);
-        assert_eq!(look(&table, 1, 1, NOW + 100).0, "7 for 60");
-        assert_eq!(look(&table, 1, 1, NOW + 60_099).0, "7 for 1");
-        let (said, again) = look(&table, 1, 1, NOW + 60_100);
-        assert!(said == "sought after 7" && again.is_some(), "{said}");
-    }
-
-    #[test]
-    fn what_is_asked_for_is_resolved_again_before_its_time_ends_and_what_is_not_is_forgotten() {
-        let table = Table::new(10, 10);
-        let target = look(&table, 1, 1, NOW).1.unwrap();
-        table.ended(&target, found(7, 100), NOW);
-        assert_eq!(table.next_due(), Some(NOW + 90_000));
-        assert!(table.take_due(NOW + 89_999).is_empty());
-        assert_eq!(table.take_due(NOW + 90_000).len(), 1);
-        assert!(table.take_due(NOW + 90_000).is_empty(), "it is under way");
-        assert_eq!(look(&table, 1, 1, NOW + 95_000).0, "7 for 5", "nobody waits");
-        table.ended(&target, found(8, 10_000), NOW + 95_000);
-        assert_eq!(look(&table, 1, 1, NOW + 95_000).0, "8 for 10000");
-        // Nobody asks for more than ten minutes: it is left alone, and after an hour forgotten.
-        let due = table.next_due().unwrap();
-        assert!(due == NOW + 95_000 + 9_000_000 && table.take_due(due).is_empty());
-        assert_eq!((table.count(), table.next_due()), (0, None));
-        let target = look(&table, 1, 1, NOW).1.unwrap();
-        table.ended(&target, found(7, 1_000), NOW);
-        assert!(table.take_due(NOW + 900_000).is_empty());
-        assert_eq!((table.count(), table.next_due()), (1, Some(NOW + KNOWN_MS)));
-    }
-
-    #[test]
-    fn what_was_found_is_served_for_a_day_while_resolving_fails_which_is_tried_ever_less_often() {
-        let table = Table::new(10, 10);
-        let target = look(&table, 1, 1, NOW).1.unwrap();
-        table.ended(&target, found(7, 60), NOW);
-        let mut now = NOW + 54_000;
-        let mut waits = Vec::new();
-        for failure in 0..9 {
-            assert_eq!(table.take_due(now).len(), 1, "{failure}");
-            let ended = table.ended(&target, Outcome::Failed, now);
-            assert_eq!(ended == Ended::Failing { has_former: true }, failure == 0);
-            let due = table.next_due().unwrap();
-            waits.push((due - now) / 1_000);
-            now = due;
-            let expected = if now < NOW + 60_000 { "7 for 2" } else { "7 stale" };
-            assert_eq!(look(&table, 1, 1, now - 1).0, expected);
-        }
-        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
-        // Asked for now and then, and never resolved.
-        let last = NOW + 60_000 + STALE_MS;
-        let (said, again) = look(&table, 1, 1, last - 1);
-        assert_eq!(said, "7 stale");
-        assert_eq!(look(&table, 1, 1, last - 1).0, "7 stale", "nobody waits for the next failure");
-        table.ended(&again.unwrap(), Outcome::Failed, last);
-        assert_eq!(look(&table, 1, 1, last).0, "failed");
-        let (said, again) = look(&table, 1, 1, last + RETRY_MS_MAX);
-        assert_eq!(said, "sought");
-        assert_eq!(table.ended(&again.unwrap(), found(9, 60), last + RETRY_MS_MAX), Ended::Recovered);
-        assert_eq!(look(&table, 1, 1, last + RETRY_MS_MAX).0, "9 for 60");
-    }
-
-    #[test]
-    fn no_ttl_has_a_name_resolved_in_a_loop_or_never_again() {
-        let table = Table::new(10, 10);
-        for (number, ttl, expected) in [(1, 0, 10), (2, u32::MAX, TTL_SECONDS_MAX)] {
-            let target = look(&table, 1, number, NOW).1.unwrap();
-            table.ended(&target, found(7, ttl), NOW);
-            assert_eq!(look(&table, 1, number, NOW).0, format!("7 for {expected}"));
-        }
-    }
-
-    #[test]
-    fn an_account_that_has_its_targets_gives_its_own_and_of_all_the_largest_does() {
-        let table = Table::new(5, 3);
-        for number in 0..3 {
-            look(&table, 1, number, NOW + u64::from(number));
-        }
-        look(&table, 1, 0, NOW + 5);
-        assert!(look(&table, 1, 9, NOW + 6).1.is_some());
-        assert_eq!(table.count(), 3);
-        let is_known = |number| look(&table, 1, number, NOW + 7).1.is_none();
-        assert!(is_known(0) && is_known(2) && is_known(9), "the one that was not asked for longest went");
-        for number in 20..22 {
-            look(&table, 2, number, NOW);
-        }
-        assert_eq!(table.count(), 5);
-        // A third one comes: the first account has most.
-        look(&table, 3, 30, NOW);
-        assert_eq!(table.count(), 5);
-        let sizes: Vec<usize> = table.book().by_size.iter().map(|(size, _)| *size).collect();
-        assert_eq!(sizes, [1, 2, 2]);
-        assert_eq!(table.book().due.len(), 5, "each is looked at once");
-    }
-
-    #[test]
-    fn a_resolution_that_is_lost_or_whose_target_was_forgotten_does_no_harm() {
-        let table = Table::new(1, 1);
-        let lost = look(&table, 1, 1, NOW).1.unwrap();
-        let (said, again) = look(&table, 1, 1, NOW + RESOLVED_WITHIN_MS);
-        assert!(said == "sought" && again.is_some(), "it is begun anew");
-        look(&table, 1, 2, NOW + RESOLVED_WITHIN_MS);
-        table.ended(&lost, found(7, 60), NOW + RESOLVED_WITHIN_MS);
-        assert_eq!((table.count(), table.book().due.len()), (1, 1));
-    }
-}
+mod tests;

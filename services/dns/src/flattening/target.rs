@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 /// For how long after its time what was found is served while it cannot be resolved (RFC 8767, 5: one to three days).
 pub(crate) const STALE_MS: u64 = 86_400_000;
-/// After so long a resolution counts as lost: far longer than it may take, with waiting for its place.
+/// After so long a resolution counts as lost: far longer than it may take, with waiting for a place among all.
 pub(super) const RESOLVED_WITHIN_MS: u64 = 60_000;
 
 /// A name on the wire, in lower case, and a type.
@@ -76,8 +76,8 @@ pub(super) struct State {
     pub(super) failures: u32,
     /// After a failure it is not resolved before.
     pub(super) not_before: u64,
-    /// Since when it is being resolved.
-    pub(super) since: Option<u64>,
+    /// Whether it is being resolved.
+    pub(super) under_way: Option<UnderWay>,
     /// How many resolutions have ended.
     pub(super) turn: u64,
     /// When the book has it looked at.
@@ -91,9 +91,21 @@ impl Found {
     }
 }
 
+/// A resolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnderWay {
+    /// It waits behind others of its account.
+    Queued,
+    /// It began then.
+    Since(u64),
+}
+
 impl State {
     pub(super) fn is_resolving(&self, now: u64) -> bool {
-        self.since.is_some_and(|since| now < since.saturating_add(RESOLVED_WITHIN_MS))
+        self.under_way.is_some_and(|how| match how {
+            UnderWay::Queued => true,
+            UnderWay::Since(since) => now < since.saturating_add(RESOLVED_WITHIN_MS),
+        })
     }
 
     /// What is better than nothing.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     asker::{Asker, Transport},
     edns::{Edns, Opt},
-    flattening,
+    flattening::{self, Sought},
     message::{Section, Writer, put_length, write_header_only},
     places::Place,
     query::{Malformed, Query},
@@ -55,14 +55,19 @@ pub(crate) async fn serve(
         })
     };
     let (opened, mut out, sought) = opening.await.map_err(io::Error::other)?;
-    // As answers wait for it: what is not known by then goes without addresses.
     let known = async {
-        for sought in sought {
+        for sought in &sought {
             sought.wait().await;
         }
     };
     timeout_at(deadline.min(Instant::now() + flattening::WAIT), known).await.ok();
+    // What cannot be resolved goes without addresses. What is not known yet must not: the peer would keep that.
+    let is_ready = sought.iter().all(Sought::has_ended);
     let server: &Server = server;
+    let opened = opened.and_then(|outgoing| match is_ready {
+        true => Ok(outgoing),
+        false => Err(outgoing.refuse_for_now(server, request, asker, &mut out)),
+    });
     let mut outgoing = match opened {
         Ok(outgoing) => Some(outgoing),
         Err(rcode) => {
@@ -249,6 +254,20 @@ struct Outgoing {
 }
 
 impl Outgoing {
+    /// Has its asker come again, since not all of it is known yet.
+    fn refuse_for_now(self, server: &Server, request: &[u8], asker: Asker, out: &mut Vec<u8>) -> Rcode {
+        let rcode = Rcode::ServFail;
+        if let Ok(query) = Query::parse(request) {
+            let signature =
+                self.exchange.map_or(Signature::None, |exchange| Signature::Good(Box::new(exchange)));
+            out.extend_from_slice(&[0; LENGTH_OCTETS]);
+            let refused = Refused { rcode, why: Some(ExtendedError::SOUGHT), signature };
+            refused.write(server, request, &query, asker, out);
+            put_length(out);
+        }
+        rcode
+    }
+
     fn new(server: &Server, admitted: Admitted, request: &[u8], query: &Query, asker: Asker) -> Self {
         let Admitted { id, name, tree, exchange, place } = admitted;
         let apex: Arc<[u8]> = tree.apex().into();
