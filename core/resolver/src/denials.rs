@@ -49,7 +49,7 @@ const ZONE_SHARE: usize = 4;
 const ZONES: usize = 1_024;
 /// Records among which the one that expires first makes room for another.
 const SAMPLE: usize = 8;
-/// Hashes that one name may cost: what has more labels below its zone is asked for.
+/// Hashes that the search for one name may cost, and the proof as many again: what has more labels below its zone is asked for.
 const HASHES_MAX: usize = 10;
 /// Iterations of NSEC3's hash beyond which nothing is kept: a signed zone should have none (RFC 9276, 3.1).
 const ITERATIONS_MAX: u16 = 10;
@@ -182,7 +182,9 @@ impl Records {
         let mut ttl = NEGATIVE_TTL_MAX;
         if let Some(soa) = sets.iter().find(|set| set.rtype == rtype::SOA && set.owner == *zone) {
             ttl = ttl.min(soa.ttl).min(minimum(soa));
-            self.soa = Some(Record::new(soa, ttl, now));
+            let record = Record::new(soa, ttl, now);
+            self.octets += record.octets();
+            self.octets -= self.soa.replace(record).map_or(0, |former| former.octets());
         }
         for set in sets {
             let [data] = &set.data[..] else { continue };
