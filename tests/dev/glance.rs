@@ -10,12 +10,16 @@ use crate::{
 /// With it, and to the same effect, a request has to be taken apart: it is meant for the connection alone.
 const LONG_WAY: &[&str] = &["-H", "keep-alive: 1"];
 
-/// The lines of a hit's head, in order of their texts and without those that differ from hit to hit; and its content.
+/// The lines of a hit's head, in order of their texts and without those that differ from hit to hit; and its content. Which way
+/// it went shows in the order in which they came: what lies ready comes before the age, and by the long way the length is last.
 fn hit(dev: &Dev, url: &str, more: &[&str]) -> (Vec<String>, String) {
     let answer = dev.curl(&[&["-sSi", "--http1.1", url], more].concat());
     let (head, content) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}"));
     assert!(head.contains("cf-cache-status: HIT"), "{head}");
     assert!(head.contains("\r\nage: ") && head.contains("\r\ncf-ray: "), "{head}");
+    let at = |line: &str| head.find(line).unwrap_or_else(|| panic!("{line:?} is not in {head}"));
+    let was_short = at("\r\ncontent-length: ") < at("\r\nage: ");
+    assert_eq!(was_short, !more.ends_with(LONG_WAY), "{more:?}: {head}");
     let lines = head.lines().filter(|line| !line.starts_with("age: ") && !line.starts_with("cf-ray: "));
     let mut lines: Vec<String> = lines.map(str::to_owned).collect();
     lines.sort();

@@ -427,7 +427,7 @@ impl Store {
     /// The key under which an object lies, if it is stored.
     fn place_of(&self, primary: &PrimaryKey, object: &Object) -> Key {
         let base = Key { primary: primary.clone(), variant: None };
-        match self.entries.get(&base) {
+        match self.entries.peek(&base) {
             Some(Entry::Variants(index)) => Key { variant: Some((index.id, object.variant.clone())), ..base },
             _ => base,
         }

@@ -253,11 +253,11 @@ impl Disk {
         }
     }
 
-    /// Whether an object that is used lies nowhere: it was not offered, or its segment has gone.
+    /// Whether an object that is used lies nowhere, and would be written: it was not offered, or its segment has gone.
     #[inline]
     pub(crate) fn is_wanted(&self, object: &Object) -> bool {
         let at = object.on_disk.load(Ordering::Relaxed);
-        at == NOT_OFFERED || at <= self.0.oldest.load(Ordering::Relaxed)
+        self.state() == OPEN && (at == NOT_OFFERED || at <= self.0.oldest.load(Ordering::Relaxed))
     }
 
     /// An object in memory was used again: it is written, if that was not tried yet.

@@ -70,18 +70,19 @@ impl CacheStage {
         let (coding, body) = form(&object, whole, glance, settings.brotli)?;
         let age_seconds = object.freshness.age(resident).as_secs();
         let made = object.heads.of(coding);
-        let ReadyHead { head, browser_seconds } = match made.get() {
-            Some(made) => made,
-            None => {
-                let made = made.get_or_init(|| head(&object, coding, body.len() as u64));
-                // It takes memory from now on.
-                self.0.store.recount(&url.to_key(), &object);
-                made
-            }
+        let (is_new, ReadyHead { head, browser_seconds }) = match made.get() {
+            Some(made) => (false, made),
+            None => (true, made.get_or_init(|| head(&object, coding, body.len() as u64))),
         };
         let lengthened = settings.browser_cache_ttl;
         if lengthened > 0 && *browser_seconds < u64::from(lengthened) + age_seconds {
             return None;
+        }
+        if is_new {
+            // It takes memory from now on. That counts as a use, too.
+            self.0.store.recount(&url.to_key(), &object);
+        } else {
+            self.0.store.touch(&url);
         }
         self.0.metrics.count(CacheStatus::Hit);
         if let Some(coding) = coding {
