@@ -40,9 +40,10 @@ pub(crate) fn serve(config: NodeConfig, ready: impl FnOnce(&NodeContext)) -> any
         tokio::spawn(publish_authority(node.clone()));
         ready(node);
     };
-    runtime.block_on(run_node(config, &services::NAMES.into(), &services::make, ready))?;
-    // Whatever still blocks (a name being resolved) must not keep a node that has drained.
+    let outcome = runtime.block_on(run_node(config, &services::NAMES.into(), &services::make, ready));
+    // Whatever still blocks (a name being resolved, a disk that hangs) must not keep a node that has ended.
     runtime.shutdown_background();
+    outcome?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -233,10 +233,13 @@ impl Ledger {
     /// Waits, after the token was cancelled, until nothing of it runs any more: appends that were taken are answered, later
     /// ones refused, peers are let go. The store closes with the last clone of the replica.
     pub async fn stopped(&self) {
-        self.tasks.wait().await;
-        if let Kept::Here(log) = &self.kept {
-            log.clone().close().await;
-        }
+        // At the same time: a peer that is slow to go must not keep the log from its end.
+        let closed = async {
+            if let Kept::Here(log) = &self.kept {
+                log.clone().close().await;
+            }
+        };
+        tokio::join!(self.tasks.wait(), closed);
     }
 }
 
