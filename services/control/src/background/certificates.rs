@@ -29,7 +29,7 @@ pub(super) async fn keep(
     let mut failed = BTreeSet::new();
     for ids in due.chunks(limits::CERTIFICATES_PER_APPEND) {
         let Err(together) = issue_in_one(api, author, ids.to_vec()).await else { continue };
-        // One of them keeps no other from its own; but if none comes, it is not for one of them.
+        // One of them keeps no other from its own; but if none of so many comes, it is not for one of them.
         let before = failed.len();
         for id in ids {
             let alone = issue_in_one(api, author, vec![*id]).await;
@@ -37,7 +37,7 @@ pub(super) async fn keep(
                 failed.insert(*id);
             }
         }
-        if ids.len() > 1 && failed.len() - before == ids.len() {
+        if ids.len() == limits::CERTIFICATES_PER_APPEND && failed.len() - before == ids.len() {
             return Err(together);
         }
     }
