@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -28,6 +29,8 @@ use crate::{
 
 const RESOLVER: &str = "dns.example.com";
 const RD: u16 = 0x0100;
+/// What no test waits beyond.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks the tree's server, but holds questions below `held.plain.test` until they are let go.
 struct Gate {
@@ -81,6 +84,16 @@ impl Resolving<'_> {
 
     fn let_go(&self) {
         self.gate.open.send_replace(true);
+    }
+
+    /// Waits until a metric stands so.
+    async fn until_counts(&self, line: &str) -> Result<()> {
+        let counted = async {
+            while self.counts(line).is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, counted).await.or_else(|_| self.counts(line))
     }
 
     fn counts(&self, line: &str) -> Result<()> {
@@ -256,6 +269,8 @@ async fn beyond_the_questions_that_may_wait_only_what_is_known_is_answered() -> 
         let socket = resolving.udp().await?;
         socket.send(&question("www.signed.test", 1).encode()).await?;
         ensure!(received(&socket).await?[1].ends_with("192.0.2.80"));
+        // Its place is free a moment after its answer has come.
+        resolving.until_counts("proxima_dns_resolver_pending 0").await?;
         let held = resolving.udp().await?;
         for number in 1..=2 {
             held.send(&question(&format!("n{number}.held.plain.test"), 1).encode()).await?;
