@@ -84,7 +84,7 @@ fn zone_name(number: u32) -> String {
 
 /// Whether it is signed.
 const fn is_signed(zone: u32) -> bool {
-    zone % 2 == 0
+    zone.is_multiple_of(2)
 }
 
 fn zones(folder: &Path) -> Result<Vec<Zone>> {
