@@ -215,6 +215,8 @@ impl Session<'_> {
     /// Takes entries and heartbeats. Returns when a snapshot is needed.
     async fn tail(&mut self, connection: &mut Connection, from: Seq) -> Result<Outcome, End> {
         let mut fault = self.follower.replica.watch_fault();
+        // Damage may have been found between the look at the head and here: that counts as a change, too.
+        fault.mark_changed();
         let mut probes = interval(PROBE_INTERVAL);
         probes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         probes.reset();
