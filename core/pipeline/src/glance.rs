@@ -202,7 +202,8 @@ impl<'a> Adding<'a> {
     }
 }
 
-fn put_line(lines: &mut impl BufMut, name: &HeaderName, value: &[u8]) {
+/// Writes one field line. `http` guarantees that no name holds a control octet, nor a value that it made.
+pub fn put_line(lines: &mut impl BufMut, name: &HeaderName, value: &[u8]) {
     lines.put_slice(name.as_str().as_bytes());
     lines.put_slice(b": ");
     lines.put_slice(value);
@@ -210,7 +211,7 @@ fn put_line(lines: &mut impl BufMut, name: &HeaderName, value: &[u8]) {
 }
 
 /// A number in decimal digits, without the machinery of formatting.
-fn put_decimal(lines: &mut impl BufMut, mut number: u64) {
+pub fn put_decimal(lines: &mut impl BufMut, mut number: u64) {
     const DIGITS_MAX: usize = 20;
     let mut digits = [b'0'; DIGITS_MAX];
     let mut start = DIGITS_MAX;

@@ -50,7 +50,7 @@ pub use exchange::{
 };
 pub use explain::{ExplainRequest, Explainer, Explanation};
 pub use fault::{Blame, Fault};
-pub use glance::{Adding, Glance, Glanced, Heeded, PreparedHead, Ready, Sight};
+pub use glance::{Adding, Glance, Glanced, Heeded, PreparedHead, Ready, Sight, put_decimal, put_line};
 pub use interim::{Interim, Interims};
 pub use notices::ZoneNotices;
 pub use pipeline::{Pipeline, Rest};

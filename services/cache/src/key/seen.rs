@@ -2,8 +2,9 @@
 
 use std::hash::{Hash, Hasher};
 
+use bytes::BufMut as _;
 use proxima_model::ZoneId;
-use proxima_pipeline::{Glance, Scheme};
+use proxima_pipeline::{Glance, Scheme, put_decimal};
 
 use super::PrimaryKey;
 use crate::hashing;
@@ -24,29 +25,26 @@ pub(crate) struct UrlSeen<'a> {
 }
 
 /// A colon and a port, or nothing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Port {
     octets: [u8; PORT_OCTETS_MAX],
-    start: usize,
+    length: usize,
 }
 
 impl Port {
     fn new(port: Option<u16>) -> Self {
-        let (mut octets, mut start) = ([b':'; PORT_OCTETS_MAX], PORT_OCTETS_MAX);
-        let Some(mut left) = port else { return Self { octets, start } };
-        loop {
-            start -= 1;
-            octets[start] = b'0' + u8::try_from(left % 10).unwrap_or_default();
-            left /= 10;
-            if left == 0 {
-                // The colon, which is there already.
-                return Self { octets, start: start - 1 };
-            }
+        let mut written = Self::default();
+        if let Some(port) = port {
+            let mut rest = &mut written.octets[..];
+            rest.put_u8(b':');
+            put_decimal(&mut rest, port.into());
+            written.length = PORT_OCTETS_MAX - rest.len();
         }
+        written
     }
 
     fn as_bytes(&self) -> &[u8] {
-        &self.octets[self.start..]
+        &self.octets[..self.length]
     }
 }
 

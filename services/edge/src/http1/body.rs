@@ -240,7 +240,7 @@ pub fn encode_chunk(data: &[u8], buffer: &mut BytesMut) {
 pub fn encode_trailers(trailers: &HeaderMap, buffer: &mut BytesMut) {
     buffer.extend_from_slice(b"0\r\n");
     for (name, value) in trailers.iter().filter(|(name, _)| may_be_trailer(name)) {
-        super::write::field(name, value, buffer);
+        proxima_pipeline::put_line(buffer, name, value.as_bytes());
     }
     buffer.extend_from_slice(b"\r\n");
 }

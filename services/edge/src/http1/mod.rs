@@ -50,5 +50,4 @@ pub(crate) use request::is_target;
 pub use request::{RequestHead, RequestParser, parse_request_head};
 pub use response::{ResponseHead, ResponseParser, parse_response_head};
 pub(crate) use section::{is_mistakable, is_token};
-pub(crate) use write::decimal;
 pub use write::{ConnectionField, version_name, write_request_head, write_response_head};

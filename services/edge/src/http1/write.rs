@@ -3,11 +3,10 @@
 //! that follows it.
 
 use bytes::BytesMut;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version};
+use proxima_pipeline::{put_decimal, put_line};
 
 use super::error::Http1Error;
 use super::framing::{Framing, bodiless};
@@ -99,14 +98,14 @@ fn room(headers: &HeaderMap) -> usize {
 fn rest(headers: &HeaderMap, declared: Declared, connection: &ConnectionField, buffer: &mut BytesMut) {
     for (name, value) in headers {
         if ![CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name) {
-            field(name, value, buffer);
+            put_line(buffer, name, value.as_bytes());
         }
     }
     match declared {
         Declared::Nothing => {}
         Declared::Length(length) => {
             buffer.extend_from_slice(b"content-length: ");
-            decimal(length, buffer);
+            put_decimal(buffer, length);
             buffer.extend_from_slice(b"\r\n");
         }
         Declared::Chunked => buffer.extend_from_slice(b"transfer-encoding: chunked\r\n"),
@@ -118,34 +117,11 @@ fn rest(headers: &HeaderMap, declared: Declared, connection: &ConnectionField, b
         ConnectionField::Upgrade(protocol) => {
             buffer.extend_from_slice(b"connection: upgrade\r\n");
             if !headers.contains_key(UPGRADE) {
-                field(&UPGRADE, protocol, buffer);
+                put_line(buffer, &UPGRADE, protocol.as_bytes());
             }
         }
     }
     buffer.extend_from_slice(b"\r\n");
-}
-
-/// One field line. `http` guarantees that neither part holds a control octet.
-pub(super) fn field(name: &HeaderName, value: &HeaderValue, buffer: &mut BytesMut) {
-    for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-        buffer.extend_from_slice(part);
-    }
-}
-
-/// `number` in decimal digits.
-pub(crate) fn decimal(mut number: u64, buffer: &mut BytesMut) {
-    const DIGITS_MAX: usize = 20;
-    let mut digits = [b'0'; DIGITS_MAX];
-    let mut start = DIGITS_MAX;
-    loop {
-        start -= 1;
-        digits[start] = b'0' + u8::try_from(number % 10).unwrap_or_default();
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    buffer.extend_from_slice(&digits[start..]);
 }
 
 /// The version word of an HTTP/1 message, for logs and metrics.

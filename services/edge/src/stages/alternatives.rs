@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::{HeaderValue, header};
-use proxima_pipeline::{Adding, Client, Exchange, Glance, Protocol, Sight, Site, Stage};
-
-use crate::http1::decimal;
+use proxima_pipeline::{Adding, Client, Exchange, Glance, Protocol, Sight, Site, Stage, put_decimal};
 
 /// What is said where HTTPS has its own port: for a day.
 const USUAL: HeaderValue = HeaderValue::from_static("h3=\":443\"; ma=86400");
@@ -35,7 +33,7 @@ impl Alternatives {
 /// What is said of HTTP/3 at this port.
 fn at_port(port: u16) -> BytesMut {
     let mut value = BytesMut::from(&b"h3=\":"[..]);
-    decimal(port.into(), &mut value);
+    put_decimal(&mut value, port.into());
     value.extend_from_slice(b"\"; ma=86400");
     value
 }

@@ -5,9 +5,9 @@ use std::{net::IpAddr, sync::Arc};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proxima_chassis::Clock;
-use proxima_pipeline::{Adding, Decision, Exchange, Flow, Glance, Scheme, Sight, Stage};
+use proxima_pipeline::{Adding, Decision, Exchange, Flow, Glance, Scheme, Sight, Stage, put_decimal};
 
-use crate::{date::http_date, http1::decimal};
+use crate::date::http_date;
 
 /// The ray's name, on requests and on answers.
 pub(crate) const CF_RAY: HeaderName = HeaderName::from_static("cf-ray");
@@ -159,7 +159,7 @@ fn put_address(buffer: &mut BytesMut, address: IpAddr) {
                 if index > 0 {
                     buffer.put_u8(b'.');
                 }
-                decimal(octet.into(), buffer);
+                put_decimal(buffer, octet.into());
             }
         }
         // Writing to a buffer that grows does not fail.
