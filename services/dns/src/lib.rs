@@ -14,8 +14,8 @@
 //!                   or no answer                            delegated ▶ NS and glue, not AA
 //! ```
 //!
-//! [`Responder`] with [`ZoneTree`] is the core: it does no I/O but that of its [`Zones`] (which know names outside, too), and what it says follows from the
-//! zones and the query. A clock and the network's keys come in where signatures are asked for, which are kept behind locks (`dnssec/signatures.rs`),
+//! [`Responder`] with [`ZoneTree`] is the core: it does no I/O but that of its [`Zones`], which know names outside, too, and
+//! what it says follows from the zones and the query. A clock and the network's keys come in where signatures are asked for, which are kept behind locks (`dnssec/signatures.rs`),
 //! and with cookies; over UDP a clock and what was asked before, which the rate limit remembers without locks, decide whether
 //! it is said. The shell receives, sends and counts.
 //!

@@ -1,64 +1,69 @@
-//! Places for connections, by whatever they come.
+//! Places for connections, by whatever they come, and for what waits.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Places for connections: a bound for all clients, and one for each.
-pub(crate) struct Places {
+/// Places: a bound for all, and one for each who takes them, a client unless said otherwise.
+pub(crate) struct Places<K: Copy + Eq + Hash = IpAddr> {
     all_max: usize,
-    client_max: usize,
-    taken: Mutex<Taken>,
+    each_max: usize,
+    taken: Mutex<Taken<K>>,
 }
 
-#[derive(Default)]
-struct Taken {
+struct Taken<K> {
     all: usize,
-    clients: HashMap<IpAddr, usize>,
+    each: HashMap<K, usize>,
 }
 
 /// A place that is free again when this is dropped.
-pub(crate) struct Place {
-    client: IpAddr,
-    places: Arc<Places>,
+pub(crate) struct Place<K: Copy + Eq + Hash = IpAddr> {
+    whose: K,
+    places: Arc<Places<K>>,
 }
 
-impl Places {
-    pub(crate) fn new(all_max: usize, client_max: usize) -> Arc<Self> {
-        Arc::new(Self { all_max, client_max, taken: Mutex::default() })
+impl<K: Copy + Eq + Hash> Places<K> {
+    pub(crate) fn new(all_max: usize, each_max: usize) -> Arc<Self> {
+        Arc::new(Self { all_max, each_max, taken: Mutex::new(Taken { all: 0, each: HashMap::new() }) })
     }
 
-    pub(crate) fn take(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
-        let client = subscriber(client);
+    pub(crate) fn take_for(self: &Arc<Self>, whose: K) -> Option<Place<K>> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_client = taken.clients.get(&client).copied().unwrap_or(0);
-        if taken.all >= self.all_max || of_client >= self.client_max {
+        let of_each = taken.each.get(&whose).copied().unwrap_or(0);
+        if taken.all >= self.all_max || of_each >= self.each_max {
             return None;
         }
         taken.all += 1;
-        taken.clients.insert(client, of_client + 1);
-        Some(Place { client, places: self.clone() })
+        taken.each.insert(whose, of_each + 1);
+        Some(Place { whose, places: self.clone() })
+    }
+}
+
+impl Places {
+    pub(crate) fn take(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
+        self.take_for(subscriber(client))
     }
 
     /// Whether half of the places are taken, of all or of this client: who asks for one then has to show first that it
     /// receives at its address, where that can be asked.
     pub(crate) fn are_scarce(&self, client: IpAddr) -> bool {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_client = taken.clients.get(&subscriber(client)).copied().unwrap_or(0);
-        taken.all >= self.all_max.div_ceil(2) || of_client >= self.client_max.div_ceil(2)
+        let of_client = taken.each.get(&subscriber(client)).copied().unwrap_or(0);
+        taken.all >= self.all_max.div_ceil(2) || of_client >= self.each_max.div_ceil(2)
     }
 }
 
-impl Drop for Place {
+impl<K: Copy + Eq + Hash> Drop for Place<K> {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.all -= 1;
-        match taken.clients.get_mut(&self.client) {
+        match taken.each.get_mut(&self.whose) {
             Some(count @ 2..) => *count -= 1,
             _ => {
-                taken.clients.remove(&self.client);
+                taken.each.remove(&self.whose);
             }
         }
     }
@@ -93,7 +98,7 @@ mod tests {
         drop(kept);
         assert!(places.take(one).is_some());
         drop(others);
-        assert!(places.taken.lock().unwrap().clients.is_empty());
+        assert!(places.taken.lock().unwrap().each.is_empty());
     }
 
     #[test]

@@ -45,13 +45,7 @@ mod metrics;
 mod table;
 mod target;
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use proxima_chassis::{Clock, NodeContext, Shutdown};
 use proxima_model::AccountId;
@@ -109,11 +103,11 @@ type AnyUpstream = Arc<dyn Upstream>;
 pub(crate) struct Flattening {
     table: Table,
     resolver: Arc<Resolver<AnyUpstream>>,
-    quick: Arc<Semaphore>,
-    slow: Arc<Semaphore>,
+    quick: Semaphore,
+    slow: Semaphore,
     waiting: Arc<Places>,
     /// Answers that wait, by whose targets they wait for.
-    waiting_for: Mutex<HashMap<AccountId, usize>>,
+    waiting_for: Arc<Places<AccountId>>,
     metrics: FlatteningMetrics,
     clock: Arc<dyn Clock>,
     /// Something may be due sooner than was known.
@@ -159,10 +153,10 @@ impl Flattening {
         Ok(Some(Arc::new(Self {
             table: Table::new(config.targets_max, config.targets_per_account_max),
             resolver: Resolver::new(upstream, settings, core),
-            quick: Arc::new(Semaphore::new(RESOLUTIONS_MAX)),
-            slow: Arc::new(Semaphore::new(SLOW_MAX)),
+            quick: Semaphore::new(RESOLUTIONS_MAX),
+            slow: Semaphore::new(SLOW_MAX),
             waiting: Places::new(WAITING_MAX, WAITING_PER_CLIENT_MAX),
-            waiting_for: Mutex::default(),
+            waiting_for: Places::new(WAITING_MAX, WAITING_PER_ACCOUNT_MAX),
             metrics,
             clock,
             wake: Notify::new(),
@@ -185,11 +179,11 @@ impl Flattening {
 
     /// Places for an answer that waits, its client's and the account's; none, if there are too many.
     pub(crate) fn take_places(
-        self: &Arc<Self>,
+        &self,
         client: IpAddr,
         account: AccountId,
-    ) -> Option<(Place, WaitingFor)> {
-        let places = self.waiting.take(client).zip(WaitingFor::new(self, account));
+    ) -> Option<(Place, Place<AccountId>)> {
+        let places = self.waiting.take(client).zip(self.waiting_for.take_for(account));
         if places.is_none() {
             self.metrics.busy.inc();
         }
@@ -211,8 +205,8 @@ impl Flattening {
     }
 
     async fn resolve_one(&self, target: &Arc<Target>) {
-        // These are never closed.
-        let Ok(place) = self.quick.clone().acquire_owned().await else { return };
+        // It is never closed.
+        let Ok(place) = self.quick.acquire().await else { return };
         self.table.started(target, now(&*self.clock));
         let mut asking = pin!(self.ask(target));
         let mut outcome = timeout(QUICK, &mut asking).await;
@@ -273,37 +267,6 @@ impl Drop for Turn {
     fn drop(&mut self) {
         if let Some(account) = self.account {
             self.flattening.table.give_back(account);
-        }
-    }
-}
-
-/// A place among the answers that wait for an account's targets; free again when this is dropped.
-pub(crate) struct WaitingFor {
-    flattening: Arc<Flattening>,
-    account: AccountId,
-}
-
-impl WaitingFor {
-    fn new(flattening: &Arc<Flattening>, account: AccountId) -> Option<Self> {
-        let mut waiting = flattening.waiting_for.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = waiting.entry(account).or_default();
-        if *count >= WAITING_PER_ACCOUNT_MAX {
-            return None;
-        }
-        *count += 1;
-        drop(waiting);
-        Some(Self { flattening: flattening.clone(), account })
-    }
-}
-
-impl Drop for WaitingFor {
-    fn drop(&mut self) {
-        let mut waiting = self.flattening.waiting_for.lock().unwrap_or_else(PoisonError::into_inner);
-        match waiting.get_mut(&self.account) {
-            Some(count @ 2..) => *count -= 1,
-            _ => {
-                waiting.remove(&self.account);
-            }
         }
     }
 }

@@ -394,23 +394,27 @@ fn begin(book: &mut Book, target: &Arc<Target>, now: u64) -> (u64, Begun) {
         set_under_way(target, UnderWay::Queued);
         return (turn, Begun::Elsewhere);
     }
-    let state = State::clone(&target.state.load());
-    target.state.store(Arc::new(State { not_before: now + RETRY_MS, ..state }));
+    change(target, |state| state.not_before = now + RETRY_MS);
     (turn, Begun::Nowhere)
 }
 
-/// Under the book's lock, as all changes of a state.
-fn set_under_way(target: &Arc<Target>, how: UnderWay) {
-    let state = State::clone(&target.state.load());
-    target.state.store(Arc::new(State { under_way: Some(how), ..state }));
+fn set_under_way(target: &Target, how: UnderWay) {
+    change(target, |state| state.under_way = Some(how));
+}
+
+/// Changes a target's state: under the book's lock, as all do.
+fn change(target: &Target, change: impl FnOnce(&mut State)) {
+    let mut state = State::clone(&target.state.load());
+    change(&mut state);
+    target.state.store(Arc::new(state));
 }
 
 /// Has a target looked at then, and not when it was to be.
 fn schedule(book: &mut Book, target: &Arc<Target>, at: u64) {
-    let (state, key) = (target.state.load(), target.key());
-    book.due.remove(&(state.due, key.clone()));
+    let key = target.key();
+    book.due.remove(&(target.state.load().due, key.clone()));
     book.due.insert((at, key));
-    target.state.store(Arc::new(State { due: at, ..State::clone(&state) }));
+    change(target, |state| state.due = at);
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
 };
 
 const ADDRESSES: [u16; 2] = [rtype::A, rtype::AAAA];
-/// What a transfer waits for of what its aliases lead to outside; further ones go out as they are known.
+/// What a transfer waits for of what its aliases lead to outside; what else is not known by then goes out without addresses.
 const SOUGHT_MAX: usize = 1_024;
 
 /// Goes through a zone's record sets, name by name.
