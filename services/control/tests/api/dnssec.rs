@@ -179,6 +179,12 @@ async fn node_in(folder: &Path, resolver: Option<&Unbound>) -> Node {
     Node::with(Options { control: resolvers.unwrap_or_default(), dir, ..Options::default() }).await
 }
 
+/// A node that takes owners at their word for what parents say.
+async fn trusting_node_in(folder: &Path) -> Node {
+    let (control, dir) = ("activation = \"trust\"".to_owned(), Some(folder.to_owned()));
+    Node::with(Options { control, dir, ..Options::default() }).await
+}
+
 #[tokio::test]
 async fn a_signed_zone_is_active_when_its_ds_is_there_and_stays_signed_until_it_is_gone() {
     let folder = tempfile::tempdir().unwrap();
@@ -245,10 +251,7 @@ fn stage(snapshot: &proxima_ledger::Snapshot, zone: &str) -> Option<RollStage> {
 async fn a_key_is_rolled_over_on_wish_and_its_owner_says_when_the_parent_names_the_new_one() {
     let folder = tempfile::tempdir().unwrap();
     // Upkeep looks when its node starts.
-    let start = async || {
-        let (control, dir) = ("activation = \"trust\"".to_owned(), Some(folder.path().to_owned()));
-        Node::with(Options { control, dir, ..Options::default() }).await
-    };
+    let start = async || trusting_node_in(folder.path()).await;
     let node = start().await;
     let zone = node.zone("example.com").await;
     let path = format!("/zones/{zone}/dnssec");
@@ -326,10 +329,7 @@ async fn a_roll_over_goes_on_when_the_parent_is_seen_to_name_the_new_key() {
 #[tokio::test]
 async fn a_zone_whose_key_cannot_be_rolled_keeps_no_other_waiting() {
     let folder = tempfile::tempdir().unwrap();
-    let start = async || {
-        let (control, dir) = ("activation = \"trust\"".to_owned(), Some(folder.path().to_owned()));
-        Node::with(Options { control, dir, ..Options::default() }).await
-    };
+    let start = async || trusting_node_in(folder.path()).await;
     let node = start().await;
     let zone = node.zone("example.com").await;
     let path = format!("/zones/{zone}/dnssec");
