@@ -7,19 +7,34 @@ use crate::{
     with_site,
 };
 
-/// With it, and to the same effect, a request has to be taken apart: it is meant for the connection alone.
-const LONG_WAY: &[&str] = &["-H", "keep-alive: 1"];
+/// A protocol, as curl knows it, in clear and by TLS; and with what, to the same effect, a request has to be taken apart: it is
+/// meant for the connection alone.
+struct Spoken {
+    clear: &'static str,
+    tls: &'static str,
+    long_way: &'static [&'static str],
+}
+
+const HTTP1: Spoken = Spoken { clear: "--http1.1", tls: "--http1.1", long_way: &["-H", "keep-alive: 1"] };
+const HTTP2: Spoken =
+    Spoken { clear: "--http2-prior-knowledge", tls: "--http2", long_way: &["-H", "te: trailers"] };
+
+impl Spoken {
+    fn by(&self, url: &str) -> &'static str {
+        if url.starts_with("https") { self.tls } else { self.clear }
+    }
+}
 
 /// The lines of a hit's head, in order of their texts and without those that differ from hit to hit; and its content. Which way
 /// it went shows in the order in which they came: what lies ready comes before the age, and by the long way the length is last.
-fn hit(dev: &Dev, url: &str, more: &[&str]) -> (Vec<String>, String) {
-    let answer = dev.curl(&[&["-sSi", "--http1.1", url], more].concat());
+fn hit(dev: &Dev, spoken: &Spoken, url: &str, more: &[&str]) -> (Vec<String>, String) {
+    let answer = dev.curl(&[&["-sSi", spoken.by(url), url], more].concat());
     let (head, content) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}"));
     assert!(head.contains("cf-cache-status: HIT"), "{head}");
     assert!(head.contains("\r\nage: ") && head.contains("\r\ncf-ray: "), "{head}");
     let at = |line: &str| head.find(line).unwrap_or_else(|| panic!("{line:?} is not in {head}"));
     let was_short = at("\r\ncontent-length: ") < at("\r\nage: ");
-    assert_eq!(was_short, !more.ends_with(LONG_WAY), "{more:?}: {head}");
+    assert_eq!(was_short, !more.ends_with(spoken.long_way), "{more:?}: {head}");
     let lines = head.lines().filter(|line| !line.starts_with("age: ") && !line.starts_with("cf-ray: "));
     let mut lines: Vec<String> = lines.map(str::to_owned).collect();
     lines.sort();
@@ -53,13 +68,17 @@ fn a_hit_is_the_same_by_the_short_way_and_by_the_long_one() {
             for request in requests {
                 // A form is encoded for the first who wants it; and what is hit first is offered to the disk.
                 dev.curl(&[&["-sS", "--http1.1", &url], *request].concat());
-                let long = hit(&dev, &url, &[request, LONG_WAY].concat());
-                let short = hit(&dev, &url, request);
-                assert_eq!(short.0, long.0, "{changed:?} {request:?}");
-                assert!(long.1 == TEXT.repeat(1_000) && short.1 == long.1, "{changed:?} {request:?}");
+                for spoken in [&HTTP1, &HTTP2] {
+                    let long = hit(&dev, spoken, &url, &[request, spoken.long_way].concat());
+                    let short = hit(&dev, spoken, &url, request);
+                    assert_eq!(short.0, long.0, "{changed:?} {request:?}");
+                    assert!(long.1 == TEXT.repeat(1_000) && short.1 == long.1, "{changed:?} {request:?}");
+                }
             }
-            let secured =
-                hit(&dev, &url, &[]).0.iter().any(|line| line.starts_with("strict-transport-security"));
+            let secured = hit(&dev, &HTTP1, &url, &[])
+                .0
+                .iter()
+                .any(|line| line.starts_with("strict-transport-security"));
             assert_eq!(secured, changed.is_some() && url.starts_with("https"));
         }
     }
@@ -74,7 +93,8 @@ fn what_changes_for_a_zone_changes_its_hits_at_once() {
     for _ in 0..2 {
         dev.curl(&["-sS", &url]);
     }
-    hit(&dev, &url, &[]);
+    hit(&dev, &HTTP1, &url, &[]);
+    hit(&dev, &HTTP2, &url, &[]);
     dev.set("example.com", "development_mode", "on");
     dev.curl_until(&["-sSi", &url], "cf-cache-status: BYPASS");
     dev.set("example.com", "development_mode", "off");

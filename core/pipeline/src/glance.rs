@@ -6,7 +6,7 @@
 //!                                └ Unsure, whichever it is  ▼
 //!                                    ▼                   back, in reverse order: each stage that passed adds its fields
 //!                                 nothing has happened:     │
-//!                                 the long way begins       └─▶ octets, as HTTP/1.1 has them
+//!                                 the long way begins       └─▶ octets, in the protocol's form (HeadForm)
 //! ```
 //!
 //! A hit is answered by what was known before it came: which fields its answer has, but for a handful. So no map of
@@ -21,12 +21,12 @@
 //! * **Nothing is left behind** by a stage before the last word is spoken: it is spoken by the one that answers, and on the
 //!   way back nothing can fail.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{ALT_SVC, CONNECTION, CONTENT_LENGTH, DATE, SERVER, STRICT_TRANSPORT_SECURITY},
+    header::{AGE, ALT_SVC, CONNECTION, CONTENT_LENGTH, DATE, SERVER, STRICT_TRANSPORT_SECURITY},
     header::{TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS},
 };
 use tokio::time::Instant;
@@ -45,16 +45,61 @@ static REPLACED: [HeaderName; 6] = [
 ];
 /// What frames a message is written by whoever sends it.
 static FRAMING: [HeaderName; 3] = [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION];
-/// Octets of the head's lines that stages add: a guess that is nearly always enough.
+/// Octets of the fields that stages add: a guess that is nearly always enough.
 const ADDED_OCTETS: usize = 256;
+/// Digits of the largest number.
+const DIGITS_MAX: usize = 20;
 /// Names up to this length are found by it; longer ones, of which there are hardly any, are searched for.
 const NAME_OCTETS_INDEXED: usize = 32;
 
-/// A request by GET and HTTP/1.1 without body, with no field that a stage heeds, as it lies in its connection's buffer.
+/// How a protocol writes an answer's head: none of them may depend on what was written before it on the connection.
+pub trait HeadForm: fmt::Debug + Sync {
+    /// Its place among the [`HEAD_FORMS`]: what one form has written is of no use to another.
+    fn place(&self) -> usize;
+    /// Begins a head.
+    fn begin(&self, status: StatusCode, out: &mut BytesMut);
+    /// Writes a field.
+    fn field(&self, name: &HeaderName, value: &[u8], out: &mut BytesMut);
+    /// Ends the head.
+    fn end(&self, out: &mut BytesMut);
+}
+
+/// How many forms there are: that of HTTP/1.1, and that of HTTP/2.
+pub const HEAD_FORMS: usize = 2;
+
+/// Lines, as HTTP/1.1 has them.
+#[derive(Clone, Copy, Debug)]
+pub struct Http1Form;
+
+impl HeadForm for Http1Form {
+    fn place(&self) -> usize {
+        0
+    }
+
+    fn begin(&self, status: StatusCode, out: &mut BytesMut) {
+        out.put_slice(b"HTTP/1.1 ");
+        out.put_slice(status.as_str().as_bytes());
+        out.put_slice(b" ");
+        out.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+        out.put_slice(b"\r\n");
+    }
+
+    fn field(&self, name: &HeaderName, value: &[u8], out: &mut BytesMut) {
+        put_line(out, name, value);
+    }
+
+    fn end(&self, out: &mut BytesMut) {
+        out.put_slice(b"\r\n");
+    }
+}
+
+/// A request by GET without body, with no field that a stage heeds, as it lies in its connection's buffer.
 #[derive(Debug)]
 pub struct Glance<'a> {
     /// Who asks.
     pub client: &'a Client,
+    /// How the answer's head is written.
+    pub form: &'static dyn HeadForm,
     /// Clear or TLS.
     pub scheme: Scheme,
     /// The host asked for: lower case, without port and last dot.
@@ -104,33 +149,38 @@ pub struct Ready {
     pub cache: usize,
 }
 
-/// The head of an answer as HTTP/1.1 has it, made once for all requests that get it: without `Age`, without what stages
-/// add on the way back, and without the empty line.
+/// The head of an answer in one form, made once for all requests that get it: without `Age`, without what stages add on
+/// the way back, and without its end.
 #[derive(Debug)]
 pub struct PreparedHead {
     status: StatusCode,
-    lines: Bytes,
+    form: &'static dyn HeadForm,
+    octets: Bytes,
     /// What it says where no stage says otherwise.
     apart: Box<[(HeaderName, HeaderValue)]>,
 }
 
 impl PreparedHead {
     /// Of an answer with these fields and a body of so many octets.
-    pub fn new(status: StatusCode, headers: &HeaderMap, body_bytes: u64) -> Self {
-        let reason = status.canonical_reason().unwrap_or_default();
-        let mut lines = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
+    pub fn new(
+        form: &'static dyn HeadForm,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body_bytes: u64,
+    ) -> Self {
+        let mut octets = BytesMut::new();
+        form.begin(status, &mut octets);
         let mut apart = Vec::new();
         for (name, value) in headers.iter().filter(|(name, _)| !FRAMING.contains(name)) {
             if REPLACED.contains(name) {
                 apart.push((name.clone(), value.clone()));
             } else {
-                put_line(&mut lines, name, value.as_bytes());
+                form.field(name, value.as_bytes(), &mut octets);
             }
         }
-        put_line(&mut lines, &CONTENT_LENGTH, body_bytes.to_string().as_bytes());
-        // It is kept for long: it must take the memory that it says it takes.
-        lines.shrink_to_fit();
-        Self { status, lines: lines.into(), apart: apart.into() }
+        put_number(form, &CONTENT_LENGTH, body_bytes, &mut octets);
+        // A copy: it is kept for long, and must take the memory that it says it takes.
+        Self { status, form, octets: Bytes::copy_from_slice(&octets), apart: apart.into() }
     }
 
     /// The status.
@@ -141,7 +191,7 @@ impl PreparedHead {
     /// What it takes.
     pub fn octets(&self) -> usize {
         let apart: usize = self.apart.iter().map(|(_, value)| value.len()).sum();
-        size_of::<Self>() + self.lines.len() + size_of_val(&*self.apart) + apart
+        size_of::<Self>() + self.octets.len() + size_of_val(&*self.apart) + apart
     }
 }
 
@@ -167,11 +217,9 @@ pub struct Glanced {
 
 impl<'a> Adding<'a> {
     pub(crate) fn new(ready: Ready, out: &'a mut BytesMut) -> Self {
-        out.reserve(ready.head.lines.len() + ADDED_OCTETS);
-        out.put_slice(&ready.head.lines);
-        out.put_slice(b"age: ");
-        put_decimal(out, ready.age_seconds);
-        out.put_slice(b"\r\n");
+        out.reserve(ready.head.octets.len() + ADDED_OCTETS);
+        out.put_slice(&ready.head.octets);
+        put_number(ready.head.form, &AGE, ready.age_seconds, out);
         Self { ready, out, said: 0 }
     }
 
@@ -180,7 +228,7 @@ impl<'a> Adding<'a> {
         let place = REPLACED.iter().position(|replaced| replaced == name);
         debug_assert!(place.is_some(), "{name} is not among the fields that are kept apart");
         self.said |= place.map_or(0, |place| 1 << place);
-        put_line(self.out, name, value);
+        self.ready.head.form.field(name, value, self.out);
     }
 
     /// Whether it says this already: among [`REPLACED`], by what is stored or by a stage.
@@ -194,12 +242,21 @@ impl<'a> Adding<'a> {
         for (name, value) in &head.apart {
             let place = REPLACED.iter().position(|replaced| replaced == name);
             if place.is_none_or(|place| self.said & 1 << place == 0) {
-                put_line(self.out, name, value.as_bytes());
+                head.form.field(name, value.as_bytes(), self.out);
             }
         }
-        self.out.put_slice(b"\r\n");
+        head.form.end(self.out);
         Glanced { status: head.status, body, cache }
     }
+}
+
+/// Writes a field whose value is a number.
+fn put_number(form: &dyn HeadForm, name: &HeaderName, number: u64, out: &mut BytesMut) {
+    let mut digits = [0; DIGITS_MAX];
+    let mut left = &mut digits[..];
+    put_decimal(&mut left, number);
+    let length = DIGITS_MAX - left.len();
+    form.field(name, &digits[..length], out);
 }
 
 /// Writes one field line. `http` guarantees that no name holds a control octet, nor a value that it made.
@@ -212,7 +269,6 @@ pub fn put_line(lines: &mut impl BufMut, name: &HeaderName, value: &[u8]) {
 
 /// A number in decimal digits, without the machinery of formatting.
 pub fn put_decimal(lines: &mut impl BufMut, mut number: u64) {
-    const DIGITS_MAX: usize = 20;
     let mut digits = [b'0'; DIGITS_MAX];
     let mut start = DIGITS_MAX;
     loop {
@@ -284,8 +340,8 @@ mod tests {
             ("x-a", "1"),
             ("x-a", "2"),
         ]);
-        let head = Arc::new(PreparedHead::new(StatusCode::OK, &stored, 3));
-        assert!(head.octets() > head.lines.len());
+        let head = Arc::new(PreparedHead::new(&Http1Form, StatusCode::OK, &stored, 3));
+        assert!(head.octets() > head.octets.len());
         let ready = Ready { head, age_seconds: 60, body: Bytes::from_static(b"abc"), cache: 0 };
         let mut out = BytesMut::from("before");
         let mut adding = Adding::new(ready, &mut out);

@@ -50,7 +50,10 @@ pub use exchange::{
 };
 pub use explain::{ExplainRequest, Explainer, Explanation};
 pub use fault::{Blame, Fault};
-pub use glance::{Adding, Glance, Glanced, Heeded, PreparedHead, Ready, Sight, put_decimal, put_line};
+pub use glance::{
+    Adding, Glance, Glanced, HEAD_FORMS, HeadForm, Heeded, Http1Form, PreparedHead, Ready, Sight,
+    put_decimal, put_line,
+};
 pub use interim::{Interim, Interims};
 pub use notices::ZoneNotices;
 pub use pipeline::{Pipeline, Rest};

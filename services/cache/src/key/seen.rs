@@ -110,7 +110,7 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
     use proxima_model::PopCode;
-    use proxima_pipeline::{Client, Protocol, RayId};
+    use proxima_pipeline::{Client, Http1Form, Protocol, RayId};
     use tokio::time::Instant;
 
     use super::*;
@@ -133,6 +133,7 @@ mod tests {
             let (received, site) = (Instant::now(), None);
             let glance = Glance {
                 client: &client,
+                form: &Http1Form,
                 scheme,
                 host,
                 port,

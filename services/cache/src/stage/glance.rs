@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use proxima_compression::{Coding, Form, encoder::Effort, fields, negotiate_line};
-use proxima_pipeline::{Glance, PreparedHead, Ready};
+use proxima_pipeline::{Glance, HeadForm, PreparedHead, Ready};
 
 use super::{CacheStage, eligible::UNKEYED_FIELDS};
 use crate::{
@@ -69,10 +69,10 @@ impl CacheStage {
         }
         let (coding, body) = form(&object, whole, glance, settings.brotli)?;
         let age_seconds = object.freshness.age(resident).as_secs();
-        let made = object.heads.of(coding);
+        let made = object.heads.of(glance.form, coding);
         let (is_new, ReadyHead { head, browser_seconds }) = match made.get() {
             Some(made) => (false, made),
-            None => (true, made.get_or_init(|| head(&object, coding, body.len() as u64))),
+            None => (true, made.get_or_init(|| head(&object, glance.form, coding, body.len() as u64))),
         };
         let lengthened = settings.browser_cache_ttl;
         if lengthened > 0 && *browser_seconds < u64::from(lengthened) + age_seconds {
@@ -117,8 +117,8 @@ fn form(
     }
 }
 
-/// The head of the answer in this form, of so many octets.
-fn head(object: &Object, coding: Option<Coding>, octets: u64) -> ReadyHead {
+/// The head of the answer in this coding, of so many octets, as the protocol writes it.
+fn head(object: &Object, written: &'static dyn HeadForm, coding: Option<Coding>, octets: u64) -> ReadyHead {
     let mut headers = serve::fields_of_hits(object);
     let said = ResponseDirectives::of_cache_control(&headers);
     let browser_seconds = serve::told_browsers(&said).unwrap_or(u64::MAX);
@@ -127,5 +127,6 @@ fn head(object: &Object, coding: Option<Coding>, octets: u64) -> ReadyHead {
         None if is_encoded(object, octets) => fields::vary(&mut headers),
         None => {}
     }
-    ReadyHead { head: PreparedHead::new(object.status, &headers, octets).into(), browser_seconds }
+    let head = PreparedHead::new(written, object.status, &headers, octets).into();
+    ReadyHead { head, browser_seconds }
 }

@@ -11,7 +11,7 @@ use std::{
 use http::{HeaderMap, StatusCode};
 use proxima_compression::{Coding, Forms};
 use proxima_model::Timestamp;
-use proxima_pipeline::PreparedHead;
+use proxima_pipeline::{HEAD_FORMS, HeadForm, PreparedHead};
 use tokio::time::Instant;
 
 use crate::{
@@ -116,13 +116,10 @@ impl Object {
     }
 }
 
-/// The heads of the answers that an object gives to requests without conditions, as it is and in each coding: each is
-/// made once, when it is first wanted.
+/// The heads of the answers that an object gives to requests without conditions, as it is and in each coding, in each
+/// protocol's form: each is made once, when it is first wanted.
 #[derive(Debug, Default)]
-pub struct Heads {
-    plain: OnceLock<ReadyHead>,
-    coded: [OnceLock<ReadyHead>; Coding::ALL.len()],
-}
+pub struct Heads([[OnceLock<ReadyHead>; 1 + Coding::ALL.len()]; HEAD_FORMS]);
 
 /// One of them.
 #[derive(Debug)]
@@ -135,16 +132,13 @@ pub struct ReadyHead {
 }
 
 impl Heads {
-    /// The head in this coding.
-    pub(crate) const fn of(&self, coding: Option<Coding>) -> &OnceLock<ReadyHead> {
-        match coding {
-            None => &self.plain,
-            Some(coding) => &self.coded[coding.index()],
-        }
+    /// The head in this coding, as a protocol writes it.
+    pub(crate) fn of(&self, form: &dyn HeadForm, coding: Option<Coding>) -> &OnceLock<ReadyHead> {
+        &self.0[form.place()][coding.map_or(0, |coding| 1 + coding.index())]
     }
 
     fn octets(&self) -> usize {
         let made = |slot: &OnceLock<ReadyHead>| slot.get().map_or(0, |made| made.head.octets());
-        made(&self.plain) + self.coded.iter().map(made).sum::<usize>()
+        self.0.iter().flatten().map(made).sum()
     }
 }

@@ -92,14 +92,19 @@ impl Fields {
     fn append(&mut self, name: &[u8], value: &[u8]) -> Result<(), FieldError> {
         // Only lower case, and no octet that a name or a value may not have (RFC 9114, 4.2, 10.3).
         let name = HeaderName::from_lowercase(name).map_err(|_| FieldError::Malformed)?;
-        let padded = |octet: Option<&u8>| matches!(octet, Some(b' ' | b'\t'));
-        if is_of_a_connection(&name, value) || padded(value.first()) || padded(value.last()) {
+        if is_of_a_connection(&name, value) || is_padded(value) {
             return Err(FieldError::Malformed);
         }
         let value = HeaderValue::from_bytes(value).map_err(|_| FieldError::Malformed)?;
         self.0.try_append(name, value).map_err(|_| FieldError::TooLarge)?;
         Ok(())
     }
+}
+
+/// Whether white space is around a value.
+pub(super) fn is_padded(value: &[u8]) -> bool {
+    let padded = |octet: Option<&u8>| matches!(octet, Some(b' ' | b'\t'));
+    padded(value.first()) || padded(value.last())
 }
 
 /// Whether a field belongs to a connection of HTTP/1.1 (RFC 9114, 4.2).

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!  field section ─▶ decoder of the protocol ─▶ name, value ─▶ RequestFields, TrailerFields ─▶ head, trailers
-//!                    │ prefixed integers, strings, Huffman's code, Measure
+//!                    │ prefixed integers,          └─▶ FieldList ─▶ a plain request, or a head (HTTP/2)
+//!                    │ strings, Huffman's code, Measure
 //! ```
 //!
 //! Invariant: **malformed is malformed, by either protocol alike** (RFC 9113, 8.1.1; RFC 9114, 4.1.2): pseudo-header fields
@@ -12,9 +13,12 @@
 mod head;
 mod huffman;
 mod integer;
+mod list;
+mod plain;
 
 pub(crate) use head::{ConnectProtocol, RequestFields, TrailerFields};
 pub(crate) use integer::{take_prefixed, take_string, write_prefixed, write_string};
+pub(crate) use list::FieldList;
 
 use crate::http1::Limits;
 

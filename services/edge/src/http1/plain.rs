@@ -21,9 +21,9 @@ const OF_THE_CONNECTION: [&str; 10] = [
     "upgrade",
 ];
 
-/// A plain request: a GET by HTTP/1.1 for a path, of one host in its usual spelling, without body and with none of the
-/// fields that mean something to anybody. It is one that [`RequestParser::take`](super::RequestParser::take) would take
-/// with the same result, and that leaves the connection open.
+/// A plain request: a GET for a path, of one host in its usual spelling, without body and with none of the
+/// fields that mean something to anybody. By HTTP/1.1 it is one that
+/// [`RequestParser::take`](super::RequestParser::take) would take with the same result, and that leaves the connection open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlainRequest<'a> {
     /// The host: lower case, without port and last dot; no IPv6 address.
@@ -47,7 +47,7 @@ pub(super) fn plain<'a>(
     heeded: impl Fn(&[u8]) -> bool,
 ) -> Option<PlainRequest<'a>> {
     let target = head.get(line.target.clone())?;
-    if line.method != Method::GET || line.version != Version::HTTP_11 || !is_plain_target(target) {
+    if line.method != Method::GET || line.version != Version::HTTP_11 || !is_target(target) {
         return None;
     }
     let (mut host, mut accept_encoding) = (None, None);
@@ -84,20 +84,21 @@ fn known(name: &[u8]) -> Option<Known> {
     }
 }
 
-fn is_of_the_connection(name: &[u8]) -> bool {
+/// Whether a field of this name is one of [`OF_THE_CONNECTION`].
+pub(crate) fn is_of_the_connection(name: &[u8]) -> bool {
     let is = |known: &&str| known.len() == name.len() && name.eq_ignore_ascii_case(known.as_bytes());
     OF_THE_CONNECTION.iter().any(is)
 }
 
 /// A path and a query of the octets that RFC 3986 (3.3, 3.4) has for them. Others are let through, some of them: that is
 /// for the long way to say.
-fn is_plain_target(target: &[u8]) -> bool {
+pub(crate) fn is_target(target: &[u8]) -> bool {
     let good = |octet: u8| octet.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@?".contains(&octet);
     target.first() == Some(&b'/') && target.iter().all(|&octet| good(octet))
 }
 
 /// A host and its port, if they are spelt as stages see them.
-fn place(text: &[u8], default_port: u16) -> Option<(&str, Option<u16>)> {
+pub(crate) fn place(text: &[u8], default_port: u16) -> Option<(&str, Option<u16>)> {
     let text = std::str::from_utf8(text).ok()?;
     let (host, port) = match text.split_once(':') {
         Some((host, port)) => (host, Some(number(port).filter(|port| *port != default_port)?)),

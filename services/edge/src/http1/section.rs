@@ -222,7 +222,7 @@ fn trim(text: &[u8], mut range: Range<usize>) -> Range<usize> {
 }
 
 /// Whether every octet may stand in a field value: HTAB, SP, visible ASCII and obs-text (RFC 9110, 5.5).
-pub(super) fn is_field_value(text: &[u8]) -> bool {
+pub(crate) fn is_field_value(text: &[u8]) -> bool {
     // Without an early return, so that the loop becomes vector instructions.
     text.iter().fold(true, |good, &octet| good & ((octet >= 0x20 && octet != 0x7f) || octet == b'\t'))
 }

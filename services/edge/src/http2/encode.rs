@@ -2,7 +2,9 @@
 //! some dozens of octets of an answer's head and cost more time than all the rest of encoding it.
 
 use bytes::{BufMut, BytesMut};
-use http::{HeaderMap, StatusCode};
+use http::header::SET_COOKIE;
+use http::{HeaderMap, HeaderName, StatusCode};
+use proxima_pipeline::HeadForm;
 
 use super::code::Code;
 use super::frame::{FRAME_BYTES_MAX, FRAME_HEAD_BYTES, flag, frame_type};
@@ -89,13 +91,7 @@ pub fn write_head(
     out: &mut BytesMut,
 ) {
     write_section(end, table_reset, stream, out, |out| {
-        match static_table::status_index(status) {
-            Some(index) => write_prefixed(index, 7, 0x80, out),
-            None => {
-                write_prefixed(static_table::STATUS_NAME, 4, 0, out);
-                write_string(status.as_str().as_bytes(), 7, 0, out);
-            }
-        }
+        write_status(status, out);
         write_fields(headers, out);
     });
 }
@@ -103,6 +99,23 @@ pub fn write_head(
 /// Writes trailers, which end the stream.
 pub fn write_trailers(trailers: &HeaderMap, table_reset: bool, stream: u32, out: &mut BytesMut) {
     write_section(true, table_reset, stream, out, |out| write_fields(trailers, out));
+}
+
+/// Writes the head of an answer that `write` has ready, and of whose end it tells; if it has none, nothing.
+pub(crate) fn write_ready<R>(
+    stream: u32,
+    out: &mut BytesMut,
+    write: impl FnOnce(&mut BytesMut) -> Option<R>,
+    ends: impl FnOnce(&R) -> bool,
+) -> Option<R> {
+    let at = out.len();
+    write_frame_head(0, frame_type::HEADERS, 0, stream, out);
+    let Some(ready) = write(out) else {
+        out.truncate(at);
+        return None;
+    };
+    end_section(at, ends(&ready), stream, out);
+    Some(ready)
 }
 
 /// A section: one HEADERS, and as many CONTINUATIONs as it takes.
@@ -116,11 +129,16 @@ fn write_section(
     let at = out.len();
     // Its length is written when it is known.
     write_frame_head(0, frame_type::HEADERS, 0, stream, out);
-    let start = out.len();
     if table_reset {
         write_prefixed(0, 5, 0x20, out);
     }
     write(out);
+    end_section(at, end, stream, out);
+}
+
+/// Ends a section, whose frame begins at `at`.
+fn end_section(at: usize, end: bool, stream: u32, out: &mut BytesMut) {
+    let start = at + FRAME_HEAD_BYTES;
     let flags = if end { flag::END_STREAM } else { 0 };
     let length = out.len() - start;
     if length <= FRAME_BYTES_MAX {
@@ -144,17 +162,51 @@ fn set_head(head: &mut [u8], length: usize, flags: u8) {
     head[4] = flags;
 }
 
+fn write_status(status: StatusCode, out: &mut BytesMut) {
+    match static_table::status_index(status) {
+        Some(index) => write_prefixed(index, 7, 0x80, out),
+        None => {
+            write_prefixed(static_table::STATUS_NAME, 4, 0, out);
+            write_string(status.as_str().as_bytes(), 7, 0, out);
+        }
+    }
+}
+
 fn write_fields(headers: &HeaderMap, out: &mut BytesMut) {
     for (name, value) in headers {
-        // Without indexing; what must never be indexed by anybody on the way is for cookies (RFC 7541, 6.2.2 and 6.2.3).
-        let pattern = if value.is_sensitive() || name == http::header::SET_COOKIE { 0x10 } else { 0 };
-        match static_table::name_index(name.as_str()) {
-            Some(index) => write_prefixed(index, 4, pattern, out),
-            None => {
-                out.put_u8(pattern);
-                write_string(name.as_str().as_bytes(), 7, 0, out);
-            }
-        }
-        write_string(value.as_bytes(), 7, 0, out);
+        write_field(name, value.as_bytes(), value.is_sensitive(), out);
     }
+}
+
+/// A field without indexing; what must never be indexed by anybody on the way is for cookies (RFC 7541, 6.2.2 and 6.2.3).
+fn write_field(name: &HeaderName, value: &[u8], is_sensitive: bool, out: &mut BytesMut) {
+    let pattern = if is_sensitive || *name == SET_COOKIE { 0x10 } else { 0 };
+    match static_table::name_index(name.as_str()) {
+        Some(index) => write_prefixed(index, 4, pattern, out),
+        None => {
+            out.put_u8(pattern);
+            write_string(name.as_str().as_bytes(), 7, 0, out);
+        }
+    }
+    write_string(value, 7, 0, out);
+}
+
+/// Sections of HTTP/2: what we write of them refers to nothing that was written before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Http2Form;
+
+impl HeadForm for Http2Form {
+    fn place(&self) -> usize {
+        1
+    }
+
+    fn begin(&self, status: StatusCode, out: &mut BytesMut) {
+        write_status(status, out);
+    }
+
+    fn field(&self, name: &HeaderName, value: &[u8], out: &mut BytesMut) {
+        write_field(name, value, false, out);
+    }
+
+    fn end(&self, _out: &mut BytesMut) {}
 }

@@ -29,11 +29,13 @@ mod static_table;
 mod tests;
 
 pub use code::{Broken, Code};
+pub(crate) use encode::{Http2Form, write_ready};
 pub use encode::{
     write_data_head, write_goaway, write_head, write_ping, write_ping_answer, write_reset, write_settings,
     write_settings_answer, write_trailers, write_window_update,
 };
 pub use frame::{FRAME_BYTES_MAX, FRAME_HEAD_BYTES, FrameHead, flag, frame_type, unpadded};
+pub(crate) use head::{decode_request, request_head};
 pub use head::{read_request, read_trailers};
 pub use hpack::{Decoder, TABLE_BYTES_MAX};
 pub use priority::Priority;

@@ -22,6 +22,7 @@
 //! HTTP/2 in clear is spoken by prior knowledge only.
 
 mod admit;
+mod glance;
 mod http1;
 mod http2;
 mod http3;

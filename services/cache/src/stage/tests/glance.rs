@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::Method;
 use proxima_compression::{Coding, encoder::Effort};
 use proxima_model::ZoneSettings;
-use proxima_pipeline::Glance;
+use proxima_pipeline::{Glance, Http1Form};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -25,6 +25,7 @@ impl World {
         let exchange = self.exchange(Method::GET, target, &[]);
         let mut glance = Glance {
             client: &exchange.client,
+            form: &Http1Form,
             scheme: exchange.request.scheme,
             host: HOST,
             port: None,

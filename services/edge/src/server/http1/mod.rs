@@ -29,10 +29,10 @@ use tokio::io::ReadBuf;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use self::glance::Seen;
 use self::respond::Asker;
 use self::upload::{Feed, Upload};
 use super::admit::{Asked, fault_of};
+use super::glance::Seen;
 use super::outbound::Outbound;
 use super::relay::relay;
 use super::transport::Rewound;
@@ -61,8 +61,8 @@ struct Gone;
 /// What came where a request should begin.
 enum Next {
     Head(Box<RequestHead>),
-    /// One that has been answered at a glance; the answer's head waits to be written.
-    Seen(Seen),
+    /// One that has been answered at a glance: the answer's head waits to be written, behind so many octets of this connection.
+    Seen(Seen, u64),
     Refused(Http1Error),
     /// The head took too long.
     Late,
@@ -128,7 +128,7 @@ pub(super) async fn serve<T: Transport>(
     loop {
         let after = match connection.next_head().await {
             Next::Head(head) => connection.exchange(*head).await,
-            Next::Seen(seen) => connection.deliver(seen).await,
+            Next::Seen(seen, sent_before) => connection.deliver(seen, sent_before).await,
             Next::Refused(error) => connection.refuse(error).await,
             Next::Late => connection.answer_unread(&Fault::RequestTimeout).await,
             Next::Ended => After::Gone,
@@ -189,8 +189,8 @@ impl<T: Transport> Connection<T> {
 
     /// A whole head is there.
     fn found(&mut self) -> Next {
-        if let Some(seen) = self.glance() {
-            return Next::Seen(seen);
+        if let Some((seen, sent_before)) = self.glance() {
+            return Next::Seen(seen, sent_before);
         }
         match self.parser.take(&mut self.buffer) {
             Ok(head) => Next::Head(Box::new(head)),

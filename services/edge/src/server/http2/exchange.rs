@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::EXPECT;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use proxima_pipeline::{Body, BodyError, Exchange, Interim, Interims, Protocol, Response};
+use proxima_pipeline::{Body, BodyError, Exchange, Interim, Interims, Protocol, RayId, Response};
 
 use super::stream::{Answering, Ended, Next, Reading, Stream};
 use super::tunnel;
@@ -23,9 +23,9 @@ use crate::server::{Peer, ServerContext};
 /// Octets of a whole body that is left to the connection: its exchange does not wait until it is written.
 const LEFT_BYTES_MAX: usize = 16 * 1024;
 
-/// Serves one stream. `follows`: its request has a body.
+/// Serves one stream. `follows`: its request, which may have its name already, has a body.
 pub(super) async fn serve(
-    request: Request<()>,
+    (request, ray): (Request<()>, Option<RayId>),
     follows: bool,
     stream: Arc<Stream>,
     peer: Peer,
@@ -46,6 +46,7 @@ pub(super) async fn serve(
             return Box::pin(tunnel::serve(asked, follows, stream, answering, &peer, &server)).await;
         }
         Ok((asked, None)) => {
+            let asked = Asked { ray, ..asked };
             let pace = || Pace::of(&asked.headers, &server.timeouts, answering.sent());
             let body = if follows { Incoming::body(stream, &asked, pace(), &server) } else { Body::empty() };
             let (mut exchange, fault) = server.admit(&peer, asked, body, answering.sent());

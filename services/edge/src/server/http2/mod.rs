@@ -17,7 +17,9 @@
 //! * **Who waits knows how long**: heads, bodies, answers that are not taken, and silence have their times
 //!   ([`Timeouts`](super::Timeouts)).
 
+mod ending;
 mod exchange;
+mod glance;
 mod hub;
 mod idle;
 mod reading;
@@ -35,7 +37,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use proxima_pipeline::{Client, Protocol, RayId};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -47,12 +49,10 @@ use self::stream::{Left, Stream};
 use self::streams::{ReceiveWindow, Streams, Turn};
 use super::output::Output;
 use super::transport::Rewound;
-use super::{BODY_PROGRESS_BYTES_MIN, Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext, Transport};
+use super::{Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext, Transport};
 use crate::deadline::Deadline;
-use crate::http2::{
-    Code, Decoder, LARGEST, Priority, WINDOW_BYTES, write_goaway, write_ping, write_reset, write_settings,
-    write_window_update,
-};
+use crate::fields::FieldList;
+use crate::http2::{Code, Decoder, Priority, WINDOW_BYTES, write_reset, write_settings, write_window_update};
 
 /// Streams of one connection at once. Browsers open some dozens; RFC 9113 (5.1.2) advises at least 100.
 const STREAMS_MAX: u32 = 128;
@@ -110,6 +110,8 @@ struct Session<T> {
     /// Whether what was written may still lie in TLS.
     unflushed: bool,
     decoder: Decoder,
+    /// Of the latest request's head.
+    fields: FieldList,
     /// A field section of which more must come.
     gathering: Option<Gathering>,
     /// Whether the preface, and then the first frame, have come.
@@ -148,7 +150,10 @@ struct Session<T> {
     leaves: Deadline,
     /// Until the client has heard of the end.
     hears: Deadline,
+    /// The name of the latest request that was looked at.
+    ray: RayId,
     peer: Peer,
+    client: Client,
     context: Arc<ServerContext>,
 }
 
@@ -166,6 +171,7 @@ impl<T: Transport> Session<T> {
             output,
             unflushed: false,
             decoder: Decoder::default(),
+            fields: FieldList::default(),
             gathering: None,
             greeted: false,
             settled: false,
@@ -191,6 +197,8 @@ impl<T: Transport> Session<T> {
             left_moved: 0,
             leaves: Deadline::default(),
             hears: Deadline::default(),
+            ray: context.new_ray(),
+            client: peer.client(Protocol::Http2),
             peer,
             context,
         }
@@ -357,116 +365,6 @@ impl<T: Transport> Session<T> {
         if self.faults > FAULTS_MAX { Err(Code::ENHANCE_YOUR_CALM) } else { Ok(()) }
     }
 
-    fn poll_deadlines(&mut self, context: &mut Context<'_>) -> Poll<Code> {
-        if self.streams.len() == 0 && self.tasks.is_empty() {
-            if !self.quiet.is_set() {
-                let closes = self.ending != Ending::No;
-                let waits = if closes { CLOSE } else { self.context.timeouts.until_head(self.served) };
-                self.quiet.set(Instant::now() + waits);
-            }
-            if self.ending == Ending::Heard && self.output.bytes() == 0 && !self.unflushed {
-                return Poll::Ready(Code::NO_ERROR);
-            }
-        } else {
-            self.quiet.clear();
-        }
-        if self.quiet.poll(context).is_ready() {
-            if self.ending != Ending::No {
-                return Poll::Ready(Code::NO_ERROR);
-            }
-            self.end();
-            context.waker().wake_by_ref();
-        }
-        if self.head.poll(context).is_ready() {
-            return Poll::Ready(Code::NO_ERROR);
-        }
-        self.poll_leaving(context);
-        if self.hears.poll(context).is_ready() {
-            self.end_heard();
-            context.waker().wake_by_ref();
-        }
-        Poll::Pending
-    }
-
-    /// Ends streams whose answers nobody takes, and those that were answered long before their requests were whole.
-    fn poll_leaving(&mut self, context: &mut Context<'_>) {
-        if self.hub.left.load(Ordering::Relaxed) == 0 {
-            self.left.clear();
-        } else if !self.left.is_set() {
-            self.left_moved = self.hub.moved.load(Ordering::Relaxed);
-            self.left.set(Instant::now() + self.context.timeouts.write_idle);
-        }
-        if self.left.poll(context).is_ready() {
-            let moved = self.hub.moved.load(Ordering::Relaxed) - self.left_moved;
-            for id in self.streams.stalled(moved >= BODY_PROGRESS_BYTES_MIN as u64) {
-                self.reset(id, Code::CANCEL);
-            }
-            context.waker().wake_by_ref();
-        }
-        if self.leaves.poll(context).is_ready() {
-            for id in self.streams.leaving(Instant::now()) {
-                self.reset(id, Code::NO_ERROR);
-            }
-            if let Some(next) = self.streams.first_leaves() {
-                self.leaves.set(next);
-            }
-            context.waker().wake_by_ref();
-        }
-    }
-
-    /// Says that no more streams are to be begun; those that are on their way until the client has heard of it are taken
-    /// (RFC 9113, 6.8).
-    fn end(&mut self) {
-        self.ending = Ending::Said;
-        self.quiet.clear();
-        self.hears.set(Instant::now() + CLOSE);
-        write_goaway(LARGEST, Code::NO_ERROR, &mut self.output.staged);
-        write_ping(END_PING, &mut self.output.staged);
-    }
-
-    /// The client has heard of it, or had the time to.
-    fn end_heard(&mut self) {
-        self.ending = Ending::Heard;
-        self.quiet.clear();
-        self.hears.clear();
-        self.last_said = Some(self.last_id);
-        write_goaway(self.last_id, Code::NO_ERROR, &mut self.output.staged);
-    }
-
-    /// Takes leave, if anybody listens. All streams end with it.
-    async fn close(mut self, code: Option<Code>) {
-        self.tasks.abort_all();
-        for entry in self.streams.iter() {
-            match entry.stream.leave() {
-                Some(Left::Begun | Left::Behind) => self.context.metrics.answer_cut(),
-                Some(Left::Unanswered) => self.context.metrics.client_gone(),
-                None => {}
-            }
-        }
-        let Some(code) = code else { return };
-        if code != Code::NO_ERROR {
-            self.context.metrics.http2_broken(code);
-        }
-        if self.ending != Ending::Heard || code != Code::NO_ERROR {
-            let last = self.last_said.unwrap_or(self.last_id);
-            write_goaway(last, code, &mut self.output.staged);
-        }
-        let leaving = async {
-            poll_fn(|context| self.poll_write(context)).await.ok();
-            self.io.shutdown().await.ok();
-            // Closing with unread octets would reset the connection, and what was said last with it.
-            let mut discarded = 0;
-            while discarded < LINGER_BYTES_MAX {
-                self.inbound.clear();
-                match self.io.read_buf(&mut self.inbound).await {
-                    Ok(0) | Err(_) => return,
-                    Ok(length) => discarded += length,
-                }
-            }
-        };
-        tokio::time::timeout(CLOSE, leaving).await.ok();
-    }
-
     /// Begins an exchange: what can be answered at once is, here.
     fn begin(&mut self, exchange: impl Future<Output = ()> + Send + 'static, context: &mut Context<'_>) {
         // Boxed: it may go on in a task of its own.
@@ -476,7 +374,14 @@ impl<T: Transport> Session<T> {
             Ok(Poll::Pending) => drop(self.tasks.spawn(exchange)),
             Ok(Poll::Ready(())) | Err(_) => {}
         }
+        self.took_one();
+    }
+
+    /// One more request was taken.
+    fn took_one(&mut self) {
         self.served += 1;
+        // It may be over before anybody looks whether there is one.
+        self.quiet.clear();
         self.idle.moved();
         if self.served >= REQUESTS_PER_CONNECTION_MAX && self.ending == Ending::No {
             self.end();

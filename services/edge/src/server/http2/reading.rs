@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::Request;
-use proxima_pipeline::BodyError;
+use proxima_pipeline::{BodyError, RayId};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
@@ -15,10 +15,12 @@ use super::streams::Entry;
 use super::{
     CANCELLED_MIN, END_PING, Ending, OUTPUT_BYTES_MAX, REFUSED_MAX, STREAMS_MAX, Session, TASKS_MAX, exchange,
 };
+use crate::fields::FieldError;
 use crate::http1::{Http1Error, content_length};
 use crate::http2::{
-    Broken, Code, FRAME_HEAD_BYTES, FrameHead, LARGEST, PREFACE, Priority, Setting, flag, frame_type,
-    read_request, read_settings, read_trailers, unpadded, write_ping_answer, write_settings_answer,
+    Broken, Code, FRAME_HEAD_BYTES, FrameHead, LARGEST, PREFACE, Priority, Setting, decode_request, flag,
+    frame_type, read_settings, read_trailers, request_head, unpadded, write_ping_answer,
+    write_settings_answer,
 };
 use crate::server::Transport;
 
@@ -380,9 +382,9 @@ impl<T: Transport> Session<T> {
         }
         self.last_id = id;
         // Whatever becomes of it, it has to be decoded.
-        let decoded = read_request(&mut self.decoder, section, &self.context.limits);
-        if let Err(broken @ Broken::Connection(_)) = decoded {
-            return Err(broken);
+        let decoded = decode_request(&mut self.decoder, section, &self.context.limits, &mut self.fields);
+        if decoded == Err(FieldError::Undecodable) {
+            return Err(FieldError::Undecodable.into());
         }
         // What was on its way when the end had been heard is for another connection.
         if self.ending == Ending::Heard {
@@ -392,8 +394,15 @@ impl<T: Transport> Session<T> {
         if self.streams.len() >= STREAMS_MAX as usize || self.tasks.len() >= TASKS_MAX {
             return Err(Broken::Stream(Code::REFUSED_STREAM));
         }
-        match decoded {
-            Ok(request) => self.request(id, end_stream, request, context),
+        let mut ray = None;
+        if end_stream && decoded.is_ok() {
+            match self.glance(id) {
+                Ok(()) => return Ok(()),
+                Err(named) => ray = named,
+            }
+        }
+        match request_head(&self.fields, decoded) {
+            Ok(request) => self.request(id, end_stream, request, ray, context),
             Err(Broken::TooLarge) => {
                 self.fault().map_err(Broken::Connection)?;
                 let stream = self.open(id, end_stream, Priority::UNSAID);
@@ -410,6 +419,7 @@ impl<T: Transport> Session<T> {
         id: u32,
         end_stream: bool,
         request: Request<()>,
+        ray: Option<RayId>,
         context: &mut Context<'_>,
     ) -> Result<(), Broken> {
         // A wrong one is refused with an answer.
@@ -417,23 +427,28 @@ impl<T: Transport> Session<T> {
         if end_stream && announced.is_some_and(|bytes| bytes > 0) {
             return Err(Broken::Stream(Code::PROTOCOL_ERROR));
         }
-        let noted = self.priorities.iter().position(|(noted, _)| *noted == id);
-        let noted = noted.map(|index| self.priorities.swap_remove(index).1);
-        self.priorities.retain(|(noted, _)| *noted > id);
         let said = request.headers().get("priority").map(|value| Priority::read(value.as_bytes()));
-        self.has_priorities |= said.is_some();
-        let unsaid = if self.has_priorities { Priority::read(b"") } else { Priority::UNSAID };
-        let priority = noted.or(said).unwrap_or(unsaid);
+        let priority = self.priority(id, said);
         let stream = self.open(id, end_stream, priority);
         if let Some(entry) = self.streams.get(id) {
             entry.missing = announced.filter(|_| !end_stream);
         }
         let (peer, server) = (self.peer.clone(), Arc::clone(&self.context));
-        self.begin(exchange::serve(request, !end_stream, stream, peer, server), context);
+        self.begin(exchange::serve((request, ray), !end_stream, stream, peer, server), context);
         Ok(())
     }
 
-    fn open(&mut self, id: u32, received: bool, priority: Priority) -> Arc<super::Stream> {
+    /// How urgent a stream that begins now is, of which its request says this.
+    pub(super) fn priority(&mut self, id: u32, said: Option<Priority>) -> Priority {
+        let noted = self.priorities.iter().position(|(noted, _)| *noted == id);
+        let noted = noted.map(|index| self.priorities.swap_remove(index).1);
+        self.priorities.retain(|(noted, _)| *noted > id);
+        self.has_priorities |= said.is_some();
+        let unsaid = if self.has_priorities { Priority::read(b"") } else { Priority::UNSAID };
+        noted.or(said).unwrap_or(unsaid)
+    }
+
+    pub(super) fn open(&mut self, id: u32, received: bool, priority: Priority) -> Arc<super::Stream> {
         let stream = self.stream(id);
         let send_window = self.streams.initial_window();
         self.streams.push(Entry::new(Arc::clone(&stream), priority, send_window, received));

@@ -25,7 +25,6 @@ use tokio::time::Instant;
 use super::hub::Hub;
 use crate::deadline::Deadline;
 use crate::http2::Code;
-use crate::observe::Recorded;
 use crate::server::{BODY_PROGRESS_BYTES_MIN, ServerContext};
 
 /// Octets of an answer that wait for their turn, beyond which its stage has to wait.
@@ -37,12 +36,21 @@ const OUTGOING_BYTES_MIN: usize = 16 * 1024;
 /// Small pieces of a request's body are put together up to so many octets: each for itself would cost more than it brings.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
 
-/// An answer's head.
-pub(super) struct Head {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    /// Whether nothing follows.
-    pub(super) ends: bool,
+/// What counts an exchange when it is dropped.
+pub(super) type Traces = Box<dyn Send>;
+
+/// An answer's head. `ends`: nothing follows.
+pub(super) enum Head {
+    Fields {
+        status: StatusCode,
+        headers: HeaderMap,
+        ends: bool,
+    },
+    /// One that is written already.
+    Ready {
+        frames: Bytes,
+        ends: bool,
+    },
 }
 
 /// What waits to be written.
@@ -115,7 +123,7 @@ pub(super) struct State {
     reader: Option<Waker>,
     writer: Option<Waker>,
     /// Dropped when the answer is written.
-    recorded: Option<Box<Recorded>>,
+    recorded: Option<Traces>,
 }
 
 /// One stream.
@@ -211,7 +219,7 @@ impl Stream {
     }
 
     /// What an exchange that is over has left, now that nothing more becomes of its answer.
-    fn take_recorded(&self, state: &mut State) -> Option<Box<Recorded>> {
+    fn take_recorded(&self, state: &mut State) -> Option<Traces> {
         let recorded = state.recorded.take();
         self.hub.left.fetch_sub(usize::from(recorded.is_some()), Ordering::Relaxed);
         recorded
@@ -358,8 +366,17 @@ impl Answering {
             return;
         }
         let ends = whole && data.is_none();
-        state.outgoing.head = Some(Head { status, headers, ends });
+        state.outgoing.head = Some(Head::Fields { status, headers, ends });
         self.put(state, data, whole);
+    }
+
+    /// All of an answer, whose head is written; its exchange is over.
+    pub(super) fn ready(self, frames: Bytes, data: Bytes, recorded: Traces) {
+        let mut state = self.stream.lock();
+        let ends = data.is_empty();
+        state.outgoing.head = Some(Head::Ready { frames, ends });
+        self.put(state, (!ends).then_some(data), true);
+        self.finish(recorded);
     }
 
     /// The head that opens a tunnel.
@@ -457,7 +474,7 @@ impl Answering {
     }
 
     /// Ends the exchange, whose answer may still have to be written; until it is, `recorded` is kept.
-    pub(super) fn finish(mut self, recorded: Box<Recorded>) {
+    pub(super) fn finish(mut self, recorded: Traces) {
         self.whole = true;
         let mut state = self.stream.lock();
         if !state.written && !state.gone {

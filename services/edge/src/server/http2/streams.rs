@@ -18,7 +18,7 @@ use crate::server::output::Output;
 const FAIR_TURN: u64 = 64;
 
 /// Pieces of content up to this length are copied: a slice of its own would cost more.
-const COPIED_BYTES_MAX: usize = 4 * 1024;
+pub(super) const COPIED_BYTES_MAX: usize = 4 * 1024;
 
 /// Octets that a client may have left to send of a request that is answered already, to be read and thrown away: what may
 /// be on its way without a word from us.
@@ -185,6 +185,19 @@ impl Streams {
         self.entries.iter()
     }
 
+    /// Whether none has anything to write.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.entries.iter().all(|entry| !entry.ready)
+    }
+
+    /// Takes room for so many octets on a stream that begins now, and on the connection, if there is room for all of them.
+    pub(super) fn take(&mut self, bytes: usize) -> bool {
+        let Ok(bytes) = i64::try_from(bytes) else { return false };
+        let room = bytes <= self.initial_window.min(self.send_window);
+        self.send_window -= if room { bytes } else { 0 };
+        room
+    }
+
     /// There may be something to write.
     pub(super) fn wake(&mut self, id: u32) {
         if let Some(entry) = self.get(id) {
@@ -276,10 +289,17 @@ impl Streams {
             write_head(interim.status, &interim.headers, false, reset, id, &mut output.staged);
         }
         let mut ended = false;
-        if let Some(Head { status, headers, ends }) = outgoing.head.take() {
-            let reset = std::mem::take(&mut self.table_reset);
-            write_head(status, &headers, ends, reset, id, &mut output.staged);
-            ended = ends;
+        match outgoing.head.take() {
+            Some(Head::Fields { status, headers, ends }) => {
+                let reset = std::mem::take(&mut self.table_reset);
+                write_head(status, &headers, ends, reset, id, &mut output.staged);
+                ended = ends;
+            }
+            Some(Head::Ready { frames, ends }) => {
+                output.staged.extend_from_slice(&frames);
+                ended = ends;
+            }
+            None => {}
         }
         while !ended {
             let last = outgoing.whole && outgoing.data.len() <= 1 && outgoing.trailers.is_none();

@@ -19,7 +19,7 @@ pub(super) fn sight(glance: &Glance<'_>) -> Sight {
         .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
         .into_iter()
         .collect();
-    let head = Arc::new(PreparedHead::new(StatusCode::OK, &headers, body.len() as u64));
+    let head = Arc::new(PreparedHead::new(glance.form, StatusCode::OK, &headers, body.len() as u64));
     Sight::Ready(Ready { head, age_seconds: 7, body, cache: 0 })
 }
 

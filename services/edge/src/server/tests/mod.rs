@@ -8,6 +8,7 @@ mod http1;
 mod http2;
 mod http2_bodies;
 mod http2_frames;
+mod http2_glance;
 mod http2_wire;
 mod http3;
 mod http3_attacks;
