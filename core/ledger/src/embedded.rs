@@ -8,8 +8,10 @@ use proxima_model::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    Append, AppendError, Appended, Entry, FollowError, Log, Replica, ReplicaError, ReplicaOptions, Sealer,
-    Seq, Update, codec, limits,
+    Answers, Append, AppendError, Appended, AskError, Entry, FollowError, Log, Replica, ReplicaError,
+    ReplicaOptions, Sealer, Seq, Update,
+    asks::Desk,
+    codec, limits,
     store::{Head, Seen, Store, StoreError},
     tail,
     writer::Writer,
@@ -34,6 +36,7 @@ pub fn system_clock() -> Clock {
 pub struct EmbeddedLog {
     replica: Replica,
     jobs: mpsc::Sender<Job>,
+    desk: Desk,
     writer: Arc<std::sync::Mutex<Option<thread::JoinHandle<()>>>>,
 }
 
@@ -71,7 +74,17 @@ impl EmbeddedLog {
             .name("ledger-writer".to_owned())
             .spawn(move || committer.run(waiting))
             .map_err(|source| ReplicaError::Folder { path: path.to_owned(), source })?;
-        Ok(Self { replica, jobs, writer: Arc::new(std::sync::Mutex::new(Some(writer))) })
+        Ok(Self {
+            replica,
+            jobs,
+            desk: Desk::default(),
+            writer: Arc::new(std::sync::Mutex::new(Some(writer))),
+        })
+    }
+
+    /// Who answers what is asked of this node.
+    pub(crate) const fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// The state that the log's entries made.
@@ -116,6 +129,15 @@ impl Log for EmbeddedLog {
 
     fn last(&self) -> Seq {
         self.replica.seq()
+    }
+
+    async fn ask(&self, topic: &'static str, question: Vec<u8>) -> Result<Vec<u8>, AskError> {
+        self.desk.answer(topic, question).await
+    }
+
+    fn seat(&self, topic: &'static str, answers: Arc<dyn Answers>) -> bool {
+        self.desk.seat(topic, answers);
+        true
     }
 }
 

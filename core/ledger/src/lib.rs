@@ -34,6 +34,7 @@
 //! end the process instead of being reported: the node is then restarted, and its file's length and head are checked
 //! when it opens.
 
+mod asks;
 mod change;
 mod check;
 mod choice;
@@ -69,6 +70,7 @@ mod vitals;
 mod writer;
 mod zone_names;
 
+pub use asks::{ASK_DEADLINE, ASK_OCTETS_MAX, Answers, AskError};
 pub use change::{Append, Change, ChangeSet, Entry, Fingerprint, IdempotencyKey, Precondition, Seq};
 pub use check::StepBounds;
 pub use codec::{DecodeError, Digest};

@@ -1,9 +1,11 @@
 //! The log, as whoever writes to it or follows it sees it.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
-use crate::{Append, Entry, Seq, error::AppendError, error::FollowError};
+use crate::{Answers, Append, AskError, Entry, Seq, error::AppendError, error::FollowError};
 
 /// What an append became.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub struct Appended {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update {
     /// The next entry; entries come in order and without a gap.
-    Entry(std::sync::Arc<Entry>),
+    Entry(Arc<Entry>),
     /// Nothing new: the upstream is alive and its last entry is this one. Comes at least every
     /// [`crate::HEARTBEAT_INTERVAL`].
     Heartbeat(Seq),
@@ -42,4 +44,13 @@ pub trait Log: Send + Sync + 'static {
 
     /// The log's last entry, as far as this end knows.
     fn last(&self) -> Seq;
+
+    /// Asks the log's node about something that is no part of the state. A question may reach it twice.
+    ///
+    /// # Errors
+    /// It is away, nobody there answers such questions, or who does says why not.
+    async fn ask(&self, topic: &'static str, question: Vec<u8>) -> Result<Vec<u8>, AskError>;
+
+    /// Has this one answer what is asked about a topic, if the log is here; whether it is.
+    fn seat(&self, topic: &'static str, answers: Arc<dyn Answers>) -> bool;
 }

@@ -6,6 +6,8 @@
 //!                                  ◀──  Welcome { version, log, pulse }
 //!    Append { id, … }              ──▶                                     (to the log's node)
 //!                                  ◀──  Appended { id, … } | Refused { id, … }
+//!    Ask { id, … }                 ──▶                                     (to the log's node)
+//!                                  ◀──  Told { id, … }
 //!    SnapshotRequest               ──▶
 //!                                  ◀──  SnapshotBegin, SnapshotChunk …, SnapshotEnd
 //!    Subscribe { from, digest }    ──▶
@@ -21,12 +23,14 @@ use std::time::Duration;
 
 use proxima_model::{Key, Timestamp};
 
-use crate::{Append, AppendError, Fingerprint, FollowError, Precondition, Seq, codec::Digest, store::LogId};
+use crate::{
+    Append, AppendError, AskError, Fingerprint, FollowError, Precondition, Seq, codec::Digest, store::LogId,
+};
 
 mod wire;
 
 /// The version of this protocol. Peers of another one are refused, so that an upgrade shows at once what is wrong.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 
 /// How an upstream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +112,22 @@ pub enum Message {
         /// Why.
         refusal: Refusal,
     },
+    /// A question that is no part of the state.
+    Ask {
+        /// Names the question on this connection.
+        id: u64,
+        /// Who is to answer it.
+        topic: String,
+        /// The question.
+        question: Vec<u8>,
+    },
+    /// Its answer.
+    Told {
+        /// To which question.
+        id: u64,
+        /// The answer, or why there is none.
+        answer: Result<Vec<u8>, NoAnswer>,
+    },
     /// Asks for the entries after `from` and those to come.
     Subscribe {
         /// The follower's cursor.
@@ -166,6 +186,17 @@ pub enum Refusal {
     Store(String),
 }
 
+/// Why a question is not answered; [`AskError`] as it travels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// The node does not keep the log, or nobody there answers such questions.
+    Nobody(String),
+    /// It, or its answer, is too large.
+    TooLarge,
+    /// Something else, in words.
+    Other(String),
+}
+
 /// Why a subscription or a snapshot is not given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -207,6 +238,27 @@ impl Refusal {
             Self::Closed => AppendError::Closed,
             Self::Invalid(reason) => AppendError::Invalid(reason),
             Self::Store(reason) => AppendError::Store(reason),
+        }
+    }
+}
+
+impl NoAnswer {
+    /// As it travels.
+    pub(crate) fn of(error: AskError) -> Self {
+        match error {
+            AskError::Nobody(topic) => Self::Nobody(topic),
+            AskError::TooLarge => Self::TooLarge,
+            AskError::Refused(reason) => Self::Other(reason),
+            error @ (AskError::Unreachable(_) | AskError::Busy) => Self::Other(error.to_string()),
+        }
+    }
+
+    /// As who asked is told.
+    pub(crate) fn into_error(self) -> AskError {
+        match self {
+            Self::Nobody(topic) => AskError::Nobody(topic),
+            Self::TooLarge => AskError::TooLarge,
+            Self::Other(reason) => AskError::Refused(reason),
         }
     }
 }

@@ -12,18 +12,19 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep, sleep_until, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Append, AppendError, Appended, FollowError, Log, Seq, Update, codec,
+    ASK_DEADLINE, ASK_OCTETS_MAX, Answers, Append, AppendError, Appended, AskError, FollowError, Log, Seq,
+    Update, codec,
     embedded::check_size,
     limits::{
         APPEND_DEADLINE, APPEND_DEADLINE_AWAY, APPENDS_IN_FLIGHT_MAX, BACKOFF_MAX, BACKOFF_MIN,
         HEARTBEAT_DEADLINE,
     },
-    message::Message,
+    message::{Message, NoAnswer},
     peer::{Connection, Dialer, PeerError},
     vitals::Vitals,
 };
@@ -38,9 +39,28 @@ pub struct RemoteLog {
     state: Arc<Mutex<State>>,
 }
 
-struct Job {
-    append: Arc<Append>,
-    answer: oneshot::Sender<Result<Appended, AppendError>>,
+enum Job {
+    Append { append: Arc<Append>, answer: oneshot::Sender<Result<Appended, AppendError>> },
+    Ask { topic: &'static str, question: Vec<u8>, answer: oneshot::Sender<Result<Vec<u8>, AskError>> },
+}
+
+impl Job {
+    /// Whether nobody waits for its answer any more.
+    fn is_given_up(&self) -> bool {
+        match self {
+            Self::Append { answer, .. } => answer.is_closed(),
+            Self::Ask { answer, .. } => answer.is_closed(),
+        }
+    }
+
+    fn message(&self, id: u64) -> Message {
+        match self {
+            Self::Append { append, .. } => Message::Append { id, append: Append::clone(append) },
+            Self::Ask { topic, question, .. } => {
+                Message::Ask { id, topic: (*topic).to_owned(), question: question.clone() }
+            }
+        }
+    }
 }
 
 /// How the connection is.
@@ -104,10 +124,10 @@ impl RemoteLog {
     }
 
     /// Hands the append over and waits for its answer.
-    async fn ask(&self, append: Arc<Append>, deadline: Instant) -> Option<Result<Appended, AppendError>> {
+    async fn propose(&self, append: Arc<Append>, deadline: Instant) -> Option<Result<Appended, AppendError>> {
         let (answer, answered) = oneshot::channel();
         let asked = async {
-            self.jobs.send(Job { append, answer }).await.ok()?;
+            self.jobs.send(Job::Append { append, answer }).await.ok()?;
             answered.await.ok()
         };
         timeout_at(deadline, asked).await.ok().map(|answer| answer.unwrap_or(Err(AppendError::Closed)))
@@ -122,7 +142,7 @@ impl Log for RemoteLog {
         let (started, deadline) = (Instant::now(), self.deadline());
         let mut backoff = BACKOFF_MIN;
         loop {
-            match self.ask(Arc::clone(&append), deadline).await {
+            match self.propose(Arc::clone(&append), deadline).await {
                 None => return Err(self.unreachable(started.elapsed())),
                 // The log's node restarts, or is overrun: the idempotency key makes another attempt harmless.
                 Some(Err(error @ (AppendError::Busy | AppendError::Closed))) => {
@@ -158,6 +178,25 @@ impl Log for RemoteLog {
     fn last(&self) -> Seq {
         self.vitals.log_last()
     }
+
+    async fn ask(&self, topic: &'static str, question: Vec<u8>) -> Result<Vec<u8>, AskError> {
+        if question.len() > ASK_OCTETS_MAX {
+            return Err(AskError::TooLarge);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.jobs.try_send(Job::Ask { topic, question, answer }).map_err(|_| AskError::Busy)?;
+        match timeout(ASK_DEADLINE, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(AskError::Unreachable("this node stops".to_owned())),
+            Err(_) => Err(AskError::Unreachable(
+                self.problem().unwrap_or_else(|| "it did not answer in time".to_owned()),
+            )),
+        }
+    }
+
+    fn seat(&self, _topic: &'static str, _answers: Arc<dyn Answers>) -> bool {
+        false
+    }
 }
 
 /// The next update of a subscription.
@@ -174,7 +213,7 @@ async fn receive(connection: &mut Connection, from: Seq) -> Result<Update, Follo
     }
 }
 
-/// The connection, and the appends that wait for it.
+/// The connection, and the appends and questions that wait for it.
 struct Line {
     address: SocketAddr,
     dialer: Dialer,
@@ -212,7 +251,7 @@ impl Line {
 
     /// Waits before the next attempt, for less if somebody appends; `false` if nobody will any more.
     async fn pause(&mut self, longest: Duration) -> bool {
-        self.pending.retain(|_, job| !job.answer.is_closed());
+        self.pending.retain(|_, job| !job.is_given_up());
         let earliest = Instant::now() + BACKOFF_MIN;
         let room = self.pending.len() < APPENDS_IN_FLIGHT_MAX;
         tokio::select! {
@@ -226,12 +265,10 @@ impl Line {
         true
     }
 
-    /// Keeps an append until it is answered; returns its name on connections.
-    fn keep(&mut self, job: Job) -> u64 {
-        let id = self.next_id;
+    /// Keeps what is asked for under the next name until it is answered.
+    fn keep(&mut self, job: Job) {
+        self.pending.insert(self.next_id, job);
         self.next_id += 1;
-        self.pending.insert(id, job);
-        id
     }
 
     /// Connects, and carries appends until the connection ends.
@@ -252,9 +289,9 @@ impl Line {
         self.vitals.hear(&welcome.pulse);
         self.up();
         // Whoever waits no longer repeats the append, or has given up on it.
-        self.pending.retain(|_, job| !job.answer.is_closed());
+        self.pending.retain(|_, job| !job.is_given_up());
         for (&id, job) in &self.pending {
-            connection.send(&Message::Append { id, append: Append::clone(&job.append) }).await?;
+            connection.send(&job.message(id)).await?;
         }
         loop {
             let room = self.pending.len() < APPENDS_IN_FLIGHT_MAX;
@@ -262,9 +299,9 @@ impl Line {
                 message = connection.receive_within(HEARTBEAT_DEADLINE) => self.heard(message?)?,
                 job = self.waiting.recv(), if room => {
                     let Some(job) = job else { return Ok(()) };
-                    let append = Append::clone(&job.append);
-                    let id = self.keep(job);
-                    connection.send(&Message::Append { id, append }).await?;
+                    let message = job.message(self.next_id);
+                    self.keep(job);
+                    connection.send(&message).await?;
                 }
             }
         }
@@ -276,13 +313,24 @@ impl Line {
                 self.vitals.hear(&pulse);
                 return Ok(());
             }
+            Message::Told { id, answer } => return self.told(id, answer.map_err(NoAnswer::into_error)),
             Message::Appended { id, seq, repeated } => (id, Ok(Appended { seq, repeated })),
             Message::Refused { id, refusal } => (id, Err(refusal.into_error())),
             _ => return Err(PeerError::Unexpected("something that was not asked for")),
         };
-        let job = self.pending.remove(&id).ok_or(PeerError::Unexpected("an answer to nothing"))?;
+        let Some(Job::Append { answer, .. }) = self.pending.remove(&id) else {
+            return Err(PeerError::Unexpected("an answer to nothing"));
+        };
         // Whoever asked may have given up.
-        let _ = job.answer.send(outcome);
+        let _ = answer.send(outcome);
+        Ok(())
+    }
+
+    fn told(&mut self, id: u64, told: Result<Vec<u8>, AskError>) -> Result<(), PeerError> {
+        let Some(Job::Ask { answer, .. }) = self.pending.remove(&id) else {
+            return Err(PeerError::Unexpected("an answer to nothing"));
+        };
+        let _ = answer.send(told);
         Ok(())
     }
 

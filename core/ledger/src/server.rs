@@ -13,13 +13,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    AppendError, EmbeddedLog, FollowError, Log as _, Replica, Seq,
+    AppendError, AskError, EmbeddedLog, FollowError, Log as _, Replica, Seq,
     codec::Digest,
     limits::{
         APPENDS_IN_FLIGHT_MAX, CONNECTIONS_MAX, HANDSHAKE_DEADLINE, HEARTBEAT_INTERVAL, SNAPSHOT_DEADLINE,
         SNAPSHOTS_SENT_MAX,
     },
-    message::{Failure, Message, Refusal, VERSION},
+    message::{Failure, Message, NoAnswer, Refusal, VERSION},
     peer::{Connection, PeerError},
     tail::{Next, Tail},
     transfer,
@@ -130,6 +130,7 @@ struct Session<'s> {
     server: &'s Server,
     connection: &'s mut Connection,
     tail: Option<Tail>,
+    /// Appends and questions that are being answered.
     appends: FuturesUnordered<BoxFuture<'s, Message>>,
 }
 
@@ -166,6 +167,17 @@ impl Session<'_> {
                         }
                         Err(error) => Message::Refused { id, refusal: Refusal::of(error) },
                     }
+                }));
+                Ok(())
+            }
+            Message::Ask { id, topic, question } => {
+                let log = self.server.log.clone();
+                self.appends.push(Box::pin(async move {
+                    let answer = match log {
+                        Some(log) => log.desk().answer(&topic, question).await,
+                        None => Err(AskError::Nobody(topic)),
+                    };
+                    Message::Told { id, answer: answer.map_err(NoAnswer::of) }
                 }));
                 Ok(())
             }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use proxima_model::Timestamp;
 
-use super::{Failure, Message, Pulse, Refusal, SnapshotItem};
+use super::{Failure, Message, NoAnswer, Pulse, Refusal, SnapshotItem};
 use crate::{
-    Fingerprint, Seq,
+    ASK_OCTETS_MAX, Fingerprint, Seq,
     codec::{self, DecodeError, Digest, Reader, Write as _},
     limits::{FRAME_OCTETS_MAX, NAME_OCTETS_MAX, SNAPSHOT_CHUNK_ITEMS_MAX, VALUE_OCTETS_MAX},
     store::LogId,
@@ -29,6 +29,8 @@ mod tag {
     pub(super) const SNAPSHOT_CHUNK: u8 = 11;
     pub(super) const SNAPSHOT_END: u8 = 12;
     pub(super) const FAILED: u8 = 13;
+    pub(super) const ASK: u8 = 14;
+    pub(super) const TOLD: u8 = 15;
 }
 
 impl Message {
@@ -63,6 +65,17 @@ impl Message {
                 out.put_u8(tag::REFUSED);
                 out.put_u64(*id);
                 put_refusal(&mut out, refusal);
+            }
+            Self::Ask { id, topic, question } => {
+                out.put_u8(tag::ASK);
+                out.put_u64(*id);
+                out.put_octets(topic.as_bytes());
+                out.put_octets(question);
+            }
+            Self::Told { id, answer } => {
+                out.put_u8(tag::TOLD);
+                out.put_u64(*id);
+                put_answer(&mut out, answer);
             }
             Self::Subscribe { from, digest } => {
                 out.put_u8(tag::SUBSCRIBE);
@@ -133,6 +146,12 @@ impl Message {
                 Self::Appended { id: reader.u64()?, seq: reader.seq()?, repeated: flag(reader)? }
             }
             tag::REFUSED => Self::Refused { id: reader.u64()?, refusal: refusal(reader)? },
+            tag::ASK => Self::Ask {
+                id: reader.u64()?,
+                topic: reader.text("a topic", NAME_OCTETS_MAX)?.to_owned(),
+                question: reader.octets("a question", ASK_OCTETS_MAX)?.to_vec(),
+            },
+            tag::TOLD => Self::Told { id: reader.u64()?, answer: answer(reader)? },
             tag::SUBSCRIBE => Self::Subscribe {
                 from: reader.seq()?,
                 digest: optional(reader, |reader| Ok(Digest(reader.array()?)))?,
@@ -272,6 +291,28 @@ fn refusal(reader: &mut Reader<'_>) -> Result<Refusal, DecodeError> {
         7 => Refusal::Store(reason(reader)?),
         8 => Refusal::KeyReused(reader.seq()?),
         _ => return Err(DecodeError::Tag("a refusal")),
+    })
+}
+
+fn put_answer(out: &mut Vec<u8>, answer: &Result<Vec<u8>, NoAnswer>) {
+    match answer {
+        Ok(answer) => {
+            out.put_u8(0);
+            out.put_octets(answer);
+        }
+        Err(NoAnswer::Nobody(topic)) => put_reason(out, 1, topic),
+        Err(NoAnswer::TooLarge) => out.put_u8(2),
+        Err(NoAnswer::Other(reason)) => put_reason(out, 3, reason),
+    }
+}
+
+fn answer(reader: &mut Reader<'_>) -> Result<Result<Vec<u8>, NoAnswer>, DecodeError> {
+    Ok(match reader.u8()? {
+        0 => Ok(reader.octets("an answer", ASK_OCTETS_MAX)?.to_vec()),
+        1 => Err(NoAnswer::Nobody(reason(reader)?)),
+        2 => Err(NoAnswer::TooLarge),
+        3 => Err(NoAnswer::Other(reason(reader)?)),
+        _ => return Err(DecodeError::Tag("an answer")),
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::{collection::vec, option, prelude::*};
 use proxima_ledger::{
     Append, Change, Fingerprint, IdempotencyKey, Precondition, Seq,
-    message::{Failure, Message, Pulse, Refusal, SnapshotItem},
+    message::{Failure, Message, NoAnswer, Pulse, Refusal, SnapshotItem},
 };
 use proxima_model::{Key, Kind, Timestamp};
 
@@ -74,6 +74,15 @@ fn item() -> impl Strategy<Value = SnapshotItem> {
     ]
 }
 
+fn told() -> impl Strategy<Value = Result<Vec<u8>, NoAnswer>> {
+    prop_oneof![
+        vec(any::<u8>(), 0..300).prop_map(Ok),
+        Just(Err(NoAnswer::TooLarge)),
+        "\\PC{0,60}".prop_map(|topic| Err(NoAnswer::Nobody(topic))),
+        "\\PC{0,60}".prop_map(|reason| Err(NoAnswer::Other(reason))),
+    ]
+}
+
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         any::<u16>().prop_map(|version| Message::Hello { version, log: None }),
@@ -96,6 +105,9 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), seq()).prop_map(|(id, seq)| Message::Refused { id, refusal: Refusal::KeyReused(seq) }),
         (any::<u64>(), "\\PC{0,100}")
             .prop_map(|(id, reason)| Message::Refused { id, refusal: Refusal::Full(reason) }),
+        (any::<u64>(), "\\PC{0,60}", vec(any::<u8>(), 0..300))
+            .prop_map(|(id, topic, question)| Message::Ask { id, topic, question }),
+        (any::<u64>(), told()).prop_map(|(id, answer)| Message::Told { id, answer }),
         seq().prop_map(|from| Message::Subscribe { from, digest: None }),
         vec(any::<u8>(), 0..300).prop_map(Message::Entry),
         pulse().prop_map(Message::Heartbeat),

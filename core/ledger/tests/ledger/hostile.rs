@@ -50,8 +50,8 @@ async fn dial(address: SocketAddr, tls: &PeerTls) -> std::io::Result<RawClient> 
 /// Greets as a follower does.
 async fn greet(address: SocketAddr, tls: &PeerTls) -> RawClient {
     let mut raw = dial(address, tls).await.unwrap();
-    raw.send(&Message::Hello { version: 2, log: None }).await.unwrap();
-    assert!(matches!(raw.receive().await, Some(Message::Welcome { version: 2, keeps_log: true, .. })));
+    raw.send(&Message::Hello { version: 3, log: None }).await.unwrap();
+    assert!(matches!(raw.receive().await, Some(Message::Welcome { version: 3, keeps_log: true, .. })));
     raw
 }
 
@@ -65,7 +65,7 @@ async fn a_node_with_a_certificate_of_another_authority_is_refused_on_both_sides
         let refused = async {
             let mut raw = dial(log.address(), &tls).await?;
             // With TLS 1.3 a client learns of its refusal when it reads.
-            raw.send(&Message::Hello { version: 2, log: None }).await?;
+            raw.send(&Message::Hello { version: 3, log: None }).await?;
             raw.0.read_u8().await.map(|_| ())
         };
         assert!(timeout(PATIENCE, refused).await.unwrap().is_err());
@@ -181,10 +181,10 @@ async fn misbehaving(good: SocketAddr, tls: PeerTls, how: Misbehaviour) -> Socke
                 let mut raw = Raw(acceptor.accept(stream).await.ok()?);
                 raw.receive().await?;
                 let mut to_good = dial(good, &tls).await.ok()?;
-                to_good.send(&Message::Hello { version: 2, log: None }).await.ok()?;
+                to_good.send(&Message::Hello { version: 3, log: None }).await.ok()?;
                 let mut welcome = to_good.receive().await?;
                 if let (Misbehaviour::OtherLog, Message::Welcome { log, .. }) = (how, &mut welcome) {
-                    let mut other = Message::Hello { version: 2, log: *log }.encode();
+                    let mut other = Message::Hello { version: 3, log: *log }.encode();
                     *other.last_mut().unwrap() ^= 1;
                     let Ok(Message::Hello { log: other, .. }) = Message::decode(&other) else { return None };
                     *log = other;

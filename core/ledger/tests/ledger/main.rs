@@ -1,6 +1,7 @@
 //! The ledger's tests over real files, real sockets and real processes: one program, so that it is linked once.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers, too")]
 
+mod asks;
 mod common;
 mod compiled;
 mod damage;
