@@ -34,6 +34,7 @@ mod interim;
 pub mod lists;
 mod notices;
 mod pipeline;
+mod queries;
 mod ray;
 mod rules;
 mod site;
@@ -57,6 +58,11 @@ pub use glance::{
 pub use interim::{Interim, Interims};
 pub use notices::ZoneNotices;
 pub use pipeline::{Pipeline, Rest};
+pub use queries::{
+    NoQueryReport, QUERY_HOURS_KEPT, QUERY_INTERVALS_MAX, QUERY_MINUTES_KEPT, QUERY_NAMES_OTHER,
+    QUERY_ROWS_MAX, QueryComparison, QueryCondition, QueryDimension, QueryKey, QueryReport, QueryReportAsked,
+    QueryReports, QueryRow,
+};
 pub use ray::RayId;
 pub use rules::{Asked, SiteRule, cookies, extension, name_and_value};
 pub use site::{Site, SiteHost};

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::{
     DnsError,
+    analytics::AnalyticsConfig,
     bound::Listen,
     flattening::FlatteningConfig,
     rate::{RATE_MAX, SLIP_MAX},
@@ -68,6 +69,8 @@ pub struct DnsConfig {
     pub resolver: ResolverConfig,
     /// What is done about aliases that are flattened and lead outside.
     pub flattening: FlatteningConfig,
+    /// Counting queries by what they ask for.
+    pub analytics: AnalyticsConfig,
 }
 
 impl Default for DnsConfig {
@@ -90,6 +93,7 @@ impl Default for DnsConfig {
             zones_max: 50_000,
             resolver: ResolverConfig::default(),
             flattening: FlatteningConfig::default(),
+            analytics: AnalyticsConfig::default(),
         }
     }
 }
@@ -104,6 +108,7 @@ impl DnsConfig {
         config.check()?;
         config.resolver.check()?;
         config.flattening.check()?;
+        config.analytics.check()?;
         config.check_roles(&node.network.name_servers)?;
         Ok(config)
     }

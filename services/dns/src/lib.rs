@@ -59,11 +59,14 @@
 //! Zones go to the other servers that their owners name, over TCP and TLS, and their signed questions are answered signed
 //! (`transfer/mod.rs`).
 //!
+//! What was asked and answered is counted, reported to the log's node and told by the API (`analytics/mod.rs`).
+//!
 //! Limits: aliases of one answer (`respond.rs`), connections, queries of a connection and silence on it ([`DnsConfig`]),
 //! octets read and unwritten for a connection and answers that it waits for (`tcp.rs`, `quic.rs`), threads that are busy with handshakes and how long one
 //! takes (`tls.rs`), names outside that are known and resolved (`flattening/mod.rs`), signatures kept (`dnssec/signatures.rs`), answers to one network over UDP (`rate.rs`), transfers at a
 //! time (`transfer/mod.rs`).
 
+mod analytics;
 mod answerer;
 mod asker;
 mod bound;
@@ -95,6 +98,7 @@ mod udp;
 mod wire;
 mod zone;
 
+pub use analytics::AnalyticsConfig;
 pub use asker::{Asker, Transport};
 pub use config::DnsConfig;
 pub use error::DnsError;

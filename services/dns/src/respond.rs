@@ -10,7 +10,7 @@ mod secure;
 use std::{borrow::Cow, sync::Arc};
 
 use proxima_ledger::{CompiledZones, ReadError, first_active};
-use proxima_model::AccountId;
+use proxima_model::{AccountId, ZoneId};
 
 use https::Https;
 pub use responder::Responder;
@@ -75,6 +75,8 @@ pub struct Answered {
     pub rcode: Rcode,
     /// What type was asked for; `None` if the query was not read that far.
     pub qtype: Option<u16>,
+    /// The zone here that the question was about; `None` if there is none, or it was not looked for.
+    pub zone: Option<ZoneId>,
     /// Whether something did not fit, so that the asker comes again over TCP.
     pub truncated: bool,
     /// How many signatures were made for it; those that were kept cost nothing.
@@ -83,6 +85,13 @@ pub struct Answered {
     pub ttl: Option<u32>,
     /// Whether it was one too many. If it was dropped, nothing is sent.
     pub limited: Option<Limited>,
+}
+
+impl Answered {
+    /// Whether anything is sent.
+    pub(crate) fn is_said(&self) -> bool {
+        self.limited != Some(Limited::Dropped)
+    }
 }
 
 /// Why there is no better answer than an error.
@@ -117,6 +126,8 @@ struct Answer<'a, Z> {
     asker: Asker,
     /// Whether it was counted.
     counted: bool,
+    /// Which zone the question is about, once that is known.
+    zone: Option<ZoneId>,
     /// What the query's cookies are worth.
     judged: Option<Judged>,
     writer: Writer<'a>,
@@ -167,6 +178,7 @@ impl<Z: Zones> Answer<'_, Z> {
         let (mut zone, child) = self
             .zone_of_question()?
             .ok_or(Failure::because(Rcode::Refused, ExtendedError::NOT_AUTHORITATIVE))?;
+        self.zone = Some(zone.id);
         if !zone.is_served() {
             return Err(Failure::because(Rcode::ServFail, ExtendedError::EXPIRED));
         }

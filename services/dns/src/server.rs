@@ -6,6 +6,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use proxima_ledger::{CompiledZones, ReadError, Replica};
@@ -15,6 +16,7 @@ use tokio::io::AsyncWrite;
 use tracing::{Level, enabled, trace, warn};
 
 use crate::{
+    analytics::Sampler,
     answerer::{Answerer, Found, Listening, Reply, Waiting},
     asker::Asker,
     config::DnsConfig,
@@ -42,6 +44,8 @@ pub(crate) struct Server {
     pub(crate) journal: Journal,
     /// Who is told that a zone which comes from elsewhere has changed there.
     pub(crate) notices: OnceLock<Arc<dyn ZoneNotices>>,
+    /// What samples answers, if they are counted by what they say.
+    sampler: Option<Arc<Sampler>>,
     /// Whether the replica could not be read when it was last tried.
     unreadable: AtomicBool,
 }
@@ -49,7 +53,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(
         config: DnsConfig,
-        metrics: DnsMetrics,
+        (metrics, sampler): (DnsMetrics, Option<Arc<Sampler>>),
         listening: Listening,
         responder: Responder,
         replica: Replica,
@@ -69,6 +73,7 @@ impl Server {
             transfers,
             journal: Journal::default(),
             notices,
+            sampler,
             unreadable,
         }
     }
@@ -84,7 +89,7 @@ impl Server {
         }
         let sought = asking.sought();
         if sought.is_none() {
-            self.metrics.count(asker.transport, answered, begun.map(|begun| begun.elapsed()));
+            self.count(message, asker, answered, begun.map(|begun| begun.elapsed()));
         }
         if enabled!(target: "proxima_dns", Level::TRACE) {
             trace_answer(asker, message, answered);
@@ -105,7 +110,7 @@ impl Server {
         let (client, account) = (asker.address, sought.account());
         let places = self.flattening.as_ref().and_then(|flattening| flattening.take_places(client, account));
         let (Some((place, waiting)), Some(unready)) = (places, unready) else {
-            self.metrics.count(asker.transport, unready, None);
+            self.count(message, asker, unready, None);
             return unready.map_or(Reply::None, Reply::Now);
         };
         let said = out.split_off(base);
@@ -117,9 +122,17 @@ impl Server {
             let again = server.responder.respond_once(&asking, &message, (asker, true), &mut octets);
             drop(asking);
             let (octets, answered) = again.map_or((said, unready), |answered| (octets, answered));
-            server.metrics.count(asker.transport, Some(answered), None);
+            server.count(&message, asker, Some(answered), None);
             Found { octets, answered, place }
         }))
+    }
+
+    /// Counts what was made of a message.
+    fn count(&self, message: &[u8], asker: Asker, answered: Option<Answered>, took: Option<Duration>) {
+        self.metrics.count(asker.transport, answered, took);
+        if let (Some(sampler), Some(answered)) = (&self.sampler, answered) {
+            sampler.answered(message, asker, &answered);
+        }
     }
 
     /// Whether the replica can be read, as far as queries have shown; asks the replica itself only after one failed.

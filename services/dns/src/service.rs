@@ -9,13 +9,14 @@ use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::{DnsName, Kind, TicketKeys};
-use proxima_pipeline::ZoneNotices;
+use proxima_pipeline::{QueryReports, ZoneNotices};
 use proxima_resolver::{Sockets, Upstream};
-use tokio::task::JoinSet;
+use tokio::{sync::oneshot, task::JoinSet};
 use tracing::info;
 
 use crate::{
     DnsError,
+    analytics::Analytics,
     answerer::Listening,
     bound::{Bound, Listen},
     config::DnsConfig,
@@ -44,6 +45,7 @@ pub struct DnsService {
     /// Where queries come encrypted.
     secure: Option<Arc<Secure>>,
     resolving: Option<Resolving>,
+    analytics: Arc<Analytics>,
     name_servers: Vec<String>,
     health: Mutex<Health>,
     addresses: Mutex<DnsAddresses>,
@@ -116,10 +118,21 @@ impl DnsService {
             .register(NAME, |registry| (DnsMetrics::register(registry), ListenerMetrics::register(registry)));
         let listening = Listening::new(&config, listeners);
         let replica = node.replica.clone();
-        let server = Arc::new(Server::new(config, metrics, listening, responder, replica, flattening));
+        let analytics = Analytics::new(node, &config.analytics);
+        let sampler = analytics.sampler();
+        let server =
+            Arc::new(Server::new(config, (metrics, sampler), listening, responder, replica, flattening));
         let health = Mutex::new(Health::Starting);
         let name_servers = network.name_servers.iter().map(ToString::to_string).collect();
-        Ok(Arc::new(Self { server, secure, resolving, name_servers, health, addresses: Mutex::default() }))
+        Ok(Arc::new(Self {
+            server,
+            secure,
+            resolving,
+            analytics,
+            name_servers,
+            health,
+            addresses: Mutex::default(),
+        }))
     }
 
     /// Where it answers, once it does; port 0 of the configuration is here what the kernel chose.
@@ -135,6 +148,11 @@ impl DnsService {
             Role::new(role.clone(), hosts).with_json()
         });
         DnsOverHttps::new(Role::new(self.server.clone(), hosts), resolver)
+    }
+
+    /// Who tells what the network's name servers were asked.
+    pub fn query_reports(&self) -> Arc<dyn QueryReports> {
+        self.analytics.clone()
     }
 
     /// Tells who sees to zones that come from elsewhere when they have changed there. Once.
@@ -215,6 +233,9 @@ impl Service for DnsService {
 
     async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
         let mut tasks = self.begin(&node, &shutdown).map_err(ServiceError::new)?;
+        let (counts, ends) = oneshot::channel();
+        let mut counting = JoinSet::new();
+        counting.spawn(self.analytics.clone().run(ends));
         info!(addresses = ?self.addresses(), "answering DNS");
         self.resolving.iter().for_each(|resolving| resolving.role.announce());
         self.set_health(Health::Ready);
@@ -234,6 +255,9 @@ impl Service for DnsService {
         }
         // With nothing to listen on there is nothing to drain, and nothing ends before it is told to.
         shutdown.draining().await;
+        // All is answered by now; what was counted of it is reported, within a bound of its own.
+        drop(counts);
+        counting.join_all().await;
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use foldhash::{HashMap, HashMapExt};
 use proxima_ledger::{CompileZone, ReadError, Snapshot};
 use proxima_model::{
     AccountId, AcmeOrder, DnsName, PrimarySoa, Record, RecordData, SecondaryZone, SslMode, TransferredRecord,
-    Zone, ZoneSettings, ZoneSigning, ZoneStatus, limits::TTL_SECONDS_MAX,
+    Zone, ZoneId, ZoneSettings, ZoneSigning, ZoneStatus, limits::TTL_SECONDS_MAX,
 };
 use tracing::error;
 
@@ -37,6 +37,8 @@ pub(crate) const ASTERISK: &[u8] = b"\x01*";
 pub struct ZoneTree {
     /// The zone's name on the wire.
     apex: Box<[u8]>,
+    /// Which it is.
+    pub(crate) id: ZoneId,
     /// Whose it is.
     account: AccountId,
     labels: usize,
@@ -247,6 +249,7 @@ impl ZoneTree {
         let challenged = add_challenges(&mut nodes, zone, &apex, challenges);
         let mut tree = Self {
             labels: Name::of_encoded(&apex).labels(),
+            id: zone.id,
             account: zone.account,
             active: zone.status == ZoneStatus::Active,
             proxied: zone.is_proxied(),

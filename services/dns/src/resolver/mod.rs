@@ -184,7 +184,7 @@ impl Recursive {
         let code = answer.get(3).map_or(0, |octet| octet & 0b1111);
         // The one code that does not stand in the header alone (RFC 6891, 6.1.3).
         let rcode = if code == 0 { Rcode::BadVers } else { rcode_of(code) };
-        Answered { rcode, qtype: None, truncated: false, signatures: 0, ttl: None, limited }
+        Answered { rcode, qtype: None, zone: None, truncated: false, signatures: 0, ttl: None, limited }
     }
 
     /// Answers what is not resolved: who may not ask, or asks too much.
@@ -319,6 +319,7 @@ fn answered(query: &Query, written: Written) -> Answered {
     Answered {
         rcode: rcode_of(written.rcode),
         qtype: Some(query.rtype()),
+        zone: None,
         truncated: written.is_truncated,
         signatures: 0,
         ttl: written.ttl,

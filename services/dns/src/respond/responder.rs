@@ -146,6 +146,7 @@ impl Responder {
                 return Some(Answered {
                     rcode,
                     qtype: None,
+                    zone: None,
                     truncated: false,
                     signatures: 0,
                     ttl: None,
@@ -170,6 +171,7 @@ impl Responder {
             query: &query,
             asker,
             counted,
+            zone: None,
             judged,
             writer,
             dnssec,
@@ -181,12 +183,12 @@ impl Responder {
             opt.iter_mut().for_each(|opt| opt.identity = None);
         }
         let (truncated, ttl) = (answer.writer.is_truncated(), answer.writer.ttl());
-        let signatures = answer.signatures;
+        let (signatures, zone) = (answer.signatures, answer.zone);
         answer.writer.finish(rcode, opt.as_ref());
         if limited == Some(Limited::Dropped) {
             out.truncate(begin);
         }
-        Some(Answered { rcode, qtype: Some(query.qtype), truncated, signatures, ttl, limited })
+        Some(Answered { rcode, qtype: Some(query.qtype), zone, truncated, signatures, ttl, limited })
     }
 
     /// What is done instead, if this answer is one too many.
