@@ -19,6 +19,7 @@
 //!
 //! Limits: those of what is fuzzed.
 
+pub mod analytics_filters;
 pub mod bird_reply;
 pub mod cache_disk;
 pub mod cache_keys;
@@ -61,6 +62,7 @@ pub mod zone_import;
 macro_rules! each_target {
     ($with:ident) => {
         $with! {
+            analytics_filters,
             bird_reply,
             cache_disk,
             cache_keys,

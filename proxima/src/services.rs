@@ -46,7 +46,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
         Arc::clone(&node.clock),
     );
     let edge = EdgeService::new(node, pipeline, sites, certificates)?;
-    let control = ControlService::new(node, Arc::new(explainer), edge.traffic())?;
+    let control = ControlService::new(node, Arc::new(explainer), edge.traffic(), dns.query_reports())?;
     dns.tell_notices(control.notices());
     Ok(vec![AnycastService::new(node)?, dns, edge, cache, tiers, control])
 }

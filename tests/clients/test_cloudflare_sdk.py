@@ -3,6 +3,7 @@
 Needs PROXIMA_API (http://HOST:PORT/client/v4) and PROXIMA_TOKEN of an operator.
 """
 
+import datetime
 import os
 import uuid
 
@@ -282,6 +283,38 @@ def test_an_export_of_every_type_is_read_by_another_implementation(client, zone)
     assert types == {record["type"] for record in posts} | {"SOA"}
     host = read.find_rdataset(f"4.3.{zone.name}.", "PTR")[0]
     assert host.target.to_text() == "host.example.net."
+
+
+def test_what_name_servers_were_asked_is_told(client, zone):
+    """That the SDK's models read it; what is counted is for other tests."""
+    until = datetime.datetime.now(datetime.timezone.utc)
+    since = until - datetime.timedelta(hours=2)
+    asked = {
+        "zone_id": zone.id,
+        "dimensions": "queryName,responseCode",
+        "metrics": "queryCount,uncachedCount",
+        "filters": "responseCode==NOERROR,responseCode==NXDOMAIN",
+        "sort": "+responseCode,-queryCount",
+        "since": since,
+        "until": until,
+        "limit": 10,
+    }
+    reports = client.dns.analytics.reports
+    report = reports.get(**asked)
+    assert report.rows == len(report.data) == 1 and report.data_lag >= 0
+    assert len(report.data[0].dimensions) == len(report.data[0].metrics) == 2
+    assert report.totals == {"queryCount": report.data[0].metrics[0], "uncachedCount": 0}
+    assert report.query.since <= since and report.query.until >= until and report.query.limit == 10
+    assert report.query.filters == asked["filters"] and report.query.sort == ["+responseCode", "-queryCount"]
+    by_time = reports.bytimes.get(**asked, time_delta="dekaminute")
+    assert by_time.query.time_delta == "dekaminute"
+    queries = by_time.data[0].metrics[0]
+    assert len(queries) == len(by_time.time_intervals) >= 12
+    assert all(begin < end for begin, end in by_time.time_intervals)
+    assert by_time.totals["queryCount"] == sum(queries)
+    with pytest.raises(cloudflare.BadRequestError) as refusal:
+        reports.get(**{**asked, "dimensions": "queryname"})
+    assert code_of(refusal) == 1012
 
 
 def test_the_cache_is_purged(client, zone):

@@ -8,6 +8,8 @@ use std::{
     time::Instant,
 };
 
+use serde_json::{Value, json};
+
 use crate::{
     dev::{DEADLINE, PROXIMA},
     process::{free_for_both, output},
@@ -27,6 +29,7 @@ impl Drop for Running {
 struct Cluster {
     folder: tempfile::TempDir,
     node: SocketAddr,
+    node_api: SocketAddr,
     log_api: SocketAddr,
     log_https: SocketAddr,
     node_admin: SocketAddr,
@@ -34,30 +37,38 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Self {
+        Self::with(|_| String::new())
+    }
+
+    /// With more tables in the configuration of the node of this name.
+    fn with(tables: impl Fn(&str) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let [log, node, log_api, log_https, log_admin, node_admin] = std::array::from_fn(|_| free_for_both());
-        let cluster = Self { folder, node, log_api, log_https, node_admin };
+        // The follower's API has a port of its own: the usual one may be another test's.
+        let [log, node, log_api, log_https, log_admin, node_admin, node_api] =
+            std::array::from_fn(|_| free_for_both());
+        let cluster = Self { folder, node, node_api, log_api, log_https, node_admin };
         cluster.succeeds(Command::new(PROXIMA).args(["ca", "init"]).arg(cluster.at("ca")));
-        for (name, listen, admin, more) in [
+        for (name, pop, listen, admin, more) in [
             (
                 "log",
+                "FRA",
                 log,
                 log_admin,
                 format!(
                     "[control]\nlisten = [\"{log_api}\"]\nhttps = [\"{log_https}\"]\nactivation = \"trust\"\n"
                 ),
             ),
-            // Its API has a port of its own: the usual one may be another test's.
-            ("node", node, node_admin, format!("[control]\nlisten = [\"{}\"]\n", free_for_both())),
+            ("node", "AMS", node, node_admin, format!("[control]\nlisten = [\"{node_api}\"]\n")),
         ] {
             let mut issue = Command::new(PROXIMA);
             issue.args(["ca", "issue", "--name", name, "--ca"]).arg(cluster.at("ca"));
             cluster.succeeds(issue.arg("--out").arg(cluster.at(name)));
             let follows = if name == "log" { String::new() } else { format!("log = \"{log}\"\n") };
             let config = format!(
-                "[node]\nname = \"{name}\"\npop = \"FRA\"\nregion = \"europe\"\ndata_dir = \"data\"\n\
+                "[node]\nname = \"{name}\"\npop = \"{pop}\"\nregion = \"europe\"\ndata_dir = \"data\"\n\
                  key_file = \"../ca/at-rest.key\"\nadmin = \"{admin}\"\n[identity]\nca = \"ca.pem\"\n\
-                 certificate = \"node.pem\"\nkey = \"node.key\"\n[ledger]\nlisten = \"{listen}\"\n{follows}{more}"
+                 certificate = \"node.pem\"\nkey = \"node.key\"\n[ledger]\nlisten = \"{listen}\"\n{follows}{more}{}",
+                tables(name)
             );
             std::fs::write(cluster.at(name).join("node.toml"), config).unwrap();
         }
@@ -194,4 +205,76 @@ fn a_log_whose_disk_was_lost_is_restored_from_a_server_that_followed_it() {
     let listed = until("example.com", || cluster.client(&token, &["zones", "list"]));
     assert!(listed.contains("active"), "{listed}");
     until("example.org", || cluster.client(&token, &["zones", "add", "example.org"]));
+}
+
+/// What is answered below this path of an API, and as JSON.
+fn get(api: SocketAddr, token: &str, path: &str) -> (bool, String) {
+    let (url, authorization) =
+        (format!("http://{api}/client/v4{path}"), format!("authorization: Bearer {token}"));
+    output(Command::new("curl").args(["-sS", "-g", "-H", &authorization, &url]))
+}
+
+fn result(text: &str) -> Value {
+    let envelope: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    envelope["result"].clone()
+}
+
+#[test]
+fn what_two_name_servers_were_asked_is_told_by_name_type_code_and_pop() {
+    let (log_dns, node_dns) = (free_for_both(), free_for_both());
+    let cluster = Cluster::with(|name| {
+        let listen = if name == "log" { log_dns } else { node_dns };
+        format!("[dns]\nlisten = [\"{listen}\"]\n")
+    });
+    let log = cluster.start("log");
+    let token = token(&cluster);
+    until("example.com", || cluster.client(&token, &["zones", "add", "example.com"]));
+    let (added, text) = cluster.client(&token, &["dns", "add", "example.com", "A", "www", "192.0.2.1"]);
+    assert!(added, "{text}");
+    let _node = cluster.start("node");
+    let dig = |at: SocketAddr, args: &[&str]| {
+        let (port, server) = (at.port().to_string(), format!("@{}", at.ip()));
+        output(Command::new("dig").args(["-p", &port, &server, "+tries=1", "+timeout=5"]).args(args))
+    };
+    for at in [log_dns, node_dns] {
+        until("status: NXDOMAIN", || dig(at, &["ready.example.com", "A"]));
+    }
+    for _ in 0..3 {
+        assert!(dig(log_dns, &["WWW.example.com", "A"]).1.contains("192.0.2.1"));
+    }
+    assert!(dig(log_dns, &["+tcp", "nothing.example.com", "AAAA"]).1.contains("NXDOMAIN"));
+    assert!(dig(node_dns, &["www.example.com", "AAAA"]).1.contains("NOERROR"));
+    assert!(dig(node_dns, &["+tcp", "www.example.com", "TXT"]).1.contains("NOERROR"));
+    dig(node_dns, &["www.example.net", "A"]);
+
+    let zones = result(&get(cluster.log_api, &token, "/zones?name=example.com").1);
+    let report = |more: &str| {
+        let zone = zones[0]["id"].as_str().unwrap();
+        format!("/zones/{zone}/dns_analytics/report{more}filters=queryName!=ready.example.com")
+    };
+    let by = "?dimensions=coloName,queryName,queryType,responseCode,tcp,ipVersion&sort=coloName,queryName,queryType&";
+    // The follower asks the log's node, to which both have reported.
+    let whole = "\"totals\":{\"queryCount\":6}";
+    let told = until(whole, || get(cluster.node_api, &token, &report(by)));
+    let row = |dimensions: [&str; 6], queries: u32| json!({ "dimensions": dimensions, "metrics": [queries] });
+    assert_eq!(
+        result(&told)["data"],
+        json!([
+            row(["AMS", "www.example.com", "AAAA", "NOERROR", "0", "4"], 1),
+            row(["AMS", "www.example.com", "TXT", "NOERROR", "1", "4"], 1),
+            row(["FRA", "nothing.example.com", "AAAA", "NXDOMAIN", "1", "4"], 1),
+            row(["FRA", "www.example.com", "A", "NOERROR", "0", "4"], 3),
+        ])
+    );
+    let by_time = result(&get(cluster.log_api, &token, &report("/bytime?time_delta=hour&")).1);
+    let counts = by_time["data"][0]["metrics"][0].as_array().unwrap();
+    assert_eq!(counts.iter().filter_map(Value::as_u64).sum::<u64>(), 6, "{by_time}");
+    assert_eq!(by_time["time_intervals"].as_array().unwrap().len(), counts.len());
+
+    // What is kept outlives a process, and is not within reach without it.
+    drop(log);
+    let away = get(cluster.node_api, &token, &report(by)).1;
+    assert!(away.contains("10022") && away.contains("not within reach"), "{away}");
+    let _log = cluster.start("log");
+    until(whole, || get(cluster.node_api, &token, &report(by)));
 }

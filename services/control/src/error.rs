@@ -212,6 +212,8 @@ codes! {
     NotYet = 10016, GATEWAY_TIMEOUT, Proxima, Later;
     /// The log cannot be reached or takes no changes: reads go on.
     LogUnreachable = 10017, SERVICE_UNAVAILABLE, Proxima, Later;
+    /// What was counted cannot be had from where it is kept.
+    CountsUnavailable = 10022, SERVICE_UNAVAILABLE, Proxima, Later;
     /// This server's replica cannot be read.
     ReplicaUnreadable = 10018, SERVICE_UNAVAILABLE, Proxima, Later;
     /// A fault of ours.

@@ -18,7 +18,7 @@ use crate::{
         condition::{self, Condition},
         page::Query,
     },
-    certificates, client_auth, dnssec, purge,
+    certificates, client_auth, dns_analytics, dnssec, purge,
     records::{
         self, BatchBody,
         body::{RecordBody, show},
@@ -193,4 +193,11 @@ fn received(content_type: &[u8], body: Vec<u8>) -> Option<(Bytes, Option<bool>)>
 /// What clients say of transfers, and what a zone's primary sends.
 pub fn exercise_transfers(octets: &[u8]) {
     transfers::exercise(octets);
+}
+
+/// The filters of a report of queries.
+pub fn exercise_filters(octets: &[u8]) {
+    if let Ok(text) = str::from_utf8(octets) {
+        dns_analytics::exercise(text);
+    }
 }

@@ -39,6 +39,7 @@ mod certificates;
 mod client_auth;
 mod compat;
 mod config;
+mod dns_analytics;
 mod dnssec;
 mod error;
 mod exercise;
@@ -69,6 +70,6 @@ pub use bootstrap::{BootstrapOutcome, FIRST_ACCOUNT, bootstrap};
 pub use config::{Activation, ControlConfig};
 pub use error::ControlError;
 #[doc(hidden)]
-pub use exercise::{exercise, exercise_import, exercise_transfers};
+pub use exercise::{exercise, exercise_filters, exercise_import, exercise_transfers};
 pub use routes::{EndpointRow, NeededScope, endpoint_table};
 pub use service::ControlService;

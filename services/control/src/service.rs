@@ -10,7 +10,7 @@ use proxima_chassis::{
 };
 use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
 use proxima_model::TokenId;
-use proxima_pipeline::{Explainer, TrafficReader, ZoneNotices};
+use proxima_pipeline::{Explainer, QueryReports, TrafficReader, ZoneNotices};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -53,7 +53,8 @@ pub struct ControlService {
 }
 
 impl ControlService {
-    /// Of this node; requests to trace go to `explainer`, and `traffic` knows what was counted here.
+    /// Of this node; requests to trace go to `explainer`, `traffic` knows what was counted here, and `queries` what name
+    /// servers were asked.
     ///
     /// # Errors
     /// What is wrong in `[control]`, or `[identity]` missing.
@@ -61,6 +62,7 @@ impl ControlService {
         node: &NodeContext,
         explainer: Arc<dyn Explainer>,
         traffic: Arc<dyn TrafficReader>,
+        queries: Arc<dyn QueryReports>,
     ) -> Result<Arc<Self>, ControlError> {
         let config = ControlConfig::of(&node.config)?;
         if let Some(warning) = config.warning() {
@@ -76,6 +78,7 @@ impl ControlService {
             delegations: Delegations::new(&config.resolvers)?,
             explainer,
             traffic,
+            queries,
             node: node.name().clone(),
             pop: node.pop().clone(),
             metrics: node.metrics.register("control", ControlMetrics::register),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use proxima_chassis::{Clock, NetworkConfig};
 use proxima_ledger::{Log, Replica, Snapshot};
 use proxima_model::{NodeName, PopCode, Timestamp, Zone, ZoneId};
-use proxima_pipeline::{Explainer, TrafficReader};
+use proxima_pipeline::{Explainer, QueryReports, TrafficReader};
 
 use crate::{
     activation::Delegations,
@@ -33,6 +33,8 @@ pub(crate) struct Api {
     pub(crate) explainer: Arc<dyn Explainer>,
     /// What this server counted.
     pub(crate) traffic: Arc<dyn TrafficReader>,
+    /// What the network's name servers were asked.
+    pub(crate) queries: Arc<dyn QueryReports>,
     /// This server, and where it stands.
     pub(crate) node: NodeName,
     pub(crate) pop: PopCode,

@@ -51,7 +51,7 @@ impl Query {
     }
 
     /// A parameter that is a whole number (`20`, also written `20.0`).
-    fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let digits = text.strip_suffix(".0").unwrap_or(text);
         let number = digits.parse().map_err(|_| {

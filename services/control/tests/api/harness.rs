@@ -20,7 +20,8 @@ use proxima_model::{
     TokenPolicy, TokenScope, TokenStatus, ZoneId, ZoneName,
 };
 use proxima_pipeline::{
-    Ended, ExplainRequest, Explainer, Explanation, TrafficNumbers, TrafficReader, ZoneTraffic,
+    Ended, ExplainRequest, Explainer, Explanation, NoQueryReport, QueryReport, QueryReportAsked,
+    QueryReports, QueryRow, TrafficNumbers, TrafficReader, ZoneTraffic,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -39,6 +40,26 @@ impl TrafficReader for Parrot {
         let ended = Ended { answered, cache: 0, request_bytes: 10, response_bytes: 100, origin: None };
         traffic.count(&ended);
         Some(traffic.numbers())
+    }
+}
+
+/// Every combination of values is the dimensions' names, with 1, 2, 3 … queries in each interval. Who filters by the type
+/// `TYPE0` is told that nobody can be asked, and by `TYPE1`, that it is too much.
+impl QueryReports for Parrot {
+    fn report(&self, asked: QueryReportAsked) -> BoxFuture<'_, Result<QueryReport, NoQueryReport>> {
+        let filtered = |value: &str| asked.any_of.iter().flatten().any(|condition| condition.value == value);
+        let report = match (filtered("TYPE0"), filtered("TYPE1")) {
+            (true, _) => Err(NoQueryReport::Unavailable("it is away".to_owned())),
+            (_, true) => Err(NoQueryReport::TooMuch("it is too much".to_owned())),
+            (false, false) => {
+                let counts: Vec<u64> = (1..asked.boundaries.len() as u64).collect();
+                let dimensions =
+                    asked.dimensions.iter().map(|dimension| dimension.name().to_owned()).collect();
+                let total = counts.iter().sum();
+                Ok(QueryReport { rows: vec![QueryRow { dimensions, counts }], total, lag_seconds: 10 })
+            }
+        };
+        async move { report }.boxed()
     }
 }
 
@@ -265,7 +286,7 @@ async fn run(config: NodeConfig) -> (NodeContext, Vec<SocketAddr>, JoinHandle<()
         let service: Arc<OnceLock<Arc<ControlService>>> = Arc::default();
         let made = service.clone();
         let make = move |node: &NodeContext| {
-            let control = ControlService::new(node, Arc::new(Parrot), Arc::new(Parrot))?;
+            let control = ControlService::new(node, Arc::new(Parrot), Arc::new(Parrot), Arc::new(Parrot))?;
             made.set(control.clone()).ok();
             Ok(vec![control as Arc<dyn Service>])
         };
