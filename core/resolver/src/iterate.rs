@@ -21,6 +21,7 @@ use crate::{
     message::{self, Message, flag, rtype},
     metrics::Metrics,
     name::Name,
+    priming::RootServers,
     reply::{Reply, Said},
     rrset::{RrSet, TTL_MAX},
     servers::Servers,
@@ -170,6 +171,9 @@ pub(crate) struct Core<U> {
     pub(crate) lookups: Cache<(Name, u16), Arc<Lookup>, Octets>,
     pub(crate) zones: Cache<Name, Arc<Zone>, Octets>,
     pub(crate) denials: Denials,
+    pub(crate) root_servers: RootServers,
+    /// Whether the root was ever asked for.
+    pub(crate) is_used: AtomicBool,
     pub(crate) metrics: Metrics,
 }
 
@@ -369,6 +373,9 @@ impl<U: Upstream> Core<U> {
             }
         }
         tracing::debug!(zone = %zone.name, %name, rtype, attempts, "no name server of the zone has answered");
+        if zone.name.is_root() && self.root_servers.forget() {
+            self.zones.remove(&zone.name);
+        }
         Err(Failure(ede::NO_AUTHORITY))
     }
 
@@ -413,7 +420,7 @@ impl<U: Upstream> Core<U> {
         })
     }
 
-    async fn exchange(
+    pub(crate) async fn exchange(
         &self,
         address: IpAddr,
         name: &Name,
@@ -459,7 +466,7 @@ enum Asked {
     Unreachable,
 }
 
-enum Exchanged {
+pub(crate) enum Exchanged {
     Message(Message),
     Mismatch,
     Silence,

@@ -34,8 +34,9 @@
 //!
 //! Limits: the constants of each file, and the octets of [`Settings::cache_octets`].
 //!
-//! What it leaves out: new anchors by RFC 5011, servers
-//! that do not know EDNS, priming (RFC 8109: hints are used as they are).
+//! [`Resolver::tend`] is for who serves it to call now and then: it finds out which servers the root has (`priming.rs`).
+//!
+//! What it leaves out: new anchors by RFC 5011, servers that do not know EDNS.
 
 mod decided;
 mod denial;
@@ -48,12 +49,14 @@ mod keys;
 mod message;
 mod metrics;
 mod name;
+mod priming;
 mod query;
 mod reply;
 mod resolver;
 mod rrset;
 mod servers;
 mod settings;
+mod tend;
 mod upstream;
 mod zones;
 

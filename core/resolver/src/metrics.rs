@@ -28,6 +28,8 @@ pub struct Metrics {
     pub(crate) mismatched: Counter,
     pub(crate) seconds: Histogram,
     pub(crate) synthesized: [Counter; 3],
+    pub(crate) primed: Counter,
+    pub(crate) unprimed: Counter,
 }
 
 impl Metrics {
@@ -43,6 +45,12 @@ impl Metrics {
             "synthesized",
             "Sets that were not asked for, because they follow from denials of other names, by what they are",
             synthesized.clone(),
+        );
+        let priming = Family::<Labels, Counter>::default();
+        registry.register(
+            "priming",
+            "Questions which servers the root has, by what came of it",
+            priming.clone(),
         );
         registry.register("queries", "Questions to name servers, by transport", queries.clone());
         registry.register(
@@ -68,6 +76,8 @@ impl Metrics {
             lame: one(&wrong, "why", "lame"),
             mismatched: one(&wrong, "why", "mismatched"),
             seconds,
+            primed: one(&priming, "outcome", "done"),
+            unprimed: one(&priming, "outcome", "failed"),
             synthesized: ["nxdomain", "nodata", "wildcard"].map(|what| one(&synthesized, "what", what)),
         }
     }

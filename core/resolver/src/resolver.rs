@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
 };
 
 use quick_cache::{Weighter, sync::Cache};
@@ -16,6 +16,7 @@ use crate::{
     message::rcode,
     metrics::Metrics,
     name::Name,
+    priming::RootServers,
     query::{Key, Parts, Query, Stored, Written},
     reply::Said,
     rrset::{RrSet, TTL_MAX},
@@ -60,7 +61,17 @@ impl<U: Upstream> Resolver<U> {
         // What is kept of answers is kept of sets, too; zones are few.
         let octets = settings.cache_octets / 10;
         let (lookups, zones, denials) = (cache(octets * 4), cache(octets), Denials::new(octets));
-        let core = Core { upstream, settings, servers: Servers::new(), lookups, zones, denials, metrics };
+        let core = Core {
+            upstream,
+            settings,
+            servers: Servers::new(),
+            lookups,
+            zones,
+            denials,
+            root_servers: RootServers::default(),
+            is_used: AtomicBool::new(false),
+            metrics,
+        };
         let (answers, rechecks) = (cache(octets * 4), Cache::new(RECHECKS_MAX));
         Arc::new(Self { core, answers, rechecks, resolving: Mutex::default() })
     }
@@ -149,6 +160,10 @@ impl<U: Upstream> Resolver<U> {
     /// What is known and has expired, if it is better than nothing.
     fn stale(&self, query: &Query) -> Option<Arc<Stored>> {
         self.answers.get(query.key().octets()).filter(|stored| self.is_good_enough(stored))
+    }
+
+    pub(crate) fn core(&self) -> &Core<U> {
+        &self.core
     }
 
     #[cfg(test)]

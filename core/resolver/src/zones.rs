@@ -1,6 +1,9 @@
 //! Zones and the way to them: whose servers are asked, and by which keys what they say is checked.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
 use proxima_model::Reach;
 
@@ -85,14 +88,20 @@ impl<U: Upstream> Core<U> {
         self.root(work).await
     }
 
-    /// The root, as the hints and the trust anchors say it.
+    /// The root, as priming or the hints and the trust anchors say it.
     async fn root(&self, work: &Work) -> Result<Arc<Zone>, Failure> {
-        let servers = vec![(Name::root(), self.settings.hints.clone())];
+        self.is_used.store(true, Ordering::Relaxed);
+        let servers = self.root_servers.get(self.seconds());
+        let servers = servers.unwrap_or_else(|| vec![(Name::root(), self.settings.hints.clone())]);
         let mut zone = self.zone(Name::root(), servers, ROOT_TTL);
         if !self.settings.anchors.is_empty() {
             self.trust_by_ds(&mut zone, &self.settings.anchors, work, 0).await?;
         }
         Ok(self.keep_zone(zone))
+    }
+
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.is_used.load(Ordering::Relaxed)
     }
 
     /// A zone of which nothing is known to be signed.

@@ -88,6 +88,7 @@ mod quic;
 mod rate;
 mod resolver;
 mod respond;
+mod root;
 mod rrset;
 mod server;
 mod service;

@@ -26,6 +26,7 @@ use crate::{
     places::Places,
     resolver::Recursive,
     respond::Responder,
+    root::{self, Tending},
     server::Server,
     tls::Secure,
 };
@@ -185,10 +186,12 @@ impl DnsService {
         authority.serve(&self.server, &places(), shutdown, &mut tasks);
         if let Some(flattening) = &self.server.flattening {
             tasks.spawn(flattening.clone().keep(shutdown.clone()));
+            tasks.spawn(root::tend(flattening.resolver().clone(), Tending::OnceUsed, shutdown.clone()));
         }
         if let Some((bound, role)) = resolving {
             bound.serve(role, &places(), shutdown, &mut tasks);
             tasks.spawn(role.clone().watch(shutdown.clone()));
+            tasks.spawn(root::tend(role.resolver().clone(), Tending::AtOnce, shutdown.clone()));
         }
         self.set_addresses(addresses);
         Ok(tasks)

@@ -3,6 +3,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "the table is small")]
 
 mod denials;
+mod priming;
 mod trust;
 mod world;
 
@@ -19,6 +20,7 @@ use crate::{
     iterate::{QUERIES_MAX, RESOLUTION_MAX},
     keys::ede,
     message::{Message, Record, flag, rtype},
+    name::Name,
     upstream::Transport,
 };
 
@@ -57,8 +59,12 @@ fn world(change: impl FnOnce(&mut Zone)) -> Arc<World> {
 }
 
 fn resolver(world: &Arc<World>) -> Arc<Resolver<Arc<World>>> {
+    resolver_with(world, |_| {})
+}
+
+fn resolver_with(world: &Arc<World>, change: impl FnOnce(&mut Settings)) -> Arc<Resolver<Arc<World>>> {
     let clock = world.clone();
-    let settings = Settings {
+    let mut settings = Settings {
         hints: vec![ip(ROOT)],
         anchors: vec![world.zones[0].1.ds().unwrap()],
         allow_private_servers: true,
@@ -67,6 +73,7 @@ fn resolver(world: &Arc<World>) -> Arc<Resolver<Arc<World>>> {
         stale_after: Duration::from_millis(1_800),
         stale_for: Duration::from_secs(86_400),
     };
+    change(&mut settings);
     Resolver::new(world.clone(), settings, Metrics::register(&mut Registry::default()))
 }
 

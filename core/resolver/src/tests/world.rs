@@ -46,6 +46,8 @@ pub(crate) enum Fault {
     ForgesDelegation,
     /// Adds records of names that are not its own.
     Poisons,
+    /// Says that all name servers of the root are at an address of its choice.
+    MovesServers,
 }
 
 pub(crate) struct Zone {
@@ -315,6 +317,11 @@ impl Answer {
             dname.or(zone.find(asked, kind, now).or_else(|| zone.find(asked, rtype::CNAME, now)).as_ref())
         {
             answer.add(0, zone, set, None);
+            for server in set.2.iter().filter(|_| kind == rtype::NS).filter_map(|data| Name::from_wire(data))
+            {
+                let glue = zone.find(&server, rtype::A, now);
+                glue.iter().for_each(|glue| answer.add(2, &Zone::new(".", false), glue, None));
+            }
         } else if let Some(set) = wild().filter(|_| !exists) {
             answer.add(0, zone, &set, Some(asked));
             zone.chain().iter().for_each(|it| answer.add(1, zone, it, None));
@@ -360,6 +367,14 @@ impl Upstream for World {
                 let server = name("ns.evil.test").wire().to_vec();
                 answer = Answer { flags: flag::QR, ..Answer::default() };
                 answer.add(1, &Zone::new(".", false), &(asked.clone(), rtype::NS, vec![server]), None);
+            }
+            Some(Fault::MovesServers) if kind == rtype::NS && asked.is_root() => {
+                let servers = zones[0].find(&asked, rtype::NS, BEGIN).map(|set| set.2).unwrap_or_default();
+                (answer.counts[2], answer.octets[2]) = (0, Vec::new());
+                for server in servers.iter().filter_map(|data| Name::from_wire(data)) {
+                    let lie = (server, rtype::A, vec![vec![192, 0, 2, 66]]);
+                    answer.add(2, &Zone::new(".", false), &lie, None);
+                }
             }
             Some(Fault::Poisons) => {
                 let lie = (name("www.bank.test"), rtype::A, vec![vec![6, 6, 6, 6]]);

@@ -177,6 +177,11 @@ impl Flattening {
         look
     }
 
+    /// What resolves.
+    pub(crate) fn resolver(&self) -> &Arc<Resolver<AnyUpstream>> {
+        &self.resolver
+    }
+
     /// Places for an answer that waits, its client's and the account's; none, if there are too many.
     pub(crate) fn take_places(
         &self,

@@ -155,6 +155,11 @@ impl Recursive {
         Ok(())
     }
 
+    /// What resolves.
+    pub(crate) fn resolver(&self) -> &Arc<Resolver<AnyUpstream>> {
+        &self.resolver
+    }
+
     /// Which hosts of the edge it answers at.
     pub(crate) fn hosts(&self) -> Vec<String> {
         let names = self.config.names.iter().filter(|_| self.config.https);
