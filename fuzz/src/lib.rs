@@ -48,6 +48,7 @@ pub mod origin_http1;
 pub mod origin_http2;
 pub mod resolver_messages;
 pub mod resolver_upstream;
+pub mod root_anchors;
 pub mod rule_expression;
 pub mod sealed_tickets;
 pub mod tiers_wire;
@@ -91,6 +92,7 @@ macro_rules! each_target {
             origin_http2,
             resolver_messages,
             resolver_upstream,
+            root_anchors,
             rule_expression,
             sealed_tickets,
             tiers_wire,

@@ -11,7 +11,9 @@ use std::{
 
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
-use proxima_resolver::{Metrics, Query, Read, Resolver, Settings, Transport, Upstream, parse_anchors};
+use proxima_resolver::{
+    Metrics, Query, Read, Resolver, Settings, Transport, TrustAnchors, Upstream, parse_anchors,
+};
 use proxima_wire::{HEADER_OCTETS, class, flag, name, record, rtype};
 
 /// The key of no zone that anybody can sign.
@@ -135,9 +137,10 @@ pub fn run(octets: &[u8]) {
     let Some(([choice, asked], octets)) = octets.split_first_chunk::<2>() else { return };
     let (has_anchor, unchecked) = (choice & 1 != 0, choice & 2 != 0);
     let said = Arc::new(Mutex::new(Said { octets: octets.to_vec(), at: 0, asked: 0 }));
+    let anchors = if has_anchor { parse_anchors(ANCHOR).expect("it is an anchor") } else { Vec::new() };
     let settings = Settings {
         hints: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
-        anchors: if has_anchor { parse_anchors(ANCHOR).expect("it is an anchor") } else { Vec::new() },
+        anchors: TrustAnchors::fixed(anchors),
         allow_private_servers: true,
         cache_octets: 1 << 20,
         clock: Arc::new(|| 1_800_000_000_000),

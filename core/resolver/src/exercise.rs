@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::{
+    anchors::{AnchorState, Anchors, Followed, sealed},
     denial::Denial,
     hints::{parse_anchors, parse_hints},
     keys::{self, Budget, Key},
@@ -11,6 +12,7 @@ use crate::{
     name::Name,
     query::{Query, Read},
     reply::{Reply, Said},
+    rrset::RrSet,
 };
 
 /// Seconds since 1970, for signatures.
@@ -53,6 +55,33 @@ pub fn exercise(octets: &[u8]) {
         {
             replied(reply, &zone, &name, rtype);
         }
+    }
+}
+
+/// Reads octets as a file of the root's keys that are followed, also with the digest that it would have: nobody finds those.
+pub fn exercise_anchors(octets: &[u8]) {
+    let Ok(text) = std::str::from_utf8(octets) else { return };
+    let body = text.split_inclusive('\n').filter(|line| !line.starts_with("sha256 ")).collect::<String>();
+    for text in [text.to_owned(), sealed(body)] {
+        let Ok(followed) = Followed::parse(&text) else { continue };
+        assert_eq!(followed.to_text(), text);
+        let keys: usize = AnchorState::ALL.into_iter().map(|state| followed.count(state)).sum();
+        let anchored = followed.count(AnchorState::Valid) + followed.count(AnchorState::Missing);
+        let mut anchors = Anchors::new(Vec::new(), followed.clone());
+        assert_eq!(anchors.trusted().len(), anchored);
+        // A set that nobody has signed makes nothing of it.
+        let set = RrSet {
+            owner: Name::root(),
+            rtype: rtype::DNSKEY,
+            ttl: 0,
+            data: Vec::new(),
+            signatures: Vec::new(),
+        };
+        let observation = anchors.observe(&set, NOW.into(), &Checks(AtomicU32::new(CHECKS_MAX)));
+        assert!(observation.outcome.is_err() && observation.changes.is_empty());
+        let after = anchors.followed();
+        assert_eq!(AnchorState::ALL.into_iter().map(|state| after.count(state)).sum::<usize>(), keys);
+        assert_eq!(Followed::parse(&after.to_text()).as_ref(), Ok(after));
     }
 }
 

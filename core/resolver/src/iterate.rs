@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -174,6 +174,8 @@ pub(crate) struct Core<U> {
     pub(crate) root_servers: RootServers,
     /// Whether the root was ever asked for.
     pub(crate) is_used: AtomicBool,
+    /// Of the anchors by which the zones that are known are trusted.
+    pub(crate) generation: AtomicU64,
     pub(crate) metrics: Metrics,
 }
 

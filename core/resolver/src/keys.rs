@@ -12,6 +12,8 @@ use crate::{
 const ZONE_KEY: u16 = 0x0100;
 /// That of one that was revoked (RFC 5011).
 const REVOKED: u16 = 0x0080;
+/// That of one that signs keys (RFC 4034, 2.1.1).
+const ENTRY_POINT: u16 = 0x0001;
 /// Keys with one tag and algorithm that are tried: tags collide by chance, but not so often (CVE-2023-50387, KeyTrap).
 const SAME_TAG_MAX: usize = 2;
 /// Signatures of one set that are tried: a zone with two algorithms in a roll-over has four.
@@ -52,9 +54,14 @@ pub(crate) mod ede {
 impl Key {
     /// The key of a DNSKEY record's data, if it may sign a zone.
     pub(crate) fn parse(data: &[u8]) -> Option<Self> {
+        Self::with(data, false)
+    }
+
+    /// The key of a DNSKEY record's data, if it may sign a zone and is revoked or not.
+    fn with(data: &[u8], is_revoked: bool) -> Option<Self> {
         let [high, low, 3, algorithm, _, ..] = *data else { return None };
         let flags = u16::from_be_bytes([high, low]);
-        (flags & ZONE_KEY != 0 && flags & REVOKED == 0).then(|| Self {
+        (flags & ZONE_KEY != 0 && (flags & REVOKED != 0) == is_revoked).then(|| Self {
             tag: tag(data),
             algorithm,
             data: data.into(),
@@ -75,6 +82,11 @@ impl Key {
         context.update(owner.wire());
         context.update(&self.data);
         context.finish().as_ref() == digest
+    }
+
+    /// Whether a signature may be this key's: it has its tag and algorithm.
+    fn fits(&self, signature: &Signature) -> bool {
+        self.tag == signature.key_tag && self.algorithm == signature.algorithm
     }
 
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
@@ -117,7 +129,7 @@ fn hash(kind: u8) -> Option<&'static digest::Algorithm> {
 }
 
 /// RFC 4034, appendix B.
-fn tag(data: &[u8]) -> u16 {
+pub(crate) fn tag(data: &[u8]) -> u16 {
     let sum: u32 =
         data.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
     ((sum + (sum >> 16)) & 0xFFFF) as u16
@@ -150,7 +162,51 @@ pub(crate) fn trusted(
     now: u32,
     budget: &impl Budget,
 ) -> Result<Vec<Key>, u16> {
-    let keys: Vec<Key> = set.data.iter().filter_map(|data| Key::parse(data)).collect();
+    let keys = keys_of(set);
+    let anchored = anchored(set, &keys, ds, budget)?;
+    let zone = set.owner.clone();
+    verify(set, &zone, &anchored, now, budget)?;
+    Ok(keys)
+}
+
+/// The newest of the signatures of a DNSKEY set that are good, and by keys that these DS data know.
+pub(crate) fn newest<'a>(
+    set: &'a RrSet,
+    ds: &[Box<[u8]>],
+    now: u32,
+    budget: &impl Budget,
+) -> Result<&'a Signature, u16> {
+    let anchored = anchored(set, &keys_of(set), ds, budget)?;
+    let mut newest: Result<&Signature, u16> = Err(ede::RRSIGS_MISSING);
+    let theirs =
+        signatures(set, &set.owner).filter(|signature| anchored.iter().any(|key| key.fits(signature)));
+    for signature in theirs.take(SIGNATURES_MAX) {
+        let is_newer = |than: &Signature| signature.inception.wrapping_sub(than.inception).cast_signed() > 0;
+        match (check(set, signature, &anchored, now, budget), newest) {
+            (Ok(()), Ok(known)) if !is_newer(known) => {}
+            (Ok(()), _) => newest = Ok(signature),
+            (Err(why), Err(_)) => newest = Err(why),
+            (Err(_), Ok(_)) => {}
+        }
+    }
+    newest
+}
+
+/// Whether a key of a DNSKEY set with the flag of a revoked one has signed that set (RFC 5011, 2.1).
+pub(crate) fn is_revoked(set: &RrSet, revoked: &[u8], now: u32, budget: &impl Budget) -> bool {
+    let Some(key) = Key::with(revoked, true) else { return false };
+    let theirs = signatures(set, &set.owner).filter(|signature| key.fits(signature)).take(SIGNATURES_MAX);
+    let key = std::slice::from_ref(&key);
+    theirs.into_iter().any(|signature| check(set, signature, key, now, budget).is_ok())
+}
+
+/// The keys of a DNSKEY set that may sign its zone.
+fn keys_of(set: &RrSet) -> Vec<Key> {
+    set.data.iter().filter_map(|data| Key::parse(data)).collect()
+}
+
+/// Those of them that DS data know: at least one.
+fn anchored(set: &RrSet, keys: &[Key], ds: &[Box<[u8]>], budget: &impl Budget) -> Result<Vec<Key>, u16> {
     let mut anchored: Vec<Key> = Vec::new();
     for ds in ds {
         let alike = keys.iter().filter(|key| key.may_be_of(ds)).take(SAME_TAG_MAX);
@@ -163,12 +219,17 @@ pub(crate) fn trusted(
             }
         }
     }
-    if anchored.is_empty() {
-        return Err(ede::DNSKEY_MISSING);
-    }
-    let zone = set.owner.clone();
-    verify(set, &zone, &anchored, now, budget)?;
-    Ok(keys)
+    if anchored.is_empty() { Err(ede::DNSKEY_MISSING) } else { Ok(anchored) }
+}
+
+/// The signatures of a set that its zone has made, by algorithms that are checked.
+fn signatures<'a>(set: &'a RrSet, zone: &'a Name) -> impl Iterator<Item = &'a Signature> {
+    let depth = set.owner.depth();
+    set.signatures.iter().filter(move |signature| {
+        signature.signer == *zone
+            && usize::from(signature.labels) <= depth
+            && is_supported(signature.algorithm)
+    })
 }
 
 /// Checks a set by the keys of the zone that it is in; how many labels its name has without what a wildcard stood for.
@@ -181,43 +242,47 @@ pub(crate) fn verify(
     budget: &impl Budget,
 ) -> Result<usize, u16> {
     let mut why = ede::RRSIGS_MISSING;
-    let depth = set.owner.depth();
-    let ours = set.signatures.iter().filter(|signature| {
-        signature.signer == *zone
-            && usize::from(signature.labels) <= depth
-            && is_supported(signature.algorithm)
-    });
-    for signature in ours.take(SIGNATURES_MAX) {
-        // RFC 1982's arithmetic: a difference of less than half of all numbers.
-        if signature.expiration.wrapping_sub(now.wrapping_sub(SKEW_SECONDS)).cast_signed() < 0 {
-            why = ede::EXPIRED;
-            continue;
-        }
-        if now.wrapping_add(SKEW_SECONDS).wrapping_sub(signature.inception).cast_signed() < 0 {
-            why = ede::NOT_YET_VALID;
-            continue;
-        }
-        let fits = |key: &&Key| key.tag == signature.key_tag && key.algorithm == signature.algorithm;
-        let mut tried = keys.iter().filter(fits).take(SAME_TAG_MAX).peekable();
-        if tried.peek().is_none() {
-            why = ede::DNSKEY_MISSING;
-            continue;
-        }
-        let message = signed(set, signature);
-        for key in tried {
-            if !budget.take_check() {
-                return Err(ede::BOGUS);
-            }
-            if key.verifies(&message, signature.signature()) {
-                let labels = usize::from(signature.labels);
+    let mut good = None;
+    for signature in signatures(set, zone).take(SIGNATURES_MAX) {
+        match check(set, signature, keys, now, budget) {
+            Ok(()) => {
                 let left = signature.expiration.wrapping_sub(now).cast_signed().max(0).cast_unsigned();
-                set.ttl = set.ttl.min(signature.original_ttl).min(left);
-                return Ok(labels);
+                good = Some((usize::from(signature.labels), signature.original_ttl.min(left)));
+                break;
             }
-            why = ede::BOGUS;
+            Err(it) => why = it,
         }
     }
-    Err(why)
+    let (labels, ttl) = good.ok_or(why)?;
+    set.ttl = set.ttl.min(ttl);
+    Ok(labels)
+}
+
+/// Whether one of these keys has made a signature of a set, and it is good now.
+fn check(
+    set: &RrSet,
+    signature: &Signature,
+    keys: &[Key],
+    now: u32,
+    budget: &impl Budget,
+) -> Result<(), u16> {
+    // RFC 1982's arithmetic: a difference of less than half of all numbers.
+    if signature.expiration.wrapping_sub(now.wrapping_sub(SKEW_SECONDS)).cast_signed() < 0 {
+        return Err(ede::EXPIRED);
+    }
+    if now.wrapping_add(SKEW_SECONDS).wrapping_sub(signature.inception).cast_signed() < 0 {
+        return Err(ede::NOT_YET_VALID);
+    }
+    let mut tried = keys.iter().filter(|key| key.fits(signature)).take(SAME_TAG_MAX).peekable();
+    if tried.peek().is_none() {
+        return Err(ede::DNSKEY_MISSING);
+    }
+    let message = signed(set, signature);
+    if tried.any(|key| budget.take_check() && key.verifies(&message, signature.signature())) {
+        Ok(())
+    } else {
+        Err(ede::BOGUS)
+    }
 }
 
 /// What a signature signs (RFC 4034, 3.1.8.1).
@@ -244,6 +309,38 @@ pub(crate) fn digest_of(owner: &Name, data: &[u8]) -> Option<Box<[u8]>> {
     context.update(owner.wire());
     context.update(data);
     Some([&key.tag.to_be_bytes()[..], &[key.algorithm, 2], context.finish().as_ref()].concat().into())
+}
+
+/// The DS data by which a key of the root is known.
+pub(crate) fn digest_of_root(data: &[u8]) -> Option<Box<[u8]>> {
+    digest_of(&Name::root(), data)
+}
+
+/// Whether DS data of the root are the digest of this key.
+pub(crate) fn is_digest(ds: &[u8], data: &[u8]) -> bool {
+    Key::parse(data).is_some_and(|key| key.may_be_of(ds) && key.is_of(&Name::root(), ds))
+}
+
+/// Whether a key may become a trust anchor: it signs keys, is not revoked, and can be checked (RFC 5011, 2 and 6).
+pub(crate) fn may_anchor(data: &[u8]) -> bool {
+    let is_entry_point = data.get(1).is_some_and(|low| u16::from(*low) & ENTRY_POINT != 0);
+    is_entry_point && Key::parse(data).is_some_and(|key| is_supported(key.algorithm))
+}
+
+/// The same key, revoked.
+pub(crate) fn with_revocation(data: &[u8]) -> Box<[u8]> {
+    let mut data: Box<[u8]> = data.into();
+    if let Some(low) = data.get_mut(1) {
+        *low |= REVOKED.to_be_bytes()[1];
+    }
+    data
+}
+
+/// What a key was that is revoked; `None` if it is none, or not revoked.
+pub(crate) fn without_revocation(data: &[u8]) -> Option<Box<[u8]>> {
+    let mut data = Key::with(data, true)?.data;
+    data[1] &= !REVOKED.to_be_bytes()[1];
+    may_anchor(&data).then_some(data)
 }
 
 /// A set as records, its signatures behind it if they are wanted.

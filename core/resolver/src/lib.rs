@@ -34,10 +34,12 @@
 //!
 //! Limits: the constants of each file, and the octets of [`Settings::cache_octets`].
 //!
-//! [`Resolver::tend`] is for who serves it to call now and then: it finds out which servers the root has (`priming.rs`).
+//! [`Resolver::tend`] is for who serves it to call now and then: it finds out which servers the root has (`priming.rs`), and
+//! follows its keys while they roll over (`anchors.rs`).
 //!
-//! What it leaves out: new anchors by RFC 5011, servers that do not know EDNS.
+//! What it leaves out: servers that do not know EDNS.
 
+mod anchors;
 mod decided;
 mod denial;
 mod denials;
@@ -63,13 +65,15 @@ mod zones;
 #[cfg(test)]
 mod tests;
 
+pub use anchors::{AnchorChange, AnchorState, Followed, NotFollowed, Observation, TrustAnchors, Unobserved};
 pub use decided::{Decided, LocalRecord};
 #[doc(hidden)]
-pub use exercise::exercise;
+pub use exercise::{exercise, exercise_anchors};
 pub use hints::{HintsError, parse_anchors, parse_hints};
 pub use metrics::Metrics;
 pub use name::{Name, NotAName};
 pub use query::{Query, Read, Refusal, Written};
 pub use resolver::Resolver;
 pub use settings::{Clock, Settings};
+pub use tend::Tended;
 pub use upstream::{Sockets, Transport, Upstream};

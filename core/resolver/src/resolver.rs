@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use quick_cache::{Weighter, sync::Cache};
@@ -70,6 +73,7 @@ impl<U: Upstream> Resolver<U> {
             denials,
             root_servers: RootServers::default(),
             is_used: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
             metrics,
         };
         let (answers, rechecks) = (cache(octets * 4), Cache::new(RECHECKS_MAX));

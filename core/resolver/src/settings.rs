@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use crate::anchors::TrustAnchors;
+
 /// Milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -10,8 +12,8 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub struct Settings {
     /// The root's name servers ([`crate::parse_hints`]).
     pub hints: Vec<IpAddr>,
-    /// Digests of the root's keys ([`crate::parse_anchors`]). None: nothing is validated.
-    pub anchors: Vec<Box<[u8]>>,
+    /// What the root's keys are known by.
+    pub anchors: Arc<TrustAnchors>,
     /// Whether name servers at addresses of this host and of private networks are asked.
     pub allow_private_servers: bool,
     /// Octets of memory for what was found, about.

@@ -94,8 +94,11 @@ impl<U: Upstream> Core<U> {
         let servers = self.root_servers.get(self.seconds());
         let servers = servers.unwrap_or_else(|| vec![(Name::root(), self.settings.hints.clone())]);
         let mut zone = self.zone(Name::root(), servers, ROOT_TTL);
-        if !self.settings.anchors.is_empty() {
-            self.trust_by_ds(&mut zone, &self.settings.anchors, work, 0).await?;
+        match self.settings.anchors.ds() {
+            None => {}
+            // All are revoked: what nothing is known of is not believed, rather than insecure.
+            Some(ds) if ds.is_empty() => zone.trust = Trust::Bogus(ede::DNSKEY_MISSING),
+            Some(ds) => self.trust_by_ds(&mut zone, &ds, work, 0).await?,
         }
         Ok(self.keep_zone(zone))
     }

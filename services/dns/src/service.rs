@@ -26,7 +26,7 @@ use crate::{
     places::Places,
     resolver::Recursive,
     respond::Responder,
-    root::{self, Tending},
+    root::{Root, Tending},
     server::Server,
     tls::Secure,
 };
@@ -46,6 +46,8 @@ pub struct DnsService {
     /// Where queries come encrypted.
     secure: Option<Arc<Secure>>,
     resolving: Option<Resolving>,
+    /// Where it begins to resolve, for clients or for aliases.
+    root: Option<Arc<Root>>,
     analytics: Arc<Analytics>,
     name_servers: Vec<String>,
     health: Mutex<Health>,
@@ -63,6 +65,25 @@ pub struct DnsAddresses {
     pub quic: Vec<SocketAddr>,
     /// Where names are resolved, if they are.
     pub resolver: Option<Box<DnsAddresses>>,
+}
+
+/// Where resolving begins; none, if nothing is resolved here: for nobody, and for aliases only where the root's files are.
+///
+/// # Errors
+/// It is asked for, and a file that it begins with cannot be used.
+fn open_root(node: &NodeContext, config: &DnsConfig) -> Result<Option<Arc<Root>>, DnsError> {
+    let outside = config.flattening.outside;
+    if !config.resolver.is_on() && outside == Some(false) {
+        return Ok(None);
+    }
+    match Root::open(node, &config.resolver) {
+        Ok(root) => Ok(Some(root)),
+        Err(error) if !config.resolver.is_on() && outside.is_none() => {
+            info!(%error, "aliases that lead outside are not flattened: [dns.flattening] outside");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The role that resolves.
@@ -106,9 +127,11 @@ impl DnsService {
             let secure = || Secure::new(node, names, tickets).map(Arc::new);
             listen.is_encrypted().then(secure).transpose()
         };
-        let flattening = Flattening::new(node, &config, upstream.clone())?;
-        let resolving = config.resolver.is_on().then(|| {
-            let role = Arc::new(Recursive::new(node, &config, upstream)?);
+        let root = open_root(node, &config)?;
+        let flattening = root.as_ref().filter(|_| config.flattening.outside != Some(false));
+        let flattening = flattening.map(|root| Flattening::new(node, &config, root, upstream.clone()));
+        let resolving = root.as_ref().filter(|_| config.resolver.is_on()).map(|root| {
+            let role = Arc::new(Recursive::new(node, &config, root, upstream)?);
             let secure = secure(&config.resolver.listen(), &config.resolver.names, RESOLVER_TICKETS)?;
             Ok::<_, DnsError>(Resolving { role, secure })
         });
@@ -125,15 +148,8 @@ impl DnsService {
             Arc::new(Server::new(config, (metrics, sampler), listening, responder, replica, flattening));
         let health = Mutex::new(Health::Starting);
         let name_servers = network.name_servers.iter().map(ToString::to_string).collect();
-        Ok(Arc::new(Self {
-            server,
-            secure,
-            resolving,
-            analytics,
-            name_servers,
-            health,
-            addresses: Mutex::default(),
-        }))
+        let addresses = Mutex::default();
+        Ok(Arc::new(Self { server, secure, resolving, root, analytics, name_servers, health, addresses }))
     }
 
     /// Where it answers, once it does; port 0 of the configuration is here what the kernel chose.
@@ -186,12 +202,18 @@ impl DnsService {
         authority.serve(&self.server, &places(), shutdown, &mut tasks);
         if let Some(flattening) = &self.server.flattening {
             tasks.spawn(flattening.clone().keep(shutdown.clone()));
-            tasks.spawn(root::tend(flattening.resolver().clone(), Tending::OnceUsed, shutdown.clone()));
+        }
+        if let (Some(root), Some(flattening)) = (&self.root, &self.server.flattening) {
+            let resolver = flattening.resolver().clone();
+            tasks.spawn(root.clone().tend(resolver, Tending::OnceUsed, shutdown.clone()));
+        }
+        if let (Some(root), Some(Resolving { role, .. })) = (&self.root, &self.resolving) {
+            let resolver = role.resolver().clone();
+            tasks.spawn(root.clone().tend(resolver, Tending::AtOnce, shutdown.clone()));
         }
         if let Some((bound, role)) = resolving {
             bound.serve(role, &places(), shutdown, &mut tasks);
             tasks.spawn(role.clone().watch(shutdown.clone()));
-            tasks.spawn(root::tend(role.resolver().clone(), Tending::AtOnce, shutdown.clone()));
         }
         self.set_addresses(addresses);
         Ok(tasks)

@@ -2,6 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "the table is small")]
 
+mod anchors;
 mod denials;
 mod priming;
 mod trust;
@@ -16,7 +17,7 @@ use prometheus_client::registry::Registry;
 use world::{BEGIN, Fault, World, Zone, ip, name};
 
 use crate::{
-    Metrics, Query, Read, Resolver, Settings,
+    Metrics, Query, Read, Resolver, Settings, TrustAnchors,
     iterate::{QUERIES_MAX, RESOLUTION_MAX},
     keys::ede,
     message::{Message, Record, flag, rtype},
@@ -66,7 +67,7 @@ fn resolver_with(world: &Arc<World>, change: impl FnOnce(&mut Settings)) -> Arc<
     let clock = world.clone();
     let mut settings = Settings {
         hints: vec![ip(ROOT)],
-        anchors: vec![world.zones[0].1.ds().unwrap()],
+        anchors: TrustAnchors::fixed(vec![world.zones[0].1.ds().unwrap()]),
         allow_private_servers: true,
         cache_octets: 16 << 20,
         clock: Arc::new(move || clock.now.load(Ordering::Relaxed) * 1_000),

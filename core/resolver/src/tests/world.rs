@@ -60,6 +60,8 @@ pub(crate) struct Zone {
     pub(crate) keys_ttl: u32,
     /// Seconds for which signatures are good from [`BEGIN`] on.
     pub(crate) signed_for: i64,
+    /// Whether each signature is good for a day from when it is asked for, instead.
+    pub(crate) signs_anew: bool,
     /// How many keys with the tag of the real one, and bad signatures, come before it.
     pub(crate) chaff: usize,
     /// From when on, in seconds.
@@ -116,6 +118,7 @@ impl Zone {
             rolls_at: None,
             keys_ttl: 300,
             signed_for: 86_400,
+            signs_anew: false,
             chaff: 0,
             chaff_at: 0,
             is_forged: false,
@@ -159,7 +162,7 @@ impl Zone {
         Self { name: self.name.clone(), sets: self.sets.clone(), key, rolls_at, signed_for, ..*self }
     }
 
-    fn dnskey(&self) -> Option<Vec<u8>> {
+    pub(crate) fn dnskey(&self) -> Option<Vec<u8>> {
         Some(dnskey(self.key.as_ref()?))
     }
 
@@ -217,7 +220,8 @@ impl Zone {
         let next = self.next_key(now).filter(|_| *kind != rtype::DNSKEY);
         let key = next.or(self.key.as_ref())?;
         let wild = usize::from(owner.labels().next() == Some(b"*".as_slice()));
-        let expires = (BEGIN as i64 + self.signed_for) as u32;
+        let expires =
+            if self.signs_anew { now as i64 + 86_400 } else { BEGIN as i64 + self.signed_for } as u32;
         let tag = keys::Key::parse(&dnskey(key)).unwrap().tag;
         let mut rrsig = kind.to_be_bytes().to_vec();
         rrsig.extend([13, (owner.depth() - wild) as u8]);

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// A running BIND.
-struct Named(Child);
+pub(crate) struct Named(Child);
 
 impl Drop for Named {
     fn drop(&mut self) {
@@ -19,7 +19,7 @@ impl Drop for Named {
     }
 }
 
-fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -66,13 +66,18 @@ pub(crate) fn start(folder: &Path) -> Tree {
     let test = format!("{delegated}{signed_ds}\n{other_ds}\n");
     let test_ds = signed(folder, "test.", &test, &["-3", "-", "-H", "0"]);
     let anchor = signed(folder, ".", &format!("test NS ns.test\nns.test A 127.0.0.1\n{test_ds}\n"), &[]);
+    let (port, named) = serve(folder, &[".", "test.", "signed.test.", "bogus.test.", "plain.test."]);
+    Tree { port, anchor, _named: named }
+}
+
+/// Serves zones of which there are signed files; at which port of 127.0.0.1.
+pub(crate) fn serve(folder: &Path, zones: &[&str]) -> (u16, Named) {
     let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = tcp.local_addr().unwrap().port();
     UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
     drop(tcp);
-    let zones = [".", "test.", "signed.test.", "bogus.test.", "plain.test."]
-        .map(|zone| format!("zone \"{zone}\" {{ type primary; file \"zone{zone}.signed\"; }};\n"))
-        .concat();
+    let zone = |zone: &&str| format!("zone \"{zone}\" {{ type primary; file \"zone{zone}.signed\"; }};\n");
+    let zones: String = zones.iter().map(zone).collect();
     let options = format!(
         "options {{ directory \"{}\"; listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; recursion no; \
          pid-file none; session-keyfile none; dnssec-validation no; }};\ncontrols {{ }};\n",
@@ -91,5 +96,5 @@ pub(crate) fn start(folder: &Path) -> Tree {
     });
     assert!(is_up, "{}", said.join("\n"));
     std::thread::spawn(move || lines.for_each(drop));
-    Tree { port, anchor, _named: named }
+    (port, named)
 }

@@ -70,6 +70,7 @@ use crate::{
     config::DnsConfig,
     name::Name,
     places::{Place, Places},
+    root::Root,
     service::NAME,
     wire::{MESSAGE_OCTETS_MAX, class, flag, rtype},
 };
@@ -115,32 +116,14 @@ pub(crate) struct Flattening {
 }
 
 impl Flattening {
-    /// Makes it as `[dns.flattening]` says; none, if it is switched off, or not asked for and the root's files are not there.
-    ///
-    /// # Errors
-    /// It is asked for, and a file that it begins with cannot be used.
-    pub(crate) fn new(
-        node: &NodeContext,
-        dns: &DnsConfig,
-        upstream: AnyUpstream,
-    ) -> Result<Option<Arc<Self>>, DnsError> {
+    /// Makes it as `[dns.flattening]` says.
+    pub(crate) fn new(node: &NodeContext, dns: &DnsConfig, root: &Root, upstream: AnyUpstream) -> Arc<Self> {
         let config = &dns.flattening;
-        if config.outside == Some(false) {
-            return Ok(None);
-        }
-        let (hints, anchors) = match dns.resolver.beginning(&node.config) {
-            Ok(beginning) => beginning,
-            Err(error) if config.outside.is_none() => {
-                info!(%error, "aliases that lead outside are not flattened: [dns.flattening] outside");
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
         let clock = node.clock.clone();
         let millis = clock.clone();
         let settings = Settings {
-            hints,
-            anchors,
+            hints: root.hints.clone(),
+            anchors: root.anchors.clone(),
             allow_private_servers: dns.resolver.allow_private_name_servers,
             cache_octets: CACHE_OCTETS,
             clock: Arc::new(move || now(&*millis)),
@@ -150,7 +133,7 @@ impl Flattening {
         };
         let metrics = node.metrics.register(&format!("{NAME}_flattening"), FlatteningMetrics::register);
         let core = node.metrics.register(&format!("{NAME}_flattening_resolver"), Metrics::register);
-        Ok(Some(Arc::new(Self {
+        Arc::new(Self {
             table: Table::new(config.targets_max, config.targets_per_account_max),
             resolver: Resolver::new(upstream, settings, core),
             quick: Semaphore::new(RESOLUTIONS_MAX),
@@ -160,7 +143,7 @@ impl Flattening {
             metrics,
             clock,
             wake: Notify::new(),
-        })))
+        })
     }
 
     /// What is known of a name's addresses, for a zone of this account; has it resolved if nothing is. Must be called within a

@@ -15,6 +15,8 @@ use serde::Deserialize;
 use super::policies::{Policies, PolicyConfig};
 use crate::{DnsError, bound::Listen, rate::RATE_MAX};
 
+/// The operating system's anchors of the root, as Debian's package `dns-root-data` has them.
+const ANCHORS_FILE: &str = "/usr/share/dns/root.key";
 /// Names by which clients know the resolver.
 const NAMES_MAX: usize = 16;
 /// Networks that may ask: each is looked at for each query.
@@ -62,6 +64,9 @@ pub struct ResolverConfig {
     pub hints_file: PathBuf,
     /// The root's trust anchors, as a zone file of DS or DNSKEY records.
     pub anchors_file: PathBuf,
+    /// Whether the root's keys are followed from these on while they roll over (RFC 5011). Unless given: where `anchors_file` is
+    /// the operating system's, whose anchors are those of the root that everybody has.
+    pub follow_root_keys: Option<bool>,
     /// Whether name servers at addresses of this host and of private networks are asked.
     pub allow_private_name_servers: bool,
     /// Octets of memory for what was found, about.
@@ -85,7 +90,8 @@ impl Default for ResolverConfig {
             allow: LOOPBACK.to_vec(),
             rate_limit_per_second: None,
             hints_file: "/usr/share/dns/root.hints".into(),
-            anchors_file: "/usr/share/dns/root.key".into(),
+            anchors_file: ANCHORS_FILE.into(),
+            follow_root_keys: None,
             allow_private_name_servers: false,
             cache_bytes_max: 64 << 20,
             pending_max: PENDING_DEFAULT,
@@ -105,6 +111,11 @@ impl ResolverConfig {
             || [&self.listen, &self.listen_tls, &self.listen_quic]
                 .iter()
                 .any(|addresses| !addresses.is_empty())
+    }
+
+    /// Whether the root's keys are followed.
+    pub(crate) fn follows_root_keys(&self) -> bool {
+        self.follow_root_keys.unwrap_or(self.anchors_file == Path::new(ANCHORS_FILE))
     }
 
     /// Where questions are resolved.
@@ -247,6 +258,17 @@ mod tests {
         assert!(open.is_open() && may(&open, "198.51.100.1") && !may(&open, "2001:db8::1"));
         assert_eq!(open.rate(), Some(OPEN_RATE));
         assert_eq!(ResolverConfig { rate_limit_per_second: Some(0), ..open }.rate(), None);
+    }
+
+    #[test]
+    fn the_roots_keys_are_followed_from_the_systems_anchors_unless_told_otherwise() {
+        let of = |file: &str, follow_root_keys| {
+            let anchors_file = file.into();
+            ResolverConfig { anchors_file, follow_root_keys, ..ResolverConfig::default() }.follows_root_keys()
+        };
+        assert!(ResolverConfig::default().follows_root_keys());
+        assert!(of(ANCHORS_FILE, None) && !of(ANCHORS_FILE, Some(false)));
+        assert!(!of("root.key", None) && of("root.key", Some(true)));
     }
 
     #[test]

@@ -53,6 +53,7 @@ use crate::{
     places::Places,
     rate::{Kind, Limited, RateLimit},
     respond::Answered,
+    root::Root,
     service::NAME,
     wire::{MESSAGE_OCTETS_MAX, Rcode},
 };
@@ -94,17 +95,21 @@ impl Recursive {
     /// Makes it as `[dns.resolver]` says.
     ///
     /// # Errors
-    /// A file that it begins with cannot be used.
-    pub(crate) fn new(node: &NodeContext, dns: &DnsConfig, upstream: AnyUpstream) -> Result<Self, DnsError> {
+    /// A list of a policy cannot be used.
+    pub(crate) fn new(
+        node: &NodeContext,
+        dns: &DnsConfig,
+        root: &Root,
+        upstream: AnyUpstream,
+    ) -> Result<Self, DnsError> {
         let config = dns.resolver.clone();
-        let (hints, anchors) = config.beginning(&node.config)?;
         let policies = Arc::new(Policies::new(&config.policies, &node.config)?);
         let (metrics, listeners) =
             node.metrics.register(&format!("{NAME}_resolver"), RecursiveMetrics::register);
         let clock = node.clock.clone();
         let settings = Settings {
-            hints,
-            anchors,
+            hints: root.hints.clone(),
+            anchors: root.anchors.clone(),
             allow_private_servers: config.allow_private_name_servers,
             cache_octets: config.cache_bytes_max,
             clock: Arc::new(move || clock.now().as_millis().max(0).unsigned_abs()),

@@ -13,7 +13,7 @@ use proxima_model::PopCode;
 use proxima_pipeline::{
     Body, Client, Decision, Exchange, Fault, Flow, Protocol, RayId, Request, Response, Scheme, Stage,
 };
-use proxima_resolver::{Sockets, Transport, Upstream};
+use proxima_resolver::{AnchorState, Followed, Sockets, Transport, Upstream};
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpStream, UdpSocket},
@@ -452,6 +452,28 @@ async fn names_are_resolved_within_https_on_the_wire_and_as_json() -> Result<()>
         ensure!(response.headers["cache-control"] == "max-age=300", "{:?}", response.headers);
         let answer = describe(&response.body.collect(1 << 16).await?)?;
         ensure!(answer[1] == "answer www.plain.test. 300 IN A 192.0.2.90", "{answer:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_roots_servers_and_keys_are_found_at_the_start_and_the_keys_kept_in_the_nodes_folder()
+-> Result<()> {
+    with_resolver("follow_root_keys = true", async |resolving| {
+        resolving.until_counts("proxima_dns_root_anchors{state=\"valid\"} 1").await?;
+        resolving.until_counts("proxima_resolver_priming_total{outcome=\"done\"} 1").await?;
+        let file = resolving.running.node.config.node.data_dir.join("root-anchors");
+        let written = async {
+            while !file.exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, written).await?;
+        let kept = Followed::parse(&std::fs::read_to_string(file)?)?;
+        ensure!(kept.count(AnchorState::Valid) == 1, "{kept:?}");
+        let answer = resolving.dig("dig", "+dnssec www.signed.test A").await?;
+        ensure!(answer.contains("flags: qr rd ra ad;"), "{answer}");
         Ok(())
     })
     .await
