@@ -69,12 +69,12 @@ impl Query {
         self.write(&Stored::new(self.key(), &parts, 0), 0, false, octets_max, out)
     }
 
-    /// Appends the answer to the question for another name, `found` for [`Self::for_name`], behind an alias to it.
+    /// Appends the answer to the question for another name, `found` for [`Self::for_name`] with an extended error, behind an alias
+    /// to it.
     pub(crate) fn answer_behind(
         &self,
-        target: &Name,
-        ttl: u32,
-        found: &[u8],
+        (target, ttl): (&Name, u32),
+        (found, ede): (&[u8], Option<u16>),
         octets_max: usize,
         out: &mut Vec<u8>,
     ) -> Option<Written> {
@@ -102,7 +102,7 @@ impl Query {
             answer,
             authority,
             security: Security::Insecure,
-            ede: Some(if code == rcode::SERVFAIL { ede::NO_AUTHORITY } else { ede::FORGED }),
+            ede: ede.filter(|_| code == rcode::SERVFAIL).or(Some(ede::FORGED)),
             ttl,
             is_synthesized: false,
         };

@@ -151,7 +151,7 @@ mod tests {
     fn who_asks_too_much_is_asked_to_come_by_tcp() {
         let mut out = Vec::new();
         let written = read(&asked(0, &[])).ask_for_tcp(&mut out);
-        assert_eq!(written, Written { rcode: 0, is_truncated: true, ttl: None });
+        assert_eq!(written, Written { rcode: 0, is_truncated: true, ttl: None, ede: None });
         assert_eq!(out[2..12], [0x83, 0x80, 0, 1, 0, 0, 0, 0, 0, 1]);
         assert!(out.len() <= asked(0, &[]).len());
     }

@@ -123,7 +123,10 @@ impl Work {
     /// The time that is left.
     fn take_query(&self) -> Result<Duration, Failure> {
         let left = self.until.saturating_duration_since(Instant::now());
-        (!left.is_zero() && take(&self.queries)).then_some(left).ok_or(Failure(ede::NO_AUTHORITY))
+        if left.is_zero() {
+            return Err(Failure(ede::NO_AUTHORITY));
+        }
+        take(&self.queries).then_some(left).ok_or(Failure(ede::OTHER))
     }
 
     /// Whether all was checked that had to be. What was not is neither true nor bogus: who asked for too much gets nothing, and
@@ -213,7 +216,7 @@ impl<U: Upstream> Core<U> {
                 return Ok(found);
             }
             if depth > DEPTH_MAX {
-                return Err(Failure(ede::NO_AUTHORITY));
+                return Err(Failure(ede::OTHER));
             }
             let found = Arc::new(self.iterate(name, rtype, work, depth).await?);
             if !found.is_synthesized {
@@ -318,6 +321,8 @@ impl<U: Upstream> Core<U> {
             let soa = authority.iter().find(|set| set.rtype == rtype::SOA);
             ttl = ttl.min(soa.map_or(WITHOUT_SOA_TTL, minimum)).min(NEGATIVE_TTL_MAX);
             authority.retain(|set| matches!(set.rtype, rtype::SOA | rtype::NSEC | rtype::NSEC3));
+            // What says for how long, counts down from there (RFC 2308, 5).
+            authority.iter_mut().for_each(|set| set.ttl = set.ttl.min(ttl));
         } else {
             authority.retain(|set| matches!(set.rtype, rtype::NSEC | rtype::NSEC3));
         }
@@ -337,13 +342,15 @@ impl<U: Upstream> Core<U> {
         work: &Work,
         depth: u8,
     ) -> Result<Reply, Failure> {
-        let _asking = self.servers.asking(&zone.name, ZONE_ASKED_MAX).ok_or(Failure(ede::NO_AUTHORITY))?;
+        let _asking = self.servers.asking(&zone.name, ZONE_ASKED_MAX).ok_or(Failure(ede::OTHER))?;
         let mut addresses: Vec<IpAddr> = zone.servers.iter().flat_map(|(_, its)| its.clone()).collect();
         let mut without = zone.servers.iter().filter(|(server, its)| {
             // The address of a server within its own zone comes with the referral, or not at all.
             its.is_empty() && !server.is_within(&zone.name)
         });
         let (mut tried, mut attempts, mut looked_up) = (HashSet::new(), 0, 0);
+        // Whether the network was reached, as far as anybody was asked.
+        let mut why = ede::NO_AUTHORITY;
         loop {
             addresses.retain(|address| self.may_ask(*address) && tried.insert(*address));
             self.servers.order(&mut addresses, &zone.name, (self.settings.clock)(), rand::random);
@@ -353,8 +360,9 @@ impl<U: Upstream> Core<U> {
                 }
                 match self.ask_one(address, zone, name, rtype, work).await? {
                     Asked::Said(reply) => return Ok(reply),
+                    Asked::Unreachable if attempts == 0 => why = ede::NETWORK,
                     Asked::Unreachable => {}
-                    Asked::Useless => attempts += 1,
+                    Asked::Useless => (attempts, why) = (attempts + 1, ede::NO_AUTHORITY),
                 }
             }
             let Some((server, _)) = without.next() else { break };
@@ -378,7 +386,7 @@ impl<U: Upstream> Core<U> {
         if zone.name.is_root() && self.root_servers.forget() {
             self.zones.remove(&zone.name);
         }
-        Err(Failure(ede::NO_AUTHORITY))
+        Err(Failure(why))
     }
 
     async fn ask_one(

@@ -31,7 +31,8 @@ pub(crate) struct Key {
     data: Box<[u8]>,
 }
 
-/// Extended errors (RFC 8914) that are said here.
+/// Extended errors (RFC 8914, and the registry) that are said here. Filtered (17) is not: what a policy blocks is blocked by who
+/// runs the resolver (15), never because the client asked for that.
 pub(crate) mod ede {
     pub(crate) const OTHER: u16 = 0;
     pub(crate) const UNSUPPORTED_KEY: u16 = 1;
@@ -46,9 +47,12 @@ pub(crate) mod ede {
     pub(crate) const NSEC_MISSING: u16 = 12;
     pub(crate) const BLOCKED: u16 = 15;
     pub(crate) const PROHIBITED: u16 = 18;
+    pub(crate) const STALE_NXDOMAIN: u16 = 19;
     pub(crate) const NOT_AUTHORITATIVE: u16 = 20;
     pub(crate) const NO_AUTHORITY: u16 = 22;
+    pub(crate) const NETWORK: u16 = 23;
     pub(crate) const ITERATIONS: u16 = 27;
+    pub(crate) const SYNTHESIZED: u16 = 29;
 }
 
 impl Key {
@@ -241,7 +245,9 @@ pub(crate) fn verify(
     now: u32,
     budget: &impl Budget,
 ) -> Result<usize, u16> {
-    let mut why = ede::RRSIGS_MISSING;
+    // Signatures of other algorithms are none, but say so.
+    let has_others = set.signatures.iter().any(|it| it.signer == *zone && !is_supported(it.algorithm));
+    let mut why = if has_others { ede::UNSUPPORTED_KEY } else { ede::RRSIGS_MISSING };
     let mut good = None;
     for signature in signatures(set, zone).take(SIGNATURES_MAX) {
         match check(set, signature, keys, now, budget) {
@@ -366,6 +372,23 @@ mod tests {
         fn take_check(&self) -> bool {
             self.0.set(self.0.get() + 1);
             true
+        }
+    }
+
+    #[test]
+    fn a_set_that_only_algorithms_sign_that_are_not_checked_says_so() {
+        let signed = |algorithm: u8| {
+            let mut rrsig = vec![0, 1, algorithm, 0];
+            rrsig.extend([300_u32, 200, 100].map(u32::to_be_bytes).concat());
+            rrsig.extend([0, 7, 0, 1, 2, 3]);
+            let signatures = vec![Signature::parse(&rrsig).unwrap()];
+            RrSet { owner: Name::root(), rtype: 1, ttl: 1, data: vec![[1; 4].into()], signatures }
+        };
+        for (algorithm, why) in
+            [(5, ede::UNSUPPORTED_KEY), (16, ede::UNSUPPORTED_KEY), (13, ede::DNSKEY_MISSING)]
+        {
+            let counted = Counted(Cell::new(0));
+            assert_eq!(verify(&mut signed(algorithm), &Name::root(), &[], 150, &counted), Err(why));
         }
     }
 

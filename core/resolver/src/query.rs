@@ -42,6 +42,8 @@ pub struct Written {
     pub is_truncated: bool,
     /// For how long, in seconds, all of it may be remembered; `None` if there are no records in it.
     pub ttl: Option<u32>,
+    /// The extended error (RFC 8914), which only who speaks EDNS is told.
+    pub ede: Option<u16>,
 }
 
 /// Why a question is refused.
@@ -175,9 +177,9 @@ impl Query {
         self.write(&Stored::failure(rcode::REFUSED, code, 0, 0), 0, false, octets_max, out)
     }
 
-    /// Appends that there is no answer now.
+    /// Appends that there is no answer now, for a reason that is ours.
     pub fn fail(&self, octets_max: usize, out: &mut Vec<u8>) -> Written {
-        let failure = Stored::failure(rcode::SERVFAIL, ede::NO_AUTHORITY, 0, 0);
+        let failure = Stored::failure(rcode::SERVFAIL, ede::OTHER, 0, 0);
         self.write(&failure, 0, false, octets_max, out)
     }
 
@@ -196,7 +198,11 @@ impl Query {
         out: &mut Vec<u8>,
     ) -> Written {
         let begin = out.len();
-        let ede = if stale { Some(ede::STALE) } else { stored.ede };
+        let ede = match (stale, stored.rcode) {
+            (true, rcode::NXDOMAIN) => Some(ede::STALE_NXDOMAIN),
+            (true, _) => Some(ede::STALE),
+            (false, _) => stored.ede,
+        };
         let opt = match (self.edns, ede) {
             (None, _) => 0,
             (Some(_), None) => OPT_OCTETS,
@@ -230,7 +236,7 @@ impl Query {
             write_opt(edns, ede, padding, out);
         }
         debug_assert!(out.len() - begin <= octets_max || !fits);
-        Written { rcode: stored.rcode, is_truncated: !fits, ttl: shortest }
+        Written { rcode: stored.rcode, is_truncated: !fits, ttl: shortest, ede }
     }
 }
 
@@ -337,7 +343,7 @@ impl Stored {
             .section(&parts.authority, signed, |set| signed || set.rtype == rtype::SOA || set.rtype == asked);
         let Writer { body, ttls, base, .. } = writer;
         if base + body.len() + OPT_OCTETS + EDE_OCTETS > usize::from(u16::MAX) {
-            return Self::failure(rcode::SERVFAIL, ede::NO_AUTHORITY, since, parts.ttl);
+            return Self::failure(rcode::SERVFAIL, ede::OTHER, since, parts.ttl);
         }
         Self {
             body,
@@ -345,7 +351,7 @@ impl Stored {
             ttls,
             rcode: parts.rcode,
             is_secure: parts.security == Security::Secure,
-            ede: parts.ede,
+            ede: parts.ede.or(parts.is_synthesized.then_some(ede::SYNTHESIZED)),
             is_failure: false,
             is_synthesized: parts.is_synthesized,
             since,

@@ -96,7 +96,7 @@ impl<U: Upstream> Resolver<U> {
         let written = query.write(&stored, age, false, octets_max, out);
         if stored.ttl >= PREFETCH_TTL_MIN
             && left < u64::from(stored.ttl / PREFETCH_LEFT).max(1)
-            && self.begin(query.key(), true).is_some()
+            && self.begin(query.key(), true).is_some_and(|begun| begun.is_new)
         {
             self.core.metrics.prefetched.inc();
         }
@@ -117,10 +117,10 @@ impl<U: Upstream> Resolver<U> {
             metrics.stale.inc();
             return query.write(stale, 0, true, octets_max, out);
         }
-        let Some(mut waits) = self.begin(query.key(), false) else {
+        let Some(begun) = self.begin(query.key(), false) else {
             return self.decline(query, octets_max, out);
         };
-        let found = async { waits.wait_for(Option::is_some).await.ok().and_then(|found| found.clone()) };
+        let found = begun.found();
         let found = match &stale {
             Some(_) => timeout(self.core.settings.stale_after, found).await.ok().flatten(),
             None => found.await,
@@ -136,6 +136,26 @@ impl<U: Upstream> Resolver<U> {
         }
     }
 
+    /// Appends the answer as it is now, whatever answer is kept: that of a resolution that is under way, or of a new one, which
+    /// takes only what lasts for a while yet. For who keeps answers himself, and asks before their time ends or after a failure;
+    /// nothing that has expired is answered, and nobody is asked more often than he asks.
+    pub async fn answer_anew(
+        self: &Arc<Self>,
+        query: &Query,
+        octets_max: usize,
+        out: &mut Vec<u8>,
+    ) -> Written {
+        self.core.metrics.anew.inc();
+        let found = match self.begin(query.key(), true) {
+            Some(begun) => begun.found().await,
+            None => None,
+        };
+        match found {
+            Some(found) => query.write(&found, 0, false, octets_max, out),
+            None => query.fail(octets_max, out),
+        }
+    }
+
     /// Appends the answer to the question for another name, behind an alias to it that may be remembered for `ttl` seconds: what
     /// a policy has in the place of what there is. Never said to be validated, but what is bogus fails.
     pub async fn answer_through(
@@ -146,8 +166,8 @@ impl<U: Upstream> Resolver<U> {
         out: &mut Vec<u8>,
     ) -> Written {
         let mut found = Vec::new();
-        self.answer(&query.for_name(target), usize::from(u16::MAX), &mut found).await;
-        let written = query.answer_behind(target, ttl, &found, octets_max, out);
+        let of_target = self.answer(&query.for_name(target), usize::from(u16::MAX), &mut found).await;
+        let written = query.answer_behind((target, ttl), (&found, of_target.ede), octets_max, out);
         written.unwrap_or_else(|| query.fail(octets_max, out))
     }
 
@@ -186,12 +206,12 @@ impl<U: Upstream> Resolver<U> {
         says_something && !stored.is_synthesized && self.age(stored) < kept
     }
 
-    /// Resolves in a task of its own, if nobody does already; `None` if too many do.
-    fn begin(self: &Arc<Self>, key: &Key, is_refresh: bool) -> Option<watch::Receiver<Option<Arc<Stored>>>> {
+    /// Resolves in a task of its own, if nobody does already; `None` if too much is resolved.
+    fn begin(self: &Arc<Self>, key: &Key, is_refresh: bool) -> Option<Begun> {
         let mut resolving = self.resolving.lock().unwrap_or_else(PoisonError::into_inner);
         let busy = resolving.len() >= RESOLVING_MAX;
         match resolving.entry(*key) {
-            Entry::Occupied(same) => (!is_refresh).then(|| same.get().clone()),
+            Entry::Occupied(same) => Some(Begun { waits: same.get().clone(), is_new: false }),
             Entry::Vacant(_) if busy => None,
             Entry::Vacant(place) => {
                 let (tells, waits) = watch::channel(None);
@@ -203,7 +223,7 @@ impl<U: Upstream> Resolver<U> {
                     tells.send_replace(Some(found));
                     drop(place);
                 });
-                Some(waits)
+                Some(Begun { waits, is_new: true })
             }
         }
     }
@@ -285,7 +305,21 @@ impl<U: Upstream> Resolver<U> {
             }
         }
         debug!(name = %key.name(), "aliases lead round, or on and on");
-        Err(Failure(ede::NO_AUTHORITY))
+        Err(Failure(ede::OTHER))
+    }
+}
+
+/// A resolution that is under way.
+struct Begun {
+    waits: watch::Receiver<Option<Arc<Stored>>>,
+    /// Whether it was not before.
+    is_new: bool,
+}
+
+impl Begun {
+    /// What it finds; nothing, if it ends otherwise than it should.
+    async fn found(mut self) -> Option<Arc<Stored>> {
+        self.waits.wait_for(Option::is_some).await.ok().and_then(|found| found.clone())
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     rate::{Kind as Counted, Limited},
     rrset::{self, RrSet},
     wire::{ExtendedError, Rcode, class, rtype},
-    zone::{Found, Kind, NEGATIVE_TTL, Node, ZoneTree},
+    zone::{Found, Kind, Node, ZoneTree},
 };
 
 /// Aliases that one answer follows. Resolvers follow 8 to 16 of their own; more are a mistake or an attack.
@@ -131,6 +131,8 @@ struct Answer<'a, Z> {
     /// What the query's cookies are worth.
     judged: Option<Judged>,
     writer: Writer<'a>,
+    /// The longest that a denial may be remembered, in seconds, where it follows from what was found outside.
+    denied_for: u32,
     /// Whether signatures are asked for.
     dnssec: bool,
     /// How many were made.
@@ -320,7 +322,8 @@ impl<Z: Zones> Answer<'_, Z> {
     /// Says that a name, or data of the type, does not exist, and for how long (RFC 2308).
     fn negative(&mut self, zone: &ZoneTree, name: &[u8], found: Found<'_>) -> Result<Step, Failure> {
         let soa = zone.soa();
-        let written = self.set(zone, Section::Authority, zone.apex(), soa, soa.ttl.min(NEGATIVE_TTL))?;
+        let ttl = secure::negative_ttl(zone).min(self.denied_for);
+        let written = self.set(zone, Section::Authority, zone.apex(), soa, ttl)?;
         if self.signer(zone).is_some() {
             return self.deny(zone, name, found, written);
         }

@@ -33,6 +33,8 @@ const CHAFF_MAX: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Silent,
+    /// There is no way to it.
+    Unreachable,
     Refuses,
     OtherId,
     OtherQuestion,
@@ -350,6 +352,9 @@ impl Upstream for World {
             self.zones.iter().filter(|zone| zone.0 == server).map(|zone| &zone.1).collect();
         if fault == Some(Fault::Silent) || zones.is_empty() {
             std::future::pending::<()>().await;
+        }
+        if fault == Some(Fault::Unreachable) {
+            return Err(io::ErrorKind::NetworkUnreachable.into());
         }
         let refused = Answer { flags: flag::QR | 5, ..Answer::default() };
         let mut answer =

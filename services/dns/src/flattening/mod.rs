@@ -217,7 +217,11 @@ impl Flattening {
         let question = message::question(0, flag::RD, &target.name, target.rtype);
         let Read::Query(query) = Query::read(&question) else { return Outcome::Failed };
         let mut answer = Vec::new();
-        let written = self.resolver.answer(&query, MESSAGE_OCTETS_MAX, &mut answer).await;
+        // When to ask again is for the table to say: what the resolver has kept, be it a failure, is what it has had.
+        let written = match target.was_resolved() {
+            true => self.resolver.answer_anew(&query, MESSAGE_OCTETS_MAX, &mut answer).await,
+            false => self.resolver.answer(&query, MESSAGE_OCTETS_MAX, &mut answer).await,
+        };
         found(&answer, target.rtype, written.rcode, written.ttl)
     }
 

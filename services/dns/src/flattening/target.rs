@@ -115,6 +115,11 @@ impl State {
 }
 
 impl Target {
+    /// Whether a resolution of it has ended before.
+    pub(super) fn was_resolved(&self) -> bool {
+        self.state.load().turn > 0
+    }
+
     pub(super) fn key(&self) -> Key {
         [&self.name, &self.rtype.to_be_bytes()[..]].concat().into()
     }

@@ -30,10 +30,12 @@ const NAME: &str = "name";
 /// Octets that a datagram may have, which here says nothing.
 const PAYLOAD: u16 = 1_232;
 /// What extended errors are called (RFC 8914, 5.2), as far as a resolver says them.
-const EXTENDED: [(u16, &str); 15] = [
+const EXTENDED: [(u16, &str); 20] = [
+    (0, "Other Error"),
     (1, "Unsupported DNSKEY Algorithm"),
     (2, "Unsupported DS Digest Type"),
     (3, "Stale Answer"),
+    (4, "Forged Answer"),
     (6, "DNSSEC Bogus"),
     (7, "Signature Expired"),
     (8, "Signature Not Yet Valid"),
@@ -43,9 +45,12 @@ const EXTENDED: [(u16, &str); 15] = [
     (15, "Blocked"),
     (17, "Filtered"),
     (18, "Prohibited"),
+    (19, "Stale NXDOMAIN Answer"),
     (20, "Not Authoritative"),
     (22, "No Reachable Authority"),
+    (23, "Network Error"),
     (27, "Unsupported NSEC3 Iterations Value"),
+    (29, "Synthesized"),
 ];
 
 /// An answer.

@@ -215,7 +215,7 @@ impl Recursive {
         let limited = limit.limit(asker.address, kind, self.clock.now().as_millis())?;
         let written = match limited {
             Limited::Slipped => query.ask_for_tcp(out),
-            Limited::Dropped => Written { rcode: 0, is_truncated: false, ttl: None },
+            Limited::Dropped => Written { rcode: 0, is_truncated: false, ttl: None, ede: None },
         };
         Some(Answered { limited: Some(limited), ..answered(query, written) })
     }

@@ -81,6 +81,7 @@ impl<Z: Zones> Answer<'_, Z> {
             Seen::Off => return failed(ExtendedError::OUTSIDE),
         };
         if found.addresses.is_empty() {
+            self.denied_for = ttl.min(left);
             return self.negative(zone, name.wire(), Found::Node(flattened));
         }
         let set = RrSet { rtype: qtype, ttl, data: found.addresses.clone() };
@@ -185,7 +186,7 @@ mod tests {
         /// What is known; how it is answered, with which TTLs, and why.
         type Case = (fn() -> Seen, Rcode, &'static [u32], Option<u16>);
         let responder = Responder::new(&[], true, "test", 1_232, Arc::new(SystemClock));
-        let cases: [Case; 8] = [
+        let cases: [Case; 9] = [
             (
                 || Seen::Fresh(Outcome::of(&[[192, 0, 2, 1], [192, 0, 2, 2]], 0), 60),
                 Rcode::NoError,
@@ -194,6 +195,7 @@ mod tests {
             ),
             (|| Seen::Fresh(Outcome::of(&[[192, 0, 2, 1]], 0), 900), Rcode::NoError, &[200], None),
             (|| Seen::Fresh(Outcome::of(&[], 0), 900), Rcode::NoError, &[], None),
+            (|| Seen::Fresh(Outcome::of(&[], 0), 40), Rcode::NoError, &[], None),
             (|| Seen::Stale(Outcome::of(&[[192, 0, 2, 1]], 0)), Rcode::NoError, &[30], Some(3)),
             (|| Seen::Stale(Outcome::of(&[], 0)), Rcode::NoError, &[], Some(3)),
             (|| Seen::Sought, Rcode::ServFail, &[], Some(14)),
@@ -209,6 +211,13 @@ mod tests {
             let said = responder.respond(&one(seen), &question, asker, &mut out).unwrap();
             let found: Vec<u32> = answers(&out).unwrap().iter().map(|record| record.ttl).collect();
             assert_eq!((said.rcode, &found[..]), (rcode, ttls), "{:?}", seen());
+            // That there are none is remembered for no longer than it is known, nor than the alias is.
+            let denied_for = match seen() {
+                Seen::Fresh(found, left) if found.addresses.is_empty() => Some(left.min(200)),
+                Seen::Stale(found) if found.addresses.is_empty() => Some(STALE_TTL),
+                _ => ttls.iter().min().copied(),
+            };
+            assert_eq!(said.ttl, denied_for, "{:?}", seen());
             // The option: its code, 15, its length, and the extended error.
             let told = out.windows(6).rev().find(|option| option[..3] == [0, 15, 0]);
             assert_eq!(told.map(|option| u16::from(option[5])), why, "{:?}", seen());

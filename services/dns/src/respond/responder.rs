@@ -174,6 +174,7 @@ impl Responder {
             zone: None,
             judged,
             writer,
+            denied_for: u32::MAX,
             dnssec,
             signatures,
         };

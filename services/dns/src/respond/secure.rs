@@ -120,7 +120,7 @@ impl<Z: Zones> Answer<'_, Z> {
             return Ok(Rcode::NoError);
         }
         let soa = zone.soa();
-        if self.set(zone, Section::Authority, zone.apex(), soa, soa.ttl.min(NEGATIVE_TTL))?
+        if self.set(zone, Section::Authority, zone.apex(), soa, negative_ttl(zone))?
             && self.signer(zone).is_some()
         {
             self.deny_ds(zone, child.apex())?;
@@ -168,10 +168,10 @@ impl<Z: Zones> Answer<'_, Z> {
         let ttl = negative_ttl(zone);
         if zone.signer().is_some_and(Signer::hashes_names) {
             let (owner, set) = nsec3::of(name, zone.apex(), types, ttl);
-            return self.set(zone, Section::Authority, &owner, &set, ttl);
+            return self.set(zone, Section::Authority, &owner, &set, ttl.min(self.denied_for));
         }
         let set = nsec(name, zone.apex(), types, ttl);
-        self.set(zone, Section::Authority, name, &set, ttl)
+        self.set(zone, Section::Authority, name, &set, ttl.min(self.denied_for))
     }
 
     /// The types that a denial must not deny, but for the one that was asked for and is not there.
@@ -217,7 +217,10 @@ impl Failure {
     const UNSIGNED: Self = Self::because(Rcode::ServFail, ExtendedError::UNSIGNED);
 }
 
-/// How long others may remember a denial, in seconds (RFC 9077).
-fn negative_ttl(zone: &ZoneTree) -> u32 {
-    zone.soa().ttl.min(NEGATIVE_TTL)
+/// How long others may remember a denial, in seconds (RFC 2308, 3; RFC 9077): no longer than the SOA record, nor than its last
+/// number.
+pub(super) fn negative_ttl(zone: &ZoneTree) -> u32 {
+    let soa = zone.soa();
+    let minimum = soa.data.first().and_then(|data| data.last_chunk());
+    soa.ttl.min(minimum.map_or(NEGATIVE_TTL, |octets| u32::from_be_bytes(*octets))).min(NEGATIVE_TTL)
 }
