@@ -21,6 +21,7 @@
 
 pub mod analytics_filters;
 pub mod bird_reply;
+pub mod block_lists;
 pub mod cache_disk;
 pub mod cache_keys;
 pub mod cache_policy;
@@ -65,6 +66,7 @@ macro_rules! each_target {
         $with! {
             analytics_filters,
             bird_reply,
+            block_lists,
             cache_disk,
             cache_keys,
             cache_policy,

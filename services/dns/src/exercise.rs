@@ -9,7 +9,7 @@ use crate::{
     https::query_in,
     name,
     query::{QUERY_OCTETS_MAX, Query},
-    resolver::json,
+    resolver::{json, names},
     transfer,
     wire::LENGTH_OCTETS,
 };
@@ -40,4 +40,9 @@ pub fn exercise(octets: &[u8]) {
         let again = format!("dns={}", URL_SAFE_NO_PAD.encode(&query));
         assert!(query_in(&again).is_ok_and(|again| again == query));
     }
+}
+
+/// Reads octets as a list of names that a policy blocks.
+pub fn exercise_block_list(octets: &[u8]) {
+    names::exercise(octets);
 }

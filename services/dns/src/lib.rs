@@ -104,7 +104,7 @@ pub use asker::{Asker, Transport};
 pub use config::DnsConfig;
 pub use error::DnsError;
 #[doc(hidden)]
-pub use exercise::exercise;
+pub use exercise::{exercise, exercise_block_list};
 pub use flattening::{FlatteningConfig, Outside};
 pub use https::DnsOverHttps;
 pub use rate::Limited;

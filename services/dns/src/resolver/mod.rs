@@ -30,7 +30,7 @@
 mod config;
 pub(crate) mod json;
 mod metrics;
-mod names;
+pub(crate) mod names;
 mod policies;
 mod safe_search;
 

@@ -4,9 +4,13 @@
 //!  a line ─▶ name, and what it stands for ─▶ keyed hash of the name, with two bits ─▶ sorted, each name once
 //!             name             itself and all below it
 //!             *.name           all below it
+//!             ||name^          itself and all below it (a list of a blocker in browsers)
 //!             0.0.0.0 name …   itself (a hosts file)
-//!             # ! ;            nothing: a comment
+//!             # ! ;            nothing: a comment, at the line's begin or behind a space
 //! ```
+//!
+//! What else the lists of blockers in browsers have (`example.com##.banner`, `@@||name^`, `||name^$image`) says something of
+//! pages and not of names: such lines are not understood, and left out. A line that is too long is one, to its end.
 //!
 //! A name is found by its hash alone: of a million names, one of a hundred million million others is found by mistake. The key
 //! is the process's own, so that nobody makes such a name.
@@ -98,11 +102,25 @@ impl NameSetBuilder {
         if file.metadata()?.len() > FILE_BYTES_MAX {
             return Err(io::Error::other("it has more than 256 MiB"));
         }
+        self.lines(BufReader::new(file.take(FILE_BYTES_MAX)))
+    }
+
+    /// Reads lines.
+    ///
+    /// # Errors
+    /// They cannot be read, are too many, or have no name in them.
+    pub(crate) fn lines(&mut self, mut lines: impl BufRead) -> io::Result<()> {
         let before = self.hashes.len();
-        let mut lines = BufReader::new(file.take(FILE_BYTES_MAX));
         let mut line = Vec::new();
         while lines.by_ref().take(LINE_OCTETS_MAX).read_until(b'\n', &mut line)? > 0 {
-            self.line(&line);
+            let is_whole =
+                line.len() < LINE_OCTETS_MAX.try_into().unwrap_or(usize::MAX) || line.ends_with(b"\n");
+            if is_whole {
+                self.line(&line);
+            } else {
+                self.strange += 1;
+                lines.skip_until(b'\n')?;
+            }
             if self.hashes.len() > NAMES_MAX {
                 return Err(io::Error::other(
                     "it has more than 4,000,000 names, with those of the other lists",
@@ -119,17 +137,20 @@ impl NameSetBuilder {
             self.strange += 1;
             return;
         };
-        let said = line.split(['#', '!', ';']).next().unwrap_or_default();
-        let mut words = said.split_whitespace();
+        let is_comment = |word: &&str| word.starts_with(['#', '!', ';']);
+        // Files from Windows begin with a mark of their own.
+        let mut words =
+            line.trim_start_matches('\u{feff}').split_whitespace().take_while(|word| !is_comment(word));
         let Some(first) = words.next() else { return };
         if first.parse::<IpAddr>().is_ok() {
             // Names of this host stand there, too: they have one label.
             words.filter(|name| name.contains('.')).for_each(|name| self.name(name, ITSELF));
             return;
         }
+        let anchored = first.strip_prefix("||").and_then(|rest| rest.strip_suffix('^'));
         match (first.strip_prefix("*."), words.next()) {
             (Some(name), None) => self.name(name, BELOW),
-            (None, None) => self.name(first, ITSELF | BELOW),
+            (None, None) => self.name(anchored.unwrap_or(first), ITSELF | BELOW),
             (_, Some(_)) => self.strange += 1,
         }
     }
@@ -159,6 +180,30 @@ impl NameSetBuilder {
         });
         NameSet { hashes: hashes.into() }
     }
+}
+
+/// Reads octets as a list: what a fuzz target calls. Nothing here may panic but by what it asserts.
+pub(crate) fn exercise(octets: &[u8]) {
+    let mut whole = NameSetBuilder::default();
+    let has_names = whole.lines(octets).is_ok();
+    assert_eq!(has_names, !whole.hashes.is_empty());
+    let (strange, set) = (whole.strange, whole.build());
+    assert!(set.hashes.is_sorted_by(|one, next| one & !BITS < next & !BITS));
+    // A line says what it says, wherever it stands.
+    let (mut names, mut strange_alone) = (0, 0);
+    for line in octets.split_inclusive(|octet| *octet == b'\n') {
+        let mut alone = NameSetBuilder::default();
+        alone.lines(line).ok();
+        strange_alone += alone.strange;
+        for hash in alone.hashes {
+            names += 1;
+            assert_eq!(set.bits(hash & !BITS) & hash & BITS, hash & BITS);
+        }
+    }
+    assert_eq!(strange, strange_alone);
+    assert!(set.len() <= names);
+    // As a name on the wire, which is whatever it is.
+    set.has(octets);
 }
 
 fn hash(wire: &[u8]) -> u64 {
@@ -203,8 +248,14 @@ mod tests {
             "not..a.name",
             "<html>",
             "a.example ; comment",
+            "\u{feff}first.example",
+            "||anchored.example^",
+            "news.example##.banner",
+            "@@||never.example^",
+            "||pages.example^$image",
+            "shop.example#comment",
         ]);
-        assert_eq!(strange, 3);
+        assert_eq!(strange, 7);
         for (name, expected) in [
             ("ads.example", true),
             ("www.ads.example", true),
@@ -220,6 +271,12 @@ mod tests {
             ("www.exact.example", false),
             ("localhost", false),
             ("a.example", true),
+            ("first.example", true),
+            ("www.anchored.example", true),
+            ("news.example", false),
+            ("never.example", false),
+            ("pages.example", false),
+            ("shop.example", false),
         ] {
             assert_eq!(has(&set, name), expected, "{name}");
         }
@@ -251,6 +308,21 @@ mod tests {
             assert!(!has(&set, &format!("host-{number}.list-{}.example", (number + 1) % 1_000)));
             assert!(!has(&set, &format!("x{name}")));
         }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_none_to_its_end() {
+        let long = "x".repeat(LINE_OCTETS_MAX.try_into().unwrap());
+        // The rest of it would be a name.
+        let text =
+            format!("a.example\n# {long}\n{long}rest.example\n{}b.example\nc.example\n", " ".repeat(4_085));
+        let mut builder = NameSetBuilder::default();
+        builder.lines(text.as_bytes()).unwrap();
+        assert_eq!(builder.strange, 2);
+        let set = builder.build();
+        assert_eq!(set.len(), 3);
+        assert!(["a.example", "b.example", "c.example"].iter().all(|name| has(&set, name)));
+        assert!(!has(&set, "rest.example"));
     }
 
     #[test]
