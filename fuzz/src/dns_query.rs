@@ -116,7 +116,7 @@ pub fn run(message: &[u8]) {
         (Transport::Https, 65_535),
     ] {
         let mut out = Vec::new();
-        let asker = Asker { address: [192, 0, 2, 1].into(), transport };
+        let asker = Asker::new([192, 0, 2, 1].into(), transport);
         let answered = RESPONDER.respond(&*ZONES, message, asker, &mut out);
         assert_eq!(answered.is_none(), out.is_empty());
         assert!(out.len() <= limit);

@@ -11,7 +11,9 @@ use proxima_anycast::{AnycastConfig, Bfd, Neighbor};
 use proxima_cache::CacheConfig;
 use proxima_chassis::{IdentityConfig, NetworkConfig, NodeConfig, NodeSection};
 use proxima_control::{AcmeConfig, Activation, ControlConfig};
-use proxima_dns::{AnalyticsConfig, DnsConfig, FlatteningConfig, PolicyConfig, ResolverConfig};
+use proxima_dns::{
+    AnalyticsConfig, DnsConfig, FlatteningConfig, LocationConfig, PolicyConfig, ResolverConfig,
+};
 use proxima_edge::{EdgeConfig, LimitsConfig, RequestLogConfig, TimeoutsConfig};
 use proxima_ledger::LedgerConfig;
 use proxima_tiers::{TiersConfig, config::Server as TierServer};
@@ -32,6 +34,7 @@ fn tables() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("dns.analytics", fields::<AnalyticsConfig>()),
         ("dns.flattening", fields::<FlatteningConfig>()),
         ("dns.resolver", fields::<ResolverConfig>()),
+        ("dns.resolver.locations", fields::<LocationConfig>()),
         ("dns.resolver.policies", fields::<PolicyConfig>()),
         ("edge", fields::<EdgeConfig>()),
         ("edge.request_log", fields::<RequestLogConfig>()),

@@ -1,4 +1,15 @@
 //! Answers that are decided and not found: by a policy, of whoever serves the resolver.
+//!
+//! ```text
+//!  decided before anything is asked ─▶ Query::answer_with: aliases of the policy's own, its records, or a code
+//!  aliases of the policy's own that lead outside ─▶ Resolver::answer_through: what is found behind them
+//!  found, and an alias on the way leads where the client is not led (AliasGuard) ─▶ what is decided instead
+//! ```
+//!
+//! What was found is kept once for all clients; who looks at it does so each time that it is told, since policies differ and
+//! change. It costs an answer without aliases nothing.
+
+use std::fmt;
 
 use crate::{
     iterate::Security,
@@ -9,7 +20,7 @@ use crate::{
     rrset::RrSet,
 };
 
-/// A record of the name that is asked for.
+/// A record of a policy's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalRecord {
     /// Its type.
@@ -20,10 +31,51 @@ pub struct LocalRecord {
     pub data: Box<[u8]>,
 }
 
+/// Aliases of a policy's own, from the name that is asked for on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aliases {
+    /// The names that they lead to, one after the other.
+    pub targets: Vec<Name>,
+    /// For how long each may be remembered, in seconds.
+    pub ttl: u32,
+}
+
+/// Why a name is blocked (RFC 8914, 4.16 to 4.18).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BlockReason {
+    /// Whoever operates the resolver wants it so.
+    #[default]
+    Blocked,
+    /// Somebody else makes them.
+    Censored,
+    /// The client's own side asked for it.
+    Filtered,
+}
+
+impl BlockReason {
+    const fn code(self) -> u16 {
+        match self {
+            Self::Blocked => ede::BLOCKED,
+            Self::Censored => 16,
+            Self::Filtered => 17,
+        }
+    }
+}
+
+/// Who may not want clients to be led somewhere by an alias.
+pub trait AliasGuard: fmt::Debug + Send + Sync {
+    /// Whether clients are not led to this name.
+    fn blocks(&self, target: &Name) -> bool;
+
+    /// What is answered to a question for this type instead.
+    fn blocked(&self, rtype: u16) -> Decided;
+}
+
 /// An answer that is decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decided {
-    /// The records of the name that is asked for; none: it has none of the type.
+    aliases: Aliases,
+    /// The records of the name that is asked for, or that its aliases lead to; none: it has none of the type.
     pub records: Vec<LocalRecord>,
     rcode: u8,
     ede: Option<u16>,
@@ -35,53 +87,71 @@ impl Decided {
         Self { records, ..Self::default() }
     }
 
-    /// The name does not exist, because it is blocked (RFC 8914, 4.16).
-    pub fn blocked_as_nothing() -> Self {
-        Self { rcode: rcode::NXDOMAIN, ede: Some(ede::BLOCKED), records: Vec::new() }
+    /// The name does not exist.
+    pub fn nothing() -> Self {
+        Self { rcode: rcode::NXDOMAIN, ..Self::default() }
     }
 
-    /// The name is blocked, and not answered for.
-    pub fn blocked_as_refused() -> Self {
-        Self { rcode: rcode::REFUSED, ede: Some(ede::BLOCKED), records: Vec::new() }
+    /// It is refused to answer for the name.
+    pub fn refused() -> Self {
+        Self { rcode: rcode::REFUSED, ..Self::default() }
     }
 
-    /// The name is blocked, and has these records instead.
-    pub fn blocked_with(records: Vec<LocalRecord>) -> Self {
-        Self { rcode: rcode::NOERROR, ede: Some(ede::BLOCKED), records }
+    /// It is so because the name is blocked.
+    #[must_use]
+    pub fn because(self, why: BlockReason) -> Self {
+        Self { ede: Some(why.code()), ..self }
+    }
+
+    /// It is so of the name that these lead to.
+    #[must_use]
+    pub fn behind(self, aliases: Aliases) -> Self {
+        Self { aliases, ..self }
     }
 }
 
 impl Query {
     /// Appends an answer that is decided. It is never said to be validated.
     pub fn answer_with(&self, decided: &Decided, octets_max: usize, out: &mut Vec<u8>) -> Written {
-        let owner = self.name();
-        let answer: Vec<RrSet> = decided.records.iter().map(|record| set(&owner, record)).collect();
-        let ttl = decided.records.iter().map(|record| record.ttl).min().unwrap_or(0);
+        let Decided { aliases, records, rcode, ede } = decided;
+        let (mut answer, owner) = aliases.sets(self.name());
+        answer.extend(records.iter().map(|record| set(&owner, record)));
+        let ttl = answer.iter().map(|set| set.ttl).min().unwrap_or(0);
         let parts = Parts {
-            rcode: decided.rcode,
+            rcode: *rcode,
             answer,
             authority: Vec::new(),
             security: Security::Insecure,
-            ede: decided.ede,
+            ede: *ede,
             ttl,
             is_synthesized: false,
         };
         self.write(&Stored::new(self.key(), &parts, 0), 0, false, octets_max, out)
     }
 
-    /// Appends the answer to the question for another name, `found` for [`Self::for_name`] with an extended error, behind an alias
-    /// to it.
+    /// Appends what is said in the place of what leads where the client is not led.
+    pub(crate) fn answer_blocked(
+        &self,
+        guard: &dyn AliasGuard,
+        octets_max: usize,
+        out: &mut Vec<u8>,
+    ) -> Written {
+        let written = self.answer_with(&guard.blocked(self.rtype()), octets_max, out);
+        Written { is_blocked: true, ..written }
+    }
+
+    /// Appends the answer to the question for another name, `found` for [`Self::for_name`] with an extended error, behind
+    /// aliases to it.
     pub(crate) fn answer_behind(
         &self,
-        (target, ttl): (&Name, u32),
+        aliases: &Aliases,
         (found, ede): (&[u8], Option<u16>),
         octets_max: usize,
         out: &mut Vec<u8>,
     ) -> Option<Written> {
         let message = Message::parse(found)?;
-        let alias = LocalRecord { rtype: rtype::CNAME, ttl, data: target.wire().into() };
-        let mut answer = vec![set(&self.name(), &alias)];
-        // Signatures would not hold for the alias, so that they are of no use.
+        let (mut answer, _) = aliases.sets(self.name());
+        // Signatures would not hold for the aliases, so that they are of no use.
         let unsigned = |records: Vec<Record>| {
             records
                 .into_iter()
@@ -103,10 +173,24 @@ impl Query {
             authority,
             security: Security::Insecure,
             ede: ede.filter(|_| code == rcode::SERVFAIL).or(Some(ede::FORGED)),
-            ttl,
+            ttl: aliases.ttl,
             is_synthesized: false,
         };
         Some(self.write(&Stored::new(self.key(), &parts, 0), 0, false, octets_max, out))
+    }
+}
+
+impl Aliases {
+    /// Their records, and the name that the last of them leads to.
+    fn sets(&self, first: Name) -> (Vec<RrSet>, Name) {
+        let mut owner = first;
+        let mut sets = Vec::with_capacity(self.targets.len() + 1);
+        for target in &self.targets {
+            let alias = LocalRecord { rtype: rtype::CNAME, ttl: self.ttl, data: target.wire().into() };
+            sets.push(set(&owner, &alias));
+            owner = target.clone();
+        }
+        (sets, owner)
     }
 }
 

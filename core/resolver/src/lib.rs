@@ -66,7 +66,8 @@ mod zones;
 mod tests;
 
 pub use anchors::{AnchorChange, AnchorState, Followed, NotFollowed, Observation, TrustAnchors, Unobserved};
-pub use decided::{Decided, LocalRecord};
+pub use decided::{AliasGuard, Aliases, BlockReason, Decided, LocalRecord};
+pub use edns::{Cookie, CookieAnswer};
 #[doc(hidden)]
 pub use exercise::{exercise, exercise_anchors};
 pub use hints::{HintsError, parse_anchors, parse_hints};

@@ -13,6 +13,8 @@ pub(crate) mod rcode {
     pub(crate) const NXDOMAIN: u8 = 3;
     pub(crate) const NOTIMP: u8 = 4;
     pub(crate) const REFUSED: u8 = 5;
+    /// Its upper bit stands in the OPT record.
+    pub(crate) const BADCOOKIE: u8 = 23;
 }
 
 /// What we take in a datagram: no common path fragments it (RFC 9715).

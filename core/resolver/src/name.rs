@@ -70,7 +70,7 @@ impl Name {
     }
 
     /// The name above it.
-    pub(crate) fn parent(&self) -> Option<Self> {
+    pub fn parent(&self) -> Option<Self> {
         let first = usize::from(self.0[0]);
         (first > 0).then(|| Self(self.0[first + 1..].into()))
     }

@@ -1,9 +1,12 @@
 //! Questions of clients, read; answers to them, written.
 
-use proxima_wire::edns::{OPT_OCTETS, padding};
+use std::sync::Arc;
+
+use proxima_wire::edns::padding;
 
 use crate::{
-    edns::{EDE_OCTETS, Edns, bad_version, edns, write_opt},
+    decided::AliasGuard,
+    edns::{BAD_VERSION, Cookie, CookieAnswer, Edns, Opt, edns, refused},
     iterate::Security,
     keys::{self, ede},
     message::{HEADER_OCTETS, Record, UDP_OCTETS, class, flag, rcode, read_u16, rtype},
@@ -31,6 +34,12 @@ pub struct Query {
     edns: Option<Edns>,
     /// Whether the answer goes encrypted, and so may be padded.
     is_encrypted: bool,
+    /// What the client's cookie is answered with.
+    cookie: Option<CookieAnswer>,
+    /// How long the connection may be silent, in tenths of a second.
+    keepalive: Option<u16>,
+    /// Who looks at where aliases lead before the client is told.
+    guard: Option<Arc<dyn AliasGuard>>,
 }
 
 /// What an answer says, for who counts it and who keeps it.
@@ -44,6 +53,8 @@ pub struct Written {
     pub ttl: Option<u32>,
     /// The extended error (RFC 8914), which only who speaks EDNS is told.
     pub ede: Option<u16>,
+    /// Whether it is another answer than what was found, because that led through a name to which the client is not led.
+    pub is_blocked: bool,
 }
 
 /// Why a question is refused.
@@ -54,6 +65,8 @@ pub enum Refusal {
     /// It does not ask for recursion, and there is nothing else here (RFC 8914, 4.21). What others have asked for is no answer
     /// to that: it would tell about them.
     NoRecursion,
+    /// The client asks more than it may (RFC 8914, 4.1: any other error).
+    TooMany,
 }
 
 /// By what an answer is kept: the name in lower case, the type, and whether signatures (1) and unchecked data (2) are
@@ -112,7 +125,10 @@ impl Query {
         }
         let Some(edns) = edns(message, at, additionals) else { return refuse(rcode::FORMERR) };
         if edns.is_some_and(|edns| edns.version > 0) {
-            return Read::Refused(bad_version(id, flags, &question));
+            return Read::Refused(refused(id, flags, BAD_VERSION, &question));
+        }
+        if edns.is_some_and(|edns| edns.is_malformed) {
+            return Read::Refused(refused(id, flags, rcode::FORMERR, &question));
         }
         // Everything, transfers and other classes: nobody asks a resolver for them in earnest (RFC 8482).
         if class != class::IN || QUESTION_TYPES.contains(&kind) || kind == rtype::OPT || kind == 0 {
@@ -120,7 +136,17 @@ impl Query {
         }
         let has_do = edns.is_some_and(|edns| edns.has_do);
         let key = Key::new(&name, kind, has_do, flags & flag::CD != 0);
-        Read::Query(Self { id, flags, question, key, edns, is_encrypted: false })
+        Read::Query(Self {
+            id,
+            flags,
+            question,
+            key,
+            edns,
+            is_encrypted: false,
+            cookie: None,
+            keepalive: None,
+            guard: None,
+        })
     }
 
     /// It came encrypted: if the client padded it, answers are padded, too (RFC 7830, RFC 8467).
@@ -128,6 +154,36 @@ impl Query {
     pub fn encrypted(mut self) -> Self {
         self.is_encrypted = true;
         self
+    }
+
+    /// The client's cookies (RFC 7873).
+    pub fn cookie(&self) -> Option<Cookie> {
+        self.edns.and_then(|edns| edns.cookie)
+    }
+
+    /// Whatever the answer is, it says this to who sent a cookie.
+    #[must_use]
+    pub fn with_cookie(mut self, answer: CookieAnswer) -> Self {
+        self.cookie = self.cookie().map(|_| answer);
+        self
+    }
+
+    /// It came over a connection that may be silent for so many tenths of a second, which is told to who asks (RFC 7828).
+    #[must_use]
+    pub fn with_keepalive(mut self, tenths: u16) -> Self {
+        self.keepalive = Some(tenths).filter(|_| self.has_keepalive());
+        self
+    }
+
+    /// Where aliases lead is looked at before the client is told.
+    #[must_use]
+    pub fn guarded(mut self, guard: Arc<dyn AliasGuard>) -> Self {
+        self.guard = Some(guard);
+        self
+    }
+
+    pub(crate) fn guard(&self) -> Option<&dyn AliasGuard> {
+        self.guard.as_deref()
     }
 
     /// The same question for another name.
@@ -173,6 +229,7 @@ impl Query {
         let code = match why {
             Refusal::NotAllowed => ede::PROHIBITED,
             Refusal::NoRecursion => ede::NOT_AUTHORITATIVE,
+            Refusal::TooMany => ede::OTHER,
         };
         self.write(&Stored::failure(rcode::REFUSED, code, 0, 0), 0, false, octets_max, out)
     }
@@ -183,9 +240,29 @@ impl Query {
         self.write(&failure, 0, false, octets_max, out)
     }
 
-    /// Appends an answer without records that asks to come again over TCP, where the client's address is shown.
-    pub fn ask_for_tcp(&self, out: &mut Vec<u8>) -> Written {
-        self.write(&Stored { ede: None, ..Stored::failure(rcode::NOERROR, 0, 0, 0) }, 0, false, 0, out)
+    /// Appends an answer without records that asks to come again in a way that shows the client's address: with the cookie
+    /// that it gets, if it knows cookies (RFC 7873, 5.2.3), otherwise over TCP.
+    pub fn ask_again(&self, out: &mut Vec<u8>) -> Written {
+        let (code, octets_max) =
+            if self.cookie.is_some() { (rcode::BADCOOKIE, usize::MAX) } else { (rcode::NOERROR, 0) };
+        self.write(&Stored { ede: None, ..Stored::failure(code, 0, 0, 0) }, 0, false, octets_max, out)
+    }
+
+    /// Appends what was found, unless it leads through a name to which the client is not led.
+    pub(crate) fn tell(
+        &self,
+        stored: &Stored,
+        age: u32,
+        stale: bool,
+        octets_max: usize,
+        out: &mut Vec<u8>,
+    ) -> Written {
+        match &self.guard {
+            Some(guard) if stored.aliases.iter().any(|target| guard.blocks(target)) => {
+                self.answer_blocked(&**guard, octets_max, out)
+            }
+            _ => self.write(stored, age, stale, octets_max, out),
+        }
     }
 
     /// Appends a whole answer; if it has more than `octets_max`, one without records that says so.
@@ -203,19 +280,23 @@ impl Query {
             (true, _) => Some(ede::STALE),
             (false, _) => stored.ede,
         };
-        let opt = match (self.edns, ede) {
-            (None, _) => 0,
-            (Some(_), None) => OPT_OCTETS,
-            (Some(_), Some(_)) => OPT_OCTETS + EDE_OCTETS,
-        };
-        let fits = HEADER_OCTETS + self.question.len() + stored.body.len() + opt <= octets_max;
-        let mut flags = flag::QR | flag::RA | self.flags & (flag::RD | flag::CD) | u16::from(stored.rcode);
+        let opt = self.edns.map(|edns| Opt {
+            has_do: edns.has_do,
+            rcode: stored.rcode,
+            ede,
+            cookie: self.cookie,
+            keepalive: self.keepalive,
+        });
+        let opt_octets = opt.as_ref().map_or(0, Opt::octets);
+        let fits = HEADER_OCTETS + self.question.len() + stored.body.len() + opt_octets <= octets_max;
+        let code = u16::from(stored.rcode & 0xF);
+        let mut flags = flag::QR | flag::RA | self.flags & (flag::RD | flag::CD) | code;
         // AD is for who asked for it (RFC 6840, 5.8).
         let wants_ad = self.key.wants_signatures() || self.flags & flag::AD != 0;
         flags |= if stored.is_secure && wants_ad && !stale { flag::AD } else { 0 };
         flags |= if fits { 0 } else { flag::TC };
         let (answers, authorities) = if fits { stored.counts } else { (0, 0) };
-        for field in [self.id, flags, 1, answers, authorities, u16::from(opt > 0)] {
+        for field in [self.id, flags, 1, answers, authorities, u16::from(opt.is_some())] {
             out.extend_from_slice(&field.to_be_bytes());
         }
         out.extend_from_slice(&self.question);
@@ -230,13 +311,13 @@ impl Query {
                 out[at..at + 4].copy_from_slice(&left.to_be_bytes());
             }
         }
-        if let Some(edns) = self.edns {
-            let is_padded = edns.is_padded && self.is_encrypted;
-            let padding = if is_padded { padding(out.len() - begin + opt) } else { None };
-            write_opt(edns, ede, padding, out);
+        if let Some(opt) = opt {
+            let is_padded = self.edns.is_some_and(|edns| edns.is_padded) && self.is_encrypted;
+            let padding = if is_padded { padding(out.len() - begin + opt_octets) } else { None };
+            opt.write(padding, out);
         }
         debug_assert!(out.len() - begin <= octets_max || !fits);
-        Written { rcode: stored.rcode, is_truncated: !fits, ttl: shortest, ede }
+        Written { rcode: stored.rcode, is_truncated: !fits, ttl: shortest, ede, is_blocked: false }
     }
 }
 
@@ -283,6 +364,8 @@ pub(crate) struct Stored {
     counts: (u16, u16),
     ttls: Vec<(u16, u32)>,
     pub(crate) rcode: u8,
+    /// The names that its aliases lead to, one after the other.
+    aliases: Box<[Name]>,
     pub(crate) is_secure: bool,
     pub(crate) ede: Option<u16>,
     /// Whether nothing was found out.
@@ -307,7 +390,8 @@ pub(crate) struct Parts {
 
 impl Stored {
     pub(crate) fn octets(&self) -> usize {
-        self.body.len() + self.ttls.len() * 8 + 128
+        let aliases = self.aliases.iter().map(|target| target.wire().len() + size_of::<Name>());
+        self.body.len() + self.ttls.len() * 8 + aliases.sum::<usize>() + 144
     }
 
     /// A failure, kept for a while so that it is not tried again at once (RFC 9520).
@@ -318,6 +402,7 @@ impl Stored {
             counts: (0, 0),
             ttls,
             rcode: code,
+            aliases: Box::default(),
             is_secure: false,
             ede: Some(ede),
             is_failure: true,
@@ -342,7 +427,7 @@ impl Stored {
         let authorities = writer
             .section(&parts.authority, signed, |set| signed || set.rtype == rtype::SOA || set.rtype == asked);
         let Writer { body, ttls, base, .. } = writer;
-        if base + body.len() + OPT_OCTETS + EDE_OCTETS > usize::from(u16::MAX) {
+        if base + body.len() + Opt::OCTETS_MAX > usize::from(u16::MAX) {
             return Self::failure(rcode::SERVFAIL, ede::OTHER, since, parts.ttl);
         }
         Self {
@@ -350,6 +435,7 @@ impl Stored {
             counts: (answers, authorities),
             ttls,
             rcode: parts.rcode,
+            aliases: targets(&parts.answer),
             is_secure: parts.security == Security::Secure,
             ede: parts.ede.or(parts.is_synthesized.then_some(ede::SYNTHESIZED)),
             is_failure: false,
@@ -358,6 +444,12 @@ impl Stored {
             ttl: parts.ttl,
         }
     }
+}
+
+/// Where the aliases among these lead.
+fn targets(answer: &[RrSet]) -> Box<[Name]> {
+    let aliases = answer.iter().filter(|set| set.rtype == rtype::CNAME);
+    aliases.flat_map(|set| &set.data).filter_map(|data| Name::from_wire(data)).collect()
 }
 
 struct Writer {

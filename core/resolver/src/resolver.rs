@@ -13,6 +13,7 @@ use tokio::{sync::watch, time::timeout};
 use tracing::debug;
 
 use crate::{
+    decided::Aliases,
     denials::Denials,
     iterate::{Core, Failure, Octets, Security, Work, cache},
     keys::ede,
@@ -93,7 +94,7 @@ impl<U: Upstream> Resolver<U> {
         let left = u64::from(stored.ttl).checked_sub(age).filter(|left| *left > 0)?;
         self.core.metrics.hits.inc();
         let age = u32::try_from(age).unwrap_or(u32::MAX);
-        let written = query.write(&stored, age, false, octets_max, out);
+        let written = query.tell(&stored, age, false, octets_max, out);
         if stored.ttl >= PREFETCH_TTL_MIN
             && left < u64::from(stored.ttl / PREFETCH_LEFT).max(1)
             && self.begin(query.key(), true).is_some_and(|begun| begun.is_new)
@@ -115,7 +116,7 @@ impl<U: Upstream> Resolver<U> {
             && self.rechecks.get(query.key().octets()).is_some_and(|at| at > self.core.seconds())
         {
             metrics.stale.inc();
-            return query.write(stale, 0, true, octets_max, out);
+            return query.tell(stale, 0, true, octets_max, out);
         }
         let Some(begun) = self.begin(query.key(), false) else {
             return self.decline(query, octets_max, out);
@@ -126,11 +127,11 @@ impl<U: Upstream> Resolver<U> {
             None => found.await,
         };
         match (found, stale) {
-            (Some(found), None) => query.write(&found, 0, false, octets_max, out),
-            (Some(found), Some(_)) if !found.is_failure => query.write(&found, 0, false, octets_max, out),
+            (Some(found), None) => query.tell(&found, 0, false, octets_max, out),
+            (Some(found), Some(_)) if !found.is_failure => query.tell(&found, 0, false, octets_max, out),
             (_, Some(stale)) => {
                 metrics.stale.inc();
-                query.write(&stale, 0, true, octets_max, out)
+                query.tell(&stale, 0, true, octets_max, out)
             }
             (None, None) => query.fail(octets_max, out),
         }
@@ -156,18 +157,22 @@ impl<U: Upstream> Resolver<U> {
         }
     }
 
-    /// Appends the answer to the question for another name, behind an alias to it that may be remembered for `ttl` seconds: what
-    /// a policy has in the place of what there is. Never said to be validated, but what is bogus fails.
+    /// Appends the answer to the question for another name, behind aliases to it: what a policy has in the place of what there
+    /// is. Never said to be validated, but what is bogus fails.
     pub async fn answer_through(
         self: &Arc<Self>,
         query: &Query,
-        (target, ttl): (&Name, u32),
+        aliases: &Aliases,
         octets_max: usize,
         out: &mut Vec<u8>,
     ) -> Written {
+        let Some(target) = aliases.targets.last() else { return self.answer(query, octets_max, out).await };
         let mut found = Vec::new();
-        let of_target = self.answer(&query.for_name(target), usize::from(u16::MAX), &mut found).await;
-        let written = query.answer_behind((target, ttl), (&found, of_target.ede), octets_max, out);
+        let told = self.answer(&query.for_name(target), usize::from(u16::MAX), &mut found).await;
+        if let Some(guard) = query.guard().filter(|_| told.is_blocked) {
+            return query.answer_blocked(guard, octets_max, out);
+        }
+        let written = query.answer_behind(aliases, (&found, told.ede), octets_max, out);
         written.unwrap_or_else(|| query.fail(octets_max, out))
     }
 
@@ -176,7 +181,7 @@ impl<U: Upstream> Resolver<U> {
     pub fn decline(&self, query: &Query, octets_max: usize, out: &mut Vec<u8>) -> Written {
         self.core.metrics.busy.inc();
         match self.stale(query) {
-            Some(stale) => query.write(&stale, 0, true, octets_max, out),
+            Some(stale) => query.tell(&stale, 0, true, octets_max, out),
             None => query.fail(octets_max, out),
         }
     }

@@ -15,8 +15,13 @@ use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 use tokio::io::AsyncWrite;
 
 use crate::{
-    asker::Asker, config::DnsConfig, message::put_length, metrics::ListenerMetrics, places::Place,
-    respond::Answered, wire::LENGTH_OCTETS,
+    asker::{Asker, Shown},
+    config::DnsConfig,
+    message::put_length,
+    metrics::ListenerMetrics,
+    places::Place,
+    respond::Answered,
+    wire::LENGTH_OCTETS,
 };
 
 /// One of the roles.
@@ -34,6 +39,22 @@ pub(crate) trait Answerer: Send + Sync + Sized + 'static {
     /// by a status where there is one.
     fn admits(&self, _asker: Asker) -> bool {
         true
+    }
+
+    /// What a client shows by the name that it knows the server by, where it says one (TLS, QUIC).
+    fn shown_by(&self, _server_name: Option<&str>) -> Shown {
+        Shown::Nothing
+    }
+
+    /// What a client shows by a token in a URL; `None` where there are none.
+    fn shown_in_url(&self, _token: &str) -> Option<Shown> {
+        None
+    }
+
+    /// Whom a query is answered for and what is decided of it before it is looked up, for people; nothing where that is the
+    /// same for all. Tells no token.
+    fn explain(&self, _message: &[u8], _asker: Asker) -> Option<String> {
+        None
     }
 
     /// Octets of the whole message at the beginning of a stream, with its length, if [`Self::answer_at_length`] answers it.

@@ -37,6 +37,18 @@ impl Transport {
     }
 }
 
+/// What an asker shows beside its address, by the name or the URL that it came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shown {
+    /// Nothing: its address tells who it is.
+    #[default]
+    Nothing,
+    /// A token of one of the resolver's locations, by the number that it has there.
+    Token(u16),
+    /// A token that none of them has.
+    UnknownToken,
+}
+
 /// Who asks, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
@@ -44,4 +56,13 @@ pub struct Asker {
     pub address: IpAddr,
     /// How it came.
     pub transport: Transport,
+    /// What it shows.
+    pub shown: Shown,
+}
+
+impl Asker {
+    /// One that shows nothing but its address.
+    pub const fn new(address: IpAddr, transport: Transport) -> Self {
+        Self { address, transport, shown: Shown::Nothing }
+    }
 }

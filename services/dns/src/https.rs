@@ -8,6 +8,10 @@
 //!  any other host, path or scheme ─▶ the next stage
 //! ```
 //!
+//! A resolver's locations are known by a token (`resolver/locations.rs`): `https://NAME/dns-query/TOKEN`, or
+//! `https://TOKEN.NAME/dns-query`. It is taken out of the request once it is known, so that no later stage, log or metric
+//! tells it.
+//!
 //! What carries the request (HTTP/1.1, 2 or 3), its certificate, its bounds and its draining are the edge's. It stands
 //! before the stage that looks for the host's zone: name servers' names are the network's own, whether a zone here has
 //! them or not. Answers may be kept for as long as the shortest-lived record in them (RFC 8484, 5.1).
@@ -15,14 +19,14 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
 use proxima_pipeline::{
     Body, BodyError, Decision, Exchange, Fault, Flow, Glance, Response, Scheme, Sight, Stage,
 };
 
 use crate::{
     answerer::{Answerer, Reply},
-    asker::{Asker, Transport},
+    asker::{Asker, Shown, Transport},
     query::QUERY_OCTETS_MAX,
     resolver::{Recursive, json},
     respond::Answered,
@@ -38,7 +42,8 @@ const MEDIA_TYPE: &str = "application/dns-message";
 /// The parameter of a query in a URL (RFC 8484, 4.1).
 const PARAMETER: &str = "dns=";
 /// The client is none of those that may ask.
-const NOT_ALLOWED: Fault = Fault::Forbidden("this resolver answers other networks only");
+const NOT_ALLOWED: Fault =
+    Fault::Forbidden("this resolver answers other networks, and who has a token of it");
 /// The URL has none.
 const MISSING: Fault = Fault::BadRequest("a query is missing: ?dns=, or POST one");
 /// What was sent is not to be answered.
@@ -86,25 +91,55 @@ impl<A: Answerer> Role<A> {
         self.hosts.iter().any(|known| **known == *host)
     }
 
-    fn decide<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
-        if !self.answerer.admits(asker(exchange)) {
+    /// What a request to this host, with this behind [`PATH`], shows; `None` if it is somebody else's.
+    fn shown(&self, host: &str, rest: &str) -> Option<Shown> {
+        match rest.strip_prefix('/') {
+            None if !rest.is_empty() => None,
+            None if self.is_at(host) => Some(Shown::Nothing),
+            None => {
+                let (token, host) = host.split_once('.')?;
+                self.answerer.shown_in_url(token).filter(|_| self.is_at(host))
+            }
+            Some(token) => self.answerer.shown_in_url(token).filter(|_| self.is_at(host)),
+        }
+    }
+
+    fn decide<'a>(&'a self, exchange: &'a mut Exchange, shown: Shown) -> Decision<'a> {
+        if shown != Shown::Nothing {
+            self.conceal(exchange);
+        }
+        let asker = Asker { shown, ..Asker::new(exchange.client.address.ip(), Transport::Https) };
+        if !self.answerer.admits(asker) {
             return Decision::Now(Flow::Fail(NOT_ALLOWED));
         }
         match exchange.request.method {
-            Method::GET | Method::HEAD => self.get(exchange),
-            Method::POST => Decision::Later(Box::pin(self.post(exchange))),
+            Method::GET | Method::HEAD => self.get(exchange, asker),
+            Method::POST => Decision::Later(Box::pin(self.post(exchange, asker))),
             _ => Decision::Now(Flow::Fail(Fault::MethodNotAllowed)),
         }
     }
 
-    fn get<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+    /// Takes the token out of a request.
+    fn conceal(&self, exchange: &mut Exchange) {
+        let request = &mut exchange.request;
+        let query = request.target.query().map_or_else(String::new, |query| format!("?{query}"));
+        if let Ok(target) = PathAndQuery::try_from(format!("{PATH}{query}")) {
+            request.target = target;
+        }
+        let above = request.host.split_once('.').filter(|(_, above)| self.is_at(above));
+        if let Some((_, host)) = above.filter(|_| !self.is_at(&request.host)) {
+            request.host = host.into();
+        }
+    }
+
+    fn get<'a>(&'a self, exchange: &'a mut Exchange, asker: Asker) -> Decision<'a> {
         let refuse = |fault| Decision::Now(Flow::Fail(fault));
         let (query, form) = match self.query(exchange.request.target.query().unwrap_or_default()) {
             Ok(query) => query,
             Err(fault) => return refuse(fault),
         };
         let mut out = Vec::new();
-        match self.ask(exchange, &query, &mut out) {
+        match self.ask(exchange, &query, asker, &mut out) {
             Reply::Now(answered) => Decision::Now(respond(exchange, out, answered, form)),
             Reply::Later(later) => Decision::Later(Box::pin(async move {
                 let found = later.await;
@@ -126,7 +161,7 @@ impl<A: Answerer> Role<A> {
         }
     }
 
-    async fn post(&self, exchange: &mut Exchange) -> Flow {
+    async fn post(&self, exchange: &mut Exchange, asker: Asker) -> Flow {
         let kind = exchange.request.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case(MEDIA_TYPE.as_bytes())) {
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -140,7 +175,7 @@ impl<A: Answerer> Role<A> {
             Err(_) => return Flow::Fail(Fault::BadRequest("the query ended early")),
         };
         let mut out = Vec::new();
-        match self.ask(exchange, &query, &mut out) {
+        match self.ask(exchange, &query, asker, &mut out) {
             Reply::Now(answered) => respond(exchange, out, answered, Form::Wire),
             Reply::Later(later) => {
                 let found = later.await;
@@ -150,13 +185,12 @@ impl<A: Answerer> Role<A> {
         }
     }
 
-    fn ask(&self, exchange: &Exchange, query: &[u8], out: &mut Vec<u8>) -> Reply<A::Later> {
-        self.answerer.answer(query, asker(exchange), out)
+    fn ask(&self, exchange: &mut Exchange, query: &[u8], asker: Asker, out: &mut Vec<u8>) -> Reply<A::Later> {
+        exchange.trace.note(NAME, || {
+            self.answerer.explain(query, asker).unwrap_or_else(|| "asks who has authority".to_owned())
+        });
+        self.answerer.answer(query, asker, out)
     }
-}
-
-fn asker(exchange: &Exchange) -> Asker {
-    Asker { address: exchange.client.address.ip(), transport: Transport::Https }
 }
 
 fn respond(exchange: &mut Exchange, message: Vec<u8>, answered: Answered, form: Form) -> Flow {
@@ -197,21 +231,23 @@ impl Stage for DnsOverHttps {
 
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
         let request = &exchange.request;
-        if request.scheme != Scheme::Https || request.target.path() != PATH {
+        let Some(rest) = request.target.path().strip_prefix(PATH).filter(|_| request.scheme == Scheme::Https)
+        else {
             return Decision::Now(Flow::Continue);
+        };
+        if let Some(shown) = self.authority.shown(&request.host, rest) {
+            return self.authority.decide(exchange, shown);
         }
-        if self.authority.is_at(&request.host) {
-            return self.authority.decide(exchange);
+        let resolver = self.resolver.as_ref();
+        let theirs = resolver.and_then(|role| Some((role, role.shown(&request.host, rest)?)));
+        match theirs {
+            Some((resolver, shown)) => resolver.decide(exchange, shown),
+            None => Decision::Now(Flow::Continue),
         }
-        if let Some(resolver) =
-            self.resolver.as_ref().filter(|resolver| resolver.is_at(&exchange.request.host))
-        {
-            return resolver.decide(exchange);
-        }
-        Decision::Now(Flow::Continue)
     }
 
     fn glance(&self, glance: &mut Glance<'_>) -> Sight {
-        if glance.scheme == Scheme::Https && glance.path() == PATH { Sight::Unsure } else { Sight::Pass }
+        let is_ours = glance.scheme == Scheme::Https && glance.path().starts_with(PATH);
+        if is_ours { Sight::Unsure } else { Sight::Pass }
     }
 }

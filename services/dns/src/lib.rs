@@ -100,7 +100,7 @@ mod wire;
 mod zone;
 
 pub use analytics::AnalyticsConfig;
-pub use asker::{Asker, Transport};
+pub use asker::{Asker, Shown, Transport};
 pub use config::DnsConfig;
 pub use error::DnsError;
 #[doc(hidden)]
@@ -108,7 +108,7 @@ pub use exercise::{exercise, exercise_block_list};
 pub use flattening::{FlatteningConfig, Outside};
 pub use https::DnsOverHttps;
 pub use rate::Limited;
-pub use resolver::{Blocked, PolicyConfig, ResolverConfig};
+pub use resolver::{Blocked, LocationConfig, PolicyConfig, Reason, ResolverConfig};
 pub use respond::{Answered, Responder, Zones};
 pub use service::{DnsAddresses, DnsService};
 pub use wire::Rcode;

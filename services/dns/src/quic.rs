@@ -22,7 +22,7 @@ use proxima_chassis::{Listeners, Shutdown};
 use proxima_tls::steer;
 use quinn::{
     Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, ReadToEndError, RecvStream, SendStream,
-    ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    ServerConfig, TokioRuntime, TransportConfig, VarInt, crypto::rustls::HandshakeData,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -241,7 +241,10 @@ async fn converse<A: Answerer>(
 ) -> Result<(), Broken> {
     let idle = answerer.listening().idle;
     let answers = Arc::new(Semaphore::new(ANSWERS_MAX));
-    let asker = Asker { address: connection.remote_address().ip(), transport: Transport::Quic };
+    let asker = Asker {
+        shown: answerer.shown_by(server_name(connection).as_deref()),
+        ..Asker::new(connection.remote_address().ip(), Transport::Quic)
+    };
     let mut queries_left = answerer.listening().queries_max;
     let mut deadline = Instant::now() + idle;
     let mut draining = false;
@@ -291,6 +294,11 @@ async fn converse<A: Answerer>(
             }
         }
     }
+}
+
+/// The name by which the client knows whom it asks, if it said one.
+fn server_name(connection: &Connection) -> Option<String> {
+    connection.handshake_data()?.downcast::<HandshakeData>().ok()?.server_name
 }
 
 /// Reads the query of one stream.

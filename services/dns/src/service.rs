@@ -241,7 +241,8 @@ impl Service for DnsService {
             true => {
                 let keys = snapshot.get::<TicketKeys>(&())?.unwrap_or(TicketKeys { keys: Vec::new() });
                 let tls: Vec<_> = self.secures().iter().map(|secure| secure.prepare_keys(&keys)).collect();
-                Some((self.server.responder.prepare_cookies(&keys), tls))
+                let resolvers = self.resolving.as_ref().map(|found| found.role.prepare_cookies(&keys));
+                Some((self.server.responder.prepare_cookies(&keys), resolvers, tls))
             }
             false => None,
         };
@@ -249,8 +250,9 @@ impl Service for DnsService {
         Ok(Prepared::new(move || {
             zones.invalidate(&changed);
             secures.iter().for_each(|secure| secure.invalidate(&changed));
-            if let Some((cookies, tls)) = keys {
+            if let Some((cookies, resolvers, tls)) = keys {
                 cookies();
+                resolvers.into_iter().for_each(|put_in_force| put_in_force());
                 tls.into_iter().for_each(|put_in_force| put_in_force());
             }
         }))

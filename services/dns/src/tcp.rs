@@ -105,7 +105,7 @@ async fn connection<A: Answerer>(
     let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
     let metrics = &answerer.listening().metrics;
     let _open = metrics.open(transport);
-    let asker = Asker { address: client.ip(), transport };
+    let asker = Asker::new(client.ip(), transport);
     let conversation = async {
         stream.set_nodelay(true)?;
         match tls {
@@ -113,6 +113,7 @@ async fn connection<A: Answerer>(
             Some(tls) => {
                 let accepted = tls.accept(stream).await;
                 let stream = accepted.inspect_err(|_| metrics.handshake_failed(transport))?;
+                let asker = Asker { shown: answerer.shown_by(stream.get_ref().1.server_name()), ..asker };
                 Conversation::new(stream, asker, &answerer).converse(&shutdown).await
             }
         }

@@ -1,7 +1,7 @@
 //! TLS for queries: over TCP (RFC 7858, ALPN `dot`) and within QUIC (RFC 9250, ALPN `doq`).
 //!
 //! ```text
-//!  ClientHello ─▶ a name of the role's: name servers, or resolver? ─yes─▶ its certificate in the replica ─┐
+//!  ClientHello ─▶ a name of the role's, or one label below it?     ─yes─▶ its certificate in the replica ─┐
 //!                  │ no, or no name at all                               │ none                           ├─▶ handshake
 //!                  └▶ the certificate of the first of them that has one ◀┘                                │
 //!                       │ none                                                                            │
@@ -11,6 +11,9 @@
 //! Resolvers that encrypt without knowing whom they ask send no name and check no certificate (RFC 9539, 4.6.3), so
 //! there is always one. Only the role's own names count: a customer's certificate shown here would let a session for its
 //! site be led to this port.
+//!
+//! A label below a name of the resolver's is a location's token (`resolver/locations.rs`), so that a certificate for
+//! `*.` and the name is what its clients need.
 //!
 //! Sessions are resumed at every server of the network, by the ticket keys that all have; their tickets open here only.
 //!
@@ -163,8 +166,13 @@ impl ResolvesServerCert for Shown {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let schemes = hello.signature_schemes();
         let asked = hello.server_name().map(str::to_ascii_lowercase);
-        let asked = self.names.iter().filter(|name| asked.as_ref() == Some(name));
-        let mut found = asked.chain(&self.names).filter_map(|name| self.certificates.named(name, schemes));
+        let is_ours = |asked: &String| {
+            let above = asked.split_once('.').map(|(_, above)| above);
+            self.names.iter().any(|name| name == asked || above == Some(name))
+        };
+        let asked = asked.filter(is_ours);
+        let mut found =
+            asked.iter().chain(&self.names).filter_map(|name| self.certificates.named(name, schemes));
         found.next().or_else(|| Some(self.own.clone()))
     }
 }

@@ -165,7 +165,7 @@ fn answer_batch<A: Answerer>(
     let received = batch.receive(socket)?;
     for slot in 0..received {
         batch.answer(slot, |message, from, out| {
-            let asker = Asker { address: from.ip(), transport: Transport::Udp };
+            let asker = Asker::new(from.ip(), Transport::Udp);
             // What is not to be answered leaves nothing there.
             if let Reply::Later(found) = answerer.answer(message, asker, out) {
                 later.send(found, socket, from, answerer);

@@ -58,7 +58,8 @@ pub(crate) fn start(folder: &Path) -> Tree {
     let other_ds = format!("{last}{}", if rest == "0" { "1" } else { "0" });
     let large: String = (0..20).map(|number| format!("large TXT {number}{}\n", "x".repeat(200))).collect();
     let head = "$TTL 300\n@ SOA ns hostmaster 1 300 300 3000 300\n@ NS ns\nns A 127.0.0.1\n";
-    let plain = format!("{head}www A 192.0.2.90\n*.held A 192.0.2.91\n{large}");
+    let aliases = "far CNAME middle\nmiddle CNAME www\n";
+    let plain = format!("{head}www A 192.0.2.90\n*.held A 192.0.2.91\n{aliases}{large}");
     fs::write(folder.join("zoneplain.test..signed"), plain).unwrap();
     let delegated = ["signed", "bogus", "plain"]
         .map(|child| format!("{child} NS ns.{child}\nns.{child} A 127.0.0.1\n"))

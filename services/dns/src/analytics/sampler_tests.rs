@@ -1,7 +1,7 @@
 use super::*;
 use crate::{name::encode, rate::Limited, wire::Rcode};
 
-const ASKER: Asker = Asker { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), transport: Transport::Udp };
+const ASKER: Asker = Asker::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), Transport::Udp);
 
 fn answered() -> Answered {
     Answered {
@@ -28,7 +28,7 @@ fn alone(test: impl FnOnce(&Sampler) + Send) {
 #[test]
 fn every_answer_about_a_zone_is_told_of_while_there_are_few() {
     alone(|sampler| {
-        let v6 = Asker { address: "2001:db8::1".parse().unwrap(), transport: Transport::Quic };
+        let v6 = Asker::new("2001:db8::1".parse().unwrap(), Transport::Quic);
         sampler.answered(&question("WWW.Example.COM"), ASKER, &answered());
         sampler.answered(&question("b.example.com"), v6, &answered());
         let mapped = Asker { address: "::ffff:192.0.2.1".parse().unwrap(), ..ASKER };

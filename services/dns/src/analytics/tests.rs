@@ -124,7 +124,7 @@ async fn what_was_answered_is_told_once_the_server_has_ended_at_the_latest() {
         limited: None,
     };
     let message = [&[0; 12][..], &crate::name::encode("www.example.com"), &[0, 1, 0, 1]].concat();
-    let asker = Asker { address: [192, 0, 2, 1].into(), transport: Transport::Udp };
+    let asker = Asker::new([192, 0, 2, 1].into(), Transport::Udp);
     let (over, ends) = oneshot::channel();
     let running = tokio::spawn(counted.analytics.clone().run(ends));
     sampler.answered(&message, asker, &answered);

@@ -12,7 +12,10 @@ use proxima_model::DnsName;
 use proxima_resolver::{parse_anchors, parse_hints};
 use serde::Deserialize;
 
-use super::policies::{Policies, PolicyConfig};
+use super::{
+    locations::LocationConfig,
+    policies::{Policies, PolicyConfig},
+};
 use crate::{DnsError, bound::Listen, rate::RATE_MAX};
 
 /// The operating system's anchors of the root, as Debian's package `dns-root-data` has them.
@@ -75,8 +78,11 @@ pub struct ResolverConfig {
     pub pending_max: usize,
     /// Those of one client: an IPv4 address or an IPv6 /64.
     pub pending_per_client_max: usize,
-    /// What clients of some networks get instead of what there is; the first that has the client decides.
+    /// What clients get instead of what there is: those of locations that name one, and otherwise the first that has the
+    /// client.
     pub policies: Vec<PolicyConfig>,
+    /// Places whose clients have a policy of their own, by a token or by their networks.
+    pub locations: Vec<LocationConfig>,
 }
 
 impl Default for ResolverConfig {
@@ -97,6 +103,7 @@ impl Default for ResolverConfig {
             pending_max: PENDING_DEFAULT,
             pending_per_client_max: PENDING_PER_CLIENT_DEFAULT,
             policies: Vec::new(),
+            locations: Vec::new(),
         }
     }
 }
@@ -168,7 +175,26 @@ impl ResolverConfig {
         if self.pending_max == 0 || self.pending_per_client_max == 0 {
             return refuse("resolver.pending_max", "give 1 or more, as for pending_per_client_max");
         }
+        let has_tokens = self.locations.iter().any(|location| !location.tokens.is_empty());
+        if has_tokens && self.names.is_empty() {
+            return refuse("resolver.names", "none: give the names at which tokens of locations are shown");
+        }
+        LocationConfig::check(&self.locations, &self.policy_names())?;
         PolicyConfig::check(&self.policies)
+    }
+
+    /// What the policies are called, in order.
+    pub(crate) fn policy_names(&self) -> Vec<&str> {
+        self.policies.iter().map(|policy| &*policy.name).collect()
+    }
+
+    /// Reads the policies' lists.
+    ///
+    /// # Errors
+    /// One cannot be read or used.
+    pub(crate) fn policies(&self, node: &NodeConfig) -> Result<Policies, DnsError> {
+        let is_named = |name: &str| self.locations.iter().any(|location| location.policy == name);
+        Policies::new(&self.policies, |name| !name.is_empty() && is_named(name), node)
     }
 
     /// Checks the files that it names, if it is on.
@@ -178,7 +204,7 @@ impl ResolverConfig {
     pub(crate) fn check_files(&self, node: &NodeConfig) -> Result<(), DnsError> {
         if self.is_on() {
             self.beginning(node)?;
-            Policies::new(&self.policies, node)?;
+            self.policies(node)?;
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ const NAME: &str = "name";
 /// Octets that a datagram may have, which here says nothing.
 const PAYLOAD: u16 = 1_232;
 /// What extended errors are called (RFC 8914, 5.2), as far as a resolver says them.
-const EXTENDED: [(u16, &str); 20] = [
+const EXTENDED: [(u16, &str); 21] = [
     (0, "Other Error"),
     (1, "Unsupported DNSKEY Algorithm"),
     (2, "Unsupported DS Digest Type"),
@@ -43,6 +43,7 @@ const EXTENDED: [(u16, &str); 20] = [
     (10, "RRSIGs Missing"),
     (12, "NSEC Missing"),
     (15, "Blocked"),
+    (16, "Censored"),
     (17, "Filtered"),
     (18, "Prohibited"),
     (19, "Stale NXDOMAIN Answer"),

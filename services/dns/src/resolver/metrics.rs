@@ -8,7 +8,10 @@ use proxima_chassis::GaugeGuard;
 use proxima_resolver::Refusal;
 
 use super::policies::Decision;
-use crate::metrics::{ListenerMetrics, MessageMetrics};
+use crate::{
+    asker::Shown,
+    metrics::{ListenerMetrics, MessageMetrics},
+};
 
 /// Upper bounds of the histogram's buckets, in seconds: from a server in the same PoP to the most that is waited.
 const SECONDS: [f64; 10] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0];
@@ -17,13 +20,42 @@ const SECONDS: [f64; 10] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 
 pub(crate) struct RecursiveMetrics {
     pub(crate) messages: MessageMetrics,
     not_allowed: Counter,
+    unknown_token: Counter,
+    token_rate: Counter,
     no_recursion: Counter,
     pub(crate) busy: Counter,
     blocked: Counter,
     local: Counter,
     safe_search: Counter,
+    locations: LocationFamily,
     pending: Gauge,
     pub(crate) seconds: Histogram,
+}
+
+/// By location, whose names are the operator's, and by what became of the question.
+type LocationFamily = Family<[(&'static str, String); 2], Counter>;
+
+/// What a location's clients asked.
+pub(crate) struct LocationMetrics {
+    resolved: Counter,
+    decided: Counter,
+    refused: Counter,
+}
+
+impl LocationMetrics {
+    /// A question was answered: as it is, or as a policy has it.
+    pub(crate) fn answered(&self, is_decided: bool) {
+        if is_decided {
+            self.decided.inc()
+        } else {
+            self.resolved.inc()
+        };
+    }
+
+    /// A question was refused.
+    pub(crate) fn refused(&self) {
+        self.refused.inc();
+    }
 }
 
 impl RecursiveMetrics {
@@ -35,16 +67,24 @@ impl RecursiveMetrics {
         let metrics = Self {
             messages: MessageMetrics::register(registry),
             not_allowed: refused_for("client"),
+            unknown_token: refused_for("token"),
+            token_rate: refused_for("rate"),
             no_recursion: refused_for("recursion"),
             busy: refused_for("busy"),
             blocked: by_policy("blocked"),
             local: by_policy("local"),
             safe_search: by_policy("safe_search"),
+            locations: LocationFamily::default(),
             pending: Gauge::default(),
             seconds: Histogram::new(SECONDS),
         };
         registry.register("refused", "Questions that were not resolved, by why", refused);
         registry.register("policies", "Questions that a policy decided, by how", policies);
+        registry.register(
+            "locations",
+            "Questions of a location's clients, by what became of them",
+            metrics.locations.clone(),
+        );
         registry.register("pending", "Questions that wait for an answer", metrics.pending.clone());
         registry.register(
             "seconds",
@@ -54,11 +94,27 @@ impl RecursiveMetrics {
         (metrics, ListenerMetrics::register(registry))
     }
 
-    pub(crate) fn refused(&self, why: Refusal) {
+    /// What is counted of a location.
+    pub(crate) fn location(&self, name: &str) -> LocationMetrics {
+        let of = |outcome: &str| {
+            let labels = [("location", name.to_owned()), ("outcome", outcome.to_owned())];
+            self.locations.get_or_create(&labels).clone()
+        };
+        LocationMetrics { resolved: of("resolved"), decided: of("decided"), refused: of("refused") }
+    }
+
+    pub(crate) fn refused(&self, why: Refusal, shown: Shown) {
         match why {
+            Refusal::NotAllowed if shown == Shown::UnknownToken => self.unknown_token.inc(),
             Refusal::NotAllowed => self.not_allowed.inc(),
+            Refusal::TooMany => self.token_rate.inc(),
             Refusal::NoRecursion => self.no_recursion.inc(),
         };
+    }
+
+    /// What was found leads through a blocked name.
+    pub(crate) fn blocked_behind_an_alias(&self) {
+        self.blocked.inc();
     }
 
     pub(crate) fn decided(&self, decision: Option<&Decision>) {

@@ -1,34 +1,38 @@
 //! The role that resolves: for those who may ask, and at addresses of its own.
 //!
 //! ```text
-//!  question ─▶ may the client ask? ─▶ over UDP: within its rate? ─▶ a policy? ─no─▶ known? ─yes─▶ answered at once
-//!               │ no                    │ no                         │ yes           │ no
-//!               ▼                       ▼                            ▼               ▼
-//!              REFUSED, 403            nothing, or TC               what it says    a place to wait? ─yes─▶ core/resolver
-//!                                                                   (policies.rs)    │ no
-//!                                                                                    ▼
-//!                                                                                   what has expired, or SERVFAIL
+//!  question ─▶ may the client ask, or has it a token? ─▶ within its rate? ─▶ a policy? ─no─▶ known? ─yes─▶ answered at once
+//!               │ no                                      │ no                │ yes           │ no
+//!               ▼                                         ▼                   ▼               ▼
+//!              REFUSED, 403                              REFUSED with a      what it says    a place to wait? ─yes─▶ core/resolver
+//!                                                        token; over UDP     (policies.rs)    │ no
+//!                                                        nothing, or TC,                      ▼
+//!                                                        or BADCOOKIE                        what has expired, or SERVFAIL
 //! ```
 //!
-//! What resolves is `proxima_resolver`; what is said here is who may ask it and how much of it.
+//! What resolves is `proxima_resolver`; what is said here is who may ask it and how much of it. Where a client is, which
+//! decides what policy it has, tells `locations.rs`.
 //!
 //! Invariants:
-//! * **Off unless it is given addresses or names, and for nobody but this host unless networks are allowed.** Everybody is
-//!   allowed only by a network of length 0, which is warned of, and gives each network over UDP a rate.
-//! * **Questions wait, threads do not.** One that has to be resolved holds a place, of which all clients and each have so
-//!   many, and none of it holds up what is known.
+//! * **Off unless it is given addresses or names, and for nobody but this host unless networks are allowed** or locations have
+//!   tokens. Everybody is allowed only by a network of length 0, which is warned of, and gives each network over UDP a rate.
+//! * **Questions wait, threads do not.** One that has to be resolved holds a place, of which all clients, each, and each token
+//!   have so many, and none of it holds up what is known.
 //! * **A resolver's trouble is its own.** Name servers that do not answer change nothing of this server's health: what has
 //!   authority is announced at the same addresses by the same server, and clients get what has expired, or SERVFAIL, and ask
 //!   the next resolver. A socket that breaks ends the node, as any of its sockets does.
+//! * **Whoever shows that it receives at its address is not limited for what others forge:** over streams, and over UDP with a
+//!   cookie of a server of this network (RFC 7873), which are those of who has authority (`cookies.rs`).
 //!
 //! Zones that are served here are resolved as all others, from the root down, and asked at the network's addresses, which are
 //! this server's own: no packet leaves it. So clients here are told what clients elsewhere are, the zone's signatures are
 //! checked, and a zone that is here but not delegated to us is not believed.
-//!
-//! Cookies (RFC 7873) are neither given nor wanted.
 
 mod config;
 pub(crate) mod json;
+mod lists;
+mod local;
+mod locations;
 mod metrics;
 pub(crate) mod names;
 mod policies;
@@ -37,19 +41,25 @@ mod safe_search;
 use std::{sync::Arc, time::Duration};
 
 use proxima_chassis::{Clock, NodeContext, Shutdown};
-use proxima_resolver::{Metrics, Name, Query, Read, Refusal, Resolver, Settings, Upstream, Written};
+use proxima_model::TicketKeys;
+use proxima_resolver::{Aliases, Metrics, Query, Read, Refusal, Resolver, Settings, Upstream, Written};
 use tracing::{info, warn};
 
 pub use config::ResolverConfig;
-use metrics::RecursiveMetrics;
-pub use policies::{Blocked, PolicyConfig};
-use policies::{Decision, Policies, TTL as POLICY_TTL, WATCH_INTERVAL};
+use lists::WATCH_INTERVAL;
+pub use locations::LocationConfig;
+use locations::{Location, Locations};
+use metrics::{LocationMetrics, RecursiveMetrics};
+pub use policies::{Blocked, PolicyConfig, Reason};
+use policies::{Decision, Policies, Policy};
 
 use crate::{
     DnsError,
     answerer::{Answerer, Found, Listening, Reply, Waiting},
-    asker::{Asker, Transport},
+    asker::{Asker, Shown, Transport},
     config::DnsConfig,
+    cookies::{self, Cookies},
+    edns::Cookie,
     places::Places,
     rate::{Kind, Limited, RateLimit},
     respond::Answered,
@@ -80,14 +90,21 @@ pub(crate) struct Recursive {
     answers: Option<RateLimit>,
     refusals: RateLimit,
     policies: Arc<Policies>,
+    locations: Locations,
+    cookies: Arc<Cookies>,
     /// Places for questions that wait.
     pending: Arc<Places>,
+    /// Those of each token, wherever it is shown.
+    pending_by_token: Arc<Places<u16>>,
 }
 
-/// What there is room for.
+/// Who asks, and what there is room for.
 #[derive(Clone, Copy)]
-struct Room {
-    transport: Transport,
+struct Asking<'a> {
+    asker: Asker,
+    location: Option<&'a Location>,
+    /// Whether it has shown that it receives at its address, so that nobody else pays for what it is answered.
+    is_shown: bool,
     octets_max: usize,
 }
 
@@ -103,7 +120,7 @@ impl Recursive {
         upstream: AnyUpstream,
     ) -> Result<Self, DnsError> {
         let config = dns.resolver.clone();
-        let policies = Arc::new(Policies::new(&config.policies, &node.config)?);
+        let policies = Arc::new(config.policies(&node.config)?);
         let (metrics, listeners) =
             node.metrics.register(&format!("{NAME}_resolver"), RecursiveMetrics::register);
         let clock = node.clock.clone();
@@ -117,6 +134,7 @@ impl Recursive {
             stale_for: STALE_FOR,
         };
         let core = node.metrics.register("resolver", Metrics::register);
+        let locations = Locations::new(&config.locations, &config.policy_names(), &metrics);
         Ok(Self {
             resolver: Resolver::new(upstream, settings, core),
             listening: Listening::new(dns, listeners),
@@ -125,7 +143,10 @@ impl Recursive {
             answers: config.rate().map(|rate| RateLimit::new(rate, SLIP, &[])),
             refusals: RateLimit::new(REFUSALS_RATE, 0, &[]),
             policies,
+            locations,
+            cookies: Arc::new(Cookies::new()),
             pending: Places::new(config.pending_max, config.pending_per_client_max),
+            pending_by_token: Places::new(config.pending_max, config.pending_per_client_max),
             config,
         })
     }
@@ -134,7 +155,8 @@ impl Recursive {
     pub(crate) fn announce(&self) {
         let allowed: Vec<String> = self.config.allow.iter().map(ToString::to_string).collect();
         let names: Vec<String> = self.config.names.iter().map(ToString::to_string).collect();
-        info!(?allowed, ?names, https = self.config.https, "resolving names for who is allowed");
+        let locations = self.config.locations.len();
+        info!(?allowed, ?names, https = self.config.https, locations, "resolving names for who is allowed");
         self.policies.announce();
         if self.config.is_open() {
             let rate = self.config.rate().unwrap_or(0);
@@ -171,10 +193,38 @@ impl Recursive {
         names.map(ToString::to_string).collect()
     }
 
+    /// Cookies are made and checked with secrets derived from these keys, which all servers of the network have. Puts them in
+    /// force when called.
+    pub(crate) fn prepare_cookies(&self, keys: &TicketKeys) -> impl FnOnce() + Send + 'static {
+        let (cookies, prepared) = (self.cookies.clone(), Cookies::prepare(keys));
+        move || cookies.swap(prepared)
+    }
+
+    /// What of its transport and its cookie a question's answer depends on, and who asks it.
+    fn asking(&self, query: Query, asker: Asker) -> (Query, Asking<'_>) {
+        let mut query = if asker.transport.is_encrypted() { query.encrypted() } else { query };
+        let mut is_shown = asker.transport != Transport::Udp;
+        if let Some((client, server)) = query.cookie() {
+            let now = cookies::seconds(self.clock.now());
+            let judged = self.cookies.judge(&Cookie { client, server }, asker.address, now);
+            is_shown |= judged.is_good;
+            query = query.with_cookie(judged.answer);
+        }
+        if matches!(asker.transport, Transport::Tcp | Transport::Tls) {
+            let tenths = self.listening.idle.as_millis() / 100;
+            query = query.with_keepalive(u16::try_from(tenths).unwrap_or(u16::MAX));
+        }
+        let octets_max = match asker.transport {
+            Transport::Udp => query.udp_octets_max(),
+            _ => MESSAGE_OCTETS_MAX,
+        };
+        (query, Asking { asker, location: self.locations.of(asker), is_shown, octets_max })
+    }
+
     /// Whether a refusal is one too many.
-    fn limit_refusal(&self, asker: Asker) -> Option<Limited> {
-        let is_udp = asker.transport == Transport::Udp;
-        is_udp.then(|| self.refusals.limit(asker.address, Kind::Other, self.clock.now().as_millis()))?
+    fn limit_refusal(&self, asker: Asker, is_shown: bool) -> Option<Limited> {
+        let limit = || self.refusals.limit(asker.address, Kind::Other, self.clock.now().as_millis());
+        if is_shown { None } else { limit() }
     }
 
     /// What may not be resolved is answered so.
@@ -182,12 +232,20 @@ impl Recursive {
         if !self.admits(asker) {
             return Some(Refusal::NotAllowed);
         }
-        (!query.wants_recursion()).then_some(Refusal::NoRecursion)
+        if !query.wants_recursion() {
+            return Some(Refusal::NoRecursion);
+        }
+        match asker.shown {
+            Shown::Token(token) if !self.locations.take(token, self.clock.now().as_millis()) => {
+                Some(Refusal::TooMany)
+            }
+            _ => None,
+        }
     }
 
     /// Answers what is no question that can be resolved.
     fn answer_malformed(&self, answer: &[u8], asker: Asker, out: &mut Vec<u8>) -> Answered {
-        let limited = self.limit_refusal(asker);
+        let limited = self.limit_refusal(asker, asker.transport != Transport::Udp);
         if limited.is_none() {
             out.extend_from_slice(answer);
         }
@@ -198,84 +256,116 @@ impl Recursive {
     }
 
     /// Answers what is not resolved: who may not ask, or asks too much.
-    fn turn_away(&self, query: &Query, asker: Asker, room: Room, out: &mut Vec<u8>) -> Option<Answered> {
+    fn turn_away(&self, query: &Query, asking: Asking<'_>, out: &mut Vec<u8>) -> Option<Answered> {
+        let Asking { asker, location, is_shown, octets_max } = asking;
         if let Some(why) = self.refusal(query, asker) {
-            let limited = self.limit_refusal(asker);
+            let limited = self.limit_refusal(asker, is_shown);
             let begin = out.len();
-            let written = query.refuse(why, room.octets_max, out);
+            let written = query.refuse(why, octets_max, out);
             if limited.is_some() {
                 out.truncate(begin);
             }
-            self.metrics.refused(why);
+            self.metrics.refused(why, asker.shown);
+            location.iter().for_each(|location| location.metrics.refused());
             return Some(Answered { limited, ..answered(query, written) });
         }
-        let limit = self.answers.as_ref().filter(|_| asker.transport == Transport::Udp)?;
+        let limit = self.answers.as_ref().filter(|_| !is_shown)?;
         let name = query.name();
         let kind = Kind::Name(name.wire());
         let limited = limit.limit(asker.address, kind, self.clock.now().as_millis())?;
         let written = match limited {
-            Limited::Slipped => query.ask_for_tcp(out),
-            Limited::Dropped => Written { rcode: 0, is_truncated: false, ttl: None, ede: None },
+            Limited::Slipped => query.ask_again(out),
+            Limited::Dropped => {
+                Written { rcode: 0, is_truncated: false, ttl: None, ede: None, is_blocked: false }
+            }
         };
         Some(Answered { limited: Some(limited), ..answered(query, written) })
     }
 
+    /// The policy of who asks, if there is one.
+    fn policy(&self, asker: Asker, location: Option<&Location>) -> Option<&Arc<Policy>> {
+        let named = location.and_then(|location| location.policy);
+        named.map_or_else(|| self.policies.of_network(asker.address), |index| self.policies.get(index))
+    }
+
     /// Answers what is asked in earnest: by a policy, from what is known, or later.
-    fn resolve(&self, query: Query, asker: Asker, room: Room, out: &mut Vec<u8>) -> Reply<Waiting> {
+    fn resolve(&self, query: Query, asking: Asking<'_>, out: &mut Vec<u8>) -> Reply<Waiting> {
         // A hit without a policy costs no name.
-        let decide = || self.policies.decide(asker.address, &query.name(), query.rtype());
-        let decision = if self.policies.is_empty() { None } else { decide() };
-        self.metrics.decided(decision.as_ref());
-        let (written, alias) = match decision {
-            Some(Decision::Blocked(decided) | Decision::Local(decided)) => {
-                (Some(query.answer_with(&decided, room.octets_max, out)), None)
-            }
-            Some(Decision::Alias { target, .. }) => (None, Some(target)),
-            None => (self.resolver.answer_now(&query, room.octets_max, out), None),
+        let (query, decision) = match self.policy(asking.asker, asking.location) {
+            Some(policy) => ruled(query, policy),
+            None => (query, None),
         };
-        let Some(written) = written else { return self.answer_later(query, alias, (asker, room), out) };
-        let answered = answered(&query, written);
-        self.metrics.messages.count(room.transport, Some(answered));
-        Reply::Now(answered)
+        self.metrics.decided(decision.as_ref());
+        let is_decided = decision.is_some();
+        let (written, aliases) = match decision {
+            Some(Decision::Blocked(decided) | Decision::Local(decided)) => {
+                (Some(query.answer_with(&decided, asking.octets_max, out)), None)
+            }
+            Some(Decision::Alias { aliases, .. }) => (None, Some(aliases)),
+            None => (self.resolver.answer_now(&query, asking.octets_max, out), None),
+        };
+        let Some(written) = written else { return self.answer_later(query, aliases, asking, out) };
+        let location = asking.location.map(|location| &*location.metrics);
+        Reply::Now(self.metrics.told(asking.asker.transport, location, (&query, written), is_decided))
     }
 
     /// Waits for the answer, which may be that for another name.
     fn answer_later(
         &self,
         query: Query,
-        alias: Option<Name>,
-        (asker, room): (Asker, Room),
+        aliases: Option<Aliases>,
+        asking: Asking<'_>,
         out: &mut Vec<u8>,
     ) -> Reply<Waiting> {
-        let Some(place) = self.pending.take(asker.address) else {
-            self.metrics.busy.inc();
-            // Not even what has expired, where there is something else in its place.
-            let written = match alias {
-                None => self.resolver.decline(&query, room.octets_max, out),
-                Some(_) => query.fail(room.octets_max, out),
-            };
-            let answered = answered(&query, written);
-            self.metrics.messages.count(room.transport, Some(answered));
-            return Reply::Now(answered);
+        let Asking { asker: Asker { address, transport, shown }, location, octets_max, .. } = asking;
+        let (metrics, location) = (self.metrics.clone(), location.map(|location| location.metrics.clone()));
+        let is_decided = aliases.is_some();
+        let by_token = match shown {
+            Shown::Token(token) => self.pending_by_token.take_for(token).map(Some),
+            Shown::Nothing | Shown::UnknownToken => Some(None),
         };
-        let (resolver, metrics) = (self.resolver.clone(), self.metrics.clone());
+        let (Some(by_token), Some(place)) = (by_token, self.pending.take(address)) else {
+            metrics.busy.inc();
+            // Not even what has expired, where there is something else in its place.
+            let written = match aliases {
+                None => self.resolver.decline(&query, octets_max, out),
+                Some(_) => query.fail(octets_max, out),
+            };
+            return Reply::Now(metrics.told(transport, location.as_deref(), (&query, written), is_decided));
+        };
+        let resolver = self.resolver.clone();
         let waiting = metrics.wait();
         Reply::Later(Box::pin(async move {
             let begun = tokio::time::Instant::now();
             let mut octets = Vec::new();
-            let written = match alias {
-                None => resolver.answer(&query, room.octets_max, &mut octets).await,
-                Some(alias) => {
-                    let alias = (&alias, POLICY_TTL);
-                    resolver.answer_through(&query, alias, room.octets_max, &mut octets).await
-                }
+            let written = match &aliases {
+                None => resolver.answer(&query, octets_max, &mut octets).await,
+                Some(aliases) => resolver.answer_through(&query, aliases, octets_max, &mut octets).await,
             };
-            let answered = answered(&query, written);
             metrics.seconds.observe(begun.elapsed().as_secs_f64());
-            metrics.messages.count(room.transport, Some(answered));
-            drop(waiting);
+            let answered = metrics.told(transport, location.as_deref(), (&query, written), is_decided);
+            drop((waiting, by_token));
             Found { octets, answered, place }
         }))
+    }
+}
+
+impl RecursiveMetrics {
+    /// Counts what a client was told, and whether a policy had decided it before anything was found.
+    fn told(
+        &self,
+        transport: Transport,
+        location: Option<&LocationMetrics>,
+        (query, written): (&Query, Written),
+        is_decided: bool,
+    ) -> Answered {
+        if written.is_blocked {
+            self.blocked_behind_an_alias();
+        }
+        location.iter().for_each(|location| location.answered(is_decided || written.is_blocked));
+        let answered = answered(query, written);
+        self.messages.count(transport, Some(answered));
+        answered
     }
 }
 
@@ -301,18 +391,13 @@ impl Answerer for Recursive {
             count(None);
             return Reply::None;
         }
-        let query = if asker.transport.is_encrypted() { query.encrypted() } else { query };
-        let octets_max = match asker.transport {
-            Transport::Udp => query.udp_octets_max(),
-            _ => MESSAGE_OCTETS_MAX,
-        };
-        let room = Room { transport: asker.transport, octets_max };
-        match self.turn_away(&query, asker, room, out) {
+        let (query, asking) = self.asking(query, asker);
+        match self.turn_away(&query, asking, out) {
             Some(answered) => {
                 count(Some(answered));
                 Reply::Now(answered)
             }
-            None => self.resolve(query, asker, room, out),
+            None => self.resolve(query, asking, out),
         }
     }
 
@@ -321,8 +406,49 @@ impl Answerer for Recursive {
     }
 
     fn admits(&self, asker: Asker) -> bool {
-        self.config.admits(asker.address)
+        match asker.shown {
+            Shown::Nothing => self.config.admits(asker.address),
+            Shown::Token(_) => true,
+            Shown::UnknownToken => false,
+        }
     }
+
+    fn shown_by(&self, server_name: Option<&str>) -> Shown {
+        let Some(name) = server_name.map(str::to_ascii_lowercase) else { return Shown::Nothing };
+        let own = || self.config.names.iter().map(|own| own.as_str());
+        if own().any(|own| own == name) {
+            return Shown::Nothing;
+        }
+        let token = own().find_map(|own| name.strip_suffix(own)?.strip_suffix('.'));
+        token.map_or(Shown::Nothing, |token| self.locations.shown(token))
+    }
+
+    fn shown_in_url(&self, token: &str) -> Option<Shown> {
+        self.locations.has_tokens().then(|| self.locations.shown(token))
+    }
+
+    fn explain(&self, message: &[u8], asker: Asker) -> Option<String> {
+        let location = self.locations.of(asker);
+        let at =
+            location.map_or_else(|| "no location".to_owned(), |found| format!("location {}", found.name));
+        let Read::Query(query) = Query::read(message) else { return Some(format!("{at}: no question")) };
+        let Some(policy) = self.policy(asker, location) else { return Some(format!("{at}, no policy")) };
+        let decision = policy.decide(&query.name(), query.rtype());
+        let decision = decision.as_ref().map_or("resolved", Decision::name);
+        Some(format!("{at}, policy {}: {decision}", policy.name))
+    }
+}
+
+/// What a policy says of a question, which knows from then on what aliases may not lead to.
+fn ruled(query: Query, policy: &Arc<Policy>) -> (Query, Option<Decision>) {
+    let name = query.name();
+    let decision = policy.decide(&name, query.rtype());
+    let led_to = match &decision {
+        Some(Decision::Alias { aliases, .. }) => aliases.targets.last(),
+        _ => None,
+    };
+    let query = if policy.guards(led_to.unwrap_or(&name)) { query.guarded(policy.clone()) } else { query };
+    (query, decision)
 }
 
 fn answered(query: &Query, written: Written) -> Answered {

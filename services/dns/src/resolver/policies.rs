@@ -1,48 +1,41 @@
-//! `[[dns.resolver.policies]]`: what clients of some networks get instead of what there is. The ground for filtering by
-//! location.
+//! `[[dns.resolver.policies]]`: what clients get instead of what there is, by where they are (`locations.rs`) or by their
+//! networks.
 //!
 //! ```text
-//!  client ─▶ the first policy whose networks it is in ─▶ a record of the policy's own? ─▶ answered with it
-//!                                                        │ no
-//!                                                        ▼
-//!                                                       on a list of what is never blocked? ─yes─▶ resolved
-//!                                                        │ no
-//!                                                        ▼
-//!                                                       on a list of what is blocked? ─yes─▶ NXDOMAIN, no address, or REFUSED
-//!                                                        │ no
-//!                                                        ▼
-//!                                                       a search engine, and safe? ─yes─▶ its safe name, resolved
+//!  name ─▶ of the policy's own (local.rs)? ─yes─▶ its records; an alias that leads outside: on with its target
+//!           │ no
+//!           ▼
+//!          on a list of what is never blocked? ─yes──────────────────┐
+//!           │ no                                                     │
+//!           ▼                                                        │
+//!          on a list of what is blocked? ─yes─▶ NXDOMAIN, no address, or REFUSED
+//!           │ no                                                     │
+//!           ▼                                                        ▼
+//!          a search engine, and safe? ─yes─▶ its safe name, resolved; all else is resolved as it is
+//!                                                                    │
+//!            unless never blocked: an alias on the way leads to a blocked name? ─yes─▶ as if that were asked for
 //! ```
 //!
-//! What is blocked says so (RFC 8914, 4.16: error 15). Lists are files (`names.rs`): read when the server starts, which it does
-//! not without them, and again when they have changed ([`WATCH_INTERVAL`]); what cannot be read then leaves the former list in
-//! force.
+//! What is blocked says so (RFC 8914: error 15, or 16 or 17 where `reason` says who wants it). Lists are files (`lists.rs`):
+//! the server does not start without them, and they are read again when they have changed.
 //!
-//! Invariants: a decision is a few lookups in memory and waits for nothing; a list that is read again is in force whole or not
-//! at all. Limits: [`POLICIES_MAX`], [`NETWORKS_MAX`], [`LISTS_MAX`], [`RECORDS_MAX`], and those of `names.rs`.
+//! Invariants: a decision is a few lookups in memory and waits for nothing; a client is not led to a blocked name by an alias
+//! of somebody else. Limits: [`POLICIES_MAX`], [`NETWORKS_MAX`], [`LISTS_MAX`], and those of `local.rs` and `names.rs`.
 
-use std::{
-    collections::HashMap,
-    fs, io,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{borrow::Cow, fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Instant};
 
-use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use proxima_chassis::NodeConfig;
-use proxima_model::{RecordData, RecordType};
-use proxima_resolver::{Decided, LocalRecord, Name};
+use proxima_resolver::{AliasGuard, Aliases, BlockReason, Decided, LocalRecord, Name};
 use serde::Deserialize;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{
-    names::{NameSet, NameSetBuilder},
+    lists::Lists,
+    local::{Local, Own},
     safe_search::safe_name,
 };
-use crate::{DnsError, rrset::encode, wire::rtype};
+use crate::{DnsError, wire::rtype};
 
 /// Policies of a server: they are looked at in order.
 const POLICIES_MAX: usize = 64;
@@ -50,20 +43,17 @@ const POLICIES_MAX: usize = 64;
 const NETWORKS_MAX: usize = 256;
 /// Files of a policy.
 const LISTS_MAX: usize = 32;
-/// Records of a policy.
-const RECORDS_MAX: usize = 10_000;
-/// How often lists are looked at for changes.
-pub(crate) const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 /// For how long clients may remember what was decided here, in seconds: policies change.
 pub(crate) const TTL: u32 = 60;
 
-/// What clients of some networks get.
+/// What some clients get.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyConfig {
-    /// What it is called in the log.
+    /// What it is called: by locations, in the log and in explanations.
     pub name: String,
-    /// Whose policy it is; all who may ask, if there are none.
+    /// Whose policy it is, if no location of theirs names another. None: if a location names it, nobody else's; otherwise
+    /// everybody's.
     pub networks: Vec<IpNet>,
     /// Files of names that are blocked.
     pub block: Vec<PathBuf>,
@@ -71,8 +61,12 @@ pub struct PolicyConfig {
     pub allow: Vec<PathBuf>,
     /// What a blocked name gets.
     pub blocked: Blocked,
+    /// Who wants it so.
+    pub reason: Reason,
     /// Records of its own, such as `printer.office.example A 192.0.2.7`. A name that has one has no others.
     pub records: Vec<String>,
+    /// Zones of its own, in which there is nothing but these records.
+    pub zones: Vec<String>,
     /// Whether search engines leave out what is not for children.
     pub safe_search: bool,
 }
@@ -90,48 +84,59 @@ pub enum Blocked {
     Refused,
 }
 
+/// Who wants names blocked, which clients are told (RFC 8914, 4.16 to 4.18).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Who operates the resolver: error 15.
+    #[default]
+    Blocked,
+    /// Somebody who makes them: error 16.
+    Censored,
+    /// The clients' own side: error 17.
+    Filtered,
+}
+
 /// What a policy says of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// It is blocked, and answered so.
     Blocked(Decided),
-    /// It has records of the policy's own.
+    /// It has records of the policy's own, or is in a zone of its own.
     Local(Decided),
-    /// It stands for another name, which is resolved: by a record of the policy's own, or to be safe.
-    Alias { target: Name, is_safe_search: bool },
+    /// It stands for another name, which is resolved: by records of the policy's own, or to be safe.
+    Alias { aliases: Aliases, is_safe_search: bool },
+}
+
+impl Decision {
+    /// What it is called in explanations.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Blocked(_) => "blocked",
+            Self::Local(_) => "answered with its own records",
+            Self::Alias { is_safe_search: true, .. } => "led to safe search",
+            Self::Alias { .. } => "led by its own alias",
+        }
+    }
 }
 
 /// All policies, ready.
-pub(crate) struct Policies(Vec<Policy>);
+pub(crate) struct Policies {
+    all: Vec<Arc<Policy>>,
+    /// Which of them are for clients of some networks, in order.
+    by_network: Vec<usize>,
+}
 
-struct Policy {
-    name: String,
+/// One of them.
+pub(crate) struct Policy {
+    pub(crate) name: String,
     networks: Vec<IpNet>,
     blocked: Blocked,
-    records: HashMap<Name, Vec<LocalRecord>>,
+    reason: BlockReason,
+    local: Local,
     safe_search: bool,
     block: Lists,
     allow: Lists,
-}
-
-/// Files, and the names in them.
-struct Lists {
-    files: Vec<PathBuf>,
-    names: ArcSwap<Read>,
-}
-
-/// What was read, and of which state of the files.
-#[derive(Default)]
-struct Read {
-    names: NameSet,
-    state: Vec<FileState>,
-}
-
-/// By what a file is seen to have changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileState {
-    modified: SystemTime,
-    octets: u64,
 }
 
 impl PolicyConfig {
@@ -148,26 +153,14 @@ impl PolicyConfig {
             if policy.block.len() + policy.allow.len() > LISTS_MAX {
                 return refuse(format!("{name}: more than 32 files"));
             }
-            if policy.records.len() > RECORDS_MAX {
-                return refuse(format!("{name}: more than 10000 records"));
-            }
-            policy.records()?;
+            policy.local()?;
         }
         Ok(())
     }
 
-    fn records(&self) -> Result<HashMap<Name, Vec<LocalRecord>>, DnsError> {
-        let mut records = HashMap::<Name, Vec<LocalRecord>>::new();
-        for line in &self.records {
-            let (owner, record) =
-                record(line).or_else(|problem| refuse(format!("{}: {line}: {problem}", self.name)))?;
-            records.entry(owner).or_default().push(record);
-        }
-        let is_alias = |record: &LocalRecord| record.rtype == rtype::CNAME;
-        match records.iter().find(|(_, of)| of.len() > 1 && of.iter().any(is_alias)) {
-            Some((owner, _)) => refuse(format!("{}: {owner}: a CNAME record beside others", self.name)),
-            None => Ok(records),
-        }
+    fn local(&self) -> Result<Local, DnsError> {
+        Local::parse(&self.records, &self.zones)
+            .or_else(|problem| refuse(format!("{}: {problem}", self.name)))
     }
 }
 
@@ -175,84 +168,74 @@ fn refuse<T>(problem: impl Into<String>) -> Result<T, DnsError> {
     Err(DnsError::Config { field: "resolver.policies", problem: problem.into() })
 }
 
-/// A record of a line: name, type, data.
-fn record(line: &str) -> Result<(Name, LocalRecord), String> {
-    let (owner, rest) = line.trim().split_once(char::is_whitespace).ok_or("give name, type and data")?;
-    let (kind, content) =
-        rest.trim_start().split_once(char::is_whitespace).ok_or("give name, type and data")?;
-    let owner = owner.parse::<Name>().map_err(|error| error.to_string())?;
-    let kind = RecordType::by_name(kind).map_err(|invalid| invalid.to_string())?;
-    let data = RecordData::parse(kind, content.trim()).map_err(|invalid| invalid.to_string())?;
-    let (rtype, data) = encode(&data);
-    Ok((owner, LocalRecord { rtype, ttl: TTL, data: data.into() }))
-}
-
 impl Policies {
-    /// Reads all lists.
+    /// Reads all lists. A policy without networks that is `named` by a location is for nobody else.
     ///
     /// # Errors
     /// One cannot be read.
-    pub(crate) fn new(policies: &[PolicyConfig], node: &NodeConfig) -> Result<Self, DnsError> {
+    pub(crate) fn new(
+        policies: &[PolicyConfig],
+        named: impl Fn(&str) -> bool,
+        node: &NodeConfig,
+    ) -> Result<Self, DnsError> {
         let policy = |config: &PolicyConfig| {
             let lists = |files: &[PathBuf]| {
                 let lists = Lists::new(files.iter().map(|file| node.path(file)).collect());
                 lists.or_else(|(path, error)| refuse(format!("{}: {}: {error}", config.name, path.display())))
             };
-            Ok(Policy {
+            Ok(Arc::new(Policy {
                 name: config.name.clone(),
                 networks: config.networks.clone(),
                 blocked: config.blocked,
-                records: config.records()?,
+                reason: match config.reason {
+                    Reason::Blocked => BlockReason::Blocked,
+                    Reason::Censored => BlockReason::Censored,
+                    Reason::Filtered => BlockReason::Filtered,
+                },
+                local: config.local()?,
                 safe_search: config.safe_search,
                 block: lists(&config.block)?,
                 allow: lists(&config.allow)?,
-            })
+            }))
         };
-        Ok(Self(policies.iter().map(policy).collect::<Result<_, DnsError>>()?))
+        let all: Vec<_> = policies.iter().map(policy).collect::<Result<_, DnsError>>()?;
+        let is_by_network = |policy: &Policy| !policy.networks.is_empty() || !named(&policy.name);
+        let by_network = (0..all.len()).filter(|index| is_by_network(&all[*index])).collect();
+        Ok(Self { all, by_network })
     }
 
-    /// Whether there are none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// One by its number.
+    pub(crate) fn get(&self, index: usize) -> Option<&Arc<Policy>> {
+        self.all.get(index)
     }
 
-    /// What the client's policy says of a question; `None` if it is resolved.
-    pub(crate) fn decide(&self, client: IpAddr, name: &Name, asked: u16) -> Option<Decision> {
+    /// The one that clients of this address have, if no location of theirs names another.
+    pub(crate) fn of_network(&self, client: IpAddr) -> Option<&Arc<Policy>> {
         let client = client.to_canonical();
-        let is_its = |policy: &&Policy| {
+        let is_its = |policy: &&Arc<Policy>| {
             policy.networks.is_empty() || policy.networks.iter().any(|network| network.contains(&client))
         };
-        self.0.iter().find(is_its)?.decide(name, asked)
+        self.by_network.iter().filter_map(|index| self.all.get(*index)).find(is_its)
     }
 
     /// Reads the lists whose files have changed. Blocks: it reads files.
     pub(crate) fn refresh(&self) {
-        for policy in &self.0 {
+        let now = Instant::now();
+        for policy in &self.all {
             for (lists, what) in [(&policy.block, "block"), (&policy.allow, "allow")] {
-                match lists.refresh() {
-                    Ok(None) => {}
-                    Ok(Some(names)) => {
-                        info!(policy = policy.name, what, names, "read lists that had changed")
-                    }
-                    Err((path, error)) => {
-                        warn!(
-                            policy = policy.name, what, path = %path.display(), %error,
-                            "a list that has changed cannot be used: the former stays in force"
-                        );
-                    }
-                }
+                lists.refresh(now).tell(&policy.name, what);
             }
         }
     }
 
     /// Whether there are files that may change.
     pub(crate) fn has_lists(&self) -> bool {
-        self.0.iter().any(|policy| !policy.block.files.is_empty() || !policy.allow.files.is_empty())
+        self.all.iter().any(|policy| !policy.block.is_empty() || !policy.allow.is_empty())
     }
 
     /// Says in the log what they are.
     pub(crate) fn announce(&self) {
-        for policy in &self.0 {
+        for policy in &self.all {
             let (blocked, allowed) = (policy.block.len(), policy.allow.len());
             info!(policy = policy.name, networks = ?policy.networks, blocked, allowed, "a policy of the resolver");
         }
@@ -260,27 +243,51 @@ impl Policies {
 }
 
 impl Policy {
-    fn decide(&self, name: &Name, asked: u16) -> Option<Decision> {
-        if let Some(records) = self.records.get(name) {
-            if let [LocalRecord { rtype: rtype::CNAME, data, .. }] = &records[..]
-                && asked != rtype::CNAME
-                && let Some(target) = Name::from_wire(data)
-            {
-                return Some(Decision::Alias { target, is_safe_search: false });
-            }
-            let records = records.iter().filter(|record| record.rtype == asked).cloned().collect();
-            return Some(Decision::Local(Decided::with(records)));
+    /// What it says of a question; `None` if it is resolved.
+    pub(crate) fn decide(&self, name: &Name, asked: u16) -> Option<Decision> {
+        let mut aliases = match self.local.look(name, asked) {
+            Own::Decided(decided) => return Some(Decision::Local(decided)),
+            Own::Outside(aliases) => aliases,
+        };
+        let led_to = aliases.targets.last().map_or(Cow::Borrowed(name), |target| Cow::Owned(target.clone()));
+        if self.blocks(&led_to) {
+            return Some(Decision::Blocked(self.blocked(asked)));
         }
-        if !self.allow.has(name) && self.block.has(name) {
-            return Some(Decision::Blocked(self.blocked.decided(asked)));
-        }
+        let safe = self.safe(&led_to, asked);
+        let is_safe_search = safe.is_some();
+        aliases.targets.extend(safe);
+        (!aliases.targets.is_empty()).then_some(Decision::Alias { aliases, is_safe_search })
+    }
+
+    /// Whether where aliases lead from a name has to be looked at.
+    pub(crate) fn guards(&self, name: &Name) -> bool {
+        !self.block.is_empty() && !self.allow.has(name)
+    }
+
+    /// The name that a search engine has for what is safe.
+    fn safe(&self, name: &Name, asked: u16) -> Option<Name> {
         // Only what leads to a search: mail and name servers of such a name are its own.
         let is_searched_at = matches!(asked, rtype::A | rtype::AAAA | rtype::HTTPS | rtype::CNAME);
         if !self.safe_search || !is_searched_at {
             return None;
         }
-        let target = safe_name(name.to_string().trim_end_matches('.'))?.parse().ok()?;
-        Some(Decision::Alias { target, is_safe_search: true })
+        safe_name(name.to_string().trim_end_matches('.'))?.parse().ok()
+    }
+}
+
+impl AliasGuard for Policy {
+    fn blocks(&self, name: &Name) -> bool {
+        self.block.has(name) && !self.allow.has(name)
+    }
+
+    fn blocked(&self, asked: u16) -> Decided {
+        self.blocked.decided(asked).because(self.reason)
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -288,68 +295,19 @@ impl Blocked {
     fn decided(self, asked: u16) -> Decided {
         let zero = |data: &[u8]| vec![LocalRecord { rtype: asked, ttl: TTL, data: data.into() }];
         match (self, asked) {
-            (Self::Nxdomain, _) => Decided::blocked_as_nothing(),
-            (Self::Refused, _) => Decided::blocked_as_refused(),
-            (Self::Zero, rtype::A) => Decided::blocked_with(zero(&[0; 4])),
-            (Self::Zero, rtype::AAAA) => Decided::blocked_with(zero(&[0; 16])),
-            (Self::Zero, _) => Decided::blocked_with(Vec::new()),
+            (Self::Nxdomain, _) => Decided::nothing(),
+            (Self::Refused, _) => Decided::refused(),
+            (Self::Zero, rtype::A) => Decided::with(zero(&[0; 4])),
+            (Self::Zero, rtype::AAAA) => Decided::with(zero(&[0; 16])),
+            (Self::Zero, _) => Decided::with(Vec::new()),
         }
     }
-}
-
-impl Lists {
-    fn new(files: Vec<PathBuf>) -> Result<Self, (PathBuf, io::Error)> {
-        let names = ArcSwap::from_pointee(Read::new(&files)?);
-        Ok(Self { files, names })
-    }
-
-    fn has(&self, name: &Name) -> bool {
-        !self.files.is_empty() && self.names.load().names.has(name.wire())
-    }
-
-    fn len(&self) -> usize {
-        self.names.load().names.len()
-    }
-
-    /// Reads them again, if they have changed; how many names there are then.
-    fn refresh(&self) -> Result<Option<usize>, (PathBuf, io::Error)> {
-        if states(&self.files)? == self.names.load().state {
-            return Ok(None);
-        }
-        let read = Read::new(&self.files)?;
-        let count = read.names.len();
-        self.names.store(Arc::new(read));
-        Ok(Some(count))
-    }
-}
-
-impl Read {
-    fn new(files: &[PathBuf]) -> Result<Self, (PathBuf, io::Error)> {
-        // Before they are read: what changes meanwhile is read once more.
-        let state = states(files)?;
-        let mut names = NameSetBuilder::default();
-        for file in files {
-            let before = names.strange;
-            names.read(file).map_err(|error| (file.clone(), error))?;
-            let strange = names.strange - before;
-            if strange > 0 {
-                warn!(path = %file.display(), lines = strange, "lines of a list are not understood, and left out");
-            }
-        }
-        Ok(Self { names: names.build(), state })
-    }
-}
-
-fn states(files: &[PathBuf]) -> Result<Vec<FileState>, (PathBuf, io::Error)> {
-    let state = |path: &Path| {
-        let metadata = fs::metadata(path)?;
-        Ok(FileState { modified: metadata.modified()?, octets: metadata.len() })
-    };
-    files.iter().map(|file| state(file).map_err(|error| (file.clone(), error))).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const CONFIG: &str =
@@ -360,11 +318,15 @@ mod tests {
     }
 
     fn policies(configs: &[PolicyConfig]) -> Policies {
-        Policies::new(configs, &NodeConfig::parse(CONFIG).unwrap()).unwrap()
+        Policies::new(configs, |_| false, &node()).unwrap()
+    }
+
+    fn node() -> NodeConfig {
+        NodeConfig::parse(CONFIG).unwrap()
     }
 
     fn decide(policies: &Policies, client: &str, asked: &str, kind: u16) -> Option<Decision> {
-        policies.decide(client.parse().unwrap(), &name(asked), kind)
+        policies.of_network(client.parse().unwrap())?.decide(&name(asked), kind)
     }
 
     #[test]
@@ -382,11 +344,12 @@ mod tests {
         let policies = policies(&[office, rest]);
         let zero = vec![LocalRecord { rtype: rtype::A, ttl: TTL, data: Box::new([0; 4]) }];
         let blocked = |decided| Some(Decision::Blocked(decided));
+        let why = BlockReason::Blocked;
         for (client, kind, expected) in [
-            ("192.0.2.1", rtype::A, blocked(Decided::blocked_with(zero.clone()))),
-            ("::ffff:192.0.2.1", rtype::A, blocked(Decided::blocked_with(zero))),
-            ("192.0.2.1", rtype::MX, blocked(Decided::blocked_with(Vec::new()))),
-            ("198.51.100.1", rtype::A, blocked(Decided::blocked_as_nothing())),
+            ("192.0.2.1", rtype::A, blocked(Decided::with(zero.clone()).because(why))),
+            ("::ffff:192.0.2.1", rtype::A, blocked(Decided::with(zero).because(why))),
+            ("192.0.2.1", rtype::MX, blocked(Decided::with(Vec::new()).because(why))),
+            ("198.51.100.1", rtype::A, blocked(Decided::nothing().because(why))),
         ] {
             assert_eq!(decide(&policies, client, "www.ads.example", kind), expected, "{client} {kind}");
             assert_eq!(decide(&policies, client, "www.example", kind), None);
@@ -414,9 +377,12 @@ mod tests {
         let of = |asked: &str, kind| decide(&policies, "192.0.2.1", asked, kind);
         let Some(Decision::Local(own)) = of("printer.example", rtype::A) else { panic!("its own") };
         assert_eq!(own.records.iter().map(|record| record.data[3]).collect::<Vec<_>>(), [7, 8]);
-        assert_eq!(of("printer.example", rtype::AAAA), Some(Decision::Local(Decided::default())));
-        let alias =
-            |target: &str, is_safe_search| Some(Decision::Alias { target: name(target), is_safe_search });
+        let nothing = Decided::with(Vec::new()).behind(Aliases { targets: Vec::new(), ttl: TTL });
+        assert_eq!(of("printer.example", rtype::AAAA), Some(Decision::Local(nothing)));
+        let alias = |target: &str, is_safe_search| {
+            let aliases = Aliases { targets: vec![name(target)], ttl: TTL };
+            Some(Decision::Alias { aliases, is_safe_search })
+        };
         assert_eq!(of("old.example", rtype::A), alias("new.example.org", false));
         assert!(matches!(of("old.example", rtype::CNAME), Some(Decision::Local(_))));
         assert!(matches!(of("bad.example", rtype::A), Some(Decision::Blocked(_))));
@@ -448,31 +414,62 @@ mod tests {
 
     #[test]
     fn a_policy_with_mistakes_says_where_they_are() {
-        for (record, expected) in [
-            ("printer.example", "give name, type and data"),
-            ("printer.example A", "give name, type and data"),
-            ("a..b A 192.0.2.1", "not a domain name"),
-            ("a.example B x", "\"B\" is not a record type"),
-            ("a.example A x", "\"x\" is not A content"),
-        ] {
-            let policy = PolicyConfig {
-                name: "office".to_owned(),
-                records: vec![record.to_owned()],
-                ..PolicyConfig::default()
-            };
-            let refused = PolicyConfig::check(&[policy]).unwrap_err().to_string();
-            assert!(
-                refused.contains("[dns] resolver.policies: office") && refused.contains(expected),
-                "{refused}"
-            );
-        }
-        let beside = ["a.example CNAME b.example", "a.example A 192.0.2.1"].map(str::to_owned).to_vec();
-        let policy = PolicyConfig { records: beside, ..PolicyConfig::default() };
-        assert!(
-            PolicyConfig::check(&[policy]).unwrap_err().to_string().contains("a CNAME record beside others")
-        );
+        let policy = PolicyConfig {
+            name: "office".to_owned(),
+            records: vec!["a.example A x".to_owned()],
+            ..PolicyConfig::default()
+        };
+        let refused = PolicyConfig::check(&[policy]).unwrap_err().to_string();
+        let expected = "office: a.example A x: content: \"x\" is not A content";
+        assert!(refused.contains("[dns] resolver.policies") && refused.contains(expected), "{refused}");
         let missing = PolicyConfig { block: vec!["/nowhere/list".into()], ..PolicyConfig::default() };
-        let refused = Policies::new(&[missing], &NodeConfig::parse(CONFIG).unwrap()).err().unwrap();
+        let refused = Policies::new(&[missing], |_| false, &node()).err().unwrap();
         assert!(refused.to_string().contains("/nowhere/list"), "{refused}");
+    }
+
+    #[test]
+    fn a_policy_that_a_location_names_is_its_clients_alone_unless_it_has_networks() {
+        let named = |name: &str, networks: &[&str]| PolicyConfig {
+            name: name.to_owned(),
+            networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
+            ..PolicyConfig::default()
+        };
+        let configs = [named("school", &[]), named("office", &["192.0.2.0/24"]), named("rest", &[])];
+        let policies = Policies::new(&configs, |name| name != "rest", &node()).unwrap();
+        let of = |client: &str| policies.of_network(client.parse().unwrap()).map(|policy| &*policy.name);
+        assert_eq!((of("192.0.2.1"), of("198.51.100.1")), (Some("office"), Some("rest")));
+        assert_eq!(policies.get(0).map(|policy| &*policy.name), Some("school"));
+    }
+
+    #[test]
+    fn aliases_of_others_are_looked_at_unless_the_name_is_never_blocked() {
+        let folder = tempfile::tempdir().unwrap();
+        let (block, allow) = (folder.path().join("block"), folder.path().join("allow"));
+        fs::write(&block, "tracker.example\nwww.google.com\n").unwrap();
+        fs::write(&allow, "shop.example\ngood.tracker.example\n").unwrap();
+        let policies = policies(&[PolicyConfig {
+            block: vec![block],
+            allow: vec![allow],
+            reason: Reason::Filtered,
+            records: vec![
+                "ads.local CNAME x.tracker.example".to_owned(),
+                "search.local CNAME www.bing.com".to_owned(),
+            ],
+            safe_search: true,
+            ..PolicyConfig::default()
+        }]);
+        let policy = policies.get(0).unwrap();
+        assert!(policy.guards(&name("www.example")) && !policy.guards(&name("www.shop.example")));
+        assert!(policy.blocks(&name("a.tracker.example")) && !policy.blocks(&name("good.tracker.example")));
+        let filtered = Decided::nothing().because(BlockReason::Filtered);
+        assert_eq!(policy.blocked(rtype::A), filtered);
+        // An alias of its own leads to a blocked name no more than anybody's; and to a search that is safe.
+        assert_eq!(policy.decide(&name("ads.local"), rtype::A), Some(Decision::Blocked(filtered)));
+        let Some(Decision::Alias { aliases, is_safe_search: true }) =
+            policy.decide(&name("search.local"), rtype::A)
+        else {
+            panic!("it is safe")
+        };
+        assert_eq!(aliases.targets, [name("www.bing.com"), name("strict.bing.com")]);
     }
 }

@@ -206,7 +206,7 @@ mod tests {
             let mut question = proxima_transfer::message::question(7, 0, b"\x07example\x03com\x00", rtype::A);
             question[11] = 1;
             question.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
-            let asker = Asker { address: [192, 0, 2, 200].into(), transport: Transport::Udp };
+            let asker = Asker::new([192, 0, 2, 200].into(), Transport::Udp);
             let mut out = Vec::new();
             let said = responder.respond(&one(seen), &question, asker, &mut out).unwrap();
             let found: Vec<u32> = answers(&out).unwrap().iter().map(|record| record.ttl).collect();

@@ -134,7 +134,7 @@ impl Responder {
         (asker, counted): (Asker, bool),
         out: &mut Vec<u8>,
     ) -> Option<Answered> {
-        let Asker { address, transport } = asker;
+        let Asker { address, transport, .. } = asker;
         let query = match Query::parse(message) {
             Ok(query) => query,
             Err(Malformed::Ignore) => return None,

@@ -113,7 +113,7 @@ fn https<'r>(responder: &'r Responder, zone: &ZoneTree, node: &Node) -> Option<&
 /// What is answered to a question for addresses of a name: those of the name that it stands for.
 fn answered(responder: &Responder, zones: &impl Zones, owner: &[u8], rtype: u16) -> Option<RrSet> {
     let question = message::question(0, 0, owner, rtype);
-    let asker = Asker { address: [127, 0, 0, 1].into(), transport: Transport::Tcp };
+    let asker = Asker::new([127, 0, 0, 1].into(), Transport::Tcp);
     let mut answer = Vec::new();
     responder.respond(zones, &question, asker, &mut answer)?;
     let records = message::answers(&answer).unwrap_or_default();

@@ -36,7 +36,7 @@ fn fixture() -> Fixture {
 }
 
 fn asks(responder: &Responder, client: &str, transport: Transport, question: &[u8]) -> (Answered, Vec<u8>) {
-    let asker = Asker { address: client.parse().expect("an address"), transport };
+    let asker = Asker::new(client.parse().expect("an address"), transport);
     let mut out = Vec::new();
     let answered = responder.respond(&fixture(), question, asker, &mut out);
     (answered.expect("something"), out)
@@ -54,7 +54,7 @@ fn made_up_names_are_one_flood_and_are_not_signed_beyond_the_rate() {
     let fixture = fixture();
     for below in ["example.com", "w.example.com", "sub.example.com"] {
         let responder = responder(2);
-        let asker = Asker { address: [192, 0, 2, 7].into(), transport: Transport::Udp };
+        let asker = Asker::new([192, 0, 2, 7].into(), Transport::Udp);
         let (mut signatures, mut answers) = (0, [0; 3]);
         for number in 0..1_000 {
             let mut out = Vec::new();

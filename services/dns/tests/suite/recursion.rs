@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use http::{HeaderMap, Method, StatusCode};
 use proxima_model::PopCode;
 use proxima_pipeline::{
-    Body, Client, Decision, Exchange, Fault, Flow, Protocol, RayId, Request, Response, Scheme, Stage,
+    Body, Client, Decision, Exchange, Fault, Flow, Protocol, RayId, Request, Response, Scheme, Stage, Trace,
 };
 use proxima_resolver::{AnchorState, Followed, Sockets, Transport, Upstream};
 use tokio::{
@@ -27,7 +27,7 @@ use crate::{
     tree::{self, Tree},
 };
 
-const RESOLVER: &str = "dns.example.com";
+pub(crate) const RESOLVER: &str = "dns.example.com";
 const RD: u16 = 0x0100;
 /// What no test waits beyond.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,25 +52,29 @@ impl Upstream for Gate {
 }
 
 /// A node that resolves in the tree, and what it asks through.
-struct Resolving<'a> {
-    running: &'a Running,
+pub(crate) struct Resolving<'a> {
+    pub(crate) running: &'a Running,
     gate: Arc<Gate>,
 }
 
 impl Resolving<'_> {
-    fn at(&self) -> SocketAddr {
+    pub(crate) fn at(&self) -> SocketAddr {
         self.running.addresses.resolver.as_ref().expect("it resolves").clear[0]
     }
 
-    fn tls(&self) -> SocketAddr {
+    pub(crate) fn tls(&self) -> SocketAddr {
         self.running.addresses.resolver.as_ref().expect("it resolves").tls[0]
     }
 
-    async fn dig(&self, program: &str, arguments: &str) -> Result<String> {
+    pub(crate) fn quic(&self) -> SocketAddr {
+        self.running.addresses.resolver.as_ref().expect("it resolves").quic[0]
+    }
+
+    pub(crate) async fn dig(&self, program: &str, arguments: &str) -> Result<String> {
         self.running.dig_at(self.at(), program, arguments).await
     }
 
-    async fn udp(&self) -> Result<UdpSocket> {
+    pub(crate) async fn udp(&self) -> Result<UdpSocket> {
         let socket = UdpSocket::bind("127.0.0.1:0").await?;
         socket.connect(self.at()).await?;
         Ok(socket)
@@ -96,7 +100,7 @@ impl Resolving<'_> {
         tokio::time::timeout(PATIENCE, counted).await.or_else(|_| self.counts(line))
     }
 
-    fn counts(&self, line: &str) -> Result<()> {
+    pub(crate) fn counts(&self, line: &str) -> Result<()> {
         let metrics = self.running.node.metrics.encode();
         let about =
             || metrics.lines().filter(|line| line.contains("resolver")).collect::<Vec<_>>().join("\n");
@@ -105,14 +109,14 @@ impl Resolving<'_> {
     }
 }
 
-async fn received(socket: &UdpSocket) -> Result<Vec<String>> {
+pub(crate) async fn received(socket: &UdpSocket) -> Result<Vec<String>> {
     let mut buffer = [0; 4096];
     let length = socket.recv(&mut buffer).await?;
     describe(&buffer[..length])
 }
 
 /// A question as clients of resolvers ask, with EDNS.
-fn question(name: &str, qtype: u16) -> Question {
+pub(crate) fn question(name: &str, qtype: u16) -> Question {
     let mut question = Question::new(name, qtype);
     question.flags = RD;
     question.edns();
@@ -120,7 +124,10 @@ fn question(name: &str, qtype: u16) -> Question {
 }
 
 /// Runs a node with this table `[dns.resolver]` beside what it needs, and a test against it.
-async fn with_resolver(table: &str, test: impl AsyncFnOnce(&Resolving<'_>) -> Result<()>) -> Result<()> {
+pub(crate) async fn with_resolver(
+    table: &str,
+    test: impl AsyncFnOnce(&Resolving<'_>) -> Result<()>,
+) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let Tree { port, anchor, .. } = &tree::start(folder.path());
     let at = |name: &str| folder.path().join(name);
@@ -351,7 +358,7 @@ async fn a_policy_blocks_and_answers_in_the_place_of_what_there_is() -> Result<(
     let table = format!(
         "[[dns.resolver.policies]]\nname = \"others\"\nnetworks = [\"192.0.2.0/24\"]\n\
          [[dns.resolver.policies]]\nname = \"here\"\nblock = [{list:?}]\nblocked = \"zero\"\n\
-         records = [\"printer.test A 192.0.2.7\", \"old.test CNAME www.plain.test\", \"gone.test CNAME no.signed.test\"]\n"
+         records = [\"printer.test A 192.0.2.7\", \"old.test CNAME www.plain.test\", \"gone.test CNAME no.plain.test\"]\n"
     );
     with_resolver(&table, async |resolving| {
         let ask = |question: &'static str| async move { resolving.dig("dig", question).await };
@@ -370,7 +377,7 @@ async fn a_policy_blocks_and_answers_in_the_place_of_what_there_is() -> Result<(
             "{alias}"
         );
         let alias = ask("gone.test A").await?;
-        ensure!(alias.contains("status: NXDOMAIN") && alias.contains("SOA\tns.signed.test."), "{alias}");
+        ensure!(alias.contains("status: NXDOMAIN") && alias.contains("SOA\tns.plain.test."), "{alias}");
         let free = ask("www.plain.test A").await?;
         ensure!(free.contains("A\t192.0.2.90"), "{free}");
         let others = https(resolving, "192.0.2.7", "/dns-query?name=www.signed.test").await?;
@@ -382,11 +389,25 @@ async fn a_policy_blocks_and_answers_in_the_place_of_what_there_is() -> Result<(
 }
 
 /// What the stage of DNS over HTTPS answers to a GET by this client.
-async fn https(resolving: &Resolving<'_>, client: &str, target: &str) -> Result<Result<Response, Fault>> {
+pub(crate) async fn https(
+    resolving: &Resolving<'_>,
+    client: &str,
+    target: &str,
+) -> Result<Result<Response, Fault>> {
+    Ok(https_at(resolving, RESOLVER, client, target).await?.0)
+}
+
+/// As [`https`], at this host; and what has become of the exchange.
+pub(crate) async fn https_at(
+    resolving: &Resolving<'_>,
+    host: &str,
+    client: &str,
+    target: &str,
+) -> Result<(Result<Response, Fault>, Exchange)> {
     let request = Request {
         method: Method::GET,
         scheme: Scheme::Https,
-        host: RESOLVER.into(),
+        host: host.into(),
         port: None,
         target: target.parse()?,
         headers: HeaderMap::new(),
@@ -399,14 +420,15 @@ async fn https(resolving: &Resolving<'_>, client: &str, target: &str) -> Result<
         tls: None,
     };
     let mut exchange = Exchange::new(RayId::new(PopCode::parse("FRA")?), client, request, Body::empty(), NOW);
+    exchange.trace = Trace::kept();
     let stage = resolving.running.service.over_https();
     let flow = match stage.on_request(&mut exchange) {
         Decision::Now(flow) => flow,
         Decision::Later(later) => later.await,
     };
     match flow {
-        Flow::Respond(response) => Ok(Ok(response)),
-        Flow::Fail(fault) => Ok(Err(fault)),
+        Flow::Respond(response) => Ok((Ok(response), exchange)),
+        Flow::Fail(fault) => Ok((Err(fault), exchange)),
         Flow::Continue => bail!("it goes on"),
     }
 }

@@ -182,7 +182,7 @@ pub(crate) fn responder_at(clock: Arc<dyn Clock>) -> Responder {
 
 /// The client of the tests, which asks so.
 pub(crate) fn asking_by(transport: Transport) -> Asker {
-    Asker { address: [192, 0, 2, 200].into(), transport }
+    Asker::new([192, 0, 2, 200].into(), transport)
 }
 
 /// The keys that all servers of the network have.
