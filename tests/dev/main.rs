@@ -19,6 +19,7 @@ mod observed;
 mod origin;
 mod process;
 mod records;
+mod resolver;
 mod rules;
 mod secondaries;
 mod steady;

@@ -47,8 +47,8 @@ fn respond(message: &[u8], transport: Transport) -> (Option<Answered>, Vec<u8>) 
     (answered, out.split_off(6))
 }
 
-#[test]
-fn malformed_messages_are_told_from_queries() {
+/// Messages that are no queries, what is wrong with each, and how it is answered; and a query.
+pub(crate) fn malformed() -> Vec<(&'static str, Vec<u8>, Option<Rcode>)> {
     let good = Question::new("www.example.com", 1).encode();
     let with = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut message = good.clone();
@@ -62,7 +62,7 @@ fn malformed_messages_are_told_from_queries() {
     opt_elsewhere.extra = (1, vec![1, b'a', 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
     let mut options_cut_off = Question::new("www.example.com", 1);
     options_cut_off.edns().options = vec![0, 10, 0, 8, 1];
-    for (what, message, expected) in [
+    vec![
         ("nothing", Vec::new(), None),
         ("half a header", good[..11].to_vec(), None),
         ("an answer", with(&|m| m[2] |= 0x80), None),
@@ -90,7 +90,12 @@ fn malformed_messages_are_told_from_queries() {
         ("an update", with(&|m| m[2] |= 5 << 3), Some(Rcode::NotImp)),
         ("an inverse query", with(&|m| m[2] |= 1 << 3), Some(Rcode::NotImp)),
         ("a query", good.clone(), Some(Rcode::NoError)),
-    ] {
+    ]
+}
+
+#[test]
+fn malformed_messages_are_told_from_queries() {
+    for (what, message, expected) in malformed() {
         let (answered, out) = respond(&message, Transport::Udp);
         assert_eq!(answered.map(|answered| answered.rcode), expected, "{what}");
         assert_eq!(out.is_empty(), expected.is_none(), "{what}");

@@ -11,6 +11,7 @@ mod hostile;
 mod locations;
 mod oracle;
 mod recursion;
+mod resolver_clients;
 mod rolls;
 mod serials;
 mod sockets;

@@ -1,0 +1,229 @@
+//! What real clients make of the resolver, over each transport, and what becomes of who sends it anything else: kdig,
+//! dnspython, and unbound and knot-resolver that forward to it over TLS.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpStream, UdpSocket},
+    process::{Child, Command},
+};
+
+use crate::{
+    encrypted::{Authority, connect_by_quic},
+    hostile::malformed,
+    recursion::{RESOLVER, Resolving, question, received, with_resolver},
+};
+
+/// Gives the resolver a certificate, and writes down its authority.
+async fn certified(resolving: &Resolving<'_>, folder: &Path) -> Result<(Authority, PathBuf)> {
+    let authority = Authority::new()?;
+    let replica = &resolving.running.node.replica;
+    resolving.running.change(vec![replica.put(&authority.certify(1, RESOLVER)?)]).await?;
+    let file = folder.join("ca.pem");
+    std::fs::write(&file, &authority.pem)?;
+    Ok((authority, file))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kdig_resolves_over_udp_tcp_and_tls() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    with_resolver("", async |resolving| {
+        let (_, authority) = certified(resolving, folder.path()).await?;
+        let checked = format!("+tls-ca={} +tls-hostname={RESOLVER}", authority.display());
+        for (at, transport, said) in [
+            (resolving.at(), "+cookie", "over 127.0.0.1"),
+            (resolving.at(), "+tcp", "over 127.0.0.1"),
+            (resolving.tls(), &*format!("+tls {checked}"), "TLS1.3"),
+        ] {
+            let asked = format!("{transport} +dnssec www.signed.test A");
+            let answer = resolving.running.dig_at(at, "kdig", &asked).await?;
+            ensure!(answer.contains("Flags: qr rd ra ad;") && answer.contains("192.0.2.80"), "{answer}");
+            ensure!(answer.contains("RRSIG"), "{answer}");
+            ensure!(said == "over 127.0.0.1" || answer.contains(said), "{answer}");
+            let asked = format!("{transport} +edns www.bogus.test A");
+            let answer = resolving.running.dig_at(at, "kdig", &asked).await?;
+            ensure!(answer.contains("status: SERVFAIL") && answer.contains("EDE: 9"), "{answer}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dnspython_resolves_over_each_transport_and_is_refused_odd_options() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    with_resolver("", async |resolving| {
+        let (_, authority) = certified(resolving, folder.path()).await?;
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let ours = || root.join("target/venv/bin/python");
+        let python = std::env::var_os("PROXIMA_PYTHON").map_or_else(ours, PathBuf::from);
+        let output = Command::new(python)
+            .arg(root.join("tests/clients/resolver_client.py"))
+            .arg(resolving.at().ip().to_string())
+            .args([resolving.at(), resolving.tls(), resolving.quic()].map(|at| at.port().to_string()))
+            .arg(authority)
+            .arg(RESOLVER)
+            .output()
+            .await
+            .context("running Python; `cargo xtask setup` installs it")?;
+        ensure!(output.status.success() && output.stdout == b"answered\n", "{output:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// A resolver of another brand.
+struct Forwarder {
+    _process: Child,
+    at: SocketAddr,
+}
+
+impl Forwarder {
+    /// Runs a command whose configuration was written, which answers at this address.
+    async fn start(mut command: Command, at: SocketAddr) -> Result<Self> {
+        let process = command.kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let socket = UdpSocket::bind("127.0.0.1:0").await?;
+        socket.connect(at).await?;
+        let asked = question("localhost", 1).encode();
+        let mut buffer = [0; 512];
+        // Until it answers; a port that nobody has is refused at once.
+        loop {
+            socket.send(&asked).await.ok();
+            let answer = tokio::time::timeout(Duration::from_millis(100), socket.recv(&mut buffer)).await;
+            match answer {
+                Ok(Ok(_)) => return Ok(Self { _process: process, at }),
+                Ok(Err(_)) => tokio::task::yield_now().await,
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// A port for UDP and TCP that nobody has now.
+fn free_port() -> Result<SocketAddr> {
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let at = tcp.local_addr()?;
+    std::net::UdpSocket::bind(at)?;
+    Ok(at)
+}
+
+/// What clients of one that forwards to us get; whether it would check itself if it had an anchor.
+async fn forwards(resolving: &Resolving<'_>, forwarder: &Forwarder, checks: bool) -> Result<()> {
+    // Who forwards without checking asks us to check; who would check itself sets CD, and gets what there is.
+    let bogus: &[&str] = if checks { &["status: NOERROR", "192.0.2.80"] } else { &["status: SERVFAIL"] };
+    for (asked, expected) in [
+        ("www.signed.test A", &["status: NOERROR", "192.0.2.80"][..]),
+        ("www.plain.test A", &["status: NOERROR", "192.0.2.90"]),
+        ("large.plain.test TXT", &["status: NOERROR", "ANSWER: 20"]),
+        ("no.signed.test A", &["status: NXDOMAIN"]),
+        ("www.bogus.test A", bogus),
+    ] {
+        let answer = resolving.running.dig_at(forwarder.at, "dig", asked).await?;
+        ensure!(expected.iter().all(|expected| answer.contains(expected)), "{answer}");
+    }
+    resolving.counts("proxima_dns_resolver_handshakes_failed_total{transport=\"tls\"} 0")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unbound_forwards_to_us_over_tls() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    with_resolver("", async |resolving| {
+        let (_, authority) = certified(resolving, folder.path()).await?;
+        let (at, tls) = (free_port()?, resolving.tls());
+        let config = folder.path().join("unbound.conf");
+        std::fs::write(
+            &config,
+            format!(
+                "server:\n  interface: {}@{}\n  username: \"\"\n  chroot: \"\"\n  directory: {:?}\n  pidfile: \"\"\n  \
+                 use-syslog: no\n  num-threads: 1\n  do-not-query-localhost: no\n  module-config: \"iterator\"\n  \
+                 tls-cert-bundle: {authority:?}\n  local-zone: \"test.\" nodefault\n\
+                 forward-zone:\n  name: \".\"\n  forward-tls-upstream: yes\n  forward-addr: {}@{}#{RESOLVER}\n\
+                 remote-control:\n  control-enable: no\n",
+                at.ip(),
+                at.port(),
+                folder.path(),
+                tls.ip(),
+                tls.port()
+            ),
+        )?;
+        let mut command = Command::new("unbound");
+        command.args(["-d", "-p", "-c"]).arg(config);
+        forwards(resolving, &Forwarder::start(command, at).await?, false).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn knot_resolver_forwards_to_us_over_tls() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    with_resolver("", async |resolving| {
+        let (_, authority) = certified(resolving, folder.path()).await?;
+        let (at, tls) = (free_port()?, resolving.tls());
+        let config = folder.path().join("config.lua");
+        std::fs::write(
+            &config,
+            format!(
+                "net.listen('{}', {}, {{ kind = 'dns' }})\nmodules.unload('ta_signal_query')\n\
+                 trust_anchors.remove('.')\n\
+                 policy.add(policy.all(policy.TLS_FORWARD({{ {{ '{}@{}', hostname = '{RESOLVER}', ca_file = {authority:?} }} }})))\n",
+                at.ip(),
+                at.port(),
+                tls.ip(),
+                tls.port()
+            ),
+        )?;
+        let mut command = Command::new("kresd");
+        command.args(["--noninteractive", "--config"]).arg(config).arg(folder.path());
+        forwards(resolving, &Forwarder::start(command, at).await?, true).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_query_breaks_no_transport() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    with_resolver("", async |resolving| {
+        let (authority, file) = certified(resolving, folder.path()).await?;
+        for (what, message, _) in malformed() {
+            let length = u16::try_from(message.len())?.to_be_bytes();
+            let framed = [&length[..], &message].concat();
+            let bad = resolving.udp().await?;
+            bad.send(&message).await?;
+            let mut stream = TcpStream::connect(resolving.at()).await?;
+            stream.write_all(&framed).await?;
+            stream.shutdown().await?;
+            // It is answered with at most as many octets as were asked, or closed.
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.ok();
+            ensure!(answer.len() <= framed.len().max(64), "{what}: {answer:?}");
+            let (_endpoint, connection) = connect_by_quic(resolving.quic(), RESOLVER, &authority).await?;
+            let (mut send, mut receive) = connection.open_bi().await?;
+            send.write_all(&framed).await?;
+            send.finish()?;
+            // With an id that is not 0 it is no query there, whatever it is (RFC 9250, 4.2.1).
+            ensure!(receive.read_to_end(1 << 16).await.is_err(), "{what}");
+            // Others are answered.
+            let good = resolving.udp().await?;
+            good.send(&question("www.plain.test", 1).encode()).await?;
+            let answer = received(&good).await?;
+            ensure!(answer[1].ends_with("A 192.0.2.90"), "{what}: {answer:?}");
+        }
+        // Within TLS what is no query is read as within TCP; octets that are no TLS end the connection.
+        let mut stream = TcpStream::connect(resolving.tls()).await?;
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.ok();
+        let checked = format!("+tls +tls-ca={} +tls-hostname={RESOLVER} www.plain.test A", file.display());
+        let answer = resolving.running.dig_at(resolving.tls(), "kdig", &checked).await?;
+        ensure!(answer.contains("192.0.2.90"), "{answer}");
+        resolving.counts("proxima_dns_resolver_handshakes_failed_total{transport=\"tls\"} 1")
+    })
+    .await
+}
