@@ -12,6 +12,7 @@
 
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
+use proxima_chassis::GaugeGuard;
 use tokio::io::AsyncWrite;
 
 use crate::{
@@ -97,6 +98,8 @@ pub(crate) struct Found {
     pub(crate) answered: Answered,
     /// The place that it has among those that wait, until it is written or in a buffer that has bounds of its own.
     pub(crate) place: Place,
+    /// It counts as waiting for as long; given back after its place.
+    pub(crate) waiting: Option<GaugeGuard>,
 }
 
 /// What all listeners of a role have in common.

@@ -327,7 +327,7 @@ async fn answer<A: Answerer>(
         return Err(Broken::Protocol);
     }
     let mut making = answers.acquire().await.map_err(|_| Broken::Internal)?;
-    let (mut out, mut place) = (Vec::new(), None);
+    let (mut out, mut kept) = (Vec::new(), None);
     match answer_framed(answerer, message, asker, &mut out) {
         Reply::Now(_) => {}
         Reply::Later(later) => {
@@ -336,13 +336,13 @@ async fn answer<A: Answerer>(
             let found = later.await;
             making = answers.acquire().await.map_err(|_| Broken::Internal)?;
             frame(&found, &mut out);
-            place = Some(found.place);
+            kept = Some((found.place, found.waiting));
         }
         Reply::None => return Err(Broken::Protocol),
     }
     let written = timeout(WRITE_WITHIN, send.write_all(&out)).await;
     // It lies in the send window now: others are answered while the client takes it.
-    drop((making, out, place));
+    drop((making, out, kept));
     if matches!(written, Ok(Ok(()))) {
         send.finish().ok();
         // Until the client has it all: the connection is not closed before.

@@ -123,7 +123,7 @@ impl Server {
             drop(asking);
             let (octets, answered) = again.map_or((said, unready), |answered| (octets, answered));
             server.count(&message, asker, Some(answered), None);
-            Found { octets, answered, place }
+            Found { octets, answered, place, waiting: None }
         }))
     }
 

@@ -344,8 +344,8 @@ impl Recursive {
             };
             metrics.seconds.observe(begun.elapsed().as_secs_f64());
             let answered = metrics.told(transport, location.as_deref(), (&query, written), is_decided);
-            drop((waiting, by_token));
-            Found { octets, answered, place }
+            drop(by_token);
+            Found { octets, answered, place, waiting: Some(waiting) }
         }))
     }
 }
