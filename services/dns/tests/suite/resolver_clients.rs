@@ -5,15 +5,18 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, UdpSocket},
     process::{Child, Command},
 };
+use tokio_rustls::TlsConnector;
 
 use crate::{
     encrypted::{Authority, connect_by_quic},
@@ -191,6 +194,7 @@ async fn what_is_no_query_breaks_no_transport() -> Result<()> {
     let folder = tempfile::tempdir()?;
     with_resolver("", async |resolving| {
         let (authority, file) = certified(resolving, folder.path()).await?;
+        let tls = TlsConnector::from(Arc::new(authority.client(b"dot")?));
         for (what, message, _) in malformed() {
             let length = u16::try_from(message.len())?.to_be_bytes();
             let framed = [&length[..], &message].concat();
@@ -203,6 +207,13 @@ async fn what_is_no_query_breaks_no_transport() -> Result<()> {
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).await.ok();
             ensure!(answer.len() <= framed.len().max(64), "{what}: {answer:?}");
+            let stream = TcpStream::connect(resolving.tls()).await?;
+            let mut stream = tls.connect(ServerName::try_from(RESOLVER)?, stream).await?;
+            stream.write_all(&framed).await?;
+            stream.shutdown().await?;
+            let mut within_tls = Vec::new();
+            stream.read_to_end(&mut within_tls).await.ok();
+            ensure!(within_tls == answer, "{what}: {within_tls:?} and not {answer:?}");
             let (_endpoint, connection) = connect_by_quic(resolving.quic(), RESOLVER, &authority).await?;
             let (mut send, mut receive) = connection.open_bi().await?;
             send.write_all(&framed).await?;
@@ -215,7 +226,7 @@ async fn what_is_no_query_breaks_no_transport() -> Result<()> {
             let answer = received(&good).await?;
             ensure!(answer[1].ends_with("A 192.0.2.90"), "{what}: {answer:?}");
         }
-        // Within TLS what is no query is read as within TCP; octets that are no TLS end the connection.
+        // Octets that are no TLS end the connection.
         let mut stream = TcpStream::connect(resolving.tls()).await?;
         stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
         let mut answer = Vec::new();
