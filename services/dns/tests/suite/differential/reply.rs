@@ -196,8 +196,11 @@ pub(super) fn judge(ours: &Said, theirs: &[Said; 2], asked: &Asked, world: &Worl
     if let Some(wrong) = wrong_by_itself(&ours.whole, world, apex) {
         return Verdict::Alone(format!("{wrong}\n{}", shown()));
     }
-    // What both others get into a datagram, ours, with no courtesies, has to.
-    if ours.first.truncated && theirs.iter().all(|said| !said.first.truncated) {
+    // What both others get into a datagram, ours, with no courtesies, has to. Who follows fewer aliases (Knot) or leaves out
+    // addresses that a referral needs without saying so (BIND, all but one; RFC 9471, 3.1) has less to get into it.
+    let whole = fixed(&ours.whole, asked, None);
+    let is_whole = |said: &Said| !said.first.truncated && fixed(&said.first, asked, None) == whole;
+    if ours.first.truncated && theirs.iter().all(is_whole) {
         return Verdict::Alone(format!("truncated\n{}", shown()));
     }
     match is_same {

@@ -26,12 +26,16 @@ pub(super) struct Daemon(Child);
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
+        self.end();
     }
 }
 
 impl Daemon {
+    fn end(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+
     /// Starts it, and waits until it prints a line with `ready` in it.
     pub(super) fn start(command: &mut Command, ready: &str) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
@@ -62,13 +66,13 @@ pub(super) fn free_address() -> Result<SocketAddr> {
 
 /// A server that answers at an address.
 pub(super) struct Server {
-    _daemon: Daemon,
+    daemon: Daemon,
     address: SocketAddr,
 }
 
 impl Server {
     pub(super) const fn new(daemon: Daemon, address: SocketAddr) -> Self {
-        Self { _daemon: daemon, address }
+        Self { daemon, address }
     }
 
     /// What it says.
@@ -107,7 +111,9 @@ impl Server {
 pub(super) struct Servers {
     knot: Server,
     bind: Server,
-    _folder: TempDir,
+    /// Where their zones' files and configurations are.
+    folder: TempDir,
+    zones: Vec<String>,
 }
 
 impl Servers {
@@ -117,9 +123,19 @@ impl Servers {
         for (name, text) in zones {
             fs::write(folder.path().join(name), text)?;
         }
-        let names: Vec<&str> = zones.iter().map(|(name, _)| &**name).collect();
-        let (knot, bind) = (start_knot(folder.path(), &names)?, start_bind(folder.path(), &names)?);
-        Ok(Self { knot, bind, _folder: folder })
+        let zones: Vec<String> = zones.iter().map(|(name, _)| name.clone()).collect();
+        let (knot, bind) = (start_knot(folder.path(), &zones)?, start_bind(folder.path(), &zones)?);
+        Ok(Self { knot, bind, folder, zones })
+    }
+
+    /// Both anew, with the same zones: one that was silent may answer nothing any more.
+    pub(super) fn revive(&mut self) -> Result<()> {
+        // Knot begins in no folder in which another one runs.
+        self.knot.daemon.end();
+        self.bind.daemon.end();
+        self.knot = start_knot(self.folder.path(), &self.zones)?;
+        self.bind = start_bind(self.folder.path(), &self.zones)?;
+        Ok(())
     }
 
     /// Whether both serve the zone: a file that they take to be wrong they may refuse whole.
@@ -135,7 +151,7 @@ impl Servers {
     }
 }
 
-fn start_knot(folder: &Path, zones: &[&str]) -> Result<Server> {
+fn start_knot(folder: &Path, zones: &[String]) -> Result<Server> {
     let (address, path) = (free_address()?, folder.display());
     let (ip, port) = (address.ip(), address.port());
     let mut text = format!(
@@ -147,7 +163,7 @@ fn start_knot(folder: &Path, zones: &[&str]) -> Result<Server> {
     for zone in zones {
         writeln!(text, "  - domain: {zone}\n    file: {zone}")?;
     }
-    fs::create_dir(folder.join("knot"))?;
+    fs::create_dir_all(folder.join("knot"))?;
     let config = folder.join("knot.conf");
     fs::write(&config, text)?;
     let daemon = Daemon::start(Command::new("knotd").arg("-c").arg(config), "server started")?;
@@ -156,7 +172,7 @@ fn start_knot(folder: &Path, zones: &[&str]) -> Result<Server> {
 
 /// Its checks of whether a zone makes sense are off: what is to be answered from such a zone is the question. So is a TTL of
 /// its own for the SOA record beside a denial of itself.
-fn start_bind(folder: &Path, zones: &[&str]) -> Result<Server> {
+fn start_bind(folder: &Path, zones: &[String]) -> Result<Server> {
     let (address, path) = (free_address()?, folder.display());
     let (ip, port) = (address.ip(), address.port());
     let mut text = format!(

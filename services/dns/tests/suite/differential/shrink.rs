@@ -18,7 +18,7 @@ pub(super) fn smallest(world: World, asked: Asked) -> Result<String> {
     for _ in 0..ROUNDS_MAX {
         let candidates = smaller(&smallest);
         let worlds: Vec<World> = candidates.iter().map(|(world, _)| world.clone()).collect();
-        let round = Round::serve(&worlds)?;
+        let mut round = Round::serve(&worlds)?;
         let mut found = None;
         for (number, (world, asked)) in candidates.iter().enumerate() {
             if let Verdict::Alone(difference) = round.judge(number, world, asked)? {
