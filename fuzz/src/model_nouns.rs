@@ -24,7 +24,7 @@ pub fn run(octets: &[u8]) {
         0 => name(text),
         1 => within(text),
         2 | 3 => data(text),
-        4 => same(TxtData::parse(text), |noun| TxtData::parse(noun.as_str())),
+        4 => same(TxtData::parse(text), |noun| TxtData::parse(&noun.content())),
         5 => {
             same(CacheTag::parse(text), |noun| CacheTag::parse(noun.as_str()));
             same(UrlPrefix::parse(text), |noun| UrlPrefix::parse(&format!("{}{}", noun.host(), noun.path())));

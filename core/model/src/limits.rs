@@ -10,6 +10,9 @@ pub const NAME_OCTETS_MAX: usize = 253;
 pub const TXT_STRING_OCTETS_MAX: usize = 255;
 /// Octets of a TXT record's text in all; what the v4 API takes.
 pub const TXT_OCTETS_MAX: usize = 4_096;
+/// Octets of a TXT record's data on the wire, where each of its strings has one more: its owner may cut a text into as many
+/// strings as it has octets.
+pub const TXT_WIRE_OCTETS_MAX: usize = 2 * TXT_OCTETS_MAX;
 /// Octets of a CAA record's value.
 pub const CAA_VALUE_OCTETS_MAX: usize = 1_024;
 /// Octets of a record's data of other types: an OpenPGP key with its signatures, far below what a message can carry.

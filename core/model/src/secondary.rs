@@ -137,8 +137,8 @@ pub struct TransferredRecord {
     /// Before which it ends, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<u32>,
-    /// Its data on the wire, in base 16, where it is not what is made of the record: of a text, in whichever strings its
-    /// owner has cut it, and of whatever octets.
+    /// Its data on the wire, in base 16, where it is not what is made of the record: of a text that came before records kept
+    /// their strings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wire: Option<String>,
 }

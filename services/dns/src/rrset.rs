@@ -77,7 +77,7 @@ pub(crate) fn encode(data: &RecordData) -> (u16, Vec<u8>) {
             let numbers = [priority.to_be_bytes(), weight.to_be_bytes(), port.to_be_bytes()].concat();
             (rtype::SRV, [numbers, target.wire()].concat())
         }
-        RecordData::Txt { text } => (rtype::TXT, text.strings().flat_map(character_string).collect()),
+        RecordData::Txt(text) => (rtype::TXT, text.octets().to_vec()),
         RecordData::Caa { flags, tag, value } => {
             let tag: Vec<u8> = character_string(tag.as_str().as_bytes()).collect();
             (rtype::CAA, [&[*flags][..], &tag, value.as_bytes()].concat())

@@ -39,10 +39,7 @@ pub enum RecordData {
         exchange: DnsName,
     },
     /// Text.
-    Txt {
-        /// The text.
-        text: TxtData,
-    },
+    Txt(TxtData),
     /// A delegation, or at the apex one more name server.
     Ns {
         /// The server.
@@ -80,7 +77,7 @@ impl RecordData {
             Self::Aaaa { .. } => RecordType::Aaaa,
             Self::Cname { .. } => RecordType::Cname,
             Self::Mx { .. } => RecordType::Mx,
-            Self::Txt { .. } => RecordType::Txt,
+            Self::Txt(_) => RecordType::Txt,
             Self::Ns { .. } => RecordType::Ns,
             Self::Srv { .. } => RecordType::Srv,
             Self::Caa { .. } => RecordType::Caa,
@@ -139,7 +136,7 @@ impl RecordData {
                 };
                 Self::caa(flags, tag, &value)?
             }
-            (RecordType::Txt, _) => Self::Txt { text: TxtData::parse(content)? },
+            (RecordType::Txt, _) => Self::Txt(TxtData::parse(content)?),
             (RecordType::A, _) => return Err(shape("give one IPv4 address")),
             (RecordType::Aaaa, _) => return Err(shape("give one IPv6 address")),
             (RecordType::Cname | RecordType::Ns, _) => return Err(shape("give one name")),
@@ -189,7 +186,7 @@ impl RecordData {
             Self::Mx { priority, exchange } => format!("{priority} {exchange}"),
             Self::Srv { priority, weight, port, target } => format!("{priority} {weight} {port} {target}"),
             Self::Caa { flags, tag, value } => format!("{flags} {tag} {}", quote(value.as_bytes())),
-            Self::Txt { text } => text.strings().map(quote).collect::<Vec<_>>().join(" "),
+            Self::Txt(text) => text.content(),
             // Clients know the name of PTR as they know those of CNAME and NS.
             Self::Other(rdata) if rdata.record_type() == OtherType::PTR => {
                 let mut name = rdata.content();

@@ -4,10 +4,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Invalid, excerpt, limits};
 
-/// A TXT record's text, as octets; cut into character strings of at most 255 octets only on the wire.
+/// A TXT record's character strings. Most who read them take them as one text (RFC 7208, 3.3; RFC 6376, 3.6.2.2); where one
+/// string ends and the next begins is their owner's all the same, and is kept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct TxtData(String);
+#[serde(try_from = "Kept", into = "Kept")]
+pub struct TxtData {
+    /// As they stand on the wire: of each its length in one octet, and its octets. There is one at least.
+    octets: Box<[u8]>,
+}
+
+/// As it stands in the log. A version that knew of no strings reads the text alone.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// The strings joined; octets that are not UTF-8 replaced.
+    text: String,
+    /// The octets, in base 16, where they are not what is made of the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wire: Option<String>,
+}
 
 /// The tag of a CAA property (RFC 8659, 4.1.1): letters and digits, lower case.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,47 +30,104 @@ pub struct CaaTag(String);
 
 impl TxtData {
     /// Takes content as the API gives it: quoted character strings (`"a" "b"`, RFC 1035, 5.1, with `\"`, `\\` and
-    /// `\DDD`), or plain text, which is taken as it is.
+    /// `\DDD`), or plain text, which is taken as it is. A string of more than 255 octets is cut.
     pub fn parse(content: &str) -> Result<Self, Invalid> {
-        let refuse = |problem: &str| {
-            Invalid::new("content", problem, "give text of at most 4096 octets, or quoted strings")
-        };
         let trimmed = content.trim();
-        let text = if trimmed.starts_with('"') {
-            unquote(trimmed)
-                .ok_or_else(|| refuse("a quote or an escape is not finished, or the text is not UTF-8"))?
-        } else {
-            content.to_owned()
-        };
-        Self::try_from(text)
+        if trimmed.starts_with('"') {
+            let strings = quoted_strings(trimmed).ok_or_else(|| {
+                Invalid::new("content", "a quote or an escape is not finished", TEXT_REMEDY)
+            })?;
+            return Self::of_strings(strings.iter().map(Vec::as_slice));
+        }
+        Self::of_strings([content.as_bytes()])
     }
 
-    /// The text, whole.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// Takes character strings as they stand on the wire.
+    pub fn of_octets(octets: &[u8]) -> Result<Self, Invalid> {
+        let (mut strings, mut rest) = (Vec::new(), octets);
+        while let Some((length, after)) = rest.split_first() {
+            let (string, after) = after.split_at_checked(usize::from(*length)).ok_or_else(|| {
+                Invalid::new("content", "a character string ends before its length says", TEXT_REMEDY)
+            })?;
+            strings.push(string);
+            rest = after;
+        }
+        if strings.is_empty() {
+            return Err(Invalid::new("content", "there is no character string", TEXT_REMEDY));
+        }
+        Self::of_strings(strings)
     }
 
-    /// The character strings of at most 255 octets that go onto the wire; one empty string for an empty text.
+    fn of_strings<'s>(strings: impl IntoIterator<Item = &'s [u8]>) -> Result<Self, Invalid> {
+        let mut octets = Vec::new();
+        for string in strings {
+            let empty = string.is_empty().then_some(string);
+            for part in empty.into_iter().chain(string.chunks(limits::TXT_STRING_OCTETS_MAX)) {
+                octets.push(u8::try_from(part.len()).expect("a part has 255 octets at most"));
+                octets.extend_from_slice(part);
+            }
+        }
+        let made = Self { octets: octets.into() };
+        let text: usize = made.strings().map(<[u8]>::len).sum();
+        if text > limits::TXT_OCTETS_MAX || made.octets.len() > limits::TXT_WIRE_OCTETS_MAX {
+            return Err(Invalid::new("content", "the text is longer than 4096 octets", TEXT_REMEDY));
+        }
+        Ok(made)
+    }
+
+    /// The strings, joined; octets that are not UTF-8 replaced.
+    pub fn text(&self) -> String {
+        let joined: Vec<u8> = self.strings().flatten().copied().collect();
+        String::from_utf8(joined)
+            .unwrap_or_else(|other| String::from_utf8_lossy(other.as_bytes()).into_owned())
+    }
+
+    /// The strings, of at most 255 octets each.
     pub fn strings(&self) -> impl Iterator<Item = &[u8]> {
-        let octets = self.0.as_bytes();
-        let empty = octets.is_empty().then_some(octets);
-        empty.into_iter().chain(octets.chunks(limits::TXT_STRING_OCTETS_MAX))
+        let mut rest = &*self.octets;
+        std::iter::from_fn(move || {
+            let (length, after) = rest.split_first()?;
+            let (string, after) = after.split_at(usize::from(*length));
+            rest = after;
+            Some(string)
+        })
     }
+
+    /// The data on the wire.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
+    /// The presentation form: each string in quotes.
+    pub fn content(&self) -> String {
+        self.strings().map(quote).collect::<Vec<_>>().join(" ")
+    }
+}
+
+const TEXT_REMEDY: &str = "give text of at most 4096 octets, or quoted strings";
+
+/// The octets of quoted character strings; `None` where a quote or an escape is not finished.
+fn quoted_strings(text: &str) -> Option<Vec<Vec<u8>>> {
+    let mut strings = Vec::new();
+    let mut octets = text.bytes();
+    while let Some(octet) = octets.next() {
+        match octet {
+            b' ' | b'\t' => {}
+            b'"' => {
+                let mut string = Vec::new();
+                unquote_one(&mut octets, &mut string)?;
+                strings.push(string);
+            }
+            _ => return None,
+        }
+    }
+    Some(strings)
 }
 
 /// The text of quoted character strings, joined; `None` where a quote or an escape is not finished, or where the octets
 /// are not UTF-8. Octets are joined before they are read as text: a string may end, and be escaped, within a character.
 pub(super) fn unquote(text: &str) -> Option<String> {
-    let mut joined = Vec::with_capacity(text.len());
-    let mut octets = text.bytes();
-    while let Some(octet) = octets.next() {
-        match octet {
-            b' ' | b'\t' => {}
-            b'"' => unquote_one(&mut octets, &mut joined)?,
-            _ => return None,
-        }
-    }
-    String::from_utf8(joined).ok()
+    String::from_utf8(quoted_strings(text)?.concat()).ok()
 }
 
 /// The rest of one character string, up to and with its closing quote.
@@ -143,20 +214,26 @@ impl TryFrom<String> for TxtData {
     type Error = Invalid;
 
     fn try_from(text: String) -> Result<Self, Invalid> {
-        if text.len() > limits::TXT_OCTETS_MAX {
-            return Err(Invalid::new(
-                "content",
-                "the text is longer than 4096 octets",
-                "give a shorter text",
-            ));
-        }
-        Ok(Self(text))
+        Self::of_strings([text.as_bytes()])
     }
 }
 
-impl From<TxtData> for String {
-    fn from(text: TxtData) -> String {
-        text.0
+impl TryFrom<Kept> for TxtData {
+    type Error = Invalid;
+
+    fn try_from(Kept { text, wire }: Kept) -> Result<Self, Invalid> {
+        let Some(wire) = wire else { return Self::try_from(text) };
+        let octets = hex::decode(wire)
+            .map_err(|_| Invalid::new("content", "the strings are not in base 16", TEXT_REMEDY))?;
+        Self::of_octets(&octets)
+    }
+}
+
+impl From<TxtData> for Kept {
+    fn from(data: TxtData) -> Self {
+        let text = data.text();
+        let is_usual = TxtData::of_strings([text.as_bytes()]).is_ok_and(|usual| usual == data);
+        Self { text, wire: (!is_usual).then(|| hex::encode(&data.octets)) }
     }
 }
 

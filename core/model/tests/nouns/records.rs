@@ -44,7 +44,8 @@ fn content_is_parsed_and_written_in_one_form() {
         (Caa, "0 issue \";\"", "0 issue \";\""),
         (Caa, "0 iodef \"mailto:a@example.net\"", "0 iodef \"mailto:a@example.net\""),
         (Txt, "plain text", "\"plain text\""),
-        (Txt, "\"one\" \"two\"", "\"onetwo\""),
+        (Txt, "\"one\" \"two\"", "\"one\" \"two\""),
+        (Txt, "\"\" \"\\255\"\"\"", "\"\" \"\\255\" \"\""),
         (Txt, "\"a \\\"b\\\" \\\\ \\065\"", "\"a \\\"b\\\" \\\\ A\""),
         (Txt, "\"\\195\\164\"", "\"ä\""),
         (Txt, "tab\there", "\"tab\\009here\""),
@@ -94,7 +95,6 @@ fn content_that_a_type_does_not_have_is_refused_with_what_to_give() {
         (Txt, "\"a\" b"),
         (Txt, "\"\\25\""),
         (Txt, "\"\\256\""),
-        (Txt, "\"\\255\""),
         (Txt, &long),
     ] {
         let refusal = RecordData::parse(record_type, given).expect_err(&format!("{record_type} {given:.40}"));
@@ -124,8 +124,30 @@ fn a_text_is_cut_into_strings_of_255_octets_only_on_the_wire() {
     assert_eq!(strings(limits::TXT_OCTETS_MAX).iter().sum::<usize>(), limits::TXT_OCTETS_MAX);
     // A string may end within a character; what is written is still read as the same text.
     let text = format!("{}ä", "x".repeat(254));
-    let data = RecordData::Txt { text: TxtData::try_from(text).unwrap() };
+    let data = RecordData::Txt(TxtData::try_from(text).unwrap());
     assert_eq!(RecordData::parse(RecordType::Txt, &data.content()).unwrap(), data);
+}
+
+#[test]
+fn a_text_keeps_its_strings_in_the_log_and_is_whole_for_a_version_that_knows_of_none() {
+    let kept = |content: &str| {
+        let data = RecordData::parse(RecordType::Txt, content).unwrap();
+        let json = serde_json::to_value(&data).unwrap();
+        assert_eq!(serde_json::from_value::<RecordData>(json.clone()).unwrap(), data);
+        json
+    };
+    // What the log has had of texts so far reads and is written as it was.
+    assert_eq!(kept("a b"), serde_json::json!({"type": "TXT", "text": "a b"}));
+    assert_eq!(kept(&"x".repeat(300))["wire"], serde_json::Value::Null);
+    assert_eq!(kept("\"a\" \"b\""), serde_json::json!({"type": "TXT", "text": "ab", "wire": "01610162"}));
+    assert_eq!(kept("\"\\255\""), serde_json::json!({"type": "TXT", "text": "\u{fffd}", "wire": "01ff"}));
+    for wire in ["", "0", "0261", "zz"] {
+        let json = serde_json::json!({"type": "TXT", "text": "a", "wire": wire});
+        serde_json::from_value::<RecordData>(json).expect_err(wire);
+    }
+    let most = [1, b'a'].repeat(limits::TXT_OCTETS_MAX);
+    assert_eq!(TxtData::of_octets(&most).unwrap().octets().len(), limits::TXT_WIRE_OCTETS_MAX);
+    TxtData::of_octets(&[&most[..], &[0]].concat()).expect_err("one string more");
 }
 
 #[test]
@@ -214,7 +236,7 @@ proptest! {
     fn any_text_comes_back_from_a_txt_record(text in proptest::collection::vec(any::<char>(), 0..600)) {
         let text: String = text.into_iter().collect();
         if let Ok(text) = TxtData::try_from(text) {
-            let data = RecordData::Txt { text };
+            let data = RecordData::Txt(text);
             prop_assert_eq!(RecordData::parse(RecordType::Txt, &data.content()).unwrap(), data);
         }
     }

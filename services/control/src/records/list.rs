@@ -109,12 +109,13 @@ impl Filters {
     fn pass(&self, record: &Record) -> bool {
         let content = record.data.content();
         let text = match &record.data {
-            RecordData::Txt { text } => Some(text.as_str()),
+            RecordData::Txt(text) => Some(text.text()),
             _ => None,
         };
         let comment = record.comment.as_deref().unwrap_or_default();
-        let of_content =
-            |filter: &TextFilter| filter.passes(&content) || text.is_some_and(|text| filter.passes(text));
+        let of_content = |filter: &TextFilter| {
+            filter.passes(&content) || text.as_ref().is_some_and(|text| filter.passes(text))
+        };
         let tags = (!self.tags.is_empty()).then(|| {
             let mut verdicts = self.tags.iter().map(|filter| filter.passes(&record.tags));
             if self.tags_all { verdicts.all(|passed| passed) } else { verdicts.any(|passed| passed) }

@@ -90,8 +90,13 @@ fn a_time_to_live_beyond_what_is_offered_is_cut_and_said() {
 }
 
 #[test]
-fn texts_are_joined_and_unescaped() {
-    assert_eq!(read(r#"t TXT "a\"b" plain\;text "\195\164""#), [r#"t.example.com 1 TXT "a\"bplain;textä""#]);
+fn texts_are_unescaped_and_keep_their_strings() {
+    assert_eq!(
+        read(r#"t TXT "a\"b" plain\;text "\195\164""#),
+        [r#"t.example.com 1 TXT "a\"b" "plain;text" "ä""#]
+    );
+    assert_eq!(read(r#"t TXT v=spf1 -all"#), [r#"t.example.com 1 TXT "v=spf1" "-all""#]);
+    assert_eq!(read(r#"t TXT "\255" """#), [r#"t.example.com 1 TXT "\255" """#]);
 }
 
 #[test]
@@ -222,9 +227,17 @@ fn data() -> impl Strategy<Value = RecordData> {
         host().prop_map(|target| RecordData::Cname { target }),
         (any::<u16>(), host()).prop_map(|(priority, exchange)| RecordData::Mx { priority, exchange }),
         any::<u16>().prop_map(|priority| RecordData::Mx { priority, exchange: DnsName::parse(".").unwrap() }),
-        proptest::collection::vec(any::<char>(), 0..400).prop_map(|letters| RecordData::Txt {
-            text: TxtData::try_from(letters.into_iter().collect::<String>()).unwrap()
+        proptest::collection::vec(any::<char>(), 0..400).prop_map(|letters| {
+            RecordData::Txt(TxtData::try_from(letters.into_iter().collect::<String>()).unwrap())
         }),
+        proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..=255), 1..9).prop_map(
+            |strings| {
+                let octets = strings
+                    .iter()
+                    .flat_map(|string| [&[u8::try_from(string.len()).unwrap()][..], string].concat());
+                RecordData::Txt(TxtData::of_octets(&octets.collect::<Vec<_>>()).unwrap())
+            }
+        ),
         host().prop_map(|host| RecordData::Ns { host }),
         (any::<[u16; 3]>(), host()).prop_map(|([priority, weight, port], target)| RecordData::Srv {
             priority,

@@ -62,7 +62,7 @@ fn data(data: &RecordData) -> String {
             format!("{priority} {weight} {port} {}", dot(target))
         }
         RecordData::Other(rdata) => rdata.content(),
-        RecordData::A { .. } | RecordData::Aaaa { .. } | RecordData::Txt { .. } | RecordData::Caa { .. } => {
+        RecordData::A { .. } | RecordData::Aaaa { .. } | RecordData::Txt(_) | RecordData::Caa { .. } => {
             data.content()
         }
     }
