@@ -23,7 +23,7 @@ fn table() -> Vec<(&'static str, &'static str, &'static str)> {
 /// Where a record of a type can stand beside none of the others.
 fn name_for(kind: &str) -> String {
     match kind {
-        "DNSKEY" => "@".to_owned(),
+        "DNSKEY" | "CDS" | "CDNSKEY" => "@".to_owned(),
         "NS" => "ds".to_owned(),
         _ => kind.to_lowercase(),
     }

@@ -103,6 +103,12 @@ impl Record {
                 format!("a DNSKEY record says with what a zone is signed, and {} is not one", self.name),
                 "give it the zone's own name",
             )),
+            // RFC 7344, 4.1.
+            RecordType::Other(OtherType::CDS | OtherType::CDNSKEY) if !at_apex => Err(Invalid::new(
+                "name",
+                format!("its parent is asked to name a zone's key, and {} is not a zone", self.name),
+                "give it the zone's own name",
+            )),
             _ => Ok(()),
         }
     }

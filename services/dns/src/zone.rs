@@ -274,8 +274,9 @@ impl ZoneTree {
             apex.add_data(rtype::NS, APEX_NS_TTL, server.wire());
         }
         apex.sets.push(self.soa.clone());
-        if let (Some(signer), Some(others)) = (&mut self.signer, apex.set(rtype::DNSKEY)) {
-            signer.join(others, &self.apex);
+        if let Some(signer) = &mut self.signer {
+            signer.join(&self.apex, |rtype| apex.set(rtype).cloned());
+            apex.sets.retain(|set| signer.stands_beside(set.rtype));
         }
         for set in self.signer.iter().flat_map(|signer| signer.apex_sets()) {
             // Its owner may have keys of others beside ours (RFC 8901).

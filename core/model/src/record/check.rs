@@ -87,6 +87,32 @@ pub(super) fn dnskey(fields: &[&[u8]]) -> Checked {
     Ok(())
 }
 
+/// CDS (RFC 7344, 3.1): as DS.
+pub(super) fn cds(fields: &[&[u8]]) -> Checked {
+    let [_, algorithm, ..] = fields else { return Ok(()) };
+    asks_for_a_key(algorithm)?;
+    ds(fields)
+}
+
+/// CDNSKEY (RFC 7344, 3.2): as DNSKEY.
+pub(super) fn cdnskey(fields: &[&[u8]]) -> Checked {
+    let [_, _, algorithm, _] = fields else { return Ok(()) };
+    asks_for_a_key(algorithm)?;
+    dnskey(fields)
+}
+
+/// To ask for no DS at all is for who signs the zone (RFC 8078, 4): beside a key that is asked for it means nothing.
+fn asks_for_a_key(algorithm: &[u8]) -> Checked {
+    if *algorithm == [0] {
+        return Err(Invalid::new(
+            "data.algorithm",
+            "0 asks the parent to take all DS records away",
+            "end the zone's signing (dnssec, status disabled), which asks for that",
+        ));
+    }
+    Ok(())
+}
+
 fn known_algorithm(algorithm: &[u8]) -> Checked {
     if *algorithm == [0] {
         return Err(Invalid::new("data.algorithm", "0 is no algorithm", "give such as 13 or 8"));

@@ -112,6 +112,10 @@ rows! {
         check::ds, "give key tag, algorithm, digest type and digest, as the delegated zone's operator says them";
     48 "DNSKEY" { "data.flags": U16, "data.protocol": U8, "data.algorithm": Algorithm, "data.public_key": Base64 }
         check::dnskey, "give flags, protocol (3), algorithm and the public key in base 64";
+    59 "CDS" { "data.key_tag": U16, "data.algorithm": Algorithm, "data.digest_type": U8, "data.digest": Hex }
+        check::cds, "give key tag, algorithm, digest type and digest of the key that the parent is to name";
+    60 "CDNSKEY" { "data.flags": U16, "data.protocol": U8, "data.algorithm": Algorithm, "data.public_key": Base64 }
+        check::cdnskey, "give flags, protocol (3), algorithm and the public key in base 64";
     65 "HTTPS" { "data.priority": U16, "data.target": Name, "data.value": Params }
         check::service, "give priority, target and parameters, such as 1 . alpn=\"h2\"";
     29 "LOC" { "content": Location } check::none,
@@ -157,7 +161,7 @@ const OF_MESSAGES: &str = "is a type of questions or messages, not of a zone's r
 const OBSOLETE: &str = "is of a DNSSEC that nobody speaks any more (RFC 3755)";
 
 /// Types that no owner of a zone can have: their number, their name, why not, and what to do instead.
-const REFUSED: [(u16, &str, &str, &str); 25] = [
+const REFUSED: [(u16, &str, &str, &str); 23] = [
     (3, "MD", "is obsolete (RFC 973)", "use MX"),
     (4, "MF", "is obsolete (RFC 973)", "use MX"),
     (6, "SOA", MADE_HERE, "leave it out"),
@@ -171,8 +175,6 @@ const REFUSED: [(u16, &str, &str, &str); 25] = [
     (47, "NSEC", MADE_HERE, SIGNING),
     (50, "NSEC3", MADE_HERE, SIGNING),
     (51, "NSEC3PARAM", MADE_HERE, SIGNING),
-    (59, "CDS", MADE_HERE, SIGNING),
-    (60, "CDNSKEY", MADE_HERE, SIGNING),
     (63, "ZONEMD", "is a digest of a zone that is made once, and ours are made as asked", "leave it out"),
     (128, "NXNAME", OF_MESSAGES, "leave it out"),
     (249, "TKEY", OF_MESSAGES, "use another type"),

@@ -43,6 +43,10 @@ impl OtherType {
     pub const DS: Self = Self(43);
     /// RFC 4034, 2: only at a zone's apex, for keys of others who sign it too (RFC 8901).
     pub const DNSKEY: Self = Self(48);
+    /// RFC 7344, 3.1: only at a zone's apex, for keys of others that the parent is to name.
+    pub const CDS: Self = Self(59);
+    /// RFC 7344, 3.2: as CDS.
+    pub const CDNSKEY: Self = Self(60);
     /// RFC 6698.
     pub const TLSA: Self = Self(52);
     /// RFC 7929.

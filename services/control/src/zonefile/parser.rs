@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Types that a signed zone's file has because it was signed, by whoever wrote it.
-const OF_SIGNING: [&str; 7] = ["RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "CDS", "CDNSKEY", "ZONEMD"];
+const OF_SIGNING: [&str; 5] = ["RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "ZONEMD"];
 
 /// The one of them that says that it was.
 const SIGNATURE: &str = "RRSIG";
@@ -47,18 +47,24 @@ pub fn parse(zone: &ZoneName, octets: &[u8]) -> Result<ZoneFile, Vec<LineNote>> 
     Err(problems)
 }
 
-/// Leaves out the keys of a file that was signed with them. Whoever has them could sign for the zone as long as it says
-/// them, also long after it has left: who wants that has to say so, by a record or in a file without signatures.
+/// Leaves out the keys of a file that was signed with them, and what the parent was asked to say of them. Whoever has them
+/// could sign for the zone as long as it says them, also long after it has left: who wants that has to say so, by a record
+/// or in a file without signatures.
 fn pass_over_keys(zone: &ZoneName, file: &mut ZoneFile) {
     let ZoneFile { records, notes } = file;
     records.retain(|record| {
-        let is_key = record.data.record_type() == RecordType::Other(OtherType::DNSKEY)
-            && record.name.as_str() == zone.as_str();
+        let record_type = record.data.record_type();
+        let is_about_keys = matches!(
+            record_type,
+            RecordType::Other(OtherType::DNSKEY | OtherType::CDS | OtherType::CDNSKEY)
+        );
+        let is_key = is_about_keys && record.name.as_str() == zone.as_str();
         if is_key {
             notes.push(LineNote {
                 line: record.line,
-                text: "DNSKEY is a key of who signed this file; passed over, add it if they are to go on signing"
-                    .to_owned(),
+                text: format!(
+                    "{record_type} is about a key of who signed this file; passed over, add it if they are to go on signing"
+                ),
             });
         }
         !is_key
@@ -118,7 +124,8 @@ impl Parser<'_> {
         let zone = self.zone;
         let skipped = type_word.text.eq_ignore_ascii_case("SOA")
             || (type_word.text.eq_ignore_ascii_case("NS") && owner == zone.as_str());
-        let signed = OF_SIGNING.iter().any(|name| type_word.text.eq_ignore_ascii_case(name));
+        let signed = OF_SIGNING.iter().any(|name| type_word.text.eq_ignore_ascii_case(name))
+            || asks_for_no_key(type_word.text, data);
         self.is_signed |= type_word.text.eq_ignore_ascii_case(SIGNATURE);
         if skipped || signed {
             let text = if signed {
@@ -252,6 +259,16 @@ impl Parser<'_> {
             None => format!("{}.{}", text.to_ascii_lowercase(), self.origin),
         })
     }
+}
+
+/// Whether a CDS or CDNSKEY record asks the parent for no DS at all (RFC 8078, 4), as a zone does that ends to be signed.
+fn asks_for_no_key(record_type: &str, data: &[Word<'_>]) -> bool {
+    let algorithm = match record_type.to_ascii_uppercase().as_str() {
+        "CDS" => 1,
+        "CDNSKEY" => 2,
+        _ => return false,
+    };
+    data.get(algorithm).is_some_and(|word| word.text == "0")
 }
 
 /// Words as they stood in the file, but for what was between them.

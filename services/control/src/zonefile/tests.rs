@@ -199,6 +199,11 @@ fn what_a_signed_zones_file_has_because_it_is_signed_is_passed_over_and_said() {
 
 #[test]
 fn keys_are_passed_over_in_a_file_that_they_signed_and_taken_from_others() {
+    let asked = "@ CDNSKEY 257 3 13 AAAA\n@ CDS 7 13 2 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n";
+    assert_eq!(parse(&zone_name(), asked.as_bytes()).unwrap().records.len(), 2);
+    let signed = format!("{asked}a RRSIG A 13 3 300 2 1 1 example.com. AAAA\n");
+    let file = parse(&zone_name(), signed.as_bytes()).unwrap();
+    assert_eq!((file.records.len(), file.notes.len()), (0, 3));
     let keys = "@ DNSKEY 257 3 13 AAAA\n@ 600 TYPE48 \\# 5 0100030d00\n";
     let file = parse(&zone_name(), keys.as_bytes()).unwrap();
     assert_eq!((file.records.len(), file.notes.len()), (2, 0));

@@ -39,6 +39,8 @@ pub(crate) struct Signer {
     nsec3: Option<RrSet>,
     /// Whether the parent is to name keys of others beside ours.
     multi_signer: bool,
+    /// Whether the parent is asked to name none at all, which stands by itself (RFC 8078, 4).
+    deletes: bool,
 }
 
 /// A key that signs.
@@ -85,31 +87,45 @@ impl Signer {
             cdnskey: some(rtype::CDNSKEY, or_delete(trusted, CDNSKEY_DELETE)),
             ds: some(rtype::DS, ds),
             multi_signer: signing.multi_signer,
+            deletes,
             nsec3: (signing.nsec3 && nsec3::fits(apex)).then(|| nsec3::parameters(KEY_TTL)),
         })
     }
 
-    /// Where others sign the zone too, has the parent asked to name those of their keys at which trust enters
-    /// (RFC 8901, 2.1.2 and 8). If the zone leaves, these are all that it is asked to name: those of ours go, and others stay.
-    /// With none that is known here it is asked for nothing, and its owner is who tells it.
-    pub(crate) fn join(&mut self, others: &RrSet, apex: &[u8]) {
-        if !self.multi_signer {
+    /// Has the parent asked to name keys of others beside ours (RFC 8901, 2.1.2 and 8): those that the zone's owner names by CDS
+    /// and CDNSKEY records, and where others sign the zone too, those of their DNSKEY records at which trust enters. Both kinds
+    /// of asking name the same keys (RFC 7344, 4), as far as a key is known here whole.
+    ///
+    /// If the zone leaves, the others' are all that is asked for: those of ours go, and others stay. With none that is known
+    /// here nothing is asked for, and its owner is who tells the parent. Where no others sign, it is asked to name none at all,
+    /// whatever its owner's records say.
+    pub(crate) fn join(&mut self, apex: &[u8], of_owner: impl Fn(u16) -> Option<RrSet>) {
+        if self.deletes {
             return;
         }
+        let data = |rtype| of_owner(rtype).map(|set| set.data).unwrap_or_default();
+        let (dnskeys, asked, asked_whole) = (data(rtype::DNSKEY), data(rtype::CDS), data(rtype::CDNSKEY));
+        let ours = self.dnskey.data.clone();
         // Flags 257: a zone key, at which trust enters (RFC 4034, 2.1.1), and not one that is revoked.
-        let is_others = |data: &[u8]| {
-            let is_ours = self.dnskey.data.iter().any(|ours| **ours == *data);
-            data.starts_with(&SIGNING_KEY_FLAGS.to_be_bytes()) && !is_ours
-        };
-        for dnskey in others.data.iter().filter(|data| is_others(data)) {
-            let digest = digest(&SHA256, &[apex, dnskey].concat());
-            let algorithm = dnskey.get(3).copied().unwrap_or_default();
-            let ds =
-                [&key_tag(dnskey).to_be_bytes()[..], &[algorithm, DIGEST_TYPE], digest.as_ref()].concat();
-            add(&mut self.ds, rtype::DS, ds.clone());
-            add(&mut self.cds, rtype::CDS, ds);
-            add(&mut self.cdnskey, rtype::CDNSKEY, dnskey.to_vec());
+        let is_entry = |key: &[u8]| key.starts_with(&SIGNING_KEY_FLAGS.to_be_bytes());
+        for key in dnskeys.iter().chain(&asked_whole).filter(|key| !ours.contains(key)) {
+            let ds = ds_of(key, apex);
+            let is_asked = asked_whole.contains(key) || asked.iter().any(|asked| **asked == *ds);
+            if is_asked || self.multi_signer && is_entry(key) {
+                add(&mut self.ds, rtype::DS, ds.clone());
+                add(&mut self.cds, rtype::CDS, ds);
+                add(&mut self.cdnskey, rtype::CDNSKEY, key.to_vec());
+            }
         }
+        for ds in asked {
+            add(&mut self.ds, rtype::DS, ds.to_vec());
+            add(&mut self.cds, rtype::CDS, ds.into());
+        }
+    }
+
+    /// Whether what its owner has of a type stands beside what the zone has because it is signed.
+    pub(crate) const fn stands_beside(&self, rtype: u16) -> bool {
+        !(self.deletes && matches!(rtype, rtype::CDS | rtype::CDNSKEY))
     }
 
     /// What the apex has because the zone is signed.
@@ -192,8 +208,14 @@ fn add(set: &mut Option<RrSet>, rtype: u16, data: Vec<u8>) {
 
 /// The data of the DS record that names a key (RFC 4034, 5.1).
 fn ds(key: &SigningKey, apex: &[u8]) -> Vec<u8> {
-    let digest = digest(&SHA256, &key.digested(apex));
-    [&key.tag().to_be_bytes()[..], &[key.algorithm.code(), DIGEST_TYPE], digest.as_ref()].concat()
+    ds_of(&key.dnskey(), apex)
+}
+
+/// The same of the key whose DNSKEY record has this data.
+fn ds_of(dnskey: &[u8], apex: &[u8]) -> Vec<u8> {
+    let digest = digest(&SHA256, &[apex, dnskey].concat());
+    let algorithm = dnskey.get(3).copied().unwrap_or_default();
+    [&key_tag(dnskey).to_be_bytes()[..], &[algorithm, DIGEST_TYPE], digest.as_ref()].concat()
 }
 
 /// From when until when a signature is good, in seconds since 1970 modulo 2^32 (RFC 4034, 3.1.5).

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use domain::{
     base::{
         Message, Name, ParsedRecord, Rtype, ToName, iana::Class, name::ToLabelIter as _,
@@ -71,13 +70,13 @@ fn responder() -> Responder {
     responder_at(Arc::new(SimulatedClock::new(NOW)))
 }
 
-fn secure(name: &str, kind: &str) -> Question {
+pub(crate) fn secure(name: &str, kind: &str) -> Question {
     let mut question = Question::new(name, rtype(kind).expect("a type"));
     question.edns().flags = 0x8000;
     question
 }
 
-fn ask(fixture: &Fixture, question: &Question, transport: Transport) -> (Answered, Vec<u8>) {
+pub(crate) fn ask(fixture: &Fixture, question: &Question, transport: Transport) -> (Answered, Vec<u8>) {
     let mut out = Vec::new();
     let answered = responder().respond(fixture, &question.encode(), asking_by(transport), &mut out);
     (answered.expect("an answer"), out)
@@ -87,7 +86,7 @@ type Set<'a> = Vec<ParsedRecord<'a, &'a [u8]>>;
 
 /// Verifies every signature of an answer's answer and authority sections, and that every set has one for each of these
 /// keys; how many sets there were. Sets of a delegation are not signed.
-fn verify(octets: &[u8], keys: &[SigningKey]) -> Result<usize> {
+pub(crate) fn verify(octets: &[u8], keys: &[SigningKey]) -> Result<usize> {
     let message = Message::from_octets(octets)?;
     let mut verified = 0;
     for section in [message.answer()?, message.authority()?] {
@@ -261,54 +260,6 @@ fn during_a_roll_over_all_keys_are_published_and_the_active_ones_sign() {
     assert_eq!(describe(&out).expect("an answer"), ["NOERROR aa tc", "opt 1232 do"]);
     let (answered, _) = ask(&fixture, &question, Transport::Tcp);
     assert!(!answered.truncated);
-}
-
-#[test]
-fn where_others_sign_too_the_parent_is_asked_to_name_their_keys_at_which_trust_enters() {
-    let zone = zone("example.com");
-    let keys = ["@ 300 DNSKEY 257 3 13 AAAA", "@ 300 DNSKEY 256 3 13 BBBB"];
-    for (multi_signer, expected) in [(false, 1), (true, 2)] {
-        let records = keys.iter().map(|line| record(&zone, line).expect("a record")).collect();
-        let signing = ZoneSigning { multi_signer, ..signing(&zone, vec![published_key(KeyRole::Active)]) };
-        let mut fixture = Fixture::default();
-        fixture.add_signed(&zone, &signing, records);
-        for (kind, expected) in [("DNSKEY", 3), ("CDS", expected), ("CDNSKEY", expected)] {
-            let (_, out) = ask(&fixture, &secure("example.com", kind), Transport::Tcp);
-            assert_eq!(verify(&out, &signing.keys).expect(kind), 1);
-            let lines = describe(&out).expect(kind);
-            let found = lines.iter().filter(|line| line.contains(&format!(" IN {kind} "))).count();
-            assert_eq!(found, expected, "{multi_signer} {lines:?}");
-        }
-    }
-}
-
-#[test]
-fn a_zone_that_leaves_others_who_sign_too_withdraws_its_own_keys_and_no_others() {
-    let zone = zone("example.com");
-    let own = published_key(KeyRole::Active);
-    // Its owner has our key among the others', too.
-    let ours = BASE64_STANDARD.encode(&own.public);
-    let ours = format!("@ 300 DNSKEY 257 3 13 {ours}");
-    let others = "@ 300 DNSKEY 257 3 13 AAAA";
-    for (lines, expected) in [(vec![others, &ours], 1), (vec![&ours], 0), (vec![], 0)] {
-        let records = lines.iter().map(|line| record(&zone, line).expect("a record")).collect();
-        let mut signing =
-            ZoneSigning { multi_signer: true, ..signing(&zone, vec![published_key(KeyRole::Active)]) };
-        signing.state = SigningState::Leaving;
-        let mut fixture = Fixture::default();
-        fixture.add_signed(&zone, &signing, records);
-        for (kind, theirs) in [("CDS", "example.com. 3600 IN CDS 1038 13 2 "), ("CDNSKEY", " 257 3 13 AAAA")]
-        {
-            let (_, out) = ask(&fixture, &secure("example.com", kind), Transport::Tcp);
-            assert!(verify(&out, &signing.keys).expect(kind) > 0);
-            let found = describe(&out).expect(kind);
-            let found: Vec<_> = found.iter().filter(|line| line.contains(&format!(" IN {kind} "))).collect();
-            assert!(found.len() == expected && found.iter().all(|line| line.contains(theirs)), "{found:?}");
-        }
-        // Resolvers that have the others' keys of it still find its signatures good.
-        let (_, out) = ask(&fixture, &secure("example.com", "DNSKEY"), Transport::Tcp);
-        assert_eq!(verify(&out, &signing.keys).expect("DNSKEY"), 1);
-    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod encrypted;
 mod flattening;
 mod flood;
 mod hostile;
+mod keys_of_others;
 mod locations;
 mod oracle;
 mod recursion;
