@@ -65,6 +65,7 @@ fn tree(name: &str, nsec3: bool) -> ZoneTree {
             data: RecordData::parse(kind, &content.replace("a.test", name)).expect("content"),
             ttl: Ttl::Auto,
             proxied,
+            flatten: false,
             comment: None,
             tags: Vec::new(),
             created_at: Timestamp::default(),

@@ -61,6 +61,7 @@ fn record(zone: &Zone, number: u64, name: &str, record_type: RecordType, content
         data: RecordData::parse(record_type, content)?,
         ttl: Ttl::Auto,
         proxied: record_type.can_be_proxied(),
+        flatten: false,
         comment: None,
         tags: Vec::new(),
         created_at: MADE_AT,

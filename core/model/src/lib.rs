@@ -70,7 +70,8 @@ pub use secondary::{
     IncomingTransfers, PrimarySoa, SecondaryZone, TransferFailure, TransferredRecord, ZoneNotice,
 };
 pub use settings::{
-    MinTlsVersion, OriginMaxHttpVersion, Setting, SslMode, StrictTransportSecurity, ZoneSettings,
+    CnameFlattening, MinTlsVersion, OriginMaxHttpVersion, Setting, SslMode, StrictTransportSecurity,
+    ZoneSettings,
 };
 pub use time::{Timestamp, Ttl};
 pub use token::{ApiToken, Permission, TokenPolicy, TokenScope, TokenStatus};

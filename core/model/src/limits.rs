@@ -73,6 +73,15 @@ pub const CLIENT_AUTHENTICATIONS_PER_ZONE_MAX: usize = 8;
 pub const CLIENT_AUTHENTICATION_HOSTS_MAX: usize = 100;
 /// Keys that sign a zone, those of a roll-over and of one that was not finished: each is a record of DNSKEY.
 pub const SIGNING_KEYS_PER_ZONE_MAX: usize = 4;
+/// How long others may remember a zone's SOA record, in seconds.
+pub const SOA_TTL_SECONDS: u32 = 1_800;
+/// SOA's refresh, retry and expire in seconds (RFC 1912, 2.2), for servers that have a zone by transfers.
+pub const SOA_TIMERS_SECONDS: [u32; 3] = [10_000, 2_400, 604_800];
+/// How long others may remember that something does not exist, in seconds (RFC 2308, 4): as long as a record with an
+/// automatic TTL, so that a new name appears as fast as a changed one.
+pub const NEGATIVE_TTL_SECONDS: u32 = 300;
+/// How long others may remember the names of the network's servers, in seconds: they change with the network only.
+pub const APEX_NS_TTL_SECONDS: u32 = 86_400;
 /// How long others may remember a zone's keys and what its parent is to say of them, in seconds.
 pub const KEY_TTL_SECONDS: u32 = 3_600;
 /// How long after a change some server of the network may still answer as before, in seconds: one that is cut off from the

@@ -35,6 +35,9 @@ pub struct Record {
     pub ttl: Ttl,
     /// Whether the name answers our anycast addresses, and its traffic comes through us.
     pub proxied: bool,
+    /// Whether an alias is answered as the addresses that it leads to, wherever it stands and whatever its zone's settings are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flatten: bool,
     /// What its owner says of it.
     pub comment: Option<String>,
     /// Its owner's tags.
@@ -61,6 +64,13 @@ impl Record {
                 "proxied",
                 format!("a {} record cannot be proxied", self.data.record_type()),
                 "proxy A, AAAA and CNAME records only",
+            ));
+        }
+        if self.flatten && self.data.record_type() != RecordType::Cname {
+            return Err(Invalid::new(
+                "settings.flatten_cname",
+                format!("a {} record leads to no other name", self.data.record_type()),
+                "flatten CNAME records only",
             ));
         }
         if matches!(&self.data, RecordData::Cname { target } if *target == self.name) {

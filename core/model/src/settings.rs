@@ -19,6 +19,17 @@ pub enum SslMode {
     Strict,
 }
 
+/// Which aliases are answered as the addresses that they lead to (`cname_flattening`). One that is proxied always is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CnameFlattening {
+    /// Those that cannot be answered as aliases: at the zone's apex and beside other records; and records that ask for it.
+    #[default]
+    FlattenAtRoot,
+    /// All of the zone.
+    FlattenAll,
+}
+
 /// Every setting of a zone. What is not set has its default, so that a new setting needs no migration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -47,6 +58,8 @@ pub struct ZoneSettings {
     pub early_data: bool,
     /// `origin_max_http_version`: `1` or `2`; what needs HTTP/2 gets it from origins that speak it.
     pub origin_max_http_version: OriginMaxHttpVersion,
+    /// `cname_flattening`, and `flatten_all_cnames` of `dns_settings`.
+    pub cname_flattening: CnameFlattening,
     /// `security_header`.
     pub strict_transport_security: StrictTransportSecurity,
     /// Whether the network sees to the zone's certificates (`ssl/universal/settings`).
@@ -185,6 +198,7 @@ impl Default for ZoneSettings {
             http3: true,
             early_data: false,
             origin_max_http_version: OriginMaxHttpVersion::default(),
+            cname_flattening: CnameFlattening::default(),
             strict_transport_security: StrictTransportSecurity::default(),
             universal_ssl: true,
         }
@@ -206,6 +220,8 @@ pub enum Setting {
     Brotli,
     /// [`ZoneSettings::browser_cache_ttl`].
     BrowserCacheTtl,
+    /// [`ZoneSettings::cname_flattening`].
+    CnameFlattening,
     /// [`ZoneSettings::always_online`].
     AlwaysOnline,
     /// [`ZoneSettings::min_tls_version`].
@@ -222,12 +238,13 @@ pub enum Setting {
 
 impl Setting {
     /// All of them, in the order in which the API lists them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::EarlyData,
         Self::AlwaysOnline,
         Self::AlwaysUseHttps,
         Self::Brotli,
         Self::BrowserCacheTtl,
+        Self::CnameFlattening,
         Self::DevelopmentMode,
         Self::Http3,
         Self::MinTlsVersion,
@@ -246,6 +263,7 @@ impl Setting {
             Self::Websockets => "websockets",
             Self::Brotli => "brotli",
             Self::BrowserCacheTtl => "browser_cache_ttl",
+            Self::CnameFlattening => "cname_flattening",
             Self::AlwaysOnline => "always_online",
             Self::MinTlsVersion => "min_tls_version",
             Self::Http3 => "http3",
@@ -275,6 +293,10 @@ impl Setting {
             Self::Websockets => on_off(settings.websockets),
             Self::Brotli => on_off(settings.brotli),
             Self::BrowserCacheTtl => settings.browser_cache_ttl.into(),
+            Self::CnameFlattening => match settings.cname_flattening {
+                CnameFlattening::FlattenAtRoot => "flatten_at_root".into(),
+                CnameFlattening::FlattenAll => "flatten_all".into(),
+            },
             Self::AlwaysOnline => on_off(settings.always_online),
             Self::Http3 => on_off(settings.http3),
             Self::EarlyData => on_off(settings.early_data),
@@ -308,6 +330,9 @@ impl Setting {
                     .ok_or_else(|| {
                         wrong(value, "give 0 to respect the origin's headers, or 30 to 31536000 seconds")
                     })?;
+            }
+            Self::CnameFlattening => {
+                settings.cname_flattening = choice(value, "give flatten_at_root or flatten_all")?;
             }
             Self::AlwaysOnline => settings.always_online = on_off(value)?,
             Self::Http3 => settings.http3 = on_off(value)?,

@@ -31,6 +31,7 @@ fn site(records: &[(&str, RecordType, &str, bool)]) -> Site {
         data: RecordData::parse(*kind, content).unwrap(),
         ttl: Ttl::Auto,
         proxied: *proxied,
+        flatten: false,
         comment: None,
         tags: Vec::new(),
         created_at: at,

@@ -40,6 +40,7 @@ mod client_auth;
 mod compat;
 mod config;
 mod dns_analytics;
+mod dns_settings;
 mod dnssec;
 mod error;
 mod exercise;

@@ -22,8 +22,8 @@ use crate::{
         Api,
         access::{Needs, authorise},
     },
-    certificates, client_auth, compat, dns_analytics, dnssec, history, purge, records, rulesets, settings,
-    ssl, tokens, trace, traffic,
+    certificates, client_auth, compat, dns_analytics, dns_settings, dnssec, history, purge, records,
+    rulesets, settings, ssl, tokens, trace, traffic,
     transfers::{self, of_zone},
     zones,
 };
@@ -82,6 +82,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     const AUTHORITY: &str = "/accounts/{account_id}/mtls_certificates/{mtls_certificate_id}";
     const ASSOCIATIONS: &str = "/zones/{zone_id}/certificate_authorities/hostname_associations";
     const DNSSEC: &str = "/zones/{zone_id}/dnssec";
+    const DNS_SETTINGS: &str = "/zones/{zone_id}/dns_settings";
     const ACLS: &str = "/accounts/{account_id}/secondary_dns/acls";
     const ACL: &str = "/accounts/{account_id}/secondary_dns/acls/{acl_id}";
     const PEERS: &str = "/accounts/{account_id}/secondary_dns/peers";
@@ -128,6 +129,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         get(DNSSEC, Zone(DnsRead), dnssec::get),
         patch(DNSSEC, Zone(DnsEdit), dnssec::patch),
         delete(DNSSEC, Zone(DnsEdit), dnssec::delete),
+        get(DNS_SETTINGS, Zone(DnsRead), dns_settings::get),
+        patch(DNS_SETTINGS, Zone(DnsEdit), dns_settings::patch),
         get(ACLS, Account(DnsRead), transfers::list::<TransferAcl>),
         post(ACLS, Account(DnsEdit), transfers::create::<TransferAcl>),
         get(ACL, Account(DnsRead), transfers::get::<TransferAcl>),

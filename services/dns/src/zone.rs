@@ -6,8 +6,9 @@ use foldhash::{HashMap, HashMapExt};
 
 use proxima_ledger::{CompileZone, ReadError, Snapshot};
 use proxima_model::{
-    AccountId, AcmeOrder, DnsName, PrimarySoa, Record, RecordData, SecondaryZone, SslMode, TransferredRecord,
-    Zone, ZoneId, ZoneSettings, ZoneSigning, ZoneStatus, limits::TTL_SECONDS_MAX,
+    AccountId, AcmeOrder, CnameFlattening, DnsName, PrimarySoa, Record, RecordData, SecondaryZone, SslMode,
+    TransferredRecord, Zone, ZoneId, ZoneSettings, ZoneSigning, ZoneStatus,
+    limits::{self, TTL_SECONDS_MAX},
 };
 use tracing::error;
 
@@ -18,17 +19,10 @@ use crate::{
     wire::rtype,
 };
 
-/// How long others may remember a zone's SOA, in seconds.
-const SOA_TTL: u32 = 1_800;
-/// How long others may remember the names of the network's servers, in seconds: they change with the network only.
-const APEX_NS_TTL: u32 = 86_400;
-/// How long others may remember that something does not exist, in seconds (RFC 2308, 4): as long as a record with an
-/// automatic TTL, so that a new name appears as fast as a changed one.
-pub(crate) const NEGATIVE_TTL: u32 = 300;
+/// How long others may remember that something does not exist, in seconds (RFC 2308, 4).
+pub(crate) const NEGATIVE_TTL: u32 = limits::NEGATIVE_TTL_SECONDS;
 /// How long others may remember the answer to a certificate authority's challenge, in seconds: it is good once.
 const CHALLENGE_TTL: u32 = 30;
-/// SOA's refresh, retry and expire in seconds (RFC 1912, 2.2), for servers that have the zone by transfers.
-const SOA_TIMERS: [u32; 3] = [10_000, 2_400, 604_800];
 /// The label of a wildcard (RFC 4592, 2.1.1) on the wire.
 pub(crate) const ASTERISK: &[u8] = b"\x01*";
 
@@ -89,8 +83,10 @@ pub(crate) struct Node {
     /// Its CNAME record.
     alias: Option<RrSet>,
     /// Whether the alias is answered as the addresses that it leads to: where RFC 1034, 3.6.2 forbids a CNAME record,
-    /// at the apex and beside other records.
+    /// at the apex and beside other records, and where its owner wants it.
     flattened: bool,
+    /// Whether its owner wants it.
+    wants_flattening: bool,
     /// Whether a record here is proxied.
     proxied: bool,
     /// Whether the zone ends here and another begins (RFC 1034, 4.2.1).
@@ -104,6 +100,7 @@ pub(crate) static BETWEEN: Node = Node {
     sets: Vec::new(),
     alias: None,
     flattened: false,
+    wants_flattening: false,
     proxied: false,
     cut: false,
     wildcard_below: false,
@@ -181,6 +178,7 @@ impl Node {
         let data = wire.unwrap_or(data);
         let ttl = record.ttl.wire_seconds().min(ttl_max);
         self.proxied |= record.proxied;
+        self.wants_flattening |= record.flatten;
         if let RecordData::Cname { .. } = record.data {
             // One alias at most (RFC 2181, 10.1); the model refuses a second one.
             self.alias.get_or_insert_with(|| RrSet::of_one(rtype, ttl, data));
@@ -264,14 +262,14 @@ impl ZoneTree {
             challenged,
         };
         tree.complete_apex(if secondary.is_none() { &zone.name_servers } else { &[] });
-        tree.complete_names();
+        tree.complete_names(zone.settings.cname_flattening == CnameFlattening::FlattenAll);
         Ok(tree)
     }
 
     fn complete_apex(&mut self, name_servers: &[DnsName]) {
         let apex = self.nodes.entry(Box::default()).or_default();
         for server in name_servers {
-            apex.add_data(rtype::NS, APEX_NS_TTL, server.wire());
+            apex.add_data(rtype::NS, limits::APEX_NS_TTL_SECONDS, server.wire());
         }
         apex.sets.push(self.soa.clone());
         if let Some(signer) = &mut self.signer {
@@ -288,7 +286,7 @@ impl ZoneTree {
     }
 
     /// Derives what follows from the names that have records: the names between them and the apex, wildcards, cuts.
-    fn complete_names(&mut self) {
+    fn complete_names(&mut self, flatten_all: bool) {
         let names: Vec<Box<[u8]>> = self.nodes.keys().cloned().collect();
         for name in names {
             let mut rest = &name[..];
@@ -314,7 +312,8 @@ impl ZoneTree {
                 // How a zone is signed, where none begins (any more).
                 node.sets.retain(|set| set.rtype != rtype::DS);
             }
-            node.flattened = is_apex || !node.sets.is_empty();
+            node.wants_flattening |= flatten_all;
+            node.flattened = is_apex || node.wants_flattening || !node.sets.is_empty();
         }
     }
 
@@ -411,7 +410,9 @@ impl ZoneTree {
         let own = challenged.map(|(_, own)| own.as_ref());
         let kind = match node.kind(self) {
             // Only the answers stand beside it.
-            Kind::Flattened(alias) if own == Some(None) && node.sets.len() == 1 => Kind::Alias(alias),
+            Kind::Flattened(alias) if own == Some(None) && node.sets.len() == 1 && !node.wants_flattening => {
+                Kind::Alias(alias)
+            }
             kind => kind,
         };
         let sets = node.sets.iter().filter(move |set| own.is_none() || set.rtype != rtype::TXT);
@@ -495,7 +496,7 @@ fn start_of_authority(zone: &Zone, apex: &[u8]) -> RrSet {
     // A mailbox needs room for its label (RFC 1035, 8); a zone that leaves none is its own.
     let mailbox = [b"\x0ahostmaster", apex].concat();
     let mailbox = if mailbox.len() <= NAME_OCTETS_MAX { mailbox } else { apex.to_vec() };
-    let numbers = [zone.serial].into_iter().chain(SOA_TIMERS).chain([NEGATIVE_TTL]);
+    let numbers = [zone.serial].into_iter().chain(limits::SOA_TIMERS_SECONDS).chain([NEGATIVE_TTL]);
     let numbers: Vec<u8> = numbers.flat_map(u32::to_be_bytes).collect();
-    RrSet::of_one(rtype::SOA, SOA_TTL, [primary, mailbox, numbers].concat())
+    RrSet::of_one(rtype::SOA, limits::SOA_TTL_SECONDS, [primary, mailbox, numbers].concat())
 }

@@ -17,6 +17,7 @@ fn record(id: u8, name: &str, record_type: RecordType, content: &str, proxied: b
         data: RecordData::parse(record_type, content).unwrap(),
         ttl: Ttl::Auto,
         proxied,
+        flatten: false,
         comment: None,
         tags: Vec::new(),
         created_at: Timestamp::from_millis(0),

@@ -20,6 +20,7 @@ fn every_setting_takes_its_values_and_shows_them() {
         ("always_online", vec![json!("on"), json!("off")]),
         ("brotli", vec![json!("on"), json!("off")]),
         ("browser_cache_ttl", vec![json!(0), json!(30), json!(31_536_000)]),
+        ("cname_flattening", vec![json!("flatten_all"), json!("flatten_at_root")]),
         ("http3", vec![json!("on"), json!("off")]),
         ("origin_max_http_version", vec![json!("1"), json!("2")]),
         ("min_tls_version", vec![json!("1.2"), json!("1.3")]),
@@ -32,7 +33,7 @@ fn every_setting_takes_its_values_and_shows_them() {
             assert_eq!(setting.value(&settings), value, "{id}");
         }
     }
-    assert_eq!(Setting::ALL.len(), 12);
+    assert_eq!(Setting::ALL.len(), 13);
     assert_eq!(Setting::by_id("rocket_loader"), None);
 }
 

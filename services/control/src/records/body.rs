@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A record in a body. What is not given has its default in a new record and in one that is put, and stays as it is in
-/// one that is patched. Fields of v4 that say nothing here (`settings`, `meta`, …) are passed over.
+/// one that is patched. Fields of v4 that say nothing here (`meta`, …) are passed over.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct RecordBody {
@@ -26,6 +26,16 @@ pub(crate) struct RecordBody {
     priority: Given<Number>,
     comment: Given<String>,
     tags: Given<Vec<String>>,
+    settings: Given<SettingsBody>,
+}
+
+/// A record's `settings`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct SettingsBody {
+    flatten_cname: Option<bool>,
+    ipv4_only: Option<bool>,
+    ipv6_only: Option<bool>,
 }
 
 impl RecordBody {
@@ -33,6 +43,7 @@ impl RecordBody {
     pub(crate) fn create(&self, zone: &Zone, id: RecordId, now: Timestamp) -> Result<Record, ApiError> {
         let record_type = self.required_type()?;
         let proxied = self.proxied()?.unwrap_or(false);
+        let flatten = self.flatten()?.unwrap_or(false);
         Ok(Record {
             id,
             zone: zone.id,
@@ -40,6 +51,7 @@ impl RecordBody {
             data: self.data(record_type, None)?,
             ttl: self.ttl(proxied)?.unwrap_or(Ttl::Auto),
             proxied,
+            flatten,
             comment: self.comment(None),
             tags: self.tags(Vec::new()),
             created_at: now,
@@ -60,15 +72,18 @@ impl RecordBody {
             || self.data.is_some()
             || self.priority != Given::Absent;
         let proxied = self.proxied()?.unwrap_or(former.proxied);
+        let data = if touches_data {
+            self.data(self.patched_type(&former.data)?, Some(&former.data))?
+        } else {
+            former.data.clone()
+        };
+        let was_flattened = former.flatten && data.record_type() == RecordType::Cname;
         Ok(Record {
             name: if self.name.is_some() { self.name(&zone.name)? } else { former.name.clone() },
-            data: if touches_data {
-                self.data(self.patched_type(&former.data)?, Some(&former.data))?
-            } else {
-                former.data.clone()
-            },
+            data,
             ttl: self.ttl(proxied)?.unwrap_or(if proxied { Ttl::Auto } else { former.ttl }),
             proxied,
+            flatten: self.flatten()?.unwrap_or(was_flattened),
             comment: self.comment(former.comment.clone()),
             tags: self.tags(former.tags.clone()),
             modified_at: now,
@@ -121,6 +136,22 @@ impl RecordBody {
                 Err(ApiError::record(&Invalid::new("proxied", "it is null", "give true or false")))
             }
         }
+    }
+
+    /// Whether an alias is to be flattened.
+    fn flatten(&self) -> Result<Option<bool>, ApiError> {
+        let settings = match &self.settings {
+            Given::Absent => return Ok(None),
+            Given::Null => return Ok(Some(false)),
+            Given::Value(settings) => settings,
+        };
+        for (field, given) in [("ipv4_only", settings.ipv4_only), ("ipv6_only", settings.ipv6_only)] {
+            if given == Some(true) {
+                let message = format!("settings.{field}: not offered; leave it out");
+                return Err(ApiError::new(Code::NotOffered, message).at(format!("/settings/{field}")));
+            }
+        }
+        Ok(settings.flatten_cname)
     }
 
     /// The time to live. That of a proxied name is always automatic: it is our addresses that are remembered.
@@ -214,6 +245,9 @@ pub(crate) fn show(record: &Record, zone: &ZoneName) -> Value {
         "created_on": time(record.created_at),
         "modified_on": time(record.modified_at),
     });
+    if record_type == RecordType::Cname {
+        shown["settings"] = json!({"flatten_cname": record.flatten});
+    }
     if let Some(priority) = priority {
         shown["priority"] = priority.into();
     }
@@ -250,6 +284,7 @@ mod tests {
             json!({"type": "A", "name": "www", "content": "192.0.2.1", "proxied": true}),
             json!({"type": "AAAA", "name": "@", "content": "2001:DB8:0:0::1", "ttl": 300}),
             json!({"type": "CNAME", "name": "a.example.com", "content": "B.example.com.", "ttl": 60.0}),
+            json!({"type": "CNAME", "name": "f", "content": "b.example.com", "settings": {"flatten_cname": true}}),
             json!({"type": "MX", "name": "@", "content": "mail.example.com", "priority": 10}),
             json!({"type": "MX", "name": "null", "content": "0 ."}),
             json!({"type": "TXT", "name": "t", "content": "v=spf1; \"quoted\" ä"}),
@@ -330,6 +365,24 @@ mod tests {
                 .unwrap();
         let patched = body(json!({"data": {"value": "b"}})).patch(&zone(), &caa, caa.modified_at).unwrap();
         assert_eq!(patched.data.content(), "0 issue \"b\"");
+    }
+
+    #[test]
+    fn an_alias_is_flattened_as_its_settings_say_until_they_say_otherwise_or_it_is_none() {
+        let alias = json!({"type": "CNAME", "name": "a", "content": "b.example.com", "settings": {"flatten_cname": true}});
+        let record = create(alias.clone()).unwrap();
+        let patch = |value: Value| body(value).patch(&zone(), &record, record.modified_at);
+        assert!(record.flatten && patch(json!({"ttl": 60})).unwrap().flatten);
+        assert!(patch(json!({"settings": {}})).unwrap().flatten);
+        for ends in [json!({"settings": {"flatten_cname": false}}), json!({"settings": null})] {
+            assert!(!patch(ends).unwrap().flatten);
+        }
+        assert!(!patch(json!({"type": "A", "content": "192.0.2.1"})).unwrap().flatten);
+        let text = json!({"type": "TXT", "name": "a", "content": "b", "settings": {"flatten_cname": true}});
+        let refusal = create(text).unwrap().check(&zone().name).unwrap_err();
+        assert_eq!(refusal.field, "settings.flatten_cname");
+        let refusal = patch(json!({"settings": {"ipv4_only": true}})).unwrap_err();
+        assert_eq!(refusal.problems[0].pointer.as_deref(), Some("/settings/ipv4_only"));
     }
 
     #[test]

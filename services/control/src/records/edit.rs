@@ -189,6 +189,7 @@ mod tests {
             data: RecordData::parse(record_type, content).unwrap(),
             ttl: Ttl::Auto,
             proxied: false,
+            flatten: false,
             comment: None,
             tags: Vec::new(),
             created_at: Timestamp::from_millis(0),

@@ -8,7 +8,7 @@ use axum::{
     extract::{FromRequest, Multipart, Request, State},
 };
 use bytes::Bytes;
-use proxima_model::{Record, RecordId, Ttl, Zone, excerpt};
+use proxima_model::{Record, RecordId, RecordType, Ttl, Zone, excerpt};
 use serde_json::json;
 
 use super::{
@@ -172,6 +172,7 @@ fn record(
         data: given.data.clone(),
         ttl: if proxied { Ttl::Auto } else { given.ttl },
         proxied,
+        flatten: given.flatten && given.data.record_type() == RecordType::Cname,
         comment: given.comment.clone(),
         tags: given.tags.clone(),
         created_at: now,

@@ -201,6 +201,7 @@ mod tests {
             data: RecordData::parse(RecordType::Txt, "Hello World").unwrap(),
             ttl: Ttl::Auto,
             proxied: false,
+            flatten: false,
             comment: Some("A comment".to_owned()),
             tags: vec!["owner:Dns-Team".to_owned(), "plain".to_owned()],
             created_at: Timestamp::from_millis(0),

@@ -1,15 +1,17 @@
-//! What a record is beyond DNS, in the comment behind it: `COMMENT cf_tags=cf-proxied:true,TAG,TAG`.
+//! What a record is beyond DNS, in the comment behind it: `COMMENT cf_tags=cf-proxied:true,cf-flatten-cname,TAG,TAG`.
 
 use std::fmt::Write as _;
 
 /// Marks a comment that was written by an export; any other is its reader's own and stays in the file.
 const MARK: &str = "cf_tags=";
 const PROXIED: &str = "cf-proxied:";
+const FLATTEN: &str = "cf-flatten-cname";
 
 /// What a comment says of its record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Attributes {
     pub(super) proxied: Option<bool>,
+    pub(super) flatten: bool,
     pub(super) comment: Option<String>,
     pub(super) tags: Vec<String>,
 }
@@ -24,6 +26,10 @@ pub(super) fn parse(comment: &str) -> Option<Attributes> {
     let comment = unescape(text.trim()).filter(|text| !text.is_empty());
     let mut attributes = Attributes { comment, ..Attributes::default() };
     for tag in tags.split(',').filter(|tag| !tag.is_empty()) {
+        if tag == FLATTEN {
+            attributes.flatten = true;
+            continue;
+        }
         match tag.strip_prefix(PROXIED) {
             Some("true") => attributes.proxied = Some(true),
             Some("false") => attributes.proxied = Some(false),
@@ -46,7 +52,8 @@ pub(super) fn write(attributes: &Attributes) -> String {
     let tags = attributes.tags.iter().map(|tag| {
         percent_encoding::utf8_percent_encode(tag, percent_encoding::NON_ALPHANUMERIC).to_string()
     });
-    let tags: Vec<String> = proxied.into_iter().chain(tags).collect();
+    let flatten = attributes.flatten.then(|| FLATTEN.to_owned());
+    let tags: Vec<String> = proxied.into_iter().chain(flatten).chain(tags).collect();
     text.push_str(MARK);
     text.push_str(&tags.join(","));
     text
@@ -111,6 +118,7 @@ mod tests {
         for comment in [" ", "a\nb", "\\", "ends cf_tags=x", "; \"(", " ä\u{a0}", "\u{2028}"] {
             let attributes = Attributes {
                 proxied: Some(true),
+                flatten: true,
                 comment: Some(comment.to_owned()),
                 tags: vec!["a b,c:%".to_owned()],
             };

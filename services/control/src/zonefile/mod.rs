@@ -36,6 +36,8 @@ pub struct FileRecord {
     pub ttl: Ttl,
     /// Whether it is proxied, where the file says so.
     pub proxied: Option<bool>,
+    /// Whether an alias is to be answered as the addresses that it leads to.
+    pub flatten: bool,
     /// What its owner says of it, where the file says so.
     pub comment: Option<String>,
     /// Its owner's tags.

@@ -144,9 +144,9 @@ impl Parser<'_> {
         let data = self.data(record_type, data)?;
         let seconds = given.or(self.ttl).or(self.last_ttl);
         let ttl = seconds.map_or(Ttl::Auto, |seconds| within_limits(seconds, entry.line, notes));
-        let Attributes { proxied, comment, tags } =
+        let Attributes { proxied, flatten, comment, tags } =
             entry.comment.and_then(attributes::parse).unwrap_or_default();
-        Ok(Some(FileRecord { line: entry.line, name, data, ttl, proxied, comment, tags }))
+        Ok(Some(FileRecord { line: entry.line, name, data, ttl, proxied, flatten, comment, tags }))
     }
 
     fn directive(&mut self, name: &str, words: &[Word<'_>]) -> Result<(), String> {

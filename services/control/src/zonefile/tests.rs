@@ -271,6 +271,7 @@ prop_compose! {
         tags in proptest::collection::vec("\\PC{1,20}", 0..3),
     ) -> Record {
         let can_be_proxied = data.record_type().can_be_proxied();
+        let flatten = proxied && data.record_type() == RecordType::Cname;
         Record {
             id: RecordId::from_bytes([3; 16]),
             zone: zone().id,
@@ -278,6 +279,7 @@ prop_compose! {
             data,
             ttl: Ttl::try_from(ttl).unwrap(),
             proxied: proxied && can_be_proxied,
+            flatten,
             comment,
             tags,
             created_at: Timestamp::from_millis(0),
@@ -291,11 +293,11 @@ fn essence(
     name: &DnsName,
     data: &RecordData,
     ttl: Ttl,
-    proxied: bool,
+    proxied: (bool, bool),
     comment: &Option<String>,
     tags: &[String],
 ) -> String {
-    format!("{name:?} {data:?} {ttl:?} {proxied} {comment:?} {tags:?}")
+    format!("{name:?} {data:?} {ttl:?} {proxied:?} {comment:?} {tags:?}")
 }
 
 proptest! {
@@ -305,11 +307,11 @@ proptest! {
         let file = parse(&zone_name(), text.as_bytes());
         prop_assert!(file.is_ok(), "{file:?}\n{text}");
         let mut read: Vec<String> = file.unwrap().records.iter().map(|record| {
-            essence(&record.name, &record.data, record.ttl, record.proxied.unwrap_or(false), &record.comment, &record.tags)
+            essence(&record.name, &record.data, record.ttl, (record.proxied.unwrap_or(false), record.flatten), &record.comment, &record.tags)
         }).collect();
         let mut written: Vec<String> = records.iter()
             .filter(|record| !(record.data.record_type() == RecordType::Ns && record.name == zone_name().apex()))
-            .map(|record| essence(&record.name, &record.data, record.ttl, record.proxied, &record.comment, &record.tags))
+            .map(|record| essence(&record.name, &record.data, record.ttl, (record.proxied, record.flatten), &record.comment, &record.tags))
             .collect();
         read.sort();
         written.sort();

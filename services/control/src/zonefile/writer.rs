@@ -39,8 +39,12 @@ fn compose(text: &mut String, zone: &Zone, records: &[Record]) -> fmt::Result {
             write!(text, "{}.\t{ttl}\tIN\t{record_type}\t{}", record.name, data(&record.data))?;
             let proxied = record_type.can_be_proxied().then_some(record.proxied);
             if proxied.is_some() || record.comment.is_some() || !record.tags.is_empty() {
-                let attributes =
-                    Attributes { proxied, comment: record.comment.clone(), tags: record.tags.clone() };
+                let attributes = Attributes {
+                    proxied,
+                    flatten: record.flatten,
+                    comment: record.comment.clone(),
+                    tags: record.tags.clone(),
+                };
                 write!(text, " ; {}", attributes::write(&attributes))?;
             }
             writeln!(text)?;

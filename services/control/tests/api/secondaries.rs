@@ -260,6 +260,7 @@ fn record_of_another(zone: ZoneId, from: u32) -> TransferredRecord {
         data: RecordData::A { address: [192, 0, 2, 99].into() },
         ttl: Ttl::transferred(60),
         proxied: false,
+        flatten: false,
         comment: None,
         tags: Vec::new(),
         created_at: Timestamp::default(),

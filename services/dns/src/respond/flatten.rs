@@ -172,6 +172,7 @@ mod tests {
             data: RecordData::parse(RecordType::by_name("CNAME").unwrap(), "X.example.net").unwrap(),
             ttl: Ttl::try_from(200).unwrap(),
             proxied: false,
+            flatten: false,
             comment: None,
             tags: Vec::new(),
             created_at: epoch,

@@ -1,8 +1,8 @@
 //! The files in `data/`: zones, questions about them, and the whole of every answer.
 //!
 //! ```text
-//! zone example.com [pending] [paused] [http3=off] [ssl=off] [signed[=nsec3]]        the lines of records that follow are its own
-//!   NAME TTL [proxied] TYPE CONTENT
+//! zone example.com [pending] [paused] [http3=off] [ssl=off] [flatten=all] [signed[=nsec3]]    the lines of records that follow are its own
+//!   NAME TTL [proxied|flatten] TYPE CONTENT
 //! ask NAME TYPE [tcp|tls|quic] [class=CH] [rd] [cd] [edns=SIZE] [version=N] [do] [co] [nsid] [unknown] [signed]
 //!     [option=CODE:OCTETS] [no-question] [cookies-required]
 //! RCODE FLAGS                                the answer: then one line for each record, and one for OPT
@@ -20,7 +20,7 @@ use crate::support::{
 use anyhow::{Context as _, Result, bail};
 use proxima_chassis::SimulatedClock;
 use proxima_dns::Transport;
-use proxima_model::{KeyRole, SslMode, Zone, ZoneStatus};
+use proxima_model::{CnameFlattening, KeyRole, SslMode, Zone, ZoneStatus};
 
 #[derive(Default)]
 struct Case {
@@ -126,6 +126,7 @@ fn zone_of(text: &str) -> Result<Open> {
             "http3=off" => zone.settings.http3 = false,
             "signed" => signed = Some(false),
             "signed=nsec3" => signed = Some(true),
+            "flatten=all" => zone.settings.cname_flattening = CnameFlattening::FlattenAll,
             "ssl=off" => zone.settings.ssl = SslMode::Off,
             _ => bail!("{word} is not a state of a zone"),
         }

@@ -141,13 +141,15 @@ pub(crate) fn signing(zone: &Zone, keys: Vec<SigningKey>) -> ZoneSigning {
     ZoneSigning { parent: ParentDs::Seen, ..ZoneSigning::new(zone.id, keys, Timestamp::default()) }
 }
 
-/// A record from a line: `NAME TTL [proxied] TYPE CONTENT`, the name relative to the zone, the TTL `auto` or seconds.
+/// A record from a line: `NAME TTL [proxied|flatten] TYPE CONTENT`, the name relative to the zone, the TTL `auto` or seconds.
 pub(crate) fn record(zone: &Zone, line: &str) -> Result<Record> {
     let (name, rest) = line.split_once(char::is_whitespace).context("a TTL")?;
     let (ttl, rest) = rest.trim_start().split_once(char::is_whitespace).context("a type")?;
     let rest = rest.trim_start();
     let (proxied, rest) =
         rest.strip_prefix("proxied ").map_or((false, rest), |rest| (true, rest.trim_start()));
+    let (flatten, rest) =
+        rest.strip_prefix("flatten ").map_or((false, rest), |rest| (true, rest.trim_start()));
     let (kind, content) = rest.split_once(char::is_whitespace).context("content")?;
     let ttl = if ttl == "auto" { 1 } else { ttl.parse()? };
     let record = Record {
@@ -157,6 +159,7 @@ pub(crate) fn record(zone: &Zone, line: &str) -> Result<Record> {
         data: RecordData::parse(RecordType::by_name(kind)?, content.trim())?,
         ttl: Ttl::try_from(ttl)?,
         proxied,
+        flatten,
         comment: None,
         tags: Vec::new(),
         created_at: Timestamp::default(),

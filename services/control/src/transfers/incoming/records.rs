@@ -37,6 +37,7 @@ pub(in crate::transfers) fn ours(
         data,
         ttl: Ttl::transferred(read.ttl),
         proxied: false,
+        flatten: false,
         comment: None,
         tags: Vec::new(),
         created_at: now,

@@ -72,6 +72,7 @@ pub(crate) fn site_of(zone: Zone, records: &[(&str, &str)], rules: Vec<Rule>) ->
             },
             ttl: Ttl::Auto,
             proxied: true,
+            flatten: false,
             comment: None,
             tags: Vec::new(),
             created_at: NOW,
