@@ -183,6 +183,11 @@ pub const TRANSFER_PACE_OVER: Duration = Duration::from_secs(60);
 /// Octets that a primary sends in that time at the least, or the transfer ends: half a KiB a second, with which a hundredth
 /// of the largest zone comes in [`TRANSFER_WITHIN`].
 pub const TRANSFER_PACE_OCTETS_MIN: usize = 32 << 10;
+/// How long fetching a zone may take in all, however little comes, as long as that keeps to the pace.
+pub const TRANSFER_SLOW_GRACE: Duration = Duration::from_secs(300);
+/// Beyond that, a second for each so many octets that have come: who sends at the least pace is through after seven minutes
+/// and leaves its place to others, and who sends as fast as this may go on for [`TRANSFER_WITHIN`].
+pub const TRANSFER_SLOW_OCTETS_PER_SECOND: usize = 2 << 10;
 /// Zones whose primaries are asked for their serial at a time: each has a connection.
 pub const TRANSFER_LOOKS_MAX: usize = 256;
 /// Zones of one account that are.

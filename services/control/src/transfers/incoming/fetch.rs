@@ -1,5 +1,7 @@
 //! Asking a primary for a zone: over TCP, within bounds of time and size.
 
+use std::time::Duration;
+
 use proxima_model::{PrimarySoa, limits as model_limits};
 use proxima_transfer::{
     Exchange,
@@ -43,33 +45,62 @@ pub(super) async fn serial(api: &Api, other: &Other, zone: &[u8]) -> Result<u32,
 ///
 /// # Errors
 /// In words for the zone's owner.
-pub(super) async fn fetch(api: &Api, other: &Other, ixfr: bool, wanted: &Wanted) -> Result<Transfer, String> {
+pub(super) async fn fetch(
+    api: &Api,
+    (other, ixfr): (&Other, bool),
+    wanted: &Wanted,
+    pace: &mut Pace,
+) -> Result<Transfer, String> {
     if let Some(here) = wanted.here.as_ref().filter(|_| ixfr) {
-        match Connection::open(api, other).await?.transfer(&wanted.zone, Some(here)).await {
+        match Connection::open(api, other).await?.transfer(&wanted.zone, Some(here), pace).await {
             Ok(transfer) => return Ok(transfer),
             // It may be that it does not know how: everything will do.
             Err(why) => tracing::debug!(%why, "no differences came"),
         }
     }
-    Connection::open(api, other).await?.transfer(&wanted.zone, None).await
+    Connection::open(api, other).await?.transfer(&wanted.zone, None, pace).await
 }
 
-/// How fast a transfer comes.
-struct Pace {
+/// How fast a zone comes, in as many transfers as it takes: what it must have in every minute, and how much for the time that
+/// it has taken in all.
+#[derive(Debug)]
+pub(super) struct Pace {
     /// Since when octets are counted.
     since: Instant,
     octets: usize,
+    /// When something last came of this transfer, or it began.
+    last: Instant,
+    /// Of all transfers so far.
+    spent: Duration,
+    octets_in_all: usize,
 }
 
 impl Pace {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { since: now, octets: 0, last: now, spent: Duration::ZERO, octets_in_all: 0 }
+    }
+
+    /// A transfer begins: what has passed since the former one was nobody's fault.
+    fn begin(&mut self, now: Instant) {
+        *self = Self { since: now, octets: 0, last: now, ..*self };
+    }
+
     /// Counts what came; whether it is still enough. A transfer that ends sooner was fast enough, however small it is.
-    fn holds(&mut self, octets: usize, now: Instant) -> bool {
+    pub(super) fn holds(&mut self, octets: usize, now: Instant) -> bool {
+        self.spent += now.duration_since(self.last);
+        self.last = now;
         self.octets = self.octets.saturating_add(octets);
+        self.octets_in_all = self.octets_in_all.saturating_add(octets);
+        let earned = self.octets_in_all / limits::TRANSFER_SLOW_OCTETS_PER_SECOND;
+        let earned = Duration::from_secs(u64::try_from(earned).unwrap_or(u64::MAX));
+        if self.spent > limits::TRANSFER_SLOW_GRACE.saturating_add(earned) {
+            return false;
+        }
         if now.duration_since(self.since) < limits::TRANSFER_PACE_OVER {
             return true;
         }
         let is_enough = self.octets >= limits::TRANSFER_PACE_OCTETS_MIN;
-        *self = Self { since: now, octets: 0 };
+        (self.since, self.octets) = (now, 0);
         is_enough
     }
 }
@@ -140,7 +171,12 @@ impl<'a> Connection<'a> {
         soa.ok_or_else(|| "the primary does not have the zone".to_owned())
     }
 
-    async fn transfer(&mut self, zone: &[u8], since: Option<&PrimarySoa>) -> Result<Transfer, String> {
+    async fn transfer(
+        &mut self,
+        zone: &[u8],
+        since: Option<&PrimarySoa>,
+        pace: &mut Pace,
+    ) -> Result<Transfer, String> {
         let id = rand::random();
         let question = match since {
             Some(here) => message::differences(id, zone, &here.data),
@@ -153,7 +189,7 @@ impl<'a> Connection<'a> {
             octets: limits::TRANSFER_OCTETS_MAX,
         };
         let mut incoming = Incoming::new(zone.to_vec(), id, since.map(PrimarySoa::serial), bounds);
-        let mut pace = Pace { since: Instant::now(), octets: 0 };
+        pace.begin(Instant::now());
         loop {
             let message = self.next(&mut exchange).await?;
             if !pace.holds(message.len(), Instant::now()) {
@@ -172,22 +208,36 @@ impl<'a> Connection<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    /// How many messages of so many octets are taken that come every nine seconds, and for how long.
+    fn taken(pace: &mut Pace, octets: usize) -> (usize, u64) {
+        let begun = Instant::now();
+        pace.begin(begun);
+        let at = |message: usize| begun + Duration::from_secs(9) * u32::try_from(message).unwrap();
+        let taken = (1..=200).take_while(|message| pace.holds(octets, at(*message))).count();
+        (taken, at(taken).duration_since(begun).as_secs())
+    }
 
     #[test]
     fn a_primary_that_drips_is_too_slow_and_one_that_is_only_slow_is_not() {
-        /// Octets every nine seconds; how many of these messages are taken.
-        fn taken(octets: usize) -> usize {
-            let begun = Instant::now();
-            let mut pace = Pace { since: begun, octets: 0 };
-            let at = |message: usize| begun + Duration::from_secs(9) * u32::try_from(message).unwrap();
-            (1..=200).take_while(|message| pace.holds(octets, at(*message))).count()
-        }
+        let fresh = || Pace::new(Instant::now());
         // The seventh comes after more than a minute.
-        assert_eq!(taken(60), 6);
-        assert_eq!(taken(limits::TRANSFER_PACE_OCTETS_MIN / 7 - 1), 6);
-        assert_eq!(taken(limits::TRANSFER_PACE_OCTETS_MIN / 7 + 1), 200);
+        assert_eq!(taken(&mut fresh(), 60).0, 6);
+        assert_eq!(taken(&mut fresh(), limits::TRANSFER_PACE_OCTETS_MIN / 7 - 1).0, 6);
+        // Who keeps to the pace and no more is through after seven minutes.
+        let (_, seconds) = taken(&mut fresh(), limits::TRANSFER_PACE_OCTETS_MIN / 7 + 1);
+        assert!((360..=420).contains(&seconds), "{seconds}");
+        let steady = 9 * limits::TRANSFER_SLOW_OCTETS_PER_SECOND;
+        assert_eq!(taken(&mut fresh(), steady).0, 200);
+    }
+
+    #[test]
+    fn to_begin_again_gives_no_more_time() {
+        let mut pace = Pace::new(Instant::now());
+        let octets = limits::TRANSFER_PACE_OCTETS_MIN / 7 + 1;
+        let (_, first) = taken(&mut pace, octets);
+        let (_, again) = taken(&mut pace, octets);
+        assert!(first >= 360 && again == 0, "{first} {again}");
     }
 }

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! So nobody keeps a place to fetch for more than a minute, however slow the primaries of however many accounts are: whoever
-//! waits for one gets it. Who fetches slowly is in the way of others that do, and of nobody else.
+//! waits for one gets it. Who fetches slowly is in the way of others that do, and of nobody else; and for long only who sends
+//! much: how long a zone may take depends on how much of it has come ([`fetch::Pace`]).
 
 use std::{pin::pin, sync::Arc};
 
@@ -22,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     apply::{self, Began, NotApplied},
-    fetch::{self, Wanted},
+    fetch::{self, Pace, Wanted},
     plan,
 };
 use crate::{
@@ -138,9 +139,10 @@ impl Look {
         // The serial of those that were heard, as far as it is older than what is here.
         let (mut heard, mut untaken): (Option<Option<u32>>, Option<String>) = (None, None);
         let mut unheard = "the zone has no primaries".to_owned();
+        let mut pace = Pace::new(Instant::now());
         for (other, ixfr) in &found.primaries {
             let answer = match other {
-                Ok(other) => self.refresh_from(found, (other, *ixfr), &mut turn).await,
+                Ok(other) => self.refresh_from(found, (other, *ixfr), (&mut turn, &mut pace)).await,
                 Err(why) => Err(Failure::Unheard(why.clone())),
             };
             match answer {
@@ -163,7 +165,7 @@ impl Look {
         &self,
         found: &Found,
         (other, ixfr): (&Other, bool),
-        turn: &mut Turn,
+        (turn, pace): (&mut Turn, &mut Pace),
     ) -> Result<Answer, Failure> {
         let name = found.zone.name.wire();
         let there = fetch::serial(&self.api, other, &name).await.map_err(Failure::Unheard)?;
@@ -178,7 +180,7 @@ impl Look {
         let mut wanted = Wanted { zone: name, here: here.filter(|_| !whole).cloned() };
         let mut began = Began { zone: self.zone, soa: found.secondary.soa.clone(), forced: self.forced };
         for _ in 0..FETCHES_MAX {
-            let fetching = fetch::fetch(&self.api, other, ixfr, &wanted);
+            let fetching = fetch::fetch(&self.api, (other, ixfr), &wanted, pace);
             let transfer = within_places(turn, &self.slow, fetching).await.map_err(Failure::Untaken)?;
             if transfer == Transfer::Nothing {
                 return Ok(Answer::Same);
@@ -337,6 +339,32 @@ mod tests {
         ended.sort_unstable();
         let (quick, slow) = (limits::TRANSFER_QUICK_WITHIN.as_secs(), limits::TRANSFER_WITHIN.as_secs());
         assert_eq!(ended, [[quick; 4], [slow; 4]].concat());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_as_little_as_may_be_leaves_its_slow_place_to_others_after_some_minutes() {
+        let mut slow = Places::new(limits::TRANSFERS_SLOW_MAX, limits::TRANSFERS_SLOW_PER_ACCOUNT_MAX);
+        let dripping: Vec<_> = (0..u8::try_from(limits::TRANSFERS_SLOW_MAX).unwrap())
+            .map(|account| {
+                let place = slow.of(AccountId::from_bytes([account; 16])).try_take().unwrap();
+                tokio::spawn(async move {
+                    let mut pace = Pace::new(Instant::now());
+                    // Hardly more than what is asked of it.
+                    while pace.holds(limits::TRANSFER_PACE_OCTETS_MIN / 7 + 1, Instant::now()) {
+                        tokio::time::sleep(Duration::from_secs(9)).await;
+                    }
+                    drop(place);
+                })
+            })
+            .collect();
+        let other = slow.of(AccountId::from_bytes([99; 16]));
+        assert!(other.try_take().is_none(), "all are taken");
+        let begun = Instant::now();
+        let _place = other.take().await;
+        assert!(begun.elapsed() < limits::TRANSFER_WITHIN / 4, "{:?}", begun.elapsed());
+        for one in dripping {
+            one.await.unwrap();
+        }
     }
 
     /// Fetches in places as looks have them; how that ends after this long.
