@@ -1,17 +1,20 @@
 //! A zone, compiled for answering: every name that exists, and what it has.
 
+mod https;
+
 use std::collections::hash_map::Entry;
 
 use foldhash::{HashMap, HashMapExt};
 
 use proxima_ledger::{CompileZone, ReadError, Snapshot};
 use proxima_model::{
-    AccountId, AcmeOrder, CnameFlattening, DnsName, PrimarySoa, Record, RecordData, SecondaryZone, SslMode,
-    TransferredRecord, Zone, ZoneId, ZoneSettings, ZoneSigning, ZoneStatus,
+    AccountId, AcmeOrder, CnameFlattening, DnsName, PrimarySoa, Record, RecordData, SecondaryZone,
+    TransferredRecord, Zone, ZoneId, ZoneSigning, ZoneStatus,
     limits::{self, TTL_SECONDS_MAX},
 };
 use tracing::error;
 
+pub(crate) use self::https::HttpsOffer;
 use crate::{
     dnssec::Signer,
     name::{self, NAME_OCTETS_MAX, Name},
@@ -53,27 +56,6 @@ pub struct ZoneTree {
     /// The name that answers a certificate authority's challenges, relative to the apex, and the texts that its owner has
     /// there beside them.
     challenged: Option<(Box<[u8]>, Option<RrSet>)>,
-}
-
-/// How a zone's proxied names speak HTTPS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HttpsOffer {
-    /// Not at all.
-    None,
-    /// By HTTP/2 and before.
-    Http2,
-    /// By HTTP/3 too, if the network does.
-    Http3,
-}
-
-impl HttpsOffer {
-    const fn of(settings: &ZoneSettings) -> Self {
-        match (settings.ssl, settings.http3) {
-            (SslMode::Off, _) => Self::None,
-            (_, false) => Self::Http2,
-            (_, true) => Self::Http3,
-        }
-    }
 }
 
 /// What a name has.

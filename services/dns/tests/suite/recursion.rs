@@ -350,44 +350,6 @@ async fn an_open_resolver_gives_one_network_its_rate_over_udp() -> Result<()> {
     .await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_policy_blocks_and_answers_in_the_place_of_what_there_is() -> Result<()> {
-    let lists = tempfile::tempdir()?;
-    let list = lists.path().join("ads");
-    std::fs::write(&list, "signed.test\n0.0.0.0 only.bogus.test\n")?;
-    let table = format!(
-        "[[dns.resolver.policies]]\nname = \"others\"\nnetworks = [\"192.0.2.0/24\"]\n\
-         [[dns.resolver.policies]]\nname = \"here\"\nblock = [{list:?}]\nblocked = \"zero\"\n\
-         records = [\"printer.test A 192.0.2.7\", \"old.test CNAME www.plain.test\", \"gone.test CNAME no.plain.test\"]\n"
-    );
-    with_resolver(&table, async |resolving| {
-        let ask = |question: &'static str| async move { resolving.dig("dig", question).await };
-        let blocked = ask("+dnssec www.signed.test A").await?;
-        ensure!(blocked.contains("status: NOERROR") && blocked.contains("A\t0.0.0.0"), "{blocked}");
-        ensure!(blocked.contains("EDE: 15 (Blocked)") && !blocked.contains(" ad;"), "{blocked}");
-        let blocked = ask("+short www.signed.test AAAA").await?;
-        ensure!(blocked == "::\n", "{blocked}");
-        let own = ask("printer.test A").await?;
-        ensure!(own.contains("status: NOERROR") && own.contains("60\tIN\tA\t192.0.2.7"), "{own}");
-        let own = ask("printer.test MX").await?;
-        ensure!(own.contains("status: NOERROR") && own.contains("ANSWER: 0"), "{own}");
-        let alias = ask("+dnssec old.test A").await?;
-        ensure!(
-            alias.contains("60\tIN\tCNAME\twww.plain.test.") && alias.contains("A\t192.0.2.90"),
-            "{alias}"
-        );
-        let alias = ask("gone.test A").await?;
-        ensure!(alias.contains("status: NXDOMAIN") && alias.contains("SOA\tns.plain.test."), "{alias}");
-        let free = ask("www.plain.test A").await?;
-        ensure!(free.contains("A\t192.0.2.90"), "{free}");
-        let others = https(resolving, "192.0.2.7", "/dns-query?name=www.signed.test").await?;
-        ensure!(matches!(others, Err(Fault::Forbidden(_))), "{others:?}");
-        resolving.counts("proxima_dns_resolver_policies_total{action=\"blocked\"} 2")?;
-        resolving.counts("proxima_dns_resolver_policies_total{action=\"local\"} 4")
-    })
-    .await
-}
-
 /// What the stage of DNS over HTTPS answers to a GET by this client.
 pub(crate) async fn https(
     resolving: &Resolving<'_>,
