@@ -80,9 +80,18 @@ impl Pace {
         Self { since: now, octets: 0, last: now, spent: Duration::ZERO, octets_in_all: 0 }
     }
 
-    /// A transfer begins: what has passed since the former one was nobody's fault.
+    /// A transfer begins: what has passed since the former one was nobody's fault, and neither was it this primary's by how
+    /// much another one was late.
     fn begin(&mut self, now: Instant) {
-        *self = Self { since: now, octets: 0, last: now, ..*self };
+        let spent = self.spent.min(self.allowed());
+        *self = Self { since: now, octets: 0, last: now, spent, ..*self };
+    }
+
+    /// What may be spent for what has come.
+    fn allowed(&self) -> Duration {
+        let earned = self.octets_in_all / limits::TRANSFER_SLOW_OCTETS_PER_SECOND;
+        let earned = Duration::from_secs(u64::try_from(earned).unwrap_or(u64::MAX));
+        limits::TRANSFER_SLOW_GRACE.saturating_add(earned)
     }
 
     /// Counts what came; whether it is still enough. A transfer that ends sooner was fast enough, however small it is.
@@ -91,9 +100,7 @@ impl Pace {
         self.last = now;
         self.octets = self.octets.saturating_add(octets);
         self.octets_in_all = self.octets_in_all.saturating_add(octets);
-        let earned = self.octets_in_all / limits::TRANSFER_SLOW_OCTETS_PER_SECOND;
-        let earned = Duration::from_secs(u64::try_from(earned).unwrap_or(u64::MAX));
-        if self.spent > limits::TRANSFER_SLOW_GRACE.saturating_add(earned) {
+        if self.spent > self.allowed() {
             return false;
         }
         if now.duration_since(self.since) < limits::TRANSFER_PACE_OVER {
@@ -239,5 +246,16 @@ mod tests {
         let (_, first) = taken(&mut pace, octets);
         let (_, again) = taken(&mut pace, octets);
         assert!(first >= 360 && again == 0, "{first} {again}");
+    }
+
+    #[test]
+    fn a_fast_primary_is_not_late_because_the_one_before_it_was() {
+        let begun = Instant::now();
+        let mut pace = Pace::new(begun);
+        taken(&mut pace, limits::TRANSFER_PACE_OCTETS_MIN / 7 + 1);
+        assert!(!pace.holds(0, pace.last + Duration::from_secs(9)), "the first one is late");
+        let again = pace.last + Duration::from_secs(1);
+        pace.begin(again);
+        assert!((0..1000).all(|_| pace.holds(100, again)), "small messages, but at once");
     }
 }
