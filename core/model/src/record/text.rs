@@ -232,8 +232,12 @@ impl TryFrom<Kept> for TxtData {
 impl From<TxtData> for Kept {
     fn from(data: TxtData) -> Self {
         let text = data.text();
-        let is_usual = TxtData::of_strings([text.as_bytes()]).is_ok_and(|usual| usual == data);
-        Self { text, wire: (!is_usual).then(|| hex::encode(&data.octets)) }
+        if TxtData::of_strings([text.as_bytes()]).is_ok_and(|usual| usual == data) {
+            return Self { text, wire: None };
+        }
+        // A replaced octet is three, and a version that reads the text alone takes no more than it ever did.
+        let text = text[..text.floor_char_boundary(limits::TXT_OCTETS_MAX)].to_owned();
+        Self { text, wire: Some(hex::encode(&data.octets)) }
     }
 }
 

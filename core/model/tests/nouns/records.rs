@@ -142,6 +142,8 @@ fn a_text_keeps_its_strings_in_the_log_and_is_whole_for_a_version_that_knows_of_
     assert_eq!(kept(&"x".repeat(300))["wire"], serde_json::Value::Null);
     assert_eq!(kept("\"a\" \"b\""), serde_json::json!({"type": "TXT", "text": "ab", "wire": "01610162"}));
     assert_eq!(kept("\"\\255\""), serde_json::json!({"type": "TXT", "text": "\u{fffd}", "wire": "01ff"}));
+    let long = kept(&format!("\"{}\"", "\\255".repeat(limits::TXT_OCTETS_MAX)));
+    TxtData::try_from(long["text"].as_str().unwrap().to_owned()).expect("as long as texts always could be");
     for wire in ["", "0", "0261", "zz"] {
         let json = serde_json::json!({"type": "TXT", "text": "a", "wire": wire});
         serde_json::from_value::<RecordData>(json).expect_err(wire);
