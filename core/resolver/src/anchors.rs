@@ -23,7 +23,9 @@
 //!   the last key could otherwise switch validation off.
 //! * A set whose signature began before the newest one that was seen changes nothing: a replayed one cannot have a key lose
 //!   what it has waited.
-//! * A clock that goes back has what waits begin to wait anew: it was never waited as long as it seems.
+//! * A clock that goes back gives a key nothing: what waits since later than now has waited for no time, and counts on when
+//!   the clock is there again. When it began to wait is said by a set that is true, whose signature bounds how wrong the clock
+//!   was, and is never changed: a clock of years ago would have it wait for years at once.
 //!
 //! What is kept over restarts is text (`anchors/text.rs`); who shares it and when the root is asked is in `anchors/shared.rs`.
 //!
@@ -119,12 +121,15 @@ pub(crate) struct Anchors {
     followed: Followed,
     next_probe: u64,
     retry_seconds: u64,
+    /// Counts how often it was changed what is trusted.
+    generation: u64,
 }
 
 impl Anchors {
     /// The configuration's anchors, and what was followed of them before.
     pub(crate) fn new(configured: Vec<Box<[u8]>>, followed: Followed) -> Self {
-        let mut anchors = Self { configured, followed, next_probe: 0, retry_seconds: RETRY_SECONDS.0 };
+        let retry_seconds = RETRY_SECONDS.0;
+        let mut anchors = Self { configured, followed, next_probe: 0, retry_seconds, generation: 0 };
         for at in 0..anchors.followed.keys.len() {
             let key = &anchors.followed.keys[at];
             if key.state == AnchorState::Pending && anchors.is_configured(&key.data) {
@@ -160,7 +165,6 @@ impl Anchors {
 
     /// Takes in a DNSKEY set of the root.
     pub(crate) fn observe(&mut self, set: &RrSet, now: u64, budget: &impl Budget) -> Observation {
-        self.wait_by(now);
         let mut changes = Vec::new();
         self.revoke(set, now, budget, &mut changes);
         let outcome = self.validate(set, now, budget);
@@ -186,28 +190,16 @@ impl Anchors {
         if self.followed.observed > 0 && is_old { Err(Unobserved::Old) } else { Ok(newest) }
     }
 
-    /// What waits since later than now, by a clock that went back, waits since now.
-    fn wait_by(&mut self, now: u64) {
-        self.followed.observed = self.followed.observed.min(now);
-        for key in &mut self.followed.keys {
-            key.since = key.since.min(now);
-        }
-    }
-
     /// Looks for anchors that revoke themselves: there with the flag, and the set signed by them (RFC 5011, 2.1).
     fn revoke(&mut self, set: &RrSet, now: u64, budget: &impl Budget, changes: &mut Vec<AnchorChange>) {
         for revoked in &set.data {
             let Some(data) = keys::without_revocation(revoked) else { continue };
             let at = self.followed.keys.iter().position(|key| key.data == data);
             let state = at.map(|at| self.followed.keys[at].state);
-            let is_anchor = match state {
-                Some(state) => state.is_trusted(),
-                None => self.is_configured(&data),
-            };
-            if !is_anchor || !keys::is_revoked(set, revoked, signed_seconds(now), budget) {
+            if !self.is_anchor(&data, state) || !keys::is_revoked(set, revoked, signed_seconds(now), budget) {
                 continue;
             }
-            changes.push(change(&data, state, Some(AnchorState::Revoked)));
+            changes.push(self.changed(&data, state, Some(AnchorState::Revoked)));
             let key = Tracked { data, state: AnchorState::Revoked, since: now, hold: 0 };
             match at {
                 Some(at) => self.followed.keys[at] = key,
@@ -226,7 +218,7 @@ impl Anchors {
             let before = key.state;
             let after = next(&mut key, set, now);
             if after != Some(before) {
-                changes.push(change(&key.data, Some(before), after));
+                changes.push(self.changed(&key.data, Some(before), after));
                 (key.since, key.hold) = (now, 0);
             }
             kept.extend(after.map(|state| Tracked { state, ..key }));
@@ -240,7 +232,7 @@ impl Anchors {
                 true => (AnchorState::Valid, 0),
                 false => (AnchorState::Pending, HOLD_SECONDS.max(signature.original_ttl.into())),
             };
-            changes.push(change(data, None, Some(state)));
+            changes.push(self.changed(data, None, Some(state)));
             kept.push(Tracked { data: data.clone(), state, since: now, hold });
         }
         self.followed = Followed { keys: kept, observed: now, inception: signature.inception };
@@ -266,6 +258,19 @@ impl Anchors {
         }
     }
 
+    /// What became of a key; counts it, if that changes what is trusted.
+    fn changed(&mut self, data: &[u8], from: Option<AnchorState>, to: Option<AnchorState>) -> AnchorChange {
+        if self.is_anchor(data, from) != self.is_anchor(data, to) {
+            self.generation += 1;
+        }
+        AnchorChange { key_tag: keys::tag(data), from, to }
+    }
+
+    /// Whether a key in this state is trusted; one that was not seen is, if it is configured.
+    fn is_anchor(&self, data: &[u8], state: Option<AnchorState>) -> bool {
+        state.map_or_else(|| self.is_configured(data), AnchorState::is_trusted)
+    }
+
     fn is_configured(&self, data: &[u8]) -> bool {
         self.configured.iter().any(|ds| keys::is_digest(ds, data))
     }
@@ -275,6 +280,7 @@ impl Anchors {
 fn next(key: &mut Tracked, set: &RrSet, now: u64) -> Option<AnchorState> {
     use AnchorState::{Missing, Pending, Removed, Revoked, Valid};
     let is_there = set.data.contains(&key.data);
+    // By a clock that went back, not at all.
     let waited = now.saturating_sub(key.since);
     Some(match key.state {
         Pending if !is_there => return None,
@@ -294,10 +300,6 @@ fn next(key: &mut Tracked, set: &RrSet, now: u64) -> Option<AnchorState> {
         Revoked if waited < HOLD_SECONDS => Revoked,
         Revoked | Removed => Removed,
     })
-}
-
-fn change(data: &[u8], from: Option<AnchorState>, to: Option<AnchorState>) -> AnchorChange {
-    AnchorChange { key_tag: keys::tag(data), from, to }
 }
 
 /// As signatures count (RFC 4034, 3.1.5).

@@ -2,7 +2,7 @@
 //! a file of years ago, of whose servers some are dead, or have moved.
 //!
 //! ```text
-//!  Resolver::tend ─ due? ─▶ `. NS` of two servers of those that are known, each in a connection
+//!  Resolver::tend ─ due? ─▶ `. NS` of two servers, or three, of those that are known, each in a connection
 //!                                │
 //!                                ▼
 //!                     names: signed by the root's keys; addresses: believed one by one
@@ -14,8 +14,8 @@
 //! Names of the root's servers are signed, their addresses are not: `root-servers.net` is an unsigned zone, so that who forges
 //! an answer to this question would be asked all others for a day (RFC 9609, 6). Therefore an address is believed only if
 //! * the hints have it, too: the operator says so; or
-//! * two servers at different addresses say so, each in a connection, where nobody forges from afar: neither a guess nor one
-//!   server that was taken over moves the root; or
+//! * two servers at different addresses of one family say so, each in a connection, where nobody forges from afar: neither a
+//!   guess nor one server that was taken over, by its IPv4 and its IPv6 address, moves the root; or
 //! * it was looked up, and is signed.
 //!
 //! Nobody waits for priming, and it costs no client's question anything. What it finds never leaves less than there was: an
@@ -138,7 +138,7 @@ impl<U: Upstream> Core<U> {
             addresses.retain(|address| self.may_ask(*address));
         }
         servers.retain(|(_, addresses)| !addresses.is_empty());
-        let ttls = heard.iter().flat_map(|reply| reply.answer.iter().map(|set| set.ttl));
+        let ttls = heard.iter().flat_map(|(_, reply)| reply.answer.iter().map(|set| set.ttl));
         let ttl = ttls.min().filter(|_| !servers.is_empty()).ok_or(Failure(ede::NO_AUTHORITY))?;
         let count = servers.iter().map(|(_, addresses)| addresses.len()).sum();
         self.root_servers.set(servers.clone(), self.seconds(), ttl.min(TTL_MAX));
@@ -149,22 +149,24 @@ impl<U: Upstream> Core<U> {
         Ok(count)
     }
 
-    /// What two of the root's servers say its servers are.
-    async fn witnesses(&self, root: &Zone, work: &Work) -> Vec<Reply> {
+    /// What two of the root's servers say its servers are, and at which address; with a third, where the first two may be one.
+    async fn witnesses(&self, root: &Zone, work: &Work) -> Vec<(IpAddr, Reply)> {
         let known = root.servers.iter().flat_map(|(_, addresses)| addresses).chain(&self.settings.hints);
-        let mut addresses: Vec<IpAddr> = known.copied().filter(|address| self.may_ask(*address)).collect();
+        // An IPv4 address that is written as one of IPv6 is the same server's.
+        let known = known.map(IpAddr::to_canonical);
+        let mut addresses: Vec<IpAddr> = known.filter(|address| self.may_ask(*address)).collect();
         addresses.sort_unstable();
         addresses.dedup();
         self.servers.order(&mut addresses, &root.name, (self.settings.clock)(), rand::random);
-        let mut heard = Vec::new();
+        let mut heard: Vec<(IpAddr, Reply)> = Vec::new();
         for address in addresses {
             match self.witness(address, root, work).await {
-                Ok(Some(reply)) => heard.push(reply),
+                Ok(Some(reply)) => heard.push((address, reply)),
                 Ok(None) => {}
                 // There is no time left.
                 Err(_) => break,
             }
-            if heard.len() == WITNESSES {
+            if are_enough(heard.iter().map(|(address, _)| *address)) {
                 break;
             }
         }
@@ -193,21 +195,29 @@ impl<U: Upstream> Core<U> {
 }
 
 /// The servers that were named, each with those of its addresses that can be believed.
-fn believed(heard: &[Reply], hints: &[IpAddr]) -> Vec<NameServer> {
-    let Some(first) = heard.first() else { return Vec::new() };
+fn believed(heard: &[(IpAddr, Reply)], hints: &[IpAddr]) -> Vec<NameServer> {
+    let Some((_, first)) = heard.first() else { return Vec::new() };
     let addresses_of = |reply: &'_ Reply, name: &Name| -> Vec<IpAddr> {
         let its = reply.servers.iter().filter(|(server, _)| server == name);
         its.flat_map(|(_, addresses)| addresses.clone()).collect()
     };
     let of = |name: &Name| {
-        let said: Vec<Vec<IpAddr>> = heard.iter().map(|reply| addresses_of(reply, name)).collect();
-        let mut addresses = said.concat();
+        let said: Vec<(IpAddr, Vec<IpAddr>)> =
+            heard.iter().map(|(by, reply)| (*by, addresses_of(reply, name))).collect();
+        let mut addresses: Vec<IpAddr> = said.iter().flat_map(|(_, its)| its).copied().collect();
         addresses.sort_unstable();
         addresses.dedup();
         addresses.retain(|address| {
-            hints.contains(address) || said.iter().filter(|its| its.contains(address)).count() >= WITNESSES
+            let by = said.iter().filter(|(_, its)| its.contains(address)).map(|(by, _)| *by);
+            hints.contains(address) || are_enough(by)
         });
         (name.clone(), addresses)
     };
     first.servers.iter().map(|(name, _)| of(name)).collect()
+}
+
+/// Whether those at these addresses are at least two servers: a server has one address of each family.
+fn are_enough(witnesses: impl Iterator<Item = IpAddr>) -> bool {
+    let (of_ipv4, of_ipv6): (Vec<IpAddr>, Vec<IpAddr>) = witnesses.partition(IpAddr::is_ipv4);
+    of_ipv4.len().max(of_ipv6.len()) >= WITNESSES
 }

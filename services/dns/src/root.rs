@@ -12,8 +12,10 @@
 //! Invariants:
 //! * **Nobody waits for it, and what fails here leaves what there was.** Where the file cannot be written, as on a full disk,
 //!   what was followed counts until the server ends, and is written as soon as that works.
-//! * **The file is whole or it is not believed.** One that is damaged is told of in the log; then the anchors of the
-//!   configuration count, as on the first day.
+//! * **The file is whole or it is not believed.** One that is damaged is told of in the log and kept beside; then the anchors
+//!   of the configuration count, as on the first day.
+//! * **What could not be read is not written over**: it may say which keys were revoked. It is left for as long as the process
+//!   lives, and so is one that is damaged and cannot be put aside.
 //! * **The configuration's anchors count beside those that were followed**, but for keys that were revoked since.
 //!
 //! Limits: those of `proxima_resolver` for keys, and for the file.
@@ -60,6 +62,8 @@ pub(crate) struct Root {
     pub(crate) hints: Vec<IpAddr>,
     pub(crate) anchors: Arc<TrustAnchors>,
     file: PathBuf,
+    /// Whether the file may be written over: it was read, put aside, or there was none.
+    may_write: bool,
     /// Whether something was followed that is not in the file yet.
     is_unwritten: AtomicBool,
     writing: Mutex<()>,
@@ -95,15 +99,28 @@ impl Root {
     pub(crate) fn open(node: &NodeContext, config: &ResolverConfig) -> Result<Arc<Self>, DnsError> {
         let (hints, ds) = config.beginning(&node.config)?;
         let file = node.config.node.data_dir.join(FILE);
-        let anchors = match config.follows_root_keys() {
-            true => TrustAnchors::followed(ds, read(&file)),
-            false => TrustAnchors::fixed(ds),
-        };
         let metrics = node.metrics.register(&format!("{NAME}_root"), RootMetrics::register);
+        let root = match config.follows_root_keys() {
+            true => {
+                let (followed, may_write) = read(&file);
+                Self::new(hints, TrustAnchors::followed(ds, followed), file, may_write, metrics)
+            }
+            false => Self::new(hints, TrustAnchors::fixed(ds), file, false, metrics),
+        };
+        Ok(Arc::new(root))
+    }
+
+    fn new(
+        hints: Vec<IpAddr>,
+        anchors: Arc<TrustAnchors>,
+        file: PathBuf,
+        may_write: bool,
+        metrics: RootMetrics,
+    ) -> Self {
         metrics.show(&anchors.to_keep());
         let (is_unwritten, is_told) = (AtomicBool::new(false), AtomicBool::new(false));
         let writing = Mutex::default();
-        Ok(Arc::new(Self { hints, anchors, file, is_unwritten, writing, is_told, metrics }))
+        Self { hints, anchors, file, may_write, is_unwritten, writing, is_told, metrics }
     }
 
     /// Has a resolver tend what it knows of the root, until the server drains.
@@ -146,7 +163,7 @@ impl Root {
     fn write(&self) {
         // One at a time: resolvers are tended side by side.
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.is_unwritten.swap(false, Ordering::Relaxed) {
+        if !self.is_unwritten.swap(false, Ordering::Relaxed) || !self.may_write {
             return;
         }
         match replace(&self.file, &self.anchors.to_keep().to_text()) {
@@ -166,20 +183,39 @@ impl Root {
     }
 }
 
-/// What was followed before; nothing, where there is no file, or none that can be believed.
-fn read(file: &Path) -> Followed {
-    let text = match fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Followed::default(),
+/// What was followed before, nothing where there is no file or none that can be believed; and whether it may be written over.
+fn read(file: &Path) -> (Followed, bool) {
+    let octets = match fs::read(file) {
+        Ok(octets) => octets,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return (Followed::default(), true),
         Err(error) => {
-            warn!(file = %file.display(), %error, "the root's keys that were followed cannot be read: the configuration's anchors are used");
-            return Followed::default();
+            warn!(file = %file.display(), %error, "the root's keys that were followed cannot be read: the configuration's anchors are used, and the file is not written before a restart that can read it");
+            return (Followed::default(), false);
         }
     };
-    Followed::parse(&text).unwrap_or_else(|error| {
-        warn!(file = %file.display(), %error, "the root's keys that were followed are not believed: the configuration's anchors are used");
-        Followed::default()
-    })
+    let text = String::from_utf8(octets).map_err(|error| error.to_string());
+    match text.and_then(|text| Followed::parse(&text).map_err(|error| error.to_string())) {
+        Ok(followed) => (followed, true),
+        Err(error) => {
+            warn!(file = %file.display(), %error, "the root's keys that were followed are not believed: the configuration's anchors are used");
+            (Followed::default(), put_aside(file))
+        }
+    }
+}
+
+/// Renames a file that is damaged, so that what it says of revoked keys is not lost; whether that worked.
+fn put_aside(file: &Path) -> bool {
+    let damaged = file.with_extension("damaged");
+    match fs::rename(file, &damaged) {
+        Ok(()) => {
+            warn!(file = %damaged.display(), "the damaged file is kept there");
+            true
+        }
+        Err(error) => {
+            warn!(file = %file.display(), %error, "the damaged file cannot be renamed: it is left, and not written before a restart");
+            false
+        }
+    }
 }
 
 /// Writes a file beside, syncs it and renames it, so that there always is a whole one.
@@ -226,15 +262,62 @@ mod tests {
     fn a_file_that_was_written_is_read_and_one_that_is_not_whole_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(FILE);
-        assert_eq!(read(&file), Followed::default(), "there is none");
+        assert_eq!(read(&file), (Followed::default(), true), "there is none");
         let text = SOME;
         replace(&file, text).unwrap();
-        let followed = read(&file);
-        assert_eq!((followed.count(AnchorState::Valid), &*followed.to_text()), (1, text));
+        let (followed, may_write) = read(&file);
+        assert_eq!((followed.count(AnchorState::Valid), &*followed.to_text(), may_write), (1, text, true));
         fs::write(&file, &text[..text.len() - 9]).unwrap();
-        assert_eq!(read(&file), Followed::default(), "it was cut off");
+        assert_eq!(read(&file), (Followed::default(), true), "it was cut off");
         fs::write(&file, b"\xff").unwrap();
-        assert_eq!(read(&file), Followed::default(), "it is no text");
+        assert_eq!(read(&file), (Followed::default(), true), "it is no text");
+    }
+
+    /// The root as a server has it that begins with what is in this file, after it has written what it follows.
+    fn written(file: &Path) -> Root {
+        let (followed, may_write) = read(file);
+        let metrics = RootMetrics::register(&mut Registry::default());
+        let anchors = TrustAnchors::followed(Vec::new(), followed);
+        let root = Root::new(Vec::new(), anchors, file.to_owned(), may_write, metrics);
+        root.is_unwritten.store(true, Ordering::Relaxed);
+        root.write();
+        root
+    }
+
+    #[test]
+    fn a_file_that_is_damaged_is_kept_beside_the_one_that_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, damaged) = (folder.path().join(FILE), folder.path().join("root-anchors.damaged"));
+        let cut = &SOME[..SOME.len() - 9];
+        fs::write(&file, cut).unwrap();
+        let root = written(&file);
+        assert_eq!(fs::read_to_string(&damaged).unwrap(), cut);
+        assert_eq!(fs::read_to_string(&file).unwrap(), root.anchors.to_keep().to_text());
+        // Where it cannot be put aside, it is left.
+        fs::remove_file(&damaged).unwrap();
+        fs::create_dir(&damaged).unwrap();
+        fs::write(&file, cut).unwrap();
+        let root = written(&file);
+        assert_eq!(fs::read_to_string(&file).unwrap(), cut);
+        assert!(!root.is_unwritten.load(Ordering::Relaxed), "nor is it tried again");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE);
+        // A link to itself can be read by nobody, and replaced by anybody.
+        std::os::unix::fs::symlink(&file, &file).unwrap();
+        let root = written(&file);
+        assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
+        assert!(!file.with_extension("new").exists());
+        // Not even when it could be, for as long as the process lives.
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, SOME).unwrap();
+        root.is_unwritten.store(true, Ordering::Relaxed);
+        root.write();
+        assert_eq!(fs::read_to_string(&file).unwrap(), SOME);
+        assert_eq!(read(&file).0.to_text(), SOME, "after a restart it counts");
     }
 
     #[test]
@@ -244,12 +327,12 @@ mod tests {
         replace(&file, SOME).unwrap();
         // What a crash leaves is overwritten the next time.
         fs::write(file.with_extension("new"), &SOME[..100]).unwrap();
-        assert_eq!(read(&file).to_text(), SOME);
+        assert_eq!(read(&file).0.to_text(), SOME);
         replace(&file, SOME).unwrap();
         assert!(!file.with_extension("new").exists());
         std::os::unix::fs::symlink("/dev/full", file.with_extension("new")).unwrap();
         let error = replace(&file, &Followed::default().to_text()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(read(&file).to_text(), SOME);
+        assert_eq!(read(&file).0.to_text(), SOME);
     }
 }

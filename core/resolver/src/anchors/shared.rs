@@ -14,7 +14,7 @@ pub struct TrustAnchors {
     is_followed: bool,
     /// Whether there are any: otherwise nothing is validated.
     is_validating: bool,
-    /// Counts how often it was changed what is trusted.
+    /// That of the anchors, for who does not wait for them.
     generation: AtomicU64,
 }
 
@@ -85,11 +85,8 @@ impl TrustAnchors {
     pub(crate) fn observe(&self, set: &RrSet, now: u64, budget: &impl Budget) -> Observation {
         let mut anchors = self.anchors();
         let observation = anchors.observe(set, now, budget);
-        let is_trusted =
-            |state: Option<super::AnchorState>| state.is_some_and(super::AnchorState::is_trusted);
-        if observation.changes.iter().any(|change| is_trusted(change.from) != is_trusted(change.to)) {
-            self.generation.fetch_add(1, Ordering::Release);
-        }
+        // Nobody else is here: the anchors are locked.
+        self.generation.store(anchors.generation, Ordering::Release);
         observation
     }
 

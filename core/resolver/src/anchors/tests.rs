@@ -256,23 +256,60 @@ fn when_all_anchors_are_revoked_nothing_is_trusted_until_others_are_configured()
 }
 
 #[test]
-fn a_clock_that_goes_back_has_waiting_begin_anew() {
+fn a_clock_that_goes_back_gives_a_key_nothing() {
     let (old, new) = (&Ksk::new(), &Ksk::new());
     let mut anchors = anchors(&[old]);
     let both = [In::Signing(old), In::There(new)];
     anchors.sees(&both, BEGIN + 100 * DAY).unwrap();
     // The signer's clock is right, and its sets of before are older ones.
-    for day in [0, 29] {
+    for day in [0, 29, 30, 129] {
         let at = BEGIN + day * DAY;
         let keys = set(&both, at);
         anchors.followed.inception = 0;
         assert_eq!(anchors.observe(&keys, at, &Unlimited).outcome, Ok(()));
         assert_eq!(anchors.state(new), Some(AnchorState::Pending), "day {day}");
     }
-    anchors.sees(&both, BEGIN + 30 * DAY).unwrap();
+    anchors.sees(&both, BEGIN + 130 * DAY).unwrap();
     assert_eq!(anchors.state(new), Some(AnchorState::Valid));
     // Nor is a probe waited for that was to come long after.
     assert!(anchors.take_probe(BEGIN - 100 * DAY));
+}
+
+#[test]
+fn a_clock_that_is_wrong_at_the_start_and_put_right_does_not_make_a_new_key_old() {
+    let (old, new) = (&Ksk::new(), &Ksk::new());
+    let both = [In::Signing(old), In::There(new)];
+    for wrong in [7, BEGIN - 400 * DAY] {
+        let mut anchors = anchors(&[old]);
+        anchors.sees(&both, BEGIN).unwrap();
+        let before = anchors.followed.clone();
+        let seen = anchors.observe(&set(&both, BEGIN + DAY), wrong, &Unlimited);
+        assert_eq!((seen.changes, seen.outcome), (Vec::new(), Err(Unobserved::Invalid(ede::NOT_YET_VALID))));
+        assert_eq!(anchors.followed, before, "at {wrong}");
+        for (day, state) in [(1, AnchorState::Pending), (29, AnchorState::Pending), (30, AnchorState::Valid)]
+        {
+            anchors.sees(&both, BEGIN + day * DAY).unwrap();
+            assert_eq!(anchors.state(new), Some(state), "at {wrong}, then on day {day}");
+        }
+    }
+}
+
+#[test]
+fn it_is_counted_how_often_it_was_changed_what_is_trusted() {
+    let (old, new) = (&Ksk::new(), &Ksk::new());
+    let sees = |anchors: &TrustAnchors, keys: &[In<'_>], day: u64| {
+        let at = BEGIN + day * DAY;
+        anchors.observe(&set(keys, at), at, &Unlimited);
+        anchors.generation()
+    };
+    let one = TrustAnchors::followed(vec![old.ds()], Followed::default());
+    let both = [In::Signing(old), In::There(new)];
+    assert_eq!(sees(&one, &both[..1], 0), 0, "a configured key was trusted before it was seen");
+    assert_eq!((sees(&one, &both, 1), sees(&one, &both, 31)), (0, 1), "a new one is when it has waited");
+    assert_eq!(sees(&one, &[In::Signing(new)], 32), 1, "what is missing is trusted");
+    assert_eq!(sees(&one, &[In::Revoking(old), In::Signing(new)], 33), 2);
+    let two = TrustAnchors::followed(vec![old.ds(), new.ds()], Followed::default());
+    assert_eq!(sees(&two, &[In::Revoking(old), In::Signing(new)], 0), 1, "it was trusted and never seen");
 }
 
 #[test]

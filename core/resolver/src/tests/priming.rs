@@ -1,5 +1,7 @@
 //! Which servers the root has by now, and what must not make us believe others.
 
+use std::net::IpAddr;
+
 use super::*;
 
 const ROOTS: [u8; 3] = [ROOT, 11, 12];
@@ -47,9 +49,16 @@ fn known(resolver: &Resolver<Arc<World>>) -> Option<Vec<u8>> {
     Some(addresses)
 }
 
-fn last(address: &std::net::IpAddr) -> u8 {
-    let std::net::IpAddr::V4(address) = address else { panic!("the table has IPv4 alone") };
-    address.octets()[3]
+fn last(address: &IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(address) => address.octets()[15],
+    }
+}
+
+/// The IPv6 address of a server that has an IPv4 one.
+fn twin(at: u8) -> IpAddr {
+    IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(at)])
 }
 
 /// Who of the root's servers and hints was asked since then.
@@ -102,6 +111,26 @@ async fn one_server_that_lies_about_addresses_is_not_believed() {
         assert!(!known.contains(&ELSEWHERE) && !known.is_empty(), "{known:?}");
         ask(&resolver, "www.test", rtype::A, 0).await;
         assert!(!asked_of(&world, 0).contains(&ELSEWHERE));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_is_not_its_own_witness_by_its_other_address() {
+    // The other servers are silent, say what is true, or lie with it.
+    let others = [Some(Fault::Silent), None, Some(Fault::MovesServers)];
+    // The order in which they are asked is left to chance.
+    for (fault, _) in others.into_iter().flat_map(|fault| (0..8).map(move |time| (fault, time))) {
+        let mut world = rooted();
+        let other = world.zones[0].1.elsewhere(86_400);
+        world.zones.push((twin(ROOTS[0]), other));
+        let world = Arc::new(world);
+        [ip(ROOTS[0]), twin(ROOTS[0])].into_iter().for_each(|at| world.set(at, Some(Fault::MovesServers)));
+        ROOTS[1..].iter().for_each(|at| world.set(ip(*at), fault));
+        let hints = vec![twin(ROOTS[0]), ip(ROOTS[0]), ip(ROOTS[1])];
+        let resolver = resolver_with(&world, |settings| settings.hints = hints);
+        resolver.tend().await;
+        let is_moved = known(&resolver).is_some_and(|known| known.contains(&ELSEWHERE));
+        assert_eq!(is_moved, fault == Some(Fault::MovesServers), "{fault:?}: two servers are believed");
     }
 }
 
