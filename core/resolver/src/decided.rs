@@ -20,6 +20,9 @@ use crate::{
     rrset::RrSet,
 };
 
+/// For how long clients may remember that there is nothing, in seconds: policies change.
+const NEGATIVE_TTL: u32 = 60;
+
 /// A record of a policy's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalRecord {
@@ -116,11 +119,13 @@ impl Query {
         let Decided { aliases, records, rcode, ede } = decided;
         let (mut answer, owner) = aliases.sets(self.name());
         answer.extend(records.iter().map(|record| set(&owner, record)));
-        let ttl = answer.iter().map(|set| set.ttl).min().unwrap_or(0);
+        let is_negative = records.is_empty() && *rcode != rcode::REFUSED;
+        let authority: Vec<RrSet> = is_negative.then(|| negative(&owner)).into_iter().collect();
+        let ttl = answer.iter().chain(&authority).map(|set| set.ttl).min().unwrap_or(0);
         let parts = Parts {
             rcode: *rcode,
             answer,
-            authority: Vec::new(),
+            authority,
             security: Security::Insecure,
             ede: *ede,
             ttl,
@@ -194,8 +199,51 @@ impl Aliases {
     }
 }
 
+/// What says for how long it may be remembered that there is nothing (RFC 2308, 3): without it, clients that keep answers ask
+/// each time. As if the name above had a zone, since the name itself must not seem to exist.
+fn negative(name: &Name) -> RrSet {
+    let zone = name.parent().unwrap_or_else(Name::root);
+    let numbers = [1, 3_600, 600, 86_400, NEGATIVE_TTL].map(u32::to_be_bytes).concat();
+    let data = [Name::root().wire(), Name::root().wire(), &numbers].concat();
+    set(&zone, &LocalRecord { rtype: rtype::SOA, ttl: NEGATIVE_TTL, data: data.into() })
+}
+
 fn set(owner: &Name, record: &LocalRecord) -> RrSet {
     let LocalRecord { rtype, ttl, data } = record;
     let (owner, rtype, ttl) = (owner.clone(), *rtype, *ttl);
     RrSet { owner, rtype, ttl, data: vec![data.clone()], signatures: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::Read;
+
+    /// What is said of `www.a.example`, MX, over UDP: the answer, read again.
+    fn said(decided: &Decided) -> (Written, Message) {
+        let mut question = [7_u16, 0x0100, 1, 0, 0, 0].map(u16::to_be_bytes).concat();
+        question.extend_from_slice(b"\x03www\x01a\x07example\0\0\x0f\0\x01");
+        let Read::Query(query) = Query::read(&question) else { panic!("it is a question") };
+        let mut out = Vec::new();
+        let written = query.answer_with(decided, 512, &mut out);
+        (written, Message::parse(&out).expect("an answer"))
+    }
+
+    #[test]
+    fn that_there_is_nothing_may_be_remembered_for_a_minute_and_a_refusal_may_not() {
+        let alias = Aliases { targets: vec!["b.example".parse().unwrap()], ttl: 30 };
+        for (decided, zone, ttl) in [
+            (Decided::nothing(), Some("a.example."), Some(60)),
+            (Decided::with(Vec::new()).because(BlockReason::Filtered), Some("a.example."), Some(60)),
+            (Decided::nothing().behind(alias), Some("example."), Some(30)),
+            (Decided::refused(), None, None),
+        ] {
+            let (written, message) = said(&decided);
+            let authority = message.authority.first().map(|record| record.owner.to_string());
+            assert_eq!((authority.as_deref(), written.ttl), (zone, ttl), "{decided:?}");
+            assert!(message.authority.iter().all(|record| record.rtype == rtype::SOA && record.ttl == 60));
+        }
+        let record = LocalRecord { rtype: 15, ttl: 60, data: b"\0\x01\0".as_slice().into() };
+        assert!(said(&Decided::with(vec![record])).1.authority.is_empty());
+    }
 }
