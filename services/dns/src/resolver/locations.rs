@@ -241,6 +241,16 @@ impl Locations {
         self.by_digest.get(&digest).map_or(Shown::UnknownToken, |token| Shown::Token(*token))
     }
 
+    /// What a client shows by the name that it knows the server by, in lower case: a token is the one label before a name of
+    /// the resolver's own.
+    pub(crate) fn shown_by_name(&self, name: &str, is_own: impl Fn(&str) -> bool) -> Shown {
+        let below = name.split_once('.').filter(|(_, above)| is_own(above));
+        match below {
+            Some((token, _)) if self.has_tokens() && !is_own(name) => self.shown(token),
+            _ => Shown::Nothing,
+        }
+    }
+
     /// Where an asker is, if that is one of the places.
     pub(crate) fn of(&self, asker: Asker) -> Option<&Location> {
         let index = match asker.shown {
@@ -334,6 +344,33 @@ mod tests {
         }
         assert_eq!(found(&locations, "192.0.2.1", Shown::UnknownToken), None);
         assert_eq!(found(&locations, "192.0.2.1", Shown::Nothing), Some("home"));
+    }
+
+    #[test]
+    fn a_token_is_the_label_before_a_name_of_its_own_and_nothing_where_there_are_none() {
+        let with = locations(&[location("office", &[], &[TOKEN])]);
+        let without = locations(&[location("home", &["192.0.2.0/24"], &[])]);
+        let known = with.shown(TOKEN);
+        // One of them below another, whichever is first.
+        for own in [["example.com", "dns.example.com"], ["dns.example.com", "example.com"]] {
+            for (name, expected) in [
+                (format!("{TOKEN}.dns.example.com"), known),
+                (format!("{TOKEN}.example.com"), known),
+                ("other.dns.example.com".to_owned(), Shown::UnknownToken),
+                ("dns.example.com".to_owned(), Shown::Nothing),
+                ("example.com".to_owned(), Shown::Nothing),
+                (format!("{TOKEN}.example.org"), Shown::Nothing),
+                (format!("x{TOKEN}dns.example.net"), Shown::Nothing),
+                (String::new(), Shown::Nothing),
+            ] {
+                assert_eq!(with.shown_by_name(&name, |name| own.contains(&name)), expected, "{name}");
+                assert_eq!(
+                    without.shown_by_name(&name, |name| own.contains(&name)),
+                    Shown::Nothing,
+                    "{name}"
+                );
+            }
+        }
     }
 
     #[test]

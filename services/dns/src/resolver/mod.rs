@@ -414,13 +414,8 @@ impl Answerer for Recursive {
     }
 
     fn shown_by(&self, server_name: Option<&str>) -> Shown {
-        let Some(name) = server_name.map(str::to_ascii_lowercase) else { return Shown::Nothing };
-        let own = || self.config.names.iter().map(|own| own.as_str());
-        if own().any(|own| own == name) {
-            return Shown::Nothing;
-        }
-        let token = own().find_map(|own| name.strip_suffix(own)?.strip_suffix('.'));
-        token.map_or(Shown::Nothing, |token| self.locations.shown(token))
+        let name = server_name.unwrap_or_default().to_ascii_lowercase();
+        self.locations.shown_by_name(&name, |name| self.config.names.iter().any(|own| own.as_str() == name))
     }
 
     fn shown_in_url(&self, token: &str) -> Option<Shown> {
