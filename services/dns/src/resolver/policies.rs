@@ -22,7 +22,7 @@
 //! Invariants: a decision is a few lookups in memory and waits for nothing; a client is not led to a blocked name by an alias
 //! of somebody else. Limits: [`POLICIES_MAX`], [`NETWORKS_MAX`], [`LISTS_MAX`], and those of `local.rs` and `names.rs`.
 
-use std::{borrow::Cow, fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Instant};
+use std::{borrow::Cow, collections::BTreeSet, fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Instant};
 
 use ipnet::IpNet;
 use proxima_chassis::NodeConfig;
@@ -145,8 +145,12 @@ impl PolicyConfig {
         if policies.len() > POLICIES_MAX {
             return refuse("more than 64");
         }
+        let mut names = BTreeSet::new();
         for policy in policies {
             let name = &policy.name;
+            if !name.is_empty() && !names.insert(name) {
+                return refuse(format!("{name}: there are two of this name"));
+            }
             if policy.networks.len() > NETWORKS_MAX {
                 return refuse(format!("{name}: more than 256 networks"));
             }
@@ -425,6 +429,18 @@ mod tests {
         let missing = PolicyConfig { block: vec!["/nowhere/list".into()], ..PolicyConfig::default() };
         let refused = Policies::new(&[missing], |_| false, &node()).err().unwrap();
         assert!(refused.to_string().contains("/nowhere/list"), "{refused}");
+    }
+
+    #[test]
+    fn two_policies_of_one_name_are_refused_unless_they_have_none() {
+        let of = |names: &[&str]| {
+            let policy = |name: &&str| PolicyConfig { name: (*name).to_owned(), ..PolicyConfig::default() };
+            PolicyConfig::check(&names.iter().map(policy).collect::<Vec<_>>())
+        };
+        assert!(of(&["", "office", "", "school"]).is_ok());
+        let refused = of(&["office", "school", "office"]).unwrap_err().to_string();
+        let expected = "office: there are two of this name";
+        assert!(refused.contains("[dns] resolver.policies") && refused.contains(expected), "{refused}");
     }
 
     #[test]
