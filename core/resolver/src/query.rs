@@ -11,7 +11,7 @@ use crate::{
     keys::{self, ede},
     message::{HEADER_OCTETS, Record, UDP_OCTETS, class, flag, rcode, read_u16, rtype},
     name::Name,
-    rrset::RrSet,
+    rrset::{RrSet, targets},
 };
 
 /// Octets of the smallest largest answer over UDP.
@@ -364,7 +364,7 @@ pub(crate) struct Stored {
     counts: (u16, u16),
     ttls: Vec<(u16, u32)>,
     pub(crate) rcode: u8,
-    /// The names that its aliases lead to, one after the other.
+    /// The names that its aliases and its SVCB and HTTPS records lead to.
     aliases: Box<[Name]>,
     pub(crate) is_secure: bool,
     pub(crate) ede: Option<u16>,
@@ -444,12 +444,6 @@ impl Stored {
             ttl: parts.ttl,
         }
     }
-}
-
-/// Where the aliases among these lead.
-fn targets(answer: &[RrSet]) -> Box<[Name]> {
-    let aliases = answer.iter().filter(|set| set.rtype == rtype::CNAME);
-    aliases.flat_map(|set| &set.data).filter_map(|data| Name::from_wire(data)).collect()
 }
 
 struct Writer {

@@ -105,3 +105,61 @@ pub(crate) fn sets(records: Vec<Record>) -> Vec<RrSet> {
     }
     sets
 }
+
+/// Where records lead a client: the targets of aliases, and of SVCB and HTTPS records (RFC 9460, 2.2) but for `.`, which is
+/// the owner, or nothing. Data that is none of these leads nowhere.
+pub(crate) fn targets(answer: &[RrSet]) -> Box<[Name]> {
+    let target = |rtype: u16, data: &[u8]| match rtype {
+        rtype::CNAME => Name::from_wire(data),
+        rtype::SVCB | rtype::HTTPS => service_target(data),
+        _ => None,
+    };
+    answer.iter().flat_map(|set| set.data.iter().filter_map(move |data| target(set.rtype, data))).collect()
+}
+
+/// A priority, a name without compression, and parameters.
+fn service_target(data: &[u8]) -> Option<Name> {
+    let behind_priority = data.get(2..)?;
+    let mut at = 0;
+    let name = Name::parse(behind_priority, &mut at)?;
+    (name.wire().len() == at && !name.is_root()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(rtype: u16, data: &[&[u8]]) -> RrSet {
+        let data = data.iter().map(|data| Box::<[u8]>::from(*data)).collect();
+        RrSet { owner: Name::root(), rtype, ttl: 60, data, signatures: Vec::new() }
+    }
+
+    #[test]
+    fn aliases_and_services_lead_to_their_targets_and_malformed_ones_nowhere() {
+        let answer = [
+            set(rtype::CNAME, &[b"\x01a\x04test\x00"]),
+            set(
+                rtype::HTTPS,
+                &[
+                    // An alias; a service with a parameter; one at its owner.
+                    b"\x00\x00\x01B\x04test\x00",
+                    b"\x00\x01\x01c\x04test\x00\x00\x03\x00\x02\x01\xbb",
+                    b"\x00\x01\x00",
+                    // Cut short, too long a label, and a name that points back, at itself and outside.
+                    b"",
+                    b"\x00",
+                    b"\x00\x01",
+                    b"\x00\x01\x01d\x04te",
+                    b"\x00\x01\x7fx",
+                    b"\x00\x01\x01e\xc0\x00",
+                    b"\x00\x01\xc0\x00",
+                    b"\x00\x01\xc0\xff",
+                ],
+            ),
+            set(rtype::SVCB, &[b"\x00\x01\x01f\x04test\x00"]),
+            set(rtype::TXT, &[b"\x00\x01\x01g\x04test\x00"]),
+        ];
+        let expected = ["a.test", "b.test", "c.test", "f.test"].map(|name| name.parse::<Name>().unwrap());
+        assert_eq!(*targets(&answer), expected);
+    }
+}

@@ -61,6 +61,7 @@ numbers! {
         NSEC3PARAM = 51,
         CDS = 59,
         CDNSKEY = 60,
+        SVCB = 64,
         HTTPS = 65,
         NXNAME = 128,
         TKEY = 249,
