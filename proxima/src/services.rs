@@ -86,8 +86,9 @@ fn pipelines(
     tiers.answer_with(of_others, Arc::new(cache.stage()));
     Ok(Pipeline::new(vec![
         Box::new(ClientFacts::new(Arc::clone(&node.clock))),
-        Box::new(TraceEndpoint::new(node.name().clone(), node.config.node.region.clone())),
+        // Before whatever tells a request's host and path: it takes clients' tokens out of them.
         Box::new(dns.over_https()),
+        Box::new(TraceEndpoint::new(node.name().clone(), node.config.node.region.clone())),
         Box::new(LoopGuard::new(&node.config.network)),
         Box::new(cache.stage().entrance()),
         Box::new(ZoneStage::new(sites, ports)),

@@ -52,6 +52,11 @@ pub(crate) trait Answerer: Send + Sync + Sized + 'static {
         None
     }
 
+    /// Whether a label of a host may be a token, by its length alone; never where there are none.
+    fn may_be_token(&self, _label: &str) -> bool {
+        false
+    }
+
     /// Whom a query is answered for and what is decided of it before it is looked up, for people; nothing where that is the
     /// same for all. Tells no token.
     fn explain(&self, _message: &[u8], _asker: Asker) -> Option<String> {

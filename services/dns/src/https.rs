@@ -5,12 +5,16 @@
 //!  https://NAME/dns-query ─▶ GET ?dns=BASE64URL      ─┐
 //!                            POST, the query as body ─┴▶ Answerer::answer ─▶ 200, application/dns-message
 //!                            GET ?name=, a resolver's ─▶ Answerer::answer ─▶ 200, application/dns-json (resolver/json.rs)
-//!  any other host, path or scheme ─▶ the next stage
+//!  TOKEN.NAME, anything else             ─▶ 404; 403, if no location has the token
+//!  http://NAME/dns-query/TOKEN           ─▶ the next stage, without the token
+//!  any other host, path or scheme        ─▶ the next stage
 //! ```
 //!
 //! A resolver's locations are known by a token (`resolver/locations.rs`): `https://NAME/dns-query/TOKEN`, or
-//! `https://TOKEN.NAME/dns-query`. It is taken out of the request once it is known, so that no later stage, log or metric
-//! tells it.
+//! `https://TOKEN.NAME/dns-query`. Where there are tokens, whatever stands where one may be is taken out of the request
+//! before anything else is done with it, so that no later stage, log, metric or origin is told: also of requests that are no
+//! question, by a typing error or in clear. So no zone has a host one label below a resolver's name if that label has as many
+//! octets as a token.
 //!
 //! What carries the request (HTTP/1.1, 2 or 3), its certificate, its bounds and its draining are the edge's. It stands
 //! before the stage that looks for the host's zone: name servers' names are the network's own, whether a zone here has
@@ -21,7 +25,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
 use proxima_pipeline::{
-    Body, BodyError, Decision, Exchange, Fault, Flow, Glance, Response, Scheme, Sight, Stage,
+    Body, BodyError, Decision, Exchange, Fault, Flow, Glance, Request, Response, Scheme, Sight, Stage,
 };
 
 use crate::{
@@ -64,6 +68,18 @@ pub(crate) struct Role<A> {
     json: bool,
 }
 
+/// What a request is to a role.
+enum Sought {
+    /// Somebody else's.
+    Others,
+    /// A question of somebody who shows this.
+    Question(Shown),
+    /// Nothing that is here, at a host that has a token in its name, or what may be one.
+    Nothing(Shown),
+    /// Somebody else's, but with a token in its path, or what may be one.
+    OthersWithToken,
+}
+
 /// How an answer is written.
 #[derive(Clone, Copy)]
 enum Form {
@@ -104,7 +120,49 @@ impl<A: Answerer> Role<A> {
         }
     }
 
-    fn decide<'a>(&'a self, exchange: &'a mut Exchange, shown: Shown) -> Decision<'a> {
+    /// The name of ours that a host with a token in it is below, and that token, or what may be one.
+    fn below<'h>(&self, host: &'h str) -> Option<(&'h str, &'h str)> {
+        let (token, above) = host.split_once('.').filter(|(_, above)| self.is_at(above))?;
+        (self.answerer.may_be_token(token) && !self.is_at(host)).then_some((token, above))
+    }
+
+    /// What a request is.
+    fn sought(&self, request: &Request) -> Sought {
+        let rest = request.target.path().strip_prefix(PATH);
+        let asked = rest.filter(|_| request.scheme == Scheme::Https);
+        if let Some(shown) = asked.and_then(|rest| self.shown(&request.host, rest)) {
+            return Sought::Question(shown);
+        }
+        let below = self.below(&request.host);
+        if let Some(shown) = below.and_then(|(token, _)| self.answerer.shown_in_url(token)) {
+            return Sought::Nothing(shown);
+        }
+        // Only in clear: otherwise it is a question.
+        let token = rest.and_then(|rest| rest.strip_prefix('/')).filter(|_| self.is_at(&request.host));
+        let may_be_one = token.is_some_and(|token| self.answerer.shown_in_url(token).is_some());
+        if may_be_one { Sought::OthersWithToken } else { Sought::Others }
+    }
+
+    fn decide<'a>(&'a self, exchange: &'a mut Exchange, sought: Sought) -> Decision<'a> {
+        match sought {
+            Sought::Others => Decision::Now(Flow::Continue),
+            Sought::OthersWithToken => {
+                self.conceal(exchange);
+                Decision::Now(Flow::Continue)
+            }
+            Sought::Nothing(shown) => {
+                self.conceal(exchange);
+                Decision::Now(match shown {
+                    Shown::UnknownToken => Flow::Fail(NOT_ALLOWED),
+                    _ => Flow::Respond(Response { status: StatusCode::NOT_FOUND, ..Response::default() }),
+                })
+            }
+            Sought::Question(shown) => self.take(exchange, shown),
+        }
+    }
+
+    /// Answers a question.
+    fn take<'a>(&'a self, exchange: &'a mut Exchange, shown: Shown) -> Decision<'a> {
         if shown != Shown::Nothing {
             self.conceal(exchange);
         }
@@ -119,7 +177,7 @@ impl<A: Answerer> Role<A> {
         }
     }
 
-    /// Takes the token out of a request.
+    /// Takes the token out of a request, with whatever else its path has.
     fn conceal(&self, exchange: &mut Exchange) {
         let request = &mut exchange.request;
         let query = request.target.query().map_or_else(String::new, |query| format!("?{query}"));
@@ -127,8 +185,12 @@ impl<A: Answerer> Role<A> {
             request.target = target;
         }
         let above = request.host.split_once('.').filter(|(_, above)| self.is_at(above));
-        if let Some((_, host)) = above.filter(|_| !self.is_at(&request.host)) {
-            request.host = host.into();
+        let above = above.filter(|_| !self.is_at(&request.host)).map(|(_, above)| Arc::<str>::from(above));
+        if let Some(host) = above {
+            if let Ok(value) = HeaderValue::try_from(&*host) {
+                request.headers.insert(header::HOST, value);
+            }
+            request.host = host;
         }
     }
 
@@ -231,23 +293,22 @@ impl Stage for DnsOverHttps {
 
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
         let request = &exchange.request;
-        let Some(rest) = request.target.path().strip_prefix(PATH).filter(|_| request.scheme == Scheme::Https)
-        else {
-            return Decision::Now(Flow::Continue);
-        };
-        if let Some(shown) = self.authority.shown(&request.host, rest) {
-            return self.authority.decide(exchange, shown);
+        if let question @ Sought::Question(_) = self.authority.sought(request) {
+            return self.authority.decide(exchange, question);
         }
-        let resolver = self.resolver.as_ref();
-        let theirs = resolver.and_then(|role| Some((role, role.shown(&request.host, rest)?)));
-        match theirs {
-            Some((resolver, shown)) => resolver.decide(exchange, shown),
+        match &self.resolver {
+            // A name server's name is no token.
+            Some(resolver) => match resolver.sought(request) {
+                Sought::Nothing(_) if self.authority.is_at(&request.host) => Decision::Now(Flow::Continue),
+                sought => resolver.decide(exchange, sought),
+            },
             None => Decision::Now(Flow::Continue),
         }
     }
 
     fn glance(&self, glance: &mut Glance<'_>) -> Sight {
-        let is_ours = glance.scheme == Scheme::Https && glance.path().starts_with(PATH);
+        let may_have_token = |role: &Role<Recursive>| role.below(glance.host).is_some();
+        let is_ours = glance.path().starts_with(PATH) || self.resolver.as_ref().is_some_and(may_have_token);
         if is_ours { Sight::Unsure } else { Sight::Pass }
     }
 }

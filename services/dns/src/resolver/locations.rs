@@ -229,6 +229,11 @@ impl Locations {
         !self.tokens.is_empty()
     }
 
+    /// Whether this may be a token, by its length alone.
+    pub(crate) fn may_be_token(&self, text: &str) -> bool {
+        self.has_tokens() && (TOKEN_OCTETS_MIN..=TOKEN_OCTETS_MAX).contains(&text.len())
+    }
+
     /// What a client shows by a token. Letters count the same in either case: names have none.
     pub(crate) fn shown(&self, token: &str) -> Shown {
         if !(TOKEN_OCTETS_MIN..=TOKEN_OCTETS_MAX).contains(&token.len()) {
@@ -350,6 +355,7 @@ mod tests {
     fn a_token_is_the_label_before_a_name_of_its_own_and_nothing_where_there_are_none() {
         let with = locations(&[location("office", &[], &[TOKEN])]);
         let without = locations(&[location("home", &["192.0.2.0/24"], &[])]);
+        assert!(with.may_be_token(TOKEN) && !with.may_be_token("www") && !without.may_be_token(TOKEN));
         let known = with.shown(TOKEN);
         // One of them below another, whichever is first.
         for own in [["example.com", "dns.example.com"], ["dns.example.com", "example.com"]] {

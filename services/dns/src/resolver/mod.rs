@@ -422,6 +422,10 @@ impl Answerer for Recursive {
         self.locations.has_tokens().then(|| self.locations.shown(token))
     }
 
+    fn may_be_token(&self, label: &str) -> bool {
+        self.locations.may_be_token(label)
+    }
+
     fn explain(&self, message: &[u8], asker: Asker) -> Option<String> {
         let location = self.locations.of(asker);
         let at =

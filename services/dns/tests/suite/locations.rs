@@ -3,12 +3,12 @@
 
 use anyhow::{Context as _, Result, ensure};
 use aws_lc_rs::digest::{SHA256, digest};
-use proxima_pipeline::Fault;
+use proxima_pipeline::{Fault, Flow, Scheme};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::{
     encrypted::{Authority, ask_by_quic, connect_by_quic, without_id},
-    recursion::{RESOLVER, https, https_at, question, received, with_resolver},
+    recursion::{RESOLVER, flow_at, https, https_at, question, received, with_resolver},
     sockets::{framed, read_answer},
 };
 
@@ -123,6 +123,63 @@ async fn a_token_in_the_url_lets_in_from_anywhere_and_has_its_locations_policy()
         Ok(())
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_stage_behind_is_told_a_token_whatever_is_asked_for() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let table = office(&folder.path().join("list"), "allow = [\"192.0.2.0/24\"]")?;
+    with_resolver(&table, async |resolving| {
+        let (own, other) = (format!("{TOKEN}.{RESOLVER}"), format!("{OTHER}.{RESOLVER}"));
+        let below = format!("www.{RESOLVER}");
+        let (path, wrong) = (format!("/dns-query/{TOKEN}?name=a.test"), format!("/dns-query/{OTHER}"));
+        for (scheme, host, target, expected) in [
+            (Scheme::Http, RESOLVER, &*path, "on"),
+            (Scheme::Http, RESOLVER, &wrong, "on"),
+            (Scheme::Https, RESOLVER, &wrong, "403"),
+            (Scheme::Http, &own, "/dns-query?name=a.test", "404"),
+            (Scheme::Http, &other, "/dns-query?name=a.test", "403"),
+            (Scheme::Https, &own, "/dns-query/", "404"),
+            (Scheme::Https, &own, &path, "404"),
+            (Scheme::Https, &own, "/", "404"),
+            (Scheme::Https, &own, "/favicon.ico", "404"),
+            (Scheme::Https, &own, "/cdn-cgi/trace", "404"),
+            (Scheme::Https, &other, "/", "403"),
+            (Scheme::Https, &other, "/dns-query", "403"),
+        ] {
+            let (flow, exchange) = flow_at(resolving, scheme, host, "198.51.100.1", target).await?;
+            ensure!(kind(&flow) == expected, "{scheme:?} {host}{target}: {}", kind(&flow));
+            // Both begin so.
+            let left = format!("{:?}", exchange.request);
+            ensure!(!left.contains(&TOKEN[..8]), "{left}");
+            ensure!(&*exchange.request.host == RESOLVER && exchange.request.target.path() == "/dns-query");
+        }
+        // What has no token in it is left as it is.
+        for (scheme, host, target) in [
+            (Scheme::Http, RESOLVER, "/dns-query?name=a.test"),
+            (Scheme::Https, RESOLVER, "/"),
+            (Scheme::Https, RESOLVER, "/cdn-cgi/trace"),
+            (Scheme::Https, &below, "/index.html?a=b"),
+            (Scheme::Https, "www.example.com", "/dns-query/x"),
+        ] {
+            let (flow, exchange) = flow_at(resolving, scheme, host, "198.51.100.1", target).await?;
+            ensure!(kind(&flow) == "on", "{scheme:?} {host}{target}: {}", kind(&flow));
+            let url = exchange.request.url();
+            ensure!(url.ends_with(&format!("://{host}{target}")), "{url}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// What became of a request.
+fn kind(flow: &Flow) -> &'static str {
+    match flow {
+        Flow::Continue => "on",
+        Flow::Fail(Fault::Forbidden(_)) => "403",
+        Flow::Respond(response) if response.status == 404 => "404",
+        Flow::Respond(_) | Flow::Fail(_) => "another answer",
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -366,9 +366,24 @@ pub(crate) async fn https_at(
     client: &str,
     target: &str,
 ) -> Result<(Result<Response, Fault>, Exchange)> {
+    match flow_at(resolving, Scheme::Https, host, client, target).await? {
+        (Flow::Respond(response), exchange) => Ok((Ok(response), exchange)),
+        (Flow::Fail(fault), exchange) => Ok((Err(fault), exchange)),
+        (Flow::Continue, _) => bail!("it goes on"),
+    }
+}
+
+/// What the edge's stage makes of a request of either scheme, and what has become of the exchange.
+pub(crate) async fn flow_at(
+    resolving: &Resolving<'_>,
+    scheme: Scheme,
+    host: &str,
+    client: &str,
+    target: &str,
+) -> Result<(Flow, Exchange)> {
     let request = Request {
         method: Method::GET,
-        scheme: Scheme::Https,
+        scheme,
         host: host.into(),
         port: None,
         target: target.parse()?,
@@ -388,11 +403,7 @@ pub(crate) async fn https_at(
         Decision::Now(flow) => flow,
         Decision::Later(later) => later.await,
     };
-    match flow {
-        Flow::Respond(response) => Ok((Ok(response), exchange)),
-        Flow::Fail(fault) => Ok((Err(fault), exchange)),
-        Flow::Continue => bail!("it goes on"),
-    }
+    Ok((flow, exchange))
 }
 
 async fn json(resolving: &Resolving<'_>, target: &str) -> Result<serde_json::Value> {
