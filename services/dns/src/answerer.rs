@@ -42,6 +42,9 @@ pub(crate) trait Answerer: Send + Sync + Sized + 'static {
         true
     }
 
+    /// Counts a client that is not admitted and was told so by a status, so that [`Self::answer`] never has its question.
+    fn turned_away(&self, _asker: Asker) {}
+
     /// What a client shows by the name that it knows the server by, where it says one (TLS, QUIC).
     fn shown_by(&self, _server_name: Option<&str>) -> Shown {
         Shown::Nothing

@@ -168,6 +168,7 @@ impl<A: Answerer> Role<A> {
         }
         let asker = Asker { shown, ..Asker::new(exchange.client.address.ip(), Transport::Https) };
         if !self.answerer.admits(asker) {
+            self.answerer.turned_away(asker);
             return Decision::Now(Flow::Fail(NOT_ALLOWED));
         }
         match exchange.request.method {

@@ -227,6 +227,11 @@ impl Recursive {
         if is_shown { None } else { limit() }
     }
 
+    fn count_refusal(&self, why: Refusal, asker: Asker, location: Option<&Location>) {
+        self.metrics.refused(why, asker.shown);
+        location.iter().for_each(|location| location.metrics.refused());
+    }
+
     /// What may not be resolved is answered so.
     fn refusal(&self, query: &Query, asker: Asker) -> Option<Refusal> {
         if !self.admits(asker) {
@@ -265,8 +270,7 @@ impl Recursive {
             if limited.is_some() {
                 out.truncate(begin);
             }
-            self.metrics.refused(why, asker.shown);
-            location.iter().for_each(|location| location.metrics.refused());
+            self.count_refusal(why, asker, location);
             return Some(Answered { limited, ..answered(query, written) });
         }
         let limit = self.answers.as_ref().filter(|_| !is_shown)?;
@@ -411,6 +415,10 @@ impl Answerer for Recursive {
             Shown::Token(_) => true,
             Shown::UnknownToken => false,
         }
+    }
+
+    fn turned_away(&self, asker: Asker) {
+        self.count_refusal(Refusal::NotAllowed, asker, self.locations.of(asker));
     }
 
     fn shown_by(&self, server_name: Option<&str>) -> Shown {

@@ -118,6 +118,8 @@ async fn a_token_in_the_url_lets_in_from_anywhere_and_has_its_locations_policy()
         let counted = "proxima_dns_resolver_locations_total{location=\"office\",outcome=";
         resolving.counts(&format!("{counted}\"decided\"}} 2"))?;
         resolving.counts(&format!("{counted}\"resolved\"}} 2"))?;
+        resolving.counts("proxima_dns_resolver_refused_total{why=\"token\"} 4")?;
+        resolving.counts("proxima_dns_resolver_refused_total{why=\"client\"} 1")?;
         let metrics = resolving.running.node.metrics.encode();
         ensure!(!metrics.contains(TOKEN) && !metrics.contains(&sha256(TOKEN)));
         Ok(())
