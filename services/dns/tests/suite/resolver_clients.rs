@@ -2,6 +2,7 @@
 //! dnspython, and unbound and knot-resolver that forward to it over TLS.
 
 use std::{
+    io::{Read as _, Seek as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -82,6 +83,9 @@ async fn dnspython_resolves_over_each_transport_and_is_refused_odd_options() -> 
     .await
 }
 
+/// How often one is started before it is believed that it does not start.
+const STARTS_MAX: usize = 3;
+
 /// A resolver of another brand.
 struct Forwarder {
     _process: Child,
@@ -89,19 +93,42 @@ struct Forwarder {
 }
 
 impl Forwarder {
-    /// Runs a command whose configuration was written, which answers at this address.
-    async fn start(mut command: Command, at: SocketAddr) -> Result<Self> {
-        let process = command.kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    /// Runs the command that is made for an address, which answers there. If it ends, then at another: somebody may have taken
+    /// the port before it did.
+    async fn start(command: impl Fn(SocketAddr) -> Result<Command>) -> Result<Self> {
+        let mut said = String::new();
+        for _ in 0..STARTS_MAX {
+            let at = free_port()?;
+            match Self::run(command(at)?, at).await? {
+                Ok(forwarder) => return Ok(forwarder),
+                Err(why) => said = why,
+            }
+        }
+        bail!("it has ended {STARTS_MAX} times; the last time with {said}")
+    }
+
+    /// Runs it until it answers; if it ends before, what it said is given back.
+    async fn run(mut command: Command, at: SocketAddr) -> Result<Result<Self, String>> {
+        // A file: nobody reads on, and a pipe that is full would hold it up.
+        let mut log = tempfile::tempfile()?;
+        let stderr = log.try_clone()?;
+        let mut process = command.kill_on_drop(true).stdout(Stdio::null()).stderr(stderr).spawn()?;
         let socket = UdpSocket::bind("127.0.0.1:0").await?;
         socket.connect(at).await?;
         let asked = question("localhost", 1).encode();
         let mut buffer = [0; 512];
-        // Until it answers; a port that nobody has is refused at once.
+        // A port that nobody has is refused at once.
         loop {
+            if let Some(status) = process.try_wait()? {
+                let mut said = Vec::new();
+                log.rewind()?;
+                log.read_to_end(&mut said)?;
+                return Ok(Err(format!("{status}: {}", String::from_utf8_lossy(&said))));
+            }
             socket.send(&asked).await.ok();
             let answer = tokio::time::timeout(Duration::from_millis(100), socket.recv(&mut buffer)).await;
             match answer {
-                Ok(Ok(_)) => return Ok(Self { _process: process, at }),
+                Ok(Ok(_)) => return Ok(Ok(Self { _process: process, at })),
                 Ok(Err(_)) => tokio::task::yield_now().await,
                 Err(_) => {}
             }
@@ -139,26 +166,29 @@ async fn unbound_forwards_to_us_over_tls() -> Result<()> {
     let folder = tempfile::tempdir()?;
     with_resolver("", async |resolving| {
         let (_, authority) = certified(resolving, folder.path()).await?;
-        let (at, tls) = (free_port()?, resolving.tls());
+        let tls = resolving.tls();
         let config = folder.path().join("unbound.conf");
-        std::fs::write(
-            &config,
-            format!(
-                "server:\n  interface: {}@{}\n  username: \"\"\n  chroot: \"\"\n  directory: {:?}\n  pidfile: \"\"\n  \
-                 use-syslog: no\n  num-threads: 1\n  do-not-query-localhost: no\n  module-config: \"iterator\"\n  \
-                 tls-cert-bundle: {authority:?}\n  local-zone: \"test.\" nodefault\n\
-                 forward-zone:\n  name: \".\"\n  forward-tls-upstream: yes\n  forward-addr: {}@{}#{RESOLVER}\n\
-                 remote-control:\n  control-enable: no\n",
-                at.ip(),
-                at.port(),
-                folder.path(),
-                tls.ip(),
-                tls.port()
-            ),
-        )?;
-        let mut command = Command::new("unbound");
-        command.args(["-d", "-p", "-c"]).arg(config);
-        forwards(resolving, &Forwarder::start(command, at).await?, false).await
+        let command = |at: SocketAddr| -> Result<Command> {
+            std::fs::write(
+                &config,
+                format!(
+                    "server:\n  interface: {}@{}\n  username: \"\"\n  chroot: \"\"\n  directory: {:?}\n  pidfile: \"\"\n  \
+                     use-syslog: no\n  num-threads: 1\n  do-not-query-localhost: no\n  module-config: \"iterator\"\n  \
+                     tls-cert-bundle: {authority:?}\n  local-zone: \"test.\" nodefault\n\
+                     forward-zone:\n  name: \".\"\n  forward-tls-upstream: yes\n  forward-addr: {}@{}#{RESOLVER}\n\
+                     remote-control:\n  control-enable: no\n",
+                    at.ip(),
+                    at.port(),
+                    folder.path(),
+                    tls.ip(),
+                    tls.port()
+                ),
+            )?;
+            let mut command = Command::new("unbound");
+            command.args(["-d", "-p", "-c"]).arg(&config);
+            Ok(command)
+        };
+        forwards(resolving, &Forwarder::start(command).await?, false).await
     })
     .await
 }
@@ -168,23 +198,26 @@ async fn knot_resolver_forwards_to_us_over_tls() -> Result<()> {
     let folder = tempfile::tempdir()?;
     with_resolver("", async |resolving| {
         let (_, authority) = certified(resolving, folder.path()).await?;
-        let (at, tls) = (free_port()?, resolving.tls());
+        let tls = resolving.tls();
         let config = folder.path().join("config.lua");
-        std::fs::write(
-            &config,
-            format!(
-                "net.listen('{}', {}, {{ kind = 'dns' }})\nmodules.unload('ta_signal_query')\n\
-                 trust_anchors.remove('.')\n\
-                 policy.add(policy.all(policy.TLS_FORWARD({{ {{ '{}@{}', hostname = '{RESOLVER}', ca_file = {authority:?} }} }})))\n",
-                at.ip(),
-                at.port(),
-                tls.ip(),
-                tls.port()
-            ),
-        )?;
-        let mut command = Command::new("kresd");
-        command.args(["--noninteractive", "--config"]).arg(config).arg(folder.path());
-        forwards(resolving, &Forwarder::start(command, at).await?, true).await
+        let command = |at: SocketAddr| -> Result<Command> {
+            std::fs::write(
+                &config,
+                format!(
+                    "net.listen('{}', {}, {{ kind = 'dns' }})\nmodules.unload('ta_signal_query')\n\
+                     trust_anchors.remove('.')\n\
+                     policy.add(policy.all(policy.TLS_FORWARD({{ {{ '{}@{}', hostname = '{RESOLVER}', ca_file = {authority:?} }} }})))\n",
+                    at.ip(),
+                    at.port(),
+                    tls.ip(),
+                    tls.port()
+                ),
+            )?;
+            let mut command = Command::new("kresd");
+            command.args(["--noninteractive", "--config"]).arg(&config).arg(folder.path());
+            Ok(command)
+        };
+        forwards(resolving, &Forwarder::start(command).await?, true).await
     })
     .await
 }
