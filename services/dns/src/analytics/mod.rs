@@ -59,6 +59,8 @@ const TICK: Duration = Duration::from_millis(100);
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// For how long a report is kept that cannot be delivered: longer than the log's node takes to restart.
 const REPORT_KEPT: Duration = Duration::from_secs(600);
+/// The same where nobody takes reports at all: longer than it takes until somebody does after a start.
+const REPORT_KEPT_FOR_NOBODY: Duration = Duration::from_secs(60);
 /// Reports that wait to be delivered, each with up to 600 KiB: ten minutes' of a usual server, and 150 MiB of one that is
 /// flooded with random names while the log is away.
 const REPORTS_WAITING_MAX: usize = 256;
@@ -180,7 +182,12 @@ impl Analytics {
         let (mut pause, longest) = RETRY;
         loop {
             let Err(error) = self.log.ask(TOPIC, question.clone()).await else { return Ok(()) };
-            if error == AskError::TooLarge || since.elapsed() >= REPORT_KEPT {
+            let kept = match &error {
+                AskError::TooLarge => Duration::ZERO,
+                AskError::Nobody(_) => REPORT_KEPT_FOR_NOBODY,
+                _ => REPORT_KEPT,
+            };
+            if since.elapsed() >= kept {
                 return Err(error);
             }
             self.metrics.retried.inc();

@@ -13,6 +13,8 @@ use crate::wire::Rcode;
 
 /// Numbers of one report while it is made: rows, each with its intervals.
 const CELLS_MAX: usize = 1_000_000;
+/// Rows of one report while it is made: with their names some 40 MiB at most, of the node that keeps the log.
+const ROWS_MAX: usize = 100_000;
 /// Ends each value in a group's name. No value has it.
 const END: char = '\0';
 
@@ -62,7 +64,8 @@ impl<'a> Selection<'a> {
         let interval = self.boundaries.partition_point(|begin| *begin <= slot).saturating_sub(1);
         let intervals = self.boundaries.len() - 1;
         if !self.groups.contains_key(self.group.as_str()) {
-            if (self.groups.len() + 1) * intervals > CELLS_MAX {
+            let rows = self.groups.len() + 1;
+            if rows > ROWS_MAX || rows * intervals > CELLS_MAX {
                 let why =
                     "the report has too many rows; ask for fewer dimensions, filter, or ask for less time";
                 return Err(NoQueryReport::TooMuch(why.to_owned()));

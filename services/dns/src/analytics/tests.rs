@@ -110,7 +110,7 @@ impl Counted {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_answered_is_told_once_the_server_has_ended_at_the_latest() {
     let counted = counted();
     let sampler = counted.analytics.sampler().unwrap();
