@@ -141,6 +141,13 @@ mod tests {
         ] {
             assert!(look(&[&PSEUDO[..], more].concat()), "{more:?}");
         }
+        for (place, value) in
+            [(2, "a.example:8443"), (2, "x_y.example"), (3, "//a"), (3, "/a/b.css?x=%20&y=@")]
+        {
+            let mut fields = PSEUDO;
+            fields[place].1 = value;
+            assert!(look(&fields), "{fields:?}");
+        }
         for more in [
             ("host", "a.example"),
             ("connection", "keep-alive"),
@@ -176,20 +183,30 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_said_of_fields_is_what_is_in_them(
-            pseudo in proptest::collection::vec(proptest::sample::select(&[
-                (":method", "GET"), (":method", "POST"), (":scheme", "https"), (":scheme", "http"),
-                (":authority", "a"), (":authority", "a:8443"), (":authority", "a."), (":authority", "a@b"),
-                (":path", "/"), (":path", "/a?b=%20"), (":path", "a"), (":path", "/#"),
-            ][..]), 0..3),
+            method in proptest::sample::select(&["GET", "GET", "GET", "POST"][..]),
+            scheme in proptest::sample::select(&["https", "https", "https", "http"][..]),
+            authority in proptest::sample::select(&[
+                "a", "a.example:8443", "x_y.example", "1.2.3.4", "a.", "a@b", "a..b", "a:443", "a:0", "[::1]", "a%41",
+            ][..]),
+            path in proptest::sample::select(&["/", "/a?b=%20", "/~;,d!$'()*+:@", "//a", "a", "/#", "/a b", "/{", "*"][..]),
+            order in Just(vec![0_usize, 1, 2, 3]).prop_shuffle(),
+            other in proptest::option::weighted(0.1, (0..4_usize, any::<bool>())),
             fields in proptest::collection::vec(proptest::sample::select(&[
                 ("accept", "x"), ("accept-encoding", "gzip"), ("accept-encoding", ""), ("cookie", "a"), ("cookie", "b"),
                 ("priority", "u=1"), ("priority", "i"), ("host", "a"), ("range", "x"), ("x-y", "1"), ("x-\u{e9}", "1"),
                 ("x", "\u{e9}"), ("x", "\r\n"), ("upgrade", "x"), ("keep-alive", "1"), (":path", "/"),
             ][..]), 0..6),
-            whole in any::<bool>(),
         ) {
-            let begin: &[_] = if whole { &PSEUDO } else { &[] };
-            look(&[begin, &pseudo, &fields].concat());
+            let all = [(":method", method), (":scheme", scheme), (":authority", authority), (":path", path)];
+            let mut pseudo: Vec<_> = order.iter().map(|place| all[*place]).collect();
+            match other {
+                Some((place, true)) => pseudo.push(pseudo[place]),
+                Some((place, false)) => {
+                    pseudo.remove(place);
+                }
+                None => {}
+            }
+            look(&[&pseudo[..], &fields].concat());
         }
     }
 }

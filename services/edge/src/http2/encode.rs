@@ -101,21 +101,14 @@ pub fn write_trailers(trailers: &HeaderMap, table_reset: bool, stream: u32, out:
     write_section(true, table_reset, stream, out, |out| write_fields(trailers, out));
 }
 
-/// Writes the head of an answer that `write` has ready, and of whose end it tells; if it has none, nothing.
-pub(crate) fn write_ready<R>(
-    stream: u32,
-    out: &mut BytesMut,
-    write: impl FnOnce(&mut BytesMut) -> Option<R>,
-    ends: impl FnOnce(&R) -> bool,
-) -> Option<R> {
-    let at = out.len();
+/// Begins a section that is written behind this, and ended by [`end_section`].
+pub(crate) fn begin_section(stream: u32, out: &mut BytesMut) {
     write_frame_head(0, frame_type::HEADERS, 0, stream, out);
-    let Some(ready) = write(out) else {
-        out.truncate(at);
-        return None;
-    };
-    end_section(at, ends(&ready), stream, out);
-    Some(ready)
+}
+
+/// Writes the head of an answer that lies ready.
+pub(crate) fn write_ready(section: &[u8], end: bool, table_reset: bool, stream: u32, out: &mut BytesMut) {
+    write_section(end, table_reset, stream, out, |out| out.extend_from_slice(section));
 }
 
 /// A section: one HEADERS, and as many CONTINUATIONs as it takes.
@@ -127,8 +120,7 @@ fn write_section(
     write: impl FnOnce(&mut BytesMut),
 ) {
     let at = out.len();
-    // Its length is written when it is known.
-    write_frame_head(0, frame_type::HEADERS, 0, stream, out);
+    begin_section(stream, out);
     if table_reset {
         write_prefixed(0, 5, 0x20, out);
     }
@@ -136,8 +128,8 @@ fn write_section(
     end_section(at, end, stream, out);
 }
 
-/// Ends a section, whose frame begins at `at`.
-fn end_section(at: usize, end: bool, stream: u32, out: &mut BytesMut) {
+/// Ends a section, whose frame begins at `at`: its length is known now.
+pub(crate) fn end_section(at: usize, end: bool, stream: u32, out: &mut BytesMut) {
     let start = at + FRAME_HEAD_BYTES;
     let flags = if end { flag::END_STREAM } else { 0 };
     let length = out.len() - start;

@@ -29,7 +29,7 @@ mod static_table;
 mod tests;
 
 pub use code::{Broken, Code};
-pub(crate) use encode::{Http2Form, write_ready};
+pub(crate) use encode::{Http2Form, begin_section, end_section, write_ready};
 pub use encode::{
     write_data_head, write_goaway, write_head, write_ping, write_ping_answer, write_reset, write_settings,
     write_settings_answer, write_trailers, write_window_update,

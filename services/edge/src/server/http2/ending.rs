@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::stream::Left;
 use super::{CLOSE, END_PING, Ending, LINGER_BYTES_MAX, Session};
+use crate::fields::FieldList;
 use crate::http2::{Code, LARGEST, write_goaway, write_ping};
 use crate::server::{BODY_PROGRESS_BYTES_MIN, Transport};
 
@@ -19,6 +20,8 @@ impl<T: Transport> Session<T> {
                 let closes = self.ending != Ending::No;
                 let waits = if closes { CLOSE } else { self.context.timeouts.until_head(self.served) };
                 self.quiet.set(Instant::now() + waits);
+                // An idle connection holds no buffer.
+                self.fields = FieldList::default();
             }
             if self.ending == Ending::Heard && self.output.bytes() == 0 && !self.unflushed {
                 return Poll::Ready(Code::NO_ERROR);

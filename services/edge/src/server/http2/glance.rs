@@ -2,14 +2,15 @@
 //! decoded by then, once, since what follows may refer to it.
 //!
 //! ```text
-//!  FieldList ─ plain? ─▶ stages, at a glance ─▶ head, in its frame ─┬─ its turn, and room for all of it ─▶ Output
-//!     │ not, or a stage is not sure                                 └─▶ Stream.outgoing ─ when its turn comes ─┘
+//!  FieldList ─ plain? ─▶ stages, at a glance ─▶ section of its head ─┬─ its turn, and room for all of it ─▶ Output
+//!     │ not, or a stage is not sure                                  └─▶ Stream.outgoing ─ when its turn comes ─┘
 //!     └─▶ the long way
 //! ```
 //!
 //! An answer for which there is room, and before which none has to go, is written where its request was read: no stream is
 //! made for it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use proxima_pipeline::RayId;
 use super::stream::Answering;
 use super::streams::COPIED_BYTES_MAX;
 use super::{OUTPUT_BYTES_MAX, Session};
-use crate::http2::{FRAME_BYTES_MAX, Http2Form, Priority, write_data_head, write_ready};
+use crate::http2::{FRAME_BYTES_MAX, Http2Form, Priority, begin_section, end_section, write_data_head};
 use crate::server::Transport;
 use crate::server::glance::Seen;
 
@@ -39,22 +40,26 @@ impl<T: Transport> Session<T> {
         if context.observer.logs(ray) {
             return Err(Some(ray.clone()));
         }
-        let (before, staged_before) = (output.bytes(), output.staged.len());
-        let seen = write_ready(
-            id,
-            &mut output.staged,
-            |out| context.glance((client, scheme), &Http2Form, &plain.request, ray, out),
-            |seen| seen.body.is_empty(),
-        );
-        let seen = seen.ok_or_else(|| Some(ray.clone()))?;
+        let (before, at) = (output.bytes(), output.staged.len());
+        begin_section(id, &mut output.staged);
+        let begun = output.staged.len();
+        let look = || context.glance((client, scheme), &Http2Form, &plain.request, ray, &mut output.staged);
+        // What a stage does wrong is for the long way, where it ends its own stream and no other.
+        let Ok(Some(seen)) = catch_unwind(AssertUnwindSafe(look)) else {
+            output.staged.truncate(at);
+            return Err(Some(ray.clone()));
+        };
         let said = plain.priority.map(Priority::read);
         let priority = self.priority(id, said);
         if self.is_next(before, &seen.body) {
+            end_section(at, seen.body.is_empty(), id, &mut self.output.staged);
             self.write_at_once(id, seen, before);
         } else {
-            let head = self.output.staged.split_off(staged_before).freeze();
-            self.queue(id, priority, head, seen);
+            let section = self.output.staged.split_off(begun).freeze();
+            self.output.staged.truncate(at);
+            self.queue(id, priority, section, seen);
         }
+        self.fields.clear();
         self.took_one();
         Ok(())
     }
@@ -65,6 +70,7 @@ impl<T: Transport> Session<T> {
         body.len() <= FRAME_BYTES_MAX
             && waits < OUTPUT_BYTES_MAX
             && (!self.has_priorities || self.inbound.is_empty())
+            && self.hub.is_quiet()
             && self.streams.is_quiet()
             && self.streams.take(body.len())
     }
@@ -80,9 +86,9 @@ impl<T: Transport> Session<T> {
         seen.count(&self.context, bytes as u64);
     }
 
-    fn queue(&mut self, id: u32, priority: Priority, head: Bytes, mut seen: Seen) {
+    fn queue(&mut self, id: u32, priority: Priority, section: Bytes, mut seen: Seen) {
         let stream = self.open(id, true, priority);
         let waiting = seen.waiting(&self.context, Arc::clone(&stream.sent), 0);
-        Answering::new(stream).ready(head, std::mem::take(&mut seen.body), Box::new(waiting));
+        Answering::new(stream).ready(section, std::mem::take(&mut seen.body), Box::new(waiting));
     }
 }

@@ -40,6 +40,11 @@ impl Hub {
         }
     }
 
+    /// Whether nothing was told since the last time.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.lock().streams.is_empty()
+    }
+
     /// What was told since the last time, and nobody is woken for what follows.
     pub(super) fn take(&self, into: &mut Vec<u32>) {
         let mut told = self.lock();

@@ -401,7 +401,9 @@ impl<T: Transport> Session<T> {
                 Err(named) => ray = named,
             }
         }
-        match request_head(&self.fields, decoded) {
+        let head = request_head(&self.fields, decoded);
+        self.fields.clear();
+        match head {
             Ok(request) => self.request(id, end_stream, request, ray, context),
             Err(Broken::TooLarge) => {
                 self.fault().map_err(Broken::Connection)?;

@@ -46,9 +46,9 @@ pub(super) enum Head {
         headers: HeaderMap,
         ends: bool,
     },
-    /// One that is written already.
+    /// One that is encoded already.
     Ready {
-        frames: Bytes,
+        section: Bytes,
         ends: bool,
     },
 }
@@ -370,11 +370,11 @@ impl Answering {
         self.put(state, data, whole);
     }
 
-    /// All of an answer, whose head is written; its exchange is over.
-    pub(super) fn ready(self, frames: Bytes, data: Bytes, recorded: Traces) {
+    /// All of an answer, whose head is encoded; its exchange is over.
+    pub(super) fn ready(self, section: Bytes, data: Bytes, recorded: Traces) {
         let mut state = self.stream.lock();
         let ends = data.is_empty();
-        state.outgoing.head = Some(Head::Ready { frames, ends });
+        state.outgoing.head = Some(Head::Ready { section, ends });
         self.put(state, (!ends).then_some(data), true);
         self.finish(recorded);
     }

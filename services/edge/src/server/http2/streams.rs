@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use super::stream::{Head, Stream};
 use super::{OUTPUT_BYTES_MAX, STREAM_WINDOW_BYTES};
 use crate::http2::{
-    Code, FRAME_BYTES_MAX, LARGEST, Priority, WINDOW_BYTES, write_data_head, write_head, write_trailers,
+    Code, FRAME_BYTES_MAX, LARGEST, Priority, WINDOW_BYTES, write_data_head, write_head, write_ready,
+    write_trailers,
 };
 use crate::server::BODY_PROGRESS_BYTES_MIN;
 use crate::server::output::Output;
@@ -295,8 +296,9 @@ impl Streams {
                 write_head(status, &headers, ends, reset, id, &mut output.staged);
                 ended = ends;
             }
-            Some(Head::Ready { frames, ends }) => {
-                output.staged.extend_from_slice(&frames);
+            Some(Head::Ready { section, ends }) => {
+                let reset = std::mem::take(&mut self.table_reset);
+                write_ready(&section, ends, reset, id, &mut output.staged);
                 ended = ends;
             }
             None => {}

@@ -212,12 +212,16 @@ async fn drained(wire: &mut Wire, stream: &mut u32, octets: usize) -> usize {
 async fn what_is_more_urgent_goes_first_though_both_are_ready() {
     let (io, _drain, _serving) = http2_in_memory(1 << 20);
     let mut wire = Wire::over(io).await;
-    let late = ask(1, "/ready", &[("priority", "u=6")]);
-    let urgent = ask(3, "/ready", &[("priority", "u=1")]);
-    wire.send(&[late, urgent].concat()).await;
-    let (order, answers) = answers(&mut wire, 2).await;
-    assert_eq!(order, [3, 1]);
-    assert!(order.iter().all(|stream| answers[stream].is_ready()));
+    let late = |stream| ask(stream, "/ready", &[("priority", "u=6")]);
+    let urgent = |stream| ask(stream, "/ready", &[("priority", "u=1")]);
+    for (asked, expected) in
+        [([late(1), urgent(3)], [3, 1]), ([urgent(5), late(7)], [5, 7]), ([late(9), late(11)], [9, 11])]
+    {
+        wire.send(&asked.concat()).await;
+        let (order, answers) = answers(&mut wire, 2).await;
+        assert_eq!(order, expected);
+        assert!(order.iter().all(|stream| answers[stream].is_ready()));
+    }
 }
 
 #[tokio::test]
@@ -232,6 +236,10 @@ async fn whoever_makes_its_table_smaller_is_told_so_with_the_next_answer() {
     wire.send(&ask(3, "/ready", &[])).await;
     let head = wire.until(frame_type::HEADERS).await;
     assert_eq!(head.payload[0], 0x88, "the status");
+    // Also with an answer that was there before, and had to wait.
+    wire.until(frame_type::DATA).await;
+    wire.send(&[ask(5, "/ready-big", &[]), setting(HEADER_TABLE_SIZE, 0)].concat()).await;
+    assert_eq!(wire.until(frame_type::HEADERS).await.payload[0], 0x20);
 }
 
 #[tokio::test(start_paused = true)]
