@@ -251,8 +251,10 @@ async fn what_is_no_query_breaks_no_transport() -> Result<()> {
             let (mut send, mut receive) = connection.open_bi().await?;
             send.write_all(&framed).await?;
             send.finish()?;
-            // With an id that is not 0 it is no query there, whatever it is (RFC 9250, 4.2.1).
-            ensure!(receive.read_to_end(1 << 16).await.is_err(), "{what}");
+            // With an id that is not 0 it is no query there, whatever it is (RFC 9250, 4.2.1). That the stream ends may come
+            // before that the connection does.
+            let within_quic = receive.read_to_end(1 << 16).await.unwrap_or_default();
+            ensure!(within_quic.is_empty(), "{what}: {within_quic:?}");
             // Others are answered.
             let good = resolving.udp().await?;
             good.send(&question("www.plain.test", 1).encode()).await?;
