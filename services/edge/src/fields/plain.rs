@@ -64,7 +64,7 @@ impl FieldList {
                 b"accept-encoding" if accept_encoding.is_none() => accept_encoding = Some(value),
                 // It means something on this connection only, wherever it is heeded besides.
                 b"priority" if !heeded(name) => priority = priority.or(Some(value)),
-                b"host" | b"connection" | b"accept-encoding" | b"upgrade" => return None,
+                b"host" | b"connection" | b"accept-encoding" => return None,
                 _ if plain::is_of_the_connection(name) || heeded(name) => return None,
                 b"cookie" if std::mem::replace(&mut has_cookies, true) => {
                     bytes += COOKIE_JOINT + value.len();

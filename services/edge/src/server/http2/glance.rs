@@ -59,7 +59,6 @@ impl<T: Transport> Session<T> {
             self.output.staged.truncate(at);
             self.queue(id, priority, section, seen);
         }
-        self.fields.clear();
         self.took_one();
         Ok(())
     }

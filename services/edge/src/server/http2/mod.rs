@@ -377,9 +377,10 @@ impl<T: Transport> Session<T> {
         self.took_one();
     }
 
-    /// One more request was taken.
+    /// One more request was taken, of whose fields nothing is kept here.
     fn took_one(&mut self) {
         self.served += 1;
+        self.fields.clear();
         // It may be over before anybody looks whether there is one.
         self.quiet.clear();
         self.idle.moved();

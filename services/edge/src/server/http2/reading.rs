@@ -401,9 +401,7 @@ impl<T: Transport> Session<T> {
                 Err(named) => ray = named,
             }
         }
-        let head = request_head(&self.fields, decoded);
-        self.fields.clear();
-        match head {
+        match request_head(&self.fields, decoded) {
             Ok(request) => self.request(id, end_stream, request, ray, context),
             Err(Broken::TooLarge) => {
                 self.fault().map_err(Broken::Connection)?;
