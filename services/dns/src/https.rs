@@ -112,18 +112,14 @@ impl<A: Answerer> Role<A> {
         match rest.strip_prefix('/') {
             None if !rest.is_empty() => None,
             None if self.is_at(host) => Some(Shown::Nothing),
-            None => {
-                let (token, host) = host.split_once('.')?;
-                self.answerer.shown_in_url(token).filter(|_| self.is_at(host))
-            }
+            None => self.answerer.shown_in_url(self.below(host)?.0),
             Some(token) => self.answerer.shown_in_url(token).filter(|_| self.is_at(host)),
         }
     }
 
-    /// The name of ours that a host with a token in it is below, and that token, or what may be one.
+    /// The label with which a host that is none of ours stands below one of ours, and that one.
     fn below<'h>(&self, host: &'h str) -> Option<(&'h str, &'h str)> {
-        let (token, above) = host.split_once('.').filter(|(_, above)| self.is_at(above))?;
-        (self.answerer.may_be_token(token) && !self.is_at(host)).then_some((token, above))
+        host.split_once('.').filter(|(_, above)| self.is_at(above) && !self.is_at(host))
     }
 
     /// What a request is.
@@ -133,7 +129,7 @@ impl<A: Answerer> Role<A> {
         if let Some(shown) = asked.and_then(|rest| self.shown(&request.host, rest)) {
             return Sought::Question(shown);
         }
-        let below = self.below(&request.host);
+        let below = self.below(&request.host).filter(|(label, _)| self.answerer.may_be_token(label));
         if let Some(shown) = below.and_then(|(token, _)| self.answerer.shown_in_url(token)) {
             return Sought::Nothing(shown);
         }
@@ -185,9 +181,7 @@ impl<A: Answerer> Role<A> {
         if let Ok(target) = PathAndQuery::try_from(format!("{PATH}{query}")) {
             request.target = target;
         }
-        let above = request.host.split_once('.').filter(|(_, above)| self.is_at(above));
-        let above = above.filter(|_| !self.is_at(&request.host)).map(|(_, above)| Arc::<str>::from(above));
-        if let Some(host) = above {
+        if let Some(host) = self.below(&request.host).map(|(_, above)| Arc::<str>::from(above)) {
             if let Ok(value) = HeaderValue::try_from(&*host) {
                 request.headers.insert(header::HOST, value);
             }
