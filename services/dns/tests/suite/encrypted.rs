@@ -169,23 +169,33 @@ async fn dnspython_asks_over_each_transport_and_is_refused_odd_options() -> Resu
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("ca.pem");
         std::fs::write(&file, &authority.pem)?;
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let ours = || root.join("target/venv/bin/python");
-        let python = std::env::var_os("PROXIMA_PYTHON").map_or_else(ours, PathBuf::from);
-        let quic = running.addresses.quic[0];
-        let output = tokio::process::Command::new(python)
-            .arg(root.join("tests/clients/dns_client.py"))
-            .arg(quic.ip().to_string())
-            .args([running.address, tls_at(running), quic].map(|address| address.port().to_string()))
-            .arg(file)
-            .arg(NAME_SERVER)
-            .output()
-            .await
-            .context("running Python; `cargo xtask setup` installs it")?;
-        ensure!(output.status.success() && output.stdout == b"answered\n", "{output:?}");
-        Ok(())
+        let addresses = [running.address, tls_at(running), running.addresses.quic[0]];
+        dnspython("dns_client.py", addresses, &file, NAME_SERVER).await
     })
     .await
+}
+
+/// Has a script of `tests/clients` ask over UDP and TCP, TLS and QUIC, trusting this authority of this name's certificate.
+pub(crate) async fn dnspython(
+    script: &str,
+    addresses: [SocketAddr; 3],
+    authority: &Path,
+    name: &str,
+) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let ours = || root.join("target/venv/bin/python");
+    let python = std::env::var_os("PROXIMA_PYTHON").map_or_else(ours, PathBuf::from);
+    let output = tokio::process::Command::new(python)
+        .arg(root.join("tests/clients").join(script))
+        .arg(addresses[0].ip().to_string())
+        .args(addresses.map(|address| address.port().to_string()))
+        .arg(authority)
+        .arg(name)
+        .output()
+        .await
+        .context("running Python; `cargo xtask setup` installs it")?;
+    ensure!(output.status.success() && output.stdout == b"answered\n", "{output:?}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

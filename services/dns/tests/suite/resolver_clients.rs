@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
+use quinn::{ConnectionError, VarInt};
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -20,10 +21,13 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    encrypted::{Authority, connect_by_quic},
+    encrypted::{Authority, connect_by_quic, dnspython},
     hostile::malformed,
     recursion::{RESOLVER, Resolving, question, received, with_resolver},
 };
+
+/// RFC 9250, 8.4.
+const DOQ_PROTOCOL_ERROR: VarInt = VarInt::from_u32(2);
 
 /// Gives the resolver a certificate, and writes down its authority.
 async fn certified(resolving: &Resolving<'_>, folder: &Path) -> Result<(Authority, PathBuf)> {
@@ -65,20 +69,8 @@ async fn dnspython_resolves_over_each_transport_and_is_refused_odd_options() -> 
     let folder = tempfile::tempdir()?;
     with_resolver("", async |resolving| {
         let (_, authority) = certified(resolving, folder.path()).await?;
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let ours = || root.join("target/venv/bin/python");
-        let python = std::env::var_os("PROXIMA_PYTHON").map_or_else(ours, PathBuf::from);
-        let output = Command::new(python)
-            .arg(root.join("tests/clients/resolver_client.py"))
-            .arg(resolving.at().ip().to_string())
-            .args([resolving.at(), resolving.tls(), resolving.quic()].map(|at| at.port().to_string()))
-            .arg(authority)
-            .arg(RESOLVER)
-            .output()
-            .await
-            .context("running Python; `cargo xtask setup` installs it")?;
-        ensure!(output.status.success() && output.stdout == b"answered\n", "{output:?}");
-        Ok(())
+        let addresses = [resolving.at(), resolving.tls(), resolving.quic()];
+        dnspython("resolver_client.py", addresses, &authority, RESOLVER).await
     })
     .await
 }
@@ -255,6 +247,9 @@ async fn what_is_no_query_breaks_no_transport() -> Result<()> {
             // before that the connection does.
             let within_quic = receive.read_to_end(1 << 16).await.unwrap_or_default();
             ensure!(within_quic.is_empty(), "{what}: {within_quic:?}");
+            let end = connection.closed().await;
+            let ConnectionError::ApplicationClosed(close) = &end else { bail!("{what}: {end}") };
+            ensure!(close.error_code == DOQ_PROTOCOL_ERROR, "{what}: {end}");
             // Others are answered.
             let good = resolving.udp().await?;
             good.send(&question("www.plain.test", 1).encode()).await?;

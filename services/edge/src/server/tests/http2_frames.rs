@@ -11,9 +11,6 @@ async fn what_breaks_the_connection_ends_it_with_the_code_that_says_so() {
     let (protocol, size, flow) = (Code::PROTOCOL_ERROR, Code::FRAME_SIZE_ERROR, Code::FLOW_CONTROL_ERROR);
     let headers = |stream, flags, octets: &[u8]| frame(frame_type::HEADERS, flags, stream, octets);
     let open = || headers(1, flag::END_HEADERS, &request("/hang", &[]));
-    let setting = |id: u8, value: u32| {
-        frame(frame_type::SETTINGS, 0, 0, &[&[0, id][..], &value.to_be_bytes()].concat())
-    };
     let cases: Vec<(&str, Code, Vec<u8>)> = vec![
         ("a stream of ours", protocol, headers(2, WHOLE, &request("/", &[]))),
         ("a head on the connection", protocol, headers(0, WHOLE, &request("/", &[]))),

@@ -8,7 +8,10 @@ use super::counted::counted;
 use super::http2_wire::*;
 use super::*;
 use crate::fields::Section;
-use crate::http2::{Code, FRAME_BYTES_MAX, flag, frame_type};
+use crate::http2::{Code, flag, frame_type};
+
+/// What `/ready` says.
+const READY: &str = "ready for a.example at None";
 
 /// What has come of an answer: its fields, its content.
 #[derive(Debug, Default)]
@@ -62,10 +65,6 @@ fn ask(stream: u32, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     frame(frame_type::HEADERS, WHOLE, stream, &request(path, more))
 }
 
-fn setting(id: u8, value: u32) -> Vec<u8> {
-    frame(frame_type::SETTINGS, 0, 0, &[&[0, id][..], &value.to_be_bytes()].concat())
-}
-
 #[tokio::test]
 async fn what_is_ready_is_answered_beside_all_else() {
     let server = Server::start().await;
@@ -79,7 +78,7 @@ async fn what_is_ready_is_answered_beside_all_else() {
         let expected = match path(stream) {
             "/now" => "now",
             "/other" => "GET /other",
-            _ => "ready for a.example at None",
+            _ => READY,
         };
         let came = &answers[&stream];
         assert_eq!((came.text(), came.is_ready()), (expected, path(stream).starts_with("/ready")));
@@ -174,38 +173,22 @@ async fn windows_hold_for_what_is_ready_too() {
     let cut = counted(&server.context, 2).await.since(&whole);
     assert!((5..1000).contains(&cut.response_bytes()), "{cut:?}");
     assert_eq!(server.context.metrics.in_flight(), 0);
-    // The connection's window is left by what was written, at once or not.
-    wire.send(&setting(INITIAL_WINDOW_SIZE, 1 << 20)).await;
-    let mut left = 65_535 - "ready for a.example at None".len() - 5;
-    let mut stream = 5;
-    while left >= FRAME_BYTES_MAX {
-        wire.send(&ask(stream, "/ready", &[])).await;
-        let came = answers(&mut wire, 1).await.1;
-        left -= came[&stream].content.len();
-        stream += 2;
-        if left > FRAME_BYTES_MAX + 1000 {
-            left -= drained(&mut wire, &mut stream, left - FRAME_BYTES_MAX).await;
-        }
+    // The connection's window counts what was written, at once or not: the next answer is to find ten octets in it.
+    wire.send(&[setting(INITIAL_WINDOW_SIZE, 1 << 20), ask(5, "/ready", &[])].concat()).await;
+    assert_eq!(answers(&mut wire, 1).await.1[&5].text(), READY);
+    let mut left = 65_535 - READY.len() - 5 - READY.len() - 10;
+    wire.send(
+        &[setting(INITIAL_WINDOW_SIZE, u32::try_from(left).unwrap()), ask(7, "/ready-big", &[])].concat(),
+    )
+    .await;
+    while left > 0 {
+        left -= wire.until(frame_type::DATA).await.payload.len();
     }
-    wire.send(&ask(stream, "/ready-big", &[])).await;
-    let mut got = 0;
-    while got < left {
-        got += wire.until(frame_type::DATA).await.payload.len();
-    }
-    assert_eq!(got, left, "not an octet more than the window has");
-}
-
-/// Takes so many octets of a big answer, and leaves it.
-async fn drained(wire: &mut Wire, stream: &mut u32, octets: usize) -> usize {
-    let initial = u32::try_from(octets).unwrap();
-    wire.send(&[setting(4, initial), ask(*stream, "/ready-big", &[])].concat()).await;
-    let mut got = 0;
-    while got < octets {
-        got += wire.until(frame_type::DATA).await.payload.len();
-    }
-    wire.send(&[reset(*stream), setting(4, 1 << 20)].concat()).await;
-    *stream += 2;
-    got
+    wire.send(&[reset(7), setting(INITIAL_WINDOW_SIZE, 1 << 20), ask(9, "/ready", &[])].concat()).await;
+    assert_eq!(wire.until(frame_type::DATA).await.payload, &READY.as_bytes()[..10]);
+    wire.send(&window_update(0, 1000)).await;
+    let data = wire.until(frame_type::DATA).await;
+    assert_eq!((&data.payload[..], data.head.has(flag::END_STREAM)), (&READY.as_bytes()[10..], true));
 }
 
 #[tokio::test]

@@ -57,6 +57,11 @@ pub(super) fn get(stream: u32, path: &str) -> Vec<u8> {
     frame(frame_type::HEADERS, WHOLE, stream, &request(path, &[]))
 }
 
+/// Settings of one.
+pub(super) fn setting(id: u8, value: u32) -> Vec<u8> {
+    frame(frame_type::SETTINGS, 0, 0, &[&[0, id][..], &value.to_be_bytes()].concat())
+}
+
 pub(super) fn reset(stream: u32) -> Vec<u8> {
     let mut out = BytesMut::new();
     write_reset(stream, Code::CANCEL, &mut out);
