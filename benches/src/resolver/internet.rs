@@ -139,9 +139,9 @@ fn write(folder: &Path, name: &str, text: &str, is_signed: bool) -> Result<Zone>
 fn nsd(what: &'static str, ip: Ipv4Addr, zones: &[Zone], folder: &Path) -> Result<Server> {
     let home = folder.join(what).display().to_string();
     let mut text = format!(
-        "server:\n  ip-address: {ip}\n  port: 53\n  server-count: 1\n  username: \"\"\n  zonesdir: \"{}\"\n  \
+        "server:\n  ip-address: {ip}\n  port: 53\n  server-count: 1\n  username: \"\"\n  zonesdir: \"{0}\"\n  \
          database: \"\"\n  pidfile: \"{home}.pid\"\n  xfrdfile: \"{home}.xfrd\"\n  zonelistfile: \"{home}.list\"\n  \
-         rrl-ratelimit: 0\n  tcp-count: 1000\nremote-control:\n  control-enable: no\n",
+         xfrdir: \"{0}\"\n  rrl-ratelimit: 0\n  tcp-count: 1000\nremote-control:\n  control-enable: no\n",
         folder.display()
     );
     for (name, file) in zones {

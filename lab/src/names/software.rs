@@ -44,7 +44,7 @@ pub(crate) fn render_server<'a>(
             text = format!(
                 "server:\n  ip-address: {v4}\n  ip-address: {v6}\n  server-count: 1\n  username: \"\"\n  zonesdir: \
                  \"{data}\"\n  database: \"\"\n  pidfile: \"{run}/nsd.pid\"\n  xfrdfile: \"{data}/xfrd\"\n  \
-                 zonelistfile: \"{data}/list\"\n  zonefiles-check: yes\nremote-control:\n  control-enable: no\n"
+                 xfrdir: \"{data}\"\n  zonelistfile: \"{data}/list\"\n  zonefiles-check: yes\nremote-control:\n  control-enable: no\n"
             );
             for (name, file) in zones {
                 let _ = write!(text, "zone:\n  name: \"{name}\"\n  zonefile: {}\n", file.display());

@@ -17,8 +17,8 @@ pub(super) fn start(zones: &Zones, home: &Path) -> Result<Subject> {
     let (folder, ip, port) = (home.display(), address.ip(), address.port());
     let mut text = format!(
         "server:\n  ip-address: {ip}@{port}\n  server-count: 1\n  username: \"\"\n  zonesdir: \"{folder}\"\n  \
-         database: \"\"\n  pidfile: \"{folder}/pid\"\n  xfrdfile: \"{folder}/xfrd\"\n  zonelistfile: \
-         \"{folder}/list\"\n  rrl-ratelimit: 0\n  tcp-count: 1000\n  ip-address: {ip}@{tls_port}\n  tls-port: {tls_port}\n  \
+         database: \"\"\n  pidfile: \"{folder}/pid\"\n  xfrdfile: \"{folder}/xfrd\"\n  xfrdir: \
+         \"{folder}\"\n  zonelistfile: \"{folder}/list\"\n  rrl-ratelimit: 0\n  tcp-count: 1000\n  ip-address: {ip}@{tls_port}\n  tls-port: {tls_port}\n  \
          tls-service-key: \"{}\"\n  tls-service-pem: \"{}\"\n\
          remote-control:\n  control-enable: no\nzone:\n  name: {SIGNED}\n  zonefile: {}\n",
         key.display(),
