@@ -1,5 +1,6 @@
 //! Recursion in the lab: from its own root, through servers of other brands, to a zone on Proxima.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use proxima_lab::{Fault, Lab, UpOptions};
@@ -13,6 +14,15 @@ const ADDRESS: &str = "192.0.2.7";
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Questions of each client whose times are told.
 const QUESTIONS: u16 = 50;
+/// What zonemaster finds at fault with the lab itself: addresses that are nobody's on the real internet, without names of
+/// their own, and one anycast address of each family for both of Proxima's name servers.
+const FAULTS_OF_THE_LAB: [&str; 5] = [
+    "CHILD_NS_SAME_IP",
+    "DEL_NS_SAME_IP",
+    "NAMESERVER_IP_PRIVATE_NETWORK",
+    "NAMESERVER_IP_WITHOUT_REVERSE",
+    "SAME_IP_ADDRESS",
+];
 /// Beyond the round trip: a thousand times what an answer costs, because the machine may also compile.
 const OVER_ROUND_TRIP_MS_MAX: f64 = 100.0;
 
@@ -70,6 +80,23 @@ impl Names {
     fn ask_proxima(&self, client: &str, name: &str, more: &[&str]) -> String {
         let args = ["@198.18.0.1", "-p", "5353", "+dnssec", "+time=5", "+tries=6", name, "A"];
         self.run(client, "dig", &[&args, more].concat())
+    }
+
+    /// What zonemaster, which delegations are checked with, finds to be a warning or worse: its names for it, sorted.
+    fn faults(&self, client: &str, zone: &str) -> Vec<String> {
+        #[derive(serde::Deserialize)]
+        struct Fault {
+            tag: String,
+        }
+        let hints = self.lab().state().root_hints();
+        let hints = hints.to_str().unwrap();
+        let args = ["--hints", hints, "--level", "WARNING", "--json", "--no-progress", zone];
+        let told = self.run(client, "zonemaster-cli", &args);
+        println!("zonemaster-cli {zone}: {told}");
+        let faults: Vec<Fault> =
+            serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"));
+        let tags: BTreeSet<String> = faults.into_iter().map(|fault| fault.tag).collect();
+        tags.into_iter().collect()
     }
 
     /// A client's resolver forgets all that it knows.
@@ -150,6 +177,14 @@ fn lab_resolvers_of_every_region_find_and_believe_zones_from_the_root_to_proxima
             "{client}: {unchecked}"
         );
     }
+
+    // A registry's check of the delegation has nothing to say against the zone.
+    assert_eq!(names.faults("paris", "shop.com"), FAULTS_OF_THE_LAB);
+    let faults = names.faults("boston", "bogus.example");
+    assert!(
+        faults.contains(&"DS02_NO_VALID_DNSKEY_FOR_ANY_DS".to_owned()),
+        "it sees what is bogus: {faults:?}"
+    );
 
     // Nobody but clients is resolved for.
     let refused = names.ask_proxima("iad-1", "www.on-knot.com", &[]);
