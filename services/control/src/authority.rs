@@ -35,7 +35,6 @@ pub(crate) fn create(now: Timestamp) -> Result<EdgeAuthority, ControlError> {
 /// An authority, ready to issue.
 pub(crate) struct Signer {
     issuer: Issuer<'static, KeyPair>,
-    chain_pem: String,
 }
 
 impl Signer {
@@ -43,10 +42,11 @@ impl Signer {
     pub(crate) fn new(authority: &EdgeAuthority) -> Result<Self, ControlError> {
         let key = KeyPair::from_pem(&authority.key_pem).map_err(failed)?;
         let issuer = Issuer::from_ca_cert_pem(&authority.certificate_pem, key).map_err(failed)?;
-        Ok(Self { issuer, chain_pem: authority.certificate_pem.clone() })
+        Ok(Self { issuer })
     }
 
-    /// A certificate for a zone's name and every name directly below it.
+    /// A certificate for a zone's name and every name directly below it. It is sent without the authority's own: who trusts
+    /// that has it (RFC 8446, 4.4.2), and everybody else would check it in vain.
     pub(crate) fn issue(
         &self,
         zone: &Zone,
@@ -72,7 +72,7 @@ impl Signer {
             zone: zone.id,
             hosts,
             source: CertificateSource::LocalAuthority,
-            chain_pem: format!("{}{}", certificate.pem(), self.chain_pem),
+            chain_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
             not_before,
             not_after,
