@@ -8,10 +8,15 @@ use std::{
     time::Instant,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::{Value, json};
 
 use crate::{
     dev::{DEADLINE, PROXIMA},
+    origin::Origin,
     process::{free_for_both, output},
 };
 
@@ -168,6 +173,61 @@ fn the_command_line_speaks_to_an_api_with_tls_that_the_clusters_authority_vouche
         let (succeeded, refused) = list(&named("log"), Some(&cluster.at("ca").join(file)));
         assert!(!succeeded && refused.contains(told), "{refused}");
     }
+}
+
+#[test]
+fn nothing_that_was_purged_while_a_server_was_off_comes_from_its_disk_while_it_cannot_hear_of_it() {
+    let origin = Origin::start();
+    let http = free_for_both();
+    let cluster = Cluster::with(|name| match name {
+        "node" => format!(
+            "[edge]\nhttp = [\"{http}\"]\nhttps = []\nallow_private_origins = true\n[cache]\ndisk_bytes_max = {}\n",
+            64 << 20
+        ),
+        _ => String::new(),
+    });
+    let log = cluster.start("log");
+    let token = token(&cluster);
+    let client = |args: &[&str]| {
+        let (succeeded, said) = cluster.client(&token, args);
+        assert!(succeeded, "{args:?}: {said}");
+    };
+    until("example.com", || cluster.client(&token, &["zones", "add", "example.com"]));
+    client(&["dns", "add", "example.com", "A", "www", "127.0.0.1", "--proxied"]);
+    client(&["zones", "origin", "example.com", "--port", &origin.port().to_string()]);
+    let get = |path: &str| {
+        let url = format!("http://{http}{path}");
+        output(Command::new("curl").args(["-sSi", "--max-time", "5", "-H", "Host: www.example.com", &url]))
+    };
+    let on_disk = |objects: usize| {
+        let metrics = format!("http://{}/metrics", cluster.node_admin);
+        until(&format!("\nproxima_cache_disk_objects {objects}\n"), || {
+            output(Command::new("curl").args(["-sS", &metrics]))
+        });
+    };
+
+    let node = cluster.start("node");
+    for path in ["/tagged/a", "/tagged/b", "/text"] {
+        // Only what is asked for again is written.
+        until("cf-cache-status: HIT", || get(path));
+    }
+    on_disk(3);
+    drop(node);
+    client(&["purge", "example.com", "--tag", "a"]);
+
+    // It starts with what it knew, and the log says nothing.
+    let stopped = Pid::from_raw(log.0.id().try_into().unwrap());
+    kill(stopped, Signal::SIGSTOP).unwrap();
+    let _node = cluster.start("node");
+    let first = until("HTTP/1.1 200", || get("/tagged/a"));
+    assert!(first.contains("cf-cache-status: MISS"), "{first}");
+    kill(stopped, Signal::SIGCONT).unwrap();
+
+    // Then its disk is its own again: all but what it has stored anew meanwhile, and what was purged.
+    on_disk(2);
+    let kept = get("/text").1;
+    assert!(kept.contains("cf-cache-status: HIT"), "{kept:.500}");
+    assert_eq!((origin.requests("/tagged/a"), origin.requests("/text")), (2, 1));
 }
 
 fn read(path: &Path) -> Option<String> {

@@ -101,6 +101,12 @@ impl NodeContext {
         &self.config.node.pop
     }
 
+    /// How far the log was at some moment since this node started; `None` while it was not heard since. Who has put that in
+    /// force knows all that was acknowledged while this node was not running.
+    pub fn log_last_since_start(&self) -> Option<Seq> {
+        self.ledger.log_last_since_start()
+    }
+
     /// How the ledger is.
     pub fn ledger_status(&self) -> LedgerStatus {
         self.ledger.status()

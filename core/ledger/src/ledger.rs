@@ -230,6 +230,13 @@ impl Ledger {
         }
     }
 
+    /// The log's last entry at some moment since this node started, and so the least that a replica has to have of which
+    /// it can be said that it lacks nothing from before; `None` while the log was not heard since. At the log itself, what
+    /// it has.
+    pub fn log_last_since_start(&self) -> Option<Seq> {
+        self.vitals.log_last_since_start()
+    }
+
     /// Waits, after the token was cancelled, until nothing of it runs any more: appends that were taken are answered, later
     /// ones refused, peers are let go. The store closes with the last clone of the replica.
     pub async fn stopped(&self) {

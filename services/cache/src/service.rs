@@ -142,8 +142,12 @@ impl CacheService {
         let metrics = node.metrics.register(NAME, Metrics::register);
         let store = Arc::new(match config.disk_folder(&node.config.node.data_dir) {
             None => Store::new(&config, &metrics),
-            Some(folder) => Store::with_disk(&config, folder.clone(), node.clock.clone(), &metrics)
-                .map_err(|error| CacheError::Folder { folder, error })?,
+            Some(folder) => {
+                let of_log = node.clone();
+                let log_seen = Box::new(move || of_log.log_last_since_start().map(|seq| seq.0));
+                Store::with_disk(&config, folder.clone(), node.clock.clone(), &metrics, log_seen)
+                    .map_err(|error| CacheError::Folder { folder, error })?
+            }
         });
         let stage = CacheStage::new(store, config, node.clock.clone(), metrics.clone(), compressor);
         Ok(Arc::new(Self::over(stage, metrics)))

@@ -43,7 +43,7 @@ use self::{invalidated::Invalidated, object::OBJECT_OVERHEAD_OCTETS, progress::P
 use crate::{
     config::CacheConfig,
     content::{Budget, Content},
-    disk::{Disk, DiskParts, Location},
+    disk::{Disk, DiskParts, Location, LogSeen},
     expect::Expectations,
     key::PrimaryKey,
     marks::{Birth, Marks, Tags},
@@ -148,7 +148,8 @@ impl Store {
         Self::over(config, metrics, Marks::default())
     }
 
-    /// A store that has a tier on disk in this folder.
+    /// A store that has a tier on disk in this folder. What lies there is used once this server is where the log was at some
+    /// moment since its start, which `log_seen` tells.
     ///
     /// # Errors
     /// The folder cannot be made.
@@ -157,6 +158,7 @@ impl Store {
         folder: PathBuf,
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
+        log_seen: LogSeen,
     ) -> std::io::Result<Self> {
         let mut store = Self::over(config, metrics, Marks::default().lasting(clock.now()));
         store.disk = Some(Disk::start(DiskParts {
@@ -166,6 +168,7 @@ impl Store {
             budget: store.budget.clone(),
             clock,
             metrics: metrics.disk.clone(),
+            log_seen,
         })?);
         Ok(store)
     }
@@ -410,7 +413,8 @@ impl Store {
         }
     }
 
-    /// Counts the forms and the heads of an object anew, if it is still stored, or confirmed meanwhile and stored again with them.
+    /// Counts the forms and the heads of an object anew, if it is still stored, or confirmed meanwhile and stored again with
+    /// them. What does not fit beside them any more goes.
     pub fn recount(&self, primary: &PrimaryKey, object: &Object) {
         let key = self.place_of(primary, object);
         // Without waiting: nobody fills an entry of this store through a guard. One that is empty is left empty.
@@ -422,6 +426,11 @@ impl Store {
             }
             EntryAction::Retain(())
         });
+        // Only what is inserted makes others go by itself, and being told how much there may be.
+        let most = self.entries.capacity();
+        if self.entries.weight() > most {
+            self.entries.set_capacity(most);
+        }
     }
 
     /// The key under which an object lies, if it is stored.

@@ -13,7 +13,9 @@
 //!   compared with the URL and the variant that were asked for, since the index knows hashes only.
 //! * **What was purged stays purged**, over a restart too. Objects carry the moment of their birth, marks that hide them
 //!   are kept beside them ([`KeptMarks`](crate::marks::KeptMarks)) with the state of the log up to which they count, and
-//!   purges since then are in the state that this server starts with. If they might not be, the disk starts empty.
+//!   purges since then are in the state that this server starts with, or come before the disk is opened: nothing is found in
+//!   it before this server is where the log was at some moment since the start ([`LogSeen`]), however long that takes. If
+//!   they might not be there, the disk starts empty.
 //! * **What was replaced or made invalid** is forgotten in the index at once and by a record behind it in the log.
 //! * **Writing is never waited for.** What the queue has no room for is not written. A disk that fails costs misses.
 //! * **One process has the folder.** In a graceful restart the next one waits for the lock, and serves without disk until
@@ -81,6 +83,9 @@ const READS_MAX: usize = 64;
 const EARLY_MAX: usize = 65_536;
 /// What is useful for a shorter time and cannot be confirmed is not written.
 const LIFETIME_SECONDS_MIN: u64 = 30;
+
+/// How far the log was at some moment since this process started; `None` while it was not heard.
+pub(crate) type LogSeen = Box<dyn Fn() -> Option<u64> + Send>;
 
 const OPENING: u8 = 0;
 const OPEN: u8 = 1;
@@ -179,11 +184,12 @@ pub(crate) struct DiskParts {
     pub(crate) budget: Arc<Budget>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: DiskMetrics,
+    pub(crate) log_seen: LogSeen,
 }
 
 impl Disk {
     /// Begins to open the disk in a folder, which is made if it is not there. Nothing is found in it before its thread has
-    /// the lock and knows how this process began ([`Self::begin`]).
+    /// the lock and knows how this process began ([`Self::begin`]), and that no purge was missed.
     pub(crate) fn start(parts: DiskParts) -> std::io::Result<Self> {
         std::fs::create_dir_all(&parts.folder)?;
         // Before anything is hashed.
@@ -209,7 +215,7 @@ impl Disk {
             reads: Arc::new(Semaphore::new(READS_MAX)),
             oldest: AtomicU32::new(0),
         });
-        let writer = Writer::new(shared.clone(), received);
+        let writer = Writer::new(shared.clone(), received, parts.log_seen);
         std::thread::Builder::new().name("cache-disk".to_owned()).spawn(move || writer.run())?;
         Ok(Self(shared))
     }

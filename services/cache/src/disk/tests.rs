@@ -64,11 +64,16 @@ impl World {
     }
 
     fn start(folder: &Path, now: Timestamp, octets: u64) -> Self {
+        Self::start_while(folder, now, octets, Box::new(|| Some(0)))
+    }
+
+    fn start_while(folder: &Path, now: Timestamp, octets: u64, log_seen: LogSeen) -> Self {
         let disk_bytes_max = octets.max(DISK_BYTES_MIN);
         let config = CacheConfig { disk_bytes_max, ..CacheConfig::default() };
         let (metrics, clock) =
             (Metrics::register(&mut Registry::default()), Arc::new(SimulatedClock::new(now)));
-        let store = Store::with_disk(&config, folder.to_owned(), clock.clone(), &metrics).expect("a folder");
+        let store = Store::with_disk(&config, folder.to_owned(), clock.clone(), &metrics, log_seen);
+        let store = store.expect("a folder");
         Self { store, metrics, clock }
     }
 

@@ -1,7 +1,7 @@
 //! The thread that writes.
 //!
 //! ```text
-//!   wait for the folder's lock and for how the process began ─▶ open ─▶ orders, one after the other ─▶ seal, marks, unlock
+//!   wait for the folder's lock, for how the process began, and for the log ─▶ open ─▶ orders, one after the other ─▶ seal, marks, unlock
 //! ```
 //!
 //! Everything that changes the log goes through here, in one order; so a record that forgets lies behind what it forgets.
@@ -21,7 +21,7 @@ use std::{
 };
 
 use super::{
-    Beginning, CLOSED, OPEN, Offer, Order, Shared,
+    Beginning, CLOSED, LogSeen, OPEN, Offer, Order, Shared,
     checkpoint::Checkpoint,
     open,
     record::{Footer, Head, Place},
@@ -33,6 +33,8 @@ use crate::policy::vary::Vary;
 const LOCK_EVERY: Duration = Duration::from_millis(100);
 /// How often it is looked whether this process has come as far in the log as the one before it: some seconds' worth.
 const BEHIND_MAX: u32 = 100;
+/// After so many looks without having heard of the log it is said that the disk waits for it.
+const UNHEARD_TOLD: u32 = 100;
 /// How often the marks are written. What was purged since is found in the log's state after a crash.
 const MARKS_EVERY: Duration = Duration::from_secs(60);
 /// How often it is looked for what is due, when there are no orders.
@@ -51,6 +53,7 @@ const KEPT_DIVISOR: u64 = 2;
 pub(super) struct Writer {
     shared: Arc<Shared>,
     orders: Receiver<Order>,
+    log_seen: LogSeen,
     /// Taken before the disk was open.
     waiting: VecDeque<Order>,
     lock: Option<File>,
@@ -84,12 +87,13 @@ enum Go {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, orders: Receiver<Order>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, orders: Receiver<Order>, log_seen: LogSeen) -> Self {
         let (waiting, unwritten) = (VecDeque::new(), Vec::new());
         let marked = Instant::now();
         Self {
             shared,
             orders,
+            log_seen,
             waiting,
             lock: None,
             told: false,
@@ -111,33 +115,47 @@ impl Writer {
         while self.turn() == Go::On {}
     }
 
-    /// Waits until the folder is this process's, and it is known how it began and that it has come as far in the log as the
-    /// one before; `None` if it ends before.
+    /// Waits until the folder is this process's, and it is known how it began and that it has come as far in the log as that
+    /// is, and as the process before; `None` if it ends before.
     fn wait_to_begin(&mut self) -> Option<(Beginning, Kept)> {
-        let (mut beginning, mut kept, mut waited) = (None, None, 0);
+        let (mut beginning, mut kept, mut waited, mut unheard) = (None, None, 0, 0);
         loop {
             if self.lock.is_none() {
                 self.lock();
                 kept = self.lock.is_some().then(|| open::kept(&self.shared));
             }
+            let knows_the_log = self.knows_the_log();
+            unheard += u32::from(!knows_the_log);
+            if !knows_the_log && unheard == UNHEARD_TOLD {
+                let folder = self.shared.folder.display();
+                tracing::warn!(target: "proxima_cache", %folder, "the log was not heard since the start, so that purges may be unknown: serving without the disk until it is");
+            }
             let behind = matches!(&kept, Some(Ok(kept)) if open::is_behind(&self.shared, kept));
-            if !behind || waited >= BEHIND_MAX {
+            if knows_the_log && (!behind || waited >= BEHIND_MAX) {
                 match (beginning.take(), kept.take()) {
                     (Some(beginning), Some(kept)) => return Some((beginning, kept)),
                     waiting => (beginning, kept) = waiting,
                 }
             }
-            waited += u32::from(behind);
+            waited += u32::from(knows_the_log && behind);
             match self.orders.recv_timeout(LOCK_EVERY) {
                 Ok(Order::Begin(given)) => beginning = Some(given),
                 Ok(Order::Close(_done)) => return None,
                 #[cfg(test)]
                 Ok(Order::Die(_done)) => return None,
+                // They are written when it opens.
+                Ok(Order::Mark) => {}
                 Ok(order) => self.waiting.push_back(order),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
+    }
+
+    /// Whether this process is where the log was at some moment since it started, and so has carried out every purge that
+    /// was acknowledged before.
+    fn knows_the_log(&self) -> bool {
+        (self.log_seen)().is_some_and(|seq| self.shared.applied.load(Ordering::Acquire) >= seq)
     }
 
     /// Takes the folder, unless another process has it.

@@ -109,6 +109,41 @@ async fn a_folder_is_one_process_s_at_a_time() {
 }
 
 #[tokio::test]
+async fn nothing_is_found_before_the_log_was_heard_and_all_is_in_force_that_it_had() {
+    let folder = folder();
+    let world = World::open(folder.path(), beginning(1, vec![])).await;
+    let tagged = fields(&[("cache-control", "max-age=600"), ("cache-tag", "news")]);
+    world.put_with("/tagged", &tagged, &HeaderMap::new(), b"x");
+    world.put("/stays", b"x");
+    world.disk().close().await;
+
+    // Meanwhile there was a purge, of which the state with which it starts again does not tell.
+    let seen = Arc::new(Mutex::new(None));
+    let (looks, looked) = mpsc::sync_channel(0);
+    let log_seen = {
+        let seen = seen.clone();
+        Box::new(move || {
+            looks.send(()).ok();
+            *seen.lock().expect("not poisoned")
+        })
+    };
+    let next = World::start_while(folder.path(), NOW, 0, log_seen);
+    next.disk().begin(beginning(1, vec![]));
+    let look = || (0..3).for_each(|_| looked.recv().expect("it looks until it is open"));
+    look();
+    assert!(!next.disk().is_open(), "the log was not heard");
+    *seen.lock().expect("not poisoned") = Some(3);
+    look();
+    assert!(!next.disk().is_open(), "what the log has is not in force");
+    next.store.purge_names(zone(), &[Mark::tag(&CacheTag::parse("news").expect("a tag"))]);
+    next.disk().applied(3);
+    drop(looked);
+    next.disk().settle().await;
+    assert!(next.get("/stays").await.is_some());
+    assert!(next.get("/tagged").await.is_none());
+}
+
+#[tokio::test]
 async fn a_disk_that_cannot_be_written_costs_misses() {
     let folder = folder();
     let world = World::open(folder.path(), beginning(1, vec![])).await;
