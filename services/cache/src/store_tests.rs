@@ -2,6 +2,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use prometheus_client::registry::Registry;
 use proxima_model::{Timestamp, UrlPrefix};
+use proxima_pipeline::{Http1Form, PreparedHead};
 
 use super::*;
 use crate::marks::Mark;
@@ -193,6 +194,33 @@ async fn memory_is_bounded_and_what_gives_way_is_counted() {
     }
     assert!(store.objects() >= 8, "{}", store.objects());
     assert!(metrics.evictions.get() > 100);
+}
+
+#[tokio::test]
+async fn heads_and_forms_that_are_made_of_what_is_stored_make_others_go() {
+    const MOST: u64 = 1 << 20;
+    let (store, metrics) = store(MOST);
+    let (none, content) = (HeaderMap::new(), vec![7; 1024]);
+    let keys: Vec<PrimaryKey> = (0..2_000).map(|n| key(1, &format!("http://a.test/{n}"))).collect();
+    for key in &keys {
+        put(&store, key, "", &none, &content);
+    }
+    let (objects, evicted) = (store.objects(), metrics.evictions.get());
+    let value = HeaderValue::from_bytes(&[b'x'; 2_000]).expect("visible");
+    let long = HeaderMap::from_iter([(HeaderName::from_static("x-long"), value)]);
+    let mut made = 0;
+    for key in &keys {
+        let Some(object) = store.find(key, &none).object else { continue };
+        object.heads.of(&Http1Form, None).get_or_init(|| {
+            let head = PreparedHead::new(&Http1Form, StatusCode::OK, &long, 1024);
+            ReadyHead { head: Arc::new(head), browser_seconds: 0 }
+        });
+        store.recount(key, &object);
+        made += 1;
+        assert!(store.octets() <= MOST, "{} octets after {made} heads", store.octets());
+    }
+    assert!(made > objects / 4, "{made} of {objects}");
+    assert!(store.objects() < objects && metrics.evictions.get() > evicted);
 }
 
 #[test]
