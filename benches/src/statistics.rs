@@ -13,9 +13,15 @@ pub(crate) fn percentile(values: &mut [f64], part: f64) -> f64 {
     values.get(index).copied().unwrap_or(0.0)
 }
 
-/// The middle of `values`: what the rounds of a benchmark agree on.
+/// The middle of `values`, or the mean of the two that are: what the rounds of a benchmark agree on; 0 if there are none.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
-    percentile(values, 0.5)
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    match values.get(half) {
+        Some(upper) if values.len() % 2 == 0 => f64::midpoint(values[half - 1], *upper),
+        Some(middle) => *middle,
+        None => 0.0,
+    }
 }
 
 #[cfg(test)]
@@ -29,6 +35,8 @@ mod tests {
         assert_eq!(percentile(&mut values, 0.99), 99.0);
         assert_eq!(percentile(&mut values, 1.0), 100.0);
         assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&mut [8.0, 2.0]), 5.0, "of two rounds neither is the middle");
+        assert_eq!(median(&mut []), 0.0);
         assert_eq!(percentile(&mut [], 0.5), 0.0);
     }
 }
