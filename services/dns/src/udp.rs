@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The kernel divides askers among an address's sockets by a hash of their address and port. It does not divide them by the
-//! core that received them: a network card with fewer queues than there are cores would leave threads idle.
+//! core that received them: a network card with fewer queues than there are cores would leave threads idle
+//! (`docs/decisions/0011-dns-datagrams.md`, which also tells why there is no XDP here).
 //!
 //! An answer that has to be waited for ([`Reply::Later`]) is handed to the asynchronous runtime, which sends it from the same
 //! socket by itself when it is there.
