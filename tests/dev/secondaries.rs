@@ -188,6 +188,8 @@ enum Way {
     Endless,
     OtherSerial,
     Outside,
+    /// Thousands of records of one name.
+    Crowded,
     Refused,
 }
 
@@ -250,6 +252,16 @@ fn serve(stream: &mut TcpStream, way: Way, serial: u32) -> std::io::Result<()> {
                     stream.write_all(&answer(&question, 0, &many))?;
                 }
             }
+            Way::Crowded => {
+                stream.write_all(&answer(&question, 0, &[soa(serial)]))?;
+                let addresses =
+                    (0..5_000_u32).map(|number| record(&www, 1, &(10 << 24 | number).to_be_bytes()));
+                for some in addresses.collect::<Vec<_>>().chunks(1_000) {
+                    stream.write_all(&answer(&question, 0, some))?;
+                }
+                stream.write_all(&answer(&question, 0, &[soa(serial)]))?;
+                continue;
+            }
             Way::OtherSerial => [soa(serial), host(&www), soa(serial + 1)],
             Way::Outside => [soa(serial), host("www.example.net"), soa(serial)],
             Way::Refused => {
@@ -292,8 +304,9 @@ fn a_primary_that_means_no_good_changes_nothing() {
         (3, Way::Garbage, "cannot be read"),
         (4, Way::OtherSerial, "serial 5"),
         (6, Way::Outside, "not of this zone"),
-        (7, Way::Refused, "REFUSED"),
-        (8, Way::Endless, "too large"),
+        (7, Way::Crowded, "www.example.org has more than 4096 records"),
+        (8, Way::Refused, "REFUSED"),
+        (9, Way::Endless, "too large"),
     ] {
         *told.lock().unwrap() = (way, serial);
         ok(&dev, "POST", &force, json!({}));
@@ -307,9 +320,9 @@ fn a_primary_that_means_no_good_changes_nothing() {
         );
         assert!(dev.dig(&[ZONE, "SOA"]).contains("mail.elsewhere.test. 1 3600"), "{way:?}");
     }
-    *told.lock().unwrap() = (Way::Right, 9);
+    *told.lock().unwrap() = (Way::Right, 10);
     ok(&dev, "POST", &force, json!({}));
-    until(&dev, &["www.example.org", "A"], "192.0.2.9");
+    until(&dev, &["www.example.org", "A"], "192.0.2.10");
     shows(&dev, &path, |shown| shown["failure"] == json!(null));
     // Nobody else may say that it has changed.
     let socket = std::net::UdpSocket::bind("127.0.0.2:0").unwrap();

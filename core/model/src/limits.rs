@@ -25,8 +25,11 @@ pub const TTL_SECONDS_MAX: u32 = 86_400;
 pub const TTL_SECONDS_AUTO: u32 = 300;
 /// Records of one zone.
 pub const RECORDS_PER_ZONE_MAX: usize = 100_000;
-/// Records of one name and type.
+/// Records of one name and type that its owner writes here.
 pub const RECORDS_PER_SET_MAX: usize = 100;
+/// Records of one name, of all types, wherever they come from: as many addresses as one message of 64 KiB has room for, 16
+/// octets each. What a primary may send in one set, and in how many types, is bounded by it.
+pub const RECORDS_PER_NAME_MAX: usize = 4_096;
 /// Tags of a record.
 pub const RECORD_TAGS_MAX: usize = 20;
 /// Rules of one ruleset.

@@ -165,7 +165,8 @@ impl Node {
             // One alias at most (RFC 2181, 10.1); the model refuses a second one.
             self.alias.get_or_insert_with(|| RrSet::of_one(rtype, ttl, data));
         } else {
-            self.add_data(rtype, ttl, data);
+            // They are brought together when all are here: one by one, each would be looked for among those before it.
+            self.sets.push(RrSet::of_one(rtype, ttl, data));
         }
     }
 
@@ -226,6 +227,7 @@ impl ZoneTree {
                 nodes.entry(relative.into()).or_default().add(&record, wire, ttl_max);
             }
         }
+        nodes.values_mut().for_each(|node| RrSet::gather(&mut node.sets));
         let challenged = add_challenges(&mut nodes, zone, &apex, challenges);
         let mut tree = Self {
             labels: Name::of_encoded(&apex).labels(),

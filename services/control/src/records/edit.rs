@@ -118,6 +118,10 @@ impl ZoneEdit {
                 return Err(refusal(record, other, &clash.to_string()));
             }
         }
+        if others().count() >= limits::RECORDS_PER_NAME_MAX {
+            let message = format!("a name has at most {} records", limits::RECORDS_PER_NAME_MAX);
+            return Err(ApiError::new(Code::RecordQuota, message).at("/name"));
+        }
         let record_type = record.data.record_type();
         if others().filter(|other| other.data.record_type() == record_type).count()
             >= limits::RECORDS_PER_SET_MAX
@@ -268,5 +272,19 @@ mod tests {
             Code::RecordQuota
         );
         edit.create(record(201, "www", RecordType::Txt, "other types have their own")).unwrap();
+    }
+
+    #[test]
+    fn a_name_has_a_bound_for_all_its_types() {
+        let of_type = |number: u16, name: &str| {
+            let rtype = RecordType::by_name(&format!("TYPE{}", 10_000 + number)).unwrap();
+            let id = RecordId::from_bytes([&number.to_be_bytes()[..], &[7; 14]].concat().try_into().unwrap());
+            Record { id, ..record(1, name, rtype, "\\# 1 00") }
+        };
+        let records = (0..4_096).map(|number| of_type(number, "www")).collect();
+        let mut edit = ZoneEdit::new(zone(), records);
+        assert_eq!(edit.create(of_type(5_000, "www")).unwrap_err().code(), Code::RecordQuota);
+        edit.replace(of_type(7, "www")).unwrap();
+        edit.create(of_type(5_000, "other")).unwrap();
     }
 }

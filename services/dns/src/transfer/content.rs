@@ -117,12 +117,11 @@ fn answered(responder: &Responder, zones: &impl Zones, owner: &[u8], rtype: u16)
     let mut answer = Vec::new();
     responder.respond(zones, &question, asker, &mut answer)?;
     let records = message::answers(&answer).unwrap_or_default();
-    let mut records = records.into_iter().filter(|record| record.rtype == rtype && record.owner == *owner);
-    let Some(first) = records.next() else {
+    let records = records.into_iter().filter(|record| record.rtype == rtype && record.owner == *owner);
+    let mut sets = records.map(|record| RrSet::of_one(rtype, record.ttl, record.data)).collect();
+    RrSet::gather(&mut sets);
+    if sets.is_empty() {
         debug!(?owner, "transferred without addresses: its alias leads to none that are known here");
-        return None;
-    };
-    let mut set = RrSet::of_one(rtype, first.ttl, first.data);
-    records.for_each(|record| set.add(record.ttl, record.data));
-    Some(set)
+    }
+    sets.pop()
 }

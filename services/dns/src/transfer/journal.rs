@@ -125,7 +125,7 @@ pub(super) fn differences(
 fn missing<'s>(sets: &'s [RrSet], others: &'s [RrSet]) -> impl Iterator<Item = RrSet> + use<'s> {
     sets.iter().filter_map(move |set| {
         let other = others.iter().find(|other| (other.rtype, other.ttl) == (set.rtype, set.ttl));
-        let known = other.map(|other| other.data.as_slice()).unwrap_or_default();
+        let known: BTreeSet<_> = other.into_iter().flat_map(|other| &other.data).collect();
         let data: Vec<_> = set.data.iter().filter(|data| !known.contains(data)).cloned().collect();
         (!data.is_empty()).then_some(RrSet { rtype: set.rtype, ttl: set.ttl, data })
     })

@@ -17,7 +17,7 @@ use std::{
 
 use proxima_ledger::{Change, Snapshot};
 use proxima_model::{
-    Entity, PrimarySoa, RecordId, SecondaryZone, Timestamp, TransferredRecord, Zone, ZoneId,
+    DnsName, Entity, PrimarySoa, RecordId, SecondaryZone, Timestamp, TransferredRecord, Zone, ZoneId,
     limits as model_limits,
 };
 use proxima_transfer::{message::Read, stream::Transfer};
@@ -177,10 +177,25 @@ fn compare(zone: ZoneId, here: &Here, transfer: Transfer, now: Timestamp) -> Res
     if there.len() > model_limits::RECORDS_PER_ZONE_MAX {
         return Err(format!("the zone has more than {} records", model_limits::RECORDS_PER_ZONE_MAX));
     }
+    if let Some(name) =
+        crowded(there.iter().filter_map(|(id, come)| come.as_ref().or_else(|| here.records.get(id))))
+    {
+        return Err(format!("{name} has more than {} records", model_limits::RECORDS_PER_NAME_MAX));
+    }
     let gone =
         here.records.values().filter(|record| !there.contains_key(&record.record.id)).cloned().collect();
     let come = there.into_values().flatten().collect();
     Ok(Changed { soa, left_out, come, gone })
+}
+
+/// A name that has more records than a name may have.
+fn crowded<'r>(records: impl Iterator<Item = &'r TransferredRecord>) -> Option<&'r DnsName> {
+    let mut counts: HashMap<&DnsName, usize> = HashMap::new();
+    records.map(|record| &record.record.name).find(|name| {
+        let count = counts.entry(name).or_default();
+        *count += 1;
+        *count > model_limits::RECORDS_PER_NAME_MAX
+    })
 }
 
 /// Applies a transfer; how many records it changed.
@@ -400,5 +415,37 @@ mod tests {
         assert_eq!(changed(&here, steps(&[("x1", "x2 x3"), ("", "e")])), expect("e", "", 2));
         assert!(changed(&here, steps(&[("z", "")])).is_err(), "what is not here cannot go");
         assert!(changed(&here, Transfer::Nothing).is_err());
+    }
+
+    #[test]
+    fn a_name_has_so_many_records_and_no_more_whichever_way_they_come() {
+        const MAX: u16 = 4_096;
+        let texts = |numbers: std::ops::Range<u16>| -> Vec<Read> {
+            // Of two types, which share what a name may have.
+            let one = |number: u16| Read {
+                rtype: if number.is_multiple_of(2) { 16 } else { 65_280 },
+                data: [&[2], &number.to_be_bytes()[..]].concat(),
+                ..read("a")
+            };
+            numbers.map(one).collect()
+        };
+        let with = |reads: Vec<Read>| {
+            let ours = reads.iter().filter_map(|read| records::ours(ZONE, read, 2, Timestamp::default()));
+            let records = ours.map(|record| (record.record.id, record)).collect();
+            Here { soa: None, generation: 2, left_out: 0, records, is_dirty: false }
+        };
+        let compared = |here: &Here, transfer| {
+            let changed = compare(ZONE, here, transfer, Timestamp::default());
+            changed.map(|changed| (changed.come.len(), changed.gone.len()))
+        };
+        let too_many = Err("a.example.com has more than 4096 records".to_owned());
+        let (empty, full) = (with(Vec::new()), with(texts(0..MAX)));
+        let others: Vec<Read> = (0..MAX).map(|number| read(&format!("b{number}"))).collect();
+        let whole = |range| Transfer::Whole(soa(), [texts(range), others.clone()].concat());
+        assert_eq!(compared(&empty, whole(0..MAX)), Ok((2 * usize::from(MAX), 0)));
+        assert_eq!(compared(&empty, whole(0..MAX + 1)), too_many);
+        let step = |gone, come| Transfer::Differences(soa(), vec![Difference { gone, come }]);
+        assert_eq!(compared(&full, step(Vec::new(), texts(MAX..MAX + 1))), too_many);
+        assert_eq!(compared(&full, step(texts(0..1), texts(MAX..MAX + 1))), Ok((1, 1)));
     }
 }
