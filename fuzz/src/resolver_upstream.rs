@@ -12,7 +12,8 @@ use std::{
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
 use proxima_resolver::{
-    Metrics, Query, Read, Resolver, Settings, Transport, TrustAnchors, Upstream, parse_anchors,
+    Metrics, Query, Read, Resolver, Settings, Transport, TrustAnchors, Upstream, ZONE_ASKED_MAX,
+    parse_anchors,
 };
 use proxima_wire::{HEADER_OCTETS, class, flag, name, record, rtype};
 
@@ -143,6 +144,7 @@ pub fn run(octets: &[u8]) {
         anchors: TrustAnchors::fixed(anchors),
         allow_private_servers: true,
         cache_octets: 1 << 20,
+        zone_asked_max: ZONE_ASKED_MAX,
         clock: Arc::new(|| 1_800_000_000_000),
         stale_after: Duration::from_millis(1_800),
         stale_for: Duration::from_secs(86_400),

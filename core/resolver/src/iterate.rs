@@ -37,9 +37,9 @@ pub(crate) const QUERIES_MAX: u32 = 100;
 const CHECKS_MAX: u32 = 120;
 /// How long one question of a client may take, whatever its name servers do: they are asked nothing more then.
 pub(crate) const RESOLUTION_MAX: Duration = Duration::from_secs(10);
-/// Questions to one zone at once: of all that are resolved at a time, the servers of one zone cannot have more, so that one
-/// whose servers are slow is in nobody else's way.
-const ZONE_ASKED_MAX: usize = 1_024;
+/// Questions to one zone at once, at the most: of all that are resolved at a time, the servers of one zone cannot have more, so
+/// that one whose servers are slow is in nobody else's way ([`Settings::zone_asked_max`]).
+pub const ZONE_ASKED_MAX: usize = 1_024;
 /// How often something that is bogus is asked for once more, of another server: one of several may have old signatures, or
 /// somebody guessed a datagram's id.
 pub(crate) const DOUBTS_MAX: u8 = 2;
@@ -342,7 +342,8 @@ impl<U: Upstream> Core<U> {
         work: &Work,
         depth: u8,
     ) -> Result<Reply, Failure> {
-        let _asking = self.servers.asking(&zone.name, ZONE_ASKED_MAX).ok_or(Failure(ede::OTHER))?;
+        let asking = self.servers.asking(&zone.name, self.settings.zone_asked_max);
+        let _asking = asking.ok_or(Failure(ede::OTHER))?;
         let mut addresses: Vec<IpAddr> = zone.servers.iter().flat_map(|(_, its)| its.clone()).collect();
         let mut without = zone.servers.iter().filter(|(server, its)| {
             // The address of a server within its own zone comes with the referral, or not at all.

@@ -71,6 +71,7 @@ pub use edns::{Cookie, CookieAnswer};
 #[doc(hidden)]
 pub use exercise::{exercise, exercise_anchors};
 pub use hints::{HintsError, parse_anchors, parse_hints};
+pub use iterate::ZONE_ASKED_MAX;
 pub use metrics::Metrics;
 pub use name::{Name, NotAName};
 pub use query::{Query, Read, Refusal, Written};

@@ -18,6 +18,9 @@ pub struct Settings {
     pub allow_private_servers: bool,
     /// Octets of memory for what was found, about.
     pub cache_octets: u64,
+    /// Questions to the servers of one zone at once: a part of those that may wait, so that the others' are not all taken by one
+    /// whose servers are slow, and [`crate::ZONE_ASKED_MAX`] at the most.
+    pub zone_asked_max: usize,
     /// What time it is.
     pub clock: Clock,
     /// How long a client waits before it gets what has expired (RFC 8767, 5: 1.8 seconds).

@@ -9,7 +9,7 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use prometheus_client::registry::Registry;
 use proxima_resolver::{
     AnchorState, Followed, Metrics, Query, Read, Resolver, Settings, Sockets, TrustAnchors, Unobserved,
-    parse_anchors,
+    ZONE_ASKED_MAX, parse_anchors,
 };
 
 #[tokio::test]
@@ -77,6 +77,7 @@ fn settings(anchors: Arc<TrustAnchors>, now: fn() -> u64) -> Settings {
         anchors,
         allow_private_servers: true,
         cache_octets: 16 << 20,
+        zone_asked_max: ZONE_ASKED_MAX,
         clock: Arc::new(now),
         stale_after: Duration::from_millis(1_800),
         stale_for: Duration::ZERO,

@@ -19,7 +19,7 @@ use world::{BEGIN, Fault, World, Zone, ip, name};
 
 use crate::{
     Metrics, Query, Read, Resolver, Settings, TrustAnchors,
-    iterate::{QUERIES_MAX, RESOLUTION_MAX},
+    iterate::{QUERIES_MAX, RESOLUTION_MAX, ZONE_ASKED_MAX},
     keys::ede,
     message::{Message, Record, flag, rtype},
     name::Name,
@@ -71,6 +71,7 @@ fn resolver_with(world: &Arc<World>, change: impl FnOnce(&mut Settings)) -> Arc<
         anchors: TrustAnchors::fixed(vec![world.zones[0].1.ds().unwrap()]),
         allow_private_servers: true,
         cache_octets: 16 << 20,
+        zone_asked_max: ZONE_ASKED_MAX,
         clock: Arc::new(move || clock.now.load(Ordering::Relaxed) * 1_000),
         stale_after: Duration::from_millis(1_800),
         stale_for: Duration::from_secs(86_400),

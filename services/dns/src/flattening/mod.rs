@@ -49,7 +49,7 @@ use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use proxima_chassis::{Clock, NodeContext, Shutdown};
 use proxima_model::AccountId;
-use proxima_resolver::{Metrics, Query, Read, Resolver, Settings, Upstream};
+use proxima_resolver::{Metrics, Query, Read, Resolver, Settings, Upstream, ZONE_ASKED_MAX};
 use proxima_transfer::message;
 use tokio::{
     sync::{Notify, Semaphore},
@@ -126,6 +126,7 @@ impl Flattening {
             anchors: root.anchors.clone(),
             allow_private_servers: dns.resolver.allow_private_name_servers,
             cache_octets: CACHE_OCTETS,
+            zone_asked_max: ZONE_ASKED_MAX,
             clock: Arc::new(move || now(&*millis)),
             // What has expired is kept here.
             stale_after: Duration::ZERO,

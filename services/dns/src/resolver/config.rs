@@ -9,7 +9,7 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proxima_chassis::NodeConfig;
 use proxima_model::DnsName;
-use proxima_resolver::{parse_anchors, parse_hints};
+use proxima_resolver::{ZONE_ASKED_MAX, parse_anchors, parse_hints};
 use serde::Deserialize;
 
 use super::{
@@ -37,6 +37,8 @@ const CACHE_BYTES_MIN: u64 = 1 << 20;
 /// Questions that wait for an answer, of all clients, and of one: an IPv4 address or an IPv6 /64. Each has some 2 KiB.
 const PENDING_DEFAULT: usize = 8_192;
 const PENDING_PER_CLIENT_DEFAULT: usize = 1_024;
+/// Questions to the servers of one zone that may wait also where hardly any may: all that is asked for begins with the root.
+const ZONE_ASKED_MIN: usize = 16;
 /// Like answers in a second to one network over UDP, where everybody may ask and unless given.
 const OPEN_RATE: u32 = 50;
 /// Octets of the files that are read: the real ones have a few thousand.
@@ -148,6 +150,11 @@ impl ResolverConfig {
         self.rate_limit_per_second.map_or_else(unless_given, Some).filter(|rate| *rate > 0)
     }
 
+    /// Questions that may wait for the servers of one zone: half of all, so that others are asked whatever becomes of it.
+    pub(crate) fn zone_asked_max(&self) -> usize {
+        (self.pending_max / 2).clamp(ZONE_ASKED_MIN, ZONE_ASKED_MAX)
+    }
+
     /// What the table alone tells.
     pub(crate) fn check(&self) -> Result<(), DnsError> {
         if self.names.len() > NAMES_MAX {
@@ -257,6 +264,14 @@ mod tests {
     fn allowing(networks: &[&str]) -> ResolverConfig {
         let allow = networks.iter().map(|network| network.parse().unwrap()).collect();
         ResolverConfig { allow, ..ResolverConfig::default() }
+    }
+
+    #[test]
+    fn one_zone_may_have_half_of_the_places_but_always_some_and_never_more_than_the_resolver_gives() {
+        for (pending_max, expected) in [(PENDING_DEFAULT, 1_024), (256, 128), (1, 16)] {
+            let config = ResolverConfig { pending_max, ..ResolverConfig::default() };
+            assert_eq!(config.zone_asked_max(), expected);
+        }
     }
 
     #[test]

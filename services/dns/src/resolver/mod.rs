@@ -129,6 +129,7 @@ impl Recursive {
             anchors: root.anchors.clone(),
             allow_private_servers: config.allow_private_name_servers,
             cache_octets: config.cache_bytes_max,
+            zone_asked_max: config.zone_asked_max(),
             clock: Arc::new(move || clock.now().as_millis().max(0).unsigned_abs()),
             stale_after: STALE_AFTER,
             stale_for: STALE_FOR,

@@ -43,7 +43,7 @@ fn asks(responder: &Responder, client: &str, transport: Transport, question: &[u
 }
 
 /// Asks for names that nobody asked for before, signed.
-fn made_up(number: usize, below: &str) -> Vec<u8> {
+pub(crate) fn made_up(number: usize, below: &str) -> Vec<u8> {
     let mut question = Question::new(&format!("n{number}.{below}"), 16);
     question.edns().flags = 0x8000;
     question.encode()
@@ -130,14 +130,14 @@ fn errors_are_one_flood_too() {
 }
 
 /// A client at an address of its own.
-async fn client(from: &str, to: SocketAddr) -> Result<UdpSocket> {
+pub(crate) async fn client(from: &str, to: SocketAddr) -> Result<UdpSocket> {
     let socket = UdpSocket::bind((from, 0)).await?;
     socket.connect(to).await?;
     Ok(socket)
 }
 
 /// How many answers were limited in this way.
-fn limited(running: &Running, action: &str) -> u64 {
+pub(crate) fn limited(running: &Running, action: &str) -> u64 {
     let line = format!("proxima_dns_rate_limited_total{{action=\"{action}\"}} ");
     let metrics = running.node.metrics.encode();
     let count = metrics.lines().find_map(|found| found.strip_prefix(&line));

@@ -8,7 +8,8 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::{
     encrypted::{Authority, ask_by_quic, connect_by_quic, without_id},
-    recursion::{RESOLVER, flow_at, https, https_at, question, received, with_resolver},
+    recursion::{flow_at, https, https_at},
+    resolving::{RESOLVER, question, received, with_resolver},
     sockets::{framed, read_answer},
 };
 

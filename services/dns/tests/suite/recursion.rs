@@ -1,10 +1,6 @@
 //! The role that resolves: in a small internet on BIND, asked over every transport by those who may and those who may not.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::future::join_all;
@@ -13,137 +9,15 @@ use proxima_model::PopCode;
 use proxima_pipeline::{
     Body, Client, Decision, Exchange, Fault, Flow, Protocol, RayId, Request, Response, Scheme, Stage, Trace,
 };
-use proxima_resolver::{AnchorState, Followed, Sockets, Transport, Upstream};
-use tokio::{
-    io::AsyncWriteExt as _,
-    net::{TcpStream, UdpSocket},
-    sync::watch,
-};
+use proxima_resolver::{AnchorState, Followed, Sockets};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::{
     encrypted::{Authority, ask_by_quic, connect_by_quic, without_id},
-    sockets::{Running, framed, read_answer, with_node_asking},
-    support::{NOW, Question, describe},
-    tree::{self, Tree},
+    resolving::{PATIENCE, RESOLVER, Resolving, question, received, with_resolver},
+    sockets::{framed, read_answer, with_node_asking},
+    support::{NOW, describe},
 };
-
-pub(crate) const RESOLVER: &str = "dns.example.com";
-const RD: u16 = 0x0100;
-/// What no test waits beyond.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Asks the tree's server, but holds questions below `held.plain.test` until they are let go.
-struct Gate {
-    sockets: Sockets,
-    open: watch::Sender<bool>,
-    /// How many have been held.
-    held: watch::Sender<usize>,
-}
-
-#[async_trait::async_trait]
-impl Upstream for Gate {
-    async fn exchange(&self, server: IpAddr, query: &[u8], transport: Transport) -> std::io::Result<Vec<u8>> {
-        if query.to_ascii_lowercase().windows(16).any(|octets| octets == b"\x04held\x05plain\x04test") {
-            self.held.send_modify(|held| *held += 1);
-            self.open.subscribe().wait_for(|open| *open).await.ok();
-        }
-        self.sockets.exchange(server, query, transport).await
-    }
-}
-
-/// A node that resolves in the tree, and what it asks through.
-pub(crate) struct Resolving<'a> {
-    pub(crate) running: &'a Running,
-    gate: Arc<Gate>,
-}
-
-impl Resolving<'_> {
-    pub(crate) fn at(&self) -> SocketAddr {
-        self.running.addresses.resolver.as_ref().expect("it resolves").clear[0]
-    }
-
-    pub(crate) fn tls(&self) -> SocketAddr {
-        self.running.addresses.resolver.as_ref().expect("it resolves").tls[0]
-    }
-
-    pub(crate) fn quic(&self) -> SocketAddr {
-        self.running.addresses.resolver.as_ref().expect("it resolves").quic[0]
-    }
-
-    pub(crate) async fn dig(&self, program: &str, arguments: &str) -> Result<String> {
-        self.running.dig_at(self.at(), program, arguments).await
-    }
-
-    pub(crate) async fn udp(&self) -> Result<UdpSocket> {
-        let socket = UdpSocket::bind("127.0.0.1:0").await?;
-        socket.connect(self.at()).await?;
-        Ok(socket)
-    }
-
-    /// Waits until so many questions are held.
-    async fn until_held(&self, count: usize) -> Result<()> {
-        self.gate.held.subscribe().wait_for(|held| *held >= count).await?;
-        Ok(())
-    }
-
-    fn let_go(&self) {
-        self.gate.open.send_replace(true);
-    }
-
-    /// Waits until a metric stands so.
-    async fn until_counts(&self, line: &str) -> Result<()> {
-        let counted = async {
-            while self.counts(line).is_err() {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, counted).await.or_else(|_| self.counts(line))
-    }
-
-    pub(crate) fn counts(&self, line: &str) -> Result<()> {
-        let metrics = self.running.node.metrics.encode();
-        let about =
-            || metrics.lines().filter(|line| line.contains("resolver")).collect::<Vec<_>>().join("\n");
-        ensure!(metrics.lines().any(|found| found == line), "{line} is not in\n{}", about());
-        Ok(())
-    }
-}
-
-pub(crate) async fn received(socket: &UdpSocket) -> Result<Vec<String>> {
-    let mut buffer = [0; 4096];
-    let length = socket.recv(&mut buffer).await?;
-    describe(&buffer[..length])
-}
-
-/// A question as clients of resolvers ask, with EDNS.
-pub(crate) fn question(name: &str, qtype: u16) -> Question {
-    let mut question = Question::new(name, qtype);
-    question.flags = RD;
-    question.edns();
-    question
-}
-
-/// Runs a node with this table `[dns.resolver]` beside what it needs, and a test against it.
-pub(crate) async fn with_resolver(
-    table: &str,
-    test: impl AsyncFnOnce(&Resolving<'_>) -> Result<()>,
-) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let Tree { port, anchor, .. } = &tree::start(folder.path());
-    let at = |name: &str| folder.path().join(name);
-    std::fs::write(at("hints"), ". NS ns.\nns. A 127.0.0.1\n")?;
-    std::fs::write(at("anchor"), anchor)?;
-    let (open, held) = (watch::Sender::new(false), watch::Sender::new(0));
-    let gate = Arc::new(Gate { sockets: Sockets { port: *port }, open, held });
-    let config = format!(
-        "[dns.resolver]\nlisten = [\"127.0.0.1:0\"]\nlisten_tls = [\"127.0.0.1:0\"]\nlisten_quic = [\"127.0.0.1:0\"]\n\
-         names = [{RESOLVER:?}]\nhttps = true\nhints_file = {:?}\nanchors_file = {:?}\n\
-         allow_private_name_servers = true\n{table}",
-        at("hints"),
-        at("anchor"),
-    );
-    with_node_asking(&config, gate.clone(), async |running| test(&Resolving { running, gate }).await).await
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_are_resolved_and_validated_over_udp_and_tcp() -> Result<()> {
@@ -390,13 +264,23 @@ pub(crate) async fn flow_at(
         headers: HeaderMap::new(),
         upgrade: None,
     };
+    flow_of(resolving, client, request, Body::empty()).await
+}
+
+/// What the edge's stage makes of any request, and what has become of the exchange.
+pub(crate) async fn flow_of(
+    resolving: &Resolving<'_>,
+    client: &str,
+    request: Request,
+    body: Body,
+) -> Result<(Flow, Exchange)> {
     let client = Client {
         address: SocketAddr::new(client.parse()?, 40_000),
         local: "198.51.100.1:443".parse()?,
         protocol: Protocol::Http2,
         tls: None,
     };
-    let mut exchange = Exchange::new(RayId::new(PopCode::parse("FRA")?), client, request, Body::empty(), NOW);
+    let mut exchange = Exchange::new(RayId::new(PopCode::parse("FRA")?), client, request, body, NOW);
     exchange.trace = Trace::kept();
     let stage = resolving.running.service.over_https();
     let flow = match stage.on_request(&mut exchange) {

@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 use crate::{
     encrypted::{Authority, connect_by_quic, dnspython},
     hostile::malformed,
-    recursion::{RESOLVER, Resolving, question, received, with_resolver},
+    resolving::{RESOLVER, Resolving, question, received, with_resolver},
 };
 
 /// RFC 9250, 8.4.
