@@ -5,6 +5,7 @@
 mod anchors;
 mod anew;
 mod denials;
+mod liars;
 mod priming;
 mod trust;
 mod world;
@@ -23,7 +24,7 @@ use crate::{
     keys::ede,
     message::{Message, Record, flag, rtype},
     name::Name,
-    upstream::Transport,
+    upstream::{Transport, Upstream},
 };
 
 const ROOT: u8 = 1;
@@ -65,8 +66,15 @@ fn resolver(world: &Arc<World>) -> Arc<Resolver<Arc<World>>> {
 }
 
 fn resolver_with(world: &Arc<World>, change: impl FnOnce(&mut Settings)) -> Arc<Resolver<Arc<World>>> {
+    let mut settings = settings(world);
+    change(&mut settings);
+    Resolver::new(world.clone(), settings, Metrics::register(&mut Registry::default()))
+}
+
+/// The root of this world, and its clock.
+fn settings(world: &Arc<World>) -> Settings {
     let clock = world.clone();
-    let mut settings = Settings {
+    Settings {
         hints: vec![ip(ROOT)],
         anchors: TrustAnchors::fixed(vec![world.zones[0].1.ds().unwrap()]),
         allow_private_servers: true,
@@ -75,9 +83,7 @@ fn resolver_with(world: &Arc<World>, change: impl FnOnce(&mut Settings)) -> Arc<
         clock: Arc::new(move || clock.now.load(Ordering::Relaxed) * 1_000),
         stale_after: Duration::from_millis(1_800),
         stale_for: Duration::from_secs(86_400),
-    };
-    change(&mut settings);
-    Resolver::new(world.clone(), settings, Metrics::register(&mut Registry::default()))
+    }
 }
 
 /// A client's question with RD and AD, and EDNS of 1,232 octets, with DO or not.
@@ -108,7 +114,7 @@ impl Answered {
     }
 }
 
-async fn ask(resolver: &Arc<Resolver<Arc<World>>>, text: &str, rtype: u16, more: u16) -> Answered {
+async fn ask<U: Upstream>(resolver: &Arc<Resolver<U>>, text: &str, rtype: u16, more: u16) -> Answered {
     let query = query(text, rtype, more);
     let mut octets = Vec::new();
     resolver.answer(&query, query.udp_octets_max(), &mut octets).await;
@@ -330,6 +336,32 @@ async fn a_delegation_to_many_names_that_have_to_be_looked_up_is_not_an_amplifie
     let of_victim = asked.iter().filter(|it| it.0 == ip(BANK)).count();
     assert!(of_victim <= 20, "{of_victim} questions to the victim");
     assert!(asked.len() <= QUERIES_MAX as usize);
+}
+
+#[tokio::test(start_paused = true)]
+async fn zones_whose_servers_have_names_in_each_other_end_in_a_failure_and_hold_up_nobody() {
+    let mut world = Arc::into_inner(world(|_| {})).unwrap();
+    let test = world.zones.iter_mut().find(|zone| zone.0 == ip(TEST)).unwrap();
+    // One is in the other, and a third leads into them.
+    for (zone, server) in [("a.test", "ns.b.test"), ("b.test", "ns.a.test"), ("c.test", "ns.a.test")] {
+        test.1.add(zone, rtype::NS, vec![name(server).wire().to_vec()]);
+    }
+    let world = Arc::new(world);
+    let resolver = resolver(&world);
+    let begun = tokio::time::Instant::now();
+    for text in ["www.a.test", "www.b.test", "www.c.test"] {
+        let before = world.count();
+        let (answered, other) =
+            tokio::join!(ask(&resolver, text, rtype::A, 0), ask(&resolver, "www.bank.test", rtype::A, 0));
+        assert_eq!((answered.message.rcode(), answered.addresses().len()), (2, 0), "{text}");
+        assert_eq!((other.message.rcode(), other.addresses()), (0, vec![100]), "{text}");
+        assert!(world.count() - before <= QUERIES_MAX as usize, "{text}: {}", world.count() - before);
+        // It is remembered (RFC 9520), and nobody asked again at once.
+        let before = world.count();
+        assert_eq!(ask(&resolver, text, rtype::A, 0).await.message.rcode(), 2, "{text}");
+        assert_eq!(world.count(), before, "{text}");
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO, "nobody was waited for");
 }
 
 #[tokio::test(start_paused = true)]
