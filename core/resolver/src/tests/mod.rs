@@ -6,6 +6,7 @@ mod anchors;
 mod anew;
 mod denials;
 mod liars;
+mod prefetch;
 mod priming;
 mod trust;
 mod world;

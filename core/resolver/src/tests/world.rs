@@ -58,6 +58,8 @@ pub(crate) struct Zone {
     key: Option<Arc<EcdsaKeyPair>>,
     /// Another key, which it has, and with which it signs all but its keys, from then on.
     pub(crate) rolls_at: Option<(u64, Arc<EcdsaKeyPair>)>,
+    /// TTL of its sets.
+    pub(crate) ttl: u32,
     /// TTL of its keys.
     pub(crate) keys_ttl: u32,
     /// Seconds for which signatures are good from [`BEGIN`] on.
@@ -118,6 +120,7 @@ impl Zone {
             sets: Vec::new(),
             key: is_signed.then(new_key),
             rolls_at: None,
+            ttl: 300,
             keys_ttl: 300,
             signed_for: 86_400,
             signs_anew: false,
@@ -215,7 +218,7 @@ impl Zone {
     }
 
     fn ttl(&self, kind: u16) -> u32 {
-        if kind == rtype::DNSKEY { self.keys_ttl } else { 300 }
+        if kind == rtype::DNSKEY { self.keys_ttl } else { self.ttl }
     }
 
     fn sign(&self, (owner, kind, data): &Set, now: u64) -> Option<Vec<u8>> {
