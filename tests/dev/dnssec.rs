@@ -169,27 +169,33 @@ fn a_zone_with_nsec3_is_validated_and_tells_nobody_its_names() {
     assert!(compact.contains("NSEC\t\\000.nothing.example.com."), "{compact}");
 }
 
-/// A resolver that validates, and knows where zones are, and of the first one by a DS that it can be trusted.
-struct Unbound {
+/// A resolver that validates, and knows where zones are, and of the first one by DS records, a line each, that it can be trusted.
+pub(crate) struct Unbound {
     child: Child,
     address: SocketAddr,
     _folder: tempfile::TempDir,
 }
 
 impl Unbound {
-    fn start(zones: &[(&str, SocketAddr)], ds: &str) -> Self {
+    /// One that stands several times is at several addresses.
+    pub(crate) fn start(zones: &[(&str, SocketAddr)], ds: &str) -> Self {
         let (folder, address) = (tempfile::tempdir().unwrap(), free_for_both());
         let (ip, port) = (address.ip(), address.port());
         let mut text = format!(
             "server:\n interface: {ip}@{port}\n port: {port}\n chroot: \"\"\n username: \"\"\n directory: {:?}\n \
              pidfile: \"\"\n use-syslog: no\n do-daemonize: no\n do-not-query-localhost: no\n \
-             module-config: \"validator iterator\"\n aggressive-nsec: yes\n trust-anchor: \"{ds}\"\n\
-             remote-control:\n control-enable: no\n",
+             module-config: \"validator iterator\"\n aggressive-nsec: yes\n",
             folder.path(),
         );
+        text.extend(ds.lines().map(|ds| format!(" trust-anchor: \"{ds}\"\n")));
+        text.push_str("remote-control:\n control-enable: no\n");
+        let mut former = "";
         for (zone, at) in zones {
-            let (ip, port) = (at.ip(), at.port());
-            text.push_str(&format!("stub-zone:\n name: \"{zone}\"\n stub-addr: {ip}@{port}\n"));
+            if former != *zone {
+                text.push_str(&format!("stub-zone:\n name: \"{zone}\"\n"));
+            }
+            text.push_str(&format!(" stub-addr: {}@{}\n", at.ip(), at.port()));
+            former = zone;
         }
         let file = folder.path().join("unbound.conf");
         std::fs::write(&file, text).unwrap();
@@ -205,7 +211,7 @@ impl Unbound {
         unbound
     }
 
-    fn ask(&self, name: &str, kind: &str) -> String {
+    pub(crate) fn ask(&self, name: &str, kind: &str) -> String {
         let mut dig = Command::new("dig");
         dig.arg(format!("@{}", self.address.ip())).args(["-p", &self.address.port().to_string()]);
         output(dig.args(["+dnssec", "+time=5", "+tries=1", name, kind])).1

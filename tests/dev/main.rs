@@ -14,6 +14,7 @@ mod dnssec;
 mod glance;
 mod grpc;
 mod http3;
+mod multi_signer;
 mod node;
 mod observed;
 mod origin;
