@@ -230,13 +230,16 @@ impl<U: Upstream> Core<U> {
         let mut zone = self.nearest(name, rtype, work).await?;
         let (mut doubts, mut renewed, mut is_new) = (0, false, true);
         let (mut shown, mut minimised, mut minimised_max) = (zone.name.depth(), 0, MINIMISED_MAX);
+        // How many labels are shown before the whole question is asked.
+        let above = name.depth().saturating_sub(1);
+        let mut shown_max = above;
         loop {
             if std::mem::take(&mut is_new)
                 && let Some(known) = self.synthesize(&zone, name, rtype, work)
             {
                 return Ok(known);
             }
-            let is_minimised = shown + 1 < name.depth() && minimised < minimised_max;
+            let is_minimised = shown < shown_max && minimised < minimised_max;
             let asked = if is_minimised { name.suffix(shown + 1) } else { name.clone() };
             let asked_type = if is_minimised { rtype::NS } else { rtype };
             minimised += usize::from(is_minimised);
@@ -270,18 +273,20 @@ impl<U: Upstream> Core<U> {
                     if !matches!(lookup.security, Security::Bogus(_)) {
                         return Ok(lookup);
                     }
-                    let skipped = minimised >= minimised_max && shown + 1 < name.depth();
-                    if skipped && minimised_max == MINIMISED_MAX {
-                        // The same servers may have a zone between, which was not seen: once more, label by label.
-                        (minimised, minimised_max) = (0, usize::MAX);
-                    } else if matches!(zone.trust, Trust::Bogus(_)) {
+                    let cut_max = if rtype == rtype::DS { above } else { name.depth() };
+                    if matches!(zone.trust, Trust::Bogus(_)) {
                         return Ok(lookup);
+                    } else if shown < cut_max && minimised_max == MINIMISED_MAX {
+                        // The same servers may have a zone between, or one that begins at the name, which was not seen: once
+                        // more, label by label.
+                        (minimised, minimised_max, shown_max) = (0, usize::MAX, cut_max);
                     } else if !renewed && zone.since + KEYS_YOUNG <= self.seconds() {
                         // It may have other keys by now.
                         renewed = true;
                         self.zones.remove(&zone.name);
                         zone = self.nearest(name, rtype, work).await?;
                         (shown, minimised, minimised_max) = (zone.name.depth(), 0, MINIMISED_MAX);
+                        shown_max = above;
                     } else if doubts < DOUBTS_MAX {
                         doubts += 1;
                         self.doubt(from, &zone.name);

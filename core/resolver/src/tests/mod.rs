@@ -148,6 +148,34 @@ async fn signed_names_are_secure_and_unsigned_ones_insecure() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_zone_that_the_servers_of_the_one_above_have_too_is_found_at_its_own_name() {
+    for (text, kind, code, secure) in [
+        ("signed.test", rtype::SOA, 0, true),
+        ("signed.test", rtype::AAAA, 0, true),
+        ("signed.test", rtype::DNSKEY, 0, true),
+        ("signed.test", rtype::DS, 0, true),
+        ("www.signed.test", rtype::A, 0, true),
+        ("no.signed.test", rtype::A, 3, true),
+        ("plain.test", rtype::SOA, 0, false),
+        ("plain.test", rtype::AAAA, 0, false),
+        ("plain.test", rtype::DS, 0, true),
+        ("www.plain.test", rtype::A, 0, false),
+    ] {
+        // They answer for it, and refer nobody to it.
+        let mut world = Arc::into_inner(world(|_| {})).unwrap();
+        let is_here = |zone: &&(std::net::IpAddr, Zone)| [ip(SIGNED), ip(PLAIN)].contains(&zone.0);
+        let with_servers = |(_, zone): &(std::net::IpAddr, Zone)| {
+            let (apex, server) = (zone.name.to_string(), format!("ns.{}", zone.name));
+            zone.elsewhere(86_400).with_name(&apex, rtype::NS, &server).with_a(&server, TEST)
+        };
+        let here: Vec<_> = world.zones.iter().filter(is_here).map(with_servers).collect();
+        world.zones.extend(here.into_iter().map(|zone| (ip(TEST), zone)));
+        let answered = ask(&resolver(&Arc::new(world)), text, kind, DO).await;
+        assert_eq!((answered.message.rcode(), answered.is_secure()), (code, secure), "{text} {kind}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_does_not_exist_is_denied_securely() {
     let resolver = resolver(&world(|_| {}));
     for (text, kind, code) in [
