@@ -2,6 +2,7 @@
 //! real clients.
 
 mod answers;
+mod corpus;
 mod differential;
 mod dnssec;
 mod encrypted;
