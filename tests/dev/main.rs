@@ -18,6 +18,7 @@ mod multi_signer;
 mod node;
 mod observed;
 mod origin;
+mod presigned;
 mod process;
 mod records;
 mod resolver;

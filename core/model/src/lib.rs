@@ -29,6 +29,7 @@ mod id;
 pub mod limits;
 mod name;
 mod network;
+mod presigned;
 mod purge;
 mod record;
 mod ruleset;
@@ -60,6 +61,7 @@ pub use id::{
 };
 pub use name::{DnsName, ZoneName};
 pub use network::{Node, NodeName, Pop, PopCode, RegionName};
+pub use presigned::{Denial, Presigned, PresignedContent, PresignedProblem, is_of_signing};
 pub use purge::{CacheTag, Purge, PurgeWhat, UrlPrefix};
 pub use record::{
     Angle, CaaTag, Field, FieldKind, FieldValue, Location, OtherType, Rdata, Record, RecordData, RecordType,

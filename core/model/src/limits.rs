@@ -99,6 +99,13 @@ pub const KEY_ROLL_DAYS_MIN: u32 = 14;
 pub const KEY_ROLL_DAYS_MAX: u32 = 3_653;
 /// Octets of a zone's name on the wire that leave room for a hash below it (RFC 5155, 3): a label of 32 digits.
 pub const NSEC3_ZONE_OCTETS_MAX: usize = 255 - 33;
+/// Keys of a zone that its primary signed that are shown: more than any roll-over has.
+pub const PRESIGNED_KEYS_SHOWN_MAX: usize = 16;
+/// How long before the signatures of a zone's primary end that is told, in seconds: a day, in which somebody sees to it.
+pub const SIGNATURES_END_SOON_SECONDS: i64 = 86_400;
+/// How often, at the most, names are hashed again that a zone's primary denies by hashes: what validators take at the most
+/// (RFC 9276, 3.2), and what a flood of made-up names may cost.
+pub const NSEC3_ITERATIONS_MAX: u16 = 150;
 /// Octets of a TSIG secret: what a peer may have from long ago (RFC 8945, 5.2.1 wants more), and as much as the largest
 /// hash takes without hashing it first.
 pub const TSIG_SECRET_OCTETS_MIN: usize = 8;

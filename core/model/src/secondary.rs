@@ -8,7 +8,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Entity, Key, Kind, Record, RecordId, Timestamp, TransferPeerId, ZoneId};
+use crate::{
+    Entity, Key, Kind, Presigned, PresignedProblem, Record, RecordId, Timestamp, TransferPeerId, ZoneId,
+};
 
 /// From whom a zone comes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +103,9 @@ pub struct SecondaryZone {
     /// Which transfer puts records under the next generation, by a number that it drew: one at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staging: Option<u64>,
+    /// That it is answered as its primary has signed it, if its owner wants that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presigned: Option<Presigned>,
 }
 
 impl SecondaryZone {
@@ -117,7 +122,13 @@ impl SecondaryZone {
             expired: false,
             forced_at: None,
             staging: None,
+            presigned: None,
         }
+    }
+
+    /// What is wrong with the signatures of its primary, if it is answered with those.
+    pub fn signing_problem(&self, now: Timestamp) -> Option<PresignedProblem> {
+        self.presigned.as_ref()?.problem(self.left_out, now)
     }
 
     /// Whether it can be served.

@@ -5,7 +5,7 @@ use proxima_model::{DnsName, ZoneName};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Api, ApiArgs, print_table, shown};
+use super::{Api, ApiArgs, print_table, printable, shown};
 
 /// Zones.
 #[derive(Debug, clap::Args)]
@@ -60,6 +60,9 @@ enum ZonesCommand {
         /// `parent-done`, where nobody looks, once the parent names the new key.
         #[arg(long, value_name = "WHAT", value_parser = ["start", "back", "parent-done"])]
         roll: Option<String>,
+        /// Answer a secondary zone as its primary signed it, instead of signing it here; `off` ends it.
+        #[arg(long, conflicts_with_all = ["algorithm", "nsec3", "roll"])]
+        presigned: bool,
     },
     /// Show what one server counted of a zone's visitors since its start.
     Traffic {
@@ -132,8 +135,8 @@ pub(crate) async fn run(args: ZonesArgs) -> anyhow::Result<()> {
                 settings.map(|setting| vec![shown(&setting["id"]), shown(&setting["value"])]).collect();
             print_table(&["SETTING", "VALUE"], &rows);
         }
-        ZonesCommand::Dnssec { zone, action, algorithm, nsec3, roll } => {
-            dnssec(&api, &zone, action, (algorithm, nsec3, roll)).await?;
+        ZonesCommand::Dnssec { zone, action, algorithm, nsec3, roll, presigned } => {
+            dnssec(&api, &zone, action, (algorithm, nsec3, roll, presigned)).await?;
         }
         ZonesCommand::Traffic { zone } => traffic(&api, &zone).await?,
         ZonesCommand::Origin(args) => origin(&api, &args).await?,
@@ -145,11 +148,14 @@ async fn dnssec(
     api: &Api,
     zone: &str,
     action: Dnssec,
-    (algorithm, nsec3, roll): (Option<String>, Option<bool>, Option<String>),
+    (algorithm, nsec3, roll, presigned): (Option<String>, Option<bool>, Option<String>, bool),
 ) -> anyhow::Result<()> {
     let on = matches!(action, Dnssec::On);
-    let chooses = algorithm.is_some() || nsec3.is_some() || roll.is_some();
-    anyhow::ensure!(on || !chooses, "--algorithm, --nsec3 and --roll are for `on`; leave them out");
+    let chooses = algorithm.is_some() || nsec3.is_some() || roll.is_some() || presigned;
+    anyhow::ensure!(
+        on || !chooses,
+        "--algorithm, --nsec3, --roll and --presigned are for `on`; leave them out"
+    );
     let path = format!("/zones/{}/dnssec", api.zone(zone).await?);
     let mut wanted = json!({ "status": if on { "active" } else { "disabled" } });
     if let Some(algorithm) = algorithm {
@@ -157,6 +163,9 @@ async fn dnssec(
     }
     if let Some(nsec3) = nsec3 {
         wanted["dnssec_use_nsec3"] = nsec3.into();
+    }
+    if presigned {
+        wanted["dnssec_presigned"] = true.into();
     }
     if let Some(roll) = roll {
         wanted["key_roll"] = roll.replace('-', "_").into();
@@ -171,8 +180,16 @@ async fn dnssec(
         let until = result["key_roll"]["next_on"].as_str().unwrap_or("its parent names the key below");
         println!("its key is rolled over: {stage}, until {until}");
     }
+    if let Some(problem) = result["presigned"]["problem"].as_str() {
+        println!("{}", printable(problem));
+    }
     match result["status"].as_str() {
         Some("disabled") => {}
+        _ if result["dnssec_presigned"] == true => {
+            println!("it is answered as its primary signed it, whose DS record its registrar has to know");
+            println!("key tags: {}", shown(&result["presigned"]["key_tags"]));
+            println!("signed until: {}", shown(&result["presigned"]["signed_until"]));
+        }
         Some("pending-disabled") => {
             println!("have its registrar remove the DS record: it stays signed until that is gone")
         }

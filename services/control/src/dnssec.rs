@@ -14,14 +14,18 @@
 //!
 //! `key_roll` begins the roll-over of the key, takes it back, or says where nobody looks that the parent names the new key;
 //! `background/dnssec.rs` leads it on, stage by stage ([`proxima_model::RollStage`]).
+//!
+//! A zone that its primary has signed is none of this: see [`presigned`].
+
+mod presigned;
 
 use std::sync::Arc;
 
 use axum::{Extension, extract::State};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use proxima_model::{
-    Invalid, KeyRole, ParentDs, RollStage, SIGNING_KEY_FLAGS, SigningAlgorithm, SigningKey, SigningState,
-    Timestamp, Zone, ZoneSigning, excerpt, limits as model_limits,
+    Invalid, KeyRole, ParentDs, RollStage, SIGNING_KEY_FLAGS, SecondaryZone, SigningAlgorithm, SigningKey,
+    SigningState, Timestamp, Zone, ZoneSigning, excerpt, limits as model_limits,
 };
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 use serde::Deserialize;
@@ -67,9 +71,11 @@ pub(crate) async fn get(
     State(api): State<Arc<Api>>,
     Extension(zone): Extension<Zone>,
 ) -> Result<Answer, ApiError> {
+    let now = api.now();
     api.read(move |snapshot| {
         let signing = snapshot.get::<ZoneSigning>(&zone.id)?;
-        Ok(Answer::new(show(&zone, signing.as_ref())).at(snapshot.seq()))
+        let secondary = snapshot.get::<SecondaryZone>(&zone.id)?;
+        Ok(Answer::new(show(&zone, signing.as_ref(), secondary.as_ref(), now)).at(snapshot.seq()))
     })
     .await
 }
@@ -80,6 +86,7 @@ pub(crate) struct Wish {
     algorithm: Option<SigningAlgorithm>,
     nsec3: Option<bool>,
     multi_signer: Option<bool>,
+    presigned: Option<bool>,
     roll: Option<RollWish>,
     roll_days: Option<u32>,
 }
@@ -151,10 +158,6 @@ pub(crate) fn roll_key(
 
 impl Wish {
     pub(crate) fn parse(body: &PatchBody) -> Result<Self, ApiError> {
-        if body.dnssec_presigned == Some(true) {
-            let message = "dnssec_presigned: not offered; leave it out";
-            return Err(ApiError::new(Code::NotOffered, message).at("/dnssec_presigned"));
-        }
         let on = match body.status.as_deref() {
             None => None,
             Some("active") => Some(true),
@@ -176,7 +179,8 @@ impl Wish {
             return Err(ApiError::new(Code::FieldInvalid, message).at("/key_roll_days"));
         }
         let (nsec3, multi_signer) = (body.dnssec_use_nsec3, body.dnssec_multi_signer);
-        Ok(Self { on, algorithm, nsec3, multi_signer, roll, roll_days: body.key_roll_days })
+        let (presigned, roll_days) = (body.dnssec_presigned, body.key_roll_days);
+        Ok(Self { on, algorithm, nsec3, multi_signer, presigned, roll, roll_days })
     }
 
     /// What becomes of a zone that was signed so, or was not.
@@ -251,11 +255,16 @@ pub(crate) async fn patch(
     api.change(&author, move |draft| {
         let former = draft.read::<ZoneSigning>(&zone.id)?;
         if draft.is_repeat {
-            return Ok(show(&zone, former.as_ref()));
+            let secondary = draft.read::<SecondaryZone>(&zone.id)?;
+            return Ok(show(&zone, former.as_ref(), secondary.as_ref(), draft.now));
         }
-        let next = wish.of(&zone, former.clone(), draft.now, trusting)?;
-        put(draft, &zone, former.as_ref(), next.as_ref())?;
-        Ok(show(&zone, next.as_ref()))
+        let secondary = presigned::switch(draft, &zone, former.as_ref(), &wish)?;
+        let mut next = former.clone();
+        if secondary.as_ref().is_none_or(|secondary| secondary.presigned.is_none()) {
+            next = wish.of(&zone, former.clone(), draft.now, trusting)?;
+            put(draft, &zone, former.as_ref(), next.as_ref())?;
+        }
+        Ok(show(&zone, next.as_ref(), secondary.as_ref(), draft.now))
     })
     .await
 }
@@ -270,6 +279,7 @@ pub(crate) async fn delete(
         if !draft.is_repeat {
             let former = draft.read::<ZoneSigning>(&zone.id)?;
             put(draft, &zone, former.as_ref(), None)?;
+            presigned::end(draft, &zone)?;
         }
         Ok(json!(""))
     })
@@ -355,7 +365,17 @@ fn new_key(algorithm: SigningAlgorithm, now: Timestamp) -> Result<SigningKey, Ap
 }
 
 /// DNSSEC as v4 shows it, with the key that signs.
-fn show(zone: &Zone, signing: Option<&ZoneSigning>) -> Value {
+fn show(
+    zone: &Zone,
+    signing: Option<&ZoneSigning>,
+    secondary: Option<&SecondaryZone>,
+    now: Timestamp,
+) -> Value {
+    if let Some(secondary) = secondary
+        && let Some(presigned) = &secondary.presigned
+    {
+        return presigned::show(presigned, secondary.left_out, now);
+    }
     let status = match signing.map(|signing| (signing.state, signing.parent)) {
         None => "disabled",
         Some((SigningState::Leaving, _)) => "pending-disabled",
@@ -381,6 +401,7 @@ fn show(zone: &Zone, signing: Option<&ZoneSigning>) -> Value {
         "modified_on": signing.map(|signing| time(signing.modified_at)),
         "dnssec_multi_signer": signing.is_some_and(|signing| signing.multi_signer),
         "dnssec_presigned": false,
+        "presigned": null,
         "dnssec_use_nsec3": signing.is_some_and(|signing| signing.nsec3),
         "key_roll": signing.and_then(show_roll),
         "key_roll_days": signing.map_or(0, |signing| signing.roll_days),

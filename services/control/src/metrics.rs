@@ -13,6 +13,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use proxima_ledger::AppendError;
+use proxima_model::PresignedProblem;
 
 use crate::error::{Code, Fault};
 
@@ -32,6 +33,11 @@ struct OutcomeLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {
     result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,6 +65,7 @@ pub(crate) struct ControlMetrics {
     acme_orders: Family<ResultLabels, Counter>,
     notifies: Family<ResultLabels, Counter>,
     transfers_in: Family<ResultLabels, Counter>,
+    presigned_zones: Family<StateLabels, Gauge>,
     /// When the first of the certificates that were ordered runs out, in seconds since 1970.
     pub(crate) acme_certificate_expires: Gauge,
     /// Zones whose last order failed.
@@ -80,6 +87,7 @@ impl ControlMetrics {
             acme_orders: Family::default(),
             notifies: Family::default(),
             transfers_in: Family::default(),
+            presigned_zones: Family::default(),
             acme_certificate_expires: Gauge::default(),
             acme_zones_failing: Gauge::default(),
         };
@@ -107,6 +115,11 @@ impl ControlMetrics {
             "transfers_in",
             "Secondary zones that came from a primary, or did not, by result",
             metrics.transfers_in.clone(),
+        );
+        registry.register(
+            "presigned_zones",
+            "Secondary zones that are answered as their primary signed them, by what is wrong with that; none, if not the log's node",
+            metrics.presigned_zones.clone(),
         );
         registry.register(
             "notifies",
@@ -160,6 +173,15 @@ impl ControlMetrics {
     /// A secondary zone came, or did not.
     pub(crate) fn transferred_in(&self, result: &'static str) {
         self.transfers_in.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// How zones are that are answered as their primary signed them: what is wrong with each, if something is.
+    pub(crate) fn presigned(&self, problems: impl Iterator<Item = Option<PresignedProblem>> + Clone) {
+        for state in PresignedProblem::NAMES.into_iter().chain(["good"]) {
+            let names = problems.clone().map(|problem| problem.map_or("good", PresignedProblem::name));
+            let count = i64::try_from(names.filter(|name| *name == state).count()).unwrap_or(i64::MAX);
+            self.presigned_zones.get_or_create(&StateLabels { state }).set(count);
+        }
     }
 
     /// A zone's peer was told of a change, or not.

@@ -1,5 +1,7 @@
 //! Writing an answer: names compressed, record sets whole or not at all.
 
+use std::borrow::Borrow;
+
 use crate::{
     edns::Opt,
     rrset::{Layout, RrSet},
@@ -159,19 +161,19 @@ impl<'o> Writer<'o> {
     }
 
     /// Writes a set with its signatures, which are made only if the set fits: both, or `false` and nothing of either.
-    pub(crate) fn signed_set<E>(
+    pub(crate) fn signed_set<S: Borrow<RrSet>, E>(
         &mut self,
         section: Section,
         owner: &[u8],
         set: &RrSet,
         ttl: u32,
-        sign: impl FnOnce() -> Result<RrSet, E>,
+        sign: impl FnOnce() -> Result<S, E>,
     ) -> Result<bool, E> {
         let (length, names_known, counts) = (self.out.len(), self.names_known, self.counts);
         if !self.set(section, owner, set, ttl) {
             return Ok(false);
         }
-        if self.set(section, owner, &sign()?, ttl) {
+        if self.set(section, owner, sign()?.borrow(), ttl) {
             return Ok(true);
         }
         self.out.truncate(length);

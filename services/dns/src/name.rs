@@ -5,6 +5,8 @@ pub(crate) use proxima_wire::name::{NAME_OCTETS_MAX, is_within};
 
 /// Labels of a name without the root: each takes two octets at least.
 const LABELS_MAX: usize = NAME_OCTETS_MAX / 2;
+/// Octets of what orders a name: each octet of it takes two at the most.
+pub(crate) const ORDER_OCTETS_MAX: usize = 2 * NAME_OCTETS_MAX;
 
 /// A name in lower case, without compression, on the stack.
 #[derive(Clone)]
@@ -136,9 +138,60 @@ pub(crate) fn skip(octets: &[u8]) -> Option<usize> {
     }
 }
 
+/// Octets whose order is that of names (RFC 4034, 6.1), of a name relative to the apex, in lower case: its labels from the last
+/// to the first, each behind what is less than any octet of a label.
+pub(crate) fn order<'b>(relative: &[u8], buffer: &'b mut [u8; ORDER_OCTETS_MAX]) -> &'b [u8] {
+    let (mut starts, mut labels) = ([0_u8; LABELS_MAX], 0);
+    let mut at = 0;
+    while let Some(length) = relative.get(at) {
+        starts[labels] = u8::try_from(at).expect("a name has 255 octets at most");
+        labels += 1;
+        at += 1 + usize::from(*length);
+    }
+    let mut written = 0;
+    let mut put = |octet: u8| {
+        buffer[written] = octet;
+        written += 1;
+    };
+    for start in starts[..labels].iter().rev().map(|start| usize::from(*start)) {
+        put(0);
+        for octet in &relative[start + 1..start + 1 + usize::from(relative[start])] {
+            match octet {
+                0 | 1 => [1, octet + 1].into_iter().for_each(&mut put),
+                _ => put(*octet),
+            }
+        }
+    }
+    &buffer[..written]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Without the root.
+    fn relative(name: &str) -> Vec<u8> {
+        let mut octets = encode(name);
+        octets.pop();
+        octets
+    }
+
+    #[test]
+    fn names_have_the_order_of_rfc_4034() {
+        // 6.1, without the zone's own labels.
+        let mut names: Vec<Vec<u8>> = ["", "a", "yljkjljk.a", "z.a", "zabc.a", "z"].map(relative).to_vec();
+        names.extend([b"\x01\x01\x01z".to_vec(), b"\x01*\x01z".to_vec(), b"\x01\xc8\x01z".to_vec()]);
+        let key = |name: &Vec<u8>| order(name, &mut [0; ORDER_OCTETS_MAX]).to_vec();
+        assert!(names.iter().map(key).is_sorted_by(|one, other| one < other));
+        // A label that goes on with a zero is behind the one that ends there, and before all other longer ones.
+        let odd =
+            [&b"\x01a"[..], b"\x01\x00\x01a", b"\x02a\x00", b"\x02a\x01", b"\x02a-"].map(<[u8]>::to_vec);
+        assert!(odd.iter().map(key).is_sorted_by(|one, other| one < other));
+        let longest = [&[63; 64][..], &[63; 64], &[63; 64], &[61; 62]].concat();
+        assert_eq!(key(&longest).len(), longest.len());
+        let odd = [&[63][..], &[0; 63]].concat().repeat(3);
+        assert_eq!(key(&odd).len(), 3 * 127);
+    }
 
     #[test]
     fn a_name_of_255_octets_is_read_and_one_of_256_is_not() {

@@ -4,6 +4,7 @@
 mod beneath;
 mod flatten;
 mod https;
+mod presigned;
 mod responder;
 mod secure;
 
@@ -13,6 +14,7 @@ use proxima_ledger::{CompiledZones, ReadError, first_active};
 use proxima_model::{AccountId, ZoneId};
 
 use https::Https;
+use presigned::Proof;
 pub use responder::Responder;
 
 use crate::{
@@ -25,7 +27,7 @@ use crate::{
     rate::{Kind as Counted, Limited},
     rrset::{self, RrSet},
     wire::{ExtendedError, Rcode, class, rtype},
-    zone::{Found, Kind, Node, ZoneTree},
+    zone::{Denied, Found, Kind, Node, ZoneTree},
 };
 
 /// Aliases that one answer follows. Resolvers follow 8 to 16 of their own; more are a mistake or an attack.
@@ -137,6 +139,8 @@ struct Answer<'a, Z> {
     dnssec: bool,
     /// How many were made.
     signatures: u16,
+    /// What is still to be proven, of zones that came signed.
+    proofs: Vec<Proof>,
 }
 
 /// Where looking up one name leads.
@@ -153,7 +157,7 @@ enum Step {
 impl<Z: Zones> Answer<'_, Z> {
     /// Makes it, to whatever end; errors are counted too.
     fn finish_making(&mut self) -> (Rcode, Option<Limited>) {
-        let made = self.make();
+        let made = self.make().and_then(|rcode| self.write_proofs().map(|_| rcode));
         let counted = if self.counted { Ok(()) } else { self.count(Counted::Other) };
         let failure = match (counted, made) {
             (Ok(()), Ok(rcode)) => return (rcode, None),
@@ -276,7 +280,11 @@ impl<Z: Zones> Answer<'_, Z> {
             self.count(counted(zone, name, found))?;
         }
         let node = match found {
-            Found::Node(node) | Found::Wildcard(node) => node,
+            Found::Node(node) => node,
+            Found::Wildcard { node, labels } => {
+                self.prove(zone, name.wire(), Denied::Expanded(labels));
+                node
+            }
             Found::Nothing { .. } => return self.negative(zone, name.wire(), found),
             // Whether a delegation is signed is said above it (RFC 4035, 3.1.4.1).
             Found::Cut { node, label: 0 } if qtype == rtype::DS => {
@@ -295,6 +303,11 @@ impl<Z: Zones> Answer<'_, Z> {
         };
         if let Some(set) = self.about_signatures(zone, name.wire(), node) {
             return self.answer_about_signatures(zone, name.wire(), &set);
+        }
+        if let Some(set) = self.of_primary(zone, name, found) {
+            let Some(set) = set else { return self.negative(zone, name.wire(), found) };
+            self.set(zone, Section::Answer, name.wire(), set, set.ttl)?;
+            return Ok(Step::Done(Rcode::NoError));
         }
         let set = match (node.kind(zone), qtype) {
             (Kind::Alias(alias), rtype::CNAME | rtype::ANY) => Some(alias),
@@ -320,24 +333,27 @@ impl<Z: Zones> Answer<'_, Z> {
     }
 
     /// Says that a name, or data of the type, does not exist, and for how long (RFC 2308).
-    fn negative(&mut self, zone: &ZoneTree, name: &[u8], found: Found<'_>) -> Result<Step, Failure> {
+    fn negative(&mut self, zone: &Arc<ZoneTree>, name: &[u8], found: Found<'_>) -> Result<Step, Failure> {
         let soa = zone.soa();
         let ttl = secure::negative_ttl(zone).min(self.denied_for);
         let written = self.set(zone, Section::Authority, zone.apex(), soa, ttl)?;
         if self.signer(zone).is_some() {
             return self.deny(zone, name, found, written);
         }
+        self.prove(zone, name, Denied::of(found));
         Ok(Step::Done(if matches!(found, Found::Nothing { .. }) { Rcode::NxDomain } else { Rcode::NoError }))
     }
 
     /// Refers to the servers of a delegated zone, with the addresses that cannot be had without (RFC 9471).
-    fn refer(&mut self, zone: &ZoneTree, node: &Node, cut: &[u8]) -> Result<Step, Failure> {
+    fn refer(&mut self, zone: &Arc<ZoneTree>, node: &Node, cut: &[u8]) -> Result<Step, Failure> {
         let Some(servers) = node.set(rtype::NS) else {
             return self.negative(zone, cut, Found::Cut { node, label: 0 });
         };
         // They are the delegated zone's own, which signs them (RFC 4035, 2.2); how or that it is not is said here.
         if !self.unsigned_set(Section::Authority, cut, servers, servers.ttl)?
             || !self.say_ds(zone, node, cut)?
+            // Behind the glue is no place for them.
+            || !self.write_proofs()?
         {
             return Ok(Step::Done(Rcode::NoError));
         }
@@ -368,9 +384,15 @@ impl<Z: Zones> Answer<'_, Z> {
         set: &RrSet,
         ttl: u32,
     ) -> Result<bool, Failure> {
-        match self.signer(zone) {
-            Some(signer) => self.signed_set(signer, zone.apex(), section, (owner, set, ttl)),
-            None => self.unsigned_set(section, owner, set, ttl),
+        match (self.signer(zone), &set.rrsigs) {
+            (Some(signer), _) => self.signed_set(signer, zone.apex(), section, (owner, set, ttl)),
+            // Those of a set stand for it in its own zone only, not where an alias that is flattened leads to it.
+            (None, Some(rrsigs)) if self.dnssec && zone.presigned().is_some() => {
+                let written =
+                    self.writer.signed_set(section, owner, set, ttl, || Ok::<_, Failure>(&**rrsigs))?;
+                self.fitted(written)
+            }
+            (None, _) => self.unsigned_set(section, owner, set, ttl),
         }
     }
 
@@ -447,7 +469,7 @@ fn counted<'n>(zone: &'n ZoneTree, name: &'n Name, found: Found<'_>) -> Counted<
     match found {
         Found::Nothing { .. } => Counted::Nothing(zone.apex()),
         Found::Cut { .. } => Counted::Referral(zone.apex()),
-        Found::Wildcard(_) => Counted::Wildcard(zone.apex()),
+        Found::Wildcard { .. } => Counted::Wildcard(zone.apex()),
         Found::Node(_) => Counted::Name(name.wire()),
     }
 }

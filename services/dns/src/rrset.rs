@@ -33,12 +33,19 @@ pub(crate) struct RrSet {
     pub(crate) ttl: u32,
     /// Each record's data, names uncompressed. Never empty.
     pub(crate) data: Vec<Box<[u8]>>,
+    /// The signatures that its zone's primary made of it: of a zone that came signed.
+    pub(crate) rrsigs: Option<Box<Self>>,
 }
 
 impl RrSet {
+    /// A set of these records, one at least.
+    pub(crate) const fn new(rtype: u16, ttl: u32, data: Vec<Box<[u8]>>) -> Self {
+        Self { rtype, ttl, data, rrsigs: None }
+    }
+
     /// A set of one record.
     pub(crate) fn of_one(rtype: u16, ttl: u32, data: Vec<u8>) -> Self {
-        Self { rtype, ttl, data: vec![data.into()] }
+        Self::new(rtype, ttl, vec![data.into()])
     }
 
     /// Brings sets of one record each, or of more, together to one set for each type, in the order of types: each record once,

@@ -1,6 +1,8 @@
 //! A zone, compiled for answering: every name that exists, and what it has.
 
 mod https;
+mod made;
+mod presigned;
 
 use std::collections::hash_map::Entry;
 
@@ -8,13 +10,19 @@ use foldhash::{HashMap, HashMapExt};
 
 use proxima_ledger::{CompileZone, ReadError, Snapshot};
 use proxima_model::{
-    AccountId, AcmeOrder, CnameFlattening, DnsName, PrimarySoa, Record, RecordData, SecondaryZone,
-    TransferredRecord, Zone, ZoneId, ZoneSigning, ZoneStatus,
+    AccountId, AcmeOrder, CnameFlattening, DnsName, Record, RecordData, SecondaryZone, TransferredRecord,
+    Zone, ZoneId, ZoneSigning, ZoneStatus, is_of_signing,
     limits::{self, TTL_SECONDS_MAX},
 };
-use tracing::error;
 
-pub(crate) use self::https::HttpsOffer;
+pub(crate) use self::{
+    https::HttpsOffer,
+    presigned::{Denied, Presigned},
+};
+use self::{
+    made::{add_challenges, signer, start_of_authority, start_of_primary},
+    presigned::Gathered,
+};
 use crate::{
     dnssec::Signer,
     name::{self, NAME_OCTETS_MAX, Name},
@@ -24,8 +32,6 @@ use crate::{
 
 /// How long others may remember that something does not exist, in seconds (RFC 2308, 4).
 pub(crate) const NEGATIVE_TTL: u32 = limits::NEGATIVE_TTL_SECONDS;
-/// How long others may remember the answer to a certificate authority's challenge, in seconds: it is good once.
-const CHALLENGE_TTL: u32 = 30;
 /// The label of a wildcard (RFC 4592, 2.1.1) on the wire.
 pub(crate) const ASTERISK: &[u8] = b"\x01*";
 
@@ -48,8 +54,10 @@ pub struct ZoneTree {
     soa: RrSet,
     /// Whether it may be answered from: a secondary one before its first transfer, or that has expired, may not.
     served: bool,
-    /// What signs it, if it is signed.
+    /// What signs it, if it is signed here.
     signer: Option<Box<Signer>>,
+    /// What it has because its primary signed it, if it is answered with that.
+    presigned: Option<Box<Presigned>>,
     /// Every name that exists, relative to the apex, in lower case: with records, or only with names below it (an
     /// empty non-terminal, RFC 4592, 2.2.2).
     nodes: HashMap<Box<[u8]>, Node>,
@@ -94,7 +102,12 @@ pub(crate) enum Found<'z> {
     /// The name exists.
     Node(&'z Node),
     /// The name does not exist, and a wildcard stands for it.
-    Wildcard(&'z Node),
+    Wildcard {
+        /// What the wildcard has.
+        node: &'z Node,
+        /// How many labels of the name looked up are not there.
+        labels: usize,
+    },
     /// The name belongs to a zone that is delegated away.
     Cut {
         /// What the delegated name has.
@@ -203,11 +216,34 @@ impl ZoneTree {
         Self::compile_from(zone, None, challenges, signing, records)
     }
 
+    /// Compiles a zone from what its primary transferred, of which what is in force counts: unsigned, signed here, or as its
+    /// primary signed it.
+    ///
+    /// # Errors
+    /// The first one that `records` gives.
+    pub fn compile_secondary<E>(
+        zone: &Zone,
+        secondary: &SecondaryZone,
+        signing: Option<&ZoneSigning>,
+        records: impl IntoIterator<Item = Result<TransferredRecord, E>>,
+    ) -> Result<Self, E> {
+        let records = records.into_iter().filter_map(|found| match found {
+            Ok(found) if found.is_in_force(secondary.generation) => {
+                let wire = found.wire();
+                Some(Ok((found.record, wire)))
+            }
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        });
+        Self::compile_from(zone, Some(secondary), &[], signing, records)
+    }
+
     /// As [`Self::compile_with`]; a secondary zone has the SOA record and the name servers of its primary. With a record
     /// may come its data on the wire, where that is not what is made of it.
     ///
     /// Of a zone that is signed nothing may be remembered for longer than [`TTL_SECONDS_MAX`], whatever its primary says: a
-    /// stage of a key's roll-over lasts as long as that.
+    /// stage of a key's roll-over lasts as long as that. One that its primary signed is as that has it: nothing of ours stands
+    /// in it, which could not be signed.
     fn compile_from<E>(
         zone: &Zone,
         secondary: Option<&SecondaryZone>,
@@ -218,17 +254,30 @@ impl ZoneTree {
         let apex = zone.name.wire();
         // A primary may give what it likes; how a key is rolled over counts on what may be remembered of a signed zone.
         let ttl_max = if signing.is_some() { TTL_SECONDS_MAX } else { u32::MAX };
+        let mut of_primary =
+            secondary.and_then(|secondary| secondary.presigned.as_ref()).map(|_| Gathered::default());
         let mut nodes: HashMap<Box<[u8]>, Node> = HashMap::new();
         for record in records {
             let (record, wire) = record?;
             let owner = record.name.wire();
-            let is_ours = record.data.is_offered() && record.name.is_within(&zone.name);
-            if let (true, Some(relative)) = (is_ours, owner.strip_suffix(&*apex)) {
+            let is_kept = match is_of_signing(record.data.record_type().code()) && secondary.is_some() {
+                true => of_primary.is_some(),
+                false => record.data.is_offered(),
+            };
+            let relative = owner.strip_suffix(&*apex).filter(|_| record.name.is_within(&zone.name));
+            let Some(relative) = relative.filter(|_| is_kept) else { continue };
+            if !of_primary.as_mut().is_some_and(|gathered| gathered.take_record(relative, &record)) {
                 nodes.entry(relative.into()).or_default().add(&record, wire, ttl_max);
             }
         }
         nodes.values_mut().for_each(|node| RrSet::gather(&mut node.sets));
+        let challenges = if of_primary.is_some() { &[] } else { challenges };
         let challenged = add_challenges(&mut nodes, zone, &apex, challenges);
+        let mut soa = secondary
+            .and_then(|secondary| secondary.soa.as_ref())
+            .map_or_else(|| start_of_authority(zone, &apex), |soa| start_of_primary(soa, ttl_max));
+        let presigned = of_primary.map(|gathered| Box::new(gathered.compile(&apex, &mut nodes, &mut soa)));
+        let signing = signing.filter(|_| presigned.is_none());
         let mut tree = Self {
             labels: Name::of_encoded(&apex).labels(),
             id: zone.id,
@@ -236,11 +285,10 @@ impl ZoneTree {
             active: zone.status == ZoneStatus::Active,
             proxied: zone.is_proxied(),
             https: HttpsOffer::of(&zone.settings),
-            soa: secondary
-                .and_then(|secondary| secondary.soa.as_ref())
-                .map_or_else(|| start_of_authority(zone, &apex), |soa| start_of_primary(soa, ttl_max)),
+            soa,
             served: secondary.is_none_or(SecondaryZone::is_served),
             signer: signing.and_then(|signing| signer(zone, signing, &apex)),
+            presigned,
             apex: apex.into(),
             nodes,
             challenged,
@@ -288,6 +336,7 @@ impl ZoneTree {
                 rest = parent;
             }
         }
+        let is_presigned = self.presigned.is_some();
         for (name, node) in &mut self.nodes {
             let is_apex = name.is_empty();
             // A delegation of a wildcard has no meaning (RFC 4592, 4.2): its NS records are records like others.
@@ -297,7 +346,11 @@ impl ZoneTree {
                 node.sets.retain(|set| set.rtype != rtype::DS);
             }
             node.wants_flattening |= flatten_all;
-            node.flattened = is_apex || node.wants_flattening || !node.sets.is_empty();
+            node.flattened = !is_presigned && (is_apex || node.wants_flattening || !node.sets.is_empty());
+            if is_presigned && is_apex {
+                // It would stand for the zone's own records (RFC 1034, 3.6.2).
+                node.alias = None;
+            }
         }
     }
 
@@ -339,6 +392,16 @@ impl ZoneTree {
         serial.map_or(0, |serial| u32::from_be_bytes(*serial))
     }
 
+    /// What it has because its primary signed it.
+    pub(crate) fn presigned(&self) -> Option<&Presigned> {
+        self.presigned.as_deref()
+    }
+
+    /// A name of the zone relative to its apex, without its first labels.
+    pub(crate) fn relative<'n>(&self, name: &'n Name, labels: usize) -> &'n [u8] {
+        name.relative(labels, self.apex.len())
+    }
+
     /// What signs it.
     pub(crate) fn signer(&self) -> Option<&Signer> {
         self.signer.as_deref()
@@ -353,7 +416,8 @@ impl ZoneTree {
                 Some(node) if node.cut => return Found::Cut { node, label },
                 Some(node) => encloser = node,
                 None if encloser.wildcard_below => {
-                    return Found::Wildcard(self.wildcard(name.relative(label + 1, self.apex.len())));
+                    let node = self.wildcard(name.relative(label + 1, self.apex.len()));
+                    return Found::Wildcard { node, labels: label + 1 };
                 }
                 None => return Found::Nothing { encloser, labels: label + 1 },
             }
@@ -425,62 +489,6 @@ impl CompileZone for ZoneTree {
         let Some(secondary) = snapshot.get::<SecondaryZone>(&zone.id)? else {
             return Self::compile_with(&zone, &challenges, signing, snapshot.scan::<Record>(&[&zone.id]));
         };
-        let records = snapshot.scan::<TransferredRecord>(&[&zone.id]).filter_map(|found| match found {
-            Ok(found) if found.is_in_force(secondary.generation) => {
-                let wire = found.wire();
-                Some(Ok((found.record, wire)))
-            }
-            Ok(_) => None,
-            Err(error) => Some(Err(error)),
-        });
-        Self::compile_from(&zone, Some(&secondary), &challenges, signing, records)
+        Self::compile_secondary(&zone, &secondary, signing, snapshot.scan::<TransferredRecord>(&[&zone.id]))
     }
-}
-
-/// Adds answers to challenges; where, and which texts were there before.
-fn add_challenges(
-    nodes: &mut HashMap<Box<[u8]>, Node>,
-    zone: &Zone,
-    apex: &[u8],
-    challenges: &[String],
-) -> Option<(Box<[u8]>, Option<RrSet>)> {
-    let owner = AcmeOrder::challenge_name(&zone.name)?.wire();
-    let relative = owner.strip_suffix(apex)?;
-    // They are digests in base64url, of 43 characters; anything that no character string holds is none.
-    let mut texts = challenges.iter().filter(|text| text.len() <= usize::from(u8::MAX)).peekable();
-    texts.peek()?;
-    let node = nodes.entry(relative.into()).or_default();
-    let own = node.set(rtype::TXT).cloned();
-    for text in texts {
-        node.add_data(rtype::TXT, CHALLENGE_TTL, rrset::character_string(text.as_bytes()).collect());
-    }
-    Some((relative.into(), own))
-}
-
-/// What signs a zone. One whose keys cannot be used is answered unsigned: who does not validate is served.
-fn signer(zone: &Zone, signing: &ZoneSigning, apex: &[u8]) -> Option<Box<Signer>> {
-    let signer = Signer::new(signing, apex);
-    signer.map(Box::new).inspect_err(|why| error!(zone = %zone.name, %why, "answered unsigned")).ok()
-}
-
-/// The SOA record of a zone that another server wrote, with TTLs, its own and that of what does not exist, of so many
-/// seconds at the most.
-fn start_of_primary(soa: &PrimarySoa, ttl_max: u32) -> RrSet {
-    let mut data = soa.data.clone();
-    // The last of its five numbers (RFC 2308, 4).
-    if let Some(minimum) = data.last_chunk_mut() {
-        *minimum = u32::from_be_bytes(*minimum).min(ttl_max).to_be_bytes();
-    }
-    RrSet::of_one(rtype::SOA, soa.ttl.min(ttl_max), data)
-}
-
-/// The SOA record (RFC 1035, 3.3.13): written by nobody, made from what is known of the zone.
-fn start_of_authority(zone: &Zone, apex: &[u8]) -> RrSet {
-    let primary = zone.name_servers.first().map_or_else(|| apex.to_vec(), |server| server.wire());
-    // A mailbox needs room for its label (RFC 1035, 8); a zone that leaves none is its own.
-    let mailbox = [b"\x0ahostmaster", apex].concat();
-    let mailbox = if mailbox.len() <= NAME_OCTETS_MAX { mailbox } else { apex.to_vec() };
-    let numbers = [zone.serial].into_iter().chain(limits::SOA_TIMERS_SECONDS).chain([NEGATIVE_TTL]);
-    let numbers: Vec<u8> = numbers.flat_map(u32::to_be_bytes).collect();
-    RrSet::of_one(rtype::SOA, limits::SOA_TTL_SECONDS, [primary, mailbox, numbers].concat())
 }

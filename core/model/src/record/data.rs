@@ -10,7 +10,7 @@ use super::{
     text::{CaaTag, TxtData, quote, unquote},
     types::{OtherType, RecordType},
 };
-use crate::{DnsName, Invalid, excerpt, limits};
+use crate::{DnsName, Invalid, excerpt, limits, presigned::is_of_signing};
 
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -149,6 +149,13 @@ impl RecordData {
             }
             (RecordType::Other(other), _) => Self::Other(Rdata::parse(other, content)?),
         })
+    }
+
+    /// Data that came from a primary that signed it, octet by octet: of a type that nobody here looks into, or that a zone has
+    /// because it is signed. `None` of other types, and of more octets than data may have.
+    pub fn of_primary(code: u16, octets: &[u8]) -> Option<Self> {
+        let is_kept = is_of_signing(code) || matches!(RecordType::by_code(code), Ok(RecordType::Other(_)));
+        is_kept.then(|| Rdata::of_octets(code, octets)).flatten().map(Self::Other)
     }
 
     /// Parses the form of RFC 3597, that data of every type has in a zone file.

@@ -126,6 +126,12 @@ impl Rdata {
         Ok(Self { rtype, octets: octets.into() })
     }
 
+    /// These octets, whatever they are; `None` if they are too many.
+    pub(super) fn of_octets(code: u16, octets: &[u8]) -> Option<Self> {
+        let is_bounded = octets.len() <= limits::RDATA_OCTETS_MAX;
+        is_bounded.then(|| Self { rtype: OtherType::of_log(code), octets: octets.into() })
+    }
+
     /// Its type.
     pub const fn record_type(&self) -> OtherType {
         self.rtype

@@ -9,7 +9,7 @@ use proxima_transfer::message;
 use serde_json::Value;
 
 use super::{
-    incoming,
+    incoming::{self, Kept},
     nouns::{AclBody, Noun, PeerBody, TsigBody},
     outgoing,
 };
@@ -94,7 +94,13 @@ fn configuration(octets: &[u8]) {
 fn records(octets: &[u8]) {
     let Ok(records) = message::answers(octets) else { return };
     for read in records {
-        let Some(taken) = incoming::ours(ZoneId::from_bytes([1; 16]), &read, 1, NOW) else { continue };
+        let ours = |kept| incoming::ours(ZoneId::from_bytes([1; 16]), &read, kept, 1, NOW);
+        if let Some(signed) = ours(Kept::Signed)
+            && let RecordData::Other(data) = &signed.record.data
+        {
+            assert_eq!(data.octets(), read.data);
+        }
+        let Some(taken) = ours(Kept::Ours) else { continue };
         assert!(taken.record.data.is_offered());
         assert_eq!(taken.record.data.record_type().code(), read.rtype);
         let owner = taken.record.name.wire();
@@ -102,7 +108,6 @@ fn records(octets: &[u8]) {
         if let RecordData::Other(data) = &taken.record.data {
             assert!(data.octets().eq_ignore_ascii_case(&read.data));
         }
-        let same = incoming::ours(ZoneId::from_bytes([1; 16]), &read, 1, NOW);
-        assert!(same.is_some_and(|same| same == taken));
+        assert!(ours(Kept::Ours).is_some_and(|same| same == taken));
     }
 }

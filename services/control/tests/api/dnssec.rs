@@ -350,3 +350,52 @@ async fn a_zone_whose_key_cannot_be_rolled_keeps_no_other_waiting() {
         Some(RollStage::Publishing)
     );
 }
+
+#[tokio::test]
+async fn a_secondary_zone_is_answered_as_its_primary_signed_it_until_that_is_switched_off() {
+    let node = Node::start().await;
+    let primary = node.zone("example.com").await;
+    let made = node.ok("POST", "/zones", Some(json!({"name": "example.org", "type": "secondary"}))).await;
+    let path = format!("/zones/{}/dnssec", made["id"].as_str().unwrap());
+    let presigned = |on: bool| Some(json!({"dnssec_presigned": on}));
+    let refused = async |path: &str, body: Value| node.refused("PATCH", path, Some(body)).await;
+    assert_eq!(refused(&format!("/zones/{primary}/dnssec"), json!({"dnssec_presigned": true})).await.0, 400);
+    for body in [
+        json!({"dnssec_presigned": true, "status": "disabled"}),
+        json!({"dnssec_presigned": true, "algorithm": "15"}),
+        json!({"dnssec_presigned": true, "dnssec_multi_signer": true}),
+        json!({"dnssec_presigned": true, "key_roll_days": 90}),
+    ] {
+        assert_eq!(refused(&path, body).await.0, 400);
+    }
+    assert_eq!(node.ok("GET", &path, None).await["presigned"], Value::Null);
+    let on = node.ok("PATCH", &path, Some(json!({"dnssec_presigned": true, "status": "active"}))).await;
+    assert_eq!(
+        (&on["status"], &on["dnssec_presigned"], &on["ds"], &on["key_tag"]),
+        (&json!("pending"), &json!(true), &Value::Null, &Value::Null)
+    );
+    assert!(on["presigned"]["problem"].as_str().unwrap().contains("has not come"), "{on}");
+    assert_eq!(node.ok("GET", &path, None).await, on);
+    assert_eq!(
+        node.ok("PATCH", &path, Some(json!({"status": "active"}))).await,
+        on,
+        "nothing else is asked for"
+    );
+    assert_eq!(refused(&path, json!({"key_roll": "start"})).await.0, 400);
+    let off = node.ok("PATCH", &path, presigned(false)).await;
+    assert_eq!((&off["status"], &off["dnssec_presigned"]), (&json!("disabled"), &json!(false)));
+    // Signed here, it is not signed elsewhere too.
+    node.ok("PATCH", &path, presigned(true)).await;
+    let own = node.ok("PATCH", &path, Some(json!({"dnssec_presigned": false, "status": "active"}))).await;
+    assert!(own["ds"].is_string() && own["dnssec_presigned"] == false, "{own}");
+    assert_eq!(refused(&path, json!({"dnssec_presigned": true})).await.0, 400);
+    node.ok("DELETE", &path, None).await;
+    for off in [Some(json!({"status": "disabled"})), None] {
+        node.ok("PATCH", &path, presigned(true)).await;
+        match off {
+            Some(body) => node.ok("PATCH", &path, Some(body)).await,
+            None => node.ok("DELETE", &path, None).await,
+        };
+        assert_eq!(node.ok("GET", &path, None).await["dnssec_presigned"], false);
+    }
+}

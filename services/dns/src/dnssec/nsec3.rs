@@ -9,7 +9,7 @@
 //! No salt, no further iterations (RFC 9276, 3.1), no opt-out. A name that a wildcard stands for is denied types as if it
 //! were there itself, as its answers are signed.
 
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
 use proxima_model::limits;
 
@@ -17,9 +17,9 @@ use super::denial::write_types;
 use crate::{name::NAME_OCTETS_MAX, rrset::RrSet, wire::rtype};
 
 /// SHA-1 as the hash of names: the only one that there is (RFC 5155, 11).
-const HASH_ALGORITHM: u8 = 1;
+pub(crate) const HASH_ALGORITHM: u8 = 1;
 /// Octets of a hash.
-const HASH_OCTETS: usize = 20;
+pub(crate) const HASH_OCTETS: usize = 20;
 /// Octets that a hash has as a label on the wire, in base 32: with its length.
 const LABEL_OCTETS: usize = 33;
 /// Hash, no flags, no further iterations, no salt (RFC 5155, 4.2; RFC 9276, 3.1).
@@ -41,13 +41,13 @@ pub(crate) type Owned = (Vec<u8>, RrSet);
 pub(crate) fn of(name: &[u8], apex: &[u8], mut types: Vec<u16>, ttl: u32) -> Owned {
     types.sort_unstable();
     types.dedup();
-    let hash = hash(name);
+    let hash = hash(name, &[], 0);
     record(apex, hash, next(hash), &types, ttl)
 }
 
 /// The record around a name that does not exist.
 pub(crate) fn around(name: &[u8], apex: &[u8], ttl: u32) -> Owned {
-    let hash = hash(name);
+    let hash = hash(name, &[], 0);
     record(apex, former(hash), next(hash), &[], ttl)
 }
 
@@ -65,7 +65,7 @@ fn record(apex: &[u8], from: [u8; HASH_OCTETS], to: [u8; HASH_OCTETS], types: &[
 }
 
 /// The name that a hash has in the zone (RFC 5155, 3).
-fn owner(hash: [u8; HASH_OCTETS], apex: &[u8]) -> Vec<u8> {
+pub(crate) fn owner(hash: [u8; HASH_OCTETS], apex: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(LABEL_OCTETS + apex.len());
     name.push(u8::try_from(LABEL_OCTETS - 1).expect("32"));
     // Five octets are eight digits.
@@ -80,9 +80,31 @@ fn owner(hash: [u8; HASH_OCTETS], apex: &[u8]) -> Vec<u8> {
     name
 }
 
-fn hash(name: &[u8]) -> [u8; HASH_OCTETS] {
-    let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, name);
-    digest.as_ref().try_into().expect("SHA-1 has 20 octets")
+/// The hash that a label says, which is all of a name relative to the apex, in lower case.
+pub(crate) fn hash_of(relative: &[u8]) -> Option<[u8; HASH_OCTETS]> {
+    let (&length, digits) = relative.split_first()?;
+    if usize::from(length) + 1 != LABEL_OCTETS || digits.len() + 1 != LABEL_OCTETS {
+        return None;
+    }
+    let mut hash = [0; HASH_OCTETS];
+    for (octets, digits) in hash.chunks_exact_mut(5).zip(digits.chunks_exact(8)) {
+        let value =
+            |digit: &u8| DIGITS.iter().position(|known| known == digit).and_then(|at| u64::try_from(at).ok());
+        let number = digits.iter().try_fold(0_u64, |number, digit| Some(number << 5 | value(digit)?))?;
+        octets.copy_from_slice(&number.to_be_bytes()[3..]);
+    }
+    Some(hash)
+}
+
+/// The hash of a name, and of that again with the salt so many times (RFC 5155, 5).
+pub(crate) fn hash(name: &[u8], salt: &[u8], iterations: u16) -> [u8; HASH_OCTETS] {
+    let once = |octets: &[u8]| -> [u8; HASH_OCTETS] {
+        let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+        context.update(octets);
+        context.update(salt);
+        context.finish().as_ref().try_into().expect("SHA-1 has 20 octets")
+    };
+    (0..iterations).fold(once(name), |hash, _| once(&hash))
 }
 
 /// The hash behind one; the first one is behind the last one.
@@ -119,9 +141,26 @@ mod tests {
             ("example.", "3MSEV9USMD4BR9S97V51R2TDVMR9IQO1"),
             ("a.example.", "6CD522290VMA0NR8LQU1IVTCOFJ94RGA"),
         ] {
-            let label = owner(hash(&encode(name)), b"\x00");
+            let label = owner(hash(&encode(name), &[], 0), b"\x00");
             assert_eq!(label[1..33].to_ascii_uppercase(), expected.as_bytes(), "{name}");
         }
+    }
+
+    #[test]
+    fn names_are_hashed_again_with_salt_and_a_label_is_read_as_its_hash() {
+        // RFC 5155, appendix A: salt aabbccdd, 12 iterations.
+        for (name, expected) in [
+            ("example.", "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom"),
+            ("x.y.w.example.", "2vptu5timamqttgl4luu9kg21e0aor3s"),
+        ] {
+            let hash = hash(&encode(name), &[0xaa, 0xbb, 0xcc, 0xdd], 12);
+            let label = owner(hash, &[]);
+            assert_eq!(&label[1..], expected.as_bytes(), "{name}");
+            assert_eq!(hash_of(&label), Some(hash));
+            assert_eq!(hash_of(&label[..32]), None);
+            assert_eq!(hash_of(&[&label[..], b"\x01a"].concat()), None);
+        }
+        assert_eq!(hash_of(&[&[32][..], &[b'w'; 32]].concat()), None, "no digit");
     }
 
     #[test]
@@ -137,11 +176,12 @@ mod tests {
     fn a_record_ends_right_behind_its_name_and_one_around_a_name_begins_right_before_it() {
         let (name, apex) = (encode("www.example"), encode("example"));
         let (at, set) = of(&name, &apex, vec![rtype::RRSIG, rtype::A], 300);
-        assert_eq!(at, owner(hash(&name), &apex));
-        let expected = [&[1, 0, 0, 0, 0, 20][..], &next(hash(&name)), &[0, 6, 0x40, 0, 0, 0, 0, 2]].concat();
+        let hashed = hash(&name, &[], 0);
+        assert_eq!(at, owner(hashed, &apex));
+        let expected = [&[1, 0, 0, 0, 0, 20][..], &next(hashed), &[0, 6, 0x40, 0, 0, 0, 0, 2]].concat();
         assert_eq!((set.rtype, &*set.data[0]), (rtype::NSEC3, &expected[..]));
         let (before, set) = around(&name, &apex, 300);
-        assert_eq!(before, owner(former(hash(&name)), &apex));
+        assert_eq!(before, owner(former(hashed), &apex));
         assert_eq!(*set.data[0], expected[..26]);
     }
 

@@ -85,7 +85,7 @@ impl Signatures {
             Some(data)
         });
         let data = data.collect::<Option<Vec<_>>>()?;
-        Some((RrSet { rtype: rtype::RRSIG, ttl: set.ttl, data }, made))
+        Some((RrSet::new(rtype::RRSIG, set.ttl, data), made))
     }
 
     /// The data of the RRSIG record of one key, and whether it was made anew.

@@ -68,10 +68,8 @@ impl Signer {
         if keys.is_empty() {
             return Err("none of its keys signs");
         }
-        let set = |rtype, data: Vec<Vec<u8>>| RrSet {
-            rtype,
-            ttl: KEY_TTL,
-            data: data.into_iter().map(Vec::into_boxed_slice).collect(),
+        let set = |rtype, data: Vec<Vec<u8>>| {
+            RrSet::new(rtype, KEY_TTL, data.into_iter().map(Vec::into_boxed_slice).collect())
         };
         let some = |rtype, data: Vec<Vec<u8>>| (!data.is_empty()).then(|| set(rtype, data));
         let ds: Vec<Vec<u8>> = signing.trusted().map(|key| ds(key, apex)).collect();
@@ -365,7 +363,7 @@ mod tests {
     #[test]
     fn records_are_signed_once_each_and_in_canonical_order() {
         let data = [&b"\x02bb"[..], b"\x01z", b"\x02ba", b"\x01z"].map(Box::from).to_vec();
-        let set = RrSet { rtype: rtype::TXT, ttl: 60, data };
+        let set = RrSet::new(rtype::TXT, 60, data);
         let validity = Validity { inception: 1, expiration: 2 };
         let (mut signed, prefix) = signed_octets(b"\x00", b"\x01a\x00", &set, (13, 7), validity);
         let record = |data: &[u8]| {

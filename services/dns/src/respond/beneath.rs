@@ -12,8 +12,12 @@ use crate::{
 
 impl<Z: Zones> Answer<'_, Z> {
     /// Looks up a name that lies within the zone, with the names that exist for the sake of zones beneath.
+    /// A zone that came signed has no others than its primary signed.
     pub(super) fn find<'z>(&self, zone: &'z ZoneTree, name: &Name) -> Result<Found<'z>, Failure> {
         let found = zone.find(name);
+        if zone.presigned().is_some() {
+            return Ok(found);
+        }
         let Found::Nothing { mut encloser, mut labels } = found else { return Ok(found) };
         while labels > 0 && self.has_zone_beneath(zone, name.relative(labels - 1, 0))? {
             (encloser, labels) = (&BETWEEN, labels - 1);

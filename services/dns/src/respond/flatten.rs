@@ -37,7 +37,7 @@ impl<Z: Zones> Answer<'_, Z> {
                 return self.flatten_outside(zone, (name, flattened), &target, ttl);
             };
             let node = match there.find(&target) {
-                Found::Node(node) | Found::Wildcard(node) => node,
+                Found::Node(node) | Found::Wildcard { node, .. } => node,
                 Found::Nothing { .. } => return self.negative(zone, name.wire(), Found::Node(flattened)),
                 Found::Cut { .. } => return self.flatten_outside(zone, (name, flattened), &target, ttl),
             };
@@ -63,7 +63,7 @@ impl<Z: Zones> Answer<'_, Z> {
     /// are new ones only where the addresses are.
     fn flatten_outside(
         &mut self,
-        zone: &ZoneTree,
+        zone: &Arc<ZoneTree>,
         (name, flattened): (&Name, &Node),
         target: &Name,
         ttl: u32,
@@ -84,7 +84,7 @@ impl<Z: Zones> Answer<'_, Z> {
             self.denied_for = ttl.min(left);
             return self.negative(zone, name.wire(), Found::Node(flattened));
         }
-        let set = RrSet { rtype: qtype, ttl, data: found.addresses.clone() };
+        let set = RrSet::new(qtype, ttl, found.addresses.clone());
         self.set(zone, Section::Answer, name.wire(), &set, ttl.min(left))?;
         Ok(Step::Done(Rcode::NoError))
     }

@@ -57,7 +57,7 @@ impl Responder {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let set = |rtype, data: Vec<Box<[u8]>>| {
-            (!data.is_empty()).then_some(RrSet { rtype, ttl: TTL_SECONDS_AUTO, data })
+            (!data.is_empty()).then_some(RrSet::new(rtype, TTL_SECONDS_AUTO, data))
         };
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for address in addresses {
@@ -177,6 +177,7 @@ impl Responder {
             denied_for: u32::MAX,
             dnssec,
             signatures,
+            proofs: Vec::new(),
         };
         let (rcode, limited) = answer.finish_making();
         if limited.is_some() {

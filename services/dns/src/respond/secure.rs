@@ -1,12 +1,14 @@
 //! What of an answer is there because its asker wants it signed, or asks about signatures.
 
+use std::sync::Arc;
+
 use crate::{
     dnssec::{Signer, nsec, nsec3},
     message::Section,
     name,
     rrset::RrSet,
     wire::{ExtendedError, Rcode, rtype},
-    zone::{ASTERISK, Found, HttpsOffer, Kind, NEGATIVE_TTL, Node, ZoneTree},
+    zone::{ASTERISK, Denied, Found, HttpsOffer, Kind, NEGATIVE_TTL, Node, ZoneTree},
 };
 
 use super::{Answer, Failure, Step, Zones};
@@ -90,8 +92,14 @@ impl<Z: Zones> Answer<'_, Z> {
 
     /// Says in a referral how the delegated zone is signed, or that it is not (RFC 4035, 3.1.4), where that can be proven:
     /// `false` if it did not fit.
-    pub(super) fn say_ds(&mut self, zone: &ZoneTree, node: &Node, cut: &[u8]) -> Result<bool, Failure> {
+    pub(super) fn say_ds(&mut self, zone: &Arc<ZoneTree>, node: &Node, cut: &[u8]) -> Result<bool, Failure> {
+        let is_presigned = self.dnssec && zone.presigned().is_some();
         match (self.signer(zone), node.set(rtype::DS)) {
+            (None, None) if is_presigned => {
+                self.prove(zone, cut, Denied::Type);
+                Ok(true)
+            }
+            (None, Some(ds)) if is_presigned => self.set(zone, Section::Authority, cut, ds, ds.ttl),
             (None, _) => Ok(true),
             (Some(_), Some(ds)) => self.set(zone, Section::Authority, cut, ds, ds.ttl),
             (Some(_), None) => self.deny_ds(zone, cut),
@@ -180,7 +188,7 @@ impl<Z: Zones> Answer<'_, Z> {
             Found::Nothing { .. } => return vec![rtype::NXNAME],
             // Of a delegation, only DS is signed, which is not there.
             Found::Cut { .. } => return vec![rtype::NS],
-            Found::Node(node) | Found::Wildcard(node) => with_signatures(types(zone, node)),
+            Found::Node(node) | Found::Wildcard { node, .. } => with_signatures(types(zone, node)),
         };
         types.retain(|rtype| *rtype != self.query.qtype);
         types

@@ -12,7 +12,7 @@ use crate::{
     rrset::RrSet,
     server::Server,
     wire::rtype,
-    zone::{Kind, Node, ZoneTree},
+    zone::{Kind, Node, Presigned, ZoneTree},
 };
 
 const ADDRESSES: [u16; 2] = [rtype::A, rtype::AAAA];
@@ -28,8 +28,9 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn new(zone: Arc<ZoneTree>) -> Self {
-        let mut names: Vec<Box<[u8]>> = zone.names().map(Box::from).collect();
+        let mut names: Vec<Box<[u8]>> = owners(&zone).map(Box::from).collect();
         names.sort_unstable_by(|one, other| other.cmp(one));
+        names.dedup();
         Self { zone, names }
     }
 
@@ -41,14 +42,45 @@ impl Content {
     ) -> Option<(Vec<u8>, Vec<RrSet>)> {
         let relative = self.names.pop()?;
         let owner = [&relative, self.zone.apex()].concat();
-        let node = self.zone.at(&relative);
-        let sets = node.map(|node| sets(&self.zone, &relative, node, responder, zones)).unwrap_or_default();
+        let sets = sets(&self.zone, &relative, responder, zones);
         Some((owner, sets))
     }
 }
 
+/// The names that have something to transfer, relative to the apex: those of the zone, and those at which only what its primary
+/// denies by stands. In no order, and some twice.
+pub(super) fn owners(zone: &ZoneTree) -> impl Iterator<Item = &[u8]> {
+    let links = zone.presigned().into_iter().flat_map(Presigned::links);
+    zone.names().chain(links.map(|link| &*link.owner))
+}
+
 /// What a name is transferred with, but for the apex's SOA record.
 pub(super) fn sets(
+    zone: &ZoneTree,
+    relative: &[u8],
+    responder: &Responder,
+    zones: &impl Zones,
+) -> Vec<RrSet> {
+    let node = zone.at(relative);
+    let mut sets = node.map(|node| own(zone, relative, node, responder, zones)).unwrap_or_default();
+    if let Some(presigned) = zone.presigned() {
+        sets.extend(presigned.at(relative).map(|link| link.set.clone()));
+        let soa = relative.is_empty().then(|| zone.soa());
+        let rrsigs: Vec<RrSet> =
+            sets.iter().chain(soa).filter_map(|set| set.rrsigs.as_deref()).cloned().collect();
+        for set in rrsigs {
+            // One set of each TTL, by which differences are told.
+            match sets.iter_mut().find(|known| (known.rtype, known.ttl) == (set.rtype, set.ttl)) {
+                Some(known) => known.merge(&set),
+                None => sets.push(set),
+            }
+        }
+    }
+    sets
+}
+
+/// What it answers, as far as that is transferred.
+fn own(
     zone: &ZoneTree,
     relative: &[u8],
     node: &Node,

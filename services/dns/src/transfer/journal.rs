@@ -101,14 +101,14 @@ pub(super) fn differences(
     responder: &Responder,
     zones: &impl Zones,
 ) -> Option<(Vec<Owned>, Vec<Owned>)> {
-    let names: BTreeSet<&[u8]> = former.names().chain(now.names()).collect();
+    let names: BTreeSet<&[u8]> = content::owners(former).chain(content::owners(now)).collect();
     let (mut gone, mut come): (Vec<Owned>, Vec<Owned>) = (Vec::new(), Vec::new());
     for relative in &names {
         let sets_of = |tree: &ZoneTree| -> Option<Vec<RrSet>> {
-            let Some(node) = tree.at(relative) else { return Some(Vec::new()) };
             // What it leads to may have changed without the zone.
-            let is_flattened = matches!(tree.of_owner(relative, node).0, Kind::Flattened(_));
-            (!is_flattened).then(|| content::sets(tree, relative, node, responder, zones))
+            let is_flattened = |node| matches!(tree.of_owner(relative, node).0, Kind::Flattened(_));
+            (!tree.at(relative).is_some_and(is_flattened))
+                .then(|| content::sets(tree, relative, responder, zones))
         };
         let (before, after) = (sets_of(former)?, sets_of(now)?);
         let owner: Arc<[u8]> = [*relative, now.apex()].concat().into();
@@ -127,6 +127,6 @@ fn missing<'s>(sets: &'s [RrSet], others: &'s [RrSet]) -> impl Iterator<Item = R
         let other = others.iter().find(|other| (other.rtype, other.ttl) == (set.rtype, set.ttl));
         let known: BTreeSet<_> = other.into_iter().flat_map(|other| &other.data).collect();
         let data: Vec<_> = set.data.iter().filter(|data| !known.contains(data)).cloned().collect();
-        (!data.is_empty()).then_some(RrSet { rtype: set.rtype, ttl: set.ttl, data })
+        (!data.is_empty()).then_some(RrSet::new(set.rtype, set.ttl, data))
     })
 }

@@ -15,7 +15,8 @@
 //! HTTPS, an alias that is flattened has the addresses that it leads to now. A zone that is signed on line is transferred
 //! without signatures and keys: a signature made for a question lasts days, and whoever has the zone from here may answer
 //! with it for as long as its SOA says. So a server that has such a zone from here has to sign it itself (RFC 8901), or must
-//! not be delegated to while the parent's DS names our keys.
+//! not be delegated to while the parent's DS names our keys. A zone that its primary signed goes out as it came, with its keys,
+//! signatures and denials.
 //!
 //! Invariants:
 //! * **Nothing goes to who is not listed.** A zone without outgoing transfers has no peers.

@@ -19,9 +19,9 @@ use proxima_chassis::{Clock, SystemClock};
 use proxima_dns::{Asker, Responder, Transport, ZoneTree, Zones};
 use proxima_ledger::ReadError;
 use proxima_model::{
-    AccountId, DnsName, KeyRole, ParentDs, Record, RecordData, RecordId, RecordType, SigningAlgorithm,
-    SigningKey, TicketKey, TicketKeyId, TicketKeys, Timestamp, Ttl, Zone, ZoneId, ZoneName, ZoneSettings,
-    ZoneSigning, ZoneStatus,
+    AccountId, DnsName, KeyRole, ParentDs, Record, RecordData, RecordId, RecordType, SecondaryZone,
+    SigningAlgorithm, SigningKey, TicketKey, TicketKeyId, TicketKeys, Timestamp, TransferredRecord, Ttl,
+    Zone, ZoneId, ZoneName, ZoneSettings, ZoneSigning, ZoneStatus,
 };
 use proxima_pipeline::ZoneNotices;
 
@@ -56,6 +56,20 @@ impl Fixture {
     pub(crate) fn add_signed(&mut self, zone: &Zone, signing: &ZoneSigning, records: Vec<Record>) {
         let records = records.into_iter().map(Ok::<_, Infallible>);
         let Ok(tree) = ZoneTree::compile_with(zone, &[], Some(signing), records);
+        self.zones.insert(zone.name.to_string(), Arc::new(tree));
+    }
+}
+
+impl Fixture {
+    /// As it came from its primary.
+    pub(crate) fn add_secondary(
+        &mut self,
+        zone: &Zone,
+        secondary: &SecondaryZone,
+        records: Vec<TransferredRecord>,
+    ) {
+        let records = records.into_iter().map(Ok::<_, Infallible>);
+        let Ok(tree) = ZoneTree::compile_secondary(zone, secondary, None, records);
         self.zones.insert(zone.name.to_string(), Arc::new(tree));
     }
 }

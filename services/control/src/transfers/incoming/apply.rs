@@ -17,12 +17,12 @@ use std::{
 
 use proxima_ledger::{Change, Snapshot};
 use proxima_model::{
-    DnsName, Entity, PrimarySoa, RecordId, SecondaryZone, Timestamp, TransferredRecord, Zone, ZoneId,
-    limits as model_limits,
+    DnsName, Entity, Presigned, PresignedContent, PrimarySoa, RecordId, SecondaryZone, Timestamp,
+    TransferredRecord, Zone, ZoneId, ZoneName, limits as model_limits,
 };
 use proxima_transfer::{message::Read, stream::Transfer};
 
-use super::records;
+use super::records::{self, Kept};
 use crate::{
     api::{
         Api,
@@ -65,6 +65,8 @@ struct Expected {
     zone: ZoneId,
     soa: Option<PrimarySoa>,
     generation: u32,
+    /// How its records are kept.
+    kept: Kept,
     /// Its number, if it stages.
     staging: Option<u64>,
 }
@@ -75,6 +77,7 @@ impl Expected {
         let found = draft.read::<SecondaryZone>(&self.zone)?.ok_or_else(gone)?;
         let is_so = found.generation == self.generation
             && found.soa == self.soa
+            && kept(&found) == self.kept
             && (self.staging.is_none() || found.staging == self.staging);
         Ok(is_so.then_some(found))
     }
@@ -95,10 +98,17 @@ async fn write(
     if written.await?.answer { Ok(()) } else { Err(NotApplied::Overtaken) }
 }
 
+/// How the records of a zone are kept.
+const fn kept(secondary: &SecondaryZone) -> Kept {
+    if secondary.presigned.is_some() { Kept::Signed } else { Kept::Ours }
+}
+
 /// What of a zone is in the log.
 struct Here {
+    name: ZoneName,
     soa: Option<PrimarySoa>,
     generation: u32,
+    kept: Kept,
     left_out: u32,
     records: HashMap<RecordId, TransferredRecord>,
     /// Whether a transfer under another generation was left behind.
@@ -107,6 +117,8 @@ struct Here {
 
 fn here(snapshot: &Snapshot, zone: ZoneId) -> Result<Here, ApiError> {
     let secondary = snapshot.get::<SecondaryZone>(&zone)?.ok_or_else(gone)?;
+    let name = snapshot.get::<Zone>(&zone)?.ok_or_else(gone)?.name;
+    let kept = kept(&secondary);
     let SecondaryZone { soa, generation, left_out, .. } = secondary;
     let (mut records, mut is_dirty) = (HashMap::new(), false);
     for found in snapshot.scan::<TransferredRecord>(&[&zone]) {
@@ -116,7 +128,7 @@ fn here(snapshot: &Snapshot, zone: ZoneId) -> Result<Here, ApiError> {
             records.insert(found.record.id, found);
         }
     }
-    Ok(Here { soa, generation, left_out, records, is_dirty })
+    Ok(Here { name, soa, generation, kept, left_out, records, is_dirty })
 }
 
 fn gone() -> ApiError {
@@ -127,17 +139,19 @@ fn gone() -> ApiError {
 struct Changed {
     soa: PrimarySoa,
     left_out: u32,
+    /// What all of it has because it is signed, if it is kept so.
+    signed: Option<PresignedContent>,
     come: Vec<TransferredRecord>,
     gone: Vec<TransferredRecord>,
 }
 
 /// What a transfer changes of what is here: pure.
 fn compare(zone: ZoneId, here: &Here, transfer: Transfer, now: Timestamp) -> Result<Changed, String> {
-    let ours = |read: &Read| records::ours(zone, read, here.generation, now);
+    let ours = |read: &Read| records::ours(zone, read, here.kept, here.generation, now);
     type There = BTreeMap<RecordId, Option<TransferredRecord>>;
     // Whether it is one that somebody can have here.
     let take = |there: &mut There, read: &Read| {
-        let id = records::id(read);
+        let id = records::id(read, here.kept);
         let new = if here.records.contains_key(&id) { None } else { Some(ours(read)) };
         let can_be = !matches!(new, Some(None));
         if can_be {
@@ -159,7 +173,7 @@ fn compare(zone: ZoneId, here: &Here, transfer: Transfer, now: Timestamp) -> Res
             let mut there: There = here.records.keys().map(|id| (*id, None)).collect();
             for step in &steps {
                 for read in &step.gone {
-                    if there.remove(&records::id(read)).is_some() {
+                    if there.remove(&records::id(read, here.kept)).is_some() {
                         continue;
                     }
                     if ours(read).is_some() {
@@ -177,15 +191,16 @@ fn compare(zone: ZoneId, here: &Here, transfer: Transfer, now: Timestamp) -> Res
     if there.len() > model_limits::RECORDS_PER_ZONE_MAX {
         return Err(format!("the zone has more than {} records", model_limits::RECORDS_PER_ZONE_MAX));
     }
-    if let Some(name) =
-        crowded(there.iter().filter_map(|(id, come)| come.as_ref().or_else(|| here.records.get(id))))
-    {
+    let all = there.iter().filter_map(|(id, come)| come.as_ref().or_else(|| here.records.get(id)));
+    if let Some(name) = crowded(all.clone()) {
         return Err(format!("{name} has more than {} records", model_limits::RECORDS_PER_NAME_MAX));
     }
+    let all = all.map(|found| &found.record);
+    let signed = (here.kept == Kept::Signed).then(|| PresignedContent::of(&here.name, all, now));
     let gone =
         here.records.values().filter(|record| !there.contains_key(&record.record.id)).cloned().collect();
     let come = there.into_values().flatten().collect();
-    Ok(Changed { soa, left_out, come, gone })
+    Ok(Changed { soa, left_out, signed, come, gone })
 }
 
 /// A name that has more records than a name may have.
@@ -208,24 +223,24 @@ pub(super) async fn apply(
     let zone = began.zone;
     let read = || api.read(move |snapshot| here(snapshot, zone));
     let mut found = read().await?;
-    let mut expected = Expected { zone, soa: began.soa, generation: found.generation, staging: None };
+    let (generation, kept) = (found.generation, found.kept);
+    let mut expected = Expected { zone, soa: began.soa, generation, kept, staging: None };
     if found.is_dirty {
         // Whoever left that may still be at it: it is not from now on.
         stage(api, author, &mut expected).await?;
         clean(api, author, zone, expected.staging).await?;
         found = read().await?;
     }
-    if found.soa != expected.soa || found.generation != expected.generation {
+    if (&found.soa, found.generation, found.kept) != (&expected.soa, generation, kept) {
         return Err(NotApplied::Overtaken);
     }
     let now = api.now();
     let compared = crate::api::blocking(move || Ok(compare(zone, &found, transfer, now)));
-    let Changed { soa, left_out, come, gone } = compared.await?.map_err(NotApplied::Unfit)?;
-    let came = Came { soa, left_out, forced: began.forced };
+    let Changed { soa, left_out, signed, come, gone } = compared.await?.map_err(NotApplied::Unfit)?;
+    let came = Came { soa, left_out, signed, forced: began.forced };
     let count = come.len() + gone.len();
     let octets: usize = come.iter().map(octets).sum();
     let is_small = count <= limits::TRANSFER_CHANGES_AT_ONCE && octets <= limits::TRANSFER_OCTETS_AT_ONCE;
-    let generation = expected.generation;
     if is_small {
         let put = move |draft: &mut Draft<'_>, former| {
             put_in_force(draft, former, generation, &came)?;
@@ -291,6 +306,7 @@ fn batch(left: &mut Vec<TransferredRecord>) -> Vec<TransferredRecord> {
 struct Came {
     soa: PrimarySoa,
     left_out: u32,
+    signed: Option<PresignedContent>,
     forced: Option<Timestamp>,
 }
 
@@ -314,6 +330,10 @@ fn put_in_force(
         expired: false,
         forced_at: came.forced.or(former.forced_at),
         staging: None,
+        presigned: former
+            .presigned
+            .clone()
+            .map(|presigned| Presigned { came: came.signed.clone(), ..presigned }),
         ..former
     });
     Ok(())
@@ -381,10 +401,11 @@ mod tests {
     fn here(names: &str, left_out: u32) -> Here {
         let ours = reads(names)
             .iter()
-            .filter_map(|read| records::ours(ZONE, read, 2, Timestamp::default()))
+            .filter_map(|read| records::ours(ZONE, read, Kept::Ours, 2, Timestamp::default()))
             .collect::<Vec<_>>();
         let records = ours.into_iter().map(|record| (record.record.id, record)).collect();
-        Here { soa: None, generation: 2, left_out, records, is_dirty: false }
+        let name = ZoneName::parse("example.com").unwrap();
+        Here { name, soa: None, generation: 2, kept: Kept::Ours, left_out, records, is_dirty: false }
     }
 
     fn changed(here: &Here, transfer: Transfer) -> Result<(String, String, u32), String> {

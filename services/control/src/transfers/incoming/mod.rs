@@ -15,9 +15,8 @@
 //!   [`proxima_model::SecondaryZone`] for how large ones come in force.
 //! * **The serial is the primary's,** and so is the SOA record.
 //! * **What nobody can have here is left out, and counted:** records of types that are not served (DNAME), names of other
-//!   octets than hosts' and services', and what a signed zone has because it is signed. A zone from a primary is answered
-//!   unsigned, or signed here.
-//!
+//!   octets than hosts' and services', and what a signed zone has because it is signed, unless it is to be answered as its
+//!   primary signed it (`dnssec_presigned`): then all that is kept is kept octet by octet, and what is wrong with it is told.
 //! * **No account keeps another waiting** as long as there are fewer of them than places: each has a share of those ([`super::places`]),
 //!   and whatever its primaries do, a look ends, and a zone that nobody is heard of expires meanwhile.
 //!
@@ -34,5 +33,5 @@ mod runner;
 
 pub(super) use api::{Body, refresh};
 pub(crate) use notices::Notices;
-pub(super) use records::ours;
+pub(super) use records::{Kept, ours};
 pub(crate) use runner::run;

@@ -2,36 +2,42 @@
 
 use proxima_model::{
     DnsName, Record, RecordData, RecordId, RecordType, Timestamp, TransferredRecord, Ttl, TxtData, ZoneId,
+    is_of_signing,
 };
 use proxima_transfer::message::Read;
 use sha2::{Digest, Sha256};
 
-/// What a signed zone has because it is signed: it is answered unsigned, or signed here (RFC 4034; RFC 5155; RFC 7344;
-/// RFC 8976).
-const OF_SIGNING: [u16; 8] = [46, 47, 48, 50, 51, 59, 60, 63];
+/// How a zone is kept that comes from a primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::transfers) enum Kept {
+    /// As its owner could have it here, without what a signed zone has because it is signed: it is answered unsigned, or signed
+    /// here.
+    Ours,
+    /// Octet by octet, with its signatures: they would be good for nothing else.
+    Signed,
+}
 
 /// The record that this is here; `None` if nobody can have it here.
 pub(in crate::transfers) fn ours(
     zone: ZoneId,
     read: &Read,
+    kept: Kept,
     from: u32,
     now: Timestamp,
 ) -> Option<TransferredRecord> {
-    if OF_SIGNING.contains(&read.rtype) {
-        return None;
-    }
     let name = name(&read.owner)?;
-    let record_type = RecordType::by_code(read.rtype).ok()?;
-    let content = match read.data.as_slice() {
-        [] => "\\# 0".to_owned(),
-        data => format!("\\# {} {}", data.len(), hex::encode(data)),
-    };
-    let data = match record_type {
-        RecordType::Txt => RecordData::Txt(TxtData::of_octets(&read.data).ok()?),
-        _ => RecordData::parse_generic(record_type, &content).ok()?,
+    let (data, wire) = match kept {
+        Kept::Ours if is_of_signing(read.rtype) => return None,
+        Kept::Ours => (of_owner(read)?, None),
+        Kept::Signed => match RecordData::of_primary(read.rtype, &read.data) {
+            Some(data) => (data, None),
+            // Case means nothing in the names of the others' data (RFC 4034, 6.2), but in this one's tag.
+            None if read.rtype == RecordType::Caa.code() => (of_owner(read)?, Some(hex::encode(&read.data))),
+            None => (of_owner(read)?, None),
+        },
     };
     let record = Record {
-        id: id(read),
+        id: id(read, kept),
         zone,
         name,
         data,
@@ -43,12 +49,30 @@ pub(in crate::transfers) fn ours(
         created_at: now,
         modified_at: now,
     };
-    Some(TransferredRecord { record, from, until: None, wire: None })
+    Some(TransferredRecord { record, from, until: None, wire })
 }
 
-/// The id of a record: by what it says, so that the same record is the same whenever and however it comes.
-pub(super) fn id(read: &Read) -> RecordId {
+/// The data as an owner could have it.
+fn of_owner(read: &Read) -> Option<RecordData> {
+    let record_type = RecordType::by_code(read.rtype).ok()?;
+    let content = match read.data.as_slice() {
+        [] => "\\# 0".to_owned(),
+        data => format!("\\# {} {}", data.len(), hex::encode(data)),
+    };
+    match record_type {
+        RecordType::Txt => TxtData::of_octets(&read.data).ok().map(RecordData::Txt),
+        _ => RecordData::parse_generic(record_type, &content).ok(),
+    }
+}
+
+/// The id of a record: by what it says, so that the same record is the same whenever and however it comes. One that is kept in
+/// another way is another one.
+pub(super) fn id(read: &Read, kept: Kept) -> RecordId {
     let mut hash = Sha256::new();
+    if kept == Kept::Signed {
+        // No name begins so.
+        hash.update([u8::MAX]);
+    }
     hash.update(&read.owner);
     hash.update(read.rtype.to_be_bytes());
     hash.update(read.ttl.to_be_bytes());
@@ -81,7 +105,7 @@ mod tests {
     }
 
     fn taken(read: &Read) -> Option<String> {
-        let made = ours(ZoneId::from_bytes([1; 16]), read, 3, Timestamp::default())?;
+        let made = ours(ZoneId::from_bytes([1; 16]), read, Kept::Ours, 3, Timestamp::default())?;
         let Record { name, data, ttl, .. } = made.record;
         Some(format!("{name} {} {} {}", ttl.wire_seconds(), data.record_type(), data.content()))
     }
@@ -109,7 +133,7 @@ mod tests {
     fn a_text_keeps_its_octets_and_how_they_are_cut() {
         let wire = |data: &[u8]| {
             let read = read(b"\x01a\x03com\x00", 16, 60, data);
-            match ours(ZoneId::from_bytes([1; 16]), &read, 0, Timestamp::default())?.record.data {
+            match ours(ZoneId::from_bytes([1; 16]), &read, Kept::Ours, 0, Timestamp::default())?.record.data {
                 RecordData::Txt(text) => Some(text.octets().to_vec()),
                 other => panic!("{other:?}"),
             }
@@ -148,7 +172,37 @@ mod tests {
             read(b"\x01a\x00", 1, 61, &[1, 2, 3, 4]),
             read(b"\x01a\x00", 1, 60, &[1, 2, 3, 5]),
         ];
+        let (id, signed) = (|read: &Read| id(read, Kept::Ours), id(&first, Kept::Signed));
         assert_eq!(id(&first), id(&first.clone()));
         assert!(others.iter().all(|other| id(other) != id(&first)));
+        assert_ne!(id(&first), signed);
+    }
+
+    #[test]
+    fn what_a_primary_signed_is_kept_octet_by_octet() {
+        let host = b"\x03www\x07example\x03com\x00";
+        let kept = |read: &Read| {
+            ours(ZoneId::from_bytes([1; 16]), read, Kept::Signed, 3, Timestamp::default()).map(|made| {
+                let wire = made.wire();
+                let RecordData::Other(data) = made.record.data else { return wire.unwrap_or_default() };
+                assert!(data.record_type().code() == read.rtype && wire.is_none());
+                data.octets().to_vec()
+            })
+        };
+        for read in [
+            read(host, 46, 60, &[7; 30]),
+            read(host, 47, 60, b"\x01A\x00\x00\x01\x40"),
+            read(host, 48, 60, &[1, 1, 3, 13, 9]),
+            read(host, 63, 60, &[0; 60]),
+            // Names whose case is signed, and what no owner could write.
+            read(host, 65, 60, b"\x00\x01\x03Web\x00"),
+            read(host, 44, 60, &[1, 1, 9]),
+            read(host, 257, 60, b"\x00\x05IssueCA"),
+        ] {
+            assert_eq!(kept(&read).as_deref(), Some(read.data.as_slice()), "{read:?}");
+        }
+        for read in [read(host, 39, 60, b"\x01a\x00"), read(b"\x03a b\x03com\x00", 46, 60, &[7; 30])] {
+            assert_eq!(kept(&read), None, "{read:?}");
+        }
     }
 }

@@ -9,7 +9,8 @@ use std::{
 use proxima_chassis::Shutdown;
 use proxima_ledger::{ChangeSet, Seq, Snapshot};
 use proxima_model::{
-    AccountId, Entity as _, IncomingTransfers, Key, Kind, SecondaryZone, Timestamp, Zone, ZoneId, ZoneNotice,
+    AccountId, Entity as _, IncomingTransfers, Key, Kind, PresignedProblem, SecondaryZone, Timestamp, Zone,
+    ZoneId, ZoneNotice,
 };
 use tokio::task::{self, JoinError, JoinSet};
 
@@ -42,6 +43,7 @@ pub(crate) async fn run(api: Arc<Api>, author: Author, allow_private: bool, shut
         looking: JoinSet::new(),
         tasks: HashMap::new(),
         under_way: HashSet::new(),
+        presigned: HashMap::new(),
     };
     let mut applied = runner.api.replica.watch();
     loop {
@@ -81,6 +83,8 @@ struct Runner {
     tasks: HashMap<task::Id, ZoneId>,
     /// Zones that a task looks at, or waits to.
     under_way: HashSet<ZoneId>,
+    /// What is wrong with the zones that are answered as their primary signed them, as it was last told.
+    presigned: HashMap<ZoneId, Option<PresignedProblem>>,
 }
 
 /// A zone, as far as it decides what is next.
@@ -91,6 +95,8 @@ struct Seen {
     /// When its owner and its primaries last asked for it.
     forced_at: Option<Timestamp>,
     noticed: Option<Seq>,
+    /// Of a zone that is answered as its primary signed it: what is wrong with that, and when that may change by itself.
+    presigned: Option<(Option<PresignedProblem>, Option<Timestamp>)>,
 }
 
 impl Runner {
@@ -144,8 +150,10 @@ impl Runner {
         let memory = self.memory.get(&id).copied().unwrap_or_default();
         let Some(seen) = self.api.read(move |snapshot| see(snapshot, id, memory, now)).await? else {
             self.memory.remove(&id);
+            self.tell_presigned(id, None);
             return Ok(());
         };
+        self.tell_presigned(id, Some(&seen));
         if self.under_way.contains(&id) {
             // However long that takes, the zone is good for no longer.
             match seen.expires_at {
@@ -168,7 +176,33 @@ impl Runner {
             }
             Next::Check { whole } => self.look(&seen, whole, now),
         }
+        if let Some((_, Some(at))) = seen.presigned {
+            let due = self.due.entry(id).or_insert(at);
+            *due = at.min(*due);
+        }
         Ok(())
+    }
+
+    /// Says what is wrong with the signatures that a zone came with, once as long as it is the same.
+    fn tell_presigned(&mut self, id: ZoneId, seen: Option<&Seen>) {
+        let found = seen.and_then(|seen| Some((&seen.zone.name, seen.presigned?.0)));
+        let known = match found {
+            Some((_, problem)) => self.presigned.insert(id, problem),
+            None => self.presigned.remove(&id),
+        };
+        match found {
+            Some((_, problem)) if known == Some(problem) => return,
+            None if known.is_none() => return,
+            Some((zone, Some(PresignedProblem::NotCome))) => {
+                tracing::info!(%zone, "a zone is to be answered as its primary signs it");
+            }
+            Some((zone, Some(why))) => {
+                tracing::warn!(%zone, %why, "a zone that is answered as its primary signed it is not in order");
+            }
+            Some((zone, None)) => tracing::info!(%zone, "a zone is answered as its primary signed it"),
+            None => {}
+        }
+        self.api.metrics.presigned(self.presigned.values().copied());
     }
 
     fn look(&mut self, seen: &Seen, whole: bool, now: Timestamp) {
@@ -248,12 +282,17 @@ fn see(snapshot: &Snapshot, id: ZoneId, memory: Memory, now: Timestamp) -> Resul
     let noticed = snapshot.revision(&ZoneNotice::key_of(&id))?;
     let next = plan::next(incoming.as_ref(), &secondary, noticed, memory, now);
     let expires_at = plan::expires_at(incoming.as_ref(), &secondary, memory);
+    let presigned = secondary
+        .presigned
+        .as_ref()
+        .map(|presigned| (secondary.signing_problem(now), presigned.changes_at(now)));
     Ok(Some(Seen {
         zone,
         next,
         expires_at,
         forced_at: incoming.and_then(|incoming| incoming.forced_at),
         noticed,
+        presigned,
     }))
 }
 

@@ -16,9 +16,10 @@
 //! set with many targets of which a wildcard stands for each (`*.w MX 0 mail-0.a`, …, and `*.a AAAA`; first in seed 9).
 //!
 //! The test has a seed of its own and takes some seconds. `PROXIMA_DIFFERENTIAL_SEED=17` takes another one,
-//! `PROXIMA_DIFFERENTIAL_SECONDS=600` goes on from there to the next ones for so long. Signed zones are not compared, since
-//! denials are made in several ways: Unbound validates them (`signed.rs`).
+//! `PROXIMA_DIFFERENTIAL_SECONDS=600` goes on from there to the next ones for so long. Zones that we sign are not compared, since
+//! denials are made in several ways: Unbound validates them (`signed.rs`). Zones that come signed are both (`presigned.rs`).
 
+mod presigned;
 mod reply;
 mod servers;
 mod shrink;

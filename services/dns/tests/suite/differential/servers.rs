@@ -11,6 +11,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use proxima_transfer::message::{self, Read};
+use proxima_wire::rtype;
 use tempfile::TempDir;
 
 use super::{Said, reply::Reply};
@@ -145,6 +147,25 @@ impl Servers {
         Ok([knot, bind].iter().all(|said| said.first.rcode == 0 && said.first.authoritative))
     }
 
+    /// All records of a zone, transferred from BIND; the SOA record first and last.
+    pub(super) fn transfer(&self, apex: &[u8]) -> Result<Vec<Read>> {
+        let mut stream = TcpStream::connect(self.bind.address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let question = message::question(7, 0, apex, rtype::AXFR);
+        stream.write_all(&[&u16::try_from(question.len())?.to_be_bytes()[..], &question].concat())?;
+        let mut records = Vec::new();
+        while records.iter().filter(|record: &&Read| record.rtype == rtype::SOA).count() < 2 {
+            let mut length = [0; 2];
+            stream.read_exact(&mut length)?;
+            let mut answer = vec![0; u16::from_be_bytes(length).into()];
+            stream.read_exact(&mut answer)?;
+            let some = message::answers(&answer)?;
+            ensure!(!some.is_empty(), "the transfer is refused");
+            records.extend(some);
+        }
+        Ok(records)
+    }
+
     /// What Knot says, and what BIND does.
     pub(super) fn ask(&self, question: &[u8]) -> Result<[Said; 2]> {
         Ok([self.knot.ask(question).context("knot")?, self.bind.ask(question).context("bind")?])
@@ -179,7 +200,7 @@ fn start_bind(folder: &Path, zones: &[String]) -> Result<Server> {
         "options {{ directory \"{path}\"; listen-on port {port} {{ {ip}; }}; listen-on-v6 {{ none; }}; recursion no; \
          pid-file none; session-keyfile none; dnssec-validation no; notify no; empty-zones-enable no; \
          check-integrity no; check-names primary ignore; check-sibling no; check-mx ignore; check-mx-cname ignore; \
-         check-srv-cname ignore; check-dup-records ignore; check-wildcard no; zero-no-soa-ttl no; }};\ncontrols {{ }};\n"
+         check-srv-cname ignore; check-dup-records ignore; check-wildcard no; zero-no-soa-ttl no; allow-transfer {{ any; }}; }};\ncontrols {{ }};\n"
     );
     for zone in zones {
         writeln!(text, "zone \"{zone}\" {{ type primary; file \"{zone}\"; }};")?;

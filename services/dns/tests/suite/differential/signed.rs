@@ -30,9 +30,9 @@ const WORLDS: usize = 24;
 /// Questions about each.
 const QUESTIONS: usize = 40;
 /// RD, as resolvers are asked.
-const RECURSE: u16 = 0x100;
+pub(super) const RECURSE: u16 = 0x100;
 /// DO.
-const WANTS_SIGNATURES: u16 = 0x8000;
+pub(super) const WANTS_SIGNATURES: u16 = 0x8000;
 
 /// A signed zone.
 struct Signed {
@@ -71,7 +71,12 @@ impl Signed {
     }
 }
 
-fn unbound(folder: &std::path::Path, zones: &[Signed], server: SocketAddr) -> Result<Server> {
+/// Unbound, which asks `server` for these zones, each a name and its DS record, and nobody else for anything.
+pub(super) fn unbound(
+    folder: &std::path::Path,
+    zones: &[(String, String)],
+    server: SocketAddr,
+) -> Result<Server> {
     let address = free_address()?;
     let (ip, port, path) = (address.ip(), address.port(), folder.display());
     let mut text = format!(
@@ -79,12 +84,12 @@ fn unbound(folder: &std::path::Path, zones: &[Signed], server: SocketAddr) -> Re
          \"{path}\"\n pidfile: \"\"\n use-syslog: no\n do-daemonize: no\n verbosity: 1\n do-not-query-localhost: no\n \
          module-config: \"validator iterator\"\n aggressive-nsec: yes\n qname-minimisation: no\n harden-below-nxdomain: yes\n local-zone: \"test.\" nodefault\n"
     );
-    for zone in zones {
-        writeln!(text, " trust-anchor: \"{}\"", zone.anchor()?)?;
+    for (_, anchor) in zones {
+        writeln!(text, " trust-anchor: \"{anchor}\"")?;
     }
     text.push_str("remote-control:\n control-enable: no\n");
-    for zone in zones {
-        let (name, ip, port) = (&zone.zone.name, server.ip(), server.port());
+    for (name, _) in zones {
+        let (ip, port) = (server.ip(), server.port());
         writeln!(text, "stub-zone:\n name: \"{name}\"\n stub-addr: {ip}@{port}")?;
     }
     let config = folder.join("unbound.conf");
@@ -94,7 +99,7 @@ fn unbound(folder: &std::path::Path, zones: &[Signed], server: SocketAddr) -> Re
 }
 
 /// What our server says itself, and `None` where a resolver would have to ask others, or gives up.
-fn ours(fixture: &Fixture, asked: &Asked, number: usize) -> Result<Option<Reply>> {
+pub(super) fn ours(fixture: &Fixture, asked: &Asked, number: usize) -> Result<Option<Reply>> {
     let mut question = asked.question(&apex(number));
     question.edns().flags = WANTS_SIGNATURES;
     let mut out = Vec::new();
@@ -117,7 +122,7 @@ fn ours(fixture: &Fixture, asked: &Asked, number: usize) -> Result<Option<Reply>
     Ok((!is_left_out).then_some(reply))
 }
 
-fn data(reply: &Reply) -> BTreeSet<(&str, u16, &str)> {
+pub(super) fn data(reply: &Reply) -> BTreeSet<(&str, u16, &str)> {
     let answer = reply.sections[0].iter().filter(|entry| entry.rtype != rtype::RRSIG);
     answer.map(|entry| (entry.owner.as_str(), entry.rtype, entry.data.as_str())).collect()
 }
@@ -134,7 +139,9 @@ async fn validate(seed: u64, running: &Running) -> Result<usize> {
         zones.push(signed);
     }
     let folder = tempfile::tempdir()?;
-    let unbound = unbound(folder.path(), &zones, running.address)?;
+    let named = |zone: &Signed| Ok((zone.zone.name.to_string(), zone.anchor()?));
+    let anchors = zones.iter().map(named).collect::<Result<Vec<_>>>()?;
+    let unbound = unbound(folder.path(), &anchors, running.address)?;
     let (mut validated, mut doubted) = (0, 0);
     for (number, (world, questions)) in worlds.iter().enumerate() {
         for asked in questions {

@@ -1,0 +1,455 @@
+//! What a zone has because its primary signed it, compiled: signatures beside the sets that they sign, and the records that
+//! deny in the order in which they are searched.
+//!
+//! ```text
+//!  records of a transfer ─▶ Gathered ─┬─ RRSIG ─▶ beside its set (RrSet::rrsigs)
+//!                                     ├─ NSEC  ─▶ in the order of names  (RFC 4034, 6.1) ─┐ Presigned: a binary search, and
+//!                                     └─ NSEC3 ─▶ in the order of hashes (RFC 5155, 7.1) ─┘ for hashes SHA-1 of the name
+//! ```
+//!
+//! Invariants:
+//! * **Nothing is made here:** each record of a denial is one that came. Where the primary's chain has a gap, a proof has it too.
+//! * **An NSEC3 record's name is no name of the zone** (RFC 5155, 7.2.8): these records are kept apart from its names.
+//! * **One chain of hashes is used,** one that NSEC3PARAM names and that has the apex; all others are only transferred on.
+//!
+//! Limit: names are hashed [`NSEC3_ITERATIONS_MAX`] times more at the most; a zone that asks for more has no proofs.
+
+use std::collections::hash_map::Entry;
+
+use foldhash::HashMap;
+use proxima_model::{Record, RecordData, limits::NSEC3_ITERATIONS_MAX};
+
+use super::{ASTERISK, Node};
+use crate::{
+    dnssec::nsec3::{self, HASH_OCTETS},
+    name::{self, NAME_OCTETS_MAX, ORDER_OCTETS_MAX, order},
+    rrset::RrSet,
+    wire::rtype,
+};
+
+/// Octets of RRSIG's data before its signer's name (RFC 4034, 3.1).
+const RRSIG_OCTETS_MIN: usize = 18;
+
+/// What a zone has because its primary signed it, but for what stands beside its sets.
+#[derive(Debug, Default)]
+pub(crate) struct Presigned {
+    /// The records that names are denied by, in their order.
+    chain: Vec<Link>,
+    /// By what names are hashed, if the chain is one of hashes.
+    hashing: Option<Hashing>,
+    /// NSEC records, if they are not the chain; and NSEC3 records of no chain or of another one: of a chain that comes or
+    /// goes. Only transferred on. In the order of their names' octets.
+    others: Vec<Link>,
+}
+
+/// A record set that denies what lies between its name and the next one's.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// What it is ordered by.
+    order: Box<[u8]>,
+    /// Its name, relative to the apex.
+    pub(crate) owner: Box<[u8]>,
+    /// It, with its signatures.
+    pub(crate) set: RrSet,
+}
+
+/// How names are hashed (RFC 5155, 5).
+#[derive(Debug, PartialEq, Eq)]
+struct Hashing {
+    iterations: u16,
+    salt: Box<[u8]>,
+}
+
+impl Hashing {
+    /// As data of NSEC3 or NSEC3PARAM begins: hash, flags, iterations, salt. And the flags.
+    fn of(data: &[u8]) -> Option<(Self, u8)> {
+        let (&[hash, flags, high, low, length], rest) = data.split_first_chunk()?;
+        let salt = rest.get(..usize::from(length)).filter(|_| hash == nsec3::HASH_ALGORITHM)?;
+        Some((Self { iterations: u16::from_be_bytes([high, low]), salt: salt.into() }, flags))
+    }
+
+    fn hash(&self, name: &[u8]) -> [u8; HASH_OCTETS] {
+        nsec3::hash(name, &self.salt, self.iterations)
+    }
+}
+
+/// What is to be proven of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// That it is there, and has nothing of a type.
+    Type,
+    /// That it is not there, and neither are so many labels of it.
+    Name(usize),
+    /// That so many labels of it are not there, so that a wildcard stands for it.
+    Expanded(usize),
+    /// The same, and that the wildcard has nothing of a type.
+    ExpandedType(usize),
+}
+
+/// Records that are not answered as a name's own.
+#[derive(Default)]
+pub(super) struct Gathered {
+    rrsigs: HashMap<Box<[u8]>, Vec<(u16, RrSet)>>,
+    nsec: HashMap<Box<[u8]>, RrSet>,
+    nsec3: HashMap<Box<[u8]>, RrSet>,
+}
+
+impl Gathered {
+    /// Takes a record of a transfer, as [`Self::take`] does.
+    pub(super) fn take_record(&mut self, owner: &[u8], record: &Record) -> bool {
+        let RecordData::Other(data) = &record.data else { return false };
+        self.take(owner, (data.record_type().code(), record.ttl.wire_seconds()), data.octets())
+    }
+
+    /// Takes a record of such a type; whether it is one. Data that is too short for its type is of no use to anybody.
+    fn take(&mut self, owner: &[u8], (rtype, ttl): (u16, u32), data: &[u8]) -> bool {
+        let into = match rtype {
+            rtype::NSEC => &mut self.nsec,
+            rtype::NSEC3 => &mut self.nsec3,
+            rtype::RRSIG => {
+                let Some(covered) = data.first_chunk().filter(|_| data.len() > RRSIG_OCTETS_MIN) else {
+                    return true;
+                };
+                let covered = u16::from_be_bytes(*covered);
+                let of_owner = self.rrsigs.entry(owner.into()).or_default();
+                match of_owner.iter_mut().find(|(known, _)| *known == covered) {
+                    Some((_, set)) => set.add(ttl, data.to_vec()),
+                    None => of_owner.push((covered, RrSet::of_one(rtype, ttl, data.to_vec()))),
+                }
+                return true;
+            }
+            _ => return false,
+        };
+        match into.entry(owner.into()) {
+            Entry::Occupied(mut known) => known.get_mut().add(ttl, data.to_vec()),
+            Entry::Vacant(unknown) => {
+                unknown.insert(RrSet::of_one(rtype, ttl, data.to_vec()));
+            }
+        }
+        true
+    }
+
+    /// Puts the signatures of a set beside it.
+    fn sign(&mut self, owner: &[u8], set: &mut RrSet) {
+        let Some(of_owner) = self.rrsigs.get_mut(owner) else { return };
+        if let Some(at) = of_owner.iter().position(|(covered, _)| *covered == set.rtype) {
+            set.rrsigs = Some(Box::new(of_owner.swap_remove(at).1));
+        }
+    }
+
+    /// Puts signatures beside the sets of a zone's names, and orders what denies. A name that has nothing but an NSEC record
+    /// exists: it has what could not be taken.
+    pub(super) fn compile(
+        mut self,
+        apex: &[u8],
+        nodes: &mut HashMap<Box<[u8]>, Node>,
+        soa: &mut RrSet,
+    ) -> Presigned {
+        self.sign(&[], soa);
+        for owner in self.nsec.keys() {
+            nodes.entry(owner.clone()).or_default();
+        }
+        for (owner, node) in nodes.iter_mut() {
+            node.sets.iter_mut().chain(&mut node.alias).for_each(|set| self.sign(owner, set));
+        }
+        let (nsec, nsec3) = (std::mem::take(&mut self.nsec), std::mem::take(&mut self.nsec3));
+        let mut nsec = self.links(nsec, |owner| order(owner, &mut [0; ORDER_OCTETS_MAX]).into());
+        // A name that is no hash has none.
+        let of_hashes =
+            self.links(nsec3, |owner| nsec3::hash_of(owner).map_or_else(Box::default, |hash| hash.into()));
+        let parameters = nodes.get(&[][..]).and_then(|node| node.set(rtype::NSEC3PARAM));
+        let hashing = parameters.into_iter().flat_map(|set| &set.data).find_map(|data| {
+            // Flags mean that the chain is not whole, or going (RFC 5155, 4.1.2).
+            let (hashing, _) = Hashing::of(data).filter(|(_, flags)| *flags == 0)?;
+            let is_bounded = hashing.iterations <= NSEC3_ITERATIONS_MAX;
+            let hash = is_bounded.then(|| hashing.hash(apex))?;
+            of_hashes.iter().any(|link| *link.order == hash && link.is_of(&hashing)).then_some(hashing)
+        });
+        let is_used = |link: &Link| {
+            let hashing = hashing.as_ref();
+            link.order.len() == HASH_OCTETS && hashing.is_some_and(|hashing| link.is_of(hashing))
+        };
+        let (mut chain, mut others): (Vec<_>, Vec<_>) = of_hashes.into_iter().partition(is_used);
+        // Without a chain of hashes that can be used, names deny.
+        if hashing.is_some() {
+            others.append(&mut nsec)
+        } else {
+            chain = nsec
+        }
+        others.sort_unstable_by(|one, other| one.owner.cmp(&other.owner));
+        Presigned { chain, hashing, others }
+    }
+
+    fn links(&mut self, sets: HashMap<Box<[u8]>, RrSet>, order: impl Fn(&[u8]) -> Box<[u8]>) -> Vec<Link> {
+        let mut links: Vec<Link> = sets
+            .into_iter()
+            .map(|(owner, mut set)| {
+                self.sign(&owner, &mut set);
+                Link { order: order(&owner), owner, set }
+            })
+            .collect();
+        links.sort_unstable_by(|one, other| one.order.cmp(&other.order));
+        links
+    }
+}
+
+impl Link {
+    fn is_of(&self, hashing: &Hashing) -> bool {
+        self.set.data.iter().any(|data| Hashing::of(data).is_some_and(|(known, _)| known == *hashing))
+    }
+}
+
+impl Presigned {
+    /// A record of the chain.
+    pub(crate) fn link(&self, at: usize) -> &Link {
+        &self.chain[at]
+    }
+
+    /// The NSEC records of a name, relative to the apex, where there are such.
+    pub(crate) fn nsec(&self, relative: &[u8]) -> Option<&RrSet> {
+        if self.hashing.is_some() {
+            // Such records beside a chain of hashes are of a chain that comes or goes.
+            return None;
+        }
+        let at = self.matching(order(relative, &mut [0; ORDER_OCTETS_MAX]))?;
+        Some(&self.chain[at].set)
+    }
+
+    /// The records of a name, relative to the apex, that deny, of whichever chain.
+    pub(crate) fn at(&self, relative: &[u8]) -> impl Iterator<Item = &Link> {
+        let of_chain = match &self.hashing {
+            Some(_) => nsec3::hash_of(relative).and_then(|hash| self.matching(&hash)),
+            None => self.matching(order(relative, &mut [0; ORDER_OCTETS_MAX])),
+        };
+        let begin = self.others.partition_point(|link| *link.owner < *relative);
+        let of_others = self.others[begin..].iter().take_while(|link| *link.owner == *relative);
+        let of_others: Vec<&Link> = of_others.collect();
+        of_chain.map(|at| &self.chain[at]).into_iter().chain(of_others)
+    }
+
+    /// All records that deny, of whichever chain.
+    pub(crate) fn links(&self) -> impl Iterator<Item = &Link> {
+        self.chain.iter().chain(&self.others)
+    }
+
+    /// Which records of the chain prove something of a name, whole and in lower case; each may be told more than once.
+    pub(crate) fn prove(&self, apex: &[u8], name: &[u8], denied: Denied, mut tell: impl FnMut(usize)) {
+        match &self.hashing {
+            Some(hashing) => self.prove_hashed(hashing, name, denied, &mut |at: Option<usize>| {
+                at.into_iter().for_each(&mut tell);
+            }),
+            None => self.prove_named(apex, name, denied, &mut |at: Option<usize>| {
+                at.into_iter().for_each(&mut tell);
+            }),
+        }
+    }
+
+    /// RFC 4035, 3.1.3: a name that is not there, and one that is only between others, lie behind the name before them.
+    fn prove_named(&self, apex: &[u8], name: &[u8], denied: Denied, tell: &mut impl FnMut(Option<usize>)) {
+        let at_or_before = |name: &[u8]| {
+            let mut buffer = [0; ORDER_OCTETS_MAX];
+            let relative = &name[..name.len() - apex.len()];
+            self.at_or_before(order(relative, &mut buffer))
+        };
+        tell(at_or_before(name));
+        if let Denied::Name(labels) | Denied::ExpandedType(labels) = denied {
+            tell(with_wildcard(name, labels, at_or_before));
+        }
+    }
+
+    /// RFC 5155, 7.2: the closest encloser that can be proven, the name below it, the wildcard there.
+    fn prove_hashed(
+        &self,
+        hashing: &Hashing,
+        name: &[u8],
+        denied: Denied,
+        tell: &mut impl FnMut(Option<usize>),
+    ) {
+        let matching = |name: &[u8]| self.matching(&hashing.hash(name));
+        let covering = |name: &[u8]| self.around(&hashing.hash(name));
+        let missing = match denied {
+            Denied::Type => match matching(name) {
+                Some(at) => return tell(Some(at)),
+                // A delegation that is not signed, or a name above only such, in a span of those (RFC 5155, 7.2.4).
+                None => 1,
+            },
+            Denied::Expanded(labels) => return tell(covering(name::without(name, labels - 1))),
+            Denied::Name(labels) | Denied::ExpandedType(labels) => labels,
+        };
+        // The apex has a record: there is no chain without.
+        let labels = (missing..).find_map(|labels| {
+            let above = name::without(name, labels);
+            match matching(above) {
+                Some(at) => Some((labels, Some(at))),
+                None => (*above == [0]).then_some((labels, None)),
+            }
+        });
+        let Some((labels, Some(encloser))) = labels else { return };
+        tell(Some(encloser));
+        tell(covering(name::without(name, labels - 1)));
+        match denied {
+            Denied::Name(_) => tell(with_wildcard(name, labels, covering)),
+            Denied::ExpandedType(_) => tell(with_wildcard(name, missing, matching)),
+            Denied::Type | Denied::Expanded(_) => {}
+        }
+    }
+
+    fn matching(&self, order: &[u8]) -> Option<usize> {
+        self.chain.binary_search_by(|link| (*link.order).cmp(order)).ok()
+    }
+
+    fn at_or_before(&self, order: &[u8]) -> Option<usize> {
+        match self.chain.binary_search_by(|link| (*link.order).cmp(order)) {
+            Ok(at) => Some(at),
+            Err(behind) => behind.checked_sub(1),
+        }
+    }
+
+    /// The record around a hash: hashes go around.
+    fn around(&self, hash: &[u8]) -> Option<usize> {
+        self.at_or_before(hash).or_else(|| self.chain.len().checked_sub(1))
+    }
+}
+
+/// What is said of the wildcard at a name without its first labels.
+fn with_wildcard<T>(name: &[u8], labels: usize, say: impl Fn(&[u8]) -> T) -> T {
+    let above = name::without(name, labels);
+    // A label was there that was longer, or as long: it fits.
+    let mut wildcard = [0; NAME_OCTETS_MAX + ASTERISK.len()];
+    let length = ASTERISK.len() + above.len();
+    wildcard[..ASTERISK.len()].copy_from_slice(ASTERISK);
+    wildcard[ASTERISK.len()..length].copy_from_slice(above);
+    say(&wildcard[..length])
+}
+
+#[cfg(test)]
+mod tests {
+    use foldhash::HashMapExt as _;
+
+    use super::*;
+    use crate::name::encode;
+
+    fn relative(name: &str) -> Vec<u8> {
+        let mut octets = encode(name);
+        octets.pop();
+        octets
+    }
+
+    /// Chains of these names below `example`, whose records are told by their number; hashed if they are.
+    fn chain(names: &[&str], is_hashed: bool) -> Presigned {
+        let apex = encode("example");
+        let hashing = Hashing { iterations: 3, salt: [0xab].into() };
+        let mut gathered = Gathered::default();
+        let (mut nodes, mut soa) = (HashMap::new(), RrSet::of_one(rtype::SOA, 60, vec![0]));
+        for (number, name) in names.iter().enumerate() {
+            let (name, number) = (relative(name), u8::try_from(number).expect("few"));
+            if is_hashed {
+                let hash = hashing.hash(&[&name[..], &apex].concat());
+                let owner = nsec3::owner(hash, &[]);
+                let data = [1, 1, 0, 3, 1, 0xab, 20, number];
+                assert!(gathered.take(&owner, (rtype::NSEC3, 60), &data));
+            } else {
+                assert!(gathered.take(&name, (rtype::NSEC, 60), &[number]));
+            }
+        }
+        if is_hashed {
+            let mut apex = Node::default();
+            apex.sets.push(RrSet::of_one(rtype::NSEC3PARAM, 0, vec![1, 0, 0, 3, 1, 0xab]));
+            nodes.insert(Box::default(), apex);
+        }
+        gathered.compile(&apex, &mut nodes, &mut soa)
+    }
+
+    /// The names whose records prove it.
+    fn proof(names: &[&str], is_hashed: bool, name: &str, denied: Denied) -> Vec<String> {
+        let presigned = chain(names, is_hashed);
+        let mut told = Vec::new();
+        presigned.prove(&encode("example"), &encode(name), denied, |at| {
+            let number = *presigned.link(at).set.data[0].last().expect("data");
+            told.push(names[usize::from(number)].to_owned());
+        });
+        told
+    }
+
+    #[test]
+    fn names_in_their_order_deny_what_lies_behind_them() {
+        let names = ["", "b", "x.y.d", "*.w", "z"];
+        for (name, denied, expected) in [
+            ("b.example", Denied::Type, &["b"][..]),
+            // Only between others.
+            ("y.d.example", Denied::Type, &["b"]),
+            ("c.example", Denied::Name(1), &["b", ""]),
+            ("a.b.example", Denied::Name(1), &["b", "b"]),
+            ("q.w.example", Denied::Expanded(1), &["*.w"]),
+            ("a.w.example", Denied::ExpandedType(1), &["*.w", "*.w"]),
+            ("zz.example", Denied::Name(1), &["z", ""]),
+            ("example", Denied::Type, &[""]),
+        ] {
+            assert_eq!(proof(&names, false, name, denied), expected, "{name}");
+        }
+        assert_eq!(
+            proof(&[], false, "a.example", Denied::Name(1)),
+            [""; 0],
+            "there is nothing to prove it by"
+        );
+    }
+
+    #[test]
+    fn hashes_deny_by_the_closest_encloser_that_has_one() {
+        let names = ["", "b", "d", "w", "*.w"];
+        let check = |name: &str, denied, exact: &[&str], around: usize| {
+            let told = proof(&names, true, name, denied);
+            assert_eq!(told.len(), exact.len() + around, "{name}: {told:?}");
+            for name in exact {
+                assert!(told.iter().any(|told| told == name), "{name}: {told:?}");
+            }
+        };
+        check("b.example", Denied::Type, &["b"], 0);
+        check("c.example", Denied::Name(1), &[""], 2);
+        check("a.b.c.d.example", Denied::Name(3), &["d"], 2);
+        // Above a delegation that is not signed: no record of its own.
+        check("sub.d.example", Denied::Type, &["d"], 1);
+        check("a.ent.d.example", Denied::Name(1), &["d"], 2);
+        check("q.w.example", Denied::Expanded(1), &[], 1);
+        check("q.w.example", Denied::ExpandedType(1), &["w", "*.w"], 1);
+    }
+
+    #[test]
+    fn of_hashes_without_parameters_or_with_too_many_iterations_nothing_is_made() {
+        let mut gathered = Gathered::default();
+        let owner = nsec3::owner([7; HASH_OCTETS], &[]);
+        assert!(gathered.take(&owner, (rtype::NSEC3, 60), &[1, 0, 0, 0, 0, 0]));
+        assert!(gathered.take(b"\x01x", (rtype::NSEC3, 60), &[1, 0, 0, 0, 0, 0]));
+        let (mut nodes, mut soa) = (HashMap::new(), RrSet::of_one(rtype::SOA, 60, vec![0]));
+        let presigned = gathered.compile(&encode("example"), &mut nodes, &mut soa);
+        assert!(
+            presigned.chain.iter().all(|link| link.set.rtype != rtype::NSEC3) && presigned.hashing.is_none()
+        );
+        assert_eq!(presigned.links().count(), 2, "they are transferred on");
+        assert_eq!((presigned.at(&owner).count(), presigned.at(b"\x01x").count()), (1, 1));
+        assert_eq!(presigned.at(b"\x01y").count(), 0);
+        assert!(Hashing::of(&[2, 0, 0, 0, 0]).is_none() && Hashing::of(&[1, 0, 0, 0, 1]).is_none());
+    }
+
+    #[test]
+    fn signatures_stand_beside_their_sets() {
+        let mut gathered = Gathered::default();
+        let rrsig = |covered: u8| [&[0, covered][..], &[0; 17]].concat();
+        for (owner, covered) in [(&b""[..], 6), (b"\x01a", 1), (b"\x01a", 16), (b"\x01a", 47)] {
+            assert!(gathered.take(owner, (rtype::RRSIG, 60), &rrsig(covered)));
+        }
+        assert!(gathered.take(b"\x01a", (rtype::RRSIG, 60), &[0, 1]), "it is of no use");
+        assert!(gathered.take(b"\x01a", (rtype::NSEC, 60), b"\x00\x00\x01\x40"));
+        assert!(!gathered.take(b"\x01a", (rtype::A, 60), &[1, 2, 3, 4]));
+        let (mut nodes, mut soa) = (HashMap::new(), RrSet::of_one(rtype::SOA, 60, vec![0]));
+        let mut node = Node::default();
+        node.add_data(rtype::A, 60, vec![1, 2, 3, 4]);
+        nodes.insert(Box::from(&b"\x01a"[..]), node);
+        let presigned = gathered.compile(&encode("example"), &mut nodes, &mut soa);
+        assert!(soa.rrsigs.is_some());
+        let signed = nodes[&b"\x01a"[..]].set(rtype::A).and_then(|set| set.rrsigs.as_ref());
+        assert_eq!(signed.map(|set| set.data.len()), Some(1));
+        assert!(presigned.nsec(b"\x01a").is_some_and(|set| set.rrsigs.is_some()));
+        assert!(presigned.nsec(b"\x01b").is_none());
+    }
+}
