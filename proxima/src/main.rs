@@ -15,6 +15,7 @@ mod ca;
 mod client;
 mod dev;
 mod node;
+mod root_keys;
 mod services;
 mod tour;
 mod watchdog;
@@ -55,6 +56,8 @@ enum Command {
     Log(client::log::LogArgs),
     /// Tell what each stage decides about a request, and why.
     Explain(client::explain::ExplainArgs),
+    /// Show the root's keys that a node's resolver trusts, or is on its way to (RFC 5011).
+    RootKeys(root_keys::RootKeysArgs),
     /// An internet on this machine: PoPs, routers, delayed links, faults.
     Lab(proxima_lab::LabArgs),
     /// Start the lab and walk through it.
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Purge(args) => client::run(client::purge::run(args)),
         Command::Log(args) => client::run(client::log::run(args)),
         Command::Explain(args) => client::run(client::explain::run(args)),
+        Command::RootKeys(args) => root_keys::run(args),
         Command::Lab(args) => proxima_lab::run(args),
         Command::Tour(args) => tour::run(args),
         Command::Watchdog(args) => watchdog::run(args),

@@ -97,3 +97,35 @@ fn mistakes_on_the_command_line_are_told_with_what_to_give() {
         assert!(text.contains(told), "{command:?} should say {told:?}: {text}");
     }
 }
+
+#[test]
+fn the_roots_keys_that_a_node_follows_are_shown_without_the_node() {
+    let dev = Dev::start();
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().display().to_string();
+    let show = |more: &[&str]| dev.proxima(&[&["root-keys", "--data-dir", &place], more].concat());
+    assert!(show(&[]).contains("nothing is followed"), "{}", show(&[]));
+    let file = folder.path().join("root-anchors");
+    let kept = include_str!("../../fuzz/seeds/root_anchors/followed");
+    std::fs::write(&file, kept).unwrap();
+    let told = show(&[]);
+    let rows: Vec<Vec<&str>> = told.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert!(rows[0].concat().contains("2027-01-15T08:00:00"), "{told}");
+    assert_eq!(rows[2][..4], ["20326", "8", "valid", "yes"], "{told}");
+    assert!(rows[2][4].starts_with("2023-11-14T22:13:20") && rows[2][5] == "-", "{told}");
+    assert_eq!(rows[3][..4], ["38696", "8", "pending", "no"], "{told}");
+    assert!(
+        rows[3][4].starts_with("2027-01-03T18:13:20") && rows[3][5].starts_with("2027-02-02T18:13:20"),
+        "{told}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&show(&["--json"])).unwrap();
+    assert_eq!((&json["keys"][1]["key_tag"], &json["keys"][1]["trusted"]), (&38_696.into(), &false.into()));
+    assert!(json["keys"][1]["held_until"].as_str().unwrap().starts_with("2027-02-02"), "{json}");
+    // What is damaged is not believed, and left as it is.
+    std::fs::write(&file, &kept[..kept.len() - 9]).unwrap();
+    let refused = dev.proxima_fails(&["root-keys", "--data-dir", &place]);
+    assert!(refused.contains("damaged") && refused.contains(&place), "{refused}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), kept[..kept.len() - 9]);
+    let both = dev.proxima_fails(&["root-keys", "--data-dir", &place, "--config", "x.toml"]);
+    assert!(both.contains("cannot be used with"), "{both}");
+}

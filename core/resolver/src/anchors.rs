@@ -40,7 +40,7 @@ use crate::{
 };
 pub use shared::{Observation, TrustAnchors, Unobserved};
 pub(crate) use text::sealed;
-pub use text::{Followed, NotFollowed};
+pub use text::{Followed, FollowedKey, NotFollowed};
 
 /// Keys that are remembered, Removed ones with the others: the root had three in its first fifteen years. Beyond them no new
 /// one is taken.

@@ -65,7 +65,9 @@ mod zones;
 #[cfg(test)]
 mod tests;
 
-pub use anchors::{AnchorChange, AnchorState, Followed, NotFollowed, Observation, TrustAnchors, Unobserved};
+pub use anchors::{
+    AnchorChange, AnchorState, Followed, FollowedKey, NotFollowed, Observation, TrustAnchors, Unobserved,
+};
 pub use decided::{AliasGuard, Aliases, BlockReason, Decided, LocalRecord};
 pub use edns::{Cookie, CookieAnswer};
 #[doc(hidden)]

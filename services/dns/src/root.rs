@@ -183,6 +183,19 @@ impl Root {
     }
 }
 
+/// What a node that has its state in `data_dir` follows of the root's keys, as it was last written; `None` if nothing was. For
+/// people: nothing is changed, and the node may be running.
+///
+/// # Errors
+/// The file cannot be read, or not be believed.
+pub fn root_keys(data_dir: &Path) -> io::Result<Option<Followed>> {
+    let text = match fs::read_to_string(data_dir.join(FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text?,
+    };
+    Followed::parse(&text).map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
 /// What was followed before, nothing where there is no file or none that can be believed; and whether it may be written over.
 fn read(file: &Path) -> (Followed, bool) {
     let octets = match fs::read(file) {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{AnchorState, KEY_OCTETS_MAX, KEYS_MAX, Tracked};
+use super::{AnchorState, HOLD_SECONDS, KEY_OCTETS_MAX, KEYS_MAX, Tracked};
 use crate::keys;
 
 const HEAD: &str = "# The root's keys as this node follows them (RFC 5011). Written by proxima: a change by hand is not believed.\n";
@@ -21,6 +21,40 @@ pub struct Followed {
     pub(super) observed: u64,
     /// When its newest signature began, as signatures count.
     pub(super) inception: u32,
+}
+
+/// A key that is followed, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowedKey {
+    /// Its tag, without the flag of a revoked one.
+    pub key_tag: u16,
+    /// Its algorithm's number in the registry of DNSSEC.
+    pub algorithm: u8,
+    /// What it is.
+    pub state: AnchorState,
+    /// Since when, in seconds since 1970; for a revoked one, when it was last in a set.
+    pub since: u64,
+    /// Until when it is held down, in seconds since 1970: a pending one is an anchor if every set has it until then, a revoked
+    /// one is removed if none has.
+    pub held_until: Option<u64>,
+}
+
+impl FollowedKey {
+    fn of(key: &Tracked) -> Self {
+        let held = match key.state {
+            AnchorState::Pending => Some(key.hold),
+            AnchorState::Revoked => Some(HOLD_SECONDS),
+            AnchorState::Valid | AnchorState::Missing | AnchorState::Removed => None,
+        };
+        Self {
+            key_tag: keys::tag(&key.data),
+            // Flags, protocol, algorithm (RFC 4034, 2.1): nothing shorter is followed.
+            algorithm: key.data.get(3).copied().unwrap_or_default(),
+            state: key.state,
+            since: key.since,
+            held_until: held.map(|held| key.since.saturating_add(held)),
+        }
+    }
 }
 
 /// A file says nothing that can be believed.
@@ -89,6 +123,18 @@ impl Followed {
             };
         }
         sealed(text)
+    }
+
+    /// When a set was last taken in, in seconds since 1970, if one was.
+    pub fn observed_at(&self) -> Option<u64> {
+        Some(self.observed).filter(|at| *at > 0)
+    }
+
+    /// The keys, those that are anchors first, then in the order of their tags.
+    pub fn keys(&self) -> Vec<FollowedKey> {
+        let mut keys: Vec<FollowedKey> = self.keys.iter().map(FollowedKey::of).collect();
+        keys.sort_unstable_by_key(|key| (!key.state.is_trusted(), key.key_tag));
+        keys
     }
 
     /// How many keys are in a state.
