@@ -101,7 +101,8 @@ pub(crate) const BAD_VERSION: u8 = 16;
 /// option says what it must not.
 pub(crate) fn refused(id: u16, flags: u16, code: u8, question: &[u8]) -> Vec<u8> {
     let flags = flag::QR | flag::RA | flags & (flag::RD | flag::CD) | u16::from(code & 0xF);
-    let mut octets = [id, flags, 1, 0, 0, 1].map(u16::to_be_bytes).concat();
+    let questions = u16::from(!question.is_empty());
+    let mut octets = [id, flags, questions, 0, 0, 1].map(u16::to_be_bytes).concat();
     octets.extend_from_slice(question);
     octets.push(0);
     octets.extend([rtype::OPT, UDP_OCTETS, u16::from(code >> 4) << 8, 0, 0].map(u16::to_be_bytes).concat());
@@ -256,6 +257,37 @@ mod tests {
         let opt = [&[0, 0, 41, 4, 208, 1, 0, 0, 0, 0, 28][..], &option(&ours)].concat();
         assert!(out.ends_with(&opt), "{out:?}");
         assert_eq!(out.len(), asked(0, &option(&both)).len(), "no more than was asked");
+    }
+
+    #[test]
+    fn who_asks_for_nothing_but_a_cookie_gets_one() {
+        let bare = |version: u8, option: &[u8]| {
+            let mut octets = [7_u16, 0x0100, 0, 0, 0, 1].map(u16::to_be_bytes).concat();
+            octets.extend_from_slice(&[0, 0, 0x29, 0x10, 0, 0, version, 0, 0, 0]);
+            octets.push(u8::try_from(option.len()).unwrap());
+            octets.extend_from_slice(option);
+            octets
+        };
+        let Read::Bare(query) = Query::read(&bare(0, &[&[0, 10, 0, 8][..], &[7; 8]].concat())) else {
+            panic!("it asks for a cookie")
+        };
+        let mut out = Vec::new();
+        let written = query.with_cookie([5; 24]).greet(&mut out);
+        assert_eq!((written.rcode, written.is_truncated, written.ede), (rcode::NOERROR, false, None));
+        assert_eq!(out[2..12], [0x81, 0x80, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert!(out.ends_with(&[&[0, 10, 0, 24][..], &[5; 24]].concat()) && out.len() == 12 + 11 + 28);
+        for (version, option, code) in [
+            (0, &[][..], rcode::FORMERR),
+            (0, &[0, 12, 0, 0], rcode::FORMERR),
+            (0, &[0, 10, 0, 7, 1, 2, 3, 4, 5, 6, 7], rcode::FORMERR),
+            (1, &[0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8], rcode::NOERROR),
+        ] {
+            let Read::Refused(answer) = Query::read(&bare(version, option)) else { panic!("{option:?}") };
+            assert_eq!((answer[3] & 15, answer[5]), (code, 0), "{option:?}");
+        }
+        // Without EDNS there is nothing to give.
+        let nothing = [7_u16, 0x0100, 0, 0, 0, 0].map(u16::to_be_bytes).concat();
+        assert!(matches!(Query::read(&nothing), Read::Refused(answer) if answer[3] & 15 == rcode::FORMERR));
     }
 
     #[test]

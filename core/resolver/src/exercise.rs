@@ -35,6 +35,11 @@ pub fn exercise(octets: &[u8]) {
             assert!((512..=usize::from(UDP_OCTETS)).contains(&query.udp_octets_max()));
             assert_eq!(Name::from_wire(query.name().wire()), Some(query.name()));
         }
+        Read::Bare(query) => {
+            let mut out = Vec::new();
+            query.greet(&mut out);
+            assert!(out.len() <= octets.len() + HEADER_OCTETS && out[..2] == octets[..2]);
+        }
         Read::Refused(answer) => assert!(answer.len() >= HEADER_OCTETS && answer[..2] == octets[..2]),
         Read::Ignored => {}
     }

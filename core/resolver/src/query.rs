@@ -1,5 +1,7 @@
 //! Questions of clients, read; answers to them, written.
 
+mod bare;
+
 use std::sync::Arc;
 
 use proxima_wire::edns::padding;
@@ -83,6 +85,8 @@ pub(crate) struct Key {
 pub enum Read {
     /// A question that can be resolved.
     Query(Query),
+    /// No question: a cookie is asked for, and nothing else (RFC 7873, 5.4). It is to be [greeted](Query::greet).
+    Bare(Query),
     /// It is answered with this code; the octets are the whole answer.
     Refused(Vec<u8>),
     /// It is not answered: no header, or itself an answer.
@@ -110,6 +114,9 @@ impl Query {
         };
         if flags & flag::OPCODE != 0 {
             return refuse(rcode::NOTIMP);
+        }
+        if (questions, answers, authorities) == (0, 0, 0) {
+            return Self::bare(message, (id, flags), additionals).unwrap_or_else(|| refuse(rcode::FORMERR));
         }
         let Some(name) =
             Name::parse(message, &mut at).filter(|_| questions == 1 && answers == 0 && authorities == 0)
@@ -296,7 +303,8 @@ impl Query {
         flags |= if stored.is_secure && wants_ad && !stale { flag::AD } else { 0 };
         flags |= if fits { 0 } else { flag::TC };
         let (answers, authorities) = if fits { stored.counts } else { (0, 0) };
-        for field in [self.id, flags, 1, answers, authorities, u16::from(opt.is_some())] {
+        let questions = u16::from(!self.question.is_empty());
+        for field in [self.id, flags, questions, answers, authorities, u16::from(opt.is_some())] {
             out.extend_from_slice(&field.to_be_bytes());
         }
         out.extend_from_slice(&self.question);

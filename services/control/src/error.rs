@@ -324,6 +324,11 @@ impl From<AppendError> for ApiError {
                 "this Idempotency-Key was used before, with another body; nothing was changed. Use another key",
             ),
             AppendError::TooLarge { .. } => Self::new(Code::TooLong, message),
+            AppendError::Invalid(_) => {
+                // The log is there. Of what was to be changed, this server made something that is no change.
+                tracing::error!(%error, "a change that cannot be written was asked of the log: nothing was changed");
+                Self::new(Code::Internal, message)
+            }
             error if error.may_retry() => Self::new(Code::LogUnreachable, message),
             error => {
                 tracing::error!(%error, "the log refused a change");

@@ -13,17 +13,18 @@
 //! A resolver's locations are known by a token (`resolver/locations.rs`): `https://NAME/dns-query/TOKEN`, or
 //! `https://TOKEN.NAME/dns-query`. Where there are tokens, whatever stands where one may be is taken out of the request
 //! before anything else is done with it, so that no later stage, log, metric or origin is told: also of requests that are no
-//! question, by a typing error or in clear. So no zone has a host one label below a resolver's name if that label has as many
+//! question, by a typing error, in clear, or written in another way (`/dns%2Dquery/TOKEN`, `//dns-query/TOKEN`). So no zone has a host one label below a resolver's name if that label has as many
 //! octets as a token.
 //!
 //! What carries the request (HTTP/1.1, 2 or 3), its certificate, its bounds and its draining are the edge's. It stands
 //! before the stage that looks for the host's zone: name servers' names are the network's own, whether a zone here has
 //! them or not. Answers may be kept for as long as the shortest-lived record in them (RFC 8484, 5.1).
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
+use percent_encoding::percent_decode_str;
 use proxima_pipeline::{
     Body, BodyError, Decision, Exchange, Fault, Flow, Glance, Request, Response, Scheme, Sight, Stage,
 };
@@ -124,7 +125,8 @@ impl<A: Answerer> Role<A> {
 
     /// What a request is.
     fn sought(&self, request: &Request) -> Sought {
-        let rest = request.target.path().strip_prefix(PATH);
+        let path = usual_form(request.target.path());
+        let rest = path.strip_prefix(PATH);
         let asked = rest.filter(|_| request.scheme == Scheme::Https);
         if let Some(shown) = asked.and_then(|rest| self.shown(&request.host, rest)) {
             return Sought::Question(shown);
@@ -133,8 +135,9 @@ impl<A: Answerer> Role<A> {
         if let Some(shown) = below.and_then(|(token, _)| self.answerer.shown_in_url(token)) {
             return Sought::Nothing(shown);
         }
-        // Only in clear: otherwise it is a question.
-        let token = rest.and_then(|rest| rest.strip_prefix('/')).filter(|_| self.is_at(&request.host));
+        // In clear, or in capitals: otherwise it is a question.
+        let rest = path.split_at_checked(PATH.len()).filter(|(begin, _)| begin.eq_ignore_ascii_case(PATH));
+        let token = rest.and_then(|(_, rest)| rest.strip_prefix('/')).filter(|_| self.is_at(&request.host));
         let may_be_one = token.is_some_and(|token| self.answerer.shown_in_url(token).is_some());
         if may_be_one { Sought::OthersWithToken } else { Sought::Others }
     }
@@ -250,6 +253,32 @@ impl<A: Answerer> Role<A> {
     }
 }
 
+/// A path as it is usually written: octets that need not be are not encoded (RFC 3986, 6.2.2), and there are no segments that say
+/// nothing. What is encoded twice is taken for what it becomes in the end: a token is to be found however it is hidden.
+fn usual_form(path: &str) -> Cow<'_, str> {
+    let is_usual = |path: &str| !path.contains('%') && !path.contains("//") && !path.contains("/.");
+    if is_usual(path) {
+        return Cow::Borrowed(path);
+    }
+    let mut decoded = path.to_owned();
+    while decoded.contains('%') {
+        match percent_decode_str(&decoded).decode_utf8() {
+            // Each time it is shorter.
+            Ok(next) if next.len() < decoded.len() => decoded = next.into_owned(),
+            _ => break,
+        }
+    }
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in decoded.split('/').filter(|segment| !matches!(*segment, "" | ".")) {
+        match segment {
+            ".." => drop(segments.pop()),
+            segment => segments.push(segment),
+        }
+    }
+    let end = if decoded.ends_with('/') && !segments.is_empty() { "/" } else { "" };
+    Cow::Owned(format!("/{}{end}", segments.join("/")))
+}
+
 fn respond(exchange: &mut Exchange, message: Vec<u8>, answered: Answered, form: Form) -> Flow {
     exchange.trace.note(NAME, || format!("answered {}", answered.rcode.name()));
     let (body, kind) = match form {
@@ -302,7 +331,9 @@ impl Stage for DnsOverHttps {
     }
 
     fn glance(&self, glance: &mut Glance<'_>) -> Sight {
-        let may_have_token = |role: &Role<Recursive>| role.below(glance.host).is_some();
+        // However its path is written.
+        let may_have_token =
+            |role: &Role<Recursive>| role.is_at(glance.host) || role.below(glance.host).is_some();
         let is_ours = glance.path().starts_with(PATH) || self.resolver.as_ref().is_some_and(may_have_token);
         if is_ours { Sight::Unsure } else { Sight::Pass }
     }

@@ -8,6 +8,7 @@ mod client_auth;
 mod clients;
 mod connections;
 mod delegation;
+mod dns_settings;
 mod dnssec;
 mod documents;
 mod followers;

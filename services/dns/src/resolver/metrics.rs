@@ -5,12 +5,13 @@ use prometheus_client::{
     registry::Registry,
 };
 use proxima_chassis::GaugeGuard;
-use proxima_resolver::Refusal;
+use proxima_resolver::{Query, Refusal, Written};
 
-use super::policies::Decision;
+use super::{answered, policies::Decision};
 use crate::{
-    asker::Shown,
+    asker::{Shown, Transport},
     metrics::{ListenerMetrics, MessageMetrics},
+    respond::Answered,
 };
 
 /// Upper bounds of the histogram's buckets, in seconds: from a server in the same PoP to the most that is waited.
@@ -24,6 +25,7 @@ pub(crate) struct RecursiveMetrics {
     token_rate: Counter,
     no_recursion: Counter,
     pub(crate) busy: Counter,
+    pub(crate) scarce: Counter,
     blocked: Counter,
     local: Counter,
     safe_search: Counter,
@@ -71,6 +73,7 @@ impl RecursiveMetrics {
             token_rate: refused_for("rate"),
             no_recursion: refused_for("recursion"),
             busy: refused_for("busy"),
+            scarce: refused_for("scarce"),
             blocked: by_policy("blocked"),
             local: by_policy("local"),
             safe_search: by_policy("safe_search"),
@@ -135,5 +138,22 @@ impl RecursiveMetrics {
     /// Counts a question as waiting for as long as what is given back lives.
     pub(crate) fn wait(&self) -> GaugeGuard {
         GaugeGuard::new(&self.pending)
+    }
+
+    /// Counts what a client was told, and whether a policy had decided it before anything was found.
+    pub(crate) fn told(
+        &self,
+        transport: Transport,
+        location: Option<&LocationMetrics>,
+        (query, written): (&Query, Written),
+        is_decided: bool,
+    ) -> Answered {
+        if written.is_blocked {
+            self.blocked_behind_an_alias();
+        }
+        location.iter().for_each(|location| location.answered(is_decided || written.is_blocked));
+        let answered = answered(query, written);
+        self.messages.count(transport, Some(answered));
+        answered
     }
 }

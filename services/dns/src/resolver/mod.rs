@@ -17,7 +17,8 @@
 //! * **Off unless it is given addresses or names, and for nobody but this host unless networks are allowed** or locations have
 //!   tokens. Everybody is allowed only by a network of length 0, which is warned of, and gives each network over UDP a rate.
 //! * **Questions wait, threads do not.** One that has to be resolved holds a place, of which all clients, each, and each token
-//!   have so many, and none of it holds up what is known.
+//!   have so many, and none of it holds up what is known. When half of all are taken, or half of a client's, who asks over UDP
+//!   without a good cookie is asked to come with one, or over TCP: what others forge takes no more than that.
 //! * **A resolver's trouble is its own.** Name servers that do not answer change nothing of this server's health: what has
 //!   authority is announced at the same addresses by the same server, and clients get what has expired, or SERVFAIL, and ask
 //!   the next resolver. A socket that breaks ends the node, as any of its sockets does.
@@ -49,7 +50,7 @@ pub use config::ResolverConfig;
 use lists::WATCH_INTERVAL;
 pub use locations::LocationConfig;
 use locations::{Location, Locations};
-use metrics::{LocationMetrics, RecursiveMetrics};
+use metrics::RecursiveMetrics;
 pub use policies::{Blocked, PolicyConfig, Reason};
 use policies::{Decision, Policies, Policy};
 
@@ -261,6 +262,17 @@ impl Recursive {
         Answered { rcode, qtype: None, zone: None, truncated: false, signatures: 0, ttl: None, limited }
     }
 
+    /// Gives a cookie to who asks for nothing else (RFC 7873, 5.4): it says nothing of what is resolved, and for whom.
+    fn greet(&self, query: &Query, asking: Asking<'_>, out: &mut Vec<u8>) -> Answered {
+        let limited = self.limit_refusal(asking.asker, asking.is_shown);
+        let begin = out.len();
+        let written = query.greet(out);
+        if limited.is_some() {
+            out.truncate(begin);
+        }
+        Answered { limited, qtype: None, ..answered(query, written) }
+    }
+
     /// Answers what is not resolved: who may not ask, or asks too much.
     fn turn_away(&self, query: &Query, asking: Asking<'_>, out: &mut Vec<u8>) -> Option<Answered> {
         let Asking { asker, location, is_shown, octets_max } = asking;
@@ -322,7 +334,14 @@ impl Recursive {
         asking: Asking<'_>,
         out: &mut Vec<u8>,
     ) -> Reply<Waiting> {
-        let Asking { asker: Asker { address, transport, shown }, location, octets_max, .. } = asking;
+        let Asking { asker: Asker { address, transport, shown }, location, is_shown, octets_max } = asking;
+        if !is_shown && self.pending.are_scarce(address) {
+            // Others may be asking in its name, and would leave it, or everybody, no place.
+            self.metrics.scarce.inc();
+            let written = query.ask_again(out);
+            let location = location.map(|location| &*location.metrics);
+            return Reply::Now(self.metrics.told(transport, location, (&query, written), aliases.is_some()));
+        }
         let (metrics, location) = (self.metrics.clone(), location.map(|location| location.metrics.clone()));
         let is_decided = aliases.is_some();
         let by_token = match shown {
@@ -355,32 +374,14 @@ impl Recursive {
     }
 }
 
-impl RecursiveMetrics {
-    /// Counts what a client was told, and whether a policy had decided it before anything was found.
-    fn told(
-        &self,
-        transport: Transport,
-        location: Option<&LocationMetrics>,
-        (query, written): (&Query, Written),
-        is_decided: bool,
-    ) -> Answered {
-        if written.is_blocked {
-            self.blocked_behind_an_alias();
-        }
-        location.iter().for_each(|location| location.answered(is_decided || written.is_blocked));
-        let answered = answered(query, written);
-        self.messages.count(transport, Some(answered));
-        answered
-    }
-}
-
 impl Answerer for Recursive {
     type Later = Waiting;
 
     fn answer(self: &Arc<Self>, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Reply<Waiting> {
         let count = |answered| self.metrics.messages.count(asker.transport, answered);
-        let query = match Query::read(message) {
-            Read::Query(query) => query,
+        let (query, asks) = match Query::read(message) {
+            Read::Query(query) => (query, true),
+            Read::Bare(query) => (query, false),
             Read::Refused(answer) => {
                 let answered = self.answer_malformed(&answer, asker, out);
                 count(Some(answered));
@@ -397,6 +398,11 @@ impl Answerer for Recursive {
             return Reply::None;
         }
         let (query, asking) = self.asking(query, asker);
+        if !asks {
+            let answered = self.greet(&query, asking, out);
+            count(Some(answered));
+            return Reply::Now(answered);
+        }
         match self.turn_away(&query, asking, out) {
             Some(answered) => {
                 count(Some(answered));

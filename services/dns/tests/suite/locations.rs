@@ -140,6 +140,14 @@ async fn no_stage_behind_is_told_a_token_whatever_is_asked_for() -> Result<()> {
             (Scheme::Http, RESOLVER, &*path, "on"),
             (Scheme::Http, RESOLVER, &wrong, "on"),
             (Scheme::Https, RESOLVER, &wrong, "403"),
+            (Scheme::Http, RESOLVER, &format!("/%64ns-query/{TOKEN}"), "on"),
+            (Scheme::Http, RESOLVER, &format!("/dns-query%2f{TOKEN}"), "on"),
+            (Scheme::Http, RESOLVER, &format!("/dns%252dquery/{TOKEN}?a=b"), "on"),
+            (Scheme::Http, RESOLVER, &format!("//dns-query/./{TOKEN}"), "on"),
+            (Scheme::Http, RESOLVER, &format!("/x/../dns-query//{TOKEN}"), "on"),
+            (Scheme::Https, RESOLVER, &format!("/DNS-Query/{TOKEN}"), "on"),
+            (Scheme::Https, RESOLVER, &format!("/dns-query/%35f1c/{TOKEN}"), "403"),
+            (Scheme::Https, RESOLVER, &format!("/dns%2Dquery/{OTHER}"), "403"),
             (Scheme::Http, &own, "/dns-query?name=a.test", "404"),
             (Scheme::Http, &other, "/dns-query?name=a.test", "403"),
             (Scheme::Https, &own, "/dns-query/", "404"),
@@ -162,6 +170,8 @@ async fn no_stage_behind_is_told_a_token_whatever_is_asked_for() -> Result<()> {
             (Scheme::Http, RESOLVER, "/dns-query?name=a.test"),
             (Scheme::Https, RESOLVER, "/"),
             (Scheme::Https, RESOLVER, "/cdn-cgi/trace"),
+            (Scheme::Https, RESOLVER, "/%64ns/query"),
+            (Scheme::Http, RESOLVER, "//x/%2e%2e/a%FF"),
             (Scheme::Https, &below, "/index.html?a=b"),
             (Scheme::Https, "www.example.com", "/dns-query/x"),
         ] {
@@ -359,6 +369,22 @@ async fn who_shows_a_good_cookie_is_not_limited_for_what_others_forge() -> Resul
         fourth.send(&with_cookie(&[7; 7])).await?;
         let malformed = received(&fourth).await?;
         ensure!(malformed == ["FORMERR rd ra", "opt 1232"], "{malformed:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_the_resolver_for_nothing_but_a_cookie_gets_one() -> Result<()> {
+    with_resolver("", async |resolving| {
+        let socket = resolving.udp().await?;
+        let mut bare = [7_u16, 0x0100, 0, 0, 0, 1].map(u16::to_be_bytes).concat();
+        bare.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 12, 0, 10, 0, 8, 7, 7, 7, 7, 7, 7, 7, 7]);
+        socket.send(&bare).await?;
+        let answer = received(&socket).await?;
+        ensure!(answer.len() == 2 && answer[0] == "NOERROR rd ra", "{answer:?}");
+        ensure!(answer[1].starts_with("opt 1232 cookie=0707070707070707"), "{answer:?}");
+        ensure!(answer[1].len() == "opt 1232 cookie=".len() + 48, "{answer:?}");
         Ok(())
     })
     .await

@@ -152,14 +152,17 @@ async fn beyond_the_questions_that_may_wait_only_what_is_known_is_answered() -> 
         ensure!(received(&socket).await?[1].ends_with("192.0.2.80"));
         // Its place is free a moment after its answer has come.
         resolving.until_counts("proxima_dns_resolver_pending 0").await?;
-        let held = resolving.udp().await?;
+        let mut held = Vec::new();
         for number in 1..=2 {
-            held.send(&question(&format!("n{number}.held.plain.test"), 1).encode()).await?;
+            let mut stream = TcpStream::connect(resolving.at()).await?;
+            stream.write_all(&framed(&question(&format!("n{number}.held.plain.test"), 1))).await?;
             resolving.until_held(number).await?;
+            held.push(stream);
         }
         resolving.counts("proxima_dns_resolver_pending 2")?;
-        socket.send(&question("www.plain.test", 1).encode()).await?;
-        let busy = received(&socket).await?;
+        let mut stream = TcpStream::connect(resolving.at()).await?;
+        stream.write_all(&framed(&question("www.plain.test", 1))).await?;
+        let busy = read_answer(&mut stream).await?;
         ensure!(
             busy[0].starts_with("SERVFAIL") && busy.last().is_some_and(|opt| opt.contains("ede=0")),
             "{busy:?}"
@@ -168,9 +171,10 @@ async fn beyond_the_questions_that_may_wait_only_what_is_known_is_answered() -> 
         ensure!(received(&socket).await?[1].ends_with("192.0.2.80"));
         resolving.counts("proxima_dns_resolver_refused_total{why=\"busy\"} 1")?;
         resolving.let_go();
-        for _ in 1..=2 {
-            ensure!(received(&held).await?[1].ends_with("192.0.2.91"));
+        for stream in &mut held {
+            ensure!(read_answer(stream).await?[1].ends_with("192.0.2.91"));
         }
+        resolving.until_counts("proxima_dns_resolver_pending 0").await?;
         socket.send(&question("www.plain.test", 1).encode()).await?;
         ensure!(received(&socket).await?[1].ends_with("192.0.2.90"));
         Ok(())

@@ -24,6 +24,8 @@ use crate::{
     encrypted::{Authority, connect_by_quic, dnspython},
     hostile::malformed,
     resolving::{RESOLVER, Resolving, question, received, with_resolver},
+    sockets::{framed, read_answer},
+    support::describe,
 };
 
 /// RFC 9250, 8.4.
@@ -265,6 +267,44 @@ async fn what_is_no_query_breaks_no_transport() -> Result<()> {
         let answer = resolving.running.dig_at(resolving.tls(), "kdig", &checked).await?;
         ensure!(answer.contains("192.0.2.90"), "{answer}");
         resolving.counts("proxima_dns_resolver_handshakes_failed_total{transport=\"tls\"} 1")
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_places_are_scarce_who_may_be_forged_gets_none_and_is_told_to_come_again() -> Result<()> {
+    with_resolver("pending_per_client_max = 4", async |resolving| {
+        let forged = resolving.udp().await?;
+        for number in 1..=2 {
+            forged.send(&question(&format!("n{number}.held.plain.test"), 1).encode()).await?;
+            resolving.until_held(number).await?;
+        }
+        // Half of them are left to who shows that it is here.
+        let mut asked = question("www.plain.test", 1);
+        let socket = resolving.udp().await?;
+        socket.send(&asked.encode()).await?;
+        let again = received(&socket).await?;
+        ensure!(again[0] == "NOERROR tc rd ra" && again.len() == 2, "{again:?}");
+        asked.edns().options = [&[0, 10, 0, 8][..], &[7; 8]].concat();
+        socket.send(&asked.encode()).await?;
+        let mut buffer = [0; 512];
+        let length = socket.recv(&mut buffer).await?;
+        let again = describe(&buffer[..length])?;
+        ensure!(again[0] == "BADCOOKIE rd ra", "{again:?}");
+        resolving.counts("proxima_dns_resolver_refused_total{why=\"scarce\"} 2")?;
+        resolving.counts("proxima_dns_resolver_pending 2")?;
+        asked.edns().options = [&[0, 10, 0, 24][..], &buffer[length - 24..length]].concat();
+        socket.send(&asked.encode()).await?;
+        ensure!(received(&socket).await?[1].ends_with("192.0.2.90"), "it is known by its cookie");
+        let mut stream = TcpStream::connect(resolving.at()).await?;
+        stream.write_all(&framed(&question("www.signed.test", 1))).await?;
+        ensure!(read_answer(&mut stream).await?[1].ends_with("192.0.2.80"));
+        // What is known takes no place.
+        let plain = question("www.plain.test", 1).encode();
+        forged.send(&plain).await?;
+        ensure!(received(&forged).await?[1].ends_with("192.0.2.90"));
+        resolving.let_go();
+        Ok(())
     })
     .await
 }
