@@ -9,7 +9,8 @@
 //! answer|authority|additional NAME TTL CLASS TYPE DATA
 //! opt SIZE [do] [co] [nsid=NAME] [cookie=OCTETS] [subnet=OCTETS] [keepalive=N] [ede=CODE "TEXT"] [padded=SIZE]
 //! ```
-//! Octets are written in hexadecimal digits. A line that begins with `#` says what the next question is about.
+//! Octets are written in hexadecimal digits. A line that begins with `#` says what the next question is about. Which RFC's
+//! statements are shown where is told by `standards.txt`, which has no questions (`standards.rs`).
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -36,6 +37,9 @@ fn every_question_of_the_tables_is_answered_as_written() {
     let mut asked = 0;
     for file in fs::read_dir(folder).expect("the folder of tables") {
         let path = file.expect("a table").path();
+        if path.ends_with("standards.txt") {
+            continue;
+        }
         let text = fs::read_to_string(&path).expect("a table");
         let (fixture, cases) = read(&text).unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
         asked += cases.len();

@@ -19,6 +19,7 @@ mod resolving;
 mod rolls;
 mod serials;
 mod sockets;
+mod standards;
 mod support;
 mod transfers;
 #[path = "../../../../core/resolver/tests/tree/mod.rs"]
