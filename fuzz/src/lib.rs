@@ -47,6 +47,7 @@ pub mod lists;
 pub mod model_nouns;
 pub mod origin_http1;
 pub mod origin_http2;
+pub mod resolver_homes;
 pub mod resolver_messages;
 pub mod resolver_upstream;
 pub mod root_anchors;
@@ -92,6 +93,7 @@ macro_rules! each_target {
             model_nouns,
             origin_http1,
             origin_http2,
+            resolver_homes,
             resolver_messages,
             resolver_upstream,
             root_anchors,

@@ -16,8 +16,9 @@ use crate::{
     keys::ede,
     message::{Message, Record, rcode, rtype},
     name::Name,
-    query::{Parts, Query, Stored, Written},
+    query::{Query, Written},
     rrset::RrSet,
+    stored::{Parts, Stored},
 };
 
 /// For how long clients may remember that there is nothing, in seconds: policies change.

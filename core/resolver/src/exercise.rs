@@ -7,12 +7,14 @@ use crate::{
     anchors::{AnchorState, Anchors, Followed, sealed},
     denial::Denial,
     hints::{parse_anchors, parse_hints},
+    homes::{Good, HomeQuestion, read_answer, write_answer},
     keys::{self, Budget, Key},
     message::{HEADER_OCTETS, Message, UDP_OCTETS, read_u16, rtype},
     name::Name,
     query::{Query, Read},
     reply::{Reply, Said},
-    rrset::RrSet,
+    rrset::{RrSet, TTL_MAX},
+    stored::Stored,
 };
 
 /// Seconds since 1970, for signatures.
@@ -61,6 +63,26 @@ pub fn exercise(octets: &[u8]) {
             replied(reply, &zone, &name, rtype);
         }
     }
+}
+
+/// Reads octets as what one server of a PoP asks another, and what follows the first 64 of them as what that one answers: what
+/// is read is written again as the same.
+pub fn exercise_homes(octets: &[u8]) {
+    let (question, answer) = octets.split_at(octets.len().min(64));
+    // A short name leaves zeros behind it.
+    let end = question.iter().rposition(|octet| *octet != 0).map_or(0, |last| last + 2).min(question.len());
+    let Some(question) = HomeQuestion::read(&question[..end]) else { return };
+    assert_eq!(HomeQuestion::read(&question.write()).as_ref(), Some(&question));
+    let Some((stored, how)) = read_answer(&question.key, answer, 0) else { return };
+    assert!(stored.ttl <= TTL_MAX);
+    assert!(stored.is_stale || stored.ttls.iter().all(|(_, ttl)| *ttl >= stored.ttl));
+    let write = |stored: &Stored| {
+        let good = if stored.is_stale { Good::Expired(stored.ttl) } else { Good::Fresh(0) };
+        write_answer(&question.key, stored, good, how)
+    };
+    let written = write(&stored);
+    let (again, _) = read_answer(&question.key, &written, 0).expect("what was read is written as an answer");
+    assert_eq!(write(&again), written);
 }
 
 /// Reads octets as a file of the root's keys that are followed, also with the digest that it would have: nobody finds those.

@@ -4,6 +4,9 @@
 //!  Query ──▶ Resolver::answer_now ── kept, and not expired ──▶ a copy, TTLs aged         (query.rs, resolver.rs)
 //!                 │ not
 //!                 ▼
+//!  a home elsewhere in the PoP? ── asked, kept, told                                     (homes.rs, asking.rs)
+//!                 │ no, or it is lost
+//!                 ▼
 //!  Resolver::answer ── one resolution for all who ask the same ──▶ aliases, one by one    (resolver.rs)
 //!                                                                     │
 //!      ┌──────────────────────────────────────────────────────────────┘
@@ -30,6 +33,8 @@
 //!   another server, and with keys fetched anew (`iterate.rs`, `zones.rs`).
 //! * **Servers learn no more than they need:** names are minimised (RFC 9156), and clients' addresses are never passed on.
 //! * **What a signed zone has denied is not asked for again,** by whatever name (RFC 8198, `denials.rs`).
+//! * **A PoP asks once.** Where servers share what they find ([`Resolver::share`]), each name has one as its home, which the
+//!   others ask before name servers; a home that is lost costs a bounded wait (`homes.rs`).
 //! * **What has expired is served only if there is nothing better,** after a while or when all servers fail (RFC 8767).
 //!
 //! Limits: the constants of each file, and the octets of [`Settings::cache_octets`].
@@ -40,12 +45,14 @@
 //! What it leaves out: servers that do not know EDNS.
 
 mod anchors;
+mod asking;
 mod decided;
 mod denial;
 mod denials;
 mod edns;
 mod exercise;
 mod hints;
+mod homes;
 mod iterate;
 mod keys;
 mod message;
@@ -58,6 +65,7 @@ mod resolver;
 mod rrset;
 mod servers;
 mod settings;
+mod stored;
 mod tend;
 mod upstream;
 mod zones;
@@ -71,9 +79,10 @@ pub use anchors::{
 pub use decided::{AliasGuard, Aliases, BlockReason, Decided, LocalRecord};
 pub use edns::{Cookie, CookieAnswer};
 #[doc(hidden)]
-pub use exercise::{exercise, exercise_anchors};
+pub use exercise::{exercise, exercise_anchors, exercise_homes};
 pub use hints::{HintsError, parse_anchors, parse_hints};
 pub use iterate::ZONE_ASKED_MAX;
+pub use homes::{Awaited, HOME_ANSWER_OCTETS_MAX, HOME_QUESTION_OCTETS_MAX, HomeQuestion, Homes, NotHome};
 pub use metrics::Metrics;
 pub use name::{Name, NotAName};
 pub use query::{Query, Read, Refusal, Written};

@@ -31,6 +31,41 @@ pub struct Metrics {
     pub(crate) synthesized: [Counter; 3],
     pub(crate) primed: Counter,
     pub(crate) unprimed: Counter,
+    pub(crate) homes: HomeMetrics,
+}
+
+/// What became of what other servers of the PoP were asked.
+pub(crate) struct HomeMetrics {
+    pub(crate) kept: Counter,
+    pub(crate) found: Counter,
+    pub(crate) stale: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) declined: Counter,
+    pub(crate) lost: Counter,
+    pub(crate) malformed: Counter,
+    pub(crate) late: Counter,
+}
+
+impl HomeMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let family = Family::<Labels, Counter>::default();
+        registry.register(
+            "homes",
+            "Questions to the names' homes in this PoP, by what came of them, and those that were late",
+            family.clone(),
+        );
+        let one = |outcome| family.get_or_create(&[("outcome", outcome)]).clone();
+        Self {
+            kept: one("cache"),
+            found: one("resolution"),
+            stale: one("stale"),
+            failed: one("failure"),
+            declined: one("declined"),
+            lost: one("lost"),
+            malformed: one("malformed"),
+            late: one("late"),
+        }
+    }
 }
 
 impl Metrics {
@@ -63,7 +98,9 @@ impl Metrics {
         let one =
             |family: &Family<Labels, Counter>, label, value| family.get_or_create(&[(label, value)]).clone();
         let answer = |value| one(&answers, "by", value);
+        let homes = HomeMetrics::register(registry);
         Self {
+            homes,
             hits: answer("cache"),
             misses: answer("resolution"),
             stale: answer("stale"),

@@ -9,17 +9,14 @@ use proxima_wire::edns::padding;
 use crate::{
     decided::AliasGuard,
     edns::{BAD_VERSION, Cookie, CookieAnswer, Edns, Opt, edns, refused},
-    iterate::Security,
-    keys::{self, ede},
-    message::{HEADER_OCTETS, Record, UDP_OCTETS, class, flag, rcode, read_u16, rtype},
+    keys::ede,
+    message::{HEADER_OCTETS, UDP_OCTETS, class, flag, rcode, read_u16, rtype},
     name::Name,
-    rrset::{RrSet, targets},
+    stored::Stored,
 };
 
 /// Octets of the smallest largest answer over UDP.
 const UDP_OCTETS_MIN: u16 = 512;
-/// Where the name that is asked for stands in every answer.
-const QUESTION_AT: u16 = 12;
 /// Types that are questions only (RFC 6895, 3.1): transfers, everything.
 const QUESTION_TYPES: std::ops::RangeInclusive<u16> = 128..=255;
 /// Octets of a name, a type, and what the client wants.
@@ -77,6 +74,11 @@ pub enum Refusal {
 pub(crate) struct Key {
     octets: [u8; KEY_MAX],
     length: usize,
+}
+
+/// Whether names are resolved for this type, which is no question only.
+pub(crate) fn is_resolved(rtype: u16) -> bool {
+    !QUESTION_TYPES.contains(&rtype) && rtype != rtype::OPT && rtype != 0
 }
 
 /// How a message is treated.
@@ -138,7 +140,7 @@ impl Query {
             return Read::Refused(refused(id, flags, rcode::FORMERR, &question));
         }
         // Everything, transfers and other classes: nobody asks a resolver for them in earnest (RFC 8482).
-        if class != class::IN || QUESTION_TYPES.contains(&kind) || kind == rtype::OPT || kind == 0 {
+        if class != class::IN || !is_resolved(kind) {
             return refuse(rcode::NOTIMP);
         }
         let has_do = edns.is_some_and(|edns| edns.has_do);
@@ -282,6 +284,7 @@ impl Query {
         out: &mut Vec<u8>,
     ) -> Written {
         let begin = out.len();
+        let stale = stale || stored.is_stale;
         let ede = match (stale, stored.rcode) {
             (true, rcode::NXDOMAIN) => Some(ede::STALE_NXDOMAIN),
             (true, _) => Some(ede::STALE),
@@ -362,138 +365,5 @@ impl Key {
 
     pub(crate) fn is_unchecked(&self) -> bool {
         self.octets()[self.octets().len() - 1] & 2 != 0
-    }
-}
-
-/// An answer as it is kept: what follows the question, with where its TTLs are.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    body: Vec<u8>,
-    counts: (u16, u16),
-    ttls: Vec<(u16, u32)>,
-    pub(crate) rcode: u8,
-    /// The names that its aliases and its SVCB and HTTPS records lead to.
-    aliases: Box<[Name]>,
-    pub(crate) is_secure: bool,
-    pub(crate) ede: Option<u16>,
-    /// Whether nothing was found out.
-    pub(crate) is_failure: bool,
-    pub(crate) is_synthesized: bool,
-    /// Since when, in seconds.
-    pub(crate) since: u64,
-    pub(crate) ttl: u32,
-}
-
-/// What an answer is made of.
-pub(crate) struct Parts {
-    pub(crate) rcode: u8,
-    pub(crate) answer: Vec<RrSet>,
-    pub(crate) authority: Vec<RrSet>,
-    pub(crate) security: Security,
-    pub(crate) ede: Option<u16>,
-    pub(crate) ttl: u32,
-    /// Whether some of it follows from what was known of other names.
-    pub(crate) is_synthesized: bool,
-}
-
-impl Stored {
-    pub(crate) fn octets(&self) -> usize {
-        let aliases = self.aliases.iter().map(|target| target.wire().len() + size_of::<Name>());
-        self.body.len() + self.ttls.len() * 8 + aliases.sum::<usize>() + 144
-    }
-
-    /// A failure, kept for a while so that it is not tried again at once (RFC 9520).
-    pub(crate) fn failure(code: u8, ede: u16, since: u64, ttl: u32) -> Self {
-        let (body, ttls) = (Vec::new(), Vec::new());
-        Self {
-            body,
-            counts: (0, 0),
-            ttls,
-            rcode: code,
-            aliases: Box::default(),
-            is_secure: false,
-            ede: Some(ede),
-            is_failure: true,
-            is_synthesized: false,
-            since,
-            ttl,
-        }
-    }
-
-    pub(crate) fn new(key: &Key, parts: &Parts, since: u64) -> Self {
-        let name = key.name();
-        let mut writer = Writer {
-            body: Vec::new(),
-            base: HEADER_OCTETS + name.wire().len() + 4,
-            owners: vec![(name, QUESTION_AT)],
-            ttls: Vec::new(),
-        };
-        let signed = key.wants_signatures();
-        let answers = writer.section(&parts.answer, signed, |_| true);
-        let asked = key.rtype();
-        // Denials are for who wants signatures, or asked for them.
-        let authorities = writer
-            .section(&parts.authority, signed, |set| signed || set.rtype == rtype::SOA || set.rtype == asked);
-        let Writer { body, ttls, base, .. } = writer;
-        if base + body.len() + Opt::OCTETS_MAX > usize::from(u16::MAX) {
-            return Self::failure(rcode::SERVFAIL, ede::OTHER, since, parts.ttl);
-        }
-        Self {
-            body,
-            counts: (answers, authorities),
-            ttls,
-            rcode: parts.rcode,
-            aliases: targets(&parts.answer),
-            is_secure: parts.security == Security::Secure,
-            ede: parts.ede.or(parts.is_synthesized.then_some(ede::SYNTHESIZED)),
-            is_failure: false,
-            is_synthesized: parts.is_synthesized,
-            since,
-            ttl: parts.ttl,
-        }
-    }
-}
-
-struct Writer {
-    body: Vec<u8>,
-    /// Where the body begins in the message.
-    base: usize,
-    /// Where names were written that may come again.
-    owners: Vec<(Name, u16)>,
-    ttls: Vec<(u16, u32)>,
-}
-
-impl Writer {
-    fn section(&mut self, sets: &[RrSet], signed: bool, wanted: impl Fn(&RrSet) -> bool) -> u16 {
-        let mut count = 0;
-        for record in sets.iter().filter(|set| wanted(set)).flat_map(|set| keys::records(set, signed)) {
-            if self.body.len() > usize::from(u16::MAX) {
-                break;
-            }
-            self.record(&record);
-            count += 1;
-        }
-        count
-    }
-
-    fn record(&mut self, record: &Record) {
-        let here = self.base + self.body.len();
-        match self.owners.iter().find(|(owner, _)| *owner == record.owner) {
-            Some((_, at)) => self.body.extend_from_slice(&(0xC000 | at).to_be_bytes()),
-            None => {
-                self.body.extend_from_slice(record.owner.wire());
-                if let Some(at) = u16::try_from(here).ok().filter(|at| *at < 0x4000) {
-                    self.owners.push((record.owner.clone(), at));
-                }
-            }
-        }
-        self.body.extend_from_slice(&record.rtype.to_be_bytes());
-        self.body.extend_from_slice(&class::IN.to_be_bytes());
-        if let Ok(at) = u16::try_from(self.body.len()) {
-            self.ttls.push((at, record.ttl));
-        }
-        self.body.extend_from_slice(&record.ttl.to_be_bytes());
-        self.body.extend_from_slice(&u16::try_from(record.data.len()).unwrap_or(0).to_be_bytes());
-        self.body.extend_from_slice(&record.data);
     }
 }

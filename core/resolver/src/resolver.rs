@@ -2,8 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
+    future::Future,
+    pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64},
     },
 };
@@ -15,17 +17,19 @@ use tracing::debug;
 use crate::{
     decided::Aliases,
     denials::Denials,
+    homes::Homes,
     iterate::{Core, Failure, Octets, Security, Work, cache},
     keys::ede,
     message::rcode,
     metrics::Metrics,
     name::Name,
     priming::RootServers,
-    query::{Key, Parts, Query, Stored, Written},
+    query::{Key, Query, Written},
     reply::Said,
     rrset::{RrSet, TTL_MAX},
     servers::Servers,
     settings::Settings,
+    stored::{Parts, Stored},
     upstream::Upstream,
 };
 
@@ -50,8 +54,14 @@ pub struct Resolver<U> {
     answers: Cache<Box<[u8]>, Arc<Stored>, Octets>,
     /// When to try again to refresh an answer that has expired, in seconds.
     rechecks: Cache<Box<[u8]>, u64>,
-    resolving: Mutex<HashMap<Key, watch::Receiver<Option<Arc<Stored>>>>>,
+    resolving: Flights,
+    /// What other servers of the PoP are asked.
+    asking: Flights,
+    homes: OnceLock<Arc<dyn Homes>>,
 }
+
+/// What is under way, at most once of a kind.
+type Flights = Mutex<HashMap<Key, watch::Receiver<Option<Arc<Stored>>>>>;
 
 impl Weighter<Box<[u8]>, Arc<Stored>> for Octets {
     fn weight(&self, key: &Box<[u8]>, stored: &Arc<Stored>) -> u64 {
@@ -78,7 +88,13 @@ impl<U: Upstream> Resolver<U> {
             metrics,
         };
         let (answers, rechecks) = (cache(octets * 4), Cache::new(RECHECKS_MAX));
-        Arc::new(Self { core, answers, rechecks, resolving: Mutex::default() })
+        let (resolving, asking, homes) = (Mutex::default(), Mutex::default(), OnceLock::new());
+        Arc::new(Self { core, answers, rechecks, resolving, asking, homes })
+    }
+
+    /// What it does not know it asks of these from now on, before it resolves. Once.
+    pub fn share(&self, homes: Arc<dyn Homes>) {
+        self.homes.set(homes).ok();
     }
 
     /// Appends the answer, if it is known and has not expired. Does not wait; must be called within a runtime, where what is
@@ -89,17 +105,11 @@ impl<U: Upstream> Resolver<U> {
         octets_max: usize,
         out: &mut Vec<u8>,
     ) -> Option<Written> {
-        let stored = self.answers.get(query.key().octets())?;
-        let age = self.age(&stored);
-        let left = u64::from(stored.ttl).checked_sub(age).filter(|left| *left > 0)?;
+        let (stored, age) = self.known(query.key())?;
         self.core.metrics.hits.inc();
-        let age = u32::try_from(age).unwrap_or(u32::MAX);
         let written = query.tell(&stored, age, false, octets_max, out);
-        if stored.ttl >= PREFETCH_TTL_MIN
-            && left < u64::from(stored.ttl / PREFETCH_LEFT).max(1)
-            && self.begin(query.key(), true).is_some_and(|begun| begun.is_new)
-        {
-            self.core.metrics.prefetched.inc();
+        if self.is_due(&stored, age) {
+            self.refresh(query.key(), self.home_of(query.key()));
         }
         Some(written)
     }
@@ -109,31 +119,38 @@ impl<U: Upstream> Resolver<U> {
         if let Some(written) = self.answer_now(query, octets_max, out) {
             return written;
         }
-        let metrics = &self.core.metrics;
-        metrics.misses.inc();
-        let stale = self.stale(query);
-        if let Some(stale) = stale.as_deref()
-            && self.rechecks.get(query.key().octets()).is_some_and(|at| at > self.core.seconds())
-        {
-            metrics.stale.inc();
-            return query.tell(stale, 0, true, octets_max, out);
+        self.core.metrics.misses.inc();
+        match self.seek(query.key(), false, self.home_of(query.key())).await {
+            Sought::Found(found) => query.tell(&found, 0, false, octets_max, out),
+            Sought::Expired(stale) => {
+                self.core.metrics.stale.inc();
+                query.tell(&stale, 0, true, octets_max, out)
+            }
+            Sought::Busy => self.decline(query, octets_max, out),
+            Sought::Nothing => query.fail(octets_max, out),
         }
-        let Some(begun) = self.begin(query.key(), false) else {
-            return self.decline(query, octets_max, out);
-        };
+    }
+
+    /// What there is to be told of what is not known: what is found, or what had expired, after a while, or if nothing is found,
+    /// or was a moment ago.
+    pub(crate) async fn seek(self: &Arc<Self>, key: &Key, is_refresh: bool, home: Option<usize>) -> Sought {
+        let stale = self.stale(key);
+        if let Some(stale) = &stale
+            && self.rechecks.get(key.octets()).is_some_and(|at| at > self.core.seconds())
+        {
+            return Sought::Expired(stale.clone());
+        }
+        let Some(begun) = self.begin(key, is_refresh, home) else { return Sought::Busy };
         let found = begun.found();
         let found = match &stale {
             Some(_) => timeout(self.core.settings.stale_after, found).await.ok().flatten(),
             None => found.await,
         };
         match (found, stale) {
-            (Some(found), None) => query.tell(&found, 0, false, octets_max, out),
-            (Some(found), Some(_)) if !found.is_failure => query.tell(&found, 0, false, octets_max, out),
-            (_, Some(stale)) => {
-                metrics.stale.inc();
-                query.tell(&stale, 0, true, octets_max, out)
-            }
-            (None, None) => query.fail(octets_max, out),
+            (Some(found), None) => Sought::Found(found),
+            (Some(found), Some(_)) if !found.is_failure => Sought::Found(found),
+            (_, Some(stale)) => Sought::Expired(stale),
+            (None, None) => Sought::Nothing,
         }
     }
 
@@ -147,7 +164,7 @@ impl<U: Upstream> Resolver<U> {
         out: &mut Vec<u8>,
     ) -> Written {
         self.core.metrics.anew.inc();
-        let found = match self.begin(query.key(), true) {
+        let found = match self.begin(query.key(), true, None) {
             Some(begun) => begun.found().await,
             None => None,
         };
@@ -180,22 +197,46 @@ impl<U: Upstream> Resolver<U> {
     /// client had better ask elsewhere.
     pub fn decline(&self, query: &Query, octets_max: usize, out: &mut Vec<u8>) -> Written {
         self.core.metrics.busy.inc();
-        match self.stale(query) {
+        match self.stale(query.key()) {
             Some(stale) => query.tell(&stale, 0, true, octets_max, out),
             None => query.fail(octets_max, out),
         }
     }
 
     /// What is known and has expired, if it is better than nothing.
-    fn stale(&self, query: &Query) -> Option<Arc<Stored>> {
-        self.answers.get(query.key().octets()).filter(|stored| self.is_good_enough(stored))
+    fn stale(&self, key: &Key) -> Option<Arc<Stored>> {
+        self.answers.get(key.octets()).filter(|stored| self.is_good_enough(stored))
+    }
+
+    /// What is known and has not expired, and its age in seconds.
+    pub(crate) fn known(&self, key: &Key) -> Option<(Arc<Stored>, u32)> {
+        let stored = self.answers.get(key.octets())?;
+        let age = u32::try_from(self.age(&stored)).unwrap_or(u32::MAX);
+        (age < stored.ttl).then_some((stored, age))
+    }
+
+    /// Whether what is known and asked for is to be refreshed at this age, before it expires.
+    pub(crate) fn is_due(&self, stored: &Stored, age: u32) -> bool {
+        let left = stored.ttl.saturating_sub(age);
+        stored.ttl >= PREFETCH_TTL_MIN && left < (stored.ttl / PREFETCH_LEFT).max(1)
+    }
+
+    /// Refreshes what is about to expire: here, or by asking its home.
+    pub(crate) fn refresh(self: &Arc<Self>, key: &Key, home: Option<usize>) {
+        let begun = self.begin(key, true, home);
+        if home.is_none() && begun.is_some_and(|begun| begun.is_new) {
+            self.core.metrics.prefetched.inc();
+        }
+    }
+
+    pub(crate) fn homes(&self) -> Option<&Arc<dyn Homes>> {
+        self.homes.get()
     }
 
     pub(crate) fn core(&self) -> &Core<U> {
         &self.core
     }
 
-    #[cfg(test)]
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.core.metrics
     }
@@ -204,28 +245,33 @@ impl<U: Upstream> Resolver<U> {
         self.core.seconds().saturating_sub(stored.since)
     }
 
-    fn is_good_enough(&self, stored: &Stored) -> bool {
+    /// For how many seconds more what has expired may be told.
+    pub(crate) fn stale_left(&self, stored: &Stored) -> u32 {
         let kept = u64::from(stored.ttl) + self.core.settings.stale_for.as_secs();
-        let says_something = matches!(stored.rcode, rcode::NOERROR | rcode::NXDOMAIN);
-        // What followed from other records does so until they expire, and no longer.
-        says_something && !stored.is_synthesized && self.age(stored) < kept
+        u32::try_from(kept.saturating_sub(self.age(stored))).unwrap_or(u32::MAX).min(TTL_MAX)
     }
 
-    /// Resolves in a task of its own, if nobody does already; `None` if too much is resolved.
-    fn begin(self: &Arc<Self>, key: &Key, is_refresh: bool) -> Option<Begun> {
-        let mut resolving = self.resolving.lock().unwrap_or_else(PoisonError::into_inner);
-        let busy = resolving.len() >= RESOLVING_MAX;
-        match resolving.entry(*key) {
+    fn is_good_enough(&self, stored: &Stored) -> bool {
+        let says_something = matches!(stored.rcode, rcode::NOERROR | rcode::NXDOMAIN);
+        // What followed from other records does so until they expire, and no longer.
+        says_something && !stored.is_synthesized && self.stale_left(stored) > 0
+    }
+
+    /// Resolves in a task of its own, or asks a home, if nobody does already; `None` if too much of that is under way.
+    pub(crate) fn begin(self: &Arc<Self>, key: &Key, is_refresh: bool, home: Option<usize>) -> Option<Begun> {
+        let mut flights = self.flights(home).lock().unwrap_or_else(PoisonError::into_inner);
+        let busy = flights.len() >= RESOLVING_MAX;
+        match flights.entry(*key) {
             Entry::Occupied(same) => Some(Begun { waits: same.get().clone(), is_new: false }),
             Entry::Vacant(_) if busy => None,
             Entry::Vacant(place) => {
                 let (tells, waits) = watch::channel(None);
                 place.insert(waits.clone());
                 // Out of the map at the end, however it ends.
-                let place = Place { resolver: self.clone(), key: *key };
+                let place = Place { resolver: self.clone(), key: *key, home };
+                let finding = self.clone().find(*key, is_refresh, home);
                 tokio::spawn(async move {
-                    let found = place.resolver.find(&place.key, is_refresh).await;
-                    tells.send_replace(Some(found));
+                    tells.send_replace(finding.await);
                     drop(place);
                 });
                 Some(Begun { waits, is_new: true })
@@ -233,30 +279,48 @@ impl<U: Upstream> Resolver<U> {
         }
     }
 
-    /// Resolves, and keeps what was found; a failure only where there is nothing better.
-    async fn find(&self, key: &Key, is_refresh: bool) -> Arc<Stored> {
+    fn flights(&self, home: Option<usize>) -> &Flights {
+        if home.is_some() { &self.asking } else { &self.resolving }
+    }
+
+    /// Finds an answer, here or by a home.
+    fn find(self: Arc<Self>, key: Key, is_refresh: bool, home: Option<usize>) -> Finding {
+        match home {
+            Some(home) => Box::pin(self.find_at(home, key, is_refresh)),
+            None => Box::pin(async move { Some(self.resolve(&key, is_refresh).await) }),
+        }
+    }
+
+    /// Resolves, and keeps what was found.
+    async fn resolve(&self, key: &Key, is_refresh: bool) -> Arc<Stored> {
         let work = Work::new(is_refresh, key.is_unchecked());
         let result = self.follow(key, &work).await;
         let now = self.core.seconds();
-        let (stored, kept) = match result {
+        let stored = match result {
             Ok(parts) => {
                 if matches!(parts.security, Security::Bogus(_)) {
                     self.core.metrics.bogus.inc();
                     debug!(name = %key.name(), ede = parts.ede, "bogus");
                 }
-                (Stored::new(key, &parts, now), true)
+                Stored::new(key, &parts, now)
             }
             Err(Failure(why)) => {
                 self.core.metrics.failed.inc();
-                let kept = self.answers.get(key.octets()).is_some_and(|former| self.is_good_enough(&former));
-                if kept {
-                    self.rechecks.insert(key.octets().into(), now + RECHECK_SECONDS);
-                }
-                (Stored::failure(rcode::SERVFAIL, why, now, FAILURE_TTL), !kept)
+                Stored::failure(rcode::SERVFAIL, why, now, FAILURE_TTL)
             }
         };
+        self.keep(key, stored)
+    }
+
+    /// Keeps what was found: a failure only where there is nothing better, and what had expired elsewhere as that.
+    pub(crate) fn keep(&self, key: &Key, stored: Stored) -> Arc<Stored> {
         let stored = Arc::new(stored);
-        if kept && stored.ttl > 0 {
+        let has_better = stored.is_failure
+            && self.answers.get(key.octets()).is_some_and(|former| self.is_good_enough(&former));
+        if has_better || stored.is_stale {
+            self.rechecks.insert(key.octets().into(), self.core.seconds() + RECHECK_SECONDS);
+        }
+        if !has_better && (stored.ttl > 0 || stored.is_stale && self.known(key).is_none()) {
             self.answers.insert(key.octets().into(), stored.clone());
         }
         stored
@@ -314,8 +378,20 @@ impl<U: Upstream> Resolver<U> {
     }
 }
 
+type Finding = Pin<Box<dyn Future<Output = Option<Arc<Stored>>> + Send>>;
+
+/// What there is to be told of what is not known.
+pub(crate) enum Sought {
+    Found(Arc<Stored>),
+    /// It has expired, and is better than nothing.
+    Expired(Arc<Stored>),
+    /// Too much is being resolved already.
+    Busy,
+    Nothing,
+}
+
 /// A resolution that is under way.
-struct Begun {
+pub(crate) struct Begun {
     waits: watch::Receiver<Option<Arc<Stored>>>,
     /// Whether it was not before.
     is_new: bool,
@@ -323,7 +399,7 @@ struct Begun {
 
 impl Begun {
     /// What it finds; nothing, if it ends otherwise than it should.
-    async fn found(mut self) -> Option<Arc<Stored>> {
+    pub(crate) async fn found(mut self) -> Option<Arc<Stored>> {
         self.waits.wait_for(Option::is_some).await.ok().and_then(|found| found.clone())
     }
 }
@@ -332,10 +408,13 @@ impl Begun {
 struct Place<U> {
     resolver: Arc<Resolver<U>>,
     key: Key,
+    home: Option<usize>,
 }
 
 impl<U> Drop for Place<U> {
     fn drop(&mut self) {
-        self.resolver.resolving.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        let resolver = &self.resolver;
+        let flights = if self.home.is_some() { &resolver.asking } else { &resolver.resolving };
+        flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }

@@ -7,6 +7,7 @@ mod anew;
 mod denials;
 mod liars;
 mod prefetch;
+mod homes;
 mod priming;
 mod trust;
 mod world;
