@@ -32,6 +32,7 @@ mod fault;
 mod glance;
 mod interim;
 pub mod lists;
+mod neighbours;
 mod notices;
 mod pipeline;
 mod queries;
@@ -56,6 +57,10 @@ pub use glance::{
     put_decimal, put_line,
 };
 pub use interim::{Interim, Interims};
+pub use neighbours::{
+    AnswersNeighbours, NEIGHBOUR_ANSWER_OCTETS_MAX, NEIGHBOUR_QUESTION_OCTETS_MAX, NEIGHBOUR_QUESTIONS_MAX,
+    NeighbourAnswer, Neighbours, NoAnswer, Taken,
+};
 pub use notices::ZoneNotices;
 pub use pipeline::{Pipeline, Rest};
 pub use queries::{

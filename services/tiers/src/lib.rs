@@ -15,6 +15,9 @@
 //! task ([`peers`]). The other side ([`serve`]) makes an exchange of what it hears and sends it through stages of its own:
 //! zone, rules, cache, and this stage again, one level up.
 //!
+//! The same connections carry the questions of services that share what they have within a PoP, as the resolver does
+//! ([`neighbours`]): of its servers each key has one as its home.
+//!
 //! Invariants:
 //! * **Upwards only.** A request carries its level and asks for nothing below it: servers that disagree about who is home
 //!   make a detour, never a circle.
@@ -36,6 +39,7 @@ pub mod config;
 mod exercise;
 pub mod map;
 mod metrics;
+pub mod neighbours;
 pub mod peers;
 pub mod serve;
 mod service;

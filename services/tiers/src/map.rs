@@ -103,6 +103,11 @@ impl Map {
         None
     }
 
+    /// The server that is home of a key in this server's PoP, if it is another one; of those for which `up` holds.
+    pub fn near(&self, key: &[u8], up: impl Fn(usize) -> bool) -> Option<usize> {
+        self.home(&self.pop, |name| weight(name, &[key]), up).filter(|server| *server != self.me)
+    }
+
     /// The home in another PoP than this server's.
     fn elsewhere(
         &self,
@@ -228,6 +233,28 @@ mod tests {
             *homes.entry(home("fra1")).or_default() += 1;
         }
         assert!(homes.values().all(|urls| (400..600).contains(urls)), "{homes:?}");
+    }
+
+    #[test]
+    fn a_key_has_one_home_in_a_pop_and_only_those_of_a_lost_server_move() {
+        let (mut of_fra1, mut moved) = (0, 0);
+        for n in 0..1_000_u32 {
+            let key = n.to_le_bytes();
+            let home = |name: &str, up: &dyn Fn(usize) -> bool| {
+                let map = seen_by(name, &["IAD"]);
+                SERVERS[map.near(&key, up).unwrap_or(map.me())].0
+            };
+            let all = home("fra1", &|_| true);
+            assert_eq!(home("fra2", &|_| true), all);
+            assert!(all.starts_with("fra"), "{all}");
+            of_fra1 += usize::from(all == "fra1");
+            // Of two, the other has them all when one is lost.
+            assert_eq!(home("fra2", &|_| false), "fra2");
+            moved += usize::from(all == "fra1" && home("fra2", &|_| false) == "fra2");
+        }
+        assert!((400..600).contains(&of_fra1), "{of_fra1}");
+        assert_eq!(moved, of_fra1);
+        assert_eq!(seen_by("sin1", &["FRA"]).near(b"key", |_| true), None, "it is alone");
     }
 
     #[test]

@@ -17,8 +17,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use proxima_chassis::Identity;
 use proxima_ledger::certificate_name;
 use proxima_model::NodeName;
-use proxima_pipeline::Body;
-use tokio::{net::TcpStream, time::timeout};
+use proxima_pipeline::{Body, NEIGHBOUR_QUESTIONS_MAX};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
@@ -57,12 +61,27 @@ pub(crate) struct Peers {
 }
 
 /// One server's.
-#[derive(Default)]
 struct Slot {
     up: AtomicBool,
     /// Until when it is left out, in milliseconds since these were made.
     out_until: AtomicU64,
+    /// Until when no questions of neighbours are put to it, which it does not take.
+    deaf_until: AtomicU64,
+    /// Places for those that are.
+    questions: Arc<Semaphore>,
     sender: Mutex<Option<Sender>>,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            up: AtomicBool::default(),
+            out_until: AtomicU64::default(),
+            deaf_until: AtomicU64::default(),
+            questions: Arc::new(Semaphore::new(NEIGHBOUR_QUESTIONS_MAX)),
+            sender: Mutex::default(),
+        }
+    }
 }
 
 /// Why a peer did not answer.
@@ -97,6 +116,27 @@ impl Peers {
             let until = self.millis() + u64::try_from(LEFT_OUT.as_millis()).unwrap_or(0);
             slot.out_until.store(until, Ordering::Relaxed);
         }
+    }
+
+    /// Whether questions of neighbours can be put to a server, which it may be even if its cache lags.
+    pub(crate) fn hears(&self, server: usize) -> bool {
+        let now = self.millis();
+        self.slots.get(server).is_some_and(|slot| {
+            slot.up.load(Ordering::Acquire) && slot.deaf_until.load(Ordering::Relaxed) <= now
+        })
+    }
+
+    /// Puts no question to a server for a while: it takes none.
+    pub(crate) fn spare(&self, server: usize, how_long: Duration) {
+        if let Some(slot) = self.slots.get(server) {
+            let until = self.millis() + u64::try_from(how_long.as_millis()).unwrap_or(0);
+            slot.deaf_until.store(until, Ordering::Relaxed);
+        }
+    }
+
+    /// A place for a question to a server, for as long as it is under way.
+    pub(crate) fn place(&self, server: usize) -> Option<OwnedSemaphorePermit> {
+        self.slots.get(server)?.questions.clone().try_acquire_owned().ok()
     }
 
     fn millis(&self) -> u64 {

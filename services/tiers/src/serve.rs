@@ -1,4 +1,4 @@
-//! The other side: other servers' caches are answered by this one's.
+//! The other side: other servers' caches are answered by this one's, and their services' questions by its services.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use proxima_chassis::{Clock, Shutdown};
 use proxima_ledger::certificate_name;
 use proxima_model::PopCode;
-use proxima_pipeline::{Body, Fault, Invalidations, Pipeline, Response};
+use proxima_pipeline::{AnswersNeighbours, Body, Fault, Invalidations, Pipeline, Response};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     metrics::Metrics,
+    neighbours,
     peers::Peers,
     wire::{self, Asked},
 };
@@ -45,6 +46,8 @@ pub(crate) struct Server {
     pub(crate) connections: TaskTracker,
     pub(crate) pipeline: Pipeline,
     pub(crate) cache: Arc<dyn Invalidations>,
+    /// Who answers the questions of servers in this PoP.
+    pub(crate) neighbours: Option<Arc<dyn AnswersNeighbours>>,
     pub(crate) pop: PopCode,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
@@ -90,14 +93,15 @@ impl Server {
         };
         let certificates = stream.get_ref().1.peer_certificates();
         let name = certificates.and_then(|chain| certificate_name(chain.first()?)).unwrap_or_default();
-        if !self.peers.map.servers().iter().any(|server| server.name.as_str() == name) {
+        let known = self.peers.map.servers().iter().position(|server| server.name.as_str() == name);
+        let Some(asker) = known else {
             self.metrics.refused.inc();
             tracing::warn!(target: "proxima_tiers", %from, name, "refused: not one of [[tiers.servers]]");
             return;
-        }
+        };
         let service = service_fn(|request| {
             let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(request, local).await) }
+            async move { Ok::<_, Infallible>(server.answer(asker, request, local).await) }
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -120,7 +124,15 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: http::Request<Incoming>, local: SocketAddr) -> http::Response<Body> {
+    async fn answer(
+        &self,
+        asker: usize,
+        request: http::Request<Incoming>,
+        local: SocketAddr,
+    ) -> http::Response<Body> {
+        if neighbours::is_question(&request) {
+            return neighbours::answer(self.neighbours.as_ref(), &self.peers, asker, request).await;
+        }
         let (parts, _) = request.into_parts();
         let mut exchange = match wire::read(parts, &self.pop, local, self.clock.now()) {
             Ok(Asked::Answer(exchange)) => exchange,
@@ -155,13 +167,13 @@ impl Server {
     }
 }
 
-fn empty(status: StatusCode) -> http::Response<Body> {
+pub(crate) fn empty(status: StatusCode) -> http::Response<Body> {
     let mut response = http::Response::new(Body::empty());
     *response.status_mut() = status;
     response
 }
 
-fn declined(why: &'static str) -> http::Response<Body> {
+pub(crate) fn declined(why: &'static str) -> http::Response<Body> {
     let mut response = empty(StatusCode::SERVICE_UNAVAILABLE);
     response.headers_mut().insert(wire::DECLINED, HeaderValue::from_static(why));
     response

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::ZoneId;
-use proxima_pipeline::{Invalidations, Pipeline};
+use proxima_pipeline::{AnswersNeighbours, Invalidations, Neighbours, Pipeline};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
@@ -31,6 +31,7 @@ pub struct TiersService {
     /// Bounds what others are being told.
     forgets: Arc<Semaphore>,
     answers: OnceLock<(Pipeline, Arc<dyn Invalidations>)>,
+    neighbours: OnceLock<Arc<dyn AnswersNeighbours>>,
 }
 
 impl TiersService {
@@ -48,6 +49,7 @@ impl TiersService {
             metrics,
             forgets: Arc::new(Semaphore::new(FORGETS_MAX)),
             answers: OnceLock::new(),
+            neighbours: OnceLock::new(),
         }))
     }
 
@@ -60,6 +62,18 @@ impl TiersService {
     /// service's own stage is among them.
     pub fn answer_with(&self, pipeline: Pipeline, cache: Arc<dyn Invalidations>) {
         self.answers.set((pipeline, cache)).ok();
+    }
+
+    /// The other servers of this one's PoP, for services that ask their like; none, if it is alone there.
+    pub fn neighbours(&self) -> Option<Arc<dyn Neighbours>> {
+        let peers = self.peers.clone()?;
+        let has_some = peers.map.peers().any(|server| peers.map.is_near(server));
+        has_some.then_some(peers as Arc<dyn Neighbours>)
+    }
+
+    /// Who answers the neighbours' questions. Given once, before the service runs; without, they are declined.
+    pub fn answer_neighbours_with(&self, answers: Arc<dyn AnswersNeighbours>) {
+        self.neighbours.set(answers).ok();
     }
 }
 
@@ -111,6 +125,7 @@ impl Service for TiersService {
             connections: TaskTracker::new(),
             pipeline,
             cache,
+            neighbours: self.neighbours.get().cloned(),
             pop: node.pop().clone(),
             clock: node.clock.clone(),
             metrics: self.metrics.clone(),

@@ -119,7 +119,7 @@ fn respond(response: http::Response<Incoming>) -> Response {
 }
 
 /// The body of a peer's answer. That it ends early is an error here, as everywhere.
-struct FromServer(Incoming);
+pub(crate) struct FromServer(pub(crate) Incoming);
 
 impl http_body::Body for FromServer {
     type Data = Bytes;

@@ -1,5 +1,7 @@
 //! Two servers on loopback, with certificates of one authority; the tests play the stages behind.
 
+mod neighbours;
+
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -16,10 +18,11 @@ use proxima_model::{
     AccountId, NodeName, PopCode, RegionName, Timestamp, Zone, ZoneId, ZoneName, ZoneSettings, ZoneStatus,
 };
 use proxima_pipeline::{
-    AskedByPeer, Body, BodyError, BodySender, CacheFill, Client, Decision, Exchange, Fault, Flow, FromPeer,
-    Invalidations, Pipeline, Protocol, RayId, Request, Response, Scheme, Site, Stage, Trace,
+    AnswersNeighbours, AskedByPeer, Body, BodyError, BodySender, CacheFill, Client, Decision, Exchange,
+    Fault, Flow, FromPeer, Invalidations, Pipeline, Protocol, RayId, Request, Response, Scheme, Site, Stage,
+    Trace,
 };
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{net::TcpListener, runtime::Handle, sync::mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -133,9 +136,15 @@ fn peers(config: &TiersConfig, me: &str) -> Arc<Peers> {
 impl World {
     /// The certificate there says `named`; `known` are the servers that it knows.
     async fn with(named: &str, known: &[&str]) -> Self {
+        Self::within(&Handle::current(), named, known, true)
+    }
+
+    /// The other side is in this runtime; there may be a service that neighbours ask, or not.
+    fn within(runtime: &Handle, named: &str, known: &[&str], with_resolver: bool) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let authority = ClusterAuthority::create(&folder.path().join("ca")).expect("an authority");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("it can be");
         let address = listener.local_addr().expect("an address");
         let there = Answers::default();
         let (sender, forgotten) = mpsc::unbounded_channel();
@@ -146,13 +155,15 @@ impl World {
             connections: TaskTracker::new(),
             pipeline: Pipeline::new(vec![Box::new(there.clone())]),
             cache: Arc::new(Forgotten(sender)),
+            neighbours: with_resolver.then(|| Arc::new(neighbours::Resolves) as Arc<dyn AnswersNeighbours>),
             pop: PopCode::parse("FRA").expect("a code"),
             clock: Arc::new(SimulatedClock::new(NOW)),
             metrics: refused.clone(),
         });
         let stop_there = CancellationToken::new();
         let (stopped, shutdown) = (stop_there.clone(), Shutdown::new(Duration::from_secs(1)));
-        tokio::spawn(async move {
+        runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).expect("a listener");
             let connections = server.connections.clone();
             tokio::select! {
                 () = server.listen(listener, shutdown) => {}
