@@ -37,6 +37,10 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     cache.stage().tell_invalidations(tiers.clone());
     let certificates = Arc::new(Certificates::new(node.replica.clone(), Arc::clone(&node.clock)));
     let dns = DnsService::new(node)?;
+    // Servers of one PoP resolve each name once.
+    if let Some(answers) = tiers.neighbours().and_then(|neighbours| dns.share(neighbours)) {
+        tiers.answer_neighbours_with(answers);
+    }
     let on_the_way = OnTheWay { dns: &dns, cache: &cache, tiers: &tiers };
     let pipeline = pipelines(node, &sites, &certificates, on_the_way, compressor)?;
     let explainer = EdgeExplainer::new(

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::{DnsName, Kind, TicketKeys};
-use proxima_pipeline::{QueryReports, ZoneNotices};
+use proxima_pipeline::{AnswersNeighbours, Neighbours, QueryReports, ZoneNotices};
 use proxima_resolver::{Sockets, Upstream};
 use tokio::{sync::oneshot, task::JoinSet};
 use tracing::info;
@@ -175,6 +175,12 @@ impl DnsService {
     /// Tells who sees to zones that come from elsewhere when they have changed there. Once.
     pub fn tell_notices(&self, notices: Arc<dyn ZoneNotices>) {
         self.server.notices.set(notices).ok();
+    }
+
+    /// Has the resolver ask the other servers of its PoP what it does not know; who answers them, unless names are not resolved
+    /// here, or by each server for itself. Once.
+    pub fn share(&self, neighbours: Arc<dyn Neighbours>) -> Option<Arc<dyn AnswersNeighbours>> {
+        self.resolving.as_ref()?.role.share(neighbours)
     }
 
     fn set_health(&self, health: Health) {

@@ -74,6 +74,9 @@ pub struct ResolverConfig {
     pub follow_root_keys: Option<bool>,
     /// Whether name servers at addresses of this host and of private networks are asked.
     pub allow_private_name_servers: bool,
+    /// Whether what is not known is asked of the name's home among the servers of this PoP, and theirs answered here; where
+    /// there is another one (`[tiers]`).
+    pub share_in_pop: bool,
     /// Octets of memory for what was found, about.
     pub cache_bytes_max: u64,
     /// Questions that wait for an answer; beyond them what is not known is refused with SERVFAIL.
@@ -101,6 +104,7 @@ impl Default for ResolverConfig {
             anchors_file: ANCHORS_FILE.into(),
             follow_root_keys: None,
             allow_private_name_servers: false,
+            share_in_pop: true,
             cache_bytes_max: 64 << 20,
             pending_max: PENDING_DEFAULT,
             pending_per_client_max: PENDING_PER_CLIENT_DEFAULT,

@@ -25,6 +25,9 @@
 //! * **Whoever shows that it receives at its address is not limited for what others forge:** over streams, and over UDP with a
 //!   cookie of a server of this network (RFC 7873), which are those of who has authority (`cookies.rs`).
 //!
+//! What is not known is asked of the name's home among the servers of this PoP, before name servers are (`neighbours.rs`): it
+//! learns the question and nothing of who asks, and all that is decided here stays here.
+//!
 //! Zones that are served here are resolved as all others, from the root down, and asked at the network's addresses, which are
 //! this server's own: no packet leaves it. So clients here are told what clients elsewhere are, the zone's signatures are
 //! checked, and a zone that is here but not delegated to us is not believed.
@@ -36,13 +39,18 @@ mod local;
 mod locations;
 mod metrics;
 pub(crate) mod names;
+mod neighbours;
 mod policies;
 mod safe_search;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use proxima_chassis::{Clock, NodeContext, Shutdown};
 use proxima_model::TicketKeys;
+use proxima_pipeline::{AnswersNeighbours, Neighbours};
 use proxima_resolver::{Aliases, Metrics, Query, Read, Refusal, Resolver, Settings, Upstream, Written};
 use tracing::{info, warn};
 
@@ -51,6 +59,7 @@ use lists::WATCH_INTERVAL;
 pub use locations::LocationConfig;
 use locations::{Location, Locations};
 use metrics::RecursiveMetrics;
+use neighbours::{AnsweringHome, AskedHomes, NeighbourMetrics};
 pub use policies::{Blocked, PolicyConfig, Reason};
 use policies::{Decision, Policies, Policy};
 
@@ -97,6 +106,9 @@ pub(crate) struct Recursive {
     pending: Arc<Places>,
     /// Those of each token, wherever it is shown.
     pending_by_token: Arc<Places<u16>>,
+    neighbours: OnceLock<Arc<dyn Neighbours>>,
+    /// Answers theirs.
+    home: Arc<AnsweringHome>,
 }
 
 /// Who asks, and what there is room for.
@@ -122,8 +134,10 @@ impl Recursive {
     ) -> Result<Self, DnsError> {
         let config = dns.resolver.clone();
         let policies = Arc::new(config.policies(&node.config)?);
-        let (metrics, listeners) =
-            node.metrics.register(&format!("{NAME}_resolver"), RecursiveMetrics::register);
+        let ((metrics, listeners), neighbours) =
+            node.metrics.register(&format!("{NAME}_resolver"), |registry| {
+                (RecursiveMetrics::register(registry), NeighbourMetrics::register(registry))
+            });
         let clock = node.clock.clone();
         let settings = Settings {
             hints: root.hints.clone(),
@@ -137,8 +151,11 @@ impl Recursive {
         };
         let core = node.metrics.register("resolver", Metrics::register);
         let locations = Locations::new(&config.locations, &config.policy_names(), &metrics);
+        let resolver = Resolver::new(upstream, settings, core);
         Ok(Self {
-            resolver: Resolver::new(upstream, settings, core),
+            home: Arc::new(AnsweringHome::new(resolver.clone(), neighbours)),
+            neighbours: OnceLock::new(),
+            resolver,
             listening: Listening::new(dns, listeners),
             metrics: Arc::new(metrics),
             clock: node.clock.clone(),
@@ -182,6 +199,16 @@ impl Recursive {
             }
         }
         Ok(())
+    }
+
+    /// Asks these what it does not know, from now on, unless the configuration has it resolve alone; who answers theirs. Once.
+    pub(crate) fn share(&self, neighbours: Arc<dyn Neighbours>) -> Option<Arc<dyn AnswersNeighbours>> {
+        if !self.config.share_in_pop {
+            return None;
+        }
+        self.resolver.share(Arc::new(AskedHomes(neighbours.clone())));
+        self.neighbours.set(neighbours).ok();
+        Some(self.home.clone())
     }
 
     /// What resolves.
@@ -446,9 +473,18 @@ impl Answerer for Recursive {
         let at =
             location.map_or_else(|| "no location".to_owned(), |found| format!("location {}", found.name));
         let Read::Query(query) = Query::read(message) else { return Some(format!("{at}: no question")) };
-        let Some(policy) = self.policy(asker, location) else { return Some(format!("{at}, no policy")) };
+        let home = || match self.neighbours.get().zip(self.resolver.home(&query)) {
+            Some((neighbours, home)) => format!(", by its home {} unless known", neighbours.name(home)),
+            None => String::new(),
+        };
+        let Some(policy) = self.policy(asker, location) else {
+            return Some(format!("{at}, no policy{}", home()));
+        };
         let decision = policy.decide(&query.name(), query.rtype());
-        let decision = decision.as_ref().map_or("resolved", Decision::name);
+        let decision = match &decision {
+            Some(decision) => decision.name().to_owned(),
+            None => format!("resolved{}", home()),
+        };
         Some(format!("{at}, policy {}: {decision}", policy.name))
     }
 }

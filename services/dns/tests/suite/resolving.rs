@@ -140,12 +140,71 @@ pub(crate) fn question(name: &str, qtype: u16) -> Question {
     question
 }
 
-/// Runs a node with this table `[dns.resolver]` beside what it needs, and a test against it.
+/// A small internet: a tree on BIND, and the way to it.
+pub(crate) struct Internet {
+    // It ends before its files are gone.
+    _tree: Tree,
+    folder: tempfile::TempDir,
+    gate: Arc<Gate>,
+}
+
+impl Internet {
+    pub(crate) fn begin() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let tree = tree::start(folder.path());
+        std::fs::write(folder.path().join("hints"), ". NS ns.\nns. A 127.0.0.1\n")?;
+        std::fs::write(folder.path().join("anchor"), &tree.anchor)?;
+        let (open, held) = (watch::Sender::new(false), watch::Sender::new(0));
+        let gate =
+            Arc::new(Gate { sockets: Sockets { port: tree.port }, open, held, holding: Arc::default() });
+        Ok(Self { _tree: tree, folder, gate })
+    }
+
+    /// How many questions below `held.plain.test` have come.
+    pub(crate) fn held(&self) -> usize {
+        *self.gate.held.borrow()
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.gate.open.send_replace(true);
+    }
+
+    /// Runs a node with this table `[dns.resolver]` beside what it needs, and a test against it.
+    pub(crate) async fn with_resolver(
+        &self,
+        table: &str,
+        test: impl AsyncFnOnce(&Resolving<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.with_both_roles("", table, test).await
+    }
+
+    /// As [`Self::with_resolver`], with this in the table `[dns]` itself.
+    async fn with_both_roles(
+        &self,
+        dns: &str,
+        table: &str,
+        test: impl AsyncFnOnce(&Resolving<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let at = |name: &str| self.folder.path().join(name);
+        let config = format!(
+            "{dns}\n[dns.resolver]\nlisten = [\"127.0.0.1:0\"]\nlisten_tls = [\"127.0.0.1:0\"]\nlisten_quic = [\"127.0.0.1:0\"]\n\
+             names = [{RESOLVER:?}]\nhttps = true\nhints_file = {:?}\nanchors_file = {:?}\n\
+             allow_private_name_servers = true\n{table}",
+            at("hints"),
+            at("anchor"),
+        );
+        let gate = self.gate.clone();
+        with_node_asking(&config, gate.clone(), async |running| test(&Resolving { running, gate }).await)
+            .await
+    }
+}
+
+/// Runs a node with this table `[dns.resolver]` in an internet of its own, and a test against it.
 pub(crate) async fn with_resolver(
     table: &str,
     test: impl AsyncFnOnce(&Resolving<'_>) -> Result<()>,
 ) -> Result<()> {
-    with_both_roles("", table, test).await
+    Internet::begin()?.with_resolver(table, test).await
 }
 
 /// As [`with_resolver`], with this in the table `[dns]` itself.
@@ -154,19 +213,5 @@ pub(crate) async fn with_both_roles(
     table: &str,
     test: impl AsyncFnOnce(&Resolving<'_>) -> Result<()>,
 ) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let Tree { port, anchor, .. } = &tree::start(folder.path());
-    let at = |name: &str| folder.path().join(name);
-    std::fs::write(at("hints"), ". NS ns.\nns. A 127.0.0.1\n")?;
-    std::fs::write(at("anchor"), anchor)?;
-    let (open, held) = (watch::Sender::new(false), watch::Sender::new(0));
-    let gate = Arc::new(Gate { sockets: Sockets { port: *port }, open, held, holding: Arc::default() });
-    let config = format!(
-        "{dns}\n[dns.resolver]\nlisten = [\"127.0.0.1:0\"]\nlisten_tls = [\"127.0.0.1:0\"]\nlisten_quic = [\"127.0.0.1:0\"]\n\
-         names = [{RESOLVER:?}]\nhttps = true\nhints_file = {:?}\nanchors_file = {:?}\n\
-         allow_private_name_servers = true\n{table}",
-        at("hints"),
-        at("anchor"),
-    );
-    with_node_asking(&config, gate.clone(), async |running| test(&Resolving { running, gate }).await).await
+    Internet::begin()?.with_both_roles(dns, table, test).await
 }
