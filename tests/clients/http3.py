@@ -1,9 +1,10 @@
 """An HTTP/3 client on aioquic, which shares no code with Proxima: asks, and tells what was answered as lines of JSON.
 
-    python http3.py --connect ADDRESS:PORT --ca FILE [--session FILE] [--data TEXT] URL...
+    python http3.py --connect ADDRESS:PORT --ca FILE [--session FILE] [--data TEXT | --data-hex OCTETS]
+                    [--field "NAME: VALUE"]... [--tell-interim] URL...
 
 All URLs are asked at once over one connection. With --session, the TLS session that lies in the file is resumed, if there
-is one, and a new one is laid there.
+is one, and a new one is laid there. With --tell-interim, an interim answer is a line of its own, at once.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import asyncio
 import json
 import pickle
 import ssl
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,17 +28,18 @@ PATIENCE = 20
 
 
 class Client(QuicConnectionProtocol):
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, tells_interim=False, **kwargs):
         super().__init__(*args, **kwargs)
+        self.tells_interim = tells_interim
         self.http = H3Connection(self._quic)
         self.answers = {}
         self.resumed = None
 
-    def ask(self, url, data):
+    def ask(self, url, data, more):
         parts = urlsplit(url)
         stream = self._quic.get_next_available_stream_id()
         ended = asyncio.get_running_loop().create_future()
-        self.answers[stream] = ({"headers": {}, "body": "", "interim": []}, ended)
+        self.answers[stream] = ({"headers": {}, "body": "", "interim": [], "trailers": {}}, ended)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         fields = [
             (b":method", b"POST" if data is not None else b"GET"),
@@ -44,10 +47,11 @@ class Client(QuicConnectionProtocol):
             (b":authority", parts.netloc.encode()),
             (b":path", path.encode()),
             (b"user-agent", b"aioquic"),
+            *more,
         ]
         self.http.send_headers(stream, fields, end_stream=data is None)
         if data is not None:
-            self.http.send_data(stream, data.encode(), end_stream=True)
+            self.http.send_data(stream, data, end_stream=True)
         self.transmit()
         return ended
 
@@ -70,8 +74,12 @@ class Client(QuicConnectionProtocol):
             status = int(fields.pop(":status", 0))
             if 100 <= status < 200:
                 answer["interim"].append(status)
+                if self.tells_interim:
+                    print(json.dumps({"interim": status, "headers": fields}), flush=True)
             elif status:
                 answer["status"], answer["headers"] = status, fields
+            else:
+                answer["trailers"] = fields
         elif isinstance(event, DataReceived):
             answer["body"] += event.data.decode(errors="replace")
         if event.stream_ended and not ended.done():
@@ -83,16 +91,22 @@ class Client(QuicConnectionProtocol):
             ended.set_result({"failed": why})
 
 
-async def ask_all(where, urls, data, configuration, tickets):
+def field(line):
+    name, _, value = line.partition(":")
+    return name.encode(), value.strip().encode()
+
+
+async def ask_all(where, urls, data, more, tells_interim, configuration, tickets):
     address, port = where.rsplit(":", 1)
     async with connect(
         address.strip("[]"),
         int(port),
         configuration=configuration,
-        create_protocol=Client,
+        create_protocol=partial(Client, tells_interim=tells_interim),
         session_ticket_handler=tickets.append,
     ) as client:
-        answers = await asyncio.wait_for(asyncio.gather(*(client.ask(url, data) for url in urls)), PATIENCE)
+        asked = asyncio.gather(*(client.ask(url, data, more) for url in urls))
+        answers = await asyncio.wait_for(asked, PATIENCE)
         for url, answer in zip(urls, answers):
             print(json.dumps({"url": url, "resumed": client.resumed, **answer}))
         # Tickets come after the handshake.
@@ -108,7 +122,10 @@ async def main():
     arguments.add_argument("--connect", required=True)
     arguments.add_argument("--ca", required=True)
     arguments.add_argument("--session", type=Path)
-    arguments.add_argument("--data")
+    arguments.add_argument("--data", type=str.encode)
+    arguments.add_argument("--data-hex", dest="data", type=bytes.fromhex)
+    arguments.add_argument("--field", dest="fields", type=field, action="append", default=[])
+    arguments.add_argument("--tell-interim", action="store_true")
     arguments.add_argument("urls", nargs="+")
     arguments = arguments.parse_args()
     kept = arguments.session
@@ -121,7 +138,15 @@ async def main():
     )
     configuration.load_verify_locations(arguments.ca)
     tickets = []
-    await ask_all(arguments.connect, arguments.urls, arguments.data, configuration, tickets)
+    await ask_all(
+        arguments.connect,
+        arguments.urls,
+        arguments.data,
+        arguments.fields,
+        arguments.tell_interim,
+        configuration,
+        tickets,
+    )
     if kept and tickets:
         kept.write_bytes(pickle.dumps(tickets[-1]))
 
