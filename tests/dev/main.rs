@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
 
 mod attacks;
+mod balancers;
 mod client_auth;
 mod cluster;
 mod command_line;
