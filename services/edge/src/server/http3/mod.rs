@@ -162,17 +162,20 @@ impl Session {
                     }
                     self.readers.spawn(unidirectional::read(receive, Arc::clone(&self.unidirectional)));
                 }
-                Event::Served(Ok(Ended::Connection(code))) | Event::Read(Ok(Err(code))) => return code,
+                Event::Read(Ok(Err(code))) => return code,
                 Event::Served(Ok(Ended::Cancelled)) => {
                     self.cancelled += 1;
                     if self.cancelled > CANCELLED_MIN && self.cancelled > self.served / 2 {
                         return Code::EXCESSIVE_LOAD;
                     }
                 }
-                Event::Served(_) | Event::Read(_) => {}
                 Event::Drain => self.end().await,
                 Event::Quiet if !self.ending => self.end().await,
-                Event::Quiet | Event::Lost => return Code::NO_ERROR,
+                // Whose stream broke the connection has closed it, and counted that.
+                Event::Served(Ok(Ended::Connection(_))) | Event::Quiet | Event::Lost => {
+                    return Code::NO_ERROR;
+                }
+                Event::Served(_) | Event::Read(_) => {}
             }
         }
     }

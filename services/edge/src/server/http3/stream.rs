@@ -33,7 +33,7 @@ pub(super) enum Ended {
     Cut,
     /// The client wants no answer any more.
     Cancelled,
-    /// The connection has to end with it.
+    /// The connection had to end with it, and has: it is closed and counted.
     Connection(Code),
 }
 
@@ -64,7 +64,9 @@ pub(super) async fn serve(
         Err(unread) => unreadable(&server, &unread, &mut incoming, &mut out),
     };
     if let Ended::Connection(code) = ended {
-        // Before the stream is reset: the client shall see why.
+        // Before the stream is reset: the client shall see why. Counted here, since the session may hear that the connection
+        // is closed before it hears of this.
+        server.metrics.http3_broken(code);
         super::close(&connection, code);
         return ended;
     }
