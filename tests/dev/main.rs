@@ -26,6 +26,7 @@ mod resolver;
 mod rules;
 mod secondaries;
 mod steady;
+mod tls;
 mod transfers;
 mod upgrade;
 mod websocket;
