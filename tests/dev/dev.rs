@@ -166,6 +166,11 @@ impl Dev {
         self.process_status("VmRSS:")
     }
 
+    /// The most that it ever had resident.
+    pub(crate) fn resident_kib_max(&self) -> u64 {
+        self.process_status("VmHWM:")
+    }
+
     /// The effective user as whom it serves.
     pub(crate) fn user(&self) -> u64 {
         self.process_status("Uid:")

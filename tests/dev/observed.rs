@@ -32,7 +32,7 @@ fn lines(path: &Path, count: usize) -> Vec<Value> {
 }
 
 /// A sample of the metrics.
-fn metric(dev: &Dev, series: &str) -> Option<f64> {
+pub(crate) fn metric(dev: &Dev, series: &str) -> Option<f64> {
     let (_, text) = output(Command::new("curl").args(["-sS", &format!("http://{}/metrics", dev.admin())]));
     let line = text.lines().find_map(|line| line.strip_prefix(series));
     line.map(|value| value.trim().parse().unwrap())

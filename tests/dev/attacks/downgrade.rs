@@ -7,16 +7,8 @@ use std::{
     net::TcpStream,
 };
 
-use super::{HIDDEN, ask, before, recorder::Recorder};
+use super::{HIDDEN, ask, before, frames::*, recorder::Recorder};
 use crate::dev::{DEADLINE, Dev};
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 /// What an attacker hides in a body.
 const BODY: &str = "0\r\n\r\nGET /hidden HTTP/1.1\r\nhost: www.example.com\r\nx: y\r\n\r\n";
@@ -85,28 +77,6 @@ const ATTACKS: &[Attack] = &[
     ("nothing special", &[], Passed, "the body is the body, whatever is in it"),
 ];
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// Literal fields with literal names, never indexed (RFC 7541, 6.2.3).
-fn section(fields: &[(String, String)]) -> Vec<u8> {
-    let text = |text: &str| {
-        assert!(text.len() < 127, "a length of one octet: {text}");
-        [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
-    };
-    fields.iter().flat_map(|(name, value)| [vec![0x10], text(name), text(value)].concat()).collect()
-}
-
-fn fields(method: &str, path: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
-    let own = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "www.example.com")];
-    let replaced = |name: &str| more.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-    let pseudo = own.iter().map(|(name, value)| (*name, replaced(name).unwrap_or(value)));
-    let others = more.iter().filter(|(name, _)| !own.iter().any(|(known, _)| known == name)).copied();
-    pseudo.chain(others).map(|(name, value)| (name.to_owned(), value.replace('^', path))).collect()
-}
-
 /// What came back: the data of each stream, which of them ended, and whether the connection did.
 #[derive(Debug, Default)]
 struct Heard {
@@ -119,7 +89,7 @@ struct Heard {
 fn exchange(dev: &Dev, frames: &[Vec<u8>], streams: &[u32]) -> Heard {
     let mut stream = TcpStream::connect(dev.http).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, b"")].concat();
+    let preface = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
     stream.write_all(&[preface, frames.concat()].concat()).ok();
     let mut heard = Heard::default();
     while !streams.iter().all(|wanted| heard.ended.contains(wanted)) {

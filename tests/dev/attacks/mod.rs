@@ -13,6 +13,9 @@
 
 mod answers;
 mod downgrade;
+mod floods;
+mod frames;
+mod http3_floods;
 mod poisoning;
 mod readings;
 mod recorder;
