@@ -26,7 +26,7 @@ pub(crate) fn python() -> PathBuf {
 }
 
 /// aioquic, about to ask for these paths over one connection.
-fn asking(dev: &Dev, more: &[&str], paths: &[&str]) -> Command {
+pub(crate) fn asking(dev: &Dev, more: &[&str], paths: &[&str]) -> Command {
     let mut python = Command::new(python());
     python
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/clients/http3.py"))

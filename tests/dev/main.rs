@@ -12,6 +12,7 @@ mod dev;
 mod disk;
 mod dns_over_https;
 mod dnssec;
+mod early_hints;
 mod glance;
 mod grpc;
 mod http3;
