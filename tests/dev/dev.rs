@@ -19,6 +19,8 @@ pub(crate) const PROXIMA: &str = env!("CARGO_BIN_EXE_proxima");
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// How long `proxima dev` lets what was begun come to its end.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+/// The least that the cache may be given of a disk.
+const CACHE_DISK_MIN: u64 = 64 << 20;
 /// Whoever is nobody on every system.
 const NOBODY: u32 = 65_534;
 
@@ -31,11 +33,22 @@ struct Program {
     supervisor: Option<PathBuf>,
     /// Whether requests are logged.
     logs_requests: bool,
+    /// Octets that its cache may take of the disk.
+    cache_disk: Option<u64>,
+    /// Octets of a file system of its own below the cache's folder.
+    file_system: Option<u64>,
 }
 
 impl Program {
     fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), user: None, supervisor: None, logs_requests: false }
+        Self {
+            path: path.into(),
+            user: None,
+            supervisor: None,
+            logs_requests: false,
+            cache_disk: None,
+            file_system: None,
+        }
     }
 }
 
@@ -58,8 +71,25 @@ impl Dev {
     /// As [`Self::start`], without root's rights whoever runs the test: a copy of the program, in a folder that every user
     /// may enter, with data of the user `nobody`.
     pub(crate) fn start_without_root() -> Self {
+        Self::without_root(None)
+    }
+
+    /// As [`Self::start_without_root`], with segments of the least size on the cache's disk.
+    pub(crate) fn start_without_root_with_small_segments() -> Self {
+        Self::without_root(Some(CACHE_DISK_MIN))
+    }
+
+    /// As [`Self::start`], with a file system of so many octets of its own where the cache's disk is, which is smaller than what
+    /// that may take; it is gone when the process is.
+    pub(crate) fn start_on_a_disk_of(octets: u64) -> Self {
+        let program =
+            Program { cache_disk: Some(CACHE_DISK_MIN), file_system: Some(octets), ..Program::at(PROXIMA) };
+        Self::with(tempfile::tempdir().unwrap(), program)
+    }
+
+    fn without_root(cache_disk: Option<u64>) -> Self {
         if !nix::unistd::geteuid().is_root() {
-            return Self::start();
+            return Self::with(tempfile::tempdir().unwrap(), Program { cache_disk, ..Program::at(PROXIMA) });
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("proxima");
@@ -68,7 +98,7 @@ impl Dev {
         let data = data_in(&folder);
         std::fs::create_dir(&data).unwrap();
         std::os::unix::fs::chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
-        Self::with(folder, Program { user: Some(NOBODY), ..Program::at(path) })
+        Self::with(folder, Program { user: Some(NOBODY), cache_disk, ..Program::at(path) })
     }
 
     /// As [`Self::start`], but a copy of the program, for [`Self::replace_program`].
@@ -158,7 +188,8 @@ impl Dev {
         }
     }
 
-    fn log(&self) -> String {
+    /// What it said of itself on standard error.
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
@@ -185,6 +216,17 @@ impl Dev {
 
     pub(crate) fn data(&self) -> PathBuf {
         data_in(&self.folder)
+    }
+
+    /// Where the cache's disk lies, as the process sees it.
+    pub(crate) fn cache_folder(&self) -> PathBuf {
+        let folder = self.data().join("cache");
+        match self.program.file_system {
+            Some(_) => {
+                Path::new(&format!("/proc/{}/root", self.pid())).join(folder.strip_prefix("/").unwrap())
+            }
+            None => folder,
+        }
     }
 
     fn token(&self) -> String {
@@ -364,8 +406,14 @@ fn spawn(
 ) -> (Child, String) {
     let log_path = folder.path().join("log");
     let log = std::fs::File::options().create(true).append(true).open(&log_path).unwrap();
-    let mut command = Command::new(&program.path);
+    let mut command = match program.file_system {
+        Some(octets) => with_file_system(&program.path, octets, &data_in(folder).join("cache")),
+        None => Command::new(&program.path),
+    };
     command.arg("dev").arg("--data").arg(data_in(folder));
+    if let Some(octets) = program.cache_disk {
+        command.args(["--cache-disk", &octets.to_string()]);
+    }
     if program.logs_requests {
         command.arg("--request-log").arg(folder.path().join("requests"));
     }
@@ -400,6 +448,19 @@ fn spawn(
     // What it says later goes nowhere, but must not fill the pipe.
     std::thread::spawn(move || lines.for_each(drop));
     (child, table)
+}
+
+/// A program that sees a file system of its own, of so many octets, at this folder.
+fn with_file_system(program: &Path, octets: u64, at: &Path) -> Command {
+    std::fs::create_dir_all(at).unwrap();
+    let mut command = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    // Each becomes the next: the process is the same throughout.
+    let script = "mount -t tmpfs -o size=$0 tmpfs \"$1\" && shift && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", script]).arg(octets.to_string()).arg(at).arg(program);
+    command
 }
 
 /// The address in the row of the table that begins so.

@@ -1,6 +1,6 @@
 //! A site owner's own server: answers every path, counts what it was asked.
 //!
-//! `/text` is long and has an entity tag; `/never-ends` begins an answer and says no more; `/echo` answers with the chunks
+//! `/text` is long and has an entity tag; what lies in `/large/` is [`LARGE_BYTES`] long or a little more; `/never-ends` begins an answer and says no more; `/echo` answers with the chunks
 //! of the request's body, each as it comes; an upgrade is taken, and every octet sent back. What lies in `/tagged/` is
 //! tagged `all` and by its name.
 
@@ -13,6 +13,14 @@ use std::{
 
 /// What `/text` says a thousand times.
 pub(crate) const TEXT: &str = "the same again\n";
+
+/// Octets of what lies in `/large/`: the largest objects of which five fit into the smallest segment of a cache's disk.
+pub(crate) const LARGE_BYTES: usize = 3_000_000;
+
+/// What lies there, at this path.
+pub(crate) fn large(path: &str) -> String {
+    format!("the page {path}\n").repeat(LARGE_BYTES / (path.len() + 10) + 1)
+}
 
 pub(crate) struct Origin {
     port: u16,
@@ -59,6 +67,7 @@ fn serve(stream: TcpStream, counts: &Mutex<HashMap<String, usize>>) -> std::io::
             }
             "/echo" => echo_chunks(&mut reader, &mut writer)?,
             "/text" => answer("etag: \"1\"\r\naccept-ranges: bytes\r\n", &TEXT.repeat(1_000), &mut writer)?,
+            path if path.starts_with("/large/") => answer("", &large(path), &mut writer)?,
             path => {
                 let tagged = path.strip_prefix("/tagged/");
                 let tags = tagged.map_or_else(String::new, |name| format!("cache-tag: all, {name}\r\n"));
