@@ -24,7 +24,6 @@ use std::{borrow::Cow, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
-use percent_encoding::percent_decode_str;
 use proxima_pipeline::{
     Body, BodyError, Decision, Exchange, Fault, Flow, Glance, Request, Response, Scheme, Sight, Stage,
 };
@@ -125,6 +124,9 @@ impl<A: Answerer> Role<A> {
 
     /// What a request is.
     fn sought(&self, request: &Request) -> Sought {
+        if !self.is_at(&request.host) && self.below(&request.host).is_none() {
+            return Sought::Others;
+        }
         let path = usual_form(request.target.path());
         let rest = path.strip_prefix(PATH);
         let asked = rest.filter(|_| request.scheme == Scheme::Https);
@@ -260,14 +262,7 @@ fn usual_form(path: &str) -> Cow<'_, str> {
     if is_usual(path) {
         return Cow::Borrowed(path);
     }
-    let mut decoded = path.to_owned();
-    while decoded.contains('%') {
-        match percent_decode_str(&decoded).decode_utf8() {
-            // Each time it is shorter.
-            Ok(next) if next.len() < decoded.len() => decoded = next.into_owned(),
-            _ => break,
-        }
-    }
+    let decoded = decoded(path);
     let mut segments: Vec<&str> = Vec::new();
     for segment in decoded.split('/').filter(|segment| !matches!(*segment, "" | ".")) {
         match segment {
@@ -277,6 +272,28 @@ fn usual_form(path: &str) -> Cow<'_, str> {
     }
     let end = if decoded.ends_with('/') && !segments.is_empty() { "/" } else { "" };
     Cow::Owned(format!("/{}{end}", segments.join("/")))
+}
+
+/// What a path stands for when nothing in it is encoded any more, however often it was: one pass, whose work is bounded by the
+/// path's length. What is no UTF-8 then is replaced.
+fn decoded(path: &str) -> String {
+    let mut octets = Vec::with_capacity(path.len());
+    for octet in path.bytes() {
+        octets.push(octet);
+        // What is made may be the end of what stands encoded before it.
+        while let Some(made) = octets.last_chunk().and_then(made_of) {
+            octets.truncate(octets.len() - 3);
+            octets.push(made);
+        }
+    }
+    String::from_utf8_lossy(&octets).into_owned()
+}
+
+/// The octet that three stand for, if they do (RFC 3986, 2.1).
+fn made_of([sign, high, low]: &[u8; 3]) -> Option<u8> {
+    let digit = |octet: u8| char::from(octet).to_digit(16);
+    let octet = (digit(*high)? << 4) | digit(*low)?;
+    u8::try_from(octet).ok().filter(|_| *sign == b'%')
 }
 
 fn respond(exchange: &mut Exchange, message: Vec<u8>, answered: Answered, form: Form) -> Flow {
@@ -336,5 +353,28 @@ impl Stage for DnsOverHttps {
             |role: &Role<Recursive>| role.is_at(glance.host) || role.below(glance.host).is_some();
         let is_ours = glance.path().starts_with(PATH) || self.resolver.as_ref().is_some_and(may_have_token);
         if is_ours { Sight::Unsure } else { Sight::Pass }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_decoded_to_its_end_in_one_pass() {
+        for (path, usual) in [
+            ("/dns-query", "/dns-query"),
+            ("/dns%2Dquery/a%2fb", "/dns-query/a/b"),
+            ("//dns-query/./x/..//token/", "/dns-query/token/"),
+            ("/%64%256e%25%37%33-query", "/dns-query"),
+            ("/%%36%34ns", "/dns"),
+            ("/dns-query/token/%FF", "/dns-query/token/\u{fffd}"),
+            ("/%2x%", "/%2x%"),
+        ] {
+            assert_eq!(usual_form(path), usual, "{path}");
+        }
+        // Decoded level by level this would take the square of its length.
+        let deep = format!("/%{}41", "25".repeat(500_000));
+        assert_eq!(usual_form(&deep), "/A");
     }
 }

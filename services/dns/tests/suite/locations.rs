@@ -145,6 +145,7 @@ async fn no_stage_behind_is_told_a_token_whatever_is_asked_for() -> Result<()> {
             (Scheme::Http, RESOLVER, &format!("/dns%252dquery/{TOKEN}?a=b"), "on"),
             (Scheme::Http, RESOLVER, &format!("//dns-query/./{TOKEN}"), "on"),
             (Scheme::Http, RESOLVER, &format!("/x/../dns-query//{TOKEN}"), "on"),
+            (Scheme::Http, RESOLVER, &format!("/dns%2Dquery/{TOKEN}/%FF"), "on"),
             (Scheme::Https, RESOLVER, &format!("/DNS-Query/{TOKEN}"), "on"),
             (Scheme::Https, RESOLVER, &format!("/dns-query/%35f1c/{TOKEN}"), "403"),
             (Scheme::Https, RESOLVER, &format!("/dns%2Dquery/{OTHER}"), "403"),
