@@ -6,15 +6,16 @@
 //!              └──────────┬───────────┘
 //!                         ▼
 //!            resolved here as well: whichever has an answer first        (no wait: lost, declined, malformed,
-//!                                                                         or the home's network failed)
+//!                                                                         or the home gave up)
 //! ```
 //!
 //! A home that has the answer gives it at once; one that has not says at once that it has taken the question, so that one
 //! which is frozen is told from one whose name servers are slow. The wait for these is short enough for a client's patience,
 //! and long enough that few names take it twice.
 //!
-//! What a home tells of its network (extended errors 22 and 23) is no verdict: it may be its own that is away. So a name whose
-//! servers are dead costs the PoP what it did before. That something costs too much (0) is as true here.
+//! What a home tells of its network (extended errors 22 and 23) is no verdict: it may be its own that is away. Nor is that it
+//! gave up (0): a flood at another server may have taken its places. So a name whose servers are dead, or that costs too much,
+//! costs the PoP what it did before.
 //!
 //! A copy that is refreshed before it expires is asked of the home, too, which takes what it has only if that lasts: of a PoP's
 //! servers, the home alone asks ahead.
@@ -133,7 +134,7 @@ impl<U: Upstream> Resolver<U> {
         let homes = &self.metrics().homes;
         match heard {
             Heard::Answer(stored, how) => {
-                let is_no_verdict = matches!(stored.ede, Some(ede::NO_AUTHORITY | ede::NETWORK));
+                let is_no_verdict = matches!(stored.ede, Some(ede::NO_AUTHORITY | ede::NETWORK | ede::OTHER));
                 let counter = match how {
                     _ if stored.is_failure => &homes.failed,
                     _ if stored.is_stale => &homes.stale,

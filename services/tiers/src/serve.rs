@@ -108,6 +108,9 @@ impl Server {
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING)
             .max_concurrent_streams(STREAMS_MAX)
+            // Whoever asks again elsewhere resets what it asked for here, all at once where this server was late: that is no
+            // attack by a server of this network, and other exchanges are on the same connection.
+            .max_pending_accept_reset_streams(usize::try_from(STREAMS_MAX).ok())
             .max_header_list_size(HEADERS_OCTETS_MAX)
             .max_send_buf_size(SEND_BUFFER_OCTETS)
             .serve_connection(TokioIo::new(stream), service);

@@ -159,6 +159,12 @@ impl ResolverConfig {
         (self.pending_max / 2).clamp(ZONE_ASKED_MIN, ZONE_ASKED_MAX)
     }
 
+    /// Questions of neighbours that are resolved at once, and of each: half of what may wait, and half of what one zone may take,
+    /// so that a flood at another server leaves room here, whatever it asks for.
+    pub(crate) fn neighbours_max(&self) -> (usize, usize) {
+        ((self.pending_max / 2).max(1), self.zone_asked_max() / 2)
+    }
+
     /// What the table alone tells.
     pub(crate) fn check(&self) -> Result<(), DnsError> {
         if self.names.len() > NAMES_MAX {

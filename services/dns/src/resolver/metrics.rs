@@ -135,23 +135,6 @@ impl RecursiveMetrics {
         }
     }
 
-    /// Counts what a client was told, and whether a policy had decided it before anything was found.
-    pub(super) fn told(
-        &self,
-        transport: Transport,
-        location: Option<&LocationMetrics>,
-        (query, written): (&Query, Written),
-        is_decided: bool,
-    ) -> Answered {
-        if written.is_blocked {
-            self.blocked_behind_an_alias();
-        }
-        location.iter().for_each(|location| location.answered(is_decided || written.is_blocked));
-        let answered = answered(query, written);
-        self.messages.count(transport, Some(answered));
-        answered
-    }
-
     /// Counts a question as waiting for as long as what is given back lives.
     pub(crate) fn wait(&self) -> GaugeGuard {
         GaugeGuard::new(&self.pending)

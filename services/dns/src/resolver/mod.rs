@@ -152,7 +152,7 @@ impl Recursive {
         let locations = Locations::new(&config.locations, &config.policy_names(), &metrics);
         let resolver = Resolver::new(upstream, settings, core);
         Ok(Self {
-            home: Arc::new(AnsweringHome::new(resolver.clone(), neighbours)),
+            home: Arc::new(AnsweringHome::new(resolver.clone(), config.neighbours_max(), neighbours)),
             neighbours: OnceLock::new(),
             resolver,
             listening: Listening::new(dns, listeners),

@@ -22,8 +22,8 @@ use prometheus_client::{
     registry::Registry,
 };
 use proxima_pipeline::{
-    AnswersNeighbours, NEIGHBOUR_ANSWER_OCTETS_MAX, NEIGHBOUR_QUESTION_OCTETS_MAX, NEIGHBOUR_QUESTIONS_MAX,
-    Neighbours, NoAnswer, Taken,
+    AnswersNeighbours, NEIGHBOUR_ANSWER_OCTETS_MAX, NEIGHBOUR_QUESTION_OCTETS_MAX, Neighbours, NoAnswer,
+    Taken,
 };
 use proxima_resolver::{
     Awaited, HOME_ANSWER_OCTETS_MAX, HOME_QUESTION_OCTETS_MAX, HomeQuestion, Homes, NotHome, Resolver,
@@ -31,9 +31,6 @@ use proxima_resolver::{
 
 use super::AnyUpstream;
 use crate::places::Places;
-
-/// Questions of all neighbours that are resolved at once: half of what the resolver takes on.
-const PENDING_MAX: usize = 4 * NEIGHBOUR_QUESTIONS_MAX;
 
 // What is asked and answered is carried.
 const _: () = assert!(HOME_QUESTION_OCTETS_MAX <= NEIGHBOUR_QUESTION_OCTETS_MAX);
@@ -93,8 +90,13 @@ pub(super) struct AnsweringHome {
 }
 
 impl AnsweringHome {
-    pub(super) fn new(resolver: Arc<Resolver<AnyUpstream>>, metrics: NeighbourMetrics) -> Self {
-        Self { resolver, places: Places::new(PENDING_MAX, NEIGHBOUR_QUESTIONS_MAX), metrics }
+    /// Of neighbours' questions so many are resolved at once, and so many of each.
+    pub(super) fn new(
+        resolver: Arc<Resolver<AnyUpstream>>,
+        (all, each): (usize, usize),
+        metrics: NeighbourMetrics,
+    ) -> Self {
+        Self { resolver, places: Places::new(all, each), metrics }
     }
 }
 
@@ -126,7 +128,8 @@ impl AnswersNeighbours for AnsweringHome {
 mod tests {
     use std::{io, net::IpAddr, time::Duration};
 
-    use proxima_resolver::{Metrics, Settings, Transport, TrustAnchors, Upstream};
+    use proxima_pipeline::NEIGHBOUR_QUESTIONS_MAX;
+    use proxima_resolver::{Metrics, Settings, Transport, TrustAnchors, Upstream, ZONE_ASKED_MAX};
 
     use super::*;
 
@@ -149,11 +152,13 @@ mod tests {
             clock: Arc::new(|| 1_800_000_000_000),
             stale_after: Duration::from_millis(1_800),
             stale_for: Duration::from_secs(86_400),
+            zone_asked_max: ZONE_ASKED_MAX,
         };
         let mut registry = Registry::default();
         let upstream: AnyUpstream = Arc::new(Silent);
         let resolver = Resolver::new(upstream, settings, Metrics::register(&mut registry));
-        AnsweringHome::new(resolver, NeighbourMetrics::register(&mut registry))
+        let places = (4 * NEIGHBOUR_QUESTIONS_MAX, NEIGHBOUR_QUESTIONS_MAX);
+        AnsweringHome::new(resolver, places, NeighbourMetrics::register(&mut registry))
     }
 
     /// A question for an address of a name of its own.
