@@ -79,8 +79,9 @@ const OBJECTS_PER_SEGMENT_MIN: u64 = 4;
 const QUEUE_OCTETS_MAX: u64 = 32 << 20;
 /// Reads that wait for the disk at once; beyond that, looking there would be slower than the origin.
 const READS_MAX: usize = 64;
-/// URLs that are remembered as forgotten while the disk is not open yet; beyond that it starts empty.
-const EARLY_MAX: usize = 65_536;
+/// URLs that are remembered as forgotten, or stored anew, while the disk is not open yet, which takes as long as the log is not
+/// heard: some 20 MiB. Beyond that it starts empty.
+const EARLY_MAX: usize = 1 << 20;
 /// What is useful for a shorter time and cannot be confirmed is not written.
 const LIFETIME_SECONDS_MIN: u64 = 30;
 

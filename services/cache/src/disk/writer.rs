@@ -33,8 +33,8 @@ use crate::policy::vary::Vary;
 const LOCK_EVERY: Duration = Duration::from_millis(100);
 /// How often it is looked whether this process has come as far in the log as the one before it: some seconds' worth.
 const BEHIND_MAX: u32 = 100;
-/// After so many looks without having heard of the log it is said that the disk waits for it.
-const UNHEARD_TOLD: u32 = 100;
+/// After so long without knowing what the log has it is said that the disk waits for that.
+const WAIT_TOLD: Duration = Duration::from_secs(10);
 /// How often the marks are written. What was purged since is found in the log's state after a crash.
 const MARKS_EVERY: Duration = Duration::from_secs(60);
 /// How often it is looked for what is due, when there are no orders.
@@ -54,6 +54,8 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     orders: Receiver<Order>,
     log_seen: LogSeen,
+    /// Where the log was when it was first heard.
+    log_was: Option<u64>,
     /// Taken before the disk was open.
     waiting: VecDeque<Order>,
     lock: Option<File>,
@@ -88,20 +90,19 @@ enum Go {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, orders: Receiver<Order>, log_seen: LogSeen) -> Self {
-        let (waiting, unwritten) = (VecDeque::new(), Vec::new());
-        let marked = Instant::now();
         Self {
             shared,
             orders,
             log_seen,
-            waiting,
+            log_was: None,
+            waiting: VecDeque::new(),
             lock: None,
             told: false,
             active: None,
             next: 0,
-            unwritten,
+            unwritten: Vec::new(),
             paused: None,
-            marked,
+            marked: Instant::now(),
         }
     }
 
@@ -118,17 +119,19 @@ impl Writer {
     /// Waits until the folder is this process's, and it is known how it began and that it has come as far in the log as that
     /// is, and as the process before; `None` if it ends before.
     fn wait_to_begin(&mut self) -> Option<(Beginning, Kept)> {
-        let (mut beginning, mut kept, mut waited, mut unheard) = (None, None, 0, 0);
+        let (mut beginning, mut kept, mut waited, mut told) = (None, None, 0, false);
+        let begun = Instant::now();
         loop {
             if self.lock.is_none() {
                 self.lock();
                 kept = self.lock.is_some().then(|| open::kept(&self.shared));
             }
-            let knows_the_log = self.knows_the_log();
-            unheard += u32::from(!knows_the_log);
-            if !knows_the_log && unheard == UNHEARD_TOLD {
-                let folder = self.shared.folder.display();
-                tracing::warn!(target: "proxima_cache", %folder, "the log was not heard since the start, so that purges may be unknown: serving without the disk until it is");
+            // Of what does not count nothing can have been purged.
+            let knows_the_log = matches!(kept, Some(Err(_))) || self.knows_the_log();
+            if !knows_the_log && !told && begun.elapsed() >= WAIT_TOLD {
+                let (folder, heard) = (self.shared.folder.display(), self.log_was.is_some());
+                tracing::warn!(target: "proxima_cache", %folder, heard, "this server does not know yet what the log has had since the start, purges among it: serving without the disk until it does");
+                told = true;
             }
             let behind = matches!(&kept, Some(Ok(kept)) if open::is_behind(&self.shared, kept));
             if knows_the_log && (!behind || waited >= BEHIND_MAX) {
@@ -152,10 +155,10 @@ impl Writer {
         }
     }
 
-    /// Whether this process is where the log was at some moment since it started, and so has carried out every purge that
-    /// was acknowledged before.
-    fn knows_the_log(&self) -> bool {
-        (self.log_seen)().is_some_and(|seq| self.shared.applied.load(Ordering::Acquire) >= seq)
+    /// Whether this process has carried out every purge that was acknowledged before it started.
+    fn knows_the_log(&mut self) -> bool {
+        self.log_was = self.log_was.or((self.log_seen)());
+        self.log_was.is_some_and(|seq| self.shared.applied.load(Ordering::Acquire) >= seq)
     }
 
     /// Takes the folder, unless another process has it.

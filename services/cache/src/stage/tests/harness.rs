@@ -197,7 +197,8 @@ impl World {
         let config = CacheConfig { disk_bytes_max: DISK_BYTES_MIN, ..CacheConfig::default() };
         let metrics = Metrics::register(&mut Registry::default());
         let clock = Arc::new(SimulatedClock::new(NOW));
-        let store = Store::with_disk(&config, folder.to_owned(), clock, &metrics, Box::new(|| Some(0))).expect("a folder");
+        let store = Store::with_disk(&config, folder.to_owned(), clock, &metrics, Box::new(|| Some(0)))
+            .expect("a folder");
         let world = Self::over(store, metrics, config, (ZoneSettings::default(), rules));
         world.disk().begin(Beginning { seq: 1, purges: Some(Vec::new()) });
         world.disk().settle().await;
