@@ -23,6 +23,10 @@ const FAULTS_OF_THE_LAB: [&str; 5] = [
     "NAMESERVER_IP_WITHOUT_REVERSE",
     "SAME_IP_ADDRESS",
 ];
+/// Names of which the servers of one PoP have each a part as their home's.
+const SHARED: usize = 24;
+/// How often each is asked for again: by now and then another server of the PoP, as routers have it.
+const AGAIN: usize = 4;
 /// Beyond the round trip: a thousand times what an answer costs, because the machine may also compile.
 const OVER_ROUND_TRIP_MS_MAX: f64 = 100.0;
 
@@ -121,6 +125,37 @@ impl Names {
         }
     }
 
+    /// The sum of a metric over all its labels that have this one, at both servers of a PoP.
+    fn sum(&self, servers: [&str; 2], metric: &str, label: &str) -> u64 {
+        let of = |server: &str| -> u64 {
+            let metrics = self.run(server, "curl", &["-sS", "http://127.0.0.1:9090/metrics"]);
+            let counted = metrics.lines().filter(|line| line.starts_with(metric) && line.contains(label));
+            counted.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+        };
+        servers.into_iter().map(of).sum()
+    }
+
+    /// What one server of a PoP has found, the other does not ask name servers for.
+    fn are_shared(&self, client: &str, servers: [&str; 2]) {
+        let ask = || {
+            for number in 0..SHARED {
+                let answer = self.ask_proxima(client, &format!("any.n{number}.shop.com"), &[]);
+                assert!(answer.contains(&format!("\tA\t{ADDRESS}")), "{answer}");
+            }
+        };
+        let homes = |outcome: &str| self.sum(servers, "proxima_resolver_homes_total", outcome);
+        let queries = || self.sum(servers, "proxima_resolver_queries_total", "transport");
+        ask();
+        let (before, late) = (queries(), homes("late"));
+        (0..AGAIN).for_each(|_| ask());
+        let (found, kept, again) = (homes("resolution"), homes("cache"), queries() - before);
+        println!(
+            "{servers:?}: homes found {found} and had {kept}; name servers were asked {again} times again"
+        );
+        assert!(found + kept > 0, "nothing was asked of a home");
+        assert!(again == 0 || homes("late") > late, "name servers were asked {again} times again");
+    }
+
     fn fault(&self, fault: &Fault) {
         let report = self.lab().fault(fault).unwrap_or_else(|error| panic!("{fault}: {error}"));
         println!("{}: {}", report.fault, report.effect);
@@ -197,6 +232,8 @@ fn lab_resolvers_of_every_region_find_and_believe_zones_from_the_root_to_proxima
         assert_eq!(times.lost, 0, "{times}");
         assert!(times.p50_ms < times.rtt_ms + OVER_ROUND_TRIP_MS_MAX, "{times}");
     }
+
+    names.are_shared("paris", ["fra-1", "fra-2"]);
 
     // A root server is lost, and then a PoP: it costs nothing but time.
     names.fault(&Fault::Cut { from: "root-knot".to_owned(), to: "eu-transit".to_owned() });

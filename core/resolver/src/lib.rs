@@ -81,8 +81,8 @@ pub use edns::{Cookie, CookieAnswer};
 #[doc(hidden)]
 pub use exercise::{exercise, exercise_anchors, exercise_homes};
 pub use hints::{HintsError, parse_anchors, parse_hints};
-pub use iterate::ZONE_ASKED_MAX;
 pub use homes::{Awaited, HOME_ANSWER_OCTETS_MAX, HOME_QUESTION_OCTETS_MAX, HomeQuestion, Homes, NotHome};
+pub use iterate::ZONE_ASKED_MAX;
 pub use metrics::Metrics;
 pub use name::{Name, NotAName};
 pub use query::{Query, Read, Refusal, Written};

@@ -5,9 +5,9 @@
 mod anchors;
 mod anew;
 mod denials;
+mod homes;
 mod liars;
 mod prefetch;
-mod homes;
 mod priming;
 mod trust;
 mod world;

@@ -451,9 +451,9 @@ mod tests {
             numbers.map(one).collect()
         };
         let with = |reads: Vec<Read>| {
-            let ours = reads.iter().filter_map(|read| records::ours(ZONE, read, 2, Timestamp::default()));
-            let records = ours.map(|record| (record.record.id, record)).collect();
-            Here { soa: None, generation: 2, left_out: 0, records, is_dirty: false }
+            let ours = |read| records::ours(ZONE, read, Kept::Ours, 2, Timestamp::default());
+            let records = reads.iter().filter_map(ours).map(|record| (record.record.id, record)).collect();
+            Here { records, ..here("", 0) }
         };
         let compared = |here: &Here, transfer| {
             let changed = compare(ZONE, here, transfer, Timestamp::default());
