@@ -78,6 +78,17 @@ impl RrSet {
         }
     }
 
+    /// As [`Self::add`], to a set of however many, which is [`Self::settle`]d when all have come.
+    pub(crate) fn push(&mut self, ttl: u32, data: Vec<u8>) {
+        self.ttl = self.ttl.min(ttl);
+        self.data.push(data.into_boxed_slice());
+    }
+
+    /// Leaves each record once.
+    pub(crate) fn settle(&mut self) {
+        distinct(&mut self.data);
+    }
+
     /// Adds the records of another set of its type.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.ttl = self.ttl.min(other.ttl);

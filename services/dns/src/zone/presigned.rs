@@ -29,6 +29,11 @@ use crate::{
 
 /// Octets of RRSIG's data before its signer's name (RFC 4034, 3.1).
 const RRSIG_OCTETS_MIN: usize = 18;
+/// NSEC3PARAM records that are looked at: a chain has one, and while it is replaced there are two.
+const PARAMETERS_MAX: usize = 4;
+/// Names above one that are hashed to find the closest with a record, each at the cost of many iterations. In a span of
+/// delegations that are not signed the names between may be without (RFC 5155, 7.1): those of an address, of IPv6 too.
+const ABOVE_MAX: usize = 34;
 
 /// What a zone has because its primary signed it, but for what stands beside its sets.
 #[derive(Debug, Default)]
@@ -113,7 +118,7 @@ impl Gathered {
                 let covered = u16::from_be_bytes(*covered);
                 let of_owner = self.rrsigs.entry(owner.into()).or_default();
                 match of_owner.iter_mut().find(|(known, _)| *known == covered) {
-                    Some((_, set)) => set.add(ttl, data.to_vec()),
+                    Some((_, set)) => set.push(ttl, data.to_vec()),
                     None => of_owner.push((covered, RrSet::of_one(rtype, ttl, data.to_vec()))),
                 }
                 return true;
@@ -121,7 +126,7 @@ impl Gathered {
             _ => return false,
         };
         match into.entry(owner.into()) {
-            Entry::Occupied(mut known) => known.get_mut().add(ttl, data.to_vec()),
+            Entry::Occupied(mut known) => known.get_mut().push(ttl, data.to_vec()),
             Entry::Vacant(unknown) => {
                 unknown.insert(RrSet::of_one(rtype, ttl, data.to_vec()));
             }
@@ -133,7 +138,9 @@ impl Gathered {
     fn sign(&mut self, owner: &[u8], set: &mut RrSet) {
         let Some(of_owner) = self.rrsigs.get_mut(owner) else { return };
         if let Some(at) = of_owner.iter().position(|(covered, _)| *covered == set.rtype) {
-            set.rrsigs = Some(Box::new(of_owner.swap_remove(at).1));
+            let mut rrsigs = of_owner.swap_remove(at).1;
+            rrsigs.settle();
+            set.rrsigs = Some(Box::new(rrsigs));
         }
     }
 
@@ -158,12 +165,14 @@ impl Gathered {
         let of_hashes =
             self.links(nsec3, |owner| nsec3::hash_of(owner).map_or_else(Box::default, |hash| hash.into()));
         let parameters = nodes.get(&[][..]).and_then(|node| node.set(rtype::NSEC3PARAM));
-        let hashing = parameters.into_iter().flat_map(|set| &set.data).find_map(|data| {
+        let mut parameters = parameters.into_iter().flat_map(|set| &set.data).take(PARAMETERS_MAX);
+        let hashing = parameters.find_map(|data| {
             // Flags mean that the chain is not whole, or going (RFC 5155, 4.1.2).
             let (hashing, _) = Hashing::of(data).filter(|(_, flags)| *flags == 0)?;
             let is_bounded = hashing.iterations <= NSEC3_ITERATIONS_MAX;
             let hash = is_bounded.then(|| hashing.hash(apex))?;
-            of_hashes.iter().any(|link| *link.order == hash && link.is_of(&hashing)).then_some(hashing)
+            let of_apex = of_hashes.binary_search_by(|link| (*link.order).cmp(&hash[..])).ok()?;
+            of_hashes[of_apex].is_of(&hashing).then_some(hashing)
         });
         let is_used = |link: &Link| {
             let hashing = hashing.as_ref();
@@ -184,6 +193,7 @@ impl Gathered {
         let mut links: Vec<Link> = sets
             .into_iter()
             .map(|(owner, mut set)| {
+                set.settle();
                 self.sign(&owner, &mut set);
                 Link { order: order(&owner), owner, set }
             })
@@ -277,7 +287,7 @@ impl Presigned {
             Denied::Name(labels) | Denied::ExpandedType(labels) => labels,
         };
         // The apex has a record: there is no chain without.
-        let labels = (missing..).find_map(|labels| {
+        let labels = (missing..).take(ABOVE_MAX).find_map(|labels| {
             let above = name::without(name, labels);
             match matching(above) {
                 Some(at) => Some((labels, Some(at))),
