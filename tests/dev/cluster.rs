@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::{
     dev::{DEADLINE, PROXIMA},
     origin::Origin,
-    process::{free_for_both, output},
+    process::{dies_with_the_test, free_for_both, output},
 };
 
 /// A process that does not outlive its test.
@@ -95,7 +95,8 @@ impl Cluster {
         let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
         let mut command = Command::new(PROXIMA);
         command.arg("node").arg("--config").arg(self.at(name).join("node.toml"));
-        Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Running(dies_with_the_test(&mut command).spawn().unwrap())
     }
 
     fn client(&self, token: &str, args: &[&str]) -> (bool, String) {

@@ -197,9 +197,14 @@ impl Dev {
         self.process_status("VmRSS:")
     }
 
-    /// The most that it ever had resident.
+    /// The most that it had resident since it began, or since that was forgotten.
     pub(crate) fn resident_kib_max(&self) -> u64 {
         self.process_status("VmHWM:")
+    }
+
+    /// Has [`Self::resident_kib_max`] begin anew. Where the kernel does not let us, that only says more than it should.
+    pub(crate) fn forget_resident_kib_max(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").ok();
     }
 
     /// The effective user as whom it serves.

@@ -126,12 +126,13 @@ fn who_cancels_all_that_it_asks_by_http3_is_sent_away() {
 }
 
 #[test]
-fn sections_that_would_wait_or_grow_by_http3_are_refused_before_they_take_memory() {
+fn sections_that_would_wait_or_grow_by_http3_are_refused() {
     let (dev, _origin) = flooded();
     // There is no dynamic table: nothing may refer to one, wait for one, or fill one.
     let waiting = frame(1, b"\x02\x00\x80");
     let table = b"\x02\x3f\xe1\x1f";
-    // Each octet is a field of 41; and a head of 2^62 octets.
+    // Each octet is a field of 41, so 410 KB by 10 KB: without a dynamic table sections grow too little for memory to tell.
+    // What counts is that they are refused, again and again. And a head of 2^62 octets.
     let bomb = frame(1, &[&section("/page")[..], &[0xdd; 10_000]].concat());
     let endless = b"\x01\xff\xff\xff\xff\xff\xff\xff\xff";
     let rounds = beside_a_bystander(&dev, FLOOD_KIB_MAX, || {
@@ -173,7 +174,7 @@ fn sections_that_would_wait_or_grow_by_http3_are_refused_before_they_take_memory
 fn heads_without_end_and_answers_that_nobody_takes_by_http3_hold_no_more_than_their_bounds() {
     const CONNECTIONS: usize = 2;
     let (dev, _origin) = flooded();
-    // All of a head but its last octets; and answers of which a fraction is let through.
+    // The first thousand octets of a head that announces 61,440; and answers of which a fraction is let through.
     let head = [&b"\x01\x80\x00\xf0\x00"[..], &section("/page"), &[0xdd; 1_000]].concat();
     let large = get("/large");
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -10,7 +10,7 @@ use std::{
 use super::readings::{READERS, Read, Reader, Request, all, one};
 use crate::dev::{DEADLINE, Dev};
 
-type Answers = dyn Fn(&Request) -> Vec<u8> + Send + Sync;
+type Answers = dyn Fn(&Request) -> Arc<[u8]> + Send + Sync;
 
 /// What came over one connection.
 #[derive(Clone, Default)]
@@ -25,12 +25,16 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// One that answers each request with these octets.
-    pub(super) fn start(answers: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    /// One that answers each request with these octets, which are shared if they are an `Arc` already.
+    pub(super) fn start<A: Into<Arc<[u8]>> + 'static>(
+        answers: impl Fn(&Request) -> A + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let records: Arc<Mutex<Vec<Record>>> = Arc::default();
-        let (kept, answers): (_, Arc<Answers>) = (Arc::clone(&records), Arc::new(answers));
+        let kept = Arc::clone(&records);
+        let answers: Arc<Answers> =
+            Arc::new(move |request: &Request| -> Arc<[u8]> { answers(request).into() });
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (records, answers) = (Arc::clone(&kept), Arc::clone(&answers));
