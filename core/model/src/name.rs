@@ -16,6 +16,21 @@ impl DnsName {
         Ok(Self(normalise("name", text)?))
     }
 
+    /// The name of these octets on the wire, without pointers; `None` if it has others than hosts' and services' names have.
+    pub fn of_wire(mut wire: &[u8]) -> Option<Self> {
+        let mut text = String::new();
+        while let Some((length, rest)) = wire.split_first().filter(|(length, _)| **length > 0) {
+            let (label, after) = rest.split_at_checked(usize::from(*length))?;
+            if label.contains(&b'.') || !label.is_ascii() {
+                return None;
+            }
+            text.push_str(std::str::from_utf8(label).ok()?);
+            text.push('.');
+            wire = after;
+        }
+        Self::parse(&text).ok()
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -158,6 +158,14 @@ impl RecordData {
         is_kept.then(|| Rdata::of_octets(code, octets)).flatten().map(Self::Other)
     }
 
+    /// The data of these octets on the wire as an owner could have it; `None` if nobody could.
+    pub fn of_wire(code: u16, octets: &[u8]) -> Option<Self> {
+        match RecordType::by_code(code).ok()? {
+            RecordType::Txt => TxtData::of_octets(octets).ok().map(Self::Txt),
+            known => Self::parse_generic(known, &rdata::generic(octets)).ok(),
+        }
+    }
+
     /// Parses the form of RFC 3597, that data of every type has in a zone file.
     pub fn parse_generic(record_type: RecordType, content: &str) -> Result<Self, Invalid> {
         match schema::row_of(record_type.code()) {

@@ -187,10 +187,15 @@ pub(super) fn usual_form(row: &Row, content: &str) -> Result<String, Invalid> {
 /// known, or not as its type has it, is shown in the form of RFC 3597.
 pub fn present(code: u16, octets: &[u8]) -> String {
     let known = super::schema::row_of(code).and_then(|row| row.print(octets).ok());
-    known.unwrap_or_else(|| match octets {
+    known.unwrap_or_else(|| generic(octets))
+}
+
+/// Data of any type in the form of RFC 3597.
+pub(super) fn generic(octets: &[u8]) -> String {
+    match octets {
         [] => format!("{GENERIC} 0"),
         octets => format!("{GENERIC} {} {}", octets.len(), hex::encode(octets)),
-    })
+    }
 }
 
 /// Whether data is in the form of RFC 3597, that any type has.

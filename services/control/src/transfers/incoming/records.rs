@@ -1,7 +1,7 @@
 //! Records of a primary as records of ours: pure.
 
 use proxima_model::{
-    DnsName, Record, RecordData, RecordId, RecordType, Timestamp, TransferredRecord, Ttl, TxtData, ZoneId,
+    DnsName, Record, RecordData, RecordId, RecordType, Timestamp, TransferredRecord, Ttl, ZoneId,
     is_of_signing,
 };
 use proxima_transfer::message::Read;
@@ -25,15 +25,17 @@ pub(in crate::transfers) fn ours(
     from: u32,
     now: Timestamp,
 ) -> Option<TransferredRecord> {
-    let name = name(&read.owner)?;
+    let name = DnsName::of_wire(&read.owner)?;
     let (data, wire) = match kept {
         Kept::Ours if is_of_signing(read.rtype) => return None,
-        Kept::Ours => (of_owner(read)?, None),
+        Kept::Ours => (RecordData::of_wire(read.rtype, &read.data)?, None),
         Kept::Signed => match RecordData::of_primary(read.rtype, &read.data) {
             Some(data) => (data, None),
             // Case means nothing in the names of the others' data (RFC 4034, 6.2), but in this one's tag.
-            None if read.rtype == RecordType::Caa.code() => (of_owner(read)?, Some(hex::encode(&read.data))),
-            None => (of_owner(read)?, None),
+            None if read.rtype == RecordType::Caa.code() => {
+                (RecordData::of_wire(read.rtype, &read.data)?, Some(hex::encode(&read.data)))
+            }
+            None => (RecordData::of_wire(read.rtype, &read.data)?, None),
         },
     };
     let record = Record {
@@ -52,19 +54,6 @@ pub(in crate::transfers) fn ours(
     Some(TransferredRecord { record, from, until: None, wire })
 }
 
-/// The data as an owner could have it.
-fn of_owner(read: &Read) -> Option<RecordData> {
-    let record_type = RecordType::by_code(read.rtype).ok()?;
-    let content = match read.data.as_slice() {
-        [] => "\\# 0".to_owned(),
-        data => format!("\\# {} {}", data.len(), hex::encode(data)),
-    };
-    match record_type {
-        RecordType::Txt => TxtData::of_octets(&read.data).ok().map(RecordData::Txt),
-        _ => RecordData::parse_generic(record_type, &content).ok(),
-    }
-}
-
 /// The id of a record: by what it says, so that the same record is the same whenever and however it comes. One that is kept in
 /// another way is another one.
 pub(super) fn id(read: &Read, kept: Kept) -> RecordId {
@@ -79,21 +68,6 @@ pub(super) fn id(read: &Read, kept: Kept) -> RecordId {
     hash.update(&read.data);
     let digest: [u8; 32] = hash.finalize().into();
     RecordId::from_bytes(*digest.first_chunk().expect("32 octets have a first 16"))
-}
-
-/// The name of these octets, without pointers; `None` if it has others than hosts' and services' names have.
-fn name(mut wire: &[u8]) -> Option<DnsName> {
-    let mut text = String::new();
-    while let Some((length, rest)) = wire.split_first().filter(|(length, _)| **length > 0) {
-        let (label, after) = rest.split_at_checked(usize::from(*length))?;
-        if label.contains(&b'.') || !label.is_ascii() {
-            return None;
-        }
-        text.push_str(std::str::from_utf8(label).ok()?);
-        text.push('.');
-        wire = after;
-    }
-    DnsName::parse(&text).ok()
 }
 
 #[cfg(test)]
