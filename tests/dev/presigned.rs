@@ -12,10 +12,9 @@ use serde_json::{Value, json};
 use crate::{
     dev::{DEADLINE, Dev},
     process::{free_for_both, output},
-    transfers::{KEY, Other, SECRET, id, ok, peers},
+    secondaries::{ZONE, secondary, shows},
+    transfers::{KEY, Other, SECRET, ok, peers},
 };
-
-const ZONE: &str = "example.org";
 
 /// A zone file of this serial.
 fn file(serial: u32) -> String {
@@ -92,18 +91,6 @@ fn validates_everything(dev: &Dev, anchor: &Path) {
     }
 }
 
-/// Waits until DNSSEC of the zone is shown so.
-fn shows(dev: &Dev, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    let begun = Instant::now();
-    loop {
-        let (_, answer) = dev.api("GET", path, None, None);
-        if wanted(&answer["result"]) {
-            return answer["result"].clone();
-        }
-        assert!(begun.elapsed() < DEADLINE, "{answer}");
-    }
-}
-
 /// A zone that comes from knot.
 struct Came {
     dev: Dev,
@@ -119,24 +106,10 @@ impl Came {
     fn new() -> Self {
         let (dev, at, signer) = (Dev::start(), free_for_both(), Signer::new());
         signer.sign(5, &[]);
-        let (ip, port) = (dev.dns().ip(), dev.dns().port());
-        let knot = Other::knot(
-            at,
-            &format!(
-                "remote:\n  - id: proxima\n    address: {ip}@{port}\n    via: {}\n    key: {KEY}\nacl:\n  - id: transfer\n    \
-                 action: transfer\n    key: {KEY}\nzone:\n  - domain: {ZONE}\n    file: {}\n    notify: proxima\n    \
-                 acl: transfer\n    zonefile-load: difference\n    journal-content: changes\n",
-                at.ip(),
-                signer.path("zone").display(),
-            ),
-        );
-        knot.until(&[ZONE, "SOA"], "elsewhere");
+        let knot = Other::primary_knot(at, &dev, ZONE, &signer.path("zone"));
         let primaries = peers(&dev, &[at]);
-        let made = ok(&dev, "POST", "/zones", json!({ "name": ZONE, "type": "secondary" }));
-        let path = format!("/zones/{}", id(&made));
-        let incoming =
-            json!({ "name": format!("{ZONE}."), "peers": primaries, "auto_refresh_seconds": 86_400 });
-        ok(&dev, "POST", &format!("{path}/secondary_dns/incoming"), incoming);
+        secondary(&dev, &primaries);
+        let path = format!("/zones/{}", dev.zone(ZONE));
         let came = Self { dev, signer, knot, primaries, path };
         came.until_serial(5);
         came

@@ -15,7 +15,7 @@ use crate::{
     transfers::{KEY, Other, SECRET, free_at_loopback, id, of_account, ok, peers},
 };
 
-const ZONE: &str = "example.org";
+pub(crate) const ZONE: &str = "example.org";
 
 /// A zone file of this serial, whose timers let it expire soon.
 fn file(serial: u32, more: &str) -> String {
@@ -27,7 +27,7 @@ fn file(serial: u32, more: &str) -> String {
 }
 
 /// Makes the zone here, from these primaries; the path of its configuration.
-fn secondary(dev: &Dev, primaries: &[String]) -> String {
+pub(crate) fn secondary(dev: &Dev, primaries: &[String]) -> String {
     let made = ok(dev, "POST", "/zones", json!({ "name": ZONE, "type": "secondary" }));
     assert_eq!(made["type"], "secondary");
     let path = format!("/zones/{}/secondary_dns/incoming", id(&made));
@@ -47,8 +47,8 @@ fn until(dev: &Dev, question: &[&str], wanted: &str) -> String {
     }
 }
 
-/// Waits until the configuration shows this.
-fn shows(dev: &Dev, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+/// Waits until the API shows this.
+pub(crate) fn shows(dev: &Dev, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
         let (_, answer) = dev.api("GET", path, None, None);
@@ -63,21 +63,10 @@ fn shows(dev: &Dev, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
 fn a_zone_comes_from_knot_follows_its_changes_and_expires_when_it_has_gone() {
     let dev = Dev::start();
     let at = free_for_both();
-    let (ip, port) = (dev.dns().ip(), dev.dns().port());
     let zones = tempfile::tempdir().unwrap();
     let zone_file = zones.path().join("zone");
     std::fs::write(&zone_file, file(5, "")).unwrap();
-    let knot = Other::knot(
-        at,
-        &format!(
-            "remote:\n  - id: proxima\n    address: {ip}@{port}\n    via: {}\n    key: {KEY}\nacl:\n  - id: transfer\n    \
-             action: transfer\n    key: {KEY}\nzone:\n  - domain: {ZONE}\n    file: {}\n    notify: proxima\n    \
-             acl: transfer\n    zonefile-load: difference\n    journal-content: changes\n",
-            at.ip(),
-            zone_file.display(),
-        ),
-    );
-    knot.until(&[ZONE, "SOA"], "elsewhere");
+    let knot = Other::primary_knot(at, &dev, ZONE, &zone_file);
     let primaries = peers(&dev, &[at]);
     let body = json!({ "name": "knot", "ip": at.ip(), "port": at.port(), "ixfr_enable": true,
         "tsig_id": tsig_of(&dev) });

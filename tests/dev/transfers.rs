@@ -3,6 +3,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    path::Path,
     process::{Child, Command, Stdio},
     time::Instant,
 };
@@ -56,6 +57,25 @@ impl Other {
             address.port(),
         );
         Self::spawn(address, folder, &config, &["knotd", "-c"])
+    }
+
+    /// knot with a zone from this file, which gives it to whoever has the key and tells this server of its changes; it has the
+    /// zone, whose name servers are elsewhere.
+    pub(crate) fn primary_knot(address: SocketAddr, dev: &Dev, zone: &str, file: &Path) -> Self {
+        let knot = Self::knot(
+            address,
+            &format!(
+                "remote:\n  - id: proxima\n    address: {}@{}\n    via: {}\n    key: {KEY}\nacl:\n  - id: transfer\n    \
+                 action: transfer\n    key: {KEY}\nzone:\n  - domain: {zone}\n    file: {}\n    notify: proxima\n    \
+                 acl: transfer\n    zonefile-load: difference\n    journal-content: changes\n",
+                dev.dns().ip(),
+                dev.dns().port(),
+                address.ip(),
+                file.display(),
+            ),
+        );
+        knot.until(&[zone, "SOA"], "elsewhere");
+        knot
     }
 
     pub(crate) fn nsd(address: SocketAddr, rest: &str) -> Self {

@@ -109,6 +109,14 @@ pub(crate) fn encode(text: &str) -> Vec<u8> {
     octets
 }
 
+/// The same without the root.
+#[cfg(test)]
+pub(crate) fn encode_relative(text: &str) -> Vec<u8> {
+    let mut octets = encode(text);
+    octets.pop();
+    octets
+}
+
 /// A name without its first labels; the root where it has no more.
 pub(crate) fn without(name: &[u8], labels: usize) -> &[u8] {
     let mut rest = name;
@@ -169,17 +177,11 @@ pub(crate) fn order<'b>(relative: &[u8], buffer: &'b mut [u8; ORDER_OCTETS_MAX])
 mod tests {
     use super::*;
 
-    /// Without the root.
-    fn relative(name: &str) -> Vec<u8> {
-        let mut octets = encode(name);
-        octets.pop();
-        octets
-    }
-
     #[test]
     fn names_have_the_order_of_rfc_4034() {
         // 6.1, without the zone's own labels.
-        let mut names: Vec<Vec<u8>> = ["", "a", "yljkjljk.a", "z.a", "zabc.a", "z"].map(relative).to_vec();
+        let mut names: Vec<Vec<u8>> =
+            ["", "a", "yljkjljk.a", "z.a", "zabc.a", "z"].map(encode_relative).to_vec();
         names.extend([b"\x01\x01\x01z".to_vec(), b"\x01*\x01z".to_vec(), b"\x01\xc8\x01z".to_vec()]);
         let key = |name: &Vec<u8>| order(name, &mut [0; ORDER_OCTETS_MAX]).to_vec();
         assert!(names.iter().map(key).is_sorted_by(|one, other| one < other));

@@ -337,13 +337,7 @@ mod tests {
     use foldhash::HashMapExt as _;
 
     use super::*;
-    use crate::name::encode;
-
-    fn relative(name: &str) -> Vec<u8> {
-        let mut octets = encode(name);
-        octets.pop();
-        octets
-    }
+    use crate::name::{encode, encode_relative};
 
     /// Chains of these names below `example`, whose records are told by their number; hashed if they are.
     fn chain(names: &[&str], is_hashed: bool) -> Presigned {
@@ -352,7 +346,7 @@ mod tests {
         let mut gathered = Gathered::default();
         let (mut nodes, mut soa) = (HashMap::new(), RrSet::of_one(rtype::SOA, 60, vec![0]));
         for (number, name) in names.iter().enumerate() {
-            let (name, number) = (relative(name), u8::try_from(number).expect("few"));
+            let (name, number) = (encode_relative(name), u8::try_from(number).expect("few"));
             if is_hashed {
                 let hash = hashing.hash(&[&name[..], &apex].concat());
                 let owner = nsec3::owner(hash, &[]);
