@@ -6,7 +6,7 @@
 //!                 └──────────── Question ────────────▶ kept? ─yes─▶ Answer, its time aged      (Resolver::answer_peer_now)
 //!                                                        │ no
 //!      kept, for the rest of its time ◀── Answer ──── resolved there, for all who ask the same (Resolver::answer_peer)
-//!      resolved here instead, if it is lost, late, declined, or fails for its network
+//!      resolved here instead, if it is lost, late, declined, or fails for its network or because it gave up
 //! ```
 //!
 //! The home is found by hashing (of [`neighbourhood`], by who implements [`Homes`]); what travels is the finished answer, as
