@@ -3,7 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Instant,
 };
 
@@ -11,7 +11,8 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     dev::{DEADLINE, PROXIMA},
-    process::{dies_with_the_test, free_for_both, output},
+    process::{free_for_both, output},
+    running::Running,
 };
 
 /// From 192.0.2.7 port 1234 to 198.51.100.1 port 80 (HAProxy's specification, 2.2).
@@ -24,10 +25,10 @@ const SOMEBODY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// A node that stands alone, behind [`BALANCER`].
 struct Node {
+    _process: Running,
     folder: tempfile::TempDir,
     http: SocketAddr,
     admin: SocketAddr,
-    process: Child,
 }
 
 impl Node {
@@ -49,8 +50,7 @@ impl Node {
         let mut command = Command::new(PROXIMA);
         command.arg("node").arg("--config").arg(config);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let process = dies_with_the_test(&mut command).spawn().unwrap();
-        let node = Self { folder, http, admin, process };
+        let node = Self { _process: Running::start(&mut command), folder, http, admin };
         let begun = Instant::now();
         while !node.tells("readyz").contains("\"ready\":true") {
             let log = || std::fs::read_to_string(node.folder.path().join("log"));
@@ -75,13 +75,6 @@ impl Node {
         // What is reset has said all that it says.
         stream.read_to_end(&mut answer).ok();
         String::from_utf8_lossy(&answer).into_owned()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
     }
 }
 

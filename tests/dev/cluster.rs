@@ -4,7 +4,7 @@
 use std::{
     net::SocketAddr,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Instant,
 };
 
@@ -17,18 +17,9 @@ use serde_json::{Value, json};
 use crate::{
     dev::{DEADLINE, PROXIMA},
     origin::Origin,
-    process::{dies_with_the_test, free_for_both, output},
+    process::{free_for_both, output},
+    running::Running,
 };
-
-/// A process that does not outlive its test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
 
 /// Two nodes, in folders that are named as they are: `log` keeps the log, `node` follows it.
 struct Cluster {
@@ -96,7 +87,7 @@ impl Cluster {
         let mut command = Command::new(PROXIMA);
         command.arg("node").arg("--config").arg(self.at(name).join("node.toml"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        Running(dies_with_the_test(&mut command).spawn().unwrap())
+        Running::start(&mut command)
     }
 
     fn client(&self, token: &str, args: &[&str]) -> (bool, String) {

@@ -6,7 +6,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, time::Instant};
 use crate::{
     HOST,
     dev::{DEADLINE, Dev},
-    observed::metric,
+    observed::{metric, until_metric},
     origin::{Origin, TEXT, large},
     set_up_site, with_site,
 };
@@ -63,18 +63,6 @@ fn counted(dev: &Dev, name: &str) -> f64 {
     metric(dev, &format!("proxima_cache_disk_{name}_total ")).unwrap()
 }
 
-/// Waits until the disk has counted just so many of something.
-fn until_are(dev: &Dev, name: &str, wanted: f64) {
-    let begun = Instant::now();
-    loop {
-        let are = counted(dev, name);
-        if are == wanted {
-            return;
-        }
-        assert!(begun.elapsed() < DEADLINE, "{name} are {are}, not {wanted}: {}", dev.log());
-    }
-}
-
 /// Waits until the log has a failure of the disk, and this reason.
 fn until_told(dev: &Dev, reason: &str) {
     let begun = Instant::now();
@@ -85,14 +73,6 @@ fn until_told(dev: &Dev, reason: &str) {
         }
         assert!(begun.elapsed() < DEADLINE, "{reason:?} is not told: {log}");
         std::thread::yield_now();
-    }
-}
-
-/// Waits until the disk is open, and something lies there.
-fn until_open(dev: &Dev) {
-    let begun = Instant::now();
-    while metric(dev, "proxima_cache_disk_objects ").is_none_or(|objects| objects == 0.0) {
-        assert!(begun.elapsed() < DEADLINE, "nothing lies on the disk: {}", dev.log());
     }
 }
 
@@ -149,7 +129,7 @@ fn a_disk_that_the_cache_itself_has_filled_lets_the_oldest_go_and_takes_more() {
     let mut large = Large::of(&dev);
     large.until_counted("write_failures");
     // The older of two segments.
-    until_are(&dev, "evictions", 1.0);
+    until_metric(&dev, "proxima_cache_disk_evictions_total ", |evictions| evictions == 1.0);
     until_told(&dev, "No space left");
     // There is room now: it is used as soon as the disk is tried again.
     large.until_counted("writes");
@@ -157,7 +137,7 @@ fn a_disk_that_the_cache_itself_has_filled_lets_the_oldest_go_and_takes_more() {
     let asked = large.asked;
     // Who takes over has it from the disk alone.
     dev.restart_gracefully();
-    until_open(&dev);
+    until_metric(&dev, "proxima_cache_disk_objects ", |objects| objects > 0.0);
     Large { dev: &dev, asked }.comes(&written, "HIT");
     assert_eq!(origin.requests(&written), 1);
 }

@@ -2,13 +2,14 @@
 
 use std::{
     net::SocketAddr,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Instant,
 };
 
 use crate::{
     dev::{DEADLINE, Dev},
-    process::{dies_with_the_test, free_for_both, output},
+    process::{free_for_both, output},
+    running::Running,
 };
 
 /// What `delv` makes of a question, with the zone's own key as what it trusts.
@@ -171,7 +172,7 @@ fn a_zone_with_nsec3_is_validated_and_tells_nobody_its_names() {
 
 /// A resolver that validates, and knows where zones are, and of the first one by DS records, a line each, that it can be trusted.
 pub(crate) struct Unbound {
-    child: Child,
+    _process: Running,
     address: SocketAddr,
     _folder: tempfile::TempDir,
 }
@@ -201,9 +202,7 @@ impl Unbound {
         std::fs::write(&file, text).unwrap();
         let mut command = Command::new("unbound");
         command.args(["-d", "-c"]).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
-        let child =
-            dies_with_the_test(&mut command).spawn().expect("unbound is installed: `cargo xtask setup`");
-        let unbound = Self { child, address, _folder: folder };
+        let unbound = Self { _process: Running::start(&mut command), address, _folder: folder };
         let begun = Instant::now();
         while !unbound.ask(zones[0].0, "SOA").contains("status: NOERROR") {
             assert!(begun.elapsed() < DEADLINE, "unbound did not start");
@@ -215,13 +214,6 @@ impl Unbound {
         let mut dig = Command::new("dig");
         dig.arg(format!("@{}", self.address.ip())).args(["-p", &self.address.port().to_string()]);
         output(dig.args(["+dnssec", "+time=5", "+tries=1", name, kind])).1
-    }
-}
-
-impl Drop for Unbound {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{
     io::{BufRead, BufReader, Lines, Write},
     path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use serde_json::{Value, json};
@@ -13,13 +13,13 @@ use crate::{
     HOST,
     dev::Dev,
     http3::{ask, python},
-    process::dies_with_the_test,
+    running::Running,
 };
 
 /// A server of grpcio's behind a site, and a client of its that waits to be told to begin.
 struct Grpc {
+    python: Running,
     dev: Dev,
-    python: Child,
     tell: ChildStdin,
     said: Lines<BufReader<ChildStdout>>,
 }
@@ -34,23 +34,16 @@ impl Grpc {
             .arg(dev.data().join("ca.pem"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        let mut python = dies_with_the_test(&mut command).spawn().unwrap();
-        let tell = python.stdin.take().unwrap();
-        let mut said = BufReader::new(python.stdout.take().unwrap()).lines();
+        let mut python = Running::start(&mut command);
+        let tell = python.0.stdin.take().unwrap();
+        let mut said = BufReader::new(python.0.stdout.take().unwrap()).lines();
         let port = said.next().expect("it serves").unwrap().parse().expect("a port");
 
         dev.proxima(&["zones", "add", "example.com"]);
         dev.proxima(&["dns", "add", "example.com", "A", "www", "127.0.0.1", "--proxied"]);
         dev.send_to_origin("example.com", port);
         dev.set("example.com", "ssl", "full");
-        Self { dev, python, tell, said }
-    }
-}
-
-impl Drop for Grpc {
-    fn drop(&mut self) {
-        self.python.kill().ok();
-        self.python.wait().ok();
+        Self { python, dev, tell, said }
     }
 }
 
@@ -68,7 +61,7 @@ fn calls_of_every_kind_come_back_with_their_trailers() {
         "chat": ["you said hello", "you said goodbye"],
     });
     assert_eq!(told, expected);
-    assert!(grpc.python.wait().unwrap().success());
+    assert!(grpc.python.0.wait().unwrap().success());
 }
 
 /// Messages as gRPC puts them into a body: not compressed, and of this length.

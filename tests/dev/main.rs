@@ -25,6 +25,7 @@ mod process;
 mod records;
 mod resolver;
 mod rules;
+mod running;
 mod secondaries;
 mod steady;
 mod tls;

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::{
     dev::{DEADLINE, PROXIMA},
     process::{free_for_both, output},
+    running::Running,
 };
 
 /// A follower with an identity, and its configuration.
@@ -81,23 +82,13 @@ impl Follower {
     }
 }
 
-/// A process that does not outlive its test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
 #[allow(clippy::disallowed_methods, reason = "a certificate ends by the wall clock")]
 #[test]
 fn a_node_that_waits_for_its_first_snapshot_says_so_and_ends_when_told() {
     let follower = Follower::new();
     let log = std::fs::File::create(follower.folder().join("log")).unwrap();
     let mut command = follower.command(&follower.config());
-    let mut node = Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    let mut node = Running::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log));
 
     assert_eq!(follower.ask("/healthz").0, "200");
     let (code, body) = follower.ask("/readyz");

@@ -38,6 +38,18 @@ pub(crate) fn metric(dev: &Dev, series: &str) -> Option<f64> {
     line.map(|value| value.trim().parse().unwrap())
 }
 
+/// Waits until a sample of the metrics is as wanted; one that was never counted is 0.
+pub(crate) fn until_metric(dev: &Dev, series: &str, wanted: impl Fn(f64) -> bool) {
+    let begun = Instant::now();
+    loop {
+        let value = metric(dev, series).unwrap_or_default();
+        if wanted(value) {
+            return;
+        }
+        assert!(begun.elapsed() < DEADLINE, "{series} stays at {value}: {}", dev.log());
+    }
+}
+
 #[test]
 fn metrics_and_the_request_log_tell_what_was_asked() {
     let origin = Origin::start();

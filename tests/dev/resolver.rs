@@ -7,7 +7,7 @@ use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Instant,
 };
 
@@ -16,7 +16,8 @@ use serde_json::Value;
 use crate::{
     dev::{DEADLINE, PROXIMA},
     http3::python,
-    process::{dies_with_the_test, free_for_both, output},
+    process::{free_for_both, output},
+    running::Running,
 };
 
 const NAME: &str = "dns.proxima.test";
@@ -31,8 +32,8 @@ fn digest() -> String {
 }
 
 struct Resolver {
+    _process: Running,
     folder: tempfile::TempDir,
-    child: Child,
     https: SocketAddr,
     api: SocketAddr,
     admin: SocketAddr,
@@ -70,12 +71,12 @@ impl Resolver {
         let log = std::fs::File::create(at("log")).unwrap();
         let mut command = Command::new(PROXIMA);
         command.arg("node").arg("--config").arg(at("node.toml")).stdin(Stdio::null()).stderr(log);
-        let mut child = dies_with_the_test(command.stdout(Stdio::piped())).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut process = Running::start(command.stdout(Stdio::piped()));
+        let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
         let is_ready = lines.by_ref().map_while(Result::ok).any(|line| line == "ready");
         assert!(is_ready, "{}", std::fs::read_to_string(at("log")).unwrap());
         std::thread::spawn(move || lines.for_each(drop));
-        let resolver = Self { folder, child, https, api, admin };
+        let resolver = Self { _process: process, folder, https, api, admin };
         resolver.proxima(&["zones", "add", "proxima.test"]);
         resolver
     }
@@ -136,13 +137,6 @@ impl Resolver {
             .arg(format!("+tls-ca={}", self.authority().display()))
             .args(asked);
         output(&mut kdig).1
-    }
-}
-
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Instant,
 };
 
@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::{
     dev::{DEADLINE, Dev},
-    process::{dies_with_the_test, free_for_both, output},
+    process::{free_for_both, output},
+    running::Running,
 };
 
 pub(crate) const SECRET: &str = "WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlo=";
@@ -30,7 +31,7 @@ pub(crate) fn free_at_loopback() -> SocketAddr {
 
 /// A server of another brand.
 pub(crate) struct Other {
-    child: Child,
+    process: Running,
     pub(crate) address: SocketAddr,
     folder: tempfile::TempDir,
 }
@@ -42,8 +43,7 @@ impl Other {
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         program.args(&command[1..]).arg(folder.path().join("conf")).current_dir(folder.path());
         program.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let child = dies_with_the_test(&mut program).spawn().expect("it is installed: `cargo xtask setup`");
-        Self { child, address, folder }
+        Self { process: Running::start(&mut program), address, folder }
     }
 
     /// knot, with this of its configuration beside server, keys and the database's place.
@@ -107,7 +107,7 @@ impl Other {
 
     /// Has it read its files again.
     pub(crate) fn reload(&self) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.process.0.id()).unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
     }
 
@@ -124,13 +124,6 @@ impl Other {
             let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             assert!(begun.elapsed() < DEADLINE, "{question:?} has no {wanted}: {told}\n{}", log());
         }
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     HOST,
     dev::{DEADLINE, Dev},
-    observed::metric,
+    observed::{metric, until_metric},
     read_until, tls,
 };
 
@@ -40,7 +40,7 @@ pub(super) const LARGE_BYTES: usize = 1024 * 1024;
 /// What an answer that nobody takes may hold of memory, its origin's connection included: far less than the answer.
 const STALLED_KIB_MAX: u64 = 128;
 /// What a flood may add to the memory of the process for good or for a moment. Allocators keep some.
-const FLOOD_KIB_MAX: u64 = 48 * 1024;
+pub(super) const FLOOD_KIB_MAX: u64 = 48 * 1024;
 /// What bombs may add, which come one after the other: half of what a single one would grow to.
 const BOMBS_KIB_MAX: u64 = 24 * 1024;
 
@@ -100,14 +100,7 @@ pub(super) fn counted(dev: &Dev, series: &str) -> f64 {
 
 /// Waits until a metric is what it should be.
 pub(super) fn until(dev: &Dev, series: &str, wanted: impl Fn(f64) -> bool) {
-    let begun = Instant::now();
-    loop {
-        let value = counted(dev, series);
-        if wanted(value) {
-            return;
-        }
-        assert!(begun.elapsed() < DEADLINE, "{series} stays at {value}");
-    }
+    until_metric(dev, &format!("proxima_edge_{series} "), wanted);
 }
 
 /// How HTTP/2 is come by.

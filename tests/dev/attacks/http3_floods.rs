@@ -8,7 +8,7 @@ use quinn::{
 };
 use rustls::crypto::aws_lc_rs::default_provider;
 
-use super::floods::{LARGE_BYTES, beside_a_bystander, counted, flooded, until};
+use super::floods::{FLOOD_KIB_MAX, LARGE_BYTES, beside_a_bystander, counted, flooded, until};
 use crate::{
     HOST,
     dev::{DEADLINE, Dev},
@@ -22,8 +22,6 @@ const REQUEST_CANCELLED: u32 = 0x10c;
 const QPACK_DECOMPRESSION_FAILED: u64 = 0x200;
 const QPACK_ENCODER_STREAM_ERROR: u64 = 0x201;
 
-/// What a flood may add to the memory of the process.
-const FLOOD_KIB_MAX: u64 = 48 * 1024;
 /// What a connection with all its streams stalled may: its windows, and as much of answers as waits to be sent.
 const STALLED_KIB_MAX: u64 = 16 * 1024;
 /// Streams that one connection may have.
