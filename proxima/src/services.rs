@@ -25,7 +25,7 @@ use proxima_tls::Certificates;
 pub(crate) const NAMES: [&str; 6] = ["anycast", "dns", "edge", "cache", "tiers", "control"];
 
 /// Compiled zones that one node keeps ready; of others the next request waits for the replica.
-const SITES_MAX: usize = 10_000;
+const SITES_MAX: u64 = 10_000;
 
 /// Makes the services of a node. In the order of the list they prepare and commit.
 pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn Error + Send + Sync>> {

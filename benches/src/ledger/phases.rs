@@ -20,7 +20,7 @@ const COLD_LOOKUPS: u64 = 10_000;
 const WARM_ZONES: u64 = 1_000;
 const WARM_LOOKUPS: u64 = 1_000_000;
 /// Compiled zones that are kept; more than are asked for, so that none is lost while it is measured.
-const COMPILED_MAX: usize = 20_000;
+const COMPILED_MAX: u64 = 20_000;
 /// Nothing here is secret.
 const KEY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 

@@ -1,42 +1,59 @@
 //! What the request path needs of a zone, compiled on first use and kept until the zone changes.
 //!
 //! ```text
-//!  host ─▶ its ends, longest first: may a zone be called so? ─▶ names: name → zone ─▶ zones: zone → Arc<T> ─▶ the request
-//!             (zone_names.rs)                                     │ not there          │ not there
-//!                                                                 └──── snapshot ──────┴─▶ T::compile
+//!  host ─▶ its ends, longest first: may a zone be called so? ─▶ cache: name → Arc<T> ─▶ the request
+//!             (zone_names.rs)                                     │ not there
+//!                                                                 └─▶ snapshot: name → zone ─▶ T::compile
 //! ```
 //!
-//! Both caches are bounded. What they hold are names of zones, and not all names that are asked for: a flood of made-up
-//! names in a zone, or in none, pushes nothing out, and finds what it needs in memory but for two in a hundred.
+//! The cache is bounded by what its zones weigh: by their number, or by the octets that they take. What it holds are names
+//! of zones, and not all names that are asked for: a flood of made-up names in a zone, or in none, pushes nothing out, and
+//! finds what it needs in memory but for two in a hundred.
 //!
-//! **Nothing stale is kept.** A cached thing carries the number of invalidations that its stripe had seen before the
-//! snapshot was taken of which it was made; it is valid while that number is still the same. A compilation that began
-//! before an invalidation therefore stores something that is already invalid, however long it takes.
+//! **Nothing stale is kept.** What is cached carries the numbers of invalidations that its zone's and its name's stripe had
+//! seen before the snapshots were taken of which it was made; it is valid while those numbers are still the same. A
+//! compilation that began before an invalidation therefore stores something that is already invalid, however long it takes.
+//!
+//! **A change costs what changed.** It makes invalid what shares a stripe with it: of the others one in four thousand.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use proxima_model::{Kind, Zone, ZoneId, limits::NAME_OCTETS_MAX};
-use quick_cache::sync::Cache;
+use proxima_model::{Key, Kind, Zone, limits::NAME_OCTETS_MAX};
+use quick_cache::{
+    DefaultHashBuilder, OptionsBuilder, Weighter,
+    sync::{Cache, DefaultLifecycle},
+};
 
 use crate::{ChangeSet, ReadError, Replica, Snapshot, snapshot::zone_candidates};
 
 /// What is made of a zone for the request path.
 pub trait CompileZone: Sized + Send + Sync + 'static {
+    /// What a zone weighs of common size, in the unit of [`Self::weight`].
+    const WEIGHT_COMMON: u64 = 1;
+
     /// Compiles the zone as it is in the snapshot.
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError>;
+
+    /// How much of its cache's room it takes: 1, where the zones are counted; or the octets of memory that it takes with all
+    /// that it holds, and [`ENTRY_OCTETS`] for its place in the cache.
+    fn weight(&self) -> u64 {
+        1
+    }
 }
 
-/// Names of zones remembered: about 10 MiB at the longest, 2 MiB of usual ones.
-const NAMES_MAX: usize = 32_768;
-/// Counters of invalidations; zones share one by the hash of their id. A change of one zone compiles again, besides
+/// Octets that a cache keeps beside each zone: its name, and places in its tables.
+pub const ENTRY_OCTETS: u64 = 128;
+/// Counters of invalidations; zones share one by the hash of their id or name. A change of one zone compiles again, besides
 /// it, one in as many others that are cached.
 const STRIPES: usize = 4_096;
+/// Parts of the cache, each with its lock and its share of the room.
+const SHARDS: usize = 64;
 
 /// Compiled zones, by the names in them. Cheap to clone; all clones share the caches.
 pub struct CompiledZones<T> {
@@ -51,44 +68,90 @@ impl<T> Clone for CompiledZones<T> {
 
 struct Shared<T> {
     replica: Replica,
-    names: Cache<Box<str>, Counted<ZoneId>>,
-    names_epoch: AtomicU64,
-    zones: Cache<ZoneId, Counted<Arc<T>>>,
-    zones_epochs: Box<[AtomicU64]>,
+    zones: Cache<Box<str>, Kept<T>, Weights>,
+    stripes: Box<[Stripe]>,
     hasher: RandomState,
 }
 
-/// Something, and how many invalidations there had been before what it was made of was read.
+/// How many invalidations there were.
+#[derive(Default)]
+struct Stripe {
+    /// Of zones whose ids have this hash.
+    zones: AtomicU64,
+    /// Of zones whose names have this hash: they were made, or deleted.
+    names: AtomicU64,
+}
+
+/// A compiled zone, and how many invalidations there had been before what it was made of was read.
+struct Kept<T> {
+    compiled: Arc<T>,
+    zone_epoch: u64,
+    name_epoch: u64,
+    zone_stripe: u16,
+    name_stripe: u16,
+}
+
+impl<T> Clone for Kept<T> {
+    fn clone(&self) -> Self {
+        Self { compiled: Arc::clone(&self.compiled), ..*self }
+    }
+}
+
+/// What cached zones weigh.
 #[derive(Clone)]
-struct Counted<V> {
-    epoch: u64,
-    value: V,
+struct Weights {
+    /// What one weighs at the most: who weighs more than there is room for would never be kept, and compiled for each request.
+    max: u64,
+}
+
+impl<T: CompileZone> Weighter<Box<str>, Kept<T>> for Weights {
+    fn weight(&self, _: &Box<str>, kept: &Kept<T>) -> u64 {
+        kept.compiled.weight().clamp(1, self.max)
+    }
 }
 
 impl<T: CompileZone> CompiledZones<T> {
-    /// Keeps at most `zones_max` compiled zones.
-    pub fn new(replica: Replica, zones_max: usize) -> Self {
+    /// Keeps compiled zones of so much weight together at most; the largest of them take no more than a 64th of it by this
+    /// count, whatever they weigh, so that each can be kept.
+    pub fn new(replica: Replica, room: u64) -> Self {
+        let items = usize::try_from((room / T::WEIGHT_COMMON).max(1)).unwrap_or(usize::MAX);
+        let options = OptionsBuilder::new()
+            .shards(SHARDS)
+            .estimated_items_capacity(items)
+            .weight_capacity(room)
+            .build()
+            .expect("capacities are given");
+        // A shard admits what fits into nine tenths of it and more.
+        let weights = Weights { max: (room / SHARDS as u64 * 9 / 10).max(1) };
         let shared = Shared {
             replica,
-            names: Cache::new(NAMES_MAX),
-            names_epoch: AtomicU64::new(0),
-            zones: Cache::new(zones_max),
-            zones_epochs: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
+            zones: Cache::with_options(
+                options,
+                weights,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            ),
+            stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
             hasher: RandomState::new(),
         };
         Self { shared: Arc::new(shared) }
     }
 
     /// The compiled zone in which a name lies: the one with the longest name. Any case, with or without the last dot.
-    /// Warm, this reads two caches and allocates nothing.
+    /// Warm, this reads one cache and allocates nothing.
     pub fn find(&self, name: &str) -> Result<Option<Arc<T>>, ReadError> {
         let mut buffer = [0; NAME_OCTETS_MAX];
         let Some(name) = normalise(name, &mut buffer) else { return Ok(None) };
         for name in zone_candidates(name) {
-            if self.shared.replica.zone_names().may_be(name)
-                && let Some(zone) = self.named(name)?
-            {
-                return self.get(zone);
+            if !self.shared.replica.zone_names().may_be(name) {
+                continue;
+            }
+            let found = match self.cached(name) {
+                Some(compiled) => Some(compiled),
+                None => self.compile(name)?,
+            };
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)
@@ -101,50 +164,24 @@ impl<T: CompileZone> CompiledZones<T> {
         self.shared.replica.zone_names().beneath(name)
     }
 
-    /// The zone of exactly this name.
-    fn named(&self, name: &str) -> Result<Option<ZoneId>, ReadError> {
-        let epoch = self.shared.names_epoch.load(Ordering::Acquire);
-        if let Some(known) = self.shared.names.get(name)
-            && known.epoch == epoch
-        {
-            return Ok(Some(known.value));
-        }
-        let zone = self.shared.replica.snapshot()?.zone_id_by_name(name)?;
-        if let Some(value) = zone {
-            self.shared.names.insert(name.into(), Counted { epoch, value });
-        }
-        Ok(zone)
-    }
-
-    /// The compiled zone of this id.
-    pub fn get(&self, zone: ZoneId) -> Result<Option<Arc<T>>, ReadError> {
-        match self.cached(zone) {
-            Some(compiled) => Ok(Some(compiled)),
-            None => self.compile(zone),
-        }
-    }
-
     /// Forgets what was made of the zones that changed. Called with every change set, after it was applied.
     pub fn invalidate(&self, changed: &ChangeSet) {
         let replica = &self.shared.replica;
         // Until that succeeds, everything is found nevertheless, and more slowly.
         replica.zone_names().learn(replica, changed.is_everything().then_some(changed.to)).ok();
-        match changed.zones() {
-            None => {
-                for epoch in &self.shared.zones_epochs {
-                    epoch.fetch_add(1, Ordering::AcqRel);
-                }
-                self.shared.zones.clear();
+        let (Some(zones), Some(names)) = (changed.zones(), changed.of_kind(Kind::ZoneName)) else {
+            for stripe in &self.shared.stripes {
+                stripe.zones.fetch_add(1, Ordering::AcqRel);
             }
-            Some(zones) => {
-                for zone in zones {
-                    self.epoch(zone).fetch_add(1, Ordering::AcqRel);
-                    self.shared.zones.remove(&zone);
-                }
-            }
+            self.shared.zones.clear();
+            return;
+        };
+        for zone in zones {
+            self.stripe(self.stripe_of(zone)).zones.fetch_add(1, Ordering::AcqRel);
         }
-        if changed.touches(Kind::ZoneName) {
-            self.shared.names_epoch.fetch_add(1, Ordering::AcqRel);
+        for name in names.filter_map(Key::first_part::<String>) {
+            self.stripe(self.stripe_of(&*name)).names.fetch_add(1, Ordering::AcqRel);
+            self.shared.zones.remove(&*name);
         }
     }
 
@@ -158,25 +195,39 @@ impl<T: CompileZone> CompiledZones<T> {
         self.len() == 0
     }
 
-    fn cached(&self, zone: ZoneId) -> Option<Arc<T>> {
-        let epoch = self.epoch(zone).load(Ordering::Acquire);
-        self.shared.zones.get(&zone).filter(|cached| cached.epoch == epoch).map(|cached| cached.value)
+    /// What is kept of the zone of exactly this name, if nothing of it changed.
+    fn cached(&self, name: &str) -> Option<Arc<T>> {
+        let kept = self.shared.zones.get(name)?;
+        let is_valid = self.stripe(kept.zone_stripe).zones.load(Ordering::Acquire) == kept.zone_epoch
+            && self.stripe(kept.name_stripe).names.load(Ordering::Acquire) == kept.name_epoch;
+        is_valid.then_some(kept.compiled)
     }
 
-    fn compile(&self, id: ZoneId) -> Result<Option<Arc<T>>, ReadError> {
-        // Before the snapshot: see the head of this file.
-        let epoch = self.epoch(id).load(Ordering::Acquire);
-        let snapshot = self.shared.replica.snapshot()?;
+    /// Compiles the zone of exactly this name, if there is one.
+    #[cold]
+    fn compile(&self, name: &str) -> Result<Option<Arc<T>>, ReadError> {
+        let replica = &self.shared.replica;
+        let name_stripe = self.stripe_of(name);
+        // Each before the snapshot from which it is read: see the head of this file.
+        let name_epoch = self.stripe(name_stripe).names.load(Ordering::Acquire);
+        let Some(id) = replica.snapshot()?.zone_id_by_name(name)? else { return Ok(None) };
+        let zone_stripe = self.stripe_of(id);
+        let zone_epoch = self.stripe(zone_stripe).zones.load(Ordering::Acquire);
+        let snapshot = replica.snapshot()?;
         let Some(zone) = snapshot.get::<Zone>(&id)? else { return Ok(None) };
         let compiled = Arc::new(T::compile(&snapshot, zone)?);
-        self.shared.zones.insert(id, Counted { epoch, value: Arc::clone(&compiled) });
+        let kept = Kept { compiled: Arc::clone(&compiled), zone_epoch, name_epoch, zone_stripe, name_stripe };
+        self.shared.zones.insert(name.into(), kept);
         Ok(Some(compiled))
     }
 
-    fn epoch(&self, zone: ZoneId) -> &AtomicU64 {
-        let hash = self.shared.hasher.hash_one(zone);
-        let stripe = usize::try_from(hash % STRIPES as u64).expect("less than STRIPES");
-        &self.shared.zones_epochs[stripe]
+    fn stripe(&self, number: u16) -> &Stripe {
+        &self.shared.stripes[usize::from(number)]
+    }
+
+    fn stripe_of(&self, id_or_name: impl Hash) -> u16 {
+        let hash = self.shared.hasher.hash_one(id_or_name);
+        u16::try_from(hash % STRIPES as u64).expect("less than STRIPES")
     }
 }
 

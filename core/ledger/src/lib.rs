@@ -74,7 +74,7 @@ pub use asks::{ASK_DEADLINE, ASK_OCTETS_MAX, Answers, AskError};
 pub use change::{Append, Change, ChangeSet, Entry, Fingerprint, IdempotencyKey, Precondition, Seq};
 pub use check::StepBounds;
 pub use codec::{DecodeError, Digest};
-pub use compiled::{CompileZone, CompiledZones};
+pub use compiled::{CompileZone, CompiledZones, ENTRY_OCTETS};
 pub use config::LedgerConfig;
 pub use embedded::{Clock, EmbeddedLog, system_clock};
 pub use error::{AppendError, FollowError, KeyError, ReadError, ReplicaError, RevertError};

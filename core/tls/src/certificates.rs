@@ -24,7 +24,7 @@ use crate::HostAuthorities;
 
 /// Zones whose certificates are kept parsed. A parsed chain and key take some 8 KiB: 128 MiB at the most, and far less
 /// where few zones are busy.
-pub const CERTIFICATE_ZONES_MAX: usize = 16_384;
+pub const CERTIFICATE_ZONES_MAX: u64 = 16_384;
 /// Certificates of one zone that are looked at: more than the 100 that an owner may upload and those of our own.
 const CERTIFICATES_PER_ZONE_MAX: usize = 128;
 

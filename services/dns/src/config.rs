@@ -26,6 +26,11 @@ const UDP_PAYLOAD_DEFAULT: u16 = 1_232;
 /// Datagrams beyond this are fragmented on nearly every path.
 const UDP_PAYLOAD_MAX: u16 = 4_096;
 
+/// Compiled zones take no more unless configured: a million zones of ten records, some 750 octets each.
+const ZONES_BYTES_DEFAULT: u64 = 1 << 30;
+/// Room for some ten thousand of them, and for one large one at a time in each part of the cache.
+const ZONES_BYTES_MIN: u64 = 16 << 20;
+
 /// How this server answers DNS.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -63,8 +68,8 @@ pub struct DnsConfig {
     pub tcp_idle_seconds: u16,
     /// Queries of one connection, after which it is closed.
     pub tcp_queries_max: u32,
-    /// Compiled zones kept in memory; the rest are compiled again when they are asked for.
-    pub zones_max: usize,
+    /// Octets of memory for compiled zones; the rest are compiled again when they are asked for.
+    pub zones_bytes_max: u64,
     /// Resolving names for those who may ask, at addresses of its own.
     pub resolver: ResolverConfig,
     /// What is done about aliases that are flattened and lead outside.
@@ -90,7 +95,7 @@ impl Default for DnsConfig {
             tcp_connections_per_client_max: 64,
             tcp_idle_seconds: 10,
             tcp_queries_max: 10_000,
-            zones_max: 50_000,
+            zones_bytes_max: ZONES_BYTES_DEFAULT,
             resolver: ResolverConfig::default(),
             flattening: FlatteningConfig::default(),
             analytics: AnalyticsConfig::default(),
@@ -184,11 +189,13 @@ impl DnsConfig {
             ("tcp_connections_max", self.tcp_connections_max),
             ("tcp_connections_per_client_max", self.tcp_connections_per_client_max),
             ("tcp_idle_seconds", self.tcp_idle_seconds.into()),
-            ("zones_max", self.zones_max),
         ] {
             if value == 0 {
                 return refuse(field, "give 1 or more");
             }
+        }
+        if self.zones_bytes_max < ZONES_BYTES_MIN {
+            return refuse("zones_bytes_max", "give 16777216 or more");
         }
         if self.tcp_queries_max == 0 {
             return refuse("tcp_queries_max", "give 1 or more");

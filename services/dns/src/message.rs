@@ -1,10 +1,8 @@
 //! Writing an answer: names compressed, record sets whole or not at all.
 
-use std::borrow::Borrow;
-
 use crate::{
     edns::Opt,
-    rrset::{Layout, RrSet},
+    rrset::{AsSet, Layout, Set},
     wire::{ExtendedError, HEADER_OCTETS, LENGTH_OCTETS, Rcode, class, flag, rtype},
 };
 
@@ -120,29 +118,31 @@ impl<'o> Writer<'o> {
     }
 
     /// Writes a set, whole; `false` if it does not fit, and then nothing of it is left.
-    pub(crate) fn set(&mut self, section: Section, owner: &[u8], set: &RrSet, ttl: u32) -> bool {
+    pub(crate) fn set(&mut self, section: Section, owner: &[u8], set: Set<'_>, ttl: u32) -> bool {
         debug_assert!(
             self.counts[section as usize + 1..].iter().all(|count| *count == 0),
             "sections have an order"
         );
-        let (length, names_known) = (self.out.len(), self.names_known);
-        for data in &set.data {
+        let (length, names_known, mut count) = (self.out.len(), self.names_known, 0);
+        for data in set.records {
             self.record(owner, (set.rtype, class::IN, ttl), data);
             if self.out.len() - self.base > self.limit {
                 self.out.truncate(length);
                 self.names_known = names_known;
                 return false;
             }
+            // They fit, and 65,535 octets have fewer.
+            count += 1;
         }
         self.ttl = Some(self.ttl.map_or(ttl, |known| known.min(ttl)));
-        self.counts[section as usize] +=
-            u16::try_from(set.data.len()).expect("65,535 octets have fewer records");
+        self.counts[section as usize] += count;
         true
     }
 
     /// Writes records of a set, from this one on, as many as fit; how many.
-    pub(crate) fn some_of(&mut self, section: Section, owner: &[u8], set: &RrSet, from: usize) -> usize {
-        for (written, data) in set.data[from..].iter().enumerate() {
+    pub(crate) fn some_of(&mut self, section: Section, owner: &[u8], set: Set<'_>, from: usize) -> usize {
+        let mut written = 0;
+        for data in set.records.skip(from) {
             let (length, names_known) = (self.out.len(), self.names_known);
             self.record(owner, (set.rtype, class::IN, set.ttl), data);
             if self.out.len() - self.base > self.limit {
@@ -151,8 +151,9 @@ impl<'o> Writer<'o> {
                 return written;
             }
             self.counts[section as usize] += 1;
+            written += 1;
         }
-        set.data.len() - from
+        written
     }
 
     /// Lets the message have so many octets before its OPT record.
@@ -161,11 +162,11 @@ impl<'o> Writer<'o> {
     }
 
     /// Writes a set with its signatures, which are made only if the set fits: both, or `false` and nothing of either.
-    pub(crate) fn signed_set<S: Borrow<RrSet>, E>(
+    pub(crate) fn signed_set<S: AsSet, E>(
         &mut self,
         section: Section,
         owner: &[u8],
-        set: &RrSet,
+        set: Set<'_>,
         ttl: u32,
         sign: impl FnOnce() -> Result<S, E>,
     ) -> Result<bool, E> {
@@ -173,7 +174,7 @@ impl<'o> Writer<'o> {
         if !self.set(section, owner, set, ttl) {
             return Ok(false);
         }
-        if self.set(section, owner, sign()?.borrow(), ttl) {
+        if self.set(section, owner, sign()?.as_set(), ttl) {
             return Ok(true);
         }
         self.out.truncate(length);

@@ -25,7 +25,7 @@ use crate::{
     name::{self, NAME_OCTETS_MAX, Name},
     query::Query,
     rate::{Kind as Counted, Limited},
-    rrset::{self, RrSet},
+    rrset::{self, Set},
     wire::{ExtendedError, Rcode, class, rtype},
     zone::{Denied, Found, Kind, Node, ZoneTree},
 };
@@ -302,7 +302,7 @@ impl<Z: Zones> Answer<'_, Z> {
             }
         };
         if let Some(set) = self.about_signatures(zone, name.wire(), node) {
-            return self.answer_about_signatures(zone, name.wire(), &set);
+            return self.answer_about_signatures(zone, name.wire(), set.view());
         }
         if let Some(set) = self.of_primary(zone, name, found) {
             let Some(set) = set else { return self.negative(zone, name.wire(), found) };
@@ -318,7 +318,7 @@ impl<Z: Zones> Answer<'_, Z> {
                 let target = Name::of_encoded(alias.target());
                 return Ok(if written { Step::Follow(target) } else { Step::Done(Rcode::NoError) });
             }
-            (_, rtype::ANY) => node.has_data().then_some(&self.responder.everything),
+            (_, rtype::ANY) => node.has_data().then_some(self.responder.everything.view()),
             (Kind::Proxied, rtype::A | rtype::AAAA) => self.responder.addresses(qtype),
             // What its owner says of it comes before what we say.
             (Kind::Proxied, rtype::HTTPS) if node.set(rtype::HTTPS).is_none() => {
@@ -345,7 +345,7 @@ impl<Z: Zones> Answer<'_, Z> {
     }
 
     /// Refers to the servers of a delegated zone, with the addresses that cannot be had without (RFC 9471).
-    fn refer(&mut self, zone: &Arc<ZoneTree>, node: &Node, cut: &[u8]) -> Result<Step, Failure> {
+    fn refer(&mut self, zone: &Arc<ZoneTree>, node: Node<'_>, cut: &[u8]) -> Result<Step, Failure> {
         let Some(servers) = node.set(rtype::NS) else {
             return self.negative(zone, cut, Found::Cut { node, label: 0 });
         };
@@ -357,7 +357,7 @@ impl<Z: Zones> Answer<'_, Z> {
         {
             return Ok(Step::Done(Rcode::NoError));
         }
-        let hosts = |below: bool| servers.data.iter().filter(move |host| name::is_within(host, cut) == below);
+        let hosts = |below: bool| servers.records.filter(move |host| name::is_within(host, cut) == below);
         for host in hosts(true) {
             for set in glue(zone, host, true) {
                 if !self.unsigned_set(Section::Additional, host, set, set.ttl)? {
@@ -381,18 +381,20 @@ impl<Z: Zones> Answer<'_, Z> {
         zone: &ZoneTree,
         section: Section,
         owner: &[u8],
-        set: &RrSet,
+        set: Set<'_>,
         ttl: u32,
     ) -> Result<bool, Failure> {
-        match (self.signer(zone), &set.rrsigs) {
-            (Some(signer), _) => self.signed_set(signer, zone.apex(), section, (owner, set, ttl)),
-            // Those of a set stand for it in its own zone only, not where an alias that is flattened leads to it.
-            (None, Some(rrsigs)) if self.dnssec && zone.presigned().is_some() => {
+        if let Some(signer) = self.signer(zone) {
+            return self.signed_set(signer, zone.apex(), section, (owner, set, ttl));
+        }
+        // Those of a set stand for it in its own zone only, not where an alias that is flattened leads to it.
+        match if self.dnssec { zone.signatures(owner, set) } else { None } {
+            Some(rrsigs) => {
                 let written =
-                    self.writer.signed_set(section, owner, set, ttl, || Ok::<_, Failure>(&**rrsigs))?;
+                    self.writer.signed_set(section, owner, set, ttl, || Ok::<_, Failure>(rrsigs))?;
                 self.fitted(written)
             }
-            (None, _) => self.unsigned_set(section, owner, set, ttl),
+            None => self.unsigned_set(section, owner, set, ttl),
         }
     }
 
@@ -401,7 +403,7 @@ impl<Z: Zones> Answer<'_, Z> {
         &mut self,
         section: Section,
         owner: &[u8],
-        set: &RrSet,
+        set: Set<'_>,
         ttl: u32,
     ) -> Result<bool, Failure> {
         let written = self.writer.set(section, owner, set, ttl);
@@ -476,7 +478,8 @@ fn counted<'n>(zone: &'n ZoneTree, name: &'n Name, found: Found<'_>) -> Counted<
 
 /// The addresses of a name server's host, as far as they lie in `zone`. Those of a proxied host are told only where
 /// nothing else can be: below the delegation, where it is not proxied in truth.
-fn glue<'z>(zone: &'z ZoneTree, host: &[u8], below: bool) -> impl Iterator<Item = &'z RrSet> + use<'z> {
+fn glue<'z>(zone: &'z ZoneTree, host: &[u8], below: bool) -> impl Iterator<Item = Set<'z>> + use<'z> {
     let node = zone.glue(host).filter(|node| below || !node.is_proxied(zone));
-    node.into_iter().flat_map(|node| [rtype::A, rtype::AAAA].into_iter().filter_map(|rtype| node.set(rtype)))
+    node.into_iter()
+        .flat_map(|node| [rtype::A, rtype::AAAA].into_iter().filter_map(move |rtype| node.set(rtype)))
 }

@@ -1,4 +1,7 @@
 //! Record sets as they lie ready for the wire.
+//!
+//! The records of a set lie one behind the other, each with its length before it (two octets): in a set of its own
+//! ([`RrSet`]), or among all that a zone has (`zone/packed.rs`). Answers are made of a view of either ([`Set`]).
 
 use proxima_model::RecordData;
 
@@ -25,27 +28,98 @@ impl Layout {
     }
 }
 
-/// The records of one name and type, encoded but for compression.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RrSet {
+/// The records of one name and type, encoded but for compression, where they lie. Cheap to copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Set<'s> {
     pub(crate) rtype: u16,
     /// In seconds; one for the whole set (RFC 2181, 5.2).
     pub(crate) ttl: u32,
-    /// Each record's data, names uncompressed. Never empty.
-    pub(crate) data: Vec<Box<[u8]>>,
-    /// The signatures that its zone's primary made of it: of a zone that came signed.
-    pub(crate) rrsigs: Option<Box<Self>>,
+    pub(crate) records: Records<'s>,
+}
+
+impl<'s> Set<'s> {
+    /// Its first record's data: there is one.
+    pub(crate) fn first(self) -> &'s [u8] {
+        self.records.into_iter().next().expect("a set is never empty")
+    }
+
+    /// The name that this CNAME set stands for, on the wire.
+    pub(crate) fn target(self) -> &'s [u8] {
+        self.first()
+    }
+
+    /// The same in octets of its own.
+    pub(crate) fn detached(self) -> RrSet {
+        RrSet { rtype: self.rtype, ttl: self.ttl, octets: self.records.octets.to_vec() }
+    }
+}
+
+/// Each record's data, names uncompressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Records<'s> {
+    octets: &'s [u8],
+}
+
+impl<'s> Records<'s> {
+    /// Those that were packed here: nothing else is to be read as records.
+    pub(crate) const fn packed(octets: &'s [u8]) -> Self {
+        Self { octets }
+    }
+}
+
+impl<'s> Iterator for Records<'s> {
+    type Item = &'s [u8];
+
+    fn next(&mut self) -> Option<&'s [u8]> {
+        let (length, rest) = self.octets.split_first_chunk()?;
+        let (record, rest) = rest.split_at(u16::from_ne_bytes(*length).into());
+        self.octets = rest;
+        Some(record)
+    }
+}
+
+/// The same in octets of its own. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RrSet {
+    pub(crate) rtype: u16,
+    /// In seconds.
+    pub(crate) ttl: u32,
+    octets: Vec<u8>,
 }
 
 impl RrSet {
-    /// A set of these records, one at least.
-    pub(crate) const fn new(rtype: u16, ttl: u32, data: Vec<Box<[u8]>>) -> Self {
-        Self { rtype, ttl, data, rrsigs: None }
+    /// A set of one record.
+    pub(crate) fn of_one(rtype: u16, ttl: u32, data: impl AsRef<[u8]>) -> Self {
+        let data = data.as_ref();
+        let mut octets = Vec::with_capacity(2 + data.len());
+        pack(data, &mut octets);
+        Self { rtype, ttl, octets }
     }
 
-    /// A set of one record.
-    pub(crate) fn of_one(rtype: u16, ttl: u32, data: Vec<u8>) -> Self {
-        Self::new(rtype, ttl, vec![data.into()])
+    /// A set of these records, each as often as it comes; `None` without any.
+    pub(crate) fn of<D: AsRef<[u8]>>(
+        rtype: u16,
+        ttl: u32,
+        data: impl IntoIterator<Item = D>,
+    ) -> Option<Self> {
+        let mut octets = Vec::new();
+        data.into_iter().for_each(|data| pack(data.as_ref(), &mut octets));
+        (!octets.is_empty()).then_some(Self { rtype, ttl, octets })
+    }
+
+    /// A view of it.
+    pub(crate) fn view(&self) -> Set<'_> {
+        Set { rtype: self.rtype, ttl: self.ttl, records: self.records() }
+    }
+
+    /// Its records.
+    pub(crate) fn records(&self) -> Records<'_> {
+        Records::packed(&self.octets)
+    }
+
+    /// As they lie one behind the other.
+    pub(crate) fn packed(&self) -> &[u8] {
+        &self.octets
     }
 
     /// Brings sets of one record each, or of more, together to one set for each type, in the order of types: each record once,
@@ -58,52 +132,49 @@ impl RrSet {
             let is_same = next.rtype == set.rtype;
             if is_same {
                 set.ttl = set.ttl.min(next.ttl);
-                set.data.append(&mut next.data);
+                set.octets.append(&mut next.octets);
             }
             is_same
         });
         sets.shrink_to_fit();
-        for set in sets {
-            distinct(&mut set.data);
-            set.data.shrink_to_fit();
-        }
+        sets.iter_mut().for_each(Self::distinct);
     }
 
     /// Adds a record to a set of few: once, however often it is said; the set lives as long as its shortest-lived record.
-    pub(crate) fn add(&mut self, ttl: u32, data: Vec<u8>) {
+    pub(crate) fn add(&mut self, ttl: u32, data: impl AsRef<[u8]>) {
+        let data = data.as_ref();
         self.ttl = self.ttl.min(ttl);
-        let data = data.into_boxed_slice();
-        if !self.data.contains(&data) {
-            self.data.push(data);
+        if !self.records().any(|known| known == data) {
+            pack(data, &mut self.octets);
         }
     }
 
-    /// As [`Self::add`], to a set of however many, which is [`Self::settle`]d when all have come.
-    pub(crate) fn push(&mut self, ttl: u32, data: Vec<u8>) {
-        self.ttl = self.ttl.min(ttl);
-        self.data.push(data.into_boxed_slice());
-    }
-
-    /// Leaves each record once.
-    pub(crate) fn settle(&mut self) {
-        distinct(&mut self.data);
-    }
-
     /// Adds the records of another set of its type.
-    pub(crate) fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: Set<'_>) {
         self.ttl = self.ttl.min(other.ttl);
-        self.data.extend_from_slice(&other.data);
-        distinct(&mut self.data);
+        self.octets.extend_from_slice(other.records.octets);
+        self.distinct();
     }
 
-    /// The name that this CNAME set stands for, on the wire.
-    pub(crate) fn target(&self) -> &[u8] {
-        &self.data[0]
+    /// Leaves each record once, where it was said first.
+    fn distinct(&mut self) {
+        let mut records: Vec<&[u8]> = self.records().collect();
+        let all = records.len();
+        distinct(&mut records);
+        if records.len() < all {
+            let mut octets = Vec::with_capacity(self.octets.len());
+            records.into_iter().for_each(|data| pack(data, &mut octets));
+            self.octets = octets;
+        }
+        self.octets.shrink_to_fit();
     }
 }
 
 /// Leaves each item once, where it stood first.
 fn distinct<T: Ord>(items: &mut Vec<T>) {
+    if items.len() < 2 {
+        return;
+    }
     let mut sorted: Vec<usize> = (0..items.len()).collect();
     sorted.sort_by(|one, other| items[*one].cmp(&items[*other]));
     let mut is_again = vec![false; items.len()];
@@ -113,6 +184,31 @@ fn distinct<T: Ord>(items: &mut Vec<T>) {
     }
     let mut is_again = is_again.into_iter();
     items.retain(|_| !is_again.next().unwrap_or_default());
+}
+
+/// What can be written as a record set.
+pub(crate) trait AsSet {
+    /// A view of it.
+    fn as_set(&self) -> Set<'_>;
+}
+
+impl AsSet for Set<'_> {
+    fn as_set(&self) -> Set<'_> {
+        *self
+    }
+}
+
+impl AsSet for RrSet {
+    fn as_set(&self) -> Set<'_> {
+        self.view()
+    }
+}
+
+/// Appends a record's data, with its length before it.
+fn pack(data: &[u8], octets: &mut Vec<u8>) {
+    let length = u16::try_from(data.len()).expect("a record's data is far below 64 KiB");
+    octets.extend_from_slice(&length.to_ne_bytes());
+    octets.extend_from_slice(data);
 }
 
 /// A record's type and data on the wire.
@@ -153,15 +249,16 @@ mod tests {
     #[test]
     fn records_come_together_by_type_each_once_in_the_order_in_which_they_were_said() {
         let said = [(16, 60, "b"), (1, 300, "x"), (16, 30, "a"), (16, 90, "b"), (1, 300, "w"), (16, 60, "c")];
-        let mut sets = said.map(|(rtype, ttl, data)| RrSet::of_one(rtype, ttl, data.into())).to_vec();
+        let mut sets = said.map(|(rtype, ttl, data)| RrSet::of_one(rtype, ttl, data)).to_vec();
         for _ in 0..2 {
             RrSet::gather(&mut sets);
-            let found = sets.iter().map(|set| (set.rtype, set.ttl, set.data.concat()));
+            let found =
+                sets.iter().map(|set| (set.rtype, set.ttl, set.records().collect::<Vec<_>>().concat()));
             assert!(found.eq([(1, 300, b"xw".to_vec()), (16, 30, b"bac".to_vec())]), "{sets:?}");
         }
         let mut merged = sets[1].clone();
-        merged.merge(&RrSet { ttl: 20, data: vec![b"d"[..].into(), b"a"[..].into()], ..sets[1].clone() });
-        assert_eq!((merged.ttl, merged.data.concat()), (20, b"bacd".to_vec()));
+        merged.merge(RrSet::of(16, 20, ["d", "a"]).expect("two records").view());
+        assert_eq!((merged.ttl, merged.records().collect::<Vec<_>>().concat()), (20, b"bacd".to_vec()));
     }
 
     /// Something whose comparisons are counted.
@@ -205,13 +302,24 @@ mod tests {
 
     #[test]
     fn a_name_of_every_type_and_a_set_of_tens_of_thousands_are_gathered_whole() {
-        let addresses =
-            (0..50_000_u32).map(|number| RrSet::of_one(rtype::A, 60, number.to_be_bytes().into()));
-        let types = (0..=u16::MAX).map(|rtype| RrSet::of_one(rtype, 60, vec![7]));
+        let addresses = (0..50_000_u32).map(|number| RrSet::of_one(rtype::A, 60, number.to_be_bytes()));
+        let types = (0..=u16::MAX).map(|rtype| RrSet::of_one(rtype, 60, [7]));
         let mut sets: Vec<RrSet> = addresses.chain(types).collect();
         RrSet::gather(&mut sets);
         assert_eq!(sets.len(), 1 << 16);
-        assert_eq!(sets[1].data.len(), 50_001);
-        assert_eq!(sets.iter().map(|set| set.data.len()).sum::<usize>(), 50_000 + (1 << 16));
+        assert_eq!(sets[1].records().count(), 50_001);
+        assert_eq!(sets.iter().map(|set| set.records().count()).sum::<usize>(), 50_000 + (1 << 16));
+    }
+
+    #[test]
+    fn a_set_has_each_record_once_and_the_shortest_time_to_live() {
+        let mut set = RrSet::of_one(rtype::TXT, 60, b"\x01a");
+        set.add(90, b"");
+        set.add(30, b"\x01a");
+        set.merge(RrSet::of(rtype::TXT, 20, [&b"\x01b"[..], b""]).expect("two records").view());
+        assert_eq!(set.records().collect::<Vec<_>>(), [&b"\x01a"[..], b"", b"\x01b"]);
+        assert_eq!((set.ttl, set.view().first()), (20, &b"\x01a"[..]));
+        assert_eq!(set.view().detached(), set);
+        assert_eq!(RrSet::of(rtype::TXT, 20, [[0_u8; 0]; 0]), None);
     }
 }

@@ -59,7 +59,7 @@ impl Server {
         replica: Replica,
         flattening: Option<Arc<Flattening>>,
     ) -> Self {
-        let zones = CompiledZones::new(replica.clone(), config.zones_max);
+        let zones = CompiledZones::new(replica.clone(), config.zones_bytes_max);
         let transfers = Places::new(transfer::TRANSFERS_MAX, transfer::TRANSFERS_PER_CLIENT_MAX);
         let (notices, unreadable) = (OnceLock::new(), AtomicBool::new(false));
         Self {

@@ -1,37 +1,46 @@
 //! A zone, compiled for answering: every name that exists, and what it has.
+//!
+//! ```text
+//!  records of the replica ─▶ Draft: names, gathered (draft.rs) ─▶ Packed: one piece of memory (packed.rs) ─▶ find
+//! ```
 
+mod draft;
 mod https;
 mod made;
+mod packed;
 mod presigned;
 
-use std::collections::hash_map::Entry;
-
-use foldhash::{HashMap, HashMapExt};
-
-use proxima_ledger::{CompileZone, ReadError, Snapshot};
+use proxima_ledger::{CompileZone, ENTRY_OCTETS, ReadError, Snapshot};
 use proxima_model::{
-    AccountId, AcmeOrder, CnameFlattening, DnsName, Record, RecordData, SecondaryZone, TransferredRecord,
-    Zone, ZoneId, ZoneSigning, ZoneStatus, is_of_signing,
+    AccountId, AcmeOrder, CnameFlattening, DnsName, Record, SecondaryZone, TransferredRecord, Zone, ZoneId,
+    ZoneSigning, ZoneStatus, is_of_signing,
     limits::{self, TTL_SECONDS_MAX},
 };
 
+use self::{
+    draft::Draft,
+    made::{Challenged, add_challenges, signer, start_of_authority, start_of_primary},
+    packed::{Packed, flag},
+    presigned::Gathered,
+};
 pub(crate) use self::{
     https::HttpsOffer,
+    packed::Node,
     presigned::{Denied, Presigned},
-};
-use self::{
-    made::{add_challenges, signer, start_of_authority, start_of_primary},
-    presigned::Gathered,
 };
 use crate::{
     dnssec::Signer,
     name::{self, NAME_OCTETS_MAX, Name},
-    rrset::{self, RrSet},
+    rrset::{RrSet, Set},
     wire::rtype,
 };
 
 /// How long others may remember that something does not exist, in seconds (RFC 2308, 4).
 pub(crate) const NEGATIVE_TTL: u32 = limits::NEGATIVE_TTL_SECONDS;
+/// Octets that keys take, about: two, what the apex says of them, and the cryptographic library's own.
+const SIGNER_OCTETS: usize = 8 << 10;
+/// Octets that the answers to challenges take beside their set, about.
+const CHALLENGED_OCTETS: usize = 256;
 /// The label of a wildcard (RFC 4592, 2.1.1) on the wire.
 pub(crate) const ASTERISK: &[u8] = b"\x01*";
 
@@ -51,74 +60,41 @@ pub struct ZoneTree {
     proxied: bool,
     /// How proxied names speak HTTPS.
     https: HttpsOffer,
-    soa: RrSet,
     /// Whether it may be answered from: a secondary one before its first transfer, or that has expired, may not.
     served: bool,
     /// What signs it, if it is signed here.
     signer: Option<Box<Signer>>,
     /// What it has because its primary signed it, if it is answered with that.
     presigned: Option<Box<Presigned>>,
-    /// Every name that exists, relative to the apex, in lower case: with records, or only with names below it (an
-    /// empty non-terminal, RFC 4592, 2.2.2).
-    nodes: HashMap<Box<[u8]>, Node>,
-    /// The name that answers a certificate authority's challenges, relative to the apex, and the texts that its owner has
-    /// there beside them.
-    challenged: Option<(Box<[u8]>, Option<RrSet>)>,
+    /// Every name that exists.
+    names: Packed,
+    /// The name that answers a certificate authority's challenges, if there is one now.
+    challenged: Option<Box<Challenged>>,
 }
-
-/// What a name has.
-#[derive(Debug, Default)]
-pub(crate) struct Node {
-    sets: Vec<RrSet>,
-    /// Its CNAME record.
-    alias: Option<RrSet>,
-    /// Whether the alias is answered as the addresses that it leads to: where RFC 1034, 3.6.2 forbids a CNAME record,
-    /// at the apex and beside other records, and where its owner wants it.
-    flattened: bool,
-    /// Whether its owner wants it.
-    wants_flattening: bool,
-    /// Whether a record here is proxied.
-    proxied: bool,
-    /// Whether the zone ends here and another begins (RFC 1034, 4.2.1).
-    cut: bool,
-    /// Whether the name `*` exists directly below.
-    wildcard_below: bool,
-}
-
-/// What a name has that only lies between two zones here.
-pub(crate) static BETWEEN: Node = Node {
-    sets: Vec::new(),
-    alias: None,
-    flattened: false,
-    wants_flattening: false,
-    proxied: false,
-    cut: false,
-    wildcard_below: false,
-};
 
 /// What a zone says of a name that lies in it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Found<'z> {
     /// The name exists.
-    Node(&'z Node),
+    Node(Node<'z>),
     /// The name does not exist, and a wildcard stands for it.
     Wildcard {
         /// What the wildcard has.
-        node: &'z Node,
+        node: Node<'z>,
         /// How many labels of the name looked up are not there.
         labels: usize,
     },
     /// The name belongs to a zone that is delegated away.
     Cut {
         /// What the delegated name has.
-        node: &'z Node,
+        node: Node<'z>,
         /// Which label of the name looked up the delegated name begins with.
         label: usize,
     },
     /// The name does not exist.
     Nothing {
         /// What the closest name that encloses it has (RFC 4592, 3.3.1).
-        encloser: &'z Node,
+        encloser: Node<'z>,
         /// How many labels of the name looked up are not there.
         labels: usize,
     },
@@ -130,64 +106,32 @@ pub(crate) enum Kind<'n> {
     /// With the network's addresses where addresses are asked for, with its own records otherwise.
     Proxied,
     /// As the name that it stands for.
-    Alias(&'n RrSet),
+    Alias(Set<'n>),
     /// With the addresses of the name that it stands for, with its own records otherwise.
-    Flattened(&'n RrSet),
+    Flattened(Set<'n>),
     /// With its own records.
     Plain,
 }
 
-impl Node {
-    /// The records of a type.
-    pub(crate) fn set(&self, rtype: u16) -> Option<&RrSet> {
-        self.sets.iter().find(|set| set.rtype == rtype)
-    }
-
+impl<'z> Node<'z> {
     /// How the name answers.
-    pub(crate) fn kind(&self, zone: &ZoneTree) -> Kind<'_> {
-        match &self.alias {
-            _ if self.proxied && zone.proxied => Kind::Proxied,
-            Some(alias) if self.flattened => Kind::Flattened(alias),
+    pub(crate) fn kind(self, zone: &ZoneTree) -> Kind<'z> {
+        match self.alias() {
+            _ if self.is(flag::PROXIED) && zone.proxied => Kind::Proxied,
+            Some(alias) if self.is(flag::FLATTENED) => Kind::Flattened(alias),
             Some(alias) => Kind::Alias(alias),
             None => Kind::Plain,
         }
     }
 
-    /// Whether the name has records at all, or is only between others and the apex.
-    pub(crate) fn has_data(&self) -> bool {
-        self.alias.is_some() || !self.sets.is_empty()
-    }
-
-    /// The types of its records.
-    pub(crate) fn types(&self) -> impl Iterator<Item = u16> {
-        self.sets.iter().map(|set| set.rtype)
+    /// The types of its records, but for an alias.
+    pub(crate) fn types(self) -> impl Iterator<Item = u16> + use<'z> {
+        self.sets().map(|set| set.rtype)
     }
 
     /// Whether it is proxied.
-    pub(crate) fn is_proxied(&self, zone: &ZoneTree) -> bool {
+    pub(crate) fn is_proxied(self, zone: &ZoneTree) -> bool {
         matches!(self.kind(zone), Kind::Proxied)
-    }
-
-    fn add(&mut self, record: &Record, wire: Option<Vec<u8>>, ttl_max: u32) {
-        let (rtype, data) = rrset::encode(&record.data);
-        let data = wire.unwrap_or(data);
-        let ttl = record.ttl.wire_seconds().min(ttl_max);
-        self.proxied |= record.proxied;
-        self.wants_flattening |= record.flatten;
-        if let RecordData::Cname { .. } = record.data {
-            // One alias at most (RFC 2181, 10.1); the model refuses a second one.
-            self.alias.get_or_insert_with(|| RrSet::of_one(rtype, ttl, data));
-        } else {
-            // They are brought together when all are here: one by one, each would be looked for among those before it.
-            self.sets.push(RrSet::of_one(rtype, ttl, data));
-        }
-    }
-
-    fn add_data(&mut self, rtype: u16, ttl: u32, data: Vec<u8>) {
-        match self.sets.iter_mut().find(|set| set.rtype == rtype) {
-            Some(set) => set.add(ttl, data),
-            None => self.sets.push(RrSet::of_one(rtype, ttl, data)),
-        }
     }
 }
 
@@ -256,7 +200,7 @@ impl ZoneTree {
         let ttl_max = if signing.is_some() { TTL_SECONDS_MAX } else { u32::MAX };
         let mut of_primary =
             secondary.and_then(|secondary| secondary.presigned.as_ref()).map(|_| Gathered::default());
-        let mut nodes: HashMap<Box<[u8]>, Node> = HashMap::new();
+        let mut draft = Draft::default();
         for record in records {
             let (record, wire) = record?;
             let owner = record.name.wire();
@@ -267,91 +211,36 @@ impl ZoneTree {
             let relative = owner.strip_suffix(&*apex).filter(|_| record.name.is_within(&zone.name));
             let Some(relative) = relative.filter(|_| is_kept) else { continue };
             if !of_primary.as_mut().is_some_and(|gathered| gathered.take_record(relative, &record)) {
-                nodes.entry(relative.into()).or_default().add(&record, wire, ttl_max);
+                draft.node(relative).add(&record, wire, ttl_max);
             }
         }
-        nodes.values_mut().for_each(|node| RrSet::gather(&mut node.sets));
+        draft.gather();
         let challenges = if of_primary.is_some() { &[] } else { challenges };
-        let challenged = add_challenges(&mut nodes, zone, &apex, challenges);
-        let mut soa = secondary
+        let challenged = add_challenges(&mut draft, zone, &apex, challenges);
+        let soa = secondary
             .and_then(|secondary| secondary.soa.as_ref())
             .map_or_else(|| start_of_authority(zone, &apex), |soa| start_of_primary(soa, ttl_max));
-        let presigned = of_primary.map(|gathered| Box::new(gathered.compile(&apex, &mut nodes, &mut soa)));
+        let presigned = of_primary.map(|gathered| Box::new(gathered.compile(&apex, &mut draft)));
         let signing = signing.filter(|_| presigned.is_none());
-        let mut tree = Self {
+        let mut signer = signing.and_then(|signing| signer(zone, signing, &apex));
+        let servers = if secondary.is_none() { &zone.name_servers[..] } else { &[] };
+        complete_apex(&mut draft, soa, servers, (signer.as_deref_mut(), &apex[..]));
+        let flatten_all = zone.settings.cname_flattening == CnameFlattening::FlattenAll;
+        draft.complete(flatten_all, presigned.is_some());
+        Ok(Self {
             labels: Name::of_encoded(&apex).labels(),
             id: zone.id,
             account: zone.account,
             active: zone.status == ZoneStatus::Active,
             proxied: zone.is_proxied(),
             https: HttpsOffer::of(&zone.settings),
-            soa,
             served: secondary.is_none_or(SecondaryZone::is_served),
-            signer: signing.and_then(|signing| signer(zone, signing, &apex)),
+            signer,
             presigned,
             apex: apex.into(),
-            nodes,
+            names: Packed::of(draft),
             challenged,
-        };
-        tree.complete_apex(if secondary.is_none() { &zone.name_servers } else { &[] });
-        tree.complete_names(zone.settings.cname_flattening == CnameFlattening::FlattenAll);
-        Ok(tree)
-    }
-
-    fn complete_apex(&mut self, name_servers: &[DnsName]) {
-        let apex = self.nodes.entry(Box::default()).or_default();
-        for server in name_servers {
-            apex.add_data(rtype::NS, limits::APEX_NS_TTL_SECONDS, server.wire());
-        }
-        apex.sets.push(self.soa.clone());
-        if let Some(signer) = &mut self.signer {
-            signer.join(&self.apex, |rtype| apex.set(rtype).cloned());
-            apex.sets.retain(|set| signer.stands_beside(set.rtype));
-        }
-        for set in self.signer.iter().flat_map(|signer| signer.apex_sets()) {
-            // Its owner may have keys of others beside ours (RFC 8901).
-            match apex.sets.iter_mut().find(|known| known.rtype == set.rtype) {
-                Some(known) => known.merge(set),
-                None => apex.sets.push(set.clone()),
-            }
-        }
-    }
-
-    /// Derives what follows from the names that have records: the names between them and the apex, wildcards, cuts.
-    fn complete_names(&mut self, flatten_all: bool) {
-        let names: Vec<Box<[u8]>> = self.nodes.keys().cloned().collect();
-        for name in names {
-            let mut rest = &name[..];
-            while let Some((&length, after)) = rest.split_first() {
-                let parent = &after[usize::from(length)..];
-                let is_wildcard = rest.starts_with(ASTERISK);
-                match self.nodes.entry(parent.into()) {
-                    // It has records and is looked at itself, or whoever made it made everything above it.
-                    Entry::Occupied(known) => {
-                        known.into_mut().wildcard_below |= is_wildcard;
-                        break;
-                    }
-                    Entry::Vacant(unknown) => unknown.insert(Node::default()).wildcard_below = is_wildcard,
-                }
-                rest = parent;
-            }
-        }
-        let is_presigned = self.presigned.is_some();
-        for (name, node) in &mut self.nodes {
-            let is_apex = name.is_empty();
-            // A delegation of a wildcard has no meaning (RFC 4592, 4.2): its NS records are records like others.
-            node.cut = !is_apex && !name.starts_with(ASTERISK) && node.set(rtype::NS).is_some();
-            if !node.cut {
-                // How a zone is signed, where none begins (any more).
-                node.sets.retain(|set| set.rtype != rtype::DS);
-            }
-            node.wants_flattening |= flatten_all;
-            node.flattened = !is_presigned && (is_apex || node.wants_flattening || !node.sets.is_empty());
-            if is_presigned && is_apex {
-                // It would stand for the zone's own records (RFC 1034, 3.6.2).
-                node.alias = None;
-            }
-        }
+        })
     }
 
     /// The zone's name on the wire.
@@ -380,14 +269,14 @@ impl ZoneTree {
     }
 
     /// The zone's SOA, as it stands beside what does not exist.
-    pub(crate) fn soa(&self) -> &RrSet {
-        &self.soa
+    pub(crate) fn soa(&self) -> Set<'_> {
+        self.names.apex().set(rtype::SOA).expect("every zone has one")
     }
 
     /// Its serial.
     pub(crate) fn serial(&self) -> u32 {
         // Serial, refresh, retry, expire, minimum (RFC 1035, 3.3.13).
-        let numbers: Option<&[u8; 20]> = self.soa.data[0].last_chunk();
+        let numbers: Option<&[u8; 20]> = self.soa().first().last_chunk();
         let serial = numbers.and_then(|numbers| numbers.first_chunk());
         serial.map_or(0, |serial| u32::from_be_bytes(*serial))
     }
@@ -410,12 +299,12 @@ impl ZoneTree {
     /// Looks up a name that lies within the zone (RFC 1034, 4.3.2; RFC 4592, 3.3.1): from the apex down, so that a
     /// delegation hides all below it, to the name itself or the closest name that encloses it.
     pub(crate) fn find(&self, name: &Name) -> Found<'_> {
-        let mut encloser = self.node(&[]);
+        let mut encloser = self.names.apex();
         for label in (0..name.labels() - self.labels).rev() {
-            match self.nodes.get(name.relative(label, self.apex.len())) {
-                Some(node) if node.cut => return Found::Cut { node, label },
+            match self.names.get(name.relative(label, self.apex.len())) {
+                Some(node) if node.is(flag::CUT) => return Found::Cut { node, label },
                 Some(node) => encloser = node,
-                None if encloser.wildcard_below => {
+                None if encloser.is(flag::WILDCARD_BELOW) => {
                     let node = self.wildcard(name.relative(label + 1, self.apex.len()));
                     return Found::Wildcard { node, labels: label + 1 };
                 }
@@ -427,24 +316,24 @@ impl ZoneTree {
 
     /// What a name has by itself, also below a delegation: glue (RFC 1034, 4.2.1).
     /// The name is whole and in lower case.
-    pub(crate) fn glue(&self, name: &[u8]) -> Option<&Node> {
+    pub(crate) fn glue(&self, name: &[u8]) -> Option<Node<'_>> {
         let relative = name.strip_suffix(&*self.apex).filter(|_| name::is_within(name, &self.apex))?;
-        self.nodes.get(relative)
+        self.names.get(relative)
     }
 
     /// Every name that exists, relative to the apex, in no order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &[u8]> {
-        self.nodes.keys().map(|name| &**name)
+        self.names.names()
     }
 
     /// How many names exist.
-    pub(crate) fn name_count(&self) -> usize {
-        self.nodes.len()
+    pub(crate) const fn name_count(&self) -> usize {
+        self.names.len()
     }
 
     /// What a name has, which is relative to the apex.
-    pub(crate) fn at(&self, relative: &[u8]) -> Option<&Node> {
-        self.nodes.get(relative)
+    pub(crate) fn at(&self, relative: &[u8]) -> Option<Node<'_>> {
+        self.names.get(relative)
     }
 
     /// What a name of this zone has of its owner's, and how it answers by that: without answers to challenges, which are
@@ -452,35 +341,70 @@ impl ZoneTree {
     pub(crate) fn of_owner<'z>(
         &'z self,
         relative: &[u8],
-        node: &'z Node,
-    ) -> (Kind<'z>, impl Iterator<Item = &'z RrSet> + use<'z>) {
-        let challenged = self.challenged.as_ref().filter(|(name, _)| **name == *relative);
-        let own = challenged.map(|(_, own)| own.as_ref());
+        node: Node<'z>,
+    ) -> (Kind<'z>, impl Iterator<Item = Set<'z>> + use<'z>) {
+        let challenged = self.challenged.as_ref().filter(|challenged| *challenged.name == *relative);
+        let own = challenged.map(|challenged| challenged.own.as_ref());
+        let is_alone = || node.sets().count() == 1 && !node.is(flag::WANTS_FLATTENING);
         let kind = match node.kind(self) {
             // Only the answers stand beside it.
-            Kind::Flattened(alias) if own == Some(None) && node.sets.len() == 1 && !node.wants_flattening => {
-                Kind::Alias(alias)
-            }
+            Kind::Flattened(alias) if own == Some(None) && is_alone() => Kind::Alias(alias),
             kind => kind,
         };
-        let sets = node.sets.iter().filter(move |set| own.is_none() || set.rtype != rtype::TXT);
-        (kind, sets.chain(own.flatten()))
+        let sets = node.sets().filter(move |set| own.is_none() || set.rtype != rtype::TXT);
+        (kind, sets.chain(own.flatten().map(RrSet::view)))
     }
 
-    fn node(&self, relative: &[u8]) -> &Node {
-        self.nodes.get(relative).expect("the apex and every name with a wildcard below it exist")
+    /// The signatures that its primary made of a set of a name, whole and in lower case, or of the wildcard that stands for it;
+    /// of what is not the zone's own there are none.
+    pub(crate) fn signatures(&self, owner: &[u8], set: Set<'_>) -> Option<Set<'_>> {
+        self.presigned.as_ref()?;
+        let relative = owner.strip_suffix(&*self.apex)?;
+        // The names of hashes are none of the zone's.
+        if set.rtype == rtype::NSEC3 || self.names.get(relative).is_some() {
+            return self.signatures_at(relative, set);
+        }
+        let name = Name::of_encoded(owner);
+        let Found::Wildcard { labels, .. } = self.find(&name) else { return None };
+        self.signatures_at(&[ASTERISK, self.relative(&name, labels)].concat(), set)
     }
 
-    fn wildcard(&self, encloser: &[u8]) -> &Node {
+    /// The same of a set of a name that exists or denies, relative to the apex.
+    pub(crate) fn signatures_at(&self, relative: &[u8], set: Set<'_>) -> Option<Set<'_>> {
+        let presigned = self.presigned()?;
+        let is_own = || {
+            let sets = self
+                .names
+                .get(relative)
+                .into_iter()
+                .flat_map(|node| node.alias().into_iter().chain(node.sets()));
+            sets.into_iter().any(|own| own == set)
+        };
+        let is_own = matches!(set.rtype, rtype::NSEC | rtype::NSEC3) || is_own();
+        presigned.signatures(relative, set.rtype).filter(|_| is_own)
+    }
+
+    fn wildcard(&self, encloser: &[u8]) -> Node<'_> {
         let mut octets = [0; NAME_OCTETS_MAX];
         let length = ASTERISK.len() + encloser.len();
         octets[..ASTERISK.len()].copy_from_slice(ASTERISK);
         octets[ASTERISK.len()..length].copy_from_slice(encloser);
-        self.node(&octets[..length])
+        self.names.get(&octets[..length]).expect("a name says so only if there is a wildcard below it")
     }
 }
 
 impl CompileZone for ZoneTree {
+    const WEIGHT_COMMON: u64 = 1 << 10;
+
+    fn weight(&self) -> u64 {
+        let challenged = self.challenged.as_ref().map_or(0, |_| CHALLENGED_OCTETS);
+        let signer = self.signer.as_ref().map_or(0, |_| SIGNER_OCTETS);
+        let presigned = self.presigned.as_ref().map_or(0, |presigned| presigned.octets());
+        let octets = size_of::<Self>() + self.apex.len() + self.names.octets();
+        let octets = octets + challenged + signer + presigned;
+        octets as u64 + ENTRY_OCTETS
+    }
+
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
         let challenges =
             snapshot.get::<AcmeOrder>(&zone.id)?.map(|order| order.challenges).unwrap_or_default();
@@ -490,5 +414,30 @@ impl CompileZone for ZoneTree {
             return Self::compile_with(&zone, &challenges, signing, snapshot.scan::<Record>(&[&zone.id]));
         };
         Self::compile_secondary(&zone, &secondary, signing, snapshot.scan::<TransferredRecord>(&[&zone.id]))
+    }
+}
+
+/// Gives the apex what a zone has by itself: its SOA record, name servers, and what follows from its keys.
+fn complete_apex(
+    draft: &mut Draft,
+    soa: RrSet,
+    name_servers: &[DnsName],
+    (signer, apex_name): (Option<&mut Signer>, &[u8]),
+) {
+    let apex = draft.node(&[]);
+    for server in name_servers {
+        apex.add_data(rtype::NS, limits::APEX_NS_TTL_SECONDS, &server.wire());
+    }
+    // What is asked for most often, and stands beside all that does not exist, is found first.
+    apex.sets.insert(0, soa);
+    let Some(signer) = signer else { return };
+    signer.join(apex_name, |rtype| apex.set(rtype).cloned());
+    apex.sets.retain(|set| signer.stands_beside(set.rtype));
+    for set in signer.apex_sets() {
+        // Its owner may have keys of others beside ours (RFC 8901).
+        match apex.sets.iter_mut().find(|known| known.rtype == set.rtype) {
+            Some(known) => known.merge(set.view()),
+            None => apex.sets.push(set.clone()),
+        }
     }
 }

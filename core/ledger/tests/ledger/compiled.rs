@@ -10,7 +10,7 @@ use proxima_ledger::{
     Change, ChangeSet, CompileZone, CompiledZones, EmbeddedLog, Log as _, ReadError, Replica, ReplicaOptions,
     Seq, Snapshot,
 };
-use proxima_model::{Kind, Record, Timestamp, Zone, ZoneIndex, ZoneName, ZoneNotice};
+use proxima_model::{Entity as _, Kind, Record, Timestamp, Zone, ZoneIndex, ZoneName, ZoneNotice};
 
 #[derive(Debug, PartialEq)]
 struct Compiled {
@@ -22,6 +22,21 @@ impl CompileZone for Compiled {
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
         assert_eq!(snapshot.scan::<Record>(&[&zone.id]).count(), 0);
         Ok(Self { name: zone.name.to_string(), serial: zone.serial })
+    }
+}
+
+/// A zone that weighs so many KiB.
+struct Heavy(u32);
+
+impl CompileZone for Heavy {
+    const WEIGHT_COMMON: u64 = 1 << 10;
+
+    fn compile(_: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
+        Ok(Self(zone.serial))
+    }
+
+    fn weight(&self) -> u64 {
+        u64::from(self.0) << 10
     }
 }
 
@@ -107,6 +122,30 @@ async fn caches_stay_within_their_bounds_under_a_flood_of_names() {
     assert!(zones.len() <= 10, "{}", zones.len());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zones_are_kept_by_what_they_weigh_and_one_that_weighs_more_than_all_may_is_kept_nevertheless() {
+    const ROOM: u64 = 64 << 20;
+    let folder = folder();
+    let log = open(&folder);
+    let zones = CompiledZones::<Heavy>::new(log.replica().clone(), ROOM);
+    let of_weight = |name: &str, kib| {
+        let heavy = Zone { serial: kib, ..zone(name) };
+        let others = put_zone(log.replica(), name).into_iter().filter(|change| *change.key() != heavy.key());
+        others.chain([log.replica().put(&heavy)]).collect::<Vec<_>>()
+    };
+    let mut changes = of_weight("vast.example", 1 << 20);
+    (0..400).for_each(|number| changes.extend(of_weight(&format!("zone{number}.example"), 512)));
+    log.append(append(changes)).await.unwrap();
+    zones.invalidate(&ChangeSet::everything(log.replica().seq()));
+    for number in 0..400 {
+        assert!(zones.find(&format!("www.zone{number}.example")).unwrap().is_some());
+    }
+    let kept = zones.len() as u64;
+    assert!((16..=ROOM / (512 << 10)).contains(&kept), "{kept} are kept");
+    let vast = zones.find("vast.example").unwrap().unwrap();
+    assert!(Arc::ptr_eq(&vast, &zones.find("vast.example").unwrap().unwrap()));
+}
+
 /// Raises the serial as fast as it can, while others look the zone up; whoever looks after a change was invalidated
 /// must see it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -173,6 +212,14 @@ async fn what_changed_is_told_by_key_and_by_zone_and_a_change_of_one_zone_leaves
     let compiled = zones.find("one.example").unwrap().unwrap();
     assert_eq!(compiled.serial, 7);
     assert!(replica.changes_since(Seq::ZERO).keys.is_some_and(|keys| keys.len() == 42));
+
+    // And neither does a new zone.
+    let before = compile_others();
+    change(&log, &zones, put_zone(replica, "new.example")).await;
+    let same =
+        before.iter().zip(compile_others()).filter(|(before, after)| Arc::ptr_eq(before, after)).count();
+    assert!(same >= 18, "only {same} of 20 were left alone");
+    let compiled = zones.find("one.example").unwrap().unwrap();
 
     // That a primary says that a zone has changed changes nothing of it.
     let from = replica.seq();

@@ -72,7 +72,7 @@ mod tests {
         let set = nsec(&encode("a.example"), &encode("example"), vec![rtype::NXNAME], 300);
         // RFC 9824, 2 and 3.1: RRSIG, NSEC and NXNAME, from the name to the first one below it.
         let bits = b"\x00\x11\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80";
-        assert_eq!(*set.data[0], [&b"\x01\x00\x01a\x07example\x00"[..], bits].concat());
+        assert_eq!(*set.view().first(), [&b"\x01\x00\x01a\x07example\x00"[..], bits].concat());
     }
 
     /// A name of these labels below an apex.

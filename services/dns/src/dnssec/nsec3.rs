@@ -53,7 +53,7 @@ pub(crate) fn around(name: &[u8], apex: &[u8], ttl: u32) -> Owned {
 
 /// What the apex says of how names are hashed (RFC 5155, 4).
 pub(crate) fn parameters(ttl: u32) -> RrSet {
-    RrSet::of_one(rtype::NSEC3PARAM, ttl, PARAMETERS.to_vec())
+    RrSet::of_one(rtype::NSEC3PARAM, ttl, PARAMETERS)
 }
 
 fn record(apex: &[u8], from: [u8; HASH_OCTETS], to: [u8; HASH_OCTETS], types: &[u16], ttl: u32) -> Owned {
@@ -179,10 +179,10 @@ mod tests {
         let hashed = hash(&name, &[], 0);
         assert_eq!(at, owner(hashed, &apex));
         let expected = [&[1, 0, 0, 0, 0, 20][..], &next(hashed), &[0, 6, 0x40, 0, 0, 0, 0, 2]].concat();
-        assert_eq!((set.rtype, &*set.data[0]), (rtype::NSEC3, &expected[..]));
+        assert_eq!((set.rtype, set.view().first()), (rtype::NSEC3, &expected[..]));
         let (before, set) = around(&name, &apex, 300);
         assert_eq!(before, owner(former(hashed), &apex));
-        assert_eq!(*set.data[0], expected[..26]);
+        assert_eq!(*set.view().first(), expected[..26]);
     }
 
     #[test]

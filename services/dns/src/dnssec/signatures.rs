@@ -13,7 +13,10 @@ use proxima_chassis::Clock;
 use quick_cache::sync::Cache;
 
 use super::signer::{SIGNATURE_OCTETS, Signer, SigningPair, Validity, put_validity};
-use crate::{rrset::RrSet, wire::rtype};
+use crate::{
+    rrset::{RrSet, Set},
+    wire::rtype,
+};
 
 /// Signatures that are kept: some 12 MiB. What is asked for once, as the denials of made-up names are, passes through
 /// without pushing out what is in use.
@@ -76,7 +79,13 @@ impl Signatures {
 
     /// The RRSIG records of a set, one for each key that signs, and how many were made for it. `None` if the
     /// cryptographic library fails.
-    pub(crate) fn of(&self, signer: &Signer, apex: &[u8], owner: &[u8], set: &RrSet) -> Option<(RrSet, u16)> {
+    pub(crate) fn of(
+        &self,
+        signer: &Signer,
+        apex: &[u8],
+        owner: &[u8],
+        set: Set<'_>,
+    ) -> Option<(RrSet, u16)> {
         let now = self.clock.now().as_seconds();
         let mut made = 0;
         let data = signer.keys.iter().map(|key| {
@@ -85,7 +94,7 @@ impl Signatures {
             Some(data)
         });
         let data = data.collect::<Option<Vec<_>>>()?;
-        Some((RrSet::new(rtype::RRSIG, set.ttl, data), made))
+        Some((RrSet::of(rtype::RRSIG, set.ttl, data)?, made))
     }
 
     /// The data of the RRSIG record of one key, and whether it was made anew.
@@ -94,9 +103,9 @@ impl Signatures {
         key: &SigningPair,
         apex: &[u8],
         owner: &[u8],
-        set: &RrSet,
+        set: Set<'_>,
         now: i64,
-    ) -> Option<(Box<[u8]>, bool)> {
+    ) -> Option<(Vec<u8>, bool)> {
         let nothing = Validity { inception: 0, expiration: 0 };
         let (mut octets, prefix) = key.signed_octets(apex, owner, set, nothing);
         let mut context = Context::new(&SHA256);
@@ -117,7 +126,7 @@ impl Signatures {
         octets.truncate(prefix);
         put_validity(&mut octets, Kept::validity(kept.made_at));
         octets.extend_from_slice(&kept.signature);
-        Some((octets.into(), known.is_none()))
+        Some((octets, known.is_none()))
     }
 }
 

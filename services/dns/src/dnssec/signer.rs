@@ -13,7 +13,7 @@ use proxima_model::{
 
 use super::nsec3;
 use crate::{
-    rrset::RrSet,
+    rrset::{RrSet, Set},
     wire::{class, rtype},
 };
 
@@ -68,10 +68,7 @@ impl Signer {
         if keys.is_empty() {
             return Err("none of its keys signs");
         }
-        let set = |rtype, data: Vec<Vec<u8>>| {
-            RrSet::new(rtype, KEY_TTL, data.into_iter().map(Vec::into_boxed_slice).collect())
-        };
-        let some = |rtype, data: Vec<Vec<u8>>| (!data.is_empty()).then(|| set(rtype, data));
+        let set = |rtype, data: Vec<Vec<u8>>| RrSet::of(rtype, KEY_TTL, data);
         let ds: Vec<Vec<u8>> = signing.trusted().map(|key| ds(key, apex)).collect();
         let trusted: Vec<Vec<u8>> = signing.trusted().map(SigningKey::dnskey).collect();
         let published = signing.keys().filter(|key| key.role.is_published());
@@ -80,10 +77,11 @@ impl Signer {
         let or_delete = |data, delete: [u8; 5]| if deletes { vec![delete.to_vec()] } else { data };
         Ok(Self {
             keys,
-            dnskey: set(rtype::DNSKEY, published.map(SigningKey::dnskey).collect()),
-            cds: some(rtype::CDS, or_delete(ds.clone(), CDS_DELETE)),
-            cdnskey: some(rtype::CDNSKEY, or_delete(trusted, CDNSKEY_DELETE)),
-            ds: some(rtype::DS, ds),
+            dnskey: set(rtype::DNSKEY, published.map(SigningKey::dnskey).collect())
+                .ok_or("none of its keys is published")?,
+            cds: set(rtype::CDS, or_delete(ds.clone(), CDS_DELETE)),
+            cdnskey: set(rtype::CDNSKEY, or_delete(trusted, CDNSKEY_DELETE)),
+            ds: set(rtype::DS, ds),
             multi_signer: signing.multi_signer,
             deletes,
             nsec3: (signing.nsec3 && nsec3::fits(apex)).then(|| nsec3::parameters(KEY_TTL)),
@@ -101,23 +99,25 @@ impl Signer {
         if self.deletes {
             return;
         }
-        let data = |rtype| of_owner(rtype).map(|set| set.data).unwrap_or_default();
+        let data = |rtype| -> Vec<Vec<u8>> {
+            of_owner(rtype).map(|set| set.records().map(<[u8]>::to_vec).collect()).unwrap_or_default()
+        };
         let (dnskeys, asked, asked_whole) = (data(rtype::DNSKEY), data(rtype::CDS), data(rtype::CDNSKEY));
-        let ours = self.dnskey.data.clone();
+        let ours: Vec<Vec<u8>> = self.dnskey.records().map(<[u8]>::to_vec).collect();
         // Flags 257: a zone key, at which trust enters (RFC 4034, 2.1.1), and not one that is revoked.
         let is_entry = |key: &[u8]| key.starts_with(&SIGNING_KEY_FLAGS.to_be_bytes());
         for key in dnskeys.iter().chain(&asked_whole).filter(|key| !ours.contains(key)) {
             let ds = ds_of(key, apex);
-            let is_asked = asked_whole.contains(key) || asked.iter().any(|asked| **asked == *ds);
+            let is_asked = asked_whole.contains(key) || asked.contains(&ds);
             if is_asked || self.multi_signer && is_entry(key) {
                 add(&mut self.ds, rtype::DS, ds.clone());
                 add(&mut self.cds, rtype::CDS, ds);
-                add(&mut self.cdnskey, rtype::CDNSKEY, key.to_vec());
+                add(&mut self.cdnskey, rtype::CDNSKEY, key.clone());
             }
         }
         for ds in asked {
-            add(&mut self.ds, rtype::DS, ds.to_vec());
-            add(&mut self.cds, rtype::CDS, ds.into());
+            add(&mut self.ds, rtype::DS, ds.clone());
+            add(&mut self.cds, rtype::CDS, ds);
         }
     }
 
@@ -189,7 +189,7 @@ impl SigningPair {
         &self,
         apex: &[u8],
         owner: &[u8],
-        set: &RrSet,
+        set: Set<'_>,
         validity: Validity,
     ) -> (Vec<u8>, usize) {
         signed_octets(apex, owner, set, (self.algorithm.code(), self.tag), validity)
@@ -234,11 +234,11 @@ const VALIDITY_AT: usize = 8;
 fn signed_octets(
     apex: &[u8],
     owner: &[u8],
-    set: &RrSet,
+    set: Set<'_>,
     (algorithm, tag): (u8, u16),
     validity: Validity,
 ) -> (Vec<u8>, usize) {
-    let mut data: Vec<&[u8]> = set.data.iter().map(|data| &**data).collect();
+    let mut data: Vec<&[u8]> = set.records.collect();
     data.sort_unstable();
     data.dedup();
     let octets: usize = data.iter().map(|data| owner.len() + 10 + data.len()).sum();
@@ -320,7 +320,7 @@ mod tests {
         // 2010-08-12 10:04:39 to 2010-09-09 10:04:39.
         let validity = Validity { inception: 1_281_607_479, expiration: 1_284_026_679 };
         let (apex, owner) = (encode("example.net"), encode("www.example.net"));
-        let (signed, prefix) = signed_octets(&apex, &owner, &set, (13, 55_648), validity);
+        let (signed, prefix) = signed_octets(&apex, &owner, set.view(), (13, 55_648), validity);
         assert_eq!(signed[..4], [0, 1, 13, 3]);
         assert_eq!(signed[16..prefix], [&[0xd9, 0x60][..], &apex].concat());
         let signature = octets(
@@ -353,7 +353,7 @@ mod tests {
         // 2015-07-29 22:00:00 to 2015-08-19 22:00:00.
         let validity = Validity { inception: 1_438_207_200, expiration: 1_440_021_600 };
         let name = encode("example.com");
-        let (signed, _) = pair.signed_octets(&name, &name, &set, validity);
+        let (signed, _) = pair.signed_octets(&name, &name, set.view(), validity);
         let made = pair.sign(&SystemRandom::new(), &signed).expect("a signature");
         assert_eq!(made[..], octets(signature));
         let other = SigningKey { public: vec![7; 32], ..key };
@@ -362,10 +362,10 @@ mod tests {
 
     #[test]
     fn records_are_signed_once_each_and_in_canonical_order() {
-        let data = [&b"\x02bb"[..], b"\x01z", b"\x02ba", b"\x01z"].map(Box::from).to_vec();
-        let set = RrSet::new(rtype::TXT, 60, data);
+        let data = [&b"\x02bb"[..], b"\x01z", b"\x02ba", b"\x01z"];
+        let set = RrSet::of(rtype::TXT, 60, data).expect("four records");
         let validity = Validity { inception: 1, expiration: 2 };
-        let (mut signed, prefix) = signed_octets(b"\x00", b"\x01a\x00", &set, (13, 7), validity);
+        let (mut signed, prefix) = signed_octets(b"\x00", b"\x01a\x00", set.view(), (13, 7), validity);
         let record = |data: &[u8]| {
             let length = u8::try_from(data.len()).expect("short");
             [&b"\x01a\x00\x00\x10\x00\x01\x00\x00\x00\x3c\x00"[..], &[length], data].concat()

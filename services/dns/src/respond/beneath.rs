@@ -7,7 +7,7 @@
 use super::{Answer, Failure, Zones};
 use crate::{
     name::Name,
-    zone::{BETWEEN, Found, ZoneTree},
+    zone::{Found, Node, ZoneTree},
 };
 
 impl<Z: Zones> Answer<'_, Z> {
@@ -20,7 +20,7 @@ impl<Z: Zones> Answer<'_, Z> {
         }
         let Found::Nothing { mut encloser, mut labels } = found else { return Ok(found) };
         while labels > 0 && self.has_zone_beneath(zone, name.relative(labels - 1, 0))? {
-            (encloser, labels) = (&BETWEEN, labels - 1);
+            (encloser, labels) = (Node::BETWEEN, labels - 1);
         }
         Ok(if labels == 0 { Found::Node(encloser) } else { Found::Nothing { encloser, labels } })
     }

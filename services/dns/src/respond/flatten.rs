@@ -11,7 +11,7 @@ use crate::{
     flattening::Seen,
     message::Section,
     name::{self, Name},
-    rrset::{self, RrSet},
+    rrset::{self, RrSet, Set},
     wire::{ExtendedError, Rcode, rtype},
     zone::{Found, Kind, Node, ZoneTree},
 };
@@ -26,8 +26,8 @@ impl<Z: Zones> Answer<'_, Z> {
         &mut self,
         zone: &Arc<ZoneTree>,
         name: &Name,
-        flattened: &Node,
-        alias: &RrSet,
+        flattened: Node<'_>,
+        alias: Set<'_>,
     ) -> Result<Step, Failure> {
         let qtype = self.query.qtype;
         let mut ttl = alias.ttl;
@@ -64,7 +64,7 @@ impl<Z: Zones> Answer<'_, Z> {
     fn flatten_outside(
         &mut self,
         zone: &Arc<ZoneTree>,
-        (name, flattened): (&Name, &Node),
+        (name, flattened): (&Name, Node<'_>),
         target: &Name,
         ttl: u32,
     ) -> Result<Step, Failure> {
@@ -80,12 +80,11 @@ impl<Z: Zones> Answer<'_, Z> {
             Seen::Failed => return failed(ExtendedError::UNRESOLVED),
             Seen::Off => return failed(ExtendedError::OUTSIDE),
         };
-        if found.addresses.is_empty() {
+        let Some(set) = RrSet::of(qtype, ttl, &found.addresses) else {
             self.denied_for = ttl.min(left);
             return self.negative(zone, name.wire(), Found::Node(flattened));
-        }
-        let set = RrSet::new(qtype, ttl, found.addresses.clone());
-        self.set(zone, Section::Answer, name.wire(), &set, ttl.min(left))?;
+        };
+        self.set(zone, Section::Answer, name.wire(), set.view(), ttl.min(left))?;
         Ok(Step::Done(Rcode::NoError))
     }
 

@@ -3,13 +3,13 @@
 //! Proofs stand behind all answers (RFC 4035, 3.1.3.3), and one answer may need several: each alias that a wildcard stands for
 //! needs one, and so does its end. So they are gathered, each record once, and written when nothing more is answered.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{Answer, Failure, Zones, secure::negative_ttl};
 use crate::{
     message::Section,
     name::Name,
-    rrset::RrSet,
+    rrset::Set,
     wire::rtype,
     zone::{ASTERISK, Denied, Found, Kind, Node, Presigned, ZoneTree},
 };
@@ -47,7 +47,13 @@ impl<Z: Zones> Answer<'_, Z> {
             let Some(presigned) = zone.presigned() else { continue };
             let link = presigned.link(at);
             let owner = [&*link.owner, zone.apex()].concat();
-            self.set(&zone, Section::Authority, &owner, &link.set, link.set.ttl.min(negative_ttl(&zone)))?;
+            self.set(
+                &zone,
+                Section::Authority,
+                &owner,
+                link.set.view(),
+                link.set.ttl.min(negative_ttl(&zone)),
+            )?;
         }
         Ok(!self.writer.is_truncated())
     }
@@ -60,26 +66,27 @@ impl<Z: Zones> Answer<'_, Z> {
         zone: &'z ZoneTree,
         name: &Name,
         found: Found<'z>,
-    ) -> Option<Option<&'z RrSet>> {
+    ) -> Option<Option<Set<'z>>> {
         let presigned = zone.presigned()?;
         let (Found::Node(node) | Found::Wildcard { node, .. }) = found else { return None };
-        let nsec = || match found {
-            Found::Wildcard { labels, .. } => {
-                presigned.nsec(&[ASTERISK, zone.relative(name, labels)].concat())
-            }
-            _ => presigned.nsec(zone.relative(name, 0)),
+        let owner = match found {
+            Found::Wildcard { labels, .. } => [ASTERISK, zone.relative(name, labels)].concat().into(),
+            _ => Cow::Borrowed(zone.relative(name, 0)),
         };
         match self.query.qtype {
-            rtype::NSEC => Some(nsec()),
+            rtype::NSEC => Some(presigned.nsec(&owner)),
             rtype::ANY => Some(first(zone, node)),
-            rtype::RRSIG => Some(first(zone, node).or_else(nsec).and_then(|set| set.rrsigs.as_deref())),
+            rtype::RRSIG => {
+                let set = first(zone, node).or_else(|| presigned.nsec(&owner));
+                Some(set.and_then(|set| presigned.signatures(&owner, set.rtype)))
+            }
             _ => None,
         }
     }
 }
 
 /// The set of a name whose type has the smallest number.
-fn first<'z>(zone: &ZoneTree, node: &'z Node) -> Option<&'z RrSet> {
+fn first<'z>(zone: &ZoneTree, node: Node<'z>) -> Option<Set<'z>> {
     match node.kind(zone) {
         Kind::Alias(alias) => Some(alias),
         _ => node.types().min().and_then(|rtype| node.set(rtype)),

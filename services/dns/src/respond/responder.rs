@@ -15,7 +15,7 @@ use crate::{
     message::{Writer, write_header_only},
     query::{Malformed, Query},
     rate::{Kind, Limited, RateLimit},
-    rrset::{self, RrSet},
+    rrset::{self, RrSet, Set},
     wire::{MESSAGE_OCTETS_MAX, UDP_OCTETS_CLASSIC, rtype},
     zone::HttpsOffer,
 };
@@ -56,9 +56,7 @@ impl Responder {
         payload: u16,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let set = |rtype, data: Vec<Box<[u8]>>| {
-            (!data.is_empty()).then_some(RrSet::new(rtype, TTL_SECONDS_AUTO, data))
-        };
+        let set = |rtype, data: Vec<Box<[u8]>>| RrSet::of(rtype, TTL_SECONDS_AUTO, data);
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for address in addresses {
             match address {
@@ -67,7 +65,7 @@ impl Responder {
             }
         }
         let https = Https::new(&v4, &v6, http3);
-        let everything = rrset::character_string(b"RFC8482").chain([0]).collect();
+        let everything: Vec<u8> = rrset::character_string(b"RFC8482").chain([0]).collect();
         Self {
             addresses_v4: set(rtype::A, v4),
             addresses_v6: set(rtype::AAAA, v6),
@@ -219,16 +217,17 @@ impl Responder {
     }
 
     /// The network's addresses: what proxied names answer.
-    pub(crate) fn addresses(&self, rtype: u16) -> Option<&RrSet> {
-        if rtype == rtype::A { self.addresses_v4.as_ref() } else { self.addresses_v6.as_ref() }
+    pub(crate) fn addresses(&self, rtype: u16) -> Option<Set<'_>> {
+        let set = if rtype == rtype::A { &self.addresses_v4 } else { &self.addresses_v6 };
+        set.as_ref().map(RrSet::view)
     }
 
     /// How a zone's proxied names say that they speak HTTPS.
-    pub(crate) fn https_of(&self, offer: HttpsOffer) -> Option<&RrSet> {
+    pub(crate) fn https_of(&self, offer: HttpsOffer) -> Option<Set<'_>> {
         match offer {
             HttpsOffer::None => None,
-            HttpsOffer::Http2 => Some(&self.https.http2),
-            HttpsOffer::Http3 => Some(&self.https.http3),
+            HttpsOffer::Http2 => Some(self.https.http2.view()),
+            HttpsOffer::Http3 => Some(self.https.http3.view()),
         }
     }
 

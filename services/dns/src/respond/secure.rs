@@ -6,7 +6,7 @@ use crate::{
     dnssec::{Signer, nsec, nsec3},
     message::Section,
     name,
-    rrset::RrSet,
+    rrset::{RrSet, Set},
     wire::{ExtendedError, Rcode, rtype},
     zone::{ASTERISK, Denied, Found, HttpsOffer, Kind, NEGATIVE_TTL, Node, ZoneTree},
 };
@@ -25,7 +25,7 @@ impl<Z: Zones> Answer<'_, Z> {
         signer: &Signer,
         apex: &[u8],
         section: Section,
-        (owner, set, ttl): (&[u8], &RrSet, u32),
+        (owner, set, ttl): (&[u8], Set<'_>, u32),
     ) -> Result<bool, Failure> {
         let (signatures, made) = (&self.responder.signatures, &mut self.signatures);
         let written = self.writer.signed_set(section, owner, set, ttl, || {
@@ -68,7 +68,7 @@ impl<Z: Zones> Answer<'_, Z> {
         &mut self,
         zone: &ZoneTree,
         name: &[u8],
-        encloser: &Node,
+        encloser: Node<'_>,
         labels: usize,
     ) -> Result<(), Failure> {
         let (apex, ttl) = (zone.apex(), negative_ttl(zone));
@@ -83,7 +83,7 @@ impl<Z: Zones> Answer<'_, Z> {
             proofs.push(nsec3::around(&wildcard, apex, ttl));
         }
         for (owner, set) in proofs {
-            if !self.set(zone, Section::Authority, &owner, &set, set.ttl)? {
+            if !self.set(zone, Section::Authority, &owner, set.view(), set.ttl)? {
                 break;
             }
         }
@@ -92,7 +92,12 @@ impl<Z: Zones> Answer<'_, Z> {
 
     /// Says in a referral how the delegated zone is signed, or that it is not (RFC 4035, 3.1.4), where that can be proven:
     /// `false` if it did not fit.
-    pub(super) fn say_ds(&mut self, zone: &Arc<ZoneTree>, node: &Node, cut: &[u8]) -> Result<bool, Failure> {
+    pub(super) fn say_ds(
+        &mut self,
+        zone: &Arc<ZoneTree>,
+        node: Node<'_>,
+        cut: &[u8],
+    ) -> Result<bool, Failure> {
         let is_presigned = self.dnssec && zone.presigned().is_some();
         match (self.signer(zone), node.set(rtype::DS)) {
             (None, None) if is_presigned => {
@@ -119,12 +124,13 @@ impl<Z: Zones> Answer<'_, Z> {
             Found::Cut { node, label: 0 } => node.set(rtype::DS),
             _ => None,
         };
-        let mut ds = child.signer().and_then(Signer::ds).or(said).cloned();
+        let ours = child.signer().and_then(Signer::ds).map(RrSet::view);
+        let mut ds = ours.or(said).map(Set::detached);
         if let (Some(ds), Some(said)) = (&mut ds, said) {
             ds.merge(said);
         }
         if let Some(ds) = &ds {
-            self.set(zone, Section::Answer, child.apex(), ds, ds.ttl)?;
+            self.set(zone, Section::Answer, child.apex(), ds.view(), ds.ttl)?;
             return Ok(Rcode::NoError);
         }
         let soa = zone.soa();
@@ -138,14 +144,14 @@ impl<Z: Zones> Answer<'_, Z> {
 
     /// What a question for NSEC or RRSIG is about in a signed zone: the NSEC record that every name has; with NSEC3, which
     /// leaves no NSEC record, what is answered to a question for everything. `None` for other questions.
-    pub(super) fn about_signatures(&self, zone: &ZoneTree, name: &[u8], node: &Node) -> Option<RrSet> {
+    pub(super) fn about_signatures(&self, zone: &ZoneTree, name: &[u8], node: Node<'_>) -> Option<RrSet> {
         let signer = zone.signer()?;
         match (self.query.qtype, signer.hashes_names()) {
             (rtype::NSEC | rtype::RRSIG, false) => {
                 Some(nsec(name, zone.apex(), self.types(zone, Found::Node(node)), negative_ttl(zone)))
             }
             (rtype::RRSIG, true) if node.has_data() => match node.kind(zone) {
-                Kind::Alias(alias) => Some(alias.clone()),
+                Kind::Alias(alias) => Some(alias.detached()),
                 _ => Some(self.responder.everything.clone()),
             },
             _ => None,
@@ -158,7 +164,7 @@ impl<Z: Zones> Answer<'_, Z> {
         &mut self,
         zone: &ZoneTree,
         name: &[u8],
-        set: &RrSet,
+        set: Set<'_>,
     ) -> Result<Step, Failure> {
         if self.query.qtype == rtype::NSEC {
             self.set(zone, Section::Answer, name, set, set.ttl)?;
@@ -166,7 +172,7 @@ impl<Z: Zones> Answer<'_, Z> {
             let made = self.responder.signatures.of(signer, zone.apex(), name, set);
             let (rrsigs, new) = made.ok_or(Failure::UNSIGNED)?;
             self.signatures += new;
-            self.unsigned_set(Section::Answer, name, &rrsigs, rrsigs.ttl)?;
+            self.unsigned_set(Section::Answer, name, rrsigs.view(), rrsigs.ttl)?;
         }
         Ok(Step::Done(Rcode::NoError))
     }
@@ -176,10 +182,10 @@ impl<Z: Zones> Answer<'_, Z> {
         let ttl = negative_ttl(zone);
         if zone.signer().is_some_and(Signer::hashes_names) {
             let (owner, set) = nsec3::of(name, zone.apex(), types, ttl);
-            return self.set(zone, Section::Authority, &owner, &set, ttl.min(self.denied_for));
+            return self.set(zone, Section::Authority, &owner, set.view(), ttl.min(self.denied_for));
         }
         let set = nsec(name, zone.apex(), types, ttl);
-        self.set(zone, Section::Authority, name, &set, ttl.min(self.denied_for))
+        self.set(zone, Section::Authority, name, set.view(), ttl.min(self.denied_for))
     }
 
     /// The types that a denial must not deny, but for the one that was asked for and is not there.
@@ -196,7 +202,7 @@ impl<Z: Zones> Answer<'_, Z> {
 }
 
 /// The types that a name has or may have, as aliases that are flattened do.
-fn types(zone: &ZoneTree, node: &Node) -> Vec<u16> {
+fn types(zone: &ZoneTree, node: Node<'_>) -> Vec<u16> {
     let mut types: Vec<u16> = node.types().collect();
     match node.kind(zone) {
         Kind::Plain => {}
@@ -229,6 +235,6 @@ impl Failure {
 /// number.
 pub(super) fn negative_ttl(zone: &ZoneTree) -> u32 {
     let soa = zone.soa();
-    let minimum = soa.data.first().and_then(|data| data.last_chunk());
+    let minimum = soa.first().last_chunk();
     soa.ttl.min(minimum.map_or(NEGATIVE_TTL, |octets| u32::from_be_bytes(*octets))).min(NEGATIVE_TTL)
 }

@@ -9,7 +9,7 @@ use crate::{
     asker::{Asker, Transport},
     flattening::{Asking, Sought},
     respond::{Responder, Zones},
-    rrset::RrSet,
+    rrset::{RrSet, Set},
     server::Server,
     wire::rtype,
     zone::{Kind, Node, Presigned, ZoneTree},
@@ -66,13 +66,13 @@ pub(super) fn sets(
     if let Some(presigned) = zone.presigned() {
         sets.extend(presigned.at(relative).map(|link| link.set.clone()));
         let soa = relative.is_empty().then(|| zone.soa());
-        let rrsigs: Vec<RrSet> =
-            sets.iter().chain(soa).filter_map(|set| set.rrsigs.as_deref()).cloned().collect();
+        let signed = sets.iter().map(RrSet::view).chain(soa);
+        let rrsigs: Vec<Set<'_>> = signed.filter_map(|set| zone.signatures_at(relative, set)).collect();
         for set in rrsigs {
             // One set of each TTL, by which differences are told.
             match sets.iter_mut().find(|known| (known.rtype, known.ttl) == (set.rtype, set.ttl)) {
-                Some(known) => known.merge(&set),
-                None => sets.push(set),
+                Some(known) => known.merge(set),
+                None => sets.push(set.detached()),
             }
         }
     }
@@ -83,18 +83,20 @@ pub(super) fn sets(
 fn own(
     zone: &ZoneTree,
     relative: &[u8],
-    node: &Node,
+    node: Node<'_>,
     responder: &Responder,
     zones: &impl Zones,
 ) -> Vec<RrSet> {
     let (kind, sets) = zone.of_owner(relative, node);
-    let mut sets: Vec<RrSet> = sets.filter(|set| goes_out(zone, set, kind)).cloned().collect();
+    let mut sets: Vec<RrSet> = sets.filter(|set| goes_out(zone, *set, kind)).map(Set::detached).collect();
     match kind {
         Kind::Plain => {}
-        Kind::Alias(alias) => sets.push(alias.clone()),
+        Kind::Alias(alias) => sets.push(alias.detached()),
         Kind::Proxied => {
-            sets.extend(ADDRESSES.into_iter().filter_map(|rtype| responder.addresses(rtype)).cloned());
-            sets.extend(https(responder, zone, node).cloned());
+            sets.extend(
+                ADDRESSES.into_iter().filter_map(|rtype| responder.addresses(rtype)).map(Set::detached),
+            );
+            sets.extend(https(responder, zone, node).map(Set::detached));
         }
         Kind::Flattened(_) => {
             let owner = [relative, zone.apex()].concat();
@@ -108,7 +110,7 @@ fn own(
 pub(super) fn sought(zone: &ZoneTree, server: &Server) -> Vec<Sought> {
     let mut sought = Vec::new();
     for relative in zone.names().filter(|_| server.flattening.is_some()) {
-        let is_flattened = |node: &Node| matches!(zone.of_owner(relative, node).0, Kind::Flattened(_));
+        let is_flattened = |node: Node<'_>| matches!(zone.of_owner(relative, node).0, Kind::Flattened(_));
         if !zone.at(relative).is_some_and(is_flattened) {
             continue;
         }
@@ -126,7 +128,7 @@ pub(super) fn sought(zone: &ZoneTree, server: &Server) -> Vec<Sought> {
 }
 
 /// Whether a record set of a name goes out as it is.
-fn goes_out(zone: &ZoneTree, set: &RrSet, kind: Kind<'_>) -> bool {
+fn goes_out(zone: &ZoneTree, set: Set<'_>, kind: Kind<'_>) -> bool {
     match set.rtype {
         rtype::SOA => false,
         rtype::A | rtype::AAAA => !matches!(kind, Kind::Proxied | Kind::Flattened(_)),
@@ -135,7 +137,7 @@ fn goes_out(zone: &ZoneTree, set: &RrSet, kind: Kind<'_>) -> bool {
     }
 }
 
-fn https<'r>(responder: &'r Responder, zone: &ZoneTree, node: &Node) -> Option<&'r RrSet> {
+fn https<'r>(responder: &'r Responder, zone: &ZoneTree, node: Node<'_>) -> Option<Set<'r>> {
     if node.set(rtype::HTTPS).is_some() {
         return None;
     }

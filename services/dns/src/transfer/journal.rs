@@ -125,8 +125,7 @@ pub(super) fn differences(
 fn missing<'s>(sets: &'s [RrSet], others: &'s [RrSet]) -> impl Iterator<Item = RrSet> + use<'s> {
     sets.iter().filter_map(move |set| {
         let other = others.iter().find(|other| (other.rtype, other.ttl) == (set.rtype, set.ttl));
-        let known: BTreeSet<_> = other.into_iter().flat_map(|other| &other.data).collect();
-        let data: Vec<_> = set.data.iter().filter(|data| !known.contains(data)).cloned().collect();
-        (!data.is_empty()).then_some(RrSet::new(set.rtype, set.ttl, data))
+        let known: BTreeSet<&[u8]> = other.into_iter().flat_map(RrSet::records).collect();
+        RrSet::of(set.rtype, set.ttl, set.records().filter(|data| !known.contains(data)))
     })
 }

@@ -225,8 +225,9 @@ fn admit(server: &Server, request: &[u8], query: &Query, asker: Asker) -> Result
     }
     let place = server.transfers.take(asker.address);
     let place = place.ok_or_else(|| refuse(Rcode::ServFail, Some(ExtendedError::TRANSFERS)))?;
-    let found = server.zones.get(zone.id);
+    let found = server.zones.find(zone.name.as_str());
     let tree = found.map_err(|_| refuse(Rcode::ServFail, Some(ExtendedError::NOT_READY)))?;
+    let tree = tree.filter(|tree| tree.id == zone.id);
     let tree = tree.ok_or_else(|| refuse(Rcode::NotAuth, Some(ExtendedError::NOT_AUTHORITATIVE)))?;
     if !tree.is_served() {
         return Err(refuse(Rcode::ServFail, Some(ExtendedError::EXPIRED)));
@@ -271,7 +272,7 @@ impl Outgoing {
     fn new(server: &Server, admitted: Admitted, request: &[u8], query: &Query, asker: Asker) -> Self {
         let Admitted { id, name, tree, exchange, place } = admitted;
         let apex: Arc<[u8]> = tree.apex().into();
-        let mut pending = VecDeque::from([(apex.clone(), tree.soa().clone())]);
+        let mut pending = VecDeque::from([(apex.clone(), tree.soa().detached())]);
         // A server that is up to date is told so by the SOA record alone (RFC 1995, 2). There is no other way to go back
         // than forward, around the clock (RFC 1982).
         let mut ends = query.serial.is_some_and(|serial| !is_newer(tree.serial(), serial));
@@ -280,11 +281,11 @@ impl Outgoing {
             && let Some((gone, come)) = journal::differences(&former, &tree, &server.responder, server)
         {
             // RFC 1995, 4: what goes stands behind the former SOA record, what comes behind the new one.
-            pending.push_back((apex.clone(), former.soa().clone()));
+            pending.push_back((apex.clone(), former.soa().detached()));
             pending.extend(gone);
-            pending.push_back((apex.clone(), tree.soa().clone()));
+            pending.push_back((apex.clone(), tree.soa().detached()));
             pending.extend(come);
-            pending.push_back((apex, tree.soa().clone()));
+            pending.push_back((apex, tree.soa().detached()));
             ends = true;
         }
         // Who does not take all of it asks for everything.
@@ -327,17 +328,17 @@ impl Outgoing {
                     }
                     None => {
                         let zone = &self.content.zone;
-                        self.pending.push_back((zone.apex().into(), zone.soa().clone()));
+                        self.pending.push_back((zone.apex().into(), zone.soa().detached()));
                         self.ends = true;
                     }
                 }
                 continue;
             };
-            let written = writer.some_of(Section::Answer, owner, set, self.written);
+            let written = writer.some_of(Section::Answer, owner, set.view(), self.written);
             self.written += written;
             self.records += written;
             has_some |= written > 0;
-            if self.written == set.data.len() {
+            if self.written == set.records().count() {
                 self.written = 0;
                 self.pending.pop_front();
             } else if has_some {

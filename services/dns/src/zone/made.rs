@@ -1,10 +1,9 @@
 //! What of a zone nobody wrote: its SOA record, what signs it, and the answers to challenges.
 
-use foldhash::HashMap;
 use proxima_model::{AcmeOrder, PrimarySoa, Zone, ZoneSigning, limits};
 use tracing::error;
 
-use super::{NEGATIVE_TTL, Node};
+use super::{NEGATIVE_TTL, draft::Draft};
 use crate::{
     dnssec::Signer,
     name::NAME_OCTETS_MAX,
@@ -15,24 +14,34 @@ use crate::{
 /// How long others may remember the answer to a certificate authority's challenge, in seconds: it is good once.
 const CHALLENGE_TTL: u32 = 30;
 
+/// Where a certificate authority's challenges are answered.
+#[derive(Debug)]
+pub(super) struct Challenged {
+    /// The name, relative to the apex.
+    pub(super) name: Box<[u8]>,
+    /// The texts that its owner has there beside the answers.
+    pub(super) own: Option<RrSet>,
+}
+
 /// Adds answers to challenges; where, and which texts were there before.
 pub(super) fn add_challenges(
-    nodes: &mut HashMap<Box<[u8]>, Node>,
+    draft: &mut Draft,
     zone: &Zone,
     apex: &[u8],
     challenges: &[String],
-) -> Option<(Box<[u8]>, Option<RrSet>)> {
+) -> Option<Box<Challenged>> {
     let owner = AcmeOrder::challenge_name(&zone.name)?.wire();
     let relative = owner.strip_suffix(apex)?;
     // They are digests in base64url, of 43 characters; anything that no character string holds is none.
     let mut texts = challenges.iter().filter(|text| text.len() <= usize::from(u8::MAX)).peekable();
     texts.peek()?;
-    let node = nodes.entry(relative.into()).or_default();
+    let node = draft.node(relative);
     let own = node.set(rtype::TXT).cloned();
     for text in texts {
-        node.add_data(rtype::TXT, CHALLENGE_TTL, rrset::character_string(text.as_bytes()).collect());
+        let text: Vec<u8> = rrset::character_string(text.as_bytes()).collect();
+        node.add_data(rtype::TXT, CHALLENGE_TTL, &text);
     }
-    Some((relative.into(), own))
+    Some(Box::new(Challenged { name: relative.into(), own }))
 }
 
 /// What signs a zone. One whose keys cannot be used is answered unsigned: who does not validate is served.

@@ -1,8 +1,8 @@
-//! What a zone has because its primary signed it, compiled: signatures beside the sets that they sign, and the records that
+//! What a zone has because its primary signed it, compiled: signatures by what they sign, aside from the names, and the records that
 //! deny in the order in which they are searched.
 //!
 //! ```text
-//!  records of a transfer ─▶ Gathered ─┬─ RRSIG ─▶ beside its set (RrSet::rrsigs)
+//!  records of a transfer ─▶ Gathered ─┬─ RRSIG ─▶ by its name and type (a table)
 //!                                     ├─ NSEC  ─▶ in the order of names  (RFC 4034, 6.1) ─┐ Presigned: a binary search, and
 //!                                     └─ NSEC3 ─▶ in the order of hashes (RFC 5155, 7.1) ─┘ for hashes SHA-1 of the name
 //! ```
@@ -14,16 +14,17 @@
 //!
 //! Limit: names are hashed [`NSEC3_ITERATIONS_MAX`] times more at the most; a zone that asks for more has no proofs.
 
-use std::collections::hash_map::Entry;
-
-use foldhash::HashMap;
 use proxima_model::{Record, RecordData, limits::NSEC3_ITERATIONS_MAX};
 
-use super::{ASTERISK, Node};
+use super::{
+    ASTERISK,
+    draft::{Draft, NodeDraft},
+    packed::Packed,
+};
 use crate::{
     dnssec::nsec3::{self, HASH_OCTETS},
     name::{self, NAME_OCTETS_MAX, ORDER_OCTETS_MAX, order},
-    rrset::RrSet,
+    rrset::{RrSet, Set},
     wire::rtype,
 };
 
@@ -35,9 +36,11 @@ const PARAMETERS_MAX: usize = 4;
 /// delegations that are not signed the names between may be without (RFC 5155, 7.1): those of an address, of IPv6 too.
 const ABOVE_MAX: usize = 34;
 
-/// What a zone has because its primary signed it, but for what stands beside its sets.
-#[derive(Debug, Default)]
+/// What a zone has because its primary signed it.
+#[derive(Debug)]
 pub(crate) struct Presigned {
+    /// The signatures of all sets, by name; each with the type that it covers in the place of its own.
+    signatures: Packed,
     /// The records that names are denied by, in their order.
     chain: Vec<Link>,
     /// By what names are hashed, if the chain is one of hashes.
@@ -54,7 +57,7 @@ pub(crate) struct Link {
     order: Box<[u8]>,
     /// Its name, relative to the apex.
     pub(crate) owner: Box<[u8]>,
-    /// It, with its signatures.
+    /// It.
     pub(crate) set: RrSet,
 }
 
@@ -94,9 +97,10 @@ pub(crate) enum Denied {
 /// Records that are not answered as a name's own.
 #[derive(Default)]
 pub(super) struct Gathered {
-    rrsigs: HashMap<Box<[u8]>, Vec<(u16, RrSet)>>,
-    nsec: HashMap<Box<[u8]>, RrSet>,
-    nsec3: HashMap<Box<[u8]>, RrSet>,
+    /// With the type that each covers in the place of its own.
+    rrsigs: Draft,
+    nsec: Draft,
+    nsec3: Draft,
 }
 
 impl Gathered {
@@ -108,64 +112,33 @@ impl Gathered {
 
     /// Takes a record of such a type; whether it is one. Data that is too short for its type is of no use to anybody.
     fn take(&mut self, owner: &[u8], (rtype, ttl): (u16, u32), data: &[u8]) -> bool {
-        let into = match rtype {
-            rtype::NSEC => &mut self.nsec,
-            rtype::NSEC3 => &mut self.nsec3,
-            rtype::RRSIG => {
-                let Some(covered) = data.first_chunk().filter(|_| data.len() > RRSIG_OCTETS_MIN) else {
-                    return true;
-                };
-                let covered = u16::from_be_bytes(*covered);
-                let of_owner = self.rrsigs.entry(owner.into()).or_default();
-                match of_owner.iter_mut().find(|(known, _)| *known == covered) {
-                    Some((_, set)) => set.push(ttl, data.to_vec()),
-                    None => of_owner.push((covered, RrSet::of_one(rtype, ttl, data.to_vec()))),
-                }
-                return true;
-            }
+        let (into, rtype) = match rtype {
+            rtype::NSEC => (&mut self.nsec, rtype),
+            rtype::NSEC3 => (&mut self.nsec3, rtype),
+            rtype::RRSIG => match data.first_chunk().filter(|_| data.len() > RRSIG_OCTETS_MIN) {
+                Some(covered) => (&mut self.rrsigs, u16::from_be_bytes(*covered)),
+                None => return true,
+            },
             _ => return false,
         };
-        match into.entry(owner.into()) {
-            Entry::Occupied(mut known) => known.get_mut().push(ttl, data.to_vec()),
-            Entry::Vacant(unknown) => {
-                unknown.insert(RrSet::of_one(rtype, ttl, data.to_vec()));
-            }
-        }
+        into.node(owner).push(rtype, ttl, data);
         true
     }
 
-    /// Puts the signatures of a set beside it.
-    fn sign(&mut self, owner: &[u8], set: &mut RrSet) {
-        let Some(of_owner) = self.rrsigs.get_mut(owner) else { return };
-        if let Some(at) = of_owner.iter().position(|(covered, _)| *covered == set.rtype) {
-            let mut rrsigs = of_owner.swap_remove(at).1;
-            rrsigs.settle();
-            set.rrsigs = Some(Box::new(rrsigs));
+    /// Orders what signs and what denies. A name that has nothing but an NSEC record exists: it has what could not be taken.
+    pub(super) fn compile(mut self, apex: &[u8], zone: &mut Draft) -> Presigned {
+        for owner in self.nsec.names() {
+            zone.node(owner);
         }
-    }
-
-    /// Puts signatures beside the sets of a zone's names, and orders what denies. A name that has nothing but an NSEC record
-    /// exists: it has what could not be taken.
-    pub(super) fn compile(
-        mut self,
-        apex: &[u8],
-        nodes: &mut HashMap<Box<[u8]>, Node>,
-        soa: &mut RrSet,
-    ) -> Presigned {
-        self.sign(&[], soa);
-        for owner in self.nsec.keys() {
-            nodes.entry(owner.clone()).or_default();
-        }
-        for (owner, node) in nodes.iter_mut() {
-            node.sets.iter_mut().chain(&mut node.alias).for_each(|set| self.sign(owner, set));
-        }
-        let (nsec, nsec3) = (std::mem::take(&mut self.nsec), std::mem::take(&mut self.nsec3));
-        let mut nsec = self.links(nsec, |owner| order(owner, &mut [0; ORDER_OCTETS_MAX]).into());
+        // A table has an apex.
+        self.rrsigs.node(&[]);
+        self.rrsigs.gather();
+        let mut nsec = links(self.nsec, |owner| order(owner, &mut [0; ORDER_OCTETS_MAX]).into());
         // A name that is no hash has none.
         let of_hashes =
-            self.links(nsec3, |owner| nsec3::hash_of(owner).map_or_else(Box::default, |hash| hash.into()));
-        let parameters = nodes.get(&[][..]).and_then(|node| node.set(rtype::NSEC3PARAM));
-        let mut parameters = parameters.into_iter().flat_map(|set| &set.data).take(PARAMETERS_MAX);
+            links(self.nsec3, |owner| nsec3::hash_of(owner).map_or_else(Box::default, |hash| hash.into()));
+        let parameters = zone.node(&[]).set(rtype::NSEC3PARAM);
+        let mut parameters = parameters.into_iter().flat_map(RrSet::records).take(PARAMETERS_MAX);
         let hashing = parameters.find_map(|data| {
             // Flags mean that the chain is not whole, or going (RFC 5155, 4.1.2).
             let (hashing, _) = Hashing::of(data).filter(|(_, flags)| *flags == 0)?;
@@ -186,43 +159,55 @@ impl Gathered {
             chain = nsec
         }
         others.sort_unstable_by(|one, other| one.owner.cmp(&other.owner));
-        Presigned { chain, hashing, others }
+        Presigned { signatures: Packed::of(self.rrsigs), chain, hashing, others }
     }
+}
 
-    fn links(&mut self, sets: HashMap<Box<[u8]>, RrSet>, order: impl Fn(&[u8]) -> Box<[u8]>) -> Vec<Link> {
-        let mut links: Vec<Link> = sets
-            .into_iter()
-            .map(|(owner, mut set)| {
-                set.settle();
-                self.sign(&owner, &mut set);
-                Link { order: order(&owner), owner, set }
-            })
-            .collect();
-        links.sort_unstable_by(|one, other| one.order.cmp(&other.order));
-        links
-    }
+/// The sets of one type of all names, in an order.
+fn links(mut sets: Draft, order: impl Fn(&[u8]) -> Box<[u8]>) -> Vec<Link> {
+    sets.gather();
+    let of_name =
+        |(owner, node): (Box<[u8]>, NodeDraft)| node.sets.into_iter().map(move |set| (owner.clone(), set));
+    let links =
+        sets.in_order().flat_map(of_name).map(|(owner, set)| Link { order: order(&owner), owner, set });
+    let mut links: Vec<Link> = links.collect();
+    links.sort_unstable_by(|one, other| one.order.cmp(&other.order));
+    links
 }
 
 impl Link {
     fn is_of(&self, hashing: &Hashing) -> bool {
-        self.set.data.iter().any(|data| Hashing::of(data).is_some_and(|(known, _)| known == *hashing))
+        self.set.records().any(|data| Hashing::of(data).is_some_and(|(known, _)| known == *hashing))
     }
 }
 
 impl Presigned {
+    /// Octets that it takes, about.
+    pub(super) fn octets(&self) -> usize {
+        let of_link =
+            |link: &Link| size_of::<Link>() + link.order.len() + link.owner.len() + link.set.packed().len();
+        size_of::<Self>() + self.signatures.octets() + self.links().map(of_link).sum::<usize>()
+    }
+
+    /// The signatures of a name's set of a type. The name is relative to the apex.
+    pub(crate) fn signatures(&self, relative: &[u8], covered: u16) -> Option<Set<'_>> {
+        let set = self.signatures.get(relative)?.set(covered)?;
+        Some(Set { rtype: rtype::RRSIG, ..set })
+    }
+
     /// A record of the chain.
     pub(crate) fn link(&self, at: usize) -> &Link {
         &self.chain[at]
     }
 
     /// The NSEC records of a name, relative to the apex, where there are such.
-    pub(crate) fn nsec(&self, relative: &[u8]) -> Option<&RrSet> {
+    pub(crate) fn nsec(&self, relative: &[u8]) -> Option<Set<'_>> {
         if self.hashing.is_some() {
             // Such records beside a chain of hashes are of a chain that comes or goes.
             return None;
         }
         let at = self.matching(order(relative, &mut [0; ORDER_OCTETS_MAX]))?;
-        Some(&self.chain[at].set)
+        Some(self.chain[at].set.view())
     }
 
     /// The records of a name, relative to the apex, that deny, of whichever chain.
@@ -334,8 +319,6 @@ fn with_wildcard<T>(name: &[u8], labels: usize, say: impl Fn(&[u8]) -> T) -> T {
 
 #[cfg(test)]
 mod tests {
-    use foldhash::HashMapExt as _;
-
     use super::*;
     use crate::name::{encode, encode_relative};
 
@@ -344,7 +327,7 @@ mod tests {
         let apex = encode("example");
         let hashing = Hashing { iterations: 3, salt: [0xab].into() };
         let mut gathered = Gathered::default();
-        let (mut nodes, mut soa) = (HashMap::new(), RrSet::of_one(rtype::SOA, 60, vec![0]));
+        let mut draft = Draft::default();
         for (number, name) in names.iter().enumerate() {
             let (name, number) = (encode_relative(name), u8::try_from(number).expect("few"));
             if is_hashed {
@@ -357,11 +340,9 @@ mod tests {
             }
         }
         if is_hashed {
-            let mut apex = Node::default();
-            apex.sets.push(RrSet::of_one(rtype::NSEC3PARAM, 0, vec![1, 0, 0, 3, 1, 0xab]));
-            nodes.insert(Box::default(), apex);
+            draft.node(&[]).push(rtype::NSEC3PARAM, 0, [1, 0, 0, 3, 1, 0xab]);
         }
-        gathered.compile(&apex, &mut nodes, &mut soa)
+        gathered.compile(&apex, &mut draft)
     }
 
     /// The names whose records prove it.
@@ -369,7 +350,7 @@ mod tests {
         let presigned = chain(names, is_hashed);
         let mut told = Vec::new();
         presigned.prove(&encode("example"), &encode(name), denied, |at| {
-            let number = *presigned.link(at).set.data[0].last().expect("data");
+            let number = *presigned.link(at).set.view().first().last().expect("data");
             told.push(names[usize::from(number)].to_owned());
         });
         told
@@ -424,8 +405,8 @@ mod tests {
         let owner = nsec3::owner([7; HASH_OCTETS], &[]);
         assert!(gathered.take(&owner, (rtype::NSEC3, 60), &[1, 0, 0, 0, 0, 0]));
         assert!(gathered.take(b"\x01x", (rtype::NSEC3, 60), &[1, 0, 0, 0, 0, 0]));
-        let (mut nodes, mut soa) = (HashMap::new(), RrSet::of_one(rtype::SOA, 60, vec![0]));
-        let presigned = gathered.compile(&encode("example"), &mut nodes, &mut soa);
+        let mut draft = Draft::default();
+        let presigned = gathered.compile(&encode("example"), &mut draft);
         assert!(
             presigned.chain.iter().all(|link| link.set.rtype != rtype::NSEC3) && presigned.hashing.is_none()
         );
@@ -436,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_stand_beside_their_sets() {
+    fn signatures_are_found_by_the_name_and_the_type_that_they_cover() {
         let mut gathered = Gathered::default();
         let rrsig = |covered: u8| [&[0, covered][..], &[0; 17]].concat();
         for (owner, covered) in [(&b""[..], 6), (b"\x01a", 1), (b"\x01a", 16), (b"\x01a", 47)] {
@@ -445,15 +426,19 @@ mod tests {
         assert!(gathered.take(b"\x01a", (rtype::RRSIG, 60), &[0, 1]), "it is of no use");
         assert!(gathered.take(b"\x01a", (rtype::NSEC, 60), b"\x00\x00\x01\x40"));
         assert!(!gathered.take(b"\x01a", (rtype::A, 60), &[1, 2, 3, 4]));
-        let (mut nodes, mut soa) = (HashMap::new(), RrSet::of_one(rtype::SOA, 60, vec![0]));
-        let mut node = Node::default();
-        node.add_data(rtype::A, 60, vec![1, 2, 3, 4]);
-        nodes.insert(Box::from(&b"\x01a"[..]), node);
-        let presigned = gathered.compile(&encode("example"), &mut nodes, &mut soa);
-        assert!(soa.rrsigs.is_some());
-        let signed = nodes[&b"\x01a"[..]].set(rtype::A).and_then(|set| set.rrsigs.as_ref());
-        assert_eq!(signed.map(|set| set.data.len()), Some(1));
-        assert!(presigned.nsec(b"\x01a").is_some_and(|set| set.rrsigs.is_some()));
+        let mut draft = Draft::default();
+        let presigned = gathered.compile(&encode("example"), &mut draft);
+        assert!(draft.names().any(|name| name == b"\x01a"), "what has an NSEC record exists");
+        let signatures = |owner: &[u8], covered| {
+            let set = presigned.signatures(owner, covered)?;
+            Some((set.rtype, set.records.map(|data| data[1]).collect::<Vec<_>>()))
+        };
+        assert_eq!(signatures(b"", 6), Some((rtype::RRSIG, vec![6])));
+        for covered in [1_u8, 16, 47] {
+            assert_eq!(signatures(b"\x01a", covered.into()), Some((rtype::RRSIG, vec![covered])));
+        }
+        assert_eq!((signatures(b"\x01a", 6), signatures(b"\x01b", 1)), (None, None));
+        assert!(presigned.nsec(b"\x01a").is_some());
         assert!(presigned.nsec(b"\x01b").is_none());
     }
 }

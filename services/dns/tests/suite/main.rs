@@ -11,6 +11,7 @@ mod flood;
 mod hostile;
 mod keys_of_others;
 mod locations;
+mod memory;
 mod neighbours;
 mod oracle;
 mod random_names;

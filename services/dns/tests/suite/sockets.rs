@@ -474,7 +474,7 @@ fn a_table_with_mistakes_says_where_they_are() {
     for (table, expected) in [
         ("listen = [\"0.0.0.0:53\"]", "[dns] listen: 0.0.0.0:53 is a wildcard"),
         ("udp_payload_bytes_max = 100", "[dns] udp_payload_bytes_max: give 512 to 4096"),
-        ("zones_max = 0", "[dns] zones_max: give 1 or more"),
+        ("zones_bytes_max = 1000", "[dns] zones_bytes_max: give 16777216 or more"),
         ("rate_limit_per_second = 10001", "[dns] rate_limit_per_second: give 1 to 10000"),
         ("rate_limit_slip = 11", "[dns] rate_limit_slip: give 0 to 10"),
         ("rate_limit_exempt = [\"192.0.2.1\"]", "rate_limit_exempt[0]"),
