@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -15,6 +16,8 @@ use crate::statistics::percentile;
 const OUTSTANDING: u32 = 100;
 /// An answer that has not come by then is lost.
 const TIMEOUT_SECONDS: u32 = 5;
+/// How long is waited for what should come at once.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Of a hundred answers so many may be lost: a datagram for which a socket has no room.
 const LOST_PERCENT_MAX: f64 = 1.0;
 /// Sockets, or connections, from which they come.
@@ -133,11 +136,31 @@ pub(crate) fn p99_us(
 ) -> Result<f64> {
     let mut dnsperf = dnsperf(address, questions, Transport::Udp);
     dnsperf.args(["-l", &seconds.to_string(), "-v", "-Q", &per_second.to_string()]);
-    process::output_to(LOAD_CORE, &dnsperf, told)?;
+    Ok(percentile(&mut told_latencies_us(&dnsperf, told)?, 0.99))
+}
+
+/// Asks each question once, so many in a second; how long each answer took, in µs. Every one has to find what there is.
+pub(crate) fn latencies_us(
+    address: SocketAddr,
+    questions: &Questions,
+    per_second: u32,
+    told: &Path,
+) -> Result<Vec<f64>> {
+    let mut dnsperf = dnsperf(address, questions, Transport::Udp);
+    dnsperf.args(["-n", "1", "-v", "-Q", &per_second.to_string()]);
+    let latencies = told_latencies_us(&dnsperf, told)?;
+    let printed = fs::read_to_string(told).with_context(|| format!("reading {}", told.display()))?;
+    let load = parse(&printed).context("dnsperf printed no result")?;
+    load.check(questions.not_found_percent)?;
+    Ok(latencies)
+}
+
+fn told_latencies_us(dnsperf: &Command, told: &Path) -> Result<Vec<f64>> {
+    process::output_to(LOAD_CORE, dnsperf, told)?;
     let text = fs::read_to_string(told).with_context(|| format!("reading {}", told.display()))?;
-    let mut latencies: Vec<f64> = text.lines().filter_map(latency_us).collect();
+    let latencies: Vec<f64> = text.lines().filter_map(latency_us).collect();
     anyhow::ensure!(!latencies.is_empty(), "dnsperf told no latencies");
-    Ok(percentile(&mut latencies, 0.99))
+    Ok(latencies)
 }
 
 /// Of a line like `> NOERROR www.example A 0.000123`; one that was never answered counts as long as it was waited for.

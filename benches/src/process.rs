@@ -53,14 +53,24 @@ impl Server {
     }
 
     /// Polls `done` until it is true; fails when the program has ended, or after [`START_TIMEOUT`].
-    pub(crate) fn wait_until(&mut self, hope: &str, mut done: impl FnMut() -> bool) -> Result<()> {
-        let deadline = Instant::now() + START_TIMEOUT;
+    pub(crate) fn wait_until(&mut self, hope: &str, done: impl FnMut() -> bool) -> Result<()> {
+        self.wait_within(START_TIMEOUT, hope, done)
+    }
+
+    /// The same, for what may take longer or shorter.
+    pub(crate) fn wait_within(
+        &mut self,
+        timeout: Duration,
+        hope: &str,
+        mut done: impl FnMut() -> bool,
+    ) -> Result<()> {
+        let deadline = Instant::now() + timeout;
         while !done() {
             if let Some(status) = self.child.try_wait()? {
                 bail!("{} ended ({status}) before {hope}", self.what);
             }
             if Instant::now() > deadline {
-                bail!("waited {START_TIMEOUT:?} in vain until {hope}");
+                bail!("waited {timeout:?} in vain until {hope}");
             }
             thread::sleep(POLL);
         }
@@ -85,6 +95,17 @@ impl Server {
         for pid in tree(self.child.id())? {
             let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
             kib += parse_kib(&status, field).unwrap_or(0);
+        }
+        Ok(kib as f64 / 1024.0)
+    }
+
+    /// Memory that it and its children hold together, in MiB, where a page that several of them share counts once; `field`
+    /// is one of `/proc/PID/smaps_rollup`: `Pss_Anon`, `Pss_File`.
+    pub(crate) fn shared_mib(&self, field: &str) -> Result<f64> {
+        let mut kib = 0;
+        for pid in tree(self.child.id())? {
+            let Ok(rollup) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
+            kib += parse_kib(&rollup, field).unwrap_or(0);
         }
         Ok(kib as f64 / 1024.0)
     }

@@ -13,11 +13,14 @@
 //! subject alone; dnsperf takes about as much for a query as the fastest subjects do, so that it, and not the answers in a
 //! second, is what tells them apart.
 //!
+//! A million zones are a case of their own ([`million`]).
+//!
 //! A case is for the subjects that can do it: over TLS those that speak it, the signed zone those that have it. Proxima and
 //! knot sign it by themselves, nsd and bind have it signed ahead. Proxima denies names compactly (RFC 9824), and so answers
 //! NOERROR there. How long answers take at half of the peak is measured for all at one rate: half of what the slowest of
 //! the subjects answers at its peak.
 
+mod million;
 mod subjects;
 mod zones;
 
@@ -28,7 +31,7 @@ use anyhow::{Context, Result};
 
 use crate::dnsperf::{self, Questions, Round, Transport};
 use crate::report::Report;
-use crate::{Place, Trials};
+use crate::{Place, Trials, ledger};
 use subjects::Subject;
 use zones::Zones;
 
@@ -47,6 +50,9 @@ pub(crate) struct Options {
     /// How many small zones there are beside the large one.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(ZONES_MAX)))]
     zones: u32,
+    /// How many zones there are in the case `udp-million`, which is measured only when it is asked for.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=ledger::ZONES_MAX))]
+    million_zones: u64,
 }
 
 /// One kind of question.
@@ -70,6 +76,9 @@ const CASES: &[Case] = &[
 /// Measures every case on every subject.
 pub(crate) fn run(options: &Options) -> Result<Report> {
     crate::check_cores()?;
+    if options.trials.case == million::CASE {
+        return million::run(options);
+    }
     let folder = tempfile::tempdir().context("making a folder for the servers")?;
     let zones = Zones::make(folder.path(), options.zones)?;
     let mut subjects = Vec::new();

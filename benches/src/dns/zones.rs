@@ -168,10 +168,10 @@ fn of_many(chance: &mut Chance, zones: u32) -> (String, bool) {
 }
 
 /// Numbers that look like chance and are the same in each run (xorshift64).
-struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
-    fn below(&mut self, end: u32) -> u32 {
+    pub(super) fn below(&mut self, end: u32) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -14,8 +14,8 @@
 //! Each phase is a process of its own, so that its memory is its own. There is no peer: what is compared with is the
 //! table of figures in the documentation.
 
-mod phases;
-mod world;
+pub(crate) mod phases;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +28,7 @@ use crate::Place;
 use crate::report::{PROXIMA, Report};
 
 /// More than one server is meant to hold.
-const ZONES_MAX: u64 = 10_000_000;
+pub(crate) const ZONES_MAX: u64 = 10_000_000;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -57,7 +57,7 @@ enum Phase {
 }
 
 /// What a phase measured, by metric.
-type Measured = BTreeMap<String, f64>;
+pub(crate) type Measured = BTreeMap<String, f64>;
 
 /// Runs the phases one after the other.
 pub(crate) fn run(options: &Options) -> Result<Report> {

@@ -5,15 +5,18 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use proxima_ledger::{Append, CompiledZones, EmbeddedLog, IdempotencyKey, Log, ReplicaOptions, Sealer};
+use proxima_ledger::{
+    Append, CHANGES_PER_APPEND_MAX, Change, CompiledZones, EmbeddedLog, IdempotencyKey, Log, Replica,
+    ReplicaOptions, Sealer,
+};
 use proxima_pipeline::Site;
 
 use super::{Measured, world};
 use crate::process;
 use crate::statistics::percentile;
 
-/// Zones made in one append: a bulk load, within what one append may hold.
-const ZONES_PER_APPEND: u64 = 1_000;
+/// Changes from which on no more zones are added to an append: a bulk load, within what one may hold.
+const CHANGES_PER_APPEND: usize = CHANGES_PER_APPEND_MAX - 100;
 /// Lookups of zones that are not compiled yet.
 const COLD_LOOKUPS: u64 = 10_000;
 /// Zones that are asked for again and again.
@@ -26,15 +29,24 @@ const KEY: &str = "0000000000000000000000000000000000000000000000000000000000000
 
 /// Fills a new log.
 pub(super) fn load(folder: &Path, zones: u64) -> Result<Measured> {
-    let log = open(folder)?;
+    fill(open(folder)?, zones, world::changes)
+}
+
+/// Fills a log with the zones of the numbers below `zones`, and closes it.
+pub(crate) fn fill(
+    log: EmbeddedLog,
+    zones: u64,
+    changes_of: impl Fn(&Replica, u64) -> Result<Vec<Change>>,
+) -> Result<Measured> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().context("starting the runtime")?;
     let start = Instant::now();
     let mut first = 0;
     while first < zones {
-        let next = (first + ZONES_PER_APPEND).min(zones);
         let mut changes = Vec::new();
-        for number in first..next {
-            changes.extend(world::changes(log.replica(), number)?);
+        let mut next = first;
+        while next < zones && changes.len() <= CHANGES_PER_APPEND {
+            changes.extend(changes_of(log.replica(), next)?);
+            next += 1;
         }
         let append = Append {
             changes,

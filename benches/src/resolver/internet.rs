@@ -16,10 +16,10 @@ use nix::sched::{CloneFlags, unshare};
 use crate::dnsperf::Questions;
 use crate::process::{self, LOAD_CORE, Server};
 
-const ROOT: Ipv4Addr = Ipv4Addr::new(198, 41, 0, 4);
-const TLDS: Ipv4Addr = Ipv4Addr::new(192, 5, 6, 30);
+pub(super) const ROOT: Ipv4Addr = Ipv4Addr::new(198, 41, 0, 4);
+pub(super) const TLDS: Ipv4Addr = Ipv4Addr::new(192, 5, 6, 30);
 const ZONES: Ipv4Addr = Ipv4Addr::new(192, 26, 92, 30);
-const TLD_COUNT: u32 = 4;
+pub(super) const TLD_COUNT: u32 = 4;
 const ZONE_COUNT: u32 = 100;
 const HOSTS: u32 = 500;
 /// Rounds of names that were not asked for before: there are names for so many.
@@ -29,61 +29,75 @@ const WARM_NAMES: u32 = 10_000;
 /// Of a hundred names so many are not there.
 const MISSING_PERCENT: u32 = 10;
 /// What every file begins with.
-const HEAD: &str = "$TTL 86400\n@ IN SOA ns.nic.bench. host.nic.bench. 1 10800 3600 604800 86400\n";
+pub(super) const HEAD: &str =
+    "$TTL 86400\n@ IN SOA ns.nic.bench. host.nic.bench. 1 10800 3600 604800 86400\n";
 
-/// The servers run until it is dropped.
+/// Where resolving begins.
 pub(super) struct Internet {
     /// The root's name servers, as a zone file.
     pub(super) hints: PathBuf,
     /// The root's DS record, as a zone file.
     pub(super) anchor: PathBuf,
+}
+
+/// One that is at hand. The servers run until it is dropped.
+pub(super) struct Near {
+    pub(super) internet: Internet,
     /// Each asks for other names.
     pub(super) cold: Vec<Questions>,
     pub(super) warm: Questions,
     _servers: [Server; 3],
 }
 
-impl Internet {
+impl Near {
     /// Moves this process into a namespace of its own and starts the servers there.
     pub(super) fn start(home: &Path) -> Result<Self> {
-        enter_namespace()?;
+        enter_namespace(&[ROOT, TLDS, ZONES])?;
         let folder = home.join("internet");
         fs::create_dir_all(&folder).context("making the folder of zones")?;
         let zones = zones(&folder)?;
         let tlds = tlds(&folder)?;
         let root = root(&folder)?;
         let servers = [
-            nsd("root", ROOT, &root, &folder)?,
-            nsd("tlds", TLDS, &tlds, &folder)?,
-            nsd("zones", ZONES, &zones, &folder)?,
+            nsd("root", (ROOT, 53), &root, &folder)?,
+            nsd("tlds", (TLDS, 53), &tlds, &folder)?,
+            nsd("zones", (ZONES, 53), &zones, &folder)?,
         ];
-        let (hints, anchor) = (folder.join("hints"), folder.join("dsset-."));
-        fs::write(&hints, format!(". 3600000 IN NS a.root.\na.root. 3600000 IN A {ROOT}\n"))
-            .context("writing the hints")?;
+        let (hints, anchor) = hints_and_anchor(&folder)?;
         let cold = (0..ROUNDS_COLD).map(|round| cold(&folder, round)).collect::<Result<_>>()?;
-        Ok(Self { hints, anchor, cold, warm: warm(&folder)?, _servers: servers })
+        let internet = Internet { hints, anchor };
+        Ok(Self { internet, cold, warm: warm(&folder)?, _servers: servers })
     }
 }
 
-fn enter_namespace() -> Result<()> {
+/// Files with the root's name servers and its DS record, which signing it has written.
+pub(super) fn hints_and_anchor(folder: &Path) -> Result<(PathBuf, PathBuf)> {
+    let (hints, anchor) = (folder.join("hints"), folder.join("dsset-."));
+    fs::write(&hints, format!(". 3600000 IN NS a.root.\na.root. 3600000 IN A {ROOT}\n"))
+        .context("writing the hints")?;
+    Ok((hints, anchor))
+}
+
+/// Moves this thread, and what it starts, into a namespace of its own with these addresses.
+pub(super) fn enter_namespace(addresses: &[Ipv4Addr]) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET).context("a network namespace of its own takes root")?;
     let ip = |arguments: &[&str]| process::output(LOAD_CORE, Command::new("ip").args(arguments));
     ip(&["link", "set", "lo", "up"])?;
-    for address in [ROOT, TLDS, ZONES] {
+    for address in addresses {
         ip(&["address", "add", &format!("{address}/32"), "dev", "lo"])?;
     }
     Ok(())
 }
 
 /// A zone's name and its file.
-type Zone = (String, PathBuf);
+pub(super) type Zone = (String, PathBuf);
 
 fn zone_name(number: u32) -> String {
     format!("zone{number}.tld{}", number % TLD_COUNT)
 }
 
 /// Whether it is signed.
-const fn is_signed(zone: u32) -> bool {
+pub(super) const fn is_signed(zone: u32) -> bool {
     zone.is_multiple_of(2)
 }
 
@@ -110,7 +124,7 @@ fn tlds(folder: &Path) -> Result<Vec<Zone>> {
     (0..TLD_COUNT).map(one).collect()
 }
 
-fn root(folder: &Path) -> Result<Vec<Zone>> {
+pub(super) fn root(folder: &Path) -> Result<Vec<Zone>> {
     let mut text = format!("{HEAD}@ IN NS a.root.\na.root. IN A {ROOT}\n");
     for tld in 0..TLD_COUNT {
         let _ = writeln!(text, "tld{tld}. IN NS ns.nic.tld{tld}.\nns.nic.tld{tld}. IN A {TLDS}");
@@ -119,7 +133,7 @@ fn root(folder: &Path) -> Result<Vec<Zone>> {
 }
 
 /// Writes a zone and signs it, with the DS records of the signed zones below it, which were written before.
-fn write(folder: &Path, name: &str, text: &str, is_signed: bool) -> Result<Zone> {
+pub(super) fn write(folder: &Path, name: &str, text: &str, is_signed: bool) -> Result<Zone> {
     let file = folder.join(format!("zone-of-{name}"));
     fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
     if !is_signed {
@@ -136,10 +150,15 @@ fn write(folder: &Path, name: &str, text: &str, is_signed: bool) -> Result<Zone>
     Ok((name.to_owned(), signed))
 }
 
-fn nsd(what: &'static str, ip: Ipv4Addr, zones: &[Zone], folder: &Path) -> Result<Server> {
+pub(super) fn nsd(
+    what: &'static str,
+    (ip, port): (Ipv4Addr, u16),
+    zones: &[Zone],
+    folder: &Path,
+) -> Result<Server> {
     let home = folder.join(what).display().to_string();
     let mut text = format!(
-        "server:\n  ip-address: {ip}\n  port: 53\n  server-count: 1\n  username: \"\"\n  zonesdir: \"{0}\"\n  \
+        "server:\n  ip-address: {ip}\n  port: {port}\n  server-count: 1\n  username: \"\"\n  zonesdir: \"{0}\"\n  \
          database: \"\"\n  pidfile: \"{home}.pid\"\n  xfrdfile: \"{home}.xfrd\"\n  zonelistfile: \"{home}.list\"\n  \
          xfrdir: \"{0}\"\n  rrl-ratelimit: 0\n  tcp-count: 1000\nremote-control:\n  control-enable: no\n",
         folder.display()
@@ -152,7 +171,7 @@ fn nsd(what: &'static str, ip: Ipv4Addr, zones: &[Zone], folder: &Path) -> Resul
     let mut nsd = Command::new("nsd");
     let mut server = Server::start(what, LOAD_CORE, nsd.args(["-d", "-c"]).arg(&config), &log)?;
     server
-        .wait_until_listening((ip, 53).into())
+        .wait_until_listening((ip, port).into())
         .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
     Ok(server)
 }
@@ -178,7 +197,7 @@ fn warm(folder: &Path) -> Result<Questions> {
     questions(folder, "warm", &text, f64::from(MISSING_PERCENT))
 }
 
-fn questions(folder: &Path, name: &str, text: &str, not_found_percent: f64) -> Result<Questions> {
+pub(super) fn questions(folder: &Path, name: &str, text: &str, not_found_percent: f64) -> Result<Questions> {
     let file = folder.join(format!("questions-{name}"));
     fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
     Ok(Questions { file, not_found_percent })

@@ -14,8 +14,12 @@
 //! * `cold`: each name once, each round other names: the root and the TLDs are known after a few, the zones after a few
 //!   thousand. Name servers and dnsperf share a core, so that the processor time of the subject tells more than the rate.
 //!
+//! * `cold-far`, only when it is asked for: how long the first answer takes where name servers are some milliseconds away
+//!   ([`far`]).
+//!
 //! A subject that does not resolve what there is, or finds what there is not, is not measured.
 
+mod far;
 mod internet;
 mod subjects;
 
@@ -24,7 +28,7 @@ use anyhow::{Context, Result};
 use crate::dnsperf::{self, METRICS, Round, Transport};
 use crate::report::Report;
 use crate::{Place, Trials};
-use internet::{Internet, ROUNDS_COLD};
+use internet::{Near, ROUNDS_COLD};
 use subjects::Subject;
 
 #[derive(clap::Args)]
@@ -45,19 +49,22 @@ const COLD: &str = "cold";
 /// Measures every case on every subject.
 pub(crate) fn run(options: &Options) -> Result<Report> {
     crate::check_cores()?;
+    if options.trials.case == far::CASE {
+        return far::run(options);
+    }
     let folder = tempfile::tempdir().context("making a folder for the servers")?;
-    let internet = Internet::start(folder.path())?;
+    let near = Near::start(folder.path())?;
     let mut subjects = Vec::new();
     for name in &options.subjects {
-        subjects.push(Subject::start(name, &options.place.proxima, &internet, folder.path())?);
+        subjects.push(Subject::start(name, &options.place.proxima, &near.internet, folder.path())?);
     }
     let mut report = Report::new("resolver");
     // Before anything is warm.
     if COLD.starts_with(&options.trials.case) {
-        cold(&internet, &subjects, options, &mut report)?;
+        cold(&near, &subjects, options, &mut report)?;
     }
     for (case, transport) in WARM.into_iter().filter(|(case, _)| case.starts_with(&options.trials.case)) {
-        warm(case, transport, &internet, &subjects, options, &mut report)?;
+        warm(case, transport, &near, &subjects, options, &mut report)?;
     }
     for subject in &subjects {
         report.add("after-load", subject.name, "resident_mib", subject.server.memory_mib("VmRSS")?);
@@ -68,10 +75,10 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
 type Rounds<'a> = Vec<(&'a Subject, Vec<Round>)>;
 
 /// Every name once; as many rounds as there are names for.
-fn cold(internet: &Internet, subjects: &[Subject], options: &Options, report: &mut Report) -> Result<()> {
+fn cold(near: &Near, subjects: &[Subject], options: &Options, report: &mut Report) -> Result<()> {
     let mut rounds: Rounds<'_> = subjects.iter().map(|subject| (subject, Vec::new())).collect();
     let wanted = usize::try_from(options.trials.rounds).unwrap_or(ROUNDS_COLD);
-    for questions in internet.cold.iter().take(wanted) {
+    for questions in near.cold.iter().take(wanted) {
         for (subject, measured) in &mut rounds {
             let once = || dnsperf::once(subject.address, questions, Transport::Udp);
             let round = Round::measure(&subject.server, once)?;
@@ -85,12 +92,12 @@ fn cold(internet: &Internet, subjects: &[Subject], options: &Options, report: &m
 fn warm(
     case: &str,
     transport: Transport,
-    internet: &Internet,
+    near: &Near,
     subjects: &[Subject],
     options: &Options,
     report: &mut Report,
 ) -> Result<()> {
-    let questions = &internet.warm;
+    let questions = &near.warm;
     let mut rounds: Rounds<'_> = subjects.iter().map(|subject| (subject, Vec::new())).collect();
     for (subject, _) in &rounds {
         dnsperf::once(subject.address, questions, transport)
