@@ -27,6 +27,7 @@ use crate::{
     servers::Servers,
     settings::Settings,
     upstream::{Transport, Upstream},
+    way::{Step, Way},
     zones::{Trust, Zone},
 };
 
@@ -51,8 +52,6 @@ const SERVERS_LOOKED_UP_MAX: usize = 4;
 const DEPTH_MAX: u8 = 6;
 /// Attempts to ask one zone.
 const ATTEMPTS_MAX: usize = 8;
-/// Labels that are shown one by one (RFC 9156, 2.3); below them is rarely another zone.
-const MINIMISED_MAX: usize = 10;
 /// The longest that a denial is kept, in seconds (RFC 2308, 5).
 pub(crate) const NEGATIVE_TTL_MAX: u32 = 3_600;
 /// For how long one without an SOA record is: it says nothing of that.
@@ -229,43 +228,45 @@ impl<U: Upstream> Core<U> {
     async fn iterate(&self, name: &Name, rtype: u16, work: &Work, depth: u8) -> Result<Lookup, Failure> {
         let mut zone = self.nearest(name, rtype, work).await?;
         let (mut doubts, mut renewed, mut is_new) = (0, false, true);
-        let (mut shown, mut minimised, mut minimised_max) = (zone.name.depth(), 0, MINIMISED_MAX);
-        // How many labels are shown before the whole question is asked.
-        let above = name.depth().saturating_sub(1);
-        let mut shown_max = above;
+        let (mut way, mut ahead) = (Way::from(&zone.name, name), None);
         loop {
             if std::mem::take(&mut is_new)
                 && let Some(known) = self.synthesize(&zone, name, rtype, work)
             {
                 return Ok(known);
             }
-            let is_minimised = shown < shown_max && minimised < minimised_max;
-            let asked = if is_minimised { name.suffix(shown + 1) } else { name.clone() };
-            let asked_type = if is_minimised { rtype::NS } else { rtype };
-            minimised += usize::from(is_minimised);
-            let reply = match self.ask(&zone, &asked, asked_type, work, depth).await {
+            let Step { asked, rtype: asked_type, is_minimised } = way.next(name, rtype);
+            way.minimised += usize::from(is_minimised);
+            let reply = match ahead.take() {
+                Some(said) => said,
+                None => self.ask(&zone, &asked, asked_type, work, depth).await,
+            };
+            let reply = match reply {
                 Ok(reply) => reply,
                 // Some servers know nothing of names between zones.
                 Err(_) if is_minimised => {
-                    minimised = minimised_max;
+                    way.minimised = way.minimised_max;
                     continue;
                 }
                 Err(failure) => return Err(failure),
             };
-            match &reply.said {
-                Said::Referral(child) if rtype != rtype::DS || child != name => {
-                    let child = child.clone();
-                    zone = self.enter(&zone, &child, reply, work, depth).await?;
-                    (shown, is_new) = (zone.name.depth(), true);
-                }
+            let below = match &reply.said {
+                Said::Referral(child) if rtype != rtype::DS || child != name => Some(child.clone()),
                 Said::Referral(_) => return Err(Failure(ede::NO_AUTHORITY)),
-                Said::Answer if is_minimised => {
-                    zone = self.enter(&zone, &asked, reply, work, depth).await?;
-                    (shown, is_new) = (zone.name.depth(), true);
-                }
-                Said::NoData if is_minimised => shown += 1,
+                Said::Answer if is_minimised => Some(asked),
+                _ => None,
+            };
+            if let Some(child) = below {
+                way.shown = child.depth();
+                let step = Some(way.next(name, rtype)).filter(|_| !self.is_denied(&child, name, rtype, work));
+                (zone, ahead) = self.enter(&zone, &child, (reply, step), work, depth).await?;
+                is_new = true;
+                continue;
+            }
+            match &reply.said {
+                Said::NoData if is_minimised => way.shown += 1,
                 // The whole name gets the alias; and servers that deny what is only above others are not believed.
-                _ if is_minimised => minimised = minimised_max,
+                _ if is_minimised => way.minimised = way.minimised_max,
                 _ => {
                     let from = reply.from;
                     let lookup = self.judge(&zone, name, rtype, reply, work);
@@ -273,20 +274,16 @@ impl<U: Upstream> Core<U> {
                     if !matches!(lookup.security, Security::Bogus(_)) {
                         return Ok(lookup);
                     }
-                    let cut_max = if rtype == rtype::DS { above } else { name.depth() };
                     if matches!(zone.trust, Trust::Bogus(_)) {
                         return Ok(lookup);
-                    } else if shown < cut_max && minimised_max == MINIMISED_MAX {
-                        // The same servers may have a zone between, or one that begins at the name, which was not seen: once
-                        // more, label by label.
-                        (minimised, minimised_max, shown_max) = (0, usize::MAX, cut_max);
+                    } else if way.again(name, rtype) {
+                        continue;
                     } else if !renewed && zone.since + KEYS_YOUNG <= self.seconds() {
                         // It may have other keys by now.
                         renewed = true;
                         self.zones.remove(&zone.name);
                         zone = self.nearest(name, rtype, work).await?;
-                        (shown, minimised, minimised_max) = (zone.name.depth(), 0, MINIMISED_MAX);
-                        shown_max = above;
+                        way = Way::from(&zone.name, name);
                     } else if doubts < DOUBTS_MAX {
                         doubts += 1;
                         self.doubt(from, &zone.name);
@@ -307,6 +304,11 @@ impl<U: Upstream> Core<U> {
         self.metrics.synthesized(what);
         let known = self.conclude(reply, Security::Secure, None);
         Some(Lookup { is_synthesized: true, ..known })
+    }
+
+    /// Whether something follows for a name of a zone that is about to be entered, if that turns out to be signed.
+    fn is_denied(&self, zone: &Name, name: &Name, rtype: u16, work: &Work) -> bool {
+        work.may_synthesize && self.denials.conclude(zone, name, rtype, self.seconds()).is_some()
     }
 
     /// Another server of the zone is asked first for a while.

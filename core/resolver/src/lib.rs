@@ -25,6 +25,8 @@
 //!   always asked for anew. Addresses that come with a referral serve to ask that zone, and are never answers.
 //! * **A chain of keys from the root, or a proof that there is none.** Each name is secure, insecure or bogus; bogus is
 //!   SERVFAIL with an extended error (RFC 8914), but for who sets CD.
+//! * **A cold name waits for no key alone.** The servers of a signed zone that is entered are asked for its keys and, at the same
+//!   time, for what is sought; what they said to that is judged when the keys are known, and is nothing until then.
 //! * **A question costs a bounded amount:** of time, questions to name servers, checks of signatures, hashes, lookups within
 //!   lookups, aliases; a name server can make none of them grow (`iterate.rs`, `keys.rs`, `denial.rs`, `resolver.rs`). Who
 //!   asks for more gets a failure, and nothing is remembered because of it but that. One zone has a share of what is resolved
@@ -68,6 +70,7 @@ mod settings;
 mod stored;
 mod tend;
 mod upstream;
+mod way;
 mod zones;
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::{
     reply::{NameServer, Reply, Said},
     rrset::{RrSet, TTL_MAX},
     upstream::Upstream,
+    way::Step,
 };
 
 /// The shortest that a zone is kept, in seconds: each question below it would ask its parent anew.
@@ -66,6 +67,12 @@ impl Zone {
         self.expires = self.expires.min(self.since + u64::from(seconds));
     }
 
+    /// This is known of it, for so many seconds.
+    fn trust_as(&mut self, (trust, seconds): (Trust, u32)) {
+        self.trust = trust;
+        self.last(seconds);
+    }
+
     pub(crate) fn octets(&self) -> usize {
         let keys = if let Trust::Secure(keys) = &self.trust { keys.len() * 320 } else { 0 };
         let servers =
@@ -98,7 +105,10 @@ impl<U: Upstream> Core<U> {
             None => {}
             // All are revoked: what nothing is known of is not believed, rather than insecure.
             Some(ds) if ds.is_empty() => zone.trust = Trust::Bogus(ede::DNSKEY_MISSING),
-            Some(ds) => self.trust_by_ds(&mut zone, &ds, work, 0).await?,
+            Some(ds) => {
+                let known = self.trust_by_ds(&zone, &ds, work, 0).await?;
+                zone.trust_as(known);
+            }
         }
         Ok(self.keep_zone(zone))
     }
@@ -124,31 +134,43 @@ impl<U: Upstream> Core<U> {
         zone
     }
 
-    /// The zone below that a referral names, or that the same servers turned out to have.
+    /// The zone below that a referral names, or that the same servers turned out to have. If it is signed, its servers are
+    /// asked for its keys and, at the same time, what they are asked `next`: what they said to that is given, too, and is not
+    /// to be believed before it was judged by the zone's keys.
     pub(crate) async fn enter(
         &self,
         parent: &Zone,
         child: &Name,
-        reply: Reply,
+        (reply, next): (Reply, Option<Step>),
         work: &Work,
         depth: u8,
-    ) -> Result<Arc<Zone>, Failure> {
+    ) -> Result<(Arc<Zone>, Option<Result<Reply, Failure>>), Failure> {
         let is_ns = |set: &&RrSet| set.rtype == rtype::NS && set.owner == *child;
         let ttl = reply.answer.iter().chain(&reply.authority).find(is_ns).map_or(0, |set| set.ttl);
         let mut zone = self.zone(child.clone(), reply.servers, ttl.min(TTL_MAX));
+        let mut said = None;
         match &parent.trust {
             Trust::Secure(_) => {
                 let Delegated { ds, ttl } =
                     self.delegated(parent, child, reply.authority, work, depth).await?;
                 zone.last(ttl);
                 match ds {
-                    Ok(ds) => self.trust_by_ds(&mut zone, &ds, work, depth).await?,
+                    Ok(ds) => {
+                        let ahead = async {
+                            let Step { asked, rtype, .. } = next?;
+                            Some(self.ask(&zone, &asked, rtype, work, depth).await)
+                        };
+                        let known = self.trust_by_ds(&zone, &ds, work, depth);
+                        let (known, ahead) = tokio::join!(known, ahead);
+                        zone.trust_as(known?);
+                        said = ahead;
+                    }
                     Err(trust) => zone.trust = trust,
                 }
             }
             trust => zone.trust = trust.clone(),
         }
-        Ok(self.keep_zone(zone))
+        Ok((self.keep_zone(zone), said))
     }
 
     /// What a signed zone says about the keys of one below it: its DS data, or what else it is.
@@ -190,15 +212,16 @@ impl<U: Upstream> Core<U> {
         Ok(Delegated { ds, ttl })
     }
 
-    /// Fetches the keys of a zone from its own servers, of which one must be known by its DS data. What one server has wrong
-    /// another may have right.
+    /// Fetches the keys of a zone from its own servers, of which one must be known by its DS data: whether it is trusted, and
+    /// for how many seconds. What one server has wrong another may have right.
     async fn trust_by_ds(
         &self,
-        zone: &mut Zone,
+        zone: &Zone,
         ds: &[Box<[u8]>],
         work: &Work,
         depth: u8,
-    ) -> Result<(), Failure> {
+    ) -> Result<(Trust, u32), Failure> {
+        let mut wrong = ede::DNSKEY_MISSING;
         for _ in 0..=DOUBTS_MAX {
             let reply = self.ask(zone, &zone.name, rtype::DNSKEY, work, depth).await?;
             let set = reply.answer.into_iter().next().filter(|set| set.rtype == rtype::DNSKEY);
@@ -209,16 +232,12 @@ impl<U: Upstream> Core<U> {
             };
             work.found_out()?;
             match keys {
-                Ok((keys, ttl)) => {
-                    zone.trust = Trust::Secure(Arc::new(keys));
-                    zone.last(ttl);
-                    return Ok(());
-                }
-                Err(why) => zone.trust = Trust::Bogus(why),
+                Ok((keys, ttl)) => return Ok((Trust::Secure(Arc::new(keys)), ttl)),
+                Err(why) => wrong = why,
             }
             self.doubt(reply.from, &zone.name);
         }
-        Ok(())
+        Ok((Trust::Bogus(wrong), TTL_MAX))
     }
 
     /// Those of the sets that the zone's keys sign, and that no wildcard stands for.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "the table is small")]
 
+mod ahead;
 mod anchors;
 mod anew;
 mod denials;

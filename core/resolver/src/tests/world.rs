@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -81,6 +82,8 @@ pub(crate) struct World {
     /// Questions that came: to whom, name as it was shown, type, transport.
     pub(crate) asked: Mutex<Vec<(IpAddr, Name, u16, Transport)>>,
     pub(crate) now: AtomicU64,
+    /// How long each answer takes.
+    pub(crate) round_trip: Duration,
 }
 
 pub(crate) fn name(text: &str) -> Name {
@@ -351,6 +354,10 @@ impl Upstream for World {
         let kind = read_u16(query, &mut at).unwrap();
         self.asked.lock().unwrap().push((server, asked.clone(), kind, transport));
         let fault = self.faults.lock().unwrap().get(&server).copied();
+        // Of the runtime's simulated time.
+        if !self.round_trip.is_zero() {
+            tokio::time::sleep(self.round_trip).await;
+        }
         let zones: Vec<&Zone> =
             self.zones.iter().filter(|zone| zone.0 == server).map(|zone| &zone.1).collect();
         if fault == Some(Fault::Silent) || zones.is_empty() {
