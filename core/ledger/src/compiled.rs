@@ -10,24 +10,17 @@
 //! of zones, and not all names that are asked for: a flood of made-up names in a zone, or in none, pushes nothing out, and
 //! finds what it needs in memory but for two in a hundred.
 //!
-//! **Nothing stale is kept.** What is cached carries the numbers of invalidations that its zone's and its name's stripe had
-//! seen before the snapshots were taken of which it was made; it is valid while those numbers are still the same. A
-//! compilation that began before an invalidation therefore stores something that is already invalid, however long it takes.
-//!
-//! **A change costs what changed.** It makes invalid what shares a stripe with it: of the others one in four thousand.
+//! **Nothing stale is kept, and a change costs what changed.** Whoever compiles a zone has a place in the cache under its
+//! name before the snapshot is taken of which it is made; whoever invalidates takes what is under the name of a zone that
+//! changed out of the cache, place or compiled zone, and nothing else. What was made for a place that is there no more is not
+//! kept, however long it took.
 
-use std::{
-    hash::{BuildHasher, Hash, RandomState},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{sync::Arc, time::Duration};
 
 use proxima_model::{Key, Kind, Zone, limits::NAME_OCTETS_MAX};
 use quick_cache::{
     DefaultHashBuilder, OptionsBuilder, Weighter,
-    sync::{Cache, DefaultLifecycle},
+    sync::{Cache, DefaultLifecycle, GuardResult},
 };
 
 use crate::{ChangeSet, ReadError, Replica, Snapshot, snapshot::zone_candidates};
@@ -49,9 +42,6 @@ pub trait CompileZone: Sized + Send + Sync + 'static {
 
 /// Octets that a cache keeps beside each zone: its name, and places in its tables.
 pub const ENTRY_OCTETS: u64 = 128;
-/// Counters of invalidations; zones share one by the hash of their id or name. A change of one zone compiles again, besides
-/// it, one in as many others that are cached.
-const STRIPES: usize = 4_096;
 /// Parts of the cache, each with its lock and its share of the room.
 const SHARDS: usize = 64;
 
@@ -68,33 +58,7 @@ impl<T> Clone for CompiledZones<T> {
 
 struct Shared<T> {
     replica: Replica,
-    zones: Cache<Box<str>, Kept<T>, Weights>,
-    stripes: Box<[Stripe]>,
-    hasher: RandomState,
-}
-
-/// How many invalidations there were.
-#[derive(Default)]
-struct Stripe {
-    /// Of zones whose ids have this hash.
-    zones: AtomicU64,
-    /// Of zones whose names have this hash: they were made, or deleted.
-    names: AtomicU64,
-}
-
-/// A compiled zone, and how many invalidations there had been before what it was made of was read.
-struct Kept<T> {
-    compiled: Arc<T>,
-    zone_epoch: u64,
-    name_epoch: u64,
-    zone_stripe: u16,
-    name_stripe: u16,
-}
-
-impl<T> Clone for Kept<T> {
-    fn clone(&self) -> Self {
-        Self { compiled: Arc::clone(&self.compiled), ..*self }
-    }
+    zones: Cache<String, Arc<T>, Weights>,
 }
 
 /// What cached zones weigh.
@@ -104,15 +68,15 @@ struct Weights {
     max: u64,
 }
 
-impl<T: CompileZone> Weighter<Box<str>, Kept<T>> for Weights {
-    fn weight(&self, _: &Box<str>, kept: &Kept<T>) -> u64 {
-        kept.compiled.weight().clamp(1, self.max)
+impl<T: CompileZone> Weighter<String, Arc<T>> for Weights {
+    fn weight(&self, _: &String, compiled: &Arc<T>) -> u64 {
+        compiled.weight().clamp(1, self.max)
     }
 }
 
 impl<T: CompileZone> CompiledZones<T> {
     /// Keeps compiled zones of so much weight together at most; the largest of them take no more than a 64th of it by this
-    /// count, whatever they weigh, so that each can be kept.
+    /// count, whatever they weigh, so that each can be kept: from its second question on, if there was no room.
     pub fn new(replica: Replica, room: u64) -> Self {
         let items = usize::try_from((room / T::WEIGHT_COMMON).max(1)).unwrap_or(usize::MAX);
         let options = OptionsBuilder::new()
@@ -131,8 +95,6 @@ impl<T: CompileZone> CompiledZones<T> {
                 DefaultHashBuilder::default(),
                 DefaultLifecycle::default(),
             ),
-            stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
-            hasher: RandomState::new(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -146,7 +108,7 @@ impl<T: CompileZone> CompiledZones<T> {
             if !self.shared.replica.zone_names().may_be(name) {
                 continue;
             }
-            let found = match self.cached(name) {
+            let found = match self.shared.zones.get(name) {
                 Some(compiled) => Some(compiled),
                 None => self.compile(name)?,
             };
@@ -169,20 +131,30 @@ impl<T: CompileZone> CompiledZones<T> {
         let replica = &self.shared.replica;
         // Until that succeeds, everything is found nevertheless, and more slowly.
         replica.zone_names().learn(replica, changed.is_everything().then_some(changed.to)).ok();
-        let (Some(zones), Some(names)) = (changed.zones(), changed.of_kind(Kind::ZoneName)) else {
-            for stripe in &self.shared.stripes {
-                stripe.zones.fetch_add(1, Ordering::AcqRel);
-            }
-            self.shared.zones.clear();
-            return;
-        };
+        match self.changed_names(changed) {
+            Some(names) => names.iter().for_each(|name| drop(self.shared.zones.remove(name.as_str()))),
+            None => self.shared.zones.clear(),
+        }
+    }
+
+    /// The names of the zones that changed; `None` if that may be any.
+    fn changed_names(&self, changed: &ChangeSet) -> Option<Vec<String>> {
+        let made_or_deleted = changed.of_kind(Kind::ZoneName)?;
+        let mut names: Vec<String> = made_or_deleted.filter_map(Key::first_part).collect();
+        let zones = changed.zones()?;
+        if zones.is_empty() {
+            return Some(names);
+        }
+        let snapshot = self.shared.replica.snapshot().ok()?;
         for zone in zones {
-            self.stripe(self.stripe_of(zone)).zones.fetch_add(1, Ordering::AcqRel);
+            match snapshot.get::<Zone>(&zone).ok()? {
+                Some(zone) => names.push(zone.name.to_string()),
+                // It was deleted, and its name with it.
+                None if !names.is_empty() => {}
+                None => return None,
+            }
         }
-        for name in names.filter_map(Key::first_part::<String>) {
-            self.stripe(self.stripe_of(&*name)).names.fetch_add(1, Ordering::AcqRel);
-            self.shared.zones.remove(&*name);
-        }
+        Some(names)
     }
 
     /// How many compiled zones are cached.
@@ -195,39 +167,21 @@ impl<T: CompileZone> CompiledZones<T> {
         self.len() == 0
     }
 
-    /// What is kept of the zone of exactly this name, if nothing of it changed.
-    fn cached(&self, name: &str) -> Option<Arc<T>> {
-        let kept = self.shared.zones.get(name)?;
-        let is_valid = self.stripe(kept.zone_stripe).zones.load(Ordering::Acquire) == kept.zone_epoch
-            && self.stripe(kept.name_stripe).names.load(Ordering::Acquire) == kept.name_epoch;
-        is_valid.then_some(kept.compiled)
-    }
-
-    /// Compiles the zone of exactly this name, if there is one.
+    /// Compiles the zone of exactly this name, if there is one. Nobody waits for another who does the same.
     #[cold]
     fn compile(&self, name: &str) -> Result<Option<Arc<T>>, ReadError> {
-        let replica = &self.shared.replica;
-        let name_stripe = self.stripe_of(name);
-        // Each before the snapshot from which it is read: see the head of this file.
-        let name_epoch = self.stripe(name_stripe).names.load(Ordering::Acquire);
-        let Some(id) = replica.snapshot()?.zone_id_by_name(name)? else { return Ok(None) };
-        let zone_stripe = self.stripe_of(id);
-        let zone_epoch = self.stripe(zone_stripe).zones.load(Ordering::Acquire);
-        let snapshot = replica.snapshot()?;
-        let Some(zone) = snapshot.get::<Zone>(&id)? else { return Ok(None) };
+        // Before the snapshot: see the head of this file.
+        let place = match self.shared.zones.get_value_or_guard(name, Some(Duration::ZERO)) {
+            GuardResult::Value(compiled) => return Ok(Some(compiled)),
+            GuardResult::Guard(place) => Some(place),
+            GuardResult::Timeout => None,
+        };
+        let snapshot = self.shared.replica.snapshot()?;
+        let Some(zone) = snapshot.zone_by_name(name)? else { return Ok(None) };
         let compiled = Arc::new(T::compile(&snapshot, zone)?);
-        let kept = Kept { compiled: Arc::clone(&compiled), zone_epoch, name_epoch, zone_stripe, name_stripe };
-        self.shared.zones.insert(name.into(), kept);
+        // Where the place is there no more, what was made is good for this once.
+        place.and_then(|place| place.insert(Arc::clone(&compiled)).err());
         Ok(Some(compiled))
-    }
-
-    fn stripe(&self, number: u16) -> &Stripe {
-        &self.shared.stripes[usize::from(number)]
-    }
-
-    fn stripe_of(&self, id_or_name: impl Hash) -> u16 {
-        let hash = self.shared.hasher.hash_one(id_or_name);
-        u16::try_from(hash % STRIPES as u64).expect("less than STRIPES")
     }
 }
 
