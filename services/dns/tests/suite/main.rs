@@ -1,6 +1,7 @@
 //! Tests of authoritative DNS: the pure core by tables, properties and an oracle; the service over real sockets with
 //! real clients.
 
+mod allocations;
 mod answers;
 mod corpus;
 mod differential;
