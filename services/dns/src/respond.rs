@@ -385,7 +385,7 @@ impl<Z: Zones> Answer<'_, Z> {
         ttl: u32,
     ) -> Result<bool, Failure> {
         if let Some(signer) = self.signer(zone) {
-            return self.signed_set(signer, zone.apex(), section, (owner, set, ttl));
+            return self.signed_set(signer, zone, section, (owner, set, ttl));
         }
         // Those of a set stand for it in its own zone only, not where an alias that is flattened leads to it.
         match if self.dnssec { zone.signatures(owner, set) } else { None } {

@@ -65,6 +65,11 @@ impl<'s> Records<'s> {
     pub(crate) const fn packed(octets: &'s [u8]) -> Self {
         Self { octets }
     }
+
+    /// Where the first one's length lies.
+    pub(crate) const fn as_ptr(self) -> *const u8 {
+        self.octets.as_ptr()
+    }
 }
 
 impl<'s> Iterator for Records<'s> {

@@ -25,7 +25,7 @@ use self::{
 };
 pub(crate) use self::{
     https::HttpsOffer,
-    packed::Node,
+    packed::{Node, Place},
     presigned::{Denied, Presigned},
 };
 use crate::{
@@ -355,6 +355,11 @@ impl ZoneTree {
         (kind, sets.chain(own.flatten().map(RrSet::view)))
     }
 
+    /// Where this set of a name lies, whole and in lower case, if it is the name's own.
+    pub(crate) fn place(&self, owner: &[u8], set: Set<'_>) -> Option<Place> {
+        self.names.place(owner.strip_suffix(&*self.apex)?, set)
+    }
+
     /// The signatures that its primary made of a set of a name, whole and in lower case, or of the wildcard that stands for it;
     /// of what is not the zone's own there are none.
     pub(crate) fn signatures(&self, owner: &[u8], set: Set<'_>) -> Option<Set<'_>> {
@@ -371,7 +376,8 @@ impl ZoneTree {
 
     /// The same of a set of a name that exists or denies, relative to the apex.
     pub(crate) fn signatures_at(&self, relative: &[u8], set: Set<'_>) -> Option<Set<'_>> {
-        let presigned = self.presigned()?;
+        let signatures = self.presigned()?.signatures(relative, set.rtype)?;
+        // What lies there is the name's own; the records of others are compared, which may be many.
         let is_own = || {
             let sets = self
                 .names
@@ -380,8 +386,8 @@ impl ZoneTree {
                 .flat_map(|node| node.alias().into_iter().chain(node.sets()));
             sets.into_iter().any(|own| own == set)
         };
-        let is_own = matches!(set.rtype, rtype::NSEC | rtype::NSEC3) || is_own();
-        presigned.signatures(relative, set.rtype).filter(|_| is_own)
+        let denies = matches!(set.rtype, rtype::NSEC | rtype::NSEC3);
+        (denies || self.names.place(relative, set).is_some() || is_own()).then_some(signatures)
     }
 
     fn wildcard(&self, encloser: &[u8]) -> Node<'_> {

@@ -183,16 +183,20 @@ impl SigningPair {
         signature.as_ref().try_into().ok()
     }
 
-    /// What it signs of a set: the RRSIG record's data without the signature, whose length is given too, and the
-    /// records.
+    /// What it signs of a set but for its records, up to its signer's name.
+    pub(super) fn begin(&self, owner: &[u8], set: Set<'_>, validity: Validity) -> Begin {
+        begin(owner, set, (self.algorithm.code(), self.tag), validity)
+    }
+
+    /// What it signs of a set.
     pub(super) fn signed_octets(
         &self,
         apex: &[u8],
         owner: &[u8],
         set: Set<'_>,
         validity: Validity,
-    ) -> (Vec<u8>, usize) {
-        signed_octets(apex, owner, set, (self.algorithm.code(), self.tag), validity)
+    ) -> Vec<u8> {
+        signed_octets(apex, owner, set, self.begin(owner, set, validity))
     }
 }
 
@@ -229,28 +233,29 @@ pub(super) const SIGNATURE_OCTETS: usize = 64;
 /// Where in what is signed the [`Validity`] stands.
 const VALIDITY_AT: usize = 8;
 
-/// What a key signs of a set: the RRSIG record's data without the signature, whose length is given too, and the
-/// records in their canonical form and order. Names in data were made in lower case ([`crate::rrset`]).
-fn signed_octets(
-    apex: &[u8],
-    owner: &[u8],
-    set: Set<'_>,
-    (algorithm, tag): (u8, u16),
-    validity: Validity,
-) -> (Vec<u8>, usize) {
+/// An RRSIG record's data up to its signer's name (RFC 4034, 3.1).
+pub(super) type Begin = [u8; 18];
+
+fn begin(owner: &[u8], set: Set<'_>, (algorithm, tag): (u8, u16), validity: Validity) -> Begin {
+    let mut out = Begin::default();
+    out[..2].copy_from_slice(&set.rtype.to_be_bytes());
+    out[2..4].copy_from_slice(&[algorithm, labels(owner)]);
+    out[4..8].copy_from_slice(&set.ttl.to_be_bytes());
+    put_validity(&mut out, validity);
+    out[16..].copy_from_slice(&tag.to_be_bytes());
+    out
+}
+
+/// What a key signs of a set: the RRSIG record's data without the signature, and the records in their canonical form and
+/// order. Names in data were made in lower case ([`crate::rrset`]).
+fn signed_octets(apex: &[u8], owner: &[u8], set: Set<'_>, begin: Begin) -> Vec<u8> {
     let mut data: Vec<&[u8]> = set.records.collect();
     data.sort_unstable();
     data.dedup();
     let octets: usize = data.iter().map(|data| owner.len() + 10 + data.len()).sum();
-    let mut out = Vec::with_capacity(18 + apex.len() + octets);
-    out.extend_from_slice(&set.rtype.to_be_bytes());
-    out.extend_from_slice(&[algorithm, labels(owner)]);
-    out.extend_from_slice(&set.ttl.to_be_bytes());
-    out.extend_from_slice(&[0; 8]);
-    put_validity(&mut out, validity);
-    out.extend_from_slice(&tag.to_be_bytes());
+    let mut out = Vec::with_capacity(begin.len() + apex.len() + octets);
+    out.extend_from_slice(&begin);
     out.extend_from_slice(apex);
-    let prefix = out.len();
     for data in data {
         out.extend_from_slice(owner);
         out.extend_from_slice(&set.rtype.to_be_bytes());
@@ -260,10 +265,10 @@ fn signed_octets(
         out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(data);
     }
-    (out, prefix)
+    out
 }
 
-/// Writes another validity into what [`signed_octets`] made.
+/// Writes a validity into what begins with [`Begin`].
 pub(super) fn put_validity(octets: &mut [u8], validity: Validity) {
     let (expiration, inception) = octets[VALIDITY_AT..VALIDITY_AT + 8].split_at_mut(4);
     expiration.copy_from_slice(&validity.expiration.to_be_bytes());
@@ -320,9 +325,10 @@ mod tests {
         // 2010-08-12 10:04:39 to 2010-09-09 10:04:39.
         let validity = Validity { inception: 1_281_607_479, expiration: 1_284_026_679 };
         let (apex, owner) = (encode("example.net"), encode("www.example.net"));
-        let (signed, prefix) = signed_octets(&apex, &owner, set.view(), (13, 55_648), validity);
+        let begin = begin(&owner, set.view(), (13, 55_648), validity);
+        let signed = signed_octets(&apex, &owner, set.view(), begin);
         assert_eq!(signed[..4], [0, 1, 13, 3]);
-        assert_eq!(signed[16..prefix], [&[0xd9, 0x60][..], &apex].concat());
+        assert_eq!(signed[16..18 + apex.len()], [&[0xd9, 0x60][..], &apex].concat());
         let signature = octets(
             "ab1eb02d8aa687e97da0229337aa8873e6f0eb26be289f28333d183f5d3b7a95\
              c0c869adfb748daee3c5286eed6682c12e5533186baced9c26c167a9ebae950b",
@@ -353,7 +359,7 @@ mod tests {
         // 2015-07-29 22:00:00 to 2015-08-19 22:00:00.
         let validity = Validity { inception: 1_438_207_200, expiration: 1_440_021_600 };
         let name = encode("example.com");
-        let (signed, _) = pair.signed_octets(&name, &name, set.view(), validity);
+        let signed = pair.signed_octets(&name, &name, set.view(), validity);
         let made = pair.sign(&SystemRandom::new(), &signed).expect("a signature");
         assert_eq!(made[..], octets(signature));
         let other = SigningKey { public: vec![7; 32], ..key };
@@ -365,12 +371,17 @@ mod tests {
         let data = [&b"\x02bb"[..], b"\x01z", b"\x02ba", b"\x01z"];
         let set = RrSet::of(rtype::TXT, 60, data).expect("four records");
         let validity = Validity { inception: 1, expiration: 2 };
-        let (mut signed, prefix) = signed_octets(b"\x00", b"\x01a\x00", set.view(), (13, 7), validity);
+        let (apex, owner) = (b"\x00", b"\x01a\x00");
+        let begin = begin(owner, set.view(), (13, 7), validity);
+        let mut signed = signed_octets(apex, owner, set.view(), begin);
         let record = |data: &[u8]| {
             let length = u8::try_from(data.len()).expect("short");
             [&b"\x01a\x00\x00\x10\x00\x01\x00\x00\x00\x3c\x00"[..], &[length], data].concat()
         };
-        assert_eq!(signed[prefix..], [record(b"\x01z"), record(b"\x02ba"), record(b"\x02bb")].concat());
+        assert_eq!(
+            signed[begin.len() + apex.len()..],
+            [record(b"\x01z"), record(b"\x02ba"), record(b"\x02bb")].concat()
+        );
         assert_eq!(signed[8..16], [0, 0, 0, 2, 0, 0, 0, 1]);
         put_validity(&mut signed, Validity { inception: 3, expiration: 4 });
         assert_eq!(signed[8..16], [0, 0, 0, 4, 0, 0, 0, 3]);

@@ -6,7 +6,7 @@ use crate::{
     dnssec::{Signer, nsec, nsec3},
     message::Section,
     name,
-    rrset::{RrSet, Set},
+    rrset::{AsSet as _, RrSet, Set},
     wire::{ExtendedError, Rcode, rtype},
     zone::{ASTERISK, Denied, Found, HttpsOffer, Kind, NEGATIVE_TTL, Node, ZoneTree},
 };
@@ -23,13 +23,14 @@ impl<Z: Zones> Answer<'_, Z> {
     pub(super) fn signed_set(
         &mut self,
         signer: &Signer,
-        apex: &[u8],
+        zone: &ZoneTree,
         section: Section,
         (owner, set, ttl): (&[u8], Set<'_>, u32),
     ) -> Result<bool, Failure> {
         let (signatures, made) = (&self.responder.signatures, &mut self.signatures);
         let written = self.writer.signed_set(section, owner, set, ttl, || {
-            let (rrsigs, new) = signatures.of(signer, apex, owner, set).ok_or(Failure::UNSIGNED)?;
+            let signed = (owner, set, zone.place(owner, set));
+            let (rrsigs, new) = signatures.of(signer, zone.apex(), signed).ok_or(Failure::UNSIGNED)?;
             *made += new;
             Ok::<_, Failure>(rrsigs)
         })?;
@@ -169,10 +170,10 @@ impl<Z: Zones> Answer<'_, Z> {
         if self.query.qtype == rtype::NSEC {
             self.set(zone, Section::Answer, name, set, set.ttl)?;
         } else if let Some(signer) = zone.signer() {
-            let made = self.responder.signatures.of(signer, zone.apex(), name, set);
+            let made = self.responder.signatures.of(signer, zone.apex(), (name, set, None));
             let (rrsigs, new) = made.ok_or(Failure::UNSIGNED)?;
             self.signatures += new;
-            self.unsigned_set(Section::Answer, name, rrsigs.view(), rrsigs.ttl)?;
+            self.unsigned_set(Section::Answer, name, rrsigs.as_set(), rrsigs.ttl)?;
         }
         Ok(Step::Done(Rcode::NoError))
     }

@@ -20,7 +20,10 @@
 //!
 //! Limits: offsets are of 32 bits, which the largest zone that the model allows does not reach.
 
-use std::hash::{BuildHasher, Hasher};
+use std::{
+    hash::{BuildHasher, Hasher},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use foldhash::fast::RandomState;
 use proxima_model::limits::{NAME_OCTETS_MAX, RDATA_OCTETS_MAX, RECORDS_PER_ZONE_MAX};
@@ -40,14 +43,26 @@ const RECORD_MAX: usize =
     SET + 2 + RDATA_OCTETS_MAX + NAME_OCTETS_MAX / 2 * (4 * SLOT + NODE + NAME_OCTETS_MAX / 2 + 1);
 const _: () = assert!(RECORDS_PER_ZONE_MAX * RECORD_MAX < u32::MAX as usize, "offsets are of 32 bits");
 
+/// How many were packed.
+static PACKED: AtomicU64 = AtomicU64::new(0);
+
 /// The names of a zone, relative to the apex and in lower case.
 #[derive(Debug)]
 pub(super) struct Packed {
     octets: Box<[u8]>,
+    /// Which one it is of all that this process has packed.
+    number: u64,
     /// How many slots there are, less one.
     mask: u32,
     names: u32,
     hasher: RandomState,
+}
+
+/// Where a set lies, of all sets that are packed or ever were: whatever else is found there is the same set of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    packed: u64,
+    at: u32,
 }
 
 /// What a name has, where it lies. Cheap to copy.
@@ -83,8 +98,13 @@ impl Packed {
         let (of_sets, of_names) = drafts.octets();
         let mut octets = Vec::with_capacity(slots * SLOT + names * NODE + of_names + of_sets);
         octets.resize(slots * SLOT, 0);
-        let mut packed =
-            Self { octets: Box::default(), mask, names: offset(names), hasher: RandomState::default() };
+        let mut packed = Self {
+            octets: Box::default(),
+            number: PACKED.fetch_add(1, Ordering::Relaxed),
+            mask,
+            names: offset(names),
+            hasher: RandomState::default(),
+        };
         for (name, node) in drafts.in_order() {
             let at = offset(octets.len());
             let mut slot = packed.slot(&name);
@@ -135,6 +155,13 @@ impl Packed {
             }
             slot = self.next(slot);
         }
+    }
+
+    /// Where this set of a name lies, if it is a view of one of its sets here, and no other set with the same records.
+    pub(super) fn place(&self, name: &[u8], set: Set<'_>) -> Option<Place> {
+        let (sets, records) = (self.get(name)?.sets.as_ptr_range(), set.records.as_ptr());
+        let at = || offset(records as usize - self.octets.as_ptr() as usize);
+        sets.contains(&records).then(|| Place { packed: self.number, at: at() })
     }
 
     /// Every name, the apex first.
@@ -322,6 +349,38 @@ mod tests {
         assert_eq!(node.alias().map(Set::target), Some(&target[..]));
         assert!(node.set(rtype::CNAME).is_none() && node.set(rtype::TXT).is_some());
         assert_eq!((node.sets().count(), packed.apex().alias()), (1, None));
+    }
+
+    #[test]
+    fn a_place_is_one_set_of_one_name_of_one_zone() {
+        let drafted = || {
+            let mut draft = Draft::default();
+            for name in ["", "a", "*"] {
+                let node = draft.node(&encode_relative(name));
+                node.add_data(rtype::TXT, 60, b"\x01x");
+                node.add_data(rtype::A, 60, &[192, 0, 2, 1]);
+            }
+            Packed::of(draft)
+        };
+        let (one, other) = (drafted(), drafted());
+        let (a, wildcard) = (encode_relative("a"), encode_relative("*"));
+        let mut places = Vec::new();
+        for packed in [&one, &other] {
+            for name in [&[][..], &a, &wildcard] {
+                for rtype in [rtype::TXT, rtype::A] {
+                    let set = packed.get(name).and_then(|node| node.set(rtype)).expect("it is there");
+                    let place = packed.place(name, set).expect("it lies there");
+                    assert_eq!(packed.place(name, set), Some(place));
+                    assert!(!places.contains(&place));
+                    places.push(place);
+                }
+            }
+        }
+        let of_wildcard = one.get(&wildcard).and_then(|node| node.set(rtype::TXT)).expect("it is there");
+        for (packed, name) in [(&one, &a), (&one, &encode_relative("b")), (&other, &wildcard)] {
+            assert_eq!(packed.place(name, of_wildcard), None, "it is not this name's");
+        }
+        assert_eq!(one.place(&wildcard, of_wildcard.detached().view()), None, "it is a copy");
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! What answers take from the heap: nothing, in a thread of UDP that has answered from the zone before, but for the name that
-//! an alias leads to, and for signatures.
+//! What answers take from the heap: nothing, in a thread of UDP that has answered from the zone before, signed or not, but for
+//! the name that an alias leads to, and for what is denied with a signature.
+//!
+//! All threads of the process that answer over UDP are counted: each test is a process of its own (nextest).
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -21,8 +23,8 @@ const THREADS: usize = 512;
 /// Queries that warm up, and that are counted. The kernel takes both threads in turns, by the asker's port.
 const ASKERS: usize = 16;
 const ROUNDS: usize = 40;
-/// Allocations of one answer with one signature that is kept.
-const SIGNED_MAX: u64 = 8;
+/// Allocations of one denial with two signatures that are kept.
+const DENIED_MAX: u64 = 16;
 
 /// The system's allocator, which counts what each thread asks of it.
 struct Counting;
@@ -76,18 +78,17 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// What the threads that answer over UDP have asked for until now, all together; how many have ever asked.
-fn asked_by_udp() -> (u64, usize) {
-    let (mut asked, mut threads) = (0, 0);
+/// What the threads that answer over UDP have asked for until now, all together.
+fn asked_by_udp() -> u64 {
+    let mut asked = 0;
     for place in 0..NEXT.load(Ordering::Relaxed).min(THREADS) {
         let thread = PLACES[place].load(Ordering::Relaxed);
         let name = std::fs::read_to_string(format!("/proc/self/task/{thread}/comm")).unwrap_or_default();
         if name.contains("udp") {
             asked += ASKED[place].load(Ordering::Relaxed);
-            threads += 1;
         }
     }
-    (asked, threads)
+    asked
 }
 
 /// Asks from several ports, one question behind the other; what the last one was answered, and what the threads asked of the
@@ -102,14 +103,14 @@ async fn asked_for(running: &Running, question: &Question) -> Result<(Vec<String
     let (message, mut buffer, mut length, mut before) = (question.encode(), [0; 4_096], 0, 0);
     for round in 0..2 * ROUNDS {
         if round == ROUNDS {
-            before = asked_by_udp().0;
+            before = asked_by_udp();
         }
         for asker in &askers {
             asker.send(&message).await?;
             length = asker.recv(&mut buffer).await?;
         }
     }
-    Ok((describe(&buffer[..length])?, asked_by_udp().0 - before))
+    Ok((describe(&buffer[..length])?, asked_by_udp() - before))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,20 +139,25 @@ async fn an_answer_from_a_zone_that_is_kept_asks_nothing_of_the_heap() -> Result
                 allocating.push((name, asked / u64::try_from(ROUNDS * ASKERS)?));
             }
         }
-        // The name that an alias leads to is put together in octets of its own.
+        // The name that an alias leads to is put together in octets of its own: by this it is seen that threads are counted.
         ensure!(allocating == [("alias.example.com", 1)], "{allocating:?}");
-        // That threads are counted is seen by what a signed answer still takes.
         let zone = zone("example.com");
         running
             .change(vec![running.node.replica.put(&signing(&zone, vec![new_key(KeyRole::Active)]))])
             .await?;
-        let mut question = Question::new("www.example.com", a);
-        question.edns().flags = 0x8000;
-        let (answer, asked) = asked_for(running, &question).await?;
-        ensure!(answer.iter().any(|line| line.contains("RRSIG")), "{answer:?}");
-        let each = asked / u64::try_from(ROUNDS * ASKERS)?;
-        let threads = asked_by_udp().1;
-        ensure!(threads > 0 && (1..=SIGNED_MAX).contains(&each), "{threads} threads, {each} each");
+        for (name, qtype, said, allocations) in [
+            ("www.example.com", a, "answer www.example.com. 300 IN RRSIG A", 0..=0),
+            ("example.com", soa, "answer example.com. 1800 IN RRSIG SOA", 0..=0),
+            ("example.com", 48, "answer example.com. 3600 IN RRSIG DNSKEY", 0..=0),
+            ("nothing.example.com", a, "authority nothing.example.com. 300 IN RRSIG NSEC", 1..=DENIED_MAX),
+        ] {
+            let mut question = Question::new(name, qtype);
+            question.edns().flags = 0x8000;
+            let (answer, asked) = asked_for(running, &question).await?;
+            ensure!(answer.iter().any(|line| line.starts_with(said)), "{answer:?}");
+            let each = asked / u64::try_from(ROUNDS * ASKERS)?;
+            ensure!(allocations.contains(&each), "{name}: {each} each");
+        }
         Ok(())
     })
     .await
