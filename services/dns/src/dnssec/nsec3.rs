@@ -14,7 +14,11 @@ use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use proxima_model::limits;
 
 use super::denial::write_types;
-use crate::{name::NAME_OCTETS_MAX, rrset::RrSet, wire::rtype};
+use crate::{
+    name::{self, NAME_OCTETS_MAX},
+    rrset::RrSet,
+    wire::rtype,
+};
 
 /// SHA-1 as the hash of names: the only one that there is (RFC 5155, 11).
 pub(crate) const HASH_ALGORITHM: u8 = 1;
@@ -94,6 +98,40 @@ pub(crate) fn hash_of(relative: &[u8]) -> Option<[u8; HASH_OCTETS]> {
         octets.copy_from_slice(&number.to_be_bytes()[3..]);
     }
     Some(hash)
+}
+
+/// The closest encloser that has a record, of a name without so many labels or more: without how many, and its record. The
+/// name with one label more has none, so that something covers it.
+///
+/// A name costs up to 151 rounds of SHA-1, and a question may have 120 labels below the apex: the first name is mostly the
+/// one, and else halving finds it by nine hashes at the most, as above a name that has a record all have one (RFC 5155, 7.1).
+/// A walk that gives up instead would fail deep names that are above only delegations without a record. Only a zone whose
+/// chain has gaps may be told an encloser that is not the closest.
+pub(crate) fn closest(
+    apex: &[u8],
+    name: &[u8],
+    missing: usize,
+    matching: impl Fn(&[u8]) -> Option<usize>,
+) -> Option<(usize, usize)> {
+    let depth = std::iter::successors(Some(name), |&rest| Some(name::without(rest, 1)))
+        .take_while(|rest| rest.len() > apex.len())
+        .count();
+    if missing > depth {
+        return None;
+    }
+    if let Some(at) = matching(name::without(name, missing)) {
+        return Some((missing, at));
+    }
+    // The apex has a record: there is no chain without.
+    let (mut without, mut found) = (missing, (depth, matching(apex)?));
+    while without + 1 < found.0 {
+        let middle = without.midpoint(found.0);
+        match matching(name::without(name, middle)) {
+            Some(at) => found = (middle, at),
+            None => without = middle,
+        }
+    }
+    Some(found)
 }
 
 /// The hash of a name, and of that again with the salt so many times (RFC 5155, 5).
@@ -188,5 +226,22 @@ mod tests {
     #[test]
     fn a_zone_whose_name_is_too_long_has_no_room_for_hashes() {
         assert!(fits(&[0; 222]) && !fits(&[0; 223]));
+    }
+
+    #[test]
+    fn the_closest_encloser_of_the_deepest_names_is_found_by_few_hashes() {
+        let (apex, name) = (encode("example"), encode(&format!("{}example", "a.".repeat(120))));
+        for known in 1..=120 {
+            let hashes = std::cell::Cell::new(0);
+            let is_above = |above: &[u8]| {
+                hashes.set(hashes.get() + 1);
+                (above.len() <= name::without(&name, known).len()).then_some(above.len())
+            };
+            let expected = (known, name::without(&name, known).len());
+            assert_eq!(closest(&apex, &name, 1, is_above), Some(expected));
+            assert!(hashes.get() <= 9, "{} hashes", hashes.get());
+        }
+        assert_eq!(closest(&apex, &name, 1, |_| None), None);
+        assert_eq!(closest(&apex, &apex, 1, |_| Some(0)), None, "nothing is above the apex");
     }
 }

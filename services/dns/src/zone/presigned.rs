@@ -32,9 +32,6 @@ use crate::{
 const RRSIG_OCTETS_MIN: usize = 18;
 /// NSEC3PARAM records that are looked at: a chain has one, and while it is replaced there are two.
 const PARAMETERS_MAX: usize = 4;
-/// Names above one that are hashed to find the closest with a record, each at the cost of many iterations. In a span of
-/// delegations that are not signed the names between may be without (RFC 5155, 7.1): those of an address, of IPv6 too.
-const ABOVE_MAX: usize = 34;
 
 /// What a zone has because its primary signed it.
 #[derive(Debug)]
@@ -230,7 +227,7 @@ impl Presigned {
     /// Which records of the chain prove something of a name, whole and in lower case; each may be told more than once.
     pub(crate) fn prove(&self, apex: &[u8], name: &[u8], denied: Denied, mut tell: impl FnMut(usize)) {
         match &self.hashing {
-            Some(hashing) => self.prove_hashed(hashing, name, denied, &mut |at: Option<usize>| {
+            Some(hashing) => self.prove_hashed(hashing, apex, name, denied, &mut |at: Option<usize>| {
                 at.into_iter().for_each(&mut tell);
             }),
             None => self.prove_named(apex, name, denied, &mut |at: Option<usize>| {
@@ -256,6 +253,7 @@ impl Presigned {
     fn prove_hashed(
         &self,
         hashing: &Hashing,
+        apex: &[u8],
         name: &[u8],
         denied: Denied,
         tell: &mut impl FnMut(Option<usize>),
@@ -271,15 +269,7 @@ impl Presigned {
             Denied::Expanded(labels) => return tell(covering(name::without(name, labels - 1))),
             Denied::Name(labels) | Denied::ExpandedType(labels) => labels,
         };
-        // The apex has a record: there is no chain without.
-        let labels = (missing..).take(ABOVE_MAX).find_map(|labels| {
-            let above = name::without(name, labels);
-            match matching(above) {
-                Some(at) => Some((labels, Some(at))),
-                None => (*above == [0]).then_some((labels, None)),
-            }
-        });
-        let Some((labels, Some(encloser))) = labels else { return };
+        let Some((labels, encloser)) = nsec3::closest(apex, name, missing, matching) else { return };
         tell(Some(encloser));
         tell(covering(name::without(name, labels - 1)));
         match denied {
