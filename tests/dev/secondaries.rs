@@ -22,7 +22,7 @@ fn file(serial: u32, more: &str) -> String {
     format!(
         "$ORIGIN {ZONE}.\n$TTL 7\n@ SOA ns.elsewhere.test. mail.elsewhere.test. {serial} 10 5 15 60\n\
          @ NS ns.elsewhere.test.\n@ MX 10 mail\nwww A 192.0.2.1\n*.wild TXT \"any\" \"thing\"\nold CNAME www\n\
-         sub NS ns.sub\nns.sub A 192.0.2.53\nodd TYPE65280 \\# 3 abcdef\nalias DNAME example.net.\n{more}"
+         sub NS ns.sub\nns.sub A 192.0.2.53\nodd TYPE65280 \\# 3 abcdef\nalias DNAME example.net.\nb\\032b TXT \"x\"\n{more}"
     )
 }
 
@@ -81,7 +81,9 @@ fn a_zone_comes_from_knot_follows_its_changes_and_expires_when_it_has_gone() {
         (["old.example.org", "A"], "CNAME\twww.example.org."),
         (["host.sub.example.org", "A"], "AUTHORITY: 1"),
         (["odd.example.org", "TYPE65280"], "ABCDEF"),
-        (["alias.example.org", "DNAME"], "status: NXDOMAIN"),
+        (["alias.example.org", "DNAME"], "DNAME\texample.net."),
+        (["a.alias.example.org", "A"], "CNAME\ta.example.net."),
+        (["b\\032b.example.org", "TXT"], "status: NXDOMAIN"),
     ] {
         assert!(dev.dig(&question).contains(wanted), "{question:?}: {}", dev.dig(&question));
     }

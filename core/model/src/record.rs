@@ -124,8 +124,8 @@ impl Record {
     }
 }
 
-/// Why `candidate` cannot stand beside `other` in `zone`, if it cannot: the same record twice, or an alias beside
-/// anything (RFC 1034, 3.6.2). An alias that is flattened, at the apex or because it is proxied, is not an alias on the
+/// Why `candidate` cannot stand beside `other` in `zone`, if it cannot: the same record twice, an alias beside anything
+/// (RFC 1034, 3.6.2), or a second alias of the names below (RFC 6672, 2.4), nor one beside a delegation. An alias that is flattened, at the apex or because it is proxied, is not an alias on the
 /// wire: it clashes only with what also says where the host is.
 pub fn conflict(candidate: &Record, other: &Record, zone: &ZoneName) -> Option<Invalid> {
     if candidate.id == other.id || candidate.name != other.name {
@@ -139,17 +139,28 @@ pub fn conflict(candidate: &Record, other: &Record, zone: &ZoneName) -> Option<I
             "change the record that exists",
         ));
     }
+    let dname = RecordType::Other(OtherType::DNAME);
+    let is_apex = candidate.name.as_str() == zone.as_str();
+    let excludes = |one, other| one == dname && (other == dname || other == RecordType::Ns && !is_apex);
+    if excludes(ours, theirs) || excludes(theirs, ours) {
+        return Some(beside(candidate, other));
+    }
     let alias =
         [candidate, other].into_iter().find(|record| record.data.record_type() == RecordType::Cname)?;
-    let flattened = alias.proxied || candidate.name.as_str() == zone.as_str();
+    let flattened = alias.proxied || is_apex;
     if flattened && !(ours.can_be_proxied() && theirs.can_be_proxied()) {
         return None;
     }
-    Some(Invalid::new(
+    Some(beside(candidate, other))
+}
+
+fn beside(candidate: &Record, other: &Record) -> Invalid {
+    let (ours, theirs) = (candidate.data.record_type(), other.data.record_type());
+    Invalid::new(
         "name",
         format!("{} has a {theirs} record, beside which a {ours} record cannot stand", other.name),
         "delete the other record first",
-    ))
+    )
 }
 
 impl Entity for Record {

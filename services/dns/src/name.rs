@@ -51,6 +51,13 @@ impl Name {
         Self::read(octets).expect("what the model made is a name")
     }
 
+    /// The name with what is before its label `index` before `target` instead of what is behind (RFC 6672, 2.2); `None` if that
+    /// is too long. `target` is a whole name in lower case.
+    pub(crate) fn redirected(&self, index: usize, target: &[u8]) -> Option<Self> {
+        let before = &self.octets[..self.wire().len() - self.relative(index, 0).len()];
+        Self::read(&[before, target].concat())
+    }
+
     /// The whole name, in lower case.
     pub(crate) fn wire(&self) -> &[u8] {
         &self.octets[..usize::from(self.length)]

@@ -5,6 +5,7 @@ mod beneath;
 mod flatten;
 mod https;
 mod presigned;
+mod redirect;
 mod responder;
 mod secure;
 
@@ -27,7 +28,7 @@ use crate::{
     rate::{Kind as Counted, Limited},
     rrset::{self, Set},
     wire::{ExtendedError, Rcode, class, rtype},
-    zone::{Denied, Found, Kind, Node, ZoneTree},
+    zone::{Denied, Found, Kind, Node, Place, ZoneTree},
 };
 
 /// Aliases that one answer follows. Resolvers follow 8 to 16 of their own; more are a mistake or an attack.
@@ -139,6 +140,8 @@ struct Answer<'a, Z> {
     dnssec: bool,
     /// How many were made.
     signatures: u16,
+    /// The DNAME records that are in it.
+    moved: Vec<Place>,
     /// What is still to be proven, of zones that came signed.
     proofs: Vec<Proof>,
 }
@@ -300,6 +303,7 @@ impl<Z: Zones> Answer<'_, Z> {
                 }
                 return self.refer(zone, node, name.relative(label, 0));
             }
+            Found::Redirected { node, label } => return self.redirect(zone, node, name, label),
         };
         if let Some(set) = self.about_signatures(zone, name.wire(), node) {
             return self.answer_about_signatures(zone, name.wire(), set.view());
@@ -471,15 +475,16 @@ fn counted<'n>(zone: &'n ZoneTree, name: &'n Name, found: Found<'_>) -> Counted<
     match found {
         Found::Nothing { .. } => Counted::Nothing(zone.apex()),
         Found::Cut { .. } => Counted::Referral(zone.apex()),
-        Found::Wildcard { .. } => Counted::Wildcard(zone.apex()),
+        Found::Wildcard { .. } | Found::Redirected { .. } => Counted::Wildcard(zone.apex()),
         Found::Node(_) => Counted::Name(name.wire()),
     }
 }
 
 /// The addresses of a name server's host, as far as they lie in `zone`. Those of a proxied host are told only where
-/// nothing else can be: below the delegation, where it is not proxied in truth.
+/// nothing else can be: below the delegation, where it is not proxied in truth; those that a DNAME record hides are not.
 fn glue<'z>(zone: &'z ZoneTree, host: &[u8], below: bool) -> impl Iterator<Item = Set<'z>> + use<'z> {
-    let node = zone.glue(host).filter(|node| below || !node.is_proxied(zone));
+    let is_hidden = || matches!(zone.find(&Name::of_encoded(host)), Found::Redirected { .. });
+    let node = zone.glue(host).filter(|node| below || !node.is_proxied(zone) && !is_hidden());
     node.into_iter()
         .flat_map(|node| [rtype::A, rtype::AAAA].into_iter().filter_map(move |rtype| node.set(rtype)))
 }

@@ -43,7 +43,7 @@ impl<'s> Set<'s> {
         self.records.into_iter().next().expect("a set is never empty")
     }
 
-    /// The name that this CNAME set stands for, on the wire.
+    /// The name that this CNAME or DNAME set stands for, on the wire.
     pub(crate) fn target(self) -> &'s [u8] {
         self.first()
     }

@@ -21,6 +21,8 @@ pub enum Rcode {
     NotImp,
     /// Not answered here.
     Refused,
+    /// The name to which the one that was asked for leads is too long (RFC 6672, 2.2).
+    YxDomain,
     /// Signed, with a key that is not known here.
     NotAuth,
     /// An EDNS version that is not spoken here.
@@ -31,13 +33,14 @@ pub enum Rcode {
 
 impl Rcode {
     /// All of them.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::NoError,
         Self::FormErr,
         Self::ServFail,
         Self::NxDomain,
         Self::NotImp,
         Self::Refused,
+        Self::YxDomain,
         Self::NotAuth,
         Self::BadVers,
         Self::BadCookie,
@@ -52,6 +55,7 @@ impl Rcode {
             Self::NxDomain => 3,
             Self::NotImp => 4,
             Self::Refused => 5,
+            Self::YxDomain => 6,
             Self::NotAuth => 9,
             Self::BadVers => 16,
             Self::BadCookie => 23,
@@ -67,6 +71,7 @@ impl Rcode {
             Self::NxDomain => "NXDOMAIN",
             Self::NotImp => "NOTIMP",
             Self::Refused => "REFUSED",
+            Self::YxDomain => "YXDOMAIN",
             Self::NotAuth => "NOTAUTH",
             Self::BadVers => "BADVERS",
             Self::BadCookie => "BADCOOKIE",

@@ -91,6 +91,13 @@ pub(crate) enum Found<'z> {
         /// Which label of the name looked up the delegated name begins with.
         label: usize,
     },
+    /// The name is found elsewhere, for one above it has a DNAME record (RFC 6672).
+    Redirected {
+        /// What the name with that record has.
+        node: Node<'z>,
+        /// Which label of the name looked up it begins with.
+        label: usize,
+    },
     /// The name does not exist.
     Nothing {
         /// What the closest name that encloses it has (RFC 4592, 3.3.1).
@@ -297,10 +304,13 @@ impl ZoneTree {
     }
 
     /// Looks up a name that lies within the zone (RFC 1034, 4.3.2; RFC 4592, 3.3.1): from the apex down, so that a
-    /// delegation hides all below it, to the name itself or the closest name that encloses it.
+    /// delegation and a DNAME record hide all below them, to the name itself or the closest name that encloses it.
     pub(crate) fn find(&self, name: &Name) -> Found<'_> {
         let mut encloser = self.names.apex();
         for label in (0..name.labels() - self.labels).rev() {
+            if encloser.is(flag::REDIRECTS) {
+                return Found::Redirected { node: encloser, label: label + 1 };
+            }
             match self.names.get(name.relative(label, self.apex.len())) {
                 Some(node) if node.is(flag::CUT) => return Found::Cut { node, label },
                 Some(node) => encloser = node,

@@ -137,6 +137,7 @@ rows! {
     // Types that v4 does not have and zone files do. Their names are compared by validators in lower case
     // (RFC 4034, 6.2), which only who knows where they stand can keep to.
     18 "AFSDB" { "data.subtype": U16, "data.hostname": Name } check::none, "give a subtype and a name";
+    39 "DNAME" { "content": Name } check::none, "give one name, below which all names of this one are found";
     13 "HINFO" { "data.cpu": Text, "data.os": Text } check::none, "give two texts";
     36 "KX" { "data.preference": U16, "data.exchanger": Name } check::none, "give a preference and a name";
     7 "MB" { "content": Name } check::none, "give one name";
@@ -161,7 +162,7 @@ const OF_MESSAGES: &str = "is a type of questions or messages, not of a zone's r
 const OBSOLETE: &str = "is of a DNSSEC that nobody speaks any more (RFC 3755)";
 
 /// Types that no owner of a zone can have: their number, their name, why not, and what to do instead.
-const REFUSED: [(u16, &str, &str, &str); 23] = [
+const REFUSED: [(u16, &str, &str, &str); 22] = [
     (3, "MD", "is obsolete (RFC 973)", "use MX"),
     (4, "MF", "is obsolete (RFC 973)", "use MX"),
     (6, "SOA", MADE_HERE, "leave it out"),
@@ -169,7 +170,6 @@ const REFUSED: [(u16, &str, &str, &str); 23] = [
     (24, "SIG", OBSOLETE, SIGNING),
     (25, "KEY", OBSOLETE, "use DNSKEY or CERT"),
     (30, "NXT", OBSOLETE, SIGNING),
-    (39, "DNAME", "is not answered here", "use CNAME records, of the names or of a wildcard"),
     (41, "OPT", OF_MESSAGES, "use another type"),
     (46, "RRSIG", MADE_HERE, SIGNING),
     (47, "NSEC", MADE_HERE, SIGNING),

@@ -39,6 +39,8 @@ impl OtherType {
     pub const PTR: Self = Self(12);
     /// RFC 1876.
     pub const LOC: Self = Self(29);
+    /// RFC 6672: one for a name at the most, and not where the zone ends.
+    pub const DNAME: Self = Self(39);
     /// RFC 4034, 5: only at a name that is delegated.
     pub const DS: Self = Self(43);
     /// RFC 4034, 2: only at a zone's apex, for keys of others who sign it too (RFC 8901).

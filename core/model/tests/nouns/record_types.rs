@@ -87,7 +87,6 @@ fn types_that_servers_make_or_that_no_record_has_are_refused_by_name_and_by_numb
         ("TYPE0", "of questions or messages"),
         ("TYPE200", "of questions or messages"),
         ("TYPE65535", "of questions or messages"),
-        ("DNAME", "not answered here"),
         ("TYPE65536", "not a record type"),
         ("TYPE", "not a record type"),
         ("TYPE+1", "not a record type"),

@@ -1,7 +1,7 @@
 //! What of a zone's own makes it vain to ask an authority: it would look where we do not answer.
 
 use proxima_ledger::Snapshot;
-use proxima_model::{AcmeOrder, Record, RecordData, Zone, ZoneIndex, ZoneName};
+use proxima_model::{AcmeOrder, OtherType, Record, RecordData, RecordType, Zone, ZoneIndex, ZoneName};
 
 use crate::error::ApiError;
 
@@ -24,6 +24,14 @@ pub(crate) fn obstacle(snapshot: &Snapshot, zone: &Zone) -> Result<Option<String
     }
     for record in snapshot.scan::<Record>(&[&zone.id]) {
         let record = record?;
+        let is_dname = record.data.record_type() == RecordType::Other(OtherType::DNAME);
+        if is_dname && record.name.as_str() == zone.name.as_str() {
+            return Ok(Some(format!(
+                "{} has a DNAME record, which moves {name}, at which certificate authorities look, to where we do not answer; \
+                 remove the record, or upload a certificate",
+                zone.name
+            )));
+        }
         if record.name != name {
             continue;
         }

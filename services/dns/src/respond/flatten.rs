@@ -39,7 +39,9 @@ impl<Z: Zones> Answer<'_, Z> {
             let node = match there.find(&target) {
                 Found::Node(node) | Found::Wildcard { node, .. } => node,
                 Found::Nothing { .. } => return self.negative(zone, name.wire(), Found::Node(flattened)),
-                Found::Cut { .. } => return self.flatten_outside(zone, (name, flattened), &target, ttl),
+                Found::Cut { .. } | Found::Redirected { .. } => {
+                    return self.flatten_outside(zone, (name, flattened), &target, ttl);
+                }
             };
             let set = match node.kind(&there) {
                 Kind::Proxied => self.responder.addresses(qtype),

@@ -97,7 +97,7 @@ impl Denied {
     /// What is to be proven of a name that has nothing of a type, or is not there.
     pub(super) const fn of(found: Found<'_>) -> Self {
         match found {
-            Found::Node(_) | Found::Cut { .. } => Self::Type,
+            Found::Node(_) | Found::Cut { .. } | Found::Redirected { .. } => Self::Type,
             Found::Wildcard { labels, .. } => Self::ExpandedType(labels),
             Found::Nothing { labels, .. } => Self::Name(labels),
         }

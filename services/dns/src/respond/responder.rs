@@ -175,6 +175,7 @@ impl Responder {
             denied_for: u32::MAX,
             dnssec,
             signatures,
+            moved: Vec::new(),
             proofs: Vec::new(),
         };
         let (rcode, limited) = answer.finish_making();

@@ -195,7 +195,9 @@ impl<Z: Zones> Answer<'_, Z> {
             Found::Nothing { .. } => return vec![rtype::NXNAME],
             // Of a delegation, only DS is signed, which is not there.
             Found::Cut { .. } => return vec![rtype::NS],
-            Found::Node(node) | Found::Wildcard { node, .. } => with_signatures(types(zone, node)),
+            Found::Node(node) | Found::Wildcard { node, .. } | Found::Redirected { node, .. } => {
+                with_signatures(types(zone, node))
+            }
         };
         types.retain(|rtype| *rtype != self.query.qtype);
         types

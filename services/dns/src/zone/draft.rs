@@ -155,6 +155,9 @@ impl NodeDraft {
             self.sets.retain(|set| set.rtype != rtype::DS);
         }
         self.set_flag(flag::CUT, is_cut);
+        // Nobody knows what a wildcard would redirect (RFC 6672, 3.3).
+        let redirects = !name.starts_with(ASTERISK) && self.set(rtype::DNAME).is_some();
+        self.set_flag(flag::REDIRECTS, redirects);
         self.set_flag(flag::WANTS_FLATTENING, flatten_all);
         let is_flattened = is_apex || self.flags & flag::WANTS_FLATTENING != 0 || !self.sets.is_empty();
         self.set_flag(flag::FLATTENED, is_flattened && !is_presigned);

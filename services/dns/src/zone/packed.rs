@@ -87,6 +87,8 @@ pub(super) mod flag {
     pub(crate) const CUT: u8 = 1 << 4;
     /// The name `*` exists directly below.
     pub(crate) const WILDCARD_BELOW: u8 = 1 << 5;
+    /// All names below are found elsewhere (RFC 6672).
+    pub(crate) const REDIRECTS: u8 = 1 << 6;
 }
 
 impl Packed {

@@ -14,7 +14,7 @@
 //! * **Whole or not at all:** nothing of a transfer is applied before its last record has come; see
 //!   [`proxima_model::SecondaryZone`] for how large ones come in force.
 //! * **The serial is the primary's,** and so is the SOA record.
-//! * **What nobody can have here is left out, and counted:** records of types that are not served (DNAME), names of other
+//! * **What nobody can have here is left out, and counted:** records of types that are not served (NULL), names of other
 //!   octets than hosts' and services', and what a signed zone has because it is signed, unless it is to be answered as its
 //!   primary signed it (`dnssec_presigned`): then all that is kept is kept octet by octet, and what is wrong with it is told.
 //! * **No account keeps another waiting** as long as there are fewer of them than places: each has a share of those ([`super::places`]),

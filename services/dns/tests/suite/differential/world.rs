@@ -1,6 +1,6 @@
 //! Random zones with what is hard about zones, and questions about them.
 //!
-//! Not made is what the model refuses or has in another form: DNAME, names of other octets than hosts' and services', and
+//! Not made is what the model refuses or has in another form: names of other octets than hosts' and services', and
 //! texts of several strings, whose borders are not kept.
 
 use std::{collections::HashMap, fmt::Write as _};
@@ -62,6 +62,10 @@ impl World {
             if is_apex && kind == "CNAME" || is_ns && line.owner.starts_with('*') {
                 continue;
             }
+            // It would hide all of the zone, or nobody knows what (RFC 6672, 3.3).
+            if kind == "DNAME" && (is_apex || line.owner.starts_with('*')) {
+                continue;
+            }
             if is_apex && is_ns {
                 (line.ttl, line.data) = (86_400, "NS ns.elsewhere.example.".to_owned());
             }
@@ -75,6 +79,13 @@ impl World {
             records.push(record);
             kept.push(line);
         }
+        // Below a DNAME record nothing may be (RFC 6672, 2.4): knot refuses such a zone.
+        let moved: Vec<String> = kept
+            .iter()
+            .filter(|line| line.kind() == "DNAME")
+            .map(|line| format!(".{}", line.owner))
+            .collect();
+        kept.retain(|line| !moved.iter().any(|above| line.owner.ends_with(above.as_str())));
         // DS where nothing is delegated says nothing, and is not answered here (RFC 4035, 2.4).
         let cuts: Vec<String> =
             kept.iter().filter(|line| line.kind() == "NS").map(|line| line.owner.clone()).collect();
@@ -271,6 +282,7 @@ fn data() -> impl Strategy<Value = String> {
         1 => target().prop_map(|target| format!("NAPTR 1 2 \"S\" \"SIP+D2U\" \"\" {target}")),
         1 => target().prop_map(|target| format!("RP {target} {target}")),
         1 => target().prop_map(|target| format!("NS {target}")),
+        1 => target().prop_map(|target| format!("DNAME {target}")),
         1 => target().prop_map(|target| format!("AFSDB 1 {target}")),
     ]
 }
