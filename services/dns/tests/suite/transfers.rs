@@ -5,7 +5,7 @@ use domain::base::Message;
 use proxima_ledger::Change;
 use proxima_model::{
     AccountId, DnsName, KeyRole, OutgoingTransfers, Record, RecordId, Timestamp, TransferAcl, TransferAclId,
-    TransferPeer, TransferPeerId, TsigAlgorithm, TsigKey, TsigKeyId,
+    TransferPeer, TransferPeerId, TsigAlgorithm, TsigKey, TsigKeyId, ZoneId,
 };
 use proxima_transfer::{
     Exchange, Key,
@@ -60,8 +60,13 @@ pub(crate) fn peer(address: Option<&str>, with_key: bool) -> TransferPeer {
 
 /// What it takes for the zone to be transferred to this peer.
 pub(crate) fn listed(running: &Running, peer: &TransferPeer, enabled: bool) -> Vec<Change> {
+    listed_for(running, zone("example.com").id, peer, enabled)
+}
+
+/// The same for another zone.
+pub(crate) fn listed_for(running: &Running, zone: ZoneId, peer: &TransferPeer, enabled: bool) -> Vec<Change> {
     let outgoing = OutgoingTransfers {
-        zone: zone("example.com").id,
+        zone,
         peers: vec![peer.id],
         enabled,
         created_at: Timestamp::default(),

@@ -18,7 +18,7 @@
 //! The test has a seed of its own and takes some seconds. `PROXIMA_DIFFERENTIAL_SEED=17` takes another one,
 //! `PROXIMA_DIFFERENTIAL_SECONDS=600` goes on from there to the next ones for so long. Zones that we sign are not compared, since
 //! denials are made in several ways: Unbound validates them (`signed.rs`, `validated.rs`). Zones that come signed are both
-//! (`presigned.rs`).
+//! (`presigned.rs`). Whole zones are verified by ldns (`verified.rs`).
 
 mod presigned;
 mod reply;
@@ -26,6 +26,7 @@ mod servers;
 mod shrink;
 mod signed;
 mod validated;
+mod verified;
 mod world;
 
 use std::time::{Duration, Instant};

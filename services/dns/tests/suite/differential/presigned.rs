@@ -43,8 +43,8 @@ const ALIASES_COMPARED: usize = 4;
 const WAYS: [&[&str]; 3] = [&[], &["-3", "ab12", "-H", "2"], &["-3", "-", "-H", "0", "-A"]];
 
 /// A zone as it came from BIND.
-struct Came {
-    zone: Zone,
+pub(super) struct Came {
+    pub(super) zone: Zone,
     secondary: SecondaryZone,
     records: Vec<TransferredRecord>,
 }
@@ -63,7 +63,7 @@ impl Came {
         Ok(Self { records: records.collect::<Result<_>>()?, zone, secondary })
     }
 
-    fn changes(&self, running: &Running) -> Vec<Change> {
+    pub(super) fn changes(&self, running: &Running) -> Vec<Change> {
         let replica = &running.node.replica;
         let index = ZoneIndex { name: self.zone.name.clone(), zone: self.zone.id };
         let mut changes = vec![replica.put(&self.zone), replica.put(&index), replica.put(&self.secondary)];
@@ -112,27 +112,33 @@ fn sign(folder: &Path, apex: &str, text: &str, way: &[&str]) -> Result<(String, 
 }
 
 /// Worlds that the others serve, and that came from them.
-struct Round {
+pub(super) struct Round {
     servers: Servers,
     fixture: Fixture,
-    came: Vec<Came>,
+    pub(super) came: Vec<Came>,
     anchors: Vec<(String, String)>,
 }
 
 impl Round {
     fn serve(worlds: &[(World, Vec<Asked>)]) -> Result<Self> {
+        let numbered = worlds.iter().enumerate().map(|(number, (world, _))| (apex(number), world));
+        let files = numbered.map(|(apex, world)| (apex.clone(), world.zone_file(&apex)));
+        Self::of_files(&files.collect::<Vec<_>>())
+    }
+
+    /// Of zones' files, each by the name of its number.
+    pub(super) fn of_files(files: &[(String, String)]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let (mut zones, mut anchors) = (Vec::new(), Vec::new());
-        for (number, (world, _)) in worlds.iter().enumerate() {
-            let apex = apex(number);
+        for (number, (apex, text)) in files.iter().enumerate() {
             let way = WAYS[number % WAYS.len()];
-            let (text, anchor) = sign(folder.path(), &apex, &world.zone_file(&apex), way)?;
+            let (text, anchor) = sign(folder.path(), apex, text, way)?;
             anchors.push((apex.clone(), anchor));
-            zones.push((apex, text));
+            zones.push((apex.clone(), text));
         }
         let servers = Servers::start(&zones)?;
         let (mut fixture, mut came) = (Fixture::default(), Vec::new());
-        for number in 0..worlds.len() {
+        for number in 0..files.len() {
             let apex = crate::support::Question::new(&apex(number), rtype::SOA).name;
             let zone = Came::new(number, &servers.transfer(&apex)?)?;
             fixture.add_secondary(&zone.zone, &zone.secondary, zone.records.clone());
