@@ -39,6 +39,8 @@ pub(crate) enum Transport {
     Tcp,
     /// DNS over TLS.
     Tls,
+    /// DNS over HTTPS, by HTTP/2; dnsperf itself is not asked to speak it.
+    Https,
 }
 
 /// What came of a load.
@@ -88,11 +90,12 @@ pub(crate) const METRICS: [Metric<Round>; 3] = [
 ];
 
 impl Round {
-    /// Puts the load on the server; processor time is that of the server alone.
-    pub(crate) fn measure(server: &Server, load: impl FnOnce() -> Result<Load>) -> Result<Self> {
-        let before = server.cpu()?;
+    /// Puts the load on a subject; processor time is that of its servers alone.
+    pub(crate) fn measure(servers: &[&Server], load: impl FnOnce() -> Result<Load>) -> Result<Self> {
+        let used = || servers.iter().map(|server| server.cpu()).sum::<Result<Duration>>();
+        let before = used()?;
         let load = load()?;
-        let cpu = server.cpu()? - before;
+        let cpu = used()? - before;
         Ok(Self { cpu_us_per_answer: cpu.as_secs_f64() * 1e6 / load.answers as f64, load })
     }
 
@@ -182,6 +185,7 @@ fn dnsperf(address: SocketAddr, questions: &Questions, transport: Transport) -> 
         Transport::Udp | Transport::UdpSigned => "udp",
         Transport::Tcp => "tcp",
         Transport::Tls => "dot",
+        Transport::Https => "doh",
     };
     dnsperf.args(["-m", mode]);
     if transport == Transport::UdpSigned {

@@ -81,7 +81,7 @@ fn cold(near: &Near, subjects: &[Subject], options: &Options, report: &mut Repor
     for questions in near.cold.iter().take(wanted) {
         for (subject, measured) in &mut rounds {
             let once = || dnsperf::once(subject.address, questions, Transport::Udp);
-            let round = Round::measure(&subject.server, once)?;
+            let round = Round::measure(&[&subject.server], once)?;
             keep(COLD, subject, round, questions, measured)?;
         }
     }
@@ -107,7 +107,7 @@ fn warm(
     for _ in 0..options.trials.rounds {
         for (subject, measured) in &mut rounds {
             let load = || dnsperf::run(subject.address, questions, transport, options.trials.seconds);
-            let round = Round::measure(&subject.server, load)?;
+            let round = Round::measure(&[&subject.server], load)?;
             keep(case, subject, round, questions, measured)?;
         }
     }

@@ -85,7 +85,7 @@ fn measure(
     add_memory(&subject, "after_start", report)?;
 
     let once = || dnsperf::once(subject.address, questions, Transport::Udp);
-    let cold = Round::measure(&subject.server, once)?;
+    let cold = Round::measure(&[&subject.server], once)?;
     eprintln!("{COLD:<20} {:<8} {}", subject.name, cold.shown());
     cold.load.check(questions.not_found_percent)?;
     report.add_medians(COLD, subject.name, &[cold], &METRICS);
@@ -115,7 +115,7 @@ fn warm(
     let mut rounds = Vec::new();
     for _ in 0..options.trials.rounds {
         let load = || dnsperf::run(subject.address, questions, Transport::Udp, options.trials.seconds);
-        let round = Round::measure(&subject.server, load)?;
+        let round = Round::measure(&[&subject.server], load)?;
         eprintln!("{case:<20} {:<8} {}", subject.name, round.shown());
         round.load.check(questions.not_found_percent)?;
         rounds.push(round);

@@ -29,6 +29,6 @@ pub(super) fn start(zones: &Zones, home: &Path) -> Result<Subject> {
     }
     let mut named = Command::new("named");
     named.args(["-g", "-n", "1", "-c"]).arg(&config);
-    let reach = Reach { tls: Some(tls), signed: Some(Signed::Plainly), address };
+    let reach = Reach { tls: Some(tls), signed: Some(Signed::Plainly), ..Reach::plain(address) };
     Subject::peer("bind", (&named, reach), (&config, &text), zones, home)
 }

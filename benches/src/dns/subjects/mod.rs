@@ -1,6 +1,7 @@
 //! The subjects: Proxima and its peers, each with one thread for the one core, and without limits of rate.
 
 mod bind;
+mod dnsdist;
 mod knot;
 mod nsd;
 mod pdns;
@@ -13,17 +14,22 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::https;
 use super::zones::{LARGE, SIGNED, Zones};
 use crate::dnsperf::Transport;
 use crate::process::{self, LOAD_CORE, SUBJECT_CORE, Server};
 use crate::report::PROXIMA;
 
 /// All of them, in the order in which they are shown.
-pub(super) const NAMES: [&str; 5] = [PROXIMA, "knot", "nsd", "bind", "pdns"];
+pub(super) const NAMES: [&str; 6] = [PROXIMA, "knot", "nsd", "bind", "pdns", "dnsdist"];
+/// As what a server answers queries over HTTPS.
+pub(super) const HTTPS_NAME: &str = "ns1.proxima.test";
 
 pub(super) struct Subject {
     pub(super) name: &'static str,
     pub(super) server: Server,
+    /// The server that it asks what it does not know: its work is counted with its own.
+    pub(super) behind: Option<Server>,
     pub(super) reach: Reach,
 }
 
@@ -31,8 +37,12 @@ pub(super) struct Subject {
 pub(super) struct Reach {
     /// UDP and TCP.
     address: SocketAddr,
+    /// Whether it is a peer over UDP; what stands before a server for connections is none.
+    udp: bool,
     /// DNS over TLS.
     tls: Option<SocketAddr>,
+    /// DNS over HTTPS.
+    https: Option<SocketAddr>,
     /// How it has the signed zone.
     signed: Option<Signed>,
 }
@@ -49,7 +59,7 @@ pub(super) enum Signed {
 impl Reach {
     /// Over UDP and TCP alone, without the signed zone.
     const fn plain(address: SocketAddr) -> Self {
-        Self { address, tls: None, signed: None }
+        Self { address, udp: true, tls: None, https: None, signed: None }
     }
 }
 
@@ -57,10 +67,17 @@ impl Subject {
     /// Where it is asked by this transport; `None` if it does not speak it.
     pub(super) fn address(&self, transport: Transport) -> Option<SocketAddr> {
         match transport {
-            Transport::Udp | Transport::Tcp => Some(self.reach.address),
+            Transport::Udp => self.reach.udp.then_some(self.reach.address),
+            Transport::Tcp => Some(self.reach.address),
             Transport::UdpSigned => self.reach.signed.map(|_| self.reach.address),
             Transport::Tls => self.reach.tls,
+            Transport::Https => self.reach.https,
         }
+    }
+
+    /// All whose work is its own.
+    pub(super) fn servers(&self) -> Vec<&Server> {
+        std::iter::once(&self.server).chain(&self.behind).collect()
     }
 
     /// Whether names that are not there are answered NXDOMAIN.
@@ -77,6 +94,7 @@ impl Subject {
             "nsd" => nsd::start(zones, &home),
             "bind" => bind::start(zones, &home),
             "pdns" => pdns::start(zones, &home),
+            "dnsdist" => dnsdist::start(zones, &home),
             _ => bail!("there is no subject `{name}`; there are: {}", NAMES.join(", ")),
         }
     }
@@ -94,14 +112,13 @@ impl Subject {
         let mut server = Server::start(name, SUBJECT_CORE, command, &log)?;
         wait_until_served(&mut server, &reach, zones)
             .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
-        Ok(Self { name, server, reach })
+        Ok(Self { name, server, behind: None, reach })
     }
 }
 
 /// A certificate (ECDSA P-256) and its key, as files.
 fn certify(home: &Path) -> Result<(PathBuf, PathBuf)> {
-    let made = rcgen::generate_simple_self_signed(["ns1.proxima.test".to_owned()])
-        .context("making a certificate")?;
+    let made = rcgen::generate_simple_self_signed([HTTPS_NAME.to_owned()]).context("making a certificate")?;
     let (certificate, key) = (home.join("certificate.pem"), home.join("key.pem"));
     fs::write(&certificate, made.cert.pem()).context("writing the certificate")?;
     fs::write(&key, made.signing_key.serialize_pem()).context("writing the key")?;
@@ -115,6 +132,10 @@ fn wait_until_served(server: &mut Server, reach: &Reach, zones: &Zones) -> Resul
     }
     if reach.signed.is_some() {
         server.wait_until(&format!("it signs {SIGNED}"), || says(reach, SIGNED, "SOA 13 2 "))?;
+    }
+    if let Some(address) = reach.https {
+        let answers = || https::answers(address, &[format!("{LARGE} SOA")]).is_ok_and(|said| said.found == 1);
+        server.wait_until("it answers over HTTPS", answers)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::super::zones::{SIGNED, Zone, Zones};
-use super::{Reach, Signed, Subject, wait_until_served};
+use super::{HTTPS_NAME, Reach, Signed, Subject, wait_until_served};
 use crate::api;
 use crate::process::{self, LOAD_CORE, SUBJECT_CORE, Server, free_address};
 use crate::report::PROXIMA;
@@ -16,10 +16,14 @@ use crate::report::PROXIMA;
 /// Lines of one import, which is bounded (`docs/api.md`).
 const IMPORT_LINES: usize = 8_000;
 
+/// The zone of its name servers.
+const NETWORK: &str = "proxima.test";
+
 /// `proxima node`, with the zones made and filled by the API.
 pub(super) fn start(binary: &Path, zones: &Zones, home: &Path) -> Result<Subject> {
     let (dns, tls, api) = (free_address()?, free_address()?, free_address()?);
-    let (http, admin, data) = (free_address()?, free_address()?, home.join("data"));
+    let (http, https, admin) = (free_address()?, free_address()?, free_address()?);
+    let data = home.join("data");
     let authority = home.join("ca");
     let mut ca = Command::new(binary);
     process::output(LOAD_CORE, ca.args(["ca", "init"]).arg(&authority))?;
@@ -27,10 +31,10 @@ pub(super) fn start(binary: &Path, zones: &Zones, home: &Path) -> Result<Subject
     let text = format!(
         "[node]\nname = \"one\"\npop = \"ONE\"\nregion = \"local\"\ndata_dir = {data:?}\nkey_file = {:?}\n\
          admin = \"{admin}\"\n\
-         [network]\nanycast_addresses = [\"127.0.0.1\"]\nname_servers = [\"ns1.proxima.test\", \"ns2.proxima.test\"]\n\
+         [network]\nanycast_addresses = [\"127.0.0.1\"]\nname_servers = [\"{HTTPS_NAME}\", \"ns2.proxima.test\"]\n\
          [dns]\nlisten = [\"{dns}\"]\nlisten_tls = [\"{tls}\"]\n\
-         rate_limit_exempt = [\"127.0.0.0/8\"]\n\
-         [edge]\nhttp = [\"{http}\"]\nhttps = []\n\
+         https = true\nrate_limit_exempt = [\"127.0.0.0/8\"]\n\
+         [edge]\nhttp = [\"{http}\"]\nhttps = [\"{https}\"]\n\
          [control]\nlisten = [\"{api}\"]\nactivation = \"trust\"\n",
         authority.join("at-rest.key"),
     );
@@ -56,9 +60,12 @@ pub(super) fn start(binary: &Path, zones: &Zones, home: &Path) -> Result<Subject
             client.change(&format!("zones/{id}/dnssec"), &json!({"status": "active"}))?;
         }
     }
-    let reach = Reach { address: dns, tls: Some(tls), signed: Some(Signed::Compactly) };
+    // The zone of the name servers, so that they have a certificate.
+    client.make("zones", &json!({"name": NETWORK, "account": {"id": account}}))?;
+    let signed = Some(Signed::Compactly);
+    let reach = Reach { tls: Some(tls), https: Some(https), signed, ..Reach::plain(dns) };
     wait_until_served(&mut server, &reach, zones).with_context(said)?;
-    Ok(Subject { name: PROXIMA, server, reach })
+    Ok(Subject { name: PROXIMA, server, behind: None, reach })
 }
 
 /// Imports a zone's file; SOA and NS of the zone itself are passed over, as they are the network's.
