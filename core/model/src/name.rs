@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::{Invalid, excerpt, limits};
 
 /// A DNS owner or target name (RFC 1035, 3.1): lower case, absolute, written without the last dot, IDNA in its ASCII
-/// form. Labels may begin with `_` (RFC 8552); the first may be `*` (RFC 4592). The root is written `.`.
+/// form. Labels may begin with `_` (RFC 8552), or say a block of addresses, as `0/25` does (RFC 2317); the first may be `*`
+/// (RFC 4592). The root is written `.`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DnsName(String);
@@ -73,7 +74,8 @@ impl ZoneName {
                 "give a domain such as example.com",
             ));
         }
-        if name.split('.').any(|label| label.contains(['*', '_'])) {
+        // Nor `/`: a zone's name is part of a key of the ledger, whose parts it separates.
+        if name.split('.').any(|label| label.contains(['*', '_', '/'])) {
             return Err(Invalid::new(
                 "name",
                 format!("{} has a label that is not a host's", excerpt(text)),
@@ -130,6 +132,12 @@ fn wire(name: &str) -> Vec<u8> {
     octets
 }
 
+/// Whether a label says a block of addresses: its first one's last number, and the length of its prefix (RFC 2317, 4).
+fn is_block(label: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
+    label.split_once('/').is_some_and(|(first, length)| is_number(first) && is_number(length))
+}
+
 /// Whether `name` is `zone` itself or lies below it; both lower case, without the last dot.
 fn is_within(name: &str, zone: &str) -> bool {
     name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
@@ -173,7 +181,8 @@ fn normalise(field: &'static str, text: &str) -> Result<String, Invalid> {
         if label == "*" && position == 0 {
             continue;
         }
-        if !label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_') {
+        let is_usual = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
+        if !label.bytes().all(is_usual) && !is_block(label) {
             return Err(refuse("has a character that names do not have"));
         }
         if label.starts_with('-') || label.ends_with('-') {

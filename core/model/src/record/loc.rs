@@ -98,7 +98,9 @@ pub(super) fn parse(words: &[&str]) -> Result<[u8; OCTETS], Invalid> {
         let Some(word) = words.next() else {
             return default.ok_or_else(|| refuse("the place ends before its altitude", remedy));
         };
-        let number = decimal(word.strip_suffix(['m', 'M']).unwrap_or(word), 2);
+        let digits = word.strip_suffix(['m', 'M']).unwrap_or(word);
+        let number =
+            decimal(digits.strip_prefix('+').filter(|rest| !rest.starts_with('-')).unwrap_or(digits), 2);
         let within = number.filter(|number| range.contains(number));
         within.ok_or_else(|| refuse(format!("{} is not a length that fits", excerpt(word)), remedy))
     };

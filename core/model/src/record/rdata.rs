@@ -27,7 +27,7 @@ const GENERIC: &str = "\\#";
 /// The most octets that a presentation form takes for one octet of data: an escape.
 const WRITTEN_OCTETS: usize = 4;
 /// Kinds of certificates by their names (RFC 4398, 2.1).
-const CERT_TYPES: [(u16, &str); 9] = [
+const CERT_TYPES: [(u16, &str); 10] = [
     (1, "PKIX"),
     (2, "SPKI"),
     (3, "PGP"),
@@ -37,20 +37,33 @@ const CERT_TYPES: [(u16, &str); 9] = [
     (7, "ACPKIX"),
     (8, "IACPKIX"),
     (253, "URI"),
+    (254, "OID"),
 ];
-/// Algorithms of DNSSEC by their names (RFC 8624, 3.1).
-const ALGORITHMS: [(u16, &str); 10] = [
+/// Algorithms of DNSSEC by their names (RFC 8624, 3.1), also by those that BIND writes.
+const ALGORITHMS: [(u16, &str); 19] = [
+    (1, "RSAMD5"),
+    (2, "DH"),
     (3, "DSA"),
     (5, "RSASHA1"),
+    (6, "NSEC3DSA"),
+    (6, "DSA-NSEC3-SHA1"),
     (7, "NSEC3RSASHA1"),
     (7, "RSASHA1-NSEC3-SHA1"),
     (8, "RSASHA256"),
     (10, "RSASHA512"),
+    (12, "ECCGOST"),
+    (12, "ECC-GOST"),
     (13, "ECDSAP256SHA256"),
     (14, "ECDSAP384SHA384"),
     (15, "ED25519"),
     (16, "ED448"),
+    (252, "INDIRECT"),
+    (253, "PRIVATEDNS"),
+    (254, "PRIVATEOID"),
 ];
+/// Digests of keys by their names (RFC 8624, 3.3), with and without the hyphen.
+const DIGESTS: [(u16, &str); 7] =
+    [(1, "SHA-1"), (1, "SHA1"), (2, "SHA-256"), (2, "SHA256"), (3, "GOST"), (4, "SHA-384"), (4, "SHA384")];
 
 /// A type and its data.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -326,12 +339,12 @@ impl Field {
 
 impl FieldKind {
     const fn is_octet(self) -> bool {
-        matches!(self, Self::U8 | Self::Algorithm)
+        matches!(self, Self::U8 | Self::Algorithm | Self::Digest)
     }
 
     /// Whether it holds a number.
     pub const fn is_number(self) -> bool {
-        matches!(self, Self::U8 | Self::U16 | Self::Algorithm | Self::CertType)
+        matches!(self, Self::U8 | Self::U16 | Self::Algorithm | Self::Digest | Self::CertType)
     }
 
     /// The text in the octets of one field; `None` if it holds something else.
@@ -348,6 +361,7 @@ impl FieldKind {
         let names = match self {
             Self::CertType => &CERT_TYPES[..],
             Self::Algorithm => &ALGORITHMS,
+            Self::Digest => &DIGESTS,
             _ => &[],
         };
         if let Some(named) = names.iter().find(|named| named.1.eq_ignore_ascii_case(word)) {
@@ -361,7 +375,7 @@ impl FieldKind {
     /// How many of these octets it takes; `None` if there are too few.
     fn length(self, octets: &[u8]) -> Option<usize> {
         match self {
-            Self::U8 | Self::Algorithm => Some(1),
+            Self::U8 | Self::Algorithm | Self::Digest => Some(1),
             Self::U16 | Self::CertType => Some(2),
             Self::Ipv4 => Some(4),
             Self::Ipv6 => Some(16),
@@ -404,7 +418,9 @@ impl FieldKind {
 
     fn value(self, octets: &[u8]) -> Option<FieldValue> {
         Some(FieldValue::Text(match self {
-            Self::U8 | Self::Algorithm => return Some(FieldValue::Number((*octets.first()?).into())),
+            Self::U8 | Self::Algorithm | Self::Digest => {
+                return Some(FieldValue::Number((*octets.first()?).into()));
+            }
             Self::U16 | Self::CertType => {
                 return Some(FieldValue::Number(u16::from_be_bytes(octets.try_into().ok()?)));
             }
@@ -433,7 +449,9 @@ fn name(mut octets: &[u8]) -> String {
         let (label, after) = rest.split_at(usize::from(*length).min(rest.len()));
         for octet in label {
             match octet {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'*' => text.push(char::from(*octet)),
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'*' | b'/' => {
+                    text.push(char::from(*octet))
+                }
                 other => text.push_str(&format!("\\{other:03}")),
             }
         }

@@ -49,6 +49,8 @@ pub enum FieldKind {
     CertType,
     /// An algorithm of DNSSEC: a number of one octet that may have a name.
     Algorithm,
+    /// A digest of a key: a number of one octet that may have a name.
+    Digest,
     /// An IPv4 address.
     Ipv4,
     /// An IPv6 address.
@@ -108,11 +110,11 @@ rows! {
     12 "PTR" { "content": Name } check::host, "give one name";
     37 "CERT" { "data.type": CertType, "data.key_tag": U16, "data.algorithm": Algorithm, "data.certificate": Base64 }
         check::not_empty, "give type, key tag, algorithm and the certificate in base 64, such as 1 0 0 MIIC…";
-    43 "DS" { "data.key_tag": U16, "data.algorithm": Algorithm, "data.digest_type": U8, "data.digest": Hex }
+    43 "DS" { "data.key_tag": U16, "data.algorithm": Algorithm, "data.digest_type": Digest, "data.digest": Hex }
         check::ds, "give key tag, algorithm, digest type and digest, as the delegated zone's operator says them";
     48 "DNSKEY" { "data.flags": U16, "data.protocol": U8, "data.algorithm": Algorithm, "data.public_key": Base64 }
         check::dnskey, "give flags, protocol (3), algorithm and the public key in base 64";
-    59 "CDS" { "data.key_tag": U16, "data.algorithm": Algorithm, "data.digest_type": U8, "data.digest": Hex }
+    59 "CDS" { "data.key_tag": U16, "data.algorithm": Algorithm, "data.digest_type": Digest, "data.digest": Hex }
         check::cds, "give key tag, algorithm, digest type and digest of the key that the parent is to name";
     60 "CDNSKEY" { "data.flags": U16, "data.protocol": U8, "data.algorithm": Algorithm, "data.public_key": Base64 }
         check::cdnskey, "give flags, protocol (3), algorithm and the public key in base 64";

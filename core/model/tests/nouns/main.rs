@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests: what cannot be set up fails them")]
 
 mod keys;
+mod mnemonics;
 mod names;
 mod purges;
 mod record_types;

@@ -37,6 +37,9 @@ fn names_are_brought_to_one_form() {
         ("a", "a"),
         ("0.1.2", "0.1.2"),
         (".", "."),
+        // RFC 2317, 4.
+        ("0/25.2.0.192.in-addr.arpa", "0/25.2.0.192.in-addr.arpa"),
+        ("1.128/26.2.0.192.in-addr.arpa.", "1.128/26.2.0.192.in-addr.arpa"),
         ("日本語.例", "xn--wgv71a119e.xn--fsq"),
         ("faß.example", "xn--fa-hia.example"),
     ] {
@@ -55,6 +58,10 @@ fn what_is_no_name_is_refused() {
         "a-.example",
         "a b",
         "a/b",
+        "/25",
+        "0/",
+        "0/25/1",
+        "0/x",
         "a\\.b",
         "a;b",
         "a\nb",
@@ -94,9 +101,17 @@ fn a_zone_has_two_labels_of_hosts() {
     {
         ZoneName::parse(good).expect(good);
     }
-    for bad in
-        ["com", ".", "", "*.example.com", "_a.example.com", "a_b.example", "example..com", "exa mple.com"]
-    {
+    for bad in [
+        "com",
+        ".",
+        "",
+        "*.example.com",
+        "_a.example.com",
+        "a_b.example",
+        "0/25.2.0.192.in-addr.arpa",
+        "example..com",
+        "exa mple.com",
+    ] {
         ZoneName::parse(bad).expect_err(bad);
     }
 }
