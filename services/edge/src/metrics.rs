@@ -243,6 +243,12 @@ impl EdgeMetrics {
         self.in_flight.get()
     }
 
+    /// How often clients broke HTTP/3 with this code.
+    #[cfg(test)]
+    pub(crate) fn http3_broken_by(&self, code: Code) -> u64 {
+        self.http3_broken.get_or_create(&[("code", code.name())]).get()
+    }
+
     /// How many lines became that.
     #[cfg(test)]
     pub(crate) fn log_lines_of(&self, what: LogLines) -> u64 {

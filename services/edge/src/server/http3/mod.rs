@@ -16,6 +16,7 @@ mod unidirectional;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -57,9 +58,10 @@ pub(super) async fn serve(
 ) {
     let opening = tokio::time::timeout(context.timeouts.head, open_control(&connection, &context));
     let Ok(Some(control)) = opening.await else {
-        close(&connection, Code::INTERNAL_ERROR);
+        connection.close(varint(Code::INTERNAL_ERROR), b"");
         return;
     };
+    let closing = Closing { connection: connection.clone(), begun: Arc::default() };
     let code = Session {
         unidirectional: Arc::new(Unidirectional::default()),
         readers: JoinSet::new(),
@@ -70,7 +72,8 @@ pub(super) async fn serve(
         next_stream_id: 0,
         ending: false,
         quiet: Deadline::default(),
-        connection: connection.clone(),
+        connection,
+        closing: closing.clone(),
         control,
         peer,
         handshake,
@@ -78,18 +81,32 @@ pub(super) async fn serve(
     }
     .run(drain)
     .await;
-    if code != Code::NO_ERROR {
-        context.metrics.http3_broken(code);
-    }
-    close(&connection, code);
+    closing.close(code, &context);
 }
 
 pub(super) fn varint(code: Code) -> VarInt {
     VarInt::from_u32(code.0)
 }
 
-fn close(connection: &quinn::Connection, code: Code) {
-    connection.close(varint(code), b"");
+/// What closes a connection: its session, or one of the streams that broke it. The first to do so says with which code, and
+/// that is counted, so once for each connection.
+#[derive(Clone)]
+struct Closing {
+    connection: quinn::Connection,
+    begun: Arc<AtomicBool>,
+}
+
+impl Closing {
+    fn close(&self, code: Code, context: &ServerContext) {
+        if self.begun.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // Before the client sees it.
+        if code != Code::NO_ERROR {
+            context.metrics.http3_broken(code);
+        }
+        self.connection.close(varint(code), b"");
+    }
 }
 
 /// Opens our control stream and says on it what we take. QPACK's streams are not needed without a dynamic table
@@ -116,6 +133,7 @@ struct Session {
     /// Set while no request is open.
     quiet: Deadline,
     connection: quinn::Connection,
+    closing: Closing,
     control: SendStream,
     peer: Peer,
     handshake: Option<Handshake>,
@@ -195,10 +213,10 @@ impl Session {
         // A connection may have moved to another address.
         let peer = Peer { address: self.connection.remote_address(), ..self.peer.clone() };
         // Boxed: a task's future is moved about before it first runs.
-        let (connection, context) = (self.connection.clone(), Arc::clone(&self.context));
+        let (closing, context) = (self.closing.clone(), Arc::clone(&self.context));
         self.handshake.take_if(|handshake| handshake.is_over());
         let handshake = self.handshake.clone();
-        self.streams.spawn(Box::pin(stream::serve(connection, (send, receive), peer, handshake, context)));
+        self.streams.spawn(Box::pin(stream::serve(closing, (send, receive), peer, handshake, context)));
         if self.served == REQUESTS_PER_CONNECTION_MAX {
             self.end().await;
         }

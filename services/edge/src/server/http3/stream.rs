@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use proxima_pipeline::{Body, Exchange, Fault, Interims, Protocol};
 use quinn::{RecvStream, SendStream};
 
+use super::Closing;
 use super::incoming::{Follows, Incoming, Unread, Upload, WINDOW_BYTES};
 use super::outgoing::{Cut, Outgoing};
 use super::tunnel;
@@ -42,7 +43,7 @@ const EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
 
 /// Serves one request stream.
 pub(super) async fn serve(
-    connection: quinn::Connection,
+    closing: Closing,
     (send, receive): (SendStream, RecvStream),
     peer: Peer,
     handshake: Option<Handshake>,
@@ -64,10 +65,9 @@ pub(super) async fn serve(
         Err(unread) => unreadable(&server, &unread, &mut incoming, &mut out),
     };
     if let Ended::Connection(code) = ended {
-        // Before the stream is reset: the client shall see why. Counted here, since the session may hear that the connection
+        // Before the stream is reset: the client shall see why. Counted with it, since the session may hear that the connection
         // is closed before it hears of this.
-        server.metrics.http3_broken(code);
-        super::close(&connection, code);
+        closing.close(code, &server);
         return ended;
     }
     // What is still on its way is not needed (RFC 9114, 4.1.1).

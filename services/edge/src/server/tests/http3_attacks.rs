@@ -2,6 +2,7 @@
 
 use super::http3::{Fate, Quic, code_of, fate, raw};
 use super::*;
+use crate::http3::Code;
 
 const NO_ERROR: u64 = 0x100;
 const STREAM_CREATION_ERROR: u64 = 0x103;
@@ -98,6 +99,30 @@ async fn broken_frames_and_sections_end_the_connection() {
         assert_eq!(send(&server, &octets, true).await, Fate::Closed(code), "{octets:?}");
     }
     serves(&server).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_many_streams_break_is_counted_once() {
+    let server = Quic::start().await;
+    let connection = server.connect().await;
+    let mut open = Vec::new();
+    for _ in 0..16 {
+        // The server may have closed already.
+        let Ok((mut send, receive)) = connection.open_bi().await else { break };
+        send.write_all(&raw::frame(0x00, b"data first")).await.ok();
+        open.push((send, receive));
+    }
+    if let Ok(mut control) = connection.open_uni().await {
+        control.write_all(b"\x00\x07\x01\x00").await.ok();
+    }
+    let code = code_of(&within(connection.closed()).await);
+    assert!([FRAME_UNEXPECTED, MISSING_SETTINGS].contains(&code), "{code:#x}");
+    // Until its streams have ended, too.
+    server.ending.connections.close();
+    within(server.ending.connections.wait()).await;
+    let counted = [Code::FRAME_UNEXPECTED, Code::MISSING_SETTINGS]
+        .map(|code| server.context.metrics.http3_broken_by(code));
+    assert_eq!(counted.iter().sum::<u64>(), 1, "{counted:?}");
 }
 
 #[tokio::test]
