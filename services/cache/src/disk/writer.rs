@@ -462,12 +462,12 @@ impl Writer {
     fn failed(&mut self, error: &io::Error) {
         let pause = self.paused.map_or(PAUSE_MIN, |(_, pause)| (pause * 2).min(PAUSE_MAX));
         self.paused = Some((Instant::now(), pause));
-        self.shared.metrics.failures.inc();
         if error.kind() == io::ErrorKind::StorageFull {
             self.make_room();
         }
         let (folder, seconds) = (self.shared.folder.display(), pause.as_secs());
         tracing::warn!(target: "proxima_cache", %folder, %error, "the disk cannot be written: no more is written for {seconds} s; what lies there is served");
+        self.shared.metrics.failures.inc(); // Last: who sees it finds the room made and the line in the log.
     }
 }
 
