@@ -272,7 +272,7 @@ mod tests {
             panic!("it asks for a cookie")
         };
         let mut out = Vec::new();
-        let written = query.with_cookie([5; 24]).greet(&mut out);
+        let written = query.with_cookie([5; 24]).greet(false, &mut out);
         assert_eq!((written.rcode, written.is_truncated, written.ede), (rcode::NOERROR, false, None));
         assert_eq!(out[2..12], [0x81, 0x80, 0, 0, 0, 0, 0, 0, 0, 1]);
         assert!(out.ends_with(&[&[0, 10, 0, 24][..], &[5; 24]].concat()) && out.len() == 12 + 11 + 28);

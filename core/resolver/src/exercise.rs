@@ -39,7 +39,7 @@ pub fn exercise(octets: &[u8]) {
         }
         Read::Bare(query) => {
             let mut out = Vec::new();
-            query.greet(&mut out);
+            query.greet(false, &mut out);
             assert!(out.len() <= octets.len() + HEADER_OCTETS && out[..2] == octets[..2]);
         }
         Read::Refused(answer) => assert!(answer.len() >= HEADER_OCTETS && answer[..2] == octets[..2]),

@@ -139,9 +139,13 @@ impl Query {
         if edns.is_some_and(|edns| edns.is_malformed) {
             return Read::Refused(refused(id, flags, rcode::FORMERR, &question));
         }
-        // Everything, transfers and other classes: nobody asks a resolver for them in earnest (RFC 8482).
+        // Everything, transfers and other classes: nobody asks a resolver for them in earnest (RFC 8482). What stands only in
+        // denials is no question at all (RFC 9824, 3.5).
         if class != class::IN || !is_resolved(kind) {
-            return refuse(rcode::NOTIMP);
+            let code = if kind == rtype::NXNAME { rcode::FORMERR } else { rcode::NOTIMP };
+            // Who speaks EDNS is answered in it (RFC 6891, 7).
+            let without = || refuse(code);
+            return edns.map_or_else(without, |_| Read::Refused(refused(id, flags, code, &question)));
         }
         let has_do = edns.is_some_and(|edns| edns.has_do);
         let key = Key::new(&name, kind, has_do, flags & flag::CD != 0);

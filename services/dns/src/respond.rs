@@ -177,7 +177,7 @@ impl<Z: Zones> Answer<'_, Z> {
     fn make(&mut self) -> Result<Rcode, Failure> {
         self.check()?;
         if !self.query.asks {
-            return Ok(Rcode::NoError);
+            return self.about_cookie();
         }
         if self.query.qclass == class::CH {
             return self.about_this_server();
@@ -243,6 +243,14 @@ impl<Z: Zones> Answer<'_, Z> {
             (class::IN | class::CH, _) => Ok(()),
             _ => Err(Failure::because(Rcode::Refused, ExtendedError::CLASS)),
         }
+    }
+
+    /// Says whether the server's cookie that came with the client's is good, if one came (RFC 7873, 5.4).
+    fn about_cookie(&self) -> Result<Rcode, Failure> {
+        let cookie = self.query.edns.and_then(|edns| edns.cookie);
+        let came = cookie.is_some_and(|cookie| cookie.server.is_some());
+        let is_bad = came && self.judged.is_some_and(|judged| !judged.is_good);
+        if is_bad { Err(Failure::new(Rcode::BadCookie)) } else { Ok(Rcode::NoError) }
     }
 
     /// Counts the answer before anything is written or signed; it may be one too many.

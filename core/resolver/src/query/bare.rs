@@ -28,9 +28,12 @@ impl Query {
         }))
     }
 
-    /// Appends an answer that says nothing but what stands beside all answers: the cookie.
-    pub fn greet(&self, out: &mut Vec<u8>) -> Written {
-        let nothing = Stored { ede: None, ..Stored::failure(rcode::NOERROR, 0, 0, 0) };
+    /// Appends an answer that says nothing but what stands beside all answers, the cookie, and whether the server's that came
+    /// with the client's is good.
+    pub fn greet(&self, is_good: bool, out: &mut Vec<u8>) -> Written {
+        let has_bad = !is_good && self.cookie().is_some_and(|(_, server)| server.is_some());
+        let code = if has_bad { rcode::BADCOOKIE } else { rcode::NOERROR };
+        let nothing = Stored { ede: None, ..Stored::failure(code, 0, 0, 0) };
         self.write(&nothing, 0, false, usize::MAX, out)
     }
 }

@@ -117,6 +117,8 @@ struct Asking<'a> {
     location: Option<&'a Location>,
     /// Whether it has shown that it receives at its address, so that nobody else pays for what it is answered.
     is_shown: bool,
+    /// Whether its cookie is one that it had from here.
+    has_good_cookie: bool,
     octets_max: usize,
 }
 
@@ -190,11 +192,11 @@ impl Recursive {
     /// What of its transport and its cookie a question's answer depends on, and who asks it.
     fn asking(&self, query: Query, asker: Asker) -> (Query, Asking<'_>) {
         let mut query = if asker.transport.is_encrypted() { query.encrypted() } else { query };
-        let mut is_shown = asker.transport != Transport::Udp;
+        let mut has_good_cookie = false;
         if let Some((client, server)) = query.cookie() {
             let now = cookies::seconds(self.clock.now());
             let judged = self.cookies.judge(&Cookie { client, server }, asker.address, now);
-            is_shown |= judged.is_good;
+            has_good_cookie = judged.is_good;
             query = query.with_cookie(judged.answer);
         }
         if matches!(asker.transport, Transport::Tcp | Transport::Tls) {
@@ -205,7 +207,9 @@ impl Recursive {
             Transport::Udp => query.udp_octets_max(),
             _ => MESSAGE_OCTETS_MAX,
         };
-        (query, Asking { asker, location: self.locations.of(asker), is_shown, octets_max })
+        let (location, is_shown) =
+            (self.locations.of(asker), has_good_cookie || asker.transport != Transport::Udp);
+        (query, Asking { asker, location, is_shown, has_good_cookie, octets_max })
     }
 
     /// Whether a refusal is one too many.
@@ -251,7 +255,7 @@ impl Recursive {
     fn greet(&self, query: &Query, asking: Asking<'_>, out: &mut Vec<u8>) -> Answered {
         let limited = self.limit_refusal(asking.asker, asking.is_shown);
         let begin = out.len();
-        let written = query.greet(out);
+        let written = query.greet(asking.has_good_cookie, out);
         if limited.is_some() {
             out.truncate(begin);
         }
@@ -260,7 +264,7 @@ impl Recursive {
 
     /// Answers what is not resolved: who may not ask, or asks too much.
     fn turn_away(&self, query: &Query, asking: Asking<'_>, out: &mut Vec<u8>) -> Option<Answered> {
-        let Asking { asker, location, is_shown, octets_max } = asking;
+        let Asking { asker, location, is_shown, octets_max, .. } = asking;
         if let Some(why) = self.refusal(query, asker) {
             let limited = self.limit_refusal(asker, is_shown);
             let begin = out.len();
@@ -319,7 +323,8 @@ impl Recursive {
         asking: Asking<'_>,
         out: &mut Vec<u8>,
     ) -> Reply<Waiting> {
-        let Asking { asker: Asker { address, transport, shown }, location, is_shown, octets_max } = asking;
+        let Asking { asker: Asker { address, transport, shown }, location, is_shown, octets_max, .. } =
+            asking;
         if !is_shown && self.pending.are_scarce(address) {
             // Others may be asking in its name, and would leave it, or everybody, no place.
             self.metrics.scarce.inc();
