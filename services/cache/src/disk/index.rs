@@ -1,7 +1,7 @@
 //! What lies on the disk, as it is known in memory: URL and variant by their hashes, and where.
 //!
-//! An entry takes some 40 octets, so that a disk of a million objects costs some 60 MiB. Hashes can collide: whoever
-//! reads an object compares its URL and its variant with what was asked for.
+//! An entry takes some 60 octets, and the table's room beside, so that a disk of a million objects costs some 90 MiB. Hashes
+//! can collide: whoever reads an object compares its URL and its variant with what was asked for.
 
 use std::{
     collections::HashMap,
