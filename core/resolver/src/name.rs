@@ -222,10 +222,11 @@ mod tests {
 
     #[test]
     fn a_pointer_leads_only_backwards() {
-        let message = b"\x03org\0\x01a\xC0\0\xC0\x09\xC0\x0B";
-        assert_eq!(Name::parse(message, &mut 5), Some(name("a.org")));
-        assert_eq!(Name::parse(message, &mut 9), None, "to itself");
-        assert_eq!(Name::parse(&message[..8], &mut 5), None, "cut");
+        // Behind a header.
+        let message = b"\0\0\0\0\0\0\0\0\0\0\0\0\x03org\0\x01a\xC0\x0C\xC0\x15";
+        assert_eq!(Name::parse(message, &mut 17), Some(name("a.org")));
+        assert_eq!(Name::parse(message, &mut 21), None, "to itself");
+        assert_eq!(Name::parse(&message[..20], &mut 17), None, "cut");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Names on the wire (RFC 1035, 4.1.4), with the pointers that messages have in them.
 
-use crate::Malformed;
+use crate::{HEADER_OCTETS, Malformed};
 
 /// Octets of a name without pointers, with the root (RFC 1035, 2.3.4).
 pub const NAME_OCTETS_MAX: usize = 255;
@@ -12,6 +12,7 @@ const POINTERS_MAX: usize = 127;
 
 /// Reads the name at `at`, in lower case and without pointers, and tells where what follows it begins. Pointers lead
 /// backwards only, to before what was read so far, so that reading ends, and there are at most as many as a name has labels.
+/// None leads into the header, where no name can be, and whose octets change: a name would be another one behind a new id.
 ///
 /// # Errors
 /// There is none.
@@ -36,7 +37,7 @@ pub fn read(message: &[u8], at: usize) -> Result<(Vec<u8>, usize), Malformed> {
                 let low = *message.get(at + 1).ok_or(Malformed)?;
                 let target = usize::from(u16::from_be_bytes([high & 0x3f, low]));
                 pointers += 1;
-                if target >= before || pointers > POINTERS_MAX {
+                if !(HEADER_OCTETS..before).contains(&target) || pointers > POINTERS_MAX {
                     return Err(Malformed);
                 }
                 end.get_or_insert(at + 2);
@@ -60,11 +61,16 @@ pub fn is_within(mut name: &[u8], apex: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    /// Octets behind a header.
+    fn message(octets: &[u8]) -> Vec<u8> {
+        [&[0; HEADER_OCTETS], octets].concat()
+    }
+
     #[test]
     fn a_name_is_read_through_pointers_that_lead_backwards() {
-        let message = b"\x03ORG\x00\x07Example\xc0\x00\x03www\xc0\x05rest";
-        assert_eq!(read(message, 0), Ok((b"\x03org\x00".to_vec(), 5)));
-        assert_eq!(read(message, 15), Ok((b"\x03www\x07example\x03org\x00".to_vec(), 21)));
+        let message = message(b"\x03ORG\x00\x07Example\xc0\x0c\x03www\xc0\x11rest");
+        assert_eq!(read(&message, 12), Ok((b"\x03org\x00".to_vec(), 17)));
+        assert_eq!(read(&message, 27), Ok((b"\x03www\x07example\x03org\x00".to_vec(), 33)));
     }
 
     #[test]
@@ -75,14 +81,17 @@ mod tests {
             (b"\x03ww", 0),
             (b"\x03www", 0),
             (b"\xc0", 0),
-            (b"\xc0\x00", 0),
-            (b"\x00\xc0\x05\x00\x00\x00", 1),
-            (b"\x01a\xc0\x00", 0),
+            (b"\xc0\x0c", 0),
+            (b"\x00\xc0\x11\x00\x00\x00", 1),
+            (b"\x01a\xc0\x0c", 0),
+            // Into the header, whose octets are a root here.
+            (b"\x00\xc0\x0b", 1),
+            (b"\x00\xc0\x00", 1),
             (b"\x40a\x00", 0),
             (b"\x80a\x00", 0),
             (&long, 0),
         ] {
-            assert_eq!(read(octets, at), Err(Malformed), "{octets:?}");
+            assert_eq!(read(&message(octets), HEADER_OCTETS + at), Err(Malformed), "{octets:?}");
         }
     }
 
@@ -91,14 +100,14 @@ mod tests {
         // The root, and behind it pointers that each lead to the one before.
         let chain = |pointers: u16| {
             let pointer =
-                |number: u16| (0xc000 | (number.saturating_sub(1) * 2 + u16::from(number > 0))).to_be_bytes();
-            [&[0][..], &(0..pointers).map(pointer).collect::<Vec<_>>().concat()].concat()
+                |number: u16| (0xc00c + number.saturating_sub(1) * 2 + u16::from(number > 0)).to_be_bytes();
+            message(&[&[0][..], &(0..pointers).map(pointer).collect::<Vec<_>>().concat()].concat())
         };
         let read_last = |pointers: u16| {
             let message = chain(pointers);
             read(&message, message.len() - 2)
         };
-        assert_eq!(read_last(127), Ok((vec![0], 1 + 2 * 127)));
+        assert_eq!(read_last(127), Ok((vec![0], HEADER_OCTETS + 1 + 2 * 127)));
         assert_eq!(read_last(128), Err(Malformed));
     }
 
