@@ -184,22 +184,30 @@ async fn challenges(order: &mut Order) -> Result<Vec<String>, Failure> {
     Ok(texts)
 }
 
-/// Has the authority look, and waits for its verdict.
+/// Has the authority look, and waits for its verdict, which may be there before it has been asked to look at all.
 async fn validate(order: &mut Order) -> Result<(), Failure> {
-    let mut authorizations = order.authorizations();
-    while let Some(authorization) = authorizations.next().await {
-        let mut authorization = authorization.map_err(failed)?;
-        if authorization.status == AuthorizationStatus::Pending
-            && let Some(mut challenge) = authorization.challenge(ChallengeType::Dns01)
-        {
-            challenge.set_ready().await.map_err(failed)?;
-        }
-    }
-    match order.poll_ready(&polling()).await {
+    let ended = match have_looked(order).await {
+        Ok(()) => order.poll_ready(&polling()).await,
+        Err(error) => Err(error),
+    };
+    match ended {
         Ok(OrderStatus::Ready) => Ok(()),
         Ok(_) => Err(verdict(order).await.unwrap_or_else(|| Failure::of_zone("the order became invalid"))),
         Err(error) => Err(verdict(order).await.unwrap_or_else(|| failed(error))),
     }
+}
+
+async fn have_looked(order: &mut Order) -> Result<(), Error> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if authorization.status == AuthorizationStatus::Pending
+            && let Some(mut challenge) = authorization.challenge(ChallengeType::Dns01)
+        {
+            challenge.set_ready().await?;
+        }
+    }
+    Ok(())
 }
 
 /// What the authority says of the challenge that it did not find answered: the order itself says less.
