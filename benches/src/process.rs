@@ -91,21 +91,21 @@ impl Server {
 
     /// Memory that it and its children hold, in MiB; `field` is one of `/proc/PID/status`: `VmRSS`, `RssAnon`.
     pub(crate) fn memory_mib(&self, field: &str) -> Result<f64> {
-        let mut kib = 0;
-        for pid in tree(self.child.id())? {
-            let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
-            kib += parse_kib(&status, field).unwrap_or(0);
-        }
-        Ok(kib as f64 / 1024.0)
+        self.sum_mib("status", field)
     }
 
     /// Memory that it and its children hold together, in MiB, where a page that several of them share counts once; `field`
     /// is one of `/proc/PID/smaps_rollup`: `Pss_Anon`, `Pss_File`.
     pub(crate) fn shared_mib(&self, field: &str) -> Result<f64> {
+        self.sum_mib("smaps_rollup", field)
+    }
+
+    /// A field of a file in `/proc/PID`, of all of them together.
+    fn sum_mib(&self, file: &str, field: &str) -> Result<f64> {
         let mut kib = 0;
         for pid in tree(self.child.id())? {
-            let Ok(rollup) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
-            kib += parse_kib(&rollup, field).unwrap_or(0);
+            let Ok(text) = fs::read_to_string(format!("/proc/{pid}/{file}")) else { continue };
+            kib += parse_kib(&text, field).unwrap_or(0);
         }
         Ok(kib as f64 / 1024.0)
     }
@@ -166,6 +166,11 @@ pub(crate) fn output_to(core: usize, command: &Command, file: &Path) -> Result<(
         bail!("{what} failed ({status})");
     }
     Ok(())
+}
+
+/// Writes a file.
+pub(crate) fn write(file: &Path, text: impl AsRef<[u8]>) -> Result<()> {
+    fs::write(file, text).with_context(|| format!("writing {}", file.display()))
 }
 
 /// A loopback address that nobody listens at now.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::subjects::HTTPS_NAME;
+use super::{question, subjects::HTTPS_NAME};
 use crate::dnsperf::{Load, Questions};
 use crate::process::{self, LOAD_CORE};
 
@@ -121,15 +121,8 @@ fn url(line: &str) -> Result<String> {
         "SRV" => 33,
         _ => bail!("no question here is for {kind}"),
     };
-    // ID 0, so that caches know it again (RFC 8484, 4.1); no flag, one question.
-    let mut message = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in name.split('.') {
-        message.push(u8::try_from(label.len()).context("a label")?);
-        message.extend_from_slice(label.as_bytes());
-    }
-    message.extend_from_slice(&[0, 0, 0, 0, 1]);
-    let end = message.len() - 4;
-    message[end..end + 2].copy_from_slice(&kind.to_be_bytes());
+    // By this ID caches know it again (RFC 8484, 4.1).
+    let message = question(0, name, kind)?;
     Ok(format!("https://{HTTPS_NAME}/dns-query?dns={}", URL_SAFE_NO_PAD.encode(message)))
 }
 

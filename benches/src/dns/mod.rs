@@ -207,3 +207,15 @@ fn measure(
     round.load.check(if subject.says_nxdomain(transport) { questions.not_found_percent } else { 0.0 })?;
     Ok(round)
 }
+
+/// A question of the Internet's class without flags (RFC 1035, 4.1).
+fn question(id: u16, name: &str, kind: u16) -> Result<Vec<u8>> {
+    let mut message = [id, 0, 1, 0, 0, 0].map(u16::to_be_bytes).concat();
+    for label in name.split('.') {
+        message.push(u8::try_from(label.len()).context("a label has 63 octets at most")?);
+        message.extend_from_slice(label.as_bytes());
+    }
+    message.push(0);
+    message.extend([kind, 1].map(u16::to_be_bytes).concat());
+    Ok(message)
+}

@@ -50,7 +50,7 @@ impl Zones {
         fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
         let write = |name: &str, text: &str| {
             let file = folder.join(name);
-            fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+            process::write(&file, text)?;
             Ok::<_, anyhow::Error>(file)
         };
         let mut all = vec![Zone { name: LARGE.to_owned(), file: write(LARGE, &large_zone())? }];

@@ -95,7 +95,7 @@ pub(super) fn start_nginx(what: &'static str, core: usize, home: &Path, http: &s
     );
     let path = home.join("nginx.conf");
     fs::create_dir_all(home).with_context(|| format!("making the folder {}", home.display()))?;
-    fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    process::write(&path, text)?;
     let mut nginx = Command::new("nginx");
     nginx.arg("-p").arg(home).arg("-c").arg(&path);
     Server::start(what, core, &nginx, &home.join("log"))

@@ -60,7 +60,8 @@ pub(super) fn run(options: &Options) -> Result<Report> {
     let addresses: Vec<Ipv4Addr> = (0..SERVERS).map(server).collect();
     internet::enter_namespace(&[&[ROOT, TLDS][..], &addresses].concat())?;
     let zones = zones(home)?;
-    let tlds = tlds(home)?;
+    let delegated = (0..ZONE_COUNT).map(|number| (zone_name(number), server_of(number)));
+    let tlds = internet::tlds(home, delegated)?;
     let root = internet::root(home)?;
     let _servers = [
         internet::nsd("root", (ROOT, NSD_PORT), &root, home)?,
@@ -109,18 +110,6 @@ fn zones(folder: &Path) -> Result<Vec<Zone>> {
         write(folder, &zone_name(number), &text, is_signed(number))
     };
     (0..ZONE_COUNT).map(one).collect()
-}
-
-fn tlds(folder: &Path) -> Result<Vec<Zone>> {
-    let one = |tld: u32| {
-        let mut text = format!("{HEAD}@ IN NS ns.nic\nns.nic IN A {TLDS}\n");
-        for number in (0..ZONE_COUNT).filter(|number| number % TLD_COUNT == tld) {
-            let name = zone_name(number);
-            let _ = writeln!(text, "{name}. IN NS ns.{name}.\nns.{name}. IN A {}", server_of(number));
-        }
-        write(folder, &format!("tld{tld}"), &text, true)
-    };
-    (0..TLD_COUNT).map(one).collect()
 }
 
 /// A host of each zone, near and far ones mixed.

@@ -56,7 +56,7 @@ impl Near {
         let folder = home.join("internet");
         fs::create_dir_all(&folder).context("making the folder of zones")?;
         let zones = zones(&folder)?;
-        let tlds = tlds(&folder)?;
+        let tlds = tlds(&folder, (0..ZONE_COUNT).map(|number| (zone_name(number), ZONES)))?;
         let root = root(&folder)?;
         let servers = [
             nsd("root", (ROOT, 53), &root, &folder)?,
@@ -112,12 +112,15 @@ fn zones(folder: &Path) -> Result<Vec<Zone>> {
     (0..ZONE_COUNT).map(one).collect()
 }
 
-fn tlds(folder: &Path) -> Result<Vec<Zone>> {
+/// The TLDs, and in each in turn one of the zones, which have these names and servers.
+pub(super) fn tlds(
+    folder: &Path,
+    zones: impl Iterator<Item = (String, Ipv4Addr)> + Clone,
+) -> Result<Vec<Zone>> {
     let one = |tld: u32| {
         let mut text = format!("{HEAD}@ IN NS ns.nic\nns.nic IN A {TLDS}\n");
-        for number in (0..ZONE_COUNT).filter(|number| number % TLD_COUNT == tld) {
-            let name = zone_name(number);
-            let _ = writeln!(text, "{name}. IN NS ns.{name}.\nns.{name}. IN A {ZONES}");
+        for (_, (name, server)) in (0..).zip(zones.clone()).filter(|(number, _)| number % TLD_COUNT == tld) {
+            let _ = writeln!(text, "{name}. IN NS ns.{name}.\nns.{name}. IN A {server}");
         }
         write(folder, &format!("tld{tld}"), &text, true)
     };
@@ -135,7 +138,7 @@ pub(super) fn root(folder: &Path) -> Result<Vec<Zone>> {
 /// Writes a zone and signs it, with the DS records of the signed zones below it, which were written before.
 pub(super) fn write(folder: &Path, name: &str, text: &str, is_signed: bool) -> Result<Zone> {
     let file = folder.join(format!("zone-of-{name}"));
-    fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    process::write(&file, text)?;
     if !is_signed {
         return Ok((name.to_owned(), file));
     }
@@ -167,7 +170,7 @@ pub(super) fn nsd(
         let _ = write!(text, "zone:\n  name: {name}\n  zonefile: {}\n", file.display());
     }
     let (config, log) = (folder.join(format!("{what}.conf")), folder.join(format!("{what}.log")));
-    fs::write(&config, text).with_context(|| format!("writing {}", config.display()))?;
+    process::write(&config, text)?;
     let mut nsd = Command::new("nsd");
     let mut server = Server::start(what, LOAD_CORE, nsd.args(["-d", "-c"]).arg(&config), &log)?;
     server
@@ -199,7 +202,7 @@ fn warm(folder: &Path) -> Result<Questions> {
 
 pub(super) fn questions(folder: &Path, name: &str, text: &str, not_found_percent: f64) -> Result<Questions> {
     let file = folder.join(format!("questions-{name}"));
-    fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    process::write(&file, text)?;
     Ok(Questions { file, not_found_percent })
 }
 

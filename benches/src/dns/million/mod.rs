@@ -29,6 +29,7 @@ use serde_json::json;
 use super::{Options, zones::Chance};
 use crate::dnsperf::{self, METRICS, Questions, Round, Transport};
 use crate::ledger::world;
+use crate::process;
 use crate::report::Report;
 use subjects::{POLL, Subject, ask};
 
@@ -172,7 +173,7 @@ fn questions(folder: &Path, zones: u64) -> Result<Questions> {
         not_found += u32::from(!found);
     }
     let file = folder.join("questions");
-    fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    process::write(&file, text)?;
     Ok(Questions { file, not_found_percent: f64::from(not_found) * 100.0 / zones as f64 })
 }
 

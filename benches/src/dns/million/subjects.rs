@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use proxima_ledger::{EmbeddedLog, ReplicaOptions, Sealer};
 use proxima_model::{AccountId, RecordType};
 
+use super::super::question;
 use super::RECORDS;
 use crate::api;
 use crate::ledger::{phases, world};
@@ -108,7 +109,7 @@ fn proxima(binary: &Path, zones: u64, home: &Path) -> Result<Plan> {
          [dns]\nlisten = [\"{dns}\"]\nrate_limit_exempt = [\"127.0.0.0/8\"]\n\
          [control]\nlisten = [\"{api}\"]\nactivation = \"trust\"\n",
     );
-    fs::write(&config, text).with_context(|| format!("writing {}", config.display()))?;
+    process::write(&config, text)?;
     let command = || {
         let mut node = Command::new(binary);
         node.arg("node").arg("--config").arg(&config);
@@ -149,7 +150,7 @@ fn zone_file(home: &Path) -> Result<String> {
         let _ = writeln!(text, "{name} IN {record_type} {content}");
     }
     let file = home.join("zone");
-    fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    process::write(&file, text)?;
     Ok(file.display().to_string())
 }
 
@@ -169,7 +170,7 @@ fn knot(zones: u64, home: &Path) -> Result<Plan> {
         let _ = writeln!(text, "  - domain: {}", world::name(number));
     }
     let config = home.join("knot.conf");
-    fs::write(&config, text).with_context(|| format!("writing {}", config.display()))?;
+    process::write(&config, text)?;
     let mut command = Command::new("knotd");
     // Room for its configuration, in MiB: half a gibibyte unless told.
     command.args(["-m", "4000", "-c"]).arg(&config);
@@ -190,7 +191,7 @@ fn nsd(zones: u64, home: &Path) -> Result<Plan> {
         let _ = write!(text, "zone:\n  name: {}\n  include-pattern: \"all\"\n", world::name(number));
     }
     let config = home.join("nsd.conf");
-    fs::write(&config, text).with_context(|| format!("writing {}", config.display()))?;
+    process::write(&config, text)?;
     let mut command = Command::new("nsd");
     command.args(["-d", "-c"]).arg(&config);
     Ok(Plan { name: "nsd", command, address, api: None, account: AccountId::from_bytes([0; 16]) })
@@ -198,12 +199,7 @@ fn nsd(zones: u64, home: &Path) -> Result<Plan> {
 
 /// Asks for the addresses of a name: the RCODE of the answer, if one comes.
 pub(super) fn ask(address: SocketAddr, name: &str) -> Result<Option<u8>> {
-    let mut question = vec![0x50, 0x58, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in name.split('.') {
-        question.push(u8::try_from(label.len()).context("a label has 63 octets at most")?);
-        question.extend_from_slice(label.as_bytes());
-    }
-    question.extend_from_slice(&[0, 0, 1, 0, 1]);
+    let question = question(0x5058, name, 1)?;
     let socket = UdpSocket::bind("127.0.0.1:0").context("binding a socket")?;
     socket.set_read_timeout(Some(ANSWER_TIMEOUT)).context("setting a time limit")?;
     socket.connect(address).context("connecting a socket")?;

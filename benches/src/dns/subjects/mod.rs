@@ -107,7 +107,7 @@ impl Subject {
         zones: &Zones,
         home: &Path,
     ) -> Result<Self> {
-        fs::write(config, text).with_context(|| format!("writing {}", config.display()))?;
+        process::write(config, text)?;
         let log = home.join("log");
         let mut server = Server::start(name, SUBJECT_CORE, command, &log)?;
         wait_until_served(&mut server, &reach, zones)

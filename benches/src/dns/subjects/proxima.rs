@@ -38,7 +38,7 @@ pub(super) fn start(binary: &Path, zones: &Zones, home: &Path) -> Result<Subject
          [control]\nlisten = [\"{api}\"]\nactivation = \"trust\"\n",
         authority.join("at-rest.key"),
     );
-    fs::write(&config, text).with_context(|| format!("writing {}", config.display()))?;
+    process::write(&config, text)?;
     let log = home.join("log");
     let mut node = Command::new(binary);
     let mut server =

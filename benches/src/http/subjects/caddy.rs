@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::super::{HOST, SUBJECT_CORE};
 use super::{Certified, Origin, Subject};
-use crate::process::{Server, free_address};
+use crate::process::{self, Server, free_address};
 
 /// A reverse proxy for `/miss/`, a file server over the origin's own files for `/store/`.
 pub(super) fn start(origin: &Origin, home: &Path) -> Result<Subject> {
@@ -30,7 +30,7 @@ pub(super) fn start(origin: &Origin, home: &Path) -> Result<Subject> {
         key = certified.key.display(),
     );
     let path = home.join("Caddyfile");
-    fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    process::write(&path, text)?;
     let mut caddy = Command::new("env");
     // One processor for its goroutines, as for the others.
     caddy.arg("GOMAXPROCS=1").arg(format!("HOME={}", home.display())).arg("caddy");

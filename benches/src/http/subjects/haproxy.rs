@@ -1,14 +1,13 @@
 //! HAProxy: its cache is made for small objects, and speaks of a hit by not asking the origin.
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::super::SUBJECT_CORE;
 use super::{Certified, Origin, Room, Subject};
-use crate::process::{Server, free_address};
+use crate::process::{self, Server, free_address};
 
 /// In memory, of objects up to 1 MiB (its most is half of the cache, and its buffers have to take them).
 pub(super) fn start(origin: &Origin, home: &Path, room: Room) -> Result<Subject> {
@@ -27,7 +26,7 @@ pub(super) fn start(origin: &Origin, home: &Path, room: Room) -> Result<Subject>
         origin = origin.address,
     );
     let path = home.join("haproxy.cfg");
-    fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    process::write(&path, text)?;
     let mut haproxy = Command::new("haproxy");
     haproxy.arg("-db").arg("-f").arg(&path);
     let mut server = Server::start("haproxy", SUBJECT_CORE, &haproxy, &home.join("log"))?;

@@ -1,14 +1,13 @@
 //! Varnish: it speaks no TLS.
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::super::SUBJECT_CORE;
 use super::{Origin, Room, Subject, nothing};
-use crate::process::{Server, free_address};
+use crate::process::{self, Server, free_address};
 
 /// In memory; passes `/miss/`, which is how varnish proxies what it is told not to store.
 pub(super) fn start(origin: &Origin, home: &Path, room: Room) -> Result<Subject> {
@@ -19,7 +18,7 @@ pub(super) fn start(origin: &Origin, home: &Path, room: Room) -> Result<Subject>
          sub vcl_recv {{ if (req.url ~ \"^/miss/\") {{ return (pass); }} }}\n"
     );
     let path = home.join("default.vcl");
-    fs::write(&path, vcl).with_context(|| format!("writing {}", path.display()))?;
+    process::write(&path, vcl)?;
     let mut varnish = Command::new("varnishd");
     let memory = format!("malloc,{}m", room.memory_mib);
     varnish.args(["-F", "-j", "none", "-s", &memory, "-a", &clear.to_string()]);
