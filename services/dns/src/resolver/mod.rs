@@ -115,11 +115,16 @@ pub(crate) struct Recursive {
 struct Asking<'a> {
     asker: Asker,
     location: Option<&'a Location>,
-    /// Whether it has shown that it receives at its address, so that nobody else pays for what it is answered.
-    is_shown: bool,
     /// Whether its cookie is one that it had from here.
     has_good_cookie: bool,
     octets_max: usize,
+}
+
+impl Asking<'_> {
+    /// Whether it has shown that it receives at its address, so that nobody else pays for what it is answered.
+    fn is_shown(&self) -> bool {
+        self.has_good_cookie || self.asker.transport != Transport::Udp
+    }
 }
 
 impl Recursive {
@@ -207,9 +212,7 @@ impl Recursive {
             Transport::Udp => query.udp_octets_max(),
             _ => MESSAGE_OCTETS_MAX,
         };
-        let (location, is_shown) =
-            (self.locations.of(asker), has_good_cookie || asker.transport != Transport::Udp);
-        (query, Asking { asker, location, is_shown, has_good_cookie, octets_max })
+        (query, Asking { asker, location: self.locations.of(asker), has_good_cookie, octets_max })
     }
 
     /// Whether a refusal is one too many.
@@ -253,7 +256,7 @@ impl Recursive {
 
     /// Gives a cookie to who asks for nothing else (RFC 7873, 5.4): it says nothing of what is resolved, and for whom.
     fn greet(&self, query: &Query, asking: Asking<'_>, out: &mut Vec<u8>) -> Answered {
-        let limited = self.limit_refusal(asking.asker, asking.is_shown);
+        let limited = self.limit_refusal(asking.asker, asking.is_shown());
         let begin = out.len();
         let written = query.greet(asking.has_good_cookie, out);
         if limited.is_some() {
@@ -264,7 +267,8 @@ impl Recursive {
 
     /// Answers what is not resolved: who may not ask, or asks too much.
     fn turn_away(&self, query: &Query, asking: Asking<'_>, out: &mut Vec<u8>) -> Option<Answered> {
-        let Asking { asker, location, is_shown, octets_max, .. } = asking;
+        let is_shown = asking.is_shown();
+        let Asking { asker, location, octets_max, .. } = asking;
         if let Some(why) = self.refusal(query, asker) {
             let limited = self.limit_refusal(asker, is_shown);
             let begin = out.len();
@@ -323,8 +327,8 @@ impl Recursive {
         asking: Asking<'_>,
         out: &mut Vec<u8>,
     ) -> Reply<Waiting> {
-        let Asking { asker: Asker { address, transport, shown }, location, is_shown, octets_max, .. } =
-            asking;
+        let is_shown = asking.is_shown();
+        let Asking { asker: Asker { address, transport, shown }, location, octets_max, .. } = asking;
         if !is_shown && self.pending.are_scarce(address) {
             // Others may be asking in its name, and would leave it, or everybody, no place.
             self.metrics.scarce.inc();
