@@ -125,8 +125,9 @@ impl Record {
 }
 
 /// Why `candidate` cannot stand beside `other` in `zone`, if it cannot: the same record twice, an alias beside anything
-/// (RFC 1034, 3.6.2), or a second alias of the names below (RFC 6672, 2.4), nor one beside a delegation. An alias that is flattened, at the apex or because it is proxied, is not an alias on the
-/// wire: it clashes only with what also says where the host is.
+/// (RFC 1034, 3.6.2), or an alias of the names below beside a second one or a delegation (RFC 6672, 2.4). An alias that is
+/// flattened, at the apex or because it is proxied, is not an alias on the wire: it clashes only with what also says where the
+/// host is.
 pub fn conflict(candidate: &Record, other: &Record, zone: &ZoneName) -> Option<Invalid> {
     if candidate.id == other.id || candidate.name != other.name {
         return None;

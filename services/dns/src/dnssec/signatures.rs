@@ -25,8 +25,8 @@ use crate::{
 
 /// Octets of the RRSIG record of one key, of a zone whose name has 42 octets; others take a piece of the heap.
 const RRSIG_OCTETS: usize = 2 + size_of::<Begin>() + 42 + SIGNATURE_OCTETS;
-/// Signatures that are kept in either way: some 12 MiB and some 9. What is asked for once, as the denials of made-up names are, passes through
-/// without pushing out what is in use.
+/// Signatures that are kept in either way: some 12 MiB and some 9. What is asked for once, as the denials of made-up names
+/// are, passes through without pushing out what is in use.
 const SIGNATURES_MAX: usize = 65_536;
 /// How long before it is made a signature begins to be good, in seconds: for validators whose clocks are behind.
 const BACKDATED_SECONDS: i64 = 3_600;
