@@ -20,7 +20,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    encrypted::{Authority, connect_by_quic},
+    encrypted::{Authority, quic_client},
     hostile::malformed,
     recursion::flow_of,
     resolving::{PATIENCE, RESOLVER, Resolving, question, with_both_roles},
@@ -36,7 +36,7 @@ const CHANGED: usize = 12;
 /// Messages that are under way at once: fewer than a client has connections.
 const AT_ONCE: usize = 20;
 /// Octets that all of it may leave in memory.
-const LEFT_BEHIND_MAX: u64 = 64 << 20;
+const LEFT_BEHIND_MAX: u64 = 16 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -64,17 +64,18 @@ struct Role<'a> {
     clear: SocketAddr,
     tls_at: SocketAddr,
     quic_at: SocketAddr,
-    authority: &'a Authority,
     tls: TlsConnector,
+    /// One for all connections: each has megabytes to receive into, and keeps them until its last connection has drained.
+    quic_client: Endpoint,
     /// A connection of QUIC, while it lasts.
-    quic: Mutex<Option<(Endpoint, Connection)>>,
+    quic: Mutex<Option<Connection>>,
     /// A question that is always answered, and how it is.
     good: (Question, &'static str),
 }
 
 impl<'a> Role<'a> {
     /// Both, with certificates.
-    async fn both(resolving: &'a Resolving<'_>, authority: &'a Authority) -> Result<[Role<'a>; 2]> {
+    async fn both(resolving: &'a Resolving<'_>, authority: &Authority) -> Result<[Role<'a>; 2]> {
         let replica = &resolving.running.node.replica;
         let certificates = [authority.certify(1, NAME_SERVER)?, authority.certify(2, RESOLVER)?];
         let mut changes: Vec<_> = certificates.iter().map(|certificate| replica.put(certificate)).collect();
@@ -85,8 +86,8 @@ impl<'a> Role<'a> {
         let theirs = (resolving.at(), resolving.tls(), resolving.quic());
         let role = |name, (clear, tls_at, quic_at), good| -> Result<Role<'a>> {
             let tls = TlsConnector::from(Arc::new(authority.client(b"dot")?));
-            let quic = Mutex::default();
-            Ok(Role { resolving, name, clear, tls_at, quic_at, authority, tls, quic, good })
+            let (quic_client, quic) = (quic_client(authority)?, Mutex::default());
+            Ok(Role { resolving, name, clear, tls_at, quic_at, tls, quic_client, quic, good })
         };
         Ok([
             role(NAME_SERVER, own, (Question::new("www.example.com", 1), "192.0.2.1"))?,
@@ -131,9 +132,9 @@ impl<'a> Role<'a> {
     /// On a stream of the connection that there is; one that is closed for it is made anew for the next.
     async fn by_quic(&self, message: &[u8]) -> Result<Vec<u8>> {
         let mut quic = self.quic.lock().await;
-        let (endpoint, connection) = match quic.take() {
+        let connection = match quic.take() {
             Some(kept) => kept,
-            None => connect_by_quic(self.quic_at, self.name, self.authority).await?,
+            None => self.quic_client.connect(self.quic_at, self.name)?.await?,
         };
         let (mut send, mut receive) = connection.open_bi().await?;
         send.write_all(&framed(message)?).await?;
@@ -142,7 +143,7 @@ impl<'a> Role<'a> {
         if read.is_empty() {
             connection.closed().await;
         } else {
-            *quic = Some((endpoint, connection));
+            *quic = Some(connection);
         }
         first_of(&read)
     }

@@ -103,11 +103,17 @@ pub(crate) async fn connect_by_quic(
     name: &str,
     authority: &Authority,
 ) -> Result<(Endpoint, Connection)> {
+    let endpoint = quic_client(authority)?;
+    let connection = endpoint.connect(at, name)?.await?;
+    Ok((endpoint, connection))
+}
+
+/// What connections of DNS over QUIC are made from.
+pub(crate) fn quic_client(authority: &Authority) -> Result<Endpoint> {
     let mut endpoint = Endpoint::client(([127, 0, 0, 1], 0).into())?;
     let crypto = QuicClientConfig::try_from(authority.client(b"doq")?)?;
     endpoint.set_default_client_config(ClientConfig::new(Arc::new(crypto)));
-    let connection = endpoint.connect(at, name)?.await?;
-    Ok((endpoint, connection))
+    Ok(endpoint)
 }
 
 /// A query as it stands on a stream of QUIC: without an id.
