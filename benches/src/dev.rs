@@ -15,6 +15,7 @@ pub(crate) struct Dev {
     pub(crate) server: Server,
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
+    pub(crate) dns: SocketAddr,
     pub(crate) api: SocketAddr,
     pub(crate) token: String,
 }
@@ -40,6 +41,6 @@ impl Dev {
             .wait_until("it says `ready`", ready)
             .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
         let token = fs::read_to_string(data.join("token")).context("reading the API token")?;
-        Ok(Self { server, http, https, api, token: token.trim().to_owned() })
+        Ok(Self { server, http, https, dns, api, token: token.trim().to_owned() })
     }
 }

@@ -13,7 +13,7 @@
 //! subject alone; dnsperf takes about as much for a query as the fastest subjects do, so that it, and not the answers in a
 //! second, is what tells them apart.
 //!
-//! A million zones are a case of their own ([`million`]).
+//! A million zones are a case of their own ([`million`]), and so is a zone of a million records that is replaced ([`replaced`]).
 //!
 //! A case is for the subjects that can do it: over TLS those that speak it, the signed zone those that have it. Proxima and
 //! knot sign it by themselves, nsd and bind have it signed ahead. Proxima denies names compactly (RFC 9824), and so answers
@@ -25,6 +25,7 @@
 
 mod https;
 mod million;
+mod replaced;
 mod subjects;
 mod zones;
 
@@ -57,6 +58,9 @@ pub(crate) struct Options {
     /// How many zones there are in the case `udp-million`, which is measured only when it is asked for.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=ledger::ZONES_MAX))]
     million_zones: u64,
+    /// How many records the zone has in the case `replaced`, which is measured only when it is asked for.
+    #[arg(long, default_value_t = 999_990, value_parser = clap::value_parser!(u32).range(1..=999_990))]
+    replaced_records: u32,
 }
 
 /// One kind of question.
@@ -81,8 +85,10 @@ const CASES: &[Case] = &[
 /// Measures every case on every subject.
 pub(crate) fn run(options: &Options) -> Result<Report> {
     crate::check_cores()?;
-    if options.trials.case == million::CASE {
-        return million::run(options);
+    match options.trials.case.as_str() {
+        million::CASE => return million::run(options),
+        replaced::CASE => return replaced::run(options),
+        _ => {}
     }
     let folder = tempfile::tempdir().context("making a folder for the servers")?;
     let zones = Zones::make(folder.path(), options.zones)?;

@@ -1,6 +1,6 @@
 //! An immutable view of the state.
 
-use std::{fmt::Display, sync::Arc};
+use std::{fmt::Display, ops::Bound, sync::Arc};
 
 use proxima_model::{Entity, Key, Kind, Zone, ZoneId, ZoneIndex};
 
@@ -58,7 +58,31 @@ impl Snapshot {
         prefix_parts: &[&dyn Display],
     ) -> impl Iterator<Item = Result<E, ReadError>> + use<'s, E> {
         let prefix = Key::prefix(E::KIND, prefix_parts);
-        let (found, failed) = match self.store.state.prefix_iter(&self.txn, prefix.as_bytes()) {
+        self.decoded(self.store.state.prefix_iter(&self.txn, prefix.as_bytes()))
+    }
+
+    /// As [`Self::scan`], those behind the one of this id: to go on where an earlier snapshot left off.
+    pub fn scan_after<'s, E: Entity>(
+        &'s self,
+        prefix_parts: &[&dyn Display],
+        after: Option<&E::Id>,
+    ) -> impl Iterator<Item = Result<E, ReadError>> + use<'s, E> {
+        let (prefix, after) = (Key::prefix(E::KIND, prefix_parts), after.map(E::key_of));
+        // What comes behind all that begins so has a greater octet in the place of its last one, the separator.
+        let mut end = prefix.clone().into_bytes();
+        end.last_mut().into_iter().for_each(|separator| *separator += 1);
+        let begin = match &after {
+            Some(after) => Bound::Excluded(after.as_str().as_bytes()),
+            None => Bound::Included(prefix.as_bytes()),
+        };
+        self.decoded(self.store.state.range(&self.txn, &(begin, Bound::Excluded(&end[..]))))
+    }
+
+    fn decoded<'s, 'o, E: Entity>(
+        &'s self,
+        found: heed::Result<impl Iterator<Item = heed::Result<(&'o [u8], &'o [u8])>>>,
+    ) -> impl Iterator<Item = Result<E, ReadError>> {
+        let (found, failed) = match found {
             Ok(found) => (Some(found), None),
             Err(error) => (None, Some(Err(self.failed(&error.into())))),
         };

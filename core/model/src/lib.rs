@@ -70,6 +70,7 @@ pub use record::{
 pub use ruleset::{OriginOverride, OriginRoute, Phase, Rule, RuleAction, RuleExpression, Ruleset};
 pub use secondary::{
     IncomingTransfers, PrimarySoa, SecondaryZone, TransferFailure, TransferredRecord, ZoneNotice,
+    transferred_octets,
 };
 pub use settings::{
     CnameFlattening, MinTlsVersion, OriginMaxHttpVersion, Setting, SslMode, StrictTransportSecurity,

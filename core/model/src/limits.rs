@@ -23,8 +23,17 @@ pub const TTL_SECONDS_MIN: u32 = 30;
 pub const TTL_SECONDS_MAX: u32 = 86_400;
 /// What `ttl: 1`, automatic, means on the wire, in seconds.
 pub const TTL_SECONDS_AUTO: u32 = 300;
-/// Records of one zone.
+/// Records of one zone that its owner writes here: a change looks at all of them.
 pub const RECORDS_PER_ZONE_MAX: usize = 100_000;
+/// Records of one zone that come from its primary.
+pub const TRANSFERRED_RECORDS_PER_ZONE_MAX: usize = 1_000_000;
+/// Octets of them, as [`transferred_octets`](crate::transferred_octets) counts: 268 for each of so many records, of which
+/// most take a third.
+pub const TRANSFERRED_OCTETS_PER_ZONE_MAX: usize = 256 << 20;
+/// Octets that a record is counted with besides its data: what a set of one has beside that.
+pub const TRANSFERRED_RECORD_OCTETS: usize = 16;
+/// Octets that a name is counted with besides itself: what it takes to find it.
+pub const TRANSFERRED_NAME_OCTETS: usize = 32;
 /// Records of one name and type that its owner writes here.
 pub const RECORDS_PER_SET_MAX: usize = 100;
 /// Records of one name, of all types, wherever they come from: as many addresses as one message of 64 KiB has room for, 16

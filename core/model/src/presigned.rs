@@ -5,7 +5,12 @@
 //! owner can have here ([`is_of_signing`]), and are answered as they came, good or not. A validator judges them; whoever looks
 //! after the zone is told first ([`Presigned::problem`]).
 
-use std::{collections::HashMap, fmt};
+use std::{
+    borrow::Borrow,
+    collections::{HashMap, hash_map::RandomState},
+    fmt,
+    hash::BuildHasher,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -167,10 +172,12 @@ impl Presigned {
 
 impl PresignedContent {
     /// What a zone's records say of it. Of a set that is signed more than once, the signature counts that lasts longest.
-    pub fn of<'r>(apex: &ZoneName, records: impl Iterator<Item = &'r Record>, now: Timestamp) -> Self {
+    pub fn of(apex: &ZoneName, records: impl Iterator<Item = impl Borrow<Record>>, now: Timestamp) -> Self {
         let mut content = Self::default();
-        let mut ends: HashMap<(&str, u16), i64> = HashMap::new();
+        // Names by what they are hashed to, with a key that nobody else has: of a million, none is kept.
+        let (hasher, mut ends) = (RandomState::new(), HashMap::<(u64, u16), i64>::new());
         for record in records {
+            let record = record.borrow();
             let RecordData::Other(rdata) = &record.data else { continue };
             let (octets, is_apex) = (rdata.octets(), record.name.as_str() == apex.as_str());
             match (rdata.record_type().code(), is_apex) {
@@ -180,7 +187,7 @@ impl PresignedContent {
                 (RRSIG, _) => {
                     let Some((covered, end)) = signature(octets, now) else { continue };
                     content.signs_soa |= is_apex && covered == SOA;
-                    let known = ends.entry((record.name.as_str(), covered)).or_insert(end);
+                    let known = ends.entry((hasher.hash_one(&record.name), covered)).or_insert(end);
                     *known = end.max(*known);
                 }
                 (NSEC, true) => content.denial = content.denial.or(Some(Denial::Nsec)),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Entity, Key, Kind, Presigned, PresignedProblem, Record, RecordId, Timestamp, TransferPeerId, ZoneId,
+    limits::{TRANSFERRED_NAME_OCTETS, TRANSFERRED_RECORD_OCTETS},
 };
 
 /// From whom a zone comes.
@@ -166,6 +167,19 @@ impl TransferredRecord {
     }
 }
 
+/// What a record of a zone takes of [`TRANSFERRED_OCTETS_PER_ZONE_MAX`](crate::limits::TRANSFERRED_OCTETS_PER_ZONE_MAX): its
+/// data, and every name that exists because its owner does, which is more than it takes when it shares them with others. The
+/// owner and the zone are names on the wire.
+pub fn transferred_octets(owner: &[u8], zone: &[u8], data_octets: usize) -> usize {
+    let mut octets = TRANSFERRED_RECORD_OCTETS + data_octets;
+    let mut left = owner.strip_suffix(zone).unwrap_or(owner);
+    while let Some((&length, rest)) = left.split_first() {
+        octets += TRANSFERRED_NAME_OCTETS + left.len();
+        left = rest.get(length.into()..).unwrap_or_default();
+    }
+    octets
+}
+
 /// That a primary says that a zone has changed (RFC 1996).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ZoneNotice {
@@ -230,6 +244,19 @@ impl Entity for ZoneNotice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_is_counted_with_every_name_between_it_and_the_apex() {
+        let (record, name) = (TRANSFERRED_RECORD_OCTETS, TRANSFERRED_NAME_OCTETS);
+        let zone = b"\x07example\x03com\x00";
+        assert_eq!(transferred_octets(zone, zone, 4), record + 4);
+        let owner = [b"\x01a\x02bc", &zone[..]].concat();
+        assert_eq!(transferred_octets(&owner, zone, 4), record + 4 + (name + 5) + (name + 3));
+        // As many as a name can have.
+        let longest = b"\x01a".repeat(121);
+        let each = (1..=121).map(|labels| name + 2 * labels).sum::<usize>();
+        assert_eq!(transferred_octets(&[&longest[..], zone].concat(), zone, 0), record + each);
+    }
 
     #[test]
     fn a_record_is_in_force_from_its_generation_until_another_takes_its_place() {

@@ -10,7 +10,7 @@
 //! Nothing is given out before the last record has come: a stream that breaks off has said nothing. What is out of the
 //! zone or of another class, goes on after its end, or is more than may be, is no transfer of this zone.
 
-use proxima_model::PrimarySoa;
+use proxima_model::{PrimarySoa, transferred_octets};
 use proxima_wire::{Malformed, class, flag, name, rtype};
 
 use crate::message::{self, Read};
@@ -20,7 +20,7 @@ use crate::message::{self, Read};
 pub struct Bounds {
     /// Records, the SOA records among them.
     pub records: usize,
-    /// Octets of messages.
+    /// Octets of them, as [`transferred_octets`] counts: messages abbreviate names, and what is kept does not.
     pub octets: usize,
 }
 
@@ -161,9 +161,9 @@ impl Incoming {
         if head.rcode != 0 {
             return Err(StreamError::Refused(head.rcode));
         }
-        self.octets += message.len();
         let records = message::answers(message)?;
         self.records += records.len();
+        self.octets += records.iter().map(|record| self.octets_of(record)).sum::<usize>();
         if self.octets > self.bounds.octets || self.records > self.bounds.records {
             let Bounds { records, octets } = self.bounds;
             return Err(StreamError::TooLarge { records, octets });
@@ -180,6 +180,15 @@ impl Incoming {
             }
         }
         Ok(self.place == Place::End)
+    }
+
+    /// How many records have come so far.
+    pub const fn records(&self) -> usize {
+        self.records
+    }
+
+    fn octets_of(&self, record: &Read) -> usize {
+        transferred_octets(&record.owner, &self.zone, record.data.len())
     }
 
     /// Whether the SOA record alone says that there is nothing newer.

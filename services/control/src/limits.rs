@@ -50,6 +50,8 @@ pub const ZONES_PER_PAGE: usize = 20;
 pub const ZONES_PER_PAGE_MAX: usize = 1_000;
 /// Records of a page unless asked.
 pub const RECORDS_PER_PAGE: usize = 100;
+/// Reads at a time of zones that may be large as a whole: one of a million records takes some 500 MiB while it is written.
+pub const READS_OF_MUCH_MAX: usize = 2;
 /// Records of a page at the most.
 pub const RECORDS_PER_PAGE_MAX: usize = 5_000;
 /// Entries of the log on a page unless asked.
@@ -167,7 +169,7 @@ pub const NOTIFIES_PER_ACCOUNT_MAX: usize = 32;
 /// Characters of what is kept of a failure.
 pub const TRANSFER_MESSAGE_CHARS_MAX: usize = 200;
 
-/// Zones that are fetched at a time: each may hold its records twice in memory.
+/// Zones that are fetched at a time: each may hold [`TRANSFER_LARGE_RECORDS`] in memory.
 pub const TRANSFERS_IN_MAX: usize = 8;
 /// Zones of one account that are: primaries that are slow take the places of their own account.
 pub const TRANSFERS_IN_PER_ACCOUNT_MAX: usize = 2;
@@ -178,10 +180,19 @@ pub const TRANSFER_QUICK_WITHIN: Duration = Duration::from_secs(60);
 pub const TRANSFERS_SLOW_MAX: usize = 8;
 /// Zones of one account that are.
 pub const TRANSFERS_SLOW_PER_ACCOUNT_MAX: usize = 1;
+/// Beyond so many records a transfer needs a place for large ones too: of a million it holds some 400 MiB.
+pub const TRANSFER_LARGE_RECORDS: usize = 100_000;
+/// Large zones that are fetched at a time.
+pub const TRANSFERS_LARGE_MAX: usize = 2;
+/// Large zones of one account that are.
+pub const TRANSFERS_LARGE_PER_ACCOUNT_MAX: usize = 1;
+/// How long a primary may take for what is left of a large zone: some hundred KiB a second. Nobody waits longer for a place
+/// behind it, and what has then come is put into the log.
+pub const TRANSFER_LARGE_WITHIN: Duration = Duration::from_secs(300);
 /// Over which time a primary must send [`TRANSFER_PACE_OCTETS_MIN`].
 pub const TRANSFER_PACE_OVER: Duration = Duration::from_secs(60);
-/// Octets that a primary sends in that time at the least, or the transfer ends: half a KiB a second, with which a hundredth
-/// of the largest zone comes in [`TRANSFER_WITHIN`].
+/// Octets that a primary sends in that time at the least, or the transfer ends: half a KiB a second, with which some ten
+/// thousand records come in [`TRANSFER_WITHIN`].
 pub const TRANSFER_PACE_OCTETS_MIN: usize = 32 << 10;
 /// How long fetching a zone may take in all, however little comes, as long as that keeps to the pace.
 pub const TRANSFER_SLOW_GRACE: Duration = Duration::from_secs(300);
@@ -203,8 +214,6 @@ pub const TRANSFER_CONNECT_WITHIN: Duration = Duration::from_secs(5);
 pub const TRANSFER_MESSAGE_WITHIN: Duration = Duration::from_secs(10);
 /// How long fetching a zone may take in all, from however many primaries: 100,000 records at some KiB a second.
 pub const TRANSFER_WITHIN: Duration = Duration::from_secs(1_800);
-/// Octets of the messages of a transfer: the most records that a zone may have, each with some hundred octets.
-pub const TRANSFER_OCTETS_MAX: usize = 64 << 20;
 /// Changes of a transfer in one append.
 pub const TRANSFER_CHANGES_AT_ONCE: usize = 5_000;
 /// Octets of them, before the one that passes it: well within one append.

@@ -25,6 +25,7 @@ use crate::{
     background, bootstrap,
     config::ControlConfig,
     error::ControlError,
+    limits,
     metrics::ControlMetrics,
     server,
     token::TokenText,
@@ -82,6 +83,7 @@ impl ControlService {
             node: node.name().clone(),
             pop: node.pop().clone(),
             metrics: node.metrics.register("control", ControlMetrics::register),
+            much: Arc::new(Semaphore::new(limits::READS_OF_MUCH_MAX)),
         };
         Ok(Arc::new(Self {
             config,

@@ -12,3 +12,4 @@ mod log_suite;
 mod relay;
 mod replication;
 mod restore;
+mod scans;

@@ -190,6 +190,22 @@ impl RecordData {
         Ok(Self::Caa { flags, tag: CaaTag::parse(tag)?, value: value.to_owned() })
     }
 
+    /// Octets of it on the wire, with names as long as they are.
+    pub fn wire_octets(&self) -> usize {
+        // A name has a length before its first label, and the root behind its last.
+        let name = |name: &DnsName| name.wire().len();
+        match self {
+            Self::A { .. } => 4,
+            Self::Aaaa { .. } => 16,
+            Self::Cname { target: host } | Self::Ns { host } => name(host),
+            Self::Mx { exchange, .. } => 2 + name(exchange),
+            Self::Srv { target, .. } => 6 + name(target),
+            Self::Caa { tag, value, .. } => 2 + tag.as_str().len() + value.len(),
+            Self::Txt(text) => text.octets().len(),
+            Self::Other(rdata) => rdata.octets().len(),
+        }
+    }
+
     /// The presentation form, as in `content` and in a zone file; texts quoted, names without the last dot, but for those
     /// of types without a variant here, which clients of v4 expect to be absolute.
     pub fn content(&self) -> String {

@@ -14,6 +14,7 @@ use proxima_chassis::{Clock, NetworkConfig};
 use proxima_ledger::{Log, Replica, Snapshot};
 use proxima_model::{NodeName, PopCode, Timestamp, Zone, ZoneId};
 use proxima_pipeline::{Explainer, QueryReports, TrafficReader};
+use tokio::sync::Semaphore;
 
 use crate::{
     activation::Delegations,
@@ -39,6 +40,8 @@ pub(crate) struct Api {
     pub(crate) node: NodeName,
     pub(crate) pop: PopCode,
     pub(crate) metrics: ControlMetrics,
+    /// Places for reading what is large.
+    pub(crate) much: Arc<Semaphore>,
 }
 
 impl Api {
@@ -55,6 +58,20 @@ impl Api {
     ) -> Result<T, ApiError> {
         let replica = self.replica.clone();
         blocking(move || read(&replica.snapshot()?)).await
+    }
+
+    /// As [`Self::read`], of what may take hundreds of MiB of memory: [`limits::READS_OF_MUCH_MAX`] at a time.
+    pub(crate) async fn read_much<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Snapshot) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let place = self.much.clone().acquire_owned().await.expect("it is never closed");
+        // Also when the client leaves, until it has been read.
+        self.read(move |snapshot| {
+            let _place = place;
+            read(snapshot)
+        })
+        .await
     }
 }
 

@@ -1,5 +1,7 @@
 //! Query strings: pages, orders and filters.
 
+use std::cmp::Ordering;
+
 use proxima_ledger::Seq;
 use proxima_model::excerpt;
 
@@ -133,10 +135,48 @@ impl Page {
         (begin..end, info)
     }
 
+    /// Gathers the things up to this page, in an order, of however many there are.
+    pub(crate) fn first_of<T, F: FnMut(&T, &T) -> Ordering>(self, order: F) -> First<T, F> {
+        First { page: self, order, kept: Vec::new(), total_count: 0 }
+    }
+
+    /// How many things there are up to its end, if there are as many.
+    pub(crate) const fn end(self) -> usize {
+        self.page.saturating_mul(self.per_page)
+    }
+
     /// The things of this page, and where it is.
     pub(crate) fn cut<T>(self, all: Vec<T>) -> (Vec<T>, PageInfo) {
         let (window, info) = self.window(all.len());
         (all.into_iter().skip(window.start).take(window.len()).collect(), info)
+    }
+}
+
+/// What a list has up to the end of a page: of all others that are given to it, only their number.
+pub(crate) struct First<T, F> {
+    page: Page,
+    order: F,
+    kept: Vec<T>,
+    total_count: usize,
+}
+
+impl<T, F: FnMut(&T, &T) -> Ordering> First<T, F> {
+    /// Takes the next one, in no order. Of those that are kept half are let go at a time, so that each costs the same.
+    pub(crate) fn take(&mut self, thing: T) {
+        self.total_count += 1;
+        self.kept.push(thing);
+        let most = self.page.end();
+        if self.kept.len() >= most.saturating_mul(2) {
+            self.kept.select_nth_unstable_by(most - 1, &mut self.order);
+            self.kept.truncate(most);
+        }
+    }
+
+    /// The things of the page, and where it is.
+    pub(crate) fn cut(mut self) -> (Vec<T>, PageInfo) {
+        self.kept.sort_unstable_by(&mut self.order);
+        let (window, info) = self.page.window(self.total_count);
+        (self.kept.into_iter().skip(window.start).take(window.len()).collect(), info)
     }
 }
 
@@ -200,6 +240,20 @@ mod tests {
 
     fn query(text: &str) -> Query {
         Query::parse(Some(text)).unwrap()
+    }
+
+    #[test]
+    fn a_page_of_what_comes_in_no_order_is_that_of_the_whole_in_order() {
+        let things: Vec<u32> = (0..1_000).map(|number| number * 7_919 % 1_000).collect();
+        for (page, per_page) in [(1, 1), (1, 20), (7, 20), (50, 20), (51, 20), (1, 50), (usize::MAX, 2)] {
+            let page = query(&format!("page={page}&per_page={per_page}")).page(20, 50).unwrap();
+            let mut first = page.first_of(|a: &u32, b| a.cmp(b));
+            for thing in &things {
+                first.take(*thing);
+                assert!(first.kept.len() < page.end().saturating_mul(2), "{page:?}");
+            }
+            assert_eq!(first.cut(), page.cut((0..1_000).collect()), "{page:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::{cmp::Ordering, sync::Arc};
 
 use axum::{Extension, extract::State};
-use proxima_model::{DnsName, Record, RecordData, Zone};
+use proxima_ledger::Snapshot;
+use proxima_model::{DnsName, Record, RecordData, Zone, limits::RECORDS_PER_ZONE_MAX};
 
 use super::body::show;
 use crate::{
@@ -158,18 +159,21 @@ pub(crate) async fn list(
     let order =
         query.choice("order", &["type", "name", "content", "ttl", "proxied"])?.unwrap_or("type").to_owned();
     let descending = query.descending()?;
-    api.read(move |snapshot| {
-        let mut records = super::of_zone(snapshot, zone.id)?;
-        records.retain(|record| filters.pass(record));
-        records.sort_by(|a, b| {
+    let read = move |snapshot: &Snapshot| {
+        let mut records = page.first_of(|a, b| {
             let ordering = by_order(&order, a, b).then_with(|| whole_order(a, b));
             if descending { ordering.reverse() } else { ordering }
         });
-        let (records, info) = page.cut(records);
+        super::each_of_zone(snapshot, zone.id, |record| {
+            if filters.pass(&record) {
+                records.take(record);
+            }
+        })?;
+        let (records, info) = records.cut();
         let shown = records.iter().map(|record| show(record, &zone.name)).collect();
         Ok(Answer::page((shown, info)).at(snapshot.seq()))
-    })
-    .await
+    };
+    if page.end() > RECORDS_PER_ZONE_MAX { api.read_much(read).await } else { api.read(read).await }
 }
 
 fn by_order(order: &str, a: &Record, b: &Record) -> Ordering {

@@ -46,19 +46,18 @@ fn edit(draft: &mut Draft<'_>, id: ZoneId) -> Result<ZoneEdit, ApiError> {
     Ok(ZoneEdit::new(zone, records))
 }
 
-/// The records of a zone: its owner's own, or those that came from its primary.
-fn of_zone(snapshot: &Snapshot, zone: ZoneId) -> Result<Vec<Record>, ReadError> {
+/// Goes through the records of a zone: its owner's own, or those that came from its primary.
+fn each_of_zone(snapshot: &Snapshot, zone: ZoneId, mut take: impl FnMut(Record)) -> Result<(), ReadError> {
     let Some(secondary) = snapshot.get::<SecondaryZone>(&zone)? else {
-        return snapshot.scan::<Record>(&[&zone]).collect();
+        return snapshot.scan::<Record>(&[&zone]).try_for_each(|record| record.map(&mut take));
     };
-    let mut records = Vec::new();
     for found in snapshot.scan::<TransferredRecord>(&[&zone]) {
         let found = found?;
         if found.is_in_force(secondary.generation) {
-            records.push(found.record);
+            take(found.record);
         }
     }
-    Ok(records)
+    Ok(())
 }
 
 /// Writes what an edit comes to, and raises the zone's serial.

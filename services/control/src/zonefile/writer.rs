@@ -28,8 +28,8 @@ fn compose(text: &mut String, zone: &Zone, records: &[Record]) -> fmt::Result {
     }
     let mut sorted: Vec<&Record> = records.iter().collect();
     sorted.sort_by(|a, b| {
-        let order = |record: &Record| (record.data.record_type(), record.name.clone());
-        order(a).cmp(&order(b)).then_with(|| a.data.cmp(&b.data))
+        let by_type = a.data.record_type().cmp(&b.data.record_type());
+        by_type.then_with(|| a.name.cmp(&b.name)).then_with(|| a.data.cmp(&b.data))
     });
     for of_type in sorted.chunk_by(|a, b| a.data.record_type() == b.data.record_type()) {
         let record_type = of_type[0].data.record_type();

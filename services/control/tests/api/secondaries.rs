@@ -26,9 +26,11 @@ struct Primary {
     ends: bool,
     /// What holds its transfers up.
     gate: Option<&'static Gate>,
+    /// Hosts that the zone has beside its own name.
+    hosts: u16,
 }
 
-const RIGHT: Primary = Primary { serial: 5, authority: true, ends: true, gate: None };
+const RIGHT: Primary = Primary { serial: 5, authority: true, ends: true, gate: None, hosts: 0 };
 
 /// Holds transfers up until they are let go, and counts them.
 struct Gate {
@@ -97,11 +99,30 @@ impl Primary {
             let records = match since {
                 // RFC 1995, 4: what was there and goes, and what comes.
                 Some(5) => vec![soa.clone(), soa_of(5), host(5), soa.clone(), host(self.serial), soa],
+                _ if is_transfer && self.hosts > 0 => {
+                    stream
+                        .write_all(&self.answer(&question[..name + 4], &[soa.clone(), host(self.serial)]))?;
+                    for hosts in self.hosts().chunks(200) {
+                        stream.write_all(&self.answer(&question[..name + 4], hosts))?;
+                    }
+                    vec![soa]
+                }
                 _ if is_transfer => vec![soa.clone(), host(self.serial), soa],
                 _ => vec![soa],
             };
             stream.write_all(&self.answer(&question[..name + 4], &records))?;
         }
+    }
+
+    /// Their records; other ones at each serial.
+    fn hosts(self) -> Vec<Vec<u8>> {
+        let serial = u8::try_from(self.serial).unwrap();
+        let host = |number: u16| {
+            let [high, low] = number.to_be_bytes();
+            let label = format!("h{number:05}");
+            [&[6][..], label.as_bytes(), &record(1, &[10, serial, high, low])].concat()
+        };
+        (0..self.hosts).map(host).collect()
     }
 
     fn answer(self, question: &[u8], records: &[Vec<u8>]) -> Vec<u8> {
@@ -319,4 +340,35 @@ async fn what_another_process_left_of_a_transfer_is_taken_away_by_the_next() {
     until(&node, zone, "the newer serial", has_serial(6)).await;
     assert_eq!(contents(&node, zone), ["192.0.2.6"]);
     assert_eq!(secondary(&node, zone).staging, None);
+}
+
+#[tokio::test]
+async fn a_zone_of_more_records_than_one_append_takes_is_replaced_and_nothing_is_left_of_the_former() {
+    const HOSTS: u16 = 11_000;
+    let (node, account) = (start().await, FIRST_ACCOUNT);
+    let first = peer(&node, account, Primary { hosts: HOSTS, ..RIGHT }.start()).await;
+    let zone = zone(&node, account, "example.com", std::slice::from_ref(&first)).await;
+    until(&node, zone, "the zone", has_serial(5)).await;
+    let newer = Primary { serial: 6, hosts: HOSTS, ..RIGHT }.start();
+    let path = format!("/accounts/{account}/secondary_dns/peers/{}", first.as_str().unwrap());
+    node.ok("PUT", &path, Some(json!({"name": "primary", "ip": newer.ip(), "port": newer.port()}))).await;
+    notice(&node, zone).await;
+    until(&node, zone, "the newer serial", has_serial(6)).await;
+    let all = usize::from(HOSTS) + 1;
+    let is_clean = |snapshot: &proxima_ledger::Snapshot| {
+        snapshot.count(proxima_model::Kind::Transferred).unwrap() == u64::try_from(all).unwrap()
+    };
+    node.until("the former records have gone", is_clean).await;
+    let contents = contents(&node, zone);
+    let others: Vec<_> =
+        contents.iter().map(String::as_str).filter(|content| !content.starts_with("10.6.")).collect();
+    assert_eq!((contents.len(), others), (all, vec!["192.0.2.6"]));
+    let seen = secondary(&node, zone);
+    assert_eq!((seen.generation, seen.staging), (2, None));
+    // Its records are listed, of all of them those of the page.
+    let listed =
+        node.ok("GET", &format!("/zones/{zone}/dns_records?order=name&page=221&per_page=50"), None).await;
+    let names: Vec<_> =
+        listed.as_array().unwrap().iter().map(|record| record["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["h10999.example.com"]);
 }

@@ -26,6 +26,8 @@ use crate::{
 const STATES_MAX: usize = 256;
 /// Names of all of them together: some hundred MiB where they share nothing with what is served.
 const NAMES_MAX: usize = 500_000;
+/// Names of one that is kept: a larger one would push out those of all others, and is sent whole.
+const NAMES_PER_STATE_MAX: usize = NAMES_MAX / 2;
 /// Former states of one zone.
 const STATES_PER_ZONE_MAX: usize = 4;
 
@@ -55,6 +57,9 @@ pub(super) type Owned = (Arc<[u8]>, RrSet);
 impl Journal {
     /// Remembers that somebody has this; `is_same` says whether what it was at the same serial says the same.
     pub(super) fn remember(&self, id: ZoneId, tree: &Arc<ZoneTree>, is_same: impl FnOnce(&ZoneTree) -> bool) {
+        if tree.name_count() > NAMES_PER_STATE_MAX {
+            return;
+        }
         let serial = tree.serial();
         let is_it = |state: &State| (state.id, state.serial) == (id, serial);
         let mut states = self.states();

@@ -18,7 +18,8 @@
 //!
 //! Numbers are in this machine's order of octets: nothing of it leaves the process.
 //!
-//! Limits: offsets are of 32 bits, which the largest zone that the model allows does not reach.
+//! Limits: offsets are of 32 bits, which the largest zone that the model allows does not reach, whether its records are few and
+//! as large as can be or many and counted by their octets.
 
 use std::{
     hash::{BuildHasher, Hasher},
@@ -26,7 +27,10 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use proxima_model::limits::{NAME_OCTETS_MAX, RDATA_OCTETS_MAX, RECORDS_PER_ZONE_MAX};
+use proxima_model::limits::{
+    NAME_OCTETS_MAX, RDATA_OCTETS_MAX, RECORDS_PER_ZONE_MAX, TRANSFERRED_NAME_OCTETS,
+    TRANSFERRED_OCTETS_PER_ZONE_MAX, TRANSFERRED_RECORD_OCTETS,
+};
 
 use super::draft::Draft;
 use crate::rrset::{Records, RrSet, Set};
@@ -42,6 +46,14 @@ const SET: usize = 2 + 4 + 4;
 const RECORD_MAX: usize =
     SET + 2 + RDATA_OCTETS_MAX + NAME_OCTETS_MAX / 2 * (4 * SLOT + NODE + NAME_OCTETS_MAX / 2 + 1);
 const _: () = assert!(RECORDS_PER_ZONE_MAX * RECORD_MAX < u32::MAX as usize, "offsets are of 32 bits");
+
+// What comes from a primary is counted by what it takes here, or more: of slots there are four for each name at the most.
+const _: () = assert!(
+    SET + 2 <= TRANSFERRED_RECORD_OCTETS
+        && 4 * SLOT + NODE <= TRANSFERRED_NAME_OCTETS
+        && 2 * TRANSFERRED_OCTETS_PER_ZONE_MAX < u32::MAX as usize,
+    "offsets are of 32 bits"
+);
 
 /// How many were packed.
 static PACKED: AtomicU64 = AtomicU64::new(0);

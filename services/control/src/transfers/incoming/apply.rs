@@ -10,22 +10,22 @@
 //! the SOA record and the generation are those that the transfer began from, and, if it stages, that no other does. Who finds
 //! it otherwise is [overtaken](NotApplied::Overtaken) and fetches again; what it staged is taken away by who came after.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{ops::Range, sync::Arc};
 
-use proxima_ledger::{Change, Snapshot};
+use proxima_ledger::Snapshot;
 use proxima_model::{
-    DnsName, Entity, Presigned, PresignedContent, PrimarySoa, RecordId, SecondaryZone, Timestamp,
-    TransferredRecord, Zone, ZoneId, ZoneName, limits as model_limits,
+    Presigned, PresignedContent, PrimarySoa, RecordId, SecondaryZone, Timestamp, TransferredRecord, Zone,
+    ZoneId,
 };
 use proxima_transfer::{message::Read, stream::Transfer};
 
-use super::records::{self, Kept};
+use super::{
+    compare::{Changed, Here, compare},
+    records::{self, Kept},
+};
 use crate::{
     api::{
-        Api,
+        Api, blocking,
         write::{Author, Draft},
     },
     error::{ApiError, Code},
@@ -77,7 +77,7 @@ impl Expected {
         let found = draft.read::<SecondaryZone>(&self.zone)?.ok_or_else(gone)?;
         let is_so = found.generation == self.generation
             && found.soa == self.soa
-            && kept(&found) == self.kept
+            && Kept::of(&found) == self.kept
             && (self.staging.is_none() || found.staging == self.staging);
         Ok(is_so.then_some(found))
     }
@@ -98,119 +98,37 @@ async fn write(
     if written.await?.answer { Ok(()) } else { Err(NotApplied::Overtaken) }
 }
 
-/// How the records of a zone are kept.
-const fn kept(secondary: &SecondaryZone) -> Kept {
-    if secondary.presigned.is_some() { Kept::Signed } else { Kept::Ours }
-}
-
-/// What of a zone is in the log.
-struct Here {
-    name: ZoneName,
-    soa: Option<PrimarySoa>,
-    generation: u32,
-    kept: Kept,
-    left_out: u32,
-    records: HashMap<RecordId, TransferredRecord>,
-    /// Whether a transfer under another generation was left behind.
-    is_dirty: bool,
-}
-
 fn here(snapshot: &Snapshot, zone: ZoneId) -> Result<Here, ApiError> {
     let secondary = snapshot.get::<SecondaryZone>(&zone)?.ok_or_else(gone)?;
     let name = snapshot.get::<Zone>(&zone)?.ok_or_else(gone)?.name;
-    let kept = kept(&secondary);
-    let SecondaryZone { soa, generation, left_out, .. } = secondary;
-    let (mut records, mut is_dirty) = (HashMap::new(), false);
+    let mut here = Here::of(&name, secondary);
     for found in snapshot.scan::<TransferredRecord>(&[&zone]) {
-        let found = found?;
-        is_dirty |= found.from > generation || found.until.is_some();
-        if found.is_in_force(generation) {
-            records.insert(found.record.id, found);
-        }
+        here.take(&found?);
     }
-    Ok(Here { name, soa, generation, kept, left_out, records, is_dirty })
+    Ok(here)
 }
 
 fn gone() -> ApiError {
     ApiError::new(Code::NoObject, "the zone has been deleted meanwhile")
 }
 
-/// What is to be changed.
-struct Changed {
-    soa: PrimarySoa,
-    left_out: u32,
-    /// What all of it has because it is signed, if it is kept so.
-    signed: Option<PresignedContent>,
-    come: Vec<TransferredRecord>,
-    gone: Vec<TransferredRecord>,
-}
-
-/// What a transfer changes of what is here: pure.
-fn compare(zone: ZoneId, here: &Here, transfer: Transfer, now: Timestamp) -> Result<Changed, String> {
-    let ours = |read: &Read| records::ours(zone, read, here.kept, here.generation, now);
-    type There = BTreeMap<RecordId, Option<TransferredRecord>>;
-    // Whether it is one that somebody can have here.
-    let take = |there: &mut There, read: &Read| {
-        let id = records::id(read, here.kept);
-        let new = if here.records.contains_key(&id) { None } else { Some(ours(read)) };
-        let can_be = !matches!(new, Some(None));
-        if can_be {
-            there.insert(id, new.flatten());
-        }
-        can_be
+/// What all of a zone has because its primary signed it, when that has come and gone.
+fn signed(
+    snapshot: &Snapshot,
+    (zone, generation): (ZoneId, u32),
+    (come, gone): (&[Read], &[(RecordId, usize)]),
+    now: Timestamp,
+) -> Result<PresignedContent, ApiError> {
+    let name = snapshot.get::<Zone>(&zone)?.ok_or_else(self::gone)?.name;
+    let stays = |found: &TransferredRecord| {
+        found.is_in_force(generation) && gone.binary_search_by_key(&found.record.id, |(id, _)| *id).is_err()
     };
-    let (soa, left_out, there) = match transfer {
-        Transfer::Nothing => return Err("nothing came".to_owned()),
-        Transfer::Whole(soa, whole) => {
-            let (mut left_out, mut there) = (0, There::new());
-            for read in &whole {
-                left_out += u32::from(!take(&mut there, read));
-            }
-            (soa, left_out, there)
-        }
-        Transfer::Differences(soa, steps) => {
-            let mut left_out = i64::from(here.left_out);
-            let mut there: There = here.records.keys().map(|id| (*id, None)).collect();
-            for step in &steps {
-                for read in &step.gone {
-                    if there.remove(&records::id(read, here.kept)).is_some() {
-                        continue;
-                    }
-                    if ours(read).is_some() {
-                        return Err("a record that is to go is not here".to_owned());
-                    }
-                    left_out -= 1;
-                }
-                for read in &step.come {
-                    left_out += i64::from(!take(&mut there, read));
-                }
-            }
-            (soa, u32::try_from(left_out.max(0)).unwrap_or(u32::MAX), there)
-        }
-    };
-    if there.len() > model_limits::RECORDS_PER_ZONE_MAX {
-        return Err(format!("the zone has more than {} records", model_limits::RECORDS_PER_ZONE_MAX));
-    }
-    let all = there.iter().filter_map(|(id, come)| come.as_ref().or_else(|| here.records.get(id)));
-    if let Some(name) = crowded(all.clone()) {
-        return Err(format!("{name} has more than {} records", model_limits::RECORDS_PER_NAME_MAX));
-    }
-    let all = all.map(|found| &found.record);
-    let signed = (here.kept == Kept::Signed).then(|| PresignedContent::of(&here.name, all, now));
-    let gone =
-        here.records.values().filter(|record| !there.contains_key(&record.record.id)).cloned().collect();
-    let come = there.into_values().flatten().collect();
-    Ok(Changed { soa, left_out, signed, come, gone })
-}
-
-/// A name that has more records than a name may have.
-fn crowded<'r>(records: impl Iterator<Item = &'r TransferredRecord>) -> Option<&'r DnsName> {
-    let mut counts: HashMap<&DnsName, usize> = HashMap::new();
-    records.map(|record| &record.record.name).find(|name| {
-        let count = counts.entry(name).or_default();
-        *count += 1;
-        *count > model_limits::RECORDS_PER_NAME_MAX
-    })
+    let come = come.iter().filter_map(|read| records::ours(zone, read, Kept::Signed, generation, now));
+    let mut failed = None;
+    let here = snapshot.scan::<TransferredRecord>(&[&zone]);
+    let here = here.map_while(|found| found.map_err(|error| failed = Some(error)).ok()).filter(stays);
+    let content = PresignedContent::of(&name, here.chain(come).map(|found| found.record), now);
+    failed.map_or(Ok(content), |error| Err(error.into()))
 }
 
 /// Applies a transfer; how many records it changed.
@@ -235,17 +153,26 @@ pub(super) async fn apply(
         return Err(NotApplied::Overtaken);
     }
     let now = api.now();
-    let compared = crate::api::blocking(move || Ok(compare(zone, &found, transfer, now)));
-    let Changed { soa, left_out, signed, come, gone } = compared.await?.map_err(NotApplied::Unfit)?;
+    let compared = blocking(move || Ok(compare(&found, transfer))).await?;
+    let Changed { soa, left_out, come, gone } = compared.map_err(NotApplied::Unfit)?;
+    let (come, gone) = (Arc::<[Read]>::from(come), Arc::<[_]>::from(gone));
+    let signed = match kept {
+        Kept::Ours => None,
+        Kept::Signed => {
+            let (come, gone) = (come.clone(), gone.clone());
+            let read = move |snapshot: &Snapshot| signed(snapshot, (zone, generation), (&come, &gone), now);
+            Some(api.read(read).await?)
+        }
+    };
     let came = Came { soa, left_out, signed, forced: began.forced };
     let count = come.len() + gone.len();
-    let octets: usize = come.iter().map(octets).sum();
-    let is_small = count <= limits::TRANSFER_CHANGES_AT_ONCE && octets <= limits::TRANSFER_OCTETS_AT_ONCE;
+    let is_small = count <= limits::TRANSFER_CHANGES_AT_ONCE && batches(come.iter().map(octets)).len() <= 1;
+    let ours = move |read: &Read, from| records::ours(zone, read, kept, from, now);
     if is_small {
         let put = move |draft: &mut Draft<'_>, former| {
             put_in_force(draft, former, generation, &came)?;
-            come.iter().for_each(|record| draft.put(record));
-            gone.iter().for_each(|record| draft.change(Change::Delete { key: record.key() }));
+            come.iter().filter_map(|read| ours(read, generation)).for_each(|record| draft.put(&record));
+            gone.iter().for_each(|(id, _)| draft.delete::<TransferredRecord>(&(zone, *id)));
             Ok(())
         };
         write(api, author, &expected, put).await?;
@@ -255,13 +182,23 @@ pub(super) async fn apply(
         stage(api, author, &mut expected).await?;
     }
     let next = generation.wrapping_add(1);
-    let staged = come.into_iter().map(|record| TransferredRecord { from: next, ..record });
-    let ending = gone.into_iter().map(|record| TransferredRecord { until: Some(next), ..record });
-    let mut left: Vec<TransferredRecord> = staged.chain(ending).collect();
-    while !left.is_empty() {
-        let batch = batch(&mut left);
+    for batch in batches(come.iter().map(octets)) {
+        let come = come.clone();
         let put = move |draft: &mut Draft<'_>, _| {
-            batch.iter().for_each(|record| draft.put(record));
+            let staged = come[batch.clone()].iter().filter_map(|read| ours(read, next));
+            staged.for_each(|record| draft.put(&record));
+            Ok(())
+        };
+        write(api, author, &expected, put).await?;
+    }
+    for batch in batches(gone.iter().map(|(_, octets)| appended(*octets))) {
+        let gone = gone.clone();
+        let put = move |draft: &mut Draft<'_>, _| {
+            for (id, _) in &gone[batch.clone()] {
+                if let Some(record) = draft.snapshot.get::<TransferredRecord>(&(zone, *id))? {
+                    draft.put(&TransferredRecord { until: Some(next), ..record });
+                }
+            }
             Ok(())
         };
         write(api, author, &expected, put).await?;
@@ -284,22 +221,36 @@ async fn stage(api: &Arc<Api>, author: &Author, expected: &mut Expected) -> Resu
     Ok(())
 }
 
-fn octets(record: &TransferredRecord) -> usize {
-    // Data lies there in base 16 at the most, and its fields have names.
-    400 + 2 * record.record.data.content().len() + record.record.name.as_str().len()
+/// Octets that a record takes in an append.
+fn octets(read: &Read) -> usize {
+    appended(read.owner.len() + read.data.len())
 }
 
-/// Takes as many records from the end as go into one append.
-fn batch(left: &mut Vec<TransferredRecord>) -> Vec<TransferredRecord> {
-    let (mut batch, mut size) = (Vec::new(), 0);
-    while let Some(record) = left.pop() {
-        size += octets(&record);
-        batch.push(record);
-        if batch.len() >= limits::TRANSFER_CHANGES_AT_ONCE || size >= limits::TRANSFER_OCTETS_AT_ONCE {
-            break;
+/// Octets that one of this length on the wire takes: its fields have names, and an octet of text may need as many as eight.
+const fn appended(octets: usize) -> usize {
+    400 + 8 * octets
+}
+
+/// Which records go into one append each.
+fn batches(octets: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
+    let mut batches: Vec<Range<usize>> = Vec::new();
+    let mut size = 0;
+    for (number, octets) in octets.enumerate() {
+        match batches.last_mut() {
+            Some(batch)
+                if batch.len() < limits::TRANSFER_CHANGES_AT_ONCE
+                    && size < limits::TRANSFER_OCTETS_AT_ONCE =>
+            {
+                batch.end = number + 1;
+                size += octets;
+            }
+            _ => {
+                batches.push(number..number + 1);
+                size = octets;
+            }
         }
     }
-    batch
+    batches
 }
 
 /// What a zone becomes beside its records.
@@ -340,32 +291,35 @@ fn put_in_force(
 }
 
 /// Takes away what is not in force: of a generation that has passed, or of a transfer that was broken off. Only while the one
-/// that stages is this, or none: what another one stages is not in force yet.
+/// that stages is this, or none: what another one stages is not in force yet. Each append goes on where the former one ended.
 async fn clean(api: &Arc<Api>, author: &Author, zone: ZoneId, staging: Option<u64>) -> Result<(), ApiError> {
+    let mut last = None;
     loop {
         let written = api.write(author, move |draft| {
             let secondary = draft.read::<SecondaryZone>(&zone)?.ok_or_else(gone)?;
-            let mut count = 0;
             if secondary.staging != staging {
-                return Ok(count);
+                return Ok(None);
             }
-            for found in draft.snapshot.scan::<TransferredRecord>(&[&zone]) {
+            let (mut count, after) = (0, last.map(|last| (zone, last)));
+            for found in draft.snapshot.scan_after::<TransferredRecord>(&[&zone], after.as_ref()) {
                 let found = found?;
-                if count == limits::TRANSFER_CHANGES_AT_ONCE {
-                    break;
-                }
+                let id = found.record.id;
                 if !found.is_in_force(secondary.generation) {
-                    draft.change(Change::Delete { key: found.key() });
+                    draft.delete::<TransferredRecord>(&(zone, id));
                 } else if found.until.is_some() {
                     draft.put(&TransferredRecord { until: None, ..found });
                 } else {
                     continue;
                 }
                 count += 1;
+                if count == limits::TRANSFER_CHANGES_AT_ONCE {
+                    return Ok(Some(id));
+                }
             }
-            Ok(count)
+            Ok(None)
         });
-        if written.await?.answer < limits::TRANSFER_CHANGES_AT_ONCE {
+        last = written.await?.answer;
+        if last.is_none() {
             return Ok(());
         }
     }
@@ -373,100 +327,15 @@ async fn clean(api: &Arc<Api>, author: &Author, zone: ZoneId, staging: Option<u6
 
 #[cfg(test)]
 mod tests {
-    use proxima_transfer::stream::Difference;
-
     use super::*;
 
-    const ZONE: ZoneId = ZoneId::from_bytes([1; 16]);
-
-    fn read(name: &str) -> Read {
-        let owner =
-            [&[u8::try_from(name.len()).unwrap()], name.as_bytes(), b"\x07example\x03com\x00"].concat();
-        // `x` is of a type that nobody can have here.
-        let rtype = if name.starts_with('x') { 39 } else { 16 };
-        Read { owner, rtype, class: 1, ttl: 60, data: b"\x01t".to_vec() }
-    }
-
-    fn reads(names: &str) -> Vec<Read> {
-        names.split_whitespace().map(read).collect()
-    }
-
-    fn soa() -> PrimarySoa {
-        PrimarySoa {
-            ttl: 60,
-            data: [&[0, 0][..], &[8_u32, 1, 1, 1, 1].map(u32::to_be_bytes).concat()].concat(),
-        }
-    }
-
-    fn here(names: &str, left_out: u32) -> Here {
-        let ours = reads(names)
-            .iter()
-            .filter_map(|read| records::ours(ZONE, read, Kept::Ours, 2, Timestamp::default()))
-            .collect::<Vec<_>>();
-        let records = ours.into_iter().map(|record| (record.record.id, record)).collect();
-        let name = ZoneName::parse("example.com").unwrap();
-        Here { name, soa: None, generation: 2, kept: Kept::Ours, left_out, records, is_dirty: false }
-    }
-
-    fn changed(here: &Here, transfer: Transfer) -> Result<(String, String, u32), String> {
-        let Changed { come, gone, left_out, .. } = compare(ZONE, here, transfer, Timestamp::default())?;
-        let names = |records: &[TransferredRecord]| {
-            let mut names: Vec<_> =
-                records.iter().map(|record| record.record.name.as_str().split('.').next().unwrap()).collect();
-            names.sort_unstable();
-            names.join(" ")
-        };
-        Ok((names(&come), names(&gone), left_out))
-    }
-
     #[test]
-    fn only_what_differs_is_changed_whichever_way_it_comes() {
-        let whole = |names| Transfer::Whole(soa(), reads(names));
-        let steps = |steps: &[(&str, &str)]| {
-            let step = |(gone, come): &(&str, &str)| Difference { gone: reads(gone), come: reads(come) };
-            Transfer::Differences(soa(), steps.iter().map(step).collect())
-        };
-        let expect = |come: &str, gone: &str, left_out| Ok((come.to_owned(), gone.to_owned(), left_out));
-        let here = here("a b c", 1);
-        assert_eq!(changed(&here, whole("a b d x1 x2 d")), expect("d", "c", 2));
-        assert_eq!(changed(&here, whole("")), expect("", "a b c", 0));
-        assert_eq!(changed(&here, steps(&[("a", "d")])), expect("d", "a", 1));
-        // Came and went, went and came again.
-        assert_eq!(changed(&here, steps(&[("a", "d"), ("d", "a")])), expect("", "", 1));
-        assert_eq!(changed(&here, steps(&[("x1", "x2 x3"), ("", "e")])), expect("e", "", 2));
-        assert!(changed(&here, steps(&[("z", "")])).is_err(), "what is not here cannot go");
-        assert!(changed(&here, Transfer::Nothing).is_err());
-    }
-
-    #[test]
-    fn a_name_has_so_many_records_and_no_more_whichever_way_they_come() {
-        const MAX: u16 = 4_096;
-        let texts = |numbers: std::ops::Range<u16>| -> Vec<Read> {
-            // Of two types, which share what a name may have.
-            let one = |number: u16| Read {
-                rtype: if number.is_multiple_of(2) { 16 } else { 65_280 },
-                data: [&[2], &number.to_be_bytes()[..]].concat(),
-                ..read("a")
-            };
-            numbers.map(one).collect()
-        };
-        let with = |reads: Vec<Read>| {
-            let ours = |read| records::ours(ZONE, read, Kept::Ours, 2, Timestamp::default());
-            let records = reads.iter().filter_map(ours).map(|record| (record.record.id, record)).collect();
-            Here { records, ..here("", 0) }
-        };
-        let compared = |here: &Here, transfer| {
-            let changed = compare(ZONE, here, transfer, Timestamp::default());
-            changed.map(|changed| (changed.come.len(), changed.gone.len()))
-        };
-        let too_many = Err("a.example.com has more than 4096 records".to_owned());
-        let (empty, full) = (with(Vec::new()), with(texts(0..MAX)));
-        let others: Vec<Read> = (0..MAX).map(|number| read(&format!("b{number}"))).collect();
-        let whole = |range| Transfer::Whole(soa(), [texts(range), others.clone()].concat());
-        assert_eq!(compared(&empty, whole(0..MAX)), Ok((2 * usize::from(MAX), 0)));
-        assert_eq!(compared(&empty, whole(0..MAX + 1)), too_many);
-        let step = |gone, come| Transfer::Differences(soa(), vec![Difference { gone, come }]);
-        assert_eq!(compared(&full, step(Vec::new(), texts(MAX..MAX + 1))), too_many);
-        assert_eq!(compared(&full, step(texts(0..1), texts(MAX..MAX + 1))), Ok((1, 1)));
+    fn batches_are_bounded_by_what_is_in_them() {
+        let at_once = limits::TRANSFER_CHANGES_AT_ONCE;
+        assert!(batches(std::iter::empty()).is_empty());
+        assert_eq!(batches(std::iter::repeat_n(1, at_once)), std::slice::from_ref(&(0..at_once)));
+        assert_eq!(batches(std::iter::repeat_n(1, at_once + 2)), [0..at_once, at_once..at_once + 2]);
+        let half = limits::TRANSFER_OCTETS_AT_ONCE / 2;
+        assert_eq!(batches([half, half, 1, 2 * half, 1].into_iter()), [0..2, 2..4, 4..5]);
     }
 }

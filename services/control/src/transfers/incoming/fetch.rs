@@ -18,7 +18,10 @@ use tokio::{
 use crate::{
     api::Api,
     limits,
-    transfers::client::{Other, seconds},
+    transfers::{
+        client::{Other, seconds},
+        places::{Place, Share},
+    },
 };
 
 /// What is wanted of a zone.
@@ -49,16 +52,16 @@ pub(super) async fn fetch(
     api: &Api,
     (other, ixfr): (&Other, bool),
     wanted: &Wanted,
-    pace: &mut Pace,
+    (pace, room): (&mut Pace, &mut Room),
 ) -> Result<Transfer, String> {
     if let Some(here) = wanted.here.as_ref().filter(|_| ixfr) {
-        match Connection::open(api, other).await?.transfer(&wanted.zone, Some(here), pace).await {
+        match Connection::open(api, other).await?.transfer(&wanted.zone, Some(here), (pace, room)).await {
             Ok(transfer) => return Ok(transfer),
             // It may be that it does not know how: everything will do.
             Err(why) => tracing::debug!(%why, "no differences came"),
         }
     }
-    Connection::open(api, other).await?.transfer(&wanted.zone, None, pace).await
+    Connection::open(api, other).await?.transfer(&wanted.zone, None, (pace, room)).await
 }
 
 /// How fast a zone comes, in as many transfers as it takes: what it must have in every minute, and how much for the time that
@@ -109,6 +112,38 @@ impl Pace {
         let is_enough = self.octets >= limits::TRANSFER_PACE_OCTETS_MIN;
         (self.since, self.octets) = (now, 0);
         is_enough
+    }
+}
+
+/// What a zone that is fetched may take of memory: more, when it is large and a place for that is free.
+#[derive(Debug)]
+pub(super) struct Room {
+    large: Share,
+    /// The place, and how long a transfer may take in it.
+    taken: Option<(Place, Instant)>,
+}
+
+impl Room {
+    pub(super) fn new(large: Share) -> Self {
+        Self { large, taken: None }
+    }
+
+    /// Waits for the room that so many records need; whether it did. A look keeps it: what it has fetched is put into the log.
+    ///
+    /// # Errors
+    /// The transfer takes too long for it.
+    async fn take_for(&mut self, records: usize, now: Instant) -> Result<bool, String> {
+        match &self.taken {
+            Some((_, until)) if *until < now => {
+                Err("the zone is large, and its primary sends it too slowly".to_owned())
+            }
+            None if records > limits::TRANSFER_LARGE_RECORDS => {
+                let place = self.large.take().await;
+                self.taken = Some((place, Instant::now() + limits::TRANSFER_LARGE_WITHIN));
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 }
 
@@ -182,7 +217,7 @@ impl<'a> Connection<'a> {
         &mut self,
         zone: &[u8],
         since: Option<&PrimarySoa>,
-        pace: &mut Pace,
+        (pace, room): (&mut Pace, &mut Room),
     ) -> Result<Transfer, String> {
         let id = rand::random();
         let question = match since {
@@ -192,8 +227,8 @@ impl<'a> Connection<'a> {
         let mut exchange = self.ask(question).await?;
         let bounds = Bounds {
             // All may go and come again, and there are SOA records.
-            records: model_limits::RECORDS_PER_ZONE_MAX * 2 + 1_000,
-            octets: limits::TRANSFER_OCTETS_MAX,
+            records: model_limits::TRANSFERRED_RECORDS_PER_ZONE_MAX * 2 + 1_000,
+            octets: model_limits::TRANSFERRED_OCTETS_PER_ZONE_MAX * 2,
         };
         let mut incoming = Incoming::new(zone.to_vec(), id, since.map(PrimarySoa::serial), bounds);
         pace.begin(Instant::now());
@@ -205,6 +240,9 @@ impl<'a> Connection<'a> {
             if incoming.take(&message).map_err(|error| error.to_string())? {
                 break;
             }
+            if room.take_for(incoming.records(), Instant::now()).await? {
+                pace.begin(Instant::now());
+            }
         }
         if exchange.is_some_and(|exchange| !exchange.is_whole()) {
             return Err("the transfer's last message is not signed".to_owned());
@@ -215,7 +253,11 @@ impl<'a> Connection<'a> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use proxima_model::AccountId;
+
     use super::*;
+    use crate::transfers::places::Places;
 
     /// How many messages of so many octets are taken that come every nine seconds, and for how long.
     fn taken(pace: &mut Pace, octets: usize) -> (usize, u64) {
@@ -237,6 +279,31 @@ mod tests {
         assert!((360..=420).contains(&seconds), "{seconds}");
         let steady = 9 * limits::TRANSFER_SLOW_OCTETS_PER_SECOND;
         assert_eq!(taken(&mut fresh(), steady).0, 200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_zones_wait_for_each_other_and_not_for_long() {
+        let (all, each) = (limits::TRANSFERS_LARGE_MAX, limits::TRANSFERS_LARGE_PER_ACCOUNT_MAX);
+        let mut places = Places::new(all, each);
+        let large = limits::TRANSFER_LARGE_RECORDS + 1;
+        let mut rooms: Vec<_> = (0..all)
+            .map(|account| places.of(AccountId::from_bytes([u8::try_from(account).unwrap(); 16])))
+            .map(Room::new)
+            .collect();
+        for room in &mut rooms {
+            assert_eq!(room.take_for(large - 1, Instant::now()).await, Ok(false), "it is not large");
+            assert_eq!(room.take_for(large, Instant::now()).await, Ok(true));
+            assert_eq!(room.take_for(large, Instant::now()).await, Ok(false), "it has it");
+        }
+        let mut another = Room::new(places.of(AccountId::from_bytes([99; 16])));
+        {
+            let mut waits = std::pin::pin!(another.take_for(large, Instant::now()));
+            assert!(waits.as_mut().now_or_never().is_none());
+        }
+        let late = Instant::now() + limits::TRANSFER_LARGE_WITHIN + Duration::from_secs(1);
+        assert!(rooms[0].take_for(large, late).await.is_err());
+        rooms.remove(0);
+        assert_eq!(another.take_for(large, Instant::now()).await, Ok(true));
     }
 
     #[test]

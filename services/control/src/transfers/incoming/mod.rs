@@ -24,6 +24,7 @@
 
 mod api;
 mod apply;
+mod compare;
 mod fetch;
 mod notices;
 mod plan;

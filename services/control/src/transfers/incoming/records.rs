@@ -1,8 +1,8 @@
 //! Records of a primary as records of ours: pure.
 
 use proxima_model::{
-    DnsName, Record, RecordData, RecordId, RecordType, Timestamp, TransferredRecord, Ttl, ZoneId,
-    is_of_signing,
+    DnsName, Record, RecordData, RecordId, RecordType, SecondaryZone, Timestamp, TransferredRecord, Ttl,
+    ZoneId, is_of_signing,
 };
 use proxima_transfer::message::Read;
 use sha2::{Digest, Sha256};
@@ -15,6 +15,13 @@ pub(in crate::transfers) enum Kept {
     Ours,
     /// Octet by octet, with its signatures: they would be good for nothing else.
     Signed,
+}
+
+impl Kept {
+    /// How the records of a zone are kept.
+    pub(super) const fn of(secondary: &SecondaryZone) -> Self {
+        if secondary.presigned.is_some() { Self::Signed } else { Self::Ours }
+    }
 }
 
 /// The record that this is here; `None` if nobody can have it here.
@@ -52,6 +59,11 @@ pub(in crate::transfers) fn ours(
         modified_at: now,
     };
     Some(TransferredRecord { record, from, until: None, wire })
+}
+
+/// Whether somebody can have it here.
+pub(super) fn is_ours(zone: ZoneId, read: &Read, kept: Kept) -> bool {
+    ours(zone, read, kept, 0, Timestamp::default()).is_some()
 }
 
 /// The id of a record: by what it says, so that the same record is the same whenever and however it comes. One that is kept in

@@ -10,7 +10,8 @@
 //!
 //! So nobody keeps a place to fetch for more than a minute, however slow the primaries of however many accounts are: whoever
 //! waits for one gets it. Who fetches slowly is in the way of others that do, and of nobody else; and for long only who sends
-//! much: how long a zone may take depends on how much of it has come ([`fetch::Pace`]).
+//! much: how long a zone may take depends on how much of it has come ([`fetch::Pace`]). What is large needs a place for that
+//! beside the others, because of the memory that it takes ([`fetch::Room`]).
 
 use std::{pin::pin, sync::Arc};
 
@@ -23,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     apply::{self, Began, NotApplied},
-    fetch::{self, Pace, Wanted},
+    fetch::{self, Pace, Room, Wanted},
     plan,
 };
 use crate::{
@@ -48,6 +49,8 @@ pub(super) struct Look {
     pub(super) asking: Share,
     pub(super) fetching: Share,
     pub(super) slow: Share,
+    /// Places for what is large, beside those.
+    pub(super) large: Share,
 }
 
 /// How often a zone is fetched in one look: differences, then everything if they do not fit, and once more because another
@@ -139,10 +142,12 @@ impl Look {
         // The serial of those that were heard, as far as it is older than what is here.
         let (mut heard, mut untaken): (Option<Option<u32>>, Option<String>) = (None, None);
         let mut unheard = "the zone has no primaries".to_owned();
-        let mut pace = Pace::new(Instant::now());
+        let (mut pace, mut room) = (Pace::new(Instant::now()), Room::new(self.large.clone()));
         for (other, ixfr) in &found.primaries {
             let answer = match other {
-                Ok(other) => self.refresh_from(found, (other, *ixfr), (&mut turn, &mut pace)).await,
+                Ok(other) => {
+                    self.refresh_from(found, (other, *ixfr), &mut turn, (&mut pace, &mut room)).await
+                }
                 Err(why) => Err(Failure::Unheard(why.clone())),
             };
             match answer {
@@ -165,7 +170,8 @@ impl Look {
         &self,
         found: &Found,
         (other, ixfr): (&Other, bool),
-        (turn, pace): (&mut Turn, &mut Pace),
+        turn: &mut Turn,
+        (pace, room): (&mut Pace, &mut Room),
     ) -> Result<Answer, Failure> {
         let name = found.zone.name.wire();
         let there = fetch::serial(&self.api, other, &name).await.map_err(Failure::Unheard)?;
@@ -180,7 +186,7 @@ impl Look {
         let mut wanted = Wanted { zone: name, here: here.filter(|_| !whole).cloned() };
         let mut began = Began { zone: self.zone, soa: found.secondary.soa.clone(), forced: self.forced };
         for _ in 0..FETCHES_MAX {
-            let fetching = fetch::fetch(&self.api, (other, ixfr), &wanted, pace);
+            let fetching = fetch::fetch(&self.api, (other, ixfr), &wanted, (pace, room));
             let transfer = within_places(turn, &self.slow, fetching).await.map_err(Failure::Untaken)?;
             if transfer == Transfer::Nothing {
                 return Ok(Answer::Same);

@@ -40,6 +40,7 @@ pub(crate) async fn run(api: Arc<Api>, author: Author, allow_private: bool, shut
         asking: Places::new(limits::TRANSFER_LOOKS_MAX, limits::TRANSFER_LOOKS_PER_ACCOUNT_MAX),
         fetching: Places::new(limits::TRANSFERS_IN_MAX, limits::TRANSFERS_IN_PER_ACCOUNT_MAX),
         slow: Places::new(limits::TRANSFERS_SLOW_MAX, limits::TRANSFERS_SLOW_PER_ACCOUNT_MAX),
+        large: Places::new(limits::TRANSFERS_LARGE_MAX, limits::TRANSFERS_LARGE_PER_ACCOUNT_MAX),
         looking: JoinSet::new(),
         tasks: HashMap::new(),
         under_way: HashSet::new(),
@@ -78,6 +79,7 @@ struct Runner {
     asking: Places,
     fetching: Places,
     slow: Places,
+    large: Places,
     looking: JoinSet<Outcome>,
     /// Which zone a task looks at.
     tasks: HashMap<task::Id, ZoneId>,
@@ -222,6 +224,7 @@ impl Runner {
             asking: self.asking.of(seen.zone.account),
             fetching: self.fetching.of(seen.zone.account),
             slow: self.slow.of(seen.zone.account),
+            large: self.large.of(seen.zone.account),
         };
         let task = self.looking.spawn(look.take());
         self.tasks.insert(task.id(), id);
@@ -249,6 +252,7 @@ impl Runner {
         self.asking.forget_idle();
         self.fetching.forget_idle();
         self.slow.forget_idle();
+        self.large.forget_idle();
     }
 }
 
