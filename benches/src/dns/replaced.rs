@@ -160,7 +160,8 @@ impl Asker {
             if answer[..2] != id.to_be_bytes() {
                 continue;
             }
-            let address = answer[..octets].last_chunk::<4>().filter(|_| answer[3] & 0xf == 0 && answer[7] == 1);
+            let address =
+                answer[..octets].last_chunk::<4>().filter(|_| answer[3] & 0xf == 0 && answer[7] == 1);
             return Ok(address.filter(|address| address[0] == 10).map(|address| address[1].into()));
         }
     }

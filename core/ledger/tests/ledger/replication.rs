@@ -30,7 +30,9 @@ async fn a_new_follower_takes_a_snapshot_and_then_every_change_at_once() {
     let status = node.status();
     assert_eq!((status.role, status.seq, status.lag), (Role::Follower, seq, 0));
     assert_eq!(status.upstream_name.as_deref(), Some("log"));
-    assert!(status.ready && status.log_heard.unwrap() < Duration::from_secs(2));
+    assert!(status.ready);
+    until("the log is heard", || node.status().log_heard.is_some_and(|ago| ago < Duration::from_secs(2)))
+        .await;
     assert_eq!(log.status().role, Role::Log);
     node.stop().await;
     log.stop().await;

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -130,6 +130,18 @@ pub(crate) async fn received(socket: &UdpSocket) -> Result<Vec<String>> {
     let mut buffer = [0; 4096];
     let length = socket.recv(&mut buffer).await?;
     describe(&buffer[..length])
+}
+
+/// That a line is this answer, `NAME TTL IN TYPE DATA`, with what is left of its TTL if it came after `since`: a resolver counts in
+/// whole seconds, of which one may end at any time.
+pub(crate) fn is_aged(line: &str, answer: &str, since: Instant) -> Result<()> {
+    let words = |text: &str| text.splitn(3, ' ').map(str::to_owned).collect::<Vec<_>>();
+    let (found, wanted) = (words(line.strip_prefix("answer ").context("an answer")?), words(answer));
+    let (left, ttl): (u64, u64) = (found[1].parse()?, wanted[1].parse()?);
+    let aged_most = since.elapsed().as_secs() + 1;
+    let is_it = (&found[0], &found[2]) == (&wanted[0], &wanted[2]);
+    ensure!(is_it && left <= ttl && left + aged_most >= ttl, "{line} instead of {answer}, {aged_most} s old");
+    Ok(())
 }
 
 /// A question as clients of resolvers ask, with EDNS.

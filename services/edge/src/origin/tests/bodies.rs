@@ -14,8 +14,8 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-use super::harness::{Edge, FakeOrigin, PATIENCE, read_head, reset, short, text, until};
-use crate::origin::OriginConfig;
+use super::harness::{Edge, FakeOrigin, PATIENCE, patient, read_head, reset, short, text, until};
+use crate::origin::{OriginConfig, OriginTimeouts};
 
 #[tokio::test]
 async fn every_framing_is_read_to_its_end() {
@@ -122,7 +122,8 @@ async fn a_body_that_stalls_times_out() {
         socket.read_to_end(&mut Vec::new()).await.ok();
     })
     .await;
-    let edge = Edge::with(OriginConfig { timeouts: short(), ..OriginConfig::default() }, |_| {});
+    let timeouts = OriginTimeouts { between_reads: short().between_reads, ..patient() };
+    let edge = Edge::with(OriginConfig { timeouts, ..OriginConfig::default() }, |_| {});
     assert_eq!(text(edge.get(&origin).await.unwrap()).await.unwrap_err(), BodyError::TimedOut);
 }
 
@@ -161,7 +162,8 @@ async fn a_huge_body_waits_for_its_reader() {
                 let done = match timeout(Duration::from_millis(300), &mut writing).await {
                     Ok(done) => done,
                     Err(_) => {
-                        stalled.send(written.load(Ordering::SeqCst)).await.ok();
+                        // Only the first counts, and nobody takes the others.
+                        stalled.try_send(written.load(Ordering::SeqCst)).ok();
                         writing.await
                     }
                 };

@@ -30,9 +30,16 @@ async fn an_origin_whose_queue_of_connections_is_full_times_out() {
     socket.listen(0).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     // Nobody accepts: once the queue is full, the kernel drops what else comes.
-    let mut queued = Vec::new();
-    while let Ok(connected) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
-        queued.push(connected.unwrap());
+    // One try alone may be late because the machine is.
+    let (mut queued, mut refused) = (Vec::new(), 0);
+    while refused < 3 {
+        match timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            Ok(connected) => {
+                queued.push(connected.unwrap());
+                refused = 0;
+            }
+            Err(_) => refused += 1,
+        }
         assert!(queued.len() < 64, "the queue never fills");
     }
     let edge = impatient();

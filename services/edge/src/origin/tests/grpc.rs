@@ -16,7 +16,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    harness::{Edge, FakeOrigin, PATIENCE, read_head, short, text},
+    harness::{Edge, FakeOrigin, PATIENCE, patient, read_head, short, text},
     tls::{Authority, edge},
 };
 use crate::origin::{OriginConfig, OriginLimits, OriginTimeouts};
@@ -157,7 +157,7 @@ async fn messages_go_both_ways_at_once() {
 async fn what_an_origin_may_be_silent_for_otherwise_does_not_end_a_call() {
     let origin = origin(&["h2"], echo).await;
     let none = std::time::Duration::ZERO;
-    let timeouts = OriginTimeouts { first_byte: none, between_reads: none, call_idle: PATIENCE, ..short() };
+    let timeouts = OriginTimeouts { first_byte: none, between_reads: none, ..patient() };
     let edge = edge_with(timeouts, OriginLimits::default());
     let (mut sender, body) = Body::channel(1, None);
     let mut answer = edge.fetch(&mut call(&edge, &origin, "/echo", body)).await.unwrap();
@@ -165,7 +165,8 @@ async fn what_an_origin_may_be_silent_for_otherwise_does_not_end_a_call() {
     sent.unwrap();
     assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), "late");
     // And a call in which nothing moves at all ends.
-    let edge = edge_with(short(), OriginLimits::default());
+    let edge =
+        edge_with(OriginTimeouts { call_idle: short().call_idle, ..patient() }, OriginLimits::default());
     let (_sender, body) = Body::channel(1, None);
     let mut answer = edge.fetch(&mut call(&edge, &origin, "/echo", body)).await.unwrap();
     assert_eq!(next(&mut answer.body).await.unwrap().err(), Some(BodyError::TimedOut));
@@ -199,7 +200,7 @@ async fn that_all_places_are_taken_is_not_remembered_of_the_origin() {
     })
     .await;
     let limits = OriginLimits { connections_per_origin_max: 1, ..OriginLimits::default() };
-    let edge = edge_with(OriginTimeouts { first_byte: PATIENCE, ..short() }, limits);
+    let edge = edge_with(OriginTimeouts { queue: short().queue, ..patient() }, limits);
     let mut slow = edge.request_by("https", origin.address, "/");
     let first = async { text(edge.fetch(&mut slow).await.unwrap()).await.unwrap() };
     let second = async {
@@ -226,7 +227,9 @@ async fn a_refusal_without_a_body_is_an_answer() {
 #[tokio::test]
 async fn what_fails_is_the_calls_alone_and_a_connection_that_ends_is_replaced() {
     let origin = origin(&["h2"], echo).await;
-    let edge = edge(SslMode::Full, None);
+    // One call meets it, and the others do not even on a busy machine.
+    let first_byte = short().first_byte * 10;
+    let edge = edge_with(OriginTimeouts { first_byte, ..patient() }, OriginLimits::default());
     let fails = async |path| edge.fetch(&mut call(&edge, &origin, path, Body::full("x"))).await.err();
     assert_eq!(fails("/reset").await, Some(Fault::OriginClosed));
     assert_eq!(fails("/silent").await, Some(Fault::OriginTimeout));
@@ -278,7 +281,10 @@ async fn callers_of_a_place_that_never_answers_do_not_wait_for_one_another() {
     })
     .await;
     // Who waits gets what was found out, even where that takes longer than a place in a queue may.
-    let edge = edge_with(OriginTimeouts { handshake: short().queue * 3, ..short() }, OriginLimits::default());
+    let edge = edge_with(
+        OriginTimeouts { handshake: short().queue * 3, queue: short().queue, ..patient() },
+        OriginLimits::default(),
+    );
     let mut calls: Vec<_> = (0..50).map(|_| call(&edge, &silent, "/echo", Body::full("x"))).collect();
     let begun = std::time::Instant::now();
     let answers = futures_util::future::join_all(calls.iter_mut().map(|exchange| edge.fetch(exchange))).await;

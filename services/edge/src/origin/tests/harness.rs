@@ -120,6 +120,20 @@ pub(super) fn short() -> OriginTimeouts {
     }
 }
 
+/// Timeouts that only what hangs for ever meets: a busy machine may take 200 ms for anything.
+pub(super) fn patient() -> OriginTimeouts {
+    OriginTimeouts {
+        resolve: PATIENCE,
+        connect: PATIENCE,
+        handshake: PATIENCE,
+        first_byte: PATIENCE,
+        between_reads: PATIENCE,
+        call_idle: PATIENCE,
+        queue: PATIENCE,
+        idle: Duration::from_secs(60),
+    }
+}
+
 /// The client under test, with one zone whose `www` lies at the loopback address.
 pub(super) struct Edge {
     pub(super) origins: Origins,

@@ -16,7 +16,7 @@ use tokio::{
     sync::{Notify, Semaphore},
 };
 
-use super::harness::{Edge, FakeOrigin, read_head, short, text, until};
+use super::harness::{Edge, FakeOrigin, patient, read_head, short, text, until};
 use crate::origin::{OriginConfig, OriginLimits, OriginTimeouts};
 
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
@@ -187,7 +187,7 @@ async fn who_waits_for_a_connection_does_not_wait_without_end() {
     })
     .await;
     let limits = OriginLimits { connections_per_origin_max: 1, ..OriginLimits::default() };
-    let timeouts = OriginTimeouts { first_byte: Duration::from_secs(60), ..short() };
+    let timeouts = OriginTimeouts { queue: short().queue, first_byte: Duration::from_secs(60), ..patient() };
     let edge = Edge::with(OriginConfig { limits, timeouts, ..OriginConfig::default() }, |_| {});
     let mut hanging = edge.request(origin.address, "/");
     tokio::select! {

@@ -16,8 +16,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::harness::{Edge, FakeOrigin, read_head, short, text};
-use crate::origin::OriginConfig;
+use super::harness::{Edge, FakeOrigin, patient, read_head, short, text};
+use crate::origin::{OriginConfig, OriginTimeouts};
 
 pub(super) struct Authority {
     pem: String,
@@ -69,10 +69,14 @@ async fn tls_origin(config: Arc<ServerConfig>) -> (FakeOrigin, Arc<Mutex<Vec<Opt
 }
 
 pub(super) fn edge(ssl: SslMode, authority: Option<&Authority>) -> Edge {
+    edge_with(ssl, authority, patient())
+}
+
+fn edge_with(ssl: SslMode, authority: Option<&Authority>, timeouts: OriginTimeouts) -> Edge {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), authority.map_or("", |authority| &authority.pem)).unwrap();
     let origin_ca = authority.map(|_| file.path().to_owned());
-    let config = OriginConfig { origin_ca, timeouts: short(), ..OriginConfig::default() };
+    let config = OriginConfig { origin_ca, timeouts, ..OriginConfig::default() };
     Edge::with(config, |zone| zone.settings.ssl = ssl)
 }
 
@@ -127,7 +131,8 @@ async fn a_handshake_that_fails_or_hangs_is_named() {
     })
     .await;
     for origin in [clear, hanging] {
-        let edge = edge(SslMode::Full, None);
+        let edge =
+            edge_with(SslMode::Full, None, OriginTimeouts { handshake: short().handshake, ..patient() });
         let fault = edge.fetch(&mut edge.request_by("https", origin.address, "/")).await.unwrap_err();
         assert_eq!((fault.status().as_u16(), &fault), (525, &Fault::OriginTls));
     }
