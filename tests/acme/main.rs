@@ -62,11 +62,14 @@ fn a_zone_gets_certificates_that_browsers_trust_and_renews_them() {
         (serial(&chain) != serial(&ecdsa)).then_some(())
     });
 
-    let pack = pack(&server, &zone);
+    // Pebble refuses some requests at random, of renewals too: that is told until the next try.
+    let pack = server.until("nothing is in the way", || {
+        let pack = pack(&server, &zone);
+        (told(&pack).is_empty() && pack["validation_errors"] == json!([])).then_some(pack)
+    });
     assert_eq!((&pack["status"], &pack["type"]), (&json!("active"), &json!("universal")), "{pack}");
     assert_eq!(pack["hosts"], json!([ZONE, format!("*.{ZONE}")]));
     assert_eq!(pack["certificates"].as_array().unwrap().len(), 2, "{pack}");
-    assert_eq!((told(&pack), &pack["validation_errors"]), ("", &json!([])));
     let text = server.metrics();
     assert!(text.contains("proxima_control_acme_orders_total{result=\"issued\"}"), "{text}");
     let log = server.log();
@@ -88,7 +91,7 @@ fn an_order_that_is_refused_is_told_and_leaves_nothing_behind() {
     let server = Server::new();
     // Pebble asks for the challenges where nobody answers.
     let _pebble = Pebble::start(&authority, process::free_for_both(), json!({}));
-    let server = server.start(&authority.config("propagation_ms = 3000\n"));
+    let server = server.start(&authority.config("propagation_ms = 10000\n"));
     let zone = server.add_zone(ZONE);
 
     // The zone's name and the wildcard have a text each, at the same name.

@@ -189,7 +189,7 @@ fn nothing_that_was_purged_while_a_server_was_off_comes_from_its_disk_while_it_c
     client(&["zones", "origin", "example.com", "--port", &origin.port().to_string()]);
     let get = |path: &str| {
         let url = format!("http://{http}{path}");
-        output(Command::new("curl").args(["-sSi", "--max-time", "5", "-H", "Host: www.example.com", &url]))
+        output(Command::new("curl").args(["-sSi", "--max-time", "30", "-H", "Host: www.example.com", &url]))
     };
     let on_disk = |objects: usize| {
         let metrics = format!("http://{}/metrics", cluster.node_admin);

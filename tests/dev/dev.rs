@@ -1,8 +1,8 @@
 //! One `proxima dev` of a test's own: its own data folder, ports chosen by the kernel, dead when the test is.
 
 use std::{
-    io::{BufRead, BufReader},
-    net::SocketAddr,
+    io::{BufRead, BufReader, Write as _},
+    net::{SocketAddr, TcpStream},
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -178,12 +178,10 @@ impl Dev {
     pub(crate) fn pid(&self) -> u64 {
         let begun = Instant::now();
         loop {
-            let (_, text) =
-                output(Command::new("curl").args(["-sS", &format!("http://{}/status", self.admin)]));
             // While one process takes over from another, the former may still take a connection and end.
-            match serde_json::from_str::<Value>(&text) {
-                Ok(status) => return status["pid"].as_u64().unwrap(),
-                Err(_) => assert!(begun.elapsed() < DEADLINE, "no status: {text}\n{}", self.log()),
+            match self.status() {
+                Some(status) => return status["pid"].as_u64().unwrap(),
+                None => assert!(begun.elapsed() < DEADLINE, "no status\n{}", self.log()),
             }
         }
     }
@@ -258,7 +256,29 @@ impl Dev {
     pub(crate) fn proxima(&self, args: &[&str]) -> String {
         let (succeeded, text) = self.client(args);
         assert!(succeeded, "proxima {args:?}: {text}");
+        self.until_in_force();
         text
+    }
+
+    /// Waits until what is in the replica is in force. The answer to a change says only that it is in the replica.
+    fn until_in_force(&self) {
+        let begun = Instant::now();
+        // A process that ends, or that another one takes over from, says nothing.
+        let Some(seq) = self.status().and_then(|status| status["ledger"]["seq"].as_u64()) else { return };
+        while let Some(status) = self.status()
+            && status["in_force"].as_u64().is_none_or(|in_force| in_force < seq)
+        {
+            assert!(begun.elapsed() < DEADLINE, "{seq} is not in force: {status}");
+        }
+    }
+
+    /// How it is, as it says of itself.
+    fn status(&self) -> Option<Value> {
+        let mut stream = TcpStream::connect(self.admin).ok()?;
+        stream.set_read_timeout(Some(DEADLINE)).ok()?;
+        stream.write_all(b"GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let answer = std::io::read_to_string(stream).ok()?;
+        serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
     }
 
     /// A command of the client that fails; what it printed.
@@ -280,6 +300,9 @@ impl Dev {
         let (answer, code) = text.rsplit_once('\n').unwrap();
         let answer =
             serde_json::from_str(answer).unwrap_or_else(|_| panic!("{method} {path}: not JSON: {text}"));
+        if method != "GET" {
+            self.until_in_force();
+        }
         (code.to_owned(), answer)
     }
 

@@ -86,12 +86,12 @@ fn silence(lab: &TestLab) {
         answered_by(lab, "boston").is_some_and(|server| server.starts_with("fra-"))
     });
     println!("silence moved after {took:?}");
-    let status = lab.status().unwrap();
-    let server = status.server("iad-1").unwrap();
-    assert!(
-        server.silenced && server.state == ProcessState::Running && server.announces.is_empty(),
-        "{status}"
-    );
+    // Each family has a session of its own.
+    eventually("it is silenced, runs, and announces nothing", Duration::from_secs(15), || {
+        let status = lab.status().unwrap();
+        let server = status.server("iad-1").unwrap();
+        server.silenced && server.state == ProcessState::Running && server.announces.is_empty()
+    });
     fault(lab, Fault::Unsilence { server: name("iad-1") });
     eventually("it announces again", Duration::from_secs(15), || {
         answered_by(lab, "boston").as_deref() == Some("iad-1")
@@ -103,9 +103,16 @@ fn silence(lab: &TestLab) {
 
 fn links(lab: &TestLab) {
     let (from, to) = (name("eu-transit"), name("us-transit"));
-    let effect =
-        fault(lab, Fault::Slow { from: from.clone(), to: to.clone(), delay_ms: 120.0, jitter_ms: 0.0 });
-    assert!(effect.contains("takes 24"), "two times 120 ms: {effect}");
+    // One echo tells it, to whose time the machine may add, and from which it takes nothing.
+    let takes = || {
+        let slow = Fault::Slow { from: from.clone(), to: to.clone(), delay_ms: 120.0, jitter_ms: 0.0 };
+        let effect = fault(lab, slow);
+        let takes = effect.split("takes ").nth(1).and_then(|rest| rest.split(' ').next());
+        let takes: f64 = takes.and_then(|takes| takes.parse().ok()).unwrap_or_else(|| panic!("{effect}"));
+        assert!(takes >= 240.0, "two times 120 ms: {effect}");
+        takes
+    };
+    assert!((0..5).any(|_| takes() < 250.0), "two times 120 ms, and no more, in no round");
     fault(lab, Fault::Lose { from: from.clone(), to: to.clone(), percent: 30.0 });
     fault(lab, Fault::Lose { from: from.clone(), to: to.clone(), percent: 100.0 });
     fault(lab, Fault::Heal { from, to });

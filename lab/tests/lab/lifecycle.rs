@@ -29,11 +29,21 @@ fn lab_comes_up_serves_every_client_from_its_nearest_pop_and_leaves_nothing_behi
         let status = lab.status().expect("a status");
         assert!(status.servers.iter().all(|server| server.state == ProcessState::Running), "{status}");
         assert!(status.servers.iter().all(|server| server.announces.len() == 2), "{status}");
-        let (paris, boston) = (status.client("paris").unwrap(), status.client("boston").unwrap());
-        assert_eq!((paris.colo.as_deref(), boston.colo.as_deref()), (Some("FRA"), Some("IAD")), "{status}");
-        assert_eq!(paris.path, ["eu-transit", "fra-router", "fra-1 | fra-2"]);
-        let rtt = paris.rtt_ms.expect("an echo came back");
-        assert!((42.0..60.0).contains(&rtt), "two times 20 + 1 ms, not {rtt}");
+        // One echo tells how long it takes, to which the machine may add.
+        let round = || {
+            let status = lab.status().expect("a status");
+            let (paris, boston) = (status.client("paris").unwrap(), status.client("boston").unwrap());
+            assert_eq!(
+                (paris.colo.as_deref(), boston.colo.as_deref()),
+                (Some("FRA"), Some("IAD")),
+                "{status}"
+            );
+            assert_eq!(paris.path, ["eu-transit", "fra-router", "fra-1 | fra-2"]);
+            let rtt = paris.rtt_ms.expect("an echo came back");
+            assert!(rtt >= 42.0, "two times 20 + 1 ms, not {rtt}");
+            rtt < 60.0
+        };
+        assert!((0..5).any(|_| round()), "an echo takes two times 20 + 1 ms, and no more, in no round");
         serde_json::to_string(&status).expect("it is JSON too");
 
         // Both families, all hosts, the origin.
