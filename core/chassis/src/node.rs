@@ -341,6 +341,21 @@ fn put_in_force(
     Ok(())
 }
 
+/// The same where nothing waits for it: to compile a large zone takes seconds.
+async fn put_in_force_aside(
+    node: &NodeContext,
+    services: &[Arc<dyn Service>],
+    in_force: &watch::Sender<Seq>,
+    from: Seq,
+) -> Result<(), String> {
+    let (node, services, in_force) = (node.clone(), services.to_vec(), in_force.clone());
+    let ended = tokio::task::spawn_blocking(move || put_in_force(&node, &services, &in_force, from)).await;
+    ended.unwrap_or_else(|ended| match ended.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err("the node ends".to_owned()),
+    })
+}
+
 /// Follows the replica for as long as the node runs.
 async fn keep_in_force(node: NodeContext, services: Vec<Arc<dyn Service>>, in_force: watch::Sender<Seq>) {
     let mut applied = node.replica.watch();
@@ -348,7 +363,7 @@ async fn keep_in_force(node: NodeContext, services: Vec<Arc<dyn Service>>, in_fo
         let from = *in_force.borrow();
         let latest = *applied.borrow_and_update();
         if latest != from
-            && let Err(why) = put_in_force(&node, &services, &in_force, from)
+            && let Err(why) = put_in_force_aside(&node, &services, &in_force, from).await
         {
             error!(%why, in_force = %from, %latest, "the new state cannot be put in force: the former one stays");
             tokio::select! {

@@ -61,7 +61,8 @@ pub trait Service: Send + Sync + 'static {
     /// Its name: folder, crate, configuration key, metric prefix and log target.
     fn name(&self) -> &'static str;
 
-    /// Compiles what this service needs from a state of the replica. Pure: nothing changes until the commit.
+    /// Compiles what this service needs from a state of the replica. Pure: nothing changes until the commit. It may read much
+    /// and compute long, since what serves does not wait for it; what changes next does.
     ///
     /// # Errors
     /// Keeps the former state in force, for all services.

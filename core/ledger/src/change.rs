@@ -175,7 +175,8 @@ impl ChangeSet {
 
     /// The zones of which something changed that is made of them; `None` if anything may have changed. What others say of a
     /// zone ([`Kind::ZoneNotice`], [`Kind::TransferNotices`]) changes nothing of it: anybody who may say it could otherwise
-    /// have every server compile the zone anew.
+    /// have every server compile the zone anew. Records that come by a transfer ([`Kind::Transferred`]) lie ready, and come into
+    /// force, by their numbers, together with the zone's [`Kind::Secondary`].
     pub fn zones(&self) -> Option<BTreeSet<ZoneId>> {
         let under_zone = |key: &&Key| {
             matches!(
@@ -191,7 +192,6 @@ impl ChangeSet {
                         | Kind::TransferOut
                         | Kind::TransferIn
                         | Kind::Secondary
-                        | Kind::Transferred
                         | Kind::Purge
                 )
             )

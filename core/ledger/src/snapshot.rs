@@ -94,6 +94,18 @@ impl Snapshot {
         failed.into_iter().chain(decoded)
     }
 
+    /// Whether there are more nouns of a kind than so many whose first id parts are these; reads no more of them than that.
+    pub fn has_more_than<E: Entity>(
+        &self,
+        prefix_parts: &[&dyn Display],
+        count: usize,
+    ) -> Result<bool, ReadError> {
+        let prefix = Key::prefix(E::KIND, prefix_parts);
+        let found = self.store.state.prefix_iter(&self.txn, prefix.as_bytes());
+        let mut found = found.map_err(|error| self.failed(&error.into()))?;
+        Ok(found.nth(count).transpose().map_err(|error| self.failed(&error.into()))?.is_some())
+    }
+
     /// The entry that last put what lies at `key`; `None` if nothing does.
     pub fn revision(&self, key: &Key) -> Result<Option<Seq>, ReadError> {
         Ok(self.value(key.as_str())?.map(|stored| stored.revision))

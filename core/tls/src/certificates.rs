@@ -196,7 +196,7 @@ fn covers(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// All certificates of the replica, by name; parsed on first use, bounded, and forgotten when they change.
+/// All certificates of the replica, by name; parsed on first use, bounded, and parsed anew when they change.
 pub struct Certificates {
     zones: CompiledZones<ZoneCertificates>,
     clock: Arc<dyn Clock>,
@@ -208,7 +208,12 @@ impl Certificates {
         Self { zones: CompiledZones::new(replica, CERTIFICATE_ZONES_MAX), clock }
     }
 
-    /// Forgets what was made of zones that changed.
+    /// Reads anew what is kept of the zones that changed; puts it in force when called.
+    pub fn prepare(&self, snapshot: &Snapshot, changed: &ChangeSet) -> impl FnOnce() + Send + use<> {
+        self.zones.prepare(snapshot, changed)
+    }
+
+    /// The same of the state of now, at once.
     pub fn invalidate(&self, changed: &ChangeSet) {
         self.zones.invalidate(changed);
     }

@@ -167,6 +167,13 @@ impl DnsService {
         DnsOverHttps::new(Role::new(self.server.clone(), hosts), resolver)
     }
 
+    /// How many times zones were compiled: by a thread that was asked for them, by another one since they were large, and ahead
+    /// since they changed.
+    pub fn zones_compiled(&self) -> [u64; 3] {
+        let zones = &self.server.zones;
+        [zones.compiled_for_requests(), zones.compiled_aside(), zones.compiled_ahead()]
+    }
+
     /// Who tells what the network's name servers were asked.
     pub fn query_reports(&self) -> Arc<dyn QueryReports> {
         self.analytics.clone()
@@ -252,10 +259,12 @@ impl Service for DnsService {
             }
             false => None,
         };
-        let (zones, secures, changed) = (self.server.zones.clone(), self.secures(), changed.clone());
+        let zones = self.server.zones.prepare(snapshot, changed);
+        let secures: Vec<_> =
+            self.secures().iter().map(|secure| secure.prepare_zones(snapshot, changed)).collect();
         Ok(Prepared::new(move || {
-            zones.invalidate(&changed);
-            secures.iter().for_each(|secure| secure.invalidate(&changed));
+            zones();
+            secures.into_iter().for_each(|put_in_force| put_in_force());
             if let Some((cookies, resolvers, tls)) = keys {
                 cookies();
                 resolvers.into_iter().for_each(|put_in_force| put_in_force());

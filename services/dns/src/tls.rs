@@ -23,7 +23,7 @@
 use std::{fmt, future::poll_fn, io, mem, pin::pin, sync::Arc, task::Poll, thread, time::Duration};
 
 use proxima_chassis::NodeContext;
-use proxima_ledger::ChangeSet;
+use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::{DnsName, TicketKeys};
 use proxima_tls::{Certificates, QuicKeys, Tickets, server_config};
 use quinn::crypto::rustls::QuicServerConfig;
@@ -88,9 +88,13 @@ impl Secure {
         })
     }
 
-    /// Forgets what was made of zones that changed.
-    pub(crate) fn invalidate(&self, changed: &ChangeSet) {
-        self.certificates.invalidate(changed);
+    /// Reads anew what is kept of the zones that changed; puts it in force when called.
+    pub(crate) fn prepare_zones(
+        &self,
+        snapshot: &Snapshot,
+        changed: &ChangeSet,
+    ) -> impl FnOnce() + Send + use<> {
+        self.certificates.prepare(snapshot, changed)
     }
 
     /// Makes ready secrets that all servers of the network have; puts them in force when called.

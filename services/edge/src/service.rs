@@ -205,11 +205,11 @@ impl Service for EdgeService {
             false => None,
         };
         let (own, quic) = (Arc::clone(&self.tickets), Arc::clone(&self.quic_keys));
-        let (sites, certificates) = (self.sites.clone(), Arc::clone(&self.certificates));
-        let changed = changed.clone();
+        let sites = self.sites.prepare(snapshot, changed);
+        let certificates = self.certificates.prepare(snapshot, changed);
         Ok(Prepared::new(move || {
-            sites.invalidate(&changed);
-            certificates.invalidate(&changed);
+            sites();
+            certificates();
             if let Some((tickets, keys)) = tickets {
                 own.swap(tickets);
                 quic.swap(keys);

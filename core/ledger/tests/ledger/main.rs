@@ -4,6 +4,7 @@
 mod asks;
 mod common;
 mod compiled;
+mod compiled_ahead;
 mod damage;
 mod durability;
 mod frames;

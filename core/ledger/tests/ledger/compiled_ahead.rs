@@ -1,0 +1,270 @@
+//! Zones that change while they are asked for: nobody who asks compiles what is kept, and nothing goes back.
+
+use std::sync::{
+    Arc, Barrier,
+    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+};
+
+use crate::common::*;
+use proxima_ledger::{
+    CHANGES_PER_APPEND_MAX, Change, ChangeSet, CompileZone, CompiledZones, EmbeddedLog, Log as _, Look,
+    ReadError, Replica, ReplicaOptions, Snapshot,
+};
+use proxima_model::{Record, RecordId, SecondaryZone, TransferredRecord, Zone, ZoneId, ZoneIndex, ZoneName};
+
+/// Records of the large zone.
+const RECORDS: u32 = 100_000;
+const LARGE: &str = "large.example";
+const SMALL: &str = "small.example";
+
+/// How many records of which generation a zone has in force.
+#[derive(Debug)]
+struct Counted {
+    serial: u32,
+    generation: u32,
+    records: usize,
+    /// Those of a generation, each of which takes the place of all former ones.
+    others: usize,
+}
+
+impl CompileZone for Counted {
+    fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
+        let secondary = snapshot.get::<SecondaryZone>(&zone.id)?;
+        let generation = secondary.map_or(0, |secondary| secondary.generation);
+        let mut counted = Self { serial: zone.serial, generation, records: 0, others: 0 };
+        for found in snapshot.scan::<TransferredRecord>(&[&zone.id]) {
+            let found = found?;
+            if found.is_in_force(generation) {
+                counted.records += 1;
+                counted.others += usize::from(found.from != generation);
+            }
+        }
+        Ok(counted)
+    }
+}
+
+fn open(folder: &tempfile::TempDir) -> EmbeddedLog {
+    let options = ReplicaOptions { map_octets: 1 << 30, ..ReplicaOptions::default() };
+    EmbeddedLog::open(folder.path(), sealer(), options).unwrap()
+}
+
+async fn change<T: CompileZone>(log: &EmbeddedLog, zones: &CompiledZones<T>, changes: Vec<Change>) {
+    let from = log.replica().seq();
+    log.append(append(changes)).await.unwrap();
+    let snapshot = log.replica().snapshot().unwrap();
+    zones.prepare(&snapshot, &log.replica().changes_since(from))();
+}
+
+/// A record of the large zone that is in force from this generation on, for one generation.
+fn transferred(replica: &Replica, number: u32, generation: u32) -> Change {
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&generation.to_be_bytes());
+    id[4..8].copy_from_slice(&number.to_be_bytes());
+    let text = format!(
+        r#"{{"id":"{}","zone":"{}","name":"host{number}.{LARGE}","data":{{"type":"A","address":"192.0.2.1"}},
+            "ttl":60,"proxied":false,"comment":null,"created_at":0,"modified_at":0}}"#,
+        RecordId::from_bytes(id),
+        zone_id(LARGE),
+    );
+    let record: Record = serde_json::from_str(&text).unwrap();
+    replica.put(&TransferredRecord { record, from: generation, until: Some(generation + 1), wire: None })
+}
+
+/// Puts the records of a generation beside those that are in force, in batches, as a transfer does.
+async fn stage(log: &EmbeddedLog, zones: &CompiledZones<Counted>, generation: u32) {
+    let numbers: Vec<u32> = (0..RECORDS).collect();
+    for batch in numbers.chunks(CHANGES_PER_APPEND_MAX) {
+        let batch = batch.iter().map(|number| transferred(log.replica(), *number, generation)).collect();
+        change(log, zones, batch).await;
+    }
+}
+
+fn put_in_force(replica: &Replica, generation: u32) -> Vec<Change> {
+    vec![replica.put(&SecondaryZone { generation, ..SecondaryZone::new(zone_id(LARGE)) })]
+}
+
+/// Asks for a zone without a pause, and looks at what it is given: whole, and never older than before nor than what was in
+/// force when it was asked for.
+fn ask(
+    zones: CompiledZones<Counted>,
+    name: &'static str,
+    (in_force, done): (Arc<AtomicU32>, Arc<AtomicBool>),
+) -> std::thread::JoinHandle<u32> {
+    std::thread::spawn(move || {
+        let mut last = 0;
+        while !done.load(Ordering::SeqCst) {
+            let at_least = if name == LARGE { in_force.load(Ordering::SeqCst) } else { 0 };
+            let found = zones.find(name).unwrap().unwrap();
+            assert!(found.generation >= last.max(at_least), "{found:?}, after {last} and {at_least}");
+            if name == LARGE {
+                assert_eq!((found.records, found.others), (RECORDS as usize, 0));
+            }
+            last = found.generation;
+        }
+        last
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_thousand_records_are_replaced_while_their_zone_and_another_are_asked_for() {
+    let folder = folder();
+    let log = open(&folder);
+    let replica = log.replica();
+    let zones = CompiledZones::<Counted>::new(replica.clone(), 1_000);
+    change(&log, &zones, [put_zone(replica, LARGE), put_zone(replica, SMALL)].concat()).await;
+    stage(&log, &zones, 1).await;
+    change(&log, &zones, put_in_force(replica, 1)).await;
+    assert_eq!((zones.compiled_ahead(), zones.len()), (0, 0), "nobody has asked for anything");
+    let first = zones.find(LARGE).unwrap().unwrap();
+    assert!(zones.find(SMALL).unwrap().is_some());
+
+    let (in_force, done) = (Arc::new(AtomicU32::new(1)), Arc::new(AtomicBool::new(false)));
+    let shared = || (Arc::clone(&in_force), Arc::clone(&done));
+    let asking = [LARGE, LARGE, SMALL].map(|name| ask(zones.clone(), name, shared()));
+    stage(&log, &zones, 2).await;
+    assert_eq!(zones.compiled_ahead(), 0, "what lies ready for later changes nothing");
+    assert!(Arc::ptr_eq(&first, &zones.find(LARGE).unwrap().unwrap()));
+    change(&log, &zones, put_in_force(replica, 2)).await;
+    in_force.store(2, Ordering::SeqCst);
+    assert_eq!(zones.find(LARGE).unwrap().unwrap().generation, 2);
+    done.store(true, Ordering::SeqCst);
+    for asking in asking {
+        assert!(asking.join().unwrap() <= 2);
+    }
+    assert_eq!(zones.compiled_for_requests(), 2, "each zone once, when it was cold");
+    assert_eq!(zones.compiled_ahead(), 1, "the one that changed, once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_former_state_is_served_until_the_new_one_is_committed() {
+    let folder = folder();
+    let log = open(&folder);
+    let zones = CompiledZones::<Counted>::new(log.replica().clone(), 1_000);
+    change(&log, &zones, put_zone(log.replica(), SMALL)).await;
+    let serial = || zones.find(SMALL).unwrap().map(|found| found.serial);
+    assert_eq!(serial(), Some(1));
+    let prepare = async |serial| {
+        let from = log.replica().seq();
+        let changed = Zone { serial, ..zone(SMALL) };
+        log.append(append(vec![log.replica().put(&changed)])).await.unwrap();
+        let snapshot = log.replica().snapshot().unwrap();
+        zones.prepare(&snapshot, &log.replica().changes_since(from))
+    };
+    let (second, third) = (prepare(2).await, prepare(3).await);
+    assert_eq!(serial(), Some(1));
+    third();
+    assert_eq!(serial(), Some(3));
+    second();
+    assert_eq!(serial(), Some(3), "a former state never takes the place of a later one");
+    assert_eq!((zones.compiled_for_requests(), zones.compiled_ahead()), (1, 2));
+
+    // A zone that is deleted is gone with the commit; and so is everything of which the changes are not known.
+    let from = log.replica().seq();
+    let name = ZoneName::parse(SMALL).unwrap();
+    let deletions = vec![Change::delete::<Zone>(&zone_id(SMALL)), Change::delete::<ZoneIndex>(&name)];
+    log.append(append(deletions)).await.unwrap();
+    let snapshot = log.replica().snapshot().unwrap();
+    let commit = zones.prepare(&snapshot, &log.replica().changes_since(from));
+    assert_eq!(serial(), Some(3));
+    commit();
+    assert_eq!((serial(), zones.len()), (None, 0));
+    change(&log, &zones, put_zone(log.replica(), SMALL)).await;
+    assert_eq!(serial(), Some(1));
+    zones.prepare(&snapshot, &ChangeSet::everything(snapshot.seq()))();
+    assert_eq!(zones.len(), 0);
+}
+
+static COMPILING: AtomicUsize = AtomicUsize::new(0);
+static OVERTAKEN: AtomicBool = AtomicBool::new(false);
+
+/// A zone whose first compilation ends only when it was overtaken by a change, and the second with a fault.
+struct Slow(u32);
+
+impl CompileZone for Slow {
+    fn compile(_: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
+        match COMPILING.fetch_add(1, Ordering::SeqCst) {
+            0 => {
+                while !OVERTAKEN.load(Ordering::SeqCst) {
+                    std::thread::yield_now();
+                }
+            }
+            2 => panic!("as a fault of a compiler"),
+            _ => {}
+        }
+        Ok(Self(zone.serial))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_zone_is_compiled_once_for_all_who_ask_and_as_the_last_change_has_it() {
+    let folder = folder();
+    let log = open(&folder);
+    let zones = CompiledZones::<Slow>::new(log.replica().clone(), 1_000);
+    change(&log, &zones, put_zone(log.replica(), SMALL)).await;
+    let ask_together = |count: usize| {
+        let together = Arc::new(Barrier::new(count));
+        let ask = |_| {
+            let (zones, together) = (zones.clone(), Arc::clone(&together));
+            std::thread::spawn(move || {
+                together.wait();
+                zones.find(SMALL).unwrap().unwrap().0
+            })
+        };
+        (0..count).map(ask).collect::<Vec<_>>()
+    };
+    let asking = ask_together(4);
+    until("one compiles", || COMPILING.load(Ordering::SeqCst) == 1).await;
+    change(&log, &zones, vec![log.replica().put(&Zone { serial: 2, ..zone(SMALL) })]).await;
+    OVERTAKEN.store(true, Ordering::SeqCst);
+    for asking in asking {
+        assert_eq!(asking.join().unwrap(), 2, "who waited is given what the change made");
+    }
+    assert_eq!((zones.compiled_for_requests(), zones.compiled_ahead()), (1, 1));
+
+    // One of those who ask meets the fault; the others are given a zone all the same.
+    zones.invalidate(&ChangeSet::everything(log.replica().seq()));
+    let outcomes: Vec<_> = ask_together(4).into_iter().map(std::thread::JoinHandle::join).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_err()).count(), 1);
+    assert!(outcomes.iter().flatten().all(|serial| *serial == 2));
+}
+
+static MAY_END: AtomicBool = AtomicBool::new(false);
+
+/// A zone of which the large one is compiled only when the test lets it be.
+struct Held;
+
+impl CompileZone for Held {
+    fn is_large(_: &Snapshot, zone: ZoneId) -> Result<bool, ReadError> {
+        Ok(zone == zone_id(LARGE))
+    }
+
+    fn compile(_: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
+        while zone.id == zone_id(LARGE) && !MAY_END.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        Ok(Self)
+    }
+}
+
+/// In a single thread: it goes on while the large zone is compiled.
+#[tokio::test]
+async fn a_large_zone_that_is_not_kept_holds_up_nobody_who_has_others_to_answer() {
+    let folder = folder();
+    let log = open(&folder);
+    let zones = CompiledZones::<Held>::new(log.replica().clone(), 1_000);
+    change(&log, &zones, [put_zone(log.replica(), LARGE), put_zone(log.replica(), SMALL)].concat()).await;
+    let mut pending = Vec::new();
+    for _ in 0..3 {
+        match zones.look("www.large.example").unwrap() {
+            Look::Pending(flight) => pending.push(flight),
+            Look::Found(_) => panic!("it cannot be there"),
+        }
+        assert!(matches!(zones.look(SMALL).unwrap(), Look::Found(Some(_))));
+    }
+    MAY_END.store(true, Ordering::SeqCst);
+    for flight in pending {
+        flight.landed().await;
+    }
+    assert!(matches!(zones.look(LARGE).unwrap(), Look::Found(Some(_))));
+    assert_eq!((zones.compiled_for_requests(), zones.compiled_aside()), (1, 1));
+}
