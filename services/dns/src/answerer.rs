@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`Server`](crate::server::Server), which has authority, answers at once from the zones that are here, but for the first
-//! questions about an alias that leads outside (`flattening/mod.rs`). [`Recursive`](crate::resolver::Recursive) answers what
+//! questions about an alias that leads outside (`flattening/mod.rs`), and about a large zone until it is compiled. [`Recursive`](crate::resolver::Recursive) answers what
 //! it knows at once, and resolves the rest.
 
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use proxima_ledger::{CompiledZones, ReadError, Replica};
+use proxima_ledger::{CompiledZones, Look, ReadError, Replica};
 use proxima_model::AccountId;
 use proxima_pipeline::ZoneNotices;
 use tokio::io::AsyncWrite;
@@ -20,13 +21,19 @@ use crate::{
     answerer::{Answerer, Found, Listening, Reply, Waiting},
     asker::Asker,
     config::DnsConfig,
-    flattening::{self, Asking, Flattening, Outside, Sought},
+    flattening::{self, Asking, Awaited, Flattening, Outside},
     metrics::DnsMetrics,
-    places::Places,
+    places::{Place, Places},
     respond::{Answered, Responder, Zones},
     transfer::{self, Journal},
     zone::ZoneTree,
 };
+
+/// Answers that wait for large zones to be compiled, in all and of one client.
+const WAITING_FOR_ZONES_MAX: usize = 4_096;
+const WAITING_FOR_ZONES_PER_CLIENT_MAX: usize = 256;
+/// Zones for which one answer waits at most: as many as an alias leads through, and its first.
+const WAITS_MAX: usize = 9;
 
 /// The role that has authority.
 pub(crate) struct Server {
@@ -38,6 +45,8 @@ pub(crate) struct Server {
     pub(crate) replica: Replica,
     /// What resolves names outside that aliases lead to, if anything does.
     pub(crate) flattening: Option<Arc<Flattening>>,
+    /// Places for answers that wait for a zone.
+    waiting_for_zones: Arc<Places>,
     /// Places for transfers of zones.
     pub(crate) transfers: Arc<Places>,
     /// What zones were when they were transferred.
@@ -61,6 +70,7 @@ impl Server {
     ) -> Self {
         let zones = CompiledZones::new(replica.clone(), config.zones_bytes_max);
         let transfers = Places::new(transfer::TRANSFERS_MAX, transfer::TRANSFERS_PER_CLIENT_MAX);
+        let waiting_for_zones = Places::new(WAITING_FOR_ZONES_MAX, WAITING_FOR_ZONES_PER_CLIENT_MAX);
         let (notices, unreadable) = (OnceLock::new(), AtomicBool::new(false));
         Self {
             config,
@@ -70,6 +80,7 @@ impl Server {
             responder,
             replica,
             flattening,
+            waiting_for_zones,
             transfers,
             journal: Journal::default(),
             notices,
@@ -79,52 +90,89 @@ impl Server {
     }
 
     /// Appends the answer to a message to `out`, and what it had better wait for, if there is something.
-    fn say(&self, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> (Option<Answered>, Option<Sought>) {
+    fn say(&self, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> (Option<Answered>, Option<Awaited>) {
         let begun = self.metrics.begin();
         let base = out.len();
-        let asking = Asking::new(self, false);
+        let asking = Asking::of_query(self, false);
         let mut answered = self.responder.respond(&asking, message, asker, out);
         if let Some(refused) = answered.filter(Answered::may_be_a_peers) {
             answered = Some(self.answer_peer(message, asker, (out, base), refused));
         }
-        let sought = asking.sought();
-        if sought.is_none() {
+        let awaited = asking.awaited();
+        if awaited.is_none() {
             self.count(message, asker, answered, begun.map(|begun| begun.elapsed()));
         }
         if enabled!(target: "proxima_dns", Level::TRACE) {
             trace_answer(asker, message, answered);
         }
-        (answered, sought)
+        (answered, awaited)
     }
 
-    /// Answers when what is sought is found, in the place of what was appended to `out` from `base` on: that it is not. This is
-    /// said if no more may wait.
+    /// A place to wait in, and, for a name outside, one among those of its account.
+    fn places(&self, client: IpAddr, awaited: &Awaited) -> Option<(Place, Option<Place<AccountId>>)> {
+        match awaited {
+            Awaited::Outside(sought) => {
+                let flattening = self.flattening.as_ref()?;
+                let (place, of_account) = flattening.take_places(client, sought.account())?;
+                Some((place, Some(of_account)))
+            }
+            Awaited::Zone(_) => Some((self.waiting_for_zones.take(client)?, None)),
+        }
+    }
+
+    /// Answers when what it waits for is there, in the place of what was appended to `out` from `base` on: that it is not. This
+    /// is said if no more may wait.
     #[cold]
     fn answer_later(
         self: &Arc<Self>,
         (message, asker): (&[u8], Asker),
-        sought: Sought,
+        awaited: Awaited,
         (out, base): (&mut Vec<u8>, usize),
         unready: Option<Answered>,
     ) -> Reply<Waiting> {
-        let (client, account) = (asker.address, sought.account());
-        let places = self.flattening.as_ref().and_then(|flattening| flattening.take_places(client, account));
-        let (Some((place, waiting)), Some(unready)) = (places, unready) else {
+        // What a rate limit drops or cuts is not made up for later.
+        let is_limited = unready.is_some_and(|unready| unready.limited.is_some());
+        let places = if is_limited { None } else { self.places(asker.address, &awaited) };
+        let (Some((place, of_account)), Some(unready)) = (places, unready) else {
             self.count(message, asker, unready, None);
             return unready.map_or(Reply::None, Reply::Now);
         };
         let said = out.split_off(base);
         let (server, message) = (self.clone(), message.to_vec());
         Reply::Later(Box::pin(async move {
-            sought.wait().await;
-            drop(waiting);
-            let (asking, mut octets) = (Asking::new(&server, true), Vec::new());
-            let again = server.responder.respond_once(&asking, &message, (asker, true), &mut octets);
-            drop(asking);
-            let (octets, answered) = again.map_or((said, unready), |answered| (octets, answered));
+            let (octets, answered) =
+                server.wait_and_say(&message, asker, (awaited, of_account)).await.unwrap_or((said, unready));
             server.count(&message, asker, Some(answered), None);
             Found { octets, answered, place, waiting: None }
         }))
+    }
+
+    /// Waits, and answers; what it finds then may be an alias that leads to something else that has to be waited for.
+    async fn wait_and_say(
+        &self,
+        message: &[u8],
+        asker: Asker,
+        (mut awaited, mut of_account): (Awaited, Option<Place<AccountId>>),
+    ) -> Option<(Vec<u8>, Answered)> {
+        let (mut octets, mut has_waited, mut waits) = (Vec::new(), false, 1);
+        loop {
+            awaited.wait().await;
+            drop(of_account.take());
+            has_waited |= matches!(awaited, Awaited::Outside(_));
+            octets.clear();
+            let asking = Asking::of_query(self, has_waited);
+            let answered = self.responder.respond_once(&asking, message, (asker, true), &mut octets);
+            let next = asking.awaited().filter(|next| match next {
+                Awaited::Outside(_) => !has_waited,
+                Awaited::Zone(_) => waits < WAITS_MAX,
+            });
+            // Its place is the one that it has.
+            match next.and_then(|next| Some((self.places(asker.address, &next)?.1, next))) {
+                Some((place, next)) => (of_account, awaited) = (place, next),
+                None => return answered.map(|answered| (octets, answered)),
+            }
+            waits += 1;
+        }
     }
 
     /// Counts what was made of a message.
@@ -155,7 +203,7 @@ impl Answerer for Server {
         let base = out.len();
         match self.say(message, asker, out) {
             (answered, None) => answered.map_or(Reply::None, Reply::Now),
-            (unready, Some(sought)) => self.answer_later((message, asker), sought, (out, base), unready),
+            (unready, Some(awaited)) => self.answer_later((message, asker), awaited, (out, base), unready),
         }
     }
 
@@ -177,9 +225,14 @@ impl Answerer for Server {
     }
 }
 
-impl Zones for Server {
-    fn find(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError> {
-        let found = self.zones.find(name);
+impl Server {
+    /// As [`Zones::find`], but that a large zone which is not here yet is compiled aside.
+    pub(crate) fn look(&self, name: &str) -> Result<Look<ZoneTree>, ReadError> {
+        self.noted(name, self.zones.look(name))
+    }
+
+    /// Notes that zones cannot be read.
+    fn noted<F>(&self, name: &str, found: Result<F, ReadError>) -> Result<F, ReadError> {
         if let Err(error) = &found {
             // One zone that cannot be decoded is that zone's trouble; these are the whole server's.
             let whole = matches!(error, ReadError::Corrupt(_) | ReadError::NotReady);
@@ -188,6 +241,12 @@ impl Zones for Server {
             }
         }
         found
+    }
+}
+
+impl Zones for Server {
+    fn find(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError> {
+        self.noted(name, self.zones.find(name))
     }
 
     fn beneath(&self, name: &str) -> Option<Vec<String>> {

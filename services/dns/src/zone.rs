@@ -41,6 +41,8 @@ pub(crate) const NEGATIVE_TTL: u32 = limits::NEGATIVE_TTL_SECONDS;
 const SIGNER_OCTETS: usize = 8 << 10;
 /// Octets that the answers to challenges take beside their set, about.
 const CHALLENGED_OCTETS: usize = 256;
+/// Records from which on a zone is large: to compile more takes longer than other questions are to wait.
+const LARGE_RECORDS: usize = 1_000;
 /// The label of a wildcard (RFC 4592, 2.1.1) on the wire.
 pub(crate) const ASTERISK: &[u8] = b"\x01*";
 
@@ -419,6 +421,11 @@ impl CompileZone for ZoneTree {
         let octets = size_of::<Self>() + self.apex.len() + self.names.octets();
         let octets = octets + challenged + signer + presigned;
         octets as u64 + ENTRY_OCTETS
+    }
+
+    fn is_large(snapshot: &Snapshot, zone: ZoneId) -> Result<bool, ReadError> {
+        Ok(snapshot.has_more_than::<Record>(&[&zone], LARGE_RECORDS)?
+            || snapshot.has_more_than::<TransferredRecord>(&[&zone], LARGE_RECORDS)?)
     }
 
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {

@@ -1,8 +1,8 @@
-//! What the making of an answer asks about names outside, and what it waits for.
+//! What the making of an answer asks about zones and about names outside, and what it waits for.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, sync::Arc, time::Duration};
 
-use proxima_ledger::ReadError;
+use proxima_ledger::{Look as LookOfZone, Pending, ReadError};
 use proxima_model::AccountId;
 use tokio::time::timeout;
 
@@ -32,12 +32,36 @@ pub(crate) enum Seen {
     Failed,
 }
 
+/// How long an answer waits for a large zone to be compiled; most who ask have given up by then.
+const WAIT_FOR_ZONE: Duration = Duration::from_secs(10);
+
 /// The zones of a server, for one answer, which may find that it has to wait.
 pub(crate) struct Asking<'a> {
     server: &'a Server,
-    /// Whether it has waited already: then it takes what there is.
+    /// Whether it has waited for a name outside already: then it takes what there is.
     has_waited: bool,
+    /// Whether it can wait for a zone that is compiled aside; otherwise it holds its thread up until that is done.
+    can_wait: bool,
     sought: RefCell<Option<Sought>>,
+    pending: RefCell<Option<Pending<ZoneTree>>>,
+}
+
+/// What an answer had better wait for.
+pub(crate) enum Awaited {
+    /// A name outside.
+    Outside(Sought),
+    /// A large zone.
+    Zone(Pending<ZoneTree>),
+}
+
+impl Awaited {
+    /// Until it is there, or that takes too long.
+    pub(crate) async fn wait(&self) {
+        match self {
+            Self::Outside(sought) => sought.wait().await,
+            Self::Zone(pending) => drop(timeout(WAIT_FOR_ZONE, pending.landed()).await),
+        }
+    }
 }
 
 /// What an answer waits for.
@@ -49,7 +73,18 @@ pub(crate) struct Sought {
 
 impl<'a> Asking<'a> {
     pub(crate) fn new(server: &'a Server, has_waited: bool) -> Self {
-        Self { server, has_waited, sought: RefCell::new(None) }
+        Self { server, has_waited, can_wait: false, sought: RefCell::default(), pending: RefCell::default() }
+    }
+
+    /// For a query whose thread has others to answer.
+    pub(crate) fn of_query(server: &'a Server, has_waited: bool) -> Self {
+        Self { can_wait: true, ..Self::new(server, has_waited) }
+    }
+
+    /// What it has to wait for, whichever that is.
+    pub(crate) fn awaited(self) -> Option<Awaited> {
+        let pending = self.pending.into_inner().map(Awaited::Zone);
+        pending.or(self.sought.into_inner().map(Awaited::Outside))
     }
 
     /// What it has to wait for.
@@ -60,7 +95,17 @@ impl<'a> Asking<'a> {
 
 impl Zones for Asking<'_> {
     fn find(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError> {
-        self.server.find(name)
+        if !self.can_wait {
+            return self.server.find(name);
+        }
+        match self.server.look(name)? {
+            LookOfZone::Found(found) => Ok(found),
+            LookOfZone::Pending(pending) => {
+                *self.pending.borrow_mut() = Some(pending);
+                // Whoever asked waits and asks again, or says by this that there is no room to wait.
+                Err(ReadError::NotReady)
+            }
+        }
     }
 
     fn beneath(&self, name: &str) -> Option<Vec<String>> {

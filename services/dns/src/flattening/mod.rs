@@ -58,7 +58,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 pub use asking::Outside;
-pub(crate) use asking::{Asking, Seen, Sought, look};
+pub(crate) use asking::{Asking, Awaited, Seen, Sought, look};
 pub use config::FlatteningConfig;
 use metrics::FlatteningMetrics;
 use table::Table;

@@ -11,6 +11,7 @@ mod flattening;
 mod flood;
 mod hostile;
 mod keys_of_others;
+mod large;
 mod locations;
 mod memory;
 mod neighbours;

@@ -137,7 +137,7 @@ impl Running {
         Ok(())
     }
 
-    async fn ask(&self, question: &Question) -> Result<Vec<String>> {
+    pub(crate) async fn ask(&self, question: &Question) -> Result<Vec<String>> {
         let socket = UdpSocket::bind("127.0.0.1:0").await?;
         socket.connect(self.address).await?;
         socket.send(&question.encode()).await?;
@@ -146,7 +146,7 @@ impl Running {
         describe(&buffer[..length])
     }
 
-    async fn connect(&self) -> Result<TcpStream> {
+    pub(crate) async fn connect(&self) -> Result<TcpStream> {
         Ok(TcpStream::connect(self.address).await?)
     }
 
