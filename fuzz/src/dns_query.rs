@@ -26,6 +26,10 @@ impl Zones for BothZones {
     fn beneath(&self, _: &str) -> Option<Vec<String>> {
         Some(Vec::new())
     }
+
+    fn is_active(&self, zone: &str) -> Result<Option<bool>, ReadError> {
+        Ok(self.0.iter().find(|(name, _)| *name == zone).map(|(_, tree)| tree.is_active()))
+    }
 }
 
 static ZONES: LazyLock<BothZones> = LazyLock::new(|| {

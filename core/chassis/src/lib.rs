@@ -28,6 +28,7 @@ mod expiry;
 mod handover;
 mod health;
 mod identity;
+mod in_force;
 mod listeners;
 mod node;
 mod notify;

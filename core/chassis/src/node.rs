@@ -3,20 +3,18 @@
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use proxima_ledger::{
-    ChangeSet, Ledger, LedgerError, LedgerStatus, Log, LogRestore, PeerTls, Replica, Sealer, Seq,
-};
+use proxima_ledger::{Ledger, LedgerError, LedgerStatus, Log, LogRestore, PeerTls, Replica, Sealer, Seq};
 use proxima_model::{NodeName, PopCode, Timestamp};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::{JoinError, JoinSet},
 };
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::{
-    Clock, ConfigError, HealthBoard, Identity, IdentityError, Listeners, Metrics, NodeConfig, Prepared,
-    Service, ServiceError, Shutdown, SystemClock, admin, expiry, handover, notify, program,
+    Clock, ConfigError, HealthBoard, Identity, IdentityError, Listeners, Metrics, NodeConfig, Service,
+    ServiceError, Shutdown, SystemClock, admin, expiry, handover, in_force, notify, program,
 };
 
 /// Between withdrawing and draining: nobody new has come for as long, so that routers send them elsewhere by now.
@@ -28,8 +26,6 @@ const WITHDRAW_WAIT_MAX: Duration = Duration::from_secs(5);
 const BEFORE_WITHDRAWAL_MAX: Duration = Duration::from_secs(65);
 /// How long the ledger may take to answer what it has taken and to let its peers go.
 const LEDGER_STOPS_WITHIN: Duration = Duration::from_secs(5);
-/// After a state could not be put in force, it is tried again at this pace even if nothing new comes.
-const PREPARE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a node ends.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +75,7 @@ pub struct NodeContext {
     pub metrics: Metrics,
     /// All services' health.
     pub health: HealthBoard,
-    /// The state in force: every service serves at least this.
+    /// The state in force: every service serves at least this, of every zone.
     pub in_force: watch::Receiver<Seq>,
     /// How the node ends.
     pub shutdown: Shutdown,
@@ -148,7 +144,7 @@ pub async fn run_node(
 /// Everything above the ledger.
 async fn run(
     node: &NodeContext,
-    in_force: watch::Sender<Seq>,
+    told: watch::Sender<Seq>,
     make: &MakeServices,
     ready: impl FnOnce(&NodeContext),
     signals: &mut Signals,
@@ -163,13 +159,13 @@ async fn run(
     tokio::spawn(expiry::watch(node.clone()));
     let services = make(node).map_err(NodeError::Services)?;
     tokio::select! {
-        outcome = first_state(node, &services, &in_force) => outcome?,
+        outcome = in_force::first(node, &services, &told) => outcome?,
         () = signals.told_to_end() => {
             info!("told to end before there was a state to serve");
             notify::stopping();
             return Ok(());
         }
-        Some(ended) = admin.join_next() => return Err(admin_ended(ended)),
+        Some(ended) = admin.join_next() => return Err(ended_early("admin", ended)),
     }
     node.health.set(services.clone());
     if handover::took_over() {
@@ -180,23 +176,25 @@ async fn run(
         let (node, shutdown) = (node.clone(), node.shutdown.clone());
         tasks.spawn(async move { (service.name(), service.run(node, shutdown).await) });
     }
-    tokio::spawn(keep_in_force(node.clone(), services.clone(), in_force));
+    let mut keeping: JoinSet<Result<(), ServiceError>> = JoinSet::new();
+    keeping.spawn(in_force::keep(node.clone(), services.clone(), told));
 
     let outcome = tokio::select! {
         outcome = supervise(node, &mut tasks, ready, signals) => outcome,
-        Some(ended) = admin.join_next() => Err(admin_ended(ended)),
+        Some(ended) = admin.join_next() => Err(ended_early("admin", ended)),
+        Some(ended) = keeping.join_next() => Err(ended_early("what puts changes in force", ended)),
     };
     end(node, &services, &mut tasks, outcome.as_ref().is_ok_and(|how| *how == Ending::HandedOver)).await;
     outcome.map(|_| ())
 }
 
-fn admin_ended(ended: Result<Result<(), ServiceError>, JoinError>) -> NodeError {
+fn ended_early(service: &'static str, ended: Result<Result<(), ServiceError>, JoinError>) -> NodeError {
     let source = match ended {
         Ok(Err(source)) => source,
         Ok(Ok(())) => ServiceError::new("it ended without being told to"),
         Err(panic) => ServiceError::new(panic),
     };
-    NodeError::Service { service: "admin", source }
+    NodeError::Service { service, source }
 }
 
 /// The signals that a node obeys, awaited from its very beginning.
@@ -300,83 +298,6 @@ async fn start(config: NodeConfig) -> Result<(NodeContext, watch::Sender<Seq>), 
         config: Arc::new(config),
     };
     Ok((node, in_force))
-}
-
-/// Puts the first state in force, so that no service ever serves without one. A node that has just been made waits
-/// here until its replica has a state at all.
-async fn first_state(
-    node: &NodeContext,
-    services: &[Arc<dyn Service>],
-    in_force: &watch::Sender<Seq>,
-) -> Result<(), NodeError> {
-    if node.replica.snapshot().is_err() {
-        info!("this node's replica is empty: waiting for a snapshot from an upstream");
-        notify::status("waits for its first snapshot");
-        node.replica.ready().await;
-    }
-    put_in_force(node, services, in_force, Seq::ZERO)
-        .map_err(|why| NodeError::Services(format!("the first state cannot be put in force: {why}").into()))
-}
-
-/// Prepares all services for the replica's state, then commits all of them.
-fn put_in_force(
-    node: &NodeContext,
-    services: &[Arc<dyn Service>],
-    in_force: &watch::Sender<Seq>,
-    from: Seq,
-) -> Result<(), String> {
-    let snapshot = node.replica.snapshot().map_err(|error| error.to_string())?;
-    let to = snapshot.seq();
-    let changed =
-        if from == Seq::ZERO { ChangeSet::everything(to) } else { node.replica.changes_since(from) };
-    let prepared: Vec<Prepared> = services
-        .iter()
-        .map(|service| {
-            service.prepare(&snapshot, &changed).map_err(|error| format!("{}: {error}", service.name()))
-        })
-        .collect::<Result<_, _>>()?;
-    drop(snapshot);
-    prepared.into_iter().for_each(Prepared::commit);
-    in_force.send_replace(to);
-    Ok(())
-}
-
-/// The same where nothing waits for it: to compile a large zone takes seconds.
-async fn put_in_force_aside(
-    node: &NodeContext,
-    services: &[Arc<dyn Service>],
-    in_force: &watch::Sender<Seq>,
-    from: Seq,
-) -> Result<(), String> {
-    let (node, services, in_force) = (node.clone(), services.to_vec(), in_force.clone());
-    let ended = tokio::task::spawn_blocking(move || put_in_force(&node, &services, &in_force, from)).await;
-    ended.unwrap_or_else(|ended| match ended.try_into_panic() {
-        Ok(panic) => std::panic::resume_unwind(panic),
-        Err(_) => Err("the node ends".to_owned()),
-    })
-}
-
-/// Follows the replica for as long as the node runs.
-async fn keep_in_force(node: NodeContext, services: Vec<Arc<dyn Service>>, in_force: watch::Sender<Seq>) {
-    let mut applied = node.replica.watch();
-    loop {
-        let from = *in_force.borrow();
-        let latest = *applied.borrow_and_update();
-        if latest != from
-            && let Err(why) = put_in_force_aside(&node, &services, &in_force, from).await
-        {
-            error!(%why, in_force = %from, %latest, "the new state cannot be put in force: the former one stays");
-            tokio::select! {
-                () = tokio::time::sleep(PREPARE_AGAIN_AFTER) => continue,
-                changed = applied.changed() => if changed.is_err() { return },
-            }
-            continue;
-        }
-        tokio::select! {
-            () = node.shutdown.stopping() => return,
-            changed = applied.changed() => if changed.is_err() { return },
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use proxima_ledger::{ChangeSet, ReadError, Snapshot};
+use proxima_ledger::{ChangeSet, ReadError, Snapshot, Unserved};
 
 use crate::{Health, NodeContext, Shutdown};
 
@@ -61,12 +61,18 @@ pub trait Service: Send + Sync + 'static {
     /// Its name: folder, crate, configuration key, metric prefix and log target.
     fn name(&self) -> &'static str;
 
-    /// Compiles what this service needs from a state of the replica. Pure: nothing changes until the commit. It may read much
-    /// and compute long, since what serves does not wait for it; what changes next does.
+    /// Compiles what this service needs from a state of the replica. Pure: nothing changes until the commit. What serves does
+    /// not wait for it, but everybody's next change does: what takes long for one zone follows the commit ([`Self::unserved`]).
     ///
     /// # Errors
     /// Keeps the former state in force, for all services.
     fn prepare(&self, snapshot: &Snapshot, changed: &ChangeSet) -> Result<Prepared, PrepareError>;
+
+    /// The first change that this service does not serve yet though it was committed, as long as there is one, of each of its
+    /// parts that may be behind. That change does not count as in force before it is served.
+    fn unserved(&self) -> Vec<Unserved> {
+        Vec::new()
+    }
 
     /// Binds, then serves until `shutdown` says otherwise; drains within its deadline. The first state has been
     /// committed before this is called.

@@ -178,24 +178,24 @@ impl ChangeSet {
     /// have every server compile the zone anew. Records that come by a transfer ([`Kind::Transferred`]) lie ready, and come into
     /// force, by their numbers, together with the zone's [`Kind::Secondary`].
     pub fn zones(&self) -> Option<BTreeSet<ZoneId>> {
-        let under_zone = |key: &&Key| {
-            matches!(
-                key.kind(),
-                Some(
-                    Kind::Zone
-                        | Kind::Record
-                        | Kind::Ruleset
-                        | Kind::Certificate
-                        | Kind::ClientAuthentication
-                        | Kind::AcmeOrder
-                        | Kind::Dnssec
-                        | Kind::TransferOut
-                        | Kind::TransferIn
-                        | Kind::Secondary
-                        | Kind::Purge
-                )
-            )
-        };
-        self.keys.as_ref().map(|keys| keys.iter().filter(under_zone).filter_map(Key::first_part).collect())
+        self.zones_with(&[
+            Kind::Zone,
+            Kind::Record,
+            Kind::Ruleset,
+            Kind::Certificate,
+            Kind::ClientAuthentication,
+            Kind::AcmeOrder,
+            Kind::Dnssec,
+            Kind::TransferOut,
+            Kind::TransferIn,
+            Kind::Secondary,
+            Kind::Purge,
+        ])
+    }
+
+    /// The zones of which something of these kinds changed, whose keys begin with the zone; `None` if anything may have changed.
+    pub fn zones_with(&self, kinds: &[Kind]) -> Option<BTreeSet<ZoneId>> {
+        let is_of_them = |key: &&Key| key.kind().is_some_and(|kind| kinds.contains(&kind));
+        self.keys.as_ref().map(|keys| keys.iter().filter(is_of_them).filter_map(Key::first_part).collect())
     }
 }

@@ -13,52 +13,59 @@
 //! of zones, and not all names that are asked for: a flood of made-up names in a zone, or in none, pushes nothing out, and
 //! finds what it needs in memory but for two in a hundred.
 //!
-//! **Nobody waits for a zone that is kept.** While it is compiled anew, the former one is served; a commit puts the new one
-//! in its place. Only the zones that changed are touched. What was changed so far that the changes are not known one by one
-//! (a snapshot that was fetched) forgets everything, and each zone is compiled when it is next asked for.
+//! **Nobody waits for a zone that is kept.** While it is compiled anew, the former one is served (`ahead.rs`). What was changed
+//! so far that the changes are not known one by one (a snapshot that was fetched) forgets everything, and each zone is
+//! compiled when it is next asked for.
 //!
 //! **Who has others to answer waits for no large zone** that is not kept ([`CompiledZones::look`]): it is compiled by another
-//! thread, once, and the answer is made when it is there.
+//! thread (`aside.rs`), once, and the answer is made when it is there. Only threads that do nothing else compile a large zone,
+//! and those that may be held up ([`CompiledZones::find`]).
 //!
 //! **Nothing goes back.** What is kept carries the place in the log of which it was made, and only something of a later one
 //! takes its place. Snapshots that are taken later say the same and more, by what they hold and by the place that they name;
-//! so of two with the same place either may stay. A commit puts nothing where nothing is: what was pushed out meanwhile may
-//! have been of a later state. Of a zone that was neither kept nor under way when a change was prepared, whatever is there at
-//! the commit was read after the change.
+//! so of two with the same place either may stay.
+//!
+//! **A fault in a compilation is an error of its zone**, for all who ask for it, and ends no thread.
 //!
 //! **A request takes one lock**, shared, of one of the cache's 64 parts, for as long as a name is compared and a pointer
 //! counted; it is held alone by who puts a zone in or pushes one out. Warm, nothing is allocated.
 
 use std::{
-    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use proxima_model::{Key, Kind, Zone, ZoneId, limits::NAME_OCTETS_MAX};
+use proxima_model::{Kind, Zone, ZoneId, limits::NAME_OCTETS_MAX};
 use quick_cache::{
     DefaultHashBuilder, OptionsBuilder, Weighter,
     sync::{Cache, DefaultLifecycle},
 };
 
 use crate::{
-    ChangeSet, ReadError, Replica, Seq, Snapshot,
-    compiling::{Aside, Flight, Flights, Kept, Leading, Outcome, Role},
+    ReadError, Replica, Snapshot,
+    aside::Aside,
+    compiling::{Flight, Flights, Kept, Leading, Outcome, Role},
     snapshot::zone_candidates,
 };
 
 /// What is made of a zone for the request path.
 pub trait CompileZone: Sized + Send + Sync + 'static {
+    /// The kinds of nouns that it is made of, all of which begin with the zone's id; a change of others changes nothing of it.
+    const KINDS: &'static [Kind];
     /// What a zone weighs of common size, in the unit of [`Self::weight`].
     const WEIGHT_COMMON: u64 = 1;
+    /// How long those that changed together are compiled before the change is in force; what is left then follows.
+    const AHEAD_WITHIN: Duration = Duration::from_millis(100);
 
     /// Compiles the zone as it is in the snapshot.
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError>;
 
-    /// Whether to compile it takes so long that others are not to wait for it ([`CompiledZones::look`]).
-    fn is_large(_snapshot: &Snapshot, _zone: ZoneId) -> Result<bool, ReadError> {
+    /// Whether it is made of more nouns than so many. Reads no more of them than that.
+    fn is_larger_than(_snapshot: &Snapshot, _zone: ZoneId, _nouns: usize) -> Result<bool, ReadError> {
         Ok(false)
     }
 
@@ -69,6 +76,11 @@ pub trait CompileZone: Sized + Send + Sync + 'static {
     }
 }
 
+/// Nouns from which on a zone is large: to compile more takes longer than other questions, and other zones' changes, are to
+/// wait.
+pub(crate) const LARGE_NOUNS: usize = 1_000;
+/// Nouns from which on a zone is vast: to compile more takes longer than other large zones are to wait.
+pub(crate) const VAST_NOUNS: usize = 30_000;
 /// Octets that a cache keeps beside each zone: its name, and places in its tables.
 pub const ENTRY_OCTETS: u64 = 128;
 /// Parts of the cache, each with its lock and its share of the room.
@@ -76,7 +88,7 @@ const SHARDS: usize = 64;
 
 /// Compiled zones, by the names in them. Cheap to clone; all clones share the caches.
 pub struct CompiledZones<T> {
-    shared: Arc<Shared<T>>,
+    pub(crate) shared: Arc<Shared<T>>,
 }
 
 impl<T> Clone for CompiledZones<T> {
@@ -85,14 +97,14 @@ impl<T> Clone for CompiledZones<T> {
     }
 }
 
-struct Shared<T> {
-    replica: Replica,
-    zones: Cache<Box<str>, Kept<T>, Weights>,
-    flights: Flights<T>,
-    aside: Aside,
+pub(crate) struct Shared<T> {
+    pub(crate) replica: Replica,
+    pub(crate) zones: Cache<Box<str>, Kept<T>, Weights>,
+    pub(crate) flights: Flights<T>,
+    pub(crate) aside: Aside,
     compiled_for_requests: AtomicU64,
     compiled_aside: AtomicU64,
-    compiled_ahead: AtomicU64,
+    pub(crate) compiled_ahead: AtomicU64,
 }
 
 /// What there is of a zone for who has others to answer meanwhile.
@@ -104,26 +116,38 @@ pub enum Look<T> {
 }
 
 /// A zone that is being compiled.
-pub struct Pending<T>(Arc<Flight<T>>);
+pub struct Pending<T> {
+    flight: Arc<Flight<T>>,
+    name: Box<str>,
+}
 
 impl<T> Pending<T> {
-    /// Until it is there to be found, or something went wrong.
-    pub async fn landed(&self) {
-        self.0.wait_in_task().await;
+    /// The zone's name.
+    pub fn zone_name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it comes to, as [`CompiledZones::find`] tells it; `None` if whoever did it was kept from ending it, and who asks
+    /// again sees to it.
+    pub async fn landed(&self) -> Option<Result<Option<Arc<T>>, ReadError>> {
+        self.flight.wait_in_task().await
     }
 }
 
-/// What a change makes of the zone of one name.
-enum Next<T> {
-    /// This.
-    Zone(Kept<T>),
-    /// There is none any more, or none that can be read: who asks sees to it.
-    None,
+/// Who asks for a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    /// One who may be held up.
+    AtLength,
+    /// One who has others to answer, and comes again.
+    AndComesAgain,
+    /// One who has others to answer, and has waited enough.
+    ForTheLastTime,
 }
 
 /// What cached zones weigh.
 #[derive(Clone)]
-struct Weights {
+pub(crate) struct Weights {
     /// What one weighs at the most: who weighs more than there is room for would never be kept, and compiled for each request.
     max: u64,
 }
@@ -165,30 +189,51 @@ impl<T: CompileZone> CompiledZones<T> {
     }
 
     /// The compiled zone in which a name lies: the one with the longest name. Any case, with or without the last dot.
-    /// Warm, this reads one cache and allocates nothing. Waits for a zone that is not there.
+    /// Warm, this reads one cache and allocates nothing. Waits for a zone that is not there, which may take seconds.
     pub fn find(&self, name: &str) -> Result<Option<Arc<T>>, ReadError> {
-        match self.look_and(name, false)? {
+        match self.ask(name, Asks::AtLength)? {
             Look::Found(found) => Ok(found),
-            Look::Pending(pending) => pending.0.wait().unwrap_or_else(|| self.find(name)),
+            Look::Pending(pending) => pending.flight.wait().unwrap_or_else(|| self.find(name)),
         }
     }
 
     /// As [`Self::find`], for who has others to answer meanwhile: a large zone that is not there is compiled by another thread.
     pub fn look(&self, name: &str) -> Result<Look<T>, ReadError> {
-        self.look_and(name, true)
+        self.ask(name, Asks::AndComesAgain)
     }
 
-    fn look_and(&self, name: &str, can_wait: bool) -> Result<Look<T>, ReadError> {
+    /// As [`Self::look`], for who does not wait any longer.
+    ///
+    /// # Errors
+    /// [`ReadError::NotCompiled`]: the zone is large and is not there. Nobody is made to compile it.
+    pub fn find_compiled(&self, name: &str) -> Result<Option<Arc<T>>, ReadError> {
+        match self.ask(name, Asks::ForTheLastTime)? {
+            Look::Found(found) => Ok(found),
+            Look::Pending(pending) => Err(ReadError::NotCompiled { zone: pending.name.into() }),
+        }
+    }
+
+    /// What is kept of the zone of exactly this name (lower case, no last dot). Compiles nothing.
+    pub fn kept(&self, name: &str) -> Option<Arc<T>> {
+        self.shared.zones.get(name).map(|kept| kept.compiled)
+    }
+
+    /// The state of now, of which zones are compiled.
+    pub fn snapshot(&self) -> Result<Snapshot, ReadError> {
+        self.shared.replica.snapshot()
+    }
+
+    fn ask(&self, name: &str, asks: Asks) -> Result<Look<T>, ReadError> {
         let mut buffer = [0; NAME_OCTETS_MAX];
         let Some(name) = normalise(name, &mut buffer) else { return Ok(Look::Found(None)) };
         for name in zone_candidates(name) {
             if !self.shared.replica.zone_names().may_be(name) {
                 continue;
             }
-            if let Some(compiled) = self.cached(name) {
+            if let Some(compiled) = self.kept(name) {
                 return Ok(Look::Found(Some(compiled)));
             }
-            match self.compile(name, can_wait)? {
+            match self.compile(name, asks)? {
                 Look::Found(None) => {}
                 found => return Ok(found),
             }
@@ -201,101 +246,6 @@ impl<T: CompileZone> CompiledZones<T> {
     /// so for a moment after a start, and where there are 64 and more.
     pub fn beneath(&self, name: &str) -> Option<Vec<String>> {
         self.shared.replica.zone_names().beneath(name)
-    }
-
-    /// Compiles anew what is kept of the zones that changed; puts it in force when called, which is quick and takes
-    /// nothing away before. Called with every change set, and the state up to which it tells.
-    pub fn prepare(&self, snapshot: &Snapshot, changed: &ChangeSet) -> impl FnOnce() + Send + use<T> {
-        let replica = &self.shared.replica;
-        // Until that succeeds, everything is found nevertheless, and more slowly.
-        replica.zone_names().learn(replica, changed.is_everything().then_some(changed.to)).ok();
-        let seq = snapshot.seq();
-        let next = self.names_of(snapshot, changed).map(|names| {
-            let next = names.into_iter().filter(|name| self.is_in_use(name, seq)).map(|name| {
-                let next = self.next(snapshot, &name);
-                (name, next)
-            });
-            next.collect::<Vec<_>>()
-        });
-        let zones = self.clone();
-        move || match next {
-            Some(next) => zones.commit(seq, next),
-            None => zones.forget_all(seq),
-        }
-    }
-
-    /// Prepares for the state of now and commits at once: for who has no others to wait for.
-    pub fn invalidate(&self, changed: &ChangeSet) {
-        match self.shared.replica.snapshot() {
-            Ok(snapshot) => self.prepare(&snapshot, changed)(),
-            // Nothing can be compiled: what was made of something that can no longer be read is not to be served.
-            Err(_) => self.forget_all(self.shared.replica.seq()),
-        }
-    }
-
-    /// The names of zones of which something changed; `None` if that may be all.
-    fn names_of(&self, snapshot: &Snapshot, changed: &ChangeSet) -> Option<BTreeSet<String>> {
-        let names = changed.of_kind(Kind::ZoneName)?.filter_map(Key::first_part::<String>);
-        let mut names: BTreeSet<String> = names.collect();
-        for zone in changed.zones()? {
-            match snapshot.get::<Zone>(&zone) {
-                Ok(Some(zone)) => drop(names.insert(zone.name.to_string())),
-                // One that was deleted is told by its name.
-                Ok(None) => {}
-                // It cannot be known which one that was.
-                Err(_) => return None,
-            }
-        }
-        Some(names)
-    }
-
-    /// Whether something older than this is kept of the zone of this name, or about to be.
-    fn is_in_use(&self, name: &str, than: Seq) -> bool {
-        match self.shared.zones.peek(name) {
-            Some(kept) => kept.seq < than,
-            // Who lands between these two looks has kept it by the second.
-            None => self.shared.flights.has(name) || self.shared.zones.contains_key(name),
-        }
-    }
-
-    fn next(&self, snapshot: &Snapshot, name: &str) -> Next<T> {
-        let compiled = compile::<T>(snapshot, name);
-        self.shared.compiled_ahead.fetch_add(1, Ordering::Relaxed);
-        match compiled {
-            Ok(Some(kept)) => Next::Zone(kept),
-            Ok(None) | Err(_) => Next::None,
-        }
-    }
-
-    fn commit(&self, seq: Seq, next: Vec<(String, Next<T>)>) {
-        for (name, next) in next {
-            let zones = &self.shared.zones;
-            let under_way = self.shared.flights.lock();
-            let is_older = zones.peek(&*name).is_some_and(|kept| kept.seq < seq);
-            let newer = match next {
-                Next::Zone(kept) => {
-                    if is_older {
-                        zones.insert(name.as_str().into(), kept.clone());
-                    }
-                    Some(kept)
-                }
-                Next::None => {
-                    if is_older {
-                        zones.remove(&*name);
-                    }
-                    None
-                }
-            };
-            if let Some(flight) = under_way.get(&*name) {
-                flight.overtake(seq, newer.as_ref());
-            }
-        }
-    }
-
-    fn forget_all(&self, seq: Seq) {
-        let under_way = self.shared.flights.lock();
-        under_way.values().for_each(|flight| flight.overtake(seq, None));
-        self.shared.zones.clear();
     }
 
     /// How many times who asked for a zone that was not kept compiled it.
@@ -323,56 +273,86 @@ impl<T: CompileZone> CompiledZones<T> {
         self.len() == 0
     }
 
-    /// What is kept of the zone of exactly this name.
-    fn cached(&self, name: &str) -> Option<Arc<T>> {
-        self.shared.zones.get(name).map(|kept| kept.compiled)
-    }
-
-    /// Compiles the zone of exactly this name, if there is one, or waits for who does; does neither of a large one, if it can
-    /// be waited for otherwise.
+    /// Compiles the zone of exactly this name, if there is one, or waits for who does; does neither of a large one for who has
+    /// others to answer.
     #[cold]
-    fn compile(&self, name: &str, can_wait: bool) -> Result<Look<T>, ReadError> {
-        let snapshot = self.shared.replica.snapshot()?;
+    fn compile(&self, name: &str, asks: Asks) -> Result<Look<T>, ReadError> {
+        let Shared { replica, flights, .. } = &*self.shared;
         // No lock for a name that no zone has.
-        let Some(zone) = snapshot.zone_id_by_name(name)? else { return Ok(Look::Found(None)) };
-        let aside = can_wait && T::is_large(&snapshot, zone)?;
-        drop(snapshot);
+        let Some(zone) = replica.snapshot()?.zone_id_by_name(name)? else { return Ok(Look::Found(None)) };
+        let pending = |flight| Look::Pending(Pending { flight, name: name.into() });
         loop {
-            match self.shared.flights.join(name) {
-                Role::Leads(flight) if aside => return Ok(Look::Pending(self.lead_aside(flight, name))),
-                Role::Waits(flight) if aside => return Ok(Look::Pending(Pending(flight))),
-                Role::Leads(flight) => {
-                    return self.lead(&flight, name, &self.shared.compiled_for_requests).map(Look::Found);
+            let flight = match flights.join(name) {
+                Role::Leads(flight) => flight,
+                // The one who leads is about to know.
+                Role::Waits(flight) if asks != Asks::AtLength && flight.is_large.get() != Some(&false) => {
+                    return Ok(pending(flight));
                 }
-                Role::Waits(flight) => {
-                    if let Some(outcome) = flight.wait() {
-                        return outcome.map(Look::Found);
-                    }
-                }
+                Role::Waits(flight) => match flight.wait() {
+                    Some(outcome) => return outcome.map(Look::Found),
+                    None => continue,
+                },
+            };
+            let _goes_on = self.going_on(name);
+            let leading = Leading::new(flights, Arc::clone(&flight), name);
+            if asks == Asks::AtLength {
+                return self.lead(leading, &self.shared.compiled_for_requests).map(Look::Found);
             }
+            let is_large = T::is_larger_than(&replica.snapshot()?, zone, LARGE_NOUNS)?;
+            flight.is_large.set(is_large).ok();
+            match (is_large, asks) {
+                (false, _) => {
+                    return self.lead(leading, &self.shared.compiled_for_requests).map(Look::Found);
+                }
+                (true, Asks::ForTheLastTime) => {}
+                (true, _) => self.lead_aside(leading, zone),
+            }
+            return Ok(pending(flight));
         }
     }
 
-    fn lead_aside(&self, flight: Arc<Flight<T>>, name: &str) -> Pending<T> {
-        let pending = Pending(Arc::clone(&flight));
-        // It does not hold what it is held by: the thread ends when nobody has these zones any more.
-        let (shared, name) = (Arc::downgrade(&self.shared), Box::<str>::from(name));
-        let compile = move || {
-            if let Some(shared) = shared.upgrade() {
+    /// Has a large zone compiled by a thread that does nothing else.
+    fn lead_aside(&self, leading: Leading<'_, T>, zone: ZoneId) {
+        let name = Box::<str>::from(leading.name());
+        let handed_over = leading.hand_over();
+        self.aside((name, zone), move |zones, name| {
+            let _goes_on = zones.going_on(name);
+            if let Some(leading) = handed_over.lead(&zones.shared.flights, name) {
                 // What it comes to is for those who wait.
-                let zones = Self { shared };
-                zones.lead(&flight, &name, &zones.shared.compiled_aside).ok();
+                zones.lead(leading, &zones.shared.compiled_aside).ok();
             }
-        };
-        if let Err(compile) = self.shared.aside.run(compile) {
-            compile();
-        }
-        pending
+        });
     }
 
-    fn lead(&self, flight: &Flight<T>, name: &str, counter: &AtomicU64) -> Outcome<T> {
+    /// Has something done to a large zone by a thread that does nothing else, behind other large ones if it is vast.
+    pub(crate) fn aside(
+        &self,
+        (name, zone): (Box<str>, ZoneId),
+        act: impl FnOnce(&Self, &str) + Send + 'static,
+    ) {
+        // It does not hold what it is held by: the threads end when nobody has these zones any more.
+        let weak = Arc::downgrade(&self.shared);
+        self.shared.aside.run(false, move || {
+            let Some(shared) = weak.upgrade() else { return };
+            let zones = Self { shared };
+            let snapshot = zones.shared.replica.snapshot();
+            let is_vast = snapshot.and_then(|snapshot| T::is_larger_than(&snapshot, zone, VAST_NOUNS));
+            // What cannot be read is told by what is done.
+            if !is_vast.unwrap_or(false) {
+                return act(&zones, &name);
+            }
+            zones.shared.aside.run(true, move || {
+                if let Some(shared) = weak.upgrade() {
+                    act(&Self { shared }, &name);
+                }
+            });
+        });
+    }
+
+    /// Compiles a zone for all who wait for it, and keeps it.
+    pub(crate) fn lead(&self, leading: Leading<'_, T>, counter: &AtomicU64) -> Outcome<T> {
         let Shared { replica, zones, flights, .. } = &*self.shared;
-        let leading = Leading { flights, flight, name };
+        let name = leading.name();
         // Another one may have landed since it was looked for.
         let mut known = zones.peek(name);
         loop {
@@ -384,17 +364,30 @@ impl<T: CompileZone> CompiledZones<T> {
                 }
             };
             let mut under_way = flights.lock();
-            let outcome = match made.map(|(seq, kept)| flight.newest(seq, kept)) {
+            let outcome = match made.map(|(seq, kept)| leading.flight().newest(seq, kept)) {
+                Ok(Some((_, Some(kept)))) if under_way.is_of_another(name, &kept) => continue,
                 Ok(Some(newest)) => Ok(newest),
                 Ok(None) => continue,
                 Err(error) => Err(error),
             };
-            if let Ok(Some(kept)) = &outcome
-                && zones.peek(name).is_none_or(|known| known.seq < kept.seq)
-            {
-                zones.insert(name.into(), kept.clone());
+            match &outcome {
+                Ok((seq, kept)) => {
+                    let known = zones.peek(name).map(|known| known.seq);
+                    match kept {
+                        Some(kept) if known.is_none_or(|known| known < *seq) => {
+                            zones.insert(name.into(), kept.clone());
+                        }
+                        None if known.is_some_and(|known| known < *seq) => drop(zones.remove(name)),
+                        _ => {}
+                    }
+                    under_way.serves(name, *seq);
+                }
+                // A former one is not served beyond that.
+                Err(_) if under_way.is_behind(name) => self.serve_nothing(&mut under_way, name),
+                Err(_) => {}
             }
-            let outcome = outcome.map(|kept| kept.map(|kept| kept.compiled));
+            flights.tell_unserved(&under_way);
+            let outcome = outcome.map(|(_, kept)| kept.map(|kept| kept.compiled));
             leading.land(&mut under_way, outcome.clone());
             return outcome;
         }
@@ -416,5 +409,18 @@ fn normalise<'a>(name: &'a str, buffer: &'a mut [u8; NAME_OCTETS_MAX]) -> Option
 /// The zone of exactly this name as it is in the snapshot.
 fn compile<T: CompileZone>(snapshot: &Snapshot, name: &str) -> Result<Option<Kept<T>>, ReadError> {
     let Some(zone) = snapshot.zone_by_name(name)? else { return Ok(None) };
-    Ok(Some(Kept { compiled: Arc::new(T::compile(snapshot, zone)?), seq: snapshot.seq() }))
+    compile_zone(snapshot, zone).map(Some)
+}
+
+/// Compiles a zone as it is in the snapshot.
+///
+/// # Errors
+/// [`ReadError::Fault`], if that panics.
+pub(crate) fn compile_zone<T: CompileZone>(snapshot: &Snapshot, zone: Zone) -> Result<Kept<T>, ReadError> {
+    let (id, name) = (zone.id, zone.name.clone());
+    let compiled = catch_unwind(AssertUnwindSafe(|| T::compile(snapshot, zone))).unwrap_or_else(|_| {
+        tracing::error!(zone = %name, "compiling a zone panicked: what is asked of it fails until that is mended");
+        Err(ReadError::Fault { zone: name.to_string() })
+    })?;
+    Ok(Kept { compiled: Arc::new(compiled), zone: id, seq: snapshot.seq() })
 }

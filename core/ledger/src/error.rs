@@ -106,6 +106,18 @@ pub enum ReadError {
     /// Too many snapshots are held at once.
     #[error("more than {} snapshots are held at once", crate::limits::READERS_MAX)]
     TooManyReaders,
+    /// A zone is large, and who asks does not wait until it is compiled.
+    #[error("{zone} is large and not compiled yet; ask again")]
+    NotCompiled {
+        /// Its name.
+        zone: String,
+    },
+    /// Compiling a zone panicked.
+    #[error("compiling {zone} panicked; the log says where, and the fault is Proxima's")]
+    Fault {
+        /// Its name.
+        zone: String,
+    },
 }
 
 /// Why a replica could not be opened.

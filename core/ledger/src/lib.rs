@@ -34,6 +34,8 @@
 //! end the process instead of being reported: the node is then restarted, and its file's length and head are checked
 //! when it opens.
 
+mod ahead;
+mod aside;
 mod asks;
 mod change;
 mod check;
@@ -71,6 +73,7 @@ mod vitals;
 mod writer;
 mod zone_names;
 
+pub use ahead::Unserved;
 pub use asks::{ASK_DEADLINE, ASK_OCTETS_MAX, Answers, AskError};
 pub use change::{Append, Change, ChangeSet, Entry, Fingerprint, IdempotencyKey, Precondition, Seq};
 pub use check::StepBounds;

@@ -5,8 +5,8 @@ use std::{collections::HashMap, net::IpAddr};
 use http::HeaderValue;
 use proxima_ledger::{CompileZone, OfZone, ReadError, Snapshot};
 use proxima_model::{
-    CacheSettings, ClientAuthentication, DnsName, OriginRoute, Phase, Record, RecordData, RuleAction,
-    Ruleset, Zone, ZoneStatus,
+    CacheSettings, ClientAuthentication, DnsName, Kind, OriginRoute, Phase, Record, RecordData, RuleAction,
+    Ruleset, Zone, ZoneId, ZoneStatus,
 };
 
 use crate::{TrafficSlot, rules::SiteRule};
@@ -113,6 +113,12 @@ impl OfZone for Site {
 }
 
 impl CompileZone for Site {
+    const KINDS: &'static [Kind] = &[Kind::Zone, Kind::Record, Kind::Ruleset, Kind::ClientAuthentication];
+
+    fn is_larger_than(snapshot: &Snapshot, zone: ZoneId, records: usize) -> Result<bool, ReadError> {
+        snapshot.has_more_than::<Record>(&[&zone], records)
+    }
+
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
         let records = snapshot.scan::<Record>(&[&zone.id]).collect::<Result<Vec<_>, _>>()?;
         let rulesets = Phase::ALL.into_iter().map(|phase| snapshot.get::<Ruleset>(&(zone.id, phase)));

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use proxima_chassis::Clock;
 use proxima_ledger::{
-    ChangeSet, CompileZone, CompiledZones, OfZone, ReadError, Replica, Snapshot, nearest_active,
+    ChangeSet, CompileZone, CompiledZones, OfZone, ReadError, Replica, Snapshot, Unserved, nearest_active,
 };
 use proxima_model::limits::CLIENT_AUTHENTICATIONS_PER_ZONE_MAX;
 use proxima_model::{
-    Certificate, CertificateSource, ClientAuthentication, DnsName, KeyAlgorithm, MinTlsVersion, Timestamp,
-    Zone, ZoneName, ZoneStatus,
+    Certificate, CertificateSource, ClientAuthentication, DnsName, KeyAlgorithm, Kind, MinTlsVersion,
+    Timestamp, Zone, ZoneName, ZoneStatus,
 };
 use rustls::SignatureScheme;
 use rustls::pki_types::pem::PemObject;
@@ -96,6 +96,8 @@ enum LoadError {
 }
 
 impl CompileZone for ZoneCertificates {
+    const KINDS: &'static [Kind] = &[Kind::Zone, Kind::Certificate, Kind::ClientAuthentication];
+
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
         let mut all = Vec::new();
         for certificate in snapshot.scan::<Certificate>(&[&zone.id]).take(CERTIFICATES_PER_ZONE_MAX) {
@@ -211,6 +213,11 @@ impl Certificates {
     /// Reads anew what is kept of the zones that changed; puts it in force when called.
     pub fn prepare(&self, snapshot: &Snapshot, changed: &ChangeSet) -> impl FnOnce() + Send + use<> {
         self.zones.prepare(snapshot, changed)
+    }
+
+    /// The first change that is not served yet though it is committed, as long as there is one.
+    pub fn unserved(&self) -> Unserved {
+        self.zones.unserved()
     }
 
     /// The same of the state of now, at once.

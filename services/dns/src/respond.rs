@@ -8,20 +8,21 @@ mod presigned;
 mod redirect;
 mod responder;
 mod secure;
+mod zones;
 
 use std::{borrow::Cow, sync::Arc};
 
-use proxima_ledger::{CompiledZones, ReadError, first_active};
-use proxima_model::{AccountId, ZoneId};
+use proxima_ledger::{ReadError, first_active};
+use proxima_model::ZoneId;
 
 use https::Https;
 use presigned::Proof;
 pub use responder::Responder;
+pub use zones::Zones;
 
 use crate::{
     asker::{Asker, Transport},
     cookies::Judged,
-    flattening::Outside,
     message::{Section, Writer},
     name::{self, NAME_OCTETS_MAX, Name},
     query::Query,
@@ -37,39 +38,6 @@ const ALIASES_MAX: usize = 8;
 const ANY_TTL: u32 = 3_600;
 /// What the server says that it is (`version.bind`), and no more.
 const VERSION: &[u8] = b"proxima";
-
-/// Where zones come from.
-pub trait Zones {
-    /// The zone in which a name lies: the one with the longest name. `name` is in lower case, without the last dot.
-    ///
-    /// # Errors
-    /// The replica cannot be read.
-    fn find(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError>;
-
-    /// Names strictly beneath this one that zones have, or had: some of them, if there are many. `None` if it is not known.
-    fn beneath(&self, name: &str) -> Option<Vec<String>>;
-
-    /// What is known of the addresses of a name outside, on the wire and in lower case, for a zone of this account; nothing,
-    /// where nobody resolves such names.
-    fn outside(&self, _account: AccountId, _name: &[u8], _rtype: u16) -> Outside {
-        Outside::default()
-    }
-
-    /// The same in words, for people at this server.
-    fn explain_outside(&self, _name: &[u8]) -> Vec<String> {
-        Vec::new()
-    }
-}
-
-impl Zones for CompiledZones<ZoneTree> {
-    fn find(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError> {
-        Self::find(self, name)
-    }
-
-    fn beneath(&self, name: &str) -> Option<Vec<String>> {
-        Self::beneath(self, name)
-    }
-}
 
 /// What was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,10 +126,11 @@ enum Step {
 }
 
 impl<Z: Zones> Answer<'_, Z> {
-    /// Makes it, to whatever end; errors are counted too.
+    /// Makes it, to whatever end; errors are counted too. What is made once more is counted then, as what it is.
     fn finish_making(&mut self) -> (Rcode, Option<Limited>) {
         let made = self.make().and_then(|rcode| self.write_proofs().map(|_| rcode));
-        let counted = if self.counted { Ok(()) } else { self.count(Counted::Other) };
+        let is_counted = self.counted || self.zones.awaits_zone();
+        let counted = if is_counted { Ok(()) } else { self.count(Counted::Other) };
         let failure = match (counted, made) {
             (Ok(()), Ok(rcode)) => return (rcode, None),
             (Err(failure), _) | (Ok(()), Err(failure)) => failure,

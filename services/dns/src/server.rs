@@ -13,7 +13,10 @@ use std::{
 use proxima_ledger::{CompiledZones, Look, ReadError, Replica};
 use proxima_model::AccountId;
 use proxima_pipeline::ZoneNotices;
-use tokio::io::AsyncWrite;
+use tokio::{
+    io::AsyncWrite,
+    time::{Instant, timeout_at},
+};
 use tracing::{Level, enabled, trace, warn};
 
 use crate::{
@@ -21,7 +24,7 @@ use crate::{
     answerer::{Answerer, Found, Listening, Reply, Waiting},
     asker::Asker,
     config::DnsConfig,
-    flattening::{self, Asking, Awaited, Flattening, Outside},
+    flattening::{self, Asking, Awaited, Flattening, Outside, Patience},
     metrics::DnsMetrics,
     places::{Place, Places},
     respond::{Answered, Responder, Zones},
@@ -32,8 +35,10 @@ use crate::{
 /// Answers that wait for large zones to be compiled, in all and of one client.
 const WAITING_FOR_ZONES_MAX: usize = 4_096;
 const WAITING_FOR_ZONES_PER_CLIENT_MAX: usize = 256;
-/// Zones for which one answer waits at most: as many as an alias leads through, and its first.
+/// What one answer waits for at most: as many zones as an alias leads through, and its first.
 const WAITS_MAX: usize = 9;
+/// How long it waits, for all of that together; most who ask have given up by then.
+const WAIT_IN_ALL: Duration = Duration::from_secs(10);
 
 /// The role that has authority.
 pub(crate) struct Server {
@@ -89,15 +94,18 @@ impl Server {
         }
     }
 
-    /// Appends the answer to a message to `out`, and what it had better wait for, if there is something.
-    fn say(&self, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> (Option<Answered>, Option<Awaited>) {
+    /// Appends the answer to a message to `out`, and what it had better wait for, if there is something; and whether it was
+    /// counted by the rate limit.
+    fn say(
+        &self,
+        message: &[u8],
+        asker: Asker,
+        out: &mut Vec<u8>,
+    ) -> (Option<Answered>, Option<Awaited>, bool) {
         let begun = self.metrics.begin();
-        let base = out.len();
-        let asking = Asking::of_query(self, false);
-        let mut answered = self.responder.respond(&asking, message, asker, out);
-        if let Some(refused) = answered.filter(Answered::may_be_a_peers) {
-            answered = Some(self.answer_peer(message, asker, (out, base), refused));
-        }
+        let asking = Asking::of_query(self, (false, Patience::ComesAgain), None);
+        let mut counted = false;
+        let answered = self.make(&asking, message, (asker, &mut counted), out);
         let awaited = asking.awaited();
         if awaited.is_none() {
             self.count(message, asker, answered, begun.map(|begun| begun.elapsed()));
@@ -105,7 +113,23 @@ impl Server {
         if enabled!(target: "proxima_dns", Level::TRACE) {
             trace_answer(asker, message, answered);
         }
-        (answered, awaited)
+        (answered, awaited, counted)
+    }
+
+    /// Appends the answer to a message to `out`; counts it for the rate limit unless that was done.
+    fn make(
+        &self,
+        asking: &Asking<'_>,
+        message: &[u8],
+        (asker, counted): (Asker, &mut bool),
+        out: &mut Vec<u8>,
+    ) -> Option<Answered> {
+        let base = out.len();
+        let answered = self.responder.respond_once(asking, message, (asker, counted), out)?;
+        if answered.may_be_a_peers() {
+            return Some(self.answer_peer(asking, message, asker, (out, base), answered));
+        }
+        Some(answered)
     }
 
     /// A place to wait in, and, for a name outside, one among those of its account.
@@ -126,7 +150,7 @@ impl Server {
     fn answer_later(
         self: &Arc<Self>,
         (message, asker): (&[u8], Asker),
-        awaited: Awaited,
+        (awaited, mut counted): (Awaited, bool),
         (out, base): (&mut Vec<u8>, usize),
         unready: Option<Answered>,
     ) -> Reply<Waiting> {
@@ -134,14 +158,20 @@ impl Server {
         let is_limited = unready.is_some_and(|unready| unready.limited.is_some());
         let places = if is_limited { None } else { self.places(asker.address, &awaited) };
         let (Some((place, of_account)), Some(unready)) = (places, unready) else {
-            self.count(message, asker, unready, None);
-            return unready.map_or(Reply::None, Reply::Now);
+            let mut said = unready;
+            if !counted {
+                out.truncate(base);
+                let asking = Asking::of_query(self, (false, Patience::Ended), None);
+                said = self.make(&asking, message, (asker, &mut counted), out);
+            }
+            self.count(message, asker, said, None);
+            return said.map_or(Reply::None, Reply::Now);
         };
-        let said = out.split_off(base);
+        out.truncate(base);
         let (server, message) = (self.clone(), message.to_vec());
         Reply::Later(Box::pin(async move {
-            let (octets, answered) =
-                server.wait_and_say(&message, asker, (awaited, of_account)).await.unwrap_or((said, unready));
+            let said = server.wait_and_say(&message, (asker, counted), (awaited, of_account)).await;
+            let (octets, answered) = said.unwrap_or((Vec::new(), unready));
             server.count(&message, asker, Some(answered), None);
             Found { octets, answered, place, waiting: None }
         }))
@@ -151,25 +181,51 @@ impl Server {
     async fn wait_and_say(
         &self,
         message: &[u8],
-        asker: Asker,
+        (asker, mut counted): (Asker, bool),
         (mut awaited, mut of_account): (Awaited, Option<Place<AccountId>>),
     ) -> Option<(Vec<u8>, Answered)> {
-        let (mut octets, mut has_waited, mut waits) = (Vec::new(), false, 1);
+        let until = Instant::now() + WAIT_IN_ALL;
+        let (mut octets, mut has_waited, mut landed, mut waits) = (Vec::new(), false, None, 1);
         loop {
-            awaited.wait().await;
+            let mut patience = Patience::ComesAgain;
+            match &awaited {
+                Awaited::Outside(sought) => {
+                    timeout_at(until, sought.wait()).await.ok();
+                    has_waited = true;
+                }
+                Awaited::Zone(pending) => match timeout_at(until, pending.landed()).await {
+                    Ok(Some(Ok(Some(zone)))) => landed = Some((pending.zone_name().into(), zone)),
+                    Ok(Some(Ok(None)) | None) => {}
+                    Ok(Some(Err(error))) => {
+                        // Who asks again for what failed has it fail again.
+                        self.noted::<()>(pending.zone_name(), Err(error)).ok();
+                        patience = Patience::Ended;
+                    }
+                    Err(_) => patience = Patience::Ended,
+                },
+            }
             drop(of_account.take());
-            has_waited |= matches!(awaited, Awaited::Outside(_));
+            if waits >= WAITS_MAX || Instant::now() >= until {
+                patience = Patience::Ended;
+            }
             octets.clear();
-            let asking = Asking::of_query(self, has_waited);
-            let answered = self.responder.respond_once(&asking, message, (asker, true), &mut octets);
-            let next = asking.awaited().filter(|next| match next {
-                Awaited::Outside(_) => !has_waited,
-                Awaited::Zone(_) => waits < WAITS_MAX,
-            });
+            let asking = Asking::of_query(self, (has_waited, patience), landed.clone());
+            let answered = self.make(&asking, message, (asker, &mut counted), &mut octets);
             // Its place is the one that it has.
-            match next.and_then(|next| Some((self.places(asker.address, &next)?.1, next))) {
-                Some((place, next)) => (of_account, awaited) = (place, next),
-                None => return answered.map(|answered| (octets, answered)),
+            of_account = match asking.awaited() {
+                Some(Awaited::Outside(sought)) if !has_waited && patience == Patience::ComesAgain => {
+                    let place = self.flattening.as_ref()?.take_place_of(sought.account());
+                    awaited = Awaited::Outside(sought);
+                    place
+                }
+                Some(Awaited::Zone(pending)) => {
+                    awaited = Awaited::Zone(pending);
+                    None
+                }
+                _ => return answered.map(|answered| (octets, answered)),
+            };
+            if matches!(awaited, Awaited::Outside(_)) && of_account.is_none() {
+                return answered.map(|answered| (octets, answered));
             }
             waits += 1;
         }
@@ -202,8 +258,10 @@ impl Answerer for Server {
     fn answer(self: &Arc<Self>, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Reply<Waiting> {
         let base = out.len();
         match self.say(message, asker, out) {
-            (answered, None) => answered.map_or(Reply::None, Reply::Now),
-            (unready, Some(awaited)) => self.answer_later((message, asker), awaited, (out, base), unready),
+            (answered, None, _) => answered.map_or(Reply::None, Reply::Now),
+            (unready, Some(awaited), counted) => {
+                self.answer_later((message, asker), (awaited, counted), (out, base), unready)
+            }
         }
     }
 
@@ -231,9 +289,16 @@ impl Server {
         self.noted(name, self.zones.look(name))
     }
 
+    /// As [`Zones::find`], but that a large zone which is not here yet is an error.
+    pub(crate) fn find_compiled(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError> {
+        self.noted(name, self.zones.find_compiled(name))
+    }
+
     /// Notes that zones cannot be read.
     fn noted<F>(&self, name: &str, found: Result<F, ReadError>) -> Result<F, ReadError> {
-        if let Err(error) = &found {
+        if let Err(error) = &found
+            && !matches!(error, ReadError::NotCompiled { .. })
+        {
             // One zone that cannot be decoded is that zone's trouble; these are the whole server's.
             let whole = matches!(error, ReadError::Corrupt(_) | ReadError::NotReady);
             if !whole || !self.unreadable.swap(true, Ordering::Relaxed) {
@@ -251,6 +316,10 @@ impl Zones for Server {
 
     fn beneath(&self, name: &str) -> Option<Vec<String>> {
         self.zones.beneath(name)
+    }
+
+    fn is_active(&self, zone: &str) -> Result<Option<bool>, ReadError> {
+        self.noted(zone, Zones::is_active(&self.zones, zone))
     }
 
     /// Nobody waits here: what is not known yet is for the next time.

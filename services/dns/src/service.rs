@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
-use proxima_ledger::{ChangeSet, Snapshot};
+use proxima_ledger::{ChangeSet, Snapshot, Unserved};
 use proxima_model::{DnsName, Kind, TicketKeys};
 use proxima_pipeline::{AnswersNeighbours, Neighbours, QueryReports, ZoneNotices};
 use proxima_resolver::{Sockets, Upstream};
@@ -271,6 +271,12 @@ impl Service for DnsService {
                 tls.into_iter().for_each(|put_in_force| put_in_force());
             }
         }))
+    }
+
+    fn unserved(&self) -> Vec<Unserved> {
+        let secures = self.secures();
+        let certificates = secures.iter().map(|secure| secure.unserved());
+        certificates.chain([self.server.zones.unserved()]).collect()
     }
 
     async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {

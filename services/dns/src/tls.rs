@@ -23,7 +23,7 @@
 use std::{fmt, future::poll_fn, io, mem, pin::pin, sync::Arc, task::Poll, thread, time::Duration};
 
 use proxima_chassis::NodeContext;
-use proxima_ledger::{ChangeSet, Snapshot};
+use proxima_ledger::{ChangeSet, Snapshot, Unserved};
 use proxima_model::{DnsName, TicketKeys};
 use proxima_tls::{Certificates, QuicKeys, Tickets, server_config};
 use quinn::crypto::rustls::QuicServerConfig;
@@ -95,6 +95,11 @@ impl Secure {
         changed: &ChangeSet,
     ) -> impl FnOnce() + Send + use<> {
         self.certificates.prepare(snapshot, changed)
+    }
+
+    /// The first change of a zone's certificates that is not served yet though it is committed.
+    pub(crate) fn unserved(&self) -> Unserved {
+        self.certificates.unserved()
     }
 
     /// Makes ready secrets that all servers of the network have; puts them in force when called.

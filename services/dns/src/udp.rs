@@ -104,9 +104,10 @@ impl Later {
         let (socket, answerer, waiting) = (socket.clone(), answerer.clone(), self.waiting.clone());
         self.runtime.spawn(async move {
             let found = found.await;
-            let sent =
-                SockRef::from(&*socket).send_to_with_flags(&found.octets, &to.into(), libc::MSG_DONTWAIT);
-            if sent.is_err() {
+            let send =
+                || SockRef::from(&*socket).send_to_with_flags(&found.octets, &to.into(), libc::MSG_DONTWAIT);
+            // One that a rate limit has dropped meanwhile has none.
+            if !found.octets.is_empty() && send().is_err() {
                 answerer.listening().metrics.unsent.inc();
             }
             drop(waiting);

@@ -12,8 +12,8 @@ mod presigned;
 
 use proxima_ledger::{CompileZone, ENTRY_OCTETS, ReadError, Snapshot};
 use proxima_model::{
-    AccountId, AcmeOrder, CnameFlattening, DnsName, Record, SecondaryZone, TransferredRecord, Zone, ZoneId,
-    ZoneSigning, ZoneStatus, is_of_signing,
+    AccountId, AcmeOrder, CnameFlattening, DnsName, Kind as ModelKind, Record, SecondaryZone,
+    TransferredRecord, Zone, ZoneId, ZoneSigning, ZoneStatus, is_of_signing,
     limits::{self, TTL_SECONDS_MAX},
 };
 
@@ -41,8 +41,6 @@ pub(crate) const NEGATIVE_TTL: u32 = limits::NEGATIVE_TTL_SECONDS;
 const SIGNER_OCTETS: usize = 8 << 10;
 /// Octets that the answers to challenges take beside their set, about.
 const CHALLENGED_OCTETS: usize = 256;
-/// Records from which on a zone is large: to compile more takes longer than other questions are to wait.
-const LARGE_RECORDS: usize = 1_000;
 /// The label of a wildcard (RFC 4592, 2.1.1) on the wire.
 pub(crate) const ASTERISK: &[u8] = b"\x01*";
 
@@ -263,7 +261,7 @@ impl ZoneTree {
     }
 
     /// Whether its delegation was seen.
-    pub(crate) fn is_active(&self) -> bool {
+    pub fn is_active(&self) -> bool {
         self.active
     }
 
@@ -412,6 +410,9 @@ impl ZoneTree {
 }
 
 impl CompileZone for ZoneTree {
+    /// Records that came by a transfer come into force together with the zone's `Secondary`.
+    const KINDS: &'static [ModelKind] =
+        &[ModelKind::Zone, ModelKind::Record, ModelKind::AcmeOrder, ModelKind::Dnssec, ModelKind::Secondary];
     const WEIGHT_COMMON: u64 = 1 << 10;
 
     fn weight(&self) -> u64 {
@@ -423,9 +424,9 @@ impl CompileZone for ZoneTree {
         octets as u64 + ENTRY_OCTETS
     }
 
-    fn is_large(snapshot: &Snapshot, zone: ZoneId) -> Result<bool, ReadError> {
-        Ok(snapshot.has_more_than::<Record>(&[&zone], LARGE_RECORDS)?
-            || snapshot.has_more_than::<TransferredRecord>(&[&zone], LARGE_RECORDS)?)
+    fn is_larger_than(snapshot: &Snapshot, zone: ZoneId, records: usize) -> Result<bool, ReadError> {
+        Ok(snapshot.has_more_than::<Record>(&[&zone], records)?
+            || snapshot.has_more_than::<TransferredRecord>(&[&zone], records)?)
     }
 
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
-use proxima_ledger::{ChangeSet, CompiledZones, Snapshot};
+use proxima_ledger::{ChangeSet, CompiledZones, Snapshot, Unserved};
 use proxima_model::{Kind, TicketKeys};
 use proxima_pipeline::{Pipeline, Site, TrafficReader};
 use proxima_tls::{Certificates, QuicKeys, Tickets};
@@ -215,6 +215,10 @@ impl Service for EdgeService {
                 quic.swap(keys);
             }
         }))
+    }
+
+    fn unserved(&self) -> Vec<Unserved> {
+        vec![self.sites.unserved(), self.certificates.unserved()]
     }
 
     async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {

@@ -19,6 +19,8 @@ struct Compiled {
 }
 
 impl CompileZone for Compiled {
+    const KINDS: &'static [Kind] = &[Kind::Zone, Kind::Record];
+
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
         assert_eq!(snapshot.scan::<Record>(&[&zone.id]).count(), 0);
         Ok(Self { name: zone.name.to_string(), serial: zone.serial })
@@ -29,6 +31,7 @@ impl CompileZone for Compiled {
 struct Heavy(u32);
 
 impl CompileZone for Heavy {
+    const KINDS: &'static [Kind] = &[Kind::Zone];
     const WEIGHT_COMMON: u64 = 1 << 10;
 
     fn compile(_: &Snapshot, zone: Zone) -> Result<Self, ReadError> {

@@ -10,7 +10,9 @@ use proxima_ledger::{
     CHANGES_PER_APPEND_MAX, Change, ChangeSet, CompileZone, CompiledZones, EmbeddedLog, Log as _, Look,
     ReadError, Replica, ReplicaOptions, Snapshot,
 };
-use proxima_model::{Record, RecordId, SecondaryZone, TransferredRecord, Zone, ZoneId, ZoneIndex, ZoneName};
+use proxima_model::{
+    Kind, Record, RecordId, SecondaryZone, TransferredRecord, Zone, ZoneId, ZoneIndex, ZoneName,
+};
 
 /// Records of the large zone.
 const RECORDS: u32 = 100_000;
@@ -28,6 +30,8 @@ struct Counted {
 }
 
 impl CompileZone for Counted {
+    const KINDS: &'static [Kind] = &[Kind::Zone, Kind::Secondary];
+
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
         let secondary = snapshot.get::<SecondaryZone>(&zone.id)?;
         let generation = secondary.map_or(0, |secondary| secondary.generation);
@@ -181,6 +185,8 @@ static OVERTAKEN: AtomicBool = AtomicBool::new(false);
 struct Slow(u32);
 
 impl CompileZone for Slow {
+    const KINDS: &'static [Kind] = &[Kind::Zone];
+
     fn compile(_: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
         match COMPILING.fetch_add(1, Ordering::SeqCst) {
             0 => {
@@ -221,20 +227,32 @@ async fn a_zone_is_compiled_once_for_all_who_ask_and_as_the_last_change_has_it()
     }
     assert_eq!((zones.compiled_for_requests(), zones.compiled_ahead()), (1, 1));
 
-    // One of those who ask meets the fault; the others are given a zone all the same.
+    // All who ask meanwhile meet the fault, as an error; who asks then is given the zone.
     zones.invalidate(&ChangeSet::everything(log.replica().seq()));
-    let outcomes: Vec<_> = ask_together(4).into_iter().map(std::thread::JoinHandle::join).collect();
-    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_err()).count(), 1);
+    let outcomes = (0..4).map(|_| {
+        let zones = zones.clone();
+        std::thread::spawn(move || zones.find(SMALL).map(|found| found.unwrap().0))
+    });
+    let outcomes: Vec<_> =
+        outcomes.collect::<Vec<_>>().into_iter().map(|asked| asked.join().unwrap()).collect();
+    assert!(
+        outcomes.iter().any(|outcome| matches!(outcome, Err(ReadError::Fault { zone }) if zone == SMALL))
+    );
     assert!(outcomes.iter().flatten().all(|serial| *serial == 2));
+    assert_eq!(zones.find(SMALL).unwrap().unwrap().0, 2);
 }
 
 static MAY_END: AtomicBool = AtomicBool::new(false);
+static MEASURED: AtomicUsize = AtomicUsize::new(0);
 
 /// A zone of which the large one is compiled only when the test lets it be.
 struct Held;
 
 impl CompileZone for Held {
-    fn is_large(_: &Snapshot, zone: ZoneId) -> Result<bool, ReadError> {
+    const KINDS: &'static [Kind] = &[Kind::Zone];
+
+    fn is_larger_than(_: &Snapshot, zone: ZoneId, _: usize) -> Result<bool, ReadError> {
+        MEASURED.fetch_add(usize::from(zone == zone_id(LARGE)), Ordering::SeqCst);
         Ok(zone == zone_id(LARGE))
     }
 
@@ -253,17 +271,23 @@ async fn a_large_zone_that_is_not_kept_holds_up_nobody_who_has_others_to_answer(
     let log = open(&folder);
     let zones = CompiledZones::<Held>::new(log.replica().clone(), 1_000);
     change(&log, &zones, [put_zone(log.replica(), LARGE), put_zone(log.replica(), SMALL)].concat()).await;
+    assert!(matches!(zones.find_compiled(LARGE), Err(ReadError::NotCompiled { .. })));
     let mut pending = Vec::new();
-    for _ in 0..3 {
+    let measured = MEASURED.load(Ordering::SeqCst);
+    for _ in 0..30 {
         match zones.look("www.large.example").unwrap() {
             Look::Pending(flight) => pending.push(flight),
             Look::Found(_) => panic!("it cannot be there"),
         }
         assert!(matches!(zones.look(SMALL).unwrap(), Look::Found(Some(_))));
     }
+    assert!(matches!(zones.find_compiled(LARGE), Err(ReadError::NotCompiled { .. })));
+    // By the first who asked, and by the thread that compiles it.
+    assert!(MEASURED.load(Ordering::SeqCst) <= measured + 2, "whoever waits does not read it");
     MAY_END.store(true, Ordering::SeqCst);
     for flight in pending {
-        flight.landed().await;
+        assert_eq!(flight.zone_name(), LARGE);
+        assert!(matches!(flight.landed().await, Some(Ok(Some(_)))));
     }
     assert!(matches!(zones.look(LARGE).unwrap(), Look::Found(Some(_))));
     assert_eq!((zones.compiled_for_requests(), zones.compiled_aside()), (1, 1));

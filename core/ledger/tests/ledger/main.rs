@@ -5,6 +5,7 @@ mod asks;
 mod common;
 mod compiled;
 mod compiled_ahead;
+mod compiled_behind;
 mod damage;
 mod durability;
 mod frames;

@@ -1,6 +1,6 @@
 //! What the making of an answer asks about zones and about names outside, and what it waits for.
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{cell::RefCell, sync::Arc};
 
 use proxima_ledger::{Look as LookOfZone, Pending, ReadError};
 use proxima_model::AccountId;
@@ -32,19 +32,31 @@ pub(crate) enum Seen {
     Failed,
 }
 
-/// How long an answer waits for a large zone to be compiled; most who ask have given up by then.
-const WAIT_FOR_ZONE: Duration = Duration::from_secs(10);
-
 /// The zones of a server, for one answer, which may find that it has to wait.
 pub(crate) struct Asking<'a> {
     server: &'a Server,
     /// Whether it has waited for a name outside already: then it takes what there is.
     has_waited: bool,
-    /// Whether it can wait for a zone that is compiled aside; otherwise it holds its thread up until that is done.
-    can_wait: bool,
+    patience: Patience,
+    /// A zone that it has waited for, which may have been pushed out since.
+    landed: Option<Landed>,
     sought: RefCell<Option<Sought>>,
     pending: RefCell<Option<Pending<ZoneTree>>>,
 }
+
+/// What is done about a large zone that is not compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It is waited for here: the thread may be held up.
+    HoldsUp,
+    /// The answer is made once more when it is there.
+    ComesAgain,
+    /// Nothing: the answer says so.
+    Ended,
+}
+
+/// A zone that was waited for, and its name.
+pub(crate) type Landed = (Box<str>, Arc<ZoneTree>);
 
 /// What an answer had better wait for.
 pub(crate) enum Awaited {
@@ -52,16 +64,6 @@ pub(crate) enum Awaited {
     Outside(Sought),
     /// A large zone.
     Zone(Pending<ZoneTree>),
-}
-
-impl Awaited {
-    /// Until it is there, or that takes too long.
-    pub(crate) async fn wait(&self) {
-        match self {
-            Self::Outside(sought) => sought.wait().await,
-            Self::Zone(pending) => drop(timeout(WAIT_FOR_ZONE, pending.landed()).await),
-        }
-    }
 }
 
 /// What an answer waits for.
@@ -72,13 +74,19 @@ pub(crate) struct Sought {
 }
 
 impl<'a> Asking<'a> {
+    /// For a thread that may be held up.
     pub(crate) fn new(server: &'a Server, has_waited: bool) -> Self {
-        Self { server, has_waited, can_wait: false, sought: RefCell::default(), pending: RefCell::default() }
+        Self::of_query(server, (has_waited, Patience::HoldsUp), None)
     }
 
-    /// For a query whose thread has others to answer.
-    pub(crate) fn of_query(server: &'a Server, has_waited: bool) -> Self {
-        Self { can_wait: true, ..Self::new(server, has_waited) }
+    /// For a query.
+    pub(crate) fn of_query(
+        server: &'a Server,
+        (has_waited, patience): (bool, Patience),
+        landed: Option<Landed>,
+    ) -> Self {
+        let (sought, pending) = (RefCell::default(), RefCell::default());
+        Self { server, has_waited, patience, landed, sought, pending }
     }
 
     /// What it has to wait for, whichever that is.
@@ -95,21 +103,40 @@ impl<'a> Asking<'a> {
 
 impl Zones for Asking<'_> {
     fn find(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError> {
-        if !self.can_wait {
-            return self.server.find(name);
-        }
-        match self.server.look(name)? {
-            LookOfZone::Found(found) => Ok(found),
-            LookOfZone::Pending(pending) => {
-                *self.pending.borrow_mut() = Some(pending);
-                // Whoever asked waits and asks again, or says by this that there is no room to wait.
-                Err(ReadError::NotReady)
+        let missing = match self.patience {
+            Patience::HoldsUp => return self.server.find(name),
+            Patience::ComesAgain => match self.server.look(name)? {
+                LookOfZone::Found(found) => return Ok(found),
+                LookOfZone::Pending(pending) => {
+                    let missing = pending.zone_name().to_owned();
+                    *self.pending.borrow_mut() = Some(pending);
+                    missing
+                }
+            },
+            Patience::Ended => match self.server.find_compiled(name) {
+                Err(ReadError::NotCompiled { zone }) => zone,
+                found => return found,
+            },
+        };
+        match &self.landed {
+            Some((name, landed)) if **name == *missing => {
+                self.pending.take();
+                Ok(Some(landed.clone()))
             }
+            _ => Err(ReadError::NotCompiled { zone: missing }),
         }
     }
 
     fn beneath(&self, name: &str) -> Option<Vec<String>> {
         self.server.beneath(name)
+    }
+
+    fn is_active(&self, zone: &str) -> Result<Option<bool>, ReadError> {
+        self.server.is_active(zone)
+    }
+
+    fn awaits_zone(&self) -> bool {
+        self.pending.borrow().is_some()
     }
 
     fn outside(&self, account: AccountId, name: &[u8], rtype: u16) -> Outside {

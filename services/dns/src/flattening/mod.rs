@@ -58,7 +58,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 pub use asking::Outside;
-pub(crate) use asking::{Asking, Awaited, Seen, Sought, look};
+pub(crate) use asking::{Asking, Awaited, Patience, Seen, Sought, look};
 pub use config::FlatteningConfig;
 use metrics::FlatteningMetrics;
 use table::Table;
@@ -172,11 +172,20 @@ impl Flattening {
         client: IpAddr,
         account: AccountId,
     ) -> Option<(Place, Place<AccountId>)> {
-        let places = self.waiting.take(client).zip(self.waiting_for.take_for(account));
-        if places.is_none() {
+        let Some(place) = self.waiting.take(client) else {
+            self.metrics.busy.inc();
+            return None;
+        };
+        Some((place, self.take_place_of(account)?))
+    }
+
+    /// The account's, for an answer that has a place among those that wait; none, if there are too many.
+    pub(crate) fn take_place_of(&self, account: AccountId) -> Option<Place<AccountId>> {
+        let place = self.waiting_for.take_for(account);
+        if place.is_none() {
             self.metrics.busy.inc();
         }
-        places
+        place
     }
 
     /// Resolves a target in a task, and then those that wait for their turn behind it.

@@ -37,11 +37,8 @@ impl<Z: Zones> Answer<'_, Z> {
         }
         let Some(beneath) = self.zones.beneath(text) else { return Ok(true) };
         for text in beneath {
-            let Some(found) = self.zones.find(&text)? else { continue };
-            // One that is there no more is found as a zone above it; one that is not active is answered by the next
-            // zone above it that is (`zone_of`).
-            let is_itself = found.apex().len() == text.len() + 2;
-            if is_itself && (found.is_active() || !zone.is_active()) {
+            // One that is not active is answered by the next zone above it that is (`zone_of`).
+            if self.zones.is_active(&text)?.is_some_and(|is_active| is_active || !zone.is_active()) {
                 return Ok(true);
             }
         }

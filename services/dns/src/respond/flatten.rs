@@ -141,6 +141,10 @@ mod tests {
             Some(Vec::new())
         }
 
+        fn is_active(&self, zone: &str) -> Result<Option<bool>, ReadError> {
+            Ok((zone == "example.com").then(|| self.0.is_active()))
+        }
+
         fn outside(&self, account: AccountId, name: &[u8], rtype: u16) -> Outside {
             assert_eq!(
                 (account, name),

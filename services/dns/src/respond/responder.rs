@@ -121,15 +121,15 @@ impl Responder {
         asker: Asker,
         out: &mut Vec<u8>,
     ) -> Option<Answered> {
-        self.respond_once(zones, message, (asker, false), out)
+        self.respond_once(zones, message, (asker, &mut false), out)
     }
 
-    /// As [`Self::respond`], to what was answered before and was counted then if it is told so.
+    /// As [`Self::respond`], unless it was counted before; and tells whether it is now.
     pub(crate) fn respond_once(
         &self,
         zones: &impl Zones,
         message: &[u8],
-        (asker, counted): (Asker, bool),
+        (asker, counted): (Asker, &mut bool),
         out: &mut Vec<u8>,
     ) -> Option<Answered> {
         let Asker { address, transport, .. } = asker;
@@ -137,7 +137,8 @@ impl Responder {
             Ok(query) => query,
             Err(Malformed::Ignore) => return None,
             Err(Malformed::Answer { id, flags, rcode }) => {
-                let limited = self.limit(asker, None, Kind::Other);
+                let limited = if *counted { None } else { self.limit(asker, None, Kind::Other) };
+                *counted = true;
                 if limited != Some(Limited::Dropped) {
                     write_header_only(out, id, flags, rcode);
                 }
@@ -168,7 +169,7 @@ impl Responder {
             zones,
             query: &query,
             asker,
-            counted,
+            counted: *counted,
             zone: None,
             judged,
             writer,
@@ -179,6 +180,7 @@ impl Responder {
             proofs: Vec::new(),
         };
         let (rcode, limited) = answer.finish_making();
+        *counted = answer.counted;
         if limited.is_some() {
             // No more than the query had but for a cookie: nothing to flood others with.
             opt.iter_mut().for_each(|opt| opt.identity = None);
@@ -244,5 +246,70 @@ impl Responder {
     /// Now, in seconds.
     pub(crate) fn seconds(&self) -> u64 {
         self.clock.now().as_seconds().max(0).unsigned_abs()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxima_ledger::ReadError;
+    use proxima_model::Timestamp;
+
+    use super::*;
+    use crate::{wire::Rcode, zone::ZoneTree};
+
+    /// Zones of which none is compiled; whether the answer is made once more when they are.
+    struct Uncompiled(bool);
+
+    impl Zones for Uncompiled {
+        fn find(&self, name: &str) -> Result<Option<Arc<ZoneTree>>, ReadError> {
+            Err(ReadError::NotCompiled { zone: name.to_owned() })
+        }
+
+        fn beneath(&self, _: &str) -> Option<Vec<String>> {
+            Some(Vec::new())
+        }
+
+        fn is_active(&self, _: &str) -> Result<Option<bool>, ReadError> {
+            Ok(None)
+        }
+
+        fn awaits_zone(&self) -> bool {
+            self.0
+        }
+    }
+
+    /// A clock that stands still.
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(1_764_000_000_000)
+        }
+    }
+
+    #[test]
+    fn what_is_made_once_more_counts_when_it_is_made_and_what_is_not_as_an_error() {
+        let responder = Responder::new(&[], false, "fra-1", 1_232, Arc::new(Still));
+        let responder = responder.with_rate_limit(1, 0, &[]);
+        let question = proxima_transfer::message::question(1, 0, b"\x07example\x03com\x00", rtype::A);
+        let asker = Asker::new([192, 0, 2, 1].into(), Transport::Udp);
+        let respond = |zones: &Uncompiled, counted: &mut bool| {
+            let mut out = Vec::new();
+            responder.respond_once(zones, &question, (asker, counted), &mut out).expect("it is answered")
+        };
+        for _ in 0..100 {
+            let mut counted = false;
+            let answered = respond(&Uncompiled(true), &mut counted);
+            assert_eq!((answered.rcode, answered.limited, counted), (Rcode::ServFail, None, false));
+        }
+        // Two at once are given.
+        for number in 0..100 {
+            let mut counted = false;
+            let answered = respond(&Uncompiled(false), &mut counted);
+            assert!(counted);
+            assert_eq!(answered.limited.is_some(), number >= 2);
+        }
+        // What was counted is not counted once more.
+        assert_eq!(respond(&Uncompiled(false), &mut true).limited, None);
     }
 }

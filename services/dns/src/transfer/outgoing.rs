@@ -1,6 +1,6 @@
 //! A transfer out of here: opened if its asker is the zone's peer, then made message by message.
 
-use std::{collections::VecDeque, io, sync::Arc};
+use std::{collections::VecDeque, io, mem, sync::Arc};
 
 use proxima_model::ZoneId;
 use proxima_transfer::{Exchange, stream::is_newer, tsig};
@@ -19,10 +19,11 @@ use super::{
 use crate::{
     asker::{Asker, Transport},
     edns::{Edns, Opt},
-    flattening::{self, Sought},
+    flattening::{self, Asking, Sought},
     message::{Section, Writer, put_length, write_header_only},
     places::Place,
     query::{Malformed, Query},
+    respond::Zones,
     rrset::RrSet,
     server::Server,
     tcp::WRITE_WITHIN,
@@ -63,7 +64,6 @@ pub(crate) async fn serve(
     timeout_at(deadline.min(Instant::now() + flattening::WAIT), known).await.ok();
     // What cannot be resolved goes without addresses. What is not known yet must not: the peer would keep that.
     let is_ready = sought.iter().all(Sought::has_ended);
-    let server: &Server = server;
     let opened = opened.and_then(|outgoing| match is_ready {
         true => Ok(outgoing),
         false => Err(outgoing.refuse_for_now(server, request, asker, &mut out)),
@@ -76,7 +76,17 @@ pub(crate) async fn serve(
         }
     };
     loop {
-        let more = outgoing.as_mut().is_some_and(|outgoing| outgoing.write(server, &mut out));
+        let mut more = false;
+        if let Some(mut writing) = outgoing.take() {
+            let (server, mut message) = (server.clone(), mem::take(&mut out));
+            // Aliases may lead to large zones that are not compiled.
+            let written = spawn_blocking(move || {
+                let more = writing.write(&server, &mut message);
+                (writing, message, more)
+            });
+            let (written, message, is_more) = written.await.map_err(io::Error::other)?;
+            (outgoing, out, more) = (Some(written), message, is_more);
+        }
         if !out.is_empty() {
             let until = deadline.min(Instant::now() + WRITE_WITHIN);
             timeout_at(until, async {
@@ -101,7 +111,7 @@ pub(crate) async fn serve(
 fn open(server: &Server, request: &[u8], asker: Asker, out: &mut Vec<u8>) -> Result<Outgoing, Rcode> {
     out.extend_from_slice(&[0; LENGTH_OCTETS]);
     let refused = match Query::parse(request) {
-        Ok(query) => match admit(server, request, &query, asker) {
+        Ok(query) => match admit(server, server, request, &query, asker) {
             Ok(admitted) => {
                 out.clear();
                 return Ok(Outgoing::new(server, admitted, request, &query, asker));
@@ -126,9 +136,14 @@ fn open(server: &Server, request: &[u8], asker: Asker, out: &mut Vec<u8>) -> Res
 
 /// Answers a question for differences in a datagram with the SOA record alone: who is not up to date comes again over TCP
 /// (RFC 1995, 2). Nothing lies in `out` if it is not to be answered so.
-pub(super) fn in_a_datagram(server: &Server, request: &[u8], asker: Asker, out: &mut Vec<u8>) -> Rcode {
+pub(super) fn in_a_datagram(
+    server: &Server,
+    asking: &Asking<'_>,
+    (request, asker): (&[u8], Asker),
+    out: &mut Vec<u8>,
+) -> Rcode {
     let Ok(query) = Query::parse(request) else { return Rcode::FormErr };
-    match admit(server, request, &query, asker) {
+    match admit(server, asking, request, &query, asker) {
         Err(refused) => {
             refused.write(server, request, &query, asker, out);
             refused.rcode
@@ -186,7 +201,14 @@ struct Admitted {
     place: Place,
 }
 
-fn admit(server: &Server, request: &[u8], query: &Query, asker: Asker) -> Result<Admitted, Refused> {
+/// Admits who may have a zone that `zones` has.
+fn admit(
+    server: &Server,
+    zones: &impl Zones,
+    request: &[u8],
+    query: &Query,
+    asker: Asker,
+) -> Result<Admitted, Refused> {
     let refuse = |rcode, why| Refused { rcode, why, signature: Signature::None };
     let unreadable = |_| refuse(Rcode::ServFail, Some(ExtendedError::NOT_READY));
     let signature = tsig::find(request).map_err(|_| refuse(Rcode::FormErr, None))?;
@@ -225,7 +247,7 @@ fn admit(server: &Server, request: &[u8], query: &Query, asker: Asker) -> Result
     }
     let place = server.transfers.take(asker.address);
     let place = place.ok_or_else(|| refuse(Rcode::ServFail, Some(ExtendedError::TRANSFERS)))?;
-    let found = server.zones.find(zone.name.as_str());
+    let found = zones.find(zone.name.as_str());
     let tree = found.map_err(|_| refuse(Rcode::ServFail, Some(ExtendedError::NOT_READY)))?;
     let tree = tree.filter(|tree| tree.id == zone.id);
     let tree = tree.ok_or_else(|| refuse(Rcode::NotAuth, Some(ExtendedError::NOT_AUTHORITATIVE)))?;

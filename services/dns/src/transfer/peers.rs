@@ -16,6 +16,13 @@ pub(super) fn zone_named(snapshot: &Snapshot, name: &Name) -> Result<Option<Zone
     Ok(zone.filter(|zone: &Zone| zone.name.wire() == name.wire()))
 }
 
+/// The zone in which a name lies: the one with the longest name.
+pub(super) fn zone_around(snapshot: &Snapshot, name: &Name) -> Result<Option<Zone>, ReadError> {
+    let mut buffer = [0; NAME_OCTETS_MAX];
+    let zone = snapshot.enclosing_zone(name.text(&mut buffer))?;
+    Ok(zone.filter(|zone: &Zone| name.is_within(&zone.name.wire())))
+}
+
 /// Who may have a zone from here; nobody, unless its owner said so.
 pub(super) fn of_outgoing(snapshot: &Snapshot, zone: &Zone) -> Result<Access, ReadError> {
     let outgoing = snapshot.get::<OutgoingTransfers>(&zone.id)?.filter(|outgoing| outgoing.enabled);

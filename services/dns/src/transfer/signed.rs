@@ -5,10 +5,10 @@ use proxima_transfer::{Access, Exchange, tsig};
 use super::{notice, outgoing, peers};
 use crate::{
     asker::{Asker, Transport},
+    flattening::Asking,
     message::Writer,
-    name::NAME_OCTETS_MAX,
     query::Query,
-    respond::{Answered, Zones as _},
+    respond::Answered,
     server::Server,
     wire::{Rcode, rtype},
 };
@@ -27,6 +27,7 @@ impl Server {
     #[cold]
     pub(crate) fn answer_peer(
         &self,
+        asking: &Asking<'_>,
         message: &[u8],
         asker: Asker,
         (out, base): (&mut Vec<u8>, usize),
@@ -35,7 +36,7 @@ impl Server {
         match (refused.qtype, asker.transport) {
             (Some(rtype::IXFR), Transport::Udp) => {
                 let mut answer = Vec::new();
-                let rcode = outgoing::in_a_datagram(self, message, asker, &mut answer);
+                let rcode = outgoing::in_a_datagram(self, asking, (message, asker), &mut answer);
                 if answer.is_empty() {
                     return refused;
                 }
@@ -50,13 +51,15 @@ impl Server {
                     None => refused,
                 }
             }
-            _ => self.answer_signed(message, asker, (out, base), refused),
+            _ => self.answer_signed(asking, message, asker, (out, base), refused),
         }
     }
 
     /// Answers a signed question in the place of what was appended to `out` from `base` on.
+    /// It was counted as a refusal, and is not counted once more.
     fn answer_signed(
         &self,
+        asking: &Asking<'_>,
         message: &[u8],
         asker: Asker,
         (out, base): (&mut Vec<u8>, usize),
@@ -91,9 +94,8 @@ impl Server {
                 Answered { rcode: Rcode::NotAuth, ..refused }
             }
             Ok(Ok((mut exchange, stripped))) => {
-                let Some(mut answered) = self.responder.respond(self, &stripped, asker, out) else {
-                    return refused;
-                };
+                let answered = self.responder.respond_once(asking, &stripped, (asker, &mut true), out);
+                let Some(mut answered) = answered else { return refused };
                 if out.len() == base {
                     return answered;
                 }
@@ -111,16 +113,11 @@ impl Server {
         }
     }
 
-    /// The keys of the peers of the zone that is asked about.
+    /// The keys of the peers of the zone that is asked about. Anybody can make up a signature: nothing is compiled for that.
     fn keys_for(&self, query: &Query) -> Access {
-        let mut buffer = [0; NAME_OCTETS_MAX];
-        let name = query.name.text(&mut buffer);
         let access = || -> Result<Access, proxima_ledger::ReadError> {
-            let Some(tree) = self.find(name)? else { return Ok(Access::default()) };
             let snapshot = self.replica.snapshot()?;
-            let mut buffer = [0; NAME_OCTETS_MAX];
-            let apex = crate::name::Name::of_encoded(tree.apex());
-            match snapshot.zone_by_name(apex.text(&mut buffer))? {
+            match peers::zone_around(&snapshot, &query.name)? {
                 Some(zone) => peers::of_outgoing(&snapshot, &zone),
                 None => Ok(Access::default()),
             }

@@ -1,32 +1,49 @@
 //! Zones that take long to compile, asked for over real sockets.
 
 use anyhow::{Result, ensure};
-use proxima_model::{Record, RecordId};
-use tokio::io::AsyncWriteExt as _;
+use proxima_ledger::Change;
+use proxima_model::{Record, RecordId, TsigAlgorithm, Zone, ZoneId, ZoneIndex};
+use proxima_transfer::{Exchange, Key, message};
+use proxima_wire::rtype;
+use tokio::{io::AsyncWriteExt as _, net::UdpSocket};
 
 use crate::{
-    sockets::{framed, read_answer, with_node},
-    support::{Question, record, zone},
+    sockets::{Running, framed, read_answer, with_node},
+    support::{Question, describe, record, zone},
+    transfers::{NOTAUTH, SECRET, ZONE, listed, now, peer, rcode, transfer_or_answer, tsig_key},
 };
+
+fn id_of(number: u16) -> RecordId {
+    RecordId::from_bytes(std::array::from_fn(|at| match at {
+        0 => 0xff,
+        1 => 0,
+        2.. => number.to_be_bytes()[at % 2],
+    }))
+}
+
+/// Records that make the node's zone large, and the zone itself.
+fn large(running: &Running, last: u8) -> Result<Vec<Change>> {
+    let zone = zone("example.com");
+    let replica = &running.node.replica;
+    let mut changes =
+        vec![replica.put(&zone), replica.put(&ZoneIndex { name: zone.name.clone(), zone: zone.id })];
+    for number in 0..1_100 {
+        let line = format!("host{number} 300 A 192.0.2.{last}");
+        changes.push(replica.put(&Record { id: id_of(number), ..record(&zone, &line)? }));
+    }
+    Ok(changes)
+}
+
+/// The zone is there no more, but for its records.
+fn gone() -> Vec<Change> {
+    let zone = zone("example.com");
+    vec![Change::delete::<Zone>(&zone.id), Change::delete::<ZoneIndex>(&zone.name)]
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_zone_is_compiled_by_no_thread_that_answers() -> Result<()> {
     with_node("", async |running| {
-        let zone = zone("example.com");
-        let number_of = |number: u16, first| {
-            RecordId::from_bytes(std::array::from_fn(|at| match at {
-                0 => first,
-                1 => 0,
-                2.. => number.to_be_bytes()[at % 2],
-            }))
-        };
-        let mut changes = Vec::new();
-        for number in 0..1_100_u16 {
-            let id = number_of(number, 0xff);
-            let line = format!("host{number} 300 A 192.0.2.9");
-            changes.push(running.node.replica.put(&Record { id, ..record(&zone, &line)? }));
-        }
-        running.change(changes).await?;
+        running.change(large(running, 9)?).await?;
         // Nobody asked before: each waits for the one compilation, over whatever it comes.
         let (first, last) = (Question::new("host0.example.com", 1), Question::new("host1099.example.com", 1));
         let by_tcp = async {
@@ -40,13 +57,89 @@ async fn a_large_zone_is_compiled_by_no_thread_that_answers() -> Result<()> {
         ensure!(answers.1[1] == expected("host1099") && answers.3 == answers.1, "{answers:?}");
         ensure!(running.service.zones_compiled() == [0, 1, 0], "{:?}", running.service.zones_compiled());
         // It changes, and is there at once when that is in force.
-        let id = number_of(0, 0xff);
-        let changed = Record { id, ..record(&zone, "host0 300 A 192.0.2.10")? };
+        let zone = zone("example.com");
+        let changed = Record { id: id_of(0), ..record(&zone, "host0 300 A 192.0.2.10")? };
         running.change(vec![running.node.replica.put(&changed)]).await?;
         let answer = running.ask(&first).await?;
         ensure!(answer[1].ends_with("192.0.2.10"), "{answer:?}");
         let [for_requests, aside, ahead] = running.service.zones_compiled();
         ensure!((for_requests, aside) == (0, 1) && ahead >= 1, "{for_requests} {aside} {ahead}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_makes_up_signatures_has_no_zone_compiled_and_a_peer_waits_without_a_thread() -> Result<()> {
+    with_node("", async |running| {
+        running.change(large(running, 1)?).await?;
+        running.change(listed(running, &peer(Some("127.0.0.1"), true), true)).await?;
+        // Asked about a name of the large zone and its apex, with a key that is nobody's.
+        let nobodys = Key::new(b"\x05other\x03key\x00", TsigAlgorithm::HmacSha256, &SECRET);
+        let host = [b"\x05host0", ZONE].concat();
+        for name in [ZONE, &host] {
+            let mut question = message::question(0x1234, 0, name, rtype::A);
+            Exchange::ask(&nobodys, &mut question, now(running));
+            let answer = transfer_or_answer(running, &question, rtype::A).await?;
+            ensure!(rcode(&answer) == NOTAUTH, "{answer:?}");
+        }
+        ensure!(running.service.zones_compiled() == [0, 0, 0], "{:?}", running.service.zones_compiled());
+        // A peer's signed question and its question for differences wait for it, and are answered.
+        let ours = Key::from(&tsig_key());
+        let soa = [&[0; 2][..], &[0, 0, 0, 7], &[0; 16]].concat();
+        let questions = [
+            (message::question(0x1234, 0, &host, rtype::A), rtype::A),
+            (message::differences(0x1234, ZONE, &soa), rtype::SOA),
+        ];
+        for (number, (mut question, kind)) in (1..).zip(questions) {
+            let mut exchange = Exchange::ask(&ours, &mut question, now(running));
+            let answer = transfer_or_answer(running, &question, kind).await?;
+            ensure!(exchange.take(&answer[0], now(running)).is_ok() && rcode(&answer) == 0, "{answer:?}");
+            let found = message::answers(&answer[0])?;
+            ensure!(found.len() == 1 && found[0].rtype == kind, "{found:?}");
+            let compiled = running.service.zones_compiled();
+            ensure!(compiled == [0, number, 0], "by no thread that answers: {compiled:?}");
+            // It is cold again for the next one, and as it was.
+            running.change(gone()).await?;
+            running.change(large(running, 1)?).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whether_a_zone_beneath_exists_is_told_without_compiling_it() -> Result<()> {
+    with_node("", async |running| {
+        let beneath = Zone { id: ZoneId::from_bytes([8; 16]), ..zone("a.b.example.com") };
+        let index = ZoneIndex { name: beneath.name.clone(), zone: beneath.id };
+        running.change(vec![running.node.replica.put(&beneath), running.node.replica.put(&index)]).await?;
+        let answer = running.ask(&Question::new("b.example.com", 1)).await?;
+        ensure!(answer[0].contains("NOERROR"), "{answer:?}");
+        let answer = running.ask(&Question::new("c.example.com", 1)).await?;
+        ensure!(answer[0].contains("NXDOMAIN"), "{answer:?}");
+        ensure!(running.service.zones_compiled()[0] == 1, "{:?}", running.service.zones_compiled());
+        Ok(())
+    })
+    .await
+}
+
+/// Many ask at once for names of a zone that is not compiled: each name has its own rate, however it is answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_about_a_zone_that_is_not_compiled_count_as_what_they_are() -> Result<()> {
+    with_node("rate_limit_per_second = 2\nrate_limit_slip = 0\nrate_limit_exempt = []\n", async |running| {
+        running.change(large(running, 1)?).await?;
+        let socket = UdpSocket::bind("127.0.0.1:0").await?;
+        socket.connect(running.address).await?;
+        const QUESTIONS: usize = 40;
+        for number in 0..QUESTIONS {
+            socket.send(&Question::new(&format!("host{number}.example.com"), 1).encode()).await?;
+        }
+        let mut buffer = [0; 4096];
+        for _ in 0..QUESTIONS {
+            let length = socket.recv(&mut buffer).await?;
+            ensure!(describe(&buffer[..length])?[1].ends_with("192.0.2.1"), "{:?}", &buffer[..length]);
+        }
         Ok(())
     })
     .await

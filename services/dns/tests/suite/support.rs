@@ -93,6 +93,11 @@ impl Zones for Fixture {
         let beneath = format!(".{name}");
         Some(self.zones.keys().filter(|zone| zone.ends_with(&beneath)).cloned().collect())
     }
+
+    fn is_active(&self, zone: &str) -> Result<Option<bool>, ReadError> {
+        self.find(zone)?;
+        Ok(self.zones.get(zone).map(|zone| zone.is_active()))
+    }
 }
 
 /// An active zone.

@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::OriginConfigError;
-use crate::stages::Sites;
+use crate::stages::{Sites, Wait};
 
 /// Aliases followed within our own zones: more is a loop, or a mistake.
 const ALIASES_MAX: usize = 8;
@@ -115,7 +115,7 @@ impl Names {
     pub(super) async fn addresses(&self, name: &str) -> Result<Addresses, Fault> {
         let mut name = name.trim_end_matches('.').to_ascii_lowercase().into_boxed_str();
         for _ in 0..=ALIASES_MAX {
-            match self.step(&name)? {
+            match self.step(&name).await? {
                 Step::Addresses(addresses) => return Ok(addresses),
                 Step::Alias(target) => name = target,
                 Step::Elsewhere => return self.elsewhere(&name).await,
@@ -126,11 +126,14 @@ impl Names {
 
     /// What our own zones say. Only active ones count: anybody can make a zone of any name, but it becomes active only
     /// once its delegation names us.
-    fn step(&self, name: &str) -> Result<Step, Fault> {
-        let site = self.sites.find(name).map_err(|error| {
-            tracing::error!(%error, "the zone of an origin cannot be read");
-            Fault::Internal("the replica cannot be read")
-        })?;
+    async fn step(&self, name: &str) -> Result<Step, Fault> {
+        let wait = Wait::new();
+        let site = loop {
+            match self.sites.find(name) {
+                Ok(site) => break site,
+                Err(missing) => wait.until_found(missing).await?,
+            }
+        };
         let Some(site) = site.filter(|site| site.zone.status == ZoneStatus::Active) else {
             return Ok(Step::Elsewhere);
         };

@@ -34,6 +34,7 @@ pub use loop_guard::LoopGuard;
 pub use origin::OriginStage;
 pub use origin_rules::OriginRules;
 pub use security_header::SecurityHeader;
-pub use sites::Sites;
+pub use sites::{Missing, Sites};
+pub(crate) use sites::{Wait, unreadable};
 pub use trace_endpoint::TraceEndpoint;
 pub use zone::{PublicPorts, ZoneStage};

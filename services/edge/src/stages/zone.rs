@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
+use proxima_ledger::Pending;
 use proxima_model::{MinTlsVersion, SslMode};
 use proxima_pipeline::{
     AskedByPeer, Decision, Exchange, Fault, Flow, Glance, Response, Scheme, Sight, Site, Stage, TlsFacts,
 };
 
-use super::Sites;
+use super::{Missing, Sites, Wait, unreadable};
+
+const NAME: &str = "zone";
 
 /// The ports at which the public reaches this network, for redirects from one scheme to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +41,10 @@ impl ZoneStage {
         Self { sites, ports }
     }
 
-    fn find(&self, host: &str) -> Result<Option<Arc<Site>>, Fault> {
-        self.sites.find(host).map_err(|error| {
-            tracing::error!(%error, "the zone of a request cannot be read");
-            Fault::Internal("the replica cannot be read")
-        })
-    }
-
-    fn site(&self, host: &str, tls: Option<&TlsFacts>) -> Result<Arc<Site>, Fault> {
-        let site = self.find(host)?.ok_or(Fault::HostUnknown)?;
+    fn site(&self, host: &str, tls: Option<&TlsFacts>) -> Result<Arc<Site>, Refused> {
+        let site = self.sites.find(host)?.ok_or(Fault::HostUnknown)?;
         if !site.zone.is_proxied() || !site.host(host).is_some_and(|host| host.proxied) {
-            return Err(Fault::HostUnknown);
+            return Err(Fault::HostUnknown.into());
         }
         if let Some(tls) = tls {
             self.check_session(tls, host, &site)?;
@@ -58,15 +54,15 @@ impl ZoneStage {
 
     /// Whether a TLS session may ask for `host`: a client may use one connection for all names of a zone, but not for
     /// another zone's (RFC 9110, 7.4; RFC 9113, 9.1.1).
-    fn check_session(&self, tls: &TlsFacts, host: &str, site: &Site) -> Result<(), Fault> {
+    fn check_session(&self, tls: &TlsFacts, host: &str, site: &Site) -> Result<(), Refused> {
         if let Some(name) = tls.server_name.as_deref()
             && name != host
-            && self.find(name)?.is_none_or(|named| named.zone.id != site.zone.id)
+            && self.sites.find(name)?.is_none_or(|named| named.zone.id != site.zone.id)
         {
-            return Err(Fault::Misdirected);
+            return Err(Fault::Misdirected.into());
         }
         if site.zone.settings.min_tls_version == MinTlsVersion::V1_3 && tls.version != "TLSv1.3" {
-            return Err(Fault::Forbidden("it asks for TLS 1.3 or later"));
+            return Err(Fault::Forbidden("it asks for TLS 1.3 or later").into());
         }
         Ok(())
     }
@@ -107,38 +103,75 @@ impl ZoneStage {
         ))
         .map_err(|_| Fault::BadRequest("the target cannot stand in a Location"))
     }
-}
 
-impl Stage for ZoneStage {
-    fn name(&self) -> &'static str {
-        "zone"
-    }
-
-    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
-        let site = match self.site(&exchange.request.host, exchange.client.tls.as_deref()) {
-            Ok(site) => site,
-            Err(fault) => return Decision::Now(Flow::Fail(fault)),
-        };
-        exchange
-            .trace
-            .note(self.name(), || format!("zone {}, ssl {:?}", site.zone.name, site.zone.settings.ssl));
+    /// What becomes of a request for a site.
+    fn decide(&self, exchange: &mut Exchange, site: &Arc<Site>) -> Flow {
+        exchange.trace.note(NAME, || format!("zone {}, ssl {:?}", site.zone.name, site.zone.settings.ssl));
         // Before anything is answered: whatever it is, it is this zone's.
-        exchange.site = Some(Arc::clone(&site));
-        if let Some(scheme) = Self::redirect(exchange, &site) {
+        exchange.site = Some(Arc::clone(site));
+        if let Some(scheme) = Self::redirect(exchange, site) {
             let location = match self.location(exchange, scheme) {
                 Ok(location) => location,
-                Err(fault) => return Decision::Now(Flow::Fail(fault)),
+                Err(fault) => return Flow::Fail(fault),
             };
-            exchange
-                .trace
-                .note(self.name(), || format!("the zone's settings send visitors to {}", scheme.name()));
+            exchange.trace.note(NAME, || format!("the zone's settings send visitors to {}", scheme.name()));
             let mut response = Response { status: StatusCode::MOVED_PERMANENTLY, ..Response::default() };
             response.headers.insert(header::LOCATION, location);
             // The settings may change, and a browser would not forget.
             response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=3600"));
-            return Decision::Now(Flow::Respond(response));
+            return Flow::Respond(response);
         }
-        Decision::Now(Flow::Continue)
+        Flow::Continue
+    }
+
+    /// The same, when its zone is there.
+    async fn decide_later(&self, exchange: &mut Exchange, mut pending: Pending<Site>) -> Flow {
+        let wait = Wait::new();
+        loop {
+            if let Err(fault) = wait.until_found(Missing::Pending(pending)).await {
+                return Flow::Fail(fault);
+            }
+            match self.site(&exchange.request.host, exchange.client.tls.as_deref()) {
+                Ok(site) => return self.decide(exchange, &site),
+                Err(Refused::Fault(fault)) => return Flow::Fail(fault),
+                Err(Refused::Pending(next)) => pending = next,
+            }
+        }
+    }
+}
+
+/// Why there is no site for a request.
+enum Refused {
+    Fault(Fault),
+    Pending(Pending<Site>),
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Missing> for Refused {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::Unreadable(error) => Self::Fault(unreadable(&error)),
+            Missing::Pending(pending) => Self::Pending(pending),
+        }
+    }
+}
+
+impl Stage for ZoneStage {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+        match self.site(&exchange.request.host, exchange.client.tls.as_deref()) {
+            Ok(site) => Decision::Now(self.decide(exchange, &site)),
+            Err(Refused::Fault(fault)) => Decision::Now(Flow::Fail(fault)),
+            Err(Refused::Pending(pending)) => Decision::Later(Box::pin(self.decide_later(exchange, pending))),
+        }
     }
 
     fn glance(&self, glance: &mut Glance<'_>) -> Sight {

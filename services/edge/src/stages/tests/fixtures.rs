@@ -10,7 +10,7 @@ use proxima_model::{
 };
 use proxima_pipeline::{Body, Client, Exchange, Protocol, RayId, Request, Scheme, Site, TlsFacts, Trace};
 
-use crate::stages::Sites;
+use crate::stages::{Missing, Sites};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_764_000_000_123);
 
@@ -19,7 +19,7 @@ pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_764_000_000_123);
 pub(crate) struct FixedSites(pub(crate) Vec<Arc<Site>>);
 
 impl Sites for FixedSites {
-    fn find(&self, host: &str) -> Result<Option<Arc<Site>>, ReadError> {
+    fn find(&self, host: &str) -> Result<Option<Arc<Site>>, Missing> {
         let encloses = |site: &&Arc<Site>| {
             let zone = site.zone.name.as_str();
             host == zone || host.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
@@ -32,8 +32,8 @@ impl Sites for FixedSites {
 pub(crate) struct BrokenSites;
 
 impl Sites for BrokenSites {
-    fn find(&self, _host: &str) -> Result<Option<Arc<Site>>, ReadError> {
-        Err(ReadError::Corrupt("a test".to_owned()))
+    fn find(&self, _host: &str) -> Result<Option<Arc<Site>>, Missing> {
+        Err(ReadError::Corrupt("a test".to_owned()).into())
     }
 }
 
