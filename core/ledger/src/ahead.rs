@@ -161,9 +161,8 @@ impl<T: CompileZone> CompiledZones<T> {
                 }
             }
         }
-        if !left.is_empty() {
-            flights.tell_unserved(&flights.lock());
-        }
+        // What was behind may be served now, and something else not.
+        flights.tell_unserved(&flights.lock());
         left.into_iter().for_each(|left| self.catch_up(left));
     }
 

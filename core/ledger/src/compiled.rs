@@ -335,10 +335,11 @@ impl<T: CompileZone> CompiledZones<T> {
         self.shared.aside.run(false, move || {
             let Some(shared) = weak.upgrade() else { return };
             let zones = Self { shared };
-            let snapshot = zones.shared.replica.snapshot();
-            let is_vast = snapshot.and_then(|snapshot| T::is_larger_than(&snapshot, zone, VAST_NOUNS));
-            // What cannot be read is told by what is done.
-            if !is_vast.unwrap_or(false) {
+            let is_vast = catch_unwind(AssertUnwindSafe(|| {
+                T::is_larger_than(&zones.shared.replica.snapshot()?, zone, VAST_NOUNS)
+            }));
+            // What cannot be read, and a fault, is told by what is done: that must be done, for others wait for it.
+            if !matches!(is_vast, Ok(Ok(true))) {
                 return act(&zones, &name);
             }
             zones.shared.aside.run(true, move || {

@@ -187,6 +187,11 @@ impl Incoming {
         self.records
     }
 
+    /// How many octets they are, as the bounds count.
+    pub const fn octets(&self) -> usize {
+        self.octets
+    }
+
     fn octets_of(&self, record: &Read) -> usize {
         transferred_octets(&record.owner, &self.zone, record.data.len())
     }

@@ -169,7 +169,8 @@ pub const NOTIFIES_PER_ACCOUNT_MAX: usize = 32;
 /// Characters of what is kept of a failure.
 pub const TRANSFER_MESSAGE_CHARS_MAX: usize = 200;
 
-/// Zones that are fetched at a time: each may hold [`TRANSFER_LARGE_RECORDS`] in memory.
+/// Zones that are fetched at a time: each may hold [`TRANSFER_LARGE_RECORDS`] and [`TRANSFER_LARGE_OCTETS`]
+/// in memory.
 pub const TRANSFERS_IN_MAX: usize = 8;
 /// Zones of one account that are: primaries that are slow take the places of their own account.
 pub const TRANSFERS_IN_PER_ACCOUNT_MAX: usize = 2;
@@ -182,6 +183,8 @@ pub const TRANSFERS_SLOW_MAX: usize = 8;
 pub const TRANSFERS_SLOW_PER_ACCOUNT_MAX: usize = 1;
 /// Beyond so many records a transfer needs a place for large ones too: of a million it holds some 400 MiB.
 pub const TRANSFER_LARGE_RECORDS: usize = 100_000;
+/// Beyond so many octets of them, too: as many as those have of common size, and some more.
+pub const TRANSFER_LARGE_OCTETS: usize = 32 << 20;
 /// Large zones that are fetched at a time.
 pub const TRANSFERS_LARGE_MAX: usize = 2;
 /// Large zones of one account that are.

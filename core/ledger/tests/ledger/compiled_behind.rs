@@ -239,3 +239,72 @@ async fn a_zone_whose_compilation_panics_fails_alone_and_is_there_again_when_it_
         assert_eq!(zones.find(name).unwrap().unwrap().0, 3);
     }
 }
+
+/// A zone that is as large as the test wants; whether it is vast is known when the test lets that be counted.
+struct Counted;
+
+static IS_LARGE: AtomicUsize = AtomicUsize::new(0);
+static MAY_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+impl CompileZone for Counted {
+    const KINDS: &'static [Kind] = &[Kind::Zone];
+    const AHEAD_WITHIN: Duration = Duration::from_secs(3_600);
+
+    fn is_larger_than(_: &Snapshot, _: ZoneId, nouns: usize) -> Result<bool, ReadError> {
+        if nouns > 1_000 {
+            while MAY_COUNT.load(Ordering::SeqCst) == 0 {
+                std::thread::yield_now();
+            }
+        }
+        Ok(IS_LARGE.load(Ordering::SeqCst) == 1)
+    }
+
+    fn compile(_: &Snapshot, _: Zone) -> Result<Self, ReadError> {
+        Ok(Self)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_zone_that_was_left_behind_and_is_compiled_ahead_at_its_next_change_holds_nothing_back() {
+    let folder = folder();
+    let log = open(&folder);
+    let zones = CompiledZones::<Counted>::new(log.replica().clone(), 1_000);
+    change(&log, &zones, put_zone(log.replica(), LARGE)).await;
+    assert!(zones.find(LARGE).unwrap().is_some());
+    IS_LARGE.store(1, Ordering::SeqCst);
+    let before = log.replica().seq();
+    change(&log, &zones, vec![put(&log, LARGE, 2)]).await;
+    assert_eq!(*zones.unserved().borrow(), Some(before.next()));
+    // It has become small before it is looked at by the thread that would compile it.
+    IS_LARGE.store(0, Ordering::SeqCst);
+    change(&log, &zones, vec![put(&log, LARGE, 3)]).await;
+    assert_eq!(*zones.unserved().borrow(), None);
+    MAY_COUNT.store(1, Ordering::SeqCst);
+}
+
+/// A zone whose size cannot be looked at.
+struct Uncounted;
+
+impl CompileZone for Uncounted {
+    const KINDS: &'static [Kind] = &[Kind::Zone];
+
+    fn is_larger_than(_: &Snapshot, _: ZoneId, nouns: usize) -> Result<bool, ReadError> {
+        assert!(nouns <= 1_000, "as a fault in looking");
+        Ok(true)
+    }
+
+    fn compile(_: &Snapshot, _: Zone) -> Result<Self, ReadError> {
+        Ok(Self)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_in_looking_how_large_a_zone_is_keeps_nobody_from_it() {
+    let folder = folder();
+    let log = open(&folder);
+    let zones = CompiledZones::<Uncounted>::new(log.replica().clone(), 1_000);
+    change(&log, &zones, put_zone(log.replica(), LARGE)).await;
+    let Ok(Look::Pending(pending)) = zones.look(LARGE) else { panic!("it is large") };
+    assert!(pending.landed().await.unwrap().unwrap().is_some());
+    assert!(zones.find(LARGE).unwrap().is_some());
+}

@@ -205,7 +205,10 @@ pub(super) async fn apply(
     }
     let put = move |draft: &mut Draft<'_>, former| put_in_force(draft, former, next, &came);
     write(api, author, &expected, put).await?;
-    clean(api, author, zone, None).await?;
+    // It has come, whatever becomes of what is not in force any more: the next transfer sees to that.
+    if let Err(error) = clean(api, author, zone, None).await {
+        tracing::warn!(%zone, %error, "what a zone had before it came anew is not all taken away");
+    }
     Ok(count)
 }
 

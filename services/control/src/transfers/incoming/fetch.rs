@@ -128,16 +128,18 @@ impl Room {
         Self { large, taken: None }
     }
 
-    /// Waits for the room that so many records need; whether it did. A look keeps it: what it has fetched is put into the log.
+    /// Waits for the room that so many records of so many octets need; whether it did. A look keeps it: what it has fetched is
+    /// put into the log.
     ///
     /// # Errors
     /// The transfer takes too long for it.
-    async fn take_for(&mut self, records: usize, now: Instant) -> Result<bool, String> {
+    async fn take_for(&mut self, (records, octets): (usize, usize), now: Instant) -> Result<bool, String> {
+        let is_large = records > limits::TRANSFER_LARGE_RECORDS || octets > limits::TRANSFER_LARGE_OCTETS;
         match &self.taken {
             Some((_, until)) if *until < now => {
                 Err("the zone is large, and its primary sends it too slowly".to_owned())
             }
-            None if records > limits::TRANSFER_LARGE_RECORDS => {
+            None if is_large => {
                 let place = self.large.take().await;
                 self.taken = Some((place, Instant::now() + limits::TRANSFER_LARGE_WITHIN));
                 Ok(true)
@@ -240,7 +242,7 @@ impl<'a> Connection<'a> {
             if incoming.take(&message).map_err(|error| error.to_string())? {
                 break;
             }
-            if room.take_for(incoming.records(), Instant::now()).await? {
+            if room.take_for((incoming.records(), incoming.octets()), Instant::now()).await? {
                 pace.begin(Instant::now());
             }
         }
@@ -285,14 +287,16 @@ mod tests {
     async fn large_zones_wait_for_each_other_and_not_for_long() {
         let (all, each) = (limits::TRANSFERS_LARGE_MAX, limits::TRANSFERS_LARGE_PER_ACCOUNT_MAX);
         let mut places = Places::new(all, each);
-        let large = limits::TRANSFER_LARGE_RECORDS + 1;
+        let large = (limits::TRANSFER_LARGE_RECORDS + 1, 0);
+        let small = (limits::TRANSFER_LARGE_RECORDS, limits::TRANSFER_LARGE_OCTETS);
         let mut rooms: Vec<_> = (0..all)
             .map(|account| places.of(AccountId::from_bytes([u8::try_from(account).unwrap(); 16])))
             .map(Room::new)
             .collect();
         for room in &mut rooms {
-            assert_eq!(room.take_for(large - 1, Instant::now()).await, Ok(false), "it is not large");
-            assert_eq!(room.take_for(large, Instant::now()).await, Ok(true));
+            assert_eq!(room.take_for(small, Instant::now()).await, Ok(false), "it is not large");
+            // Few records may be large, too.
+            assert_eq!(room.take_for((1, small.1 + 1), Instant::now()).await, Ok(true));
             assert_eq!(room.take_for(large, Instant::now()).await, Ok(false), "it has it");
         }
         let mut another = Room::new(places.of(AccountId::from_bytes([99; 16])));
