@@ -77,15 +77,6 @@ impl<T: CompileZone> CompiledZones<T> {
         }
     }
 
-    /// Prepares for the state of now and commits at once: for who has no others to wait for.
-    pub fn invalidate(&self, changed: &ChangeSet) {
-        match self.shared.replica.snapshot() {
-            Ok(snapshot) => self.prepare(&snapshot, changed)(),
-            // Nothing can be compiled: what was made of something that can no longer be read is not to be served.
-            Err(_) => self.forget_all(self.shared.replica.seq()),
-        }
-    }
-
     /// The first change that is perhaps not served yet though it is committed, as long as there is one.
     pub fn unserved(&self) -> Unserved {
         self.shared.flights.unserved()

@@ -73,7 +73,7 @@ impl Aside {
             let work = move || queues.work(number > 0);
             thread::Builder::new().name("large zones".to_owned()).spawn(work).is_ok()
         };
-        let begun = (0..threads.clamp(THREADS_MIN, THREADS_MAX)).filter(|number| begin(*number)).count();
+        let begun = (0..threads.clamp(THREADS_MIN, THREADS_MAX)).take_while(|number| begin(*number)).count();
         begun >= THREADS_MIN
     }
 }

@@ -279,7 +279,9 @@ impl<T: CompileZone> CompiledZones<T> {
     fn compile(&self, name: &str, asks: Asks) -> Result<Look<T>, ReadError> {
         let Shared { replica, flights, .. } = &*self.shared;
         // No lock for a name that no zone has.
-        let Some(zone) = replica.snapshot()?.zone_id_by_name(name)? else { return Ok(Look::Found(None)) };
+        if replica.snapshot()?.zone_id_by_name(name)?.is_none() {
+            return Ok(Look::Found(None));
+        }
         let pending = |flight| Look::Pending(Pending { flight, name: name.into() });
         loop {
             let flight = match flights.join(name) {
@@ -298,7 +300,11 @@ impl<T: CompileZone> CompiledZones<T> {
             if asks == Asks::AtLength {
                 return self.lead(leading, &self.shared.compiled_for_requests).map(Look::Found);
             }
-            let is_large = T::is_larger_than(&replica.snapshot()?, zone, LARGE_NOUNS)?;
+            let snapshot = replica.snapshot()?;
+            // Another one may have its name by now.
+            let Some(zone) = snapshot.zone_id_by_name(name)? else { return Ok(Look::Found(None)) };
+            let is_large = T::is_larger_than(&snapshot, zone, LARGE_NOUNS)?;
+            drop(snapshot);
             flight.is_large.set(is_large).ok();
             match (is_large, asks) {
                 (false, _) => {

@@ -57,11 +57,10 @@ impl Snapshot {
         &'s self,
         prefix_parts: &[&dyn Display],
     ) -> impl Iterator<Item = Result<E, ReadError>> + use<'s, E> {
-        let prefix = Key::prefix(E::KIND, prefix_parts);
-        self.decoded(self.store.state.prefix_iter(&self.txn, prefix.as_bytes()))
+        self.scan_after(prefix_parts, None)
     }
 
-    /// As [`Self::scan`], those behind the one of this id: to go on where an earlier snapshot left off.
+    /// As [`Self::scan`], but those behind the one of this id, if one is given: to go on where an earlier snapshot left off.
     pub fn scan_after<'s, E: Entity>(
         &'s self,
         prefix_parts: &[&dyn Display],
@@ -75,13 +74,7 @@ impl Snapshot {
             Some(after) => Bound::Excluded(after.as_str().as_bytes()),
             None => Bound::Included(prefix.as_bytes()),
         };
-        self.decoded(self.store.state.range(&self.txn, &(begin, Bound::Excluded(&end[..]))))
-    }
-
-    fn decoded<'s, 'o, E: Entity>(
-        &'s self,
-        found: heed::Result<impl Iterator<Item = heed::Result<(&'o [u8], &'o [u8])>>>,
-    ) -> impl Iterator<Item = Result<E, ReadError>> {
+        let found = self.store.state.range(&self.txn, &(begin, Bound::Excluded(&end[..])));
         let (found, failed) = match found {
             Ok(found) => (Some(found), None),
             Err(error) => (None, Some(Err(self.failed(&error.into())))),

@@ -220,11 +220,6 @@ impl Certificates {
         self.zones.unserved()
     }
 
-    /// The same of the state of now, at once.
-    pub fn invalidate(&self, changed: &ChangeSet) {
-        self.zones.invalidate(changed);
-    }
-
     /// The version of TLS that this client must speak at least; `None` if there is no certificate for it.
     pub fn asks_for(&self, hello: &ClientHello<'_>) -> Option<MinTlsVersion> {
         let (zone, name) = self.zone_of(hello.server_name()?)?;

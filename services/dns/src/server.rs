@@ -212,21 +212,16 @@ impl Server {
             let asking = Asking::of_query(self, (has_waited, patience), landed.clone());
             let answered = self.make(&asking, message, (asker, &mut counted), &mut octets);
             // Its place is the one that it has.
-            of_account = match asking.awaited() {
+            let next = match asking.awaited() {
                 Some(Awaited::Outside(sought)) if !has_waited && patience == Patience::ComesAgain => {
                     let place = self.flattening.as_ref()?.take_place_of(sought.account());
-                    awaited = Awaited::Outside(sought);
-                    place
+                    place.map(|place| (Awaited::Outside(sought), Some(place)))
                 }
-                Some(Awaited::Zone(pending)) => {
-                    awaited = Awaited::Zone(pending);
-                    None
-                }
-                _ => return answered.map(|answered| (octets, answered)),
+                Some(Awaited::Zone(pending)) => Some((Awaited::Zone(pending), None)),
+                _ => None,
             };
-            if matches!(awaited, Awaited::Outside(_)) && of_account.is_none() {
-                return answered.map(|answered| (octets, answered));
-            }
+            let Some(next) = next else { return answered.map(|answered| (octets, answered)) };
+            (awaited, of_account) = next;
             waits += 1;
         }
     }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use proxima_ledger::{
-    Append, Change, Clock, IdempotencyKey, Ledger, LedgerConfig, LedgerStatus, PeerTls, Precondition,
-    Replica, Sealer, Seq,
+    Append, Change, ChangeSet, Clock, CompileZone, CompiledZones, EmbeddedLog, IdempotencyKey, Ledger,
+    LedgerConfig, LedgerStatus, Log as _, PeerTls, Precondition, Replica, ReplicaOptions, Sealer, Seq,
 };
 use proxima_model::{
     AccountId, Key, Kind, Timestamp, Zone, ZoneId, ZoneIndex, ZoneName, ZoneSettings, ZoneStatus,
@@ -216,4 +216,35 @@ pub(crate) fn put_zone(replica: &Replica, name: &str) -> Vec<Change> {
 pub(crate) fn holds(replica: &Replica, name: &str) -> bool {
     let snapshot = replica.snapshot().unwrap();
     snapshot.get::<ZoneIndex>(&ZoneName::parse(name).unwrap()).unwrap().is_some()
+}
+
+/// A log of this process alone.
+pub(crate) fn open(folder: &TempDir) -> EmbeddedLog {
+    let options = ReplicaOptions { map_octets: 1 << 30, ..ReplicaOptions::default() };
+    EmbeddedLog::open(folder.path(), sealer(), options).unwrap()
+}
+
+/// As much time ahead of a change as it takes, however busy the machine is.
+pub(crate) const AHEAD_AT_LENGTH: Duration = Duration::from_secs(3_600);
+
+/// Puts a change that was made in force, as a service does; in which state.
+pub(crate) fn commit<T: CompileZone>(
+    replica: &Replica,
+    zones: &CompiledZones<T>,
+    changed: &ChangeSet,
+) -> Seq {
+    let snapshot = replica.snapshot().unwrap();
+    zones.prepare(&snapshot, changed)();
+    snapshot.seq()
+}
+
+/// Makes changes and puts them in force.
+pub(crate) async fn change<T: CompileZone>(
+    log: &EmbeddedLog,
+    zones: &CompiledZones<T>,
+    changes: Vec<Change>,
+) -> Seq {
+    let from = log.replica().seq();
+    log.append(append(changes)).await.unwrap();
+    commit(log.replica(), zones, &log.replica().changes_since(from))
 }

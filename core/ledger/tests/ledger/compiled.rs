@@ -1,14 +1,16 @@
 //! What the request path reads: zones by name, compiled once and never stale.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use crate::common::*;
 use proxima_ledger::{
-    Change, ChangeSet, CompileZone, CompiledZones, EmbeddedLog, Log as _, ReadError, Replica, ReplicaOptions,
-    Seq, Snapshot,
+    Change, ChangeSet, CompileZone, CompiledZones, Log as _, ReadError, Replica, Seq, Snapshot,
 };
 use proxima_model::{Entity as _, Kind, Record, Timestamp, Zone, ZoneIndex, ZoneName, ZoneNotice};
 
@@ -20,6 +22,7 @@ struct Compiled {
 
 impl CompileZone for Compiled {
     const KINDS: &'static [Kind] = &[Kind::Zone, Kind::Record];
+    const AHEAD_WITHIN: Duration = AHEAD_AT_LENGTH;
 
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
         assert_eq!(snapshot.scan::<Record>(&[&zone.id]).count(), 0);
@@ -41,18 +44,6 @@ impl CompileZone for Heavy {
     fn weight(&self) -> u64 {
         u64::from(self.0) << 10
     }
-}
-
-fn open(folder: &tempfile::TempDir) -> EmbeddedLog {
-    let options = ReplicaOptions { map_octets: 256 << 20, ..ReplicaOptions::default() };
-    EmbeddedLog::open(folder.path(), sealer(), options).unwrap()
-}
-
-/// Appends, and tells the caches what changed, as a service does.
-async fn change(log: &EmbeddedLog, zones: &CompiledZones<Compiled>, changes: Vec<Change>) {
-    let from = log.replica().seq();
-    log.append(append(changes)).await.unwrap();
-    zones.invalidate(&log.replica().changes_since(from));
 }
 
 fn found(zones: &CompiledZones<Compiled>, name: &str) -> Option<String> {
@@ -139,7 +130,7 @@ async fn zones_are_kept_by_what_they_weigh_and_one_that_weighs_more_than_all_may
     let mut changes = of_weight("vast.example", 1 << 20);
     (0..400).for_each(|number| changes.extend(of_weight(&format!("zone{number}.example"), 512)));
     log.append(append(changes)).await.unwrap();
-    zones.invalidate(&ChangeSet::everything(log.replica().seq()));
+    commit(log.replica(), &zones, &ChangeSet::everything(log.replica().seq()));
     for number in 0..400 {
         assert!(zones.find(&format!("www.zone{number}.example")).unwrap().is_some());
     }
@@ -151,7 +142,7 @@ async fn zones_are_kept_by_what_they_weigh_and_one_that_weighs_more_than_all_may
     assert!(Arc::ptr_eq(&vast, &zones.find("vast.example").unwrap().unwrap()));
 }
 
-/// Raises the serial as fast as it can, while others look the zone up; whoever looks after a change was invalidated
+/// Raises the serial as fast as it can, while others look the zone up; whoever looks after a change was committed
 /// must see it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_compilation_that_began_before_a_change_is_never_found_after_it() {
@@ -209,7 +200,7 @@ async fn what_changed_is_told_by_key_and_by_zone_and_a_change_of_one_zone_leaves
         || others.iter().map(|other| zones.find(other).unwrap().unwrap()).collect::<Vec<_>>();
     let before = compile_others();
     zones.find("one.example").unwrap();
-    zones.invalidate(&change_set);
+    commit(replica, &zones, &change_set);
     let asked = zones.compiled_for_requests();
     let are_same = |before: &[Arc<Compiled>]| {
         before.iter().zip(compile_others()).all(|(before, after)| Arc::ptr_eq(before, &after))
@@ -231,7 +222,7 @@ async fn what_changed_is_told_by_key_and_by_zone_and_a_change_of_one_zone_leaves
     log.append(append(vec![replica.put(&notice)])).await.unwrap();
     let change_set = replica.changes_since(from);
     assert!(change_set.touches(Kind::ZoneNotice));
-    zones.invalidate(&change_set);
+    commit(replica, &zones, &change_set);
     assert!(Arc::ptr_eq(&compiled, &zones.find("one.example").unwrap().unwrap()));
     assert_eq!(zones.compiled_for_requests(), asked, "who asks for what is kept compiles nothing");
 }
@@ -242,7 +233,7 @@ async fn a_zone_is_found_before_anybody_says_that_something_changed() {
     let folder = folder();
     let log = open(&folder);
     let zones = CompiledZones::<Compiled>::new(log.replica().clone(), 100);
-    zones.invalidate(&ChangeSet::everything(Seq::ZERO));
+    commit(log.replica(), &zones, &ChangeSet::everything(Seq::ZERO));
     for number in 0..40 {
         let name = format!("zone{number}.example");
         assert_eq!(found(&zones, &name), None);
@@ -265,10 +256,10 @@ async fn a_zone_that_is_made_while_names_are_learnt_is_found() {
     let zones = CompiledZones::<Compiled>::new(log.replica().clone(), 1_000);
     let done = Arc::new(AtomicBool::new(false));
     let learning = {
-        let (zones, done) = (zones.clone(), Arc::clone(&done));
+        let (replica, zones, done) = (log.replica().clone(), zones.clone(), Arc::clone(&done));
         std::thread::spawn(move || {
             while !done.load(Ordering::Relaxed) {
-                zones.invalidate(&ChangeSet::everything(Seq(u64::MAX)));
+                commit(&replica, &zones, &ChangeSet::everything(Seq(u64::MAX)));
             }
         })
     };
@@ -280,7 +271,7 @@ async fn a_zone_that_is_made_while_names_are_learnt_is_found() {
     done.store(true, Ordering::Relaxed);
     learning.join().unwrap();
     // And by the last of those filters, with nothing kept of what was asked before.
-    zones.invalidate(&ChangeSet::everything(log.replica().seq()));
+    commit(log.replica(), &zones, &ChangeSet::everything(log.replica().seq()));
     for number in 0..300 {
         assert!(found(&zones, &format!("www.zone{number}.example")).is_some(), "{number}");
     }

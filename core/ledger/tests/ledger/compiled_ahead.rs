@@ -1,14 +1,17 @@
 //! Zones that change while they are asked for: nobody who asks compiles what is kept, and nothing goes back.
 
-use std::sync::{
-    Arc, Barrier,
-    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use crate::common::*;
 use proxima_ledger::{
     CHANGES_PER_APPEND_MAX, Change, ChangeSet, CompileZone, CompiledZones, EmbeddedLog, Log as _, Look,
-    ReadError, Replica, ReplicaOptions, Snapshot,
+    ReadError, Replica, Snapshot,
 };
 use proxima_model::{
     Kind, Record, RecordId, SecondaryZone, TransferredRecord, Zone, ZoneId, ZoneIndex, ZoneName,
@@ -31,6 +34,7 @@ struct Counted {
 
 impl CompileZone for Counted {
     const KINDS: &'static [Kind] = &[Kind::Zone, Kind::Secondary];
+    const AHEAD_WITHIN: Duration = AHEAD_AT_LENGTH;
 
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
         let secondary = snapshot.get::<SecondaryZone>(&zone.id)?;
@@ -45,18 +49,6 @@ impl CompileZone for Counted {
         }
         Ok(counted)
     }
-}
-
-fn open(folder: &tempfile::TempDir) -> EmbeddedLog {
-    let options = ReplicaOptions { map_octets: 1 << 30, ..ReplicaOptions::default() };
-    EmbeddedLog::open(folder.path(), sealer(), options).unwrap()
-}
-
-async fn change<T: CompileZone>(log: &EmbeddedLog, zones: &CompiledZones<T>, changes: Vec<Change>) {
-    let from = log.replica().seq();
-    log.append(append(changes)).await.unwrap();
-    let snapshot = log.replica().snapshot().unwrap();
-    zones.prepare(&snapshot, &log.replica().changes_since(from))();
 }
 
 /// A record of the large zone that is in force from this generation on, for one generation.
@@ -186,6 +178,7 @@ struct Slow(u32);
 
 impl CompileZone for Slow {
     const KINDS: &'static [Kind] = &[Kind::Zone];
+    const AHEAD_WITHIN: Duration = AHEAD_AT_LENGTH;
 
     fn compile(_: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
         match COMPILING.fetch_add(1, Ordering::SeqCst) {
@@ -228,7 +221,7 @@ async fn a_zone_is_compiled_once_for_all_who_ask_and_as_the_last_change_has_it()
     assert_eq!((zones.compiled_for_requests(), zones.compiled_ahead()), (1, 1));
 
     // All who ask meanwhile meet the fault, as an error; who asks then is given the zone.
-    zones.invalidate(&ChangeSet::everything(log.replica().seq()));
+    commit(log.replica(), &zones, &ChangeSet::everything(log.replica().seq()));
     let outcomes = (0..4).map(|_| {
         let zones = zones.clone();
         std::thread::spawn(move || zones.find(SMALL).map(|found| found.unwrap().0))

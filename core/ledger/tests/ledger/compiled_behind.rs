@@ -10,27 +10,12 @@ use std::{
 
 use crate::common::*;
 use proxima_ledger::{
-    Change, ChangeSet, CompileZone, CompiledZones, EmbeddedLog, Log as _, Look, ReadError, ReplicaOptions,
-    Seq, Snapshot,
+    Change, ChangeSet, CompileZone, CompiledZones, EmbeddedLog, Log as _, Look, ReadError, Snapshot,
 };
 use proxima_model::{Entity as _, Kind, Phase, Ruleset, Zone, ZoneId, ZoneIndex, ZoneName};
 
 const LARGE: &str = "large.example";
 const SMALL: &str = "small.example";
-
-fn open(folder: &tempfile::TempDir) -> EmbeddedLog {
-    let options = ReplicaOptions { map_octets: 256 << 20, ..ReplicaOptions::default() };
-    EmbeddedLog::open(folder.path(), sealer(), options).unwrap()
-}
-
-/// Makes changes and commits them; up to where.
-async fn change<T: CompileZone>(log: &EmbeddedLog, zones: &CompiledZones<T>, changes: Vec<Change>) -> Seq {
-    let from = log.replica().seq();
-    log.append(append(changes)).await.unwrap();
-    let snapshot = log.replica().snapshot().unwrap();
-    zones.prepare(&snapshot, &log.replica().changes_since(from))();
-    snapshot.seq()
-}
 
 fn put(log: &EmbeddedLog, name: &str, serial: u32) -> Change {
     log.replica().put(&Zone { serial, ..zone(name) })
@@ -47,8 +32,7 @@ struct Gated {
 
 impl CompileZone for Gated {
     const KINDS: &'static [Kind] = &[Kind::Zone];
-    /// The small one is compiled ahead however busy the machine is.
-    const AHEAD_WITHIN: Duration = Duration::from_secs(3_600);
+    const AHEAD_WITHIN: Duration = AHEAD_AT_LENGTH;
 
     fn is_larger_than(_: &Snapshot, zone: ZoneId, _: usize) -> Result<bool, ReadError> {
         Ok(zone != zone_id(SMALL))
@@ -194,7 +178,7 @@ struct Faulty(u32);
 
 impl CompileZone for Faulty {
     const KINDS: &'static [Kind] = &[Kind::Zone];
-    const AHEAD_WITHIN: Duration = Duration::from_secs(3_600);
+    const AHEAD_WITHIN: Duration = AHEAD_AT_LENGTH;
 
     fn is_larger_than(_: &Snapshot, zone: ZoneId, nouns: usize) -> Result<bool, ReadError> {
         Ok(zone == zone_id(LARGE) && nouns < 10_000)
@@ -248,7 +232,7 @@ static MAY_COUNT: AtomicUsize = AtomicUsize::new(0);
 
 impl CompileZone for Counted {
     const KINDS: &'static [Kind] = &[Kind::Zone];
-    const AHEAD_WITHIN: Duration = Duration::from_secs(3_600);
+    const AHEAD_WITHIN: Duration = AHEAD_AT_LENGTH;
 
     fn is_larger_than(_: &Snapshot, _: ZoneId, nouns: usize) -> Result<bool, ReadError> {
         if nouns > 1_000 {

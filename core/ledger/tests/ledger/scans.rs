@@ -1,14 +1,13 @@
 //! What lies beneath something, read in pieces.
 
 use crate::common::*;
-use proxima_ledger::{EmbeddedLog, Log as _, ReplicaOptions};
+use proxima_ledger::Log as _;
 use proxima_model::{Purge, PurgeId, PurgeWhat, Timestamp, ZoneId};
 
 #[tokio::test]
 async fn a_scan_goes_on_behind_what_was_read_and_ends_with_what_lies_beneath_the_same() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = ReplicaOptions { map_octets: 256 << 20, ..ReplicaOptions::default() };
-    let log = EmbeddedLog::open(folder.path(), sealer(), options).unwrap();
+    let folder = folder();
+    let log = open(&folder);
     let zones = [1, 2, u8::MAX].map(|octet| ZoneId::from_bytes([octet; 16]));
     let purge = |zone, number: u8| Purge {
         id: PurgeId::from_bytes([number; 16]),

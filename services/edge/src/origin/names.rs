@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::OriginConfigError;
-use crate::stages::{Sites, Wait};
+use crate::stages::{Missing, Sites, Wait, unreadable};
 
 /// Aliases followed within our own zones: more is a loop, or a mistake.
 const ALIASES_MAX: usize = 8;
@@ -131,7 +131,8 @@ impl Names {
         let site = loop {
             match self.sites.find(name) {
                 Ok(site) => break site,
-                Err(missing) => wait.until_found(missing).await?,
+                Err(Missing::Unreadable(error)) => return Err(unreadable(&error)),
+                Err(Missing::Pending(pending)) => wait.until_landed(pending).await?,
             }
         };
         let Some(site) = site.filter(|site| site.zone.status == ZoneStatus::Active) else {

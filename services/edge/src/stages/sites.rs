@@ -50,19 +50,15 @@ impl Wait {
         Self(Instant::now() + WAIT_IN_ALL)
     }
 
-    /// Until there is something new to be found.
+    /// Until a zone is compiled, and may be found.
     ///
     /// # Errors
-    /// There will not be, or not in time.
-    pub(crate) async fn until_found(&self, missing: Missing) -> Result<(), Fault> {
-        let outcome = match missing {
-            Missing::Unreadable(error) => Some(Some(Err(error))),
-            Missing::Pending(pending) => timeout_at(self.0, pending.landed()).await.ok(),
-        };
-        match outcome {
-            Some(Some(Ok(_)) | None) => Ok(()),
-            Some(Some(Err(error))) => Err(unreadable(&error)),
-            None => Err(Fault::Overloaded),
+    /// It cannot be, or not in time.
+    pub(crate) async fn until_landed(&self, pending: Pending<Site>) -> Result<(), Fault> {
+        match timeout_at(self.0, pending.landed()).await {
+            Ok(Some(Ok(_)) | None) => Ok(()),
+            Ok(Some(Err(error))) => Err(unreadable(&error)),
+            Err(_) => Err(Fault::Overloaded),
         }
     }
 }

@@ -128,7 +128,7 @@ impl ZoneStage {
     async fn decide_later(&self, exchange: &mut Exchange, mut pending: Pending<Site>) -> Flow {
         let wait = Wait::new();
         loop {
-            if let Err(fault) = wait.until_found(Missing::Pending(pending)).await {
+            if let Err(fault) = wait.until_landed(pending).await {
                 return Flow::Fail(fault);
             }
             match self.site(&exchange.request.host, exchange.client.tls.as_deref()) {

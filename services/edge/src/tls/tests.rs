@@ -68,6 +68,13 @@ impl World {
         assert!(self.log.replica().wait_for(appended.seq, std::time::Duration::from_secs(10)).await);
     }
 
+    /// Puts what has changed in force, as a service does.
+    async fn commit(&self, certificates: &Certificates, changed: &ChangeSet) {
+        let snapshot = self.log.replica().snapshot().unwrap();
+        certificates.prepare(&snapshot, changed)();
+        certificates.unserved().wait_for(Option::is_none).await.unwrap();
+    }
+
     async fn put<E: Entity>(&self, entity: &E) {
         self.append(vec![self.log.replica().put(entity)]).await;
     }
@@ -223,7 +230,7 @@ async fn a_zone_that_asks_for_tls_1_3_refuses_older_handshakes_by_their_alert() 
     let mut zone = world.log.replica().snapshot().unwrap().get::<Zone>(&ZONE).unwrap().unwrap();
     zone.settings.min_tls_version = MinTlsVersion::V1_3;
     world.put(&zone).await;
-    certificates.invalidate(&world.log.replica().changes_since(before));
+    world.commit(&certificates, &world.log.replica().changes_since(before)).await;
     let error = shake_hands(&server, &older, "a.example").await.0.unwrap_err();
     let alert = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
     assert_eq!(alert, Some(&rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)), "{error}");
@@ -262,7 +269,7 @@ async fn a_changed_certificate_is_shown_from_the_commit_on_and_a_broken_one_neve
     let before = world.log.replica().seq();
     let second = world.certify(2, &["a.example"]).await;
     session(&server, &trusts_first, "a.example").await;
-    certificates.invalidate(&world.log.replica().changes_since(before));
+    world.commit(&certificates, &world.log.replica().changes_since(before)).await;
     let trusts_second = Arc::new(client(&[&second], &[&version::TLS13]));
     session(&server, &trusts_second, "a.example").await;
     assert!(shake_hands(&server, &trusts_first, "a.example").await.0.is_err(), "the newer one is shown");
@@ -279,7 +286,7 @@ async fn a_changed_certificate_is_shown_from_the_commit_on_and_a_broken_one_neve
         uploaded_at: Timestamp::from_millis(3),
     };
     world.put(&broken).await;
-    certificates.invalidate(&ChangeSet::everything(world.log.replica().seq()));
+    world.commit(&certificates, &ChangeSet::everything(world.log.replica().seq())).await;
     session(&server, &trusts_second, "a.example").await;
 }
 

@@ -62,14 +62,15 @@ impl Here {
     pub(super) fn take(&mut self, found: &TransferredRecord) {
         self.is_dirty |= found.from > self.generation || found.until.is_some();
         if found.is_in_force(self.generation) {
-            let octets = self.octets(&found.record.name, found.record.data.wire_octets());
-            let name = self.hasher.hash_one(&found.record.name);
-            self.records.insert(found.record.id, Known { name, octets });
+            let known = self.known(&found.record.name, found.record.data.wire_octets());
+            self.records.insert(found.record.id, known);
         }
     }
 
-    fn octets(&self, name: &DnsName, data_octets: usize) -> usize {
-        transferred_octets(&name.wire(), &self.wire, data_octets)
+    /// What is known of a record of this name, with so many octets of data.
+    fn known(&self, name: &DnsName, data_octets: usize) -> Known {
+        let octets = transferred_octets(&name.wire(), &self.wire, data_octets);
+        Known { name: self.hasher.hash_one(name), octets }
     }
 }
 
@@ -149,14 +150,11 @@ fn fits(here: &Here, there: &There) -> Result<(), String> {
     }
     let (mut octets, mut counts) = (0, HashMap::<u64, usize>::new());
     for (id, come) in there {
-        let known = match (come, here.records.get(id)) {
-            (Some(read), _) => {
-                let name = DnsName::of_wire(&read.owner).map_or(0, |name| here.hasher.hash_one(&name));
-                Known { name, octets: transferred_octets(&read.owner, &here.wire, read.data.len()) }
-            }
-            (None, Some(known)) => *known,
-            (None, None) => continue,
+        let known = match come {
+            Some(read) => DnsName::of_wire(&read.owner).map(|name| here.known(&name, read.data.len())),
+            None => here.records.get(id).copied(),
         };
+        let Some(known) = known else { continue };
         octets += known.octets;
         let count = counts.entry(known.name).or_default();
         *count += 1;

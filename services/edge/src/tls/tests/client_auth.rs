@@ -80,7 +80,7 @@ impl Asked {
             }),
         };
         self.world.append(vec![change]).await;
-        self.certificates.invalidate(&self.world.log.replica().changes_since(before));
+        self.world.commit(&self.certificates, &self.world.log.replica().changes_since(before)).await;
     }
 
     fn client(
