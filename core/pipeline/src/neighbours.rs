@@ -28,6 +28,9 @@ pub enum NoAnswer {
     /// It says that it cannot now, or as many are under way to it as may be.
     #[error("it declines")]
     Declined,
+    /// It took the question, and says then that it has no answer: it has too much to do.
+    #[error("it is busy")]
+    Busy,
 }
 
 /// The answer to a question that a neighbour has taken.
@@ -47,9 +50,10 @@ pub trait Neighbours: Send + Sync {
 
 /// What becomes of a neighbour's question.
 pub enum Taken {
-    /// It is answered.
+    /// It is answered, with an octet at least.
     Now(Vec<u8>),
-    /// It will be; nothing, if it cannot. Is driven to its end, also if the neighbour has gone.
+    /// It will be; nothing, if it cannot, which the neighbour is told ([`NoAnswer::Busy`]). Is driven to its end, also if the
+    /// neighbour has gone.
     Later(BoxFuture<'static, Option<Vec<u8>>>),
     /// Too much is under way.
     Declined,

@@ -5,8 +5,8 @@
 //!              │ no                   │ no
 //!              └──────────┬───────────┘
 //!                         ▼
-//!            resolved here as well: whichever has an answer first        (no wait: lost, declined, malformed,
-//!                                                                         or the home gave up)
+//!            resolved here as well: whichever has an answer first        (no wait: lost, declined, busy,
+//!                                                                         malformed, or the home gave up)
 //! ```
 //!
 //! A home that has the answer gives it at once; one that has not says at once that it has taken the question, so that one
@@ -151,6 +151,10 @@ impl<U: Upstream> Resolver<U> {
             }
             Heard::Not(NotHome::Declined) => {
                 homes.declined.inc();
+                None
+            }
+            Heard::Not(NotHome::Busy) => {
+                homes.busy.inc();
                 None
             }
             Heard::Not(NotHome::Lost) => {

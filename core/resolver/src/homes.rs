@@ -6,7 +6,7 @@
 //!                 └──────────── Question ────────────▶ kept? ─yes─▶ Answer, its time aged      (Resolver::answer_peer_now)
 //!                                                        │ no
 //!      kept, for the rest of its time ◀── Answer ──── resolved there, for all who ask the same (Resolver::answer_peer)
-//!      resolved here instead, if it is lost, late, declined, or fails for its network or because it gave up
+//!      resolved here instead, if it is lost, late, declined, busy, or fails for its network or because it gave up
 //! ```
 //!
 //! The home is found by hashing (of [`neighbourhood`], by who implements [`Homes`]); what travels is the finished answer, as
@@ -74,6 +74,8 @@ pub enum NotHome {
     Lost,
     /// It says that it cannot: too much is asked of it, or it does not resolve.
     Declined,
+    /// It took the question, and says then that it has no answer: too much is resolved there.
+    Busy,
 }
 
 /// The answer to a question that a home has taken.

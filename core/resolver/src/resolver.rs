@@ -36,7 +36,7 @@ use crate::{
 /// Aliases of one answer: more than any service has in a row.
 const ALIASES_MAX: usize = 12;
 /// Questions that are resolved at once: each has sockets and memory, and beyond them clients are better told to go elsewhere.
-const RESOLVING_MAX: usize = 8_192;
+pub(crate) const RESOLVING_MAX: usize = 8_192;
 /// For how long a failure is answered from memory, in seconds (RFC 9520, 3.2: at least one, at most 300).
 const FAILURE_TTL: u32 = 5;
 /// For how long what has expired is served at once, in seconds, after its servers have failed (RFC 8767, 5: at least 30).

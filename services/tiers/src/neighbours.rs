@@ -4,11 +4,13 @@
 //!   Neighbours::put ── POST /resolver, the question as body ──▶ answer ── AnswersNeighbours::take ─┐
 //!        ▲                                                                                         │
 //!        ├── 503 (declined), 400 (malformed) ◀───── not taken ─────────────────────────────────────┤
-//!        └── 200: it is taken; the body is the answer, as soon as there is one ◀───────────────────┘
+//!        └── 200: it is taken; the body is the answer, as soon as there is one, or empty: busy ◀───┘
 //! ```
 //!
 //! Caches ask by GET, so that nothing in a client's request can make a question of it. The head of the answer is sent before
-//! there is an answer: who asks knows by it that the other side is awake. A body that ends early is an error.
+//! there is an answer: who asks knows by it that the other side is awake. Who has no answer after all says so by a body that is
+//! whole and has nothing in it, which no answer is: servers of versions before take it for a malformed one, and do the same.
+//! A body that ends early is an error: that server is lost.
 //!
 //! Limits: places for questions to each server ([`NEIGHBOUR_QUESTIONS_MAX`], half of the requests that a connection may have,
 //! so that caches have the other half), octets of both, and the time for a question's octets. Beyond the places, questions are
@@ -79,7 +81,8 @@ impl Neighbours for Peers {
             let body = Body::stream(FromServer(response.into_body()));
             let answer: NeighbourAnswer = Box::pin(async move {
                 let _place = place;
-                body.collect(NEIGHBOUR_ANSWER_OCTETS_MAX).await.map_err(|_| NoAnswer::Lost)
+                let octets = body.collect(NEIGHBOUR_ANSWER_OCTETS_MAX).await.map_err(|_| NoAnswer::Lost)?;
+                if octets.is_empty() { Err(NoAnswer::Busy) } else { Ok(octets) }
             });
             Ok(answer)
         })
@@ -107,11 +110,10 @@ pub(crate) async fn answer(
             let (mut sender, body) = Body::channel(1, None);
             // In a task of its own: it goes on, and counts as under way, whether somebody still waits for it or not.
             tokio::spawn(async move {
-                if let Some(octets) = later.await
-                    && sender.send(Bytes::from(octets)).await.is_ok()
-                {
-                    sender.finish().await;
+                if let Some(octets) = later.await {
+                    sender.send(Bytes::from(octets)).await.ok();
                 }
+                sender.finish().await;
             });
             http::Response::new(body)
         }

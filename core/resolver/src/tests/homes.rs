@@ -15,6 +15,7 @@ use super::*;
 use crate::{
     asking::{ANSWERED_WITHIN, TAKEN_WITHIN},
     homes::{Awaited, HomeQuestion, Homes, NotHome},
+    resolver::RESOLVING_MAX,
 };
 
 /// How a home behaves.
@@ -29,6 +30,7 @@ enum Mode {
     Declines,
     Frozen,
     TakesAndIsLost,
+    TakesAndIsBusy,
     TakesAndFreezes,
     Says(Vec<u8>),
 }
@@ -82,6 +84,7 @@ impl Homes for Link {
                     Err(NotHome::Lost)
                 }));
             }
+            Mode::TakesAndIsBusy => return Ok(Box::pin(ready(Err(NotHome::Busy)))),
             Mode::Slow(after) => after,
             Mode::Answers => Duration::ZERO,
         };
@@ -93,7 +96,7 @@ impl Homes for Link {
             }
             match there.answer_peer_now(&question) {
                 Some(answer) => Ok(answer),
-                None => there.answer_peer(&question).await.ok_or(NotHome::Lost),
+                None => there.answer_peer(&question).await.ok_or(NotHome::Busy),
             }
         }))
     }
@@ -197,10 +200,11 @@ async fn servers_that_each_take_the_other_for_the_home_make_no_circle() {
 #[tokio::test(start_paused = true)]
 async fn a_home_that_does_not_answer_costs_a_bounded_wait_and_no_answer() {
     type Counted = fn(&Metrics) -> u64;
-    let cases: [(Mode, Duration, Counted); 8] = [
+    let cases: [(Mode, Duration, Counted); 9] = [
         (Mode::Down, Duration::ZERO, |it| 1 - it.homes.lost.get()),
         (Mode::Lost, Duration::ZERO, |it| it.homes.lost.get()),
         (Mode::Declines, Duration::ZERO, |it| it.homes.declined.get()),
+        (Mode::TakesAndIsBusy, Duration::ZERO, |it| it.homes.busy.get() - it.homes.lost.get()),
         (Mode::Says(b"nonsense".to_vec()), Duration::ZERO, |it| it.homes.malformed.get()),
         (Mode::Frozen, TAKEN_WITHIN, |it| it.homes.late.get()),
         (Mode::TakesAndIsLost, Duration::from_millis(300), |it| it.homes.lost.get()),
@@ -220,6 +224,24 @@ async fn a_home_that_does_not_answer_costs_a_bounded_wait_and_no_answer() {
         ask(&here, "www.signed.test", rtype::A, 0).await;
         assert_eq!((world.count(), link.count()), before, "{mode:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_home_that_resolves_all_that_it_can_is_busy_and_not_lost() {
+    let world = world(|_| {});
+    let silent = self::world(|_| {});
+    silent.set(ip(ROOT), Some(Fault::Silent));
+    let home = resolver_with(&silent, |settings| settings.zone_asked_max = RESOLVING_MAX);
+    let here = resolver(&world);
+    let link = Link::between(&here, &home);
+    for number in 0..RESOLVING_MAX {
+        let query = query(&format!("n{number}.plain.test"), rtype::A, 0);
+        assert!(home.begin(query.key(), false, None).is_some(), "{number}");
+    }
+    let begun = Instant::now();
+    assert_eq!(ask(&here, "www.signed.test", rtype::A, 0).await.addresses(), [80]);
+    assert_eq!((begun.elapsed(), link.count()), (Duration::ZERO, 1));
+    assert_eq!((here.metrics().homes.busy.get(), here.metrics().homes.lost.get()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

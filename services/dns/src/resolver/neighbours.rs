@@ -75,6 +75,7 @@ impl Homes for AskedHomes {
         let not_home = |why| match why {
             NoAnswer::Lost => NotHome::Lost,
             NoAnswer::Declined => NotHome::Declined,
+            NoAnswer::Busy => NotHome::Busy,
         };
         let taken = self.0.put(home, question).await.map_err(not_home)?;
         Ok(Box::pin(async move { taken.await.map(Vec::from).map_err(not_home) }))

@@ -37,8 +37,10 @@ impl Neighbours for Direct {
         let taken: Result<NeighbourAnswer, NoAnswer> = match self.there.take(0, &question) {
             Taken::Now(octets) => Ok(Box::pin(std::future::ready(Ok(octets.into())))),
             Taken::Later(later) => Ok(Box::pin(async move {
-                let answer = if is_lost { None } else { later.await };
-                answer.map(Into::into).ok_or(NoAnswer::Lost)
+                if is_lost {
+                    return Err(NoAnswer::Lost);
+                }
+                later.await.map(Into::into).ok_or(NoAnswer::Busy)
             })),
             Taken::Declined | Taken::Malformed => Err(NoAnswer::Declined),
         };

@@ -43,7 +43,7 @@ async fn a_neighbour_is_asked_for_what_it_is_home_of() {
     // By its certificate the other one knows who asks: there, this server is the second one.
     assert_eq!(put(&world, b"now").await.as_deref(), Ok(&b"now, 1"[..]));
     assert_eq!(put(&world, b"later").await.as_deref(), Ok(&b"later"[..]));
-    assert_eq!(put(&world, b"nothing").await, Err(NoAnswer::Lost));
+    assert_eq!(put(&world, b"nothing").await, Err(NoAnswer::Busy), "it is there, and says so");
     assert_eq!(put(&world, b"busy").await, Err(NoAnswer::Declined));
     assert!((0..100).any(|number| is_home(&number)), "it is home still");
     assert!(world.there.seen().is_empty(), "no stage has seen any of it");
