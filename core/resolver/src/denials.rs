@@ -344,7 +344,7 @@ impl Records {
         };
         let answer = vec![RrSet { owner: name.clone(), ..set }];
         let authority = sets.to_vec();
-        is_proven.then(|| Reply { said, answer, authority, servers: Vec::new(), from: None })
+        is_proven.then(|| Reply::known(said, answer, authority))
     }
 
     /// A denial that was proven, with the zone's SOA record before it.
@@ -358,7 +358,7 @@ impl Records {
         let mut authority = vec![self.soa.as_ref()?.at(now)?];
         authority.extend(sets);
         let said = if what == Synthesis::NoName { Said::NoName } else { Said::NoData };
-        Some((what, Reply { said, answer: Vec::new(), authority, servers: Vec::new(), from: None }))
+        Some((what, Reply::known(said, Vec::new(), authority)))
     }
 
     /// The NSEC record of a name or of the one before it, if it speaks for the name.

@@ -1,7 +1,6 @@
 //! Iteration: from the nearest zone that is known, down to the servers that have the answer.
 
 use std::{
-    collections::HashSet,
     net::IpAddr,
     pin::Pin,
     sync::{
@@ -12,13 +11,12 @@ use std::{
 };
 
 use quick_cache::{Weighter, sync::Cache};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::{
     denials::{Denials, minimum},
-    hints,
     keys::{Budget, ede},
-    message::{self, Message, flag, rtype},
+    message::rtype,
     metrics::Metrics,
     name::Name,
     priming::RootServers,
@@ -26,7 +24,7 @@ use crate::{
     rrset::{RrSet, TTL_MAX},
     servers::Servers,
     settings::Settings,
-    upstream::{Transport, Upstream},
+    upstream::Upstream,
     way::{Step, Way},
     zones::{Trust, Zone},
 };
@@ -46,12 +44,8 @@ pub const ZONE_ASKED_MAX: usize = 1_024;
 pub(crate) const DOUBTS_MAX: u8 = 2;
 /// The age in seconds from which on a zone's keys are fetched anew when nothing fits them.
 const KEYS_YOUNG: u64 = 30;
-/// Servers' names that are looked up for one question to one zone (NXNSAttack).
-const SERVERS_LOOKED_UP_MAX: usize = 4;
 /// Lookups for the sake of another: a server's name whose zone has servers whose names have to be looked up, and so on.
 const DEPTH_MAX: u8 = 6;
-/// Attempts to ask one zone.
-const ATTEMPTS_MAX: usize = 8;
 /// The longest that a denial is kept, in seconds (RFC 2308, 5).
 pub(crate) const NEGATIVE_TTL_MAX: u32 = 3_600;
 /// For how long one without an SOA record is: it says nothing of that.
@@ -120,7 +114,7 @@ impl Work {
     }
 
     /// The time that is left.
-    fn take_query(&self) -> Result<Duration, Failure> {
+    pub(crate) fn take_query(&self) -> Result<Duration, Failure> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Failure(ede::NO_AUTHORITY));
@@ -339,160 +333,4 @@ impl<U: Upstream> Core<U> {
         let expires = self.seconds() + u64::from(ttl);
         Lookup { said, answer, authority, security, ede, ttl, expires, is_synthesized: false }
     }
-
-    /// Asks the servers of a zone, one after the other, until one says something that counts.
-    pub(crate) async fn ask(
-        &self,
-        zone: &Zone,
-        name: &Name,
-        rtype: u16,
-        work: &Work,
-        depth: u8,
-    ) -> Result<Reply, Failure> {
-        let asking = self.servers.asking(&zone.name, self.settings.zone_asked_max);
-        let _asking = asking.ok_or(Failure(ede::OTHER))?;
-        let mut addresses: Vec<IpAddr> = zone.servers.iter().flat_map(|(_, its)| its.clone()).collect();
-        let mut without = zone.servers.iter().filter(|(server, its)| {
-            // The address of a server within its own zone comes with the referral, or not at all.
-            its.is_empty() && !server.is_within(&zone.name)
-        });
-        let (mut tried, mut attempts, mut looked_up) = (HashSet::new(), 0, 0);
-        // Whether the network was reached, as far as anybody was asked.
-        let mut why = ede::NO_AUTHORITY;
-        loop {
-            addresses.retain(|address| self.may_ask(*address) && tried.insert(*address));
-            self.servers.order(&mut addresses, &zone.name, (self.settings.clock)(), rand::random);
-            for address in std::mem::take(&mut addresses) {
-                if attempts >= ATTEMPTS_MAX {
-                    break;
-                }
-                match self.ask_one(address, zone, name, rtype, work).await? {
-                    Asked::Said(reply) => return Ok(reply),
-                    Asked::Unreachable if attempts == 0 => why = ede::NETWORK,
-                    Asked::Unreachable => {}
-                    Asked::Useless => (attempts, why) = (attempts + 1, ede::NO_AUTHORITY),
-                }
-            }
-            let Some((server, _)) = without.next() else { break };
-            if looked_up >= SERVERS_LOOKED_UP_MAX || attempts >= ATTEMPTS_MAX {
-                break;
-            }
-            looked_up += 1;
-            for family in [rtype::A, rtype::AAAA] {
-                let Ok(found) = self.lookup(server, family, work, depth + 1).await else { continue };
-                if matches!(found.security, Security::Bogus(_)) {
-                    continue;
-                }
-                let data = found.answer.iter().flat_map(|set| &set.data);
-                addresses.extend(data.filter_map(|data| hints::address(family, data)));
-                if !addresses.is_empty() {
-                    break;
-                }
-            }
-        }
-        tracing::debug!(zone = %zone.name, %name, rtype, attempts, "no name server of the zone has answered");
-        if zone.name.is_root() && self.root_servers.forget() {
-            self.zones.remove(&zone.name);
-        }
-        Err(Failure(why))
-    }
-
-    async fn ask_one(
-        &self,
-        address: IpAddr,
-        zone: &Zone,
-        name: &Name,
-        rtype: u16,
-        work: &Work,
-    ) -> Result<Asked, Failure> {
-        let now = (self.settings.clock)();
-        let message = match self.exchange(address, name, rtype, Transport::Udp, work).await? {
-            Exchanged::Message(message) if message.has(flag::TC) => {
-                self.exchange(address, name, rtype, Transport::Tcp, work).await?
-            }
-            // Somebody guesses, or the server does not keep the case of letters: in a connection nobody guesses.
-            Exchanged::Mismatch => self.exchange(address, name, rtype, Transport::Tcp, work).await?,
-            other => other,
-        };
-        Ok(match message {
-            Exchanged::Message(message) => match Reply::of(&zone.name, name, rtype, message) {
-                Some(reply) => Asked::Said(Reply { from: Some(address), ..reply }),
-                None => {
-                    self.servers.lame(address, &zone.name, now);
-                    self.metrics.lame.inc();
-                    Asked::Useless
-                }
-            },
-            Exchanged::Mismatch => {
-                self.servers.lame(address, &zone.name, now);
-                Asked::Useless
-            }
-            Exchanged::Silence => {
-                self.servers.silent(address, now);
-                Asked::Useless
-            }
-            Exchanged::Unreachable => {
-                self.servers.silent(address, now);
-                Asked::Unreachable
-            }
-        })
-    }
-
-    pub(crate) async fn exchange(
-        &self,
-        address: IpAddr,
-        name: &Name,
-        rtype: u16,
-        transport: Transport,
-        work: &Work,
-    ) -> Result<Exchanged, Failure> {
-        let left = work.take_query()?;
-        let query = message::question(name, rtype, rand::random(), rand::random);
-        let mut patience = self.servers.timeout(address);
-        match transport {
-            Transport::Udp => self.metrics.udp.inc(),
-            Transport::Tcp => {
-                // Two round trips and a longer answer.
-                patience = patience.saturating_mul(3).max(Duration::from_secs(1));
-                self.metrics.tcp.inc()
-            }
-        };
-        let begun = Instant::now();
-        let answer = self.upstream.exchange(address, &query, transport);
-        let response = match timeout(patience.min(left), answer).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) if is_unreachable(&error) => return Ok(Exchanged::Unreachable),
-            Ok(Err(_)) | Err(_) => {
-                self.metrics.silent.inc();
-                return Ok(Exchanged::Silence);
-            }
-        };
-        let parsed = Message::parse(&response).filter(|_| message::answers(&query, &response));
-        let Some(message) = parsed else {
-            self.metrics.mismatched.inc();
-            return Ok(Exchanged::Mismatch);
-        };
-        self.servers.answered(address, begun.elapsed());
-        self.metrics.seconds.observe(begun.elapsed().as_secs_f64());
-        Ok(Exchanged::Message(message))
-    }
-}
-
-enum Asked {
-    Said(Reply),
-    Useless,
-    Unreachable,
-}
-
-pub(crate) enum Exchanged {
-    Message(Message),
-    Mismatch,
-    Silence,
-    Unreachable,
-}
-
-/// Whether this host has no way there, as one without IPv6 has to IPv6.
-fn is_unreachable(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable};
-    matches!(error.kind(), AddrNotAvailable | HostUnreachable | NetworkUnreachable)
 }

@@ -26,6 +26,7 @@ pub struct Metrics {
     pub(crate) tcp: Counter,
     pub(crate) silent: Counter,
     pub(crate) lame: Counter,
+    pub(crate) hearsay: Counter,
     pub(crate) mismatched: Counter,
     pub(crate) seconds: Histogram,
     pub(crate) synthesized: [Counter; 3],
@@ -93,7 +94,7 @@ impl Metrics {
         registry.register("queries", "Questions to name servers, by transport", queries.clone());
         registry.register(
             "unanswered",
-            "Questions to name servers without a usable answer, by why",
+            "Questions to name servers without an answer, or with one that others are asked for first, by why",
             wrong.clone(),
         );
         registry.register("server_seconds", "How long name servers took to answer", seconds.clone());
@@ -115,6 +116,7 @@ impl Metrics {
             tcp: one(&queries, "transport", "tcp"),
             silent: one(&wrong, "why", "silent"),
             lame: one(&wrong, "why", "lame"),
+            hearsay: one(&wrong, "why", "no_authority"),
             mismatched: one(&wrong, "why", "mismatched"),
             seconds,
             primed: one(&priming, "outcome", "done"),

@@ -30,8 +30,9 @@ use std::{
 };
 
 use crate::{
+    exchange::Exchanged,
     hints,
-    iterate::{Core, Exchanged, Failure, Security, Work},
+    iterate::{Core, Failure, Security, Work},
     keys::{self, ede},
     message::rtype,
     name::Name,
@@ -178,7 +179,8 @@ impl<U: Upstream> Core<U> {
         // Silence in a connection says little of datagrams.
         let Exchanged::Message(message) = exchanged else { return Ok(None) };
         let reply = Reply::of(&root.name, &root.name, rtype::NS, message);
-        let reply = reply.filter(|reply| reply.said == Said::Answer);
+        // It comes with authority, or not from a server of the root (RFC 9609, 4.1).
+        let reply = reply.filter(|reply| reply.said == Said::Answer && !reply.is_hearsay);
         let is_true = |mut reply: Reply| {
             if let (Trust::Secure(keys), Some(set)) = (&root.trust, reply.answer.first_mut()) {
                 keys::verify(set, &root.name, keys, self.seconds_of_signatures(), work).ok()?;

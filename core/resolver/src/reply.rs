@@ -40,14 +40,22 @@ pub(crate) struct Reply {
     pub(crate) answer: Vec<RrSet>,
     pub(crate) authority: Vec<RrSet>,
     pub(crate) servers: Vec<NameServer>,
+    /// Whether it was said without authority of a zone that the server should have: what it heard of others (RFC 2181, 5.4.1).
+    /// Referrals are nobody's authority.
+    pub(crate) is_hearsay: bool,
     /// Who said so, if that is known.
     pub(crate) from: Option<IpAddr>,
 }
 
 impl Reply {
+    /// What follows from what is known.
+    pub(crate) fn known(said: Said, answer: Vec<RrSet>, authority: Vec<RrSet>) -> Self {
+        Self { said, answer, authority, servers: Vec::new(), is_hearsay: false, from: None }
+    }
+
     /// What a server of `zone` said about a question; `None` if it says nothing that counts.
     pub(crate) fn of(zone: &Name, name: &Name, rtype: u16, message: Message) -> Option<Self> {
-        let (code, is_authoritative) = (message.rcode(), message.has(flag::AA));
+        let (code, is_hearsay) = (message.rcode(), !message.has(flag::AA));
         if code != rcode::NOERROR && code != rcode::NXDOMAIN {
             return None;
         }
@@ -61,10 +69,12 @@ impl Reply {
         };
         if let Some(set) = find(name, rtype) {
             let servers = name_servers(&set, &glue);
-            return Some(Self { said: Said::Answer, answer: vec![set], authority, servers, from: None });
+            let answer = vec![set];
+            return Some(Self { said: Said::Answer, answer, authority, servers, is_hearsay, from: None });
         }
         let alias = |said, answer| {
-            Some(Self { said, answer, authority: authority.clone(), servers: Vec::new(), from: None })
+            let (authority, servers) = (authority.clone(), Vec::new());
+            Some(Self { said, answer, authority, servers, is_hearsay, from: None })
         };
         let dname = answer.iter().find(|set| set.rtype == rtype::DNAME && name.is_below(&set.owner));
         if let Some(dname) = dname {
@@ -89,14 +99,16 @@ impl Reply {
         if let Some(set) = below.filter(|_| !has_soa && code == rcode::NOERROR) {
             let servers = name_servers(set, &glue);
             let said = Said::Referral(set.owner.clone());
-            return Some(Self { said, answer: Vec::new(), authority, servers, from: None });
+            let answer = Vec::new();
+            return Some(Self { said, answer, authority, servers, is_hearsay: false, from: None });
         }
         // A server that has neither authority nor a zone to name does not know.
-        if !is_authoritative && !has_soa {
+        if is_hearsay && !has_soa {
             return None;
         }
         let said = if code == rcode::NXDOMAIN { Said::NoName } else { Said::NoData };
-        Some(Self { said, answer: Vec::new(), authority, servers: Vec::new(), from: None })
+        let (answer, servers) = (Vec::new(), Vec::new());
+        Some(Self { said, answer, authority, servers, is_hearsay, from: None })
     }
 }
 

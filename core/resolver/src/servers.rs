@@ -23,8 +23,18 @@ const FIRST_TIMEOUT_MS: u32 = 600;
 const SILENCES_MAX: u8 = 3;
 /// For how long, in milliseconds; it is asked nevertheless if there is no other.
 const LEFT_ALONE_MS: u64 = 30_000;
-/// For how long a server that does not know a zone, or refuses, is not asked for that zone.
+/// For how long a server that does not know a zone, or refuses, or speaks of it without authority, comes last for that zone.
 const LAME_MS: u64 = 60_000;
+
+/// What is to be expected of a server for a zone, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Good,
+    /// It says what it heard of others: better than to wait for who is silent.
+    Hearsay,
+    LeftAlone,
+    Lame,
+}
 
 #[derive(Clone, Copy, Default)]
 struct State {
@@ -35,7 +45,8 @@ struct State {
 
 pub(crate) struct Servers {
     states: Cache<IpAddr, State>,
-    lame: Cache<(IpAddr, Name), u64>,
+    /// Servers that disappoint in a zone: how, and until when that counts.
+    lame: Cache<(IpAddr, Name), (Standing, u64)>,
     /// How many ask each zone just now.
     asking: Mutex<HashMap<Name, usize>>,
 }
@@ -78,8 +89,8 @@ impl Servers {
         Some(Asking { servers: self, zone: zone.clone() })
     }
 
-    /// Puts the servers of a zone into the order in which to ask them: by round trip, shaken by up to a quarter so that
-    /// like ones share; those to be left alone last.
+    /// Puts the servers of a zone into the order in which to ask them: by what is to be expected of them, and by round trip,
+    /// shaken by up to a quarter so that like ones share.
     pub(crate) fn order(
         &self,
         addresses: &mut [IpAddr],
@@ -89,9 +100,9 @@ impl Servers {
     ) {
         addresses.sort_by_cached_key(|address| {
             let state = self.states.get(address).unwrap_or_default();
-            let is_lame = self.lame.get(&(*address, zone.clone())).is_some_and(|until| until > now_ms);
+            let silent = if state.left_alone_until > now_ms { Standing::LeftAlone } else { Standing::Good };
             let rtt = state.rtt_ms.unwrap_or(UNKNOWN_MS);
-            (is_lame, state.left_alone_until > now_ms, rtt + chance() % (rtt / 4 + 8))
+            (self.standing(*address, zone, now_ms).max(silent), rtt + chance() % (rtt / 4 + 8))
         });
     }
 
@@ -119,8 +130,24 @@ impl Servers {
         self.states.insert(address, state);
     }
 
+    /// It does not know the zone, or says of it what cannot be used.
     pub(crate) fn lame(&self, address: IpAddr, zone: &Name, now_ms: u64) {
-        self.lame.insert((address, zone.clone()), now_ms + LAME_MS);
+        self.lame.insert((address, zone.clone()), (Standing::Lame, now_ms + LAME_MS));
+    }
+
+    /// It speaks of the zone without authority.
+    pub(crate) fn hearsay(&self, address: IpAddr, zone: &Name, now_ms: u64) {
+        self.lame.insert((address, zone.clone()), (Standing::Hearsay, now_ms + LAME_MS));
+    }
+
+    /// Whether it is known to speak of the zone without authority.
+    pub(crate) fn is_hearsay(&self, address: IpAddr, zone: &Name, now_ms: u64) -> bool {
+        self.standing(address, zone, now_ms) == Standing::Hearsay
+    }
+
+    fn standing(&self, address: IpAddr, zone: &Name, now_ms: u64) -> Standing {
+        let lame = self.lame.get(&(address, zone.clone()));
+        lame.filter(|(_, until)| *until > now_ms).map_or(Standing::Good, |(standing, _)| standing)
     }
 }
 
@@ -142,7 +169,7 @@ mod tests {
     #[test]
     fn fast_servers_come_first_and_silent_and_lame_ones_last() {
         let servers = Servers::new();
-        let [fast, slow, silent, lame] = [1, 2, 3, 4].map(|last| IpAddr::from([192, 0, 2, last]));
+        let [fast, slow, hearsay, silent, lame] = [1, 2, 3, 4, 5].map(|last| IpAddr::from([192, 0, 2, last]));
         servers.answered(fast, Duration::from_millis(5));
         servers.answered(slow, Duration::from_millis(200));
         for _ in 0..SILENCES_MAX {
@@ -150,12 +177,14 @@ mod tests {
         }
         let zone = Name::root();
         servers.lame(lame, &zone, 0);
-        let mut order = [lame, silent, slow, fast];
+        servers.answered(hearsay, Duration::from_millis(1));
+        servers.hearsay(hearsay, &zone, 0);
+        let mut order = [lame, silent, hearsay, slow, fast];
         servers.order(&mut order, &zone, 1, || 0);
-        assert_eq!(order, [fast, slow, silent, lame]);
+        assert_eq!(order, [fast, slow, hearsay, silent, lame]);
         assert_eq!(servers.timeout(fast), Duration::from_millis(250));
         assert_eq!(servers.timeout(silent), Duration::from_millis(1_500));
         servers.order(&mut order, &zone, LAME_MS + 1, || 0);
-        assert_eq!(order[3], slow, "after a while both are tried again");
+        assert_eq!(order[4], slow, "after a while both are tried again");
     }
 }

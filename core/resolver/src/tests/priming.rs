@@ -100,6 +100,15 @@ async fn nobody_is_asked_for_them_again_before_their_time_ends_and_then_they_are
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_speaks_of_the_root_without_authority_is_no_witness() {
+    let world = Arc::new(rooted());
+    world.set(ip(ROOTS[0]), Some(Fault::Hearsay));
+    let resolver = begun_at(&world, &ROOTS[..2]);
+    resolver.tend().await;
+    assert_eq!(known(&resolver), Some(ROOTS[..2].to_vec()), "the third has one witness, and is no hint");
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_server_that_lies_about_addresses_is_not_believed() {
     for hints in [&ROOTS[..], &ROOTS[..1]] {
         let world = Arc::new(rooted());

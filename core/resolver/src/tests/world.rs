@@ -49,6 +49,8 @@ pub(crate) enum Fault {
     ForgesDelegation,
     /// Adds records of names that are not its own.
     Poisons,
+    /// Has lost its zones, and tells of them from a cache.
+    Hearsay,
     /// Says that all name servers of the root are at an address of its choice.
     MovesServers,
 }
@@ -373,6 +375,7 @@ impl Upstream for World {
         let mut id = [query[0], query[1]];
         match fault {
             Some(Fault::Refuses) => answer = Answer { flags: flag::QR | 5, ..Answer::default() },
+            Some(Fault::Hearsay) => answer.flags = answer.flags & !flag::AA | flag::RA,
             Some(Fault::OtherId) => id[0] ^= 1,
             Some(Fault::OtherQuestion) => question[1] ^= 1,
             Some(Fault::LowerCase | Fault::Tarpit) if transport == Transport::Udp => {
