@@ -120,6 +120,10 @@ fn replied(mut reply: Reply, zone: &Name, name: &Name, rtype: u16) {
     match &reply.said {
         Said::Referral(child) => assert!(child.is_below(zone) && name.is_within(child)),
         Said::Answer => assert!(reply.answer.iter().all(|set| set.owner == *name && set.rtype == rtype)),
+        Said::TooLong => {
+            let [dname] = &reply.answer[..] else { panic!("{reply:?}") };
+            assert!(dname.rtype == rtype::DNAME && name.is_below(&dname.owner));
+        }
         Said::Alias(_) | Said::NoName | Said::NoData => {}
     }
     let keys: Vec<Key> =

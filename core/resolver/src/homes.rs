@@ -205,7 +205,7 @@ pub(crate) fn read_answer(key: &Key, octets: &[u8], since: u64) -> Option<(Store
         is_synthesized: has(SYNTHESIZED),
     };
     let stored = Stored::of_message(key, message, said, since)?;
-    if !matches!(stored.rcode, rcode::NOERROR | rcode::NXDOMAIN | rcode::SERVFAIL) {
+    if !matches!(stored.rcode, rcode::NOERROR | rcode::NXDOMAIN | rcode::YXDOMAIN | rcode::SERVFAIL) {
         return None;
     }
     let ttl = if has(STALE) { ttl } else { stored.ttl };

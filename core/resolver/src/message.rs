@@ -13,6 +13,8 @@ pub(crate) mod rcode {
     pub(crate) const NXDOMAIN: u8 = 3;
     pub(crate) const NOTIMP: u8 = 4;
     pub(crate) const REFUSED: u8 = 5;
+    /// What a DNAME would make of the name is too long (RFC 6672, 2.2).
+    pub(crate) const YXDOMAIN: u8 = 6;
     /// Its upper bit stands in the OPT record.
     pub(crate) const BADCOOKIE: u8 = 23;
 }

@@ -24,6 +24,8 @@ pub(crate) enum Said {
     Answer,
     /// Another name has it: by a CNAME, or a DNAME above.
     Alias(Name),
+    /// A DNAME above it would make it longer than a name can be (RFC 6672, 2.2).
+    TooLong,
     /// There is no such name.
     NoName,
     /// The name has no such set.
@@ -36,7 +38,7 @@ pub(crate) enum Said {
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) said: Said,
-    /// The set that answers, or the alias; of a DNAME also the CNAME made from it.
+    /// The set that answers, or the alias; of a DNAME also the CNAME made from it, if it can be made.
     pub(crate) answer: Vec<RrSet>,
     pub(crate) authority: Vec<RrSet>,
     pub(crate) servers: Vec<NameServer>,
@@ -56,7 +58,7 @@ impl Reply {
     /// What a server of `zone` said about a question; `None` if it says nothing that counts.
     pub(crate) fn of(zone: &Name, name: &Name, rtype: u16, message: Message) -> Option<Self> {
         let (code, is_hearsay) = (message.rcode(), !message.has(flag::AA));
-        if code != rcode::NOERROR && code != rcode::NXDOMAIN {
+        if !matches!(code, rcode::NOERROR | rcode::NXDOMAIN | rcode::YXDOMAIN) {
             return None;
         }
         let within = |records: Vec<message::Record>| -> Vec<message::Record> {
@@ -78,7 +80,10 @@ impl Reply {
         };
         let dname = answer.iter().find(|set| set.rtype == rtype::DNAME && name.is_below(&set.owner));
         if let Some(dname) = dname {
-            let target = name.moved(&dname.owner, &Name::from_wire(dname.data.first()?)?)?;
+            // Whether it is too long is for us to find out, whatever the code says.
+            let Some(target) = name.moved(&dname.owner, &Name::from_wire(dname.data.first()?)?) else {
+                return alias(Said::TooLong, vec![dname.clone()]);
+            };
             let cname = RrSet {
                 owner: name.clone(),
                 rtype: rtype::CNAME,
@@ -91,6 +96,10 @@ impl Reply {
         if let Some(cname) = find(name, rtype::CNAME) {
             let target = Name::from_wire(cname.data.first()?)?;
             return alias(Said::Alias(target), vec![cname]);
+        }
+        // It is for nothing else than for what a DNAME, here or behind an alias, cannot move.
+        if code == rcode::YXDOMAIN {
+            return None;
         }
         let has_soa = authority.iter().any(|set| set.rtype == rtype::SOA);
         let below = authority
@@ -126,4 +135,44 @@ fn name_servers(set: &RrSet, glue: &[message::Record]) -> Vec<NameServer> {
             (name, addresses)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Record;
+
+    #[test]
+    fn what_a_dname_cannot_move_is_too_long_whatever_the_code_says() {
+        let name = |text: &str| text.parse::<Name>().unwrap();
+        let labels = |count: usize| vec!["a".repeat(49); count].join(".");
+        let record = |owner: &str, rtype, target: &str| Record {
+            owner: name(owner),
+            rtype,
+            ttl: 60,
+            data: name(target).wire().into(),
+        };
+        // With the label before it 255 octets, and one more.
+        let (fits, overflows) = (labels(4) + ".bcd", labels(4) + ".bcde");
+        let asked = name(&(labels(1) + ".old.test"));
+        for (code, rtype, target, expected) in [
+            (rcode::NOERROR, rtype::DNAME, &fits, Some(false)),
+            (rcode::NOERROR, rtype::DNAME, &overflows, Some(true)),
+            (rcode::YXDOMAIN, rtype::DNAME, &fits, Some(false)),
+            (rcode::YXDOMAIN, rtype::DNAME, &overflows, Some(true)),
+            (rcode::YXDOMAIN, rtype::NS, &fits, None),
+            (rcode::REFUSED, rtype::DNAME, &overflows, None),
+        ] {
+            let flags = flag::QR | flag::AA | u16::from(code);
+            let answer = vec![record("old.test", rtype, target)];
+            let message = Message { flags, answer, authority: Vec::new(), additional: Vec::new() };
+            let reply = Reply::of(&name("test"), &asked, rtype::A, message);
+            let found = reply.map(|reply| {
+                assert_eq!(reply.answer[0].rtype, rtype::DNAME);
+                (reply.said == Said::TooLong, reply.answer.len())
+            });
+            let expected = expected.map(|is_too_long| (is_too_long, if is_too_long { 1 } else { 2 }));
+            assert_eq!(found, expected, "{code} {rtype} {target}");
+        }
+    }
 }

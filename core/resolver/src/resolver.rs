@@ -252,7 +252,7 @@ impl<U: Upstream> Resolver<U> {
     }
 
     fn is_good_enough(&self, stored: &Stored) -> bool {
-        let says_something = matches!(stored.rcode, rcode::NOERROR | rcode::NXDOMAIN);
+        let says_something = matches!(stored.rcode, rcode::NOERROR | rcode::NXDOMAIN | rcode::YXDOMAIN);
         // What followed from other records does so until they expire, and no longer.
         says_something && !stored.is_synthesized && self.stale_left(stored) > 0
     }
@@ -370,6 +370,7 @@ impl<U: Upstream> Resolver<U> {
             match &found.said {
                 Said::Alias(target) => name = target.clone(),
                 Said::NoName => return Ok(Parts { rcode: rcode::NXDOMAIN, ..parts }),
+                Said::TooLong => return Ok(Parts { rcode: rcode::YXDOMAIN, ..parts }),
                 _ => return Ok(parts),
             }
         }

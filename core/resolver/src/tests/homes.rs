@@ -151,6 +151,8 @@ async fn a_cold_name_is_asked_for_once_and_both_keep_it_for_the_rest_of_its_time
 
 #[tokio::test(start_paused = true)]
 async fn what_a_home_says_is_told_as_what_is_found_here() {
+    let long = "x".repeat(63);
+    let too_long = format!("{long}.far.signed.test");
     for (text, kind, more) in [
         ("www.signed.test", rtype::A, DO),
         ("alias.signed.test", rtype::A, DO),
@@ -160,9 +162,13 @@ async fn what_a_home_says_is_told_as_what_is_found_here() {
         ("no.plain.test", rtype::A, 0),
         ("www.signed.test", rtype::AAAA, DO | flag::CD),
         ("loop.plain.test", rtype::A, 0),
+        (&too_long, rtype::A, DO),
         ("nowhere", rtype::A, 0),
     ] {
-        let Pair { world, here, home, link } = pair(|_| {});
+        let Pair { world, here, home, link } = pair(|zone| {
+            let target = name(&format!("{long}.{long}.{long}")).wire().to_vec();
+            zone.add("far.signed.test", rtype::DNAME, vec![target]);
+        });
         let by_home = ask(&here, text, kind, more).await;
         let there = ask(&home, text, kind, more).await;
         assert_eq!(by_home.message.flags, there.message.flags, "{text}");

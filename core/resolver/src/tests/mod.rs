@@ -6,6 +6,7 @@ mod ahead;
 mod anchors;
 mod anew;
 mod denials;
+mod dname;
 mod hearsay;
 mod homes;
 mod liars;

@@ -331,6 +331,8 @@ impl Answer {
             dname.or(zone.find(asked, kind, now).or_else(|| zone.find(asked, rtype::CNAME, now)).as_ref())
         {
             answer.add(0, zone, set, None);
+            let moves = dname.and_then(|dname| Some((&dname.0, Name::from_wire(dname.2.first()?)?)));
+            answer.flags |= moves.filter(|(from, to)| asked.moved(from, to).is_none()).map_or(0, |_| 6);
             for server in set.2.iter().filter(|_| kind == rtype::NS).filter_map(|data| Name::from_wire(data))
             {
                 let glue = zone.find(&server, rtype::A, now);
