@@ -99,7 +99,9 @@ impl Said {
             let octets = self.next()?;
             return Some(self.take(octets));
         }
-        let mut message = query[..query.len() - 11].to_vec();
+        // What is asked again may be without an OPT record.
+        let (_, name_end) = name::read(query, HEADER_OCTETS).expect("it has a question");
+        let mut message = query[..name_end + 4].to_vec();
         let (authoritative, cut) = (u16::from(how & 1) * flag::AA, u16::from(how & 0x42 == 0x42) * flag::TC);
         let flags = flag::QR | authoritative | cut | u16::from(how >> 2 & 3);
         message[2..4].copy_from_slice(&flags.to_be_bytes());

@@ -16,6 +16,12 @@
 //!
 //! For a minute such a server comes behind those with authority, and before those that are silent: what it says is then taken
 //! at once, so that a zone without authority costs one question for a name, and not one for each of its servers.
+//!
+//! **EDNS.** A server that says that it cannot read a question (FORMERR, NOTIMP) is asked again without an OPT record (RFC 6891,
+//! 7), and if that helps, it is asked so for a while. Never for a zone that is signed, or whose keys are being fetched: without
+//! DO nothing would come that can be validated, and who forges such a code would make the zone fail. An answer without an OPT
+//! record is taken as it is. A server that is silent to EDNS is silent: since the flag day of 2019 resolvers do not ask these a
+//! second time.
 
 use std::{collections::HashSet, net::IpAddr, time::Duration};
 
@@ -25,11 +31,11 @@ use crate::{
     hints,
     iterate::{Core, Failure, Security, Work},
     keys::ede,
-    message::{self, Message, flag, rtype},
+    message::{self, Message, Question, flag, rtype},
     name::Name,
     reply::Reply,
     upstream::{Transport, Upstream},
-    zones::Zone,
+    zones::{Trust, Zone},
 };
 
 /// Servers' names that are looked up for one question to one zone (NXNSAttack).
@@ -116,17 +122,27 @@ impl<U: Upstream> Core<U> {
         work: &Work,
     ) -> Result<Asked, Failure> {
         let now = (self.settings.clock)();
-        let message = match self.exchange(address, name, rtype, Transport::Udp, work).await? {
-            Exchanged::Message(message) if message.has(flag::TC) => {
-                self.exchange(address, name, rtype, Transport::Tcp, work).await?
+        let question = Question::new(name, rtype);
+        let may_be_plain = matches!(zone.trust, Trust::Insecure(_));
+        let is_plain = may_be_plain && self.servers.has_no_edns(address, now);
+        let said = self.converse(address, if is_plain { question.plain() } else { question }, work).await?;
+        let is_in_doubt = matches!(said, Exchanged::Unread) && !is_plain;
+        let message = match said {
+            Exchanged::Unread if is_in_doubt && may_be_plain => {
+                self.converse(address, question.plain(), work).await?
             }
-            // Somebody guesses, or the server does not keep the case of letters: in a connection nobody guesses.
-            Exchanged::Mismatch => self.exchange(address, name, rtype, Transport::Tcp, work).await?,
-            other => other,
+            // That may be a guess, too.
+            Exchanged::Unread if is_in_doubt => {
+                self.exchange(address, question, Transport::Tcp, work).await?
+            }
+            said => said,
         };
         Ok(match message {
             Exchanged::Message(message) => match Reply::of(&zone.name, name, rtype, message) {
                 Some(reply) => {
+                    if is_in_doubt && may_be_plain {
+                        self.servers.without_edns(address, now);
+                    }
                     if reply.is_hearsay {
                         self.servers.hearsay(address, &zone.name, now);
                         self.metrics.hearsay.inc();
@@ -139,6 +155,11 @@ impl<U: Upstream> Core<U> {
                     Asked::Useless
                 }
             },
+            Exchanged::Unread => {
+                self.servers.lame(address, &zone.name, now);
+                self.metrics.lame.inc();
+                Asked::Useless
+            }
             Exchanged::Mismatch => {
                 self.servers.lame(address, &zone.name, now);
                 Asked::Useless
@@ -154,16 +175,32 @@ impl<U: Upstream> Core<U> {
         })
     }
 
+    /// Asks by UDP, and by TCP if that is not enough.
+    async fn converse(
+        &self,
+        address: IpAddr,
+        question: Question<'_>,
+        work: &Work,
+    ) -> Result<Exchanged, Failure> {
+        match self.exchange(address, question, Transport::Udp, work).await? {
+            Exchanged::Message(message) if message.has(flag::TC) => {
+                self.exchange(address, question, Transport::Tcp, work).await
+            }
+            // Somebody guesses, or the server does not keep the case of letters: in a connection nobody guesses.
+            Exchanged::Mismatch => self.exchange(address, question, Transport::Tcp, work).await,
+            other => Ok(other),
+        }
+    }
+
     pub(crate) async fn exchange(
         &self,
         address: IpAddr,
-        name: &Name,
-        rtype: u16,
+        question: Question<'_>,
         transport: Transport,
         work: &Work,
     ) -> Result<Exchanged, Failure> {
         let left = work.take_query()?;
-        let query = message::question(name, rtype, rand::random(), rand::random);
+        let query = question.write(rand::random(), rand::random);
         let mut patience = self.servers.timeout(address);
         match transport {
             Transport::Udp => self.metrics.udp.inc(),
@@ -183,6 +220,9 @@ impl<U: Upstream> Core<U> {
                 return Ok(Exchanged::Silence);
             }
         };
+        if message::is_unread(&query, &response) {
+            return Ok(Exchanged::Unread);
+        }
         let parsed = Message::parse(&response).filter(|_| message::answers(&query, &response));
         let Some(message) = parsed else {
             self.metrics.mismatched.inc();
@@ -203,6 +243,8 @@ enum Asked {
 pub(crate) enum Exchanged {
     Message(Message),
     Mismatch,
+    /// The server says that it cannot read the question.
+    Unread,
     Silence,
     Unreachable,
 }

@@ -45,7 +45,7 @@
 //! [`Resolver::tend`] is for who serves it to call now and then: it finds out which servers the root has (`priming.rs`), and
 //! follows its keys while they roll over (`anchors.rs`).
 //!
-//! What it leaves out: servers that do not know EDNS.
+//! What it leaves out: servers that are silent to EDNS (`exchange.rs`).
 
 mod anchors;
 mod asking;

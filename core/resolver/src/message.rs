@@ -94,37 +94,77 @@ fn record(message: &[u8], at: &mut usize) -> Option<Option<Record>> {
     Some(Some(Record { owner: Name::of_read(found.owner), rtype: found.rtype, ttl, data }))
 }
 
-/// A question to a name server: without recursion, with DO and CD, its name in random case (draft "0x20").
-pub(crate) fn question(name: &Name, rtype: u16, id: u16, mut chance: impl FnMut() -> bool) -> Vec<u8> {
-    let mut query = Vec::with_capacity(HEADER_OCTETS + name.wire().len() + 15);
-    query.extend_from_slice(&id.to_be_bytes());
-    query.extend_from_slice(&flag::CD.to_be_bytes());
-    query.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, 1]);
-    // Lengths of labels are below any letter.
-    query.extend(name.wire().iter().map(|octet| if chance() { octet.to_ascii_uppercase() } else { *octet }));
-    query.extend_from_slice(&rtype.to_be_bytes());
-    query.extend_from_slice(&class::IN.to_be_bytes());
-    query.push(0);
-    for field in [rtype::OPT, UDP_OCTETS, 0, DO, 0] {
-        query.extend_from_slice(&field.to_be_bytes());
+/// What a name server is asked: without recursion, its name in random case (draft "0x20").
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) name: &'a Name,
+    pub(crate) rtype: u16,
+    /// Whether it has an OPT record, with DO, and CD. Without, it is as RFC 1035 has it: all its other bits are zero.
+    has_edns: bool,
+}
+
+impl<'a> Question<'a> {
+    pub(crate) fn new(name: &'a Name, rtype: u16) -> Self {
+        Self { name, rtype, has_edns: true }
     }
-    query
+
+    /// The same, for who does not know EDNS.
+    pub(crate) fn plain(self) -> Self {
+        Self { has_edns: false, ..self }
+    }
+
+    pub(crate) fn write(&self, id: u16, mut chance: impl FnMut() -> bool) -> Vec<u8> {
+        let Self { name, rtype, has_edns } = *self;
+        let mut query = Vec::with_capacity(HEADER_OCTETS + name.wire().len() + 15);
+        let flags = if has_edns { flag::CD } else { 0 };
+        for field in [id, flags, 1, 0, 0, u16::from(has_edns)] {
+            query.extend_from_slice(&field.to_be_bytes());
+        }
+        // Lengths of labels are below any letter.
+        query.extend(
+            name.wire().iter().map(|octet| if chance() { octet.to_ascii_uppercase() } else { *octet }),
+        );
+        query.extend_from_slice(&rtype.to_be_bytes());
+        query.extend_from_slice(&class::IN.to_be_bytes());
+        if has_edns {
+            query.push(0);
+            for field in [rtype::OPT, UDP_OCTETS, 0, DO, 0] {
+                query.extend_from_slice(&field.to_be_bytes());
+            }
+        }
+        query
+    }
 }
 
 /// Whether a message may be the answer to a question that was sent: its id, its kind, and its question to the letter.
 ///
 /// A server that changes the case of letters is one that was not asked: it is asked by TCP, where nobody can guess.
 pub(crate) fn answers(query: &[u8], response: &[u8]) -> bool {
-    // A question without compression ends where its OPT begins.
-    let end = query.len().saturating_sub(11);
-    let flags = response.get(2..4).map_or(0, |flags| u16::from_be_bytes([flags[0], flags[1]]));
+    let mut end = HEADER_OCTETS;
+    if Name::parse(query, &mut end).is_none() {
+        return false;
+    }
+    end += 4;
     response.len() >= end
-        && end > HEADER_OCTETS
-        && flags & flag::QR != 0
-        && flags & flag::OPCODE == 0
-        && response[..2] == query[..2]
+        && is_to(query, response)
         && response[4..6] == query[4..6]
         && response[HEADER_OCTETS..end] == query[HEADER_OCTETS..end]
+}
+
+/// Whether a message says of a question that was sent that it cannot be read, or is of a kind that is not known: what a server
+/// says that does not know EDNS (RFC 6891, 7). Some say so by a header alone, which only its id ties to the question.
+pub(crate) fn is_unread(query: &[u8], response: &[u8]) -> bool {
+    let code = response.get(3).map(|flags| flags & 0xF);
+    matches!(code, Some(rcode::FORMERR | rcode::NOTIMP))
+        && response.len() >= HEADER_OCTETS
+        && is_to(query, response)
+        && (response[4..6] == [0, 0] || answers(query, response))
+}
+
+/// Whether a message is an answer, and has the id of a question that was sent.
+fn is_to(query: &[u8], response: &[u8]) -> bool {
+    let flags = response.get(2..4).map_or(0, |flags| u16::from_be_bytes([flags[0], flags[1]]));
+    flags & flag::QR != 0 && flags & flag::OPCODE == 0 && response[..2] == query[..2]
 }
 
 #[cfg(test)]
@@ -135,7 +175,8 @@ mod tests {
 
     #[test]
     fn an_answer_has_the_id_and_the_question_to_the_letter() {
-        let query = question(&"example.org".parse().unwrap(), 1, 7, || true);
+        let name = "example.org".parse().unwrap();
+        let query = Question::new(&name, 1).write(7, || true);
         let mut response = query.clone();
         response[2] |= 0x80;
         assert!(answers(&query, &response));
@@ -149,11 +190,38 @@ mod tests {
             assert!(!answers(&query, &changed(at)), "{at}");
         }
         assert!(!answers(&query, &response[..12]));
+        let plain = Question::new(&name, 1).plain().write(7, || true);
+        assert_eq!((plain.len() + 11, &plain[2..12]), (query.len(), &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0][..]));
+        assert!(answers(&plain, &response) && !answers(&plain, &changed(HEADER_OCTETS + 1)));
+    }
+
+    #[test]
+    fn that_a_question_cannot_be_read_is_said_with_it_or_by_a_header_alone() {
+        let query = Question::new(&"example.org".parse().unwrap(), 1).write(7, || false);
+        for (code, is_unread) in
+            [(0, false), (rcode::FORMERR, true), (rcode::SERVFAIL, false), (rcode::NOTIMP, true)]
+        {
+            let mut whole = query.clone();
+            (whole[2], whole[3]) = (0x80, code);
+            let mut alone = whole[..HEADER_OCTETS].to_vec();
+            alone[4..].fill(0);
+            for response in [&whole, &alone] {
+                assert_eq!(super::is_unread(&query, response), is_unread, "{response:?}");
+                for (at, bits) in [(0, 1), (1, 1), (2, 0x80), (2, 0x08)] {
+                    let mut other = response.clone();
+                    other[at] ^= bits;
+                    assert!(!super::is_unread(&query, &other), "{other:?}");
+                }
+            }
+            whole[HEADER_OCTETS + 1] ^= 0x20;
+            assert!(!super::is_unread(&query, &whole), "another question");
+            assert!(!super::is_unread(&query, &alone[..HEADER_OCTETS - 1]), "no header");
+        }
     }
 
     #[test]
     fn data_is_uncompressed_and_in_lower_case() {
-        let mut message = question(&"example.org".parse().unwrap(), 15, 7, || false);
+        let mut message = Question::new(&"example.org".parse().unwrap(), 15).write(7, || false);
         message.truncate(message.len() - 11);
         message[7] = 1;
         message[11] = 0;

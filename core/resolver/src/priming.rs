@@ -34,7 +34,7 @@ use crate::{
     hints,
     iterate::{Core, Failure, Security, Work},
     keys::{self, ede},
-    message::rtype,
+    message::{Question, rtype},
     name::Name,
     reply::{NameServer, Reply, Said},
     rrset::TTL_MAX,
@@ -175,7 +175,8 @@ impl<U: Upstream> Core<U> {
     }
 
     async fn witness(&self, address: IpAddr, root: &Zone, work: &Work) -> Result<Option<Reply>, Failure> {
-        let exchanged = self.exchange(address, &root.name, rtype::NS, Transport::Tcp, work).await?;
+        let question = Question::new(&root.name, rtype::NS);
+        let exchanged = self.exchange(address, question, Transport::Tcp, work).await?;
         // Silence in a connection says little of datagrams.
         let Exchanged::Message(message) = exchanged else { return Ok(None) };
         let reply = Reply::of(&root.name, &root.name, rtype::NS, message);

@@ -26,6 +26,9 @@ const LEFT_ALONE_MS: u64 = 30_000;
 /// For how long a server that does not know a zone, or refuses, or speaks of it without authority, comes last for that zone.
 const LAME_MS: u64 = 60_000;
 
+/// For how long a server that does not know EDNS is asked without it, before that is tried again: as unbound does.
+const WITHOUT_EDNS_MS: u64 = 900_000;
+
 /// What is to be expected of a server for a zone, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
@@ -47,6 +50,8 @@ pub(crate) struct Servers {
     states: Cache<IpAddr, State>,
     /// Servers that disappoint in a zone: how, and until when that counts.
     lame: Cache<(IpAddr, Name), (Standing, u64)>,
+    /// Servers that do not know EDNS: until when that counts.
+    without_edns: Cache<IpAddr, u64>,
     /// How many ask each zone just now.
     asking: Mutex<HashMap<Name, usize>>,
 }
@@ -74,6 +79,7 @@ impl Servers {
         Self {
             states: Cache::new(REMEMBERED_MAX),
             lame: Cache::new(REMEMBERED_MAX),
+            without_edns: Cache::new(REMEMBERED_MAX),
             asking: Mutex::default(),
         }
     }
@@ -143,6 +149,16 @@ impl Servers {
     /// Whether it is known to speak of the zone without authority.
     pub(crate) fn is_hearsay(&self, address: IpAddr, zone: &Name, now_ms: u64) -> bool {
         self.standing(address, zone, now_ms) == Standing::Hearsay
+    }
+
+    /// It answers questions without EDNS, and cannot read others.
+    pub(crate) fn without_edns(&self, address: IpAddr, now_ms: u64) {
+        self.without_edns.insert(address, now_ms + WITHOUT_EDNS_MS);
+    }
+
+    /// Whether it is known not to know EDNS.
+    pub(crate) fn has_no_edns(&self, address: IpAddr, now_ms: u64) -> bool {
+        self.without_edns.get(&address).is_some_and(|until| until > now_ms)
     }
 
     fn standing(&self, address: IpAddr, zone: &Name, now_ms: u64) -> Standing {

@@ -53,6 +53,9 @@ impl Trust {
     }
 }
 
+/// What holds of a signed zone while its keys are being fetched: nothing of it is believed, and nothing asked without DO.
+const UNTIL_KEYS: Trust = Trust::Bogus(ede::DNSKEY_MISSING);
+
 /// What a zone says about the keys of one below it.
 struct Delegated {
     /// The DS data by which they are known; or what else it says of that zone.
@@ -106,6 +109,7 @@ impl<U: Upstream> Core<U> {
             // All are revoked: what nothing is known of is not believed, rather than insecure.
             Some(ds) if ds.is_empty() => zone.trust = Trust::Bogus(ede::DNSKEY_MISSING),
             Some(ds) => {
+                zone.trust = UNTIL_KEYS;
                 let known = self.trust_by_ds(&zone, &ds, work, 0).await?;
                 zone.trust_as(known);
             }
@@ -156,6 +160,7 @@ impl<U: Upstream> Core<U> {
                 zone.last(ttl);
                 match ds {
                     Ok(ds) => {
+                        zone.trust = UNTIL_KEYS;
                         let ahead = async {
                             let Step { asked, rtype, .. } = next?;
                             Some(self.ask(&zone, &asked, rtype, work, depth).await)

@@ -13,6 +13,7 @@ mod liars;
 mod prefetch;
 mod priming;
 mod trust;
+mod without_edns;
 mod world;
 
 use std::{

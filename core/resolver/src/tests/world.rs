@@ -49,6 +49,10 @@ pub(crate) enum Fault {
     ForgesDelegation,
     /// Adds records of names that are not its own.
     Poisons,
+    /// Can read no question, however it is asked.
+    ReadsNothing,
+    /// Does not know EDNS, and says so by this code: with the question, or by a header alone.
+    NoEdns(u8, bool),
     /// Has lost its zones, and tells of them from a cache.
     Hearsay,
     /// Says that all name servers of the root are at an address of its choice.
@@ -83,6 +87,8 @@ pub(crate) struct World {
     pub(crate) faults: Mutex<HashMap<IpAddr, Fault>>,
     /// Questions that came: to whom, name as it was shown, type, transport.
     pub(crate) asked: Mutex<Vec<(IpAddr, Name, u16, Transport)>>,
+    /// Their octets.
+    pub(crate) queries: Mutex<Vec<Vec<u8>>>,
     pub(crate) now: AtomicU64,
     /// How long each answer takes.
     pub(crate) round_trip: Duration,
@@ -260,6 +266,8 @@ struct Answer {
     counts: [u16; 3],
     octets: [Vec<u8>; 3],
     flags: u16,
+    /// Whether signatures and denials are wanted.
+    has_do: bool,
     /// When it is written, in seconds.
     now: u64,
 }
@@ -269,7 +277,7 @@ impl Answer {
     fn add(&mut self, section: usize, zone: &Zone, set: &Set, shown: Option<&Name>) {
         let owner = shown.unwrap_or(&set.0);
         let mut data: Vec<(u16, Vec<u8>)> = set.2.iter().map(|data| (set.1, data.clone())).collect();
-        if set.1 != rtype::NS || set.0 == zone.name {
+        if self.has_do && (set.1 != rtype::NS || set.0 == zone.name) {
             let good = zone.sign(set, self.now);
             for number in 0..zone.chaff(self.now) {
                 data.extend(good.clone().map(|mut bad| {
@@ -292,8 +300,8 @@ impl Answer {
         }
     }
 
-    fn of(zones: &[&Zone], asked: &Name, kind: u16, now: u64) -> Option<Self> {
-        let mut answer = Self { flags: flag::QR | flag::AA, now, ..Self::default() };
+    fn of(zones: &[&Zone], asked: &Name, kind: u16, has_do: bool, now: u64) -> Option<Self> {
+        let mut answer = Self { flags: flag::QR | flag::AA, has_do, now, ..Self::default() };
         // The set of a delegation is in the zone above, if it is here.
         let has = |zone: &&&Zone| asked.is_within(&zone.name) && (kind != rtype::DS || asked != &zone.name);
         let zone = zones.iter().filter(has).max_by_key(|zone| zone.name.depth())?;
@@ -306,7 +314,7 @@ impl Answer {
                 None => zone
                     .chain()
                     .iter()
-                    .filter(|_| zone.key.is_some())
+                    .filter(|_| has_do && zone.key.is_some())
                     .for_each(|it| answer.add(1, zone, it, None)),
             }
             for server in &servers.2 {
@@ -340,11 +348,14 @@ impl Answer {
             }
         } else if let Some(set) = wild().filter(|_| !exists) {
             answer.add(0, zone, &set, Some(asked));
-            zone.chain().iter().for_each(|it| answer.add(1, zone, it, None));
+            zone.chain().iter().filter(|_| has_do).for_each(|it| answer.add(1, zone, it, None));
         } else {
             answer.flags |= if exists || is_wild { 0 } else { 3 };
             answer.add(1, zone, &zone.find(&zone.name, rtype::SOA, now)?, None);
-            zone.chain().iter().filter(|_| zone.key.is_some()).for_each(|it| answer.add(1, zone, it, None));
+            zone.chain()
+                .iter()
+                .filter(|_| has_do && zone.key.is_some())
+                .for_each(|it| answer.add(1, zone, it, None));
         }
         Some(answer)
     }
@@ -357,6 +368,9 @@ impl Upstream for World {
         let asked = Name::parse(query, &mut at).unwrap();
         let kind = read_u16(query, &mut at).unwrap();
         self.asked.lock().unwrap().push((server, asked.clone(), kind, transport));
+        self.queries.lock().unwrap().push(query.to_vec());
+        // A flag of the OPT record, which stands at the end, and has no options.
+        let (has_edns, has_do) = (query[11] == 1, query[11] == 1 && query[query.len() - 4] & 0x80 != 0);
         let fault = self.faults.lock().unwrap().get(&server).copied();
         // Of the runtime's simulated time.
         if !self.round_trip.is_zero() {
@@ -371,13 +385,21 @@ impl Upstream for World {
             return Err(io::ErrorKind::NetworkUnreachable.into());
         }
         let refused = Answer { flags: flag::QR | 5, ..Answer::default() };
-        let mut answer =
-            Answer::of(&zones, &asked, kind, self.now.load(Ordering::Relaxed)).unwrap_or(refused);
+        let now = self.now.load(Ordering::Relaxed);
+        let mut answer = Answer::of(&zones, &asked, kind, has_do, now).unwrap_or(refused);
         let mut question = query[12..at + 2].to_vec();
         let mut id = [query[0], query[1]];
         match fault {
             Some(Fault::Refuses) => answer = Answer { flags: flag::QR | 5, ..Answer::default() },
             Some(Fault::Hearsay) => answer.flags = answer.flags & !flag::AA | flag::RA,
+            Some(Fault::ReadsNothing) => answer = Answer { flags: flag::QR | 1, ..Answer::default() },
+            Some(Fault::NoEdns(code, is_header)) if has_edns => {
+                let flags = flag::QR | u16::from(code);
+                if is_header {
+                    return Ok([&id[..], &flags.to_be_bytes(), &[0; 8]].concat());
+                }
+                answer = Answer { flags, ..Answer::default() };
+            }
             Some(Fault::OtherId) => id[0] ^= 1,
             Some(Fault::OtherQuestion) => question[1] ^= 1,
             Some(Fault::LowerCase | Fault::Tarpit) if transport == Transport::Udp => {
