@@ -3,7 +3,7 @@
 use crate::{message::rtype, name::Name};
 
 /// Labels that are shown one by one (RFC 9156, 2.3); below them is rarely another zone.
-const MINIMISED_MAX: usize = 10;
+pub(crate) const MINIMISED_MAX: usize = 10;
 
 /// How much of a name the servers of its zones have been shown (RFC 9156).
 pub(crate) struct Way {

@@ -5,11 +5,13 @@
 mod ahead;
 mod anchors;
 mod anew;
+mod chance;
 mod denials;
 mod dname;
 mod hearsay;
 mod homes;
 mod liars;
+mod minimised;
 mod prefetch;
 mod priming;
 mod trust;
@@ -330,6 +332,27 @@ async fn what_has_expired_is_served_while_its_servers_are_silent() {
     world.set(ip(PLAIN), None);
     world.pass(31);
     assert_eq!(ask(&resolver, "www.plain.test", rtype::A, 0).await.message.answer[0].ttl, 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_expired_is_served_for_a_day_and_no_longer() {
+    let mut world = Arc::into_inner(world(|_| {})).unwrap();
+    world.zones.iter_mut().for_each(|(_, zone)| zone.signs_anew = true);
+    let world = Arc::new(world);
+    let resolver = resolver(&world);
+    ask(&resolver, "www.plain.test", rtype::A, 0).await;
+    ask(&resolver, "no.plain.test", rtype::A, 0).await;
+    world.set(ip(PLAIN), Some(Fault::Silent));
+    world.pass(300 + 86_400 - 1);
+    for (text, code) in [("www.plain.test", ede::STALE), ("no.plain.test", ede::STALE_NXDOMAIN)] {
+        assert_eq!(ask(&resolver, text, rtype::A, 0).await.ede, Some(code), "{text}, in its last second");
+    }
+    world.pass(1);
+    for text in ["www.plain.test", "no.plain.test"] {
+        let answered = ask(&resolver, text, rtype::A, 0).await;
+        assert_eq!((answered.message.rcode(), answered.ede), (2, Some(ede::NO_AUTHORITY)), "{text}");
+        assert!(answered.message.answer.is_empty(), "{text}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -121,3 +121,44 @@ async fn one_server_with_old_signatures_among_several_does_no_harm() {
         assert!(is_secure(&resolver, "other.signed.test").await);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_of_whose_ds_records_none_can_be_checked_is_insecure_and_says_why() {
+    // An algorithm, and a digest, that nobody knows.
+    for (at, why) in [(2, ede::UNSUPPORTED_KEY), (3, ede::UNSUPPORTED_DIGEST)] {
+        let mut world = signed_world(|_, _| {});
+        let test = world.zones.iter_mut().find(|zone| zone.0 == ip(TEST)).unwrap();
+        let is_its =
+            |set: &&mut (Name, u16, Vec<Vec<u8>>)| set.0 == name("signed.test") && set.1 == rtype::DS;
+        test.1.sets.iter_mut().find(is_its).unwrap().2[0][at] = 200;
+        let answered = ask(&resolver(&Arc::new(world)), "www.signed.test", rtype::A, 0).await;
+        assert_eq!((answered.message.rcode(), answered.addresses()), (0, vec![80]));
+        assert_eq!((answered.is_secure(), answered.ede), (false, Some(why)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_it_is_validated_is_told_to_who_sets_ad_or_do_and_to_nobody_else() {
+    const AD: u16 = 0x0120;
+    let resolver = resolver(&Arc::new(signed_world(|_, _| {})));
+    for (flags, edns, is_told) in [
+        (0x0100, None, false),
+        (0x0100, Some(0), false),
+        (AD, None, true),
+        (AD, Some(0), true),
+        (0x0100, Some(DO), true),
+    ] {
+        let mut octets = [7, flags, 1, 0, 0, u16::from(edns.is_some())].map(u16::to_be_bytes).concat();
+        octets.extend(name("www.signed.test").wire());
+        octets.extend([rtype::A, 1].map(u16::to_be_bytes).concat());
+        if let Some(its) = edns {
+            octets.push(0);
+            octets.extend([rtype::OPT, 1_232, 0, its, 0].map(u16::to_be_bytes).concat());
+        }
+        let Read::Query(query) = Query::read(&octets) else { panic!("it is a question") };
+        let mut answer = Vec::new();
+        resolver.answer(&query, query.udp_octets_max(), &mut answer).await;
+        let answered = answered(&answer);
+        assert_eq!((answered.addresses(), answered.is_secure()), (vec![80], is_told), "{flags:#x} {edns:?}");
+    }
+}

@@ -49,6 +49,8 @@ pub(crate) enum Fault {
     ForgesDelegation,
     /// Adds records of names that are not its own.
     Poisons,
+    /// Says this code of names that have no records, as if nothing lay below them.
+    NothingBetween(u8),
     /// Can read no question, however it is asked.
     ReadsNothing,
     /// Does not know EDNS, and says so by this code: with the question, or by a header alone.
@@ -392,6 +394,11 @@ impl Upstream for World {
         match fault {
             Some(Fault::Refuses) => answer = Answer { flags: flag::QR | 5, ..Answer::default() },
             Some(Fault::Hearsay) => answer.flags = answer.flags & !flag::AA | flag::RA,
+            Some(Fault::NothingBetween(code))
+                if !zones.iter().flat_map(|zone| &zone.sets).any(|set| set.0 == asked) =>
+            {
+                answer = Answer { flags: flag::QR | flag::AA | u16::from(code), ..Answer::default() };
+            }
             Some(Fault::ReadsNothing) => answer = Answer { flags: flag::QR | 1, ..Answer::default() },
             Some(Fault::NoEdns(code, is_header)) if has_edns => {
                 let flags = flag::QR | u16::from(code);

@@ -75,6 +75,36 @@ async fn a_policy_blocks_and_answers_in_the_place_of_what_there_is() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn why_a_name_is_blocked_is_told_by_the_extended_error_of_the_policys_reason() -> Result<()> {
+    let lists = tempfile::tempdir()?;
+    let list = lists.path().join("list");
+    std::fs::write(&list, "www.plain.test\n")?;
+    let reasons = [
+        ("blocked", "EDE 15 (Blocked)"),
+        ("censored", "EDE 16 (Censored)"),
+        ("filtered", "EDE 17 (Filtered)"),
+    ];
+    let client = |number: usize| format!("192.0.2.{}", number + 1);
+    let mut table = "allow = [\"192.0.2.0/24\"]\n".to_owned();
+    for (number, (reason, _)) in reasons.iter().enumerate() {
+        table += &format!(
+            "[[dns.resolver.policies]]\nname = \"{reason}\"\nnetworks = [\"{}/32\"]\nblock = [{list:?}]\n\
+             reason = \"{reason}\"\n",
+            client(number)
+        );
+    }
+    with_resolver(&table, async |resolving| {
+        for (number, (reason, told)) in reasons.iter().enumerate() {
+            let answer = https(resolving, &client(number), "/dns-query?name=www.plain.test").await?;
+            let answer = body(answer.map_err(|fault| anyhow::anyhow!("{fault}"))?).await?;
+            ensure!(answer["Status"] == 3 && answer["Comment"] == *told, "{reason}: {answer}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_in_the_url_lets_in_from_anywhere_and_has_its_locations_policy() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let table = office(&folder.path().join("list"), "allow = [\"192.0.2.0/24\"]")?;
