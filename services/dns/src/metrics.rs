@@ -1,21 +1,32 @@
 //! What is counted. Labels have fixed values only: nothing that an asker sends becomes one.
 
 use std::{
+    fmt,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
 use prometheus_client::{
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{
+        MetricType,
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+    },
     registry::Registry,
 };
 use proxima_chassis::GaugeGuard;
+use proxima_ledger::CompiledZones;
 
 use crate::{
     asker::Transport,
     rate::Limited,
     respond::Answered,
     wire::{Rcode, rtype},
+    zone::ZoneTree,
 };
 
 /// One in so many queries is timed: a histogram takes a lock.
@@ -66,6 +77,9 @@ pub(crate) struct MessageMetrics {
     dropped: Counter,
     slipped: Counter,
 }
+
+/// What is told of compiled zones: looked up when it is asked for.
+struct Zones(CompiledZones<ZoneTree>);
 
 /// What the listeners of a role count.
 pub(crate) struct ListenerMetrics {
@@ -120,6 +134,36 @@ impl DnsMetrics {
         if let Some(took) = took {
             self.seconds.observe(took.as_secs_f64());
         }
+    }
+}
+
+/// Registers what is told of these zones.
+pub(crate) fn register_zones(registry: &mut Registry, zones: CompiledZones<ZoneTree>) {
+    registry.register_collector(Box::new(Zones(zones)));
+}
+
+impl fmt::Debug for Zones {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Zones").field("kept", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
+impl Collector for Zones {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Self(zones) = self;
+        let help =
+            "Zones compiled, by why: asked for, asked for and large (by a thread of its own), or changed";
+        let mut compiled = encoder.encode_descriptor("zones_compiled", help, None, MetricType::Counter)?;
+        for (why, number) in [
+            ("asked", zones.compiled_for_requests()),
+            ("asked_large", zones.compiled_aside()),
+            ("changed", zones.compiled_ahead()),
+        ] {
+            ConstCounter::new(number).encode(compiled.encode_family(&[("why", why)])?)?;
+        }
+        let help = "Compiled zones that are kept";
+        let kept = encoder.encode_descriptor("zones_kept", help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::try_from(zones.len()).unwrap_or(i64::MAX)).encode(kept)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     config::DnsConfig,
     flattening::Flattening,
     https::{DnsOverHttps, Role},
-    metrics::{DnsMetrics, ListenerMetrics},
+    metrics::{DnsMetrics, ListenerMetrics, register_zones},
     places::Places,
     resolver::Recursive,
     respond::Responder,
@@ -146,6 +146,7 @@ impl DnsService {
         let sampler = analytics.sampler();
         let server =
             Arc::new(Server::new(config, (metrics, sampler), listening, responder, replica, flattening));
+        node.metrics.register(NAME, |registry| register_zones(registry, server.zones.clone()));
         let health = Mutex::new(Health::Starting);
         let name_servers = network.name_servers.iter().map(ToString::to_string).collect();
         let addresses = Mutex::default();

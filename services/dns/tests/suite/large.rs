@@ -64,6 +64,9 @@ async fn a_large_zone_is_compiled_by_no_thread_that_answers() -> Result<()> {
         ensure!(answer[1].ends_with("192.0.2.10"), "{answer:?}");
         let [for_requests, aside, ahead] = running.service.zones_compiled();
         ensure!((for_requests, aside) == (0, 1) && ahead >= 1, "{for_requests} {aside} {ahead}");
+        let metrics = running.node.metrics.encode();
+        let compiled = format!("proxima_dns_zones_compiled_total{{why=\"changed\"}} {ahead}\n");
+        ensure!(metrics.contains(&compiled) && metrics.contains("proxima_dns_zones_kept 1\n"), "{metrics}");
         Ok(())
     })
     .await
