@@ -114,6 +114,9 @@ struct Answer<'a, Z> {
     proofs: Vec<Proof>,
 }
 
+/// The zone that is asked about, where the one above it answers.
+type Child = Option<Arc<ZoneTree>>;
+
 /// Where looking up one name leads.
 #[expect(
     clippy::large_enum_variant,
@@ -153,22 +156,20 @@ impl<Z: Zones> Answer<'_, Z> {
         }
         let query = self.query;
         let mut name = Cow::Borrowed(&query.name);
-        let (mut zone, child) = self
-            .zone_of_question()?
+        let (mut zone, mut child) = self
+            .zones_of(&name)?
             .ok_or(Failure::because(Rcode::Refused, ExtendedError::NOT_AUTHORITATIVE))?;
         self.zone = Some(zone.id);
         if !zone.is_served() {
             return Err(Failure::because(Rcode::ServFail, ExtendedError::EXPIRED));
         }
         self.writer.set_authoritative(true);
-        if let Some(child) = child
-            && zone.signer().is_some()
-        {
-            self.count(Counted::Name(name.wire()))?;
-            return self.vouch(&zone, &child);
-        }
         let mut passed: Vec<Cow<'_, Name>> = Vec::new();
         loop {
+            if let Some(child) = child {
+                self.count(Counted::Name(name.wire()))?;
+                return self.vouch(&zone, &child);
+            }
             let target = match self.step(&zone, &name, passed.is_empty())? {
                 Step::Done(rcode) => return Ok(rcode),
                 Step::Follow(target) => target,
@@ -178,8 +179,8 @@ impl<Z: Zones> Answer<'_, Z> {
             if passed.len() >= ALIASES_MAX || passed.iter().any(|name| name.wire() == target.wire()) {
                 return Ok(Rcode::NoError);
             }
-            match self.zone_of_target(&zone, &target)? {
-                Some(next) => (zone, name) = (next, Cow::Owned(target)),
+            match self.zones_of_target(&zone, &target)? {
+                Some(next) => ((zone, child), name) = (next, Cow::Owned(target)),
                 None => return Ok(Rcode::NoError),
             }
         }
@@ -402,24 +403,34 @@ impl<Z: Zones> Answer<'_, Z> {
         Ok(written)
     }
 
-    /// The zone that answers the question; if that is the one above the zone that is asked about, both.
-    #[expect(clippy::type_complexity, reason = "two zones, the second sometimes")]
-    fn zone_of_question(&self) -> Result<Option<(Arc<ZoneTree>, Option<Arc<ZoneTree>>)>, Failure> {
-        let Some(zone) = self.zone_of(&self.query.name)? else { return Ok(None) };
-        if self.query.qtype == rtype::DS
-            && zone.apex() == self.query.name.wire()
-            && let Some(above) = self.zone_above(&zone)?
-        {
-            return Ok(Some((above, Some(zone))));
+    /// The zone that answers what is asked of a name. How a zone is signed is said by the one above it (RFC 4035, 3.1.4.1), which
+    /// then comes with that zone: unless another server has one between them, or its primary signed it, for then it says what
+    /// that signed and no more.
+    fn zones_of(&self, name: &Name) -> Result<Option<(Arc<ZoneTree>, Child)>, Failure> {
+        let Some(zone) = self.zone_of(name)? else { return Ok(None) };
+        if self.query.qtype != rtype::DS || zone.apex() != name.wire() {
+            return Ok(Some((zone, None)));
         }
-        Ok(Some((zone, None)))
+        let Some(above) = self.zone_above(&zone)? else { return Ok(Some((zone, None))) };
+        let above = first_active(above, ZoneTree::is_active, |zone| self.zone_above(zone))?;
+        // Anybody can have made one that is not active.
+        if zone.is_active() && !above.is_active() {
+            return Ok(Some((zone, None)));
+        }
+        let is_parent =
+            above.presigned().is_none() && !matches!(above.find(name), Found::Cut { label: 1.., .. });
+        Ok(Some((above, is_parent.then_some(zone))))
     }
 
-    /// The zone that an alias leads to from `zone`; none if it leads out of what is known here for certain.
-    fn zone_of_target(&self, zone: &ZoneTree, target: &Name) -> Result<Option<Arc<ZoneTree>>, Failure> {
+    /// The same of a name that an alias leads to from `zone`; none if it leads out of what is known here for certain.
+    fn zones_of_target(
+        &self,
+        zone: &ZoneTree,
+        target: &Name,
+    ) -> Result<Option<(Arc<ZoneTree>, Child)>, Failure> {
         let speaks =
             |found: &Arc<ZoneTree>| found.is_served() && (found.is_active() || found.apex() == zone.apex());
-        Ok(self.zone_of(target)?.filter(speaks))
+        Ok(self.zones_of(target)?.filter(|(found, _)| speaks(found)))
     }
 
     /// The zone in which a name lies.

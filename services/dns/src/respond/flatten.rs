@@ -33,7 +33,7 @@ impl<Z: Zones> Answer<'_, Z> {
         let mut ttl = alias.ttl;
         let mut target = Name::of_encoded(alias.target());
         for _ in 0..ALIASES_MAX {
-            let Some(there) = self.zone_of_target(zone, &target)? else {
+            let Some((there, _)) = self.zones_of_target(zone, &target)? else {
                 return self.flatten_outside(zone, (name, flattened), &target, ttl);
             };
             let node = match there.find(&target) {

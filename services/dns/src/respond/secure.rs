@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     dnssec::{Signer, nsec, nsec3},
     message::Section,
-    name,
+    name::{self, Name},
     rrset::{AsSet as _, RrSet, Set},
     wire::{ExtendedError, Rcode, rtype},
     zone::{ASTERISK, Denied, Found, HttpsOffer, Kind, NEGATIVE_TTL, Node, ZoneTree},
@@ -119,13 +119,17 @@ impl<Z: Zones> Answer<'_, Z> {
 
     /// Answers how far a zone here trusts the keys of one beneath it that is here too, and therefore needs no NS
     /// records in it. What the upper zone's owner says comes beside what follows from the keys: others may sign the zone
-    /// beneath it too (RFC 8901).
+    /// beneath it too (RFC 8901). Without keys of its own, the upper zone has nothing to vouch with.
+    ///
+    /// A wildcard, an alias or a DNAME record of the upper zone says nothing of the lower one, which answers all other
+    /// questions itself. (Servers to which a zone without a delegation above is none, as Knot DNS and BIND, answer by them.)
     pub(super) fn vouch(&mut self, zone: &ZoneTree, child: &ZoneTree) -> Result<Rcode, Failure> {
-        let said = match zone.find(&self.query.name) {
+        let said = match zone.find(&Name::of_encoded(child.apex())) {
             Found::Cut { node, label: 0 } => node.set(rtype::DS),
             _ => None,
         };
-        let ours = child.signer().and_then(Signer::ds).map(RrSet::view);
+        let signer = zone.signer().and_then(|_| child.signer());
+        let ours = signer.and_then(Signer::ds).map(RrSet::view);
         let mut ds = ours.or(said).map(Set::detached);
         if let (Some(ds), Some(said)) = (&mut ds, said) {
             ds.merge(said);
