@@ -3,27 +3,21 @@
 //!
 //! The keys are the primary's, and so are its signatures and denials: they come with the zone, as records of types that no
 //! owner can have here ([`is_of_signing`]), and are answered as they came, good or not. A validator judges them; whoever looks
-//! after the zone is told first ([`Presigned::problem`]).
+//! after the zone is told first ([`Presigned::problem`]), by what is answered (`core/transfer/src/presigned.rs`).
 
-use std::{
-    borrow::Borrow,
-    collections::{HashMap, hash_map::RandomState},
-    fmt,
-    hash::BuildHasher,
-};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Record, RecordData, Timestamp, ZoneName, key_tag,
-    limits::{NSEC3_ITERATIONS_MAX, PRESIGNED_KEYS_SHOWN_MAX, SIGNATURES_END_SOON_SECONDS},
+    Timestamp,
+    limits::{NSEC3_ITERATIONS_MAX, SIGNATURES_END_SOON_SECONDS},
 };
 
 const RRSIG: u16 = 46;
 const NSEC: u16 = 47;
 const DNSKEY: u16 = 48;
 const NSEC3PARAM: u16 = 51;
-const SOA: u16 = 6;
 
 /// Whether a signed zone has records of this type because it is signed: RRSIG, NSEC and DNSKEY (RFC 4034), NSEC3 and NSEC3PARAM
 /// (RFC 5155), CDS and CDNSKEY (RFC 7344), and ZONEMD, the digest of all of it (RFC 8976).
@@ -54,15 +48,18 @@ pub enum Denial {
 /// What a zone that came has because it is signed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PresignedContent {
-    /// The tags of its keys, [`PRESIGNED_KEYS_SHOWN_MAX`] at the most.
+    /// The tags of its keys, [`PRESIGNED_KEYS_SHOWN_MAX`](crate::limits::PRESIGNED_KEYS_SHOWN_MAX) at the most.
     pub keys: Vec<u16>,
-    /// How it denies; by hashes, if it has both.
+    /// How it is denied here what does not exist; by hashes, if it has both and they can be used.
     pub denial: Option<Denial>,
-    /// How often its names are hashed again (RFC 5155, 3.1.3).
+    /// How often its names are hashed again (RFC 5155, 3.1.3), if that is why nothing is denied.
     #[serde(default)]
     pub iterations: u16,
     /// Whether its SOA record is signed.
     pub signs_soa: bool,
+    /// How many of its sets have no signature by a key of it.
+    #[serde(default)]
+    pub unsigned: u32,
     /// When the first of its sets has no good signature any more.
     pub expires_at: Option<Timestamp>,
 }
@@ -78,6 +75,10 @@ pub enum PresignedProblem {
     Undenied,
     /// Its names are hashed more often than they are here.
     Iterations(u16),
+    /// It is not served, since no primary was heard for too long.
+    Unserved,
+    /// So many of its sets have no signature by a key of it.
+    UnsignedSets(u32),
     /// Signatures have ended.
     Expired(Timestamp),
     /// Signatures end soon.
@@ -99,6 +100,8 @@ impl PresignedProblem {
             Self::Unsigned => "unsigned",
             Self::Undenied => "undenied",
             Self::Iterations(_) => "iterations",
+            Self::Unserved => "unserved",
+            Self::UnsignedSets(_) => "unsigned_sets",
             Self::Expired(_) => "expired",
             Self::EndsSoon(_) => "ends_soon",
             Self::LeftOut(_) => "left_out",
@@ -106,8 +109,17 @@ impl PresignedProblem {
     }
 
     /// All that it may be called.
-    pub const NAMES: [&str; 7] =
-        ["not_come", "unsigned", "undenied", "iterations", "expired", "ends_soon", "left_out"];
+    pub const NAMES: [&str; 9] = [
+        "not_come",
+        "unsigned",
+        "undenied",
+        "iterations",
+        "unserved",
+        "unsigned_sets",
+        "expired",
+        "ends_soon",
+        "left_out",
+    ];
 }
 
 impl fmt::Display for PresignedProblem {
@@ -125,6 +137,14 @@ impl fmt::Display for PresignedProblem {
                 f,
                 "its primary hashes names {iterations} times more; more than {NSEC3_ITERATIONS_MAX} are not computed here \
                  (RFC 9276, 3.2): denials have no proof"
+            ),
+            Self::Unserved => f.write_str(
+                "its primaries were not heard for as long as it is good, and it is answered SERVFAIL until one is",
+            ),
+            Self::UnsignedSets(count) => write!(
+                f,
+                "{count} record sets of it have no signature by one of its keys: have its primary sign it again and raise the \
+                 serial"
             ),
             Self::Expired(at) => {
                 write!(f, "signatures of its primary ended at {at}: have it sign the zone again and raise the serial")
@@ -150,11 +170,14 @@ impl Presigned {
         if expires_at <= now {
             return Some(PresignedProblem::Expired(expires_at));
         }
-        if came.denial.is_none() {
-            return Some(PresignedProblem::Undenied);
+        if came.unsigned > 0 {
+            return Some(PresignedProblem::UnsignedSets(came.unsigned));
         }
         if came.iterations > NSEC3_ITERATIONS_MAX {
             return Some(PresignedProblem::Iterations(came.iterations));
+        }
+        if came.denial.is_none() {
+            return Some(PresignedProblem::Undenied);
         }
         if expires_at <= now.plus_seconds(SIGNATURES_END_SOON_SECONDS) {
             return Some(PresignedProblem::EndsSoon(expires_at));
@@ -170,127 +193,14 @@ impl Presigned {
     }
 }
 
-impl PresignedContent {
-    /// What a zone's records say of it. Of a set that is signed more than once, the signature counts that lasts longest.
-    pub fn of(apex: &ZoneName, records: impl Iterator<Item = impl Borrow<Record>>, now: Timestamp) -> Self {
-        let mut content = Self::default();
-        // Names by what they are hashed to, with a key that nobody else has: of a million, none is kept.
-        let (hasher, mut ends) = (RandomState::new(), HashMap::<(u64, u16), i64>::new());
-        for record in records {
-            let record = record.borrow();
-            let RecordData::Other(rdata) = &record.data else { continue };
-            let (octets, is_apex) = (rdata.octets(), record.name.as_str() == apex.as_str());
-            match (rdata.record_type().code(), is_apex) {
-                (DNSKEY, true) if content.keys.len() < PRESIGNED_KEYS_SHOWN_MAX => {
-                    content.keys.push(key_tag(octets));
-                }
-                (RRSIG, _) => {
-                    let Some((covered, end)) = signature(octets, now) else { continue };
-                    content.signs_soa |= is_apex && covered == SOA;
-                    let known = ends.entry((hasher.hash_one(&record.name), covered)).or_insert(end);
-                    *known = end.max(*known);
-                }
-                (NSEC, true) => content.denial = content.denial.or(Some(Denial::Nsec)),
-                (NSEC3PARAM, true) => {
-                    // Hash, flags, iterations (RFC 5155, 4.2).
-                    let [_, _, high, low, ..] = octets else { continue };
-                    content.denial = Some(Denial::Nsec3);
-                    content.iterations = content.iterations.max(u16::from_be_bytes([*high, *low]));
-                }
-                _ => {}
-            }
-        }
-        content.keys.sort_unstable();
-        let first = ends.into_values().min();
-        content.expires_at = first.map(|seconds| Timestamp::from_millis(seconds.saturating_mul(1_000)));
-        content
-    }
-}
-
-/// Which type a signature covers, and when it ends, in seconds since 1970: its 32 bits go around the clock (RFC 4034, 3.1.5).
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
-    reason = "modulo 2^32"
-)]
-fn signature(data: &[u8], now: Timestamp) -> Option<(u16, i64)> {
-    let covered = u16::from_be_bytes(*data.first_chunk()?);
-    let end = u32::from_be_bytes(*data.get(8..12)?.first_chunk()?);
-    let now = now.as_seconds();
-    let ahead = end.wrapping_sub(now as u32) as i32;
-    Some((covered, now + i64::from(ahead)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{RecordId, Ttl, ZoneId};
 
     const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
-    fn record(name: &str, code: u16, octets: &[u8]) -> Record {
-        Record {
-            id: RecordId::from_bytes([1; 16]),
-            zone: ZoneId::from_bytes([2; 16]),
-            name: crate::DnsName::parse(name).unwrap(),
-            data: RecordData::of_primary(code, octets).unwrap(),
-            ttl: Ttl::transferred(60),
-            proxied: false,
-            flatten: false,
-            comment: None,
-            tags: Vec::new(),
-            created_at: NOW,
-            modified_at: NOW,
-        }
-    }
-
-    /// A signature of this type that ends so many seconds from now.
-    fn rrsig(name: &str, covered: u16, seconds: i64) -> Record {
-        let end = u32::try_from(NOW.as_seconds() + seconds).unwrap();
-        let head = [&covered.to_be_bytes()[..], &[13, 2, 0, 0, 0, 60], &end.to_be_bytes()].concat();
-        record(name, RRSIG, &[&head[..], &[0; 6], b"\x00", &[7; 64]].concat())
-    }
-
-    fn problem(records: &[Record], left_out: u32) -> Option<PresignedProblem> {
-        let apex = ZoneName::parse("example.com").unwrap();
-        let came = Some(PresignedContent::of(&apex, records.iter(), NOW));
-        Presigned { since: NOW, came }.problem(left_out, NOW)
-    }
-
     #[test]
-    fn what_is_wrong_with_a_zone_that_came_is_told_the_worst_first() {
-        let (apex, day) = ("example.com", SIGNATURES_END_SOON_SECONDS);
-        let key = record(apex, DNSKEY, &[1, 1, 3, 13, 9]);
-        let nsec = record(apex, NSEC, b"\x00\x00\x01\x40");
-        let hashed = |iterations| record(apex, NSEC3PARAM, &[1, 0, 0, iterations, 0]);
-        let soa = |seconds| rrsig(apex, SOA, seconds);
-        let ends = |seconds| NOW.plus_seconds(seconds);
-        for (records, left_out, expected) in [
-            (vec![], 0, Some(PresignedProblem::Unsigned)),
-            (vec![key.clone(), nsec.clone()], 0, Some(PresignedProblem::Unsigned)),
-            (vec![soa(2 * day), nsec.clone()], 0, Some(PresignedProblem::Unsigned)),
-            (vec![key.clone(), rrsig(apex, 2, 2 * day)], 0, Some(PresignedProblem::Unsigned)),
-            (vec![key.clone(), soa(2 * day)], 0, Some(PresignedProblem::Undenied)),
-            (vec![key.clone(), soa(2 * day), nsec.clone()], 0, None),
-            (vec![key.clone(), soa(2 * day), hashed(150)], 0, None),
-            (vec![key.clone(), soa(2 * day), hashed(151)], 0, Some(PresignedProblem::Iterations(151))),
-            (vec![key.clone(), soa(0), nsec.clone()], 0, Some(PresignedProblem::Expired(ends(0)))),
-            (vec![key.clone(), soa(day), nsec.clone()], 1, Some(PresignedProblem::EndsSoon(ends(day)))),
-            (vec![key.clone(), soa(2 * day), nsec.clone()], 3, Some(PresignedProblem::LeftOut(3))),
-            // One that has ended beside one that has not, of the same set and of another.
-            (vec![key.clone(), soa(-9), soa(2 * day), nsec.clone()], 0, None),
-            (
-                vec![key, soa(2 * day), rrsig("a.example.com", 1, -9), nsec],
-                0,
-                Some(PresignedProblem::Expired(ends(-9))),
-            ),
-        ] {
-            assert_eq!(problem(&records, left_out), expected, "{records:?}");
-            if let Some(problem) = expected {
-                assert!(PresignedProblem::NAMES.contains(&problem.name()) && !problem.to_string().is_empty());
-            }
-        }
+    fn a_zone_that_has_not_come_waits_for_that() {
         let none = Presigned { since: NOW, came: None };
         assert_eq!((none.problem(0, NOW), none.changes_at(NOW)), (Some(PresignedProblem::NotCome), None));
     }

@@ -129,7 +129,11 @@ impl SecondaryZone {
 
     /// What is wrong with the signatures of its primary, if it is answered with those.
     pub fn signing_problem(&self, now: Timestamp) -> Option<PresignedProblem> {
-        self.presigned.as_ref()?.problem(self.left_out, now)
+        let presigned = self.presigned.as_ref()?;
+        if self.expired {
+            return Some(PresignedProblem::Unserved);
+        }
+        presigned.problem(self.left_out, now)
     }
 
     /// Whether it can be served.

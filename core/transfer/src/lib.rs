@@ -20,12 +20,15 @@
 //!   the time is, with our time in it (RFC 8945, 5.2 and 5.3.2).
 //! * **An answer in many messages is one transaction:** each signature covers the one before it (RFC 8945, 5.3.1).
 //!
-//! What comes in is read by [`stream`]: nothing is given out before all of it has come.
+//! What comes in is read by [`stream`]: nothing is given out before all of it has come. What a zone that came signed is worth is
+//! judged by [`presigned`], for those who answer by it and for those who tell its owner.
 //!
 //! Limits: messages between two signed ones of an answer ([`tsig::UNSIGNED_MAX`]), octets of them, and those of DNS itself.
 
 mod access;
 pub mod message;
+pub mod nsec3;
+pub mod presigned;
 pub mod stream;
 pub mod tsig;
 

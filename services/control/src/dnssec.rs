@@ -374,7 +374,7 @@ fn show(
     if let Some(secondary) = secondary
         && let Some(presigned) = &secondary.presigned
     {
-        return presigned::show(presigned, secondary.left_out, now);
+        return presigned::show(secondary, presigned, now);
     }
     let status = match signing.map(|signing| (signing.state, signing.parent)) {
         None => "disabled",

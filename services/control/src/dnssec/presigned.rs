@@ -1,8 +1,8 @@
 //! `dnssec_presigned`: a secondary zone that is answered as its primary signed it.
 //!
 //! ```text
-//!  disabled ──PATCH dnssec_presigned: true──▶ pending ──it comes, signed──▶ active ◀──it comes anew──▶ error: it came unsigned,
-//!     ▲                                          (fetched whole at once)                               or its signatures ended
+//!  disabled ──PATCH dnssec_presigned: true──▶ pending ──it comes, signed──▶ active ◀──it comes anew──▶ error: it came unsigned, its
+//!     ▲                                          (fetched whole at once)                         signatures ended, or it is not served
 //!     └──────────── PATCH dnssec_presigned: false, or status: disabled ────────────────────────────────┘
 //! ```
 //!
@@ -103,8 +103,8 @@ fn put(
 }
 
 /// DNSSEC of such a zone, as v4 shows it: what a registrar wants to know is known to the primary.
-pub(super) fn show(presigned: &Presigned, left_out: u32, now: Timestamp) -> Value {
-    let problem = presigned.problem(left_out, now);
+pub(super) fn show(secondary: &SecondaryZone, presigned: &Presigned, now: Timestamp) -> Value {
+    let problem = secondary.signing_problem(now);
     let status = match problem {
         Some(PresignedProblem::NotCome) => "pending",
         Some(problem) if problem.is_severe() => "error",

@@ -17,6 +17,7 @@ mod harness;
 mod history;
 mod https;
 mod imports;
+mod presigned;
 mod records;
 mod rules;
 mod secondaries;

@@ -18,7 +18,7 @@ use crate::harness::{Node, Options};
 
 /// What a primary is like.
 #[derive(Clone, Copy)]
-struct Primary {
+pub(crate) struct Primary {
     serial: u32,
     /// Whether it answers with authority.
     authority: bool,
@@ -30,7 +30,7 @@ struct Primary {
     hosts: u16,
 }
 
-const RIGHT: Primary = Primary { serial: 5, authority: true, ends: true, gate: None, hosts: 0 };
+pub(crate) const RIGHT: Primary = Primary { serial: 5, authority: true, ends: true, gate: None, hosts: 0 };
 
 /// Holds transfers up until they are let go, and counts them.
 struct Gate {
@@ -61,7 +61,7 @@ impl Gate {
 
 impl Primary {
     /// Where it is, from now on.
-    fn start(self) -> SocketAddr {
+    pub(crate) fn start(self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
@@ -147,19 +147,23 @@ fn record(rtype: u8, data: &[u8]) -> Vec<u8> {
     [&[0xc0, 12, 0, rtype, 0, 1, 0, 0, 0, 60, 0, length][..], data].concat()
 }
 
-async fn start() -> Node {
-    let control = "activation = \"trust\"\nallow_private_peers = true".to_owned();
-    Node::with(Options { control, ..Options::default() }).await
+pub(crate) async fn start() -> Node {
+    Node::with(options()).await
 }
 
-async fn peer(node: &Node, account: AccountId, at: SocketAddr) -> Value {
+pub(crate) fn options() -> Options {
+    let control = "activation = \"trust\"\nallow_private_peers = true".to_owned();
+    Options { control, ..Options::default() }
+}
+
+pub(crate) async fn peer(node: &Node, account: AccountId, at: SocketAddr) -> Value {
     let path = format!("/accounts/{account}/secondary_dns/peers");
     let body = json!({"name": "primary", "ip": at.ip(), "port": at.port(), "ixfr_enable": true});
     node.ok("POST", &path, Some(body)).await["id"].clone()
 }
 
 /// A zone that comes from these peers.
-async fn zone(node: &Node, account: AccountId, name: &str, peers: &[Value]) -> ZoneId {
+pub(crate) async fn zone(node: &Node, account: AccountId, name: &str, peers: &[Value]) -> ZoneId {
     let body = json!({"name": name, "account": {"id": account}, "type": "secondary"});
     let zone = node.ok("POST", "/zones", Some(body)).await;
     let id = zone["id"].as_str().unwrap();
@@ -168,14 +172,14 @@ async fn zone(node: &Node, account: AccountId, name: &str, peers: &[Value]) -> Z
     id.parse().unwrap()
 }
 
-async fn until(node: &Node, zone: ZoneId, what: &str, holds: impl Fn(&SecondaryZone) -> bool) {
+pub(crate) async fn until(node: &Node, zone: ZoneId, what: &str, holds: impl Fn(&SecondaryZone) -> bool) {
     let found = |snapshot: &proxima_ledger::Snapshot| {
         snapshot.get::<SecondaryZone>(&zone).unwrap().is_some_and(|secondary| holds(&secondary))
     };
     node.until(what, found).await;
 }
 
-fn has_serial(serial: u32) -> impl Fn(&SecondaryZone) -> bool {
+pub(crate) fn has_serial(serial: u32) -> impl Fn(&SecondaryZone) -> bool {
     move |secondary| secondary.soa.as_ref().is_some_and(|soa| soa.serial() == serial)
 }
 
@@ -273,7 +277,7 @@ async fn what_is_named_is_put_again_so_that_nobody_deletes_it_at_the_same_time()
 }
 
 /// A record that another process put there.
-fn record_of_another(zone: ZoneId, from: u32) -> TransferredRecord {
+pub(crate) fn record_of_another(zone: ZoneId, from: u32) -> TransferredRecord {
     let record = Record {
         id: RecordId::from_bytes([9; 16]),
         zone,
@@ -290,13 +294,13 @@ fn record_of_another(zone: ZoneId, from: u32) -> TransferredRecord {
     TransferredRecord { record, from, until: None, wire: None }
 }
 
-fn contents(node: &Node, zone: ZoneId) -> Vec<String> {
+pub(crate) fn contents(node: &Node, zone: ZoneId) -> Vec<String> {
     let snapshot = node.context.replica.snapshot().unwrap();
     let found = snapshot.scan::<TransferredRecord>(&[&zone]).map(Result::unwrap);
     found.map(|found| found.record.data.content().to_string()).collect()
 }
 
-fn secondary(node: &Node, zone: ZoneId) -> SecondaryZone {
+pub(crate) fn secondary(node: &Node, zone: ZoneId) -> SecondaryZone {
     node.context.replica.snapshot().unwrap().get::<SecondaryZone>(&zone).unwrap().unwrap()
 }
 

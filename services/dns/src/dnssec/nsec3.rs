@@ -9,9 +9,9 @@
 //! No salt, no further iterations (RFC 9276, 3.1), no opt-out. A name that a wildcard stands for is denied types as if it
 //! were there itself, as its answers are signed.
 
-use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
-
 use proxima_model::limits;
+use proxima_transfer::nsec3::{DIGITS, LABEL_OCTETS};
+pub(crate) use proxima_transfer::nsec3::{HASH_ALGORITHM, HASH_OCTETS, Hashing, hash, hash_of};
 
 use super::denial::write_types;
 use crate::{
@@ -20,16 +20,8 @@ use crate::{
     wire::rtype,
 };
 
-/// SHA-1 as the hash of names: the only one that there is (RFC 5155, 11).
-pub(crate) const HASH_ALGORITHM: u8 = 1;
-/// Octets of a hash.
-pub(crate) const HASH_OCTETS: usize = 20;
-/// Octets that a hash has as a label on the wire, in base 32: with its length.
-const LABEL_OCTETS: usize = 33;
 /// Hash, no flags, no further iterations, no salt (RFC 5155, 4.2; RFC 9276, 3.1).
 const PARAMETERS: [u8; 5] = [HASH_ALGORITHM, 0, 0, 0, 0];
-/// The digits of base 32 with an extended alphabet of hexadecimal digits (RFC 4648, 7), in small letters.
-const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
 
 /// Whether a zone of this name leaves room for hashes below it.
 pub(crate) const fn fits(apex: &[u8]) -> bool {
@@ -84,22 +76,6 @@ pub(crate) fn owner(hash: [u8; HASH_OCTETS], apex: &[u8]) -> Vec<u8> {
     name
 }
 
-/// The hash that a label says, which is all of a name relative to the apex, in lower case.
-pub(crate) fn hash_of(relative: &[u8]) -> Option<[u8; HASH_OCTETS]> {
-    let (&length, digits) = relative.split_first()?;
-    if usize::from(length) + 1 != LABEL_OCTETS || digits.len() + 1 != LABEL_OCTETS {
-        return None;
-    }
-    let mut hash = [0; HASH_OCTETS];
-    for (octets, digits) in hash.chunks_exact_mut(5).zip(digits.chunks_exact(8)) {
-        let value =
-            |digit: &u8| DIGITS.iter().position(|known| known == digit).and_then(|at| u64::try_from(at).ok());
-        let number = digits.iter().try_fold(0_u64, |number, digit| Some(number << 5 | value(digit)?))?;
-        octets.copy_from_slice(&number.to_be_bytes()[3..]);
-    }
-    Some(hash)
-}
-
 /// The closest encloser that has a record, of a name without so many labels or more: without how many, and its record. The
 /// name with one label more has none, so that something covers it.
 ///
@@ -132,17 +108,6 @@ pub(crate) fn closest(
         }
     }
     Some(found)
-}
-
-/// The hash of a name, and of that again with the salt so many times (RFC 5155, 5).
-pub(crate) fn hash(name: &[u8], salt: &[u8], iterations: u16) -> [u8; HASH_OCTETS] {
-    let once = |octets: &[u8]| -> [u8; HASH_OCTETS] {
-        let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
-        context.update(octets);
-        context.update(salt);
-        context.finish().as_ref().try_into().expect("SHA-1 has 20 octets")
-    };
-    (0..iterations).fold(once(name), |hash, _| once(&hash))
 }
 
 /// The hash behind one; the first one is behind the last one.

@@ -12,9 +12,11 @@
 //! * **An NSEC3 record's name is no name of the zone** (RFC 5155, 7.2.8): these records are kept apart from its names.
 //! * **One chain of hashes is used,** one that NSEC3PARAM names and that has the apex; all others are only transferred on.
 //!
-//! Limit: names are hashed [`NSEC3_ITERATIONS_MAX`] times more at the most; a zone that asks for more has no proofs.
+//! Limit: names are hashed [`NSEC3_ITERATIONS_MAX`](proxima_model::limits::NSEC3_ITERATIONS_MAX) times more at the most; a zone
+//! that asks for more has no proofs by hashes. What is used here is what the API judges by (`core/transfer/src/presigned.rs`).
 
-use proxima_model::{Record, RecordData, limits::NSEC3_ITERATIONS_MAX};
+use proxima_model::{Record, RecordData};
+use proxima_transfer::presigned::Signature;
 
 use super::{
     ASTERISK,
@@ -22,16 +24,11 @@ use super::{
     packed::Packed,
 };
 use crate::{
-    dnssec::nsec3::{self, HASH_OCTETS},
+    dnssec::nsec3::{self, HASH_OCTETS, Hashing},
     name::{self, NAME_OCTETS_MAX, ORDER_OCTETS_MAX, order},
     rrset::{RrSet, Set},
     wire::rtype,
 };
-
-/// Octets of RRSIG's data before its signer's name (RFC 4034, 3.1).
-const RRSIG_OCTETS_MIN: usize = 18;
-/// NSEC3PARAM records that are looked at: a chain has one, and while it is replaced there are two.
-const PARAMETERS_MAX: usize = 4;
 
 /// What a zone has because its primary signed it.
 #[derive(Debug)]
@@ -56,26 +53,6 @@ pub(crate) struct Link {
     pub(crate) owner: Box<[u8]>,
     /// It.
     pub(crate) set: RrSet,
-}
-
-/// How names are hashed (RFC 5155, 5).
-#[derive(Debug, PartialEq, Eq)]
-struct Hashing {
-    iterations: u16,
-    salt: Box<[u8]>,
-}
-
-impl Hashing {
-    /// As data of NSEC3 or NSEC3PARAM begins: hash, flags, iterations, salt. And the flags.
-    fn of(data: &[u8]) -> Option<(Self, u8)> {
-        let (&[hash, flags, high, low, length], rest) = data.split_first_chunk()?;
-        let salt = rest.get(..usize::from(length)).filter(|_| hash == nsec3::HASH_ALGORITHM)?;
-        Some((Self { iterations: u16::from_be_bytes([high, low]), salt: salt.into() }, flags))
-    }
-
-    fn hash(&self, name: &[u8]) -> [u8; HASH_OCTETS] {
-        nsec3::hash(name, &self.salt, self.iterations)
-    }
 }
 
 /// What is to be proven of a name.
@@ -112,8 +89,8 @@ impl Gathered {
         let (into, rtype) = match rtype {
             rtype::NSEC => (&mut self.nsec, rtype),
             rtype::NSEC3 => (&mut self.nsec3, rtype),
-            rtype::RRSIG => match data.first_chunk().filter(|_| data.len() > RRSIG_OCTETS_MIN) {
-                Some(covered) => (&mut self.rrsigs, u16::from_be_bytes(*covered)),
+            rtype::RRSIG => match Signature::of(data) {
+                Some(signature) => (&mut self.rrsigs, signature.covered),
                 None => return true,
             },
             _ => return false,
@@ -135,14 +112,11 @@ impl Gathered {
         let of_hashes =
             links(self.nsec3, |owner| nsec3::hash_of(owner).map_or_else(Box::default, |hash| hash.into()));
         let parameters = zone.node(&[]).set(rtype::NSEC3PARAM);
-        let mut parameters = parameters.into_iter().flat_map(RrSet::records).take(PARAMETERS_MAX);
-        let hashing = parameters.find_map(|data| {
-            // Flags mean that the chain is not whole, or going (RFC 5155, 4.1.2).
-            let (hashing, _) = Hashing::of(data).filter(|(_, flags)| *flags == 0)?;
-            let is_bounded = hashing.iterations <= NSEC3_ITERATIONS_MAX;
-            let hash = is_bounded.then(|| hashing.hash(apex))?;
-            let of_apex = of_hashes.binary_search_by(|link| (*link.order).cmp(&hash[..])).ok()?;
-            of_hashes[of_apex].is_of(&hashing).then_some(hashing)
+        let parameters = parameters.into_iter().flat_map(RrSet::records);
+        // As the API judges of it, which has the records before they are compiled.
+        let hashing = Hashing::of_zone(apex, parameters, |hashing, hash| {
+            let of_apex = of_hashes.binary_search_by(|link| (*link.order).cmp(&hash[..]));
+            of_apex.is_ok_and(|at| of_hashes[at].is_of(hashing))
         });
         let is_used = |link: &Link| {
             let hashing = hashing.as_ref();

@@ -17,7 +17,7 @@ use proxima_model::{
     Presigned, PresignedContent, PrimarySoa, RecordId, SecondaryZone, Timestamp, TransferredRecord, Zone,
     ZoneId,
 };
-use proxima_transfer::{message::Read, stream::Transfer};
+use proxima_transfer::{message::Read, presigned, stream::Transfer};
 
 use super::{
     compare::{Changed, Here, compare},
@@ -127,7 +127,7 @@ fn signed(
     let mut failed = None;
     let here = snapshot.scan::<TransferredRecord>(&[&zone]);
     let here = here.map_while(|found| found.map_err(|error| failed = Some(error)).ok()).filter(stays);
-    let content = PresignedContent::of(&name, here.chain(come).map(|found| found.record), now);
+    let content = presigned::judge(&name, here.chain(come).map(|found| found.record), now);
     failed.map_or(Ok(content), |error| Err(error.into()))
 }
 
