@@ -21,6 +21,7 @@ use crate::{
         write::Draft,
     },
     error::{ApiError, Code},
+    transfers,
 };
 
 fn refuse(message: &str) -> ApiError {
@@ -96,7 +97,8 @@ fn put(
     if let Some(incoming) = draft.read::<IncomingTransfers>(&zone.id)? {
         draft.put(&IncomingTransfers { forced_at: Some(now), ..incoming });
     }
-    // The serial is the primary's.
+    // The serial is the primary's: its peers are told by that it was switched.
+    transfers::tell_peers(draft, zone.id)?;
     let zone = draft.zone(zone.id)?;
     draft.put(&Zone { modified_at: now, ..zone });
     Ok(secondary)

@@ -26,7 +26,7 @@ pub(crate) use exercise::exercise;
 pub(crate) use incoming::{Notices, run as fetch};
 pub(crate) use notifier::run as notify;
 pub(crate) use nouns::{create, delete, get, list, put};
-pub(crate) use outgoing::{disable, enable, status};
+pub(crate) use outgoing::{disable, enable, status, tell_peers};
 
 use proxima_model::Invalid;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Extension, extract::State};
 use proxima_ledger::Snapshot;
-use proxima_model::{OutgoingTransfers, Timestamp, TransferNotices, Zone};
+use proxima_model::{OutgoingTransfers, Timestamp, TransferNotices, Zone, ZoneId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -69,6 +69,15 @@ impl Configuration for OutgoingTransfers {
     fn forced(self, now: Timestamp) -> Self {
         Self { forced_at: Some(now), ..self }
     }
+}
+
+/// Has a zone's peers told that it has changed, whatever its serial is.
+pub(crate) fn tell_peers(draft: &mut Draft<'_>, zone: ZoneId) -> Result<(), ApiError> {
+    if let Some(outgoing) = draft.read::<OutgoingTransfers>(&zone)? {
+        let now = draft.now;
+        draft.put(&outgoing.forced(now));
+    }
+    Ok(())
 }
 
 const fn status_of(enabled: bool) -> &'static str {

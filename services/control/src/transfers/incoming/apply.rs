@@ -20,6 +20,7 @@ use proxima_model::{
 use proxima_transfer::{message::Read, presigned, stream::Transfer};
 
 use super::{
+    super::outgoing,
     compare::{Changed, Here, compare},
     records::{self, Kept},
 };
@@ -271,6 +272,10 @@ fn put_in_force(
     came: &Came,
 ) -> Result<(), ApiError> {
     let mut zone = draft.read::<Zone>(&former.zone)?.ok_or_else(gone)?;
+    // What its owner had fetched anew may be something else under the same serial.
+    if former.soa.as_ref().is_some_and(|soa| soa.serial() == came.soa.serial()) {
+        outgoing::tell_peers(draft, former.zone)?;
+    }
     zone.serial = came.soa.serial();
     zone.modified_at = draft.now;
     draft.put(&zone);
