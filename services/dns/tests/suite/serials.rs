@@ -5,14 +5,19 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Result, ensure};
 use domain::base::Message;
-use proxima_model::{AcmeOrder, IncomingTransfers, Record, RecordId, Timestamp, TsigAlgorithm, Zone};
+use proxima_model::{
+    AcmeOrder, IncomingTransfers, Record, RecordId, Timestamp, TransferPeer, TransferPeerId, TsigAlgorithm,
+    Zone,
+};
 use proxima_transfer::{Exchange, Key, message};
 use proxima_wire::{flag, rtype};
 
 use crate::{
     sockets::with_node,
     support::{record, zone},
-    transfers::{NOTAUTH, SECRET, ZONE, axfr, listed, now, peer, rcode, transfer_or_answer, tsig_key},
+    transfers::{
+        NOTAUTH, REFUSED, SECRET, ZONE, axfr, listed, now, peer, rcode, transfer_or_answer, tsig_key,
+    },
 };
 
 const SERVFAIL: u8 = 2;
@@ -20,14 +25,7 @@ const SERVFAIL: u8 = 2;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primarys_word_is_acknowledged_only_if_it_is_taken() -> Result<()> {
     with_node("", async |running| {
-        let incoming = IncomingTransfers {
-            zone: zone("example.com").id,
-            peers: vec![peer(None, false).id],
-            refresh_seconds: 300,
-            forced_at: None,
-            created_at: Timestamp::default(),
-            modified_at: Timestamp::default(),
-        };
+        let incoming = coming_from_peer();
         let replica = &running.node.replica;
         running.change(vec![replica.put(&peer(Some("127.0.0.1"), false)), replica.put(&incoming)]).await?;
         let notify = message::question(1, flag::NOTIFY | flag::AA, ZONE, rtype::SOA);
@@ -41,6 +39,61 @@ async fn a_primarys_word_is_acknowledged_only_if_it_is_taken() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_no_primary_of_a_zone_is_not_heard() -> Result<()> {
+    with_node("", async |running| {
+        let replica = &running.node.replica;
+        let asked = async |zone: &[u8], key: Option<&Key>| {
+            let mut notify = message::question(1, flag::NOTIFY | flag::AA, zone, rtype::SOA);
+            key.map(|key| Exchange::ask(key, &mut notify, now(running)));
+            Ok::<_, anyhow::Error>(rcode(&transfer_or_answer(running, &notify, rtype::SOA).await?))
+        };
+        running.notices.room.store(9, Ordering::SeqCst);
+        ensure!(asked(ZONE, None).await? == REFUSED, "it has no primaries");
+        let other = b"\x07example\x03org\x00";
+        ensure!(asked(other, None).await? == NOTAUTH, "it is not here");
+        running.change(vec![replica.put(&tsig_key()), replica.put(&coming_from_peer())]).await?;
+        let ours = Key::from(&tsig_key());
+        let strange = Key::new(b"\x05other\x03key\x00", TsigAlgorithm::HmacSha256, &SECRET);
+        let wrong = Key::new(b"\x04peer\x03key\x00", TsigAlgorithm::HmacSha256, &[0x5b; 32]);
+        // From elsewhere, and from there without its key or with another one.
+        running.change(vec![replica.put(&peer(Some("192.0.2.9"), false))]).await?;
+        ensure!(asked(ZONE, None).await? == REFUSED, "another address");
+        running.change(vec![replica.put(&peer(Some("127.0.0.1"), true))]).await?;
+        ensure!(asked(ZONE, None).await? == REFUSED, "no key");
+        for key in [&strange, &wrong] {
+            ensure!(asked(ZONE, Some(key)).await? == NOTAUTH, "another key");
+        }
+        // Who may have the zone from here is not who may say that it has changed.
+        running.change(listed(running, &other_peer(), true)).await?;
+        ensure!(asked(ZONE, None).await? == REFUSED, "it is nobody's to say");
+        let zones = running.notices.zones.lock().expect("a lock").clone();
+        ensure!(zones.is_empty(), "{zones:?}");
+        ensure!(asked(ZONE, Some(&ours)).await? == 0, "the primary itself is heard");
+        let zones = running.notices.zones.lock().expect("a lock").clone();
+        ensure!(zones == [zone("example.com").id], "{zones:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// That the zone comes from the peer.
+fn coming_from_peer() -> IncomingTransfers {
+    IncomingTransfers {
+        zone: zone("example.com").id,
+        peers: vec![peer(None, false).id],
+        refresh_seconds: 300,
+        forced_at: None,
+        created_at: Timestamp::default(),
+        modified_at: Timestamp::default(),
+    }
+}
+
+/// One that is at the tests' own address, too.
+fn other_peer() -> TransferPeer {
+    TransferPeer { id: TransferPeerId::from_bytes([2; 16]), ..peer(Some("127.0.0.1"), false) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,7 +27,7 @@ pub(crate) const ZONE: &[u8] = b"\x07example\x03com\x00";
 pub(crate) const SECRET: [u8; 32] = [0x5a; 32];
 /// The same in base 64, for programs.
 const SECRET_TEXT: &str = "WlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlo=";
-const REFUSED: u8 = 5;
+pub(crate) const REFUSED: u8 = 5;
 pub(crate) const NOTAUTH: u8 = 9;
 
 fn account() -> AccountId {
