@@ -86,8 +86,12 @@ impl<T: CompileZone> CompiledZones<T> {
     fn names_of(&self, snapshot: &Snapshot, changed: &ChangeSet) -> Option<BTreeSet<String>> {
         let names = changed.of_kind(Kind::ZoneName)?.filter_map(Key::first_part::<String>);
         let mut names: BTreeSet<String> = names.collect();
+        let says_more = |kind: &Kind| T::KINDS_THAT_SAY_MORE.contains(kind);
+        let only: Vec<Kind> = T::KINDS.iter().copied().filter(|kind| !says_more(kind)).collect();
+        let surely = changed.zones_with(&only)?;
         for zone in changed.zones_with(T::KINDS)? {
             match snapshot.get::<Zone>(&zone) {
+                Ok(Some(zone)) if !surely.contains(&zone.id) && self.stays(snapshot, &zone) => {}
                 Ok(Some(zone)) => drop(names.insert(zone.name.to_string())),
                 // One that was deleted is told by its name.
                 Ok(None) => {}
@@ -96,6 +100,13 @@ impl<T: CompileZone> CompiledZones<T> {
             }
         }
         Some(names)
+    }
+
+    /// Whether what is kept of a zone stays, of which nothing changed but nouns that say more than it is made of. It may be of
+    /// an older state, and be left behind: it is compiled for that change then, and not for this one.
+    fn stays(&self, snapshot: &Snapshot, zone: &Zone) -> bool {
+        let kept = self.shared.zones.peek(zone.name.as_str()).filter(|kept| kept.zone == zone.id);
+        kept.is_some_and(|kept| kept.compiled.is_as_in(snapshot, zone.id).unwrap_or(false))
     }
 
     /// Whether something older than this is kept of the zone of this name, or about to be.

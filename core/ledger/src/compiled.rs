@@ -56,6 +56,9 @@ use crate::{
 pub trait CompileZone: Sized + Send + Sync + 'static {
     /// The kinds of nouns that it is made of, all of which begin with the zone's id; a change of others changes nothing of it.
     const KINDS: &'static [Kind];
+    /// Those of them whose nouns say more than it is made of: where nothing else of a zone changed, what is kept of it is asked
+    /// whether it stays ([`Self::is_as_in`]).
+    const KINDS_THAT_SAY_MORE: &'static [Kind] = &[];
     /// What a zone weighs of common size, in the unit of [`Self::weight`].
     const WEIGHT_COMMON: u64 = 1;
     /// How long those that changed together are compiled before the change is in force; what is left then follows.
@@ -63,6 +66,12 @@ pub trait CompileZone: Sized + Send + Sync + 'static {
 
     /// Compiles the zone as it is in the snapshot.
     fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError>;
+
+    /// Whether it says what it would if it were made of the snapshot's nouns of [`Self::KINDS_THAT_SAY_MORE`]; no others have
+    /// changed. Reads few of them: it is asked before a change is in force.
+    fn is_as_in(&self, _snapshot: &Snapshot, _zone: ZoneId) -> Result<bool, ReadError> {
+        Ok(false)
+    }
 
     /// Whether it is made of more nouns than so many. Reads no more of them than that.
     fn is_larger_than(_snapshot: &Snapshot, _zone: ZoneId, _nouns: usize) -> Result<bool, ReadError> {

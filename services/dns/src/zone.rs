@@ -9,6 +9,7 @@ mod https;
 mod made;
 mod packed;
 mod presigned;
+mod secondary;
 
 use proxima_ledger::{CompileZone, ENTRY_OCTETS, ReadError, Snapshot};
 use proxima_model::{
@@ -22,6 +23,7 @@ use self::{
     made::{Challenged, add_challenges, signer, start_of_authority, start_of_primary},
     packed::{Packed, flag},
     presigned::Gathered,
+    secondary::Came,
 };
 pub(crate) use self::{
     https::HttpsOffer,
@@ -62,6 +64,8 @@ pub struct ZoneTree {
     https: HttpsOffer,
     /// Whether it may be answered from: a secondary one before its first transfer, or that has expired, may not.
     served: bool,
+    /// What it is made of beside records, if it is a secondary one.
+    came: Option<Box<Came>>,
     /// What signs it, if it is signed here.
     signer: Option<Box<Signer>>,
     /// What it has because its primary signed it, if it is answered with that.
@@ -242,6 +246,7 @@ impl ZoneTree {
             proxied: zone.is_proxied(),
             https: HttpsOffer::of(&zone.settings),
             served: secondary.is_none_or(SecondaryZone::is_served),
+            came: secondary.map(|secondary| Box::new(Came::of(secondary))),
             signer,
             presigned,
             apex: apex.into(),
@@ -413,6 +418,7 @@ impl CompileZone for ZoneTree {
     /// Records that came by a transfer come into force together with the zone's `Secondary`.
     const KINDS: &'static [ModelKind] =
         &[ModelKind::Zone, ModelKind::Record, ModelKind::AcmeOrder, ModelKind::Dnssec, ModelKind::Secondary];
+    const KINDS_THAT_SAY_MORE: &'static [ModelKind] = &[ModelKind::Secondary];
     const WEIGHT_COMMON: u64 = 1 << 10;
 
     fn weight(&self) -> u64 {
@@ -420,8 +426,14 @@ impl CompileZone for ZoneTree {
         let signer = self.signer.as_ref().map_or(0, |_| SIGNER_OCTETS);
         let presigned = self.presigned.as_ref().map_or(0, |presigned| presigned.octets());
         let octets = size_of::<Self>() + self.apex.len() + self.names.octets();
-        let octets = octets + challenged + signer + presigned;
+        let came = self.came.as_ref().map_or(0, |came| came.octets());
+        let octets = octets + challenged + signer + presigned + came;
         octets as u64 + ENTRY_OCTETS
+    }
+
+    fn is_as_in(&self, snapshot: &Snapshot, zone: ZoneId) -> Result<bool, ReadError> {
+        let secondary = snapshot.get::<SecondaryZone>(&zone)?;
+        Ok(secondary.as_ref().map(Came::of).as_ref() == self.came.as_deref())
     }
 
     fn is_larger_than(snapshot: &Snapshot, zone: ZoneId, records: usize) -> Result<bool, ReadError> {

@@ -170,6 +170,55 @@ async fn a_former_state_is_served_until_the_new_one_is_committed() {
     assert_eq!(zones.len(), 0);
 }
 
+/// What a secondary zone is served from.
+#[derive(Debug)]
+struct Served {
+    generation: u32,
+}
+
+impl CompileZone for Served {
+    const KINDS: &'static [Kind] = &[Kind::Zone, Kind::Secondary];
+    const KINDS_THAT_SAY_MORE: &'static [Kind] = &[Kind::Secondary];
+    const AHEAD_WITHIN: Duration = AHEAD_AT_LENGTH;
+
+    fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
+        let secondary = snapshot.get::<SecondaryZone>(&zone.id)?;
+        Ok(Self { generation: secondary.map_or(0, |secondary| secondary.generation) })
+    }
+
+    fn is_as_in(&self, snapshot: &Snapshot, zone: ZoneId) -> Result<bool, ReadError> {
+        let secondary = snapshot.get::<SecondaryZone>(&zone)?;
+        Ok(secondary.is_some_and(|secondary| secondary.generation == self.generation))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_only_noted_about_a_zone_does_not_have_it_compiled_anew() {
+    let folder = folder();
+    let log = open(&folder);
+    let (replica, id) = (log.replica(), zone_id(LARGE));
+    let zones = CompiledZones::<Served>::new(replica.clone(), 1_000);
+    change(&log, &zones, put_zone(replica, LARGE)).await;
+    change(&log, &zones, put_in_force(replica, 1)).await;
+    let first = zones.find(LARGE).unwrap().unwrap();
+    let noted = |generation, left_out| {
+        vec![replica.put(&SecondaryZone { generation, left_out, ..SecondaryZone::new(id) })]
+    };
+    change(&log, &zones, noted(1, 7)).await;
+    change(&log, &zones, noted(1, 8)).await;
+    assert!(Arc::ptr_eq(&first, &zones.find(LARGE).unwrap().unwrap()));
+    assert_eq!((zones.compiled_ahead(), zones.compiled_for_requests()), (0, 1));
+    // What it is made of, or something else of it that changes at the same time.
+    change(&log, &zones, noted(2, 8)).await;
+    assert_eq!((zones.find(LARGE).unwrap().unwrap().generation, zones.compiled_ahead()), (2, 1));
+    let both = [noted(2, 9), vec![replica.put(&Zone { serial: 9, ..zone(LARGE) })]].concat();
+    change(&log, &zones, both).await;
+    assert_eq!(zones.compiled_ahead(), 2);
+    change(&log, &zones, vec![Change::delete::<SecondaryZone>(&id)]).await;
+    assert_eq!((zones.find(LARGE).unwrap().unwrap().generation, zones.compiled_ahead()), (0, 3));
+    assert_eq!(zones.compiled_for_requests(), 1);
+}
+
 static COMPILING: AtomicUsize = AtomicUsize::new(0);
 static OVERTAKEN: AtomicBool = AtomicBool::new(false);
 

@@ -2,7 +2,10 @@
 
 use anyhow::{Result, ensure};
 use proxima_ledger::Change;
-use proxima_model::{Record, RecordId, TsigAlgorithm, Zone, ZoneId, ZoneIndex};
+use proxima_model::{
+    PrimarySoa, Record, RecordId, SecondaryZone, TransferFailure, TransferredRecord, TsigAlgorithm, Zone,
+    ZoneId, ZoneIndex,
+};
 use proxima_transfer::{Exchange, Key, message};
 use proxima_wire::rtype;
 use tokio::{io::AsyncWriteExt as _, net::UdpSocket};
@@ -67,6 +70,48 @@ async fn a_large_zone_is_compiled_by_no_thread_that_answers() -> Result<()> {
         let metrics = running.node.metrics.encode();
         let compiled = format!("proxima_dns_zones_compiled_total{{why=\"changed\"}} {ahead}\n");
         ensure!(metrics.contains(&compiled) && metrics.contains("proxima_dns_zones_kept 1\n"), "{metrics}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_only_noted_about_a_secondary_zone_has_nothing_compiled() -> Result<()> {
+    with_node("", async |running| {
+        let (zone, replica) = (zone("example.com"), &running.node.replica);
+        let soa = [&[0; 2][..], &[7_u32, 1, 1, 1, 1].map(u32::to_be_bytes).concat()].concat();
+        let soa = Some(PrimarySoa { ttl: 60, data: soa });
+        let served = SecondaryZone { soa, generation: 1, ..SecondaryZone::new(zone.id) };
+        let mut changes = vec![replica.put(&served)];
+        for number in 0..1_100 {
+            let line = format!("host{number} 300 A 192.0.2.9");
+            let record = Record { id: id_of(number), ..record(&zone, &line)? };
+            changes.push(replica.put(&TransferredRecord { record, from: 1, until: None, wire: None }));
+        }
+        running.change(changes).await?;
+        let question = Question::new("host0.example.com", 1);
+        ensure!(running.ask(&question).await?[1].ends_with("192.0.2.9"));
+        let compiled = running.service.zones_compiled();
+        // A primary was heard, another one was not, somebody stages a transfer, and something of it is there.
+        let at = Some(running.node.clock.now());
+        let failure = Some(TransferFailure { at: running.node.clock.now(), message: "silent".to_owned() });
+        let noted = SecondaryZone { checked_at: at, failure, staging: Some(1), ..served.clone() };
+        let staged = Record { id: id_of(2_000), ..record(&zone, "host0 300 A 192.0.2.10")? };
+        let staged = TransferredRecord { record: staged, from: 2, until: None, wire: None };
+        running.change(vec![replica.put(&noted), replica.put(&staged)]).await?;
+        ensure!(running.ask(&question).await?[1].ends_with("192.0.2.9"));
+        ensure!(running.service.zones_compiled() == compiled, "{:?}", running.service.zones_compiled());
+        // Nobody was heard for too long.
+        let expired = SecondaryZone { expired: true, ..noted };
+        running.change(vec![replica.put(&expired)]).await?;
+        ensure!(running.ask(&question).await?[0].contains("SERVFAIL"));
+        running.change(vec![replica.put(&SecondaryZone { generation: 2, ..served })]).await?;
+        ensure!(running.ask(&question).await?.len() == 3, "both addresses");
+        ensure!(
+            running.service.zones_compiled()[2] == compiled[2] + 2,
+            "{:?}",
+            running.service.zones_compiled()
+        );
         Ok(())
     })
     .await
