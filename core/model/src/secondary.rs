@@ -101,7 +101,8 @@ pub struct SecondaryZone {
     /// ([`forced_at`](IncomingTransfers::forced_at)).
     #[serde(default)]
     pub forced_at: Option<Timestamp>,
-    /// Which transfer puts records under the next generation, by a number that it drew: one at a time.
+    /// Which transfer puts records under the next generation, by a number that it drew: one at a time, and until no record is
+    /// there that is not in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staging: Option<u64>,
     /// That it is answered as its primary has signed it, if its owner wants that.

@@ -221,6 +221,10 @@ pub const TRANSFER_WITHIN: Duration = Duration::from_secs(1_800);
 pub const TRANSFER_CHANGES_AT_ONCE: usize = 5_000;
 /// Octets of them, before the one that passes it: well within one append.
 pub const TRANSFER_OCTETS_AT_ONCE: usize = 8 << 20;
+/// How long a transfer that was broken off is left alone, in seconds: a process that ends may still be at it.
+pub const TRANSFER_LEFT_SECONDS: i64 = 5;
+/// Zones of which what such transfers left is taken away at a time: nobody waits for it.
+pub const TRANSFERS_SWEPT_MAX: usize = 1;
 /// The shortest refresh that a primary's SOA record can ask for, in seconds: nobody is asked in a loop.
 pub const TRANSFER_REFRESH_SECONDS_LEAST: u32 = 10;
 /// The shortest retry, in seconds.

@@ -17,6 +17,7 @@ mod harness;
 mod history;
 mod https;
 mod imports;
+mod interrupted;
 mod presigned;
 mod records;
 mod rules;

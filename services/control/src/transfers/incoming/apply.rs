@@ -9,6 +9,9 @@
 //! While one process takes over from another, both may take the same zone. So each append requires that nothing came between:
 //! the SOA record and the generation are those that the transfer began from, and, if it stages, that no other does. Who finds
 //! it otherwise is [overtaken](NotApplied::Overtaken) and fetches again; what it staged is taken away by who came after.
+//!
+//! A zone is [staged](SecondaryZone::staging) from before the first record that is not in force until the last one has gone: what
+//! is broken off in between is known by that, and taken away by upkeep ([`sweep`]) or by the next transfer, whichever is first.
 
 use std::{ops::Range, sync::Arc};
 
@@ -147,7 +150,7 @@ pub(super) async fn apply(
     if found.is_dirty {
         // Whoever left that may still be at it: it is not from now on.
         stage(api, author, &mut expected).await?;
-        clean(api, author, zone, expected.staging).await?;
+        clean(api, author, (zone, expected.staging), Then::GoesOn).await?;
         found = read().await?;
     }
     if (&found.soa, found.generation, found.kept) != (&expected.soa, generation, kept) {
@@ -171,7 +174,7 @@ pub(super) async fn apply(
     let ours = move |read: &Read, from| records::ours(zone, read, kept, from, now);
     if is_small {
         let put = move |draft: &mut Draft<'_>, former| {
-            put_in_force(draft, former, generation, &came)?;
+            put_in_force(draft, former, (generation, None), &came)?;
             come.iter().filter_map(|read| ours(read, generation)).for_each(|record| draft.put(&record));
             gone.iter().for_each(|(id, _)| draft.delete::<TransferredRecord>(&(zone, *id)));
             Ok(())
@@ -204,10 +207,11 @@ pub(super) async fn apply(
         };
         write(api, author, &expected, put).await?;
     }
-    let put = move |draft: &mut Draft<'_>, former| put_in_force(draft, former, next, &came);
+    let staging = expected.staging;
+    let put = move |draft: &mut Draft<'_>, former| put_in_force(draft, former, (next, staging), &came);
     write(api, author, &expected, put).await?;
-    // It has come, whatever becomes of what is not in force any more: the next transfer sees to that.
-    if let Err(error) = clean(api, author, zone, None).await {
+    // It has come, whatever becomes of what is not in force any more: upkeep sees to that.
+    if let Err(error) = clean(api, author, (zone, staging), Then::Ends).await {
         tracing::warn!(%zone, %error, "what a zone had before it came anew is not all taken away");
     }
     Ok(count)
@@ -223,6 +227,16 @@ async fn stage(api: &Arc<Api>, author: &Author, expected: &mut Expected) -> Resu
     write(api, author, expected, put).await?;
     expected.staging = Some(number);
     Ok(())
+}
+
+/// Takes away what a transfer of a zone left that was broken off, if one did, and has that one overtaken.
+pub(super) async fn sweep(api: &Arc<Api>, author: &Author, zone: ZoneId) -> Result<(), NotApplied> {
+    let found = api.read(move |snapshot| Ok(snapshot.get::<SecondaryZone>(&zone)?)).await?;
+    let Some(found) = found.filter(|found| found.staging.is_some()) else { return Ok(()) };
+    let kept = Kept::of(&found);
+    let mut expected = Expected { zone, soa: found.soa, generation: found.generation, kept, staging: None };
+    stage(api, author, &mut expected).await?;
+    Ok(clean(api, author, (zone, expected.staging), Then::Ends).await?)
 }
 
 /// Octets that a record takes in an append.
@@ -265,10 +279,11 @@ struct Came {
     forced: Option<Timestamp>,
 }
 
+/// What came is served from now on, as this generation; `staging` is the number of who has yet to take away what is not any more.
 fn put_in_force(
     draft: &mut Draft<'_>,
     former: SecondaryZone,
-    generation: u32,
+    (generation, staging): (u32, Option<u64>),
     came: &Came,
 ) -> Result<(), ApiError> {
     let mut zone = draft.read::<Zone>(&former.zone)?.ok_or_else(gone)?;
@@ -288,7 +303,7 @@ fn put_in_force(
         failure: None,
         expired: false,
         forced_at: came.forced.or(former.forced_at),
-        staging: None,
+        staging,
         presigned: former
             .presigned
             .clone()
@@ -298,9 +313,23 @@ fn put_in_force(
     Ok(())
 }
 
+/// What comes after what is not in force is taken away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// The one that stages goes on.
+    GoesOn,
+    /// Nobody stages any more.
+    Ends,
+}
+
 /// Takes away what is not in force: of a generation that has passed, or of a transfer that was broken off. Only while the one
-/// that stages is this, or none: what another one stages is not in force yet. Each append goes on where the former one ended.
-async fn clean(api: &Arc<Api>, author: &Author, zone: ZoneId, staging: Option<u64>) -> Result<(), ApiError> {
+/// that stages is this: what another one stages is not in force yet. Each append goes on where the former one ended.
+async fn clean(
+    api: &Arc<Api>,
+    author: &Author,
+    (zone, staging): (ZoneId, Option<u64>),
+    then: Then,
+) -> Result<(), ApiError> {
     let mut last = None;
     loop {
         let written = api.write(author, move |draft| {
@@ -323,6 +352,9 @@ async fn clean(api: &Arc<Api>, author: &Author, zone: ZoneId, staging: Option<u6
                 if count == limits::TRANSFER_CHANGES_AT_ONCE {
                     return Ok(Some(id));
                 }
+            }
+            if then == Then::Ends {
+                draft.put(&SecondaryZone { staging: None, ..secondary });
             }
             Ok(None)
         });

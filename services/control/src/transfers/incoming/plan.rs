@@ -20,6 +20,8 @@ pub(super) struct Memory {
     pub(super) noticed: Option<Seq>,
     /// Whether how a primary is reached was put anew since.
     pub(super) is_corrected: bool,
+    /// The number of a transfer that stages and that this process is not at, and when that was first seen.
+    pub(super) left: Option<(u64, Timestamp)>,
 }
 
 /// What is next.
@@ -71,6 +73,19 @@ pub(super) fn expires_at(
 pub(super) fn noted_seconds(secondary: &SecondaryZone) -> i64 {
     let expire = timers(None, secondary).map_or(u32::MAX, |timers| timers.expire);
     limits::TRANSFER_NOTED_SECONDS.min(i64::from(expire / 4))
+}
+
+/// What is known from now on of a transfer that stages and that this process is not at, and when what it left is taken away:
+/// it was broken off, unless a process that ends is still at it.
+pub(super) fn left(
+    staging: Option<u64>,
+    memory: Memory,
+    now: Timestamp,
+) -> Option<((u64, Timestamp), Timestamp)> {
+    let number = staging?;
+    let known = memory.left.filter(|(known, _)| *known == number);
+    let since = known.map_or(now, |(_, since)| since);
+    Some(((number, since), since.plus_seconds(limits::TRANSFER_LEFT_SECONDS)))
 }
 
 fn heard_at(secondary: &SecondaryZone, memory: Memory) -> Option<Timestamp> {
@@ -233,6 +248,20 @@ mod tests {
     fn that_a_primary_was_heard_is_noted_before_the_zone_could_expire_for_want_of_it() {
         assert_eq!(noted_seconds(&came()), 1_800);
         assert_eq!(noted_seconds(&SecondaryZone::new(ZONE)), 3_600);
+    }
+
+    #[test]
+    fn what_a_transfer_left_is_taken_away_when_it_has_not_gone_on_for_a_while() {
+        let seen = |number, seconds| Memory { left: Some((number, at(seconds))), ..Memory::default() };
+        for (staging, memory, now, expected) in [
+            (None, seen(7, 0), 9, None),
+            (Some(7), Memory::default(), 9, Some(((7, at(9)), at(14)))),
+            (Some(7), seen(7, 9), 14, Some(((7, at(9)), at(14)))),
+            // Another one has begun meanwhile.
+            (Some(8), seen(7, 9), 14, Some(((8, at(14)), at(19)))),
+        ] {
+            assert_eq!(left(staging, memory, at(now)), expected, "{staging:?} {memory:?}");
+        }
     }
 
     #[test]

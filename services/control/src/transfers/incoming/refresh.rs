@@ -64,6 +64,8 @@ pub(super) enum Outcome {
     Heard,
     /// None was, or what is newer could not be taken.
     Failed,
+    /// Nobody was asked: what another one had left was taken away.
+    Swept,
 }
 
 /// What is here of a zone, and whom to ask.

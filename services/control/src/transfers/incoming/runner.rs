@@ -15,6 +15,7 @@ use proxima_model::{
 use tokio::task::{self, JoinError, JoinSet};
 
 use super::{
+    apply,
     plan::{self, Memory, Next},
     refresh::{Look, Outcome},
 };
@@ -41,6 +42,7 @@ pub(crate) async fn run(api: Arc<Api>, author: Author, allow_private: bool, shut
         fetching: Places::new(limits::TRANSFERS_IN_MAX, limits::TRANSFERS_IN_PER_ACCOUNT_MAX),
         slow: Places::new(limits::TRANSFERS_SLOW_MAX, limits::TRANSFERS_SLOW_PER_ACCOUNT_MAX),
         large: Places::new(limits::TRANSFERS_LARGE_MAX, limits::TRANSFERS_LARGE_PER_ACCOUNT_MAX),
+        sweeping: Places::new(limits::TRANSFERS_SWEPT_MAX, limits::TRANSFERS_SWEPT_MAX),
         looking: JoinSet::new(),
         tasks: HashMap::new(),
         under_way: HashSet::new(),
@@ -80,6 +82,7 @@ struct Runner {
     fetching: Places,
     slow: Places,
     large: Places,
+    sweeping: Places,
     looking: JoinSet<Outcome>,
     /// Which zone a task looks at.
     tasks: HashMap<task::Id, ZoneId>,
@@ -97,6 +100,8 @@ struct Seen {
     /// When its owner and its primaries last asked for it.
     forced_at: Option<Timestamp>,
     noticed: Option<Seq>,
+    /// Which transfer stages, if one does.
+    staging: Option<u64>,
     /// Of a zone that is answered as its primary signed it: what is wrong with that, and when that may change by itself.
     presigned: Option<(Option<PresignedProblem>, Option<Timestamp>)>,
 }
@@ -178,6 +183,7 @@ impl Runner {
             }
             Next::Check { whole } => self.look(&seen, whole, now),
         }
+        self.see_to_left(&seen, memory, now);
         if let Some((_, Some(at))) = seen.presigned {
             let due = self.due.entry(id).or_insert(at);
             *due = at.min(*due);
@@ -231,6 +237,44 @@ impl Runner {
         self.under_way.insert(id);
     }
 
+    /// Has taken away, after a while, what a transfer left that was broken off. A look that is taken sees to that itself.
+    fn see_to_left(&mut self, seen: &Seen, memory: Memory, now: Timestamp) {
+        let id = seen.zone.id;
+        if self.under_way.contains(&id) {
+            return;
+        }
+        let left = plan::left(seen.staging, memory, now);
+        let place = left.filter(|(_, at)| *at <= now);
+        let place = place.and_then(|_| self.sweeping.of(seen.zone.account).try_take());
+        // What cannot be taken away waits as long again.
+        let known = left.map(|(known, _)| known).filter(|_| place.is_none());
+        if known != memory.left {
+            self.memory.entry(id).or_default().left = known;
+        }
+        let Some((_, at)) = left else { return };
+        let Some(place) = place else {
+            let at = at.max(now.plus_seconds(limits::TRANSFER_LEFT_SECONDS));
+            let due = self.due.entry(id).or_insert(at);
+            *due = at.min(*due);
+            return;
+        };
+        let (api, author, name) = (self.api.clone(), self.author.clone(), seen.zone.name.clone());
+        let task = self.looking.spawn(async move {
+            let _place = place;
+            match apply::sweep(&api, &author, id).await {
+                Ok(()) => {
+                    tracing::info!(zone = %name, "what a transfer left that was broken off is taken away")
+                }
+                Err(error) => {
+                    tracing::warn!(zone = %name, ?error, "what a transfer left is not taken away yet")
+                }
+            }
+            Outcome::Swept
+        });
+        self.tasks.insert(task.id(), id);
+        self.under_way.insert(id);
+    }
+
     fn ended(&mut self, ended: Result<(task::Id, Outcome), JoinError>) {
         let (task, outcome) = match ended {
             Ok(ended) => ended,
@@ -243,16 +287,18 @@ impl Runner {
         self.under_way.remove(&zone);
         let now = self.api.now();
         let memory = self.memory.entry(zone).or_default();
-        memory.tried_at = Some(now);
+        let tried = Memory { tried_at: Some(now), ..*memory };
         match outcome {
-            Outcome::Heard => *memory = Memory { heard_at: Some(now), failures: 0, ..*memory },
-            Outcome::Failed => memory.failures = memory.failures.saturating_add(1),
+            Outcome::Heard => *memory = Memory { heard_at: Some(now), failures: 0, ..tried },
+            Outcome::Failed => *memory = Memory { failures: memory.failures.saturating_add(1), ..tried },
+            Outcome::Swept => {}
         }
         self.due.insert(zone, now);
         self.asking.forget_idle();
         self.fetching.forget_idle();
         self.slow.forget_idle();
         self.large.forget_idle();
+        self.sweeping.forget_idle();
     }
 }
 
@@ -296,6 +342,7 @@ fn see(snapshot: &Snapshot, id: ZoneId, memory: Memory, now: Timestamp) -> Resul
         expires_at,
         forced_at: incoming.and_then(|incoming| incoming.forced_at),
         noticed,
+        staging: secondary.staging,
         presigned,
     }))
 }
