@@ -52,6 +52,12 @@ impl DnsName {
         is_within(&self.0, zone.as_str())
     }
 
+    /// Whether a host may be called so, or hosts, of a wildcard: one that says a block of addresses (RFC 2317) is no URL's, nor a
+    /// certificate's. An underscore is no host's either (RFC 1123, 2.1), but there are such, and they are asked for.
+    pub fn is_of_host(&self) -> bool {
+        !self.0.contains('/')
+    }
+
     /// The name without its first label; `None` for a single label.
     pub fn parent(&self) -> Option<&str> {
         self.0.split_once('.').map(|(_, rest)| rest).filter(|rest| !rest.is_empty())

@@ -66,6 +66,13 @@ impl Record {
                 "proxy A, AAAA and CNAME records only",
             ));
         }
+        if self.proxied && !self.can_be_proxied() {
+            return Err(Invalid::new(
+                "proxied",
+                format!("{} says a block of addresses and is no host, so nobody can come to it", self.name),
+                "proxy names of hosts only, and give \"proxied\": false here",
+            ));
+        }
         if self.flatten && self.data.record_type() != RecordType::Cname {
             return Err(Invalid::new(
                 "settings.flatten_cname",
@@ -88,6 +95,11 @@ impl Record {
             ));
         }
         Ok(())
+    }
+
+    /// Whether it can be proxied: it says where a host is.
+    pub fn can_be_proxied(&self) -> bool {
+        self.data.record_type().can_be_proxied() && self.name.is_of_host()
     }
 
     /// Where in a zone records of its type can stand.

@@ -200,6 +200,17 @@ fn a_record_by_itself_is_checked() {
     assert_eq!(good.check(&other_zone).unwrap_err().field, "name");
     let proxied_text = record(1, "www", RecordType::Txt, "x", true);
     assert_eq!(proxied_text.check(&zone()).unwrap_err().field, "proxied");
+    for (name, is_host) in
+        [("_a.b", true), ("*.b", true), ("0/25", false), ("1.0/25", false), ("*.0/25", false)]
+    {
+        let record = record(1, name, RecordType::A, "192.0.2.1", true);
+        assert_eq!(
+            record.check(&zone()).err().map(|error| error.field),
+            (!is_host).then_some("proxied"),
+            "{name}"
+        );
+        assert!(Record { proxied: false, ..record }.check(&zone()).is_ok(), "{name}");
+    }
     let itself = record(1, "www", RecordType::Cname, "www.example.com", false);
     assert_eq!(itself.check(&zone()).unwrap_err().field, "content");
     let place = |name: &str, kind: &str, content: &str| {

@@ -235,7 +235,7 @@ pub(crate) fn show(record: &Record, zone: &ZoneName) -> Value {
         "name": record.name,
         "type": record_type.name(),
         "content": content,
-        "proxiable": record_type.can_be_proxied(),
+        "proxiable": record.can_be_proxied(),
         "proxied": record.proxied,
         "ttl": u32::from(record.ttl),
         "settings": {},
@@ -308,6 +308,16 @@ mod tests {
             assert_eq!(again, record, "{given}");
             let patched = body(json!({})).patch(&zone(), &record, record.modified_at).unwrap();
             assert_eq!(patched, record, "an empty patch changes nothing");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_no_host_is_shown_as_one_that_cannot_be_proxied() {
+        for (name, proxiable) in
+            [("www", true), ("*.a", true), ("_a", true), ("0/25", false), ("*.0/25", false)]
+        {
+            let record = create(json!({"type": "A", "name": name, "content": "192.0.2.1"})).unwrap();
+            assert_eq!(show(&record, &zone().name)["proxiable"], proxiable, "{name}");
         }
     }
 

@@ -164,7 +164,8 @@ fn record(
     proxied: Option<bool>,
     now: proxima_model::Timestamp,
 ) -> Record {
-    let proxied = proxied.or(given.proxied).unwrap_or(false) && given.data.record_type().can_be_proxied();
+    let can_be_proxied = given.data.record_type().can_be_proxied() && given.name.is_of_host();
+    let proxied = proxied.or(given.proxied).unwrap_or(false) && can_be_proxied;
     Record {
         id,
         zone: zone.id,

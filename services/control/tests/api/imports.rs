@@ -131,6 +131,11 @@ async fn proxied_is_taken_for_what_can_be_proxied() {
     let of = |record_type: &str| records.iter().find(|record| record["type"] == record_type).unwrap();
     assert_eq!((&of("A")["proxied"], &of("A")["ttl"]), (&json!(true), &json!(1)));
     assert_eq!(of("TXT")["proxied"], false);
+    let form = file("0/25 600 AAAA 2001:db8::1\n").text("proxied", "true");
+    assert_eq!(import(&node, &zone, form).await.0, 200);
+    let records = shown(&node, &zone).await;
+    let block = records.iter().find(|record| record["type"] == "AAAA").unwrap();
+    assert_eq!((&block["proxied"], &block["ttl"]), (&json!(false), &json!(600)), "no host is called so");
 }
 
 #[tokio::test]

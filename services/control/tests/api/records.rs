@@ -41,6 +41,28 @@ async fn a_record_is_made_read_put_patched_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_name_that_says_a_block_of_addresses_is_not_proxied() {
+    let node = Node::start().await;
+    let zone = node.zone("example.com").await;
+    let records = format!("/zones/{zone}/dns_records");
+    let proxied = |name: &str| json!({"type": "A", "name": name, "content": "192.0.2.1", "proxied": true});
+    for name in ["0/25", "1.0/25", "*.0/25"] {
+        let (status, envelope) = node.call("POST", &records, Some(proxied(name))).await;
+        let error = &envelope["errors"][0];
+        assert_eq!((status, &error["code"]), (400, &json!(9004)), "{name}: {envelope}");
+        assert!(error["message"].as_str().unwrap().contains("no host"), "{name}: {envelope}");
+    }
+    let made = node.ok("POST", &records, a("0/25", "192.0.2.1")).await;
+    assert_eq!((&made["proxied"], &made["proxiable"]), (&json!(false), &json!(false)));
+    let path = format!("{records}/{}", made["id"].as_str().unwrap());
+    assert_eq!(node.refused("PATCH", &path, Some(json!({"proxied": true}))).await, (400, 9004));
+    // Others are asked for, whether a host should be called so or not.
+    for name in ["_dmarc", "*.wild"] {
+        assert_eq!(node.ok("POST", &records, Some(proxied(name))).await["proxied"], true, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn every_change_raises_the_serial_and_no_change_does_not() {
     let node = Node::start().await;
     let zone = node.zone("example.com").await;
