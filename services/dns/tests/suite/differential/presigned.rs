@@ -15,10 +15,10 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command, time::Instant
 use anyhow::{Context as _, Result, ensure};
 use proxima_ledger::Change;
 use proxima_model::{
-    DnsName, Presigned, PrimarySoa, Record, RecordData, RecordId, SecondaryZone, Timestamp,
+    Denial, DnsName, Presigned, PrimarySoa, Record, RecordData, RecordId, SecondaryZone, Timestamp,
     TransferredRecord, Ttl, Zone, ZoneId, ZoneIndex,
 };
-use proxima_transfer::message::Read;
+use proxima_transfer::{message::Read, presigned};
 use proxima_wire::rtype;
 
 use super::{
@@ -61,6 +61,17 @@ impl Came {
         let records =
             records.map(|(index, read)| record(&zone, RecordId::from_bytes(id(1_000 + index)?), read));
         Ok(Self { records: records.collect::<Result<_>>()?, zone, secondary })
+    }
+
+    /// Whether nothing is wrong with it in what its owner is told, which a validator is about to show.
+    fn is_judged_in_order(&self, way: usize, now: Timestamp) -> Result<()> {
+        let records = self.records.iter().map(|found| &found.record);
+        let content = presigned::judge(&self.zone.name, records, now);
+        let denial = if WAYS[way].is_empty() { Denial::Nsec } else { Denial::Nsec3 };
+        ensure!(content.denial == Some(denial), "{}: {content:?}", self.zone.name);
+        let problem = Presigned { since: now, came: Some(content) }.problem(0, now);
+        ensure!(problem.is_none(), "{}: {problem:?}", self.zone.name);
+        Ok(())
     }
 
     pub(super) fn changes(&self, running: &Running) -> Vec<Change> {
@@ -231,7 +242,8 @@ fn closed(seed: u64) -> Result<Vec<(World, Vec<Asked>)>> {
 async fn validate(seed: u64, running: &Running) -> Result<usize> {
     let worlds = closed(seed)?;
     let Round { fixture, came, anchors, .. } = Round::serve(&worlds)?;
-    for zone in &came {
+    for (number, zone) in came.iter().enumerate() {
+        zone.is_judged_in_order(number % WAYS.len(), running.node.clock.now())?;
         running.change(zone.changes(running)).await?;
     }
     // What a span of unsigned delegations proves is no more than likely (RFC 5155, 9.2).
