@@ -55,6 +55,28 @@ pub enum Kind {
     ZoneNotice,
     /// [`Purge`](crate::Purge): `purge/ZONE/ID`.
     Purge,
+    /// [`Worker`](crate::Worker): `worker/ACCOUNT/NAME`.
+    Worker,
+    /// [`WorkerDeployment`](crate::WorkerDeployment): `worker_deployment/ACCOUNT/NAME/ID`.
+    WorkerDeployment,
+    /// [`WorkerVersion`](crate::WorkerVersion): `worker_version/ACCOUNT/NAME/ID`.
+    WorkerVersion,
+    /// [`WorkerSecrets`](crate::WorkerSecrets): `worker_secret/ACCOUNT/NAME/VERSION`. Secret.
+    WorkerSecrets,
+    /// [`WorkerContent`](crate::WorkerContent): `worker_content/ACCOUNT/HASH/PIECE`.
+    WorkerContent,
+    /// [`WorkerContentUse`](crate::WorkerContentUse): `worker_content_use/ACCOUNT/HASH`.
+    WorkerContentUse,
+    /// [`WorkerUsage`](crate::WorkerUsage): `worker_usage/ACCOUNT`.
+    WorkerUsage,
+    /// [`WorkerRoute`](crate::WorkerRoute): `worker_route/ZONE/ID`.
+    WorkerRoute,
+    /// [`WorkerDomain`](crate::WorkerDomain): `worker_domain/ACCOUNT/ID`.
+    WorkerDomain,
+    /// [`WorkerHost`](crate::WorkerHost): `worker_host/ZONE/HOST`.
+    WorkerHost,
+    /// [`WorkerTriggers`](crate::WorkerTriggers): `worker_triggers/ACCOUNT/NAME`.
+    WorkerTriggers,
     /// [`Pop`](crate::Pop): `pop/CODE`.
     Pop,
     /// [`Node`](crate::Node): `node/NAME`.
@@ -63,7 +85,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 37] = [
         Self::Account,
         Self::Zone,
         Self::ZoneName,
@@ -88,6 +110,17 @@ impl Kind {
         Self::Transferred,
         Self::ZoneNotice,
         Self::Purge,
+        Self::Worker,
+        Self::WorkerDeployment,
+        Self::WorkerVersion,
+        Self::WorkerSecrets,
+        Self::WorkerContent,
+        Self::WorkerContentUse,
+        Self::WorkerUsage,
+        Self::WorkerRoute,
+        Self::WorkerDomain,
+        Self::WorkerHost,
+        Self::WorkerTriggers,
         Self::Pop,
         Self::Node,
     ];
@@ -119,6 +152,17 @@ impl Kind {
             Self::Transferred => "transferred",
             Self::ZoneNotice => "zone_notice",
             Self::Purge => "purge",
+            Self::Worker => "worker",
+            Self::WorkerDeployment => "worker_deployment",
+            Self::WorkerVersion => "worker_version",
+            Self::WorkerSecrets => "worker_secret",
+            Self::WorkerContent => "worker_content",
+            Self::WorkerContentUse => "worker_content_use",
+            Self::WorkerUsage => "worker_usage",
+            Self::WorkerRoute => "worker_route",
+            Self::WorkerDomain => "worker_domain",
+            Self::WorkerHost => "worker_host",
+            Self::WorkerTriggers => "worker_triggers",
             Self::Pop => "pop",
             Self::Node => "node",
         }
@@ -135,6 +179,7 @@ impl Kind {
                 | Self::TicketKeys
                 | Self::Dnssec
                 | Self::Tsig
+                | Self::WorkerSecrets
         )
     }
 }
@@ -182,7 +227,12 @@ impl Key {
 
     /// The part after the kind, as the id it is (`zone/ID` and everything that lies under a zone give the zone's id).
     pub fn first_part<T: std::str::FromStr>(&self) -> Option<T> {
-        self.0.split('/').nth(1)?.parse().ok()
+        self.part(1)
+    }
+
+    /// A part as what it is, counted from 0, the kind.
+    pub fn part<T: std::str::FromStr>(&self, index: usize) -> Option<T> {
+        self.0.split('/').nth(index)?.parse().ok()
     }
 }
 

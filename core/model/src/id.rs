@@ -91,4 +91,10 @@ ids! {
     TransferAclId,
     /// A peer: another server of an account's zones.
     TransferPeerId,
+    /// A Worker, however it is called.
+    WorkerTag,
+    /// A route to a Worker.
+    WorkerRouteId,
+    /// A custom domain of a Worker.
+    WorkerDomainId,
 }

@@ -38,6 +38,7 @@ mod settings;
 mod time;
 mod token;
 mod transfer;
+mod worker;
 mod zone;
 
 pub use account::Account;
@@ -57,7 +58,7 @@ pub use entity::{Entity, Key, Kind};
 pub use error::{Invalid, excerpt};
 pub use id::{
     AccountId, CertificateId, ClientAuthorityId, PurgeId, RecordId, RuleId, RulesetId, TicketKeyId, TokenId,
-    TransferAclId, TransferPeerId, TsigKeyId, ZoneId,
+    TransferAclId, TransferPeerId, TsigKeyId, WorkerDomainId, WorkerRouteId, WorkerTag, ZoneId,
 };
 pub use name::{DnsName, ZoneName};
 pub use network::{Node, NodeName, Pop, PopCode, RegionName};
@@ -80,5 +81,12 @@ pub use time::{Timestamp, Ttl};
 pub use token::{ApiToken, Permission, TokenPolicy, TokenScope, TokenStatus};
 pub use transfer::{
     OutgoingTransfers, PeerNotice, TransferAcl, TransferNotices, TransferPeer, TsigAlgorithm, TsigKey,
+};
+pub use worker::{
+    BindingName, BindingValue, CompatibilityDate, CompatibilityFlag, ContentHash, Deployment, DeploymentId,
+    ModuleKind, ModuleName, RoutePattern, RouteScheme, RouteSpecificity, VersionShare, VersionShares, Worker,
+    WorkerAnnotations, WorkerBinding, WorkerContent, WorkerContentUse, WorkerDeployment, WorkerDomain,
+    WorkerHost, WorkerModule, WorkerName, WorkerRoute, WorkerSecrets, WorkerSyntax, WorkerTriggers,
+    WorkerUsage, WorkerVersion, WorkerVersionId,
 };
 pub use zone::{Zone, ZoneIndex, ZoneStatus};

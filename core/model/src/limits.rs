@@ -135,3 +135,51 @@ pub const TRANSFER_REFRESH_SECONDS_MIN: u32 = 300;
 pub const TRANSFER_REFRESH_SECONDS_MAX: u32 = 604_800;
 /// Zones of one network; what the replica is sized and measured for.
 pub const ZONES_MAX: usize = 1_000_000;
+/// Octets of a Worker's name: of a label, for it may become one.
+pub const WORKER_NAME_OCTETS_MAX: usize = LABEL_OCTETS_MAX;
+/// Workers of one account; what the v4 API takes.
+pub const WORKERS_PER_ACCOUNT_MAX: usize = 500;
+/// Versions of a Worker that are kept: those to which can be gone back.
+pub const WORKER_VERSIONS_MAX: usize = 100;
+/// Deployments of a Worker that are kept besides the one in force; with what they name, they are far fewer than versions.
+pub const WORKER_DEPLOYMENTS_MAX: usize = 10;
+/// Versions that answer at a time; what the v4 API takes.
+pub const WORKER_DEPLOYED_VERSIONS_MAX: usize = 2;
+/// Octets of all modules of a version.
+pub const WORKER_OCTETS_MAX: usize = 10 << 20;
+/// Octets of what the Workers of one account are made of, each content counted once: every server has all of it.
+pub const WORKER_OCTETS_PER_ACCOUNT_MAX: u64 = 1 << 30;
+/// Octets of one piece of a content: as Base64 a sixth of what a value of the log may have.
+pub const WORKER_PIECE_OCTETS: usize = 1 << 20;
+/// Modules of a version: each is a row of it, and two values of the log.
+pub const WORKER_MODULES_MAX: usize = 1_000;
+/// Octets of a module's name.
+pub const WORKER_MODULE_NAME_OCTETS_MAX: usize = 512;
+/// Bindings of a version, secrets among them; twice what the v4 API takes of variables.
+pub const WORKER_BINDINGS_MAX: usize = 256;
+/// Octets of a binding's name.
+pub const WORKER_BINDING_NAME_OCTETS_MAX: usize = 128;
+/// Octets of a variable or a secret; what the v4 API takes.
+pub const WORKER_VARIABLE_OCTETS_MAX: usize = 5 << 10;
+/// Compatibility flags of a version: more than engines have had in a year.
+pub const WORKER_FLAGS_MAX: usize = 64;
+/// Octets of a compatibility flag.
+pub const WORKER_FLAG_OCTETS_MAX: usize = 128;
+/// Tags of a Worker; what the v4 API takes.
+pub const WORKER_TAGS_MAX: usize = 8;
+/// Octets of what is to be observed of a Worker, as JSON.
+pub const WORKER_OBSERVABILITY_OCTETS_MAX: usize = 4 << 10;
+/// The least time of a processor that an invocation may be allowed, in milliseconds; what the v4 API takes.
+pub const WORKER_CPU_MS_MIN: u32 = 1;
+/// The most; what the v4 API takes.
+pub const WORKER_CPU_MS_MAX: u32 = 300_000;
+/// Octets of a route's pattern: a host's name, and more path than people write.
+pub const ROUTE_PATTERN_OCTETS_MAX: usize = 1_024;
+/// Routes of a zone: all of them are asked for a request; what the v4 API takes.
+pub const WORKER_ROUTES_PER_ZONE_MAX: usize = 1_000;
+/// Custom domains of a zone; what the v4 API takes.
+pub const WORKER_HOSTS_PER_ZONE_MAX: usize = 100;
+/// Custom domains of an account: all of them are read to list them.
+pub const WORKER_DOMAINS_PER_ACCOUNT_MAX: usize = 1_000;
+/// Routes of one Worker, over all zones: each is named in one value.
+pub const WORKER_ROUTES_MAX: usize = 2_000;

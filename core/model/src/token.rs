@@ -30,6 +30,14 @@ pub enum Permission {
     AccountRead,
     /// Ask for a request to be traced.
     TraceRead,
+    /// See an account's Workers.
+    WorkersRead,
+    /// Make, change and delete an account's Workers.
+    WorkersEdit,
+    /// See which URLs of a zone Workers answer.
+    WorkerRoutesRead,
+    /// Say which URLs of a zone Workers answer.
+    WorkerRoutesEdit,
     /// Everything, on what the policy covers.
     All,
 }
@@ -43,6 +51,8 @@ impl Permission {
                 Self::ZoneEdit => wanted == Self::ZoneRead,
                 Self::DnsEdit => wanted == Self::DnsRead,
                 Self::RulesEdit => wanted == Self::RulesRead,
+                Self::WorkersEdit => wanted == Self::WorkersRead,
+                Self::WorkerRoutesEdit => wanted == Self::WorkerRoutesRead,
                 _ => false,
             }
     }

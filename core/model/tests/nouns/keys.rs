@@ -29,7 +29,8 @@ fn kinds_have_prefixes_of_their_own_and_secrets_are_marked() {
             Kind::AcmeAccount,
             Kind::TicketKeys,
             Kind::Dnssec,
-            Kind::Tsig
+            Kind::Tsig,
+            Kind::WorkerSecrets
         ]
     );
     assert!(!Account::KIND.secret());

@@ -1,11 +1,11 @@
 //! What a permission allows.
 
 use proxima_model::Permission::{
-    self, AccountRead, All, CachePurge, DnsEdit, DnsRead, RulesEdit, RulesRead, SslEdit, TraceRead, ZoneEdit,
-    ZoneRead,
+    self, AccountRead, All, CachePurge, DnsEdit, DnsRead, RulesEdit, RulesRead, SslEdit, TraceRead,
+    WorkerRoutesEdit, WorkerRoutesRead, WorkersEdit, WorkersRead, ZoneEdit, ZoneRead,
 };
 
-const EVERY: [Permission; 11] = [
+const EVERY: [Permission; 15] = [
     ZoneRead,
     ZoneEdit,
     DnsRead,
@@ -16,6 +16,10 @@ const EVERY: [Permission; 11] = [
     SslEdit,
     AccountRead,
     TraceRead,
+    WorkersRead,
+    WorkersEdit,
+    WorkerRoutesRead,
+    WorkerRoutesEdit,
     All,
 ];
 
@@ -27,7 +31,11 @@ fn editing_includes_reading_and_all_includes_everything_and_nothing_else_include
                 || held == All
                 || matches!(
                     (held, wanted),
-                    (ZoneEdit, ZoneRead) | (DnsEdit, DnsRead) | (RulesEdit, RulesRead)
+                    (ZoneEdit, ZoneRead)
+                        | (DnsEdit, DnsRead)
+                        | (RulesEdit, RulesRead)
+                        | (WorkersEdit, WorkersRead)
+                        | (WorkerRoutesEdit, WorkerRoutesRead)
                 );
             assert_eq!(held.allows(wanted), includes, "{held:?} {wanted:?}");
         }
