@@ -1,7 +1,8 @@
 //! Bodies: JSON within bounds, with errors that say where.
 
 use axum::{
-    extract::{FromRequest, Request},
+    body::Body,
+    extract::{FromRequest, Multipart, Request, multipart::MultipartError},
     http::header,
 };
 use bytes::{Bytes, BytesMut};
@@ -64,6 +65,24 @@ pub(crate) async fn read(request: Request, octets_max: usize) -> Result<Bytes, A
         }
     }
     if length > octets_max { Err(too_long()) } else { Ok(octets.freeze()) }
+}
+
+/// Reads a form that may have this many octets in all.
+pub(crate) async fn form(request: Request, octets_max: usize) -> Result<Multipart, ApiError> {
+    // With the bound of the whole API among its extensions: without, a form's is lower than ours.
+    let (headers, extensions) = (request.headers().clone(), request.extensions().clone());
+    let octets = read(request, octets_max).await?;
+    let mut whole = Request::new(Body::from(octets));
+    *whole.headers_mut() = headers;
+    *whole.extensions_mut() = extensions;
+    Multipart::from_request(whole, &())
+        .await
+        .map_err(|_| ApiError::new(Code::ContentType, "the form has no boundary"))
+}
+
+/// A form that is not one.
+pub(crate) fn broken_form(error: MultipartError) -> ApiError {
+    ApiError::new(Code::BodyInvalid, format!("the form cannot be read: {}", error.body_text()))
 }
 
 /// Parses JSON; an error says where in it.

@@ -4,8 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Extension,
-    body::Body,
-    extract::{FromRequest, Multipart, Request, State},
+    extract::{Request, State},
 };
 use bytes::Bytes;
 use proxima_model::{Record, RecordId, RecordType, Ttl, Zone, excerpt};
@@ -19,7 +18,7 @@ use super::{
 use crate::{
     api::{
         Api,
-        body::{content_type, read},
+        body::{broken_form, content_type, form, read},
         envelope::Answer,
         write::{Author, Draft},
     },
@@ -80,22 +79,13 @@ pub(crate) async fn receive(request: Request) -> Result<Upload, ApiError> {
             "send multipart/form-data with the zone file in the field `file`, or the file alone as text/plain",
         ));
     }
-    let broken = |error: axum::extract::multipart::MultipartError| {
-        ApiError::new(Code::BodyInvalid, format!("the form cannot be read: {}", error.body_text()))
-    };
-    let headers = request.headers().clone();
-    let octets = read(request, limits::IMPORT_BODY_OCTETS_MAX).await?;
-    let mut whole = Request::new(Body::from(octets));
-    *whole.headers_mut() = headers;
-    let mut form = Multipart::from_request(whole, &())
-        .await
-        .map_err(|_| ApiError::new(Code::ContentType, "the form has no boundary"))?;
+    let mut form = form(request, limits::IMPORT_BODY_OCTETS_MAX).await?;
     let (mut file, mut proxied) = (None, None);
-    while let Some(field) = form.next_field().await.map_err(broken)? {
+    while let Some(field) = form.next_field().await.map_err(broken_form)? {
         match field.name() {
-            Some("file") => file = Some(field.bytes().await.map_err(broken)?),
+            Some("file") => file = Some(field.bytes().await.map_err(broken_form)?),
             Some("proxied") => {
-                proxied = match field.text().await.map_err(broken)?.trim() {
+                proxied = match field.text().await.map_err(broken_form)?.trim() {
                     "true" => Some(true),
                     "false" => Some(false),
                     other => {

@@ -139,6 +139,15 @@ async fn proxied_is_taken_for_what_can_be_proxied() {
 }
 
 #[tokio::test]
+async fn a_file_of_some_megabytes_is_taken() {
+    let node = Node::start().await;
+    let zone = node.zone("example.com").await;
+    let large = format!("{}@ A 192.0.2.1\n", "; comment\n".repeat(300_000));
+    let (status, envelope) = import(&node, &zone, file(&large)).await;
+    assert_eq!((status, &envelope["result"]["recs_added"]), (200, &json!(1)), "{envelope}");
+}
+
+#[tokio::test]
 async fn what_is_no_upload_is_refused() {
     let node = Node::start().await;
     let zone = node.zone("example.com").await;
