@@ -8,9 +8,10 @@ use std::{
 use proxima_model::{
     Account, AcmeOrder, CacheSettings, CacheTag, ClientAuthentication, ClientAuthority, DnsName, Entity,
     IncomingTransfers, Key, Node, NodeName, OutgoingTransfers, Pop, PopCode, Purge, Record, RecordData,
-    RecordType, RegionName, RuleExpression, Ruleset, SecondaryZone, Setting, TransferAcl, TransferNotices,
-    TransferPeer, TransferredRecord, TxtData, UrlPrefix, Zone, ZoneId, ZoneIndex, ZoneName, ZoneNotice,
-    ZoneSettings,
+    RecordType, RegionName, RoutePattern, RuleExpression, Ruleset, SecondaryZone, Setting, TransferAcl,
+    TransferNotices, TransferPeer, TransferredRecord, TxtData, UrlPrefix, Worker, WorkerContent,
+    WorkerContentUse, WorkerDeployment, WorkerDomain, WorkerHost, WorkerName, WorkerRoute, WorkerTriggers,
+    WorkerUsage, WorkerVersion, WorkerVersionId, Zone, ZoneId, ZoneIndex, ZoneName, ZoneNotice, ZoneSettings,
 };
 
 /// Octets of a name on the wire (RFC 1035, 2.3.4).
@@ -33,6 +34,9 @@ pub fn run(octets: &[u8]) {
             same(PopCode::parse(text), |noun| PopCode::parse(noun.as_str()));
             same(NodeName::parse(text), |noun| NodeName::parse(noun.as_str()));
             same(RegionName::parse(text), |noun| RegionName::parse(noun.as_str()));
+            same(WorkerName::parse(text), |noun| WorkerName::parse(noun.as_str()));
+            same(RoutePattern::parse(text), |noun| RoutePattern::parse(noun.as_str()));
+            shown::<WorkerVersionId>(text);
             shown::<ZoneId>(text);
             if let Some(key) = Key::parse(text) {
                 assert_eq!(key.as_str(), text);
@@ -139,6 +143,16 @@ fn entities(text: &str) {
         TransferNotices,
         TransferPeer,
         TransferredRecord,
+        Worker,
+        WorkerContent,
+        WorkerContentUse,
+        WorkerDeployment,
+        WorkerDomain,
+        WorkerHost,
+        WorkerRoute,
+        WorkerTriggers,
+        WorkerUsage,
+        WorkerVersion,
         Zone,
         ZoneIndex,
         ZoneNotice,

@@ -170,6 +170,8 @@ codes! {
     HostExists = 81053, BAD_REQUEST, Client, Never;
     /// A record where an alias is.
     AliasExists = 81054, BAD_REQUEST, Client, Never;
+    /// A record of a custom domain of a Worker.
+    RecordManaged = 1046, BAD_REQUEST, Client, Never;
     /// An identical record.
     RecordExists = 81058, BAD_REQUEST, Client, Never;
     /// A line of a zone file.
@@ -192,6 +194,40 @@ codes! {
     TransferInvalid = 81101, BAD_REQUEST, Client, Never;
     /// A request that cannot be traced.
     TraceInvalid = 1305, BAD_REQUEST, Client, Never;
+
+    // Workers.
+    /// A Worker that does not exist.
+    WorkerNotFound = 10007, NOT_FOUND, Client, Never;
+    /// A Worker that does not exist, asked for as a service.
+    ServiceNotFound = 10090, NOT_FOUND, Client, Never;
+    /// An upload or settings of a Worker that cannot be so.
+    WorkerInvalid = 10006, BAD_REQUEST, Client, Never;
+    /// A Worker that is too large.
+    WorkerTooLarge = 10027, PAYLOAD_TOO_LARGE, Client, Never;
+    /// More Workers, or of them, than an account may have.
+    WorkerQuota = 10037, BAD_REQUEST, Client, Never;
+    /// A binding that is inherited from a version that does not have it.
+    InheritInvalid = 10057, BAD_REQUEST, Client, Never;
+    /// A Worker that others bind to.
+    WorkerInUse = 10064, BAD_REQUEST, Client, Never;
+    /// A version or deployment that does not exist.
+    WorkerVersionNotFound = 10221, NOT_FOUND, Client, Never;
+    /// A change of the version that answers, while that is not the latest one.
+    VersionNotDeployed = 10215, BAD_REQUEST, Client, Never;
+    /// A secret that does not exist.
+    SecretNotFound = 10056, NOT_FOUND, Client, Never;
+    /// A route that does not exist.
+    RouteNotFound = 10024, NOT_FOUND, Client, Never;
+    /// A pattern that no route can have.
+    RouteInvalid = 10082, BAD_REQUEST, Client, Never;
+    /// A route of the same pattern.
+    RouteExists = 10083, BAD_REQUEST, Client, Never;
+    /// A custom domain that does not exist.
+    DomainNotFound = 100_114, NOT_FOUND, Client, Never;
+    /// A host that cannot be a custom domain.
+    DomainInvalid = 100_115, BAD_REQUEST, Client, Never;
+    /// A custom domain where something else says where the host is.
+    DomainConflict = 100_117, BAD_REQUEST, Client, Never;
 
     // Ours.
     /// Other writes came between, again and again.

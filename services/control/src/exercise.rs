@@ -25,7 +25,7 @@ use crate::{
     },
     rulesets, settings,
     token::TokenText,
-    tokens, trace, transfers, zones,
+    tokens, trace, transfers, workers, zones,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -148,6 +148,7 @@ fn bodies(octets: &[u8]) {
     {
         assert!(policies.iter().all(|policy| !policy.permissions.is_empty()));
     }
+    workers::exercise(octets, NOW);
     parsed::<BatchBody>(octets);
     parsed::<rulesets::RulesetBody>(octets);
     parsed::<settings::ItemsBody>(octets);

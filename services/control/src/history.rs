@@ -1,7 +1,7 @@
 //! `proxima/log`: what was changed, when and by whom, and the way back to a former state. For the network's operator.
 //!
 //! Going back is a change like any other: a new entry, which puts back what the entries since a sequence number replaced.
-//! What customers configured comes back: zones, records, rulesets and certificates. What does not: accounts and tokens (a
+//! What customers configured comes back: zones, records, rulesets, certificates, and Workers with all that is of them. What does not: accounts and tokens (a
 //! token that was revoked stays revoked, and nobody is locked out), the network's own keys, and purges, which were made;
 //! nor what the network finds out or makes by itself: a zone that is active stays so, and the certificate that the
 //! network's own authority issued to a zone stays the latest.
@@ -184,6 +184,17 @@ fn comes_back(key: &Key) -> bool {
                 | Kind::Certificate
                 | Kind::ClientAuthority
                 | Kind::ClientAuthentication
+                | Kind::Worker
+                | Kind::WorkerDeployment
+                | Kind::WorkerVersion
+                | Kind::WorkerSecrets
+                | Kind::WorkerContent
+                | Kind::WorkerContentUse
+                | Kind::WorkerUsage
+                | Kind::WorkerRoute
+                | Kind::WorkerDomain
+                | Kind::WorkerHost
+                | Kind::WorkerTriggers
         )
     )
 }

@@ -63,6 +63,7 @@ mod tokens;
 mod trace;
 mod traffic;
 mod transfers;
+mod workers;
 pub mod zonefile;
 mod zones;
 

@@ -74,6 +74,14 @@ pub const IMPORT_PROBLEMS_MAX: usize = 100;
 /// Changes in one append of a deletion that does not fit into one.
 pub const DELETES_PER_APPEND: usize = 5_000;
 
+/// Octets of an upload of a Worker: its modules, and room for what is said of them and for the form.
+pub const WORKER_BODY_OCTETS_MAX: usize = proxima_model::limits::WORKER_OCTETS_MAX + (2 << 20);
+/// Versions of a Worker on a page unless asked; what the v4 API shows.
+pub const VERSIONS_PER_PAGE: usize = 10;
+/// Changes that versions take in one append of a Worker's deletion: any one fits, and the routes and custom domains that go
+/// with the first ones have room beside them.
+pub const WORKER_DELETES_PER_APPEND: usize = 3_000;
+
 /// How long a zone that is not active keeps its name from other accounts, in seconds: a week is enough to change a
 /// delegation, and nobody holds the name of somebody else's domain for longer.
 pub const PENDING_NAME_HELD_SECONDS: i64 = 7 * 86_400;

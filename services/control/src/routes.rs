@@ -11,8 +11,8 @@ use axum::{
     routing::{MethodRouter, on},
 };
 use proxima_model::Permission::{
-    self, AccountRead, All, CachePurge, DnsEdit, DnsRead, RulesEdit, RulesRead, SslEdit, TraceRead, ZoneEdit,
-    ZoneRead,
+    self, AccountRead, All, CachePurge, DnsEdit, DnsRead, RulesEdit, RulesRead, SslEdit, TraceRead,
+    WorkerRoutesEdit, WorkerRoutesRead, WorkersEdit, WorkersRead, ZoneEdit, ZoneRead,
 };
 use proxima_model::{IncomingTransfers, OutgoingTransfers, TransferAcl, TransferPeer, TsigKey};
 
@@ -25,7 +25,7 @@ use crate::{
     certificates, client_auth, compat, dns_analytics, dns_settings, dnssec, history, purge, records,
     rulesets, settings, ssl, tokens, trace, traffic,
     transfers::{self, of_zone},
-    zones,
+    workers, zones,
 };
 
 /// Under which everything lies.
@@ -71,6 +71,84 @@ fn delete<H: Handler<T, Arc<Api>>, T: 'static>(path: &'static str, needs: Needs,
 
 /// Every endpoint there is.
 pub(crate) fn endpoints() -> Vec<Endpoint> {
+    let mut all = of_zones_and_accounts();
+    all.extend(of_workers());
+    all
+}
+
+/// Of Workers.
+fn of_workers() -> Vec<Endpoint> {
+    use Needs::{Account, Zone};
+    use workers::{delete, deployments, domains, routes, scripts, secrets, settings, subdomain, versions};
+    const READ: Needs = Account(WorkersRead);
+    const EDIT: Needs = Account(WorkersEdit);
+    macro_rules! of_script {
+        ($rest:literal) => {
+            concat!("/accounts/{account_id}/workers/scripts/{script_name}", $rest)
+        };
+    }
+    const SERVICE: &str = "/accounts/{account_id}/workers/services/{script_name}";
+    const DOMAINS: &str = "/accounts/{account_id}/workers/domains";
+    const DOMAIN: &str = "/accounts/{account_id}/workers/domains/{domain_id}";
+    // As wrangler calls them.
+    const DOMAIN_RECORDS: &str = "/accounts/{account_id}/workers/domains/records";
+    const DOMAIN_RECORD: &str = "/accounts/{account_id}/workers/domains/records/{domain_id}";
+    const ROUTES: &str = "/zones/{zone_id}/workers/routes";
+    const ROUTE: &str = "/zones/{zone_id}/workers/routes/{route_id}";
+    vec![
+        get("/accounts/{account_id}/workers/scripts", READ, scripts::list),
+        get(of_script!(""), READ, scripts::get),
+        put(of_script!(""), EDIT, scripts::put),
+        self::delete(of_script!(""), EDIT, delete::delete),
+        get(SERVICE, READ, scripts::service),
+        self::delete(SERVICE, EDIT, delete::delete),
+        put(of_script!("/content"), EDIT, scripts::put_content),
+        get(of_script!("/content"), READ, scripts::content),
+        get(of_script!("/content/v2"), READ, scripts::content),
+        get(of_script!("/references"), READ, scripts::references),
+        get("/accounts/{account_id}/workers/tails/by-consumer/{script_name}", READ, scripts::tail_producers),
+        get(of_script!("/settings"), READ, settings::get),
+        patch(of_script!("/settings"), EDIT, settings::patch),
+        get(of_script!("/script-settings"), READ, settings::get_script),
+        patch(of_script!("/script-settings"), EDIT, settings::patch_script),
+        get(of_script!("/versions"), READ, versions::list),
+        post(of_script!("/versions"), EDIT, versions::create),
+        get(of_script!("/versions/{version_id}"), READ, versions::get),
+        get(of_script!("/deployments"), READ, deployments::list),
+        post(of_script!("/deployments"), EDIT, deployments::create),
+        get(of_script!("/deployments/{deployment_id}"), READ, deployments::get),
+        get(of_script!("/secrets"), READ, secrets::list),
+        put(of_script!("/secrets"), EDIT, secrets::put),
+        get(of_script!("/secrets/{secret_name}"), READ, secrets::get),
+        self::delete(of_script!("/secrets/{secret_name}"), EDIT, secrets::delete),
+        get("/accounts/{account_id}/workers/subdomain", READ, subdomain::account),
+        get(of_script!("/subdomain"), READ, subdomain::get),
+        post(of_script!("/subdomain"), EDIT, subdomain::post),
+        self::delete(of_script!("/subdomain"), EDIT, subdomain::delete),
+        get(of_script!("/schedules"), READ, subdomain::schedules),
+        put(of_script!("/schedules"), EDIT, subdomain::put_schedules),
+        post(of_script!("/tails"), READ, subdomain::tail),
+        post(of_script!("/assets-upload-session"), EDIT, subdomain::assets),
+        put(of_script!("/routes"), EDIT, routes::put_of_script),
+        put(of_script!("/domains/records"), EDIT, domains::put_of_script),
+        post(of_script!("/domains/changeset"), EDIT, domains::changeset),
+        get(DOMAINS, READ, domains::list),
+        put(DOMAINS, EDIT, domains::put),
+        get(DOMAIN, READ, domains::get),
+        self::delete(DOMAIN, EDIT, domains::delete),
+        get(DOMAIN_RECORDS, READ, domains::list),
+        get(DOMAIN_RECORD, READ, domains::get),
+        self::delete(DOMAIN_RECORD, EDIT, domains::delete),
+        get(ROUTES, Zone(WorkerRoutesRead), routes::list),
+        post(ROUTES, Zone(WorkerRoutesEdit), routes::create),
+        get(ROUTE, Zone(WorkerRoutesRead), routes::get),
+        put(ROUTE, Zone(WorkerRoutesEdit), routes::put),
+        self::delete(ROUTE, Zone(WorkerRoutesEdit), routes::delete),
+        get("/accounts/{account_id}/storage/kv/namespaces", READ, compat::kv_namespaces),
+    ]
+}
+
+fn of_zones_and_accounts() -> Vec<Endpoint> {
     use Needs::{Account, Network, Somewhere, Token, Zone};
     const RULES: &str = "/zones/{zone_id}/rulesets/{ruleset_id}/rules";
     const RULE: &str = "/zones/{zone_id}/rulesets/{ruleset_id}/rules/{rule_id}";

@@ -136,10 +136,14 @@ impl RoutePattern {
         &self.text
     }
 
+    /// What its host is, or ends in: without `*` and a dot behind that.
+    pub fn host(&self) -> &str {
+        self.host.strip_prefix('.').unwrap_or(&self.host)
+    }
+
     /// Whether it can match URLs of this zone alone: its host, without `*`, is the zone's name or lies below it.
     pub fn is_within(&self, zone: &ZoneName) -> bool {
-        let host = self.host.strip_prefix('.').unwrap_or(&self.host);
-        host.strip_suffix(zone.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        self.host().strip_suffix(zone.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     }
 
     /// Whether a URL of its zone is matched: `host` in lower case without a port, `target` the path and query as they

@@ -101,7 +101,7 @@ fn a_content_is_cut_into_pieces_that_are_scanned_in_their_order() {
         (piece + 1, vec![piece, 1]),
         (2 * piece, vec![piece; 2]),
     ] {
-        let content: Vec<u8> = (0..octets).map(|at| (at % 251) as u8).collect();
+        let content: Vec<u8> = (0..251).cycle().take(octets).collect();
         let cut: Vec<_> = WorkerContent::pieces(ACCOUNT, hash, &content).collect();
         assert_eq!(cut.iter().map(|piece| piece.octets.len()).collect::<Vec<_>>(), pieces);
         assert_eq!(usize::from(WorkerContent::count(octets)), pieces.len());

@@ -44,6 +44,12 @@ impl Answer {
         Self { info: Some(info), ..Self::new(Value::Array(items)) }
     }
 
+    /// That is a page of a list within the result.
+    pub(crate) const fn info(mut self, info: PageInfo) -> Self {
+        self.info = Some(info);
+        self
+    }
+
     /// That shows this state.
     pub(crate) fn at(mut self, seq: Seq) -> Self {
         self.seq = Some(seq);

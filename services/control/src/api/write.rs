@@ -53,6 +53,16 @@ impl Author {
         Self { name: format!("node/{name}"), repeatable: None }
     }
 
+    /// As it stands in the log.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// For a further write of one request, which the key of its first does not name.
+    pub(crate) fn going_on(self) -> Self {
+        Self { repeatable: None, ..self }
+    }
+
     fn client(caller: &Caller, key: Option<(&str, Fingerprint)>, method: &Method, path: &str) -> Self {
         let name = format!("token/{}", caller.token);
         let repeatable = key.map(|(key, fingerprint)| {

@@ -16,6 +16,8 @@ pub(crate) struct ZoneEdit {
     by_name: HashMap<DnsName, Vec<RecordId>>,
     put: BTreeSet<RecordId>,
     deleted: BTreeSet<RecordId>,
+    /// The records of custom domains of Workers, by their names: they are not the zone's owner's to change.
+    hosts: BTreeMap<DnsName, RecordId>,
 }
 
 /// What an edit comes to.
@@ -33,7 +35,13 @@ impl ZoneEdit {
             by_name.entry(record.name.clone()).or_default().push(record.id);
         }
         let records = records.into_iter().map(|record| (record.id, record)).collect();
-        Self { zone, records, by_name, put: BTreeSet::new(), deleted: BTreeSet::new() }
+        let (put, deleted, hosts) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        Self { zone, records, by_name, put, deleted, hosts }
+    }
+
+    /// Leaves these records as they are, and alone where they say at which host a Worker answers.
+    pub(crate) fn keeping(self, hosts: BTreeMap<DnsName, RecordId>) -> Self {
+        Self { hosts, ..self }
     }
 
     /// The zone.
@@ -69,6 +77,7 @@ impl ZoneEdit {
         if same {
             return Ok(());
         }
+        self.check_kept(record.id)?;
         self.check(&record)?;
         self.remove(record.id);
         self.insert(record);
@@ -77,6 +86,7 @@ impl ZoneEdit {
 
     /// Takes a record away.
     pub(crate) fn delete(&mut self, id: RecordId) -> Result<Record, ApiError> {
+        self.check_kept(id)?;
         let record = self.remove(id).ok_or_else(not_found)?;
         self.put.remove(&id);
         self.deleted.insert(id);
@@ -104,6 +114,20 @@ impl ZoneEdit {
         Ok(Some(Edited { zone: self.zone, put, deleted: self.deleted.into_iter().collect() }))
     }
 
+    /// Whether a record is one that is left as it is.
+    fn check_kept(&self, id: RecordId) -> Result<(), ApiError> {
+        match self.hosts.iter().find(|(_, record)| **record == id) {
+            Some((host, _)) => Err(kept(host)),
+            None => Ok(()),
+        }
+    }
+
+    /// The records at a name that say where its host is.
+    pub(crate) fn whereabouts(&self, name: &DnsName) -> Vec<RecordId> {
+        let found = self.at(name).filter(|record| record.data.record_type().can_be_proxied());
+        found.map(|record| record.id).collect()
+    }
+
     fn at(&self, name: &DnsName) -> impl Iterator<Item = &Record> {
         let ids = self.by_name.get(name).map(Vec::as_slice).unwrap_or_default();
         ids.iter().filter_map(|id| self.records.get(id))
@@ -112,6 +136,9 @@ impl ZoneEdit {
     /// Whether a record can stand in this zone, beside all others but the one of its own id.
     fn check(&self, record: &Record) -> Result<(), ApiError> {
         record.check(&self.zone.name).map_err(|invalid| ApiError::record(&invalid))?;
+        if record.data.record_type().can_be_proxied() && self.hosts.contains_key(&record.name) {
+            return Err(kept(&record.name));
+        }
         let others = || self.at(&record.name).filter(|other| other.id != record.id);
         for other in others() {
             if let Some(clash) = conflict(record, other, &self.zone.name) {
@@ -150,6 +177,13 @@ impl ZoneEdit {
 /// The record that was asked for does not exist in this zone.
 pub(crate) fn not_found() -> ApiError {
     ApiError::new(Code::RecordNotFound, "Record does not exist.")
+}
+
+/// A host at which a Worker answers everything: its record is changed with it.
+fn kept(host: &DnsName) -> ApiError {
+    let message =
+        format!("{host} is a custom domain of a Worker: change or delete that instead (workers/domains)");
+    ApiError::new(Code::RecordManaged, message)
 }
 
 /// A DS record says how a zone is signed, and there is none.

@@ -14,7 +14,7 @@ use axum::{
     extract::{Path, State},
 };
 use proxima_ledger::{ReadError, Snapshot};
-use proxima_model::{Record, RecordId, SecondaryZone, TransferredRecord, Zone, ZoneId};
+use proxima_model::{Record, RecordId, SecondaryZone, TransferredRecord, WorkerHost, Zone, ZoneId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -35,8 +35,16 @@ pub(crate) use export::export;
 pub(crate) use import::{import, receive};
 pub(crate) use list::list;
 
-/// The records of a zone, to be changed; no other change of the zone can come between.
+/// The records of a zone, to be changed by its owner; no other change of the zone can come between.
 fn edit(draft: &mut Draft<'_>, id: ZoneId) -> Result<ZoneEdit, ApiError> {
+    let edit = edit_with_hosts(draft, id)?;
+    let hosts = draft.snapshot.scan::<WorkerHost>(&[&id]);
+    Ok(edit
+        .keeping(hosts.map(|host| host.map(|host| (host.hostname, host.record))).collect::<Result<_, _>>()?))
+}
+
+/// As [`edit`], with those of custom domains of Workers.
+pub(crate) fn edit_with_hosts(draft: &mut Draft<'_>, id: ZoneId) -> Result<ZoneEdit, ApiError> {
     let zone = draft.zone(id)?;
     if zones::is_secondary(draft.snapshot, id)? {
         let message = "the records of a secondary zone come from its primary: change them there";
@@ -61,7 +69,7 @@ fn each_of_zone(snapshot: &Snapshot, zone: ZoneId, mut take: impl FnMut(Record))
 }
 
 /// Writes what an edit comes to, and raises the zone's serial.
-fn save(draft: &mut Draft<'_>, edit: ZoneEdit) -> Result<(), ApiError> {
+pub(crate) fn save(draft: &mut Draft<'_>, edit: ZoneEdit) -> Result<(), ApiError> {
     let Some(mut edited) = edit.finish()? else { return Ok(()) };
     zones::touch(&mut edited.zone, draft.now);
     draft.put(&edited.zone);

@@ -26,7 +26,7 @@ const fn make(permission: Permission, id: &'static str, name: &'static str, scop
 }
 
 /// Every permission that a token can have.
-pub(crate) const GROUPS: [Group; 11] = [
+pub(crate) const GROUPS: [Group; 15] = [
     make(Permission::ZoneRead, "c8fed203ed3043cba015a93ad1616f1f", "Zone Read", ZONE),
     make(Permission::ZoneEdit, "e6d2666161e84845a636613608cee8d5", "Zone Write", ZONE),
     make(Permission::DnsRead, "82e64a83756745bbbb1c9c2701bf816b", "DNS Read", ZONE),
@@ -37,6 +37,10 @@ pub(crate) const GROUPS: [Group; 11] = [
     make(Permission::SslEdit, "c03055bc037c4ea9afb9a9f104b7b721", "SSL and Certificates Write", ZONE),
     make(Permission::AccountRead, "c1fde68c7bcc44588cbb6ddbc16d6480", "Account Settings Read", ACCOUNT),
     make(Permission::TraceRead, "00000000000000000000000000000601", "Request Tracer Read", ACCOUNT),
+    make(Permission::WorkersRead, "1a71c399035b4950a1bd1466bbe4f420", "Workers Scripts Read", ACCOUNT),
+    make(Permission::WorkersEdit, "e086da7e2179491d91ee5f35b3ca210a", "Workers Scripts Write", ACCOUNT),
+    make(Permission::WorkerRoutesRead, "2072033d694d415a936eaeb94e6405b8", "Workers Routes Read", ZONE),
+    make(Permission::WorkerRoutesEdit, "28f4b596e7d643029c524985477ae49a", "Workers Routes Write", ZONE),
     make(Permission::All, "00000000000000000000000000000001", "All", ACCOUNT),
 ];
 

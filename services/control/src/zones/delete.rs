@@ -10,8 +10,8 @@ use axum::{Extension, extract::State};
 use proxima_ledger::{Append, Change, IdempotencyKey, ReadError, Snapshot};
 use proxima_model::{
     AcmeOrder, Certificate, ClientAuthentication, Entity, IncomingTransfers, OutgoingTransfers, Purge,
-    Record, Ruleset, SecondaryZone, TransferNotices, TransferredRecord, Zone, ZoneId, ZoneIndex, ZoneNotice,
-    ZoneSigning,
+    Record, Ruleset, SecondaryZone, TransferNotices, TransferredRecord, WorkerDomain, WorkerHost,
+    WorkerRoute, Zone, ZoneId, ZoneIndex, ZoneNotice, ZoneSigning,
 };
 use serde_json::json;
 
@@ -121,6 +121,8 @@ fn orphans(snapshot: &Snapshot) -> Result<BTreeSet<ZoneId>, ReadError> {
     each::<ZoneNotice>(snapshot, |it| it.zone, &mut consider)?;
     each::<TransferredRecord>(snapshot, |it| it.record.zone, &mut consider)?;
     each::<Purge>(snapshot, |it| it.zone, &mut consider)?;
+    each::<WorkerRoute>(snapshot, |it| it.zone, &mut consider)?;
+    each::<WorkerHost>(snapshot, |it| it.zone, &mut consider)?;
     Ok(orphans)
 }
 
@@ -149,7 +151,27 @@ fn beneath(snapshot: &Snapshot, id: ZoneId, max: usize) -> Result<Vec<Change>, R
     take::<Certificate>(snapshot, id, max, &mut changes)?;
     take::<ClientAuthentication>(snapshot, id, max, &mut changes)?;
     take::<Purge>(snapshot, id, max, &mut changes)?;
+    take::<WorkerRoute>(snapshot, id, max, &mut changes)?;
+    take_hosts(snapshot, id, max, &mut changes)?;
     Ok(changes)
+}
+
+/// Custom domains are rows of their account's list too.
+fn take_hosts(
+    snapshot: &Snapshot,
+    id: ZoneId,
+    max: usize,
+    changes: &mut Vec<Change>,
+) -> Result<(), ReadError> {
+    for host in snapshot.scan::<WorkerHost>(&[&id]) {
+        if changes.len() + 2 > max {
+            break;
+        }
+        let host = host?;
+        changes.push(Change::delete::<WorkerDomain>(&(host.account, host.domain)));
+        changes.push(Change::Delete { key: host.key() });
+    }
+    Ok(())
 }
 
 fn take_one<E: Entity<Id = ZoneId>>(

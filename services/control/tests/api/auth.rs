@@ -23,6 +23,12 @@ fn path(row: &EndpointRow, zone: &str, account: &str) -> String {
         .replace("{acl_id}", NOWHERE)
         .replace("{peer_id}", NOWHERE)
         .replace("{tsig_id}", NOWHERE)
+        .replace("{script_name}", "app")
+        .replace("{version_id}", NOWHERE)
+        .replace("{deployment_id}", NOWHERE)
+        .replace("{secret_name}", "TOKEN")
+        .replace("{route_id}", NOWHERE)
+        .replace("{domain_id}", NOWHERE)
 }
 
 /// A permission that does not allow what is needed.

@@ -25,4 +25,7 @@ mod secondaries;
 mod ssl;
 mod tokens;
 mod transfers;
+mod worker_routes;
+mod worker_uploads;
+mod workers;
 mod zones;

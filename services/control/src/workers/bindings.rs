@@ -1,0 +1,289 @@
+//! Bindings as v4 writes them, and what becomes of those of the version before.
+
+use std::collections::BTreeMap;
+
+use proxima_model::{
+    BindingName, BindingValue, ModuleKind, ModuleName, WorkerBinding, WorkerModule, WorkerName, WorkerSyntax,
+    excerpt, limits as model_limits,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::invalid;
+use crate::error::{ApiError, Code};
+
+/// A binding as it is given.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct BindingBody {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    json: Option<Value>,
+    #[serde(default)]
+    part: Option<String>,
+    #[serde(default)]
+    service: Option<String>,
+    #[serde(default)]
+    environment: Option<String>,
+    #[serde(default)]
+    entrypoint: Option<String>,
+    #[serde(default)]
+    props: Option<Value>,
+    #[serde(default)]
+    cross_account_grant: Option<Value>,
+    #[serde(default)]
+    old_name: Option<String>,
+    #[serde(default)]
+    version_id: Option<String>,
+}
+
+/// What can be inherited of the version before.
+#[derive(Clone, Copy)]
+pub(super) struct Former<'a> {
+    pub(super) bindings: &'a [WorkerBinding],
+    pub(super) modules: &'a [WorkerModule],
+    pub(super) secrets: &'a BTreeMap<BindingName, String>,
+}
+
+/// The bindings of a new version.
+#[derive(Debug, Default)]
+pub(super) struct Bindings {
+    pub(super) all: Vec<WorkerBinding>,
+    pub(super) secrets: BTreeMap<BindingName, String>,
+    /// Modules of the former version that come along: what blobs that are inherited are of.
+    pub(super) modules: Vec<WorkerModule>,
+}
+
+impl Bindings {
+    /// What is given, and of the former version's what is inherited or of a type that is kept.
+    pub(super) fn read(
+        given: &[BindingBody],
+        keep: &[String],
+        former: Option<Former<'_>>,
+    ) -> Result<Self, ApiError> {
+        let mut read = Self::default();
+        for (index, body) in given.iter().enumerate() {
+            read.take(body, former).map_err(|refusal| refusal.at(format!("/bindings/{index}")))?;
+        }
+        for binding in former.iter().flat_map(|former| former.bindings) {
+            let is_kept = keep.iter().any(|kept| kept == kind(&binding.value));
+            if is_kept && !read.has(&binding.name) {
+                read.inherit(&binding.name, &binding.name, former)?;
+            }
+        }
+        if read.all.len() > model_limits::WORKER_BINDINGS_MAX {
+            let message = format!(
+                "bindings: {} are given or kept; a version has at most {}",
+                read.all.len(),
+                model_limits::WORKER_BINDINGS_MAX
+            );
+            return Err(refuse(message));
+        }
+        Ok(read)
+    }
+
+    /// Whether blobs are of modules that are there, of a kind that they can be of.
+    pub(super) fn check(&self, syntax: WorkerSyntax, modules: &[WorkerModule]) -> Result<(), ApiError> {
+        for WorkerBinding { name, value } in &self.all {
+            let (part, wanted) = match value {
+                BindingValue::TextBlob(part) => (part, ModuleKind::Text),
+                BindingValue::DataBlob(part) => (part, ModuleKind::Data),
+                BindingValue::WasmModule(part) => (part, ModuleKind::Wasm),
+                _ => continue,
+            };
+            if syntax == WorkerSyntax::Modules {
+                let message =
+                    format!("bindings: {name} is a {}: a Worker of modules imports it instead", kind(value));
+                return Err(refuse(message));
+            }
+            if !modules.iter().any(|module| module.name == *part && module.kind == wanted) {
+                let message = format!(
+                    "bindings: {name} is of the part {part}, and there is none with the content type {}",
+                    super::form::mime(wanted)
+                );
+                return Err(refuse(message));
+            }
+        }
+        Ok(())
+    }
+
+    /// The Workers that are bound to.
+    pub(super) fn services(&self) -> impl Iterator<Item = (&BindingName, &WorkerName)> {
+        self.all.iter().filter_map(|binding| match &binding.value {
+            BindingValue::Service { worker, .. } => Some((&binding.name, worker)),
+            _ => None,
+        })
+    }
+
+    fn has(&self, name: &BindingName) -> bool {
+        self.all.iter().any(|known| known.name == *name)
+    }
+
+    fn take(&mut self, body: &BindingBody, former: Option<Former<'_>>) -> Result<(), ApiError> {
+        let name = BindingName::parse(&body.name).map_err(|problem| invalid(&problem))?;
+        if self.has(&name) {
+            return Err(refuse(format!("bindings: {name} is there twice")));
+        }
+        if body.kind == "inherit" || body.is_bare() {
+            let old = body.old_name.as_deref().unwrap_or(&body.name);
+            let old = BindingName::parse(old).map_err(|problem| invalid(&problem))?;
+            if body.version_id.as_deref().is_some_and(|version| version != "latest") {
+                let message = format!("bindings: {name}: only of the latest version can be inherited yet");
+                return Err(ApiError::new(Code::NotOffered, message));
+            }
+            return self.inherit(&name, &old, former);
+        }
+        let value = body.value(&name)?;
+        if value == BindingValue::SecretText {
+            self.secrets.insert(name.clone(), body.text.clone().unwrap_or_default());
+        }
+        self.all.push(WorkerBinding { name, value });
+        Ok(())
+    }
+
+    fn inherit(
+        &mut self,
+        name: &BindingName,
+        old: &BindingName,
+        former: Option<Former<'_>>,
+    ) -> Result<(), ApiError> {
+        let found = former.and_then(|former| {
+            let found = former.bindings.iter().find(|binding| binding.name == *old)?;
+            Some((former, found.value.clone()))
+        });
+        let Some((former, value)) = found else {
+            let message = format!("bindings: {name} is inherited, and the latest version has no {old}");
+            return Err(ApiError::new(Code::InheritInvalid, message));
+        };
+        match &value {
+            BindingValue::SecretText => {
+                let text = former.secrets.get(old).cloned().unwrap_or_default();
+                self.secrets.insert(name.clone(), text);
+            }
+            BindingValue::TextBlob(part) | BindingValue::DataBlob(part) | BindingValue::WasmModule(part) => {
+                self.modules.extend(former.modules.iter().find(|module| module.name == *part).cloned());
+            }
+            _ => {}
+        }
+        self.all.push(WorkerBinding { name: name.clone(), value });
+        Ok(())
+    }
+}
+
+impl BindingBody {
+    /// Whether it has only a name and one of our types: what stands in a list of bindings that was read is written back so.
+    fn is_bare(&self) -> bool {
+        let is_ours = matches!(
+            self.kind.as_str(),
+            "plain_text" | "json" | "secret_text" | "service" | "text_blob" | "data_blob" | "wasm_module"
+        );
+        is_ours && self.text.is_none() && self.json.is_none() && self.part.is_none() && self.service.is_none()
+    }
+
+    fn value(&self, name: &BindingName) -> Result<BindingValue, ApiError> {
+        let missing =
+            |field: &str| refuse(format!("bindings: {name} is a {}, and has no {field}", self.kind));
+        let part = || {
+            let part = self.part.as_deref().ok_or_else(|| missing("part"))?;
+            ModuleName::parse(part).map_err(|problem| invalid(&problem))
+        };
+        match self.kind.as_str() {
+            kind @ ("plain_text" | "secret_text") => {
+                let text = self.text.as_deref().ok_or_else(|| missing("text"))?;
+                bounded(name, text.len())?;
+                let is_secret = kind == "secret_text";
+                Ok(if is_secret {
+                    BindingValue::SecretText
+                } else {
+                    BindingValue::PlainText(text.to_owned())
+                })
+            }
+            "json" => {
+                let json = self.json.clone().ok_or_else(|| missing("json"))?;
+                bounded(name, json.to_string().len())?;
+                Ok(BindingValue::Json(json))
+            }
+            "service" => self.to_service(name),
+            "text_blob" => part().map(BindingValue::TextBlob),
+            "data_blob" => part().map(BindingValue::DataBlob),
+            "wasm_module" => part().map(BindingValue::WasmModule),
+            other => {
+                let message = format!(
+                    "bindings: {name} is a {}: bindings of this type are not offered yet",
+                    excerpt(other)
+                );
+                Err(ApiError::new(Code::NotOffered, message))
+            }
+        }
+    }
+
+    fn to_service(&self, name: &BindingName) -> Result<BindingValue, ApiError> {
+        let not_offered = |what: &str| {
+            Err(ApiError::new(Code::NotOffered, format!("bindings: {name}: {what} are not offered yet")))
+        };
+        if self.cross_account_grant.as_ref().is_some_and(|grant| !grant.is_null()) {
+            return not_offered("Workers of other accounts");
+        }
+        if self.environment.as_deref().is_some_and(|environment| environment != super::ENVIRONMENT) {
+            return not_offered("environments other than production");
+        }
+        let service = self.service.as_deref().unwrap_or_default();
+        let worker = WorkerName::parse(service).map_err(|problem| invalid(&problem))?;
+        let entrypoint = self.entrypoint.clone().filter(|entrypoint| !entrypoint.is_empty());
+        bounded(name, entrypoint.as_ref().map_or(0, String::len))?;
+        bounded(name, self.props.as_ref().map_or(0, |props| props.to_string().len()))?;
+        Ok(BindingValue::Service { worker, entrypoint, props: self.props.clone() })
+    }
+}
+
+fn bounded(name: &BindingName, octets: usize) -> Result<(), ApiError> {
+    let most = model_limits::WORKER_VARIABLE_OCTETS_MAX;
+    if octets <= most {
+        return Ok(());
+    }
+    Err(refuse(format!("bindings: {name} has {octets} octets; a variable or secret has at most {most}")))
+}
+
+fn refuse(message: String) -> ApiError {
+    ApiError::new(Code::WorkerInvalid, message)
+}
+
+/// The type of a binding.
+pub(super) const fn kind(value: &BindingValue) -> &'static str {
+    match value {
+        BindingValue::PlainText(_) => "plain_text",
+        BindingValue::Json(_) => "json",
+        BindingValue::SecretText => "secret_text",
+        BindingValue::Service { .. } => "service",
+        BindingValue::TextBlob(_) => "text_blob",
+        BindingValue::DataBlob(_) => "data_blob",
+        BindingValue::WasmModule(_) => "wasm_module",
+    }
+}
+
+/// A binding as v4 shows it; never what a secret is.
+pub(super) fn show(WorkerBinding { name, value }: &WorkerBinding) -> Value {
+    let mut shown = json!({ "name": name.as_str(), "type": kind(value) });
+    match value {
+        BindingValue::PlainText(text) => shown["text"] = text.as_str().into(),
+        BindingValue::Json(json) => shown["json"] = json.clone(),
+        BindingValue::SecretText => {}
+        BindingValue::Service { worker, entrypoint, props } => {
+            shown["service"] = worker.as_str().into();
+            shown["environment"] = super::ENVIRONMENT.into();
+            if let Some(entrypoint) = entrypoint {
+                shown["entrypoint"] = entrypoint.as_str().into();
+            }
+            if let Some(props) = props {
+                shown["props"] = props.clone();
+            }
+        }
+        BindingValue::TextBlob(part) | BindingValue::DataBlob(part) | BindingValue::WasmModule(part) => {
+            shown["part"] = part.as_str().into();
+        }
+    }
+    shown
+}

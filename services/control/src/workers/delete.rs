@@ -1,0 +1,138 @@
+//! `DELETE workers/scripts/:script_name`, with its versions, routes and custom domains.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Extension,
+    extract::{Path, State},
+};
+use proxima_ledger::Snapshot;
+use proxima_model::{
+    Account, BindingName, BindingValue, Worker, WorkerContent, WorkerDeployment, WorkerName, WorkerVersion,
+    WorkerVersionId,
+};
+use serde_json::Value;
+
+use super::{change, contents::Contents, named, triggers};
+use crate::{
+    api::{
+        Api,
+        envelope::Answer,
+        page::Query,
+        write::{Author, Draft},
+    },
+    error::{ApiError, Code},
+    limits,
+};
+
+/// `DELETE workers/scripts/:script_name` and `workers/services/:script_name`; refused while others bind to it, unless
+/// `force=true`.
+pub(crate) async fn delete(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Extension(query): Extension<Arc<Query>>,
+    Path((_, name)): Path<(String, String)>,
+    mut author: Author,
+) -> Result<Answer, ApiError> {
+    let (name, force) = (named(&name)?, query.flag("force")?.unwrap_or(false));
+    loop {
+        let (account, name) = (account.clone(), name.clone());
+        let written = api.write(&author, move |draft| remove(draft, &account, &name, force)).await?;
+        if written.answer {
+            return Ok(Answer::new(Value::Null).at(written.seq));
+        }
+        author = author.going_on();
+    }
+}
+
+/// Removes a Worker as far as one append goes; whether all of it is gone. With the first append it answers nothing any more.
+fn remove(
+    draft: &mut Draft<'_>,
+    account: &Account,
+    name: &WorkerName,
+    force: bool,
+) -> Result<bool, ApiError> {
+    let key = (account.id, name.clone());
+    if draft.is_repeat {
+        return Ok(draft.snapshot.get::<Worker>(&key)?.is_none());
+    }
+    let mut worker = change::read(draft, account, name)?;
+    if !force && let Some((other, binding)) = bound_to(draft.snapshot, &worker)?.into_iter().next() {
+        let message = format!(
+            "the Worker {other} binds to it as {binding}: take that away first, or delete it with force=true"
+        );
+        return Err(ApiError::new(Code::WorkerInUse, message));
+    }
+    triggers::remove_all(draft, &worker)?;
+    worker.deployment = None;
+    for id in std::mem::take(&mut worker.former_deployments) {
+        draft.delete::<WorkerDeployment>(&(account.id, name.clone(), id));
+    }
+    let (mut uses, mut room) = (Contents::of(account.id), limits::WORKER_DELETES_PER_APPEND);
+    for id in worker.versions.clone() {
+        let needed = needed(draft.snapshot, &worker, id)?;
+        if needed > room {
+            break;
+        }
+        room -= needed;
+        change::drop_version(draft, &mut worker, id, &mut uses)?;
+    }
+    uses.write(draft, &BTreeMap::new())?;
+    let is_gone = worker.versions.is_empty();
+    if is_gone {
+        draft.delete::<Worker>(&key);
+    } else {
+        worker.modified_at = draft.now;
+        draft.put(&worker);
+    }
+    Ok(is_gone)
+}
+
+/// How many changes it takes at the most to drop a version: itself, its secrets, and all that it is made of.
+fn needed(snapshot: &Snapshot, worker: &Worker, id: WorkerVersionId) -> Result<usize, ApiError> {
+    let version = snapshot.get::<WorkerVersion>(&(worker.account, worker.name.clone(), id))?;
+    let modules = version.map(|version| version.modules).unwrap_or_default();
+    let of_module = |octets: u32| 1 + usize::from(WorkerContent::count(octets as usize));
+    Ok(2 + modules.iter().map(|module| of_module(module.octets)).sum::<usize>())
+}
+
+/// The versions of a Worker that answer; of one that was never deployed, the latest.
+fn in_force(snapshot: &Snapshot, worker: &Worker) -> Result<Vec<WorkerVersion>, ApiError> {
+    let ids: Vec<WorkerVersionId> = match &worker.deployment {
+        Some(deployment) => deployment.versions.as_slice().iter().map(|share| share.version).collect(),
+        None => worker.versions.last().copied().into_iter().collect(),
+    };
+    ids.into_iter().map(|id| change::version(snapshot, worker, id)).collect()
+}
+
+/// The Workers to which one binds, by the names of the bindings.
+pub(super) fn bindings_of(
+    snapshot: &Snapshot,
+    worker: &Worker,
+) -> Result<BTreeMap<BindingName, WorkerName>, ApiError> {
+    let versions = in_force(snapshot, worker)?;
+    let bindings = versions.into_iter().flat_map(|version| version.bindings);
+    let services = bindings.filter_map(|binding| match binding.value {
+        BindingValue::Service { worker, .. } => Some((binding.name, worker)),
+        _ => None,
+    });
+    Ok(services.collect())
+}
+
+/// The other Workers of the account that bind to one, and as what.
+pub(super) fn bound_to(
+    snapshot: &Snapshot,
+    worker: &Worker,
+) -> Result<Vec<(WorkerName, BindingName)>, ApiError> {
+    let mut bound = Vec::new();
+    for other in snapshot.scan::<Worker>(&[&worker.account]) {
+        let other = other?;
+        if other.name == worker.name {
+            continue;
+        }
+        let bindings = bindings_of(snapshot, &other)?.into_iter();
+        let to_it = bindings.filter(|(_, service)| *service == worker.name);
+        bound.extend(to_it.map(|(binding, _)| (other.name.clone(), binding)));
+    }
+    Ok(bound)
+}

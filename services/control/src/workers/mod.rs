@@ -1,0 +1,72 @@
+//! `accounts/:account_id/workers` and `zones/:zone_id/workers/routes`: Workers, as stock wrangler and the SDKs write them.
+//!
+//! ```text
+//!  form ─▶ Form ─▶ Modules, hashed ─┐
+//!            └───▶ Metadata ────────┴─▶ Upload ─┐ + latest version (what is inherited)
+//!                                               ▼
+//!                          NewVersion ─▶ change::add ─▶ WorkerVersion, WorkerSecrets, Contents (what is new, what goes)
+//!                                                 └──▶ change::deploy ─▶ Worker.deployment
+//!  routes, domains ─▶ WorkerRoute; WorkerDomain, WorkerHost and a DNS record ─▶ WorkerTriggers
+//! ```
+//!
+//! Invariants:
+//! * **One append for each write**: a version, its contents and its deployment come together or not at all. Only the deletion
+//!   of a Worker that is more than an append holds takes several, of which the first has it answer nothing any more.
+//! * **Nothing is passed over in silence**: a binding or field that asks for what is not offered is refused by its name.
+//! * **Nothing is said that is not known**: the engine, which is not asked here, would tell whether code is code, what
+//!   it handles and how long it takes to start.
+//! * Secrets are shown to nobody.
+//!
+//! Where it differs from v4: there is no domain for Workers that have none of their own (workers.dev), and whoever asks for
+//! one is told so; environments of services are all `production`; custom domains that a deployment does not name any more
+//! stay; `author_email` is the name of the token.
+
+mod bindings;
+mod change;
+mod contents;
+pub(crate) mod delete;
+pub(crate) mod deployments;
+pub(crate) mod domains;
+mod form;
+mod metadata;
+pub(crate) mod routes;
+pub(crate) mod scripts;
+pub(crate) mod secrets;
+pub(crate) mod settings;
+mod show;
+pub(crate) mod subdomain;
+mod triggers;
+mod upload;
+pub(crate) mod versions;
+
+use axum::http::{HeaderMap, header};
+use proxima_model::{Invalid, WorkerName};
+
+use crate::{
+    api::write::Author,
+    error::{ApiError, Code},
+};
+use change::Maker;
+
+pub(crate) use upload::exercise;
+
+/// The only environment of services.
+const ENVIRONMENT: &str = "production";
+/// What the module of a script that is uploaded without a form is called.
+const SCRIPT_ALONE: &str = "worker.js";
+
+/// A Worker's name in a path.
+fn named(text: &str) -> Result<WorkerName, ApiError> {
+    WorkerName::parse(text).map_err(|problem| invalid(&problem))
+}
+
+fn invalid(problem: &Invalid) -> ApiError {
+    ApiError::invalid(Code::WorkerInvalid, problem)
+}
+
+/// Who asks for a change, and with which tool.
+fn maker(author: &Author, headers: &HeaderMap) -> Maker {
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let source = if agent.starts_with("wrangler/") { "wrangler" } else { "api" };
+    Maker { author: author.name().to_owned(), source }
+}

@@ -1,0 +1,201 @@
+//! `workers/scripts/:script_name/secrets`. Each change is a version, like the latest but for its secrets, which answers at
+//! once. Nobody is shown what a secret is.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Extension,
+    extract::{Path, State},
+    http::HeaderMap,
+};
+use proxima_model::{
+    Account, BindingName, BindingValue, VersionShares, Worker, WorkerAnnotations, WorkerBinding, WorkerName,
+    WorkerVersion, limits as model_limits,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    bindings,
+    change::{self, Maker, NewVersion},
+    invalid, maker, named,
+    scripts::Ids,
+};
+use crate::{
+    api::{
+        Api,
+        body::JsonBody,
+        envelope::Answer,
+        write::{Author, Draft},
+    },
+    error::{ApiError, Code},
+};
+
+/// A secret to put.
+#[derive(Deserialize)]
+pub(crate) struct SecretBody {
+    name: String,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+}
+
+/// `GET secrets`: their names.
+pub(crate) async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Path((_, name)): Path<(String, String)>,
+) -> Result<Answer, ApiError> {
+    let name = named(&name)?;
+    api.read(move |snapshot| {
+        let worker = change::find(snapshot, &account, &name)?;
+        let latest = change::latest(snapshot, &worker)?;
+        let names = latest.iter().flat_map(|latest| latest.version.secrets()).map(show);
+        Ok(Answer::new(names.collect()).at(snapshot.seq()))
+    })
+    .await
+}
+
+/// `GET secrets/:secret_name`.
+pub(crate) async fn get(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Path((_, name, secret)): Path<(String, String, String)>,
+) -> Result<Answer, ApiError> {
+    let name = named(&name)?;
+    api.read(move |snapshot| {
+        let worker = change::find(snapshot, &account, &name)?;
+        let latest = change::latest(snapshot, &worker)?;
+        let mut names = latest.iter().flat_map(|latest| latest.version.secrets());
+        let found = names.find(|known| known.as_str() == secret).ok_or_else(|| unknown(&secret))?;
+        Ok(Answer::new(show(found)).at(snapshot.seq()))
+    })
+    .await
+}
+
+/// `PUT secrets`.
+pub(crate) async fn put(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Path((_, name)): Path<(String, String)>,
+    author: Author,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<SecretBody>,
+) -> Result<Answer, ApiError> {
+    let (name, maker) = (named(&name)?, maker(&author, &headers));
+    let secret = BindingName::parse(&body.name).map_err(|problem| invalid(&problem).at("/name"))?;
+    let text = body.checked()?;
+    let shown = show(&secret);
+    let change = move |new: &mut NewVersion| {
+        match new.bindings.iter().find(|binding| binding.name == secret) {
+            None => {
+                let value = BindingValue::SecretText;
+                new.bindings.push(WorkerBinding { name: secret.clone(), value });
+            }
+            Some(binding) if binding.value == BindingValue::SecretText => {}
+            Some(binding) => {
+                let message = format!("name: {secret} is a {} already", bindings::kind(&binding.value));
+                return Err(ApiError::new(Code::WorkerInvalid, message).at("/name"));
+            }
+        }
+        if new.bindings.len() > model_limits::WORKER_BINDINGS_MAX {
+            let message = format!("a version has at most {} bindings", model_limits::WORKER_BINDINGS_MAX);
+            return Err(ApiError::new(Code::WorkerInvalid, message));
+        }
+        new.secrets.insert(secret.clone(), text.clone());
+        new.annotations.triggered_by = Some("secret".to_owned());
+        Ok(())
+    };
+    write(&api, (account, name), &author, maker, shown, change).await
+}
+
+impl SecretBody {
+    fn checked(self) -> Result<String, ApiError> {
+        if self.kind.as_deref().is_some_and(|kind| kind != "secret_text") {
+            let message = "type: only secret_text is offered yet";
+            return Err(ApiError::new(Code::NotOffered, message).at("/type"));
+        }
+        let text = self.text.ok_or_else(|| {
+            ApiError::new(Code::WorkerInvalid, "text: it is missing: give what the secret is").at("/text")
+        })?;
+        if text.len() > model_limits::WORKER_VARIABLE_OCTETS_MAX {
+            let most = model_limits::WORKER_VARIABLE_OCTETS_MAX;
+            let message = format!("text: it has more than {most} octets");
+            return Err(ApiError::new(Code::WorkerInvalid, message).at("/text"));
+        }
+        Ok(text)
+    }
+}
+
+/// `DELETE secrets/:secret_name`.
+pub(crate) async fn delete(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Path((_, name, secret)): Path<(String, String, String)>,
+    author: Author,
+    headers: HeaderMap,
+) -> Result<Answer, ApiError> {
+    let (name, maker) = (named(&name)?, maker(&author, &headers));
+    let secret = BindingName::parse(&secret).map_err(|_| unknown(&secret))?;
+    let change = move |new: &mut NewVersion| {
+        new.secrets.remove(&secret).ok_or_else(|| unknown(secret.as_str()))?;
+        new.bindings.retain(|binding| binding.name != secret);
+        new.annotations.triggered_by = Some("secret".to_owned());
+        Ok(())
+    };
+    write(&api, (account, name), &author, maker, Value::Null, change).await
+}
+
+async fn write(
+    api: &Arc<Api>,
+    (account, name): (Account, WorkerName),
+    author: &Author,
+    maker: Maker,
+    answer: Value,
+    change: impl Fn(&mut NewVersion) -> Result<(), ApiError> + Send + Sync + 'static,
+) -> Result<Answer, ApiError> {
+    api.change(author, move |draft| {
+        let ids = Ids::draw(draft);
+        if !draft.is_repeat {
+            let mut worker = change::read(draft, &account, &name)?;
+            replace(draft, &mut worker, &ids, &maker, &change)?;
+            draft.put(&worker);
+        }
+        Ok(answer.clone())
+    })
+    .await
+}
+
+/// Adds a version like the latest, with something changed, and has it answer at once. The latest must be what answers: else
+/// code would come to answer that nobody deployed. The Worker is not put yet.
+pub(super) fn replace(
+    draft: &mut Draft<'_>,
+    worker: &mut Worker,
+    ids: &Ids,
+    maker: &Maker,
+    change: impl FnOnce(&mut NewVersion) -> Result<(), ApiError>,
+) -> Result<WorkerVersion, ApiError> {
+    let latest = change::latest(draft.snapshot, worker)?.ok_or_else(|| change::unknown(&worker.name))?;
+    let answers = worker.deployment.as_ref().map(|deployment| &deployment.versions);
+    if answers != Some(&VersionShares::one(latest.version.id)) {
+        return Err(ApiError::new(
+            Code::VersionNotDeployed,
+            "the latest version of this Worker is not the one that answers all requests: deploy it first, or make a version with this change (wrangler versions secret put)",
+        ));
+    }
+    let mut new = NewVersion::like(&latest, ids.version);
+    change(&mut new)?;
+    let version = change::add(draft, worker, new, &BTreeMap::new(), maker)?;
+    let (shares, said) = (VersionShares::one(version.id), WorkerAnnotations::default());
+    change::deploy(draft, worker, ids.deployment, shares, said, maker)?;
+    Ok(version)
+}
+
+fn show(name: &BindingName) -> Value {
+    json!({ "name": name.as_str(), "type": "secret_text" })
+}
+
+fn unknown(name: &str) -> ApiError {
+    ApiError::new(Code::SecretNotFound, format!("the Worker has no secret {name:.80}"))
+}

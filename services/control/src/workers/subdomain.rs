@@ -1,0 +1,135 @@
+//! What there is of workers.dev, which there is not, and of cron triggers, assets and live logs, which there are not yet:
+//! what clients ask about them before they go on, and how they are told.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{Path, State},
+};
+use proxima_model::{Account, Worker};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{change, named};
+use crate::{
+    api::{Api, body::JsonBody, envelope::Answer, write::Author},
+    error::{ApiError, Code},
+};
+
+/// Whether a Worker is to be at a name of the network's own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct SubdomainBody {
+    enabled: Option<bool>,
+    previews_enabled: Option<bool>,
+}
+
+/// `GET workers/subdomain`: the account's part of the network's own domain.
+pub(crate) async fn account() -> ApiError {
+    not_offered("workers.dev")
+}
+
+/// `GET workers/scripts/:script_name/subdomain`.
+pub(crate) async fn get(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Path((_, name)): Path<(String, String)>,
+) -> Result<Answer, ApiError> {
+    let name = named(&name)?;
+    api.read(move |snapshot| {
+        let worker = change::find(snapshot, &account, &name)?;
+        Ok(Answer::new(show(&worker)).at(snapshot.seq()))
+    })
+    .await
+}
+
+/// `POST workers/scripts/:script_name/subdomain`.
+pub(crate) async fn post(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Path((_, name)): Path<(String, String)>,
+    author: Author,
+    JsonBody(body): JsonBody<SubdomainBody>,
+) -> Result<Answer, ApiError> {
+    if body.enabled == Some(true) {
+        return Err(not_offered("workers_dev"));
+    }
+    if body.previews_enabled == Some(true) {
+        return Err(not_offered("preview_urls"));
+    }
+    switch_off(api, account, &name, author).await
+}
+
+/// `DELETE workers/scripts/:script_name/subdomain`.
+pub(crate) async fn delete(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Path((_, name)): Path<(String, String)>,
+    author: Author,
+) -> Result<Answer, ApiError> {
+    switch_off(api, account, &name, author).await
+}
+
+async fn switch_off(api: Arc<Api>, account: Account, name: &str, author: Author) -> Result<Answer, ApiError> {
+    let name = named(name)?;
+    api.change(&author, move |draft| {
+        let mut worker = change::read(draft, &account, &name)?;
+        if !draft.is_repeat && (worker.subdomain_enabled || worker.previews_enabled) {
+            (worker.subdomain_enabled, worker.previews_enabled) = (false, false);
+            draft.put(&worker);
+        }
+        Ok(show(&worker))
+    })
+    .await
+}
+
+fn show(worker: &Worker) -> Value {
+    json!({ "enabled": worker.subdomain_enabled, "previews_enabled": worker.previews_enabled })
+}
+
+fn not_offered(what: &str) -> ApiError {
+    let message = format!(
+        "{what}: this network has no domain of its own for Workers: give the Worker routes or a custom domain, and set workers_dev = false"
+    );
+    ApiError::new(Code::NotOffered, message)
+}
+
+/// `GET workers/scripts/:script_name/schedules`.
+pub(crate) async fn schedules(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Path((_, name)): Path<(String, String)>,
+) -> Result<Answer, ApiError> {
+    let name = named(&name)?;
+    api.read(move |snapshot| {
+        change::find(snapshot, &account, &name)?;
+        Ok(Answer::new(json!({ "schedules": [] })).at(snapshot.seq()))
+    })
+    .await
+}
+
+/// `PUT workers/scripts/:script_name/schedules`: only none.
+pub(crate) async fn put_schedules(
+    api: State<Arc<Api>>,
+    account: Extension<Account>,
+    path: Path<(String, String)>,
+    JsonBody(given): JsonBody<Vec<Value>>,
+) -> Result<Answer, ApiError> {
+    if !given.is_empty() {
+        let message =
+            "crons: cron triggers are not offered yet; the Worker itself is deployed. Leave them out";
+        return Err(ApiError::new(Code::NotOffered, message));
+    }
+    schedules(api, account, path).await
+}
+
+/// `POST workers/scripts/:script_name/tails`.
+pub(crate) async fn tail() -> ApiError {
+    ApiError::new(Code::NotOffered, "live logs (wrangler tail) are not offered yet")
+}
+
+/// `POST workers/scripts/:script_name/assets-upload-session`.
+pub(crate) async fn assets() -> ApiError {
+    ApiError::new(Code::NotOffered, "assets: static assets are not offered yet; leave them out")
+}

@@ -1,0 +1,89 @@
+//! `workers/scripts/:script_name/versions`.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{Path, Request, State},
+};
+use proxima_model::{Account, WorkerVersion, limits as model_limits};
+use serde_json::{Value, json};
+
+use super::{
+    change, maker, named,
+    scripts::Ids,
+    show,
+    upload::{Upload, id_of},
+};
+use crate::{
+    api::{Api, envelope::Answer, page::Query, write::Author},
+    error::ApiError,
+    limits,
+};
+
+/// `GET versions`: the latest first.
+pub(crate) async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Extension(query): Extension<Arc<Query>>,
+    Path((_, name)): Path<(String, String)>,
+) -> Result<Answer, ApiError> {
+    let name = named(&name)?;
+    let all = model_limits::WORKER_VERSIONS_MAX;
+    let usual = if query.flag("deployable")?.unwrap_or(false) { all } else { limits::VERSIONS_PER_PAGE };
+    let page = query.page(usual, all)?;
+    api.read(move |snapshot| {
+        let worker = change::find(snapshot, &account, &name)?;
+        let (ids, info) = page.cut(worker.versions.iter().rev().copied().collect());
+        let mut items = Vec::with_capacity(ids.len());
+        for id in ids {
+            let version = change::version(snapshot, &worker, id)?;
+            items.push(show::version(snapshot, &version, false)?);
+        }
+        Ok(Answer::new(json!({ "items": items })).info(info).at(snapshot.seq()))
+    })
+    .await
+}
+
+/// `GET versions/:version_id`.
+pub(crate) async fn get(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Path((_, name, id)): Path<(String, String, String)>,
+) -> Result<Answer, ApiError> {
+    let name = named(&name)?;
+    api.read(move |snapshot| {
+        let worker = change::find(snapshot, &account, &name)?;
+        let version = change::version(snapshot, &worker, id_of(&id)?)?;
+        Ok(Answer::new(show::version(snapshot, &version, true)?).at(snapshot.seq()))
+    })
+    .await
+}
+
+/// `POST versions`: a version that does not answer yet.
+pub(crate) async fn create(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Path((_, name)): Path<(String, String)>,
+    author: Author,
+    request: Request,
+) -> Result<Answer, ApiError> {
+    let (name, maker) = (named(&name)?, maker(&author, request.headers()));
+    let upload = Arc::new(Upload::receive(request, api.now()).await?);
+    api.change(&author, move |draft| {
+        let ids = Ids::draw(draft);
+        let version = if draft.is_repeat {
+            draft.made::<WorkerVersion>(&(account.id, name.clone(), ids.version))?
+        } else {
+            let mut worker = change::read(draft, &account, &name)?;
+            let former = change::latest(draft.snapshot, &worker)?;
+            let new = upload.version(former.as_ref(), ids.version)?;
+            let version = change::add(draft, &mut worker, new, upload.contents(), &maker)?;
+            upload.apply(&mut worker);
+            draft.put(&worker);
+            version
+        };
+        show::version(draft.snapshot, &version, true) as Result<Value, ApiError>
+    })
+    .await
+}
