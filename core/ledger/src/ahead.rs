@@ -102,10 +102,16 @@ impl<T: CompileZone> CompiledZones<T> {
         Some(names)
     }
 
-    /// Whether what is kept of a zone stays, of which nothing changed but nouns that say more than it is made of. It may be of
-    /// an older state, and be left behind: it is compiled for that change then, and not for this one.
+    /// Whether what is kept of a zone stays, of which nothing changed but nouns that say more than it is made of. While it is
+    /// compiled, or is to be, that it is as it was says nothing: what takes its place may be of a state between.
     fn stays(&self, snapshot: &Snapshot, zone: &Zone) -> bool {
-        let kept = self.shared.zones.peek(zone.name.as_str()).filter(|kept| kept.zone == zone.id);
+        let Shared { zones, flights, .. } = &*self.shared;
+        let name = zone.name.as_str();
+        // In this order: what lands between these looks is kept by the last.
+        if flights.has(name) || flights.behind(name).is_some() {
+            return false;
+        }
+        let kept = zones.peek(name).filter(|kept| kept.zone == zone.id);
         kept.is_some_and(|kept| kept.compiled.is_as_in(snapshot, zone.id).unwrap_or(false))
     }
 

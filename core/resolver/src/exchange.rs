@@ -14,8 +14,10 @@
 //! is bound by what binds all answers: from the asked address, to the asked question, of the zone alone, and of a signed zone
 //! nothing that is not signed. Unlike unbound nobody is asked to recurse for us (RD stays clear).
 //!
-//! For a minute such a server comes behind those with authority, and before those that are silent: what it says is then taken
-//! at once, so that a zone without authority costs one question for a name, and not one for each of its servers.
+//! For a minute such a server comes behind those with authority, and before those that are silent or lame: what it says is then
+//! taken at once, unless there are servers whose addresses are still to be looked up, so that a zone without authority costs
+//! one question for a name, and not one for each of its servers. It is kept for a minute at the most, too: who has authority
+//! may be back by then, and an older answer with it is not replaced by it for longer.
 //!
 //! **EDNS.** A server that says that it cannot read a question (FORMERR, NOTIMP) is asked again without an OPT record (RFC 6891,
 //! 7), and if that helps, it is asked so for a while. Never for a zone that is signed, or whose keys are being fetched: without
@@ -72,9 +74,10 @@ impl<U: Upstream> Core<U> {
                     break;
                 }
                 let now = (self.settings.clock)();
-                let has_better = !self.servers.is_hearsay(address, &zone.name, now);
+                let is_known = self.servers.is_hearsay(address, &zone.name, now);
+                let has_others = looked_up < SERVERS_LOOKED_UP_MAX && without.clone().next().is_some();
                 match self.ask_one(address, zone, name, rtype, work).await {
-                    Ok(Asked::Said(reply)) if reply.is_hearsay && has_better => {
+                    Ok(Asked::Said(reply)) if reply.is_hearsay && (!is_known || has_others) => {
                         hearsay.get_or_insert(reply);
                         attempts += 1;
                     }

@@ -52,6 +52,9 @@ pub(crate) const NEGATIVE_TTL_MAX: u32 = 3_600;
 const WITHOUT_SOA_TTL: u32 = 5;
 /// For how long something that is bogus is not asked for again (RFC 9520, 3.2).
 pub(crate) const BOGUS_TTL: u32 = 60;
+/// For how long, in seconds, what a server says without authority is remembered, here and by who asks: who has authority may be
+/// back then.
+const HEARSAY_TTL: u32 = 60;
 /// Octets of the smallest thing that is kept, by which numbers are guessed from octets.
 const ENTRY_OCTETS: u64 = 512;
 
@@ -315,7 +318,7 @@ impl<U: Upstream> Core<U> {
 
     /// What was found, with how long it is true.
     pub(crate) fn conclude(&self, reply: Reply, security: Security, ede: Option<u16>) -> Lookup {
-        let Reply { said, answer, mut authority, .. } = reply;
+        let Reply { said, mut answer, mut authority, is_hearsay, .. } = reply;
         let sets = answer.iter().chain(&authority);
         let mut ttl = sets.map(|set| set.ttl).min().unwrap_or(TTL_MAX).min(TTL_MAX);
         if answer.is_empty() {
@@ -329,6 +332,11 @@ impl<U: Upstream> Core<U> {
         }
         if matches!(security, Security::Bogus(_)) {
             ttl = ttl.min(BOGUS_TTL);
+        }
+        // What the zone has signed is true whoever says it.
+        if is_hearsay && security != Security::Secure {
+            ttl = ttl.min(HEARSAY_TTL);
+            answer.iter_mut().chain(&mut authority).for_each(|set| set.ttl = set.ttl.min(HEARSAY_TTL));
         }
         let expires = self.seconds() + u64::from(ttl);
         Lookup { said, answer, authority, security, ede, ttl, expires, is_synthesized: false }

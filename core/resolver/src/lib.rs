@@ -23,7 +23,8 @@
 //! * **Nothing is believed that was not asked.** An answer has the asked address, the id and the question to the letter, in
 //!   random case; what it says outside of the zone whose server it is is dropped (`reply.rs`). An alias's target is
 //!   always asked for anew. Addresses that come with a referral serve to ask that zone, and are never answers.
-//! * **Authority first.** What a server says without AA is taken only if no server of the zone says it with AA (`exchange.rs`).
+//! * **Authority first.** What a server says without AA is taken, for a minute, only if no server of the zone that can be asked
+//!   says it with AA (`exchange.rs`).
 //! * **A chain of keys from the root, or a proof that there is none.** Each name is secure, insecure or bogus; bogus is
 //!   SERVFAIL with an extended error (RFC 8914), but for who sets CD.
 //! * **A cold name waits for no key alone.** The servers of a signed zone that is entered are asked for its keys and, at the same

@@ -49,7 +49,7 @@ struct State {
 pub(crate) struct Servers {
     states: Cache<IpAddr, State>,
     /// Servers that disappoint in a zone: how, and until when that counts.
-    lame: Cache<(IpAddr, Name), (Standing, u64)>,
+    standings: Cache<(IpAddr, Name), (Standing, u64)>,
     /// Servers that do not know EDNS: until when that counts.
     without_edns: Cache<IpAddr, u64>,
     /// How many ask each zone just now.
@@ -78,7 +78,7 @@ impl Servers {
     pub(crate) fn new() -> Self {
         Self {
             states: Cache::new(REMEMBERED_MAX),
-            lame: Cache::new(REMEMBERED_MAX),
+            standings: Cache::new(REMEMBERED_MAX),
             without_edns: Cache::new(REMEMBERED_MAX),
             asking: Mutex::default(),
         }
@@ -138,12 +138,12 @@ impl Servers {
 
     /// It does not know the zone, or says of it what cannot be used.
     pub(crate) fn lame(&self, address: IpAddr, zone: &Name, now_ms: u64) {
-        self.lame.insert((address, zone.clone()), (Standing::Lame, now_ms + LAME_MS));
+        self.standings.insert((address, zone.clone()), (Standing::Lame, now_ms + LAME_MS));
     }
 
     /// It speaks of the zone without authority.
     pub(crate) fn hearsay(&self, address: IpAddr, zone: &Name, now_ms: u64) {
-        self.lame.insert((address, zone.clone()), (Standing::Hearsay, now_ms + LAME_MS));
+        self.standings.insert((address, zone.clone()), (Standing::Hearsay, now_ms + LAME_MS));
     }
 
     /// Whether it is known to speak of the zone without authority.
@@ -162,7 +162,7 @@ impl Servers {
     }
 
     fn standing(&self, address: IpAddr, zone: &Name, now_ms: u64) -> Standing {
-        let lame = self.lame.get(&(address, zone.clone()));
+        let lame = self.standings.get(&(address, zone.clone()));
         lame.filter(|(_, until)| *until > now_ms).map_or(Standing::Good, |(standing, _)| standing)
     }
 }

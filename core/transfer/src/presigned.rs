@@ -20,8 +20,11 @@ use crate::nsec3::{self, HASH_OCTETS, Hashing};
 
 /// Octets of RRSIG's data before its signer's name (RFC 4034, 3.1).
 const RRSIG_OCTETS_MIN: usize = 18;
-/// That a DNSKEY record has a zone's key (RFC 4034, 2.1.1), and its only protocol.
+/// That a DNSKEY record has a zone's key (RFC 4034, 2.1.1).
 const ZONE_KEY: u16 = 0x0100;
+/// That the key is not to be believed any more (RFC 5011, 2.1).
+const REVOKED: u16 = 0x0080;
+/// The only protocol of keys (RFC 4034, 2.1.2).
 const PROTOCOL: u8 = 3;
 
 /// An RRSIG record's data, as far as it says what it is of.
@@ -175,7 +178,8 @@ impl Gathered<'_> {
 
     fn take_key(&mut self, data: &[u8]) {
         let Some(&[high, low, protocol, algorithm]) = data.first_chunk() else { return };
-        if u16::from_be_bytes([high, low]) & ZONE_KEY == 0 || protocol != PROTOCOL {
+        let flags = u16::from_be_bytes([high, low]);
+        if flags & ZONE_KEY == 0 || flags & REVOKED != 0 || protocol != PROTOCOL {
             return;
         }
         let tag = key_tag(data);
@@ -246,6 +250,10 @@ impl Gathered<'_> {
     fn is_answered(&self, (name, rtype): Set) -> bool {
         if self.cuts.contains(&name) && !matches!(rtype, rtype::DS | rtype::NSEC) {
             return false;
+        }
+        // A chain's records lie beneath the apex, and deny all the same where that moves its names.
+        if rtype == rtype::NSEC3 {
+            return true;
         }
         let mut above = self.above.get(&name);
         while let Some(name) = above {

@@ -12,7 +12,7 @@ use crate::common::*;
 use proxima_ledger::{
     Change, ChangeSet, CompileZone, CompiledZones, EmbeddedLog, Log as _, Look, ReadError, Snapshot,
 };
-use proxima_model::{Entity as _, Kind, Phase, Ruleset, Zone, ZoneId, ZoneIndex, ZoneName};
+use proxima_model::{Entity as _, Kind, Phase, Ruleset, SecondaryZone, Zone, ZoneId, ZoneIndex, ZoneName};
 
 const LARGE: &str = "large.example";
 const SMALL: &str = "small.example";
@@ -291,4 +291,62 @@ async fn a_fault_in_looking_how_large_a_zone_is_keeps_nobody_from_it() {
     let Ok(Look::Pending(pending)) = zones.look(LARGE) else { panic!("it is large") };
     assert!(pending.landed().await.unwrap().unwrap().is_some());
     assert!(zones.find(LARGE).unwrap().is_some());
+}
+
+static LOOKED: AtomicUsize = AtomicUsize::new(0);
+static MAY_LAND: AtomicUsize = AtomicUsize::new(0);
+
+/// A large zone that is made of whether it has expired; its compilations end when the test lets them.
+struct Expiring(bool);
+
+impl Expiring {
+    fn in_state(snapshot: &Snapshot, zone: ZoneId) -> Result<bool, ReadError> {
+        Ok(snapshot.get::<SecondaryZone>(&zone)?.is_some_and(|secondary| secondary.expired))
+    }
+}
+
+impl CompileZone for Expiring {
+    const KINDS: &'static [Kind] = &[Kind::Zone, Kind::Secondary];
+    const KINDS_THAT_SAY_MORE: &'static [Kind] = &[Kind::Secondary];
+    const AHEAD_WITHIN: Duration = AHEAD_AT_LENGTH;
+
+    fn is_larger_than(_: &Snapshot, _: ZoneId, _: usize) -> Result<bool, ReadError> {
+        Ok(true)
+    }
+
+    fn compile(snapshot: &Snapshot, zone: Zone) -> Result<Self, ReadError> {
+        let compiled = Self(Self::in_state(snapshot, zone.id)?);
+        let number = LOOKED.fetch_add(1, Ordering::SeqCst);
+        while MAY_LAND.load(Ordering::SeqCst) <= number {
+            std::thread::yield_now();
+        }
+        Ok(compiled)
+    }
+
+    fn is_as_in(&self, snapshot: &Snapshot, zone: ZoneId) -> Result<bool, ReadError> {
+        Ok(Self::in_state(snapshot, zone)? == self.0)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_and_changes_back_while_it_is_compiled_is_served_as_it_is_in_the_end() {
+    let folder = folder();
+    let log = open(&folder);
+    let zones = CompiledZones::<Expiring>::new(log.replica().clone(), 1_000);
+    let is =
+        |expired| vec![log.replica().put(&SecondaryZone { expired, ..SecondaryZone::new(zone_id(LARGE)) })];
+    change(&log, &zones, [put_zone(log.replica(), LARGE), is(false)].concat()).await;
+    MAY_LAND.store(1, Ordering::SeqCst);
+    assert!(!zones.find(LARGE).unwrap().unwrap().0);
+    change(&log, &zones, is(true)).await;
+    until("its state between is compiled", || LOOKED.load(Ordering::SeqCst) == 2).await;
+    // What is kept says the same.
+    change(&log, &zones, is(false)).await;
+    MAY_LAND.store(usize::MAX, Ordering::SeqCst);
+    until("all is served", || zones.unserved().borrow().is_none()).await;
+    assert!(!zones.find(LARGE).unwrap().unwrap().0);
+    // While nothing is under way, that it is noted again costs nothing.
+    let compiled = LOOKED.load(Ordering::SeqCst);
+    change(&log, &zones, is(false)).await;
+    assert_eq!(LOOKED.load(Ordering::SeqCst), compiled);
 }

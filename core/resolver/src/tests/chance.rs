@@ -57,7 +57,8 @@ async fn each_question_leaves_from_a_port_of_its_own_that_follows_from_no_other(
             client.port()
         };
         let asks = sockets.exchange(Ipv4Addr::LOCALHOST.into(), b"question", Transport::Udp);
-        let (port, echoed) = tokio::join!(answers, asks);
+        let both = tokio::time::timeout(Duration::from_secs(30), async { tokio::join!(answers, asks) });
+        let (port, echoed) = both.await.unwrap();
         assert_eq!(echoed.unwrap(), b"question");
         ports.push(port);
     }

@@ -1,9 +1,10 @@
 //! What of a secondary zone's noun its answers are made of. The rest is noted about it (when a primary was heard, why it did not
-//! come, who stages a transfer), and to compile a million records anew for that would be for nothing. Records that come have the zone's own noun put, too, or another generation.
+//! come, who stages a transfer), and to compile a million records anew for that would be for nothing. Records that come have the
+//! zone's own noun put, too, or another generation.
 
 use proxima_model::{PrimarySoa, SecondaryZone};
 
-/// It.
+/// What answers are made of.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Came {
     soa: Option<PrimarySoa>,

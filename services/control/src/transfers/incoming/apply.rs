@@ -165,7 +165,8 @@ pub(super) async fn apply(
         Kept::Signed => {
             let (come, gone) = (come.clone(), gone.clone());
             let read = move |snapshot: &Snapshot| signed(snapshot, (zone, generation), (&come, &gone), now);
-            Some(api.read(read).await?)
+            // Of a million records it is as much as a large export.
+            Some(api.read_much(read).await?)
         }
     };
     let came = Came { soa, left_out, signed, forced: began.forced };
@@ -230,13 +231,14 @@ async fn stage(api: &Arc<Api>, author: &Author, expected: &mut Expected) -> Resu
 }
 
 /// Takes away what a transfer of a zone left that was broken off, if one did, and has that one overtaken.
-pub(super) async fn sweep(api: &Arc<Api>, author: &Author, zone: ZoneId) -> Result<(), NotApplied> {
+pub(super) async fn sweep(api: &Arc<Api>, author: &Author, zone: ZoneId) -> Result<bool, NotApplied> {
     let found = api.read(move |snapshot| Ok(snapshot.get::<SecondaryZone>(&zone)?)).await?;
-    let Some(found) = found.filter(|found| found.staging.is_some()) else { return Ok(()) };
+    let Some(found) = found.filter(|found| found.staging.is_some()) else { return Ok(false) };
     let kept = Kept::of(&found);
     let mut expected = Expected { zone, soa: found.soa, generation: found.generation, kept, staging: None };
     stage(api, author, &mut expected).await?;
-    Ok(clean(api, author, (zone, expected.staging), Then::Ends).await?)
+    clean(api, author, (zone, expected.staging), Then::Ends).await?;
+    Ok(true)
 }
 
 /// Octets that a record takes in an append.
@@ -337,19 +339,20 @@ async fn clean(
             if secondary.staging != staging {
                 return Ok(None);
             }
-            let (mut count, after) = (0, last.map(|last| (zone, last)));
+            let (mut count, mut octets, after) = (0, 0, last.map(|last| (zone, last)));
             for found in draft.snapshot.scan_after::<TransferredRecord>(&[&zone], after.as_ref()) {
                 let found = found?;
                 let id = found.record.id;
                 if !found.is_in_force(secondary.generation) {
                     draft.delete::<TransferredRecord>(&(zone, id));
                 } else if found.until.is_some() {
+                    octets += appended(found.record.name.as_str().len() + found.record.data.wire_octets());
                     draft.put(&TransferredRecord { until: None, ..found });
                 } else {
                     continue;
                 }
                 count += 1;
-                if count == limits::TRANSFER_CHANGES_AT_ONCE {
+                if count == limits::TRANSFER_CHANGES_AT_ONCE || octets >= limits::TRANSFER_OCTETS_AT_ONCE {
                     return Ok(Some(id));
                 }
             }

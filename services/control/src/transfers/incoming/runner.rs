@@ -262,9 +262,10 @@ impl Runner {
         let task = self.looking.spawn(async move {
             let _place = place;
             match apply::sweep(&api, &author, id).await {
-                Ok(()) => {
+                Ok(true) => {
                     tracing::info!(zone = %name, "what a transfer left that was broken off is taken away")
                 }
+                Ok(false) => {}
                 Err(error) => {
                     tracing::warn!(zone = %name, ?error, "what a transfer left is not taken away yet")
                 }
