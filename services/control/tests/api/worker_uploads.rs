@@ -1,5 +1,6 @@
 //! Uploads of Workers: what is taken, how it is stored and given back, and what is refused.
 
+use futures_util::future::join_all;
 use proxima_control::FIRST_ACCOUNT;
 use proxima_model::{
     Worker, WorkerContent, WorkerContentUse, WorkerDeployment, WorkerSecrets, WorkerUsage, WorkerVersion,
@@ -12,7 +13,7 @@ use reqwest::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::Node,
+    harness::{Node, Options},
     workers::{MODULE, SCRIPT, bindings, deployed, form, metadata, path, refusal, send, upload},
 };
 
@@ -260,4 +261,59 @@ async fn an_upload_that_is_sent_again_under_its_key_is_made_once() {
     assert_eq!(first.0, 200);
     assert_eq!(first, again);
     assert_eq!(node.count::<WorkerVersion>(), 1);
+}
+
+/// A Worker of so many modules, each with a content of its own.
+fn many(modules: usize, fill: &str) -> Form {
+    let mut many = form(&metadata(json!({})), &[("index.js", MODULE, fill.as_bytes())]);
+    for number in 1..modules {
+        let part = Part::text(format!("{fill} {number}")).file_name("a").mime_str("text/plain").unwrap();
+        many = many.part(format!("{number}.txt"), part);
+    }
+    many
+}
+
+#[tokio::test]
+async fn a_worker_that_is_more_than_one_append_removes_is_gone_all_the_same() {
+    let node = Node::settled(Options::default()).await;
+    for fill in ["first", "second"] {
+        let (status, envelope) = send(&node, Method::PUT, &path("scripts/app"), many(800, fill)).await;
+        assert_eq!(status, 200, "{envelope}");
+    }
+    assert_eq!(node.count::<WorkerContent>(), 1_600);
+    let before = node.context.replica.seq().0;
+    node.ok("DELETE", &path("scripts/app"), None).await;
+    assert_eq!(node.context.replica.seq().0, before + 2, "in two appends");
+    assert_eq!(
+        (node.count::<Worker>(), node.count::<WorkerVersion>(), node.count::<WorkerContent>()),
+        (0, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_worker_has_so_many_modules_and_no_more() {
+    let node = Node::start().await;
+    let (status, envelope) =
+        send(&node, Method::PUT, &path("scripts/app"), many(limits::WORKER_MODULES_MAX, "x")).await;
+    assert_eq!(status, 200, "{envelope}");
+    let (status, code, _) = refusal(&node, many(limits::WORKER_MODULES_MAX + 1, "x")).await;
+    assert_eq!((status, code), (413, 10_027));
+}
+
+#[tokio::test]
+async fn uploads_and_deletions_at_once_count_a_shared_content_right() {
+    let node = Node::start().await;
+    let names: Vec<String> = (0..6).map(|number| format!("app-{number}")).collect();
+    let uploads = names.iter().map(|name| upload(&node, name, "export default 1", json!({})));
+    for (status, envelope) in join_all(uploads).await {
+        assert_eq!(status, 200, "{envelope}");
+    }
+    let uses = |node: &Node| {
+        let snapshot = node.context.replica.snapshot().unwrap();
+        snapshot.scan::<WorkerContentUse>(&[]).map(|found| found.unwrap().versions).collect::<Vec<_>>()
+    };
+    assert_eq!((uses(&node), node.count::<WorkerContent>()), (vec![6], 1));
+    let paths: Vec<String> = names.iter().map(|name| path(&format!("scripts/{name}"))).collect();
+    join_all(paths.iter().map(|path| node.ok("DELETE", path, None))).await;
+    assert_eq!((uses(&node), node.count::<WorkerContent>(), node.count::<Worker>()), (vec![], 0, 0));
 }

@@ -8,7 +8,7 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::Node;
+use crate::harness::{Node, Options};
 
 pub(crate) const MODULE: &str = "application/javascript+module";
 pub(crate) const SCRIPT: &str = "application/javascript";
@@ -366,4 +366,23 @@ async fn a_worker_to_which_others_bind_is_deleted_only_by_force() {
     node.ok("DELETE", &path("scripts/back?force=true"), None).await;
     node.ok("DELETE", &path("scripts/front"), None).await;
     assert_eq!(node.count::<Worker>(), 0);
+}
+
+#[tokio::test]
+async fn a_worker_that_was_deleted_comes_back_with_its_code_and_secrets() {
+    let node = Node::settled(Options::default()).await;
+    deployed(&node, "app").await;
+    let secret = json!({"name": "TOKEN", "text": "hunter2", "type": "secret_text"});
+    node.ok("PUT", &path("scripts/app/secrets"), Some(secret)).await;
+    let before = node.context.replica.seq().0;
+    let nouns = |node: &Node| {
+        (node.count::<WorkerVersion>(), node.count::<WorkerContent>(), node.count::<WorkerSecrets>())
+    };
+    assert_eq!(nouns(&node), (2, 1, 1));
+    node.ok("DELETE", &path("scripts/app"), None).await;
+    assert_eq!(nouns(&node), (0, 0, 0));
+    node.ok("POST", "/proxima/log/revert", Some(json!({"sequence": before}))).await;
+    assert_eq!(nouns(&node), (2, 1, 1));
+    let got = node.request(Method::GET, &path("scripts/app")).bearer_auth(&node.token).send().await.unwrap();
+    assert!(got.text().await.unwrap().contains("export default {}"));
 }
