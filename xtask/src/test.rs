@@ -60,7 +60,8 @@ const NOT_LAB: &str = "not ((package(proxima-lab) & kind(test)) | test(/(^|::)la
 fn tests(workspace: &Workspace, fast: bool) -> Result<()> {
     let mut nextest = workspace.cargo(["nextest", "run", "--workspace", "--locked"]);
     nextest.env("PROXIMA_PYTHON", setup::python(workspace));
-    nextest.env("PROXIMA_HTTP_CACHE_TESTS", setup::node_modules(workspace));
+    nextest.env("PROXIMA_HTTP_CACHE_TESTS", setup::http_cache_tests(workspace));
+    nextest.env("PROXIMA_WORKERS_PACKAGES", setup::workers_packages(workspace));
     if fast {
         nextest.args(["--filterset", NOT_LAB]);
     }
