@@ -91,6 +91,11 @@ fn blame(fault: &Fault) -> &'static str {
 
 /// The page's heading: the names under which operators know these statuses.
 fn title(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::WorkerThrew => return "Worker threw exception",
+        Fault::WorkerExceeded => return "Worker exceeded resource limits",
+        _ => {}
+    }
     match fault.status().as_u16() {
         520 => "Web server is returning an unknown error",
         521 => "Web server is down",

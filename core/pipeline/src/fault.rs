@@ -88,6 +88,21 @@ pub enum Fault {
     /// The origin's address is one to which we must not connect (530, 1000).
     #[error("the origin's address is not allowed")]
     OriginForbidden,
+    /// The site's Worker threw an exception (500, 1101).
+    #[error("the site's Worker threw an exception")]
+    WorkerThrew,
+    /// The site's Worker cannot be started, or is not there (500, 1101).
+    #[error("the site's Worker cannot be run: {0}")]
+    WorkerBroken(&'static str),
+    /// The site's Worker took more time of a processor or more memory than it may (503, 1102).
+    #[error("the site's Worker exceeded its resource limits")]
+    WorkerExceeded,
+    /// The site's Worker was cut off, without its fault as far as can be told, and the request may not be sent twice (502).
+    #[error("the site's Worker was cut off before it answered")]
+    WorkerLost,
+    /// Nothing can run a Worker here at the moment (503).
+    #[error("Workers cannot be run on this server: {0}")]
+    WorkersUnavailable(&'static str),
     /// A server of ours was asked for more than it knows: it has not heard yet of purges that the asking one has carried
     /// out. Never a client's answer.
     #[error("this server has not heard of all purges yet")]
@@ -113,9 +128,10 @@ impl Fault {
             Self::ExpectationUnmet => 417,
             Self::Misdirected => 421,
             Self::HeadersTooLarge => 431,
-            Self::Internal(_) => 500,
+            Self::Internal(_) | Self::WorkerThrew | Self::WorkerBroken(_) => 500,
             Self::NotImplemented(_) => 501,
-            Self::Overloaded | Self::Behind => 503,
+            Self::WorkerLost => 502,
+            Self::Overloaded | Self::Behind | Self::WorkerExceeded | Self::WorkersUnavailable(_) => 503,
             Self::NotCached => 504,
             Self::VersionUnsupported => 505,
             Self::Loop => 508,
@@ -137,6 +153,8 @@ impl Fault {
             Self::OriginForbidden => 1000,
             Self::HostUnknown => 1001,
             Self::OriginName => 1016,
+            Self::WorkerThrew | Self::WorkerBroken(_) => 1101,
+            Self::WorkerExceeded => 1102,
             other => other.status().as_u16(),
         }
     }
@@ -168,6 +186,11 @@ impl Fault {
             Self::OriginCertificate => "origin_certificate",
             Self::OriginName => "origin_name",
             Self::OriginForbidden => "origin_forbidden",
+            Self::WorkerThrew => "worker_threw",
+            Self::WorkerBroken(_) => "worker_broken",
+            Self::WorkerExceeded => "worker_exceeded",
+            Self::WorkerLost => "worker_lost",
+            Self::WorkersUnavailable(_) => "workers_unavailable",
             Self::Overloaded => "overloaded",
             Self::Behind => "behind",
             Self::Internal(_) => "internal",
@@ -198,7 +221,12 @@ impl Fault {
     /// Whose fault it was.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Internal(_) | Self::Overloaded | Self::Behind => Blame::Proxima,
+            Self::Internal(_)
+            | Self::Overloaded
+            | Self::Behind
+            | Self::WorkerLost
+            | Self::WorkersUnavailable(_) => Blame::Proxima,
+            Self::WorkerThrew | Self::WorkerBroken(_) | Self::WorkerExceeded => Blame::Origin,
             other if other.status().as_u16() >= 520 && *other != Self::HostUnknown => Blame::Origin,
             Self::Loop => Blame::Origin,
             _ => Blame::Client,
@@ -215,6 +243,8 @@ impl Fault {
                 | Self::OriginConnectTimeout
                 | Self::OriginUnreachable
                 | Self::OriginTimeout
+                | Self::WorkerLost
+                | Self::WorkersUnavailable(_)
                 | Self::Overloaded
                 | Self::Behind
         )

@@ -29,6 +29,7 @@ mod client_certificate;
 mod exchange;
 mod explain;
 mod fault;
+mod fetch;
 mod glance;
 mod interim;
 pub mod lists;
@@ -43,6 +44,7 @@ mod stage;
 mod tiers;
 mod trace;
 mod traffic;
+mod workers;
 
 pub use answer::answer;
 pub use body::{Body, BodyError, BodySender};
@@ -52,6 +54,7 @@ pub use exchange::{
 };
 pub use explain::{ExplainRequest, Explainer, Explanation};
 pub use fault::{Blame, Fault};
+pub use fetch::Fetch;
 pub use glance::{
     Adding, Glance, Glanced, HEAD_FORMS, HeadForm, Heeded, Http1Form, PreparedHead, Ready, Sight,
     put_decimal, put_line,
@@ -78,3 +81,4 @@ pub use traffic::{
     CACHE_STATUSES, ENDS, Ended, OriginSeen, TrafficNumbers, TrafficReader, TrafficSlot, ZoneTraffic,
     cache_status,
 };
+pub use workers::SiteWorkers;

@@ -6,10 +6,10 @@ use http::HeaderValue;
 use proxima_ledger::{CompileZone, OfZone, ReadError, Snapshot};
 use proxima_model::{
     CacheSettings, ClientAuthentication, DnsName, Kind, OriginRoute, Phase, Record, RecordData, RuleAction,
-    Ruleset, Zone, ZoneId, ZoneStatus,
+    Ruleset, WorkerHost, WorkerRoute, Zone, ZoneId, ZoneStatus,
 };
 
-use crate::{TrafficSlot, rules::SiteRule};
+use crate::{SiteWorkers, TrafficSlot, rules::SiteRule};
 
 /// Where a host's traffic goes, as its records say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Site {
     pub cache_rules: Vec<SiteRule<CacheSettings>>,
     /// The hosts whose visitors are asked for a certificate; `true` where they are refused without one that holds.
     pub client_auth: HashMap<Box<str>, bool>,
+    /// Which Workers answer which of its URLs.
+    pub workers: SiteWorkers,
     /// The value of `strict-transport-security`, if the zone says it.
     pub strict_transport_security: Option<HeaderValue>,
     /// The zone's numbers, once it is served.
@@ -97,8 +99,17 @@ impl Site {
         let said = zone.settings.strict_transport_security.field();
         let strict_transport_security = said.and_then(|said| HeaderValue::from_maybe_shared(said).ok());
         let traffic = TrafficSlot::new();
-        let client_auth = HashMap::new();
-        Self { zone, hosts, origin_rules, cache_rules, client_auth, strict_transport_security, traffic }
+        let (client_auth, workers) = (HashMap::new(), SiteWorkers::default());
+        Self {
+            zone,
+            hosts,
+            origin_rules,
+            cache_rules,
+            client_auth,
+            workers,
+            strict_transport_security,
+            traffic,
+        }
     }
 }
 
@@ -113,7 +124,14 @@ impl OfZone for Site {
 }
 
 impl CompileZone for Site {
-    const KINDS: &'static [Kind] = &[Kind::Zone, Kind::Record, Kind::Ruleset, Kind::ClientAuthentication];
+    const KINDS: &'static [Kind] = &[
+        Kind::Zone,
+        Kind::Record,
+        Kind::Ruleset,
+        Kind::ClientAuthentication,
+        Kind::WorkerRoute,
+        Kind::WorkerHost,
+    ];
 
     fn is_larger_than(snapshot: &Snapshot, zone: ZoneId, records: usize) -> Result<bool, ReadError> {
         snapshot.has_more_than::<Record>(&[&zone], records)
@@ -130,6 +148,9 @@ impl CompileZone for Site {
                 *client_auth.entry(host.as_str().into()).or_default() |= association.enforce;
             }
         }
-        Ok(Self { client_auth, ..Self::new(zone, records, rulesets.into_iter().flatten()) })
+        let routes = snapshot.scan::<WorkerRoute>(&[&zone.id]).collect::<Result<Vec<_>, _>>()?;
+        let hosts = snapshot.scan::<WorkerHost>(&[&zone.id]).collect::<Result<Vec<_>, _>>()?;
+        let workers = SiteWorkers::new(routes, hosts);
+        Ok(Self { client_auth, workers, ..Self::new(zone, records, rulesets.into_iter().flatten()) })
     }
 }

@@ -188,7 +188,12 @@ fn every_fault_has_the_status_and_the_code_that_operators_know_it_by() {
         (Fault::Misdirected, 421, 421),
         (Fault::HeadersTooLarge, 431, 431),
         (Fault::Internal("x"), 500, 500),
+        (Fault::WorkerThrew, 500, 1101),
+        (Fault::WorkerBroken("x"), 500, 1101),
         (Fault::NotImplemented("x"), 501, 501),
+        (Fault::WorkerLost, 502, 502),
+        (Fault::WorkerExceeded, 503, 1102),
+        (Fault::WorkersUnavailable("x"), 503, 503),
         (Fault::Overloaded, 503, 503),
         (Fault::Behind, 503, 503),
         (Fault::NotCached, 504, 504),
@@ -234,6 +239,11 @@ fn every_fault_has_the_status_and_the_code_that_operators_know_it_by() {
             | Fault::OriginCertificate
             | Fault::OriginName
             | Fault::OriginForbidden
+            | Fault::WorkerThrew
+            | Fault::WorkerBroken(_)
+            | Fault::WorkerExceeded
+            | Fault::WorkerLost
+            | Fault::WorkersUnavailable(_)
             | Fault::Overloaded
             | Fault::Behind
             | Fault::Internal(_) => {}

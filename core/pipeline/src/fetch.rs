@@ -1,0 +1,14 @@
+//! The port by which code that runs here, Workers, asks for URLs: whoever runs it knows nothing of zones, origins and
+//! connections, and whoever fetches nothing of code.
+
+use futures_util::future::BoxFuture;
+use proxima_model::AccountId;
+
+use crate::{Exchange, Response};
+
+/// Fetches what code asks for.
+pub trait Fetch: Send + Sync + 'static {
+    /// Asks for the URL of the exchange's request on behalf of code of this account, and takes its body. What fails becomes
+    /// an answer, as it does for clients; a [`Fault`](crate::Fault) lies in the exchange's extensions then.
+    fn fetch<'a>(&'a self, account: AccountId, exchange: &'a mut Exchange) -> BoxFuture<'a, Response>;
+}
