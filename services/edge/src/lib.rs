@@ -27,6 +27,7 @@
 mod config;
 mod date;
 mod deadline;
+mod egress;
 mod error;
 mod exercise;
 mod explain;
@@ -46,6 +47,7 @@ pub mod stages;
 pub mod tls;
 
 pub use config::{EdgeConfig, LimitsConfig, TimeoutsConfig};
+pub use egress::Egress;
 pub use error::EdgeError;
 #[doc(hidden)]
 pub use exercise::{

@@ -9,24 +9,29 @@ use super::OriginConfig;
 /// Tells addresses to which anybody's zone may send us from those that lie inside: the network's own, and those of the
 /// machine and the house that it stands in (server-side request forgery).
 #[derive(Clone, Debug)]
-pub(super) struct AddressPolicy {
+pub(crate) struct AddressPolicy {
     allow_private: bool,
-    anycast: Vec<IpAddr>,
+    own: Vec<IpAddr>,
 }
 
 impl AddressPolicy {
     pub(super) fn new(config: &OriginConfig) -> Self {
-        let anycast = config.anycast_addresses.iter().map(IpAddr::to_canonical);
+        Self::refusing(config.allow_private, &config.anycast_addresses)
+    }
+
+    /// Refuses these addresses, which are our own, and those of the inside, unless they are allowed.
+    pub(crate) fn refusing(allow_private: bool, own: &[IpAddr]) -> Self {
+        let own = own.iter().map(IpAddr::to_canonical);
         // A network whose address is the loopback one is one machine (`proxima dev`): its origins stand beside it at
         // other ports, and what leads back to ourselves is found by `CDN-Loop`.
-        let anycast = anycast.filter(|address| !(config.allow_private && address.is_loopback())).collect();
-        Self { allow_private: config.allow_private, anycast }
+        let own = own.filter(|address| !(allow_private && address.is_loopback())).collect();
+        Self { allow_private, own }
     }
 
     /// Whether an origin may lie at `address`.
-    pub(super) fn allows(&self, address: IpAddr) -> bool {
+    pub(crate) fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        Reach::of(address).is_allowed(self.allow_private) && !self.anycast.contains(&address)
+        Reach::of(address).is_allowed(self.allow_private) && !self.own.contains(&address)
     }
 }
 

@@ -37,6 +37,7 @@ mod transport;
 mod upgraded;
 mod upload;
 
+pub(crate) use address::AddressPolicy;
 pub use config::{OriginConfig, OriginConfigError, OriginLimits, OriginTimeouts};
 pub use origins::Origins;
 

@@ -84,10 +84,7 @@ impl Origins {
         let addresses =
             self.addresses(exchange.origin.host.as_deref(), &exchange.request.host, &site).await?;
         let way = Way::of(exchange, &site);
-        let destinations: SmallVec<[Destination; ADDRESSES_TRIED_MAX]> = addresses
-            .into_iter()
-            .map(|address| Destination { address: SocketAddr::new(address, way.port), tls: way.tls.clone() })
-            .collect();
+        let destinations = way.destinations(addresses);
         exchange.trace.note("origin", || way.describe(&destinations));
         *asked = destinations.first().filter(|_| destinations.len() == 1).map(|only| only.address.ip());
 
@@ -138,6 +135,49 @@ impl Origins {
         self.client.send(destinations, call, body, trace, asked).await
     }
 
+    /// Sends the exchange's request, whatever zone it may be of, to the host that its URL names; takes its body. What is
+    /// asked for by TLS proves that it is that host.
+    ///
+    /// # Errors
+    /// What of it failed; [`Fault::OriginForbidden`] where `policy` allows none of its addresses.
+    pub(crate) async fn fetch_by_name(
+        &self,
+        exchange: &mut Exchange,
+        policy: &AddressPolicy,
+    ) -> Result<Response, Fault> {
+        let Exchange { request, trace, .. } = exchange;
+        let mut addresses = self.named_addresses(&request.host).await?;
+        addresses.retain(|address| policy.allows(*address));
+        if addresses.is_empty() {
+            return Err(Fault::OriginForbidden);
+        }
+        let port = request.port.unwrap_or_else(|| request.scheme.default_port());
+        let tls = (request.scheme == Scheme::Https)
+            .then(|| TlsName { name: bare(&request.host).into(), verify: true });
+        let way = Way { port, tls };
+        // What was checked is what is connected to: the name is not looked up again.
+        let destinations = way.destinations(addresses);
+        trace.note("origin", || way.describe(&destinations));
+        let body = std::mem::take(&mut exchange.request_body);
+        let call = Call {
+            method: &request.method,
+            target: &request.target,
+            headers: &request.headers,
+            upgrade: None,
+            interims: None,
+        };
+        self.client.send(&destinations, call, body, trace, &mut None).await
+    }
+
+    /// The addresses of a host that may be one itself.
+    async fn named_addresses(&self, host: &str) -> Result<Addresses, Fault> {
+        match bare(host).parse::<IpAddr>() {
+            Ok(address) => Ok(smallvec![address]),
+            // Boxed: what resolving takes is not to be carried about by requests that need none.
+            Err(_) => Box::pin(self.names.addresses(host)).await,
+        }
+    }
+
     /// Where the origin lies: at the host that the rules `chose`, and else where the records of the host `asked` for
     /// say. Only addresses to which we may connect.
     async fn addresses(&self, chosen: Option<&str>, asked: &str, site: &Site) -> Result<Addresses, Fault> {
@@ -153,12 +193,7 @@ impl Origins {
         site: &Site,
     ) -> Result<Addresses, Fault> {
         if let Some(host) = chosen {
-            let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-            return match bare.parse::<IpAddr>() {
-                Ok(address) => Ok(smallvec![address]),
-                // Boxed: what resolving takes is not to be carried about by requests that need none.
-                Err(_) => Box::pin(self.names.addresses(host)).await,
-            };
+            return self.named_addresses(host).await;
         }
         let host = site.host(asked).ok_or(Fault::OriginName)?;
         match &host.alias {
@@ -193,6 +228,12 @@ impl Way {
         Self { port: exchange.origin.port.unwrap_or_else(|| scheme.default_port()), tls }
     }
 
+    fn destinations(&self, addresses: Addresses) -> SmallVec<[Destination; ADDRESSES_TRIED_MAX]> {
+        let destination =
+            |address| Destination { address: SocketAddr::new(address, self.port), tls: self.tls.clone() };
+        addresses.into_iter().map(destination).collect()
+    }
+
     fn describe(&self, destinations: &[Destination]) -> String {
         let addresses: Vec<String> = destinations.iter().map(|to| to.address.to_string()).collect();
         let by = match &self.tls {
@@ -202,6 +243,11 @@ impl Way {
         };
         format!("the origin is {}, {by}", addresses.join(", "))
     }
+}
+
+/// An IPv6 address without its brackets; anything else as it is.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
 /// The host of a `Host` value.

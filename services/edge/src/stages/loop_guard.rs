@@ -1,7 +1,7 @@
 //! `CDN-Loop` (RFC 8586): a request that has passed through this network is not taken a second time.
 
 use bytes::{BufMut, BytesMut};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use proxima_chassis::NetworkConfig;
 use proxima_pipeline::{Decision, Exchange, Fault, Flow, Glance, Sight, Stage, name_and_value};
 
@@ -28,6 +28,31 @@ impl LoopGuard {
         let network = format!("{:016x}", fnv1a(parts.join(" ").as_bytes()));
         let name = format!("{CDN_ID}; {PARAMETER}={network}");
         Self { name: HeaderValue::from_maybe_shared(name).expect("its letters are visible ASCII"), network }
+    }
+
+    /// Whether a request has passed through this network.
+    fn has_passed(&self, headers: &HeaderMap) -> bool {
+        headers.get_all(CDN_LOOP).iter().any(|value| self.is_named_in(value.as_bytes()))
+    }
+
+    /// Adds the network's name, unless it is there.
+    pub(crate) fn sign(&self, headers: &mut HeaderMap) {
+        if self.has_passed(headers) {
+            return;
+        }
+        let mut named = BytesMut::new();
+        for value in headers.get_all(CDN_LOOP) {
+            named.put_slice(value.as_bytes());
+            named.put_slice(b", ");
+        }
+        if named.is_empty() {
+            headers.insert(CDN_LOOP, self.name.clone());
+            return;
+        }
+        named.put_slice(self.name.as_bytes());
+        if let Ok(value) = HeaderValue::from_maybe_shared(named.freeze()) {
+            headers.insert(CDN_LOOP, value);
+        }
     }
 
     /// Whether one of the list's elements names this network. Quoted strings, in which a comma may stand, are honoured
@@ -63,23 +88,10 @@ impl Stage for LoopGuard {
     }
 
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
-        let headers = &mut exchange.request.headers;
-        let mut named = BytesMut::new();
-        for value in headers.get_all(CDN_LOOP) {
-            if self.is_named_in(value.as_bytes()) {
-                return Decision::Now(Flow::Fail(Fault::Loop));
-            }
-            named.put_slice(value.as_bytes());
-            named.put_slice(b", ");
+        if self.has_passed(&exchange.request.headers) {
+            return Decision::Now(Flow::Fail(Fault::Loop));
         }
-        if named.is_empty() {
-            headers.insert(CDN_LOOP, self.name.clone());
-            return Decision::Now(Flow::Continue);
-        }
-        named.put_slice(self.name.as_bytes());
-        if let Ok(value) = HeaderValue::from_maybe_shared(named.freeze()) {
-            headers.insert(CDN_LOOP, value);
-        }
+        self.sign(&mut exchange.request.headers);
         Decision::Now(Flow::Continue)
     }
 

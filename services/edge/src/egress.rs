@@ -1,0 +1,107 @@
+//! What code that runs here, Workers, may ask for, and by which way it goes.
+//!
+//! ```text
+//!  URL of a Worker ─▶ a site of its own account? ── yes ─▶ the stages behind the Workers' own: zone, rules, cache, origin
+//!                          │ no
+//!                          ├─ another account's site ─▶ refused
+//!                          └─ elsewhere ─▶ Names ─▶ AddressPolicy ─▶ OriginClient, to the address that was checked
+//! ```
+//!
+//! Everything that leaves is signed by `CDN-Loop`: what leads back to this network is refused where it comes in again.
+
+use std::{net::IpAddr, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName};
+use proxima_model::{AccountId, ZoneStatus};
+use proxima_pipeline::{Exchange, Fault, Fetch, Pipeline, Response, Site, answer};
+
+use crate::{
+    origin::{AddressPolicy, Origins},
+    stages::{LoopGuard, Missing, Sites, Wait, unreadable},
+};
+
+/// The way out for code.
+pub struct Egress {
+    sites: Arc<dyn Sites>,
+    origins: Arc<Origins>,
+    behind: Pipeline,
+    guard: LoopGuard,
+    policy: AddressPolicy,
+}
+
+impl Egress {
+    /// Through `behind` for sites, and else by `origins`' names and connections: to private addresses only if
+    /// `allow_private`, to `own` addresses of this machine and network never.
+    pub fn new(
+        sites: Arc<dyn Sites>,
+        origins: Arc<Origins>,
+        behind: Pipeline,
+        guard: LoopGuard,
+        allow_private: bool,
+        own: &[IpAddr],
+    ) -> Self {
+        Self { sites, origins, behind, guard, policy: AddressPolicy::refusing(allow_private, own) }
+    }
+
+    async fn ask(&self, account: AccountId, exchange: &mut Exchange) -> Result<Response, Fault> {
+        self.guard.sign(&mut exchange.request.headers);
+        match self.site(&exchange.request.host).await? {
+            Some(site) if site.zone.account == account => {
+                self.behind.run(exchange).await;
+                exchange.response.take().ok_or(Fault::Internal("no stage answered"))
+            }
+            // By its records it could be reached around whatever protects it.
+            Some(_) => Err(Fault::Forbidden("a Worker may not fetch what this network serves for others")),
+            None => {
+                take_off_ours(&mut exchange.request.headers);
+                self.origins.fetch_by_name(exchange, &self.policy).await
+            }
+        }
+    }
+
+    /// The zone that serves a host here. One that is not active counts for nothing: anybody can make a zone of any name.
+    async fn site(&self, host: &str) -> Result<Option<Arc<Site>>, Fault> {
+        let wait = Wait::new();
+        loop {
+            match self.sites.find(host) {
+                Ok(found) => return Ok(found.filter(|site| serves(site, host))),
+                Err(Missing::Unreadable(error)) => return Err(unreadable(&error)),
+                Err(Missing::Pending(pending)) => wait.until_landed(pending).await?,
+            }
+        }
+    }
+}
+
+fn serves(site: &Site, host: &str) -> bool {
+    site.zone.status == ZoneStatus::Active
+        && site.zone.is_proxied()
+        && site.host(host).is_some_and(|host| host.proxied)
+}
+
+/// Networks believe what stands in these fields of requests that come from us: code may not write them.
+fn take_off_ours(headers: &mut HeaderMap) {
+    let ours: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("cf-")).cloned().collect();
+    for name in &ours {
+        headers.remove(name);
+    }
+}
+
+impl Fetch for Egress {
+    fn fetch<'a>(&'a self, account: AccountId, exchange: &'a mut Exchange) -> BoxFuture<'a, Response> {
+        Box::pin(async move {
+            match self.ask(account, exchange).await {
+                Ok(response) => response,
+                Err(fault) => {
+                    let response = answer(&fault, exchange);
+                    exchange.extensions.insert(fault);
+                    response
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
