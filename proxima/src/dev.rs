@@ -34,6 +34,9 @@ pub(crate) struct DevArgs {
     /// Health, readiness, metrics and status.
     #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
     admin: SocketAddr,
+    /// The program that runs Workers; looked for in PATH unless told otherwise.
+    #[arg(long, env = "PROXIMA_WORKERD", value_name = "FILE")]
+    workerd: Option<PathBuf>,
     /// Where requests are logged, a line of JSON each, with their queries: a file, or `stdout`.
     #[arg(long, value_name = "FILE")]
     request_log: Option<PathBuf>,
@@ -63,6 +66,10 @@ impl DevArgs {
             Some(path) => format!("[edge.request_log]\nquery = true\npath = {}\n", text(path)?),
             None => String::new(),
         };
+        let workers = match &self.workerd {
+            Some(path) => format!("[workers]\nworkerd = {}\n", text(&std::path::absolute(path)?)?),
+            None => String::new(),
+        };
         let config = format!(
             "[node]\nname = \"dev\"\npop = \"DEV\"\nregion = \"local\"\ndata_dir = {data}\nkey_file = {key}\n\
              admin = \"{admin}\"\ndrain_seconds = 5\n\
@@ -70,6 +77,7 @@ impl DevArgs {
              [dns]\nlisten = [\"{dns}\"]\nhttps = true\nrate_limit_exempt = [\"127.0.0.0/8\", \"::1/128\"]\n\
              [edge]\nhttp = [\"{http}\"]\nhttps = [\"{https}\"]\nallow_private_origins = true\n\
              {request_log}\
+             {workers}\
              [cache]\nmemory_bytes_max = {memory}\ndisk_bytes_max = {disk}\n\
              [control]\nlisten = [\"{api}\"]\nactivation = \"trust\"\nallow_private_peers = true\n",
             memory = self.cache_memory,

@@ -1,6 +1,6 @@
 //! The one list: which services every server runs, and which stages a request passes, in order.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, net::IpAddr, sync::Arc};
 
 use proxima_anycast::{AnycastConfig, AnycastService};
 use proxima_cache::CacheService;
@@ -9,7 +9,7 @@ use proxima_compression::Compressor;
 use proxima_control::ControlService;
 use proxima_dns::DnsService;
 use proxima_edge::{
-    EdgeConfig, EdgeExplainer, EdgeService,
+    EdgeConfig, EdgeExplainer, EdgeService, Egress,
     origin::{OriginConfig, OriginTimeouts, Origins},
     stages::{
         Alternatives, ClientCertificates, ClientFacts, Compression, LoopGuard, OriginRules, OriginStage,
@@ -20,9 +20,10 @@ use proxima_ledger::CompiledZones;
 use proxima_pipeline::{Pipeline, Site};
 use proxima_tiers::{TiersConfig, TiersService};
 use proxima_tls::Certificates;
+use proxima_workers::{WorkersConfig, WorkersService};
 
 /// The services' names: the tables that `node.toml` may have beside the node's own.
-pub(crate) const NAMES: [&str; 6] = ["anycast", "dns", "edge", "cache", "tiers", "control"];
+pub(crate) const NAMES: [&str; 7] = ["anycast", "dns", "edge", "workers", "cache", "tiers", "control"];
 
 /// Compiled zones that one node keeps ready; of others the next request waits for the replica.
 const SITES_MAX: u64 = 10_000;
@@ -34,6 +35,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let compressor = Compressor::new(metrics);
     let cache = CacheService::new(node, Arc::clone(&compressor))?;
     let tiers = TiersService::new(node)?;
+    let workers = WorkersService::new(node)?;
     cache.stage().tell_invalidations(tiers.clone());
     let certificates = Arc::new(Certificates::new(node.replica.clone(), Arc::clone(&node.clock)));
     let dns = DnsService::new(node)?;
@@ -41,7 +43,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     if let Some(answers) = tiers.neighbours().and_then(|neighbours| dns.share(neighbours)) {
         tiers.answer_neighbours_with(answers);
     }
-    let on_the_way = OnTheWay { dns: &dns, cache: &cache, tiers: &tiers };
+    let on_the_way = OnTheWay { dns: &dns, workers: &workers, cache: &cache, tiers: &tiers };
     let pipeline = pipelines(node, &sites, &certificates, on_the_way, compressor)?;
     let explainer = EdgeExplainer::new(
         pipeline.clone(),
@@ -52,12 +54,13 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let edge = EdgeService::new(node, pipeline, sites, certificates)?;
     let control = ControlService::new(node, Arc::new(explainer), edge.traffic(), dns.query_reports())?;
     dns.tell_notices(control.notices());
-    Ok(vec![AnycastService::new(node)?, dns, edge, cache, tiers, control])
+    Ok(vec![AnycastService::new(node)?, dns, edge, workers, cache, tiers, control])
 }
 
 /// Other services than the edge that have a stage on the way of a request.
 struct OnTheWay<'a> {
     dns: &'a DnsService,
+    workers: &'a WorkersService,
     cache: &'a CacheService,
     tiers: &'a TiersService,
 }
@@ -67,7 +70,7 @@ fn pipelines(
     node: &NodeContext,
     sites: &CompiledZones<Site>,
     certificates: &Arc<Certificates>,
-    OnTheWay { dns, cache, tiers }: OnTheWay<'_>,
+    OnTheWay { dns, workers, cache, tiers }: OnTheWay<'_>,
     compressor: Arc<Compressor>,
 ) -> Result<Pipeline, Box<dyn Error + Send + Sync>> {
     let edge: EdgeConfig = node.config.service(proxima_edge::SERVICE)?;
@@ -78,8 +81,8 @@ fn pipelines(
         |addresses: &[std::net::SocketAddr], usual| addresses.first().map_or(usual, |address| address.port());
     let ports = PublicPorts { http: port(&edge.http, 80), https: port(&edge.https, 443) };
     let origins = Arc::new(Origins::new(&origins, Arc::clone(&sites), &node.metrics)?);
-    // What the first server has done for the client is not done again.
-    let of_others = Pipeline::new(vec![
+    // What the first server has done for the client is not done again; nor what was done before a Worker.
+    let behind_workers = Pipeline::new(vec![
         Box::new(cache.stage().entrance()),
         Box::new(ZoneStage::new(Arc::clone(&sites), ports)),
         Box::new(OriginRules),
@@ -87,7 +90,8 @@ fn pipelines(
         Box::new(tiers.stage()),
         Box::new(OriginStage::new(Arc::clone(&origins))),
     ]);
-    tiers.answer_with(of_others, Arc::new(cache.stage()));
+    tiers.answer_with(behind_workers.clone(), Arc::new(cache.stage()));
+    workers.fetch_by(Arc::new(egress(node, &sites, &origins, behind_workers)?));
     Ok(Pipeline::new(vec![
         Box::new(ClientFacts::new(Arc::clone(&node.clock))),
         // Before whatever tells a request's host and path: it takes clients' tokens out of them.
@@ -101,10 +105,29 @@ fn pipelines(
         Box::new(ClientCertificates::new(Arc::clone(certificates), Arc::clone(&node.clock))),
         Box::new(OriginRules),
         Box::new(Compression::new(compressor)),
+        Box::new(workers.stage()),
         Box::new(cache.stage()),
         Box::new(tiers.stage()),
         Box::new(OriginStage::new(origins)),
     ]))
+}
+
+/// The way out for Workers: to none of this server's own addresses, and no other of the network's.
+fn egress(
+    node: &NodeContext,
+    sites: &Arc<dyn Sites>,
+    origins: &Arc<Origins>,
+    behind_workers: Pipeline,
+) -> Result<Egress, Box<dyn Error + Send + Sync>> {
+    let mut own = node.config.network.anycast_addresses.clone();
+    for interface in nix::ifaddrs::getifaddrs()? {
+        let Some(address) = interface.address else { continue };
+        own.extend(address.as_sockaddr_in().map(|address| IpAddr::from(address.ip())));
+        own.extend(address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())));
+    }
+    let allow_private = WorkersConfig::of(&node.config)?.allow_private;
+    let guard = LoopGuard::new(&node.config.network);
+    Ok(Egress::new(Arc::clone(sites), Arc::clone(origins), behind_workers, guard, allow_private, &own))
 }
 
 /// What a node's configuration says about origins.
@@ -134,6 +157,7 @@ pub(crate) fn check(config: &NodeConfig) -> anyhow::Result<()> {
     origins(config, &edge).check()?;
     config.service::<proxima_cache::CacheConfig>("cache")?.check()?;
     TiersConfig::of(config)?;
+    WorkersConfig::of(config)?;
     proxima_control::ControlConfig::of(config)?;
     Ok(())
 }

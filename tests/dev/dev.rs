@@ -12,7 +12,7 @@ use std::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::process::{dies_with_the_test, free_for_both, output};
+use crate::process::{dies_with_the_test, free_for_both, output, workerd};
 
 pub(crate) const PROXIMA: &str = env!("CARGO_BIN_EXE_proxima");
 /// What must happen, happens by then, also on a busy machine.
@@ -59,7 +59,7 @@ pub(crate) struct Dev {
     pub(crate) http: SocketAddr,
     https: SocketAddr,
     dns: SocketAddr,
-    api: SocketAddr,
+    pub(crate) api: SocketAddr,
     admin: SocketAddr,
 }
 
@@ -137,8 +137,7 @@ impl Dev {
     }
 
     fn with(folder: tempfile::TempDir, program: Program) -> Self {
-        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let dns = free_for_both();
+        let (any, dns) = (SocketAddr::from(([127, 0, 0, 1], 0)), free_for_both());
         let (child, table) = spawn(&program, &folder, [any, any, dns, any, any]);
         let [http, https, api, admin] = ["HTTP ", "HTTPS ", "API ", "admin "].map(|row| address(&table, row));
         Self { folder, program, child, http, https, dns, api, admin }
@@ -232,7 +231,7 @@ impl Dev {
         }
     }
 
-    fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         std::fs::read_to_string(self.data().join("token")).unwrap().trim().to_owned()
     }
 
@@ -315,8 +314,8 @@ impl Dev {
         token: Option<&str>,
     ) -> Command {
         let mut curl = Command::new("curl");
-        curl.args(["-sS", "-X", method, "-w", "\n%{http_code}", "-H"]);
-        curl.arg(format!("authorization: Bearer {}", token.unwrap_or(&self.token())));
+        let bearer = format!("authorization: Bearer {}", token.unwrap_or(&self.token()));
+        curl.args(["-sS", "-X", method, "-w", "\n%{http_code}", "-H", &bearer]);
         if let Some(body) = body {
             curl.args(["-H", "content-type: application/json", "-d", &body.to_string()]);
         }
@@ -448,6 +447,7 @@ fn spawn(
     if let Some(user) = program.user {
         command.uid(user).gid(user);
     }
+    command.envs(workerd().map(|program| ("PROXIMA_WORKERD", program)));
     if let Some(supervisor) = &program.supervisor {
         command.env("NOTIFY_SOCKET", supervisor);
     }

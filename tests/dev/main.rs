@@ -32,6 +32,7 @@ mod tls;
 mod transfers;
 mod upgrade;
 mod websocket;
+mod workers;
 
 use std::{
     io::{Read, Write},

@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::unix::process::CommandExt,
+    path::{Path, PathBuf},
     process::Command,
     sync::Mutex,
 };
@@ -39,4 +40,19 @@ pub(crate) fn output(command: &mut Command) -> (bool, String) {
 pub(crate) fn dies_with_the_test(command: &mut Command) -> &mut Command {
     // SAFETY: only prctl(2) is called between fork and exec; it is async-signal-safe.
     unsafe { command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into)) }
+}
+
+/// The program that runs Workers, if it is there.
+pub(crate) fn workerd() -> Option<PathBuf> {
+    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "64" };
+    let program = node_packages().join(format!("@cloudflare/workerd-linux-{machine}/bin/workerd"));
+    program.exists().then_some(program)
+}
+
+/// The folder `node_modules` with `workerd` and `wrangler`, where the set-up installs them.
+pub(crate) fn node_packages() -> PathBuf {
+    std::env::var_os("PROXIMA_WORKERS_PACKAGES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/workers/node_modules"),
+        PathBuf::from,
+    )
 }

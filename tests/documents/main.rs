@@ -17,6 +17,7 @@ use proxima_dns::{
 use proxima_edge::{EdgeConfig, LimitsConfig, RequestLogConfig, TimeoutsConfig};
 use proxima_ledger::LedgerConfig;
 use proxima_tiers::{TiersConfig, config::Server as TierServer};
+use proxima_workers::WorkersConfig;
 
 fn operating(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operating").join(file);
@@ -43,6 +44,7 @@ fn tables() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("cache", fields::<CacheConfig>()),
         ("tiers", fields::<TiersConfig>()),
         ("tiers.servers", fields::<TierServer>()),
+        ("workers", fields::<WorkersConfig>()),
         ("control", fields::<ControlConfig>()),
         ("control.acme", fields::<AcmeConfig>()),
         ("anycast", fields::<AnycastConfig>()),

@@ -1,0 +1,132 @@
+//! `[workers]` of `node.toml`.
+
+use std::{
+    ffi::OsStr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use proxima_chassis::{ConfigError, NodeConfig};
+use serde::Deserialize;
+
+use crate::SERVICE;
+
+/// What the program is called.
+const PROGRAM: &str = "workerd";
+/// Processes that accounts are spread over; each costs some 60 MiB when it runs.
+const SHARDS_MAX: usize = 256;
+/// A Worker of less could not be told from the engine's own start.
+const CPU_MS_MIN: u64 = 100;
+/// Less than this the engine takes by itself.
+const MEMORY_BYTES_MIN: u64 = 128 << 20;
+
+/// `[workers]`. [`Default`] is what a node has that says nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkersConfig {
+    /// The program `workerd`; looked for in `PATH` without it.
+    pub workerd: Option<PathBuf>,
+    /// Processes that accounts are spread over; as many as there are processors without it.
+    pub shards: Option<usize>,
+    /// How much time of a processor a process may take, in milliseconds, while nothing comes out of it.
+    pub cpu_ms_max: u64,
+    /// Memory of one process, in octets: all Workers of its accounts together.
+    pub memory_bytes_max: u64,
+    /// Whether code may fetch from private, loopback and link-local addresses.
+    pub allow_private: bool,
+}
+
+impl Default for WorkersConfig {
+    fn default() -> Self {
+        Self {
+            workerd: None,
+            shards: None,
+            cpu_ms_max: 1_000,
+            // Somewhat beyond, the engine ends by itself.
+            memory_bytes_max: 1 << 30,
+            allow_private: false,
+        }
+    }
+}
+
+impl WorkersConfig {
+    /// Reads and checks the table.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of(node: &NodeConfig) -> Result<Self, ConfigError> {
+        let mut config: Self = node.service(SERVICE)?;
+        let refuse = |problem: String| Err(ConfigError::Section { section: SERVICE.to_owned(), problem });
+        if config.shards.is_some_and(|shards| !(1..=SHARDS_MAX).contains(&shards)) {
+            return refuse(format!("shards: give 1 to {SHARDS_MAX}"));
+        }
+        if config.cpu_ms_max < CPU_MS_MIN {
+            return refuse(format!("cpu_ms_max: give {CPU_MS_MIN} or more"));
+        }
+        if config.memory_bytes_max < MEMORY_BYTES_MIN {
+            return refuse(format!("memory_bytes_max: give {MEMORY_BYTES_MIN} or more"));
+        }
+        config.workerd = config.workerd.map(|path| node.path(&path));
+        Ok(config)
+    }
+
+    /// The program, if it is there: the one that is configured, or the first in `path`, which is written as `PATH` is.
+    pub(crate) fn program(&self, path: Option<&OsStr>) -> Option<PathBuf> {
+        match &self.workerd {
+            Some(program) => is_program(program).then(|| program.clone()),
+            None => std::env::split_paths(path?).map(|folder| folder.join(PROGRAM)).find(|it| is_program(it)),
+        }
+    }
+}
+
+fn is_program(path: &Path) -> bool {
+    std::fs::metadata(path)
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<WorkersConfig, String> {
+        let node = "[node]\nname = \"a\"\npop = \"FRA\"\nregion = \"europe\"\ndata_dir = \"d\"\nkey_file = \"k\"\n\
+                    [network]\n[workers]\n";
+        let config = NodeConfig::parse(&format!("{node}{text}")).map_err(|error| error.to_string())?;
+        WorkersConfig::of(&config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_could_not_work_is_told() {
+        assert_eq!(read(""), Ok(WorkersConfig::default()));
+        for (text, told) in [
+            ("shards = 0", "shards: give 1"),
+            ("shards = 257", "shards: give 1"),
+            ("cpu_ms_max = 99", "cpu_ms_max: give 100"),
+            ("memory_bytes_max = 134217727", "memory_bytes_max: give 134217728"),
+            ("workerds = \"x\"", "unknown field `workerds`"),
+        ] {
+            let error = read(text).expect_err(told);
+            assert!(error.contains(told), "{error}");
+        }
+        assert!(read("shards = 256\ncpu_ms_max = 100\nmemory_bytes_max = 134217728").is_ok());
+    }
+
+    #[test]
+    fn the_program_is_the_configured_one_or_the_first_of_the_path_that_can_be_run() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (plain, program) = (folder.path().join("plain"), folder.path().join("bin"));
+        for (folder, mode) in [(&plain, 0o644), (&program, 0o755)] {
+            std::fs::create_dir(folder).expect("a folder");
+            let file = folder.join(PROGRAM);
+            std::fs::write(&file, "").expect("a file");
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("a mode");
+        }
+        let path = std::env::join_paths([&plain, &program]).expect("a path");
+        let config = WorkersConfig::default();
+        assert_eq!(config.program(Some(&path)), Some(program.join(PROGRAM)));
+        assert_eq!(config.program(Some(plain.as_os_str())), None);
+        assert_eq!(config.program(None), None);
+        let configured = WorkersConfig { workerd: Some(plain.join(PROGRAM)), ..config };
+        assert_eq!(configured.program(Some(&path)), None, "what is configured is not replaced by another");
+    }
+}

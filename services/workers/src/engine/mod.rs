@@ -1,0 +1,249 @@
+//! The engine: processes of `workerd`, and which of them runs a Worker.
+//!
+//! ```text
+//!  version + request ─▶ Verdicts: locked out? suspect? ─▶ Shard (by account, or by suspicion) ─▶ Process ─▶ dispatcher.js
+//!                                     ▲                        │ starts, watches, replaces          │ workerLoader
+//!                                     └──── judge: who spun ───┘                                    ▼
+//!                                                                           the Worker, by its name ACCOUNT/WORKER/VERSION
+//! ```
+
+mod answer;
+mod folder;
+mod process;
+mod settings;
+mod shard;
+mod spawner;
+mod verdicts;
+mod watch;
+
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
+
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use proxima_pipeline::{Body, Fault, Response};
+use tokio::net::UnixListener;
+
+use self::{
+    answer::{AnswerBody, UpgradedWorker},
+    folder::Folder,
+    process::{AtWork, Verdict},
+    settings::{CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, EGRESS_SOCKET, settings},
+    shard::{Common, Shard, Unavailable},
+    spawner::Spawner,
+    verdicts::{PLACES, Verdicts},
+    watch::Limits,
+};
+use crate::{WorkersConfig, WorkersError, fields, metrics::Metrics, version::VersionKey};
+
+/// The field by which the dispatcher tells that there is no answer: the engine's secret, and what failed.
+const FAULT: HeaderName = HeaderName::from_static("proxima-fault");
+/// Octets of what it says of that.
+const FAULT_OCTETS_MAX: usize = 64 << 10;
+/// Letters of that in the log.
+const FAULT_LETTERS_LOGGED: usize = 1_000;
+/// How long the head of an answer may take: as long as an origin's.
+const ANSWER_WITHIN: Duration = Duration::from_secs(100);
+/// What the settings are called, in the folder of the run.
+const SETTINGS: &str = "engine.capnp";
+
+/// A request for a Worker, but for its body.
+#[derive(Clone)]
+pub(crate) struct Head {
+    pub(crate) method: Method,
+    /// Absolute: a Worker sees it.
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+}
+
+/// The engine of a node.
+pub(crate) struct Engine {
+    common: Arc<Common>,
+    secret: String,
+    /// For accounts.
+    shards: Box<[Arc<Shard>]>,
+    /// For suspects.
+    apart: Box<[Arc<Shard>]>,
+}
+
+/// Why a request has no answer.
+enum Lost {
+    Fault(Fault),
+    /// The process ended, and it was not this Worker's fault as far as is known.
+    Cut,
+}
+
+/// The sockets at which processes ask the node.
+pub(crate) struct Asked {
+    pub(crate) code: UnixListener,
+    pub(crate) egress: UnixListener,
+}
+
+impl Engine {
+    /// An engine of this program, with its files in a folder of its own below `data`. Starts no process yet. To be called
+    /// within the runtime.
+    pub(crate) fn new(
+        program: PathBuf,
+        data: &Path,
+        config: &WorkersConfig,
+        metrics: Metrics,
+    ) -> Result<(Arc<Self>, Asked), WorkersError> {
+        let failed = |source| WorkersError::Folder { path: data.to_owned(), source };
+        let folder = Folder::make(data).map_err(failed)?;
+        // Letters and digits, of which no Worker can guess 128 bits.
+        let secret = format!("{:032x}", rand::random::<u128>());
+        folder.write(DISPATCHER, DISPATCHER_SOURCE).map_err(failed)?;
+        folder.write(SETTINGS, &settings(&secret)).map_err(failed)?;
+        let asked = Asked {
+            code: UnixListener::bind(folder.socket(CODE_SOCKET)).map_err(failed)?,
+            egress: UnixListener::bind(folder.socket(EGRESS_SOCKET)).map_err(failed)?,
+        };
+        let common = Arc::new(Common {
+            program,
+            settings: SETTINGS.to_owned(),
+            folder,
+            spawner: Spawner::start().map_err(failed)?,
+            limits: Limits { cpu: Duration::from_millis(config.cpu_ms_max), memory: config.memory_bytes_max },
+            verdicts: Mutex::new(Verdicts::default()),
+            metrics,
+            started: AtomicU64::new(0),
+        });
+        let shards =
+            config.shards.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+        let places = |count| (0..count).map(|_| Shard::new(Arc::clone(&common))).collect();
+        let (shards, apart) = (places(shards), places(PLACES));
+        Ok((Arc::new(Self { shards, apart, secret, common }), asked))
+    }
+
+    /// Ends all processes.
+    pub(crate) fn stop(&self) {
+        self.shards.iter().chain(&self.apart).for_each(|shard| shard.stop());
+    }
+
+    /// The answer of a version. A request whose process ends is sent once more, where that cannot do anything twice (RFC 9110,
+    /// 9.2.2) and none of its body is gone.
+    pub(crate) async fn run(&self, key: &VersionKey, head: Head, body: Body) -> Result<Response, Fault> {
+        let again = (head.method.is_idempotent() && body.is_empty()).then(|| head.clone());
+        match (self.try_once(key, head, body).await, again) {
+            (Ok(response), _) => Ok(response),
+            (Err(Lost::Fault(fault)), _) => Err(fault),
+            (Err(Lost::Cut), None) => Err(Fault::WorkerLost),
+            (Err(Lost::Cut), Some(head)) => {
+                self.common.metrics.retried.inc();
+                self.try_once(key, head, Body::empty()).await.map_err(|lost| match lost {
+                    Lost::Fault(fault) => fault,
+                    Lost::Cut => Fault::WorkerLost,
+                })
+            }
+        }
+    }
+
+    async fn try_once(&self, key: &VersionKey, head: Head, body: Body) -> Result<Response, Lost> {
+        let shard = self.shard(key)?;
+        let at_work = shard.enter(key).await.map_err(|unavailable| {
+            Lost::Fault(match unavailable {
+                Unavailable::Full => Fault::Overloaded,
+                Unavailable::BacksOff => Fault::WorkersUnavailable("their engine ends again and again"),
+                Unavailable::Failed(error) => {
+                    tracing::error!(%error, "the engine does not start");
+                    Fault::WorkersUnavailable("their engine does not start")
+                }
+            })
+        })?;
+        match tokio::time::timeout(ANSWER_WITHIN, self.ask(key, at_work, head, body)).await {
+            Ok(answered) => answered,
+            Err(_) => Err(Lost::Fault(Fault::OriginTimeout)),
+        }
+    }
+
+    /// Where a version runs.
+    fn shard(&self, key: &VersionKey) -> Result<&Arc<Shard>, Lost> {
+        let verdicts = self.common.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if verdicts.is_locked_out(key, now) {
+            return Err(Lost::Fault(Fault::WorkerExceeded));
+        }
+        if let Some(place) = verdicts.place(key, now) {
+            return Ok(&self.apart[place]);
+        }
+        let mut hasher = DefaultHasher::new();
+        key.account.hash(&mut hasher);
+        let count = u64::try_from(self.shards.len()).unwrap_or(1);
+        Ok(&self.shards[usize::try_from(hasher.finish() % count).unwrap_or_default()])
+    }
+
+    async fn ask(
+        &self,
+        key: &VersionKey,
+        at_work: AtWork,
+        Head { method, uri, headers }: Head,
+        body: Body,
+    ) -> Result<Response, Lost> {
+        let process = Arc::clone(at_work.process());
+        let mut request = Request::new(body);
+        (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
+        let answered = async {
+            let mut connection = process.connection().await?;
+            let response = connection.send_request(request).await?;
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((connection, response))
+        };
+        let (connection, mut response) = match answered.await {
+            Ok(answered) => answered,
+            Err(error) => {
+                let verdict = process.verdict().await;
+                tracing::debug!(%error, %key, ?verdict, "a process was lost before it answered");
+                return Err(match verdict {
+                    Verdict::Guilty => Lost::Fault(Fault::WorkerExceeded),
+                    Verdict::Unknown => Lost::Cut,
+                });
+            }
+        };
+        at_work.progressed();
+        let status = response.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            let upgraded =
+                hyper::upgrade::on(&mut response).await.map_err(|_| Lost::Fault(Fault::WorkerLost))?;
+            let mut headers = std::mem::take(response.headers_mut());
+            let protocol = headers.get(http::header::UPGRADE).cloned();
+            fields::take_off_hop_by_hop(&mut headers);
+            headers.extend(protocol.map(|protocol| (http::header::UPGRADE, protocol)));
+            let upgraded = UpgradedWorker { io: TokioIo::new(upgraded), at_work };
+            return Ok(Response {
+                status,
+                headers,
+                upgraded: Some(Box::new(upgraded)),
+                ..Response::default()
+            });
+        }
+        let (mut parts, incoming) = response.into_parts();
+        let body = AnswerBody::new(incoming, at_work, connection);
+        if let Some(kind) = self.fault_kind(&parts.headers) {
+            return Err(Lost::Fault(tell(key, &kind, Body::stream(body)).await));
+        }
+        fields::take_off_hop_by_hop(&mut parts.headers);
+        let body = if http_body::Body::is_end_stream(&body) { Body::empty() } else { Body::stream(body) };
+        Ok(Response { status, headers: parts.headers, body, ..Response::default() })
+    }
+
+    /// What failed, if the dispatcher says so.
+    fn fault_kind(&self, headers: &HeaderMap) -> Option<String> {
+        let said = headers.get(FAULT)?.to_str().ok()?;
+        Some(said.strip_prefix(&self.secret)?.trim().to_owned())
+    }
+}
+
+/// What failed in a Worker; its owner's to know, so it is logged.
+async fn tell(key: &VersionKey, kind: &str, said: Body) -> Fault {
+    let said = said.collect(FAULT_OCTETS_MAX).await.unwrap_or_default();
+    let said: String = String::from_utf8_lossy(&said).chars().take(FAULT_LETTERS_LOGGED).collect();
+    tracing::info!(worker = %key, kind, said, "a Worker failed");
+    match kind {
+        "start" => Fault::WorkerBroken("it does not start"),
+        "load" => Fault::WorkerBroken("its code cannot be loaded"),
+        _ => Fault::WorkerThrew,
+    }
+}

@@ -1,0 +1,259 @@
+//! One process of the engine: who is at work in it, and the connections to it.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
+    sys::{prctl, signal::Signal},
+};
+use proxima_pipeline::Body;
+use tokio::{net::UnixStream, process::Command, sync::watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::version::VersionKey;
+
+/// Requests that a process has at a time: more than a thread answers in the time that people wait.
+const REQUESTS_MAX: usize = 1_024;
+/// For how long a connection is kept that nobody uses: below the five seconds after which the engine closes it.
+const KEPT_FOR: Duration = Duration::from_secs(2);
+/// How many such connections are kept: what a burst leaves behind.
+const KEPT_MAX: usize = 64;
+/// Fields of a Worker's answer: many cookies, and then some.
+const FIELDS_MAX: usize = 256;
+/// For how long a request whose client has gone counts as at work while nothing comes out of the process: it may be what
+/// keeps everything else from it, and is not to be blamed on who came later.
+const ABANDONED_FOR: Duration = Duration::from_secs(60);
+/// How long the end of a process may take to be known, once its connections broke.
+const END_KNOWN_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the end of a process means for those who were at work in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// They alone were, and are to blame.
+    Guilty,
+    /// It was somebody, or nobody, of them.
+    Unknown,
+}
+
+/// A process.
+pub(crate) struct Process {
+    socket: PathBuf,
+    at_work: Mutex<Requests>,
+    kept: Mutex<Vec<Kept>>,
+    progress: AtomicU64,
+    ended: watch::Sender<Option<Verdict>>,
+    /// It is to end.
+    pub(crate) unneeded: CancellationToken,
+}
+
+struct Requests {
+    next: u64,
+    running: HashMap<u64, VersionKey>,
+    abandoned: Vec<Abandoned>,
+    /// When the last one ended, or the process began.
+    quiet_since: Instant,
+}
+
+struct Abandoned {
+    key: VersionKey,
+    progress: u64,
+    since: Instant,
+}
+
+struct Kept {
+    connection: SendRequest<Body>,
+    since: Instant,
+}
+
+impl Process {
+    pub(crate) fn new(socket: PathBuf) -> Arc<Self> {
+        let quiet_since = Instant::now();
+        Arc::new(Self {
+            socket,
+            at_work: Mutex::new(Requests {
+                next: 0,
+                running: HashMap::new(),
+                abandoned: Vec::new(),
+                quiet_since,
+            }),
+            kept: Mutex::default(),
+            progress: AtomicU64::new(0),
+            ended: watch::Sender::new(None),
+            unneeded: CancellationToken::new(),
+        })
+    }
+
+    /// A request of this version begins; `None` where there are too many.
+    pub(crate) fn enter(self: &Arc<Self>, key: &VersionKey) -> Option<AtWork> {
+        let mut requests = self.requests();
+        if requests.running.len() >= REQUESTS_MAX {
+            return None;
+        }
+        let number = requests.next;
+        requests.next += 1;
+        requests.running.insert(number, key.clone());
+        Some(AtWork { process: Arc::clone(self), number, done: false })
+    }
+
+    /// Who is at work.
+    pub(crate) fn at_work(&self) -> BTreeSet<VersionKey> {
+        let mut requests = self.requests();
+        requests.forget_abandoned(self.progress());
+        let abandoned = requests.abandoned.iter().map(|abandoned| &abandoned.key);
+        requests.running.values().chain(abandoned).cloned().collect()
+    }
+
+    /// For how long nobody has been; `None` while somebody is.
+    pub(crate) fn quiet_for(&self) -> Option<Duration> {
+        let mut requests = self.requests();
+        requests.forget_abandoned(self.progress());
+        let quiet = requests.running.is_empty() && requests.abandoned.is_empty();
+        quiet.then(|| requests.quiet_since.elapsed())
+    }
+
+    /// How often something came out of it.
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
+    }
+
+    /// Tells all who are at work in it that it ends, and what that means.
+    pub(crate) fn end(&self, verdict: Verdict) {
+        self.ended.send_replace(Some(verdict));
+        self.kept().clear();
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.borrow().is_some()
+    }
+
+    /// What the end of the process means, whose connection broke.
+    pub(crate) async fn verdict(&self) -> Verdict {
+        let mut ended = self.ended.subscribe();
+        let known = tokio::time::timeout(END_KNOWN_WITHIN, ended.wait_for(Option::is_some)).await;
+        known.ok().and_then(Result::ok).and_then(|verdict| *verdict).unwrap_or(Verdict::Unknown)
+    }
+
+    /// A connection that nobody uses.
+    pub(crate) async fn connection(
+        &self,
+    ) -> Result<SendRequest<Body>, Box<dyn std::error::Error + Send + Sync>> {
+        while let Some(Kept { mut connection, since }) = self.pop() {
+            if since.elapsed() < KEPT_FOR && connection.ready().await.is_ok() {
+                return Ok(connection);
+            }
+        }
+        let stream = UnixStream::connect(&self.socket).await?;
+        let (connection, driven) =
+            http1::Builder::new().max_headers(FIELDS_MAX).handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(driven.with_upgrades());
+        Ok(connection)
+    }
+
+    fn pop(&self) -> Option<Kept> {
+        self.kept().pop()
+    }
+
+    fn keep(&self, connection: SendRequest<Body>) {
+        let mut kept = self.kept();
+        kept.retain(|kept| kept.since.elapsed() < KEPT_FOR);
+        if kept.len() < KEPT_MAX && !connection.is_closed() && !self.has_ended() {
+            kept.push(Kept { connection, since: Instant::now() });
+        }
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn requests(&self) -> std::sync::MutexGuard<'_, Requests> {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Requests {
+    /// Something came out of the process since they were abandoned: none of them keeps it from anything.
+    fn forget_abandoned(&mut self, progress: u64) {
+        self.abandoned
+            .retain(|abandoned| abandoned.progress == progress && abandoned.since.elapsed() < ABANDONED_FOR);
+    }
+}
+
+/// A request that is at work in a process, until it is dropped.
+pub(crate) struct AtWork {
+    process: Arc<Process>,
+    number: u64,
+    /// Whether all of its answer has come.
+    done: bool,
+}
+
+impl AtWork {
+    /// Something of its answer came.
+    pub(crate) fn progressed(&self) {
+        self.process.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The answer has come whole: its connection can take the next request.
+    pub(crate) fn done(mut self, connection: SendRequest<Body>) {
+        self.done = true;
+        self.process.keep(connection);
+    }
+
+    pub(crate) fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        let (progress, since) = (self.process.progress(), Instant::now());
+        let mut requests = self.process.requests();
+        requests.forget_abandoned(progress);
+        let left = requests.running.remove(&self.number).filter(|_| !self.done);
+        if let Some(key) = left
+            && requests.abandoned.len() < REQUESTS_MAX
+        {
+            requests.abandoned.push(Abandoned { key, progress, since });
+        }
+        if requests.running.is_empty() {
+            requests.quiet_since = Instant::now();
+        }
+    }
+}
+
+/// The command that starts a process, which listens at `listener` and dies with the thread that starts it.
+pub(crate) fn command(program: &Path, folder: &Path, settings: &str, listener: &impl AsRawFd) -> Command {
+    let descriptor = listener.as_raw_fd();
+    let mut command = Command::new(program);
+    command
+        .args(["serve", "--experimental", settings, &format!("--socket-fd=http={descriptor}")])
+        .current_dir(folder)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        // A key pressed in the node's terminal is the node's to answer.
+        .process_group(0)
+        .kill_on_drop(true);
+    let prepare = move || {
+        prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)?;
+        // SAFETY: the descriptor was inherited by fork(2), and stays open until exec(2).
+        let listener = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
+        fcntl(listener, FcntlArg::F_SETFD(FdFlag::empty())).map(drop).map_err(io::Error::from)
+    };
+    // SAFETY: only prctl(2) and fcntl(2) are called between fork and exec; both are async-signal-safe.
+    unsafe { command.pre_exec(prepare) };
+    command
+}

@@ -1,0 +1,47 @@
+//! What a process of the engine is told: `config.capnp` (`workerd.capnp` of the engine describes it).
+
+/// Where code is asked for, in the folder of the run.
+pub(crate) const CODE_SOCKET: &str = "code.sock";
+/// Where what Workers fetch is asked for.
+pub(crate) const EGRESS_SOCKET: &str = "egress.sock";
+/// The dispatcher, beside it.
+pub(crate) const DISPATCHER: &str = "dispatcher.js";
+/// Its source.
+pub(crate) const DISPATCHER_SOURCE: &str = include_str!("dispatcher.js");
+
+/// The settings of a process with this secret, which has letters and digits only. The socket `http` is given by its
+/// descriptor. Nothing leads anywhere but to the node.
+pub(crate) fn settings(secret: &str) -> String {
+    debug_assert!(secret.bytes().all(|octet| octet.is_ascii_alphanumeric()));
+    let facts = crate::facts::FIELD;
+    format!(
+        r#"using Workerd = import "/workerd/workerd.capnp";
+
+const config :Workerd.Config = (
+  services = [
+    (name = "dispatcher", worker = .dispatcher),
+    (name = "code", external = (address = "unix:{CODE_SOCKET}", http = ())),
+    (name = "egress", external = (
+      address = "unix:{EGRESS_SOCKET}",
+      http = (style = proxy, cfBlobHeader = "{facts}"))),
+    (name = "nowhere", network = (allow = [])),
+  ],
+  sockets = [
+    (name = "http", service = "dispatcher", http = (style = proxy, cfBlobHeader = "{facts}")),
+  ],
+);
+
+const dispatcher :Workerd.Worker = (
+  modules = [(name = "{DISPATCHER}", esModule = embed "{DISPATCHER}")],
+  compatibilityDate = "2026-11-01",
+  bindings = [
+    (name = "LOADER", workerLoader = ()),
+    (name = "CODE", service = "code"),
+    (name = "EGRESS", service = "egress"),
+    (name = "SECRET", text = "{secret}"),
+  ],
+  globalOutbound = "nowhere",
+);
+"#
+    )
+}

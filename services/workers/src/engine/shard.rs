@@ -1,0 +1,317 @@
+//! A place for one process at a time: started when it is needed, watched, replaced, and not started too often.
+
+use std::{
+    os::unix::{net::UnixListener, process::ExitStatusExt},
+    path::PathBuf,
+    process::ExitStatus,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::StreamExt;
+use nix::sys::signal::Signal;
+use tokio::{
+    process::{Child, ChildStderr},
+    time::MissedTickBehavior,
+};
+use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
+
+use super::{
+    folder::Folder,
+    process::{AtWork, Process, Verdict, command},
+    spawner::Spawner,
+    verdicts::Verdicts,
+    watch::{self, Finding, Limits, Sight, Watch},
+};
+use crate::{
+    error::WorkersError,
+    metrics::{End, Metrics},
+    version::VersionKey,
+};
+
+/// How often a process is looked at.
+const LOOKED_AT_EVERY: Duration = Duration::from_millis(50);
+/// After how long without requests a process ends, and its Workers cost no memory any more.
+const QUIET_MAX: Duration = Duration::from_secs(300);
+/// A process that is replaced ends by then what it has begun.
+const REPLACED_WITHIN: Duration = Duration::from_secs(60);
+/// A process younger than this is not replaced: else Workers that need so much would never have one for long.
+const REPLACED_AFTER: Duration = Duration::from_secs(60);
+/// How long the next start waits after a process that ended before it had answered anything; twice as long each time.
+const BACK_OFF_FIRST: Duration = Duration::from_millis(500);
+/// And at most.
+const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+/// Octets of a line of the engine's that are logged.
+const LINE_OCTETS_MAX: usize = 1_024;
+/// Lines that are logged of one process in [`LINES_WITHIN`]; of more their number is.
+const LINES_MAX: u32 = 20;
+/// See [`LINES_MAX`].
+const LINES_WITHIN: Duration = Duration::from_secs(10);
+
+/// What all places have in common.
+pub(crate) struct Common {
+    pub(crate) program: PathBuf,
+    pub(crate) settings: String,
+    pub(crate) folder: Folder,
+    pub(crate) spawner: Spawner,
+    pub(crate) limits: Limits,
+    pub(crate) verdicts: Mutex<Verdicts>,
+    pub(crate) metrics: Metrics,
+    /// Numbers processes.
+    pub(crate) started: AtomicU64,
+}
+
+/// Why there is no process.
+#[derive(Debug)]
+pub(crate) enum Unavailable {
+    /// As many requests as it may have are at work in it.
+    Full,
+    /// Processes ended again and again before they answered.
+    BacksOff,
+    /// It cannot be started.
+    Failed(WorkersError),
+}
+
+/// A place.
+pub(crate) struct Shard {
+    common: Arc<Common>,
+    state: Mutex<State>,
+    /// Held while a process is started: all who need it wait for one.
+    starting: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    process: Option<Arc<Process>>,
+    /// Processes in a row that ended before they had answered anything.
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+/// Why a process ended, or is to end.
+enum Why {
+    Exited(Option<ExitStatus>),
+    Unneeded,
+    Cpu,
+    Memory,
+}
+
+impl Shard {
+    pub(crate) fn new(common: Arc<Common>) -> Arc<Self> {
+        Arc::new(Self { common, state: Mutex::default(), starting: tokio::sync::Mutex::default() })
+    }
+
+    /// A request of this version begins, in a process that is started if there is none.
+    pub(crate) async fn enter(self: &Arc<Self>, key: &VersionKey) -> Result<AtWork, Unavailable> {
+        if let Some(at_work) = self.enter_running(key)? {
+            return Ok(at_work);
+        }
+        let _starting = self.starting.lock().await;
+        if let Some(at_work) = self.enter_running(key)? {
+            return Ok(at_work);
+        }
+        match self.start().await {
+            Ok(process) => {
+                let mut state = self.state();
+                state.process = Some(Arc::clone(&process));
+                process.enter(key).ok_or(Unavailable::Full)
+            }
+            Err(error) => {
+                self.state().failed();
+                Err(Unavailable::Failed(error))
+            }
+        }
+    }
+
+    /// Ends its process.
+    pub(crate) fn stop(&self) {
+        if let Some(process) = self.state().process.take() {
+            process.unneeded.cancel();
+        }
+    }
+
+    fn enter_running(&self, key: &VersionKey) -> Result<Option<AtWork>, Unavailable> {
+        let state = self.state();
+        match &state.process {
+            Some(process) if !process.has_ended() => process.enter(key).map(Some).ok_or(Unavailable::Full),
+            _ if state.not_before.is_some_and(|then| Instant::now() < then) => Err(Unavailable::BacksOff),
+            _ => Ok(None),
+        }
+    }
+
+    async fn start(self: &Arc<Self>) -> Result<Arc<Process>, WorkersError> {
+        let common = &self.common;
+        let failed = |source| WorkersError::Start { program: common.program.clone(), source };
+        let name = format!("{}.sock", common.started.fetch_add(1, Ordering::Relaxed));
+        let socket = common.folder.socket(&name);
+        // Connections may be made at once; they wait until the process takes them. Ours is closed when it runs, so that
+        // they are refused once it is gone.
+        let listener = UnixListener::bind(&socket).map_err(failed)?;
+        let command = command(&common.program, common.folder.path(), &common.settings, &listener);
+        let mut child = common.spawner.spawn(command).await.map_err(failed)?;
+        drop(listener);
+        common.metrics.starts.inc();
+        common.metrics.processes.inc();
+        tracing::debug!(process = child.id(), "a process of the engine was started");
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(log(stderr));
+        }
+        let process = Process::new(socket);
+        tokio::spawn(Arc::clone(self).keep(Arc::clone(&process), child, name));
+        Ok(process)
+    }
+
+    /// Looks after a process until it is gone.
+    async fn keep(self: Arc<Self>, process: Arc<Process>, mut child: Child, socket: String) {
+        let why = self.watch(&process, &mut child).await;
+        self.judge(&process, &why);
+        // Only now, so that whoever loses an answer by it finds out why.
+        child.start_kill().ok();
+        if let Err(error) = child.wait().await {
+            tracing::warn!(%error, "a process of the engine cannot be waited for");
+        }
+        self.common.folder.remove(&socket);
+    }
+
+    async fn watch(&self, process: &Arc<Process>, child: &mut Child) -> Why {
+        let Some(id) = child.id() else { return Why::Exited(None) };
+        let (began, mut replaced) = (Instant::now(), None);
+        let mut watch = Watch::default();
+        let mut due = tokio::time::interval(LOOKED_AT_EVERY);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                status = child.wait() => return Why::Exited(status.ok()),
+                () = process.unneeded.cancelled() => return Why::Unneeded,
+                _ = due.tick() => {}
+            }
+            let (Some(cpu), Some(memory)) = (watch::cpu(id), watch::memory(id)) else { continue };
+            let quiet = process.quiet_for();
+            let sight = Sight { at_work: quiet.is_none(), progress: process.progress(), cpu, memory };
+            match watch.look(sight, &self.common.limits) {
+                Finding::Spins => return Why::Cpu,
+                Finding::TooLarge => return Why::Memory,
+                Finding::Full if replaced.is_none() && began.elapsed() > REPLACED_AFTER => {
+                    self.leave(process);
+                    replaced = Some(Instant::now());
+                }
+                Finding::Full | Finding::Fine => {}
+            }
+            let over = match replaced {
+                Some(since) => quiet.is_some() || since.elapsed() > REPLACED_WITHIN,
+                None => quiet.is_some_and(|quiet| quiet > QUIET_MAX) && self.leave_if_quiet(process),
+            };
+            if over {
+                return Why::Unneeded;
+            }
+        }
+    }
+
+    /// The next request gets another process.
+    fn leave(&self, process: &Arc<Process>) {
+        let mut state = self.state();
+        if state.process.as_ref().is_some_and(|current| Arc::ptr_eq(current, process)) {
+            state.process = None;
+        }
+    }
+
+    /// The same, unless a request has come meanwhile.
+    fn leave_if_quiet(&self, process: &Arc<Process>) -> bool {
+        let mut state = self.state();
+        if process.quiet_for().is_none() {
+            return false;
+        }
+        if state.process.as_ref().is_some_and(|current| Arc::ptr_eq(current, process)) {
+            state.process = None;
+        }
+        true
+    }
+
+    fn judge(&self, process: &Arc<Process>, why: &Why) {
+        let at_work = process.at_work();
+        let versions = at_work.len();
+        let end = match why {
+            Why::Exited(_) => End::Exited,
+            Why::Unneeded => End::Unneeded,
+            Why::Cpu => End::Cpu,
+            Why::Memory => End::Memory,
+        };
+        // Workers have a process end by a signal: V8 without memory aborts. By SIGKILL operators do, and kernels without
+        // memory; with a status it is its own doing.
+        let aborted =
+            |status: &ExitStatus| status.signal().is_some_and(|signal| signal != Signal::SIGKILL as i32);
+        let is_of_somebody = match why {
+            Why::Cpu | Why::Memory => true,
+            Why::Exited(status) => status.as_ref().is_some_and(aborted),
+            Why::Unneeded => false,
+        };
+        let mut verdict = Verdict::Unknown;
+        if is_of_somebody && versions > 0 {
+            let mut verdicts = self.common.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+            if verdicts.judge(&at_work, Instant::now()) {
+                verdict = Verdict::Guilty;
+            }
+        }
+        match why {
+            Why::Unneeded => tracing::debug!("a process of the engine is not needed any more"),
+            Why::Exited(status) => {
+                tracing::warn!(?status, versions, ?verdict, "a process of the engine ended by itself");
+            }
+            Why::Cpu | Why::Memory => {
+                let only = at_work.first().filter(|_| versions == 1).map(ToString::to_string);
+                tracing::warn!(why = ?end, versions, only, "a process of the engine took too much, and is ended");
+            }
+        }
+        self.common.metrics.ended(end);
+        let mut state = self.state();
+        if matches!(why, Why::Exited(_)) && !is_of_somebody && process.progress() == 0 {
+            state.failed();
+        } else if process.progress() > 0 {
+            (state.failures, state.not_before) = (0, None);
+        }
+        if state.process.as_ref().is_some_and(|current| Arc::ptr_eq(current, process)) {
+            state.process = None;
+        }
+        process.end(verdict);
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn failed(&mut self) {
+        let back_off = BACK_OFF_FIRST.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(Instant::now() + back_off.min(BACK_OFF_MAX));
+    }
+}
+
+/// Logs what a process says, as far as that is not too much.
+async fn log(stderr: ChildStderr) {
+    let mut lines = FramedRead::new(stderr, LinesCodec::new_with_max_length(LINE_OCTETS_MAX));
+    let (mut since, mut said, mut unsaid) = (Instant::now(), 0, 0_u64);
+    while let Some(line) = lines.next().await {
+        let line = match line {
+            Ok(line) => line,
+            Err(LinesCodecError::MaxLineLengthExceeded) => "(a line that is too long)".to_owned(),
+            Err(LinesCodecError::Io(_)) => return,
+        };
+        if since.elapsed() > LINES_WITHIN {
+            if unsaid > 0 {
+                tracing::info!(lines = unsaid, "the engine said more than is logged");
+            }
+            (since, said, unsaid) = (Instant::now(), 0, 0);
+        }
+        if said < LINES_MAX {
+            said += 1;
+            tracing::info!(line, "the engine says");
+        } else {
+            unsaid += 1;
+        }
+    }
+}

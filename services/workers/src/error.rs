@@ -1,0 +1,29 @@
+//! What of the engine fails that an operator can do something about.
+
+use std::{io, path::PathBuf};
+
+use proxima_chassis::ConfigError;
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkersError {
+    /// `[workers]` is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The folder for sockets and configuration cannot be made.
+    #[error("workers: making {path}: {source}; the node must be able to write its data folder")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A process cannot be started.
+    #[error("workers: starting {program}: {source}")]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}

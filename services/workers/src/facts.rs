@@ -1,0 +1,69 @@
+//! What a Worker is told about a request beside the request: `request.cf`, and for the dispatcher what is to be run.
+
+use proxima_pipeline::{Exchange, Protocol};
+use serde::Serialize;
+
+use crate::version::VersionKey;
+
+/// The field in which facts go between the node and the engine; the engine makes `request.cf` of it. A client's field of
+/// this name does not come so far.
+pub(crate) const FIELD: &str = "cf-proxima-facts";
+
+/// `request.cf`, as far as a server knows.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Facts<'a> {
+    colo: &'a str,
+    http_protocol: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_version: Option<&'static str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    client_accept_encoding: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_client_auth: Option<ClientAuth<'a>>,
+    proxima: ToRun<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ClientAuth<'a> {
+    cert_presented: &'static str,
+    cert_verified: &'static str,
+    #[serde(rename = "certFingerprintSHA256")]
+    cert_fingerprint_sha256: &'a str,
+}
+
+/// For the dispatcher alone.
+#[derive(Serialize)]
+struct ToRun<'a> {
+    code: String,
+    account: &'a proxima_model::AccountId,
+}
+
+/// The facts of a request that a version is to answer.
+pub(crate) fn facts(exchange: &Exchange, key: &VersionKey) -> String {
+    let tls = exchange.client.tls.as_deref();
+    let accepted = exchange.request.headers.get(http::header::ACCEPT_ENCODING);
+    let facts = Facts {
+        colo: exchange.ray.pop().as_str(),
+        http_protocol: match exchange.client.protocol {
+            Protocol::Http10 => "HTTP/1.0",
+            Protocol::Http11 => "HTTP/1.1",
+            Protocol::Http2 => "HTTP/2",
+            Protocol::Http3 => "HTTP/3",
+        },
+        tls_version: tls.map(|tls| tls.version),
+        client_accept_encoding: accepted.and_then(|value| value.to_str().ok()).unwrap_or_default(),
+        tls_client_auth: tls.map(|tls| ClientAuth {
+            cert_presented: if tls.client_certificate.is_some() { "1" } else { "0" },
+            cert_verified: match (&tls.client_certificate, exchange.client_verified) {
+                (None, _) => "NONE",
+                (Some(_), true) => "SUCCESS",
+                (Some(_), false) => "FAILED",
+            },
+            cert_fingerprint_sha256: tls.client_certificate.as_ref().map_or("", |shown| shown.fingerprint()),
+        }),
+        proxima: ToRun { code: key.to_string(), account: &key.account },
+    };
+    serde_json::to_string(&facts).unwrap_or_default()
+}

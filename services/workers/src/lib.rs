@@ -1,0 +1,59 @@
+//! Workers: customers' code on every server, next to its users.
+//!
+//! ```text
+//!  request ─▶ WorkersStage: route or custom domain? (Site::workers) ── no ──▶ cache ─▶ origin
+//!                 │ which Worker                                                ▲
+//!                 ▼                                                             │ Fetch (port of the pipeline): the own
+//!             Deployments: which version ─▶ Engine ─▶ process of workerd        │ account's sites; else by name, to public
+//!                                             │          dispatcher.js          │ addresses that were checked
+//!                                             │            │      │             │
+//!                 replica ─▶ Code ◀── code.sock ───────────┘      └─ egress.sock ─▶ Egress
+//! ```
+//!
+//! The engine is `workerd`, a program of its own. Its processes run a dispatcher of ours, which loads the version that a
+//! request is for by its name, from this server's replica, and keeps it. A version never changes, so a deployment takes
+//! effect with the next request, and what had begun ends as it began.
+//!
+//! Invariants:
+//! * **Code reaches nothing but the node.** What it fetches goes through a socket of ours, on behalf of its account, whatever
+//!   it does; it has no other way out, and its sockets API leads nowhere. The node checks the address that it then connects
+//!   to. Redirects are fetches like any other.
+//! * **No Worker holds up all others.** A process that uses its processor up while nothing comes out of it, or too much
+//!   memory, is ended ([`engine`]'s `watch.rs`). Who alone was at work in it is convicted and answers 1102; several are set
+//!   apart from each other (`verdicts.rs`), and their requests sent once more where that can do nothing twice.
+//! * **What a Worker says is not believed to be ours**: faults are told with a secret that it does not know.
+//! * **A server without `workerd` serves everything else**: requests for Workers are answered 503, and its health says so.
+//!
+//! Limits: [`WorkersConfig`], and the constants beside what they bound: requests in a process, what an account fetches at a
+//! time, processes for suspects. What they do not bound, since the engine does not tell which request it works for: the time
+//! that one request takes of a processor in many small pieces, how much of it a version wants for itself (`cpu_ms_max` of
+//! its own), and how many subrequests one request makes; a loop is ended where it comes back to this network (`CDN-Loop`).
+//! Memory is watched, not enforced by the kernel; processes have neither cgroups nor a network namespace of their own, so a
+//! Worker that broke out of V8 would be where the node is.
+//!
+//! Not there yet: bindings to other Workers and to storage, the Cache API, cron triggers, static assets, WebSockets that a
+//! Worker opens, live logs, and `passThroughOnException`. A fetch of a custom domain's host goes to what lies behind Workers,
+//! not to its Worker.
+//!
+//! [`engine`]: self
+
+mod code;
+mod config;
+mod egress;
+mod engine;
+mod error;
+mod facts;
+mod fields;
+mod metrics;
+mod program;
+mod service;
+mod stage;
+mod version;
+
+pub use config::WorkersConfig;
+pub use error::WorkersError;
+pub use service::WorkersService;
+pub use stage::WorkersStage;
+
+/// Its name: its table in the configuration, its metrics' prefix.
+pub const SERVICE: &str = "workers";

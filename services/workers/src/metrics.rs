@@ -1,0 +1,145 @@
+//! The Workers' metrics: `proxima_workers_…`.
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+use proxima_pipeline::Fault;
+
+/// What became of a request for a Worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Outcome {
+    Answered,
+    Threw,
+    Broken,
+    Exceeded,
+    Lost,
+    Unavailable,
+    Other,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ran {
+    outcome: Outcome,
+}
+
+/// Why a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum End {
+    /// Its Worker took too much time of a processor.
+    Cpu,
+    /// It took too much memory.
+    Memory,
+    /// By itself.
+    Exited,
+    /// Nothing was asked of it, another one has taken its place, or the node ends.
+    Unneeded,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ending {
+    why: End,
+}
+
+/// What became of something that a Worker fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Fetched {
+    Answered,
+    Refused,
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Subrequest {
+    outcome: Fetched,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics(Arc<Counted>);
+
+#[derive(Debug)]
+pub(crate) struct Counted {
+    requests: Family<Ran, Counter>,
+    seconds: Histogram,
+    ends: Family<Ending, Counter>,
+    subrequests: Family<Subrequest, Counter>,
+    pub(crate) retried: Counter,
+    pub(crate) starts: Counter,
+    pub(crate) loads: Counter,
+    pub(crate) processes: Gauge,
+}
+
+impl std::ops::Deref for Metrics {
+    type Target = Counted;
+
+    fn deref(&self) -> &Counted {
+        &self.0
+    }
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let counted = Counted {
+            requests: Family::default(),
+            // From half a millisecond to 16 seconds.
+            seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+            ends: Family::default(),
+            subrequests: Family::default(),
+            retried: Counter::default(),
+            starts: Counter::default(),
+            loads: Counter::default(),
+            processes: Gauge::default(),
+        };
+        registry.register("requests", "Requests for Workers", counted.requests.clone());
+        registry.register(
+            "first_byte_seconds",
+            "From a request to the head of its Worker's answer",
+            counted.seconds.clone(),
+        );
+        registry.register("ends", "Processes of the engine that ended", counted.ends.clone());
+        registry.register("subrequests", "What Workers fetched", counted.subrequests.clone());
+        registry.register(
+            "retried",
+            "Requests sent once more, after the process that had them ended",
+            counted.retried.clone(),
+        );
+        registry.register("starts", "Processes of the engine that were started", counted.starts.clone());
+        registry.register("loads", "Workers that a process has loaded", counted.loads.clone());
+        registry.register("processes", "Processes of the engine", counted.processes.clone());
+        Self(Arc::new(counted))
+    }
+
+    pub(crate) fn ran(&self, fault: Option<&Fault>, took: Duration) {
+        let outcome = match fault {
+            None => Outcome::Answered,
+            Some(Fault::WorkerThrew) => Outcome::Threw,
+            Some(Fault::WorkerBroken(_)) => Outcome::Broken,
+            Some(Fault::WorkerExceeded) => Outcome::Exceeded,
+            Some(Fault::WorkerLost) => Outcome::Lost,
+            Some(Fault::WorkersUnavailable(_)) => Outcome::Unavailable,
+            Some(_) => Outcome::Other,
+        };
+        self.requests.get_or_create(&Ran { outcome }).inc();
+        if fault.is_none() {
+            self.seconds.observe(took.as_secs_f64());
+        }
+    }
+
+    pub(crate) fn ended(&self, why: End) {
+        self.ends.get_or_create(&Ending { why }).inc();
+        self.processes.dec();
+    }
+
+    pub(crate) fn fetched(&self, outcome: Fetched) {
+        self.subrequests.get_or_create(&Subrequest { outcome }).inc();
+    }
+}

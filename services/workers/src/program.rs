@@ -1,0 +1,201 @@
+//! What the engine is given of a version: pure. Modules, bindings, and the day whose behaviour it wants, as JSON that the
+//! dispatcher (`engine/dispatcher.js`) hands to the engine's loader.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use proxima_model::{BindingName, BindingValue, ModuleKind, ModuleName, WorkerSyntax, WorkerVersion};
+use serde_json::{Map, Value, json};
+
+/// Runs scripts of service-worker syntax.
+const SERVICE_WORKER: &str = include_str!("service_worker.js");
+/// Its module's name. Begins as no path does.
+const SERVICE_WORKER_NAME: &str = "proxima-service-worker.js";
+
+/// Why a version cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ProgramError {
+    #[error("the content of module {0} is not there")]
+    Missing(ModuleName),
+    #[error("module {0} is not UTF-8")]
+    NotText(ModuleName),
+    #[error("module {0} is not JSON")]
+    NotJson(ModuleName),
+    #[error("the secret {0} is not there")]
+    NoSecret(BindingName),
+    #[error("the binding {0} is of a kind that is not offered yet")]
+    NotOffered(BindingName),
+}
+
+/// A version as the dispatcher reads it. `content` gives a module's octets.
+pub(crate) fn program(
+    version: &WorkerVersion,
+    secrets: &BTreeMap<BindingName, String>,
+    content: impl Fn(&ModuleName) -> Option<Vec<u8>>,
+) -> Result<Value, ProgramError> {
+    let mut modules = Map::new();
+    for module in &version.modules {
+        if module.kind == ModuleKind::SourceMap {
+            continue;
+        }
+        let octets = content(&module.name).ok_or_else(|| ProgramError::Missing(module.name.clone()))?;
+        modules.insert(module.name.as_str().to_owned(), written(&module.name, module.kind, octets)?);
+    }
+    let mut env = Map::new();
+    let mut imported = String::new();
+    for binding in &version.bindings {
+        let name = &binding.name;
+        let value = match &binding.value {
+            BindingValue::PlainText(text) => json!(text),
+            BindingValue::Json(value) => value.clone(),
+            BindingValue::SecretText => {
+                json!(secrets.get(name).ok_or_else(|| ProgramError::NoSecret(name.clone()))?)
+            }
+            BindingValue::TextBlob(module)
+            | BindingValue::DataBlob(module)
+            | BindingValue::WasmModule(module) => {
+                import(name, module, &mut imported);
+                continue;
+            }
+            BindingValue::Service { .. } => return Err(ProgramError::NotOffered(name.clone())),
+        };
+        env.insert(name.as_str().to_owned(), value);
+    }
+    let main = match version.syntax {
+        WorkerSyntax::Modules => version.main.as_str(),
+        WorkerSyntax::ServiceWorker => {
+            let script = json!(version.main).to_string();
+            let module = imported + &SERVICE_WORKER.replace("SCRIPT", &script);
+            modules.insert(SERVICE_WORKER_NAME.to_owned(), json!({ "js": module }));
+            SERVICE_WORKER_NAME
+        }
+    };
+    Ok(json!({
+        "mainModule": main,
+        "modules": modules,
+        "env": env,
+        "compatibilityDate": version.compatibility_date,
+        "compatibilityFlags": version.compatibility_flags,
+    }))
+}
+
+/// A module as the loader takes it; octets that are no text as Base64, of which the dispatcher makes octets.
+fn written(name: &ModuleName, kind: ModuleKind, octets: Vec<u8>) -> Result<Value, ProgramError> {
+    let text = |octets| String::from_utf8(octets).map_err(|_| ProgramError::NotText(name.clone()));
+    Ok(match kind {
+        ModuleKind::EsModule | ModuleKind::SourceMap => json!({ "js": text(octets)? }),
+        ModuleKind::CommonJs => json!({ "cjs": text(octets)? }),
+        ModuleKind::Text => json!({ "text": text(octets)? }),
+        ModuleKind::Data => json!({ "data": BASE64_STANDARD.encode(octets) }),
+        ModuleKind::Wasm => json!({ "wasm": BASE64_STANDARD.encode(octets) }),
+        ModuleKind::Json => {
+            let value: Value =
+                serde_json::from_slice(&octets).map_err(|_| ProgramError::NotJson(name.clone()))?;
+            json!({ "json": value })
+        }
+    })
+}
+
+/// Makes a module a global.
+fn import(name: &BindingName, module: &ModuleName, into: &mut String) {
+    let count = into.lines().count();
+    let (name, module) = (json!(name), json!(module));
+    // Writing to a string does not fail. What is imported is there before the first statement runs.
+    let _ = writeln!(into, "import blob{count} from {module}; globalThis[{name}] = blob{count};");
+}
+
+#[cfg(test)]
+mod tests {
+    use proxima_model::{
+        AccountId, CompatibilityDate, ContentHash, Timestamp, WorkerAnnotations, WorkerBinding, WorkerModule,
+        WorkerName, WorkerVersionId,
+    };
+
+    use super::*;
+
+    fn version(syntax: WorkerSyntax, modules: &[(&str, ModuleKind)]) -> WorkerVersion {
+        let module = |&(name, kind): &(&str, ModuleKind)| WorkerModule {
+            name: ModuleName::parse(name).unwrap(),
+            kind,
+            octets: 1,
+            hash: ContentHash::from_bytes([0; 32]),
+        };
+        WorkerVersion {
+            account: AccountId::from_bytes([1; 16]),
+            worker: WorkerName::parse("app").unwrap(),
+            id: WorkerVersionId::from_random([2; 16]),
+            number: 1,
+            created_at: Timestamp::from_millis(0),
+            author: "test".to_owned(),
+            source: "api".to_owned(),
+            annotations: WorkerAnnotations::default(),
+            syntax,
+            main: ModuleName::parse(modules[0].0).unwrap(),
+            compatibility_date: CompatibilityDate::oldest(),
+            compatibility_flags: vec!["nodejs_compat".parse().unwrap()],
+            bindings: Vec::new(),
+            modules: modules.iter().map(module).collect(),
+            cpu_ms_max: None,
+        }
+    }
+
+    fn bind(version: &mut WorkerVersion, name: &str, value: BindingValue) {
+        version.bindings.push(WorkerBinding { name: BindingName::parse(name).unwrap(), value });
+    }
+
+    #[test]
+    fn modules_are_written_as_the_loader_takes_their_kinds() {
+        let kinds = [
+            ("main.js", ModuleKind::EsModule),
+            ("c.cjs", ModuleKind::CommonJs),
+            ("t.txt", ModuleKind::Text),
+            ("d.bin", ModuleKind::Data),
+            ("w.wasm", ModuleKind::Wasm),
+            ("j.json", ModuleKind::Json),
+            ("main.js.map", ModuleKind::SourceMap),
+        ];
+        let version = version(WorkerSyntax::Modules, &kinds);
+        let made = program(&version, &BTreeMap::new(), |_| Some(b"[1]".to_vec())).unwrap();
+        let modules = json!({
+            "main.js": { "js": "[1]" }, "c.cjs": { "cjs": "[1]" }, "t.txt": { "text": "[1]" },
+            "d.bin": { "data": "WzFd" }, "w.wasm": { "wasm": "WzFd" }, "j.json": { "json": [1] },
+        });
+        let expected = json!({
+            "mainModule": "main.js", "modules": modules, "env": {},
+            "compatibilityDate": "2021-11-02", "compatibilityFlags": ["nodejs_compat"],
+        });
+        assert_eq!(made, expected);
+    }
+
+    #[test]
+    fn bindings_become_values_and_what_is_missing_is_told() {
+        let mut version = version(WorkerSyntax::Modules, &[("main.js", ModuleKind::EsModule)]);
+        bind(&mut version, "TEXT", BindingValue::PlainText("x".to_owned()));
+        bind(&mut version, "JSON", BindingValue::Json(json!({ "a": [1] })));
+        bind(&mut version, "SECRET", BindingValue::SecretText);
+        let secret = BindingName::parse("SECRET").unwrap();
+        let secrets = BTreeMap::from([(secret.clone(), "hidden".to_owned())]);
+        let content = |_: &ModuleName| Some(Vec::new());
+        let made = program(&version, &secrets, content).unwrap();
+        assert_eq!(made["env"], json!({ "TEXT": "x", "JSON": { "a": [1] }, "SECRET": "hidden" }));
+        assert_eq!(program(&version, &BTreeMap::new(), content), Err(ProgramError::NoSecret(secret)));
+        assert_eq!(program(&version, &secrets, |_| None), Err(ProgramError::Missing(version.main.clone())));
+        let octets = |_: &ModuleName| Some(vec![0xff]);
+        assert_eq!(program(&version, &secrets, octets), Err(ProgramError::NotText(version.main.clone())));
+    }
+
+    #[test]
+    fn a_script_of_service_worker_syntax_is_run_by_a_module_of_ours() {
+        let modules = [("worker.js", ModuleKind::CommonJs), ("w.wasm", ModuleKind::Wasm)];
+        let mut version = version(WorkerSyntax::ServiceWorker, &modules);
+        bind(&mut version, "ADD", BindingValue::WasmModule(ModuleName::parse("w.wasm").unwrap()));
+        let made = program(&version, &BTreeMap::new(), |_| Some(Vec::new())).unwrap();
+        assert_eq!(made["mainModule"], SERVICE_WORKER_NAME);
+        let runner = made["modules"][SERVICE_WORKER_NAME]["js"].as_str().unwrap();
+        assert!(
+            runner.starts_with("import blob0 from \"w.wasm\"; globalThis[\"ADD\"] = blob0;\n"),
+            "{runner}"
+        );
+        assert!(runner.contains("await import(\"worker.js\");"), "{runner}");
+    }
+}

@@ -1,0 +1,174 @@
+//! The service: has the engine ready, answers what it asks, and keeps what is deployed in step with the replica.
+
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
+use proxima_ledger::{ChangeSet, Snapshot};
+use proxima_pipeline::{BodyError, Fetch};
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    SERVICE, WorkersConfig, WorkersError, WorkersStage,
+    code::Code,
+    egress::{Egress, UnderWay},
+    engine::{Asked, Engine},
+    metrics::Metrics,
+    stage::Shared,
+    version::Deployments,
+};
+
+/// How to get the program.
+const HOW_TO_GET_IT: &str =
+    "install the npm package `workerd` and name its program in [workers] workerd, or put it into PATH";
+
+/// The service.
+pub struct WorkersService {
+    config: WorkersConfig,
+    program: Option<PathBuf>,
+    shared: Arc<Shared>,
+    fetch: OnceLock<Arc<dyn Fetch>>,
+}
+
+impl WorkersService {
+    /// The service as `[workers]` describes it.
+    ///
+    /// # Errors
+    /// What is wrong there.
+    pub fn new(node: &NodeContext) -> Result<Arc<Self>, WorkersError> {
+        let config = WorkersConfig::of(&node.config)?;
+        let program = config.program(std::env::var_os("PATH").as_deref());
+        let shared = Arc::new(Shared {
+            deployments: Deployments::new(node.replica.clone()),
+            engine: OnceLock::new(),
+            missed: AtomicBool::new(false),
+            metrics: node.metrics.register(SERVICE, Metrics::register),
+        });
+        Ok(Arc::new(Self { config, program, shared, fetch: OnceLock::new() }))
+    }
+
+    /// The stage that runs Workers.
+    pub fn stage(&self) -> WorkersStage {
+        WorkersStage(Arc::clone(&self.shared))
+    }
+
+    /// By whom Workers fetch. Given once, before the service runs: without, it does not.
+    pub fn fetch_by(&self, fetch: Arc<dyn Fetch>) {
+        self.fetch.set(fetch).ok();
+    }
+}
+
+#[async_trait]
+impl Service for WorkersService {
+    fn name(&self) -> &'static str {
+        SERVICE
+    }
+
+    fn prepare(&self, _: &Snapshot, changed: &ChangeSet) -> Result<Prepared, PrepareError> {
+        let (shared, changed) = (Arc::clone(&self.shared), changed.clone());
+        Ok(Prepared::new(move || shared.deployments.forget(&changed)))
+    }
+
+    async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
+        let Some(fetch) = self.fetch.get().cloned() else {
+            return Err(ServiceError::new("nobody fetches for Workers"));
+        };
+        let Some(program) = self.program.clone() else {
+            tracing::info!("there is no program workerd, so no Workers run here: {HOW_TO_GET_IT}");
+            shutdown.draining().await;
+            return Ok(());
+        };
+        let data = node.config.node.data_dir.join(SERVICE);
+        let (engine, asked) = Engine::new(program.clone(), &data, &self.config, self.shared.metrics.clone())
+            .map_err(ServiceError::new)?;
+        tracing::info!(program = %program.display(), "Workers run here");
+        // Requests that are answered until the node stops may need Workers until then.
+        let stopped = shutdown.stop_token();
+        self.answer(asked, &node, fetch, &stopped);
+        let running = Arc::clone(&engine);
+        tokio::spawn(async move {
+            stopped.cancelled().await;
+            running.stop();
+        });
+        self.shared.engine.set(engine).ok();
+        shutdown.draining().await;
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        match &self.config.workerd {
+            Some(named) if self.program.is_none() => {
+                Health::Degraded(format!("no Workers: {} is no program; {HOW_TO_GET_IT}", named.display()))
+            }
+            // Who has no Workers needs none to be run.
+            None if self.program.is_none() && self.shared.missed.load(Ordering::Relaxed) => {
+                Health::Degraded(format!("a Worker was asked for, and there is no workerd: {HOW_TO_GET_IT}"))
+            }
+            _ if self.program.is_some() && self.shared.engine.get().is_none() => Health::Starting,
+            _ => Health::Ready,
+        }
+    }
+}
+
+impl WorkersService {
+    /// Answers processes of the engine.
+    fn answer(&self, asked: Asked, node: &NodeContext, fetch: Arc<dyn Fetch>, stopped: &CancellationToken) {
+        let code = Arc::new(Code { replica: node.replica.clone(), metrics: self.shared.metrics.clone() });
+        let egress = Arc::new(Egress {
+            fetch,
+            clock: Arc::clone(&node.clock),
+            pop: node.pop().clone(),
+            metrics: self.shared.metrics.clone(),
+            under_way: Arc::<UnderWay>::default(),
+        });
+        serve(asked.code, stopped.clone(), move |request| Arc::clone(&code).answer(request));
+        serve(asked.egress, stopped.clone(), move |request| Arc::clone(&egress).answer(request));
+    }
+}
+
+/// Answers at a socket in the folder of the engine, until the node stops.
+fn serve<A, F, B>(listener: UnixListener, stopped: CancellationToken, answer: A)
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Response<B>, std::convert::Infallible>> + Send + 'static,
+    B: http_body::Body<Data = bytes::Bytes, Error = BodyError> + Send + 'static,
+{
+    tokio::spawn(async move {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stopped.cancelled() => return,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection of the engine cannot be taken");
+                    // Descriptors have run out, and are given back.
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+            };
+            let connection =
+                http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer.clone()));
+            let stopped = stopped.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    // Processes of the engine may end whenever they like.
+                    _ = connection => {}
+                    () = stopped.cancelled() => {}
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,110 @@
+//! The stage: requests that a route or a custom domain leads to a Worker are answered by it.
+
+use std::sync::{Arc, OnceLock, atomic::Ordering};
+
+use http::{HeaderName, HeaderValue, Uri, header};
+use proxima_model::WorkerName;
+use proxima_pipeline::{Decision, Exchange, Fault, Flow, Glance, Response, Sight, Stage};
+
+use crate::{
+    SERVICE,
+    engine::{Engine, Head},
+    facts::{FIELD, facts},
+    fields::take_off_hop_by_hop,
+    metrics::Metrics,
+    version::Deployments,
+};
+
+/// Requests that carry the same value here get the same version of a deployment.
+const VERSION_KEY: HeaderName = HeaderName::from_static("cloudflare-workers-version-key");
+
+/// What the stage and the service share.
+pub(crate) struct Shared {
+    pub(crate) deployments: Deployments,
+    /// The engine, once the service runs and if its program is there.
+    pub(crate) engine: OnceLock<Arc<Engine>>,
+    /// Whether a request has missed it.
+    pub(crate) missed: std::sync::atomic::AtomicBool,
+    pub(crate) metrics: Metrics,
+}
+
+/// The stage.
+#[derive(Clone)]
+pub struct WorkersStage(pub(crate) Arc<Shared>);
+
+impl Stage for WorkersStage {
+    fn name(&self) -> &'static str {
+        SERVICE
+    }
+
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+        let request = &exchange.request;
+        let worker = exchange.site.as_ref().and_then(|site| {
+            site.workers.find(request.scheme, &request.host, request.target.as_str()).cloned()
+        });
+        match worker {
+            Some(worker) => Decision::Later(Box::pin(self.answer(exchange, worker))),
+            None => Decision::Now(Flow::Continue),
+        }
+    }
+
+    fn glance(&self, glance: &mut Glance<'_>) -> Sight {
+        match &glance.site {
+            Some(site) if site.workers.find(glance.scheme, glance.host, glance.target).is_none() => {
+                Sight::Pass
+            }
+            _ => Sight::Unsure,
+        }
+    }
+}
+
+impl WorkersStage {
+    async fn answer(&self, exchange: &mut Exchange, worker: WorkerName) -> Flow {
+        let answered = self.run(exchange, &worker).await;
+        self.0.metrics.ran(answered.as_ref().err(), exchange.received.elapsed());
+        match answered {
+            Ok(response) => {
+                exchange.trace.note(SERVICE, || format!("the Worker answered {}", response.status));
+                Flow::Respond(response)
+            }
+            Err(fault) => Flow::Fail(fault),
+        }
+    }
+
+    async fn run(&self, exchange: &mut Exchange, worker: &WorkerName) -> Result<Response, Fault> {
+        let site = exchange.site.clone().ok_or(Fault::Internal("no stage has set the zone"))?;
+        let sticky = exchange.request.headers.get(VERSION_KEY).map(HeaderValue::as_bytes);
+        let chosen = self.0.deployments.choose(site.zone.account, worker, sticky).map_err(|error| {
+            tracing::error!(%error, "the deployment of a Worker cannot be read");
+            Fault::Internal("the replica cannot be read")
+        })?;
+        let key = chosen.ok_or(Fault::WorkerBroken("no version of it is deployed"))?;
+        exchange.trace.note(SERVICE, || format!("a route leads to Worker {worker}, version {}", key.version));
+        let Some(engine) = self.0.engine.get() else {
+            self.0.missed.store(true, Ordering::Relaxed);
+            return Err(Fault::WorkersUnavailable("the program workerd is not there"));
+        };
+        let head = head(exchange, facts(exchange, &key), site.zone.settings.websockets)?;
+        let body = std::mem::take(&mut exchange.request_body);
+        engine.run(&key, head, body).await
+    }
+}
+
+/// The request as the engine gets it.
+fn head(exchange: &Exchange, facts: String, websockets: bool) -> Result<Head, Fault> {
+    let request = &exchange.request;
+    let malformed = || Fault::BadRequest("its URL is none that a Worker could be given");
+    let uri: Uri = request.url().try_into().map_err(|_| malformed())?;
+    let mut headers = request.headers.clone();
+    take_off_hop_by_hop(&mut headers);
+    // The body's own length frames it.
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::EXPECT);
+    if let Some(protocol) = request.upgrade.as_deref().filter(|it| websockets && *it == "websocket") {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_str(protocol).map_err(|_| malformed())?);
+    }
+    let facts = HeaderValue::from_str(&facts).map_err(|_| Fault::Internal("a fact is no field's value"))?;
+    headers.insert(HeaderName::from_static(FIELD), facts);
+    Ok(Head { method: request.method.clone(), uri, headers })
+}

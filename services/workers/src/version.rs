@@ -1,0 +1,140 @@
+//! Which version of a Worker a request gets.
+
+use std::{collections::HashMap, fmt, sync::PoisonError, sync::RwLock};
+
+use proxima_ledger::{ChangeSet, ReadError, Replica, Seq};
+use proxima_model::{AccountId, Entity, Kind, VersionShares, Worker, WorkerName, WorkerVersionId};
+use siphasher::sip::SipHasher13;
+
+/// Workers whose deployments are remembered: beyond it, all are read anew.
+const DEPLOYMENTS_MAX: usize = 10_000;
+
+/// A version of a Worker: what a process of the engine has loaded under one name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct VersionKey {
+    pub(crate) account: AccountId,
+    pub(crate) worker: WorkerName,
+    pub(crate) version: WorkerVersionId,
+}
+
+/// As the engine names its code: `ACCOUNT/WORKER/VERSION`.
+impl fmt::Display for VersionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.account, self.worker, self.version)
+    }
+}
+
+impl VersionKey {
+    /// Reads what `Display` writes.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('/');
+        let key = Self {
+            account: parts.next()?.parse().ok()?,
+            worker: parts.next()?.parse().ok()?,
+            version: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(key)
+    }
+}
+
+/// The deployments of Workers that were asked for, as the replica has them.
+pub(crate) struct Deployments {
+    replica: Replica,
+    known: RwLock<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    shares: HashMap<(AccountId, WorkerName), Option<VersionShares>>,
+    /// What was read from a state before this one may be outdated, and is not kept.
+    since: Seq,
+}
+
+impl Deployments {
+    pub(crate) fn new(replica: Replica) -> Self {
+        Self { replica, known: RwLock::default() }
+    }
+
+    /// The version that answers a request; `None` where the Worker is not deployed. All requests that carry the same
+    /// `sticky` text get the same version for as long as the deployment is in force, others one at random.
+    pub(crate) fn choose(
+        &self,
+        account: AccountId,
+        worker: &WorkerName,
+        sticky: Option<&[u8]>,
+    ) -> Result<Option<VersionKey>, ReadError> {
+        let shares = self.shares(account, worker)?;
+        Ok(shares.map(|shares| {
+            let version = shares.version_at(draw(sticky));
+            VersionKey { account, worker: worker.clone(), version }
+        }))
+    }
+
+    fn shares(&self, account: AccountId, worker: &WorkerName) -> Result<Option<VersionShares>, ReadError> {
+        let id = (account, worker.clone());
+        if let Some(known) = self.known.read().unwrap_or_else(PoisonError::into_inner).shares.get(&id) {
+            return Ok(known.clone());
+        }
+        let snapshot = self.replica.snapshot()?;
+        let found = snapshot.get::<Worker>(&id)?;
+        let shares = found.and_then(|worker| worker.deployment).map(|deployment| deployment.versions);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if snapshot.seq() >= known.since {
+            if known.shares.len() >= DEPLOYMENTS_MAX {
+                known.shares.clear();
+            }
+            known.shares.insert(id, shares.clone());
+        }
+        Ok(shares)
+    }
+
+    /// Forgets what these changes make outdated; to be called when they come into force.
+    pub(crate) fn forget(&self, changed: &ChangeSet) {
+        if !changed.touches(Kind::Worker) {
+            return;
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.since = changed.to;
+        match &changed.keys {
+            None => known.shares.clear(),
+            Some(keys) => known.shares.retain(|id, _| !keys.contains(&Worker::key_of(id))),
+        }
+    }
+}
+
+/// A hundredth of a percent, from 0 to 9,999: by what stays the same, or at random.
+fn draw(sticky: Option<&[u8]>) -> u16 {
+    let all = u64::from(VersionShares::ALL);
+    let drawn = match sticky {
+        Some(text) => SipHasher13::new().hash(text) % all,
+        None => rand::random_range(0..all),
+    };
+    u16::try_from(drawn).expect("it is below ten thousand")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sticks_is_drawn_alike_and_spread_evenly() {
+        assert_eq!(draw(Some(b"user-1")), draw(Some(b"user-1")));
+        let below = (0..10_000).filter(|user| draw(Some(format!("user-{user}").as_bytes())) < 2_500).count();
+        assert!((2_300..2_700).contains(&below), "{below} of 10,000 in a quarter");
+        assert!((0..1_000).all(|_| draw(None) < VersionShares::ALL));
+    }
+
+    #[test]
+    fn a_version_is_read_as_it_is_written() {
+        let key = VersionKey {
+            account: AccountId::from_bytes([1; 16]),
+            worker: WorkerName::parse("app").expect("a name"),
+            version: WorkerVersionId::from_random([2; 16]),
+        };
+        let text = key.to_string();
+        assert_eq!(VersionKey::parse(&text), Some(key));
+        for wrong in ["", "a/b", &format!("{text}/x"), &text.replace("app", "../x")] {
+            assert_eq!(VersionKey::parse(wrong), None, "{wrong}");
+        }
+    }
+}

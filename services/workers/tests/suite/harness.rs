@@ -1,0 +1,380 @@
+//! A node with nothing but Workers, and requests for them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use proxima_chassis::{Health, NodeConfig, NodeContext, Service, random_id, run_node};
+use proxima_ledger::{Append, Change, IdempotencyKey};
+use proxima_model::{
+    AccountId, BindingName, BindingValue, CompatibilityDate, ContentHash, Deployment, DeploymentId,
+    ModuleKind, ModuleName, PopCode, RoutePattern, Timestamp, VersionShare, VersionShares, Worker,
+    WorkerAnnotations, WorkerBinding, WorkerContent, WorkerModule, WorkerName, WorkerRoute, WorkerRouteId,
+    WorkerSecrets, WorkerSyntax, WorkerTag, WorkerVersion, WorkerVersionId, Zone, ZoneId, ZoneName,
+    ZoneSettings, ZoneStatus,
+};
+use proxima_pipeline::{
+    Body, Client, Decision, Exchange, Fetch, Flow, Pipeline, Protocol, RayId, Request, Response, Scheme,
+    Site, SiteWorkers, Stage, Trace,
+};
+use proxima_workers::WorkersService;
+
+/// What must happen, happens by then, also on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
+pub(crate) const HOST: &str = "www.example.com";
+/// The account of most tests.
+pub(crate) const OWN: AccountId = AccountId::from_bytes([1; 16]);
+/// Another one.
+pub(crate) const OTHER: AccountId = AccountId::from_bytes([2; 16]);
+
+pub(crate) struct Running {
+    pub(crate) node: NodeContext,
+    pub(crate) service: Arc<WorkersService>,
+    pub(crate) fetched: Arc<Fetched>,
+    pipeline: Pipeline,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+/// A version that a test makes.
+pub(crate) struct Code {
+    pub(crate) modules: Vec<(&'static str, ModuleKind, Vec<u8>)>,
+    pub(crate) syntax: WorkerSyntax,
+    pub(crate) bindings: Vec<(&'static str, BindingValue)>,
+    pub(crate) secrets: BTreeMap<BindingName, String>,
+}
+
+/// The program, as the set-up installs it.
+pub(crate) fn workerd() -> PathBuf {
+    let modules = std::env::var_os("PROXIMA_WORKERS_PACKAGES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/workers/node_modules"),
+        PathBuf::from,
+    );
+    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "64" };
+    let program = modules.join(format!("@cloudflare/workerd-linux-{machine}/bin/workerd"));
+    assert!(
+        program.exists(),
+        "{} is not there: run `cargo xtask setup`, or let PROXIMA_WORKERS_PACKAGES name a folder node_modules with it",
+        program.display()
+    );
+    program
+}
+
+/// Runs a test against a node with one process for all accounts and this in its table `[workers]` besides.
+pub(crate) fn with_engine<F: Future<Output = ()>>(workers: &str, test: impl FnOnce(Arc<Running>) -> F) {
+    with_node(&format!("workerd = {:?}\nshards = 1\n{workers}", workerd()), test);
+}
+
+/// The same, with nothing else in the table.
+pub(crate) fn with_node<F: Future<Output = ()>>(workers: &str, test: impl FnOnce(Arc<Running>) -> F) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("key"), "11".repeat(32)).unwrap();
+        let config = format!(
+            "[node]\nname = \"test\"\npop = \"FRA\"\nregion = \"europe\"\ndata_dir = {:?}\nkey_file = {:?}\n\
+             admin = \"127.0.0.1:0\"\ndrain_seconds = 10\n[network]\n[workers]\n{workers}\n",
+            folder.path().join("data"),
+            folder.path().join("key"),
+        );
+        let (made, fetched) = (Arc::new(OnceLock::new()), Arc::<Fetched>::default());
+        let (making, fetching) = (Arc::clone(&made), Arc::clone(&fetched));
+        let make = move |node: &NodeContext| -> Result<Vec<Arc<dyn Service>>, _> {
+            let service = WorkersService::new(node)?;
+            service.fetch_by(Arc::clone(&fetching) as Arc<dyn Fetch>);
+            making.set(Arc::clone(&service)).ok();
+            Ok(vec![service as Arc<dyn Service>])
+        };
+        let (ready, is_ready) = tokio::sync::oneshot::channel();
+        let known = BTreeSet::from(["workers"]);
+        let run = run_node(NodeConfig::parse(&config).unwrap(), &known, &make, |node| {
+            ready.send(node.clone()).ok();
+        });
+        let body = async {
+            let node = is_ready.await.unwrap();
+            let service: Arc<WorkersService> = Arc::clone(made.get().unwrap());
+            let pipeline = Pipeline::new(vec![Box::new(service.stage()), Box::new(Behind)]);
+            let running = Arc::new(Running { node, service, fetched, pipeline });
+            let tested = async {
+                running.engine_is_ready().await;
+                test(Arc::clone(&running)).await;
+            };
+            tokio::time::timeout(DEADLINE, tested).await.expect("the test ends in time");
+        };
+        tokio::pin!(run, body);
+        tokio::select! {
+            // A test may end the node itself, and look at what is left then.
+            ended = &mut run => {
+                eprintln!("the node ended: {ended:?}");
+                body.await;
+            }
+            () = &mut body => {}
+        }
+    });
+}
+
+/// The last stage: what is behind Workers.
+struct Behind;
+
+impl Stage for Behind {
+    fn name(&self) -> &'static str {
+        "behind"
+    }
+
+    fn on_request<'a>(&'a self, _: &'a mut Exchange) -> Decision<'a> {
+        Decision::Now(Flow::Respond(Response { body: Body::full("behind"), ..Response::default() }))
+    }
+}
+
+/// What was fetched; each is answered with a line that tells it.
+#[derive(Default)]
+pub(crate) struct Fetched {
+    pub(crate) lines: Mutex<Vec<String>>,
+}
+
+impl Fetch for Fetched {
+    fn fetch<'a>(&'a self, account: AccountId, exchange: &'a mut Exchange) -> BoxFuture<'a, Response> {
+        Box::pin(async move {
+            let body = std::mem::take(&mut exchange.request_body).collect(1 << 20).await.unwrap();
+            let request = &exchange.request;
+            let mut ours: Vec<String> =
+                request.headers.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+            ours.retain(|field| field.starts_with("cf-") || field.starts_with("x-"));
+            let url = request.url();
+            let line =
+                format!("{account} {} {url} {ours:?} {:?}", request.method, String::from_utf8_lossy(&body));
+            self.lines.lock().unwrap().push(line.clone());
+            let mut response = Response { body: Body::full(line), ..Response::default() };
+            if let Some(to) = request.target.query().and_then(|query| query.strip_prefix("to=")) {
+                response.status = StatusCode::FOUND;
+                response.headers.insert(header::LOCATION, HeaderValue::from_str(to).unwrap());
+            }
+            response
+        })
+    }
+}
+
+impl Code {
+    /// One module with this text.
+    pub(crate) fn module(text: &str) -> Self {
+        Self {
+            modules: vec![("main.js", ModuleKind::EsModule, text.into())],
+            syntax: WorkerSyntax::Modules,
+            bindings: Vec::new(),
+            secrets: BTreeMap::new(),
+        }
+    }
+
+    /// A module whose default export answers `fetch` with what the body of this function returns.
+    pub(crate) fn fetch(body: &str) -> Self {
+        Self::module(&format!("export default {{ async fetch(request, env, ctx) {{ {body} }} }}"))
+    }
+}
+
+impl Running {
+    /// Until the engine is there, if its program is: nothing tells of it.
+    async fn engine_is_ready(&self) {
+        let mut due = tokio::time::interval(Duration::from_millis(5));
+        while self.service.health() == Health::Starting {
+            due.tick().await;
+        }
+    }
+
+    /// Puts a version into the replica.
+    pub(crate) async fn version(&self, account: AccountId, name: &str, code: Code) -> WorkerVersionId {
+        let (worker, id) = (WorkerName::parse(name).unwrap(), WorkerVersionId::from_random(random_id()));
+        let mut changes = Vec::new();
+        let mut modules = Vec::new();
+        for (name, kind, octets) in &code.modules {
+            let mut hash = [0; 32];
+            hash[..16].copy_from_slice(&random_id());
+            let hash = ContentHash::from_bytes(hash);
+            changes.extend(
+                WorkerContent::pieces(account, hash, octets).map(|piece| self.node.replica.put(&piece)),
+            );
+            modules.push(WorkerModule {
+                name: ModuleName::parse(name).unwrap(),
+                kind: *kind,
+                octets: octets.len().try_into().unwrap(),
+                hash,
+            });
+        }
+        let binding = |(name, value): (&str, BindingValue)| WorkerBinding {
+            name: BindingName::parse(name).unwrap(),
+            value,
+        };
+        changes.push(self.node.replica.put(&WorkerVersion {
+            account,
+            worker: worker.clone(),
+            id,
+            number: 1,
+            created_at: Timestamp::from_millis(0),
+            author: "test".to_owned(),
+            source: "api".to_owned(),
+            annotations: WorkerAnnotations::default(),
+            syntax: code.syntax,
+            main: modules[0].name.clone(),
+            compatibility_date: CompatibilityDate::parse("2026-11-01").unwrap(),
+            compatibility_flags: Vec::new(),
+            bindings: code.bindings.into_iter().map(binding).collect(),
+            modules,
+            cpu_ms_max: None,
+        }));
+        if !code.secrets.is_empty() {
+            let secrets = WorkerSecrets { account, worker, version: id, texts: code.secrets };
+            changes.push(self.node.replica.put(&secrets));
+        }
+        self.change(changes).await;
+        id
+    }
+
+    /// Has versions answer: each with its hundredths of a percent.
+    pub(crate) async fn deploy(&self, account: AccountId, name: &str, shares: &[(WorkerVersionId, u16)]) {
+        let now = Timestamp::from_millis(0);
+        let shares = shares.iter().map(|&(version, hundredths)| VersionShare { version, hundredths });
+        let versions = VersionShares::try_from(shares.collect::<Vec<_>>()).unwrap();
+        let deployment = Deployment {
+            id: DeploymentId::from_random(random_id()),
+            created_at: now,
+            author: "test".to_owned(),
+            source: "api".to_owned(),
+            annotations: WorkerAnnotations::default(),
+            versions,
+        };
+        let worker = Worker {
+            account,
+            name: WorkerName::parse(name).unwrap(),
+            tag: WorkerTag::from_bytes([3; 16]),
+            created_at: now,
+            modified_at: now,
+            subdomain_enabled: false,
+            previews_enabled: false,
+            tags: Vec::new(),
+            observability: None,
+            deployment: Some(deployment),
+            versions: Vec::new(),
+            former_deployments: Vec::new(),
+            next_number: 2,
+        };
+        self.change(vec![self.node.replica.put(&worker)]).await;
+    }
+
+    /// Both, for all requests.
+    pub(crate) async fn upload(&self, account: AccountId, name: &str, code: Code) {
+        let version = self.version(account, name, code).await;
+        self.deploy(account, name, &[(version, VersionShares::ALL)]).await;
+    }
+
+    /// Makes changes and waits until they are in force.
+    async fn change(&self, changes: Vec<Change>) {
+        let append = Append {
+            changes,
+            preconditions: Vec::new(),
+            idempotency_key: IdempotencyKey(format!("{:x?}", random_id())),
+            fingerprint: None,
+            author: "test".to_owned(),
+        };
+        let appended = self.node.log.append(append).await.unwrap();
+        self.node.in_force.clone().wait_for(|seq| *seq >= appended.seq).await.unwrap();
+    }
+
+    /// An exchange with the Worker of this name, whose route is `www.example.com/*`.
+    pub(crate) fn exchange(&self, account: AccountId, name: &str, target: &str) -> Exchange {
+        let nobody = SocketAddr::from(([192, 0, 2, 7], 1234));
+        let client = Client { address: nobody, local: nobody, protocol: Protocol::Http2, tls: None };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static(HOST));
+        headers.insert("cf-connecting-ip", HeaderValue::from_static("192.0.2.7"));
+        let request = Request {
+            method: Method::GET,
+            scheme: Scheme::Https,
+            host: HOST.into(),
+            port: None,
+            target: target.parse().unwrap(),
+            headers,
+            upgrade: None,
+        };
+        let ray = RayId::new(PopCode::parse("FRA").unwrap());
+        let mut exchange = Exchange::new(ray, client, request, Body::empty(), Timestamp::from_millis(0));
+        exchange.site = Some(Arc::new(site(account, name)));
+        exchange.trace = Trace::kept();
+        exchange
+    }
+
+    /// Runs it; its response is there then.
+    pub(crate) async fn run(&self, exchange: &mut Exchange) -> Response {
+        self.pipeline.run(exchange).await;
+        exchange.response.take().unwrap()
+    }
+
+    /// What the Worker answers to a GET.
+    pub(crate) async fn get(&self, account: AccountId, name: &str, target: &str) -> Answer {
+        let mut exchange = self.exchange(account, name, target);
+        Answer::read(self.run(&mut exchange).await).await
+    }
+
+    /// The same, with a field.
+    pub(crate) async fn get_with(&self, name: &str, field: (&'static str, &str)) -> Answer {
+        let mut exchange = self.exchange(OWN, name, "/");
+        let value = HeaderValue::from_str(field.1).unwrap();
+        exchange.request.headers.insert(HeaderName::from_static(field.0), value);
+        Answer::read(self.run(&mut exchange).await).await
+    }
+}
+
+impl Answer {
+    pub(crate) async fn read(response: Response) -> Self {
+        let octets = response.body.collect(1 << 20).await.unwrap();
+        let text = String::from_utf8(octets.to_vec()).unwrap();
+        Self { status: response.status, headers: response.headers, text }
+    }
+
+    /// Status and text.
+    pub(crate) fn is(&self, status: u16, text: &str) -> bool {
+        self.status == status && self.text == text
+    }
+
+    /// Whether it is the page of the error of this code.
+    pub(crate) fn is_error(&self, status: u16, code: u16) -> bool {
+        self.status == status && self.text.starts_with(&format!("error {code}: "))
+    }
+}
+
+fn site(account: AccountId, name: &str) -> Site {
+    let now = Timestamp::from_millis(0);
+    let zone = Zone {
+        id: ZoneId::from_bytes([4; 16]),
+        account,
+        name: ZoneName::parse("example.com").unwrap(),
+        status: ZoneStatus::Active,
+        paused: false,
+        name_servers: Vec::new(),
+        settings: ZoneSettings::default(),
+        serial: 1,
+        created_at: now,
+        modified_at: now,
+        activated_at: Some(now),
+    };
+    let route = WorkerRoute {
+        id: WorkerRouteId::from_bytes([5; 16]),
+        zone: zone.id,
+        pattern: RoutePattern::parse("www.example.com/*").unwrap(),
+        script: Some(WorkerName::parse(name).unwrap()),
+    };
+    let mut site = Site::new(zone, [], []);
+    site.workers = SiteWorkers::new([route], []);
+    site
+}

@@ -1,0 +1,179 @@
+//! Workers that take what is everybody's.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, getpid},
+};
+
+use crate::harness::{Answer, Code, OTHER, OWN, Running, with_engine};
+
+/// The processes of the engine: this one's children of that name.
+fn processes() -> Vec<Pid> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Ok(stat) = std::fs::read_to_string(Path::new("/proc").join(id.to_string()).join("stat")) else {
+            continue;
+        };
+        let (name, fields) = stat.rsplit_once(") ").unwrap();
+        let parent = fields.split(' ').nth(1).and_then(|parent| parent.parse().ok());
+        if name.ends_with("(workerd") && parent == Some(getpid().as_raw()) {
+            found.push(Pid::from_raw(id));
+        }
+    }
+    found
+}
+
+/// Asks a Worker that is to be answered until it is told to stop; says how often it was.
+async fn keep_asking(running: Arc<Running>, stop: Arc<AtomicBool>) -> usize {
+    let mut answered = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let answer = running.get(OTHER, "neighbour", "/").await;
+        assert!(answer.is(200, "fine"), "after {answered} answers: {answer:?}");
+        answered += 1;
+    }
+    answered
+}
+
+#[test]
+fn a_worker_that_spins_answers_1102_and_a_neighbour_in_its_process_is_answered() {
+    with_engine("cpu_ms_max = 200", async |running| {
+        running.upload(OTHER, "neighbour", Code::fetch("return new Response('fine')")).await;
+        running.upload(OWN, "spin", Code::fetch("for (;;) {}")).await;
+        assert!(running.get(OTHER, "neighbour", "/").await.is(200, "fine"));
+        let stop = Arc::<AtomicBool>::default();
+        let neighbour = tokio::spawn(keep_asking(Arc::clone(&running), Arc::clone(&stop)));
+        // Whoever is unlucky once, the second time it spins alone, and from then on it is known.
+        let first = running.get(OWN, "spin", "/").await;
+        assert!(first.is_error(503, 1102), "{first:?}");
+        let again = running.get(OWN, "spin", "/").await;
+        assert!(again.is_error(503, 1102), "{again:?}");
+        stop.store(true, Ordering::Relaxed);
+        assert!(neighbour.await.unwrap() > 0);
+        running.upload(OWN, "spin", Code::fetch("return new Response('mended')")).await;
+        assert!(running.get(OWN, "spin", "/").await.is(200, "mended"), "a new version begins without blame");
+    });
+}
+
+#[test]
+fn a_worker_whose_client_has_gone_is_not_spinning_at_the_cost_of_who_comes_next() {
+    with_engine("cpu_ms_max = 300", async |running| {
+        running.upload(OTHER, "neighbour", Code::fetch("return new Response('fine')")).await;
+        running.upload(OWN, "spin", Code::fetch("await fetch('http://begun.example/'); for (;;) {}")).await;
+        assert!(running.get(OTHER, "neighbour", "/").await.is(200, "fine"));
+        let mut exchange = running.exchange(OWN, "spin", "/");
+        let begun = async {
+            while running.fetched.lines.lock().unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            _ = running.run(&mut exchange) => panic!("it spins"),
+            () = begun => {}
+        }
+        // Twice: it is neither convicted for the other's deed, nor locked out.
+        for _ in 0..2 {
+            assert!(running.get(OTHER, "neighbour", "/").await.is(200, "fine"));
+        }
+    });
+}
+
+#[test]
+fn a_worker_that_waits_for_long_does_not_spin() {
+    with_engine("cpu_ms_max = 100", async |running| {
+        running
+            .upload(OWN, "slow", Code::fetch("await scheduler.wait(1500); return new Response('slow')"))
+            .await;
+        assert!(running.get(OWN, "slow", "/").await.is(200, "slow"));
+        assert_eq!(processes().len(), 1);
+    });
+}
+
+#[test]
+fn a_worker_that_fills_the_memory_answers_1102_and_a_neighbour_is_answered() {
+    with_engine("memory_bytes_max = 268435456\ncpu_ms_max = 20000", async |running| {
+        running.upload(OTHER, "neighbour", Code::fetch("return new Response('fine')")).await;
+        let hog = Code::fetch(
+            "const all = []; for (;;) { all.push(new Array(100000).fill(Math.random())); await scheduler.wait(0) }",
+        );
+        running.upload(OWN, "hog", hog).await;
+        assert!(running.get(OTHER, "neighbour", "/").await.is(200, "fine"));
+        let stop = Arc::<AtomicBool>::default();
+        let neighbour = tokio::spawn(keep_asking(Arc::clone(&running), Arc::clone(&stop)));
+        let answer = running.get(OWN, "hog", "/").await;
+        assert!(answer.is_error(503, 1102), "{answer:?}");
+        stop.store(true, Ordering::Relaxed);
+        assert!(neighbour.await.unwrap() > 0);
+    });
+}
+
+#[test]
+fn a_process_that_is_killed_under_load_loses_no_request_that_may_be_sent_twice() {
+    with_engine("", async |running| {
+        let slow = "await scheduler.wait(20); return new Response('fine')";
+        running.upload(OTHER, "neighbour", Code::fetch(slow)).await;
+        assert!(running.get(OTHER, "neighbour", "/").await.is(200, "fine"));
+        let [process] = processes()[..] else { panic!("one process") };
+        let stop = Arc::<AtomicBool>::default();
+        let asking: Vec<_> =
+            (0..16).map(|_| tokio::spawn(keep_asking(Arc::clone(&running), Arc::clone(&stop)))).collect();
+        let killed = tokio::spawn({
+            let running = Arc::clone(&running);
+            async move {
+                let asked = running.get(OTHER, "neighbour", "/");
+                kill(process, Signal::SIGKILL).unwrap();
+                asked.await
+            }
+        });
+        assert!(killed.await.unwrap().is(200, "fine"));
+        assert_ne!(processes(), [process], "another one has taken its place");
+        stop.store(true, Ordering::Relaxed);
+        for asking in asking {
+            asking.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_request_that_must_not_be_sent_twice_is_told_that_it_was_lost() {
+    with_engine("", async |running| {
+        running
+            .upload(OWN, "slow", Code::fetch("await scheduler.wait(60000); return new Response('late')"))
+            .await;
+        running.upload(OWN, "quick", Code::fetch("return new Response('quick')")).await;
+        assert!(running.get(OWN, "quick", "/").await.is(200, "quick"));
+        let [process] = processes()[..] else { panic!("one process") };
+        let mut exchange = running.exchange(OWN, "slow", "/");
+        exchange.request.method = http::Method::POST;
+        let lost = async { Answer::read(running.run(&mut exchange).await).await };
+        let killed = async {
+            // By then it is at work: an answer that was asked for later has come.
+            assert!(running.get(OWN, "quick", "/").await.is(200, "quick"));
+            kill(process, Signal::SIGKILL).unwrap();
+        };
+        let (answer, ()) = tokio::join!(lost, killed);
+        assert!(answer.is_error(502, 502), "{answer:?}");
+    });
+}
+
+#[test]
+fn processes_end_with_the_node() {
+    with_engine("", async |running| {
+        running.upload(OWN, "app", Code::fetch("return new Response('fine')")).await;
+        assert!(running.get(OWN, "app", "/").await.is(200, "fine"));
+        assert_eq!(processes().len(), 1);
+        running.node.shutdown.begin_stop();
+        // Nothing tells of it; the test has its deadline.
+        while !processes().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    });
+}

@@ -1,0 +1,83 @@
+//! Workers by way of the real binary, deployed by stock `wrangler`.
+
+use std::{fs, process::Command};
+
+use crate::{
+    HOST,
+    dev::Dev,
+    origin::Origin,
+    process::{node_packages, output},
+    with_site,
+};
+
+/// A project for `wrangler`, in a folder of its own.
+struct Project(tempfile::TempDir);
+
+impl Project {
+    /// Of a Worker `app` whose route is all of the host.
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = format!(
+            "name = \"app\"\nmain = \"main.js\"\ncompatibility_date = \"2026-11-01\"\nworkers_dev = false\n\
+             preview_urls = false\nroutes = [{{ pattern = \"{HOST}/app/*\", zone_name = \"example.com\" }}]\n\
+             [vars]\nGREETING = \"hello\"\n",
+        );
+        fs::write(folder.path().join("wrangler.toml"), settings).unwrap();
+        Self(folder)
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(self.0.path().join("main.js"), text).unwrap();
+    }
+
+    fn wrangler(&self, dev: &Dev, args: &[&str]) -> String {
+        let program = node_packages().join("wrangler/bin/wrangler.js");
+        assert!(program.exists(), "{} is not there: run `cargo xtask setup`", program.display());
+        let (_, zones) = dev.api("GET", "/zones?name=example.com", None, None);
+        let account = zones["result"][0]["account"]["id"].as_str().unwrap();
+        let mut node = Command::new("node");
+        node.arg(program).args(args).current_dir(&self.0).env("CLOUDFLARE_ACCOUNT_ID", account);
+        node.env("CLOUDFLARE_API_BASE_URL", format!("http://{}/client/v4", dev.api))
+            .env("CLOUDFLARE_API_TOKEN", dev.token());
+        // It asks nobody else, and writes nothing beside its project.
+        node.env("HOME", self.0.path()).env("WRANGLER_SEND_METRICS", "false").env("CI", "1");
+        let (succeeded, text) = output(&mut node);
+        assert!(succeeded, "wrangler {args:?}: {text}\n{}", dev.log());
+        text
+    }
+}
+
+fn get(dev: &Dev, path: &str) -> String {
+    dev.curl(&[&dev.http_url(HOST, path)])
+}
+
+#[test]
+fn what_wrangler_deploys_answers_its_route_and_fetches_its_sites_origin() {
+    let origin = Origin::start();
+    let dev = with_site(&origin);
+    let project = Project::new();
+    let before = get(&dev, "/app/x");
+    project.write(
+        "export default { async fetch(request, env) {
+           const behind = await fetch(request);
+           return new Response(`${env.GREETING} ${new URL(request.url).pathname} ${behind.status}`);
+         } }",
+    );
+    project.wrangler(&dev, &["deploy"]);
+    let answer = get(&dev, "/app/x");
+    assert!(answer.contains("hello /app/x 200"), "{answer} instead of {before}");
+    assert!(!get(&dev, "/other").contains("hello"), "what no route matches");
+    let explained = dev.proxima(&["explain", &format!("http://{HOST}/app/x")]);
+    assert!(explained.contains("a route leads to Worker app"), "{explained}");
+
+    project.write("export default { fetch() { throw new Error('boom') } }");
+    project.wrangler(&dev, &["deploy"]);
+    let answer = get(&dev, "/app/x");
+    assert!(answer.contains("error 1101"), "{answer}");
+
+    let private = format!("export default {{ fetch: () => fetch('http://127.0.0.1:{}/') }}", dev.http.port());
+    project.write(&private);
+    project.wrangler(&dev, &["deploy"]);
+    let answer = get(&dev, "/app/x");
+    assert!(answer.contains("the origin's address is not allowed"), "{answer}");
+}
