@@ -9,7 +9,7 @@ use proxima_compression::Compressor;
 use proxima_control::ControlService;
 use proxima_dns::DnsService;
 use proxima_edge::{
-    EdgeConfig, EdgeExplainer, EdgeService, Egress,
+    EdgeConfig, EdgeExplainer, EdgeService, Egress, EgressAddresses,
     origin::{OriginConfig, OriginTimeouts, Origins},
     stages::{
         Alternatives, ClientCertificates, ClientFacts, Compression, LoopGuard, OriginRules, OriginStage,
@@ -91,7 +91,7 @@ fn pipelines(
         Box::new(OriginStage::new(Arc::clone(&origins))),
     ]);
     tiers.answer_with(behind_workers.clone(), Arc::new(cache.stage()));
-    workers.fetch_by(Arc::new(egress(node, &sites, &origins, behind_workers)?));
+    workers.fetch_by(Arc::new(egress(node, &sites, &origins, behind_workers, workers)?));
     Ok(Pipeline::new(vec![
         Box::new(ClientFacts::new(Arc::clone(&node.clock))),
         // Before whatever tells a request's host and path: it takes clients' tokens out of them.
@@ -112,12 +112,13 @@ fn pipelines(
     ]))
 }
 
-/// The way out for Workers: to none of this server's own addresses, and no other of the network's.
+/// The way out for Workers: to none of this machine's addresses, and to no other server of the network.
 fn egress(
     node: &NodeContext,
     sites: &Arc<dyn Sites>,
     origins: &Arc<Origins>,
     behind_workers: Pipeline,
+    workers: &WorkersService,
 ) -> Result<Egress, Box<dyn Error + Send + Sync>> {
     let mut own = node.config.network.anycast_addresses.clone();
     for interface in nix::ifaddrs::getifaddrs()? {
@@ -127,7 +128,8 @@ fn egress(
     }
     let allow_private = WorkersConfig::of(&node.config)?.allow_private;
     let guard = LoopGuard::new(&node.config.network);
-    Ok(Egress::new(Arc::clone(sites), Arc::clone(origins), behind_workers, guard, allow_private, &own))
+    let addresses = EgressAddresses { allow_private, own, servers: workers.servers() };
+    Ok(Egress::new(Arc::clone(sites), Arc::clone(origins), behind_workers, guard, addresses))
 }
 
 /// What a node's configuration says about origins.

@@ -5,6 +5,7 @@
 
 mod pebble;
 #[path = "../dev/process.rs"]
+#[allow(dead_code, reason = "the harness of another suite, which uses more of it")]
 mod process;
 mod server;
 

@@ -1,6 +1,6 @@
 //! Which Worker answers a URL of a zone: pure.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::{borrow::Cow, cmp::Reverse, collections::HashMap};
 
 use proxima_model::{RoutePattern, RouteScheme, WorkerHost, WorkerName, WorkerRoute};
 
@@ -27,17 +27,72 @@ impl SiteWorkers {
     }
 
     /// The Worker that answers a URL: `host` in lower case, `target` the path and query. A route goes before a custom
-    /// domain, and one without a Worker keeps what it matches from both.
+    /// domain, and one without a Worker keeps what it matches from both. Routes are compared with what origins make of a path,
+    /// however it is written: a Worker that guards a folder is not walked around.
     pub fn find(&self, scheme: Scheme, host: &str, target: &str) -> Option<&WorkerName> {
         let scheme = match scheme {
             Scheme::Http => RouteScheme::Http,
             Scheme::Https => RouteScheme::Https,
         };
+        if self.routes.is_empty() {
+            return self.hosts.get(host);
+        }
+        let target = &*normalized(target);
         match self.routes.iter().find(|(pattern, _)| pattern.matches(scheme, host, target)) {
             Some((_, script)) => script.as_ref(),
             None => self.hosts.get(host),
         }
     }
+}
+
+/// A path and query whose path has no escapes of what needs none, and no segments `.` and `..` (RFC 3986, 6.2.2).
+fn normalized(target: &str) -> Cow<'_, str> {
+    let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+    if !path.contains('%') && !path.contains("/.") {
+        return Cow::Borrowed(target);
+    }
+    let path = unescaped(path);
+    let mut segments: Vec<&str> = Vec::new();
+    let mut rest = path.strip_prefix('/').unwrap_or(&path).split('/').peekable();
+    while let Some(segment) = rest.next() {
+        let is_last = rest.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    segments.pop();
+                }
+                // What it leads to is a folder.
+                if is_last {
+                    segments.push("");
+                }
+            }
+            other => segments.push(other),
+        }
+    }
+    Cow::Owned(format!("/{}{query}", segments.join("/")))
+}
+
+/// A path without escapes of letters, digits, `-`, `.`, `_` and `~`.
+fn unescaped(path: &str) -> String {
+    let mut written = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let (before, escape) = rest.split_at(at);
+        written.push_str(before);
+        let octet = escape.get(1..3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match octet.filter(|octet| octet.is_ascii_alphanumeric() || b"-._~".contains(octet)) {
+            Some(octet) => {
+                written.push(char::from(octet));
+                rest = &escape[3..];
+            }
+            None => {
+                written.push('%');
+                rest = &escape[1..];
+            }
+        }
+    }
+    written.push_str(rest);
+    written
 }
 
 #[cfg(test)]
@@ -86,6 +141,45 @@ mod tests {
         ] {
             let found = workers.find(scheme, host, target).map(WorkerName::as_str);
             assert_eq!(found, expected, "{host}{target}");
+        }
+    }
+
+    #[test]
+    fn a_route_matches_its_paths_however_they_are_written() {
+        let workers = workers();
+        for target in [
+            "/static/x",
+            "/x/../static/x",
+            "/./static/x",
+            "/../../static/x",
+            "/%73tatic/x",
+            "/stati%63/%2e%2E/static/.",
+            "/static/..%2fx",
+            "/static/%",
+            "/static/%zz?/..",
+        ] {
+            assert_eq!(workers.find(Scheme::Http, "www.example.com", target), None, "{target}");
+        }
+        for target in [
+            "/static/../x",
+            "/static/..",
+            "/x?/../static/",
+            "/%2fstatic/x",
+            "/x%2f..%2fstatic/x",
+            "/.static/x",
+        ] {
+            let found = workers.find(Scheme::Http, "www.example.com", target).map(WorkerName::as_str);
+            assert_eq!(found, Some("www"), "{target}");
+        }
+        for (target, expected) in [
+            ("/a/b?c=/../%61", "/a/b?c=/../%61"),
+            ("/a/./b/../c", "/a/c"),
+            ("/a/..", "/"),
+            ("/a/b/.", "/a/b/"),
+            ("/%7Ea/%41%2F%c3%a4", "/~a/A%2F%c3%a4"),
+            ("*", "*"),
+        ] {
+            assert_eq!(normalized(target), expected, "{target}");
         }
     }
 

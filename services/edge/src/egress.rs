@@ -11,14 +11,14 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName};
 use proxima_model::{AccountId, ZoneStatus};
 use proxima_pipeline::{Exchange, Fault, Fetch, Pipeline, Response, Site, answer};
 
 use crate::{
     origin::{AddressPolicy, Origins},
-    stages::{LoopGuard, Missing, Sites, Wait, unreadable},
+    stages::{LoopGuard, Missing, Sites, Wait, take_off_ours, unreadable},
 };
 
 /// The way out for code.
@@ -30,18 +30,29 @@ pub struct Egress {
     policy: AddressPolicy,
 }
 
+/// Where code may not fetch from by its own choice.
+#[derive(Default)]
+pub struct EgressAddresses {
+    /// Whether private ones are allowed.
+    pub allow_private: bool,
+    /// This machine's, and the anycast ones: never.
+    pub own: Vec<IpAddr>,
+    /// The servers' of the network, as the replica has them at the moment: never.
+    pub servers: Arc<ArcSwap<Vec<IpAddr>>>,
+}
+
 impl Egress {
-    /// Through `behind` for sites, and else by `origins`' names and connections: to private addresses only if
-    /// `allow_private`, to `own` addresses of this machine and network never.
+    /// Through `behind` for sites, and else by `origins`' names and connections, as far as `addresses` allow it.
     pub fn new(
         sites: Arc<dyn Sites>,
         origins: Arc<Origins>,
         behind: Pipeline,
         guard: LoopGuard,
-        allow_private: bool,
-        own: &[IpAddr],
+        addresses: EgressAddresses,
     ) -> Self {
-        Self { sites, origins, behind, guard, policy: AddressPolicy::refusing(allow_private, own) }
+        let EgressAddresses { allow_private, own, servers } = addresses;
+        let policy = AddressPolicy::refusing(allow_private, &own).and_servers(servers);
+        Self { sites, origins, behind, guard, policy }
     }
 
     async fn ask(&self, account: AccountId, exchange: &mut Exchange) -> Result<Response, Fault> {
@@ -54,6 +65,7 @@ impl Egress {
             // By its records it could be reached around whatever protects it.
             Some(_) => Err(Fault::Forbidden("a Worker may not fetch what this network serves for others")),
             None => {
+                // Networks believe what stands in these fields of requests that come from us: code may not write them.
                 take_off_ours(&mut exchange.request.headers);
                 self.origins.fetch_by_name(exchange, &self.policy).await
             }
@@ -77,15 +89,6 @@ fn serves(site: &Site, host: &str) -> bool {
     site.zone.status == ZoneStatus::Active
         && site.zone.is_proxied()
         && site.host(host).is_some_and(|host| host.proxied)
-}
-
-/// Networks believe what stands in these fields of requests that come from us: code may not write them.
-fn take_off_ours(headers: &mut HeaderMap) {
-    let ours: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("cf-")).cloned().collect();
-    for name in &ours {
-        headers.remove(name);
-    }
 }
 
 impl Fetch for Egress {

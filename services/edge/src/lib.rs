@@ -47,7 +47,7 @@ pub mod stages;
 pub mod tls;
 
 pub use config::{EdgeConfig, LimitsConfig, TimeoutsConfig};
-pub use egress::Egress;
+pub use egress::{Egress, EgressAddresses};
 pub use error::EdgeError;
 #[doc(hidden)]
 pub use exercise::{

@@ -1,4 +1,5 @@
-//! Code, as processes of the engine ask the node for it: `GET /ACCOUNT/WORKER/VERSION`, from the replica.
+//! Code, as processes of the engine ask the node for it: `GET /ACCOUNT/WORKER/VERSION`, from the replica. And
+//! `GET /deployed/ACCOUNT/WORKER`: which version of a Worker answers another one, that is bound to it.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -6,25 +7,27 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use proxima_ledger::{ReadError, Replica};
-use proxima_model::{ModuleName, WorkerContent, WorkerSecrets, WorkerVersion};
+use proxima_model::{AccountId, ModuleName, WorkerContent, WorkerName, WorkerSecrets, WorkerVersion};
 use proxima_pipeline::Body;
 
 use crate::{
-    metrics::Metrics,
     program::{ProgramError, program},
+    stage::Shared,
     version::VersionKey,
 };
 
 /// Answers what processes ask for.
 pub(crate) struct Code {
     pub(crate) replica: Replica,
-    pub(crate) metrics: Metrics,
+    pub(crate) shared: Arc<Shared>,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum CodeError {
     #[error("there is no such version")]
     Unknown,
+    #[error("there is none, or none of its versions is deployed")]
+    NotDeployed,
     #[error("the replica cannot be read: {0}")]
     Unreadable(#[from] ReadError),
     #[error(transparent)]
@@ -36,17 +39,17 @@ impl Code {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let key = VersionKey::parse(request.uri().path().trim_start_matches('/'));
+        let path = request.uri().path().trim_start_matches('/').to_owned();
         // Large code takes a while to be read and written.
-        let read = tokio::task::spawn_blocking(move || match key {
-            Some(key) => self.read(&key),
-            None => Err(CodeError::Unknown),
+        let read = tokio::task::spawn_blocking(move || match path.strip_prefix("deployed/") {
+            Some(worker) => self.deployed(worker),
+            None => VersionKey::parse(&path).ok_or(CodeError::Unknown).and_then(|key| self.read(&key)),
         });
         let (status, text) = match read.await {
             Ok(Ok(code)) => (StatusCode::OK, code),
             Ok(Err(error)) => {
                 tracing::warn!(path = request.uri().path(), %error, "a Worker's code cannot be given");
-                let unknown = matches!(error, CodeError::Unknown);
+                let unknown = matches!(error, CodeError::Unknown | CodeError::NotDeployed);
                 let status = if unknown { StatusCode::NOT_FOUND } else { StatusCode::INTERNAL_SERVER_ERROR };
                 (status, error.to_string().into())
             }
@@ -55,6 +58,16 @@ impl Code {
         let mut response = Response::new(Body::full(text));
         *response.status_mut() = status;
         Ok(response)
+    }
+
+    /// The name of the code that answers for a Worker, `ACCOUNT/WORKER`.
+    fn deployed(&self, worker: &str) -> Result<Bytes, CodeError> {
+        let (account, worker) = worker.split_once('/').ok_or(CodeError::NotDeployed)?;
+        let (Ok(account), Ok(worker)) = (account.parse::<AccountId>(), worker.parse::<WorkerName>()) else {
+            return Err(CodeError::NotDeployed);
+        };
+        let chosen = self.shared.deployments.choose(account, &worker, None)?;
+        Ok(chosen.ok_or(CodeError::NotDeployed)?.to_string().into())
     }
 
     fn read(&self, VersionKey { account, worker, version }: &VersionKey) -> Result<Bytes, CodeError> {
@@ -74,7 +87,7 @@ impl Code {
         }
         drop(snapshot);
         let program = program(&version, &secrets, |name| contents.get(name).cloned())?;
-        self.metrics.loads.inc();
+        self.shared.metrics.loads.inc();
         Ok(program.to_string().into())
     }
 }

@@ -31,7 +31,10 @@
 //! Memory is watched, not enforced by the kernel; processes have neither cgroups nor a network namespace of their own, so a
 //! Worker that broke out of V8 would be where the node is.
 //!
-//! Not there yet: bindings to other Workers and to storage, the Cache API, cron triggers, static assets, WebSockets that a
+//! A Worker that is bound to another one has its `fetch` only, no methods of its entrypoints (RPC); the one that was asked first is
+//! convicted for what the others do, and its process ends a recursion without end.
+//!
+//! Not there yet: bindings to storage, the Cache API, cron triggers, static assets, WebSockets that a
 //! Worker opens, live logs, and `passThroughOnException`. A fetch of a custom domain's host goes to what lies behind Workers,
 //! not to its Worker.
 //!

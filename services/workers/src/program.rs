@@ -23,8 +23,6 @@ pub(crate) enum ProgramError {
     NotJson(ModuleName),
     #[error("the secret {0} is not there")]
     NoSecret(BindingName),
-    #[error("the binding {0} is of a kind that is not offered yet")]
-    NotOffered(BindingName),
 }
 
 /// A version as the dispatcher reads it. `content` gives a module's octets.
@@ -41,7 +39,7 @@ pub(crate) fn program(
         let octets = content(&module.name).ok_or_else(|| ProgramError::Missing(module.name.clone()))?;
         modules.insert(module.name.as_str().to_owned(), written(&module.name, module.kind, octets)?);
     }
-    let mut env = Map::new();
+    let (mut env, mut services) = (Map::new(), Map::new());
     let mut imported = String::new();
     for binding in &version.bindings {
         let name = &binding.name;
@@ -57,7 +55,11 @@ pub(crate) fn program(
                 import(name, module, &mut imported);
                 continue;
             }
-            BindingValue::Service { .. } => return Err(ProgramError::NotOffered(name.clone())),
+            BindingValue::Service { worker, entrypoint, props } => {
+                let service = json!({ "worker": worker, "entrypoint": entrypoint, "props": props });
+                services.insert(name.as_str().to_owned(), service);
+                continue;
+            }
         };
         env.insert(name.as_str().to_owned(), value);
     }
@@ -74,6 +76,7 @@ pub(crate) fn program(
         "mainModule": main,
         "modules": modules,
         "env": env,
+        "services": services,
         "compatibilityDate": version.compatibility_date,
         "compatibilityFlags": version.compatibility_flags,
     }))
@@ -161,7 +164,7 @@ mod tests {
             "d.bin": { "data": "WzFd" }, "w.wasm": { "wasm": "WzFd" }, "j.json": { "json": [1] },
         });
         let expected = json!({
-            "mainModule": "main.js", "modules": modules, "env": {},
+            "mainModule": "main.js", "modules": modules, "env": {}, "services": {},
             "compatibilityDate": "2021-11-02", "compatibilityFlags": ["nodejs_compat"],
         });
         assert_eq!(made, expected);
@@ -173,11 +176,16 @@ mod tests {
         bind(&mut version, "TEXT", BindingValue::PlainText("x".to_owned()));
         bind(&mut version, "JSON", BindingValue::Json(json!({ "a": [1] })));
         bind(&mut version, "SECRET", BindingValue::SecretText);
+        let worker = WorkerName::parse("back").unwrap();
+        let service = BindingValue::Service { worker, entrypoint: Some("Api".to_owned()), props: None };
+        bind(&mut version, "BACK", service);
         let secret = BindingName::parse("SECRET").unwrap();
         let secrets = BTreeMap::from([(secret.clone(), "hidden".to_owned())]);
         let content = |_: &ModuleName| Some(Vec::new());
         let made = program(&version, &secrets, content).unwrap();
         assert_eq!(made["env"], json!({ "TEXT": "x", "JSON": { "a": [1] }, "SECRET": "hidden" }));
+        let service = json!({ "worker": "back", "entrypoint": "Api", "props": null });
+        assert_eq!(made["services"], json!({ "BACK": service }));
         assert_eq!(program(&version, &BTreeMap::new(), content), Err(ProgramError::NoSecret(secret)));
         assert_eq!(program(&version, &secrets, |_| None), Err(ProgramError::Missing(version.main.clone())));
         let octets = |_: &ModuleName| Some(vec![0xff]);

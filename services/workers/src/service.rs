@@ -2,19 +2,23 @@
 
 use std::{
     future::Future,
+    net::IpAddr,
     path::PathBuf,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
+use proxima_model::{Kind, Node};
 use proxima_pipeline::{BodyError, Fetch};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -33,12 +37,20 @@ use crate::{
 const HOW_TO_GET_IT: &str =
     "install the npm package `workerd` and name its program in [workers] workerd, or put it into PATH";
 
+/// How long accepting rests when the system has no descriptors for another connection: trying again at once would only keep a
+/// processor busy.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
 /// The service.
 pub struct WorkersService {
     config: WorkersConfig,
     program: Option<PathBuf>,
     shared: Arc<Shared>,
     fetch: OnceLock<Arc<dyn Fetch>>,
+    /// Where the network's servers are: nobody fetches from them.
+    servers: Arc<ArcSwap<Vec<IpAddr>>>,
+    /// Why there is no engine though its program is there.
+    failed: OnceLock<WorkersError>,
 }
 
 impl WorkersService {
@@ -55,12 +67,24 @@ impl WorkersService {
             missed: AtomicBool::new(false),
             metrics: node.metrics.register(SERVICE, Metrics::register),
         });
-        Ok(Arc::new(Self { config, program, shared, fetch: OnceLock::new() }))
+        Ok(Arc::new(Self {
+            config,
+            program,
+            shared,
+            fetch: OnceLock::new(),
+            servers: Arc::default(),
+            failed: OnceLock::new(),
+        }))
     }
 
     /// The stage that runs Workers.
     pub fn stage(&self) -> WorkersStage {
         WorkersStage(Arc::clone(&self.shared))
+    }
+
+    /// Where the network's servers are, as the replica has it at the moment.
+    pub fn servers(&self) -> Arc<ArcSwap<Vec<IpAddr>>> {
+        Arc::clone(&self.servers)
     }
 
     /// By whom Workers fetch. Given once, before the service runs: without, it does not.
@@ -75,9 +99,19 @@ impl Service for WorkersService {
         SERVICE
     }
 
-    fn prepare(&self, _: &Snapshot, changed: &ChangeSet) -> Result<Prepared, PrepareError> {
+    fn prepare(&self, snapshot: &Snapshot, changed: &ChangeSet) -> Result<Prepared, PrepareError> {
         let (shared, changed) = (Arc::clone(&self.shared), changed.clone());
-        Ok(Prepared::new(move || shared.deployments.forget(&changed)))
+        let servers = match changed.touches(Kind::Node) {
+            true => Some(addresses(snapshot, self.config.allow_private)?),
+            false => None,
+        };
+        let kept = Arc::clone(&self.servers);
+        Ok(Prepared::new(move || {
+            shared.deployments.forget(&changed);
+            if let Some(servers) = servers {
+                kept.store(Arc::new(servers));
+            }
+        }))
     }
 
     async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
@@ -90,8 +124,17 @@ impl Service for WorkersService {
             return Ok(());
         };
         let data = node.config.node.data_dir.join(SERVICE);
-        let (engine, asked) = Engine::new(program.clone(), &data, &self.config, self.shared.metrics.clone())
-            .map_err(ServiceError::new)?;
+        let made = Engine::new(program.clone(), &data, &self.config, self.shared.metrics.clone());
+        let (engine, asked) = match made {
+            Ok(made) => made,
+            // All else is served.
+            Err(error) => {
+                tracing::error!(%error, "no Workers run here until the node is started anew");
+                self.failed.set(error).ok();
+                shutdown.draining().await;
+                return Ok(());
+            }
+        };
         tracing::info!(program = %program.display(), "Workers run here");
         // Requests that are answered until the node stops may need Workers until then.
         let stopped = shutdown.stop_token();
@@ -107,6 +150,9 @@ impl Service for WorkersService {
     }
 
     fn health(&self) -> Health {
+        if let Some(error) = self.failed.get() {
+            return Health::Degraded(format!("no Workers: {error}"));
+        }
         match &self.config.workerd {
             Some(named) if self.program.is_none() => {
                 Health::Degraded(format!("no Workers: {} is no program; {HOW_TO_GET_IT}", named.display()))
@@ -124,7 +170,7 @@ impl Service for WorkersService {
 impl WorkersService {
     /// Answers processes of the engine.
     fn answer(&self, asked: Asked, node: &NodeContext, fetch: Arc<dyn Fetch>, stopped: &CancellationToken) {
-        let code = Arc::new(Code { replica: node.replica.clone(), metrics: self.shared.metrics.clone() });
+        let code = Arc::new(Code { replica: node.replica.clone(), shared: Arc::clone(&self.shared) });
         let egress = Arc::new(Egress {
             fetch,
             clock: Arc::clone(&node.clock),
@@ -135,6 +181,16 @@ impl WorkersService {
         serve(asked.code, stopped.clone(), move |request| Arc::clone(&code).answer(request));
         serve(asked.egress, stopped.clone(), move |request| Arc::clone(&egress).answer(request));
     }
+}
+
+/// The addresses of all servers. On one machine, where private ones are allowed, origins stand beside them at other ports.
+fn addresses(snapshot: &Snapshot, allow_private: bool) -> Result<Vec<IpAddr>, PrepareError> {
+    let mut found = Vec::new();
+    for node in snapshot.scan::<Node>(&[]) {
+        found.extend(node?.addresses.iter().map(IpAddr::to_canonical));
+    }
+    found.retain(|address| !(allow_private && address.is_loopback()));
+    Ok(found)
 }
 
 /// Answers at a socket in the folder of the engine, until the node stops.
@@ -154,8 +210,7 @@ where
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "a connection of the engine cannot be taken");
-                    // Descriptors have run out, and are given back.
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(ACCEPT_REST).await;
                     continue;
                 }
             };

@@ -35,13 +35,16 @@ pub(crate) async fn delete(
     mut author: Author,
 ) -> Result<Answer, ApiError> {
     let (name, force) = (named(&name)?, query.flag("force")?.unwrap_or(false));
+    let mut goes_on = false;
     loop {
         let (account, name) = (account.clone(), name.clone());
-        let written = api.write(&author, move |draft| remove(draft, &account, &name, force)).await?;
+        let written =
+            api.write(&author, move |draft| remove(draft, &account, &name, (force, goes_on))).await?;
         if written.answer {
             return Ok(Answer::new(Value::Null).at(written.seq));
         }
         author = author.going_on();
+        goes_on = true;
     }
 }
 
@@ -50,11 +53,16 @@ fn remove(
     draft: &mut Draft<'_>,
     account: &Account,
     name: &WorkerName,
-    force: bool,
+    (force, goes_on): (bool, bool),
 ) -> Result<bool, ApiError> {
     let key = (account.id, name.clone());
-    if draft.is_repeat {
-        return Ok(draft.snapshot.get::<Worker>(&key)?.is_none());
+    if draft.is_repeat || goes_on {
+        // Nothing is left of it; or it was made anew meanwhile, which is another one, and deployed.
+        let found = draft.snapshot.get::<Worker>(&key)?;
+        let is_gone = found.is_none_or(|worker| worker.deployment.is_some());
+        if is_gone || draft.is_repeat {
+            return Ok(is_gone);
+        }
     }
     let mut worker = change::read(draft, account, name)?;
     if !force && let Some((other, binding)) = bound_to(draft.snapshot, &worker)?.into_iter().next() {

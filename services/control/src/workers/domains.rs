@@ -15,15 +15,15 @@ use axum::{
 };
 use proxima_ledger::{Precondition, Snapshot};
 use proxima_model::{
-    Account, AccountId, DnsName, Entity, Record, RecordData, RecordId, RecordType, Ttl, Worker, WorkerDomain,
-    WorkerDomainId, WorkerHost, WorkerName, Zone, ZoneId, excerpt, limits as model_limits,
+    Account, AccountId, DnsName, Entity, Permission, Record, RecordData, RecordId, RecordType, Ttl, Worker,
+    WorkerDomain, WorkerDomainId, WorkerHost, WorkerName, Zone, ZoneId, excerpt, limits as model_limits,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     change, named,
-    routes::{may_route, place},
+    routes::{may, place},
     triggers::Triggers,
 };
 use crate::{
@@ -172,8 +172,10 @@ pub(crate) async fn changeset(
     api.read(move |snapshot| {
         change::find(snapshot, &account, &name)?;
         let (mut added, mut updated, mut conflicting) = (Vec::new(), Vec::new(), Vec::new());
-        for origin in &origins {
-            let (zone, hostname) = origin.find(snapshot, &account)?;
+        let found = origins.iter().map(|origin| origin.find(snapshot, &account));
+        let found = found.collect::<Result<Vec<_>, _>>()?;
+        let taken = taken(snapshot, &found)?;
+        for (zone, hostname) in found {
             let row = json!({ "hostname": hostname.as_str(), "zone_id": zone.id.to_string(), "service": name.as_str() });
             if let Some(host) = snapshot.get::<WorkerHost>(&(zone.id, hostname.clone()))? {
                 let domain = snapshot.get::<WorkerDomain>(&(account.id, host.domain))?.ok_or_else(unknown)?;
@@ -182,11 +184,7 @@ pub(crate) async fn changeset(
                 updated.push(shown);
                 continue;
             }
-            let mut records = snapshot.scan::<Record>(&[&zone.id]);
-            let is_there = records.try_fold(false, |found, record| {
-                record.map(|record| found || record.name == hostname && record.data.record_type().can_be_proxied())
-            })?;
-            if is_there { conflicting.push(row) } else { added.push(row) }
+            if taken.contains(&(zone.id, hostname)) { conflicting.push(row) } else { added.push(row) }
         }
         let changes =
             json!({ "added": added, "removed": [], "updated": updated, "conflicting": conflicting });
@@ -208,7 +206,7 @@ pub(crate) async fn delete(
         if !draft.is_repeat {
             let domain = draft.read::<WorkerDomain>(&(account.id, parsed))?.ok_or_else(unknown)?;
             if let Some(zone) = draft.snapshot.get::<Zone>(&domain.zone)? {
-                may_route(&caller, &zone)?;
+                may(&caller, Permission::WorkerRoutesEdit, &zone)?;
             }
             let mut edit = DomainEdit::of(account.id);
             edit.detach(draft, &domain)?;
@@ -217,6 +215,22 @@ pub(crate) async fn delete(
         Ok(json!({ "id": parsed.to_string() }))
     })
     .await
+}
+
+/// Which of these hosts have records that say where they are. Each zone is read once, however many of its hosts are asked for.
+fn taken(snapshot: &Snapshot, hosts: &[(Zone, DnsName)]) -> Result<BTreeSet<(ZoneId, DnsName)>, ApiError> {
+    let asked: BTreeSet<(ZoneId, &DnsName)> = hosts.iter().map(|(zone, host)| (zone.id, host)).collect();
+    let zones: BTreeSet<ZoneId> = hosts.iter().map(|(zone, _)| zone.id).collect();
+    let mut taken = BTreeSet::new();
+    for zone in zones {
+        for record in snapshot.scan::<Record>(&[&zone]) {
+            let record = record?;
+            if record.data.record_type().can_be_proxied() && asked.contains(&(zone, &record.name)) {
+                taken.insert((zone, record.name));
+            }
+        }
+    }
+    Ok(taken)
 }
 
 fn bounded(origins: &[OriginBody]) -> Result<(), ApiError> {
@@ -274,7 +288,11 @@ fn attach(
             let host = draft.made::<WorkerHost>(&(zone.id, hostname))?;
             draft.made::<WorkerDomain>(&(account.id, host.domain))?
         } else {
-            may_route(caller, &zone)?;
+            may(caller, Permission::WorkerRoutesEdit, &zone)?;
+            // Records of others give way.
+            if overrides.records {
+                may(caller, Permission::DnsEdit, &zone)?;
+            }
             edit.attach(draft, &zone, hostname, name, overrides).map_err(at)?
         };
         shown.push(show(draft.snapshot, &domain)?);

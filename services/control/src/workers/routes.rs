@@ -196,7 +196,7 @@ fn replace(
             );
             at(ApiError::new(Code::RouteInvalid, message))
         })?;
-        may_route(caller, &zone)?;
+        may(caller, Permission::WorkerRoutesEdit, &zone)?;
         let id = WorkerRouteId::from_bytes(draft.id());
         let same = edit.same(draft, zone.id, &pattern)?.cloned();
         let route = match same {
@@ -211,7 +211,7 @@ fn replace(
         // One of a zone that was deleted is gone.
         match draft.snapshot.get::<Zone>(&zone)? {
             Some(found) => {
-                may_route(caller, &found)?;
+                may(caller, Permission::WorkerRoutesEdit, &found)?;
                 edit.delete(draft, zone, id)?;
             }
             None => {
@@ -243,11 +243,11 @@ pub(super) fn place(
 }
 
 /// Whether a caller may say what Workers answer in a zone. The code is the one at which wrangler goes on zone by zone.
-pub(super) fn may_route(caller: &Caller, zone: &Zone) -> Result<(), ApiError> {
-    if caller.may(Permission::WorkerRoutesEdit, On::zone(zone)) {
+pub(super) fn may(caller: &Caller, permission: Permission, zone: &Zone) -> Result<(), ApiError> {
+    if caller.may(permission, On::zone(zone)) {
         return Ok(());
     }
-    let name = crate::tokens::group(Permission::WorkerRoutesEdit).name;
+    let name = crate::tokens::group(permission).name;
     let message =
         format!("Authentication error: the token needs the permission {name:?} on the zone {}", zone.name);
     Err(ApiError::new(Code::TokenUnusable, message))

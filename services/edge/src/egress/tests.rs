@@ -41,7 +41,9 @@ fn egress(allow_private: bool, own: &[&str]) -> Egress {
     let origins = Origins::new(&OriginConfig::default(), Arc::clone(&sites), &Metrics::default()).unwrap();
     let own: Vec<IpAddr> = own.iter().map(|address| address.parse().unwrap()).collect();
     let guard = LoopGuard::new(&NetworkConfig::default());
-    Egress::new(sites, Arc::new(origins), Pipeline::new(vec![Box::new(Told)]), guard, allow_private, &own)
+    let behind = Pipeline::new(vec![Box::new(Told)]);
+    let addresses = EgressAddresses { allow_private, own, ..EgressAddresses::default() };
+    Egress::new(sites, Arc::new(origins), behind, guard, addresses)
 }
 
 /// A server that answers one request with its head.

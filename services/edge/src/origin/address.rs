@@ -1,7 +1,8 @@
 //! Which addresses may be an origin's.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
+use arc_swap::ArcSwap;
 use proxima_model::Reach;
 
 use super::OriginConfig;
@@ -12,6 +13,8 @@ use super::OriginConfig;
 pub(crate) struct AddressPolicy {
     allow_private: bool,
     own: Vec<IpAddr>,
+    /// The addresses of the network's servers, as the replica has them at the moment.
+    servers: Arc<ArcSwap<Vec<IpAddr>>>,
 }
 
 impl AddressPolicy {
@@ -25,13 +28,20 @@ impl AddressPolicy {
         // A network whose address is the loopback one is one machine (`proxima dev`): its origins stand beside it at
         // other ports, and what leads back to ourselves is found by `CDN-Loop`.
         let own = own.filter(|address| !(allow_private && address.is_loopback())).collect();
-        Self { allow_private, own }
+        Self { allow_private, own, servers: Arc::default() }
+    }
+
+    /// Refuses these addresses of servers, too.
+    pub(crate) fn and_servers(self, servers: Arc<ArcSwap<Vec<IpAddr>>>) -> Self {
+        Self { servers, ..self }
     }
 
     /// Whether an origin may lie at `address`.
     pub(crate) fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        Reach::of(address).is_allowed(self.allow_private) && !self.own.contains(&address)
+        Reach::of(address).is_allowed(self.allow_private)
+            && !self.own.contains(&address)
+            && !self.servers.load().contains(&address)
     }
 }
 
@@ -42,6 +52,16 @@ mod tests {
     fn policy(allow_private: bool) -> AddressPolicy {
         let anycast_addresses = vec!["198.51.100.1".parse().unwrap(), "2a00::53".parse().unwrap()];
         AddressPolicy::new(&OriginConfig { allow_private, anycast_addresses, ..OriginConfig::default() })
+    }
+
+    #[test]
+    fn servers_that_join_are_refused_from_then_on() {
+        let servers = Arc::<ArcSwap<Vec<IpAddr>>>::default();
+        let policy = AddressPolicy::refusing(false, &[]).and_servers(Arc::clone(&servers));
+        let server: IpAddr = "192.88.98.7".parse().unwrap();
+        assert!(policy.allows(server));
+        servers.store(Arc::new(vec![server]));
+        assert!(!policy.allows(server) && !policy.allows("::ffff:192.88.98.7".parse().unwrap()));
     }
 
     #[test]

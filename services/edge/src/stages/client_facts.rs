@@ -96,7 +96,7 @@ impl Stage for ClientFacts {
 }
 
 /// Removes all fields that pose as ours; says how many there were.
-fn take_off_ours(headers: &mut HeaderMap) -> usize {
+pub(crate) fn take_off_ours(headers: &mut HeaderMap) -> usize {
     // Collecting nothing does not allocate.
     let ours: Vec<HeaderName> = headers.keys().filter(|name| poses_as_ours(name.as_str())).cloned().collect();
     for name in &ours {

@@ -27,8 +27,8 @@ mod zone;
 
 pub use alternatives::Alternatives;
 pub use client_certificates::ClientCertificates;
-pub(crate) use client_facts::CF_RAY;
 pub use client_facts::ClientFacts;
+pub(crate) use client_facts::{CF_RAY, take_off_ours};
 pub use compression::Compression;
 pub use loop_guard::LoopGuard;
 pub use origin::OriginStage;

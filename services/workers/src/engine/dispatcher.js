@@ -7,9 +7,14 @@ import { WorkerEntrypoint } from "cloudflare:workers";
 
 const FAULT = "proxima-fault";
 const FAULT_LETTERS_MAX = 4096;
+// How long a request that has code loaded stays when that has come: the engine takes it within.
+const TAKEN_WITHIN_MS = 50;
 
-// Loads of code that failed, by the code's name: the engine keeps a failed load for ever, so that the next one needs another.
+// How many loads of code have failed, by the code's name: the engine keeps a failed load for ever, so that the next request
+// needs another one.
 const failedLoads = new Map();
+// The loads that ended well.
+const loaded = new Set();
 
 // The only way out of a Worker: it says on whose behalf.
 export class Egress extends WorkerEntrypoint {
@@ -18,18 +23,61 @@ export class Egress extends WorkerEntrypoint {
   }
 }
 
-class LoadError extends Error {}
+// Another Worker of the account, as a binding has it: the version that is deployed when it is asked.
+export class Service extends WorkerEntrypoint {
+  async fetch(request) {
+    const { account, worker, entrypoint, props } = this.ctx.props;
+    const answer = await this.env.CODE.fetch(`http://code/deployed/${account}/${worker}`);
+    if (!answer.ok) throw new Error(`the Worker ${worker} cannot be asked: ${await answer.text()}`);
+    const { load, code } = start(await answer.text(), account, this.env, this.ctx);
+    try {
+      return await code.getEntrypoint(entrypoint ?? undefined, { props: props ?? {} }).fetch(request);
+    } catch (error) {
+      forgetUnlessLoaded(load);
+      throw error;
+    }
+  }
+}
 
-async function load(name, account, env, ctx) {
+async function read(name, account, env, ctx) {
   const answer = await env.CODE.fetch(`http://code/${name}`);
-  if (!answer.ok) throw new LoadError(`the code cannot be read: ${await answer.text()}`);
-  const code = await answer.json();
+  if (!answer.ok) throw new Error(`the code cannot be read: ${await answer.text()}`);
+  const { services, ...code } = await answer.json();
   for (const module of Object.values(code.modules)) {
     for (const kind of ["data", "wasm"]) {
       if (kind in module) module[kind] = Uint8Array.fromBase64(module[kind]).buffer;
     }
   }
+  for (const [binding, service] of Object.entries(services)) {
+    code.env[binding] = ctx.exports.Service({ props: { account, ...service } });
+  }
   return { ...code, globalOutbound: ctx.exports.Egress({ props: { account } }) };
+}
+
+// The code of this name, loaded if it is not yet.
+function start(name, account, env, ctx) {
+  const number = failedLoads.get(name) ?? 0;
+  const load = { name, number, id: `${name}#${number}` };
+  const code = env.LOADER.get(load.id, () => {
+    loaded.delete(load.id);
+    const reading = read(name, account, env, ctx);
+    // Others wait for it, too: the client that was first may go away, and this request stays until it is done.
+    ctx.waitUntil(
+      reading.then(
+        () => (loaded.add(load.id), scheduler.wait(TAKEN_WITHIN_MS)),
+        () => {},
+      ),
+    );
+    return reading;
+  });
+  return { load, code };
+}
+
+// Whether it was loaded; if not, the next request loads it anew.
+function forgetUnlessLoaded({ name, number, id }) {
+  if (loaded.has(id)) return true;
+  if ((failedLoads.get(name) ?? 0) === number) failedLoads.set(name, number + 1);
+  return false;
 }
 
 function fault(env, kind, error) {
@@ -40,22 +88,11 @@ function fault(env, kind, error) {
 export default {
   async fetch(request, env, ctx) {
     const { proxima, ...cf } = request.cf;
-    const { code: name, account } = proxima;
-    const failed = failedLoads.get(name) ?? 0;
-    let loadFailed = false;
+    const { load, code } = start(proxima.code, proxima.account, env, ctx);
     try {
-      const worker = env.LOADER.get(`${name}#${failed}`, async () => {
-        try {
-          return await load(name, account, env, ctx);
-        } catch (error) {
-          loadFailed = true;
-          failedLoads.set(name, failed + 1);
-          throw error;
-        }
-      });
-      return await worker.getEntrypoint().fetch(request, { cf });
+      return await code.getEntrypoint().fetch(request, { cf });
     } catch (error) {
-      if (loadFailed) return fault(env, "load", error);
+      if (!forgetUnlessLoaded(load)) return fault(env, "load", error);
       const text = String(error?.message ?? error);
       const starting = text.startsWith("Failed to start Worker") || text.startsWith("This Worker requires");
       return fault(env, starting ? "start" : "exception", error);

@@ -9,6 +9,7 @@
 
 mod answer;
 mod folder;
+mod pace;
 mod process;
 mod settings;
 mod shard;
@@ -110,6 +111,7 @@ impl Engine {
             limits: Limits { cpu: Duration::from_millis(config.cpu_ms_max), memory: config.memory_bytes_max },
             verdicts: Mutex::new(Verdicts::default()),
             metrics,
+            failures: Mutex::default(),
             started: AtomicU64::new(0),
         });
         let shards =
@@ -222,28 +224,30 @@ impl Engine {
         let (mut parts, incoming) = response.into_parts();
         let body = AnswerBody::new(incoming, at_work, connection);
         if let Some(kind) = self.fault_kind(&parts.headers) {
-            return Err(Lost::Fault(tell(key, &kind, Body::stream(body)).await));
+            return Err(Lost::Fault(self.tell(key, &kind, Body::stream(body)).await));
         }
         fields::take_off_hop_by_hop(&mut parts.headers);
         let body = if http_body::Body::is_end_stream(&body) { Body::empty() } else { Body::stream(body) };
         Ok(Response { status, headers: parts.headers, body, ..Response::default() })
     }
 
+    /// What failed in a Worker; its owner's to know, so it is logged.
+    async fn tell(&self, key: &VersionKey, kind: &str, said: Body) -> Fault {
+        let said = said.collect(FAULT_OCTETS_MAX).await.unwrap_or_default();
+        if self.common.failures.lock().unwrap_or_else(PoisonError::into_inner).may_tell() {
+            let said: String = String::from_utf8_lossy(&said).chars().take(FAULT_LETTERS_LOGGED).collect();
+            tracing::info!(worker = %key, kind, said, "a Worker failed");
+        }
+        match kind {
+            "start" => Fault::WorkerBroken("it does not start"),
+            "load" => Fault::WorkerBroken("its code cannot be loaded"),
+            _ => Fault::WorkerThrew,
+        }
+    }
+
     /// What failed, if the dispatcher says so.
     fn fault_kind(&self, headers: &HeaderMap) -> Option<String> {
         let said = headers.get(FAULT)?.to_str().ok()?;
         Some(said.strip_prefix(&self.secret)?.trim().to_owned())
-    }
-}
-
-/// What failed in a Worker; its owner's to know, so it is logged.
-async fn tell(key: &VersionKey, kind: &str, said: Body) -> Fault {
-    let said = said.collect(FAULT_OCTETS_MAX).await.unwrap_or_default();
-    let said: String = String::from_utf8_lossy(&said).chars().take(FAULT_LETTERS_LOGGED).collect();
-    tracing::info!(worker = %key, kind, said, "a Worker failed");
-    match kind {
-        "start" => Fault::WorkerBroken("it does not start"),
-        "load" => Fault::WorkerBroken("its code cannot be loaded"),
-        _ => Fault::WorkerThrew,
     }
 }

@@ -17,7 +17,11 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
-    sys::{prctl, signal::Signal},
+    sys::{
+        prctl,
+        resource::{Resource, setrlimit},
+        signal::Signal,
+    },
 };
 use proxima_pipeline::Body;
 use tokio::{net::UnixStream, process::Command, sync::watch};
@@ -249,11 +253,13 @@ pub(crate) fn command(program: &Path, folder: &Path, settings: &str, listener: &
         .kill_on_drop(true);
     let prepare = move || {
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)?;
+        // What it dies of would write all that its Workers know to the disk.
+        setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(io::Error::from)?;
         // SAFETY: the descriptor was inherited by fork(2), and stays open until exec(2).
         let listener = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
         fcntl(listener, FcntlArg::F_SETFD(FdFlag::empty())).map(drop).map_err(io::Error::from)
     };
-    // SAFETY: only prctl(2) and fcntl(2) are called between fork and exec; both are async-signal-safe.
+    // SAFETY: only prctl(2), setrlimit(2) and fcntl(2) are called between fork and exec; both are async-signal-safe.
     unsafe { command.pre_exec(prepare) };
     command
 }

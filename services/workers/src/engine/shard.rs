@@ -11,16 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::StreamExt;
 use nix::sys::signal::Signal;
 use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, ChildStderr},
     time::MissedTickBehavior,
 };
-use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
 use super::{
     folder::Folder,
+    pace::Pace,
     process::{AtWork, Process, Verdict, command},
     spawner::Spawner,
     verdicts::Verdicts,
@@ -45,11 +45,7 @@ const BACK_OFF_FIRST: Duration = Duration::from_millis(500);
 /// And at most.
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 /// Octets of a line of the engine's that are logged.
-const LINE_OCTETS_MAX: usize = 1_024;
-/// Lines that are logged of one process in [`LINES_WITHIN`]; of more their number is.
-const LINES_MAX: u32 = 20;
-/// See [`LINES_MAX`].
-const LINES_WITHIN: Duration = Duration::from_secs(10);
+const LINE_OCTETS_MAX: u64 = 1_024;
 
 /// What all places have in common.
 pub(crate) struct Common {
@@ -60,6 +56,8 @@ pub(crate) struct Common {
     pub(crate) limits: Limits,
     pub(crate) verdicts: Mutex<Verdicts>,
     pub(crate) metrics: Metrics,
+    /// Of what fails in Workers.
+    pub(crate) failures: Mutex<Pace>,
     /// Numbers processes.
     pub(crate) started: AtomicU64,
 }
@@ -147,12 +145,13 @@ impl Shard {
         let failed = |source| WorkersError::Start { program: common.program.clone(), source };
         let name = format!("{}.sock", common.started.fetch_add(1, Ordering::Relaxed));
         let socket = common.folder.socket(&name);
-        // Connections may be made at once; they wait until the process takes them. Ours is closed when it runs, so that
-        // they are refused once it is gone.
+        // Connections may be made at once; they wait until the process takes them.
         let listener = UnixListener::bind(&socket).map_err(failed)?;
         let command = command(&common.program, common.folder.path(), &common.settings, &listener);
-        let mut child = common.spawner.spawn(command).await.map_err(failed)?;
-        drop(listener);
+        let mut child = common.spawner.spawn(command, listener).await.map_err(failed)?;
+        if let Some(id) = child.id() {
+            watch::give_way(id);
+        }
         common.metrics.starts.inc();
         common.metrics.processes.inc();
         tracing::debug!(process = child.id(), "a process of the engine was started");
@@ -291,27 +290,17 @@ impl State {
     }
 }
 
-/// Logs what a process says, as far as that is not too much.
+/// Logs what a process says, as far as that is not too much; a line that is too long as several.
 async fn log(stderr: ChildStderr) {
-    let mut lines = FramedRead::new(stderr, LinesCodec::new_with_max_length(LINE_OCTETS_MAX));
-    let (mut since, mut said, mut unsaid) = (Instant::now(), 0, 0_u64);
-    while let Some(line) = lines.next().await {
-        let line = match line {
-            Ok(line) => line,
-            Err(LinesCodecError::MaxLineLengthExceeded) => "(a line that is too long)".to_owned(),
-            Err(LinesCodecError::Io(_)) => return,
-        };
-        if since.elapsed() > LINES_WITHIN {
-            if unsaid > 0 {
-                tracing::info!(lines = unsaid, "the engine said more than is logged");
+    let (mut stderr, mut line, mut pace) = (BufReader::new(stderr), Vec::new(), Pace::default());
+    loop {
+        line.clear();
+        match (&mut stderr).take(LINE_OCTETS_MAX).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) if pace.may_tell() => {
+                tracing::info!(line = %String::from_utf8_lossy(&line).trim_end(), "the engine says");
             }
-            (since, said, unsaid) = (Instant::now(), 0, 0);
-        }
-        if said < LINES_MAX {
-            said += 1;
-            tracing::info!(line, "the engine says");
-        } else {
-            unsaid += 1;
+            Ok(_) => {}
         }
     }
 }

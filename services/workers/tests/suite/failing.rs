@@ -1,7 +1,7 @@
 //! What is told where a Worker does not answer.
 
 use proxima_chassis::{Health, Service as _};
-use proxima_model::BindingValue;
+use proxima_model::ModuleKind;
 
 use crate::harness::{Code, OWN, with_engine, with_node};
 
@@ -9,9 +9,8 @@ use crate::harness::{Code, OWN, with_engine, with_node};
 fn what_a_worker_does_wrong_is_its_own_and_told_as_1101() {
     with_engine("", async |running| {
         running.upload(OWN, "app", Code::fetch("return new Response('fine')")).await;
-        let service = BindingValue::Service { worker: "app".parse().unwrap(), entrypoint: None, props: None };
-        let mut bound = Code::fetch("return env.APP.fetch(request)");
-        bound.bindings = vec![("APP", service)];
+        let mut unread = Code::fetch("return new Response('never')");
+        unread.modules.push(("data.json", ModuleKind::Json, "{".into()));
         for (name, code, detail) in [
             ("throws", Code::fetch("throw new TypeError('boom')"), "threw an exception"),
             ("late", Code::fetch("await scheduler.wait(1); throw 1"), "threw an exception"),
@@ -19,7 +18,7 @@ fn what_a_worker_does_wrong_is_its_own_and_told_as_1101() {
             ("syntax", Code::module("export default { fetch( }"), "it does not start"),
             ("start", Code::module("throw new Error('at start')"), "it does not start"),
             ("missing", Code::module("import './none.js'; export default {}"), "it does not start"),
-            ("bound", bound, "its code cannot be loaded"),
+            ("unread", unread, "its code cannot be loaded"),
         ] {
             running.upload(OWN, name, code).await;
             // Twice: what failed once fails alike from then on.

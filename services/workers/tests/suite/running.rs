@@ -1,8 +1,10 @@
 //! What Workers are given, and what becomes of their answers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
-use proxima_model::{BindingName, BindingValue, ModuleKind, ModuleName, WorkerSyntax};
+use proxima_model::{BindingName, BindingValue, ModuleKind, ModuleName, WorkerName, WorkerSyntax};
 use proxima_pipeline::Body;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -216,5 +218,67 @@ fn bodies_stream_both_ways_and_a_client_that_goes_away_leaves_the_process_to_oth
         exchange.request_body = Body::full(vec![b'x'; 1 << 20]);
         let answer = Answer::read(running.run(&mut exchange).await).await;
         assert_eq!((answer.status.as_u16(), answer.text.len()), (200, 1 << 20));
+    });
+}
+
+#[test]
+fn a_worker_asks_another_one_that_it_is_bound_to_and_gets_its_newest_deployment() {
+    with_engine("", async |running| {
+        let bound = |worker: &str, entrypoint: Option<&str>, props: Option<Value>| BindingValue::Service {
+            worker: WorkerName::parse(worker).unwrap(),
+            entrypoint: entrypoint.map(str::to_owned),
+            props,
+        };
+        let mut front = Code::fetch(
+            "const name = new URL(request.url).pathname.slice(1);
+             const answer = await env[name].fetch('https://back/path', { method: 'POST', body: 'sent' });
+             return new Response(`${name}: ${await answer.text()}`, answer);",
+        );
+        front.bindings = vec![
+            ("BACK", bound("back", None, None)),
+            ("NAMED", bound("back", Some("Named"), Some(json!({ "who": "front" })))),
+            ("NONE", bound("none", None, None)),
+        ];
+        running.upload(OWN, "front", front).await;
+        let back = |version: u8| {
+            Code::module(&format!(
+                "import {{ WorkerEntrypoint }} from 'cloudflare:workers';
+                 export default {{ async fetch(request) {{
+                     return new Response(`{version} ${{request.method}} ${{request.url}} ${{await request.text()}}`, {{ status: 201 }});
+                 }} }};
+                 export class Named extends WorkerEntrypoint {{
+                     fetch() {{ return new Response(`named, for ${{this.ctx.props.who}}`); }}
+                 }}"
+            ))
+        };
+        for version in 1..3 {
+            running.upload(OWN, "back", back(version)).await;
+            let expected = format!("BACK: {version} POST https://back/path sent");
+            let answer = running.get(OWN, "front", "/BACK").await;
+            assert!(answer.is(201, &expected), "{answer:?}");
+        }
+        let answer = running.get(OWN, "front", "/NAMED").await;
+        assert!(answer.is(200, "NAMED: named, for front"), "{answer:?}");
+        // Of another account, or nobody's, is no Worker of this one.
+        running.upload(OTHER, "none", Code::fetch("return new Response('other')")).await;
+        assert!(running.get(OWN, "front", "/NONE").await.is_error(500, 1101));
+    });
+}
+
+#[test]
+fn a_client_that_leaves_while_code_is_loaded_breaks_the_worker_for_nobody() {
+    with_engine("", async |running| {
+        // As large as takes a while to be read.
+        let filling = format!("/*{}*/", " ".repeat(4 << 20));
+        for patience_ms in (0..40).step_by(4) {
+            let (name, body) = (format!("app{patience_ms}"), "return new Response('here')");
+            let text = format!("{filling}\nexport default {{ async fetch() {{ {body} }} }}");
+            running.upload(OWN, &name, Code::module(&text)).await;
+            let mut exchange = running.exchange(OWN, &name, "/");
+            let left = tokio::time::timeout(Duration::from_millis(patience_ms), running.run(&mut exchange));
+            drop(left.await);
+            let answer = running.get(OWN, &name, "/").await;
+            assert!(answer.is(200, "here"), "after {patience_ms} ms: {answer:?}");
+        }
     });
 }
