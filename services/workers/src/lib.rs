@@ -32,11 +32,11 @@
 //! Worker that broke out of V8 would be where the node is.
 //!
 //! A Worker that is bound to another one has its `fetch` only, no methods of its entrypoints (RPC); the one that was asked first is
-//! convicted for what the others do, and its process ends a recursion without end.
+//! convicted for what the others do, and the end of its process ends a recursion without end.
 //!
-//! Not there yet: bindings to storage, the Cache API, cron triggers, static assets, WebSockets that a
-//! Worker opens, live logs, and `passThroughOnException`. A fetch of a custom domain's host goes to what lies behind Workers,
-//! not to its Worker.
+//! Not there yet: bindings to storage, the Cache API, cron triggers, static assets, WebSockets that a Worker opens, live logs, and
+//! `passThroughOnException`. A fetch of a custom domain's host goes to what lies behind Workers, not to its Worker.
+//! Why it is built so: `docs/decisions/0012-workers-engine.md`.
 //!
 //! [`engine`]: self
 
