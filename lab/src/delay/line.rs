@@ -174,9 +174,10 @@ impl Line {
     }
 
     fn admit(&mut self, end: usize, buffer: &mut [u8]) {
-        let now = self.start.elapsed();
         for _ in 0..BATCH_PACKETS_MAX {
             let Some(packet) = self.ends[end].read(buffer) else { return };
+            // Each for itself, once it was read: one that was sent after its batch began would arrive before its time.
+            let now = self.start.elapsed();
             if let Admission::Dropped(_) = self.queues[end].push(packet, now) {
                 self.counters.dropped.fetch_add(1, Ordering::Relaxed);
             }
