@@ -77,6 +77,14 @@ pub enum Kind {
     WorkerHost,
     /// [`WorkerTriggers`](crate::WorkerTriggers): `worker_triggers/ACCOUNT/NAME`.
     WorkerTriggers,
+    /// [`KvNamespace`](crate::KvNamespace): `kv_namespace/ACCOUNT/ID`.
+    KvNamespace,
+    /// [`KvUsage`](crate::KvUsage): `kv_usage/ACCOUNT`.
+    KvUsage,
+    /// [`Bucket`](crate::Bucket): `bucket/ACCOUNT/NAME`.
+    Bucket,
+    /// [`BucketUsage`](crate::BucketUsage): `bucket_usage/ACCOUNT`.
+    BucketUsage,
     /// [`Pop`](crate::Pop): `pop/CODE`.
     Pop,
     /// [`Node`](crate::Node): `node/NAME`.
@@ -85,7 +93,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 41] = [
         Self::Account,
         Self::Zone,
         Self::ZoneName,
@@ -121,6 +129,10 @@ impl Kind {
         Self::WorkerDomain,
         Self::WorkerHost,
         Self::WorkerTriggers,
+        Self::KvNamespace,
+        Self::KvUsage,
+        Self::Bucket,
+        Self::BucketUsage,
         Self::Pop,
         Self::Node,
     ];
@@ -163,6 +175,10 @@ impl Kind {
             Self::WorkerDomain => "worker_domain",
             Self::WorkerHost => "worker_host",
             Self::WorkerTriggers => "worker_triggers",
+            Self::KvNamespace => "kv_namespace",
+            Self::KvUsage => "kv_usage",
+            Self::Bucket => "bucket",
+            Self::BucketUsage => "bucket_usage",
             Self::Pop => "pop",
             Self::Node => "node",
         }

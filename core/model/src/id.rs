@@ -97,4 +97,8 @@ ids! {
     WorkerRouteId,
     /// A custom domain of a Worker.
     WorkerDomainId,
+    /// A namespace of keys and values.
+    KvNamespaceId,
+    /// A bucket, however it is called.
+    BucketTag,
 }

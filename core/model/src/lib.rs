@@ -19,6 +19,7 @@
 mod account;
 mod acme;
 mod address;
+mod bucket;
 mod cache_settings;
 mod certificate;
 mod client_auth;
@@ -26,6 +27,7 @@ mod dnssec;
 mod entity;
 mod error;
 mod id;
+mod kv;
 pub mod limits;
 mod name;
 mod network;
@@ -44,6 +46,7 @@ mod zone;
 pub use account::Account;
 pub use acme::{AcmeAccount, AcmeFailure, AcmeOrder, AcmeStage, KeyAlgorithm};
 pub use address::Reach;
+pub use bucket::{Bucket, BucketName, BucketUsage, Jurisdiction, LocationHint, StorageClass};
 pub use cache_settings::{
     ArgNames, BrowserMode, BrowserTtl, CacheKey, CacheSettings, CustomKey, EdgeLifetime, EdgeMode, EdgeTtl,
     KeyCookies, KeyHeaders, KeyHost, KeyQuery, KeyUser, ServeStale, StatusRange, StatusTtl,
@@ -57,9 +60,11 @@ pub use dnssec::{
 pub use entity::{Entity, Key, Kind};
 pub use error::{Invalid, excerpt};
 pub use id::{
-    AccountId, CertificateId, ClientAuthorityId, PurgeId, RecordId, RuleId, RulesetId, TicketKeyId, TokenId,
-    TransferAclId, TransferPeerId, TsigKeyId, WorkerDomainId, WorkerRouteId, WorkerTag, ZoneId,
+    AccountId, BucketTag, CertificateId, ClientAuthorityId, KvNamespaceId, PurgeId, RecordId, RuleId,
+    RulesetId, TicketKeyId, TokenId, TransferAclId, TransferPeerId, TsigKeyId, WorkerDomainId, WorkerRouteId,
+    WorkerTag, ZoneId,
 };
+pub use kv::{KvKey, KvNamespace, KvUsage};
 pub use name::{DnsName, ZoneName};
 pub use network::{Node, NodeName, Pop, PopCode, RegionName};
 pub use presigned::{Denial, Presigned, PresignedContent, PresignedProblem, is_of_signing};

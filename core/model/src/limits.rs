@@ -183,3 +183,19 @@ pub const WORKER_HOSTS_PER_ZONE_MAX: usize = 100;
 pub const WORKER_DOMAINS_PER_ACCOUNT_MAX: usize = 1_000;
 /// Routes of one Worker, over all zones: each is named in one value.
 pub const WORKER_ROUTES_MAX: usize = 2_000;
+/// Namespaces of keys and values of one account; what the v4 API takes.
+pub const KV_NAMESPACES_PER_ACCOUNT_MAX: usize = 1_000;
+/// Octets of what a namespace is called; what the v4 API takes.
+pub const KV_TITLE_OCTETS_MAX: usize = 512;
+/// Octets of a key; what the v4 API takes.
+pub const KV_KEY_OCTETS_MAX: usize = 512;
+/// Octets of a value; what the v4 API takes.
+pub const KV_VALUE_OCTETS_MAX: usize = 25 << 20;
+/// Octets of what is said of a value, as JSON; what the v4 API takes.
+pub const KV_METADATA_OCTETS_MAX: usize = 1_024;
+/// The shortest time that a value may be kept, in seconds; what the v4 API takes.
+pub const KV_TTL_SECONDS_MIN: u64 = 60;
+/// Buckets of one account: all of them are read to list them.
+pub const BUCKETS_PER_ACCOUNT_MAX: usize = 10_000;
+/// Octets of a bucket's name; what S3 takes.
+pub const BUCKET_NAME_OCTETS: std::ops::RangeInclusive<usize> = 3..=63;

@@ -38,6 +38,14 @@ pub enum Permission {
     WorkerRoutesRead,
     /// Say which URLs of a zone Workers answer.
     WorkerRoutesEdit,
+    /// Read an account's namespaces of keys and values, and what is in them.
+    KvRead,
+    /// Make, change and delete them, and what is in them.
+    KvEdit,
+    /// Read an account's buckets, and the objects in them.
+    R2Read,
+    /// Make, change and delete them, and the objects in them.
+    R2Edit,
     /// Everything, on what the policy covers.
     All,
 }
@@ -53,6 +61,8 @@ impl Permission {
                 Self::RulesEdit => wanted == Self::RulesRead,
                 Self::WorkersEdit => wanted == Self::WorkersRead,
                 Self::WorkerRoutesEdit => wanted == Self::WorkerRoutesRead,
+                Self::KvEdit => wanted == Self::KvRead,
+                Self::R2Edit => wanted == Self::R2Read,
                 _ => false,
             }
     }
@@ -100,6 +110,11 @@ pub struct ApiToken {
     /// SHA-256 of the secret. The secret has 256 random bits, so no slow hash is needed.
     #[serde(with = "hex::serde")]
     pub secret_hash: [u8; 32],
+    /// SHA-256 of the whole token as clients send it, `ID_SECRET`: with [`Self::id`] as access key, what S3 clients sign with as
+    /// secret key. A key that opens what the token opens, so values of this kind are sealed at rest. A token that was made before
+    /// S3 was offered has none, until it is rolled.
+    #[serde(default, with = "option_hex", skip_serializing_if = "Option::is_none")]
+    pub s3_secret: Option<[u8; 32]>,
     /// What it allows.
     pub policies: Vec<TokenPolicy>,
     /// Whether it may be used.
@@ -110,6 +125,30 @@ pub struct ApiToken {
     pub expires_on: Option<Timestamp>,
     /// When it was made.
     pub issued_on: Timestamp,
+}
+
+/// As `hex::serde` writes it, if there is one.
+mod option_hex {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<[u8; 32]>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(octets) => hex::serde::serialize(octets, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<[u8; 32]>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+        let mut octets = [0; 32];
+        hex::decode_to_slice(text, &mut octets).map_err(D::Error::custom)?;
+        Ok(Some(octets))
+    }
 }
 
 impl fmt::Debug for ApiToken {

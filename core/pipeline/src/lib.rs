@@ -32,6 +32,7 @@ mod fault;
 mod fetch;
 mod glance;
 mod interim;
+mod key_value;
 pub mod lists;
 mod neighbours;
 mod notices;
@@ -39,6 +40,7 @@ mod pipeline;
 mod queries;
 mod ray;
 mod rules;
+mod servers;
 mod site;
 mod stage;
 mod tiers;
@@ -60,6 +62,7 @@ pub use glance::{
     put_decimal, put_line,
 };
 pub use interim::{Interim, Interims};
+pub use key_value::{KeyValue, KvError, KvListed, KvListing, KvPage, KvPair, KvRead, KvValue};
 pub use neighbours::{
     AnswersNeighbours, NEIGHBOUR_ANSWER_OCTETS_MAX, NEIGHBOUR_QUESTION_OCTETS_MAX, NEIGHBOUR_QUESTIONS_MAX,
     NeighbourAnswer, Neighbours, NoAnswer, Taken,
@@ -73,6 +76,7 @@ pub use queries::{
 };
 pub use ray::RayId;
 pub use rules::{Asked, SiteRule, cookies, extension, name_and_value};
+pub use servers::{AnswersServers, SERVER_REQUESTS_MAX, ServerAbout, Servers};
 pub use site::{Site, SiteHost};
 pub use stage::{Decision, Flow, Stage};
 pub use tiers::{AskedByPeer, CacheFill, FromPeer, Invalidations};

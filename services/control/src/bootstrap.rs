@@ -102,6 +102,7 @@ fn operator(text: &TokenText, now: Timestamp) -> ApiToken {
         id: text.id,
         name: "operator".to_owned(),
         secret_hash: text.hash(),
+        s3_secret: Some(text.s3_secret()),
         policies: vec![TokenPolicy { scope: TokenScope::Everything, permissions: vec![Permission::All] }],
         status: TokenStatus::Active,
         not_before: None,

@@ -37,6 +37,11 @@ impl TokenText {
         Sha256::digest(self.secret.as_slice()).into()
     }
 
+    /// What its owner signs with as an S3 client.
+    pub(crate) fn s3_secret(&self) -> [u8; 32] {
+        Sha256::digest(Zeroizing::new(self.reveal())).into()
+    }
+
     /// The token as its owner is shown it, once.
     pub(crate) fn reveal(&self) -> String {
         format!("{}_{}", self.id, hex::encode(self.secret.as_slice()))
@@ -71,6 +76,7 @@ mod tests {
             id: text.id,
             name: "test".to_owned(),
             secret_hash: text.hash(),
+            s3_secret: Some(text.s3_secret()),
             policies: Vec::new(),
             status: TokenStatus::Active,
             not_before: Some(Timestamp::from_millis(100)),

@@ -16,7 +16,8 @@
 //! zone, rules, cache, and this stage again, one level up.
 //!
 //! The same connections carry the questions of services that share what they have within a PoP, as the resolver does
-//! ([`neighbours`]): of its servers each key has one as its home.
+//! ([`neighbours`]): of its servers each key has one as its home; and those of services that ask their like on any server of the
+//! network (`others`).
 //!
 //! Invariants:
 //! * **Upwards only.** A request carries its level and asks for nothing below it: servers that disagree about who is home
@@ -40,6 +41,7 @@ mod exercise;
 pub mod map;
 mod metrics;
 pub mod neighbours;
+mod others;
 pub mod peers;
 pub mod serve;
 mod service;

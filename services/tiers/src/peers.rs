@@ -2,11 +2,14 @@
 //!
 //! Nobody who asks waits for a connection. A server without one is down, and another is asked; the task goes on to connect,
 //! at first often, then every few seconds. A peer that is frozen or cut off is noticed by HTTP/2's pings.
+//!
+//! Servers that no cache of this one asks have no task: a service that asks one ([`others`](crate::others)) waits for the
+//! connection ([`Peers::reach`]), which closes when nothing was asked for [`IDLE_MAX`].
 
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -17,7 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use proxima_chassis::Identity;
 use proxima_ledger::certificate_name;
 use proxima_model::NodeName;
-use proxima_pipeline::{Body, NEIGHBOUR_QUESTIONS_MAX};
+use proxima_pipeline::{Body, NEIGHBOUR_QUESTIONS_MAX, SERVER_REQUESTS_MAX};
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -47,6 +50,10 @@ const CONNECTION_WINDOW_OCTETS: u32 = (1 << 31) - 1;
 const HEAD_WITHIN: Duration = Duration::from_secs(150);
 /// How long a server that declined is left out.
 const LEFT_OUT: Duration = Duration::from_secs(2);
+/// How long a connection that no task keeps stays when nothing is asked.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// For how long a server that could not be reached is not tried again: all who would ask it wait for one attempt at a time.
+const UNREACHED: Duration = Duration::from_secs(1);
 /// Fields of an answer, as the edge takes them from origins.
 const HEADERS_OCTETS_MAX: u32 = 256 << 10;
 
@@ -58,6 +65,8 @@ pub(crate) struct Peers {
     slots: Vec<Slot>,
     metrics: Metrics,
     begun: Instant,
+    /// Set when the service runs: what a connection is made with, and until when.
+    reaching: OnceLock<(TlsConnector, CancellationToken)>,
 }
 
 /// One server's.
@@ -69,7 +78,17 @@ struct Slot {
     deaf_until: AtomicU64,
     /// Places for those that are.
     questions: Arc<Semaphore>,
+    /// Places for requests of services.
+    requests: Arc<Semaphore>,
     sender: Mutex<Option<Sender>>,
+    /// Whether a task keeps the connection.
+    is_kept: bool,
+    /// Held by who makes one that no task keeps.
+    connecting: tokio::sync::Mutex<()>,
+    /// When something was last asked, in milliseconds since these were made.
+    asked_at: AtomicU64,
+    /// Until when no connection is tried.
+    unreached_until: AtomicU64,
 }
 
 impl Default for Slot {
@@ -79,8 +98,19 @@ impl Default for Slot {
             out_until: AtomicU64::default(),
             deaf_until: AtomicU64::default(),
             questions: Arc::new(Semaphore::new(NEIGHBOUR_QUESTIONS_MAX)),
+            requests: Arc::new(Semaphore::new(SERVER_REQUESTS_MAX)),
             sender: Mutex::default(),
+            is_kept: false,
+            connecting: tokio::sync::Mutex::default(),
+            asked_at: AtomicU64::default(),
+            unreached_until: AtomicU64::default(),
         }
+    }
+}
+
+impl Slot {
+    fn is_open(&self) -> bool {
+        lock(&self.sender).as_ref().is_some_and(|sender| !sender.is_closed())
     }
 }
 
@@ -97,9 +127,12 @@ pub(crate) enum AskError {
 
 impl Peers {
     pub(crate) fn new(map: Map, metrics: Metrics) -> Arc<Self> {
-        let slots = map.servers().iter().map(|_| Slot::default()).collect();
+        let mut slots: Vec<Slot> = map.servers().iter().map(|_| Slot::default()).collect();
+        for kept in map.peers() {
+            slots[kept].is_kept = true;
+        }
         metrics.peers.set(i64::try_from(map.peers().count()).unwrap_or(i64::MAX));
-        Arc::new(Self { map, slots, metrics, begun: Instant::now() })
+        Arc::new(Self { map, slots, metrics, begun: Instant::now(), reaching: OnceLock::new() })
     }
 
     /// Whether a server can be asked.
@@ -139,6 +172,11 @@ impl Peers {
         self.slots.get(server)?.questions.clone().try_acquire_owned().ok()
     }
 
+    /// A place for a request of a service to a server, for as long as it is under way.
+    pub(crate) fn request_place(&self, server: usize) -> Option<OwnedSemaphorePermit> {
+        self.slots.get(server)?.requests.clone().try_acquire_owned().ok()
+    }
+
     fn millis(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -160,15 +198,79 @@ impl Peers {
             open
         };
         let mut sender = sender.ok_or(AskError::Down)?;
+        slot.asked_at.store(self.millis(), Ordering::Relaxed);
         timeout(HEAD_WITHIN, sender.send_request(request))
             .await
             .map_err(|_| AskError::Slow)?
             .map_err(Into::into)
     }
 
+    /// Makes a connection to a server if there is none and no task keeps one.
+    pub(crate) async fn reach(self: &Arc<Self>, server: usize) -> Result<(), AskError> {
+        let (Some(slot), Some(about)) = (self.slots.get(server), self.map.servers().get(server)) else {
+            return Err(AskError::Down);
+        };
+        if slot.is_kept || slot.is_open() {
+            return Ok(());
+        }
+        let (connector, stop) = self.reaching.get().ok_or(AskError::Down)?;
+        let _connecting = slot.connecting.lock().await;
+        if slot.is_open() {
+            return Ok(());
+        }
+        if self.millis() < slot.unreached_until.load(Ordering::Relaxed) {
+            return Err(AskError::Down);
+        }
+        let why = match timeout(CONNECT_WITHIN, connect(about.address, &about.name, connector)).await {
+            Ok(Ok((sender, connection))) => {
+                slot.asked_at.store(self.millis(), Ordering::Relaxed);
+                *lock(&slot.sender) = Some(sender);
+                let (peers, stop) = (self.clone(), stop.clone());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = peers.drive(server, connection) => {}
+                        () = stop.cancelled() => {}
+                    }
+                });
+                return Ok(());
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it takes too long".to_owned(),
+        };
+        tracing::warn!(target: "proxima_tiers", peer = %about.name, address = %about.address, why, "cannot be reached by a service that asks it");
+        let until = self.millis() + u64::try_from(UNREACHED.as_millis()).unwrap_or(0);
+        slot.unreached_until.store(until, Ordering::Relaxed);
+        Err(AskError::Down)
+    }
+
+    /// Drives a connection that no task keeps, until it ends or nothing was asked for a while.
+    async fn drive(&self, server: usize, connection: Connection) {
+        let Some(slot) = self.slots.get(server) else { return };
+        tokio::pin!(connection);
+        loop {
+            tokio::select! {
+                _ = &mut connection => break,
+                () = tokio::time::sleep(IDLE_MAX / 2) => {
+                    let idle = self.millis().saturating_sub(slot.asked_at.load(Ordering::Relaxed));
+                    if Duration::from_millis(idle) >= IDLE_MAX {
+                        // What is still under way ends first: its requests hold the connection open.
+                        *lock(&slot.sender) = None;
+                        connection.await.ok();
+                        return;
+                    }
+                }
+            }
+        }
+        let mut sender = lock(&slot.sender);
+        if sender.as_ref().is_some_and(Sender::is_closed) {
+            *sender = None;
+        }
+    }
+
     /// Keeps connections to all servers that this one may have to ask, until `stop`.
     pub(crate) fn keep(self: &Arc<Self>, identity: &Identity, stop: &CancellationToken) {
         let connector = TlsConnector::from(identity.client.clone());
+        self.reaching.set((connector.clone(), stop.clone())).ok();
         for server in self.map.peers() {
             let (peers, connector, stop) = (self.clone(), connector.clone(), stop.clone());
             tokio::spawn(async move {

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     metrics::Metrics,
     neighbours,
+    others::{self, Answering},
     peers::Peers,
     wire::{self, Asked},
 };
@@ -48,6 +49,8 @@ pub(crate) struct Server {
     pub(crate) cache: Arc<dyn Invalidations>,
     /// Who answers the questions of servers in this PoP.
     pub(crate) neighbours: Option<Arc<dyn AnswersNeighbours>>,
+    /// Who answers the services of other servers.
+    pub(crate) services: Answering,
     pub(crate) pop: PopCode,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
@@ -133,6 +136,10 @@ impl Server {
         request: http::Request<Incoming>,
         local: SocketAddr,
     ) -> http::Response<Body> {
+        if others::is_for_service(&request) {
+            let Some(about) = self.peers.map.servers().get(asker) else { return declined("unreadable") };
+            return others::answer(&self.services, &about.name, request).await;
+        }
         if neighbours::is_question(&request) {
             return neighbours::answer(self.neighbours.as_ref(), &self.peers, asker, request).await;
         }

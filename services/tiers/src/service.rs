@@ -1,7 +1,7 @@
 //! The service: listens for other servers, and keeps connections to those that this one asks.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -9,13 +9,21 @@ use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::ZoneId;
-use proxima_pipeline::{AnswersNeighbours, Invalidations, Neighbours, Pipeline};
+use proxima_pipeline::{
+    AnswersNeighbours, AnswersServers, Invalidations, Neighbours, Pipeline, ServerAbout, Servers,
+};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    SERVICE, TiersConfig, TiersStage, map::Map, metrics::Metrics, peers::Peers, serve::Server, wire,
+    SERVICE, TiersConfig, TiersStage,
+    map::Map,
+    metrics::Metrics,
+    others::{Answering, Others},
+    peers::Peers,
+    serve::Server,
+    wire,
 };
 
 /// URLs that others are being told to forget.
@@ -32,6 +40,8 @@ pub struct TiersService {
     forgets: Arc<Semaphore>,
     answers: OnceLock<(Pipeline, Arc<dyn Invalidations>)>,
     neighbours: OnceLock<Arc<dyn AnswersNeighbours>>,
+    services: Mutex<Answering>,
+    others: Arc<Others>,
 }
 
 impl TiersService {
@@ -43,6 +53,7 @@ impl TiersService {
         let config = TiersConfig::of(&node.config)?;
         let metrics = node.metrics.register(SERVICE, Metrics::register);
         let peers = Map::new(&config, node.name()).map(|map| Peers::new(map, metrics.clone()));
+        let others = peers.as_ref().map_or_else(|| Others::alone(about(node)), Others::of);
         Ok(Arc::new(Self {
             config,
             peers,
@@ -50,6 +61,8 @@ impl TiersService {
             forgets: Arc::new(Semaphore::new(FORGETS_MAX)),
             answers: OnceLock::new(),
             neighbours: OnceLock::new(),
+            services: Mutex::default(),
+            others: Arc::new(others),
         }))
     }
 
@@ -71,9 +84,27 @@ impl TiersService {
         has_some.then_some(peers as Arc<dyn Neighbours>)
     }
 
+    /// All servers of the network, for services that ask their like.
+    pub fn servers(&self) -> Arc<dyn Servers> {
+        self.others.clone()
+    }
+
+    /// Who answers a service's like on other servers. Given before the service runs; without, they are declined.
+    pub fn answer_service_with(&self, service: &'static str, answers: Arc<dyn AnswersServers>) {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner).insert(service, answers);
+    }
+
     /// Who answers the neighbours' questions. Given once, before the service runs; without, they are declined.
     pub fn answer_neighbours_with(&self, answers: Arc<dyn AnswersNeighbours>) {
         self.neighbours.set(answers).ok();
+    }
+}
+
+fn about(node: &NodeContext) -> ServerAbout {
+    ServerAbout {
+        name: node.name().clone(),
+        pop: node.pop().clone(),
+        region: node.config.node.region.clone(),
     }
 }
 
@@ -126,6 +157,7 @@ impl Service for TiersService {
             pipeline,
             cache,
             neighbours: self.neighbours.get().cloned(),
+            services: std::mem::take(&mut *self.services.lock().unwrap_or_else(PoisonError::into_inner)),
             pop: node.pop().clone(),
             clock: node.clock.clone(),
             metrics: self.metrics.clone(),

@@ -1,9 +1,10 @@
 //! Two servers on loopback, with certificates of one authority; the tests play the stages behind.
 
 mod neighbours;
+mod others;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex},
@@ -18,9 +19,9 @@ use proxima_model::{
     AccountId, NodeName, PopCode, RegionName, Timestamp, Zone, ZoneId, ZoneName, ZoneSettings, ZoneStatus,
 };
 use proxima_pipeline::{
-    AnswersNeighbours, AskedByPeer, Body, BodyError, BodySender, CacheFill, Client, Decision, Exchange,
-    Fault, Flow, FromPeer, Invalidations, Pipeline, Protocol, RayId, Request, Response, Scheme, Site, Stage,
-    Trace,
+    AnswersNeighbours, AnswersServers, AskedByPeer, Body, BodyError, BodySender, CacheFill, Client, Decision,
+    Exchange, Fault, Flow, FromPeer, Invalidations, Pipeline, Protocol, RayId, Request, Response, Scheme,
+    Site, Stage, Trace,
 };
 use tokio::{net::TcpListener, runtime::Handle, sync::mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -96,7 +97,8 @@ fn response(status: u16, fields: &[(&'static str, &'static str)], body: Body) ->
 
 /// `here` asks, `there` is asked.
 struct World {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+    authority: ClusterAuthority,
     there: Answers,
     peers: Arc<Peers>,
     pipeline: Pipeline,
@@ -156,6 +158,7 @@ impl World {
             pipeline: Pipeline::new(vec![Box::new(there.clone())]),
             cache: Arc::new(Forgotten(sender)),
             neighbours: with_resolver.then(|| Arc::new(neighbours::Resolves) as Arc<dyn AnswersNeighbours>),
+            services: HashMap::from([("echo", Arc::new(others::Echo) as Arc<dyn AnswersServers>)]),
             pop: PopCode::parse("FRA").expect("a code"),
             clock: Arc::new(SimulatedClock::new(NOW)),
             metrics: refused.clone(),
@@ -176,13 +179,18 @@ impl World {
         peers.keep(&identity(&authority, folder.path(), "here"), &stop);
         let stage = TiersStage { peers: Some(peers.clone()), metrics: metrics() };
         let pipeline = Pipeline::new(vec![Box::new(stage), Box::new(Answers::default())]);
-        Self { _folder: folder, there, peers, pipeline, address, refused, stop_there, forgotten, stop }
+        Self { folder, authority, there, peers, pipeline, address, refused, stop_there, forgotten, stop }
     }
 
     async fn new() -> Self {
         let world = Self::with("there", &["there", "here"]).await;
         world.until_up(true).await;
         world
+    }
+
+    /// Another certificate of the same authority.
+    fn identity(&self, name: &str) -> Identity {
+        identity(&self.authority, self.folder.path(), name)
     }
 
     async fn until_up(&self, up: bool) {

@@ -60,6 +60,8 @@ pub(crate) fn program(
                 services.insert(name.as_str().to_owned(), service);
                 continue;
             }
+            // None is taken yet by the API.
+            BindingValue::KvNamespace(_) | BindingValue::R2Bucket { .. } => continue,
         };
         env.insert(name.as_str().to_owned(), value);
     }

@@ -409,6 +409,7 @@ async fn secrets_lie_sealed_on_the_disk_and_are_read_as_they_were() {
         id: token_id,
         name: "a token".to_owned(),
         secret_hash: SECRET,
+        s3_secret: None,
         policies: Vec::new(),
         status: TokenStatus::Active,
         not_before: None,

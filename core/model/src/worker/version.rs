@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{ContentHash, WorkerAnnotations, WorkerName, WorkerVersionId};
-use crate::{AccountId, Entity, Invalid, Key, Kind, Timestamp, excerpt, limits, name::text_name};
+use crate::{
+    AccountId, BucketName, Entity, Invalid, Jurisdiction, Key, Kind, KvNamespaceId, Timestamp, excerpt,
+    limits, name::text_name,
+};
 
 /// Code with what it is given. It never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,6 +202,15 @@ pub enum BindingValue {
         entrypoint: Option<String>,
         /// What it gets as `ctx.props`.
         props: Option<Value>,
+    },
+    /// A namespace of keys and values of the account.
+    KvNamespace(KvNamespaceId),
+    /// A bucket of the account.
+    R2Bucket {
+        /// Its name.
+        bucket: BucketName,
+        /// Where its objects must stay, as the bucket says, too.
+        jurisdiction: Option<Jurisdiction>,
     },
     /// The text of a module, as a string (service-worker syntax).
     TextBlob(ModuleName),

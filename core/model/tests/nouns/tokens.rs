@@ -1,11 +1,12 @@
 //! What a permission allows.
 
 use proxima_model::Permission::{
-    self, AccountRead, All, CachePurge, DnsEdit, DnsRead, RulesEdit, RulesRead, SslEdit, TraceRead,
-    WorkerRoutesEdit, WorkerRoutesRead, WorkersEdit, WorkersRead, ZoneEdit, ZoneRead,
+    self, AccountRead, All, CachePurge, DnsEdit, DnsRead, KvEdit, KvRead, R2Edit, R2Read, RulesEdit,
+    RulesRead, SslEdit, TraceRead, WorkerRoutesEdit, WorkerRoutesRead, WorkersEdit, WorkersRead, ZoneEdit,
+    ZoneRead,
 };
 
-const EVERY: [Permission; 15] = [
+const EVERY: [Permission; 19] = [
     ZoneRead,
     ZoneEdit,
     DnsRead,
@@ -20,6 +21,10 @@ const EVERY: [Permission; 15] = [
     WorkersEdit,
     WorkerRoutesRead,
     WorkerRoutesEdit,
+    KvRead,
+    KvEdit,
+    R2Read,
+    R2Edit,
     All,
 ];
 
@@ -36,6 +41,8 @@ fn editing_includes_reading_and_all_includes_everything_and_nothing_else_include
                         | (RulesEdit, RulesRead)
                         | (WorkersEdit, WorkersRead)
                         | (WorkerRoutesEdit, WorkerRoutesRead)
+                        | (KvEdit, KvRead)
+                        | (R2Edit, R2Read)
                 );
             assert_eq!(held.allows(wanted), includes, "{held:?} {wanted:?}");
         }

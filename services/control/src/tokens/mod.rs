@@ -147,6 +147,7 @@ pub(crate) async fn create(
             id,
             name: String::new(),
             secret_hash: text.hash(),
+            s3_secret: Some(text.s3_secret()),
             policies: Vec::new(),
             status: TokenStatus::Active,
             not_before: None,
@@ -199,6 +200,7 @@ pub(crate) async fn roll(
         check_lifetime(&caller, token.not_before, token.expires_on)?;
         let text = TokenText::draw(token.id);
         token.secret_hash = text.hash();
+        token.s3_secret = Some(text.s3_secret());
         draft.put(&token);
         Ok(Value::String(text.reveal()))
     })

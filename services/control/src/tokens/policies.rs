@@ -26,7 +26,7 @@ const fn make(permission: Permission, id: &'static str, name: &'static str, scop
 }
 
 /// Every permission that a token can have.
-pub(crate) const GROUPS: [Group; 15] = [
+pub(crate) const GROUPS: [Group; 19] = [
     make(Permission::ZoneRead, "c8fed203ed3043cba015a93ad1616f1f", "Zone Read", ZONE),
     make(Permission::ZoneEdit, "e6d2666161e84845a636613608cee8d5", "Zone Write", ZONE),
     make(Permission::DnsRead, "82e64a83756745bbbb1c9c2701bf816b", "DNS Read", ZONE),
@@ -41,6 +41,10 @@ pub(crate) const GROUPS: [Group; 15] = [
     make(Permission::WorkersEdit, "e086da7e2179491d91ee5f35b3ca210a", "Workers Scripts Write", ACCOUNT),
     make(Permission::WorkerRoutesRead, "2072033d694d415a936eaeb94e6405b8", "Workers Routes Read", ZONE),
     make(Permission::WorkerRoutesEdit, "28f4b596e7d643029c524985477ae49a", "Workers Routes Write", ZONE),
+    make(Permission::KvRead, "8b47d2786a534c08a1f94ee8f9f599ef", "Workers KV Storage Read", ACCOUNT),
+    make(Permission::KvEdit, "f7f0eda5697f475c90846e879bab8666", "Workers KV Storage Write", ACCOUNT),
+    make(Permission::R2Read, "b4992e1108244f5d8bfbd5744320c2e1", "Workers R2 Storage Read", ACCOUNT),
+    make(Permission::R2Edit, "bf7481a1826f439697cb59a20b22293e", "Workers R2 Storage Write", ACCOUNT),
     make(Permission::All, "00000000000000000000000000000001", "All", ACCOUNT),
 ];
 

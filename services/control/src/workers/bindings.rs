@@ -258,6 +258,8 @@ pub(super) const fn kind(value: &BindingValue) -> &'static str {
         BindingValue::Json(_) => "json",
         BindingValue::SecretText => "secret_text",
         BindingValue::Service { .. } => "service",
+        BindingValue::KvNamespace(_) => "kv_namespace",
+        BindingValue::R2Bucket { .. } => "r2_bucket",
         BindingValue::TextBlob(_) => "text_blob",
         BindingValue::DataBlob(_) => "data_blob",
         BindingValue::WasmModule(_) => "wasm_module",
@@ -279,6 +281,13 @@ pub(super) fn show(WorkerBinding { name, value }: &WorkerBinding) -> Value {
             }
             if let Some(props) = props {
                 shown["props"] = props.clone();
+            }
+        }
+        BindingValue::KvNamespace(namespace) => shown["namespace_id"] = namespace.to_string().into(),
+        BindingValue::R2Bucket { bucket, jurisdiction } => {
+            shown["bucket_name"] = bucket.as_str().into();
+            if let Some(jurisdiction) = jurisdiction {
+                shown["jurisdiction"] = jurisdiction.as_str().into();
             }
         }
         BindingValue::TextBlob(part) | BindingValue::DataBlob(part) | BindingValue::WasmModule(part) => {

@@ -237,6 +237,7 @@ impl Node {
             id,
             name: "test".to_owned(),
             secret_hash: sha2::Sha256::digest(secret).into(),
+            s3_secret: None,
             policies,
             status: TokenStatus::Active,
             not_before: None,
