@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use aws_lc_rs::digest;
+use proxima_transfer::nsec3::{self, HASH_ALGORITHM, HASH_OCTETS};
 
 use crate::{keys::ede, message::rtype, name::Name, rrset::RrSet};
 
@@ -10,9 +10,6 @@ use crate::{keys::ede, message::rtype, name::Name, rrset::RrSet};
 const ITERATIONS_MAX: u16 = 50;
 /// Hashes that one denial may cost: a name has few labels below its zone, and more is an attack (CVE-2023-50868).
 const HASHES_MAX: usize = 32;
-/// Octets of the only hash there is, SHA-1.
-pub(crate) const HASH_OCTETS: usize = 20;
-const SHA1: u8 = 1;
 const OPT_OUT: u8 = 1;
 
 /// What was proven.
@@ -188,21 +185,8 @@ impl<'a> Denial<'a> {
     fn hash(&self, name: &Name, left: &mut usize) -> Option<[u8; HASH_OCTETS]> {
         let first = self.nsec3.first()?;
         *left = left.checked_sub(1)?;
-        Some(nsec3_hash(name, first.salt, first.iterations))
+        Some(nsec3::hash(name.wire(), first.salt, first.iterations))
     }
-}
-
-/// RFC 5155, 5.
-pub(crate) fn nsec3_hash(name: &Name, salt: &[u8], iterations: u16) -> [u8; HASH_OCTETS] {
-    let mut octets = name.wire().to_vec();
-    let mut hash = [0; HASH_OCTETS];
-    for _ in 0..=iterations {
-        octets.extend_from_slice(salt);
-        hash.copy_from_slice(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &octets).as_ref());
-        octets.clear();
-        octets.extend_from_slice(&hash);
-    }
-    hash
 }
 
 impl Proof {
@@ -237,11 +221,11 @@ impl<'a> Nsec<'a> {
 
 impl<'a> Nsec3<'a> {
     pub(crate) fn parse(owner: &Name, zone: &Name, data: &'a [u8]) -> Option<Self> {
-        let hash = base32(owner.labels().next()?)?;
+        let hash = nsec3::hash_of_digits(owner.labels().next()?)?;
         if owner.parent().as_ref() != Some(zone) {
             return None;
         }
-        let [SHA1, flags, high, low, salt, rest @ ..] = data else { return None };
+        let [HASH_ALGORITHM, flags, high, low, salt, rest @ ..] = data else { return None };
         let (salt, rest) = rest.split_at_checked(usize::from(*salt))?;
         let (length, rest) = rest.split_first()?;
         let (next, types) = rest.split_at_checked(usize::from(*length))?;
@@ -294,27 +278,6 @@ pub(crate) fn has(mut types: &[u8], rtype: u16) -> bool {
         types = rest;
     }
     false
-}
-
-/// A label in base 32 with the extended hex alphabet, in lower case (RFC 4648, 7).
-fn base32(label: &[u8]) -> Option<[u8; HASH_OCTETS]> {
-    let mut hash = [0; HASH_OCTETS];
-    if label.len() != HASH_OCTETS * 8 / 5 {
-        return None;
-    }
-    for (eight, five) in label.chunks(8).zip(hash.chunks_mut(5)) {
-        let mut bits = 0_u64;
-        for letter in eight {
-            let value = match letter {
-                b'0'..=b'9' => letter - b'0',
-                b'a'..=b'v' => letter - b'a' + 10,
-                _ => return None,
-            };
-            bits = bits << 5 | u64::from(value);
-        }
-        five.copy_from_slice(&bits.to_be_bytes()[3..]);
-    }
-    Some(hash)
 }
 
 #[cfg(test)]
@@ -388,7 +351,7 @@ mod tests {
     fn nsec3(owner: &str, next: &str, flags: u8, iterations: u16, has: &[u16]) -> RrSet {
         let [high, low] = iterations.to_be_bytes();
         let head = [1, flags, high, low, 4, 0xAA, 0xBB, 0xCC, 0xDD, 20];
-        let data = [&head[..], &base32(next.as_bytes()).unwrap(), &types(has)].concat().into();
+        let data = [&head[..], &nsec3::hash_of_digits(next.as_bytes()).unwrap(), &types(has)].concat().into();
         let owner = name(&format!("{owner}.example"));
         RrSet { owner, rtype: rtype::NSEC3, ttl: 1, data: vec![data], signatures: Vec::new() }
     }

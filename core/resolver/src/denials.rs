@@ -27,13 +27,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use proxima_transfer::nsec3::{self, HASH_OCTETS};
 use quick_cache::{
     DefaultHashBuilder, OptionsBuilder, Weighter,
     sync::{Cache, DefaultLifecycle},
 };
 
 use crate::{
-    denial::{Denial, HASH_OCTETS, Nsec, Nsec3, Proof, has, nsec3_hash},
+    denial::{Denial, Nsec, Nsec3, Proof, has},
     iterate::{NEGATIVE_TTL_MAX, Octets},
     message::rtype,
     name::Name,
@@ -286,7 +287,7 @@ impl Records {
         if self.nsec3.is_empty() || below + 2 > HASHES_MAX {
             return None;
         }
-        let hash = |name: &Name| nsec3_hash(name, &self.salt, self.iterations);
+        let hash = |name: &Name| nsec3::hash(name.wire(), &self.salt, self.iterations);
         let matching = |hash: &[u8; HASH_OCTETS]| self.nsec3.get(hash).and_then(|record| record.at(now));
         let mut closer = hash(name);
         if let Some(same) = matching(&closer) {

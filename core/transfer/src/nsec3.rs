@@ -71,7 +71,15 @@ pub fn hash(name: &[u8], salt: &[u8], iterations: u16) -> [u8; HASH_OCTETS] {
 /// The hash that a label says, which is all of a name relative to the apex, in lower case.
 pub fn hash_of(relative: &[u8]) -> Option<[u8; HASH_OCTETS]> {
     let (&length, digits) = relative.split_first()?;
-    if usize::from(length) + 1 != LABEL_OCTETS || digits.len() + 1 != LABEL_OCTETS {
+    if usize::from(length) + 1 != LABEL_OCTETS {
+        return None;
+    }
+    hash_of_digits(digits)
+}
+
+/// The hash that a label's octets say, in lower case.
+pub fn hash_of_digits(digits: &[u8]) -> Option<[u8; HASH_OCTETS]> {
+    if digits.len() + 1 != LABEL_OCTETS {
         return None;
     }
     let mut hash = [0; HASH_OCTETS];

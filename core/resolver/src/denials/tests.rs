@@ -41,7 +41,7 @@ fn nsec3(from: [u8; HASH_OCTETS], to: [u8; HASH_OCTETS], flags: u8, iterations: 
 }
 
 fn hash(text: &str) -> [u8; HASH_OCTETS] {
-    nsec3_hash(&name(text), b"", 0)
+    nsec3::hash(name(text).wire(), b"", 0)
 }
 
 fn moved(mut hash: [u8; HASH_OCTETS], by: i8) -> [u8; HASH_OCTETS] {
@@ -139,7 +139,8 @@ fn hashed_gaps_tell_the_same_but_those_of_opt_out() {
 
 #[test]
 fn many_iterations_are_not_kept_and_another_salt_begins_anew() {
-    let apex = |iterations| nsec3(nsec3_hash(&name("org"), b"", iterations), [0; 20], 0, iterations, &[2, 6]);
+    let apex =
+        |iterations| nsec3(nsec3::hash(name("org").wire(), b"", iterations), [0; 20], 0, iterations, &[2, 6]);
     let denials = denials(&[soa("org", 300, 300), apex(ITERATIONS_MAX + 1)]);
     assert_eq!(concluded(&denials, "org", 1, 1_000), None);
     for iterations in [0, ITERATIONS_MAX] {
