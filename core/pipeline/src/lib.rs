@@ -31,6 +31,7 @@ mod explain;
 mod fault;
 mod fetch;
 mod glance;
+mod hop_by_hop;
 mod interim;
 mod key_value;
 pub mod lists;
@@ -62,6 +63,7 @@ pub use glance::{
     put_decimal, put_line,
 };
 pub use interim::{Interim, Interims};
+pub use hop_by_hop::{frames_or_routes, strip_hop_by_hop};
 pub use key_value::{KeyValue, KvError, KvListed, KvListing, KvPage, KvPair, KvRead, KvValue};
 pub use neighbours::{
     AnswersNeighbours, NEIGHBOUR_ANSWER_OCTETS_MAX, NEIGHBOUR_QUESTION_OCTETS_MAX, NEIGHBOUR_QUESTIONS_MAX,

@@ -13,10 +13,10 @@ use proxima_chassis::Clock;
 use proxima_model::{Invalid, NodeName, PopCode, excerpt};
 use proxima_pipeline::{
     Body, Client, Exchange, ExplainRequest, Explainer, Explanation, Pipeline, Protocol, RayId, Request,
-    Scheme, TlsFacts, Trace,
+    Scheme, TlsFacts, Trace, strip_hop_by_hop,
 };
 
-use crate::http1::{Host, strip_hop_by_hop};
+use crate::http1::Host;
 
 /// Octets of an answer's body that are read (so that its connection can be kept) before it is dropped.
 const BODY_OCTETS_MAX: usize = 1 << 20;

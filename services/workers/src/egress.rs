@@ -16,12 +16,13 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use proxima_chassis::Clock;
 use proxima_model::{AccountId, PopCode};
-use proxima_pipeline::{Body, BodyError, Client, Exchange, Fault, Fetch, Protocol, RayId, Request, Scheme};
+use proxima_pipeline::{
+    Body, BodyError, Client, Exchange, Fault, Fetch, Protocol, RayId, Request, Scheme, strip_hop_by_hop,
+};
 use serde::Deserialize;
 
 use crate::{
     facts::FIELD,
-    fields::take_off_hop_by_hop,
     metrics::{Fetched, Metrics},
 };
 
@@ -83,7 +84,7 @@ impl Egress {
         let [facts] = said[..] else { return None };
         let account = serde_json::from_slice::<Facts>(facts.as_bytes()).ok()?.proxima.account;
         parts.headers.remove(FIELD);
-        take_off_hop_by_hop(&mut parts.headers);
+        strip_hop_by_hop(&mut parts.headers);
         let scheme = match parts.uri.scheme_str()? {
             "http" => Scheme::Http,
             "https" => Scheme::Https,

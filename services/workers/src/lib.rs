@@ -46,7 +46,6 @@ mod egress;
 mod engine;
 mod error;
 mod facts;
-mod fields;
 mod metrics;
 mod program;
 mod service;

@@ -4,13 +4,12 @@ use std::sync::{Arc, OnceLock, atomic::Ordering};
 
 use http::{HeaderName, HeaderValue, Uri, header};
 use proxima_model::WorkerName;
-use proxima_pipeline::{Decision, Exchange, Fault, Flow, Glance, Response, Sight, Stage};
+use proxima_pipeline::{Decision, Exchange, Fault, Flow, Glance, Response, Sight, Stage, strip_hop_by_hop};
 
 use crate::{
     SERVICE,
     engine::{Engine, Head},
     facts::{FIELD, facts},
-    fields::take_off_hop_by_hop,
     metrics::Metrics,
     version::Deployments,
 };
@@ -96,7 +95,7 @@ fn head(exchange: &Exchange, facts: String, websockets: bool) -> Result<Head, Fa
     let malformed = || Fault::BadRequest("its URL is none that a Worker could be given");
     let uri: Uri = request.url().try_into().map_err(|_| malformed())?;
     let mut headers = request.headers.clone();
-    take_off_hop_by_hop(&mut headers);
+    strip_hop_by_hop(&mut headers);
     // The body's own length frames it.
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::EXPECT);

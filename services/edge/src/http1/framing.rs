@@ -1,8 +1,8 @@
 //! Where a message's body ends (RFC 9112, 6) and what `Connection` says (RFC 9110, 7.6.1).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::{StatusCode, Version};
-use smallvec::SmallVec;
+use proxima_pipeline::frames_or_routes;
 
 use super::error::Http1Error;
 use super::limits::LENGTH_DIGITS_MAX;
@@ -60,14 +60,6 @@ impl ConnectionOptions {
     }
 }
 
-/// Fields that must arrive wherever the message does: to list one in `Connection` asks a proxy to drop it, which is a
-/// known attack and never an honest wish.
-fn frames_or_routes(name: &[u8]) -> bool {
-    [HOST, CONTENT_LENGTH, TRANSFER_ENCODING]
-        .iter()
-        .any(|field| name.eq_ignore_ascii_case(field.as_str().as_bytes()))
-}
-
 /// The elements of a comma-separated list; empty ones are no elements (RFC 9110, 5.6.1).
 fn elements(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     value
@@ -75,45 +67,6 @@ fn elements(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
         .split(|&octet| octet == b',')
         .map(<[u8]>::trim_ascii)
         .filter(|element| !element.is_empty())
-}
-
-/// Removes what is meant for this connection only (RFC 9110, 7.6.1): the fields that `Connection` lists and those that
-/// old senders do not list. Everybody who passes a message on calls this before it is looked at further. One look at
-/// each name: most messages have nothing to be removed.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let found: SmallVec<[HeaderName; 2]> =
-        headers.keys().filter(|name| is_hop_by_hop(name.as_str())).cloned().collect();
-    if found.contains(&CONNECTION) {
-        let listed: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(elements)
-            .filter(|name| !frames_or_routes(name))
-            .filter_map(|name| HeaderName::from_bytes(name).ok())
-            .collect();
-        for name in listed {
-            headers.remove(name);
-        }
-    }
-    for name in found {
-        headers.remove(name);
-    }
-}
-
-/// Whether a field, by its name in lower case, is meant for one connection whether or not `Connection` lists it.
-fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-    )
 }
 
 /// The framing of a request (RFC 9112, 6.3), where every doubt is an error.

@@ -40,7 +40,7 @@ pub use body::{
 };
 pub use error::Http1Error;
 pub(crate) use framing::content_length;
-pub use framing::{Framing, bodiless, strip_hop_by_hop};
+pub use framing::{Framing, bodiless};
 pub use host::Host;
 pub use limits::{
     CHUNK_SIZE_DIGITS_MAX, HOST_BYTES_MAX, INFORMATIONAL_MAX, LENGTH_DIGITS_MAX, Limits, METHOD_BYTES_MAX,

@@ -30,7 +30,7 @@ pub struct RequestHead {
     pub host: Host,
     /// HTTP/1.0 or HTTP/1.1.
     pub version: Version,
-    /// All fields as they came, hop-by-hop ones included: see [`strip_hop_by_hop`](super::strip_hop_by_hop).
+    /// All fields as they came, hop-by-hop ones included: see [`strip_hop_by_hop`](proxima_pipeline::strip_hop_by_hop).
     pub headers: HeaderMap,
     /// How the body is read.
     pub framing: Framing,

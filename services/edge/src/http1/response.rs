@@ -20,7 +20,7 @@ pub struct ResponseHead {
     /// 100 to 599. Informational ones (but for 101) are followed by another head: bear
     /// [`INFORMATIONAL_MAX`](super::INFORMATIONAL_MAX) of them.
     pub status: StatusCode,
-    /// All fields as they came, hop-by-hop ones included: see [`strip_hop_by_hop`](super::strip_hop_by_hop).
+    /// All fields as they came, hop-by-hop ones included: see [`strip_hop_by_hop`](proxima_pipeline::strip_hop_by_hop).
     pub headers: HeaderMap,
     /// How the body is read.
     pub framing: Framing,

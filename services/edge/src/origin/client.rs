@@ -9,7 +9,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
-use proxima_pipeline::{Body, BodyError, Fault, Interim, Interims, Response, Trace};
+use proxima_pipeline::{Body, BodyError, Fault, Interim, Interims, Response, Trace, strip_hop_by_hop};
 use smallvec::SmallVec;
 use tokio::time::Instant as TokioInstant;
 
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::http1::{
     BodyDecoder, ConnectionField, Framing, INFORMATIONAL_MAX, Limits, ResponseHead, ResponseParser,
-    strip_hop_by_hop, write_request_head,
+    write_request_head,
 };
 
 /// Addresses of one origin that are tried for one request.

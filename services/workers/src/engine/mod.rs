@@ -26,7 +26,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use proxima_pipeline::{Body, Fault, Response};
+use proxima_pipeline::{Body, Fault, Response, strip_hop_by_hop};
 use tokio::net::UnixListener;
 
 use self::{
@@ -39,7 +39,7 @@ use self::{
     verdicts::{PLACES, Verdicts},
     watch::Limits,
 };
-use crate::{WorkersConfig, WorkersError, fields, metrics::Metrics, version::VersionKey};
+use crate::{WorkersConfig, WorkersError, metrics::Metrics, version::VersionKey};
 
 /// The field by which the dispatcher tells that there is no answer: the engine's secret, and what failed.
 const FAULT: HeaderName = HeaderName::from_static("proxima-fault");
@@ -182,7 +182,7 @@ impl Engine {
         &self,
         key: &VersionKey,
         at_work: AtWork,
-        Head { method, uri, headers }: Head,
+        Head { method, uri, headers, .. }: Head,
         body: Body,
     ) -> Result<Response, Lost> {
         let process = Arc::clone(at_work.process());
@@ -211,7 +211,7 @@ impl Engine {
                 hyper::upgrade::on(&mut response).await.map_err(|_| Lost::Fault(Fault::WorkerLost))?;
             let mut headers = std::mem::take(response.headers_mut());
             let protocol = headers.get(http::header::UPGRADE).cloned();
-            fields::take_off_hop_by_hop(&mut headers);
+            strip_hop_by_hop(&mut headers);
             headers.extend(protocol.map(|protocol| (http::header::UPGRADE, protocol)));
             let upgraded = UpgradedWorker { io: TokioIo::new(upgraded), at_work };
             return Ok(Response {
@@ -226,7 +226,7 @@ impl Engine {
         if let Some(kind) = self.fault_kind(&parts.headers) {
             return Err(Lost::Fault(self.tell(key, &kind, Body::stream(body)).await));
         }
-        fields::take_off_hop_by_hop(&mut parts.headers);
+        strip_hop_by_hop(&mut parts.headers);
         let body = if http_body::Body::is_end_stream(&body) { Body::empty() } else { Body::stream(body) };
         Ok(Response { status, headers: parts.headers, body, ..Response::default() })
     }

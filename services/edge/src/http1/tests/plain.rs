@@ -4,8 +4,9 @@ use bytes::BytesMut;
 use http::header::{ACCEPT_ENCODING, CONNECTION};
 use http::{Method, Version};
 use proptest::prelude::*;
+use proxima_pipeline::strip_hop_by_hop;
 
-use super::super::{Framing, Limits, PlainRequest, RequestParser, strip_hop_by_hop};
+use super::super::{Framing, Limits, PlainRequest, RequestParser};
 
 /// What is said of a head at a glance, copied: host, port, target, codings, octets.
 type Said = (String, Option<u16>, String, Option<Vec<u8>>, u64);

@@ -1,7 +1,7 @@
 use bytes::BytesMut;
 use http::{Method, StatusCode, Version};
 
-use super::super::{Framing, Http1Error, Limits, RequestParser, parse_request_head, strip_hop_by_hop};
+use super::super::{Framing, Http1Error, Limits, RequestParser, parse_request_head};
 use super::request;
 
 /// A request line with a good `Host` and these lines behind it.
@@ -286,19 +286,6 @@ fn what_is_too_large_is_refused_with_its_own_status_even_before_it_is_whole() {
     assert_eq!(Http1Error::Connect.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(Http1Error::EncodingUnsupported.status(), StatusCode::NOT_IMPLEMENTED);
     assert_eq!(Http1Error::LengthWithEncoding.status(), StatusCode::BAD_REQUEST);
-}
-
-#[test]
-fn hop_by_hop_fields_are_stripped_with_those_that_connection_lists() {
-    let mut headers = request(with(
-        "Connection: close, X-Private\r\nX-Private: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nUpgrade: x\r\n\
-         Transfer-Encoding: chunked\r\nProxy-Connection: x\r\nTrailer: x\r\nX-Public: 2\r\n",
-    ))
-    .unwrap()
-    .headers;
-    strip_hop_by_hop(&mut headers);
-    let left: Vec<_> = headers.keys().map(|name| name.as_str().to_owned()).collect();
-    assert_eq!(left, ["host", "x-public"]);
 }
 
 #[test]

@@ -11,13 +11,13 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderValue, Request, Uri, Version, header, uri::Scheme};
 use http_body::{Body as HttpBody, Frame};
-use proxima_pipeline::{Body, BodyError, Fault, Response};
+use proxima_pipeline::{Body, BodyError, Fault, Response, strip_hop_by_hop};
 use tokio::time::Instant as TokioInstant;
 
 use super::Connection;
 use crate::{
     deadline::Deadline,
-    http1::{may_be_trailer, strip_hop_by_hop},
+    http1::may_be_trailer,
     origin::client::{Call, client_fault},
 };
 

@@ -24,6 +24,7 @@ use http::header::{EXPECT, HeaderValue};
 use http::{Method, Version};
 use proxima_pipeline::{
     Body, Client, Exchange, Fault, Interim, Interims, Protocol, RayId, Response, Upgraded, answer,
+    strip_hop_by_hop,
 };
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
@@ -38,9 +39,7 @@ use super::relay::relay;
 use super::transport::Rewound;
 use super::{Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext, Transport};
 use crate::deadline::Deadline;
-use crate::http1::{
-    ConnectionField, Framing, Http1Error, RequestHead, RequestParser, strip_hop_by_hop, write_response_head,
-};
+use crate::http1::{ConnectionField, Framing, Http1Error, RequestHead, RequestParser, write_response_head};
 use crate::observe::Recorded;
 
 /// Octets that one read of a head takes, on the stack: an idle connection holds no buffer.
