@@ -77,16 +77,13 @@ impl Code {
         let secrets = snapshot.get::<WorkerSecrets>(&id)?.map(|secrets| secrets.texts).unwrap_or_default();
         let mut contents = std::collections::BTreeMap::<ModuleName, Vec<u8>>::new();
         for module in &version.modules {
-            let mut octets = Vec::with_capacity(usize::try_from(module.octets).unwrap_or_default());
-            for piece in snapshot.scan::<WorkerContent>(&[account, &module.hash]) {
-                octets.extend_from_slice(&piece?.octets);
-            }
-            if octets.len() == usize::try_from(module.octets).unwrap_or_default() {
+            let pieces = snapshot.scan::<WorkerContent>(&[account, &module.hash]);
+            if let Some(octets) = WorkerContent::join(module, pieces)? {
                 contents.insert(module.name.clone(), octets);
             }
         }
         drop(snapshot);
-        let program = program(&version, &secrets, |name| contents.get(name).cloned())?;
+        let program = program(&version, &secrets, |name| contents.remove(name))?;
         self.shared.metrics.loads.inc();
         Ok(program.to_string().into())
     }

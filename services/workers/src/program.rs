@@ -29,7 +29,7 @@ pub(crate) enum ProgramError {
 pub(crate) fn program(
     version: &WorkerVersion,
     secrets: &BTreeMap<BindingName, String>,
-    content: impl Fn(&ModuleName) -> Option<Vec<u8>>,
+    mut content: impl FnMut(&ModuleName) -> Option<Vec<u8>>,
 ) -> Result<Value, ProgramError> {
     let mut modules = Map::new();
     for module in &version.modules {

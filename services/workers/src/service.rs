@@ -34,8 +34,8 @@ use crate::{
 };
 
 /// How to get the program.
-const HOW_TO_GET_IT: &str =
-    "install the npm package `workerd` and name its program in [workers] workerd, or put it into PATH";
+const HOW_TO_GET_IT: &str = "install the npm package `workerd` and name its program, node_modules/@cloudflare/workerd-linux-64/bin/workerd, in [workers] \
+     workerd, or put it into PATH";
 
 /// How long accepting rests when the system has no descriptors for another connection: trying again at once would only keep a
 /// processor busy.

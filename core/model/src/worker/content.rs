@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{BindingName, WorkerName, WorkerVersionId};
+use super::{BindingName, WorkerModule, WorkerName, WorkerVersionId};
 use crate::{AccountId, Entity, Invalid, Key, Kind, excerpt, limits};
 
 /// SHA-256 of a module's octets, written as 64 hexadecimal digits.
@@ -85,6 +85,21 @@ impl WorkerContent {
             let octets = rest[..rest.len().min(limits::WORKER_PIECE_OCTETS)].to_vec();
             Self { account, hash, piece, octets }
         })
+    }
+
+    /// What a module consists of, of its pieces in their order; nothing, if it is not whole.
+    ///
+    /// # Errors
+    /// What reading a piece fails with.
+    pub fn join<E>(
+        module: &WorkerModule,
+        pieces: impl Iterator<Item = Result<Self, E>>,
+    ) -> Result<Option<Vec<u8>>, E> {
+        let mut octets = Vec::with_capacity(module.octets as usize);
+        for piece in pieces {
+            octets.extend_from_slice(&piece?.octets);
+        }
+        Ok((octets.len() == module.octets as usize).then_some(octets))
     }
 
     /// How many pieces a content of so many octets has.

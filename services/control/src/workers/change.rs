@@ -128,10 +128,17 @@ pub(super) fn version(
 }
 
 /// The latest version of a Worker; of one that is about to be made, none.
+pub(super) fn latest_version(
+    snapshot: &Snapshot,
+    worker: &Worker,
+) -> Result<Option<WorkerVersion>, ApiError> {
+    worker.versions.last().map(|id| version(snapshot, worker, *id)).transpose()
+}
+
+/// The latest version of a Worker with its secrets: what another one is made of.
 pub(super) fn latest(snapshot: &Snapshot, worker: &Worker) -> Result<Option<Latest>, ApiError> {
-    let Some(id) = worker.versions.last() else { return Ok(None) };
-    let version = version(snapshot, worker, *id)?;
-    let secrets = snapshot.get::<WorkerSecrets>(&(worker.account, worker.name.clone(), *id))?;
+    let Some(version) = latest_version(snapshot, worker)? else { return Ok(None) };
+    let secrets = snapshot.get::<WorkerSecrets>(&(worker.account, worker.name.clone(), version.id))?;
     Ok(Some(Latest { version, secrets: secrets.map(|secrets| secrets.texts).unwrap_or_default() }))
 }
 
@@ -288,11 +295,8 @@ pub(super) fn octets(
     worker: &Worker,
     module: &WorkerModule,
 ) -> Result<Vec<u8>, ApiError> {
-    let mut octets = Vec::with_capacity(module.octets as usize);
-    for piece in snapshot.scan::<WorkerContent>(&[&worker.account, &module.hash]) {
-        octets.extend_from_slice(&piece?.octets);
-    }
-    if octets.len() == module.octets as usize {
+    let pieces = snapshot.scan::<WorkerContent>(&[&worker.account, &module.hash]);
+    if let Some(octets) = WorkerContent::join(module, pieces)? {
         return Ok(octets);
     }
     tracing::error!(worker = %worker.name, hash = %module.hash, "a content of a Worker is not whole");

@@ -44,8 +44,8 @@ pub(crate) async fn list(
         let mut shown = Vec::new();
         for worker in snapshot.scan::<Worker>(&[&account.id]) {
             let worker = worker?;
-            let latest = change::latest(snapshot, &worker)?;
-            shown.push(show::script(&worker, latest.as_ref().map(|latest| &latest.version)));
+            let latest = change::latest_version(snapshot, &worker)?;
+            shown.push(show::script(&worker, latest.as_ref()));
         }
         Ok(Answer::new(Value::Array(shown)).at(snapshot.seq()))
     })
@@ -248,8 +248,8 @@ pub(crate) async fn service(
             None => None,
         };
         let worker = worker.ok_or_else(|| unknown(&name))?;
-        let latest = change::latest(snapshot, &worker)?;
-        let shown = show::service(&worker, latest.as_ref().map(|latest| &latest.version));
+        let latest = change::latest_version(snapshot, &worker)?;
+        let shown = show::service(&worker, latest.as_ref());
         Ok(Answer::new(shown).at(snapshot.seq()))
     })
     .await

@@ -50,8 +50,8 @@ pub(crate) async fn list(
     let name = named(&name)?;
     api.read(move |snapshot| {
         let worker = change::find(snapshot, &account, &name)?;
-        let latest = change::latest(snapshot, &worker)?;
-        let names = latest.iter().flat_map(|latest| latest.version.secrets()).map(show);
+        let latest = change::latest_version(snapshot, &worker)?;
+        let names = latest.iter().flat_map(WorkerVersion::secrets).map(show);
         Ok(Answer::new(names.collect()).at(snapshot.seq()))
     })
     .await
@@ -66,8 +66,8 @@ pub(crate) async fn get(
     let name = named(&name)?;
     api.read(move |snapshot| {
         let worker = change::find(snapshot, &account, &name)?;
-        let latest = change::latest(snapshot, &worker)?;
-        let mut names = latest.iter().flat_map(|latest| latest.version.secrets());
+        let latest = change::latest_version(snapshot, &worker)?;
+        let mut names = latest.iter().flat_map(WorkerVersion::secrets);
         let found = names.find(|known| known.as_str() == secret).ok_or_else(|| unknown(&secret))?;
         Ok(Answer::new(show(found)).at(snapshot.seq()))
     })

@@ -38,8 +38,8 @@ pub(crate) async fn get(
     let name = named(&name)?;
     api.read(move |snapshot| {
         let worker = change::find(snapshot, &account, &name)?;
-        let latest = change::latest(snapshot, &worker)?;
-        let shown = show::settings(&worker, latest.as_ref().map(|latest| &latest.version));
+        let latest = change::latest_version(snapshot, &worker)?;
+        let shown = show::settings(&worker, latest.as_ref());
         Ok(Answer::new(shown).at(snapshot.seq()))
     })
     .await
@@ -67,8 +67,8 @@ pub(crate) async fn patch(
         let ids = Ids::draw(draft);
         if draft.is_repeat {
             let worker = change::find(draft.snapshot, &account, &name)?;
-            let latest = change::latest(draft.snapshot, &worker)?;
-            return Ok(show::settings(&worker, latest.as_ref().map(|latest| &latest.version)));
+            let latest = change::latest_version(draft.snapshot, &worker)?;
+            return Ok(show::settings(&worker, latest.as_ref()));
         }
         let mut worker = change::read(draft, &account, &name)?;
         settings.apply(&mut worker);
@@ -83,7 +83,7 @@ pub(crate) async fn patch(
             Some(made)
         } else {
             worker.modified_at = draft.now;
-            change::latest(draft.snapshot, &worker)?.map(|latest| latest.version)
+            change::latest_version(draft.snapshot, &worker)?
         };
         draft.put(&worker);
         Ok(show::settings(&worker, version.as_ref()))
