@@ -53,6 +53,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     );
     let edge = EdgeService::new(node, pipeline, sites, certificates)?;
     let control = ControlService::new(node, Arc::new(explainer), edge.traffic(), dns.query_reports())?;
+    control.invoke_by(workers.invoker());
     dns.tell_notices(control.notices());
     Ok(vec![AnycastService::new(node)?, dns, edge, workers, cache, tiers, control])
 }

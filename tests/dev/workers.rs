@@ -5,6 +5,7 @@ use std::{fs, process::Command};
 use crate::{
     HOST,
     dev::Dev,
+    observed::until_metric,
     origin::Origin,
     process::{node_packages, output},
     with_site,
@@ -28,6 +29,13 @@ impl Project {
 
     fn write(&self, text: &str) {
         fs::write(self.0.path().join("main.js"), text).unwrap();
+    }
+
+    /// Adds to its settings.
+    fn set(&self, more: &str) {
+        let path = self.0.path().join("wrangler.toml");
+        let settings = fs::read_to_string(&path).unwrap();
+        fs::write(path, settings + more).unwrap();
     }
 
     fn wrangler(&self, dev: &Dev, args: &[&str]) -> String {
@@ -80,4 +88,22 @@ fn what_wrangler_deploys_answers_its_route_and_fetches_its_sites_origin() {
     project.wrangler(&dev, &["deploy"]);
     let answer = get(&dev, "/app/x");
     assert!(answer.contains("the origin's address is not allowed"), "{answer}");
+}
+
+#[test]
+fn a_cron_trigger_that_wrangler_deploys_comes_with_the_minute() {
+    let origin = Origin::start();
+    let dev = with_site(&origin);
+    let project = Project::new();
+    project.set("[triggers]\ncrons = [\"* * * * *\"]\n");
+    project.write(&format!(
+        "export default {{
+           fetch: () => new Response('here'),
+           scheduled: ({{ cron }}) => fetch(`https://{HOST}/cron?${{encodeURIComponent(cron)}}`),
+         }}"
+    ));
+    project.wrangler(&dev, &["deploy"]);
+    // The next minute comes within one.
+    until_metric(&dev, "proxima_control_crons_total{result=\"ran\"}", |count| count >= 1.0);
+    assert_eq!(origin.requests("/cron?*%20*%20*%20*%20*"), 1);
 }

@@ -88,10 +88,10 @@ pub use transfer::{
     OutgoingTransfers, PeerNotice, TransferAcl, TransferNotices, TransferPeer, TsigAlgorithm, TsigKey,
 };
 pub use worker::{
-    BindingName, BindingValue, CompatibilityDate, CompatibilityFlag, ContentHash, Deployment, DeploymentId,
-    ModuleKind, ModuleName, RoutePattern, RouteScheme, RouteSpecificity, VersionShare, VersionShares, Worker,
-    WorkerAnnotations, WorkerBinding, WorkerContent, WorkerContentUse, WorkerDeployment, WorkerDomain,
-    WorkerHost, WorkerModule, WorkerName, WorkerRoute, WorkerSecrets, WorkerSyntax, WorkerTriggers,
-    WorkerUsage, WorkerVersion, WorkerVersionId,
+    BindingName, BindingValue, CompatibilityDate, CompatibilityFlag, ContentHash, CronExpression, Deployment,
+    DeploymentId, ModuleKind, ModuleName, RoutePattern, RouteScheme, RouteSpecificity, VersionShare,
+    VersionShares, Worker, WorkerAnnotations, WorkerBinding, WorkerContent, WorkerContentUse, WorkerCron,
+    WorkerDeployment, WorkerDomain, WorkerHost, WorkerModule, WorkerName, WorkerRoute, WorkerSecrets,
+    WorkerSyntax, WorkerTriggers, WorkerUsage, WorkerVersion, WorkerVersionId,
 };
 pub use zone::{Zone, ZoneIndex, ZoneStatus};

@@ -181,6 +181,10 @@ pub const WORKER_ROUTES_PER_ZONE_MAX: usize = 1_000;
 pub const WORKER_HOSTS_PER_ZONE_MAX: usize = 100;
 /// Custom domains of an account: all of them are read to list them.
 pub const WORKER_DOMAINS_PER_ACCOUNT_MAX: usize = 1_000;
+/// Cron triggers of one Worker: each is looked at every minute.
+pub const WORKER_CRONS_MAX: usize = 50;
+/// Octets of a cron expression: one that names every minute has 168.
+pub const WORKER_CRON_OCTETS_MAX: usize = 256;
 /// Routes of one Worker, over all zones: each is named in one value.
 pub const WORKER_ROUTES_MAX: usize = 2_000;
 /// Namespaces of keys and values of one account; what the v4 API takes.

@@ -33,6 +33,7 @@ mod fetch;
 mod glance;
 mod hop_by_hop;
 mod interim;
+mod invoke;
 mod key_value;
 pub mod lists;
 mod neighbours;
@@ -62,8 +63,9 @@ pub use glance::{
     Adding, Glance, Glanced, HEAD_FORMS, HeadForm, Heeded, Http1Form, PreparedHead, Ready, Sight,
     put_decimal, put_line,
 };
-pub use interim::{Interim, Interims};
 pub use hop_by_hop::{frames_or_routes, strip_hop_by_hop};
+pub use interim::{Interim, Interims};
+pub use invoke::{CronTrigger, Invoke};
 pub use key_value::{KeyValue, KvError, KvListed, KvListing, KvPage, KvPair, KvRead, KvValue};
 pub use neighbours::{
     AnswersNeighbours, NEIGHBOUR_ANSWER_OCTETS_MAX, NEIGHBOUR_QUESTION_OCTETS_MAX, NEIGHBOUR_QUESTIONS_MAX,

@@ -65,6 +65,7 @@ pub(crate) struct ControlMetrics {
     acme_orders: Family<ResultLabels, Counter>,
     notifies: Family<ResultLabels, Counter>,
     transfers_in: Family<ResultLabels, Counter>,
+    crons: Family<ResultLabels, Counter>,
     presigned_zones: Family<StateLabels, Gauge>,
     /// When the first of the certificates that were ordered runs out, in seconds since 1970.
     pub(crate) acme_certificate_expires: Gauge,
@@ -87,6 +88,7 @@ impl ControlMetrics {
             acme_orders: Family::default(),
             notifies: Family::default(),
             transfers_in: Family::default(),
+            crons: Family::default(),
             presigned_zones: Family::default(),
             acme_certificate_expires: Gauge::default(),
             acme_zones_failing: Gauge::default(),
@@ -116,6 +118,7 @@ impl ControlMetrics {
             "Secondary zones that came from a primary, or did not, by result",
             metrics.transfers_in.clone(),
         );
+        registry.register("crons", "Cron triggers that came, by result", metrics.crons.clone());
         registry.register(
             "presigned_zones",
             "Secondary zones that are answered as their primary signed them, by what is wrong with that; none, if not the log's node",
@@ -168,6 +171,11 @@ impl ControlMetrics {
             };
             self.errors.get_or_create(&FaultLabels { fault }).inc();
         }
+    }
+
+    /// A cron trigger was run to its end (`ran`), failed, or was passed over.
+    pub(crate) fn cron(&self, result: &'static str) {
+        self.crons.get_or_create(&ResultLabels { result }).inc();
     }
 
     /// A secondary zone came, or did not.

@@ -79,7 +79,9 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 /// Of Workers.
 fn of_workers() -> Vec<Endpoint> {
     use Needs::{Account, Zone};
-    use workers::{delete, deployments, domains, routes, scripts, secrets, settings, subdomain, versions};
+    use workers::{
+        crons, delete, deployments, domains, routes, scripts, secrets, settings, subdomain, versions,
+    };
     const READ: Needs = Account(WorkersRead);
     const EDIT: Needs = Account(WorkersEdit);
     macro_rules! of_script {
@@ -125,8 +127,8 @@ fn of_workers() -> Vec<Endpoint> {
         get(of_script!("/subdomain"), READ, subdomain::get),
         post(of_script!("/subdomain"), EDIT, subdomain::post),
         self::delete(of_script!("/subdomain"), EDIT, subdomain::delete),
-        get(of_script!("/schedules"), READ, subdomain::schedules),
-        put(of_script!("/schedules"), EDIT, subdomain::put_schedules),
+        get(of_script!("/schedules"), READ, crons::get),
+        put(of_script!("/schedules"), EDIT, crons::put),
         post(of_script!("/tails"), READ, subdomain::tail),
         post(of_script!("/assets-upload-session"), EDIT, subdomain::assets),
         put(of_script!("/routes"), EDIT, routes::put_of_script),

@@ -1,7 +1,12 @@
 //! The service that every server runs.
 
 use std::{
-    io::Write as _, net::SocketAddr, os::unix::fs::OpenOptionsExt as _, path::Path, sync::Arc, time::Duration,
+    io::Write as _,
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -10,7 +15,7 @@ use proxima_chassis::{
 };
 use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
 use proxima_model::TokenId;
-use proxima_pipeline::{Explainer, QueryReports, TrafficReader, ZoneNotices};
+use proxima_pipeline::{Explainer, Invoke, QueryReports, TrafficReader, ZoneNotices};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -30,11 +35,14 @@ use crate::{
     server,
     token::TokenText,
     transfers::{self, Notices},
+    workers,
 };
 
 /// The file in the data folder that holds the operator's token of a network that this node began.
 const TOKEN_FILE: &str = "token";
-/// Octets of that file; a token has 97.
+/// The file in the data folder that says up to which minute cron triggers have run.
+const CRONS_FILE: &str = "crons";
+/// Octets of the token's file; a token has 97.
 const TOKEN_FILE_OCTETS_MAX: u64 = 1_024;
 /// How often it is looked whether the log is within reach.
 const REACH_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,6 +57,7 @@ pub struct ControlService {
     keeps_log: bool,
     acme: Option<acme::AcmeSettings>,
     notices: Arc<Notices>,
+    invoke: OnceLock<Arc<dyn Invoke>>,
     health: watch::Sender<Health>,
     bound: watch::Sender<Vec<SocketAddr>>,
 }
@@ -92,6 +101,7 @@ impl ControlService {
             author: Author::node(node.name().as_str()),
             keeps_log: node.config.ledger.log.is_none(),
             notices: Notices::new(),
+            invoke: OnceLock::new(),
             health: watch::Sender::new(Health::Starting),
             bound: watch::Sender::new(Vec::new()),
         }))
@@ -100,6 +110,11 @@ impl ControlService {
     /// Who takes word that a zone which comes from elsewhere has changed there.
     pub fn notices(&self) -> Arc<dyn ZoneNotices> {
         self.notices.clone()
+    }
+
+    /// Who runs Workers of which a cron trigger says so. Given once, before the service runs; without, none is run.
+    pub fn invoke_by(&self, invoke: Arc<dyn Invoke>) {
+        self.invoke.set(invoke).ok();
     }
 
     /// The addresses at which it listens, once it does: those in clear, then those with TLS.
@@ -232,6 +247,10 @@ impl Service for ControlService {
             tasks.spawn(transfers::fetch(api.clone(), author.clone(), allowed, shutdown.clone()));
             tasks.spawn(transfers::notify(api, author, allowed, node.in_force.clone(), shutdown.clone()));
             let (api, author) = (self.api.clone(), self.author.clone());
+            if let Some(invoke) = self.invoke.get().cloned() {
+                let claims = node.config.node.data_dir.join(CRONS_FILE);
+                tasks.spawn(workers::crons::run(self.api.clone(), invoke, claims, shutdown.clone()));
+            }
             tasks.spawn(acme::run(api, author, self.acme.clone(), node.in_force.clone(), shutdown.clone()));
         }
         self.health.send_replace(Health::Ready);

@@ -48,6 +48,7 @@ mod error;
 mod facts;
 mod metrics;
 mod program;
+mod scheduled;
 mod service;
 mod stage;
 mod version;

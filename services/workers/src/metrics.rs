@@ -14,7 +14,7 @@ use prometheus_client::{
 };
 use proxima_pipeline::Fault;
 
-/// What became of a request for a Worker.
+/// What became of a request for a Worker, or of a cron trigger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 enum Outcome {
     Answered,
@@ -24,6 +24,20 @@ enum Outcome {
     Lost,
     Unavailable,
     Other,
+}
+
+impl Outcome {
+    fn of(fault: Option<&Fault>) -> Self {
+        match fault {
+            None => Self::Answered,
+            Some(Fault::WorkerThrew) => Self::Threw,
+            Some(Fault::WorkerBroken(_)) => Self::Broken,
+            Some(Fault::WorkerExceeded) => Self::Exceeded,
+            Some(Fault::WorkerLost) => Self::Lost,
+            Some(Fault::WorkersUnavailable(_)) => Self::Unavailable,
+            Some(_) => Self::Other,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -69,6 +83,8 @@ pub(crate) struct Metrics(Arc<Counted>);
 #[derive(Debug)]
 pub(crate) struct Counted {
     requests: Family<Ran, Counter>,
+    scheduled: Family<Ran, Counter>,
+    scheduled_seconds: Histogram,
     seconds: Histogram,
     ends: Family<Ending, Counter>,
     subrequests: Family<Subrequest, Counter>,
@@ -90,6 +106,9 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let counted = Counted {
             requests: Family::default(),
+            scheduled: Family::default(),
+            // From 10 milliseconds to a quarter of an hour.
+            scheduled_seconds: Histogram::new(exponential_buckets(0.01, 2.0, 17)),
             // From half a millisecond to 16 seconds.
             seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
             ends: Family::default(),
@@ -100,6 +119,8 @@ impl Metrics {
             processes: Gauge::default(),
         };
         registry.register("requests", "Requests for Workers", counted.requests.clone());
+        registry.register("scheduled", "Cron triggers that were run", counted.scheduled.clone());
+        registry.register("scheduled_seconds", "How long they took", counted.scheduled_seconds.clone());
         registry.register(
             "first_byte_seconds",
             "From a request to the head of its Worker's answer",
@@ -118,17 +139,13 @@ impl Metrics {
         Self(Arc::new(counted))
     }
 
+    pub(crate) fn scheduled(&self, fault: Option<&Fault>, took: Duration) {
+        self.scheduled.get_or_create(&Ran { outcome: Outcome::of(fault) }).inc();
+        self.scheduled_seconds.observe(took.as_secs_f64());
+    }
+
     pub(crate) fn ran(&self, fault: Option<&Fault>, took: Duration) {
-        let outcome = match fault {
-            None => Outcome::Answered,
-            Some(Fault::WorkerThrew) => Outcome::Threw,
-            Some(Fault::WorkerBroken(_)) => Outcome::Broken,
-            Some(Fault::WorkerExceeded) => Outcome::Exceeded,
-            Some(Fault::WorkerLost) => Outcome::Lost,
-            Some(Fault::WorkersUnavailable(_)) => Outcome::Unavailable,
-            Some(_) => Outcome::Other,
-        };
-        self.requests.get_or_create(&Ran { outcome }).inc();
+        self.requests.get_or_create(&Ran { outcome: Outcome::of(fault) }).inc();
         if fault.is_none() {
             self.seconds.observe(took.as_secs_f64());
         }

@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::{Kind, Node};
-use proxima_pipeline::{BodyError, Fetch};
+use proxima_pipeline::{BodyError, Fetch, Invoke};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,7 @@ use crate::{
     egress::{Egress, UnderWay},
     engine::{Asked, Engine},
     metrics::Metrics,
+    scheduled::Scheduled,
     stage::Shared,
     version::Deployments,
 };
@@ -80,6 +81,11 @@ impl WorkersService {
     /// The stage that runs Workers.
     pub fn stage(&self) -> WorkersStage {
         WorkersStage(Arc::clone(&self.shared))
+    }
+
+    /// Who runs Workers that no request asks for.
+    pub fn invoker(&self) -> Arc<dyn Invoke> {
+        Arc::new(Scheduled(Arc::clone(&self.shared)))
     }
 
     /// Where the network's servers are, as the replica has it at the moment.

@@ -3,14 +3,19 @@
 
 import { env } from "cloudflare:workers";
 
-const handlers = [];
+const handlers = { fetch: [], scheduled: [] };
 
 globalThis.addEventListener = (type, handler) => {
-  if (type === "fetch") handlers.push(handler);
+  handlers[type]?.push(handler);
 };
 Object.assign(globalThis, env);
 
 await import(SCRIPT);
+
+function tell(handler, event) {
+  if (typeof handler === "function") return handler(event);
+  return handler.handleEvent(event);
+}
 
 export default {
   fetch(request, _env, ctx) {
@@ -25,11 +30,16 @@ export default {
       waitUntil: (promise) => ctx.waitUntil(promise),
       passThroughOnException: () => ctx.passThroughOnException(),
     };
-    for (const handler of handlers) {
-      if (typeof handler === "function") handler(event);
-      else handler.handleEvent(event);
+    for (const handler of handlers.fetch) {
+      tell(handler, event);
       if (answer !== undefined) return answer;
     }
     throw new TypeError("no handler of fetch called respondWith()");
+  },
+
+  async scheduled({ cron, scheduledTime }, _env, ctx) {
+    if (handlers.scheduled.length === 0) throw new TypeError("there is no handler of scheduled");
+    const event = { type: "scheduled", cron, scheduledTime, waitUntil: (promise) => ctx.waitUntil(promise) };
+    for (const handler of handlers.scheduled) await tell(handler, event);
   },
 };

@@ -8,7 +8,7 @@ use proxima_pipeline::{Decision, Exchange, Fault, Flow, Glance, Response, Sight,
 
 use crate::{
     SERVICE,
-    engine::{Engine, Head},
+    engine::{ANSWER_WITHIN, Engine, Head},
     facts::{FIELD, facts},
     metrics::Metrics,
     version::Deployments,
@@ -105,5 +105,5 @@ fn head(exchange: &Exchange, facts: String, websockets: bool) -> Result<Head, Fa
     }
     let facts = HeaderValue::from_str(&facts).map_err(|_| Fault::Internal("a fact is no field's value"))?;
     headers.insert(HeaderName::from_static(FIELD), facts);
-    Ok(Head { method: request.method.clone(), uri, headers })
+    Ok(Head { method: request.method.clone(), uri, headers, within: ANSWER_WITHIN })
 }

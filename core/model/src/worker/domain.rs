@@ -1,10 +1,10 @@
-//! Custom domains, hosts at which a Worker answers everything; and where a Worker is reached in all.
+//! Custom domains, hosts at which a Worker answers everything; and where a Worker is reached in all, and when it runs by itself.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::WorkerName;
+use super::{WorkerCron, WorkerName};
 use crate::{
     AccountId, DnsName, Entity, Key, Kind, RecordId, Timestamp, WorkerDomainId, WorkerRouteId, ZoneId,
 };
@@ -70,7 +70,8 @@ impl Entity for WorkerHost {
     }
 }
 
-/// Where a Worker is reached: written with every route and custom domain of it, so that all of them are found. Those of a
+/// Where a Worker is reached: written with every route and custom domain of it, so that all of them are found; and when it runs
+/// without being asked. Routes and domains of a
 /// zone that was deleted may still be named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerTriggers {
@@ -82,6 +83,9 @@ pub struct WorkerTriggers {
     pub routes: BTreeSet<(ZoneId, WorkerRouteId)>,
     /// Its custom domains.
     pub domains: BTreeSet<WorkerDomainId>,
+    /// When it runs without being asked; at most [`limits::WORKER_CRONS_MAX`](crate::limits::WORKER_CRONS_MAX).
+    #[serde(default)]
+    pub crons: Vec<WorkerCron>,
 }
 
 impl Entity for WorkerTriggers {

@@ -21,6 +21,7 @@
 //! and once more when the content goes; beyond what it may keep, the oldest entries go first.
 
 mod content;
+mod cron;
 mod domain;
 mod id;
 mod route;
@@ -32,6 +33,7 @@ use serde_json::{Map, Value};
 use crate::{AccountId, Entity, Invalid, Key, Kind, Timestamp, WorkerTag, excerpt, limits, name::text_name};
 
 pub use content::{ContentHash, WorkerContent, WorkerContentUse, WorkerSecrets, WorkerUsage};
+pub use cron::{CronExpression, WorkerCron};
 pub use domain::{WorkerDomain, WorkerHost, WorkerTriggers};
 pub use id::{DeploymentId, WorkerVersionId};
 pub use route::{RoutePattern, RouteScheme, RouteSpecificity, WorkerRoute};

@@ -24,6 +24,7 @@
 mod bindings;
 mod change;
 mod contents;
+pub(crate) mod crons;
 pub(crate) mod delete;
 pub(crate) mod deployments;
 pub(crate) mod domains;

@@ -1,4 +1,4 @@
-//! What there is of workers.dev, which there is not, and of cron triggers, assets and live logs, which there are not yet:
+//! What there is of workers.dev, which there is not, and of assets and live logs, which there are not yet:
 //! what clients ask about them before they go on, and how they are told.
 
 use std::sync::Arc;
@@ -93,35 +93,6 @@ fn not_offered(what: &str) -> ApiError {
         "{what}: this network has no domain of its own for Workers: give the Worker routes or a custom domain, and set workers_dev = false"
     );
     ApiError::new(Code::NotOffered, message)
-}
-
-/// `GET workers/scripts/:script_name/schedules`.
-pub(crate) async fn schedules(
-    State(api): State<Arc<Api>>,
-    Extension(account): Extension<Account>,
-    Path((_, name)): Path<(String, String)>,
-) -> Result<Answer, ApiError> {
-    let name = named(&name)?;
-    api.read(move |snapshot| {
-        change::find(snapshot, &account, &name)?;
-        Ok(Answer::new(json!({ "schedules": [] })).at(snapshot.seq()))
-    })
-    .await
-}
-
-/// `PUT workers/scripts/:script_name/schedules`: only none.
-pub(crate) async fn put_schedules(
-    api: State<Arc<Api>>,
-    account: Extension<Account>,
-    path: Path<(String, String)>,
-    JsonBody(given): JsonBody<Vec<Value>>,
-) -> Result<Answer, ApiError> {
-    if !given.is_empty() {
-        let message =
-            "crons: cron triggers are not offered yet; the Worker itself is deployed. Leave them out";
-        return Err(ApiError::new(Code::NotOffered, message));
-    }
-    schedules(api, account, path).await
 }
 
 /// `POST workers/scripts/:script_name/tails`.

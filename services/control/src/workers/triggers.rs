@@ -1,4 +1,5 @@
-//! Where Workers are reached, while that is changed: what a Worker's deletion finds its routes and custom domains by.
+//! Where Workers are reached and when they run by themselves, while that is changed: what a Worker's deletion finds its routes and
+//! custom domains by.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
@@ -40,6 +41,7 @@ impl Triggers {
                     worker: worker.clone(),
                     routes: BTreeSet::new(),
                     domains: BTreeSet::new(),
+                    crons: Vec::new(),
                 });
                 place.insert((former, now))
             }
@@ -54,7 +56,7 @@ impl Triggers {
                 let message = format!("a Worker has at most {} routes", model_limits::WORKER_ROUTES_MAX);
                 return Err(ApiError::new(Code::WorkerQuota, message));
             }
-            let is_empty = now.routes.is_empty() && now.domains.is_empty();
+            let is_empty = now.routes.is_empty() && now.domains.is_empty() && now.crons.is_empty();
             match former {
                 Some(former) if is_empty => {
                     draft.delete::<WorkerTriggers>(&(former.account, former.worker));
@@ -68,10 +70,11 @@ impl Triggers {
     }
 }
 
-/// Removes all routes and custom domains of a Worker.
+/// Removes all routes, custom domains and cron triggers of a Worker.
 pub(super) fn remove_all(draft: &mut Draft<'_>, worker: &Worker) -> Result<(), ApiError> {
     let mut edit = DomainEdit::of(worker.account);
     let found = edit.triggers.get(draft, &worker.name)?;
+    found.crons.clear();
     let (routes, domains) = (std::mem::take(&mut found.routes), found.domains.clone());
     for key in routes {
         // One of a zone that was deleted is gone.

@@ -170,8 +170,6 @@ async fn what_is_not_offered_is_refused_by_its_name() {
     let on = Some(json!({"enabled": true}));
     assert_eq!(node.refused("POST", &path("scripts/app/subdomain"), on).await, (400, 1107));
     assert_eq!(node.refused("GET", &path("subdomain"), None).await, (400, 1107));
-    let cron = Some(json!([{"cron": "* * * * *"}]));
-    assert_eq!(node.refused("PUT", &path("scripts/app/schedules"), cron).await, (400, 1107));
     for of in ["scripts/app/tails", "scripts/app/assets-upload-session"] {
         assert_eq!(node.refused("POST", &path(of), Some(json!({}))).await, (400, 1107), "{of}");
     }

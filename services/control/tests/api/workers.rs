@@ -1,7 +1,9 @@
 //! Workers: deployed as wrangler does it; versions, deployments, secrets and settings.
 
 use proxima_control::FIRST_ACCOUNT;
-use proxima_model::{Worker, WorkerContent, WorkerDeployment, WorkerSecrets, WorkerVersion, limits};
+use proxima_model::{
+    Worker, WorkerContent, WorkerDeployment, WorkerSecrets, WorkerTriggers, WorkerVersion, limits,
+};
 use reqwest::{
     Method,
     multipart::{Form, Part},
@@ -130,10 +132,6 @@ async fn a_worker_is_deployed_for_the_first_time_by_the_calls_that_wrangler_make
     assert_eq!(node.ok("GET", &path("scripts/app/subdomain"), None).await, subdomain);
     let off = Some(json!({"enabled": false}));
     assert_eq!(node.ok("POST", &path("scripts/app/subdomain"), off).await, subdomain);
-    assert_eq!(
-        node.ok("PUT", &path("scripts/app/schedules"), Some(json!([]))).await,
-        json!({"schedules": []})
-    );
     let service = node.ok("GET", &path("services/app"), None).await;
     let script = &service["default_environment"]["script"];
     assert_eq!((&script["tag"], &script["last_deployed_from"]), (&made["tag"], &json!("wrangler")));
@@ -335,6 +333,41 @@ async fn settings_are_changed_by_a_version_that_answers_at_once_and_bindings_are
         );
     }
     assert_eq!(node.count::<WorkerVersion>(), 3);
+}
+
+#[tokio::test]
+async fn cron_triggers_are_put_whole_and_go_with_their_worker() {
+    let node = Node::start().await;
+    deployed(&node, "app").await;
+    let schedules = path("scripts/app/schedules");
+    assert_eq!(node.ok("GET", &schedules, None).await, json!({"schedules": []}));
+    let put = |crons: &[&str]| {
+        let crons: Vec<Value> = crons.iter().map(|cron| json!({ "cron": cron })).collect();
+        Some(Value::Array(crons))
+    };
+    let made = node.ok("PUT", &schedules, put(&["*/5 * * * *", "10 7 * * mon-fri"])).await;
+    assert_eq!(made["schedules"][1]["cron"], "10 7 * * mon-fri");
+    assert!(
+        made["schedules"][0]["created_on"].is_string() && made["schedules"][0]["modified_on"].is_string()
+    );
+    let changed = node.ok("PUT", &schedules, put(&["0 0 * * *", "*/5 * * * *"])).await;
+    assert_eq!(changed["schedules"][1], made["schedules"][0], "it is the one of before");
+    assert_eq!(node.ok("GET", &schedules, None).await, changed);
+    let many: Vec<String> = (0..51).map(|minute| format!("{minute} * * * *")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for (crons, code) in [
+        (&["61 * * * *"][..], 10006),
+        (&["0 0 31 2 *"], 10006),
+        (&["* * * * *", "* * * * *"], 10006),
+        (&many, 10037),
+    ] {
+        assert_eq!(node.refused("PUT", &schedules, put(crons)).await, (400, code), "{crons:?}");
+    }
+    assert_eq!(node.ok("GET", &schedules, None).await, changed, "what is refused changes nothing");
+    assert_eq!(node.refused("PUT", &path("scripts/none/schedules"), put(&[])).await.0, 404);
+    assert_eq!(node.count::<WorkerTriggers>(), 1);
+    node.ok("DELETE", &path("scripts/app"), None).await;
+    assert_eq!(node.count::<WorkerTriggers>(), 0);
 }
 
 #[tokio::test]

@@ -85,11 +85,19 @@ function fault(env, kind, error) {
   return new Response(text, { status: 500, headers: { [FAULT]: `${env.SECRET} ${kind}` } });
 }
 
+// What of a Worker is for cron triggers, run to its end.
+async function scheduled(code, { cron, at }) {
+  const { outcome } = await code.getEntrypoint().scheduled({ cron, scheduledTime: new Date(at) });
+  if (outcome !== "ok") throw new Error(`its handler of cron triggers ended with ${outcome}`);
+  return new Response();
+}
+
 export default {
   async fetch(request, env, ctx) {
     const { proxima, ...cf } = request.cf;
     const { load, code } = start(proxima.code, proxima.account, env, ctx);
     try {
+      if (proxima.scheduled) return await scheduled(code, proxima.scheduled);
       return await code.getEntrypoint().fetch(request, { cf });
     } catch (error) {
       if (!forgetUnlessLoaded(load)) return fault(env, "load", error);

@@ -48,7 +48,7 @@ const FAULT_OCTETS_MAX: usize = 64 << 10;
 /// Letters of that in the log.
 const FAULT_LETTERS_LOGGED: usize = 1_000;
 /// How long the head of an answer may take: as long as an origin's.
-const ANSWER_WITHIN: Duration = Duration::from_secs(100);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(100);
 /// What the settings are called, in the folder of the run.
 const SETTINGS: &str = "engine.capnp";
 
@@ -59,6 +59,8 @@ pub(crate) struct Head {
     /// Absolute: a Worker sees it.
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
+    /// How long the head of the answer may take.
+    pub(crate) within: Duration,
 }
 
 /// The engine of a node.
@@ -156,7 +158,8 @@ impl Engine {
                 }
             })
         })?;
-        match tokio::time::timeout(ANSWER_WITHIN, self.ask(key, at_work, head, body)).await {
+        let within = head.within;
+        match tokio::time::timeout(within, self.ask(key, at_work, head, body)).await {
             Ok(answered) => answered,
             Err(_) => Err(Lost::Fault(Fault::OriginTimeout)),
         }

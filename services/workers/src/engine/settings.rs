@@ -34,6 +34,8 @@ const config :Workerd.Config = (
 const dispatcher :Workerd.Worker = (
   modules = [(name = "{DISPATCHER}", esModule = embed "{DISPATCHER}")],
   compatibilityDate = "2026-11-01",
+  # Its stubs of Workers have `scheduled`.
+  compatibilityFlags = ["experimental", "service_binding_extra_handlers"],
   bindings = [
     (name = "LOADER", workerLoader = ()),
     (name = "CODE", service = "code"),

@@ -7,3 +7,4 @@ mod fetching;
 mod harness;
 mod misbehaving;
 mod running;
+mod scheduled;

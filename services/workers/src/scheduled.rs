@@ -1,0 +1,70 @@
+//! Workers that run without being asked: cron triggers.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use proxima_model::{AccountId, WorkerName};
+use proxima_pipeline::{Body, CronTrigger, Fault, Invoke};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::{engine::Head, facts::FIELD, stage::Shared};
+
+/// How long one may take: what v4 allows.
+const WITHIN: Duration = Duration::from_secs(15 * 60);
+/// Octets of what the dispatcher says when it has ended: nothing.
+const SAID_OCTETS_MAX: usize = 1_024;
+
+/// Runs them.
+pub(crate) struct Scheduled(pub(crate) Arc<Shared>);
+
+impl Invoke for Scheduled {
+    fn scheduled<'a>(
+        &'a self,
+        account: AccountId,
+        worker: &'a WorkerName,
+        trigger: CronTrigger<'a>,
+    ) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            let begun = Instant::now();
+            let ran = self.run(account, worker, trigger).await;
+            self.0.metrics.scheduled(ran.as_ref().err(), begun.elapsed());
+            ran
+        })
+    }
+}
+
+impl Scheduled {
+    async fn run(
+        &self,
+        account: AccountId,
+        worker: &WorkerName,
+        trigger: CronTrigger<'_>,
+    ) -> Result<(), Fault> {
+        let chosen = self.0.deployments.choose(account, worker, None).map_err(|error| {
+            tracing::error!(%error, "the deployment of a Worker cannot be read");
+            Fault::Internal("the replica cannot be read")
+        })?;
+        let key = chosen.ok_or(Fault::WorkerBroken("no version of it is deployed"))?;
+        let unavailable = Fault::WorkersUnavailable("the program workerd is not there");
+        let engine = self.0.engine.get().ok_or(unavailable)?;
+        let facts = json!({ "proxima": {
+            "code": key.to_string(),
+            "account": account,
+            "scheduled": { "cron": trigger.cron, "at": trigger.at.as_millis() },
+        } });
+        let facts = HeaderValue::from_str(&facts.to_string());
+        let facts = facts.map_err(|_| Fault::Internal("a fact is no field's value"))?;
+        let head = Head {
+            // Not one that may be sent again.
+            method: Method::POST,
+            uri: Uri::from_static("http://scheduled.internal/"),
+            headers: HeaderMap::from_iter([(http::HeaderName::from_static(FIELD), facts)]),
+            within: WITHIN,
+        };
+        let answered = engine.run(&key, head, Body::empty()).await?;
+        answered.body.collect(SAID_OCTETS_MAX).await.map_err(|_| Fault::WorkerLost)?;
+        Ok(())
+    }
+}
