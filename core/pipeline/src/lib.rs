@@ -66,7 +66,10 @@ pub use glance::{
 pub use hop_by_hop::{frames_or_routes, strip_hop_by_hop};
 pub use interim::{Interim, Interims};
 pub use invoke::{CronTrigger, Invoke};
-pub use key_value::{KeyValue, KvError, KvListed, KvListing, KvPage, KvPair, KvRead, KvValue};
+pub use key_value::{
+    KV_LIST_MAX, KV_READ_MANY_MAX, KV_READ_MANY_OCTETS_MAX, KeyValue, KvError, KvInvalid, KvListed,
+    KvListing, KvManyError, KvPage, KvPair, KvRead, KvValue, kv_expires, kv_read_many,
+};
 pub use neighbours::{
     AnswersNeighbours, NEIGHBOUR_ANSWER_OCTETS_MAX, NEIGHBOUR_QUESTION_OCTETS_MAX, NEIGHBOUR_QUESTIONS_MAX,
     NeighbourAnswer, Neighbours, NoAnswer, Taken,

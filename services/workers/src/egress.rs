@@ -2,32 +2,29 @@
 //! engine's whose code asks.
 
 use std::{
-    collections::HashMap,
     convert::Infallible,
     net::{Ipv4Addr, SocketAddr},
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    sync::Arc,
 };
 
-use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header, uri::PathAndQuery};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use proxima_chassis::Clock;
 use proxima_model::{AccountId, PopCode};
 use proxima_pipeline::{
-    Body, BodyError, Client, Exchange, Fault, Fetch, Protocol, RayId, Request, Scheme, strip_hop_by_hop,
+    Body, Client, Exchange, Fault, Fetch, Protocol, RayId, Request, Scheme, strip_hop_by_hop,
 };
 use serde::Deserialize;
 
 use crate::{
-    facts::FIELD,
+    facts::{FIELD, said},
     metrics::{Fetched, Metrics},
+    under_way::{Counted, Sent, UnderWay},
 };
 
 /// What the Workers of one account fetch at a time, on one server: what keeps one from taking all connections to origins.
-const SUBREQUESTS_PER_ACCOUNT_MAX: usize = 256;
+pub(crate) const SUBREQUESTS_PER_ACCOUNT_MAX: usize = 256;
 
 /// The way out.
 pub(crate) struct Egress {
@@ -38,16 +35,7 @@ pub(crate) struct Egress {
     pub(crate) under_way: Arc<UnderWay>,
 }
 
-/// How many subrequests each account has under way.
-#[derive(Default)]
-pub(crate) struct UnderWay(Mutex<HashMap<AccountId, usize>>);
-
 /// Who asks, as the dispatcher says.
-#[derive(Deserialize)]
-struct Facts {
-    proxima: Asking,
-}
-
 #[derive(Deserialize)]
 struct Asking {
     account: AccountId,
@@ -70,7 +58,7 @@ impl Egress {
         let answered = self.fetch.fetch(account, &mut exchange).await;
         let failed = exchange.extensions.get::<Fault>().is_some();
         self.metrics.fetched(if failed { Fetched::Failed } else { Fetched::Answered });
-        let mut response = Response::new(Counted { body: answered.body, _place: Some(place) });
+        let mut response = Response::new(Counted::new(answered.body, place));
         *response.status_mut() = answered.status;
         *response.headers_mut() = answered.headers;
         Ok(response)
@@ -79,10 +67,7 @@ impl Egress {
     /// The request as stages see it; `None` where it is none that they could.
     fn exchange(&self, request: http::Request<Incoming>) -> Option<(AccountId, Exchange)> {
         let (mut parts, incoming) = request.into_parts();
-        // The engine puts its own in the place of what a Worker writes there. Whatever is not plainly so is refused.
-        let said = parts.headers.get_all(FIELD).iter().collect::<Vec<_>>();
-        let [facts] = said[..] else { return None };
-        let account = serde_json::from_slice::<Facts>(facts.as_bytes()).ok()?.proxima.account;
+        let account = said::<Asking>(&parts.headers)?.account;
         parts.headers.remove(FIELD);
         strip_hop_by_hop(&mut parts.headers);
         let scheme = match parts.uri.scheme_str()? {
@@ -114,106 +99,7 @@ impl Egress {
 }
 
 fn refuse(status: StatusCode, said: &'static str) -> Response<Counted> {
-    let mut response = Response::new(Counted { body: Body::full(said), _place: None });
+    let mut response = Response::new(Counted::from(Body::full(said)));
     *response.status_mut() = status;
     response
-}
-
-impl UnderWay {
-    fn enter(of: &Arc<Self>, account: AccountId) -> Option<Place> {
-        let mut counts = of.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(account).or_default();
-        if *count >= SUBREQUESTS_PER_ACCOUNT_MAX {
-            return None;
-        }
-        *count += 1;
-        drop(counts);
-        Some(Place { of: Arc::clone(of), account })
-    }
-}
-
-/// A place among an account's subrequests, until it is dropped.
-struct Place {
-    of: Arc<UnderWay>,
-    account: AccountId,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.account) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.account);
-            }
-        }
-    }
-}
-
-/// An answer's body, which counts as under way until it has come.
-pub(crate) struct Counted {
-    body: Body,
-    _place: Option<Place>,
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// What a Worker sends.
-struct Sent(Incoming);
-
-impl HttpBody for Sent {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.0).poll_frame(context).map_err(|_| BodyError::Aborted)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_account_has_its_places_and_no_more() {
-        let (under_way, account) = (Arc::<UnderWay>::default(), AccountId::from_bytes([1; 16]));
-        let mut places: Vec<_> = (0..SUBREQUESTS_PER_ACCOUNT_MAX)
-            .map(|_| UnderWay::enter(&under_way, account).expect("a place"))
-            .collect();
-        assert!(UnderWay::enter(&under_way, account).is_none());
-        assert!(UnderWay::enter(&under_way, AccountId::from_bytes([2; 16])).is_some());
-        places.pop();
-        assert!(UnderWay::enter(&under_way, account).is_some());
-        drop(places);
-        assert!(under_way.0.lock().expect("unpoisoned").is_empty());
-    }
 }

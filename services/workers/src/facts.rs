@@ -1,7 +1,8 @@
 //! What a Worker is told about a request beside the request: `request.cf`, and for the dispatcher what is to be run.
 
+use http::HeaderMap;
 use proxima_pipeline::{Exchange, Protocol};
-use serde::Serialize;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::version::VersionKey;
 
@@ -66,4 +67,16 @@ pub(crate) fn facts(exchange: &Exchange, key: &VersionKey) -> String {
         proxima: ToRun { code: key.to_string(), account: &key.account },
     };
     serde_json::to_string(&facts).unwrap_or_default()
+}
+
+/// What the dispatcher says of a request that comes from a Worker. The engine puts its own in the place of what a Worker writes
+/// there; whatever is not plainly so is none.
+pub(crate) fn said<T: DeserializeOwned>(headers: &HeaderMap) -> Option<T> {
+    #[derive(Deserialize)]
+    struct Said<T> {
+        proxima: T,
+    }
+    let mut given = headers.get_all(FIELD).iter();
+    let (only, None) = (given.next()?, given.next()) else { return None };
+    Some(serde_json::from_slice::<Said<T>>(only.as_bytes()).ok()?.proxima)
 }

@@ -7,7 +7,8 @@
 //!             Deployments: which version ─▶ Engine ─▶ process of workerd        │ account's sites; else by name, to public
 //!                                             │          dispatcher.js          │ addresses that were checked
 //!                                             │            │      │             │
-//!                 replica ─▶ Code ◀── code.sock ───────────┘      └─ egress.sock ─▶ Egress
+//!                 replica ─▶ Code ◀── code.sock ───────────┤      └─ egress.sock ─▶ Egress
+//!             KeyValue (port) ◀─ KeyValues ◀── kv.sock ───────┘
 //! ```
 //!
 //! The engine is `workerd`, a program of its own. Its processes run a dispatcher of ours, which loads the version that a
@@ -34,7 +35,11 @@
 //! A Worker that is bound to another one has its `fetch` only, no methods of its entrypoints (RPC); the one that was asked first is
 //! convicted for what the others do, and the end of its process ends a recursion without end.
 //!
-//! Not there yet: bindings to storage, the Cache API, cron triggers, static assets, WebSockets that a Worker opens, live logs, and
+//! A binding to a namespace of keys and values is an entrypoint of the dispatcher's, which says on whose behalf it asks and for which
+//! namespace; `kv_namespace.js`, which runs in the Worker, makes of it what Workers know as `KVNamespace`. Whatever a Worker does
+//! with either, it reaches the namespaces that it is bound to, and the node looks for each operation whether they are its account's.
+//!
+//! Not there yet: bindings to buckets, the Cache API, cron triggers, static assets, WebSockets that a Worker opens, live logs, and
 //! `passThroughOnException`. A fetch of a custom domain's host goes to what lies behind Workers, not to its Worker.
 //! Why it is built so: `docs/decisions/0012-workers-engine.md`.
 //!
@@ -46,11 +51,13 @@ mod egress;
 mod engine;
 mod error;
 mod facts;
+mod key_values;
 mod metrics;
 mod program;
 mod scheduled;
 mod service;
 mod stage;
+mod under_way;
 mod version;
 
 pub use config::WorkersConfig;

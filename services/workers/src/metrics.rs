@@ -63,7 +63,7 @@ struct Ending {
     why: End,
 }
 
-/// What became of something that a Worker fetched.
+/// What became of something that a Worker asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum Fetched {
     Answered,
@@ -73,6 +73,22 @@ pub(crate) enum Fetched {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Subrequest {
+    outcome: Fetched,
+}
+
+/// What of keys and values a Worker asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum KvOperation {
+    Get,
+    GetBulk,
+    Put,
+    Delete,
+    List,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KvAsked {
+    operation: KvOperation,
     outcome: Fetched,
 }
 
@@ -88,6 +104,7 @@ pub(crate) struct Counted {
     seconds: Histogram,
     ends: Family<Ending, Counter>,
     subrequests: Family<Subrequest, Counter>,
+    key_values: Family<KvAsked, Counter>,
     pub(crate) retried: Counter,
     pub(crate) starts: Counter,
     pub(crate) loads: Counter,
@@ -113,6 +130,7 @@ impl Metrics {
             seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
             ends: Family::default(),
             subrequests: Family::default(),
+            key_values: Family::default(),
             retried: Counter::default(),
             starts: Counter::default(),
             loads: Counter::default(),
@@ -128,6 +146,7 @@ impl Metrics {
         );
         registry.register("ends", "Processes of the engine that ended", counted.ends.clone());
         registry.register("subrequests", "What Workers fetched", counted.subrequests.clone());
+        registry.register("key_values", "What Workers asked of keys and values", counted.key_values.clone());
         registry.register(
             "retried",
             "Requests sent once more, after the process that had them ended",
@@ -158,5 +177,9 @@ impl Metrics {
 
     pub(crate) fn fetched(&self, outcome: Fetched) {
         self.subrequests.get_or_create(&Subrequest { outcome }).inc();
+    }
+
+    pub(crate) fn asked_of_key_values(&self, operation: KvOperation, outcome: Fetched) {
+        self.key_values.get_or_create(&KvAsked { operation, outcome }).inc();
     }
 }

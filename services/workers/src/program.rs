@@ -12,6 +12,18 @@ const SERVICE_WORKER: &str = include_str!("service_worker.js");
 /// Its module's name. Begins as no path does.
 const SERVICE_WORKER_NAME: &str = "proxima-service-worker.js";
 
+/// Makes of what the dispatcher hands over what Workers expect of some bindings.
+const BINDINGS: &str = include_str!("bindings.js");
+const BINDINGS_NAME: &str = "proxima-bindings.js";
+/// What it makes namespaces of keys and values.
+const KV_NAMESPACE: &str = include_str!("kv_namespace.js");
+const KV_NAMESPACE_NAME: &str = "proxima-kv-namespace.js";
+/// Begins Workers of modules that have such bindings.
+const MAIN: &str = include_str!("main.js");
+const MAIN_NAME: &str = "proxima-main.js";
+/// With this flag modules of ours would not come by the bindings.
+const ENV_HIDDEN: &str = "disallow_importable_env";
+
 /// Why a version cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ProgramError {
@@ -39,7 +51,7 @@ pub(crate) fn program(
         let octets = content(&module.name).ok_or_else(|| ProgramError::Missing(module.name.clone()))?;
         modules.insert(module.name.as_str().to_owned(), written(&module.name, module.kind, octets)?);
     }
-    let (mut env, mut services) = (Map::new(), Map::new());
+    let (mut env, mut services, mut namespaces) = (Map::new(), Map::new(), Map::new());
     let mut imported = String::new();
     for binding in &version.bindings {
         let name = &binding.name;
@@ -60,28 +72,63 @@ pub(crate) fn program(
                 services.insert(name.as_str().to_owned(), service);
                 continue;
             }
+            BindingValue::KvNamespace(namespace) => {
+                namespaces.insert(name.as_str().to_owned(), json!(namespace));
+                continue;
+            }
             // None is taken yet by the API.
-            BindingValue::KvNamespace(_) | BindingValue::R2Bucket { .. } => continue,
+            BindingValue::R2Bucket { .. } => continue,
         };
         env.insert(name.as_str().to_owned(), value);
     }
-    let main = match version.syntax {
-        WorkerSyntax::Modules => version.main.as_str(),
-        WorkerSyntax::ServiceWorker => {
-            let script = json!(version.main).to_string();
-            let module = imported + &SERVICE_WORKER.replace("SCRIPT", &script);
-            modules.insert(SERVICE_WORKER_NAME.to_owned(), json!({ "js": module }));
-            SERVICE_WORKER_NAME
-        }
-    };
+    let bound: Vec<&String> = namespaces.keys().collect();
+    let (main, began) = begin(version, &bound, imported);
+    modules.extend(began);
+    let mut flags = version.compatibility_flags.clone();
+    if main != version.main.as_str() {
+        flags.retain(|flag| flag.as_str() != ENV_HIDDEN);
+    }
     Ok(json!({
         "mainModule": main,
         "modules": modules,
         "env": env,
         "services": services,
+        "namespaces": namespaces,
         "compatibilityDate": version.compatibility_date,
-        "compatibilityFlags": version.compatibility_flags,
+        "compatibilityFlags": flags,
     }))
+}
+
+/// Where a version begins, and the modules of ours that it takes. `bound`: the bindings that are to be made what Workers expect;
+/// `imported`: the statements that make modules globals.
+fn begin<'v>(
+    version: &'v WorkerVersion,
+    bound: &[&String],
+    imported: String,
+) -> (&'v str, Map<String, Value>) {
+    let mut modules = Map::new();
+    let mut add = |name: &str, text: String| modules.insert(name.to_owned(), json!({ "js": text }));
+    if !bound.is_empty() {
+        add(BINDINGS_NAME, BINDINGS.replace("NAMES", &json!(bound).to_string()));
+        add(KV_NAMESPACE_NAME, KV_NAMESPACE.to_owned());
+    }
+    let main = json!(version.main).to_string();
+    let begins = match version.syntax {
+        WorkerSyntax::Modules if bound.is_empty() => version.main.as_str(),
+        WorkerSyntax::Modules => {
+            add(MAIN_NAME, MAIN.replace("MAIN", &main));
+            MAIN_NAME
+        }
+        WorkerSyntax::ServiceWorker => {
+            let mut text = imported;
+            if !bound.is_empty() {
+                text += &format!("import {};\n", json!(BINDINGS_NAME));
+            }
+            add(SERVICE_WORKER_NAME, text + &SERVICE_WORKER.replace("SCRIPT", &main));
+            SERVICE_WORKER_NAME
+        }
+    };
+    (begins, modules)
 }
 
 /// A module as the loader takes it; octets that are no text as Base64, of which the dispatcher makes octets.
@@ -112,8 +159,8 @@ fn import(name: &BindingName, module: &ModuleName, into: &mut String) {
 #[cfg(test)]
 mod tests {
     use proxima_model::{
-        AccountId, CompatibilityDate, ContentHash, Timestamp, WorkerAnnotations, WorkerBinding, WorkerModule,
-        WorkerName, WorkerVersionId,
+        AccountId, CompatibilityDate, ContentHash, KvNamespaceId, Timestamp, WorkerAnnotations,
+        WorkerBinding, WorkerModule, WorkerName, WorkerVersionId,
     };
 
     use super::*;
@@ -166,7 +213,7 @@ mod tests {
             "d.bin": { "data": "WzFd" }, "w.wasm": { "wasm": "WzFd" }, "j.json": { "json": [1] },
         });
         let expected = json!({
-            "mainModule": "main.js", "modules": modules, "env": {}, "services": {},
+            "mainModule": "main.js", "modules": modules, "env": {}, "services": {}, "namespaces": {},
             "compatibilityDate": "2021-11-02", "compatibilityFlags": ["nodejs_compat"],
         });
         assert_eq!(made, expected);
@@ -202,10 +249,36 @@ mod tests {
         let made = program(&version, &BTreeMap::new(), |_| Some(Vec::new())).unwrap();
         assert_eq!(made["mainModule"], SERVICE_WORKER_NAME);
         let runner = made["modules"][SERVICE_WORKER_NAME]["js"].as_str().unwrap();
+        assert!(made["modules"].get(BINDINGS_NAME).is_none(), "nothing is to be made of its bindings");
         assert!(
             runner.starts_with("import blob0 from \"w.wasm\"; globalThis[\"ADD\"] = blob0;\n"),
             "{runner}"
         );
         assert!(runner.contains("await import(\"worker.js\");"), "{runner}");
+    }
+
+    #[test]
+    fn a_namespace_is_made_what_workers_expect_before_their_code_runs() {
+        let namespace = KvNamespaceId::from_bytes([7; 16]);
+        for (syntax, begins) in
+            [(WorkerSyntax::Modules, MAIN_NAME), (WorkerSyntax::ServiceWorker, SERVICE_WORKER_NAME)]
+        {
+            let mut version = version(syntax, &[("a\"b.js", ModuleKind::EsModule)]);
+            version.compatibility_flags.push(ENV_HIDDEN.parse().unwrap());
+            let content = |_: &ModuleName| Some(Vec::new());
+            let flags = |made: &Value| made["compatibilityFlags"].as_array().unwrap().len();
+            if syntax == WorkerSyntax::Modules {
+                let plain = program(&version, &BTreeMap::new(), content).unwrap();
+                assert_eq!((plain["mainModule"].as_str(), flags(&plain)), (Some("a\"b.js"), 2));
+            }
+            bind(&mut version, "KV", BindingValue::KvNamespace(namespace));
+            let made = program(&version, &BTreeMap::new(), content).unwrap();
+            assert_eq!(made["namespaces"], json!({ "KV": namespace.to_string() }));
+            assert_eq!((made["mainModule"].as_str(), flags(&made)), (Some(begins), 1));
+            let text = |name: &str| made["modules"][name]["js"].as_str().unwrap().to_owned();
+            assert!(text(BINDINGS_NAME).contains("for (const name of [\"KV\"])"), "{made}");
+            assert!(text(begins).contains("import \"proxima-bindings.js\";"), "{made}");
+            assert!(text(begins).contains("\"a\\\"b.js\""), "{made}");
+        }
     }
 }

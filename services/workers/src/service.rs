@@ -19,18 +19,20 @@ use hyper_util::rt::TokioIo;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::{Kind, Node};
-use proxima_pipeline::{BodyError, Fetch, Invoke};
+use proxima_pipeline::{BodyError, Fetch, Invoke, KeyValue};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     SERVICE, WorkersConfig, WorkersError, WorkersStage,
     code::Code,
-    egress::{Egress, UnderWay},
+    egress::{Egress, SUBREQUESTS_PER_ACCOUNT_MAX},
     engine::{Asked, Engine},
+    key_values::KeyValues,
     metrics::Metrics,
     scheduled::Scheduled,
     stage::Shared,
+    under_way::UnderWay,
     version::Deployments,
 };
 
@@ -48,6 +50,7 @@ pub struct WorkersService {
     program: Option<PathBuf>,
     shared: Arc<Shared>,
     fetch: OnceLock<Arc<dyn Fetch>>,
+    key_values: OnceLock<Arc<dyn KeyValue>>,
     /// Where the network's servers are: nobody fetches from them.
     servers: Arc<ArcSwap<Vec<IpAddr>>>,
     /// Why there is no engine though its program is there.
@@ -73,6 +76,7 @@ impl WorkersService {
             program,
             shared,
             fetch: OnceLock::new(),
+            key_values: OnceLock::new(),
             servers: Arc::default(),
             failed: OnceLock::new(),
         }))
@@ -96,6 +100,11 @@ impl WorkersService {
     /// By whom Workers fetch. Given once, before the service runs: without, it does not.
     pub fn fetch_by(&self, fetch: Arc<dyn Fetch>) {
         self.fetch.set(fetch).ok();
+    }
+
+    /// By whom Workers read and write keys and values. Given once, before the service runs: without, what they ask for fails.
+    pub fn key_values_by(&self, key_values: Arc<dyn KeyValue>) {
+        self.key_values.set(key_values).ok();
     }
 }
 
@@ -182,10 +191,13 @@ impl WorkersService {
             clock: Arc::clone(&node.clock),
             pop: node.pop().clone(),
             metrics: self.shared.metrics.clone(),
-            under_way: Arc::<UnderWay>::default(),
+            under_way: UnderWay::new(SUBREQUESTS_PER_ACCOUNT_MAX),
         });
+        let key_values =
+            Arc::new(KeyValues::new(node, self.key_values.get().cloned(), self.shared.metrics.clone()));
         serve(asked.code, stopped.clone(), move |request| Arc::clone(&code).answer(request));
         serve(asked.egress, stopped.clone(), move |request| Arc::clone(&egress).answer(request));
+        serve(asked.key_values, stopped.clone(), move |request| Arc::clone(&key_values).answer(request));
     }
 }
 

@@ -39,10 +39,17 @@ export class Service extends WorkerEntrypoint {
   }
 }
 
+// A namespace of keys and values. Which one, no Worker says: props are the dispatcher's.
+export class Kv extends WorkerEntrypoint {
+  fetch(request) {
+    return this.env.KV.fetch(request, { cf: { proxima: this.ctx.props } });
+  }
+}
+
 async function read(name, account, env, ctx) {
   const answer = await env.CODE.fetch(`http://code/${name}`);
   if (!answer.ok) throw new Error(`the code cannot be read: ${await answer.text()}`);
-  const { services, ...code } = await answer.json();
+  const { services, namespaces, ...code } = await answer.json();
   for (const module of Object.values(code.modules)) {
     for (const kind of ["data", "wasm"]) {
       if (kind in module) module[kind] = Uint8Array.fromBase64(module[kind]).buffer;
@@ -50,6 +57,9 @@ async function read(name, account, env, ctx) {
   }
   for (const [binding, service] of Object.entries(services)) {
     code.env[binding] = ctx.exports.Service({ props: { account, ...service } });
+  }
+  for (const [binding, namespace] of Object.entries(namespaces)) {
+    code.env[binding] = ctx.exports.Kv({ props: { account, namespace } });
   }
   return { ...code, globalOutbound: ctx.exports.Egress({ props: { account } }) };
 }

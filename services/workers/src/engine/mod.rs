@@ -33,7 +33,7 @@ use self::{
     answer::{AnswerBody, UpgradedWorker},
     folder::Folder,
     process::{AtWork, Verdict},
-    settings::{CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, EGRESS_SOCKET, settings},
+    settings::{CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, EGRESS_SOCKET, KV_SOCKET, settings},
     shard::{Common, Shard, Unavailable},
     spawner::Spawner,
     verdicts::{PLACES, Verdicts},
@@ -84,6 +84,7 @@ enum Lost {
 pub(crate) struct Asked {
     pub(crate) code: UnixListener,
     pub(crate) egress: UnixListener,
+    pub(crate) key_values: UnixListener,
 }
 
 impl Engine {
@@ -104,6 +105,7 @@ impl Engine {
         let asked = Asked {
             code: UnixListener::bind(folder.socket(CODE_SOCKET)).map_err(failed)?,
             egress: UnixListener::bind(folder.socket(EGRESS_SOCKET)).map_err(failed)?,
+            key_values: UnixListener::bind(folder.socket(KV_SOCKET)).map_err(failed)?,
         };
         let common = Arc::new(Common {
             program,

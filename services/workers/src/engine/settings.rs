@@ -4,6 +4,8 @@
 pub(crate) const CODE_SOCKET: &str = "code.sock";
 /// Where what Workers fetch is asked for.
 pub(crate) const EGRESS_SOCKET: &str = "egress.sock";
+/// Where keys and values are asked for.
+pub(crate) const KV_SOCKET: &str = "kv.sock";
 /// The dispatcher, beside it.
 pub(crate) const DISPATCHER: &str = "dispatcher.js";
 /// Its source.
@@ -24,6 +26,7 @@ const config :Workerd.Config = (
     (name = "egress", external = (
       address = "unix:{EGRESS_SOCKET}",
       http = (style = proxy, cfBlobHeader = "{facts}"))),
+    (name = "kv", external = (address = "unix:{KV_SOCKET}", http = (cfBlobHeader = "{facts}"))),
     (name = "nowhere", network = (allow = [])),
   ],
   sockets = [
@@ -40,6 +43,7 @@ const dispatcher :Workerd.Worker = (
     (name = "LOADER", workerLoader = ()),
     (name = "CODE", service = "code"),
     (name = "EGRESS", service = "egress"),
+    (name = "KV", service = "kv"),
     (name = "SECRET", text = "{secret}"),
   ],
   globalOutbound = "nowhere",

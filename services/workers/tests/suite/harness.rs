@@ -21,10 +21,12 @@ use proxima_model::{
     ZoneSettings, ZoneStatus,
 };
 use proxima_pipeline::{
-    Body, Client, Decision, Exchange, Fetch, Flow, Pipeline, Protocol, RayId, Request, Response, Scheme,
-    Site, SiteWorkers, Stage, Trace,
+    Body, Client, Decision, Exchange, Fetch, Flow, KeyValue, Pipeline, Protocol, RayId, Request, Response,
+    Scheme, Site, SiteWorkers, Stage, Trace,
 };
 use proxima_workers::WorkersService;
+
+use crate::memory_kv::MemoryKv;
 
 /// What must happen, happens by then, also on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
@@ -38,6 +40,7 @@ pub(crate) struct Running {
     pub(crate) node: NodeContext,
     pub(crate) service: Arc<WorkersService>,
     pub(crate) fetched: Arc<Fetched>,
+    pub(crate) key_values: Arc<MemoryKv>,
     pipeline: Pipeline,
 }
 
@@ -55,6 +58,8 @@ pub(crate) struct Code {
     pub(crate) syntax: WorkerSyntax,
     pub(crate) bindings: Vec<(&'static str, BindingValue)>,
     pub(crate) secrets: BTreeMap<BindingName, String>,
+    pub(crate) compatibility_date: &'static str,
+    pub(crate) compatibility_flags: Vec<&'static str>,
 }
 
 /// The program, as the set-up installs it.
@@ -91,10 +96,12 @@ pub(crate) fn with_node<F: Future<Output = ()>>(workers: &str, test: impl FnOnce
             folder.path().join("key"),
         );
         let (made, fetched) = (Arc::new(OnceLock::new()), Arc::<Fetched>::default());
-        let (making, fetching) = (Arc::clone(&made), Arc::clone(&fetched));
+        let key_values = Arc::<MemoryKv>::default();
+        let (making, fetching, keeping) = (Arc::clone(&made), Arc::clone(&fetched), Arc::clone(&key_values));
         let make = move |node: &NodeContext| -> Result<Vec<Arc<dyn Service>>, _> {
             let service = WorkersService::new(node)?;
             service.fetch_by(Arc::clone(&fetching) as Arc<dyn Fetch>);
+            service.key_values_by(Arc::clone(&keeping) as Arc<dyn KeyValue>);
             making.set(Arc::clone(&service)).ok();
             Ok(vec![service as Arc<dyn Service>])
         };
@@ -107,7 +114,7 @@ pub(crate) fn with_node<F: Future<Output = ()>>(workers: &str, test: impl FnOnce
             let node = is_ready.await.unwrap();
             let service: Arc<WorkersService> = Arc::clone(made.get().unwrap());
             let pipeline = Pipeline::new(vec![Box::new(service.stage()), Box::new(Behind)]);
-            let running = Arc::new(Running { node, service, fetched, pipeline });
+            let running = Arc::new(Running { node, service, fetched, key_values, pipeline });
             let tested = async {
                 running.engine_is_ready().await;
                 test(Arc::clone(&running)).await;
@@ -175,6 +182,8 @@ impl Code {
             syntax: WorkerSyntax::Modules,
             bindings: Vec::new(),
             secrets: BTreeMap::new(),
+            compatibility_date: "2026-11-01",
+            compatibility_flags: Vec::new(),
         }
     }
 
@@ -227,8 +236,8 @@ impl Running {
             annotations: WorkerAnnotations::default(),
             syntax: code.syntax,
             main: modules[0].name.clone(),
-            compatibility_date: CompatibilityDate::parse("2026-11-01").unwrap(),
-            compatibility_flags: Vec::new(),
+            compatibility_date: CompatibilityDate::parse(code.compatibility_date).unwrap(),
+            compatibility_flags: code.compatibility_flags.iter().map(|flag| flag.parse().unwrap()).collect(),
             bindings: code.bindings.into_iter().map(binding).collect(),
             modules,
             cpu_ms_max: None,
@@ -279,7 +288,7 @@ impl Running {
     }
 
     /// Makes changes and waits until they are in force.
-    async fn change(&self, changes: Vec<Change>) {
+    pub(crate) async fn change(&self, changes: Vec<Change>) {
         let append = Append {
             changes,
             preconditions: Vec::new(),

@@ -5,6 +5,9 @@
 mod failing;
 mod fetching;
 mod harness;
+mod key_values;
+#[path = "../../../../tests/memory_kv.rs"]
+mod memory_kv;
 mod misbehaving;
 mod running;
 mod scheduled;
