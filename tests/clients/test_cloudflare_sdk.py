@@ -431,3 +431,38 @@ def test_a_request_is_traced(client, account, zone):
         account_id=account.id, method="GET", url=f"https://www.{zone.name}/"
     )
     assert traced.status_code
+
+
+def test_keys_and_values_are_written_read_listed_and_deleted(client, account):
+    kv = client.kv.namespaces
+    namespace = kv.create(account_id=account.id, title=f"sdk-{uuid.uuid4().hex[:12]}")
+    ids = {"account_id": account.id, "namespace_id": namespace.id}
+    assert namespace.supports_url_encoding is True
+    with pytest.raises(cloudflare.BadRequestError) as refusal:
+        kv.create(account_id=account.id, title=namespace.title)
+    assert code_of(refusal) == 10014
+    assert kv.update(**ids, title=namespace.title + "-2").title == namespace.title + "-2"
+    assert namespace.id in [one.id for one in kv.list(account_id=account.id, per_page=1)]
+
+    octets = bytes(range(256))
+    kv.values.update("a/b ü:%2F", **ids, value=octets, metadata='{"m": [1]}', expiration_ttl=600)
+    answer = kv.values.get("a/b ü:%2F", **ids)
+    assert answer.read() == octets
+    assert int(answer.headers["expiration"]) > 1_700_000_000
+    assert plain(kv.metadata.get("a/b ü:%2F", **ids)) == {"m": [1]}
+    pairs = [{"key": f"k{n:02}", "value": str(n), "metadata": {"n": n}} for n in range(25)]
+    assert kv.keys.bulk_update(**ids, body=pairs).successful_key_count == 25
+    listed = list(kv.keys.list(**ids, prefix="k", limit=10))
+    assert [key.name for key in listed] == [pair["key"] for pair in pairs]
+    assert listed[7].metadata == {"n": 7} and listed[7].expiration is None
+    got = plain(kv.keys.bulk_get(**ids, keys=["k01", "none"], type="json", with_metadata=True))
+    assert got["values"] == {"k01": {"value": 1, "metadata": {"n": 1}}, "none": None}
+    assert kv.keys.bulk_delete(**ids, body=["k01", "k02"]).successful_key_count == 2
+    kv.values.delete("a/b ü:%2F", **ids)
+    with pytest.raises(cloudflare.NotFoundError) as refusal:
+        kv.values.get("a/b ü:%2F", **ids)
+    assert code_of(refusal) == 10009
+    kv.delete(**ids)
+    with pytest.raises(cloudflare.NotFoundError) as refusal:
+        kv.get(**ids)
+    assert code_of(refusal) == 10013

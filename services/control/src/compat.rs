@@ -13,11 +13,6 @@ pub(crate) async fn page_rules() -> Answer {
     Answer::new(Value::Array(Vec::new()))
 }
 
-/// `GET storage/kv/namespaces`: there are none yet, and wrangler asks when it has deleted a Worker.
-pub(crate) async fn kv_namespaces() -> Answer {
-    Answer::new(Value::Array(Vec::new()))
-}
-
 /// Any path that is no endpoint's.
 pub(crate) async fn no_route(uri: Uri) -> ApiError {
     ApiError::new(Code::NoRoute, format!("No route for that URI: {:.200}", uri.path()))

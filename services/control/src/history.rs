@@ -2,7 +2,8 @@
 //!
 //! Going back is a change like any other: a new entry, which puts back what the entries since a sequence number replaced.
 //! What customers configured comes back: zones, records, rulesets, certificates, and Workers with all that is of them. What does not: accounts and tokens (a
-//! token that was revoked stays revoked, and nobody is locked out), the network's own keys, and purges, which were made;
+//! token that was revoked stays revoked, and nobody is locked out), the network's own keys, purges, which were made, and
+//! namespaces of keys and values, with which their values would go, and not come back;
 //! nor what the network finds out or makes by itself: a zone that is active stays so, and the certificate that the
 //! network's own authority issued to a zone stays the latest.
 //! Serials never go back: every zone that is touched gets one beyond all that it had since (RFC 1982).
@@ -11,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::{Extension, extract::State};
-use proxima_ledger::{Change, Entry, Replaced, Replica, Seq, Snapshot, WayBack};
+use proxima_ledger::{Change, Entry, FollowError, Replaced, Replica, RevertError, Seq, Snapshot, WayBack};
 use proxima_model::{
     ApiToken, Certificate, CertificateSource, Entity, Key, Kind, Record, Timestamp, TokenId, Zone, ZoneId,
     ZoneName, ZoneStatus,
@@ -27,9 +28,38 @@ use crate::{
         page::Query,
         write::{Author, Draft},
     },
-    error::ApiError,
+    error::{ApiError, Code},
     limits,
 };
+
+impl From<FollowError> for ApiError {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::Read(error) => error.into(),
+            FollowError::Ahead { from, last } => Self::new(
+                Code::SequenceInvalid,
+                format!("{from} lies beyond the last entry that this server has, {last}"),
+            ),
+            FollowError::Compacted { from, first } => Self::new(
+                Code::SequenceInvalid,
+                format!(
+                    "the entries after {from} are no longer kept on this server; the first that is kept is {first}. The \
+                     log's node may keep more: ask it"
+                ),
+            ),
+            error => Self::new(Code::SequenceInvalid, error.to_string()),
+        }
+    }
+}
+
+impl From<RevertError> for ApiError {
+    fn from(error: RevertError) -> Self {
+        match error {
+            RevertError::Follow(error) => error.into(),
+            error @ RevertError::TooFar { .. } => Self::too_far(&error.to_string()),
+        }
+    }
+}
 
 /// `GET proxima/log`: the entries that this server keeps, the latest first.
 pub(crate) async fn list(

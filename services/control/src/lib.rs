@@ -48,6 +48,7 @@ mod first_octets;
 #[cfg(test)]
 mod fixtures;
 mod history;
+mod kv;
 pub mod limits;
 mod metrics;
 mod purge;

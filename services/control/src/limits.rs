@@ -82,6 +82,22 @@ pub const VERSIONS_PER_PAGE: usize = 10;
 /// with the first ones have room beside them.
 pub const WORKER_DELETES_PER_APPEND: usize = 3_000;
 
+/// Namespaces of keys and values on a page unless asked; what the v4 API shows.
+pub const KV_NAMESPACES_PER_PAGE: usize = 20;
+/// The fewest keys that a list may be asked for; what the v4 API takes.
+pub const KV_LIST_MIN: usize = 10;
+/// Octets of a form with a value: the largest one, with what is said of it and room for the form.
+pub const KV_FORM_OCTETS_MAX: usize = proxima_model::limits::KV_VALUE_OCTETS_MAX + (64 << 10);
+/// Octets of a body of many pairs; what the v4 API takes.
+pub const KV_BULK_OCTETS_MAX: usize = 100 << 20;
+/// Pairs, or keys to delete, of one body; what the v4 API takes.
+pub const KV_BULK_KEYS_MAX: usize = 10_000;
+/// Octets of a body of that many keys, each of the longest, with room for the escapes of JSON.
+pub const KV_BULK_DELETE_OCTETS_MAX: usize = 12 << 20;
+/// Octets of values that are being uploaded at a time, as far as their senders say how many, otherwise as many as each may
+/// have: two of the largest bodies, which are in memory twice while they are taken apart.
+pub const KV_UPLOADS_OCTETS_MAX: usize = 256 << 20;
+
 /// How long a zone that is not active keeps its name from other accounts, in seconds: a week is enough to change a
 /// delegation, and nobody holds the name of somebody else's domain for longer.
 pub const PENDING_NAME_HELD_SECONDS: i64 = 7 * 86_400;

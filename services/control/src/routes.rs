@@ -11,8 +11,8 @@ use axum::{
     routing::{MethodRouter, on},
 };
 use proxima_model::Permission::{
-    self, AccountRead, All, CachePurge, DnsEdit, DnsRead, RulesEdit, RulesRead, SslEdit, TraceRead,
-    WorkerRoutesEdit, WorkerRoutesRead, WorkersEdit, WorkersRead, ZoneEdit, ZoneRead,
+    self, AccountRead, All, CachePurge, DnsEdit, DnsRead, KvEdit, KvRead, RulesEdit, RulesRead, SslEdit,
+    TraceRead, WorkerRoutesEdit, WorkerRoutesRead, WorkersEdit, WorkersRead, ZoneEdit, ZoneRead,
 };
 use proxima_model::{IncomingTransfers, OutgoingTransfers, TransferAcl, TransferPeer, TsigKey};
 
@@ -22,7 +22,7 @@ use crate::{
         Api,
         access::{Needs, authorise},
     },
-    certificates, client_auth, compat, dns_analytics, dns_settings, dnssec, history, purge, records,
+    certificates, client_auth, compat, dns_analytics, dns_settings, dnssec, history, kv, purge, records,
     rulesets, settings, ssl, tokens, trace, traffic,
     transfers::{self, of_zone},
     workers, zones,
@@ -73,6 +73,7 @@ fn delete<H: Handler<T, Arc<Api>>, T: 'static>(path: &'static str, needs: Needs,
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     let mut all = of_zones_and_accounts();
     all.extend(of_workers());
+    all.extend(of_key_values());
     all
 }
 
@@ -146,7 +147,37 @@ fn of_workers() -> Vec<Endpoint> {
         get(ROUTE, Zone(WorkerRoutesRead), routes::get),
         put(ROUTE, Zone(WorkerRoutesEdit), routes::put),
         self::delete(ROUTE, Zone(WorkerRoutesEdit), routes::delete),
-        get("/accounts/{account_id}/storage/kv/namespaces", READ, compat::kv_namespaces),
+    ]
+}
+
+/// Of keys and values.
+fn of_key_values() -> Vec<Endpoint> {
+    use kv::{bulk, namespaces, values};
+    const READ: Needs = Needs::Account(KvRead);
+    const EDIT: Needs = Needs::Account(KvEdit);
+    const NAMESPACES: &str = "/accounts/{account_id}/storage/kv/namespaces";
+    macro_rules! of_namespace {
+        ($rest:literal) => {
+            concat!("/accounts/{account_id}/storage/kv/namespaces/{namespace_id}", $rest)
+        };
+    }
+    // A key is all that is left of the path: those who do not escape its slashes mean the same.
+    const VALUE: &str = of_namespace!("/values/{*key_name}");
+    vec![
+        get(NAMESPACES, READ, namespaces::list),
+        post(NAMESPACES, EDIT, namespaces::create),
+        get(of_namespace!(""), READ, namespaces::get),
+        put(of_namespace!(""), EDIT, namespaces::rename),
+        delete(of_namespace!(""), EDIT, namespaces::delete),
+        get(of_namespace!("/keys"), READ, values::list),
+        get(VALUE, READ, values::get),
+        put(VALUE, EDIT, values::put),
+        delete(VALUE, EDIT, values::delete),
+        get(of_namespace!("/metadata/{*key_name}"), READ, values::metadata),
+        put(of_namespace!("/bulk"), EDIT, bulk::put),
+        delete(of_namespace!("/bulk"), EDIT, bulk::delete),
+        post(of_namespace!("/bulk/delete"), EDIT, bulk::delete),
+        post(of_namespace!("/bulk/get"), READ, bulk::get),
     ]
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn service(api: &Arc<Api>, requests_max: usize) -> Router {
     let door = Door { api: api.clone(), requests: Arc::new(Semaphore::new(requests_max)), templates };
     routes::router(api)
         // Bodies have their bounds where they are read; this one is for forms, which are read whole before.
-        .layer(axum::extract::DefaultBodyLimit::max(limits::IMPORT_BODY_OCTETS_MAX))
+        .layer(axum::extract::DefaultBodyLimit::max(limits::KV_FORM_OCTETS_MAX))
         .layer(middleware::from_fn_with_state(door, enter))
 }
 

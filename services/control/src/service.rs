@@ -15,7 +15,7 @@ use proxima_chassis::{
 };
 use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
 use proxima_model::TokenId;
-use proxima_pipeline::{Explainer, Invoke, QueryReports, TrafficReader, ZoneNotices};
+use proxima_pipeline::{Explainer, Invoke, KeyValue, QueryReports, TrafficReader, ZoneNotices};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -92,6 +92,8 @@ impl ControlService {
             node: node.name().clone(),
             pop: node.pop().clone(),
             metrics: node.metrics.register("control", ControlMetrics::register),
+            key_values: OnceLock::new(),
+            uploads: Semaphore::new(limits::KV_UPLOADS_OCTETS_MAX),
             much: Arc::new(Semaphore::new(limits::READS_OF_MUCH_MAX)),
         };
         Ok(Arc::new(Self {
@@ -105,6 +107,12 @@ impl ControlService {
             health: watch::Sender::new(Health::Starting),
             bound: watch::Sender::new(Vec::new()),
         }))
+    }
+
+    /// By whom keys and values are read and written. Given once, before the service runs: without, whoever asks for them is told
+    /// that there are none here.
+    pub fn key_values_by(&self, key_values: Arc<dyn KeyValue>) {
+        self.api.key_values.set(key_values).ok();
     }
 
     /// Who takes word that a zone which comes from elsewhere has changed there.

@@ -28,6 +28,7 @@ pub(crate) struct PageInfo {
 pub(crate) struct Answer {
     result: Value,
     info: Option<PageInfo>,
+    cursor: Option<(usize, String)>,
     messages: Vec<Value>,
     seq: Option<Seq>,
     tag: Option<Seq>,
@@ -36,7 +37,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// With this result.
     pub(crate) const fn new(result: Value) -> Self {
-        Self { result, info: None, messages: Vec::new(), seq: None, tag: None }
+        Self { result, info: None, cursor: None, messages: Vec::new(), seq: None, tag: None }
     }
 
     /// A page of a list.
@@ -47,6 +48,12 @@ impl Answer {
     /// That is a page of a list within the result.
     pub(crate) const fn info(mut self, info: PageInfo) -> Self {
         self.info = Some(info);
+        self
+    }
+
+    /// That is a part of a list: how much of it, and what leads to the next one; empty at its end.
+    pub(crate) fn cursor(mut self, count: usize, cursor: Option<String>) -> Self {
+        self.cursor = Some((count, cursor.unwrap_or_default()));
         self
     }
 
@@ -81,6 +88,9 @@ impl IntoResponse for Answer {
                 "total_count": info.total_count,
                 "total_pages": info.total_count.div_ceil(info.per_page.max(1)),
             });
+        }
+        if let Some((count, cursor)) = self.cursor {
+            body["result_info"] = json!({ "count": count, "cursor": cursor });
         }
         let mut response = Json(body).into_response();
         if let Some(seq) = self.seq {

@@ -8,12 +8,12 @@ pub(crate) mod fingerprint;
 pub(crate) mod page;
 pub(crate) mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use proxima_chassis::{Clock, NetworkConfig};
 use proxima_ledger::{Log, Replica, Snapshot};
 use proxima_model::{NodeName, PopCode, Timestamp, Zone, ZoneId};
-use proxima_pipeline::{Explainer, QueryReports, TrafficReader};
+use proxima_pipeline::{Explainer, KeyValue, QueryReports, TrafficReader};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -40,6 +40,10 @@ pub(crate) struct Api {
     pub(crate) node: NodeName,
     pub(crate) pop: PopCode,
     pub(crate) metrics: ControlMetrics,
+    /// Keys and values, if this server reaches any.
+    pub(crate) key_values: OnceLock<Arc<dyn KeyValue>>,
+    /// Octets of values that may still be uploaded at a time.
+    pub(crate) uploads: Semaphore,
     /// Places for reading what is large.
     pub(crate) much: Arc<Semaphore>,
 }

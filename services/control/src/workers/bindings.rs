@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use proxima_model::{
-    BindingName, BindingValue, ModuleKind, ModuleName, WorkerBinding, WorkerModule, WorkerName, WorkerSyntax,
-    excerpt, limits as model_limits,
+    BindingName, BindingValue, KvNamespaceId, ModuleKind, ModuleName, WorkerBinding, WorkerModule,
+    WorkerName, WorkerSyntax, excerpt, limits as model_limits,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,6 +32,8 @@ pub(super) struct BindingBody {
     entrypoint: Option<String>,
     #[serde(default)]
     props: Option<Value>,
+    #[serde(default)]
+    namespace_id: Option<String>,
     #[serde(default)]
     cross_account_grant: Option<Value>,
     #[serde(default)]
@@ -118,6 +120,14 @@ impl Bindings {
         })
     }
 
+    /// The namespaces of keys and values that are bound to.
+    pub(super) fn namespaces(&self) -> impl Iterator<Item = (&BindingName, KvNamespaceId)> {
+        self.all.iter().filter_map(|binding| match binding.value {
+            BindingValue::KvNamespace(namespace) => Some((&binding.name, namespace)),
+            _ => None,
+        })
+    }
+
     fn has(&self, name: &BindingName) -> bool {
         self.all.iter().any(|known| known.name == *name)
     }
@@ -178,9 +188,17 @@ impl BindingBody {
     fn is_bare(&self) -> bool {
         let is_ours = matches!(
             self.kind.as_str(),
-            "plain_text" | "json" | "secret_text" | "service" | "text_blob" | "data_blob" | "wasm_module"
+            "plain_text"
+                | "json"
+                | "secret_text"
+                | "service"
+                | "kv_namespace"
+                | "text_blob"
+                | "data_blob"
+                | "wasm_module"
         );
-        is_ours && self.text.is_none() && self.json.is_none() && self.part.is_none() && self.service.is_none()
+        let has_nothing = self.text.is_none() && self.json.is_none() && self.part.is_none();
+        is_ours && has_nothing && self.service.is_none() && self.namespace_id.is_none()
     }
 
     fn value(&self, name: &BindingName) -> Result<BindingValue, ApiError> {
@@ -207,6 +225,11 @@ impl BindingBody {
                 Ok(BindingValue::Json(json))
             }
             "service" => self.to_service(name),
+            "kv_namespace" => {
+                let id = self.namespace_id.as_deref().ok_or_else(|| missing("namespace_id"))?;
+                let id = id.parse().map_err(|_| unknown_namespace(name, id))?;
+                Ok(BindingValue::KvNamespace(id))
+            }
             "text_blob" => part().map(BindingValue::TextBlob),
             "data_blob" => part().map(BindingValue::DataBlob),
             "wasm_module" => part().map(BindingValue::WasmModule),
@@ -245,6 +268,12 @@ fn bounded(name: &BindingName, octets: usize) -> Result<(), ApiError> {
         return Ok(());
     }
     Err(refuse(format!("bindings: {name} has {octets} octets; a variable or secret has at most {most}")))
+}
+
+/// A namespace that the account does not have.
+pub(super) fn unknown_namespace(name: &BindingName, id: &str) -> ApiError {
+    let message = format!("bindings: {name}: no KV namespace found with ID {}", excerpt(id));
+    ApiError::new(Code::KvBindingInvalid, message)
 }
 
 fn refuse(message: String) -> ApiError {

@@ -6,12 +6,15 @@ use bytes::Bytes;
 use proxima_ledger::{Precondition, Snapshot};
 use proxima_model::{
     Account, BindingName, CompatibilityDate, CompatibilityFlag, ContentHash, Deployment, DeploymentId,
-    Entity, ModuleName, VersionShares, Worker, WorkerAnnotations, WorkerBinding, WorkerContent,
+    Entity, KvNamespace, ModuleName, VersionShares, Worker, WorkerAnnotations, WorkerBinding, WorkerContent,
     WorkerDeployment, WorkerModule, WorkerName, WorkerSecrets, WorkerSyntax, WorkerTag, WorkerVersion,
     WorkerVersionId, limits as model_limits,
 };
 
-use super::{bindings::Bindings, contents::Contents};
+use super::{
+    bindings::{Bindings, unknown_namespace},
+    contents::Contents,
+};
 use crate::{
     api::write::Draft,
     error::{ApiError, Code},
@@ -150,7 +153,7 @@ pub(super) fn add(
     contents: &BTreeMap<ContentHash, Bytes>,
     maker: &Maker,
 ) -> Result<WorkerVersion, ApiError> {
-    check(draft.snapshot, worker, &new)?;
+    check(draft, worker, &new)?;
     let mut uses = Contents::of(worker.account);
     while worker.versions.len() >= model_limits::WORKER_VERSIONS_MAX {
         let oldest = droppable(draft.snapshot, worker)?;
@@ -187,7 +190,8 @@ pub(super) fn add(
 }
 
 /// What is not seen of a version's parts alone.
-fn check(snapshot: &Snapshot, worker: &Worker, new: &NewVersion) -> Result<(), ApiError> {
+fn check(draft: &mut Draft<'_>, worker: &Worker, new: &NewVersion) -> Result<(), ApiError> {
+    let snapshot = draft.snapshot;
     let refuse = |message: String| Err(ApiError::new(Code::WorkerInvalid, message));
     if new.modules.len() > model_limits::WORKER_MODULES_MAX {
         return refuse(format!("a Worker has at most {} modules", model_limits::WORKER_MODULES_MAX));
@@ -211,6 +215,13 @@ fn check(snapshot: &Snapshot, worker: &Worker, new: &NewVersion) -> Result<(), A
                 "bindings: {name} is the Worker {service}, and the account has none of this name"
             ));
         }
+    }
+    for (name, namespace) in bindings.namespaces() {
+        let key = KvNamespace::key_of(&(worker.account, namespace));
+        if snapshot.revision(&key)?.is_none() {
+            return Err(unknown_namespace(name, &namespace.to_string()));
+        }
+        draft.require(Precondition::Present(key));
     }
     Ok(())
 }

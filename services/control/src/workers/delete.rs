@@ -105,7 +105,7 @@ fn needed(snapshot: &Snapshot, worker: &Worker, id: WorkerVersionId) -> Result<u
 }
 
 /// The versions of a Worker that answer; of one that was never deployed, the latest.
-fn in_force(snapshot: &Snapshot, worker: &Worker) -> Result<Vec<WorkerVersion>, ApiError> {
+pub(crate) fn in_force(snapshot: &Snapshot, worker: &Worker) -> Result<Vec<WorkerVersion>, ApiError> {
     let ids: Vec<WorkerVersionId> = match &worker.deployment {
         Some(deployment) => deployment.versions.as_slice().iter().map(|share| share.version).collect(),
         None => worker.versions.last().copied().into_iter().collect(),

@@ -29,6 +29,8 @@ fn path(row: &EndpointRow, zone: &str, account: &str) -> String {
         .replace("{secret_name}", "TOKEN")
         .replace("{route_id}", NOWHERE)
         .replace("{domain_id}", NOWHERE)
+        .replace("{namespace_id}", NOWHERE)
+        .replace("{*key_name}", "key")
 }
 
 /// A permission that does not allow what is needed.

@@ -26,6 +26,8 @@ use proxima_pipeline::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::memory_kv::MemoryKv;
+
 /// What no test waits beyond.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -86,6 +88,7 @@ pub(crate) struct Node {
     /// Where it listens, in clear and then with TLS.
     pub(crate) bound: Vec<SocketAddr>,
     pub(crate) token: String,
+    pub(crate) key_values: Arc<MemoryKv>,
     client: reqwest::Client,
     thread: Option<JoinHandle<()>>,
     _folder: Option<tempfile::TempDir>,
@@ -100,6 +103,8 @@ pub(crate) struct Options {
     pub(crate) tables: String,
     /// Where it keeps its data; a new folder unless given.
     pub(crate) dir: Option<PathBuf>,
+    /// Whether it reaches no keys and values.
+    pub(crate) without_kv: bool,
     /// The token with which it is asked; its own operator's unless given.
     pub(crate) token: Option<String>,
 }
@@ -124,13 +129,15 @@ impl Node {
              [control]\nlisten = [\"127.0.0.1:0\"]\n{}\n{}",
             options.control, options.tables
         );
-        let (context, bound, thread) = run(NodeConfig::parse(&text).unwrap()).await;
+        let key_values = Arc::<MemoryKv>::default();
+        let reached = (!options.without_kv).then(|| key_values.clone());
+        let (context, bound, thread) = run(NodeConfig::parse(&text).unwrap(), reached).await;
         let base = format!("http://{}/client/v4", bound[0]);
         let token = options
             .token
             .unwrap_or_else(|| std::fs::read_to_string(dir.join("token")).unwrap().trim().to_owned());
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        Self { context, base, bound, token, client, thread: Some(thread), _folder: folder }
+        Self { context, base, bound, token, key_values, client, thread: Some(thread), _folder: folder }
     }
 
     /// A node of this kind that has made what it makes by itself: nothing but the test writes to its log from now on,
@@ -280,7 +287,10 @@ impl Drop for Node {
 }
 
 /// Runs a node on a thread of its own, since it waits for signals; returns once it is ready.
-async fn run(config: NodeConfig) -> (NodeContext, Vec<SocketAddr>, JoinHandle<()>) {
+async fn run(
+    config: NodeConfig,
+    key_values: Option<Arc<MemoryKv>>,
+) -> (NodeContext, Vec<SocketAddr>, JoinHandle<()>) {
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let ready = Mutex::new(Some(ready));
     let thread = std::thread::spawn(move || {
@@ -288,6 +298,9 @@ async fn run(config: NodeConfig) -> (NodeContext, Vec<SocketAddr>, JoinHandle<()
         let made = service.clone();
         let make = move |node: &NodeContext| {
             let control = ControlService::new(node, Arc::new(Parrot), Arc::new(Parrot), Arc::new(Parrot))?;
+            if let Some(key_values) = key_values.clone() {
+                control.key_values_by(key_values);
+            }
             made.set(control.clone()).ok();
             Ok(vec![control as Arc<dyn Service>])
         };

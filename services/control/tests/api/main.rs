@@ -18,6 +18,9 @@ mod history;
 mod https;
 mod imports;
 mod interrupted;
+mod kv;
+#[path = "../../../../tests/memory_kv.rs"]
+mod memory_kv;
 mod presigned;
 mod records;
 mod rules;

@@ -134,7 +134,6 @@ async fn what_does_not_change_is_stored_once_and_goes_with_the_last_version_that
 async fn what_is_not_offered_is_refused_by_its_name() {
     let node = Node::start().await;
     for kind in [
-        "kv_namespace",
         "r2_bucket",
         "durable_object_namespace",
         "queue",
