@@ -16,6 +16,7 @@ use proxima_edge::{
         PublicPorts, SecurityHeader, Sites, TraceEndpoint, ZoneStage,
     },
 };
+use proxima_kv::{KvConfig, KvService};
 use proxima_ledger::CompiledZones;
 use proxima_pipeline::{Pipeline, Site};
 use proxima_tiers::{TiersConfig, TiersService};
@@ -23,7 +24,7 @@ use proxima_tls::Certificates;
 use proxima_workers::{WorkersConfig, WorkersService};
 
 /// The services' names: the tables that `node.toml` may have beside the node's own.
-pub(crate) const NAMES: [&str; 7] = ["anycast", "dns", "edge", "workers", "cache", "tiers", "control"];
+pub(crate) const NAMES: [&str; 8] = ["anycast", "dns", "edge", "workers", "kv", "cache", "tiers", "control"];
 
 /// Compiled zones that one node keeps ready; of others the next request waits for the replica.
 const SITES_MAX: u64 = 10_000;
@@ -36,6 +37,9 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let cache = CacheService::new(node, Arc::clone(&compressor))?;
     let tiers = TiersService::new(node)?;
     let workers = WorkersService::new(node)?;
+    let kv = KvService::new(node, tiers.servers())?;
+    tiers.answer_service_with(proxima_kv::SERVICE, kv.answers());
+    // To be joined: workers.key_values_by(kv.port());
     cache.stage().tell_invalidations(tiers.clone());
     let certificates = Arc::new(Certificates::new(node.replica.clone(), Arc::clone(&node.clock)));
     let dns = DnsService::new(node)?;
@@ -54,8 +58,9 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let edge = EdgeService::new(node, pipeline, sites, certificates)?;
     let control = ControlService::new(node, Arc::new(explainer), edge.traffic(), dns.query_reports())?;
     control.invoke_by(workers.invoker());
+    // To be joined: control.key_values_by(kv.port());
     dns.tell_notices(control.notices());
-    Ok(vec![AnycastService::new(node)?, dns, edge, workers, cache, tiers, control])
+    Ok(vec![AnycastService::new(node)?, dns, edge, workers, kv, cache, tiers, control])
 }
 
 /// Other services than the edge that have a stage on the way of a request.
@@ -161,6 +166,7 @@ pub(crate) fn check(config: &NodeConfig) -> anyhow::Result<()> {
     config.service::<proxima_cache::CacheConfig>("cache")?.check()?;
     TiersConfig::of(config)?;
     WorkersConfig::of(config)?;
+    KvConfig::of(config)?;
     proxima_control::ControlConfig::of(config)?;
     Ok(())
 }

@@ -15,6 +15,7 @@ use proxima_dns::{
     AnalyticsConfig, DnsConfig, FlatteningConfig, LocationConfig, PolicyConfig, ResolverConfig,
 };
 use proxima_edge::{EdgeConfig, LimitsConfig, RequestLogConfig, TimeoutsConfig};
+use proxima_kv::KvConfig;
 use proxima_ledger::LedgerConfig;
 use proxima_tiers::{TiersConfig, config::Server as TierServer};
 use proxima_workers::WorkersConfig;
@@ -45,6 +46,7 @@ fn tables() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("tiers", fields::<TiersConfig>()),
         ("tiers.servers", fields::<TierServer>()),
         ("workers", fields::<WorkersConfig>()),
+        ("kv", fields::<KvConfig>()),
         ("control", fields::<ControlConfig>()),
         ("control.acme", fields::<AcmeConfig>()),
         ("anycast", fields::<AnycastConfig>()),

@@ -1,0 +1,180 @@
+//! Answering other servers, which are trusted as far as servers of this network are; what they say is checked all the same.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use proxima_model::NodeName;
+use proxima_pipeline::{AnswersServers, Body, BodyError, KvError};
+
+use crate::{
+    kv::Kv,
+    metrics::From,
+    place,
+    room::Taken,
+    store::{Job, Number, StoreId},
+    wire::{Answer, BODY_OCTETS_MAX, ITEMS_MAX, PATH, Question, Refusal, VALUES_OCTETS_MAX},
+};
+
+/// See the module.
+pub(crate) struct Answers(pub(crate) Arc<Kv>);
+
+impl AnswersServers for Answers {
+    fn answer<'a>(&'a self, asker: &'a NodeName, request: Request<Body>) -> BoxFuture<'a, Response<Body>> {
+        Box::pin(async move {
+            if request.uri().path() != PATH {
+                return respond(Answer::Refused(Refusal::NotUnderstood), Vec::new());
+            }
+            let mut taken = Vec::new();
+            let answer = self.answered(asker, request.into_body(), &mut taken).await;
+            respond(answer.unwrap_or_else(Answer::Refused), taken)
+        })
+    }
+}
+
+impl Answers {
+    async fn answered(
+        &self,
+        asker: &NodeName,
+        body: Body,
+        taken: &mut Vec<Taken>,
+    ) -> Result<Answer, Refusal> {
+        let kv = &self.0;
+        let _place = Kv::place(&kv.others)?;
+        let length = body.length().and_then(|length| usize::try_from(length).ok()).unwrap_or(BODY_OCTETS_MAX);
+        let _room = kv.room.take(length).ok_or(Refusal::Busy)?;
+        let octets = body.collect(BODY_OCTETS_MAX).await.map_err(|_| Refusal::NotUnderstood)?;
+        match Question::read(octets).map_err(|_| Refusal::NotUnderstood)? {
+            Question::Read { namespace, key, near_ms: None } => {
+                self.check_here(namespace)?;
+                let found = kv.own.get(namespace, key).await.map_err(KvError::from)?;
+                let value = found.map(|(value, room)| {
+                    taken.push(room);
+                    value
+                });
+                Ok(Answer::Found { value, age_ms: 0 })
+            }
+            Question::Read { namespace, key, near_ms: Some(near_ms) } => {
+                let (entry, from) =
+                    kv.read_near(&(namespace, key), Duration::from_millis(near_ms), false).await?;
+                // What is too old is for who has nothing else to ask: the asker may have.
+                if from == From::Stale {
+                    return Err(Refusal::NotHere);
+                }
+                let octets = entry.value.as_ref().map_or(0, |value| value.value.len());
+                taken.push(kv.room.take(octets).ok_or(Refusal::Busy)?);
+                let age_ms = u64::try_from(entry.at.elapsed().as_millis()).unwrap_or(u64::MAX);
+                Ok(Answer::Found { value: entry.value, age_ms })
+            }
+            Question::Write { namespace, writes } => {
+                self.check_here(namespace)?;
+                kv.write_here(namespace, writes).await?;
+                Ok(Answer::Done)
+            }
+            Question::List { namespace, asked } => {
+                self.check_here(namespace)?;
+                Ok(Answer::Page(kv.own.list(namespace, asked).await.map_err(KvError::from)?))
+            }
+            Question::Merge(versions) => {
+                let done = kv.own.commit(Job::Merge(versions)).await.map_err(KvError::from)?;
+                kv.metrics.merged.inc_by(done.taken as u64);
+                Ok(Answer::Done)
+            }
+            Question::Changes { store, since } => self.changes(asker, store, since).await,
+            Question::Versions { store, numbers } => self.versions(store, numbers, taken).await,
+            Question::Forget(names) => {
+                names.iter().for_each(|name| kv.cache.forget(name));
+                Ok(Answer::Done)
+            }
+            Question::Nudge => {
+                kv.replication.nudged(asker);
+                Ok(Answer::Done)
+            }
+        }
+    }
+
+    fn check_here(&self, namespace: proxima_model::KvNamespaceId) -> Result<(), Refusal> {
+        if self.0.has(namespace) { Ok(()) } else { Err(Refusal::NotHere) }
+    }
+
+    async fn changes(&self, asker: &NodeName, store: StoreId, since: Number) -> Result<Answer, Refusal> {
+        let kv = &self.0;
+        let missed = kv.replication.missed(asker);
+        let (servers, name) = (Arc::clone(&kv.servers), asker.clone());
+        let read = kv.own.read(move |own, _| {
+            // Numbers of another store mean nothing here.
+            let since = if store == own.id() { since } else { Number::default() };
+            let wanted = |namespace| {
+                place::replicas(servers.all(), namespace).iter().any(|server| server.name == name)
+            };
+            Ok((own.id(), own.changes(since, ITEMS_MAX, wanted)?))
+        });
+        let (store, feed) = read.await.map_err(KvError::from)?;
+        if !feed.has_more {
+            kv.replication.told(asker, missed);
+        }
+        Ok(Answer::Feed(store, feed))
+    }
+
+    async fn versions(
+        &self,
+        store: StoreId,
+        numbers: Vec<Number>,
+        taken: &mut Vec<Taken>,
+    ) -> Result<Answer, Refusal> {
+        let kv = &self.0;
+        taken.push(kv.room.take(VALUES_OCTETS_MAX).ok_or(Refusal::Busy)?);
+        let read = kv.own.read(move |own, _| match store == own.id() {
+            true => own.versions(&numbers, VALUES_OCTETS_MAX).map(Some),
+            false => Ok(None),
+        });
+        let read = read.await.map_err(KvError::from)?;
+        let (versions, done) = read.ok_or(Refusal::NotHere)?;
+        Ok(Answer::Versions(versions, done))
+    }
+}
+
+fn respond(answer: Answer, taken: Vec<Taken>) -> Response<Body> {
+    let octets = answer.write();
+    let body = if taken.is_empty() {
+        Body::full(octets)
+    } else {
+        Body::stream(Held { body: Body::full(octets), _taken: taken })
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::OK;
+    response
+}
+
+/// A body that keeps its room until it has gone.
+struct Held {
+    body: Body,
+    _taken: Vec<Taken>,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

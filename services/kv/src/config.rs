@@ -1,0 +1,81 @@
+//! `[kv]` of `node.toml`.
+
+use proxima_chassis::{ConfigError, NodeConfig};
+use serde::Deserialize;
+
+use crate::SERVICE;
+
+/// Less could not take one value of 25 MiB beside another one.
+const STORE_BYTES_MIN: u64 = 128 << 20;
+/// What an address space has room for beside everything else.
+const STORE_BYTES_MAX: u64 = 16 << 40;
+/// Less would keep next to nothing.
+const CACHE_BYTES_MIN: u64 = 1 << 20;
+/// What a store's size is a multiple of: the size of a page, wherever Linux runs.
+const STORE_STEP: u64 = 64 << 10;
+
+/// `[kv]`. [`Default`] is what a node has that says nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KvConfig {
+    /// What the values of those namespaces that this server has may take on the disk, in octets.
+    pub store_bytes_max: u64,
+    /// What this server keeps in memory of values that others have, in octets.
+    pub cache_bytes_max: u64,
+}
+
+impl Default for KvConfig {
+    fn default() -> Self {
+        // The file grows as it is filled.
+        Self { store_bytes_max: 16 << 30, cache_bytes_max: 64 << 20 }
+    }
+}
+
+impl KvConfig {
+    /// Reads and checks the table.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of(node: &NodeConfig) -> Result<Self, ConfigError> {
+        let config: Self = node.service(SERVICE)?;
+        let refuse = |problem: String| Err(ConfigError::Section { section: SERVICE.to_owned(), problem });
+        if !(STORE_BYTES_MIN..=STORE_BYTES_MAX).contains(&config.store_bytes_max) {
+            return refuse(format!("store_bytes_max: give {STORE_BYTES_MIN} to {STORE_BYTES_MAX}"));
+        }
+        if !config.store_bytes_max.is_multiple_of(STORE_STEP) {
+            return refuse(format!("store_bytes_max: give a multiple of {STORE_STEP}"));
+        }
+        if config.cache_bytes_max < CACHE_BYTES_MIN {
+            return refuse(format!("cache_bytes_max: give {CACHE_BYTES_MIN} or more"));
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<KvConfig, String> {
+        let node = "[node]\nname = \"a\"\npop = \"FRA\"\nregion = \"europe\"\ndata_dir = \"d\"\nkey_file = \"k\"\n\
+                    [network]\n[kv]\n";
+        let config = NodeConfig::parse(&format!("{node}{text}")).map_err(|error| error.to_string())?;
+        KvConfig::of(&config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_could_not_work_is_told() {
+        assert_eq!(read(""), Ok(KvConfig::default()));
+        for (text, told) in [
+            ("store_bytes_max = 134217727", "store_bytes_max: give 134217728 to"),
+            ("store_bytes_max = 17592186109952", "store_bytes_max: give 134217728 to"),
+            ("store_bytes_max = 134217729", "store_bytes_max: give a multiple"),
+            ("cache_bytes_max = 1048575", "cache_bytes_max: give 1048576"),
+            ("cache_mib = 1", "unknown field `cache_mib`"),
+        ] {
+            let error = read(text).expect_err(told);
+            assert!(error.contains(told), "{error}");
+        }
+        assert!(read("store_bytes_max = 134217728\ncache_bytes_max = 1048576").is_ok());
+    }
+}

@@ -1,0 +1,290 @@
+//! The other replica has it, too.
+//!
+//! ```text
+//!   a write ─▶ Merge ─▶ the other replica      acknowledged when that has it
+//!                 └ it is away: the write is acknowledged, and counted as unsent; Nudge is tried until it is there again
+//!
+//!   at the start, when it is nudged, and from time to time, a server pulls from each of the others:
+//!   Changes since N ─▶ keys and stamps of what namespaces they share ─▶ Versions of what is later than here ─▶ N is noted
+//! ```
+//!
+//! Keys and stamps are asked for before values: most of what was pushed is told once more, and costs no more than that. What a
+//! server has of namespaces that were moved to another one, because servers were added, is pulled by that one in the same way.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream};
+use proxima_model::{KvNamespaceId, NodeName};
+use proxima_pipeline::KvError;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    kv::{Kv, Writes},
+    place,
+    reach::Unanswered,
+    stamp::Stamp,
+    store::{Change, Cursor, Job, Number, StoreId, Version},
+    wire::{Answer, Question, Refusal},
+};
+
+/// How often each of the others is asked what was missed, without a reason.
+const PULL_EVERY: Duration = Duration::from_secs(20);
+/// How long a replica goes on answering readers who take what is a minute old after it last took everything over from the
+/// home: three such times.
+const IN_STEP: Duration = Duration::from_secs(60);
+/// How long a server that starts has itself represented while it takes over what it missed. Beyond that, another one may be
+/// needed more than what it does not have yet.
+const FIRST_PULL_WITHIN: Duration = Duration::from_secs(60);
+/// How often a server is tried then that says at once that it is not there: connections may not be made yet.
+const FIRST_PULLS: usize = 6;
+/// How long one waits in between. Who does not answer for as long is not tried again.
+const FIRST_PULL_REST: Duration = Duration::from_secs(1);
+/// Servers that are pulled from at once.
+const PULLS_AT_ONCE: usize = 8;
+/// How often a server that has missed something is told so, until it takes it over.
+const NUDGE_EVERY: Duration = Duration::from_secs(5);
+/// How often a write is pushed to a replica that is there, and has too much to do.
+const PUSHES: u32 = 4;
+/// How long one waits after the first of them, and twice as long after each that follows.
+const PUSH_REST: Duration = Duration::from_millis(50);
+/// Servers that wait to be pulled from: one that has no place is pulled from in its turn.
+const PULLS_WAITING_MAX: usize = 256;
+
+/// How this server and the others stand.
+pub(crate) struct Replication {
+    ready: AtomicBool,
+    /// When all was taken over from a server, the last time.
+    in_step: Mutex<HashMap<NodeName, Instant>>,
+    /// Writes that a server has missed.
+    behind: Mutex<HashMap<NodeName, u64>>,
+    pulls: mpsc::Sender<NodeName>,
+    waiting: Mutex<Option<mpsc::Receiver<NodeName>>>,
+}
+
+impl Replication {
+    pub(crate) fn new(is_alone: bool) -> Self {
+        let (pulls, waiting) = mpsc::channel(PULLS_WAITING_MAX);
+        Self {
+            ready: AtomicBool::new(is_alone),
+            in_step: Mutex::default(),
+            behind: Mutex::default(),
+            pulls,
+            waiting: Mutex::new(Some(waiting)),
+        }
+    }
+
+    /// Whether this server has taken over what it missed before it started, as far as others were reached.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Whether all was taken over from a server less than a minute ago.
+    pub(crate) fn is_in_step(&self, server: &NodeName) -> bool {
+        lock(&self.in_step).get(server).is_some_and(|at| at.elapsed() < IN_STEP)
+    }
+
+    /// A server says that there is something to take over from it.
+    pub(crate) fn nudged(&self, by: &NodeName) {
+        self.pulls.try_send(by.clone()).ok();
+    }
+
+    /// How many writes a server has missed.
+    pub(crate) fn missed(&self, server: &NodeName) -> u64 {
+        lock(&self.behind).get(server).copied().unwrap_or_default()
+    }
+
+    fn miss(&self, server: &NodeName, writes: u64) {
+        *lock(&self.behind).entry(server.clone()).or_default() += writes;
+    }
+
+    /// A server has been told so many writes that it had missed.
+    pub(crate) fn told(&self, server: &NodeName, writes: u64) {
+        let mut behind = lock(&self.behind);
+        if let Some(left) = behind.get_mut(server) {
+            *left = left.saturating_sub(writes);
+            if *left == 0 {
+                behind.remove(server);
+            }
+        }
+    }
+
+    /// Writes that others have missed.
+    pub(crate) fn unsent(&self) -> u64 {
+        lock(&self.behind).values().sum()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Kv {
+    /// Has the other replicas write this, too; those that are away later.
+    pub(crate) async fn push(
+        &self,
+        namespace: KvNamespaceId,
+        writes: Writes,
+        stamps: Vec<Stamp>,
+    ) -> Result<(), KvError> {
+        let replicas = place::replicas(self.servers.all(), namespace);
+        let others: Vec<_> = replicas.iter().filter(|server| server.name != self.me).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        let version = |((key, value), stamp)| Version { namespace, key, stamp, value };
+        let versions: Vec<_> = writes.into_iter().zip(stamps).map(version).collect();
+        let count = versions.len() as u64;
+        let question = Question::Merge(versions);
+        for server in others {
+            if self.reach.is_away(&server.name) || !self.pushed(&server.name, &question).await? {
+                self.replication.miss(&server.name, count);
+                self.metrics.alone.inc();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a server has written this; `false` if it is away. If it is there and does not take it, the write has failed: it
+    /// would be acknowledged with one copy for as long as that goes on.
+    async fn pushed(&self, server: &NodeName, question: &Question) -> Result<bool, KvError> {
+        for tried in 0..PUSHES {
+            match self.reach.ask(server, question).await {
+                Ok(_) => return Ok(true),
+                Err(Unanswered::NoRoom | Unanswered::Refused(Refusal::Busy)) => {
+                    sleep(PUSH_REST * 2_u32.pow(tried)).await;
+                }
+                Err(Unanswered::Refused(Refusal::Full(text))) => {
+                    return Err(KvError::Full(format!("{server}: {text}")));
+                }
+                Err(unanswered) => {
+                    tracing::warn!(%server, error = %KvError::from(unanswered), "the other replica misses a write, and takes it over later");
+                    return Ok(false);
+                }
+            }
+        }
+        Err(KvError::Busy)
+    }
+
+    /// Takes over from a server what was missed.
+    pub(crate) async fn pull(&self, server: &NodeName) -> Result<(), KvError> {
+        let begun = Instant::now();
+        let name = server.clone();
+        let mut cursor = self.own.read(move |store, _| store.cursor(&name)).await?;
+        loop {
+            let question = Question::Changes { store: cursor.store, since: cursor.up_to };
+            let (answer, _) = self.reach.ask(server, &question).await?;
+            let Answer::Feed(store, feed) = answer else { return Err(misunderstood()) };
+            let (up_to, has_more) = (feed.up_to, feed.has_more);
+            self.take_over(server, store, feed.changes).await?;
+            let next = Cursor { store, up_to };
+            if next != cursor {
+                self.own.commit(Job::Cursor(server.clone(), next)).await?;
+            }
+            if !has_more {
+                break;
+            }
+            if next == cursor {
+                return Err(misunderstood());
+            }
+            cursor = next;
+        }
+        lock(&self.replication.in_step).insert(server.clone(), begun);
+        Ok(())
+    }
+
+    async fn take_over(
+        &self,
+        server: &NodeName,
+        store: StoreId,
+        changes: Vec<Change>,
+    ) -> Result<(), KvError> {
+        let mut missing: Vec<Number> = self.own.read(move |store, _| store.missing(&changes)).await?;
+        while !missing.is_empty() {
+            let question = Question::Versions { store, numbers: missing.clone() };
+            let (answer, _taken) = self.reach.ask(server, &question).await?;
+            let Answer::Versions(versions, done) = answer else { return Err(misunderstood()) };
+            if done == 0 || done > missing.len() {
+                return Err(misunderstood());
+            }
+            let done_now = self.own.commit(Job::Merge(versions)).await?;
+            self.metrics.merged.inc_by(done_now.taken as u64);
+            missing.drain(..done);
+        }
+        Ok(())
+    }
+
+    /// Keeps this server and the others in step, until `stop`.
+    pub(crate) async fn replicate_until(self: Arc<Self>, stop: CancellationToken) {
+        let Some(waiting) = lock(&self.replication.waiting).take() else { return };
+        if self.servers.all().len() < 2 {
+            return;
+        }
+        tokio::select! {
+            () = self.pull_for_ever(waiting) => {}
+            () = self.nudge_for_ever() => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn pull_for_ever(&self, mut waiting: mpsc::Receiver<NodeName>) {
+        if timeout(FIRST_PULL_WITHIN, self.pull_from_all(FIRST_PULLS)).await.is_err() {
+            tracing::warn!("what was missed is not taken over yet; it goes on while this server answers");
+        }
+        self.replication.ready.store(true, Ordering::Release);
+        let mut ticks = interval(PULL_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.reset();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => self.pull_from_all(1).await,
+                Some(server) = waiting.recv() => self.try_pull(&server, 1).await,
+            }
+        }
+    }
+
+    async fn pull_from_all(&self, tries: usize) {
+        let others = self.servers.all().iter().filter(|server| server.name != self.me);
+        stream::iter(others)
+            .for_each_concurrent(PULLS_AT_ONCE, |server| self.try_pull(&server.name, tries))
+            .await;
+    }
+
+    async fn try_pull(&self, server: &NodeName, tries: usize) {
+        for left in (0..tries).rev() {
+            let begun = Instant::now();
+            let Err(error) = self.pull(server).await else { return };
+            tracing::debug!(%server, %error, "nothing is taken over from a server now");
+            if left == 0 || begun.elapsed() >= FIRST_PULL_REST {
+                return;
+            }
+            sleep(FIRST_PULL_REST).await;
+        }
+    }
+
+    async fn nudge_for_ever(&self) {
+        let mut ticks = interval(NUDGE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let behind: Vec<NodeName> = lock(&self.replication.behind).keys().cloned().collect();
+            for server in behind {
+                self.reach.ask(&server, &Question::Nudge).await.ok();
+            }
+        }
+    }
+}
+
+fn misunderstood() -> KvError {
+    Unanswered::Refused(Refusal::NotUnderstood).into()
+}

@@ -1,0 +1,213 @@
+//! Writing: what has come in one moment is written by one transaction, and is on the disk when it returns.
+
+use std::ops::Bound;
+
+use heed::RwTxn;
+use proxima_model::{KvKey, KvNamespaceId, NodeName, Timestamp};
+use proxima_pipeline::KvValue;
+
+use super::{
+    EIGHTHS_FOR_VALUES, Store, StoreError, Version, damaged,
+    feed::{Cursor, Number},
+    row::{About, PIECE_OCTETS, Row, SHORT_OCTETS_MAX},
+    sweep,
+};
+use crate::stamp::{Stamp, StampClock};
+
+const NEXT: &[u8] = b"next";
+const CLOCK: &[u8] = b"clock";
+pub(super) const ID: &[u8] = b"id";
+
+/// What is to be written, whole or not at all.
+#[derive(Clone, Debug)]
+pub(crate) enum Job {
+    /// Of clients: values, or deletions. Stamped here.
+    Write(KvNamespaceId, Vec<(KvKey, Option<KvValue>)>),
+    /// What another server has written.
+    Merge(Vec<Version>),
+    /// What was taken over from another server.
+    Cursor(NodeName, Cursor),
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// Of [`Job::Write`]: the stamps, in the order of what was written.
+    pub(crate) stamps: Vec<Stamp>,
+    /// How many rows were written: those that were not older than what was there.
+    pub(crate) taken: usize,
+}
+
+/// What a transaction goes by: the last of it is in the store, not in memory, since another process may have it open.
+pub(super) struct Ledger {
+    pub(super) next: u64,
+    clock: StampClock,
+}
+
+impl Store {
+    /// Writes these, in one transaction; where one of them does not fit, each by its own.
+    pub(crate) fn commit(&self, jobs: &[Job], now: Timestamp) -> Vec<Result<Done, StoreError>> {
+        if jobs.len() > 1
+            && let Ok(done) = self.try_commit(jobs, now)
+        {
+            return done.into_iter().map(Ok).collect();
+        }
+        let alone = |job| {
+            let mut done = self.try_commit(std::slice::from_ref(job), now)?;
+            Ok(done.pop().expect("one job, one outcome"))
+        };
+        jobs.iter().map(alone).collect()
+    }
+
+    fn try_commit(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Done>, StoreError> {
+        let mut txn = self.env.write_txn()?;
+        let mut ledger = self.ledger(&txn)?;
+        let mut all = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let mut done = Done::default();
+            match job {
+                Job::Write(namespace, writes) => {
+                    for (key, value) in writes {
+                        let stamp = ledger.clock.next(now, &self.me);
+                        done.stamps.push(stamp.clone());
+                        let write = (*namespace, key, &stamp, value.as_ref());
+                        done.taken += usize::from(self.write(&mut txn, &mut ledger, write, now)?);
+                    }
+                }
+                Job::Merge(versions) => {
+                    for Version { namespace, key, stamp, value } in versions {
+                        ledger
+                            .clock
+                            .see(stamp, now)
+                            .map_err(|ahead| StoreError::Broken(ahead.to_string()))?;
+                        let write = (*namespace, key, stamp, value.as_ref());
+                        done.taken += usize::from(self.write(&mut txn, &mut ledger, write, now)?);
+                    }
+                }
+                Job::Cursor(server, cursor) => {
+                    self.cursors.put(&mut txn, server.as_str().as_bytes(), &cursor.write())?;
+                }
+            }
+            all.push(done);
+        }
+        self.keep(&mut txn, &ledger)?;
+        txn.commit()?;
+        Ok(all)
+    }
+
+    /// Writes down what the next transaction goes by.
+    pub(super) fn keep(&self, txn: &mut RwTxn<'_>, ledger: &Ledger) -> Result<(), StoreError> {
+        self.meta.put(txn, NEXT, &ledger.next.to_be_bytes())?;
+        let clock =
+            postcard::to_allocvec(&ledger.clock).map_err(|error| StoreError::Broken(error.to_string()))?;
+        Ok(self.meta.put(txn, CLOCK, &clock)?)
+    }
+
+    pub(super) fn ledger(&self, txn: &RwTxn<'_>) -> Result<Ledger, StoreError> {
+        let next = match self.meta.get(txn, NEXT)? {
+            Some(next) => u64::from_be_bytes(*next.first_chunk().ok_or_else(|| damaged("its next number"))?),
+            None => 1,
+        };
+        let clock = match self.meta.get(txn, CLOCK)? {
+            Some(clock) => postcard::from_bytes(clock).map_err(|_| damaged("its clock"))?,
+            None => StampClock::default(),
+        };
+        Ok(Ledger { next, clock })
+    }
+
+    /// Writes one version, unless what is there is as late; whether it was written.
+    fn write(
+        &self,
+        txn: &mut RwTxn<'_>,
+        ledger: &mut Ledger,
+        (namespace, key, stamp, value): (KvNamespaceId, &KvKey, &Stamp, Option<&KvValue>),
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let at = (namespace, key);
+        for index in [&self.keys, &self.gone] {
+            let Some(number) = index.find(txn, at)? else { continue };
+            if Row::read(self.row_octets(txn, number)?)?.stamp >= *stamp {
+                return Ok(false);
+            }
+            self.remove(txn, number)?;
+        }
+        // What has run out while it was under way has been gone since then.
+        let run_out = value.and_then(|value| value.expires).filter(|at| *at <= now);
+        let value = value.filter(|_| run_out.is_none());
+        let gone_ms = run_out.map_or(stamp.at_ms, Timestamp::as_millis);
+        if value.is_none() && sweep::is_forgotten(gone_ms, now) {
+            // Nobody has to be told any more; to write it anew would have servers tell each other for ever.
+            return Ok(false);
+        }
+        if let Some(value) = value {
+            self.check_room(txn, value.value.len())?;
+        }
+        let number = Number(ledger.next);
+        ledger.next += 1;
+        let about = value.map(|it| About::new(it.metadata.as_deref(), it.expires, it.value.len()));
+        let octets = value.map_or(&[][..], |value| &value.value);
+        let is_short = octets.len() <= SHORT_OCTETS_MAX;
+        if !is_short {
+            for (piece, octets) in (0_u32..).zip(octets.chunks(PIECE_OCTETS)) {
+                let key = [&number.octets()[..], &piece.to_be_bytes()].concat();
+                self.pieces.put(txn, &key, octets)?;
+            }
+        }
+        let row = Row {
+            namespace: *namespace.as_bytes(),
+            key: key.as_str(),
+            stamp: stamp.clone(),
+            value: about,
+            gone_ms,
+            short: if is_short { octets } else { &[] },
+        };
+        self.rows.put(txn, &number.octets(), &row.write()?)?;
+        if let Some(due) = sweep::due(&row, number) {
+            self.due.put(txn, &due, &[])?;
+        }
+        let index = if about.is_some() { self.keys } else { self.gone };
+        index.put(txn, at, number, &mut ledger.next)?;
+        Ok(true)
+    }
+
+    /// Whether a value of so many octets may be kept beside what there is.
+    fn check_room(&self, txn: &RwTxn<'_>, octets: usize) -> Result<(), StoreError> {
+        let max = self.octets_max / 8 * EIGHTHS_FOR_VALUES;
+        let used = self.used(txn)?;
+        if used.saturating_add(octets) <= max {
+            return Ok(());
+        }
+        Err(StoreError::Full(format!(
+            "{used} of {max} octets are used; [kv] store_bytes_max says how many may be"
+        )))
+    }
+
+    /// Takes a row away, with all that belongs to it.
+    pub(super) fn remove(&self, txn: &mut RwTxn<'_>, number: Number) -> Result<(), StoreError> {
+        let octets = self.row_octets(txn, number)?.to_vec();
+        let row = Row::read(&octets)?;
+        self.remove_pieces(txn, number, &row)?;
+        if let Some(due) = sweep::due(&row, number) {
+            self.due.delete(txn, &due)?;
+        }
+        let key = KvKey::parse(row.key).map_err(|_| damaged("a key"))?;
+        let index = if row.value.is_some() { &self.keys } else { &self.gone };
+        index.delete(txn, (row.namespace(), &key))?;
+        self.rows.delete(txn, &number.octets())?;
+        Ok(())
+    }
+
+    /// Takes away the pieces of a row's value.
+    pub(super) fn remove_pieces(
+        &self,
+        txn: &mut RwTxn<'_>,
+        number: Number,
+        row: &Row<'_>,
+    ) -> Result<(), StoreError> {
+        if row.has_pieces() {
+            let (begin, end) = (number.octets(), Number(number.0 + 1).octets());
+            self.pieces.delete_range(txn, &(Bound::Included(&begin[..]), Bound::Excluded(&end[..])))?;
+        }
+        Ok(())
+    }
+}

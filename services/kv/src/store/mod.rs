@@ -1,0 +1,272 @@
+//! What this server has of keys and values: one LMDB environment.
+//!
+//! | database | key | value |
+//! |---|---|---|
+//! | `rows` | a number, of which each write takes the next | what was written (`row.rs`), with short values |
+//! | `pieces` | a row's number, a piece's number | a piece of a longer value |
+//! | `keys`, `keys_long` | namespace, key (`index.rs`) | the number of its row, if it has a value |
+//! | `gone`, `gone_long` | namespace, key | the number of its row, if it was deleted or has run out |
+//! | `due` | a time, a row's number | nothing: what is to be done then is seen from the row |
+//! | `absent` | namespace | since when the log does not name it |
+//! | `cursors` | another server's name | what was taken over from it already |
+//! | `meta` | `next`, `clock`, `id` | the next number, the clock of stamps, the name of this store |
+//!
+//! A key has one row, under the number that its last write took. So `rows` in its order is what others have to be told: who has
+//! taken over everything up to a number goes on behind it, and what was overwritten meanwhile is told once (`feed.rs`).
+//!
+//! Invariants:
+//! * **Whole or not at all:** a value's pieces, its row and its index are written by one transaction, which is on the disk when
+//!   it returns. Of several transactions of one moment one is made (`commit.rs`).
+//! * **The later stamp stays,** in whatever order, and however often, writes come. Hence a deletion is a row, too, and is kept
+//!   for [`DELETIONS_KEPT`](sweep::DELETIONS_KEPT).
+//! * **Two processes may have it open:** on a graceful restart the next one begins before the former ends. Nothing of what a
+//!   transaction decides by is kept in memory.
+//!
+//! Limits: octets ([`KvConfig::store_bytes_max`](crate::KvConfig)), of which an eighth is for deletions and what LMDB copies;
+//! rows of one transaction of upkeep; readers.
+
+mod commit;
+mod feed;
+mod index;
+mod list;
+mod row;
+mod sweep;
+
+use std::{fs, io, path::Path};
+
+use bytes::{Bytes as Octets, BytesMut};
+use heed::{
+    CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls, types::Bytes,
+};
+use proxima_model::{KvKey, KvNamespaceId, NodeName, Timestamp};
+use proxima_pipeline::{KvError, KvValue};
+
+pub(crate) use self::{
+    commit::{Done, Job},
+    feed::{Change, Cursor, Feed, Number, StoreId},
+    list::PAGE_KEYS_MAX,
+};
+use self::{index::Index, row::Row};
+use crate::{room::Room, stamp::Stamp};
+
+/// Readers at once, of two processes: more than there are threads that read.
+const READERS_MAX: u32 = 512;
+/// What may be used of the map by values, in eighths; the rest is for deletions, which must be possible where nothing else is,
+/// and for what LMDB copies of pages that others still read.
+const EIGHTHS_FOR_VALUES: usize = 7;
+/// Databases.
+const DATABASES: u32 = 10;
+
+type Db = Database<'static, Bytes, Bytes>;
+
+/// Why the store did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// Nothing more can be kept.
+    #[error("{0}")]
+    Full(String),
+    /// What lies there is not what was written, or cannot be read or written.
+    #[error("{0}")]
+    Broken(String),
+    /// Too much is under way.
+    #[error("too much is under way")]
+    Busy,
+}
+
+impl From<heed::Error> for StoreError {
+    fn from(error: heed::Error) -> Self {
+        use heed::Error::{Io, Mdb};
+        let text = error.to_string();
+        match error {
+            Mdb(MdbError::MapFull | MdbError::TxnFull) => Self::Full(text),
+            Mdb(MdbError::ReadersFull) => Self::Busy,
+            Io(error) => error.into(),
+            _ => Self::Broken(text),
+        }
+    }
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => Self::Full(error.to_string()),
+            _ => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for KvError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full(text) => Self::Full(text),
+            StoreError::Broken(text) => Self::Broken(text),
+            StoreError::Busy => Self::Busy,
+        }
+    }
+}
+
+/// What was written once: what a key has, or that it has nothing, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) namespace: KvNamespaceId,
+    pub(crate) key: KvKey,
+    pub(crate) stamp: Stamp,
+    /// None: deleted.
+    pub(crate) value: Option<KvValue>,
+}
+
+/// An open store.
+pub(crate) struct Store {
+    env: Env<WithoutTls>,
+    rows: Db,
+    pieces: Db,
+    keys: Index,
+    gone: Index,
+    due: Db,
+    absent: Db,
+    cursors: Db,
+    meta: Db,
+    octets_max: usize,
+    me: NodeName,
+    id: StoreId,
+}
+
+impl Store {
+    /// Opens the store in this folder, or makes one.
+    pub(crate) fn open(path: &Path, octets_max: u64, me: &NodeName) -> Result<Self, StoreError> {
+        fs::create_dir_all(path)?;
+        let octets_max = usize::try_from(octets_max).unwrap_or(usize::MAX);
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        options.map_size(octets_max).max_dbs(DATABASES).max_readers(READERS_MAX);
+        // SAFETY: NO_READ_AHEAD only advises the kernel; it is not among the flags that give up durability or locks.
+        unsafe { options.flags(EnvFlags::NO_READ_AHEAD) };
+        // SAFETY: the folder is the node's own and local, and only this module opens it, in whichever process, with LMDB's
+        // locks on; nothing else writes the file.
+        let env = unsafe { options.open(path) }?;
+        let info = env.info();
+        let page: u64 = env.unnamed_database_stat().page_size.into();
+        // Missing pages would kill the process when they are touched. A new file has its first two.
+        if info.last_txn_id > 0
+            && env.real_disk_size()? < (info.last_page_number as u64 + 1).saturating_mul(page)
+        {
+            return Err(StoreError::Broken("the file is shorter than its pages".to_owned()));
+        }
+        env.clear_stale_readers()?;
+        let txn = env.write_txn()?;
+        let opened = env.create_databases_and_commit(txn, |opener, txn| {
+            let mut open = |name| opener.create_database::<Bytes, Bytes>(txn, Some(name));
+            let of_rows = (open("rows")?, open("pieces")?, open("due")?);
+            let of_keys = [open("keys")?, open("keys_long")?, open("gone")?, open("gone_long")?];
+            let others = (open("absent")?, open("cursors")?, open("meta")?);
+            Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit((of_rows, of_keys, others)))
+        })?;
+        let opened = opened.commit().expect("the closure above only commits");
+        let ((rows, pieces, due), [keys, keys_long, gone, gone_long], (absent, cursors, meta)) = opened;
+        let keys = Index { heads: keys, tails: keys_long };
+        let gone = Index { heads: gone, tails: gone_long };
+        let id = StoreId::default();
+        let me = me.clone();
+        let mut store =
+            Self { env, rows, pieces, keys, gone, due, absent, cursors, meta, octets_max, me, id };
+        store.id = store.settle_id()?;
+        Ok(store)
+    }
+
+    /// The name of this store, which it got when it was made.
+    pub(crate) const fn id(&self) -> StoreId {
+        self.id
+    }
+
+    fn settle_id(&self) -> Result<StoreId, StoreError> {
+        let mut txn = self.env.write_txn()?;
+        if let Some(id) = self.meta.get(&txn, commit::ID)? {
+            return StoreId::read(id).ok_or_else(|| damaged("its name"));
+        }
+        let id = StoreId::random();
+        self.meta.put(&mut txn, commit::ID, id.as_octets())?;
+        txn.commit()?;
+        Ok(id)
+    }
+
+    /// Octets that are in use.
+    pub(crate) fn octets(&self) -> Result<usize, StoreError> {
+        Ok(self.used(&*self.env.read_txn()?)?)
+    }
+
+    fn used(&self, txn: &RoTxn<'_>) -> heed::Result<usize> {
+        let Self { rows, pieces, due, keys, gone, .. } = self;
+        let all = [rows, pieces, due, &keys.heads, &keys.tails, &gone.heads, &gone.tails];
+        all.iter().try_fold(0, |sum, db| Ok(sum + db.stat(txn)?.non_free_page_size()))
+    }
+
+    /// What a key has at this time, and the place in memory that it takes.
+    pub(crate) fn get(
+        &self,
+        at: (KvNamespaceId, &KvKey),
+        now: Timestamp,
+        room: &Room,
+    ) -> Result<Option<(KvValue, crate::room::Taken)>, StoreError> {
+        let txn = self.env.read_txn()?;
+        let Some(number) = self.keys.find(&txn, at)? else { return Ok(None) };
+        let octets = self.row_octets(&txn, number)?;
+        let row = Row::read(octets)?;
+        let Some(about) = row.value.filter(|about| !about.has_run_out(now)) else { return Ok(None) };
+        let taken = room.take(about.octets()).ok_or(StoreError::Busy)?;
+        let value = KvValue {
+            value: self.value_octets(&txn, number, &row)?,
+            metadata: about.metadata.map(Into::into),
+            expires: about.expires(),
+        };
+        Ok(Some((value, taken)))
+    }
+
+    fn row_octets<'t>(&self, txn: &'t RoTxn<'_>, number: Number) -> Result<&'t [u8], StoreError> {
+        self.rows.get(txn, &number.octets())?.ok_or_else(|| damaged("a key without a row"))
+    }
+
+    /// The value of a row that has one.
+    fn value_octets(&self, txn: &RoTxn<'_>, number: Number, row: &Row<'_>) -> Result<Octets, StoreError> {
+        let Some(about) = &row.value else { return Ok(Octets::new()) };
+        let length = about.octets();
+        if length <= row::SHORT_OCTETS_MAX {
+            let whole = row.short.len() == length;
+            return if whole {
+                Ok(Octets::copy_from_slice(row.short))
+            } else {
+                Err(damaged("a value's end"))
+            };
+        }
+        let mut value = BytesMut::with_capacity(length);
+        for piece in self.pieces.prefix_iter(txn, &number.octets())? {
+            value.extend_from_slice(piece?.1);
+        }
+        if value.len() == length { Ok(value.freeze()) } else { Err(damaged("a value's pieces")) }
+    }
+
+    /// A version as it is stored.
+    fn version(&self, txn: &RoTxn<'_>, number: Number, row: &Row<'_>) -> Result<Version, StoreError> {
+        let value = match &row.value {
+            None => None,
+            Some(about) => Some(KvValue {
+                value: self.value_octets(txn, number, row)?,
+                metadata: about.metadata.map(Into::into),
+                expires: about.expires(),
+            }),
+        };
+        let key = KvKey::parse(row.key).map_err(|_| damaged("a key"))?;
+        Ok(Version { namespace: row.namespace(), key, stamp: row.stamp.clone(), value })
+    }
+}
+
+/// Reads octets as a row: what fuzz targets call.
+pub(crate) fn exercise(octets: &[u8]) {
+    row::exercise(octets);
+}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Broken(format!("what lies in the store of keys and values is damaged: {what}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Upkeep: what has run out, deletions that nobody needs to be told any more, and what lies there of namespaces that are gone.
+//! Bounded: each call does so many rows at most, in one transaction, and says whether there is more.
+
+use std::collections::HashSet;
+
+use heed::{RoTxn, RwTxn};
+use proxima_model::{KvKey, KvNamespaceId, Timestamp};
+
+use super::{Store, StoreError, commit::Ledger, damaged, feed::Number, index::NAMESPACE_OCTETS, row::Row};
+
+/// How long it is remembered that a key has nothing any more, in milliseconds: a week. A server that comes back after a longer
+/// absence could bring back what was deleted meanwhile.
+pub(crate) const DELETIONS_KEPT_MS: i64 = 7 * 24 * 3_600 * 1_000;
+/// How long the values of a namespace are kept that the log does not name, in milliseconds: an hour. It may have been made a
+/// moment ago, and the deletion of one may be reverted.
+pub(crate) const NAMELESS_KEPT_MS: i64 = 3_600 * 1_000;
+/// Rows of one transaction.
+pub(crate) const SWEPT_AT_ONCE: usize = 1_000;
+
+/// Under which key it is written when something is to be done about a row.
+pub(super) fn due(row: &Row<'_>, number: Number) -> Option<Vec<u8>> {
+    let at_ms = match &row.value {
+        Some(about) => about.expires_ms?,
+        None => row.gone_ms.saturating_add(DELETIONS_KEPT_MS),
+    };
+    Some([u64::try_from(at_ms).unwrap_or_default().to_be_bytes(), number.octets()].concat())
+}
+
+/// Whether it need not be remembered any more that something is gone since then.
+pub(super) fn is_forgotten(gone_ms: i64, now: Timestamp) -> bool {
+    gone_ms.saturating_add(DELETIONS_KEPT_MS) <= now.as_millis()
+}
+
+impl Store {
+    /// What is due at this time: values that have run out become deletions, deletions that are old enough go. How many.
+    pub(crate) fn sweep_due(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let mut txn = self.env.write_txn()?;
+        let mut found = Vec::new();
+        for entry in self.due.iter(&txn)?.take(SWEPT_AT_ONCE) {
+            let (key, _) = entry?;
+            let (at_ms, number) = key.split_first_chunk().ok_or_else(|| damaged("what is due"))?;
+            let number = number.first_chunk().ok_or_else(|| damaged("what is due"))?;
+            if u64::from_be_bytes(*at_ms) > u64::try_from(now.as_millis()).unwrap_or_default() {
+                break;
+            }
+            found.push(Number(u64::from_be_bytes(*number)));
+        }
+        let mut ledger = self.ledger(&txn)?;
+        for number in &found {
+            self.end(&mut txn, &mut ledger, *number)?;
+        }
+        if !found.is_empty() {
+            self.keep(&mut txn, &ledger)?;
+            txn.commit()?;
+        }
+        Ok(found.len())
+    }
+
+    /// A row whose time has come.
+    fn end(&self, txn: &mut RwTxn<'_>, ledger: &mut Ledger, number: Number) -> Result<(), StoreError> {
+        let octets = self.row_octets(txn, number)?.to_vec();
+        let row = Row::read(&octets)?;
+        let Some(expires_ms) = row.value.and_then(|about| about.expires_ms) else {
+            return self.remove(txn, number);
+        };
+        // As every server that has it does, so that none brings it back to another, nor what was there before it.
+        let key = KvKey::parse(row.key).map_err(|_| damaged("a key"))?;
+        let at = (row.namespace(), &key);
+        self.remove(txn, number)?;
+        let gone = Row { value: None, gone_ms: expires_ms, short: &[], ..row };
+        self.rows.put(txn, &number.octets(), &gone.write()?)?;
+        if let Some(due) = due(&gone, number) {
+            self.due.put(txn, &due, &[])?;
+        }
+        self.gone.put(txn, at, number, &mut ledger.next)
+    }
+
+    /// Takes note of which namespaces with values are not among those that the log names, and sweeps one that has not been
+    /// for long. How many rows were swept.
+    pub(crate) fn sweep_nameless(
+        &self,
+        named: &HashSet<KvNamespaceId>,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let mut txn = self.env.write_txn()?;
+        let (mut over, mut noted) = (None, false);
+        for namespace in self.namespaces(&txn)? {
+            let id = namespace.as_bytes();
+            let since = self.absent.get(&txn, id)?.map(read_ms).transpose()?;
+            match since {
+                None if !named.contains(&namespace) => {
+                    self.absent.put(&mut txn, id, &now.as_millis().to_be_bytes())?;
+                    noted = true;
+                }
+                Some(_) if named.contains(&namespace) => {
+                    self.absent.delete(&mut txn, id)?;
+                    noted = true;
+                }
+                Some(since) if now.as_millis().saturating_sub(since) >= NAMELESS_KEPT_MS => {
+                    over = over.or(Some(namespace));
+                }
+                _ => {}
+            }
+        }
+        let swept = over.map_or(Ok(0), |namespace| self.sweep_namespace(&mut txn, namespace))?;
+        if noted || over.is_some() {
+            txn.commit()?;
+        }
+        Ok(swept)
+    }
+
+    fn sweep_namespace(&self, txn: &mut RwTxn<'_>, namespace: KvNamespaceId) -> Result<usize, StoreError> {
+        let mut rows = Vec::new();
+        for index in [&self.keys, &self.gone] {
+            let left = SWEPT_AT_ONCE - rows.len();
+            for found in index.scan(txn, namespace, &[], None)?.take(left) {
+                rows.push(found?);
+            }
+        }
+        for number in &rows {
+            self.remove(txn, *number)?;
+        }
+        if rows.len() < SWEPT_AT_ONCE {
+            self.absent.delete(txn, namespace.as_bytes())?;
+        }
+        Ok(rows.len())
+    }
+
+    /// The namespaces with rows. Each costs two look-ups, however much is in it.
+    fn namespaces(&self, txn: &RoTxn<'_>) -> Result<Vec<KvNamespaceId>, StoreError> {
+        let mut all = Vec::new();
+        let mut from = [0; NAMESPACE_OCTETS];
+        loop {
+            let found = [&self.keys, &self.gone].map(|index| index.namespace_from(txn, from));
+            let [keys, gone] = found;
+            let Some(namespace) = keys?.into_iter().chain(gone?).min() else { return Ok(all) };
+            all.push(namespace);
+            let Some(next) = u128::from_be_bytes(*namespace.as_bytes()).checked_add(1) else {
+                return Ok(all);
+            };
+            from = next.to_be_bytes();
+        }
+    }
+}
+
+fn read_ms(octets: &[u8]) -> Result<i64, StoreError> {
+    octets.first_chunk().map(|at| i64::from_be_bytes(*at)).ok_or_else(|| damaged("a time"))
+}

@@ -1,0 +1,1 @@
+//! Servers and links that are lost, and come back.
