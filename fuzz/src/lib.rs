@@ -41,6 +41,7 @@ pub mod http2_section;
 pub mod http3_control;
 pub mod http3_message;
 pub mod http3_session;
+pub mod kv_wire;
 pub mod ledger_frame;
 pub mod ledger_values;
 pub mod lists;
@@ -87,6 +88,7 @@ macro_rules! each_target {
             http3_control,
             http3_message,
             http3_session,
+            kv_wire,
             ledger_frame,
             ledger_values,
             lists,

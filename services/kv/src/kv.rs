@@ -105,10 +105,11 @@ impl Kv {
         let mut names: Vec<_> =
             place::replicas(self.servers.all(), namespace).into_iter().map(|server| &server.name).collect();
         // Who has not taken over yet what it missed is asked only if there is nobody else.
-        let is_out = |name: &&NodeName| {
-            if **name == self.me { !self.replication.is_ready() } else { self.reach.is_away(name) }
-        };
-        names.sort_by_key(is_out);
+        names.sort_by_key(|name| match **name == self.me {
+            true if self.replication.is_ready() => 0,
+            true => 2,
+            false => i32::from(self.reach.is_away(name)),
+        });
         names
             .into_iter()
             .map(|name| if *name == self.me { Replica::Me } else { Replica::Other(name) })

@@ -37,6 +37,9 @@ use crate::{
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const MINUTE: KvRead = KvRead::Cached(Duration::from_secs(60));
 
+/// A store that ten values of a MiB fill.
+const SMALL_OCTETS: u64 = 8 << 20;
+
 /// Whether a question is lost on its way.
 type Loses = fn(&Question) -> bool;
 
@@ -47,6 +50,8 @@ struct Network {
     answering: Mutex<HashMap<NodeName, Arc<dyn AnswersServers>>>,
     cut: Mutex<HashSet<(NodeName, NodeName)>>,
     loses: Mutex<Option<Loses>>,
+    /// Who has it for writing holds up all questions.
+    gate: tokio::sync::RwLock<()>,
     /// Questions that came through, by who was asked.
     asked: Mutex<Vec<(NodeName, Question)>>,
 }
@@ -75,6 +80,7 @@ impl Servers for Link {
         assert_eq!(service, crate::SERVICE);
         Box::pin(async move {
             let network = &self.network;
+            let _passed = network.gate.read().await;
             let (parts, body) = request.into_parts();
             let octets = body.collect(BODY_OCTETS_MAX).await.expect("a question is bounded");
             let question = Question::read(octets.clone()).expect("a question");
@@ -104,6 +110,9 @@ struct World {
     clock: Arc<SimulatedClock>,
     servers: HashMap<NodeName, Server>,
     named: HashSet<KvNamespaceId>,
+    /// Servers that have next to no room, and those whose store is to be found damaged.
+    small: HashSet<NodeName>,
+    damaged: HashSet<NodeName>,
 }
 
 fn name(text: &str) -> NodeName {
@@ -143,6 +152,8 @@ impl World {
             clock: Arc::new(SimulatedClock::new(NOW)),
             servers: HashMap::new(),
             named: (0..=255).map(|number| KvNamespaceId::from_bytes([number; 16])).collect(),
+            small: HashSet::new(),
+            damaged: HashSet::new(),
         };
         for (name, _) in servers {
             world.start(name);
@@ -159,8 +170,10 @@ impl World {
 
     fn start(&mut self, server: &str) {
         let me = name(server);
-        let store = Store::open(&self.folder.path().join(server), KvConfig::default().store_bytes_max, &me);
-        assert!(store.is_ok(), "{:?}", store.err());
+        let octets =
+            if self.small.contains(&me) { SMALL_OCTETS } else { KvConfig::default().store_bytes_max };
+        let store = Store::open(&self.folder.path().join(server), octets, &me);
+        assert_eq!(store.is_err(), self.damaged.contains(&me), "{:?}", store.err());
         let link = Arc::new(Link { network: Arc::clone(&self.network), me: me.clone() });
         let kv = Kv::new(&KvConfig::default(), store, link, self.clock.clone(), Metrics::default());
         kv.named.apply(Renamed::All(self.named.clone()));

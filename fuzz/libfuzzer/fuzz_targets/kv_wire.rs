@@ -1,0 +1,3 @@
+//! `kv_wire`, under libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| proxima_fuzz::kv_wire::run(octets));
