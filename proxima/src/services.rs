@@ -39,7 +39,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let workers = WorkersService::new(node)?;
     let kv = KvService::new(node, tiers.servers())?;
     tiers.answer_service_with(proxima_kv::SERVICE, kv.answers());
-    // To be joined: workers.key_values_by(kv.port());
+    workers.key_values_by(kv.port());
     cache.stage().tell_invalidations(tiers.clone());
     let certificates = Arc::new(Certificates::new(node.replica.clone(), Arc::clone(&node.clock)));
     let dns = DnsService::new(node)?;
@@ -58,7 +58,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let edge = EdgeService::new(node, pipeline, sites, certificates)?;
     let control = ControlService::new(node, Arc::new(explainer), edge.traffic(), dns.query_reports())?;
     control.invoke_by(workers.invoker());
-    // To be joined: control.key_values_by(kv.port());
+    control.key_values_by(kv.port());
     dns.tell_notices(control.notices());
     Ok(vec![AnycastService::new(node)?, dns, edge, workers, kv, cache, tiers, control])
 }

@@ -16,6 +16,7 @@ mod early_hints;
 mod glance;
 mod grpc;
 mod http3;
+mod kv;
 mod multi_signer;
 mod node;
 mod observed;

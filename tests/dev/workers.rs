@@ -12,33 +12,46 @@ use crate::{
 };
 
 /// A project for `wrangler`, in a folder of its own.
-struct Project(tempfile::TempDir);
+pub(crate) struct Project(tempfile::TempDir);
 
 impl Project {
     /// Of a Worker `app` whose route is all of the host.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
+        Self::with("")
+    }
+
+    /// The same, with more at the end of its settings.
+    pub(crate) fn with(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = format!(
             "name = \"app\"\nmain = \"main.js\"\ncompatibility_date = \"2026-11-01\"\nworkers_dev = false\n\
              preview_urls = false\nroutes = [{{ pattern = \"{HOST}/app/*\", zone_name = \"example.com\" }}]\n\
-             [vars]\nGREETING = \"hello\"\n",
+             [vars]\nGREETING = \"hello\"\n{more}",
         );
-        fs::write(folder.path().join("wrangler.toml"), settings).unwrap();
-        Self(folder)
+        let project = Self(folder);
+        project.file("wrangler.toml", settings.as_bytes());
+        project
     }
 
-    fn write(&self, text: &str) {
-        fs::write(self.0.path().join("main.js"), text).unwrap();
+    /// Writes the Worker's code.
+    pub(crate) fn write(&self, text: &str) {
+        self.file("main.js", text.as_bytes());
     }
 
-    /// Adds to its settings.
-    fn set(&self, more: &str) {
-        let path = self.0.path().join("wrangler.toml");
-        let settings = fs::read_to_string(&path).unwrap();
-        fs::write(path, settings + more).unwrap();
+    /// Writes a file beside it.
+    pub(crate) fn file(&self, name: &str, octets: &[u8]) {
+        fs::write(self.0.path().join(name), octets).unwrap();
     }
 
-    fn wrangler(&self, dev: &Dev, args: &[&str]) -> String {
+    /// What it prints.
+    pub(crate) fn wrangler(&self, dev: &Dev, args: &[&str]) -> String {
+        let (succeeded, text) = self.try_wrangler(dev, args);
+        assert!(succeeded, "wrangler {args:?}: {text}\n{}", dev.log());
+        text
+    }
+
+    /// Whether it succeeded, and what it prints.
+    pub(crate) fn try_wrangler(&self, dev: &Dev, args: &[&str]) -> (bool, String) {
         let program = node_packages().join("wrangler/bin/wrangler.js");
         assert!(program.exists(), "{} is not there: run `cargo xtask setup`", program.display());
         let (_, zones) = dev.api("GET", "/zones?name=example.com", None, None);
@@ -49,14 +62,13 @@ impl Project {
             .env("CLOUDFLARE_API_TOKEN", dev.token());
         // It asks nobody else, and writes nothing beside its project.
         node.env("HOME", self.0.path()).env("WRANGLER_SEND_METRICS", "false").env("CI", "1");
-        let (succeeded, text) = output(&mut node);
-        assert!(succeeded, "wrangler {args:?}: {text}\n{}", dev.log());
-        text
+        node.env("NO_COLOR", "1");
+        output(&mut node)
     }
 }
 
-fn get(dev: &Dev, path: &str) -> String {
-    dev.curl(&[&dev.http_url(HOST, path)])
+pub(crate) fn get(dev: &Dev, path: &str) -> String {
+    dev.curl(&["-sS", &dev.http_url(HOST, path)])
 }
 
 #[test]
@@ -94,8 +106,7 @@ fn what_wrangler_deploys_answers_its_route_and_fetches_its_sites_origin() {
 fn a_cron_trigger_that_wrangler_deploys_comes_with_the_minute() {
     let origin = Origin::start();
     let dev = with_site(&origin);
-    let project = Project::new();
-    project.set("[triggers]\ncrons = [\"* * * * *\"]\n");
+    let project = Project::with("[triggers]\ncrons = [\"* * * * *\"]\n");
     project.write(&format!(
         "export default {{
            fetch: () => new Response('here'),
