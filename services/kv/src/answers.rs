@@ -1,6 +1,7 @@
 //! Answering other servers, which are trusted as far as servers of this network are; what they say is checked all the same.
 
 use std::{
+    collections::HashMap,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use proxima_model::NodeName;
+use proxima_model::{KvNamespaceId, NodeName};
 use proxima_pipeline::{AnswersServers, Body, BodyError, KvError};
 
 use crate::{
@@ -20,8 +21,12 @@ use crate::{
     place,
     room::Taken,
     store::{Job, Number, StoreId},
-    wire::{Answer, BODY_OCTETS_MAX, ITEMS_MAX, PATH, Question, Refusal, VALUES_OCTETS_MAX},
+    wire::{Answer, BODY_OCTETS_MAX, ITEMS_MAX, PATH, Question, Refusal},
 };
+
+/// Octets of the values of one answer to who takes over what it missed, unless one value has more: several such answers must
+/// have room beside the requests of clients.
+const VERSIONS_OCTETS: usize = 4 << 20;
 
 /// See the module.
 pub(crate) struct Answers(pub(crate) Arc<Kv>);
@@ -75,6 +80,9 @@ impl Answers {
             }
             Question::Write { namespace, writes } => {
                 self.check_here(namespace)?;
+                if !kv.named.knows(namespace).await {
+                    return Err(Refusal::Unknown);
+                }
                 kv.write_here(namespace, writes).await?;
                 Ok(Answer::Done)
             }
@@ -100,7 +108,7 @@ impl Answers {
         }
     }
 
-    fn check_here(&self, namespace: proxima_model::KvNamespaceId) -> Result<(), Refusal> {
+    fn check_here(&self, namespace: KvNamespaceId) -> Result<(), Refusal> {
         if self.0.has(namespace) { Ok(()) } else { Err(Refusal::NotHere) }
     }
 
@@ -111,10 +119,14 @@ impl Answers {
         let read = kv.own.read(move |own, _| {
             // Numbers of another store mean nothing here.
             let since = if store == own.id() { since } else { Number::default() };
-            let wanted = |namespace| {
-                place::replicas(servers.all(), namespace).iter().any(|server| server.name == name)
+            // Thousands of rows are of a few namespaces.
+            let mut known = HashMap::new();
+            let mut wanted = |namespace| {
+                let has =
+                    || place::replicas(servers.all(), namespace).iter().any(|server| server.name == name);
+                *known.entry(namespace).or_insert_with(has)
             };
-            Ok((own.id(), own.changes(since, ITEMS_MAX, wanted)?))
+            Ok((own.id(), own.changes(since, ITEMS_MAX, &mut wanted)?))
         });
         let (store, feed) = read.await.map_err(KvError::from)?;
         if !feed.has_more {
@@ -130,13 +142,14 @@ impl Answers {
         taken: &mut Vec<Taken>,
     ) -> Result<Answer, Refusal> {
         let kv = &self.0;
-        taken.push(kv.room.take(VALUES_OCTETS_MAX).ok_or(Refusal::Busy)?);
+        let room = kv.room.clone();
         let read = kv.own.read(move |own, _| match store == own.id() {
-            true => own.versions(&numbers, VALUES_OCTETS_MAX).map(Some),
+            true => own.versions(&numbers, VERSIONS_OCTETS, &room).map(Some),
             false => Ok(None),
         });
         let read = read.await.map_err(KvError::from)?;
-        let (versions, done) = read.ok_or(Refusal::NotHere)?;
+        let (versions, done, room) = read.ok_or(Refusal::NotHere)?;
+        taken.extend(room);
         Ok(Answer::Versions(versions, done))
     }
 }

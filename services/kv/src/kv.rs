@@ -46,6 +46,8 @@ pub(crate) struct Kv {
     pub(crate) forgets: Forgets,
     pub(crate) replication: Replication,
     pub(crate) metrics: Metrics,
+    /// Which servers there are: what was taken over from one of them was chosen by that.
+    pub(crate) map: u64,
     /// Requests of clients, and of other servers: neither must wait for the other.
     pub(crate) clients: Semaphore,
     pub(crate) others: Semaphore,
@@ -70,6 +72,7 @@ impl Kv {
         let is_alone = servers.all().len() < 2;
         Arc::new(Self {
             me: servers.me().clone(),
+            map: place::digest(servers.all()),
             own: Own::new(store, Arc::clone(&clock), room.clone()),
             reach: Reach::new(Arc::clone(&servers), room.clone()),
             cache: Cache::new(usize::try_from(config.cache_bytes_max).unwrap_or(usize::MAX)),
@@ -147,28 +150,29 @@ impl Kv {
     async fn read_latest(&self, name: &Name) -> Result<(Entry, From), KvError> {
         let before = self.cache.before(name);
         let (namespace, key) = name;
+        let question = Question::Read { namespace: *namespace, key: key.clone(), near_ms: None };
         let mut why = nobody();
         for replica in self.replicas(*namespace) {
-            let question = || Question::Read { namespace: *namespace, key: key.clone(), near_ms: None };
-            let at = Instant::now();
-            let found = match replica {
-                Replica::Me => match self.own.get(*namespace, key.clone()).await {
-                    Ok(found) => {
-                        return Ok((Entry { value: found.map(|(value, _)| value), at }, From::Store));
-                    }
-                    Err(error) => Err(error.into()),
-                },
-                Replica::Other(server) => self.ask_for(server, &question()).await,
-            };
-            match found {
-                Ok((entry, _)) => {
+            let read = match replica {
+                Replica::Me => self.read_own(name).await,
+                Replica::Other(server) => self.ask_for(server, &question).await.map(|(entry, _)| {
                     self.cache.put(name.clone(), entry.clone(), before);
-                    return Ok((entry, From::Home));
-                }
+                    (entry, From::Home)
+                }),
+            };
+            match read {
+                Ok(read) => return Ok(read),
                 Err(error) => why = error,
             }
         }
         Err(why)
+    }
+
+    /// From this server's own store.
+    async fn read_own(&self, (namespace, key): &Name) -> Result<(Entry, From), KvError> {
+        let at = Instant::now();
+        let found = self.own.get(*namespace, key.clone()).await?;
+        Ok((Entry { value: found.map(|(value, _)| value), at }, From::Store))
     }
 
     /// From whatever is nearest and no older than this; `ask_pop` tells whether the PoP's cache is asked for it.
@@ -178,8 +182,10 @@ impl Kv {
         age_max: Duration,
         ask_pop: bool,
     ) -> Result<(Entry, From), KvError> {
-        if self.has_lately(name.0) {
-            return self.read_latest(name).await;
+        if self.has_lately(name.0)
+            && let Ok(read) = self.read_own(name).await
+        {
+            return Ok(read);
         }
         if let Some(entry) = self.cache.get(name, age_max) {
             return Ok((entry, From::Cache));
@@ -232,7 +238,10 @@ impl Kv {
         let mut why = nobody();
         for replica in self.replicas(namespace) {
             let done = match replica {
-                Replica::Me => self.write_here(namespace, writes.clone()).await,
+                Replica::Me if self.named.knows(namespace).await => {
+                    self.write_here(namespace, writes.clone()).await
+                }
+                Replica::Me => Err(Unanswered::Refused(Refusal::Unknown).into()),
                 Replica::Other(server) => {
                     let question = Question::Write { namespace, writes: writes.clone() };
                     self.reach.ask(server, &question).await.map(drop).map_err(KvError::from)
@@ -251,11 +260,8 @@ impl Kv {
         Err(why)
     }
 
-    /// Writes as the home.
+    /// Writes as the home, which knows the namespace.
     pub(crate) async fn write_here(&self, namespace: KvNamespaceId, writes: Writes) -> Result<(), KvError> {
-        if !self.named.knows(namespace).await {
-            return Err(Unanswered::Refused(Refusal::Unknown).into());
-        }
         let done = self.own.commit(Job::Write(namespace, writes.clone())).await?;
         self.metrics.writes.inc_by(done.taken as u64);
         for (key, _) in &writes {

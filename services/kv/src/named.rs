@@ -7,7 +7,7 @@ use proxima_model::{AccountId, Entity, Kind, KvNamespace, KvNamespaceId};
 use tokio::{sync::watch, time::timeout};
 
 /// How long a write waits for its namespace to be known: it may have been made a moment ago, by another server.
-const KNOWN_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// See the module.
 #[derive(Clone, Default)]

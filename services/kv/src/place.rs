@@ -48,6 +48,19 @@ pub(crate) fn near<'a>(
     (home.name != *me).then_some(home)
 }
 
+/// Tells one list of servers from another: who has what follows from it.
+pub(crate) fn digest(servers: &[ServerAbout]) -> u64 {
+    let mut named: Vec<_> =
+        servers.iter().map(|server| (server.name.as_str(), server.pop.as_str())).collect();
+    named.sort_unstable();
+    let mut hasher = SipHasher13::new();
+    for part in named.iter().flat_map(|(name, pop)| [name, pop]) {
+        hasher.write(&(part.len() as u64).to_le_bytes());
+        hasher.write(part.as_bytes());
+    }
+    hasher.finish()
+}
+
 fn weight(name: &NodeName, parts: &[&[u8]]) -> u64 {
     let mut hasher = SipHasher13::new();
     for part in [name.as_str().as_bytes()].iter().chain(parts) {

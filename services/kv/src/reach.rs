@@ -13,13 +13,14 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     SERVICE,
+    named::KNOWN_WITHIN,
     room::{Room, Taken},
     wire::{Answer, BODY_OCTETS_MAX, PATH, Question, Refusal},
 };
 
-/// How long a server may take to answer what is short: a round trip around the world, an fsync, and one more server that does
-/// not answer the one that is asked.
-const WITHIN: Duration = Duration::from_secs(5);
+/// How long a server may take for what is short and asks nobody else: some round trips around the world, for a connection must
+/// be made, and an fsync.
+const WITHIN: Duration = Duration::from_secs(3);
 /// What a connection that is worth anything moves in a second, for what is long.
 const OCTETS_PER_SECOND: usize = 1 << 20;
 /// For how long a server that was found to be away is not waited for.
@@ -88,12 +89,14 @@ impl Reach {
         };
         let mut request = Request::new(Body::full(octets.clone()));
         *request.uri_mut() = http::Uri::from_static(PATH);
-        let asked = timeout(within(octets.len()), self.servers.ask(server, SERVICE, request)).await;
+        let asked =
+            timeout(within(question) + moving(octets.len()), self.servers.ask(server, SERVICE, request))
+                .await;
         let response = match asked {
             Ok(Ok(response)) => response,
-            // It is there, and has too much to do, or no such service.
-            Ok(Err(NoAnswer::Busy)) => return Err(Unanswered::Refused(Refusal::Busy)),
-            Ok(Err(NoAnswer::Lost | NoAnswer::Declined)) | Err(_) => return Err(away()),
+            // It is there, or was, and has too much to do; or runs a version without this service.
+            Ok(Err(NoAnswer::Busy | NoAnswer::Declined)) => return Err(Unanswered::Refused(Refusal::Busy)),
+            Ok(Err(NoAnswer::Lost)) | Err(_) => return Err(away()),
         };
         self.away().remove(server);
         if response.status() != StatusCode::OK {
@@ -103,7 +106,7 @@ impl Reach {
         let length =
             body.length().map_or(UNKNOWN_OCTETS, |length| usize::try_from(length).unwrap_or(usize::MAX));
         let taken = self.room.take(length).ok_or(Unanswered::NoRoom)?;
-        let read = timeout(within(length), body.collect(BODY_OCTETS_MAX)).await;
+        let read = timeout(WITHIN + moving(length), body.collect(BODY_OCTETS_MAX)).await;
         let Ok(Ok(octets)) = read else { return Err(away()) };
         match Answer::read(octets) {
             Ok(Answer::Refused(refusal)) => Err(Unanswered::Refused(refusal)),
@@ -117,6 +120,18 @@ impl Reach {
     }
 }
 
-fn within(octets: usize) -> Duration {
-    WITHIN + Duration::from_secs((octets.min(BODY_OCTETS_MAX) / OCTETS_PER_SECOND) as u64)
+/// How long a server may take to begin its answer: longer than those that it asks itself.
+fn within(question: &Question) -> Duration {
+    match question {
+        // From its cache, or from one replica, or from the other one.
+        Question::Read { near_ms: Some(_), .. } => WITHIN * 3,
+        // It waits for its replica of the log, and for the other replica.
+        Question::Write { .. } => WITHIN * 3 + KNOWN_WITHIN,
+        _ => WITHIN,
+    }
+}
+
+/// How long octets may be under way.
+fn moving(octets: usize) -> Duration {
+    Duration::from_secs((octets.min(BODY_OCTETS_MAX) / OCTETS_PER_SECOND) as u64)
 }

@@ -51,7 +51,7 @@ const FIRST_PULLS: usize = 6;
 /// How long one waits in between. Who does not answer for as long is not tried again.
 const FIRST_PULL_REST: Duration = Duration::from_secs(1);
 /// Servers that are pulled from at once.
-const PULLS_AT_ONCE: usize = 8;
+const PULLS_AT_ONCE: usize = 4;
 /// How often a server that has missed something is told so, until it takes it over.
 const NUDGE_EVERY: Duration = Duration::from_secs(5);
 /// How often a write is pushed to a replica that is there, and has too much to do.
@@ -179,8 +179,10 @@ impl Kv {
     /// Takes over from a server what was missed.
     pub(crate) async fn pull(&self, server: &NodeName) -> Result<(), KvError> {
         let begun = Instant::now();
-        let name = server.clone();
-        let mut cursor = self.own.read(move |store, _| store.cursor(&name)).await?;
+        // Where other servers are added or gone, this one may have other namespaces, of which nothing was told so far.
+        let name = format!("{server}/{:016x}", self.map);
+        let known = name.clone();
+        let mut cursor = self.own.read(move |store, _| store.cursor(&known)).await?;
         loop {
             let question = Question::Changes { store: cursor.store, since: cursor.up_to };
             let (answer, _) = self.reach.ask(server, &question).await?;
@@ -189,7 +191,7 @@ impl Kv {
             self.take_over(server, store, feed.changes).await?;
             let next = Cursor { store, up_to };
             if next != cursor {
-                self.own.commit(Job::Cursor(server.clone(), next)).await?;
+                self.own.commit(Job::Cursor(name.clone(), next)).await?;
             }
             if !has_more {
                 break;
@@ -264,7 +266,12 @@ impl Kv {
         for left in (0..tries).rev() {
             let begun = Instant::now();
             let Err(error) = self.pull(server).await else { return };
-            tracing::debug!(%server, %error, "nothing is taken over from a server now");
+            match error {
+                KvError::Unreachable(_) | KvError::Busy => {
+                    tracing::debug!(%server, %error, "nothing is taken over from a server now");
+                }
+                error => tracing::warn!(%server, %error, "what a server has cannot be taken over"),
+            }
             if left == 0 || begun.elapsed() >= FIRST_PULL_REST {
                 return;
             }

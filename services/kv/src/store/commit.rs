@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use heed::RwTxn;
-use proxima_model::{KvKey, KvNamespaceId, NodeName, Timestamp};
+use proxima_model::{KvKey, KvNamespaceId, Timestamp};
 use proxima_pipeline::KvValue;
 
 use super::{
@@ -25,8 +25,8 @@ pub(crate) enum Job {
     Write(KvNamespaceId, Vec<(KvKey, Option<KvValue>)>),
     /// What another server has written.
     Merge(Vec<Version>),
-    /// What was taken over from another server.
-    Cursor(NodeName, Cursor),
+    /// What was taken over from another server, under a name of that.
+    Cursor(String, Cursor),
 }
 
 /// What became of it.
@@ -85,7 +85,7 @@ impl Store {
                     }
                 }
                 Job::Cursor(server, cursor) => {
-                    self.cursors.put(&mut txn, server.as_str().as_bytes(), &cursor.write())?;
+                    self.cursors.put(&mut txn, server.as_bytes(), &cursor.write())?;
                 }
             }
             all.push(done);

@@ -1,11 +1,14 @@
 //! What this store has taken, in its order: what other servers take over from it.
 
 use heed::RoTxn;
-use proxima_model::{KvKey, KvNamespaceId, NodeName};
+use proxima_model::{KvKey, KvNamespaceId};
 use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError, Version, damaged, row::Row};
-use crate::stamp::Stamp;
+use crate::{
+    room::{Room, Taken},
+    stamp::Stamp,
+};
 
 /// Rows that are looked at for one answer, whoever's they are.
 const LOOKED_AT_MAX: usize = 10_000;
@@ -86,7 +89,7 @@ impl Store {
         &self,
         since: Number,
         max: usize,
-        wanted: impl Fn(KvNamespaceId) -> bool,
+        mut wanted: impl FnMut(KvNamespaceId) -> bool,
     ) -> Result<Feed, StoreError> {
         let txn = self.env.read_txn()?;
         let mut feed = Feed { up_to: since, ..Feed::default() };
@@ -136,31 +139,37 @@ impl Store {
         Ok(None)
     }
 
-    /// The rows of these numbers, and how many of the numbers were done: as many as have `octets_max` octets, but one at
-    /// least. What was overwritten meanwhile is left out: it comes under its new number.
+    /// The rows of these numbers, how many of the numbers were done, and the room that the values take: as many as have
+    /// `octets_max` octets and find room, but one at least. What was overwritten meanwhile is left out: it comes under its new
+    /// number.
     pub(crate) fn versions(
         &self,
         numbers: &[Number],
         octets_max: usize,
-    ) -> Result<(Vec<Version>, usize), StoreError> {
+        room: &Room,
+    ) -> Result<(Vec<Version>, usize, Vec<Taken>), StoreError> {
         let txn = self.env.read_txn()?;
-        let (mut versions, mut octets) = (Vec::new(), 0);
+        let (mut versions, mut left, mut taken) = (Vec::new(), octets_max, Vec::new());
         for (done, number) in numbers.iter().enumerate() {
             let Some(row) = self.rows.get(&txn, &number.octets())? else { continue };
             let row = Row::read(row)?;
-            octets += row.value.map_or(0, |about| about.octets());
-            if octets > octets_max && done > 0 {
-                return Ok((versions, done));
+            let octets = row.value.map_or(0, |about| about.octets());
+            let within = left.checked_sub(octets);
+            match room.take(octets).filter(|_| done == 0 || within.is_some()) {
+                Some(part) => taken.push(part),
+                None if done == 0 => return Err(StoreError::Busy),
+                None => return Ok((versions, done, taken)),
             }
+            left = within.unwrap_or(0);
             versions.push(self.version(&txn, *number, &row)?);
         }
-        Ok((versions, numbers.len()))
+        Ok((versions, numbers.len(), taken))
     }
 
     /// What was taken over from a server.
-    pub(crate) fn cursor(&self, server: &NodeName) -> Result<Cursor, StoreError> {
+    pub(crate) fn cursor(&self, server: &str) -> Result<Cursor, StoreError> {
         let txn = self.env.read_txn()?;
-        let found = self.cursors.get(&txn, server.as_str().as_bytes())?;
+        let found = self.cursors.get(&txn, server.as_bytes())?;
         Ok(found.and_then(Cursor::read).unwrap_or_default())
     }
 }

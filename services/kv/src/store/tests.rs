@@ -303,14 +303,15 @@ fn a_feed_tells_each_key_once_under_its_last_number_and_goes_on_where_it_ended()
     let other = other.open();
     let numbers = other.missing(&first.changes).expect("readable");
     assert_eq!(numbers.len(), 2);
-    let (versions, done) = store.versions(&numbers, 1).expect("readable");
+    let room = Room::new(ROOM_OCTETS);
+    let (versions, done, _) = store.versions(&numbers, 1, &room).expect("readable");
     assert_eq!((versions.len(), done), (1, 1), "one at least, and no more than was asked for");
     store.put("a", None, NOW).expect("deleted");
-    let (versions, done) = store.versions(&numbers, 1_000).expect("readable");
+    let (versions, done, _) = store.versions(&numbers, 1_000, &room).expect("readable");
     assert_eq!((versions.len(), done), (1, 2), "what was overwritten is told under its new number");
     let cursor = Cursor { store: store.id(), up_to: Number(7) };
-    other.commit(&[Job::Cursor(node("a"), cursor)], NOW)[0].as_ref().expect("written");
-    assert_eq!((other.cursor(&node("a")), other.cursor(&node("b"))), (Ok(cursor), Ok(Cursor::default())));
+    other.commit(&[Job::Cursor("a".to_owned(), cursor)], NOW)[0].as_ref().expect("written");
+    assert_eq!((other.cursor("a"), other.cursor("b")), (Ok(cursor), Ok(Cursor::default())));
 }
 
 #[test]

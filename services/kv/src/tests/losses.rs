@@ -6,6 +6,19 @@ use super::*;
 const CAUGHT_UP: Duration = Duration::from_secs(25);
 
 impl World {
+    /// Starts all servers anew, as a network of these.
+    async fn restart_as(&mut self, about: Vec<ServerAbout>) {
+        let running: Vec<_> = self.servers.keys().cloned().collect();
+        for server in &running {
+            self.kill(server.as_str()).await;
+        }
+        self.network = Arc::new(Network { about: about.clone(), ..Network::default() });
+        for server in &about {
+            self.start(server.name.as_str());
+        }
+        pass(Duration::from_secs(2)).await;
+    }
+
     /// What is written at this moment comes after what was written before.
     fn later(&self, ms: i64) {
         self.clock.set(Timestamp::from_millis(NOW.as_millis() + ms));
@@ -180,26 +193,24 @@ async fn what_lies_in_a_namespace_that_was_deleted_is_swept_by_every_server_that
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_is_added_takes_over_its_share() {
+async fn a_server_that_is_added_takes_over_its_share_and_what_one_had_that_is_taken_out_moves_to_others() {
     let mut world = World::new(&[("fra1", "FRA"), ("ams1", "AMS")]).await;
-    let all: Vec<_> = world.named.iter().copied().collect();
-    let after = World::new(&[("fra1", "FRA"), ("ams1", "AMS"), ("sin1", "SIN")]).await.network.about.clone();
-    let is_moved = |id: &KvNamespaceId| place::replicas(&after, *id)[0].name == name("sin1");
-    let moved: Vec<_> = all.into_iter().filter(is_moved).take(5).collect();
+    let two = world.network.about.clone();
+    let three = World::new(&[("fra1", "FRA"), ("ams1", "AMS"), ("sin1", "SIN")]).await.network.about.clone();
+    let is_moved = |id: &KvNamespaceId| place::replicas(&three, *id)[0].name == name("sin1");
+    let moved: Vec<_> = world.named.iter().copied().filter(is_moved).take(8).collect();
     for id in &moved {
         world.put("fra1", *id, "k", "1").await.expect("written");
     }
-    for server in ["fra1", "ams1"] {
-        world.kill(server).await;
+    world.restart_as(three).await;
+    for id in &moved {
+        assert_eq!(world.get("fra1", *id, "k", KvRead::Latest).await, found("1"));
+        assert_eq!(world.stored("sin1", *id, "k").await.as_deref(), Some("1"));
+        world.put("fra1", *id, "k2", "2").await.expect("written");
     }
-    world.network = Arc::new(Network { about: after, ..Network::default() });
-    for server in ["fra1", "ams1", "sin1"] {
-        world.start(server);
-    }
-    pass(Duration::from_secs(2)).await;
-    for id in moved {
-        assert_eq!(world.get("fra1", id, "k", KvRead::Latest).await, found("1"));
-        assert_eq!(world.stored("sin1", id, "k").await.as_deref(), Some("1"));
+    world.restart_as(two).await;
+    for (id, server) in moved.iter().flat_map(|id| [(id, "fra1"), (id, "ams1")]) {
+        assert_eq!(world.stored(server, *id, "k2").await.as_deref(), Some("2"), "{server}");
     }
 }
 
