@@ -98,7 +98,7 @@ impl Answers {
             Question::Changes { store, since } => self.changes(asker, store, since).await,
             Question::Versions { store, numbers } => self.versions(store, numbers, taken).await,
             Question::Forget(names) => {
-                names.iter().for_each(|name| kv.cache.forget(name));
+                names.iter().for_each(|name| kv.forget(name));
                 Ok(Answer::Done)
             }
             Question::Nudge => {

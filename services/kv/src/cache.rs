@@ -103,6 +103,10 @@ impl Cache {
         if count.load(Ordering::Acquire) != before.0 {
             return;
         }
+        // Of two that were asked for at the same time the one that was right later stays.
+        if self.entries.peek(&name).is_some_and(|known| known.at > entry.at) {
+            return;
+        }
         self.entries.insert(name.clone(), entry);
         // Forgotten in between: who forgets counts first, and removes then.
         if count.load(Ordering::Acquire) != before.0 {
@@ -163,6 +167,16 @@ mod tests {
         assert!(cache.get(&name("a"), STALE_MAX).is_some());
         cache.forget(&name("a"));
         assert!(cache.get(&name("a"), STALE_MAX).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_right_earlier_does_not_take_the_place_of_what_was_right_later() {
+        let (cache, before) = (Cache::new(1 << 20), Instant::now());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        cache.put(name("a"), entry(2), cache.before(&name("a")));
+        cache.put(name("a"), Entry { at: before, ..entry(1) }, cache.before(&name("a")));
+        let kept = cache.get(&name("a"), STALE_MAX).and_then(|entry| entry.value).expect("a value");
+        assert_eq!(kept.value.len(), 2);
     }
 
     #[tokio::test]

@@ -49,6 +49,13 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     }
 }
 
+impl<T: Clone + Send + 'static> Flights<T> {
+    /// Who asks for a key from now on does not join who has asked before.
+    pub(crate) fn leave(&self, name: &Name) {
+        lock(&self.0).under_way.remove(name);
+    }
+}
+
 fn lock<T: Clone + Send + 'static>(list: &Mutex<List<T>>) -> MutexGuard<'_, List<T>> {
     list.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -250,7 +250,7 @@ impl Kv {
             match done {
                 // This server's own reads see at once what was written by its clients.
                 Ok(()) => {
-                    writes.into_iter().for_each(|(key, _)| self.cache.forget(&(namespace, key)));
+                    writes.into_iter().for_each(|(key, _)| self.forget(&(namespace, key)));
                     return Ok(());
                 }
                 Err(error @ (KvError::Busy | KvError::Full(_))) => return Err(error),
@@ -266,10 +266,16 @@ impl Kv {
         self.metrics.writes.inc_by(done.taken as u64);
         for (key, _) in &writes {
             let name = (namespace, key.clone());
-            self.cache.forget(&name);
+            self.forget(&name);
             self.forgets.tell(name, &self.metrics);
         }
         self.push(namespace, writes, done.stamps).await
+    }
+
+    /// A key was written: what is known of it, or is being asked for, is no answer any more.
+    pub(crate) fn forget(&self, name: &Name) {
+        self.flights.leave(name);
+        self.cache.forget(name);
     }
 
     /// Keys, from the home.

@@ -25,7 +25,7 @@ use proxima_model::{KvNamespaceId, NodeName};
 use proxima_pipeline::KvError;
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -43,10 +43,8 @@ const PULL_EVERY: Duration = Duration::from_secs(20);
 /// How long a replica goes on answering readers who take what is a minute old after it last took everything over from the
 /// home: three such times.
 const IN_STEP: Duration = Duration::from_secs(60);
-/// How long a server that starts has itself represented while it takes over what it missed. Beyond that, another one may be
-/// needed more than what it does not have yet.
-const FIRST_PULL_WITHIN: Duration = Duration::from_secs(60);
-/// How often a server is tried then that says at once that it is not there: connections may not be made yet.
+/// How often a server is tried, before this one answers as a home, that cannot be taken over from: connections may not be made
+/// yet. As long as something comes it goes on.
 const FIRST_PULLS: usize = 6;
 /// How long one waits in between. Who does not answer for as long is not tried again.
 const FIRST_PULL_REST: Duration = Duration::from_secs(1);
@@ -176,8 +174,8 @@ impl Kv {
         Err(KvError::Busy)
     }
 
-    /// Takes over from a server what was missed.
-    pub(crate) async fn pull(&self, server: &NodeName) -> Result<(), KvError> {
+    /// Takes over from a server what was missed; says how many messages of it came.
+    async fn pull(&self, server: &NodeName, came: &mut usize) -> Result<(), KvError> {
         let begun = Instant::now();
         // Where other servers are added or gone, this one may have other namespaces, of which nothing was told so far.
         let name = format!("{server}/{:016x}", self.map);
@@ -188,7 +186,7 @@ impl Kv {
             let (answer, _) = self.reach.ask(server, &question).await?;
             let Answer::Feed(store, feed) = answer else { return Err(misunderstood()) };
             let (up_to, has_more) = (feed.up_to, feed.has_more);
-            self.take_over(server, store, feed.changes).await?;
+            self.take_over(server, store, feed.changes, came).await?;
             let next = Cursor { store, up_to };
             if next != cursor {
                 self.own.commit(Job::Cursor(name.clone(), next)).await?;
@@ -210,6 +208,7 @@ impl Kv {
         server: &NodeName,
         store: StoreId,
         changes: Vec<Change>,
+        came: &mut usize,
     ) -> Result<(), KvError> {
         let mut missing: Vec<Number> = self.own.read(move |store, _| store.missing(&changes)).await?;
         while !missing.is_empty() {
@@ -222,6 +221,7 @@ impl Kv {
             let done_now = self.own.commit(Job::Merge(versions)).await?;
             self.metrics.merged.inc_by(done_now.taken as u64);
             missing.drain(..done);
+            *came += 1;
         }
         Ok(())
     }
@@ -229,7 +229,8 @@ impl Kv {
     /// Keeps this server and the others in step, until `stop`.
     pub(crate) async fn replicate_until(self: Arc<Self>, stop: CancellationToken) {
         let Some(waiting) = lock(&self.replication.waiting).take() else { return };
-        if self.servers.all().len() < 2 {
+        // Without a store there is nothing to keep in step: others represent this server.
+        if self.servers.all().len() < 2 || self.own.fault().is_some() {
             return;
         }
         tokio::select! {
@@ -240,9 +241,7 @@ impl Kv {
     }
 
     async fn pull_for_ever(&self, mut waiting: mpsc::Receiver<NodeName>) {
-        if timeout(FIRST_PULL_WITHIN, self.pull_from_all(FIRST_PULLS)).await.is_err() {
-            tracing::warn!("what was missed is not taken over yet; it goes on while this server answers");
-        }
+        self.pull_from_all(FIRST_PULLS).await;
         self.replication.ready.store(true, Ordering::Release);
         let mut ticks = interval(PULL_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -263,19 +262,24 @@ impl Kv {
     }
 
     async fn try_pull(&self, server: &NodeName, tries: usize) {
-        for left in (0..tries).rev() {
-            let begun = Instant::now();
-            let Err(error) = self.pull(server).await else { return };
+        let mut left = tries;
+        while left > 0 {
+            let (begun, mut came) = (Instant::now(), 0);
+            let Err(error) = self.pull(server, &mut came).await else { return };
             match error {
                 KvError::Unreachable(_) | KvError::Busy => {
                     tracing::debug!(%server, %error, "nothing is taken over from a server now");
                 }
                 error => tracing::warn!(%server, %error, "what a server has cannot be taken over"),
             }
-            if left == 0 || begun.elapsed() >= FIRST_PULL_REST {
-                return;
+            left = match came {
+                0 if begun.elapsed() >= FIRST_PULL_REST => 0,
+                0 => left - 1,
+                _ => tries,
+            };
+            if left > 0 {
+                sleep(FIRST_PULL_REST).await;
             }
-            sleep(FIRST_PULL_REST).await;
         }
     }
 

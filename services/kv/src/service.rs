@@ -96,6 +96,9 @@ pub(crate) fn run(kv: &Arc<Kv>, stop: &CancellationToken) -> Vec<tokio::task::Jo
 
 impl Kv {
     async fn sweep_until(self: Arc<Self>, stop: CancellationToken) {
+        if self.own.fault().is_some() {
+            return;
+        }
         let mut ticks = interval(SWEEP_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -78,6 +78,37 @@ async fn a_server_that_comes_back_with_an_empty_disk_has_everything_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_has_much_to_take_over_is_no_home_before_it_has_all_of_it_however_often_that_is_broken_off()
+ {
+    let mut world = World::of_four().await;
+    let id = world.namespace("ams1", "sin1");
+    let long = |number: u8| KvValue { value: vec![number; 3 << 20].into(), metadata: None, expires: None };
+    let pairs: Vec<_> =
+        (0..12).map(|number| KvPair { key: key(&format!("{number}")), value: long(number) }).collect();
+    world.port("fra1").put(id, pairs.clone()).await.expect("written");
+    world.kill("ams1").await;
+    std::fs::remove_dir_all(world.folder.path().join("ams1")).expect("a lost disk");
+    // Each third message is lost.
+    world.lose(Some(|question| {
+        static MESSAGES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let is_one = matches!(question, Question::Versions { .. });
+        is_one && MESSAGES.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 3 == 2
+    }));
+    let wanted = String::from_utf8(pairs[11].value.value.to_vec()).expect("text");
+    world.start("ams1");
+    for second in 0.. {
+        let has_all = world.stored("ams1", id, "11").await.is_some();
+        assert_eq!(world.get("fra2", id, "11", KvRead::Latest).await, found(&wanted), "{second}");
+        if has_all {
+            assert!(second > 2, "it was broken off");
+            break;
+        }
+        assert!(!world.kv("ams1").replication.is_ready());
+        pass(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_has_just_started_is_no_home_before_it_has_taken_over_what_it_missed() {
     let mut world = World::of_four().await;
     let id = world.namespace("ams1", "sin1");
