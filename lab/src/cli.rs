@@ -55,6 +55,9 @@ enum LabCommand {
         /// Folder that origins serve that name none in the topology.
         #[arg(long)]
         origin_root: Option<PathBuf>,
+        /// The program that runs Workers on servers; looked for in PATH unless told otherwise.
+        #[arg(long, env = "PROXIMA_WORKERD", value_name = "FILE")]
+        workerd: Option<PathBuf>,
         #[command(flatten)]
         which: Which,
     },
@@ -122,7 +125,13 @@ enum LabCommand {
 /// Whatever went wrong, for people to read.
 pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
     match args.command {
-        LabCommand::Up { topology, proxima, origin_root, which } => up(topology, proxima, origin_root, which),
+        LabCommand::Up { topology, proxima, origin_root, workerd, which } => {
+            let name = which.exact_name().to_owned();
+            let state_root = which.state_root;
+            let options =
+                UpOptions { name, state_root, proxima, origin_root, workerd, ..UpOptions::default() };
+            up(topology, options)
+        }
         LabCommand::Status { json, which } => {
             let status = which.attach()?.status()?;
             if json {
@@ -168,19 +177,7 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn up(
-    topology: Option<PathBuf>,
-    proxima: Option<PathBuf>,
-    origin_root: Option<PathBuf>,
-    which: Which,
-) -> anyhow::Result<ExitCode> {
-    let mut options = UpOptions {
-        name: which.exact_name().to_owned(),
-        state_root: which.state_root,
-        proxima,
-        origin_root,
-        ..UpOptions::default()
-    };
+fn up(topology: Option<PathBuf>, mut options: UpOptions) -> anyhow::Result<ExitCode> {
     if let Some(path) = topology {
         let text = crate::topology::read_text(&path)?;
         options.topology = (path.display().to_string(), text);

@@ -48,6 +48,8 @@ pub struct UpOptions {
     pub daemon: Option<PathBuf>,
     /// Folder that origins serve that name none in the topology; `None` is a page of the lab's.
     pub origin_root: Option<PathBuf>,
+    /// The program that runs Workers on servers; `None` is what they find in `PATH`.
+    pub workerd: Option<PathBuf>,
 }
 
 impl Default for UpOptions {
@@ -60,6 +62,7 @@ impl Default for UpOptions {
             proxima: None,
             daemon: None,
             origin_root: None,
+            workerd: None,
         }
     }
 }
@@ -304,6 +307,9 @@ fn start_daemon(state: &LabState, options: &UpOptions, progress: &mut dyn FnMut(
     command.arg("--proxima").arg(proxima);
     if let Some(root) = &options.origin_root {
         command.arg("--origin-root").arg(absolute(root)?);
+    }
+    if let Some(workerd) = &options.workerd {
+        command.arg("--workerd").arg(absolute(workerd)?);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     // SAFETY: setsid(2) is async-signal-safe. The daemon must not get the terminal's signals.

@@ -1,7 +1,7 @@
 //! The configuration of a node, as the node reads it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -21,6 +21,8 @@ const CLIENTS: [&str; 2] = ["172.16.0.0/16", "fd00:16::/32"];
 const CACHE_BYTES: u64 = 64 << 20;
 /// And of the disk: the least that there is.
 const CACHE_DISK_BYTES: u64 = 64 << 20;
+/// Processes that Workers of one node are spread over: the lab has the processors of one machine for all nodes.
+const WORKERS_SHARDS: usize = 1;
 
 #[derive(Serialize)]
 struct NodeFile {
@@ -34,6 +36,8 @@ struct NodeFile {
     tiers: TiersTable,
     control: ControlTable,
     anycast: AnycastTable,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workers: Option<WorkersTable>,
 }
 
 #[derive(Serialize)]
@@ -134,6 +138,12 @@ struct AnycastTable {
 }
 
 #[derive(Serialize)]
+struct WorkersTable {
+    workerd: PathBuf,
+    shards: usize,
+}
+
+#[derive(Serialize)]
 struct BfdTable {
     interval_ms: u32,
     multiplier: u32,
@@ -147,8 +157,14 @@ struct NeighborTable {
     asn: u32,
 }
 
-/// node.toml of a server.
-pub(crate) fn render(state: &LabState, topology: &Topology, plan: &Plan, server: &Host) -> Result<String> {
+/// node.toml of a server. With `workerd`, the program of that name, it runs Workers.
+pub(crate) fn render(
+    state: &LabState,
+    topology: &Topology,
+    plan: &Plan,
+    server: &Host,
+    workerd: Option<&Path>,
+) -> Result<String> {
     let HostKind::Server { pop } = &server.kind else {
         return Err(LabError::UnknownName {
             wanted: "server",
@@ -186,6 +202,7 @@ pub(crate) fn render(state: &LabState, topology: &Topology, plan: &Plan, server:
         tiers: tiers(topology, plan, server),
         control: ControlTable { listen: vec![server.api()], activation: "trust" },
         anycast: anycast(state, topology, plan, server),
+        workers: workerd.map(|workerd| WorkersTable { workerd: workerd.to_owned(), shards: WORKERS_SHARDS }),
     };
     toml::to_string(&file).map_err(|error| LabError::Malformed {
         what: format!("node.toml of {}", server.name),
@@ -271,13 +288,12 @@ fn ledger(topology: &Topology, plan: &Plan, server: &Host) -> Result<LedgerTable
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     fn rendered(server: &str) -> toml::Table {
         let topology = Topology::default_three_continents();
         let plan = Plan::new(&topology);
         let state = LabState::new("t", Path::new("/run/x")).unwrap();
-        render(&state, &topology, &plan, plan.server(server).unwrap()).unwrap().parse().unwrap()
+        render(&state, &topology, &plan, plan.server(server).unwrap(), None).unwrap().parse().unwrap()
     }
 
     fn upstreams(server: &str) -> Vec<String> {
@@ -291,11 +307,22 @@ mod tests {
         let plan = Plan::new(&topology);
         let state = LabState::new("t", Path::new("/run/x")).unwrap();
         for server in plan.servers() {
-            let text = render(&state, &topology, &plan, server).unwrap();
+            let text = render(&state, &topology, &plan, server, Some(Path::new("/opt/workerd"))).unwrap();
             let config =
                 proxima_chassis::NodeConfig::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
             assert_eq!(config.node.name.as_str(), server.name);
         }
+    }
+
+    #[test]
+    fn servers_run_workers_where_their_engine_is_given() {
+        let topology = Topology::default_three_continents();
+        let plan = Plan::new(&topology);
+        let state = LabState::new("t", Path::new("/run/x")).unwrap();
+        let (server, engine) = (plan.server("fra-1").unwrap(), Path::new("/opt/workerd"));
+        let text = render(&state, &topology, &plan, server, Some(engine)).unwrap();
+        assert_eq!(text.parse::<toml::Table>().unwrap()["workers"]["workerd"].as_str(), Some("/opt/workerd"));
+        assert!(rendered("fra-1").get("workers").is_none(), "its own reader looks in PATH");
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub(crate) struct DaemonArgs {
     /// Folder that origins serve that have none of their own.
     #[arg(long)]
     pub(crate) origin_root: Option<PathBuf>,
+    /// The program that runs Workers on servers.
+    #[arg(long)]
+    pub(crate) workerd: Option<PathBuf>,
 }
 
 struct Daemon {
@@ -58,6 +61,7 @@ struct Daemon {
     plan: Plan,
     proxima: PathBuf,
     origin_root: Option<PathBuf>,
+    workerd: Option<PathBuf>,
     /// By link name.
     lines: BTreeMap<String, DelayLine>,
     /// By link name: the shape in force, which faults change.
@@ -108,6 +112,7 @@ fn start(args: &DaemonArgs) -> Result<(Daemon, UnixListener)> {
         plan,
         proxima: args.proxima.clone(),
         origin_root: args.origin_root.clone(),
+        workerd: args.workerd.clone(),
         lines: BTreeMap::new(),
         shapes: BTreeMap::new(),
         cut: BTreeSet::new(),

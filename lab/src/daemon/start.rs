@@ -79,7 +79,10 @@ impl Daemon {
                 }
                 HostKind::Server { .. } => {
                     ca.issue(name, &config)?;
-                    write(&config.join("node.toml"), node::render(state, &self.topology, &self.plan, host)?)?;
+                    write(
+                        &config.join("node.toml"),
+                        node::render(state, &self.topology, &self.plan, host, self.workerd.as_deref())?,
+                    )?;
                 }
                 HostKind::Origin => self.write_origin(host)?,
                 HostKind::Client | HostKind::NameServer => {}

@@ -57,6 +57,7 @@ fn options(name: &str, root: &Path) -> UpOptions {
         proxima: Some(fixture("fake-node.py")),
         daemon: Some(env!("CARGO_BIN_EXE_proxima-lab").into()),
         origin_root: None,
+        workerd: None,
     }
 }
 
