@@ -1,5 +1,5 @@
-//! The Node packages, each set in a folder of `target`: the suite `http-cache-tests`, and the engine of Workers with the
-//! tool that deploys them.
+//! The Node packages, each set in a folder of `target`: the suite `http-cache-tests`, the engine of Workers with the tool
+//! that deploys them, and what the examples import.
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,14 +19,22 @@ const FILES: [&str; 2] = ["package.json", "package-lock.json"];
 /// Packages that are installed together.
 #[derive(Clone, Copy)]
 struct Set {
-    /// The folder below `tests` that says which, and the one below `target` where they are.
+    /// The folder of the repository that says which.
+    sources: &'static str,
+    /// The one below `target` where they are.
     folder: &'static str,
     what_for: &'static str,
 }
 
-const HTTP_CACHE: Set = Set { folder: "http-cache", what_for: "a suite that tests the cache" };
-const WORKERS: Set =
-    Set { folder: "workers", what_for: "the engine of Workers, and wrangler, which deploys them" };
+const HTTP_CACHE: Set =
+    Set { sources: "tests/http-cache", folder: "http-cache", what_for: "a suite that tests the cache" };
+const WORKERS: Set = Set {
+    sources: "tests/workers",
+    folder: "workers",
+    what_for: "the engine of Workers, and wrangler, which deploys them",
+};
+const HONO: Set =
+    Set { sources: "examples/hono", folder: "hono", what_for: "the framework of an example of Workers" };
 
 /// The folder `node_modules` with the suite. Tests find it in the environment as `PROXIMA_HTTP_CACHE_TESTS`.
 pub(crate) fn http_cache_tests(workspace: &Workspace) -> PathBuf {
@@ -40,7 +48,7 @@ pub(crate) fn workers_packages(workspace: &Workspace) -> PathBuf {
 
 /// Installs those sets whose lock changed, and leaves the others alone.
 pub(super) fn install(workspace: &Workspace) -> Result<()> {
-    [HTTP_CACHE, WORKERS].into_iter().try_for_each(|set| set.install(workspace))
+    [HTTP_CACHE, WORKERS, HONO].into_iter().try_for_each(|set| set.install(workspace))
 }
 
 impl Set {
@@ -49,7 +57,7 @@ impl Set {
     }
 
     fn install(self, workspace: &Workspace) -> Result<()> {
-        let sources = workspace.root.join("tests").join(self.folder);
+        let sources = workspace.root.join(self.sources);
         let mut stamp = String::new();
         for name in FILES {
             let path = sources.join(name);
@@ -65,7 +73,7 @@ impl Set {
         if major(version.trim()).is_none_or(|major| major < MAJOR_MIN) {
             bail!("node is `{}`; Node {MAJOR_MIN} or newer is needed", version.trim());
         }
-        println!("Installing the Node packages of tests/{}: {}.", self.folder, self.what_for);
+        println!("Installing the Node packages of {}: {}.", self.sources, self.what_for);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         for name in FILES {
             let from = sources.join(name);
