@@ -14,6 +14,7 @@ mod withdrawal;
 
 use std::{
     net::SocketAddr,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -21,10 +22,20 @@ use std::{
 use proxima_lab::Fault;
 use two_pops::{HOST, TwoPops, at_home};
 
+/// Where the set-up has put the Node packages.
+fn packages() -> PathBuf {
+    let named = std::env::var_os("PROXIMA_WORKERS_PACKAGES").map(PathBuf::from);
+    let of_named = named.as_deref().and_then(|modules| modules.parent()?.parent());
+    of_named.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), Path::to_owned)
+}
+
 #[test]
 fn lab_the_guided_tour_holds() {
     let status = Command::new(env!("CARGO_BIN_EXE_proxima"))
-        .args(["tour", "--once", "--name", "test-tour"])
+        .args(["tour", "--once", "--name", "test-tour", "--examples"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples"))
+        .arg("--packages")
+        .arg(packages())
         .status()
         .expect("the binary runs");
     assert!(status.success(), "the tour found something broken: see above");

@@ -15,7 +15,7 @@ pub(crate) fn run(workspace: &Workspace, once: bool) -> Result<()> {
 
     let binary = workspace.target.join("debug/proxima");
     let mut tour = command::as_root(&binary)?;
-    tour.arg("tour").current_dir(&workspace.root);
+    tour.arg("tour").arg("--packages").arg(&workspace.target).current_dir(&workspace.root);
     if once {
         tour.arg("--once");
     }

@@ -3,7 +3,9 @@
 //! ```text
 //!  lab up ─▶ a zone, through the API ─▶ names, in each region ─▶ pages, from the nearest PoP ─▶ a record changes, a purge
 //!                                                                                                     │
-//!    what was reached ◀─ a request explained ◀─ the centre dies ◀─ links and routers die ◀─ servers and PoPs die
+//!                                                       Workers: deployed, replaced, misbehaving ◀────┘
+//!                                                                     │
+//!    what was reached ◀─ a request explained ◀─ the centre dies ◀─ servers and PoPs, then links and routers die
 //! ```
 //!
 //! Every step says what it does, shows the command that does it, and what was measured. The tour asserts what must hold
@@ -18,6 +20,7 @@ mod purge;
 mod reach;
 mod site;
 mod tell;
+mod workers;
 
 use std::{net::IpAddr, path::PathBuf, process::ExitCode};
 
@@ -46,6 +49,12 @@ pub(crate) struct TourArgs {
     /// The site's files.
     #[arg(long, default_value = PAGES)]
     pages: PathBuf,
+    /// The Workers that are deployed: the repository's folder.
+    #[arg(long, default_value = "examples", value_name = "FOLDER")]
+    examples: PathBuf,
+    /// Where `cargo xtask setup` has put the Node packages that deploy and run them: the repository's folder.
+    #[arg(long, default_value = "target", value_name = "FOLDER")]
+    packages: PathBuf,
 }
 
 /// What the steps have in common.
@@ -53,20 +62,26 @@ struct Tour {
     lab: Lab,
     tell: Tell,
     pages: Vec<String>,
+    sources: workers::Sources,
 }
 
 pub(crate) fn run(args: TourArgs) -> anyhow::Result<ExitCode> {
     let pages = site::pages(&args.pages)?;
+    let sources = workers::Sources::find(&args.examples, &args.packages)?;
     let mut tell = Tell::new(&args.name);
     tell.step("An internet: three PoPs on three continents, two servers each, BGP routers, delayed links");
-    let options =
-        UpOptions { name: args.name.clone(), origin_root: Some(args.pages), ..UpOptions::default() };
+    let options = UpOptions {
+        name: args.name.clone(),
+        origin_root: Some(args.pages),
+        workerd: Some(sources.workerd()),
+        ..UpOptions::default()
+    };
     tell.command_line(&format!("proxima lab up --name {}", args.name));
     // The tour's own lab, should a former tour have left it up.
     Lab::remove(&args.name, &options.state_root)?;
     let lab = Lab::up(&options, &mut |step| println!("  {step}"))?;
     println!("\n{}", lab.status()?);
-    let mut tour = Tour { lab, tell, pages };
+    let mut tour = Tour { lab, tell, pages, sources };
     let walked = tour.walk();
     let held = tour.tell.summary();
     if args.once {
@@ -95,6 +110,7 @@ impl Tour {
         pages::measure(self)?;
         change::measure(self)?;
         purge::measure(self)?;
+        workers::walk(self)?;
         faults::server_dies(self)?;
         faults::pop_dies(self)?;
         faults::path_dies(self)?;
