@@ -57,6 +57,27 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
+    /// Uploads a Worker of one module, which is called as its file; it answers at once.
+    pub(crate) fn worker(&self, name: &str, metadata: &Path, module: &Path) -> Result<()> {
+        let path = format!("accounts/{}/workers/scripts/{name}", self.account()?);
+        let part = module.file_name().context("the module is a file")?.to_string_lossy();
+        let form = [
+            "--form".to_owned(),
+            format!("metadata=@{};type=application/json", metadata.display()),
+            "--form".to_owned(),
+            format!("{part}=@{};type=application/javascript+module", module.display()),
+        ];
+        self.ask("PUT", &path, &form).map(drop)
+    }
+
+    /// Has a Worker answer the URLs of a zone that match.
+    pub(crate) fn route(&self, zone: &str, pattern: &str, worker: &str) -> Result<()> {
+        let zones = self.call("GET", &format!("zones?name={zone}"), None)?;
+        let id = text(&zones, "/0/id").with_context(|| format!("there is no zone {zone}"))?;
+        let route = json!({"pattern": pattern, "script": worker});
+        self.call("POST", &format!("zones/{id}/workers/routes"), Some(&route)).map(drop)
+    }
+
     /// The `result` of a call that must succeed.
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         let content = body.map(|body| {

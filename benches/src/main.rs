@@ -23,6 +23,7 @@ mod report;
 mod resolver;
 mod statistics;
 mod trust;
+mod workers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,6 +53,8 @@ enum Bench {
     Dns(dns::Options),
     /// What resolving a name costs, against unbound, knot-resolver, pdns-recursor and bind.
     Resolver(resolver::Options),
+    /// Workers, against the bare engine; their first requests, their memory, their neighbours.
+    Workers(workers::Options),
     /// A million zones in one replica: start, memory, warm and cold lookups.
     Ledger(ledger::Options),
     /// One phase of `ledger`.
@@ -136,6 +139,7 @@ fn run(bench: Bench) -> Result<()> {
         Bench::Connections(options) => (http::connections::run(options)?, &options.place),
         Bench::Dns(options) => (dns::run(options)?, &options.place),
         Bench::Resolver(options) => (resolver::run(options)?, &options.place),
+        Bench::Workers(options) => (workers::run(options)?, &options.place),
         Bench::Ledger(options) => (ledger::run(options)?, &options.place),
         Bench::LedgerPhase(options) => return ledger::run_phase(options),
         Bench::Load(options) => return load::run(options),

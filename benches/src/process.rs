@@ -100,6 +100,20 @@ impl Server {
         self.sum_mib("smaps_rollup", field)
     }
 
+    /// How many of them run the program of this name, and the memory that those hold together, in MiB; `field` is one of
+    /// `/proc/PID/smaps_rollup`.
+    pub(crate) fn of_program(&self, name: &str, field: &str) -> Result<(usize, f64)> {
+        let (mut processes, mut kib) = (0, 0);
+        for pid in tree(self.child.id())? {
+            let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
+            if read("comm").is_ok_and(|comm| comm.trim_end() == name) {
+                processes += 1;
+                kib += parse_kib(&read("smaps_rollup").unwrap_or_default(), field).unwrap_or(0);
+            }
+        }
+        Ok((processes, kib as f64 / 1024.0))
+    }
+
     /// A field of a file in `/proc/PID`, of all of them together.
     fn sum_mib(&self, file: &str, field: &str) -> Result<f64> {
         let mut kib = 0;

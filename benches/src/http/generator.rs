@@ -43,7 +43,7 @@ end
 "#;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Generator {
+pub(crate) enum Generator {
     /// HTTP/1.1 in clear.
     Wrk,
     /// HTTP/1.1 by TLS.
@@ -58,7 +58,7 @@ pub(super) enum Generator {
 
 /// How many URLs there are, which differ by their queries.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Urls {
+pub(crate) enum Urls {
     /// One.
     Same,
     /// Each is asked for once.
@@ -68,15 +68,15 @@ pub(super) enum Urls {
 }
 
 /// What is asked for.
-pub(super) struct Target {
-    pub(super) address: SocketAddr,
-    pub(super) path: &'static str,
-    pub(super) urls: Urls,
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) path: &'static str,
+    pub(crate) urls: Urls,
 }
 
 impl Generator {
     /// Makes a load of about `seconds`; `trial` is one that was made before, and tells how fast it goes.
-    pub(super) fn run(self, target: &Target, seconds: u64, trial: &Load) -> Result<Load> {
+    pub(crate) fn run(self, target: &Target, seconds: u64, trial: &Load) -> Result<Load> {
         let took_us = u64::try_from(Duration::from_secs_f64(trial.seconds).as_micros()).unwrap_or(u64::MAX);
         let requests = trial.requests * seconds * 1_000_000 / took_us.max(1);
         self.run_some(target, seconds, requests.max(TRIAL_REQUESTS))
@@ -84,7 +84,7 @@ impl Generator {
 
     /// A short load, which also fills connections, caches and branch predictors: once to have them filled, and once more
     /// to see how fast it goes.
-    pub(super) fn trial(self, target: &Target) -> Result<Load> {
+    pub(crate) fn trial(self, target: &Target) -> Result<Load> {
         let first = self.run_some(target, 1, TRIAL_REQUESTS)?;
         if self == Self::Wrk { Ok(first) } else { self.run(target, 1, &first) }
     }
@@ -201,7 +201,7 @@ impl Answers {
 
 /// Makes the URLs of one run its own.
 #[allow(clippy::disallowed_methods, reason = "any number that no other run had")]
-pub(super) fn seed() -> Result<String> {
+pub(crate) fn seed() -> Result<String> {
     Ok(SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("the clock is before 1970")?

@@ -16,7 +16,7 @@
 
 pub(crate) mod connections;
 pub(crate) mod disk;
-mod generator;
+pub(crate) mod generator;
 pub(crate) mod mixed;
 mod origin;
 mod subjects;
@@ -32,7 +32,7 @@ use origin::Origin;
 use subjects::{Room, Subject};
 
 /// The name under which every subject serves the origin.
-const HOST: &str = "bench.example";
+pub(crate) const HOST: &str = "bench.example";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

@@ -1,15 +1,18 @@
-//! Our own load, where no packaged program makes it: HTTP/3, a steady rate, and connections that do nothing.
+//! Our own load, where no packaged program makes it: HTTP/3, a steady rate, first requests, and connections that do
+//! nothing.
 //!
 //! ```text
-//! proxima-bench http │ mixed │ connections ──► proxima-bench load KIND (pinned to the load's core) ──► RESULT line
+//! proxima-bench http │ mixed │ workers │ … ──► proxima-bench load KIND (pinned to the load's core) ──► RESULT line
 //! ```
 //!
 //! A program of its own, so that it has its core and its own processor time. Invariants: an answer counts only if it is
 //! 200 and whole; whatever else comes is a failure, and a load with failures is no measurement.
 
+mod each;
 mod http1;
 mod http3;
 mod idle;
+mod paced;
 mod steady;
 
 use std::net::SocketAddr;
@@ -38,6 +41,10 @@ enum Kind {
     Http3(http3::Options),
     /// Hits and misses over HTTP/1.1, at a rate or as fast as they are answered.
     Steady(steady::Options),
+    /// Each of many hosts asked once.
+    Each(each::Options),
+    /// One page asked for at a rate.
+    Paced(paced::Options),
     /// Connections that are kept and do nothing.
     Idle(idle::Options),
 }
@@ -56,6 +63,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.kind {
         Kind::Http3(options) => println!("{}", http3::run(options)?.line()),
         Kind::Steady(options) => println!("{}", steady::run(options)?.line()),
+        Kind::Each(options) => println!("{}", each::run(options)?.line()),
+        Kind::Paced(options) => println!("{}", paced::run(options)?.line()),
         Kind::Idle(options) => idle::run(options)?,
     }
     Ok(())

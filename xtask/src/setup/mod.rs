@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::workspace::Workspace;
 
-pub(crate) use node::{http_cache_tests, workers_packages};
+pub(crate) use node::{http_cache_tests, workerd, workers_packages};
 pub(crate) use python::interpreter as python;
 
 /// `packages.toml`.

@@ -46,6 +46,12 @@ pub(crate) fn workers_packages(workspace: &Workspace) -> PathBuf {
     WORKERS.target(workspace).join("node_modules")
 }
 
+/// The engine among those.
+pub(crate) fn workerd(workspace: &Workspace) -> PathBuf {
+    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "64" };
+    workers_packages(workspace).join(format!("@cloudflare/workerd-linux-{machine}/bin/workerd"))
+}
+
 /// Installs those sets whose lock changed, and leaves the others alone.
 pub(super) fn install(workspace: &Workspace) -> Result<()> {
     [HTTP_CACHE, WORKERS, HONO].into_iter().try_for_each(|set| set.install(workspace))
