@@ -16,6 +16,7 @@ mod shard;
 mod spawner;
 mod verdicts;
 mod watch;
+mod wire;
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -34,7 +35,7 @@ use self::{
     folder::Folder,
     process::{AtWork, Verdict},
     settings::{CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, EGRESS_SOCKET, KV_SOCKET, settings},
-    shard::{Common, Shard, Unavailable},
+    shard::{Common, Place, Shard, Unavailable},
     spawner::Spawner,
     verdicts::{PLACES, Verdicts},
     watch::Limits,
@@ -120,8 +121,8 @@ impl Engine {
         });
         let shards =
             config.shards.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
-        let places = |count| (0..count).map(|_| Shard::new(Arc::clone(&common))).collect();
-        let (shards, apart) = (places(shards), places(PLACES));
+        let places = |count, kind| (0..count).map(|_| Shard::new(Arc::clone(&common), kind)).collect();
+        let (shards, apart) = (places(shards, Place::Shared), places(PLACES, Place::Apart));
         Ok((Arc::new(Self { shards, apart, secret, common }), asked))
     }
 
@@ -130,17 +131,17 @@ impl Engine {
         self.shards.iter().chain(&self.apart).for_each(|shard| shard.stop());
     }
 
-    /// The answer of a version. A request whose process ends is sent once more, where that cannot do anything twice (RFC 9110,
-    /// 9.2.2) and none of its body is gone.
+    /// The answer of a version. A request whose process ends, or is kept busy by another one, is sent once more, where that cannot
+    /// do anything twice (RFC 9110, 9.2.2) and none of its body is gone.
     pub(crate) async fn run(&self, key: &VersionKey, head: Head, body: Body) -> Result<Response, Fault> {
         let again = (head.method.is_idempotent() && body.is_empty()).then(|| head.clone());
-        match (self.try_once(key, head, body).await, again) {
+        match (self.try_once(key, head, body, again.is_some()).await, again) {
             (Ok(response), _) => Ok(response),
             (Err(Lost::Fault(fault)), _) => Err(fault),
             (Err(Lost::Cut), None) => Err(Fault::WorkerLost),
             (Err(Lost::Cut), Some(head)) => {
                 self.common.metrics.retried.inc();
-                self.try_once(key, head, Body::empty()).await.map_err(|lost| match lost {
+                self.try_once(key, head, Body::empty(), false).await.map_err(|lost| match lost {
                     Lost::Fault(fault) => fault,
                     Lost::Cut => Fault::WorkerLost,
                 })
@@ -148,7 +149,13 @@ impl Engine {
         }
     }
 
-    async fn try_once(&self, key: &VersionKey, head: Head, body: Body) -> Result<Response, Lost> {
+    async fn try_once(
+        &self,
+        key: &VersionKey,
+        head: Head,
+        body: Body,
+        may_be_sent_again: bool,
+    ) -> Result<Response, Lost> {
         let shard = self.shard(key)?;
         let at_work = shard.enter(key).await.map_err(|unavailable| {
             Lost::Fault(match unavailable {
@@ -160,10 +167,13 @@ impl Engine {
                 }
             })
         })?;
-        let within = head.within;
-        match tokio::time::timeout(within, self.ask(key, at_work, head, body)).await {
-            Ok(answered) => answered,
-            Err(_) => Err(Lost::Fault(Fault::OriginTimeout)),
+        let (process, within) = (Arc::clone(at_work.process()), head.within);
+        tokio::select! {
+            biased;
+            answered = tokio::time::timeout(within, self.ask(key, at_work, head, body)) => {
+                answered.unwrap_or(Err(Lost::Fault(Fault::OriginTimeout)))
+            }
+            () = process.avoided.cancelled(), if may_be_sent_again => Err(Lost::Cut),
         }
     }
 
@@ -200,6 +210,12 @@ impl Engine {
         };
         let (connection, mut response) = match answered.await {
             Ok(answered) => answered,
+            // More fields than are taken, or a longer head: the process is well.
+            Err(error) if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) => {
+                tracing::debug!(%error, %key, "the answer of a Worker cannot be read");
+                at_work.spoilt();
+                return Err(Lost::Fault(Fault::WorkerBroken("its answer has too many fields")));
+            }
             Err(error) => {
                 let verdict = process.verdict().await;
                 tracing::debug!(%error, %key, ?verdict, "a process was lost before it answered");

@@ -17,6 +17,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
+    libc::{self, c_int},
     sys::{
         prctl,
         resource::{Resource, setrlimit},
@@ -27,6 +28,7 @@ use proxima_pipeline::Body;
 use tokio::{net::UnixStream, process::Command, sync::watch};
 use tokio_util::sync::CancellationToken;
 
+use super::wire::Wire;
 use crate::version::VersionKey;
 
 /// Requests that a process has at a time: more than a thread answers in the time that people wait.
@@ -57,10 +59,12 @@ pub(crate) struct Process {
     socket: PathBuf,
     at_work: Mutex<Requests>,
     kept: Mutex<Vec<Kept>>,
-    progress: AtomicU64,
+    progress: Arc<AtomicU64>,
     ended: watch::Sender<Option<Verdict>>,
     /// It is to end.
     pub(crate) unneeded: CancellationToken,
+    /// Somebody keeps it busy: who can be answered elsewhere is.
+    pub(crate) avoided: CancellationToken,
 }
 
 struct Requests {
@@ -94,9 +98,10 @@ impl Process {
                 quiet_since,
             }),
             kept: Mutex::default(),
-            progress: AtomicU64::new(0),
+            progress: Arc::default(),
             ended: watch::Sender::new(None),
             unneeded: CancellationToken::new(),
+            avoided: CancellationToken::new(),
         })
     }
 
@@ -128,7 +133,12 @@ impl Process {
         quiet.then(|| requests.quiet_since.elapsed())
     }
 
-    /// How often something came out of it.
+    /// Whether nobody waits for it any more, whatever it is still busy with.
+    pub(crate) fn is_left(&self) -> bool {
+        self.avoided.is_cancelled() && self.requests().running.is_empty()
+    }
+
+    /// How often something came out of it, or was read by it.
     pub(crate) fn progress(&self) -> u64 {
         self.progress.load(Ordering::Relaxed)
     }
@@ -160,8 +170,8 @@ impl Process {
             }
         }
         let stream = UnixStream::connect(&self.socket).await?;
-        let (connection, driven) =
-            http1::Builder::new().max_headers(FIELDS_MAX).handshake(TokioIo::new(stream)).await?;
+        let wire = TokioIo::new(Wire::new(stream, Arc::clone(&self.progress)));
+        let (connection, driven) = http1::Builder::new().max_headers(FIELDS_MAX).handshake(wire).await?;
         tokio::spawn(driven.with_upgrades());
         Ok(connection)
     }
@@ -215,6 +225,12 @@ impl AtWork {
         self.process.keep(connection);
     }
 
+    /// An answer has come that cannot be used, nor its connection.
+    pub(crate) fn spoilt(mut self) {
+        self.progressed();
+        self.done = true;
+    }
+
     pub(crate) fn process(&self) -> &Arc<Process> {
         &self.process
     }
@@ -237,8 +253,15 @@ impl Drop for AtWork {
     }
 }
 
-/// The command that starts a process, which listens at `listener` and dies with the thread that starts it.
-pub(crate) fn command(program: &Path, folder: &Path, settings: &str, listener: &impl AsRawFd) -> Command {
+/// The command that starts a process, which listens at `listener` and dies with the thread that starts it; `nice` to all
+/// others by so much (nice(2)).
+pub(crate) fn command(
+    program: &Path,
+    folder: &Path,
+    settings: &str,
+    listener: &impl AsRawFd,
+    nice: c_int,
+) -> Command {
     let descriptor = listener.as_raw_fd();
     let mut command = Command::new(program);
     command
@@ -252,6 +275,10 @@ pub(crate) fn command(program: &Path, folder: &Path, settings: &str, listener: &
         .process_group(0)
         .kill_on_drop(true);
     let prepare = move || {
+        if nice > 0 {
+            // SAFETY: a system call without memory. It fails for nobody who asks for less.
+            unsafe { libc::nice(nice) };
+        }
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)?;
         // What it dies of would write all that its Workers know to the disk.
         setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(io::Error::from)?;
@@ -259,7 +286,7 @@ pub(crate) fn command(program: &Path, folder: &Path, settings: &str, listener: &
         let listener = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
         fcntl(listener, FcntlArg::F_SETFD(FdFlag::empty())).map(drop).map_err(io::Error::from)
     };
-    // SAFETY: only prctl(2), setrlimit(2) and fcntl(2) are called between fork and exec; both are async-signal-safe.
+    // SAFETY: only nice(2), prctl(2), setrlimit(2) and fcntl(2) are called between fork and exec: all are system calls.
     unsafe { command.pre_exec(prepare) };
     command
 }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::signal::Signal;
+use nix::{libc::c_int, sys::signal::Signal};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, ChildStderr},
@@ -44,6 +44,9 @@ const REPLACED_AFTER: Duration = Duration::from_secs(60);
 const BACK_OFF_FIRST: Duration = Duration::from_millis(500);
 /// And at most.
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+/// By how much a process that is started for who was convicted gives way to all others (nice(2)): if it spins again, it has
+/// a tenth of a processor that others want.
+const OFFENDER_NICE: c_int = 10;
 /// Octets of a line of the engine's that are logged.
 const LINE_OCTETS_MAX: u64 = 1_024;
 
@@ -73,9 +76,19 @@ pub(crate) enum Unavailable {
     Failed(WorkersError),
 }
 
+/// Who runs in a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Accounts.
+    Shared,
+    /// Suspects.
+    Apart,
+}
+
 /// A place.
 pub(crate) struct Shard {
     common: Arc<Common>,
+    place: Place,
     state: Mutex<State>,
     /// Held while a process is started: all who need it wait for one.
     starting: tokio::sync::Mutex<()>,
@@ -98,8 +111,8 @@ enum Why {
 }
 
 impl Shard {
-    pub(crate) fn new(common: Arc<Common>) -> Arc<Self> {
-        Arc::new(Self { common, state: Mutex::default(), starting: tokio::sync::Mutex::default() })
+    pub(crate) fn new(common: Arc<Common>, place: Place) -> Arc<Self> {
+        Arc::new(Self { common, place, state: Mutex::default(), starting: tokio::sync::Mutex::default() })
     }
 
     /// A request of this version begins, in a process that is started if there is none.
@@ -111,7 +124,7 @@ impl Shard {
         if let Some(at_work) = self.enter_running(key)? {
             return Ok(at_work);
         }
-        match self.start().await {
+        match self.start(key).await {
             Ok(process) => {
                 let mut state = self.state();
                 state.process = Some(Arc::clone(&process));
@@ -140,14 +153,17 @@ impl Shard {
         }
     }
 
-    async fn start(self: &Arc<Self>) -> Result<Arc<Process>, WorkersError> {
+    /// Starts a process, for this version first.
+    async fn start(self: &Arc<Self>, key: &VersionKey) -> Result<Arc<Process>, WorkersError> {
         let common = &self.common;
         let failed = |source| WorkersError::Start { program: common.program.clone(), source };
         let name = format!("{}.sock", common.started.fetch_add(1, Ordering::Relaxed));
         let socket = common.folder.socket(&name);
+        let bound = Bound { common: Arc::clone(common), name };
         // Connections may be made at once; they wait until the process takes them.
         let listener = UnixListener::bind(&socket).map_err(failed)?;
-        let command = command(&common.program, common.folder.path(), &common.settings, &listener);
+        let nice = if self.verdicts().is_offender(key) { OFFENDER_NICE } else { 0 };
+        let command = command(&common.program, common.folder.path(), &common.settings, &listener, nice);
         let mut child = common.spawner.spawn(command, listener).await.map_err(failed)?;
         if let Some(id) = child.id() {
             watch::give_way(id);
@@ -159,12 +175,12 @@ impl Shard {
             tokio::spawn(log(stderr));
         }
         let process = Process::new(socket);
-        tokio::spawn(Arc::clone(self).keep(Arc::clone(&process), child, name));
+        tokio::spawn(Arc::clone(self).keep(Arc::clone(&process), child, bound));
         Ok(process)
     }
 
     /// Looks after a process until it is gone.
-    async fn keep(self: Arc<Self>, process: Arc<Process>, mut child: Child, socket: String) {
+    async fn keep(self: Arc<Self>, process: Arc<Process>, mut child: Child, _bound: Bound) {
         let why = self.watch(&process, &mut child).await;
         self.judge(&process, &why);
         // Only now, so that whoever loses an answer by it finds out why.
@@ -172,7 +188,6 @@ impl Shard {
         if let Err(error) = child.wait().await {
             tracing::warn!(%error, "a process of the engine cannot be waited for");
         }
-        self.common.folder.remove(&socket);
     }
 
     async fn watch(&self, process: &Arc<Process>, child: &mut Child) -> Why {
@@ -193,14 +208,26 @@ impl Shard {
             match watch.look(sight, &self.common.limits) {
                 Finding::Spins => return Why::Cpu,
                 Finding::TooLarge => return Why::Memory,
+                // It may be ended soon, or not: nobody needs to wait for it. (Its own start is no silence.)
+                Finding::Silent
+                    if self.place == Place::Shared
+                        && process.progress() > 0
+                        && !process.avoided.is_cancelled() =>
+                {
+                    // One of them keeps it busy: whoever it is goes on apart from others.
+                    self.verdicts().suspect(&process.at_work(), Instant::now());
+                    self.leave(process);
+                    process.avoided.cancel();
+                    replaced.get_or_insert_with(Instant::now);
+                }
                 Finding::Full if replaced.is_none() && began.elapsed() > REPLACED_AFTER => {
                     self.leave(process);
                     replaced = Some(Instant::now());
                 }
-                Finding::Full | Finding::Fine => {}
+                Finding::Full | Finding::Silent | Finding::Fine => {}
             }
             let over = match replaced {
-                Some(since) => quiet.is_some() || since.elapsed() > REPLACED_WITHIN,
+                Some(since) => quiet.is_some() || process.is_left() || since.elapsed() > REPLACED_WITHIN,
                 None => quiet.is_some_and(|quiet| quiet > QUIET_MAX) && self.leave_if_quiet(process),
             };
             if over {
@@ -248,11 +275,8 @@ impl Shard {
             Why::Unneeded => false,
         };
         let mut verdict = Verdict::Unknown;
-        if is_of_somebody && versions > 0 {
-            let mut verdicts = self.common.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-            if verdicts.judge(&at_work, Instant::now()) {
-                verdict = Verdict::Guilty;
-            }
+        if is_of_somebody && versions > 0 && self.verdicts().judge(&at_work, Instant::now()) {
+            verdict = Verdict::Guilty;
         }
         match why {
             Why::Unneeded => tracing::debug!("a process of the engine is not needed any more"),
@@ -277,8 +301,24 @@ impl Shard {
         process.end(verdict);
     }
 
+    fn verdicts(&self) -> std::sync::MutexGuard<'_, Verdicts> {
+        self.common.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A socket's file, which goes with this: also when whoever has a process started goes away meanwhile.
+struct Bound {
+    common: Arc<Common>,
+    name: String,
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        self.common.folder.remove(&self.name);
     }
 }
 

@@ -52,6 +52,12 @@ impl Verdicts {
             self.convict(only, now);
             return true;
         }
+        self.suspect(at_work, now);
+        false
+    }
+
+    /// One of these keeps a process from everything else: they run apart from each other from now on.
+    pub(crate) fn suspect(&mut self, at_work: &BTreeSet<VersionKey>, now: Instant) {
         for key in at_work {
             if self.suspects.len() < KNOWN_MAX || self.suspects.contains_key(key) {
                 self.suspects.remove(key);
@@ -59,7 +65,6 @@ impl Verdicts {
                 self.suspects.insert(key.clone(), Suspicion { place, until: now + SUSPECT_FOR });
             }
         }
-        false
     }
 
     /// Where a suspect runs; `None` for anybody else.
@@ -70,6 +75,11 @@ impl Verdicts {
     /// Whether a version was convicted so often that it is not run at the moment.
     pub(crate) fn is_locked_out(&self, key: &VersionKey, now: Instant) -> bool {
         self.offenders.get(key).is_some_and(|offence| now < offence.last + offence.locked_out_for())
+    }
+
+    /// Whether a version was convicted, and not forgiven.
+    pub(crate) fn is_offender(&self, key: &VersionKey) -> bool {
+        self.offenders.contains_key(key)
     }
 
     fn convict(&mut self, key: &VersionKey, now: Instant) {

@@ -36,6 +36,8 @@ pub(crate) enum Finding {
     Fine,
     /// It is to be replaced by another process, when it has ended what it has begun.
     Full,
+    /// Nothing has come out of it for a part of the time after which it spins.
+    Silent,
     Spins,
     TooLarge,
 }
@@ -47,6 +49,10 @@ pub(crate) struct Watch {
     silent: Option<(u64, Duration)>,
 }
 
+/// The part of [`Limits::cpu`] after which nobody else is sent to a process: most code takes less, and its neighbours do not
+/// wait for long.
+const SILENT_PART: u32 = 8;
+
 impl Watch {
     /// Pure. That a Worker waits costs it nothing; that the machine is busy with others does not either.
     pub(crate) fn look(&mut self, sight: Sight, limits: &Limits) -> Finding {
@@ -55,8 +61,12 @@ impl Watch {
         }
         match self.silent {
             Some((progress, since)) if sight.at_work && progress == sight.progress => {
-                if sight.cpu.saturating_sub(since) >= limits.cpu {
+                let taken = sight.cpu.saturating_sub(since);
+                if taken >= limits.cpu {
                     return Finding::Spins;
+                }
+                if taken >= limits.cpu / SILENT_PART {
+                    return Finding::Silent;
                 }
             }
             _ => self.silent = sight.at_work.then_some((sight.progress, sight.cpu)),
@@ -108,9 +118,11 @@ mod tests {
     #[test]
     fn a_process_spins_that_uses_its_time_up_while_nothing_comes_out_of_it() {
         for (sights, expected) in [
-            (vec![sight(true, 0, 50, 1), sight(true, 0, 149, 1)], Finding::Fine),
+            (vec![sight(true, 0, 50, 1), sight(true, 0, 62, 1)], Finding::Fine),
+            (vec![sight(true, 0, 50, 1), sight(true, 0, 63, 1)], Finding::Silent),
+            (vec![sight(true, 0, 50, 1), sight(true, 0, 149, 1)], Finding::Silent),
             (vec![sight(true, 0, 50, 1), sight(true, 0, 149, 1), sight(true, 0, 150, 1)], Finding::Spins),
-            (vec![sight(true, 0, 50, 1), sight(true, 1, 500, 1), sight(true, 1, 599, 1)], Finding::Fine),
+            (vec![sight(true, 0, 50, 1), sight(true, 1, 500, 1), sight(true, 1, 512, 1)], Finding::Fine),
             (vec![sight(true, 0, 50, 1), sight(false, 0, 500, 1), sight(true, 0, 900, 1)], Finding::Fine),
             (vec![sight(true, 0, 0, 750)], Finding::Fine),
             (vec![sight(true, 0, 0, 751)], Finding::Full),

@@ -11,6 +11,10 @@ fn what_a_worker_does_wrong_is_its_own_and_told_as_1101() {
         running.upload(OWN, "app", Code::fetch("return new Response('fine')")).await;
         let mut unread = Code::fetch("return new Response('never')");
         unread.modules.push(("data.json", ModuleKind::Json, "{".into()));
+        let many_fields = Code::fetch(
+            "const headers = [...Array(300).keys()].map((number) => [`x-${number}`, 'x']);
+             return new Response('never', { headers })",
+        );
         for (name, code, detail) in [
             ("throws", Code::fetch("throw new TypeError('boom')"), "threw an exception"),
             ("late", Code::fetch("await scheduler.wait(1); throw 1"), "threw an exception"),
@@ -19,6 +23,7 @@ fn what_a_worker_does_wrong_is_its_own_and_told_as_1101() {
             ("start", Code::module("throw new Error('at start')"), "it does not start"),
             ("missing", Code::module("import './none.js'; export default {}"), "it does not start"),
             ("unread", unread, "its code cannot be loaded"),
+            ("fields", many_fields, "too many fields"),
         ] {
             running.upload(OWN, name, code).await;
             // Twice: what failed once fails alike from then on.

@@ -8,12 +8,18 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, getpid},
 };
+use proxima_pipeline::Body;
 
 use crate::harness::{Answer, Code, OTHER, OWN, Running, with_engine};
+
+/// What is uploaded to a Worker that takes some milliseconds for each piece.
+const PIECES: usize = 150;
+const PIECE_OCTETS: usize = 32 << 10;
 
 /// The processes of the engine: this one's children of that name.
 fn processes() -> Vec<Pid> {
@@ -64,6 +70,27 @@ fn a_worker_that_spins_answers_1102_and_a_neighbour_in_its_process_is_answered()
 }
 
 #[test]
+fn a_neighbour_does_not_wait_until_a_worker_that_spins_is_ended() {
+    with_engine("cpu_ms_max = 8000", async |running| {
+        running.upload(OTHER, "neighbour", Code::fetch("return new Response('fine')")).await;
+        running.upload(OWN, "spin", Code::fetch("await fetch('http://begun.example/'); for (;;) {}")).await;
+        assert!(running.get(OTHER, "neighbour", "/").await.is(200, "fine"));
+        let mut exchange = running.exchange(OWN, "spin", "/");
+        exchange.request.method = http::Method::POST;
+        let neighbour = async {
+            while running.fetched.lines.lock().unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            running.get(OTHER, "neighbour", "/").await
+        };
+        tokio::select! {
+            _ = running.run(&mut exchange) => panic!("it spins until it is ended, much later"),
+            answer = neighbour => assert!(answer.is(200, "fine"), "{answer:?}"),
+        }
+    });
+}
+
+#[test]
 fn a_worker_whose_client_has_gone_is_not_spinning_at_the_cost_of_who_comes_next() {
     with_engine("cpu_ms_max = 300", async |running| {
         running.upload(OTHER, "neighbour", Code::fetch("return new Response('fine')")).await;
@@ -94,6 +121,34 @@ fn a_worker_that_waits_for_long_does_not_spin() {
             .await;
         assert!(running.get(OWN, "slow", "/").await.is(200, "slow"));
         assert_eq!(processes().len(), 1);
+    });
+}
+
+#[test]
+fn a_worker_that_works_for_long_on_what_it_reads_does_not_spin() {
+    with_engine("cpu_ms_max = 100", async |running| {
+        let code = Code::fetch(
+            "let octets = 0, sum = 0;
+             for await (const piece of request.body) {
+               octets += piece.length;
+               for (let times = 0; times < 20; times++) for (const octet of piece) sum = (sum * 31 + octet) | 0;
+             }
+             return new Response(`${octets} ${sum}`)",
+        );
+        running.upload(OWN, "sums", code).await;
+        let (mut sender, body) = Body::channel(1, None);
+        let mut exchange = running.exchange(OWN, "sums", "/");
+        (exchange.request.method, exchange.request_body) = (http::Method::POST, body);
+        let sent = async {
+            for _ in 0..PIECES {
+                sender.send(Bytes::from_static(&[7; PIECE_OCTETS])).await.unwrap();
+            }
+            sender.finish().await;
+        };
+        let (response, ()) = tokio::join!(running.run(&mut exchange), sent);
+        let answer = Answer::read(response).await;
+        let read = format!("{} ", PIECES * PIECE_OCTETS);
+        assert!(answer.status == 200 && answer.text.starts_with(&read), "{answer:?}");
     });
 }
 
