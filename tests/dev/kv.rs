@@ -143,3 +143,35 @@ fn wrangler_deletes_a_worker_with_what_leads_to_it_and_leaves_its_namespace() {
     assert_eq!(namespaces(&dev, &project).len(), 1);
     project.wrangler(&dev, &["kv", "namespace", "delete", "--namespace-id", &id, "-y"]);
 }
+
+#[test]
+fn the_shortener_of_the_examples_keeps_its_links() {
+    let origin = Origin::start();
+    let dev = with_site(&origin);
+    let id = create(&dev, &Project::new(), "LINKS");
+    let project = Project::of_example("shortener", |settings| {
+        let changed = settings.replace("put the namespace's id here", &id);
+        assert_ne!(changed, settings);
+        changed
+    });
+    project.wrangler(&dev, &["deploy", "--domain", "go.example.com"]);
+    let ask = |args: &[&str], path: &str| {
+        let url = dev.http_url("go.example.com", path);
+        let mut all = vec!["-sS", "-w", "%{http_code} %{redirect_url}"];
+        all.extend(args);
+        all.push(&url);
+        dev.curl(&all)
+    };
+    let long = "https://www.example.com/a/long/path";
+    assert!(ask(&["--data", long], "/?slug=short").ends_with("/short\n201 "));
+    assert_eq!(ask(&[], "/short"), format!("302 {long}"));
+    assert!(ask(&["--data", long], "/?slug=short").starts_with("that slug is taken"));
+    assert!(ask(&["--data", "no URL"], "/").ends_with("400 "));
+    assert!(ask(&[], "/").starts_with("0 links"), "they are counted at night");
+    assert_eq!(ask(&["-X", "DELETE"], "/short"), "204 ");
+    assert!(ask(&[], "/short").ends_with("404 "));
+    let account = &dev.api("GET", "/zones?name=example.com", None, None).1["result"][0]["account"]["id"];
+    let schedules = format!("/accounts/{}/workers/scripts/shortener/schedules", account.as_str().unwrap());
+    let (_, schedules) = dev.api("GET", &schedules, None, None);
+    assert_eq!(schedules["result"]["schedules"][0]["cron"], "17 3 * * *");
+}

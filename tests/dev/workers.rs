@@ -1,6 +1,6 @@
 //! Workers by way of the real binary, deployed by stock `wrangler`.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use crate::{
     HOST,
@@ -30,6 +30,17 @@ impl Project {
         );
         let project = Self(folder);
         project.file("wrangler.toml", settings.as_bytes());
+        project
+    }
+
+    /// A copy of an example's folder, whose settings are changed.
+    pub(crate) fn of_example(name: &str, change: impl Fn(String) -> String) -> Self {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
+        let project = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(project.0.path().join("src")).unwrap();
+        project.file("src/index.js", &fs::read(example.join("src/index.js")).unwrap());
+        let settings = fs::read_to_string(example.join("wrangler.toml")).unwrap();
+        project.file("wrangler.toml", change(settings).as_bytes());
         project
     }
 

@@ -1,0 +1,67 @@
+const SLUG = /^[a-z0-9-]{1,64}$/;
+const SLUG_LETTERS = 7;
+const LETTERS = "abcdefghijkmnpqrstuvwxyz23456789";
+const URL_LETTERS_MAX = 2048;
+const SECONDS_PER_DAY = 86_400;
+// How many links there are, as of last night. No slug has an underscore.
+const COUNT = "_count";
+
+export default {
+  async fetch(request, env) {
+    const url = new URL(request.url);
+    const slug = decodeURIComponent(url.pathname.slice(1));
+    if (request.method === "POST" && slug === "") return shorten(request, url, env.LINKS);
+    if (request.method === "GET" && slug === "") return text(`${(await env.LINKS.get(COUNT)) ?? 0} links`, 200);
+    if (!SLUG.test(slug)) return text("no such link", 404);
+    if (request.method === "DELETE") {
+      await env.LINKS.delete(slug);
+      return new Response(null, { status: 204 });
+    }
+    if (request.method !== "GET" && request.method !== "HEAD") return text("GET, DELETE, or POST to /", 405);
+    const target = await env.LINKS.get(slug);
+    return target ? Response.redirect(target, 302) : text("no such link", 404);
+  },
+
+  async scheduled(controller, env) {
+    await env.LINKS.put(COUNT, String(await count(env.LINKS)));
+  },
+};
+
+async function count(links) {
+  let found = 0;
+  let page = { list_complete: false };
+  while (!page.list_complete) {
+    page = await links.list({ cursor: page.cursor });
+    found += page.keys.filter(({ name }) => name !== COUNT).length;
+  }
+  return found;
+}
+
+async function shorten(request, url, links) {
+  const target = targetOf(await request.text());
+  if (!target) return text("the body is to be a URL with http or https", 400);
+  const slug = url.searchParams.get("slug") ?? random();
+  if (!SLUG.test(slug)) return text("a slug has small letters, digits and hyphens, 64 at the most", 400);
+  if (await links.get(slug)) return text("that slug is taken", 409);
+  const days = Number(url.searchParams.get("days") ?? 0);
+  if (!Number.isInteger(days) || days < 0) return text("days is a whole number", 400);
+  await links.put(slug, target, days ? { expirationTtl: days * SECONDS_PER_DAY } : {});
+  const short = new URL(`/${slug}`, url);
+  return new Response(`${short}\n`, { status: 201, headers: { location: short.href } });
+}
+
+function targetOf(body) {
+  const said = body.trim();
+  if (said.length > URL_LETTERS_MAX || !URL.canParse(said)) return null;
+  const target = new URL(said);
+  return target.protocol === "http:" || target.protocol === "https:" ? target.href : null;
+}
+
+function random() {
+  const octets = crypto.getRandomValues(new Uint8Array(SLUG_LETTERS));
+  return Array.from(octets, (octet) => LETTERS[octet % LETTERS.length]).join("");
+}
+
+function text(message, status) {
+  return new Response(`${message}\n`, { status });
+}
