@@ -162,6 +162,8 @@ impl Kv {
             };
             match read {
                 Ok(read) => return Ok(read),
+                // It is there, and may have what the other replica has not.
+                Err(KvError::Busy) => return Err(KvError::Busy),
                 Err(error) => why = error,
             }
         }
@@ -197,7 +199,8 @@ impl Kv {
         match flight.await {
             // Another one's answer may be older than this reader takes.
             Ok((entry, _)) if entry.at.elapsed() >= age_max.max(FRESH) => self.read_latest(name).await,
-            Err(error) => match self.cache.get(name, STALE_MAX) {
+            // What has run out is for when nobody can be reached, not for when somebody has too much to do.
+            Err(error @ KvError::Unreachable(_)) => match self.cache.get(name, STALE_MAX) {
                 Some(entry) => Ok((entry, From::Stale)),
                 None => Err(error),
             },
@@ -295,6 +298,7 @@ impl Kv {
             };
             match page {
                 Ok(page) => return Ok(page),
+                Err(KvError::Busy) => return Err(KvError::Busy),
                 Err(error) => why = error,
             }
         }

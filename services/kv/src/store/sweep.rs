@@ -109,6 +109,13 @@ impl Store {
         Ok(swept)
     }
 
+    /// Begins anew to count for how long namespaces have not been among those that the log names.
+    pub(crate) fn forget_absences(&self) -> Result<(), StoreError> {
+        let mut txn = self.env.write_txn()?;
+        self.absent.clear(&mut txn)?;
+        Ok(txn.commit()?)
+    }
+
     fn sweep_namespace(&self, txn: &mut RwTxn<'_>, namespace: KvNamespaceId) -> Result<usize, StoreError> {
         let mut rows = Vec::new();
         for index in [&self.keys, &self.gone] {
