@@ -1,6 +1,11 @@
 //! What a server tells of its traffic: metrics by zone, and the request log, which is exactly what was asked.
 
-use std::{fs, path::Path, process::Command, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -42,13 +47,18 @@ pub(crate) fn metric(dev: &Dev, series: &str) -> Option<f64> {
 
 /// Waits until a sample of the metrics is as wanted; one that was never counted is 0.
 pub(crate) fn until_metric(dev: &Dev, series: &str, wanted: impl Fn(f64) -> bool) {
+    until_metric_within(dev, DEADLINE, series, wanted);
+}
+
+/// The same, for what may take longer than others do.
+pub(crate) fn until_metric_within(dev: &Dev, within: Duration, series: &str, wanted: impl Fn(f64) -> bool) {
     let begun = Instant::now();
     loop {
         let value = metric(dev, series).unwrap_or_default();
         if wanted(value) {
             return;
         }
-        assert!(begun.elapsed() < DEADLINE, "{series} stays at {value}: {}", dev.log());
+        assert!(begun.elapsed() < within, "{series} stays at {value}: {}", dev.log());
     }
 }
 
