@@ -3,6 +3,7 @@
 // of their own that differ with the compatibility date, and only their `fetch` means the same on all days. So this asks by `fetch`.
 
 const KEY_OCTETS_MAX = 512;
+const VALUE_OCTETS_MAX = 25 * 2 ** 20;
 const TYPES = ["text", "json", "arrayBuffer", "stream"];
 
 export class KvNamespace {
@@ -31,9 +32,11 @@ export class KvNamespace {
           "KV put() accepts only strings, ArrayBuffers, ArrayBufferViews, and ReadableStreams as values.",
         );
       }
+      if (value instanceof ReadableStream) value = await collect(value);
     } else {
-      value = String(value);
+      value = new TextEncoder().encode(String(value));
     }
+    if (value.byteLength > VALUE_OCTETS_MAX) throw tooLarge(value.byteLength);
     const query = queryOf({
       expiration: whole(options?.expiration),
       expiration_ttl: whole(options?.expirationTtl),
@@ -147,4 +150,37 @@ function queryOf(parameters) {
   const given = Object.entries(parameters).filter(([, value]) => value !== undefined);
   const pairs = given.map(([name, value]) => `${name}=${encodeURIComponent(String(value).toWellFormed())}`);
   return pairs.length === 0 ? "" : `?${pairs.join("&")}`;
+}
+
+// What is too long is told so here: of a node that reads no further, the engine says only that the connection was lost.
+function tooLarge(octets) {
+  return new Error(`KV PUT failed: 413 Value length of ${octets} exceeds limit of ${VALUE_OCTETS_MAX}.`);
+}
+
+// The octets of a stream, as far as a value may have them.
+async function collect(stream) {
+  const reader = stream.getReader();
+  const chunks = [];
+  let octets = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    const chunk = ArrayBuffer.isView(value)
+      ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
+      : new Uint8Array(value);
+    octets += chunk.byteLength;
+    if (octets > VALUE_OCTETS_MAX) {
+      const error = tooLarge(`more than ${VALUE_OCTETS_MAX}`);
+      await reader.cancel(error);
+      throw error;
+    }
+    chunks.push(chunk);
+  }
+  const all = new Uint8Array(octets);
+  let at = 0;
+  for (const chunk of chunks) {
+    all.set(chunk, at);
+    at += chunk.byteLength;
+  }
+  return all;
 }
