@@ -99,11 +99,6 @@ impl Kv {
         if self.own.fault().is_some() {
             return;
         }
-        // While this server was away a deletion may have been reverted, of which its replica does not know yet.
-        if let Err(error) = self.own.read(|store, _| store.forget_absences()).await {
-            tracing::warn!(%error, "nothing of namespaces that are gone is swept");
-            return;
-        }
         let mut ticks = interval(SWEEP_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -7,7 +7,6 @@
 //! | `keys`, `keys_long` | namespace, key (`index.rs`) | the number of its row, if it has a value |
 //! | `gone`, `gone_long` | namespace, key | the number of its row, if it was deleted or has run out |
 //! | `due` | a time, a row's number | nothing: what is to be done then is seen from the row |
-//! | `absent` | namespace | since when the log does not name it |
 //! | `cursors` | another server's name | what was taken over from it already |
 //! | `meta` | `next`, `clock`, `id` | the next number, the clock of stamps, the name of this store |
 //!
@@ -20,7 +19,7 @@
 //! * **The later stamp stays,** in whatever order, and however often, writes come. Hence a deletion is a row, too, and is kept
 //!   for [`DELETIONS_KEPT`](sweep::DELETIONS_KEPT).
 //! * **Two processes may have it open:** on a graceful restart the next one begins before the former ends. Nothing of what a
-//!   transaction decides by is kept in memory.
+//!   transaction decides by is kept in memory, but since when a namespace is absent: each waits by itself before it sweeps.
 //!
 //! Limits: octets ([`KvConfig::store_bytes_max`](crate::KvConfig)), of which an eighth is for deletions and what LMDB copies;
 //! rows of one transaction of upkeep; readers.
@@ -32,7 +31,7 @@ mod list;
 mod row;
 mod sweep;
 
-use std::{fs, io, path::Path};
+use std::{collections::HashMap, fs, io, path::Path, sync::Mutex};
 
 use bytes::{Bytes as Octets, BytesMut};
 use heed::{
@@ -55,7 +54,7 @@ const READERS_MAX: u32 = 512;
 /// and for what LMDB copies of pages that others still read.
 const EIGHTHS_FOR_VALUES: usize = 7;
 /// Databases.
-const DATABASES: u32 = 10;
+const DATABASES: u32 = 9;
 
 type Db = Database<'static, Bytes, Bytes>;
 
@@ -124,12 +123,13 @@ pub(crate) struct Store {
     keys: Index,
     gone: Index,
     due: Db,
-    absent: Db,
     cursors: Db,
     meta: Db,
     octets_max: usize,
     me: NodeName,
     id: StoreId,
+    /// Since when this process has seen that the log does not name a namespace of which something lies here.
+    absent: Mutex<HashMap<KvNamespaceId, Timestamp>>,
 }
 
 impl Store {
@@ -158,17 +158,17 @@ impl Store {
             let mut open = |name| opener.create_database::<Bytes, Bytes>(txn, Some(name));
             let of_rows = (open("rows")?, open("pieces")?, open("due")?);
             let of_keys = [open("keys")?, open("keys_long")?, open("gone")?, open("gone_long")?];
-            let others = (open("absent")?, open("cursors")?, open("meta")?);
+            let others = (open("cursors")?, open("meta")?);
             Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit((of_rows, of_keys, others)))
         })?;
         let opened = opened.commit().expect("the closure above only commits");
-        let ((rows, pieces, due), [keys, keys_long, gone, gone_long], (absent, cursors, meta)) = opened;
+        let ((rows, pieces, due), [keys, keys_long, gone, gone_long], (cursors, meta)) = opened;
         let keys = Index { heads: keys, tails: keys_long };
         let gone = Index { heads: gone, tails: gone_long };
-        let id = StoreId::default();
+        let (id, absent) = (StoreId::default(), Mutex::default());
         let me = me.clone();
         let mut store =
-            Self { env, rows, pieces, keys, gone, due, absent, cursors, meta, octets_max, me, id };
+            Self { env, rows, pieces, keys, gone, due, cursors, meta, octets_max, me, id, absent };
         store.id = store.settle_id()?;
         Ok(store)
     }

@@ -1,7 +1,7 @@
 //! Upkeep: what has run out, deletions that nobody needs to be told any more, and what lies there of namespaces that are gone.
 //! Bounded: each call does so many rows at most, in one transaction, and says whether there is more.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::PoisonError};
 
 use heed::{RoTxn, RwTxn};
 use proxima_model::{KvKey, KvNamespaceId, Timestamp};
@@ -82,38 +82,33 @@ impl Store {
         named: &HashSet<KvNamespaceId>,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
+        let txn = self.env.read_txn()?;
+        let there = self.namespaces(&txn)?;
+        drop(txn);
+        let Some(namespace) = self.over(&there, named, now) else { return Ok(0) };
         let mut txn = self.env.write_txn()?;
-        let (mut over, mut noted) = (None, false);
-        for namespace in self.namespaces(&txn)? {
-            let id = namespace.as_bytes();
-            let since = self.absent.get(&txn, id)?.map(read_ms).transpose()?;
-            match since {
-                None if !named.contains(&namespace) => {
-                    self.absent.put(&mut txn, id, &now.as_millis().to_be_bytes())?;
-                    noted = true;
-                }
-                Some(_) if named.contains(&namespace) => {
-                    self.absent.delete(&mut txn, id)?;
-                    noted = true;
-                }
-                Some(since) if now.as_millis().saturating_sub(since) >= NAMELESS_KEPT_MS => {
-                    over = over.or(Some(namespace));
-                }
-                _ => {}
-            }
-        }
-        let swept = over.map_or(Ok(0), |namespace| self.sweep_namespace(&mut txn, namespace))?;
-        if noted || over.is_some() {
-            txn.commit()?;
-        }
+        let swept = self.sweep_namespace(&mut txn, namespace)?;
+        txn.commit()?;
         Ok(swept)
     }
 
-    /// Begins anew to count for how long namespaces have not been among those that the log names.
-    pub(crate) fn forget_absences(&self) -> Result<(), StoreError> {
-        let mut txn = self.env.write_txn()?;
-        self.absent.clear(&mut txn)?;
-        Ok(txn.commit()?)
+    /// One that has not been among them for long. This process counts by itself: while a server was away, a deletion may have
+    /// been reverted of which its replica of the log does not know yet.
+    fn over(
+        &self,
+        there: &[KvNamespaceId],
+        named: &HashSet<KvNamespaceId>,
+        now: Timestamp,
+    ) -> Option<KvNamespaceId> {
+        let nameless: Vec<_> = there.iter().filter(|namespace| !named.contains(namespace)).collect();
+        let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        absent.retain(|namespace, _| nameless.binary_search(&namespace).is_ok());
+        for namespace in nameless {
+            absent.entry(*namespace).or_insert(now);
+        }
+        let is_over =
+            |since: &Timestamp| now.as_millis().saturating_sub(since.as_millis()) >= NAMELESS_KEPT_MS;
+        absent.iter().find(|(_, since)| is_over(since)).map(|(namespace, _)| *namespace)
     }
 
     fn sweep_namespace(&self, txn: &mut RwTxn<'_>, namespace: KvNamespaceId) -> Result<usize, StoreError> {
@@ -126,9 +121,6 @@ impl Store {
         }
         for number in &rows {
             self.remove(txn, *number)?;
-        }
-        if rows.len() < SWEPT_AT_ONCE {
-            self.absent.delete(txn, namespace.as_bytes())?;
         }
         Ok(rows.len())
     }
@@ -148,8 +140,4 @@ impl Store {
             from = next.to_be_bytes();
         }
     }
-}
-
-fn read_ms(octets: &[u8]) -> Result<i64, StoreError> {
-    octets.first_chunk().map(|at| i64::from_be_bytes(*at)).ok_or_else(|| damaged("a time"))
 }

@@ -283,6 +283,19 @@ fn what_lies_in_a_namespace_that_the_log_does_not_name_goes_after_a_while_and_in
 }
 
 #[test]
+fn a_process_sweeps_no_namespace_that_it_has_not_itself_missed_for_long() {
+    let folder = Folder::new();
+    let store = folder.open();
+    store.put("a", Some(value("x")), NOW).expect("written");
+    assert_eq!(store.sweep_nameless(&[].into(), NOW), Ok(0));
+    drop(store);
+    let store = folder.open();
+    assert_eq!(store.sweep_nameless(&[].into(), later(2 * NAMELESS_KEPT_MS)), Ok(0));
+    assert_eq!(store.sweep_nameless(&[].into(), later(3 * NAMELESS_KEPT_MS - 1)), Ok(0));
+    assert_eq!(store.sweep_nameless(&[].into(), later(3 * NAMELESS_KEPT_MS)), Ok(1));
+}
+
+#[test]
 fn a_feed_tells_each_key_once_under_its_last_number_and_goes_on_where_it_ended() {
     let folder = Folder::new();
     let store = folder.open();
