@@ -60,6 +60,20 @@ impl Body {
         Self(Inner::Stream(Box::pin(body)))
     }
 
+    /// What comes by a connection that a library speaks; whatever ends it early is [`BodyError::Aborted`].
+    pub fn received<B>(body: B) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    {
+        if body.is_end_stream() { Self::empty() } else { Self::stream(Received(body)) }
+    }
+
+    /// The same body, which keeps this until it has gone: a place among what is under way, room for its octets.
+    #[must_use]
+    pub fn holding(self, place: impl Send + Unpin + 'static) -> Self {
+        Self::stream(Holding { body: self, _place: place })
+    }
+
     /// A body and the end into which it is written; at most `frames_max` frames lie between them, then the writer
     /// waits. Dropping the sender without [`BodySender::finish`] aborts the body.
     pub fn channel(frames_max: usize, length: Option<u64>) -> (BodySender, Self) {
@@ -196,6 +210,53 @@ impl BodySender {
     /// Waits until nobody reads any more.
     pub async fn closed(&self) {
         self.frames.closed().await;
+    }
+}
+
+struct Received<B>(B);
+
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Received<B> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.0).poll_frame(context).map_err(|_| BodyError::Aborted)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+struct Holding<P> {
+    body: Body,
+    _place: P,
+}
+
+impl<P: Unpin> HttpBody for Holding<P> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -154,6 +154,30 @@ async fn a_channel_body_that_is_shorter_or_longer_than_it_said_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_body_keeps_what_it_holds_until_it_has_gone() {
+    for body in [Body::empty(), Body::full("abc")] {
+        let (place, length) = (Arc::new(()), body.length());
+        let mut body = body.holding(Arc::clone(&place));
+        assert_eq!(body.length(), length);
+        while body.next_frame().await.transpose().unwrap().is_some() {}
+        assert_eq!(Arc::strong_count(&place), 2, "who has it may still be sending");
+        drop(body);
+        assert_eq!(Arc::strong_count(&place), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_received_body_that_ends_early_is_aborted_whatever_its_library_says() {
+    assert!(Body::received(Body::empty()).is_empty());
+    let whole = Body::received(Body::full("abc"));
+    assert_eq!((whole.length(), whole.collect(100).await.unwrap().as_ref()), (Some(3), &b"abc"[..]));
+    let (mut sender, body) = Body::channel(4, Some(4));
+    sender.send("abc".into()).await.unwrap();
+    sender.finish().await;
+    assert_eq!(Body::received(body).collect(100).await, Err(BodyError::Aborted));
+}
+
+#[tokio::test]
 async fn a_channel_body_whose_sender_vanishes_is_aborted_not_ended() {
     let (mut sender, body) = Body::channel(4, None);
     sender.send("abc".into()).await.unwrap();

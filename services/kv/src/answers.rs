@@ -1,19 +1,11 @@
 //! Answering other servers, which are trusted as far as servers of this network are; what they say is checked all the same.
 
-use std::{
-    collections::HashMap,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response, StatusCode};
-use http_body::{Frame, SizeHint};
 use proxima_model::{KvNamespaceId, NodeName};
-use proxima_pipeline::{AnswersServers, Body, BodyError, KvError};
+use proxima_pipeline::{AnswersServers, Body, KvError};
 
 use crate::{
     kv::Kv,
@@ -155,39 +147,10 @@ impl Answers {
 }
 
 fn respond(answer: Answer, taken: Vec<Taken>) -> Response<Body> {
-    let octets = answer.write();
-    let body = if taken.is_empty() {
-        Body::full(octets)
-    } else {
-        Body::stream(Held { body: Body::full(octets), _taken: taken })
-    };
+    let body = Body::full(answer.write());
+    // What was read for it keeps its room until it has gone.
+    let body = if taken.is_empty() { body } else { body.holding(taken) };
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::OK;
     response
-}
-
-/// A body that keeps its room until it has gone.
-struct Held {
-    body: Body,
-    _taken: Vec<Taken>,
-}
-
-impl http_body::Body for Held {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

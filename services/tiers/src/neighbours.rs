@@ -33,7 +33,6 @@ use tokio::time::timeout;
 use crate::{
     peers::Peers,
     serve::{declined, empty},
-    stage::FromServer,
     wire::DECLINED,
 };
 
@@ -78,7 +77,7 @@ impl Neighbours for Peers {
                 }
                 return Err(NoAnswer::Declined);
             }
-            let body = Body::stream(FromServer(response.into_body()));
+            let body = Body::received(response.into_body());
             let answer: NeighbourAnswer = Box::pin(async move {
                 let _place = place;
                 let octets = body.collect(NEIGHBOUR_ANSWER_OCTETS_MAX).await.map_err(|_| NoAnswer::Lost)?;
@@ -99,7 +98,7 @@ pub(crate) async fn answer(
     let Some(answers) = answers.filter(|_| peers.map.is_near(asker) && request.uri().path() == PATH) else {
         return declined(ABSENT);
     };
-    let body = Body::stream(FromServer(request.into_body()));
+    let body = Body::received(request.into_body());
     let question = match timeout(QUESTION_WITHIN, body.collect(NEIGHBOUR_QUESTION_OCTETS_MAX)).await {
         Ok(Ok(question)) => question,
         Ok(Err(_)) | Err(_) => return malformed(),

@@ -10,23 +10,15 @@
 //! Servers that this one's caches ask anyway have a connection; to the others one is made when something is asked, and closed
 //! when nothing has been for a while ([`peers`](crate::peers)).
 
-use std::{
-    collections::HashMap,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{collections::HashMap, sync::Arc};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, uri::PathAndQuery};
-use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use proxima_model::NodeName;
-use proxima_pipeline::{AnswersServers, Body, BodyError, NoAnswer, ServerAbout, Servers};
-use tokio::sync::OwnedSemaphorePermit;
+use proxima_pipeline::{AnswersServers, Body, NoAnswer, ServerAbout, Servers};
 
-use crate::{peers::Peers, serve::declined, stage::FromServer, wire::DECLINED};
+use crate::{peers::Peers, serve::declined, wire::DECLINED};
 
 /// Which service is asked.
 const SERVICE: HeaderName = HeaderName::from_static("proxima-service");
@@ -97,7 +89,7 @@ impl Servers for Others {
             if response.headers().contains_key(DECLINED) {
                 return Err(NoAnswer::Declined);
             }
-            Ok(response.map(|body| Body::stream(Answered { body: FromServer(body), _place: place })))
+            Ok(response.map(|body| Body::received(body).holding(place)))
         })
     }
 }
@@ -116,36 +108,8 @@ pub(crate) async fn answer(
     let service = request.headers_mut().remove(SERVICE);
     let answers = service.as_ref().and_then(|name| answering.get(name.to_str().ok()?));
     let Some(answers) = answers else { return declined(ABSENT) };
-    let request =
-        request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::stream(FromServer(body)) });
-    let mut response = answers.answer(asker, request).await;
+    let mut response = answers.answer(asker, request.map(Body::received)).await;
     // Nobody says it but this server.
     response.headers_mut().remove(DECLINED);
     response
-}
-
-/// The body of an answer, which has its place until it has come.
-struct Answered {
-    body: FromServer,
-    _place: OwnedSemaphorePermit,
-}
-
-impl http_body::Body for Answered {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

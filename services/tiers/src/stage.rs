@@ -1,17 +1,11 @@
 //! The stage: asks another server instead of the origin.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use http::HeaderName;
-use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use proxima_pipeline::{
-    AskedByPeer, Body, BodyError, CacheFill, Decision, Exchange, Fault, Flow, FromPeer, Response, Stage,
+    AskedByPeer, Body, CacheFill, Decision, Exchange, Fault, Flow, FromPeer, Response, Stage,
 };
 
 use crate::{
@@ -114,29 +108,7 @@ fn text<'a>(response: &'a http::Response<Incoming>, name: &HeaderName) -> &'a st
 
 fn respond(response: http::Response<Incoming>) -> Response {
     let (parts, body) = response.into_parts();
-    let body = if body.is_end_stream() { Body::empty() } else { Body::stream(FromServer(body)) };
+    // That it ends early is an error here, as everywhere.
+    let body = Body::received(body);
     Response { status: parts.status, headers: parts.headers, body, ..Response::default() }
-}
-
-/// The body of a peer's answer. That it ends early is an error here, as everywhere.
-pub(crate) struct FromServer(pub(crate) Incoming);
-
-impl http_body::Body for FromServer {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.0).poll_frame(context).map_err(|_| BodyError::Aborted)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
 }

@@ -8,7 +8,6 @@ use std::{
 };
 
 use http::{HeaderValue, Response, StatusCode, header, uri::PathAndQuery};
-use http_body::Body as _;
 use hyper::body::Incoming;
 use proxima_chassis::Clock;
 use proxima_model::{AccountId, PopCode};
@@ -20,7 +19,7 @@ use serde::Deserialize;
 use crate::{
     facts::{FIELD, said},
     metrics::{Fetched, Metrics},
-    under_way::{Counted, Sent, UnderWay},
+    under_way::UnderWay,
 };
 
 /// What the Workers of one account fetch at a time, on one server: what keeps one from taking all connections to origins.
@@ -45,7 +44,7 @@ impl Egress {
     pub(crate) async fn answer(
         self: Arc<Self>,
         request: http::Request<Incoming>,
-    ) -> Result<Response<Counted>, Infallible> {
+    ) -> Result<Response<Body>, Infallible> {
         let Some((account, mut exchange)) = self.exchange(request) else {
             self.metrics.fetched(Fetched::Refused);
             return Ok(refuse(StatusCode::BAD_REQUEST, "this URL cannot be fetched\n"));
@@ -58,7 +57,7 @@ impl Egress {
         let answered = self.fetch.fetch(account, &mut exchange).await;
         let failed = exchange.extensions.get::<Fault>().is_some();
         self.metrics.fetched(if failed { Fetched::Failed } else { Fetched::Answered });
-        let mut response = Response::new(Counted::new(answered.body, place));
+        let mut response = Response::new(answered.body.holding(place));
         *response.status_mut() = answered.status;
         *response.headers_mut() = answered.headers;
         Ok(response)
@@ -92,14 +91,14 @@ impl Egress {
         };
         let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let client = Client { address: nobody, local: nobody, protocol: Protocol::Http11, tls: None };
-        let body = if incoming.is_end_stream() { Body::empty() } else { Body::stream(Sent(incoming)) };
+        let body = Body::received(incoming);
         let ray = RayId::new(self.pop.clone());
         Some((account, Exchange::new(ray, client, request, body, self.clock.now())))
     }
 }
 
-fn refuse(status: StatusCode, said: &'static str) -> Response<Counted> {
-    let mut response = Response::new(Counted::from(Body::full(said)));
+fn refuse(status: StatusCode, said: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::full(said));
     *response.status_mut() = status;
     response
 }

@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use crate::{
     facts::said,
     metrics::{Fetched, KvOperation, Metrics},
-    under_way::{Counted, Sent, UnderWay},
+    under_way::UnderWay,
 };
 
 /// What is said of a value, as JSON, percent-encoded.
@@ -100,7 +100,7 @@ impl KeyValues {
     pub(crate) async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> Result<Response<Counted>, Infallible> {
+    ) -> Result<Response<Body>, Infallible> {
         let operation = operation(&request);
         let Some(asking) = said::<Asking>(request.headers()) else {
             return Ok(self.refuse(operation, bad("nobody says for which namespace this is")));
@@ -112,16 +112,16 @@ impl KeyValues {
         Ok(match self.perform(operation, asking, request).await {
             Ok(response) => {
                 self.metrics.asked_of_key_values(operation, Fetched::Answered);
-                response.map(|body| Counted::new(body, place))
+                response.map(|body| body.holding(place))
             }
             Err(refusal) => self.refuse(operation, refusal),
         })
     }
 
-    fn refuse(&self, operation: KvOperation, Refusal(status, problem): Refusal) -> Response<Counted> {
+    fn refuse(&self, operation: KvOperation, Refusal(status, problem): Refusal) -> Response<Body> {
         let failed = status.is_server_error();
         self.metrics.asked_of_key_values(operation, if failed { Fetched::Failed } else { Fetched::Refused });
-        let mut response = Response::new(Counted::from(Body::full(problem)));
+        let mut response = Response::new(Body::full(problem));
         *response.status_mut() = status;
         response
     }
@@ -182,7 +182,7 @@ impl KeyValues {
         let octets = u32::try_from(told.unwrap_or(most)).unwrap_or(u32::MAX);
         let room = tokio::time::timeout(ROOM_WITHIN, self.uploads.acquire_many(octets)).await;
         let _room = room.map_err(|_| late("too many values are being written here"))?;
-        let body = Body::stream(Sent(request.into_body())).collect(most);
+        let body = Body::received(request.into_body()).collect(most);
         match tokio::time::timeout(UPLOAD_WITHIN, body).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(BodyError::TooLarge)) => Err(too_large(format!("more than {most}"))),
@@ -308,7 +308,7 @@ async fn get_many(
     namespace: KvNamespaceId,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refusal> {
-    let body = Body::stream(Sent(request.into_body())).collect(KEYS_OCTETS_MAX).await;
+    let body = Body::received(request.into_body()).collect(KEYS_OCTETS_MAX).await;
     let many: Many = body
         .ok()
         .and_then(|body| serde_json::from_slice(&body).ok())

@@ -2,16 +2,10 @@
 
 use std::{
     collections::HashMap,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
 };
 
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use proxima_model::AccountId;
-use proxima_pipeline::{Body, BodyError};
 
 /// How much each account has under way.
 pub(crate) struct UnderWay {
@@ -53,68 +47,6 @@ impl Drop for Place {
                 counts.remove(&self.account);
             }
         }
-    }
-}
-
-/// An answer's body, which counts as under way until it has come.
-pub(crate) struct Counted {
-    body: Body,
-    _place: Option<Place>,
-}
-
-impl Counted {
-    pub(crate) const fn new(body: Body, place: Place) -> Self {
-        Self { body, _place: Some(place) }
-    }
-}
-
-impl From<Body> for Counted {
-    /// Nothing is under way any more.
-    fn from(body: Body) -> Self {
-        Self { body, _place: None }
-    }
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// What a Worker sends.
-pub(crate) struct Sent(pub(crate) Incoming);
-
-impl HttpBody for Sent {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.0).poll_frame(context).map_err(|_| BodyError::Aborted)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
     }
 }
 
