@@ -38,6 +38,7 @@ mod key_value;
 pub mod lists;
 mod neighbours;
 mod notices;
+mod objects;
 mod pipeline;
 mod queries;
 mod ray;
@@ -75,6 +76,14 @@ pub use neighbours::{
     NeighbourAnswer, Neighbours, NoAnswer, Taken,
 };
 pub use notices::ZoneNotices;
+pub use objects::{
+    BucketContent, ChecksumAlgorithm, ChecksumKind, Expected, NewBucket, OBJECT_KEY_OCTETS_MAX,
+    OBJECT_METADATA_OCTETS_MAX, OBJECT_PART_OCTETS_MIN, OBJECT_PARTS_MAX, OBJECT_PUT_OCTETS_MAX,
+    OBJECTS_LISTED_MAX, ObjectAbout, ObjectChecksum, ObjectConditions, ObjectCopy, ObjectDelete, ObjectError,
+    ObjectFields, ObjectFuture, ObjectGet, ObjectKey, ObjectListing, ObjectPage, ObjectPut, ObjectRange,
+    ObjectRead, Objects, PartAbout, PartChosen, PartPage, Span, Tags, UploadAbout, UploadBegin,
+    UploadComplete, UploadId, UploadListing, UploadPage,
+};
 pub use pipeline::{Pipeline, Rest};
 pub use queries::{
     NoQueryReport, QUERY_HOURS_KEPT, QUERY_INTERVALS_MAX, QUERY_MINUTES_KEPT, QUERY_NAMES_OTHER,

@@ -258,6 +258,30 @@ codes! {
     KvUnavailable = 10023, SERVICE_UNAVAILABLE, Proxima, Later;
     /// This server has no keys and values.
     KvAbsent = 10025, SERVICE_UNAVAILABLE, Proxima, Never;
+    /// A bucket of this name exists. Products of v4 number their errors apart: some numbers mean something else elsewhere.
+    BucketExists = 10004, CONFLICT, Client, Never;
+    /// A name that no bucket can have.
+    BucketNameInvalid = 10005, BAD_REQUEST, Client, Never;
+    /// A bucket that does not exist.
+    BucketNotFound = 10006, NOT_FOUND, Client, Never;
+    /// A key that has no object.
+    ObjectNotFound = 10007, NOT_FOUND, Client, Never;
+    /// A bucket that is to be deleted has objects.
+    BucketNotEmpty = 10008, CONFLICT, Client, Never;
+    /// More buckets than an account may have.
+    BucketQuota = 10009, BAD_REQUEST, Client, Never;
+    /// More is said of an object than may be.
+    ObjectMetadataTooLarge = 10012, BAD_REQUEST, Client, Never;
+    /// A key that no object can have.
+    ObjectKeyInvalid = 10020, BAD_REQUEST, Client, Never;
+    /// Something else of an object that cannot be so.
+    ObjectInvalid = 10029, BAD_REQUEST, Client, Never;
+    /// An object that is too large for one request.
+    ObjectTooLarge = 100_100, PAYLOAD_TOO_LARGE, Client, Never;
+    /// A disk is full.
+    ObjectsFull = 10044, INSUFFICIENT_STORAGE, Proxima, Later;
+    /// Objects cannot be reached, or not be read.
+    ObjectsUnavailable = 10043, SERVICE_UNAVAILABLE, Proxima, Later;
 
     // Ours.
     /// Other writes came between, again and again.
@@ -447,10 +471,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_is_told_apart_by_number_and_status_and_has_one_that_fits_its_fault() {
-        let numbers: BTreeSet<_> =
-            Code::ALL.iter().map(|code| (code.number(), code.status().as_u16())).collect();
-        assert_eq!(numbers.len(), Code::ALL.len());
+    fn every_code_of_a_product_is_told_apart_by_number_and_status_which_fits_its_fault() {
+        let of_r2 = |code: &Code| ["Bucket", "Object"].iter().any(|of| format!("{code:?}").starts_with(of));
+        let told = |code: &Code| (of_r2(code), code.number(), code.status().as_u16());
+        assert_eq!(Code::ALL.iter().map(told).collect::<BTreeSet<_>>().len(), Code::ALL.len());
         for code in Code::ALL {
             assert!(code.status().is_client_error() || code.status().is_server_error(), "{code:?}");
             if code.fault() == Fault::Client {

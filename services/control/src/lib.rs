@@ -52,6 +52,7 @@ mod kv;
 pub mod limits;
 mod metrics;
 mod purge;
+mod r2;
 mod records;
 mod routes;
 mod rulesets;

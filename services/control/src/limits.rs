@@ -22,6 +22,8 @@ pub const HEAD_DEADLINE: Duration = Duration::from_secs(15);
 pub const FIRST_OCTETS_WHILE_DRAINING: Duration = Duration::from_secs(1);
 /// How long a request may take in all, with its append to a log on another continent.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
+/// The same for an object, which may be large, and whose pauses are bounded where it is received.
+pub const OBJECT_DEADLINE: Duration = Duration::from_secs(3_600);
 /// How long an answer to a write waits until this server's own replica shows it.
 pub const READ_YOUR_WRITES_WITHIN: Duration = Duration::from_secs(2);
 /// How long `?wait=SEQ` waits.

@@ -11,7 +11,8 @@ use axum::{
     routing::{MethodRouter, on},
 };
 use proxima_model::Permission::{
-    self, AccountRead, All, CachePurge, DnsEdit, DnsRead, KvEdit, KvRead, RulesEdit, RulesRead, SslEdit,
+    self, AccountRead, All, CachePurge, DnsEdit, DnsRead, KvEdit, KvRead, R2Edit, R2Read, RulesEdit,
+    RulesRead, SslEdit,
     TraceRead, WorkerRoutesEdit, WorkerRoutesRead, WorkersEdit, WorkersRead, ZoneEdit, ZoneRead,
 };
 use proxima_model::{IncomingTransfers, OutgoingTransfers, TransferAcl, TransferPeer, TsigKey};
@@ -22,7 +23,7 @@ use crate::{
         Api,
         access::{Needs, authorise},
     },
-    certificates, client_auth, compat, dns_analytics, dns_settings, dnssec, history, kv, purge, records,
+    certificates, client_auth, compat, dns_analytics, dns_settings, dnssec, history, kv, purge, r2, records,
     rulesets, settings, ssl, tokens, trace, traffic,
     transfers::{self, of_zone},
     workers, zones,
@@ -30,6 +31,9 @@ use crate::{
 
 /// Under which everything lies.
 pub(crate) const PREFIX: &str = "/client/v4";
+
+/// Where objects are, whose octets take as long as they take. A key is all that is left of the path.
+pub(crate) const OBJECT_PATH: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}/objects/{*object_key}";
 
 /// One endpoint.
 pub(crate) struct Endpoint {
@@ -74,7 +78,30 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     let mut all = of_zones_and_accounts();
     all.extend(of_workers());
     all.extend(of_key_values());
+    all.extend(of_objects());
     all
+}
+
+/// Of buckets and objects.
+fn of_objects() -> Vec<Endpoint> {
+    use r2::{buckets, graphql, objects};
+    const READ: Needs = Needs::Account(R2Read);
+    const EDIT: Needs = Needs::Account(R2Edit);
+    const BUCKETS: &str = "/accounts/{account_id}/r2/buckets";
+    const BUCKET: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}";
+    const USAGE: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}/usage";
+    vec![
+        get(BUCKETS, READ, buckets::list),
+        post(BUCKETS, EDIT, buckets::create),
+        get(BUCKET, READ, buckets::get),
+        delete(BUCKET, EDIT, buckets::delete),
+        get(USAGE, READ, buckets::usage),
+        // What it is asked about, it finds in the query.
+        post("/graphql", Needs::Somewhere(R2Read), graphql::post),
+        get(OBJECT_PATH, READ, objects::get),
+        put(OBJECT_PATH, EDIT, objects::put),
+        delete(OBJECT_PATH, EDIT, objects::delete),
+    ]
 }
 
 /// Of Workers.

@@ -63,7 +63,11 @@ async fn enter(State(door): State<Door>, request: Request, next: Next) -> Respon
         Err(_) => ApiError::new(Code::Busy, "too many requests at a time; ask again").into_response(),
         Ok(_permit) => {
             let served = AssertUnwindSafe(next.run(request)).catch_unwind();
-            match tokio::time::timeout(limits::REQUEST_DEADLINE, served).await {
+            let deadline = match route {
+                routes::OBJECT_PATH => limits::OBJECT_DEADLINE,
+                _ => limits::REQUEST_DEADLINE,
+            };
+            match tokio::time::timeout(deadline, served).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(_)) => {
                     tracing::error!(route, method, "an endpoint panicked");

@@ -15,7 +15,7 @@ use proxima_chassis::{
 };
 use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
 use proxima_model::TokenId;
-use proxima_pipeline::{Explainer, Invoke, KeyValue, QueryReports, TrafficReader, ZoneNotices};
+use proxima_pipeline::{Explainer, Invoke, KeyValue, Objects, QueryReports, TrafficReader, ZoneNotices};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -94,6 +94,7 @@ impl ControlService {
             metrics: node.metrics.register("control", ControlMetrics::register),
             key_values: OnceLock::new(),
             uploads: Semaphore::new(limits::KV_UPLOADS_OCTETS_MAX),
+            objects: OnceLock::new(),
             much: Arc::new(Semaphore::new(limits::READS_OF_MUCH_MAX)),
         };
         Ok(Arc::new(Self {
@@ -113,6 +114,10 @@ impl ControlService {
     /// that there are none here.
     pub fn key_values_by(&self, key_values: Arc<dyn KeyValue>) {
         self.api.key_values.set(key_values).ok();
+    /// By whom buckets and objects are reached. Given once, before the service runs: without, whoever asks for them is told that
+    /// this server has none.
+    pub fn objects_by(&self, objects: Arc<dyn Objects>) {
+        self.api.objects.set(objects).ok();
     }
 
     /// Who takes word that a zone which comes from elsewhere has changed there.

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use proxima_chassis::{Clock, NetworkConfig};
 use proxima_ledger::{Log, Replica, Snapshot};
 use proxima_model::{NodeName, PopCode, Timestamp, Zone, ZoneId};
-use proxima_pipeline::{Explainer, KeyValue, QueryReports, TrafficReader};
+use proxima_pipeline::{Explainer, KeyValue, Objects, QueryReports, TrafficReader};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -44,6 +44,8 @@ pub(crate) struct Api {
     pub(crate) key_values: OnceLock<Arc<dyn KeyValue>>,
     /// Octets of values that may still be uploaded at a time.
     pub(crate) uploads: Semaphore,
+    /// Buckets and objects, if this server reaches any.
+    pub(crate) objects: OnceLock<Arc<dyn Objects>>,
     /// Places for reading what is large.
     pub(crate) much: Arc<Semaphore>,
 }

@@ -31,6 +31,8 @@ fn path(row: &EndpointRow, zone: &str, account: &str) -> String {
         .replace("{domain_id}", NOWHERE)
         .replace("{namespace_id}", NOWHERE)
         .replace("{*key_name}", "key")
+        .replace("{bucket_name}", "bucket")
+        .replace("{*object_key}", "key")
 }
 
 /// A permission that does not allow what is needed.

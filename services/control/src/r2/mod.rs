@@ -1,0 +1,88 @@
+//! Buckets and objects, in R2's shapes: what they are is known to who has them, behind [`Objects`].
+
+pub(crate) mod buckets;
+pub(crate) mod graphql;
+pub(crate) mod objects;
+
+use std::sync::Arc;
+
+use proxima_model::{Account, Bucket, BucketName, Jurisdiction};
+use proxima_pipeline::{ObjectError, Objects};
+
+use crate::{
+    api::Api,
+    error::{ApiError, Code},
+};
+
+/// The field in which clients say in which jurisdiction a bucket is.
+const JURISDICTION: &str = "cf-r2-jurisdiction";
+
+/// Who has the objects.
+fn objects(api: &Api) -> Result<&Arc<dyn Objects>, ApiError> {
+    api.objects.get().ok_or_else(|| ApiError::new(Code::ObjectsUnavailable, "this server has no objects"))
+}
+
+/// A bucket's name in a path.
+fn named(text: &str) -> Result<BucketName, ApiError> {
+    BucketName::parse(text).map_err(|error| ApiError::new(Code::BucketNameInvalid, error.to_string()))
+}
+
+/// The jurisdiction that a request is about; without one, that of no bucket that has one.
+fn jurisdiction(headers: &http::HeaderMap) -> Result<Option<Jurisdiction>, ApiError> {
+    let Some(given) = headers.get(JURISDICTION) else { return Ok(None) };
+    match given.to_str().unwrap_or_default() {
+        "default" => Ok(None),
+        word => {
+            let parsed = Jurisdiction::parse(word);
+            parsed.map(Some).map_err(|error| ApiError::new(Code::ObjectInvalid, error.to_string()))
+        }
+    }
+}
+
+/// The account's bucket of this name.
+async fn find(
+    api: &Arc<Api>,
+    account: &Account,
+    name: &str,
+    headers: &http::HeaderMap,
+) -> Result<Bucket, ApiError> {
+    let id = (account.id, named(name)?);
+    let jurisdiction = jurisdiction(headers)?;
+    let found = api.read(move |snapshot| Ok(snapshot.get::<Bucket>(&id)?)).await?;
+    found.filter(|bucket| bucket.jurisdiction == jurisdiction).ok_or_else(|| ObjectError::NoSuchBucket.into())
+}
+
+impl From<ObjectError> for ApiError {
+    fn from(error: ObjectError) -> Self {
+        let code = match &error {
+            ObjectError::NoSuchBucket => Code::BucketNotFound,
+            ObjectError::BucketExists => Code::BucketExists,
+            ObjectError::TooManyBuckets => Code::BucketQuota,
+            ObjectError::BucketNotEmpty => Code::BucketNotEmpty,
+            ObjectError::NoSuchKey => Code::ObjectNotFound,
+            ObjectError::KeyTooLong => Code::ObjectKeyInvalid,
+            ObjectError::MetadataTooLarge => Code::ObjectMetadataTooLarge,
+            ObjectError::TooLarge => Code::ObjectTooLarge,
+            ObjectError::Full(_) => Code::ObjectsFull,
+            ObjectError::Busy => Code::Busy,
+            ObjectError::Unreachable(_) => Code::ObjectsUnavailable,
+            ObjectError::Broken(what) => {
+                tracing::error!(what, "objects cannot be read or written");
+                let told = "objects cannot be read or written; it has been logged";
+                return Self::new(Code::ObjectsUnavailable, told);
+            }
+            // Nobody asks by the API for what these refuse, or sends what they are about.
+            ObjectError::NoSuchUpload
+            | ObjectError::PreconditionFailed
+            | ObjectError::NotModified(_)
+            | ObjectError::InvalidRange(_)
+            | ObjectError::InvalidPart
+            | ObjectError::InvalidPartOrder
+            | ObjectError::PartTooSmall
+            | ObjectError::BadDigest(_)
+            | ObjectError::Invalid(_)
+            | ObjectError::Body(_) => Code::ObjectInvalid,
+        };
+        Self::new(code, error.to_string())
+    }
+}

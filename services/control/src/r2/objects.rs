@@ -1,0 +1,152 @@
+//! `r2/buckets/:bucket_name/objects/:key`: an object as it is, without an envelope.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use axum::{
+    Extension,
+    extract::{Path, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    response::Response,
+};
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use proxima_model::{Account, StorageClass, Timestamp};
+use proxima_pipeline::{
+    Body, BodyError, Expected, ObjectAbout, ObjectConditions, ObjectDelete, ObjectFields, ObjectGet,
+    ObjectKey, ObjectPut,
+};
+use serde_json::json;
+
+use super::{find, objects};
+use crate::{
+    api::{Api, envelope::Answer},
+    error::{ApiError, Code},
+};
+
+/// The field that says how an object is kept.
+const STORAGE_CLASS: &str = "cf-r2-storage-class";
+
+/// The body of a request, as the port takes one.
+struct Incoming(axum::body::Body);
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.0).poll_frame(context));
+        Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyError::Aborted)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+fn fields(headers: &HeaderMap) -> Result<ObjectFields, ApiError> {
+    let invalid = |what: String| ApiError::new(Code::ObjectInvalid, what);
+    let field = |name: HeaderName| {
+        let value = headers.get(&name).map(HeaderValue::to_str).transpose();
+        value.map(|value| value.map(str::to_owned)).map_err(|_| invalid(format!("{name}: give ASCII")))
+    };
+    let class = field(HeaderName::from_static(STORAGE_CLASS))?.map(|class| StorageClass::parse(&class));
+    let expires = field(header::EXPIRES)?.map(|text| {
+        let at = httpdate::parse_http_date(&text).map_err(|_| invalid("Expires: give a date".to_owned()))?;
+        let since = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Ok::<_, ApiError>(Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+    });
+    Ok(ObjectFields {
+        content_type: field(header::CONTENT_TYPE)?,
+        cache_control: field(header::CACHE_CONTROL)?,
+        content_disposition: field(header::CONTENT_DISPOSITION)?,
+        content_encoding: field(header::CONTENT_ENCODING)?,
+        content_language: field(header::CONTENT_LANGUAGE)?,
+        expires: expires.transpose()?,
+        metadata: Vec::new(),
+        storage_class: class.transpose().map_err(|error| invalid(error.to_string()))?,
+    })
+}
+
+fn head(about: &ObjectAbout) -> HeaderMap {
+    let mut head = HeaderMap::new();
+    let fields = &about.fields;
+    let modified = u64::try_from(about.modified.as_seconds()).unwrap_or_default();
+    let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(modified);
+    for (name, value) in [
+        (header::CONTENT_TYPE, fields.content_type.clone()),
+        (header::CACHE_CONTROL, fields.cache_control.clone()),
+        (header::CONTENT_DISPOSITION, fields.content_disposition.clone()),
+        (header::CONTENT_ENCODING, fields.content_encoding.clone()),
+        (header::CONTENT_LANGUAGE, fields.content_language.clone()),
+        (header::ETAG, Some(format!("\"{}\"", about.etag))),
+        (header::LAST_MODIFIED, Some(httpdate::fmt_http_date(modified))),
+        (header::CONTENT_LENGTH, Some(about.octets.to_string())),
+    ] {
+        // What came by S3 may be what no field of HTTP says so.
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+            head.insert(name, value);
+        }
+    }
+    head
+}
+
+/// `GET`: its octets.
+pub(crate) async fn get(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Path((_, name, key)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let bucket = find(&api, &account, &name, &headers).await?;
+    let read = objects(&api)?.get(&bucket, &ObjectKey::new(key)?, ObjectGet::default()).await?;
+    let head = head(&read.about);
+    let mut response = Response::new(axum::body::Body::new(read.body));
+    *response.headers_mut() = head;
+    Ok(response)
+}
+
+/// `PUT`.
+pub(crate) async fn put(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Path((_, name, key)): Path<(String, String, String)>,
+    request: Request,
+) -> Result<Answer, ApiError> {
+    let bucket = find(&api, &account, &name, request.headers()).await?;
+    let (key, fields) = (ObjectKey::new(key)?, fields(request.headers())?);
+    let body = request.into_body();
+    let expected = Expected { octets: body.size_hint().exact(), ..Expected::default() };
+    let put = ObjectPut { fields, expected, ..ObjectPut::default() };
+    let about = objects(&api)?.put(&bucket, &key, put, Body::stream(Incoming(body))).await?;
+    Ok(Answer::new(json!({
+        "key": key.as_str(),
+        "etag": about.etag,
+        "version": hex::encode(about.version),
+        "size": about.octets.to_string(),
+        "uploaded": crate::api::envelope::time(about.modified),
+    })))
+}
+
+/// `DELETE`: what has nothing is deleted, too.
+pub(crate) async fn delete(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Path((_, name, key)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Result<Answer, ApiError> {
+    let bucket = find(&api, &account, &name, &headers).await?;
+    let key = ObjectKey::new(key)?;
+    let deleted = json!({ "key": key.as_str() });
+    let delete = ObjectDelete { key, conditions: ObjectConditions::default() };
+    for outcome in objects(&api)?.delete(&bucket, vec![delete]).await? {
+        outcome?;
+    }
+    Ok(Answer::new(deleted))
+}
