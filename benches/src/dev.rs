@@ -27,9 +27,15 @@ impl Dev {
         let data = home.join("data");
         let mut dev = Command::new(binary);
         dev.arg("dev").arg("--data").arg(&data).args(more);
-        let admin = free_address()?;
-        let flags =
-            [("--http", http), ("--https", https), ("--dns", dns), ("--api", api), ("--admin", admin)];
+        let (admin, s3) = (free_address()?, free_address()?);
+        let flags = [
+            ("--http", http),
+            ("--https", https),
+            ("--dns", dns),
+            ("--api", api),
+            ("--admin", admin),
+            ("--s3", s3),
+        ];
         for (flag, address) in flags {
             dev.arg(flag).arg(address.to_string());
         }

@@ -25,6 +25,9 @@ pub(crate) struct DevArgs {
     /// The API.
     #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
     api: SocketAddr,
+    /// S3, in clear.
+    #[arg(long, default_value = "127.0.0.1:9000", value_name = "ADDRESS")]
+    s3: SocketAddr,
     /// Octets of memory for the cache.
     #[arg(long, default_value_t = CACHE_MEMORY_BYTES, value_name = "OCTETS")]
     cache_memory: u64,
@@ -47,6 +50,9 @@ const CACHE_MEMORY_BYTES: u64 = 64 << 20;
 /// And of the disk: enough for the sites of one developer.
 const CACHE_DISK_BYTES: u64 = 1 << 30;
 
+/// What the index of objects may have of address space: some hundred thousand objects.
+const INDEX_BYTES: u64 = 1 << 30;
+
 /// Where `proxima dev` keeps its state unless told otherwise, and where the client looks for a token.
 pub(crate) fn default_data_dir() -> PathBuf {
     let share = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
@@ -61,6 +67,7 @@ impl DevArgs {
             Ok(toml::Value::from(path.to_str().context("a path is not UTF-8")?).to_string())
         };
         let (http, https, dns, api, admin) = (self.http, self.https, self.dns, self.api, self.admin);
+        let s3 = self.s3;
         let addresses = toml::Value::from(vec![http.ip().to_string()]);
         let request_log = match &self.request_log {
             Some(path) => format!("[edge.request_log]\nquery = true\npath = {}\n", text(path)?),
@@ -79,6 +86,7 @@ impl DevArgs {
              {request_log}\
              {workers}\
              [cache]\nmemory_bytes_max = {memory}\ndisk_bytes_max = {disk}\n\
+             [r2]\nlisten = [\"{s3}\"]\nindex_bytes_max = {INDEX_BYTES}\n\
              [control]\nlisten = [\"{api}\"]\nactivation = \"trust\"\nallow_private_peers = true\n",
             memory = self.cache_memory,
             disk = self.cache_disk,
@@ -108,6 +116,10 @@ pub(crate) fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
         println!("HTTPS    https://{https}   (authority: {data}/ca.pem)");
         println!("DNS      {}   (UDP and TCP)", args.dns);
         println!("API      http://{}/client/v4   (token: {data}/token)", at("control", args.api));
+        println!(
+            "S3       http://{}   (access key: the token's id, secret key: its SHA-256)",
+            at("r2", args.s3)
+        );
         println!("admin    http://{}/status   (also /metrics, /healthz, /readyz)", at("admin", args.admin));
         println!("ready");
     })

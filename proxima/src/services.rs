@@ -19,12 +19,14 @@ use proxima_edge::{
 use proxima_kv::{KvConfig, KvService};
 use proxima_ledger::CompiledZones;
 use proxima_pipeline::{Pipeline, Site};
+use proxima_r2::{R2Config, R2Service};
 use proxima_tiers::{TiersConfig, TiersService};
 use proxima_tls::Certificates;
 use proxima_workers::{WorkersConfig, WorkersService};
 
 /// The services' names: the tables that `node.toml` may have beside the node's own.
-pub(crate) const NAMES: [&str; 8] = ["anycast", "dns", "edge", "workers", "kv", "cache", "tiers", "control"];
+pub(crate) const NAMES: [&str; 9] =
+    ["anycast", "dns", "edge", "workers", "kv", "cache", "tiers", "r2", "control"];
 
 /// Compiled zones that one node keeps ready; of others the next request waits for the replica.
 const SITES_MAX: u64 = 10_000;
@@ -60,7 +62,9 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     control.invoke_by(workers.invoker());
     control.key_values_by(kv.port());
     dns.tell_notices(control.notices());
-    Ok(vec![AnycastService::new(node)?, dns, edge, workers, kv, cache, tiers, control])
+    let r2 = R2Service::new(node)?;
+    control.objects_by(r2.objects());
+    Ok(vec![AnycastService::new(node)?, dns, edge, workers, kv, cache, tiers, r2, control])
 }
 
 /// Other services than the edge that have a stage on the way of a request.
@@ -167,6 +171,7 @@ pub(crate) fn check(config: &NodeConfig) -> anyhow::Result<()> {
     TiersConfig::of(config)?;
     WorkersConfig::of(config)?;
     KvConfig::of(config)?;
+    R2Config::of(config)?;
     proxima_control::ControlConfig::of(config)?;
     Ok(())
 }

@@ -114,6 +114,8 @@ impl ControlService {
     /// that there are none here.
     pub fn key_values_by(&self, key_values: Arc<dyn KeyValue>) {
         self.api.key_values.set(key_values).ok();
+    }
+
     /// By whom buckets and objects are reached. Given once, before the service runs: without, whoever asks for them is told that
     /// this server has none.
     pub fn objects_by(&self, objects: Arc<dyn Objects>) {

@@ -1,0 +1,40 @@
+//! Object storage: what is in buckets, on this server's disk, and S3 in front of it.
+//!
+//! ```text
+//!  S3 client ─▶ s3/server ─▶ s3s: signatures, XML ─▶ s3 (Front): whose bucket? may they? ─┐
+//!  API (services/control) ────────────── port Objects ────────────────────────────────────┤
+//!                                                                                         ▼
+//!                                                    local ─▶ store: index (LMDB), files, sweep
+//!                                                      └────▶ buckets: nouns of the log
+//! ```
+//!
+//! Invariants:
+//! * **What was acknowledged outlives a crash**: octets are synced before their row is, and the row before the answer is.
+//! * **Nothing half is seen.** An object is its row, of one transaction, which comes after its octets.
+//! * **One server decides about a bucket**, its home; conditions are looked at in the transaction that writes.
+//! * **No key is a path.** Files have names that are drawn at random.
+//! * **Rot is told and not passed on**: what is read whole is compared with its checksum before its end is sent, and all of it is
+//!   read now and then.
+//! * **Who may not write, writes nothing**: signatures are checked as octets come, before they are seen.
+//!
+//! Limits: keys, metadata, parts, pages ([`proxima_pipeline::OBJECT_KEY_OCTETS_MAX`] and its kin), connections and requests at a
+//! time, the index and what of the disk is left free (`[r2]`, [`R2Config`]), pauses of bodies.
+//!
+//! Not here yet: object lock, versions of objects, event notifications, public buckets, and the way from other servers to a
+//! bucket's home, which answer 503 ([decision 14](../../../docs/decisions/0014-r2.md)).
+
+mod buckets;
+mod config;
+mod error;
+mod local;
+mod metrics;
+mod s3;
+mod service;
+mod store;
+
+/// The name of the service: folder, configuration key, metric prefix.
+pub const SERVICE: &str = "r2";
+
+pub use config::R2Config;
+pub use error::R2Error;
+pub use service::R2Service;

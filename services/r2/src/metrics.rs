@@ -1,0 +1,95 @@
+//! What is counted: never by what a customer chose.
+
+use std::sync::Arc;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// Requests by how they ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    status: u16,
+}
+
+/// The metrics. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics(Arc<Counted>);
+
+/// See [`Metrics`].
+#[derive(Debug)]
+pub(crate) struct Counted {
+    requests: Family<RequestLabels, Counter>,
+    /// S3 requests under way.
+    pub(crate) under_way: Gauge,
+    /// Connections of S3 clients.
+    pub(crate) connections: Gauge,
+    /// Reads that ended because octets could not be read, or were not those that were put.
+    pub(crate) unreadable: Counter,
+    /// Files that the scrubber read.
+    pub(crate) scrubbed: Counter,
+    /// Files in which the scrubber found rot.
+    pub(crate) rotten: Counter,
+    /// Files that a crash had left and nobody named.
+    pub(crate) strays: Counter,
+    /// Files of what was replaced or deleted that were removed.
+    pub(crate) collected: Counter,
+}
+
+impl std::ops::Deref for Metrics {
+    type Target = Counted;
+
+    fn deref(&self) -> &Counted {
+        &self.0
+    }
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let requests = Family::<RequestLabels, Counter>::default();
+        registry.register("requests", "S3 requests, by method and status of the answer", requests.clone());
+        let gauge = |registry: &mut Registry, name, help| {
+            let gauge = Gauge::<i64>::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let under_way = gauge(registry, "under_way", "S3 requests that are being answered");
+        let connections = gauge(registry, "connections", "Connections of S3 clients");
+        let mut counter = |name, help| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        Self(Arc::new(Counted {
+            requests,
+            under_way,
+            connections,
+            unreadable: counter(
+                "unreadable",
+                "Reads that ended because octets of an object could not be read",
+            ),
+            scrubbed: counter("scrubbed", "Files that the scrubber has read"),
+            rotten: counter("rotten", "Files that the scrubber found missing or changed"),
+            strays: counter("strays", "Files that a crash had left, removed"),
+            collected: counter("collected", "Files of objects that were replaced or deleted, removed"),
+        }))
+    }
+
+    /// Counts a request.
+    pub(crate) fn answered(&self, method: &http::Method, status: u16) {
+        let method = match method.as_str() {
+            "GET" => "GET",
+            "HEAD" => "HEAD",
+            "PUT" => "PUT",
+            "POST" => "POST",
+            "DELETE" => "DELETE",
+            "OPTIONS" => "OPTIONS",
+            _ => "other",
+        };
+        self.requests.get_or_create(&RequestLabels { method, status }).inc();
+    }
+}

@@ -1,0 +1,349 @@
+//! Between S3's words and those of the port.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, SystemTime},
+};
+
+use base64::Engine as _;
+use bytes::Bytes;
+use futures_util::Stream as _;
+use http::HeaderMap;
+use http_body::Frame;
+use proxima_model::{StorageClass, Timestamp};
+use proxima_pipeline::{
+    Body, BodyError, ChecksumAlgorithm, ChecksumKind, Expected, ObjectChecksum, ObjectConditions,
+    ObjectError, ObjectFields, ObjectKey, ObjectRange, Tags, UploadId,
+};
+use s3s::{S3Error, S3ErrorCode, S3Result, TrailingHeaders, dto};
+
+use super::error::s3_error;
+
+/// What clients that ask for `x-amz-trailer` announce behind the body.
+const TRAILER: &str = "x-amz-trailer";
+
+pub(super) fn key(text: &str) -> S3Result<ObjectKey> {
+    ObjectKey::new(text).map_err(s3_error)
+}
+
+pub(super) fn upload(text: &str) -> S3Result<UploadId> {
+    text.parse().map_err(s3_error)
+}
+
+fn invalid(what: impl Into<String>) -> S3Error {
+    s3_error(ObjectError::Invalid(what.into()))
+}
+
+pub(super) fn part_number(number: i32) -> S3Result<u16> {
+    u16::try_from(number).map_err(|_| invalid("a part's number is from 1 to 10000"))
+}
+
+fn system_time(at: Timestamp) -> SystemTime {
+    let millis = Duration::from_millis(at.as_millis().unsigned_abs());
+    if at.as_millis() < 0 { SystemTime::UNIX_EPOCH - millis } else { SystemTime::UNIX_EPOCH + millis }
+}
+
+pub(super) fn time(at: Timestamp) -> dto::Timestamp {
+    dto::Timestamp::from(system_time(at))
+}
+
+/// A moment as fields have it.
+pub(super) fn http_date(at: Timestamp) -> String {
+    httpdate::fmt_http_date(system_time(at))
+}
+
+fn at(time: &dto::Timestamp) -> S3Result<Timestamp> {
+    let mut text = Vec::new();
+    let written = time.format(dto::TimestampFormat::EpochSeconds, &mut text);
+    let seconds = String::from_utf8(text).ok().filter(|_| written.is_ok());
+    let seconds = seconds.and_then(|text| text.parse::<f64>().ok()).ok_or_else(|| invalid("a time"))?;
+    // Whole seconds are all that fields have.
+    #[allow(clippy::cast_possible_truncation, reason = "seconds of a date are far within it")]
+    Ok(Timestamp::from_millis((seconds as i64).saturating_mul(1_000)))
+}
+
+pub(super) fn etag(tag: &str) -> dto::ETag {
+    dto::ETag::Strong(tag.to_owned())
+}
+
+fn tags(condition: Option<dto::ETagCondition>) -> Option<Tags> {
+    condition.map(|condition| match condition {
+        dto::ETagCondition::Any => Tags::Any,
+        dto::ETagCondition::ETag(tag) => Tags::OneOf(vec![tag.into_value()]),
+    })
+}
+
+pub(super) fn conditions(
+    (if_match, if_none_match): (Option<dto::ETagCondition>, Option<dto::ETagCondition>),
+    (modified_since, unmodified_since): (Option<dto::Timestamp>, Option<dto::Timestamp>),
+) -> S3Result<ObjectConditions> {
+    Ok(ObjectConditions {
+        if_match: tags(if_match),
+        if_none_match: tags(if_none_match),
+        modified_since: modified_since.as_ref().map(at).transpose()?,
+        unmodified_since: unmodified_since.as_ref().map(at).transpose()?,
+    })
+}
+
+pub(super) fn range(range: Option<dto::Range>, part: Option<i32>) -> S3Result<Option<ObjectRange>> {
+    match (range, part) {
+        (Some(_), Some(_)) => Err(invalid("give a range or a part's number")),
+        (None, Some(number)) => part_number(number).map(ObjectRange::Part).map(Some),
+        (None, None) => Ok(None),
+        (Some(dto::Range::Int { first, last }), None) => Ok(Some(ObjectRange::From(first, last))),
+        (Some(dto::Range::Suffix { length }), None) => Ok(Some(ObjectRange::Last(length))),
+    }
+}
+
+/// The fields of an object, as several operations give them.
+pub(super) struct Fields {
+    pub(super) content_type: Option<String>,
+    pub(super) cache_control: Option<String>,
+    pub(super) content_disposition: Option<String>,
+    pub(super) content_encoding: Option<String>,
+    pub(super) content_language: Option<String>,
+    pub(super) expires: Option<dto::Timestamp>,
+    pub(super) metadata: Option<dto::Metadata>,
+    pub(super) storage_class: Option<dto::StorageClass>,
+}
+
+impl Fields {
+    pub(super) fn read(self) -> S3Result<ObjectFields> {
+        let metadata = self.metadata.unwrap_or_default().into_iter();
+        let mut metadata: Vec<_> = metadata.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+        metadata.sort();
+        let storage_class = match self.storage_class.as_ref().map(dto::StorageClass::as_str) {
+            None => None,
+            Some("STANDARD") => Some(StorageClass::Standard),
+            Some("STANDARD_IA") => Some(StorageClass::InfrequentAccess),
+            Some(_) => {
+                let told = "STANDARD and STANDARD_IA are offered";
+                return Err(S3Error::with_message(S3ErrorCode::InvalidStorageClass, told));
+            }
+        };
+        // It says how the octets come, not what they are.
+        let coding = self.content_encoding.map(|coding| {
+            let codings = coding.split(',').map(str::trim).filter(|coding| *coding != "aws-chunked");
+            codings.collect::<Vec<_>>().join(",")
+        });
+        Ok(ObjectFields {
+            content_type: self.content_type,
+            cache_control: self.cache_control,
+            content_disposition: self.content_disposition,
+            content_encoding: coding.filter(|coding| !coding.is_empty()),
+            content_language: self.content_language,
+            expires: self.expires.as_ref().map(at).transpose()?,
+            metadata,
+            storage_class,
+        })
+    }
+}
+
+pub(super) fn metadata(fields: &ObjectFields) -> Option<dto::Metadata> {
+    (!fields.metadata.is_empty()).then(|| fields.metadata.iter().cloned().collect())
+}
+
+/// The class, where it is not the usual one: S3 does not tell that one.
+pub(super) fn storage_class(class: Option<StorageClass>) -> Option<&'static str> {
+    (class == Some(StorageClass::InfrequentAccess)).then_some("STANDARD_IA")
+}
+
+/// The values of checksums, as several operations give and take them.
+#[derive(Default)]
+pub(super) struct Checksums {
+    pub(super) crc32: Option<String>,
+    pub(super) crc32c: Option<String>,
+    pub(super) crc64nvme: Option<String>,
+    pub(super) sha1: Option<String>,
+    pub(super) sha256: Option<String>,
+}
+
+/// Takes the values of checksums out of whatever has them.
+macro_rules! checksums {
+    ($given:expr) => {
+        $crate::s3::convert::Checksums {
+            crc32: $given.checksum_crc32.take(),
+            crc32c: $given.checksum_crc32c.take(),
+            crc64nvme: $given.checksum_crc64nvme.take(),
+            sha1: $given.checksum_sha1.take(),
+            sha256: $given.checksum_sha256.take(),
+        }
+    };
+}
+
+/// Puts the values of checksums into whatever has them.
+macro_rules! tell_checksums {
+    ($told:expr, $checksum:expr) => {{
+        let told = $crate::s3::convert::Checksums::tell($checksum);
+        $told.checksum_crc32 = told.crc32;
+        $told.checksum_crc32c = told.crc32c;
+        $told.checksum_crc64nvme = told.crc64nvme;
+        $told.checksum_sha1 = told.sha1;
+        $told.checksum_sha256 = told.sha256;
+    }};
+}
+
+/// Takes [`Fields`] out of whatever has them.
+macro_rules! fields {
+    ($asked:expr) => {
+        $crate::s3::convert::Fields {
+            content_type: $asked.content_type.take(),
+            cache_control: $asked.cache_control.take(),
+            content_disposition: $asked.content_disposition.take(),
+            content_encoding: $asked.content_encoding.take(),
+            content_language: $asked.content_language.take(),
+            expires: $asked.expires.take(),
+            metadata: $asked.metadata.take(),
+            storage_class: $asked.storage_class.take(),
+        }
+    };
+}
+
+pub(super) use {checksums, fields, tell_checksums};
+
+impl Checksums {
+    /// The one that is given.
+    pub(super) fn read(self) -> S3Result<Option<(ChecksumAlgorithm, Vec<u8>)>> {
+        let given = [self.crc32, self.crc32c, self.crc64nvme, self.sha1, self.sha256];
+        let mut given =
+            ChecksumAlgorithm::ALL.into_iter().zip(given).filter_map(|(one, value)| Some((one, value?)));
+        let (first, second) = (given.next(), given.next());
+        if second.is_some() {
+            return Err(invalid("give one checksum"));
+        }
+        let Some((algorithm, text)) = first else { return Ok(None) };
+        // Those of several parts say how many these are.
+        let text = text.split_once('-').map_or(text.as_str(), |(value, _)| value);
+        let value = base64::engine::general_purpose::STANDARD.decode(text).ok();
+        match value.filter(|value| value.len() == algorithm.octets()) {
+            Some(value) => Ok(Some((algorithm, value))),
+            None => Err(invalid(format!("{} is not such a checksum", algorithm.field()))),
+        }
+    }
+
+    /// A checksum and of how many parts it is.
+    pub(super) fn tell((checksum, parts): (Option<&ObjectChecksum>, Option<u16>)) -> Self {
+        let mut told = Self::default();
+        let Some(checksum) = checksum else { return told };
+        let mut text = base64::engine::general_purpose::STANDARD.encode(&checksum.value);
+        if let (ChecksumKind::Composite, Some(parts)) = (checksum.kind, parts) {
+            text = format!("{text}-{parts}");
+        }
+        *match checksum.algorithm {
+            ChecksumAlgorithm::Crc32 => &mut told.crc32,
+            ChecksumAlgorithm::Crc32c => &mut told.crc32c,
+            ChecksumAlgorithm::Crc64Nvme => &mut told.crc64nvme,
+            ChecksumAlgorithm::Sha1 => &mut told.sha1,
+            ChecksumAlgorithm::Sha256 => &mut told.sha256,
+        } = Some(text);
+        told
+    }
+}
+
+pub(super) fn checksum_type(kind: ChecksumKind) -> dto::ChecksumType {
+    dto::ChecksumType::from_static(match kind {
+        ChecksumKind::Full => dto::ChecksumType::FULL_OBJECT,
+        ChecksumKind::Composite => dto::ChecksumType::COMPOSITE,
+    })
+}
+
+pub(super) fn algorithm(given: Option<&dto::ChecksumAlgorithm>) -> S3Result<Option<ChecksumAlgorithm>> {
+    let Some(given) = given else { return Ok(None) };
+    let found = ChecksumAlgorithm::ALL.into_iter().find(|one| one.word() == given.as_str());
+    found.map(Some).ok_or_else(|| invalid("CRC32, CRC32C, CRC64NVME, SHA1 and SHA256 are offered"))
+}
+
+/// What a client says of the octets that it sends.
+pub(super) fn expected(
+    headers: &HeaderMap,
+    (octets, md5): (Option<i64>, Option<&str>),
+    checksums: Checksums,
+    asked: Option<&dto::ChecksumAlgorithm>,
+) -> S3Result<Expected> {
+    let md5 = md5.map(|text| {
+        let octets = base64::engine::general_purpose::STANDARD.decode(text).ok();
+        octets
+            .and_then(|octets| <[u8; 16]>::try_from(octets).ok())
+            .ok_or_else(|| S3Error::with_message(S3ErrorCode::InvalidDigest, "Content-MD5 is no MD5"))
+    });
+    let behind = headers.get(TRAILER).and_then(|names| names.to_str().ok()).and_then(|names| {
+        let names: Vec<_> = names.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
+        ChecksumAlgorithm::ALL.into_iter().find(|one| names.iter().any(|name| name == one.field()))
+    });
+    let checksum = match (checksums.read()?, behind) {
+        (Some((algorithm, value)), _) => Some((algorithm, Some(value))),
+        (None, Some(algorithm)) => Some((algorithm, None)),
+        (None, None) => algorithm(asked)?.map(|algorithm| (algorithm, None)),
+    };
+    let octets = octets.map(u64::try_from).transpose().map_err(|_| invalid("Content-Length"))?;
+    Ok(Expected { octets, md5: md5.transpose()?, checksum })
+}
+
+/// Why a body ended early, in the words of who checked its signatures.
+#[derive(Clone, Default)]
+pub(super) struct Broken(Arc<Mutex<Option<String>>>);
+
+impl Broken {
+    /// The error with which the request is answered.
+    pub(super) fn tell(&self, error: ObjectError) -> S3Error {
+        let broken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(broken) = broken.filter(|_| matches!(error, ObjectError::Body(_))) else {
+            return s3_error(error);
+        };
+        // These errors have no type that can be named, only words.
+        let code = match () {
+            () if broken.contains("Sha256Mismatch") => {
+                S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into())
+            }
+            () if broken.contains("Signature") => S3ErrorCode::SignatureDoesNotMatch,
+            () => S3ErrorCode::IncompleteBody,
+        };
+        let is_custom = matches!(code, S3ErrorCode::Custom(_));
+        let mut told = S3Error::with_message(code, "the body is not what was signed or announced");
+        if is_custom {
+            told.set_status_code(http::StatusCode::BAD_REQUEST);
+        }
+        told
+    }
+}
+
+/// A body that a client sends, with the fields behind it.
+pub(super) fn body(blob: Option<dto::StreamingBlob>, trailing: Option<TrailingHeaders>) -> (Body, Broken) {
+    let broken = Broken::default();
+    let Some(blob) = blob else { return (Body::empty(), broken) };
+    (Body::stream(Incoming { blob: Some(blob), trailing, broken: broken.clone() }), broken)
+}
+
+struct Incoming {
+    blob: Option<dto::StreamingBlob>,
+    trailing: Option<TrailingHeaders>,
+    broken: Broken,
+}
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(blob) = &mut self.blob {
+            match std::task::ready!(Pin::new(blob).poll_next(context)) {
+                Some(Ok(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Some(Err(error)) => {
+                    let words = format!("{error} {error:?}");
+                    *self.broken.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+                    self.blob = None;
+                    self.trailing = None;
+                    return Poll::Ready(Some(Err(BodyError::Malformed)));
+                }
+                None => self.blob = None,
+            }
+        }
+        let trailers = self.trailing.take().and_then(|trailing| trailing.take());
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+}

@@ -1,0 +1,176 @@
+//! The service: has the store open, speaks S3 at its listeners, and sweeps.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
+use proxima_ledger::{ChangeSet, Snapshot};
+use proxima_model::Bucket;
+use proxima_pipeline::{ObjectError, Objects};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    R2Config, R2Error, SERVICE,
+    buckets::Buckets,
+    local::Local,
+    metrics::Metrics,
+    s3::{
+        Front,
+        server::{self, Door},
+    },
+    store::{Bounds, Store},
+};
+
+/// How often files are removed whose time has come: a fraction of what they are kept.
+const COLLECT_EVERY: Duration = Duration::from_secs(60);
+/// How often uploads are looked at: they live for days.
+const UPLOADS_EVERY: Duration = Duration::from_secs(3_600);
+/// How often everything is read to find rot, and files are looked for that a crash left: all of it takes a disk hours.
+const SCRUB_EVERY: Duration = Duration::from_secs(86_400);
+
+/// The service.
+pub struct R2Service {
+    config: R2Config,
+    local: Local,
+    metrics: Metrics,
+    health: watch::Sender<Health>,
+}
+
+impl R2Service {
+    /// The service as `[r2]` describes it. What lies on the disk is opened: in a graceful restart by both processes, until the
+    /// former one ends.
+    ///
+    /// # Errors
+    /// What is wrong in `[r2]`, or on the disk.
+    pub fn new(node: &NodeContext) -> Result<Arc<Self>, R2Error> {
+        let config = R2Config::of(&node.config)?;
+        let metrics = node.metrics.register(SERVICE, Metrics::register);
+        let folder = node.config.node.data_dir.join(SERVICE);
+        let bounds = Bounds {
+            index_octets_max: usize::try_from(config.index_bytes_max).unwrap_or(usize::MAX),
+            free_octets_min: config.free_bytes_min,
+        };
+        let replica = node.replica.clone();
+        let is_there = Arc::new(move |bucket: &Bucket| Buckets::is_there(&replica, bucket));
+        let store = Store::open(&folder, bounds, node.clock.clone(), is_there, metrics.clone());
+        let store = store.map_err(|error| R2Error::Open { folder, error })?;
+        let buckets = Buckets {
+            replica: node.replica.clone(),
+            log: node.log.clone(),
+            clock: node.clock.clone(),
+            me: node.name().clone(),
+        };
+        let local = Local { store, buckets };
+        Ok(Arc::new(Self { config, local, metrics, health: watch::Sender::new(Health::Starting) }))
+    }
+
+    /// The objects, for who reaches them otherwise than by S3.
+    pub fn objects(&self) -> Arc<dyn Objects> {
+        Arc::new(self.local.clone())
+    }
+
+    fn bind(&self, node: &NodeContext) -> Result<Vec<TcpListener>, ServiceError> {
+        let bind = |address: &SocketAddr| {
+            let listener = node.listeners.tcp(SERVICE, *address).map_err(ServiceError::new)?;
+            TcpListener::from_std(listener).map_err(ServiceError::new)
+        };
+        self.config.listen.iter().map(bind).collect()
+    }
+
+    /// Does its work again and again until the node drains.
+    fn repeat<F>(
+        tasks: &mut JoinSet<()>,
+        shutdown: &Shutdown,
+        (what, every): (&'static str, Duration),
+        work: impl Fn() -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<(), ObjectError>> + Send,
+    {
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            let mut tick = tokio::time::interval(every);
+            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    () = shutdown.draining() => return,
+                    _ = tick.tick() => {}
+                }
+                let outcome = tokio::select! {
+                    () = shutdown.draining() => return,
+                    outcome = work() => outcome,
+                };
+                if let Err(error) = outcome {
+                    tracing::warn!(target: "proxima_r2", %error, "{what} failed, and is tried again");
+                }
+            }
+        });
+    }
+
+    fn sweep(&self, tasks: &mut JoinSet<()>, shutdown: &Shutdown) {
+        let store = self.local.store.clone();
+        Self::repeat(tasks, shutdown, ("removing files of what was replaced", COLLECT_EVERY), move || {
+            let store = store.clone();
+            async move { store.collect().await }
+        });
+        let store = self.local.store.clone();
+        Self::repeat(tasks, shutdown, ("ending old uploads", UPLOADS_EVERY), move || {
+            let store = store.clone();
+            async move { store.end_uploads().await }
+        });
+        let store = self.local.store.clone();
+        Self::repeat(tasks, shutdown, ("reading everything", SCRUB_EVERY), move || {
+            let store = store.clone();
+            async move {
+                let strays = store.remove_strays().await?;
+                if strays > 0 {
+                    tracing::info!(target: "proxima_r2", strays, "removed files that a crash had left");
+                }
+                store.scrub().await
+            }
+        });
+    }
+}
+
+#[async_trait]
+impl Service for R2Service {
+    fn name(&self) -> &'static str {
+        SERVICE
+    }
+
+    /// Whether a bucket is there is looked up in the replica for each request.
+    fn prepare(&self, _: &Snapshot, _: &ChangeSet) -> Result<Prepared, PrepareError> {
+        Ok(Prepared::nothing())
+    }
+
+    async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
+        let listeners = self.bind(&node)?;
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
+        let addresses = addresses.map_err(ServiceError::new)?;
+        if !addresses.is_empty() {
+            tracing::info!(target: "proxima_r2", ?addresses, "S3 listens");
+        }
+        let front = Front { objects: self.objects(), buckets: self.local.buckets.clone() };
+        let (host, requests_max) = (self.config.host.as_deref(), self.config.requests_max);
+        let door = Door::new(front, host, requests_max, self.metrics.clone()).map_err(ServiceError::new)?;
+        let connections = Arc::new(Semaphore::new(self.config.connections_max));
+        let mut tasks = JoinSet::new();
+        for listener in listeners {
+            tasks.spawn(server::serve(listener, door.clone(), connections.clone(), shutdown.clone()));
+        }
+        self.sweep(&mut tasks, &shutdown);
+        self.health.send_replace(Health::Ready);
+        shutdown.draining().await;
+        while let Some(ended) = tasks.join_next().await {
+            ended.map_err(ServiceError::new)?;
+        }
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        self.health.borrow().clone()
+    }
+}

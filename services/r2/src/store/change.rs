@@ -1,0 +1,182 @@
+//! What a change of the index is made of, within its transaction.
+
+use heed::{RoTxn, RwTxn};
+use proxima_model::{BucketTag, Timestamp};
+use proxima_pipeline::{ObjectError, ObjectKey, UploadId};
+use serde::de::DeserializeOwned;
+
+use super::{
+    GARBAGE_KEPT_SECONDS,
+    index::{Databases, failed},
+    rows::{
+        self, BlobId, BlobRow, ContentRow, ObjectRow, Piece, Place, UploadRow, decode, encode, object_key,
+        upload_key,
+    },
+};
+
+type Db = heed::Database<'static, heed::types::Bytes, heed::types::Bytes>;
+
+pub(super) fn get<T: DeserializeOwned>(
+    db: &Db,
+    txn: &RoTxn<'_>,
+    key: &[u8],
+) -> Result<Option<T>, ObjectError> {
+    db.get(txn, key).map_err(failed)?.map(|row| decode(key, row)).transpose()
+}
+
+pub(super) fn put<T: serde::Serialize>(
+    db: &Db,
+    txn: &mut RwTxn<'_>,
+    key: &[u8],
+    value: &T,
+) -> Result<(), ObjectError> {
+    db.put(txn, key, &encode(key, value)?).map_err(failed)
+}
+
+/// Nothing may be written to a bucket that is being deleted.
+pub(super) fn check_open(
+    db: &Databases,
+    txn: &RoTxn<'_>,
+    bucket: BucketTag,
+    now: Timestamp,
+) -> Result<(), ObjectError> {
+    let until = get::<Timestamp>(&db.closed, txn, bucket.as_bytes())?;
+    if until.is_some_and(|until| now < until) { Err(ObjectError::NoSuchBucket) } else { Ok(()) }
+}
+
+pub(super) fn close(
+    db: &Databases,
+    txn: &mut RwTxn<'_>,
+    bucket: BucketTag,
+    until: Option<Timestamp>,
+) -> Result<(), ObjectError> {
+    match until {
+        Some(until) => put(&db.closed, txn, bucket.as_bytes(), &until),
+        None => db.closed.delete(txn, bucket.as_bytes()).map(drop).map_err(failed),
+    }
+}
+
+pub(super) fn content(db: &Databases, txn: &RoTxn<'_>, bucket: BucketTag) -> Result<ContentRow, ObjectError> {
+    Ok(get(&db.contents, txn, bucket.as_bytes())?.unwrap_or_default())
+}
+
+pub(super) fn object(
+    db: &Databases,
+    txn: &RoTxn<'_>,
+    bucket: BucketTag,
+    key: &ObjectKey,
+) -> Result<Option<ObjectRow>, ObjectError> {
+    get(&db.objects, txn, &object_key(bucket, key))
+}
+
+pub(super) fn upload(
+    db: &Databases,
+    txn: &RoTxn<'_>,
+    (bucket, key, upload): (BucketTag, &ObjectKey, UploadId),
+) -> Result<UploadRow, ObjectError> {
+    get(&db.uploads, txn, &upload_key(bucket, key.as_str(), upload))?.ok_or(ObjectError::NoSuchUpload)
+}
+
+/// Puts an object in the place of `former`, whose octets are thrown away.
+pub(super) fn put_object(
+    db: &Databases,
+    txn: &mut RwTxn<'_>,
+    (bucket, key): (BucketTag, &ObjectKey),
+    (row, former): (&ObjectRow, Option<&ObjectRow>),
+) -> Result<(), ObjectError> {
+    for piece in &row.pieces {
+        put_blob(db, txn, (bucket, key), piece)?;
+    }
+    replace(db, txn, bucket, (Some(row), former), row.about.modified)?;
+    put(&db.objects, txn, &object_key(bucket, key), row)
+}
+
+/// Deletes an object.
+pub(super) fn delete_object(
+    db: &Databases,
+    txn: &mut RwTxn<'_>,
+    (bucket, key): (BucketTag, &ObjectKey),
+    former: &ObjectRow,
+    now: Timestamp,
+) -> Result<(), ObjectError> {
+    replace(db, txn, bucket, (None, Some(former)), now)?;
+    db.objects.delete(txn, &object_key(bucket, key)).map(drop).map_err(failed)
+}
+
+/// Counts what comes and goes, and throws away what goes.
+fn replace(
+    db: &Databases,
+    txn: &mut RwTxn<'_>,
+    bucket: BucketTag,
+    (row, former): (Option<&ObjectRow>, Option<&ObjectRow>),
+    now: Timestamp,
+) -> Result<(), ObjectError> {
+    let mut content = content(db, txn, bucket)?;
+    if let Some(former) = former {
+        content.objects = content.objects.saturating_sub(1);
+        content.octets = content.octets.saturating_sub(former.about.octets);
+        for piece in &former.pieces {
+            throw_away(db, txn, piece, now)?;
+        }
+    }
+    if let Some(row) = row {
+        content.objects += 1;
+        content.octets += row.about.octets;
+    }
+    if content == ContentRow::default() {
+        return db.contents.delete(txn, bucket.as_bytes()).map(drop).map_err(failed);
+    }
+    put(&db.contents, txn, bucket.as_bytes(), &content)
+}
+
+/// A file is somebody's.
+pub(super) fn put_blob(
+    db: &Databases,
+    txn: &mut RwTxn<'_>,
+    (bucket, key): (BucketTag, &ObjectKey),
+    piece: &Piece,
+) -> Result<(), ObjectError> {
+    let Place::Blob(id) = &piece.at else { return Ok(()) };
+    let key = key.as_str().to_owned();
+    let row = BlobRow { octets: piece.octets, crc: piece.crc, bucket: *bucket.as_bytes(), key };
+    put(&db.blobs, txn, &id.0, &row)
+}
+
+/// A file is nobody's any more, and goes when nobody can be reading it. Until then its row says that it is there.
+pub(super) fn throw_away(
+    db: &Databases,
+    txn: &mut RwTxn<'_>,
+    piece: &Piece,
+    now: Timestamp,
+) -> Result<(), ObjectError> {
+    let Place::Blob(id) = &piece.at else { return Ok(()) };
+    let at = now.plus_seconds(GARBAGE_KEPT_SECONDS);
+    db.garbage.put(txn, &rows::garbage_key(at, *id), &[]).map_err(failed)
+}
+
+/// Throws away the parts of an upload, but for those that are kept elsewhere by now.
+pub(super) fn delete_parts(
+    db: &Databases,
+    txn: &mut RwTxn<'_>,
+    upload: UploadId,
+    kept: impl Fn(&rows::PartRow) -> bool,
+    now: Timestamp,
+) -> Result<(), ObjectError> {
+    let mut parts = Vec::new();
+    for found in db.parts.prefix_iter(txn, &upload.0).map_err(failed)? {
+        let (lies, row) = found.map_err(failed)?;
+        parts.push((lies.to_vec(), decode::<rows::PartRow>(lies, row)?));
+    }
+    for (lies, part) in parts {
+        if !kept(&part) {
+            throw_away(db, txn, &part.piece, now)?;
+        }
+        db.parts.delete(txn, &lies).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Whether a file is somebody's, or was and goes by itself.
+pub(super) fn is_named(db: &Databases, txn: &RoTxn<'_>, blob: BlobId) -> Result<bool, ObjectError> {
+    Ok(db.blobs.get(txn, &blob.0).map_err(failed)?.is_some())
+}

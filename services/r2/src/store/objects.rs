@@ -1,0 +1,224 @@
+//! Objects: read, put, copied, deleted.
+
+use heed::RwTxn;
+use proxima_model::Bucket;
+use proxima_pipeline::{
+    Body, ChecksumKind, ObjectAbout, ObjectChecksum, ObjectConditions, ObjectCopy, ObjectDelete, ObjectError,
+    ObjectGet, ObjectKey, ObjectPut, ObjectRead, Span,
+};
+
+use super::{
+    Store,
+    blobs::Pending,
+    blocking, change,
+    hashing::Hashes,
+    index::Databases,
+    reading,
+    rows::{ObjectRow, Piece, Place},
+};
+
+impl Store {
+    /// An object as it is now.
+    pub(super) async fn find(&self, bucket: &Bucket, key: &ObjectKey) -> Result<ObjectRow, ObjectError> {
+        let (tag, key) = (bucket.tag, key.clone());
+        let found = self.index.read(move |db, txn| change::object(db, txn, tag, &key)).await?;
+        found.ok_or(ObjectError::NoSuchKey)
+    }
+
+    /// What is known of an object.
+    pub(crate) async fn head(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        get: ObjectGet,
+    ) -> Result<(ObjectAbout, Option<Span>), ObjectError> {
+        let row = self.find(bucket, key).await?;
+        get.conditions.check_read(&row.about)?;
+        let span = reading::span(&row, get.range)?;
+        Ok((row.about, span))
+    }
+
+    /// An object.
+    pub(crate) async fn get(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        get: ObjectGet,
+    ) -> Result<ObjectRead, ObjectError> {
+        let row = self.find(bucket, key).await?;
+        get.conditions.check_read(&row.about)?;
+        let span = reading::span(&row, get.range)?;
+        let all = Span { start: 0, octets: row.about.octets };
+        let body = self.body(row.pieces, span.unwrap_or(all));
+        Ok(ObjectRead { about: row.about, span, body })
+    }
+
+    /// Puts an object.
+    pub(crate) async fn put(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        put: ObjectPut,
+        body: Body,
+    ) -> Result<ObjectAbout, ObjectError> {
+        put.fields.check()?;
+        self.check_before(bucket, key, &put.conditions).await?;
+        let received = self.receive(body, put.expected).await?;
+        let about = ObjectAbout {
+            octets: received.hashed.octets,
+            etag: hex::encode(received.hashed.md5),
+            version: rand::random(),
+            modified: self.now(),
+            fields: put.fields,
+            checksum: Some(received.hashed.checksum.clone()),
+            parts: None,
+        };
+        let (piece, pending) = received.into_piece();
+        let row = ObjectRow { about, pieces: vec![piece], parts: Vec::new() };
+        self.commit(bucket, key, put.conditions, row, pending.into_iter().collect()).await
+    }
+
+    /// What would be refused in the end need not be sent first.
+    async fn check_before(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        conditions: &ObjectConditions,
+    ) -> Result<(), ObjectError> {
+        let (tag, key, conditions, now) = (bucket.tag, key.clone(), conditions.clone(), self.now());
+        self.index
+            .read(move |db, txn| {
+                change::check_open(db, txn, tag, now)?;
+                let current = change::object(db, txn, tag, &key)?;
+                conditions.check_write(current.as_ref().map(|row| &row.about))
+            })
+            .await
+    }
+
+    /// Makes an object seen, if it may be.
+    async fn commit(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        conditions: ObjectConditions,
+        row: ObjectRow,
+        pending: Vec<Pending>,
+    ) -> Result<ObjectAbout, ObjectError> {
+        let (store, bucket, key) = (self.clone(), bucket.clone(), key.clone());
+        let mut pending = pending;
+        let put = self.index.change(move |db, txn| {
+            store.check_bucket(db, txn, &bucket)?;
+            let former = change::object(db, txn, bucket.tag, &key)?;
+            conditions.check_write(former.as_ref().map(|row| &row.about))?;
+            change::put_object(db, txn, (bucket.tag, &key), (&row, former.as_ref()))?;
+            pending.iter_mut().for_each(Pending::named);
+            // They are held until it is durable, and let go of then.
+            Ok((row.about, pending))
+        });
+        put.await.map(|(about, _)| about)
+    }
+
+    /// Whether a bucket may be written to, as of this transaction.
+    pub(super) fn check_bucket(
+        &self,
+        db: &Databases,
+        txn: &RwTxn<'_>,
+        bucket: &Bucket,
+    ) -> Result<(), ObjectError> {
+        change::check_open(db, txn, bucket.tag, self.now())?;
+        if (self.is_there)(bucket) { Ok(()) } else { Err(ObjectError::NoSuchBucket) }
+    }
+
+    /// Copies an object: its files get further names.
+    pub(crate) async fn copy(
+        &self,
+        (from_bucket, from_key): (&Bucket, &ObjectKey),
+        (bucket, key): (&Bucket, &ObjectKey),
+        copy: ObjectCopy,
+    ) -> Result<ObjectAbout, ObjectError> {
+        let row = self.find(from_bucket, from_key).await?;
+        copy.source.check_read(&row.about).map_err(|error| match error {
+            // Nobody who copies has it already.
+            ObjectError::NotModified(_) => ObjectError::PreconditionFailed,
+            error => error,
+        })?;
+        let mut about = row.about.clone();
+        if let Some(fields) = copy.fields {
+            fields.check()?;
+            about.fields = fields;
+        }
+        about.version = rand::random();
+        about.modified = self.now();
+        if let Some(algorithm) = copy.checksum
+            && about.checksum.as_ref().is_none_or(|checksum| checksum.algorithm != algorithm)
+        {
+            let mut hashes = Hashes::new(Some(algorithm));
+            let mut body = self.body(row.pieces.clone(), Span { start: 0, octets: row.about.octets });
+            while let Some(frame) = body.next_frame().await {
+                if let Ok(data) = frame?.into_data() {
+                    hashes.update(&data);
+                }
+            }
+            let ObjectChecksum { value, .. } = hashes.finish().checksum;
+            about.checksum = Some(ObjectChecksum { algorithm, kind: ChecksumKind::Full, value });
+        }
+        let (pieces, pending) = self.copy_pieces(row.pieces).await?;
+        let row = ObjectRow { about, pieces, parts: row.parts };
+        self.commit(bucket, key, copy.conditions, row, pending).await
+    }
+
+    /// The same octets for another row.
+    pub(super) async fn copy_pieces(
+        &self,
+        pieces: Vec<Piece>,
+    ) -> Result<(Vec<Piece>, Vec<Pending>), ObjectError> {
+        let blobs = self.blobs.clone();
+        blocking(move || {
+            let (mut copies, mut pending) = (Vec::with_capacity(pieces.len()), Vec::new());
+            for piece in pieces {
+                let at = match piece.at {
+                    Place::Row(octets) => Place::Row(octets),
+                    Place::Blob(id) => {
+                        let copy = match blobs.link(id)? {
+                            Some(link) => link,
+                            None => blobs.duplicate(id)?,
+                        };
+                        let at = Place::Blob(copy.id());
+                        pending.push(copy);
+                        at
+                    }
+                };
+                copies.push(Piece { at, ..piece });
+            }
+            Ok((copies, pending))
+        })
+        .await
+    }
+
+    /// Deletes what these keys have.
+    pub(crate) async fn delete(
+        &self,
+        bucket: &Bucket,
+        keys: Vec<ObjectDelete>,
+    ) -> Result<Vec<Result<(), ObjectError>>, ObjectError> {
+        let (tag, now) = (bucket.tag, self.now());
+        self.index
+            .change(move |db, txn| {
+                change::check_open(db, txn, tag, now)?;
+                let mut outcomes = Vec::with_capacity(keys.len());
+                for ObjectDelete { key, conditions } in keys {
+                    let Some(row) = change::object(db, txn, tag, &key)? else {
+                        outcomes.push(Ok(()));
+                        continue;
+                    };
+                    let checked = conditions.check_write(Some(&row.about));
+                    if checked.is_ok() {
+                        change::delete_object(db, txn, (tag, &key), &row, now)?;
+                    }
+                    outcomes.push(checked);
+                }
+                Ok(outcomes)
+            })
+            .await
+    }
+}
