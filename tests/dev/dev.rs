@@ -61,6 +61,7 @@ pub(crate) struct Dev {
     dns: SocketAddr,
     pub(crate) api: SocketAddr,
     admin: SocketAddr,
+    pub(crate) s3: SocketAddr,
 }
 
 impl Dev {
@@ -138,14 +139,15 @@ impl Dev {
 
     fn with(folder: tempfile::TempDir, program: Program) -> Self {
         let (any, dns) = (SocketAddr::from(([127, 0, 0, 1], 0)), free_for_both());
-        let (child, table) = spawn(&program, &folder, [any, any, dns, any, any]);
-        let [http, https, api, admin] = ["HTTP ", "HTTPS ", "API ", "admin "].map(|row| address(&table, row));
-        Self { folder, program, child, http, https, dns, api, admin }
+        let (child, table) = spawn(&program, &folder, [any, any, dns, any, any, any]);
+        let rows = ["HTTP ", "HTTPS ", "API ", "admin ", "S3 "];
+        let [http, https, api, admin, s3] = rows.map(|row| address(&table, row));
+        Self { folder, program, child, http, https, dns, api, admin, s3 }
     }
 
     /// The same server, at the same addresses, after its process has ended.
     pub(crate) fn start_again(&mut self) {
-        let at = [self.http, self.https, self.dns, self.api, self.admin];
+        let at = [self.http, self.https, self.dns, self.api, self.admin, self.s3];
         (self.child, _) = spawn(&self.program, &self.folder, at);
     }
 
@@ -426,11 +428,7 @@ fn data_in(folder: &tempfile::TempDir) -> PathBuf {
     folder.path().join("data")
 }
 
-fn spawn(
-    program: &Program,
-    folder: &tempfile::TempDir,
-    [http, https, dns, api, admin]: [SocketAddr; 5],
-) -> (Child, String) {
+fn spawn(program: &Program, folder: &tempfile::TempDir, at: [SocketAddr; 6]) -> (Child, String) {
     let log_path = folder.path().join("log");
     let log = std::fs::File::options().create(true).append(true).open(&log_path).unwrap();
     let mut command = match program.file_system {
@@ -451,9 +449,8 @@ fn spawn(
     if let Some(supervisor) = &program.supervisor {
         command.env("NOTIFY_SOCKET", supervisor);
     }
-    for (flag, address) in
-        [("--http", http), ("--https", https), ("--dns", dns), ("--api", api), ("--admin", admin)]
-    {
+    let flags = ["--http", "--https", "--dns", "--api", "--admin", "--s3"];
+    for (flag, address) in flags.into_iter().zip(at) {
         command.args([flag, &address.to_string()]);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);

@@ -23,6 +23,7 @@ mod observed;
 mod origin;
 mod presigned;
 mod process;
+mod r2;
 mod records;
 mod resolver;
 mod rules;

@@ -1,0 +1,177 @@
+//! Objects by way of the real binary: stock clients of S3, and stock `wrangler`.
+
+use std::{fs, process::Command};
+
+use serde_json::{Value, json};
+
+use crate::{
+    dev::Dev,
+    http3::python,
+    process::{node_packages, output},
+};
+
+/// The keys of S3 that a token is: its id, and SHA-256 of it.
+fn keys(token: &str) -> (String, String) {
+    let (_, digest) = output(Command::new("sh").arg("-c").arg("printf %s \"$0\" | sha256sum").arg(token));
+    (token[..32].to_owned(), digest[..64].to_owned())
+}
+
+fn account(dev: &Dev) -> String {
+    let (_, accounts) = dev.api("GET", "/accounts", None, None);
+    accounts["result"][0]["id"].as_str().unwrap().to_owned()
+}
+
+fn buckets(dev: &Dev) -> String {
+    format!("/accounts/{}/r2/buckets", account(dev))
+}
+
+fn make_bucket(dev: &Dev, name: &str) {
+    let (code, answer) = dev.api("POST", &buckets(dev), Some(&json!({ "name": name })), None);
+    assert_eq!(code, "200", "{answer}");
+}
+
+/// `curl` with an object of the API; its status and its answer.
+fn object(dev: &Dev, path: &str, args: &[&str]) -> (String, String) {
+    let mut curl = dev.api_command("GET", &format!("{}/{path}", buckets(dev)), None, None);
+    let (_, text) = output(curl.args(args));
+    let (answer, code) = text.rsplit_once('\n').unwrap();
+    (code.to_owned(), answer.to_owned())
+}
+
+#[test]
+fn stock_clients_of_s3_run_unmodified() {
+    let dev = Dev::start();
+    let read = json!([{ "effect": "allow", "permission_groups": [{ "name": "Workers R2 Storage Read" }],
+                        "resources": { format!("com.cloudflare.api.account.{}", account(&dev)): "*" } }]);
+    let reader = json!({ "name": "reader", "policies": read });
+    let (code, made) = dev.api("POST", "/user/tokens", Some(&reader), None);
+    assert_eq!(code, "200", "{made}");
+    let (key, secret) = keys(&dev.token());
+    let (reader_key, reader_secret) = keys(made["result"]["value"].as_str().unwrap());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/clients/test_s3.py");
+    let mut pytest = Command::new(python());
+    pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", script]);
+    pytest.env("PYTHONDONTWRITEBYTECODE", "1").env("PROXIMA_S3", format!("http://{}", dev.s3));
+    pytest.env("PROXIMA_S3_KEY", key).env("PROXIMA_S3_SECRET", secret);
+    pytest.env("PROXIMA_S3_READER_KEY", reader_key).env("PROXIMA_S3_READER_SECRET", reader_secret);
+    let (succeeded, text) = output(&mut pytest);
+    assert!(succeeded, "{text}\n{}", dev.log());
+}
+
+#[test]
+fn what_was_acknowledged_outlives_a_kill_and_a_graceful_restart() {
+    let mut dev = Dev::start();
+    make_bucket(&dev, "kept");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, vec![b'x'; 1 << 20]).unwrap();
+    let file = format!("@{}", file.to_str().unwrap());
+    let put = |dev: &Dev, key: &str, body: &str| {
+        let (code, answer) =
+            object(dev, &format!("kept/objects/{key}"), &["-X", "PUT", "--data-binary", body]);
+        assert_eq!(code, "200", "{answer}");
+    };
+    put(&dev, "small", "some octets");
+    put(&dev, "large", &file);
+    dev.kill();
+    dev.start_again();
+    let all_there = |dev: &Dev| {
+        let (code, small) = object(dev, "kept/objects/small", &[]);
+        assert_eq!((code.as_str(), small.as_str()), ("200", "some octets"));
+        let (code, large) = object(dev, "kept/objects/large", &[]);
+        assert_eq!((code.as_str(), large.len()), ("200", 1 << 20));
+    };
+    all_there(&dev);
+    dev.restart_gracefully();
+    all_there(&dev);
+    put(&dev, "after", "x");
+    let (_, usage) = object(&dev, "kept/usage", &[]);
+    let usage: Value = serde_json::from_str(&usage).unwrap();
+    assert_eq!(usage["result"]["objectCount"], "3", "{usage}");
+}
+
+#[test]
+fn buckets_and_objects_by_the_api_say_what_is_wrong() {
+    let dev = Dev::start();
+    let all = buckets(&dev);
+    for (body, code, number) in [
+        (json!({ "name": "A" }), "400", 10005),
+        (json!({ "name": "abc", "locationHint": "moon" }), "400", 10029),
+        (json!({ "name": "abc", "storageClass": "Glacier" }), "400", 10029),
+        (json!({ "name": "abc", "locationHint": "weur", "storageClass": "InfrequentAccess" }), "200", 0),
+        (json!({ "name": "abc" }), "409", 10004),
+    ] {
+        let (status, answer) = dev.api("POST", &all, Some(&body), None);
+        let told = answer["errors"][0]["code"].as_u64().unwrap_or_default();
+        assert_eq!((status.as_str(), told), (code, number), "{body} {answer}");
+    }
+    let (_, shown) = dev.api("GET", &format!("{all}/abc"), None, None);
+    let shown = &shown["result"];
+    assert_eq!((&shown["location"], &shown["storage_class"]), (&json!("weur"), &json!("InfrequentAccess")));
+    for name in ["abd", "bcd"] {
+        make_bucket(&dev, name);
+    }
+    let names = |query: &str| {
+        let (_, listed) = dev.api("GET", &format!("{all}?{query}"), None, None);
+        let named = listed["result"]["buckets"].as_array().unwrap().iter();
+        let named = named.map(|bucket| bucket["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        (named, listed["result_info"]["cursor"].as_str().unwrap().to_owned())
+    };
+    let named = |names: &[&str], cursor: &str| {
+        (names.iter().map(|name| (*name).to_owned()).collect(), cursor.to_owned())
+    };
+    assert_eq!(names(""), named(&["abc", "abd", "bcd"], ""));
+    assert_eq!(names("per_page=2"), named(&["abc", "abd"], "abd"));
+    assert_eq!(names("per_page=2&cursor=abd"), named(&["bcd"], ""));
+    assert_eq!(names("name_contains=b&direction=desc&per_page=1"), named(&["bcd"], "bcd"));
+    assert_eq!(names("name_contains=ab"), named(&["abc", "abd"], ""));
+    let (code, answer) = object(&dev, "abc/objects/none", &[]);
+    assert!(code == "404" && answer.contains("10007"), "{answer}");
+    let (code, answer) = object(&dev, "none/objects/none", &[]);
+    assert!(code == "404" && answer.contains("10006"), "{answer}");
+    let (code, _) = object(&dev, "abc/objects/a/b", &["-X", "PUT", "--data-binary", "x"]);
+    assert_eq!(code, "200");
+    let (code, answer) = dev.api("DELETE", &format!("{all}/abc"), None, None);
+    assert_eq!((code.as_str(), &answer["errors"][0]["code"]), ("409", &json!(10008)), "{answer}");
+}
+
+#[test]
+fn stock_wrangler_makes_and_empties_buckets() {
+    let dev = Dev::start();
+    let folder = tempfile::tempdir().unwrap();
+    let program = node_packages().join("wrangler/bin/wrangler.js");
+    assert!(program.exists(), "{} is not there: run `cargo xtask setup`", program.display());
+    let account = account(&dev);
+    let wrangler = |args: &[&str]| {
+        let mut node = Command::new("node");
+        node.arg(&program).args(args).current_dir(&folder).env("CLOUDFLARE_ACCOUNT_ID", &account);
+        node.env("CLOUDFLARE_API_BASE_URL", format!("http://{}/client/v4", dev.api))
+            .env("CLOUDFLARE_API_TOKEN", dev.token());
+        // It asks nobody else, and writes nothing beside its folder.
+        node.env("HOME", folder.path()).env("WRANGLER_SEND_METRICS", "false").env("CI", "1");
+        let (succeeded, text) = output(&mut node);
+        assert!(succeeded, "wrangler {args:?}: {text}\n{}", dev.log());
+        text
+    };
+    wrangler(&["r2", "bucket", "create", "photos", "--location", "weur"]);
+    assert!(wrangler(&["r2", "bucket", "list"]).contains("photos"));
+    fs::write(folder.path().join("file"), "octets of a file").unwrap();
+    wrangler(&[
+        "r2",
+        "object",
+        "put",
+        "photos/a/b c",
+        "--remote",
+        "--file",
+        "file",
+        "--content-type",
+        "text/x",
+    ]);
+    let info = wrangler(&["r2", "bucket", "info", "photos"]);
+    assert!(info.contains("object_count:") && info.contains("16 B"), "{info}");
+    wrangler(&["r2", "object", "get", "photos/a/b c", "--remote", "--file", "back"]);
+    assert_eq!(fs::read_to_string(folder.path().join("back")).unwrap(), "octets of a file");
+    wrangler(&["r2", "object", "delete", "photos/a/b c", "--remote"]);
+    wrangler(&["r2", "bucket", "delete", "photos"]);
+    assert!(!wrangler(&["r2", "bucket", "list"]).contains("photos"));
+}
