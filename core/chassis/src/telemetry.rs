@@ -16,8 +16,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// rustls warns of every ticket after which no early data is taken; that is what most zones want.
-const FILTER: &str = "info,rustls=error";
+/// rustls warns of every ticket after which no early data is taken; that is what most zones want. s3s tells every request that it
+/// refuses as an error of the server: anybody could fill the log.
+const FILTER: &str = "info,rustls=error,s3s=off";
 
 /// Sends log lines to standard error, at `info` unless `PROXIMA_LOG` says otherwise (`debug`, `proxima_edge=trace`).
 /// A second call does nothing.
