@@ -12,7 +12,7 @@
 
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
-use proxima_chassis::GaugeGuard;
+use proxima_chassis::{GaugeGuard, Place};
 use tokio::io::AsyncWrite;
 
 use crate::{
@@ -20,7 +20,6 @@ use crate::{
     config::DnsConfig,
     message::put_length,
     metrics::ListenerMetrics,
-    places::Place,
     respond::Answered,
     wire::LENGTH_OCTETS,
 };

@@ -6,14 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use proxima_chassis::{NodeContext, Shutdown};
+use proxima_chassis::{NodeContext, Places, Shutdown};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
     DnsError,
     answerer::Answerer,
     config::DnsConfig,
-    places::Places,
     quic::QuicListener,
     service::{DnsAddresses, NAME},
     tcp,

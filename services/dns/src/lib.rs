@@ -82,7 +82,6 @@ mod https;
 mod message;
 mod metrics;
 mod name;
-mod places;
 mod query;
 mod quic;
 mod rate;

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use proxima_chassis::{Listeners, Shutdown};
+use proxima_chassis::{Listeners, Place, Places, Shutdown};
 use proxima_tls::steer;
 use quinn::{
     Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, ReadToEndError, RecvStream, SendStream,
@@ -35,7 +35,6 @@ use crate::{
     DnsError,
     answerer::{Answerer, Reply, answer_framed, frame},
     asker::{Asker, Transport},
-    places::{Place, Places},
     query::QUERY_OCTETS_MAX,
     service::NAME,
     tcp::{ON_ITS_WAY, WRITE_WITHIN},

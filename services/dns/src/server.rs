@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use proxima_chassis::{Place, Places};
 use proxima_ledger::{CompiledZones, Look, ReadError, Replica};
 use proxima_model::AccountId;
 use proxima_pipeline::ZoneNotices;
@@ -26,7 +27,6 @@ use crate::{
     config::DnsConfig,
     flattening::{self, Asking, Awaited, Flattening, Outside, Patience},
     metrics::DnsMetrics,
-    places::{Place, Places},
     respond::{Answered, Responder, Zones},
     transfer::{self, Journal},
     zone::ZoneTree,

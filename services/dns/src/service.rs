@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
+use proxima_chassis::{Health, NodeContext, Places, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot, Unserved};
 use proxima_model::{DnsName, Kind, TicketKeys};
 use proxima_pipeline::{AnswersNeighbours, Neighbours, QueryReports, ZoneNotices};
@@ -23,7 +23,6 @@ use crate::{
     flattening::Flattening,
     https::{DnsOverHttps, Role},
     metrics::{DnsMetrics, ListenerMetrics, register_zones},
-    places::Places,
     resolver::Recursive,
     respond::Responder,
     root::{Root, Tending},

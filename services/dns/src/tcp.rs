@@ -3,7 +3,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use proxima_chassis::{Accepting, Shutdown};
+use proxima_chassis::{Accepting, Place, Places, Shutdown};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -16,7 +16,6 @@ use crate::{
     DnsError,
     answerer::{Answerer, Found, Reply, answer_framed, frame},
     asker::{Asker, Transport},
-    places::{Place, Places},
     query::QUERY_OCTETS_MAX,
     tls::StreamTls,
     wire::LENGTH_OCTETS,

@@ -47,7 +47,7 @@ mod target;
 
 use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
-use proxima_chassis::{Clock, NodeContext, Shutdown};
+use proxima_chassis::{Clock, NodeContext, Place, Places, Shutdown};
 use proxima_model::AccountId;
 use proxima_resolver::{Metrics, Query, Read, Resolver, Settings, Upstream, ZONE_ASKED_MAX};
 use proxima_transfer::message;
@@ -69,7 +69,6 @@ use crate::{
     DnsError,
     config::DnsConfig,
     name::Name,
-    places::{Place, Places},
     root::Root,
     service::NAME,
     wire::{MESSAGE_OCTETS_MAX, class, flag, rtype},

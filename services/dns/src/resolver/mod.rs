@@ -49,7 +49,7 @@ use std::{
     time::Duration,
 };
 
-use proxima_chassis::{Clock, NodeContext};
+use proxima_chassis::{Clock, NodeContext, Places};
 use proxima_model::TicketKeys;
 use proxima_pipeline::Neighbours;
 use proxima_resolver::{Aliases, Metrics, Query, Read, Refusal, Resolver, Settings, Upstream, Written};
@@ -69,7 +69,6 @@ use crate::{
     config::DnsConfig,
     cookies::{self, Cookies},
     edns::Cookie,
-    places::Places,
     rate::{Kind, Limited, RateLimit},
     respond::Answered,
     root::Root,

@@ -21,6 +21,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
+use proxima_chassis::Places;
 use proxima_pipeline::{
     AnswersNeighbours, NEIGHBOUR_ANSWER_OCTETS_MAX, NEIGHBOUR_QUESTION_OCTETS_MAX, Neighbours, NoAnswer,
     Taken,
@@ -30,7 +31,6 @@ use proxima_resolver::{
 };
 
 use super::AnyUpstream;
-use crate::places::Places;
 
 // What is asked and answered is carried.
 const _: () = assert!(HOME_QUESTION_OCTETS_MAX <= NEIGHBOUR_QUESTION_OCTETS_MAX);

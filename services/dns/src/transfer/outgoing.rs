@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, io, mem, sync::Arc};
 
+use proxima_chassis::Place;
 use proxima_model::ZoneId;
 use proxima_transfer::{Exchange, stream::is_newer, tsig};
 use tokio::{
@@ -21,7 +22,6 @@ use crate::{
     edns::{Edns, Opt},
     flattening::{self, Asking, Sought},
     message::{Section, Writer, put_length, write_header_only},
-    places::Place,
     query::{Malformed, Query},
     respond::Zones,
     rrset::RrSet,

@@ -1,4 +1,4 @@
-//! Places for connections, by whatever they come, and for what waits.
+//! Places for connections, by whatever they come, and for what waits: so many in all, and so many for each.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Places: a bound for all, and one for each who takes them, a client unless said otherwise.
-pub(crate) struct Places<K: Copy + Eq + Hash = IpAddr> {
+pub struct Places<K: Copy + Eq + Hash = IpAddr> {
     all_max: usize,
     each_max: usize,
     taken: Mutex<Taken<K>>,
@@ -20,17 +20,19 @@ struct Taken<K> {
 }
 
 /// A place that is free again when this is dropped.
-pub(crate) struct Place<K: Copy + Eq + Hash = IpAddr> {
+pub struct Place<K: Copy + Eq + Hash = IpAddr> {
     whose: K,
     places: Arc<Places<K>>,
 }
 
 impl<K: Copy + Eq + Hash> Places<K> {
-    pub(crate) fn new(all_max: usize, each_max: usize) -> Arc<Self> {
+    /// So many in all, and so many for each.
+    pub fn new(all_max: usize, each_max: usize) -> Arc<Self> {
         Arc::new(Self { all_max, each_max, taken: Mutex::new(Taken { all: 0, each: HashMap::new() }) })
     }
 
-    pub(crate) fn take_for(self: &Arc<Self>, whose: K) -> Option<Place<K>> {
+    /// A place for one of them, if there is one left for it.
+    pub fn take_for(self: &Arc<Self>, whose: K) -> Option<Place<K>> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let of_each = taken.each.get(&whose).copied().unwrap_or(0);
         if taken.all >= self.all_max || of_each >= self.each_max {
@@ -43,13 +45,14 @@ impl<K: Copy + Eq + Hash> Places<K> {
 }
 
 impl Places {
-    pub(crate) fn take(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
+    /// A place for a client, by its address: those of one IPv6 network of 64 bits are one client.
+    pub fn take(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
         self.take_for(subscriber(client))
     }
 
     /// Whether half of the places are taken, of all or of this client: who asks for one then has to show first that it
     /// receives at its address, where that can be asked.
-    pub(crate) fn are_scarce(&self, client: IpAddr) -> bool {
+    pub fn are_scarce(&self, client: IpAddr) -> bool {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let of_client = taken.each.get(&subscriber(client)).copied().unwrap_or(0);
         taken.all >= self.all_max.div_ceil(2) || of_client >= self.each_max.div_ceil(2)
