@@ -37,6 +37,7 @@ mod background;
 mod bootstrap;
 mod certificates;
 mod client_auth;
+mod code;
 mod compat;
 mod config;
 mod dns_analytics;
