@@ -77,12 +77,14 @@ pub use neighbours::{
 };
 pub use notices::ZoneNotices;
 pub use objects::{
-    BucketContent, ChecksumAlgorithm, ChecksumKind, Expected, NewBucket, OBJECT_KEY_OCTETS_MAX,
-    OBJECT_METADATA_OCTETS_MAX, OBJECT_PART_OCTETS_MIN, OBJECT_PARTS_MAX, OBJECT_PUT_OCTETS_MAX,
-    OBJECTS_LISTED_MAX, ObjectAbout, ObjectChecksum, ObjectConditions, ObjectCopy, ObjectDelete, ObjectError,
-    ObjectFields, ObjectFuture, ObjectGet, ObjectKey, ObjectListing, ObjectPage, ObjectPut, ObjectRange,
-    ObjectRead, Objects, PartAbout, PartChosen, PartPage, Span, Tags, UploadAbout, UploadBegin,
-    UploadComplete, UploadId, UploadListing, UploadPage,
+    BucketContent, ChecksumAlgorithm, ChecksumKind, CorsAllowed, CorsPolicy, CorsRule, Expected, Lifecycle,
+    LifecycleCondition, LifecycleConditions, LifecycleRule, LifecycleTransition, NewBucket,
+    OBJECT_KEY_OCTETS_MAX, OBJECT_METADATA_OCTETS_MAX, OBJECT_PART_OCTETS_MIN, OBJECT_PARTS_MAX,
+    OBJECT_PUT_OCTETS_MAX, OBJECTS_LISTED_MAX, ObjectAbout, ObjectChecksum, ObjectConditions, ObjectCopy,
+    ObjectDelete, ObjectError, ObjectFields, ObjectFuture, ObjectGet, ObjectKey, ObjectListing, ObjectPage,
+    ObjectPut, ObjectRange, ObjectRead, Objects, PartAbout, PartChosen, PartPage, Span,
+    StorageClassTransition, Tags, UploadAbout, UploadBegin, UploadComplete, UploadId, UploadListing,
+    UploadPage,
 };
 pub use pipeline::{Pipeline, Rest};
 pub use queries::{

@@ -6,8 +6,10 @@
 
 mod about;
 mod conditions;
+mod cors;
 mod error;
 mod key;
+mod lifecycle;
 mod requests;
 mod uploads;
 
@@ -17,8 +19,13 @@ use proxima_model::Bucket;
 pub use self::{
     about::{ChecksumAlgorithm, ChecksumKind, ObjectAbout, ObjectChecksum, ObjectFields},
     conditions::{ObjectConditions, Tags},
+    cors::{CorsAllowed, CorsPolicy, CorsRule},
     error::ObjectError,
     key::{ObjectKey, UploadId},
+    lifecycle::{
+        Lifecycle, LifecycleCondition, LifecycleConditions, LifecycleRule, LifecycleTransition,
+        StorageClassTransition,
+    },
     requests::{
         BucketContent, Expected, NewBucket, ObjectCopy, ObjectDelete, ObjectGet, ObjectListing, ObjectPage,
         ObjectPut, ObjectRange, ObjectRead, Span,
