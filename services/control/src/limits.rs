@@ -43,6 +43,11 @@ pub const REQUESTS_MAX: usize = 256;
 /// Requests of all listeners that may be configured to be worked on at a time: half of those snapshots. The other half
 /// is for the node's other services, for followers, and for the process that takes over from this one.
 pub const REQUESTS_OF_ALL_MAX: usize = proxima_ledger::limits::READERS_MAX as usize / 2;
+/// Objects that are sent or received at a time, at all listeners: they go at their clients' pace, so they have places of their own
+/// and take none of those of other requests. Objects in great number are for S3.
+pub const OBJECTS_UNDER_WAY_MAX: usize = 64;
+/// The same, of one account.
+pub const OBJECTS_UNDER_WAY_PER_ACCOUNT_MAX: usize = 16;
 /// Streams of one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 64;
 

@@ -29,7 +29,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    api::Api,
+    api::{Api, turn::Turn},
     error::{ApiError, Code},
     first_octets::Begun,
     limits, routes,
@@ -55,19 +55,24 @@ pub(crate) fn service(api: &Arc<Api>, requests_max: usize) -> Router {
 }
 
 /// Bounds how many are inside and for how long, and counts what comes out.
-async fn enter(State(door): State<Door>, request: Request, next: Next) -> Response {
+async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let method = method_label(request.method());
     let route = template(&door, &request);
-    let response = match door.requests.try_acquire() {
+    let response = match door.requests.clone().try_acquire_owned() {
         Err(_) => ApiError::new(Code::Busy, "too many requests at a time; ask again").into_response(),
-        Ok(_permit) => {
+        Ok(place) => {
+            let turn = Turn::of(place);
+            request.extensions_mut().insert(turn.clone());
             let served = AssertUnwindSafe(next.run(request)).catch_unwind();
             let deadline = match route {
                 routes::OBJECT_PATH => limits::OBJECT_DEADLINE,
                 _ => limits::REQUEST_DEADLINE,
             };
-            match tokio::time::timeout(deadline, served).await {
+            let outcome = tokio::time::timeout(deadline, served).await;
+            // Whatever still holds the request.
+            turn.over();
+            match outcome {
                 Ok(Ok(response)) => response,
                 Ok(Err(_)) => {
                     tracing::error!(route, method, "an endpoint panicked");

@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use proxima_chassis::{
-    Health, Identity, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown,
+    Health, Identity, NodeContext, Places, PrepareError, Prepared, Service, ServiceError, Shutdown,
 };
 use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
 use proxima_model::TokenId;
@@ -95,6 +95,10 @@ impl ControlService {
             key_values: OnceLock::new(),
             uploads: Semaphore::new(limits::KV_UPLOADS_OCTETS_MAX),
             objects: OnceLock::new(),
+            objects_under_way: Places::new(
+                limits::OBJECTS_UNDER_WAY_MAX,
+                limits::OBJECTS_UNDER_WAY_PER_ACCOUNT_MAX,
+            ),
             much: Arc::new(Semaphore::new(limits::READS_OF_MUCH_MAX)),
         };
         Ok(Arc::new(Self {

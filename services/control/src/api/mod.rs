@@ -6,13 +6,14 @@ pub(crate) mod condition;
 pub(crate) mod envelope;
 pub(crate) mod fingerprint;
 pub(crate) mod page;
+pub(crate) mod turn;
 pub(crate) mod write;
 
 use std::sync::{Arc, OnceLock};
 
-use proxima_chassis::{Clock, NetworkConfig};
+use proxima_chassis::{Clock, NetworkConfig, Places};
 use proxima_ledger::{Log, Replica, Snapshot};
-use proxima_model::{NodeName, PopCode, Timestamp, Zone, ZoneId};
+use proxima_model::{AccountId, NodeName, PopCode, Timestamp, Zone, ZoneId};
 use proxima_pipeline::{Explainer, KeyValue, Objects, QueryReports, TrafficReader};
 use tokio::sync::Semaphore;
 
@@ -46,6 +47,8 @@ pub(crate) struct Api {
     pub(crate) uploads: Semaphore,
     /// Buckets and objects, if this server reaches any.
     pub(crate) objects: OnceLock<Arc<dyn Objects>>,
+    /// Places for those that are sent or received.
+    pub(crate) objects_under_way: Arc<Places<AccountId>>,
     /// Places for reading what is large.
     pub(crate) much: Arc<Semaphore>,
 }

@@ -14,7 +14,8 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use proxima_model::{Account, StorageClass, Timestamp};
+use proxima_chassis::Place;
+use proxima_model::{Account, AccountId, StorageClass, Timestamp};
 use proxima_pipeline::{
     Body, BodyError, Expected, ObjectAbout, ObjectConditions, ObjectDelete, ObjectFields, ObjectGet,
     ObjectKey, ObjectPut,
@@ -23,7 +24,7 @@ use serde_json::json;
 
 use super::{find, objects};
 use crate::{
-    api::{Api, envelope::Answer},
+    api::{Api, envelope::Answer, turn::Turn},
     error::{ApiError, Code},
 };
 
@@ -97,17 +98,28 @@ fn head(about: &ObjectAbout) -> HeaderMap {
     head
 }
 
+/// A place among objects that are sent or received, instead of the one that the request has had so far.
+fn place(api: &Api, account: &Account, turn: &Turn) -> Result<Place<AccountId>, ApiError> {
+    let place = api.objects_under_way.take_for(account.id);
+    let place =
+        place.ok_or_else(|| ApiError::new(Code::Busy, "too many objects at a time; ask again, or use S3"))?;
+    turn.over();
+    Ok(place)
+}
+
 /// `GET`: its octets.
 pub(crate) async fn get(
     State(api): State<Arc<Api>>,
     Extension(account): Extension<Account>,
+    Extension(turn): Extension<Turn>,
     Path((_, name, key)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let bucket = find(&api, &account, &name, &headers).await?;
+    let place = place(&api, &account, &turn)?;
     let read = objects(&api)?.get(&bucket, &ObjectKey::new(key)?, ObjectGet::default()).await?;
     let head = head(&read.about);
-    let mut response = Response::new(axum::body::Body::new(read.body));
+    let mut response = Response::new(axum::body::Body::new(read.body.holding(place)));
     *response.headers_mut() = head;
     Ok(response)
 }
@@ -116,10 +128,12 @@ pub(crate) async fn get(
 pub(crate) async fn put(
     State(api): State<Arc<Api>>,
     Extension(account): Extension<Account>,
+    Extension(turn): Extension<Turn>,
     Path((_, name, key)): Path<(String, String, String)>,
     request: Request,
 ) -> Result<Answer, ApiError> {
     let bucket = find(&api, &account, &name, request.headers()).await?;
+    let _place = place(&api, &account, &turn)?;
     let (key, fields) = (ObjectKey::new(key)?, fields(request.headers())?);
     let body = request.into_body();
     let expected = Expected { octets: body.size_hint().exact(), ..Expected::default() };
