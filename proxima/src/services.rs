@@ -57,12 +57,12 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
         node.name().clone(),
         Arc::clone(&node.clock),
     );
-    let edge = EdgeService::new(node, pipeline, sites, certificates)?;
+    let edge = EdgeService::new(node, pipeline, sites, Arc::clone(&certificates))?;
     let control = ControlService::new(node, Arc::new(explainer), edge.traffic(), dns.query_reports())?;
     control.invoke_by(workers.invoker());
     control.key_values_by(kv.port());
     dns.tell_notices(control.notices());
-    let r2 = R2Service::new(node)?;
+    let r2 = R2Service::new(node, certificates)?;
     control.objects_by(r2.objects());
     Ok(vec![AnycastService::new(node)?, dns, edge, workers, kv, cache, tiers, r2, control])
 }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Two nodes, in folders that are named as they are: `log` keeps the log, `node` follows it.
-struct Cluster {
+pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     node: SocketAddr,
     node_api: SocketAddr,
@@ -37,7 +37,7 @@ impl Cluster {
     }
 
     /// With more tables in the configuration of the node of this name.
-    fn with(tables: impl Fn(&str) -> String) -> Self {
+    pub(crate) fn with(tables: impl Fn(&str) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // The follower's API has a port of its own: the usual one may be another test's.
         let [log, node, log_api, log_https, log_admin, node_admin, node_api] =
@@ -71,7 +71,7 @@ impl Cluster {
         cluster
     }
 
-    fn at(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn at(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join(name)
     }
 
@@ -81,7 +81,7 @@ impl Cluster {
         text
     }
 
-    fn start(&self, name: &str) -> Running {
+    pub(crate) fn start(&self, name: &str) -> Running {
         let log = self.at(name).join("output");
         let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
         let mut command = Command::new(PROXIMA);
@@ -114,7 +114,7 @@ impl Drop for Cluster {
 }
 
 /// Runs something until it says this, and so succeeds or fails as wanted.
-fn until(wanted: &str, mut run: impl FnMut() -> (bool, String)) -> String {
+pub(crate) fn until(wanted: &str, mut run: impl FnMut() -> (bool, String)) -> String {
     let begun = Instant::now();
     loop {
         let (_, text) = run();

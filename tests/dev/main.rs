@@ -24,6 +24,7 @@ mod origin;
 mod presigned;
 mod process;
 mod r2;
+mod r2_connections;
 mod records;
 mod resolver;
 mod rules;

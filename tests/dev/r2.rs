@@ -1,14 +1,24 @@
 //! Objects by way of the real binary: stock clients of S3, and stock `wrangler`.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    process::Command,
+    time::Instant,
+};
 
 use serde_json::{Value, json};
 
 use crate::{
-    dev::Dev,
+    dev::{DEADLINE, Dev},
     http3::python,
     process::{node_packages, output},
 };
+
+/// Objects of one account that the API sends or receives at a time.
+const UNDER_WAY_PER_ACCOUNT: usize = 16;
 
 /// The keys of S3 that a token is: its id, and SHA-256 of it.
 fn keys(token: &str) -> (String, String) {
@@ -48,9 +58,10 @@ fn stock_clients_of_s3_run_unmodified() {
     assert_eq!(code, "200", "{made}");
     let (key, secret) = keys(&dev.token());
     let (reader_key, reader_secret) = keys(made["result"]["value"].as_str().unwrap());
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/clients/test_s3.py");
+    let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/clients");
     let mut pytest = Command::new(python());
-    pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", script]);
+    pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_s3.py", "test_s3_front.py"]);
+    pytest.current_dir(scripts);
     pytest.env("PYTHONDONTWRITEBYTECODE", "1").env("PROXIMA_S3", format!("http://{}", dev.s3));
     pytest.env("PROXIMA_S3_KEY", key).env("PROXIMA_S3_SECRET", secret);
     pytest.env("PROXIMA_S3_READER_KEY", reader_key).env("PROXIMA_S3_READER_SECRET", reader_secret);
@@ -135,24 +146,103 @@ fn buckets_and_objects_by_the_api_say_what_is_wrong() {
     assert_eq!((code.as_str(), &answer["errors"][0]["code"]), ("409", &json!(10008)), "{answer}");
 }
 
+/// Stock `wrangler` in a folder of its own, which must succeed.
+fn wrangler(dev: &Dev, folder: &Path, args: &[&str]) -> String {
+    let program = node_packages().join("wrangler/bin/wrangler.js");
+    assert!(program.exists(), "{} is not there: run `cargo xtask setup`", program.display());
+    let mut node = Command::new("node");
+    node.arg(&program).args(args).current_dir(folder).env("CLOUDFLARE_ACCOUNT_ID", account(dev));
+    node.env("CLOUDFLARE_API_BASE_URL", format!("http://{}/client/v4", dev.api))
+        .env("CLOUDFLARE_API_TOKEN", dev.token());
+    // It asks nobody else, and writes nothing beside its folder.
+    node.env("HOME", folder).env("WRANGLER_SEND_METRICS", "false").env("CI", "1");
+    let (succeeded, text) = output(&mut node);
+    assert!(succeeded, "wrangler {args:?}: {text}\n{}", dev.log());
+    text
+}
+
+#[test]
+fn stock_wrangler_says_who_may_ask_from_other_sites_and_what_goes_by_itself() {
+    let dev = Dev::start();
+    let folder = tempfile::tempdir().unwrap();
+    let wrangler = |args: &[&str]| wrangler(&dev, folder.path(), &[&["r2", "bucket"], args].concat());
+    wrangler(&["create", "photos"]);
+    let path = |what: &str| format!("{}/photos/{what}", buckets(&dev));
+    let (code, answer) = dev.api("GET", &path("cors"), None, None);
+    assert_eq!((code.as_str(), &answer["errors"][0]["code"]), ("404", &json!(10059)), "{answer}");
+    let rule = json!({ "allowed": { "origins": ["https://a.example"], "methods": ["GET"], "headers": ["range"] },
+                       "exposeHeaders": ["ETag"], "maxAgeSeconds": 60 });
+    fs::write(folder.path().join("cors.json"), json!({ "rules": [rule] }).to_string()).unwrap();
+    wrangler(&["cors", "set", "photos", "--file", "cors.json", "--force"]);
+    let (_, answer) = dev.api("GET", &path("cors"), None, None);
+    assert_eq!(answer["result"], json!({ "rules": [rule] }));
+    assert!(wrangler(&["cors", "list", "photos"]).contains("https://a.example"));
+    let wrong = json!({ "rules": [{ "allowed": { "origins": ["a"], "methods": ["GET"] } }] });
+    let (code, answer) = dev.api("PUT", &path("cors"), Some(&wrong), None);
+    assert_eq!((code.as_str(), &answer["errors"][0]["code"]), ("400", &json!(10029)), "{answer}");
+    wrangler(&["cors", "delete", "photos", "--force"]);
+    assert_eq!(dev.api("GET", &path("cors"), None, None).0, "404");
+
+    assert!(wrangler(&["lifecycle", "list", "photos"]).contains("Default Multipart Abort Rule"));
+    let add = ["lifecycle", "add", "photos", "old", "logs/", "--expire-days", "30", "--force"];
+    wrangler(&add);
+    let (_, answer) = dev.api("GET", &path("lifecycle"), None, None);
+    let rules = answer["result"]["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), 2, "{answer}");
+    let condition = json!({ "type": "Age", "maxAge": 30 * 86_400 });
+    assert_eq!(rules[1]["deleteObjectsTransition"]["condition"], condition, "{answer}");
+    wrangler(&["lifecycle", "remove", "photos", "--name", "old"]);
+    assert!(!wrangler(&["lifecycle", "list", "photos"]).contains("logs/"));
+    let wrong = json!({ "rules": [{ "id": "a", "enabled": true }] });
+    let (code, answer) = dev.api("PUT", &path("lifecycle"), Some(&wrong), None);
+    assert_eq!((code.as_str(), &answer["errors"][0]["code"]), ("400", &json!(10029)), "{answer}");
+}
+
+#[test]
+fn objects_that_come_slowly_take_no_places_of_other_requests() {
+    let dev = Dev::start();
+    make_bucket(&dev, "slow");
+    let head = |at: usize| {
+        format!(
+            "PUT /client/v4{}/slow/objects/k{at} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\
+             content-length: 9\r\n\r\nx",
+            buckets(&dev),
+            dev.token()
+        )
+    };
+    let begin = |at: usize| {
+        let mut stream = TcpStream::connect(dev.api).unwrap();
+        stream.write_all(head(at).as_bytes()).unwrap();
+        stream
+    };
+    // As many as an account may have under way; who comes then is told so at once.
+    let mut slow: Vec<_> = (0..UNDER_WAY_PER_ACCOUNT).map(begin).collect();
+    let busy = || object(&dev, "slow/objects/k", &["-X", "PUT", "--data-binary", "x"]);
+    let begun = Instant::now();
+    let told = loop {
+        let (code, answer) = busy();
+        if code == "503" || begun.elapsed() > DEADLINE {
+            break (code, answer);
+        }
+    };
+    assert!(told.0 == "503" && told.1.contains("objects at a time"), "{told:?}");
+    assert_eq!(dev.api("GET", "/zones", None, None).0, "200");
+    for stream in &mut slow {
+        stream.write_all(b"12345678").unwrap();
+    }
+    for stream in &mut slow {
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+    assert_eq!(busy().0, "200");
+}
+
 #[test]
 fn stock_wrangler_makes_and_empties_buckets() {
     let dev = Dev::start();
     let folder = tempfile::tempdir().unwrap();
-    let program = node_packages().join("wrangler/bin/wrangler.js");
-    assert!(program.exists(), "{} is not there: run `cargo xtask setup`", program.display());
-    let account = account(&dev);
-    let wrangler = |args: &[&str]| {
-        let mut node = Command::new("node");
-        node.arg(&program).args(args).current_dir(&folder).env("CLOUDFLARE_ACCOUNT_ID", &account);
-        node.env("CLOUDFLARE_API_BASE_URL", format!("http://{}/client/v4", dev.api))
-            .env("CLOUDFLARE_API_TOKEN", dev.token());
-        // It asks nobody else, and writes nothing beside its folder.
-        node.env("HOME", folder.path()).env("WRANGLER_SEND_METRICS", "false").env("CI", "1");
-        let (succeeded, text) = output(&mut node);
-        assert!(succeeded, "wrangler {args:?}: {text}\n{}", dev.log());
-        text
-    };
+    let wrangler = |args: &[&str]| wrangler(&dev, folder.path(), args);
     wrangler(&["r2", "bucket", "create", "photos", "--location", "weur"]);
     assert!(wrangler(&["r2", "bucket", "list"]).contains("photos"));
     fs::write(folder.path().join("file"), "octets of a file").unwrap();

@@ -12,8 +12,8 @@ use axum::{
 };
 use proxima_model::Permission::{
     self, AccountRead, All, CachePurge, DnsEdit, DnsRead, KvEdit, KvRead, R2Edit, R2Read, RulesEdit,
-    RulesRead, SslEdit,
-    TraceRead, WorkerRoutesEdit, WorkerRoutesRead, WorkersEdit, WorkersRead, ZoneEdit, ZoneRead,
+    RulesRead, SslEdit, TraceRead, WorkerRoutesEdit, WorkerRoutesRead, WorkersEdit, WorkersRead, ZoneEdit,
+    ZoneRead,
 };
 use proxima_model::{IncomingTransfers, OutgoingTransfers, TransferAcl, TransferPeer, TsigKey};
 
@@ -84,18 +84,25 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 
 /// Of buckets and objects.
 fn of_objects() -> Vec<Endpoint> {
-    use r2::{buckets, graphql, objects};
+    use r2::{buckets, graphql, objects, rules};
     const READ: Needs = Needs::Account(R2Read);
     const EDIT: Needs = Needs::Account(R2Edit);
     const BUCKETS: &str = "/accounts/{account_id}/r2/buckets";
     const BUCKET: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}";
     const USAGE: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}/usage";
+    const CORS: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}/cors";
+    const LIFECYCLE: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}/lifecycle";
     vec![
         get(BUCKETS, READ, buckets::list),
         post(BUCKETS, EDIT, buckets::create),
         get(BUCKET, READ, buckets::get),
         delete(BUCKET, EDIT, buckets::delete),
         get(USAGE, READ, buckets::usage),
+        get(CORS, READ, rules::cors),
+        put(CORS, EDIT, rules::put_cors),
+        delete(CORS, EDIT, rules::delete_cors),
+        get(LIFECYCLE, READ, rules::lifecycle),
+        put(LIFECYCLE, EDIT, rules::put_lifecycle),
         // What it is asked about, it finds in the query.
         post("/graphql", Needs::Somewhere(R2Read), graphql::post),
         get(OBJECT_PATH, READ, objects::get),

@@ -120,6 +120,24 @@ impl Buckets {
         .await
     }
 
+    /// Changes what its owner has set of a bucket.
+    pub(crate) async fn set(
+        &self,
+        bucket: &Bucket,
+        author: String,
+        set: impl Fn(&mut Bucket) + Send + Sync + 'static,
+    ) -> Result<(), ObjectError> {
+        let (bucket, replica) = (bucket.clone(), self.replica.clone());
+        self.change(author, move |state| {
+            let found = state.get_with_revision::<Bucket>(&id(&bucket)).map_err(unreadable)?;
+            let found = found.filter(|(found, _)| found.tag == bucket.tag);
+            let (mut bucket, revision) = found.ok_or(ObjectError::NoSuchBucket)?;
+            set(&mut bucket);
+            Ok((vec![replica.put(&bucket)], vec![Precondition::Revision(bucket.key(), revision)], ()))
+        })
+        .await
+    }
+
     /// Decides and appends, anew if another change came between.
     async fn change<T: Send + 'static>(
         &self,

@@ -20,6 +20,8 @@ const REQUESTS_MAX: usize = 16_384;
 pub struct R2Config {
     /// Where S3 is spoken, in clear.
     pub listen: Vec<SocketAddr>,
+    /// Where S3 is spoken by TLS: under the certificates of the network's zones, and under the node's own for all other names.
+    pub https: Vec<SocketAddr>,
     /// The host below which buckets are hosts, `BUCKET.HOST`; without it they are the first part of paths alone.
     pub host: Option<String>,
     /// Octets of the index of objects: address space, of which the disk has what is used.
@@ -28,6 +30,8 @@ pub struct R2Config {
     pub free_bytes_min: u64,
     /// Connections at a time.
     pub connections_max: usize,
+    /// Connections of one client at a time: of one IPv4 address, or one IPv6 network of 64 bits.
+    pub connections_per_client_max: usize,
     /// Requests at a time.
     pub requests_max: usize,
 }
@@ -36,12 +40,15 @@ impl Default for R2Config {
     fn default() -> Self {
         Self {
             listen: Vec::new(),
+            https: Vec::new(),
             host: None,
             // Some ten million objects.
             index_bytes_max: 16 << 30,
             // For the index itself, and for the log, which may lie on the same disk.
             free_bytes_min: 256 << 20,
             connections_max: 1_024,
+            // More than tools for many files open; four clients that hold all of theirs keep the others out.
+            connections_per_client_max: 256,
             requests_max: 512,
         }
     }
@@ -60,6 +67,9 @@ impl R2Config {
         }
         if !(1..=CONNECTIONS_MAX).contains(&config.connections_max) {
             return refuse(format!("connections_max: give 1 to {CONNECTIONS_MAX}"));
+        }
+        if config.connections_per_client_max == 0 {
+            return refuse("connections_per_client_max: give 1 or more".to_owned());
         }
         if !(1..=REQUESTS_MAX).contains(&config.requests_max) {
             return refuse(format!("requests_max: give 1 to {REQUESTS_MAX}"));
@@ -91,6 +101,7 @@ mod tests {
             ("index_bytes_max = 1048575", "index_bytes_max: give 1048576"),
             ("connections_max = 0", "connections_max: give 1"),
             ("connections_max = 65537", "connections_max: give 1"),
+            ("connections_per_client_max = 0", "connections_per_client_max: give 1"),
             ("requests_max = 0", "requests_max: give 1"),
             ("requests_max = 16385", "requests_max: give 1"),
             ("host = \"a b\"", "host: a b is not"),

@@ -17,11 +17,11 @@
 //!   read now and then.
 //! * **Who may not write, writes nothing**: signatures are checked as octets come, before they are seen.
 //!
-//! Limits: keys, metadata, parts, pages ([`proxima_pipeline::OBJECT_KEY_OCTETS_MAX`] and its kin), connections and requests at a
-//! time, the index and what of the disk is left free (`[r2]`, [`R2Config`]), pauses of bodies.
+//! Limits: keys, metadata, parts, pages ([`proxima_pipeline::OBJECT_KEY_OCTETS_MAX`] and its kin), connections, those of one client, and requests
+//! at a time, how long any of them may take without getting on (`s3/pacing.rs`), the index and what of the disk is left free (`[r2]`, [`R2Config`]), pauses of bodies.
 //!
-//! Not here yet: object lock, versions of objects, event notifications, public buckets, and the way from other servers to a
-//! bucket's home, which answer 503 ([decision 14](../../../docs/decisions/0014-r2.md)).
+//! Not here yet: object lock, versions of objects, access control lists, event notifications, public buckets, and the way from
+//! other servers to a bucket's home, which answer 503 ([decision 14](../../../docs/decisions/0014-r2.md)).
 
 mod buckets;
 mod config;

@@ -27,6 +27,10 @@ pub(crate) struct Counted {
     pub(crate) under_way: Gauge,
     /// Connections of S3 clients.
     pub(crate) connections: Gauge,
+    /// Connections for which there was no place.
+    pub(crate) connections_refused: Counter,
+    /// Connections that were closed because they did not get on.
+    pub(crate) connections_stalled: Counter,
     /// Reads that ended because octets could not be read, or were not those that were put.
     pub(crate) unreadable: Counter,
     /// Files that the scrubber read.
@@ -68,6 +72,14 @@ impl Metrics {
             requests,
             under_way,
             connections,
+            connections_refused: counter(
+                "connections_refused",
+                "Connections that were closed at once: all places were taken, or all of their client",
+            ),
+            connections_stalled: counter(
+                "connections_stalled",
+                "Connections that were closed because their client asked for nothing, or took nothing of an answer",
+            ),
             unreadable: counter(
                 "unreadable",
                 "Reads that ended because octets of an object could not be read",

@@ -3,15 +3,13 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
+use proxima_chassis::{Health, NodeContext, Places, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::Bucket;
 use proxima_pipeline::{ObjectError, Objects};
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
+use proxima_tls::Certificates;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     R2Config, R2Error, SERVICE,
@@ -20,7 +18,8 @@ use crate::{
     metrics::Metrics,
     s3::{
         Front,
-        server::{self, Door},
+        server::{self, Door, Listener},
+        tls,
     },
     store::{Bounds, Store},
 };
@@ -32,21 +31,25 @@ const UPLOADS_EVERY: Duration = Duration::from_secs(3_600);
 /// How often everything is read to find rot, and files are looked for that a crash left: all of it takes a disk hours.
 const SCRUB_EVERY: Duration = Duration::from_secs(86_400);
 
+/// What the listeners of `https` are called when they are handed over.
+const HTTPS: &str = "r2-https";
+
 /// The service.
 pub struct R2Service {
     config: R2Config,
     local: Local,
     metrics: Metrics,
+    certificates: Arc<Certificates>,
     health: watch::Sender<Health>,
 }
 
 impl R2Service {
     /// The service as `[r2]` describes it. What lies on the disk is opened: in a graceful restart by both processes, until the
-    /// former one ends.
+    /// former one ends. `certificates` are those of the edge, which prepares them.
     ///
     /// # Errors
     /// What is wrong in `[r2]`, or on the disk.
-    pub fn new(node: &NodeContext) -> Result<Arc<Self>, R2Error> {
+    pub fn new(node: &NodeContext, certificates: Arc<Certificates>) -> Result<Arc<Self>, R2Error> {
         let config = R2Config::of(&node.config)?;
         let metrics = node.metrics.register(SERVICE, Metrics::register);
         let folder = node.config.node.data_dir.join(SERVICE);
@@ -65,7 +68,8 @@ impl R2Service {
             me: node.name().clone(),
         };
         let local = Local { store, buckets };
-        Ok(Arc::new(Self { config, local, metrics, health: watch::Sender::new(Health::Starting) }))
+        let health = watch::Sender::new(Health::Starting);
+        Ok(Arc::new(Self { config, local, metrics, certificates, health }))
     }
 
     /// The objects, for who reaches them otherwise than by S3.
@@ -73,12 +77,18 @@ impl R2Service {
         Arc::new(self.local.clone())
     }
 
-    fn bind(&self, node: &NodeContext) -> Result<Vec<TcpListener>, ServiceError> {
-        let bind = |address: &SocketAddr| {
-            let listener = node.listeners.tcp(SERVICE, *address).map_err(ServiceError::new)?;
-            TcpListener::from_std(listener).map_err(ServiceError::new)
+    fn bind(&self, node: &NodeContext) -> Result<Vec<Listener>, ServiceError> {
+        let R2Config { listen, https, .. } = &self.config;
+        let certificates = || self.certificates.clone();
+        let tls = (!https.is_empty()).then(|| tls::acceptor(node, certificates())).transpose()?;
+        let clear = listen.iter().map(|address| (SERVICE, address, None));
+        let https = https.iter().map(|address| (HTTPS, address, tls.clone()));
+        let bind = |(name, address, tls): (&'static str, &SocketAddr, Option<TlsAcceptor>)| {
+            let listener = node.listeners.tcp(name, *address).map_err(ServiceError::new)?;
+            let socket = TcpListener::from_std(listener).map_err(ServiceError::new)?;
+            Ok(Listener { socket, tls })
         };
-        self.config.listen.iter().map(bind).collect()
+        clear.chain(https).map(bind).collect()
     }
 
     /// Does its work again and again until the node drains.
@@ -148,7 +158,8 @@ impl Service for R2Service {
 
     async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
         let listeners = self.bind(&node)?;
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
+        let addresses =
+            listeners.iter().map(|listener| listener.socket.local_addr()).collect::<Result<Vec<_>, _>>();
         let addresses = addresses.map_err(ServiceError::new)?;
         if !addresses.is_empty() {
             tracing::info!(target: "proxima_r2", ?addresses, "S3 listens");
@@ -156,10 +167,10 @@ impl Service for R2Service {
         let front = Front { objects: self.objects(), buckets: self.local.buckets.clone() };
         let (host, requests_max) = (self.config.host.as_deref(), self.config.requests_max);
         let door = Door::new(front, host, requests_max, self.metrics.clone()).map_err(ServiceError::new)?;
-        let connections = Arc::new(Semaphore::new(self.config.connections_max));
+        let places = Places::new(self.config.connections_max, self.config.connections_per_client_max);
         let mut tasks = JoinSet::new();
         for listener in listeners {
-            tasks.spawn(server::serve(listener, door.clone(), connections.clone(), shutdown.clone()));
+            tasks.spawn(server::serve(listener, door.clone(), places.clone(), shutdown.clone()));
         }
         self.sweep(&mut tasks, &shutdown);
         self.health.send_replace(Health::Ready);

@@ -3,6 +3,7 @@
 pub(crate) mod buckets;
 pub(crate) mod graphql;
 pub(crate) mod objects;
+pub(crate) mod rules;
 
 use std::sync::Arc;
 

@@ -10,6 +10,9 @@ use super::{Front, convert, error::s3_error};
 /// What stays as it is in keys that are asked for encoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
+/// What the only version of an object is called.
+pub(super) const ONLY_VERSION: &str = "null";
+
 /// How keys are written: XML has no room for some of them.
 #[derive(Clone, Copy)]
 pub(super) struct Written(bool);
@@ -147,6 +150,60 @@ impl Front {
             encoding_type: asked.encoding_type,
             start_after: asked.start_after.map(|after| written.key(&after)),
             ..dto::ListObjectsV2Output::default()
+        }))
+    }
+
+    /// Versions are not kept: each object is its only one, and called `null`, as where S3 keeps none.
+    pub(super) async fn list_versions(
+        &self,
+        request: S3Request<dto::ListObjectVersionsInput>,
+    ) -> S3Result<S3Response<dto::ListObjectVersionsOutput>> {
+        let bucket = self.bucket(&request, &request.input.bucket).await?;
+        let asked = request.input;
+        let written = Written::of(asked.encoding_type.as_ref())?;
+        let limit = limit(asked.max_keys)?;
+        let listing = ObjectListing {
+            prefix: asked.prefix.clone().unwrap_or_default(),
+            delimiter: asked.delimiter.clone().filter(|delimiter| !delimiter.is_empty()),
+            after: asked.key_marker.clone().filter(|marker| !marker.is_empty()),
+            limit,
+        };
+        let page = self.objects.list(&bucket, listing).await.map_err(s3_error)?;
+        let versions = page.objects.iter().map(|(key, about)| {
+            let dto::Object { checksum_algorithm, checksum_type, e_tag, last_modified, .. } =
+                object(key, about, written, None);
+            dto::ObjectVersion {
+                checksum_algorithm,
+                checksum_type,
+                e_tag,
+                is_latest: Some(true),
+                key: Some(written.key(key.as_str())),
+                last_modified,
+                owner: Some(owner(&bucket)),
+                size: i64::try_from(about.octets).ok(),
+                storage_class: Some(dto::ObjectVersionStorageClass::from_static(
+                    convert::storage_class(about.fields.storage_class).unwrap_or("STANDARD"),
+                )),
+                version_id: Some(ONLY_VERSION.to_owned()),
+                ..dto::ObjectVersion::default()
+            }
+        });
+        let is_truncated = page.next.is_some();
+        let versions: Vec<_> = versions.collect();
+        Ok(S3Response::new(dto::ListObjectVersionsOutput {
+            common_prefixes: written.prefixes(page.prefixes),
+            delimiter: asked.delimiter.filter(|delimiter| !delimiter.is_empty()).map(|one| written.key(&one)),
+            encoding_type: asked.encoding_type,
+            is_truncated: Some(is_truncated),
+            key_marker: Some(written.key(asked.key_marker.as_deref().unwrap_or_default())),
+            max_keys: Some(count(limit)),
+            name: Some(asked.bucket),
+            next_key_marker: page.next.map(|next| written.key(&next)),
+            next_version_id_marker: is_truncated.then(|| ONLY_VERSION.to_owned()),
+            prefix: Some(written.key(asked.prefix.as_deref().unwrap_or_default())),
+            version_id_marker: asked.version_id_marker,
+            versions: Some(versions),
+            ..dto::ListObjectVersionsOutput::default()
         }))
     }
 }

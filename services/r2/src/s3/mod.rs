@@ -1,13 +1,19 @@
 //! S3, as `s3s` speaks it: this is what it asks.
 
+mod admit;
 mod auth;
 mod buckets;
+mod conditions;
 mod convert;
+mod cors;
 mod error;
 mod lists;
 mod objects;
 mod operations;
+mod pacing;
 pub(crate) mod server;
+mod settings;
+pub(crate) mod tls;
 mod uploads;
 
 use std::sync::Arc;

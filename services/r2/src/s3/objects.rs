@@ -2,15 +2,15 @@
 
 use http::HeaderMap;
 use proxima_pipeline::{
-    Body, ObjectAbout, ObjectConditions, ObjectCopy, ObjectDelete, ObjectError, ObjectFields, ObjectGet,
-    ObjectPut, Span,
+    Body, ObjectAbout, ObjectCopy, ObjectDelete, ObjectError, ObjectFields, ObjectGet, ObjectPut, Span,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, dto};
 
 use super::{
-    Front,
+    Front, conditions,
     convert::{self, checksums, fields, tell_checksums},
     error::{not_offered, s3_error},
+    lists,
 };
 
 /// What an object has when nobody said what it is.
@@ -60,10 +60,10 @@ fn content_range(about: &ObjectAbout, span: Span) -> String {
     format!("bytes {}-{}/{}", span.start, (span.start + span.octets).saturating_sub(1), about.octets)
 }
 
-/// Versions of objects are not kept; `null` is what an object without them has.
+/// Versions of objects are not kept: there is the only one.
 fn check_version(version: Option<&str>) -> S3Result<()> {
     match version {
-        None | Some("null" | "") => Ok(()),
+        None | Some(lists::ONLY_VERSION | "") => Ok(()),
         Some(_) => Err(S3Error::with_message(S3ErrorCode::NoSuchVersion, "objects have no versions here")),
     }
 }
@@ -163,10 +163,7 @@ impl Front {
         let given = checksums!(asked);
         let put = ObjectPut {
             fields: fields!(asked).read()?,
-            conditions: convert::conditions(
-                (asked.if_match.take(), asked.if_none_match.take()),
-                (None, None),
-            )?,
+            conditions: conditions::of_write(&request.headers)?,
             expected: convert::expected(
                 &request.headers,
                 (asked.content_length, asked.content_md5.as_deref()),
@@ -208,7 +205,7 @@ impl Front {
                 (asked.copy_source_if_match.take(), asked.copy_source_if_none_match.take()),
                 (asked.copy_source_if_modified_since.take(), asked.copy_source_if_unmodified_since.take()),
             )?,
-            conditions: ObjectConditions::default(),
+            conditions: conditions::of_copy(&request.headers)?,
             fields: replaces.then_some(given),
             checksum: convert::algorithm(asked.checksum_algorithm.as_ref())?,
         };
@@ -257,7 +254,7 @@ impl Front {
 
     pub(super) async fn delete_one(
         &self,
-        mut request: S3Request<dto::DeleteObjectInput>,
+        request: S3Request<dto::DeleteObjectInput>,
     ) -> S3Result<S3Response<dto::DeleteObjectOutput>> {
         let bucket = self.bucket(&request, &request.input.bucket).await?;
         let key = convert::key(&request.input.key)?;
@@ -266,7 +263,7 @@ impl Front {
             request.input.if_match_last_modified_time => "deleting by the time of the last change",
             request.input.if_match_size => "deleting by size",
         );
-        let conditions = convert::conditions((request.input.if_match.take(), None), (None, None))?;
+        let conditions = conditions::of_write(&request.headers)?;
         let outcomes = self.objects.delete(&bucket, vec![ObjectDelete { key, conditions }]).await;
         outcomes.map_err(s3_error)?.into_iter().try_for_each(|outcome| outcome.map_err(s3_error))?;
         Ok(S3Response::with_status(dto::DeleteObjectOutput::default(), http::StatusCode::NO_CONTENT))

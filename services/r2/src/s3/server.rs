@@ -1,10 +1,12 @@
 //! The shell: accepts connections, bounds them, and hands requests to `s3s`.
 //!
-//! What `s3s` would take that is not offered here is refused before it reads a body: forms, whose files it gathers in memory
-//! before it looks at their signature, and signatures of version 2.
+//! ```text
+//!  accept ─▶ a place of all, and of this client? ─no─▶ closed at once, counted
+//!              │ yes
+//!              └─ https: handshake ─▶ request ─▶ preflight? refused by its head? ─▶ a place among requests ─▶ s3s
+//! ```
 
 use std::{
-    future::Future,
     io,
     pin::Pin,
     sync::Arc,
@@ -13,33 +15,37 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, header};
 use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use proxima_chassis::{GaugeGuard, Shutdown};
+use proxima_chassis::{Accepting, GaugeGuard, Places, Shutdown};
 use s3s::{
     Body, S3Error, S3ErrorCode,
     host::SingleDomain,
     service::{S3Service, S3ServiceBuilder},
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::Sleep,
+    time::MissedTickBehavior,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
-use super::{Front, error::not_offered};
+use super::{
+    Front, admit,
+    cors::Told,
+    pacing::{Answering, HEAD_DEADLINE, Paced, TAKEN_WITHIN, Talk, Verdict},
+};
 use crate::metrics::Metrics;
 
-/// How long a client may take to send a request's head.
-const HEAD_DEADLINE: Duration = Duration::from_secs(15);
-/// How long a body that comes may pause.
-const BODY_IDLE: Duration = Duration::from_secs(60);
+/// How often it is looked at whether a connection gets on: each deadline is kept to so much.
+const LOOKED_AT_EVERY: Duration = Duration::from_secs(3);
 /// Octets of a request's head: 8 KiB of metadata, a key of which each octet takes three, a signed query, and room.
 const HEAD_OCTETS_MAX: usize = 64 << 10;
 /// Octets of XML: a thousand keys to delete, of the longest, each octet written with six, or ten thousand parts.
@@ -53,6 +59,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub(crate) struct Door {
     s3: S3Service,
+    front: Front,
+    host: Option<Arc<str>>,
     requests: Arc<Semaphore>,
     metrics: Metrics,
 }
@@ -67,67 +75,77 @@ impl Door {
     ) -> Result<Self, s3s::host::DomainError> {
         let mut builder = S3ServiceBuilder::new(front.clone());
         builder.set_auth(front.clone());
-        builder.set_access(front);
+        builder.set_access(front.clone());
         if let Some(host) = host {
             builder.set_host(SingleDomain::new(host)?);
         }
         let mut config = s3s::config::S3Config::default();
         config.xml_max_body_size = XML_OCTETS_MAX;
         builder.set_config(Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config))));
-        Ok(Self { s3: builder.build(), requests: Arc::new(Semaphore::new(requests_max)), metrics })
+        let (s3, requests) = (builder.build(), Arc::new(Semaphore::new(requests_max)));
+        let host = host.map(|host| host.to_ascii_lowercase().into());
+        Ok(Self { s3, front, host, requests, metrics })
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> io::Result<Response<Answer>> {
+    async fn answer(&self, request: Request<Incoming>, talk: &Talk) -> io::Result<Response<Answer>> {
+        let handled = talk.begin();
         let method = request.method().clone();
         let under_way = GaugeGuard::new(&self.metrics.under_way);
-        let refused = |error: S3Error| error.to_http_response().map_err(io::Error::other);
-        let response = match (self.requests.clone().try_acquire_owned(), refuse(&request)) {
-            (_, Some(refusal)) => refused(refusal)?.map(|body| Answer { body, _held: None }),
+        let place = self.requests.clone().try_acquire_owned();
+        let (response, place) = match (place, admit::refuse(&request)) {
+            (_, Some(refusal)) => (refused(refusal)?, None),
             (Err(_), None) => {
                 let busy = S3Error::with_message(S3ErrorCode::SlowDown, "too many requests at a time");
-                refused(busy)?.map(|body| Answer { body, _held: None })
+                (refused(busy)?, None)
             }
-            (Ok(place), None) => {
-                let request = request.map(|body| Body::http_body_unsync(Paced::new(body)));
-                let response = self.s3.call(request).await;
-                let response = response.map_err(|error| io::Error::other(s3s::StdError::from(error)))?;
-                // Its body is part of it.
-                response.map(|body| Answer { body, _held: Some((place, under_way)) })
-            }
+            (Ok(place), None) if method == Method::OPTIONS => (self.preflight(&request).await?, Some(place)),
+            (Ok(place), None) => (self.carry_out(request).await?, Some(place)),
         };
         self.metrics.answered(&method, response.status().as_u16());
+        // Its body is part of it.
+        let held = Held { answering: handled.answer(), _place: place, _under_way: under_way };
+        Ok(response.map(|body| Answer { body, held }))
+    }
+
+    async fn preflight(&self, request: &Request<Incoming>) -> io::Result<Response<Body>> {
+        match self.front.preflight(self.host.as_deref(), request).await {
+            Ok(fields) => {
+                let mut response = Response::new(Body::empty());
+                *response.headers_mut() = fields;
+                Ok(response)
+            }
+            Err(refusal) => refused(refusal),
+        }
+    }
+
+    async fn carry_out(&self, request: Request<Incoming>) -> io::Result<Response<Body>> {
+        let mut request = request.map(|body| Body::http_body_unsync(Paced::new(body)));
+        let told = request.headers().contains_key(header::ORIGIN).then(Told::default);
+        if let Some(told) = &told {
+            request.extensions_mut().insert(told.clone());
+        }
+        let response = self.s3.call(request).await;
+        let mut response = response.map_err(|error| io::Error::other(s3s::StdError::from(error)))?;
+        let fields = told.map_or_else(HeaderMap::new, |told| told.take());
+        response.headers_mut().extend(fields);
         Ok(response)
     }
 }
 
-/// What is refused before anything of it is read.
-fn refuse<B>(request: &Request<B>) -> Option<S3Error> {
-    let has_query = |name: &str| {
-        let query = request.uri().query().unwrap_or_default();
-        query.split('&').any(|pair| pair.split('=').next() == Some(name))
-    };
-    let field = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let is_form =
-        field(header::CONTENT_TYPE).trim_start().to_ascii_lowercase().starts_with("multipart/form-data");
-    if request.method() == Method::POST && is_form {
-        return Some(not_offered("uploading by forms"));
-    }
-    if field(header::AUTHORIZATION).starts_with("AWS ")
-        || has_query("Signature")
-        || has_query("AWSAccessKeyId")
-    {
-        let what = "this way of signing is not offered: use AWS4-HMAC-SHA256";
-        let mut refusal = S3Error::with_message(S3ErrorCode::InvalidRequest, what);
-        refusal.set_status_code(StatusCode::BAD_REQUEST);
-        return Some(refusal);
-    }
-    None
+fn refused(refusal: S3Error) -> io::Result<Response<Body>> {
+    refusal.to_http_response().map_err(io::Error::other)
 }
 
 /// The body of an answer, and its place among those that are under way.
 struct Answer {
     body: Body,
-    _held: Option<(tokio::sync::OwnedSemaphorePermit, GaugeGuard)>,
+    held: Held,
+}
+
+struct Held {
+    answering: Answering,
+    _place: Option<tokio::sync::OwnedSemaphorePermit>,
+    _under_way: GaugeGuard,
 }
 
 impl http_body::Body for Answer {
@@ -138,6 +156,8 @@ impl http_body::Body for Answer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        // Who asks for more has taken what there was.
+        self.held.answering.taken();
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
         Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)))
     }
@@ -151,75 +171,35 @@ impl http_body::Body for Answer {
     }
 }
 
-/// A body that may not pause for too long.
-struct Paced {
-    body: Incoming,
-    pause: Option<Pin<Box<Sleep>>>,
-}
-
-impl Paced {
-    const fn new(body: Incoming) -> Self {
-        Self { body, pause: None }
-    }
-}
-
-impl http_body::Body for Paced {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            self.pause = None;
-            return Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)));
-        }
-        let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_IDLE)));
-        std::task::ready!(pause.as_mut().poll(context));
-        Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// Where S3 is spoken: in clear, or by TLS.
+pub(crate) struct Listener {
+    pub(crate) socket: TcpListener,
+    pub(crate) tls: Option<TlsAcceptor>,
 }
 
 /// Accepts until the node drains, then ends what was begun within the deadline.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    door: Door,
-    connections: Arc<Semaphore>,
-    shutdown: Shutdown,
-) {
+pub(crate) async fn serve(listener: Listener, door: Door, places: Arc<Places>, shutdown: Shutdown) {
     let conversations = TaskTracker::new();
-    loop {
-        let permit = tokio::select! {
-            () = shutdown.draining() => break,
-            permit = connections.clone().acquire_owned() => permit,
+    let mut accepting = Accepting::until_drained(&listener.socket, &shutdown);
+    while let Some(accepted) = accepting.next().await {
+        let (stream, client) = match accepted {
+            Ok((stream, client)) => (stream, client.ip()),
+            Err(error) => {
+                tracing::warn!(target: "proxima_r2", %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
         };
-        let Ok(permit) = permit else { break };
-        let stream = tokio::select! {
-            () = shutdown.draining() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(target: "proxima_r2", %error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
+        let Some(place) = places.take(client) else {
+            door.metrics.connections_refused.inc();
+            continue;
         };
         stream.set_nodelay(true).ok();
-        let (door, shutdown) = (door.clone(), shutdown.clone());
+        let (door, tls, shutdown) = (door.clone(), listener.tls.clone(), shutdown.clone());
         conversations.spawn(async move {
             let counted = GaugeGuard::new(&door.metrics.connections);
-            converse(stream, door, &shutdown).await;
-            drop((permit, counted));
+            begin(stream, tls, door, &shutdown).await;
+            drop((place, counted));
         });
     }
     drop(listener);
@@ -227,10 +207,25 @@ pub(crate) async fn serve(
     tokio::time::timeout(shutdown.drain_within(), conversations.wait()).await.ok();
 }
 
+async fn begin(stream: TcpStream, tls: Option<TlsAcceptor>, door: Door, shutdown: &Shutdown) {
+    let Some(tls) = tls else { return converse(stream, door, shutdown).await };
+    match tokio::time::timeout(HEAD_DEADLINE, tls.accept(stream)).await {
+        Ok(Ok(stream)) => converse(stream, door, shutdown).await,
+        Ok(Err(error)) => tracing::debug!(target: "proxima_r2", %error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!(target: "proxima_r2", "a TLS handshake took too long"),
+    }
+}
+
 /// Serves one connection to its end.
-async fn converse(stream: TcpStream, door: Door, shutdown: &Shutdown) {
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    door: Door,
+    shutdown: &Shutdown,
+) {
+    let talk = Talk::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(HEAD_OCTETS_MAX);
+    // It also runs while the last octets of an answer are taken, and cuts them off when it has passed.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(TAKEN_WITHIN).max_buf_size(HEAD_OCTETS_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -238,42 +233,35 @@ async fn converse(stream: TcpStream, door: Door, shutdown: &Shutdown) {
         .max_header_list_size(u32::try_from(HEAD_OCTETS_MAX).unwrap_or(u32::MAX))
         .keep_alive_interval(HEAD_DEADLINE);
     let service = service_fn(|request| {
-        let door = door.clone();
-        async move { door.answer(request).await }
+        let (door, talk) = (door.clone(), talk.clone());
+        async move { door.answer(request, &talk).await }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    let served = tokio::select! {
-        // First, so that what is here has been read: a connection that has read nothing would be closed.
-        biased;
-        served = connection.as_mut() => served,
-        () = shutdown.draining() => {
+    let mut look = tokio::time::interval(LOOKED_AT_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_ending = false;
+    let served = loop {
+        let ends = tokio::select! {
+            // First, so that what is here has been read: a connection that has read nothing would be closed.
+            biased;
+            served = connection.as_mut() => break served,
+            () = shutdown.draining(), if !is_ending => true,
+            _ = look.tick() => match talk.verdict() {
+                Verdict::GoOn => false,
+                Verdict::End => true,
+                Verdict::Close => {
+                    door.metrics.connections_stalled.inc();
+                    return;
+                }
+            },
+        };
+        if ends && !is_ending {
+            is_ending = true;
             connection.as_mut().graceful_shutdown();
-            connection.await
         }
     };
     if let Err(error) = served {
         tracing::debug!(target: "proxima_r2", %error, "a connection broke off");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn forms_and_old_signatures_are_refused_before_they_are_read() {
-        let refused = |method: Method, uri: &str, name: &str, value: &str| {
-            let request = Request::builder().method(method).uri(uri).header(name, value);
-            refuse(&request.body(()).unwrap()).map(|error| error.code().as_str().to_owned())
-        };
-        let form = "Multipart/Form-Data; boundary=x";
-        assert_eq!(refused(Method::POST, "/b", "content-type", form).as_deref(), Some("NotImplemented"));
-        assert_eq!(refused(Method::PUT, "/b/k", "content-type", form), None, "an object may be one");
-        assert_eq!(refused(Method::GET, "/b", "authorization", "AWS k:s").as_deref(), Some("InvalidRequest"));
-        let signed = "/b/k?AWSAccessKeyId=k&Expires=1&Signature=s";
-        assert_eq!(refused(Method::GET, signed, "x-y", "z").as_deref(), Some("InvalidRequest"));
-        assert_eq!(refused(Method::GET, "/b/k?X-Amz-Signature=s", "x-y", "z"), None);
-        assert_eq!(refused(Method::GET, "/b", "authorization", "AWS4-HMAC-SHA256 x"), None);
     }
 }

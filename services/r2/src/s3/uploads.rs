@@ -7,7 +7,7 @@ use proxima_pipeline::{
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, dto};
 
 use super::{
-    Front,
+    Front, conditions,
     convert::{self, checksums, fields, tell_checksums},
     error::{not_offered, s3_error},
     lists::{self, Written},
@@ -97,6 +97,7 @@ impl Front {
         let bucket = self.bucket(&request, &request.input.bucket).await?;
         let key = convert::key(&request.input.key)?;
         let asked = &mut request.input;
+        conditions::refuse_before_completion(&request.headers)?;
         for (given, what) in [
             (asked.sse_customer_algorithm.is_some(), "encryption with keys of clients"),
             (asked.object_lock_mode.is_some(), "object lock"),
@@ -127,6 +128,7 @@ impl Front {
         let key = convert::key(&request.input.key)?;
         let asked = &mut request.input;
         let which = (convert::upload(&asked.upload_id)?, convert::part_number(asked.part_number)?);
+        conditions::refuse_before_completion(&request.headers)?;
         let given = checksums!(asked);
         let octets = (asked.content_length, asked.content_md5.as_deref());
         let expected = convert::expected(&request.headers, octets, given, asked.checksum_algorithm.as_ref())?;
@@ -148,6 +150,7 @@ impl Front {
         let key = convert::key(&request.input.key)?;
         let asked = &mut request.input;
         let which = (convert::upload(&asked.upload_id)?, convert::part_number(asked.part_number)?);
+        conditions::refuse_before_completion(&request.headers)?;
         let conditions = convert::conditions(
             (asked.copy_source_if_match.take(), asked.copy_source_if_none_match.take()),
             (asked.copy_source_if_modified_since.take(), asked.copy_source_if_unmodified_since.take()),
@@ -186,10 +189,7 @@ impl Front {
         let upload = convert::upload(&asked.upload_id)?;
         let complete = UploadComplete {
             parts: chosen(asked.multipart_upload.take().unwrap_or_default())?,
-            conditions: convert::conditions(
-                (asked.if_match.take(), asked.if_none_match.take()),
-                (None, None),
-            )?,
+            conditions: conditions::of_write(&request.headers)?,
             octets: asked.mpu_object_size.and_then(|octets| u64::try_from(octets).ok()),
             checksum: checksums!(asked).read()?,
         };
@@ -261,12 +261,15 @@ impl Front {
         let asked = request.input;
         let written = Written::of(asked.encoding_type.as_ref())?;
         let limit = lists::limit(asked.max_uploads)?;
-        let id = asked.upload_id_marker.as_deref().filter(|marker| !marker.is_empty());
-        let id = id.map(convert::upload).transpose()?;
+        let key_marker = asked.key_marker.clone().filter(|marker| !marker.is_empty());
+        // Without a key it says nothing.
+        let id = asked.upload_id_marker.as_deref().filter(|id| key_marker.is_some() && !id.is_empty());
+        let wrong = |_| s3_error(ObjectError::Invalid("upload-id-marker: it is no upload's id".to_owned()));
+        let id = id.map(|id| convert::upload(id).map_err(wrong)).transpose()?;
         let listing = UploadListing {
             prefix: asked.prefix.clone().unwrap_or_default(),
             delimiter: asked.delimiter.clone().filter(|delimiter| !delimiter.is_empty()),
-            after: asked.key_marker.clone().filter(|marker| !marker.is_empty()).map(|marker| (marker, id)),
+            after: key_marker.map(|marker| (marker, id)),
             limit,
         };
         let page = self.objects.uploads(&bucket, listing).await.map_err(s3_error)?;

@@ -172,6 +172,10 @@ fn uploads(
                 return Ok(page);
             }
             let (key, id): (ObjectKey, _) = rows::of_upload_key(lies)?;
+            // What lies behind the key may be what ends a prefix that has the octet in between.
+            if !key.as_str().starts_with(prefix) {
+                continue;
+            }
             let step = walk.step(key.as_str());
             if let Step::Shown(several) = step {
                 from = walk.behind(&several);

@@ -1,0 +1,201 @@
+//! What browsers ask before pages of other sites may ask, and what they are told with each answer
+//! (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
+//!
+//! A preflight is not signed, and so names a bucket and no account; only a URL that is signed says by its access key whose bucket is
+//! meant. Otherwise it is answered by the first account whose bucket of this name allows it. That gives nothing away: what comes then
+//! is signed, is answered by its own bucket's rules, and shows a page nothing unless these allow it.
+
+use std::sync::{Arc, OnceLock};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use proxima_ledger::Snapshot;
+use proxima_model::{Account, AccountId, Bucket, BucketName, TokenId};
+use proxima_pipeline::{CorsPolicy, CorsRule, ObjectError};
+use s3s::{S3Error, S3ErrorCode, S3Result};
+
+use super::{Front, admit::Query, auth, error::s3_error};
+
+/// Accounts among which the bucket of a preflight is looked for: each costs some microseconds.
+const ACCOUNTS_MAX: usize = 10_000;
+/// Names of fields that a preflight may ask for; what is beyond is asked for by no page.
+const FIELDS_MAX: usize = 100;
+
+/// Where what a request's page is to be told is left for whoever sends the answer.
+#[derive(Clone, Default)]
+pub(super) struct Told(Arc<OnceLock<HeaderMap>>);
+
+impl Told {
+    /// What was left here.
+    pub(super) fn take(&self) -> HeaderMap {
+        self.0.get().cloned().unwrap_or_default()
+    }
+
+    /// Leaves what a page at `origin` is to be told of an answer from this bucket.
+    pub(super) fn tell(&self, bucket: &Bucket, origin: &HeaderValue, method: &Method) {
+        let policy = bucket.cors.as_ref().and_then(CorsPolicy::kept);
+        let Some((policy, origin_text)) = policy.zip(origin.to_str().ok()) else { return };
+        if let Some(rule) = policy.rule(origin_text, method.as_str(), &[]) {
+            let mut fields = allowed(rule, origin);
+            fields.append(header::VARY, HeaderValue::from_static("Origin"));
+            self.0.set(fields).ok();
+        }
+    }
+}
+
+/// What both kinds of answers say.
+fn allowed(rule: &CorsRule, origin: &HeaderValue) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    let all = HeaderValue::from_static("*");
+    fields.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, if rule.is_for_all() { all } else { origin.clone() });
+    let mut list = |name: HeaderName, words: &[String]| {
+        if let Ok(value) = HeaderValue::try_from(words.join(", "))
+            && !words.is_empty()
+        {
+            fields.insert(name, value);
+        }
+    };
+    list(header::ACCESS_CONTROL_ALLOW_METHODS, &rule.allowed.methods);
+    list(header::ACCESS_CONTROL_EXPOSE_HEADERS, &rule.expose_headers);
+    fields
+}
+
+/// The fields of the answer to a preflight by this rule.
+fn granted(rule: &CorsRule, origin: &HeaderValue, asked: Option<&HeaderValue>) -> HeaderMap {
+    let mut fields = allowed(rule, origin);
+    if let Some(asked) = asked {
+        fields.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+    }
+    if let Some(seconds) = rule.max_age_seconds {
+        fields.insert(header::ACCESS_CONTROL_MAX_AGE, seconds.into());
+    }
+    let differs = "Origin, Access-Control-Request-Headers, Access-Control-Request-Method";
+    fields.insert(header::VARY, HeaderValue::from_static(differs));
+    fields
+}
+
+/// The bucket that a request names, by its host or its path.
+fn named<B>(host: Option<&str>, request: &Request<B>) -> Option<BucketName> {
+    let field = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
+    let given = request.uri().authority().map(http::uri::Authority::as_str).or(field).unwrap_or_default();
+    let given = given.rsplit_once(':').map_or(given, |(name, _)| name).to_ascii_lowercase();
+    let below = host.and_then(|host| given.strip_suffix(host)?.strip_suffix('.'));
+    let first = request.uri().path().trim_start_matches('/').split('/').next().unwrap_or_default();
+    BucketName::parse(below.unwrap_or(first)).ok()
+}
+
+/// Of all buckets that may be meant, what the first one says whose rules cover it; nothing if none has any.
+fn decide(
+    state: &Snapshot,
+    accounts: &mut dyn Iterator<Item = AccountId>,
+    name: &BucketName,
+    covers: impl Fn(&CorsPolicy) -> Option<HeaderMap>,
+) -> Result<Option<Option<HeaderMap>>, ObjectError> {
+    let mut has_rules = false;
+    for account in accounts {
+        let found = state.get::<Bucket>(&(account, name.clone()));
+        let found = found.map_err(|error| ObjectError::Broken(error.to_string()))?;
+        let Some(policy) = found.and_then(|bucket| bucket.cors.as_ref().and_then(CorsPolicy::kept)) else {
+            continue;
+        };
+        has_rules = true;
+        if let Some(fields) = covers(&policy) {
+            return Ok(Some(Some(fields)));
+        }
+    }
+    Ok(has_rules.then_some(None))
+}
+
+impl Front {
+    /// Answers a preflight.
+    pub(super) async fn preflight<B>(&self, host: Option<&str>, request: &Request<B>) -> S3Result<HeaderMap> {
+        let field = |name: HeaderName| request.headers().get(name).cloned();
+        let (origin, method) = (field(header::ORIGIN), field(header::ACCESS_CONTROL_REQUEST_METHOD));
+        let (Some(origin), Some(method)) = (origin, method) else {
+            let mut refusal = refused(
+                "OPTIONS is for browsers: Origin and Access-Control-Request-Method say what they ask",
+            );
+            refusal.set_status_code(StatusCode::BAD_REQUEST);
+            return Err(refusal);
+        };
+        let name = named(host, request).ok_or_else(|| s3_error(ObjectError::NoSuchBucket))?;
+        let asked = field(header::ACCESS_CONTROL_REQUEST_HEADERS).filter(|asked| !asked.is_empty());
+        let query = Query::of(request.uri().query().unwrap_or_default());
+        let key = query.get("X-Amz-Credential").and_then(|credential| credential.split('/').next());
+        let token: Option<TokenId> = key.and_then(|key| key.parse().ok());
+        let found = self.buckets.read(move |state| {
+            let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+            let (origin_text, method) = (text(&origin), text(&method));
+            let fields = asked.as_ref().map(text).unwrap_or_default();
+            let fields: Vec<_> = fields.split(',').map(str::trim).filter(|field| !field.is_empty()).collect();
+            if fields.len() > FIELDS_MAX {
+                return Ok(Some(None));
+            }
+            let covers = |policy: &CorsPolicy| {
+                let rule = policy.rule(&origin_text, &method, &fields)?;
+                Some(granted(rule, &origin, asked.as_ref()))
+            };
+            match token {
+                Some(token) => decide(state, &mut auth::account_of(state, token)?.into_iter(), &name, covers),
+                None => {
+                    let accounts = state.scan::<Account>(&[]).take(ACCOUNTS_MAX);
+                    decide(state, &mut accounts.flatten().map(|account| account.id), &name, covers)
+                }
+            }
+        });
+        match found.await.map_err(s3_error)? {
+            Some(Some(fields)) => Ok(fields),
+            Some(None) => Err(refused("no rule of this bucket allows this origin, method and fields")),
+            None => Err(refused("this bucket has no rules for other sites (CORS)")),
+        }
+    }
+}
+
+fn refused(what: &'static str) -> S3Error {
+    let mut refusal = S3Error::with_message(S3ErrorCode::Custom("AccessForbidden".into()), what);
+    refusal.set_status_code(StatusCode::FORBIDDEN);
+    refusal
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rule(allowed: serde_json::Value) -> CorsRule {
+        let rule = json!({ "allowed": allowed, "exposeHeaders": ["ETag", "x-a"], "maxAgeSeconds": 9 });
+        CorsPolicy::parse(json!({ "rules": [rule] })).unwrap().rules.remove(0)
+    }
+
+    #[test]
+    fn a_page_is_told_what_it_may_and_for_whom_that_is() {
+        let origin = HeaderValue::from_static("https://a.example");
+        let asked = HeaderValue::from_static("x-b,x-c");
+        for (pattern, told) in [("*", "*"), ("https://*.example", "https://a.example")] {
+            let rule = rule(json!({ "methods": ["GET", "PUT"], "origins": [pattern], "headers": ["*"] }));
+            let fields = granted(&rule, &origin, Some(&asked));
+            let field = |name| fields.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+            assert_eq!(field("access-control-allow-origin"), Some(told));
+            assert_eq!(field("access-control-allow-methods"), Some("GET, PUT"));
+            assert_eq!(field("access-control-allow-headers"), Some("x-b,x-c"));
+            assert_eq!(field("access-control-expose-headers"), Some("ETag, x-a"));
+            assert_eq!(field("access-control-max-age"), Some("9"));
+            assert!(field("vary").unwrap().contains("Origin"));
+            assert_eq!(field("access-control-allow-credentials"), None);
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_named_by_the_host_or_by_the_path() {
+        let of = |host: Option<&str>, given: &str, path: &str| {
+            let request = Request::builder().uri(path).header("host", given).body(()).unwrap();
+            named(host, &request).map(|name| name.as_str().to_owned())
+        };
+        let host = Some("s3.example");
+        assert_eq!(of(None, "one.s3.example", "/two/k").as_deref(), Some("two"));
+        assert_eq!(of(host, "one.s3.example:9000", "/two/k").as_deref(), Some("one"));
+        assert_eq!(of(host, "s3.example", "/two/k").as_deref(), Some("two"));
+        assert_eq!(of(host, "ones3.example", "/two").as_deref(), Some("two"));
+        assert_eq!(of(host, "127.0.0.1:9000", "/").as_deref(), None);
+    }
+}

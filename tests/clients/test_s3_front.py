@@ -1,0 +1,302 @@
+"""What S3 refuses of requests that are signed for something else, conditions of writes, rules for other sites and for what goes by
+itself, and rclone. Needs what test_s3.py needs, and rclone.
+"""
+
+import concurrent.futures
+import datetime
+import hashlib
+import http.client
+import os
+import shutil
+import subprocess
+import urllib.parse
+
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
+import pytest
+from botocore.exceptions import ClientError
+from test_s3 import ENDPOINT, KEY, SECRET, At, bucket, connect, fetch, octets, read, refused, s3, sent  # noqa: F401
+
+ORIGIN = {"Origin": "https://a.example"}
+
+
+def ask(method, url, **fields):
+    """As urllib does not: without fields of its own. The answer's fields, too."""
+    target = urllib.parse.urlparse(url)
+    connection = http.client.HTTPConnection(target.netloc, timeout=30)
+    connection.request(method, f"{target.path}?{target.query}", headers=fields)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode(errors="replace"), answer.headers
+
+
+def presigned(method, bucket, key, expires):
+    """A URL that is signed for as long as is said, however long that is."""
+    request = botocore.awsrequest.AWSRequest(method, f"{ENDPOINT}/{bucket}/{key}")
+    signer = At(botocore.credentials.Credentials(KEY, SECRET), "s3", "auto", expires=expires)
+    signer.at = datetime.datetime.now(datetime.timezone.utc)
+    signer.add_auth(request)
+    return request.url
+
+
+def test_a_signed_url_does_what_was_signed_and_nothing_more(s3, bucket):
+    s3.put_object(Bucket=bucket, Key="secret", Body=b"secret")
+    put = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "k"}, ExpiresIn=60)
+    for fields in [
+        {"X-Amz-Copy-Source": f"/{bucket}/secret"}, {"x-amz-meta-a": "b"}, {"x-amz-storage-class": "STANDARD_IA"},
+        {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"},
+    ]:
+        status, text = fetch("PUT", put, b"", **fields)
+        assert (status, b"AccessDenied" in text, next(iter(fields)).lower().encode() in text) == (403, True, True), text
+    assert refused(s3.get_object, Bucket=bucket, Key="k") == (404, "NoSuchKey")
+    encoded = put.replace("X-Amz-SignedHeaders", "X-Amz-Signed%48eaders")
+    assert fetch("PUT", encoded, b"", **{"X-Amz-Copy-Source": f"/{bucket}/secret"})[0] == 403
+    for _ in range(2):
+        assert fetch("PUT", put, b"body")[0] == 200, "it is for as often as one likes, within its time"
+    meta = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "k", "Metadata": {"a": "b"}})
+    assert fetch("PUT", meta, b"x", **{"x-amz-meta-a": "b"})[0] == 200
+    assert fetch("PUT", meta, b"x", **{"x-amz-meta-a": "c"})[0] == 403
+    assert s3.head_object(Bucket=bucket, Key="k")["Metadata"] == {"a": "b"}
+
+
+def test_a_signed_request_has_no_field_that_is_not_signed(s3, bucket):
+    s3.put_object(Bucket=bucket, Key="secret", Body=b"secret")
+    at = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    request = botocore.awsrequest.AWSRequest("PUT", f"{ENDPOINT}/{bucket}/k", data=b"")
+    signer = botocore.auth.S3SigV4Auth(botocore.credentials.Credentials(KEY, SECRET), "s3", "auto")
+    signer.add_auth(request)
+    fields = {**dict(request.headers.items()), "x-amz-copy-source": f"/{bucket}/secret"}
+    status, text, _ = ask("PUT", request.url, **fields)
+    assert (status, "x-amz-copy-source" in text) == (403, True), (text, at)
+    assert refused(s3.get_object, Bucket=bucket, Key="k") == (404, "NoSuchKey")
+
+
+@pytest.mark.parametrize("expires, status", [(604_800, 200), (604_801, 400), (-1, 400), (0, 400)])
+def test_a_url_is_signed_for_a_week_at_the_most(s3, bucket, expires, status):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    got, text = fetch("GET", presigned("GET", bucket, "k", expires))
+    assert (got, got == 200 or b"AuthorizationQueryParametersError" in text) == (status, True), text
+
+
+def test_signatures_of_version_2_are_refused_however_they_are_written(bucket):
+    for query in ("AWSAccessKeyId=k&Signature=s&Expires=9", "%41WSAccessKeyId=k&Sign%61ture=s&Expires=9"):
+        status, text = fetch("GET", f"{ENDPOINT}/{bucket}/k?{query}")
+        assert (status, b"version 4" in text) == (400, True), text
+
+
+def conditional(method, path, **fields):
+    """A signed request with fields that boto3 has no words for."""
+    status, text = sent(method, path, more=[(name.replace("_", "-"), value) for name, value in fields.items()])
+    return status, text
+
+
+@pytest.mark.parametrize("prefix", ["", "cf_copy_destination_"])
+def test_a_copy_replaces_what_it_was_said_to_replace(s3, bucket, prefix):
+    s3.put_object(Bucket=bucket, Key="from", Body=b"from")
+    source = {"x_amz_copy_source": f"/{bucket}/from"}
+    named = lambda **given: {f"{prefix}{name}": value for name, value in given.items()}
+    path = f"/{bucket}/to"
+    assert conditional("PUT", path, **source, **named(if_match='"x"'))[0] == 404
+    assert conditional("PUT", path, **source, **named(if_none_match="*"))[0] == 200
+    assert conditional("PUT", path, **source, **named(if_none_match="*"))[0] == 412
+    tag = s3.put_object(Bucket=bucket, Key="to", Body=b"other")["ETag"]
+    assert conditional("PUT", path, **source, **named(if_match='"x"'))[0] == 412
+    assert read(s3, bucket, "to") == b"other"
+    assert conditional("PUT", path, **source, **named(if_match="unclear, \""))[0] == 400
+    before = "Thu, 01 Jan 1970 00:00:00 GMT"
+    assert conditional("PUT", path, **source, **named(if_unmodified_since=before))[0] == 412
+    assert conditional("PUT", path, **source, **named(if_match=tag))[0] == 200
+    assert read(s3, bucket, "to") == b"from"
+
+
+def test_of_many_copies_on_condition_one_wins(s3, bucket):
+    for at in range(8):
+        s3.put_object(Bucket=bucket, Key=f"from{at}", Body=octets(50_000, str(at).encode()))
+
+    def copy(at):
+        status, _ = conditional("PUT", f"/{bucket}/to", x_amz_copy_source=f"/{bucket}/from{at}", if_none_match="*")
+        assert status in (200, 412)
+        return status == 200
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        winners = [at for at, won in enumerate(pool.map(copy, range(8))) if won]
+    assert len(winners) == 1
+    assert read(s3, bucket, "to") == octets(50_000, str(winners[0]).encode())
+
+
+def test_an_upload_is_completed_on_condition_and_its_parts_have_none(s3, bucket):
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+    which = {"Bucket": bucket, "Key": "k", "UploadId": upload}
+    tag = s3.upload_part(PartNumber=1, Body=b"part", **which)["ETag"]
+    path = f"/{bucket}/k?partNumber=1&uploadId={upload}"
+    assert conditional("PUT", path, if_none_match="*")[0] == 501
+    s3.put_object(Bucket=bucket, Key="from", Body=b"from")
+    assert conditional("PUT", path, x_amz_copy_source=f"/{bucket}/from", if_none_match="*")[0] == 501
+    there = s3.put_object(Bucket=bucket, Key="k", Body=b"there")["ETag"]
+    chosen = {"MultipartUpload": {"Parts": [{"PartNumber": 1, "ETag": tag}]}, **which}
+    assert refused(s3.complete_multipart_upload, IfNoneMatch="*", **chosen) == (412, "PreconditionFailed")
+    assert refused(s3.complete_multipart_upload, IfMatch='"x"', **chosen) == (412, "PreconditionFailed")
+    assert read(s3, bucket, "k") == b"there"
+    s3.complete_multipart_upload(IfMatch=there, **chosen)
+    assert read(s3, bucket, "k") == b"part"
+
+
+def test_uploads_are_listed_behind_any_marker(s3, bucket):
+    s3.create_multipart_upload(Bucket=bucket, Key="a")
+    s3.create_multipart_upload(Bucket=bucket, Key="a\0b")
+    keys = lambda **asked: [found["Key"] for found in s3.list_multipart_uploads(Bucket=bucket, **asked).get("Uploads", [])]
+    assert sorted(keys(EncodingType="url")) == ["a", "a%00b"] or sorted(keys()) == ["a", "a\0b"]
+    # The octet between a key and its upload's id is one that a prefix may have.
+    for prefix in ("a\0", "a\0\x01", "a\0b", "a\0\0"):
+        listed = keys(Prefix=prefix, EncodingType="url")
+        assert len(listed) == (1 if "a\0b".startswith(prefix) else 0), (prefix, listed)
+    for marker in ("\0", "a\0", "é", "x" * 2_000, "a/", "😀"):
+        keys(KeyMarker=marker, EncodingType="url")
+    assert refused(s3.list_multipart_uploads, Bucket=bucket, KeyMarker="a", UploadIdMarker="odd") == (400, "InvalidArgument")
+    assert len(keys(UploadIdMarker="odd", EncodingType="url")) == 2, "without a key it says nothing"
+
+
+RULES = [
+    {
+        "ID": "one", "AllowedOrigins": ["https://*.example"], "AllowedMethods": ["GET", "PUT"], "AllowedHeaders": ["x-amz-*", "If-None-Match"],
+        "ExposeHeaders": ["ETag"], "MaxAgeSeconds": 60,
+    },
+    {"AllowedOrigins": ["*"], "AllowedMethods": ["HEAD"]},
+]
+
+
+def test_pages_of_other_sites_are_told_what_they_may(s3, bucket):
+    url = f"{ENDPOINT}/{bucket}/k"
+    wish = {"Access-Control-Request-Method": "GET", **ORIGIN}
+    assert refused(s3.get_bucket_cors, Bucket=bucket) == (404, "NoSuchCORSConfiguration")
+    assert ask("OPTIONS", url, **wish)[0] == 403
+    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": RULES})
+    assert s3.get_bucket_cors(Bucket=bucket)["CORSRules"] == RULES
+    status, text, fields = ask("OPTIONS", url, **wish, **{"Access-Control-Request-Headers": "x-amz-date, if-none-match"})
+    assert (status, text) == (200, "")
+    assert fields["Access-Control-Allow-Origin"] == "https://a.example"
+    assert fields["Access-Control-Allow-Methods"] == "GET, PUT"
+    assert fields["Access-Control-Allow-Headers"] == "x-amz-date, if-none-match"
+    assert (fields["Access-Control-Max-Age"], "Origin" in fields["Vary"]) == ("60", True)
+    for other in (
+        {"Origin": "http://a.example"}, {"Access-Control-Request-Method": "DELETE"}, {"Access-Control-Request-Headers": "cookie"},
+    ):
+        status, text, fields = ask("OPTIONS", url, **{**wish, **other})
+        assert (status, "Access-Control-Allow-Origin" in fields) == (403, False), other
+    assert ask("OPTIONS", url)[0] == 400
+    assert ask("OPTIONS", f"{ENDPOINT}/no-such-bucket-here/k", **wish)[0] == 403
+    signed = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
+    assert ask("OPTIONS", signed, **wish)[0] == 200
+    # The answer to the request itself, also when it is an error.
+    for expected in (404, 200):
+        status, _, fields = ask("GET", signed, **ORIGIN)
+        assert (status, fields["Access-Control-Allow-Origin"]) == (expected, "https://a.example")
+        assert (fields["Access-Control-Expose-Headers"], fields["Vary"]) == ("ETag", "Origin")
+        s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    for fields in ({}, {"Origin": "https://elsewhere.test"}):
+        assert "Access-Control-Allow-Origin" not in ask("GET", signed, **fields)[2], fields
+    head = s3.generate_presigned_url("head_object", Params={"Bucket": bucket, "Key": "k"})
+    assert ask("HEAD", head, Origin="https://elsewhere.test")[2]["Access-Control-Allow-Origin"] == "*"
+    s3.delete_bucket_cors(Bucket=bucket)
+    assert refused(s3.get_bucket_cors, Bucket=bucket) == (404, "NoSuchCORSConfiguration")
+    assert ask("OPTIONS", url, **wish)[0] == 403
+    wrong = [{**RULES[1], "AllowedMethods": ["PATCH"]}]
+    assert refused(s3.put_bucket_cors, Bucket=bucket, CORSConfiguration={"CORSRules": wrong}) == (400, "InvalidArgument")
+
+
+def test_rules_for_what_goes_by_itself_are_kept(s3, bucket):
+    assert refused(s3.get_bucket_lifecycle_configuration, Bucket=bucket) == (404, "NoSuchLifecycleConfiguration")
+    at = datetime.datetime(2040, 1, 2, tzinfo=datetime.timezone.utc)
+    rules = [
+        {"ID": "one", "Status": "Enabled", "Filter": {"Prefix": "logs/"}, "Expiration": {"Days": 3},
+         "Transitions": [{"Days": 1, "StorageClass": "STANDARD_IA"}]},
+        {"ID": "two", "Status": "Disabled", "Filter": {"Prefix": ""}, "Expiration": {"Date": at},
+         "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 2}},
+    ]
+    put = lambda rules: s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+    put(rules)
+    assert s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"] == rules
+    put([{"Status": "Enabled", "Prefix": "old/", "Expiration": {"Days": 1}}])
+    [kept] = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert (kept["Filter"], bool(kept["ID"])) == ({"Prefix": "old/"}, True)
+    for change, status, code in [
+        ({"Expiration": {"Days": 0}}, 400, "InvalidArgument"),
+        ({"Status": "enabled"}, 400, "MalformedXML"),
+        ({"Filter": {"Tag": {"Key": "a", "Value": "b"}}}, 501, "NotImplemented"),
+        ({"NoncurrentVersionExpiration": {"NoncurrentDays": 1}}, 501, "NotImplemented"),
+        ({"Transitions": [{"Days": 1, "StorageClass": "GLACIER"}]}, 400, "InvalidStorageClass"),
+    ]:
+        with pytest.raises(ClientError) as refusal:
+            put([{**rules[0], **change}])
+        response = refusal.value.response
+        assert (response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]) == (status, code), change
+    assert s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"] == [kept], "what was refused changed nothing"
+    s3.delete_bucket_lifecycle(Bucket=bucket)
+    assert refused(s3.get_bucket_lifecycle_configuration, Bucket=bucket) == (404, "NoSuchLifecycleConfiguration")
+
+
+def test_an_object_is_its_only_version(s3, bucket):
+    for key in ("a", "b/1", "b/2", "c"):
+        s3.put_object(Bucket=bucket, Key=key, Body=key.encode())
+    listed = s3.list_object_versions(Bucket=bucket, Delimiter="/")
+    assert [(found["Key"], found["VersionId"], found["IsLatest"]) for found in listed["Versions"]] == [
+        ("a", "null", True), ("c", "null", True),
+    ]
+    assert [found["Prefix"] for found in listed["CommonPrefixes"]] == ["b/"]
+    pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, PaginationConfig={"PageSize": 1})
+    assert [found["Key"] for page in pages for found in page.get("Versions", [])] == ["a", "b/1", "b/2", "c"]
+    assert read(s3, bucket, "a", VersionId="null") == b"a"
+    assert refused(s3.get_object, Bucket=bucket, Key="a", VersionId="other")[1] == "NoSuchVersion"
+    s3.delete_object(Bucket=bucket, Key="a", VersionId="null")
+    assert refused(s3.get_object, Bucket=bucket, Key="a") == (404, "NoSuchKey")
+
+
+def test_what_a_bucket_cannot_have_is_told_by_its_name(s3, bucket):
+    one = {"Bucket": bucket}
+    tags = {"TagSet": [{"Key": "a", "Value": "b"}]}
+    s3.put_object(Key="k", Body=b"x", **one)
+    for call, arguments in [
+        (s3.get_bucket_policy, {}), (s3.put_bucket_policy, {"Policy": "{}"}),
+        (s3.put_bucket_acl, {"ACL": "public-read"}), (s3.put_object_acl, {"Key": "k", "ACL": "public-read"}),
+        (s3.put_bucket_tagging, {"Tagging": tags}), (s3.put_object_tagging, {"Key": "k", "Tagging": tags}),
+        (s3.get_object_tagging, {"Key": "k"}), (s3.put_bucket_versioning, {"VersioningConfiguration": {"Status": "Enabled"}}),
+        (s3.get_object_lock_configuration, {}), (s3.get_bucket_website, {}), (s3.get_bucket_notification_configuration, {}),
+        (s3.put_object_legal_hold, {"Key": "k", "LegalHold": {"Status": "ON"}}),
+        (s3.put_public_access_block, {"PublicAccessBlockConfiguration": {"BlockPublicAcls": True}}),
+        (s3.get_bucket_encryption, {}), (s3.restore_object, {"Key": "k", "RestoreRequest": {"Days": 1}}),
+    ]:
+        assert refused(call, **one, **arguments) == (501, "NotImplemented"), call
+    for more in ({"ACL": "public-read"}, {"GrantRead": "id=a"}, {"ServerSideEncryption": "aws:kms"}, {"WebsiteRedirectLocation": "/x"}):
+        assert refused(s3.put_object, Key="k", Body=b"y", **more, **one) == (501, "NotImplemented"), more
+    assert read(s3, bucket, "k") == b"x"
+    s3.put_object(Key="k", Body=b"y", ACL="private", **one)
+
+
+def test_rclone_syncs_folders_and_large_files(s3, bucket, tmp_path):
+    rclone = shutil.which("rclone")
+    assert rclone, "rclone is not there: run `cargo xtask setup`"
+    environment = {
+        **os.environ, "RCLONE_CONFIG": str(tmp_path / "none"), "HOME": str(tmp_path), "RCLONE_CONFIG_X_TYPE": "s3",
+        "RCLONE_CONFIG_X_PROVIDER": "Cloudflare", "RCLONE_CONFIG_X_ACCESS_KEY_ID": KEY, "RCLONE_CONFIG_X_SECRET_ACCESS_KEY": SECRET,
+        "RCLONE_CONFIG_X_ENDPOINT": ENDPOINT, "RCLONE_CONFIG_X_REGION": "auto", "RCLONE_CONFIG_X_NO_CHECK_BUCKET": "true",
+    }
+
+    def run(*command):
+        done = subprocess.run([rclone, "--retries=1", *command], env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return done.stdout
+
+    folder = tmp_path / "folder"
+    (folder / "sub é").mkdir(parents=True)
+    (folder / "large").write_bytes(octets(12 << 20))
+    (folder / "sub é" / "b c+d").write_bytes(b"small")
+    cut = "--s3-upload-cutoff=5M", "--s3-chunk-size=5M"
+    run("sync", *cut, str(folder), f"x:{bucket}/in")
+    assert sorted(run("lsf", "-R", "--files-only", f"x:{bucket}").split("\n")[:-1]) == ["in/large", "in/sub é/b c+d"]
+    run("check", "--download", str(folder), f"x:{bucket}/in")
+    run("moveto", f"x:{bucket}/in/large", f"x:{bucket}/moved")
+    run("sync", f"x:{bucket}/in", str(tmp_path / "back"))
+    assert (tmp_path / "back" / "sub é" / "b c+d").read_bytes() == b"small"
+    assert hashlib.md5(read(s3, bucket, "moved")).digest() == hashlib.md5(octets(12 << 20)).digest()
+    run("purge", f"x:{bucket}/in")
+    assert [found["Key"] for found in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["moved"]
