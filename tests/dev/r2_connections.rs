@@ -39,15 +39,15 @@ fn closed_after(address: SocketAddr, said: &'static [u8]) -> (Duration, String) 
 fn who_says_nothing_or_no_more_gives_the_place_back() {
     let dev = Dev::start();
     let s3 = dev.s3;
-    let asks = b"GET /b HTTP/1.1\r\nhost: a\r\n\r\n";
+    let asks = b"GET /abc HTTP/1.1\r\nhost: a\r\n\r\n";
     let cases: [(&'static [u8], Duration); 6] = [
         (b"", HEAD_DEADLINE),
         (b"PRI * HTT", HEAD_DEADLINE),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", HEAD_DEADLINE),
-        (b"GET /b HTTP/1.1\r\nhost: a\r\nx-a: ", HEAD_DEADLINE),
+        (b"GET /abc HTTP/1.1\r\nhost: a\r\nx-a: ", HEAD_DEADLINE),
         (asks, KEEP_ALIVE),
         // Its body is announced and does not come; it is refused all the same.
-        (b"PUT /b/k HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n", Duration::ZERO),
+        (b"PUT /abc/k HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n", Duration::ZERO),
     ];
     let threads = cases.map(|(said, least)| (said, least, thread::spawn(move || closed_after(s3, said))));
     for (said, least, thread) in threads {

@@ -9,7 +9,10 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -158,11 +161,25 @@ pub(super) struct Paced<B> {
     /// Until when so much must have come.
     until: Option<Pin<Box<Sleep>>>,
     came: usize,
+    end: End,
 }
 
-impl<B> Paced<B> {
-    pub(super) const fn new(body: B) -> Self {
-        Self { body, until: None, came: 0 }
+/// Whether a body came to its end. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct End(Arc<AtomicBool>);
+
+impl End {
+    /// Whether nothing more comes.
+    pub(super) fn is_here(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl<B: http_body::Body> Paced<B> {
+    /// A body, and where its end is told.
+    pub(super) fn new(body: B) -> (Self, End) {
+        let end = End(Arc::new(AtomicBool::new(body.is_end_stream())));
+        (Self { body, until: None, came: 0, end: end.clone() }, end)
     }
 }
 
@@ -181,6 +198,9 @@ where
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
             if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
                 self.came += data.len();
+            }
+            if frame.is_none() || self.body.is_end_stream() {
+                self.end.0.store(true, Ordering::Relaxed);
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)));
         }
@@ -254,7 +274,7 @@ mod tests {
     async fn a_body_comes_at_some_pace_or_ends() {
         for (octets, is_taken) in [(BODY_PACE_OCTETS_MIN, true), (BODY_PACE_OCTETS_MIN - 1, false)] {
             let (mut sender, body) = Body::channel(1, None);
-            let mut body = Paced::new(body);
+            let (mut body, end) = Paced::new(body);
             let sending = tokio::spawn(async move {
                 for _ in 0..3 {
                     // A little before the time has passed over which it is looked at.
@@ -273,6 +293,7 @@ mod tests {
                     Some(Err(error)) => break Err(error.kind()),
                 }
             };
+            assert_eq!(end.is_here(), is_taken);
             drop(body);
             sending.await.unwrap();
             let expected =

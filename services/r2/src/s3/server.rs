@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -40,7 +40,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     Front, admit,
     cors::Told,
-    pacing::{Answering, HEAD_DEADLINE, Paced, TAKEN_WITHIN, Talk, Verdict},
+    pacing::{Answering, End, HEAD_DEADLINE, Paced, TAKEN_WITHIN, Talk, Verdict},
 };
 use crate::metrics::Metrics;
 
@@ -89,10 +89,11 @@ impl Door {
 
     async fn answer(&self, request: Request<Incoming>, talk: &Talk) -> io::Result<Response<Answer>> {
         let handled = talk.begin();
-        let method = request.method().clone();
+        let (method, version) = (request.method().clone(), request.version());
+        let (request, end) = paced(request);
         let under_way = GaugeGuard::new(&self.metrics.under_way);
         let place = self.requests.clone().try_acquire_owned();
-        let (response, place) = match (place, admit::refuse(&request)) {
+        let (mut response, place) = match (place, admit::refuse(&request)) {
             (_, Some(refusal)) => (refused(refusal)?, None),
             (Err(_), None) => {
                 let busy = S3Error::with_message(S3ErrorCode::SlowDown, "too many requests at a time");
@@ -101,13 +102,17 @@ impl Door {
             (Ok(place), None) if method == Method::OPTIONS => (self.preflight(&request).await?, Some(place)),
             (Ok(place), None) => (self.carry_out(request).await?, Some(place)),
         };
+        // What is left of the body would be taken for the next request, so the connection ends; and its client has to know.
+        if version < Version::HTTP_2 && !end.is_here() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         self.metrics.answered(&method, response.status().as_u16());
         // Its body is part of it.
         let held = Held { answering: handled.answer(), _place: place, _under_way: under_way };
         Ok(response.map(|body| Answer { body, held }))
     }
 
-    async fn preflight(&self, request: &Request<Incoming>) -> io::Result<Response<Body>> {
+    async fn preflight(&self, request: &Request<Body>) -> io::Result<Response<Body>> {
         match self.front.preflight(self.host.as_deref(), request).await {
             Ok(fields) => {
                 let mut response = Response::new(Body::empty());
@@ -118,8 +123,7 @@ impl Door {
         }
     }
 
-    async fn carry_out(&self, request: Request<Incoming>) -> io::Result<Response<Body>> {
-        let mut request = request.map(|body| Body::http_body_unsync(Paced::new(body)));
+    async fn carry_out(&self, mut request: Request<Body>) -> io::Result<Response<Body>> {
         let told = request.headers().contains_key(header::ORIGIN).then(Told::default);
         if let Some(told) = &told {
             request.extensions_mut().insert(told.clone());
@@ -130,6 +134,13 @@ impl Door {
         response.headers_mut().extend(fields);
         Ok(response)
     }
+}
+
+/// A request whose body must come at some pace, and where its end is told.
+fn paced(request: Request<Incoming>) -> (Request<Body>, End) {
+    let (parts, body) = request.into_parts();
+    let (body, end) = Paced::new(body);
+    (Request::from_parts(parts, Body::http_body_unsync(body)), end)
 }
 
 fn refused(refusal: S3Error) -> io::Result<Response<Body>> {

@@ -278,14 +278,14 @@ impl Front {
         Ok(S3Response::new(dto::ListMultipartUploadsOutput {
             bucket: Some(asked.bucket),
             common_prefixes: written.prefixes(page.prefixes),
-            delimiter: asked.delimiter,
+            delimiter: asked.delimiter.map(|delimiter| written.key(&delimiter)),
             encoding_type: asked.encoding_type,
             is_truncated: Some(is_truncated),
-            key_marker: asked.key_marker,
+            key_marker: asked.key_marker.map(|marker| written.key(&marker)),
             max_uploads: Some(lists::count(limit)),
             next_key_marker: next_key.map(|key| written.key(&key)),
             next_upload_id_marker: next_id.map(|id| id.to_string()),
-            prefix: asked.prefix,
+            prefix: asked.prefix.map(|prefix| written.key(&prefix)),
             upload_id_marker: asked.upload_id_marker,
             uploads: Some(page.uploads.into_iter().map(|about| upload(about, written)).collect()),
             ..dto::ListMultipartUploadsOutput::default()
