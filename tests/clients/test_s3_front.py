@@ -281,6 +281,9 @@ def test_what_a_bucket_cannot_have_is_told_by_its_name(s3, bucket):
         assert refused(call, **one, **arguments) == (501, "NotImplemented"), call
     for more in ({"ACL": "public-read"}, {"GrantRead": "id=a"}, {"ServerSideEncryption": "aws:kms"}, {"WebsiteRedirectLocation": "/x"}):
         assert refused(s3.put_object, Key="k", Body=b"y", **more, **one) == (501, "NotImplemented"), more
+    for condition in ({"Size": 9}, {"LastModifiedTime": datetime.datetime(2040, 1, 1, tzinfo=datetime.timezone.utc)}):
+        several = {"Objects": [{"Key": "k", **condition}]}
+        assert refused(s3.delete_objects, Delete=several, **one) == (501, "NotImplemented"), "it would be deleted whatever it is"
     assert read(s3, bucket, "k") == b"x"
     s3.put_object(Key="k", Body=b"y", ACL="private", **one)
 

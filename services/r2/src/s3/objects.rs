@@ -279,8 +279,12 @@ impl Front {
             return Err(S3Error::with_message(S3ErrorCode::MalformedXML, "give 1 to 1000 keys"));
         }
         let mut keys = Vec::with_capacity(objects.len());
-        for dto::ObjectIdentifier { e_tag, key, version_id, .. } in objects {
+        for dto::ObjectIdentifier { e_tag, key, version_id, last_modified_time, size } in objects {
             check_version(version_id.as_deref())?;
+            refuse!(
+                last_modified_time => "deleting by the time of the last change",
+                size => "deleting by size",
+            );
             let condition = e_tag.map(dto::ETagCondition::ETag);
             let conditions = convert::conditions((condition, None), (None, None))?;
             keys.push(ObjectDelete { key: convert::key(&key)?, conditions });

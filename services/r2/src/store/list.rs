@@ -172,8 +172,8 @@ fn uploads(
                 return Ok(page);
             }
             let (key, id): (ObjectKey, _) = rows::of_upload_key(lies)?;
-            // What lies behind the key may be what ends a prefix that has the octet in between.
-            if !key.as_str().starts_with(prefix) {
+            // What lies behind the key may be what ends a prefix, or a marker, that has the octet in between.
+            if !key.as_str().starts_with(prefix) || after.is_some_and(|after| key.as_str() < after) {
                 continue;
             }
             let step = walk.step(key.as_str());
