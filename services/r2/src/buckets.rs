@@ -1,13 +1,29 @@
 //! Buckets, which are nouns of the log: made and deleted by appends that say what was decided upon.
 //!
-//! A bucket is deleted in three steps, so that nothing that was acknowledged goes with it:
+//! A bucket's life, by what the log has of it and whether its home has closed it, in its index:
 //!
-//! ```text
-//! its home finds it empty and closes it ─▶ the log says that it is gone ─▶ every replica says so
-//!    (one transaction: whoever writes comes before, and it is not empty, or after, and is refused)
-//! ```
+//! | | its noun in the log | mark at its home | writes | how it goes on |
+//! |---|---|---|---|---|
+//! | open | there | none | taken | an attempt to delete it finds it empty: closed |
+//! | closed | there | an attempt's | refused | the log takes the deletion: deleted; or does not, and a fence does: open |
+//! | deleted | not there | an attempt's | refused | after a week its remains are swept, and the mark; if the log is reverted: closed |
+//! | orphaned | not there | none | refused | by a revert of the log to before it was made. After a week it is swept; if that is reverted: open |
 //!
-//! It stays closed for far longer than the log and the home's replica take ([`CLOSED_SECONDS`](crate::store::CLOSED_SECONDS)).
+//! An attempt to delete does three things, in this order: it reads the noun's revision, closes the bucket (one transaction: whoever
+//! writes comes before, and it is not empty, or after, and is refused), and asks the log to delete that very revision. What the log
+//! answers may get lost, or the process may be killed at any point; then the bucket is closed, and it is not known whether the
+//! deletion was taken, nor whether it may still be. So a mark never lapses, and is lifted by a *fence* alone: the noun is put into the
+//! log anew, as it is, which gives it a revision that no attempt had read before. Invariants:
+//!
+//! 1. **Nothing is written to a bucket that a deletion under way may still delete.** When a mark is lifted, all deletions that were
+//!    asked for under it name a revision before the fence, and are refused from there on.
+//! 2. **Nobody lifts another one's mark.** Each attempt has one of its own, also each repetition, which takes the former one's place;
+//!    lifted is only the very mark that was there before the fence was.
+//! 3. **Nothing is swept that may be somebody's.** A bucket counts as gone when a replica that lacks nothing does not name it, and is
+//!    swept when that has been so for a week ([`crate::store`]). A replica that lacks something says nothing.
+//! 4. **A bucket that is made anew is another one**: its objects lie under its tag, and names and revisions are compared with it.
+//!
+//! An attempt that fails puts up the fence itself; what it cannot, or what a crash left, is seen to by [`Buckets::settle`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,6 +37,8 @@ use proxima_model::{
 };
 use proxima_pipeline::{NewBucket, ObjectError};
 
+use crate::store::{Living, Mark, Obstacles, Presence, Store};
+
 /// How often a change is decided anew when another one came between: with each, one other has succeeded.
 const ATTEMPTS_MAX: usize = 8;
 /// How long an answer waits until this server's own replica shows the change.
@@ -33,7 +51,12 @@ pub(crate) struct Buckets {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) me: NodeName,
+    /// How far the log was at some moment since this process started, once that is known.
+    pub(crate) log_seen: Arc<dyn Fn() -> Option<Seq> + Send + Sync>,
 }
+
+/// Who puts up a fence that nobody asked for.
+const UPKEEP: &str = "node/r2";
 
 /// What is to be appended, and what it makes.
 type Decided<T> = Result<(Vec<Change>, Vec<Precondition>, T), ObjectError>;
@@ -54,9 +77,34 @@ impl Buckets {
     }
 
     /// Whether this very bucket is there.
-    pub(crate) fn is_there(replica: &Replica, bucket: &Bucket) -> bool {
-        let found = replica.snapshot().and_then(|state| state.get::<Bucket>(&id(bucket)));
-        found.is_ok_and(|found| found.is_some_and(|found| found.tag == bucket.tag))
+    pub(crate) fn presence(&self, bucket: &Bucket) -> Presence {
+        // Before the state is read, which is the same or a later one.
+        let lacks_nothing = self.has_caught_up() && self.replica.seq() >= self.log.last();
+        let found = self.replica.snapshot().and_then(|state| state.get::<Bucket>(&id(bucket)));
+        match found {
+            Ok(Some(found)) if found.tag == bucket.tag => Presence::There,
+            Ok(_) if lacks_nothing => Presence::Gone,
+            _ => Presence::Unknown,
+        }
+    }
+
+    /// Whether the replica has all that was in the log at some moment since this process started.
+    fn has_caught_up(&self) -> bool {
+        (self.log_seen)().is_some_and(|seen| self.replica.seq() >= seen)
+    }
+
+    /// The buckets that the log names.
+    pub(crate) async fn living(&self) -> Result<Living, ObjectError> {
+        let lacks_nothing = self.has_caught_up();
+        self.read(move |state| {
+            let mut living = Living::new(lacks_nothing);
+            for bucket in state.scan::<Bucket>(&[]) {
+                let bucket = bucket.map_err(unreadable)?;
+                living.add(bucket.tag);
+            }
+            Ok(living)
+        })
+        .await
     }
 
     /// The bucket of this name.
@@ -105,19 +153,70 @@ impl Buckets {
         .await
     }
 
-    /// Deletes a bucket that its home has closed.
-    pub(crate) async fn delete(&self, bucket: &Bucket, author: String) -> Result<(), ObjectError> {
-        let (bucket, replica) = (bucket.clone(), self.replica.clone());
-        self.change(author, move |state| {
-            let found = state.get_with_revision::<Bucket>(&id(&bucket)).map_err(unreadable)?;
-            let found = found.filter(|(found, _)| found.tag == bucket.tag);
-            let (_, revision) = found.ok_or(ObjectError::NoSuchBucket)?;
-            let (mut usage, condition) = usage(state, bucket.account)?;
-            usage.buckets = usage.buckets.saturating_sub(1);
-            let changes = vec![Change::delete::<Bucket>(&id(&bucket)), replica.put(&usage)];
-            Ok((changes, vec![Precondition::Revision(bucket.key(), revision), condition], ()))
-        })
-        .await
+    /// Deletes a bucket, if its home's store finds it empty.
+    pub(crate) async fn delete(
+        &self,
+        store: &Store,
+        bucket: &Bucket,
+        author: String,
+    ) -> Result<(), ObjectError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let (of_read, replica) = (bucket.clone(), self.replica.clone());
+            // In this order: what is deleted is a revision from before it was closed.
+            let (changes, preconditions) =
+                self.read(move |state| deletion(state, &replica, &of_read)).await?;
+            let mark = store.close(bucket).await?;
+            match self.append(changes, preconditions, author.clone()).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                // Also where nobody knows whether it has reached the log, or will.
+                Err(error) => {
+                    self.reopen(store, bucket.tag, &mark).await.ok();
+                    return Err(error);
+                }
+            }
+        }
+        // The last mark was left.
+        Err(ObjectError::Busy)
+    }
+
+    /// Opens a bucket again that is still there, if this mark is what closes it; whether it does any more.
+    pub(crate) async fn reopen(
+        &self,
+        store: &Store,
+        tag: BucketTag,
+        mark: &Mark,
+    ) -> Result<bool, ObjectError> {
+        let (id, replica) = ((mark.account, mark.name.clone()), self.replica.clone());
+        let fence = self.change(UPKEEP.to_owned(), move |state| {
+            let found = state.get_with_revision::<Bucket>(&id).map_err(unreadable)?;
+            let found = found.filter(|(found, _)| found.tag == tag);
+            let (bucket, revision) = found.ok_or(ObjectError::NoSuchBucket)?;
+            Ok((vec![replica.put(&bucket)], vec![Precondition::Revision(bucket.key(), revision)], ()))
+        });
+        match fence.await {
+            Ok(()) => store.lift(tag, mark).await,
+            // It was deleted after all, or this replica does not know it yet.
+            Err(ObjectError::NoSuchBucket) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens buckets again that were closed by attempts to delete them which came to nothing, or left open what they came to.
+    pub(crate) async fn settle(&self, store: &Store) -> Result<(), ObjectError> {
+        let (mut after, mut obstacles) = (None, Obstacles::default());
+        loop {
+            let (abandoned, last) = store.abandoned(after, &mut obstacles).await?;
+            for (tag, mark) in abandoned {
+                if let Err(error) = self.reopen(store, tag, &mark).await {
+                    obstacles.met(|| format!("the closed bucket {}: {error}", mark.name));
+                }
+            }
+            let Some(last) = last else { break };
+            after = Some(last);
+        }
+        store.tell("opening buckets that were not deleted", obstacles);
+        Ok(())
     }
 
     /// Changes what its owner has set of a bucket.
@@ -148,29 +247,56 @@ impl Buckets {
         for _ in 0..ATTEMPTS_MAX {
             let deciding = decide.clone();
             let (changes, preconditions, made) = self.read(move |state| deciding(state)).await?;
-            let idempotency_key = IdempotencyKey(hex::encode(rand::random::<[u8; 32]>()));
-            let author = author.clone();
-            let append = Append { changes, preconditions, idempotency_key, fingerprint: None, author };
-            match self.log.append(append).await {
-                Ok(appended) => {
-                    self.replica.wait_for(appended.seq, SEEN_WITHIN).await;
-                    return Ok(made);
-                }
-                Err(AppendError::Precondition { found, .. }) => {
-                    // What came between may not be here yet; without it the same would be decided again.
-                    let newer = found.unwrap_or_else(|| self.log.last());
-                    self.replica.wait_for(newer, SEEN_WITHIN).await;
-                }
-                Err(error @ (AppendError::Unreachable { .. } | AppendError::NotTheLog)) => {
-                    return Err(ObjectError::Unreachable(error.to_string()));
-                }
-                Err(AppendError::Full(what)) => return Err(ObjectError::Full(what)),
-                Err(AppendError::Busy) => return Err(ObjectError::Busy),
-                Err(error) => return Err(ObjectError::Broken(error.to_string())),
+            if self.append(changes, preconditions, author.clone()).await? {
+                return Ok(made);
             }
         }
         Err(ObjectError::Busy)
     }
+
+    /// Appends, and waits until it is seen here; `false` if another change came between, which is seen here, too.
+    async fn append(
+        &self,
+        changes: Vec<Change>,
+        preconditions: Vec<Precondition>,
+        author: String,
+    ) -> Result<bool, ObjectError> {
+        let idempotency_key = IdempotencyKey(hex::encode(rand::random::<[u8; 32]>()));
+        let append = Append { changes, preconditions, idempotency_key, fingerprint: None, author };
+        match self.log.append(append).await {
+            Ok(appended) => {
+                self.replica.wait_for(appended.seq, SEEN_WITHIN).await;
+                Ok(true)
+            }
+            Err(AppendError::Precondition { found, .. }) => {
+                // What came between may not be here yet; without it the same would be decided again.
+                let newer = found.unwrap_or_else(|| self.log.last());
+                self.replica.wait_for(newer, SEEN_WITHIN).await;
+                Ok(false)
+            }
+            Err(error @ (AppendError::Unreachable { .. } | AppendError::NotTheLog)) => {
+                Err(ObjectError::Unreachable(error.to_string()))
+            }
+            Err(AppendError::Full(what)) => Err(ObjectError::Full(what)),
+            Err(AppendError::Busy) => Err(ObjectError::Busy),
+            Err(error) => Err(ObjectError::Broken(error.to_string())),
+        }
+    }
+}
+
+/// What deletes a bucket as it is now.
+fn deletion(
+    state: &Snapshot,
+    replica: &Replica,
+    bucket: &Bucket,
+) -> Result<(Vec<Change>, Vec<Precondition>), ObjectError> {
+    let found = state.get_with_revision::<Bucket>(&id(bucket)).map_err(unreadable)?;
+    let found = found.filter(|(found, _)| found.tag == bucket.tag);
+    let (_, revision) = found.ok_or(ObjectError::NoSuchBucket)?;
+    let (mut usage, condition) = usage(state, bucket.account)?;
+    usage.buckets = usage.buckets.saturating_sub(1);
+    let changes = vec![Change::delete::<Bucket>(&id(bucket)), replica.put(&usage)];
+    Ok((changes, vec![Precondition::Revision(bucket.key(), revision), condition]))
 }
 
 fn id(bucket: &Bucket) -> (AccountId, BucketName) {
@@ -187,3 +313,7 @@ fn usage(state: &Snapshot, account: AccountId) -> Result<(BucketUsage, Precondit
         None => (BucketUsage { account, buckets: 0 }, Precondition::Absent(key)),
     })
 }
+
+#[cfg(test)]
+#[path = "buckets_tests.rs"]
+mod tests;

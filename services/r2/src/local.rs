@@ -36,14 +36,10 @@ impl Objects for Local {
 
     fn delete_bucket<'a>(&'a self, bucket: &'a Bucket, author: String) -> ObjectFuture<'a, ()> {
         async move {
-            let store = self.at(bucket)?;
-            store.close(bucket).await?;
-            let deleted = self.buckets.delete(bucket, author).await;
-            // Of others nobody knows whether they have reached the log.
-            if let Err(ObjectError::Busy | ObjectError::Full(_)) = deleted {
-                store.reopen(bucket).await?;
-            }
-            deleted
+            let (store, buckets, bucket) = (self.at(bucket)?.clone(), self.buckets.clone(), bucket.clone());
+            // To its end, also if nobody waits for it any more.
+            let deleting = tokio::spawn(async move { buckets.delete(&store, &bucket, author).await });
+            deleting.await.unwrap_or_else(|panic| Err(ObjectError::Broken(panic.to_string())))
         }
         .boxed()
     }

@@ -41,6 +41,14 @@ pub(crate) struct Counted {
     pub(crate) strays: Counter,
     /// Files of what was replaced or deleted that were removed.
     pub(crate) collected: Counter,
+    /// What upkeep could not do, and passed over.
+    pub(crate) obstacles: Counter,
+    /// Objects and uploads that were ended because rules of their buckets say so, or their buckets are gone.
+    pub(crate) expired: Counter,
+    /// Changes of the index that panicked.
+    pub(crate) panics: Counter,
+    /// 1 while nothing can be written to the index.
+    pub(crate) unwritable: Gauge,
 }
 
 impl std::ops::Deref for Metrics {
@@ -63,6 +71,7 @@ impl Metrics {
         };
         let under_way = gauge(registry, "under_way", "S3 requests that are being answered");
         let connections = gauge(registry, "connections", "Connections of S3 clients");
+        let unwritable = gauge(registry, "unwritable", "1 while nothing can be written to the index");
         let mut counter = |name, help| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -88,6 +97,10 @@ impl Metrics {
             rotten: counter("rotten", "Files that the scrubber found missing or changed"),
             strays: counter("strays", "Files that a crash had left, removed"),
             collected: counter("collected", "Files of objects that were replaced or deleted, removed"),
+            obstacles: counter("obstacles", "Files and rows that upkeep could not see to, and passed over"),
+            expired: counter("expired", "Objects and uploads ended by rules, by age, or with their bucket"),
+            panics: counter("panics", "Changes of the index that panicked"),
+            unwritable,
         }))
     }
 

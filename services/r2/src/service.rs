@@ -26,8 +26,10 @@ use crate::{
 
 /// How often files are removed whose time has come: a fraction of what they are kept.
 const COLLECT_EVERY: Duration = Duration::from_secs(60);
-/// How often uploads are looked at: they live for days.
-const UPLOADS_EVERY: Duration = Duration::from_secs(3_600);
+/// How often closed buckets are looked at: nobody can write to them meanwhile.
+const SETTLE_EVERY: Duration = Duration::from_secs(30);
+/// How often it is looked for what rules of buckets end, for uploads and for remains of buckets: all of them live for days.
+const EXPIRE_EVERY: Duration = Duration::from_secs(3_600);
 /// How often everything is read to find rot, and files are looked for that a crash left: all of it takes a disk hours.
 const SCRUB_EVERY: Duration = Duration::from_secs(86_400);
 
@@ -57,16 +59,18 @@ impl R2Service {
             index_octets_max: usize::try_from(config.index_bytes_max).unwrap_or(usize::MAX),
             free_octets_min: config.free_bytes_min,
         };
-        let replica = node.replica.clone();
-        let is_there = Arc::new(move |bucket: &Bucket| Buckets::is_there(&replica, bucket));
-        let store = Store::open(&folder, bounds, node.clock.clone(), is_there, metrics.clone());
-        let store = store.map_err(|error| R2Error::Open { folder, error })?;
+        let of_log = node.clone();
         let buckets = Buckets {
             replica: node.replica.clone(),
             log: node.log.clone(),
             clock: node.clock.clone(),
             me: node.name().clone(),
+            log_seen: Arc::new(move || of_log.log_last_since_start()),
         };
+        let of_store = buckets.clone();
+        let presence = Arc::new(move |bucket: &Bucket| of_store.presence(bucket));
+        let store = Store::open(&folder, bounds, node.clock.clone(), presence, metrics.clone());
+        let store = store.map_err(|error| R2Error::Open { folder, error })?;
         let local = Local { store, buckets };
         let health = watch::Sender::new(Health::Starting);
         Ok(Arc::new(Self { config, local, metrics, certificates, health }))
@@ -126,10 +130,19 @@ impl R2Service {
             let store = store.clone();
             async move { store.collect().await }
         });
-        let store = self.local.store.clone();
-        Self::repeat(tasks, shutdown, ("ending old uploads", UPLOADS_EVERY), move || {
-            let store = store.clone();
-            async move { store.end_uploads().await }
+        let local = self.local.clone();
+        Self::repeat(tasks, shutdown, ("opening buckets that were not deleted", SETTLE_EVERY), move || {
+            let Local { store, buckets } = local.clone();
+            async move { buckets.settle(&store).await }
+        });
+        let local = self.local.clone();
+        Self::repeat(tasks, shutdown, ("ending what is too old", EXPIRE_EVERY), move || {
+            let Local { store, buckets } = local.clone();
+            async move {
+                let living = buckets.living().await?;
+                store.end_uploads(&living).await?;
+                store.sweep_gone(&living).await
+            }
         });
         let store = self.local.store.clone();
         Self::repeat(tasks, shutdown, ("reading everything", SCRUB_EVERY), move || {
@@ -181,7 +194,11 @@ impl Service for R2Service {
         Ok(())
     }
 
+    /// What cannot be written here is no reason to send nobody here: all else is served.
     fn health(&self) -> Health {
-        self.health.borrow().clone()
+        match (self.health.borrow().clone(), self.local.store.fault()) {
+            (Health::Ready, Some(fault)) => Health::Degraded(format!("no objects are written here: {fault}")),
+            (health, _) => health,
+        }
     }
 }

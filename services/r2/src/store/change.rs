@@ -2,7 +2,7 @@
 
 use heed::{RoTxn, RwTxn};
 use proxima_model::{BucketTag, Timestamp};
-use proxima_pipeline::{ObjectError, ObjectKey, UploadId};
+use proxima_pipeline::{ObjectAbout, ObjectError, ObjectKey, UploadId};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -33,26 +33,11 @@ pub(super) fn put<T: serde::Serialize>(
     db.put(txn, key, &encode(key, value)?).map_err(failed)
 }
 
-/// Nothing may be written to a bucket that is being deleted.
-pub(super) fn check_open(
-    db: &Databases,
-    txn: &RoTxn<'_>,
-    bucket: BucketTag,
-    now: Timestamp,
-) -> Result<(), ObjectError> {
-    let until = get::<Timestamp>(&db.closed, txn, bucket.as_bytes())?;
-    if until.is_some_and(|until| now < until) { Err(ObjectError::NoSuchBucket) } else { Ok(()) }
-}
-
-pub(super) fn close(
-    db: &Databases,
-    txn: &mut RwTxn<'_>,
-    bucket: BucketTag,
-    until: Option<Timestamp>,
-) -> Result<(), ObjectError> {
-    match until {
-        Some(until) => put(&db.closed, txn, bucket.as_bytes(), &until),
-        None => db.closed.delete(txn, bucket.as_bytes()).map(drop).map_err(failed),
+/// Nothing may be written to a bucket that is closed.
+pub(super) fn check_open(db: &Databases, txn: &RoTxn<'_>, bucket: BucketTag) -> Result<(), ObjectError> {
+    match db.closed.get(txn, bucket.as_bytes()).map_err(failed)? {
+        Some(_) => Err(ObjectError::NoSuchBucket),
+        None => Ok(()),
     }
 }
 
@@ -66,7 +51,19 @@ pub(super) fn object(
     bucket: BucketTag,
     key: &ObjectKey,
 ) -> Result<Option<ObjectRow>, ObjectError> {
-    get(&db.objects, txn, &object_key(bucket, key))
+    let lies = object_key(bucket, key);
+    db.objects.get(txn, &lies).map_err(failed)?.map(|row| rows::decode_object(&lies, row)).transpose()
+}
+
+/// What is known of an object: the half of its row that is short.
+pub(super) fn about(
+    db: &Databases,
+    txn: &RoTxn<'_>,
+    bucket: BucketTag,
+    key: &ObjectKey,
+) -> Result<Option<ObjectAbout>, ObjectError> {
+    let lies = object_key(bucket, key);
+    db.objects.get(txn, &lies).map_err(failed)?.map(|row| rows::decode_about(&lies, row)).transpose()
 }
 
 pub(super) fn upload(
@@ -77,18 +74,16 @@ pub(super) fn upload(
     get(&db.uploads, txn, &upload_key(bucket, key.as_str(), upload))?.ok_or(ObjectError::NoSuchUpload)
 }
 
-/// Puts an object in the place of `former`, whose octets are thrown away.
+/// Puts an object in the place of `former`, whose octets are thrown away. The files of its own are somebody's by now.
 pub(super) fn put_object(
     db: &Databases,
     txn: &mut RwTxn<'_>,
     (bucket, key): (BucketTag, &ObjectKey),
     (row, former): (&ObjectRow, Option<&ObjectRow>),
 ) -> Result<(), ObjectError> {
-    for piece in &row.pieces {
-        put_blob(db, txn, (bucket, key), piece)?;
-    }
     replace(db, txn, bucket, (Some(row), former), row.about.modified)?;
-    put(&db.objects, txn, &object_key(bucket, key), row)
+    let lies = object_key(bucket, key);
+    db.objects.put(txn, &lies, &rows::encode_object(&lies, row)?).map_err(failed)
 }
 
 /// Deletes an object.
@@ -154,12 +149,12 @@ pub(super) fn throw_away(
     db.garbage.put(txn, &rows::garbage_key(at, *id), &[]).map_err(failed)
 }
 
-/// Throws away the parts of an upload, but for those that are kept elsewhere by now.
+/// Throws away the parts of an upload, but for those of these numbers, in their order, which an object has by now.
 pub(super) fn delete_parts(
     db: &Databases,
     txn: &mut RwTxn<'_>,
     upload: UploadId,
-    kept: impl Fn(&rows::PartRow) -> bool,
+    kept: &[u16],
     now: Timestamp,
 ) -> Result<(), ObjectError> {
     let mut parts = Vec::new();
@@ -168,7 +163,7 @@ pub(super) fn delete_parts(
         parts.push((lies.to_vec(), decode::<rows::PartRow>(lies, row)?));
     }
     for (lies, part) in parts {
-        if !kept(&part) {
+        if kept.binary_search(&part.about.number).is_err() {
             throw_away(db, txn, &part.piece, now)?;
         }
         db.parts.delete(txn, &lies).map_err(failed)?;

@@ -1,18 +1,21 @@
 //! Listings: pages of keys, several of which a delimiter makes one.
+//!
+//! What a page costs is bounded by its limit and not by what is in the bucket: each row that is looked at is shown, or the walk goes
+//! on behind all that it stands for, and of a row that is shown the half that is short is read.
 
 use std::ops::Bound;
 
 use heed::RoTxn;
 use proxima_model::{Bucket, BucketTag};
 use proxima_pipeline::{
-    OBJECT_KEY_OCTETS_MAX, ObjectAbout, ObjectError, ObjectKey, ObjectListing, ObjectPage, UploadAbout,
-    UploadListing, UploadPage,
+    OBJECT_KEY_OCTETS_MAX, OBJECTS_LISTED_MAX, ObjectError, ObjectKey, ObjectListing, ObjectPage,
+    UploadAbout, UploadId, UploadListing, UploadPage,
 };
 
 use super::{
     Store,
     index::{Databases, failed},
-    rows::{self, UploadRow, decode},
+    rows::{self, ID_OCTETS, UploadRow, decode},
 };
 
 /// How keys are walked.
@@ -124,7 +127,7 @@ fn objects(
                 from = walk.behind(&several);
                 continue 'walk;
             }
-            if page.objects.len() + page.prefixes.len() == asked.limit {
+            if page.objects.len() + page.prefixes.len() == asked.limit.min(OBJECTS_LISTED_MAX) {
                 page.next = last;
                 return Ok(page);
             }
@@ -135,7 +138,7 @@ fn objects(
                 continue 'walk;
             }
             last = Some(key.as_str().to_owned());
-            page.objects.push((key, decode::<ObjectAbout>(lies, row)?));
+            page.objects.push((key, rows::decode_about(lies, row)?));
         }
         return Ok(page);
     }
@@ -158,7 +161,7 @@ fn uploads(
     let mut from = match &asked.after {
         Some((key, upload)) if key.as_str() >= prefix => {
             // Without an upload: behind all of this key.
-            let upload = upload.unwrap_or(proxima_pipeline::UploadId([0xff; 16]));
+            let upload = upload.unwrap_or(UploadId([0xff; ID_OCTETS]));
             Bound::Excluded(rows::upload_key(bucket, key, upload))
         }
         _ => walk.begin(),
@@ -172,16 +175,18 @@ fn uploads(
                 return Ok(page);
             }
             let (key, id): (ObjectKey, _) = rows::of_upload_key(lies)?;
-            // What lies behind the key may be what ends a prefix, or a marker, that has the octet in between.
+            // What lies behind the key may be what ends a prefix, or a marker, that has the octet in between: the walk goes on
+            // behind all uploads of that key.
             if !key.as_str().starts_with(prefix) || after.is_some_and(|after| key.as_str() < after) {
-                continue;
+                from = Bound::Excluded(rows::upload_key(bucket, key.as_str(), UploadId([0xff; ID_OCTETS])));
+                continue 'walk;
             }
             let step = walk.step(key.as_str());
             if let Step::Shown(several) = step {
                 from = walk.behind(&several);
                 continue 'walk;
             }
-            if page.uploads.len() + page.prefixes.len() == asked.limit {
+            if page.uploads.len() + page.prefixes.len() == asked.limit.min(OBJECTS_LISTED_MAX) {
                 page.next = last;
                 return Ok(page);
             }

@@ -14,14 +14,22 @@
 
 pub(crate) mod blobs;
 mod change;
+mod closing;
+mod folders;
+mod gone;
 mod hashing;
 pub(crate) mod index;
+mod lifecycle;
 mod list;
 mod objects;
 mod parts;
+mod processes;
 mod reading;
 mod receive;
 pub(crate) mod rows;
+mod scrub;
+mod space;
+mod sums;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -33,7 +41,8 @@ use proxima_chassis::Clock;
 use proxima_model::{Bucket, Timestamp};
 use proxima_pipeline::{BucketContent, ObjectError};
 
-use self::{blobs::Blobs, index::Index, rows::ContentRow};
+use self::{blobs::Blobs, index::Index, space::Space, sweep::Told};
+pub(crate) use self::{lifecycle::Living, rows::Mark, sweep::Obstacles};
 use crate::metrics::Metrics;
 
 /// Octets that lie in the row instead of a file: an `fsync` and a file less, for what fits into some pages of the index.
@@ -41,12 +50,22 @@ pub(crate) const IN_ROW_OCTETS_MAX: usize = 16 << 10;
 /// How long octets that no row names any more are kept: longer than the next process of a graceful restart waits for this
 /// one, whose readers it does not know.
 pub(crate) const GARBAGE_KEPT_SECONDS: i64 = 300;
-/// For how long nothing is written to a bucket that was found empty, to be deleted: far longer than the log takes to say that
-/// it is gone, and than a request to delete may last.
-pub(crate) const CLOSED_SECONDS: i64 = 600;
+/// Rows that one change deletes, about: what waits behind it waits for some milliseconds. An object of most parts has more.
+const ROWS_OF_CHANGE_MAX: usize = 2_000;
 
-/// Whether a bucket is there as far as this server's replica knows.
-pub(crate) type IsThere = dyn Fn(&Bucket) -> bool + Send + Sync;
+/// Whether a bucket is there, as far as this server's replica of the log knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// The log names this very bucket.
+    There,
+    /// It does not, and the replica lacks nothing.
+    Gone,
+    /// The replica does not name it, and lacks entries that may: nothing can be said.
+    Unknown,
+}
+
+/// Says it of a bucket.
+pub(crate) type PresenceOf = dyn Fn(&Bucket) -> Presence + Send + Sync;
 
 /// The store. Cheap to clone.
 #[derive(Clone)]
@@ -54,8 +73,10 @@ pub(crate) struct Store {
     index: Index,
     blobs: Blobs,
     clock: Arc<dyn Clock>,
-    is_there: Arc<IsThere>,
+    presence: Arc<PresenceOf>,
     metrics: Metrics,
+    /// What upkeep last passed over.
+    told: Told,
 }
 
 /// Bounds of a store.
@@ -73,13 +94,21 @@ impl Store {
         folder: &Path,
         bounds: Bounds,
         clock: Arc<dyn Clock>,
-        is_there: Arc<IsThere>,
+        presence: Arc<PresenceOf>,
         metrics: Metrics,
     ) -> Result<Self, ObjectError> {
-        let blobs = Blobs::open(&folder.join("blobs"), bounds.free_octets_min);
-        let blobs = blobs.map_err(|error| blobs::failed(&error))?;
-        let index = Index::open(&folder.join("index"), bounds.index_octets_max).map_err(index::failed)?;
-        Ok(Self { index, blobs, clock, is_there, metrics })
+        let space = Space::of(folder, bounds.free_octets_min);
+        let blobs =
+            Blobs::open(&folder.join("blobs"), space.clone()).map_err(|error| blobs::failed(&error))?;
+        let index = Index::open(&folder.join("index"), bounds.index_octets_max, space, metrics.clone());
+        Ok(Self {
+            index: index.map_err(index::failed)?,
+            blobs,
+            clock,
+            presence,
+            metrics,
+            told: Told::default(),
+        })
     }
 
     fn now(&self) -> Timestamp {
@@ -92,23 +121,17 @@ impl Store {
         self.index.read(move |db, txn| Ok(change::content(db, txn, tag)?.into())).await
     }
 
-    /// Closes a bucket if it is empty: nothing is written to it for [`CLOSED_SECONDS`], unless it is opened again.
-    pub(crate) async fn close(&self, bucket: &Bucket) -> Result<(), ObjectError> {
-        let (tag, until) = (bucket.tag, self.now().plus_seconds(CLOSED_SECONDS));
-        self.index
-            .change(move |db, txn| {
-                if change::content(db, txn, tag)? != ContentRow::default() {
-                    return Err(ObjectError::BucketNotEmpty);
-                }
-                change::close(db, txn, tag, Some(until))
-            })
-            .await
+    /// Waits until it is closed, as the last one that has it.
+    #[cfg(test)]
+    pub(crate) fn close_wholly(self) {
+        let closing = self.index.closing();
+        drop(self);
+        closing.wait();
     }
 
-    /// Opens a bucket again that was not deleted after all.
-    pub(crate) async fn reopen(&self, bucket: &Bucket) -> Result<(), ObjectError> {
-        let tag = bucket.tag;
-        self.index.change(move |db, txn| change::close(db, txn, tag, None)).await
+    /// Why nothing can be written, if so.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.index.fault()
     }
 }
 

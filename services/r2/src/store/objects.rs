@@ -1,14 +1,16 @@
 //! Objects: read, put, copied, deleted.
 
-use heed::RwTxn;
-use proxima_model::Bucket;
+use std::collections::VecDeque;
+
+use heed::{RoTxn, RwTxn};
+use proxima_model::{Bucket, BucketTag, Timestamp};
 use proxima_pipeline::{
     Body, ChecksumKind, ObjectAbout, ObjectChecksum, ObjectConditions, ObjectCopy, ObjectDelete, ObjectError,
     ObjectGet, ObjectKey, ObjectPut, ObjectRead, Span,
 };
 
 use super::{
-    Store,
+    Presence, ROWS_OF_CHANGE_MAX, Store,
     blobs::Pending,
     blocking, change,
     hashing::Hashes,
@@ -85,12 +87,13 @@ impl Store {
         key: &ObjectKey,
         conditions: &ObjectConditions,
     ) -> Result<(), ObjectError> {
-        let (tag, key, conditions, now) = (bucket.tag, key.clone(), conditions.clone(), self.now());
+        let (store, bucket, key, conditions) =
+            (self.clone(), bucket.clone(), key.clone(), conditions.clone());
         self.index
             .read(move |db, txn| {
-                change::check_open(db, txn, tag, now)?;
-                let current = change::object(db, txn, tag, &key)?;
-                conditions.check_write(current.as_ref().map(|row| &row.about))
+                store.check_bucket(db, txn, &bucket)?;
+                let current = change::about(db, txn, bucket.tag, &key)?;
+                conditions.check_write(current.as_ref())
             })
             .await
     }
@@ -104,12 +107,16 @@ impl Store {
         row: ObjectRow,
         pending: Vec<Pending>,
     ) -> Result<ObjectAbout, ObjectError> {
+        self.check_room().await?;
         let (store, bucket, key) = (self.clone(), bucket.clone(), key.clone());
         let mut pending = pending;
         let put = self.index.change(move |db, txn| {
             store.check_bucket(db, txn, &bucket)?;
             let former = change::object(db, txn, bucket.tag, &key)?;
             conditions.check_write(former.as_ref().map(|row| &row.about))?;
+            for piece in &row.pieces {
+                change::put_blob(db, txn, (bucket.tag, &key), piece)?;
+            }
             change::put_object(db, txn, (bucket.tag, &key), (&row, former.as_ref()))?;
             pending.iter_mut().for_each(Pending::named);
             // They are held until it is durable, and let go of then.
@@ -118,15 +125,25 @@ impl Store {
         put.await.map(|(about, _)| about)
     }
 
+    /// Whether the index may grow.
+    pub(super) async fn check_room(&self) -> Result<(), ObjectError> {
+        let blobs = self.blobs.clone();
+        blocking(move || blobs.space().check_rows()).await
+    }
+
     /// Whether a bucket may be written to, as of this transaction.
     pub(super) fn check_bucket(
         &self,
         db: &Databases,
-        txn: &RwTxn<'_>,
+        txn: &RoTxn<'_>,
         bucket: &Bucket,
     ) -> Result<(), ObjectError> {
-        change::check_open(db, txn, bucket.tag, self.now())?;
-        if (self.is_there)(bucket) { Ok(()) } else { Err(ObjectError::NoSuchBucket) }
+        change::check_open(db, txn, bucket.tag)?;
+        match (self.presence)(bucket) {
+            Presence::There => Ok(()),
+            Presence::Gone => Err(ObjectError::NoSuchBucket),
+            Presence::Unknown => Err(ObjectError::Busy),
+        }
     }
 
     /// Copies an object: its files get further names.
@@ -174,22 +191,17 @@ impl Store {
     ) -> Result<(Vec<Piece>, Vec<Pending>), ObjectError> {
         let blobs = self.blobs.clone();
         blocking(move || {
-            let (mut copies, mut pending) = (Vec::with_capacity(pieces.len()), Vec::new());
-            for piece in pieces {
-                let at = match piece.at {
-                    Place::Row(octets) => Place::Row(octets),
-                    Place::Blob(id) => {
-                        let copy = match blobs.link(id)? {
-                            Some(link) => link,
-                            None => blobs.duplicate(id)?,
-                        };
-                        let at = Place::Blob(copy.id());
-                        pending.push(copy);
-                        at
-                    }
-                };
-                copies.push(Piece { at, ..piece });
-            }
+            let files = pieces.iter().filter_map(|piece| match piece.at {
+                Place::Blob(id) => Some((id, piece.octets)),
+                Place::Row(_) => None,
+            });
+            let pending = blobs.copy(files)?;
+            let mut ids = pending.iter().map(Pending::id);
+            let copied = |piece: Piece| match piece.at {
+                Place::Row(_) => piece,
+                Place::Blob(_) => Piece { at: Place::Blob(ids.next().expect("each has a copy")), ..piece },
+            };
+            let copies = pieces.into_iter().map(copied).collect();
             Ok((copies, pending))
         })
         .await
@@ -201,24 +213,54 @@ impl Store {
         bucket: &Bucket,
         keys: Vec<ObjectDelete>,
     ) -> Result<Vec<Result<(), ObjectError>>, ObjectError> {
-        let (tag, now) = (bucket.tag, self.now());
-        self.index
-            .change(move |db, txn| {
-                change::check_open(db, txn, tag, now)?;
-                let mut outcomes = Vec::with_capacity(keys.len());
-                for ObjectDelete { key, conditions } in keys {
-                    let Some(row) = change::object(db, txn, tag, &key)? else {
-                        outcomes.push(Ok(()));
-                        continue;
-                    };
-                    let checked = conditions.check_write(Some(&row.about));
-                    if checked.is_ok() {
-                        change::delete_object(db, txn, (tag, &key), &row, now)?;
-                    }
-                    outcomes.push(checked);
+        let (tag, now, asked) = (bucket.tag, self.now(), keys.len());
+        let (mut left, mut outcomes) = (VecDeque::from(keys), Vec::with_capacity(asked));
+        while !left.is_empty() {
+            let some = self.index.change(move |db, txn| {
+                change::check_open(db, txn, tag)?;
+                let outcomes = delete_some(db, txn, tag, &mut left, now)?;
+                Ok((outcomes, left))
+            });
+            match some.await {
+                Ok((some, rest)) => {
+                    outcomes.extend(some);
+                    left = rest;
                 }
-                Ok(outcomes)
-            })
-            .await
+                Err(error) if outcomes.is_empty() => return Err(error),
+                // What was deleted is so.
+                Err(error) => {
+                    outcomes.resize(asked, Err(error));
+                    return Ok(outcomes);
+                }
+            }
+        }
+        Ok(outcomes)
     }
+}
+
+/// Deletes the first of these keys, as many as one change may.
+fn delete_some(
+    db: &Databases,
+    txn: &mut RwTxn<'_>,
+    bucket: BucketTag,
+    keys: &mut VecDeque<ObjectDelete>,
+    now: Timestamp,
+) -> Result<Vec<Result<(), ObjectError>>, ObjectError> {
+    let (mut outcomes, mut rows) = (Vec::new(), 0);
+    while rows < ROWS_OF_CHANGE_MAX
+        && let Some(ObjectDelete { key, conditions }) = keys.pop_front()
+    {
+        rows += 1;
+        let Some(row) = change::object(db, txn, bucket, &key)? else {
+            outcomes.push(Ok(()));
+            continue;
+        };
+        let checked = conditions.check_write(Some(&row.about));
+        if checked.is_ok() {
+            rows += row.pieces.len();
+            change::delete_object(db, txn, (bucket, &key), &row, now)?;
+        }
+        outcomes.push(checked);
+    }
+    Ok(outcomes)
 }

@@ -4,8 +4,8 @@ use std::ops::Bound;
 
 use proxima_model::Bucket;
 use proxima_pipeline::{
-    Body, Expected, OBJECT_PARTS_MAX, ObjectConditions, ObjectError, ObjectKey, ObjectRange, PartAbout,
-    PartPage, Span, UploadAbout, UploadId,
+    Body, Expected, OBJECT_PARTS_MAX, OBJECTS_LISTED_MAX, ObjectConditions, ObjectError, ObjectKey,
+    ObjectRange, PartAbout, PartPage, Span, UploadAbout, UploadId,
 };
 
 use super::{
@@ -32,8 +32,12 @@ impl Store {
             let what = format!("a part's number is from 1 to {OBJECT_PARTS_MAX}");
             return Err(ObjectError::Invalid(what));
         }
-        let (tag, of_read) = (bucket.tag, key.clone());
-        let begun = self.index.read(move |db, txn| change::upload(db, txn, (tag, &of_read, upload))).await?;
+        let (store, of_read, of) = (self.clone(), bucket.clone(), key.clone());
+        let begun = self.index.read(move |db, txn| {
+            store.check_bucket(db, txn, &of_read)?;
+            change::upload(db, txn, (of_read.tag, &of, upload))
+        });
+        let begun = begun.await?;
         // What was announced for the whole is made of what its parts have.
         if expected.checksum.is_none()
             && let Some((algorithm, _)) = begun.begin.checksum
@@ -49,6 +53,7 @@ impl Store {
             checksum: Some(received.hashed.checksum.clone()),
         };
         let (piece, pending) = received.into_piece();
+        self.check_room().await?;
         let (store, bucket, key) = (self.clone(), bucket.clone(), key.clone());
         let put = self.index.change(move |db, txn| {
             let mut pending = pending;
@@ -104,7 +109,7 @@ impl Store {
                 let mut page = PartPage { upload: about, parts: Vec::new(), has_more: false };
                 for found in db.parts.range(txn, &range).map_err(failed)? {
                     let (lies, row) = found.map_err(failed)?;
-                    if page.parts.len() == limit {
+                    if page.parts.len() == limit.min(OBJECTS_LISTED_MAX) {
                         page.has_more = true;
                         break;
                     }

@@ -7,13 +7,14 @@ use proxima_pipeline::{Body, BodyError, BodySender, ObjectError, ObjectRange, Sp
 
 use super::{
     Store,
-    blobs::{self, Reading},
+    blobs::Reading,
     blocking,
     rows::{ObjectRow, Piece, Place},
+    sums::{self, BLOCK_OCTETS},
 };
 
-/// Octets that are read at once.
-const CHUNK_OCTETS: u64 = 256 << 10;
+/// Octets that are read at once: whole blocks.
+const CHUNK_OCTETS: u64 = 4 * BLOCK_OCTETS;
 /// Chunks that wait for their reader: one is written while the next is read.
 const CHUNKS_WAITING_MAX: usize = 2;
 /// How long a reader may pause.
@@ -119,19 +120,20 @@ impl Store {
     }
 
     async fn send_file(&self, cut: &Cut, reading: &Reading, sender: &mut BodySender) -> Result<(), Ended> {
-        let file = reading.open().map_err(Ended::Store)?;
+        let all = cut.piece.octets;
+        let file = reading.open(all).map_err(Ended::Store)?;
         let mut file = Some(file);
-        // What is read whole is compared, before its end is passed on: who gets all of it gets what was put.
+        // Whatever is read is compared by blocks. What is read whole is compared, before its end is passed on: who gets all of it gets what was put.
         let is_whole = cut.start == 0 && cut.octets == cut.piece.octets;
         let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
         let mut at = 0;
         while at < cut.octets {
-            let octets = CHUNK_OCTETS.min(cut.octets - at);
             let start = cut.start + at;
-            let length = usize::try_from(octets).expect("a chunk fits into memory");
+            // To the end of a block: none is read twice.
+            let octets = (CHUNK_OCTETS - start % BLOCK_OCTETS).min(cut.octets - at);
             let open = file.take().expect("it is put back");
             let read = blocking(move || {
-                let chunk = blobs::read_at(&open, start, length)?;
+                let chunk = sums::read(&open, all, start, octets)?;
                 if is_whole {
                     digest.update(&chunk);
                 }

@@ -52,6 +52,10 @@ impl Store {
         if expected.octets.is_some_and(|octets| octets > OBJECT_PUT_OCTETS_MAX) {
             return Err(ObjectError::TooLarge);
         }
+        if let Some(octets) = expected.octets.filter(|octets| *octets > IN_ROW_OCTETS_MAX as u64) {
+            let blobs = self.blobs.clone();
+            blocking(move || blobs.space().check_announced(octets)).await?;
+        }
         let hashes = Hashes::new(expected.checksum.as_ref().map(|(algorithm, _)| *algorithm));
         let mut under = Under { hashes, buffer: Vec::new(), file: None };
         let mut trailers = None;

@@ -9,11 +9,13 @@
 //! | `blobs` | blob's id | how long it is, its checksum; whose it is |
 //! | `garbage` | when it may go, blob's id | nothing |
 //! | `contents` | bucket's tag | how many objects it has, and octets of them |
-//! | `closed` | bucket's tag | until when nothing is written to it |
+//! | `closed` | bucket's tag | the mark of the attempt to delete it by which it is closed |
+//! | `gone` | bucket's tag | since when the log is known not to name it |
 //!
-//! Values carry the version of their form and a CRC-32 over key and value: what was not put is not read.
+//! Values carry the version of their form and a CRC-32 over key and value: what was not put is not read. An object's is in two
+//! halves with one each: who lists reads what is known of it, and not its octets nor ten thousand parts.
 
-use proxima_model::{BucketTag, Timestamp};
+use proxima_model::{AccountId, BucketName, BucketTag, Timestamp};
 use proxima_pipeline::{
     BucketContent, ObjectAbout, ObjectChecksum, ObjectError, ObjectKey, PartAbout, UploadBegin, UploadId,
 };
@@ -59,7 +61,7 @@ pub(crate) struct PartKept {
     pub(crate) checksum: Option<ObjectChecksum>,
 }
 
-/// An object. What is listed comes first, so that no more has to be read for that.
+/// An object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ObjectRow {
     pub(crate) about: ObjectAbout,
@@ -101,6 +103,15 @@ pub(crate) struct BlobRow {
     pub(crate) key: String,
 }
 
+/// By which attempt to delete it a bucket is closed: each has a token of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    pub(crate) token: [u8; ID_OCTETS],
+    pub(crate) account: AccountId,
+    pub(crate) name: BucketName,
+    pub(crate) at: Timestamp,
+}
+
 /// How much a bucket has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ContentRow {
@@ -131,8 +142,39 @@ pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], row: &[u8]) -> Result<T, O
     if checksum(key, rest) != u32::from_be_bytes(*crc) || *form != FORM {
         return Err(damaged());
     }
-    // What follows, a listing does not read.
-    postcard::take_from_bytes(value).map(|(value, _)| value).map_err(|_| damaged())
+    postcard::from_bytes(value).map_err(|_| damaged())
+}
+
+/// Octets before an object: how long its first half is.
+const HALF_OCTETS: usize = 4;
+
+/// An object as it lies under its key.
+pub(crate) fn encode_object(key: &[u8], row: &ObjectRow) -> Result<Vec<u8>, ObjectError> {
+    let about = encode(key, &row.about)?;
+    let rest = encode(key, &(&row.pieces, &row.parts))?;
+    let half = u32::try_from(about.len()).map_err(|_| ObjectError::MetadataTooLarge)?;
+    Ok([&half.to_be_bytes(), &about[..], &rest].concat())
+}
+
+fn halves(row: &[u8]) -> Result<(&[u8], &[u8]), ObjectError> {
+    let half = row.split_first_chunk::<HALF_OCTETS>().and_then(|(half, halves)| {
+        let half = usize::try_from(u32::from_be_bytes(*half)).ok()?;
+        halves.split_at_checked(half)
+    });
+    half.ok_or_else(|| ObjectError::Broken("a row is damaged".to_owned()))
+}
+
+/// What is known of the object that lies under this key.
+pub(crate) fn decode_about(key: &[u8], row: &[u8]) -> Result<ObjectAbout, ObjectError> {
+    decode(key, halves(row)?.0)
+}
+
+/// The object that lies under this key.
+pub(crate) fn decode_object(key: &[u8], row: &[u8]) -> Result<ObjectRow, ObjectError> {
+    let (about, rest) = halves(row)?;
+    let about = decode(key, about)?;
+    let (pieces, parts) = decode(key, rest)?;
+    Ok(ObjectRow { about, pieces, parts })
 }
 
 fn checksum(key: &[u8], rest: &[u8]) -> u32 {

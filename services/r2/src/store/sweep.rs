@@ -1,34 +1,35 @@
 //! What is done behind everybody's back: files of what was replaced go, what a crash left goes, uploads that nobody ends are
-//! ended, and everything is read now and then to find what has rotted.
+//! ended, what an upload became is forgotten. See also [`super::scrub`], [`super::lifecycle`] and [`super::gone`].
+//!
+//! None of it ends at what it cannot see to: that is an [obstacle](Obstacles), counted, told once, and tried again the next time.
 
-use std::{ops::Bound, time::Duration};
+use std::{
+    collections::HashMap,
+    ops::Bound,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use heed::RoTxn;
 use proxima_model::{BucketTag, Timestamp};
 use proxima_pipeline::{ObjectError, ObjectKey, UploadId};
 
 use super::{
-    Store, blobs, blocking, change,
+    Store, blocking, change,
     index::{Databases, failed},
-    rows::{self, BlobId, BlobRow, CompletedRow, ID_OCTETS, ObjectRow, UploadRow, decode},
+    lifecycle::Living,
+    rows::{self, BlobId, CompletedRow, ID_OCTETS, UploadRow, decode},
 };
 
 /// Rows that are looked at in one transaction: as long as one is open, LMDB reuses no page.
-const BATCH: usize = 500;
-/// How long an upload may last of which nothing else is said; as long as in R2.
-const UPLOAD_DAYS_MAX: i64 = 7;
+pub(super) const BATCH: usize = 500;
 /// How long is remembered what an upload became: longer than any client asks again.
 const COMPLETED_KEPT_SECONDS: i64 = 86_400;
-/// Octets that the scrubber reads at once.
-const SCRUB_CHUNK_OCTETS: u64 = 1 << 20;
-/// Its rest after each of them: at most 10 MiB a second, of what a slow disk gives in a tenth of its time.
-const SCRUB_REST: Duration = Duration::from_millis(100);
 
 type Db = heed::Database<'static, heed::types::Bytes, heed::types::Bytes>;
-type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+pub(super) type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Some rows after a key.
-fn some(db: &Db, txn: &RoTxn<'_>, after: &[u8]) -> Result<Rows, ObjectError> {
+pub(super) fn some(db: &Db, txn: &RoTxn<'_>, after: &[u8]) -> Result<Rows, ObjectError> {
     // LMDB has no empty keys.
     let from = if after.is_empty() { Bound::Unbounded } else { Bound::Excluded(after) };
     let range = (from, Bound::Unbounded);
@@ -36,9 +37,47 @@ fn some(db: &Db, txn: &RoTxn<'_>, after: &[u8]) -> Result<Rows, ObjectError> {
     rows.map(|found| found.map(|(key, row)| (key.to_vec(), row.to_vec())).map_err(failed)).collect()
 }
 
+/// What one round of upkeep could not see to.
+#[derive(Default)]
+pub(crate) struct Obstacles {
+    count: u64,
+    first: Option<String>,
+}
+
+impl Obstacles {
+    /// Passes over something.
+    pub(crate) fn met(&mut self, what: impl FnOnce() -> String) {
+        self.count += 1;
+        self.first.get_or_insert_with(what);
+    }
+
+    /// Passes over so many of them.
+    fn met_many(&mut self, count: u64, what: &str) {
+        if count > 0 {
+            self.met(|| what.to_owned());
+            self.count += count - 1;
+        }
+    }
+}
+
+/// How many obstacles each kind of upkeep had the last time.
+pub(super) type Told = Arc<Mutex<HashMap<&'static str, u64>>>;
+
 impl Store {
+    /// Counts what was passed over, and tells it if it is not as many as the last time.
+    pub(crate) fn tell(&self, upkeep: &'static str, obstacles: Obstacles) {
+        let Obstacles { count, first } = obstacles;
+        self.metrics.obstacles.inc_by(count);
+        let former = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(upkeep, count);
+        if let Some(first) = first
+            && former != Some(count)
+        {
+            tracing::warn!(target: "proxima_r2", count, first, "{upkeep}: passed over what could not be seen to");
+        }
+    }
+
     /// Some rows after a key of the database that `which` chooses.
-    async fn rows(
+    pub(super) async fn rows(
         &self,
         after: Vec<u8>,
         which: impl Fn(&Databases) -> Db + Send + 'static,
@@ -49,73 +88,93 @@ impl Store {
     /// Removes files whose time has come.
     pub(crate) async fn collect(&self) -> Result<(), ObjectError> {
         let now = self.now();
-        let mut after = Vec::new();
+        let (mut after, mut obstacles) = (Vec::new(), Obstacles::default());
         loop {
             let found = self.rows(after, |db| db.garbage).await?;
             let last = found.last().map(|(key, _)| key.clone());
             let due = rows::garbage_key(now, BlobId([0xff; ID_OCTETS]));
             let due: Vec<_> = found.into_iter().map(|(key, _)| key).filter(|key| *key <= due).collect();
-            let Some(last) = last.filter(|_| !due.is_empty()) else { return Ok(()) };
+            let Some(last) = last.filter(|_| !due.is_empty()) else { break };
             let blobs = self.blobs.clone();
-            let removed = blocking(move || {
-                let mut removed = Vec::with_capacity(due.len());
+            let (removed, met) = blocking(move || {
+                let (mut removed, mut obstacles) = (Vec::with_capacity(due.len()), obstacles);
                 for key in due {
-                    let id = key.last_chunk::<ID_OCTETS>();
-                    let id = id.ok_or_else(|| ObjectError::Broken("garbage's key is damaged".to_owned()))?;
-                    if blobs.remove(BlobId(*id)).map_err(|error| blobs::failed(&error))? {
-                        removed.push((key.clone(), *id));
+                    let Some(id) = key.last_chunk::<ID_OCTETS>().copied() else {
+                        // It names nothing; the file, if there is one, goes as a stray.
+                        obstacles.met(|| "the key of garbage is damaged".to_owned());
+                        removed.push((key, None));
+                        continue;
+                    };
+                    match blobs.remove(BlobId(id)) {
+                        Ok(true) => removed.push((key, Some(id))),
+                        Ok(false) => {}
+                        Err(error) => obstacles.met(|| format!("{}: {error}", BlobId(id))),
                     }
                 }
-                Ok(removed)
-            });
-            let removed = removed.await?;
+                Ok((removed, obstacles))
+            })
+            .await?;
+            obstacles = met;
             self.metrics.collected.inc_by(removed.len() as u64);
             let forget = self.index.change(move |db, txn| {
                 for (key, id) in removed {
                     db.garbage.delete(txn, &key).map_err(failed)?;
-                    db.blobs.delete(txn, &id).map_err(failed)?;
+                    if let Some(id) = id {
+                        db.blobs.delete(txn, &id).map_err(failed)?;
+                    }
                 }
                 Ok(())
             });
             forget.await?;
             after = last;
         }
+        self.tell("removing files of what was replaced", obstacles);
+        Ok(())
     }
 
     /// Removes files that no row names and nobody is about to name.
-    pub(crate) async fn remove_strays(&self) -> Result<usize, ObjectError> {
+    pub(crate) async fn remove_strays(&self) -> Result<u64, ObjectError> {
         let (blobs, index) = (self.blobs.clone(), self.index.clone());
         // Each look is at the state of its moment.
-        let removed = blocking(move || {
-            blobs.remove_strays(|id| index.read_here(|db, txn| change::is_named(db, txn, id)))
+        let strays = blocking(move || {
+            Ok(blobs.remove_strays(|id| index.read_here(|db, txn| change::is_named(db, txn, id))))
         });
-        let removed = removed.await?;
-        self.metrics.strays.inc_by(removed as u64);
-        Ok(removed)
+        let strays = strays.await?;
+        self.metrics.strays.inc_by(strays.removed);
+        let mut obstacles = Obstacles::default();
+        obstacles.met_many(strays.obstacles, "a file could not be looked at or removed");
+        self.tell("removing files that a crash left", obstacles);
+        Ok(strays.removed)
     }
 
-    /// Ends uploads that are too old, and forgets what others became.
-    pub(crate) async fn end_uploads(&self) -> Result<(), ObjectError> {
+    /// Ends uploads that their buckets' rules say to end, and forgets what others became.
+    pub(crate) async fn end_uploads(&self, living: &Living) -> Result<(), ObjectError> {
         let now = self.now();
-        let oldest = now.plus_seconds(-UPLOAD_DAYS_MAX * 86_400);
-        let mut after = Vec::new();
+        let (mut after, mut obstacles) = (Vec::new(), Obstacles::default());
         loop {
             let found = self.rows(after, |db| db.uploads).await?;
             let Some((last, _)) = found.last() else { break };
             after = last.clone();
             for (lies, row) in found {
-                if decode::<UploadRow>(&lies, &row)?.begun > oldest {
+                let read =
+                    rows::of_upload_key(&lies).and_then(|of| Ok((of, decode::<UploadRow>(&lies, &row)?)));
+                let (tag, Ok(((key, upload), row))) = (lies.first_chunk::<ID_OCTETS>(), read) else {
+                    obstacles.met(|| "the row of an upload is damaged".to_owned());
                     continue;
+                };
+                let tag = BucketTag::from_bytes(*tag.expect("an upload's key was read"));
+                if living.ends_upload(row.begun, now) {
+                    self.end_upload(tag, key, upload, now).await?;
+                    self.metrics.expired.inc();
                 }
-                let tag = lies.first_chunk::<ID_OCTETS>().expect("an upload's key was read");
-                let (key, upload) = rows::of_upload_key(&lies)?;
-                self.end_upload(BucketTag::from_bytes(*tag), key, upload, now).await?;
             }
         }
-        self.forget_completed(now.plus_seconds(-COMPLETED_KEPT_SECONDS)).await
+        self.forget_completed(now.plus_seconds(-COMPLETED_KEPT_SECONDS), &mut obstacles).await?;
+        self.tell("ending uploads", obstacles);
+        Ok(())
     }
 
-    async fn end_upload(
+    pub(super) async fn end_upload(
         &self,
         tag: BucketTag,
         key: ObjectKey,
@@ -124,14 +183,18 @@ impl Store {
     ) -> Result<(), ObjectError> {
         self.index
             .change(move |db, txn| {
-                change::delete_parts(db, txn, upload, |_| false, now)?;
+                change::delete_parts(db, txn, upload, &[], now)?;
                 let lies = rows::upload_key(tag, key.as_str(), upload);
                 db.uploads.delete(txn, &lies).map(drop).map_err(failed)
             })
             .await
     }
 
-    async fn forget_completed(&self, oldest: Timestamp) -> Result<(), ObjectError> {
+    async fn forget_completed(
+        &self,
+        oldest: Timestamp,
+        obstacles: &mut Obstacles,
+    ) -> Result<(), ObjectError> {
         let mut after = Vec::new();
         loop {
             let found = self.rows(after, |db| db.completed).await?;
@@ -139,82 +202,23 @@ impl Store {
             after = last.clone();
             let mut old = Vec::new();
             for (key, row) in found {
-                if decode::<CompletedRow>(&key, &row)?.at < oldest {
-                    old.push(key);
+                match decode::<CompletedRow>(&key, &row) {
+                    Ok(row) if row.at >= oldest => {}
+                    Ok(_) => old.push(key),
+                    // It answers nobody.
+                    Err(_) => {
+                        obstacles.met(|| "what an upload became is damaged, and forgotten".to_owned());
+                        old.push(key);
+                    }
                 }
+            }
+            if old.is_empty() {
+                continue;
             }
             let forget = self.index.change(move |db, txn| {
                 old.iter().try_for_each(|key| db.completed.delete(txn, key).map(drop).map_err(failed))
             });
             forget.await?;
         }
-    }
-
-    /// Reads everything, slowly, and tells what is not as it was put.
-    pub(crate) async fn scrub(&self) -> Result<(), ObjectError> {
-        let mut after = Vec::new();
-        loop {
-            let found = self.rows(after, |db| db.objects).await?;
-            let Some((last, _)) = found.last() else { break };
-            after = last.clone();
-            for (key, row) in found {
-                if decode::<ObjectRow>(&key, &row).is_err() {
-                    let key = String::from_utf8_lossy(key.get(ID_OCTETS..).unwrap_or_default()).into_owned();
-                    tracing::error!(target: "proxima_r2", key, "an object's row is damaged");
-                    self.metrics.rotten.inc();
-                }
-            }
-            tokio::time::sleep(SCRUB_REST).await;
-        }
-        let mut after = Vec::new();
-        loop {
-            let found = self.rows(after, |db| db.blobs).await?;
-            let Some((last, _)) = found.last() else { return Ok(()) };
-            after = last.clone();
-            for (key, row) in found {
-                let id = key.first_chunk::<ID_OCTETS>().copied().map(BlobId);
-                if let (Some(id), Ok(row)) = (id, decode::<BlobRow>(&key, &row)) {
-                    self.scrub_file(id, &row).await?;
-                }
-            }
-        }
-    }
-
-    async fn scrub_file(&self, id: BlobId, row: &BlobRow) -> Result<(), ObjectError> {
-        let outcome = self.verify(id, row).await;
-        self.metrics.scrubbed.inc();
-        let Err(error) = outcome else { return Ok(()) };
-        // It may have been thrown away meanwhile.
-        if self.index.read(move |db, txn| change::is_named(db, txn, id)).await? {
-            let (bucket, key) = (hex::encode(row.bucket), &row.key);
-            tracing::error!(target: "proxima_r2", blob = %id, bucket, key, %error, "octets of an object have rotted");
-            self.metrics.rotten.inc();
-        }
-        Ok(())
-    }
-
-    async fn verify(&self, id: BlobId, row: &BlobRow) -> Result<(), ObjectError> {
-        let reading = self.blobs.reading(id);
-        let file = blocking(move || reading.open()).await?;
-        let file = std::sync::Arc::new(file);
-        let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
-        let mut at = 0;
-        while at < row.octets {
-            let octets = SCRUB_CHUNK_OCTETS.min(row.octets - at);
-            let (open, start) = (file.clone(), at);
-            let length = usize::try_from(octets).expect("a chunk fits into memory");
-            digest = blocking(move || {
-                digest.update(&blobs::read_at(&open, start, length)?);
-                Ok(digest)
-            })
-            .await?;
-            at += octets;
-            tokio::time::sleep(SCRUB_REST).await;
-        }
-        let length = blocking(move || file.metadata().map_err(|error| blobs::failed(&error))).await?.len();
-        if digest.finalize() != row.crc || length != row.octets {
-            return Err(ObjectError::Broken("its checksum is wrong".to_owned()));
-        }
-        Ok(())
     }
 }

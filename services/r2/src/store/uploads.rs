@@ -23,14 +23,17 @@ impl Store {
         begin: UploadBegin,
     ) -> Result<UploadId, ObjectError> {
         begin.fields.check()?;
+        self.check_room().await?;
         let (store, bucket, key, begun) = (self.clone(), bucket.clone(), key.clone(), self.now());
         self.index
             .change(move |db, txn| {
                 store.check_bucket(db, txn, &bucket)?;
-                // Those of one key lie in the order in which they were begun.
+                // Those of one key lie in the order in which they were begun, and behind those of keys that go on where this one ends:
+                // no text has the first octet.
                 let mut id: [u8; 16] = rand::random();
                 let millis = u64::try_from(begun.as_millis()).unwrap_or_default();
-                id[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+                id[0] = u8::MAX;
+                id[1..7].copy_from_slice(&millis.to_be_bytes()[2..]);
                 let id = UploadId(id);
                 let row = UploadRow { begun, begin };
                 change::put(&db.uploads, txn, &upload_key(bucket.tag, key.as_str(), id), &row)?;
@@ -50,7 +53,7 @@ impl Store {
         self.index
             .change(move |db, txn| {
                 change::upload(db, txn, (tag, &key, upload))?;
-                change::delete_parts(db, txn, upload, |_| false, now)?;
+                change::delete_parts(db, txn, upload, &[], now)?;
                 db.uploads.delete(txn, &upload_key(tag, key.as_str(), upload)).map(drop).map_err(failed)
             })
             .await
@@ -76,8 +79,9 @@ impl Store {
                 let row = assemble(db, txn, upload, (begun.begin, &complete), now)?;
                 let former = change::object(db, txn, tag, &key)?;
                 complete.conditions.check_write(former.as_ref().map(|row| &row.about))?;
-                let is_kept = |part: &PartRow| row.pieces.contains(&part.piece);
-                change::delete_parts(db, txn, upload, is_kept, now)?;
+                // A part that was chosen is the one that lies under its number, and in the order of numbers.
+                let chosen: Vec<u16> = complete.parts.iter().map(|part| part.number).collect();
+                change::delete_parts(db, txn, upload, &chosen, now)?;
                 db.uploads.delete(txn, &upload_key(tag, key.as_str(), upload)).map_err(failed)?;
                 let completed = CompletedRow {
                     bucket: *tag.as_bytes(),

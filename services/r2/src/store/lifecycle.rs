@@ -1,0 +1,139 @@
+//! What of a bucket's objects and uploads goes by itself.
+
+use std::collections::{HashSet, VecDeque};
+
+use heed::RoTxn;
+use proxima_model::{BucketTag, Timestamp};
+use proxima_pipeline::{ObjectAbout, ObjectError, ObjectKey};
+
+use super::{
+    ROWS_OF_CHANGE_MAX, Store, change,
+    index::{Databases, failed},
+    rows,
+    sweep::{BATCH, Obstacles},
+};
+
+/// How long an upload may last of which nothing else is said; as long as in R2.
+const UPLOAD_SECONDS_MAX: i64 = 7 * 86_400;
+
+/// The buckets that the log names, as a replica has it.
+#[derive(Debug)]
+pub(crate) struct Living {
+    named: HashSet<BucketTag>,
+    lacks_nothing: bool,
+}
+
+impl Living {
+    /// None yet; whether the replica lacks nothing, so that what it does not name is gone.
+    pub(crate) fn new(lacks_nothing: bool) -> Self {
+        Self { named: HashSet::new(), lacks_nothing }
+    }
+
+    /// The log names this one.
+    pub(crate) fn add(&mut self, tag: BucketTag) {
+        self.named.insert(tag);
+    }
+
+    /// Whether what is not named is gone.
+    pub(super) const fn lacks_nothing(&self) -> bool {
+        self.lacks_nothing
+    }
+
+    /// Whether the log names this one.
+    pub(super) fn names(&self, tag: BucketTag) -> bool {
+        self.named.contains(&tag)
+    }
+
+    /// Whether an upload is to be ended that was begun then.
+    pub(super) fn ends_upload(&self, begun: Timestamp, now: Timestamp) -> bool {
+        begun.plus_seconds(UPLOAD_SECONDS_MAX) <= now
+    }
+}
+
+/// Objects that are to be ended, each in this version.
+type Ended = Vec<(ObjectKey, [u8; 16])>;
+
+impl Store {
+    /// Ends those objects of a bucket whose keys begin so, and of which `ends` says it.
+    pub(super) async fn end_objects(
+        &self,
+        tag: BucketTag,
+        prefix: &str,
+        ends: impl Fn(&ObjectKey, &ObjectAbout) -> bool + Clone + Send + 'static,
+        obstacles: &mut Obstacles,
+    ) -> Result<(), ObjectError> {
+        let all = [tag.as_bytes(), prefix.as_bytes()].concat();
+        let mut after = None;
+        loop {
+            let (all, ends) = (all.clone(), ends.clone());
+            let found = self.index.read(move |db, txn| walk(db, txn, (&all, after.as_deref()), ends)).await?;
+            for _ in 0..found.damaged {
+                obstacles.met(|| format!("the row of an object of the bucket {tag} is damaged"));
+            }
+            self.end_versions(tag, found.ended).await?;
+            let Some(last) = found.last else { return Ok(()) };
+            after = Some(last);
+        }
+    }
+
+    /// Ends these, but for those that were replaced meanwhile: so many at once as one change may.
+    async fn end_versions(&self, tag: BucketTag, ended: Ended) -> Result<(), ObjectError> {
+        let (now, mut left) = (self.now(), VecDeque::from(ended));
+        while !left.is_empty() {
+            let some = self.index.change(move |db, txn| {
+                let (mut rows, mut ended) = (0, 0);
+                while rows < ROWS_OF_CHANGE_MAX
+                    && let Some((key, version)) = left.pop_front()
+                {
+                    let there = change::object(db, txn, tag, &key)?;
+                    if let Some(row) = there.filter(|row| row.about.version == version) {
+                        rows += row.pieces.len();
+                        ended += 1;
+                        change::delete_object(db, txn, (tag, &key), &row, now)?;
+                    }
+                    rows += 1;
+                }
+                Ok((ended, left))
+            });
+            let ended;
+            (ended, left) = some.await?;
+            self.metrics.expired.inc_by(ended);
+        }
+        Ok(())
+    }
+}
+
+/// Some rows of a bucket.
+#[derive(Default)]
+struct Walked {
+    ended: Ended,
+    damaged: usize,
+    /// Where it goes on; nothing at the end.
+    last: Option<Vec<u8>>,
+}
+
+fn walk(
+    db: &Databases,
+    txn: &RoTxn<'_>,
+    (all, after): (&[u8], Option<&[u8]>),
+    ends: impl Fn(&ObjectKey, &ObjectAbout) -> bool,
+) -> Result<Walked, ObjectError> {
+    use std::ops::Bound::{Excluded, Included, Unbounded};
+    let range = (after.map_or(Included(all), Excluded), Unbounded);
+    let mut walked = Walked::default();
+    for found in db.objects.range(txn, &range).map_err(failed)?.take(BATCH) {
+        let (lies, row) = found.map_err(failed)?;
+        if !lies.starts_with(all) {
+            walked.last = None;
+            break;
+        }
+        let read = rows::of_object_key(lies).and_then(|key| Ok((key, rows::decode_about(lies, row)?)));
+        match read {
+            Ok((key, about)) if ends(&key, &about) => walked.ended.push((key, about.version)),
+            Ok(_) => {}
+            Err(_) => walked.damaged += 1,
+        }
+        walked.last = Some(lies.to_vec());
+    }
+    Ok(walked)
+}
