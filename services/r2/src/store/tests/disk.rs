@@ -113,7 +113,12 @@ async fn a_disk_is_filled_up_to_what_is_left_free_and_has_room_again_when_someth
         let large = fill(&fixture.store, LARGE, "large").await;
         assert!(large.len() > 20, "{}", large.len());
         let small = fill(&fixture.store, 10_000, "small").await;
-        assert_eq!(small.is_empty(), free_octets_min == 0, "rows have half of what is left free");
+        // With nothing left free, whether some still fit is a matter of the last pages.
+        assert!(
+            free_octets_min == 0 || small.len() > 50,
+            "rows have half of what is left free: {}",
+            small.len()
+        );
         check(&fixture, LARGE, &large).await;
         check(&fixture, 10_000, &small).await;
         assert_eq!(fixture.files(), large.len(), "nothing is left of what was refused");
