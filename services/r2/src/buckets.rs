@@ -35,7 +35,7 @@ use proxima_model::{
     Account, AccountId, Bucket, BucketName, BucketTag, BucketUsage, Entity, NodeName,
     limits::BUCKETS_PER_ACCOUNT_MAX,
 };
-use proxima_pipeline::{NewBucket, ObjectError};
+use proxima_pipeline::{Lifecycle, NewBucket, ObjectError};
 
 use crate::store::{Living, Mark, Obstacles, Presence, Store};
 
@@ -95,12 +95,13 @@ impl Buckets {
 
     /// The buckets that the log names.
     pub(crate) async fn living(&self) -> Result<Living, ObjectError> {
-        let lacks_nothing = self.has_caught_up();
+        let (lacks_nothing, me) = (self.has_caught_up(), self.me.clone());
         self.read(move |state| {
             let mut living = Living::new(lacks_nothing);
             for bucket in state.scan::<Bucket>(&[]) {
                 let bucket = bucket.map_err(unreadable)?;
-                living.add(bucket.tag);
+                let rules = bucket.lifecycle.as_ref().filter(|_| bucket.home == me);
+                living.add(bucket.tag, rules.map(|rules| Lifecycle::kept(Some(rules))));
             }
             Ok(living)
         })

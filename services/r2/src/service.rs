@@ -141,6 +141,7 @@ impl R2Service {
             async move {
                 let living = buckets.living().await?;
                 store.end_uploads(&living).await?;
+                store.expire(&living).await?;
                 store.sweep_gone(&living).await
             }
         });

@@ -1,10 +1,11 @@
-//! What of a bucket's objects and uploads goes by itself.
+//! What of a bucket's objects and uploads goes by itself, as its [rules](Lifecycle) say. Its home carries them out, once an hour; of
+//! an object that is replaced meanwhile nothing goes. Storage classes are words here, and no rule changes them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use heed::RoTxn;
 use proxima_model::{BucketTag, Timestamp};
-use proxima_pipeline::{ObjectAbout, ObjectError, ObjectKey};
+use proxima_pipeline::{Lifecycle, LifecycleRule, ObjectAbout, ObjectError, ObjectKey};
 
 use super::{
     ROWS_OF_CHANGE_MAX, Store, change,
@@ -13,25 +14,25 @@ use super::{
     sweep::{BATCH, Obstacles},
 };
 
-/// How long an upload may last of which nothing else is said; as long as in R2.
-const UPLOAD_SECONDS_MAX: i64 = 7 * 86_400;
-
 /// The buckets that the log names, as a replica has it.
 #[derive(Debug)]
 pub(crate) struct Living {
-    named: HashSet<BucketTag>,
+    /// What goes by itself in those that have rules of their own.
+    named: HashMap<BucketTag, Option<Lifecycle>>,
+    /// In all others, and in those that are not named.
+    otherwise: Lifecycle,
     lacks_nothing: bool,
 }
 
 impl Living {
     /// None yet; whether the replica lacks nothing, so that what it does not name is gone.
     pub(crate) fn new(lacks_nothing: bool) -> Self {
-        Self { named: HashSet::new(), lacks_nothing }
+        Self { named: HashMap::new(), otherwise: Lifecycle::default(), lacks_nothing }
     }
 
-    /// The log names this one.
-    pub(crate) fn add(&mut self, tag: BucketTag) {
-        self.named.insert(tag);
+    /// The log names this one, with these rules.
+    pub(crate) fn add(&mut self, tag: BucketTag, rules: Option<Lifecycle>) {
+        self.named.insert(tag, rules);
     }
 
     /// Whether what is not named is gone.
@@ -41,19 +42,43 @@ impl Living {
 
     /// Whether the log names this one.
     pub(super) fn names(&self, tag: BucketTag) -> bool {
-        self.named.contains(&tag)
+        self.named.contains_key(&tag)
     }
 
     /// Whether an upload is to be ended that was begun then.
-    pub(super) fn ends_upload(&self, begun: Timestamp, now: Timestamp) -> bool {
-        begun.plus_seconds(UPLOAD_SECONDS_MAX) <= now
+    pub(super) fn ends_upload(&self, tag: BucketTag, key: &str, begun: Timestamp, now: Timestamp) -> bool {
+        let rules = self.named.get(&tag).and_then(Option::as_ref).unwrap_or(&self.otherwise);
+        let ends = |rule: &LifecycleRule| {
+            let ends = rule.abort_multipart_uploads_transition.as_ref();
+            ends.is_some_and(|ends| ends.condition.holds(begun, now))
+        };
+        in_force(rules).any(|rule| key.starts_with(&rule.conditions.prefix) && ends(rule))
     }
+}
+
+fn in_force(rules: &Lifecycle) -> impl Iterator<Item = &LifecycleRule> {
+    rules.rules.iter().filter(|rule| rule.enabled)
 }
 
 /// Objects that are to be ended, each in this version.
 type Ended = Vec<(ObjectKey, [u8; 16])>;
 
 impl Store {
+    /// Ends objects whose buckets' rules say so.
+    pub(crate) async fn expire(&self, living: &Living) -> Result<(), ObjectError> {
+        let (now, mut obstacles) = (self.now(), Obstacles::default());
+        for (tag, rules) in &living.named {
+            for rule in rules.iter().flat_map(in_force) {
+                let Some(ends) = rule.delete_objects_transition.clone() else { continue };
+                let ends =
+                    move |_: &ObjectKey, about: &ObjectAbout| ends.condition.holds(about.modified, now);
+                self.end_objects(*tag, &rule.conditions.prefix, ends, &mut obstacles).await?;
+            }
+        }
+        self.tell("ending objects by rules", obstacles);
+        Ok(())
+    }
+
     /// Ends those objects of a bucket whose keys begin so, and of which `ends` says it.
     pub(super) async fn end_objects(
         &self,

@@ -163,7 +163,7 @@ impl Store {
                     continue;
                 };
                 let tag = BucketTag::from_bytes(*tag.expect("an upload's key was read"));
-                if living.ends_upload(row.begun, now) {
+                if living.ends_upload(tag, key.as_str(), row.begun, now) {
                     self.end_upload(tag, key, upload, now).await?;
                     self.metrics.expired.inc();
                 }

@@ -1,6 +1,6 @@
 //! Listings.
 
-use super::*;
+use super::{objects::of_pieces, *};
 
 #[tokio::test]
 async fn keys_are_listed_in_the_order_of_their_octets_and_by_pages() {
@@ -103,16 +103,7 @@ async fn a_page_has_a_bound_whatever_is_asked_for() {
     let fixture = Fixture::new();
     let put = fixture.store.index.change(|db, txn| {
         for at in 0..1_001 {
-            let about = ObjectAbout {
-                octets: 0,
-                etag: String::new(),
-                version: [0; 16],
-                modified: Timestamp::from_millis(0),
-                fields: Default::default(),
-                checksum: None,
-                parts: None,
-            };
-            let row = rows::ObjectRow { about, pieces: Vec::new(), parts: Vec::new() };
+            let row = of_pieces(0);
             change::put_object(db, txn, (bucket().tag, &key(&format!("{at:04}"))), (&row, None))?;
         }
         Ok(())

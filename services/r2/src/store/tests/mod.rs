@@ -19,6 +19,7 @@ use super::*;
 
 mod crash;
 mod disk;
+mod lifecycle;
 mod listing;
 mod objects;
 mod upkeep;
@@ -122,7 +123,7 @@ impl Fixture {
     /// The log names this bucket, and the replica lacks nothing.
     fn living(&self) -> Living {
         let mut living = Living::new(true);
-        living.add(self.bucket.tag);
+        living.add(self.bucket.tag, None);
         living
     }
 

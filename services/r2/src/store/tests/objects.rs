@@ -174,7 +174,7 @@ async fn nothing_is_written_to_a_bucket_that_is_being_deleted_or_is_gone() {
 }
 
 /// An object of so many pieces, which has no octets.
-fn of_pieces(pieces: usize) -> rows::ObjectRow {
+pub(super) fn of_pieces(pieces: usize) -> rows::ObjectRow {
     let about = ObjectAbout {
         octets: 0,
         etag: String::new(),
