@@ -122,14 +122,19 @@ impl Buckets {
         .await
     }
 
-    /// Makes a bucket.
-    pub(crate) async fn create(&self, new: NewBucket, author: String) -> Result<Bucket, ObjectError> {
+    /// Makes a bucket that has this server as its home.
+    pub(crate) async fn create(
+        &self,
+        new: NewBucket,
+        home: NodeName,
+        author: String,
+    ) -> Result<Bucket, ObjectError> {
         let bucket = Bucket {
             account: new.account,
             name: new.name,
             tag: BucketTag::from_bytes(rand::random()),
             created_at: self.clock.now(),
-            home: self.me.clone(),
+            home,
             location: new.location,
             jurisdiction: new.jurisdiction,
             storage_class: new.storage_class,

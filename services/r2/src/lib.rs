@@ -4,8 +4,9 @@
 //!  S3 client ─▶ s3/server ─▶ s3s: signatures, XML ─▶ s3 (Front): whose bucket? may they? ─┐
 //!  API (services/control) ────────────── port Objects ────────────────────────────────────┤
 //!                                                                                         ▼
-//!                                                    local ─▶ store: index (LMDB), files, sweep
-//!                                                      └────▶ buckets: nouns of the log
+//!  its home, by connections between servers ◀── another's ── others: whose home is it? ── mine ─▶ local
+//!        │                                                                        ▲               ├─▶ store: index (LMDB), files, sweep
+//!        └──────────── another server's question, about a bucket of mine ─────────┴─ others/answers └─▶ buckets: nouns of the log
 //! ```
 //!
 //! Invariants:
@@ -20,14 +21,15 @@
 //! Limits: keys, metadata, parts, pages ([`proxima_pipeline::OBJECT_KEY_OCTETS_MAX`] and its kin), connections, those of one client, and requests
 //! at a time, how long any of them may take without getting on (`s3/pacing.rs`), the index and what of the disk is left free (`[r2]`, [`R2Config`]), pauses of bodies.
 //!
-//! Not here yet: object lock, versions of objects, access control lists, event notifications, public buckets, and the way from
-//! other servers to a bucket's home, which answer 503 ([decision 14](../../../docs/decisions/0014-r2.md)).
+//! Not here yet: object lock, versions of objects, access control lists, event notifications, public buckets, and copies on
+//! other servers ([decision 14](../../../docs/decisions/0014-r2.md)).
 
 mod buckets;
 mod config;
 mod error;
 mod local;
 mod metrics;
+mod others;
 mod s3;
 mod service;
 mod store;
@@ -38,3 +40,9 @@ pub const SERVICE: &str = "r2";
 pub use config::R2Config;
 pub use error::R2Error;
 pub use service::R2Service;
+
+/// Reads octets as what comes from other servers: what fuzz targets call. Nothing in it may panic but by what it asserts.
+#[doc(hidden)]
+pub fn exercise(octets: &[u8]) {
+    others::wire::exercise(octets);
+}

@@ -24,14 +24,14 @@ impl Local {
         if bucket.home == self.buckets.me {
             return Ok(&self.store);
         }
-        let what = format!("it is {}, and requests are not passed on to it yet: ask it", bucket.home);
-        Err(ObjectError::Unreachable(what))
+        // Who asks here has looked: for one that asks by a connection, the home did.
+        Err(ObjectError::Broken(format!("{} is the home of a bucket that was looked for here", bucket.home)))
     }
 }
 
 impl Objects for Local {
     fn create_bucket(&self, new: NewBucket, author: String) -> ObjectFuture<'_, Bucket> {
-        self.buckets.create(new, author).boxed()
+        self.buckets.create(new, self.buckets.me.clone(), author).boxed()
     }
 
     fn delete_bucket<'a>(&'a self, bucket: &'a Bucket, author: String) -> ObjectFuture<'a, ()> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, Places, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::Bucket;
-use proxima_pipeline::{ObjectError, Objects};
+use proxima_pipeline::{AnswersServers, ObjectError, Objects, Servers};
 use proxima_tls::Certificates;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
@@ -16,6 +16,7 @@ use crate::{
     buckets::Buckets,
     local::Local,
     metrics::Metrics,
+    others::{Everywhere, answers::Answers, reach::Reach},
     s3::{
         Front,
         server::{self, Door, Listener},
@@ -40,18 +41,23 @@ const HTTPS: &str = "r2-https";
 pub struct R2Service {
     config: R2Config,
     local: Local,
+    everywhere: Everywhere,
     metrics: Metrics,
     certificates: Arc<Certificates>,
     health: watch::Sender<Health>,
 }
 
 impl R2Service {
-    /// The service as `[r2]` describes it. What lies on the disk is opened: in a graceful restart by both processes, until the
-    /// former one ends. `certificates` are those of the edge, which prepares them.
+    /// The service as `[r2]` describes it, among these servers. What lies on the disk is opened: in a graceful restart by both
+    /// processes, until the former one ends. `certificates` are those of the edge, which prepares them.
     ///
     /// # Errors
     /// What is wrong in `[r2]`, or on the disk.
-    pub fn new(node: &NodeContext, certificates: Arc<Certificates>) -> Result<Arc<Self>, R2Error> {
+    pub fn new(
+        node: &NodeContext,
+        servers: Arc<dyn Servers>,
+        certificates: Arc<Certificates>,
+    ) -> Result<Arc<Self>, R2Error> {
         let config = R2Config::of(&node.config)?;
         let metrics = node.metrics.register(SERVICE, Metrics::register);
         let folder = node.config.node.data_dir.join(SERVICE);
@@ -72,13 +78,19 @@ impl R2Service {
         let store = Store::open(&folder, bounds, node.clock.clone(), presence, metrics.clone());
         let store = store.map_err(|error| R2Error::Open { folder, error })?;
         let local = Local { store, buckets };
+        let everywhere = Everywhere::new(local.clone(), Reach::new(servers));
         let health = watch::Sender::new(Health::Starting);
-        Ok(Arc::new(Self { config, local, metrics, certificates, health }))
+        Ok(Arc::new(Self { config, local, everywhere, metrics, certificates, health }))
     }
 
     /// The objects, for who reaches them otherwise than by S3.
     pub fn objects(&self) -> Arc<dyn Objects> {
-        Arc::new(self.local.clone())
+        Arc::new(self.everywhere.clone())
+    }
+
+    /// By whom other servers are answered.
+    pub fn answers(&self) -> Arc<dyn AnswersServers> {
+        Arc::new(Answers::new(self.local.clone()))
     }
 
     fn bind(&self, node: &NodeContext) -> Result<Vec<Listener>, ServiceError> {

@@ -54,7 +54,7 @@ pub type ObjectFuture<'a, T> = BoxFuture<'a, Result<T, ObjectError>>;
 
 /// Objects of all buckets.
 pub trait Objects: Send + Sync + 'static {
-    /// Makes a bucket, which has this server as its home.
+    /// Makes a bucket. This server becomes its home, or one where its owner would like it to be.
     fn create_bucket(&self, new: NewBucket, author: String) -> ObjectFuture<'_, Bucket>;
 
     /// Deletes a bucket if it is empty. From the moment that this is found, nothing is written to it; uploads that were begun

@@ -6,6 +6,9 @@ use s3s::{S3Error, S3ErrorCode};
 
 use super::convert;
 
+/// When something may be asked again that was not done now: a server that restarts is back by then.
+const RETRY_AFTER_SECONDS: u16 = 5;
+
 /// What S3's clients are told.
 pub(super) fn s3_error(error: ObjectError) -> S3Error {
     let code = match &error {
@@ -62,6 +65,12 @@ pub(super) fn s3_error(error: ObjectError) -> S3Error {
             told.set_headers(fields);
         }
         ObjectError::Full(_) => told.set_status_code(StatusCode::INSUFFICIENT_STORAGE),
+        ObjectError::Unreachable(_) | ObjectError::Busy => {
+            let mut fields = HeaderMap::new();
+            fields.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+            fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+            told.set_headers(fields);
+        }
         _ => {}
     }
     told
