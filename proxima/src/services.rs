@@ -65,6 +65,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let r2 = R2Service::new(node, tiers.servers(), certificates)?;
     tiers.answer_service_with(proxima_r2::SERVICE, r2.answers());
     control.objects_by(r2.objects());
+    workers.objects_by(r2.objects());
     Ok(vec![AnycastService::new(node)?, dns, edge, workers, kv, cache, tiers, r2, control])
 }
 

@@ -25,8 +25,8 @@ use crate::{
 pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     node: SocketAddr,
-    node_api: SocketAddr,
-    log_api: SocketAddr,
+    pub(crate) node_api: SocketAddr,
+    pub(crate) log_api: SocketAddr,
     log_https: SocketAddr,
     node_admin: SocketAddr,
 }
@@ -126,7 +126,7 @@ pub(crate) fn until(wanted: &str, mut run: impl FnMut() -> (bool, String)) -> St
 }
 
 /// The operator's token, once the log's node has written it.
-fn token(cluster: &Cluster) -> String {
+pub(crate) fn token(cluster: &Cluster) -> String {
     let path = cluster.at("log").join("data/token");
     until("written", || (true, read(&path).map_or_else(String::new, |_| "written".to_owned())));
     read(&path).unwrap().trim().to_owned()
@@ -266,7 +266,7 @@ fn get(api: SocketAddr, token: &str, path: &str) -> (bool, String) {
     output(Command::new("curl").args(["-sS", "-g", "-H", &authorization, &url]))
 }
 
-fn result(text: &str) -> Value {
+pub(crate) fn result(text: &str) -> Value {
     let envelope: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
     envelope["result"].clone()
 }

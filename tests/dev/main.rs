@@ -25,6 +25,7 @@ mod presigned;
 mod process;
 mod r2;
 mod r2_connections;
+mod r2_servers;
 mod records;
 mod resolver;
 mod rules;

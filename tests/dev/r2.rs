@@ -14,14 +14,17 @@ use serde_json::{Value, json};
 use crate::{
     dev::{DEADLINE, Dev},
     http3::python,
+    origin::Origin,
     process::{node_packages, output},
+    with_site,
+    workers::{Project, get},
 };
 
 /// Objects of one account that the API sends or receives at a time.
 const UNDER_WAY_PER_ACCOUNT: usize = 16;
 
 /// The keys of S3 that a token is: its id, and SHA-256 of it.
-fn keys(token: &str) -> (String, String) {
+pub(crate) fn keys(token: &str) -> (String, String) {
     let (_, digest) = output(Command::new("sh").arg("-c").arg("printf %s \"$0\" | sha256sum").arg(token));
     (token[..32].to_owned(), digest[..64].to_owned())
 }
@@ -264,4 +267,82 @@ fn stock_wrangler_makes_and_empties_buckets() {
     wrangler(&["r2", "object", "delete", "photos/a/b c", "--remote"]);
     wrangler(&["r2", "bucket", "delete", "photos"]);
     assert!(!wrangler(&["r2", "bucket", "list"]).contains("photos"));
+}
+
+/// What a Worker does with its bucket, told as JSON.
+const EVERYTHING: &str = r#"export default { async fetch(request, { BUCKET }) {
+  const told = {};
+  const put = await BUCKET.put("a/key", "0123456789", {
+    httpMetadata: { contentType: "text/x", cacheExpiry: new Date(5000) },
+    customMetadata: { Said: "so" },
+    sha256: "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882",
+  });
+  told.put = [put.key, put.size, put.etag, put.checksums.toJSON().sha256?.length];
+  const whole = await BUCKET.get("a/key");
+  const headers = new Headers();
+  whole.writeHttpMetadata(headers);
+  told.get = [await whole.text(), whole.customMetadata.Said, headers.get("content-type"), headers.get("expires")];
+  const part = await BUCKET.get("a/key", { range: { offset: 2, length: 3 } });
+  told.range = [await part.text(), part.range];
+  const failed = await BUCKET.get("a/key", { onlyIf: { etagDoesNotMatch: put.etag } });
+  told.unmet = ["body" in failed, failed.etag === put.etag];
+  told.refused = await BUCKET.put("a/key", "x", { onlyIf: { etagMatches: "other" } });
+  told.taken = (await BUCKET.put("b", new Response("few").body, { onlyIf: { etagDoesNotMatch: "*" } })).size;
+  told.head = [(await BUCKET.head("b")).storageClass, await BUCKET.head("nothing"), await BUCKET.get("nothing")];
+  const first = await BUCKET.list({ limit: 1, include: ["customMetadata"] });
+  const second = await BUCKET.list({ cursor: first.cursor });
+  told.list = [first.objects[0].key, first.objects[0].customMetadata, first.truncated, second.objects.map((o) => o.key)];
+  told.prefixes = (await BUCKET.list({ delimiter: "/" })).delimitedPrefixes;
+  const upload = await BUCKET.createMultipartUpload("large", { httpMetadata: { contentType: "x/y" } });
+  const parts = [await upload.uploadPart(1, new Uint8Array(5 << 20))];
+  parts.push(await BUCKET.resumeMultipartUpload("large", upload.uploadId).uploadPart(2, "end"));
+  told.multipart = (await upload.complete(parts)).size;
+  told.end = await (await BUCKET.get("large", { range: { suffix: 3 } })).text();
+  const other = await BUCKET.createMultipartUpload("never");
+  await other.abort();
+  const message = async (promise) => promise.then(() => "done", (error) => error.message);
+  told.errors = [
+    await message(other.abort()),
+    await message(BUCKET.put("k", "x", { md5: "00".repeat(16) })),
+    await message(BUCKET.put("", "x")),
+  ].map((text) => text.slice(text.lastIndexOf("(")));
+  await BUCKET.delete("b");
+  await BUCKET.delete(["large", "nothing"]);
+  told.left = (await BUCKET.list()).objects.map((o) => o.key);
+  return Response.json(told);
+} }"#;
+
+#[test]
+fn a_worker_that_wrangler_binds_to_a_bucket_does_all_that_buckets_do() {
+    let origin = Origin::start();
+    let dev = with_site(&origin);
+    let project = Project::with("[[r2_buckets]]\nbinding = \"BUCKET\"\nbucket_name = \"things\"\n");
+    project.write(EVERYTHING);
+    // A bucket that is not there, it makes.
+    let deployed = project.wrangler(&dev, &["deploy"]);
+    assert!(deployed.contains("BUCKET"), "{deployed}");
+    let answer = get(&dev, "/app/x");
+    let told: Value = serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"));
+    let md5 = "781e5e245d69b566979b86e28d23f2c7";
+    assert_eq!(
+        told,
+        json!({
+            "put": ["a/key", 10, md5, 64],
+            "get": ["0123456789", "so", "text/x", "Thu, 01 Jan 1970 00:00:05 GMT"],
+            "range": ["234", { "offset": 2, "length": 3 }],
+            "unmet": [false, true],
+            "refused": null,
+            "taken": 3,
+            "head": ["Standard", null, null],
+            "list": ["a/key", { "Said": "so" }, true, ["b"]],
+            "prefixes": ["a/"],
+            "multipart": (5 << 20) + 3,
+            "end": "end",
+            "errors": ["(10024)", "(10037)", "(10020)"],
+            "left": ["a/key"],
+        })
+    );
+    // It is the same object by the API.
+    let (code, octets) = object(&dev, "things/objects/a/key", &[]);
+    assert_eq!((code.as_str(), octets.as_str()), ("200", "0123456789"));
 }

@@ -1,6 +1,9 @@
 //! Programs that run beside a test.
 
-use std::process::{Child, Command};
+use std::{
+    io::Read,
+    process::{Child, Command},
+};
 
 use crate::process::dies_with_the_test;
 
@@ -12,6 +15,15 @@ impl Running {
         Self(dies_with_the_test(command).spawn().unwrap_or_else(|error| {
             panic!("{command:?}: {error}; what is missing, `cargo xtask setup` installs");
         }))
+    }
+
+    /// What it has printed when it ends by itself.
+    pub(crate) fn output(mut self) -> String {
+        let (mut stdout, mut stderr) = (self.0.stdout.take(), self.0.stderr.take());
+        let mut text = String::new();
+        stdout.as_mut().map(|pipe| pipe.read_to_string(&mut text).unwrap());
+        stderr.as_mut().map(|pipe| pipe.read_to_string(&mut text).unwrap());
+        text
     }
 }
 

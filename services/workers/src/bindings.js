@@ -1,7 +1,9 @@
 // Makes of what the dispatcher hands over for bindings what a Worker expects of them, before any of its code runs. The node writes
-// the names of the bindings in the place of NAMES.
+// the names of the bindings in the place of NAMESPACES and BUCKETS.
 
 import { env } from "cloudflare:workers";
 import { KvNamespace } from "proxima-kv-namespace.js";
+import { R2Bucket } from "proxima-r2-bucket.js";
 
-for (const name of NAMES) env[name] = new KvNamespace(env[name]);
+for (const name of NAMESPACES) env[name] = new KvNamespace(env[name]);
+for (const name of BUCKETS) env[name] = new R2Bucket(env[name]);

@@ -39,7 +39,10 @@
 //! namespace; `kv_namespace.js`, which runs in the Worker, makes of it what Workers know as `KVNamespace`. Whatever a Worker does
 //! with either, it reaches the namespaces that it is bound to, and the node looks for each operation whether they are its account's.
 //!
-//! Not there yet: bindings to buckets, the Cache API, cron triggers, static assets, WebSockets that a Worker opens, live logs, and
+//! A binding to a bucket is made the same way, by `r2_bucket.js`: the engine has one of its own, and hands it to no Worker that is
+//! loaded. Objects pass as they come.
+//!
+//! Not there yet: the Cache API, static assets, WebSockets that a Worker opens, live logs, and
 //! `passThroughOnException`. A fetch of a custom domain's host goes to what lies behind Workers, not to its Worker.
 //! Why it is built so: `docs/decisions/0012-workers-engine.md`.
 //!
@@ -53,6 +56,7 @@ mod error;
 mod facts;
 mod key_values;
 mod metrics;
+mod objects;
 mod program;
 mod scheduled;
 mod service;

@@ -92,6 +92,24 @@ struct KvAsked {
     outcome: Fetched,
 }
 
+/// What of a bucket a Worker asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum R2Operation {
+    Head,
+    Get,
+    Put,
+    Delete,
+    List,
+    Multipart,
+    Unreadable,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct R2Asked {
+    operation: R2Operation,
+    outcome: Fetched,
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics(Arc<Counted>);
@@ -105,6 +123,7 @@ pub(crate) struct Counted {
     ends: Family<Ending, Counter>,
     subrequests: Family<Subrequest, Counter>,
     key_values: Family<KvAsked, Counter>,
+    objects: Family<R2Asked, Counter>,
     pub(crate) retried: Counter,
     pub(crate) starts: Counter,
     pub(crate) loads: Counter,
@@ -131,6 +150,7 @@ impl Metrics {
             ends: Family::default(),
             subrequests: Family::default(),
             key_values: Family::default(),
+            objects: Family::default(),
             retried: Counter::default(),
             starts: Counter::default(),
             loads: Counter::default(),
@@ -147,6 +167,7 @@ impl Metrics {
         registry.register("ends", "Processes of the engine that ended", counted.ends.clone());
         registry.register("subrequests", "What Workers fetched", counted.subrequests.clone());
         registry.register("key_values", "What Workers asked of keys and values", counted.key_values.clone());
+        registry.register("objects", "What Workers asked of buckets", counted.objects.clone());
         registry.register(
             "retried",
             "Requests sent once more, after the process that had them ended",
@@ -181,5 +202,9 @@ impl Metrics {
 
     pub(crate) fn asked_of_key_values(&self, operation: KvOperation, outcome: Fetched) {
         self.key_values.get_or_create(&KvAsked { operation, outcome }).inc();
+    }
+
+    pub(crate) fn asked_of_objects(&self, operation: R2Operation, outcome: Fetched) {
+        self.objects.get_or_create(&R2Asked { operation, outcome }).inc();
     }
 }

@@ -18,6 +18,9 @@ const BINDINGS_NAME: &str = "proxima-bindings.js";
 /// What it makes namespaces of keys and values.
 const KV_NAMESPACE: &str = include_str!("kv_namespace.js");
 const KV_NAMESPACE_NAME: &str = "proxima-kv-namespace.js";
+/// What it makes buckets.
+const R2_BUCKET: &str = include_str!("r2_bucket.js");
+const R2_BUCKET_NAME: &str = "proxima-r2-bucket.js";
 /// Begins Workers of modules that have such bindings.
 const MAIN: &str = include_str!("main.js");
 const MAIN_NAME: &str = "proxima-main.js";
@@ -51,7 +54,7 @@ pub(crate) fn program(
         let octets = content(&module.name).ok_or_else(|| ProgramError::Missing(module.name.clone()))?;
         modules.insert(module.name.as_str().to_owned(), written(&module.name, module.kind, octets)?);
     }
-    let (mut env, mut services, mut namespaces) = (Map::new(), Map::new(), Map::new());
+    let (mut env, mut services, mut bound) = (Map::new(), Map::new(), Bound::default());
     let mut imported = String::new();
     for binding in &version.bindings {
         let name = &binding.name;
@@ -73,15 +76,17 @@ pub(crate) fn program(
                 continue;
             }
             BindingValue::KvNamespace(namespace) => {
-                namespaces.insert(name.as_str().to_owned(), json!(namespace));
+                bound.namespaces.insert(name.as_str().to_owned(), json!(namespace));
                 continue;
             }
-            // None is taken yet by the API.
-            BindingValue::R2Bucket { .. } => continue,
+            BindingValue::R2Bucket { bucket, jurisdiction } => {
+                let bucket = json!({ "bucket": bucket, "jurisdiction": jurisdiction });
+                bound.buckets.insert(name.as_str().to_owned(), bucket);
+                continue;
+            }
         };
         env.insert(name.as_str().to_owned(), value);
     }
-    let bound: Vec<&String> = namespaces.keys().collect();
     let (main, began) = begin(version, &bound, imported);
     modules.extend(began);
     let mut flags = version.compatibility_flags.clone();
@@ -93,24 +98,40 @@ pub(crate) fn program(
         "modules": modules,
         "env": env,
         "services": services,
-        "namespaces": namespaces,
+        "namespaces": bound.namespaces,
+        "buckets": bound.buckets,
         "compatibilityDate": version.compatibility_date,
         "compatibilityFlags": flags,
     }))
 }
 
-/// Where a version begins, and the modules of ours that it takes. `bound`: the bindings that are to be made what Workers expect;
-/// `imported`: the statements that make modules globals.
-fn begin<'v>(
-    version: &'v WorkerVersion,
-    bound: &[&String],
-    imported: String,
-) -> (&'v str, Map<String, Value>) {
+/// The bindings that are to be made what Workers expect.
+#[derive(Default)]
+struct Bound {
+    namespaces: Map<String, Value>,
+    buckets: Map<String, Value>,
+}
+
+impl Bound {
+    fn is_empty(&self) -> bool {
+        self.namespaces.is_empty() && self.buckets.is_empty()
+    }
+}
+
+/// Where a version begins, and the modules of ours that it takes. `imported`: the statements that make modules globals.
+fn begin<'v>(version: &'v WorkerVersion, bound: &Bound, imported: String) -> (&'v str, Map<String, Value>) {
     let mut modules = Map::new();
     let mut add = |name: &str, text: String| modules.insert(name.to_owned(), json!({ "js": text }));
     if !bound.is_empty() {
-        add(BINDINGS_NAME, BINDINGS.replace("NAMES", &json!(bound).to_string()));
+        let names =
+            |bindings: &Map<String, Value>| bindings.keys().map(|name| json!(name)).collect::<Value>();
+        let (namespaces, buckets) = (names(&bound.namespaces).to_string(), names(&bound.buckets).to_string());
+        // A binding may be called as either word: no name is replaced in another's list.
+        let (before, after) = BINDINGS.split_once("BUCKETS)").expect("it is ours");
+        let text = before.replace("NAMESPACES)", &format!("{namespaces})")) + &buckets + ")" + after;
+        add(BINDINGS_NAME, text);
         add(KV_NAMESPACE_NAME, KV_NAMESPACE.to_owned());
+        add(R2_BUCKET_NAME, R2_BUCKET.to_owned());
     }
     let main = json!(version.main).to_string();
     let begins = match version.syntax {
@@ -213,7 +234,7 @@ mod tests {
             "d.bin": { "data": "WzFd" }, "w.wasm": { "wasm": "WzFd" }, "j.json": { "json": [1] },
         });
         let expected = json!({
-            "mainModule": "main.js", "modules": modules, "env": {}, "services": {}, "namespaces": {},
+            "mainModule": "main.js", "modules": modules, "env": {}, "services": {}, "namespaces": {}, "buckets": {},
             "compatibilityDate": "2021-11-02", "compatibilityFlags": ["nodejs_compat"],
         });
         assert_eq!(made, expected);

@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::{Kind, Node};
-use proxima_pipeline::{BodyError, Fetch, Invoke, KeyValue};
+use proxima_pipeline::{BodyError, Fetch, Invoke, KeyValue, Objects};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,7 @@ use crate::{
     engine::{Asked, Engine},
     key_values::KeyValues,
     metrics::Metrics,
+    objects::BucketObjects,
     scheduled::Scheduled,
     stage::Shared,
     under_way::UnderWay,
@@ -51,6 +52,7 @@ pub struct WorkersService {
     shared: Arc<Shared>,
     fetch: OnceLock<Arc<dyn Fetch>>,
     key_values: OnceLock<Arc<dyn KeyValue>>,
+    objects: OnceLock<Arc<dyn Objects>>,
     /// Where the network's servers are: nobody fetches from them.
     servers: Arc<ArcSwap<Vec<IpAddr>>>,
     /// Why there is no engine though its program is there.
@@ -77,6 +79,7 @@ impl WorkersService {
             shared,
             fetch: OnceLock::new(),
             key_values: OnceLock::new(),
+            objects: OnceLock::new(),
             servers: Arc::default(),
             failed: OnceLock::new(),
         }))
@@ -105,6 +108,11 @@ impl WorkersService {
     /// By whom Workers read and write keys and values. Given once, before the service runs: without, what they ask for fails.
     pub fn key_values_by(&self, key_values: Arc<dyn KeyValue>) {
         self.key_values.set(key_values).ok();
+    }
+
+    /// By whom Workers read and write objects. Given once, before the service runs: without, what they ask for fails.
+    pub fn objects_by(&self, objects: Arc<dyn Objects>) {
+        self.objects.set(objects).ok();
     }
 }
 
@@ -195,9 +203,12 @@ impl WorkersService {
         });
         let key_values =
             Arc::new(KeyValues::new(node, self.key_values.get().cloned(), self.shared.metrics.clone()));
+        let objects =
+            Arc::new(BucketObjects::new(node, self.objects.get().cloned(), self.shared.metrics.clone()));
         serve(asked.code, stopped.clone(), move |request| Arc::clone(&code).answer(request));
         serve(asked.egress, stopped.clone(), move |request| Arc::clone(&egress).answer(request));
         serve(asked.key_values, stopped.clone(), move |request| Arc::clone(&key_values).answer(request));
+        serve(asked.objects, stopped.clone(), move |request| Arc::clone(&objects).answer(request));
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use proxima_model::{
-    BindingName, BindingValue, KvNamespaceId, ModuleKind, ModuleName, WorkerBinding, WorkerModule,
-    WorkerName, WorkerSyntax, excerpt, limits as model_limits,
+    BindingName, BindingValue, BucketName, Jurisdiction, KvNamespaceId, ModuleKind, ModuleName,
+    WorkerBinding, WorkerModule, WorkerName, WorkerSyntax, excerpt, limits as model_limits,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -34,6 +34,10 @@ pub(super) struct BindingBody {
     props: Option<Value>,
     #[serde(default)]
     namespace_id: Option<String>,
+    #[serde(default)]
+    bucket_name: Option<String>,
+    #[serde(default)]
+    jurisdiction: Option<String>,
     #[serde(default)]
     cross_account_grant: Option<Value>,
     #[serde(default)]
@@ -128,6 +132,14 @@ impl Bindings {
         })
     }
 
+    /// The buckets that are bound to.
+    pub(super) fn buckets(&self) -> impl Iterator<Item = (&BindingName, &BucketName, Option<Jurisdiction>)> {
+        self.all.iter().filter_map(|binding| match &binding.value {
+            BindingValue::R2Bucket { bucket, jurisdiction } => Some((&binding.name, bucket, *jurisdiction)),
+            _ => None,
+        })
+    }
+
     fn has(&self, name: &BindingName) -> bool {
         self.all.iter().any(|known| known.name == *name)
     }
@@ -193,12 +205,17 @@ impl BindingBody {
                 | "secret_text"
                 | "service"
                 | "kv_namespace"
+                | "r2_bucket"
                 | "text_blob"
                 | "data_blob"
                 | "wasm_module"
         );
         let has_nothing = self.text.is_none() && self.json.is_none() && self.part.is_none();
-        is_ours && has_nothing && self.service.is_none() && self.namespace_id.is_none()
+        is_ours
+            && has_nothing
+            && self.service.is_none()
+            && self.namespace_id.is_none()
+            && self.bucket_name.is_none()
     }
 
     fn value(&self, name: &BindingName) -> Result<BindingValue, ApiError> {
@@ -230,6 +247,7 @@ impl BindingBody {
                 let id = id.parse().map_err(|_| unknown_namespace(name, id))?;
                 Ok(BindingValue::KvNamespace(id))
             }
+            "r2_bucket" => self.to_bucket(name),
             "text_blob" => part().map(BindingValue::TextBlob),
             "data_blob" => part().map(BindingValue::DataBlob),
             "wasm_module" => part().map(BindingValue::WasmModule),
@@ -241,6 +259,16 @@ impl BindingBody {
                 Err(ApiError::new(Code::NotOffered, message))
             }
         }
+    }
+
+    fn to_bucket(&self, name: &BindingName) -> Result<BindingValue, ApiError> {
+        let bucket = self.bucket_name.as_deref().unwrap_or_default();
+        let bucket = BucketName::parse(bucket).map_err(|problem| invalid(&problem))?;
+        // `default` is how tools write that there is none.
+        let jurisdiction = self.jurisdiction.as_deref().filter(|word| !matches!(*word, "" | "default"));
+        let jurisdiction = jurisdiction.map(Jurisdiction::parse).transpose();
+        let jurisdiction = jurisdiction.map_err(|problem| refuse(format!("bindings: {name}: {problem}")))?;
+        Ok(BindingValue::R2Bucket { bucket, jurisdiction })
     }
 
     fn to_service(&self, name: &BindingName) -> Result<BindingValue, ApiError> {
@@ -274,6 +302,14 @@ fn bounded(name: &BindingName, octets: usize) -> Result<(), ApiError> {
 pub(super) fn unknown_namespace(name: &BindingName, id: &str) -> ApiError {
     let message = format!("bindings: {name}: no KV namespace found with ID {}", excerpt(id));
     ApiError::new(Code::KvBindingInvalid, message)
+}
+
+/// A bucket that the account does not have.
+pub(super) fn unknown_bucket(name: &BindingName, bucket: &BucketName) -> ApiError {
+    let message = format!(
+        "bindings: {name}: R2 bucket '{bucket}' not found. Please use a different name and try again."
+    );
+    ApiError::new(Code::BucketNotFound, message)
 }
 
 fn refuse(message: String) -> ApiError {

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use proxima_ledger::{Precondition, Snapshot};
 use proxima_model::{
-    Account, BindingName, CompatibilityDate, CompatibilityFlag, ContentHash, Deployment, DeploymentId,
-    Entity, KvNamespace, ModuleName, VersionShares, Worker, WorkerAnnotations, WorkerBinding, WorkerContent,
-    WorkerDeployment, WorkerModule, WorkerName, WorkerSecrets, WorkerSyntax, WorkerTag, WorkerVersion,
-    WorkerVersionId, limits as model_limits,
+    Account, BindingName, Bucket, CompatibilityDate, CompatibilityFlag, ContentHash, Deployment,
+    DeploymentId, Entity, KvNamespace, ModuleName, VersionShares, Worker, WorkerAnnotations, WorkerBinding,
+    WorkerContent, WorkerDeployment, WorkerModule, WorkerName, WorkerSecrets, WorkerSyntax, WorkerTag,
+    WorkerVersion, WorkerVersionId, limits as model_limits,
 };
 
 use super::{
-    bindings::{Bindings, unknown_namespace},
+    bindings::{Bindings, unknown_bucket, unknown_namespace},
     contents::Contents,
 };
 use crate::{
@@ -222,6 +222,14 @@ fn check(draft: &mut Draft<'_>, worker: &Worker, new: &NewVersion) -> Result<(),
             return Err(unknown_namespace(name, &namespace.to_string()));
         }
         draft.require(Precondition::Present(key));
+    }
+    for (name, bucket, jurisdiction) in bindings.buckets() {
+        let id = (worker.account, bucket.clone());
+        let found = snapshot.get::<Bucket>(&id)?.filter(|found| found.jurisdiction == jurisdiction);
+        if found.is_none() {
+            return Err(unknown_bucket(name, bucket));
+        }
+        draft.require(Precondition::Present(Bucket::key_of(&id)));
     }
     Ok(())
 }

@@ -133,16 +133,7 @@ async fn what_does_not_change_is_stored_once_and_goes_with_the_last_version_that
 #[tokio::test]
 async fn what_is_not_offered_is_refused_by_its_name() {
     let node = Node::start().await;
-    for kind in [
-        "r2_bucket",
-        "durable_object_namespace",
-        "queue",
-        "d1",
-        "ai",
-        "assets",
-        "version_metadata",
-        "workflow",
-    ] {
+    for kind in ["durable_object_namespace", "queue", "d1", "ai", "assets", "version_metadata", "workflow"] {
         let form =
             form(&metadata(json!({"bindings": [{"name": "X", "type": kind}]})), &[("index.js", MODULE, b"")]);
         let (status, code, message) = refusal(&node, form).await;

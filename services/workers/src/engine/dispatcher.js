@@ -46,10 +46,17 @@ export class Kv extends WorkerEntrypoint {
   }
 }
 
+// A bucket. Which one, no Worker says.
+export class R2 extends WorkerEntrypoint {
+  fetch(request) {
+    return this.env.R2.fetch(request, { cf: { proxima: this.ctx.props } });
+  }
+}
+
 async function read(name, account, env, ctx) {
   const answer = await env.CODE.fetch(`http://code/${name}`);
   if (!answer.ok) throw new Error(`the code cannot be read: ${await answer.text()}`);
-  const { services, namespaces, ...code } = await answer.json();
+  const { services, namespaces, buckets, ...code } = await answer.json();
   for (const module of Object.values(code.modules)) {
     for (const kind of ["data", "wasm"]) {
       if (kind in module) module[kind] = Uint8Array.fromBase64(module[kind]).buffer;
@@ -60,6 +67,9 @@ async function read(name, account, env, ctx) {
   }
   for (const [binding, namespace] of Object.entries(namespaces)) {
     code.env[binding] = ctx.exports.Kv({ props: { account, namespace } });
+  }
+  for (const [binding, bucket] of Object.entries(buckets)) {
+    code.env[binding] = ctx.exports.R2({ props: { account, ...bucket } });
   }
   return { ...code, globalOutbound: ctx.exports.Egress({ props: { account } }) };
 }

@@ -34,7 +34,7 @@ use self::{
     answer::{AnswerBody, UpgradedWorker},
     folder::Folder,
     process::{AtWork, Verdict},
-    settings::{CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, EGRESS_SOCKET, KV_SOCKET, settings},
+    settings::{CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, EGRESS_SOCKET, KV_SOCKET, R2_SOCKET, settings},
     shard::{Common, Place, Shard, Unavailable},
     spawner::Spawner,
     verdicts::{PLACES, Verdicts},
@@ -86,6 +86,7 @@ pub(crate) struct Asked {
     pub(crate) code: UnixListener,
     pub(crate) egress: UnixListener,
     pub(crate) key_values: UnixListener,
+    pub(crate) objects: UnixListener,
 }
 
 impl Engine {
@@ -107,6 +108,7 @@ impl Engine {
             code: UnixListener::bind(folder.socket(CODE_SOCKET)).map_err(failed)?,
             egress: UnixListener::bind(folder.socket(EGRESS_SOCKET)).map_err(failed)?,
             key_values: UnixListener::bind(folder.socket(KV_SOCKET)).map_err(failed)?,
+            objects: UnixListener::bind(folder.socket(R2_SOCKET)).map_err(failed)?,
         };
         let common = Arc::new(Common {
             program,

@@ -6,6 +6,8 @@ pub(crate) const CODE_SOCKET: &str = "code.sock";
 pub(crate) const EGRESS_SOCKET: &str = "egress.sock";
 /// Where keys and values are asked for.
 pub(crate) const KV_SOCKET: &str = "kv.sock";
+/// Where objects are asked for.
+pub(crate) const R2_SOCKET: &str = "r2.sock";
 /// The dispatcher, beside it.
 pub(crate) const DISPATCHER: &str = "dispatcher.js";
 /// Its source.
@@ -27,6 +29,7 @@ const config :Workerd.Config = (
       address = "unix:{EGRESS_SOCKET}",
       http = (style = proxy, cfBlobHeader = "{facts}"))),
     (name = "kv", external = (address = "unix:{KV_SOCKET}", http = (cfBlobHeader = "{facts}"))),
+    (name = "r2", external = (address = "unix:{R2_SOCKET}", http = (cfBlobHeader = "{facts}"))),
     (name = "nowhere", network = (allow = [])),
   ],
   sockets = [
@@ -44,6 +47,7 @@ const dispatcher :Workerd.Worker = (
     (name = "CODE", service = "code"),
     (name = "EGRESS", service = "egress"),
     (name = "KV", service = "kv"),
+    (name = "R2", service = "r2"),
     (name = "SECRET", text = "{secret}"),
   ],
   globalOutbound = "nowhere",
