@@ -25,10 +25,12 @@ pub enum NoAnswer {
     /// It was lost, before or after it took the question.
     #[error("it was lost")]
     Lost,
-    /// It says that it cannot now, or as many are under way to it as may be.
+    /// A neighbour says that it cannot now, or as many questions are under way to it as may be; a server says that it does not
+    /// have the service that is asked.
     #[error("it declines")]
     Declined,
-    /// It took the question, and says then that it has no answer: it has too much to do.
+    /// A neighbour took the question, and says then that it has no answer: it has too much to do; or as many requests are under
+    /// way to a server as may be.
     #[error("it is busy")]
     Busy,
 }

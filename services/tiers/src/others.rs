@@ -3,7 +3,7 @@
 //! ```text
 //!   Servers::ask ── POST, `proxima-service: NAME`, path, fields and body of the service ──▶ answer ── AnswersServers ─┐
 //!        ▲                                                                                                            │
-//!        ├── 503 `proxima-tier-declined`: no such service there, or too much is under way                             │
+//!        ├── 503 `proxima-tier-declined`: no such service there                                                       │
 //!        └── the service's answer, its body as it comes ◀─────────────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -77,7 +77,7 @@ impl Servers for Others {
             let is_asked = |about: &ServerAbout| about.name == *server && about.name != self.me;
             let number = self.about.iter().position(is_asked);
             let (Some(peers), Some(number)) = (&self.peers, number) else { return Err(NoAnswer::Declined) };
-            let place = peers.request_place(number).ok_or(NoAnswer::Declined)?;
+            let place = peers.request_place(number).ok_or(NoAnswer::Busy)?;
             *request.method_mut() = Method::POST;
             let path =
                 request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
