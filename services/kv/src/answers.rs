@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use http::{Request, Response, StatusCode};
 use proxima_model::{KvNamespaceId, NodeName};
-use proxima_pipeline::{AnswersServers, Body, KvError};
+use proxima_pipeline::{AnswersServers, Body, ServerAbout};
 
 use crate::{
     kv::Kv,
@@ -13,7 +13,7 @@ use crate::{
     place,
     room::Taken,
     store::{Job, Number, StoreId},
-    wire::{Answer, BODY_OCTETS_MAX, ITEMS_MAX, PATH, Question, Refusal},
+    wire::{Among, Answer, BODY_OCTETS_MAX, ITEMS_MAX, PATH, Question, Refusal},
 };
 
 /// Octets of the values of one answer to who takes over what it missed, unless one value has more: several such answers must
@@ -51,7 +51,7 @@ impl Answers {
         match Question::read(octets).map_err(|_| Refusal::NotUnderstood)? {
             Question::Read { namespace, key, near_ms: None } => {
                 self.check_here(namespace)?;
-                let found = kv.own.get(namespace, key).await.map_err(KvError::from)?;
+                let found = kv.own.get(namespace, key).await?;
                 let value = found.map(|(value, room)| {
                     taken.push(room);
                     value
@@ -80,14 +80,23 @@ impl Answers {
             }
             Question::List { namespace, asked } => {
                 self.check_here(namespace)?;
-                Ok(Answer::Page(kv.own.list(namespace, asked).await.map_err(KvError::from)?))
+                Ok(Answer::Page(kv.own.list(namespace, asked).await?))
             }
             Question::Merge(versions) => {
-                let done = kv.own.commit(Job::Merge(versions)).await.map_err(KvError::from)?;
+                let done = kv.own.commit(Job::Merge(versions)).await?;
                 kv.metrics.merged.inc_by(done.taken as u64);
                 Ok(Answer::Done)
             }
-            Question::Changes { store, since } => self.changes(asker, store, since).await,
+            Question::Changes { store, since } => self.changes(asker, store, since, None).await,
+            Question::ChangesAmong { among: Among::Digest(digest), .. } if digest != kv.map => {
+                Err(Refusal::OtherServers)
+            }
+            Question::ChangesAmong { store, since, among: Among::Digest(_) } => {
+                self.changes(asker, store, since, None).await
+            }
+            Question::ChangesAmong { store, since, among: Among::Servers(servers) } => {
+                self.changes(asker, store, since, Some(servers)).await
+            }
             Question::Versions { store, numbers } => self.versions(store, numbers, taken).await,
             Question::Forget(names) => {
                 names.iter().for_each(|name| kv.forget(name));
@@ -104,23 +113,31 @@ impl Answers {
         if self.0.has(namespace) { Ok(()) } else { Err(Refusal::NotHere) }
     }
 
-    async fn changes(&self, asker: &NodeName, store: StoreId, since: Number) -> Result<Answer, Refusal> {
+    /// What was taken since, of the namespaces that the asker has among these servers; among those that this one knows, if it
+    /// says of none.
+    async fn changes(
+        &self,
+        asker: &NodeName,
+        store: StoreId,
+        since: Number,
+        among: Option<Vec<ServerAbout>>,
+    ) -> Result<Answer, Refusal> {
         let kv = &self.0;
         let missed = kv.replication.missed(asker);
         let (servers, name) = (Arc::clone(&kv.servers), asker.clone());
         let read = kv.own.read(move |own, _| {
+            let servers = among.as_deref().unwrap_or_else(|| servers.all());
             // Numbers of another store mean nothing here.
             let since = if store == own.id() { since } else { Number::default() };
             // Thousands of rows are of a few namespaces.
             let mut known = HashMap::new();
             let mut wanted = |namespace| {
-                let has =
-                    || place::replicas(servers.all(), namespace).iter().any(|server| server.name == name);
+                let has = || place::replicas(servers, namespace).iter().any(|server| server.name == name);
                 *known.entry(namespace).or_insert_with(has)
             };
             Ok((own.id(), own.changes(since, ITEMS_MAX, &mut wanted)?))
         });
-        let (store, feed) = read.await.map_err(KvError::from)?;
+        let (store, feed) = read.await?;
         if !feed.has_more {
             kv.replication.told(asker, missed);
         }
@@ -139,7 +156,7 @@ impl Answers {
             true => own.versions(&numbers, VERSIONS_OCTETS, &room).map(Some),
             false => Ok(None),
         });
-        let read = read.await.map_err(KvError::from)?;
+        let read = read.await?;
         let (versions, done, room) = read.ok_or(Refusal::NotHere)?;
         taken.extend(room);
         Ok(Answer::Versions(versions, done))

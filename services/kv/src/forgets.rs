@@ -16,6 +16,7 @@ use crate::{
     cache::Name,
     kv::Kv,
     metrics::Metrics,
+    reach::Kind,
     wire::{ITEMS_MAX, Question},
 };
 
@@ -66,7 +67,7 @@ impl Kv {
                 .for_each_concurrent(SERVERS_AT_ONCE, |server| {
                     let (kv, question) = (&self, &question);
                     async move {
-                        let is_away = kv.reach.is_away(&server.name);
+                        let is_away = kv.reach.is_away(&server.name, Kind::Forget);
                         if is_away || kv.reach.ask(&server.name, question).await.is_err() {
                             kv.metrics.forgets_lost.inc_by(count);
                         }

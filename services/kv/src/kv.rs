@@ -8,7 +8,7 @@ use proxima_model::{KvKey, KvNamespaceId, NodeName};
 use proxima_pipeline::{KvError, KvListing, KvPage, KvRead, KvValue, Servers};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     named::Named,
     own::Own,
     place,
-    reach::{Reach, Unanswered},
+    reach::{Kind, Reach, Unanswered, within_here},
     replicate::Replication,
     room::{ROOM_OCTETS, Room, Taken},
     store::{Job, Store, StoreError},
@@ -69,7 +69,9 @@ impl Kv {
         metrics: Metrics,
     ) -> Arc<Self> {
         let room = Room::new(ROOM_OCTETS);
-        let is_alone = servers.all().len() < 2;
+        let others: Vec<_> =
+            servers.all().iter().map(|server| &server.name).filter(|name| *name != servers.me()).collect();
+        let store = if others.is_empty() { store.map(Store::alone) } else { store };
         Arc::new(Self {
             me: servers.me().clone(),
             map: place::digest(servers.all()),
@@ -78,7 +80,7 @@ impl Kv {
             cache: Cache::new(usize::try_from(config.cache_bytes_max).unwrap_or(usize::MAX)),
             named: Named::default(),
             forgets: Forgets::new(),
-            replication: Replication::new(is_alone),
+            replication: Replication::new(others),
             clients: Semaphore::new(REQUESTS_MAX),
             others: Semaphore::new(REQUESTS_MAX),
             flights: Flights::new(),
@@ -102,16 +104,16 @@ impl Kv {
         outcome
     }
 
-    /// The servers that have a namespace, in the order in which they are asked: its home first, those that were just found to
-    /// be away last.
-    fn replicas(&self, namespace: KvNamespaceId) -> Vec<Replica<'_>> {
+    /// The servers that have a namespace, in the order in which they are asked for what is of this kind: its home first, those that
+    /// were just found to be away last.
+    fn replicas(&self, namespace: KvNamespaceId, kind: Kind) -> Vec<Replica<'_>> {
         let mut names: Vec<_> =
             place::replicas(self.servers.all(), namespace).into_iter().map(|server| &server.name).collect();
         // Who has not taken over yet what it missed is asked only if there is nobody else.
         names.sort_by_key(|name| match **name == self.me {
             true if self.replication.is_ready() => 0,
             true => 2,
-            false => i32::from(self.reach.is_away(name)),
+            false => i32::from(self.reach.is_away(name, kind)),
         });
         names
             .into_iter()
@@ -119,13 +121,13 @@ impl Kv {
             .collect()
     }
 
-    /// Whether this server's own store tells what the namespace's home knew less than a minute ago.
-    fn has_lately(&self, namespace: KvNamespaceId) -> bool {
+    /// When all was known to the namespace's home that this server's own store tells of it, if it has it: what was written since
+    /// may have come, or not.
+    fn known_at(&self, namespace: KvNamespaceId) -> Option<Instant> {
         let replicas = place::replicas(self.servers.all(), namespace);
-        match replicas.iter().position(|server| server.name == self.me) {
-            Some(0) => self.replication.is_ready(),
-            Some(_) => self.replication.is_in_step(&replicas[0].name),
-            None => false,
+        match replicas.iter().position(|server| server.name == self.me)? {
+            0 => self.replication.is_ready().then(Instant::now),
+            _ => self.replication.in_step_at(&replicas[0].name),
         }
     }
 
@@ -152,9 +154,9 @@ impl Kv {
         let (namespace, key) = name;
         let question = Question::Read { namespace: *namespace, key: key.clone(), near_ms: None };
         let mut why = nobody();
-        for replica in self.replicas(*namespace) {
+        for replica in self.replicas(*namespace, Kind::Read) {
             let read = match replica {
-                Replica::Me => self.read_own(name).await,
+                Replica::Me => self.read_own(name, Instant::now()).await,
                 Replica::Other(server) => self.ask_for(server, &question).await.map(|(entry, _)| {
                     self.cache.put(name.clone(), entry.clone(), before);
                     (entry, From::Home)
@@ -170,9 +172,8 @@ impl Kv {
         Err(why)
     }
 
-    /// From this server's own store.
-    async fn read_own(&self, (namespace, key): &Name) -> Result<(Entry, From), KvError> {
-        let at = Instant::now();
+    /// From this server's own store, which has what was known then.
+    async fn read_own(&self, (namespace, key): &Name, at: Instant) -> Result<(Entry, From), KvError> {
         let found = self.own.get(*namespace, key.clone()).await?;
         Ok((Entry { value: found.map(|(value, _)| value), at }, From::Store))
     }
@@ -184,8 +185,8 @@ impl Kv {
         age_max: Duration,
         ask_pop: bool,
     ) -> Result<(Entry, From), KvError> {
-        if self.has_lately(name.0)
-            && let Ok(read) = self.read_own(name).await
+        if let Some(at) = self.known_at(name.0).filter(|at| at.elapsed() < age_max)
+            && let Ok(read) = self.read_own(name, at).await
         {
             return Ok(read);
         }
@@ -211,7 +212,7 @@ impl Kv {
     async fn fetch(&self, name: &Name, age_max: Duration, ask_pop: bool) -> Result<(Entry, From), KvError> {
         let (namespace, key) = name;
         let near = place::near(self.servers.all(), &self.me, *namespace, key);
-        if let Some(near) = near.filter(|near| ask_pop && !self.reach.is_away(&near.name)) {
+        if let Some(near) = near.filter(|near| ask_pop && !self.reach.is_away(&near.name, Kind::Near)) {
             let near_ms = Some(u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX));
             let before = self.cache.before(name);
             let question = Question::Read { namespace: *namespace, key: key.clone(), near_ms };
@@ -236,10 +237,9 @@ impl Kv {
 
     /// Writes at the home.
     pub(crate) async fn write(&self, namespace: KvNamespaceId, writes: Writes) -> Result<(), KvError> {
-        let octets = writes.iter().filter_map(|(_, value)| Some(value.as_ref()?.value.len())).sum();
-        let _taken = self.room.take(octets).ok_or(KvError::Busy)?;
+        let _taken = self.room.take(octets_of(&writes)).ok_or(KvError::Busy)?;
         let mut why = nobody();
-        for replica in self.replicas(namespace) {
+        for replica in self.replicas(namespace, Kind::Write) {
             let done = match replica {
                 Replica::Me if self.named.knows(namespace).await => {
                     self.write_here(namespace, writes.clone()).await
@@ -265,7 +265,13 @@ impl Kv {
 
     /// Writes as the home, which knows the namespace.
     pub(crate) async fn write_here(&self, namespace: KvNamespaceId, writes: Writes) -> Result<(), KvError> {
-        let done = self.own.commit(Job::Write(namespace, writes.clone())).await?;
+        let octets = octets_of(&writes);
+        let commit = self.own.commit(Job::Write(namespace, writes.clone()));
+        // A disk that stands still holds up nobody: the other replica is there. What waits still for it is not written any more,
+        // and what is being written has its stamp already, which is earlier than what that one gives.
+        let done = timeout(within_here(octets), commit)
+            .await
+            .map_err(|_| KvError::Unreachable(format!("the store of {} does not answer", self.me)))??;
         self.metrics.writes.inc_by(done.taken as u64);
         for (key, _) in &writes {
             let name = (namespace, key.clone());
@@ -284,7 +290,7 @@ impl Kv {
     /// Keys, from the home.
     pub(crate) async fn list(&self, namespace: KvNamespaceId, asked: KvListing) -> Result<KvPage, KvError> {
         let mut why = nobody();
-        for replica in self.replicas(namespace) {
+        for replica in self.replicas(namespace, Kind::List) {
             let page = match replica {
                 Replica::Me => self.own.list(namespace, asked.clone()).await.map_err(KvError::from),
                 Replica::Other(server) => {
@@ -308,6 +314,10 @@ impl Kv {
 
 /// What is no older than this is given to all who waited for it: the longest that servers may take to answer one.
 const FRESH: Duration = Duration::from_secs(15);
+
+fn octets_of(writes: &Writes) -> usize {
+    writes.iter().filter_map(|(_, value)| Some(value.as_ref()?.value.len())).sum()
+}
 
 fn nobody() -> KvError {
     KvError::Unreachable("there is no server".to_owned())

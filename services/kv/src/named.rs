@@ -54,9 +54,9 @@ impl Named {
         }
     }
 
-    /// Those that there are.
-    pub(crate) fn all(&self) -> HashSet<KvNamespaceId> {
-        self.0.borrow().clone()
+    /// Whether there is this one.
+    pub(crate) fn has(&self, id: KvNamespaceId) -> bool {
+        self.0.borrow().contains(&id)
     }
 
     /// Waits, though not long, until this one is known; whether it is.

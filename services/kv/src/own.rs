@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     room::{Room, Taken},
-    store::{Done, Job, Store, StoreError},
+    store::{Done, Job, Part, Store, StoreError},
 };
 
 /// Threads that read at once: as many as keep a disk busy, and fewer than tokio has for all.
@@ -19,6 +19,8 @@ const READS_AT_ONCE: usize = 64;
 const WRITES_WAITING_MAX: usize = 1_024;
 /// Writes of one transaction. Those that come meanwhile are in the next one.
 const WRITES_AT_ONCE: usize = 256;
+/// Looks into the store for one listing, as long as they find no key: about as many rows as are swept between two sweeps.
+const LOOKS_MAX: usize = 4;
 
 type Waiting = (Job, oneshot::Sender<Result<Done, StoreError>>);
 
@@ -65,6 +67,8 @@ impl Own {
             if count == 0 {
                 return;
             }
+            // Who does not wait any more has gone to another server, or tells its client that it is not done.
+            batch.retain(|(_, asker)| !asker.is_closed());
             let (jobs, askers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
             let (store, now) = (Arc::clone(store), self.clock.now());
             let done = tokio::task::spawn_blocking(move || store.commit(&jobs, now)).await;
@@ -110,9 +114,17 @@ impl Own {
     pub(crate) async fn list(
         &self,
         namespace: KvNamespaceId,
-        asked: KvListing,
+        mut asked: KvListing,
     ) -> Result<KvPage, StoreError> {
-        self.read(move |store, now| store.list(namespace, &asked, now)).await
+        for _ in 0..LOOKS_MAX {
+            let looked_for = asked.clone();
+            match self.read(move |store, now| store.list(namespace, &looked_for, now)).await? {
+                Part::Page(page) => return Ok(page),
+                Part::NoneUpTo(key) => asked.after = Some(key),
+            }
+        }
+        // The sweep has not come as far yet.
+        Err(StoreError::Busy)
     }
 }
 

@@ -10,9 +10,10 @@
 //!
 //! Keys and stamps are asked for before values: most of what was pushed is told once more, and costs no more than that. What a
 //! server has of namespaces that were moved to another one, because servers were added, is pulled by that one in the same way.
+//! Which namespaces they share follows from a list of servers, and is the asker's to say: N is noted for its list.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -32,22 +33,21 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     kv::{Kv, Writes},
     place,
-    reach::Unanswered,
-    stamp::Stamp,
-    store::{Change, Cursor, Job, Number, StoreId, Version},
-    wire::{Answer, Question, Refusal},
+    reach::{Kind, Unanswered},
+    stamp::{self, Stamp},
+    store::{Change, Cursor, Job, Number, StoreError, StoreId, Version},
+    wire::{Among, Answer, Question, Refusal},
 };
 
 /// How often each of the others is asked what was missed, without a reason.
 const PULL_EVERY: Duration = Duration::from_secs(20);
-/// How long a replica goes on answering readers who take what is a minute old after it last took everything over from the
-/// home: three such times.
-const IN_STEP: Duration = Duration::from_secs(60);
 /// How often a server is tried, before this one answers as a home, that cannot be taken over from: connections may not be made
 /// yet. As long as something comes it goes on.
 const FIRST_PULLS: usize = 6;
 /// How long one waits in between. Who does not answer for as long is not tried again.
 const FIRST_PULL_REST: Duration = Duration::from_secs(1);
+/// How often one is tried then that is there, and from which nothing can be taken over, as long as this server is no home for it.
+const UNSETTLED_PULL_EVERY: Duration = Duration::from_secs(5);
 /// Servers that are pulled from at once.
 const PULLS_AT_ONCE: usize = 4;
 /// How often a server that has missed something is told so, until it takes it over.
@@ -62,6 +62,8 @@ const PULLS_WAITING_MAX: usize = 256;
 /// How this server and the others stand.
 pub(crate) struct Replication {
     ready: AtomicBool,
+    /// From whom this server has not taken over what it missed before it started, and may.
+    unsettled: Mutex<HashSet<NodeName>>,
     /// When all was taken over from a server, the last time.
     in_step: Mutex<HashMap<NodeName, Instant>>,
     /// Writes that a server has missed.
@@ -71,10 +73,11 @@ pub(crate) struct Replication {
 }
 
 impl Replication {
-    pub(crate) fn new(is_alone: bool) -> Self {
+    pub(crate) fn new(others: Vec<&NodeName>) -> Self {
         let (pulls, waiting) = mpsc::channel(PULLS_WAITING_MAX);
         Self {
-            ready: AtomicBool::new(is_alone),
+            ready: AtomicBool::new(others.is_empty()),
+            unsettled: Mutex::new(others.into_iter().cloned().collect()),
             in_step: Mutex::default(),
             behind: Mutex::default(),
             pulls,
@@ -87,9 +90,18 @@ impl Replication {
         self.ready.load(Ordering::Acquire)
     }
 
-    /// Whether all was taken over from a server less than a minute ago.
-    pub(crate) fn is_in_step(&self, server: &NodeName) -> bool {
-        lock(&self.in_step).get(server).is_some_and(|at| at.elapsed() < IN_STEP)
+    /// All was taken over from a server, or there is nothing that could be.
+    fn settle(&self, server: &NodeName) {
+        let mut unsettled = lock(&self.unsettled);
+        unsettled.remove(server);
+        if unsettled.is_empty() {
+            self.ready.store(true, Ordering::Release);
+        }
+    }
+
+    /// When all was taken over from a server, the last time.
+    pub(crate) fn in_step_at(&self, server: &NodeName) -> Option<Instant> {
+        lock(&self.in_step).get(server).copied()
     }
 
     /// A server says that there is something to take over from it.
@@ -123,6 +135,42 @@ impl Replication {
     }
 }
 
+/// How a server is asked what was missed.
+#[derive(Clone, Copy)]
+enum Asking {
+    /// By the digest of this server's list.
+    Digest,
+    /// By the list itself, of a server that has another one.
+    Servers,
+    /// As version 1 asked, a server that knows nothing else: by its own list. What it leaves out where the lists differ is asked
+    /// for when it has been upgraded, since what is noted of version 1 counts for nothing else.
+    Version1,
+}
+
+/// Why not all was taken over from a server.
+#[derive(Debug, thiserror::Error)]
+enum NotPulled {
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+    #[error("it is not understood what a server says")]
+    Misunderstood,
+    #[error(transparent)]
+    Own(#[from] StoreError),
+}
+
+impl NotPulled {
+    /// Whether it is no use to wait for that server: it is away; or nobody can read its store; or its version does not tell.
+    const fn is_final(&self) -> bool {
+        match self {
+            Self::Misunderstood | Self::Unanswered(Unanswered::Away(_)) => true,
+            Self::Unanswered(Unanswered::Refused(refusal)) => {
+                matches!(refusal, Refusal::Broken(_) | Refusal::NotUnderstood)
+            }
+            Self::Unanswered(Unanswered::NoRoom) | Self::Own(_) => false,
+        }
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -145,7 +193,7 @@ impl Kv {
         let count = versions.len() as u64;
         let question = Question::Merge(versions);
         for server in others {
-            if self.reach.is_away(&server.name) || !self.pushed(&server.name, &question).await? {
+            if self.reach.is_away(&server.name, Kind::Merge) || !self.pushed(&server.name, &question).await? {
                 self.replication.miss(&server.name, count);
                 self.metrics.alone.inc();
             }
@@ -165,6 +213,9 @@ impl Kv {
                 Err(Unanswered::Refused(Refusal::Full(text))) => {
                     return Err(KvError::Full(format!("{server}: {text}")));
                 }
+                Err(Unanswered::Refused(Refusal::Ahead(text))) => {
+                    return Err(KvError::Broken(format!("{server}: {text}")));
+                }
                 Err(unanswered) => {
                     tracing::warn!(%server, error = %KvError::from(unanswered), "the other replica misses a write, and takes it over later");
                     return Ok(false);
@@ -175,55 +226,105 @@ impl Kv {
     }
 
     /// Takes over from a server what was missed; says how many messages of it came.
-    async fn pull(&self, server: &NodeName, came: &mut usize) -> Result<(), KvError> {
+    async fn pull(&self, server: &NodeName, came: &mut usize) -> Result<(), NotPulled> {
+        match self.pull_by(server, Asking::Digest, came).await {
+            Err(NotPulled::Unanswered(Unanswered::Refused(Refusal::OtherServers))) => {
+                self.pull_by(server, Asking::Servers, came).await
+            }
+            Err(NotPulled::Unanswered(Unanswered::Refused(Refusal::NotUnderstood))) => {
+                self.pull_by(server, Asking::Version1, came).await
+            }
+            pulled => pulled,
+        }
+    }
+
+    async fn pull_by(&self, server: &NodeName, asking: Asking, came: &mut usize) -> Result<(), NotPulled> {
         let begun = Instant::now();
-        // Where other servers are added or gone, this one may have other namespaces, of which nothing was told so far.
-        let name = format!("{server}/{:016x}", self.map);
+        let name = self.cursor_of(server, asking);
         let known = name.clone();
         let mut cursor = self.own.read(move |store, _| store.cursor(&known)).await?;
+        let mut has_all = true;
         loop {
-            let question = Question::Changes { store: cursor.store, since: cursor.up_to };
-            let (answer, _) = self.reach.ask(server, &question).await?;
-            let Answer::Feed(store, feed) = answer else { return Err(misunderstood()) };
+            let (answer, _) = self.reach.ask(server, &self.changes_since(cursor, asking)).await?;
+            let Answer::Feed(store, feed) = answer else { return Err(NotPulled::Misunderstood) };
             let (up_to, has_more) = (feed.up_to, feed.has_more);
-            self.take_over(server, store, feed.changes, came).await?;
+            has_all &= self.take_over(server, store, feed.changes, came).await?;
             let next = Cursor { store, up_to };
-            if next != cursor {
-                self.own.commit(Job::Cursor(name.clone(), next)).await?;
+            // What was passed over is asked for again, and all behind it.
+            if next != cursor && has_all {
+                self.own.commit(Job::Cursor(name.clone(), [cursor, next])).await?;
             }
             if !has_more {
                 break;
             }
             if next == cursor {
-                return Err(misunderstood());
+                return Err(NotPulled::Misunderstood);
             }
             cursor = next;
         }
-        lock(&self.replication.in_step).insert(server.clone(), begun);
+        if has_all {
+            lock(&self.replication.in_step).insert(server.clone(), begun);
+        }
         Ok(())
     }
 
+    /// Under which name it is noted what was taken over from a server. Where other servers are added or gone, this one may have
+    /// other namespaces, of which nothing was told so far.
+    fn cursor_of(&self, server: &NodeName, asking: Asking) -> String {
+        let map = self.map;
+        match asking {
+            Asking::Digest | Asking::Servers => format!("{server}/{map:016x}/among"),
+            Asking::Version1 => format!("{server}/{map:016x}"),
+        }
+    }
+
+    fn changes_since(&self, Cursor { store, up_to: since }: Cursor, asking: Asking) -> Question {
+        let among = match asking {
+            Asking::Version1 => return Question::Changes { store, since },
+            Asking::Digest => Among::Digest(self.map),
+            Asking::Servers => Among::Servers(self.servers.all().to_vec()),
+        };
+        Question::ChangesAmong { store, since, among }
+    }
+
+    /// Takes these over; whether all of them could be. What is too far ahead is passed over: it must not hold up the others.
     async fn take_over(
         &self,
         server: &NodeName,
         store: StoreId,
-        changes: Vec<Change>,
+        mut changes: Vec<Change>,
         came: &mut usize,
-    ) -> Result<(), KvError> {
+    ) -> Result<bool, NotPulled> {
+        let (now, told) = (self.clock.now(), changes.len());
+        changes.retain(|change| stamp::check(&change.stamp, now).is_ok());
+        let ahead = told - changes.len();
+        if ahead > 0 {
+            tracing::warn!(%server, ahead, "writes are not taken over from a server yet: a server's clock is wrong");
+        }
         let mut missing: Vec<Number> = self.own.read(move |store, _| store.missing(&changes)).await?;
         while !missing.is_empty() {
             let question = Question::Versions { store, numbers: missing.clone() };
             let (answer, _taken) = self.reach.ask(server, &question).await?;
-            let Answer::Versions(versions, done) = answer else { return Err(misunderstood()) };
+            let Answer::Versions(versions, done) = answer else { return Err(NotPulled::Misunderstood) };
             if done == 0 || done > missing.len() {
-                return Err(misunderstood());
+                return Err(NotPulled::Misunderstood);
             }
             let done_now = self.own.commit(Job::Merge(versions)).await?;
             self.metrics.merged.inc_by(done_now.taken as u64);
             missing.drain(..done);
             *came += 1;
         }
-        Ok(())
+        Ok(ahead == 0)
+    }
+
+    /// Takes over anew from all: what was taken over before is not there any more.
+    pub(crate) fn pull_anew(&self) {
+        lock(&self.replication.in_step).clear();
+        self.others().for_each(|server| self.replication.nudged(server));
+    }
+
+    fn others(&self) -> impl Iterator<Item = &NodeName> {
+        self.servers.all().iter().map(|server| &server.name).filter(|name| **name != self.me)
     }
 
     /// Keeps this server and the others in step, until `stop`.
@@ -241,23 +342,27 @@ impl Kv {
     }
 
     async fn pull_for_ever(&self, mut waiting: mpsc::Receiver<NodeName>) {
-        self.pull_from_all(FIRST_PULLS).await;
-        self.replication.ready.store(true, Ordering::Release);
-        let mut ticks = interval(PULL_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks.reset();
+        self.pull_from(self.others().cloned().collect(), FIRST_PULLS).await;
+        let [mut ticks, mut unsettled] = [PULL_EVERY, UNSETTLED_PULL_EVERY].map(interval);
+        for ticks in [&mut ticks, &mut unsettled] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks.reset();
+        }
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.pull_from_all(1).await,
+                _ = ticks.tick() => self.pull_from(self.others().cloned().collect(), 1).await,
+                _ = unsettled.tick(), if !self.replication.is_ready() => {
+                    let servers = lock(&self.replication.unsettled).clone();
+                    self.pull_from(servers, 1).await;
+                }
                 Some(server) = waiting.recv() => self.try_pull(&server, 1).await,
             }
         }
     }
 
-    async fn pull_from_all(&self, tries: usize) {
-        let others = self.servers.all().iter().filter(|server| server.name != self.me);
-        stream::iter(others)
-            .for_each_concurrent(PULLS_AT_ONCE, |server| self.try_pull(&server.name, tries))
+    async fn pull_from(&self, servers: HashSet<NodeName>, tries: usize) {
+        stream::iter(&servers)
+            .for_each_concurrent(PULLS_AT_ONCE, |server| self.try_pull(server, tries))
             .await;
     }
 
@@ -265,9 +370,12 @@ impl Kv {
         let mut left = tries;
         while left > 0 {
             let (begun, mut came) = (Instant::now(), 0);
-            let Err(error) = self.pull(server, &mut came).await else { return };
-            match error {
-                KvError::Unreachable(_) | KvError::Busy => {
+            let Err(error) = self.pull(server, &mut came).await else {
+                return self.replication.settle(server);
+            };
+            let is_final = error.is_final();
+            match KvError::from(error) {
+                error @ (KvError::Unreachable(_) | KvError::Busy) => {
                     tracing::debug!(%server, %error, "nothing is taken over from a server now");
                 }
                 error => tracing::warn!(%server, %error, "what a server has cannot be taken over"),
@@ -277,8 +385,12 @@ impl Kv {
                 0 => left - 1,
                 _ => tries,
             };
-            if left > 0 {
-                sleep(FIRST_PULL_REST).await;
+            match left {
+                // Who is there, and refuses, may have what was written or deleted meanwhile: until it has told, or is away, others
+                // are asked instead of this server.
+                0 if is_final => self.replication.settle(server),
+                0 => {}
+                _ => sleep(FIRST_PULL_REST).await,
             }
         }
     }
@@ -296,6 +408,12 @@ impl Kv {
     }
 }
 
-fn misunderstood() -> KvError {
-    Unanswered::Refused(Refusal::NotUnderstood).into()
+impl From<NotPulled> for KvError {
+    fn from(error: NotPulled) -> Self {
+        match error {
+            NotPulled::Unanswered(unanswered) => unanswered.into(),
+            NotPulled::Misunderstood => Unanswered::Refused(Refusal::NotUnderstood).into(),
+            NotPulled::Own(error) => error.into(),
+        }
+    }
 }

@@ -7,12 +7,19 @@ use proxima_chassis::{
     ConfigError, Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown,
 };
 use proxima_ledger::{ChangeSet, Snapshot};
+use proxima_model::Timestamp;
 use proxima_pipeline::{AnswersServers, KeyValue, Servers};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    KvConfig, SERVICE, answers::Answers, kv::Kv, metrics::Metrics, named::Renamed, port::Port, store::Store,
+    KvConfig, SERVICE,
+    answers::Answers,
+    kv::Kv,
+    metrics::Metrics,
+    named::Renamed,
+    port::Port,
+    store::{Store, StoreError},
 };
 
 /// How often the store is swept, and measured.
@@ -106,21 +113,32 @@ impl Kv {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
-            if let Err(error) = self.sweep().await {
+            // Neither of them waits for what is wrong with another one.
+            if let Err(error) = self.sweep(Store::sweep_due).await {
                 tracing::warn!(%error, "what has run out stays in the store for now");
+            }
+            let named = self.named.clone();
+            let nameless = move |store: &Store, now| store.sweep_nameless(|id| named.has(id), now);
+            if let Err(error) = self.sweep(nameless).await {
+                tracing::warn!(%error, "what lies in namespaces that are gone stays in the store for now");
+            }
+            let named = self.named.clone();
+            match self.own.read(move |store, now| store.revive(|id| named.has(id), now)).await {
+                Ok(true) => self.pull_anew(),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "what was swept is not looked through for now"),
             }
             self.measure().await;
         }
     }
 
     /// Does what is due, in bounds.
-    pub(crate) async fn sweep(&self) -> Result<(), crate::store::StoreError> {
+    async fn sweep<S>(&self, sweep: S) -> Result<(), StoreError>
+    where
+        S: Fn(&Store, Timestamp) -> Result<usize, StoreError> + Clone + Send + 'static,
+    {
         for _ in 0..SWEEPS_AT_ONCE {
-            let named = self.named.all();
-            let swept = self
-                .own
-                .read(move |store, now| Ok(store.sweep_due(now)? + store.sweep_nameless(&named, now)?))
-                .await?;
+            let swept = self.own.read(sweep.clone()).await?;
             self.metrics.swept.inc_by(swept as u64);
             if swept == 0 {
                 break;

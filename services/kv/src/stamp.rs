@@ -25,7 +25,7 @@ pub(crate) struct Stamp {
 
 /// A stamp that is too far ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a write comes from {ahead_ms} ms ahead: a server's clock is wrong")]
+#[error("a write is {ahead_ms} ms ahead of the clock here: a server's clock is wrong")]
 pub(crate) struct Ahead {
     ahead_ms: i64,
 }
@@ -38,9 +38,14 @@ pub(crate) struct StampClock {
 }
 
 impl StampClock {
-    /// The next stamp of this server.
-    pub(crate) fn next(&mut self, now: Timestamp, by: &NodeName) -> Stamp {
+    /// The next stamp of this server, unless it would be further ahead than this: what was given last is kept, so that a clock
+    /// that was wrong and has been set right shows by it, and others would refuse what is stamped behind that.
+    pub(crate) fn next(&mut self, now: Timestamp, by: &NodeName, ahead_ms_max: i64) -> Result<Stamp, Ahead> {
         let now_ms = now.as_millis();
+        let ahead_ms = self.at_ms.saturating_sub(now_ms);
+        if ahead_ms > ahead_ms_max {
+            return Err(Ahead { ahead_ms });
+        }
         *self = if now_ms > self.at_ms {
             Self { at_ms: now_ms, count: 0 }
         } else {
@@ -49,7 +54,7 @@ impl StampClock {
                 None => Self { at_ms: self.at_ms.saturating_add(1), count: 0 },
             }
         };
-        Stamp { at_ms: self.at_ms, count: self.count, by: by.clone() }
+        Ok(Stamp { at_ms: self.at_ms, count: self.count, by: by.clone() })
     }
 
     /// Takes note of another server's stamp: what is given from now on comes after it.
@@ -84,13 +89,26 @@ mod tests {
         assert_eq!(clock.see(&at(1_001 + AHEAD_MS_MAX), now), Err(Ahead { ahead_ms: AHEAD_MS_MAX + 1 }));
         assert_eq!(clock, StampClock::default());
         assert_eq!(clock.see(&at(1_000 + AHEAD_MS_MAX), now), Ok(()));
-        assert!(clock.next(now, &name("a")) > at(1_000 + AHEAD_MS_MAX));
+        let next = clock.next(now, &name("a"), AHEAD_MS_MAX).expect("at the bound");
+        assert!(next > at(1_000 + AHEAD_MS_MAX));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_by_more_than_the_bound_gives_no_stamp_until_its_time_has_come() {
+        let mut clock = StampClock { at_ms: 1_001 + AHEAD_MS_MAX, count: 0 };
+        let before = clock;
+        let mut next = |now_ms, bound| clock.next(Timestamp::from_millis(now_ms), &name("a"), bound);
+        assert_eq!(next(1_000, AHEAD_MS_MAX), Err(Ahead { ahead_ms: AHEAD_MS_MAX + 1 }));
+        assert!(next(1_001, AHEAD_MS_MAX).is_ok());
+        assert!(next(0, i64::MAX).is_ok(), "where nobody else has to take it");
+        assert!(clock > before);
     }
 
     #[test]
     fn a_count_that_is_used_up_goes_on_in_the_next_millisecond() {
         let mut clock = StampClock { at_ms: 5, count: u32::MAX };
-        let stamp = clock.next(Timestamp::from_millis(5), &name("a"));
+        let stamp =
+            clock.next(Timestamp::from_millis(5), &name("a"), AHEAD_MS_MAX).expect("within the bound");
         assert_eq!((stamp.at_ms, stamp.count), (6, 0));
     }
 
@@ -109,7 +127,7 @@ mod tests {
                 if let Some(seen) = &seen {
                     clocks[me].see(seen, now).expect("within the bound");
                 }
-                let given = clocks[me].next(now, &names[me]);
+                let given = clocks[me].next(now, &names[me], AHEAD_MS_MAX).expect("within the bound");
                 prop_assert!(seen.is_none_or(|seen| given > seen));
                 prop_assert!(last[me].as_ref().is_none_or(|before| given > *before));
                 prop_assert!(all.insert(given.clone()), "no two are the same");

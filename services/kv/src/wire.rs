@@ -5,24 +5,29 @@
 //! ```
 //!
 //! A head is a variant of [`Question`] or [`Answer`]. A later version may append fields to one, which are not read here, and
-//! variants, which are refused as not understood: who asks then goes on as if that server were away.
+//! variants, which are refused as not understood: who asks then goes on as if that server were away, or asks as former versions
+//! did. While a network is upgraded its servers run two versions: what one of them has said stays understood, under its number
+//! and in its order.
 //!
-//! Limits: octets of a body ([`BODY_OCTETS_MAX`]), items in it ([`ITEMS_MAX`]), and those of keys, values and metadata.
+//! Limits: octets of a body ([`BODY_OCTETS_MAX`]), items in it ([`ITEMS_MAX`]), servers of a list ([`SERVERS_MAX`]), and those of
+//! keys, values and metadata.
 
 use bytes::Bytes;
-use proxima_model::{KvKey, KvNamespaceId, Timestamp, limits};
-use proxima_pipeline::{KvError, KvListed, KvListing, KvPage, KvValue};
+use proxima_model::{KvKey, KvNamespaceId, NodeName, PopCode, RegionName, Timestamp, limits};
+use proxima_pipeline::{KvError, KvListed, KvListing, KvPage, KvValue, ServerAbout};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     stamp::Stamp,
-    store::{Change, Feed, Number, StoreId, Version},
+    store::{Change, Feed, Number, StoreError, StoreId, Version},
 };
 
 /// The path of this version.
 pub(crate) const PATH: &str = "/1";
 /// Writes, changes or keys of one message.
 pub(crate) const ITEMS_MAX: usize = 1_000;
+/// Servers of one list: as many as `[[tiers.servers]]` takes.
+pub(crate) const SERVERS_MAX: usize = 4_096;
 /// Octets of all values of one message: what the largest has.
 pub(crate) const VALUES_OCTETS_MAX: usize = limits::KV_VALUE_OCTETS_MAX;
 /// Octets of what is said of the items: the longest keys and metadata, and some for the rest.
@@ -47,7 +52,8 @@ pub(crate) enum Question {
     List { namespace: KvNamespaceId, asked: KvListing },
     /// What the other replica has written.
     Merge(Vec<Version>),
-    /// What was taken since a number of that store.
+    /// What was taken since a number of that store, of the namespaces that the asker has as the server that is asked sees it. What
+    /// version 1 asked: it is answered, and asked of servers that do not know [`Self::ChangesAmong`].
     Changes { store: StoreId, since: Number },
     /// The rows of these numbers.
     Versions { store: StoreId, numbers: Vec<Number> },
@@ -55,6 +61,18 @@ pub(crate) enum Question {
     Forget(Vec<(KvNamespaceId, KvKey)>),
     /// There is something to take over.
     Nudge,
+    /// What was taken since a number of that store, of the namespaces that the asker has among these servers.
+    ChangesAmong { store: StoreId, since: Number, among: Among },
+}
+
+/// The list of servers by which the asker knows what it has. While a change of the list is rolled out the two differ: what one
+/// leaves out by its own list, the other would take for told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Among {
+    /// That of this digest, if both have it.
+    Digest(u64),
+    /// These.
+    Servers(Vec<ServerAbout>),
 }
 
 /// What it answers.
@@ -85,6 +103,19 @@ pub(crate) enum Refusal {
     /// No namespace of this id is known there.
     Unknown,
     NotUnderstood,
+    /// The server has another list of servers than that of the digest.
+    OtherServers,
+    /// A write is too far ahead of the server's clock: one of both is wrong.
+    Ahead(String),
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Ahead(ahead) => Self::Ahead(ahead.to_string()),
+            error => KvError::from(error).into(),
+        }
+    }
 }
 
 impl From<KvError> for Refusal {
@@ -126,6 +157,36 @@ enum Asked {
     Versions { store: StoreId, numbers: Vec<Number> },
     Forget(Vec<(Id, KvKey)>),
     Nudge,
+    ChangesAmong { store: StoreId, since: Number, among: SaidAmong },
+}
+
+#[derive(Serialize, Deserialize)]
+enum SaidAmong {
+    Digest(u64),
+    Servers(Vec<(NodeName, PopCode, RegionName)>),
+}
+
+impl SaidAmong {
+    fn of(among: &Among) -> Self {
+        match among {
+            Among::Digest(digest) => Self::Digest(*digest),
+            Among::Servers(servers) => {
+                let said = |it: &ServerAbout| (it.name.clone(), it.pop.clone(), it.region.clone());
+                Self::Servers(servers.iter().map(said).collect())
+            }
+        }
+    }
+
+    fn read(self) -> Result<Among, Malformed> {
+        Ok(match self {
+            Self::Digest(digest) => Among::Digest(digest),
+            Self::Servers(said) if said.len() > SERVERS_MAX => return Err(Malformed),
+            Self::Servers(said) => {
+                let about = |(name, pop, region)| ServerAbout { name, pop, region };
+                Among::Servers(said.into_iter().map(about).collect())
+            }
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -255,6 +316,9 @@ impl Question {
                 Asked::Forget(keys.iter().map(|(id, key)| (*id.as_bytes(), key.clone())).collect())
             }
             Self::Nudge => Asked::Nudge,
+            Self::ChangesAmong { store, since, among } => {
+                Asked::ChangesAmong { store: *store, since: *since, among: SaidAmong::of(among) }
+            }
         };
         values.write(&head)
     }
@@ -287,6 +351,9 @@ impl Question {
                 Self::Forget(keys.into_iter().map(|(namespace, key)| (id(namespace), key)).collect())
             }
             Asked::Nudge => Self::Nudge,
+            Asked::ChangesAmong { store, since, among } => {
+                Self::ChangesAmong { store, since, among: among.read()? }
+            }
         };
         rest.end(question)
     }

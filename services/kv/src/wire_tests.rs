@@ -97,3 +97,39 @@ fn a_value_of_the_longest_is_read_and_a_longer_one_is_not() {
     assert_eq!(found(octets + 1, metadata), Err(Malformed));
     assert_eq!(found(octets, metadata + 1), Err(Malformed));
 }
+
+#[test]
+fn what_version_1_says_stays_as_it_was() {
+    let head = |octets: &[u8]| {
+        let length = u32::try_from(octets.len()).expect("short");
+        Bytes::from([&length.to_be_bytes(), octets].concat())
+    };
+    let store = StoreId::default();
+    let changes = Question::Changes { store, since: Number(300) };
+    assert_eq!(changes.write(), head(&[&[4], &[0; 16][..], &[0xAC, 2]].concat()));
+    assert_eq!(Question::Nudge.write(), head(&[7]));
+    let feed = Answer::Feed(store, Feed { changes: Vec::new(), up_to: Number(300), has_more: true });
+    assert_eq!(feed.write(), head(&[&[3], &[0; 16][..], &[0, 0xAC, 2, 1]].concat()));
+    assert_eq!(Answer::Refused(Refusal::NotUnderstood).write(), head(&[5, 5]));
+    // What comes after it is what that version says of what it does not know.
+    assert_eq!(Question::read(head(&[200, 1])), Err(Malformed));
+}
+
+#[test]
+fn a_list_of_as_many_servers_as_there_may_be_is_read_and_of_one_more_is_not() {
+    let among = |count: usize| {
+        let about = |number| ServerAbout {
+            name: NodeName::parse(&format!("server-{number}")).expect("a name"),
+            pop: PopCode::parse("FRA").expect("a code"),
+            region: RegionName::parse("europe").expect("a region"),
+        };
+        let among = Among::Servers((0..count).map(about).collect());
+        Question::ChangesAmong { store: StoreId::default(), since: Number(1), among }
+    };
+    let question = among(SERVERS_MAX);
+    assert_eq!(Question::read(question.write()), Ok(question));
+    assert_eq!(Question::read(among(SERVERS_MAX + 1).write()), Err(Malformed));
+    let by_digest =
+        Question::ChangesAmong { store: StoreId::default(), since: Number(1), among: Among::Digest(7) };
+    assert_eq!(Question::read(by_digest.write()), Ok(by_digest));
+}

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::stamp::{Stamp, StampClock};
 
-const NEXT: &[u8] = b"next";
+pub(super) const NEXT: &[u8] = b"next";
 const CLOCK: &[u8] = b"clock";
 pub(super) const ID: &[u8] = b"id";
 
@@ -25,8 +25,9 @@ pub(crate) enum Job {
     Write(KvNamespaceId, Vec<(KvKey, Option<KvValue>)>),
     /// What another server has written.
     Merge(Vec<Version>),
-    /// What was taken over from another server, under a name of that.
-    Cursor(String, Cursor),
+    /// What was taken over from another server, under a name of that: before, and now. Not, if something else is noted meanwhile:
+    /// that nothing was ([`Store::revive`]).
+    Cursor(String, [Cursor; 2]),
 }
 
 /// What became of it.
@@ -34,7 +35,7 @@ pub(crate) enum Job {
 pub(crate) struct Done {
     /// Of [`Job::Write`]: the stamps, in the order of what was written.
     pub(crate) stamps: Vec<Stamp>,
-    /// How many rows were written: those that were not older than what was there.
+    /// How many rows, or cursors, were written: those that were not older than what was there.
     pub(crate) taken: usize,
 }
 
@@ -68,7 +69,7 @@ impl Store {
             match job {
                 Job::Write(namespace, writes) => {
                     for (key, value) in writes {
-                        let stamp = ledger.clock.next(now, &self.me);
+                        let stamp = ledger.clock.next(now, &self.me, self.ahead_ms_max)?;
                         done.stamps.push(stamp.clone());
                         let write = (*namespace, key, &stamp, value.as_ref());
                         done.taken += usize::from(self.write(&mut txn, &mut ledger, write, now)?);
@@ -76,16 +77,16 @@ impl Store {
                 }
                 Job::Merge(versions) => {
                     for Version { namespace, key, stamp, value } in versions {
-                        ledger
-                            .clock
-                            .see(stamp, now)
-                            .map_err(|ahead| StoreError::Broken(ahead.to_string()))?;
+                        ledger.clock.see(stamp, now)?;
                         let write = (*namespace, key, stamp, value.as_ref());
                         done.taken += usize::from(self.write(&mut txn, &mut ledger, write, now)?);
                     }
                 }
-                Job::Cursor(server, cursor) => {
-                    self.cursors.put(&mut txn, server.as_bytes(), &cursor.write())?;
+                Job::Cursor(server, [before, cursor]) => {
+                    if self.cursor_in(&txn, server)? == *before {
+                        self.cursors.put(&mut txn, server.as_bytes(), &cursor.write())?;
+                        done.taken += 1;
+                    }
                 }
             }
             all.push(done);

@@ -4,14 +4,11 @@ use heed::RoTxn;
 use proxima_model::{KvKey, KvNamespaceId};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, Version, damaged, row::Row};
+use super::{LOOKED_AT_MAX, Store, StoreError, Version, damaged, row::Row};
 use crate::{
     room::{Room, Taken},
     stamp::Stamp,
 };
-
-/// Rows that are looked at for one answer, whoever's they are.
-const LOOKED_AT_MAX: usize = 10_000;
 
 /// The place of a row in its store's order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -168,8 +165,11 @@ impl Store {
 
     /// What was taken over from a server.
     pub(crate) fn cursor(&self, server: &str) -> Result<Cursor, StoreError> {
-        let txn = self.env.read_txn()?;
-        let found = self.cursors.get(&txn, server.as_bytes())?;
+        self.cursor_in(&*self.env.read_txn()?, server)
+    }
+
+    pub(super) fn cursor_in(&self, txn: &RoTxn<'_>, server: &str) -> Result<Cursor, StoreError> {
+        let found = self.cursors.get(txn, server.as_bytes())?;
         Ok(found.and_then(Cursor::read).unwrap_or_default())
     }
 }

@@ -125,12 +125,13 @@ impl Index {
         let bound = |key: &'t [u8]| &key[..key.len().min(HEAD_OCTETS)];
         let in_namespace = |key: &[u8]| [&namespace.as_bytes()[..], key].concat();
         // From the entry of `after` itself on, which is passed over, or has others in its group.
-        let begin = in_namespace(bound(after.map_or(prefix, |after| after.max(prefix))));
+        let after = after.unwrap_or_default();
+        let begin = in_namespace(bound(after.max(prefix)));
         let within = in_namespace(bound(prefix));
         let range = (Bound::Included(&begin[..]), Bound::Unbounded);
         let heads = self.heads.range(txn, &range)?;
         let tails = self.tails;
-        let wanted = move |key: &[u8]| key.starts_with(prefix) && after.is_none_or(|after| key > after);
+        let wanted = move |key: &[u8]| key.starts_with(prefix) && key > after;
         Ok(heads
             .map(|found| found.map_err(StoreError::from))
             .take_while(move |found| found.as_ref().map_or(true, |(head, _)| head.starts_with(&within)))
@@ -142,7 +143,7 @@ impl Index {
                         Box::new(wanted(key).then_some(Ok(row)).into_iter())
                     }
                     Ok((head, group)) => {
-                        match group_scan(&tails, txn, (&head[..HEAD_OCTETS], group), after) {
+                        match group_scan(&tails, txn, (&head[..HEAD_OCTETS], group), [prefix, after]) {
                             Err(error) => Box::new(std::iter::once(Err(error))),
                             Ok(found) => Box::new(found.filter_map(move |found| match found {
                                 Ok((tail, row)) => {
@@ -170,18 +171,24 @@ impl Index {
 
 type Tails<'t> = Box<dyn Iterator<Item = Result<(&'t [u8], Number), StoreError>> + 't>;
 
-/// The ends of a group's keys, from that of `after` on, if that is one of them.
+/// The ends of those of a group's keys that begin so, from that of `after` on, if that is one of them.
 fn group_scan<'t>(
     tails: &Db,
     txn: &'t RoTxn<'_>,
     (head, group): (&[u8], Number),
-    after: Option<&[u8]>,
+    [prefix, after]: [&'t [u8]; 2],
 ) -> Result<Tails<'t>, StoreError> {
-    let first = after.and_then(|after| after.strip_prefix(head)).unwrap_or_default();
-    let (begin, end) = (tail_key(group, first), Number(group.0 + 1).octets());
+    let [prefix, after] = [prefix, after].map(|key| key.strip_prefix(head).unwrap_or_default());
+    let (begin, end) = (tail_key(group, after.max(prefix)), Number(group.0 + 1).octets());
     let found = tails.range(txn, &(Bound::Included(&begin[..]), Bound::Excluded(&end[..])))?;
-    Ok(Box::new(found.map(|found| {
+    let ends = found.map(|found| {
         let (key, row) = found?;
         Ok((key.get(size_of::<u64>()..).ok_or_else(|| damaged("the index"))?, number(row)?))
-    })))
+    });
+    // Who asks counts what it gets: all others of a large group would be looked at uncounted.
+    Ok(Box::new(
+        ends.take_while(move |end| {
+            end.as_ref().map_or(true, |(tail, _): &(&[u8], _)| tail.starts_with(prefix))
+        }),
+    ))
 }

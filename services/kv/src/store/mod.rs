@@ -7,7 +7,8 @@
 //! | `keys`, `keys_long` | namespace, key (`index.rs`) | the number of its row, if it has a value |
 //! | `gone`, `gone_long` | namespace, key | the number of its row, if it was deleted or has run out |
 //! | `due` | a time, a row's number | nothing: what is to be done then is seen from the row |
-//! | `cursors` | another server's name | what was taken over from it already |
+//! | `cursors` | another server's name, and by which list of servers | what was taken over from it already |
+//! | `swept` | a namespace that the log did not name | when it was swept |
 //! | `meta` | `next`, `clock`, `id` | the next number, the clock of stamps, the name of this store |
 //!
 //! A key has one row, under the number that its last write took. So `rows` in its order is what others have to be told: who has
@@ -43,18 +44,23 @@ use proxima_pipeline::{KvError, KvValue};
 pub(crate) use self::{
     commit::{Done, Job},
     feed::{Change, Cursor, Feed, Number, StoreId},
-    list::PAGE_KEYS_MAX,
+    list::{PAGE_KEYS_MAX, Part},
 };
 use self::{index::Index, row::Row};
-use crate::{room::Room, stamp::Stamp};
+use crate::{
+    room::Room,
+    stamp::{AHEAD_MS_MAX, Ahead, Stamp},
+};
 
 /// Readers at once, of two processes: more than there are threads that read.
 const READERS_MAX: u32 = 512;
 /// What may be used of the map by values, in eighths; the rest is for deletions, which must be possible where nothing else is,
 /// and for what LMDB copies of pages that others still read.
 const EIGHTHS_FOR_VALUES: usize = 7;
+/// Rows that are looked at in one go, for a feed or a listing, whoever's they are and whether or not they are told of.
+const LOOKED_AT_MAX: usize = 10_000;
 /// Databases.
-const DATABASES: u32 = 9;
+const DATABASES: u32 = 10;
 
 type Db = Database<'static, Bytes, Bytes>;
 
@@ -64,9 +70,15 @@ pub(crate) enum StoreError {
     /// Nothing more can be kept.
     #[error("{0}")]
     Full(String),
-    /// What lies there is not what was written, or cannot be read or written.
+    /// It cannot be read or written.
     #[error("{0}")]
     Broken(String),
+    /// What lies there is not what was written.
+    #[error("what lies in the store of keys and values is damaged: {0}")]
+    Damaged(&'static str),
+    /// A write is too far ahead of the clock, or what was written before is.
+    #[error(transparent)]
+    Ahead(#[from] Ahead),
     /// Too much is under way.
     #[error("too much is under way")]
     Busy,
@@ -100,6 +112,7 @@ impl From<StoreError> for KvError {
         match error {
             StoreError::Full(text) => Self::Full(text),
             StoreError::Broken(text) => Self::Broken(text),
+            StoreError::Damaged(_) | StoreError::Ahead(_) => Self::Broken(error.to_string()),
             StoreError::Busy => Self::Busy,
         }
     }
@@ -124,8 +137,11 @@ pub(crate) struct Store {
     gone: Index,
     due: Db,
     cursors: Db,
+    swept: Db,
     meta: Db,
     octets_max: usize,
+    /// How far the stamps of this store's own writes may be ahead of its clock.
+    ahead_ms_max: i64,
     me: NodeName,
     id: StoreId,
     /// Since when this process has seen that the log does not name a namespace of which something lies here.
@@ -158,19 +174,39 @@ impl Store {
             let mut open = |name| opener.create_database::<Bytes, Bytes>(txn, Some(name));
             let of_rows = (open("rows")?, open("pieces")?, open("due")?);
             let of_keys = [open("keys")?, open("keys_long")?, open("gone")?, open("gone_long")?];
-            let others = (open("cursors")?, open("meta")?);
+            let others = (open("cursors")?, open("swept")?, open("meta")?);
             Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit((of_rows, of_keys, others)))
         })?;
         let opened = opened.commit().expect("the closure above only commits");
-        let ((rows, pieces, due), [keys, keys_long, gone, gone_long], (cursors, meta)) = opened;
+        let ((rows, pieces, due), [keys, keys_long, gone, gone_long], (cursors, swept, meta)) = opened;
         let keys = Index { heads: keys, tails: keys_long };
         let gone = Index { heads: gone, tails: gone_long };
         let (id, absent) = (StoreId::default(), Mutex::default());
         let me = me.clone();
-        let mut store =
-            Self { env, rows, pieces, keys, gone, due, cursors, meta, octets_max, me, id, absent };
+        let mut store = Self {
+            env,
+            rows,
+            pieces,
+            keys,
+            gone,
+            due,
+            cursors,
+            swept,
+            meta,
+            octets_max,
+            ahead_ms_max: AHEAD_MS_MAX,
+            me,
+            id,
+            absent,
+        };
         store.id = store.settle_id()?;
         Ok(store)
+    }
+
+    /// A store whose writes nobody else has to take: that of a server that is alone. Its own order is all that matters there, and
+    /// it goes on where a clock that was far ahead has been set right.
+    pub(crate) fn alone(self) -> Self {
+        Self { ahead_ms_max: i64::MAX, ..self }
     }
 
     /// The name of this store, which it got when it was made.
@@ -264,8 +300,8 @@ pub(crate) fn exercise(octets: &[u8]) {
     row::exercise(octets);
 }
 
-fn damaged(what: &str) -> StoreError {
-    StoreError::Broken(format!("what lies in the store of keys and values is damaged: {what}"))
+const fn damaged(what: &'static str) -> StoreError {
+    StoreError::Damaged(what)
 }
 
 #[cfg(test)]

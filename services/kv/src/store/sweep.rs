@@ -1,7 +1,7 @@
 //! Upkeep: what has run out, deletions that nobody needs to be told any more, and what lies there of namespaces that are gone.
 //! Bounded: each call does so many rows at most, in one transaction, and says whether there is more.
 
-use std::{collections::HashSet, sync::PoisonError};
+use std::sync::PoisonError;
 
 use heed::{RoTxn, RwTxn};
 use proxima_model::{KvKey, KvNamespaceId, Timestamp};
@@ -14,6 +14,9 @@ pub(crate) const DELETIONS_KEPT_MS: i64 = 7 * 24 * 3_600 * 1_000;
 /// How long the values of a namespace are kept that the log does not name, in milliseconds: an hour. It may have been made a
 /// moment ago, and the deletion of one may be reverted.
 pub(crate) const NAMELESS_KEPT_MS: i64 = 3_600 * 1_000;
+/// How long it is remembered that a namespace was swept, in milliseconds: as long as another server may be away and come back with
+/// what it has of it.
+const SWEPT_KEPT_MS: i64 = DELETIONS_KEPT_MS;
 /// Rows of one transaction.
 pub(crate) const SWEPT_AT_ONCE: usize = 1_000;
 
@@ -35,25 +38,46 @@ impl Store {
     /// What is due at this time: values that have run out become deletions, deletions that are old enough go. How many.
     pub(crate) fn sweep_due(&self, now: Timestamp) -> Result<usize, StoreError> {
         let mut txn = self.env.write_txn()?;
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or_default();
         let mut found = Vec::new();
         for entry in self.due.iter(&txn)?.take(SWEPT_AT_ONCE) {
             let (key, _) = entry?;
-            let (at_ms, number) = key.split_first_chunk().ok_or_else(|| damaged("what is due"))?;
-            let number = number.first_chunk().ok_or_else(|| damaged("what is due"))?;
-            if u64::from_be_bytes(*at_ms) > u64::try_from(now.as_millis()).unwrap_or_default() {
+            // An entry that is cut short is due, whenever: it goes.
+            if key.first_chunk().is_some_and(|at_ms| u64::from_be_bytes(*at_ms) > now_ms) {
                 break;
             }
-            found.push(Number(u64::from_be_bytes(*number)));
+            found.push(key.to_vec());
         }
         let mut ledger = self.ledger(&txn)?;
-        for number in &found {
-            self.end(&mut txn, &mut ledger, *number)?;
+        for entry in &found {
+            match self.whole(&txn, entry) {
+                Ok(number) => self.end(&mut txn, &mut ledger, number)?,
+                // It would stop all upkeep at this place for ever.
+                Err(error @ StoreError::Damaged(_)) => {
+                    tracing::warn!(%error, "what was to be done about a row is forgotten");
+                    self.due.delete(&mut txn, entry)?;
+                }
+                Err(error) => return Err(error),
+            }
         }
         if !found.is_empty() {
             self.keep(&mut txn, &ledger)?;
             txn.commit()?;
         }
         Ok(found.len())
+    }
+
+    /// The number of the row that an entry of what is due speaks of, if that can be read with all that belongs to it: before
+    /// anything of it is changed.
+    fn whole(&self, txn: &RoTxn<'_>, entry: &[u8]) -> Result<Number, StoreError> {
+        let (_, number) = entry.split_first_chunk::<8>().ok_or_else(|| damaged("what is due"))?;
+        let number = Number(u64::from_be_bytes(number.try_into().map_err(|_| damaged("what is due"))?));
+        let row = Row::read(self.row_octets(txn, number)?)?;
+        let key = KvKey::parse(row.key).map_err(|_| damaged("a key"))?;
+        for index in [&self.keys, &self.gone] {
+            index.find(txn, (row.namespace(), &key))?;
+        }
+        Ok(number)
     }
 
     /// A row whose time has come.
@@ -79,17 +103,59 @@ impl Store {
     /// for long. How many rows were swept.
     pub(crate) fn sweep_nameless(
         &self,
-        named: &HashSet<KvNamespaceId>,
+        is_named: impl Fn(KvNamespaceId) -> bool,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
         let txn = self.env.read_txn()?;
         let there = self.namespaces(&txn)?;
         drop(txn);
-        let Some(namespace) = self.over(&there, named, now) else { return Ok(0) };
+        let Some(namespace) = self.over(&there, &is_named, now) else { return Ok(0) };
         let mut txn = self.env.write_txn()?;
+        // Who writes looks whether it is named before: what was written before this transaction shows by that.
+        if is_named(namespace) {
+            return Ok(0);
+        }
         let swept = self.sweep_namespace(&mut txn, namespace)?;
+        self.swept.put(&mut txn, namespace.as_bytes(), &now.as_millis().to_be_bytes())?;
         txn.commit()?;
         Ok(swept)
+    }
+
+    /// Whether one that was swept is named again: its deletion was reverted, or this server was cut off from the log for longer
+    /// than that. Others may have it still, and tell nothing that they have told: it is forgotten what was taken over from them.
+    /// Not as soon as it is swept: it would be taken over again from who sweeps it a moment later, and by that one from here,
+    /// and never be gone.
+    pub(crate) fn revive(
+        &self,
+        is_named: impl Fn(KvNamespaceId) -> bool,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (mut over, mut is_back) = (Vec::new(), false);
+        let txn = self.env.read_txn()?;
+        for entry in self.swept.iter(&txn)? {
+            let (id, at_ms) = entry?;
+            let (id, at_ms) =
+                id.first_chunk().zip(at_ms.first_chunk()).ok_or_else(|| damaged("what was swept"))?;
+            let is_named = is_named(KvNamespaceId::from_bytes(*id));
+            let is_old = i64::from_be_bytes(*at_ms).saturating_add(SWEPT_KEPT_MS) <= now.as_millis();
+            if is_named || is_old {
+                over.push(*id);
+                is_back |= is_named;
+            }
+        }
+        drop(txn);
+        if over.is_empty() {
+            return Ok(false);
+        }
+        let mut txn = self.env.write_txn()?;
+        for id in over {
+            self.swept.delete(&mut txn, &id)?;
+        }
+        if is_back {
+            self.cursors.clear(&mut txn)?;
+        }
+        txn.commit()?;
+        Ok(is_back)
     }
 
     /// One that has not been among them for long. This process counts by itself: while a server was away, a deletion may have
@@ -97,10 +163,10 @@ impl Store {
     fn over(
         &self,
         there: &[KvNamespaceId],
-        named: &HashSet<KvNamespaceId>,
+        is_named: impl Fn(KvNamespaceId) -> bool,
         now: Timestamp,
     ) -> Option<KvNamespaceId> {
-        let nameless: Vec<_> = there.iter().filter(|namespace| !named.contains(namespace)).collect();
+        let nameless: Vec<_> = there.iter().filter(|namespace| !is_named(**namespace)).collect();
         let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
         absent.retain(|namespace, _| nameless.binary_search(&namespace).is_ok());
         for namespace in nameless {

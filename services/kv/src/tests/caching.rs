@@ -17,8 +17,7 @@ impl World {
     /// A key for which `asker` asks `near` first.
     fn key_near(&self, id: KvNamespaceId, asker: &str, near: &str) -> String {
         let is_so = |text: &String| {
-            place::near(&self.network.about, &name(asker), id, &key(text))
-                .is_some_and(|it| it.name == name(near))
+            place::near(&self.about, &name(asker), id, &key(text)).is_some_and(|it| it.name == name(near))
         };
         (0..100).map(|number| format!("key {number}")).find(is_so).expect("one of a hundred")
     }
@@ -145,6 +144,30 @@ async fn where_no_replica_is_reached_what_has_run_out_is_given_for_an_hour_and_t
     assert!(matches!(world.get("fra1", id, "other", MINUTE).await, Err(KvError::Unreachable(_))));
     pass(STALE_MAX).await;
     assert!(matches!(world.get("fra1", id, "k", MINUTE).await, Err(KvError::Unreachable(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_other_replica_tells_is_as_old_as_what_it_took_over_from_the_home() {
+    let world = World::new(&[("fra1", "FRA"), ("ams1", "AMS"), ("sin1", "SIN"), ("sin2", "SIN")]).await;
+    let id = world.namespace("ams1", "sin1");
+    let near = world.key_near(id, "sin2", "sin1");
+    world.put("fra1", id, &near, "1").await.expect("written");
+    settle().await;
+    // It misses a write, and does not take it over: what it has, it has known since it was started.
+    world.meet(Some(|server, question| match question {
+        Question::Merge(_) if server == "sin1" => Some(Met::Nothing),
+        Question::ChangesAmong { .. } if server == "ams1" => Some(Met::Nothing),
+        _ => None,
+    }));
+    world.put("fra1", id, &near, "2").await.expect("written");
+    pass(Duration::from_secs(45)).await;
+    assert_eq!(world.get("sin2", id, &near, MINUTE).await, found("1"));
+    let half = KvRead::Cached(Duration::from_secs(30));
+    assert_eq!(world.get("sin1", id, &near, half).await, found("2"));
+    pass(Duration::from_secs(15)).await;
+    for server in ["sin1", "sin2"] {
+        assert_eq!(world.get(server, id, &near, MINUTE).await, found("2"), "{server}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,9 +2,6 @@
 
 use super::*;
 
-/// Longer than it takes until servers have told each other what they missed.
-const CAUGHT_UP: Duration = Duration::from_secs(25);
-
 impl World {
     /// Starts all servers anew, as a network of these.
     async fn restart_as(&mut self, about: Vec<ServerAbout>) {
@@ -12,16 +9,11 @@ impl World {
         for server in &running {
             self.kill(server.as_str()).await;
         }
-        self.network = Arc::new(Network { about: about.clone(), ..Network::default() });
-        for server in &about {
+        self.about = about;
+        for server in self.about.clone() {
             self.start(server.name.as_str());
         }
         pass(Duration::from_secs(2)).await;
-    }
-
-    /// What is written at this moment comes after what was written before.
-    fn later(&self, ms: i64) {
-        self.clock.set(Timestamp::from_millis(NOW.as_millis() + ms));
     }
 }
 
@@ -134,6 +126,31 @@ async fn a_server_that_has_just_started_is_no_home_before_it_has_taken_over_what
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_cannot_take_over_what_it_missed_is_no_home_as_long_as_the_one_that_has_it_is_there() {
+    let mut world = World::of_four().await;
+    let id = world.namespace("ams1", "sin1");
+    world.put("fra1", id, "k", "1").await.expect("written");
+    world.kill("ams1").await;
+    let large = |number: usize| KvPair {
+        key: key(&number.to_string()),
+        value: KvValue { value: vec![0; 1 << 20].into(), metadata: None, expires: None },
+    };
+    world.port("fra1").put(id, (0..12).map(large).collect()).await.expect("written");
+    world.put("fra1", id, "k", "2").await.expect("written");
+    world.small.insert(name("ams1"));
+    world.start("ams1");
+    pass(Duration::from_secs(60)).await;
+    for server in ["ams1", "fra2"] {
+        assert_eq!(world.get(server, id, "k", KvRead::Latest).await, found("2"), "{server}");
+    }
+    assert_eq!(world.stored("ams1", id, "k").await.as_deref(), Some("1"), "it was full before it came there");
+    // What it has is better than nothing.
+    world.kill("sin1").await;
+    pass(CAUGHT_UP).await;
+    assert_eq!(world.get("fra2", id, "k", KvRead::Latest).await, found("1"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn both_sides_of_a_parted_network_take_writes_and_agree_afterwards_upon_the_later_ones() {
     let world = World::of_four().await;
     let id = world.namespace("ams1", "sin1");
@@ -225,10 +242,41 @@ async fn what_lies_in_a_namespace_that_was_deleted_is_swept_by_every_server_that
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_swept_is_taken_over_from_who_has_it_when_its_namespace_is_named_again_and_not_before() {
+    let world = World::of_four().await;
+    let id = world.namespace("ams1", "sin1");
+    world.put("fra1", id, "k", "1").await.expect("written");
+    pass(CAUGHT_UP).await;
+    // The other one's replica of the log is behind.
+    world.kv("ams1").named.apply(Renamed::Some(vec![(id, false)]));
+    pass(Duration::from_secs(20)).await;
+    world.later(3_600_000);
+    pass(Duration::from_secs(60)).await;
+    assert_eq!(world.stored("ams1", id, "k").await, None);
+    world.kv("ams1").named.apply(Renamed::Some(vec![(id, true)]));
+    pass(CAUGHT_UP).await;
+    assert_eq!(world.stored("ams1", id, "k").await.as_deref(), Some("1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lies_in_namespaces_that_are_gone_is_swept_also_where_what_has_run_out_cannot_be() {
+    let world = World::new(&[("fra1", "FRA")]).await;
+    let id = KvNamespaceId::from_bytes([1; 16]);
+    world.put("fra1", id, "k", "1").await.expect("written");
+    let kv = world.kv("fra1");
+    kv.own.read(|store, _| store.damage()).await.expect("written");
+    kv.named.apply(Renamed::Some(vec![(id, false)]));
+    pass(Duration::from_secs(20)).await;
+    world.later(3_600_000);
+    pass(Duration::from_secs(20)).await;
+    assert_eq!(world.stored("fra1", id, "k").await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_is_added_takes_over_its_share_and_what_one_had_that_is_taken_out_moves_to_others() {
     let mut world = World::new(&[("fra1", "FRA"), ("ams1", "AMS")]).await;
-    let two = world.network.about.clone();
-    let three = World::new(&[("fra1", "FRA"), ("ams1", "AMS"), ("sin1", "SIN")]).await.network.about.clone();
+    let two = world.about.clone();
+    let three = World::new(&[("fra1", "FRA"), ("ams1", "AMS"), ("sin1", "SIN")]).await.about.clone();
     let is_moved = |id: &KvNamespaceId| place::replicas(&three, *id)[0].name == name("sin1");
     let moved: Vec<_> = world.named.iter().copied().filter(is_moved).take(8).collect();
     for id in &moved {

@@ -1,8 +1,11 @@
 //! Several servers in one process, joined by links that the tests cut. Time is tokio's, paused; the wall clock is the tests'.
 
 mod caching;
+mod clocks;
 mod losses;
 mod single;
+mod slow;
+mod upgrades;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,11 +34,14 @@ use crate::{
     port::Port,
     service,
     store::Store,
-    wire::{BODY_OCTETS_MAX, Question},
+    wire::{Answer, BODY_OCTETS_MAX, Question, Refusal},
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const MINUTE: KvRead = KvRead::Cached(Duration::from_secs(60));
+
+/// Longer than it takes until servers have told each other what they missed.
+const CAUGHT_UP: Duration = Duration::from_secs(25);
 
 /// A store that ten values of a MiB fill.
 const SMALL_OCTETS: u64 = 8 << 20;
@@ -43,13 +49,27 @@ const SMALL_OCTETS: u64 = 8 << 20;
 /// Whether a question is lost on its way.
 type Loses = fn(&Question) -> bool;
 
+/// What becomes of a question to a server, if it does not simply get there.
+type Meets = fn(&str, &Question) -> Option<Met>;
+
+/// See [`Meets`].
+#[derive(Clone, Copy)]
+enum Met {
+    /// It is not answered.
+    Nothing,
+    /// The server's version does not have the service.
+    NoService,
+    /// The server's version does not know the question.
+    NotUnderstood,
+}
+
 /// All links.
 #[derive(Default)]
 struct Network {
-    about: Vec<ServerAbout>,
     answering: Mutex<HashMap<NodeName, Arc<dyn AnswersServers>>>,
     cut: Mutex<HashSet<(NodeName, NodeName)>>,
     loses: Mutex<Option<Loses>>,
+    meets: Mutex<Option<Meets>>,
     /// Who has it for writing holds up all questions.
     gate: tokio::sync::RwLock<()>,
     /// Questions that came through, by who was asked.
@@ -59,12 +79,13 @@ struct Network {
 /// The network as one server sees it.
 struct Link {
     network: Arc<Network>,
+    about: Vec<ServerAbout>,
     me: NodeName,
 }
 
 impl Servers for Link {
     fn all(&self) -> &[ServerAbout] {
-        &self.network.about
+        &self.about
     }
 
     fn me(&self) -> &NodeName {
@@ -88,6 +109,16 @@ impl Servers for Link {
             let is_lost = network.loses.lock().expect("no panic").is_some_and(|loses| loses(&question));
             let answers = network.answering.lock().expect("no panic").get(server).cloned();
             let Some(answers) = answers.filter(|_| !is_cut && !is_lost) else { return Err(NoAnswer::Lost) };
+            let meets = *network.meets.lock().expect("no panic");
+            match meets.and_then(|meets| meets(server.as_str(), &question)) {
+                None => {}
+                Some(Met::Nothing) => std::future::pending().await,
+                Some(Met::NoService) => return Err(NoAnswer::Declined),
+                Some(Met::NotUnderstood) => {
+                    let refused = Answer::Refused(Refusal::NotUnderstood).write();
+                    return Ok(Response::new(Body::full(refused)));
+                }
+            }
             network.asked.lock().expect("no panic").push((server.clone(), question));
             let answer = answers.answer(&self.me, Request::from_parts(parts, Body::full(octets))).await;
             let (parts, body) = answer.into_parts();
@@ -107,7 +138,11 @@ struct Server {
 struct World {
     folder: tempfile::TempDir,
     network: Arc<Network>,
+    /// Servers, as one knows them that is started now.
+    about: Vec<ServerAbout>,
     clock: Arc<SimulatedClock>,
+    /// Clocks of servers that are wrong, from when these are started.
+    wrong: HashMap<NodeName, Arc<SimulatedClock>>,
     servers: HashMap<NodeName, Server>,
     named: HashSet<KvNamespaceId>,
     /// Servers that have next to no room, and those whose store is to be found damaged.
@@ -145,11 +180,12 @@ impl World {
             pop: PopCode::parse(pop).expect("a code"),
             region: RegionName::parse("europe").expect("a region"),
         };
-        let network = Network { about: servers.iter().map(about).collect(), ..Network::default() };
         let mut world = Self {
             folder: tempfile::tempdir().expect("a folder"),
-            network: Arc::new(network),
+            network: Arc::default(),
+            about: servers.iter().map(about).collect(),
             clock: Arc::new(SimulatedClock::new(NOW)),
+            wrong: HashMap::new(),
             servers: HashMap::new(),
             named: (0..=255).map(|number| KvNamespaceId::from_bytes([number; 16])).collect(),
             small: HashSet::new(),
@@ -174,8 +210,10 @@ impl World {
             if self.small.contains(&me) { SMALL_OCTETS } else { KvConfig::default().store_bytes_max };
         let store = Store::open(&self.folder.path().join(server), octets, &me);
         assert_eq!(store.is_err(), self.damaged.contains(&me), "{:?}", store.err());
-        let link = Arc::new(Link { network: Arc::clone(&self.network), me: me.clone() });
-        let kv = Kv::new(&KvConfig::default(), store, link, self.clock.clone(), Metrics::default());
+        let (network, about) = (Arc::clone(&self.network), self.about.clone());
+        let link = Arc::new(Link { network, about, me: me.clone() });
+        let clock = self.wrong.get(&me).unwrap_or(&self.clock).clone();
+        let kv = Kv::new(&KvConfig::default(), store, link, clock, Metrics::default());
         kv.named.apply(Renamed::All(self.named.clone()));
         let stop = CancellationToken::new();
         let running = service::run(&kv, &stop);
@@ -215,6 +253,15 @@ impl World {
         *self.network.loses.lock().expect("no panic") = loses;
     }
 
+    fn meet(&self, meets: Option<Meets>) {
+        *self.network.meets.lock().expect("no panic") = meets;
+    }
+
+    /// What is written at this moment comes after what was written before.
+    fn later(&self, ms: i64) {
+        self.clock.set(Timestamp::from_millis(NOW.as_millis() + ms));
+    }
+
     /// What was asked since this was called last.
     fn asked(&self) -> Vec<(NodeName, Question)> {
         std::mem::take(&mut *self.network.asked.lock().expect("no panic"))
@@ -231,7 +278,7 @@ impl World {
     /// A namespace whose home is the first of these, and the other one its other replica.
     fn namespace(&self, home: &str, other: &str) -> KvNamespaceId {
         let is_so = |id: &KvNamespaceId| {
-            let replicas = place::replicas(&self.network.about, *id);
+            let replicas = place::replicas(&self.about, *id);
             replicas.iter().map(|server| server.name.as_str()).eq([home, other])
         };
         let mut all: Vec<_> = self.named.iter().copied().collect();

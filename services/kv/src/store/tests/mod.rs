@@ -1,5 +1,7 @@
 //! A store in a folder of its own; the tests say what time it is.
 
+mod upkeep;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -7,10 +9,7 @@ use proxima_model::limits;
 use proxima_pipeline::KvListing;
 
 use super::*;
-use crate::{
-    room::ROOM_OCTETS,
-    store::sweep::{DELETIONS_KEPT_MS, NAMELESS_KEPT_MS, SWEPT_AT_ONCE},
-};
+use crate::room::ROOM_OCTETS;
 
 const MIB: u64 = 1 << 20;
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -52,6 +51,18 @@ fn later(ms: i64) -> Timestamp {
 }
 
 impl Store {
+    /// Holds up all who write, until it is dropped.
+    pub(crate) fn hold(&self) -> heed::RwTxn<'_> {
+        self.env.write_txn().expect("writable")
+    }
+
+    /// Damages what numbers are given by.
+    pub(crate) fn damage(&self) -> Result<(), StoreError> {
+        let mut txn = self.env.write_txn()?;
+        self.meta.put(&mut txn, commit::NEXT, b"x")?;
+        Ok(txn.commit()?)
+    }
+
     fn put(&self, text: &str, value: Option<KvValue>, now: Timestamp) -> Result<Done, StoreError> {
         self.commit(&[Job::Write(namespace(1), vec![(key(text), value)])], now).remove(0)
     }
@@ -63,7 +74,8 @@ impl Store {
 
     fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> (Vec<String>, bool) {
         let asked = KvListing { prefix: prefix.to_owned(), after: after.map(key), limit };
-        let page = self.list(namespace(1), &asked, NOW).expect("readable");
+        let part = self.list(namespace(1), &asked, NOW).expect("readable");
+        let Part::Page(page) = part else { panic!("{part:?}") };
         (page.keys.into_iter().map(|listed| listed.key.into()).collect(), page.has_more)
     }
 
@@ -208,91 +220,16 @@ fn keys_are_listed_in_the_order_of_their_octets_page_by_page_whatever_their_leng
     assert_eq!(store.page("a/", Some("a/1"), 10).0, ["a/2"]);
     assert_eq!(store.page("a/", Some("A"), 10).0, ["a/1", "a/2"], "a cursor before the prefix");
     assert_eq!(store.page("a/", Some("b"), 10).0, Vec::<String>::new());
+    assert_eq!(store.page("", None, 0), (Vec::new(), false), "there is no cursor to what would be more");
     let long = format!("{stem}a");
     assert_eq!(store.page(&long, None, 10).0, [long.clone(), format!("{stem}ab")]);
     assert_eq!(store.page(&long, Some(&long), 10).0, [format!("{stem}ab")]);
+    assert_eq!(store.page(&long, Some("A"), 10).0, [long.clone(), format!("{stem}ab")]);
+    assert_eq!(store.page(&format!("{stem}z"), Some(&long), 10).0, [format!("{stem}zzzzzzzzzzzzzzzzzz")]);
     for text in &all {
         store.put(text, None, NOW).expect("deleted");
     }
     assert_eq!(store.page("", None, 10), (Vec::new(), false));
-}
-
-#[test]
-fn what_has_run_out_is_not_there_before_it_is_swept_nor_after_and_is_remembered_as_gone() {
-    let folder = Folder::new();
-    let store = folder.open();
-    let expiring = KvValue { expires: Some(later(60_000)), ..value(vec![0; 5_000]) };
-    let stamp = store.put("k", Some(expiring.clone()), NOW).expect("written").stamps.remove(0);
-    store.put("stays", Some(value("x")), NOW).expect("written");
-    assert_eq!(store.sweep_due(later(59_999)), Ok(0));
-    assert_eq!(store.value_of("k", later(59_999)), Some(expiring));
-    assert_eq!(store.value_of("k", later(60_000)), None);
-    assert_eq!(store.sweep_due(later(60_000)), Ok(1));
-    assert_eq!(store.counts(), [2, 0, 2, 1]);
-    // What another server wrote before must not come back by it.
-    let older = Version {
-        namespace: namespace(1),
-        key: key("k"),
-        stamp: Stamp { at_ms: stamp.at_ms - 1, ..stamp },
-        value: Some(value("older")),
-    };
-    assert_eq!(store.commit(&[Job::Merge(vec![older])], later(60_000)), [Ok(Done::default())]);
-    assert_eq!(store.value_of("k", NOW), None);
-    assert_eq!(store.sweep_due(later(60_000 + DELETIONS_KEPT_MS - 1)), Ok(0));
-    assert_eq!(store.sweep_due(later(60_000 + DELETIONS_KEPT_MS)), Ok(1));
-    assert_eq!(store.counts(), [1, 0, 1, 0]);
-    assert_eq!(store.value_of("stays", NOW), Some(value("x")));
-}
-
-#[test]
-fn a_deletion_that_nobody_remembers_any_more_does_not_come_back_from_who_does() {
-    let folder = Folder::new();
-    let store = folder.open();
-    let deletion = Version { namespace: namespace(1), key: key("k"), stamp: at(1, "b"), value: None };
-    let now = later(1 + DELETIONS_KEPT_MS);
-    assert_eq!(store.commit(&[Job::Merge(vec![deletion.clone()])], now), [Ok(Done::default())]);
-    assert_eq!(store.counts(), [0; 4]);
-    // What it deletes goes, however old it is.
-    let older = Version { stamp: at(0, "b"), value: Some(value("x")), ..deletion.clone() };
-    store.commit(&[Job::Merge(vec![older])], now)[0].as_ref().expect("written");
-    store.commit(&[Job::Merge(vec![deletion])], now)[0].as_ref().expect("written");
-    assert_eq!(store.value_of("k", now), None);
-    assert_eq!(store.counts(), [0; 4]);
-}
-
-#[test]
-fn what_lies_in_a_namespace_that_the_log_does_not_name_goes_after_a_while_and_in_steps() {
-    let folder = Folder::new();
-    let store = folder.open();
-    let writes =
-        (0..SWEPT_AT_ONCE + 10).map(|number| (key(&format!("{number}")), Some(value("x")))).collect();
-    store.commit(&[Job::Write(namespace(1), writes)], NOW)[0].as_ref().expect("written");
-    store.commit(&[Job::Write(namespace(2), vec![(key("stays"), Some(value("x")))])], NOW)[0]
-        .as_ref()
-        .expect("written");
-    let (both, one) = ([namespace(1), namespace(2)].into(), [namespace(2)].into());
-    assert_eq!(store.sweep_nameless(&one, NOW), Ok(0));
-    // It is named again: the time begins anew.
-    assert_eq!(store.sweep_nameless(&both, later(NAMELESS_KEPT_MS)), Ok(0));
-    assert_eq!(store.sweep_nameless(&one, later(NAMELESS_KEPT_MS)), Ok(0));
-    assert_eq!(store.sweep_nameless(&one, later(2 * NAMELESS_KEPT_MS - 1)), Ok(0));
-    let over = later(2 * NAMELESS_KEPT_MS);
-    let swept: Vec<_> = (0..3).map(|_| store.sweep_nameless(&one, over).expect("swept")).collect();
-    assert_eq!(swept, [SWEPT_AT_ONCE, 10, 0]);
-    assert_eq!(store.counts(), [1, 0, 1, 0]);
-}
-
-#[test]
-fn a_process_sweeps_no_namespace_that_it_has_not_itself_missed_for_long() {
-    let folder = Folder::new();
-    let store = folder.open();
-    store.put("a", Some(value("x")), NOW).expect("written");
-    assert_eq!(store.sweep_nameless(&[].into(), NOW), Ok(0));
-    drop(store);
-    let store = folder.open();
-    assert_eq!(store.sweep_nameless(&[].into(), later(2 * NAMELESS_KEPT_MS)), Ok(0));
-    assert_eq!(store.sweep_nameless(&[].into(), later(3 * NAMELESS_KEPT_MS - 1)), Ok(0));
-    assert_eq!(store.sweep_nameless(&[].into(), later(3 * NAMELESS_KEPT_MS)), Ok(1));
 }
 
 #[test]
@@ -323,7 +260,10 @@ fn a_feed_tells_each_key_once_under_its_last_number_and_goes_on_where_it_ended()
     let (versions, done, _) = store.versions(&numbers, 1_000, &room).expect("readable");
     assert_eq!((versions.len(), done), (1, 2), "what was overwritten is told under its new number");
     let cursor = Cursor { store: store.id(), up_to: Number(7) };
-    other.commit(&[Job::Cursor("a".to_owned(), cursor)], NOW)[0].as_ref().expect("written");
+    for (before, taken) in [(Cursor::default(), 1), (Cursor::default(), 0), (cursor, 1)] {
+        let job = Job::Cursor("a".to_owned(), [before, cursor]);
+        assert_eq!(other.commit(&[job], NOW)[0].as_ref().map(|done| done.taken), Ok(taken));
+    }
     assert_eq!((other.cursor("a"), other.cursor("b")), (Ok(cursor), Ok(Cursor::default())));
 }
 
@@ -338,7 +278,7 @@ fn a_write_from_far_ahead_is_refused_and_none_of_its_message_is_written() {
         value: Some(value("x")),
     };
     let jobs = [Job::Merge(vec![version("a", 0), version("b", crate::stamp::AHEAD_MS_MAX + 1)])];
-    assert!(store.commit(&jobs, NOW)[0].is_err());
+    assert!(matches!(store.commit(&jobs, NOW)[0], Err(StoreError::Ahead(_))));
     assert_eq!(store.counts(), [0; 4]);
 }
 
