@@ -9,9 +9,10 @@ use proxima_model::{
     Account, AcmeOrder, CacheSettings, CacheTag, ClientAuthentication, ClientAuthority, DnsName, Entity,
     IncomingTransfers, Key, Node, NodeName, OutgoingTransfers, Pop, PopCode, Purge, Record, RecordData,
     RecordType, RegionName, RoutePattern, RuleExpression, Ruleset, SecondaryZone, Setting, TransferAcl,
-    TransferNotices, TransferPeer, TransferredRecord, TxtData, UrlPrefix, Worker, WorkerContent,
-    WorkerContentUse, WorkerDeployment, WorkerDomain, WorkerHost, WorkerName, WorkerRoute, WorkerTriggers,
-    WorkerUsage, WorkerVersion, WorkerVersionId, Zone, ZoneId, ZoneIndex, ZoneName, ZoneNotice, ZoneSettings,
+    TransferNotices, TransferPeer, TransferredRecord, TxtData, UrlPrefix, Worker, WorkerAsset,
+    WorkerAssetSession, WorkerContent, WorkerContentUse, WorkerDeployment, WorkerDomain, WorkerHost,
+    WorkerName, WorkerRoute, WorkerTriggers, WorkerUsage, WorkerVersion, WorkerVersionId, Zone, ZoneId,
+    ZoneIndex, ZoneName, ZoneNotice, ZoneSettings,
 };
 
 /// Octets of a name on the wire (RFC 1035, 2.3.4).
@@ -144,6 +145,8 @@ fn entities(text: &str) {
         TransferPeer,
         TransferredRecord,
         Worker,
+        WorkerAsset,
+        WorkerAssetSession,
         WorkerContent,
         WorkerContentUse,
         WorkerDeployment,

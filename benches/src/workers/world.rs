@@ -88,6 +88,7 @@ fn version(account: AccountId, worker: &WorkerName, number: u64, hash: ContentHa
         bindings: Vec::new(),
         modules: vec![WorkerModule { name: main, kind: ModuleKind::EsModule, octets, hash }],
         cpu_ms_max: None,
+        assets: None,
     })
 }
 

@@ -67,6 +67,10 @@ pub enum Kind {
     WorkerContent,
     /// [`WorkerContentUse`](crate::WorkerContentUse): `worker_content_use/ACCOUNT/HASH`.
     WorkerContentUse,
+    /// [`WorkerAsset`](crate::WorkerAsset): `worker_asset/ACCOUNT/HASH`.
+    WorkerAsset,
+    /// [`WorkerAssetSession`](crate::WorkerAssetSession): `worker_asset_session/ACCOUNT/MANIFEST`.
+    WorkerAssetSession,
     /// [`WorkerUsage`](crate::WorkerUsage): `worker_usage/ACCOUNT`.
     WorkerUsage,
     /// [`WorkerRoute`](crate::WorkerRoute): `worker_route/ZONE/ID`.
@@ -93,7 +97,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::Account,
         Self::Zone,
         Self::ZoneName,
@@ -124,6 +128,8 @@ impl Kind {
         Self::WorkerSecrets,
         Self::WorkerContent,
         Self::WorkerContentUse,
+        Self::WorkerAsset,
+        Self::WorkerAssetSession,
         Self::WorkerUsage,
         Self::WorkerRoute,
         Self::WorkerDomain,
@@ -170,6 +176,8 @@ impl Kind {
             Self::WorkerSecrets => "worker_secret",
             Self::WorkerContent => "worker_content",
             Self::WorkerContentUse => "worker_content_use",
+            Self::WorkerAsset => "worker_asset",
+            Self::WorkerAssetSession => "worker_asset_session",
             Self::WorkerUsage => "worker_usage",
             Self::WorkerRoute => "worker_route",
             Self::WorkerDomain => "worker_domain",

@@ -88,10 +88,12 @@ pub use transfer::{
     OutgoingTransfers, PeerNotice, TransferAcl, TransferNotices, TransferPeer, TsigAlgorithm, TsigKey,
 };
 pub use worker::{
-    BindingName, BindingValue, CompatibilityDate, CompatibilityFlag, ContentHash, CronExpression, Deployment,
-    DeploymentId, ModuleKind, ModuleName, RoutePattern, RouteScheme, RouteSpecificity, VersionShare,
-    VersionShares, Worker, WorkerAnnotations, WorkerBinding, WorkerContent, WorkerContentUse, WorkerCron,
-    WorkerDeployment, WorkerDomain, WorkerHost, WorkerModule, WorkerName, WorkerRoute, WorkerSecrets,
-    WorkerSyntax, WorkerTriggers, WorkerUsage, WorkerVersion, WorkerVersionId,
+    AssetConfig, AssetFile, AssetHash, AssetManifest, AssetPath, BindingName, BindingValue,
+    CompatibilityDate, CompatibilityFlag, ContentHash, ContentRef, CronExpression, Deployment, DeploymentId,
+    FirstPaths, HtmlHandling, ModuleKind, ModuleName, NotFoundHandling, RoutePattern, RouteScheme,
+    RouteSpecificity, VersionShare, VersionShares, Worker, WorkerAnnotations, WorkerAsset,
+    WorkerAssetSession, WorkerAssets, WorkerBinding, WorkerContent, WorkerContentUse, WorkerCron,
+    WorkerDeployment, WorkerDomain, WorkerFirst, WorkerHost, WorkerModule, WorkerName, WorkerRoute,
+    WorkerSecrets, WorkerSyntax, WorkerTriggers, WorkerUsage, WorkerVersion, WorkerVersionId,
 };
 pub use zone::{Zone, ZoneIndex, ZoneStatus};

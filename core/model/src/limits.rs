@@ -147,8 +147,26 @@ pub const WORKER_DEPLOYMENTS_MAX: usize = 10;
 pub const WORKER_DEPLOYED_VERSIONS_MAX: usize = 2;
 /// Octets of all modules of a version.
 pub const WORKER_OCTETS_MAX: usize = 10 << 20;
-/// Octets of what the Workers of one account are made of, each content counted once: every server has all of it.
+/// Octets of what the Workers of one account are made of, assets among it, each content counted once: every server has all of
+/// it.
 pub const WORKER_OCTETS_PER_ACCOUNT_MAX: u64 = 1 << 30;
+/// Files of a version's assets; what the v4 API takes.
+pub const WORKER_ASSETS_MAX: usize = 20_000;
+/// Octets of one of them; what the v4 API takes.
+pub const WORKER_ASSET_OCTETS_MAX: usize = 25 << 20;
+/// Octets of all of them: as Base64 a third of what a log keeps of its history unless it is told otherwise, so that a server that
+/// was away for one deployment follows on.
+pub const WORKER_ASSETS_OCTETS_MAX: u64 = 128 << 20;
+/// Octets of the path of one of them: more than file systems take of one name.
+pub const WORKER_ASSET_PATH_OCTETS_MAX: usize = 1_024;
+/// Octets of what one of them is served as.
+pub const WORKER_ASSET_TYPE_OCTETS_MAX: usize = 255;
+/// Octets of `_headers`, and of `_redirects`: 2,100 rules of common length.
+pub const WORKER_ASSETS_RULES_OCTETS_MAX: usize = 256 << 10;
+/// Rules that say which requests code is asked about before assets are; what the v4 API takes.
+pub const WORKER_FIRST_PATHS_MAX: usize = 100;
+/// Octets of one of them; what the v4 API takes.
+pub const WORKER_FIRST_PATH_OCTETS_MAX: usize = 100;
 /// Octets of one piece of a content: as Base64 a sixth of what a value of the log may have.
 pub const WORKER_PIECE_OCTETS: usize = 1 << 20;
 /// Modules of a version: each is a row of it, and two values of the log.

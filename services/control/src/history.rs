@@ -220,6 +220,8 @@ fn comes_back(key: &Key) -> bool {
                 | Kind::WorkerSecrets
                 | Kind::WorkerContent
                 | Kind::WorkerContentUse
+                | Kind::WorkerAsset
+                | Kind::WorkerAssetSession
                 | Kind::WorkerUsage
                 | Kind::WorkerRoute
                 | Kind::WorkerDomain

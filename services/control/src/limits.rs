@@ -89,6 +89,22 @@ pub const VERSIONS_PER_PAGE: usize = 10;
 /// with the first ones have room beside them.
 pub const WORKER_DELETES_PER_APPEND: usize = 3_000;
 
+/// For how long files of a session may be uploaded, and named by a version, in seconds; what the v4 API says.
+pub const ASSETS_SESSION_SECONDS: i64 = 3_600;
+/// Octets of files that one append brings: as Base64 two thirds of what it holds.
+pub const ASSETS_APPEND_OCTETS: usize = 8 << 20;
+/// Files of one form: each is a handful of changes.
+pub const ASSETS_PER_BUCKET_MAX: usize = 1_000;
+/// Octets of a form: the largest file as Base64, or a bucket of small ones, with what is said of each.
+pub const ASSETS_FORM_OCTETS_MAX: usize =
+    proxima_model::limits::WORKER_ASSET_OCTETS_MAX.div_ceil(3) * 4 + (1 << 20);
+/// How long an upload of files may take: the largest form at a megabit a second. It keeps room from others meanwhile.
+pub const ASSETS_DEADLINE: Duration = Duration::from_secs(300);
+/// How often the log's node looks whether sessions of uploads have run out.
+pub const ASSETS_SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+/// Files that are swept in one append: of the largest, each is 27 changes.
+pub const ASSETS_SWEPT_PER_APPEND: usize = 300;
+
 /// Namespaces of keys and values on a page unless asked; what the v4 API shows.
 pub const KV_NAMESPACES_PER_PAGE: usize = 20;
 /// The fewest keys that a list may be asked for; what the v4 API takes.

@@ -35,6 +35,9 @@ pub(crate) const PREFIX: &str = "/client/v4";
 /// Where objects are, whose octets take as long as they take. A key is all that is left of the path.
 pub(crate) const OBJECT_PATH: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}/objects/{*object_key}";
 
+/// Where files of assets are uploaded, which may take longer than other requests.
+pub(crate) const ASSETS_PATH: &str = "/accounts/{account_id}/workers/assets/upload";
+
 /// One endpoint.
 pub(crate) struct Endpoint {
     method: Method,
@@ -115,7 +118,7 @@ fn of_objects() -> Vec<Endpoint> {
 fn of_workers() -> Vec<Endpoint> {
     use Needs::{Account, Zone};
     use workers::{
-        crons, delete, deployments, domains, routes, scripts, secrets, settings, subdomain, versions,
+        assets, crons, delete, deployments, domains, routes, scripts, secrets, settings, subdomain, versions,
     };
     const READ: Needs = Account(WorkersRead);
     const EDIT: Needs = Account(WorkersEdit);
@@ -165,7 +168,8 @@ fn of_workers() -> Vec<Endpoint> {
         get(of_script!("/schedules"), READ, crons::get),
         put(of_script!("/schedules"), EDIT, crons::put),
         post(of_script!("/tails"), READ, subdomain::tail),
-        post(of_script!("/assets-upload-session"), EDIT, subdomain::assets),
+        post(of_script!("/assets-upload-session"), EDIT, assets::session::create),
+        post(ASSETS_PATH, Needs::AssetsUpload, assets::upload::upload),
         put(of_script!("/routes"), EDIT, routes::put_of_script),
         put(of_script!("/domains/records"), EDIT, domains::put_of_script),
         post(of_script!("/domains/changeset"), EDIT, domains::changeset),
@@ -373,6 +377,7 @@ pub fn endpoint_table() -> Vec<EndpointRow> {
             Needs::Token => (NeededScope::Token, None),
             Needs::Somewhere(permission) => (NeededScope::Somewhere, Some(permission)),
             Needs::Account(permission) => (NeededScope::Account, Some(permission)),
+            Needs::AssetsUpload => (NeededScope::Account, Some(WorkersEdit)),
             Needs::Zone(permission) => (NeededScope::Zone, Some(permission)),
             Needs::Network(permission) => (NeededScope::Network, Some(permission)),
         };

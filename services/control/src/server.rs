@@ -50,7 +50,7 @@ pub(crate) fn service(api: &Arc<Api>, requests_max: usize) -> Router {
     let door = Door { api: api.clone(), requests: Arc::new(Semaphore::new(requests_max)), templates };
     routes::router(api)
         // Bodies have their bounds where they are read; this one is for forms, which are read whole before.
-        .layer(axum::extract::DefaultBodyLimit::max(limits::KV_FORM_OCTETS_MAX))
+        .layer(axum::extract::DefaultBodyLimit::max(limits::ASSETS_FORM_OCTETS_MAX))
         .layer(middleware::from_fn_with_state(door, enter))
 }
 
@@ -67,6 +67,7 @@ async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Re
             let served = AssertUnwindSafe(next.run(request)).catch_unwind();
             let deadline = match route {
                 routes::OBJECT_PATH => limits::OBJECT_DEADLINE,
+                routes::ASSETS_PATH => limits::ASSETS_DEADLINE,
                 _ => limits::REQUEST_DEADLINE,
             };
             let outcome = tokio::time::timeout(deadline, served).await;

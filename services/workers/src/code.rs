@@ -78,7 +78,7 @@ impl Code {
         let mut contents = std::collections::BTreeMap::<ModuleName, Vec<u8>>::new();
         for module in &version.modules {
             let pieces = snapshot.scan::<WorkerContent>(&[account, &module.hash]);
-            if let Some(octets) = WorkerContent::join(module, pieces)? {
+            if let Some(octets) = WorkerContent::join(module.into(), pieces)? {
                 contents.insert(module.name.clone(), octets);
             }
         }

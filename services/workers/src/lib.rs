@@ -5,10 +5,11 @@
 //!                 │ which Worker                                                ▲
 //!                 ▼                                                             │ Fetch (port of the pipeline): the own
 //!             Deployments: which version ─▶ Engine ─▶ process of workerd        │ account's sites; else by name, to public
-//!                                             │          dispatcher.js          │ addresses that were checked
+//!                 │                           │          dispatcher.js          │ addresses that were checked
 //!                                             │            │      │             │
 //!                 replica ─▶ Code ◀── code.sock ───────────┤      └─ egress.sock ─▶ Egress
-//!             KeyValue (port) ◀─ KeyValues ◀── kv.sock ───────┘
+//!             KeyValue (port) ◀─ KeyValues ◀── kv.sock ───────┤
+//!                 └▶ assets (assets/): a file of the version, from the replica ◀── assets.sock
 //! ```
 //!
 //! The engine is `workerd`, a program of its own. Its processes run a dispatcher of ours, which loads the version that a
@@ -23,7 +24,8 @@
 //!   memory, is ended ([`engine`]'s `watch.rs`). Who alone was at work in it is convicted and answers 1102; several are set
 //!   apart from each other (`verdicts.rs`), and their requests sent once more where that can do nothing twice.
 //! * **What a Worker says is not believed to be ours**: faults are told with a secret that it does not know.
-//! * **A server without `workerd` serves everything else**: requests for Workers are answered 503, and its health says so.
+//! * **A server without `workerd` serves everything else**, static assets among it: requests for code are answered 503, and its
+//!   health says so.
 //!
 //! Limits: [`WorkersConfig`], and the constants beside what they bound: requests in a process, what an account fetches at a
 //! time, processes for suspects. What they do not bound, since the engine does not tell which request it works for: the time
@@ -42,12 +44,16 @@
 //! A binding to a bucket is made the same way, by `r2_bucket.js`: the engine has one of its own, and hands it to no Worker that is
 //! loaded. Objects pass as they come.
 //!
-//! Not there yet: the Cache API, static assets, WebSockets that a Worker opens, live logs, and
+//! A version may have static assets ([`assets`](self)), with which the node answers by itself, without `workerd`; code asks for them by
+//! a binding as it asks for keys and values. A Worker that is bound to one with code and assets asks its code.
+//!
+//! Not there yet: the Cache API, WebSockets that a Worker opens, live logs, and
 //! `passThroughOnException`. A fetch of a custom domain's host goes to what lies behind Workers, not to its Worker.
 //! Why it is built so: `docs/decisions/0012-workers-engine.md`.
 //!
 //! [`engine`]: self
 
+mod assets;
 mod code;
 mod config;
 mod egress;
@@ -68,6 +74,12 @@ pub use config::WorkersConfig;
 pub use error::WorkersError;
 pub use service::WorkersService;
 pub use stage::WorkersStage;
+
+/// Reads octets as rules for assets, for fuzz targets.
+#[doc(hidden)]
+pub fn exercise_asset_rules(octets: &[u8]) {
+    assets::exercise(octets);
+}
 
 /// Its name: its table in the configuration, its metrics' prefix.
 pub const SERVICE: &str = "workers";

@@ -124,6 +124,7 @@ pub(crate) struct Counted {
     subrequests: Family<Subrequest, Counter>,
     key_values: Family<KvAsked, Counter>,
     objects: Family<R2Asked, Counter>,
+    pub(crate) assets: Counter,
     pub(crate) retried: Counter,
     pub(crate) starts: Counter,
     pub(crate) loads: Counter,
@@ -151,6 +152,7 @@ impl Metrics {
             subrequests: Family::default(),
             key_values: Family::default(),
             objects: Family::default(),
+            assets: Counter::default(),
             retried: Counter::default(),
             starts: Counter::default(),
             loads: Counter::default(),
@@ -168,6 +170,7 @@ impl Metrics {
         registry.register("subrequests", "What Workers fetched", counted.subrequests.clone());
         registry.register("key_values", "What Workers asked of keys and values", counted.key_values.clone());
         registry.register("objects", "What Workers asked of buckets", counted.objects.clone());
+        registry.register("assets", "Answers by static assets", counted.assets.clone());
         registry.register(
             "retried",
             "Requests sent once more, after the process that had them ended",

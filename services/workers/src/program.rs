@@ -24,6 +24,9 @@ const R2_BUCKET_NAME: &str = "proxima-r2-bucket.js";
 /// Begins Workers of modules that have such bindings.
 const MAIN: &str = include_str!("main.js");
 const MAIN_NAME: &str = "proxima-main.js";
+/// The code of a version that has assets alone: what others that are bound to it ask.
+const ASSETS_ALONE: &str = "export default { fetch: (request, env) => env.ASSETS.fetch(request) };";
+const ASSETS_BINDING: &str = "ASSETS";
 /// With this flag modules of ours would not come by the bindings.
 const ENV_HIDDEN: &str = "disallow_importable_env";
 
@@ -53,6 +56,11 @@ pub(crate) fn program(
         }
         let octets = content(&module.name).ok_or_else(|| ProgramError::Missing(module.name.clone()))?;
         modules.insert(module.name.as_str().to_owned(), written(&module.name, module.kind, octets)?);
+    }
+    let mut assets = Vec::new();
+    if !version.has_code() {
+        modules.insert(version.main.as_str().to_owned(), json!({ "js": ASSETS_ALONE }));
+        assets.push(ASSETS_BINDING);
     }
     let (mut env, mut services, mut bound) = (Map::new(), Map::new(), Bound::default());
     let mut imported = String::new();
@@ -84,6 +92,10 @@ pub(crate) fn program(
                 bound.buckets.insert(name.as_str().to_owned(), bucket);
                 continue;
             }
+            BindingValue::Assets => {
+                assets.push(name.as_str());
+                continue;
+            }
         };
         env.insert(name.as_str().to_owned(), value);
     }
@@ -100,6 +112,7 @@ pub(crate) fn program(
         "services": services,
         "namespaces": bound.namespaces,
         "buckets": bound.buckets,
+        "assets": assets,
         "compatibilityDate": version.compatibility_date,
         "compatibilityFlags": flags,
     }))
@@ -209,6 +222,7 @@ mod tests {
             bindings: Vec::new(),
             modules: modules.iter().map(module).collect(),
             cpu_ms_max: None,
+            assets: None,
         }
     }
 
@@ -235,6 +249,7 @@ mod tests {
         });
         let expected = json!({
             "mainModule": "main.js", "modules": modules, "env": {}, "services": {}, "namespaces": {}, "buckets": {},
+            "assets": [],
             "compatibilityDate": "2021-11-02", "compatibilityFlags": ["nodejs_compat"],
         });
         assert_eq!(made, expected);

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     SERVICE, WorkersConfig, WorkersError, WorkersStage,
+    assets::{Binding, Sites},
     code::Code,
     egress::{Egress, SUBREQUESTS_PER_ACCOUNT_MAX},
     engine::{Asked, Engine},
@@ -69,6 +70,7 @@ impl WorkersService {
         let program = config.program(std::env::var_os("PATH").as_deref());
         let shared = Arc::new(Shared {
             deployments: Deployments::new(node.replica.clone()),
+            assets: Sites::new(node.replica.clone()),
             engine: OnceLock::new(),
             missed: AtomicBool::new(false),
             metrics: node.metrics.register(SERVICE, Metrics::register),
@@ -205,6 +207,8 @@ impl WorkersService {
             Arc::new(KeyValues::new(node, self.key_values.get().cloned(), self.shared.metrics.clone()));
         let objects =
             Arc::new(BucketObjects::new(node, self.objects.get().cloned(), self.shared.metrics.clone()));
+        let assets = Arc::new(Binding(Arc::clone(&self.shared)));
+        serve(asked.assets, stopped.clone(), move |request| Arc::clone(&assets).answer(request));
         serve(asked.code, stopped.clone(), move |request| Arc::clone(&code).answer(request));
         serve(asked.egress, stopped.clone(), move |request| Arc::clone(&egress).answer(request));
         serve(asked.key_values, stopped.clone(), move |request| Arc::clone(&key_values).answer(request));

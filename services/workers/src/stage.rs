@@ -4,14 +4,17 @@ use std::sync::{Arc, OnceLock, atomic::Ordering};
 
 use http::{HeaderName, HeaderValue, Uri, header};
 use proxima_model::WorkerName;
-use proxima_pipeline::{Decision, Exchange, Fault, Flow, Glance, Response, Sight, Stage, strip_hop_by_hop};
+use proxima_pipeline::{
+    Decision, Exchange, Fault, Flow, Glance, Request, Response, Sight, Stage, strip_hop_by_hop,
+};
 
 use crate::{
     SERVICE,
+    assets::{Asked, Route, Sites},
     engine::{ANSWER_WITHIN, Engine, Head},
     facts::{FIELD, facts},
     metrics::Metrics,
-    version::Deployments,
+    version::{Deployments, VersionKey},
 };
 
 /// Requests that carry the same value here get the same version of a deployment.
@@ -20,6 +23,7 @@ const VERSION_KEY: HeaderName = HeaderName::from_static("cloudflare-workers-vers
 /// What the stage and the service share.
 pub(crate) struct Shared {
     pub(crate) deployments: Deployments,
+    pub(crate) assets: Sites,
     /// The engine, once the service runs and if its program is there.
     pub(crate) engine: OnceLock<Arc<Engine>>,
     /// Whether a request has missed it.
@@ -79,6 +83,10 @@ impl WorkersStage {
         })?;
         let key = chosen.ok_or(Fault::WorkerBroken("no version of it is deployed"))?;
         exchange.trace.note(SERVICE, || format!("a route leads to Worker {worker}, version {}", key.version));
+        if let Some(response) = self.by_assets(&exchange.request, &key).await? {
+            exchange.trace.note(SERVICE, || "its assets answer".to_owned());
+            return Ok(response);
+        }
         let Some(engine) = self.0.engine.get() else {
             self.0.missed.store(true, Ordering::Relaxed);
             return Err(Fault::WorkersUnavailable("the program workerd is not there"));
@@ -86,6 +94,21 @@ impl WorkersStage {
         let head = head(exchange, facts(exchange, &key), site.zone.settings.websockets)?;
         let body = std::mem::take(&mut exchange.request_body);
         engine.run(&key, head, body).await
+    }
+
+    /// The answer of the version's assets, if they are who answers.
+    async fn by_assets(&self, request: &Request, key: &VersionKey) -> Result<Option<Response>, Fault> {
+        let unreadable = |error| {
+            tracing::error!(%error, %key, "the assets of a Worker cannot be read");
+            Fault::Internal("the assets of a Worker cannot be read")
+        };
+        let Some(site) = self.0.assets.of(key).await.map_err(unreadable)?.site else { return Ok(None) };
+        let (path, query) = (request.target.path(), request.target.query());
+        let asked =
+            Asked { method: &request.method, host: &request.host, path, query, headers: &request.headers };
+        let Route::Assets(plan) = site.route(&asked) else { return Ok(None) };
+        self.0.metrics.assets.inc();
+        self.0.assets.answer(&site, plan, &asked).await.map(Some).map_err(unreadable)
     }
 }
 

@@ -1,14 +1,14 @@
-//! What Workers are made of: the octets of their modules, and their secrets.
+//! What Workers are made of: the octets of their modules and assets, and their secrets.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{BindingName, WorkerModule, WorkerName, WorkerVersionId};
+use super::{BindingName, ContentRef, WorkerName, WorkerVersionId};
 use crate::{AccountId, Entity, Invalid, Key, Kind, excerpt, limits};
 
-/// SHA-256 of a module's octets, written as 64 hexadecimal digits.
+/// SHA-256 of a content's octets, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ContentHash([u8; 32]);
@@ -63,7 +63,7 @@ impl From<ContentHash> for String {
     }
 }
 
-/// A piece of a module's content: what of it fits into one value of the log.
+/// A piece of a content: what of it fits into one value of the log.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerContent {
     /// Whose it is.
@@ -87,19 +87,19 @@ impl WorkerContent {
         })
     }
 
-    /// What a module consists of, of its pieces in their order; nothing, if it is not whole.
+    /// A content, of its pieces in their order; nothing, if it is not whole.
     ///
     /// # Errors
     /// What reading a piece fails with.
     pub fn join<E>(
-        module: &WorkerModule,
+        content: ContentRef,
         pieces: impl Iterator<Item = Result<Self, E>>,
     ) -> Result<Option<Vec<u8>>, E> {
-        let mut octets = Vec::with_capacity(module.octets as usize);
+        let mut octets = Vec::with_capacity(content.octets as usize);
         for piece in pieces {
             octets.extend_from_slice(&piece?.octets);
         }
-        Ok((octets.len() == module.octets as usize).then_some(octets))
+        Ok((octets.len() == content.octets as usize).then_some(octets))
     }
 
     /// How many pieces a content of so many octets has.
@@ -130,7 +130,7 @@ impl Entity for WorkerContent {
     }
 }
 
-/// How many versions name a content.
+/// How many versions, assets and sessions of uploads name a content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerContentUse {
     /// Whose it is.
@@ -139,7 +139,7 @@ pub struct WorkerContentUse {
     pub hash: ContentHash,
     /// How many octets it has.
     pub octets: u32,
-    /// The versions, of any Worker of the account; never none.
+    /// The versions of any Worker of the account, its assets and sessions; never none.
     pub versions: u32,
 }
 
@@ -163,6 +163,9 @@ pub struct WorkerUsage {
     pub account: AccountId,
     /// Octets of contents, each counted once.
     pub octets: u64,
+    /// Whether a version that had assets went since they were last swept.
+    #[serde(default)]
+    pub assets_unnamed: bool,
 }
 
 impl Entity for WorkerUsage {

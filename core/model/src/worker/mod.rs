@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  upload ─▶ WorkerVersion ── names and hashes ──▶ WorkerContent, in pieces
-//!               │   └── names of secrets ────────▶ WorkerSecrets
+//!               │   ├── names of secrets ────────▶ WorkerSecrets
+//!               │   └── static assets (assets.rs)
 //!               ▼
 //!  Worker.deployment ◀── WorkerRoute, WorkerHost ◀── a request's URL
 //! ```
@@ -13,13 +14,15 @@
 //! Invariants:
 //! * A version that a kept deployment names exists, and so does all content that a version names: they are written in one
 //!   append, and removed by it.
-//! * [`WorkerContentUse`] counts the versions that name a content; [`WorkerUsage`] is written with every change of either, so
-//!   that two writers of one account never count at the same time.
+//! * [`WorkerContentUse`] counts who names a content: versions, assets and sessions of uploads; [`WorkerUsage`] is written with
+//!   every change of any of them, so that two writers of one account never count at the same time. All pieces are there of a
+//!   content that it counts.
 //!
 //! What an upload costs: of content only what no version of the account has yet, four thirds of its octets, since values are
 //! JSON and octets stand in it as Base64; and a version of some KiB. The log keeps that for as long as it keeps the entry,
 //! and once more when the content goes; beyond what it may keep, the oldest entries go first.
 
+mod assets;
 mod content;
 mod cron;
 mod domain;
@@ -32,6 +35,10 @@ use serde_json::{Map, Value};
 
 use crate::{AccountId, Entity, Invalid, Key, Kind, Timestamp, WorkerTag, excerpt, limits, name::text_name};
 
+pub use assets::{
+    AssetConfig, AssetFile, AssetHash, AssetManifest, AssetPath, ContentRef, FirstPaths, HtmlHandling,
+    NotFoundHandling, WorkerAsset, WorkerAssetSession, WorkerAssets, WorkerFirst,
+};
 pub use content::{ContentHash, WorkerContent, WorkerContentUse, WorkerSecrets, WorkerUsage};
 pub use cron::{CronExpression, WorkerCron};
 pub use domain::{WorkerDomain, WorkerHost, WorkerTriggers};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ContentHash, WorkerAnnotations, WorkerName, WorkerVersionId};
+use super::{ContentHash, ContentRef, WorkerAnnotations, WorkerAssets, WorkerName, WorkerVersionId};
 use crate::{
     AccountId, BucketName, Entity, Invalid, Jurisdiction, Key, Kind, KvNamespaceId, Timestamp, excerpt,
     limits, name::text_name,
@@ -30,7 +30,7 @@ pub struct WorkerVersion {
     pub annotations: WorkerAnnotations,
     /// How its code is written.
     pub syntax: WorkerSyntax,
-    /// The module where its code begins; one of [`Self::modules`].
+    /// The module where its code begins; one of [`Self::modules`], unless there are none.
     pub main: ModuleName,
     /// The day whose behaviour of the engine it wants.
     pub compatibility_date: CompatibilityDate,
@@ -38,16 +38,30 @@ pub struct WorkerVersion {
     pub compatibility_flags: Vec<CompatibilityFlag>,
     /// What it is given; names are unique.
     pub bindings: Vec<WorkerBinding>,
-    /// What it is made of; names are unique, and not empty.
+    /// What its code is made of; names are unique. None of a version that has assets and no code.
     pub modules: Vec<WorkerModule>,
     /// How much time of a processor one invocation may take, in milliseconds; the network's default without it.
     pub cpu_ms_max: Option<u32>,
+    /// The files that it answers with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assets: Option<WorkerAssets>,
 }
 
 impl WorkerVersion {
     /// The module of this name.
     pub fn module(&self, name: &ModuleName) -> Option<&WorkerModule> {
         self.modules.iter().find(|module| module.name == *name)
+    }
+
+    /// Whether it has code; without, it has assets.
+    pub const fn has_code(&self) -> bool {
+        !self.modules.is_empty()
+    }
+
+    /// What it is made of, but for the files of its assets; a content may come several times.
+    pub fn contents(&self) -> impl Iterator<Item = ContentRef> {
+        let assets = self.assets.iter().flat_map(WorkerAssets::contents);
+        self.modules.iter().map(ContentRef::from).chain(assets)
     }
 
     /// The names of its secrets.
@@ -212,6 +226,8 @@ pub enum BindingValue {
         /// Where its objects must stay, as the bucket says, too.
         jurisdiction: Option<Jurisdiction>,
     },
+    /// The version's own assets.
+    Assets,
     /// The text of a module, as a string (service-worker syntax).
     TextBlob(ModuleName),
     /// The octets of a module, as an `ArrayBuffer` (service-worker syntax).

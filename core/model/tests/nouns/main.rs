@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests: what cannot be set up fails them")]
 
+mod assets;
 mod keys;
 mod mnemonics;
 mod names;

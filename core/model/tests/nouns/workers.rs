@@ -171,6 +171,7 @@ fn versions_and_contents_are_read_as_logs_have_them() {
         ],
         modules: vec![module("index.js", ModuleKind::EsModule), module("a.wasm", ModuleKind::Wasm)],
         cpu_ms_max: None,
+        assets: None,
     };
     let stored = json!({
         "account": "01".repeat(16), "worker": "app", "id": "abababab-abab-4bab-abab-abababababab", "number": 3,

@@ -22,6 +22,7 @@ use crate::{
     error::{ApiError, Code},
     limits,
     token::{self, TokenText},
+    workers::assets::token::{Claims, Unverified},
 };
 
 /// What a route needs of its caller.
@@ -33,6 +34,8 @@ pub(crate) enum Needs {
     Somewhere(Permission),
     /// The permission on the account in the path.
     Account(Permission),
+    /// To change Workers of the account in the path; by the token of a session of uploads, too.
+    AssetsUpload,
     /// The permission on the zone in the path.
     Zone(Permission),
     /// The permission on everything: the operator's.
@@ -65,6 +68,8 @@ pub(crate) struct Caller {
     pub(crate) policies: Vec<TokenPolicy>,
     pub(crate) not_before: Option<Timestamp>,
     pub(crate) expires_on: Option<Timestamp>,
+    /// The session of uploads by whose token they ask, which is good for nothing else.
+    pub(crate) session: Option<Arc<Claims>>,
 }
 
 impl Caller {
@@ -127,7 +132,7 @@ async fn admit(
     parameters: &RawPathParams,
     request: &mut Request,
 ) -> Result<(), ApiError> {
-    let given = Arc::new(credentials(request.headers())?);
+    let given = Arc::new(credentials(request.headers(), needs)?);
     let query = Query::parse(request.uri().query())?;
     let now = api.now();
     if let Some(seq) = query.wait()? {
@@ -160,7 +165,11 @@ async fn admit(
                 Needs::Somewhere(permission) | Needs::Network(permission) => {
                     return Err(not_allowed(permission));
                 }
-                Needs::Account(permission) => {
+                Needs::Account(_) | Needs::AssetsUpload => {
+                    let permission = match needs {
+                        Needs::Account(permission) => permission,
+                        _ => Permission::WorkersEdit,
+                    };
                     account = Some(known_account(snapshot, &caller, &account_id, permission)?);
                 }
                 Needs::Zone(permission) => {
@@ -186,8 +195,16 @@ async fn admit(
     Ok(())
 }
 
+/// By what a caller is known.
+enum Credentials {
+    /// A token of the API.
+    Token(TokenText),
+    /// That of a session of uploads, which one of those has signed.
+    Session(Unverified),
+}
+
 /// The token in a request's fields.
-fn credentials(headers: &HeaderMap) -> Result<TokenText, ApiError> {
+fn credentials(headers: &HeaderMap, needs: Needs) -> Result<Credentials, ApiError> {
     let malformed = |what: &str| {
         let message = format!("Invalid request headers: {what}; send `Authorization: Bearer TOKEN`");
         ApiError::new(Code::CredentialsMalformed, message)
@@ -210,16 +227,28 @@ fn credentials(headers: &HeaderMap) -> Result<TokenText, ApiError> {
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(malformed("the scheme of Authorization is not Bearer"));
     }
-    TokenText::parse(token.trim()).map_err(|invalid| malformed(&invalid.to_string()))
+    if needs == Needs::AssetsUpload
+        && let Some(session) = Unverified::parse(token.trim())
+    {
+        return Ok(Credentials::Session(session));
+    }
+    let token = TokenText::parse(token.trim()).map_err(|invalid| malformed(&invalid.to_string()))?;
+    Ok(Credentials::Token(token))
 }
 
 /// Whose token it is, if it is one that may be used now.
-fn identify(snapshot: &Snapshot, given: &TokenText, now: Timestamp) -> Result<Caller, ApiError> {
+fn identify(snapshot: &Snapshot, given: &Credentials, now: Timestamp) -> Result<Caller, ApiError> {
     let invalid = || ApiError::new(Code::TokenInvalid, "Invalid API Token");
-    let token = snapshot.get::<ApiToken>(&given.id)?.ok_or_else(invalid)?;
-    if !given.opens(&token) {
-        return Err(invalid());
-    }
+    let id = match given {
+        Credentials::Token(text) => text.id,
+        Credentials::Session(session) => session.signer(),
+    };
+    let token = snapshot.get::<ApiToken>(&id)?.ok_or_else(invalid)?;
+    let session = match given {
+        Credentials::Token(text) if text.opens(&token) => None,
+        Credentials::Token(_) => return Err(invalid()),
+        Credentials::Session(session) => Some(Arc::new(session.verify(&token, now)?.clone())),
+    };
     if let Some(why) = token::unusable(&token, now) {
         return Err(ApiError::new(Code::TokenUnusable, format!("Authentication error: {why}")));
     }
@@ -229,6 +258,7 @@ fn identify(snapshot: &Snapshot, given: &TokenText, now: Timestamp) -> Result<Ca
         policies: token.policies,
         not_before: token.not_before,
         expires_on: token.expires_on,
+        session,
     })
 }
 
@@ -290,6 +320,7 @@ mod tests {
             policies: vec![TokenPolicy { scope, permissions: permissions.to_vec() }],
             not_before: None,
             expires_on: None,
+            session: None,
         }
     }
 
@@ -323,9 +354,12 @@ mod tests {
         let with = |name: &'static str, value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
-            credentials(&headers).err().unwrap().code()
+            credentials(&headers, Needs::AssetsUpload).err().unwrap().code()
         };
-        assert_eq!(credentials(&HeaderMap::new()).err().unwrap().code(), Code::CredentialsMissing);
+        assert_eq!(
+            credentials(&HeaderMap::new(), Needs::Token).err().unwrap().code(),
+            Code::CredentialsMissing
+        );
         assert_eq!(with("x-auth-key", "k"), Code::CredentialsMalformed);
         for value in ["Bearer", "Bearer ", "Basic eDp5", "Bearer abc", "Bearer é"] {
             assert_eq!(with("authorization", value), Code::CredentialsMalformed, "{value}");

@@ -3,6 +3,7 @@
 //! ```text
 //!  replica changed, or a minute passed ─▶ ticket keys ─▶ authority ─▶ zones that changed ─▶ certificates
 //!                                                          (every hour: all zones)   └─▶ pending: delegation, DS; keys
+//!                                                                                   └─▶ assets of Workers that nothing names
 //! ```
 //!
 //! Each step looks at what is and makes what is missing, so it may be cut off anywhere and be run again. What fails for one
@@ -17,7 +18,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use proxima_chassis::Shutdown;
 use proxima_ledger::Seq;
-use proxima_model::{Zone, ZoneId, ZoneStatus};
+use proxima_model::{Kind, Zone, ZoneId, ZoneStatus};
 use tokio::time::Instant;
 
 use self::round::{Round, or_pass_over, readable};
@@ -25,7 +26,7 @@ use crate::{
     api::{Api, write::Author},
     config::Activation,
     error::ApiError,
-    limits, zones,
+    limits, workers, zones,
 };
 
 /// Keeps up until the node drains.
@@ -42,6 +43,7 @@ pub(crate) async fn run(api: Arc<Api>, author: Author, shutdown: Shutdown) {
         rolled_after: None,
         rolled_at: None,
         orphans_removed: false,
+        swept_at: None,
     };
     let mut applied = upkeep.api.replica.watch();
     loop {
@@ -82,6 +84,8 @@ struct Upkeep {
     /// When keys were last looked at.
     rolled_at: Option<Instant>,
     orphans_removed: bool,
+    /// When assets that nothing names were last swept.
+    swept_at: Option<Instant>,
 }
 
 impl Upkeep {
@@ -107,6 +111,11 @@ impl Upkeep {
         if !self.orphans_removed {
             zones::remove_orphans(&self.api).await?;
             self.orphans_removed = true;
+        }
+        let may_be_unnamed = changed.touches(Kind::WorkerUsage) || changed.touches(Kind::WorkerAssetSession);
+        if may_be_unnamed || due(self.swept_at, limits::ASSETS_SWEEP_INTERVAL) {
+            workers::assets::sweep(&self.api, &self.author).await?;
+            self.swept_at = Some(Instant::now());
         }
         if due(self.rolled_at, limits::ACTIVATION_INTERVAL) {
             self.rolled_after = dnssec::roll_keys(&self.api, &self.author, self.rolled_after).await?;

@@ -97,7 +97,11 @@ fn invalid(KvInvalid(problem): KvInvalid) -> ApiError {
 }
 
 /// Room for a body of at most so many octets, until it is dropped.
-fn room<'a>(api: &'a Api, request: &Request, octets_max: usize) -> Result<SemaphorePermit<'a>, ApiError> {
+pub(crate) fn room<'a>(
+    api: &'a Api,
+    request: &Request,
+    octets_max: usize,
+) -> Result<SemaphorePermit<'a>, ApiError> {
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let announced = announced.and_then(|text| text.parse::<usize>().ok()).unwrap_or(octets_max);
     let octets = u32::try_from(announced.min(octets_max + limits::DISCARDED_OCTETS_MAX)).unwrap_or(u32::MAX);

@@ -248,6 +248,7 @@ impl BindingBody {
                 Ok(BindingValue::KvNamespace(id))
             }
             "r2_bucket" => self.to_bucket(name),
+            "assets" => Ok(BindingValue::Assets),
             "text_blob" => part().map(BindingValue::TextBlob),
             "data_blob" => part().map(BindingValue::DataBlob),
             "wasm_module" => part().map(BindingValue::WasmModule),
@@ -325,6 +326,7 @@ pub(super) const fn kind(value: &BindingValue) -> &'static str {
         BindingValue::Service { .. } => "service",
         BindingValue::KvNamespace(_) => "kv_namespace",
         BindingValue::R2Bucket { .. } => "r2_bucket",
+        BindingValue::Assets => "assets",
         BindingValue::TextBlob(_) => "text_blob",
         BindingValue::DataBlob(_) => "data_blob",
         BindingValue::WasmModule(_) => "wasm_module",
@@ -337,7 +339,7 @@ pub(super) fn show(WorkerBinding { name, value }: &WorkerBinding) -> Value {
     match value {
         BindingValue::PlainText(text) => shown["text"] = text.as_str().into(),
         BindingValue::Json(json) => shown["json"] = json.clone(),
-        BindingValue::SecretText => {}
+        BindingValue::SecretText | BindingValue::Assets => {}
         BindingValue::Service { worker, entrypoint, props } => {
             shown["service"] = worker.as_str().into();
             shown["environment"] = super::ENVIRONMENT.into();

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use proxima_ledger::{Precondition, Snapshot};
 use proxima_model::{
-    Account, BindingName, Bucket, CompatibilityDate, CompatibilityFlag, ContentHash, Deployment,
-    DeploymentId, Entity, KvNamespace, ModuleName, VersionShares, Worker, WorkerAnnotations, WorkerBinding,
-    WorkerContent, WorkerDeployment, WorkerModule, WorkerName, WorkerSecrets, WorkerSyntax, WorkerTag,
-    WorkerVersion, WorkerVersionId, limits as model_limits,
+    Account, BindingName, BindingValue, Bucket, CompatibilityDate, CompatibilityFlag, ContentHash, Deployment,
+    DeploymentId, Entity, KvNamespace, ModuleName, VersionShares, Worker, WorkerAnnotations, WorkerAssets,
+    WorkerBinding, WorkerContent, WorkerDeployment, WorkerFirst, WorkerModule, WorkerName, WorkerSecrets,
+    WorkerSyntax, WorkerTag, WorkerVersion, WorkerVersionId, limits as model_limits,
 };
 
 use super::{
@@ -41,6 +41,7 @@ pub(super) struct NewVersion {
     pub(super) secrets: BTreeMap<BindingName, String>,
     pub(super) modules: Vec<WorkerModule>,
     pub(super) cpu_ms_max: Option<u32>,
+    pub(super) assets: Option<WorkerAssets>,
 }
 
 impl NewVersion {
@@ -58,6 +59,7 @@ impl NewVersion {
             secrets: former.secrets.clone(),
             modules: version.modules,
             cpu_ms_max: version.cpu_ms_max,
+            assets: version.assets,
         }
     }
 
@@ -175,6 +177,7 @@ pub(super) fn add(
         bindings: new.bindings,
         modules: new.modules,
         cpu_ms_max: new.cpu_ms_max,
+        assets: new.assets,
     };
     uses.gain(&version);
     uses.write(draft, contents)?;
@@ -206,6 +209,7 @@ fn check(draft: &mut Draft<'_>, worker: &Worker, new: &NewVersion) -> Result<(),
     }
     let bindings = Bindings { all: new.bindings.clone(), ..Bindings::default() };
     bindings.check(new.syntax, &new.modules)?;
+    check_assets(new)?;
     for (name, service) in bindings.services() {
         // A Worker may bind to itself, also in its first version.
         let is_there = *service == worker.name
@@ -232,6 +236,26 @@ fn check(draft: &mut Draft<'_>, worker: &Worker, new: &NewVersion) -> Result<(),
         draft.require(Precondition::Present(Bucket::key_of(&id)));
     }
     Ok(())
+}
+
+/// Assets and code, of which a version has one at least.
+fn check_assets(new: &NewVersion) -> Result<(), ApiError> {
+    let has_code = !new.modules.is_empty();
+    let first = new.assets.as_ref().map(|assets| &assets.config.worker_first);
+    let bound = new.bindings.iter().filter(|binding| binding.value == BindingValue::Assets).count();
+    let problem = match (first, bound) {
+        (None, 0) if !has_code => {
+            "main_module: it is missing: name the part where the code begins, or give assets"
+        }
+        (None, 1..) => "Cannot use an assets binding without assets",
+        (_, 2..) => "bindings: a version has one binding to its assets at most",
+        (Some(_), 1) if !has_code => "bindings: there is no code that could use the assets",
+        (Some(first), _) if !has_code && *first != WorkerFirst::Never => {
+            "run_worker_first: there is no code that could be asked"
+        }
+        _ => return Ok(()),
+    };
+    Err(ApiError::new(Code::WorkerInvalid, problem))
 }
 
 /// The oldest version that no deployment names which is kept.
@@ -315,7 +339,7 @@ pub(super) fn octets(
     module: &WorkerModule,
 ) -> Result<Vec<u8>, ApiError> {
     let pieces = snapshot.scan::<WorkerContent>(&[&worker.account, &module.hash]);
-    if let Some(octets) = WorkerContent::join(module, pieces)? {
+    if let Some(octets) = WorkerContent::join(module.into(), pieces)? {
         return Ok(octets);
     }
     tracing::error!(worker = %worker.name, hash = %module.hash, "a content of a Worker is not whole");

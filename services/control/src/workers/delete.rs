@@ -99,9 +99,9 @@ fn remove(
 /// How many changes it takes at the most to drop a version: itself, its secrets, and all that it is made of.
 fn needed(snapshot: &Snapshot, worker: &Worker, id: WorkerVersionId) -> Result<usize, ApiError> {
     let version = snapshot.get::<WorkerVersion>(&(worker.account, worker.name.clone(), id))?;
-    let modules = version.map(|version| version.modules).unwrap_or_default();
-    let of_module = |octets: u32| 1 + usize::from(WorkerContent::count(octets as usize));
-    Ok(2 + modules.iter().map(|module| of_module(module.octets)).sum::<usize>())
+    let contents = version.iter().flat_map(WorkerVersion::contents);
+    let of_content = |octets: u32| 1 + usize::from(WorkerContent::count(octets as usize));
+    Ok(2 + contents.map(|content| of_content(content.octets)).sum::<usize>())
 }
 
 /// The versions of a Worker that answer; of one that was never deployed, the latest.

@@ -7,7 +7,7 @@ use proxima_model::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{bindings::BindingBody, invalid};
+use super::{assets::AssetsBody, bindings::BindingBody, invalid};
 use crate::{
     api::body::Given,
     error::{ApiError, Code},
@@ -26,6 +26,8 @@ pub(crate) struct Metadata {
     compatibility_flags: Option<Vec<String>>,
     pub(super) observability: Given<Map<String, Value>>,
     pub(super) tags: Option<Vec<String>>,
+    pub(super) assets: Option<AssetsBody>,
+    pub(super) keep_assets: Option<bool>,
     annotations: Option<Annotations>,
     limits: Option<Limits>,
     #[serde(flatten)]
@@ -51,9 +53,8 @@ struct Limits {
     rest: Map<String, Value>,
 }
 
-/// Fields that ask for nothing that would not be so anyway: no assets are ever lost, and one model of billing is as good as
-/// another.
-const HARMLESS: [&str; 3] = ["usage_model", "keep_assets", "handlers"];
+/// Fields that ask for nothing that would not be so anyway: one model of billing is as good as another.
+const HARMLESS: [&str; 2] = ["usage_model", "handlers"];
 
 impl Metadata {
     /// Of a script alone, of which nothing is said.
@@ -80,6 +81,17 @@ impl Metadata {
             return Err(not_offered(&format!("limits/{field}")));
         }
         Ok(())
+    }
+
+    /// Refuses assets, where they are not taken.
+    pub(super) fn check_without_assets(&self) -> Result<(), ApiError> {
+        self.check()?;
+        if self.assets.is_some() { Err(not_offered("assets")) } else { Ok(()) }
+    }
+
+    /// Whether it says where code begins.
+    pub(super) const fn has_main(&self) -> bool {
+        self.main_module.is_some() || self.body_part.is_some()
     }
 
     /// How the code is written and where it begins, among these modules.

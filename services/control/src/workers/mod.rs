@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  form ─▶ Form ─▶ Modules, hashed ─┐
-//!            └───▶ Metadata ────────┴─▶ Upload ─┐ + latest version (what is inherited)
+//!            └───▶ Metadata ────────┴─▶ Upload ─┐ + latest version (what is inherited), session of assets (assets/)
 //!                                               ▼
 //!                          NewVersion ─▶ change::add ─▶ WorkerVersion, WorkerSecrets, Contents (what is new, what goes)
 //!                                                 └──▶ change::deploy ─▶ Worker.deployment
@@ -21,6 +21,7 @@
 //! one is told so; environments of services are all `production`; custom domains that a deployment does not name any more
 //! stay; `author_email` is the name of the token.
 
+pub(crate) mod assets;
 mod bindings;
 mod change;
 mod contents;

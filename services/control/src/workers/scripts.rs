@@ -73,8 +73,7 @@ pub(crate) async fn put(
             Some(worker) => worker,
             None => change::make(draft, &account, &name, ids.tag)?,
         };
-        let former = change::latest(draft.snapshot, &worker)?;
-        let new = upload.version(former.as_ref(), ids.version)?;
+        let new = upload.version_of(draft, &worker, ids.version)?;
         upload.apply(&mut worker);
         let version = change::add(draft, &mut worker, new, upload.contents(), &maker)?;
         let (shares, said) = (VersionShares::one(version.id), upload.annotations.clone());
@@ -123,7 +122,7 @@ pub(crate) async fn put_content(
     let mut metadata: Metadata = form.metadata()?.unwrap_or_default();
     metadata.main_module = metadata.main_module.or(module);
     metadata.body_part = metadata.body_part.or(script);
-    metadata.check()?;
+    metadata.check_without_assets()?;
     let modules = Arc::new(form.modules().await?);
     let (syntax, main) = metadata.main(&modules.rows)?;
     api.change(&author, move |draft| {

@@ -55,7 +55,7 @@ pub(crate) async fn patch(
 ) -> Result<Answer, ApiError> {
     let (name, maker) = (named(&name)?, maker(&author, request.headers()));
     let given = Arc::new(receive(request).await?);
-    given.check()?;
+    given.check_without_assets()?;
     let settings = ScriptSettings::of(&given)?;
     let changes = VersionChanges {
         date: given.compatibility_date(api.now())?,
@@ -199,7 +199,7 @@ pub(crate) async fn patch_script(
     JsonBody(given): JsonBody<Metadata>,
 ) -> Result<Answer, ApiError> {
     let name = named(&name)?;
-    given.check()?;
+    given.check_without_assets()?;
     let settings = ScriptSettings::of(&given)?;
     api.change(&author, move |draft| {
         if draft.is_repeat {

@@ -35,7 +35,7 @@ pub(super) fn script(worker: &Worker, version: Option<&WorkerVersion>) -> Value 
         "created_on": time(worker.created_at),
         "modified_on": time(worker.modified_at),
         "usage_model": USAGE_MODEL,
-        "has_assets": false,
+        "has_assets": version.is_some_and(|version| version.assets.is_some()),
         "logpush": false,
         "tail_consumers": null,
     });

@@ -99,8 +99,3 @@ fn not_offered(what: &str) -> ApiError {
 pub(crate) async fn tail() -> ApiError {
     ApiError::new(Code::NotOffered, "live logs (wrangler tail) are not offered yet")
 }
-
-/// `POST workers/scripts/:script_name/assets-upload-session`.
-pub(crate) async fn assets() -> ApiError {
-    ApiError::new(Code::NotOffered, "assets: static assets are not offered yet; leave them out")
-}

@@ -11,13 +11,14 @@ use proxima_model::{
 use serde_json::{Map, Value};
 
 use super::{
+    assets::Assets,
     bindings::{self, BindingBody, Bindings, Former},
-    change::{Latest, NewVersion, unknown_version},
+    change::{self, Latest, NewVersion, unknown_version},
     form::{Form, Modules},
     metadata::{self, Metadata},
 };
 use crate::{
-    api::body::Given,
+    api::{body::Given, write::Draft},
     error::{ApiError, Code},
 };
 
@@ -35,6 +36,7 @@ pub(super) struct Upload {
     keep: Vec<String>,
     cpu_ms_max: Option<u32>,
     modules: Modules,
+    assets: Assets,
     observability: Option<Option<Map<String, Value>>>,
     tags: Option<Vec<String>>,
     pub(super) annotations: WorkerAnnotations,
@@ -62,9 +64,18 @@ impl Upload {
         Self::of(metadata, modules, now)
     }
 
-    fn of(mut metadata: Metadata, modules: Modules, now: Timestamp) -> Result<Self, ApiError> {
+    fn of(mut metadata: Metadata, mut modules: Modules, now: Timestamp) -> Result<Self, ApiError> {
         metadata.check()?;
-        let (syntax, main) = metadata.main(&modules.rows)?;
+        let keep_assets = metadata.keep_assets.unwrap_or(false);
+        let assets = Assets::read(metadata.assets.take(), keep_assets, |hash, octets| {
+            modules.contents.insert(hash, octets);
+        })?;
+        let is_assets_alone = modules.rows.is_empty() && assets.may_be() && !metadata.has_main();
+        let (syntax, main) = if is_assets_alone {
+            (WorkerSyntax::Modules, ModuleName::parse(super::SCRIPT_ALONE).expect("it is one"))
+        } else {
+            metadata.main(&modules.rows)?
+        };
         let observability = match std::mem::take(&mut metadata.observability) {
             Given::Absent => None,
             Given::Null => Some(None),
@@ -86,22 +97,19 @@ impl Upload {
             bindings: metadata.bindings.take().unwrap_or_default(),
             keep: metadata.keep_bindings.take().unwrap_or_else(|| KEPT.map(str::to_owned).into()),
             modules,
+            assets,
             observability,
             tags: metadata.tags.take(),
         })
     }
 
-    /// The octets of its modules.
+    /// The octets of its modules, and of rules for its assets.
     pub(super) const fn contents(&self) -> &BTreeMap<ContentHash, Bytes> {
         &self.modules.contents
     }
 
     /// The version that it makes after this one.
-    pub(super) fn version(
-        &self,
-        former: Option<&Latest>,
-        id: WorkerVersionId,
-    ) -> Result<NewVersion, ApiError> {
+    fn version(&self, former: Option<&Latest>, id: WorkerVersionId) -> Result<NewVersion, ApiError> {
         let former = former.map(|latest| Former {
             bindings: &latest.version.bindings,
             modules: &latest.version.modules,
@@ -119,8 +127,22 @@ impl Upload {
             secrets: BTreeMap::new(),
             modules: self.modules.rows.clone(),
             cpu_ms_max: self.cpu_ms_max,
+            assets: None,
         };
         new.bound(bindings);
+        Ok(new)
+    }
+
+    /// The version that it makes of this Worker, with its assets.
+    pub(super) fn version_of(
+        &self,
+        draft: &mut Draft<'_>,
+        worker: &Worker,
+        id: WorkerVersionId,
+    ) -> Result<NewVersion, ApiError> {
+        let former = change::latest(draft.snapshot, worker)?;
+        let mut new = self.version(former.as_ref(), id)?;
+        new.assets = self.assets.choose(draft, worker, former.as_ref())?;
         Ok(new)
     }
 

@@ -76,8 +76,7 @@ pub(crate) async fn create(
             draft.made::<WorkerVersion>(&(account.id, name.clone(), ids.version))?
         } else {
             let mut worker = change::read(draft, &account, &name)?;
-            let former = change::latest(draft.snapshot, &worker)?;
-            let new = upload.version(former.as_ref(), ids.version)?;
+            let new = upload.version_of(draft, &worker, ids.version)?;
             let version = change::add(draft, &mut worker, new, upload.contents(), &maker)?;
             upload.apply(&mut worker);
             draft.put(&worker);

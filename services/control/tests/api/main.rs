@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests: what cannot be set up fails them")]
 
 mod analytics;
+mod assets;
 mod auth;
 mod client_auth;
 mod clients;

@@ -133,7 +133,7 @@ async fn what_does_not_change_is_stored_once_and_goes_with_the_last_version_that
 #[tokio::test]
 async fn what_is_not_offered_is_refused_by_its_name() {
     let node = Node::start().await;
-    for kind in ["durable_object_namespace", "queue", "d1", "ai", "assets", "version_metadata", "workflow"] {
+    for kind in ["durable_object_namespace", "queue", "d1", "ai", "version_metadata", "workflow"] {
         let form =
             form(&metadata(json!({"bindings": [{"name": "X", "type": kind}]})), &[("index.js", MODULE, b"")]);
         let (status, code, message) = refusal(&node, form).await;
@@ -142,7 +142,6 @@ async fn what_is_not_offered_is_refused_by_its_name() {
     }
     for more in [
         json!({"migrations": {"new_tag": "v1"}}),
-        json!({"assets": {"jwt": "x"}}),
         json!({"logpush": true}),
         json!({"placement": {"mode": "smart"}}),
         json!({"tail_consumers": [{"service": "x"}]}),
@@ -160,9 +159,7 @@ async fn what_is_not_offered_is_refused_by_its_name() {
     let on = Some(json!({"enabled": true}));
     assert_eq!(node.refused("POST", &path("scripts/app/subdomain"), on).await, (400, 1107));
     assert_eq!(node.refused("GET", &path("subdomain"), None).await, (400, 1107));
-    for of in ["scripts/app/tails", "scripts/app/assets-upload-session"] {
-        assert_eq!(node.refused("POST", &path(of), Some(json!({}))).await, (400, 1107), "{of}");
-    }
+    assert_eq!(node.refused("POST", &path("scripts/app/tails"), Some(json!({}))).await, (400, 1107));
     // What asks for nothing is no reason to refuse.
     let nothing = json!({"logpush": false, "tail_consumers": [], "placement": null, "usage_model": "standard", "keep_assets": true});
     assert_eq!(upload(&node, "app", "export default 1", nothing).await.0, 200);

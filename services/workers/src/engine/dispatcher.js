@@ -53,10 +53,17 @@ export class R2 extends WorkerEntrypoint {
   }
 }
 
+// The assets of the version that asks.
+export class Assets extends WorkerEntrypoint {
+  fetch(request) {
+    return this.env.ASSETS.fetch(request, { cf: { proxima: this.ctx.props } });
+  }
+}
+
 async function read(name, account, env, ctx) {
   const answer = await env.CODE.fetch(`http://code/${name}`);
   if (!answer.ok) throw new Error(`the code cannot be read: ${await answer.text()}`);
-  const { services, namespaces, buckets, ...code } = await answer.json();
+  const { services, namespaces, buckets, assets, ...code } = await answer.json();
   for (const module of Object.values(code.modules)) {
     for (const kind of ["data", "wasm"]) {
       if (kind in module) module[kind] = Uint8Array.fromBase64(module[kind]).buffer;
@@ -71,6 +78,7 @@ async function read(name, account, env, ctx) {
   for (const [binding, bucket] of Object.entries(buckets)) {
     code.env[binding] = ctx.exports.R2({ props: { account, ...bucket } });
   }
+  for (const binding of assets) code.env[binding] = ctx.exports.Assets({ props: { code: name } });
   return { ...code, globalOutbound: ctx.exports.Egress({ props: { account } }) };
 }
 

@@ -34,7 +34,9 @@ use self::{
     answer::{AnswerBody, UpgradedWorker},
     folder::Folder,
     process::{AtWork, Verdict},
-    settings::{CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, EGRESS_SOCKET, KV_SOCKET, R2_SOCKET, settings},
+    settings::{
+        ASSETS_SOCKET, CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, EGRESS_SOCKET, KV_SOCKET, R2_SOCKET, settings,
+    },
     shard::{Common, Place, Shard, Unavailable},
     spawner::Spawner,
     verdicts::{PLACES, Verdicts},
@@ -83,6 +85,7 @@ enum Lost {
 
 /// The sockets at which processes ask the node.
 pub(crate) struct Asked {
+    pub(crate) assets: UnixListener,
     pub(crate) code: UnixListener,
     pub(crate) egress: UnixListener,
     pub(crate) key_values: UnixListener,
@@ -105,6 +108,7 @@ impl Engine {
         folder.write(DISPATCHER, DISPATCHER_SOURCE).map_err(failed)?;
         folder.write(SETTINGS, &settings(&secret)).map_err(failed)?;
         let asked = Asked {
+            assets: UnixListener::bind(folder.socket(ASSETS_SOCKET)).map_err(failed)?,
             code: UnixListener::bind(folder.socket(CODE_SOCKET)).map_err(failed)?,
             egress: UnixListener::bind(folder.socket(EGRESS_SOCKET)).map_err(failed)?,
             key_values: UnixListener::bind(folder.socket(KV_SOCKET)).map_err(failed)?,

@@ -1,5 +1,7 @@
 //! What a process of the engine is told: `config.capnp` (`workerd.capnp` of the engine describes it).
 
+/// Where code asks for its assets, in the folder of the run.
+pub(crate) const ASSETS_SOCKET: &str = "assets.sock";
 /// Where code is asked for, in the folder of the run.
 pub(crate) const CODE_SOCKET: &str = "code.sock";
 /// Where what Workers fetch is asked for.
@@ -24,6 +26,9 @@ pub(crate) fn settings(secret: &str) -> String {
 const config :Workerd.Config = (
   services = [
     (name = "dispatcher", worker = .dispatcher),
+    (name = "assets", external = (
+      address = "unix:{ASSETS_SOCKET}",
+      http = (style = proxy, cfBlobHeader = "{facts}"))),
     (name = "code", external = (address = "unix:{CODE_SOCKET}", http = ())),
     (name = "egress", external = (
       address = "unix:{EGRESS_SOCKET}",
@@ -44,6 +49,7 @@ const dispatcher :Workerd.Worker = (
   compatibilityFlags = ["experimental", "service_binding_extra_handlers"],
   bindings = [
     (name = "LOADER", workerLoader = ()),
+    (name = "ASSETS", service = "assets"),
     (name = "CODE", service = "code"),
     (name = "EGRESS", service = "egress"),
     (name = "KV", service = "kv"),

@@ -14,9 +14,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use proxima_chassis::{Health, NodeConfig, NodeContext, Service, random_id, run_node};
 use proxima_ledger::{Append, Change, IdempotencyKey};
 use proxima_model::{
-    AccountId, BindingName, BindingValue, CompatibilityDate, ContentHash, Deployment, DeploymentId,
-    ModuleKind, ModuleName, PopCode, RoutePattern, Timestamp, VersionShare, VersionShares, Worker,
-    WorkerAnnotations, WorkerBinding, WorkerContent, WorkerModule, WorkerName, WorkerRoute, WorkerRouteId,
+    AccountId, AssetConfig, AssetFile, AssetHash, AssetManifest, BindingName, BindingValue,
+    CompatibilityDate, ContentHash, ContentRef, Deployment, DeploymentId, ModuleKind, ModuleName, PopCode,
+    RoutePattern, Timestamp, VersionShare, VersionShares, Worker, WorkerAnnotations, WorkerAsset,
+    WorkerAssets, WorkerBinding, WorkerContent, WorkerModule, WorkerName, WorkerRoute, WorkerRouteId,
     WorkerSecrets, WorkerSyntax, WorkerTag, WorkerVersion, WorkerVersionId, Zone, ZoneId, ZoneName,
     ZoneSettings, ZoneStatus,
 };
@@ -60,6 +61,17 @@ pub(crate) struct Code {
     pub(crate) secrets: BTreeMap<BindingName, String>,
     pub(crate) compatibility_date: &'static str,
     pub(crate) compatibility_flags: Vec<&'static str>,
+    pub(crate) assets: Option<Assets>,
+}
+
+/// What it has of files.
+#[derive(Default)]
+pub(crate) struct Assets {
+    /// Path, content type, octets.
+    pub(crate) files: Vec<(&'static str, Option<&'static str>, Vec<u8>)>,
+    pub(crate) config: AssetConfig,
+    pub(crate) headers: &'static str,
+    pub(crate) redirects: &'static str,
 }
 
 /// The program, as the set-up installs it.
@@ -184,7 +196,13 @@ impl Code {
             secrets: BTreeMap::new(),
             compatibility_date: "2026-11-01",
             compatibility_flags: Vec::new(),
+            assets: None,
         }
+    }
+
+    /// Assets, and no code.
+    pub(crate) fn none(assets: Assets) -> Self {
+        Self { modules: Vec::new(), assets: Some(assets), ..Self::module("") }
     }
 
     /// A module whose default export answers `fetch` with what the body of this function returns.
@@ -208,19 +226,10 @@ impl Running {
         let mut changes = Vec::new();
         let mut modules = Vec::new();
         for (name, kind, octets) in &code.modules {
-            let mut hash = [0; 32];
-            hash[..16].copy_from_slice(&random_id());
-            let hash = ContentHash::from_bytes(hash);
-            changes.extend(
-                WorkerContent::pieces(account, hash, octets).map(|piece| self.node.replica.put(&piece)),
-            );
-            modules.push(WorkerModule {
-                name: ModuleName::parse(name).unwrap(),
-                kind: *kind,
-                octets: octets.len().try_into().unwrap(),
-                hash,
-            });
+            let ContentRef { hash, octets } = self.content(account, octets, &mut changes);
+            modules.push(WorkerModule { name: ModuleName::parse(name).unwrap(), kind: *kind, octets, hash });
         }
+        let assets = code.assets.as_ref().map(|assets| self.assets(account, assets, &mut changes));
         let binding = |(name, value): (&str, BindingValue)| WorkerBinding {
             name: BindingName::parse(name).unwrap(),
             value,
@@ -235,12 +244,13 @@ impl Running {
             source: "api".to_owned(),
             annotations: WorkerAnnotations::default(),
             syntax: code.syntax,
-            main: modules[0].name.clone(),
+            main: ModuleName::parse(code.modules.first().map_or("worker.js", |(name, ..)| name)).unwrap(),
             compatibility_date: CompatibilityDate::parse(code.compatibility_date).unwrap(),
             compatibility_flags: code.compatibility_flags.iter().map(|flag| flag.parse().unwrap()).collect(),
             bindings: code.bindings.into_iter().map(binding).collect(),
             modules,
             cpu_ms_max: None,
+            assets,
         }));
         if !code.secrets.is_empty() {
             let secrets = WorkerSecrets { account, worker, version: id, texts: code.secrets };
@@ -248,6 +258,34 @@ impl Running {
         }
         self.change(changes).await;
         id
+    }
+
+    /// Puts octets; what they are called by is drawn.
+    fn content(&self, account: AccountId, octets: &[u8], changes: &mut Vec<Change>) -> ContentRef {
+        let mut hash = [0; 32];
+        hash[..16].copy_from_slice(&random_id());
+        let hash = ContentHash::from_bytes(hash);
+        changes
+            .extend(WorkerContent::pieces(account, hash, octets).map(|piece| self.node.replica.put(&piece)));
+        ContentRef { hash, octets: octets.len().try_into().unwrap() }
+    }
+
+    fn assets(&self, account: AccountId, assets: &Assets, changes: &mut Vec<Change>) -> WorkerAssets {
+        let mut files = Vec::new();
+        for (path, content_type, octets) in &assets.files {
+            let ContentRef { hash: content, octets } = self.content(account, octets, changes);
+            let hash = AssetHash::from_bytes(random_id());
+            let content_type = content_type.map(str::to_owned);
+            let asset = WorkerAsset { account, hash, content, octets, content_type, is_whole: true };
+            changes.push(self.node.replica.put(&asset));
+            files.push(AssetFile { path: path.parse().unwrap(), hash, octets });
+        }
+        let manifest = AssetManifest::try_from(files).unwrap().to_octets();
+        let mut rules =
+            |text: &str| (!text.is_empty()).then(|| self.content(account, text.as_bytes(), changes));
+        let (headers, redirects) = (rules(assets.headers), rules(assets.redirects));
+        let manifest = self.content(account, &manifest, changes);
+        WorkerAssets { manifest, config: assets.config.clone(), headers, redirects }
     }
 
     /// Has versions answer: each with its hundredths of a percent.
