@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
 
+mod assets;
 mod attacks;
 mod balancers;
 mod client_auth;

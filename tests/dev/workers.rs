@@ -22,13 +22,16 @@ impl Project {
 
     /// The same, with more at the end of its settings.
     pub(crate) fn with(more: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = format!(
+        Self::of(&format!(
             "name = \"app\"\nmain = \"main.js\"\ncompatibility_date = \"2026-11-01\"\nworkers_dev = false\n\
              preview_urls = false\nroutes = [{{ pattern = \"{HOST}/app/*\", zone_name = \"example.com\" }}]\n\
              [vars]\nGREETING = \"hello\"\n{more}",
-        );
-        let project = Self(folder);
+        ))
+    }
+
+    /// Of these settings.
+    pub(crate) fn of(settings: &str) -> Self {
+        let project = Self(tempfile::tempdir().unwrap());
         project.file("wrangler.toml", settings.as_bytes());
         project
     }
@@ -36,11 +39,14 @@ impl Project {
     /// A copy of an example's folder, whose settings are changed.
     pub(crate) fn of_example(name: &str, change: impl Fn(String) -> String) -> Self {
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
-        let project = Self(tempfile::tempdir().unwrap());
-        fs::create_dir(project.0.path().join("src")).unwrap();
-        project.file("src/index.js", &fs::read(example.join("src/index.js")).unwrap());
         let settings = fs::read_to_string(example.join("wrangler.toml")).unwrap();
-        project.file("wrangler.toml", change(settings).as_bytes());
+        let project = Self::of(&change(settings));
+        for folder in ["src", "public"].into_iter().filter(|folder| example.join(folder).exists()) {
+            for file in fs::read_dir(example.join(folder)).unwrap().map(Result::unwrap) {
+                let name = format!("{folder}/{}", file.file_name().to_str().unwrap());
+                project.file(&name, &fs::read(file.path()).unwrap());
+            }
+        }
         project
     }
 
@@ -51,7 +57,9 @@ impl Project {
 
     /// Writes a file beside it.
     pub(crate) fn file(&self, name: &str, octets: &[u8]) {
-        fs::write(self.0.path().join(name), octets).unwrap();
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, octets).unwrap();
     }
 
     /// What it prints.
