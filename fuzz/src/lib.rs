@@ -20,6 +20,7 @@
 //! Limits: those of what is fuzzed.
 
 pub mod analytics_filters;
+pub mod asset_rules;
 pub mod bird_reply;
 pub mod block_lists;
 pub mod cache_disk;
@@ -67,6 +68,7 @@ macro_rules! each_target {
     ($with:ident) => {
         $with! {
             analytics_filters,
+            asset_rules,
             bird_reply,
             block_lists,
             cache_disk,
