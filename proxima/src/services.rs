@@ -42,6 +42,8 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let kv = KvService::new(node, tiers.servers())?;
     tiers.answer_service_with(proxima_kv::SERVICE, kv.answers());
     workers.key_values_by(kv.port());
+    tiers.answer_service_with(proxima_workers::TAILS_SERVICE, workers.tail_answers());
+    workers.tails_over(tiers.servers());
     cache.stage().tell_invalidations(tiers.clone());
     let certificates = Arc::new(Certificates::new(node.replica.clone(), Arc::clone(&node.clock)));
     let dns = DnsService::new(node)?;

@@ -46,6 +46,7 @@ mod rules;
 mod servers;
 mod site;
 mod stage;
+mod tails;
 mod tiers;
 mod trace;
 mod traffic;
@@ -97,6 +98,10 @@ pub use rules::{Asked, SiteRule, cookies, extension, name_and_value};
 pub use servers::{AnswersServers, SERVER_REQUESTS_MAX, ServerAbout, Servers};
 pub use site::{Site, SiteHost};
 pub use stage::{Decision, Flow, Stage};
+pub use tails::{
+    TAIL_FILTERS_OCTETS_MAX, TAILS_PER_WORKER_MAX, Tail, TailEnd, TailFilter, TailRefused, TailSeen,
+    TailStream, Tails,
+};
 pub use tiers::{AskedByPeer, CacheFill, FromPeer, Invalidations};
 pub use trace::{Trace, TraceEntry};
 pub use traffic::{

@@ -1,5 +1,5 @@
-//! Code, as processes of the engine ask the node for it: `GET /ACCOUNT/WORKER/VERSION`, from the replica. And
-//! `GET /deployed/ACCOUNT/WORKER`: which version of a Worker answers another one, that is bound to it.
+//! Code, as processes of the engine ask the node for it: `GET /ACCOUNT/WORKER/VERSION`, from the replica; with `?tail`
+//! it says what is told of who runs. And `GET /deployed/ACCOUNT/WORKER`: which version of a Worker answers another one, that is bound to it.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -9,11 +9,12 @@ use hyper::body::Incoming;
 use proxima_ledger::{ReadError, Replica};
 use proxima_model::{AccountId, ModuleName, WorkerContent, WorkerName, WorkerSecrets, WorkerVersion};
 use proxima_pipeline::Body;
+use serde_json::json;
 
 use crate::{
     program::{ProgramError, program},
     stage::Shared,
-    version::VersionKey,
+    version::{TAILED, VersionKey},
 };
 
 /// Answers what processes ask for.
@@ -40,10 +41,13 @@ impl Code {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         let path = request.uri().path().trim_start_matches('/').to_owned();
+        let tailed = request.uri().query() == Some(TAILED);
         // Large code takes a while to be read and written.
         let read = tokio::task::spawn_blocking(move || match path.strip_prefix("deployed/") {
             Some(worker) => self.deployed(worker),
-            None => VersionKey::parse(&path).ok_or(CodeError::Unknown).and_then(|key| self.read(&key)),
+            None => {
+                VersionKey::parse(&path).ok_or(CodeError::Unknown).and_then(|key| self.read(&key, tailed))
+            }
         });
         let (status, text) = match read.await {
             Ok(Ok(code)) => (StatusCode::OK, code),
@@ -67,10 +71,12 @@ impl Code {
             return Err(CodeError::NotDeployed);
         };
         let chosen = self.shared.deployments.choose(account, &worker, None)?;
-        Ok(chosen.ok_or(CodeError::NotDeployed)?.to_string().into())
+        let is_looked_at = self.shared.looks.is_looked_at(account, &worker);
+        Ok(chosen.ok_or(CodeError::NotDeployed)?.code(is_looked_at).into())
     }
 
-    fn read(&self, VersionKey { account, worker, version }: &VersionKey) -> Result<Bytes, CodeError> {
+    fn read(&self, key: &VersionKey, tailed: bool) -> Result<Bytes, CodeError> {
+        let VersionKey { account, worker, version } = key;
         let snapshot = self.replica.snapshot()?;
         let id = (*account, worker.clone(), *version);
         let version = snapshot.get::<WorkerVersion>(&id)?.ok_or(CodeError::Unknown)?;
@@ -83,7 +89,10 @@ impl Code {
             }
         }
         drop(snapshot);
-        let program = program(&version, &secrets, |name| contents.remove(name))?;
+        let mut program = program(&version, &secrets, |name| contents.remove(name))?;
+        if tailed {
+            program["tail"] = json!({ "account": key.account, "worker": key.worker, "version": key.version });
+        }
         self.shared.metrics.loads.inc();
         Ok(program.to_string().into())
     }

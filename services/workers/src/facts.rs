@@ -42,7 +42,7 @@ struct ToRun<'a> {
 }
 
 /// The facts of a request that a version is to answer.
-pub(crate) fn facts(exchange: &Exchange, key: &VersionKey) -> String {
+pub(crate) fn facts(exchange: &Exchange, key: &VersionKey, is_looked_at: bool) -> String {
     let tls = exchange.client.tls.as_deref();
     let accepted = exchange.request.headers.get(http::header::ACCEPT_ENCODING);
     let facts = Facts {
@@ -64,7 +64,7 @@ pub(crate) fn facts(exchange: &Exchange, key: &VersionKey) -> String {
             },
             cert_fingerprint_sha256: tls.client_certificate.as_ref().map_or("", |shown| shown.fingerprint()),
         }),
-        proxima: ToRun { code: key.to_string(), account: &key.account },
+        proxima: ToRun { code: key.code(is_looked_at), account: &key.account },
     };
     serde_json::to_string(&facts).unwrap_or_default()
 }

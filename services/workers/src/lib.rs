@@ -10,6 +10,7 @@
 //!                 replica ─▶ Code ◀── code.sock ───────────┤      └─ egress.sock ─▶ Egress
 //!             KeyValue (port) ◀─ KeyValues ◀── kv.sock ───────┤
 //!                 └▶ assets (assets/): a file of the version, from the replica ◀── assets.sock
+//!    Tails (port) ◀─ Looks ◀─ Events ◀─ tail.sock, if somebody looks ┘
 //! ```
 //!
 //! The engine is `workerd`, a program of its own. Its processes run a dispatcher of ours, which loads the version that a
@@ -47,11 +48,14 @@
 //! A version may have static assets ([`assets`](self)), with which the node answers by itself, without `workerd`; code asks for them by
 //! a binding as it asks for keys and values. A Worker that is bound to one with code and assets asks its code.
 //!
-//! Not there yet: the Cache API, WebSockets that a Worker opens, live logs, and
+//! Live logs cost nothing while nobody looks ([`tails`]): then a Worker is loaded once more, with a tail.
+//!
+//! Not there yet: the Cache API, WebSockets that a Worker opens, and
 //! `passThroughOnException`. A fetch of a custom domain's host goes to what lies behind Workers, not to its Worker.
 //! Why it is built so: `docs/decisions/0012-workers-engine.md`.
 //!
 //! [`engine`]: self
+//! [`tails`]: self
 
 mod assets;
 mod code;
@@ -67,6 +71,7 @@ mod program;
 mod scheduled;
 mod service;
 mod stage;
+mod tails;
 mod under_way;
 mod version;
 
@@ -74,6 +79,7 @@ pub use config::WorkersConfig;
 pub use error::WorkersError;
 pub use service::WorkersService;
 pub use stage::WorkersStage;
+pub use tails::TAILS_SERVICE;
 
 /// Reads octets as rules for assets, for fuzz targets.
 #[doc(hidden)]

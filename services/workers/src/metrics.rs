@@ -110,6 +110,18 @@ struct R2Asked {
     outcome: Fetched,
 }
 
+/// What became of an event for a tail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Told {
+    Kept,
+    Dropped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TailEvent {
+    outcome: Told,
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics(Arc<Counted>);
@@ -129,6 +141,8 @@ pub(crate) struct Counted {
     pub(crate) starts: Counter,
     pub(crate) loads: Counter,
     pub(crate) processes: Gauge,
+    pub(crate) tails: Gauge,
+    tail_events: Family<TailEvent, Counter>,
 }
 
 impl std::ops::Deref for Metrics {
@@ -157,6 +171,8 @@ impl Metrics {
             starts: Counter::default(),
             loads: Counter::default(),
             processes: Gauge::default(),
+            tails: Gauge::default(),
+            tail_events: Family::default(),
         };
         registry.register("requests", "Requests for Workers", counted.requests.clone());
         registry.register("scheduled", "Cron triggers that were run", counted.scheduled.clone());
@@ -179,7 +195,19 @@ impl Metrics {
         registry.register("starts", "Processes of the engine that were started", counted.starts.clone());
         registry.register("loads", "Workers that a process has loaded", counted.loads.clone());
         registry.register("processes", "Processes of the engine", counted.processes.clone());
+        registry.register(
+            "tails",
+            "Tails of Workers that are looked at here or elsewhere",
+            counted.tails.clone(),
+        );
+        registry.register("tail_events", "Events for tails", counted.tail_events.clone());
         Self(Arc::new(counted))
+    }
+
+    /// An event for who looks at a Worker had room, or not.
+    pub(crate) fn told(&self, had_room: bool) {
+        let outcome = if had_room { Told::Kept } else { Told::Dropped };
+        self.tail_events.get_or_create(&TailEvent { outcome }).inc();
     }
 
     pub(crate) fn scheduled(&self, fault: Option<&Fault>, took: Duration) {

@@ -9,7 +9,7 @@ use proxima_pipeline::{Body, CronTrigger, Fault, Invoke};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::{engine::Head, facts::FIELD, stage::Shared};
+use crate::{engine::Head, facts::FIELD, stage::Shared, tails::lost};
 
 /// How long one may take: what v4 allows.
 const WITHIN: Duration = Duration::from_secs(15 * 60);
@@ -50,7 +50,7 @@ impl Scheduled {
         let unavailable = Fault::WorkersUnavailable("the program workerd is not there");
         let engine = self.0.engine.get().ok_or(unavailable)?;
         let facts = json!({ "proxima": {
-            "code": key.to_string(),
+            "code": key.code(self.0.looks.is_looked_at(account, worker)),
             "account": account,
             "scheduled": { "cron": trigger.cron, "at": trigger.at.as_millis() },
         } });
@@ -63,7 +63,10 @@ impl Scheduled {
             headers: HeaderMap::from_iter([(http::HeaderName::from_static(FIELD), facts)]),
             within: WITHIN,
         };
-        let answered = engine.run(&key, head, Body::empty()).await?;
+        let begun = Instant::now();
+        let answered = engine.run(&key, head, Body::empty()).await.inspect_err(|fault| {
+            self.0.looks.tell_lost(&key, fault, (trigger.at, begun.elapsed()), || lost::trigger(trigger));
+        })?;
         answered.body.collect(SAID_OCTETS_MAX).await.map_err(|_| Fault::WorkerLost)?;
         Ok(())
     }

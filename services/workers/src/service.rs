@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::{Kind, Node};
-use proxima_pipeline::{BodyError, Fetch, Invoke, KeyValue, Objects};
+use proxima_pipeline::{AnswersServers, BodyError, Fetch, Invoke, KeyValue, Objects, Servers, Tails};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +34,7 @@ use crate::{
     objects::BucketObjects,
     scheduled::Scheduled,
     stage::Shared,
+    tails::{Answers, Events, Looks, Network},
     under_way::UnderWay,
     version::Deployments,
 };
@@ -56,6 +57,7 @@ pub struct WorkersService {
     objects: OnceLock<Arc<dyn Objects>>,
     /// Where the network's servers are: nobody fetches from them.
     servers: Arc<ArcSwap<Vec<IpAddr>>>,
+    tails: Arc<Network>,
     /// Why there is no engine though its program is there.
     failed: OnceLock<WorkersError>,
 }
@@ -68,12 +70,16 @@ impl WorkersService {
     pub fn new(node: &NodeContext) -> Result<Arc<Self>, WorkersError> {
         let config = WorkersConfig::of(&node.config)?;
         let program = config.program(std::env::var_os("PATH").as_deref());
+        let metrics = node.metrics.register(SERVICE, Metrics::register);
+        let looks = Looks::new(metrics.clone());
+        let tails = Arc::new(Network::new(Arc::clone(&looks)));
         let shared = Arc::new(Shared {
             deployments: Deployments::new(node.replica.clone()),
             assets: Sites::new(node.replica.clone()),
             engine: OnceLock::new(),
             missed: AtomicBool::new(false),
-            metrics: node.metrics.register(SERVICE, Metrics::register),
+            looks,
+            metrics,
         });
         Ok(Arc::new(Self {
             config,
@@ -83,6 +89,7 @@ impl WorkersService {
             key_values: OnceLock::new(),
             objects: OnceLock::new(),
             servers: Arc::default(),
+            tails,
             failed: OnceLock::new(),
         }))
     }
@@ -95,6 +102,21 @@ impl WorkersService {
     /// Who runs Workers that no request asks for.
     pub fn invoker(&self) -> Arc<dyn Invoke> {
         Arc::new(Scheduled(Arc::clone(&self.shared)))
+    }
+
+    /// Who shows what Workers do.
+    pub fn tails(&self) -> Arc<dyn Tails> {
+        self.tails.clone()
+    }
+
+    /// By whom the network's other servers are asked what Workers do there. Given once: without, only what they do here is seen.
+    pub fn tails_over(&self, servers: Arc<dyn Servers>) {
+        self.tails.over(servers);
+    }
+
+    /// Who tells other servers what Workers do here ([`TAILS_SERVICE`](crate::TAILS_SERVICE)).
+    pub fn tail_answers(&self) -> Arc<dyn AnswersServers> {
+        Arc::new(Answers(Arc::clone(&self.shared.looks)))
     }
 
     /// Where the network's servers are, as the replica has it at the moment.
@@ -143,6 +165,11 @@ impl Service for WorkersService {
         let Some(fetch) = self.fetch.get().cloned() else {
             return Err(ServiceError::new("nobody fetches for Workers"));
         };
+        let (looks, ending) = (Arc::clone(&self.shared.looks), shutdown.clone());
+        tokio::spawn(async move {
+            ending.draining().await;
+            looks.end_all();
+        });
         let Some(program) = self.program.clone() else {
             tracing::info!("there is no program workerd, so no Workers run here: {HOW_TO_GET_IT}");
             shutdown.draining().await;
@@ -213,6 +240,8 @@ impl WorkersService {
         serve(asked.egress, stopped.clone(), move |request| Arc::clone(&egress).answer(request));
         serve(asked.key_values, stopped.clone(), move |request| Arc::clone(&key_values).answer(request));
         serve(asked.objects, stopped.clone(), move |request| Arc::clone(&objects).answer(request));
+        let events = Arc::new(Events::new(Arc::clone(&self.shared.looks), Arc::clone(&node.clock)));
+        serve(asked.tails, stopped.clone(), move |request| Arc::clone(&events).answer(request));
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     engine::{ANSWER_WITHIN, Engine, Head},
     facts::{FIELD, facts},
     metrics::Metrics,
+    tails::{Looks, lost},
     version::{Deployments, VersionKey},
 };
 
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) engine: OnceLock<Arc<Engine>>,
     /// Whether a request has missed it.
     pub(crate) missed: std::sync::atomic::AtomicBool,
+    /// Who looks at Workers.
+    pub(crate) looks: Arc<Looks>,
     pub(crate) metrics: Metrics,
 }
 
@@ -91,9 +94,15 @@ impl WorkersStage {
             self.0.missed.store(true, Ordering::Relaxed);
             return Err(Fault::WorkersUnavailable("the program workerd is not there"));
         };
-        let head = head(exchange, facts(exchange, &key), site.zone.settings.websockets)?;
+        let is_looked_at = self.0.looks.is_looked_at(key.account, &key.worker);
+        let head = head(exchange, facts(exchange, &key, is_looked_at), site.zone.settings.websockets)?;
         let body = std::mem::take(&mut exchange.request_body);
-        engine.run(&key, head, body).await
+        let answered = engine.run(&key, head, body).await;
+        if let Err(fault) = &answered {
+            let times = (exchange.received_at, exchange.received.elapsed());
+            self.0.looks.tell_lost(&key, fault, times, || lost::request(&exchange.request));
+        }
+        answered
     }
 
     /// The answer of the version's assets, if they are who answers.

@@ -9,6 +9,9 @@ use siphasher::sip::SipHasher13;
 /// Workers whose deployments are remembered: beyond it, all are read anew.
 const DEPLOYMENTS_MAX: usize = 10_000;
 
+/// The query of code that is to have a tail.
+pub(crate) const TAILED: &str = "tail";
+
 /// A version of a Worker: what a process of the engine has loaded under one name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct VersionKey {
@@ -25,6 +28,11 @@ impl fmt::Display for VersionKey {
 }
 
 impl VersionKey {
+    /// The name of its code: with a tail, if somebody looks at the Worker. No version's name has the mark.
+    pub(crate) fn code(&self, is_looked_at: bool) -> String {
+        if is_looked_at { format!("{self}?{TAILED}") } else { self.to_string() }
+    }
+
     /// Reads what `Display` writes.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('/');

@@ -60,10 +60,19 @@ export class Assets extends WorkerEntrypoint {
   }
 }
 
+// What a Worker did, for who looks at it: the engine says so after each invocation.
+export class Tail extends WorkerEntrypoint {
+  async tail(events) {
+    const body = JSON.stringify(events);
+    const answer = await this.env.TAIL.fetch("http://tail/", { method: "POST", body, cf: { proxima: this.ctx.props } });
+    await answer.text();
+  }
+}
+
 async function read(name, account, env, ctx) {
   const answer = await env.CODE.fetch(`http://code/${name}`);
   if (!answer.ok) throw new Error(`the code cannot be read: ${await answer.text()}`);
-  const { services, namespaces, buckets, assets, ...code } = await answer.json();
+  const { services, namespaces, buckets, assets, tail, ...code } = await answer.json();
   for (const module of Object.values(code.modules)) {
     for (const kind of ["data", "wasm"]) {
       if (kind in module) module[kind] = Uint8Array.fromBase64(module[kind]).buffer;
@@ -78,8 +87,11 @@ async function read(name, account, env, ctx) {
   for (const [binding, bucket] of Object.entries(buckets)) {
     code.env[binding] = ctx.exports.R2({ props: { account, ...bucket } });
   }
-  for (const binding of assets) code.env[binding] = ctx.exports.Assets({ props: { code: name } });
-  return { ...code, globalOutbound: ctx.exports.Egress({ props: { account } }) };
+  // Whoever looks at a version gets it by another name, of the same assets.
+  const [version] = name.split("?");
+  for (const binding of assets) code.env[binding] = ctx.exports.Assets({ props: { code: version } });
+  const tails = tail ? [ctx.exports.Tail({ props: tail })] : [];
+  return { ...code, tails, globalOutbound: ctx.exports.Egress({ props: { account } }) };
 }
 
 // The code of this name, loaded if it is not yet.

@@ -35,7 +35,8 @@ use self::{
     folder::Folder,
     process::{AtWork, Verdict},
     settings::{
-        ASSETS_SOCKET, CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, EGRESS_SOCKET, KV_SOCKET, R2_SOCKET, settings,
+        ASSETS_SOCKET, CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, EGRESS_SOCKET, KV_SOCKET, R2_SOCKET,
+        TAIL_SOCKET, settings,
     },
     shard::{Common, Place, Shard, Unavailable},
     spawner::Spawner,
@@ -90,6 +91,7 @@ pub(crate) struct Asked {
     pub(crate) egress: UnixListener,
     pub(crate) key_values: UnixListener,
     pub(crate) objects: UnixListener,
+    pub(crate) tails: UnixListener,
 }
 
 impl Engine {
@@ -113,6 +115,7 @@ impl Engine {
             egress: UnixListener::bind(folder.socket(EGRESS_SOCKET)).map_err(failed)?,
             key_values: UnixListener::bind(folder.socket(KV_SOCKET)).map_err(failed)?,
             objects: UnixListener::bind(folder.socket(R2_SOCKET)).map_err(failed)?,
+            tails: UnixListener::bind(folder.socket(TAIL_SOCKET)).map_err(failed)?,
         };
         let common = Arc::new(Common {
             program,

@@ -10,6 +10,8 @@ pub(crate) const EGRESS_SOCKET: &str = "egress.sock";
 pub(crate) const KV_SOCKET: &str = "kv.sock";
 /// Where objects are asked for.
 pub(crate) const R2_SOCKET: &str = "r2.sock";
+/// Where it is said what Workers did.
+pub(crate) const TAIL_SOCKET: &str = "tail.sock";
 /// The dispatcher, beside it.
 pub(crate) const DISPATCHER: &str = "dispatcher.js";
 /// Its source.
@@ -35,6 +37,7 @@ const config :Workerd.Config = (
       http = (style = proxy, cfBlobHeader = "{facts}"))),
     (name = "kv", external = (address = "unix:{KV_SOCKET}", http = (cfBlobHeader = "{facts}"))),
     (name = "r2", external = (address = "unix:{R2_SOCKET}", http = (cfBlobHeader = "{facts}"))),
+    (name = "tail", external = (address = "unix:{TAIL_SOCKET}", http = (cfBlobHeader = "{facts}"))),
     (name = "nowhere", network = (allow = [])),
   ],
   sockets = [
@@ -54,6 +57,7 @@ const dispatcher :Workerd.Worker = (
     (name = "EGRESS", service = "egress"),
     (name = "KV", service = "kv"),
     (name = "R2", service = "r2"),
+    (name = "TAIL", service = "tail"),
     (name = "SECRET", text = "{secret}"),
   ],
   globalOutbound = "nowhere",

@@ -12,3 +12,4 @@ mod memory_kv;
 mod misbehaving;
 mod running;
 mod scheduled;
+mod tails;

@@ -1,0 +1,120 @@
+//! An event, as v4 has it: what the engine says of an invocation, with what only the node knows, and cut to its bound.
+
+use proxima_model::Timestamp;
+use serde_json::{Value, json};
+
+use crate::version::VersionKey;
+
+/// Octets of one event: the engine ends a log at 256 KiB, which JSON makes somewhat more of.
+pub(crate) const OCTETS_MAX: usize = 512 << 10;
+
+/// An event with nothing in it yet, as invocations are told that the engine says nothing of.
+pub(super) fn empty(outcome: &str, event: Value, at: Timestamp) -> Value {
+    json!({
+        "wallTime": 0,
+        "cpuTime": 0,
+        "truncated": false,
+        "executionModel": "stateless",
+        "outcome": outcome,
+        "diagnosticsChannelEvents": [],
+        "exceptions": [],
+        "logs": [],
+        "eventTimestamp": at.as_millis(),
+        "event": event,
+    })
+}
+
+/// Says whose event it is, which the engine does not know; and how long it took, which the engine does not tell: from its beginning
+/// until this, in milliseconds.
+pub(super) fn complete(event: &mut Value, key: &VersionKey, now: Timestamp) {
+    event["scriptName"] = key.worker.as_str().into();
+    event["scriptVersion"] = json!({ "id": key.version.to_string() });
+    if event["wallTime"].as_f64().is_none_or(|told| told == 0.0)
+        && let Some(began) = event["eventTimestamp"].as_i64()
+    {
+        event["wallTime"] = now.as_millis().saturating_sub(began).max(0).into();
+    }
+}
+
+/// As it goes over the wire. One that is too long loses its last logs, then its exceptions and what is told of its request, and says
+/// so.
+pub(super) fn write(mut event: Value) -> String {
+    let mut text = event.to_string();
+    if text.len() <= OCTETS_MAX {
+        return text;
+    }
+    event["truncated"] = true.into();
+    let mut over = text.len() - OCTETS_MAX;
+    if let Some(logs) = event["logs"].as_array_mut() {
+        while over > 0
+            && let Some(log) = logs.pop()
+        {
+            // With the comma before it.
+            over = over.saturating_sub(log.to_string().len() + 1);
+        }
+    }
+    text = event.to_string();
+    for rest in ["exceptions", "diagnosticsChannelEvents", "event"] {
+        if text.len() <= OCTETS_MAX {
+            break;
+        }
+        event[rest] = if rest == "event" { Value::Null } else { json!([]) };
+        text = event.to_string();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proxima_model::{AccountId, WorkerName, WorkerVersionId};
+
+    use super::*;
+
+    const BEGAN: Timestamp = Timestamp::from_millis(1_000);
+
+    #[test]
+    fn an_event_says_which_worker_it_is_of_and_how_long_it_took() {
+        let key = VersionKey {
+            account: AccountId::from_bytes([1; 16]),
+            worker: WorkerName::parse("app").unwrap(),
+            version: WorkerVersionId::from_random([2; 16]),
+        };
+        let mut event = empty("ok", Value::Null, BEGAN);
+        complete(&mut event, &key, Timestamp::from_millis(1_250));
+        assert_eq!(event["scriptName"], "app");
+        assert_eq!(event["scriptVersion"]["id"], key.version.to_string());
+        assert_eq!(event["wallTime"], 250);
+        // A clock was set back, and what is told stays.
+        let mut event = empty("ok", Value::Null, BEGAN);
+        complete(&mut event, &key, Timestamp::from_millis(900));
+        assert_eq!(event["wallTime"], 0);
+        event["wallTime"] = 7.into();
+        complete(&mut event, &key, Timestamp::from_millis(2_000));
+        assert_eq!(event["wallTime"], 7);
+    }
+
+    #[test]
+    fn what_is_too_long_loses_its_last_logs_and_says_so() {
+        let log = |number: usize| json!({ "message": [number, "x".repeat(1 << 10)] });
+        let of = |count: usize| {
+            let mut event = empty("ok", Value::Null, BEGAN);
+            event["logs"] = (0..count).map(log).collect();
+            event
+        };
+        let whole = of(400);
+        assert_eq!(write(whole.clone()), whole.to_string());
+        let cut = write(of(1_000));
+        assert!((OCTETS_MAX - (2 << 10)..=OCTETS_MAX).contains(&cut.len()), "{}", cut.len());
+        let cut: Value = serde_json::from_str(&cut).unwrap();
+        assert_eq!(cut["truncated"], true);
+        assert_eq!(cut["logs"][3], log(3));
+        let mut large = of(3);
+        large["event"] = "x".repeat(OCTETS_MAX).into();
+        large["exceptions"] = json!([{ "message": "boom" }]);
+        let cut: Value = serde_json::from_str(&write(large)).unwrap();
+        assert_eq!(
+            (&cut["event"], &cut["truncated"], &cut["outcome"]),
+            (&Value::Null, &true.into(), &"ok".into())
+        );
+    }
+}

@@ -1,0 +1,176 @@
+//! Live logs, as the engine tells what Workers do.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use proxima_model::{BindingValue, Timestamp, WorkerName};
+use proxima_pipeline::{CronTrigger, Tail, TailFilter, TailSeen, TailStream};
+use serde_json::{Value, json};
+
+use crate::harness::{Code, DEADLINE, OWN, Running, with_engine};
+
+const AT: Timestamp = Timestamp::from_millis(1_700_000_040_000);
+
+fn look(running: &Running, worker: &str, filters: Value) -> TailStream {
+    let tail = Tail {
+        id: worker.to_owned(),
+        account: OWN,
+        worker: WorkerName::parse(worker).unwrap(),
+        expires: Timestamp::from_millis(i64::MAX),
+        filters: serde_json::from_value::<Vec<TailFilter>>(filters).unwrap(),
+    };
+    running.service.tails().open(tail).unwrap()
+}
+
+async fn next(seen: &mut TailStream) -> Value {
+    match tokio::time::timeout(DEADLINE, seen.next()).await.expect("an event") {
+        Some(TailSeen::Event(event)) => serde_json::from_slice(&event).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What was logged, argument by argument.
+fn said(event: &Value) -> Vec<&Value> {
+    event["logs"].as_array().unwrap().iter().map(|log| &log["message"]).collect()
+}
+
+#[test]
+fn who_looks_sees_what_a_worker_logs_and_throws_and_how_it_ended() {
+    with_engine("", async |running| {
+        let code = Code::fetch(
+            "console.log('one', { two: [3, null] });
+             console.error('wrong');
+             if (request.url.endsWith('throw')) throw new TypeError('boom');
+             ctx.waitUntil(scheduler.wait(30).then(() => console.warn('later')));
+             return new Response('here', { status: 201 })",
+        );
+        let version = running.version(OWN, "app", code).await;
+        running.deploy(OWN, "app", &[(version, 10_000)]).await;
+        let mut seen = look(&running, "app", json!([]));
+        let mut exchange = running.exchange(OWN, "app", "/path?token=0123456789abcdef0123456789abcdef");
+        for (name, value) in [("authorization", "Bearer secret"), ("cookie", "a=secret"), ("x-plain", "seen")]
+        {
+            exchange.request.headers.insert(name, value.parse().unwrap());
+        }
+        assert_eq!(running.run(&mut exchange).await.status, 201);
+        let event = next(&mut seen).await;
+        assert_eq!((&event["outcome"], &event["scriptName"]), (&json!("ok"), &json!("app")));
+        assert_eq!(event["scriptVersion"]["id"], version.to_string());
+        assert_eq!(
+            said(&event),
+            [&json!(["one", { "two": [3, null] }]), &json!(["wrong"]), &json!(["later"])]
+        );
+        let levels: Vec<_> = event["logs"].as_array().unwrap().iter().map(|log| &log["level"]).collect();
+        assert_eq!(levels, ["log", "error", "warn"]);
+        assert!(event["logs"][0]["timestamp"].as_i64() >= event["eventTimestamp"].as_i64(), "{event}");
+        assert!(event["wallTime"].as_i64().unwrap() >= 30, "with what it waits for: {event}");
+        let request = &event["event"]["request"];
+        assert_eq!((&request["method"], &event["event"]["response"]["status"]), (&json!("GET"), &json!(201)));
+        assert!(
+            request["url"].as_str().unwrap().starts_with("https://www.example.com/path?token="),
+            "{event}"
+        );
+        assert_eq!(request["headers"]["x-plain"], "seen");
+        assert_eq!(request["cf"]["colo"], "FRA");
+        let text = event.to_string();
+        for hidden in ["secret", "0123456789abcdef", "proxima"] {
+            assert!(!text.contains(hidden), "{hidden} in {text}");
+        }
+
+        assert!(running.get(OWN, "app", "/throw").await.is_error(500, 1101));
+        let event = next(&mut seen).await;
+        assert_eq!(event["outcome"], "exception");
+        let thrown = &event["exceptions"][0];
+        assert_eq!((&thrown["name"], &thrown["message"]), (&json!("TypeError"), &json!("boom")));
+        assert_eq!(said(&event).len(), 2);
+    });
+}
+
+#[test]
+fn a_worker_is_loaded_with_a_tail_while_somebody_looks_and_as_before_when_nobody_does() {
+    with_engine("", async |running| {
+        // Each copy counts for itself.
+        let code = "let count = 0;
+                    export default { fetch() { console.log(count); return new Response(String(++count)) } }";
+        running.upload(OWN, "app", Code::module(code)).await;
+        let count = async || running.get(OWN, "app", "/").await.text;
+        assert_eq!((count().await, count().await), ("1".to_owned(), "2".to_owned()));
+        let mut seen = look(&running, "app", json!([]));
+        assert_eq!(count().await, "1", "by a copy with a tail");
+        assert_eq!(said(&next(&mut seen).await), [&json!([0])]);
+        drop(seen);
+        assert_eq!(count().await, "3", "by the first one");
+        let another = look(&running, "other", json!([]));
+        assert_eq!(count().await, "4", "somebody looks at another Worker");
+        drop(another);
+        let mut seen = look(&running, "app", json!([]));
+        assert_eq!(count().await, "2", "by the copy that is there still");
+        assert_eq!(said(&next(&mut seen).await), [&json!([1])], "and nothing of what was before");
+    });
+}
+
+#[test]
+fn cron_triggers_and_workers_that_others_are_bound_to_are_seen() {
+    with_engine("", async |running| {
+        let back = "export default {
+                      fetch(request) { console.log(`asked ${request.url}`); return new Response('back') },
+                      scheduled({ cron }) { console.log(`triggered by ${cron}`) },
+                    }";
+        running.upload(OWN, "back", Code::module(back)).await;
+        let mut front = Code::fetch("return env.BACK.fetch('https://back/path')");
+        let worker = WorkerName::parse("back").unwrap();
+        front.bindings =
+            vec![("BACK", BindingValue::Service { worker: worker.clone(), entrypoint: None, props: None })];
+        running.upload(OWN, "front", front).await;
+        assert!(running.get(OWN, "front", "/").await.is(200, "back"), "it is loaded, with nobody looking");
+        let mut seen = look(&running, "back", json!([]));
+        assert!(running.get(OWN, "front", "/").await.is(200, "back"));
+        assert_eq!(said(&next(&mut seen).await), [&json!(["asked https://back/path"])]);
+        let trigger = CronTrigger { cron: "* * * * *", at: AT };
+        running.service.invoker().scheduled(OWN, &worker, trigger).await.unwrap();
+        let event = next(&mut seen).await;
+        assert_eq!(said(&event), [&json!(["triggered by * * * * *"])]);
+        assert_eq!(event["event"], json!({ "cron": "* * * * *", "scheduledTime": AT.as_millis() }));
+    });
+}
+
+#[test]
+fn of_a_worker_that_was_ended_or_never_began_the_node_tells() {
+    with_engine("cpu_ms_max = 300", async |running| {
+        running.upload(OWN, "spins", Code::fetch("console.log('unseen'); for (;;) {}")).await;
+        let mut seen = look(&running, "spins", json!([]));
+        assert!(running.get(OWN, "spins", "/a?b=c").await.is_error(503, 1102));
+        let event = next(&mut seen).await;
+        assert_eq!((&event["outcome"], &event["scriptName"]), (&json!("exceededCpu"), &json!("spins")));
+        assert_eq!(event["event"]["request"]["url"], "https://www.example.com/a?REDACTED");
+        assert!(event["wallTime"].as_i64().unwrap() >= 300, "{event}");
+        running.upload(OWN, "broken", Code::module("syntax error")).await;
+        let mut seen = look(&running, "broken", json!([{ "outcome": ["exception"] }]));
+        assert!(running.get(OWN, "broken", "/").await.is_error(500, 1101));
+        assert_eq!(next(&mut seen).await["exceptions"][0]["message"], "it does not start");
+    });
+}
+
+#[test]
+fn what_passes_no_filter_is_not_seen_and_a_log_without_end_is_cut() {
+    with_engine("", async |running| {
+        let code = Code::fetch(
+            "const count = Number(new URL(request.url).searchParams.get('count'));
+             for (let number = 0; number < count; number++) console.log(number, '\\u0001'.repeat(1000));
+             return new Response('here')",
+        );
+        running.upload(OWN, "app", code).await;
+        let mut seen = look(&running, "app", json!([{ "query": "7" }]));
+        for count in [1, 7, 8, 1_000] {
+            assert!(running.get(OWN, "app", &format!("/?count={count}")).await.is(200, "here"));
+        }
+        assert_eq!(said(&next(&mut seen).await).len(), 8);
+        // The engine ends a log at 256 KiB, and what JSON makes of that is cut here.
+        let event = next(&mut seen).await;
+        assert_eq!(event["truncated"], true);
+        let octets = event.to_string().len();
+        assert!((100 << 10..=512 << 10).contains(&octets), "{octets}");
+        let more = tokio::time::timeout(Duration::from_millis(50), seen.next()).await;
+        assert!(more.is_err(), "{more:?}");
+    });
+}
