@@ -63,6 +63,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let control = ControlService::new(node, Arc::new(explainer), edge.traffic(), dns.query_reports())?;
     control.invoke_by(workers.invoker());
     control.key_values_by(kv.port());
+    control.tails_by(workers.tails());
     dns.tell_notices(control.notices());
     let r2 = R2Service::new(node, tiers.servers(), certificates)?;
     tiers.answer_service_with(proxima_r2::SERVICE, r2.answers());

@@ -2,10 +2,10 @@
 //! lost its disk.
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -13,11 +13,12 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::{Value, json};
+use tungstenite::client::IntoClientRequest as _;
 
 use crate::{
     dev::{DEADLINE, PROXIMA},
     origin::Origin,
-    process::{free_for_both, output},
+    process::{free_for_both, output, workerd},
     running::Running,
 };
 
@@ -329,4 +330,79 @@ fn what_two_name_servers_were_asked_is_told_by_name_type_code_and_pop() {
     assert!(away.contains("10022") && away.contains("not within reach"), "{away}");
     let _log = cluster.start("log");
     until(whole, || get(cluster.node_api, &token, &report(by)));
+}
+
+/// One call of an API that succeeds; its result.
+fn call(api: SocketAddr, token: &str, path: &str, args: &[&str]) -> Value {
+    let (url, authorization) =
+        (format!("http://{api}/client/v4{path}"), format!("authorization: Bearer {token}"));
+    let (_, text) = output(Command::new("curl").args(["-sS", "-H", &authorization, &url]).args(args));
+    assert!(text.contains("\"success\":true"), "{path}: {text}");
+    result(&text)
+}
+
+#[test]
+fn live_logs_at_one_server_show_what_a_worker_does_on_the_other() {
+    let [log_http, node_http, log_tiers, node_tiers] = std::array::from_fn(|_| free_for_both());
+    let cluster = Cluster::with(|name| {
+        let (http, tiers) = if name == "log" { (log_http, log_tiers) } else { (node_http, node_tiers) };
+        let server = |name, pop, at| {
+            format!(
+                "[[tiers.servers]]\nname = \"{name}\"\npop = \"{pop}\"\nregion = \"europe\"\naddress = \"{at}\"\n"
+            )
+        };
+        format!(
+            "[edge]\nhttp = [\"{http}\"]\nhttps = []\n[workers]\nworkerd = {:?}\n[tiers]\nlisten = [\"{tiers}\"]\n{}{}",
+            workerd().expect("workerd is there"),
+            server("log", "FRA", log_tiers),
+            server("node", "AMS", node_tiers),
+        )
+    });
+    let _log = cluster.start("log");
+    let token = token(&cluster);
+    until("example.com", || cluster.client(&token, &["zones", "add", "example.com"]));
+    let (added, text) =
+        cluster.client(&token, &["dns", "add", "example.com", "A", "www", "127.0.0.1", "--proxied"]);
+    assert!(added, "{text}");
+    let zone = &call(cluster.log_api, &token, "/zones?name=example.com", &[])[0];
+    let id = |of: &Value| of["id"].as_str().unwrap().to_owned();
+    let script = format!("/accounts/{}/workers/scripts/app", id(&zone["account"]));
+    // Without a semicolon: it would be curl's.
+    let code = "export default { fetch: (request) => (console.log(request.url), new Response('here')) }";
+    let module = format!("main.js={code};filename=main.js;type=application/javascript+module");
+    let metadata = "metadata={\"main_module\":\"main.js\",\"compatibility_date\":\"2026-11-01\"}";
+    call(cluster.log_api, &token, &script, &["-X", "PUT", "--form-string", metadata, "-F", &module]);
+    let route = "{\"pattern\":\"www.example.com/*\",\"script\":\"app\"}";
+    let routes = format!("/zones/{}/workers/routes", id(zone));
+    call(cluster.log_api, &token, &routes, &["-H", "content-type: application/json", "-d", route]);
+    let mut node = cluster.start("node");
+    let ask = |path: &str| {
+        let url = format!("http://{node_http}{path}");
+        output(Command::new("curl").args(["-sS", "--max-time", "30", "-H", "Host: www.example.com", &url]))
+    };
+    until("here", || ask("/before"));
+
+    let tail = call(cluster.log_api, &token, &format!("{script}/tails"), &["-X", "POST"]);
+    let mut request = tail["url"].as_str().unwrap().into_client_request().unwrap();
+    request.headers_mut().insert("sec-websocket-protocol", "trace-v1".parse().unwrap());
+    let stream = TcpStream::connect(cluster.log_api).unwrap();
+    let (mut socket, _) = tungstenite::client(request, stream).unwrap();
+    socket.get_ref().set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    // The other server hears of the tail a moment later; and anew, when it is back.
+    let mut until_seen = |path: &str| {
+        until(&format!("http://www.example.com{path}"), || {
+            ask(path);
+            let said = socket.read().map_or_else(|error| error.to_string(), |message| message.to_string());
+            (true, said)
+        })
+    };
+    let event: Value = serde_json::from_str(&until_seen("/there")).unwrap();
+    assert_eq!(
+        (&event["scriptName"], &event["event"]["request"]["cf"]["colo"]),
+        (&json!("app"), &json!("AMS"))
+    );
+    drop(node);
+    node = cluster.start("node");
+    until_seen("/again");
+    drop(node);
 }

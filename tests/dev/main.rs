@@ -33,6 +33,7 @@ mod rules;
 mod running;
 mod secondaries;
 mod steady;
+mod tail;
 mod tls;
 mod transfers;
 mod upgrade;

@@ -71,6 +71,11 @@ impl Project {
 
     /// Whether it succeeded, and what it prints.
     pub(crate) fn try_wrangler(&self, dev: &Dev, args: &[&str]) -> (bool, String) {
+        output(&mut self.command(dev, args))
+    }
+
+    /// `wrangler`, about to be run.
+    pub(crate) fn command(&self, dev: &Dev, args: &[&str]) -> Command {
         let program = node_packages().join("wrangler/bin/wrangler.js");
         assert!(program.exists(), "{} is not there: run `cargo xtask setup`", program.display());
         let (_, zones) = dev.api("GET", "/zones?name=example.com", None, None);
@@ -82,7 +87,7 @@ impl Project {
         // It asks nobody else, and writes nothing beside its project.
         node.env("HOME", self.0.path()).env("WRANGLER_SEND_METRICS", "false").env("CI", "1");
         node.env("NO_COLOR", "1");
-        output(&mut node)
+        node
     }
 }
 

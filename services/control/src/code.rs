@@ -185,6 +185,8 @@ codes! {
     DomainInvalid = 100_115, BAD_REQUEST, Client, Never;
     /// A custom domain where something else says where the host is.
     DomainConflict = 100_117, BAD_REQUEST, Client, Never;
+    /// More live logs of a Worker than it may have.
+    TailQuota = 10036, TOO_MANY_REQUESTS, Client, Later;
 
     // Keys and values. Products of v4 number their errors apart from each other: some numbers mean something else elsewhere.
     /// A key that has no value.

@@ -102,10 +102,8 @@ impl ApiError {
 
     /// What was asked for does not exist, or is somebody else's: nobody can tell which.
     pub(crate) fn no_object(path: &str) -> Self {
-        Self::new(
-            Code::NoObject,
-            format!("Could not route to {path}, perhaps your object identifier is invalid?"),
-        )
+        let message = format!("Could not route to {path}, perhaps your object identifier is invalid?");
+        Self::new(Code::NoObject, message)
     }
 
     /// A former state that is further back than one append goes.

@@ -104,6 +104,12 @@ pub const ASSETS_DEADLINE: Duration = Duration::from_secs(300);
 pub const ASSETS_SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 /// Files that are swept in one append: of the largest, each is 27 changes.
 pub const ASSETS_SWEPT_PER_APPEND: usize = 300;
+/// Octets of what is asked of a tail: its filters, with room for how they are written.
+pub const TAIL_BODY_OCTETS_MAX: usize = 4 * proxima_pipeline::TAIL_FILTERS_OCTETS_MAX;
+/// How long a tail may be looked at, in seconds; about as long as v4 has it.
+pub const TAIL_SECONDS: i64 = 6 * 3_600;
+/// How long its URL opens it, in seconds: who asked for it opens it at once.
+pub const TAIL_OPEN_SECONDS: i64 = 60;
 
 /// Namespaces of keys and values on a page unless asked; what the v4 API shows.
 pub const KV_NAMESPACES_PER_PAGE: usize = 20;

@@ -60,6 +60,8 @@ pub(crate) struct ControlMetrics {
     append_seconds: Histogram,
     /// Connections that are open now.
     pub(crate) connections: Gauge,
+    /// Live logs of Workers that are looked at by way of this server.
+    pub(crate) tails: Gauge,
     /// Certificates that this node issued.
     pub(crate) certificates_issued: Counter,
     acme_orders: Family<ResultLabels, Counter>,
@@ -84,6 +86,7 @@ impl ControlMetrics {
             appends: Family::default(),
             append_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
             connections: Gauge::default(),
+            tails: Gauge::default(),
             certificates_issued: Counter::default(),
             acme_orders: Family::default(),
             notifies: Family::default(),
@@ -108,6 +111,11 @@ impl ControlMetrics {
             metrics.append_seconds.clone(),
         );
         registry.register("connections", "Connections that are open", metrics.connections.clone());
+        registry.register(
+            "tails",
+            "Live logs of Workers that are shown by this server",
+            metrics.tails.clone(),
+        );
         registry.register(
             "certificates_issued",
             "Certificates issued for zones",

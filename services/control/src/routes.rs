@@ -118,7 +118,8 @@ fn of_objects() -> Vec<Endpoint> {
 fn of_workers() -> Vec<Endpoint> {
     use Needs::{Account, Zone};
     use workers::{
-        assets, crons, delete, deployments, domains, routes, scripts, secrets, settings, subdomain, versions,
+        assets, crons, delete, deployments, domains, routes, scripts, secrets, settings, subdomain, tails,
+        versions,
     };
     const READ: Needs = Account(WorkersRead);
     const EDIT: Needs = Account(WorkersEdit);
@@ -167,7 +168,10 @@ fn of_workers() -> Vec<Endpoint> {
         self::delete(of_script!("/subdomain"), EDIT, subdomain::delete),
         get(of_script!("/schedules"), READ, crons::get),
         put(of_script!("/schedules"), EDIT, crons::put),
-        post(of_script!("/tails"), READ, subdomain::tail),
+        get(of_script!("/tails"), READ, tails::list),
+        post(of_script!("/tails"), READ, tails::create),
+        self::delete(of_script!("/tails/{tail_id}"), READ, tails::delete),
+        get(of_script!("/tails/{tail_id}/live"), Needs::Signed, tails::live),
         post(of_script!("/assets-upload-session"), EDIT, assets::session::create),
         post(ASSETS_PATH, Needs::AssetsUpload, assets::upload::upload),
         put(of_script!("/routes"), EDIT, routes::put_of_script),
@@ -358,6 +362,8 @@ pub struct EndpointRow {
 /// On what an endpoint's caller needs a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NeededScope {
+    /// On nothing: it takes what the API has signed, and no token.
+    Signed,
     /// On nothing: any token will do.
     Token,
     /// On anything; it shows and changes only what the caller's permission covers.
@@ -374,6 +380,7 @@ pub enum NeededScope {
 pub fn endpoint_table() -> Vec<EndpointRow> {
     let row = |Endpoint { method, path, needs, .. }| {
         let (scope, permission) = match needs {
+            Needs::Signed => (NeededScope::Signed, None),
             Needs::Token => (NeededScope::Token, None),
             Needs::Somewhere(permission) => (NeededScope::Somewhere, Some(permission)),
             Needs::Account(permission) => (NeededScope::Account, Some(permission)),

@@ -1,6 +1,7 @@
 //! The shell: accepts connections, bounds them, and hands requests to the router.
 
 use std::{
+    net::IpAddr,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,6 +15,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
+use hyper::{
+    body::Incoming,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -34,6 +39,15 @@ use crate::{
     first_octets::Begun,
     limits, routes,
 };
+
+/// How a request came here; among its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived {
+    /// Who connected.
+    pub(crate) peer: IpAddr,
+    /// Whether it came by TLS.
+    pub(crate) tls: bool,
+}
 
 /// What stands before every endpoint.
 #[derive(Clone)]
@@ -126,10 +140,10 @@ pub(crate) async fn serve(
             permit = connections.clone().acquire_owned() => permit,
         };
         let Ok(permit) = permit else { break };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = shutdown.draining() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(limits::ACCEPT_PAUSE).await;
@@ -139,13 +153,14 @@ pub(crate) async fn serve(
         };
         stream.set_nodelay(true).ok();
         let (api, router, tls) = (api.clone(), router.clone(), tls.clone());
+        let arrived = Arrived { peer: peer.ip(), tls: tls.is_some() };
         let shutdown = shutdown.clone();
         conversations.spawn(async move {
             api.metrics.connections.inc();
             match tls {
-                None => converse(stream, router, &shutdown).await,
+                None => converse(stream, router, arrived, &shutdown).await,
                 Some(tls) => match tokio::time::timeout(limits::HEAD_DEADLINE, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => converse(stream, router, &shutdown).await,
+                    Ok(Ok(stream)) => converse(stream, router, arrived, &shutdown).await,
                     Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                     Err(_) => tracing::debug!("a TLS handshake took too long"),
                 },
@@ -164,6 +179,7 @@ pub(crate) async fn serve(
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     router: Router,
+    arrived: Arrived,
     shutdown: &Shutdown,
 ) {
     // Who has connected is about to speak: a drain waits for that, but not for who only holds a connection.
@@ -192,7 +208,13 @@ async fn converse(
         .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
         .max_header_list_size(u32::try_from(limits::HEAD_OCTETS_MAX).unwrap_or(u32::MAX))
         .keep_alive_interval(limits::HEAD_DEADLINE);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(arrived);
+        router.call(request)
+    });
+    // A WebSocket leaves HTTP, and this conversation with it.
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         // First, so that what is here has been read: a connection that has read nothing would be closed.

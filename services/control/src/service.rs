@@ -15,7 +15,9 @@ use proxima_chassis::{
 };
 use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
 use proxima_model::TokenId;
-use proxima_pipeline::{Explainer, Invoke, KeyValue, Objects, QueryReports, TrafficReader, ZoneNotices};
+use proxima_pipeline::{
+    Explainer, Invoke, KeyValue, Objects, QueryReports, Tails, TrafficReader, ZoneNotices,
+};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -99,6 +101,7 @@ impl ControlService {
                 limits::OBJECTS_UNDER_WAY_MAX,
                 limits::OBJECTS_UNDER_WAY_PER_ACCOUNT_MAX,
             ),
+            tails: OnceLock::new(),
             much: Arc::new(Semaphore::new(limits::READS_OF_MUCH_MAX)),
         };
         Ok(Arc::new(Self {
@@ -124,6 +127,11 @@ impl ControlService {
     /// this server has none.
     pub fn objects_by(&self, objects: Arc<dyn Objects>) {
         self.api.objects.set(objects).ok();
+    }
+
+    /// Who shows what Workers do. Given once, before the service runs: without, there are no live logs here.
+    pub fn tails_by(&self, tails: Arc<dyn Tails>) {
+        self.api.tails.set(tails).ok();
     }
 
     /// Who takes word that a zone which comes from elsewhere has changed there.

@@ -28,6 +28,8 @@ use crate::{
 /// What a route needs of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
+    /// What the API has signed, in the place of a token: it says what may be done, and the handler opens it.
+    Signed,
     /// Any token.
     Token,
     /// The permission on anything; the handler shows or changes only what it covers.
@@ -73,6 +75,12 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Who has this token.
+    pub(crate) fn of(token: ApiToken) -> Self {
+        let ApiToken { id, name, policies, not_before, expires_on, .. } = token;
+        Self { token: id, name, policies, not_before, expires_on, session: None }
+    }
+
     /// Whether they may do this there.
     pub(crate) fn may(&self, permission: Permission, on: On) -> bool {
         self.policies.iter().any(|policy| {
@@ -108,6 +116,9 @@ pub(crate) async fn authorise(
     mut request: Request,
     next: Next,
 ) -> Response {
+    if needs == Needs::Signed {
+        return next.run(request).await;
+    }
     match admit(&api, needs, &parameters, &mut request).await {
         Ok(()) => next.run(request).await,
         Err(refusal) => {
@@ -159,7 +170,7 @@ async fn admit(
             let caller = identify(snapshot, &given, now)?;
             let (mut zone, mut account) = (None, None);
             match needs {
-                Needs::Token => {}
+                Needs::Token | Needs::Signed => {}
                 Needs::Somewhere(permission) if caller.may_somewhere(permission) => {}
                 Needs::Network(permission) if caller.may(permission, On::Everything) => {}
                 Needs::Somewhere(permission) | Needs::Network(permission) => {
@@ -252,14 +263,7 @@ fn identify(snapshot: &Snapshot, given: &Credentials, now: Timestamp) -> Result<
     if let Some(why) = token::unusable(&token, now) {
         return Err(ApiError::new(Code::TokenUnusable, format!("Authentication error: {why}")));
     }
-    Ok(Caller {
-        token: token.id,
-        name: token.name,
-        policies: token.policies,
-        not_before: token.not_before,
-        expires_on: token.expires_on,
-        session,
-    })
+    Ok(Caller { session, ..Caller::of(token) })
 }
 
 fn not_allowed(permission: Permission) -> ApiError {

@@ -5,6 +5,7 @@ pub(crate) mod body;
 pub(crate) mod condition;
 pub(crate) mod envelope;
 pub(crate) mod fingerprint;
+pub(crate) mod jwt;
 pub(crate) mod page;
 pub(crate) mod turn;
 pub(crate) mod write;
@@ -14,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use proxima_chassis::{Clock, NetworkConfig, Places};
 use proxima_ledger::{Log, Replica, Snapshot};
 use proxima_model::{AccountId, NodeName, PopCode, Timestamp, Zone, ZoneId};
-use proxima_pipeline::{Explainer, KeyValue, Objects, QueryReports, TrafficReader};
+use proxima_pipeline::{Explainer, KeyValue, Objects, QueryReports, Tails, TrafficReader};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -49,6 +50,8 @@ pub(crate) struct Api {
     pub(crate) objects: OnceLock<Arc<dyn Objects>>,
     /// Places for those that are sent or received.
     pub(crate) objects_under_way: Arc<Places<AccountId>>,
+    /// Who shows what Workers do, if this server runs any.
+    pub(crate) tails: OnceLock<Arc<dyn Tails>>,
     /// Places for reading what is large.
     pub(crate) much: Arc<Semaphore>,
 }

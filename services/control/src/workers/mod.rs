@@ -37,6 +37,7 @@ pub(crate) mod secrets;
 pub(crate) mod settings;
 mod show;
 pub(crate) mod subdomain;
+pub(crate) mod tails;
 mod triggers;
 mod upload;
 pub(crate) mod versions;

@@ -1,5 +1,4 @@
-//! What there is of workers.dev, which there is not, and of assets and live logs, which there are not yet:
-//! what clients ask about them before they go on, and how they are told.
+//! What there is of workers.dev, which there is not, and of assets, which there are not yet: what clients ask about them before they go on, and how they are told.
 
 use std::sync::Arc;
 
@@ -93,9 +92,4 @@ fn not_offered(what: &str) -> ApiError {
         "{what}: this network has no domain of its own for Workers: give the Worker routes or a custom domain, and set workers_dev = false"
     );
     ApiError::new(Code::NotOffered, message)
-}
-
-/// `POST workers/scripts/:script_name/tails`.
-pub(crate) async fn tail() -> ApiError {
-    ApiError::new(Code::NotOffered, "live logs (wrangler tail) are not offered yet")
 }

@@ -33,6 +33,7 @@ fn path(row: &EndpointRow, zone: &str, account: &str) -> String {
         .replace("{*key_name}", "key")
         .replace("{bucket_name}", "bucket")
         .replace("{*object_key}", "key")
+        .replace("{tail_id}", NOWHERE)
 }
 
 /// A permission that does not allow what is needed.
@@ -86,6 +87,14 @@ async fn every_endpoint_refuses_everybody_who_may_not_ask_it() {
         let asker = Asker { node: &node, row: row.clone() };
         let bearer = |token: &str| format!("Bearer {token}");
 
+        if row.scope == NeededScope::Signed {
+            // No token is of use there, not even the operator's.
+            for wrong in [None, Some("Bearer nonsense".to_owned()), Some(bearer(&node.token))] {
+                let (status, _, envelope) = asker.ask(wrong.as_deref(), &path_to_ours).await;
+                assert_eq!(status, 401, "{name} without what the API signed: {envelope}");
+            }
+            continue;
+        }
         let (status, code, _) = asker.ask(None, &path_to_ours).await;
         assert_eq!((status, code), (401, 9106), "{name} without a token");
         let (status, code, _) = asker.ask(Some("Bearer nonsense"), &path_to_ours).await;

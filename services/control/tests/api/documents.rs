@@ -13,6 +13,7 @@ fn the_reference_lists_every_endpoint_with_what_it_needs_and_no_other() {
         .into_iter()
         .map(|row| {
             let needs = match (row.scope, row.permission) {
+                (NeededScope::Signed, _) => "what the API signed".to_owned(),
                 (NeededScope::Token, _) => "any token".to_owned(),
                 (scope, permission) => {
                     let scope = match scope {

@@ -26,7 +26,7 @@ use proxima_pipeline::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::memory_kv::MemoryKv;
+use crate::{memory_kv::MemoryKv, tails::MemoryTails};
 
 /// What no test waits beyond.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -89,6 +89,7 @@ pub(crate) struct Node {
     pub(crate) bound: Vec<SocketAddr>,
     pub(crate) token: String,
     pub(crate) key_values: Arc<MemoryKv>,
+    pub(crate) tails: Arc<MemoryTails>,
     client: reqwest::Client,
     thread: Option<JoinHandle<()>>,
     _folder: Option<tempfile::TempDir>,
@@ -131,13 +132,16 @@ impl Node {
         );
         let key_values = Arc::<MemoryKv>::default();
         let reached = (!options.without_kv).then(|| key_values.clone());
-        let (context, bound, thread) = run(NodeConfig::parse(&text).unwrap(), reached).await;
+        let tails = Arc::<MemoryTails>::default();
+        let config = NodeConfig::parse(&text).unwrap();
+        let (context, bound, thread) = run(config, reached, tails.clone()).await;
         let base = format!("http://{}/client/v4", bound[0]);
         let token = options
             .token
             .unwrap_or_else(|| std::fs::read_to_string(dir.join("token")).unwrap().trim().to_owned());
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        Self { context, base, bound, token, key_values, client, thread: Some(thread), _folder: folder }
+        let thread = Some(thread);
+        Self { context, base, bound, token, key_values, tails, client, thread, _folder: folder }
     }
 
     /// A node of this kind that has made what it makes by itself: nothing but the test writes to its log from now on,
@@ -290,6 +294,7 @@ impl Drop for Node {
 async fn run(
     config: NodeConfig,
     key_values: Option<Arc<MemoryKv>>,
+    tails: Arc<MemoryTails>,
 ) -> (NodeContext, Vec<SocketAddr>, JoinHandle<()>) {
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let ready = Mutex::new(Some(ready));
@@ -301,6 +306,7 @@ async fn run(
             if let Some(key_values) = key_values.clone() {
                 control.key_values_by(key_values);
             }
+            control.tails_by(tails.clone());
             made.set(control.clone()).ok();
             Ok(vec![control as Arc<dyn Service>])
         };

@@ -27,6 +27,7 @@ mod records;
 mod rules;
 mod secondaries;
 mod ssl;
+mod tails;
 mod tokens;
 mod transfers;
 mod worker_routes;

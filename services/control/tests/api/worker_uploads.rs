@@ -159,7 +159,6 @@ async fn what_is_not_offered_is_refused_by_its_name() {
     let on = Some(json!({"enabled": true}));
     assert_eq!(node.refused("POST", &path("scripts/app/subdomain"), on).await, (400, 1107));
     assert_eq!(node.refused("GET", &path("subdomain"), None).await, (400, 1107));
-    assert_eq!(node.refused("POST", &path("scripts/app/tails"), Some(json!({}))).await, (400, 1107));
     // What asks for nothing is no reason to refuse.
     let nothing = json!({"logpush": false, "tail_consumers": [], "placement": null, "usage_model": "standard", "keep_assets": true});
     assert_eq!(upload(&node, "app", "export default 1", nothing).await.0, 200);
