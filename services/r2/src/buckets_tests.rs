@@ -216,7 +216,7 @@ async fn create(buckets: &Buckets) -> Bucket {
         jurisdiction: None,
         storage_class: StorageClass::Standard,
     };
-    buckets.create(new, "test".to_owned()).await.unwrap()
+    buckets.create(new, buckets.me.clone(), "test".to_owned()).await.unwrap()
 }
 
 #[tokio::test]

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use proxima_ledger::{Precondition, Snapshot};
 use proxima_model::{
-    Account, BindingName, BindingValue, Bucket, CompatibilityDate, CompatibilityFlag, ContentHash, Deployment,
-    DeploymentId, Entity, KvNamespace, ModuleName, VersionShares, Worker, WorkerAnnotations, WorkerAssets,
-    WorkerBinding, WorkerContent, WorkerDeployment, WorkerFirst, WorkerModule, WorkerName, WorkerSecrets,
-    WorkerSyntax, WorkerTag, WorkerVersion, WorkerVersionId, limits as model_limits,
+    Account, BindingName, BindingValue, Bucket, CompatibilityDate, CompatibilityFlag, ContentHash,
+    Deployment, DeploymentId, Entity, KvNamespace, ModuleName, VersionShares, Worker, WorkerAnnotations,
+    WorkerAssets, WorkerBinding, WorkerContent, WorkerDeployment, WorkerFirst, WorkerModule, WorkerName,
+    WorkerSecrets, WorkerSyntax, WorkerTag, WorkerVersion, WorkerVersionId, limits as model_limits,
 };
 
 use super::{

@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use prometheus_client::registry::Registry;
 use proxima_chassis::SimulatedClock;
-use proxima_ledger::{Append, Change, EmbeddedLog, IdempotencyKey, Log as _, ReplicaOptions, Sealer};
+use proxima_ledger::{Append, Change, EmbeddedLog, IdempotencyKey, Log as _, ReplicaOptions, Sealer, Seq};
 use proxima_model::{
     Account, AccountId, Bucket, BucketName, NodeName, PopCode, RegionName, StorageClass, Timestamp,
 };
@@ -175,15 +175,21 @@ impl World {
     fn start(&mut self, server: &'static str, log: &EmbeddedLog) {
         let replica = log.replica().clone();
         let clock = Arc::new(SimulatedClock::new(Timestamp::from_millis(1_700_000_000_000)));
-        let there = replica.clone();
+        let buckets = Buckets {
+            replica,
+            log: Arc::new(log.clone()),
+            clock: clock.clone(),
+            me: name(server),
+            log_seen: Arc::new(|| Some(Seq::ZERO)),
+        };
+        let there = buckets.clone();
         let store = Store::open(
             &self.folder.path().join(format!("{server}-{}", self.servers.len())),
             Bounds { index_octets_max: 64 << 20, free_octets_min: 0 },
-            clock.clone(),
-            Arc::new(move |bucket: &Bucket| Buckets::is_there(&there, bucket)),
+            clock,
+            Arc::new(move |bucket: &Bucket| there.presence(bucket)),
             Metrics::register(&mut Registry::default()),
         );
-        let buckets = Buckets { replica, log: Arc::new(log.clone()), clock, me: name(server) };
         let local = Local { store: store.unwrap(), buckets };
         let link = Link { network: Arc::clone(&self.network), me: name(server) };
         let everywhere = Everywhere::new(local.clone(), Reach::new(Arc::new(link)));
