@@ -81,6 +81,11 @@ impl Door {
         }
         let mut config = s3s::config::S3Config::default();
         config.xml_max_body_size = XML_OCTETS_MAX;
+        // Forms are refused by their heads; if one got through, nothing of it would be gathered.
+        config.post_object_max_file_size = 0;
+        config.form_max_field_size = 0;
+        config.form_max_fields_size = 0;
+        config.form_max_parts = 0;
         builder.set_config(Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config))));
         let (s3, requests) = (builder.build(), Arc::new(Semaphore::new(requests_max)));
         let host = host.map(|host| host.to_ascii_lowercase().into());
