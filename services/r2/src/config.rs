@@ -34,6 +34,8 @@ pub struct R2Config {
     pub connections_per_client_max: usize,
     /// Requests at a time.
     pub requests_max: usize,
+    /// Requests of one client at a time.
+    pub requests_per_client_max: usize,
 }
 
 impl Default for R2Config {
@@ -50,6 +52,8 @@ impl Default for R2Config {
             // More than tools for many files open; four clients that hold all of theirs keep the others out.
             connections_per_client_max: 256,
             requests_max: 512,
+            // As with connections.
+            requests_per_client_max: 128,
         }
     }
 }
@@ -73,6 +77,9 @@ impl R2Config {
         }
         if !(1..=REQUESTS_MAX).contains(&config.requests_max) {
             return refuse(format!("requests_max: give 1 to {REQUESTS_MAX}"));
+        }
+        if config.requests_per_client_max == 0 {
+            return refuse("requests_per_client_max: give 1 or more".to_owned());
         }
         if let Some(host) = &config.host
             && s3s::host::SingleDomain::new(host).is_err()
@@ -104,6 +111,7 @@ mod tests {
             ("connections_per_client_max = 0", "connections_per_client_max: give 1"),
             ("requests_max = 0", "requests_max: give 1"),
             ("requests_max = 16385", "requests_max: give 1"),
+            ("requests_per_client_max = 0", "requests_per_client_max: give 1"),
             ("host = \"a b\"", "host: a b is not"),
             ("hosts = \"x\"", "unknown field `hosts`"),
         ] {

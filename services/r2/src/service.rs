@@ -191,8 +191,9 @@ impl Service for R2Service {
             tracing::info!(target: "proxima_r2", ?addresses, "S3 listens");
         }
         let front = Front { objects: self.objects(), buckets: self.local.buckets.clone() };
-        let (host, requests_max) = (self.config.host.as_deref(), self.config.requests_max);
-        let door = Door::new(front, host, requests_max, self.metrics.clone()).map_err(ServiceError::new)?;
+        let requests = Places::new(self.config.requests_max, self.config.requests_per_client_max);
+        let host = self.config.host.as_deref();
+        let door = Door::new(front, host, requests, self.metrics.clone()).map_err(ServiceError::new)?;
         let places = Places::new(self.config.connections_max, self.config.connections_per_client_max);
         let mut tasks = JoinSet::new();
         for listener in listeners {

@@ -2,6 +2,7 @@
 //!
 //! * What `s3s` would take that is not offered here: forms, whose files it gathers in memory before it looks at their signature,
 //!   and every way of signing but AWS4-HMAC-SHA256.
+//! * What is not signed at all, but for preflights.
 //! * What is not signed and would be believed: whoever has a URL that was signed for one upload must not make a copy of another
 //!   object of it, by a field that its signer never saw. So every `x-amz-` field and `Host`, which may name the bucket, is signed.
 //! * What is not offered and said by a field that `s3s` passes over, whatever the operation.
@@ -52,8 +53,9 @@ fn check<B>(request: &Request<B>) -> Result<(), S3Error> {
             let parts = authorization.split([',', ' ']).map(str::trim);
             parts.filter_map(|part| part.strip_prefix("SignedHeaders=")).next().unwrap_or_default()
         }
-        // Which is refused by who looks for whose request it is.
-        (false, None) => return Ok(()),
+        // Browsers sign no preflight.
+        (false, None) if request.method() == Method::OPTIONS => return Ok(()),
+        (false, None) => return Err(S3Error::with_message(S3ErrorCode::AccessDenied, "sign the request")),
     };
     check_signed(headers, signed)?;
     check_offered(headers)
@@ -168,7 +170,8 @@ mod tests {
         // Of octets beyond ASCII `s3s` reads the type all the same.
         let form = [("content-type", "multipart/form-data; boundary=x; a=\"\u{e9}\"")];
         assert_eq!(code(Method::POST, "/b", &form).as_deref(), Some("NotImplemented"));
-        assert_eq!(code(Method::PUT, "/b/k", &form), None, "an object may be one");
+        let put = code(Method::PUT, "/b/k?X-Amz-Expires=1&X-Amz-SignedHeaders=host&X-Amz-Signature=s", &form);
+        assert_eq!(put, None, "an object may be one");
         for value in ["AWS k:s", "Bearer x", "AWS4-ECDSA-P256-SHA256 x", ""] {
             let refused = refused(Method::GET, "/b", &[("authorization", value)]).unwrap();
             assert!(refused.0 == "InvalidRequest" && refused.1.contains("AWS4-HMAC-SHA256"), "{refused:?}");
@@ -181,7 +184,8 @@ mod tests {
         }
         let both = [("authorization", SIGNED)];
         assert_eq!(code(Method::GET, "/b/k?X-Amz-Signature=s", &both).as_deref(), Some("InvalidRequest"));
-        assert_eq!(code(Method::GET, "/b/k?list-type=2", &[]), None, "it is refused by who asks whose it is");
+        assert_eq!(code(Method::GET, "/b/k?list-type=2", &[]).as_deref(), Some("AccessDenied"));
+        assert_eq!(code(Method::OPTIONS, "/b/k", &[]), None, "a preflight is not signed");
     }
 
     #[test]

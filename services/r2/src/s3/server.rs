@@ -8,6 +8,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -15,14 +16,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use proxima_chassis::{Accepting, GaugeGuard, Places, Shutdown};
+use proxima_chassis::{Accepting, GaugeGuard, Place, Places, Shutdown};
 use s3s::{
     Body, S3Error, S3ErrorCode,
     host::SingleDomain,
@@ -31,7 +32,6 @@ use s3s::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::MissedTickBehavior,
 };
 use tokio_rustls::TlsAcceptor;
@@ -61,16 +61,16 @@ pub(crate) struct Door {
     s3: S3Service,
     front: Front,
     host: Option<Arc<str>>,
-    requests: Arc<Semaphore>,
+    requests: Arc<Places>,
     metrics: Metrics,
 }
 
 impl Door {
-    /// With buckets as hosts below `host`, if there is one, and so many requests at a time.
+    /// With buckets as hosts below `host`, if there is one, and places for requests that are under way.
     pub(crate) fn new(
         front: Front,
         host: Option<&str>,
-        requests_max: usize,
+        requests: Arc<Places>,
         metrics: Metrics,
     ) -> Result<Self, s3s::host::DomainError> {
         let mut builder = S3ServiceBuilder::new(front.clone());
@@ -87,26 +87,32 @@ impl Door {
         config.form_max_fields_size = 0;
         config.form_max_parts = 0;
         builder.set_config(Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config))));
-        let (s3, requests) = (builder.build(), Arc::new(Semaphore::new(requests_max)));
+        let s3 = builder.build();
         let host = host.map(|host| host.to_ascii_lowercase().into());
         Ok(Self { s3, front, host, requests, metrics })
     }
 
-    async fn answer(&self, request: Request<Incoming>, talk: &Talk) -> io::Result<Response<Answer>> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        (talk, client): (&Talk, IpAddr),
+    ) -> io::Result<Response<Answer>> {
         let handled = talk.begin();
         let (method, version) = (request.method().clone(), request.version());
         let (request, end) = paced(request);
         let under_way = GaugeGuard::new(&self.metrics.under_way);
-        let place = self.requests.clone().try_acquire_owned();
-        let (mut response, place) = match (place, admit::refuse(&request)) {
-            (_, Some(refusal)) => (refused(refusal)?, None),
-            (Err(_), None) => {
+        // No place is taken by what is refused by its head.
+        let admitted = admit::refuse(&request).map_or_else(|| Ok(self.requests.take(client)), Err);
+        let (mut response, place) = match admitted {
+            Err(refusal) => (refused(refusal)?, None),
+            Ok(None) => {
                 let busy = S3Error::with_message(S3ErrorCode::SlowDown, "too many requests at a time");
                 (refused(busy)?, None)
             }
-            (Ok(place), None) if method == Method::OPTIONS => (self.preflight(&request).await?, Some(place)),
-            (Ok(place), None) => (self.carry_out(request).await?, Some(place)),
+            Ok(Some(place)) if method == Method::OPTIONS => (self.preflight(&request).await?, Some(place)),
+            Ok(Some(place)) => (self.carry_out(request).await?, Some(place)),
         };
+        let place = place.and_then(|place| kept(place, response.status()));
         // What is left of the body would be taken for the next request, so the connection ends; and its client has to know.
         if version < Version::HTTP_2 && !end.is_here() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -148,6 +154,11 @@ fn paced(request: Request<Incoming>) -> (Request<Body>, End) {
     (Request::from_parts(parts, Body::http_body_unsync(body)), end)
 }
 
+/// The place of a request while its answer is sent: an error's is given back, however long its client takes to read it.
+fn kept(place: Place, status: StatusCode) -> Option<Place> {
+    (!status.is_client_error() && !status.is_server_error()).then_some(place)
+}
+
 fn refused(refusal: S3Error) -> io::Result<Response<Body>> {
     refusal.to_http_response().map_err(io::Error::other)
 }
@@ -160,7 +171,7 @@ struct Answer {
 
 struct Held {
     answering: Answering,
-    _place: Option<tokio::sync::OwnedSemaphorePermit>,
+    _place: Option<Place>,
     _under_way: GaugeGuard,
 }
 
@@ -214,7 +225,7 @@ pub(crate) async fn serve(listener: Listener, door: Door, places: Arc<Places>, s
         let (door, tls, shutdown) = (door.clone(), listener.tls.clone(), shutdown.clone());
         conversations.spawn(async move {
             let counted = GaugeGuard::new(&door.metrics.connections);
-            begin(stream, tls, door, &shutdown).await;
+            begin((stream, client), tls, door, &shutdown).await;
             drop((place, counted));
         });
     }
@@ -223,10 +234,15 @@ pub(crate) async fn serve(listener: Listener, door: Door, places: Arc<Places>, s
     tokio::time::timeout(shutdown.drain_within(), conversations.wait()).await.ok();
 }
 
-async fn begin(stream: TcpStream, tls: Option<TlsAcceptor>, door: Door, shutdown: &Shutdown) {
-    let Some(tls) = tls else { return converse(stream, door, shutdown).await };
+async fn begin(
+    (stream, client): (TcpStream, IpAddr),
+    tls: Option<TlsAcceptor>,
+    door: Door,
+    shutdown: &Shutdown,
+) {
+    let Some(tls) = tls else { return converse(stream, client, door, shutdown).await };
     match tokio::time::timeout(HEAD_DEADLINE, tls.accept(stream)).await {
-        Ok(Ok(stream)) => converse(stream, door, shutdown).await,
+        Ok(Ok(stream)) => converse(stream, client, door, shutdown).await,
         Ok(Err(error)) => tracing::debug!(target: "proxima_r2", %error, "a TLS handshake failed"),
         Err(_) => tracing::debug!(target: "proxima_r2", "a TLS handshake took too long"),
     }
@@ -235,6 +251,7 @@ async fn begin(stream: TcpStream, tls: Option<TlsAcceptor>, door: Door, shutdown
 /// Serves one connection to its end.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    client: IpAddr,
     door: Door,
     shutdown: &Shutdown,
 ) {
@@ -250,7 +267,7 @@ async fn converse(
         .keep_alive_interval(HEAD_DEADLINE);
     let service = service_fn(|request| {
         let (door, talk) = (door.clone(), talk.clone());
-        async move { door.answer(request, &talk).await }
+        async move { door.answer(request, (&talk, client)).await }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
@@ -279,5 +296,20 @@ async fn converse(
     };
     if let Err(error) = served {
         tracing::debug!(target: "proxima_r2", %error, "a connection broke off");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_nobody_reads_takes_no_place() {
+        let (places, client) = (Places::new(1, 1), "192.0.2.1".parse().unwrap());
+        for (status, is_kept) in [(200, true), (206, true), (304, true), (403, false), (503, false)] {
+            let held = kept(places.take(client).unwrap(), StatusCode::from_u16(status).unwrap());
+            assert_eq!(places.take(client).is_none(), is_kept, "{status}");
+            drop(held);
+        }
     }
 }
