@@ -19,7 +19,7 @@ use proxima_pipeline::{
 };
 use s3s::{S3Error, S3ErrorCode, S3Result, TrailingHeaders, dto};
 
-use super::error::s3_error;
+use super::{chunks::TOO_LARGE, error::s3_error};
 
 /// What clients that ask for `x-amz-trailer` announce behind the body.
 const TRAILER: &str = "x-amz-trailer";
@@ -292,6 +292,11 @@ impl Broken {
         let Some(broken) = broken.filter(|_| matches!(error, ObjectError::Body(_))) else {
             return s3_error(error);
         };
+        if broken.contains(TOO_LARGE) {
+            let mut told = S3Error::with_message(S3ErrorCode::InvalidRequest, TOO_LARGE);
+            told.set_status_code(http::StatusCode::BAD_REQUEST);
+            return told;
+        }
         // These errors have no type that can be named, only words.
         let code = match () {
             () if broken.contains("Sha256Mismatch") => {

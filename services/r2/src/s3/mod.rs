@@ -3,6 +3,7 @@
 mod admit;
 mod auth;
 mod buckets;
+mod chunks;
 mod conditions;
 mod convert;
 mod cors;

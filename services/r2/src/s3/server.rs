@@ -39,6 +39,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Front, admit,
+    chunks::{Chunked, Chunks},
     cors::Told,
     pacing::{Answering, End, HEAD_DEADLINE, Paced, TAKEN_WITHIN, Talk, Verdict},
 };
@@ -48,6 +49,8 @@ use crate::metrics::Metrics;
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(3);
 /// Octets of a request's head: 8 KiB of metadata, a key of which each octet takes three, a signed query, and room.
 const HEAD_OCTETS_MAX: usize = 64 << 10;
+/// The field that says whether a body comes in chunks.
+const PAYLOAD_HASH: &str = "x-amz-content-sha256";
 /// Octets of XML: a thousand keys to delete, of the longest, each octet written with six, or ten thousand parts.
 const XML_OCTETS_MAX: usize = 8 << 20;
 /// Streams of one HTTP/2 connection.
@@ -151,6 +154,9 @@ impl Door {
 fn paced(request: Request<Incoming>) -> (Request<Body>, End) {
     let (parts, body) = request.into_parts();
     let (body, end) = Paced::new(body);
+    let mut hashes = parts.headers.get_all(PAYLOAD_HASH).iter();
+    let chunks = hashes.any(|hash| hash.as_bytes().starts_with(b"STREAMING-")).then(Chunks::new);
+    let body = Chunked { body, chunks };
     (Request::from_parts(parts, Body::http_body_unsync(body)), end)
 }
 
