@@ -37,7 +37,7 @@ use proxima_model::{
 };
 use proxima_pipeline::{Lifecycle, NewBucket, ObjectError};
 
-use crate::store::{Living, Mark, Obstacles, Presence, Store};
+use crate::store::{IsGone, Living, Mark, Obstacles, Presence, Store};
 
 /// How often a change is decided anew when another one came between: with each, one other has succeeded.
 const ATTEMPTS_MAX: usize = 8;
@@ -86,6 +86,19 @@ impl Buckets {
             Ok(_) if lacks_nothing => Presence::Gone,
             _ => Presence::Unknown,
         }
+    }
+
+    /// Says of a bucket whether no name is its own: by all buckets, since whose it was is not kept.
+    pub(crate) fn gone(&self) -> IsGone {
+        let buckets = self.clone();
+        Arc::new(move |tag| {
+            // Before the state is read, which is the same or a later one.
+            let lacks_nothing = buckets.has_caught_up() && buckets.replica.seq() >= buckets.log.last();
+            let is_another = |state: &Snapshot| {
+                state.scan::<Bucket>(&[]).all(|bucket| bucket.is_ok_and(|bucket| bucket.tag != tag))
+            };
+            lacks_nothing && buckets.replica.snapshot().is_ok_and(|state| is_another(&state))
+        })
     }
 
     /// Whether the replica has all that was in the log at some moment since this process started.

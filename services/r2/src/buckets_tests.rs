@@ -187,7 +187,8 @@ impl Fixture {
     }
 
     async fn sweep_gone(&self) {
-        self.store.sweep_gone(&self.buckets.living().await.unwrap()).await.unwrap();
+        let living = self.buckets.living().await.unwrap();
+        self.store.sweep_gone(&living, self.buckets.gone()).await.unwrap();
     }
 
     /// The log is reverted to before the bucket was made, or to when it was there.
@@ -436,4 +437,23 @@ async fn what_a_bucket_had_that_is_gone_stays_for_a_week_without_a_break() {
     fixture.sweep_gone().await;
     assert_eq!(fixture.read().await.err(), Some(ObjectError::NoSuchKey));
     assert_eq!(fixture.store.content(&fixture.bucket).await, Ok(Default::default()));
+}
+
+#[tokio::test]
+async fn a_bucket_that_comes_back_while_it_is_swept_keeps_all_it_has() {
+    let fixture = Fixture::new().await;
+    fixture.put().await.unwrap();
+    let begun =
+        fixture.store.begin_upload(&fixture.bucket, &key(), proxima_pipeline::UploadBegin::default()).await;
+    fixture.revert(false).await;
+    fixture.sweep_gone().await;
+    fixture.later(WEEK_SECONDS);
+    // As it was when the sweep began.
+    let living = fixture.buckets.living().await.unwrap();
+    fixture.revert(true).await;
+    assert!(fixture.put().await.is_ok());
+    fixture.store.sweep_gone(&living, fixture.buckets.gone()).await.unwrap();
+    assert!(fixture.read().await.is_ok());
+    let aborted = fixture.store.abort_upload(&fixture.bucket, &key(), begun.unwrap()).await;
+    assert_eq!(aborted, Ok(()));
 }

@@ -147,15 +147,21 @@ impl R2Service {
             let Local { store, buckets } = local.clone();
             async move { buckets.settle(&store).await }
         });
+        // Each by itself: none waits for another, or fails with it, and each knows the buckets of its own moment.
         let local = self.local.clone();
-        Self::repeat(tasks, shutdown, ("ending what is too old", EXPIRE_EVERY), move || {
+        Self::repeat(tasks, shutdown, ("ending uploads", EXPIRE_EVERY), move || {
             let Local { store, buckets } = local.clone();
-            async move {
-                let living = buckets.living().await?;
-                store.end_uploads(&living).await?;
-                store.expire(&living).await?;
-                store.sweep_gone(&living).await
-            }
+            async move { store.end_uploads(&buckets.living().await?).await }
+        });
+        let local = self.local.clone();
+        Self::repeat(tasks, shutdown, ("ending objects by rules", EXPIRE_EVERY), move || {
+            let Local { store, buckets } = local.clone();
+            async move { store.expire(&buckets.living().await?).await }
+        });
+        let local = self.local.clone();
+        Self::repeat(tasks, shutdown, ("sweeping what deleted buckets had", EXPIRE_EVERY), move || {
+            let Local { store, buckets } = local.clone();
+            async move { store.sweep_gone(&buckets.living().await?, buckets.gone()).await }
         });
         let store = self.local.store.clone();
         Self::repeat(tasks, shutdown, ("reading everything", SCRUB_EVERY), move || {

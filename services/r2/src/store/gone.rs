@@ -2,27 +2,31 @@
 //!
 //! A bucket is found to be gone only by a replica that lacks nothing of the log ([`Living`]); since when is kept in the index, and
 //! forgotten when the log names it again. What it had stays for [`KEPT_SECONDS`], in which a revert of the log brings it back.
+//! One that comes back later than that may be written to at once, so each change looks anew whether the bucket is still gone.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use heed::RoTxn;
 use proxima_model::{BucketTag, Timestamp};
-use proxima_pipeline::{ObjectError, ObjectKey, UploadId};
+use proxima_pipeline::ObjectError;
 
 use super::{
     Store, change,
     index::{Databases, failed},
     lifecycle::Living,
     rows::{self, ContentRow, ID_OCTETS},
-    sweep::{BATCH, Obstacles},
+    sweep::Obstacles,
 };
 
 /// How long remains of a bucket are kept: a week, for who reverts the log after a weekend.
 const KEPT_SECONDS: i64 = 7 * 86_400;
 
+/// Says of a bucket whether it is gone at this moment.
+pub(crate) type IsGone = Arc<dyn Fn(BucketTag) -> bool + Send + Sync>;
+
 impl Store {
-    /// Takes note of buckets that are gone, and sweeps what is left of those that have been for long.
-    pub(crate) async fn sweep_gone(&self, living: &Living) -> Result<(), ObjectError> {
+    /// Takes note of buckets that are gone, and sweeps what is left of those that have been for long and are by now.
+    pub(crate) async fn sweep_gone(&self, living: &Living, is_gone: IsGone) -> Result<(), ObjectError> {
         if !living.lacks_nothing() {
             return Ok(());
         }
@@ -43,7 +47,8 @@ impl Store {
         let mut obstacles = Obstacles::default();
         for tag in gone {
             if self.is_over(tag, now, &mut obstacles).await? {
-                self.sweep_bucket(tag, now, &mut obstacles).await?;
+                let swept = self.sweep_bucket(tag, now, &is_gone, &mut obstacles).await;
+                obstacles.pass_over(swept)?;
             }
         }
         self.tell("sweeping what deleted buckets had", obstacles);
@@ -76,20 +81,18 @@ impl Store {
         &self,
         tag: BucketTag,
         now: Timestamp,
+        is_gone: &IsGone,
         obstacles: &mut Obstacles,
     ) -> Result<(), ObjectError> {
-        self.end_objects(tag, "", |_, _| true, obstacles).await?;
-        loop {
-            let some = self.index.read(move |db, txn| uploads(db, txn, tag)).await?;
-            if some.is_empty() {
-                break;
-            }
-            for (key, upload) in some {
-                self.end_upload(tag, key, upload, now).await?;
-            }
-        }
+        let may = {
+            let is_gone = is_gone.clone();
+            move || is_gone(tag)
+        };
+        self.end_objects((tag, ""), |_, _| true, may.clone(), obstacles).await?;
+        self.end_uploads_of(tag, now, may.clone(), obstacles).await?;
         let forget = self.index.change(move |db, txn| {
-            let is_empty = change::content(db, txn, tag)? == ContentRow::default()
+            let is_empty = may()
+                && change::content(db, txn, tag)? == ContentRow::default()
                 && first(&db.objects, txn, tag.as_bytes())?
                     .is_none_or(|lies| !lies.starts_with(tag.as_bytes()));
             if is_empty {
@@ -99,6 +102,31 @@ impl Store {
             Ok(())
         });
         forget.await
+    }
+
+    async fn end_uploads_of(
+        &self,
+        tag: BucketTag,
+        now: Timestamp,
+        may: impl Fn() -> bool + Clone + Send + 'static,
+        obstacles: &mut Obstacles,
+    ) -> Result<(), ObjectError> {
+        let mut after = tag.as_bytes().to_vec();
+        loop {
+            let found = self.rows(after, |db| db.uploads).await?;
+            let Some((last, _)) = found.last() else { return Ok(()) };
+            after = last.clone();
+            for (lies, _) in found {
+                if !lies.starts_with(tag.as_bytes()) {
+                    return Ok(());
+                }
+                let ended = match rows::of_upload_key(&lies) {
+                    Ok((key, upload)) => self.end_upload((tag, key, upload), now, may.clone()).await,
+                    Err(error) => Err(error),
+                };
+                obstacles.pass_over(ended)?;
+            }
+        }
     }
 }
 
@@ -133,14 +161,4 @@ fn noted(db: &Databases, txn: &RoTxn<'_>) -> Result<BTreeSet<BucketTag>, ObjectE
         noted.extend(key.first_chunk::<ID_OCTETS>().map(|tag| BucketTag::from_bytes(*tag)));
     }
     Ok(noted)
-}
-
-/// Some uploads of a bucket.
-fn uploads(
-    db: &Databases,
-    txn: &RoTxn<'_>,
-    bucket: BucketTag,
-) -> Result<Vec<(ObjectKey, UploadId)>, ObjectError> {
-    let found = db.uploads.prefix_iter(txn, bucket.as_bytes()).map_err(failed)?.take(BATCH);
-    found.map(|found| rows::of_upload_key(found.map_err(failed)?.0)).collect()
 }

@@ -72,19 +72,21 @@ impl Store {
                 let Some(ends) = rule.delete_objects_transition.clone() else { continue };
                 let ends =
                     move |_: &ObjectKey, about: &ObjectAbout| ends.condition.holds(about.modified, now);
-                self.end_objects(*tag, &rule.conditions.prefix, ends, &mut obstacles).await?;
+                let of = (*tag, rule.conditions.prefix.as_str());
+                self.end_objects(of, ends, || true, &mut obstacles).await?;
             }
         }
         self.tell("ending objects by rules", obstacles);
         Ok(())
     }
 
-    /// Ends those objects of a bucket whose keys begin so, and of which `ends` says it.
+    /// Ends those objects of a bucket whose keys begin so, and of which `ends` says it, if they still `may` be ended when that is
+    /// carried out.
     pub(super) async fn end_objects(
         &self,
-        tag: BucketTag,
-        prefix: &str,
+        (tag, prefix): (BucketTag, &str),
         ends: impl Fn(&ObjectKey, &ObjectAbout) -> bool + Clone + Send + 'static,
+        may: impl Fn() -> bool + Clone + Send + 'static,
         obstacles: &mut Obstacles,
     ) -> Result<(), ObjectError> {
         let all = [tag.as_bytes(), prefix.as_bytes()].concat();
@@ -92,39 +94,55 @@ impl Store {
         loop {
             let (all, ends) = (all.clone(), ends.clone());
             let found = self.index.read(move |db, txn| walk(db, txn, (&all, after.as_deref()), ends)).await?;
-            for _ in 0..found.damaged {
+            let damaged = found.damaged + self.end_versions(tag, found.ended, may.clone()).await?;
+            for _ in 0..damaged {
                 obstacles.met(|| format!("the row of an object of the bucket {tag} is damaged"));
             }
-            self.end_versions(tag, found.ended).await?;
             let Some(last) = found.last else { return Ok(()) };
             after = Some(last);
         }
     }
 
-    /// Ends these, but for those that were replaced meanwhile: so many at once as one change may.
-    async fn end_versions(&self, tag: BucketTag, ended: Ended) -> Result<(), ObjectError> {
-        let (now, mut left) = (self.now(), VecDeque::from(ended));
+    /// Ends these, but for those that were replaced meanwhile: so many at once as one change may. How many are damaged.
+    async fn end_versions(
+        &self,
+        tag: BucketTag,
+        ended: Ended,
+        may: impl Fn() -> bool + Clone + Send + 'static,
+    ) -> Result<usize, ObjectError> {
+        let (now, mut left, mut damaged) = (self.now(), VecDeque::from(ended), 0);
         while !left.is_empty() {
+            let may = may.clone();
             let some = self.index.change(move |db, txn| {
-                let (mut rows, mut ended) = (0, 0);
+                let (mut rows, mut ended, mut damaged) = (0, 0, 0);
+                if !may() {
+                    return Ok((0, 0, VecDeque::new()));
+                }
                 while rows < ROWS_OF_CHANGE_MAX
                     && let Some((key, version)) = left.pop_front()
                 {
-                    let there = change::object(db, txn, tag, &key)?;
+                    rows += 1;
+                    // All that is decoded, before anything is written.
+                    let read = change::object(db, txn, tag, &key);
+                    let read = read.and_then(|row| change::content(db, txn, tag).map(|_| row));
+                    let Ok(there) = read else {
+                        damaged += 1;
+                        continue;
+                    };
                     if let Some(row) = there.filter(|row| row.about.version == version) {
                         rows += row.pieces.len();
                         ended += 1;
                         change::delete_object(db, txn, (tag, &key), &row, now)?;
                     }
-                    rows += 1;
                 }
-                Ok((ended, left))
+                Ok((ended, damaged, left))
             });
-            let ended;
-            (ended, left) = some.await?;
+            let (ended, met);
+            (ended, met, left) = some.await?;
+            damaged += met;
             self.metrics.expired.inc_by(ended);
         }
-        Ok(())
+        Ok(damaged)
     }
 }
 

@@ -51,6 +51,18 @@ impl Obstacles {
         self.first.get_or_insert_with(what);
     }
 
+    /// Passes over what is damaged. What ails the store as a whole is told again for each item, and ends nothing either, but for
+    /// a disk that is full. Whether it was done.
+    pub(super) fn pass_over(&mut self, done: Result<(), ObjectError>) -> Result<bool, ObjectError> {
+        match done {
+            Err(ObjectError::Broken(what)) => {
+                self.met(|| what);
+                Ok(false)
+            }
+            done => done.map(|()| true),
+        }
+    }
+
     /// Passes over so many of them.
     fn met_many(&mut self, count: u64, what: &str) {
         if count > 0 {
@@ -164,8 +176,8 @@ impl Store {
                 };
                 let tag = BucketTag::from_bytes(*tag.expect("an upload's key was read"));
                 if living.ends_upload(tag, key.as_str(), row.begun, now) {
-                    self.end_upload(tag, key, upload, now).await?;
-                    self.metrics.expired.inc();
+                    let ended = self.end_upload((tag, key, upload), now, || true).await;
+                    self.metrics.expired.inc_by(u64::from(obstacles.pass_over(ended)?));
                 }
             }
         }
@@ -174,15 +186,18 @@ impl Store {
         Ok(())
     }
 
+    /// Ends an upload, if it still may be when that is carried out.
     pub(super) async fn end_upload(
         &self,
-        tag: BucketTag,
-        key: ObjectKey,
-        upload: UploadId,
+        (tag, key, upload): (BucketTag, ObjectKey, UploadId),
         now: Timestamp,
+        may: impl Fn() -> bool + Send + 'static,
     ) -> Result<(), ObjectError> {
         self.index
             .change(move |db, txn| {
+                if !may() {
+                    return Ok(());
+                }
                 change::delete_parts(db, txn, upload, &[], now)?;
                 let lies = rows::upload_key(tag, key.as_str(), upload);
                 db.uploads.delete(txn, &lies).map(drop).map_err(failed)

@@ -120,3 +120,35 @@ async fn a_damaged_row_keeps_no_upload_from_being_ended() {
     assert_eq!(store.abort_upload(&fixture.bucket, &key("b"), old).await, Err(ObjectError::NoSuchUpload));
     assert_eq!(store.metrics.obstacles.get(), 3);
 }
+
+#[tokio::test]
+async fn damaged_rows_keep_nothing_else_of_a_bucket_that_is_gone_and_no_other_upload() {
+    let fixture = Fixture::new();
+    let (store, tag) = (&fixture.store, fixture.bucket.tag);
+    let begin =
+        async |name| store.begin_upload(&fixture.bucket, &key(name), UploadBegin::default()).await.unwrap();
+    let (damaged, whole) = (begin("a").await, begin("b").await);
+    fixture.put("k", octets(LARGE, 1)).await.unwrap();
+    let damage = store.index.change(move |db, txn| {
+        let part = [&damaged.0[..], &1_u16.to_be_bytes()].concat();
+        db.parts.put(txn, &part, b"?").map_err(index::failed)
+    });
+    damage.await.unwrap();
+    let gone = Living::new(true);
+    store.sweep_gone(&gone, Arc::new(|_| true)).await.unwrap();
+    fixture.later(7 * 86_400);
+    store.sweep_gone(&gone, Arc::new(|_| true)).await.unwrap();
+    let left = store.index.read(move |db, txn| {
+        let uploads = db.uploads.prefix_iter(txn, tag.as_bytes()).map_err(index::failed)?;
+        let uploads: Vec<_> = uploads.map(|found| rows::of_upload_key(found.unwrap().0).unwrap().1).collect();
+        Ok((uploads, db.objects.len(txn).map_err(index::failed)?))
+    });
+    assert_eq!(left.await.unwrap(), (vec![damaged], 0), "{whole:?} has ended");
+    assert_eq!(store.metrics.obstacles.get(), 1);
+    let whole = begin("z").await;
+    fixture.later(7 * 86_400);
+    store.end_uploads(&fixture.living()).await.unwrap();
+    let aborted = store.abort_upload(&fixture.bucket, &key("z"), whole).await;
+    assert_eq!(aborted, Err(ObjectError::NoSuchUpload));
+    assert_eq!(store.metrics.obstacles.get(), 2);
+}
