@@ -4,7 +4,6 @@ Needs PROXIMA_S3_ONE and PROXIMA_S3_OTHER (http://HOST:PORT), PROXIMA_S3_KEY and
 """
 
 import os
-import time
 import uuid
 
 import boto3
@@ -36,18 +35,6 @@ def emptied(s3, bucket):
     s3.delete_bucket(Bucket=bucket)
 
 
-def reached(s3, bucket):
-    """Waits until a server asks the bucket's home again: it found it away, if it was started first."""
-    given_up = time.monotonic() + 30
-    while True:
-        try:
-            return s3.list_objects_v2(Bucket=bucket)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ServiceUnavailable" or time.monotonic() > given_up:
-                raise
-            time.sleep(0.1)
-
-
 @pytest.fixture(params=["one's bucket", "the other's bucket"])
 def world(request):
     """A client of the bucket's home, one of the other server, the bucket, and a bucket of the other server."""
@@ -58,7 +45,6 @@ def world(request):
     # A server hears of what another one was asked for a moment later.
     for s3, name in [(away, bucket), (home, elsewhere)]:
         s3.get_waiter("bucket_exists").wait(Bucket=name, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
-        reached(s3, name)
     yield home, away, bucket, elsewhere
     # Each by the server whose it is not.
     emptied(away, bucket)

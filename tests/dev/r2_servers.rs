@@ -62,6 +62,16 @@ impl Api {
     }
 }
 
+/// Makes a bucket with an object in it, whose home is the one server, by way of the other: which asks a server that it found away,
+/// since it was started first, again after some time.
+fn make_bucket(api: &Api, cluster: &Cluster) {
+    let name = json!({ "name": "bucket" }).to_string();
+    let make = ["-X", "POST", "-H", "content-type: application/json", "-d", &name];
+    until("HTTP/1.1 200", || api.run(cluster.node_api, "", &make));
+    let put = ["-X", "PUT", "-d", "before"];
+    until("HTTP/1.1 200", || api.run(cluster.log_api, "/bucket/objects/first", &put));
+}
+
 #[test]
 fn stock_boto3_is_served_by_a_server_that_does_not_have_the_bucket() {
     let (cluster, log_s3, node_s3) = servers();
@@ -69,7 +79,7 @@ fn stock_boto3_is_served_by_a_server_that_does_not_have_the_bucket() {
     let token = token(&cluster);
     let _node = cluster.start("node");
     let api = Api::of(&cluster, &token);
-    until("HTTP/1.1 200", || api.run(cluster.node_api, "", &[]));
+    make_bucket(&api, &cluster);
     let (key, secret) = keys(&token);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/clients/test_s3_servers.py");
     let mut pytest = Command::new(python());
@@ -89,12 +99,8 @@ fn a_home_that_is_killed_while_an_upload_streams_is_told_and_has_nothing_of_it()
     let token = token(&cluster);
     let node = cluster.start("node");
     let (api, home) = (Api::of(&cluster, &token), cluster.node_api);
-    let name = json!({ "name": "bucket" }).to_string();
-    until("HTTP/1.1 200", || {
-        api.run(home, "", &["-X", "POST", "-H", "content-type: application/json", "-d", &name])
-    });
     let (asked, object) = (cluster.log_api, "/bucket/objects/key");
-    until("HTTP/1.1 200", || api.run(asked, "/bucket/objects/first", &["-X", "PUT", "-d", "before"]));
+    make_bucket(&api, &cluster);
 
     // It sends one part after the other, and is not at its end when the home is killed.
     let file = cluster.at("upload");
