@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::token::{Unverified, Use};
+use super::token::{Unverified, Use, verify};
 use crate::{
     api::write::Draft,
     error::{ApiError, Code},
@@ -114,7 +114,7 @@ fn named(draft: &mut Draft<'_>, worker: &Worker, token: &Unverified) -> Result<C
     let at = |refusal: ApiError| refusal.at("/assets/jwt");
     let foreign = || at(refuse("assets: jwt is not of a session of uploads of this Worker that is complete"));
     let signer = draft.snapshot.get::<ApiToken>(&token.signer())?.ok_or_else(foreign)?;
-    let claims = token.verify(&signer, draft.now).map_err(at)?;
+    let claims = verify(token, &signer, draft.now).map_err(at)?;
     let is_this = claims.account == worker.account && claims.worker == worker.name;
     if !is_this || claims.aud != Use::Complete {
         return Err(foreign());

@@ -24,6 +24,7 @@ use crate::{
         blocking,
         body::JsonBody,
         envelope::Answer,
+        jwt,
         write::{Author, Draft},
     },
     error::{ApiError, Code},
@@ -92,7 +93,7 @@ pub(crate) async fn create(
             manifest: hash,
             exp: until.as_seconds(),
         };
-        Ok((claims.sign(&signer), buckets(missing)))
+        Ok((jwt::sign(&claims, &signer), buckets(missing)))
     });
     let written = written.await?;
     let (jwt, buckets) = written.answer;

@@ -1,16 +1,15 @@
-//! Tokens of a session of uploads: JSON Web Tokens (RFC 7519), of which wrangler reads when they run out.
+//! Tokens of a session of uploads, of which wrangler reads when they run out.
 
-use aws_lc_rs::hmac;
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use proxima_model::{AccountId, ApiToken, ContentHash, Timestamp, TokenId, WorkerName};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{ApiError, Code};
+use crate::{
+    api::jwt,
+    error::{ApiError, Code},
+};
 
-/// The first part of every one, so that nobody else chooses an algorithm (RFC 8725, 3.1).
-const HEAD: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
-/// What keys of these tokens are derived for.
-const PURPOSE: &[u8] = b"proxima: sessions of uploads of assets";
+/// One as a client sends it, which may be anybody's.
+pub(crate) type Unverified = jwt::Unverified<Claims>;
 
 /// What a token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,57 +34,27 @@ pub(crate) struct Claims {
     pub(crate) exp: i64,
 }
 
-/// A token as a client sends it, which may be anybody's.
-#[derive(Clone, Debug)]
-pub(crate) struct Unverified {
-    claims: Claims,
-    signed: String,
-    signature: Vec<u8>,
-}
+impl jwt::Claims for Claims {
+    const PURPOSE: &'static str = "sessions of uploads of assets";
 
-impl Claims {
-    /// The token, signed with what belongs to the API token.
-    pub(crate) fn sign(&self, token: &ApiToken) -> String {
-        let claims = serde_json::to_vec(self).expect("claims are texts and numbers");
-        let encode = |octets: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(octets);
-        let signed = format!("{}.{}", encode(HEAD.as_bytes()), encode(&claims));
-        let signature = hmac::sign(&key(token), signed.as_bytes());
-        format!("{signed}.{}", encode(signature.as_ref()))
+    fn signer(&self) -> TokenId {
+        self.sub
+    }
+
+    fn expires_seconds(&self) -> i64 {
+        self.exp
     }
 }
 
-impl Unverified {
-    /// Reads one; nothing of what is none of ours.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).ok();
-        let (signed, signature) = text.rsplit_once('.')?;
-        let (head, claims) = signed.split_once('.')?;
-        if decode(head)? != HEAD.as_bytes() {
-            return None;
-        }
-        Some(Self {
-            claims: serde_json::from_slice(&decode(claims)?).ok()?,
-            signed: signed.to_owned(),
-            signature: decode(signature)?,
-        })
-    }
-
-    /// The API token that must have signed it.
-    pub(crate) const fn signer(&self) -> TokenId {
-        self.claims.sub
-    }
-
-    /// What it says, if this API token has signed it and it has not run out.
-    pub(crate) fn verify(&self, token: &ApiToken, now: Timestamp) -> Result<&Claims, ApiError> {
-        let verified = hmac::verify(&key(token), self.signed.as_bytes(), &self.signature);
-        if verified.is_err() || token.id != self.claims.sub {
-            return Err(ApiError::new(Code::TokenInvalid, "Invalid token of a session of uploads"));
-        }
-        if now.as_seconds() >= self.claims.exp {
-            return Err(ran_out());
-        }
-        Ok(&self.claims)
-    }
+/// What one says, if this API token has signed it and it has not run out.
+pub(crate) fn verify<'a>(
+    given: &'a Unverified,
+    token: &ApiToken,
+    now: Timestamp,
+) -> Result<&'a Claims, ApiError> {
+    let invalid = || ApiError::new(Code::TokenInvalid, "Invalid token of a session of uploads");
+    let claims = given.signed_by(token).ok_or_else(invalid)?;
+    if jwt::Claims::has_run_out(claims, now) { Err(ran_out()) } else { Ok(claims) }
 }
 
 /// A session that is over.
@@ -96,13 +65,9 @@ pub(super) fn ran_out() -> ApiError {
     )
 }
 
-fn key(token: &ApiToken) -> hmac::Key {
-    let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &token.secret_hash), PURPOSE);
-    hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref())
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
     use proxima_model::TokenStatus;
 
     use super::*;
@@ -135,19 +100,19 @@ mod tests {
     #[test]
     fn a_token_holds_until_it_runs_out_and_only_as_it_was_signed() {
         let (claims, signer) = (claims(), api_token(7));
-        let text = claims.sign(&signer);
+        let text = jwt::sign(&claims, &signer);
         let read = Unverified::parse(&text).expect("it is one");
         let at = |seconds: i64| Timestamp::from_millis(seconds * 1_000);
-        assert_eq!(read.verify(&signer, at(99)).ok(), Some(&claims));
-        assert_eq!(read.verify(&signer, at(100)).expect_err("it ran out").code(), Code::TokenUnusable);
+        assert_eq!(verify(&read, &signer, at(99)).ok(), Some(&claims));
+        assert_eq!(verify(&read, &signer, at(100)).expect_err("it ran out").code(), Code::TokenUnusable);
         let rolled = api_token(8);
-        assert_eq!(read.verify(&rolled, at(0)).expect_err("another secret").code(), Code::TokenInvalid);
+        assert_eq!(verify(&read, &rolled, at(0)).expect_err("another secret").code(), Code::TokenInvalid);
 
         let parts: Vec<&str> = text.split('.').collect();
-        let more = Claims { exp: 1_000, ..claims }.sign(&rolled);
+        let more = jwt::sign(&Claims { exp: 1_000, ..claims }, &rolled);
         let forged = format!("{}.{}.{}", parts[0], more.split('.').nth(1).expect("claims"), parts[2]);
         let forged = Unverified::parse(&forged).expect("it has the form");
-        assert_eq!(forged.verify(&signer, at(0)).expect_err("other claims").code(), Code::TokenInvalid);
+        assert_eq!(verify(&forged, &signer, at(0)).expect_err("other claims").code(), Code::TokenInvalid);
         let none = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
         for wrong in ["", "a.b.c", &format!("{none}.{}.", parts[1]), &format!("{}.{}", parts[0], parts[1])] {
             assert!(Unverified::parse(wrong).is_none(), "{wrong}");

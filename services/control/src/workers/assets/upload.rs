@@ -28,6 +28,7 @@ use crate::{
         blocking,
         body::{self, broken_form},
         envelope::Answer,
+        jwt,
         page::Query,
         write::{Author, Draft},
     },
@@ -65,23 +66,27 @@ pub(crate) async fn upload(
     let _room = crate::kv::room(&api, &request, limits::ASSETS_FORM_OCTETS_MAX)?;
     let parts = receive(request).await?;
     let (at, session) = (account.id, claims.clone());
-    let lengths = api.read(move |snapshot| {
+    let manifest = api.read(move |snapshot| {
         let found = snapshot.get::<WorkerAssetSession>(&(at, session.manifest))?;
         let found = found.ok_or_else(token::ran_out)?;
-        let manifest = super::manifest(snapshot, at, found.manifest)?;
-        Ok(manifest.files().iter().map(|file| (file.hash, file.octets)).collect::<HashMap<_, _>>())
+        super::manifest(snapshot, at, found.manifest).map(Arc::new)
     });
-    let lengths = lengths.await?;
-    let files = blocking(move || Files::decode(parts, &lengths)).await?;
+    let manifest = manifest.await?;
+    let named = Arc::clone(&manifest);
+    let files = blocking(move || {
+        let lengths = named.files().iter().map(|file| (file.hash, file.octets)).collect();
+        Files::decode(parts, &lengths)
+    });
+    let files = files.await?;
     store(&api, author, &account, &claims, files).await?;
     let at = account.id;
     let jwt = api.read(move |snapshot| {
-        let found = snapshot.get::<WorkerAssetSession>(&(at, claims.manifest))?.ok_or_else(token::ran_out)?;
-        let manifest = super::manifest(snapshot, at, found.manifest)?;
+        // Of this name it says the same as before, as long as there is a session.
+        snapshot.get::<WorkerAssetSession>(&(at, claims.manifest))?.ok_or_else(token::ran_out)?;
         let signer = snapshot.get::<ApiToken>(&claims.sub)?.ok_or_else(token::ran_out)?;
         let is_complete = super::missing(snapshot, at, &manifest)?.is_empty();
         let complete = Claims { aud: Use::Complete, ..(*claims).clone() };
-        Ok((snapshot.seq(), is_complete.then(|| complete.sign(&signer))))
+        Ok((snapshot.seq(), is_complete.then(|| jwt::sign(&complete, &signer))))
     });
     let (seq, jwt) = jwt.await?;
     let status = if jwt.is_some() { StatusCode::CREATED } else { StatusCode::ACCEPTED };
