@@ -26,6 +26,7 @@
 mod answer;
 mod body;
 mod client_certificate;
+pub mod entity_tags;
 mod exchange;
 mod explain;
 mod fault;
@@ -41,6 +42,7 @@ mod notices;
 mod objects;
 mod pipeline;
 mod queries;
+pub mod ranges;
 mod ray;
 mod rules;
 mod servers;

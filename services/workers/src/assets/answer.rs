@@ -1,9 +1,7 @@
 //! Answers by assets: fields, conditions and ranges.
 
-use std::ops::Range;
-
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use proxima_pipeline::{Body, Response};
+use proxima_pipeline::{Body, Response, entity_tags::any_matches, ranges};
 
 use super::{
     contents::ContentError,
@@ -66,7 +64,7 @@ impl Sites {
         if !asked.headers.contains_key(header::AUTHORIZATION) && !asked.headers.contains_key(header::RANGE) {
             response.headers.insert(header::CACHE_CONTROL, REVALIDATE);
         }
-        if is_known(asked.headers, &file.tag) {
+        if any_matches(asked.headers.get_all(header::IF_NONE_MATCH).iter(), Some(&file.tag)) {
             response.status = StatusCode::NOT_MODIFIED;
             return Ok(response);
         }
@@ -76,21 +74,20 @@ impl Sites {
         }
         let length = u64::from(file.octets);
         let range = match (status, asked.method) {
-            (StatusCode::OK, &Method::GET) => part(asked.headers, &file.tag, length),
-            _ => Part::Whole,
+            (StatusCode::OK, &Method::GET) => asked_range(asked.headers, &file.tag),
+            _ => None,
         };
         response.headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        let range = match range {
-            Part::Whole => 0..length,
-            Part::Of(range) => {
-                let text = format!("bytes {}-{}/{length}", range.start, range.end - 1);
+        let range = match range.map(|range| range.of_length(length)) {
+            None => 0..length,
+            Some(Some(part)) => {
                 response.status = StatusCode::PARTIAL_CONTENT;
-                response.headers.insert(header::CONTENT_RANGE, value(&text));
-                range
+                response.headers.insert(header::CONTENT_RANGE, part.content_range());
+                part.first..part.end
             }
-            Part::Unsatisfiable => {
+            Some(None) => {
                 let mut response = of(StatusCode::RANGE_NOT_SATISFIABLE);
-                response.headers.insert(header::CONTENT_RANGE, value(&format!("bytes */{length}")));
+                response.headers.insert(header::CONTENT_RANGE, ranges::unsatisfied_range(length));
                 return Ok(response);
             }
         };
@@ -107,60 +104,10 @@ fn of(status: StatusCode) -> Response {
     Response { status, body: Body::empty(), ..Response::default() }
 }
 
-fn value(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("digits and letters")
-}
-
-/// Whether who asks has it already (RFC 9110, 13.1.2): tags of ours hold no commas.
-fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
-    let lines = headers.get_all(header::IF_NONE_MATCH).iter();
-    let mut tags = lines.flat_map(|line| line.as_bytes().split(|octet| *octet == b','));
-    tags.any(|given| {
-        let given = given.trim_ascii();
-        given == b"*" || given.strip_prefix(b"W/").unwrap_or(given) == tag.as_bytes()
-    })
-}
-
-/// What of a file is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Whole,
-    Of(Range<u64>),
-    Unsatisfiable,
-}
-
-/// Reads a range (RFC 9110, 14): one; what asks for several, or cannot be read, gets the whole.
-fn part(headers: &HeaderMap, tag: &HeaderValue, length: u64) -> Part {
-    // Only of the file that who asks has a part of (13.1.5).
-    if headers.get(header::IF_RANGE).is_some_and(|of| of != tag) {
-        return Part::Whole;
-    }
-    let mut lines = headers.get_all(header::RANGE).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return Part::Whole };
-    let Some((first, last)) = line.to_str().ok().and_then(ends) else { return Part::Whole };
-    let range = match (first, last) {
-        (Some(first), Some(last)) if last < first => return Part::Whole,
-        (Some(first), last) => first..last.map_or(length, |last| last.saturating_add(1).min(length)),
-        (None, Some(count)) => length.saturating_sub(count)..length,
-        (None, None) => return Part::Whole,
-    };
-    if range.start < range.end { Part::Of(range) } else { Part::Unsatisfiable }
-}
-
-/// The two numbers of a range, of which one may be left out.
-fn ends(text: &str) -> Option<(Option<u64>, Option<u64>)> {
-    let (unit, range) = text.trim().split_once('=')?;
-    let (first, last) = range.trim().split_once('-')?;
-    let number = |text: &str| match text {
-        "" => Some(None),
-        // `parse` alone would take a sign.
-        digits if digits.bytes().all(|octet| octet.is_ascii_digit()) => {
-            Some(Some(digits.parse().unwrap_or(u64::MAX)))
-        }
-        _ => None,
-    };
-    unit.eq_ignore_ascii_case("bytes").then_some(())?;
-    Some((number(first)?, number(last)?))
+/// The range that is asked for, if it is of the file that who asks has a part of (RFC 9110, 13.1.5).
+fn asked_range(headers: &HeaderMap, tag: &HeaderValue) -> Option<ranges::Asked> {
+    let is_other = headers.get(header::IF_RANGE).is_some_and(|of| of != tag);
+    if is_other { None } else { ranges::Asked::read(headers) }
 }
 
 #[cfg(test)]
@@ -171,35 +118,39 @@ mod tests {
         HeaderMap::from_iter([(name, HeaderValue::from_static(text))])
     }
 
+    /// The part that is answered, if not the whole; `Some(None)`: no part of it.
+    fn part(headers: &HeaderMap, tag: &HeaderValue) -> Option<Option<(u64, u64)>> {
+        let range = asked_range(headers, tag)?;
+        Some(range.of_length(10).map(|part| (part.first, part.end)))
+    }
+
     #[test]
     fn one_range_is_answered_and_all_else_with_the_whole() {
         let tag = HeaderValue::from_static("\"tag\"");
         for (text, expected) in [
-            ("bytes=0-0", Part::Of(0..1)),
-            ("bytes=2-", Part::Of(2..10)),
-            ("bytes=2-100", Part::Of(2..10)),
-            ("Bytes= 2-4", Part::Of(2..5)),
-            ("bytes=-3", Part::Of(7..10)),
-            ("bytes=-100", Part::Of(0..10)),
-            ("bytes=10-", Part::Unsatisfiable),
-            ("bytes=-0", Part::Unsatisfiable),
-            ("bytes=99999999999999999999-", Part::Unsatisfiable),
-            ("bytes=4-2", Part::Whole),
-            ("bytes=0-1,3-4", Part::Whole),
-            ("bytes=-", Part::Whole),
-            ("bytes=+1-2", Part::Whole),
-            ("lines=1-2", Part::Whole),
+            ("bytes=0-0", Some(Some((0, 1)))),
+            ("bytes=2-", Some(Some((2, 10)))),
+            ("bytes=2-100", Some(Some((2, 10)))),
+            ("Bytes= 2-4", Some(Some((2, 5)))),
+            ("bytes=-3", Some(Some((7, 10)))),
+            ("bytes=-100", Some(Some((0, 10)))),
+            ("bytes=10-", Some(None)),
+            ("bytes=-0", Some(None)),
+            ("bytes=99999999999999999999-", Some(None)),
+            ("bytes=4-2", None),
+            ("bytes=0-1,3-4", None),
+            ("bytes=-", None),
+            ("bytes=+1-2", None),
+            ("lines=1-2", None),
         ] {
-            assert_eq!(part(&with(header::RANGE, text), &tag, 10), expected, "{text}");
+            assert_eq!(part(&with(header::RANGE, text), &tag), expected, "{text}");
         }
         let mut headers = with(header::RANGE, "bytes=0-0");
-        for (of, expected) in
-            [("\"tag\"", Part::Of(0..1)), ("\"other\"", Part::Whole), ("W/\"tag\"", Part::Whole)]
-        {
+        for (of, expected) in [("\"tag\"", Some(Some((0, 1)))), ("\"other\"", None), ("W/\"tag\"", None)] {
             headers.insert(header::IF_RANGE, HeaderValue::from_static(of));
-            assert_eq!(part(&headers, &tag, 10), expected, "{of}");
+            assert_eq!(part(&headers, &tag), expected, "{of}");
         }
-        assert_eq!(part(&HeaderMap::new(), &tag, 10), Part::Whole);
+        assert_eq!(part(&HeaderMap::new(), &tag), None);
     }
 
     #[test]
@@ -214,7 +165,9 @@ mod tests {
             ("\"other\"", false),
             ("", false),
         ] {
-            assert_eq!(is_known(&with(header::IF_NONE_MATCH, text), &tag), known, "{text}");
+            let headers = with(header::IF_NONE_MATCH, text);
+            let is_known = any_matches(headers.get_all(header::IF_NONE_MATCH).iter(), Some(&tag));
+            assert_eq!(is_known, known, "{text}");
         }
     }
 }
