@@ -105,6 +105,18 @@ mod tests {
     }
 
     #[test]
+    fn an_account_has_its_places_and_no_more() {
+        let places = Places::new(usize::MAX, 3);
+        let mut taken: Vec<_> = (0..3).map(|_| places.take_for("one").expect("a place")).collect();
+        assert!(places.take_for("one").is_none());
+        assert!(places.take_for("another").is_some());
+        taken.pop();
+        assert!(places.take_for("one").is_some());
+        drop(taken);
+        assert!(places.taken.lock().expect("unpoisoned").each.is_empty());
+    }
+
+    #[test]
     fn addresses_of_one_ipv6_network_are_one_client() {
         let of = |text: &str| subscriber(text.parse().unwrap());
         assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));

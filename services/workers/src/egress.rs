@@ -9,7 +9,7 @@ use std::{
 
 use http::{HeaderValue, Response, StatusCode, header, uri::PathAndQuery};
 use hyper::body::Incoming;
-use proxima_chassis::Clock;
+use proxima_chassis::{Clock, Places};
 use proxima_model::{AccountId, PopCode};
 use proxima_pipeline::{
     Body, Client, Exchange, Fault, Fetch, Protocol, RayId, Request, Scheme, strip_hop_by_hop,
@@ -19,7 +19,6 @@ use serde::Deserialize;
 use crate::{
     facts::{FIELD, said},
     metrics::{Fetched, Metrics},
-    under_way::UnderWay,
 };
 
 /// What the Workers of one account fetch at a time, on one server: what keeps one from taking all connections to origins.
@@ -31,7 +30,7 @@ pub(crate) struct Egress {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pop: PopCode,
     pub(crate) metrics: Metrics,
-    pub(crate) under_way: Arc<UnderWay>,
+    pub(crate) under_way: Arc<Places<AccountId>>,
 }
 
 /// Who asks, as the dispatcher says.
@@ -49,7 +48,7 @@ impl Egress {
             self.metrics.fetched(Fetched::Refused);
             return Ok(refuse(StatusCode::BAD_REQUEST, "this URL cannot be fetched\n"));
         };
-        let Some(place) = UnderWay::enter(&self.under_way, account) else {
+        let Some(place) = self.under_way.take_for(account) else {
             self.metrics.fetched(Fetched::Refused);
             let said = "the Workers of this account fetch too much at a time\n";
             return Ok(refuse(StatusCode::TOO_MANY_REQUESTS, said));

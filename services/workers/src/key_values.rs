@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode, percent_decode_str, utf8_percent_encode};
-use proxima_chassis::{Clock, NodeContext};
+use proxima_chassis::{Clock, NodeContext, Places};
 use proxima_ledger::Replica;
 use proxima_model::{AccountId, Entity, KvKey, KvNamespace, KvNamespaceId, Timestamp, limits};
 use proxima_pipeline::{
@@ -25,7 +25,6 @@ use tokio::sync::Semaphore;
 use crate::{
     facts::said,
     metrics::{Fetched, KvOperation, Metrics},
-    under_way::UnderWay,
 };
 
 /// What is said of a value, as JSON, percent-encoded.
@@ -52,7 +51,7 @@ pub(crate) struct KeyValues {
     clock: Arc<dyn Clock>,
     port: Option<Arc<dyn KeyValue>>,
     metrics: Metrics,
-    under_way: Arc<UnderWay>,
+    under_way: Arc<Places<AccountId>>,
     uploads: Semaphore,
 }
 
@@ -92,7 +91,7 @@ impl KeyValues {
             clock: Arc::clone(&node.clock),
             port,
             metrics,
-            under_way: UnderWay::new(OPERATIONS_PER_ACCOUNT_MAX),
+            under_way: Places::new(usize::MAX, OPERATIONS_PER_ACCOUNT_MAX),
             uploads: Semaphore::new(UPLOADS_OCTETS_MAX),
         }
     }
@@ -105,7 +104,7 @@ impl KeyValues {
         let Some(asking) = said::<Asking>(request.headers()) else {
             return Ok(self.refuse(operation, bad("nobody says for which namespace this is")));
         };
-        let Some(place) = UnderWay::enter(&self.under_way, asking.account) else {
+        let Some(place) = self.under_way.take_for(asking.account) else {
             let problem = "the Workers of this account ask for too much at a time".to_owned();
             return Ok(self.refuse(operation, Refusal(StatusCode::TOO_MANY_REQUESTS, problem)));
         };

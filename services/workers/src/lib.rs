@@ -9,6 +9,7 @@
 //!                                             │            │      │             │
 //!                 replica ─▶ Code ◀── code.sock ───────────┤      └─ egress.sock ─▶ Egress
 //!             KeyValue (port) ◀─ KeyValues ◀── kv.sock ───────┤
+//!          Objects (port) ◀─ BucketObjects ◀── r2.sock ────────┤
 //!                 └▶ assets (assets/): a file of the version, from the replica ◀── assets.sock
 //!    Tails (port) ◀─ Looks ◀─ Events ◀─ tail.sock, if somebody looks ┘
 //! ```
@@ -72,7 +73,6 @@ mod scheduled;
 mod service;
 mod stage;
 mod tails;
-mod under_way;
 mod version;
 
 pub use config::WorkersConfig;

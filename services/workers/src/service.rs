@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
+use proxima_chassis::{Health, NodeContext, Places, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::{Kind, Node};
 use proxima_pipeline::{AnswersServers, BodyError, Fetch, Invoke, KeyValue, Objects, Servers, Tails};
@@ -35,7 +35,6 @@ use crate::{
     scheduled::Scheduled,
     stage::Shared,
     tails::{Answers, Events, Looks, Network},
-    under_way::UnderWay,
     version::Deployments,
 };
 
@@ -228,7 +227,7 @@ impl WorkersService {
             clock: Arc::clone(&node.clock),
             pop: node.pop().clone(),
             metrics: self.shared.metrics.clone(),
-            under_way: UnderWay::new(SUBREQUESTS_PER_ACCOUNT_MAX),
+            under_way: Places::new(usize::MAX, SUBREQUESTS_PER_ACCOUNT_MAX),
         });
         let key_values =
             Arc::new(KeyValues::new(node, self.key_values.get().cloned(), self.shared.metrics.clone()));

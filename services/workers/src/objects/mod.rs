@@ -14,7 +14,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
-use proxima_chassis::NodeContext;
+use proxima_chassis::{NodeContext, Places};
 use proxima_ledger::Replica;
 use proxima_model::{AccountId, Bucket, BucketName, Jurisdiction};
 use proxima_pipeline::{
@@ -29,7 +29,6 @@ use self::wire::{Asked, Chosen, Hash, Listing, Refusal, show};
 use crate::{
     facts::said,
     metrics::{Fetched, Metrics, R2Operation},
-    under_way::UnderWay,
 };
 
 /// What is asked for, and what is known of an object.
@@ -46,7 +45,7 @@ pub(crate) struct BucketObjects {
     replica: Replica,
     port: Option<Arc<dyn Objects>>,
     metrics: Metrics,
-    under_way: Arc<UnderWay>,
+    under_way: Arc<Places<AccountId>>,
 }
 
 /// Who asks, and of which bucket, as the dispatcher says.
@@ -61,7 +60,7 @@ type Answered = Result<Response<Body>, Refusal>;
 
 impl BucketObjects {
     pub(crate) fn new(node: &NodeContext, port: Option<Arc<dyn Objects>>, metrics: Metrics) -> Self {
-        let under_way = UnderWay::new(OPERATIONS_PER_ACCOUNT_MAX);
+        let under_way = Places::new(usize::MAX, OPERATIONS_PER_ACCOUNT_MAX);
         Self { replica: node.replica.clone(), port, metrics, under_way }
     }
 
@@ -77,7 +76,7 @@ impl BucketObjects {
             );
         };
         let operation = asked.operation();
-        let Some(place) = UnderWay::enter(&self.under_way, asking.account) else {
+        let Some(place) = self.under_way.take_for(asking.account) else {
             let problem = "the Workers of this account ask for too much at a time";
             return Ok(self.refuse(operation, Refusal::new(StatusCode::TOO_MANY_REQUESTS, 10058, problem)));
         };
