@@ -80,6 +80,22 @@ pub enum TokenScope {
     Zone(ZoneId),
 }
 
+impl TokenScope {
+    /// Whether it covers all of an account.
+    pub fn covers_account(self, account: AccountId) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Account(held) => held == account,
+            Self::Zone(_) => false,
+        }
+    }
+
+    /// Whether it covers a zone of this account.
+    pub fn covers_zone(self, account: AccountId, zone: ZoneId) -> bool {
+        self.covers_account(account) || matches!(self, Self::Zone(held) if held == zone)
+    }
+}
+
 /// A grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenPolicy {
@@ -87,6 +103,13 @@ pub struct TokenPolicy {
     pub scope: TokenScope,
     /// To do what.
     pub permissions: Vec<Permission>,
+}
+
+impl TokenPolicy {
+    /// Whether it allows this where it covers something.
+    pub fn allows(&self, wanted: Permission) -> bool {
+        self.permissions.iter().any(|held| held.allows(wanted))
+    }
 }
 
 /// Whether a token may be used.
@@ -125,6 +148,22 @@ pub struct ApiToken {
     pub expires_on: Option<Timestamp>,
     /// When it was made.
     pub issued_on: Timestamp,
+}
+
+impl ApiToken {
+    /// Why it may not be used now, if so.
+    pub fn unusable(&self, now: Timestamp) -> Option<&'static str> {
+        if self.status == TokenStatus::Disabled {
+            return Some("the token is disabled");
+        }
+        if self.not_before.is_some_and(|from| now < from) {
+            return Some("the token is not valid yet (not_before)");
+        }
+        if self.expires_on.is_some_and(|until| now >= until) {
+            return Some("the token has expired (expires_on)");
+        }
+        None
+    }
 }
 
 /// As `hex::serde` writes it, if there is one.

@@ -1,6 +1,6 @@
 //! What a client sends to say who it is: `ID_SECRET`, the id of 32 and the secret of 64 hexadecimal digits.
 
-use proxima_model::{ApiToken, Invalid, Timestamp, TokenId, TokenStatus};
+use proxima_model::{ApiToken, Invalid, TokenId};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -53,22 +53,10 @@ impl TokenText {
     }
 }
 
-/// Why a token may not be used now, if so.
-pub(crate) fn unusable(token: &ApiToken, now: Timestamp) -> Option<&'static str> {
-    if token.status == TokenStatus::Disabled {
-        return Some("the token is disabled");
-    }
-    if token.not_before.is_some_and(|from| now < from) {
-        return Some("the token is not valid yet (not_before)");
-    }
-    if token.expires_on.is_some_and(|until| now >= until) {
-        return Some("the token has expired (expires_on)");
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
+    use proxima_model::{Timestamp, TokenStatus};
+
     use super::*;
 
     fn token(text: &TokenText) -> ApiToken {
@@ -106,9 +94,9 @@ mod tests {
     #[test]
     fn a_token_may_be_used_from_and_until_when_it_says() {
         let token = token(&TokenText::draw(TokenId::from_bytes([7; 16])));
-        let at = |millis| unusable(&token, Timestamp::from_millis(millis)).is_none();
+        let at = |millis| token.unusable(Timestamp::from_millis(millis)).is_none();
         assert_eq!((at(99), at(100), at(199), at(200)), (false, true, true, false));
         let disabled = ApiToken { status: TokenStatus::Disabled, ..token };
-        assert!(unusable(&disabled, Timestamp::from_millis(150)).is_some());
+        assert!(disabled.unusable(Timestamp::from_millis(150)).is_some());
     }
 }

@@ -21,8 +21,8 @@ use crate::{
     api::{Api, fingerprint, page::Query},
     error::{ApiError, Code},
     limits,
-    token::{self, TokenText},
-    workers::assets::token::{Claims, Unverified},
+    token::TokenText,
+    workers::assets::token::{self as session_token, Claims, Unverified},
 };
 
 /// What a route needs of its caller.
@@ -83,9 +83,7 @@ impl Caller {
 
     /// Whether they may do this there.
     pub(crate) fn may(&self, permission: Permission, on: On) -> bool {
-        self.policies.iter().any(|policy| {
-            covers(policy.scope, on) && policy.permissions.iter().any(|held| held.allows(permission))
-        })
+        self.policies.iter().any(|policy| covers(policy.scope, on) && policy.allows(permission))
     }
 
     /// Whether they may do anything at all there: else it does not exist for them.
@@ -95,17 +93,16 @@ impl Caller {
 
     /// Whether they may do this anywhere.
     fn may_somewhere(&self, permission: Permission) -> bool {
-        self.policies.iter().any(|policy| policy.permissions.iter().any(|held| held.allows(permission)))
+        self.policies.iter().any(|policy| policy.allows(permission))
     }
 }
 
 /// Whether a policy's scope covers a thing.
 fn covers(scope: TokenScope, on: On) -> bool {
-    match (scope, on) {
-        (TokenScope::Everything, _) => true,
-        (TokenScope::Account(held), On::Account(account) | On::Zone(account, _)) => held == account,
-        (TokenScope::Zone(held), On::Zone(_, zone)) => held == zone,
-        (TokenScope::Account(_) | TokenScope::Zone(_), _) => false,
+    match on {
+        On::Account(account) => scope.covers_account(account),
+        On::Zone(account, zone) => scope.covers_zone(account, zone),
+        On::Everything => scope == TokenScope::Everything,
     }
 }
 
@@ -258,9 +255,9 @@ fn identify(snapshot: &Snapshot, given: &Credentials, now: Timestamp) -> Result<
     let session = match given {
         Credentials::Token(text) if text.opens(&token) => None,
         Credentials::Token(_) => return Err(invalid()),
-        Credentials::Session(session) => Some(Arc::new(session.verify(&token, now)?.clone())),
+        Credentials::Session(session) => Some(Arc::new(session_token::verify(session, &token, now)?.clone())),
     };
-    if let Some(why) = token::unusable(&token, now) {
+    if let Some(why) = token.unusable(now) {
         return Err(ApiError::new(Code::TokenUnusable, format!("Authentication error: {why}")));
     }
     Ok(Caller { session, ..Caller::of(token) })

@@ -30,7 +30,7 @@ use crate::{
     },
     error::{ApiError, Code},
     limits,
-    token::{self, TokenText},
+    token::TokenText,
 };
 
 /// `GET user`. There are tokens here and no people: a token is shown as the user that it stands for.
@@ -361,7 +361,7 @@ fn show(token: &ApiToken, now: Timestamp) -> Value {
         (TokenStatus::Active, true) => "expired",
         (TokenStatus::Active, false) => "active",
     };
-    debug_assert!(status == "active" || token::unusable(token, now).is_some());
+    debug_assert!(status == "active" || token.unusable(now).is_some());
     let policies = token.policies.iter().enumerate().map(|(index, policy)| show_policy(index, policy));
     json!({
         "id": token.id.to_string(),

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use http::header;
 use proxima_chassis::Clock;
 use proxima_ledger::Snapshot;
-use proxima_model::{Account, AccountId, ApiToken, BucketName, Permission, TokenId, TokenScope, TokenStatus};
+use proxima_model::{Account, AccountId, ApiToken, BucketName, Permission, TokenId, TokenScope};
 use proxima_pipeline::ObjectError;
 use s3s::{
     S3Error, S3ErrorCode, S3Result,
@@ -20,6 +20,7 @@ use s3s::{
 };
 
 use super::{Front, cors::Told, error::s3_error};
+use crate::buckets::unreadable;
 
 /// On whose buckets a request is carried out, and who says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,11 +41,7 @@ fn unknown() -> S3Error {
 fn usable(state: &Snapshot, id: TokenId, clock: &dyn Clock) -> Result<Option<ApiToken>, ObjectError> {
     let now = clock.now();
     let found = state.get::<ApiToken>(&id).map_err(unreadable)?;
-    Ok(found.filter(|token| {
-        token.status == TokenStatus::Active
-            && token.not_before.is_none_or(|from| from <= now)
-            && token.expires_on.is_none_or(|until| now < until)
-    }))
+    Ok(found.filter(|token| token.unusable(now).is_none()))
 }
 
 /// Which accounts there are, as far as it matters here.
@@ -68,10 +65,6 @@ impl Accounts for Snapshot {
     }
 }
 
-fn unreadable(error: proxima_ledger::ReadError) -> ObjectError {
-    ObjectError::Broken(error.to_string())
-}
-
 /// The account whose buckets a token reaches by S3, whatever is done: the one on which it may do anything with buckets. S3 has no
 /// way to say which of several is meant, and one that were chosen here could become another with the next account that is made.
 fn account(
@@ -80,7 +73,7 @@ fn account(
 ) -> Result<Result<AccountId, &'static str>, ObjectError> {
     let mut reached = BTreeSet::new();
     for policy in &token.policies {
-        if !policy.permissions.iter().any(|held| held.allows(Permission::R2Read)) {
+        if !policy.allows(Permission::R2Read) {
             continue;
         }
         match policy.scope {
@@ -109,14 +102,7 @@ pub(super) fn account_of(state: &Snapshot, id: TokenId) -> Result<Option<Account
 
 /// Whether a token may do this on an account.
 fn may(token: &ApiToken, account: AccountId, wanted: Permission) -> bool {
-    token.policies.iter().any(|policy| {
-        let covers = match policy.scope {
-            TokenScope::Everything => true,
-            TokenScope::Account(id) => id == account,
-            TokenScope::Zone(_) => false,
-        };
-        covers && policy.permissions.iter().any(|held| held.allows(wanted))
-    })
+    token.policies.iter().any(|policy| policy.scope.covers_account(account) && policy.allows(wanted))
 }
 
 /// Whether an operation changes nothing.
@@ -181,7 +167,7 @@ impl S3Access for Front {
 
 #[cfg(test)]
 mod tests {
-    use proxima_model::{Timestamp, TokenPolicy};
+    use proxima_model::{Timestamp, TokenPolicy, TokenStatus};
 
     use super::*;
 

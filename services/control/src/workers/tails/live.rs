@@ -6,12 +6,12 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::{Path, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
 use proxima_ledger::Snapshot;
 use proxima_model::{ApiToken, Permission, Timestamp, Worker};
-use proxima_pipeline::TailRefused;
+use proxima_pipeline::{TailRefused, lists};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{TailClaims, port, socket};
@@ -23,7 +23,6 @@ use crate::{
         page::Query,
     },
     error::{ApiError, Code},
-    token,
 };
 
 /// The sub-protocol that clients speak.
@@ -84,7 +83,7 @@ pub(super) fn may_go_on(
     now: Timestamp,
 ) -> Result<bool, ApiError> {
     let Some(signer) = snapshot.get::<ApiToken>(sub)? else { return Ok(false) };
-    if token::unusable(&signer, now).is_some() || now >= tail.expires {
+    if signer.unusable(now).is_some() || now >= tail.expires {
         return Ok(false);
     }
     let may = Caller::of(signer).may(Permission::WorkersRead, On::Account(tail.account));
@@ -93,9 +92,8 @@ pub(super) fn may_go_on(
 
 /// What answers a client that wants to speak the protocol (RFC 6455, 4.2).
 fn accept(headers: &HeaderMap) -> Result<HeaderValue, ApiError> {
-    let names = |field, wanted: &str| {
-        let values = headers.get_all(field).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case(wanted))
+    let names = |field: HeaderName, wanted: &str| {
+        lists::members(headers, &field).any(|name| name.eq_ignore_ascii_case(wanted.as_bytes()))
     };
     let refuse = |what: &str| ApiError::new(Code::FieldInvalid, format!("this is a WebSocket: {what}"));
     if !names(header::UPGRADE, "websocket") || !names(header::CONNECTION, "upgrade") {
