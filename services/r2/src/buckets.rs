@@ -25,11 +25,15 @@
 //!
 //! An attempt that fails puts up the fence itself; what it cannot, or what a crash left, is seen to by [`Buckets::settle`].
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use proxima_chassis::Clock;
 use proxima_ledger::{
-    Append, AppendError, Change, IdempotencyKey, Log, Precondition, Replica, Seq, Snapshot,
+    Append, AppendError, Change, IdempotencyKey, Log, Precondition, ReadError, Replica, Seq, Snapshot,
 };
 use proxima_model::{
     Account, AccountId, Bucket, BucketName, BucketTag, BucketUsage, Entity, NodeName,
@@ -61,7 +65,7 @@ const UPKEEP: &str = "node/r2";
 /// What is to be appended, and what it makes.
 type Decided<T> = Result<(Vec<Change>, Vec<Precondition>, T), ObjectError>;
 
-fn unreadable(error: impl std::fmt::Display) -> ObjectError {
+pub(crate) fn unreadable(error: impl std::fmt::Display) -> ObjectError {
     ObjectError::Broken(format!("reading the replica: {error}"))
 }
 
@@ -78,8 +82,7 @@ impl Buckets {
 
     /// Whether this very bucket is there.
     pub(crate) fn presence(&self, bucket: &Bucket) -> Presence {
-        // Before the state is read, which is the same or a later one.
-        let lacks_nothing = self.has_caught_up() && self.replica.seq() >= self.log.last();
+        let lacks_nothing = self.lacks_nothing();
         let found = self.replica.snapshot().and_then(|state| state.get::<Bucket>(&id(bucket)));
         match found {
             Ok(Some(found)) if found.tag == bucket.tag => Presence::There,
@@ -91,14 +94,25 @@ impl Buckets {
     /// Says of a bucket whether no name is its own: by all buckets, since whose it was is not kept.
     pub(crate) fn gone(&self) -> IsGone {
         let buckets = self.clone();
+        // Of the state that was looked through last.
+        let named = Mutex::new(None::<(Seq, HashSet<BucketTag>)>);
         Arc::new(move |tag| {
-            // Before the state is read, which is the same or a later one.
-            let lacks_nothing = buckets.has_caught_up() && buckets.replica.seq() >= buckets.log.last();
-            let is_another = |state: &Snapshot| {
-                state.scan::<Bucket>(&[]).all(|bucket| bucket.is_ok_and(|bucket| bucket.tag != tag))
+            let lacks_nothing = buckets.lacks_nothing();
+            let named = |state: &Snapshot| {
+                let mut named = named.lock().unwrap_or_else(PoisonError::into_inner);
+                if named.as_ref().is_none_or(|(seq, _)| *seq != state.seq()) {
+                    let tags = state.scan::<Bucket>(&[]).map(|bucket| bucket.map(|bucket| bucket.tag));
+                    *named = Some((state.seq(), tags.collect::<Result<_, _>>()?));
+                }
+                Ok::<_, ReadError>(named.as_ref().is_some_and(|(_, tags)| tags.contains(&tag)))
             };
-            lacks_nothing && buckets.replica.snapshot().is_ok_and(|state| is_another(&state))
+            lacks_nothing && buckets.replica.snapshot().and_then(|state| named(&state)).is_ok_and(|is| !is)
         })
+    }
+
+    /// Whether the replica has all that is in the log; asked before a state is read, which is the same then or a later one.
+    fn lacks_nothing(&self) -> bool {
+        self.has_caught_up() && self.replica.seq() >= self.log.last()
     }
 
     /// Whether the replica has all that was in the log at some moment since this process started.
@@ -208,9 +222,7 @@ impl Buckets {
     ) -> Result<bool, ObjectError> {
         let (id, replica) = ((mark.account, mark.name.clone()), self.replica.clone());
         let fence = self.change(UPKEEP.to_owned(), move |state| {
-            let found = state.get_with_revision::<Bucket>(&id).map_err(unreadable)?;
-            let found = found.filter(|(found, _)| found.tag == tag);
-            let (bucket, revision) = found.ok_or(ObjectError::NoSuchBucket)?;
+            let (bucket, revision) = with_revision(state, &id, tag)?;
             Ok((vec![replica.put(&bucket)], vec![Precondition::Revision(bucket.key(), revision)], ()))
         });
         match fence.await {
@@ -247,9 +259,7 @@ impl Buckets {
     ) -> Result<(), ObjectError> {
         let (bucket, replica) = (bucket.clone(), self.replica.clone());
         self.change(author, move |state| {
-            let found = state.get_with_revision::<Bucket>(&id(&bucket)).map_err(unreadable)?;
-            let found = found.filter(|(found, _)| found.tag == bucket.tag);
-            let (mut bucket, revision) = found.ok_or(ObjectError::NoSuchBucket)?;
+            let (mut bucket, revision) = with_revision(state, &id(&bucket), bucket.tag)?;
             set(&mut bucket);
             Ok((vec![replica.put(&bucket)], vec![Precondition::Revision(bucket.key(), revision)], ()))
         })
@@ -303,15 +313,23 @@ impl Buckets {
     }
 }
 
+/// This very bucket, and the revision that it has.
+fn with_revision(
+    state: &Snapshot,
+    id: &(AccountId, BucketName),
+    tag: BucketTag,
+) -> Result<(Bucket, Seq), ObjectError> {
+    let found = state.get_with_revision::<Bucket>(id).map_err(unreadable)?;
+    found.filter(|(found, _)| found.tag == tag).ok_or(ObjectError::NoSuchBucket)
+}
+
 /// What deletes a bucket as it is now.
 fn deletion(
     state: &Snapshot,
     replica: &Replica,
     bucket: &Bucket,
 ) -> Result<(Vec<Change>, Vec<Precondition>), ObjectError> {
-    let found = state.get_with_revision::<Bucket>(&id(bucket)).map_err(unreadable)?;
-    let found = found.filter(|(found, _)| found.tag == bucket.tag);
-    let (_, revision) = found.ok_or(ObjectError::NoSuchBucket)?;
+    let (_, revision) = with_revision(state, &id(bucket), bucket.tag)?;
     let (mut usage, condition) = usage(state, bucket.account)?;
     usage.buckets = usage.buckets.saturating_sub(1);
     let changes = vec![Change::delete::<Bucket>(&id(bucket)), replica.put(&usage)];

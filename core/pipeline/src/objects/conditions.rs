@@ -57,6 +57,14 @@ impl ObjectConditions {
         if is_known { Err(ObjectError::NotModified(Box::new(about.clone()))) } else { Ok(()) }
     }
 
+    /// Whether an object may be copied: as where it is read, but nobody who copies has it already.
+    ///
+    /// # Errors
+    /// [`ObjectError::PreconditionFailed`].
+    pub fn check_source(&self, about: &ObjectAbout) -> Result<(), ObjectError> {
+        self.check_read(about).map_err(|_| ObjectError::PreconditionFailed)
+    }
+
     /// Whether a key that has this, or nothing, may be written.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ pub(crate) mod wire;
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use proxima_model::{Bucket, NodeName};
+use proxima_model::Bucket;
 use proxima_pipeline::{
     Body, BucketContent, Expected, NewBucket, ObjectAbout, ObjectConditions, ObjectCopy, ObjectDelete,
     ObjectError, ObjectFuture, ObjectGet, ObjectKey, ObjectListing, ObjectPage, ObjectPut, ObjectRange,
@@ -66,9 +66,9 @@ impl Everywhere {
         Self { local, reach: Arc::new(reach) }
     }
 
-    /// The home of a bucket, if it is another server.
-    fn other<'a>(&self, bucket: &'a Bucket) -> Option<&'a NodeName> {
-        (bucket.home != self.local.buckets.me).then_some(&bucket.home)
+    /// Whether this server is the home of a bucket.
+    fn is_home(&self, bucket: &Bucket) -> bool {
+        bucket.home == self.local.buckets.me
     }
 
     /// Asks a bucket's home.
@@ -104,7 +104,7 @@ impl Objects for Everywhere {
     }
 
     fn delete_bucket<'a>(&'a self, bucket: &'a Bucket, author: String) -> ObjectFuture<'a, ()> {
-        if self.other(bucket).is_none() {
+        if self.is_home(bucket) {
             return self.local.delete_bucket(bucket, author);
         }
         async move {
@@ -117,7 +117,7 @@ impl Objects for Everywhere {
     }
 
     fn content<'a>(&'a self, bucket: &'a Bucket) -> ObjectFuture<'a, BucketContent> {
-        if self.other(bucket).is_none() {
+        if self.is_home(bucket) {
             return self.local.content(bucket);
         }
         async move { said!(self.ask(bucket, What::Content).await?, Answer::Content(content) => content) }
@@ -130,7 +130,7 @@ impl Objects for Everywhere {
         key: &'a ObjectKey,
         get: ObjectGet,
     ) -> ObjectFuture<'a, (ObjectAbout, Option<Span>)> {
-        if self.other(bucket).is_none() {
+        if self.is_home(bucket) {
             return self.local.head(bucket, key, get);
         }
         async move {
@@ -146,10 +146,10 @@ impl Objects for Everywhere {
         key: &'a ObjectKey,
         get: ObjectGet,
     ) -> ObjectFuture<'a, ObjectRead> {
-        match self.other(bucket) {
-            None => self.local.get(bucket, key, get),
-            Some(_) => self.read(bucket, key.clone(), get).boxed(),
+        if self.is_home(bucket) {
+            return self.local.get(bucket, key, get);
         }
+        self.read(bucket, key.clone(), get).boxed()
     }
 
     fn put<'a>(
@@ -159,7 +159,7 @@ impl Objects for Everywhere {
         put: ObjectPut,
         body: Body,
     ) -> ObjectFuture<'a, ObjectAbout> {
-        if self.other(bucket).is_none() {
+        if self.is_home(bucket) {
             return self.local.put(bucket, key, put, body);
         }
         async move {
@@ -178,7 +178,7 @@ impl Objects for Everywhere {
         if from.0.home != to.0.home {
             return copies::object(self, from, to, copy).boxed();
         }
-        if self.other(to.0).is_none() {
+        if self.is_home(to.0) {
             return self.local.copy(from, to, copy);
         }
         async move {
@@ -194,7 +194,7 @@ impl Objects for Everywhere {
         bucket: &'a Bucket,
         keys: Vec<ObjectDelete>,
     ) -> ObjectFuture<'a, Vec<Result<(), ObjectError>>> {
-        if self.other(bucket).is_none() {
+        if self.is_home(bucket) {
             return self.local.delete(bucket, keys);
         }
         async move { said!(self.ask(bucket, What::Delete(keys)).await?, Answer::Deleted(outcomes) => outcomes) }
@@ -202,7 +202,7 @@ impl Objects for Everywhere {
     }
 
     fn list<'a>(&'a self, bucket: &'a Bucket, asked: ObjectListing) -> ObjectFuture<'a, ObjectPage> {
-        if self.other(bucket).is_none() {
+        if self.is_home(bucket) {
             return self.local.list(bucket, asked);
         }
         async move { said!(self.ask(bucket, What::List(asked)).await?, Answer::Page(page) => page) }.boxed()
@@ -214,7 +214,7 @@ impl Objects for Everywhere {
         key: &'a ObjectKey,
         begin: UploadBegin,
     ) -> ObjectFuture<'a, UploadId> {
-        if self.other(bucket).is_none() {
+        if self.is_home(bucket) {
             return self.local.begin_upload(bucket, key, begin);
         }
         async move {
@@ -232,7 +232,7 @@ impl Objects for Everywhere {
         expected: Expected,
         body: Body,
     ) -> ObjectFuture<'a, PartAbout> {
-        if self.other(bucket).is_none() {
+        if self.is_home(bucket) {
             return self.local.put_part(bucket, key, part, expected, body);
         }
         async move {
@@ -252,7 +252,7 @@ impl Objects for Everywhere {
         if from.0.home != to.0.home {
             return copies::part(self, from, what, to, part).boxed();
         }
-        if self.other(to.0).is_none() {
+        if self.is_home(to.0) {
             return self.local.copy_part(from, what, to, part);
         }
         async move {
@@ -270,7 +270,7 @@ impl Objects for Everywhere {
         upload: UploadId,
         which: (u16, usize),
     ) -> ObjectFuture<'a, PartPage> {
-        if self.other(bucket).is_none() {
+        if self.is_home(bucket) {
             return self.local.parts(bucket, key, upload, which);
         }
         async move {
@@ -282,7 +282,7 @@ impl Objects for Everywhere {
     }
 
     fn uploads<'a>(&'a self, bucket: &'a Bucket, asked: UploadListing) -> ObjectFuture<'a, UploadPage> {
-        if self.other(bucket).is_none() {
+        if self.is_home(bucket) {
             return self.local.uploads(bucket, asked);
         }
         async move { said!(self.ask(bucket, What::Uploads(asked)).await?, Answer::Uploads(page) => page) }
@@ -296,7 +296,7 @@ impl Objects for Everywhere {
         upload: UploadId,
         complete: UploadComplete,
     ) -> ObjectFuture<'a, ObjectAbout> {
-        if self.other(bucket).is_none() {
+        if self.is_home(bucket) {
             return self.local.complete_upload(bucket, key, upload, complete);
         }
         async move {
@@ -312,7 +312,7 @@ impl Objects for Everywhere {
         key: &'a ObjectKey,
         upload: UploadId,
     ) -> ObjectFuture<'a, ()> {
-        if self.other(bucket).is_none() {
+        if self.is_home(bucket) {
             return self.local.abort_upload(bucket, key, upload);
         }
         async move {

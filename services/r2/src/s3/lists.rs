@@ -66,6 +66,22 @@ fn object(key: &ObjectKey, about: &ObjectAbout, written: Written, owner: Option<
     }
 }
 
+/// What is asked of the objects, where a text that is empty is none.
+fn listing(
+    prefix: Option<&String>,
+    delimiter: Option<&String>,
+    after: Option<&String>,
+    limit: usize,
+) -> ObjectListing {
+    let given = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
+    ObjectListing {
+        prefix: prefix.cloned().unwrap_or_default(),
+        delimiter: given(delimiter),
+        after: given(after),
+        limit,
+    }
+}
+
 fn owner(bucket: &Bucket) -> dto::Owner {
     let id = bucket.account.to_string();
     dto::Owner { display_name: Some(id.clone()), id: Some(id) }
@@ -80,12 +96,8 @@ impl Front {
         let asked = request.input;
         let written = Written::of(asked.encoding_type.as_ref())?;
         let limit = limit(asked.max_keys)?;
-        let listing = ObjectListing {
-            prefix: asked.prefix.clone().unwrap_or_default(),
-            delimiter: asked.delimiter.clone().filter(|delimiter| !delimiter.is_empty()),
-            after: asked.marker.clone().filter(|marker| !marker.is_empty()),
-            limit,
-        };
+        let after = asked.marker.as_ref();
+        let listing = listing(asked.prefix.as_ref(), asked.delimiter.as_ref(), after, limit);
         let page = self.objects.list(&bucket, listing).await.map_err(s3_error)?;
         let objects = page.objects.iter();
         let objects = objects.map(|(key, about)| object(key, about, written, Some(owner(&bucket))));
@@ -122,14 +134,9 @@ impl Front {
                 let octets = hex::decode(token).map_err(|_| wrong())?;
                 Some(String::from_utf8(octets).ok().filter(|text| !text.is_empty()).ok_or_else(wrong)?)
             }
-            None => asked.start_after.clone().filter(|after| !after.is_empty()),
+            None => asked.start_after.clone(),
         };
-        let listing = ObjectListing {
-            prefix: asked.prefix.clone().unwrap_or_default(),
-            delimiter: asked.delimiter.clone().filter(|delimiter| !delimiter.is_empty()),
-            after,
-            limit,
-        };
+        let listing = listing(asked.prefix.as_ref(), asked.delimiter.as_ref(), after.as_ref(), limit);
         let page = self.objects.list(&bucket, listing).await.map_err(s3_error)?;
         let with_owner = asked.fetch_owner.unwrap_or_default();
         let objects = page.objects.iter();
@@ -162,12 +169,8 @@ impl Front {
         let asked = request.input;
         let written = Written::of(asked.encoding_type.as_ref())?;
         let limit = limit(asked.max_keys)?;
-        let listing = ObjectListing {
-            prefix: asked.prefix.clone().unwrap_or_default(),
-            delimiter: asked.delimiter.clone().filter(|delimiter| !delimiter.is_empty()),
-            after: asked.key_marker.clone().filter(|marker| !marker.is_empty()),
-            limit,
-        };
+        let after = asked.key_marker.as_ref();
+        let listing = listing(asked.prefix.as_ref(), asked.delimiter.as_ref(), after, limit);
         let page = self.objects.list(&bucket, listing).await.map_err(s3_error)?;
         let versions = page.objects.iter().map(|(key, about)| {
             let dto::Object { checksum_algorithm, checksum_type, e_tag, last_modified, .. } =

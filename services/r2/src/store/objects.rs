@@ -154,11 +154,7 @@ impl Store {
         copy: ObjectCopy,
     ) -> Result<ObjectAbout, ObjectError> {
         let row = self.find(from_bucket, from_key).await?;
-        copy.source.check_read(&row.about).map_err(|error| match error {
-            // Nobody who copies has it already.
-            ObjectError::NotModified(_) => ObjectError::PreconditionFailed,
-            error => error,
-        })?;
+        copy.source.check_source(&row.about)?;
         let mut about = row.about.clone();
         if let Some(fields) = copy.fields {
             fields.check()?;

@@ -81,10 +81,7 @@ impl Store {
         part: WhichPart<'_>,
     ) -> Result<PartAbout, ObjectError> {
         let row = self.find(from_bucket, from_key).await?;
-        conditions.check_read(&row.about).map_err(|error| match error {
-            ObjectError::NotModified(_) => ObjectError::PreconditionFailed,
-            error => error,
-        })?;
+        conditions.check_source(&row.about)?;
         let all = Span { start: 0, octets: row.about.octets };
         let span = reading::span(&row, range)?.unwrap_or(all);
         let expected = Expected { octets: Some(span.octets), ..Expected::default() };
