@@ -7,7 +7,7 @@ use proxima_model::{Account, AccountId, Permission};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{find, objects};
+use super::{find_in, jurisdiction_of, objects};
 use crate::{
     api::{
         Api,
@@ -59,15 +59,11 @@ pub(crate) async fn post(
     }
     let account = api.read(move |snapshot| Ok(snapshot.get::<Account>(&id)?)).await?.ok_or_else(nobody)?;
     // With its jurisdiction before it, where it has one.
-    let (headers, name) = match filter.bucket_name.split_once('_') {
-        Some((jurisdiction, name)) => {
-            let value =
-                jurisdiction.parse().map_err(|_| ApiError::new(Code::ObjectInvalid, "no jurisdiction"))?;
-            (http::HeaderMap::from_iter([(http::HeaderName::from_static(super::JURISDICTION), value)]), name)
-        }
-        None => (http::HeaderMap::new(), filter.bucket_name.as_str()),
+    let (jurisdiction, name) = match filter.bucket_name.split_once('_') {
+        Some((jurisdiction, name)) => (jurisdiction_of(jurisdiction)?, name),
+        None => (None, filter.bucket_name.as_str()),
     };
-    let bucket = find(&api, &account, name, &headers).await?;
+    let bucket = find_in(&api, &account, name, jurisdiction).await?;
     let content = objects(&api)?.content(&bucket).await?;
     let group = json!({
         "max": { "objectCount": content.objects, "payloadSize": content.octets, "metadataSize": 0 },

@@ -31,13 +31,16 @@ fn named(text: &str) -> Result<BucketName, ApiError> {
 /// The jurisdiction that a request is about; without one, that of no bucket that has one.
 fn jurisdiction(headers: &http::HeaderMap) -> Result<Option<Jurisdiction>, ApiError> {
     let Some(given) = headers.get(JURISDICTION) else { return Ok(None) };
-    match given.to_str().unwrap_or_default() {
-        "default" => Ok(None),
-        word => {
-            let parsed = Jurisdiction::parse(word);
-            parsed.map(Some).map_err(|error| ApiError::new(Code::ObjectInvalid, error.to_string()))
-        }
+    jurisdiction_of(given.to_str().unwrap_or_default())
+}
+
+/// The jurisdiction that a word stands for.
+fn jurisdiction_of(word: &str) -> Result<Option<Jurisdiction>, ApiError> {
+    if word == "default" {
+        return Ok(None);
     }
+    let parsed = Jurisdiction::parse(word);
+    parsed.map(Some).map_err(|error| ApiError::new(Code::ObjectInvalid, error.to_string()))
 }
 
 /// The account's bucket of this name.
@@ -47,8 +50,17 @@ async fn find(
     name: &str,
     headers: &http::HeaderMap,
 ) -> Result<Bucket, ApiError> {
+    find_in(api, account, name, jurisdiction(headers)?).await
+}
+
+/// The account's bucket of this name, if it has this jurisdiction.
+async fn find_in(
+    api: &Arc<Api>,
+    account: &Account,
+    name: &str,
+    jurisdiction: Option<Jurisdiction>,
+) -> Result<Bucket, ApiError> {
     let id = (account.id, named(name)?);
-    let jurisdiction = jurisdiction(headers)?;
     let found = api.read(move |snapshot| Ok(snapshot.get::<Bucket>(&id)?)).await?;
     found.filter(|bucket| bucket.jurisdiction == jurisdiction).ok_or_else(|| ObjectError::NoSuchBucket.into())
 }
@@ -72,7 +84,7 @@ impl From<ObjectError> for ApiError {
                 let told = "objects cannot be read or written; it has been logged";
                 return Self::new(Code::ObjectsUnavailable, told);
             }
-            // Nobody asks by the API for what these refuse, or sends what they are about.
+            // Whoever asks is to blame: for rules that are none, for a body that broke off, and for what only S3 can ask.
             ObjectError::NoSuchUpload
             | ObjectError::PreconditionFailed
             | ObjectError::NotModified(_)

@@ -1,10 +1,6 @@
 //! `r2/buckets/:bucket_name/objects/:key`: an object as it is, without an envelope.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use axum::{
     Extension,
@@ -12,13 +8,12 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, header},
     response::Response,
 };
-use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 use proxima_chassis::Place;
 use proxima_model::{Account, AccountId, StorageClass, Timestamp};
 use proxima_pipeline::{
-    Body, BodyError, Expected, ObjectAbout, ObjectConditions, ObjectDelete, ObjectFields, ObjectGet,
-    ObjectKey, ObjectPut,
+    Body, Expected, ObjectAbout, ObjectConditions, ObjectDelete, ObjectFields, ObjectGet, ObjectKey,
+    ObjectPut,
 };
 use serde_json::json;
 
@@ -30,26 +25,6 @@ use crate::{
 
 /// The field that says how an object is kept.
 const STORAGE_CLASS: &str = "cf-r2-storage-class";
-
-/// The body of a request, as the port takes one.
-struct Incoming(axum::body::Body);
-
-impl http_body::Body for Incoming {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.0).poll_frame(context));
-        Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyError::Aborted)))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
-}
 
 fn fields(headers: &HeaderMap) -> Result<ObjectFields, ApiError> {
     let invalid = |what: String| ApiError::new(Code::ObjectInvalid, what);
@@ -138,7 +113,7 @@ pub(crate) async fn put(
     let body = request.into_body();
     let expected = Expected { octets: body.size_hint().exact(), ..Expected::default() };
     let put = ObjectPut { fields, expected, ..ObjectPut::default() };
-    let about = objects(&api)?.put(&bucket, &key, put, Body::stream(Incoming(body))).await?;
+    let about = objects(&api)?.put(&bucket, &key, put, Body::received(body)).await?;
     Ok(Answer::new(json!({
         "key": key.as_str(),
         "etag": about.etag,

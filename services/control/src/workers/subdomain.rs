@@ -1,4 +1,4 @@
-//! What there is of workers.dev, which there is not, and of assets, which there are not yet: what clients ask about them before they go on, and how they are told.
+//! What there is of workers.dev, which there is not: what clients ask about it before they go on, and how they are told.
 
 use std::sync::Arc;
 
