@@ -88,6 +88,7 @@ fn version(account: AccountId, worker: &WorkerName, number: u64, hash: ContentHa
         bindings: Vec::new(),
         modules: vec![WorkerModule { name: main, kind: ModuleKind::EsModule, octets, hash }],
         cpu_ms_max: None,
+        subrequests_max: None,
         assets: None,
     })
 }
@@ -116,6 +117,7 @@ fn worker(account: AccountId, name: WorkerName, number: u64, version: WorkerVers
         versions: Vec::new(),
         former_deployments: Vec::new(),
         next_number: 2,
+        migration_tag: None,
     })
 }
 

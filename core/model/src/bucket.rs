@@ -1,12 +1,13 @@
 //! Buckets of objects: what they are called, and where they are. The objects themselves are no part of the log: `services/r2`
 //! has them.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountId, BucketTag, Entity, Invalid, Key, Kind, NodeName, Timestamp, excerpt, limits, name::text_name,
+    AccountId, BucketTag, DnsName, Entity, Invalid, Key, Kind, NodeName, RecordId, Timestamp, ZoneId,
+    excerpt, limits, name::text_name,
 };
 
 /// What a bucket is called: 3 to 63 lower-case letters, digits and hyphens, which neither begin nor end it.
@@ -159,6 +160,13 @@ pub struct Bucket {
     /// What is deleted by itself, as that API writes it; nothing: aborted uploads, after seven days.
     #[serde(default)]
     pub lifecycle: Option<serde_json::Value>,
+    /// Which queues are told of what happens to its objects, as that API writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notifications: Option<serde_json::Value>,
+    /// Where everybody may read its objects; at most [`limits::BUCKET_DOMAINS_MAX`]. Those of a zone that was deleted may still
+    /// be named.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub domains: BTreeSet<(ZoneId, DnsName)>,
 }
 
 impl Entity for Bucket {
@@ -171,6 +179,41 @@ impl Entity for Bucket {
 
     fn key_of((account, name): &Self::Id) -> Key {
         Key::new(Self::KIND, &[account, name])
+    }
+}
+
+/// A host at which everybody may read a bucket's objects, as its zone has it: what makes the host unique, and what a request's
+/// host is looked up in. It is put and deleted with [`Bucket::domains`], and with the DNS record that leads its clients here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketDomain {
+    /// The zone in which the host lies.
+    pub zone: ZoneId,
+    /// The host: a name without `*` and `/`.
+    pub hostname: DnsName,
+    /// Whose the bucket is.
+    pub account: AccountId,
+    /// The bucket.
+    pub bucket: BucketName,
+    /// Tells it from an earlier bucket of the same name.
+    pub tag: BucketTag,
+    /// Whether it is asked; else the host answers that there is nothing.
+    pub is_enabled: bool,
+    /// The record of the host: proxied, and leading nowhere. It is changed by nobody else.
+    pub record: RecordId,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl Entity for BucketDomain {
+    const KIND: Kind = Kind::BucketDomain;
+    type Id = (ZoneId, DnsName);
+
+    fn key(&self) -> Key {
+        Key::new(Self::KIND, &[&self.zone, &self.hostname])
+    }
+
+    fn key_of((zone, hostname): &Self::Id) -> Key {
+        Key::new(Self::KIND, &[zone, hostname])
     }
 }
 

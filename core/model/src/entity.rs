@@ -89,6 +89,16 @@ pub enum Kind {
     Bucket,
     /// [`BucketUsage`](crate::BucketUsage): `bucket_usage/ACCOUNT`.
     BucketUsage,
+    /// [`BucketDomain`](crate::BucketDomain): `bucket_domain/ZONE/HOST`.
+    BucketDomain,
+    /// [`Queue`](crate::Queue): `queue/ACCOUNT/ID`.
+    Queue,
+    /// [`QueueUsage`](crate::QueueUsage): `queue_usage/ACCOUNT`.
+    QueueUsage,
+    /// [`DurableNamespace`](crate::DurableNamespace): `durable_namespace/ACCOUNT/ID`.
+    DurableNamespace,
+    /// [`DurableUsage`](crate::DurableUsage): `durable_usage/ACCOUNT`.
+    DurableUsage,
     /// [`Pop`](crate::Pop): `pop/CODE`.
     Pop,
     /// [`Node`](crate::Node): `node/NAME`.
@@ -97,7 +107,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 48] = [
         Self::Account,
         Self::Zone,
         Self::ZoneName,
@@ -139,6 +149,11 @@ impl Kind {
         Self::KvUsage,
         Self::Bucket,
         Self::BucketUsage,
+        Self::BucketDomain,
+        Self::Queue,
+        Self::QueueUsage,
+        Self::DurableNamespace,
+        Self::DurableUsage,
         Self::Pop,
         Self::Node,
     ];
@@ -187,6 +202,11 @@ impl Kind {
             Self::KvUsage => "kv_usage",
             Self::Bucket => "bucket",
             Self::BucketUsage => "bucket_usage",
+            Self::BucketDomain => "bucket_domain",
+            Self::Queue => "queue",
+            Self::QueueUsage => "queue_usage",
+            Self::DurableNamespace => "durable_namespace",
+            Self::DurableUsage => "durable_usage",
             Self::Pop => "pop",
             Self::Node => "node",
         }

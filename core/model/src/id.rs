@@ -101,4 +101,10 @@ ids! {
     KvNamespaceId,
     /// A bucket, however it is called.
     BucketTag,
+    /// A queue.
+    QueueId,
+    /// Who takes the messages of a queue.
+    QueueConsumerId,
+    /// A namespace of Durable Objects: those of one class.
+    DurableNamespaceId,
 }

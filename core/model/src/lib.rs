@@ -24,6 +24,7 @@ mod cache_settings;
 mod certificate;
 mod client_auth;
 mod dnssec;
+mod durable;
 mod entity;
 mod error;
 mod id;
@@ -33,6 +34,7 @@ mod name;
 mod network;
 mod presigned;
 mod purge;
+mod queue;
 mod record;
 mod ruleset;
 mod secondary;
@@ -46,7 +48,7 @@ mod zone;
 pub use account::Account;
 pub use acme::{AcmeAccount, AcmeFailure, AcmeOrder, AcmeStage, KeyAlgorithm};
 pub use address::Reach;
-pub use bucket::{Bucket, BucketName, BucketUsage, Jurisdiction, LocationHint, StorageClass};
+pub use bucket::{Bucket, BucketDomain, BucketName, BucketUsage, Jurisdiction, LocationHint, StorageClass};
 pub use cache_settings::{
     ArgNames, BrowserMode, BrowserTtl, CacheKey, CacheSettings, CustomKey, EdgeLifetime, EdgeMode, EdgeTtl,
     KeyCookies, KeyHeaders, KeyHost, KeyQuery, KeyUser, ServeStale, StatusRange, StatusTtl,
@@ -57,18 +59,20 @@ pub use dnssec::{
     KeyRole, ParentDs, SIGNING_KEY_FLAGS, SigningAlgorithm, SigningKey, SigningState, ZoneSigning, key_tag,
     roll::{KeyRoll, ParentSays, RollStage},
 };
+pub use durable::{DurableClass, DurableNamespace, DurableObjectId, DurableUsage};
 pub use entity::{Entity, Key, Kind};
 pub use error::{Invalid, excerpt};
 pub use id::{
-    AccountId, BucketTag, CertificateId, ClientAuthorityId, KvNamespaceId, PurgeId, RecordId, RuleId,
-    RulesetId, TicketKeyId, TokenId, TransferAclId, TransferPeerId, TsigKeyId, WorkerDomainId, WorkerRouteId,
-    WorkerTag, ZoneId,
+    AccountId, BucketTag, CertificateId, ClientAuthorityId, DurableNamespaceId, KvNamespaceId, PurgeId,
+    QueueConsumerId, QueueId, RecordId, RuleId, RulesetId, TicketKeyId, TokenId, TransferAclId,
+    TransferPeerId, TsigKeyId, WorkerDomainId, WorkerRouteId, WorkerTag, ZoneId,
 };
 pub use kv::{KvKey, KvNamespace, KvUsage};
 pub use name::{DnsName, ZoneName};
 pub use network::{Node, NodeName, Pop, PopCode, RegionName};
 pub use presigned::{Denial, Presigned, PresignedContent, PresignedProblem, is_of_signing};
 pub use purge::{CacheTag, Purge, PurgeWhat, UrlPrefix};
+pub use queue::{Queue, QueueConsumer, QueueName, QueueReader, QueueSettings, QueueUsage};
 pub use record::{
     Angle, CaaTag, Field, FieldKind, FieldValue, Location, OtherType, Rdata, Record, RecordData, RecordType,
     TxtData, conflict, present, quote, type_code, type_name,

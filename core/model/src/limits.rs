@@ -221,3 +221,39 @@ pub const KV_TTL_SECONDS_MIN: u64 = 60;
 pub const BUCKETS_PER_ACCOUNT_MAX: usize = 10_000;
 /// Octets of a bucket's name; what S3 takes.
 pub const BUCKET_NAME_OCTETS: std::ops::RangeInclusive<usize> = 3..=63;
+/// Queues of one account: all of them are read to list them; what the v4 API takes.
+pub const QUEUES_PER_ACCOUNT_MAX: usize = 10_000;
+/// Octets of a queue's name; what the v4 API takes.
+pub const QUEUE_NAME_OCTETS_MAX: usize = 63;
+/// Octets of a message; what the v4 API takes.
+pub const QUEUE_MESSAGE_OCTETS_MAX: usize = 128_000;
+/// Messages that are sent at once; what the v4 API takes.
+pub const QUEUE_SEND_MESSAGES_MAX: usize = 100;
+/// Octets of them; what the v4 API takes.
+pub const QUEUE_SEND_OCTETS_MAX: usize = 256_000;
+/// Messages that a consumer gets at once; what the v4 API takes.
+pub const QUEUE_BATCH: std::ops::RangeInclusive<u32> = 1..=100;
+/// How long a message may be delayed, in seconds: twelve hours; what the v4 API takes.
+pub const QUEUE_DELAY_SECONDS_MAX: u32 = 43_200;
+/// How long a message may be kept, in seconds: a minute to two weeks; what the v4 API takes.
+pub const QUEUE_RETENTION_SECONDS: std::ops::RangeInclusive<u32> = 60..=1_209_600;
+/// How long it is kept unless something else is said, in seconds: four days.
+pub const QUEUE_RETENTION_SECONDS_DEFAULT: u32 = 345_600;
+/// How long a batch may wait to be full, in milliseconds; what the v4 API takes.
+pub const QUEUE_WAIT_MS_MAX: u32 = 60_000;
+/// How often a message may be delivered again; what the v4 API takes.
+pub const QUEUE_RETRIES_MAX: u32 = 100;
+/// Batches that one consumer may have under way; what the v4 API takes.
+pub const QUEUE_CONCURRENCY_MAX: u32 = 250;
+/// How long a message that was pulled may be shown to nobody else, in milliseconds: twelve hours; what the v4 API takes.
+pub const QUEUE_VISIBILITY_MS_MAX: u32 = 43_200_000;
+/// Namespaces of Durable Objects of one account; what the v4 API takes.
+pub const DURABLE_NAMESPACES_PER_ACCOUNT_MAX: usize = 500;
+/// Octets of the name of a class of Durable Objects.
+pub const DURABLE_CLASS_OCTETS_MAX: usize = 255;
+/// Octets of a tag of migrations.
+pub const WORKER_MIGRATION_TAG_OCTETS_MAX: usize = 255;
+/// The most subrequests that an invocation may be allowed; what the v4 API takes.
+pub const WORKER_SUBREQUESTS_MAX: u32 = 10_000_000;
+/// Public hosts of one bucket; what the v4 API takes.
+pub const BUCKET_DOMAINS_MAX: usize = 50;

@@ -46,6 +46,10 @@ pub enum Permission {
     R2Read,
     /// Make, change and delete them, and the objects in them.
     R2Edit,
+    /// See an account's queues.
+    QueuesRead,
+    /// Make, change and delete them, send to them, and take messages from them.
+    QueuesEdit,
     /// Everything, on what the policy covers.
     All,
 }
@@ -63,6 +67,7 @@ impl Permission {
                 Self::WorkerRoutesEdit => wanted == Self::WorkerRoutesRead,
                 Self::KvEdit => wanted == Self::KvRead,
                 Self::R2Edit => wanted == Self::R2Read,
+                Self::QueuesEdit => wanted == Self::QueuesRead,
                 _ => false,
             }
     }

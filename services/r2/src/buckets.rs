@@ -26,7 +26,7 @@
 //! An attempt that fails puts up the fence itself; what it cannot, or what a crash left, is seen to by [`Buckets::settle`].
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -167,6 +167,8 @@ impl Buckets {
             storage_class: new.storage_class,
             cors: None,
             lifecycle: None,
+            notifications: None,
+            domains: BTreeSet::new(),
         };
         let replica = self.replica.clone();
         self.change(author, move |state| {

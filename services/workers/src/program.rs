@@ -92,6 +92,8 @@ pub(crate) fn program(
                 bound.buckets.insert(name.as_str().to_owned(), bucket);
                 continue;
             }
+            // Handed over by nobody yet; no version is made with them.
+            BindingValue::Queue { .. } | BindingValue::DurableObjects(_) => continue,
             BindingValue::Assets => {
                 assets.push(name.as_str());
                 continue;
@@ -222,6 +224,7 @@ mod tests {
             bindings: Vec::new(),
             modules: modules.iter().map(module).collect(),
             cpu_ms_max: None,
+            subrequests_max: None,
             assets: None,
         }
     }

@@ -112,6 +112,10 @@ pub struct Worker {
     pub former_deployments: Vec<DeploymentId>,
     /// The number that the next version gets.
     pub next_number: u32,
+    /// The last migration of its classes of Durable Objects that was done; at most
+    /// [`limits::WORKER_MIGRATION_TAG_OCTETS_MAX`] octets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration_tag: Option<String>,
 }
 
 impl Entity for Worker {

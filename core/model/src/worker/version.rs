@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::{ContentHash, ContentRef, WorkerAnnotations, WorkerAssets, WorkerName, WorkerVersionId};
 use crate::{
-    AccountId, BucketName, Entity, Invalid, Jurisdiction, Key, Kind, KvNamespaceId, Timestamp, excerpt,
-    limits, name::text_name,
+    AccountId, BucketName, DurableNamespaceId, Entity, Invalid, Jurisdiction, Key, Kind, KvNamespaceId,
+    QueueName, Timestamp, excerpt, limits, name::text_name,
 };
 
 /// Code with what it is given. It never changes.
@@ -42,6 +42,9 @@ pub struct WorkerVersion {
     pub modules: Vec<WorkerModule>,
     /// How much time of a processor one invocation may take, in milliseconds; the network's default without it.
     pub cpu_ms_max: Option<u32>,
+    /// How many requests one invocation may make; the network's default without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subrequests_max: Option<u32>,
     /// The files that it answers with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assets: Option<WorkerAssets>,
@@ -226,6 +229,15 @@ pub enum BindingValue {
         /// Where its objects must stay, as the bucket says, too.
         jurisdiction: Option<Jurisdiction>,
     },
+    /// A queue of the account, to send to.
+    Queue {
+        /// Its name.
+        queue: QueueName,
+        /// How long messages wait of which nothing else is said, in seconds; without, as the queue says.
+        delivery_delay_seconds: Option<u32>,
+    },
+    /// Durable Objects of the account.
+    DurableObjects(DurableNamespaceId),
     /// The version's own assets.
     Assets,
     /// The text of a module, as a string (service-worker syntax).

@@ -45,6 +45,8 @@ pub(crate) const GROUPS: [Group; 19] = [
     make(Permission::KvEdit, "f7f0eda5697f475c90846e879bab8666", "Workers KV Storage Write", ACCOUNT),
     make(Permission::R2Read, "b4992e1108244f5d8bfbd5744320c2e1", "Workers R2 Storage Read", ACCOUNT),
     make(Permission::R2Edit, "bf7481a1826f439697cb59a20b22293e", "Workers R2 Storage Write", ACCOUNT),
+    make(Permission::QueuesRead, "84a7755d54c646ca87cd50682a34bf7c", "Queues Read", ACCOUNT),
+    make(Permission::QueuesEdit, "366f57075ffc42689627bcf8242a1b6d", "Queues Write", ACCOUNT),
     make(Permission::All, "00000000000000000000000000000001", "All", ACCOUNT),
 ];
 

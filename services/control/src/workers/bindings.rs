@@ -326,6 +326,8 @@ pub(super) const fn kind(value: &BindingValue) -> &'static str {
         BindingValue::Service { .. } => "service",
         BindingValue::KvNamespace(_) => "kv_namespace",
         BindingValue::R2Bucket { .. } => "r2_bucket",
+        BindingValue::Queue { .. } => "queue",
+        BindingValue::DurableObjects(_) => "durable_object_namespace",
         BindingValue::Assets => "assets",
         BindingValue::TextBlob(_) => "text_blob",
         BindingValue::DataBlob(_) => "data_blob",
@@ -339,6 +341,13 @@ pub(super) fn show(WorkerBinding { name, value }: &WorkerBinding) -> Value {
     match value {
         BindingValue::PlainText(text) => shown["text"] = text.as_str().into(),
         BindingValue::Json(json) => shown["json"] = json.clone(),
+        BindingValue::Queue { queue, delivery_delay_seconds } => {
+            shown["queue_name"] = queue.as_str().into();
+            if let Some(seconds) = delivery_delay_seconds {
+                shown["delivery_delay"] = (*seconds).into();
+            }
+        }
+        BindingValue::DurableObjects(namespace) => shown["namespace_id"] = namespace.to_string().into(),
         BindingValue::SecretText | BindingValue::Assets => {}
         BindingValue::Service { worker, entrypoint, props } => {
             shown["service"] = worker.as_str().into();

@@ -119,6 +119,7 @@ pub(super) fn make(
         versions: Vec::new(),
         former_deployments: Vec::new(),
         next_number: 1,
+        migration_tag: None,
     })
 }
 
@@ -177,6 +178,7 @@ pub(super) fn add(
         bindings: new.bindings,
         modules: new.modules,
         cpu_ms_max: new.cpu_ms_max,
+        subrequests_max: None,
         assets: new.assets,
     };
     uses.gain(&version);

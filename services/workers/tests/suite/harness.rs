@@ -250,6 +250,7 @@ impl Running {
             bindings: code.bindings.into_iter().map(binding).collect(),
             modules,
             cpu_ms_max: None,
+            subrequests_max: None,
             assets,
         }));
         if !code.secrets.is_empty() {
@@ -315,6 +316,7 @@ impl Running {
             versions: Vec::new(),
             former_deployments: Vec::new(),
             next_number: 2,
+            migration_tag: None,
         };
         self.change(vec![self.node.replica.put(&worker)]).await;
     }

@@ -48,6 +48,8 @@ fn bucket() -> Bucket {
         storage_class: StorageClass::Standard,
         cors: None,
         lifecycle: None,
+        notifications: None,
+        domains: std::collections::BTreeSet::new(),
     }
 }
 
