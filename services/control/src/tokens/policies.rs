@@ -26,7 +26,7 @@ const fn make(permission: Permission, id: &'static str, name: &'static str, scop
 }
 
 /// Every permission that a token can have.
-pub(crate) const GROUPS: [Group; 19] = [
+pub(crate) const GROUPS: [Group; 21] = [
     make(Permission::ZoneRead, "c8fed203ed3043cba015a93ad1616f1f", "Zone Read", ZONE),
     make(Permission::ZoneEdit, "e6d2666161e84845a636613608cee8d5", "Zone Write", ZONE),
     make(Permission::DnsRead, "82e64a83756745bbbb1c9c2701bf816b", "DNS Read", ZONE),
