@@ -171,6 +171,7 @@ fn versions_and_contents_are_read_as_logs_have_them() {
         ],
         modules: vec![module("index.js", ModuleKind::EsModule), module("a.wasm", ModuleKind::Wasm)],
         cpu_ms_max: None,
+        subrequests_max: None,
         assets: None,
     };
     let stored = json!({
