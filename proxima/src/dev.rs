@@ -73,8 +73,8 @@ impl DevArgs {
             Some(path) => format!("[edge.request_log]\nquery = true\npath = {}\n", text(path)?),
             None => String::new(),
         };
-        let workers = match &self.workerd {
-            Some(path) => format!("[workers]\nworkerd = {}\n", text(&std::path::absolute(path)?)?),
+        let workerd = match &self.workerd {
+            Some(path) => format!("workerd = {}\n", text(&std::path::absolute(path)?)?),
             None => String::new(),
         };
         let config = format!(
@@ -84,7 +84,7 @@ impl DevArgs {
              [dns]\nlisten = [\"{dns}\"]\nhttps = true\nrate_limit_exempt = [\"127.0.0.0/8\", \"::1/128\"]\n\
              [edge]\nhttp = [\"{http}\"]\nhttps = [\"{https}\"]\nallow_private_origins = true\n\
              {request_log}\
-             {workers}\
+             [workers]\nisolation = \"available\"\n{workerd}\
              [cache]\nmemory_bytes_max = {memory}\ndisk_bytes_max = {disk}\n\
              [r2]\nlisten = [\"{s3}\"]\nindex_bytes_max = {INDEX_BYTES}\n\
              [control]\nlisten = [\"{api}\"]\nactivation = \"trust\"\nallow_private_peers = true\n",

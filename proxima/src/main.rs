@@ -65,6 +65,12 @@ enum Command {
     /// The process that withdraws a server's announcements when its node dies; started by the node.
     #[command(hide = true)]
     Watchdog(watchdog::WatchdogArgs),
+    /// Becomes a process of the engine of Workers, in its cage; started by the node.
+    #[command(hide = true)]
+    WorkersCage {
+        /// What is to be run, and how.
+        plan: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -87,6 +93,9 @@ fn main() -> ExitCode {
         Command::Lab(args) => proxima_lab::run(args),
         Command::Tour(args) => tour::run(args),
         Command::Watchdog(args) => watchdog::run(args),
+        Command::WorkersCage { plan } => {
+            proxima_workers::enter(&plan).map(|never| match never {}).map_err(Into::into)
+        }
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("proxima: {error:#}");

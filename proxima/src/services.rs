@@ -22,7 +22,7 @@ use proxima_pipeline::{Pipeline, Site};
 use proxima_r2::{R2Config, R2Service};
 use proxima_tiers::{TiersConfig, TiersService};
 use proxima_tls::Certificates;
-use proxima_workers::{WorkersConfig, WorkersService};
+use proxima_workers::{Launcher, WorkersConfig, WorkersService};
 
 /// The services' names: the tables that `node.toml` may have beside the node's own.
 pub(crate) const NAMES: [&str; 9] =
@@ -39,6 +39,8 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let cache = CacheService::new(node, Arc::clone(&compressor))?;
     let tiers = TiersService::new(node)?;
     let workers = WorkersService::new(node)?;
+    // This program as it runs, also when another version lies where it was.
+    workers.launch_by(Launcher { program: "/proc/self/exe".into(), arguments: vec!["workers-cage".into()] });
     let kv = KvService::new(node, tiers.servers())?;
     tiers.answer_service_with(proxima_kv::SERVICE, kv.answers());
     workers.key_values_by(kv.port());

@@ -19,6 +19,8 @@ const SHARDS_MAX: usize = 256;
 const CPU_MS_MIN: u64 = 100;
 /// Less than this the engine takes by itself.
 const MEMORY_BYTES_MIN: u64 = 128 << 20;
+/// Below the one that is called nobody, and is many daemons: not used by Debian, nor by systemd for users that it makes.
+const USER: u32 = 65_533;
 
 /// `[workers]`. [`Default`] is what a node has that says nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -32,6 +34,10 @@ pub struct WorkersConfig {
     pub cpu_ms_max: u64,
     /// Memory of one process, in octets: all Workers of its accounts together.
     pub memory_bytes_max: u64,
+    /// What is to stand around each process.
+    pub isolation: IsolationLevel,
+    /// The user, and the group of the same number, that processes become where the node is root.
+    pub user: u32,
     /// Whether code may fetch from private, loopback and link-local addresses.
     pub allow_private: bool,
 }
@@ -44,9 +50,23 @@ impl Default for WorkersConfig {
             cpu_ms_max: 1_000,
             // Somewhat beyond, the engine ends by itself.
             memory_bytes_max: 1 << 30,
+            isolation: IsolationLevel::Full,
+            user: USER,
             allow_private: false,
         }
     }
+}
+
+/// What is to stand around each process of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IsolationLevel {
+    /// Namespaces, files of its own, no rights, and the filter of system calls; without them no Workers run.
+    Full,
+    /// What of it the machine allows.
+    Available,
+    /// Nothing: for who looks for a fault in it.
+    None,
 }
 
 impl WorkersConfig {
@@ -65,6 +85,9 @@ impl WorkersConfig {
         }
         if config.memory_bytes_max < MEMORY_BYTES_MIN {
             return refuse(format!("memory_bytes_max: give {MEMORY_BYTES_MIN} or more"));
+        }
+        if config.user == 0 {
+            return refuse("user: give one that is not root".to_owned());
         }
         config.workerd = config.workerd.map(|path| node.path(&path));
         Ok(config)
@@ -103,6 +126,8 @@ mod tests {
             ("shards = 257", "shards: give 1"),
             ("cpu_ms_max = 99", "cpu_ms_max: give 100"),
             ("memory_bytes_max = 134217727", "memory_bytes_max: give 134217728"),
+            ("user = 0", "user: give one that is not root"),
+            ("isolation = \"some\"", "unknown variant `some`"),
             ("workerds = \"x\"", "unknown field `workerds`"),
         ] {
             let error = read(text).expect_err(told);

@@ -18,6 +18,17 @@ pub enum WorkersError {
         /// Why not.
         source: io::Error,
     },
+    /// A process cannot be isolated.
+    #[error(
+        "workers: isolating {program}: {problem}; see docs/operating/workers.md, or run customers' code with less by \
+         [workers] isolation = \"available\""
+    )]
+    Isolation {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        problem: String,
+    },
     /// A process cannot be started.
     #[error("workers: starting {program}: {source}")]
     Start {

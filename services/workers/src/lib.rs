@@ -33,8 +33,9 @@
 //! time, processes for suspects. What they do not bound, since the engine does not tell which request it works for: the time
 //! that one request takes of a processor in many small pieces, how much of it a version wants for itself (`cpu_ms_max` of
 //! its own), and how many subrequests one request makes; a loop is ended where it comes back to this network (`CDN-Loop`).
-//! Memory is watched, not enforced by the kernel; processes have neither cgroups nor a network namespace of their own, so a
-//! Worker that broke out of V8 would be where the node is.
+//! Memory is watched, not enforced by the kernel. A Worker that broke out of V8 would be alone in its process's cage (`cage/`):
+//! without network, files, other processes or rights, but with the node's sockets, at which it could ask for what is other
+//! accounts'.
 //!
 //! A Worker that is bound to another one has its `fetch` only, no methods of its entrypoints (RPC); the one that was asked first is
 //! convicted for what the others do, and the end of its process ends a recursion without end.
@@ -59,6 +60,7 @@
 //! [`tails`]: self
 
 mod assets;
+mod cage;
 mod code;
 mod config;
 mod egress;
@@ -75,7 +77,8 @@ mod stage;
 mod tails;
 mod version;
 
-pub use config::WorkersConfig;
+pub use cage::{CageError, Launcher, enter};
+pub use config::{IsolationLevel, WorkersConfig};
 pub use error::WorkersError;
 pub use service::WorkersService;
 pub use stage::WorkersStage;

@@ -63,6 +63,20 @@ struct Ending {
     why: End,
 }
 
+/// What may stand around a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Wall {
+    /// Namespaces, a root file system of its own, and no rights.
+    Namespaces,
+    /// The filter of system calls.
+    Filter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Around {
+    wall: Wall,
+}
+
 /// What became of something that a Worker asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum Fetched {
@@ -141,6 +155,7 @@ pub(crate) struct Counted {
     pub(crate) starts: Counter,
     pub(crate) loads: Counter,
     pub(crate) processes: Gauge,
+    walls: Family<Around, Gauge>,
     pub(crate) tails: Gauge,
     tail_events: Family<TailEvent, Counter>,
 }
@@ -171,6 +186,7 @@ impl Metrics {
             starts: Counter::default(),
             loads: Counter::default(),
             processes: Gauge::default(),
+            walls: Family::default(),
             tails: Gauge::default(),
             tail_events: Family::default(),
         };
@@ -196,12 +212,22 @@ impl Metrics {
         registry.register("loads", "Workers that a process has loaded", counted.loads.clone());
         registry.register("processes", "Processes of the engine", counted.processes.clone());
         registry.register(
+            "walls",
+            "What stands around each process of the engine: 1 where it does",
+            counted.walls.clone(),
+        );
+        registry.register(
             "tails",
             "Tails of Workers that are looked at here or elsewhere",
             counted.tails.clone(),
         );
         registry.register("tail_events", "Events for tails", counted.tail_events.clone());
         Self(Arc::new(counted))
+    }
+
+    /// Something stands around each process, or does not.
+    pub(crate) fn stands(&self, wall: Wall, does: bool) {
+        self.walls.get_or_create(&Around { wall }).set(does.into());
     }
 
     /// An event for who looks at a Worker had room, or not.

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     SERVICE, WorkersConfig, WorkersError, WorkersStage,
     assets::{Binding, Sites},
+    cage::Launcher,
     code::Code,
     egress::{Egress, SUBREQUESTS_PER_ACCOUNT_MAX},
     engine::{Asked, Engine},
@@ -51,6 +52,7 @@ pub struct WorkersService {
     config: WorkersConfig,
     program: Option<PathBuf>,
     shared: Arc<Shared>,
+    launcher: OnceLock<Launcher>,
     fetch: OnceLock<Arc<dyn Fetch>>,
     key_values: OnceLock<Arc<dyn KeyValue>>,
     objects: OnceLock<Arc<dyn Objects>>,
@@ -84,6 +86,7 @@ impl WorkersService {
             config,
             program,
             shared,
+            launcher: OnceLock::new(),
             fetch: OnceLock::new(),
             key_values: OnceLock::new(),
             objects: OnceLock::new(),
@@ -121,6 +124,11 @@ impl WorkersService {
     /// Where the network's servers are, as the replica has it at the moment.
     pub fn servers(&self) -> Arc<ArcSwap<Vec<IpAddr>>> {
         Arc::clone(&self.servers)
+    }
+
+    /// By what processes are started, in a cage. Given once, before the service runs: without, it does not.
+    pub fn launch_by(&self, launcher: Launcher) {
+        self.launcher.set(launcher).ok();
     }
 
     /// By whom Workers fetch. Given once, before the service runs: without, it does not.
@@ -164,6 +172,9 @@ impl Service for WorkersService {
         let Some(fetch) = self.fetch.get().cloned() else {
             return Err(ServiceError::new("nobody fetches for Workers"));
         };
+        let Some(launcher) = self.launcher.get().cloned() else {
+            return Err(ServiceError::new("nobody starts processes for Workers"));
+        };
         let (looks, ending) = (Arc::clone(&self.shared.looks), shutdown.clone());
         tokio::spawn(async move {
             ending.draining().await;
@@ -175,7 +186,8 @@ impl Service for WorkersService {
             return Ok(());
         };
         let data = node.config.node.data_dir.join(SERVICE);
-        let made = Engine::new(program.clone(), &data, &self.config, self.shared.metrics.clone());
+        let metrics = self.shared.metrics.clone();
+        let made = Engine::new(launcher, program.clone(), &data, &self.config, metrics).await;
         let (engine, asked) = match made {
             Ok(made) => made,
             // All else is served.

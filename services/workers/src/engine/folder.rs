@@ -1,17 +1,30 @@
 //! The folder of one run: sockets and what the engine reads.
+//!
+//! ```text
+//!  run-PID/          nobody but the node enters it
+//!    0.sock …        where processes listen: the node's to ask
+//!    root/           empty; each process has its own root mounted on it, and nobody else sees that
+//!    cage/           what processes see of it, whoever they are: sockets at which the node answers, and settings
+//! ```
 
 use std::{
     fs::{self, DirBuilder, File},
     io,
     os::{
         fd::AsRawFd,
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
+        unix::fs::{DirBuilderExt, PermissionsExt},
     },
     path::{Path, PathBuf},
 };
 
+use tokio::net::UnixListener;
+
 /// What the folders of runs begin with; the process's id follows.
 const PREFIX: &str = "run-";
+/// What processes see of it.
+const CAGE: &str = "cage";
+/// On which their root is mounted.
+const ROOT: &str = "root";
 
 /// A folder that nobody else may enter; gone when it is dropped.
 pub(crate) struct Folder {
@@ -23,7 +36,8 @@ impl Folder {
     /// Makes this process's folder in `parent`, and removes those of processes that ended without doing so.
     pub(crate) fn make(parent: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-        for entry in fs::read_dir(parent)? {
+        let parent = std::path::absolute(parent)?;
+        for entry in fs::read_dir(&parent)? {
             let entry = entry?;
             let name = entry.file_name();
             let process = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
@@ -36,12 +50,21 @@ impl Folder {
             fs::remove_dir_all(&path)?;
         }
         DirBuilder::new().mode(0o700).create(&path)?;
+        DirBuilder::new().mode(0o700).create(path.join(ROOT))?;
+        fs::create_dir(path.join(CAGE))?;
+        fs::set_permissions(path.join(CAGE), fs::Permissions::from_mode(0o755))?;
         let file = File::open(&path)?;
         Ok(Self { path, file })
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    /// What processes see of it.
+    pub(crate) fn cage(&self) -> PathBuf {
+        self.path.join(CAGE)
+    }
+
+    /// An empty folder.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.path.join(ROOT)
     }
 
     /// The way to a socket in it, however long the folder's path is: an address has 107 octets (unix(7)).
@@ -49,12 +72,19 @@ impl Folder {
         PathBuf::from(format!("/proc/self/fd/{}/{name}", self.file.as_raw_fd()))
     }
 
-    /// Writes a file that nobody else may read.
+    /// A socket at which the node answers processes, whoever they are: nobody else comes into the folder. To be called within
+    /// the runtime.
+    pub(crate) fn answering(&self, name: &str) -> io::Result<UnixListener> {
+        let listener = UnixListener::bind(self.socket(&format!("{CAGE}/{name}")))?;
+        fs::set_permissions(self.cage().join(name), fs::Permissions::from_mode(0o666))?;
+        Ok(listener)
+    }
+
+    /// Writes a file that processes read, whoever they are.
     pub(crate) fn write(&self, name: &str, text: &str) -> io::Result<()> {
-        let mut options = fs::OpenOptions::new();
-        let mut file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(self.path.join(name))?;
-        io::Write::write_all(&mut file, text.as_bytes())
+        let path = self.cage().join(name);
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444))
     }
 
     pub(crate) fn remove(&self, name: &str) {
@@ -82,9 +112,9 @@ mod tests {
         let gone = parent.path().join("run-4194305");
         fs::create_dir(&gone).expect("a folder");
         let folder = Folder::make(parent.path()).expect("a folder");
-        assert!(!gone.exists() && folder.path().exists());
+        assert!(!gone.exists() && folder.cage().exists() && folder.root().exists());
         let listener = std::os::unix::net::UnixListener::bind(folder.socket("x")).expect("a socket");
-        assert!(folder.path().join("x").exists());
+        assert!(folder.path.join("x").exists());
         drop((listener, folder));
         assert_eq!(fs::read_dir(parent.path()).expect("a folder").count(), 0);
     }

@@ -9,6 +9,7 @@
 
 mod answer;
 mod folder;
+mod isolation;
 mod pace;
 mod process;
 mod settings;
@@ -33,6 +34,7 @@ use tokio::net::UnixListener;
 use self::{
     answer::{AnswerBody, UpgradedWorker},
     folder::Folder,
+    isolation::Isolation,
     process::{AtWork, Verdict},
     settings::{
         ASSETS_SOCKET, CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, EGRESS_SOCKET, KV_SOCKET, R2_SOCKET,
@@ -43,7 +45,12 @@ use self::{
     verdicts::{PLACES, Verdicts},
     watch::Limits,
 };
-use crate::{WorkersConfig, WorkersError, metrics::Metrics, version::VersionKey};
+use crate::{
+    WorkersConfig, WorkersError,
+    cage::Launcher,
+    metrics::{Metrics, Wall},
+    version::VersionKey,
+};
 
 /// The field by which the dispatcher tells that there is no answer: the engine's secret, and what failed.
 const FAULT: HeaderName = HeaderName::from_static("proxima-fault");
@@ -95,9 +102,9 @@ pub(crate) struct Asked {
 }
 
 impl Engine {
-    /// An engine of this program, with its files in a folder of its own below `data`. Starts no process yet. To be called
-    /// within the runtime.
-    pub(crate) fn new(
+    /// An engine of this program, with its files in a folder of its own below `data`. Starts no process of it yet.
+    pub(crate) async fn new(
+        launcher: Launcher,
         program: PathBuf,
         data: &Path,
         config: &WorkersConfig,
@@ -110,18 +117,23 @@ impl Engine {
         folder.write(DISPATCHER, DISPATCHER_SOURCE).map_err(failed)?;
         folder.write(SETTINGS, &settings(&secret)).map_err(failed)?;
         let asked = Asked {
-            assets: UnixListener::bind(folder.socket(ASSETS_SOCKET)).map_err(failed)?,
-            code: UnixListener::bind(folder.socket(CODE_SOCKET)).map_err(failed)?,
-            egress: UnixListener::bind(folder.socket(EGRESS_SOCKET)).map_err(failed)?,
-            key_values: UnixListener::bind(folder.socket(KV_SOCKET)).map_err(failed)?,
-            objects: UnixListener::bind(folder.socket(R2_SOCKET)).map_err(failed)?,
-            tails: UnixListener::bind(folder.socket(TAIL_SOCKET)).map_err(failed)?,
+            assets: folder.answering(ASSETS_SOCKET).map_err(failed)?,
+            code: folder.answering(CODE_SOCKET).map_err(failed)?,
+            egress: folder.answering(EGRESS_SOCKET).map_err(failed)?,
+            key_values: folder.answering(KV_SOCKET).map_err(failed)?,
+            objects: folder.answering(R2_SOCKET).map_err(failed)?,
+            tails: folder.answering(TAIL_SOCKET).map_err(failed)?,
         };
+        let spawner = Spawner::start().map_err(failed)?;
+        let isolation = Isolation::find(launcher, &program, &folder, &spawner, config).await?;
+        metrics.stands(Wall::Namespaces, isolation.has_walls());
+        metrics.stands(Wall::Filter, isolation.has_filter());
         let common = Arc::new(Common {
             program,
             settings: SETTINGS.to_owned(),
             folder,
-            spawner: Spawner::start().map_err(failed)?,
+            isolation,
+            spawner,
             limits: Limits { cpu: Duration::from_millis(config.cpu_ms_max), memory: config.memory_bytes_max },
             verdicts: Mutex::new(Verdicts::default()),
             metrics,

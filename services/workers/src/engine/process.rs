@@ -2,10 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    io,
-    os::fd::AsRawFd,
-    path::{Path, PathBuf},
-    process::Stdio,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -15,17 +12,8 @@ use std::{
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use nix::{
-    fcntl::{FcntlArg, FdFlag, fcntl},
-    libc::{self, c_int},
-    sys::{
-        prctl,
-        resource::{Resource, setrlimit},
-        signal::Signal,
-    },
-};
 use proxima_pipeline::Body;
-use tokio::{net::UnixStream, process::Command, sync::watch};
+use tokio::{net::UnixStream, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use super::wire::Wire;
@@ -251,42 +239,4 @@ impl Drop for AtWork {
             requests.quiet_since = Instant::now();
         }
     }
-}
-
-/// The command that starts a process, which listens at `listener` and dies with the thread that starts it; `nice` to all
-/// others by so much (nice(2)).
-pub(crate) fn command(
-    program: &Path,
-    folder: &Path,
-    settings: &str,
-    listener: &impl AsRawFd,
-    nice: c_int,
-) -> Command {
-    let descriptor = listener.as_raw_fd();
-    let mut command = Command::new(program);
-    command
-        .args(["serve", "--experimental", settings, &format!("--socket-fd=http={descriptor}")])
-        .current_dir(folder)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        // A key pressed in the node's terminal is the node's to answer.
-        .process_group(0)
-        .kill_on_drop(true);
-    let prepare = move || {
-        if nice > 0 {
-            // SAFETY: a system call without memory. It fails for nobody who asks for less.
-            unsafe { libc::nice(nice) };
-        }
-        prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)?;
-        // What it dies of would write all that its Workers know to the disk.
-        setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(io::Error::from)?;
-        // SAFETY: the descriptor was inherited by fork(2), and stays open until exec(2).
-        let listener = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
-        fcntl(listener, FcntlArg::F_SETFD(FdFlag::empty())).map(drop).map_err(io::Error::from)
-    };
-    // SAFETY: only nice(2), prctl(2), setrlimit(2) and fcntl(2) are called between fork and exec: all are system calls.
-    unsafe { command.pre_exec(prepare) };
-    command
 }

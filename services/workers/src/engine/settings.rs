@@ -38,7 +38,8 @@ const config :Workerd.Config = (
     (name = "kv", external = (address = "unix:{KV_SOCKET}", http = (cfBlobHeader = "{facts}"))),
     (name = "r2", external = (address = "unix:{R2_SOCKET}", http = (cfBlobHeader = "{facts}"))),
     (name = "tail", external = (address = "unix:{TAIL_SOCKET}", http = (cfBlobHeader = "{facts}"))),
-    (name = "nowhere", network = (allow = [])),
+    # The engine has one of this name that leads everywhere, and wants the machine's certificates for it, unless it is told.
+    (name = "internet", network = (allow = [])),
   ],
   sockets = [
     (name = "http", service = "dispatcher", http = (style = proxy, cfBlobHeader = "{facts}")),
@@ -60,7 +61,7 @@ const dispatcher :Workerd.Worker = (
     (name = "TAIL", service = "tail"),
     (name = "SECRET", text = "{secret}"),
   ],
-  globalOutbound = "nowhere",
+  globalOutbound = "internet",
 );
 "#
     )

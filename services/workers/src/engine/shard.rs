@@ -20,8 +20,9 @@ use tokio::{
 
 use super::{
     folder::Folder,
+    isolation::Isolation,
     pace::Pace,
-    process::{AtWork, Process, Verdict, command},
+    process::{AtWork, Process, Verdict},
     spawner::Spawner,
     verdicts::Verdicts,
     watch::{self, Finding, Limits, Sight, Watch},
@@ -55,6 +56,7 @@ pub(crate) struct Common {
     pub(crate) program: PathBuf,
     pub(crate) settings: String,
     pub(crate) folder: Folder,
+    pub(crate) isolation: Isolation,
     pub(crate) spawner: Spawner,
     pub(crate) limits: Limits,
     pub(crate) verdicts: Mutex<Verdicts>,
@@ -163,11 +165,8 @@ impl Shard {
         // Connections may be made at once; they wait until the process takes them.
         let listener = UnixListener::bind(&socket).map_err(failed)?;
         let nice = if self.verdicts().is_offender(key) { OFFENDER_NICE } else { 0 };
-        let command = command(&common.program, common.folder.path(), &common.settings, &listener, nice);
-        let mut child = common.spawner.spawn(command, listener).await.map_err(failed)?;
-        if let Some(id) = child.id() {
-            watch::give_way(id);
-        }
+        let command = common.isolation.command(&common.settings, listener, nice).map_err(failed)?;
+        let mut child = common.spawner.spawn(command).await.map_err(failed)?;
         common.metrics.starts.inc();
         common.metrics.processes.inc();
         tracing::debug!(process = child.id(), "a process of the engine was started");

@@ -1,6 +1,6 @@
 //! Starts processes, all from one thread that lives as long as they may.
 
-use std::{io, os::unix::net::UnixListener, thread};
+use std::{io, thread};
 
 use tokio::{
     process::{Child, Command},
@@ -11,9 +11,8 @@ use tokio::{
 /// Starts that wait for their turn: each process is started by one request, which waits.
 const WAITING_MAX: usize = 64;
 
-/// A command, the listener whose descriptor the process inherits (open until it has, whoever asked may have gone), and whom to
-/// tell.
-type Order = (Command, UnixListener, oneshot::Sender<io::Result<Child>>);
+/// A command, and whom to tell.
+type Order = (Command, oneshot::Sender<io::Result<Child>>);
 
 /// The thread. A process that is to die with its parent (`PR_SET_PDEATHSIG`) dies with the thread that started it, and the
 /// runtime's own come and go.
@@ -26,7 +25,7 @@ impl Spawner {
         let runtime = Handle::current();
         thread::Builder::new().name("workers-spawner".to_owned()).spawn(move || {
             let _within = runtime.enter();
-            while let Some((mut command, _listener, started)) = taken.blocking_recv() {
+            while let Some((mut command, started)) = taken.blocking_recv() {
                 // Whoever asked may have gone; then the process is ended as it is dropped.
                 started.send(command.spawn()).ok();
             }
@@ -34,11 +33,11 @@ impl Spawner {
         Ok(Self(orders))
     }
 
-    /// Starts a process. The listener is closed here when it runs: connections are refused once the process is gone.
-    pub(crate) async fn spawn(&self, command: Command, listener: UnixListener) -> io::Result<Child> {
+    /// Starts a process. What it inherits is closed here then: connections to its listener are refused once it is gone.
+    pub(crate) async fn spawn(&self, command: Command) -> io::Result<Child> {
         let (started, outcome) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts processes is gone");
-        self.0.send((command, listener, started)).await.map_err(|_| gone())?;
+        self.0.send((command, started)).await.map_err(|_| gone())?;
         outcome.await.map_err(|_| gone())?
     }
 }

@@ -85,13 +85,6 @@ pub(crate) fn cpu(process: u32) -> Option<Duration> {
     Some(Duration::from_millis((ticks(USER_TIME)? + ticks(KERNEL_TIME)?) * 1_000 / TICKS_PER_SECOND))
 }
 
-/// Has the kernel end this process before the node, when it has no memory left (proc(5), `oom_score_adj`).
-pub(crate) fn give_way(process: u32) {
-    if let Err(error) = fs::write(format!("/proc/{process}/oom_score_adj"), "1000") {
-        tracing::debug!(%error, process, "a process of the engine is not made to give way");
-    }
-}
-
 /// Octets of memory that a process has of its own.
 pub(crate) fn memory(process: u32) -> Option<u64> {
     let statm = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;

@@ -11,6 +11,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use nix::unistd::{Pid, getpid};
 use proxima_chassis::{Health, NodeConfig, NodeContext, Service, random_id, run_node};
 use proxima_ledger::{Append, Change, IdempotencyKey};
 use proxima_model::{
@@ -25,7 +26,7 @@ use proxima_pipeline::{
     Body, Client, Decision, Exchange, Fetch, Flow, KeyValue, Pipeline, Protocol, RayId, Request, Response,
     Scheme, Site, SiteWorkers, Stage, Trace,
 };
-use proxima_workers::WorkersService;
+use proxima_workers::{Launcher, WorkersService};
 
 use crate::memory_kv::MemoryKv;
 
@@ -90,6 +91,27 @@ pub(crate) fn workerd() -> PathBuf {
     program
 }
 
+/// The program that puts up cages here, and looks around in them.
+pub(crate) fn probe() -> PathBuf {
+    std::env::var_os("PROXIMA_CAGE_PROBE")
+        .map_or_else(|| env!("CARGO_BIN_EXE_cage-probe").into(), PathBuf::from)
+}
+
+/// This process's children of that name.
+pub(crate) fn children(name: &str) -> Vec<Pid> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{id}/stat")) else { continue };
+        let (begin, fields) = stat.rsplit_once(") ").unwrap();
+        let parent = fields.split(' ').nth(1).and_then(|parent| parent.parse().ok());
+        if begin.ends_with(&format!("({name}")) && parent == Some(getpid().as_raw()) {
+            found.push(Pid::from_raw(id));
+        }
+    }
+    found
+}
+
 /// Runs a test against a node with one process for all accounts and this in its table `[workers]` besides.
 pub(crate) fn with_engine<F: Future<Output = ()>>(workers: &str, test: impl FnOnce(Arc<Running>) -> F) {
     with_node(&format!("workerd = {:?}\nshards = 1\n{workers}", workerd()), test);
@@ -112,6 +134,7 @@ pub(crate) fn with_node<F: Future<Output = ()>>(workers: &str, test: impl FnOnce
         let (making, fetching, keeping) = (Arc::clone(&made), Arc::clone(&fetched), Arc::clone(&key_values));
         let make = move |node: &NodeContext| -> Result<Vec<Arc<dyn Service>>, _> {
             let service = WorkersService::new(node)?;
+            service.launch_by(Launcher { program: probe(), arguments: Vec::new() });
             service.fetch_by(Arc::clone(&fetching) as Arc<dyn Fetch>);
             service.key_values_by(Arc::clone(&keeping) as Arc<dyn KeyValue>);
             making.set(Arc::clone(&service)).ok();

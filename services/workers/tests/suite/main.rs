@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
 
 mod assets;
+mod caged;
 mod failing;
 mod fetching;
 mod harness;

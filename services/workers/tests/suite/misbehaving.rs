@@ -1,41 +1,26 @@
 //! Workers that take what is everybody's.
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use bytes::Bytes;
 use nix::{
     sys::signal::{Signal, kill},
-    unistd::{Pid, getpid},
+    unistd::Pid,
 };
 use proxima_pipeline::Body;
 
-use crate::harness::{Answer, Code, OTHER, OWN, Running, with_engine};
+use crate::harness::{Answer, Code, OTHER, OWN, Running, children, with_engine};
 
 /// What is uploaded to a Worker that takes some milliseconds for each piece.
 const PIECES: usize = 150;
 const PIECE_OCTETS: usize = 32 << 10;
 
-/// The processes of the engine: this one's children of that name.
+/// The processes of the engine.
 fn processes() -> Vec<Pid> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        let Ok(stat) = std::fs::read_to_string(Path::new("/proc").join(id.to_string()).join("stat")) else {
-            continue;
-        };
-        let (name, fields) = stat.rsplit_once(") ").unwrap();
-        let parent = fields.split(' ').nth(1).and_then(|parent| parent.parse().ok());
-        if name.ends_with("(workerd") && parent == Some(getpid().as_raw()) {
-            found.push(Pid::from_raw(id));
-        }
-    }
-    found
+    children("workerd")
 }
 
 /// Asks a Worker that is to be answered until it is told to stop; says how often it was.

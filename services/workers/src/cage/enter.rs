@@ -1,0 +1,82 @@
+//! The launcher: puts up the walls around itself, and becomes the engine.
+
+use std::{convert::Infallible, ffi::CString, fs, os::unix::ffi::OsStrExt, path::Path};
+
+use nix::{
+    errno::Errno,
+    libc,
+    sys::{
+        prctl,
+        resource::{Resource, setrlimit},
+        signal::{SigHandler, Signal, signal},
+        stat::{Mode, umask},
+    },
+    unistd::{AccessFlags, access, chdir, execve, getppid},
+};
+
+use super::{CageError, Doing as _, Plan, RUN_FOLDER, filter, privileges, root};
+
+/// Becomes what `plan` says; ends the process with success if that is but to be tried. Its standard input is the listener
+/// that the engine takes over. To be called while the process has one thread.
+///
+/// # Errors
+/// The step that failed. Whatever was put up stays: there is nothing to do then but to say so and to end.
+pub fn enter(plan: &str) -> Result<Infallible, CageError> {
+    let plan: Plan = serde_json::from_str(plan)?;
+    close_all_but_standard()?;
+    // The root file system is everybody's to read, whatever the node's own files are.
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    // What it dies of would write all that its Workers know to the disk.
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).doing("forbidding core dumps")?;
+    // The kernel ends this process before the node, when it has no memory left. Where it is not told so, that is all.
+    fs::write("/proc/self/oom_score_adj", "1000").ok();
+    if plan.nice > 0 {
+        // SAFETY: a system call without memory. It fails for nobody who asks for less.
+        unsafe { libc::nice(plan.nice) };
+    }
+    let (program, folder) = match &plan.walls {
+        Some(walls) => {
+            let node = privileges::Node::now();
+            privileges::unshare(&node)?;
+            let program = root::make(walls, &plan.program, &plan.folder)?;
+            privileges::give_up(walls.user)?;
+            (program, Path::new(RUN_FOLDER))
+        }
+        None => (plan.program.clone(), plan.folder.as_path()),
+    };
+    chdir(folder).doing_with("entering", folder)?;
+    // Rust ignores it, and so would what is executed.
+    // SAFETY: the default action runs no code of ours.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.doing("resetting a signal")?;
+    let c = |octets: &[u8]| CString::new(octets).map_err(|_| Errno::EINVAL).doing("naming the program");
+    let path = c(program.as_os_str().as_bytes())?;
+    let mut arguments = vec![path.clone()];
+    for argument in &plan.arguments {
+        arguments.push(c(argument.as_bytes())?);
+    }
+    let environment = match &plan.walls {
+        Some(_) => vec![c(format!("LD_LIBRARY_PATH={}", root::LIBRARIES).as_bytes())?],
+        None => Vec::new(),
+    };
+    // A change of user forgets it: so it is said after that. Who died before it was said is not noticed by it.
+    prctl::set_pdeathsig(Signal::SIGKILL).doing("dying with the node")?;
+    if getppid().as_raw() != i32::try_from(plan.parent).unwrap_or_default() {
+        return Err(CageError::Orphaned);
+    }
+    // Said while it can be understood: who may not run it would only see that it ended.
+    access(&program, AccessFlags::X_OK).doing_with("running", &program)?;
+    if plan.filter {
+        filter::apply()?;
+    }
+    if plan.trial {
+        std::process::exit(0);
+    }
+    execve(&path, &arguments, &environment).doing_with("running", &program)
+}
+
+/// Nothing of the node's is inherited by accident.
+fn close_all_but_standard() -> Result<(), CageError> {
+    // SAFETY: nothing was opened yet that anybody here holds.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
+    Errno::result(closed).map(drop).doing("closing what was inherited")
+}
