@@ -1,11 +1,16 @@
 //! What the engine is given of a version: pure. Modules, bindings, and the day whose behaviour it wants, as JSON that the
-//! dispatcher (`engine/dispatcher.js`) hands to the engine's loader.
+//! dispatcher (`engine/dispatcher.js`) hands to the engine's loader, or that becomes the settings of a process of the version's
+//! own (`engine/own/settings.rs`).
+//!
+//! Some bindings are `stubs`: entrypoints of the dispatcher, with what they are told (`props`), which code cannot change.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use proxima_model::{BindingName, BindingValue, ModuleKind, ModuleName, WorkerSyntax, WorkerVersion};
 use serde_json::{Map, Value, json};
+
+use crate::version::VersionKey;
 
 /// Runs scripts of service-worker syntax.
 const SERVICE_WORKER: &str = include_str!("service_worker.js");
@@ -27,6 +32,8 @@ const MAIN_NAME: &str = "proxima-main.js";
 /// The code of a version that has assets alone: what others that are bound to it ask.
 const ASSETS_ALONE: &str = "export default { fetch: (request, env) => env.ASSETS.fetch(request) };";
 const ASSETS_BINDING: &str = "ASSETS";
+/// The entrypoint of the dispatcher that has a version's assets.
+const ASSETS: &str = "Assets";
 /// With this flag modules of ours would not come by the bindings.
 const ENV_HIDDEN: &str = "disallow_importable_env";
 
@@ -57,12 +64,16 @@ pub(crate) fn program(
         let octets = content(&module.name).ok_or_else(|| ProgramError::Missing(module.name.clone()))?;
         modules.insert(module.name.as_str().to_owned(), written(&module.name, module.kind, octets)?);
     }
-    let mut assets = Vec::new();
+    let account = version.account;
+    let (mut env, mut stubs, mut bound) = (Map::new(), Map::new(), Bound::default());
+    let mut stub = |name: &str, entrypoint: &str, props: Value| {
+        stubs.insert(name.to_owned(), json!({ "entrypoint": entrypoint, "props": props }));
+    };
+    let code = VersionKey { account, worker: version.worker.clone(), version: version.id }.to_string();
     if !version.has_code() {
         modules.insert(version.main.as_str().to_owned(), json!({ "js": ASSETS_ALONE }));
-        assets.push(ASSETS_BINDING);
+        stub(ASSETS_BINDING, ASSETS, json!({ "code": code }));
     }
-    let (mut env, mut services, mut bound) = (Map::new(), Map::new(), Bound::default());
     let mut imported = String::new();
     for binding in &version.bindings {
         let name = &binding.name;
@@ -79,23 +90,26 @@ pub(crate) fn program(
                 continue;
             }
             BindingValue::Service { worker, entrypoint, props } => {
-                let service = json!({ "worker": worker, "entrypoint": entrypoint, "props": props });
-                services.insert(name.as_str().to_owned(), service);
+                let props =
+                    json!({ "account": account, "worker": worker, "entrypoint": entrypoint, "props": props });
+                stub(name.as_str(), "Service", props);
                 continue;
             }
             BindingValue::KvNamespace(namespace) => {
-                bound.namespaces.insert(name.as_str().to_owned(), json!(namespace));
+                stub(name.as_str(), "Kv", json!({ "account": account, "namespace": namespace }));
+                bound.namespaces.push(name.as_str());
                 continue;
             }
             BindingValue::R2Bucket { bucket, jurisdiction } => {
-                let bucket = json!({ "bucket": bucket, "jurisdiction": jurisdiction });
-                bound.buckets.insert(name.as_str().to_owned(), bucket);
+                let props = json!({ "account": account, "bucket": bucket, "jurisdiction": jurisdiction });
+                stub(name.as_str(), "R2", props);
+                bound.buckets.push(name.as_str());
                 continue;
             }
             // Handed over by nobody yet; no version is made with them.
             BindingValue::Queue { .. } | BindingValue::DurableObjects(_) => continue,
             BindingValue::Assets => {
-                assets.push(name.as_str());
+                stub(name.as_str(), ASSETS, json!({ "code": code }));
                 continue;
             }
         };
@@ -111,10 +125,8 @@ pub(crate) fn program(
         "mainModule": main,
         "modules": modules,
         "env": env,
-        "services": services,
-        "namespaces": bound.namespaces,
-        "buckets": bound.buckets,
-        "assets": assets,
+        "stubs": stubs,
+        "outbound": { "account": account },
         "compatibilityDate": version.compatibility_date,
         "compatibilityFlags": flags,
     }))
@@ -122,25 +134,27 @@ pub(crate) fn program(
 
 /// The bindings that are to be made what Workers expect.
 #[derive(Default)]
-struct Bound {
-    namespaces: Map<String, Value>,
-    buckets: Map<String, Value>,
+struct Bound<'v> {
+    namespaces: Vec<&'v str>,
+    buckets: Vec<&'v str>,
 }
 
-impl Bound {
+impl Bound<'_> {
     fn is_empty(&self) -> bool {
         self.namespaces.is_empty() && self.buckets.is_empty()
     }
 }
 
 /// Where a version begins, and the modules of ours that it takes. `imported`: the statements that make modules globals.
-fn begin<'v>(version: &'v WorkerVersion, bound: &Bound, imported: String) -> (&'v str, Map<String, Value>) {
+fn begin<'v>(
+    version: &'v WorkerVersion,
+    bound: &Bound<'_>,
+    imported: String,
+) -> (&'v str, Map<String, Value>) {
     let mut modules = Map::new();
     let mut add = |name: &str, text: String| modules.insert(name.to_owned(), json!({ "js": text }));
     if !bound.is_empty() {
-        let names =
-            |bindings: &Map<String, Value>| bindings.keys().map(|name| json!(name)).collect::<Value>();
-        let (namespaces, buckets) = (names(&bound.namespaces).to_string(), names(&bound.buckets).to_string());
+        let (namespaces, buckets) = (json!(bound.namespaces).to_string(), json!(bound.buckets).to_string());
         // A binding may be called as either word: no name is replaced in another's list.
         let (before, after) = BINDINGS.split_once("BUCKETS)").expect("it is ours");
         let text = before.replace("NAMESPACES)", &format!("{namespaces})")) + &buckets + ")" + after;
@@ -251,8 +265,8 @@ mod tests {
             "d.bin": { "data": "WzFd" }, "w.wasm": { "wasm": "WzFd" }, "j.json": { "json": [1] },
         });
         let expected = json!({
-            "mainModule": "main.js", "modules": modules, "env": {}, "services": {}, "namespaces": {}, "buckets": {},
-            "assets": [],
+            "mainModule": "main.js", "modules": modules, "env": {}, "stubs": {},
+            "outbound": { "account": version.account },
             "compatibilityDate": "2021-11-02", "compatibilityFlags": ["nodejs_compat"],
         });
         assert_eq!(made, expected);
@@ -272,8 +286,9 @@ mod tests {
         let content = |_: &ModuleName| Some(Vec::new());
         let made = program(&version, &secrets, content).unwrap();
         assert_eq!(made["env"], json!({ "TEXT": "x", "JSON": { "a": [1] }, "SECRET": "hidden" }));
-        let service = json!({ "worker": "back", "entrypoint": "Api", "props": null });
-        assert_eq!(made["services"], json!({ "BACK": service }));
+        let props =
+            json!({ "account": version.account, "worker": "back", "entrypoint": "Api", "props": null });
+        assert_eq!(made["stubs"], json!({ "BACK": { "entrypoint": "Service", "props": props } }));
         assert_eq!(program(&version, &BTreeMap::new(), content), Err(ProgramError::NoSecret(secret)));
         assert_eq!(program(&version, &secrets, |_| None), Err(ProgramError::Missing(version.main.clone())));
         let octets = |_: &ModuleName| Some(vec![0xff]);
@@ -312,7 +327,8 @@ mod tests {
             }
             bind(&mut version, "KV", BindingValue::KvNamespace(namespace));
             let made = program(&version, &BTreeMap::new(), content).unwrap();
-            assert_eq!(made["namespaces"], json!({ "KV": namespace.to_string() }));
+            let props = json!({ "account": version.account, "namespace": namespace });
+            assert_eq!(made["stubs"], json!({ "KV": { "entrypoint": "Kv", "props": props } }));
             assert_eq!((made["mainModule"].as_str(), flags(&made)), (Some(begins), 1));
             let text = |name: &str| made["modules"][name]["js"].as_str().unwrap().to_owned();
             assert!(text(BINDINGS_NAME).contains("for (const name of [\"KV\"])"), "{made}");

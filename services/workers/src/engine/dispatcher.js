@@ -29,7 +29,7 @@ export class Service extends WorkerEntrypoint {
     const { account, worker, entrypoint, props } = this.ctx.props;
     const answer = await this.env.CODE.fetch(`http://code/deployed/${account}/${worker}`);
     if (!answer.ok) throw new Error(`the Worker ${worker} cannot be asked: ${await answer.text()}`);
-    const { load, code } = start(await answer.text(), account, this.env, this.ctx);
+    const { load, code } = start(await answer.text(), this.env, this.ctx);
     try {
       return await code.getEntrypoint(entrypoint ?? undefined, { props: props ?? {} }).fetch(request);
     } catch (error) {
@@ -69,38 +69,29 @@ export class Tail extends WorkerEntrypoint {
   }
 }
 
-async function read(name, account, env, ctx) {
+async function read(name, env, ctx) {
   const answer = await env.CODE.fetch(`http://code/${name}`);
   if (!answer.ok) throw new Error(`the code cannot be read: ${await answer.text()}`);
-  const { services, namespaces, buckets, assets, tail, ...code } = await answer.json();
+  const { stubs, outbound, tail, ...code } = await answer.json();
   for (const module of Object.values(code.modules)) {
     for (const kind of ["data", "wasm"]) {
       if (kind in module) module[kind] = Uint8Array.fromBase64(module[kind]).buffer;
     }
   }
-  for (const [binding, service] of Object.entries(services)) {
-    code.env[binding] = ctx.exports.Service({ props: { account, ...service } });
+  for (const [binding, { entrypoint, props }] of Object.entries(stubs)) {
+    code.env[binding] = ctx.exports[entrypoint]({ props });
   }
-  for (const [binding, namespace] of Object.entries(namespaces)) {
-    code.env[binding] = ctx.exports.Kv({ props: { account, namespace } });
-  }
-  for (const [binding, bucket] of Object.entries(buckets)) {
-    code.env[binding] = ctx.exports.R2({ props: { account, ...bucket } });
-  }
-  // Whoever looks at a version gets it by another name, of the same assets.
-  const [version] = name.split("?");
-  for (const binding of assets) code.env[binding] = ctx.exports.Assets({ props: { code: version } });
   const tails = tail ? [ctx.exports.Tail({ props: tail })] : [];
-  return { ...code, tails, globalOutbound: ctx.exports.Egress({ props: { account } }) };
+  return { ...code, tails, globalOutbound: ctx.exports.Egress({ props: outbound }) };
 }
 
 // The code of this name, loaded if it is not yet.
-function start(name, account, env, ctx) {
+function start(name, env, ctx) {
   const number = failedLoads.get(name) ?? 0;
   const load = { name, number, id: `${name}#${number}` };
   const code = env.LOADER.get(load.id, () => {
     loaded.delete(load.id);
-    const reading = read(name, account, env, ctx);
+    const reading = read(name, env, ctx);
     // Others wait for it, too: the client that was first may go away, and this request stays until it is done.
     ctx.waitUntil(
       reading.then(
@@ -135,7 +126,7 @@ async function scheduled(code, { cron, at }) {
 export default {
   async fetch(request, env, ctx) {
     const { proxima, ...cf } = request.cf;
-    const { load, code } = start(proxima.code, proxima.account, env, ctx);
+    const { load, code } = start(proxima.code, env, ctx);
     try {
       if (proxima.scheduled) return await scheduled(code, proxima.scheduled);
       return await code.getEntrypoint().fetch(request, { cf });
