@@ -9,9 +9,10 @@ use hyper::body::Incoming;
 use proxima_ledger::{ReadError, Replica};
 use proxima_model::{AccountId, ModuleName, WorkerContent, WorkerName, WorkerSecrets, WorkerVersion};
 use proxima_pipeline::Body;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
+    engine::Programs,
     program::{ProgramError, program},
     stage::Shared,
     version::{TAILED, VersionKey},
@@ -33,6 +34,12 @@ enum CodeError {
     Unreadable(#[from] ReadError),
     #[error(transparent)]
     Program(#[from] ProgramError),
+}
+
+impl Programs for Code {
+    fn program(&self, key: &VersionKey) -> Result<Value, String> {
+        self.program_of(key).map_err(|error| error.to_string())
+    }
 }
 
 impl Code {
@@ -75,7 +82,7 @@ impl Code {
         Ok(chosen.ok_or(CodeError::NotDeployed)?.code(is_looked_at).into())
     }
 
-    fn read(&self, key: &VersionKey, tailed: bool) -> Result<Bytes, CodeError> {
+    fn program_of(&self, key: &VersionKey) -> Result<Value, CodeError> {
         let VersionKey { account, worker, version } = key;
         let snapshot = self.replica.snapshot()?;
         let id = (*account, worker.clone(), *version);
@@ -89,11 +96,15 @@ impl Code {
             }
         }
         drop(snapshot);
-        let mut program = program(&version, &secrets, |name| contents.remove(name))?;
+        self.shared.metrics.loads.inc();
+        Ok(program(&version, &secrets, |name| contents.remove(name))?)
+    }
+
+    fn read(&self, key: &VersionKey, tailed: bool) -> Result<Bytes, CodeError> {
+        let mut program = self.program_of(key)?;
         if tailed {
             program["tail"] = json!({ "account": key.account, "worker": key.worker, "version": key.version });
         }
-        self.shared.metrics.loads.inc();
         Ok(program.to_string().into())
     }
 }

@@ -30,6 +30,9 @@ pub struct WorkersConfig {
     pub workerd: Option<PathBuf>,
     /// Processes that accounts are spread over; as many as there are processors without it.
     pub shards: Option<usize>,
+    /// Versions that are asked most and have a process each, so that they answer at less than half of the cost; each process costs
+    /// some 60 MiB, and 0 means that all share. As many as there are processors without it.
+    pub own_processes_max: Option<usize>,
     /// How much time of a processor a process may take, in milliseconds, while nothing comes out of it.
     pub cpu_ms_max: u64,
     /// Memory of one process, in octets: all Workers of its accounts together.
@@ -47,6 +50,7 @@ impl Default for WorkersConfig {
         Self {
             workerd: None,
             shards: None,
+            own_processes_max: None,
             cpu_ms_max: 1_000,
             // Somewhat beyond, the engine ends by itself.
             memory_bytes_max: 1 << 30,
@@ -79,6 +83,9 @@ impl WorkersConfig {
         let refuse = |problem: String| Err(ConfigError::Section { section: SERVICE.to_owned(), problem });
         if config.shards.is_some_and(|shards| !(1..=SHARDS_MAX).contains(&shards)) {
             return refuse(format!("shards: give 1 to {SHARDS_MAX}"));
+        }
+        if config.own_processes_max.is_some_and(|most| most > SHARDS_MAX) {
+            return refuse(format!("own_processes_max: give 0 to {SHARDS_MAX}"));
         }
         if config.cpu_ms_max < CPU_MS_MIN {
             return refuse(format!("cpu_ms_max: give {CPU_MS_MIN} or more"));
@@ -124,6 +131,7 @@ mod tests {
         for (text, told) in [
             ("shards = 0", "shards: give 1"),
             ("shards = 257", "shards: give 1"),
+            ("own_processes_max = 257", "own_processes_max: give 0"),
             ("cpu_ms_max = 99", "cpu_ms_max: give 100"),
             ("memory_bytes_max = 134217727", "memory_bytes_max: give 134217728"),
             ("user = 0", "user: give one that is not root"),

@@ -37,4 +37,7 @@ pub enum WorkersError {
         /// Why not.
         source: io::Error,
     },
+    /// A process that was started does not listen in time: its code or its settings are such.
+    #[error("workers: a process was started, and does not listen")]
+    DoesNotListen,
 }

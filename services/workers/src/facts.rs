@@ -1,7 +1,7 @@
 //! What a Worker is told about a request beside the request: `request.cf`, and for the dispatcher what is to be run.
 
-use http::HeaderMap;
-use proxima_pipeline::{Exchange, Protocol};
+use http::{HeaderMap, HeaderValue};
+use proxima_pipeline::{Exchange, Fault, Protocol};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::version::VersionKey;
@@ -10,10 +10,35 @@ use crate::version::VersionKey;
 /// this name does not come so far.
 pub(crate) const FIELD: &str = "cf-proxima-facts";
 
+/// What is told beside a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// What a Worker sees as `request.cf`: a JSON object.
+    pub(crate) cf: String,
+    /// What the dispatcher is to do, as JSON; no Worker sees it.
+    pub(crate) run: String,
+    /// Whether a process in which the version runs alone can be asked, without a dispatcher.
+    pub(crate) may_run_alone: bool,
+}
+
+impl Facts {
+    /// As the field has them.
+    pub(crate) fn value(&self, is_alone: bool) -> Result<HeaderValue, Fault> {
+        let value = if is_alone {
+            HeaderValue::from_str(&self.cf)
+        } else {
+            let members = self.cf.strip_prefix('{').unwrap_or("}");
+            let comma = if members == "}" { "" } else { "," };
+            HeaderValue::try_from(format!("{{\"proxima\":{}{comma}{members}", self.run))
+        };
+        value.map_err(|_| Fault::Internal("a fact is no field's value"))
+    }
+}
+
 /// `request.cf`, as far as a server knows.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Facts<'a> {
+struct Cf<'a> {
     colo: &'a str,
     http_protocol: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -22,7 +47,6 @@ struct Facts<'a> {
     client_accept_encoding: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_client_auth: Option<ClientAuth<'a>>,
-    proxima: ToRun<'a>,
 }
 
 #[derive(Serialize)]
@@ -34,18 +58,11 @@ struct ClientAuth<'a> {
     cert_fingerprint_sha256: &'a str,
 }
 
-/// For the dispatcher alone.
-#[derive(Serialize)]
-struct ToRun<'a> {
-    code: String,
-    account: &'a proxima_model::AccountId,
-}
-
 /// The facts of a request that a version is to answer.
-pub(crate) fn facts(exchange: &Exchange, key: &VersionKey, is_looked_at: bool) -> String {
+pub(crate) fn facts(exchange: &Exchange, key: &VersionKey, is_looked_at: bool) -> Facts {
     let tls = exchange.client.tls.as_deref();
     let accepted = exchange.request.headers.get(http::header::ACCEPT_ENCODING);
-    let facts = Facts {
+    let cf = Cf {
         colo: exchange.ray.pop().as_str(),
         http_protocol: match exchange.client.protocol {
             Protocol::Http10 => "HTTP/1.0",
@@ -64,9 +81,13 @@ pub(crate) fn facts(exchange: &Exchange, key: &VersionKey, is_looked_at: bool) -
             },
             cert_fingerprint_sha256: tls.client_certificate.as_ref().map_or("", |shown| shown.fingerprint()),
         }),
-        proxima: ToRun { code: key.code(is_looked_at), account: &key.account },
     };
-    serde_json::to_string(&facts).unwrap_or_default()
+    Facts {
+        cf: serde_json::to_string(&cf).unwrap_or_default(),
+        run: serde_json::json!({ "code": key.code(is_looked_at) }).to_string(),
+        // Its tail is with the dispatcher.
+        may_run_alone: !is_looked_at,
+    }
 }
 
 /// What the dispatcher says of a request that comes from a Worker. The engine puts its own in the place of what a Worker writes

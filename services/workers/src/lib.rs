@@ -16,7 +16,8 @@
 //!
 //! The engine is `workerd`, a program of its own. Its processes run a dispatcher of ours, which loads the version that a
 //! request is for by its name, from this server's replica, and keeps it. A version never changes, so a deployment takes
-//! effect with the next request, and what had begun ends as it began.
+//! effect with the next request, and what had begun ends as it began. A version that is asked very often gets a process of its own,
+//! without a dispatcher before it (`engine/own/mod.rs`).
 //!
 //! Invariants:
 //! * **Code reaches nothing but the node.** What it fetches goes through a socket of ours, on behalf of its account, whatever

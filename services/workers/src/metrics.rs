@@ -156,6 +156,8 @@ pub(crate) struct Counted {
     pub(crate) loads: Counter,
     pub(crate) processes: Gauge,
     walls: Family<Around, Gauge>,
+    pub(crate) own_processes: Gauge,
+    pub(crate) own_failed: Counter,
     pub(crate) tails: Gauge,
     tail_events: Family<TailEvent, Counter>,
 }
@@ -187,6 +189,8 @@ impl Metrics {
             loads: Counter::default(),
             processes: Gauge::default(),
             walls: Family::default(),
+            own_processes: Gauge::default(),
+            own_failed: Counter::default(),
             tails: Gauge::default(),
             tail_events: Family::default(),
         };
@@ -215,6 +219,16 @@ impl Metrics {
             "walls",
             "What stands around each process of the engine: 1 where it does",
             counted.walls.clone(),
+        );
+        registry.register(
+            "own_processes",
+            "Those of them that one version has alone, since it is asked often",
+            counted.own_processes.clone(),
+        );
+        registry.register(
+            "own_failed",
+            "Versions that are asked often and whose own process did not start",
+            counted.own_failed.clone(),
         );
         registry.register(
             "tails",

@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, Method, Uri};
 use proxima_model::{AccountId, WorkerName};
 use proxima_pipeline::{Body, CronTrigger, Fault, Invoke};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::{engine::Head, facts::FIELD, stage::Shared, tails::lost};
+use crate::{engine::Head, facts::Facts, stage::Shared, tails::lost};
 
 /// How long one may take: what v4 allows.
 const WITHIN: Duration = Duration::from_secs(15 * 60);
@@ -49,18 +49,16 @@ impl Scheduled {
         let key = chosen.ok_or(Fault::WorkerBroken("no version of it is deployed"))?;
         let unavailable = Fault::WorkersUnavailable("the program workerd is not there");
         let engine = self.0.engine.get().ok_or(unavailable)?;
-        let facts = json!({ "proxima": {
+        let run = json!({
             "code": key.code(self.0.looks.is_looked_at(account, worker)),
-            "account": account,
             "scheduled": { "cron": trigger.cron, "at": trigger.at.as_millis() },
-        } });
-        let facts = HeaderValue::from_str(&facts.to_string());
-        let facts = facts.map_err(|_| Fault::Internal("a fact is no field's value"))?;
+        });
         let head = Head {
             // Not one that may be sent again.
             method: Method::POST,
             uri: Uri::from_static("http://scheduled.internal/"),
-            headers: HeaderMap::from_iter([(http::HeaderName::from_static(FIELD), facts)]),
+            headers: HeaderMap::new(),
+            facts: Facts { cf: "{}".to_owned(), run: run.to_string(), may_run_alone: false },
             within: WITHIN,
         };
         let begun = Instant::now();

@@ -201,7 +201,7 @@ impl Service for WorkersService {
         tracing::info!(program = %program.display(), "Workers run here");
         // Requests that are answered until the node stops may need Workers until then.
         let stopped = shutdown.stop_token();
-        self.answer(asked, &node, fetch, &stopped);
+        engine.programs_by(self.answer(asked, &node, fetch, &stopped));
         let running = Arc::clone(&engine);
         tokio::spawn(async move {
             stopped.cancelled().await;
@@ -231,8 +231,14 @@ impl Service for WorkersService {
 }
 
 impl WorkersService {
-    /// Answers processes of the engine.
-    fn answer(&self, asked: Asked, node: &NodeContext, fetch: Arc<dyn Fetch>, stopped: &CancellationToken) {
+    /// Answers processes of the engine; who gives it programs.
+    fn answer(
+        &self,
+        asked: Asked,
+        node: &NodeContext,
+        fetch: Arc<dyn Fetch>,
+        stopped: &CancellationToken,
+    ) -> Arc<Code> {
         let code = Arc::new(Code { replica: node.replica.clone(), shared: Arc::clone(&self.shared) });
         let egress = Arc::new(Egress {
             fetch,
@@ -247,12 +253,14 @@ impl WorkersService {
             Arc::new(BucketObjects::new(node, self.objects.get().cloned(), self.shared.metrics.clone()));
         let assets = Arc::new(Binding(Arc::clone(&self.shared)));
         serve(asked.assets, stopped.clone(), move |request| Arc::clone(&assets).answer(request));
+        let programs = Arc::clone(&code);
         serve(asked.code, stopped.clone(), move |request| Arc::clone(&code).answer(request));
         serve(asked.egress, stopped.clone(), move |request| Arc::clone(&egress).answer(request));
         serve(asked.key_values, stopped.clone(), move |request| Arc::clone(&key_values).answer(request));
         serve(asked.objects, stopped.clone(), move |request| Arc::clone(&objects).answer(request));
         let events = Arc::new(Events::new(Arc::clone(&self.shared.looks), Arc::clone(&node.clock)));
         serve(asked.tails, stopped.clone(), move |request| Arc::clone(&events).answer(request));
+        programs
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     SERVICE,
     assets::{Asked, Route, Sites},
     engine::{ANSWER_WITHIN, Engine, Head},
-    facts::{FIELD, facts},
+    facts::{Facts, facts},
     metrics::Metrics,
     tails::{Looks, lost},
     version::{Deployments, VersionKey},
@@ -122,7 +122,7 @@ impl WorkersStage {
 }
 
 /// The request as the engine gets it.
-fn head(exchange: &Exchange, facts: String, websockets: bool) -> Result<Head, Fault> {
+fn head(exchange: &Exchange, facts: Facts, websockets: bool) -> Result<Head, Fault> {
     let request = &exchange.request;
     let malformed = || Fault::BadRequest("its URL is none that a Worker could be given");
     let uri: Uri = request.url().try_into().map_err(|_| malformed())?;
@@ -135,7 +135,5 @@ fn head(exchange: &Exchange, facts: String, websockets: bool) -> Result<Head, Fa
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_str(protocol).map_err(|_| malformed())?);
     }
-    let facts = HeaderValue::from_str(&facts).map_err(|_| Fault::Internal("a fact is no field's value"))?;
-    headers.insert(HeaderName::from_static(FIELD), facts);
-    Ok(Head { method: request.method.clone(), uri, headers, within: ANSWER_WITHIN })
+    Ok(Head { method: request.method.clone(), uri, headers, facts, within: ANSWER_WITHIN })
 }

@@ -81,10 +81,27 @@ impl Folder {
     }
 
     /// Writes a file that processes read, whoever they are.
-    pub(crate) fn write(&self, name: &str, text: &str) -> io::Result<()> {
+    pub(crate) fn write(&self, name: &str, octets: &[u8]) -> io::Result<()> {
         let path = self.cage().join(name);
-        fs::write(&path, text)?;
+        fs::write(&path, octets)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o444))
+    }
+
+    /// Makes a folder of such files.
+    pub(crate) fn make_folder(&self, name: &str) -> io::Result<()> {
+        let path = self.cage().join(name);
+        fs::create_dir(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+    }
+
+    /// Removes one with all that is in it.
+    pub(crate) fn remove_folder(&self, name: &str) {
+        match fs::remove_dir_all(self.cage().join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(name, %error, "a folder of a process of the engine cannot be removed");
+            }
+            _ => {}
+        }
     }
 
     pub(crate) fn remove(&self, name: &str) {

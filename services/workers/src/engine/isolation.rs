@@ -87,13 +87,25 @@ impl Isolation {
     }
 
     /// The command that starts a process, which takes over `listener` and dies with the thread that starts it; `nice` to all
-    /// others by so much (nice(2)).
-    pub(crate) fn command(&self, settings: &str, listener: UnixListener, nice: c_int) -> io::Result<Command> {
+    /// others by so much (nice(2)). If it `tells`, it says on its output when it listens.
+    pub(crate) fn command(
+        &self,
+        settings: &str,
+        listener: UnixListener,
+        nice: c_int,
+        tells: bool,
+    ) -> io::Result<Command> {
         // Its standard input is the listener.
-        let arguments =
+        let mut arguments =
             ["serve", "--experimental", settings, "--socket-fd=http=0"].map(str::to_owned).to_vec();
+        if tells {
+            arguments.push("--control-fd=1".to_owned());
+        }
         let mut command = self.launch(&Plan { arguments, nice, ..self.plan.clone() })?;
         command.stdin(OwnedFd::from(listener));
+        if tells {
+            command.stdout(Stdio::piped());
+        }
         Ok(command)
     }
 

@@ -6,10 +6,13 @@
 //!                                     └──── judge: who spun ───┘                                    ▼
 //!                                                                           the Worker, by its name ACCOUNT/WORKER/VERSION
 //! ```
+//!
+//! Versions that are asked most have a process each (`own/mod.rs`).
 
 mod answer;
 mod folder;
 mod isolation;
+mod own;
 mod pace;
 mod process;
 mod settings;
@@ -31,14 +34,16 @@ use hyper_util::rt::TokioIo;
 use proxima_pipeline::{Body, Fault, Response, strip_hop_by_hop};
 use tokio::net::UnixListener;
 
+pub(crate) use self::own::Programs;
 use self::{
     answer::{AnswerBody, UpgradedWorker},
     folder::Folder,
     isolation::Isolation,
+    own::Own,
     process::{AtWork, Verdict},
     settings::{
         ASSETS_SOCKET, CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, EGRESS_SOCKET, KV_SOCKET, R2_SOCKET,
-        TAIL_SOCKET, settings,
+        SETTINGS, TAIL_SOCKET, process_settings,
     },
     shard::{Common, Place, Shard, Unavailable},
     spawner::Spawner,
@@ -48,10 +53,12 @@ use self::{
 use crate::{
     WorkersConfig, WorkersError,
     cage::Launcher,
+    facts::{FIELD, Facts},
     metrics::{Metrics, Wall},
     version::VersionKey,
 };
 
+const FACTS: HeaderName = HeaderName::from_static(FIELD);
 /// The field by which the dispatcher tells that there is no answer: the engine's secret, and what failed.
 const FAULT: HeaderName = HeaderName::from_static("proxima-fault");
 /// Octets of what it says of that.
@@ -60,8 +67,6 @@ const FAULT_OCTETS_MAX: usize = 64 << 10;
 const FAULT_LETTERS_LOGGED: usize = 1_000;
 /// How long the head of an answer may take: as long as an origin's.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(100);
-/// What the settings are called, in the folder of the run.
-const SETTINGS: &str = "engine.capnp";
 
 /// A request for a Worker, but for its body.
 #[derive(Clone)]
@@ -70,6 +75,8 @@ pub(crate) struct Head {
     /// Absolute: a Worker sees it.
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
+    /// What it is told beside it.
+    pub(crate) facts: Facts,
     /// How long the head of the answer may take.
     pub(crate) within: Duration,
 }
@@ -77,11 +84,12 @@ pub(crate) struct Head {
 /// The engine of a node.
 pub(crate) struct Engine {
     common: Arc<Common>,
-    secret: String,
     /// For accounts.
     shards: Box<[Arc<Shard>]>,
     /// For suspects.
     apart: Box<[Arc<Shard>]>,
+    /// For those that are asked most.
+    own: Arc<Own>,
 }
 
 /// Why a request has no answer.
@@ -114,8 +122,8 @@ impl Engine {
         let folder = Folder::make(data).map_err(failed)?;
         // Letters and digits, of which no Worker can guess 128 bits.
         let secret = format!("{:032x}", rand::random::<u128>());
-        folder.write(DISPATCHER, DISPATCHER_SOURCE).map_err(failed)?;
-        folder.write(SETTINGS, &settings(&secret)).map_err(failed)?;
+        folder.write(DISPATCHER, DISPATCHER_SOURCE.as_bytes()).map_err(failed)?;
+        folder.write(SETTINGS, process_settings(&secret, None).as_bytes()).map_err(failed)?;
         let asked = Asked {
             assets: folder.answering(ASSETS_SOCKET).map_err(failed)?,
             code: folder.answering(CODE_SOCKET).map_err(failed)?,
@@ -131,6 +139,7 @@ impl Engine {
         let common = Arc::new(Common {
             program,
             settings: SETTINGS.to_owned(),
+            secret: secret.into(),
             folder,
             isolation,
             spawner,
@@ -140,16 +149,23 @@ impl Engine {
             failures: Mutex::default(),
             started: AtomicU64::new(0),
         });
-        let shards =
-            config.shards.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+        let processors = || std::thread::available_parallelism().map_or(1, Into::into);
+        let shards = config.shards.unwrap_or_else(processors);
+        let own = Own::new(Arc::clone(&common), config.own_processes_max.unwrap_or_else(processors));
         let places = |count, kind| (0..count).map(|_| Shard::new(Arc::clone(&common), kind)).collect();
         let (shards, apart) = (places(shards, Place::Shared), places(PLACES, Place::Apart));
-        Ok((Arc::new(Self { shards, apart, secret, common }), asked))
+        Ok((Arc::new(Self { shards, apart, own, common }), asked))
+    }
+
+    /// By whom programs are given to processes that run one version alone; without, there are none.
+    pub(crate) fn programs_by(&self, programs: Arc<dyn Programs>) {
+        self.own.programs_by(programs);
     }
 
     /// Ends all processes.
     pub(crate) fn stop(&self) {
         self.shards.iter().chain(&self.apart).for_each(|shard| shard.stop());
+        self.own.stop();
     }
 
     /// The answer of a version. A request whose process ends, or is kept busy by another one, is sent once more, where that cannot
@@ -177,10 +193,14 @@ impl Engine {
         body: Body,
         may_be_sent_again: bool,
     ) -> Result<Response, Lost> {
-        let shard = self.shard(key)?;
-        let at_work = shard.enter(key).await.map_err(|unavailable| {
+        let shard = self.shard(key, head.facts.may_run_alone)?;
+        let entered = match shard.enter(key).await {
+            Err(Unavailable::Gone) => self.shared(key).enter(key).await,
+            entered => entered,
+        };
+        let at_work = entered.map_err(|unavailable| {
             Lost::Fault(match unavailable {
-                Unavailable::Full => Fault::Overloaded,
+                Unavailable::Full | Unavailable::Gone => Fault::Overloaded,
                 Unavailable::BacksOff => Fault::WorkersUnavailable("their engine ends again and again"),
                 Unavailable::Failed(error) => {
                     tracing::error!(%error, "the engine does not start");
@@ -199,29 +219,37 @@ impl Engine {
     }
 
     /// Where a version runs.
-    fn shard(&self, key: &VersionKey) -> Result<&Arc<Shard>, Lost> {
+    fn shard(&self, key: &VersionKey, may_run_alone: bool) -> Result<Arc<Shard>, Lost> {
         let verdicts = self.common.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if verdicts.is_locked_out(key, now) {
             return Err(Lost::Fault(Fault::WorkerExceeded));
         }
         if let Some(place) = verdicts.place(key, now) {
-            return Ok(&self.apart[place]);
+            return Ok(Arc::clone(&self.apart[place]));
         }
+        drop(verdicts);
+        let own = if may_run_alone { self.own.place(key) } else { None };
+        Ok(own.unwrap_or_else(|| Arc::clone(self.shared(key))))
+    }
+
+    /// The place of its account.
+    fn shared(&self, key: &VersionKey) -> &Arc<Shard> {
         let mut hasher = DefaultHasher::new();
         key.account.hash(&mut hasher);
         let count = u64::try_from(self.shards.len()).unwrap_or(1);
-        Ok(&self.shards[usize::try_from(hasher.finish() % count).unwrap_or_default()])
+        &self.shards[usize::try_from(hasher.finish() % count).unwrap_or_default()]
     }
 
     async fn ask(
         &self,
         key: &VersionKey,
         at_work: AtWork,
-        Head { method, uri, headers, .. }: Head,
+        Head { method, uri, mut headers, facts, .. }: Head,
         body: Body,
     ) -> Result<Response, Lost> {
         let process = Arc::clone(at_work.process());
+        headers.insert(FACTS, facts.value(process.place == Place::Own).map_err(Lost::Fault)?);
         let mut request = Request::new(body);
         (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
         let answered = async {
@@ -265,7 +293,7 @@ impl Engine {
         }
         let (mut parts, incoming) = response.into_parts();
         let body = AnswerBody::new(incoming, at_work, connection);
-        if let Some(kind) = self.fault_kind(&parts.headers) {
+        if let Some(kind) = fault_kind(&parts.headers, &process.secret) {
             return Err(Lost::Fault(self.tell(key, &kind, Body::stream(body)).await));
         }
         strip_hop_by_hop(&mut parts.headers);
@@ -286,10 +314,10 @@ impl Engine {
             _ => Fault::WorkerThrew,
         }
     }
+}
 
-    /// What failed, if the dispatcher says so.
-    fn fault_kind(&self, headers: &HeaderMap) -> Option<String> {
-        let said = headers.get(FAULT)?.to_str().ok()?;
-        Some(said.strip_prefix(&self.secret)?.trim().to_owned())
-    }
+/// What failed, if our own code in a process of this secret says so.
+fn fault_kind(headers: &HeaderMap, secret: &str) -> Option<String> {
+    let said = headers.get(FAULT)?.to_str().ok()?;
+    Some(said.strip_prefix(secret)?.trim().to_owned())
 }

@@ -16,7 +16,7 @@ use proxima_pipeline::Body;
 use tokio::{net::UnixStream, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use super::wire::Wire;
+use super::{shard::Place, wire::Wire};
 use crate::version::VersionKey;
 
 /// Requests that a process has at a time: more than a thread answers in the time that people wait.
@@ -45,6 +45,10 @@ pub(crate) enum Verdict {
 /// A process.
 pub(crate) struct Process {
     socket: PathBuf,
+    /// Who runs in it.
+    pub(crate) place: Place,
+    /// What its faults are known by.
+    pub(crate) secret: Arc<str>,
     at_work: Mutex<Requests>,
     kept: Mutex<Vec<Kept>>,
     progress: Arc<AtomicU64>,
@@ -75,10 +79,13 @@ struct Kept {
 }
 
 impl Process {
-    pub(crate) fn new(socket: PathBuf) -> Arc<Self> {
+    /// One that listens at this socket. Its faults are known by `secret`.
+    pub(crate) fn new(socket: PathBuf, place: Place, secret: Arc<str>) -> Arc<Self> {
         let quiet_since = Instant::now();
         Arc::new(Self {
             socket,
+            place,
+            secret,
             at_work: Mutex::new(Requests {
                 next: 0,
                 running: HashMap::new(),
@@ -135,6 +142,12 @@ impl Process {
     pub(crate) fn end(&self, verdict: Verdict) {
         self.ended.send_replace(Some(verdict));
         self.kept().clear();
+    }
+
+    /// Ready when it has ended, or is about to.
+    pub(crate) async fn ended(&self) {
+        // The sender is its own.
+        self.ended.subscribe().wait_for(Option::is_some).await.ok();
     }
 
     pub(crate) fn has_ended(&self) -> bool {

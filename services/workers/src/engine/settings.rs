@@ -16,18 +16,26 @@ pub(crate) const TAIL_SOCKET: &str = "tail.sock";
 pub(crate) const DISPATCHER: &str = "dispatcher.js";
 /// Its source.
 pub(crate) const DISPATCHER_SOURCE: &str = include_str!("dispatcher.js");
+/// What the settings are called, in the folder of the run, or of a process.
+pub(crate) const SETTINGS: &str = "engine.capnp";
 
 /// The settings of a process with this secret, which has letters and digits only. The socket `http` is given by its
-/// descriptor. Nothing leads anywhere but to the node.
-pub(crate) fn settings(secret: &str) -> String {
+/// descriptor. Nothing leads anywhere but to the node. `own` is the Worker `own` that requests are for; without, the dispatcher
+/// has them.
+pub(crate) fn process_settings(secret: &str, own: Option<&str>) -> String {
     debug_assert!(secret.bytes().all(|octet| octet.is_ascii_alphanumeric()));
     let facts = crate::facts::FIELD;
+    let (asked, service) = match own {
+        None => ("dispatcher", ""),
+        Some(_) => ("own", "\n    (name = \"own\", worker = .own),"),
+    };
+    let own = own.unwrap_or_default();
     format!(
         r#"using Workerd = import "/workerd/workerd.capnp";
 
 const config :Workerd.Config = (
   services = [
-    (name = "dispatcher", worker = .dispatcher),
+    (name = "dispatcher", worker = .dispatcher),{service}
     (name = "assets", external = (
       address = "unix:{ASSETS_SOCKET}",
       http = (style = proxy, cfBlobHeader = "{facts}"))),
@@ -42,7 +50,7 @@ const config :Workerd.Config = (
     (name = "internet", network = (allow = [])),
   ],
   sockets = [
-    (name = "http", service = "dispatcher", http = (style = proxy, cfBlobHeader = "{facts}")),
+    (name = "http", service = "{asked}", http = (style = proxy, cfBlobHeader = "{facts}")),
   ],
 );
 
@@ -63,6 +71,6 @@ const dispatcher :Workerd.Worker = (
   ],
   globalOutbound = "internet",
 );
-"#
+{own}"#
     )
 }

@@ -6,7 +6,7 @@ use std::{
     process::ExitStatus,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use std::{
 use nix::{libc::c_int, sys::signal::Signal};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    process::{Child, ChildStderr},
+    process::{Child, ChildStderr, ChildStdout},
     time::MissedTickBehavior,
 };
 
@@ -37,6 +37,10 @@ use crate::{
 const LOOKED_AT_EVERY: Duration = Duration::from_millis(50);
 /// After how long without requests a process ends, and its Workers cost no memory any more.
 const QUIET_MAX: Duration = Duration::from_secs(300);
+/// The same of a process that one version has alone: others may want its place.
+const OWN_QUIET_MAX: Duration = Duration::from_secs(30);
+/// By when such a process listens, with its code started.
+const LISTENS_WITHIN: Duration = Duration::from_secs(10);
 /// A process that is replaced ends by then what it has begun.
 const REPLACED_WITHIN: Duration = Duration::from_secs(60);
 /// A process younger than this is not replaced: else Workers that need so much would never have one for long.
@@ -55,6 +59,8 @@ const LINE_OCTETS_MAX: u64 = 1_024;
 pub(crate) struct Common {
     pub(crate) program: PathBuf,
     pub(crate) settings: String,
+    /// What faults of processes for several are known by.
+    pub(crate) secret: Arc<str>,
     pub(crate) folder: Folder,
     pub(crate) isolation: Isolation,
     pub(crate) spawner: Spawner,
@@ -76,6 +82,8 @@ pub(crate) enum Unavailable {
     BacksOff,
     /// It cannot be started.
     Failed(WorkersError),
+    /// The process of one version has ended; it is asked elsewhere.
+    Gone,
 }
 
 /// Who runs in a place.
@@ -85,12 +93,18 @@ pub(crate) enum Place {
     Shared,
     /// Suspects.
     Apart,
+    /// One version, alone, which is asked often.
+    Own,
 }
 
 /// A place.
 pub(crate) struct Shard {
     common: Arc<Common>,
     place: Place,
+    settings: String,
+    secret: Arc<str>,
+    /// Its process is to end what it has begun, and no more.
+    retired: AtomicBool,
     state: Mutex<State>,
     /// Held while a process is started: all who need it wait for one.
     starting: tokio::sync::Mutex<()>,
@@ -114,12 +128,52 @@ enum Why {
 
 impl Shard {
     pub(crate) fn new(common: Arc<Common>, place: Place) -> Arc<Self> {
-        Arc::new(Self { common, place, state: Mutex::default(), starting: tokio::sync::Mutex::default() })
+        let (settings, secret) = (common.settings.clone(), Arc::clone(&common.secret));
+        Self::with(common, place, settings, secret)
+    }
+
+    /// A place for one version's own process: of these settings, in which stands this secret.
+    pub(crate) fn own(common: Arc<Common>, settings: String, secret: String) -> Arc<Self> {
+        Self::with(common, Place::Own, settings, secret.into())
+    }
+
+    fn with(common: Arc<Common>, place: Place, settings: String, secret: Arc<str>) -> Arc<Self> {
+        let (state, starting) = (Mutex::default(), tokio::sync::Mutex::default());
+        Arc::new(Self { common, place, settings, secret, retired: AtomicBool::new(false), state, starting })
+    }
+
+    /// Starts the process of one version, which can be asked from then on; ready when it listens. What it returns is ready when
+    /// the process has ended.
+    pub(crate) async fn start_own(
+        self: &Arc<Self>,
+        key: &VersionKey,
+    ) -> Result<impl Future<Output = ()> + use<>, WorkersError> {
+        let (process, output) = self.start(key).await?;
+        let listens = async {
+            let mut line = Vec::new();
+            let mut output = BufReader::new(output?).take(LINE_OCTETS_MAX);
+            output.read_until(b'\n', &mut line).await.ok().filter(|octets| *octets > 0)
+        };
+        if tokio::time::timeout(LISTENS_WITHIN, listens).await.ok().flatten().is_none() {
+            process.unneeded.cancel();
+            return Err(WorkersError::DoesNotListen);
+        }
+        self.state().process = Some(Arc::clone(&process));
+        Ok(async move { process.ended().await })
+    }
+
+    /// Its process is to end what it has begun, and no more.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
     }
 
     /// A request of this version begins, in a process that is started if there is none.
     pub(crate) async fn enter(self: &Arc<Self>, key: &VersionKey) -> Result<AtWork, Unavailable> {
-        if let Some(at_work) = self.enter_running(key)? {
+        let running = self.enter_running(key);
+        if self.place == Place::Own && matches!(running, Ok(None) | Err(Unavailable::BacksOff)) {
+            return Err(Unavailable::Gone);
+        }
+        if let Some(at_work) = running? {
             return Ok(at_work);
         }
         let _starting = self.starting.lock().await;
@@ -127,7 +181,7 @@ impl Shard {
             return Ok(at_work);
         }
         match self.start(key).await {
-            Ok(process) => {
+            Ok((process, _)) => {
                 let mut state = self.state();
                 state.process = Some(Arc::clone(&process));
                 process.enter(key).ok_or(Unavailable::Full)
@@ -156,7 +210,10 @@ impl Shard {
     }
 
     /// Starts a process, for this version first.
-    async fn start(self: &Arc<Self>, key: &VersionKey) -> Result<Arc<Process>, WorkersError> {
+    async fn start(
+        self: &Arc<Self>,
+        key: &VersionKey,
+    ) -> Result<(Arc<Process>, Option<ChildStdout>), WorkersError> {
         let common = &self.common;
         let failed = |source| WorkersError::Start { program: common.program.clone(), source };
         let name = format!("{}.sock", common.started.fetch_add(1, Ordering::Relaxed));
@@ -165,7 +222,8 @@ impl Shard {
         // Connections may be made at once; they wait until the process takes them.
         let listener = UnixListener::bind(&socket).map_err(failed)?;
         let nice = if self.verdicts().is_offender(key) { OFFENDER_NICE } else { 0 };
-        let command = common.isolation.command(&common.settings, listener, nice).map_err(failed)?;
+        let tells = self.place == Place::Own;
+        let command = common.isolation.command(&self.settings, listener, nice, tells).map_err(failed)?;
         let mut child = common.spawner.spawn(command).await.map_err(failed)?;
         common.metrics.starts.inc();
         common.metrics.processes.inc();
@@ -173,9 +231,10 @@ impl Shard {
         if let Some(stderr) = child.stderr.take() {
             tokio::spawn(log(stderr));
         }
-        let process = Process::new(socket);
+        let output = child.stdout.take();
+        let process = Process::new(socket, self.place, Arc::clone(&self.secret));
         tokio::spawn(Arc::clone(self).keep(Arc::clone(&process), child, bound));
-        Ok(process)
+        Ok((process, output))
     }
 
     /// Looks after a process until it is gone.
@@ -225,9 +284,14 @@ impl Shard {
                 }
                 Finding::Full | Finding::Silent | Finding::Fine => {}
             }
+            if replaced.is_none() && self.retired.load(Ordering::Relaxed) {
+                self.leave(process);
+                replaced = Some(Instant::now());
+            }
+            let quiet_max = if self.place == Place::Own { OWN_QUIET_MAX } else { QUIET_MAX };
             let over = match replaced {
                 Some(since) => quiet.is_some() || process.is_left() || since.elapsed() > REPLACED_WITHIN,
-                None => quiet.is_some_and(|quiet| quiet > QUIET_MAX) && self.leave_if_quiet(process),
+                None => quiet.is_some_and(|quiet| quiet > quiet_max) && self.leave_if_quiet(process),
             };
             if over {
                 return Why::Unneeded;

@@ -113,8 +113,10 @@ pub(crate) fn children(name: &str) -> Vec<Pid> {
 }
 
 /// Runs a test against a node with one process for all accounts and this in its table `[workers]` besides.
+/// Runs a test against a node with one process for all accounts, however often they are asked, and this in its table `[workers]`
+/// besides.
 pub(crate) fn with_engine<F: Future<Output = ()>>(workers: &str, test: impl FnOnce(Arc<Running>) -> F) {
-    with_node(&format!("workerd = {:?}\nshards = 1\n{workers}", workerd()), test);
+    with_node(&format!("workerd = {:?}\nshards = 1\nown_processes_max = 0\n{workers}", workerd()), test);
 }
 
 /// The same, with nothing else in the table.

@@ -11,6 +11,7 @@ mod key_values;
 #[path = "../../../../tests/memory_kv.rs"]
 mod memory_kv;
 mod misbehaving;
+mod own;
 mod running;
 mod scheduled;
 mod tails;

@@ -1,0 +1,40 @@
+// Begins a Worker in a process of its own: there no dispatcher of ours stands before it, so that what it throws is told here. The
+// node writes the Worker's main module in the place of MAIN, and in the place of SECRET what it knows our answers by: a secret of
+// this process, which a Worker that looks for it can only tell its own faults with.
+
+import * as main from MAIN;
+
+export * from MAIN;
+
+const FAULT = "proxima-fault";
+const FAULT_LETTERS_MAX = 4096;
+
+function fault(error) {
+  const text = String(error?.stack ?? error).slice(0, FAULT_LETTERS_MAX);
+  return new Response(text, { status: 500, headers: { [FAULT]: "SECRET exception" } });
+}
+
+function guarded(handlers) {
+  if (typeof handlers !== "function") {
+    return {
+      async fetch(request, env, ctx) {
+        try {
+          return await handlers.fetch(request, env, ctx);
+        } catch (error) {
+          return fault(error);
+        }
+      },
+    };
+  }
+  return class extends handlers {
+    async fetch(request) {
+      try {
+        return await super.fetch(request);
+      } catch (error) {
+        return fault(error);
+      }
+    }
+  };
+}
+
+export default guarded(main.default ?? {});
