@@ -46,6 +46,8 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     workers.key_values_by(kv.port());
     tiers.answer_service_with(proxima_workers::TAILS_SERVICE, workers.tail_answers());
     workers.tails_over(tiers.servers());
+    tiers.answer_service_with(proxima_workers::DURABLE_SERVICE, workers.durable_answers());
+    workers.durable_objects_over(tiers.servers());
     cache.stage().tell_invalidations(tiers.clone());
     let certificates = Arc::new(Certificates::new(node.replica.clone(), Arc::clone(&node.clock)));
     let dns = DnsService::new(node)?;
@@ -66,6 +68,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     control.invoke_by(workers.invoker());
     control.key_values_by(kv.port());
     control.tails_by(workers.tails());
+    control.durable_objects_by(workers.durable_objects());
     dns.tell_notices(control.notices());
     let r2 = R2Service::new(node, tiers.servers(), certificates)?;
     tiers.answer_service_with(proxima_r2::SERVICE, r2.answers());

@@ -6,8 +6,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
-    AccountId, DurableNamespaceId, Entity, Invalid, Key, Kind, Timestamp, WorkerName, excerpt, limits,
-    name::text_name,
+    AccountId, DurableNamespaceId, Entity, Invalid, Key, Kind, NodeName, Timestamp, WorkerName, excerpt,
+    limits, name::text_name,
 };
 
 /// What a class of Durable Objects is called: what a Worker exports it as, an identifier of JavaScript.
@@ -56,6 +56,10 @@ pub struct DurableNamespace {
     pub class: DurableClass,
     /// Whether the objects were made with SQLite (`new_sqlite_classes`); the others keep keys and values alone.
     pub has_sql: bool,
+    /// The servers that its objects are spread over, as the network was when it was made: at least one, and at most
+    /// [`limits::DURABLE_HOMES_MAX`]. What an object keeps lies on one of them, so that no server that comes or goes later changes
+    /// where an object is.
+    pub homes: Vec<NodeName>,
     /// When it was made.
     pub created_at: Timestamp,
 }

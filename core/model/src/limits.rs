@@ -251,6 +251,9 @@ pub const QUEUE_VISIBILITY_MS_MAX: u32 = 43_200_000;
 pub const DURABLE_NAMESPACES_PER_ACCOUNT_MAX: usize = 500;
 /// Octets of the name of a class of Durable Objects.
 pub const DURABLE_CLASS_OCTETS_MAX: usize = 255;
+/// Servers that the objects of one namespace are spread over: what a record of the log may name of a large network, and as many as
+/// share the work of one class.
+pub const DURABLE_HOMES_MAX: usize = 8;
 /// Octets of a tag of migrations.
 pub const WORKER_MIGRATION_TAG_OCTETS_MAX: usize = 255;
 /// The most subrequests that an invocation may be allowed; what the v4 API takes.

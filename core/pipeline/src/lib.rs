@@ -26,6 +26,7 @@
 mod answer;
 mod body;
 mod client_certificate;
+mod durable;
 pub mod entity_tags;
 mod exchange;
 mod explain;
@@ -57,6 +58,7 @@ mod workers;
 pub use answer::answer;
 pub use body::{Body, BodyError, BodySender};
 pub use client_certificate::ClientCertificate;
+pub use durable::{DURABLE_LISTED_MAX, DurableAbout, DurableError, DurableObjects};
 pub use exchange::{
     Client, Exchange, OriginChoice, Protocol, Request, Response, Scheme, TlsFacts, Upgraded, UpgradedIo,
 };
@@ -97,7 +99,7 @@ pub use queries::{
 };
 pub use ray::RayId;
 pub use rules::{Asked, SiteRule, cookies, extension, name_and_value};
-pub use servers::{AnswersServers, SERVER_REQUESTS_MAX, ServerAbout, Servers};
+pub use servers::{AnswersServers, SERVER_REQUESTS_MAX, ServerAbout, Servers, rendezvous_weight};
 pub use site::{Site, SiteHost};
 pub use stage::{Decision, Flow, Stage};
 pub use tails::{

@@ -167,6 +167,16 @@ codes! {
     InheritInvalid = 10057, BAD_REQUEST, Client, Never;
     /// A Worker that others bind to.
     WorkerInUse = 10064, BAD_REQUEST, Client, Never;
+    /// A binding to a class that there are no Durable Objects of.
+    DurableClassUnknown = 10061, BAD_REQUEST, Client, Never;
+    /// A migration of classes that cannot be done.
+    DurableMigration = 10074, BAD_REQUEST, Client, Never;
+    /// Migrations that begin where the Worker is not.
+    DurableTag = 10079, PRECONDITION_FAILED, Client, Never;
+    /// A namespace of Durable Objects that does not exist.
+    DurableNamespaceNotFound = 10066, NOT_FOUND, Client, Never;
+    /// Objects that cannot be asked at the moment.
+    DurableUnavailable = 10067, SERVICE_UNAVAILABLE, Proxima, Later;
     /// A version or deployment that does not exist.
     WorkerVersionNotFound = 10221, NOT_FOUND, Client, Never;
     /// A change of the version that answers, while that is not the latest one.

@@ -3,7 +3,8 @@
 //! Going back is a change like any other: a new entry, which puts back what the entries since a sequence number replaced.
 //! What customers configured comes back: zones, records, rulesets, certificates, and Workers with all that is of them. What does not: accounts and tokens (a
 //! token that was revoked stays revoked, and nobody is locked out), the network's own keys, purges, which were made, and
-//! namespaces of keys and values, with which their values would go, and not come back;
+//! namespaces of keys and values and of Durable Objects, with which what is in them would go, and not come back: a Worker's migrations
+//! stay where they are;
 //! nor what the network finds out or makes by itself: a zone that is active stays so, and the certificate that the
 //! network's own authority issued to a zone stays the latest.
 //! Serials never go back: every zone that is touched gets one beyond all that it had since (RFC 1982).
@@ -14,8 +15,8 @@ use std::sync::Arc;
 use axum::{Extension, extract::State};
 use proxima_ledger::{Change, Entry, FollowError, Replaced, Replica, RevertError, Seq, Snapshot, WayBack};
 use proxima_model::{
-    ApiToken, Certificate, CertificateSource, Entity, Key, Kind, Record, Timestamp, TokenId, Zone, ZoneId,
-    ZoneName, ZoneStatus,
+    ApiToken, Certificate, CertificateSource, Entity, Key, Kind, Record, Timestamp, TokenId, Worker, Zone,
+    ZoneId, ZoneName, ZoneStatus,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -304,7 +305,15 @@ impl Plan {
                     }
                     self.raise(replica, former, draft.now)
                 }
-                None => change,
+                None => match put::<Worker>(&change) {
+                    Some(mut former) => {
+                        let id = (former.account, former.name.clone());
+                        former.migration_tag =
+                            now.get::<Worker>(&id)?.and_then(|present| present.migration_tag);
+                        replica.put(&former)
+                    }
+                    None => change,
+                },
             });
         }
         for id in touched.difference(&decided) {

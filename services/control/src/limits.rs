@@ -85,6 +85,8 @@ pub const DELETES_PER_APPEND: usize = 5_000;
 pub const WORKER_BODY_OCTETS_MAX: usize = proxima_model::limits::WORKER_OCTETS_MAX + (2 << 20);
 /// Versions of a Worker on a page unless asked; what the v4 API shows.
 pub const VERSIONS_PER_PAGE: usize = 10;
+/// Namespaces of Durable Objects of a page, unless it is said how many.
+pub const DURABLE_NAMESPACES_PER_PAGE: usize = 20;
 /// Changes that versions take in one append of a Worker's deletion: any one fits, and the routes and custom domains that go
 /// with the first ones have room beside them.
 pub const WORKER_DELETES_PER_APPEND: usize = 3_000;

@@ -118,8 +118,8 @@ fn of_objects() -> Vec<Endpoint> {
 fn of_workers() -> Vec<Endpoint> {
     use Needs::{Account, Zone};
     use workers::{
-        assets, crons, delete, deployments, domains, routes, scripts, secrets, settings, subdomain, tails,
-        versions,
+        assets, crons, delete, deployments, domains, durable::namespaces, routes, scripts, secrets, settings,
+        subdomain, tails, versions,
     };
     const READ: Needs = Account(WorkersRead);
     const EDIT: Needs = Account(WorkersEdit);
@@ -129,6 +129,8 @@ fn of_workers() -> Vec<Endpoint> {
         };
     }
     const SERVICE: &str = "/accounts/{account_id}/workers/services/{script_name}";
+    const DURABLE_OBJECTS: &str =
+        "/accounts/{account_id}/workers/durable_objects/namespaces/{namespace_id}/objects";
     const DOMAINS: &str = "/accounts/{account_id}/workers/domains";
     const DOMAIN: &str = "/accounts/{account_id}/workers/domains/{domain_id}";
     // As wrangler calls them.
@@ -166,6 +168,8 @@ fn of_workers() -> Vec<Endpoint> {
         get(of_script!("/subdomain"), READ, subdomain::get),
         post(of_script!("/subdomain"), EDIT, subdomain::post),
         self::delete(of_script!("/subdomain"), EDIT, subdomain::delete),
+        get("/accounts/{account_id}/workers/durable_objects/namespaces", READ, namespaces::list),
+        get(DURABLE_OBJECTS, READ, namespaces::objects),
         get(of_script!("/schedules"), READ, crons::get),
         put(of_script!("/schedules"), EDIT, crons::put),
         get(of_script!("/tails"), READ, tails::list),

@@ -16,7 +16,7 @@ use proxima_chassis::{
 use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
 use proxima_model::TokenId;
 use proxima_pipeline::{
-    Explainer, Invoke, KeyValue, Objects, QueryReports, Tails, TrafficReader, ZoneNotices,
+    DurableObjects, Explainer, Invoke, KeyValue, Objects, QueryReports, Tails, TrafficReader, ZoneNotices,
 };
 use tokio::{
     net::TcpListener,
@@ -101,6 +101,7 @@ impl ControlService {
                 limits::OBJECTS_UNDER_WAY_MAX,
                 limits::OBJECTS_UNDER_WAY_PER_ACCOUNT_MAX,
             ),
+            durable_objects: OnceLock::new(),
             tails: OnceLock::new(),
             much: Arc::new(Semaphore::new(limits::READS_OF_MUCH_MAX)),
         };
@@ -127,6 +128,11 @@ impl ControlService {
     /// this server has none.
     pub fn objects_by(&self, objects: Arc<dyn Objects>) {
         self.api.objects.set(objects).ok();
+    }
+
+    /// Who knows where Durable Objects are. Given once, before the service runs: without, no class of them is made here.
+    pub fn durable_objects_by(&self, durable_objects: Arc<dyn DurableObjects>) {
+        self.api.durable_objects.set(durable_objects).ok();
     }
 
     /// Who shows what Workers do. Given once, before the service runs: without, there are no live logs here.

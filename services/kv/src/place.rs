@@ -1,13 +1,12 @@
 //! Who has what: pure.
 //!
-//! Rendezvous hashing, as for URLs (`services/tiers/src/map.rs`): each server's name, hashed with a namespace's id, gives a
-//! number; the highest have it. The hash is the same on every server and in every release of one network: SipHash-1-3 with a key
-//! of zeros, over octets that are written out here. When a server is added, only what it takes moves.
+//! Rendezvous hashing ([`rendezvous_weight`]): each server's name, hashed with a namespace's id, gives a number; the highest have
+//! it. When a server is added, only what it takes moves.
 
 use std::hash::Hasher as _;
 
 use proxima_model::{KvKey, KvNamespaceId, NodeName};
-use proxima_pipeline::ServerAbout;
+use proxima_pipeline::{ServerAbout, rendezvous_weight};
 use siphasher::sip::SipHasher13;
 
 /// Servers that have a namespace's values: what one of them acknowledged, another one has when the first is lost.
@@ -62,12 +61,7 @@ pub(crate) fn digest(servers: &[ServerAbout]) -> u64 {
 }
 
 fn weight(name: &NodeName, parts: &[&[u8]]) -> u64 {
-    let mut hasher = SipHasher13::new();
-    for part in [name.as_str().as_bytes()].iter().chain(parts) {
-        hasher.write(&(part.len() as u64).to_le_bytes());
-        hasher.write(part);
-    }
-    hasher.finish()
+    rendezvous_weight(name.as_str(), parts)
 }
 
 #[cfg(test)]

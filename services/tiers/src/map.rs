@@ -1,14 +1,10 @@
 //! Who is asked for what: pure.
 //!
 //! Rendezvous hashing: of the servers that can be asked, a URL's home is the one whose name, hashed with the URL, gives the
-//! highest number. When a server goes, only its URLs move, and they are spread over all that stay. The hash is the same on
-//! every server and in every release of one network: it is SipHash-1-3 with a key of zeros, over octets that are written
-//! out here.
-
-use std::hash::Hasher as _;
+//! highest number ([`rendezvous_weight`]). When a server goes, only its URLs move, and they are spread over all that stay.
 
 use proxima_model::{NodeName, PopCode, ZoneId};
-use siphasher::sip::SipHasher13;
+use proxima_pipeline::rendezvous_weight;
 
 use crate::config::{Server, TiersConfig};
 
@@ -80,7 +76,7 @@ impl Map {
     /// Who is to be asked next for a URL of a zone, by a request that has come to `level`; of the servers for which `up`
     /// holds. `None`: the origin.
     pub fn next(&self, level: u8, zone: ZoneId, url: &str, up: impl Fn(usize) -> bool) -> Option<Hop> {
-        let url = |name: &str| weight(name, &[zone.as_bytes(), url.as_bytes()]);
+        let url = |name: &str| rendezvous_weight(name, &[zone.as_bytes(), url.as_bytes()]);
         if level < HOME
             && let Some(server) = self.home(&self.pop, url, &up)
             && server != self.me
@@ -93,7 +89,7 @@ impl Map {
         {
             return Some(Hop { server, level: REGION });
         }
-        let root = self.best(&self.uppers, |name| weight(name, &[zone.as_bytes()]), &up);
+        let root = self.best(&self.uppers, |name| rendezvous_weight(name, &[zone.as_bytes()]), &up);
         if level < ROOT
             && let Some(pop) = root
             && let Some(server) = self.elsewhere(pop, url, &up)
@@ -105,7 +101,7 @@ impl Map {
 
     /// The server that is home of a key in this server's PoP, if it is another one; of those for which `up` holds.
     pub fn near(&self, key: &[u8], up: impl Fn(usize) -> bool) -> Option<usize> {
-        self.home(&self.pop, |name| weight(name, &[key]), up).filter(|server| *server != self.me)
+        self.home(&self.pop, |name| rendezvous_weight(name, &[key]), up).filter(|server| *server != self.me)
     }
 
     /// The home in another PoP than this server's.
@@ -150,15 +146,6 @@ impl Map {
         }
         above
     }
-}
-
-fn weight(name: &str, parts: &[&[u8]]) -> u64 {
-    let mut hasher = SipHasher13::new();
-    for part in [name.as_bytes()].iter().chain(parts) {
-        hasher.write(&(part.len() as u64).to_le_bytes());
-        hasher.write(part);
-    }
-    hasher.finish()
 }
 
 #[cfg(test)]

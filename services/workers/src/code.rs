@@ -7,7 +7,9 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use proxima_ledger::{ReadError, Replica};
-use proxima_model::{AccountId, ModuleName, WorkerContent, WorkerName, WorkerSecrets, WorkerVersion};
+use proxima_model::{
+    AccountId, DurableNamespace, ModuleName, WorkerContent, WorkerName, WorkerSecrets, WorkerVersion,
+};
 use proxima_pipeline::Body;
 use serde_json::{Value, json};
 
@@ -95,9 +97,13 @@ impl Code {
                 contents.insert(module.name.clone(), octets);
             }
         }
+        let namespaces = snapshot.scan::<DurableNamespace>(&[account]);
+        let classes = namespaces
+            .filter_map(|found| found.map(|it| (it.worker == *worker).then_some(it.class)).transpose())
+            .collect::<Result<Vec<_>, ReadError>>()?;
         drop(snapshot);
         self.shared.metrics.loads.inc();
-        Ok(program(&version, &secrets, |name| contents.remove(name))?)
+        Ok(program(&version, &secrets, &classes, |name| contents.remove(name))?)
     }
 
     fn read(&self, key: &VersionKey, tailed: bool) -> Result<Bytes, CodeError> {

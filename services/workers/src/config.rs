@@ -17,6 +17,8 @@ const PROGRAM: &str = "workerd";
 const SHARDS_MAX: usize = 256;
 /// A Worker of less could not be told from the engine's own start.
 const CPU_MS_MIN: u64 = 100;
+/// An object of less could not even write what it needs to begin: a database and its log.
+const DURABLE_BYTES_MIN: u64 = 8 << 20;
 /// Less than this the engine takes by itself.
 const MEMORY_BYTES_MIN: u64 = 128 << 20;
 /// Below the one that is called nobody, and is many daemons: not used by Debian, nor by systemd for users that it makes.
@@ -41,6 +43,12 @@ pub struct WorkersConfig {
     pub isolation: IsolationLevel,
     /// The user, and the group of the same number, that processes become where the node is root.
     pub user: u32,
+    /// Octets that one Durable Object may keep: no file of it becomes longer.
+    pub durable_object_bytes_max: u64,
+    /// Octets that the Durable Objects of one account may keep on this server.
+    pub durable_account_bytes_max: u64,
+    /// Accounts whose Durable Objects are in memory at a time; each has a process of its own.
+    pub durable_accounts_max: usize,
     /// Whether code may fetch from private, loopback and link-local addresses.
     pub allow_private: bool,
 }
@@ -56,6 +64,10 @@ impl Default for WorkersConfig {
             memory_bytes_max: 1 << 30,
             isolation: IsolationLevel::Full,
             user: USER,
+            // What Cloudflare's have.
+            durable_object_bytes_max: 10 << 30,
+            durable_account_bytes_max: 50 << 30,
+            durable_accounts_max: 64,
             allow_private: false,
         }
     }
@@ -95,6 +107,16 @@ impl WorkersConfig {
         }
         if config.user == 0 {
             return refuse("user: give one that is not root".to_owned());
+        }
+        if config.durable_object_bytes_max < DURABLE_BYTES_MIN
+            || config.durable_account_bytes_max < config.durable_object_bytes_max
+        {
+            return refuse(format!(
+                "durable_object_bytes_max: give {DURABLE_BYTES_MIN} or more, and at most durable_account_bytes_max"
+            ));
+        }
+        if config.durable_accounts_max == 0 {
+            return refuse("durable_accounts_max: give 1 or more".to_owned());
         }
         config.workerd = config.workerd.map(|path| node.path(&path));
         Ok(config)
@@ -136,6 +158,9 @@ mod tests {
             ("memory_bytes_max = 134217727", "memory_bytes_max: give 134217728"),
             ("user = 0", "user: give one that is not root"),
             ("isolation = \"some\"", "unknown variant `some`"),
+            ("durable_object_bytes_max = 1", "durable_object_bytes_max: give 8388608"),
+            ("durable_account_bytes_max = 8388608", "at most durable_account_bytes_max"),
+            ("durable_accounts_max = 0", "durable_accounts_max: give 1"),
             ("workerds = \"x\"", "unknown field `workerds`"),
         ] {
             let error = read(text).expect_err(told);

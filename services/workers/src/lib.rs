@@ -10,6 +10,7 @@
 //!                 replica ─▶ Code ◀── code.sock ───────────┤      └─ egress.sock ─▶ Egress
 //!             KeyValue (port) ◀─ KeyValues ◀── kv.sock ───────┤
 //!          Objects (port) ◀─ BucketObjects ◀── r2.sock ────────┤
+//!   that object's home ◀─ Durable ◀── durable.sock ────────┘
 //!                 └▶ assets (assets/): a file of the version, from the replica ◀── assets.sock
 //!    Tails (port) ◀─ Looks ◀─ Events ◀─ tail.sock, if somebody looks ┘
 //! ```
@@ -51,6 +52,9 @@
 //! A version may have static assets ([`assets`](self)), with which the node answers by itself, without `workerd`; code asks for them by
 //! a binding as it asks for keys and values. A Worker that is bound to one with code and assets asks its code.
 //!
+//! Durable Objects ([`durable`](self)) run each on one server, in a process of the engine that all objects of their account share there,
+//! and no Worker.
+//!
 //! Live logs cost nothing while nobody looks ([`tails`]): then a Worker is loaded once more, with a tail.
 //!
 //! Not there yet: the Cache API, WebSockets that a Worker opens, and
@@ -64,6 +68,7 @@ mod assets;
 mod cage;
 mod code;
 mod config;
+mod durable;
 mod egress;
 mod engine;
 mod error;
@@ -80,6 +85,7 @@ mod version;
 
 pub use cage::{CageError, Launcher, enter};
 pub use config::{IsolationLevel, WorkersConfig};
+pub use durable::DURABLE_SERVICE;
 pub use error::WorkersError;
 pub use service::WorkersService;
 pub use stage::WorkersStage;

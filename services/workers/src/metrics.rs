@@ -124,6 +124,18 @@ struct R2Asked {
     outcome: Fetched,
 }
 
+/// How an alarm ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Rang {
+    Done,
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Alarm {
+    outcome: Rang,
+}
+
 /// What became of an event for a tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 enum Told {
@@ -150,6 +162,8 @@ pub(crate) struct Counted {
     subrequests: Family<Subrequest, Counter>,
     key_values: Family<KvAsked, Counter>,
     objects: Family<R2Asked, Counter>,
+    durable_objects: Family<Subrequest, Counter>,
+    alarms: Family<Alarm, Counter>,
     pub(crate) assets: Counter,
     pub(crate) retried: Counter,
     pub(crate) starts: Counter,
@@ -183,6 +197,8 @@ impl Metrics {
             subrequests: Family::default(),
             key_values: Family::default(),
             objects: Family::default(),
+            durable_objects: Family::default(),
+            alarms: Family::default(),
             assets: Counter::default(),
             retried: Counter::default(),
             starts: Counter::default(),
@@ -206,6 +222,9 @@ impl Metrics {
         registry.register("subrequests", "What Workers fetched", counted.subrequests.clone());
         registry.register("key_values", "What Workers asked of keys and values", counted.key_values.clone());
         registry.register("objects", "What Workers asked of buckets", counted.objects.clone());
+        let asked = "What Workers here asked of Durable Objects, wherever those are";
+        registry.register("durable_objects", asked, counted.durable_objects.clone());
+        registry.register("alarms", "Alarms of Durable Objects that were run here", counted.alarms.clone());
         registry.register("assets", "Answers by static assets", counted.assets.clone());
         registry.register(
             "retried",
@@ -277,5 +296,14 @@ impl Metrics {
 
     pub(crate) fn asked_of_objects(&self, operation: R2Operation, outcome: Fetched) {
         self.objects.get_or_create(&R2Asked { operation, outcome }).inc();
+    }
+
+    pub(crate) fn asked_of_durable(&self, outcome: Fetched) {
+        self.durable_objects.get_or_create(&Subrequest { outcome }).inc();
+    }
+
+    pub(crate) fn alarm(&self, is_done: bool) {
+        let outcome = if is_done { Rang::Done } else { Rang::Failed };
+        self.alarms.get_or_create(&Alarm { outcome }).inc();
     }
 }

@@ -7,7 +7,10 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use proxima_model::{BindingName, BindingValue, ModuleKind, ModuleName, WorkerSyntax, WorkerVersion};
+use proxima_model::{
+    BindingName, BindingValue, DurableClass, DurableNamespaceId, ModuleKind, ModuleName, WorkerSyntax,
+    WorkerVersion,
+};
 use serde_json::{Map, Value, json};
 
 use crate::version::VersionKey;
@@ -26,6 +29,11 @@ const KV_NAMESPACE_NAME: &str = "proxima-kv-namespace.js";
 /// What it makes buckets.
 const R2_BUCKET: &str = include_str!("r2_bucket.js");
 const R2_BUCKET_NAME: &str = "proxima-r2-bucket.js";
+/// What it makes namespaces of Durable Objects, and how those pass values.
+pub(crate) const DURABLE_OBJECTS: &str = include_str!("durable_objects.js");
+const DURABLE_OBJECTS_NAME: &str = "proxima-durable-objects.js";
+pub(crate) const VALUES: &str = include_str!("values.js");
+const VALUES_NAME: &str = "proxima-values.js";
 /// Begins Workers of modules that have such bindings.
 const MAIN: &str = include_str!("main.js");
 const MAIN_NAME: &str = "proxima-main.js";
@@ -50,10 +58,12 @@ pub(crate) enum ProgramError {
     NoSecret(BindingName),
 }
 
-/// A version as the dispatcher reads it. `content` gives a module's octets.
+/// A version as the dispatcher reads it. `classes`: those of its exports that there are Durable Objects of. `content` gives a module's
+/// octets.
 pub(crate) fn program(
     version: &WorkerVersion,
     secrets: &BTreeMap<BindingName, String>,
+    classes: &[DurableClass],
     mut content: impl FnMut(&ModuleName) -> Option<Vec<u8>>,
 ) -> Result<Value, ProgramError> {
     let mut modules = Map::new();
@@ -106,8 +116,13 @@ pub(crate) fn program(
                 bound.buckets.push(name.as_str());
                 continue;
             }
+            BindingValue::DurableObjects(namespace) => {
+                stub(name.as_str(), "Durable", json!({ "account": account, "namespace": namespace }));
+                bound.objects.push((name.as_str(), *namespace));
+                continue;
+            }
             // Handed over by nobody yet; no version is made with them.
-            BindingValue::Queue { .. } | BindingValue::DurableObjects(_) => continue,
+            BindingValue::Queue { .. } => continue,
             BindingValue::Assets => {
                 stub(name.as_str(), ASSETS, json!({ "code": code }));
                 continue;
@@ -126,6 +141,7 @@ pub(crate) fn program(
         "modules": modules,
         "env": env,
         "stubs": stubs,
+        "classes": classes,
         "outbound": { "account": account },
         "compatibilityDate": version.compatibility_date,
         "compatibilityFlags": flags,
@@ -137,11 +153,23 @@ pub(crate) fn program(
 struct Bound<'v> {
     namespaces: Vec<&'v str>,
     buckets: Vec<&'v str>,
+    objects: Vec<(&'v str, DurableNamespaceId)>,
 }
 
 impl Bound<'_> {
     fn is_empty(&self) -> bool {
-        self.namespaces.is_empty() && self.buckets.is_empty()
+        self.namespaces.is_empty() && self.buckets.is_empty() && self.objects.is_empty()
+    }
+
+    /// The statements that make namespaces of Durable Objects what Workers expect.
+    fn objects(&self) -> String {
+        let mut text = format!("import {{ DurableObjectNamespace }} from {};\n", json!(DURABLE_OBJECTS_NAME));
+        for (name, id) in &self.objects {
+            let name = json!(name);
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "env[{name}] = new DurableObjectNamespace(env[{name}], {});", json!(id));
+        }
+        text
     }
 }
 
@@ -157,7 +185,12 @@ fn begin<'v>(
         let (namespaces, buckets) = (json!(bound.namespaces).to_string(), json!(bound.buckets).to_string());
         // A binding may be called as either word: no name is replaced in another's list.
         let (before, after) = BINDINGS.split_once("BUCKETS)").expect("it is ours");
-        let text = before.replace("NAMESPACES)", &format!("{namespaces})")) + &buckets + ")" + after;
+        let mut text = before.replace("NAMESPACES)", &format!("{namespaces})")) + &buckets + ")" + after;
+        if !bound.objects.is_empty() {
+            text += &bound.objects();
+            add(DURABLE_OBJECTS_NAME, DURABLE_OBJECTS.to_owned());
+            add(VALUES_NAME, VALUES.to_owned());
+        }
         add(BINDINGS_NAME, text);
         add(KV_NAMESPACE_NAME, KV_NAMESPACE.to_owned());
         add(R2_BUCKET_NAME, R2_BUCKET.to_owned());
@@ -209,8 +242,8 @@ fn import(name: &BindingName, module: &ModuleName, into: &mut String) {
 #[cfg(test)]
 mod tests {
     use proxima_model::{
-        AccountId, CompatibilityDate, ContentHash, KvNamespaceId, Timestamp, WorkerAnnotations,
-        WorkerBinding, WorkerModule, WorkerName, WorkerVersionId,
+        AccountId, CompatibilityDate, ContentHash, DurableNamespaceId, KvNamespaceId, Timestamp,
+        WorkerAnnotations, WorkerBinding, WorkerModule, WorkerName, WorkerVersionId,
     };
 
     use super::*;
@@ -259,13 +292,13 @@ mod tests {
             ("main.js.map", ModuleKind::SourceMap),
         ];
         let version = version(WorkerSyntax::Modules, &kinds);
-        let made = program(&version, &BTreeMap::new(), |_| Some(b"[1]".to_vec())).unwrap();
+        let made = program(&version, &BTreeMap::new(), &[], |_| Some(b"[1]".to_vec())).unwrap();
         let modules = json!({
             "main.js": { "js": "[1]" }, "c.cjs": { "cjs": "[1]" }, "t.txt": { "text": "[1]" },
             "d.bin": { "data": "WzFd" }, "w.wasm": { "wasm": "WzFd" }, "j.json": { "json": [1] },
         });
         let expected = json!({
-            "mainModule": "main.js", "modules": modules, "env": {}, "stubs": {},
+            "mainModule": "main.js", "modules": modules, "env": {}, "stubs": {}, "classes": [],
             "outbound": { "account": version.account },
             "compatibilityDate": "2021-11-02", "compatibilityFlags": ["nodejs_compat"],
         });
@@ -284,15 +317,21 @@ mod tests {
         let secret = BindingName::parse("SECRET").unwrap();
         let secrets = BTreeMap::from([(secret.clone(), "hidden".to_owned())]);
         let content = |_: &ModuleName| Some(Vec::new());
-        let made = program(&version, &secrets, content).unwrap();
+        let made = program(&version, &secrets, &[], content).unwrap();
         assert_eq!(made["env"], json!({ "TEXT": "x", "JSON": { "a": [1] }, "SECRET": "hidden" }));
         let props =
             json!({ "account": version.account, "worker": "back", "entrypoint": "Api", "props": null });
         assert_eq!(made["stubs"], json!({ "BACK": { "entrypoint": "Service", "props": props } }));
-        assert_eq!(program(&version, &BTreeMap::new(), content), Err(ProgramError::NoSecret(secret)));
-        assert_eq!(program(&version, &secrets, |_| None), Err(ProgramError::Missing(version.main.clone())));
+        assert_eq!(program(&version, &BTreeMap::new(), &[], content), Err(ProgramError::NoSecret(secret)));
+        assert_eq!(
+            program(&version, &secrets, &[], |_| None),
+            Err(ProgramError::Missing(version.main.clone()))
+        );
         let octets = |_: &ModuleName| Some(vec![0xff]);
-        assert_eq!(program(&version, &secrets, octets), Err(ProgramError::NotText(version.main.clone())));
+        assert_eq!(
+            program(&version, &secrets, &[], octets),
+            Err(ProgramError::NotText(version.main.clone()))
+        );
     }
 
     #[test]
@@ -300,7 +339,7 @@ mod tests {
         let modules = [("worker.js", ModuleKind::CommonJs), ("w.wasm", ModuleKind::Wasm)];
         let mut version = version(WorkerSyntax::ServiceWorker, &modules);
         bind(&mut version, "ADD", BindingValue::WasmModule(ModuleName::parse("w.wasm").unwrap()));
-        let made = program(&version, &BTreeMap::new(), |_| Some(Vec::new())).unwrap();
+        let made = program(&version, &BTreeMap::new(), &[], |_| Some(Vec::new())).unwrap();
         assert_eq!(made["mainModule"], SERVICE_WORKER_NAME);
         let runner = made["modules"][SERVICE_WORKER_NAME]["js"].as_str().unwrap();
         assert!(made["modules"].get(BINDINGS_NAME).is_none(), "nothing is to be made of its bindings");
@@ -309,6 +348,24 @@ mod tests {
             "{runner}"
         );
         assert!(runner.contains("await import(\"worker.js\");"), "{runner}");
+    }
+
+    #[test]
+    fn durable_objects_are_made_what_workers_expect_and_classes_are_named() {
+        let namespace = DurableNamespaceId::from_bytes([9; 16]);
+        let mut version = version(WorkerSyntax::Modules, &[("main.js", ModuleKind::EsModule)]);
+        bind(&mut version, "COUNTER", BindingValue::DurableObjects(namespace));
+        let classes = [DurableClass::parse("Counter").unwrap()];
+        let made = program(&version, &BTreeMap::new(), &classes, |_| Some(Vec::new())).unwrap();
+        assert_eq!(
+            (&made["stubs"]["COUNTER"]["props"]["namespace"], &made["classes"]),
+            (&json!(namespace), &json!(["Counter"]))
+        );
+        let text = made["modules"][BINDINGS_NAME]["js"].as_str().unwrap();
+        let made_of_it =
+            format!("env[\"COUNTER\"] = new DurableObjectNamespace(env[\"COUNTER\"], \"{namespace}\");");
+        assert!(text.ends_with(&format!("{made_of_it}\n")), "{text}");
+        assert!(made["modules"].get(VALUES_NAME).is_some());
     }
 
     #[test]
@@ -322,11 +379,11 @@ mod tests {
             let content = |_: &ModuleName| Some(Vec::new());
             let flags = |made: &Value| made["compatibilityFlags"].as_array().unwrap().len();
             if syntax == WorkerSyntax::Modules {
-                let plain = program(&version, &BTreeMap::new(), content).unwrap();
+                let plain = program(&version, &BTreeMap::new(), &[], content).unwrap();
                 assert_eq!((plain["mainModule"].as_str(), flags(&plain)), (Some("a\"b.js"), 2));
             }
             bind(&mut version, "KV", BindingValue::KvNamespace(namespace));
-            let made = program(&version, &BTreeMap::new(), content).unwrap();
+            let made = program(&version, &BTreeMap::new(), &[], content).unwrap();
             let props = json!({ "account": version.account, "namespace": namespace });
             assert_eq!(made["stubs"], json!({ "KV": { "entrypoint": "Kv", "props": props } }));
             assert_eq!((made["mainModule"].as_str(), flags(&made)), (Some(begins), 1));

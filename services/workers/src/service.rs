@@ -19,7 +19,9 @@ use hyper_util::rt::TokioIo;
 use proxima_chassis::{Health, NodeContext, Places, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::{Kind, Node};
-use proxima_pipeline::{AnswersServers, BodyError, Fetch, Invoke, KeyValue, Objects, Servers, Tails};
+use proxima_pipeline::{
+    AnswersServers, BodyError, DurableObjects, Fetch, Invoke, KeyValue, Objects, Servers, Tails,
+};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +30,7 @@ use crate::{
     assets::{Binding, Sites},
     cage::Launcher,
     code::Code,
+    durable::{self, Durable},
     egress::{Egress, SUBREQUESTS_PER_ACCOUNT_MAX},
     engine::{Asked, Engine},
     key_values::KeyValues,
@@ -59,6 +62,7 @@ pub struct WorkersService {
     /// Where the network's servers are: nobody fetches from them.
     servers: Arc<ArcSwap<Vec<IpAddr>>>,
     tails: Arc<Network>,
+    durable: Arc<Durable>,
     /// Why there is no engine though its program is there.
     failed: OnceLock<WorkersError>,
 }
@@ -82,6 +86,7 @@ impl WorkersService {
             looks,
             metrics,
         });
+        let durable = Durable::new(node, Arc::clone(&shared), &config);
         Ok(Arc::new(Self {
             config,
             program,
@@ -92,6 +97,7 @@ impl WorkersService {
             objects: OnceLock::new(),
             servers: Arc::default(),
             tails,
+            durable,
             failed: OnceLock::new(),
         }))
     }
@@ -119,6 +125,21 @@ impl WorkersService {
     /// Who tells other servers what Workers do here ([`TAILS_SERVICE`](crate::TAILS_SERVICE)).
     pub fn tail_answers(&self) -> Arc<dyn AnswersServers> {
         Arc::new(Answers(Arc::clone(&self.shared.looks)))
+    }
+
+    /// Who knows where Durable Objects are.
+    pub fn durable_objects(&self) -> Arc<dyn DurableObjects> {
+        self.durable.clone()
+    }
+
+    /// By whom Durable Objects are asked whose home is another server. Given once: without, only those whose home is here are.
+    pub fn durable_objects_over(&self, servers: Arc<dyn Servers>) {
+        self.durable.over(servers);
+    }
+
+    /// Who asks Durable Objects here for other servers ([`DURABLE_SERVICE`](crate::DURABLE_SERVICE)).
+    pub fn durable_answers(&self) -> Arc<dyn AnswersServers> {
+        Arc::new(durable::Answers(Arc::clone(&self.durable)))
     }
 
     /// Where the network's servers are, as the replica has it at the moment.
@@ -208,6 +229,11 @@ impl Service for WorkersService {
             running.stop();
         });
         self.shared.engine.set(engine).ok();
+        // What nobody waits for does not begin any more when the node is about to end.
+        let background = CancellationToken::new();
+        let _ends = background.clone().drop_guard();
+        self.durable.begin_alarms(background.clone());
+        tokio::spawn(Arc::clone(&self.durable).sweep_until(background));
         shutdown.draining().await;
         Ok(())
     }
@@ -255,6 +281,8 @@ impl WorkersService {
         serve(asked.assets, stopped.clone(), move |request| Arc::clone(&assets).answer(request));
         let programs = Arc::clone(&code);
         serve(asked.code, stopped.clone(), move |request| Arc::clone(&code).answer(request));
+        let durable = Arc::new(durable::Binding(Arc::clone(&self.durable)));
+        serve(asked.durable, stopped.clone(), move |request| Arc::clone(&durable).answer(request));
         serve(asked.egress, stopped.clone(), move |request| Arc::clone(&egress).answer(request));
         serve(asked.key_values, stopped.clone(), move |request| Arc::clone(&key_values).answer(request));
         serve(asked.objects, stopped.clone(), move |request| Arc::clone(&objects).answer(request));
@@ -295,8 +323,9 @@ where
                     continue;
                 }
             };
-            let connection =
-                http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer.clone()));
+            let connection = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service_fn(answer.clone()))
+                .with_upgrades();
             let stopped = stopped.clone();
             tokio::spawn(async move {
                 tokio::select! {

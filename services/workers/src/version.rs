@@ -33,6 +33,12 @@ impl VersionKey {
         if is_looked_at { format!("{self}?{TAILED}") } else { self.to_string() }
     }
 
+    /// Whoever the node itself asks on behalf of an account, and not of a version: none has this id.
+    pub(crate) fn nobodys(account: AccountId) -> Self {
+        let worker = WorkerName::parse("registry").expect("it is a name");
+        Self { account, worker, version: WorkerVersionId::from_random([0; 16]) }
+    }
+
     /// Reads what `Display` writes.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('/');

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use proxima_model::{
-    BindingName, BindingValue, BucketName, Jurisdiction, KvNamespaceId, ModuleKind, ModuleName,
-    WorkerBinding, WorkerModule, WorkerName, WorkerSyntax, excerpt, limits as model_limits,
+    BindingName, BindingValue, BucketName, DurableNamespaceId, Jurisdiction, KvNamespaceId, ModuleKind,
+    ModuleName, WorkerBinding, WorkerModule, WorkerName, WorkerSyntax, excerpt, limits as model_limits,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::invalid;
+use super::{durable::Named, invalid};
 use crate::error::{ApiError, Code};
+
+/// The type of bindings to Durable Objects.
+const DURABLE_OBJECTS: &str = "durable_object_namespace";
 
 /// A binding as it is given.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,6 +40,10 @@ pub(super) struct BindingBody {
     #[serde(default)]
     bucket_name: Option<String>,
     #[serde(default)]
+    class_name: Option<String>,
+    #[serde(default)]
+    script_name: Option<String>,
+    #[serde(default)]
     jurisdiction: Option<String>,
     #[serde(default)]
     cross_account_grant: Option<Value>,
@@ -61,6 +68,8 @@ pub(super) struct Bindings {
     pub(super) secrets: BTreeMap<BindingName, String>,
     /// Modules of the former version that come along: what blobs that are inherited are of.
     pub(super) modules: Vec<WorkerModule>,
+    /// Classes that are bound to, whose namespaces are yet to be looked up.
+    pub(super) named: Vec<(BindingName, Named)>,
 }
 
 impl Bindings {
@@ -80,15 +89,27 @@ impl Bindings {
                 read.inherit(&binding.name, &binding.name, former)?;
             }
         }
-        if read.all.len() > model_limits::WORKER_BINDINGS_MAX {
+        let count = read.all.len() + read.named.len();
+        if count > model_limits::WORKER_BINDINGS_MAX {
             let message = format!(
-                "bindings: {} are given or kept; a version has at most {}",
-                read.all.len(),
+                "bindings: {count} are given or kept; a version has at most {}",
                 model_limits::WORKER_BINDINGS_MAX
             );
             return Err(refuse(message));
         }
         Ok(read)
+    }
+
+    /// With the namespaces of the classes that are named.
+    pub(super) fn resolved(
+        mut self,
+        namespace: impl Fn(&BindingName, &Named) -> Result<DurableNamespaceId, ApiError>,
+    ) -> Result<Self, ApiError> {
+        for (name, named) in std::mem::take(&mut self.named) {
+            let value = BindingValue::DurableObjects(namespace(&name, &named)?);
+            self.all.push(WorkerBinding { name, value });
+        }
+        Ok(self)
     }
 
     /// Whether blobs are of modules that are there, of a kind that they can be of.
@@ -141,7 +162,7 @@ impl Bindings {
     }
 
     fn has(&self, name: &BindingName) -> bool {
-        self.all.iter().any(|known| known.name == *name)
+        self.all.iter().any(|known| known.name == *name) || self.named.iter().any(|(known, _)| known == name)
     }
 
     fn take(&mut self, body: &BindingBody, former: Option<Former<'_>>) -> Result<(), ApiError> {
@@ -157,6 +178,10 @@ impl Bindings {
                 return Err(ApiError::new(Code::NotOffered, message));
             }
             return self.inherit(&name, &old, former);
+        }
+        if let Some(class) = body.class_name.as_deref().filter(|_| body.kind == DURABLE_OBJECTS) {
+            self.named.push((name, Named::read(class, body.script_name.as_deref())?));
+            return Ok(());
         }
         let value = body.value(&name)?;
         if value == BindingValue::SecretText {
@@ -206,6 +231,7 @@ impl BindingBody {
                 | "service"
                 | "kv_namespace"
                 | "r2_bucket"
+                | DURABLE_OBJECTS
                 | "text_blob"
                 | "data_blob"
                 | "wasm_module"
@@ -216,6 +242,7 @@ impl BindingBody {
             && self.service.is_none()
             && self.namespace_id.is_none()
             && self.bucket_name.is_none()
+            && self.class_name.is_none()
     }
 
     fn value(&self, name: &BindingName) -> Result<BindingValue, ApiError> {
@@ -248,6 +275,15 @@ impl BindingBody {
                 Ok(BindingValue::KvNamespace(id))
             }
             "r2_bucket" => self.to_bucket(name),
+            DURABLE_OBJECTS => {
+                let id = self.namespace_id.as_deref().ok_or_else(|| missing("class_name"))?;
+                let unknown = |_| {
+                    let message =
+                        format!("bindings: {name}: there is no namespace of Durable Objects {}", excerpt(id));
+                    ApiError::new(Code::DurableClassUnknown, message)
+                };
+                id.parse().map(BindingValue::DurableObjects).map_err(unknown)
+            }
             "assets" => Ok(BindingValue::Assets),
             "text_blob" => part().map(BindingValue::TextBlob),
             "data_blob" => part().map(BindingValue::DataBlob),
@@ -327,7 +363,7 @@ pub(super) const fn kind(value: &BindingValue) -> &'static str {
         BindingValue::KvNamespace(_) => "kv_namespace",
         BindingValue::R2Bucket { .. } => "r2_bucket",
         BindingValue::Queue { .. } => "queue",
-        BindingValue::DurableObjects(_) => "durable_object_namespace",
+        BindingValue::DurableObjects(_) => DURABLE_OBJECTS,
         BindingValue::Assets => "assets",
         BindingValue::TextBlob(_) => "text_blob",
         BindingValue::DataBlob(_) => "data_blob",

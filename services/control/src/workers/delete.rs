@@ -13,7 +13,7 @@ use proxima_model::{
 };
 use serde_json::Value;
 
-use super::{change, contents::Contents, named, triggers};
+use super::{change, contents::Contents, durable, named, triggers};
 use crate::{
     api::{
         Api,
@@ -71,6 +71,16 @@ fn remove(
         );
         return Err(ApiError::new(Code::WorkerInUse, message));
     }
+    let classes: Vec<_> =
+        durable::of_worker(draft.snapshot, &worker)?.into_iter().map(|class| class.id).collect();
+    let bound = durable::bound_to(draft.snapshot, account.id, &worker.name, &classes)?;
+    if !force && let Some((other, binding, _)) = bound.first() {
+        let message = format!(
+            "the Worker {other} binds to its Durable Objects as {binding}: take that away first, or delete it with force=true"
+        );
+        return Err(ApiError::new(Code::WorkerInUse, message));
+    }
+    durable::remove_all(draft, &worker)?;
     triggers::remove_all(draft, &worker)?;
     worker.deployment = None;
     for id in std::mem::take(&mut worker.former_deployments) {

@@ -7,7 +7,7 @@ use proxima_model::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{assets::AssetsBody, bindings::BindingBody, invalid};
+use super::{assets::AssetsBody, bindings::BindingBody, durable::Migrations, invalid};
 use crate::{
     api::body::Given,
     error::{ApiError, Code},
@@ -28,6 +28,7 @@ pub(crate) struct Metadata {
     pub(super) tags: Option<Vec<String>>,
     pub(super) assets: Option<AssetsBody>,
     pub(super) keep_assets: Option<bool>,
+    pub(super) migrations: Option<Migrations>,
     annotations: Option<Annotations>,
     limits: Option<Limits>,
     #[serde(flatten)]
@@ -75,6 +76,9 @@ impl Metadata {
                 return Err(not_offered(field));
             }
         }
+        if let Some(migrations) = &self.migrations {
+            migrations.check()?;
+        }
         if let Some(limits) = &self.limits
             && let Some(field) = limits.rest.keys().next()
         {
@@ -86,7 +90,13 @@ impl Metadata {
     /// Refuses assets, where they are not taken.
     pub(super) fn check_without_assets(&self) -> Result<(), ApiError> {
         self.check()?;
+        self.check_without_migrations()?;
         if self.assets.is_some() { Err(not_offered("assets")) } else { Ok(()) }
+    }
+
+    /// Refuses migrations, where they are not taken.
+    pub(super) fn check_without_migrations(&self) -> Result<(), ApiError> {
+        if self.migrations.is_some() { Err(not_offered("migrations")) } else { Ok(()) }
     }
 
     /// Whether it says where code begins.

@@ -29,6 +29,7 @@ pub(crate) mod crons;
 pub(crate) mod delete;
 pub(crate) mod deployments;
 pub(crate) mod domains;
+pub(crate) mod durable;
 mod form;
 mod metadata;
 pub(crate) mod routes;

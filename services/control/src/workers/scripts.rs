@@ -15,7 +15,9 @@ use proxima_model::{
 use serde_json::{Value, json};
 
 use super::{
-    change, form,
+    change,
+    durable::{self, Classes},
+    form,
     form::Form,
     maker,
     metadata::Metadata,
@@ -62,6 +64,7 @@ pub(crate) async fn put(
 ) -> Result<Answer, ApiError> {
     let (name, maker) = (named(&name)?, maker(&author, request.headers()));
     let upload = Arc::new(Upload::receive(request, api.now()).await?);
+    let port = durable::port(&api);
     api.change(&author, move |draft| {
         let ids = Ids::draw(draft);
         let key = (account.id, name.clone(), ids.version);
@@ -73,7 +76,9 @@ pub(crate) async fn put(
             Some(worker) => worker,
             None => change::make(draft, &account, &name, ids.tag)?,
         };
-        let new = upload.version_of(draft, &worker, ids.version)?;
+        let mut classes = Classes::of(draft.snapshot, account.id)?;
+        upload.migrate(draft, &mut worker, &mut classes, port.as_deref())?;
+        let new = upload.version_of(draft, &worker, ids.version, &classes)?;
         upload.apply(&mut worker);
         let version = change::add(draft, &mut worker, new, upload.contents(), &maker)?;
         let (shares, said) = (VersionShares::one(version.id), upload.annotations.clone());
@@ -267,13 +272,20 @@ pub(crate) async fn references(
             json!({ "name": binding, "service": service, "environment": super::ENVIRONMENT })
         };
         let incoming = super::delete::bound_to(snapshot, &worker)?;
+        let classes: Vec<_> =
+            durable::of_worker(snapshot, &worker)?.into_iter().map(|class| class.id).collect();
+        let bound = durable::bound_to(snapshot, account.id, &worker.name, &classes)?;
         let outgoing = super::delete::bindings_of(snapshot, &worker)?;
         let shown = json!({
             "services": {
                 "incoming": incoming.iter().map(|(from, name)| row(name.as_str(), from.as_str())).collect::<Vec<_>>(),
                 "outgoing": outgoing.iter().map(|(name, to)| row(name.as_str(), to.as_str())).collect::<Vec<_>>(),
             },
-            "durable_objects": [],
+            "durable_objects": bound.iter().map(|(from, name, id)| {
+                let mut shown = row(name.as_str(), from.as_str());
+                shown["durable_object_namespace_id"] = id.to_string().into();
+                shown
+            }).collect::<Vec<_>>(),
             "dispatch_outbounds": [],
         });
         Ok(Answer::new(shown).at(snapshot.seq()))

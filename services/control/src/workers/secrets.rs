@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::{
     bindings,
     change::{self, Maker, NewVersion},
+    durable::Classes,
     invalid, maker, named,
     scripts::Ids,
 };
@@ -186,6 +187,7 @@ pub(super) fn replace(
     }
     let mut new = NewVersion::like(&latest, ids.version);
     change(&mut new)?;
+    Classes::of(draft.snapshot, worker.account)?.check(draft, &new.bindings)?;
     let version = change::add(draft, worker, new, &BTreeMap::new(), maker)?;
     let (shares, said) = (VersionShares::one(version.id), WorkerAnnotations::default());
     change::deploy(draft, worker, ids.deployment, shares, said, maker)?;

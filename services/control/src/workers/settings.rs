@@ -6,12 +6,13 @@ use axum::{
     Extension,
     extract::{FromRequest, Path, Request, State},
 };
-use proxima_model::{Account, Worker};
+use proxima_model::{Account, Worker, WorkerName};
 use serde_json::{Map, Value};
 
 use super::{
     bindings::{Bindings, Former},
     change::{self, NewVersion},
+    durable::Classes,
     form::{Form, SETTINGS},
     maker,
     metadata::{self, Metadata},
@@ -39,7 +40,7 @@ pub(crate) async fn get(
     api.read(move |snapshot| {
         let worker = change::find(snapshot, &account, &name)?;
         let latest = change::latest_version(snapshot, &worker)?;
-        let shown = show::settings(&worker, latest.as_ref());
+        let shown = show::settings(snapshot, &worker, latest.as_ref())?;
         Ok(Answer::new(shown).at(snapshot.seq()))
     })
     .await
@@ -68,14 +69,15 @@ pub(crate) async fn patch(
         if draft.is_repeat {
             let worker = change::find(draft.snapshot, &account, &name)?;
             let latest = change::latest_version(draft.snapshot, &worker)?;
-            return Ok(show::settings(&worker, latest.as_ref()));
+            return show::settings(draft.snapshot, &worker, latest.as_ref());
         }
         let mut worker = change::read(draft, &account, &name)?;
         settings.apply(&mut worker);
         let version = if given.bindings.is_some() || !changes.is_empty() {
+            let (snapshot, owner) = (draft.snapshot, name.clone());
             let made = secrets::replace(draft, &mut worker, &ids, &maker, |new| {
                 if given.bindings.is_some() {
-                    rebind(new, &given)?;
+                    rebind(new, &given, &Classes::of(snapshot, account.id)?, &owner)?;
                 }
                 changes.apply(new);
                 Ok(())
@@ -86,7 +88,7 @@ pub(crate) async fn patch(
             change::latest_version(draft.snapshot, &worker)?
         };
         draft.put(&worker);
-        Ok(show::settings(&worker, version.as_ref()))
+        show::settings(draft.snapshot, &worker, version.as_ref())
     })
     .await
 }
@@ -119,13 +121,18 @@ impl VersionChanges {
 }
 
 /// Gives a version like its former the bindings that are listed, and no others: those that are only named stay as they are.
-fn rebind(new: &mut NewVersion, given: &Metadata) -> Result<(), ApiError> {
+fn rebind(
+    new: &mut NewVersion,
+    given: &Metadata,
+    classes: &Classes,
+    worker: &WorkerName,
+) -> Result<(), ApiError> {
     let listed = given.bindings.as_deref().unwrap_or_default();
     let keep = given.keep_bindings.as_deref().unwrap_or_default();
     let (bindings, modules) = (new.bindings.clone(), &new.modules);
     let bindings =
         Bindings::read(listed, keep, Some(Former { bindings: &bindings, modules, secrets: &new.secrets }))?;
-    new.bound(bindings);
+    new.bound(bindings.resolved(|name, named| classes.id(worker, name, named))?);
     Ok(())
 }
 

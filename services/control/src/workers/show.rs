@@ -8,7 +8,7 @@ use proxima_model::{
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{ENVIRONMENT, bindings};
+use super::{ENVIRONMENT, bindings, durable};
 use crate::{api::envelope::time, error::ApiError};
 
 /// How usage is billed elsewhere; clients expect one.
@@ -45,6 +45,9 @@ pub(super) fn script(worker: &Worker, version: Option<&WorkerVersion>) -> Value 
         shown["compatibility_date"] = version.compatibility_date.as_str().into();
         shown["compatibility_flags"] = flags(version);
         shown["last_deployed_from"] = version.source.as_str().into();
+    }
+    if let Some(tag) = &worker.migration_tag {
+        shown["migration_tag"] = tag.as_str().into();
     }
     if let Some(deployment) = &worker.deployment {
         shown["last_deployed_from"] = deployment.source.as_str().into();
@@ -98,6 +101,8 @@ pub(super) fn version(snapshot: &Snapshot, version: &WorkerVersion, whole: bool)
                 "limits": limits(version),
             },
         });
+        let of = (version.account, &version.worker);
+        durable::name_bindings(snapshot, of, &mut shown["resources"]["bindings"])?;
     }
     Ok(shown)
 }
@@ -128,10 +133,15 @@ fn shares(versions: &VersionShares) -> Vec<Value> {
 }
 
 /// What is set of a Worker, of each version and of them all.
-pub(super) fn settings(worker: &Worker, version: Option<&WorkerVersion>) -> Value {
+pub(super) fn settings(
+    snapshot: &Snapshot,
+    worker: &Worker,
+    version: Option<&WorkerVersion>,
+) -> Result<Value, ApiError> {
     let mut shown = script_settings(worker);
     if let Some(version) = version {
         shown["bindings"] = version.bindings.iter().map(bindings::show).collect();
+        durable::name_bindings(snapshot, (worker.account, &worker.name), &mut shown["bindings"])?;
         shown["compatibility_date"] = version.compatibility_date.as_str().into();
         shown["compatibility_flags"] = flags(version);
         shown["usage_model"] = USAGE_MODEL.into();
@@ -139,7 +149,10 @@ pub(super) fn settings(worker: &Worker, version: Option<&WorkerVersion>) -> Valu
         shown["placement"] = json!({});
         shown["annotations"] = annotations(&version.annotations);
     }
-    shown
+    if let Some(tag) = &worker.migration_tag {
+        shown["migration_tag"] = tag.as_str().into();
+    }
+    Ok(shown)
 }
 
 /// What is set of all of a Worker's versions.

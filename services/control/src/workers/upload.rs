@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use axum::extract::Request;
 use bytes::Bytes;
 use proxima_model::{
-    BindingValue, CompatibilityDate, CompatibilityFlag, ContentHash, ModuleKind, ModuleName, Timestamp,
-    Worker, WorkerAnnotations, WorkerModule, WorkerSyntax, WorkerVersionId,
+    BindingName, BindingValue, CompatibilityDate, CompatibilityFlag, ContentHash, DurableNamespaceId,
+    ModuleKind, ModuleName, Timestamp, Worker, WorkerAnnotations, WorkerModule, WorkerSyntax,
+    WorkerVersionId,
 };
+use proxima_pipeline::DurableObjects;
 use serde_json::{Map, Value};
 
 use super::{
     assets::Assets,
     bindings::{self, BindingBody, Bindings, Former},
     change::{self, Latest, NewVersion, unknown_version},
+    durable::{Classes, Migrations, Named},
     form::{Form, Modules},
     metadata::{self, Metadata},
 };
@@ -39,6 +42,7 @@ pub(super) struct Upload {
     assets: Assets,
     observability: Option<Option<Map<String, Value>>>,
     tags: Option<Vec<String>>,
+    migrations: Option<Migrations>,
     pub(super) annotations: WorkerAnnotations,
 }
 
@@ -100,6 +104,7 @@ impl Upload {
             assets,
             observability,
             tags: metadata.tags.take(),
+            migrations: metadata.migrations.take(),
         })
     }
 
@@ -108,14 +113,41 @@ impl Upload {
         &self.modules.contents
     }
 
-    /// The version that it makes after this one.
-    fn version(&self, former: Option<&Latest>, id: WorkerVersionId) -> Result<NewVersion, ApiError> {
+    /// Does the migrations that it brings.
+    pub(super) fn migrate(
+        &self,
+        draft: &mut Draft<'_>,
+        worker: &mut Worker,
+        classes: &mut Classes,
+        port: Option<&dyn DurableObjects>,
+    ) -> Result<(), ApiError> {
+        let Some(migrations) = &self.migrations else { return Ok(()) };
+        classes.migrate(draft, worker, migrations, port)
+    }
+
+    /// Refuses migrations, where nothing is deployed.
+    pub(super) fn check_without_migrations(&self) -> Result<(), ApiError> {
+        if self.migrations.is_none() {
+            return Ok(());
+        }
+        let message =
+            "migrations: they are done when a version is deployed as it is uploaded (wrangler deploy)";
+        Err(ApiError::new(Code::DurableMigration, message).at("/migrations"))
+    }
+
+    /// The version that it makes after this one; `classes` are those that it may bind to.
+    fn version(
+        &self,
+        former: Option<&Latest>,
+        id: WorkerVersionId,
+        classes: impl Fn(&BindingName, &Named) -> Result<DurableNamespaceId, ApiError>,
+    ) -> Result<NewVersion, ApiError> {
         let former = former.map(|latest| Former {
             bindings: &latest.version.bindings,
             modules: &latest.version.modules,
             secrets: &latest.secrets,
         });
-        let bindings = Bindings::read(&self.bindings, &self.keep, former)?;
+        let bindings = Bindings::read(&self.bindings, &self.keep, former)?.resolved(classes)?;
         let mut new = NewVersion {
             id,
             annotations: self.annotations.clone(),
@@ -139,9 +171,12 @@ impl Upload {
         draft: &mut Draft<'_>,
         worker: &Worker,
         id: WorkerVersionId,
+        classes: &Classes,
     ) -> Result<NewVersion, ApiError> {
         let former = change::latest(draft.snapshot, worker)?;
-        let mut new = self.version(former.as_ref(), id)?;
+        let named = |name: &BindingName, named: &Named| classes.id(&worker.name, name, named);
+        let mut new = self.version(former.as_ref(), id, named)?;
+        classes.check(draft, &new.bindings)?;
         new.assets = self.assets.choose(draft, worker, former.as_ref())?;
         Ok(new)
     }
@@ -175,7 +210,8 @@ pub(crate) fn exercise(octets: &[u8], now: Timestamp) {
     let rows = vec![row("index.js", ModuleKind::EsModule), row(super::SCRIPT_ALONE, ModuleKind::CommonJs)];
     let Ok(upload) = Upload::of(metadata, Modules { rows, ..Modules::default() }, now) else { return };
     let id = WorkerVersionId::from_random([0; 16]);
-    let Ok(made) = upload.version(None, id) else { return };
+    let namespace = |_: &BindingName, _: &Named| Ok(DurableNamespaceId::from_bytes([0; 16]));
+    let Ok(made) = upload.version(None, id, namespace) else { return };
     assert!(made.bindings.iter().all(|binding| {
         made.secrets.contains_key(&binding.name) == (binding.value == BindingValue::SecretText)
     }));

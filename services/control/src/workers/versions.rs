@@ -10,7 +10,9 @@ use proxima_model::{Account, WorkerVersion, limits as model_limits};
 use serde_json::{Value, json};
 
 use super::{
-    change, maker, named,
+    change,
+    durable::Classes,
+    maker, named,
     scripts::Ids,
     show,
     upload::{Upload, id_of},
@@ -70,13 +72,15 @@ pub(crate) async fn create(
 ) -> Result<Answer, ApiError> {
     let (name, maker) = (named(&name)?, maker(&author, request.headers()));
     let upload = Arc::new(Upload::receive(request, api.now()).await?);
+    upload.check_without_migrations()?;
     api.change(&author, move |draft| {
         let ids = Ids::draw(draft);
         let version = if draft.is_repeat {
             draft.made::<WorkerVersion>(&(account.id, name.clone(), ids.version))?
         } else {
             let mut worker = change::read(draft, &account, &name)?;
-            let new = upload.version_of(draft, &worker, ids.version)?;
+            let classes = Classes::of(draft.snapshot, account.id)?;
+            let new = upload.version_of(draft, &worker, ids.version, &classes)?;
             let version = change::add(draft, &mut worker, new, upload.contents(), &maker)?;
             upload.apply(&mut worker);
             draft.put(&worker);

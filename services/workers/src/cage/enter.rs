@@ -1,9 +1,16 @@
 //! The launcher: puts up the walls around itself, and becomes the engine.
 
-use std::{convert::Infallible, ffi::CString, fs, os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    convert::Infallible,
+    ffi::CString,
+    fs,
+    os::{fd::IntoRawFd, unix::ffi::OsStrExt},
+    path::Path,
+};
 
 use nix::{
     errno::Errno,
+    fcntl::{OFlag, open},
     libc,
     sys::{
         prctl,
@@ -14,7 +21,7 @@ use nix::{
     unistd::{AccessFlags, access, chdir, execve, getppid},
 };
 
-use super::{CageError, Doing as _, Plan, RUN_FOLDER, filter, privileges, root};
+use super::{CageError, Doing as _, Keeps, Plan, RUN_FOLDER, filter, privileges, root};
 
 /// Becomes what `plan` says; ends the process with success if that is but to be tried. Its standard input is the listener
 /// that the engine takes over. To be called while the process has one thread.
@@ -34,11 +41,19 @@ pub fn enter(plan: &str) -> Result<Infallible, CageError> {
         // SAFETY: a system call without memory. It fails for nobody who asks for less.
         unsafe { libc::nice(plan.nice) };
     }
+    if let Some(keeps) = &plan.keeps {
+        keep(keeps)?;
+    }
     let (program, folder) = match &plan.walls {
         Some(walls) => {
             let node = privileges::Node::now();
             privileges::unshare(&node)?;
-            let program = root::make(walls, &plan.program, &plan.folder)?;
+            let program = root::make(
+                walls,
+                &plan.program,
+                &plan.folder,
+                plan.keeps.as_ref().map(|keeps| &keeps.folder),
+            )?;
             privileges::give_up(walls.user)?;
             (program, Path::new(RUN_FOLDER))
         }
@@ -72,6 +87,20 @@ pub fn enter(plan: &str) -> Result<Infallible, CageError> {
         std::process::exit(0);
     }
     execve(&path, &arguments, &environment).doing_with("running", &program)
+}
+
+/// Locks what this process keeps on the disk, which the engine holds then for as long as it is there, and bounds it.
+fn keep(keeps: &Keeps) -> Result<(), CageError> {
+    // No `O_CLOEXEC`: the lock goes over to the engine.
+    let flags = OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
+    let lock = open(&keeps.lock, flags, Mode::S_IRUSR | Mode::S_IWUSR).doing_with("opening", &keeps.lock)?;
+    // SAFETY: a system call without memory, on a descriptor that is open.
+    Errno::result(unsafe { libc::flock(lock.into_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })
+        .doing_with("locking (another process has it)", &keeps.lock)?;
+    // SAFETY: nothing of ours is run when the signal comes, which would end the process.
+    unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.doing("ignoring a signal")?;
+    let octets = keeps.file_octets_max;
+    setrlimit(Resource::RLIMIT_FSIZE, octets, octets).doing("bounding files")
 }
 
 /// Nothing of the node's is inherited by accident.

@@ -11,7 +11,7 @@
 //! Invariants:
 //! * **No way out but the node's sockets**: an own network namespace without any interface that is up, and no sockets but
 //!   Unix ones; the folder of the run is all that leads anywhere.
-//! * **Nothing to read but what the engine needs**, nothing to write but what [`Walls::may_write`] lists.
+//! * **Nothing to read but what the engine needs**, nothing to write but what [`Plan::keeps`] names.
 //! * **All or nothing**: a wall that cannot be put up ends the start. What a machine does not allow is found out once, when
 //!   the node starts ([`Plan::trial`]), never while it runs.
 //!
@@ -62,6 +62,8 @@ pub(crate) struct Plan {
     /// The filter of system calls (seccomp(2)).
     pub(crate) filter: bool,
     pub(crate) walls: Option<Walls>,
+    /// What it keeps on the disk, if anything.
+    pub(crate) keeps: Option<Keeps>,
 }
 
 /// Namespaces, and what is in them.
@@ -70,14 +72,22 @@ pub(crate) struct Walls {
     /// An empty folder, on which the root file system is made; only the process sees it.
     pub(crate) root: PathBuf,
     pub(crate) needs: Needs,
-    /// Folders that the process may write, and where they are in the cage. No program in them can be run.
-    pub(crate) may_write: Vec<Writable>,
     /// The user and group it becomes; `None` where the node may not choose, and a user namespace of its own takes all rights
     /// from it.
     pub(crate) user: Option<u32>,
 }
 
-/// A folder that a process may write.
+/// What a process keeps on the disk: nothing but this may it write.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Keeps {
+    pub(crate) folder: Writable,
+    /// A file that it locks for as long as it is there (flock(2)).
+    pub(crate) lock: PathBuf,
+    /// Octets of a file that it writes: what would be longer fails, as on a full disk.
+    pub(crate) file_octets_max: u64,
+}
+
+/// A folder that a process may write, and where it is in the cage. No program in it can be run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Writable {
     pub(crate) outside: PathBuf,

@@ -20,7 +20,7 @@ use nix::{
     unistd::{chdir, pivot_root},
 };
 
-use super::{CageError, Doing as _, RUN_FOLDER, Walls};
+use super::{CageError, Doing as _, RUN_FOLDER, Walls, Writable};
 
 /// Where the libraries are, in the cage.
 pub(super) const LIBRARIES: &str = "/lib";
@@ -30,7 +30,12 @@ const DEVICES: [&str; 2] = ["/dev/null", "/dev/urandom"];
 const SEALED: MsFlags = MsFlags::MS_RDONLY.union(MsFlags::MS_NOSUID).union(MsFlags::MS_NODEV);
 
 /// Makes it, and enters it. Answers what the program is called in it.
-pub(super) fn make(walls: &Walls, program: &Path, folder: &Path) -> Result<PathBuf, CageError> {
+pub(super) fn make(
+    walls: &Walls,
+    program: &Path,
+    folder: &Path,
+    writable: Option<&Writable>,
+) -> Result<PathBuf, CageError> {
     let none = None::<&str>;
     // What is mounted here is not to be seen outside.
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).doing("leaving the node's mounts")?;
@@ -50,7 +55,7 @@ pub(super) fn make(walls: &Walls, program: &Path, folder: &Path) -> Result<PathB
         bind(root, device, device, MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC)?;
     }
     bind(root, folder, Path::new(RUN_FOLDER), SEALED | MsFlags::MS_NOEXEC)?;
-    for writable in &walls.may_write {
+    if let Some(writable) = writable {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         bind(root, &writable.outside, &writable.inside, flags)?;
     }

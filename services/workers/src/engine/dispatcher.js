@@ -53,6 +53,13 @@ export class R2 extends WorkerEntrypoint {
   }
 }
 
+// A namespace of Durable Objects. Which one, no Worker says.
+export class Durable extends WorkerEntrypoint {
+  fetch(request) {
+    return this.env.DURABLE.fetch(request, { cf: { proxima: this.ctx.props } });
+  }
+}
+
 // The assets of the version that asks.
 export class Assets extends WorkerEntrypoint {
   fetch(request) {
@@ -69,10 +76,11 @@ export class Tail extends WorkerEntrypoint {
   }
 }
 
-async function read(name, env, ctx) {
+// `host` makes of the code what hosts its classes of Durable Objects, where that is done.
+async function read(name, env, ctx, host) {
   const answer = await env.CODE.fetch(`http://code/${name}`);
   if (!answer.ok) throw new Error(`the code cannot be read: ${await answer.text()}`);
-  const { stubs, outbound, tail, ...code } = await answer.json();
+  const { stubs, classes, outbound, tail, ...code } = await answer.json();
   for (const module of Object.values(code.modules)) {
     for (const kind of ["data", "wasm"]) {
       if (kind in module) module[kind] = Uint8Array.fromBase64(module[kind]).buffer;
@@ -82,16 +90,17 @@ async function read(name, env, ctx) {
     code.env[binding] = ctx.exports[entrypoint]({ props });
   }
   const tails = tail ? [ctx.exports.Tail({ props: tail })] : [];
-  return { ...code, tails, globalOutbound: ctx.exports.Egress({ props: outbound }) };
+  const made = { ...code, tails, globalOutbound: ctx.exports.Egress({ props: outbound }) };
+  return host ? host(made, classes) : made;
 }
 
 // The code of this name, loaded if it is not yet.
-function start(name, env, ctx) {
+export function start(name, env, ctx, host) {
   const number = failedLoads.get(name) ?? 0;
   const load = { name, number, id: `${name}#${number}` };
   const code = env.LOADER.get(load.id, () => {
     loaded.delete(load.id);
-    const reading = read(name, env, ctx);
+    const reading = read(name, env, ctx, host);
     // Others wait for it, too: the client that was first may go away, and this request stays until it is done.
     ctx.waitUntil(
       reading.then(
@@ -105,7 +114,7 @@ function start(name, env, ctx) {
 }
 
 // Whether it was loaded; if not, the next request loads it anew.
-function forgetUnlessLoaded({ name, number, id }) {
+export function forgetUnlessLoaded({ name, number, id }) {
   if (loaded.has(id)) return true;
   if ((failedLoads.get(name) ?? 0) === number) failedLoads.set(name, number + 1);
   return false;

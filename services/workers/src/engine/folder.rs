@@ -83,6 +83,8 @@ impl Folder {
     /// Writes a file that processes read, whoever they are.
     pub(crate) fn write(&self, name: &str, octets: &[u8]) -> io::Result<()> {
         let path = self.cage().join(name);
+        // One that is there may not be written by anybody.
+        fs::remove_file(&path).ok();
         fs::write(&path, octets)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o444))
     }

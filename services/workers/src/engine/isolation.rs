@@ -14,7 +14,7 @@ use tokio::process::Command;
 use super::{folder::Folder, spawner::Spawner};
 use crate::{
     WorkersConfig, WorkersError,
-    cage::{Launcher, Needs, Plan, Walls, Writable},
+    cage::{Keeps, Launcher, Needs, Plan, Walls},
     config::IsolationLevel,
 };
 
@@ -29,6 +29,20 @@ pub(crate) struct Isolation {
     launcher: Launcher,
     /// Of every process.
     plan: Plan,
+}
+
+/// A process that is to be started.
+pub(crate) struct Start<'a> {
+    /// What its settings are called, in the folder of the run.
+    pub(crate) settings: &'a str,
+    /// Where it listens.
+    pub(crate) listener: UnixListener,
+    /// By how much it gives way to all others (nice(2)).
+    pub(crate) nice: c_int,
+    /// Whether it says on its output when it listens.
+    pub(crate) tells: bool,
+    /// What it keeps on the disk.
+    pub(crate) keeps: Option<Keeps>,
 }
 
 impl Isolation {
@@ -51,6 +65,7 @@ impl Isolation {
             trial: false,
             filter: false,
             walls: None,
+            keeps: None,
         };
         let mut isolation = Self { launcher, plan };
         if config.isolation == IsolationLevel::None {
@@ -61,7 +76,7 @@ impl Isolation {
         let needs = tokio::task::spawn_blocking(move || Needs::of(&owned)).await;
         let needs = needs.map_err(io::Error::other).flatten().map_err(|error| refused(error.to_string()))?;
         let user = nix::unistd::geteuid().is_root().then_some(config.user);
-        let walls = Walls { root: folder.root(), needs, may_write: may_write(), user };
+        let walls = Walls { root: folder.root(), needs, user };
         (isolation.plan.walls, isolation.plan.filter) = (Some(walls), true);
         let Err(problem) = isolation.attempt(spawner).await else {
             let of_user = if user.is_some() { "" } else { "user, " };
@@ -86,22 +101,21 @@ impl Isolation {
         self.plan.filter
     }
 
-    /// The command that starts a process, which takes over `listener` and dies with the thread that starts it; `nice` to all
-    /// others by so much (nice(2)). If it `tells`, it says on its output when it listens.
-    pub(crate) fn command(
-        &self,
-        settings: &str,
-        listener: UnixListener,
-        nice: c_int,
-        tells: bool,
-    ) -> io::Result<Command> {
+    /// Who processes are, if not who the node is.
+    pub(crate) fn user(&self) -> Option<u32> {
+        self.plan.walls.as_ref().and_then(|walls| walls.user)
+    }
+
+    /// The command that starts a process, which dies with the thread that starts it.
+    pub(crate) fn command(&self, start: Start<'_>) -> io::Result<Command> {
+        let Start { settings, listener, nice, tells, keeps } = start;
         // Its standard input is the listener.
         let mut arguments =
             ["serve", "--experimental", settings, "--socket-fd=http=0"].map(str::to_owned).to_vec();
         if tells {
             arguments.push("--control-fd=1".to_owned());
         }
-        let mut command = self.launch(&Plan { arguments, nice, ..self.plan.clone() })?;
+        let mut command = self.launch(&Plan { arguments, nice, keeps, ..self.plan.clone() })?;
         command.stdin(OwnedFd::from(listener));
         if tells {
             command.stdout(Stdio::piped());
@@ -142,9 +156,4 @@ impl Isolation {
         let said: String = said.trim().chars().take(SAID_LETTERS_MAX).collect();
         Err(if said.is_empty() { output.status.to_string() } else { said })
     }
-}
-
-/// What processes may write: nothing.
-fn may_write() -> Vec<Writable> {
-    Vec::new()
 }

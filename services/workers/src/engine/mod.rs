@@ -11,6 +11,7 @@
 
 mod answer;
 mod folder;
+mod hosts;
 mod isolation;
 mod own;
 mod pace;
@@ -23,6 +24,7 @@ mod watch;
 mod wire;
 
 use std::{
+    collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
@@ -31,6 +33,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use proxima_model::AccountId;
 use proxima_pipeline::{Body, Fault, Response, strip_hop_by_hop};
 use tokio::net::UnixListener;
 
@@ -38,12 +41,13 @@ pub(crate) use self::own::Programs;
 use self::{
     answer::{AnswerBody, UpgradedWorker},
     folder::Folder,
+    hosts::Hosts,
     isolation::Isolation,
     own::Own,
     process::{AtWork, Verdict},
     settings::{
-        ASSETS_SOCKET, CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, EGRESS_SOCKET, KV_SOCKET, R2_SOCKET,
-        SETTINGS, TAIL_SOCKET, process_settings,
+        ASSETS_SOCKET, CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, DURABLE_SOCKET, EGRESS_SOCKET,
+        HOST_SOURCES, KV_SOCKET, R2_SOCKET, Runs, SETTINGS, TAIL_SOCKET, process_settings,
     },
     shard::{Common, Place, Shard, Unavailable},
     spawner::Spawner,
@@ -90,6 +94,9 @@ pub(crate) struct Engine {
     apart: Box<[Arc<Shard>]>,
     /// For those that are asked most.
     own: Arc<Own>,
+    /// For Durable Objects of accounts.
+    hosts: Mutex<HashMap<AccountId, Arc<Shard>>>,
+    hosts_max: usize,
 }
 
 /// Why a request has no answer.
@@ -103,6 +110,7 @@ enum Lost {
 pub(crate) struct Asked {
     pub(crate) assets: UnixListener,
     pub(crate) code: UnixListener,
+    pub(crate) durable: UnixListener,
     pub(crate) egress: UnixListener,
     pub(crate) key_values: UnixListener,
     pub(crate) objects: UnixListener,
@@ -123,10 +131,14 @@ impl Engine {
         // Letters and digits, of which no Worker can guess 128 bits.
         let secret = format!("{:032x}", rand::random::<u128>());
         folder.write(DISPATCHER, DISPATCHER_SOURCE.as_bytes()).map_err(failed)?;
-        folder.write(SETTINGS, process_settings(&secret, None).as_bytes()).map_err(failed)?;
+        folder.write(SETTINGS, process_settings(&secret, Runs::Workers).as_bytes()).map_err(failed)?;
+        for (name, source) in HOST_SOURCES {
+            folder.write(name, source.as_bytes()).map_err(failed)?;
+        }
         let asked = Asked {
             assets: folder.answering(ASSETS_SOCKET).map_err(failed)?,
             code: folder.answering(CODE_SOCKET).map_err(failed)?,
+            durable: folder.answering(DURABLE_SOCKET).map_err(failed)?,
             egress: folder.answering(EGRESS_SOCKET).map_err(failed)?,
             key_values: folder.answering(KV_SOCKET).map_err(failed)?,
             objects: folder.answering(R2_SOCKET).map_err(failed)?,
@@ -136,6 +148,7 @@ impl Engine {
         let isolation = Isolation::find(launcher, &program, &folder, &spawner, config).await?;
         metrics.stands(Wall::Namespaces, isolation.has_walls());
         metrics.stands(Wall::Filter, isolation.has_filter());
+        let hosts = Hosts::new(data, secret.clone(), config.durable_object_bytes_max, isolation.user());
         let common = Arc::new(Common {
             program,
             settings: SETTINGS.to_owned(),
@@ -143,6 +156,7 @@ impl Engine {
             folder,
             isolation,
             spawner,
+            hosts,
             limits: Limits { cpu: Duration::from_millis(config.cpu_ms_max), memory: config.memory_bytes_max },
             verdicts: Mutex::new(Verdicts::default()),
             metrics,
@@ -154,7 +168,8 @@ impl Engine {
         let own = Own::new(Arc::clone(&common), config.own_processes_max.unwrap_or_else(processors));
         let places = |count, kind| (0..count).map(|_| Shard::new(Arc::clone(&common), kind)).collect();
         let (shards, apart) = (places(shards, Place::Shared), places(PLACES, Place::Apart));
-        Ok((Arc::new(Self { shards, apart, own, common }), asked))
+        let (hosts, hosts_max) = (Mutex::default(), config.durable_accounts_max);
+        Ok((Arc::new(Self { shards, apart, own, common, hosts, hosts_max }), asked))
     }
 
     /// By whom programs are given to processes that run one version alone; without, there are none.
@@ -162,10 +177,56 @@ impl Engine {
         self.own.programs_by(programs);
     }
 
+    /// Where Durable Objects are kept.
+    pub(crate) fn hosts(&self) -> &Hosts {
+        &self.common.hosts
+    }
+
+    /// What the objects of an account answer, of which this version's is asked. Sent once: who asks knows whether it may be sent again.
+    pub(crate) async fn ask_objects(
+        &self,
+        key: &VersionKey,
+        head: Head,
+        body: Body,
+    ) -> Result<Response, Fault> {
+        if self.is_locked_out(key) {
+            return Err(Fault::WorkerExceeded);
+        }
+        let host = self.host(key.account).ok_or(Fault::Overloaded)?;
+        self.ask_once(&host, key, head, body, false).await.map_err(|lost| match lost {
+            Lost::Fault(fault) => fault,
+            Lost::Cut => Fault::WorkerLost,
+        })
+    }
+
+    fn is_locked_out(&self, key: &VersionKey) -> bool {
+        let verdicts = self.common.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        verdicts.is_locked_out(key, Instant::now())
+    }
+
+    /// Where the objects of an account run; `None` where those of too many do.
+    fn host(&self, account: AccountId) -> Option<Arc<Shard>> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(host) = hosts.get(&account) {
+            return Some(Arc::clone(host));
+        }
+        if hosts.len() >= self.hosts_max {
+            // Whoever is about to start one holds it.
+            hosts.retain(|_, host| Arc::strong_count(host) > 1 || !host.is_idle());
+        }
+        let has_room = hosts.len() < self.hosts_max;
+        has_room.then(|| {
+            let host = Shard::new(Arc::clone(&self.common), Place::Objects(account));
+            hosts.insert(account, Arc::clone(&host));
+            host
+        })
+    }
+
     /// Ends all processes.
     pub(crate) fn stop(&self) {
         self.shards.iter().chain(&self.apart).for_each(|shard| shard.stop());
         self.own.stop();
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|host| host.stop());
     }
 
     /// The answer of a version. A request whose process ends, or is kept busy by another one, is sent once more, where that cannot
@@ -194,6 +255,17 @@ impl Engine {
         may_be_sent_again: bool,
     ) -> Result<Response, Lost> {
         let shard = self.shard(key, head.facts.may_run_alone)?;
+        self.ask_once(&shard, key, head, body, may_be_sent_again).await
+    }
+
+    async fn ask_once(
+        &self,
+        shard: &Arc<Shard>,
+        key: &VersionKey,
+        head: Head,
+        body: Body,
+        may_be_sent_again: bool,
+    ) -> Result<Response, Lost> {
         let entered = match shard.enter(key).await {
             Err(Unavailable::Gone) => self.shared(key).enter(key).await,
             entered => entered,

@@ -12,6 +12,7 @@ use std::{
 };
 
 use nix::{libc::c_int, sys::signal::Signal};
+use proxima_model::AccountId;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, ChildStderr, ChildStdout},
@@ -20,7 +21,8 @@ use tokio::{
 
 use super::{
     folder::Folder,
-    isolation::Isolation,
+    hosts::Hosts,
+    isolation::{Isolation, Start},
     pace::Pace,
     process::{AtWork, Process, Verdict},
     spawner::Spawner,
@@ -64,6 +66,7 @@ pub(crate) struct Common {
     pub(crate) folder: Folder,
     pub(crate) isolation: Isolation,
     pub(crate) spawner: Spawner,
+    pub(crate) hosts: Hosts,
     pub(crate) limits: Limits,
     pub(crate) verdicts: Mutex<Verdicts>,
     pub(crate) metrics: Metrics,
@@ -95,6 +98,8 @@ pub(crate) enum Place {
     Apart,
     /// One version, alone, which is asked often.
     Own,
+    /// An account's Durable Objects: one process at a time, whatever becomes of it, since two would keep two states.
+    Objects(AccountId),
 }
 
 /// A place.
@@ -193,6 +198,11 @@ impl Shard {
         }
     }
 
+    /// Whether it has no process.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state().process.is_none() && self.starting.try_lock().is_ok()
+    }
+
     /// Ends its process.
     pub(crate) fn stop(&self) {
         if let Some(process) = self.state().process.take() {
@@ -221,9 +231,18 @@ impl Shard {
         let bound = Bound { common: Arc::clone(common), name };
         // Connections may be made at once; they wait until the process takes them.
         let listener = UnixListener::bind(&socket).map_err(failed)?;
+        let (settings, keeps) = match self.place {
+            Place::Shared | Place::Apart | Place::Own => (self.settings.clone(), None),
+            Place::Objects(account) => {
+                let is_caged = common.isolation.has_walls();
+                let hosting = common.hosts.prepare(&common.folder, account, is_caged).await?;
+                (hosting.settings, Some(hosting.keeps))
+            }
+        };
         let nice = if self.verdicts().is_offender(key) { OFFENDER_NICE } else { 0 };
         let tells = self.place == Place::Own;
-        let command = common.isolation.command(&self.settings, listener, nice, tells).map_err(failed)?;
+        let start = Start { settings: &settings, listener, nice, tells, keeps };
+        let command = common.isolation.command(start).map_err(failed)?;
         let mut child = common.spawner.spawn(command).await.map_err(failed)?;
         common.metrics.starts.inc();
         common.metrics.processes.inc();
@@ -278,7 +297,11 @@ impl Shard {
                     process.avoided.cancel();
                     replaced.get_or_insert_with(Instant::now);
                 }
-                Finding::Full if replaced.is_none() && began.elapsed() > REPLACED_AFTER => {
+                Finding::Full
+                    if !matches!(self.place, Place::Objects(_))
+                        && replaced.is_none()
+                        && began.elapsed() > REPLACED_AFTER =>
+                {
                     self.leave(process);
                     replaced = Some(Instant::now());
                 }

@@ -112,6 +112,11 @@ pub(crate) fn children(name: &str) -> Vec<Pid> {
     found
 }
 
+/// The processes of the engine.
+pub(crate) fn processes() -> Vec<Pid> {
+    children("workerd")
+}
+
 /// Runs a test against a node with one process for all accounts and this in its table `[workers]` besides.
 /// Runs a test against a node with one process for all accounts, however often they are asked, and this in its table `[workers]`
 /// besides.

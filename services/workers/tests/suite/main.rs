@@ -4,6 +4,7 @@
 
 mod assets;
 mod caged;
+mod durable;
 mod failing;
 mod fetching;
 mod harness;

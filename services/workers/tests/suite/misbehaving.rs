@@ -12,16 +12,11 @@ use nix::{
 };
 use proxima_pipeline::Body;
 
-use crate::harness::{Answer, Code, OTHER, OWN, Running, children, with_engine};
+use crate::harness::{Answer, Code, OTHER, OWN, Running, processes, with_engine};
 
 /// What is uploaded to a Worker that takes some milliseconds for each piece.
 const PIECES: usize = 150;
 const PIECE_OCTETS: usize = 32 << 10;
-
-/// The processes of the engine.
-fn processes() -> Vec<Pid> {
-    children("workerd")
-}
 
 /// Asks a Worker that is to be answered until it is told to stop; says how often it was.
 async fn keep_asking(running: Arc<Running>, stop: Arc<AtomicBool>) -> usize {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
 
-use crate::engine::settings::process_settings;
+use crate::engine::settings::{Runs, process_settings};
 
 /// The module that it begins with.
 const OWN: &str = include_str!("own.js");
@@ -64,7 +64,7 @@ impl OwnSettings {
             flags.join(", "),
             designator("Egress", &program["outbound"]),
         );
-        Ok(Self { settings: process_settings(secret, Some(&own)), files })
+        Ok(Self { settings: process_settings(secret, Runs::One(&own)), files })
     }
 }
 

@@ -1,0 +1,87 @@
+//! Answering other servers, on behalf of whose Workers objects are asked whose home this one is: they are trusted as far as servers of
+//! this network are, and it is looked again whether the object's home is here.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use proxima_model::{AccountId, DurableNamespaceId, DurableObjectId, NodeName};
+use proxima_pipeline::{AnswersServers, Body, Response as Answered};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Durable,
+    asked::{Refusal, read},
+    elsewhere::{FOR, For, LIST, OBJECT, SWITCHED, join},
+    place,
+};
+
+/// What objects another server wants to know of.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Listing {
+    pub(super) account: AccountId,
+    pub(super) namespace: DurableNamespaceId,
+    pub(super) after: Option<DurableObjectId>,
+    pub(super) limit: usize,
+}
+
+/// See the module.
+pub(crate) struct Answers(pub(crate) Arc<Durable>);
+
+impl AnswersServers for Answers {
+    fn answer<'a>(&'a self, _: &'a NodeName, request: Request<Body>) -> BoxFuture<'a, Response<Body>> {
+        Box::pin(async move {
+            let answered = match request.uri().path() {
+                OBJECT => self.object(request).await,
+                LIST => self.list(request.headers()).await,
+                _ => Err(Refusal::refused("what is asked for is not understood")),
+            };
+            let Answered { status, headers, body, .. } = answered.unwrap_or_else(|refusal| refusal.answer());
+            let mut response = Response::new(body);
+            *response.status_mut() = status;
+            *response.headers_mut() = headers;
+            response
+        })
+    }
+}
+
+impl Answers {
+    async fn object(&self, request: Request<Body>) -> Result<Answered, Refusal> {
+        let unreadable = || Refusal::refused("what is asked for cannot be read");
+        let (mut parts, body) = request.into_parts();
+        let what = parts.headers.remove(FOR).as_ref().and_then(read::<For>).ok_or_else(unreadable)?;
+        let For { account, namespace, asked, method, url, upgrade } = what;
+        if !asked.is_bounded() {
+            return Err(unreadable());
+        }
+        let namespace = self.0.namespace(account, namespace)?;
+        if place::home(&namespace, asked.id) != Some(&self.0.me) {
+            return Err(Refusal::away("who is asked is not its home".to_owned()));
+        }
+        parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| unreadable())?;
+        parts.uri = url.parse::<Uri>().map_err(|_| unreadable())?;
+        let switches = upgrade.is_some();
+        let (body, from_worker) = if switches { (Body::empty(), Some(body)) } else { (body, None) };
+        if let Some(upgrade) = upgrade {
+            let upgrade = HeaderValue::from_str(&upgrade).map_err(|_| unreadable())?;
+            parts.headers.insert(header::UPGRADE, upgrade);
+        }
+        let mut answered = self.0.ask_here(&namespace, asked, Request::from_parts(parts, body)).await?;
+        if let (Some(object), Some(from_worker)) = (answered.upgraded.take(), from_worker) {
+            let (to_worker, body) = Body::channel(1, None);
+            tokio::spawn(join(object, from_worker, to_worker));
+            answered.headers.remove(header::UPGRADE);
+            answered.headers.insert(SWITCHED, HeaderValue::from_static("1"));
+            (answered.status, answered.body) = (StatusCode::OK, body);
+        }
+        Ok(answered)
+    }
+
+    async fn list(&self, fields: &HeaderMap) -> Result<Answered, Refusal> {
+        let unreadable = || Refusal::refused("what is asked for cannot be read");
+        let listing = fields.get(FOR).and_then(read::<Listing>).ok_or_else(unreadable)?;
+        let found = self.0.list_here(&listing).await?;
+        let text = serde_json::to_vec(&found).map_err(|_| Refusal::broken("a list cannot be written"))?;
+        Ok(Answered { body: Body::full(text), ..Answered::default() })
+    }
+}

@@ -1,0 +1,150 @@
+//! What is asked of an object, and why it is not answered, as it goes between Workers, the node, and other servers.
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
+use proxima_model::DurableObjectId;
+use proxima_pipeline::{Body, Fault, Response};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::PASSED_OCTETS_MAX;
+
+/// What is asked for; and in an answer what became of it, unless the object itself answers: `value` or `threw` of the process, or a
+/// [`Refusal`]'s word.
+pub(super) const OUTCOME: HeaderName = HeaderName::from_static("proxima-durable");
+/// Octets of an object's or a method's name.
+const NAME_OCTETS_MAX: usize = 1024;
+
+/// Which object is asked, and what of it: by a request, unless a method or a property is named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Asked {
+    pub(super) id: DurableObjectId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) method: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) property: Option<String>,
+}
+
+impl Asked {
+    /// Takes what a Worker asks for out of its request's fields; `None` where that cannot be read.
+    pub(super) fn take(headers: &mut HeaderMap) -> Option<Self> {
+        read::<Self>(&headers.remove(OUTCOME)?).filter(Self::is_bounded)
+    }
+
+    pub(super) fn is_bounded(&self) -> bool {
+        let texts = [&self.name, &self.method, &self.property];
+        texts.into_iter().flatten().all(|text| text.len() <= NAME_OCTETS_MAX)
+    }
+
+    /// Refuses what is too long to be passed to a method.
+    pub(super) fn check_length(&self, body: &Body) -> Result<(), Refusal> {
+        if self.method.is_none() || body.length().is_some_and(|octets| octets <= PASSED_OCTETS_MAX) {
+            return Ok(());
+        }
+        Err(Refusal::refused(&format!(
+            "what is passed to its method has more than {PASSED_OCTETS_MAX} octets"
+        )))
+    }
+}
+
+/// Reads JSON that a field holds percent-encoded.
+pub(super) fn read<T: DeserializeOwned>(value: &HeaderValue) -> Option<T> {
+    serde_json::from_str(&percent_decode(value.as_bytes()).decode_utf8().ok()?).ok()
+}
+
+/// Writes what [`read`] reads.
+pub(super) fn written(value: &impl Serialize) -> Option<HeaderValue> {
+    let text = serde_json::to_string(value).ok()?;
+    HeaderValue::from_str(&utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string()).ok()
+}
+
+/// Why an object does not answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the Durable Object cannot be asked: {message}")]
+pub(super) struct Refusal {
+    /// For who reads by program: `refused`, `away` (later it may be there), `busy`, `lost` (whether it was done is not known).
+    pub(super) outcome: &'static str,
+    status: StatusCode,
+    pub(super) message: String,
+}
+
+impl Refusal {
+    pub(super) fn refused(message: &str) -> Self {
+        Self { outcome: "refused", status: StatusCode::BAD_REQUEST, message: message.to_owned() }
+    }
+
+    /// Its home cannot be reached, or cannot run it: it is nowhere else.
+    pub(super) const fn away(message: String) -> Self {
+        Self { outcome: "away", status: StatusCode::SERVICE_UNAVAILABLE, message }
+    }
+
+    pub(super) fn busy() -> Self {
+        let message = "the objects of this account are asked too much at a time".to_owned();
+        Self { outcome: "busy", status: StatusCode::TOO_MANY_REQUESTS, message }
+    }
+
+    pub(super) fn lost() -> Self {
+        let message = "it was cut off before it answered; what was asked may have been done".to_owned();
+        Self { outcome: "lost", status: StatusCode::BAD_GATEWAY, message }
+    }
+
+    pub(super) fn broken(message: &str) -> Self {
+        Self { outcome: "refused", status: StatusCode::INTERNAL_SERVER_ERROR, message: message.to_owned() }
+    }
+
+    /// Whether that is no fault of who asks.
+    pub(super) fn is_ours(&self) -> bool {
+        self.status.is_server_error()
+    }
+
+    /// As the Worker's stub reads it.
+    pub(super) fn answer(&self) -> Response {
+        let mut headers = HeaderMap::new();
+        headers.insert(OUTCOME, HeaderValue::from_static(self.outcome));
+        Response { status: self.status, headers, body: Body::full(self.to_string()), ..Response::default() }
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Overloaded => Self::busy(),
+            Fault::WorkersUnavailable(why) => Self::away(why.to_owned()),
+            Fault::WorkerLost | Fault::OriginTimeout => Self::lost(),
+            Fault::WorkerExceeded => Self {
+                outcome: "lost",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                message: "it exceeded its resource limits".to_owned(),
+            },
+            other => Self::broken(&other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_taken_out_of_the_fields_and_bounded() {
+        let asked = Asked {
+            id: DurableObjectId::from_bytes([0xab; 32]),
+            name: Some("zürich %1".to_owned()),
+            method: Some("increment".to_owned()),
+            property: None,
+        };
+        let mut headers = HeaderMap::from_iter([(OUTCOME, written(&asked).expect("it can be written"))]);
+        assert_eq!(Asked::take(&mut headers), Some(asked.clone()));
+        assert_eq!(Asked::take(&mut headers), None);
+        let long = Asked { method: Some("m".repeat(NAME_OCTETS_MAX + 1)), ..asked };
+        assert_eq!(
+            Asked::take(&mut HeaderMap::from_iter([(OUTCOME, written(&long).expect("it can be"))])),
+            None
+        );
+        let (sender, unknown) = Body::channel(1, None);
+        drop(sender);
+        assert!(long.check_length(&unknown).is_err(), "of unknown length");
+        assert!(long.check_length(&Body::full("[]")).is_ok());
+    }
+}

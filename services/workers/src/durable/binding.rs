@@ -1,0 +1,81 @@
+//! What Workers ask of Durable Objects, at the socket of the engine: whose and of which namespace stands in a field of the engine's,
+//! which no Worker writes; which object, and what of it, in one that the Worker's stub writes.
+
+use std::{convert::Infallible, sync::Arc};
+
+use http::{Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use proxima_model::{AccountId, DurableNamespaceId};
+use proxima_pipeline::{Body, Response as Answered};
+use serde::Deserialize;
+use tokio::io::copy_bidirectional;
+
+use super::{
+    Durable,
+    asked::{Asked, Refusal},
+};
+use crate::{
+    facts::{FIELD, said},
+    metrics::Fetched,
+};
+
+/// Who asks, as the dispatcher says: a Worker, of a namespace; or the host of objects, which tells that an alarm was set.
+#[derive(Deserialize)]
+struct Asking {
+    account: AccountId,
+    namespace: Option<DurableNamespaceId>,
+}
+
+/// See the module.
+pub(crate) struct Binding(pub(crate) Arc<Durable>);
+
+impl Binding {
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        let upgrade = request.headers().contains_key(header::UPGRADE);
+        let switched = upgrade.then(|| hyper::upgrade::on(&mut request));
+        let answered = match self.ask(request.map(Body::received)).await {
+            Ok(answered) => {
+                self.0.shared.metrics.asked_of_durable(Fetched::Answered);
+                answered
+            }
+            Err(refusal) => {
+                let outcome = if refusal.is_ours() { Fetched::Failed } else { Fetched::Refused };
+                self.0.shared.metrics.asked_of_durable(outcome);
+                refusal.answer()
+            }
+        };
+        let Answered { status, mut headers, body, upgraded, .. } = answered;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
+            if let (Some(switched), Some(mut object)) = (switched, upgraded) {
+                tokio::spawn(async move {
+                    // Whichever side ends or fails, the other one is told by the end of its connection.
+                    if let Ok(worker) = switched.await {
+                        copy_bidirectional(&mut TokioIo::new(worker), &mut object).await.ok();
+                    }
+                });
+            }
+        }
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    async fn ask(&self, mut request: Request<Body>) -> Result<Answered, Refusal> {
+        let unreadable = || Refusal::refused("what is asked for cannot be read");
+        let Asking { account, namespace } = said(request.headers()).ok_or_else(unreadable)?;
+        request.headers_mut().remove(FIELD);
+        let Some(namespace) = namespace else {
+            self.0.alarm_was_set(account).await?;
+            return Ok(Answered { status: StatusCode::NO_CONTENT, ..Answered::default() });
+        };
+        let asked = Asked::take(request.headers_mut()).ok_or_else(unreadable)?;
+        asked.check_length(request.body())?;
+        self.0.ask(account, namespace, asked, request).await
+    }
+}

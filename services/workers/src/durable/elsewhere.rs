@@ -1,0 +1,159 @@
+//! Asking an object whose home is another server: one request, whose method and URL stand in a field, and whose octets pass as they
+//! come, in both directions. What the object switched to another protocol, a WebSocket, passes as two bodies.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use proxima_model::{AccountId, DurableNamespace, DurableNamespaceId, NodeName};
+use proxima_pipeline::{
+    Body, BodySender, NoAnswer, Response, SERVER_REQUESTS_MAX, Servers, UpgradedIo, strip_hop_by_hop,
+};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
+    sync::Semaphore,
+};
+
+use super::{
+    DURABLE_SERVICE,
+    asked::{Asked, Refusal, written},
+};
+use crate::engine::ANSWER_WITHIN;
+
+/// The path of what asks an object.
+pub(super) const OBJECT: &str = "/object";
+/// The path of what asks which objects there are.
+pub(super) const LIST: &str = "/list";
+/// What the request is for.
+pub(super) const FOR: HeaderName = HeaderName::from_static("proxima-durable-for");
+/// In an answer: the object has switched to another protocol, and the body is what it says.
+pub(super) const SWITCHED: HeaderName = HeaderName::from_static("proxima-durable-switched");
+/// Requests under way to one server: objects hold no more than half of the places that all services have together.
+const UNDER_WAY_MAX: usize = SERVER_REQUESTS_MAX / 2;
+/// How much longer than an object a server may take to answer: a connection must be made.
+const ON_THE_WAY: Duration = Duration::from_secs(10);
+/// Octets of what an object switched to that are under way in one direction.
+const PIPE_OCTETS: usize = 16 << 10;
+/// Pieces of it that wait to be sent.
+const FRAMES_MAX: usize = 1;
+
+/// What the request of another server is for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct For {
+    pub(super) account: AccountId,
+    pub(super) namespace: DurableNamespaceId,
+    pub(super) asked: Asked,
+    pub(super) method: String,
+    pub(super) url: String,
+    /// The protocol that it wants to switch to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) upgrade: Option<String>,
+}
+
+/// See the module.
+pub(super) struct Elsewhere {
+    servers: Arc<dyn Servers>,
+    places: HashMap<NodeName, Arc<Semaphore>>,
+}
+
+impl Elsewhere {
+    pub(super) fn new(servers: Arc<dyn Servers>) -> Self {
+        let place = |name: &NodeName| (name.clone(), Arc::new(Semaphore::new(UNDER_WAY_MAX)));
+        let places = servers.all().iter().map(|about| place(&about.name)).collect();
+        Self { servers, places }
+    }
+
+    pub(super) fn servers(&self) -> &dyn Servers {
+        &*self.servers
+    }
+
+    /// What an object answers whose home that server is.
+    pub(super) async fn ask(
+        &self,
+        home: &NodeName,
+        namespace: &DurableNamespace,
+        asked: Asked,
+        request: Request<Body>,
+    ) -> Result<Response, Refusal> {
+        let (parts, mut body) = request.into_parts();
+        let mut headers = parts.headers;
+        let upgrade = headers.get(header::UPGRADE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        strip_hop_by_hop(&mut headers);
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::EXPECT);
+        headers.remove(header::HOST);
+        let (method, url) = (parts.method.as_str().to_owned(), parts.uri.to_string());
+        let what = For { account: namespace.account, namespace: namespace.id, asked, method, url, upgrade };
+        let field = written(&what).ok_or_else(|| Refusal::refused("what is asked for cannot be written"))?;
+        headers.insert(FOR, field);
+        let mut sender = None;
+        if what.upgrade.is_some() {
+            let (to_object, switched) = Body::channel(FRAMES_MAX, None);
+            (sender, body) = (Some(to_object), switched);
+        }
+        let response = self.send(home, OBJECT, headers, body, ANSWER_WITHIN + ON_THE_WAY).await?;
+        let (parts, body) = response.into_parts();
+        let mut headers = parts.headers;
+        if headers.remove(SWITCHED).is_some()
+            && let Some(sender) = sender
+        {
+            let protocol = what.upgrade.as_deref().and_then(|protocol| HeaderValue::from_str(protocol).ok());
+            headers.extend(protocol.map(|protocol| (header::UPGRADE, protocol)));
+            let (ours, theirs) = duplex(PIPE_OCTETS);
+            tokio::spawn(join(Box::new(ours), body, sender));
+            let status = StatusCode::SWITCHING_PROTOCOLS;
+            return Ok(Response { status, headers, upgraded: Some(Box::new(theirs)), ..Response::default() });
+        }
+        Ok(Response { status: parts.status, headers, body, ..Response::default() })
+    }
+
+    /// Asks a server; its answer's body keeps the place.
+    pub(super) async fn send(
+        &self,
+        server: &NodeName,
+        path: &'static str,
+        headers: http::HeaderMap,
+        body: Body,
+        within: Duration,
+    ) -> Result<http::Response<Body>, Refusal> {
+        let away = |what: &str| Refusal::away(format!("its home, {server}, {what}"));
+        let places = self.places.get(server).ok_or_else(|| away("is none of this network's servers"))?;
+        let place = Arc::clone(places).try_acquire_owned().map_err(|_| Refusal::busy())?;
+        let mut request = Request::new(body);
+        *request.uri_mut() = Uri::from_static(path);
+        *request.method_mut() = Method::POST;
+        *request.headers_mut() = headers;
+        match tokio::time::timeout(within, self.servers.ask(server, DURABLE_SERVICE, request)).await {
+            Ok(Ok(response)) => Ok(response.map(|body| body.holding(place))),
+            Ok(Err(NoAnswer::Busy)) => Err(Refusal::busy()),
+            Ok(Err(NoAnswer::Declined)) => Err(away("does not run Durable Objects")),
+            Ok(Err(NoAnswer::Lost)) => Err(away("does not answer")),
+            Err(_) => Err(Refusal::lost()),
+        }
+    }
+}
+
+/// Carries what one side says as it comes and what the other one says as a body, until both have ended.
+pub(super) async fn join(io: Box<dyn UpgradedIo>, mut incoming: Body, mut outgoing: BodySender) {
+    let (mut read, mut write) = tokio::io::split(io);
+    let inward = async {
+        while let Some(Ok(frame)) = incoming.next_frame().await {
+            let Ok(octets) = frame.into_data() else { continue };
+            if write.write_all(&octets).await.is_err() {
+                break;
+            }
+        }
+        write.shutdown().await.ok();
+    };
+    let outward = async {
+        let mut buffer = bytes::BytesMut::with_capacity(PIPE_OCTETS);
+        while read.read_buf(&mut buffer).await.is_ok_and(|octets| octets > 0) {
+            if outgoing.send(buffer.split().freeze()).await.is_err() {
+                break;
+            }
+            buffer.reserve(PIPE_OCTETS);
+        }
+        outgoing.finish().await;
+    };
+    tokio::join!(inward, outward);
+}

@@ -1,0 +1,235 @@
+//! Durable Objects: each one runs on one server, in one process, and what it keeps lies there.
+//!
+//! ```text
+//!  Worker ─▶ env.COUNTER.get(id).increment() (durable_objects.js, values.js)
+//!              │ one request, the object and the method in a field
+//!              ▼
+//!  dispatcher's entrypoint Durable ─▶ durable.sock ─▶ Binding ─▶ Durable::ask ── place: is this its home? ──┐
+//!                                                                   ▲   │ yes                               │ no
+//!  another server ─▶ Answers ───────────────────────────────────────┘   ▼                                   ▼ Servers (port)
+//!                                            Engine::ask_objects: the account's process          that home's Answers
+//!                                                                       │ host.js
+//!                                             Supervisor ─▶ the Worker's class as a facet, with SQLite in data/workers/objects/ACCOUNT
+//!                                             Registry: which objects there are, and alarms ◀─ Alarms, which runs those that are due
+//! ```
+//!
+//! Invariants:
+//! * **An object is in one place.** Its namespace names the servers that its objects are spread over, once and for all; its id
+//!   chooses one of them ([`place`]). No server that comes or goes changes that: of a home that is away, or not of this network any
+//!   more, it is told that it is, and nowhere is a second, empty object.
+//! * **One process at a time** has what an account's objects keep: it holds a lock of the kernel's on their folder.
+//! * **What an object has acknowledged is on the disk** of its home (SQLite, fsync), and on no other: with that disk it is lost.
+//! * **Nothing is done twice here**: a request that was lost is told to be lost, and who asked decides.
+//!
+//! Limits: requests of an account's objects at a time, which also ends a chain of objects that ask each other without end
+//! ([`REQUESTS_PER_ACCOUNT_MAX`]); octets of what is passed to a method ([`PASSED_OCTETS_MAX`]); octets of an object and of an
+//! account, and processes (`[workers] durable_…`). Why it is built so: `docs/decisions/0017-durable-objects.md`.
+//!
+//! [`place`]: self
+
+mod alarms;
+mod answers;
+mod asked;
+mod binding;
+mod elsewhere;
+mod place;
+mod port;
+mod room;
+mod sweep;
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use http::{HeaderValue, Method, StatusCode, Uri, header};
+use proxima_chassis::{Clock, NodeContext, Places};
+use proxima_ledger::Replica;
+use proxima_model::{AccountId, DurableNamespace, DurableNamespaceId, NodeName};
+use proxima_pipeline::{Body, Fault, Response, Servers, strip_hop_by_hop};
+use serde_json::{Value, json};
+
+use self::{
+    alarms::Alarms,
+    asked::{Asked, OUTCOME, Refusal},
+    elsewhere::Elsewhere,
+    room::Room,
+    sweep::Sweep,
+};
+pub(crate) use self::{answers::Answers, binding::Binding};
+use crate::{
+    config::WorkersConfig,
+    engine::{ANSWER_WITHIN, Engine, Head},
+    facts::Facts,
+    stage::Shared,
+    version::VersionKey,
+};
+
+/// What other servers ask this one as.
+pub const DURABLE_SERVICE: &str = "durable";
+/// Requests that the objects of one account have at a time, on one server: below what one process takes, so that its alarms and the
+/// registry have room.
+const REQUESTS_PER_ACCOUNT_MAX: usize = 512;
+/// Octets that are passed to a method, as text; what v4 allows.
+const PASSED_OCTETS_MAX: u64 = 32 << 20;
+/// How long the process may take for what it is asked by the node itself.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+/// Octets of its answer: a list of objects, of some seventy octets each.
+const ANSWER_OCTETS_MAX: usize = 2 << 20;
+/// The URL of what no Worker asks for.
+const NOWHERE: &str = "http://durable.internal/";
+
+/// Durable Objects of all namespaces, as this server reaches them.
+pub(crate) struct Durable {
+    replica: Replica,
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    me: NodeName,
+    elsewhere: OnceLock<Elsewhere>,
+    under_way: Arc<Places<AccountId>>,
+    room: Room,
+    alarms: Alarms,
+    sweep: Sweep,
+}
+
+impl Durable {
+    pub(crate) fn new(node: &NodeContext, shared: Arc<Shared>, config: &WorkersConfig) -> Arc<Self> {
+        Arc::new(Self {
+            replica: node.replica.clone(),
+            shared,
+            clock: Arc::clone(&node.clock),
+            me: node.name().clone(),
+            elsewhere: OnceLock::new(),
+            under_way: Places::new(usize::MAX, REQUESTS_PER_ACCOUNT_MAX),
+            room: Room::new(config.durable_account_bytes_max),
+            alarms: Alarms::default(),
+            sweep: Sweep::default(),
+        })
+    }
+
+    /// Objects of other homes are asked by these. Given once: without, only those whose home is here are.
+    pub(crate) fn over(&self, servers: Arc<dyn Servers>) {
+        self.elsewhere.set(Elsewhere::new(servers)).ok();
+    }
+
+    fn engine(&self) -> Result<&Arc<Engine>, Refusal> {
+        self.shared.engine.get().ok_or_else(|| Refusal::away("the program workerd is not there".to_owned()))
+    }
+
+    fn namespace(&self, account: AccountId, id: DurableNamespaceId) -> Result<DurableNamespace, Refusal> {
+        let unreadable = |error| {
+            tracing::error!(%error, "a namespace of Durable Objects cannot be read");
+            Refusal::broken("the replica cannot be read")
+        };
+        let snapshot = self.replica.snapshot().map_err(unreadable)?;
+        let found = snapshot.get::<DurableNamespace>(&(account, id)).map_err(unreadable)?;
+        found.ok_or_else(|| Refusal::refused("its class was deleted"))
+    }
+
+    /// Asks an object, wherever it is. The request is as its Worker has written it.
+    async fn ask(
+        &self,
+        account: AccountId,
+        namespace: DurableNamespaceId,
+        asked: Asked,
+        request: http::Request<Body>,
+    ) -> Result<Response, Refusal> {
+        let namespace = self.namespace(account, namespace)?;
+        let home = place::home(&namespace, asked.id).ok_or_else(|| Refusal::broken("it has no home"))?;
+        if *home == self.me {
+            return self.ask_here(&namespace, asked, request).await;
+        }
+        let absent = || Refusal::away(format!("its home, {home}, is not within reach of this server"));
+        self.elsewhere.get().ok_or_else(absent)?.ask(home, &namespace, asked, request).await
+    }
+
+    /// Asks an object whose home this server is.
+    async fn ask_here(
+        &self,
+        namespace: &DurableNamespace,
+        asked: Asked,
+        request: http::Request<Body>,
+    ) -> Result<Response, Refusal> {
+        let said = match (&asked.method, &asked.property) {
+            (Some(method), _) => json!({ "method": method }),
+            (None, Some(property)) => json!({ "property": property }),
+            (None, None) => json!({}),
+        };
+        self.run(namespace, &asked, said, request).await
+    }
+
+    /// Has the process ask an object. `said`: what of it.
+    async fn run(
+        &self,
+        namespace: &DurableNamespace,
+        asked: &Asked,
+        mut said: Value,
+        request: http::Request<Body>,
+    ) -> Result<Response, Refusal> {
+        let engine = self.engine()?;
+        let place = self.under_way.take_for(namespace.account).ok_or_else(Refusal::busy)?;
+        self.room.check(engine, namespace.account)?;
+        self.note(namespace).await?;
+        let chosen =
+            self.shared.deployments.choose(namespace.account, &namespace.worker, Some(asked.id.as_bytes()));
+        let key = chosen.map_err(|error| {
+            tracing::error!(%error, "the deployment of a Worker cannot be read");
+            Refusal::broken("the replica cannot be read")
+        })?;
+        let key = key.ok_or_else(|| Refusal::refused("no version of its Worker is deployed"))?;
+        said["code"] = key.code(self.shared.looks.is_looked_at(key.account, &key.worker)).into();
+        said["account"] = json!(namespace.account);
+        said["namespace"] = json!(namespace.id);
+        said["object"] = json!({ "id": asked.id, "name": asked.name });
+        said["class"] = namespace.class.as_str().into();
+        said["sql"] = namespace.has_sql.into();
+        let answered = self.send(engine, &key, said, request, ANSWER_WITHIN).await;
+        let mut response = answered.map_err(Refusal::from)?;
+        response.body = std::mem::take(&mut response.body).holding(place);
+        Ok(response)
+    }
+
+    async fn send(
+        &self,
+        engine: &Engine,
+        key: &VersionKey,
+        said: Value,
+        request: http::Request<Body>,
+        within: Duration,
+    ) -> Result<Response, Fault> {
+        let (parts, body) = request.into_parts();
+        let mut headers = parts.headers;
+        let upgrade = headers.remove(header::UPGRADE).filter(|_| parts.method == Method::GET);
+        strip_hop_by_hop(&mut headers);
+        // The body's own length frames it.
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::EXPECT);
+        if let Some(protocol) = upgrade {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(header::UPGRADE, protocol);
+        }
+        let facts = Facts { cf: "{}".to_owned(), run: said.to_string(), may_run_alone: false };
+        let head = Head { method: parts.method, uri: parts.uri, headers, facts, within };
+        engine.ask_objects(key, head, body).await
+    }
+
+    /// Asks what the process knows of its objects; starts one, if there is none.
+    async fn registry(&self, account: AccountId, operation: &str, mut said: Value) -> Result<Value, Refusal> {
+        said["registry"] = operation.into();
+        let mut request = http::Request::new(Body::empty());
+        *request.uri_mut() = Uri::from_static(NOWHERE);
+        *request.method_mut() = Method::POST;
+        let key = VersionKey::nobodys(account);
+        let answered = self.send(self.engine()?, &key, said, request, ANSWERS_WITHIN).await?;
+        let (status, threw) = (answered.status, answered.headers.contains_key(OUTCOME));
+        let octets = answered.body.collect(ANSWER_OCTETS_MAX).await;
+        let octets = octets.map_err(|_| Refusal::lost())?;
+        if status != StatusCode::OK || threw {
+            let said: String = String::from_utf8_lossy(&octets).chars().take(1_000).collect();
+            tracing::warn!(%account, operation, said, "the registry of Durable Objects fails");
+            return Err(Refusal::broken("what is known of its objects cannot be read"));
+        }
+        serde_json::from_slice(&octets)
+            .map_err(|_| Refusal::broken("what is known of its objects is damaged"))
+    }
+}

@@ -1,0 +1,106 @@
+//! The port: where new namespaces lie, and which objects there are.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::{BoxFuture, try_join_all};
+use http::HeaderMap;
+use proxima_model::{DurableNamespace, DurableNamespaceId, DurableObjectId, NodeName};
+use proxima_pipeline::{Body, DURABLE_LISTED_MAX, DurableAbout, DurableError, DurableObjects};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    ANSWER_OCTETS_MAX, ANSWERS_WITHIN, Durable,
+    answers::Listing,
+    asked::{OUTCOME, Refusal, written},
+    elsewhere::{FOR, LIST},
+    place,
+};
+
+/// The folder of all objects in an account's: the supervisors' key in the engine's settings.
+const OBJECTS: &str = "objects";
+/// What follows a supervisor's id in the name of its first facet's file: of the object itself.
+const FACET: &str = ".1.sqlite";
+
+/// An object as the registry has it.
+#[derive(Deserialize)]
+struct Listed {
+    id: DurableObjectId,
+    file: String,
+}
+
+impl DurableObjects for Durable {
+    fn homes(&self, namespace: DurableNamespaceId) -> Vec<NodeName> {
+        match self.elsewhere.get() {
+            Some(elsewhere) => place::homes(elsewhere.servers().all(), namespace),
+            None => vec![self.me.clone()],
+        }
+    }
+
+    fn list<'a>(
+        &'a self,
+        namespace: &'a DurableNamespace,
+        after: Option<DurableObjectId>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<DurableAbout>, DurableError>> {
+        let limit = limit.min(DURABLE_LISTED_MAX);
+        let listing = Listing { account: namespace.account, namespace: namespace.id, after, limit };
+        Box::pin(async move {
+            // Each home has the first of its own: the first of all are among them.
+            let mut asked = Vec::new();
+            for home in &namespace.homes {
+                asked.push(self.list_from(home, &listing));
+            }
+            let found = try_join_all(asked).await?.into_iter().flatten();
+            let found: BTreeMap<_, _> = found.map(|about| (about.id, about)).collect();
+            Ok(found.into_values().take(limit).collect())
+        })
+    }
+}
+
+impl Durable {
+    async fn list_from(&self, home: &NodeName, listing: &Listing) -> Result<Vec<DurableAbout>, DurableError> {
+        self.list_at(home, listing).await.map_err(|refusal| match refusal.outcome {
+            "away" | "lost" => DurableError::Away(home.clone()),
+            _ => DurableError::Broken(refusal.message),
+        })
+    }
+
+    async fn list_at(&self, home: &NodeName, listing: &Listing) -> Result<Vec<DurableAbout>, Refusal> {
+        if *home == self.me {
+            return self.list_here(listing).await;
+        }
+        let away = || Refusal::away(format!("{home} is not within reach of this server"));
+        let elsewhere = self.elsewhere.get().ok_or_else(away)?;
+        let field = written(listing).ok_or_else(|| Refusal::broken("what is asked for cannot be written"))?;
+        let headers = HeaderMap::from_iter([(FOR, field)]);
+        let answered = elsewhere.send(home, LIST, headers, Body::empty(), ANSWERS_WITHIN).await?;
+        if answered.headers().contains_key(OUTCOME) {
+            return Err(Refusal::away(format!("{home} does not say which objects it has")));
+        }
+        let octets = answered.into_body().collect(ANSWER_OCTETS_MAX).await.map_err(|_| Refusal::lost())?;
+        serde_json::from_slice(&octets).map_err(|_| Refusal::broken("a list cannot be read"))
+    }
+
+    /// The objects of a namespace whose home is here. Asks nothing where none was ever made.
+    pub(super) async fn list_here(&self, listing: &Listing) -> Result<Vec<DurableAbout>, Refusal> {
+        let engine = self.engine()?;
+        if !engine.hosts().path(listing.account).exists() {
+            return Ok(Vec::new());
+        }
+        let limit = listing.limit.min(DURABLE_LISTED_MAX);
+        let said = json!({ "namespace": listing.namespace, "after": listing.after, "limit": limit });
+        let found = self.registry(listing.account, "list", said).await?;
+        let damaged = |_| Refusal::broken("what is known of its objects is damaged");
+        let found: Vec<Listed> = serde_json::from_value(found).map_err(damaged)?;
+        let folder = engine.hosts().path(listing.account).join(OBJECTS);
+        let looked = tokio::task::spawn_blocking(move || {
+            let about = |Listed { id, file }| {
+                let written = std::fs::metadata(folder.join(format!("{file}{FACET}")));
+                DurableAbout { id, has_stored_data: written.is_ok_and(|metadata| metadata.len() > 0) }
+            };
+            found.into_iter().map(about).collect()
+        });
+        looked.await.map_err(|_| Refusal::broken("what its objects keep cannot be looked at"))
+    }
+}
