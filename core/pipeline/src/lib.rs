@@ -43,8 +43,10 @@ mod notices;
 mod objects;
 mod pipeline;
 mod queries;
+mod queues;
 pub mod ranges;
 mod ray;
+mod rendezvous;
 mod rules;
 mod servers;
 mod site;
@@ -71,7 +73,7 @@ pub use glance::{
 };
 pub use hop_by_hop::{frames_or_routes, strip_hop_by_hop};
 pub use interim::{Interim, Interims};
-pub use invoke::{CronTrigger, Invoke};
+pub use invoke::{CronTrigger, Invoke, NotConsumed, QueueBatch, QueueOutcome};
 pub use key_value::{
     KV_LIST_MAX, KV_READ_MANY_MAX, KV_READ_MANY_OCTETS_MAX, KeyValue, KvError, KvInvalid, KvListed,
     KvListing, KvManyError, KvPage, KvPair, KvRead, KvValue, kv_expires, kv_read_many,
@@ -97,9 +99,14 @@ pub use queries::{
     QUERY_ROWS_MAX, QueryComparison, QueryCondition, QueryDimension, QueryKey, QueryReport, QueryReportAsked,
     QueryReports, QueryRow,
 };
+pub use queues::{
+    QUEUE_BATCH_OCTETS_MAX, QueueBacklog, QueueContentType, QueueCounts, QueueDelivered, QueueError,
+    QueueMessage, QueuePull, QueuePulled, QueueSettled, QueueSettling, Queues, check_queue_messages,
+};
 pub use ray::RayId;
+pub use rendezvous::{REPLICAS, rendezvous_weight, replicas};
 pub use rules::{Asked, SiteRule, cookies, extension, name_and_value};
-pub use servers::{AnswersServers, SERVER_REQUESTS_MAX, ServerAbout, Servers, rendezvous_weight};
+pub use servers::{AnswersServers, SERVER_REQUESTS_MAX, ServerAbout, Servers};
 pub use site::{Site, SiteHost};
 pub use stage::{Decision, Flow, Stage};
 pub use tails::{

@@ -13,12 +13,9 @@
 //! Limits: requests under way to one server ([`SERVER_REQUESTS_MAX`]), of all services. What one answer may take is up to who
 //! asks.
 
-use std::hash::Hasher as _;
-
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use proxima_model::{NodeName, PopCode, RegionName};
-use siphasher::sip::SipHasher13;
 
 use crate::{Body, NoAnswer};
 
@@ -59,16 +56,4 @@ pub trait Servers: Send + Sync + 'static {
 pub trait AnswersServers: Send + Sync + 'static {
     /// Answers the request of another server. May be dropped when that one has gone.
     fn answer<'a>(&'a self, asker: &'a NodeName, request: Request<Body>) -> BoxFuture<'a, Response<Body>>;
-}
-
-/// Rendezvous hashing: of several servers, the one has a thing whose name, hashed with what names the thing, gives the highest number.
-/// When a server is added, only what it takes moves. The hash is the same on every server and in every release of one network:
-/// SipHash-1-3 with a key of zeros, over octets that are written out here.
-pub fn rendezvous_weight(server: &str, parts: &[&[u8]]) -> u64 {
-    let mut hasher = SipHasher13::new();
-    for part in [server.as_bytes()].iter().chain(parts) {
-        hasher.write(&(part.len() as u64).to_le_bytes());
-        hasher.write(part);
-    }
-    hasher.finish()
 }

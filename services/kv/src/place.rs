@@ -1,7 +1,4 @@
-//! Who has what: pure.
-//!
-//! Rendezvous hashing ([`rendezvous_weight`]): each server's name, hashed with a namespace's id, gives a number; the highest have
-//! it. When a server is added, only what it takes moves.
+//! Who has what of keys and values: pure. By rendezvous hashing, as all that is kept twice (`core/pipeline/src/rendezvous.rs`).
 
 use std::hash::Hasher as _;
 
@@ -9,28 +6,9 @@ use proxima_model::{KvKey, KvNamespaceId, NodeName};
 use proxima_pipeline::{ServerAbout, rendezvous_weight};
 use siphasher::sip::SipHasher13;
 
-/// Servers that have a namespace's values: what one of them acknowledged, another one has when the first is lost.
-pub(crate) const REPLICAS: usize = 2;
-
-/// The servers that have a namespace: the first one that can be reached is its home. In different PoPs where there are several;
-/// just the one server where it is alone.
+/// The servers that have a namespace: the first one that can be reached is its home.
 pub(crate) fn replicas(servers: &[ServerAbout], namespace: KvNamespaceId) -> Vec<&ServerAbout> {
-    let mut weighed: Vec<_> =
-        servers.iter().map(|server| (weight(&server.name, &[namespace.as_bytes()]), server)).collect();
-    // Names are unique, so that equal numbers are no matter of the configuration's order.
-    weighed.sort_unstable_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.name.cmp(&other.name)));
-    let mut chosen: Vec<&ServerAbout> = Vec::with_capacity(REPLICAS);
-    let elsewhere =
-        |chosen: &[&ServerAbout], server: &ServerAbout| !chosen.iter().any(|it| it.pop == server.pop);
-    for far in [true, false] {
-        for (_, server) in &weighed {
-            let is_new = !chosen.iter().any(|it| it.name == server.name);
-            if chosen.len() < REPLICAS && is_new && (!far || elsewhere(&chosen, server)) {
-                chosen.push(server);
-            }
-        }
-    }
-    chosen
+    proxima_pipeline::replicas(servers, namespace.as_bytes())
 }
 
 /// The server of `me`'s PoP whose cache is asked for a key before its home; none if that is `me`.
@@ -43,7 +21,7 @@ pub(crate) fn near<'a>(
     let pop = &servers.iter().find(|server| server.name == *me)?.pop;
     let parts = [&namespace.as_bytes()[..], key.as_str().as_bytes()];
     let there = servers.iter().filter(|server| server.pop == *pop);
-    let home = there.max_by_key(|server| (weight(&server.name, &parts), &server.name))?;
+    let home = there.max_by_key(|server| (rendezvous_weight(server.name.as_str(), &parts), &server.name))?;
     (home.name != *me).then_some(home)
 }
 
@@ -60,15 +38,12 @@ pub(crate) fn digest(servers: &[ServerAbout]) -> u64 {
     hasher.finish()
 }
 
-fn weight(name: &NodeName, parts: &[&[u8]]) -> u64 {
-    rendezvous_weight(name.as_str(), parts)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use proxima_model::{PopCode, RegionName};
+    use proxima_pipeline::REPLICAS;
 
     use super::*;
 

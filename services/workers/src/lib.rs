@@ -77,6 +77,8 @@ mod key_values;
 mod metrics;
 mod objects;
 mod program;
+mod queued;
+mod queues;
 mod scheduled;
 mod service;
 mod stage;

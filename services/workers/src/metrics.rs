@@ -14,7 +14,7 @@ use prometheus_client::{
 };
 use proxima_pipeline::Fault;
 
-/// What became of a request for a Worker, or of a cron trigger.
+/// What became of a request for a Worker, of a cron trigger, or of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 enum Outcome {
     Answered,
@@ -157,6 +157,8 @@ pub(crate) struct Counted {
     requests: Family<Ran, Counter>,
     scheduled: Family<Ran, Counter>,
     scheduled_seconds: Histogram,
+    queued: Family<Ran, Counter>,
+    queued_seconds: Histogram,
     seconds: Histogram,
     ends: Family<Ending, Counter>,
     subrequests: Family<Subrequest, Counter>,
@@ -164,6 +166,7 @@ pub(crate) struct Counted {
     objects: Family<R2Asked, Counter>,
     durable_objects: Family<Subrequest, Counter>,
     alarms: Family<Alarm, Counter>,
+    queues: Family<Subrequest, Counter>,
     pub(crate) assets: Counter,
     pub(crate) retried: Counter,
     pub(crate) starts: Counter,
@@ -191,6 +194,8 @@ impl Metrics {
             scheduled: Family::default(),
             // From 10 milliseconds to a quarter of an hour.
             scheduled_seconds: Histogram::new(exponential_buckets(0.01, 2.0, 17)),
+            queued: Family::default(),
+            queued_seconds: Histogram::new(exponential_buckets(0.01, 2.0, 17)),
             // From half a millisecond to 16 seconds.
             seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
             ends: Family::default(),
@@ -199,6 +204,7 @@ impl Metrics {
             objects: Family::default(),
             durable_objects: Family::default(),
             alarms: Family::default(),
+            queues: Family::default(),
             assets: Counter::default(),
             retried: Counter::default(),
             starts: Counter::default(),
@@ -213,6 +219,8 @@ impl Metrics {
         registry.register("requests", "Requests for Workers", counted.requests.clone());
         registry.register("scheduled", "Cron triggers that were run", counted.scheduled.clone());
         registry.register("scheduled_seconds", "How long they took", counted.scheduled_seconds.clone());
+        registry.register("queued", "Batches of messages that Workers were given", counted.queued.clone());
+        registry.register("queued_seconds", "How long they took", counted.queued_seconds.clone());
         registry.register(
             "first_byte_seconds",
             "From a request to the head of its Worker's answer",
@@ -225,6 +233,7 @@ impl Metrics {
         let asked = "What Workers here asked of Durable Objects, wherever those are";
         registry.register("durable_objects", asked, counted.durable_objects.clone());
         registry.register("alarms", "Alarms of Durable Objects that were run here", counted.alarms.clone());
+        registry.register("queues", "What Workers asked of queues", counted.queues.clone());
         registry.register("assets", "Answers by static assets", counted.assets.clone());
         registry.register(
             "retried",
@@ -274,6 +283,11 @@ impl Metrics {
         self.scheduled_seconds.observe(took.as_secs_f64());
     }
 
+    pub(crate) fn queued(&self, fault: Option<&Fault>, took: Duration) {
+        self.queued.get_or_create(&Ran { outcome: Outcome::of(fault) }).inc();
+        self.queued_seconds.observe(took.as_secs_f64());
+    }
+
     pub(crate) fn ran(&self, fault: Option<&Fault>, took: Duration) {
         self.requests.get_or_create(&Ran { outcome: Outcome::of(fault) }).inc();
         if fault.is_none() {
@@ -305,5 +319,9 @@ impl Metrics {
     pub(crate) fn alarm(&self, is_done: bool) {
         let outcome = if is_done { Rang::Done } else { Rang::Failed };
         self.alarms.get_or_create(&Alarm { outcome }).inc();
+    }
+
+    pub(crate) fn asked_of_queues(&self, outcome: Fetched) {
+        self.queues.get_or_create(&Subrequest { outcome }).inc();
     }
 }

@@ -26,6 +26,9 @@ const BINDINGS_NAME: &str = "proxima-bindings.js";
 /// What it makes namespaces of keys and values.
 const KV_NAMESPACE: &str = include_str!("kv_namespace.js");
 const KV_NAMESPACE_NAME: &str = "proxima-kv-namespace.js";
+/// What it makes queues.
+const QUEUE: &str = include_str!("queue.js");
+const QUEUE_NAME: &str = "proxima-queue.js";
 /// What it makes buckets.
 const R2_BUCKET: &str = include_str!("r2_bucket.js");
 const R2_BUCKET_NAME: &str = "proxima-r2-bucket.js";
@@ -42,6 +45,10 @@ const ASSETS_ALONE: &str = "export default { fetch: (request, env) => env.ASSETS
 const ASSETS_BINDING: &str = "ASSETS";
 /// The entrypoint of the dispatcher that has a version's assets.
 const ASSETS: &str = "Assets";
+/// From when on messages of which nothing else is said are JSON, and before it structured clones; and what says so whenever.
+const QUEUES_JSON: (&str, &str, &str) = ("2024-03-18", "queues_json_messages", "no_queues_json_messages");
+/// From when on a module of ours can have the dispatcher write such clones; and what says so whenever.
+const CALLS: (&str, &str, &str) = ("2024-04-03", "rpc", "no_rpc");
 /// With this flag modules of ours would not come by the bindings.
 const ENV_HIDDEN: &str = "disallow_importable_env";
 
@@ -121,8 +128,13 @@ pub(crate) fn program(
                 bound.objects.push((name.as_str(), *namespace));
                 continue;
             }
-            // Handed over by nobody yet; no version is made with them.
-            BindingValue::Queue { .. } => continue,
+            BindingValue::Queue { queue, delivery_delay_seconds } => {
+                let content_type = if has(version, QUEUES_JSON) { "json" } else { "v8" };
+                let settings = json!({ "type": content_type, "delay": delivery_delay_seconds });
+                stub(name.as_str(), "Queue", json!({ "account": account, "queue": queue }));
+                bound.queues.insert(name.as_str().to_owned(), settings);
+                continue;
+            }
             BindingValue::Assets => {
                 stub(name.as_str(), ASSETS, json!({ "code": code }));
                 continue;
@@ -135,6 +147,9 @@ pub(crate) fn program(
     let mut flags = version.compatibility_flags.clone();
     if main != version.main.as_str() {
         flags.retain(|flag| flag.as_str() != ENV_HIDDEN);
+    }
+    if !bound.queues.is_empty() && !has(version, CALLS) && !is_said(version, CALLS.2) {
+        flags.push(CALLS.1.parse().expect("it is a flag's name"));
     }
     Ok(json!({
         "mainModule": main,
@@ -154,11 +169,25 @@ struct Bound<'v> {
     namespaces: Vec<&'v str>,
     buckets: Vec<&'v str>,
     objects: Vec<(&'v str, DurableNamespaceId)>,
+    /// What is said of each.
+    queues: Map<String, Value>,
+}
+
+/// Whether a version is run with what has come on a day, or by a flag, and can be declined by another flag.
+fn has(version: &WorkerVersion, (since, with, without): (&str, &str, &str)) -> bool {
+    is_said(version, with) || (version.compatibility_date.as_str() >= since && !is_said(version, without))
+}
+
+fn is_said(version: &WorkerVersion, flag: &str) -> bool {
+    version.compatibility_flags.iter().any(|said| said.as_str() == flag)
 }
 
 impl Bound<'_> {
     fn is_empty(&self) -> bool {
-        self.namespaces.is_empty() && self.buckets.is_empty() && self.objects.is_empty()
+        self.namespaces.is_empty()
+            && self.buckets.is_empty()
+            && self.objects.is_empty()
+            && self.queues.is_empty()
     }
 
     /// The statements that make namespaces of Durable Objects what Workers expect.
@@ -185,12 +214,16 @@ fn begin<'v>(
         let (namespaces, buckets) = (json!(bound.namespaces).to_string(), json!(bound.buckets).to_string());
         // A binding may be called as either word: no name is replaced in another's list.
         let (before, after) = BINDINGS.split_once("BUCKETS)").expect("it is ours");
-        let mut text = before.replace("NAMESPACES)", &format!("{namespaces})")) + &buckets + ")" + after;
+        let (between, after) = after.split_once("QUEUES)").expect("it is ours");
+        let before = before.replace("NAMESPACES)", &format!("{namespaces})"));
+        let settings = Value::from(bound.queues.clone());
+        let mut text = format!("{before}{buckets}){between}{settings}){after}");
         if !bound.objects.is_empty() {
             text += &bound.objects();
             add(DURABLE_OBJECTS_NAME, DURABLE_OBJECTS.to_owned());
             add(VALUES_NAME, VALUES.to_owned());
         }
+        add(QUEUE_NAME, QUEUE.to_owned());
         add(BINDINGS_NAME, text);
         add(KV_NAMESPACE_NAME, KV_NAMESPACE.to_owned());
         add(R2_BUCKET_NAME, R2_BUCKET.to_owned());
@@ -242,7 +275,7 @@ fn import(name: &BindingName, module: &ModuleName, into: &mut String) {
 #[cfg(test)]
 mod tests {
     use proxima_model::{
-        AccountId, CompatibilityDate, ContentHash, DurableNamespaceId, KvNamespaceId, Timestamp,
+        AccountId, CompatibilityDate, ContentHash, DurableNamespaceId, KvNamespaceId, QueueName, Timestamp,
         WorkerAnnotations, WorkerBinding, WorkerModule, WorkerName, WorkerVersionId,
     };
 
@@ -392,5 +425,27 @@ mod tests {
             assert!(text(begins).contains("import \"proxima-bindings.js\";"), "{made}");
             assert!(text(begins).contains("\"a\\\"b.js\""), "{made}");
         }
+    }
+
+    #[test]
+    fn messages_are_what_the_day_of_a_worker_says_and_old_ones_can_have_them_written() {
+        let made = |date: &str, flags: &[&str]| {
+            let mut version = version(WorkerSyntax::Modules, &[("main.js", ModuleKind::EsModule)]);
+            version.compatibility_date = date.parse().unwrap();
+            version.compatibility_flags = flags.iter().map(|flag| flag.parse().unwrap()).collect();
+            let queue = QueueName::parse("jobs").unwrap();
+            bind(&mut version, "JOBS", BindingValue::Queue { queue, delivery_delay_seconds: Some(5) });
+            let made = program(&version, &BTreeMap::new(), &[], |_| Some(Vec::new())).unwrap();
+            assert_eq!(made["stubs"]["JOBS"]["props"]["queue"], "jobs");
+            let bindings = made["modules"][BINDINGS_NAME]["js"].as_str().unwrap();
+            let of = |kind: &str| format!("Object.entries({{\"JOBS\":{{\"delay\":5,\"type\":\"{kind}\"}}}})");
+            let kind = ["json", "v8"].into_iter().find(|kind| bindings.contains(&of(kind)));
+            (kind.unwrap_or_else(|| panic!("{bindings}")), made["compatibilityFlags"].clone())
+        };
+        assert_eq!(made("2024-04-03", &[]), ("json", json!([])));
+        assert_eq!(made("2024-04-03", &["no_queues_json_messages"]).0, "v8");
+        assert_eq!(made("2024-03-17", &[]), ("v8", json!(["rpc"])));
+        assert_eq!(made("2021-11-02", &["queues_json_messages", "rpc"]).0, "json");
+        assert_eq!(made("2021-11-02", &["no_rpc"]).1, json!(["no_rpc"]));
     }
 }

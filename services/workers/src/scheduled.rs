@@ -1,18 +1,18 @@
-//! Workers that run without being asked: cron triggers.
+//! Workers that run without being asked: cron triggers; and messages of queues (`queued.rs`).
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Uri};
 use proxima_model::{AccountId, WorkerName};
-use proxima_pipeline::{Body, CronTrigger, Fault, Invoke};
+use proxima_pipeline::{Body, CronTrigger, Fault, Invoke, NotConsumed, QueueBatch, QueueOutcome};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::{engine::Head, facts::Facts, stage::Shared, tails::lost};
+use crate::{engine::Head, facts::Facts, queued, stage::Shared, tails::lost};
 
 /// How long one may take: what v4 allows.
-const WITHIN: Duration = Duration::from_secs(15 * 60);
+pub(crate) const WITHIN: Duration = Duration::from_secs(15 * 60);
 /// Octets of what the dispatcher says when it has ended: nothing.
 const SAID_OCTETS_MAX: usize = 1_024;
 
@@ -32,6 +32,15 @@ impl Invoke for Scheduled {
             self.0.metrics.scheduled(ran.as_ref().err(), begun.elapsed());
             ran
         })
+    }
+
+    fn queue<'a>(
+        &'a self,
+        account: AccountId,
+        worker: &'a WorkerName,
+        batch: QueueBatch<'a>,
+    ) -> BoxFuture<'a, Result<QueueOutcome, NotConsumed>> {
+        Box::pin(queued::run(&self.0, account, worker, batch))
     }
 }
 

@@ -20,7 +20,8 @@ use proxima_chassis::{Health, NodeContext, Places, PrepareError, Prepared, Servi
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::{Kind, Node};
 use proxima_pipeline::{
-    AnswersServers, BodyError, DurableObjects, Fetch, Invoke, KeyValue, Objects, Servers, Tails,
+    AnswersServers, BodyError, DurableObjects, Fetch, Invoke, KeyValue, Objects, Queues, Servers,
+    Tails,
 };
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,7 @@ use crate::{
     key_values::KeyValues,
     metrics::Metrics,
     objects::BucketObjects,
+    queues::QueueMessages,
     scheduled::Scheduled,
     stage::Shared,
     tails::{Answers, Events, Looks, Network},
@@ -59,6 +61,7 @@ pub struct WorkersService {
     fetch: OnceLock<Arc<dyn Fetch>>,
     key_values: OnceLock<Arc<dyn KeyValue>>,
     objects: OnceLock<Arc<dyn Objects>>,
+    queues: OnceLock<Arc<dyn Queues>>,
     /// Where the network's servers are: nobody fetches from them.
     servers: Arc<ArcSwap<Vec<IpAddr>>>,
     tails: Arc<Network>,
@@ -95,6 +98,7 @@ impl WorkersService {
             fetch: OnceLock::new(),
             key_values: OnceLock::new(),
             objects: OnceLock::new(),
+            queues: OnceLock::new(),
             servers: Arc::default(),
             tails,
             durable,
@@ -165,6 +169,11 @@ impl WorkersService {
     /// By whom Workers read and write objects. Given once, before the service runs: without, what they ask for fails.
     pub fn objects_by(&self, objects: Arc<dyn Objects>) {
         self.objects.set(objects).ok();
+    }
+
+    /// By whom Workers send to queues. Given once, before the service runs: without, what they send fails.
+    pub fn queues_by(&self, queues: Arc<dyn Queues>) {
+        self.queues.set(queues).ok();
     }
 }
 
@@ -277,6 +286,7 @@ impl WorkersService {
             Arc::new(KeyValues::new(node, self.key_values.get().cloned(), self.shared.metrics.clone()));
         let objects =
             Arc::new(BucketObjects::new(node, self.objects.get().cloned(), self.shared.metrics.clone()));
+        let queues = Arc::new(QueueMessages::new(self.queues.get().cloned(), self.shared.metrics.clone()));
         let assets = Arc::new(Binding(Arc::clone(&self.shared)));
         serve(asked.assets, stopped.clone(), move |request| Arc::clone(&assets).answer(request));
         let programs = Arc::clone(&code);
@@ -286,6 +296,7 @@ impl WorkersService {
         serve(asked.egress, stopped.clone(), move |request| Arc::clone(&egress).answer(request));
         serve(asked.key_values, stopped.clone(), move |request| Arc::clone(&key_values).answer(request));
         serve(asked.objects, stopped.clone(), move |request| Arc::clone(&objects).answer(request));
+        serve(asked.queues, stopped.clone(), move |request| Arc::clone(&queues).answer(request));
         let events = Arc::new(Events::new(Arc::clone(&self.shared.looks), Arc::clone(&node.clock)));
         serve(asked.tails, stopped.clone(), move |request| Arc::clone(&events).answer(request));
         programs

@@ -3,7 +3,7 @@
 
 import { env } from "cloudflare:workers";
 
-const handlers = { fetch: [], scheduled: [] };
+const handlers = { fetch: [], queue: [], scheduled: [] };
 
 globalThis.addEventListener = (type, handler) => {
   handlers[type]?.push(handler);
@@ -35,6 +35,19 @@ export default {
       if (answer !== undefined) return answer;
     }
     throw new TypeError("no handler of fetch called respondWith()");
+  },
+
+  async queue(batch, _env, ctx) {
+    if (handlers.queue.length === 0) throw new TypeError("there is no handler of queue");
+    const event = {
+      type: "queue",
+      queue: batch.queue,
+      messages: batch.messages,
+      ackAll: () => batch.ackAll(),
+      retryAll: (options) => batch.retryAll(options),
+      waitUntil: (promise) => ctx.waitUntil(promise),
+    };
+    for (const handler of handlers.queue) await tell(handler, event);
   },
 
   async scheduled({ cron, scheduledTime }, _env, ctx) {

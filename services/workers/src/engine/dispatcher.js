@@ -16,6 +16,9 @@ const failedLoads = new Map();
 // The loads that ended well.
 const loaded = new Set();
 
+// What was written of messages, for who has it written, by a name of its own.
+const serialized = new Map();
+
 // The only way out of a Worker: it says on whose behalf.
 export class Egress extends WorkerEntrypoint {
   fetch(request) {
@@ -57,6 +60,36 @@ export class R2 extends WorkerEntrypoint {
 export class Durable extends WorkerEntrypoint {
   fetch(request) {
     return this.env.DURABLE.fetch(request, { cf: { proxima: this.ctx.props } });
+  }
+}
+
+// What is sent to a queue. Which one, no Worker says.
+export class Queue extends WorkerEntrypoint {
+  fetch(request) {
+    return this.env.QUEUE.fetch(request, { cf: { proxima: this.ctx.props } });
+  }
+
+  // Structured clones of these, as the engine writes them for its own queues, in Base64.
+  async serialize(bodies) {
+    const name = crypto.randomUUID();
+    const messages = bodies.map((body) => ({ body, contentType: "v8" }));
+    try {
+      await this.env.SERIALIZER.sendBatch([{ body: name, contentType: "text" }, ...messages]);
+      return serialized.get(name);
+    } finally {
+      serialized.delete(name);
+    }
+  }
+}
+
+// Where the engine believes that its queue is: keeps what it is sent for who has sent it. Nobody else gets here.
+export class Serializer extends WorkerEntrypoint {
+  async fetch(request) {
+    const { messages } = await request.json();
+    const [name, ...bodies] = messages.map(({ body }) => body);
+    serialized.set(atob(name), bodies);
+    const metrics = { backlogCount: 0, backlogBytes: 0, oldestMessageTimestamp: 0 };
+    return Response.json({ metadata: { metrics } });
   }
 }
 
@@ -132,12 +165,28 @@ async function scheduled(code, { cron, at }) {
   return new Response();
 }
 
+// What of a Worker is for messages of a queue, run to its end: what it says of them.
+async function queued(code, queue, request) {
+  const { messages } = await request.json();
+  return Response.json(await code.getEntrypoint().queue(queue, messages.map(messageOf)));
+}
+
+function messageOf({ id, timestamp, attempts, type, body }) {
+  const octets = Uint8Array.fromBase64(body);
+  const message = { id, timestamp: new Date(timestamp), attempts };
+  if (type === "v8") return { ...message, serializedBody: octets };
+  if (type === "bytes") return { ...message, body: octets.buffer };
+  const text = new TextDecoder().decode(octets);
+  return { ...message, body: type === "json" ? JSON.parse(text) : text };
+}
+
 export default {
   async fetch(request, env, ctx) {
     const { proxima, ...cf } = request.cf;
     const { load, code } = start(proxima.code, env, ctx);
     try {
       if (proxima.scheduled) return await scheduled(code, proxima.scheduled);
+      if (proxima.queue) return await queued(code, proxima.queue, request);
       return await code.getEntrypoint().fetch(request, { cf });
     } catch (error) {
       if (!forgetUnlessLoaded(load)) return fault(env, "load", error);

@@ -47,7 +47,7 @@ use self::{
     process::{AtWork, Verdict},
     settings::{
         ASSETS_SOCKET, CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, DURABLE_SOCKET, EGRESS_SOCKET,
-        HOST_SOURCES, KV_SOCKET, R2_SOCKET, Runs, SETTINGS, TAIL_SOCKET, process_settings,
+        HOST_SOURCES, KV_SOCKET, QUEUE_SOCKET, R2_SOCKET, Runs, SETTINGS, TAIL_SOCKET, process_settings,
     },
     shard::{Common, Place, Shard, Unavailable},
     spawner::Spawner,
@@ -114,6 +114,7 @@ pub(crate) struct Asked {
     pub(crate) egress: UnixListener,
     pub(crate) key_values: UnixListener,
     pub(crate) objects: UnixListener,
+    pub(crate) queues: UnixListener,
     pub(crate) tails: UnixListener,
 }
 
@@ -142,6 +143,7 @@ impl Engine {
             egress: folder.answering(EGRESS_SOCKET).map_err(failed)?,
             key_values: folder.answering(KV_SOCKET).map_err(failed)?,
             objects: folder.answering(R2_SOCKET).map_err(failed)?,
+            queues: folder.answering(QUEUE_SOCKET).map_err(failed)?,
             tails: folder.answering(TAIL_SOCKET).map_err(failed)?,
         };
         let spawner = Spawner::start().map_err(failed)?;

@@ -10,6 +10,8 @@ pub(crate) const DURABLE_SOCKET: &str = "durable.sock";
 pub(crate) const EGRESS_SOCKET: &str = "egress.sock";
 /// Where keys and values are asked for.
 pub(crate) const KV_SOCKET: &str = "kv.sock";
+/// Where messages are sent.
+pub(crate) const QUEUE_SOCKET: &str = "queue.sock";
 /// Where objects are asked for.
 pub(crate) const R2_SOCKET: &str = "r2.sock";
 /// Where it is said what Workers did.
@@ -115,6 +117,7 @@ const config :Workerd.Config = (
       address = "unix:{EGRESS_SOCKET}",
       http = (style = proxy, cfBlobHeader = "{facts}"))),
     (name = "kv", external = (address = "unix:{KV_SOCKET}", http = (cfBlobHeader = "{facts}"))),
+    (name = "queue", external = (address = "unix:{QUEUE_SOCKET}", http = (cfBlobHeader = "{facts}"))),
     (name = "r2", external = (address = "unix:{R2_SOCKET}", http = (cfBlobHeader = "{facts}"))),
     (name = "tail", external = (address = "unix:{TAIL_SOCKET}", http = (cfBlobHeader = "{facts}"))),
     # The engine has one of this name that leads everywhere, and wants the machine's certificates for it, unless it is told.
@@ -129,7 +132,7 @@ const dispatcher :Workerd.Worker = (
   modules = [{modules}
     (name = "{DISPATCHER}", esModule = embed "{DISPATCHER}")],
   compatibilityDate = "2026-11-01",
-  # Its stubs of Workers have `scheduled`.
+  # Its stubs of Workers have `scheduled` and `queue`.
   compatibilityFlags = ["experimental", "service_binding_extra_handlers"],
   bindings = [
     (name = "LOADER", workerLoader = ()),
@@ -139,6 +142,9 @@ const dispatcher :Workerd.Worker = (
     (name = "DURABLE", service = "durable"),
     (name = "EGRESS", service = "egress"),
     (name = "KV", service = "kv"),
+    (name = "QUEUE", service = "queue"),
+    # A queue of the engine's own, for what only it can write: structured clones.
+    (name = "SERIALIZER", queue = (name = "dispatcher", entrypoint = "Serializer")),
     (name = "R2", service = "r2"),
     (name = "TAIL", service = "tail"),
     (name = "SECRET", text = "{secret}"),
