@@ -49,6 +49,7 @@ pub mod lists;
 pub mod model_nouns;
 pub mod origin_http1;
 pub mod origin_http2;
+pub mod queues_wire;
 pub mod resolver_homes;
 pub mod resolver_messages;
 pub mod resolver_upstream;
@@ -97,6 +98,7 @@ macro_rules! each_target {
             model_nouns,
             origin_http1,
             origin_http2,
+            queues_wire,
             resolver_homes,
             resolver_messages,
             resolver_upstream,

@@ -19,14 +19,15 @@ use proxima_edge::{
 use proxima_kv::{KvConfig, KvService};
 use proxima_ledger::CompiledZones;
 use proxima_pipeline::{Pipeline, Site};
+use proxima_queues::{QueuesConfig, QueuesService};
 use proxima_r2::{R2Config, R2Service};
 use proxima_tiers::{TiersConfig, TiersService};
 use proxima_tls::Certificates;
 use proxima_workers::{Launcher, WorkersConfig, WorkersService};
 
 /// The services' names: the tables that `node.toml` may have beside the node's own.
-pub(crate) const NAMES: [&str; 9] =
-    ["anycast", "dns", "edge", "workers", "kv", "cache", "tiers", "r2", "control"];
+pub(crate) const NAMES: [&str; 10] =
+    ["anycast", "dns", "edge", "workers", "kv", "queues", "cache", "tiers", "r2", "control"];
 
 /// Compiled zones that one node keeps ready; of others the next request waits for the replica.
 const SITES_MAX: u64 = 10_000;
@@ -48,6 +49,10 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     workers.tails_over(tiers.servers());
     tiers.answer_service_with(proxima_workers::DURABLE_SERVICE, workers.durable_answers());
     workers.durable_objects_over(tiers.servers());
+    let queues = QueuesService::new(node, tiers.servers())?;
+    tiers.answer_service_with(proxima_queues::SERVICE, queues.answers());
+    queues.invoke_by(workers.invoker());
+    workers.queues_by(queues.port());
     cache.stage().tell_invalidations(tiers.clone());
     let certificates = Arc::new(Certificates::new(node.replica.clone(), Arc::clone(&node.clock)));
     let dns = DnsService::new(node)?;
@@ -74,7 +79,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     tiers.answer_service_with(proxima_r2::SERVICE, r2.answers());
     control.objects_by(r2.objects());
     workers.objects_by(r2.objects());
-    Ok(vec![AnycastService::new(node)?, dns, edge, workers, kv, cache, tiers, r2, control])
+    Ok(vec![AnycastService::new(node)?, dns, edge, workers, kv, queues, cache, tiers, r2, control])
 }
 
 /// Other services than the edge that have a stage on the way of a request.
@@ -181,6 +186,7 @@ pub(crate) fn check(config: &NodeConfig) -> anyhow::Result<()> {
     TiersConfig::of(config)?;
     WorkersConfig::of(config)?;
     KvConfig::of(config)?;
+    QueuesConfig::of(config)?;
     R2Config::of(config)?;
     proxima_control::ControlConfig::of(config)?;
     Ok(())

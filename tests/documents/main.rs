@@ -17,6 +17,7 @@ use proxima_dns::{
 use proxima_edge::{EdgeConfig, LimitsConfig, RequestLogConfig, TimeoutsConfig};
 use proxima_kv::KvConfig;
 use proxima_ledger::LedgerConfig;
+use proxima_queues::QueuesConfig;
 use proxima_r2::R2Config;
 use proxima_tiers::{TiersConfig, config::Server as TierServer};
 use proxima_workers::WorkersConfig;
@@ -48,6 +49,7 @@ fn tables() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("tiers.servers", fields::<TierServer>()),
         ("workers", fields::<WorkersConfig>()),
         ("kv", fields::<KvConfig>()),
+        ("queues", fields::<QueuesConfig>()),
         ("r2", fields::<R2Config>()),
         ("control", fields::<ControlConfig>()),
         ("control.acme", fields::<AcmeConfig>()),

@@ -1,0 +1,81 @@
+//! `[queues]` of `node.toml`.
+
+use proxima_chassis::{ConfigError, NodeConfig};
+use serde::Deserialize;
+
+use crate::SERVICE;
+
+/// Less could not take much more than what is under way.
+const STORE_BYTES_MIN: u64 = 64 << 20;
+/// What an address space has room for beside everything else.
+const STORE_BYTES_MAX: u64 = 16 << 40;
+/// What a store's size is a multiple of: the size of a page, wherever Linux runs.
+const STORE_STEP: u64 = 64 << 10;
+/// Less would not take one batch.
+const BACKLOG_BYTES_MIN: u64 = 1 << 20;
+
+/// `[queues]`. [`Default`] is what a node has that says nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueuesConfig {
+    /// What the messages of those queues that this server has may take on the disk, in octets.
+    pub store_bytes_max: u64,
+    /// What may wait in one queue, in octets of messages.
+    pub backlog_bytes_max: u64,
+}
+
+impl Default for QueuesConfig {
+    fn default() -> Self {
+        // The file grows as it is filled. One queue does not fill it.
+        Self { store_bytes_max: 16 << 30, backlog_bytes_max: 4 << 30 }
+    }
+}
+
+impl QueuesConfig {
+    /// Reads and checks the table.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of(node: &NodeConfig) -> Result<Self, ConfigError> {
+        let config: Self = node.service(SERVICE)?;
+        let refuse = |problem: String| Err(ConfigError::Section { section: SERVICE.to_owned(), problem });
+        if !(STORE_BYTES_MIN..=STORE_BYTES_MAX).contains(&config.store_bytes_max) {
+            return refuse(format!("store_bytes_max: give {STORE_BYTES_MIN} to {STORE_BYTES_MAX}"));
+        }
+        if !config.store_bytes_max.is_multiple_of(STORE_STEP) {
+            return refuse(format!("store_bytes_max: give a multiple of {STORE_STEP}"));
+        }
+        if config.backlog_bytes_max < BACKLOG_BYTES_MIN {
+            return refuse(format!("backlog_bytes_max: give {BACKLOG_BYTES_MIN} or more"));
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<QueuesConfig, String> {
+        let node = "[node]\nname = \"a\"\npop = \"FRA\"\nregion = \"europe\"\ndata_dir = \"d\"\nkey_file = \"k\"\n\
+                    [network]\n[queues]\n";
+        let config = NodeConfig::parse(&format!("{node}{text}")).map_err(|error| error.to_string())?;
+        QueuesConfig::of(&config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_could_not_work_is_told() {
+        assert_eq!(read(""), Ok(QueuesConfig::default()));
+        for (text, told) in [
+            ("store_bytes_max = 67108863", "store_bytes_max: give 67108864 to"),
+            ("store_bytes_max = 17592186109952", "store_bytes_max: give 67108864 to"),
+            ("store_bytes_max = 67108865", "store_bytes_max: give a multiple"),
+            ("backlog_bytes_max = 1048575", "backlog_bytes_max: give 1048576"),
+            ("backlog_mib = 1", "unknown field `backlog_mib`"),
+        ] {
+            let error = read(text).expect_err(told);
+            assert!(error.contains(told), "{error}");
+        }
+        assert!(read("store_bytes_max = 67108864\nbacklog_bytes_max = 1048576").is_ok());
+    }
+}

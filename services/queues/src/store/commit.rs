@@ -1,0 +1,239 @@
+//! Writing: what has come in one moment is written by one transaction, and is on the disk when it returns.
+
+use std::collections::HashSet;
+
+use heed::RwTxn;
+use proxima_model::{NodeName, QueueId, Timestamp};
+use proxima_pipeline::{QueueBacklog, QueueCounts};
+
+use super::{EIGHTHS_FOR_MESSAGES, Store, StoreError, outbox::Told};
+use crate::{
+    message::{Lease, Message, MessageId, State},
+    wire::{Numbered, Operation, StoreId},
+};
+
+/// What is to be written, whole or not at all. Where another server has the queue too, it is to be told.
+#[derive(Clone, Debug)]
+pub(crate) enum Job {
+    /// Messages of clients.
+    Put(Put),
+    /// What became of messages.
+    Settle { queue: QueueId, settles: Vec<Settle>, other: Option<NodeName> },
+    /// Messages that are due are taken until a time.
+    Lease { queue: QueueId, count: usize, until_ms: i64, except: HashSet<MessageId>, other: Option<NodeName> },
+    /// So many messages go that were sent before.
+    Purge { queue: QueueId, before: MessageId, count: usize, other: Option<NodeName> },
+    /// So many messages are told anew to another server that has the queue too, from one on; it has been told all then, if there are
+    /// fewer.
+    TellAnew { queue: QueueId, other: NodeName, after: Option<MessageId>, count: usize },
+    /// What another server has done.
+    Take { from: NodeName, store: StoreId, operations: Vec<Numbered> },
+    /// What another server was told, up to a number, it has done.
+    Confirmed { server: NodeName, up_to: u64 },
+}
+
+/// See [`Job::Put`].
+#[derive(Clone, Debug)]
+pub(crate) struct Put {
+    pub(crate) queue: QueueId,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) other: Option<NodeName>,
+    /// Octets that the queue may have.
+    pub(crate) octets_max: u64,
+}
+
+/// What is to become of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Settle {
+    pub(crate) lease: Lease,
+    pub(crate) change: Change,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Delete,
+    Again(State),
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// What waits in the queue then, of [`Job::Put`] and [`Job::Lease`].
+    pub(crate) backlog: QueueBacklog,
+    /// The last number under which the other server is told of it, if it is.
+    pub(crate) number: Option<u64>,
+    /// Of [`Job::Settle`].
+    pub(crate) counts: QueueCounts,
+    /// Of [`Job::TellAnew`]: the last message.
+    pub(crate) last: Option<MessageId>,
+    /// Of [`Job::Lease`].
+    pub(crate) leased: Vec<Message>,
+    /// Messages that are written, or gone, by this.
+    pub(crate) messages: usize,
+    /// Of [`Job::Take`]: whether messages were left out, for want of room.
+    pub(crate) lacked_room: bool,
+    /// Of [`Job::Take`]: the queues that have changed.
+    pub(crate) queues: HashSet<QueueId>,
+}
+
+impl Store {
+    /// Writes these, in one transaction; where one of them does not fit, each by its own.
+    pub(crate) fn commit(&self, jobs: &[Job], now: Timestamp) -> Vec<Result<Done, StoreError>> {
+        if jobs.len() > 1
+            && let Ok(done) = self.try_commit(jobs, now)
+        {
+            return done.into_iter().map(Ok).collect();
+        }
+        let alone = |job| {
+            let mut done = self.try_commit(std::slice::from_ref(job), now)?;
+            Ok(done.pop().expect("one job, one outcome"))
+        };
+        jobs.iter().map(alone).collect()
+    }
+
+    fn try_commit(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Done>, StoreError> {
+        let mut txn = self.env.write_txn()?;
+        let done = jobs.iter().map(|job| self.perform(&mut txn, job, now)).collect::<Result<_, _>>()?;
+        txn.commit()?;
+        Ok(done)
+    }
+
+    fn perform(&self, txn: &mut RwTxn<'_>, job: &Job, now: Timestamp) -> Result<Done, StoreError> {
+        match job {
+            Job::Put(put) => self.put_all(txn, put),
+            Job::Settle { queue, settles, other } => self.settle(txn, *queue, settles, other.as_ref()),
+            Job::Lease { queue, count, until_ms, except, other } => {
+                let mut done = Done::default();
+                for mut message in self.ready_in(txn, *queue, now, *count, except)? {
+                    let attempts = message.state.attempts.saturating_add(1);
+                    message.state = State { due_ms: *until_ms, attempts };
+                    self.change(txn, *queue, message.id, message.state)?;
+                    done.number = self.tell(txn, other.as_ref(), Told::Change(*queue, message.id))?;
+                    done.leased.push(message);
+                }
+                done.backlog = self.backlog_in(txn, *queue)?;
+                Ok(done)
+            }
+            Job::Purge { queue, before, count, other } => {
+                let mut done = Done::default();
+                for id in self.before(txn, *queue, Some(*before), *count)? {
+                    self.remove(txn, *queue, id)?;
+                    done.messages += 1;
+                    done.number = self.tell(txn, other.as_ref(), Told::Delete(*queue, id))?;
+                }
+                Ok(done)
+            }
+            Job::TellAnew { queue, other, after, count } => {
+                let ids = self.behind(txn, *queue, *after, *count)?;
+                for id in &ids {
+                    self.tell(txn, Some(other), Told::Put(*queue, *id))?;
+                }
+                if ids.len() < *count {
+                    self.note_told(txn, *queue, other)?;
+                }
+                Ok(Done { messages: ids.len(), last: ids.last().copied(), ..Done::default() })
+            }
+            Job::Take { from, store, operations } => self.take(txn, (from, *store), operations),
+            Job::Confirmed { server, up_to } => {
+                self.forget_told(txn, server, *up_to)?;
+                Ok(Done::default())
+            }
+        }
+    }
+
+    fn put_all(&self, txn: &mut RwTxn<'_>, put: &Put) -> Result<Done, StoreError> {
+        let Put { queue, messages, other, octets_max } = put;
+        let octets: u64 = messages.iter().map(|message| message.body.len() as u64).sum();
+        self.check_room(txn, octets)?;
+        if self.totals_in(txn, *queue)?.octets.saturating_add(octets) > *octets_max {
+            let problem = format!("the queue has {octets_max} octets that wait already, as many as may be");
+            return Err(StoreError::Full(problem));
+        }
+        let mut done = Done { messages: messages.len(), ..Done::default() };
+        for message in messages {
+            self.put(txn, *queue, message, other.as_ref())?;
+            done.number = self.tell(txn, other.as_ref(), Told::Put(*queue, message.id))?;
+        }
+        done.backlog = self.backlog_in(txn, *queue)?;
+        Ok(done)
+    }
+
+    /// What is of a lease that has run out, since somebody else got the message meanwhile, is not done.
+    fn settle(
+        &self,
+        txn: &mut RwTxn<'_>,
+        queue: QueueId,
+        settles: &[Settle],
+        other: Option<&NodeName>,
+    ) -> Result<Done, StoreError> {
+        let mut done = Done::default();
+        for Settle { lease, change } in settles {
+            let row = self.row(txn, queue, lease.id)?;
+            if row.is_none_or(|row| row.state.attempts > lease.attempts) {
+                done.counts.stale += 1;
+                continue;
+            }
+            let told = match change {
+                Change::Delete => {
+                    self.remove(txn, queue, lease.id)?;
+                    done.counts.acked += 1;
+                    Told::Delete(queue, lease.id)
+                }
+                Change::Again(state) => {
+                    self.change(txn, queue, lease.id, *state)?;
+                    done.counts.retried += 1;
+                    Told::Change(queue, lease.id)
+                }
+            };
+            done.number = self.tell(txn, other, told)?;
+        }
+        Ok(done)
+    }
+
+    fn take(
+        &self,
+        txn: &mut RwTxn<'_>,
+        (from, store): (&NodeName, StoreId),
+        operations: &[Numbered],
+    ) -> Result<Done, StoreError> {
+        let (mut taken, mut done) = (self.taken_in(txn, from, store)?, Done::default());
+        for Numbered { number, operation } in operations {
+            // It has come before.
+            if *number <= taken {
+                continue;
+            }
+            taken = *number;
+            match operation {
+                Operation::Put(queue, message) => {
+                    if self.check_room(txn, message.body.len() as u64).is_err() {
+                        done.lacked_room = true;
+                        continue;
+                    }
+                    self.put(txn, QueueId::from_bytes(*queue), message, Some(from))?;
+                    done.queues.insert(QueueId::from_bytes(*queue));
+                }
+                Operation::Change(queue, id, state) => {
+                    self.change(txn, QueueId::from_bytes(*queue), *id, *state)?;
+                }
+                Operation::Delete(queue, id) => {
+                    self.remove(txn, QueueId::from_bytes(*queue), *id)?;
+                }
+            }
+            done.messages += 1;
+        }
+        self.note_taken(txn, from, store, taken)?;
+        Ok(done)
+    }
+
+    /// Whether messages of so many octets may be kept beside what there is.
+    fn check_room(&self, txn: &RwTxn<'_>, octets: u64) -> Result<(), StoreError> {
+        let max = self.octets_max / 8 * EIGHTHS_FOR_MESSAGES;
+        let used = self.used(txn)?;
+        if used.saturating_add(usize::try_from(octets).unwrap_or(usize::MAX)) <= max {
+            return Ok(());
+        }
+        Err(StoreError::Full(format!(
+            "{used} of {max} octets are used; [queues] store_bytes_max says how many may be"
+        )))
+    }
+}

@@ -1,0 +1,199 @@
+//! What another server is still to do after this one: in the order in which it was done here, each under a number of its own.
+//!
+//! What lies there names messages, and has none: one that is gone when it is told is passed over, since its deletion follows. A
+//! number is taken once: who is told goes by the last that it has taken, of this store.
+
+use std::ops::Bound::{Excluded, Included};
+
+use heed::{RoTxn, RwTxn};
+use proxima_model::{NodeName, QueueId};
+
+use super::{Store, StoreError, damaged};
+use crate::{
+    message::MessageId,
+    wire::{Numbered, OPERATIONS_MAX, OPERATIONS_OCTETS_MAX, Operation, StoreId},
+};
+
+/// Ends a server's name in a key. No name has it.
+const END: u8 = 0;
+
+/// What is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Put(QueueId, MessageId),
+    Change(QueueId, MessageId),
+    Delete(QueueId, MessageId),
+}
+
+impl Told {
+    fn write(self) -> Vec<u8> {
+        let (kind, queue, id) = match self {
+            Self::Put(queue, id) => (0, queue, id),
+            Self::Change(queue, id) => (1, queue, id),
+            Self::Delete(queue, id) => (2, queue, id),
+        };
+        [&[kind][..], queue.as_bytes(), id.octets()].concat()
+    }
+
+    fn read(octets: &[u8]) -> Option<Self> {
+        let (kind, rest) = octets.split_first()?;
+        let (queue, id) = rest.split_first_chunk()?;
+        let (queue, id) = (QueueId::from_bytes(*queue), MessageId::from_octets(id.try_into().ok()?));
+        match kind {
+            0 => Some(Self::Put(queue, id)),
+            1 => Some(Self::Change(queue, id)),
+            2 => Some(Self::Delete(queue, id)),
+            _ => None,
+        }
+    }
+}
+
+impl Store {
+    /// What a server is to be told behind a number, and the number up to which it is told with that; none if there is nothing.
+    pub(crate) fn to_tell(
+        &self,
+        server: &NodeName,
+        after: u64,
+    ) -> Result<Option<(Vec<Numbered>, u64)>, StoreError> {
+        let txn = self.env.read_txn()?;
+        let (mut operations, mut octets, mut up_to) = (Vec::new(), 0, None);
+        let [begin, end] = [after, u64::MAX].map(|number| key(server, number));
+        let bounds = (Excluded(&begin[..]), Included(&end[..]));
+        for entry in self.outbox.range(&txn, &bounds)?.take(OPERATIONS_MAX) {
+            let (key, told) = entry?;
+            let number = number(key)?;
+            let operation = match Told::read(told).ok_or_else(|| damaged("what is to be told"))? {
+                Told::Put(queue, id) => {
+                    let message = self.message(&txn, queue, id)?;
+                    message.map(|message| Operation::Put(*queue.as_bytes(), message))
+                }
+                Told::Change(queue, id) => {
+                    let row = self.row(&txn, queue, id)?;
+                    row.map(|row| Operation::Change(*queue.as_bytes(), id, row.state))
+                }
+                Told::Delete(queue, id) => Some(Operation::Delete(*queue.as_bytes(), id)),
+            };
+            if let Some(Operation::Put(_, message)) = &operation {
+                octets += message.body.len();
+                if octets > OPERATIONS_OCTETS_MAX && !operations.is_empty() {
+                    break;
+                }
+            }
+            up_to = Some(number);
+            operations.extend(operation.map(|operation| Numbered { number, operation }));
+        }
+        Ok(up_to.map(|up_to| (operations, up_to)))
+    }
+
+    /// The last number that there is for a server, and how many wait.
+    pub(crate) fn untold(&self, server: &NodeName) -> Result<(u64, u64), StoreError> {
+        let txn = self.env.read_txn()?;
+        let entries = self.outbox.prefix_iter(&txn, &prefix(server))?;
+        let first = entries.move_between_keys().next().transpose()?;
+        let Some((key, _)) = first else { return Ok((0, 0)) };
+        let (first, last) = (number(key)?, self.next(&txn, server)?.saturating_sub(1));
+        // Numbers have no gaps.
+        Ok((last, (last + 1).saturating_sub(first)))
+    }
+
+    /// The last number that was taken of a server's store.
+    pub(crate) fn taken(&self, server: &NodeName, store: StoreId) -> Result<u64, StoreError> {
+        self.taken_in(&*self.env.read_txn()?, server, store)
+    }
+
+    /// Forgets what servers are to be told that are none of these.
+    pub(crate) fn forget_others(&self, servers: &[&NodeName]) -> Result<(), StoreError> {
+        let mut txn = self.env.write_txn()?;
+        let mut gone = Vec::new();
+        for entry in self.outbox.iter(&txn)? {
+            let (key, _) = entry?;
+            let is_kept = |server: &&NodeName| key.starts_with(&prefix(server));
+            if !servers.iter().any(is_kept) {
+                gone.push(key.to_vec());
+            }
+            if gone.len() >= super::sweep::SWEPT_AT_ONCE {
+                break;
+            }
+        }
+        for key in &gone {
+            self.outbox.delete(&mut txn, key)?;
+        }
+        Ok(txn.commit()?)
+    }
+
+    /// Notes what a server is to be told, if there is one; under which number.
+    pub(super) fn tell(
+        &self,
+        txn: &mut RwTxn<'_>,
+        server: Option<&NodeName>,
+        told: Told,
+    ) -> Result<Option<u64>, StoreError> {
+        let Some(server) = server else { return Ok(None) };
+        let number = self.next(txn, server)?;
+        self.outbox.put(txn, &key(server, number), &told.write())?;
+        self.meta.put(txn, &next_key(server), &(number + 1).to_be_bytes())?;
+        Ok(Some(number))
+    }
+
+    pub(super) fn forget_told(
+        &self,
+        txn: &mut RwTxn<'_>,
+        server: &NodeName,
+        up_to: u64,
+    ) -> Result<(), StoreError> {
+        let [begin, end] = [0, up_to].map(|number| key(server, number));
+        self.outbox.delete_range(txn, &(Included(&begin[..]), Included(&end[..])))?;
+        Ok(())
+    }
+
+    pub(super) fn taken_in(
+        &self,
+        txn: &RoTxn<'_>,
+        server: &NodeName,
+        store: StoreId,
+    ) -> Result<u64, StoreError> {
+        let Some(taken) = self.meta.get(txn, &taken_key(server))? else { return Ok(0) };
+        let (of, number) = taken.split_first_chunk().ok_or_else(|| damaged("what was taken"))?;
+        if StoreId(*of) != store {
+            // Numbers of another store mean nothing.
+            return Ok(0);
+        }
+        number.try_into().map(u64::from_be_bytes).map_err(|_| damaged("what was taken"))
+    }
+
+    pub(super) fn note_taken(
+        &self,
+        txn: &mut RwTxn<'_>,
+        server: &NodeName,
+        store: StoreId,
+        number: u64,
+    ) -> Result<(), StoreError> {
+        let taken = [&store.0[..], &number.to_be_bytes()].concat();
+        Ok(self.meta.put(txn, &taken_key(server), &taken)?)
+    }
+
+    fn next(&self, txn: &RoTxn<'_>, server: &NodeName) -> Result<u64, StoreError> {
+        let Some(next) = self.meta.get(txn, &next_key(server))? else { return Ok(1) };
+        next.try_into().map(u64::from_be_bytes).map_err(|_| damaged("the next number"))
+    }
+}
+
+fn prefix(server: &NodeName) -> Vec<u8> {
+    [server.as_str().as_bytes(), &[END]].concat()
+}
+
+fn key(server: &NodeName, number: u64) -> Vec<u8> {
+    [&prefix(server)[..], &number.to_be_bytes()].concat()
+}
+
+fn number(key: &[u8]) -> Result<u64, StoreError> {
+    key.last_chunk().map(|number| u64::from_be_bytes(*number)).ok_or_else(|| damaged("what is to be told"))
+}
+
+fn next_key(server: &NodeName) -> Vec<u8> {
+    [b"next/", server.as_str().as_bytes()].concat()
+}
+
+fn taken_key(server: &NodeName) -> Vec<u8> {
+    [b"taken/", server.as_str().as_bytes()].concat()
+}
