@@ -72,6 +72,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let control = ControlService::new(node, Arc::new(explainer), edge.traffic(), dns.query_reports())?;
     control.invoke_by(workers.invoker());
     control.key_values_by(kv.port());
+    control.queues_by(queues.port());
     control.tails_by(workers.tails());
     control.durable_objects_by(workers.durable_objects());
     dns.tell_notices(control.notices());

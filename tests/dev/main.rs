@@ -24,6 +24,7 @@ mod observed;
 mod origin;
 mod presigned;
 mod process;
+mod queues;
 mod r2;
 mod r2_connections;
 mod r2_servers;

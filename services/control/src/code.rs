@@ -254,6 +254,34 @@ codes! {
     /// Objects cannot be reached, or not be read.
     ObjectsUnavailable = 10043, SERVICE_UNAVAILABLE, Proxima, Later;
 
+    // Queues.
+    /// A queue that does not exist.
+    QueueNotFound = 11_000, NOT_FOUND, Client, Never;
+    /// A consumer that does not exist.
+    QueueConsumerNotFound = 11_001, NOT_FOUND, Client, Never;
+    /// A name that no queue can have.
+    QueueNameInvalid = 11_003, BAD_REQUEST, Client, Never;
+    /// The queue has a consumer already.
+    QueueConsumerExists = 11_004, BAD_REQUEST, Client, Never;
+    /// A queue to which Workers are bound, or whose name another one's consumer names.
+    QueueInUse = 11_005, BAD_REQUEST, Client, Never;
+    /// A queue of this name exists.
+    QueueNameTaken = 11_009, BAD_REQUEST, Client, Never;
+    /// More queues than an account may have.
+    QueueQuota = 11_010, BAD_REQUEST, Client, Never;
+    /// A message, or what is asked about messages, that cannot be so.
+    QueueMessageInvalid = 11_011, BAD_REQUEST, Client, Never;
+    /// Settings that no consumer can have.
+    QueueConsumerInvalid = 100_127, BAD_REQUEST, Client, Never;
+    /// Settings that no queue can have.
+    QueueInvalid = 100_128, BAD_REQUEST, Client, Never;
+    /// Nothing more can be kept of a queue, or at all.
+    QueueFull = 11_012, INSUFFICIENT_STORAGE, Proxima, Later;
+    /// A queue cannot be reached, or not be read.
+    QueueUnavailable = 11_013, SERVICE_UNAVAILABLE, Proxima, Later;
+    /// This server has no queues.
+    QueueAbsent = 11_014, SERVICE_UNAVAILABLE, Proxima, Never;
+
     // Ours.
     /// Other writes came between, again and again.
     Conflict = 10013, CONFLICT, Proxima, Later;

@@ -53,6 +53,7 @@ mod kv;
 pub mod limits;
 mod metrics;
 mod purge;
+mod queues;
 mod r2;
 mod records;
 mod routes;

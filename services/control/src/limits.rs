@@ -115,6 +115,8 @@ pub const TAIL_OPEN_SECONDS: i64 = 60;
 
 /// Namespaces of keys and values on a page unless asked; what the v4 API shows.
 pub const KV_NAMESPACES_PER_PAGE: usize = 20;
+/// Queues of a page unless asked otherwise: of most accounts all, which is what clients of v4 are used to.
+pub const QUEUES_PER_PAGE: usize = 100;
 /// The fewest keys that a list may be asked for; what the v4 API takes.
 pub const KV_LIST_MIN: usize = 10;
 /// Octets of a form with a value: the largest one, with what is said of it and room for the form.

@@ -11,9 +11,9 @@ use axum::{
     routing::{MethodRouter, on},
 };
 use proxima_model::Permission::{
-    self, AccountRead, All, CachePurge, DnsEdit, DnsRead, KvEdit, KvRead, R2Edit, R2Read, RulesEdit,
-    RulesRead, SslEdit, TraceRead, WorkerRoutesEdit, WorkerRoutesRead, WorkersEdit, WorkersRead, ZoneEdit,
-    ZoneRead,
+    self, AccountRead, All, CachePurge, DnsEdit, DnsRead, KvEdit, KvRead, QueuesEdit, QueuesRead, R2Edit,
+    R2Read, RulesEdit, RulesRead, SslEdit, TraceRead, WorkerRoutesEdit, WorkerRoutesRead, WorkersEdit,
+    WorkersRead, ZoneEdit, ZoneRead,
 };
 use proxima_model::{IncomingTransfers, OutgoingTransfers, TransferAcl, TransferPeer, TsigKey};
 
@@ -23,8 +23,8 @@ use crate::{
         Api,
         access::{Needs, authorise},
     },
-    certificates, client_auth, compat, dns_analytics, dns_settings, dnssec, history, kv, purge, r2, records,
-    rulesets, settings, ssl, tokens, trace, traffic,
+    certificates, client_auth, compat, dns_analytics, dns_settings, dnssec, history, kv, purge, queues, r2,
+    records, rulesets, settings, ssl, tokens, trace, traffic,
     transfers::{self, of_zone},
     workers, zones,
 };
@@ -81,6 +81,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     let mut all = of_zones_and_accounts();
     all.extend(of_workers());
     all.extend(of_key_values());
+    all.extend(of_queues());
     all.extend(of_objects());
     all
 }
@@ -224,6 +225,38 @@ fn of_key_values() -> Vec<Endpoint> {
         delete(of_namespace!("/bulk"), EDIT, bulk::delete),
         post(of_namespace!("/bulk/delete"), EDIT, bulk::delete),
         post(of_namespace!("/bulk/get"), READ, bulk::get),
+    ]
+}
+
+/// Of queues.
+fn of_queues() -> Vec<Endpoint> {
+    use queues::{consumers, messages, nouns};
+    const READ: Needs = Needs::Account(QueuesRead);
+    const EDIT: Needs = Needs::Account(QueuesEdit);
+    const QUEUES: &str = "/accounts/{account_id}/queues";
+    macro_rules! of_queue {
+        ($rest:literal) => {
+            concat!("/accounts/{account_id}/queues/{queue_id}", $rest)
+        };
+    }
+    vec![
+        get(QUEUES, READ, nouns::list),
+        post(QUEUES, EDIT, nouns::create),
+        get(of_queue!(""), READ, nouns::get),
+        put(of_queue!(""), EDIT, nouns::put),
+        patch(of_queue!(""), EDIT, nouns::patch),
+        delete(of_queue!(""), EDIT, nouns::delete),
+        get(of_queue!("/consumers"), READ, consumers::list),
+        post(of_queue!("/consumers"), EDIT, consumers::create),
+        get(of_queue!("/consumers/{consumer_id}"), READ, consumers::get),
+        put(of_queue!("/consumers/{consumer_id}"), EDIT, consumers::put),
+        delete(of_queue!("/consumers/{consumer_id}"), EDIT, consumers::delete),
+        post(of_queue!("/messages"), EDIT, messages::send),
+        post(of_queue!("/messages/batch"), EDIT, messages::send_batch),
+        post(of_queue!("/messages/pull"), EDIT, messages::pull),
+        post(of_queue!("/messages/ack"), EDIT, messages::ack),
+        post(of_queue!("/purge"), EDIT, messages::purge),
+        get(of_queue!("/metrics"), READ, messages::metrics),
     ]
 }
 

@@ -16,7 +16,8 @@ use proxima_chassis::{
 use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
 use proxima_model::TokenId;
 use proxima_pipeline::{
-    DurableObjects, Explainer, Invoke, KeyValue, Objects, QueryReports, Tails, TrafficReader, ZoneNotices,
+    DurableObjects, Explainer, Invoke, KeyValue, Objects, QueryReports, Queues, Tails,
+    TrafficReader, ZoneNotices,
 };
 use tokio::{
     net::TcpListener,
@@ -102,6 +103,7 @@ impl ControlService {
                 limits::OBJECTS_UNDER_WAY_PER_ACCOUNT_MAX,
             ),
             durable_objects: OnceLock::new(),
+            queues: OnceLock::new(),
             tails: OnceLock::new(),
             much: Arc::new(Semaphore::new(limits::READS_OF_MUCH_MAX)),
         };
@@ -116,6 +118,12 @@ impl ControlService {
             health: watch::Sender::new(Health::Starting),
             bound: watch::Sender::new(Vec::new()),
         }))
+    }
+
+    /// By whom messages of queues are sent and taken. Given once, before the service runs: without, whoever asks for them is told
+    /// so.
+    pub fn queues_by(&self, queues: Arc<dyn Queues>) {
+        self.api.queues.set(queues).ok();
     }
 
     /// By whom keys and values are read and written. Given once, before the service runs: without, whoever asks for them is told

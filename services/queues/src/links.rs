@@ -119,7 +119,6 @@ impl Link {
     fn has_done(&self, up_to: u64, lacked_room: bool) {
         let mut state = self.state();
         state.done = state.done.max(up_to);
-        state.missed = None;
         let later = state.waiting.split_off(&(up_to + 1));
         let done = std::mem::replace(&mut state.waiting, later);
         drop(state);
@@ -260,6 +259,7 @@ impl Home {
         let Ok(store) = self.own.store().map(|store| store.id()) else { return false };
         match self.reach.ask(&link.server, &Question::Replicate { store, operations }).await {
             Ok(Answer::Replicated { lacked_room }) => {
+                link.is_there();
                 link.has_done(up_to, lacked_room);
                 true
             }

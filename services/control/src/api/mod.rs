@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use proxima_chassis::{Clock, NetworkConfig, Places};
 use proxima_ledger::{Log, Replica, Snapshot};
 use proxima_model::{AccountId, NodeName, PopCode, Timestamp, Zone, ZoneId};
-use proxima_pipeline::{DurableObjects, Explainer, KeyValue, Objects, QueryReports, Tails, TrafficReader};
+use proxima_pipeline::{DurableObjects, Explainer, KeyValue, Objects, QueryReports, Queues, Tails, TrafficReader};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -52,6 +52,8 @@ pub(crate) struct Api {
     pub(crate) objects_under_way: Arc<Places<AccountId>>,
     /// Who knows where Durable Objects are, if this server runs any.
     pub(crate) durable_objects: OnceLock<Arc<dyn DurableObjects>>,
+    /// Queues, if this server reaches any.
+    pub(crate) queues: OnceLock<Arc<dyn Queues>>,
     /// Who shows what Workers do, if this server runs any.
     pub(crate) tails: OnceLock<Arc<dyn Tails>>,
     /// Places for reading what is large.

@@ -47,6 +47,12 @@ impl Query {
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// The values of a parameter that may be given several times. Empty ones are not given.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let found = self.parameters.iter().filter(move |(known, value)| known == name && !value.is_empty());
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// Whether a parameter is there, even without a value.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.parameters.iter().any(|(known, _)| known == name)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proxima_model::{
     BindingName, BindingValue, BucketName, DurableNamespaceId, Jurisdiction, KvNamespaceId, ModuleKind,
-    ModuleName, WorkerBinding, WorkerModule, WorkerName, WorkerSyntax, excerpt, limits as model_limits,
+    ModuleName, QueueName, WorkerBinding, WorkerModule, WorkerName, WorkerSyntax, excerpt, limits as model_limits,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -45,6 +45,10 @@ pub(super) struct BindingBody {
     script_name: Option<String>,
     #[serde(default)]
     jurisdiction: Option<String>,
+    #[serde(default)]
+    queue_name: Option<String>,
+    #[serde(default)]
+    delivery_delay: Option<u32>,
     #[serde(default)]
     cross_account_grant: Option<Value>,
     #[serde(default)]
@@ -161,6 +165,14 @@ impl Bindings {
         })
     }
 
+    /// The queues that are bound to.
+    pub(super) fn queues(&self) -> impl Iterator<Item = (&BindingName, &QueueName)> {
+        self.all.iter().filter_map(|binding| match &binding.value {
+            BindingValue::Queue { queue, .. } => Some((&binding.name, queue)),
+            _ => None,
+        })
+    }
+
     fn has(&self, name: &BindingName) -> bool {
         self.all.iter().any(|known| known.name == *name) || self.named.iter().any(|(known, _)| known == name)
     }
@@ -232,6 +244,7 @@ impl BindingBody {
                 | "kv_namespace"
                 | "r2_bucket"
                 | DURABLE_OBJECTS
+                | "queue"
                 | "text_blob"
                 | "data_blob"
                 | "wasm_module"
@@ -243,6 +256,7 @@ impl BindingBody {
             && self.namespace_id.is_none()
             && self.bucket_name.is_none()
             && self.class_name.is_none()
+            && self.queue_name.is_none()
     }
 
     fn value(&self, name: &BindingName) -> Result<BindingValue, ApiError> {
@@ -284,6 +298,7 @@ impl BindingBody {
                 };
                 id.parse().map(BindingValue::DurableObjects).map_err(unknown)
             }
+            "queue" => self.to_queue(name),
             "assets" => Ok(BindingValue::Assets),
             "text_blob" => part().map(BindingValue::TextBlob),
             "data_blob" => part().map(BindingValue::DataBlob),
@@ -306,6 +321,16 @@ impl BindingBody {
         let jurisdiction = jurisdiction.map(Jurisdiction::parse).transpose();
         let jurisdiction = jurisdiction.map_err(|problem| refuse(format!("bindings: {name}: {problem}")))?;
         Ok(BindingValue::R2Bucket { bucket, jurisdiction })
+    }
+
+    fn to_queue(&self, name: &BindingName) -> Result<BindingValue, ApiError> {
+        let queue = self.queue_name.as_deref().unwrap_or_default();
+        let queue = QueueName::parse(queue).map_err(|problem| invalid(&problem))?;
+        let most = model_limits::QUEUE_DELAY_SECONDS_MAX;
+        if self.delivery_delay.is_some_and(|delay| delay > most) {
+            return Err(refuse(format!("bindings: {name}: delivery_delay is at most {most} seconds")));
+        }
+        Ok(BindingValue::Queue { queue, delivery_delay_seconds: self.delivery_delay })
     }
 
     fn to_service(&self, name: &BindingName) -> Result<BindingValue, ApiError> {
@@ -347,6 +372,11 @@ pub(super) fn unknown_bucket(name: &BindingName, bucket: &BucketName) -> ApiErro
         "bindings: {name}: R2 bucket '{bucket}' not found. Please use a different name and try again."
     );
     ApiError::new(Code::BucketNotFound, message)
+}
+
+/// A queue that the account does not have.
+pub(super) fn unknown_queue(name: &BindingName, queue: &QueueName) -> ApiError {
+    ApiError::new(Code::QueueNotFound, format!("bindings: {name}: Queue \"{queue}\" does not exist"))
 }
 
 fn refuse(message: String) -> ApiError {

@@ -6,18 +6,20 @@ use bytes::Bytes;
 use proxima_ledger::{Precondition, Snapshot};
 use proxima_model::{
     Account, BindingName, BindingValue, Bucket, CompatibilityDate, CompatibilityFlag, ContentHash,
-    Deployment, DeploymentId, Entity, KvNamespace, ModuleName, VersionShares, Worker, WorkerAnnotations,
-    WorkerAssets, WorkerBinding, WorkerContent, WorkerDeployment, WorkerFirst, WorkerModule, WorkerName,
-    WorkerSecrets, WorkerSyntax, WorkerTag, WorkerVersion, WorkerVersionId, limits as model_limits,
+    Deployment, DeploymentId, Entity, KvNamespace, ModuleName, Queue, VersionShares, Worker,
+    WorkerAnnotations, WorkerAssets, WorkerBinding, WorkerContent, WorkerDeployment, WorkerFirst,
+    WorkerModule, WorkerName, WorkerSecrets, WorkerSyntax, WorkerTag, WorkerVersion, WorkerVersionId,
+    limits as model_limits,
 };
 
 use super::{
-    bindings::{Bindings, unknown_bucket, unknown_namespace},
+    bindings::{Bindings, unknown_bucket, unknown_namespace, unknown_queue},
     contents::Contents,
 };
 use crate::{
     api::write::Draft,
     error::{ApiError, Code},
+    queues,
 };
 
 /// Who changes a Worker, and with which tool.
@@ -236,6 +238,11 @@ fn check(draft: &mut Draft<'_>, worker: &Worker, new: &NewVersion) -> Result<(),
             return Err(unknown_bucket(name, bucket));
         }
         draft.require(Precondition::Present(Bucket::key_of(&id)));
+    }
+    for (name, queue) in bindings.queues() {
+        let found = queues::find_named(snapshot, worker.account, queue)?;
+        let found = found.ok_or_else(|| unknown_queue(name, queue))?;
+        draft.require(Precondition::Present(Queue::key_of(&(found.account, found.id))));
     }
     Ok(())
 }

@@ -34,6 +34,8 @@ fn path(row: &EndpointRow, zone: &str, account: &str) -> String {
         .replace("{bucket_name}", "bucket")
         .replace("{*object_key}", "key")
         .replace("{tail_id}", NOWHERE)
+        .replace("{queue_id}", NOWHERE)
+        .replace("{consumer_id}", NOWHERE)
 }
 
 /// A permission that does not allow what is needed.

@@ -26,7 +26,7 @@ use proxima_pipeline::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{memory_kv::MemoryKv, tails::MemoryTails};
+use crate::{memory_kv::MemoryKv, memory_queues::MemoryQueues, tails::MemoryTails};
 
 /// What no test waits beyond.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -89,6 +89,7 @@ pub(crate) struct Node {
     pub(crate) bound: Vec<SocketAddr>,
     pub(crate) token: String,
     pub(crate) key_values: Arc<MemoryKv>,
+    pub(crate) queues: Arc<MemoryQueues>,
     pub(crate) tails: Arc<MemoryTails>,
     client: reqwest::Client,
     thread: Option<JoinHandle<()>>,
@@ -132,16 +133,16 @@ impl Node {
         );
         let key_values = Arc::<MemoryKv>::default();
         let reached = (!options.without_kv).then(|| key_values.clone());
-        let tails = Arc::<MemoryTails>::default();
+        let (tails, queues) = (Arc::<MemoryTails>::default(), Arc::<MemoryQueues>::default());
         let config = NodeConfig::parse(&text).unwrap();
-        let (context, bound, thread) = run(config, reached, tails.clone()).await;
+        let (context, bound, thread) = run(config, reached, tails.clone(), queues.clone()).await;
         let base = format!("http://{}/client/v4", bound[0]);
         let token = options
             .token
             .unwrap_or_else(|| std::fs::read_to_string(dir.join("token")).unwrap().trim().to_owned());
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
         let thread = Some(thread);
-        Self { context, base, bound, token, key_values, tails, client, thread, _folder: folder }
+        Self { context, base, bound, token, key_values, queues, tails, client, thread, _folder: folder }
     }
 
     /// A node of this kind that has made what it makes by itself: nothing but the test writes to its log from now on,
@@ -295,6 +296,7 @@ async fn run(
     config: NodeConfig,
     key_values: Option<Arc<MemoryKv>>,
     tails: Arc<MemoryTails>,
+    queues: Arc<MemoryQueues>,
 ) -> (NodeContext, Vec<SocketAddr>, JoinHandle<()>) {
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let ready = Mutex::new(Some(ready));
@@ -306,6 +308,7 @@ async fn run(
             if let Some(key_values) = key_values.clone() {
                 control.key_values_by(key_values);
             }
+            control.queues_by(queues.clone());
             control.tails_by(tails.clone());
             made.set(control.clone()).ok();
             Ok(vec![control as Arc<dyn Service>])

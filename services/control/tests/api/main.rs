@@ -22,7 +22,10 @@ mod interrupted;
 mod kv;
 #[path = "../../../../tests/memory_kv.rs"]
 mod memory_kv;
+#[path = "../../../../tests/memory_queues.rs"]
+mod memory_queues;
 mod presigned;
+mod queues;
 mod records;
 mod rules;
 mod secondaries;

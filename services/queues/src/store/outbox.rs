@@ -82,6 +82,9 @@ impl Store {
             up_to = Some(number);
             operations.extend(operation.map(|operation| Numbered { number, operation }));
         }
+        // What is not there any more was told by another process, which has this store open, too.
+        let last = self.next(&txn, server)?.saturating_sub(1);
+        let up_to = up_to.or_else(|| (last > after).then_some(last));
         Ok(up_to.map(|up_to| (operations, up_to)))
     }
 

@@ -125,6 +125,8 @@ fn another_store_that_is_told_has_the_same_and_does_nothing_twice() {
     assert_eq!(store.untold(&ams()).expect("readable"), (last, 3));
     do_one(&store, Job::Confirmed { server: ams(), up_to: last }).expect("written");
     assert_eq!((told(&store), store.untold(&ams()).expect("readable")), (vec![], (0, 0)));
+    assert_eq!(store.to_tell(&ams(), 0).expect("readable"), Some((vec![], last)), "by whichever process");
+    assert_eq!(store.to_tell(&ams(), last).expect("readable"), None);
     do_one(&store, put_of(vec![message("three", 0)])).expect("there is room");
     assert_eq!(told(&store)[0].number, last + 1, "numbers go on");
 }

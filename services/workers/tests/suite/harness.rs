@@ -23,12 +23,12 @@ use proxima_model::{
     ZoneSettings, ZoneStatus,
 };
 use proxima_pipeline::{
-    Body, Client, Decision, Exchange, Fetch, Flow, KeyValue, Pipeline, Protocol, RayId, Request, Response,
-    Scheme, Site, SiteWorkers, Stage, Trace,
+    Body, Client, Decision, Exchange, Fetch, Flow, KeyValue, Pipeline, Protocol, Queues, RayId, Request,
+    Response, Scheme, Site, SiteWorkers, Stage, Trace,
 };
 use proxima_workers::{Launcher, WorkersService};
 
-use crate::memory_kv::MemoryKv;
+use crate::{memory_kv::MemoryKv, memory_queues::MemoryQueues};
 
 /// What must happen, happens by then, also on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
@@ -43,6 +43,7 @@ pub(crate) struct Running {
     pub(crate) service: Arc<WorkersService>,
     pub(crate) fetched: Arc<Fetched>,
     pub(crate) key_values: Arc<MemoryKv>,
+    pub(crate) queues: Arc<MemoryQueues>,
     pipeline: Pipeline,
 }
 
@@ -137,13 +138,15 @@ pub(crate) fn with_node<F: Future<Output = ()>>(workers: &str, test: impl FnOnce
             folder.path().join("key"),
         );
         let (made, fetched) = (Arc::new(OnceLock::new()), Arc::<Fetched>::default());
-        let key_values = Arc::<MemoryKv>::default();
+        let (key_values, queues) = (Arc::<MemoryKv>::default(), Arc::<MemoryQueues>::default());
         let (making, fetching, keeping) = (Arc::clone(&made), Arc::clone(&fetched), Arc::clone(&key_values));
+        let sending = Arc::clone(&queues);
         let make = move |node: &NodeContext| -> Result<Vec<Arc<dyn Service>>, _> {
             let service = WorkersService::new(node)?;
             service.launch_by(Launcher { program: probe(), arguments: Vec::new() });
             service.fetch_by(Arc::clone(&fetching) as Arc<dyn Fetch>);
             service.key_values_by(Arc::clone(&keeping) as Arc<dyn KeyValue>);
+            service.queues_by(Arc::clone(&sending) as Arc<dyn Queues>);
             making.set(Arc::clone(&service)).ok();
             Ok(vec![service as Arc<dyn Service>])
         };
@@ -156,7 +159,7 @@ pub(crate) fn with_node<F: Future<Output = ()>>(workers: &str, test: impl FnOnce
             let node = is_ready.await.unwrap();
             let service: Arc<WorkersService> = Arc::clone(made.get().unwrap());
             let pipeline = Pipeline::new(vec![Box::new(service.stage()), Box::new(Behind)]);
-            let running = Arc::new(Running { node, service, fetched, key_values, pipeline });
+            let running = Arc::new(Running { node, service, fetched, key_values, queues, pipeline });
             let tested = async {
                 running.engine_is_ready().await;
                 test(Arc::clone(&running)).await;

@@ -11,8 +11,11 @@ mod harness;
 mod key_values;
 #[path = "../../../../tests/memory_kv.rs"]
 mod memory_kv;
+#[path = "../../../../tests/memory_queues.rs"]
+mod memory_queues;
 mod misbehaving;
 mod own;
+mod queues;
 mod running;
 mod scheduled;
 mod tails;
