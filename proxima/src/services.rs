@@ -45,6 +45,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let kv = KvService::new(node, tiers.servers())?;
     tiers.answer_service_with(proxima_kv::SERVICE, kv.answers());
     workers.key_values_by(kv.port());
+    workers.responses_by(Arc::new(cache.stage()));
     tiers.answer_service_with(proxima_workers::TAILS_SERVICE, workers.tail_answers());
     workers.tails_over(tiers.servers());
     tiers.answer_service_with(proxima_workers::DURABLE_SERVICE, workers.durable_answers());

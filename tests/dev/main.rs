@@ -5,6 +5,7 @@
 mod assets;
 mod attacks;
 mod balancers;
+mod cache_api;
 mod client_auth;
 mod cluster;
 mod command_line;

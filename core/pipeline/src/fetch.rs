@@ -2,13 +2,16 @@
 //! connections, and whoever fetches nothing of code.
 
 use futures_util::future::BoxFuture;
-use proxima_model::AccountId;
+use proxima_model::{AccountId, ZoneId};
 
-use crate::{Exchange, Response};
+use crate::{Exchange, Fault, Response};
 
 /// Fetches what code asks for.
 pub trait Fetch: Send + Sync + 'static {
     /// Asks for the URL of the exchange's request on behalf of code of this account, and takes its body. What fails becomes
     /// an answer, as it does for clients; a [`Fault`](crate::Fault) lies in the exchange's extensions then.
     fn fetch<'a>(&'a self, account: AccountId, exchange: &'a mut Exchange) -> BoxFuture<'a, Response>;
+
+    /// The active zone of this account that serves a host, lower case; `None`: it is served by nobody here, or is another's.
+    fn zone<'a>(&'a self, account: AccountId, host: &'a str) -> BoxFuture<'a, Result<Option<ZoneId>, Fault>>;
 }

@@ -47,6 +47,7 @@ mod queues;
 pub mod ranges;
 mod ray;
 mod rendezvous;
+mod responses;
 mod rules;
 mod servers;
 mod site;
@@ -105,6 +106,7 @@ pub use queues::{
 };
 pub use ray::RayId;
 pub use rendezvous::{REPLICAS, rendezvous_weight, replicas};
+pub use responses::{ResponseCache, ResponsePlace, ResponseRefused};
 pub use rules::{Asked, SiteRule, cookies, extension, name_and_value};
 pub use servers::{AnswersServers, SERVER_REQUESTS_MAX, ServerAbout, Servers};
 pub use site::{Site, SiteHost};

@@ -24,6 +24,8 @@ use proxima_pipeline::{
 };
 use tokio::{sync::oneshot, time::Instant};
 
+pub(crate) use self::reading::read;
+
 use crate::{
     content::Content,
     flights::{Lead, Outcome},
@@ -336,7 +338,7 @@ pub(crate) struct Kept {
 /// Reads an object's content, and stores it if it comes whole.
 pub(crate) async fn keep(kept: Kept, store: &Store, metrics: &Metrics) {
     let Kept { lead, request, object, body } = kept;
-    match reading::read(&object, body).await {
+    match read(&object, body).await {
         Ok(true) => {
             lead.end(|key| store.insert(key, &request, object));
             metrics.stored.inc();

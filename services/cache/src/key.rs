@@ -11,7 +11,7 @@ use std::{
 
 use http::Uri;
 use proxima_model::ZoneId;
-use proxima_pipeline::Exchange;
+use proxima_pipeline::{Exchange, ResponsePlace};
 
 pub(crate) use self::exercise::exercise;
 pub(crate) use self::seen::UrlSeen;
@@ -19,6 +19,9 @@ use crate::{hashing, ruling::Ruling};
 
 /// What stands before the URL of slices: no URL's scheme.
 const SLICES: &str = "slices:";
+
+/// What the parts of keys of responses begin with that code keeps: no rule's do (`custom`).
+const OF_CODE: u8 = b'w';
 
 /// On a request of this cache's own for a slice.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +125,17 @@ impl PrimaryKey {
         let port = port.map_or_else(String::new, |port| format!(":{port}"));
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Some(Self::new(zone, format!("{scheme}://{host}{port}{path}"), None))
+    }
+
+    /// The key of a response that code keeps: its account and the cache's name stand in it, as what no rule makes. A URL of none
+    /// of the account's zones lies under the account's id, which is no zone's. `None` as with [`Self::of_uri`].
+    pub fn of_response(place: &ResponsePlace<'_>) -> Option<Self> {
+        let zone = place.zone.unwrap_or_else(|| ZoneId::from_bytes(*place.account.as_bytes()));
+        let url = Self::of_uri(zone, place.url)?.url;
+        let named: &[u8] = if place.cache.is_some() { b"n" } else { b"d" };
+        let cache = place.cache.unwrap_or_default().as_bytes();
+        let parts = [[OF_CODE].as_slice(), place.account.as_bytes().as_slice(), named, cache].concat();
+        Some(Self::new(zone, url.to_string(), Some(parts.into())))
     }
 
     /// The zone.

@@ -28,6 +28,8 @@
 //! * **No lock is held across an await**, and a hit takes one look-up, no task and no box.
 //! * **What cannot be verified is a miss**, and no request waits for a write to the disk (`disk`).
 //!
+//! What code keeps here by the port `ResponseCache` lies under keys of its own, in memory alone, and answers code alone (`stage/responses.rs`).
+//!
 //! A zone's cache rules are asked once, as a request comes (`ruling`): they may send it past, make another key of it
 //! (`key`), and wish for other lifetimes than the origin's ([`policy::wishes`]).
 //!

@@ -22,6 +22,7 @@ mod glance;
 mod led;
 mod loading;
 mod passed;
+mod responses;
 mod slices;
 
 use std::{

@@ -13,7 +13,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use proxima_model::{AccountId, ZoneStatus};
+use proxima_model::{AccountId, ZoneId, ZoneStatus};
 use proxima_pipeline::{Exchange, Fault, Fetch, Pipeline, Response, Site, answer};
 
 use crate::{
@@ -102,6 +102,13 @@ impl Fetch for Egress {
                     response
                 }
             }
+        })
+    }
+
+    fn zone<'a>(&'a self, account: AccountId, host: &'a str) -> BoxFuture<'a, Result<Option<ZoneId>, Fault>> {
+        Box::pin(async move {
+            let site = self.site(host).await?;
+            Ok(site.filter(|site| site.zone.account == account).map(|site| site.zone.id))
         })
     }
 }

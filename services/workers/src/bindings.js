@@ -1,5 +1,6 @@
 // Makes of what the dispatcher hands over for bindings what a Worker expects of them, before any of its code runs. The node writes
-// the names of the bindings in the place of NAMESPACES and BUCKETS, and what is said of queues in that of QUEUES.
+// the names of the bindings in the place of NAMESPACES and BUCKETS, and what is said of queues in that of QUEUES, and before all
+// this what else is to run.
 
 import { env } from "cloudflare:workers";
 import { KvNamespace } from "proxima-kv-namespace.js";

@@ -9,6 +9,7 @@
 //!                                             │            │      │             │
 //!                 replica ─▶ Code ◀── code.sock ───────────┤      └─ egress.sock ─▶ Egress
 //!             KeyValue (port) ◀─ KeyValues ◀── kv.sock ───────┤
+//!          ResponseCache (port) ◀─ Responses ◀── cache.sock ───────┤
 //!          Objects (port) ◀─ BucketObjects ◀── r2.sock ────────┤
 //!   that object's home ◀─ Durable ◀── durable.sock ────────┘
 //!                 └▶ assets (assets/): a file of the version, from the replica ◀── assets.sock
@@ -57,7 +58,10 @@
 //!
 //! Live logs cost nothing while nobody looks ([`tails`]): then a Worker is loaded once more, with a tail.
 //!
-//! Not there yet: the Cache API, WebSockets that a Worker opens, and
+//! The Cache API is a module of ours too (`cache_api.js`), which code that says `caches` begins with: the engine gives its own to none
+//! that is loaded. What is kept lies in this server's cache, apart from what visitors get, and by account ([`responses`](self)).
+//!
+//! Not there yet: WebSockets that a Worker opens, and
 //! `passThroughOnException`. A fetch of a custom domain's host goes to what lies behind Workers, not to its Worker.
 //! Why it is built so: `docs/decisions/0012-workers-engine.md`.
 //!
@@ -79,6 +83,7 @@ mod objects;
 mod program;
 mod queued;
 mod queues;
+mod responses;
 mod scheduled;
 mod service;
 mod stage;

@@ -136,6 +136,31 @@ struct Alarm {
     outcome: Rang,
 }
 
+/// What of the cache a Worker asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum CacheOperation {
+    Match,
+    Put,
+    Delete,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum CacheOutcome {
+    Found,
+    Absent,
+    Stored,
+    /// A response that is not to be kept.
+    Refused,
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CacheAsked {
+    operation: CacheOperation,
+    outcome: CacheOutcome,
+}
+
 /// What became of an event for a tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 enum Told {
@@ -167,6 +192,7 @@ pub(crate) struct Counted {
     durable_objects: Family<Subrequest, Counter>,
     alarms: Family<Alarm, Counter>,
     queues: Family<Subrequest, Counter>,
+    cache: Family<CacheAsked, Counter>,
     pub(crate) assets: Counter,
     pub(crate) retried: Counter,
     pub(crate) starts: Counter,
@@ -205,6 +231,7 @@ impl Metrics {
             durable_objects: Family::default(),
             alarms: Family::default(),
             queues: Family::default(),
+            cache: Family::default(),
             assets: Counter::default(),
             retried: Counter::default(),
             starts: Counter::default(),
@@ -234,6 +261,7 @@ impl Metrics {
         registry.register("durable_objects", asked, counted.durable_objects.clone());
         registry.register("alarms", "Alarms of Durable Objects that were run here", counted.alarms.clone());
         registry.register("queues", "What Workers asked of queues", counted.queues.clone());
+        registry.register("cache", "What Workers asked of the Cache API", counted.cache.clone());
         registry.register("assets", "Answers by static assets", counted.assets.clone());
         registry.register(
             "retried",
@@ -306,6 +334,10 @@ impl Metrics {
 
     pub(crate) fn asked_of_key_values(&self, operation: KvOperation, outcome: Fetched) {
         self.key_values.get_or_create(&KvAsked { operation, outcome }).inc();
+    }
+
+    pub(crate) fn asked_of_cache(&self, operation: CacheOperation, outcome: CacheOutcome) {
+        self.cache.get_or_create(&CacheAsked { operation, outcome }).inc();
     }
 
     pub(crate) fn asked_of_objects(&self, operation: R2Operation, outcome: Fetched) {

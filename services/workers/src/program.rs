@@ -38,6 +38,13 @@ const DURABLE_OBJECTS_NAME: &str = "proxima-durable-objects.js";
 pub(crate) const VALUES: &str = include_str!("values.js");
 const VALUES_NAME: &str = "proxima-values.js";
 /// Begins Workers of modules that have such bindings.
+/// The Cache API, for code that says its name.
+const CACHE_API: &str = include_str!("cache_api.js");
+const CACHE_API_NAME: &str = "proxima-cache-api.js";
+/// The global by which code asks for it.
+const CACHE_API_GLOBAL: &str = "caches";
+/// What is handed over for it: no binding of a Worker's is called so.
+const CACHE_API_BINDING: &str = "proxima:cache";
 const MAIN: &str = include_str!("main.js");
 const MAIN_NAME: &str = "proxima-main.js";
 /// The code of a version that has assets alone: what others that are bound to it ask.
@@ -73,20 +80,26 @@ pub(crate) fn program(
     classes: &[DurableClass],
     mut content: impl FnMut(&ModuleName) -> Option<Vec<u8>>,
 ) -> Result<Value, ProgramError> {
-    let mut modules = Map::new();
+    let (mut modules, mut bound) = (Map::new(), Bound::default());
     for module in &version.modules {
         if module.kind == ModuleKind::SourceMap {
             continue;
         }
         let octets = content(&module.name).ok_or_else(|| ProgramError::Missing(module.name.clone()))?;
-        modules.insert(module.name.as_str().to_owned(), written(&module.name, module.kind, octets)?);
+        let written = written(&module.name, module.kind, octets)?;
+        bound.caches |= says_caches(&written);
+        modules.insert(module.name.as_str().to_owned(), written);
     }
     let account = version.account;
-    let (mut env, mut stubs, mut bound) = (Map::new(), Map::new(), Bound::default());
+    let (mut env, mut stubs) = (Map::new(), Map::new());
     let mut stub = |name: &str, entrypoint: &str, props: Value| {
         stubs.insert(name.to_owned(), json!({ "entrypoint": entrypoint, "props": props }));
     };
     let code = VersionKey { account, worker: version.worker.clone(), version: version.id }.to_string();
+    if bound.caches {
+        // Taken out of `env` again before any code of the Worker runs.
+        stub(CACHE_API_BINDING, "Cache", json!({ "account": account }));
+    }
     if !version.has_code() {
         modules.insert(version.main.as_str().to_owned(), json!({ "js": ASSETS_ALONE }));
         stub(ASSETS_BINDING, ASSETS, json!({ "code": code }));
@@ -163,9 +176,11 @@ pub(crate) fn program(
     }))
 }
 
-/// The bindings that are to be made what Workers expect.
+/// What is to be made what Workers expect.
 #[derive(Default)]
 struct Bound<'v> {
+    /// Whether it has the Cache API. Code that never says `caches` is given none, and begins without a module of ours.
+    caches: bool,
     namespaces: Vec<&'v str>,
     buckets: Vec<&'v str>,
     objects: Vec<(&'v str, DurableNamespaceId)>,
@@ -184,7 +199,8 @@ fn is_said(version: &WorkerVersion, flag: &str) -> bool {
 
 impl Bound<'_> {
     fn is_empty(&self) -> bool {
-        self.namespaces.is_empty()
+        !self.caches
+            && self.namespaces.is_empty()
             && self.buckets.is_empty()
             && self.objects.is_empty()
             && self.queues.is_empty()
@@ -217,7 +233,9 @@ fn begin<'v>(
         let (between, after) = after.split_once("QUEUES)").expect("it is ours");
         let before = before.replace("NAMESPACES)", &format!("{namespaces})"));
         let settings = Value::from(bound.queues.clone());
-        let mut text = format!("{before}{buckets}){between}{settings}){after}");
+        let caches =
+            if bound.caches { format!("import {};\n", json!(CACHE_API_NAME)) } else { String::new() };
+        let mut text = format!("{caches}{before}{buckets}){between}{settings}){after}");
         if !bound.objects.is_empty() {
             text += &bound.objects();
             add(DURABLE_OBJECTS_NAME, DURABLE_OBJECTS.to_owned());
@@ -225,6 +243,9 @@ fn begin<'v>(
         }
         add(QUEUE_NAME, QUEUE.to_owned());
         add(BINDINGS_NAME, text);
+        if bound.caches {
+            add(CACHE_API_NAME, CACHE_API.to_owned());
+        }
         add(KV_NAMESPACE_NAME, KV_NAMESPACE.to_owned());
         add(R2_BUCKET_NAME, R2_BUCKET.to_owned());
     }
@@ -262,6 +283,12 @@ fn written(name: &ModuleName, kind: ModuleKind, octets: Vec<u8>) -> Result<Value
             json!({ "json": value })
         }
     })
+}
+
+/// Whether a module is code that says the name of the Cache API.
+fn says_caches(written: &Value) -> bool {
+    let code = written.get("js").or_else(|| written.get("cjs")).and_then(Value::as_str);
+    code.is_some_and(|code| code.contains(CACHE_API_GLOBAL))
 }
 
 /// Makes a module a global.
@@ -399,6 +426,21 @@ mod tests {
             format!("env[\"COUNTER\"] = new DurableObjectNamespace(env[\"COUNTER\"], \"{namespace}\");");
         assert!(text.ends_with(&format!("{made_of_it}\n")), "{text}");
         assert!(made["modules"].get(VALUES_NAME).is_some());
+    }
+
+    #[test]
+    fn code_that_says_caches_begins_with_the_cache_api() {
+        for (text, has) in [("caches.default", true), ("export default {}", false)] {
+            let version = version(WorkerSyntax::Modules, &[("main.js", ModuleKind::EsModule)]);
+            let made = program(&version, &BTreeMap::new(), &[], |_| Some(text.into())).unwrap();
+            assert_eq!(made["stubs"].get(CACHE_API_BINDING).is_some(), has);
+            assert_eq!(made["mainModule"] == MAIN_NAME, has, "{made}");
+            assert_eq!(made["modules"].get(CACHE_API_NAME).is_some(), has);
+            if has {
+                let bindings = made["modules"][BINDINGS_NAME]["js"].as_str().unwrap();
+                assert!(bindings.starts_with("import \"proxima-cache-api.js\";"), "{bindings}");
+            }
+        }
     }
 
     #[test]

@@ -20,8 +20,8 @@ use proxima_chassis::{Health, NodeContext, Places, PrepareError, Prepared, Servi
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::{Kind, Node};
 use proxima_pipeline::{
-    AnswersServers, BodyError, DurableObjects, Fetch, Invoke, KeyValue, Objects, Queues, Servers,
-    Tails,
+    AnswersServers, BodyError, DurableObjects, Fetch, Invoke, KeyValue, Objects, Queues, ResponseCache,
+    Servers, Tails,
 };
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,7 @@ use crate::{
     metrics::Metrics,
     objects::BucketObjects,
     queues::QueueMessages,
+    responses::Responses,
     scheduled::Scheduled,
     stage::Shared,
     tails::{Answers, Events, Looks, Network},
@@ -62,6 +63,7 @@ pub struct WorkersService {
     key_values: OnceLock<Arc<dyn KeyValue>>,
     objects: OnceLock<Arc<dyn Objects>>,
     queues: OnceLock<Arc<dyn Queues>>,
+    responses: OnceLock<Arc<dyn ResponseCache>>,
     /// Where the network's servers are: nobody fetches from them.
     servers: Arc<ArcSwap<Vec<IpAddr>>>,
     tails: Arc<Network>,
@@ -99,6 +101,7 @@ impl WorkersService {
             key_values: OnceLock::new(),
             objects: OnceLock::new(),
             queues: OnceLock::new(),
+            responses: OnceLock::new(),
             servers: Arc::default(),
             tails,
             durable,
@@ -174,6 +177,11 @@ impl WorkersService {
     /// By whom Workers send to queues. Given once, before the service runs: without, what they send fails.
     pub fn queues_by(&self, queues: Arc<dyn Queues>) {
         self.queues.set(queues).ok();
+    }
+
+    /// By whom Workers keep responses. Given once, before the service runs: without, what they ask of their Cache API fails.
+    pub fn responses_by(&self, responses: Arc<dyn ResponseCache>) {
+        self.responses.set(responses).ok();
     }
 }
 
@@ -275,6 +283,8 @@ impl WorkersService {
         stopped: &CancellationToken,
     ) -> Arc<Code> {
         let code = Arc::new(Code { replica: node.replica.clone(), shared: Arc::clone(&self.shared) });
+        let metrics = self.shared.metrics.clone();
+        let responses = Arc::new(Responses::new(self.responses.get().cloned(), Arc::clone(&fetch), metrics));
         let egress = Arc::new(Egress {
             fetch,
             clock: Arc::clone(&node.clock),
@@ -290,6 +300,7 @@ impl WorkersService {
         let assets = Arc::new(Binding(Arc::clone(&self.shared)));
         serve(asked.assets, stopped.clone(), move |request| Arc::clone(&assets).answer(request));
         let programs = Arc::clone(&code);
+        serve(asked.cache, stopped.clone(), move |request| Arc::clone(&responses).answer(request));
         serve(asked.code, stopped.clone(), move |request| Arc::clone(&code).answer(request));
         let durable = Arc::new(durable::Binding(Arc::clone(&self.durable)));
         serve(asked.durable, stopped.clone(), move |request| Arc::clone(&durable).answer(request));

@@ -14,7 +14,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 pub(super) const UNREAD_MAX: Duration = Duration::from_secs(300);
 
 /// Reads a body into an object's content. `Ok(true)`: it is whole. `Ok(false)`: it was not kept.
-pub(super) async fn read(object: &Object, mut body: Body) -> Result<bool, BodyError> {
+pub(crate) async fn read(object: &Object, mut body: Body) -> Result<bool, BodyError> {
     let content = &object.content;
     let give_up = |error: BodyError| {
         content.fail(error);

@@ -93,6 +93,13 @@ export class Serializer extends WorkerEntrypoint {
   }
 }
 
+// What a Worker keeps by its Cache API. Whose it is, no Worker says.
+export class Cache extends WorkerEntrypoint {
+  fetch(request) {
+    return this.env.CACHE.fetch(request, { cf: { proxima: this.ctx.props } });
+  }
+}
+
 // The assets of the version that asks.
 export class Assets extends WorkerEntrypoint {
   fetch(request) {

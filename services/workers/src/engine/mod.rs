@@ -46,7 +46,7 @@ use self::{
     own::Own,
     process::{AtWork, Verdict},
     settings::{
-        ASSETS_SOCKET, CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, DURABLE_SOCKET, EGRESS_SOCKET,
+        ASSETS_SOCKET, CACHE_SOCKET, CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, DURABLE_SOCKET, EGRESS_SOCKET,
         HOST_SOURCES, KV_SOCKET, QUEUE_SOCKET, R2_SOCKET, Runs, SETTINGS, TAIL_SOCKET, process_settings,
     },
     shard::{Common, Place, Shard, Unavailable},
@@ -109,6 +109,7 @@ enum Lost {
 /// The sockets at which processes ask the node.
 pub(crate) struct Asked {
     pub(crate) assets: UnixListener,
+    pub(crate) cache: UnixListener,
     pub(crate) code: UnixListener,
     pub(crate) durable: UnixListener,
     pub(crate) egress: UnixListener,
@@ -138,6 +139,7 @@ impl Engine {
         }
         let asked = Asked {
             assets: folder.answering(ASSETS_SOCKET).map_err(failed)?,
+            cache: folder.answering(CACHE_SOCKET).map_err(failed)?,
             code: folder.answering(CODE_SOCKET).map_err(failed)?,
             durable: folder.answering(DURABLE_SOCKET).map_err(failed)?,
             egress: folder.answering(EGRESS_SOCKET).map_err(failed)?,

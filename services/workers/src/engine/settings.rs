@@ -2,6 +2,8 @@
 
 /// Where code asks for its assets, in the folder of the run.
 pub(crate) const ASSETS_SOCKET: &str = "assets.sock";
+/// Where Workers ask for what they keep in the cache.
+pub(crate) const CACHE_SOCKET: &str = "cache.sock";
 /// Where code is asked for, in the folder of the run.
 pub(crate) const CODE_SOCKET: &str = "code.sock";
 /// Where Durable Objects are asked.
@@ -109,6 +111,9 @@ const config :Workerd.Config = (
       address = "unix:{ASSETS_SOCKET}",
       http = (style = proxy, cfBlobHeader = "{facts}"))),
     {services}
+    (name = "cache", external = (
+      address = "unix:{CACHE_SOCKET}",
+      http = (style = proxy, cfBlobHeader = "{facts}"))),
     (name = "durable", external = (
       address = "unix:{DURABLE_SOCKET}",
       http = (style = proxy, cfBlobHeader = "{facts}"))),
@@ -138,6 +143,7 @@ const dispatcher :Workerd.Worker = (
     (name = "LOADER", workerLoader = ()),
     (name = "ASSETS", service = "assets"),
     {bindings}
+    (name = "CACHE", service = "cache"),
     (name = "CODE", service = "code"),
     (name = "DURABLE", service = "durable"),
     (name = "EGRESS", service = "egress"),

@@ -23,12 +23,12 @@ use proxima_model::{
     ZoneSettings, ZoneStatus,
 };
 use proxima_pipeline::{
-    Body, Client, Decision, Exchange, Fetch, Flow, KeyValue, Pipeline, Protocol, Queues, RayId, Request,
-    Response, Scheme, Site, SiteWorkers, Stage, Trace,
+    Body, Client, Decision, Exchange, Fault, Fetch, Flow, KeyValue, Pipeline, Protocol, Queues, RayId, Request,
+    Response, ResponseCache, Scheme, Site, SiteWorkers, Stage, Trace,
 };
 use proxima_workers::{Launcher, WorkersService};
 
-use crate::{memory_kv::MemoryKv, memory_queues::MemoryQueues};
+use crate::{memory_kv::MemoryKv, memory_queues::MemoryQueues, responses::MemoryResponses};
 
 /// What must happen, happens by then, also on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
@@ -44,6 +44,7 @@ pub(crate) struct Running {
     pub(crate) fetched: Arc<Fetched>,
     pub(crate) key_values: Arc<MemoryKv>,
     pub(crate) queues: Arc<MemoryQueues>,
+    pub(crate) responses: Arc<MemoryResponses>,
     pipeline: Pipeline,
 }
 
@@ -139,6 +140,8 @@ pub(crate) fn with_node<F: Future<Output = ()>>(workers: &str, test: impl FnOnce
         );
         let (made, fetched) = (Arc::new(OnceLock::new()), Arc::<Fetched>::default());
         let (key_values, queues) = (Arc::<MemoryKv>::default(), Arc::<MemoryQueues>::default());
+        let responses = Arc::<MemoryResponses>::default();
+        let caching = Arc::clone(&responses);
         let (making, fetching, keeping) = (Arc::clone(&made), Arc::clone(&fetched), Arc::clone(&key_values));
         let sending = Arc::clone(&queues);
         let make = move |node: &NodeContext| -> Result<Vec<Arc<dyn Service>>, _> {
@@ -147,6 +150,7 @@ pub(crate) fn with_node<F: Future<Output = ()>>(workers: &str, test: impl FnOnce
             service.fetch_by(Arc::clone(&fetching) as Arc<dyn Fetch>);
             service.key_values_by(Arc::clone(&keeping) as Arc<dyn KeyValue>);
             service.queues_by(Arc::clone(&sending) as Arc<dyn Queues>);
+            service.responses_by(Arc::clone(&caching) as Arc<dyn ResponseCache>);
             making.set(Arc::clone(&service)).ok();
             Ok(vec![service as Arc<dyn Service>])
         };
@@ -159,7 +163,7 @@ pub(crate) fn with_node<F: Future<Output = ()>>(workers: &str, test: impl FnOnce
             let node = is_ready.await.unwrap();
             let service: Arc<WorkersService> = Arc::clone(made.get().unwrap());
             let pipeline = Pipeline::new(vec![Box::new(service.stage()), Box::new(Behind)]);
-            let running = Arc::new(Running { node, service, fetched, key_values, queues, pipeline });
+            let running = Arc::new(Running { node, service, fetched, key_values, queues, responses, pipeline });
             let tested = async {
                 running.engine_is_ready().await;
                 test(Arc::clone(&running)).await;
@@ -216,6 +220,11 @@ impl Fetch for Fetched {
             }
             response
         })
+    }
+
+    fn zone<'a>(&'a self, account: AccountId, host: &'a str) -> BoxFuture<'a, Result<Option<ZoneId>, Fault>> {
+        let zone = (account == OWN && host == HOST).then_some(ZoneId::from_bytes([4; 16]));
+        Box::pin(std::future::ready(Ok(zone)))
     }
 }
 

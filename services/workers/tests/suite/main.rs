@@ -16,6 +16,7 @@ mod memory_queues;
 mod misbehaving;
 mod own;
 mod queues;
+mod responses;
 mod running;
 mod scheduled;
 mod tails;

@@ -14,6 +14,7 @@ mod peers;
 mod purging;
 mod racing;
 mod reasons;
+mod responses;
 mod reuse;
 mod rules;
 mod slices;
