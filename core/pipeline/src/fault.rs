@@ -97,6 +97,9 @@ pub enum Fault {
     /// The site's Worker took more time of a processor or more memory than it may (503, 1102).
     #[error("the site's Worker exceeded its resource limits")]
     WorkerExceeded,
+    /// The site's Workers ask each other without end (508, 1019).
+    #[error("the site's Workers ask each other again and again")]
+    WorkerLoop,
     /// The site's Worker was cut off, without its fault as far as can be told, and the request may not be sent twice (502).
     #[error("the site's Worker was cut off before it answered")]
     WorkerLost,
@@ -134,7 +137,7 @@ impl Fault {
             Self::Overloaded | Self::Behind | Self::WorkerExceeded | Self::WorkersUnavailable(_) => 503,
             Self::NotCached => 504,
             Self::VersionUnsupported => 505,
-            Self::Loop => 508,
+            Self::Loop | Self::WorkerLoop => 508,
             Self::OriginMalformed(_) | Self::OriginClosed => 520,
             Self::OriginDown => 521,
             Self::OriginConnectTimeout => 522,
@@ -155,6 +158,7 @@ impl Fault {
             Self::OriginName => 1016,
             Self::WorkerThrew | Self::WorkerBroken(_) => 1101,
             Self::WorkerExceeded => 1102,
+            Self::WorkerLoop => 1019,
             other => other.status().as_u16(),
         }
     }
@@ -189,6 +193,7 @@ impl Fault {
             Self::WorkerThrew => "worker_threw",
             Self::WorkerBroken(_) => "worker_broken",
             Self::WorkerExceeded => "worker_exceeded",
+            Self::WorkerLoop => "worker_loop",
             Self::WorkerLost => "worker_lost",
             Self::WorkersUnavailable(_) => "workers_unavailable",
             Self::Overloaded => "overloaded",
@@ -226,7 +231,9 @@ impl Fault {
             | Self::Behind
             | Self::WorkerLost
             | Self::WorkersUnavailable(_) => Blame::Proxima,
-            Self::WorkerThrew | Self::WorkerBroken(_) | Self::WorkerExceeded => Blame::Origin,
+            Self::WorkerThrew | Self::WorkerBroken(_) | Self::WorkerExceeded | Self::WorkerLoop => {
+                Blame::Origin
+            }
             other if other.status().as_u16() >= 520 && *other != Self::HostUnknown => Blame::Origin,
             Self::Loop => Blame::Origin,
             _ => Blame::Client,

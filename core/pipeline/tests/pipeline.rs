@@ -223,6 +223,7 @@ fn every_fault_has_the_status_and_the_code_that_operators_know_it_by() {
         (Fault::NotCached, 504, 504),
         (Fault::VersionUnsupported, 505, 505),
         (Fault::Loop, 508, 508),
+        (Fault::WorkerLoop, 508, 1019),
         (Fault::OriginMalformed("x"), 520, 520),
         (Fault::OriginClosed, 520, 520),
         (Fault::OriginDown, 521, 521),
@@ -266,6 +267,7 @@ fn every_fault_has_the_status_and_the_code_that_operators_know_it_by() {
             | Fault::WorkerThrew
             | Fault::WorkerBroken(_)
             | Fault::WorkerExceeded
+            | Fault::WorkerLoop
             | Fault::WorkerLost
             | Fault::WorkersUnavailable(_)
             | Fault::Overloaded

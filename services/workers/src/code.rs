@@ -24,6 +24,8 @@ use crate::{
 pub(crate) struct Code {
     pub(crate) replica: Replica,
     pub(crate) shared: Arc<Shared>,
+    /// What an invocation may ask for, of a version that does not say.
+    pub(crate) subrequests_max: u32,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +105,9 @@ impl Code {
             .collect::<Result<Vec<_>, ReadError>>()?;
         drop(snapshot);
         self.shared.metrics.loads.inc();
-        Ok(program(&version, &secrets, &classes, |name| contents.remove(name))?)
+        let mut program = program(&version, &secrets, &classes, |name| contents.remove(name))?;
+        program["asking"]["subrequests"] = json!(version.subrequests_max.unwrap_or(self.subrequests_max));
+        Ok(program)
     }
 
     fn read(&self, key: &VersionKey, tailed: bool) -> Result<Bytes, CodeError> {

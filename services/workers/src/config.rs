@@ -7,6 +7,7 @@ use std::{
 };
 
 use proxima_chassis::{ConfigError, NodeConfig};
+use proxima_model::limits::WORKER_SUBREQUESTS_MAX;
 use serde::Deserialize;
 
 use crate::SERVICE;
@@ -49,6 +50,8 @@ pub struct WorkersConfig {
     pub durable_account_bytes_max: u64,
     /// Accounts whose Durable Objects are in memory at a time; each has a process of its own.
     pub durable_accounts_max: usize,
+    /// How many subrequests an invocation may make, of versions that do not say.
+    pub subrequests_max: u32,
     /// Whether code may fetch from private, loopback and link-local addresses.
     pub allow_private: bool,
 }
@@ -68,6 +71,8 @@ impl Default for WorkersConfig {
             durable_object_bytes_max: 10 << 30,
             durable_account_bytes_max: 50 << 30,
             durable_accounts_max: 64,
+            // As Cloudflare documents it.
+            subrequests_max: 1_000,
             allow_private: false,
         }
     }
@@ -118,6 +123,9 @@ impl WorkersConfig {
         if config.durable_accounts_max == 0 {
             return refuse("durable_accounts_max: give 1 or more".to_owned());
         }
+        if !(1..=WORKER_SUBREQUESTS_MAX).contains(&config.subrequests_max) {
+            return refuse(format!("subrequests_max: give 1 to {WORKER_SUBREQUESTS_MAX}"));
+        }
         config.workerd = config.workerd.map(|path| node.path(&path));
         Ok(config)
     }
@@ -161,6 +169,8 @@ mod tests {
             ("durable_object_bytes_max = 1", "durable_object_bytes_max: give 8388608"),
             ("durable_account_bytes_max = 8388608", "at most durable_account_bytes_max"),
             ("durable_accounts_max = 0", "durable_accounts_max: give 1"),
+            ("subrequests_max = 0", "subrequests_max: give 1"),
+            ("subrequests_max = 10000001", "subrequests_max: give 1 to 10000000"),
             ("workerds = \"x\"", "unknown field `workerds`"),
         ] {
             let error = read(text).expect_err(told);

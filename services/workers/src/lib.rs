@@ -35,13 +35,16 @@
 //! Limits: [`WorkersConfig`], and the constants beside what they bound: requests in a process, what an account fetches at a
 //! time, processes for suspects. What they do not bound, since the engine does not tell which request it works for: the time
 //! that one request takes of a processor in many small pieces, how much of it a version wants for itself (`cpu_ms_max` of
-//! its own), and how many subrequests one request makes; a loop is ended where it comes back to this network (`CDN-Loop`).
+//! its own). A loop is ended where it comes back to this network (`CDN-Loop`).
+//! What one invocation asks for is counted by the dispatcher (`engine/budgets.js`), exactly while it is the only one of its version that is
+//! under way in its process, and on average else, and not where the dispatcher does not see invocations begin: of Durable Objects, and of
+//! versions that run alone. An answer ends when nothing has come of it for five minutes.
 //! Memory is watched, not enforced by the kernel. A Worker that broke out of V8 would be alone in its process's cage (`cage/`):
 //! without network, files, other processes or rights, but with the node's sockets, at which it could ask for what is other
 //! accounts'.
 //!
 //! A Worker that is bound to another one has its `fetch` only, no methods of its entrypoints (RPC); the one that was asked first is
-//! convicted for what the others do, and the end of its process ends a recursion without end.
+//! convicted for what the others do. Of a request 32 may be asked so, and a recursion ends with error 1019.
 //!
 //! A binding to a namespace of keys and values is an entrypoint of the dispatcher's, which says on whose behalf it asks and for which
 //! namespace; `kv_namespace.js`, which runs in the Worker, makes of it what Workers know as `KVNamespace`. Whatever a Worker does

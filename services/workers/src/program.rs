@@ -2,7 +2,8 @@
 //! dispatcher (`engine/dispatcher.js`) hands to the engine's loader, or that becomes the settings of a process of the version's
 //! own (`engine/own/settings.rs`).
 //!
-//! Some bindings are `stubs`: entrypoints of the dispatcher, with what they are told (`props`), which code cannot change.
+//! Some bindings are `stubs`: entrypoints of the dispatcher, with what they are told (`props`, and who is `asking`), which code cannot
+//! change.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -98,11 +99,11 @@ pub(crate) fn program(
     let code = VersionKey { account, worker: version.worker.clone(), version: version.id }.to_string();
     if bound.caches {
         // Taken out of `env` again before any code of the Worker runs.
-        stub(CACHE_API_BINDING, "Cache", json!({ "account": account }));
+        stub(CACHE_API_BINDING, "Cache", json!({}));
     }
     if !version.has_code() {
         modules.insert(version.main.as_str().to_owned(), json!({ "js": ASSETS_ALONE }));
-        stub(ASSETS_BINDING, ASSETS, json!({ "code": code }));
+        stub(ASSETS_BINDING, ASSETS, json!({}));
     }
     let mut imported = String::new();
     for binding in &version.bindings {
@@ -121,35 +122,35 @@ pub(crate) fn program(
             }
             BindingValue::Service { worker, entrypoint, props } => {
                 let props =
-                    json!({ "account": account, "worker": worker, "entrypoint": entrypoint, "props": props });
+                    json!({ "worker": worker, "entrypoint": entrypoint, "props": props });
                 stub(name.as_str(), "Service", props);
                 continue;
             }
             BindingValue::KvNamespace(namespace) => {
-                stub(name.as_str(), "Kv", json!({ "account": account, "namespace": namespace }));
+                stub(name.as_str(), "Kv", json!({ "namespace": namespace }));
                 bound.namespaces.push(name.as_str());
                 continue;
             }
             BindingValue::R2Bucket { bucket, jurisdiction } => {
-                let props = json!({ "account": account, "bucket": bucket, "jurisdiction": jurisdiction });
+                let props = json!({ "bucket": bucket, "jurisdiction": jurisdiction });
                 stub(name.as_str(), "R2", props);
                 bound.buckets.push(name.as_str());
                 continue;
             }
             BindingValue::DurableObjects(namespace) => {
-                stub(name.as_str(), "Durable", json!({ "account": account, "namespace": namespace }));
+                stub(name.as_str(), "Durable", json!({ "namespace": namespace }));
                 bound.objects.push((name.as_str(), *namespace));
                 continue;
             }
             BindingValue::Queue { queue, delivery_delay_seconds } => {
                 let content_type = if has(version, QUEUES_JSON) { "json" } else { "v8" };
                 let settings = json!({ "type": content_type, "delay": delivery_delay_seconds });
-                stub(name.as_str(), "Queue", json!({ "account": account, "queue": queue }));
+                stub(name.as_str(), "Queue", json!({ "queue": queue }));
                 bound.queues.insert(name.as_str().to_owned(), settings);
                 continue;
             }
             BindingValue::Assets => {
-                stub(name.as_str(), ASSETS, json!({ "code": code }));
+                stub(name.as_str(), ASSETS, json!({}));
                 continue;
             }
         };
@@ -170,7 +171,7 @@ pub(crate) fn program(
         "env": env,
         "stubs": stubs,
         "classes": classes,
-        "outbound": { "account": account },
+        "asking": { "account": account, "code": code },
         "compatibilityDate": version.compatibility_date,
         "compatibilityFlags": flags,
     }))
@@ -357,9 +358,10 @@ mod tests {
             "main.js": { "js": "[1]" }, "c.cjs": { "cjs": "[1]" }, "t.txt": { "text": "[1]" },
             "d.bin": { "data": "WzFd" }, "w.wasm": { "wasm": "WzFd" }, "j.json": { "json": [1] },
         });
+        let asking = format!("{}/app/{}", version.account, version.id);
         let expected = json!({
             "mainModule": "main.js", "modules": modules, "env": {}, "stubs": {}, "classes": [],
-            "outbound": { "account": version.account },
+            "asking": { "account": version.account, "code": asking },
             "compatibilityDate": "2021-11-02", "compatibilityFlags": ["nodejs_compat"],
         });
         assert_eq!(made, expected);
@@ -380,7 +382,7 @@ mod tests {
         let made = program(&version, &secrets, &[], content).unwrap();
         assert_eq!(made["env"], json!({ "TEXT": "x", "JSON": { "a": [1] }, "SECRET": "hidden" }));
         let props =
-            json!({ "account": version.account, "worker": "back", "entrypoint": "Api", "props": null });
+            json!({ "worker": "back", "entrypoint": "Api", "props": null });
         assert_eq!(made["stubs"], json!({ "BACK": { "entrypoint": "Service", "props": props } }));
         assert_eq!(program(&version, &BTreeMap::new(), &[], content), Err(ProgramError::NoSecret(secret)));
         assert_eq!(
@@ -459,7 +461,7 @@ mod tests {
             }
             bind(&mut version, "KV", BindingValue::KvNamespace(namespace));
             let made = program(&version, &BTreeMap::new(), &[], content).unwrap();
-            let props = json!({ "account": version.account, "namespace": namespace });
+            let props = json!({ "namespace": namespace });
             assert_eq!(made["stubs"], json!({ "KV": { "entrypoint": "Kv", "props": props } }));
             assert_eq!((made["mainModule"].as_str(), flags(&made)), (Some(begins), 1));
             let text = |name: &str| made["modules"][name]["js"].as_str().unwrap().to_owned();

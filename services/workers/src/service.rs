@@ -282,7 +282,11 @@ impl WorkersService {
         fetch: Arc<dyn Fetch>,
         stopped: &CancellationToken,
     ) -> Arc<Code> {
-        let code = Arc::new(Code { replica: node.replica.clone(), shared: Arc::clone(&self.shared) });
+        let code = Arc::new(Code {
+            replica: node.replica.clone(),
+            shared: Arc::clone(&self.shared),
+            subrequests_max: self.config.subrequests_max,
+        });
         let metrics = self.shared.metrics.clone();
         let responses = Arc::new(Responses::new(self.responses.get().cloned(), Arc::clone(&fetch), metrics));
         let egress = Arc::new(Egress {

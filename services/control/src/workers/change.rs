@@ -15,6 +15,7 @@ use proxima_model::{
 use super::{
     bindings::{Bindings, unknown_bucket, unknown_namespace, unknown_queue},
     contents::Contents,
+    metadata::VersionLimits,
 };
 use crate::{
     api::write::Draft,
@@ -30,6 +31,9 @@ pub(super) struct Maker {
     pub(super) source: &'static str,
 }
 
+/// Octets of values that the engine hands to a Worker: a version with more would never start.
+const VALUES_OCTETS_MAX: usize = 1 << 20;
+
 /// What a version will be.
 #[derive(Debug)]
 pub(super) struct NewVersion {
@@ -42,7 +46,7 @@ pub(super) struct NewVersion {
     pub(super) bindings: Vec<WorkerBinding>,
     pub(super) secrets: BTreeMap<BindingName, String>,
     pub(super) modules: Vec<WorkerModule>,
-    pub(super) cpu_ms_max: Option<u32>,
+    pub(super) limits: VersionLimits,
     pub(super) assets: Option<WorkerAssets>,
 }
 
@@ -60,7 +64,10 @@ impl NewVersion {
             bindings: version.bindings,
             secrets: former.secrets.clone(),
             modules: version.modules,
-            cpu_ms_max: version.cpu_ms_max,
+            limits: VersionLimits {
+                cpu_ms_max: version.cpu_ms_max,
+                subrequests_max: version.subrequests_max,
+            },
             assets: version.assets,
         }
     }
@@ -179,8 +186,8 @@ pub(super) fn add(
         compatibility_flags: new.compatibility_flags,
         bindings: new.bindings,
         modules: new.modules,
-        cpu_ms_max: new.cpu_ms_max,
-        subrequests_max: None,
+        cpu_ms_max: new.limits.cpu_ms_max,
+        subrequests_max: new.limits.subrequests_max,
         assets: new.assets,
     };
     uses.gain(&version);
@@ -210,6 +217,11 @@ fn check(draft: &mut Draft<'_>, worker: &Worker, new: &NewVersion) -> Result<(),
             Code::WorkerTooLarge,
             format!("the modules have {octets} octets, more than {most}"),
         ));
+    }
+    let octets = octets_of_values(new);
+    if octets > VALUES_OCTETS_MAX {
+        let most = VALUES_OCTETS_MAX;
+        return refuse(format!("bindings: their values have {octets} octets together, more than {most}"));
     }
     let bindings = Bindings { all: new.bindings.clone(), ..Bindings::default() };
     bindings.check(new.syntax, &new.modules)?;
@@ -245,6 +257,18 @@ fn check(draft: &mut Draft<'_>, worker: &Worker, new: &NewVersion) -> Result<(),
         draft.require(Precondition::Present(Queue::key_of(&(found.account, found.id))));
     }
     Ok(())
+}
+
+/// How much of the engine's memory the values of a version's variables and secrets take at least: a letter of a text an octet, and of
+/// JSON, which it has parsed, half of one.
+fn octets_of_values(new: &NewVersion) -> usize {
+    let of_binding = |binding: &WorkerBinding| match &binding.value {
+        BindingValue::PlainText(text) => text.chars().count(),
+        BindingValue::Json(value) => value.to_string().chars().count() / 2,
+        _ => 0,
+    };
+    let secrets = new.secrets.values().map(|text| text.chars().count());
+    new.bindings.iter().map(of_binding).chain(secrets).sum()
 }
 
 /// Assets and code, of which a version has one at least.

@@ -50,8 +50,17 @@ pub(super) struct Annotations {
 struct Limits {
     #[serde(default)]
     cpu_ms: Option<u32>,
+    #[serde(default)]
+    subrequests: Option<u32>,
     #[serde(flatten)]
     rest: Map<String, Value>,
+}
+
+/// What an invocation of a version may take; `None` as the server has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct VersionLimits {
+    pub(super) cpu_ms_max: Option<u32>,
+    pub(super) subrequests_max: Option<u32>,
 }
 
 /// Fields that ask for nothing that would not be so anyway: one model of billing is as good as another.
@@ -163,15 +172,20 @@ impl Metadata {
         flags.collect::<Result<_, _>>().map(Some).map_err(|problem| invalid(&problem))
     }
 
-    /// How much time an invocation may take, if limits are given.
-    pub(super) fn cpu_ms_max(&self) -> Result<Option<Option<u32>>, ApiError> {
+    /// What an invocation may take, if limits are given.
+    pub(super) fn limits(&self) -> Result<Option<VersionLimits>, ApiError> {
         let Some(limits) = &self.limits else { return Ok(None) };
-        let bounds = model_limits::WORKER_CPU_MS_MIN..=model_limits::WORKER_CPU_MS_MAX;
-        if limits.cpu_ms.is_some_and(|given| !bounds.contains(&given)) {
-            let message = format!("limits.cpu_ms: give {} to {}", bounds.start(), bounds.end());
-            return Err(refuse(message).at("/limits/cpu_ms"));
+        let bounded = [
+            ("cpu_ms", limits.cpu_ms, model_limits::WORKER_CPU_MS_MIN..=model_limits::WORKER_CPU_MS_MAX),
+            ("subrequests", limits.subrequests, 1..=model_limits::WORKER_SUBREQUESTS_MAX),
+        ];
+        for (name, given, bounds) in bounded {
+            if given.is_some_and(|given| !bounds.contains(&given)) {
+                let message = format!("limits.{name}: give {} to {}", bounds.start(), bounds.end());
+                return Err(refuse(message).at(&format!("/limits/{name}")));
+            }
         }
-        Ok(Some(limits.cpu_ms))
+        Ok(Some(VersionLimits { cpu_ms_max: limits.cpu_ms, subrequests_max: limits.subrequests }))
     }
 
     /// What is said of why it is made.

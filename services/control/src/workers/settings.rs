@@ -15,7 +15,7 @@ use super::{
     durable::Classes,
     form::{Form, SETTINGS},
     maker,
-    metadata::{self, Metadata},
+    metadata::{self, Metadata, VersionLimits},
     named,
     scripts::Ids,
     secrets, show,
@@ -61,7 +61,7 @@ pub(crate) async fn patch(
     let changes = VersionChanges {
         date: given.compatibility_date(api.now())?,
         flags: given.compatibility_flags()?,
-        cpu_ms_max: given.cpu_ms_max()?,
+        limits: given.limits()?,
         annotations: given.annotations()?,
     };
     api.change(&author, move |draft| {
@@ -97,13 +97,13 @@ pub(crate) async fn patch(
 struct VersionChanges {
     date: Option<proxima_model::CompatibilityDate>,
     flags: Option<Vec<proxima_model::CompatibilityFlag>>,
-    cpu_ms_max: Option<Option<u32>>,
+    limits: Option<VersionLimits>,
     annotations: proxima_model::WorkerAnnotations,
 }
 
 impl VersionChanges {
     const fn is_empty(&self) -> bool {
-        self.date.is_none() && self.flags.is_none() && self.cpu_ms_max.is_none()
+        self.date.is_none() && self.flags.is_none() && self.limits.is_none()
     }
 
     fn apply(&self, new: &mut NewVersion) {
@@ -114,8 +114,8 @@ impl VersionChanges {
         if let Some(flags) = &self.flags {
             new.compatibility_flags.clone_from(flags);
         }
-        if let Some(cpu_ms_max) = self.cpu_ms_max {
-            new.cpu_ms_max = cpu_ms_max;
+        if let Some(limits) = self.limits {
+            new.limits = limits;
         }
     }
 }

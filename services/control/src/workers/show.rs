@@ -170,7 +170,9 @@ fn flags(version: &WorkerVersion) -> Value {
 }
 
 fn limits(version: &WorkerVersion) -> Value {
-    version.cpu_ms_max.map_or_else(|| json!({}), |cpu_ms| json!({ "cpu_ms": cpu_ms }))
+    let limits = [("cpu_ms", version.cpu_ms_max), ("subrequests", version.subrequests_max)];
+    let given = limits.into_iter().filter_map(|(name, given)| Some((name.to_owned(), json!(given?))));
+    Value::Object(given.collect())
 }
 
 fn annotations(given: &WorkerAnnotations) -> Value {

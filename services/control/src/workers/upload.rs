@@ -18,7 +18,7 @@ use super::{
     change::{self, Latest, NewVersion, unknown_version},
     durable::{Classes, Migrations, Named},
     form::{Form, Modules},
-    metadata::{self, Metadata},
+    metadata::{self, Metadata, VersionLimits},
 };
 use crate::{
     api::{body::Given, write::Draft},
@@ -37,7 +37,7 @@ pub(super) struct Upload {
     compatibility_flags: Vec<CompatibilityFlag>,
     bindings: Vec<BindingBody>,
     keep: Vec<String>,
-    cpu_ms_max: Option<u32>,
+    limits: VersionLimits,
     modules: Modules,
     assets: Assets,
     observability: Option<Option<Map<String, Value>>>,
@@ -96,7 +96,7 @@ impl Upload {
             main,
             compatibility_date: metadata.compatibility_date(now)?.unwrap_or_else(CompatibilityDate::oldest),
             compatibility_flags: metadata.compatibility_flags()?.unwrap_or_default(),
-            cpu_ms_max: metadata.cpu_ms_max()?.flatten(),
+            limits: metadata.limits()?.unwrap_or_default(),
             annotations: metadata.annotations()?,
             bindings: metadata.bindings.take().unwrap_or_default(),
             keep: metadata.keep_bindings.take().unwrap_or_else(|| KEPT.map(str::to_owned).into()),
@@ -158,7 +158,7 @@ impl Upload {
             bindings: Vec::new(),
             secrets: BTreeMap::new(),
             modules: self.modules.rows.clone(),
-            cpu_ms_max: self.cpu_ms_max,
+            limits: self.limits,
             assets: None,
         };
         new.bound(bindings);

@@ -145,7 +145,7 @@ async fn what_is_not_offered_is_refused_by_its_name() {
         json!({"logpush": true}),
         json!({"placement": {"mode": "smart"}}),
         json!({"tail_consumers": [{"service": "x"}]}),
-        json!({"limits": {"subrequests": 1}}),
+        json!({"limits": {"memory_mb": 1}}),
         json!({"unheard_of": 1}),
         json!({"annotations": {"workers/alias": "x"}}),
         json!({"bindings": [{"name": "X", "type": "service", "service": "app", "environment": "staging"}]}),
@@ -171,6 +171,9 @@ async fn bad_uploads_are_refused_and_leave_nothing() {
     let long = "x".repeat(limits::WORKER_VARIABLE_OCTETS_MAX + 1);
     let text =
         |name: &str, text: &str| json!({"bindings": [{"name": name, "type": "plain_text", "text": text}]});
+    let most = "x".repeat(limits::WORKER_VARIABLE_OCTETS_MAX);
+    let variable = |number: usize| json!({"name": format!("V{number}"), "type": "plain_text", "text": most});
+    let many = json!({"bindings": (0..=(1 << 20) / most.len()).map(variable).collect::<Vec<_>>()});
     for (form, code, why) in [
         (form(&json!({}), &[module(b"")]), 10_006, "no main_module"),
         (
@@ -188,6 +191,8 @@ async fn bad_uploads_are_refused_and_leave_nothing() {
         (form(&metadata(json!({"compatibility_date": "9999-01-01"})), &[module(b"")]), 10_006, "the future"),
         (form(&metadata(json!({"compatibility_flags": ["a b"]})), &[module(b"")]), 10_006, "no flag"),
         (form(&metadata(json!({"limits": {"cpu_ms": 0}})), &[module(b"")]), 10_006, "no time"),
+        (form(&metadata(json!({"limits": {"subrequests": 0}})), &[module(b"")]), 10_006, "no subrequests"),
+        (form(&metadata(many), &[module(b"")]), 10_006, "more than the engine takes"),
         (form(&metadata(text("1a", "")), &[module(b"")]), 10_006, "a binding that code cannot name"),
         (form(&metadata(text("A", &long)), &[module(b"")]), 10_006, "a variable that is too long"),
         (

@@ -303,11 +303,11 @@ async fn settings_are_changed_by_a_version_that_answers_at_once_and_bindings_are
     assert_eq!(status, 200, "{envelope}");
     assert_eq!(envelope["result"]["bindings"][0], json!({"name": "A", "type": "plain_text", "text": "a"}));
     assert_eq!(bindings(&node, "app").await.as_array().unwrap().len(), 3);
-    let changed = json!({"compatibility_date": "2026-01-01", "limits": {"cpu_ms": 50}, "tags": ["a"]});
+    let changed = json!({"compatibility_date": "2026-01-01", "limits": {"cpu_ms": 50, "subrequests": 7}, "tags": ["a"]});
     let shown = node.ok("PATCH", &path("scripts/app/settings"), Some(changed)).await;
     assert_eq!(
         (&shown["compatibility_date"], &shown["limits"], &shown["tags"]),
-        (&json!("2026-01-01"), &json!({"cpu_ms": 50}), &json!(["a"]))
+        (&json!("2026-01-01"), &json!({"cpu_ms": 50, "subrequests": 7}), &json!(["a"]))
     );
     assert_eq!(shown["bindings"].as_array().unwrap().len(), 3);
     let versions = node.ok("GET", &path("scripts/app/versions"), None).await["items"].clone();

@@ -1,9 +1,11 @@
 //! A Worker's answer on its way out of the engine.
 
 use std::{
+    future::Future as _,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -11,19 +13,51 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::http1::SendRequest, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use proxima_pipeline::{Body, BodyError};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep},
+};
 
 use super::process::AtWork;
+
+/// How long an answer may go on without anything coming: then its Worker is cut off. Longer than those are silent who send something
+/// now and then so as to be kept (server-sent events).
+const SILENT_MAX: Duration = Duration::from_secs(300);
+
+/// For how long nothing has come.
+#[derive(Default)]
+struct Silence {
+    timer: Option<Pin<Box<Sleep>>>,
+    goes_on: bool,
+}
+
+impl Silence {
+    /// Something came.
+    const fn broken(&mut self) {
+        self.goes_on = false;
+    }
+
+    /// Still nothing: ready once that is too long.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(SILENT_MAX)));
+        if !self.goes_on {
+            self.goes_on = true;
+            timer.as_mut().reset(Instant::now() + SILENT_MAX);
+        }
+        timer.as_mut().poll(context)
+    }
+}
 
 /// The body: while it comes, its Worker is at work; read to its end, it gives the connection back.
 pub(crate) struct AnswerBody {
     incoming: Incoming,
     working: Option<(AtWork, SendRequest<Body>)>,
+    silence: Silence,
 }
 
 impl AnswerBody {
     pub(crate) fn new(incoming: Incoming, at_work: AtWork, connection: SendRequest<Body>) -> Self {
-        let mut body = Self { incoming, working: Some((at_work, connection)) };
+        let mut body = Self { incoming, working: Some((at_work, connection)), silence: Silence::default() };
         if body.incoming.is_end_stream() {
             body.done();
         }
@@ -46,7 +80,12 @@ impl HttpBody for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let body = self.get_mut();
-        let frame = ready!(Pin::new(&mut body.incoming).poll_frame(context));
+        let Poll::Ready(frame) = Pin::new(&mut body.incoming).poll_frame(context) else {
+            ready!(body.silence.poll(context));
+            body.working = None;
+            return Poll::Ready(Some(Err(BodyError::TimedOut)));
+        };
+        body.silence.broken();
         if let Some((at_work, _)) = &body.working {
             at_work.progressed();
         }
@@ -108,5 +147,31 @@ impl AsyncWrite for UpgradedWorker {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().io).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_an_answer_and_whatever_comes_begins_it_anew() {
+        let mut silence = Silence::default();
+        for _ in 0..2 {
+            let begun = Instant::now();
+            let most = tokio::time::timeout(SILENT_MAX / 2, poll_fn(|context| silence.poll(context)));
+            assert!(most.await.is_err());
+            poll_fn(|context| silence.poll(context)).await;
+            assert_eq!(begun.elapsed().as_secs(), SILENT_MAX.as_secs());
+            silence.broken();
+        }
+        let most = tokio::time::timeout(SILENT_MAX / 2, poll_fn(|context| silence.poll(context)));
+        assert!(most.await.is_err());
+        silence.broken();
+        let begun = Instant::now();
+        poll_fn(|context| silence.poll(context)).await;
+        assert_eq!(begun.elapsed().as_secs(), SILENT_MAX.as_secs());
     }
 }

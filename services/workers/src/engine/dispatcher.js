@@ -4,6 +4,7 @@
 // sees the rest of `request.cf`. What fails is told in an answer that carries this process's secret, which no Worker knows.
 
 import { WorkerEntrypoint } from "cloudflare:workers";
+import { LOOP, call, request as invocation, take } from "budgets.js";
 
 const FAULT = "proxima-fault";
 const FAULT_LETTERS_MAX = 4096;
@@ -22,6 +23,7 @@ const serialized = new Map();
 // The only way out of a Worker: it says on whose behalf.
 export class Egress extends WorkerEntrypoint {
   fetch(request) {
+    take(this.ctx.props);
     return this.env.EGRESS.fetch(request, { cf: { proxima: this.ctx.props } });
   }
 }
@@ -29,12 +31,16 @@ export class Egress extends WorkerEntrypoint {
 // Another Worker of the account, as a binding has it: the version that is deployed when it is asked.
 export class Service extends WorkerEntrypoint {
   async fetch(request) {
-    const { account, worker, entrypoint, props } = this.ctx.props;
+    const { account, alone, worker, entrypoint, props } = this.ctx.props;
+    take(this.ctx.props);
     const answer = await this.env.CODE.fetch(`http://code/deployed/${account}/${worker}`);
     if (!answer.ok) throw new Error(`the Worker ${worker} cannot be asked: ${await answer.text()}`);
-    const { load, code } = start(await answer.text(), this.env, this.ctx);
+    const name = await answer.text();
+    const { load, code } = start(name, this.env, this.ctx);
     try {
-      return await code.getEntrypoint(entrypoint ?? undefined, { props: props ?? {} }).fetch(request);
+      const asked = code.getEntrypoint(entrypoint ?? undefined, { props: props ?? {} });
+      const run = alone ? invocation : call;
+      return await run(account, versionOf(name), () => asked.fetch(request));
     } catch (error) {
       forgetUnlessLoaded(load);
       throw error;
@@ -45,6 +51,7 @@ export class Service extends WorkerEntrypoint {
 // A namespace of keys and values. Which one, no Worker says: props are the dispatcher's.
 export class Kv extends WorkerEntrypoint {
   fetch(request) {
+    take(this.ctx.props);
     return this.env.KV.fetch(request, { cf: { proxima: this.ctx.props } });
   }
 }
@@ -52,6 +59,7 @@ export class Kv extends WorkerEntrypoint {
 // A bucket. Which one, no Worker says.
 export class R2 extends WorkerEntrypoint {
   fetch(request) {
+    take(this.ctx.props);
     return this.env.R2.fetch(request, { cf: { proxima: this.ctx.props } });
   }
 }
@@ -59,6 +67,7 @@ export class R2 extends WorkerEntrypoint {
 // A namespace of Durable Objects. Which one, no Worker says.
 export class Durable extends WorkerEntrypoint {
   fetch(request) {
+    take(this.ctx.props);
     return this.env.DURABLE.fetch(request, { cf: { proxima: this.ctx.props } });
   }
 }
@@ -66,6 +75,7 @@ export class Durable extends WorkerEntrypoint {
 // What is sent to a queue. Which one, no Worker says.
 export class Queue extends WorkerEntrypoint {
   fetch(request) {
+    take(this.ctx.props);
     return this.env.QUEUE.fetch(request, { cf: { proxima: this.ctx.props } });
   }
 
@@ -96,6 +106,7 @@ export class Serializer extends WorkerEntrypoint {
 // What a Worker keeps by its Cache API. Whose it is, no Worker says.
 export class Cache extends WorkerEntrypoint {
   fetch(request) {
+    take(this.ctx.props);
     return this.env.CACHE.fetch(request, { cf: { proxima: this.ctx.props } });
   }
 }
@@ -103,6 +114,7 @@ export class Cache extends WorkerEntrypoint {
 // The assets of the version that asks.
 export class Assets extends WorkerEntrypoint {
   fetch(request) {
+    take(this.ctx.props);
     return this.env.ASSETS.fetch(request, { cf: { proxima: this.ctx.props } });
   }
 }
@@ -120,18 +132,25 @@ export class Tail extends WorkerEntrypoint {
 async function read(name, env, ctx, host) {
   const answer = await env.CODE.fetch(`http://code/${name}`);
   if (!answer.ok) throw new Error(`the code cannot be read: ${await answer.text()}`);
-  const { stubs, classes, outbound, tail, ...code } = await answer.json();
+  const { stubs, classes, asking, tail, ...code } = await answer.json();
   for (const module of Object.values(code.modules)) {
     for (const kind of ["data", "wasm"]) {
       if (kind in module) module[kind] = Uint8Array.fromBase64(module[kind]).buffer;
     }
   }
+  // Of what objects do nobody knows here when it begins: it is not counted.
+  if (host) asking.alone = true;
   for (const [binding, { entrypoint, props }] of Object.entries(stubs)) {
-    code.env[binding] = ctx.exports[entrypoint]({ props });
+    code.env[binding] = ctx.exports[entrypoint]({ props: { ...props, ...asking } });
   }
   const tails = tail ? [ctx.exports.Tail({ props: tail })] : [];
-  const made = { ...code, tails, globalOutbound: ctx.exports.Egress({ props: outbound }) };
+  const made = { ...code, tails, globalOutbound: ctx.exports.Egress({ props: asking }) };
   return host ? host(made, classes) : made;
+}
+
+// Whoever looks at a version gets it by another name: it is the same version.
+function versionOf(name) {
+  return name.split("?")[0];
 }
 
 // The code of this name, loaded if it is not yet.
@@ -192,12 +211,17 @@ export default {
     const { proxima, ...cf } = request.cf;
     const { load, code } = start(proxima.code, env, ctx);
     try {
-      if (proxima.scheduled) return await scheduled(code, proxima.scheduled);
-      if (proxima.queue) return await queued(code, proxima.queue, request);
-      return await code.getEntrypoint().fetch(request, { cf });
+      const version = versionOf(proxima.code);
+      const [account] = version.split("/");
+      return await invocation(account, version, () => {
+        if (proxima.scheduled) return scheduled(code, proxima.scheduled);
+        if (proxima.queue) return queued(code, proxima.queue, request);
+        return code.getEntrypoint().fetch(request, { cf });
+      });
     } catch (error) {
       if (!forgetUnlessLoaded(load)) return fault(env, "load", error);
       const text = String(error?.message ?? error);
+      if (text.startsWith(LOOP)) return fault(env, "loop", error);
       const starting = text.startsWith("Failed to start Worker") || text.startsWith("This Worker requires");
       return fault(env, starting ? "start" : "exception", error);
     }

@@ -46,7 +46,7 @@ use self::{
     own::Own,
     process::{AtWork, Verdict},
     settings::{
-        ASSETS_SOCKET, CACHE_SOCKET, CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, DURABLE_SOCKET, EGRESS_SOCKET,
+        ASSETS_SOCKET, BUDGETS, BUDGETS_SOURCE, CACHE_SOCKET, CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE, DURABLE_SOCKET, EGRESS_SOCKET,
         HOST_SOURCES, KV_SOCKET, QUEUE_SOCKET, R2_SOCKET, Runs, SETTINGS, TAIL_SOCKET, process_settings,
     },
     shard::{Common, Place, Shard, Unavailable},
@@ -133,6 +133,7 @@ impl Engine {
         // Letters and digits, of which no Worker can guess 128 bits.
         let secret = format!("{:032x}", rand::random::<u128>());
         folder.write(DISPATCHER, DISPATCHER_SOURCE.as_bytes()).map_err(failed)?;
+        folder.write(BUDGETS, BUDGETS_SOURCE.as_bytes()).map_err(failed)?;
         folder.write(SETTINGS, process_settings(&secret, Runs::Workers).as_bytes()).map_err(failed)?;
         for (name, source) in HOST_SOURCES {
             folder.write(name, source.as_bytes()).map_err(failed)?;
@@ -386,6 +387,7 @@ impl Engine {
         }
         match kind {
             "start" => Fault::WorkerBroken("it does not start"),
+            "loop" => Fault::WorkerLoop,
             "load" => Fault::WorkerBroken("its code cannot be loaded"),
             _ => Fault::WorkerThrew,
         }

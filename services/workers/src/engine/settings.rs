@@ -94,6 +94,10 @@ impl<'a> Parts<'a> {
         }
     }
 }
+/// What it counts by.
+pub(crate) const BUDGETS: &str = "budgets.js";
+/// Its source.
+pub(crate) const BUDGETS_SOURCE: &str = include_str!("budgets.js");
 
 /// The settings of a process with this secret, which has letters and digits only. The socket `http` is given by its
 /// descriptor. Nothing leads anywhere but to the node.
@@ -135,7 +139,8 @@ const config :Workerd.Config = (
 
 const dispatcher :Workerd.Worker = (
   modules = [{modules}
-    (name = "{DISPATCHER}", esModule = embed "{DISPATCHER}")],
+    (name = "{DISPATCHER}", esModule = embed "{DISPATCHER}"),
+    (name = "{BUDGETS}", esModule = embed "{BUDGETS}")],
   compatibilityDate = "2026-11-01",
   # Its stubs of Workers have `scheduled` and `queue`.
   compatibilityFlags = ["experimental", "service_binding_extra_handlers"],

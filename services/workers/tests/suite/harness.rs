@@ -64,6 +64,7 @@ pub(crate) struct Code {
     pub(crate) secrets: BTreeMap<BindingName, String>,
     pub(crate) compatibility_date: &'static str,
     pub(crate) compatibility_flags: Vec<&'static str>,
+    pub(crate) subrequests_max: Option<u32>,
     pub(crate) assets: Option<Assets>,
 }
 
@@ -238,6 +239,7 @@ impl Code {
             secrets: BTreeMap::new(),
             compatibility_date: "2026-11-01",
             compatibility_flags: Vec::new(),
+            subrequests_max: None,
             assets: None,
         }
     }
@@ -292,7 +294,7 @@ impl Running {
             bindings: code.bindings.into_iter().map(binding).collect(),
             modules,
             cpu_ms_max: None,
-            subrequests_max: None,
+            subrequests_max: code.subrequests_max,
             assets,
         }));
         if !code.secrets.is_empty() {

@@ -9,6 +9,7 @@ mod failing;
 mod fetching;
 mod harness;
 mod key_values;
+mod limits;
 #[path = "../../../../tests/memory_kv.rs"]
 mod memory_kv;
 #[path = "../../../../tests/memory_queues.rs"]

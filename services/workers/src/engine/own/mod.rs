@@ -39,7 +39,7 @@ use self::{
     settings::OwnSettings,
 };
 use super::{
-    settings::{DISPATCHER, DISPATCHER_SOURCE, SETTINGS},
+    settings::{BUDGETS, BUDGETS_SOURCE, DISPATCHER, DISPATCHER_SOURCE, SETTINGS},
     shard::{Common, Shard},
 };
 use crate::version::VersionKey;
@@ -235,6 +235,7 @@ impl Files {
         folder.make_folder(&self.folder)?;
         let write = |name: &str, octets: &[u8]| folder.write(&format!("{}/{name}", self.folder), octets);
         write(DISPATCHER, DISPATCHER_SOURCE.as_bytes())?;
+        write(BUDGETS, BUDGETS_SOURCE.as_bytes())?;
         write(SETTINGS, settings.as_bytes())?;
         files.iter().try_for_each(|(name, octets)| write(name, octets))
     }

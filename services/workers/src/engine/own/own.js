@@ -8,10 +8,13 @@ export * from MAIN;
 
 const FAULT = "proxima-fault";
 const FAULT_LETTERS_MAX = 4096;
+// As `budgets.js` writes it.
+const LOOP = "Too many Workers are asked by one request";
 
 function fault(error) {
   const text = String(error?.stack ?? error).slice(0, FAULT_LETTERS_MAX);
-  return new Response(text, { status: 500, headers: { [FAULT]: "SECRET exception" } });
+  const kind = String(error?.message ?? error).startsWith(LOOP) ? "loop" : "exception";
+  return new Response(text, { status: 500, headers: { [FAULT]: `SECRET ${kind}` } });
 }
 
 function guarded(handlers) {

@@ -41,6 +41,10 @@ impl OwnSettings {
             let _ = writeln!(modules, "    (name = {}, {kind} = embed \"{file}\"),", quoted(name));
             files.push((file, octets));
         }
+        // Invocations begin without the dispatcher, so that it cannot count for them.
+        let mut asking = program["asking"].as_object().ok_or(Unfit("owner"))?.clone();
+        asking.remove("subrequests");
+        asking.insert("alone".to_owned(), true.into());
         let mut bindings = String::new();
         for (name, value) in program["env"].as_object().ok_or(Unfit("variables"))? {
             let (kind, text) = match value {
@@ -51,7 +55,9 @@ impl OwnSettings {
         }
         for (name, stub) in program["stubs"].as_object().ok_or(Unfit("bindings"))? {
             let entrypoint = stub["entrypoint"].as_str().ok_or(Unfit("bindings"))?;
-            let to = designator(entrypoint, &stub["props"]);
+            let mut props = stub["props"].as_object().ok_or(Unfit("bindings"))?.clone();
+            props.extend(asking.clone());
+            let to = designator(entrypoint, &props.into());
             let _ = writeln!(bindings, "    (name = {}, service = {to}),", quoted(name));
         }
         let date = program["compatibilityDate"].as_str().ok_or(Unfit("compatibility date"))?;
@@ -62,7 +68,7 @@ impl OwnSettings {
              compatibilityDate = {},\n  compatibilityFlags = [{}],\n  globalOutbound = {},\n);\n",
             quoted(date),
             flags.join(", "),
-            designator("Egress", &program["outbound"]),
+            designator("Egress", &asking.into()),
         );
         Ok(Self { settings: process_settings(secret, Runs::One(&own)), files })
     }
@@ -123,7 +129,7 @@ mod tests {
             },
             "env": { "TEXT": "ä\n", "JSON": { "a": 1 } },
             "stubs": { "KV": { "entrypoint": "Kv", "props": { "namespace": "x" } } },
-            "outbound": { "account": "y" },
+            "asking": { "account": "y", "code": "y/a/v", "subrequests": 7 },
             "compatibilityDate": "2026-01-01",
             "compatibilityFlags": ["nodejs_compat"],
         });
@@ -134,14 +140,14 @@ mod tests {
         assert_eq!(files, expected);
         let begin = std::str::from_utf8(&made.files[0].1).expect("it is text");
         assert!(begin.contains(r#"import * as main from "a\"b.js";"#), "{begin}");
-        assert!(begin.contains("s3cret exception"), "{begin}");
+        assert!(begin.contains("s3cret ${kind}"), "{begin}");
         for line in [
             r#"(name = "a\"b.js", esModule = embed "m1"),"#,
             r#"(name = "j", json = embed "m4"),"#,
             r#"(name = "TEXT", text = "\xc3\xa4\x0a"),"#,
             r#"(name = "JSON", json = "{\"a\":1}"),"#,
-            r#"service = (name = "dispatcher", entrypoint = "Kv", props = (json = "{\"namespace\":\"x\"}"))),"#,
-            r#"globalOutbound = (name = "dispatcher", entrypoint = "Egress", props = (json = "{\"account\":\"y\"}")),"#,
+            r#"entrypoint = "Kv", props = (json = "{\"account\":\"y\",\"alone\":true,\"code\":\"y/a/v\",\"namespace\":\"x\"}"))),"#,
+            r#"globalOutbound = (name = "dispatcher", entrypoint = "Egress", props = (json = "{\"account\":\"y\",\"#,
             r#"compatibilityFlags = ["nodejs_compat"],"#,
         ] {
             assert!(made.settings.contains(line), "{line}\n{}", made.settings);
@@ -154,7 +160,9 @@ mod tests {
             (json!({}), "main module"),
             (json!({ "mainModule": "m", "modules": { "m": { "python": "x" } } }), "modules"),
             (json!({ "mainModule": "m", "modules": { "m": { "wasm": "?" } } }), "modules"),
-            (json!({ "mainModule": "m", "modules": {}, "env": {} }), "bindings"),
+            (json!({ "mainModule": "m", "modules": {} }), "owner"),
+            (json!({ "mainModule": "m", "modules": {}, "asking": {} }), "variables"),
+            (json!({ "mainModule": "m", "modules": {}, "asking": {}, "env": {} }), "bindings"),
         ] {
             let error = OwnSettings::of(&program, "s").expect_err(what).to_string();
             assert!(error.contains(what), "{error}");
