@@ -69,7 +69,9 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
         node.name().clone(),
         Arc::clone(&node.clock),
     );
+    let prewarm = workers.prewarm(sites.clone());
     let edge = EdgeService::new(node, pipeline, sites, Arc::clone(&certificates))?;
+    edge.prewarm_by(prewarm);
     let control = ControlService::new(node, Arc::new(explainer), edge.traffic(), dns.query_reports())?;
     control.invoke_by(workers.invoker());
     control.key_values_by(kv.port());

@@ -24,6 +24,7 @@ mod node;
 mod observed;
 mod origin;
 mod presigned;
+mod prewarm;
 mod process;
 mod queues;
 mod r2;

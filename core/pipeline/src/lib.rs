@@ -42,6 +42,7 @@ mod neighbours;
 mod notices;
 mod objects;
 mod pipeline;
+mod prewarm;
 mod queries;
 mod queues;
 pub mod ranges;
@@ -95,6 +96,7 @@ pub use objects::{
     UploadPage,
 };
 pub use pipeline::{Pipeline, Rest};
+pub use prewarm::Prewarm;
 pub use queries::{
     NoQueryReport, QUERY_HOURS_KEPT, QUERY_INTERVALS_MAX, QUERY_MINUTES_KEPT, QUERY_NAMES_OTHER,
     QUERY_ROWS_MAX, QueryComparison, QueryCondition, QueryDimension, QueryKey, QueryReport, QueryReportAsked,

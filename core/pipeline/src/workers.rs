@@ -45,6 +45,18 @@ impl SiteWorkers {
     }
 }
 
+impl SiteWorkers {
+    /// The Worker that a client which comes for this host by TLS most probably asks: what `/` leads to, or the most specific route of
+    /// this very host that leads anywhere.
+    pub fn of_host(&self, host: &str) -> Option<&WorkerName> {
+        let of_route = |(pattern, script): &'_ (RoutePattern, Option<WorkerName>)| {
+            script.is_some() && pattern.host() == host
+        };
+        self.find(Scheme::Https, host, "/")
+            .or_else(|| self.routes.iter().find(|route| of_route(route))?.1.as_ref())
+    }
+}
+
 /// A path and query whose path has no escapes of what needs none, and no segments `.` and `..` (RFC 3986, 6.2.2).
 fn normalized(target: &str) -> Cow<'_, str> {
     let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
@@ -181,6 +193,20 @@ mod tests {
         ] {
             assert_eq!(normalized(target), expected, "{target}");
         }
+    }
+
+    #[test]
+    fn a_host_has_the_worker_of_its_root_or_of_a_route_of_its_own() {
+        let mut workers = workers();
+        let found = |workers: &SiteWorkers, host| workers.of_host(host).map(|name| name.as_str().to_owned());
+        assert_eq!(found(&workers, "www.example.com").as_deref(), Some("www"));
+        assert_eq!(found(&workers, "other.example.com").as_deref(), Some("all"));
+        workers.routes.retain(|(pattern, _)| {
+            pattern.as_str().contains("static") || pattern.as_str().contains("secure")
+        });
+        assert_eq!(found(&workers, "www.example.com").as_deref(), Some("secure"));
+        assert_eq!(found(&workers, "app.example.com").as_deref(), Some("app"));
+        assert_eq!(found(&workers, "other.example.com"), None);
     }
 
     #[test]

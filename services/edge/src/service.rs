@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, CompiledZones, Snapshot, Unserved};
 use proxima_model::{Kind, TicketKeys};
-use proxima_pipeline::{Pipeline, Site, TrafficReader};
+use proxima_pipeline::{Pipeline, Prewarm, Site, TrafficReader};
 use proxima_tls::{Certificates, QuicKeys, Tickets};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -97,6 +97,12 @@ impl EdgeService {
             quic_keys,
             addresses,
         }))
+    }
+
+    /// Who is told for which hosts clients come, while they shake hands. Given once, before the service runs.
+    pub fn prewarm_by(&self, prewarm: Arc<dyn Prewarm>) {
+        self.acceptor.greeting.by(Arc::clone(&prewarm));
+        self.quic_tls.greeting.by(prewarm);
     }
 
     /// What is counted of zones' traffic here.

@@ -8,6 +8,7 @@
 //!                 │                           │          dispatcher.js          │ addresses that were checked
 //!                                             │            │      │             │
 //!                 replica ─▶ Code ◀── code.sock ───────────┤      └─ egress.sock ─▶ Egress
+//!  edge ─▶ Prewarm (port) ─▶ Warmer ──▶ Engine      │      │
 //!             KeyValue (port) ◀─ KeyValues ◀── kv.sock ───────┤
 //!          ResponseCache (port) ◀─ Responses ◀── cache.sock ───────┤
 //!          Objects (port) ◀─ BucketObjects ◀── r2.sock ────────┤
@@ -59,6 +60,8 @@
 //! Durable Objects ([`durable`](self)) run each on one server, in a process of the engine that all objects of their account share there,
 //! and no Worker.
 //!
+//! A client whose handshake names a host of a Worker has it loaded meanwhile ([`prewarm`](self)).
+//!
 //! Live logs cost nothing while nobody looks ([`tails`]): then a Worker is loaded once more, with a tail.
 //!
 //! The Cache API is a module of ours too (`cache_api.js`), which code that says `caches` begins with: the engine gives its own to none
@@ -83,6 +86,7 @@ mod facts;
 mod key_values;
 mod metrics;
 mod objects;
+mod prewarm;
 mod program;
 mod queued;
 mod queues;

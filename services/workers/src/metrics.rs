@@ -163,6 +163,24 @@ struct CacheAsked {
     outcome: CacheOutcome,
 }
 
+/// What became of a host that a client came for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Warmed {
+    /// Its Worker was loaded, or had been.
+    Loaded,
+    /// It was so lately.
+    Warm,
+    /// It could not be.
+    Failed,
+    /// More hosts waited than may.
+    Dropped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Prewarming {
+    outcome: Warmed,
+}
+
 /// What became of an event for a tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 enum Told {
@@ -195,6 +213,7 @@ pub(crate) struct Counted {
     alarms: Family<Alarm, Counter>,
     queues: Family<Subrequest, Counter>,
     cache: Family<CacheAsked, Counter>,
+    prewarms: Family<Prewarming, Counter>,
     pub(crate) assets: Counter,
     pub(crate) retried: Counter,
     pub(crate) starts: Counter,
@@ -234,6 +253,7 @@ impl Metrics {
             alarms: Family::default(),
             queues: Family::default(),
             cache: Family::default(),
+            prewarms: Family::default(),
             assets: Counter::default(),
             retried: Counter::default(),
             starts: Counter::default(),
@@ -264,6 +284,11 @@ impl Metrics {
         registry.register("alarms", "Alarms of Durable Objects that were run here", counted.alarms.clone());
         registry.register("queues", "What Workers asked of queues", counted.queues.clone());
         registry.register("cache", "What Workers asked of the Cache API", counted.cache.clone());
+        registry.register(
+            "prewarms",
+            "Workers that were to be loaded while a client shook hands",
+            counted.prewarms.clone(),
+        );
         registry.register("assets", "Answers by static assets", counted.assets.clone());
         registry.register(
             "retried",
@@ -336,6 +361,10 @@ impl Metrics {
 
     pub(crate) fn asked_of_key_values(&self, operation: KvOperation, outcome: Fetched) {
         self.key_values.get_or_create(&KvAsked { operation, outcome }).inc();
+    }
+
+    pub(crate) fn warmed(&self, outcome: Warmed) {
+        self.prewarms.get_or_create(&Prewarming { outcome }).inc();
     }
 
     pub(crate) fn asked_of_cache(&self, operation: CacheOperation, outcome: CacheOutcome) {

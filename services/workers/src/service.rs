@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     path::PathBuf,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -17,11 +17,11 @@ use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use proxima_chassis::{Health, NodeContext, Places, PrepareError, Prepared, Service, ServiceError, Shutdown};
-use proxima_ledger::{ChangeSet, Snapshot};
+use proxima_ledger::{ChangeSet, CompiledZones, Snapshot};
 use proxima_model::{Kind, Node};
 use proxima_pipeline::{
-    AnswersServers, BodyError, DurableObjects, Fetch, Invoke, KeyValue, Objects, Queues, ResponseCache,
-    Servers, Tails,
+    AnswersServers, BodyError, DurableObjects, Fetch, Invoke, KeyValue, Objects, Prewarm, Queues,
+    ResponseCache, Servers, Site, Tails,
 };
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,7 @@ use crate::{
     metrics::Metrics,
     objects::BucketObjects,
     queues::QueueMessages,
+    prewarm::{Warmer, prewarming},
     responses::Responses,
     scheduled::Scheduled,
     stage::Shared,
@@ -68,6 +69,8 @@ pub struct WorkersService {
     servers: Arc<ArcSwap<Vec<IpAddr>>>,
     tails: Arc<Network>,
     durable: Arc<Durable>,
+    /// Who loads what clients are about to ask for, until the service runs.
+    warmer: Mutex<Option<Warmer>>,
     /// Why there is no engine though its program is there.
     failed: OnceLock<WorkersError>,
 }
@@ -105,6 +108,7 @@ impl WorkersService {
             servers: Arc::default(),
             tails,
             durable,
+            warmer: Mutex::default(),
             failed: OnceLock::new(),
         }))
     }
@@ -117,6 +121,14 @@ impl WorkersService {
     /// Who runs Workers that no request asks for.
     pub fn invoker(&self) -> Arc<dyn Invoke> {
         Arc::new(Scheduled(Arc::clone(&self.shared)))
+    }
+
+    /// Who is told of clients that come, by whoever shakes hands with them; `sites` say which Worker a host has. Asked for once,
+    /// before the service runs.
+    pub fn prewarm(&self, sites: CompiledZones<Site>) -> Arc<dyn Prewarm> {
+        let (greeted, warmer) = prewarming(&self.shared, sites);
+        *self.warmer.lock().unwrap_or_else(PoisonError::into_inner) = Some(warmer);
+        greeted
     }
 
     /// Who shows what Workers do.
@@ -251,6 +263,17 @@ impl Service for WorkersService {
         let _ends = background.clone().drop_guard();
         self.durable.begin_alarms(background.clone());
         tokio::spawn(Arc::clone(&self.durable).sweep_until(background));
+        let warmer = self.warmer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let warming = async {
+            match warmer {
+                Some(warmer) => warmer.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = warming => {}
+            () = shutdown.draining() => return Ok(()),
+        }
         shutdown.draining().await;
         Ok(())
     }

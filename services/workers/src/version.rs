@@ -1,6 +1,13 @@
 //! Which version of a Worker a request gets.
 
-use std::{collections::HashMap, fmt, sync::PoisonError, sync::RwLock};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use proxima_ledger::{ChangeSet, ReadError, Replica, Seq};
 use proxima_model::{AccountId, Entity, Kind, VersionShares, Worker, WorkerName, WorkerVersionId};
@@ -55,6 +62,7 @@ impl VersionKey {
 pub(crate) struct Deployments {
     replica: Replica,
     known: RwLock<Known>,
+    changes: AtomicU64,
 }
 
 #[derive(Default)]
@@ -66,7 +74,7 @@ struct Known {
 
 impl Deployments {
     pub(crate) fn new(replica: Replica) -> Self {
-        Self { replica, known: RwLock::default() }
+        Self { replica, known: RwLock::default(), changes: AtomicU64::default() }
     }
 
     /// The version that answers a request; `None` where the Worker is not deployed. All requests that carry the same
@@ -102,11 +110,17 @@ impl Deployments {
         Ok(shares)
     }
 
+    /// How often Workers have changed: what was true of one before may not be any more.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
     /// Forgets what these changes make outdated; to be called when they come into force.
     pub(crate) fn forget(&self, changed: &ChangeSet) {
         if !changed.touches(Kind::Worker) {
             return;
         }
+        self.changes.fetch_add(1, Ordering::Relaxed);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.since = changed.to;
         match &changed.keys {

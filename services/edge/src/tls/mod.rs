@@ -14,10 +14,11 @@ mod client_auth;
 mod early;
 mod quic;
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use proxima_model::MinTlsVersion;
-use proxima_pipeline::TlsFacts;
+use proxima_pipeline::{Prewarm, TlsFacts};
 use proxima_tls::{Certificates, HostAuthorities, Tickets, server_config};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{Acceptor, WebPkiClientVerifier};
@@ -75,6 +76,32 @@ pub struct TlsAcceptor {
     certificates: Arc<Certificates>,
     tickets: Arc<Tickets>,
     handshakes: Semaphore,
+    /// Who is told of clients that come.
+    pub(crate) greeting: Greeting,
+}
+
+/// Who is told for which host a client comes, once somebody is to be.
+#[derive(Clone, Default)]
+pub(crate) struct Greeting(Arc<OnceLock<Arc<dyn Prewarm>>>);
+
+impl Greeting {
+    /// From now on.
+    pub(crate) fn by(&self, prewarm: Arc<dyn Prewarm>) {
+        self.0.set(prewarm).ok();
+    }
+
+    /// A client has said for which host it comes, and there is a certificate for it.
+    fn greet(&self, host: Option<&str>) {
+        if let (Some(prewarm), Some(host)) = (self.0.get(), host) {
+            prewarm.greeted(host);
+        }
+    }
+}
+
+impl fmt::Debug for Greeting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Greeting").finish_non_exhaustive()
+    }
 }
 
 /// A session, and what was settled in its handshake.
@@ -106,6 +133,7 @@ impl TlsAcceptor {
             certificates,
             tickets,
             handshakes: Semaphore::new(HANDSHAKES_MAX),
+            greeting: Greeting::default(),
         })
     }
 
@@ -124,6 +152,9 @@ impl TlsAcceptor {
         let hello = start.client_hello();
         let (version, authorities) =
             (self.certificates.asks_for(&hello), self.certificates.client_authorities(hello.server_name()));
+        if version.is_some() {
+            self.greeting.greet(hello.server_name());
+        }
         let config = match (version, authorities) {
             (Some(version), Some(authorities)) => self.config_asking(version, authorities)?,
             (Some(MinTlsVersion::V1_2), None) => Arc::clone(&self.config),

@@ -14,6 +14,7 @@ use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, StoresSer
 use rustls::sign::CertifiedKey;
 use rustls::version;
 
+use super::Greeting;
 use super::client_auth::{Asking, BoundTickets};
 use super::early::EarlySessions;
 use crate::EdgeError;
@@ -49,6 +50,8 @@ pub(crate) struct QuicTls {
     certificates: Arc<Certificates>,
     tickets: Arc<Tickets>,
     early: Arc<EarlySessions>,
+    /// Who is told of clients that come.
+    pub(crate) greeting: Greeting,
 }
 
 /// What QUIC has to allow (RFC 9001, 4.6.1); its own flow control is what bounds early data.
@@ -58,7 +61,7 @@ impl QuicTls {
     /// Over these certificates and ticket keys.
     pub(crate) fn new(certificates: Arc<Certificates>, tickets: Arc<Tickets>) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        Self { provider, certificates, tickets, early: Arc::default() }
+        Self { provider, certificates, tickets, early: Arc::default(), greeting: Greeting::default() }
     }
 
     /// The configuration of one connection, whose handshake is noticed.
@@ -73,6 +76,7 @@ impl QuicTls {
             early: Arc::clone(&self.early),
             deals_in_early: AtomicBool::new(false),
             noticed: Arc::clone(noticed),
+            greeting: self.greeting.clone(),
         });
         let mut config = server_config(
             &self.provider,
@@ -97,6 +101,7 @@ struct Watched {
     /// Whether this handshake's sessions are those that may begin with early data, and not tickets.
     deals_in_early: AtomicBool,
     noticed: Arc<Noticed>,
+    greeting: Greeting,
 }
 
 impl ResolvesServerCert for Watched {
@@ -111,6 +116,9 @@ impl ResolvesServerCert for Watched {
             None => self.certificates.takes_early_data(hello.server_name()),
         };
         self.deals_in_early.store(early, Ordering::Relaxed);
+        if self.certificates.asks_for(&hello).is_some() {
+            self.greeting.greet(hello.server_name());
+        }
         let key = self.certificates.resolve(hello);
         self.noticed.nameless.store(key.is_none(), Ordering::Relaxed);
         key

@@ -11,6 +11,9 @@ const FAULT_LETTERS_MAX = 4096;
 // How long a request that has code loaded stays when that has come: the engine takes it within.
 const TAKEN_WITHIN_MS = 50;
 
+// No entrypoint is called so: no name that a module exports is likely to be.
+const NO_ENTRYPOINT = "proxima:prewarm";
+
 // How many loads of code have failed, by the code's name: the engine keeps a failed load for ever, so that the next request
 // needs another one.
 const failedLoads = new Map();
@@ -206,11 +209,22 @@ function messageOf({ id, timestamp, attempts, type, body }) {
   return { ...message, body: type === "json" ? JSON.parse(text) : text };
 }
 
+// Has code loaded and its first statements run: what asks for an entrypoint that there is not needs both, and no handler runs.
+async function prewarm(code) {
+  try {
+    await code.getEntrypoint(NO_ENTRYPOINT).fetch("http://prewarm/");
+  } catch (error) {
+    if (!String(error?.message ?? error).startsWith("Worker has no such entrypoint")) throw error;
+  }
+  return new Response();
+}
+
 export default {
   async fetch(request, env, ctx) {
     const { proxima, ...cf } = request.cf;
     const { load, code } = start(proxima.code, env, ctx);
     try {
+      if (proxima.prewarm) return await prewarm(code);
       const version = versionOf(proxima.code);
       const [account] = version.split("/");
       return await invocation(account, version, () => {
