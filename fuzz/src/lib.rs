@@ -50,6 +50,7 @@ pub mod model_nouns;
 pub mod origin_http1;
 pub mod origin_http2;
 pub mod queues_wire;
+pub mod r2_wire;
 pub mod resolver_homes;
 pub mod resolver_messages;
 pub mod resolver_upstream;
@@ -99,6 +100,7 @@ macro_rules! each_target {
             origin_http1,
             origin_http2,
             queues_wire,
+            r2_wire,
             resolver_homes,
             resolver_messages,
             resolver_upstream,
