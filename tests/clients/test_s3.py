@@ -99,7 +99,7 @@ def test_what_is_put_is_got_with_what_was_said_of_it(s3, bucket):
         "ContentType": "text/plain; charset=utf-8",
         "CacheControl": "max-age=60",
         "ContentDisposition": "attachment",
-        "ContentEncoding": "x-own",
+        "ContentEncoding": "x-own, x-other",
         "ContentLanguage": "de",
         "Expires": datetime.datetime(2030, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc),
         "Metadata": {"one": "1", "two": "zwei"},

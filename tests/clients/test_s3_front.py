@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import http.client
 import os
+import re
 import shutil
 import subprocess
 import urllib.parse
@@ -197,7 +198,11 @@ def test_pages_of_other_sites_are_told_what_they_may(s3, bucket):
         status, text, fields = ask("OPTIONS", url, **{**wish, **other})
         assert (status, "Access-Control-Allow-Origin" in fields) == (403, False), other
     assert ask("OPTIONS", url)[0] == 400
-    assert ask("OPTIONS", f"{ENDPOINT}/no-such-bucket-here/k", **wish)[0] == 403
+    # Nobody learns from it whether anybody has such a bucket.
+    foreign = ask("OPTIONS", url, **{**wish, "Origin": "http://a.example"})[1]
+    unknown = ask("OPTIONS", f"{ENDPOINT}/no-such-bucket-here/k", **wish)
+    body = lambda text: re.sub("<(RequestId|Resource)>.*?</", "", text)
+    assert (unknown[0], body(unknown[1])) == (403, body(foreign))
     signed = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
     assert ask("OPTIONS", signed, **wish)[0] == 200
     # The answer to the request itself, also when it is an error.
@@ -234,6 +239,7 @@ def test_rules_for_what_goes_by_itself_are_kept(s3, bucket):
     assert (kept["Filter"], bool(kept["ID"])) == ({"Prefix": "old/"}, True)
     for change, status, code in [
         ({"Expiration": {"Days": 0}}, 400, "InvalidArgument"),
+        ({"Expiration": {"Date": at + datetime.timedelta(hours=1)}}, 400, "InvalidArgument"),
         ({"Status": "enabled"}, 400, "MalformedXML"),
         ({"Filter": {"Tag": {"Key": "a", "Value": "b"}}}, 501, "NotImplemented"),
         ({"NoncurrentVersionExpiration": {"NoncurrentDays": 1}}, 501, "NotImplemented"),
@@ -318,3 +324,33 @@ def test_rclone_syncs_folders_and_large_files(s3, bucket, tmp_path):
     assert hashlib.md5(read(s3, bucket, "moved")).digest() == hashlib.md5(octets(12 << 20)).digest()
     run("purge", f"x:{bucket}/in")
     assert [found["Key"] for found in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["moved"]
+
+
+def test_attributes_list_the_parts_of_an_object(s3, bucket):
+    parts = [b"1" * (5 << 20), b"2"]
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="k", ChecksumAlgorithm="SHA256")["UploadId"]
+    which, chosen = {"Bucket": bucket, "Key": "k", "UploadId": upload}, []
+    for number, part in enumerate(parts, 1):
+        put = s3.upload_part(PartNumber=number, Body=part, ChecksumAlgorithm="SHA256", **which)
+        chosen.append({"PartNumber": number, "ETag": put["ETag"], "ChecksumSHA256": put["ChecksumSHA256"]})
+    done = s3.complete_multipart_upload(MultipartUpload={"Parts": chosen}, **which)
+
+    def attributes(**more):
+        about = s3.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=["Checksum", "ObjectParts"], **more)
+        listed = about["ObjectParts"]
+        told = [(part["PartNumber"], part["Size"], part["ChecksumSHA256"]) for part in listed["Parts"]]
+        return about["Checksum"], told, (listed["TotalPartsCount"], listed["IsTruncated"], listed["NextPartNumberMarker"])
+
+    each = [(number, len(part), chosen[number - 1]["ChecksumSHA256"]) for number, part in enumerate(parts, 1)]
+    checksum = {"ChecksumSHA256": done["ChecksumSHA256"], "ChecksumType": "COMPOSITE"}
+    assert done["ChecksumSHA256"].endswith("-2")
+    assert attributes() == (checksum, each, (2, False, 2))
+    assert attributes(MaxParts=1) == (checksum, each[:1], (2, True, 1))
+    assert attributes(PartNumberMarker=1) == (checksum, each[1:], (2, False, 2))
+
+
+def test_what_is_no_checksum_is_refused_as_one_and_an_empty_token_is_the_first_page(s3, bucket):
+    assert refused(s3.put_object, Bucket=bucket, Key="k", Body=b"x", ChecksumSHA256="none") == (400, "BadDigest")
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    page = s3.list_objects_v2(Bucket=bucket, ContinuationToken="")
+    assert (page["ContinuationToken"], [found["Key"] for found in page["Contents"]]) == ("", ["k"])

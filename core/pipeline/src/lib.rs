@@ -34,6 +34,7 @@ mod fault;
 mod fetch;
 mod glance;
 mod hop_by_hop;
+mod http_date;
 mod interim;
 mod invoke;
 mod key_value;
@@ -74,6 +75,7 @@ pub use glance::{
     put_decimal, put_line,
 };
 pub use hop_by_hop::{frames_or_routes, strip_hop_by_hop};
+pub use http_date::{http_date, read_http_date};
 pub use interim::{Interim, Interims};
 pub use invoke::{CronTrigger, Invoke, NotConsumed, QueueBatch, QueueOutcome};
 pub use key_value::{
@@ -91,8 +93,8 @@ pub use objects::{
     OBJECT_KEY_OCTETS_MAX, OBJECT_METADATA_OCTETS_MAX, OBJECT_PART_OCTETS_MIN, OBJECT_PARTS_MAX,
     OBJECT_PUT_OCTETS_MAX, OBJECTS_LISTED_MAX, ObjectAbout, ObjectChecksum, ObjectConditions, ObjectCopy,
     ObjectDelete, ObjectError, ObjectFields, ObjectFuture, ObjectGet, ObjectKey, ObjectListing, ObjectPage,
-    ObjectPut, ObjectRange, ObjectRead, Objects, PartAbout, PartChosen, PartPage, Span,
-    StorageClassTransition, Tags, UploadAbout, UploadBegin, UploadComplete, UploadId, UploadListing,
+    ObjectPartPage, ObjectPut, ObjectRange, ObjectRead, Objects, PartAbout, PartChosen, PartKept, PartPage,
+    Span, StorageClassTransition, Tags, UploadAbout, UploadBegin, UploadComplete, UploadId, UploadListing,
     UploadPage,
 };
 pub use pipeline::{Pipeline, Rest};

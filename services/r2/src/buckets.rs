@@ -41,7 +41,7 @@ use proxima_model::{
 };
 use proxima_pipeline::{Lifecycle, NewBucket, ObjectError};
 
-use crate::store::{IsGone, Living, Mark, Obstacles, Presence, Store};
+use crate::store::{HasRules, IsGone, Living, Mark, Obstacles, Presence, Ruled, Store};
 
 /// How often a change is decided anew when another one came between: with each, one other has succeeded.
 const ATTEMPTS_MAX: usize = 8;
@@ -127,12 +127,21 @@ impl Buckets {
             let mut living = Living::new(lacks_nothing);
             for bucket in state.scan::<Bucket>(&[]) {
                 let bucket = bucket.map_err(unreadable)?;
-                let rules = bucket.lifecycle.as_ref().filter(|_| bucket.home == me);
-                living.add(bucket.tag, rules.map(|rules| Lifecycle::kept(Some(rules))));
+                let rules = rules(&bucket, &me);
+                living.add(bucket, rules);
             }
             Ok(living)
         })
         .await
+    }
+
+    /// Says of a bucket whether the rules of its noun are still the same.
+    pub(crate) fn unchanged(&self) -> HasRules {
+        let buckets = self.clone();
+        Arc::new(move |ruled: &Ruled| {
+            let found = buckets.replica.snapshot().and_then(|state| state.get::<Bucket>(&ruled.id()));
+            found.ok().flatten().is_some_and(|found| ruled.is(&found, rules(&found, &buckets.me).as_ref()))
+        })
     }
 
     /// The bucket of this name.
@@ -195,23 +204,33 @@ impl Buckets {
         bucket: &Bucket,
         author: String,
     ) -> Result<(), ObjectError> {
+        let mut mark = None;
+        let deleted = self.try_to_delete(store, bucket, author, &mut mark).await;
+        // However it failed: also where nobody knows whether it has reached the log, or will.
+        if let (Err(_), Some(mark)) = (&deleted, &mark) {
+            self.reopen(store, bucket.tag, mark).await.ok();
+        }
+        deleted
+    }
+
+    /// Deletes a bucket, or leaves the mark by which it is closed since, if any.
+    async fn try_to_delete(
+        &self,
+        store: &Store,
+        bucket: &Bucket,
+        author: String,
+        mark: &mut Option<Mark>,
+    ) -> Result<(), ObjectError> {
         for _ in 0..ATTEMPTS_MAX {
             let (of_read, replica) = (bucket.clone(), self.replica.clone());
             // In this order: what is deleted is a revision from before it was closed.
             let (changes, preconditions) =
                 self.read(move |state| deletion(state, &replica, &of_read)).await?;
-            let mark = store.close(bucket).await?;
-            match self.append(changes, preconditions, author.clone()).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                // Also where nobody knows whether it has reached the log, or will.
-                Err(error) => {
-                    self.reopen(store, bucket.tag, &mark).await.ok();
-                    return Err(error);
-                }
+            *mark = Some(store.close(bucket).await?);
+            if self.append(changes, preconditions, author.clone()).await? {
+                return Ok(());
             }
         }
-        // The last mark was left.
         Err(ObjectError::Busy)
     }
 
@@ -336,6 +355,12 @@ fn deletion(
     usage.buckets = usage.buckets.saturating_sub(1);
     let changes = vec![Change::delete::<Bucket>(&id(bucket)), replica.put(&usage)];
     Ok((changes, vec![Precondition::Revision(bucket.key(), revision), condition]))
+}
+
+/// What its owner has said of what goes by itself, if that is for this server to carry out.
+fn rules(bucket: &Bucket, me: &NodeName) -> Option<Lifecycle> {
+    let rules = bucket.lifecycle.as_ref().filter(|_| bucket.home == *me);
+    rules.map(|rules| Lifecycle::kept(Some(rules)))
 }
 
 fn id(bucket: &Bucket) -> (AccountId, BucketName) {

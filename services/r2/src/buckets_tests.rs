@@ -249,6 +249,45 @@ async fn a_deletion_that_the_log_refuses_leaves_the_bucket_open() {
 }
 
 #[tokio::test]
+async fn a_deletion_that_gives_up_leaves_the_bucket_open() {
+    let failed = || Precondition::Absent(Account::key_of(&AccountId::from_bytes(ACCOUNT)));
+    let lost = || Fate::Refuse(AppendError::Precondition { failed: failed(), found: None });
+    // Others come between each time; or once, and then the log is away.
+    for (fates, told) in [
+        (std::iter::repeat_with(lost).take(ATTEMPTS_MAX).collect::<Vec<_>>(), ObjectError::Busy),
+        (vec![lost(), Fate::Refuse(AppendError::Closed)], ObjectError::Broken("the log is stopping".into())),
+    ] {
+        let fixture = Fixture::new().await;
+        fixture.log.meet(fates).await;
+        assert_eq!(fixture.delete().await, Err(told));
+        assert!(fixture.is_in_log() && fixture.put().await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_rule_counts_as_unchanged_as_long_as_the_log_says_the_same() {
+    let fixture = Fixture::new().await;
+    let days = |days: u32| {
+        let rule = serde_json::json!({ "id": "1", "enabled": true, "deleteObjectsTransition":
+            { "condition": { "type": "Age", "maxAge": days * 86_400 } } });
+        Some(serde_json::json!({ "rules": [rule] }))
+    };
+    let set = async |rules: Option<serde_json::Value>| {
+        let set = move |bucket: &mut Bucket| bucket.lifecycle.clone_from(&rules);
+        fixture.buckets.set(&fixture.bucket, "test".to_owned(), set).await.unwrap();
+    };
+    set(days(1)).await;
+    let living = fixture.buckets.living().await.unwrap();
+    let still = living.still(fixture.bucket.tag, &fixture.buckets.unchanged());
+    for (rules, is_unchanged) in [(days(1), true), (days(2), false), (None, false), (days(1), true)] {
+        set(rules.clone()).await;
+        assert_eq!(still(), is_unchanged, "{rules:?}");
+    }
+    assert_eq!(fixture.delete().await, Ok(()));
+    assert!(!still(), "another bucket of this name has rules of its own");
+}
+
+#[tokio::test]
 async fn a_deletion_whose_answer_is_lost_was_one() {
     let fixture = Fixture::new().await;
     fixture.log.meet([Fate::LoseAnswer]).await;

@@ -4,9 +4,9 @@ use futures_util::FutureExt as _;
 use proxima_model::Bucket;
 use proxima_pipeline::{
     Body, BucketContent, Expected, NewBucket, ObjectAbout, ObjectConditions, ObjectCopy, ObjectDelete,
-    ObjectError, ObjectFuture, ObjectGet, ObjectKey, ObjectListing, ObjectPage, ObjectPut, ObjectRange,
-    ObjectRead, Objects, PartAbout, PartPage, Span, UploadBegin, UploadComplete, UploadId, UploadListing,
-    UploadPage,
+    ObjectError, ObjectFuture, ObjectGet, ObjectKey, ObjectListing, ObjectPage, ObjectPartPage, ObjectPut,
+    ObjectRange, ObjectRead, Objects, PartAbout, PartPage, Span, UploadBegin, UploadComplete, UploadId,
+    UploadListing, UploadPage,
 };
 
 use crate::{buckets::Buckets, store::Store};
@@ -55,6 +55,15 @@ impl Objects for Local {
         get: ObjectGet,
     ) -> ObjectFuture<'a, (ObjectAbout, Option<Span>)> {
         async move { self.at(bucket)?.head(bucket, key, get).await }.boxed()
+    }
+
+    fn parts_of<'a>(
+        &'a self,
+        bucket: &'a Bucket,
+        key: &'a ObjectKey,
+        which: (u16, usize),
+    ) -> ObjectFuture<'a, ObjectPartPage> {
+        async move { self.at(bucket)?.parts_of(bucket, key, which).await }.boxed()
     }
 
     fn get<'a>(

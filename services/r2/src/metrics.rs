@@ -31,6 +31,8 @@ pub(crate) struct Counted {
     pub(crate) connections_refused: Counter,
     /// Connections that were closed because they did not get on.
     pub(crate) connections_stalled: Counter,
+    /// Streams of connections that have several, ended because their client took nothing.
+    pub(crate) streams_stalled: Counter,
     /// Reads that ended because octets could not be read, or were not those that were put.
     pub(crate) unreadable: Counter,
     /// Files that the scrubber read.
@@ -88,6 +90,10 @@ impl Metrics {
             connections_stalled: counter(
                 "connections_stalled",
                 "Connections that were closed because their client asked for nothing, or took nothing of an answer",
+            ),
+            streams_stalled: counter(
+                "streams_stalled",
+                "Streams of HTTP/2 that were reset because their client took nothing of an answer",
             ),
             unreadable: counter(
                 "unreadable",

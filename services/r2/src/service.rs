@@ -18,7 +18,7 @@ use crate::{
     metrics::Metrics,
     others::{Everywhere, answers::Answers, reach::Reach},
     s3::{
-        Front,
+        Front, Owners, OwnersChanged,
         server::{self, Door, Listener},
         tls,
     },
@@ -42,6 +42,7 @@ pub struct R2Service {
     config: R2Config,
     local: Local,
     everywhere: Everywhere,
+    owners: Owners,
     metrics: Metrics,
     certificates: Arc<Certificates>,
     health: watch::Sender<Health>,
@@ -80,7 +81,15 @@ impl R2Service {
         let local = Local { store, buckets };
         let everywhere = Everywhere::new(local.clone(), Reach::new(servers));
         let health = watch::Sender::new(Health::Starting);
-        Ok(Arc::new(Self { config, local, everywhere, metrics, certificates, health }))
+        Ok(Arc::new(Self {
+            config,
+            local,
+            everywhere,
+            owners: Owners::default(),
+            metrics,
+            certificates,
+            health,
+        }))
     }
 
     /// The objects, for who reaches them otherwise than by S3.
@@ -151,12 +160,12 @@ impl R2Service {
         let local = self.local.clone();
         Self::repeat(tasks, shutdown, ("ending uploads", EXPIRE_EVERY), move || {
             let Local { store, buckets } = local.clone();
-            async move { store.end_uploads(&buckets.living().await?).await }
+            async move { store.end_uploads(&buckets.living().await?, &buckets.unchanged()).await }
         });
         let local = self.local.clone();
         Self::repeat(tasks, shutdown, ("ending objects by rules", EXPIRE_EVERY), move || {
             let Local { store, buckets } = local.clone();
-            async move { store.expire(&buckets.living().await?).await }
+            async move { store.expire(&buckets.living().await?, &buckets.unchanged()).await }
         });
         let local = self.local.clone();
         Self::repeat(tasks, shutdown, ("sweeping what deleted buckets had", EXPIRE_EVERY), move || {
@@ -184,8 +193,9 @@ impl Service for R2Service {
     }
 
     /// Whether a bucket is there is looked up in the replica for each request.
-    fn prepare(&self, _: &Snapshot, _: &ChangeSet) -> Result<Prepared, PrepareError> {
-        Ok(Prepared::nothing())
+    fn prepare(&self, snapshot: &Snapshot, changed: &ChangeSet) -> Result<Prepared, PrepareError> {
+        let (owners, changed) = (self.owners.clone(), OwnersChanged::of(snapshot, changed)?);
+        Ok(Prepared::new(move || owners.apply(changed)))
     }
 
     async fn run(self: Arc<Self>, node: NodeContext, shutdown: Shutdown) -> Result<(), ServiceError> {
@@ -196,7 +206,8 @@ impl Service for R2Service {
         if !addresses.is_empty() {
             tracing::info!(target: "proxima_r2", ?addresses, "S3 listens");
         }
-        let front = Front { objects: self.objects(), buckets: self.local.buckets.clone() };
+        let (buckets, owners) = (self.local.buckets.clone(), self.owners.clone());
+        let front = Front { objects: self.objects(), buckets, owners };
         let requests = Places::new(self.config.requests_max, self.config.requests_per_client_max);
         let host = self.config.host.as_deref();
         let door = Door::new(front, host, requests, self.metrics.clone()).map_err(ServiceError::new)?;

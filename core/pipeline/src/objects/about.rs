@@ -1,9 +1,11 @@
 //! What is known of an object.
 
-use proxima_model::{StorageClass, Timestamp};
+use http::{HeaderMap, HeaderValue, header};
+use proxima_model::{Bucket, StorageClass, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{OBJECT_METADATA_OCTETS_MAX, ObjectError};
+use crate::http_date;
 
 /// What else is said of an object: fields that are given back with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +44,11 @@ impl ObjectFields {
         ];
         let octets = own.chain(fields.into_iter().flatten().map(String::len)).sum::<usize>();
         if octets > OBJECT_METADATA_OCTETS_MAX { Err(ObjectError::MetadataTooLarge) } else { Ok(()) }
+    }
+
+    /// How an object of this bucket is kept.
+    pub fn class_in(&self, bucket: &Bucket) -> StorageClass {
+        self.storage_class.unwrap_or(bucket.storage_class)
     }
 }
 
@@ -135,4 +142,27 @@ pub struct ObjectAbout {
     pub checksum: Option<ObjectChecksum>,
     /// How many parts it was uploaded in, if it was.
     pub parts: Option<u16>,
+}
+
+impl ObjectAbout {
+    /// What fields of HTTP say of it where it is read, whoever asks; not how long it is, since that may be a part.
+    pub fn head(&self) -> HeaderMap {
+        let (mut head, fields) = (HeaderMap::new(), &self.fields);
+        for (name, value) in [
+            (header::CONTENT_TYPE, fields.content_type.clone()),
+            (header::CACHE_CONTROL, fields.cache_control.clone()),
+            (header::CONTENT_DISPOSITION, fields.content_disposition.clone()),
+            (header::CONTENT_ENCODING, fields.content_encoding.clone()),
+            (header::CONTENT_LANGUAGE, fields.content_language.clone()),
+            (header::EXPIRES, fields.expires.map(http_date)),
+            (header::ETAG, Some(format!("\"{}\"", self.etag))),
+            (header::LAST_MODIFIED, Some(http_date(self.modified))),
+        ] {
+            // What came by S3 may be what no field of HTTP says so.
+            if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+                head.insert(name, value);
+            }
+        }
+        head
+    }
 }

@@ -31,7 +31,8 @@ pub use self::{
         ObjectPut, ObjectRange, ObjectRead, Span,
     },
     uploads::{
-        PartAbout, PartChosen, PartPage, UploadAbout, UploadBegin, UploadComplete, UploadListing, UploadPage,
+        ObjectPartPage, PartAbout, PartChosen, PartKept, PartPage, UploadAbout, UploadBegin, UploadComplete,
+        UploadListing, UploadPage,
     },
 };
 use crate::Body;
@@ -71,6 +72,14 @@ pub trait Objects: Send + Sync + 'static {
         key: &'a ObjectKey,
         get: ObjectGet,
     ) -> ObjectFuture<'a, (ObjectAbout, Option<Span>)>;
+
+    /// The parts that an object was uploaded in: those after a number, so many.
+    fn parts_of<'a>(
+        &'a self,
+        bucket: &'a Bucket,
+        key: &'a ObjectKey,
+        which: (u16, usize),
+    ) -> ObjectFuture<'a, ObjectPartPage>;
 
     /// An object, as it was when it was asked for: whoever replaces it while it is read takes nothing away.
     fn get<'a>(

@@ -4,7 +4,8 @@ use proxima_model::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ChecksumAlgorithm, ChecksumKind, ObjectChecksum, ObjectConditions, ObjectFields, ObjectKey, UploadId,
+    ChecksumAlgorithm, ChecksumKind, ObjectAbout, ObjectChecksum, ObjectConditions, ObjectFields, ObjectKey,
+    UploadId,
 };
 
 /// How an upload begins.
@@ -36,6 +37,28 @@ impl PartAbout {
     pub fn etag(&self) -> String {
         format!("{:032x}", u128::from_be_bytes(self.md5))
     }
+}
+
+/// A part of an object that was uploaded in parts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartKept {
+    /// Its number.
+    pub number: u16,
+    /// How long it is.
+    pub octets: u64,
+    /// Its checksum.
+    pub checksum: Option<ObjectChecksum>,
+}
+
+/// Some parts of an object, in the order of their numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectPartPage {
+    /// The object.
+    pub about: ObjectAbout,
+    /// Its parts; none, if it was put as a whole.
+    pub parts: Vec<PartKept>,
+    /// Whether there are more.
+    pub has_more: bool,
 }
 
 /// An upload, as it is listed.

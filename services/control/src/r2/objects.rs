@@ -10,10 +10,10 @@ use axum::{
 };
 use http_body::Body as _;
 use proxima_chassis::Place;
-use proxima_model::{Account, AccountId, StorageClass, Timestamp};
+use proxima_model::{Account, AccountId, StorageClass};
 use proxima_pipeline::{
-    Body, Expected, ObjectAbout, ObjectConditions, ObjectDelete, ObjectFields, ObjectGet, ObjectKey,
-    ObjectPut,
+    Body, Expected, ObjectConditions, ObjectDelete, ObjectFields, ObjectGet, ObjectKey, ObjectPut,
+    read_http_date,
 };
 use serde_json::json;
 
@@ -33,11 +33,8 @@ fn fields(headers: &HeaderMap) -> Result<ObjectFields, ApiError> {
         value.map(|value| value.map(str::to_owned)).map_err(|_| invalid(format!("{name}: give ASCII")))
     };
     let class = field(HeaderName::from_static(STORAGE_CLASS))?.map(|class| StorageClass::parse(&class));
-    let expires = field(header::EXPIRES)?.map(|text| {
-        let at = httpdate::parse_http_date(&text).map_err(|_| invalid("Expires: give a date".to_owned()))?;
-        let since = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Ok::<_, ApiError>(Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
-    });
+    let expires = field(header::EXPIRES)?
+        .map(|text| read_http_date(&text).ok_or_else(|| invalid("Expires: give a date".to_owned())));
     Ok(ObjectFields {
         content_type: field(header::CONTENT_TYPE)?,
         cache_control: field(header::CACHE_CONTROL)?,
@@ -48,29 +45,6 @@ fn fields(headers: &HeaderMap) -> Result<ObjectFields, ApiError> {
         metadata: Vec::new(),
         storage_class: class.transpose().map_err(|error| invalid(error.to_string()))?,
     })
-}
-
-fn head(about: &ObjectAbout) -> HeaderMap {
-    let mut head = HeaderMap::new();
-    let fields = &about.fields;
-    let modified = u64::try_from(about.modified.as_seconds()).unwrap_or_default();
-    let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(modified);
-    for (name, value) in [
-        (header::CONTENT_TYPE, fields.content_type.clone()),
-        (header::CACHE_CONTROL, fields.cache_control.clone()),
-        (header::CONTENT_DISPOSITION, fields.content_disposition.clone()),
-        (header::CONTENT_ENCODING, fields.content_encoding.clone()),
-        (header::CONTENT_LANGUAGE, fields.content_language.clone()),
-        (header::ETAG, Some(format!("\"{}\"", about.etag))),
-        (header::LAST_MODIFIED, Some(httpdate::fmt_http_date(modified))),
-        (header::CONTENT_LENGTH, Some(about.octets.to_string())),
-    ] {
-        // What came by S3 may be what no field of HTTP says so.
-        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-            head.insert(name, value);
-        }
-    }
-    head
 }
 
 /// A place among objects that are sent or received, instead of the one that the request has had so far.
@@ -93,7 +67,8 @@ pub(crate) async fn get(
     let bucket = find(&api, &account, &name, &headers).await?;
     let place = place(&api, &account, &turn)?;
     let read = objects(&api)?.get(&bucket, &ObjectKey::new(key)?, ObjectGet::default()).await?;
-    let head = head(&read.about);
+    let mut head = read.about.head();
+    head.insert(header::CONTENT_LENGTH, read.about.octets.into());
     let mut response = Response::new(axum::body::Body::new(read.body.holding(place)));
     *response.headers_mut() = head;
     Ok(response)

@@ -162,6 +162,10 @@ impl Answers {
                 let limit = usize::try_from(limit).unwrap_or(usize::MAX);
                 Answer::Parts(local.parts(bucket, &key, upload, (after, limit)).await?)
             }
+            What::PartsOf { key, which: (after, limit) } => {
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                Answer::PartsOf(local.parts_of(bucket, &key, (after, limit)).await?)
+            }
             What::Uploads(asked) => Answer::Uploads(local.uploads(bucket, asked).await?),
             What::CompleteUpload { key, upload, complete } => {
                 Answer::Put(local.complete_upload(bucket, &key, upload, complete).await?)

@@ -24,9 +24,9 @@ use futures_util::FutureExt as _;
 use proxima_model::Bucket;
 use proxima_pipeline::{
     Body, BucketContent, Expected, NewBucket, ObjectAbout, ObjectConditions, ObjectCopy, ObjectDelete,
-    ObjectError, ObjectFuture, ObjectGet, ObjectKey, ObjectListing, ObjectPage, ObjectPut, ObjectRange,
-    ObjectRead, Objects, PartAbout, PartPage, Span, UploadBegin, UploadComplete, UploadId, UploadListing,
-    UploadPage,
+    ObjectError, ObjectFuture, ObjectGet, ObjectKey, ObjectListing, ObjectPage, ObjectPartPage, ObjectPut,
+    ObjectRange, ObjectRead, Objects, PartAbout, PartPage, Span, UploadBegin, UploadComplete, UploadId,
+    UploadListing, UploadPage,
 };
 
 use self::{
@@ -136,6 +136,23 @@ impl Objects for Everywhere {
         async move {
             let answered = self.ask(bucket, What::Head { key: key.clone(), get }).await?;
             said!(answered, Answer::Head(about, span) => (about, span))
+        }
+        .boxed()
+    }
+
+    fn parts_of<'a>(
+        &'a self,
+        bucket: &'a Bucket,
+        key: &'a ObjectKey,
+        which: (u16, usize),
+    ) -> ObjectFuture<'a, ObjectPartPage> {
+        if self.is_home(bucket) {
+            return self.local.parts_of(bucket, key, which);
+        }
+        async move {
+            let which = (which.0, u32::try_from(which.1).unwrap_or(u32::MAX));
+            let answered = self.ask(bucket, What::PartsOf { key: key.clone(), which }).await?;
+            said!(answered, Answer::PartsOf(page) => page)
         }
         .boxed()
     }

@@ -16,8 +16,8 @@ use proxima_ledger::Seq;
 use proxima_model::{AccountId, Bucket, BucketName, BucketTag};
 use proxima_pipeline::{
     BucketContent, Expected, ObjectAbout, ObjectConditions, ObjectCopy, ObjectDelete, ObjectError, ObjectGet,
-    ObjectKey, ObjectListing, ObjectPage, ObjectPut, ObjectRange, PartAbout, PartPage, Span, UploadBegin,
-    UploadComplete, UploadId, UploadListing, UploadPage,
+    ObjectKey, ObjectListing, ObjectPage, ObjectPartPage, ObjectPut, ObjectRange, PartAbout, PartPage, Span,
+    UploadBegin, UploadComplete, UploadId, UploadListing, UploadPage,
 };
 use serde::{Deserialize, Serialize};
 
@@ -126,6 +126,11 @@ pub(crate) enum What {
         key: ObjectKey,
         upload: UploadId,
     },
+    /// Those after a number, so many.
+    PartsOf {
+        key: ObjectKey,
+        which: (u16, u32),
+    },
 }
 
 /// What it answers.
@@ -146,6 +151,7 @@ pub(crate) enum Answer {
     Parts(PartPage),
     Uploads(UploadPage),
     Refused(Refusal),
+    PartsOf(ObjectPartPage),
 }
 
 /// Why it is not done.

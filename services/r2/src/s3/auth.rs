@@ -6,12 +6,12 @@
 //! S3 names buckets, and no accounts. So an access key stands for one account, the one on whose buckets its token may do anything:
 //! a token that reaches those of several, or of none, is refused, whatever it asks for.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use http::header;
 use proxima_chassis::Clock;
 use proxima_ledger::Snapshot;
-use proxima_model::{Account, AccountId, ApiToken, BucketName, Permission, TokenId, TokenScope};
+use proxima_model::{Account, AccountId, ApiToken, Bucket, BucketName, Permission, TokenId, TokenScope};
 use proxima_pipeline::ObjectError;
 use s3s::{
     S3Error, S3ErrorCode, S3Result,
@@ -28,6 +28,8 @@ pub(super) struct Caller {
     pub(super) account: AccountId,
     /// As it stands in the log.
     pub(super) author: String,
+    /// The bucket that the request is about, if it had to be looked up before.
+    pub(super) looked_up: Option<Arc<Bucket>>,
 }
 
 fn unknown() -> S3Error {
@@ -122,21 +124,27 @@ impl S3Auth for Front {
 }
 
 impl Front {
-    /// Leaves what a page of another site is to be told with the answer, whatever that is.
-    async fn tell_page(&self, context: &mut S3AccessContext<'_>, account: AccountId) -> S3Result<()> {
-        let Some(told) = context.extensions_mut().get::<Told>().cloned() else { return Ok(()) };
-        let Some(origin) = context.headers().get(header::ORIGIN) else { return Ok(()) };
+    /// Leaves what a page of another site is to be told with the answer, whatever that is; and the bucket that says so.
+    async fn tell_page(
+        &self,
+        context: &mut S3AccessContext<'_>,
+        account: AccountId,
+    ) -> S3Result<Option<Arc<Bucket>>> {
+        let Some(told) = context.extensions_mut().get::<Told>().cloned() else { return Ok(None) };
+        let Some(origin) = context.headers().get(header::ORIGIN) else { return Ok(None) };
         let Some(name) = context.s3_path().get_bucket_name().and_then(|name| BucketName::parse(name).ok())
         else {
-            return Ok(());
+            return Ok(None);
         };
         match self.buckets.find(account, name).await {
-            Ok(bucket) => told.tell(&bucket, origin, context.method()),
+            Ok(bucket) => {
+                told.tell(&bucket, origin, context.method());
+                Ok(Some(Arc::new(bucket)))
+            }
             // Which is told by the operation.
-            Err(ObjectError::NoSuchBucket) => {}
-            Err(error) => return Err(s3_error(error)),
+            Err(ObjectError::NoSuchBucket) => Ok(None),
+            Err(error) => Err(s3_error(error)),
         }
-        Ok(())
     }
 }
 
@@ -159,8 +167,8 @@ impl S3Access for Front {
             }))
         });
         let account = found.await.map_err(s3_error)?.map_err(denied)?;
-        self.tell_page(context, account).await?;
-        context.extensions_mut().insert(Caller { account, author: format!("token/{id}") });
+        let looked_up = self.tell_page(context, account).await?;
+        context.extensions_mut().insert(Caller { account, author: format!("token/{id}"), looked_up });
         Ok(())
     }
 }

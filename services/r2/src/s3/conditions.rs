@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, header};
 use proxima_model::Timestamp;
-use proxima_pipeline::{ObjectConditions, ObjectError, Tags};
+use proxima_pipeline::{ObjectConditions, ObjectError, Tags, read_http_date};
 use s3s::S3Result;
 
 use super::error::{not_offered, s3_error};
@@ -84,9 +84,7 @@ fn tags(headers: &HeaderMap, name: &HeaderName) -> S3Result<Option<Tags>> {
 
 fn date(headers: &HeaderMap, name: &HeaderName) -> S3Result<Option<Timestamp>> {
     let Some(value) = given(headers, name)? else { return Ok(None) };
-    let at = httpdate::parse_http_date(value).map_err(|_| wrong(name))?;
-    let since = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Ok(Some(Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))))
+    read_http_date(value).map(Some).ok_or_else(|| wrong(name))
 }
 
 #[cfg(test)]

@@ -49,12 +49,7 @@ pub(super) fn time(at: Timestamp) -> dto::Timestamp {
     dto::Timestamp::from(system_time(at))
 }
 
-/// A moment as fields have it.
-pub(super) fn http_date(at: Timestamp) -> String {
-    httpdate::fmt_http_date(system_time(at))
-}
-
-fn at(time: &dto::Timestamp) -> S3Result<Timestamp> {
+pub(super) fn at(time: &dto::Timestamp) -> S3Result<Timestamp> {
     let mut text = Vec::new();
     let written = time.format(dto::TimestampFormat::EpochSeconds, &mut text);
     let seconds = String::from_utf8(text).ok().filter(|_| written.is_ok());
@@ -123,10 +118,10 @@ impl Fields {
                 return Err(S3Error::with_message(S3ErrorCode::InvalidStorageClass, told));
             }
         };
-        // It says how the octets come, not what they are.
+        // That one says how the octets come, not what they are. What else is there stays as it was written.
         let coding = self.content_encoding.map(|coding| {
-            let codings = coding.split(',').map(str::trim).filter(|coding| *coding != "aws-chunked");
-            codings.collect::<Vec<_>>().join(",")
+            let codings = coding.split(',').filter(|coding| coding.trim() != "aws-chunked");
+            codings.collect::<Vec<_>>().join(",").trim().to_owned()
         });
         Ok(ObjectFields {
             content_type: self.content_type,
@@ -145,9 +140,17 @@ pub(super) fn metadata(fields: &ObjectFields) -> Option<dto::Metadata> {
     (!fields.metadata.is_empty()).then(|| fields.metadata.iter().cloned().collect())
 }
 
-/// The class, where it is not the usual one: S3 does not tell that one.
-pub(super) fn storage_class(class: Option<StorageClass>) -> Option<&'static str> {
-    (class == Some(StorageClass::InfrequentAccess)).then_some("STANDARD_IA")
+/// What S3 calls a class.
+pub(super) const fn storage_class(class: StorageClass) -> &'static str {
+    match class {
+        StorageClass::Standard => "STANDARD",
+        StorageClass::InfrequentAccess => "STANDARD_IA",
+    }
+}
+
+/// The class, where it is not the usual one: heads of S3 do not tell that one.
+pub(super) fn unusual_class(class: StorageClass) -> Option<&'static str> {
+    (class != StorageClass::Standard).then(|| storage_class(class))
 }
 
 /// The values of checksums, as several operations give and take them.
@@ -219,7 +222,7 @@ impl Checksums {
         let value = base64::engine::general_purpose::STANDARD.decode(text).ok();
         match value.filter(|value| value.len() == algorithm.octets()) {
             Some(value) => Ok(Some((algorithm, value))),
-            None => Err(invalid(format!("{} is not such a checksum", algorithm.field()))),
+            None => Err(s3_error(ObjectError::BadDigest(algorithm.field().to_owned()))),
         }
     }
 

@@ -3,20 +3,25 @@
 //!
 //! A preflight is not signed, and so names a bucket and no account; only a URL that is signed says by its access key whose bucket is
 //! meant. Otherwise it is answered by the first account whose bucket of this name allows it. That gives nothing away: what comes then
-//! is signed, is answered by its own bucket's rules, and shows a page nothing unless these allow it.
+//! is signed, is answered by its own bucket's rules, and shows a page nothing unless these allow it. Why one is refused is not told:
+//! anybody may ask, and would learn which buckets others have.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
-use proxima_ledger::Snapshot;
-use proxima_model::{Account, AccountId, Bucket, BucketName, TokenId};
+use proxima_ledger::{ChangeSet, ReadError, Snapshot};
+use proxima_model::{AccountId, Bucket, BucketName, Kind, TokenId};
 use proxima_pipeline::{CorsPolicy, CorsRule, ObjectError};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
 use super::{Front, admit::Query, auth, error::s3_error};
+use crate::buckets::unreadable;
 
-/// Accounts among which the bucket of a preflight is looked for: each costs some microseconds.
-const ACCOUNTS_MAX: usize = 10_000;
+/// Accounts whose buckets of one name are looked at for a preflight: each costs some microseconds.
+const ACCOUNTS_MAX: usize = 1_000;
 /// Names of fields that a preflight may ask for; what is beyond is asked for by no page.
 const FIELDS_MAX: usize = 100;
 
@@ -43,7 +48,7 @@ impl Told {
 }
 
 /// What both kinds of answers say.
-fn allowed(rule: &CorsRule, origin: &HeaderValue) -> HeaderMap {
+pub(crate) fn allowed(rule: &CorsRule, origin: &HeaderValue) -> HeaderMap {
     let mut fields = HeaderMap::new();
     let all = HeaderValue::from_static("*");
     fields.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, if rule.is_for_all() { all } else { origin.clone() });
@@ -73,6 +78,21 @@ fn granted(rule: &CorsRule, origin: &HeaderValue, asked: Option<&HeaderValue>) -
     fields
 }
 
+/// What a preflight is granted by a bucket with these rules, if it is one and anything is.
+pub(crate) fn preflight(policy: &CorsPolicy, headers: &HeaderMap) -> Option<HeaderMap> {
+    let origin = headers.get(header::ORIGIN)?;
+    let method = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).filter(|asked| !asked.is_empty());
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    let fields = asked.map(text).unwrap_or_default();
+    let fields: Vec<_> = fields.split(',').map(str::trim).filter(|field| !field.is_empty()).collect();
+    if fields.len() > FIELDS_MAX {
+        return None;
+    }
+    let rule = policy.rule(&text(origin), &text(method), &fields)?;
+    Some(granted(rule, origin, asked))
+}
+
 /// The bucket that a request names, by its host or its path.
 fn named<B>(host: Option<&str>, request: &Request<B>) -> Option<BucketName> {
     let field = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
@@ -83,70 +103,114 @@ fn named<B>(host: Option<&str>, request: &Request<B>) -> Option<BucketName> {
     BucketName::parse(below.unwrap_or(first)).ok()
 }
 
-/// Of all buckets that may be meant, what the first one says whose rules cover it; nothing if none has any.
-fn decide(
-    state: &Snapshot,
-    accounts: &mut dyn Iterator<Item = AccountId>,
-    name: &BucketName,
-    covers: impl Fn(&CorsPolicy) -> Option<HeaderMap>,
-) -> Result<Option<Option<HeaderMap>>, ObjectError> {
-    let mut has_rules = false;
-    for account in accounts {
-        let found = state.get::<Bucket>(&(account, name.clone()));
-        let found = found.map_err(|error| ObjectError::Broken(error.to_string()))?;
-        let Some(policy) = found.and_then(|bucket| bucket.cors.as_ref().and_then(CorsPolicy::kept)) else {
-            continue;
+/// Whose buckets have rules for other sites, by their names: kept as the log changes, so that who asks has nobody else's looked
+/// through. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Owners(Arc<RwLock<HashMap<BucketName, BTreeSet<AccountId>>>>);
+
+/// What a state of the replica changes of it.
+pub(crate) struct OwnersChanged {
+    is_all: bool,
+    /// Whether this one's bucket has rules.
+    each: Vec<(AccountId, BucketName, bool)>,
+}
+
+impl OwnersChanged {
+    /// What these changes change.
+    pub(crate) fn of(snapshot: &Snapshot, changed: &ChangeSet) -> Result<Self, ReadError> {
+        let Some(keys) = changed.of_kind(Kind::Bucket) else {
+            let all = snapshot.scan::<Bucket>(&[]).filter_map(|found| match found {
+                Ok(bucket) => bucket.cors.is_some().then_some(Ok((bucket.account, bucket.name, true))),
+                Err(error) => Some(Err(error)),
+            });
+            return Ok(Self { is_all: true, each: all.collect::<Result<_, _>>()? });
         };
-        has_rules = true;
-        if let Some(fields) = covers(&policy) {
-            return Ok(Some(Some(fields)));
+        let ids = keys.filter_map(|key| {
+            let name: String = key.part(2)?;
+            Some((key.first_part::<AccountId>()?, BucketName::parse(&name).ok()?))
+        });
+        let each = ids.map(|(account, name)| {
+            let found = snapshot.get::<Bucket>(&(account, name.clone()))?;
+            Ok((account, name, found.is_some_and(|bucket| bucket.cors.is_some())))
+        });
+        Ok(Self { is_all: false, each: each.collect::<Result<_, ReadError>>()? })
+    }
+}
+
+impl Owners {
+    /// Puts a change in force.
+    pub(crate) fn apply(&self, changed: OwnersChanged) {
+        if !changed.is_all && changed.each.is_empty() {
+            return;
+        }
+        let mut owners = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if changed.is_all {
+            owners.clear();
+        }
+        for (account, name, has_rules) in changed.each {
+            if has_rules {
+                owners.entry(name).or_default().insert(account);
+                continue;
+            }
+            if let Some(of_name) = owners.get_mut(&name) {
+                of_name.remove(&account);
+                if of_name.is_empty() {
+                    owners.remove(&name);
+                }
+            }
         }
     }
-    Ok(has_rules.then_some(None))
+
+    /// Whose buckets of this name have such rules.
+    fn of(&self, name: &BucketName) -> Vec<AccountId> {
+        let owners = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        owners.get(name).into_iter().flatten().copied().take(ACCOUNTS_MAX).collect()
+    }
+}
+
+/// Of all buckets that may be meant, what the first one says whose rules cover it.
+fn decide(
+    state: &Snapshot,
+    accounts: impl IntoIterator<Item = AccountId>,
+    name: &BucketName,
+    covers: impl Fn(&CorsPolicy) -> Option<HeaderMap>,
+) -> Result<Option<HeaderMap>, ObjectError> {
+    for account in accounts {
+        let found = state.get::<Bucket>(&(account, name.clone())).map_err(unreadable)?;
+        let policy = found.and_then(|bucket| bucket.cors.as_ref().and_then(CorsPolicy::kept));
+        if let Some(fields) = policy.and_then(|policy| covers(&policy)) {
+            return Ok(Some(fields));
+        }
+    }
+    Ok(None)
 }
 
 impl Front {
     /// Answers a preflight.
     pub(super) async fn preflight<B>(&self, host: Option<&str>, request: &Request<B>) -> S3Result<HeaderMap> {
-        let field = |name: HeaderName| request.headers().get(name).cloned();
-        let (origin, method) = (field(header::ORIGIN), field(header::ACCESS_CONTROL_REQUEST_METHOD));
-        let (Some(origin), Some(method)) = (origin, method) else {
+        let headers = request.headers().clone();
+        let needed = [header::ORIGIN, header::ACCESS_CONTROL_REQUEST_METHOD];
+        if !needed.iter().all(|name| headers.contains_key(name)) {
             let mut refusal = refused(
                 "OPTIONS is for browsers: Origin and Access-Control-Request-Method say what they ask",
             );
             refusal.set_status_code(StatusCode::BAD_REQUEST);
             return Err(refusal);
-        };
+        }
         let name = named(host, request).ok_or_else(|| s3_error(ObjectError::NoSuchBucket))?;
-        let asked = field(header::ACCESS_CONTROL_REQUEST_HEADERS).filter(|asked| !asked.is_empty());
         let query = Query::of(request.uri().query().unwrap_or_default());
         let key = query.get("X-Amz-Credential").and_then(|credential| credential.split('/').next());
         let token: Option<TokenId> = key.and_then(|key| key.parse().ok());
+        let owners = if token.is_some() { Vec::new() } else { self.owners.of(&name) };
         let found = self.buckets.read(move |state| {
-            let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
-            let (origin_text, method) = (text(&origin), text(&method));
-            let fields = asked.as_ref().map(text).unwrap_or_default();
-            let fields: Vec<_> = fields.split(',').map(str::trim).filter(|field| !field.is_empty()).collect();
-            if fields.len() > FIELDS_MAX {
-                return Ok(Some(None));
-            }
-            let covers = |policy: &CorsPolicy| {
-                let rule = policy.rule(&origin_text, &method, &fields)?;
-                Some(granted(rule, &origin, asked.as_ref()))
-            };
+            let covers = |policy: &CorsPolicy| preflight(policy, &headers);
             match token {
-                Some(token) => decide(state, &mut auth::account_of(state, token)?.into_iter(), &name, covers),
-                None => {
-                    let accounts = state.scan::<Account>(&[]).take(ACCOUNTS_MAX);
-                    decide(state, &mut accounts.flatten().map(|account| account.id), &name, covers)
-                }
+                Some(token) => decide(state, auth::account_of(state, token)?, &name, covers),
+                None => decide(state, owners, &name, covers),
             }
         });
-        match found.await.map_err(s3_error)? {
-            Some(Some(fields)) => Ok(fields),
-            Some(None) => Err(refused("no rule of this bucket allows this origin, method and fields")),
-            None => Err(refused("this bucket has no rules for other sites (CORS)")),
-        }
+        let refused = || refused("no rule for other sites (CORS) of this bucket allows this");
+        found.await.map_err(s3_error)?.ok_or_else(refused)
     }
 }
 
@@ -183,6 +247,22 @@ mod tests {
             assert!(field("vary").unwrap().contains("Origin"));
             assert_eq!(field("access-control-allow-credentials"), None);
         }
+    }
+
+    #[test]
+    fn whose_buckets_have_rules_is_kept_as_they_change() {
+        let (owners, name) = (Owners::default(), |text: &str| BucketName::parse(text).unwrap());
+        let [one, two] = [1, 2].map(|number| AccountId::from_bytes([number; 16]));
+        let apply = |is_all, each: &[(AccountId, &str, bool)]| {
+            let each = each.iter().map(|(account, text, has_rules)| (*account, name(text), *has_rules));
+            owners.apply(OwnersChanged { is_all, each: each.collect() });
+            ["abc", "bcd"].map(|text| owners.of(&name(text)))
+        };
+        assert_eq!(apply(true, &[(one, "abc", true), (two, "abc", true)]), [vec![one, two], vec![]]);
+        assert_eq!(apply(false, &[]), [vec![one, two], vec![]]);
+        assert_eq!(apply(false, &[(one, "abc", false), (one, "bcd", true)]), [vec![two], vec![one]]);
+        assert_eq!(apply(false, &[(two, "abc", false), (two, "abc", false)]), [vec![], vec![one]]);
+        assert_eq!(apply(true, &[]), [vec![], vec![]], "what is not there any more is forgotten");
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! The one place where an [`ObjectError`] becomes an error of S3.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use proxima_pipeline::ObjectError;
+use proxima_pipeline::{ObjectAbout, ObjectError};
 use s3s::{S3Error, S3ErrorCode};
-
-use super::convert;
 
 /// When something may be asked again that was not done now: a server that restarts is back by then.
 const RETRY_AFTER_SECONDS: u16 = 5;
@@ -47,14 +45,7 @@ pub(super) fn s3_error(error: ObjectError) -> S3Error {
     match &error {
         ObjectError::NotModified(about) => {
             told.set_status_code(StatusCode::NOT_MODIFIED);
-            let mut fields = HeaderMap::new();
-            if let Ok(etag) = HeaderValue::try_from(format!("\"{}\"", about.etag)) {
-                fields.insert(header::ETAG, etag);
-            }
-            if let Ok(modified) = HeaderValue::try_from(convert::http_date(about.modified)) {
-                fields.insert(header::LAST_MODIFIED, modified);
-            }
-            told.set_headers(fields);
+            told.set_headers(unchanged(about));
         }
         ObjectError::InvalidRange(octets) => {
             let mut fields = HeaderMap::new();
@@ -74,6 +65,13 @@ pub(super) fn s3_error(error: ObjectError) -> S3Error {
         _ => {}
     }
     told
+}
+
+/// What is said of an object that who asks has already (RFC 9110, 15.4.5).
+pub(crate) fn unchanged(about: &ObjectAbout) -> HeaderMap {
+    let head = about.head();
+    let kept = [header::ETAG, header::LAST_MODIFIED, header::CACHE_CONTROL, header::EXPIRES];
+    kept.into_iter().filter_map(|name| head.get(&name).cloned().map(|value| (name, value))).collect()
 }
 
 /// What is asked for is not offered.

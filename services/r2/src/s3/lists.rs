@@ -49,7 +49,12 @@ pub(super) fn count(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-fn object(key: &ObjectKey, about: &ObjectAbout, written: Written, owner: Option<dto::Owner>) -> dto::Object {
+fn object(
+    bucket: &Bucket,
+    (key, about): &(ObjectKey, ObjectAbout),
+    written: Written,
+    owner: Option<dto::Owner>,
+) -> dto::Object {
     let algorithm = about.checksum.as_ref().map(|checksum| checksum.algorithm.word());
     dto::Object {
         checksum_algorithm: algorithm.map(|word| vec![dto::ChecksumAlgorithm::from_static(word)]),
@@ -59,9 +64,9 @@ fn object(key: &ObjectKey, about: &ObjectAbout, written: Written, owner: Option<
         last_modified: Some(convert::time(about.modified)),
         owner,
         size: i64::try_from(about.octets).ok(),
-        storage_class: Some(dto::ObjectStorageClass::from_static(
-            convert::storage_class(about.fields.storage_class).unwrap_or("STANDARD"),
-        )),
+        storage_class: Some(dto::ObjectStorageClass::from_static(convert::storage_class(
+            about.fields.class_in(bucket),
+        ))),
         ..dto::Object::default()
     }
 }
@@ -100,7 +105,7 @@ impl Front {
         let listing = listing(asked.prefix.as_ref(), asked.delimiter.as_ref(), after, limit);
         let page = self.objects.list(&bucket, listing).await.map_err(s3_error)?;
         let objects = page.objects.iter();
-        let objects = objects.map(|(key, about)| object(key, about, written, Some(owner(&bucket))));
+        let objects = objects.map(|one| object(&bucket, one, written, Some(owner(&bucket))));
         let is_truncated = page.next.is_some();
         let objects: dto::ObjectList = objects.collect();
         Ok(S3Response::new(dto::ListObjectsOutput {
@@ -130,6 +135,8 @@ impl Front {
         let wrong =
             || S3Error::with_message(S3ErrorCode::InvalidArgument, "the continuation token is none of ours");
         let after = match &asked.continuation_token {
+            // Which some clients send for the first page.
+            Some(token) if token.is_empty() => asked.start_after.clone(),
             Some(token) => {
                 let octets = hex::decode(token).map_err(|_| wrong())?;
                 Some(String::from_utf8(octets).ok().filter(|text| !text.is_empty()).ok_or_else(wrong)?)
@@ -140,8 +147,7 @@ impl Front {
         let page = self.objects.list(&bucket, listing).await.map_err(s3_error)?;
         let with_owner = asked.fetch_owner.unwrap_or_default();
         let objects = page.objects.iter();
-        let objects =
-            objects.map(|(key, about)| object(key, about, written, with_owner.then(|| owner(&bucket))));
+        let objects = objects.map(|one| object(&bucket, one, written, with_owner.then(|| owner(&bucket))));
         let objects: dto::ObjectList = objects.collect();
         Ok(S3Response::new(dto::ListObjectsV2Output {
             name: Some(asked.bucket),
@@ -172,9 +178,10 @@ impl Front {
         let after = asked.key_marker.as_ref();
         let listing = listing(asked.prefix.as_ref(), asked.delimiter.as_ref(), after, limit);
         let page = self.objects.list(&bucket, listing).await.map_err(s3_error)?;
-        let versions = page.objects.iter().map(|(key, about)| {
+        let versions = page.objects.iter().map(|one| {
+            let (key, about) = one;
             let dto::Object { checksum_algorithm, checksum_type, e_tag, last_modified, .. } =
-                object(key, about, written, None);
+                object(&bucket, one, written, None);
             dto::ObjectVersion {
                 checksum_algorithm,
                 checksum_type,
@@ -184,9 +191,9 @@ impl Front {
                 last_modified,
                 owner: Some(owner(&bucket)),
                 size: i64::try_from(about.octets).ok(),
-                storage_class: Some(dto::ObjectVersionStorageClass::from_static(
-                    convert::storage_class(about.fields.storage_class).unwrap_or("STANDARD"),
-                )),
+                storage_class: Some(dto::ObjectVersionStorageClass::from_static(convert::storage_class(
+                    about.fields.class_in(&bucket),
+                ))),
                 version_id: Some(ONLY_VERSION.to_owned()),
                 ..dto::ObjectVersion::default()
             }

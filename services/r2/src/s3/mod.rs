@@ -1,13 +1,14 @@
 //! S3, as `s3s` speaks it: this is what it asks.
 
 mod admit;
+mod attributes;
 mod auth;
 mod buckets;
 mod chunks;
 mod conditions;
 mod convert;
-mod cors;
-mod error;
+pub(crate) mod cors;
+pub(crate) mod error;
 mod lists;
 mod objects;
 mod operations;
@@ -23,6 +24,7 @@ use proxima_model::{Bucket, BucketName};
 use proxima_pipeline::{ObjectError, Objects};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
+pub(crate) use self::cors::{Owners, OwnersChanged};
 use self::{auth::Caller, error::s3_error};
 use crate::buckets::Buckets;
 
@@ -31,6 +33,7 @@ use crate::buckets::Buckets;
 pub(crate) struct Front {
     pub(crate) objects: Arc<dyn Objects>,
     pub(crate) buckets: Buckets,
+    pub(crate) owners: Owners,
 }
 
 impl Front {
@@ -44,6 +47,10 @@ impl Front {
     async fn bucket<T>(&self, request: &S3Request<T>, name: &str) -> S3Result<Bucket> {
         let caller = Self::caller(request)?;
         let name = BucketName::parse(name).map_err(|_| s3_error(ObjectError::NoSuchBucket))?;
+        // It was looked up for what a page of another site is told of it.
+        if let Some(bucket) = caller.looked_up.as_deref().filter(|bucket| bucket.name == name) {
+            return Ok(bucket.clone());
+        }
         self.buckets.find(caller.account, name).await.map_err(s3_error)
     }
 }

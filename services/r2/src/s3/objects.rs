@@ -27,7 +27,7 @@ macro_rules! refuse {
 
 /// The fields of an object that several answers have.
 macro_rules! tell_object {
-    ($told:expr, $about:expr, $asked:expr, $span:expr) => {{
+    ($told:expr, $bucket:expr, $about:expr, $asked:expr, $span:expr) => {{
         let (about, span): (&ObjectAbout, Option<Span>) = ($about, $span);
         let length = span.map_or(about.octets, |span| span.octets);
         $told.accept_ranges = Some("bytes".to_owned());
@@ -44,7 +44,7 @@ macro_rules! tell_object {
         $told.last_modified = Some(convert::time(about.modified));
         $told.metadata = convert::metadata(&about.fields);
         $told.storage_class =
-            convert::storage_class(about.fields.storage_class).map(dto::StorageClass::from_static);
+            convert::unusual_class(about.fields.class_in($bucket)).map(dto::StorageClass::from_static);
         $told.parts_count = $asked.part_number.and(about.parts).map(i32::from);
         let wants_checksum = $asked.checksum_mode.as_ref().is_some_and(|mode| mode.as_str() == "ENABLED");
         // A part of an object has not its checksum.
@@ -61,7 +61,7 @@ fn content_range(about: &ObjectAbout, span: Span) -> String {
 }
 
 /// Versions of objects are not kept: there is the only one.
-fn check_version(version: Option<&str>) -> S3Result<()> {
+pub(super) fn check_version(version: Option<&str>) -> S3Result<()> {
     match version {
         None | Some(lists::ONLY_VERSION | "") => Ok(()),
         Some(_) => Err(S3Error::with_message(S3ErrorCode::NoSuchVersion, "objects have no versions here")),
@@ -125,7 +125,7 @@ impl Front {
         let get = get_of!(asked);
         let read = self.objects.get(&bucket, &key, get).await.map_err(s3_error)?;
         let mut told = dto::GetObjectOutput::default();
-        tell_object!(told, &read.about, asked, read.span);
+        tell_object!(told, &bucket, &read.about, asked, read.span);
         told.body = Some(outgoing(read.body));
         Ok(S3Response::with_headers(told, fields))
     }
@@ -140,7 +140,7 @@ impl Front {
         let get = get_of!(asked);
         let (about, span) = self.objects.head(&bucket, &key, get).await.map_err(s3_error)?;
         let mut told = dto::HeadObjectOutput::default();
-        tell_object!(told, &about, asked, span);
+        tell_object!(told, &bucket, &about, asked, span);
         let mut response = S3Response::new(told);
         response.status = span.map(|_| http::StatusCode::PARTIAL_CONTENT);
         Ok(response)
@@ -218,38 +218,6 @@ impl Front {
         tell_checksums!(result, (about.checksum.as_ref(), about.parts));
         let copy_object_result = Some(result);
         Ok(S3Response::new(dto::CopyObjectOutput { copy_object_result, ..dto::CopyObjectOutput::default() }))
-    }
-
-    pub(super) async fn attributes(
-        &self,
-        request: S3Request<dto::GetObjectAttributesInput>,
-    ) -> S3Result<S3Response<dto::GetObjectAttributesOutput>> {
-        let bucket = self.bucket(&request, &request.input.bucket).await?;
-        let key = convert::key(&request.input.key)?;
-        check_version(request.input.version_id.as_deref())?;
-        let (about, _) = self.objects.head(&bucket, &key, ObjectGet::default()).await.map_err(s3_error)?;
-        // Several of them stand in one field.
-        let asked = request.input.object_attributes.iter().flat_map(|asked| asked.as_str().split(','));
-        let asked: Vec<_> = asked.map(str::trim).collect();
-        let wants = |word: &str| asked.contains(&word);
-        let mut checksum = dto::Checksum::default();
-        tell_checksums!(checksum, (about.checksum.as_ref(), None));
-        checksum.checksum_type =
-            about.checksum.as_ref().map(|checksum| convert::checksum_type(checksum.kind));
-        let parts = about.parts.map(|parts| dto::GetObjectAttributesParts {
-            total_parts_count: Some(i32::from(parts)),
-            ..dto::GetObjectAttributesParts::default()
-        });
-        let class = convert::storage_class(about.fields.storage_class).unwrap_or("STANDARD");
-        Ok(S3Response::new(dto::GetObjectAttributesOutput {
-            checksum: wants("Checksum").then_some(checksum).filter(|_| about.checksum.is_some()),
-            e_tag: wants("ETag").then(|| convert::etag(&about.etag)),
-            last_modified: Some(convert::time(about.modified)),
-            object_parts: parts.filter(|_| wants("ObjectParts")),
-            object_size: i64::try_from(about.octets).ok().filter(|_| wants("ObjectSize")),
-            storage_class: wants("StorageClass").then(|| dto::StorageClass::from_static(class)),
-            ..dto::GetObjectAttributesOutput::default()
-        }))
     }
 
     pub(super) async fn delete_one(

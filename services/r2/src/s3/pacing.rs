@@ -2,7 +2,8 @@
 //!
 //! A place is given back by who says nothing, by who stops within a request's head, by who holds a connection and asks for nothing,
 //! by whose body comes too slowly, and by who takes too little of an answer. What is decided here is decided without a clock of its
-//! own, by [`Talk::verdict`]; `server` asks now and then, and carries it out.
+//! own, by [`Talk::verdict`]; `server` asks now and then, and carries it out. An answer that is not taken ends alone where others
+//! have streams of their own, in HTTP/2: who reads one object slowly keeps the others of the connection.
 
 use std::{
     collections::HashMap,
@@ -19,7 +20,13 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
+use hyper::rt::Executor;
+use tokio::{
+    sync::Notify,
+    time::{Instant, Sleep},
+};
+
+use crate::metrics::Metrics;
 
 /// How long a client may take until its first request is here, with the handshake of TLS before it counted by itself.
 pub(super) const HEAD_DEADLINE: Duration = Duration::from_secs(15);
@@ -44,9 +51,53 @@ struct State {
     has_asked: bool,
     /// Requests that are being carried out.
     handled: usize,
-    /// When each answer that is being sent was last taken from.
-    answers: HashMap<u64, Instant>,
+    /// The answers that are being sent.
+    answers: HashMap<u64, Sent>,
     answers_begun: u64,
+}
+
+/// An answer that is being sent.
+struct Sent {
+    /// When it was last taken from.
+    taken: Instant,
+    /// What carries it and nothing else, if anything does.
+    stream: Option<Stream>,
+}
+
+tokio::task_local! {
+    /// The stream that this task serves.
+    static STREAM: Stream;
+}
+
+/// A stream of a connection that has several. Cheap to clone.
+#[derive(Clone, Default)]
+struct Stream(Arc<Notify>);
+
+/// Runs what serves the streams of a connection, each until it ends or stalls: then it is dropped, which resets the stream.
+#[derive(Clone, Debug)]
+pub(super) struct Streams {
+    metrics: Metrics,
+}
+
+impl Streams {
+    /// Counts those that stall.
+    pub(super) const fn new(metrics: Metrics) -> Self {
+        Self { metrics }
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, serving: F) {
+        let (stream, metrics) = (Stream::default(), self.metrics.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = STREAM.scope(stream.clone(), serving) => {}
+                () = stream.0.notified() => {
+                    metrics.streams_stalled.inc();
+                }
+            }
+        });
+    }
 }
 
 /// What is to become of a connection.
@@ -97,8 +148,13 @@ impl Talk {
     /// What is to become of it now.
     pub(super) fn verdict(&self) -> Verdict {
         let (state, now) = (self.state(), Instant::now());
-        if state.answers.values().any(|taken| now.duration_since(*taken) >= TAKEN_WITHIN) {
-            return Verdict::Close;
+        let stalled = state.answers.values().filter(|sent| now.duration_since(sent.taken) >= TAKEN_WITHIN);
+        for sent in stalled {
+            match &sent.stream {
+                // It is told again until it has gone.
+                Some(stream) => stream.0.notify_one(),
+                None => return Verdict::Close,
+            }
         }
         if state.handled > 0 || !state.answers.is_empty() {
             return Verdict::GoOn;
@@ -126,7 +182,8 @@ impl Handled {
         let mut state = self.0.state();
         let number = state.answers_begun;
         state.answers_begun += 1;
-        state.answers.insert(number, Instant::now());
+        let stream = STREAM.try_with(Stream::clone).ok();
+        state.answers.insert(number, Sent { taken: Instant::now(), stream });
         drop(state);
         Answering { talk: self.0.clone(), number }
     }
@@ -143,7 +200,9 @@ impl Drop for Handled {
 impl Answering {
     /// Something of it was taken.
     pub(super) fn taken(&self) {
-        self.talk.state().answers.insert(self.number, Instant::now());
+        if let Some(sent) = self.talk.state().answers.get_mut(&self.number) {
+            sent.taken = Instant::now();
+        }
     }
 }
 
@@ -229,8 +288,12 @@ where
 mod tests {
     use std::future::poll_fn;
 
+    use prometheus_client::registry::Registry;
     use proxima_pipeline::Body;
-    use tokio::time::advance;
+    use tokio::{
+        sync::{mpsc, oneshot},
+        time::advance,
+    };
 
     use super::*;
 
@@ -268,6 +331,36 @@ mod tests {
         after(&talk, TAKEN_WITHIN, Verdict::Close).await;
         drop(other);
         assert_eq!(talk.verdict(), Verdict::GoOn, "nothing is left to be taken, and more may be asked for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_of_which_nothing_is_taken_ends_alone() {
+        let metrics = Metrics::register(&mut Registry::default());
+        let (talk, streams) = (Talk::new(), Streams::new(metrics.clone()));
+        let (begun, mut answers) = mpsc::unbounded_channel();
+        let mut ended = Vec::new();
+        for _ in 0..2 {
+            let (talk, begun) = (talk.clone(), begun.clone());
+            let (held, end) = oneshot::channel::<()>();
+            ended.push(end);
+            streams.execute(async move {
+                let answer = Arc::new(talk.begin().answer());
+                begun.send(answer.clone()).unwrap();
+                let _held = (held, answer);
+                std::future::pending::<()>().await;
+            });
+        }
+        let (stalls, goes_on) = (answers.recv().await.unwrap(), answers.recv().await.unwrap());
+        drop(stalls);
+        let mut ended = ended.into_iter();
+        let (first, mut second) = (ended.next().unwrap(), ended.next().unwrap());
+        advance(TAKEN_WITHIN).await;
+        goes_on.taken();
+        assert_eq!(talk.verdict(), Verdict::GoOn);
+        assert!(first.await.is_err(), "it was dropped");
+        assert_eq!(metrics.streams_stalled.get(), 1);
+        after(&talk, TAKEN_WITHIN - MOMENT, Verdict::GoOn).await;
+        assert!(second.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
     }
 
     #[tokio::test(start_paused = true)]

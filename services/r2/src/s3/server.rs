@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use proxima_chassis::{Accepting, GaugeGuard, Place, Places, Shutdown};
@@ -41,7 +41,7 @@ use super::{
     Front, admit,
     chunks::{Chunked, Chunks},
     cors::Told,
-    pacing::{Answering, End, HEAD_DEADLINE, Paced, TAKEN_WITHIN, Talk, Verdict},
+    pacing::{Answering, End, HEAD_DEADLINE, Paced, Streams, TAKEN_WITHIN, Talk, Verdict},
 };
 use crate::metrics::Metrics;
 
@@ -262,7 +262,7 @@ async fn converse(
     shutdown: &Shutdown,
 ) {
     let talk = Talk::new();
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(Streams::new(door.metrics.clone()));
     // It also runs while the last octets of an answer are taken, and cuts them off when it has passed.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(TAKEN_WITHIN).max_buf_size(HEAD_OCTETS_MAX);
     builder
@@ -307,7 +307,71 @@ async fn converse(
 
 #[cfg(test)]
 mod tests {
+    use hyper_util::rt::TokioExecutor;
+    use prometheus_client::registry::Registry;
+    use tokio::time::{advance, sleep};
+
     use super::*;
+
+    const CHUNK: usize = 64 << 10;
+
+    /// An answer of so many chunks.
+    fn answer(talk: &Talk, metrics: &Metrics, chunks: usize) -> Response<Answer> {
+        let (mut sender, body) = proxima_pipeline::Body::channel(1, None);
+        tokio::spawn(async move {
+            for _ in 0..chunks {
+                if sender.send(Bytes::from(vec![b'x'; CHUNK])).await.is_err() {
+                    return;
+                }
+            }
+            sender.finish().await;
+        });
+        let under_way = GaugeGuard::new(&metrics.under_way);
+        let held = Held { answering: talk.begin().answer(), _place: None, _under_way: under_way };
+        Response::new(Answer { body: Body::http_body_unsync(body), held })
+    }
+
+    /// Reads a body to its end.
+    async fn read(mut body: Incoming) -> Result<usize, hyper::Error> {
+        let mut octets = 0;
+        loop {
+            let next = |context: &mut Context<'_>| http_body::Body::poll_frame(Pin::new(&mut body), context);
+            match std::future::poll_fn(next).await {
+                None => return Ok(octets),
+                Some(frame) => octets += frame?.into_data().map_or(0, |data| data.len()),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_is_not_read_is_reset_and_others_of_its_connection_go_on() {
+        let metrics = Metrics::register(&mut Registry::default());
+        let (talk, streams) = (Talk::new(), Streams::new(metrics.clone()));
+        let (ours, theirs) = tokio::io::duplex(64 << 10);
+        let of_service = talk.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let chunks = if request.uri().path() == "/long" { usize::MAX } else { 1 };
+                let (talk, metrics) = (of_service.clone(), metrics.clone());
+                async move { Ok::<_, io::Error>(answer(&talk, &metrics, chunks)) }
+            });
+            auto::Builder::new(streams).serve_connection(TokioIo::new(ours), service).await.ok();
+        });
+        let client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let (mut client, connection) = client.handshake(TokioIo::new(theirs)).await.unwrap();
+        tokio::spawn(connection);
+        let ask = |path| Request::builder().uri(format!("http://a{path}")).body(String::new()).unwrap();
+        let unread = client.send_request(ask("/long")).await.unwrap().into_body();
+        // Time passes by itself once nobody does anything any more: all has come that the client has room for.
+        sleep(Duration::from_millis(1)).await;
+        advance(TAKEN_WITHIN).await;
+        let other = client.send_request(ask("/short")).await.unwrap().into_body();
+        assert_eq!(talk.verdict(), Verdict::GoOn);
+        assert_eq!(read(other).await.unwrap(), CHUNK);
+        assert!(read(unread).await.is_err());
+        let later = client.send_request(ask("/short")).await.unwrap().into_body();
+        assert_eq!(read(later).await.unwrap(), CHUNK);
+    }
 
     #[test]
     fn an_error_that_nobody_reads_takes_no_place() {

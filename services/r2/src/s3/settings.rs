@@ -8,7 +8,7 @@ use proxima_pipeline::{
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, dto};
 
 use super::{
-    Front,
+    Front, convert,
     error::{not_offered, s3_error},
 };
 
@@ -140,6 +140,9 @@ fn days(days: i32, least: i32) -> S3Result<LifecycleCondition> {
 }
 
 fn date(at: &dto::Timestamp) -> S3Result<LifecycleCondition> {
+    if convert::at(at)?.as_seconds() % DAY_SECONDS.cast_signed() != 0 {
+        return Err(invalid("Date: give midnight of UTC"));
+    }
     let mut text = Vec::new();
     let written = at.format(dto::TimestampFormat::DateTime, &mut text);
     let date = String::from_utf8(text).ok().filter(|_| written.is_ok());

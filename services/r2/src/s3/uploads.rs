@@ -1,5 +1,6 @@
 //! Operations on uploads in parts.
 
+use proxima_model::Bucket;
 use proxima_pipeline::{
     ChecksumAlgorithm, ChecksumKind, ObjectError, ObjectRange, PartAbout, PartChosen, UploadAbout,
     UploadBegin, UploadComplete, UploadListing,
@@ -60,8 +61,8 @@ fn chosen(given: dto::CompletedMultipartUpload) -> S3Result<Vec<PartChosen>> {
     parts.collect()
 }
 
-fn upload(about: UploadAbout, written: Written) -> dto::MultipartUpload {
-    let class = convert::storage_class(about.begin.fields.storage_class).unwrap_or("STANDARD");
+fn upload(bucket: &Bucket, about: UploadAbout, written: Written) -> dto::MultipartUpload {
+    let class = convert::storage_class(about.begin.fields.class_in(bucket));
     dto::MultipartUpload {
         checksum_algorithm: about
             .begin
@@ -233,7 +234,7 @@ impl Front {
         let after = convert::part_number(asked.part_number_marker.unwrap_or_default())?;
         let page = self.objects.parts(&bucket, &key, id, (after, limit)).await.map_err(s3_error)?;
         let begin = &page.upload.begin;
-        let class = convert::storage_class(begin.fields.storage_class).unwrap_or("STANDARD");
+        let class = convert::storage_class(begin.fields.class_in(&bucket));
         let last = page.parts.last().map(|part| i32::from(part.number));
         Ok(S3Response::new(dto::ListPartsOutput {
             bucket: Some(asked.bucket),
@@ -287,7 +288,7 @@ impl Front {
             next_upload_id_marker: next_id.map(|id| id.to_string()),
             prefix: asked.prefix.map(|prefix| written.key(&prefix)),
             upload_id_marker: asked.upload_id_marker,
-            uploads: Some(page.uploads.into_iter().map(|about| upload(about, written)).collect()),
+            uploads: Some(page.uploads.into_iter().map(|about| upload(&bucket, about, written)).collect()),
             ..dto::ListMultipartUploadsOutput::default()
         }))
     }

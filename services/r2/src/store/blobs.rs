@@ -157,6 +157,12 @@ impl Blobs {
         Reading { blobs: self.clone(), id }
     }
 
+    /// Whether any file is being read.
+    #[cfg(test)]
+    pub(crate) fn is_any_read(&self) -> bool {
+        !self.0.known().reading.is_empty()
+    }
+
     /// Removes a file; `false` if it is being read.
     pub(crate) fn remove(&self, id: BlobId) -> io::Result<bool> {
         if self.0.known().reading.contains_key(&id) {

@@ -10,14 +10,14 @@ use sha1::Sha1;
 use sha2::Sha256;
 
 /// A checksum while its octets come.
-enum Running {
+pub(super) enum Running {
     Crc(crc_fast::Digest, usize),
     Sha1(Sha1),
     Sha256(Sha256),
 }
 
 impl Running {
-    fn new(algorithm: ChecksumAlgorithm) -> Self {
+    pub(super) fn new(algorithm: ChecksumAlgorithm) -> Self {
         let crc = |which| Self::Crc(crc_fast::Digest::new(which), algorithm.octets());
         match algorithm {
             ChecksumAlgorithm::Crc32 => crc(CrcAlgorithm::Crc32IsoHdlc),
@@ -28,7 +28,7 @@ impl Running {
         }
     }
 
-    fn update(&mut self, octets: &[u8]) {
+    pub(super) fn update(&mut self, octets: &[u8]) {
         match self {
             Self::Crc(digest, _) => digest.update(octets),
             Self::Sha1(digest) => digest.update(octets),
@@ -36,7 +36,7 @@ impl Running {
         }
     }
 
-    fn finish(self) -> Vec<u8> {
+    pub(super) fn finish(self) -> Vec<u8> {
         match self {
             Self::Crc(digest, octets) => {
                 let value = digest.finalize().to_be_bytes();

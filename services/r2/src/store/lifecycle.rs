@@ -1,10 +1,13 @@
 //! What of a bucket's objects and uploads goes by itself, as its [rules](Lifecycle) say. Its home carries them out, once an hour; of
-//! an object that is replaced meanwhile nothing goes. Storage classes are words here, and no rule changes them.
+//! an object that is replaced meanwhile nothing goes, and nothing more once its owner has changed the rules. Storage classes are words here, and no rule changes them.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use heed::RoTxn;
-use proxima_model::{BucketTag, Timestamp};
+use proxima_model::{AccountId, Bucket, BucketName, BucketTag, Timestamp};
 use proxima_pipeline::{Lifecycle, LifecycleRule, ObjectAbout, ObjectError, ObjectKey};
 
 use super::{
@@ -17,8 +20,8 @@ use super::{
 /// The buckets that the log names, as a replica has it.
 #[derive(Debug)]
 pub(crate) struct Living {
-    /// What goes by itself in those that have rules of their own.
-    named: HashMap<BucketTag, Option<Lifecycle>>,
+    /// With what goes by itself in those that have rules of their own.
+    named: HashMap<BucketTag, Arc<Ruled>>,
     /// In all others, and in those that are not named.
     otherwise: Lifecycle,
     lacks_nothing: bool,
@@ -31,13 +34,24 @@ impl Living {
     }
 
     /// The log names this one, with these rules.
-    pub(crate) fn add(&mut self, tag: BucketTag, rules: Option<Lifecycle>) {
-        self.named.insert(tag, rules);
+    pub(crate) fn add(&mut self, bucket: Bucket, rules: Option<Lifecycle>) {
+        let Bucket { account, name, tag, .. } = bucket;
+        self.named.insert(tag, Arc::new(Ruled { account, name, tag, rules }));
     }
 
     /// Whether what is not named is gone.
     pub(super) const fn lacks_nothing(&self) -> bool {
         self.lacks_nothing
+    }
+
+    /// Whether what was said of a bucket when they were looked through still is; what is gone has nobody who could change it.
+    pub(crate) fn still(
+        &self,
+        tag: BucketTag,
+        has_rules: &HasRules,
+    ) -> impl Fn() -> bool + Clone + Send + 'static {
+        let (ruled, has_rules) = (self.named.get(&tag).cloned(), has_rules.clone());
+        move || ruled.as_ref().is_none_or(|ruled| has_rules(ruled))
     }
 
     /// Whether the log names this one.
@@ -47,7 +61,7 @@ impl Living {
 
     /// Whether an upload is to be ended that was begun then.
     pub(super) fn ends_upload(&self, tag: BucketTag, key: &str, begun: Timestamp, now: Timestamp) -> bool {
-        let rules = self.named.get(&tag).and_then(Option::as_ref).unwrap_or(&self.otherwise);
+        let rules = self.named.get(&tag).and_then(|ruled| ruled.rules.as_ref()).unwrap_or(&self.otherwise);
         let ends = |rule: &LifecycleRule| {
             let ends = rule.abort_multipart_uploads_transition.as_ref();
             ends.is_some_and(|ends| ends.condition.holds(begun, now))
@@ -55,6 +69,30 @@ impl Living {
         in_force(rules).any(|rule| key.starts_with(&rule.conditions.prefix) && ends(rule))
     }
 }
+
+/// A bucket, and what was said of what goes by itself in it when it was looked at.
+#[derive(Debug)]
+pub(crate) struct Ruled {
+    account: AccountId,
+    name: BucketName,
+    tag: BucketTag,
+    rules: Option<Lifecycle>,
+}
+
+impl Ruled {
+    /// Under what the replica has it.
+    pub(crate) fn id(&self) -> (AccountId, BucketName) {
+        (self.account, self.name.clone())
+    }
+
+    /// Whether it is this bucket, with these rules.
+    pub(crate) fn is(&self, bucket: &Bucket, rules: Option<&Lifecycle>) -> bool {
+        self.tag == bucket.tag && self.rules.as_ref() == rules
+    }
+}
+
+/// Says of a bucket whether it has these rules at this moment.
+pub(crate) type HasRules = Arc<dyn Fn(&Ruled) -> bool + Send + Sync>;
 
 fn in_force(rules: &Lifecycle) -> impl Iterator<Item = &LifecycleRule> {
     rules.rules.iter().filter(|rule| rule.enabled)
@@ -64,24 +102,24 @@ fn in_force(rules: &Lifecycle) -> impl Iterator<Item = &LifecycleRule> {
 type Ended = Vec<(ObjectKey, [u8; 16])>;
 
 impl Store {
-    /// Ends objects whose buckets' rules say so.
-    pub(crate) async fn expire(&self, living: &Living) -> Result<(), ObjectError> {
+    /// Ends objects whose buckets' rules say so, and still do as each batch of them is looked at and ended.
+    pub(crate) async fn expire(&self, living: &Living, has_rules: &HasRules) -> Result<(), ObjectError> {
         let (now, mut obstacles) = (self.now(), Obstacles::default());
-        for (tag, rules) in &living.named {
-            for rule in rules.iter().flat_map(in_force) {
+        for (tag, ruled) in &living.named {
+            for rule in ruled.rules.iter().flat_map(in_force) {
                 let Some(ends) = rule.delete_objects_transition.clone() else { continue };
                 let ends =
                     move |_: &ObjectKey, about: &ObjectAbout| ends.condition.holds(about.modified, now);
                 let of = (*tag, rule.conditions.prefix.as_str());
-                self.end_objects(of, ends, || true, &mut obstacles).await?;
+                self.end_objects(of, ends, living.still(*tag, has_rules), &mut obstacles).await?;
             }
         }
         self.tell("ending objects by rules", obstacles);
         Ok(())
     }
 
-    /// Ends those objects of a bucket whose keys begin so, and of which `ends` says it, if they still `may` be ended when that is
-    /// carried out.
+    /// Ends those objects of a bucket whose keys begin so, and of which `ends` says it, as long as they still `may` be ended when
+    /// some of them are looked at, and when that is carried out.
     pub(super) async fn end_objects(
         &self,
         (tag, prefix): (BucketTag, &str),
@@ -92,8 +130,12 @@ impl Store {
         let all = [tag.as_bytes(), prefix.as_bytes()].concat();
         let mut after = None;
         loop {
-            let (all, ends) = (all.clone(), ends.clone());
-            let found = self.index.read(move |db, txn| walk(db, txn, (&all, after.as_deref()), ends)).await?;
+            let (all, ends, still) = (all.clone(), ends.clone(), may.clone());
+            let found = self.index.read(move |db, txn| match still() {
+                true => walk(db, txn, (&all, after.as_deref()), ends),
+                false => Ok(Walked::default()),
+            });
+            let found = found.await?;
             let damaged = found.damaged + self.end_versions(tag, found.ended, may.clone()).await?;
             for _ in 0..damaged {
                 obstacles.met(|| format!("the row of an object of the bucket {tag} is damaged"));

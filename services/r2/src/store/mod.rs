@@ -42,7 +42,12 @@ use proxima_model::{Bucket, Timestamp};
 use proxima_pipeline::{BucketContent, ObjectError};
 
 use self::{blobs::Blobs, index::Index, space::Space, sweep::Told};
-pub(crate) use self::{gone::IsGone, lifecycle::Living, rows::Mark, sweep::Obstacles};
+pub(crate) use self::{
+    gone::IsGone,
+    lifecycle::{HasRules, Living, Ruled},
+    rows::Mark,
+    sweep::Obstacles,
+};
 use crate::metrics::Metrics;
 
 /// Octets that lie in the row instead of a file: an `fsync` and a file less, for what fits into some pages of the index.

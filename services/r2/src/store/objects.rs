@@ -13,7 +13,6 @@ use super::{
     Presence, ROWS_OF_CHANGE_MAX, Store,
     blobs::Pending,
     blocking, change,
-    hashing::Hashes,
     index::Databases,
     reading,
     rows::{ObjectRow, Piece, Place},
@@ -34,10 +33,20 @@ impl Store {
         key: &ObjectKey,
         get: ObjectGet,
     ) -> Result<(ObjectAbout, Option<Span>), ObjectError> {
-        let row = self.find(bucket, key).await?;
-        get.conditions.check_read(&row.about)?;
-        let span = reading::span(&row, get.range)?;
-        Ok((row.about, span))
+        let (tag, key) = (bucket.tag, key.clone());
+        self.index
+            .read(move |db, txn| {
+                let about = change::about(db, txn, tag, &key)?.ok_or(ObjectError::NoSuchKey)?;
+                get.conditions.check_read(&about)?;
+                // Where its parts lie, the other half of its row says, which is long.
+                let part = |number| {
+                    let row = change::object(db, txn, tag, &key)?.ok_or(ObjectError::NoSuchKey)?;
+                    reading::part(&row, number)
+                };
+                let span = reading::span(about.octets, get.range, part)?;
+                Ok((about, span))
+            })
+            .await
     }
 
     /// An object.
@@ -49,7 +58,7 @@ impl Store {
     ) -> Result<ObjectRead, ObjectError> {
         let row = self.find(bucket, key).await?;
         get.conditions.check_read(&row.about)?;
-        let span = reading::span(&row, get.range)?;
+        let span = reading::span(row.about.octets, get.range, |number| reading::part(&row, number))?;
         let all = Span { start: 0, octets: row.about.octets };
         let body = self.body(row.pieces, span.unwrap_or(all));
         Ok(ObjectRead { about: row.about, span, body })
@@ -162,20 +171,14 @@ impl Store {
         }
         about.version = rand::random();
         about.modified = self.now();
+        // First, since the original's files may go while they are read, however long that takes.
+        let (pieces, pending) = self.copy_pieces(row.pieces).await?;
         if let Some(algorithm) = copy.checksum
             && about.checksum.as_ref().is_none_or(|checksum| checksum.algorithm != algorithm)
         {
-            let mut hashes = Hashes::new(Some(algorithm));
-            let mut body = self.body(row.pieces.clone(), Span { start: 0, octets: row.about.octets });
-            while let Some(frame) = body.next_frame().await {
-                if let Ok(data) = frame?.into_data() {
-                    hashes.update(&data);
-                }
-            }
-            let ObjectChecksum { value, .. } = hashes.finish().checksum;
+            let value = self.checksum_of(&pieces, algorithm).await?;
             about.checksum = Some(ObjectChecksum { algorithm, kind: ChecksumKind::Full, value });
         }
-        let (pieces, pending) = self.copy_pieces(row.pieces).await?;
         let row = ObjectRow { about, pieces, parts: row.parts };
         self.commit(bucket, key, copy.conditions, row, pending).await
     }

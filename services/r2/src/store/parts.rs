@@ -5,7 +5,7 @@ use std::ops::Bound;
 use proxima_model::Bucket;
 use proxima_pipeline::{
     Body, Expected, OBJECT_PARTS_MAX, OBJECTS_LISTED_MAX, ObjectConditions, ObjectError, ObjectKey,
-    ObjectRange, PartAbout, PartPage, Span, UploadAbout, UploadId,
+    ObjectPartPage, ObjectRange, PartAbout, PartKept, PartPage, Span, UploadAbout, UploadId,
 };
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     change,
     index::failed,
     reading,
-    rows::{PartRow, decode, part_key},
+    rows::{self, PartRow, decode, part_key},
 };
 
 /// Which part of which upload.
@@ -83,9 +83,27 @@ impl Store {
         let row = self.find(from_bucket, from_key).await?;
         conditions.check_source(&row.about)?;
         let all = Span { start: 0, octets: row.about.octets };
-        let span = reading::span(&row, range)?.unwrap_or(all);
+        let span = reading::span(row.about.octets, range, |number| reading::part(&row, number))?;
+        let span = span.unwrap_or(all);
         let expected = Expected { octets: Some(span.octets), ..Expected::default() };
         self.put_part(part, expected, self.body(row.pieces, span)).await
+    }
+
+    /// The parts that an object was uploaded in.
+    pub(crate) async fn parts_of(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        (after, limit): (u16, usize),
+    ) -> Result<ObjectPartPage, ObjectError> {
+        let row = self.find(bucket, key).await?;
+        let octets = row.pieces.iter().map(|piece| piece.octets);
+        let mut parts = row.parts.into_iter().zip(octets).filter(|(part, _)| part.number > after);
+        let some = parts.by_ref().take(limit.min(OBJECTS_LISTED_MAX));
+        let some =
+            some.map(|(rows::PartKept { number, checksum }, octets)| PartKept { number, octets, checksum });
+        let some = some.collect();
+        Ok(ObjectPartPage { about: row.about, parts: some, has_more: parts.next().is_some() })
     }
 
     /// Parts that were put.

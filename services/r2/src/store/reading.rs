@@ -3,31 +3,37 @@
 use std::{fs::File, time::Duration};
 
 use bytes::Bytes;
-use proxima_pipeline::{Body, BodyError, BodySender, ObjectError, ObjectRange, Span};
+use proxima_pipeline::{Body, BodyError, BodySender, ChecksumAlgorithm, ObjectError, ObjectRange, Span};
 
 use super::{
     Store,
     blobs::Reading,
     blocking,
+    hashing::Running,
     rows::{ObjectRow, Piece, Place},
     sums::{self, BLOCK_OCTETS},
 };
 
 /// Octets that are read at once: whole blocks.
 const CHUNK_OCTETS: u64 = 4 * BLOCK_OCTETS;
+/// Octets of which a checksum is made in one turn of a thread: whole blocks, some milliseconds of work.
+const CHECKED_OCTETS: u64 = 64 * BLOCK_OCTETS;
 /// Chunks that wait for their reader: one is written while the next is read.
 const CHUNKS_WAITING_MAX: usize = 2;
 /// How long a reader may pause.
 const READER_IDLE: Duration = Duration::from_secs(60);
 
-/// Which octets a range is; nothing if all were asked for.
-pub(super) fn span(row: &ObjectRow, range: Option<ObjectRange>) -> Result<Option<Span>, ObjectError> {
-    let all = row.about.octets;
+/// Which octets a range of `all` is; nothing if all were asked for. Where a part lies, `part` says.
+pub(super) fn span(
+    all: u64,
+    range: Option<ObjectRange>,
+    part: impl FnOnce(u16) -> Result<Option<Span>, ObjectError>,
+) -> Result<Option<Span>, ObjectError> {
     let Some(range) = range else { return Ok(None) };
     let (start, end) = match range {
         ObjectRange::From(first, last) => (first, last.map_or(all, |last| last.saturating_add(1).min(all))),
         ObjectRange::Last(octets) => (all.saturating_sub(octets), all),
-        ObjectRange::Part(number) => return part(row, number).map(Some),
+        ObjectRange::Part(number) => return part(number),
     };
     if start >= end {
         return Err(ObjectError::InvalidRange(all));
@@ -35,14 +41,16 @@ pub(super) fn span(row: &ObjectRow, range: Option<ObjectRange>) -> Result<Option
     Ok(Some(Span { start, octets: end - start }))
 }
 
-fn part(row: &ObjectRow, number: u16) -> Result<Span, ObjectError> {
+/// Which octets a part is. What was put as a whole is its only one; of nothing there is no range that could be told.
+pub(super) fn part(row: &ObjectRow, number: u16) -> Result<Option<Span>, ObjectError> {
     if row.parts.is_empty() && number == 1 {
-        return Ok(Span { start: 0, octets: row.about.octets });
+        let octets = row.about.octets;
+        return Ok((octets > 0).then_some(Span { start: 0, octets }));
     }
     let mut start = 0;
     for (part, piece) in row.parts.iter().zip(&row.pieces) {
         if part.number == number {
-            return Ok(Span { start, octets: piece.octets });
+            return Ok((piece.octets > 0).then_some(Span { start, octets: piece.octets }));
         }
         start += piece.octets;
     }
@@ -117,6 +125,37 @@ impl Store {
             }
         }
         sender.finish().await;
+    }
+
+    /// The checksum of octets that lie here, by an algorithm that is not the one of their own.
+    pub(super) async fn checksum_of(
+        &self,
+        pieces: &[Piece],
+        algorithm: ChecksumAlgorithm,
+    ) -> Result<Vec<u8>, ObjectError> {
+        let mut running = Running::new(algorithm);
+        for Piece { at, octets: all, .. } in pieces {
+            let (id, all) = match at {
+                Place::Row(octets) => {
+                    running.update(octets);
+                    continue;
+                }
+                Place::Blob(id) => (*id, *all),
+            };
+            let reading = self.blobs.reading(id);
+            let mut file = blocking(move || reading.open(all)).await?;
+            let mut at = 0;
+            while at < all {
+                let octets = CHECKED_OCTETS.min(all - at);
+                (running, file) = blocking(move || {
+                    running.update(&sums::read(&file, all, at, octets)?);
+                    Ok((running, file))
+                })
+                .await?;
+                at += octets;
+            }
+        }
+        Ok(running.finish())
     }
 
     async fn send_file(&self, cut: &Cut, reading: &Reading, sender: &mut BodySender) -> Result<(), Ended> {

@@ -16,7 +16,7 @@ use proxima_pipeline::{ObjectError, ObjectKey, UploadId};
 use super::{
     Store, blocking, change,
     index::{Databases, failed},
-    lifecycle::Living,
+    lifecycle::{HasRules, Living},
     rows::{self, BlobId, CompletedRow, ID_OCTETS, UploadRow, decode},
 };
 
@@ -52,14 +52,14 @@ impl Obstacles {
     }
 
     /// Passes over what is damaged. What ails the store as a whole is told again for each item, and ends nothing either, but for
-    /// a disk that is full. Whether it was done.
-    pub(super) fn pass_over(&mut self, done: Result<(), ObjectError>) -> Result<bool, ObjectError> {
+    /// a disk that is full.
+    pub(super) fn pass_over(&mut self, done: Result<(), ObjectError>) -> Result<(), ObjectError> {
         match done {
             Err(ObjectError::Broken(what)) => {
                 self.met(|| what);
-                Ok(false)
+                Ok(())
             }
-            done => done.map(|()| true),
+            done => done,
         }
     }
 
@@ -160,7 +160,7 @@ impl Store {
     }
 
     /// Ends uploads that their buckets' rules say to end, and forgets what others became.
-    pub(crate) async fn end_uploads(&self, living: &Living) -> Result<(), ObjectError> {
+    pub(crate) async fn end_uploads(&self, living: &Living, has_rules: &HasRules) -> Result<(), ObjectError> {
         let now = self.now();
         let (mut after, mut obstacles) = (Vec::new(), Obstacles::default());
         loop {
@@ -176,8 +176,8 @@ impl Store {
                 };
                 let tag = BucketTag::from_bytes(*tag.expect("an upload's key was read"));
                 if living.ends_upload(tag, key.as_str(), row.begun, now) {
-                    let ended = self.end_upload((tag, key, upload), now, || true).await;
-                    self.metrics.expired.inc_by(u64::from(obstacles.pass_over(ended)?));
+                    let ended = self.end_upload((tag, key, upload), now, living.still(tag, has_rules)).await;
+                    obstacles.pass_over(ended)?;
                 }
             }
         }
@@ -186,23 +186,23 @@ impl Store {
         Ok(())
     }
 
-    /// Ends an upload, if it still may be when that is carried out.
+    /// Ends an upload, if it is there and still may be ended when that is carried out.
     pub(super) async fn end_upload(
         &self,
         (tag, key, upload): (BucketTag, ObjectKey, UploadId),
         now: Timestamp,
         may: impl Fn() -> bool + Send + 'static,
     ) -> Result<(), ObjectError> {
-        self.index
-            .change(move |db, txn| {
-                if !may() {
-                    return Ok(());
-                }
-                change::delete_parts(db, txn, upload, &[], now)?;
-                let lies = rows::upload_key(tag, key.as_str(), upload);
-                db.uploads.delete(txn, &lies).map(drop).map_err(failed)
-            })
-            .await
+        let ended = self.index.change(move |db, txn| {
+            if !may() {
+                return Ok(false);
+            }
+            change::delete_parts(db, txn, upload, &[], now)?;
+            let lies = rows::upload_key(tag, key.as_str(), upload);
+            db.uploads.delete(txn, &lies).map_err(failed)
+        });
+        self.metrics.expired.inc_by(u64::from(ended.await?));
+        Ok(())
     }
 
     async fn forget_completed(

@@ -250,7 +250,7 @@ pub(super) fn show(bucket: &Bucket, key: &str, about: &ObjectAbout, span: Option
         "httpMetadata": http,
         "customMetadata": custom,
         "checksums": checksums,
-        "storageClass": fields.storage_class.unwrap_or(bucket.storage_class).as_str(),
+        "storageClass": fields.class_in(bucket).as_str(),
     });
     if let Some(span) = span {
         shown["range"] = json!({ "offset": span.start, "length": span.octets });

@@ -1,5 +1,7 @@
 //! Rules by which objects and uploads go by themselves.
 
+use std::sync::atomic::AtomicUsize;
+
 use proxima_pipeline::Lifecycle;
 use serde_json::{Value, json};
 
@@ -15,7 +17,7 @@ impl Fixture {
     /// The bucket has these rules.
     fn with_rules(&self, rules: Value) -> Living {
         let mut living = Living::new(true);
-        living.add(self.bucket.tag, Some(Lifecycle::parse(json!({ "rules": rules })).unwrap()));
+        living.add(self.bucket.clone(), Some(Lifecycle::parse(json!({ "rules": rules })).unwrap()));
         living
     }
 
@@ -39,10 +41,10 @@ async fn objects_of_an_age_go_below_their_prefix_and_nothing_else_does() {
     ]));
     fixture.later(30 * DAY_SECONDS - 1);
     fixture.put("logs/2", octets(LARGE, 2)).await.unwrap();
-    fixture.store.expire(&rules).await.unwrap();
+    fixture.store.expire(&rules, &Fixture::unchanged()).await.unwrap();
     assert_eq!(fixture.keys().await, names, "a second too early");
     fixture.later(1);
-    fixture.store.expire(&rules).await.unwrap();
+    fixture.store.expire(&rules, &Fixture::unchanged()).await.unwrap();
     assert_eq!(fixture.keys().await, ["a", "logs", "logs/2", "logs0", "z"]);
     assert_eq!(fixture.store.metrics.expired.get(), 1);
     fixture.later(301);
@@ -67,11 +69,41 @@ async fn more_objects_than_are_looked_at_at_once_go_at_a_point_in_time() {
         let ends = json!({ "condition": { "type": "Date", "date": date } });
         fixture.with_rules(json!([{ "id": "1", "enabled": true, "deleteObjectsTransition": ends }]))
     };
-    fixture.store.expire(&at("1970-01-01T00:16:41Z")).await.unwrap();
+    fixture.store.expire(&at("1970-01-01T00:16:41Z"), &Fixture::unchanged()).await.unwrap();
     assert_eq!(fixture.keys().await.len(), 1_000, "a page of them");
-    fixture.store.expire(&at("1970-01-01T00:16:40Z")).await.unwrap();
+    fixture.store.expire(&at("1970-01-01T00:16:40Z"), &Fixture::unchanged()).await.unwrap();
     assert!(fixture.keys().await.is_empty());
     assert_eq!(fixture.store.content(&fixture.bucket).await, Ok(BucketContent::default()));
+}
+
+#[tokio::test]
+async fn a_rule_that_is_withdrawn_while_it_is_carried_out_ends_nothing_more() {
+    let fixture = Fixture::new();
+    let put = fixture.store.index.change(|db, txn| {
+        for at in 0..1_200 {
+            let row = of_pieces(0);
+            change::put_object(db, txn, (bucket().tag, &key(&format!("{at:04}"))), (&row, None))?;
+        }
+        Ok(())
+    });
+    put.await.unwrap();
+    let upload =
+        fixture.store.begin_upload(&fixture.bucket, &key("u"), UploadBegin::default()).await.unwrap();
+    let rules = fixture.with_rules(json!([{ "id": "1", "enabled": true,
+        "deleteObjectsTransition": age(1), "abortMultipartUploadsTransition": age(1) }]));
+    fixture.later(DAY_SECONDS + 1);
+    // When the first batch is looked at and ended it is in force, and from then on no more.
+    let asked = AtomicUsize::new(0);
+    let withdrawn: HasRules = Arc::new(move |ruled: &Ruled| {
+        assert_eq!(ruled.id(), (bucket().account, bucket().name));
+        asked.fetch_add(1, Ordering::Relaxed) < 2
+    });
+    fixture.store.expire(&rules, &withdrawn).await.unwrap();
+    let content = fixture.store.content(&fixture.bucket).await.unwrap();
+    assert_eq!(content.objects, 700);
+    fixture.store.end_uploads(&rules, &withdrawn).await.unwrap();
+    assert!(fixture.store.abort_upload(&fixture.bucket, &key("u"), upload).await.is_ok());
+    assert_eq!(fixture.store.metrics.expired.get(), 500);
 }
 
 #[tokio::test]
@@ -94,7 +126,7 @@ async fn uploads_end_as_rules_say_and_after_a_week_where_there_are_none() {
         }
         fixture.later(after_days * DAY_SECONDS);
         let living = rules.clone().map_or_else(|| fixture.living(), |rules| fixture.with_rules(rules));
-        store.end_uploads(&living).await.unwrap();
+        store.end_uploads(&living, &Fixture::unchanged()).await.unwrap();
         let mut there = Vec::new();
         for (name, upload) in uploads {
             if store.abort_upload(bucket, &key(name), upload).await.is_ok() {

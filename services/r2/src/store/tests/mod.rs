@@ -11,7 +11,7 @@ use proxima_chassis::SimulatedClock;
 use proxima_model::{AccountId, BucketName, BucketTag, NodeName, StorageClass};
 use proxima_pipeline::{
     Body, BodyError, ChecksumAlgorithm, Expected, ObjectAbout, ObjectConditions, ObjectCopy, ObjectDelete,
-    ObjectGet, ObjectKey, ObjectListing, ObjectPut, ObjectRange, PartChosen, Tags, UploadBegin,
+    ObjectGet, ObjectKey, ObjectListing, ObjectPut, ObjectRange, PartChosen, Span, Tags, UploadBegin,
     UploadComplete, UploadId,
 };
 
@@ -125,8 +125,13 @@ impl Fixture {
     /// The log names this bucket, and the replica lacks nothing.
     fn living(&self) -> Living {
         let mut living = Living::new(true);
-        living.add(self.bucket.tag, None);
+        living.add(self.bucket.clone(), None);
         living
+    }
+
+    /// Nobody changes any rules.
+    fn unchanged() -> HasRules {
+        Arc::new(|_: &Ruled| true)
     }
 
     /// Files of octets, those that are being written among them.

@@ -40,6 +40,77 @@ async fn what_is_put_is_read_whole_and_in_parts_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn the_only_part_of_an_object_of_nothing_has_no_range() {
+    let fixture = Fixture::new();
+    for (name, octets, expected) in [("empty", "", None), ("one", "x", Some(Span { start: 0, octets: 1 }))] {
+        fixture.put(name, octets).await.unwrap();
+        let get = || ObjectGet { range: Some(ObjectRange::Part(1)), ..ObjectGet::default() };
+        let (_, span) = fixture.store.head(&fixture.bucket, &key(name), get()).await.unwrap();
+        assert_eq!(span, expected, "{name}");
+        let read = fixture.store.get(&fixture.bucket, &key(name), get()).await.unwrap();
+        assert_eq!((read.span, read.body.collect(9).await.unwrap()), (expected, Bytes::from(octets)));
+    }
+}
+
+#[tokio::test]
+async fn a_head_needs_no_more_of_a_row_than_it_tells() {
+    let fixture = Fixture::new();
+    fixture.put("k", "octets").await.unwrap();
+    let tag = fixture.bucket.tag;
+    let damage = fixture.store.index.change(move |db, txn| {
+        let lies = rows::object_key(tag, &key("k"));
+        let mut row = db.objects.get(txn, &lies).map_err(index::failed)?.unwrap().to_vec();
+        *row.last_mut().unwrap() ^= 1;
+        db.objects.put(txn, &lies, &row).map_err(index::failed)
+    });
+    damage.await.unwrap();
+    let head = |range| {
+        let get = ObjectGet { range, ..ObjectGet::default() };
+        async { fixture.store.head(&fixture.bucket, &key("k"), get).await.map(|(about, _)| about.octets) }
+    };
+    assert_eq!(head(None).await, Ok(6));
+    assert_eq!(head(Some(ObjectRange::From(1, None))).await, Ok(6));
+    assert!(head(Some(ObjectRange::Part(1))).await.is_err(), "where a part lies is in the other half");
+}
+
+#[tokio::test]
+async fn a_copy_is_made_of_what_was_there_when_it_began_however_long_its_checksum_takes() {
+    let fixture = Fixture::new();
+    let (store, bucket) = (&fixture.store, &fixture.bucket);
+    let upload = store.begin_upload(bucket, &key("k"), UploadBegin::default()).await.unwrap();
+    let mut parts = Vec::new();
+    for number in 1..=2 {
+        let body = Body::full(octets(5 << 20, u8::try_from(number).unwrap()));
+        let part = (bucket, &key("k"), upload, number);
+        let about = store.put_part(part, Default::default(), body).await.unwrap();
+        parts.push(PartChosen { number, etag: about.etag(), checksum: None });
+    }
+    let complete = UploadComplete { parts, ..UploadComplete::default() };
+    store.complete_upload(bucket, &key("k"), upload, complete).await.unwrap();
+    let copying = {
+        let (store, bucket) = (store.clone(), bucket.clone());
+        tokio::spawn(async move {
+            let copy = ObjectCopy { checksum: Some(ChecksumAlgorithm::Sha256), ..ObjectCopy::default() };
+            store.copy((&bucket, &key("k")), (&bucket, &key("copy")), copy).await
+        })
+    };
+    while !store.blobs.is_any_read() && !copying.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    // What the original had goes as soon as it is not read, piece by piece.
+    let all = vec![ObjectDelete { key: key("k"), conditions: ObjectConditions::default() }];
+    store.delete(bucket, all).await.unwrap();
+    fixture.later(GARBAGE_KEPT_SECONDS + 1);
+    while !copying.is_finished() {
+        store.collect().await.unwrap();
+    }
+    let copied = copying.await.unwrap().unwrap();
+    let whole = [octets(5 << 20, 1), octets(5 << 20, 2)].concat();
+    assert_eq!(copied.checksum.unwrap().value, hashing::checksum(ChecksumAlgorithm::Sha256, &whole));
+    assert_eq!(fixture.read("copy", None).await.unwrap(), whole);
+}
+
+#[tokio::test]
 async fn of_many_who_create_a_key_at_once_one_does() {
     let fixture = Fixture::new();
     let conditions = ObjectConditions { if_none_match: Some(Tags::Any), ..ObjectConditions::default() };

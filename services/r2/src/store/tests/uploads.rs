@@ -66,7 +66,7 @@ async fn an_upload_that_is_aborted_or_too_old_leaves_nothing() {
     assert_eq!(store.abort_upload(bucket, &key, aborted).await, Ok(()));
     assert_eq!(store.abort_upload(bucket, &key, aborted).await, Err(ObjectError::NoSuchUpload));
     fixture.later(7 * 86_400);
-    store.end_uploads(&fixture.living()).await.unwrap();
+    store.end_uploads(&fixture.living(), &Fixture::unchanged()).await.unwrap();
     assert_eq!(store.abort_upload(bucket, &key, old).await, Err(ObjectError::NoSuchUpload));
     fixture.later(301);
     store.collect().await.unwrap();
