@@ -61,7 +61,8 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     if let Some(answers) = tiers.neighbours().and_then(|neighbours| dns.share(neighbours)) {
         tiers.answer_neighbours_with(answers);
     }
-    let on_the_way = OnTheWay { dns: &dns, workers: &workers, cache: &cache, tiers: &tiers };
+    let r2 = R2Service::new(node, tiers.servers(), Arc::clone(&certificates))?;
+    let on_the_way = OnTheWay { dns: &dns, workers: &workers, cache: &cache, tiers: &tiers, r2: &r2 };
     let pipeline = pipelines(node, &sites, &certificates, on_the_way, compressor)?;
     let explainer = EdgeExplainer::new(
         pipeline.clone(),
@@ -70,7 +71,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
         Arc::clone(&node.clock),
     );
     let prewarm = workers.prewarm(sites.clone());
-    let edge = EdgeService::new(node, pipeline, sites, Arc::clone(&certificates))?;
+    let edge = EdgeService::new(node, pipeline, sites, certificates)?;
     edge.prewarm_by(prewarm);
     let control = ControlService::new(node, Arc::new(explainer), edge.traffic(), dns.query_reports())?;
     control.invoke_by(workers.invoker());
@@ -79,7 +80,6 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     control.tails_by(workers.tails());
     control.durable_objects_by(workers.durable_objects());
     dns.tell_notices(control.notices());
-    let r2 = R2Service::new(node, tiers.servers(), certificates)?;
     tiers.answer_service_with(proxima_r2::SERVICE, r2.answers());
     control.objects_by(r2.objects());
     workers.objects_by(r2.objects());
@@ -92,6 +92,7 @@ struct OnTheWay<'a> {
     workers: &'a WorkersService,
     cache: &'a CacheService,
     tiers: &'a TiersService,
+    r2: &'a R2Service,
 }
 
 /// The way of a request, from top to bottom; and, for the tiers, that of another server's request.
@@ -99,7 +100,7 @@ fn pipelines(
     node: &NodeContext,
     sites: &CompiledZones<Site>,
     certificates: &Arc<Certificates>,
-    OnTheWay { dns, workers, cache, tiers }: OnTheWay<'_>,
+    OnTheWay { dns, workers, cache, tiers, r2 }: OnTheWay<'_>,
     compressor: Arc<Compressor>,
 ) -> Result<Pipeline, Box<dyn Error + Send + Sync>> {
     let edge: EdgeConfig = node.config.service(proxima_edge::SERVICE)?;
@@ -117,6 +118,7 @@ fn pipelines(
         Box::new(OriginRules),
         Box::new(cache.stage()),
         Box::new(tiers.stage()),
+        Box::new(r2.stage()),
         Box::new(OriginStage::new(Arc::clone(&origins))),
     ]);
     tiers.answer_with(behind_workers.clone(), Arc::new(cache.stage()));
@@ -137,6 +139,7 @@ fn pipelines(
         Box::new(workers.stage()),
         Box::new(cache.stage()),
         Box::new(tiers.stage()),
+        Box::new(r2.stage()),
         Box::new(OriginStage::new(origins)),
     ]))
 }

@@ -34,17 +34,17 @@ fn account(dev: &Dev) -> String {
     accounts["result"][0]["id"].as_str().unwrap().to_owned()
 }
 
-fn buckets(dev: &Dev) -> String {
+pub(crate) fn buckets(dev: &Dev) -> String {
     format!("/accounts/{}/r2/buckets", account(dev))
 }
 
-fn make_bucket(dev: &Dev, name: &str) {
+pub(crate) fn make_bucket(dev: &Dev, name: &str) {
     let (code, answer) = dev.api("POST", &buckets(dev), Some(&json!({ "name": name })), None);
     assert_eq!(code, "200", "{answer}");
 }
 
 /// `curl` with an object of the API; its status and its answer.
-fn object(dev: &Dev, path: &str, args: &[&str]) -> (String, String) {
+pub(crate) fn object(dev: &Dev, path: &str, args: &[&str]) -> (String, String) {
     let mut curl = dev.api_command("GET", &format!("{}/{path}", buckets(dev)), None, None);
     let (_, text) = output(curl.args(args));
     let (answer, code) = text.rsplit_once('\n').unwrap();
@@ -150,7 +150,7 @@ fn buckets_and_objects_by_the_api_say_what_is_wrong() {
 }
 
 /// Stock `wrangler` in a folder of its own, which must succeed.
-fn wrangler(dev: &Dev, folder: &Path, args: &[&str]) -> String {
+pub(crate) fn wrangler(dev: &Dev, folder: &Path, args: &[&str]) -> String {
     let program = node_packages().join("wrangler/bin/wrangler.js");
     assert!(program.exists(), "{} is not there: run `cargo xtask setup`", program.display());
     let mut node = Command::new("node");

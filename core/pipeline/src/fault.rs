@@ -106,6 +106,9 @@ pub enum Fault {
     /// Nothing can run a Worker here at the moment (503).
     #[error("Workers cannot be run on this server: {0}")]
     WorkersUnavailable(&'static str),
+    /// The objects of a public bucket cannot be read at the moment (503).
+    #[error("the bucket's objects cannot be read at the moment")]
+    BucketUnavailable,
     /// A server of ours was asked for more than it knows: it has not heard yet of purges that the asking one has carried
     /// out. Never a client's answer.
     #[error("this server has not heard of all purges yet")]
@@ -134,7 +137,11 @@ impl Fault {
             Self::Internal(_) | Self::WorkerThrew | Self::WorkerBroken(_) => 500,
             Self::NotImplemented(_) => 501,
             Self::WorkerLost => 502,
-            Self::Overloaded | Self::Behind | Self::WorkerExceeded | Self::WorkersUnavailable(_) => 503,
+            Self::Overloaded
+            | Self::Behind
+            | Self::WorkerExceeded
+            | Self::WorkersUnavailable(_)
+            | Self::BucketUnavailable => 503,
             Self::NotCached => 504,
             Self::VersionUnsupported => 505,
             Self::Loop | Self::WorkerLoop => 508,
@@ -196,6 +203,7 @@ impl Fault {
             Self::WorkerLoop => "worker_loop",
             Self::WorkerLost => "worker_lost",
             Self::WorkersUnavailable(_) => "workers_unavailable",
+            Self::BucketUnavailable => "bucket_unavailable",
             Self::Overloaded => "overloaded",
             Self::Behind => "behind",
             Self::Internal(_) => "internal",
@@ -217,6 +225,8 @@ impl Fault {
             Self::OriginName,
             Self::OriginForbidden,
             Self::Loop,
+            // Its home is the same, whoever asks for it.
+            Self::BucketUnavailable,
             // Of what one origin may be asked at a time: asking past that server would ask it for more.
             Self::Overloaded,
         ];
@@ -230,7 +240,8 @@ impl Fault {
             | Self::Overloaded
             | Self::Behind
             | Self::WorkerLost
-            | Self::WorkersUnavailable(_) => Blame::Proxima,
+            | Self::WorkersUnavailable(_)
+            | Self::BucketUnavailable => Blame::Proxima,
             Self::WorkerThrew | Self::WorkerBroken(_) | Self::WorkerExceeded | Self::WorkerLoop => {
                 Blame::Origin
             }
@@ -252,6 +263,7 @@ impl Fault {
                 | Self::OriginTimeout
                 | Self::WorkerLost
                 | Self::WorkersUnavailable(_)
+                | Self::BucketUnavailable
                 | Self::Overloaded
                 | Self::Behind
         )

@@ -5,8 +5,8 @@ use std::{collections::HashMap, net::IpAddr};
 use http::HeaderValue;
 use proxima_ledger::{CompileZone, OfZone, ReadError, Snapshot};
 use proxima_model::{
-    CacheSettings, ClientAuthentication, DnsName, Kind, OriginRoute, Phase, Record, RecordData, RuleAction,
-    Ruleset, WorkerHost, WorkerRoute, Zone, ZoneId, ZoneStatus,
+    BucketDomain, CacheSettings, ClientAuthentication, DnsName, Kind, OriginRoute, Phase, Record, RecordData,
+    RuleAction, Ruleset, WorkerHost, WorkerRoute, Zone, ZoneId, ZoneStatus,
 };
 
 use crate::{SiteWorkers, TrafficSlot, rules::SiteRule};
@@ -37,6 +37,8 @@ pub struct Site {
     pub client_auth: HashMap<Box<str>, bool>,
     /// Which Workers answer which of its URLs.
     pub workers: SiteWorkers,
+    /// The hosts at which everybody may read the objects of a bucket; it answers there in the origin's place.
+    pub buckets: HashMap<Box<str>, BucketDomain>,
     /// The value of `strict-transport-security`, if the zone says it.
     pub strict_transport_security: Option<HeaderValue>,
     /// The zone's numbers, once it is served.
@@ -99,7 +101,7 @@ impl Site {
         let said = zone.settings.strict_transport_security.field();
         let strict_transport_security = said.and_then(|said| HeaderValue::from_maybe_shared(said).ok());
         let traffic = TrafficSlot::new();
-        let (client_auth, workers) = (HashMap::new(), SiteWorkers::default());
+        let (client_auth, workers, buckets) = (HashMap::new(), SiteWorkers::default(), HashMap::new());
         Self {
             zone,
             hosts,
@@ -107,6 +109,7 @@ impl Site {
             cache_rules,
             client_auth,
             workers,
+            buckets,
             strict_transport_security,
             traffic,
         }
@@ -131,6 +134,7 @@ impl CompileZone for Site {
         Kind::ClientAuthentication,
         Kind::WorkerRoute,
         Kind::WorkerHost,
+        Kind::BucketDomain,
     ];
 
     fn is_larger_than(snapshot: &Snapshot, zone: ZoneId, records: usize) -> Result<bool, ReadError> {
@@ -151,6 +155,10 @@ impl CompileZone for Site {
         let routes = snapshot.scan::<WorkerRoute>(&[&zone.id]).collect::<Result<Vec<_>, _>>()?;
         let hosts = snapshot.scan::<WorkerHost>(&[&zone.id]).collect::<Result<Vec<_>, _>>()?;
         let workers = SiteWorkers::new(routes, hosts);
-        Ok(Self { client_auth, workers, ..Self::new(zone, records, rulesets.into_iter().flatten()) })
+        let buckets = snapshot.scan::<BucketDomain>(&[&zone.id]);
+        let buckets = buckets
+            .map(|domain| domain.map(|domain| (domain.hostname.as_str().into(), domain)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { client_auth, workers, buckets, ..Self::new(zone, records, rulesets.into_iter().flatten()) })
     }
 }

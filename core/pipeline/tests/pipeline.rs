@@ -218,6 +218,7 @@ fn every_fault_has_the_status_and_the_code_that_operators_know_it_by() {
         (Fault::WorkerLost, 502, 502),
         (Fault::WorkerExceeded, 503, 1102),
         (Fault::WorkersUnavailable("x"), 503, 503),
+        (Fault::BucketUnavailable, 503, 503),
         (Fault::Overloaded, 503, 503),
         (Fault::Behind, 503, 503),
         (Fault::NotCached, 504, 504),
@@ -270,6 +271,7 @@ fn every_fault_has_the_status_and_the_code_that_operators_know_it_by() {
             | Fault::WorkerLoop
             | Fault::WorkerLost
             | Fault::WorkersUnavailable(_)
+            | Fault::BucketUnavailable
             | Fault::Overloaded
             | Fault::Behind
             | Fault::Internal(_) => {}

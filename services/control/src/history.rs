@@ -227,6 +227,7 @@ fn comes_back(key: &Key) -> bool {
                 | Kind::WorkerRoute
                 | Kind::WorkerDomain
                 | Kind::WorkerHost
+                | Kind::BucketDomain
                 | Kind::WorkerTriggers
         )
     )

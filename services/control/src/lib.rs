@@ -49,6 +49,7 @@ mod first_octets;
 #[cfg(test)]
 mod fixtures;
 mod history;
+mod hosts;
 mod kv;
 pub mod limits;
 mod metrics;

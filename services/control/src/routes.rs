@@ -88,7 +88,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 
 /// Of buckets and objects.
 fn of_objects() -> Vec<Endpoint> {
-    use r2::{buckets, graphql, objects, rules};
+    use r2::{buckets, domains, graphql, objects, rules};
     const READ: Needs = Needs::Account(R2Read);
     const EDIT: Needs = Needs::Account(R2Edit);
     const BUCKETS: &str = "/accounts/{account_id}/r2/buckets";
@@ -96,6 +96,9 @@ fn of_objects() -> Vec<Endpoint> {
     const USAGE: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}/usage";
     const CORS: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}/cors";
     const LIFECYCLE: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}/lifecycle";
+    const DOMAINS: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}/domains/custom";
+    const DOMAIN: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}/domains/custom/{domain}";
+    const MANAGED: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}/domains/managed";
     vec![
         get(BUCKETS, READ, buckets::list),
         post(BUCKETS, EDIT, buckets::create),
@@ -107,6 +110,13 @@ fn of_objects() -> Vec<Endpoint> {
         delete(CORS, EDIT, rules::delete_cors),
         get(LIFECYCLE, READ, rules::lifecycle),
         put(LIFECYCLE, EDIT, rules::put_lifecycle),
+        get(DOMAINS, READ, domains::list),
+        post(DOMAINS, EDIT, domains::attach),
+        get(DOMAIN, READ, domains::get),
+        put(DOMAIN, EDIT, domains::update),
+        delete(DOMAIN, EDIT, domains::remove),
+        get(MANAGED, READ, domains::managed),
+        put(MANAGED, EDIT, domains::put_managed),
         // What it is asked about, it finds in the query.
         post("/graphql", Needs::Somewhere(R2Read), graphql::post),
         get(OBJECT_PATH, READ, objects::get),

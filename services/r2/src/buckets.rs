@@ -21,7 +21,9 @@
 //!    lifted is only the very mark that was there before the fence was.
 //! 3. **Nothing is swept that may be somebody's.** A bucket counts as gone when a replica that lacks nothing does not name it, and is
 //!    swept when that has been so for a week ([`crate::store`]). A replica that lacks something says nothing.
-//! 4. **A bucket that is made anew is another one**: its objects lie under its tag, and names and revisions are compared with it.
+//! 4. **No bucket is deleted that is read at custom domains.** They have records of their zones, and are removed first; each is named
+//!    by the bucket's noun, so that one that is attached meanwhile gives it another revision.
+//! 5. **A bucket that is made anew is another one**: its objects lie under its tag, and names and revisions are compared with it.
 //!
 //! An attempt that fails puts up the fence itself; what it cannot, or what a crash left, is seen to by [`Buckets::settle`].
 
@@ -36,7 +38,7 @@ use proxima_ledger::{
     Append, AppendError, Change, IdempotencyKey, Log, Precondition, ReadError, Replica, Seq, Snapshot,
 };
 use proxima_model::{
-    Account, AccountId, Bucket, BucketName, BucketTag, BucketUsage, Entity, NodeName,
+    Account, AccountId, Bucket, BucketDomain, BucketName, BucketTag, BucketUsage, Entity, NodeName,
     limits::BUCKETS_PER_ACCOUNT_MAX,
 };
 use proxima_pipeline::{Lifecycle, NewBucket, ObjectError};
@@ -350,10 +352,17 @@ fn deletion(
     replica: &Replica,
     bucket: &Bucket,
 ) -> Result<(Vec<Change>, Vec<Precondition>), ObjectError> {
-    let (_, revision) = with_revision(state, &id(bucket), bucket.tag)?;
+    let (bucket, revision) = with_revision(state, &id(bucket), bucket.tag)?;
+    // Those of a zone that was deleted went with it. One that is attached meanwhile gives the bucket another revision.
+    for domain in &bucket.domains {
+        let found = state.get::<BucketDomain>(domain).map_err(unreadable)?;
+        if found.is_some_and(|found| found.tag == bucket.tag) {
+            return Err(ObjectError::BucketHasDomains);
+        }
+    }
     let (mut usage, condition) = usage(state, bucket.account)?;
     usage.buckets = usage.buckets.saturating_sub(1);
-    let changes = vec![Change::delete::<Bucket>(&id(bucket)), replica.put(&usage)];
+    let changes = vec![Change::delete::<Bucket>(&id(&bucket)), replica.put(&usage)];
     Ok((changes, vec![Precondition::Revision(bucket.key(), revision), condition]))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  S3 client ─▶ s3/server ─▶ s3s: signatures, XML ─▶ s3 (Front): whose bucket? may they? ─┐
-//!  API (services/control) ────────────── port Objects ────────────────────────────────────┤
+//!  API (services/control), Workers ────── port Objects ───────────────────────────────────┤
+//!  everybody, at custom domains ─▶ edge, cache ─▶ public ──────────────────────────────────┤
 //!                                                                                         ▼
 //!  its home, by connections between servers ◀── another's ── others: whose home is it? ── mine ─▶ local
 //!        │                                                                        ▲               ├─▶ store: index (LMDB), files, sweep
@@ -21,7 +22,7 @@
 //! Limits: keys, metadata, parts, pages ([`proxima_pipeline::OBJECT_KEY_OCTETS_MAX`] and its kin), connections, those of one client, and requests
 //! at a time, how long any of them may take without getting on (`s3/pacing.rs`), the index and what of the disk is left free (`[r2]`, [`R2Config`]), pauses of bodies.
 //!
-//! Not here yet: object lock, versions of objects, access control lists, event notifications, public buckets, and copies on
+//! Not here yet: object lock, versions of objects, access control lists, event notifications, and copies on
 //! other servers ([decision 14](../../../docs/decisions/0014-r2.md)).
 
 mod buckets;
@@ -30,6 +31,7 @@ mod error;
 mod local;
 mod metrics;
 mod others;
+mod public;
 mod s3;
 mod service;
 mod store;
@@ -39,6 +41,7 @@ pub const SERVICE: &str = "r2";
 
 pub use config::R2Config;
 pub use error::R2Error;
+pub use public::PublicStage;
 pub use service::R2Service;
 
 /// Reads octets as what comes from other servers: what fuzz targets call. Nothing in it may panic but by what it asserts.

@@ -15,6 +15,12 @@ struct RequestLabels {
     status: u16,
 }
 
+/// Requests at public hosts by how they ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PublicLabels {
+    status: u16,
+}
+
 /// The metrics. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics(Arc<Counted>);
@@ -23,6 +29,7 @@ pub(crate) struct Metrics(Arc<Counted>);
 #[derive(Debug)]
 pub(crate) struct Counted {
     requests: Family<RequestLabels, Counter>,
+    public: Family<PublicLabels, Counter>,
     /// S3 requests under way.
     pub(crate) under_way: Gauge,
     /// Connections of S3 clients.
@@ -66,6 +73,12 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let requests = Family::<RequestLabels, Counter>::default();
         registry.register("requests", "S3 requests, by method and status of the answer", requests.clone());
+        let public = Family::<PublicLabels, Counter>::default();
+        registry.register(
+            "public_requests",
+            "Requests at custom domains that no cache answered, by status of the answer",
+            public.clone(),
+        );
         let gauge = |registry: &mut Registry, name, help| {
             let gauge = Gauge::<i64>::default();
             registry.register(name, help, gauge.clone());
@@ -81,6 +94,7 @@ impl Metrics {
         };
         Self(Arc::new(Counted {
             requests,
+            public,
             under_way,
             connections,
             connections_refused: counter(
@@ -108,6 +122,11 @@ impl Metrics {
             panics: counter("panics", "Changes of the index that panicked"),
             unwritable,
         }))
+    }
+
+    /// Counts a request at a public host.
+    pub(crate) fn answered_publicly(&self, status: u16) {
+        self.public.get_or_create(&PublicLabels { status }).inc();
     }
 
     /// Counts a request.

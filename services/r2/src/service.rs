@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    R2Config, R2Error, SERVICE,
+    PublicStage, R2Config, R2Error, SERVICE,
     buckets::Buckets,
     local::Local,
     metrics::Metrics,
@@ -95,6 +95,12 @@ impl R2Service {
     /// The objects, for who reaches them otherwise than by S3.
     pub fn objects(&self) -> Arc<dyn Objects> {
         Arc::new(self.everywhere.clone())
+    }
+
+    /// Who answers everybody at custom domains of buckets: the last stage before the origin.
+    pub fn stage(&self) -> PublicStage {
+        let (buckets, metrics) = (self.local.buckets.clone(), self.metrics.clone());
+        PublicStage { objects: self.objects(), buckets, metrics }
     }
 
     /// By whom other servers are answered.

@@ -77,6 +77,9 @@ pub enum ObjectError {
     /// What lies on the disk cannot be read or written.
     #[error("objects cannot be read or written: {0}")]
     Broken(String),
+    /// A bucket that is to be deleted is read at custom domains.
+    #[error("this bucket has custom domains: remove them first")]
+    BucketHasDomains,
 }
 
 impl From<BodyError> for ObjectError {

@@ -1,6 +1,7 @@
 //! Buckets and objects, in R2's shapes: what they are is known to who has them, behind [`Objects`].
 
 pub(crate) mod buckets;
+pub(crate) mod domains;
 pub(crate) mod graphql;
 pub(crate) mod objects;
 pub(crate) mod rules;
@@ -71,7 +72,7 @@ impl From<ObjectError> for ApiError {
             ObjectError::NoSuchBucket => Code::BucketNotFound,
             ObjectError::BucketExists => Code::BucketExists,
             ObjectError::TooManyBuckets => Code::BucketQuota,
-            ObjectError::BucketNotEmpty => Code::BucketNotEmpty,
+            ObjectError::BucketNotEmpty | ObjectError::BucketHasDomains => Code::BucketNotEmpty,
             ObjectError::NoSuchKey => Code::ObjectNotFound,
             ObjectError::KeyTooLong => Code::ObjectKeyInvalid,
             ObjectError::MetadataTooLarge => Code::ObjectMetadataTooLarge,

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The body of a request: of any content type, as where buckets are made.
-async fn given(request: Request) -> Result<Value, ApiError> {
+pub(super) async fn given(request: Request) -> Result<Value, ApiError> {
     body::parse(&body::read(request, limits::JSON_BODY_OCTETS_MAX).await?)
 }
 

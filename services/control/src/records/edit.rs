@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proxima_model::{DnsName, Invalid, OtherType, Record, RecordId, RecordType, Zone, conflict, limits};
 
-use crate::error::{ApiError, Code};
+use crate::{
+    error::{ApiError, Code},
+    hosts::Kept,
+};
 
 /// A zone's records, and which of them changed.
 pub(crate) struct ZoneEdit {
@@ -16,8 +19,8 @@ pub(crate) struct ZoneEdit {
     by_name: HashMap<DnsName, Vec<RecordId>>,
     put: BTreeSet<RecordId>,
     deleted: BTreeSet<RecordId>,
-    /// The records of custom domains of Workers, by their names: they are not the zone's owner's to change.
-    hosts: BTreeMap<DnsName, RecordId>,
+    /// The records of custom domains, by their names: they are not the zone's owner's to change.
+    hosts: BTreeMap<DnsName, Kept>,
 }
 
 /// What an edit comes to.
@@ -39,8 +42,8 @@ impl ZoneEdit {
         Self { zone, records, by_name, put, deleted, hosts }
     }
 
-    /// Leaves these records as they are, and alone where they say at which host a Worker answers.
-    pub(crate) fn keeping(self, hosts: BTreeMap<DnsName, RecordId>) -> Self {
+    /// Leaves these records as they are, and alone where they say at which host something of ours answers.
+    pub(crate) fn keeping(self, hosts: BTreeMap<DnsName, Kept>) -> Self {
         Self { hosts, ..self }
     }
 
@@ -116,8 +119,8 @@ impl ZoneEdit {
 
     /// Whether a record is one that is left as it is.
     fn check_kept(&self, id: RecordId) -> Result<(), ApiError> {
-        match self.hosts.iter().find(|(_, record)| **record == id) {
-            Some((host, _)) => Err(kept(host)),
+        match self.hosts.iter().find(|(_, kept)| kept.record == id) {
+            Some((host, kept)) => Err(kept.refusal(host)),
             None => Ok(()),
         }
     }
@@ -136,8 +139,10 @@ impl ZoneEdit {
     /// Whether a record can stand in this zone, beside all others but the one of its own id.
     fn check(&self, record: &Record) -> Result<(), ApiError> {
         record.check(&self.zone.name).map_err(|invalid| ApiError::record(&invalid))?;
-        if record.data.record_type().can_be_proxied() && self.hosts.contains_key(&record.name) {
-            return Err(kept(&record.name));
+        if record.data.record_type().can_be_proxied()
+            && let Some(kept) = self.hosts.get(&record.name)
+        {
+            return Err(kept.refusal(&record.name));
         }
         let others = || self.at(&record.name).filter(|other| other.id != record.id);
         for other in others() {
@@ -177,13 +182,6 @@ impl ZoneEdit {
 /// The record that was asked for does not exist in this zone.
 pub(crate) fn not_found() -> ApiError {
     ApiError::new(Code::RecordNotFound, "Record does not exist.")
-}
-
-/// A host at which a Worker answers everything: its record is changed with it.
-fn kept(host: &DnsName) -> ApiError {
-    let message =
-        format!("{host} is a custom domain of a Worker: change or delete that instead (workers/domains)");
-    ApiError::new(Code::RecordManaged, message)
 }
 
 /// A DS record says how a zone is signed, and there is none.

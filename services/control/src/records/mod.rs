@@ -14,7 +14,7 @@ use axum::{
     extract::{Path, State},
 };
 use proxima_ledger::{ReadError, Snapshot};
-use proxima_model::{Record, RecordId, SecondaryZone, TransferredRecord, WorkerHost, Zone, ZoneId};
+use proxima_model::{Record, RecordId, SecondaryZone, TransferredRecord, Zone, ZoneId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ use crate::{
         write::{Author, Draft},
     },
     error::{ApiError, Code},
-    limits, zones,
+    hosts, limits, zones,
 };
 use body::{RecordBody, id_of, show};
 use edit::{ZoneEdit, not_found};
@@ -38,12 +38,10 @@ pub(crate) use list::list;
 /// The records of a zone, to be changed by its owner; no other change of the zone can come between.
 fn edit(draft: &mut Draft<'_>, id: ZoneId) -> Result<ZoneEdit, ApiError> {
     let edit = edit_with_hosts(draft, id)?;
-    let hosts = draft.snapshot.scan::<WorkerHost>(&[&id]);
-    Ok(edit
-        .keeping(hosts.map(|host| host.map(|host| (host.hostname, host.record))).collect::<Result<_, _>>()?))
+    Ok(edit.keeping(hosts::of_zone(draft.snapshot, id)?))
 }
 
-/// As [`edit`], with those of custom domains of Workers.
+/// As [`edit`], with those of custom domains of Workers and buckets.
 pub(crate) fn edit_with_hosts(draft: &mut Draft<'_>, id: ZoneId) -> Result<ZoneEdit, ApiError> {
     let zone = draft.zone(id)?;
     if zones::is_secondary(draft.snapshot, id)? {

@@ -1,13 +1,8 @@
 //! `workers/domains`: custom domains, hosts at which a Worker answers everything.
 //!
-//! A custom domain has a DNS record of its own, which leads clients here and nowhere else: AAAA `100::`, the addresses that
-//! discard (RFC 6666), proxied. It is shown with the zone's records, and changed only with the custom domain; no other
-//! record may say where the host is.
+//! A custom domain has a DNS record of its own ([`crate::hosts`]).
 
-use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Extension,
@@ -15,17 +10,13 @@ use axum::{
 };
 use proxima_ledger::{Precondition, Snapshot};
 use proxima_model::{
-    Account, AccountId, DnsName, Entity, Permission, Record, RecordData, RecordId, RecordType, Ttl, Worker,
-    WorkerDomain, WorkerDomainId, WorkerHost, WorkerName, Zone, ZoneId, excerpt, limits as model_limits,
+    Account, AccountId, DnsName, Entity, Permission, Record, RecordId, Worker, WorkerDomain, WorkerDomainId,
+    WorkerHost, WorkerName, Zone, ZoneId, limits as model_limits,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    change, named,
-    routes::{may, place},
-    triggers::Triggers,
-};
+use super::{change, named, triggers::Triggers};
 use crate::{
     api::{
         Api,
@@ -36,11 +27,8 @@ use crate::{
         write::{Author, Draft},
     },
     error::{ApiError, Code},
-    records::{self, edit::ZoneEdit},
+    hosts::{self, HostRecords, Of, may},
 };
-
-/// Where the record of a custom domain leads: nowhere.
-const DISCARD: &str = "100::";
 
 /// A host that is to be a custom domain.
 #[derive(Clone, Debug, Deserialize)]
@@ -244,27 +232,12 @@ fn bounded(origins: &[OriginBody]) -> Result<(), ApiError> {
 impl OriginBody {
     /// The zone and the host that are meant.
     fn find(&self, snapshot: &Snapshot, account: &Account) -> Result<(Zone, DnsName), ApiError> {
-        let refuse = |problem: &str| {
-            let message = format!("hostname: {} {problem}", excerpt(&self.hostname));
-            ApiError::new(Code::DomainInvalid, message).at("/hostname")
-        };
         if self.enabled == Some(false) || self.previews_enabled == Some(true) {
             let message = "custom domains that are switched off, or have previews, are not offered yet";
             return Err(ApiError::new(Code::NotOffered, message));
         }
-        let hostname = DnsName::parse(&self.hostname).map_err(|_| refuse("is not a host's name"))?;
-        // `/` stands in names of reverse zones, and parts keys of the log.
-        if hostname.as_str().contains(['*', '/', '_']) {
-            return Err(refuse("is not a host's name; a wildcard is for routes"));
-        }
-        let (id, name) = (self.zone_id.as_deref(), self.zone_name.as_deref());
-        let zone = place(snapshot, account, hostname.as_str(), id, name)?.ok_or_else(|| {
-            refuse("lies in no zone of the account, or the one that is named is none of it")
-        })?;
-        if !hostname.is_within(&zone.name) {
-            return Err(refuse(&format!("does not lie in the zone {}", zone.name)));
-        }
-        Ok((zone, hostname))
+        let zone = (self.zone_id.as_deref(), self.zone_name.as_deref());
+        hosts::find(snapshot, account, ("hostname", &self.hostname), zone)
     }
 }
 
@@ -305,20 +278,14 @@ fn attach(
 pub(super) struct DomainEdit {
     account: AccountId,
     pub(super) triggers: Triggers,
-    zones: BTreeMap<ZoneId, ZoneEdit>,
+    records: HostRecords,
     seen: BTreeSet<(ZoneId, DnsName)>,
 }
 
 impl DomainEdit {
-    pub(super) const fn of(account: AccountId) -> Self {
-        Self { account, triggers: Triggers::of(account), zones: BTreeMap::new(), seen: BTreeSet::new() }
-    }
-
-    fn zone(&mut self, draft: &mut Draft<'_>, id: ZoneId) -> Result<&mut ZoneEdit, ApiError> {
-        Ok(match self.zones.entry(id) {
-            Entry::Occupied(found) => found.into_mut(),
-            Entry::Vacant(place) => place.insert(records::edit_with_hosts(draft, id)?),
-        })
+    pub(super) fn of(account: AccountId) -> Self {
+        let (triggers, records) = (Triggers::of(account), HostRecords::default());
+        Self { account, triggers, records, seen: BTreeSet::new() }
     }
 
     fn attach(
@@ -338,7 +305,8 @@ impl DomainEdit {
             Some(host) => self.take_over(draft, host, service, overrides)?,
             None => {
                 self.limit(draft, zone.id)?;
-                self.lead_here(draft, zone.id, &hostname, record, overrides)?;
+                let of = (Of::Worker, record);
+                self.records.lead_here(draft, (zone.id, &hostname), of, overrides.records)?;
                 let (account, created_at) = (self.account, draft.now);
                 let (zone, service) = (zone.id, service.clone());
                 let host = WorkerHost {
@@ -396,47 +364,12 @@ impl DomainEdit {
         Ok(())
     }
 
-    /// Makes the record by which clients come here.
-    fn lead_here(
-        &mut self,
-        draft: &mut Draft<'_>,
-        zone: ZoneId,
-        hostname: &DnsName,
-        id: RecordId,
-        overrides: Overrides,
-    ) -> Result<(), ApiError> {
-        let now = draft.now;
-        let edit = self.zone(draft, zone)?;
-        for found in edit.whereabouts(hostname) {
-            if !overrides.records {
-                let message = format!(
-                    "{hostname} already has externally managed DNS records (A, CNAME, etc): delete them first"
-                );
-                return Err(ApiError::new(Code::DomainConflict, message));
-            }
-            edit.delete(found)?;
-        }
-        edit.create(Record {
-            id,
-            zone,
-            name: hostname.clone(),
-            data: RecordData::parse(RecordType::Aaaa, DISCARD).expect("it is an address"),
-            ttl: Ttl::Auto,
-            proxied: true,
-            flatten: false,
-            comment: Some("custom domain of a Worker".to_owned()),
-            tags: Vec::new(),
-            created_at: now,
-            modified_at: now,
-        })
-    }
-
     /// Takes a custom domain away, with its record.
     pub(super) fn detach(&mut self, draft: &mut Draft<'_>, domain: &WorkerDomain) -> Result<(), ApiError> {
         let key = (domain.zone, domain.hostname.clone());
         // One of a zone that was deleted is a row of the account's list alone.
         if let Some(host) = draft.snapshot.get::<WorkerHost>(&key)?.filter(|host| host.domain == domain.id) {
-            self.zone(draft, domain.zone)?.delete(host.record)?;
+            self.records.take_away(draft, domain.zone, host.record)?;
             draft.delete::<WorkerHost>(&key);
         }
         draft.delete::<WorkerDomain>(&(domain.account, domain.id));
@@ -445,9 +378,7 @@ impl DomainEdit {
     }
 
     pub(super) fn save(self, draft: &mut Draft<'_>) -> Result<(), ApiError> {
-        for edit in self.zones.into_values() {
-            records::save(draft, edit)?;
-        }
+        self.records.save(draft)?;
         self.triggers.save(draft)
     }
 }

@@ -9,7 +9,7 @@ use axum::{
     Extension,
     extract::{Path, State},
 };
-use proxima_ledger::{Precondition, Snapshot};
+use proxima_ledger::Precondition;
 use proxima_model::{
     Account, AccountId, Entity, Permission, RoutePattern, Worker, WorkerName, WorkerRoute, WorkerRouteId,
     WorkerTriggers, Zone, ZoneId, limits as model_limits,
@@ -21,12 +21,13 @@ use super::{change, named, triggers::Triggers};
 use crate::{
     api::{
         Api,
-        access::{Caller, On},
+        access::Caller,
         body::JsonBody,
         envelope::Answer,
         write::{Author, Draft},
     },
     error::{ApiError, Code},
+    hosts::{may, place},
 };
 
 /// A route to put.
@@ -221,36 +222,6 @@ fn replace(
     }
     edit.save(draft)?;
     Ok(Value::Array(shown))
-}
-
-/// The account's zone in which something is to be reached: the one named, or the one in which its host lies.
-pub(super) fn place(
-    snapshot: &Snapshot,
-    account: &Account,
-    host: &str,
-    id: Option<&str>,
-    name: Option<&str>,
-) -> Result<Option<Zone>, ApiError> {
-    let found = match (id, name) {
-        (Some(id), _) => match id.parse::<ZoneId>() {
-            Ok(id) => snapshot.get::<Zone>(&id)?,
-            Err(_) => None,
-        },
-        (None, Some(name)) => snapshot.zone_by_name(&name.to_ascii_lowercase())?,
-        (None, None) => snapshot.enclosing_zone(host)?,
-    };
-    Ok(found.filter(|zone| zone.account == account.id))
-}
-
-/// Whether a caller may say what Workers answer in a zone. The code is the one at which wrangler goes on zone by zone.
-pub(super) fn may(caller: &Caller, permission: Permission, zone: &Zone) -> Result<(), ApiError> {
-    if caller.may(permission, On::zone(zone)) {
-        return Ok(());
-    }
-    let name = crate::tokens::group(permission).name;
-    let message =
-        format!("Authentication error: the token needs the permission {name:?} on the zone {}", zone.name);
-    Err(ApiError::new(Code::TokenUnusable, message))
 }
 
 /// Routes while they are changed. Each change puts the zone too, so that no two writers put the same pattern.

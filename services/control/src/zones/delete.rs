@@ -9,8 +9,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use axum::{Extension, extract::State};
 use proxima_ledger::{Append, Change, IdempotencyKey, ReadError, Snapshot};
 use proxima_model::{
-    AcmeOrder, Certificate, ClientAuthentication, Entity, IncomingTransfers, OutgoingTransfers, Purge,
-    Record, Ruleset, SecondaryZone, TransferNotices, TransferredRecord, WorkerDomain, WorkerHost,
+    AcmeOrder, BucketDomain, Certificate, ClientAuthentication, Entity, IncomingTransfers, OutgoingTransfers,
+    Purge, Record, Ruleset, SecondaryZone, TransferNotices, TransferredRecord, WorkerDomain, WorkerHost,
     WorkerRoute, Zone, ZoneId, ZoneIndex, ZoneNotice, ZoneSigning,
 };
 use serde_json::json;
@@ -123,6 +123,7 @@ fn orphans(snapshot: &Snapshot) -> Result<BTreeSet<ZoneId>, ReadError> {
     each::<Purge>(snapshot, |it| it.zone, &mut consider)?;
     each::<WorkerRoute>(snapshot, |it| it.zone, &mut consider)?;
     each::<WorkerHost>(snapshot, |it| it.zone, &mut consider)?;
+    each::<BucketDomain>(snapshot, |it| it.zone, &mut consider)?;
     Ok(orphans)
 }
 
@@ -152,6 +153,8 @@ fn beneath(snapshot: &Snapshot, id: ZoneId, max: usize) -> Result<Vec<Change>, R
     take::<ClientAuthentication>(snapshot, id, max, &mut changes)?;
     take::<Purge>(snapshot, id, max, &mut changes)?;
     take::<WorkerRoute>(snapshot, id, max, &mut changes)?;
+    // Their buckets go on to name them, which is no domain then.
+    take::<BucketDomain>(snapshot, id, max, &mut changes)?;
     take_hosts(snapshot, id, max, &mut changes)?;
     Ok(changes)
 }

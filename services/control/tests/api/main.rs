@@ -5,6 +5,7 @@
 mod analytics;
 mod assets;
 mod auth;
+mod bucket_domains;
 mod client_auth;
 mod clients;
 mod connections;

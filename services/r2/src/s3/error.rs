@@ -13,7 +13,7 @@ pub(super) fn s3_error(error: ObjectError) -> S3Error {
         ObjectError::NoSuchBucket => S3ErrorCode::NoSuchBucket,
         ObjectError::BucketExists => S3ErrorCode::BucketAlreadyOwnedByYou,
         ObjectError::TooManyBuckets => S3ErrorCode::TooManyBuckets,
-        ObjectError::BucketNotEmpty => S3ErrorCode::BucketNotEmpty,
+        ObjectError::BucketNotEmpty | ObjectError::BucketHasDomains => S3ErrorCode::BucketNotEmpty,
         ObjectError::NoSuchKey => S3ErrorCode::NoSuchKey,
         ObjectError::NoSuchUpload => S3ErrorCode::NoSuchUpload,
         ObjectError::PreconditionFailed => S3ErrorCode::PreconditionFailed,

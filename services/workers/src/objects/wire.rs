@@ -302,7 +302,8 @@ impl From<ObjectError> for Refusal {
             | ObjectError::Body(_)
             | ObjectError::BucketExists
             | ObjectError::TooManyBuckets
-            | ObjectError::BucketNotEmpty => (StatusCode::BAD_REQUEST, 10029),
+            | ObjectError::BucketNotEmpty
+            | ObjectError::BucketHasDomains => (StatusCode::BAD_REQUEST, 10029),
             ObjectError::Busy => (StatusCode::TOO_MANY_REQUESTS, 10058),
             ObjectError::Unreachable(_) | ObjectError::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, 10043),
             ObjectError::Broken(what) => {
