@@ -14,6 +14,13 @@ pub(crate) struct Client<'a> {
     token: &'a str,
 }
 
+/// A namespace of keys and values.
+pub(crate) struct Namespace {
+    pub(crate) id: String,
+    /// What the path of a value in the API has before the key.
+    pub(crate) values: String,
+}
+
 impl<'a> Client<'a> {
     pub(crate) const fn new(api: SocketAddr, token: &'a str) -> Self {
         Self { api, token }
@@ -55,6 +62,19 @@ impl<'a> Client<'a> {
         self.call("PUT", &phase, Some(&rules))?;
         self.change(&format!("zones/{zone}/settings/ssl"), &json!({"value": "flexible"}))?;
         Ok(())
+    }
+
+    /// Makes a namespace of keys and values.
+    pub(crate) fn namespace(&self, title: &str) -> Result<Namespace> {
+        let namespaces = format!("accounts/{}/storage/kv/namespaces", self.account()?);
+        let id = self.make(&namespaces, &json!({"title": title}))?;
+        Ok(Namespace { values: format!("/client/v4/{namespaces}/{id}/values/"), id })
+    }
+
+    /// Makes a bucket.
+    pub(crate) fn bucket(&self, name: &str) -> Result<()> {
+        let path = format!("accounts/{}/r2/buckets", self.account()?);
+        self.call("POST", &path, Some(&json!({"name": name}))).map(drop)
     }
 
     /// Uploads a Worker of one module, which is called as its file; it answers at once.

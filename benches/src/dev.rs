@@ -17,6 +17,7 @@ pub(crate) struct Dev {
     pub(crate) https: SocketAddr,
     pub(crate) dns: SocketAddr,
     pub(crate) api: SocketAddr,
+    pub(crate) s3: SocketAddr,
     pub(crate) token: String,
 }
 
@@ -47,6 +48,6 @@ impl Dev {
             .wait_until("it says `ready`", ready)
             .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
         let token = fs::read_to_string(data.join("token")).context("reading the API token")?;
-        Ok(Self { server, http, https, dns, api, token: token.trim().to_owned() })
+        Ok(Self { server, http, https, dns, api, s3, token: token.trim().to_owned() })
     }
 }

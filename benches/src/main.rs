@@ -16,11 +16,14 @@ mod dev;
 mod dns;
 mod dnsperf;
 mod http;
+mod kv;
 mod ledger;
 mod load;
 mod process;
+mod r2;
 mod report;
 mod resolver;
+mod sigv4;
 mod statistics;
 mod trust;
 mod workers;
@@ -55,6 +58,10 @@ enum Bench {
     Resolver(resolver::Options),
     /// Workers, against the bare engine; their first requests, their memory, their neighbours.
     Workers(workers::Options),
+    /// Keys and values: read by a Worker, written with fsync, and when other regions see it.
+    Kv(kv::Options),
+    /// Objects by S3, against garage.
+    R2(r2::Options),
     /// A million zones in one replica: start, memory, warm and cold lookups.
     Ledger(ledger::Options),
     /// One phase of `ledger`.
@@ -140,6 +147,8 @@ fn run(bench: Bench) -> Result<()> {
         Bench::Dns(options) => (dns::run(options)?, &options.place),
         Bench::Resolver(options) => (resolver::run(options)?, &options.place),
         Bench::Workers(options) => (workers::run(options)?, &options.place),
+        Bench::Kv(options) => (kv::run(options)?, &options.place),
+        Bench::R2(options) => (r2::run(options)?, &options.place),
         Bench::Ledger(options) => (ledger::run(options)?, &options.place),
         Bench::LedgerPhase(options) => return ledger::run_phase(options),
         Bench::Load(options) => return load::run(options),

@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::time::TimeValLike as _;
 use nix::unistd::Pid;
 
 /// Where what is measured runs, alone.
@@ -123,6 +125,13 @@ impl Server {
         }
         Ok(kib as f64 / 1024.0)
     }
+}
+
+/// Processor time of all programs that this process has waited for until they ended: loads, and what looks whether servers serve.
+pub(crate) fn waited_for_cpu() -> Result<Duration> {
+    let used = getrusage(UsageWho::RUSAGE_CHILDREN).context("asking for the time of children")?;
+    let time = used.user_time() + used.system_time();
+    Ok(Duration::from_micros(time.num_microseconds().unsigned_abs()))
 }
 
 /// Memory that this process itself holds, in MiB; `field` as for [`Server::memory_mib`].

@@ -61,7 +61,7 @@ enum Chore {
     Tidy,
     /// Measure Proxima against its peers, side by side on this machine.
     Bench {
-        /// Which benchmark: http, mixed, disk, connections or ledger.
+        /// Which benchmark: http, mixed, disk, connections, workers, kv, r2, dns, resolver or ledger.
         name: String,
         /// Handed to the benchmark as they are.
         #[arg(last = true)]

@@ -1,7 +1,6 @@
 //! Each of many hosts asked once, one after the other, over one kept connection of HTTP/1.1.
 
 use std::fs;
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -25,10 +24,7 @@ pub(crate) struct Options {
 pub(super) fn run(options: &Options) -> Result<Load> {
     let hosts = fs::read_to_string(&options.hosts)
         .with_context(|| format!("reading the list {}", options.hosts.display()))?;
-    let stream = TcpStream::connect(options.target.address).context("connecting")?;
-    stream.set_nodelay(true).context("setting TCP_NODELAY")?;
-    stream.set_read_timeout(Some(TIMEOUT)).context("setting a timeout")?;
-    let mut connection = Connection::new(stream);
+    let mut connection = Connection::open(options.target.address, TIMEOUT)?;
     let begun = Instant::now();
     let mut latencies_us = Vec::new();
     for host in hosts.lines() {

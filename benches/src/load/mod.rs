@@ -1,5 +1,5 @@
-//! Our own load, where no packaged program makes it: HTTP/3, a steady rate, first requests, and connections that do
-//! nothing.
+//! Our own load, where no packaged program makes it: HTTP/3, a steady rate, first requests, signed requests, and connections
+//! that do nothing.
 //!
 //! ```text
 //! proxima-bench http │ mixed │ workers │ … ──► proxima-bench load KIND (pinned to the load's core) ──► RESULT line
@@ -9,9 +9,11 @@
 //! 200 and whole; whatever else comes is a failure, and a load with failures is no measurement.
 
 mod each;
-mod http1;
+pub(crate) mod http1;
 mod http3;
 mod idle;
+mod keys;
+mod listing;
 mod paced;
 mod steady;
 
@@ -45,6 +47,10 @@ enum Kind {
     Each(each::Options),
     /// One page asked for at a rate.
     Paced(paced::Options),
+    /// Values under many keys, written or read as fast as they are answered.
+    Keys(keys::Options),
+    /// A bucket listed to its end.
+    Listing(listing::Options),
     /// Connections that are kept and do nothing.
     Idle(idle::Options),
 }
@@ -65,6 +71,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Kind::Steady(options) => println!("{}", steady::run(options)?.line()),
         Kind::Each(options) => println!("{}", each::run(options)?.line()),
         Kind::Paced(options) => println!("{}", paced::run(options)?.line()),
+        Kind::Keys(options) => println!("{}", keys::run(options)?.line()),
+        Kind::Listing(options) => println!("{}", listing::run(options)?.line()),
         Kind::Idle(options) => idle::run(options)?,
     }
     Ok(())

@@ -3,11 +3,10 @@
 //! Each connection is a thread with a time-table of its own. A request's latency counts from the time at which it was due,
 //! as in [`super::steady`].
 
-use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use super::{Load, Target, http1::Connection};
@@ -46,10 +45,7 @@ pub(super) fn run(options: &Options) -> Result<Load> {
 
 /// The latencies of one connection.
 fn ask(options: &Options, number: u32, begun: Instant, end: Duration) -> Result<Vec<f64>> {
-    let stream = TcpStream::connect(options.target.address).context("connecting")?;
-    stream.set_nodelay(true).context("setting TCP_NODELAY")?;
-    stream.set_read_timeout(Some(TIMEOUT)).context("setting a timeout")?;
-    let mut connection = Connection::new(stream);
+    let mut connection = Connection::open(options.target.address, TIMEOUT)?;
     let mut latencies_us = Vec::new();
     for round in 0.. {
         let due = due(number, round, options.rate);

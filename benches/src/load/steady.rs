@@ -4,11 +4,10 @@
 //! Each connection is a thread with a time-table of its own. A request's latency counts from the time at which it was due,
 //! not from when it could be sent: else a server that stalls would also stall the questions that would show it.
 
-use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use super::{Load, Target, http1::Connection};
@@ -76,10 +75,7 @@ struct Asker<'a> {
 
 impl Asker<'_> {
     fn run(&self) -> Result<Asked> {
-        let stream = TcpStream::connect(self.options.target.address).context("connecting")?;
-        stream.set_nodelay(true).context("setting TCP_NODELAY")?;
-        stream.set_read_timeout(Some(TIMEOUT)).context("setting a timeout")?;
-        let mut connection = Connection::new(stream);
+        let mut connection = Connection::open(self.options.target.address, TIMEOUT)?;
         let mut asked = Asked::default();
         let table = self.options.rate.map(|rate| TimeTable::of(self.number, rate));
         for round in 0.. {

@@ -34,7 +34,7 @@ use crate::{Place, Trials};
 use subjects::{Subject, WORKERD};
 
 /// The behaviour that all Workers ask the engine for.
-const COMPATIBILITY_DATE: &str = "2026-11-01";
+pub(crate) const COMPATIBILITY_DATE: &str = "2026-11-01";
 /// What the log of one node takes, with a node of a developer.
 const WORKERS_MAX: u64 = 10_000;
 /// Requests a second to a neighbour: a site that people use, and far from what a core can do.

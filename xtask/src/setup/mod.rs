@@ -53,6 +53,8 @@ struct CargoTool {
     why: String,
     #[serde(default)]
     fuzz: bool,
+    #[serde(default)]
+    bench: bool,
 }
 
 /// Installs what is missing; with `bench`, also the benchmarks' peers and load generators.
@@ -61,7 +63,7 @@ pub(crate) fn run(workspace: &Workspace, bench: bool) -> Result<()> {
     apt::install(&packages, bench)?;
     python::install(workspace)?;
     node::install(workspace)?;
-    cargo_tools::install(packages.cargo.iter().filter(|tool| !tool.fuzz))
+    cargo_tools::install(packages.cargo.iter().filter(|tool| !tool.fuzz && (bench || !tool.bench)))
 }
 
 /// Installs what only fuzzing needs, if it is missing.
