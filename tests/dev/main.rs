@@ -35,6 +35,7 @@ mod records;
 mod resolver;
 mod rules;
 mod running;
+mod sdk;
 mod secondaries;
 mod steady;
 mod tail;

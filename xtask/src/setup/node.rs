@@ -31,7 +31,7 @@ const HTTP_CACHE: Set =
 const WORKERS: Set = Set {
     sources: "tests/workers",
     folder: "workers",
-    what_for: "the engine of Workers, and wrangler, which deploys them",
+    what_for: "the engine of Workers, wrangler, which deploys them, and the SDK of the API",
 };
 const HONO: Set =
     Set { sources: "examples/hono", folder: "hono", what_for: "the framework of an example of Workers" };

@@ -8,7 +8,7 @@ use proxima_model::{ContentHash, ModuleKind, ModuleName, WorkerModule, excerpt, 
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use super::invalid;
+use super::{brackets::Nested, invalid};
 use crate::{
     api::{
         blocking,
@@ -66,7 +66,7 @@ impl Form {
 
     async fn parts(request: Request) -> Result<Self, ApiError> {
         let mut form = body::form(request, limits::WORKER_BODY_OCTETS_MAX).await.map_err(too_large)?;
-        let mut read = Self { metadata: None, parts: Vec::new() };
+        let (mut read, mut nested) = (Self { metadata: None, parts: Vec::new() }, Nested::default());
         while let Some(field) = form.next_field().await.map_err(body::broken_form)? {
             let name = field.name().unwrap_or_default();
             let listed = name == LISTED || name.starts_with("files[");
@@ -74,8 +74,11 @@ impl Form {
             let given = field.content_type().unwrap_or_default();
             let content_type = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
             let octets = field.bytes().await.map_err(body::broken_form)?;
+            let text = std::str::from_utf8(&octets).unwrap_or_default();
             if name == METADATA || name == SETTINGS {
                 read.metadata = Some(octets);
+            } else if nested.take(METADATA, &name, text).map_err(|problem| refuse(&name, problem))? {
+                // As the SDK for Node.js writes it.
             } else if read.parts.len() == model_limits::WORKER_MODULES_MAX {
                 let message = format!("a Worker has at most {} modules", model_limits::WORKER_MODULES_MAX);
                 return Err(ApiError::new(Code::WorkerTooLarge, message));
@@ -83,6 +86,7 @@ impl Form {
                 read.parts.push(Part { name, content_type, octets });
             }
         }
+        read.metadata = read.metadata.or_else(|| nested.json().map(Bytes::from));
         Ok(read)
     }
 

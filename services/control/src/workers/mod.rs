@@ -23,6 +23,7 @@
 
 pub(crate) mod assets;
 mod bindings;
+mod brackets;
 mod change;
 mod contents;
 pub(crate) mod crons;

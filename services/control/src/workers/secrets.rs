@@ -89,26 +89,88 @@ pub(crate) async fn put(
     let text = body.checked()?;
     let shown = show(&secret);
     let change = move |new: &mut NewVersion| {
-        match new.bindings.iter().find(|binding| binding.name == secret) {
-            None => {
-                let value = BindingValue::SecretText;
-                new.bindings.push(WorkerBinding { name: secret.clone(), value });
-            }
-            Some(binding) if binding.value == BindingValue::SecretText => {}
-            Some(binding) => {
-                let message = format!("name: {secret} is a {} already", bindings::kind(&binding.value));
-                return Err(ApiError::new(Code::WorkerInvalid, message).at("/name"));
-            }
-        }
-        if new.bindings.len() > model_limits::WORKER_BINDINGS_MAX {
-            let message = format!("a version has at most {} bindings", model_limits::WORKER_BINDINGS_MAX);
-            return Err(ApiError::new(Code::WorkerInvalid, message));
-        }
-        new.secrets.insert(secret.clone(), text.clone());
+        set(new, &secret, &text)?;
         new.annotations.triggered_by = Some("secret".to_owned());
         Ok(())
     };
     write(&api, (account, name), &author, maker, shown, change).await
+}
+
+/// Sets one of them, and binds it if it is new.
+fn set(new: &mut NewVersion, secret: &BindingName, text: &str) -> Result<(), ApiError> {
+    match new.bindings.iter().find(|binding| binding.name == *secret) {
+        None => {
+            let value = BindingValue::SecretText;
+            new.bindings.push(WorkerBinding { name: secret.clone(), value });
+        }
+        Some(binding) if binding.value == BindingValue::SecretText => {}
+        Some(binding) => {
+            let message = format!("name: {secret} is a {} already", bindings::kind(&binding.value));
+            return Err(ApiError::new(Code::WorkerInvalid, message).at("/name"));
+        }
+    }
+    if new.bindings.len() > model_limits::WORKER_BINDINGS_MAX {
+        let message = format!("a version has at most {} bindings", model_limits::WORKER_BINDINGS_MAX);
+        return Err(ApiError::new(Code::WorkerInvalid, message));
+    }
+    new.secrets.insert(secret.clone(), text.to_owned());
+    Ok(())
+}
+
+/// Secrets to set, and to delete.
+#[derive(Deserialize)]
+pub(crate) struct SecretsBody {
+    secrets: BTreeMap<String, Option<SecretBody>>,
+    #[serde(default)]
+    version_tags: BTreeMap<String, Value>,
+}
+
+/// `PATCH secrets-bulk`: one version for all of them; what is null is deleted.
+pub(crate) async fn put_many(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Path((_, name)): Path<(String, String)>,
+    author: Author,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<SecretsBody>,
+) -> Result<Answer, ApiError> {
+    let (name, maker) = (named(&name)?, maker(&author, &headers));
+    if !body.version_tags.is_empty() {
+        let message = "version_tags: tags of versions are not offered yet";
+        return Err(ApiError::new(Code::NotOffered, message).at("/version_tags"));
+    }
+    let mut secrets = Vec::new();
+    for (key, secret) in body.secrets {
+        let at = |problem: ApiError| problem.at("/secrets");
+        if secret.as_ref().is_some_and(|secret| secret.name != key) {
+            let message = format!("secrets: {key:.80} is called otherwise by its name");
+            return Err(at(ApiError::new(Code::WorkerInvalid, message)));
+        }
+        let key = BindingName::parse(&key).map_err(|problem| at(invalid(&problem)))?;
+        secrets.push((key, secret.map(SecretBody::checked).transpose().map_err(at)?));
+    }
+    let set_ones = secrets.iter().filter(|(_, text)| text.is_some());
+    let shown: Value =
+        set_ones.map(|(name, _)| (name.to_string(), show(name))).collect::<serde_json::Map<_, _>>().into();
+    let change = move |new: &mut NewVersion| {
+        // What is deleted makes room.
+        for (secret, _) in secrets.iter().filter(|(_, text)| text.is_none()) {
+            remove(new, secret)?;
+        }
+        for (secret, text) in &secrets {
+            text.as_ref().map_or(Ok(()), |text| set(new, secret, text))?;
+        }
+        new.annotations.triggered_by = Some("secret".to_owned());
+        Ok(())
+    };
+    write(&api, (account, name), &author, maker, shown, change).await
+}
+
+/// Deletes one of them.
+fn remove(new: &mut NewVersion, secret: &BindingName) -> Result<(), ApiError> {
+    new.secrets.remove(secret).ok_or_else(|| unknown(secret.as_str()))?;
+    new.bindings.retain(|binding| binding.name != *secret);
+    Ok(())
 }
 
 impl SecretBody {
@@ -140,8 +202,7 @@ pub(crate) async fn delete(
     let (name, maker) = (named(&name)?, maker(&author, &headers));
     let secret = BindingName::parse(&secret).map_err(|_| unknown(&secret))?;
     let change = move |new: &mut NewVersion| {
-        new.secrets.remove(&secret).ok_or_else(|| unknown(secret.as_str()))?;
-        new.bindings.retain(|binding| binding.name != secret);
+        remove(new, &secret)?;
         new.annotations.triggered_by = Some("secret".to_owned());
         Ok(())
     };
