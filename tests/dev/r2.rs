@@ -29,7 +29,7 @@ pub(crate) fn keys(token: &str) -> (String, String) {
     (token[..32].to_owned(), digest[..64].to_owned())
 }
 
-fn account(dev: &Dev) -> String {
+pub(crate) fn account(dev: &Dev) -> String {
     let (_, accounts) = dev.api("GET", "/accounts", None, None);
     accounts["result"][0]["id"].as_str().unwrap().to_owned()
 }

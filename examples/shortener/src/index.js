@@ -3,6 +3,8 @@ const SLUG_LETTERS = 7;
 const LETTERS = "abcdefghijkmnpqrstuvwxyz23456789";
 const URL_LETTERS_MAX = 2048;
 const SECONDS_PER_DAY = 86_400;
+// What KV reads at once.
+const READ_MANY_MAX = 100;
 // How many links there are, as of last night. No slug has an underscore.
 const COUNT = "_count";
 
@@ -23,17 +25,28 @@ export default {
   },
 
   async scheduled(controller, env) {
-    await env.LINKS.put(COUNT, String(await count(env.LINKS)));
+    const links = await all(env.LINKS);
+    const day = new Date(controller.scheduledTime).toISOString().slice(0, 10);
+    // Neither a slug nor a URL as it is kept needs quotes: the one has no comma, the other is the last.
+    await env.EXPORTS.put(`${day}.csv`, links.map(([slug, target]) => `${slug},${target}\n`).join(""), {
+      httpMetadata: { contentType: "text/csv" },
+    });
+    await env.LINKS.put(COUNT, String(links.length));
   },
 };
 
-async function count(links) {
-  let found = 0;
-  let page = { list_complete: false };
-  while (!page.list_complete) {
+async function all(links) {
+  const found = [];
+  let page = {};
+  do {
     page = await links.list({ cursor: page.cursor });
-    found += page.keys.filter(({ name }) => name !== COUNT).length;
-  }
+    const slugs = page.keys.map(({ name }) => name).filter((name) => name !== COUNT);
+    for (let at = 0; at < slugs.length; at += READ_MANY_MAX) {
+      const read = await links.get(slugs.slice(at, at + READ_MANY_MAX));
+      // One may be gone since it was listed.
+      found.push(...[...read].filter(([, target]) => target !== null));
+    }
+  } while (!page.list_complete);
   return found;
 }
 
