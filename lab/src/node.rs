@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::error::{LabError, Result};
-use crate::plan::{ADMIN_PORT, Host, HostKind, Plan};
+use crate::plan::{ADMIN_PORT, Host, HostKind, Plan, S3_PORT};
 use crate::state::LabState;
 use crate::topology::Topology;
 
@@ -35,6 +35,7 @@ struct NodeFile {
     cache: CacheTable,
     tiers: TiersTable,
     control: ControlTable,
+    r2: R2Table,
     anycast: AnycastTable,
     #[serde(skip_serializing_if = "Option::is_none")]
     workers: Option<WorkersTable>,
@@ -125,6 +126,11 @@ struct ControlTable {
 }
 
 #[derive(Serialize)]
+struct R2Table {
+    listen: Vec<SocketAddr>,
+}
+
+#[derive(Serialize)]
 struct AnycastTable {
     enabled: bool,
     prefixes: Vec<IpNet>,
@@ -201,6 +207,7 @@ pub(crate) fn render(
         cache: CacheTable { memory_bytes_max: CACHE_BYTES, disk_bytes_max: CACHE_DISK_BYTES },
         tiers: tiers(topology, plan, server),
         control: ControlTable { listen: vec![server.api()], activation: "trust" },
+        r2: R2Table { listen: on(S3_PORT) },
         anycast: anycast(state, topology, plan, server),
         workers: workerd.map(|workerd| WorkersTable { workerd: workerd.to_owned(), shards: WORKERS_SHARDS }),
     };
@@ -323,6 +330,13 @@ mod tests {
         let text = render(&state, &topology, &plan, server, Some(engine)).unwrap();
         assert_eq!(text.parse::<toml::Table>().unwrap()["workers"]["workerd"].as_str(), Some("/opt/workerd"));
         assert!(rendered("fra-1").get("workers").is_none(), "its own reader looks in PATH");
+    }
+
+    #[test]
+    fn servers_speak_s3_at_the_anycast_addresses() {
+        let listen = rendered("sin-2")["r2"]["listen"].as_array().unwrap().clone();
+        let listen: Vec<_> = listen.iter().filter_map(toml::Value::as_str).collect();
+        assert_eq!(listen, ["198.18.0.1:9000", "[fd00:198:18::1]:9000"]);
     }
 
     #[test]

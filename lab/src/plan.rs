@@ -28,6 +28,8 @@ pub const LEDGER_PORT: u16 = 7400;
 pub const FORWARD_PORT: u16 = 7500;
 /// Port at which servers' caches ask each other, on a server's own address.
 pub const TIERS_PORT: u16 = 7600;
+/// Port at which servers speak S3, at the anycast addresses.
+pub const S3_PORT: u16 = 9000;
 /// Port of the API on a server's own address.
 pub const API_PORT: u16 = 8787;
 /// Port of a server's admin listener, on its loopback.

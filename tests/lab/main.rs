@@ -8,6 +8,7 @@ mod forwarding;
 mod names;
 mod purge;
 mod secure;
+mod stored;
 mod tiers;
 mod two_pops;
 mod withdrawal;

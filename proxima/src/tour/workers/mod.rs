@@ -1,5 +1,9 @@
-//! Workers: code that stock wrangler deploys answers on every server, is replaced under traffic, and misbehaves alone.
+//! Workers: code that stock wrangler deploys answers on every server, is replaced under traffic, and misbehaves alone; files
+//! beside it, or instead of it; and what it keeps: keys and values, and objects, which clients of S3 reach as well.
 
+mod objects;
+mod shortener;
+mod site;
 mod watch;
 mod wrangler;
 
@@ -18,7 +22,7 @@ use self::{watch::until_all_answer, wrangler::Project};
 use super::{Tour, tell::ms};
 
 /// What is deployed: folders of `examples`.
-const EXAMPLES: [&str; 3] = ["hello", "hono", "limits"];
+const EXAMPLES: [&str; 5] = ["hello", "hono", "limits", "shortener", "site"];
 /// Where.
 const HELLO: &str = "hello.python-docs.example";
 const QUOTES: &str = "quotes.python-docs.example";
@@ -38,7 +42,12 @@ pub(super) fn walk(tour: &mut Tour) -> anyhow::Result<()> {
     replaced(tour, &hello)?;
     measured(tour)?;
     framework(tour)?;
-    misbehaving(tour)
+    site::walk(tour)?;
+    shortener::walk(tour)?;
+    objects::walk(tour)?;
+    misbehaving(tour)?;
+    // Last: its cron trigger has had time to come.
+    shortener::exported(tour)
 }
 
 /// A first Worker, and its answer in each region.
@@ -73,7 +82,7 @@ fn replaced(tour: &mut Tour, hello: &Project) -> anyhow::Result<()> {
     let back = ["rollback", "--yes", "--message", "too formal"];
     tour.tell.command_line(&hello.shown(&back));
     let begun = Instant::now();
-    let (_, seen) = until_all_answer(tour, HELLO, GREETING, || hello.run(&tour.lab, &back))?;
+    let (_, seen) = until_all_answer(tour, (HELLO, "/"), GREETING, || hello.run(&tour.lab, &back))?;
     let last = seen.iter().map(|(_, when)| *when).max().unwrap_or(begun);
     let servers = seen.len();
     tour.tell.must(
@@ -107,7 +116,7 @@ fn measured(tour: &mut Tour) -> anyhow::Result<()> {
             "strategy": "percentage", "versions": [{ "version_id": version, "percentage": 100 }],
         });
         let (path, body) = (path.as_str(), &body);
-        let ((begun, taken), seen) = until_all_answer(tour, HELLO, wanted, || {
+        let ((begun, taken), seen) = until_all_answer(tour, (HELLO, "/"), wanted, || {
             let begun = Instant::now();
             tour.with_api(|api| async move { api.call(Method::POST, path, Some(body)).await })?;
             Ok((begun, Instant::now()))
@@ -163,7 +172,7 @@ fn misbehaving(tour: &mut Tour) -> anyhow::Result<()> {
 fn deploy(tour: &mut Tour, project: &Project, args: &[&str], wanted: &str, what: &str) -> anyhow::Result<()> {
     tour.tell.command_line(&project.shown(args));
     let host = args.iter().skip_while(|arg| **arg != "--domain").nth(1).context("a host is named")?;
-    let (deployed, seen) = until_all_answer(tour, host, wanted, || project.deploy(&tour.lab, args))?;
+    let (deployed, seen) = until_all_answer(tour, (host, "/"), wanted, || project.deploy(&tour.lab, args))?;
     for (server, when) in &seen {
         tour.tell.say(&format!(
             "{server:8} answers {} after the upload began, {} after wrangler called it done",

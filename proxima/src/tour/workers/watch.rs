@@ -1,4 +1,4 @@
-//! Asks every server's own address until it answers with what was deployed.
+//! Asks every server's own address until it answers with what was deployed, or written.
 
 use std::{
     io::{Read, Write},
@@ -12,7 +12,7 @@ use proxima_lab::traffic::request;
 
 use super::super::Tour;
 
-/// A server that has not answered so by then, after the deployment ended, never will.
+/// A server that has not answered so by then, after the change was made, never will.
 const SEEN_WITHIN: Duration = Duration::from_secs(10);
 /// Between two questions to one server: fine beside what is measured, and no load.
 const ASKED_EVERY: Duration = Duration::from_millis(20);
@@ -21,13 +21,15 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// Octets of an answer that are read.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024;
 
-/// Runs `deploy` while all servers are asked for `http://HOST/`; what it gave, and when each server first answered with
-/// `wanted`.
+/// A host and a path, such as `("www.example.com", "/")`.
+pub(super) type Page<'a> = (&'a str, &'a str);
+
+/// Runs `change` while all servers are asked for a page; what it gave, and when each server first answered with `wanted`.
 pub(super) fn until_all_answer<T>(
     tour: &Tour,
-    host: &str,
+    page: Page<'_>,
     wanted: &str,
-    deploy: impl FnOnce() -> anyhow::Result<T>,
+    change: impl FnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<(T, Vec<(String, Instant)>)> {
     let anycast = SocketAddr::new(tour.anycast()?, 80);
     let servers: Vec<String> = tour.lab.plan().servers().map(|server| server.name.clone()).collect();
@@ -37,35 +39,35 @@ pub(super) fn until_all_answer<T>(
             .iter()
             .map(|server| {
                 let (lab, ended) = (&tour.lab, &ended);
-                let ask = move || Ok(until_answered(anycast, host, wanted, ended));
+                let ask = move || Ok(until_answered(anycast, page, wanted, ended));
                 (server, threads.spawn(move || lab.within(server, ask)))
             })
             .collect();
-        let deployed = deploy();
+        let changed = change();
         // Whatever came of it: those who ask give up some time after.
         ended.store(true, Ordering::Relaxed);
         let mut seen = Vec::new();
         for (server, thread) in waiting {
             let when = thread.join().map_err(|_| anyhow::anyhow!("asking {server} failed"))?;
-            if deployed.is_ok() {
+            if changed.is_ok() {
                 let when = when?.with_context(|| format!("{server} did not answer with `{wanted}`"))?;
                 seen.push((server.clone(), when));
             }
         }
-        Ok((deployed?, seen))
+        Ok((changed?, seen))
     })
 }
 
 /// Asks this host's own server until what it answers has `wanted`.
 fn until_answered(
     server: SocketAddr,
-    host: &str,
+    page: Page<'_>,
     wanted: &str,
     ended: &AtomicBool,
 ) -> anyhow::Result<Instant> {
     let mut since_ended = None;
     loop {
-        let last = ask(server, host);
+        let last = ask(server, page);
         if last.as_ref().is_ok_and(|answer| answer.contains(wanted)) {
             return Ok(Instant::now());
         }
@@ -81,10 +83,10 @@ fn until_answered(
 }
 
 /// The whole answer, head and all.
-fn ask(server: SocketAddr, host: &str) -> std::io::Result<String> {
+fn ask(server: SocketAddr, (host, path): Page<'_>) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&server, ANSWERED_WITHIN)?;
     stream.set_read_timeout(Some(ANSWERED_WITHIN))?;
-    stream.write_all(request(host, "/").as_bytes())?;
+    stream.write_all(request(host, path).as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())

@@ -41,7 +41,12 @@ impl Sources {
                 bail!("{} is not there: name the repository's folder with --examples", path.display());
             }
         }
-        for path in [sources.workerd(), sources.wrangler(), sources.packages.join("hono/node_modules/hono")] {
+        for path in [
+            sources.workerd(),
+            sources.wrangler(),
+            sources.aws(),
+            sources.packages.join("hono/node_modules/hono"),
+        ] {
             if !path.exists() {
                 bail!(
                     "{} is not there: run `cargo xtask setup`, or name its folder `target` with --packages",
@@ -56,6 +61,11 @@ impl Sources {
     pub(in super::super) fn workerd(&self) -> PathBuf {
         let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "64" };
         self.packages.join(format!("workers/node_modules/@cloudflare/workerd-linux-{machine}/bin/workerd"))
+    }
+
+    /// The command line of S3.
+    pub(super) fn aws(&self) -> PathBuf {
+        self.packages.join("venv/bin/aws")
     }
 
     fn wrangler(&self) -> PathBuf {
@@ -73,7 +83,7 @@ pub(super) struct Project {
 
 /// When wrangler said what.
 pub(super) struct Deployed {
-    /// Its code was bundled, and the upload began.
+    /// Its code was bundled, or its files read, and the upload began.
     pub(super) begun: Instant,
     /// The API had taken all of it.
     pub(super) acknowledged: Instant,
@@ -92,6 +102,13 @@ impl Project {
         Ok(Self { name, folder, wrangler: tour.sources.wrangler(), account: super::account(tour)? })
     }
 
+    /// Changes one of its files.
+    pub(super) fn edit(&self, file: &str, change: impl FnOnce(String) -> String) -> anyhow::Result<()> {
+        let path = self.folder.join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        fs::write(&path, change(text)).with_context(|| format!("writing {}", path.display()))
+    }
+
     /// What is shown of a command of it.
     pub(super) fn shown(&self, args: &[&str]) -> String {
         let words: Vec<String> = args.iter().map(|word| quoted(word)).collect();
@@ -107,8 +124,8 @@ impl Project {
     pub(super) fn deploy(&self, lab: &Lab, args: &[&str]) -> anyhow::Result<Deployed> {
         let (mut begun, mut acknowledged) = (None, None);
         self.lines(lab, args, |line| {
-            if line.starts_with("Total Upload") {
-                begun = Some(Instant::now());
+            if line.starts_with("Total Upload") || line.contains("Starting asset upload") {
+                begun.get_or_insert_with(Instant::now);
             } else if line.starts_with("Uploaded ") {
                 acknowledged = Some(Instant::now());
             }

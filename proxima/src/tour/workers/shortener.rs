@@ -1,0 +1,96 @@
+//! A URL shortener on KV: a link that is made in one region sends people on in every other one; and its cron trigger, which
+//! exports the links to R2.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+
+use super::{
+    super::{Tour, quoted, tell::ms},
+    deploy, objects,
+    watch::until_all_answer,
+    wrangler::Project,
+};
+
+const SHORTENER: &str = "go.python-docs.example";
+/// The bucket of its exports.
+const EXPORTS: &str = "shortener-exports";
+/// Links that are made.
+const LINKS: usize = 10;
+/// Until Workers of every region read what was written.
+const READ_EVERYWHERE: Duration = Duration::from_secs(1);
+/// The next minute comes within one, and the trigger has time to run.
+const EXPORTED_WITHIN: Duration = Duration::from_secs(120);
+
+pub(super) fn walk(tour: &mut Tour) -> anyhow::Result<()> {
+    tour.tell.step(
+        "A URL shortener keeps its links in KV: made in Boston, how long until they lead on from every server",
+    );
+    let shortener = Project::copy(tour, "shortener")?;
+    // Its links are exported at night; who takes the tour will not wait so long.
+    let deployment = ["deploy", "--domain", SHORTENER, "--triggers", "* * * * *"];
+    deploy(
+        tour,
+        &shortener,
+        &deployment,
+        "links",
+        "a shortener, with the namespace and the bucket that it asks for",
+    )?;
+    tour.tell.say(&format!(
+        "{LINKS} times, while every server is asked for the link, and so has in its cache that there is none:"
+    ));
+    let (mut times, mut servers) = (Vec::new(), 0);
+    for number in 1..=LINKS {
+        let (path, long) = (format!("/link-{number}"), format!("https://www.python-docs.example/{number}"));
+        let resolve = format!("{SHORTENER}:80:{}", tour.anycast()?);
+        let url = format!("http://{SHORTENER}/?slug=link-{number}");
+        let words = ["curl", "-sS", "--resolve", &resolve, "--data", &long, &url];
+        if number == 1 {
+            let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+            tour.tell.command_line(&format!("proxima lab exec boston -- {}", quoted.join(" ")));
+        }
+        let (begun, seen) = until_all_answer(tour, (SHORTENER, &path), &long, || {
+            let begun = Instant::now();
+            let said = tour.lab.command("boston", words[0])?.args(&words[1..]).output();
+            let said = said.context("running curl in Boston")?;
+            let text = String::from_utf8_lossy(&said.stdout);
+            if !text.contains(&path) {
+                bail!("the link was not made: {text}{}", String::from_utf8_lossy(&said.stderr));
+            }
+            Ok(begun)
+        })?;
+        servers = seen.len();
+        let last = seen.iter().map(|(_, when)| *when).max().unwrap_or(begun);
+        times.push(last.saturating_duration_since(begun));
+    }
+    times.sort_unstable();
+    let all = servers == tour.lab.plan().servers().count();
+    tour.tell.must("servers from which every link leads on", servers.to_string(), all);
+    tour.tell.say(&format!("slowest of {LINKS}: {}", ms(times[times.len() - 1])));
+    let what = format!("written to KV in Boston → read by Workers on every server, p50 of {LINKS}");
+    tour.tell.figure(&what, times[times.len() / 2], READ_EVERYWHERE);
+    Ok(())
+}
+
+/// Waits until the cron trigger has exported all of them.
+pub(super) fn exported(tour: &mut Tour) -> anyhow::Result<()> {
+    tour.tell.step("The shortener's cron trigger has exported its links to R2; Bangkok reads them by S3");
+    let script =
+        format!("{} s3 cp --recursive --quiet s3://{EXPORTS} exports && cat exports/*", objects::aws(tour)?);
+    let begun = Instant::now();
+    let links = loop {
+        let exported = objects::run(tour, "bangkok", &script)?;
+        let links = exported.lines().filter(|line| line.starts_with("link-")).count();
+        if links == LINKS || begun.elapsed() > EXPORTED_WITHIN {
+            break links;
+        }
+        // A pace that does not load the machine: it may take most of a minute.
+        thread::sleep(Duration::from_secs(1));
+    };
+    objects::show(tour, "bangkok", &script)?;
+    tour.tell.must("links in the export", links.to_string(), links == LINKS);
+    Ok(())
+}

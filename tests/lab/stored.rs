@@ -1,0 +1,207 @@
+//! What is kept, keys and values and objects, when a server that has it dies or is out of reach.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use proxima_lab::Fault;
+use serde_json::{Value, json};
+
+use crate::two_pops::TwoPops;
+
+/// Who dies; the other one keeps the log.
+const DIES: &str = "bbb-1";
+const STAYS: &str = "aaa-1";
+/// Writers at a time.
+const WRITERS: usize = 4;
+/// Writes that are acknowledged before the server dies, and after it.
+const WRITES: usize = 200;
+/// Namespaces that are made until one is at home where it should be: each is with a chance of a half.
+const NAMESPACES: usize = 32;
+/// No answer takes so long, also while a server is found to be away.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The API of a server, asked by a host of the lab.
+struct Api<'a> {
+    lab: &'a TwoPops,
+    /// Who asks.
+    host: &'static str,
+    address: SocketAddr,
+    token: String,
+}
+
+impl<'a> Api<'a> {
+    fn of(lab: &'a TwoPops, host: &'static str, server: &str) -> Self {
+        let address = lab.lab().plan().server(server).unwrap().api();
+        Self { lab, host, address, token: lab.lab().token().unwrap() }
+    }
+
+    /// Status and body, if an answer came.
+    fn try_ask(&self, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
+        let (address, token, length) = (self.address, &self.token, body.len());
+        let head = format!(
+            "{method} /client/v4{path} HTTP/1.1\r\nhost: api\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+        );
+        let asked = self.lab.lab().within(self.host, || {
+            Ok((|| {
+                let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.write_all(format!("{head}{body}").as_bytes())?;
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer)?;
+                Ok::<_, io::Error>(answer)
+            })())
+        });
+        let answer = asked.unwrap()?;
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        self.try_ask(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    fn result(&self, method: &str, path: &str, body: &str) -> Value {
+        let (status, answer) = self.ask(method, path, body);
+        assert_eq!(status, 200, "{method} {path}: {answer}");
+        serde_json::from_str::<Value>(&answer).unwrap()["result"].take()
+    }
+
+    fn account(&self) -> String {
+        let accounts = self.result("GET", "/accounts", "");
+        format!("/accounts/{}", accounts[0]["id"].as_str().unwrap())
+    }
+}
+
+/// Waits until an answer is as wanted.
+fn until(what: &str, wanted: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !wanted() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "not in time: {what}");
+    }
+}
+
+/// Keys that a server took as their home.
+fn taken(lab: &TwoPops, server: &str) -> f64 {
+    let told = lab.run(server, "curl", &["-sS", "--max-time", "5", "http://127.0.0.1:9090/metrics"]);
+    let line = told.lines().find_map(|line| line.strip_prefix("proxima_kv_writes_total "));
+    line.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
+}
+
+/// The path of the values of a namespace whose home is this server.
+fn namespace_at(lab: &TwoPops, api: &Api<'_>, server: &str) -> String {
+    for number in 0..NAMESPACES {
+        let namespaces = format!("{}/storage/kv/namespaces", api.account());
+        let title = json!({ "title": format!("n{number}") }).to_string();
+        let made = api.result("POST", &namespaces, &title);
+        let values = format!("{namespaces}/{}/values", made["id"].as_str().unwrap());
+        let before = taken(lab, server);
+        api.result("PUT", &format!("{values}/first"), "first");
+        if taken(lab, server) > before {
+            return values;
+        }
+    }
+    panic!("none of {NAMESPACES} namespaces is at home at {server}");
+}
+
+#[test]
+fn lab_nothing_that_kv_acknowledged_is_lost_when_its_home_dies_under_load() {
+    let lab = TwoPops::up("kv-home");
+    let api = Api::of(&lab, "near-a", STAYS);
+    let values = namespace_at(&lab, &api, DIES);
+    let value = |number: usize| format!("{number:0128}");
+    let path = |number: usize| format!("{values}/key-{number}");
+    let (next, acknowledged, over) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    let written: Vec<usize> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut written = Vec::new();
+                    while !over.load(Ordering::Relaxed) {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        // What is refused, or not answered, may be written or not: nobody was told that it is.
+                        if api
+                            .try_ask("PUT", &path(number), &value(number))
+                            .is_ok_and(|(status, _)| status == 200)
+                        {
+                            written.push(number);
+                            acknowledged.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                    written
+                })
+            })
+            .collect();
+        let enough = |more: usize| {
+            let wanted = acknowledged.load(Ordering::Relaxed) + more;
+            let begun = Instant::now();
+            while acknowledged.load(Ordering::Relaxed) < wanted && begun.elapsed() < PATIENCE * 2 {
+                std::thread::yield_now();
+            }
+            acknowledged.load(Ordering::Relaxed) >= wanted
+        };
+        let before = enough(WRITES);
+        let killed = lab.lab().fault(&Fault::Kill { server: DIES.to_owned() });
+        let after = enough(WRITES);
+        // Whatever came of it: those who write are told to end before this test does.
+        over.store(true, Ordering::Relaxed);
+        let written = writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect();
+        println!("{}", killed.unwrap().effect);
+        assert!(before && after, "writes were not acknowledged: {before} before, {after} after");
+        written
+    });
+    println!("{} of {} writes were acknowledged", written.len(), next.load(Ordering::Relaxed));
+    for number in &written {
+        assert_eq!(api.ask("GET", &path(*number), ""), (200, value(*number)), "with one replica");
+    }
+
+    // It comes back, takes over what it missed, and is their home again: now the other one dies.
+    lab.fault(&Fault::Restart { server: DIES.to_owned() });
+    let back = Api::of(&lab, "near-b", DIES);
+    let last = *written.last().unwrap();
+    until("it is back", || back.try_ask("GET", &path(last), "").is_ok_and(|(status, _)| status == 200));
+    let before = taken(&lab, DIES);
+    until("it is the home again", || {
+        api.ask("PUT", &format!("{values}/last"), "last");
+        taken(&lab, DIES) > before
+    });
+    lab.fault(&Fault::Kill { server: STAYS.to_owned() });
+    for number in &written {
+        assert_eq!(back.ask("GET", &path(*number), ""), (200, value(*number)), "with the other replica");
+    }
+}
+
+#[test]
+fn lab_objects_whose_home_is_out_of_reach_are_said_to_be_and_are_there_when_it_is_back() {
+    let lab = TwoPops::up("r2-home");
+    // The server that is asked for a bucket is its home.
+    let (home, other) = (Api::of(&lab, "near-b", DIES), Api::of(&lab, "near-a", STAYS));
+    let buckets = format!("{}/r2/buckets", home.account());
+    home.result("POST", &buckets, &json!({ "name": "photos" }).to_string());
+    let object = format!("{buckets}/photos/objects/a/photo");
+    until("the other server has heard of the bucket, and reaches its home", || {
+        other.ask("PUT", &object, "octets").0 == 200
+    });
+    assert_eq!(other.ask("GET", &object, ""), (200, "octets".to_owned()));
+
+    lab.fault(&Fault::Silence { server: DIES.to_owned() });
+    let begun = Instant::now();
+    // What is refused so may have been written all the same: that is another object.
+    for (method, path, body) in [("GET", object.clone(), ""), ("PUT", format!("{object}-2"), "octets")] {
+        let (status, told) = other.ask(method, &path, body);
+        assert!(status == 503 && told.contains(DIES), "{method}: {status} {told}");
+    }
+    println!("both were told after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < PATIENCE, "who asks must not wait for a home that is away");
+    // What is not kept there is served as before.
+    assert_eq!(other.ask("GET", &buckets, "").0, 200);
+
+    lab.fault(&Fault::Unsilence { server: DIES.to_owned() });
+    until("the home is reached again", || other.ask("GET", &object, "").0 == 200);
+    assert_eq!(other.ask("GET", &object, ""), (200, "octets".to_owned()));
+}
