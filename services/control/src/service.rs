@@ -16,8 +16,8 @@ use proxima_chassis::{
 use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
 use proxima_model::TokenId;
 use proxima_pipeline::{
-    DurableObjects, Explainer, Invoke, KeyValue, Objects, QueryReports, Queues, Tails,
-    TrafficReader, ZoneNotices,
+    DurableObjects, Explainer, Invoke, KeyValue, Objects, QueryReports, Queues, Tails, TrafficReader,
+    ZoneNotices,
 };
 use tokio::{
     net::TcpListener,

@@ -121,8 +121,7 @@ pub(crate) fn program(
                 continue;
             }
             BindingValue::Service { worker, entrypoint, props } => {
-                let props =
-                    json!({ "worker": worker, "entrypoint": entrypoint, "props": props });
+                let props = json!({ "worker": worker, "entrypoint": entrypoint, "props": props });
                 stub(name.as_str(), "Service", props);
                 continue;
             }
@@ -381,8 +380,7 @@ mod tests {
         let content = |_: &ModuleName| Some(Vec::new());
         let made = program(&version, &secrets, &[], content).unwrap();
         assert_eq!(made["env"], json!({ "TEXT": "x", "JSON": { "a": [1] }, "SECRET": "hidden" }));
-        let props =
-            json!({ "worker": "back", "entrypoint": "Api", "props": null });
+        let props = json!({ "worker": "back", "entrypoint": "Api", "props": null });
         assert_eq!(made["stubs"], json!({ "BACK": { "entrypoint": "Service", "props": props } }));
         assert_eq!(program(&version, &BTreeMap::new(), &[], content), Err(ProgramError::NoSecret(secret)));
         assert_eq!(

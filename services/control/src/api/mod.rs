@@ -15,7 +15,9 @@ use std::sync::{Arc, OnceLock};
 use proxima_chassis::{Clock, NetworkConfig, Places};
 use proxima_ledger::{Log, Replica, Snapshot};
 use proxima_model::{AccountId, NodeName, PopCode, Timestamp, Zone, ZoneId};
-use proxima_pipeline::{DurableObjects, Explainer, KeyValue, Objects, QueryReports, Queues, Tails, TrafficReader};
+use proxima_pipeline::{
+    DurableObjects, Explainer, KeyValue, Objects, QueryReports, Queues, Tails, TrafficReader,
+};
 use tokio::sync::Semaphore;
 
 use crate::{

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use proxima_model::{
     BindingName, BindingValue, BucketName, DurableNamespaceId, Jurisdiction, KvNamespaceId, ModuleKind,
-    ModuleName, QueueName, WorkerBinding, WorkerModule, WorkerName, WorkerSyntax, excerpt, limits as model_limits,
+    ModuleName, QueueName, WorkerBinding, WorkerModule, WorkerName, WorkerSyntax, excerpt,
+    limits as model_limits,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -182,7 +182,7 @@ impl Metadata {
         for (name, given, bounds) in bounded {
             if given.is_some_and(|given| !bounds.contains(&given)) {
                 let message = format!("limits.{name}: give {} to {}", bounds.start(), bounds.end());
-                return Err(refuse(message).at(&format!("/limits/{name}")));
+                return Err(refuse(message).at(format!("/limits/{name}")));
             }
         }
         Ok(Some(VersionLimits { cpu_ms_max: limits.cpu_ms, subrequests_max: limits.subrequests }))

@@ -32,7 +32,7 @@ const supervisorOf = (env, namespace, id) => env.SUPERVISORS.get(env.SUPERVISORS
 
 // One for each object: starts it, anew when its code was updated, and asks it.
 export class Supervisor extends DurableObject {
-  #code;
+  #version;
   #load;
 
   async fetch(request) {
@@ -62,8 +62,12 @@ export class Supervisor extends DurableObject {
   }
 
   #facet({ code, account, namespace, object, sql, class: name }) {
-    if (this.#code !== undefined && this.#code !== code) this.#stop(new Error("Durable Object reset because its code was updated."));
-    this.#code = code;
+    // That somebody looks at the Worker is no other version: the object is told of when it is started the next time.
+    const [version] = code.split("?");
+    if (this.#version !== undefined && this.#version !== version) {
+      this.#stop(new Error("Durable Object reset because its code was updated."));
+    }
+    this.#version = version;
     return this.ctx.facets.get(FACET, () => {
       const { load, code: worker } = start(code, this.env, this.ctx, hosting);
       this.#load = load;

@@ -95,7 +95,8 @@ mod tests {
 
     /// What comes of these pieces.
     async fn read(pieces: &[&'static [u8]]) -> (Result<Bytes, BodyError>, bool) {
-        let (mut sender, body) = Body::channel(pieces.len().max(1), None);
+        // With room for all of them and their end.
+        let (mut sender, body) = Body::channel(pieces.len() + 1, None);
         for piece in pieces {
             sender.send(Bytes::from_static(piece)).await.unwrap();
         }

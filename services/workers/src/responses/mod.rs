@@ -2,8 +2,9 @@
 //!
 //! A question's URL is that of the response, and its fields are those of the request that it answers; what is done with it stands in
 //! the field `proxima-cache`, as JSON, percent-encoded: `match`, `put` with the head of what is kept (its body is the question's,
-//! with a mark behind its end), `delete`; and the name of the cache. What is found is answered as it is, with `cf-cache-status: HIT`; what is not, by 504 without
-//! it. A response that is not to be kept is refused by 413, one that broke off by 422, and nothing deleted is 404, of which `cache_api.js` makes what Workers know.
+//! with a mark behind its end), `delete`; and the name of the cache. What is found is answered as it is, with `cf-cache-status:
+//! HIT`; what is not, by 504 without it. A response that is not to be kept is refused by 413, one that broke off by 422, and nothing
+//! deleted is 404, of which `cache_api.js` makes what Workers know.
 
 mod marked;
 

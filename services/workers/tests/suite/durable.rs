@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::{Code, OTHER, OWN, Running, processes, with_engine};
 
-const NAMESPACE: DurableNamespaceId = DurableNamespaceId::from_bytes([6; 16]);
+pub(crate) const NAMESPACE: DurableNamespaceId = DurableNamespaceId::from_bytes([6; 16]);
 const WITHOUT_SQL: DurableNamespaceId = DurableNamespaceId::from_bytes([7; 16]);
 
 /// A class whose objects count in SQL, and do what else the tests ask for.
@@ -68,7 +68,7 @@ const thrown = async (does) => { try { return await does(); } catch (error) { re
 ";
 
 /// Namespaces of the Worker `app`, whose objects are on these servers.
-async fn namespaces(running: &Running, homes: &[&str]) {
+pub(crate) async fn namespaces(running: &Running, homes: &[&str]) {
     let namespace = |id, class, has_sql| DurableNamespace {
         account: OWN,
         id,
@@ -84,7 +84,7 @@ async fn namespaces(running: &Running, homes: &[&str]) {
 }
 
 /// The Worker `app`, which has the classes and answers what this comes to.
-fn code(version: &str, expression: &str) -> Code {
+pub(crate) fn code(version: &str, expression: &str) -> Code {
     let mut code = Code::module(&format!(
         "{}export default {{ async fetch(request, env) {{
            const {{ COUNTER, PLAIN }} = env;
@@ -108,7 +108,7 @@ async fn answer(running: &Running, expression: &str) -> Value {
     asked(running).await
 }
 
-async fn asked(running: &Running) -> Value {
+pub(crate) async fn asked(running: &Running) -> Value {
     let answer = running.get(OWN, "app", "/").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     serde_json::from_str(&answer.text).unwrap()
@@ -205,23 +205,27 @@ fn what_was_acknowledged_is_there_when_the_process_was_killed_in_the_middle_of_w
         for _ in 0..3 {
             acknowledged = asked(&running).await.as_i64().expect("it is there again");
             let host = host().expect("the objects have a process");
+            let mut last = acknowledged;
+            let (under_way, seen) = tokio::sync::oneshot::channel();
             let writes = async {
-                loop {
-                    match asked(&running).await.as_i64() {
-                        Some(sum) => {
-                            assert!(sum > acknowledged, "{sum} after {acknowledged}");
-                            acknowledged = sum;
-                        }
-                        // It was cut off.
-                        None => break,
+                let mut under_way = Some(under_way);
+                // Until it is cut off.
+                while let Some(sum) = asked(&running).await.as_i64() {
+                    assert!(sum > last, "{sum} after {last}");
+                    if sum > acknowledged + 5
+                        && let Some(under_way) = under_way.take()
+                    {
+                        under_way.send(()).ok();
                     }
+                    last = sum;
                 }
             };
             let killed = async {
-                tokio::time::sleep(Duration::from_millis(150)).await;
+                seen.await.unwrap();
                 kill(host, Signal::SIGKILL).unwrap();
             };
             tokio::join!(writes, killed);
+            acknowledged = last;
         }
         let (sum, rows) = (answer(&running, "[await a.sum(), await a.rows]").await, acknowledged);
         assert!(sum[0].as_i64().unwrap() >= rows && sum[0] == sum[1], "{sum} of {rows}");
@@ -229,7 +233,7 @@ fn what_was_acknowledged_is_there_when_the_process_was_killed_in_the_middle_of_w
 }
 
 /// The process that hosts objects.
-fn host() -> Option<nix::unistd::Pid> {
+pub(crate) fn host() -> Option<nix::unistd::Pid> {
     processes().into_iter().find(|process| {
         let line = std::fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
         line.contains("objects-")

@@ -23,8 +23,8 @@ use proxima_model::{
     ZoneSettings, ZoneStatus,
 };
 use proxima_pipeline::{
-    Body, Client, Decision, Exchange, Fault, Fetch, Flow, KeyValue, Pipeline, Protocol, Queues, RayId, Request,
-    Response, ResponseCache, Scheme, Site, SiteWorkers, Stage, Trace,
+    Body, Client, Decision, Exchange, Fault, Fetch, Flow, KeyValue, Pipeline, Protocol, Queues, RayId,
+    Request, Response, ResponseCache, Scheme, Site, SiteWorkers, Stage, Trace,
 };
 use proxima_workers::{Launcher, WorkersService};
 
@@ -129,12 +129,25 @@ pub(crate) fn with_engine<F: Future<Output = ()>>(workers: &str, test: impl FnOn
 
 /// The same, with nothing else in the table.
 pub(crate) fn with_node<F: Future<Output = ()>>(workers: &str, test: impl FnOnce(Arc<Running>) -> F) {
+    run("test", workers, test);
+}
+
+/// A node of this name with an engine, as one of several.
+pub(crate) fn with_named<F: Future<Output = ()>>(
+    name: &str,
+    workers: &str,
+    test: impl FnOnce(Arc<Running>) -> F,
+) {
+    run(name, &format!("workerd = {:?}\nshards = 1\n{workers}", workerd()), test);
+}
+
+fn run<F: Future<Output = ()>>(name: &str, workers: &str, test: impl FnOnce(Arc<Running>) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("key"), "11".repeat(32)).unwrap();
         let config = format!(
-            "[node]\nname = \"test\"\npop = \"FRA\"\nregion = \"europe\"\ndata_dir = {:?}\nkey_file = {:?}\n\
+            "[node]\nname = \"{name}\"\npop = \"FRA\"\nregion = \"europe\"\ndata_dir = {:?}\nkey_file = {:?}\n\
              admin = \"127.0.0.1:0\"\ndrain_seconds = 10\n[network]\n[workers]\n{workers}\n",
             folder.path().join("data"),
             folder.path().join("key"),
@@ -164,7 +177,8 @@ pub(crate) fn with_node<F: Future<Output = ()>>(workers: &str, test: impl FnOnce
             let node = is_ready.await.unwrap();
             let service: Arc<WorkersService> = Arc::clone(made.get().unwrap());
             let pipeline = Pipeline::new(vec![Box::new(service.stage()), Box::new(Behind)]);
-            let running = Arc::new(Running { node, service, fetched, key_values, queues, responses, pipeline });
+            let running =
+                Arc::new(Running { node, service, fetched, key_values, queues, responses, pipeline });
             let tested = async {
                 running.engine_is_ready().await;
                 test(Arc::clone(&running)).await;

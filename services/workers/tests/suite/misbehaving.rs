@@ -8,7 +8,6 @@ use std::sync::{
 use bytes::Bytes;
 use nix::{
     sys::signal::{Signal, kill},
-    unistd::Pid,
 };
 use proxima_pipeline::Body;
 

@@ -28,7 +28,8 @@ impl ResponseCache for MemoryResponses {
         request: &'a HeaderMap,
     ) -> BoxFuture<'a, Option<Response>> {
         let found = self.0.lock().unwrap().get(&owned(&place)).cloned();
-        let asked: Vec<String> = request.keys().map(ToString::to_string).collect();
+        let mut asked: Vec<String> = request.keys().map(ToString::to_string).collect();
+        asked.sort_unstable();
         let answer = found.map(|(status, mut headers, body)| {
             headers.insert("cf-cache-status", HeaderValue::from_static("HIT"));
             headers.insert("x-asked", HeaderValue::from_str(&asked.join(" ")).unwrap());

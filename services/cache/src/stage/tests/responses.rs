@@ -12,6 +12,8 @@ const FRESH: (&str, &str) = ("cache-control", "max-age=60");
 const OWN: AccountId = AccountId::from_bytes([1; 16]);
 const OTHER: AccountId = AccountId::from_bytes([2; 16]);
 
+type Purging<'a> = &'a dyn Fn(&World);
+
 /// A place at a path of the zone.
 struct At(Uri);
 
@@ -191,7 +193,7 @@ async fn deleting_one_url_leaves_others_of_its_path() {
 #[tokio::test]
 async fn every_kind_of_purge_reaches_what_code_keeps_in_its_zone() {
     let host = Mark::host(&DnsName::parse(HOST).expect("a name"));
-    let purges: [(&str, &dyn Fn(&World)); 5] = [
+    let purges: [(&str, Purging<'_>); 5] = [
         ("everything", &|world| world.stage.store().purge_zone(world.zone())),
         ("its URL", &|world| world.stage.forget(&world.key("/a"))),
         ("its host", &|world| world.stage.store().purge_names(world.zone(), &[host])),
@@ -214,7 +216,7 @@ async fn every_kind_of_purge_reaches_what_code_keeps_in_its_zone() {
 
 #[tokio::test]
 async fn what_is_deleted_or_purged_while_it_comes_is_not_kept() {
-    let purges: [&dyn Fn(&World); 2] = [&|world| world.stage.store().purge_zone(world.zone()), &|world| {
+    let purges: [Purging<'_>; 2] = [&|world| world.stage.store().purge_zone(world.zone()), &|world| {
         world.stage.forget(&world.key("/a"))
     }];
     for purge in purges {
