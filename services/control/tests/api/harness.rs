@@ -26,7 +26,7 @@ use proxima_pipeline::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{memory_kv::MemoryKv, memory_queues::MemoryQueues, tails::MemoryTails};
+use crate::{durable::FiveObjects, memory_kv::MemoryKv, memory_queues::MemoryQueues, tails::MemoryTails};
 
 /// What no test waits beyond.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -310,6 +310,7 @@ async fn run(
             }
             control.queues_by(queues.clone());
             control.tails_by(tails.clone());
+            control.durable_objects_by(Arc::new(FiveObjects));
             made.set(control.clone()).ok();
             Ok(vec![control as Arc<dyn Service>])
         };

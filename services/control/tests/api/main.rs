@@ -13,6 +13,7 @@ mod delegation;
 mod dns_settings;
 mod dnssec;
 mod documents;
+mod durable;
 mod followers;
 mod full;
 mod harness;
