@@ -14,6 +14,7 @@ mod dev;
 mod disk;
 mod dns_over_https;
 mod dnssec;
+mod durable;
 mod early_hints;
 mod glance;
 mod grpc;
