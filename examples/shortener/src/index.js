@@ -1,3 +1,5 @@
+import { DurableObject } from "cloudflare:workers";
+
 const SLUG = /^[a-z0-9-]{1,64}$/;
 const SLUG_LETTERS = 7;
 const LETTERS = "abcdefghijkmnpqrstuvwxyz23456789";
@@ -8,10 +10,28 @@ const READ_MANY_MAX = 100;
 // How many links there are, as of last night. No slug has an underscore.
 const COUNT = "_count";
 
+// How often a link was followed, day by day: one object for each link, which keeps its own table.
+export class Clicks extends DurableObject {
+  constructor(ctx, env) {
+    super(ctx, env);
+    ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS clicks (day TEXT PRIMARY KEY, count INTEGER NOT NULL)");
+  }
+
+  async fetch(request) {
+    const { sql } = this.ctx.storage;
+    if (request.method === "GET") return Response.json(sql.exec("SELECT day, count FROM clicks ORDER BY day").toArray());
+    const day = new Date().toISOString().slice(0, 10);
+    sql.exec("INSERT INTO clicks VALUES (?, 1) ON CONFLICT (day) DO UPDATE SET count = count + 1", day);
+    return new Response(null, { status: 204 });
+  }
+}
+
 export default {
-  async fetch(request, env) {
+  async fetch(request, env, ctx) {
     const url = new URL(request.url);
-    const slug = decodeURIComponent(url.pathname.slice(1));
+    const [slug, more] = url.pathname.slice(1).split("/").map(decodeURIComponent);
+    if (more === "clicks" && request.method === "GET" && SLUG.test(slug)) return clicks(env, slug);
+    if (more !== undefined) return text("no such link", 404);
     if (request.method === "POST" && slug === "") return shorten(request, url, env.LINKS);
     if (request.method === "GET" && slug === "") return text(`${(await env.LINKS.get(COUNT)) ?? 0} links`, 200);
     if (!SLUG.test(slug)) return text("no such link", 404);
@@ -21,7 +41,10 @@ export default {
     }
     if (request.method !== "GET" && request.method !== "HEAD") return text("GET, DELETE, or POST to /", 405);
     const target = await env.LINKS.get(slug);
-    return target ? Response.redirect(target, 302) : text("no such link", 404);
+    if (!target) return text("no such link", 404);
+    // The visitor does not wait for it.
+    if (request.method === "GET") ctx.waitUntil(clicks(env, slug, { method: "POST" }));
+    return Response.redirect(target, 302);
   },
 
   async scheduled(controller, env) {
@@ -34,6 +57,10 @@ export default {
     await env.LINKS.put(COUNT, String(links.length));
   },
 };
+
+function clicks(env, slug, init) {
+  return env.CLICKS.get(env.CLICKS.idFromName(slug)).fetch("https://clicks/", init);
+}
 
 async function all(links) {
   const found = [];
