@@ -56,7 +56,7 @@ fn visitors_read_a_bucket_at_its_host_through_the_cache_until_it_is_purged_or_re
     let etag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
     let (head, _) = visit(&dev, "/a/b.png", &[&format!("if-none-match: {etag}")]);
     assert!(head.starts_with("http/1.1 304"), "{head}");
-    let purge = json!({ "files": ["http://files.example.com/a/b.png"] });
+    let purge = json!({ "files": [dev.http_url("files.example.com", "/a/b.png")] });
     let (code, answer) = dev.api("POST", &format!("/zones/{zone}/purge_cache"), Some(&purge), None);
     assert_eq!(code, "200", "{answer}");
     assert_eq!(read().1, "second");

@@ -103,10 +103,18 @@ function requestOf(given) {
 // A stream that fails here ends, for whoever reads it behind the next isolate, as one that is whole does: that it is whole, the node
 // learns from the mark behind its last octet.
 async function writeMarked(body, mark, writable) {
-  await body.pipeTo(writable, { preventClose: true });
+  const reader = body.getReader();
   const writer = writable.getWriter();
-  await writer.write(mark);
-  await writer.close();
+  try {
+    // Not by `pipeTo`: with `preventClose` the engine's never ends for the body of a response that was cloned.
+    for (let read = await reader.read(); !read.done; read = await reader.read()) await writer.write(read.value);
+    await writer.write(mark);
+    await writer.close();
+  } catch (error) {
+    reader.cancel(error).catch(() => {});
+    await writer.abort(error);
+    throw error;
+  }
 }
 
 function fieldsOf(headers) {

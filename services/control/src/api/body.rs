@@ -22,17 +22,37 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let content_type = content_type(&request);
-        if !content_type.is_empty() && content_type != "application/json" && !content_type.ends_with("+json")
-        {
-            return Err(ApiError::new(
-                Code::ContentType,
-                format!("the body's content type is {}; send application/json", excerpt(&content_type)),
-            ));
-        }
-        let octets = read(request, limits::JSON_BODY_OCTETS_MAX).await?;
-        parse(&octets).map(Self)
+        json(request, false).await.map(Self)
     }
+}
+
+/// A JSON body that may be called text: `fetch` of JavaScript calls a string so of which nothing is said, and wrangler leaves it at
+/// that for some endpoints.
+pub(crate) struct TextJsonBody<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for TextJsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        json(request, true).await.map(Self)
+    }
+}
+
+async fn json<T: DeserializeOwned>(request: Request, may_be_text: bool) -> Result<T, ApiError> {
+    let content_type = content_type(&request);
+    let may_be = match &*content_type {
+        "" | "application/json" => true,
+        "text/plain" => may_be_text,
+        other => other.ends_with("+json"),
+    };
+    if !may_be {
+        return Err(ApiError::new(
+            Code::ContentType,
+            format!("the body's content type is {}; send application/json", excerpt(&content_type)),
+        ));
+    }
+    let octets = read(request, limits::JSON_BODY_OCTETS_MAX).await?;
+    parse(&octets)
 }
 
 /// The media type of a request's body, without parameters, lower case.

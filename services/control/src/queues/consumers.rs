@@ -18,7 +18,7 @@ use super::{alone, find, make, queue_id, unknown};
 use crate::{
     api::{
         Api,
-        body::JsonBody,
+        body::TextJsonBody,
         envelope::{Answer, time},
         write::{Author, Draft},
     },
@@ -176,7 +176,7 @@ pub(crate) async fn create(
     Extension(account): Extension<Account>,
     Path((_, id)): Path<(String, String)>,
     author: Author,
-    JsonBody(body): JsonBody<ConsumerBody>,
+    TextJsonBody(body): TextJsonBody<ConsumerBody>,
 ) -> Result<Answer, ApiError> {
     let given = body.read()?;
     api.change(&author, move |draft| {
@@ -201,7 +201,7 @@ pub(crate) async fn put(
     Extension(account): Extension<Account>,
     Path((_, id, consumer)): Path<(String, String, String)>,
     author: Author,
-    JsonBody(body): JsonBody<ConsumerBody>,
+    TextJsonBody(body): TextJsonBody<ConsumerBody>,
 ) -> Result<Answer, ApiError> {
     let given = body.read()?;
     api.change(&author, move |draft| {

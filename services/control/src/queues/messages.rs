@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::{Messages, consumers::number, nouns};
 use crate::{
-    api::{Api, body::JsonBody, envelope::Answer},
+    api::{Api, body::TextJsonBody, envelope::Answer},
     error::{ApiError, Code},
 };
 
@@ -109,7 +109,7 @@ pub(crate) async fn send(
     State(api): State<Arc<Api>>,
     Extension(account): Extension<Account>,
     Path((_, id)): Path<(String, String)>,
-    JsonBody(body): JsonBody<MessageBody>,
+    TextJsonBody(body): TextJsonBody<MessageBody>,
 ) -> Result<Answer, ApiError> {
     send_all(&api, account, id, vec![body.read(None)?]).await
 }
@@ -119,7 +119,7 @@ pub(crate) async fn send_batch(
     State(api): State<Arc<Api>>,
     Extension(account): Extension<Account>,
     Path((_, id)): Path<(String, String)>,
-    JsonBody(body): JsonBody<MessagesBody>,
+    TextJsonBody(body): TextJsonBody<MessagesBody>,
 ) -> Result<Answer, ApiError> {
     let delay_of_all = delay(body.delay_seconds)?;
     let read = |(index, message): (usize, MessageBody)| {
@@ -146,7 +146,7 @@ pub(crate) async fn pull(
     State(api): State<Arc<Api>>,
     Extension(account): Extension<Account>,
     Path((_, id)): Path<(String, String)>,
-    JsonBody(body): JsonBody<PullBody>,
+    TextJsonBody(body): TextJsonBody<PullBody>,
 ) -> Result<Answer, ApiError> {
     let Messages { port, queue } = Messages::of(&api, account, id).await?;
     let pulls = queue.consumer.as_ref().and_then(|consumer| match consumer.reader {
@@ -204,7 +204,7 @@ pub(crate) async fn ack(
     State(api): State<Arc<Api>>,
     Extension(account): Extension<Account>,
     Path((_, id)): Path<(String, String)>,
-    JsonBody(body): JsonBody<AckBody>,
+    TextJsonBody(body): TextJsonBody<AckBody>,
 ) -> Result<Answer, ApiError> {
     let acks = body.acks.into_iter().map(|ack| Ok((ack.lease_id, QueueSettling::Ack)));
     let retries = body
@@ -233,7 +233,7 @@ pub(crate) async fn purge(
     State(api): State<Arc<Api>>,
     Extension(account): Extension<Account>,
     Path((_, id)): Path<(String, String)>,
-    JsonBody(body): JsonBody<PurgeBody>,
+    TextJsonBody(body): TextJsonBody<PurgeBody>,
 ) -> Result<Answer, ApiError> {
     if !body.delete_messages_permanently {
         let message = "delete_messages_permanently: give true: messages do not come back";

@@ -15,7 +15,7 @@ use super::{alone, consumers, find, make, of_account, producers, queue_id, unkno
 use crate::{
     api::{
         Api,
-        body::JsonBody,
+        body::TextJsonBody,
         envelope::{Answer, time},
         page::Query,
         write::Author,
@@ -113,7 +113,7 @@ pub(crate) async fn create(
     State(api): State<Arc<Api>>,
     Extension(account): Extension<Account>,
     author: Author,
-    JsonBody(body): JsonBody<QueueBody>,
+    TextJsonBody(body): TextJsonBody<QueueBody>,
 ) -> Result<Answer, ApiError> {
     let missing = || ApiError::new(Code::QueueNameInvalid, "queue_name: it is missing").at("/queue_name");
     let name = body.name()?.ok_or_else(missing)?;
@@ -137,7 +137,7 @@ pub(crate) async fn patch(
     account: Extension<Account>,
     path: Path<(String, String)>,
     author: Author,
-    JsonBody(body): JsonBody<QueueBody>,
+    TextJsonBody(body): TextJsonBody<QueueBody>,
 ) -> Result<Answer, ApiError> {
     change(api, account, path, author, body, false).await
 }
@@ -148,7 +148,7 @@ pub(crate) async fn put(
     account: Extension<Account>,
     path: Path<(String, String)>,
     author: Author,
-    JsonBody(body): JsonBody<QueueBody>,
+    TextJsonBody(body): TextJsonBody<QueueBody>,
 ) -> Result<Answer, ApiError> {
     change(api, account, path, author, body, true).await
 }

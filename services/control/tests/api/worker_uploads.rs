@@ -133,7 +133,7 @@ async fn what_does_not_change_is_stored_once_and_goes_with_the_last_version_that
 #[tokio::test]
 async fn what_is_not_offered_is_refused_by_its_name() {
     let node = Node::start().await;
-    for kind in ["durable_object_namespace", "queue", "d1", "ai", "version_metadata", "workflow"] {
+    for kind in ["d1", "ai", "version_metadata", "workflow"] {
         let form =
             form(&metadata(json!({"bindings": [{"name": "X", "type": kind}]})), &[("index.js", MODULE, b"")]);
         let (status, code, message) = refusal(&node, form).await;
@@ -141,7 +141,6 @@ async fn what_is_not_offered_is_refused_by_its_name() {
         assert!(message.contains(kind) && message.contains('X'), "{message}");
     }
     for more in [
-        json!({"migrations": {"new_tag": "v1"}}),
         json!({"logpush": true}),
         json!({"placement": {"mode": "smart"}}),
         json!({"tail_consumers": [{"service": "x"}]}),

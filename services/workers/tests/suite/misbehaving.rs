@@ -6,9 +6,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use nix::{
-    sys::signal::{Signal, kill},
-};
+use nix::sys::signal::{Signal, kill};
 use proxima_pipeline::Body;
 
 use crate::harness::{Answer, Code, OTHER, OWN, Running, processes, with_engine};
