@@ -45,6 +45,8 @@ pub(crate) struct Home {
     pub(crate) named: Named,
     pub(crate) deliveries: Deliveries,
     pub(crate) invoke: OnceLock<Arc<dyn Invoke>>,
+    /// Whether the replica has all that is in the log; without, it is taken to.
+    pub(crate) lacks_nothing: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
     pub(crate) metrics: Metrics,
     /// Requests of clients, and of other servers: neither must wait for the other.
     pub(crate) clients: Semaphore,
@@ -75,6 +77,7 @@ impl Home {
             named: Named::default(),
             deliveries: Deliveries::default(),
             invoke: OnceLock::new(),
+            lacks_nothing: OnceLock::new(),
             clients: Semaphore::new(REQUESTS_MAX),
             others: Semaphore::new(REQUESTS_MAX),
             backlog_octets_max: config.backlog_bytes_max,

@@ -9,13 +9,13 @@
 //! deleted comes back.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use futures_util::future::join_all;
-use proxima_model::NodeName;
+use proxima_model::{NodeName, QueueId};
 use proxima_pipeline::QueueError;
 use tokio::{
     sync::{Notify, oneshot},
@@ -27,7 +27,7 @@ use crate::{
     home::Home,
     reach::Unanswered,
     store::Job,
-    wire::{Answer, Question, Refusal},
+    wire::{Answer, Numbered, Operation, Question, Refusal, StoreId},
 };
 
 /// How often each of the others is asked whether it is there.
@@ -65,6 +65,8 @@ pub(crate) struct Link {
 struct State {
     /// Up to which number it has done what it was told.
     done: u64,
+    /// The numbers, from one to another, that it was told last of those that it had no room for.
+    lacked: (u64, u64),
     waiting: BTreeMap<u64, Vec<oneshot::Sender<Told>>>,
     /// Since when, and how often, it was found to be away.
     missed: Option<(Instant, u32)>,
@@ -98,7 +100,8 @@ impl Link {
         let waiting = {
             let mut state = self.state();
             if state.done >= number {
-                return Ok(Told::Done);
+                let lacked = (state.lacked.0..=state.lacked.1).contains(&number);
+                return Ok(if lacked { Told::LackedRoom } else { Told::Done });
             }
             if state.missed.is_some() {
                 self.wake.notify_one();
@@ -118,6 +121,9 @@ impl Link {
 
     fn has_done(&self, up_to: u64, lacked_room: bool) {
         let mut state = self.state();
+        if lacked_room {
+            state.lacked = (state.done + 1, up_to);
+        }
         state.done = state.done.max(up_to);
         let later = state.waiting.split_off(&(up_to + 1));
         let done = std::mem::replace(&mut state.waiting, later);
@@ -251,15 +257,26 @@ impl Home {
     }
 
     /// Whether it was told.
-    async fn tell_once(&self, link: &Link, operations: Vec<crate::wire::Numbered>, up_to: u64) -> bool {
+    async fn tell_once(&self, link: &Link, operations: Vec<Numbered>, up_to: u64) -> bool {
         if operations.is_empty() {
             link.has_done(up_to, false);
             return true;
         }
         let Ok(store) = self.own.store().map(|store| store.id()) else { return false };
+        let put = |numbered: &Numbered| match &numbered.operation {
+            Operation::Put(queue, _) => Some(QueueId::from_bytes(*queue)),
+            _ => None,
+        };
+        let queues: HashSet<QueueId> = operations.iter().filter_map(put).collect();
         match self.reach.ask(&link.server, &Question::Replicate { store, operations }).await {
             Ok(Answer::Replicated { lacked_room }) => {
                 link.is_there();
+                // Told anew later: it may have room then.
+                let untaken = Job::Untaken { server: link.server.clone(), queues };
+                if lacked_room && let Err(error) = self.own.commit(untaken).await {
+                    tracing::warn!(%error, "it cannot be noted that a server has no room");
+                    return false;
+                }
                 link.has_done(up_to, lacked_room);
                 true
             }
@@ -268,6 +285,17 @@ impl Home {
                 link.missed();
                 false
             }
+        }
+    }
+
+    /// Notes which store a server has, if that is not known.
+    async fn note_met(&self, link: &Link, store: StoreId) {
+        let server = link.server.clone();
+        if self.own.read(move |own, _| own.has_met(&server, store)).await.is_ok_and(|has_met| has_met) {
+            return;
+        }
+        if let Err(error) = self.own.commit(Job::Met { server: link.server.clone(), store }).await {
+            tracing::warn!(server = %link.server, %error, "it cannot be noted which store a server has");
         }
     }
 
@@ -284,6 +312,7 @@ impl Home {
                     if was_away {
                         link.wake.notify_one();
                     }
+                    self.note_met(link, store).await;
                     let server = link.server.clone();
                     let taken = self.own.read(move |own, _| own.taken(&server, store)).await;
                     if taken.is_ok_and(|taken| taken >= last) {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     home::Home,
     message::Lease,
-    store::{Change, Job, Settle},
+    store::{Change, Job, Settle, StoreError},
     wire::{Question, Sent},
 };
 
@@ -37,16 +37,20 @@ impl Home {
             }
             let relocated = async {
                 for id in self.own.read(|store, _| store.queues()).await? {
-                    match self.other_of(id).filter(|_| self.is_replica(id)) {
-                        Some(other) => self.tell_anew(id, other).await?,
-                        None => self.send_on(id).await?,
+                    let relocated = match self.other_of(id).filter(|_| self.is_replica(id)) {
+                        Some(other) => self.tell_anew(id, other).await,
+                        None => self.send_on(id).await,
+                    };
+                    // One that is full, or whose home is away, keeps no other one here.
+                    if let Err(error) = relocated {
+                        tracing::warn!(queue = %id, %error, "messages of a queue that other servers have stay here for now");
                     }
                 }
-                Ok::<_, QueueError>(())
+                Ok::<_, StoreError>(())
             };
             tokio::select! {
                 relocated = relocated => if let Err(error) = relocated {
-                    tracing::warn!(%error, "messages of queues that other servers have stay here for now");
+                    tracing::warn!(%error, "which queues lie here cannot be read");
                 },
                 () = stop.cancelled() => return,
             }

@@ -52,7 +52,15 @@ impl QueuesService {
             tracing::error!(path = %path.display(), %error, "messages that lie here cannot be read or written");
         }
         let metrics = node.metrics.register(SERVICE, Metrics::register);
-        Ok(Arc::new(Self { home: Home::new(&config, store, servers, Arc::clone(&node.clock), metrics) }))
+        let home = Home::new(&config, store, servers, Arc::clone(&node.clock), metrics);
+        let of_log = node.clone();
+        let lacks_nothing = move || {
+            let seen = of_log.log_last_since_start();
+            let seq = of_log.replica.seq();
+            seen.is_some_and(|seen| seq >= seen) && seq >= of_log.log.last()
+        };
+        home.lacks_nothing.set(Box::new(lacks_nothing)).ok();
+        Ok(Arc::new(Self { home }))
     }
 
     /// By whom messages are sent and taken.
@@ -152,6 +160,8 @@ impl Home {
                     Some(MessageId::first_of(Timestamp::from_millis(oldest_ms)))
                 }
                 None if absent.entry(id).or_insert_with(Instant::now).elapsed() < NAMELESS_KEPT => continue,
+                // A replica that lags may not know it yet.
+                None if self.lacks_nothing.get().is_some_and(|lacks_nothing| !lacks_nothing()) => continue,
                 None => None,
             };
             loop {

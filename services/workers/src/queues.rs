@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Operations that the Workers of one account have under way at a time: what keeps one from taking all that the port does.
-const OPERATIONS_PER_ACCOUNT_MAX: usize = 256;
+const OPERATIONS_PER_ACCOUNT_MAX: usize = 32;
 /// Octets of what is sent: a batch in Base64, and what is said of each message.
 const BATCH_OCTETS_MAX: usize =
     limits::QUEUE_SEND_OCTETS_MAX / 3 * 4 + limits::QUEUE_SEND_MESSAGES_MAX * 256 + 1_024;

@@ -8,8 +8,8 @@ use axum::{
 };
 use proxima_ledger::Precondition;
 use proxima_model::{
-    Account, Entity, Queue, QueueConsumer, QueueConsumerId, QueueName, QueueReader, QueueSettings, Worker,
-    WorkerName, limits as model_limits,
+    Account, Entity, Queue, QueueConsumer, QueueConsumerId, QueueName, QueueReader, QueueSettings,
+    QueueUsage, Worker, WorkerName, limits as model_limits,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -273,6 +273,9 @@ fn put_consumer(
         let all = alone(draft, account)?;
         if !all.iter().any(|other| other.name == *name) {
             make(draft, account, &all, name, QueueSettings::default())?;
+        } else {
+            // So that it is not deleted meanwhile.
+            draft.put(&QueueUsage { account: account.id, queues: all.len() });
         }
     }
     let shown = show(queue, &consumer);

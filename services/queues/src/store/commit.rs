@@ -30,6 +30,10 @@ pub(crate) enum Job {
     Take { from: NodeName, store: StoreId, operations: Vec<Numbered> },
     /// What another server was told, up to a number, it has done.
     Confirmed { server: NodeName, up_to: u64 },
+    /// Another server is there, with this store: if it is not the one that it had, it has nothing of what it was told.
+    Met { server: NodeName, store: StoreId },
+    /// Another server did not take all that it was told of these queues.
+    Untaken { server: NodeName, queues: HashSet<QueueId> },
 }
 
 /// See [`Job::Put`].
@@ -134,6 +138,14 @@ impl Store {
                 Ok(Done { messages: ids.len(), last: ids.last().copied(), ..Done::default() })
             }
             Job::Take { from, store, operations } => self.take(txn, (from, *store), operations),
+            Job::Met { server, store } => {
+                self.met(txn, server, *store)?;
+                Ok(Done::default())
+            }
+            Job::Untaken { server, queues } => {
+                self.note_untold(txn, server, Some(queues))?;
+                Ok(Done::default())
+            }
             Job::Confirmed { server, up_to } => {
                 self.forget_told(txn, server, *up_to)?;
                 Ok(Done::default())
@@ -196,6 +208,7 @@ impl Store {
         (from, store): (&NodeName, StoreId),
         operations: &[Numbered],
     ) -> Result<Done, StoreError> {
+        self.met(txn, from, store)?;
         let (mut taken, mut done) = (self.taken_in(txn, from, store)?, Done::default());
         for Numbered { number, operation } in operations {
             // It has come before.

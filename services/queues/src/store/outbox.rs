@@ -3,12 +3,15 @@
 //! What lies there names messages, and has none: one that is gone when it is told is passed over, since its deletion follows. A
 //! number is taken once: who is told goes by the last that it has taken, of this store.
 
-use std::ops::Bound::{Excluded, Included};
+use std::{
+    collections::HashSet,
+    ops::Bound::{Excluded, Included},
+};
 
 use heed::{RoTxn, RwTxn};
 use proxima_model::{NodeName, QueueId};
 
-use super::{Store, StoreError, damaged};
+use super::{Store, StoreError, Totals, damaged};
 use crate::{
     message::MessageId,
     wire::{Numbered, OPERATIONS_MAX, OPERATIONS_OCTETS_MAX, Operation, StoreId},
@@ -102,6 +105,59 @@ impl Store {
     /// The last number that was taken of a server's store.
     pub(crate) fn taken(&self, server: &NodeName, store: StoreId) -> Result<u64, StoreError> {
         self.taken_in(&*self.env.read_txn()?, server, store)
+    }
+
+    /// Whether a server is known to have this store.
+    pub(crate) fn has_met(&self, server: &NodeName, store: StoreId) -> Result<bool, StoreError> {
+        Ok(self.store_of(&*self.env.read_txn()?, server)? == Some(store))
+    }
+
+    fn store_of(&self, txn: &RoTxn<'_>, server: &NodeName) -> Result<Option<StoreId>, StoreError> {
+        let Some(taken) = self.meta.get(txn, &taken_key(server))? else { return Ok(None) };
+        let (of, _) = taken.split_first_chunk().ok_or_else(|| damaged("what was taken"))?;
+        Ok(Some(StoreId(*of)))
+    }
+
+    /// A server has this store. If it had another one, that is lost with all that it was told: it is told anew.
+    pub(super) fn met(
+        &self,
+        txn: &mut RwTxn<'_>,
+        server: &NodeName,
+        store: StoreId,
+    ) -> Result<(), StoreError> {
+        let before = self.store_of(txn, server)?;
+        if before == Some(store) {
+            return Ok(());
+        }
+        self.note_taken(txn, server, store, 0)?;
+        if before.is_some() {
+            tracing::warn!(%server, "a server has lost its messages of queues; it is given what is here");
+            self.note_untold(txn, server, None)?;
+        }
+        Ok(())
+    }
+
+    /// A server has not all messages of these queues, or of all that it was told of.
+    pub(super) fn note_untold(
+        &self,
+        txn: &mut RwTxn<'_>,
+        server: &NodeName,
+        queues: Option<&HashSet<QueueId>>,
+    ) -> Result<(), StoreError> {
+        let mut untold = Vec::new();
+        for entry in self.totals.iter(txn)? {
+            let (key, totals) = entry?;
+            let totals = Totals::read(totals)?;
+            let queue = key.try_into().map(QueueId::from_bytes).map_err(|_| damaged("a queue's key"))?;
+            let is_meant = queues.is_none_or(|queues| queues.contains(&queue));
+            if is_meant && totals.other == server.as_str().as_bytes() {
+                untold.push((queue, Totals { other: Vec::new(), ..totals }));
+            }
+        }
+        for (queue, totals) in untold {
+            self.totals.put(txn, queue.as_bytes(), &totals.write())?;
+        }
+        Ok(())
     }
 
     /// Forgets what servers are to be told that are none of these.

@@ -3,7 +3,7 @@ use proxima_pipeline::QueueContentType;
 use super::*;
 use crate::{
     message::Lease,
-    wire::{Numbered, OPERATIONS_MAX, Operation},
+    wire::{Numbered, OPERATIONS_MAX, Operation, StoreId},
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -129,6 +129,32 @@ fn another_store_that_is_told_has_the_same_and_does_nothing_twice() {
     assert_eq!(store.to_tell(&ams(), last).expect("readable"), None);
     do_one(&store, put_of(vec![message("three", 0)])).expect("there is room");
     assert_eq!(told(&store)[0].number, last + 1, "numbers go on");
+}
+
+#[test]
+fn a_server_that_lost_its_store_or_has_no_room_is_told_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(&folder);
+    do_one(&store, put_of(vec![message("one", 0)])).expect("there is room");
+    let is_told = || store.is_told(QUEUE, &ams()).expect("readable");
+    let met = |store: u8| Job::Met { server: ams(), store: StoreId([store; 16]) };
+    let tell_anew = Job::TellAnew { queue: QUEUE, other: ams(), after: None, count: 100 };
+    do_one(&store, met(1)).expect("written");
+    assert!(is_told(), "it was not known before");
+    do_one(&store, met(1)).expect("written");
+    assert!(is_told(), "it is the same");
+    do_one(&store, met(2)).expect("written");
+    assert!(!is_told(), "what it had is lost");
+    do_one(&store, tell_anew.clone()).expect("written");
+    assert!(is_told());
+    do_one(&store, Job::Untaken { server: ams(), queues: HashSet::from([OTHER]) }).expect("written");
+    assert!(is_told(), "another queue was not taken");
+    do_one(&store, Job::Untaken { server: ams(), queues: HashSet::from([QUEUE]) }).expect("written");
+    assert!(!is_told());
+    do_one(&store, tell_anew).expect("written");
+    let take = Job::Take { from: ams(), store: StoreId([3; 16]), operations: Vec::new() };
+    do_one(&store, take).expect("written");
+    assert!(!is_told(), "it says by itself that its store is another one");
 }
 
 #[test]
