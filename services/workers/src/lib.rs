@@ -29,7 +29,8 @@
 //! * **No Worker holds up all others.** A process that uses its processor up while nothing comes out of it, or too much
 //!   memory, is ended ([`engine`]'s `watch.rs`). Who alone was at work in it is convicted and answers 1102; several are set
 //!   apart from each other (`verdicts.rs`), and their requests sent once more where that can do nothing twice.
-//! * **What a Worker says is not believed to be ours**: faults are told with a secret that it does not know.
+//! * **What a Worker says is not believed to be ours**: faults are told with a secret that it does not know; one that runs alone can
+//!   find out that of its own process, and tell with it faults of its own.
 //! * **A server without `workerd` serves everything else**, static assets among it: requests for code are answered 503, and its
 //!   health says so.
 //!
@@ -67,8 +68,7 @@
 //! The Cache API is a module of ours too (`cache_api.js`), which code that says `caches` begins with: the engine gives its own to none
 //! that is loaded. What is kept lies in this server's cache, apart from what visitors get, and by account ([`responses`](self)).
 //!
-//! Not there yet: WebSockets that a Worker opens, and
-//! `passThroughOnException`. A fetch of a custom domain's host goes to what lies behind Workers, not to its Worker.
+//! Not there yet: WebSockets that a Worker opens, and `passThroughOnException`. A fetch of a custom domain's host goes to what lies behind Workers, not to its Worker.
 //! Why it is built so: `docs/decisions/0012-workers-engine.md`.
 //!
 //! [`engine`]: self

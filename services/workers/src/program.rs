@@ -38,7 +38,6 @@ pub(crate) const DURABLE_OBJECTS: &str = include_str!("durable_objects.js");
 const DURABLE_OBJECTS_NAME: &str = "proxima-durable-objects.js";
 pub(crate) const VALUES: &str = include_str!("values.js");
 const VALUES_NAME: &str = "proxima-values.js";
-/// Begins Workers of modules that have such bindings.
 /// The Cache API, for code that says its name.
 const CACHE_API: &str = include_str!("cache_api.js");
 const CACHE_API_NAME: &str = "proxima-cache-api.js";
@@ -46,6 +45,7 @@ const CACHE_API_NAME: &str = "proxima-cache-api.js";
 const CACHE_API_GLOBAL: &str = "caches";
 /// What is handed over for it: no binding of a Worker's is called so.
 const CACHE_API_BINDING: &str = "proxima:cache";
+/// Begins Workers of modules that have such bindings.
 const MAIN: &str = include_str!("main.js");
 const MAIN_NAME: &str = "proxima-main.js";
 /// The code of a version that has assets alone: what others that are bound to it ask.

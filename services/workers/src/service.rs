@@ -33,7 +33,7 @@ use crate::{
     code::Code,
     durable::{self, Durable},
     egress::{Egress, SUBREQUESTS_PER_ACCOUNT_MAX},
-    engine::{Asked, Engine},
+    engine::{Asked, Engine, Programs},
     key_values::KeyValues,
     metrics::Metrics,
     objects::BucketObjects,
@@ -251,7 +251,8 @@ impl Service for WorkersService {
         tracing::info!(program = %program.display(), "Workers run here");
         // Requests that are answered until the node stops may need Workers until then.
         let stopped = shutdown.stop_token();
-        engine.programs_by(self.answer(asked, &node, fetch, &stopped));
+        let programs: Arc<dyn Programs> = self.answer(asked, &node, fetch, &stopped);
+        engine.programs_by(&programs);
         let running = Arc::clone(&engine);
         tokio::spawn(async move {
             stopped.cancelled().await;

@@ -191,13 +191,26 @@ impl Durable {
             return Ok(next.map(pause));
         }
         let mut running =
-            stream::iter(due).map(|due| self.run_alarm(account, due, now)).buffer_unordered(AT_A_TIME);
+            stream::iter(due).map(|due| self.run_or_postpone(account, due, now)).buffer_unordered(AT_A_TIME);
         let mut failed = None;
         while let Some(ran) = running.next().await {
             failed = failed.or(ran.err());
         }
         // Of what was tried, the registry knows when it is next.
         failed.map_or(Ok(Some(Duration::ZERO)), Err)
+    }
+
+    /// Runs an alarm; one whose object cannot be asked, since its class or its Worker is not there, waits.
+    async fn run_or_postpone(&self, account: AccountId, due: Due, now: i64) -> Result<(), Refusal> {
+        let (namespace, id) = (due.namespace, due.id);
+        match self.run_alarm(account, due, now).await {
+            Err(refusal) if !refusal.is_ours() => {
+                tracing::debug!(%account, %namespace, %id, %refusal, "an alarm waits");
+                let postponed = json!({ "namespace": namespace, "id": id, "now": now });
+                self.registry(account, "postpone", postponed).await.map(drop)
+            }
+            ran => ran,
+        }
     }
 
     async fn run_alarm(&self, account: AccountId, due: Due, now: i64) -> Result<(), Refusal> {

@@ -22,6 +22,8 @@ const MAIN_NAME = "proxima-durable-main.js";
 // Attempts of an alarm after the first, and how long the first waits; twice as long each time. As Cloudflare has them.
 const RETRIES_MAX = 6;
 const RETRY_AFTER_MS = 2000;
+// After how long alarms are looked at again that have begun and not ended, or whose object could not be asked.
+const LOOKED_AGAIN_AFTER_MS = 60_000;
 // Objects of a namespace that was deleted which go in one request.
 const SWEPT_MAX = 100;
 // `deleteAll` of a Worker from this day on deletes the alarm too.
@@ -197,7 +199,18 @@ export class Registry extends DurableObject {
     );
     const due = found.toArray();
     const [next] = this.sql.exec("SELECT at FROM alarms WHERE at > ? AND NOT begun ORDER BY at LIMIT 1", now);
-    return { due, next: next?.at ?? null };
+    // Whoever has begun one may have gone: it is looked for again.
+    const [begun] = this.sql.exec("SELECT 1 FROM alarms WHERE begun LIMIT 1");
+    const again = begun === undefined ? Infinity : now + LOOKED_AGAIN_AFTER_MS;
+    const soonest = Math.min(next?.at ?? Infinity, again);
+    return { due, next: soonest === Infinity ? null : soonest };
+  }
+
+  // One whose object cannot be asked at all waits, and keeps no other one from being due.
+  postpone({ namespace, id, now }) {
+    const at = now + LOOKED_AGAIN_AFTER_MS;
+    this.sql.exec("UPDATE alarms SET at = ? WHERE namespace = ? AND id = ? AND NOT begun", at, namespace, id);
+    return {};
   }
 
   beginAlarm(namespace, id, now) {

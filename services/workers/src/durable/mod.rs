@@ -74,6 +74,8 @@ const REQUESTS_PER_ACCOUNT_MAX: usize = 512;
 const PASSED_OCTETS_MAX: u64 = 32 << 20;
 /// How long the process may take for what it is asked by the node itself.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+/// How long an alarm may run: what Cloudflare documents.
+const ALARM_WITHIN: Duration = Duration::from_secs(15 * 60);
 /// Octets of its answer: a list of objects, of some seventy octets each.
 const ANSWER_OCTETS_MAX: usize = 2 << 20;
 /// The URL of what no Worker asks for.
@@ -183,7 +185,8 @@ impl Durable {
         said["object"] = json!({ "id": asked.id, "name": asked.name });
         said["class"] = namespace.class.as_str().into();
         said["sql"] = namespace.has_sql.into();
-        let answered = self.send(engine, &key, said, request, ANSWER_WITHIN).await;
+        let within = if said.get("alarm").is_some() { ALARM_WITHIN } else { ANSWER_WITHIN };
+        let answered = self.send(engine, &key, said, request, within).await;
         let mut response = answered.map_err(Refusal::from)?;
         response.body = std::mem::take(&mut response.body).holding(place);
         Ok(response)

@@ -157,12 +157,14 @@ function versionOf(name) {
 }
 
 // The code of this name, loaded if it is not yet.
-export function start(name, env, ctx, host) {
+export function start(code, env, ctx, host) {
+  // What hosts its classes is another load of the same code.
+  const name = host ? `hosted ${code}` : code;
   const number = failedLoads.get(name) ?? 0;
   const load = { name, number, id: `${name}#${number}` };
-  const code = env.LOADER.get(load.id, () => {
+  const started = env.LOADER.get(load.id, () => {
     loaded.delete(load.id);
-    const reading = read(name, env, ctx, host);
+    const reading = read(code, env, ctx, host);
     // Others wait for it, too: the client that was first may go away, and this request stays until it is done.
     ctx.waitUntil(
       reading.then(
@@ -172,7 +174,7 @@ export function start(name, env, ctx, host) {
     );
     return reading;
   });
-  return { load, code };
+  return { load, code: started };
 }
 
 // Whether it was loaded; if not, the next request loads it anew.

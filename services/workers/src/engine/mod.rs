@@ -154,7 +154,9 @@ impl Engine {
         let isolation = Isolation::find(launcher, &program, &folder, &spawner, config).await?;
         metrics.stands(Wall::Namespaces, isolation.has_walls());
         metrics.stands(Wall::Filter, isolation.has_filter());
-        let hosts = Hosts::new(data, secret.clone(), config.durable_object_bytes_max, isolation.user());
+        // Of a node that is root, folders may have been a caged process's.
+        let owner = isolation.user().or_else(|| nix::unistd::geteuid().is_root().then_some(0));
+        let hosts = Hosts::new(data, secret.clone(), config.durable_object_bytes_max, owner);
         let common = Arc::new(Common {
             program,
             settings: SETTINGS.to_owned(),
@@ -179,7 +181,7 @@ impl Engine {
     }
 
     /// By whom programs are given to processes that run one version alone; without, there are none.
-    pub(crate) fn programs_by(&self, programs: Arc<dyn Programs>) {
+    pub(crate) fn programs_by(&self, programs: &Arc<dyn Programs>) {
         self.own.programs_by(programs);
     }
 

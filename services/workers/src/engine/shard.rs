@@ -43,6 +43,10 @@ const QUIET_MAX: Duration = Duration::from_secs(300);
 const OWN_QUIET_MAX: Duration = Duration::from_secs(30);
 /// By when such a process listens, with its code started.
 const LISTENS_WITHIN: Duration = Duration::from_secs(10);
+/// How the line begins by which the engine says so.
+const LISTENS: &[u8] = b"{\"event\":\"listen\"";
+/// Octets of what it may say before.
+const STARTING_OCTETS_MAX: u64 = 64 << 10;
 /// A process that is replaced ends by then what it has begun.
 const REPLACED_WITHIN: Duration = Duration::from_secs(60);
 /// A process younger than this is not replaced: else Workers that need so much would never have one for long.
@@ -155,14 +159,21 @@ impl Shard {
     ) -> Result<impl Future<Output = ()> + use<>, WorkersError> {
         let (process, output) = self.start(key).await?;
         let listens = async {
-            let mut line = Vec::new();
-            let mut output = BufReader::new(output?).take(LINE_OCTETS_MAX);
-            output.read_until(b'\n', &mut line).await.ok().filter(|octets| *octets > 0)
+            let mut output = BufReader::new(output?);
+            let (mut said, mut line) = ((&mut output).take(STARTING_OCTETS_MAX), Vec::new());
+            // What the code itself says while it starts comes the same way.
+            while !line.starts_with(LISTENS) {
+                line.clear();
+                said.read_until(b'\n', &mut line).await.ok().filter(|octets| *octets > 0)?;
+            }
+            Some(output)
         };
-        if tokio::time::timeout(LISTENS_WITHIN, listens).await.ok().flatten().is_none() {
+        let Some(mut output) = tokio::time::timeout(LISTENS_WITHIN, listens).await.ok().flatten() else {
             process.unneeded.cancel();
             return Err(WorkersError::DoesNotListen);
-        }
+        };
+        // What it says from now on is nobody's to read; who writes to a pipe that nobody has ends.
+        tokio::spawn(async move { tokio::io::copy(&mut output, &mut tokio::io::sink()).await.ok() });
         self.state().process = Some(Arc::clone(&process));
         Ok(async move { process.ended().await })
     }
@@ -307,13 +318,15 @@ impl Shard {
                 }
                 Finding::Full | Finding::Silent | Finding::Fine => {}
             }
-            if replaced.is_none() && self.retired.load(Ordering::Relaxed) {
+            let is_retired = self.retired.load(Ordering::Relaxed);
+            if is_retired {
                 self.leave(process);
-                replaced = Some(Instant::now());
             }
             let quiet_max = if self.place == Place::Own { OWN_QUIET_MAX } else { QUIET_MAX };
             let over = match replaced {
                 Some(since) => quiet.is_some() || process.is_left() || since.elapsed() > REPLACED_WITHIN,
+                // What it has begun, WebSockets among it, goes on.
+                None if is_retired => quiet.is_some_and(|quiet| quiet > quiet_max),
                 None => quiet.is_some_and(|quiet| quiet > quiet_max) && self.leave_if_quiet(process),
             };
             if over {

@@ -207,9 +207,10 @@ fn what_was_acknowledged_is_there_when_the_process_was_killed_in_the_middle_of_w
             let host = host().expect("the objects have a process");
             let mut last = acknowledged;
             let (under_way, seen) = tokio::sync::oneshot::channel();
+            let is_killed = std::cell::Cell::new(false);
             let writes = async {
                 let mut under_way = Some(under_way);
-                // Until it is cut off.
+                // Until it is cut off, or between two writes.
                 while let Some(sum) = asked(&running).await.as_i64() {
                     assert!(sum > last, "{sum} after {last}");
                     if sum > acknowledged + 5
@@ -218,11 +219,15 @@ fn what_was_acknowledged_is_there_when_the_process_was_killed_in_the_middle_of_w
                         under_way.send(()).ok();
                     }
                     last = sum;
+                    if is_killed.get() {
+                        return;
+                    }
                 }
             };
             let killed = async {
                 seen.await.unwrap();
                 kill(host, Signal::SIGKILL).unwrap();
+                is_killed.set(true);
             };
             tokio::join!(writes, killed);
             acknowledged = last;

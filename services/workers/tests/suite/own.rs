@@ -51,8 +51,10 @@ fn a_worker_that_is_asked_often_runs_alone_and_is_what_it_was() {
                  case '/out': return fetch('http://elsewhere.example/x');
                  case '/back': return env.BACK.fetch('http://back/y');
                  case '/throw': throw new Error('boom');
+                 case '/none': return 'no response';
+                 case '/used': { const made = new Response('x'); await made.text(); return made; }
                  case '/forge': return new Response('x', { status: 500, headers: { 'proxima-fault': '0 exception' } });
-                 default: return new Response('hello');
+                 default: console.log('said often'); return new Response('hello');
                }
              } }",
         );
@@ -81,7 +83,7 @@ fn a_worker_that_is_asked_often_runs_alone_and_is_what_it_was() {
                 (answer.status.as_u16(), text.to_owned())
             }
         };
-        let paths = ["/env", "/kv", "/out", "/back", "/throw", "/forge"];
+        let paths = ["/env", "/kv", "/out", "/back", "/throw", "/forge", "/none", "/used"];
         let mut before = Vec::new();
         for path in paths {
             before.push(shown(path).await);
@@ -91,6 +93,10 @@ fn a_worker_that_is_asked_often_runs_alone_and_is_what_it_was() {
         assert!(before[4].1.starts_with("error 1101: "), "{before:?}");
         assert_eq!(before[5], (500, "x".to_owned()));
         ask_until(&running, "app", 1, "hello").await;
+        // It goes on though nobody reads what it logs.
+        for _ in 0..100 {
+            assert!(running.get(OWN, "app", "/").await.is(200, "hello"));
+        }
         for (path, before) in paths.into_iter().zip(before) {
             assert_eq!(shown(path).await, before, "{path}");
         }

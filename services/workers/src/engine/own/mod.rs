@@ -25,7 +25,7 @@ mod settings;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -59,7 +59,8 @@ pub(crate) trait Programs: Send + Sync {
 pub(crate) struct Own {
     common: Arc<Common>,
     most: usize,
-    programs: OnceLock<Arc<dyn Programs>>,
+    /// Whoever has them has the engine.
+    programs: OnceLock<Weak<dyn Programs>>,
     asked: AtomicU32,
     started: AtomicU64,
     counts: Mutex<Counts>,
@@ -93,8 +94,8 @@ impl Own {
     }
 
     /// By whom programs are given; without, there are no processes.
-    pub(crate) fn programs_by(&self, programs: Arc<dyn Programs>) {
-        self.programs.set(programs).ok();
+    pub(crate) fn programs_by(&self, programs: &Arc<dyn Programs>) {
+        self.programs.set(Arc::downgrade(programs)).ok();
     }
 
     /// Where a version is asked that has a process of its own. To be asked for each request: so it is known who is asked often.
@@ -180,7 +181,7 @@ impl Own {
         &self,
         key: &VersionKey,
     ) -> Result<(Arc<Shard>, impl Future<Output = ()> + use<>), String> {
-        let programs = self.programs.get().cloned().ok_or("nobody gives programs")?;
+        let programs = self.programs.get().and_then(Weak::upgrade).ok_or("nobody gives programs")?;
         let secret = format!("{:032x}", rand::random::<u128>());
         let folder = format!("own-{}", self.started.fetch_add(1, Ordering::Relaxed));
         let files = Files { common: Arc::clone(&self.common), folder };

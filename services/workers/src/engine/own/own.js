@@ -17,12 +17,19 @@ function fault(error) {
   return new Response(text, { status: 500, headers: { [FAULT]: `SECRET ${kind}` } });
 }
 
+// As the dispatcher would find it out, when it passes the answer on.
+function checked(answer) {
+  if (!(answer instanceof Response)) throw new TypeError("the handler of fetch did not return a Response");
+  if (answer.bodyUsed) throw new TypeError("the body of the Response that was returned has been used already");
+  return answer;
+}
+
 function guarded(handlers) {
   if (typeof handlers !== "function") {
     return {
       async fetch(request, env, ctx) {
         try {
-          return await handlers.fetch(request, env, ctx);
+          return checked(await handlers.fetch(request, env, ctx));
         } catch (error) {
           return fault(error);
         }
@@ -32,7 +39,7 @@ function guarded(handlers) {
   return class extends handlers {
     async fetch(request) {
       try {
-        return await super.fetch(request);
+        return checked(await super.fetch(request));
       } catch (error) {
         return fault(error);
       }
