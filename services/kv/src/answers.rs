@@ -6,13 +6,14 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response, StatusCode};
 use proxima_model::{KvNamespaceId, NodeName};
 use proxima_pipeline::{AnswersServers, Body, ServerAbout};
+use proxima_store::StoreId;
 
 use crate::{
     kv::Kv,
     metrics::From,
     place,
     room::Taken,
-    store::{Job, Number, StoreId},
+    store::{Job, Number},
     wire::{Among, Answer, BODY_OCTETS_MAX, ITEMS_MAX, PATH, Question, Refusal},
 };
 

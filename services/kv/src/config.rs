@@ -1,18 +1,15 @@
 //! `[kv]` of `node.toml`.
 
 use proxima_chassis::{ConfigError, NodeConfig};
+use proxima_store::check_octets;
 use serde::Deserialize;
 
 use crate::SERVICE;
 
 /// Less could not take one value of 25 MiB beside another one.
 const STORE_BYTES_MIN: u64 = 128 << 20;
-/// What an address space has room for beside everything else.
-const STORE_BYTES_MAX: u64 = 16 << 40;
 /// Less would keep next to nothing.
 const CACHE_BYTES_MIN: u64 = 1 << 20;
-/// What a store's size is a multiple of: the size of a page, wherever Linux runs.
-const STORE_STEP: u64 = 64 << 10;
 
 /// `[kv]`. [`Default`] is what a node has that says nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -38,15 +35,10 @@ impl KvConfig {
     /// What is wrong with it.
     pub fn of(node: &NodeConfig) -> Result<Self, ConfigError> {
         let config: Self = node.service(SERVICE)?;
-        let refuse = |problem: String| Err(ConfigError::Section { section: SERVICE.to_owned(), problem });
-        if !(STORE_BYTES_MIN..=STORE_BYTES_MAX).contains(&config.store_bytes_max) {
-            return refuse(format!("store_bytes_max: give {STORE_BYTES_MIN} to {STORE_BYTES_MAX}"));
-        }
-        if !config.store_bytes_max.is_multiple_of(STORE_STEP) {
-            return refuse(format!("store_bytes_max: give a multiple of {STORE_STEP}"));
-        }
+        let refused = |problem| ConfigError::Section { section: SERVICE.to_owned(), problem };
+        check_octets("store_bytes_max", config.store_bytes_max, STORE_BYTES_MIN).map_err(refused)?;
         if config.cache_bytes_max < CACHE_BYTES_MIN {
-            return refuse(format!("cache_bytes_max: give {CACHE_BYTES_MIN} or more"));
+            return Err(refused(format!("cache_bytes_max: give {CACHE_BYTES_MIN} or more")));
         }
         Ok(config)
     }

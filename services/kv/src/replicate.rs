@@ -24,6 +24,7 @@ use std::{
 use futures_util::{StreamExt, stream};
 use proxima_model::{KvNamespaceId, NodeName};
 use proxima_pipeline::KvError;
+use proxima_store::StoreId;
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep},
@@ -35,7 +36,7 @@ use crate::{
     place,
     reach::{Kind, Unanswered},
     stamp::{self, Stamp},
-    store::{Change, Cursor, Job, Number, StoreError, StoreId, Version},
+    store::{Change, Cursor, Job, Number, StoreError, Version},
     wire::{Among, Answer, Question, Refusal},
 };
 

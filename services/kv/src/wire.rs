@@ -15,11 +15,12 @@
 use bytes::Bytes;
 use proxima_model::{KvKey, KvNamespaceId, NodeName, PopCode, RegionName, Timestamp, limits};
 use proxima_pipeline::{KvError, KvListed, KvListing, KvPage, KvValue, ServerAbout};
+use proxima_store::StoreId;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     stamp::Stamp,
-    store::{Change, Feed, Number, StoreError, StoreId, Version},
+    store::{Change, Feed, Number, StoreError, Version},
 };
 
 /// The path of this version.

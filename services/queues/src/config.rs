@@ -1,16 +1,13 @@
 //! `[queues]` of `node.toml`.
 
 use proxima_chassis::{ConfigError, NodeConfig};
+use proxima_store::check_octets;
 use serde::Deserialize;
 
 use crate::SERVICE;
 
 /// Less could not take much more than what is under way.
 const STORE_BYTES_MIN: u64 = 64 << 20;
-/// What an address space has room for beside everything else.
-const STORE_BYTES_MAX: u64 = 16 << 40;
-/// What a store's size is a multiple of: the size of a page, wherever Linux runs.
-const STORE_STEP: u64 = 64 << 10;
 /// Less would not take one batch.
 const BACKLOG_BYTES_MIN: u64 = 1 << 20;
 
@@ -38,15 +35,10 @@ impl QueuesConfig {
     /// What is wrong with it.
     pub fn of(node: &NodeConfig) -> Result<Self, ConfigError> {
         let config: Self = node.service(SERVICE)?;
-        let refuse = |problem: String| Err(ConfigError::Section { section: SERVICE.to_owned(), problem });
-        if !(STORE_BYTES_MIN..=STORE_BYTES_MAX).contains(&config.store_bytes_max) {
-            return refuse(format!("store_bytes_max: give {STORE_BYTES_MIN} to {STORE_BYTES_MAX}"));
-        }
-        if !config.store_bytes_max.is_multiple_of(STORE_STEP) {
-            return refuse(format!("store_bytes_max: give a multiple of {STORE_STEP}"));
-        }
+        let refused = |problem| ConfigError::Section { section: SERVICE.to_owned(), problem };
+        check_octets("store_bytes_max", config.store_bytes_max, STORE_BYTES_MIN).map_err(refused)?;
         if config.backlog_bytes_max < BACKLOG_BYTES_MIN {
-            return refuse(format!("backlog_bytes_max: give {BACKLOG_BYTES_MIN} or more"));
+            return Err(refused(format!("backlog_bytes_max: give {BACKLOG_BYTES_MIN} or more")));
         }
         Ok(config)
     }

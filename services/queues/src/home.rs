@@ -11,6 +11,7 @@ use proxima_pipeline::{
     Invoke, QueueBacklog, QueueCounts, QueueError, QueueMessage, QueuePull, QueueSettled, QueueSettling,
     Servers, check_queue_messages, replicas,
 };
+use proxima_store::Own;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::timeout,
@@ -23,7 +24,6 @@ use crate::{
     message::{Lease, Message, MessageId, State},
     metrics::Metrics,
     named::Named,
-    own::Own,
     reach::{Reach, Unanswered, WITHIN_HERE},
     store::{Change, Done, Job, Put, Settle, Store, StoreError},
     wire::{Answer, OPERATIONS_MAX, Question, Refusal, Sent, Settling},
@@ -39,7 +39,7 @@ pub(crate) struct Home {
     pub(crate) me: NodeName,
     pub(crate) servers: Arc<dyn Servers>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) own: Own,
+    pub(crate) own: Own<Store>,
     pub(crate) reach: Reach,
     pub(crate) links: Links,
     pub(crate) named: Named,

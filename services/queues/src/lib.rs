@@ -33,7 +33,6 @@ mod links;
 mod message;
 mod metrics;
 mod named;
-mod own;
 mod port;
 mod reach;
 mod relocate;

@@ -17,6 +17,7 @@ use std::{
 use futures_util::future::join_all;
 use proxima_model::{NodeName, QueueId};
 use proxima_pipeline::QueueError;
+use proxima_store::StoreId;
 use tokio::{
     sync::{Notify, oneshot},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
@@ -27,7 +28,7 @@ use crate::{
     home::Home,
     reach::Unanswered,
     store::Job,
-    wire::{Answer, Numbered, Operation, Question, Refusal, StoreId},
+    wire::{Answer, Numbered, Operation, Question, Refusal},
 };
 
 /// How often each of the others is asked whether it is there.

@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use proxima_model::limits;
 use proxima_pipeline::{QueueBacklog, QueueCounts, QueueError};
+use proxima_store::StoreId;
 use serde::{Deserialize, Serialize};
 
 use crate::message::{Lease, Message, MessageId, State};
@@ -23,10 +24,6 @@ pub(crate) const BODY_OCTETS_MAX: usize =
     OPERATIONS_OCTETS_MAX + limits::QUEUE_MESSAGE_OCTETS_MAX + OPERATIONS_MAX * 128;
 
 type Id = [u8; 16];
-
-/// Tells a store from another one that takes its place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StoreId(pub(crate) [u8; 16]);
 
 /// What one server asks of another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,7 +211,7 @@ mod tests {
                 messages: vec![Sent { message: message(9), waits_as_queue: true }],
             },
             Question::Settle { queue: [7; 16], settled: vec![(lease, Settling::Retry(Some(4)))] },
-            Question::Replicate { store: StoreId([2; 16]), operations: vec![put] },
+            Question::Replicate { store: StoreId::from_octets([2; 16]), operations: vec![put] },
         ];
         for question in questions {
             let octets = write(&question);

@@ -35,7 +35,7 @@ enum Floor {
 }
 
 /// core/, from the ground up.
-const CORE: [&str; 11] = [
+const CORE: [&str; 12] = [
     "core/bird",
     "core/rules",
     "core/wire",
@@ -44,6 +44,7 @@ const CORE: [&str; 11] = [
     "core/resolver",
     "core/ledger",
     "core/chassis",
+    "core/store",
     "core/tls",
     "core/pipeline",
     "core/compression",

@@ -15,11 +15,10 @@
 
 use std::{fs, ops::Bound, path::Path};
 
-use heed::{
-    CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls, types::Bytes,
-};
+use heed::{Env, MdbError, RoTxn, RwTxn, WithoutTls};
 use proxima_model::{Timestamp, ZoneId};
 use proxima_pipeline::{NoQueryReport, QUERY_HOURS_KEPT, QUERY_MINUTES_KEPT, QueryReport, QueryReportAsked};
+use proxima_store::{Db, Durability, OpenError, used};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -38,8 +37,6 @@ const ROWS_OF_HOUR_MAX: usize = 2_000;
 const REPORTER_KEPT: u32 = 60;
 /// What is read without a look at the clock.
 const ROWS_PER_LOOK: usize = 10_000;
-
-type Db = Database<'static, Bytes, Bytes>;
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -94,28 +91,11 @@ impl Store {
 
     fn open_what_is_there(path: &Path, octets_max: usize) -> Result<Self, StoreError> {
         fs::create_dir_all(path)?;
-        let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(octets_max).max_dbs(2);
-        // SAFETY: without the second sync the last transactions may be lost with the system, but the file stays whole.
-        unsafe { options.flags(EnvFlags::NO_META_SYNC | EnvFlags::NO_READ_AHEAD) };
-        // SAFETY: the folder is the node's own and local, and only this module opens it, with LMDB's locks on; nothing else
-        // writes the file.
-        let env = unsafe { options.open(path) }?;
-        let info = env.info();
-        let needed =
-            (info.last_page_number as u64 + 1).saturating_mul(env.unnamed_database_stat().page_size.into());
-        // Missing pages would kill the process when they are touched. A new file has its first two.
-        if info.last_txn_id > 0 && env.real_disk_size()? < needed {
-            return Err(StoreError::Damaged("the file is shorter than its pages".to_owned()));
-        }
-        env.clear_stale_readers()?;
-        let txn = env.write_txn()?;
-        let opened = env.create_databases_and_commit(txn, |opener, txn| {
-            let mut open = |name| opener.create_database::<Bytes, Bytes>(txn, Some(name));
-            let databases = (open("counts")?, open("reporters")?);
-            Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(databases))
+        let opened = proxima_store::open(path, octets_max, Durability::Lost, ["counts", "reporters"]);
+        let (env, [counts, reporters]) = opened.map_err(|error| match error {
+            OpenError::Short => StoreError::Damaged(error.to_string()),
+            OpenError::Lmdb(error) => error.into(),
         })?;
-        let (counts, reporters) = opened.commit().expect("the closure above only commits");
         Ok(Self { env, counts, reporters, octets_max })
     }
 
@@ -125,7 +105,7 @@ impl Store {
     }
 
     fn used(&self, txn: &RoTxn<'_>) -> heed::Result<usize> {
-        Ok(self.counts.stat(txn)?.non_free_page_size() + self.reporters.stat(txn)?.non_free_page_size())
+        used(txn, [&self.counts, &self.reporters])
     }
 
     /// Keeps a report, at `now`; `false` if it was kept before.

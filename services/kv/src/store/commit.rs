@@ -5,6 +5,7 @@ use std::ops::Bound;
 use heed::RwTxn;
 use proxima_model::{KvKey, KvNamespaceId, Timestamp};
 use proxima_pipeline::KvValue;
+use proxima_store::Commit;
 
 use super::{
     EIGHTHS_FOR_VALUES, Store, StoreError, Version, damaged,
@@ -16,7 +17,6 @@ use crate::stamp::{Stamp, StampClock};
 
 pub(super) const NEXT: &[u8] = b"next";
 const CLOCK: &[u8] = b"clock";
-pub(super) const ID: &[u8] = b"id";
 
 /// What is to be written, whole or not at all.
 #[derive(Clone, Debug)]
@@ -45,20 +45,10 @@ pub(super) struct Ledger {
     clock: StampClock,
 }
 
-impl Store {
-    /// Writes these, in one transaction; where one of them does not fit, each by its own.
-    pub(crate) fn commit(&self, jobs: &[Job], now: Timestamp) -> Vec<Result<Done, StoreError>> {
-        if jobs.len() > 1
-            && let Ok(done) = self.try_commit(jobs, now)
-        {
-            return done.into_iter().map(Ok).collect();
-        }
-        let alone = |job| {
-            let mut done = self.try_commit(std::slice::from_ref(job), now)?;
-            Ok(done.pop().expect("one job, one outcome"))
-        };
-        jobs.iter().map(alone).collect()
-    }
+impl Commit for Store {
+    type Job = Job;
+    type Done = Done;
+    type Error = StoreError;
 
     fn try_commit(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Done>, StoreError> {
         let mut txn = self.env.write_txn()?;
@@ -95,7 +85,9 @@ impl Store {
         txn.commit()?;
         Ok(all)
     }
+}
 
+impl Store {
     /// Writes down what the next transaction goes by.
     pub(super) fn keep(&self, txn: &mut RwTxn<'_>, ledger: &Ledger) -> Result<(), StoreError> {
         self.meta.put(txn, NEXT, &ledger.next.to_be_bytes())?;

@@ -2,6 +2,7 @@
 
 use heed::RoTxn;
 use proxima_model::{KvKey, KvNamespaceId};
+use proxima_store::StoreId;
 use serde::{Deserialize, Serialize};
 
 use super::{LOOKED_AT_MAX, Store, StoreError, Version, damaged, row::Row};
@@ -20,24 +21,6 @@ impl Number {
     }
 }
 
-/// The name of a store, drawn when it was made: numbers mean nothing in another one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StoreId([u8; 16]);
-
-impl StoreId {
-    pub(super) fn random() -> Self {
-        Self(proxima_chassis::random_id())
-    }
-
-    pub(super) fn read(octets: &[u8]) -> Option<Self> {
-        octets.try_into().ok().map(Self)
-    }
-
-    pub(super) const fn as_octets(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
 /// What was taken over from another server's store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cursor {
@@ -50,14 +33,17 @@ pub(crate) struct Cursor {
 impl Cursor {
     pub(super) fn write(&self) -> [u8; 24] {
         let mut octets = [0; 24];
-        octets[..16].copy_from_slice(&self.store.0);
+        octets[..16].copy_from_slice(self.store.as_octets());
         octets[16..].copy_from_slice(&self.up_to.octets());
         octets
     }
 
     fn read(octets: &[u8]) -> Option<Self> {
         let (store, up_to) = octets.split_first_chunk()?;
-        Some(Self { store: StoreId(*store), up_to: Number(u64::from_be_bytes(up_to.try_into().ok()?)) })
+        Some(Self {
+            store: StoreId::from_octets(*store),
+            up_to: Number(u64::from_be_bytes(up_to.try_into().ok()?)),
+        })
     }
 }
 

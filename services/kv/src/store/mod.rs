@@ -32,18 +32,17 @@ mod list;
 mod row;
 mod sweep;
 
-use std::{collections::HashMap, fs, io, path::Path, sync::Mutex};
+use std::{collections::HashMap, fs, path::Path, sync::Mutex};
 
 use bytes::{Bytes as Octets, BytesMut};
-use heed::{
-    CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls, types::Bytes,
-};
+use heed::{Env, RoTxn, WithoutTls};
 use proxima_model::{KvKey, KvNamespaceId, NodeName, Timestamp};
 use proxima_pipeline::{KvError, KvValue};
+use proxima_store::{Db, Durability, Ended, Fault, OpenError, StoreId, used};
 
 pub(crate) use self::{
-    commit::{Done, Job},
-    feed::{Change, Cursor, Feed, Number, StoreId},
+    commit::Job,
+    feed::{Change, Cursor, Feed, Number},
     list::{PAGE_KEYS_MAX, Part},
 };
 use self::{index::Index, row::Row};
@@ -52,17 +51,11 @@ use crate::{
     stamp::{AHEAD_MS_MAX, Ahead, Stamp},
 };
 
-/// Readers at once, of two processes: more than there are threads that read.
-const READERS_MAX: u32 = 512;
 /// What may be used of the map by values, in eighths; the rest is for deletions, which must be possible where nothing else is,
 /// and for what LMDB copies of pages that others still read.
 const EIGHTHS_FOR_VALUES: usize = 7;
 /// Rows that are looked at in one go, for a feed or a listing, whoever's they are and whether or not they are told of.
 const LOOKED_AT_MAX: usize = 10_000;
-/// Databases.
-const DATABASES: u32 = 10;
-
-type Db = Database<'static, Bytes, Bytes>;
 
 /// Why the store did not do it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,26 +77,34 @@ pub(crate) enum StoreError {
     Busy,
 }
 
-impl From<heed::Error> for StoreError {
-    fn from(error: heed::Error) -> Self {
-        use heed::Error::{Io, Mdb};
-        let text = error.to_string();
-        match error {
-            Mdb(MdbError::MapFull | MdbError::TxnFull) => Self::Full(text),
-            Mdb(MdbError::ReadersFull) => Self::Busy,
-            Io(error) => error.into(),
-            _ => Self::Broken(text),
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Full(text) => Self::Full(text),
+            Fault::Busy => Self::Busy,
+            Fault::Broken(text) => Self::Broken(text),
         }
     }
 }
 
-impl From<io::Error> for StoreError {
-    fn from(error: io::Error) -> Self {
-        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        match error.kind() {
-            StorageFull | QuotaExceeded | FileTooLarge => Self::Full(error.to_string()),
-            _ => Self::Broken(error.to_string()),
+impl From<heed::Error> for StoreError {
+    fn from(error: heed::Error) -> Self {
+        Fault::from(error).into()
+    }
+}
+
+impl From<OpenError> for StoreError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Short => Self::Broken(error.to_string()),
+            OpenError::Lmdb(error) => error.into(),
         }
+    }
+}
+
+impl From<Ended> for StoreError {
+    fn from(ended: Ended) -> Self {
+        Self::Broken(ended.to_string())
     }
 }
 
@@ -151,39 +152,16 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the store in this folder, or makes one.
     pub(crate) fn open(path: &Path, octets_max: u64, me: &NodeName) -> Result<Self, StoreError> {
-        fs::create_dir_all(path)?;
+        fs::create_dir_all(path).map_err(Fault::from)?;
         let octets_max = usize::try_from(octets_max).unwrap_or(usize::MAX);
-        let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(octets_max).max_dbs(DATABASES).max_readers(READERS_MAX);
-        // SAFETY: NO_READ_AHEAD only advises the kernel; it is not among the flags that give up durability or locks.
-        unsafe { options.flags(EnvFlags::NO_READ_AHEAD) };
-        // SAFETY: the folder is the node's own and local, and only this module opens it, in whichever process, with LMDB's
-        // locks on; nothing else writes the file.
-        let env = unsafe { options.open(path) }?;
-        let info = env.info();
-        let page: u64 = env.unnamed_database_stat().page_size.into();
-        // Missing pages would kill the process when they are touched. A new file has its first two.
-        if info.last_txn_id > 0
-            && env.real_disk_size()? < (info.last_page_number as u64 + 1).saturating_mul(page)
-        {
-            return Err(StoreError::Broken("the file is shorter than its pages".to_owned()));
-        }
-        env.clear_stale_readers()?;
-        let txn = env.write_txn()?;
-        let opened = env.create_databases_and_commit(txn, |opener, txn| {
-            let mut open = |name| opener.create_database::<Bytes, Bytes>(txn, Some(name));
-            let of_rows = (open("rows")?, open("pieces")?, open("due")?);
-            let of_keys = [open("keys")?, open("keys_long")?, open("gone")?, open("gone_long")?];
-            let others = (open("cursors")?, open("swept")?, open("meta")?);
-            Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit((of_rows, of_keys, others)))
-        })?;
-        let opened = opened.commit().expect("the closure above only commits");
-        let ((rows, pieces, due), [keys, keys_long, gone, gone_long], (cursors, swept, meta)) = opened;
+        let names =
+            ["rows", "pieces", "due", "keys", "keys_long", "gone", "gone_long", "cursors", "swept", "meta"];
+        let (env, databases) = proxima_store::open(path, octets_max, Durability::Kept, names)?;
+        let [rows, pieces, due, keys, keys_long, gone, gone_long, cursors, swept, meta] = databases;
         let keys = Index { heads: keys, tails: keys_long };
         let gone = Index { heads: gone, tails: gone_long };
-        let (id, absent) = (StoreId::default(), Mutex::default());
-        let me = me.clone();
-        let mut store = Self {
+        let id = StoreId::settle(&env, meta)?.ok_or_else(|| damaged("its name"))?;
+        Ok(Self {
             env,
             rows,
             pieces,
@@ -195,12 +173,10 @@ impl Store {
             meta,
             octets_max,
             ahead_ms_max: AHEAD_MS_MAX,
-            me,
+            me: me.clone(),
             id,
-            absent,
-        };
-        store.id = store.settle_id()?;
-        Ok(store)
+            absent: Mutex::default(),
+        })
     }
 
     /// A store whose writes nobody else has to take: that of a server that is alone. Its own order is all that matters there, and
@@ -214,17 +190,6 @@ impl Store {
         self.id
     }
 
-    fn settle_id(&self) -> Result<StoreId, StoreError> {
-        let mut txn = self.env.write_txn()?;
-        if let Some(id) = self.meta.get(&txn, commit::ID)? {
-            return StoreId::read(id).ok_or_else(|| damaged("its name"));
-        }
-        let id = StoreId::random();
-        self.meta.put(&mut txn, commit::ID, id.as_octets())?;
-        txn.commit()?;
-        Ok(id)
-    }
-
     /// Octets that are in use.
     pub(crate) fn octets(&self) -> Result<usize, StoreError> {
         Ok(self.used(&*self.env.read_txn()?)?)
@@ -233,7 +198,7 @@ impl Store {
     fn used(&self, txn: &RoTxn<'_>) -> heed::Result<usize> {
         let Self { rows, pieces, due, keys, gone, .. } = self;
         let all = [rows, pieces, due, &keys.heads, &keys.tails, &gone.heads, &gone.tails];
-        all.iter().try_fold(0, |sum, db| Ok(sum + db.stat(txn)?.non_free_page_size()))
+        used(txn, all)
     }
 
     /// What a key has at this time, and the place in memory that it takes.

@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use heed::RwTxn;
 use proxima_model::{NodeName, QueueId, Timestamp};
 use proxima_pipeline::{QueueBacklog, QueueCounts};
+use proxima_store::{Commit, StoreId};
 
 use super::{EIGHTHS_FOR_MESSAGES, Store, StoreError, outbox::Told};
 use crate::{
     message::{Lease, Message, MessageId, State},
-    wire::{Numbered, Operation, StoreId},
+    wire::{Numbered, Operation},
 };
 
 /// What is to be written, whole or not at all. Where another server has the queue too, it is to be told.
@@ -80,20 +81,10 @@ pub(crate) struct Done {
     pub(crate) queues: HashSet<QueueId>,
 }
 
-impl Store {
-    /// Writes these, in one transaction; where one of them does not fit, each by its own.
-    pub(crate) fn commit(&self, jobs: &[Job], now: Timestamp) -> Vec<Result<Done, StoreError>> {
-        if jobs.len() > 1
-            && let Ok(done) = self.try_commit(jobs, now)
-        {
-            return done.into_iter().map(Ok).collect();
-        }
-        let alone = |job| {
-            let mut done = self.try_commit(std::slice::from_ref(job), now)?;
-            Ok(done.pop().expect("one job, one outcome"))
-        };
-        jobs.iter().map(alone).collect()
-    }
+impl Commit for Store {
+    type Job = Job;
+    type Done = Done;
+    type Error = StoreError;
 
     fn try_commit(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Done>, StoreError> {
         let mut txn = self.env.write_txn()?;
@@ -101,7 +92,9 @@ impl Store {
         txn.commit()?;
         Ok(done)
     }
+}
 
+impl Store {
     fn perform(&self, txn: &mut RwTxn<'_>, job: &Job, now: Timestamp) -> Result<Done, StoreError> {
         match job {
             Job::Put(put) => self.put_all(txn, put),

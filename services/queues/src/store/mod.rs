@@ -23,32 +23,22 @@ mod commit;
 mod outbox;
 mod sweep;
 
-use std::{collections::HashSet, fs, io, ops::Bound, path::Path};
+use std::{collections::HashSet, fs, ops::Bound, path::Path};
 
 use bytes::Bytes as Octets;
-use heed::{
-    CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls, types::Bytes,
-};
+use heed::{Env, RoTxn, RwTxn, WithoutTls};
 use proxima_model::{NodeName, QueueId, Timestamp, limits};
 use proxima_pipeline::{QueueBacklog, QueueContentType, QueueError};
+use proxima_store::{Db, Durability, Ended, Fault, OpenError, StoreId, used};
 
 pub(crate) use self::commit::{Change, Done, Job, Put, Settle};
-use crate::{
-    message::{Message, MessageId, State},
-    wire::StoreId,
-};
+use crate::message::{Message, MessageId, State};
 
-/// Readers at once, of two processes: more than there are threads that read.
-const READERS_MAX: u32 = 512;
 /// What may be used of the map by messages, in eighths; the rest is for acknowledgements, which must be possible where nothing else
 /// is, and for what LMDB copies of pages that others still read.
 const EIGHTHS_FOR_MESSAGES: usize = 7;
-/// Databases.
-const DATABASES: u32 = 6;
 /// Octets of a queue's id.
 const QUEUE_OCTETS: usize = 16;
-
-type Db = Database<'static, Bytes, Bytes>;
 
 /// Why the store did not do it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,26 +57,34 @@ pub(crate) enum StoreError {
     Busy,
 }
 
-impl From<heed::Error> for StoreError {
-    fn from(error: heed::Error) -> Self {
-        use heed::Error::{Io, Mdb};
-        let text = error.to_string();
-        match error {
-            Mdb(MdbError::MapFull | MdbError::TxnFull) => Self::Full(text),
-            Mdb(MdbError::ReadersFull) => Self::Busy,
-            Io(error) => error.into(),
-            _ => Self::Broken(text),
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Full(text) => Self::Full(text),
+            Fault::Busy => Self::Busy,
+            Fault::Broken(text) => Self::Broken(text),
         }
     }
 }
 
-impl From<io::Error> for StoreError {
-    fn from(error: io::Error) -> Self {
-        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        match error.kind() {
-            StorageFull | QuotaExceeded | FileTooLarge => Self::Full(error.to_string()),
-            _ => Self::Broken(error.to_string()),
+impl From<heed::Error> for StoreError {
+    fn from(error: heed::Error) -> Self {
+        Fault::from(error).into()
+    }
+}
+
+impl From<OpenError> for StoreError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Short => Self::Broken(error.to_string()),
+            OpenError::Lmdb(error) => error.into(),
         }
+    }
+}
+
+impl From<Ended> for StoreError {
+    fn from(ended: Ended) -> Self {
+        Self::Broken(ended.to_string())
     }
 }
 
@@ -117,54 +115,18 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the store in this folder, or makes one.
     pub(crate) fn open(path: &Path, octets_max: u64) -> Result<Self, StoreError> {
-        fs::create_dir_all(path)?;
+        fs::create_dir_all(path).map_err(Fault::from)?;
         let octets_max = usize::try_from(octets_max).unwrap_or(usize::MAX);
-        let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(octets_max).max_dbs(DATABASES).max_readers(READERS_MAX);
-        // SAFETY: NO_READ_AHEAD only advises the kernel; it is not among the flags that give up durability or locks.
-        unsafe { options.flags(EnvFlags::NO_READ_AHEAD) };
-        // SAFETY: the folder is the node's own and local, and only this module opens it, in whichever process, with LMDB's
-        // locks on; nothing else writes the file.
-        let env = unsafe { options.open(path) }?;
-        let info = env.info();
-        let page: u64 = env.unnamed_database_stat().page_size.into();
-        // Missing pages would kill the process when they are touched. A new file has its first two.
-        if info.last_txn_id > 0
-            && env.real_disk_size()? < (info.last_page_number as u64 + 1).saturating_mul(page)
-        {
-            return Err(StoreError::Broken("the file is shorter than its pages".to_owned()));
-        }
-        env.clear_stale_readers()?;
-        let txn = env.write_txn()?;
-        let opened = env.create_databases_and_commit(txn, |opener, txn| {
-            let mut open = |name| opener.create_database::<Bytes, Bytes>(txn, Some(name));
-            let of_messages = [open("states")?, open("bodies")?, open("due")?, open("totals")?];
-            let others = [open("outbox")?, open("meta")?];
-            Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit((of_messages, others)))
-        })?;
-        let opened = opened.commit().expect("the closure above only commits");
-        let ([states, bodies, due, totals], [outbox, meta]) = opened;
-        let id = StoreId::default();
-        let mut store = Self { env, states, bodies, due, totals, outbox, meta, octets_max, id };
-        store.id = store.settle_id()?;
-        Ok(store)
+        let names = ["states", "bodies", "due", "totals", "outbox", "meta"];
+        let (env, databases) = proxima_store::open(path, octets_max, Durability::Kept, names)?;
+        let [states, bodies, due, totals, outbox, meta] = databases;
+        let id = StoreId::settle(&env, meta)?.ok_or_else(|| damaged("its name"))?;
+        Ok(Self { env, states, bodies, due, totals, outbox, meta, octets_max, id })
     }
 
     /// The name of this store, which it got when it was made.
     pub(crate) const fn id(&self) -> StoreId {
         self.id
-    }
-
-    fn settle_id(&self) -> Result<StoreId, StoreError> {
-        const ID: &[u8] = b"id";
-        let mut txn = self.env.write_txn()?;
-        if let Some(id) = self.meta.get(&txn, ID)? {
-            return Ok(StoreId(id.try_into().map_err(|_| damaged("its name"))?));
-        }
-        let id = StoreId(rand::random());
-        self.meta.put(&mut txn, ID, &id.0)?;
-        txn.commit()?;
-        Ok(id)
     }
 
     /// Octets that are in use.
@@ -175,7 +137,7 @@ impl Store {
     fn used(&self, txn: &RoTxn<'_>) -> heed::Result<usize> {
         let Self { states, bodies, due, totals, outbox, .. } = self;
         let all = [states, bodies, due, totals, outbox];
-        all.iter().try_fold(0, |sum, db| Ok(sum + db.stat(txn)?.non_free_page_size()))
+        used(txn, all)
     }
 
     /// What waits in a queue.

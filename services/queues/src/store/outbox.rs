@@ -10,11 +10,12 @@ use std::{
 
 use heed::{RoTxn, RwTxn};
 use proxima_model::{NodeName, QueueId};
+use proxima_store::StoreId;
 
 use super::{Store, StoreError, Totals, damaged};
 use crate::{
     message::MessageId,
-    wire::{Numbered, OPERATIONS_MAX, OPERATIONS_OCTETS_MAX, Operation, StoreId},
+    wire::{Numbered, OPERATIONS_MAX, OPERATIONS_OCTETS_MAX, Operation},
 };
 
 /// Ends a server's name in a key. No name has it.
@@ -115,7 +116,7 @@ impl Store {
     fn store_of(&self, txn: &RoTxn<'_>, server: &NodeName) -> Result<Option<StoreId>, StoreError> {
         let Some(taken) = self.meta.get(txn, &taken_key(server))? else { return Ok(None) };
         let (of, _) = taken.split_first_chunk().ok_or_else(|| damaged("what was taken"))?;
-        Ok(Some(StoreId(*of)))
+        Ok(Some(StoreId::from_octets(*of)))
     }
 
     /// A server has this store. If it had another one, that is lost with all that it was told: it is told anew.
@@ -213,7 +214,7 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let Some(taken) = self.meta.get(txn, &taken_key(server))? else { return Ok(0) };
         let (of, number) = taken.split_first_chunk().ok_or_else(|| damaged("what was taken"))?;
-        if StoreId(*of) != store {
+        if StoreId::from_octets(*of) != store {
             // Numbers of another store mean nothing.
             return Ok(0);
         }
@@ -227,7 +228,7 @@ impl Store {
         store: StoreId,
         number: u64,
     ) -> Result<(), StoreError> {
-        let taken = [&store.0[..], &number.to_be_bytes()].concat();
+        let taken = [&store.as_octets()[..], &number.to_be_bytes()].concat();
         Ok(self.meta.put(txn, &taken_key(server), &taken)?)
     }
 

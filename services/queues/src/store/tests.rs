@@ -1,9 +1,10 @@
 use proxima_pipeline::QueueContentType;
+use proxima_store::{Commit as _, StoreId};
 
 use super::*;
 use crate::{
     message::Lease,
-    wire::{Numbered, OPERATIONS_MAX, Operation, StoreId},
+    wire::{Numbered, OPERATIONS_MAX, Operation},
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -137,7 +138,7 @@ fn a_server_that_lost_its_store_or_has_no_room_is_told_anew() {
     let store = open(&folder);
     do_one(&store, put_of(vec![message("one", 0)])).expect("there is room");
     let is_told = || store.is_told(QUEUE, &ams()).expect("readable");
-    let met = |store: u8| Job::Met { server: ams(), store: StoreId([store; 16]) };
+    let met = |store: u8| Job::Met { server: ams(), store: StoreId::from_octets([store; 16]) };
     let tell_anew = Job::TellAnew { queue: QUEUE, other: ams(), after: None, count: 100 };
     do_one(&store, met(1)).expect("written");
     assert!(is_told(), "it was not known before");
@@ -152,7 +153,7 @@ fn a_server_that_lost_its_store_or_has_no_room_is_told_anew() {
     do_one(&store, Job::Untaken { server: ams(), queues: HashSet::from([QUEUE]) }).expect("written");
     assert!(!is_told());
     do_one(&store, tell_anew).expect("written");
-    let take = Job::Take { from: ams(), store: StoreId([3; 16]), operations: Vec::new() };
+    let take = Job::Take { from: ams(), store: StoreId::from_octets([3; 16]), operations: Vec::new() };
     do_one(&store, take).expect("written");
     assert!(!is_told(), "it says by itself that its store is another one");
 }

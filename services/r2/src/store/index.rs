@@ -17,10 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heed::{
-    CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls, types::Bytes,
-};
+use heed::{Env, RoTxn, RwTxn, WithoutTls};
 use proxima_pipeline::ObjectError;
+use proxima_store::{Db, Durability, Fault as StoreFault, OpenError};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{folders, space::Space};
@@ -36,10 +35,6 @@ const TRANSACTION_MAX: Duration = Duration::from_millis(50);
 const SHORT_OCTETS: u64 = 1 << 20;
 /// Reads at a time: each may hold a thread that waits for the disk.
 const READS_MAX: usize = 64;
-/// Readers of all processes: reads, the scrubber and the writer of two processes, and some.
-const READERS_MAX: u32 = 512;
-
-type Db = Database<'static, Bytes, Bytes>;
 
 /// The databases; see [`super::rows`].
 #[derive(Clone, Copy)]
@@ -54,9 +49,6 @@ pub(crate) struct Databases {
     pub(crate) closed: Db,
     pub(crate) gone: Db,
 }
-
-/// How many there are.
-const DATABASES: u32 = 9;
 
 /// Tells who waits for a change, once it is known whether the transaction is durable.
 type Answer = Box<dyn FnOnce(Result<(), ObjectError>) + Send>;
@@ -96,14 +88,10 @@ impl Fault {
 
 /// What LMDB says, as what it means for who asked.
 pub(crate) fn failed(error: heed::Error) -> ObjectError {
-    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    match &error {
-        heed::Error::Mdb(MdbError::MapFull | MdbError::TxnFull) => ObjectError::Full(error.to_string()),
-        heed::Error::Mdb(MdbError::ReadersFull) => ObjectError::Busy,
-        heed::Error::Io(io) if matches!(io.kind(), StorageFull | QuotaExceeded | FileTooLarge) => {
-            ObjectError::Full(error.to_string())
-        }
-        _ => ObjectError::Broken(error.to_string()),
+    match StoreFault::from(error) {
+        StoreFault::Full(text) => ObjectError::Full(text),
+        StoreFault::Busy => ObjectError::Busy,
+        StoreFault::Broken(text) => ObjectError::Broken(text),
     }
 }
 
@@ -116,40 +104,16 @@ impl Index {
         metrics: Metrics,
     ) -> Result<Self, heed::Error> {
         folders::make(folder)?;
-        let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(octets_max).max_dbs(DATABASES).max_readers(READERS_MAX);
-        // SAFETY: NO_READ_AHEAD only advises the kernel; it is not among the flags that give up durability or locks.
-        unsafe { options.flags(EnvFlags::NO_READ_AHEAD) };
-        // SAFETY: the folder is the node's own and local, and only this module opens it, with LMDB's locks on; nothing else
-        // writes the file.
-        let env = unsafe { options.open(folder) }?;
-        let info = env.info();
-        let needed =
-            (info.last_page_number as u64 + 1).saturating_mul(env.unnamed_database_stat().page_size.into());
-        // Missing pages would kill the process when they are touched. A new file has its first two.
-        if info.last_txn_id > 0 && env.real_disk_size()? < needed {
-            let what = "the index of objects is shorter than its pages: restore it, or remove the folder to begin anew";
-            return Err(heed::Error::Io(std::io::Error::other(what)));
-        }
-        env.clear_stale_readers()?;
-        let txn = env.write_txn()?;
-        let opened = env.create_databases_and_commit(txn, |opener, txn| {
-            let mut open = |name| opener.create_database::<Bytes, Bytes>(txn, Some(name));
-            let databases = [
-                open("objects")?,
-                open("uploads")?,
-                open("parts")?,
-                open("completed")?,
-                open("blobs")?,
-                open("garbage")?,
-                open("contents")?,
-                open("closed")?,
-                open("gone")?,
-            ];
-            Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(databases))
+        let names =
+            ["objects", "uploads", "parts", "completed", "blobs", "garbage", "contents", "closed", "gone"];
+        let opened = proxima_store::open(folder, octets_max, Durability::Kept, names);
+        let (env, databases) = opened.map_err(|error| match error {
+            OpenError::Short => heed::Error::Io(std::io::Error::other(
+                "the index of objects is shorter than its pages: restore it, or remove the folder to begin anew",
+            )),
+            OpenError::Lmdb(error) => error,
         })?;
-        let [objects, uploads, parts, completed, blobs, garbage, contents, closed, gone] =
-            opened.commit().expect("the closure above only commits");
+        let [objects, uploads, parts, completed, blobs, garbage, contents, closed, gone] = databases;
         // LMDB syncs its file, and not that the file is there.
         File::open(folder)?.sync_all()?;
         let databases =

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proxima_model::limits;
 use proxima_pipeline::KvListing;
+use proxima_store::Commit as _;
 
-use super::*;
+use super::{commit::Done, *};
 use crate::room::ROOM_OCTETS;
 
 const MIB: u64 = 1 << 20;

@@ -1,6 +1,8 @@
 //! What has run out, and what lies in namespaces that are gone.
 
-use super::*;
+use proxima_store::Commit as _;
+
+use super::{Done, *};
 use crate::store::sweep::{DELETIONS_KEPT_MS, NAMELESS_KEPT_MS, SWEPT_AT_ONCE};
 
 #[test]

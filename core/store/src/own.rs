@@ -1,4 +1,4 @@
-//! This server's store, for those who may not wait for a disk.
+//! A store for those who may not wait for a disk.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,8 +7,6 @@ use proxima_model::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Done, Job, Store, StoreError};
-
 /// Threads that read at once: as many as keep a disk busy, and fewer than tokio has for all.
 const READS_AT_ONCE: usize = 64;
 /// Writes that wait for the transaction of others to end: more than come in the time of one.
@@ -16,20 +14,55 @@ const WRITES_WAITING_MAX: usize = 1_024;
 /// Writes of one transaction. Those that come meanwhile are in the next one.
 const WRITES_AT_ONCE: usize = 256;
 
-type Waiting = (Job, oneshot::Sender<Result<Done, StoreError>>);
+/// A store that is written by jobs.
+pub trait Commit: Send + Sync + 'static {
+    /// What is to be written.
+    type Job: Send + 'static;
+    /// What has come of it.
+    type Done: Send + 'static;
+    /// Why it was not done.
+    type Error: Clone + Send + From<Ended> + 'static;
 
-/// See the module.
-pub(crate) struct Own {
-    store: Result<Arc<Store>, StoreError>,
-    clock: Arc<dyn Clock>,
-    reads: Semaphore,
-    writes: mpsc::Sender<Waiting>,
-    waiting: Mutex<Option<mpsc::Receiver<Waiting>>>,
+    /// Writes these, in their order, in one transaction: all of them, or none. They are on the disk then.
+    ///
+    /// # Errors
+    /// Why one of them cannot be written.
+    fn try_commit(&self, jobs: &[Self::Job], now: Timestamp) -> Result<Vec<Self::Done>, Self::Error>;
+
+    /// Writes these, in one transaction; where one of them does not fit, each by its own.
+    fn commit(&self, jobs: &[Self::Job], now: Timestamp) -> Vec<Result<Self::Done, Self::Error>> {
+        if jobs.len() > 1
+            && let Ok(done) = self.try_commit(jobs, now)
+        {
+            return done.into_iter().map(Ok).collect();
+        }
+        let alone = |job| {
+            let mut done = self.try_commit(std::slice::from_ref(job), now)?;
+            Ok(done.pop().expect("one job, one outcome"))
+        };
+        jobs.iter().map(alone).collect()
+    }
 }
 
-impl Own {
+/// The node ends, or whoever writes has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store is not served any more")]
+pub struct Ended;
+
+type Waiting<S> = (<S as Commit>::Job, oneshot::Sender<Result<<S as Commit>::Done, <S as Commit>::Error>>);
+
+/// See the module.
+pub struct Own<S: Commit> {
+    store: Result<Arc<S>, S::Error>,
+    clock: Arc<dyn Clock>,
+    reads: Semaphore,
+    writes: mpsc::Sender<Waiting<S>>,
+    waiting: Mutex<Option<mpsc::Receiver<Waiting<S>>>>,
+}
+
+impl<S: Commit> Own<S> {
     /// Over a store, or in place of one that could not be opened.
-    pub(crate) fn new(store: Result<Store, StoreError>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(store: Result<S, S::Error>, clock: Arc<dyn Clock>) -> Self {
         let (writes, waiting) = mpsc::channel(WRITES_WAITING_MAX);
         Self {
             store: store.map(Arc::new),
@@ -41,12 +74,15 @@ impl Own {
     }
 
     /// The store, or why there is none.
-    pub(crate) fn store(&self) -> Result<&Arc<Store>, &StoreError> {
+    ///
+    /// # Errors
+    /// What failed when it was opened.
+    pub fn store(&self) -> Result<&Arc<S>, &S::Error> {
         self.store.as_ref()
     }
 
     /// Writes what comes until `stop`.
-    pub(crate) async fn write_until(&self, stop: CancellationToken) {
+    pub async fn write_until(&self, stop: CancellationToken) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (Ok(store), Some(mut waiting)) = (&self.store, waiting) else { return };
         let mut batch = Vec::new();
@@ -72,27 +108,29 @@ impl Own {
     }
 
     /// Writes this; ready when it is on the disk.
-    pub(crate) async fn commit(&self, job: Job) -> Result<Done, StoreError> {
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub async fn commit(&self, job: S::Job) -> Result<S::Done, S::Error> {
         if let Err(error) = &self.store {
             return Err(error.clone());
         }
         let (asker, done) = oneshot::channel();
-        self.writes.send((job, asker)).await.map_err(|_| ended())?;
-        done.await.map_err(|_| ended())?
+        self.writes.send((job, asker)).await.map_err(|_| Ended)?;
+        done.await.map_err(|_| Ended)?
     }
 
     /// Reads, by a thread that may wait.
-    pub(crate) async fn read<T: Send + 'static>(
+    ///
+    /// # Errors
+    /// Why nothing is read.
+    pub async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Store, Timestamp) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        read: impl FnOnce(&S, Timestamp) -> Result<T, S::Error> + Send + 'static,
+    ) -> Result<T, S::Error> {
         let store = self.store.clone()?;
-        let _place = self.reads.acquire().await.map_err(|_| ended())?;
+        let _place = self.reads.acquire().await.map_err(|_| Ended)?;
         let now = self.clock.now();
-        tokio::task::spawn_blocking(move || read(&store, now)).await.map_err(|_| ended())?
+        tokio::task::spawn_blocking(move || read(&store, now)).await.map_err(|_| Ended)?
     }
-}
-
-fn ended() -> StoreError {
-    StoreError::Broken("the store is not served any more".to_owned())
 }
