@@ -147,6 +147,7 @@ struct AnycastTable {
 struct WorkersTable {
     workerd: PathBuf,
     shards: usize,
+    own_processes_max: usize,
 }
 
 #[derive(Serialize)]
@@ -209,7 +210,11 @@ pub(crate) fn render(
         control: ControlTable { listen: vec![server.api()], activation: "trust" },
         r2: R2Table { listen: on(S3_PORT) },
         anycast: anycast(state, topology, plan, server),
-        workers: workerd.map(|workerd| WorkersTable { workerd: workerd.to_owned(), shards: WORKERS_SHARDS }),
+        workers: workerd.map(|workerd| WorkersTable {
+            workerd: workerd.to_owned(),
+            shards: WORKERS_SHARDS,
+            own_processes_max: 0,
+        }),
     };
     toml::to_string(&file).map_err(|error| LabError::Malformed {
         what: format!("node.toml of {}", server.name),

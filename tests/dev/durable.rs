@@ -33,8 +33,7 @@ export default { async fetch(request, { COUNTER }) {
 
 /// What `wrangler` shows of the account's classes, by the API.
 fn classes(dev: &Dev) -> Value {
-    let (_, zones) = dev.api("GET", "/zones?name=example.com", None, None);
-    let account = zones["result"][0]["account"]["id"].as_str().unwrap();
+    let account = crate::r2::account(dev);
     let (_, listed) =
         dev.api("GET", &format!("/accounts/{account}/workers/durable_objects/namespaces"), None, None);
     listed["result"].as_array().unwrap().iter().map(|one| one["class"].clone()).collect()

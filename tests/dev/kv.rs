@@ -171,6 +171,10 @@ fn the_shortener_of_the_examples_keeps_its_links_and_exports_them() {
     assert!(ask(&["--data", long], "/?slug=kept").ends_with("/kept\n201 "));
     assert!(ask(&["--data", long], "/?slug=short").ends_with("/short\n201 "));
     assert_eq!(ask(&[], "/short"), format!("302 {long}"));
+    // Its clicks are counted in an object of its own, for which the visitor does not wait.
+    crate::cluster::until("\"count\":1}", || (true, ask(&[], "/short/clicks")));
+    assert!(ask(&[], "/other/clicks").starts_with("[]"), "another link has others");
+    assert!(ask(&[], "/short/clicks/more").ends_with("404 "));
     assert!(ask(&["--data", long], "/?slug=short").starts_with("that slug is taken"));
     assert!(ask(&["--data", "no URL"], "/").ends_with("400 "));
     assert_eq!(ask(&["-X", "DELETE"], "/short"), "204 ");

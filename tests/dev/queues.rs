@@ -5,19 +5,14 @@ use serde_json::{Value, json};
 use crate::{
     dev::Dev,
     origin::Origin,
+    r2::account,
     with_site,
     workers::{Project, get},
 };
 
-/// The account's path.
-fn account(dev: &Dev) -> String {
-    let zone = &dev.api("GET", "/zones?name=example.com", None, None).1["result"][0];
-    format!("/accounts/{}", zone["account"]["id"].as_str().unwrap())
-}
-
 /// What the API answers, with its status.
 fn ask(dev: &Dev, method: &str, path: &str, body: Option<&Value>) -> (String, Value) {
-    dev.api(method, &format!("{}/queues{path}", account(dev)), body, None)
+    dev.api(method, &format!("/accounts/{}/queues{path}", account(dev)), body, None)
 }
 
 /// A queue as the API shows it.
@@ -115,7 +110,7 @@ fn a_worker_consumes_what_it_sends_over_restarts_and_what_it_cannot_goes_to_the_
     let mut dev = with_site(&origin);
     let first = Project::new();
     let made = first.wrangler(&dev, &["kv", "namespace", "create", "seen", "--update-config=false"]);
-    let namespaces = format!("{}/storage/kv/namespaces", account(&dev));
+    let namespaces = format!("/accounts/{}/storage/kv/namespaces", account(&dev));
     let namespace = dev.api("GET", &namespaces, None, None).1["result"][0]["id"].as_str().unwrap().to_owned();
     assert!(made.contains("seen"), "{made}");
     let project = Project::with(&format!(

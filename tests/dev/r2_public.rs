@@ -1,7 +1,5 @@
 //! Public buckets by way of the real binary: stock `wrangler` attaches a host, and visitors read through the cache.
 
-use std::fs;
-
 use serde_json::json;
 
 use crate::{
@@ -32,12 +30,11 @@ fn visitors_read_a_bucket_at_its_host_through_the_cache_until_it_is_purged_or_re
     };
     put("first");
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("unused"), "").unwrap();
     let wrangler =
         |args: &[&str]| wrangler(&dev, folder.path(), &[&["r2", "bucket", "domain"], args].concat());
     wrangler(&["add", "photos", "--domain", "files.example.com", "--zone-id", &zone, "--force"]);
     let listed = wrangler(&["list", "photos"]);
-    assert!(listed.contains("files.example.com") && listed.contains("example.com"), "{listed}");
+    assert!(listed.contains("files.example.com"), "{listed}");
     assert!(wrangler(&["get", "photos", "--domain", "files.example.com"]).contains("Yes"));
 
     let read = || visit(&dev, "/a/b.png", &[]);

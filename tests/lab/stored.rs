@@ -78,14 +78,6 @@ impl<'a> Api<'a> {
     }
 }
 
-/// Waits until an answer is as wanted.
-fn until(what: &str, wanted: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !wanted() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "not in time: {what}");
-    }
-}
-
 /// Keys that a server took as their home.
 fn taken(lab: &TwoPops, server: &str) -> f64 {
     let told = lab.run(server, "curl", &["-sS", "--max-time", "5", "http://127.0.0.1:9090/metrics"]);
@@ -164,9 +156,9 @@ fn lab_nothing_that_kv_acknowledged_is_lost_when_its_home_dies_under_load() {
     lab.fault(&Fault::Restart { server: DIES.to_owned() });
     let back = Api::of(&lab, "near-b", DIES);
     let last = *written.last().unwrap();
-    until("it is back", || back.try_ask("GET", &path(last), "").is_ok_and(|(status, _)| status == 200));
+    lab.until("it is back", |_| back.try_ask("GET", &path(last), "").is_ok_and(|(status, _)| status == 200));
     let before = taken(&lab, DIES);
-    until("it is the home again", || {
+    lab.until("it is the home again", |_| {
         api.ask("PUT", &format!("{values}/last"), "last");
         taken(&lab, DIES) > before
     });
@@ -184,7 +176,7 @@ fn lab_objects_whose_home_is_out_of_reach_are_said_to_be_and_are_there_when_it_i
     let buckets = format!("{}/r2/buckets", home.account());
     home.result("POST", &buckets, &json!({ "name": "photos" }).to_string());
     let object = format!("{buckets}/photos/objects/a/photo");
-    until("the other server has heard of the bucket, and reaches its home", || {
+    lab.until("the other server has heard of the bucket, and reaches its home", |_| {
         other.ask("PUT", &object, "octets").0 == 200
     });
     assert_eq!(other.ask("GET", &object, ""), (200, "octets".to_owned()));
@@ -202,6 +194,6 @@ fn lab_objects_whose_home_is_out_of_reach_are_said_to_be_and_are_there_when_it_i
     assert_eq!(other.ask("GET", &buckets, "").0, 200);
 
     lab.fault(&Fault::Unsilence { server: DIES.to_owned() });
-    until("the home is reached again", || other.ask("GET", &object, "").0 == 200);
+    lab.until("the home is reached again", |_| other.ask("GET", &object, "").0 == 200);
     assert_eq!(other.ask("GET", &object, ""), (200, "octets".to_owned()));
 }

@@ -29,8 +29,8 @@ export class Clicks extends DurableObject {
 export default {
   async fetch(request, env, ctx) {
     const url = new URL(request.url);
-    const [slug, more] = url.pathname.slice(1).split("/").map(decodeURIComponent);
-    if (more === "clicks" && request.method === "GET" && SLUG.test(slug)) return clicks(env, slug);
+    const [slug, more, ...rest] = url.pathname.slice(1).split("/").map(decodeURIComponent);
+    if (more === "clicks" && rest.length === 0 && request.method === "GET" && SLUG.test(slug)) return clicks(env, slug);
     if (more !== undefined) return text("no such link", 404);
     if (request.method === "POST" && slug === "") return shorten(request, url, env.LINKS);
     if (request.method === "GET" && slug === "") return text(`${(await env.LINKS.get(COUNT)) ?? 0} links`, 200);

@@ -143,9 +143,7 @@ impl Tour {
             .with_context(|| format!("running {program} on {host}"))?;
         let text =
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        for line in text.lines().take(tell::OUTPUT_LINES_MAX) {
-            println!("    {line}");
-        }
+        self.tell.output(&text);
         Ok((output.status.success(), text))
     }
 

@@ -45,6 +45,13 @@ impl Tell {
         println!("  $ {named}");
     }
 
+    /// What a command printed, as far as it is shown.
+    pub(super) fn output(&self, text: &str) {
+        for line in text.lines().take(OUTPUT_LINES_MAX) {
+            println!("    {line}");
+        }
+    }
+
     /// A remark.
     pub(super) fn say(&self, text: &str) {
         println!("  {text}");

@@ -2,12 +2,11 @@
 
 use std::{fs, net::SocketAddr};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use proxima_lab::plan::S3_PORT;
 
 use super::super::{Tour, quoted};
 
-/// Where every server speaks S3, at the anycast addresses.
-const S3_PORT: u16 = proxima_lab::plan::S3_PORT;
 const BUCKET: &str = "photos";
 /// What is put, in MiB: more than that client puts into one part of an upload.
 const MIB: usize = 9;
@@ -50,23 +49,25 @@ pub(super) fn aws(tour: &Tour) -> anyhow::Result<String> {
 
 /// Runs a script of it on a host, and shows it; what it printed, or an error if it failed.
 pub(super) fn show(tour: &mut Tour, host: &str, script: &str) -> anyhow::Result<String> {
-    let text = run(tour, host, script)?;
     tour.tell.command_line(&format!("proxima lab exec {host} -- sh -c {}", quoted(script)));
-    for line in text.lines().take(super::super::tell::OUTPUT_LINES_MAX) {
-        println!("    {line}");
+    let (succeeded, text) = run(tour, host, script)?;
+    tour.tell.output(&text);
+    if !succeeded {
+        bail!("on {host}, {script}: {text}");
     }
     Ok(text)
 }
 
-/// The same without showing it, and whether it succeeded or not.
-pub(super) fn run(tour: &Tour, host: &str, script: &str) -> anyhow::Result<String> {
+/// The same without showing it; whether it succeeded, and what it printed.
+pub(super) fn run(tour: &Tour, host: &str, script: &str) -> anyhow::Result<(bool, String)> {
     let folder = folder(tour)?;
     let mut shell = tour.lab.command(host, "sh")?;
     // It writes nothing elsewhere, and comes after routers, as wrangler does.
     shell.args(["-c", &format!("{KEYS}; renice -n 10 $$ > /dev/null; {script}")]);
     shell.current_dir(&folder).env("HOME", &folder);
     let said = shell.output().with_context(|| format!("running a client of S3 on {host}"))?;
-    Ok(format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr)))
+    let text = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    Ok((said.status.success(), text))
 }
 
 /// Where its files are.

@@ -78,11 +78,14 @@ pub(super) fn walk(tour: &mut Tour) -> anyhow::Result<()> {
 /// Waits until the cron trigger has exported all of them.
 pub(super) fn exported(tour: &mut Tour) -> anyhow::Result<()> {
     tour.tell.step("The shortener's cron trigger has exported its links to R2; Bangkok reads them by S3");
-    let script =
-        format!("{} s3 cp --recursive --quiet s3://{EXPORTS} exports && cat exports/*", objects::aws(tour)?);
+    let script = format!(
+        "{} s3 cp --recursive --quiet s3://{EXPORTS} exports && cat \"$(ls exports/* | tail -n 1)\"",
+        objects::aws(tour)?
+    );
     let begun = Instant::now();
     let links = loop {
-        let exported = objects::run(tour, "bangkok", &script)?;
+        // Until the bucket has something, there is nothing to show.
+        let (_, exported) = objects::run(tour, "bangkok", &script)?;
         let links = exported.lines().filter(|line| line.starts_with("link-")).count();
         if links == LINKS || begun.elapsed() > EXPORTED_WITHIN {
             break links;
