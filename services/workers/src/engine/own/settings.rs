@@ -31,7 +31,8 @@ impl OwnSettings {
     /// The settings of a process of this program. `secret`, letters and digits, is what its faults are known by.
     pub(crate) fn of(program: &Value, secret: &str) -> Result<Self, Unfit> {
         let main = program["mainModule"].as_str().ok_or(Unfit("main module"))?;
-        let begin = OWN.replace("MAIN", &Value::from(main).to_string()).replace("SECRET", secret);
+        // The secret first: it has no such word in it, and a module may be called whatever it likes.
+        let begin = OWN.replace("SECRET", secret).replace("MAIN", &Value::from(main).to_string());
         let mut files = vec![("m0".to_owned(), begin.into_bytes())];
         let mut modules = format!("    (name = {}, esModule = embed \"m0\"),\n", quoted(OWN_NAME));
         for (name, module) in program["modules"].as_object().ok_or(Unfit("modules"))? {
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_program_becomes_settings() {
-        let program = json!({
+        let mut program = json!({
             "mainModule": "a\"b.js",
             "modules": {
                 "a\"b.js": { "js": "1" }, "c": { "cjs": "2" }, "t": { "text": "3" }, "d": { "data": "NA==" },
@@ -152,6 +153,10 @@ mod tests {
         ] {
             assert!(made.settings.contains(line), "{line}\n{}", made.settings);
         }
+        program["mainModule"] = "SECRET.js".into();
+        let named = OwnSettings::of(&program, "s3cret").expect("it is one");
+        let begin = std::str::from_utf8(&named.files[0].1).expect("it is text");
+        assert!(begin.contains(r#"import * as main from "SECRET.js";"#), "{begin}");
     }
 
     #[test]
