@@ -152,6 +152,15 @@ impl std::fmt::Debug for Response {
     }
 }
 
+/// The other side of a connection that was switched goes with it: whoever joins two takes it out before.
+impl From<Response> for http::Response<Body> {
+    fn from(response: Response) -> Self {
+        let mut written = Self::new(response.body);
+        (*written.status_mut(), *written.headers_mut()) = (response.status, response.headers);
+        written
+    }
+}
+
 /// What the stages before the origin decided about where to go; empty means what the records say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OriginChoice {

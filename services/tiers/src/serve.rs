@@ -8,7 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use proxima_chassis::{Clock, Shutdown};
 use proxima_ledger::certificate_name;
 use proxima_model::PopCode;
-use proxima_pipeline::{AnswersNeighbours, Body, Fault, Invalidations, Pipeline, Response};
+use proxima_pipeline::{AnswersNeighbours, Body, Fault, Invalidations, Pipeline};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -162,18 +162,15 @@ impl Server {
             return declined(fault.name());
         }
         let fault = fault.map(|fault| HeaderValue::from_static(fault.name()));
-        let Response { status, mut headers, body, .. } = exchange.response.take().unwrap_or_default();
+        let mut response = exchange.response.take().unwrap_or_default();
         // Nobody says these but this server.
         for name in [wire::DECLINED, wire::FAULT] {
-            headers.remove(name);
+            response.headers.remove(name);
         }
         if let Some(fault) = fault {
-            headers.insert(wire::FAULT, fault);
+            response.headers.insert(wire::FAULT, fault);
         }
-        let mut response = http::Response::new(body);
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        response
+        response.into()
     }
 }
 

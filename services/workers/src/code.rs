@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     engine::Programs,
     program::{ProgramError, program},
+    refuse::refuse,
     stage::Shared,
     version::{TAILED, VersionKey},
 };
@@ -60,19 +61,16 @@ impl Code {
                 VersionKey::parse(&path).ok_or(CodeError::Unknown).and_then(|key| self.read(&key, tailed))
             }
         });
-        let (status, text) = match read.await {
-            Ok(Ok(code)) => (StatusCode::OK, code),
+        Ok(match read.await {
+            Ok(Ok(code)) => Response::new(Body::full(code)),
             Ok(Err(error)) => {
                 tracing::warn!(path = request.uri().path(), %error, "a Worker's code cannot be given");
                 let unknown = matches!(error, CodeError::Unknown | CodeError::NotDeployed);
                 let status = if unknown { StatusCode::NOT_FOUND } else { StatusCode::INTERNAL_SERVER_ERROR };
-                (status, error.to_string().into())
+                refuse(status, error.to_string())
             }
-            Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, Bytes::from_static(b"a defect of the node")),
-        };
-        let mut response = Response::new(Body::full(text));
-        *response.status_mut() = status;
-        Ok(response)
+            Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "a defect of the node"),
+        })
     }
 
     /// The name of the code that answers for a Worker, `ACCOUNT/WORKER`.

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use crate::{
     facts::{FIELD, said},
     metrics::{Fetched, Metrics},
+    refuse::refuse,
 };
 
 /// What the Workers of one account fetch at a time, on one server: what keeps one from taking all connections to origins.
@@ -56,10 +57,7 @@ impl Egress {
         let answered = self.fetch.fetch(account, &mut exchange).await;
         let failed = exchange.extensions.get::<Fault>().is_some();
         self.metrics.fetched(if failed { Fetched::Failed } else { Fetched::Answered });
-        let mut response = Response::new(answered.body.holding(place));
-        *response.status_mut() = answered.status;
-        *response.headers_mut() = answered.headers;
-        Ok(response)
+        Ok(Response::from(answered).map(|body| body.holding(place)))
     }
 
     /// The request as stages see it; `None` where it is none that they could.
@@ -94,10 +92,4 @@ impl Egress {
         let ray = RayId::new(self.pop.clone());
         Some((account, Exchange::new(ray, client, request, body, self.clock.now())))
     }
-}
-
-fn refuse(status: StatusCode, said: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::full(said));
-    *response.status_mut() = status;
-    response
 }

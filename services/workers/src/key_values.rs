@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 use crate::{
     facts::said,
     metrics::{Fetched, KvOperation, Metrics},
+    refuse::refuse,
 };
 
 /// What is said of a value, as JSON, percent-encoded.
@@ -118,11 +119,8 @@ impl KeyValues {
     }
 
     fn refuse(&self, operation: KvOperation, Refusal(status, problem): Refusal) -> Response<Body> {
-        let failed = status.is_server_error();
-        self.metrics.asked_of_key_values(operation, if failed { Fetched::Failed } else { Fetched::Refused });
-        let mut response = Response::new(Body::full(problem));
-        *response.status_mut() = status;
-        response
+        self.metrics.asked_of_key_values(operation, Fetched::of_refusal(status));
+        refuse(status, problem)
     }
 
     async fn perform(

@@ -90,6 +90,7 @@ mod prewarm;
 mod program;
 mod queued;
 mod queues;
+mod refuse;
 mod responses;
 mod scheduled;
 mod service;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::StatusCode;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
     metrics::{
@@ -85,6 +86,13 @@ pub(crate) enum Fetched {
     Answered,
     Refused,
     Failed,
+}
+
+impl Fetched {
+    /// Who is to blame for this status.
+    pub(crate) fn of_refusal(status: StatusCode) -> Self {
+        if status.is_server_error() { Self::Failed } else { Self::Refused }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -20,6 +20,7 @@ use serde_json::json;
 use crate::{
     facts::said,
     metrics::{Fetched, Metrics},
+    refuse::refuse,
 };
 
 /// Operations that the Workers of one account have under way at a time: what keeps one from taking all that the port does.
@@ -86,16 +87,12 @@ impl QueueMessages {
         let answered = self.perform(request).await;
         self.metrics.asked_of_queues(match &answered {
             Ok(_) => Fetched::Answered,
-            Err(Refusal(status, _)) if status.is_server_error() => Fetched::Failed,
-            Err(_) => Fetched::Refused,
+            Err(Refusal(status, _)) => Fetched::of_refusal(*status),
         });
-        let (status, text) = match answered {
-            Ok(backlog) => (StatusCode::OK, shown(backlog)),
-            Err(Refusal(status, problem)) => (status, problem),
-        };
-        let mut response = Response::new(Body::full(text));
-        *response.status_mut() = status;
-        Ok(response)
+        Ok(match answered {
+            Ok(backlog) => Response::new(Body::full(shown(backlog))),
+            Err(Refusal(status, problem)) => refuse(status, problem),
+        })
     }
 
     async fn perform(&self, request: Request<Incoming>) -> Result<QueueBacklog, Refusal> {

@@ -8,7 +8,7 @@ use proxima_pipeline::Body;
 use serde::Deserialize;
 
 use super::answer::Asked;
-use crate::{facts::said, stage::Shared, version::VersionKey};
+use crate::{facts::said, refuse::refuse, stage::Shared, version::VersionKey};
 
 /// Answers what code asks of assets.
 pub(crate) struct Binding(pub(crate) Arc<Shared>);
@@ -38,9 +38,7 @@ impl Binding {
         Ok(match self.0.assets.answer(&site, plan, &asked).await {
             Ok(answer) => {
                 self.0.metrics.assets.inc();
-                let mut response = Response::new(answer.body);
-                (*response.status_mut(), *response.headers_mut()) = (answer.status, answer.headers);
-                response
+                answer.into()
             }
             Err(error) => failed(&key, &error),
         })
@@ -50,10 +48,4 @@ impl Binding {
 fn failed(key: &VersionKey, error: &super::contents::ContentError) -> Response<Body> {
     tracing::error!(%key, %error, "an asset of a Worker cannot be read");
     refuse(StatusCode::INTERNAL_SERVER_ERROR, "the asset cannot be read")
-}
-
-fn refuse(status: StatusCode, problem: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::full(problem));
-    *response.status_mut() = status;
-    response
 }

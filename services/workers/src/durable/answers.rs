@@ -36,11 +36,7 @@ impl AnswersServers for Answers {
                 LIST => self.list(request.headers()).await,
                 _ => Err(Refusal::refused("what is asked for is not understood")),
             };
-            let Answered { status, headers, body, .. } = answered.unwrap_or_else(|refusal| refusal.answer());
-            let mut response = Response::new(body);
-            *response.status_mut() = status;
-            *response.headers_mut() = headers;
-            response
+            answered.unwrap_or_else(|refusal| refusal.answer()).into()
         })
     }
 }

@@ -37,7 +37,7 @@ impl Binding {
     ) -> Result<Response<Body>, Infallible> {
         let upgrade = request.headers().contains_key(header::UPGRADE);
         let switched = upgrade.then(|| hyper::upgrade::on(&mut request));
-        let answered = match self.ask(request.map(Body::received)).await {
+        let mut answered = match self.ask(request.map(Body::received)).await {
             Ok(answered) => {
                 self.0.shared.metrics.asked_of_durable(Fetched::Answered);
                 answered
@@ -48,10 +48,9 @@ impl Binding {
                 refusal.answer()
             }
         };
-        let Answered { status, mut headers, body, upgraded, .. } = answered;
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
-            if let (Some(switched), Some(mut object)) = (switched, upgraded) {
+        if answered.status == StatusCode::SWITCHING_PROTOCOLS {
+            answered.headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
+            if let (Some(switched), Some(mut object)) = (switched, answered.upgraded.take()) {
                 tokio::spawn(async move {
                     // Whichever side ends or fails, the other one is told by the end of its connection.
                     if let Ok(worker) = switched.await {
@@ -60,10 +59,7 @@ impl Binding {
                 });
             }
         }
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        Ok(response)
+        Ok(answered.into())
     }
 
     async fn ask(&self, mut request: Request<Body>) -> Result<Answered, Refusal> {

@@ -29,6 +29,7 @@ use self::wire::{Asked, Chosen, Hash, Listing, Refusal, show};
 use crate::{
     facts::said,
     metrics::{Fetched, Metrics, R2Operation},
+    refuse::refuse,
 };
 
 /// What is asked for, and what is known of an object.
@@ -90,10 +91,8 @@ impl BucketObjects {
     }
 
     fn refuse(&self, operation: R2Operation, Refusal { status, code, message }: Refusal) -> Response<Body> {
-        let failed = status.is_server_error();
-        self.metrics.asked_of_objects(operation, if failed { Fetched::Failed } else { Fetched::Refused });
-        let mut response = Response::new(Body::full(message));
-        *response.status_mut() = status;
+        self.metrics.asked_of_objects(operation, Fetched::of_refusal(status));
+        let mut response = refuse(status, message);
         response.headers_mut().insert(CODE, HeaderValue::from(code));
         response
     }

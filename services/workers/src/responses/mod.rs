@@ -31,6 +31,7 @@ use self::marked::{Mark, Marked};
 use crate::{
     facts::{FIELD, said},
     metrics::{CacheOperation, CacheOutcome, Metrics},
+    refuse::refuse,
 };
 
 /// What is asked for.
@@ -141,7 +142,7 @@ impl Responses {
         let place = ResponsePlace { account, zone, cache: asked.cache.as_deref(), url: &url };
         match asked.what {
             What::Match => match port.find(place, &headers).await {
-                Some(found) => (CacheOutcome::Found, answered(found)),
+                Some(found) => (CacheOutcome::Found, found.into()),
                 None => (CacheOutcome::Absent, refuse(StatusCode::GATEWAY_TIMEOUT, "nothing is kept there")),
             },
             What::Delete => {
@@ -218,16 +219,4 @@ async fn read_to_its_end(body: Body) {
     if !matches!(read, Ok(Ok(_))) {
         tracing::debug!("the body of a response that is not kept is not read to its end");
     }
-}
-
-fn answered(found: Kept) -> Response<Body> {
-    let mut response = Response::new(found.body);
-    (*response.status_mut(), *response.headers_mut()) = (found.status, found.headers);
-    response
-}
-
-fn refuse(status: StatusCode, problem: impl Into<bytes::Bytes>) -> Response<Body> {
-    let mut response = Response::new(Body::full(problem));
-    *response.status_mut() = status;
-    response
 }

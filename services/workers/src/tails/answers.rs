@@ -13,6 +13,7 @@ use super::{
     looks::{Looking, Looks},
     queue::Queue,
 };
+use crate::refuse::refuse;
 
 /// Octets of a tail: its filters, and room for the rest.
 const TAIL_OCTETS_MAX: usize = TAIL_FILTERS_OCTETS_MAX + (4 << 10);
@@ -24,7 +25,7 @@ pub(crate) struct Answers(pub(crate) Arc<Looks>);
 
 impl AnswersServers for Answers {
     fn answer<'a>(&'a self, _: &'a NodeName, request: Request<Body>) -> BoxFuture<'a, Response<Body>> {
-        Box::pin(async move { self.answered(request).await.unwrap_or_else(refuse) })
+        Box::pin(async move { self.answered(request).await.unwrap_or_else(|status| refuse(status, "")) })
     }
 }
 
@@ -43,12 +44,6 @@ impl Answers {
         tokio::spawn(tell(queue, looking, lines));
         Ok(Response::new(body))
     }
-}
-
-fn refuse(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    response
 }
 
 /// Tells what comes until nobody reads it, or nothing comes any more.

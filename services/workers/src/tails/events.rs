@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::{event, looks::Looks};
-use crate::{facts::said, version::VersionKey};
+use crate::{facts::said, refuse::refuse, version::VersionKey};
 
 /// Octets of what is said at once: the engine ends a log at 256 KiB, of which JSON makes up to six times as much.
 const SAID_OCTETS_MAX: usize = 2 << 20;
@@ -44,16 +44,14 @@ impl Events {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let mut response = Response::new(Body::empty());
         let Some(Of { account, worker, version }) = said::<Of>(request.headers()) else {
-            *response.status_mut() = StatusCode::BAD_REQUEST;
-            return Ok(response);
+            return Ok(refuse(StatusCode::BAD_REQUEST, ""));
         };
         let key = VersionKey { account, worker, version };
         if !self.take(&key, request).await {
             self.looks.lose(key.account, &key.worker, 1);
         }
-        Ok(response)
+        Ok(Response::new(Body::empty()))
     }
 
     /// Whether it could be taken in.
