@@ -21,7 +21,7 @@ use futures_util::{StreamExt as _, stream};
 use http::{Method, Request, Uri};
 use proxima_model::{AccountId, DurableNamespaceId, DurableObjectId};
 use proxima_pipeline::Body;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
@@ -183,9 +183,8 @@ impl Durable {
     /// Runs what is due; how long until the next may be, if there are any.
     async fn run_due(&self, account: AccountId) -> Result<Option<Duration>, Refusal> {
         let now = self.clock.now().as_millis();
-        let dues = self.registry(account, "due", json!({ "now": now, "limit": ASKED_MAX })).await?;
-        let Dues { due, next } = serde_json::from_value(dues)
-            .map_err(|_| Refusal::broken("what is known of its alarms is damaged"))?;
+        let asked = json!({ "now": now, "limit": ASKED_MAX });
+        let Dues { due, next } = self.registry(account, "due", asked).await?;
         if due.is_empty() {
             let pause = |next: i64| Duration::from_millis(u64::try_from(next - now).unwrap_or_default());
             return Ok(next.map(pause));
@@ -207,7 +206,7 @@ impl Durable {
             Err(refusal) if !refusal.is_ours() => {
                 tracing::debug!(%account, %namespace, %id, %refusal, "an alarm waits");
                 let postponed = json!({ "namespace": namespace, "id": id, "now": now });
-                self.registry(account, "postpone", postponed).await.map(drop)
+                self.registry::<IgnoredAny>(account, "postpone", postponed).await.map(drop)
             }
             ran => ran,
         }

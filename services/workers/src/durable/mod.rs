@@ -47,6 +47,7 @@ use proxima_chassis::{Clock, NodeContext, Places};
 use proxima_ledger::Replica;
 use proxima_model::{AccountId, DurableNamespace, DurableNamespaceId, NodeName};
 use proxima_pipeline::{Body, Fault, Response, Servers, strip_hop_by_hop};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use self::{
@@ -217,7 +218,12 @@ impl Durable {
     }
 
     /// Asks what the process knows of its objects; starts one, if there is none.
-    async fn registry(&self, account: AccountId, operation: &str, mut said: Value) -> Result<Value, Refusal> {
+    async fn registry<T: DeserializeOwned>(
+        &self,
+        account: AccountId,
+        operation: &str,
+        mut said: Value,
+    ) -> Result<T, Refusal> {
         said["registry"] = operation.into();
         let mut request = http::Request::new(Body::empty());
         *request.uri_mut() = Uri::from_static(NOWHERE);

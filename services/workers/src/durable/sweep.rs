@@ -100,8 +100,8 @@ impl Durable {
         let planned = planned.unwrap_or_else(|error| Err(io::Error::other(error)));
         for id in planned.map_err(|error| unreadable(&error))? {
             loop {
-                let swept = self.registry(account, "sweep", json!({ "namespace": id })).await?;
-                if serde_json::from_value::<Swept>(swept).is_ok_and(|swept| swept.done) {
+                let Swept { done } = self.registry(account, "sweep", json!({ "namespace": id })).await?;
+                if done {
                     break;
                 }
             }
