@@ -6,7 +6,7 @@
 //! later (`host.js`), as often as v4 has it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fs::{self, File},
     io,
     path::Path,
@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Durable, NOWHERE,
     asked::{Asked, OUTCOME, Refusal},
+    blocking,
 };
 use crate::engine::Engine;
 
@@ -88,10 +89,11 @@ impl Durable {
         let durable = Arc::clone(self);
         tokio::spawn(async move {
             let Ok(engine) = durable.engine().map(Arc::clone) else { return };
-            let marked = tokio::task::spawn_blocking(move || marked(&engine)).await;
-            match marked.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            match blocking(move || marked(&engine)).await {
                 Ok(accounts) => {
-                    let watch = |account| durable.watch(account);
+                    let watch = async |account| {
+                        durable.watch(account, &mut *durable.alarms.watched.lock().await);
+                    };
                     stream::iter(accounts).for_each_concurrent(BEGUN_AT_A_TIME, watch).await;
                 }
                 Err(error) => {
@@ -110,28 +112,21 @@ impl Durable {
             return Ok(());
         }
         let path = self.engine()?.hosts().path(account);
-        let marked = tokio::task::spawn_blocking(move || mark(&path)).await;
-        marked.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| {
+        blocking(move || mark(&path)).await.map_err(|error| {
             tracing::error!(%error, %account, "that there are alarms cannot be written");
             Refusal::broken("its alarm cannot be kept")
         })?;
-        let known = Arc::<Watched>::default();
-        watched.insert(account, Arc::clone(&known));
+        self.watch(account, &mut watched);
         drop(watched);
-        tokio::spawn(Arc::clone(self).wait(account, known));
         Ok(())
     }
 
     /// Waits for the alarms of an account from now on.
-    async fn watch(self: &Arc<Self>, account: AccountId) {
-        let mut watched = self.alarms.watched.lock().await;
-        if watched.contains_key(&account) {
-            return;
+    fn watch(self: &Arc<Self>, account: AccountId, watched: &mut HashMap<AccountId, Arc<Watched>>) {
+        if let Entry::Vacant(unwatched) = watched.entry(account) {
+            let known = Arc::clone(unwatched.insert(Arc::default()));
+            tokio::spawn(Arc::clone(self).wait(account, known));
         }
-        let known = Arc::<Watched>::default();
-        watched.insert(account, Arc::clone(&known));
-        drop(watched);
-        tokio::spawn(Arc::clone(self).wait(account, known));
     }
 
     async fn wait(self: Arc<Self>, account: AccountId, known: Arc<Watched>) {

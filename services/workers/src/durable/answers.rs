@@ -43,23 +43,23 @@ impl AnswersServers for Answers {
 
 impl Answers {
     async fn object(&self, request: Request<Body>) -> Result<Answered, Refusal> {
-        let unreadable = || Refusal::refused("what is asked for cannot be read");
         let (mut parts, body) = request.into_parts();
-        let what = parts.headers.remove(FOR).as_ref().and_then(read::<For>).ok_or_else(unreadable)?;
+        let what =
+            parts.headers.remove(FOR).as_ref().and_then(read::<For>).ok_or_else(Refusal::unreadable)?;
         let For { account, namespace, asked, method, url, upgrade } = what;
         if !asked.is_bounded() {
-            return Err(unreadable());
+            return Err(Refusal::unreadable());
         }
         let namespace = self.0.namespace(account, namespace)?;
         if place::home(&namespace, asked.id) != Some(&self.0.me) {
             return Err(Refusal::away("who is asked is not its home".to_owned()));
         }
-        parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| unreadable())?;
-        parts.uri = url.parse::<Uri>().map_err(|_| unreadable())?;
+        parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::unreadable())?;
+        parts.uri = url.parse::<Uri>().map_err(|_| Refusal::unreadable())?;
         let switches = upgrade.is_some();
         let (body, from_worker) = if switches { (Body::empty(), Some(body)) } else { (body, None) };
         if let Some(upgrade) = upgrade {
-            let upgrade = HeaderValue::from_str(&upgrade).map_err(|_| unreadable())?;
+            let upgrade = HeaderValue::from_str(&upgrade).map_err(|_| Refusal::unreadable())?;
             parts.headers.insert(header::UPGRADE, upgrade);
         }
         let mut answered = self.0.ask_here(&namespace, asked, Request::from_parts(parts, body)).await?;
@@ -74,8 +74,7 @@ impl Answers {
     }
 
     async fn list(&self, fields: &HeaderMap) -> Result<Answered, Refusal> {
-        let unreadable = || Refusal::refused("what is asked for cannot be read");
-        let listing = fields.get(FOR).and_then(read::<Listing>).ok_or_else(unreadable)?;
+        let listing = fields.get(FOR).and_then(read::<Listing>).ok_or_else(Refusal::unreadable)?;
         let found = self.0.list_here(&listing).await?;
         let text = serde_json::to_vec(&found).map_err(|_| Refusal::broken("a list cannot be written"))?;
         Ok(Answered { body: Body::full(text), ..Answered::default() })

@@ -74,6 +74,10 @@ impl Refusal {
         Self { outcome: "refused", status: StatusCode::BAD_REQUEST, message: message.to_owned() }
     }
 
+    pub(super) fn unreadable() -> Self {
+        Self::refused("what is asked for cannot be read")
+    }
+
     /// Its home cannot be reached, or cannot run it: it is nowhere else.
     pub(super) const fn away(message: String) -> Self {
         Self { outcome: "away", status: StatusCode::SERVICE_UNAVAILABLE, message }

@@ -63,14 +63,13 @@ impl Binding {
     }
 
     async fn ask(&self, mut request: Request<Body>) -> Result<Answered, Refusal> {
-        let unreadable = || Refusal::refused("what is asked for cannot be read");
-        let Asking { account, namespace } = said(request.headers()).ok_or_else(unreadable)?;
+        let Asking { account, namespace } = said(request.headers()).ok_or_else(Refusal::unreadable)?;
         request.headers_mut().remove(FIELD);
         let Some(namespace) = namespace else {
             self.0.alarm_was_set(account).await?;
             return Ok(Answered { status: StatusCode::NO_CONTENT, ..Answered::default() });
         };
-        let asked = Asked::take(request.headers_mut()).ok_or_else(unreadable)?;
+        let asked = Asked::take(request.headers_mut()).ok_or_else(Refusal::unreadable)?;
         asked.check_length(request.body())?;
         self.0.ask(account, namespace, asked, request).await
     }

@@ -38,6 +38,7 @@ mod room;
 mod sweep;
 
 use std::{
+    io,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -241,4 +242,9 @@ impl Durable {
         serde_json::from_slice(&octets)
             .map_err(|_| Refusal::broken("what is known of its objects is damaged"))
     }
+}
+
+/// Has a thread that may wait for the disk do this.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

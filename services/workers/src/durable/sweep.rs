@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Durable, asked::Refusal};
+use super::{Durable, asked::Refusal, blocking};
 
 /// The folder in an account's that names the namespaces of which there are objects: a file for each.
 const NAMESPACES: &str = "namespaces";
@@ -47,14 +47,14 @@ impl Durable {
         }
         let path = self.engine()?.hosts().path(account).join(NAMESPACES);
         let noted = Arc::clone(&self.sweep.noted);
-        let writing = tokio::task::spawn_blocking(move || {
+        let writing = blocking(move || {
             DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
             File::create(path.join(id.to_string()))?;
             File::open(&path)?.sync_all()?;
             noted.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
             Ok(())
         });
-        writing.await.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| {
+        writing.await.map_err(|error| {
             tracing::error!(%error, %account, "the folder of Durable Objects cannot be written");
             Refusal::broken("what it keeps cannot be written")
         })
@@ -70,11 +70,9 @@ impl Durable {
             }
             let Ok(engine) = self.engine() else { return };
             let listing = Arc::clone(engine);
-            let accounts = tokio::task::spawn_blocking(move || listing.hosts().accounts()).await;
-            let accounts = accounts.unwrap_or_else(|error| Err(io::Error::other(error)));
-            for account in
-                accounts.inspect_err(|error| tracing::warn!(%error, UNREADABLE)).unwrap_or_default()
-            {
+            let accounts = blocking(move || listing.hosts().accounts()).await;
+            let accounts = accounts.inspect_err(|error| tracing::warn!(%error, UNREADABLE));
+            for account in accounts.unwrap_or_default() {
                 if let Err(error) = self.sweep_account(account).await {
                     tracing::warn!(%error, %account, "what deleted classes left cannot be removed now");
                 }
@@ -95,9 +93,8 @@ impl Durable {
         let living = living.map_err(|error| unreadable(&error))?;
         drop(snapshot);
         let path = self.engine()?.hosts().path(account).join(NAMESPACES);
-        let (folder, kept) = (path.clone(), living.clone());
-        let planned = tokio::task::spawn_blocking(move || plan(&folder, &kept, now)).await;
-        let planned = planned.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let folder = path.clone();
+        let planned = blocking(move || plan(&folder, &living, now)).await;
         for id in planned.map_err(|error| unreadable(&error))? {
             loop {
                 let Swept { done } = self.registry(account, "sweep", json!({ "namespace": id })).await?;
@@ -108,14 +105,11 @@ impl Durable {
             tracing::info!(%account, namespace = %id, "what the objects of a deleted class kept is removed");
             self.sweep.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             let file = path.join(id.to_string());
-            let removed = tokio::task::spawn_blocking(move || {
+            let removed = blocking(move || {
                 fs::remove_file(&file)?;
                 fs::remove_file(gone(&file))
             });
-            removed
-                .await
-                .unwrap_or_else(|error| Err(io::Error::other(error)))
-                .map_err(|error| unreadable(&error))?;
+            removed.await.map_err(|error| unreadable(&error))?;
         }
         Ok(())
     }
