@@ -1,8 +1,11 @@
 //! What a Worker is told about a request beside the request: `request.cf`, and for the dispatcher what is to be run.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderValue};
 use proxima_pipeline::{Exchange, Fault, Protocol};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 
 use crate::version::VersionKey;
 
@@ -14,26 +17,49 @@ pub(crate) const FIELD: &str = "cf-proxima-facts";
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     /// What a Worker sees as `request.cf`: a JSON object.
-    pub(crate) cf: String,
-    /// What the dispatcher is to do, as JSON; no Worker sees it.
-    pub(crate) run: String,
-    /// Whether a process in which the version runs alone can be asked, without a dispatcher.
-    pub(crate) may_run_alone: bool,
+    cf: HeaderValue,
+    run: Run,
+}
+
+/// What the dispatcher is to do; no Worker sees it.
+#[derive(Clone, Debug)]
+enum Run {
+    /// To have the version answer: with a tail, if somebody looks at it.
+    Answer { is_looked_at: bool },
+    /// What the node itself asks, as JSON.
+    Asked(Arc<str>),
 }
 
 impl Facts {
-    /// As the field has them.
-    pub(crate) fn value(&self, is_alone: bool) -> Result<HeaderValue, Fault> {
-        let value = if is_alone {
-            HeaderValue::from_str(&self.cf)
-        } else {
-            let members = self.cf.strip_prefix('{').unwrap_or("}");
-            let comma = if members == "}" { "" } else { "," };
-            HeaderValue::try_from(format!("{{\"proxima\":{}{comma}{members}", self.run))
+    /// Those of what the node itself asks of the dispatcher.
+    pub(crate) fn of_node(run: &Value) -> Self {
+        Self { cf: HeaderValue::from_static("{}"), run: Run::Asked(run.to_string().into()) }
+    }
+
+    /// Whether a process in which the version runs alone can be asked, without a dispatcher: with that is its tail.
+    pub(crate) const fn may_run_alone(&self) -> bool {
+        matches!(self.run, Run::Answer { is_looked_at: false })
+    }
+
+    /// As a process has them in which the version runs alone.
+    pub(crate) fn alone(&self) -> HeaderValue {
+        self.cf.clone()
+    }
+
+    /// As the dispatcher has them, which is to run a version.
+    pub(crate) fn dispatched(&self, key: &VersionKey) -> Result<HeaderValue, Fault> {
+        let run = match &self.run {
+            Run::Answer { is_looked_at } => json!({ "code": key.code(*is_looked_at) }).to_string().into(),
+            Run::Asked(run) => Arc::clone(run),
         };
-        value.map_err(|_| Fault::Internal("a fact is no field's value"))
+        let members = self.cf.as_bytes().strip_prefix(b"{").unwrap_or(b"}");
+        let comma: &[u8] = if members == b"}" { b"" } else { b"," };
+        let value = [b"{\"proxima\":", run.as_bytes(), comma, members].concat();
+        HeaderValue::try_from(value).map_err(|_| NO_VALUE)
     }
 }
+
+const NO_VALUE: Fault = Fault::Internal("a fact is no field's value");
 
 /// `request.cf`, as far as a server knows.
 #[derive(Serialize)]
@@ -58,8 +84,8 @@ struct ClientAuth<'a> {
     cert_fingerprint_sha256: &'a str,
 }
 
-/// The facts of a request that a version is to answer.
-pub(crate) fn facts(exchange: &Exchange, key: &VersionKey, is_looked_at: bool) -> Facts {
+/// The facts of a request that a version is to answer, at which somebody looks or not.
+pub(crate) fn facts(exchange: &Exchange, is_looked_at: bool) -> Result<Facts, Fault> {
     let tls = exchange.client.tls.as_deref();
     let accepted = exchange.request.headers.get(http::header::ACCEPT_ENCODING);
     let cf = Cf {
@@ -82,12 +108,8 @@ pub(crate) fn facts(exchange: &Exchange, key: &VersionKey, is_looked_at: bool) -
             cert_fingerprint_sha256: tls.client_certificate.as_ref().map_or("", |shown| shown.fingerprint()),
         }),
     };
-    Facts {
-        cf: serde_json::to_string(&cf).unwrap_or_default(),
-        run: serde_json::json!({ "code": key.code(is_looked_at) }).to_string(),
-        // Its tail is with the dispatcher.
-        may_run_alone: !is_looked_at,
-    }
+    let cf = serde_json::to_string(&cf).ok().and_then(|cf| HeaderValue::try_from(cf).ok());
+    Ok(Facts { cf: cf.ok_or(NO_VALUE)?, run: Run::Answer { is_looked_at } })
 }
 
 /// What the dispatcher says of a request that comes from a Worker. The engine puts its own in the place of what a Worker writes

@@ -130,7 +130,7 @@ async fn load(shared: &Shared, key: &VersionKey) -> Result<(), Fault> {
         method: Method::POST,
         uri: Uri::from_static("http://prewarm.internal/"),
         headers: HeaderMap::new(),
-        facts: Facts { cf: "{}".to_owned(), run: run.to_string(), may_run_alone: false },
+        facts: Facts::of_node(&run),
         within: WITHIN,
     };
     let answered = engine.run(key, head, Body::empty()).await?;

@@ -67,7 +67,7 @@ impl Scheduled {
             method: Method::POST,
             uri: Uri::from_static("http://scheduled.internal/"),
             headers: HeaderMap::new(),
-            facts: Facts { cf: "{}".to_owned(), run: run.to_string(), may_run_alone: false },
+            facts: Facts::of_node(&run),
             within: WITHIN,
         };
         let begun = Instant::now();

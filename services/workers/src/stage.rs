@@ -95,7 +95,7 @@ impl WorkersStage {
             return Err(Fault::WorkersUnavailable("the program workerd is not there"));
         };
         let is_looked_at = self.0.looks.is_looked_at(key.account, &key.worker);
-        let head = head(exchange, facts(exchange, &key, is_looked_at), site.zone.settings.websockets)?;
+        let head = head(exchange, facts(exchange, is_looked_at)?, site.zone.settings.websockets)?;
         let body = std::mem::take(&mut exchange.request_body);
         let answered = engine.run(&key, head, body).await;
         if let Err(fault) = &answered {

@@ -213,7 +213,7 @@ impl Durable {
             headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
             headers.insert(header::UPGRADE, protocol);
         }
-        let facts = Facts { cf: "{}".to_owned(), run: said.to_string(), may_run_alone: false };
+        let facts = Facts::of_node(&said);
         let head = Head { method: parts.method, uri: parts.uri, headers, facts, within };
         engine.ask_objects(key, head, body).await
     }

@@ -262,7 +262,7 @@ impl Engine {
         body: Body,
         may_be_sent_again: bool,
     ) -> Result<Response, Lost> {
-        let shard = self.shard(key, head.facts.may_run_alone)?;
+        let shard = self.shard(key, head.facts.may_run_alone())?;
         self.ask_once(&shard, key, head, body, may_be_sent_again).await
     }
 
@@ -329,7 +329,9 @@ impl Engine {
         body: Body,
     ) -> Result<Response, Lost> {
         let process = Arc::clone(at_work.process());
-        headers.insert(FACTS, facts.value(process.place == Place::Own).map_err(Lost::Fault)?);
+        let is_alone = process.place == Place::Own;
+        let facts = if is_alone { facts.alone() } else { facts.dispatched(key).map_err(Lost::Fault)? };
+        headers.insert(FACTS, facts);
         let mut request = Request::new(body);
         (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
         let answered = async {
