@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 use proxima_pipeline::{Exchange, Fault, Protocol};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -122,4 +123,15 @@ pub(crate) fn said<T: DeserializeOwned>(headers: &HeaderMap) -> Option<T> {
     let mut given = headers.get_all(FIELD).iter();
     let (only, None) = (given.next()?, given.next()) else { return None };
     Some(serde_json::from_slice::<Said<T>>(only.as_bytes()).ok()?.proxima)
+}
+
+/// Reads JSON that a field has percent-encoded: fields are ASCII.
+pub(crate) fn decoded<T: DeserializeOwned>(value: &HeaderValue) -> Option<T> {
+    serde_json::from_str(&percent_decode(value.as_bytes()).decode_utf8().ok()?).ok()
+}
+
+/// Writes what [`decoded`] reads.
+pub(crate) fn encoded(value: &impl Serialize) -> Option<HeaderValue> {
+    let text = serde_json::to_string(value).ok()?;
+    HeaderValue::try_from(utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string()).ok()
 }

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Durable,
-    asked::{Refusal, read},
+    asked::Refusal,
     elsewhere::{FOR, For, LIST, OBJECT, SWITCHED, join},
     place,
 };
+use crate::facts::decoded;
 
 /// What objects another server wants to know of.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,7 +46,7 @@ impl Answers {
     async fn object(&self, request: Request<Body>) -> Result<Answered, Refusal> {
         let (mut parts, body) = request.into_parts();
         let what =
-            parts.headers.remove(FOR).as_ref().and_then(read::<For>).ok_or_else(Refusal::unreadable)?;
+            parts.headers.remove(FOR).as_ref().and_then(decoded::<For>).ok_or_else(Refusal::unreadable)?;
         let For { account, namespace, asked, method, url, upgrade } = what;
         if !asked.is_bounded() {
             return Err(Refusal::unreadable());
@@ -74,7 +75,7 @@ impl Answers {
     }
 
     async fn list(&self, fields: &HeaderMap) -> Result<Answered, Refusal> {
-        let listing = fields.get(FOR).and_then(read::<Listing>).ok_or_else(Refusal::unreadable)?;
+        let listing = fields.get(FOR).and_then(decoded::<Listing>).ok_or_else(Refusal::unreadable)?;
         let found = self.0.list_here(&listing).await?;
         let text = serde_json::to_vec(&found).map_err(|_| Refusal::broken("a list cannot be written"))?;
         Ok(Answered { body: Body::full(text), ..Answered::default() })

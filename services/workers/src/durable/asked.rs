@@ -1,12 +1,12 @@
 //! What is asked of an object, and why it is not answered, as it goes between Workers, the node, and other servers.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 use proxima_model::DurableObjectId;
 use proxima_pipeline::{Body, Fault, Response};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use super::PASSED_OCTETS_MAX;
+use crate::facts::decoded;
 
 /// What is asked for; and in an answer what became of it, unless the object itself answers: `value` or `threw` of the process, or a
 /// [`Refusal`]'s word.
@@ -29,7 +29,7 @@ pub(super) struct Asked {
 impl Asked {
     /// Takes what a Worker asks for out of its request's fields; `None` where that cannot be read.
     pub(super) fn take(headers: &mut HeaderMap) -> Option<Self> {
-        read::<Self>(&headers.remove(OUTCOME)?).filter(Self::is_bounded)
+        decoded::<Self>(&headers.remove(OUTCOME)?).filter(Self::is_bounded)
     }
 
     pub(super) fn is_bounded(&self) -> bool {
@@ -46,17 +46,6 @@ impl Asked {
             "what is passed to its method has more than {PASSED_OCTETS_MAX} octets"
         )))
     }
-}
-
-/// Reads JSON that a field holds percent-encoded.
-pub(super) fn read<T: DeserializeOwned>(value: &HeaderValue) -> Option<T> {
-    serde_json::from_str(&percent_decode(value.as_bytes()).decode_utf8().ok()?).ok()
-}
-
-/// Writes what [`read`] reads.
-pub(super) fn written(value: &impl Serialize) -> Option<HeaderValue> {
-    let text = serde_json::to_string(value).ok()?;
-    HeaderValue::from_str(&utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string()).ok()
 }
 
 /// Why an object does not answer.
@@ -129,6 +118,7 @@ impl From<Fault> for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::encoded;
 
     #[test]
     fn what_is_asked_for_is_taken_out_of_the_fields_and_bounded() {
@@ -138,12 +128,12 @@ mod tests {
             method: Some("increment".to_owned()),
             property: None,
         };
-        let mut headers = HeaderMap::from_iter([(OUTCOME, written(&asked).expect("it can be written"))]);
+        let mut headers = HeaderMap::from_iter([(OUTCOME, encoded(&asked).expect("it can be written"))]);
         assert_eq!(Asked::take(&mut headers), Some(asked.clone()));
         assert_eq!(Asked::take(&mut headers), None);
         let long = Asked { method: Some("m".repeat(NAME_OCTETS_MAX + 1)), ..asked };
         assert_eq!(
-            Asked::take(&mut HeaderMap::from_iter([(OUTCOME, written(&long).expect("it can be"))])),
+            Asked::take(&mut HeaderMap::from_iter([(OUTCOME, encoded(&long).expect("it can be"))])),
             None
         );
         let (sender, unknown) = Body::channel(1, None);

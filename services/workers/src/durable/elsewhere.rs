@@ -16,9 +16,9 @@ use tokio::{
 
 use super::{
     DURABLE_SERVICE,
-    asked::{Asked, Refusal, written},
+    asked::{Asked, Refusal},
 };
-use crate::engine::ANSWER_WITHIN;
+use crate::{engine::ANSWER_WITHIN, facts::encoded};
 
 /// The path of what asks an object.
 pub(super) const OBJECT: &str = "/object";
@@ -84,7 +84,7 @@ impl Elsewhere {
         headers.remove(header::HOST);
         let (method, url) = (parts.method.as_str().to_owned(), parts.uri.to_string());
         let what = For { account: namespace.account, namespace: namespace.id, asked, method, url, upgrade };
-        let field = written(&what).ok_or_else(|| Refusal::refused("what is asked for cannot be written"))?;
+        let field = encoded(&what).ok_or_else(|| Refusal::refused("what is asked for cannot be written"))?;
         headers.insert(FOR, field);
         let mut sender = None;
         if what.upgrade.is_some() {

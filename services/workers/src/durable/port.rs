@@ -12,10 +12,11 @@ use serde_json::json;
 use super::{
     ANSWER_OCTETS_MAX, ANSWERS_WITHIN, Durable,
     answers::Listing,
-    asked::{OUTCOME, Refusal, written},
+    asked::{OUTCOME, Refusal},
     elsewhere::{FOR, LIST},
     place,
 };
+use crate::facts::encoded;
 
 /// The folder of all objects in an account's: the supervisors' key in the engine's settings.
 const OBJECTS: &str = "objects";
@@ -72,7 +73,7 @@ impl Durable {
         }
         let away = || Refusal::away(format!("{home} is not within reach of this server"));
         let elsewhere = self.elsewhere.get().ok_or_else(away)?;
-        let field = written(listing).ok_or_else(|| Refusal::broken("what is asked for cannot be written"))?;
+        let field = encoded(listing).ok_or_else(|| Refusal::broken("what is asked for cannot be written"))?;
         let headers = HeaderMap::from_iter([(FOR, field)]);
         let answered = elsewhere.send(home, LIST, headers, Body::empty(), ANSWERS_WITHIN).await?;
         if answered.headers().contains_key(OUTCOME) {

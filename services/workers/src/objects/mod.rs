@@ -13,7 +13,6 @@ use std::{convert::Infallible, sync::Arc};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 use proxima_chassis::{NodeContext, Places};
 use proxima_ledger::Replica;
 use proxima_model::{AccountId, Bucket, BucketName, Jurisdiction};
@@ -27,7 +26,7 @@ use serde_json::{Value, json};
 
 use self::wire::{Asked, Chosen, Hash, Listing, Refusal, show};
 use crate::{
-    facts::said,
+    facts::{decoded, encoded, said},
     metrics::{Fetched, Metrics, R2Operation},
     refuse::refuse,
 };
@@ -69,8 +68,7 @@ impl BucketObjects {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let given = request.headers().get(SAID).map(|value| percent_decode(value.as_bytes()));
-        let asked = given.and_then(|given| serde_json::from_str::<Asked>(&given.decode_utf8().ok()?).ok());
+        let asked = request.headers().get(SAID).and_then(decoded::<Asked>);
         let (Some(asking), Some(asked)) = (said::<Asking>(request.headers()), asked) else {
             return Ok(
                 self.refuse(R2Operation::Unreadable, Refusal::invalid("what is asked for cannot be read"))
@@ -195,12 +193,9 @@ fn told_as(value: &Value) -> Response<Body> {
 
 /// An object.
 fn object(bucket: &Bucket, key: &str, about: &ObjectAbout, span: Option<Span>, body: Body) -> Response<Body> {
-    let said = show(bucket, key, about, span).to_string();
-    let said = utf8_percent_encode(&said, NON_ALPHANUMERIC).to_string();
+    let said = encoded(&show(bucket, key, about, span)).expect("letters, digits and percent signs");
     let mut response = Response::new(body);
-    response
-        .headers_mut()
-        .insert(SAID, HeaderValue::try_from(said).expect("letters, digits and percent signs"));
+    response.headers_mut().insert(SAID, said);
     response
 }
 

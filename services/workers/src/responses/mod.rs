@@ -19,7 +19,6 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
-use percent_encoding::percent_decode;
 use proxima_chassis::Places;
 use proxima_model::{AccountId, ZoneId};
 use proxima_pipeline::{
@@ -29,7 +28,7 @@ use serde::Deserialize;
 
 use self::marked::{Mark, Marked};
 use crate::{
-    facts::{FIELD, said},
+    facts::{FIELD, decoded, said},
     metrics::{CacheOperation, CacheOutcome, Metrics},
     refuse::refuse,
 };
@@ -105,8 +104,7 @@ impl Responses {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let given = request.headers().get(SAID).map(|value| percent_decode(value.as_bytes()));
-        let asked = given.and_then(|given| serde_json::from_str::<Asked>(&given.decode_utf8().ok()?).ok());
+        let asked = request.headers().get(SAID).and_then(decoded::<Asked>);
         let (Some(Asking { account }), Some(asked)) = (said(request.headers()), asked) else {
             return Ok(refuse(StatusCode::BAD_REQUEST, "what is asked for cannot be read"));
         };
