@@ -18,7 +18,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Method, Uri};
 use proxima_ledger::{CompiledZones, nearest_active};
 use proxima_model::ZoneStatus;
 use proxima_pipeline::{Body, Fault, Prewarm, Site};
@@ -29,7 +28,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use crate::{engine::Head, facts::Facts, metrics::Warmed, stage::Shared, version::VersionKey};
+use crate::{engine::Head, metrics::Warmed, stage::Shared, version::VersionKey};
 
 /// Hosts that wait to be looked at: some hundredths of a second's work.
 const WAITING_MAX: usize = 256;
@@ -120,19 +119,13 @@ impl Warmer {
 
 /// Has a version loaded, without running it.
 async fn load(shared: &Shared, key: &VersionKey) -> Result<(), Fault> {
-    let engine = shared.engine.get().ok_or(Fault::WorkersUnavailable("the program workerd is not there"))?;
+    let engine = shared.engine()?;
     let run = json!({
         "code": key.code(shared.looks.is_looked_at(key.account, &key.worker)),
         "prewarm": true,
     });
-    let head = Head {
-        // Not one that may be sent again: whoever asks for it then loads it.
-        method: Method::POST,
-        uri: Uri::from_static("http://prewarm.internal/"),
-        headers: HeaderMap::new(),
-        facts: Facts::of_node(&run),
-        within: WITHIN,
-    };
+    let head = Head::of_node("http://prewarm.internal/", &run, WITHIN);
+    // It is not asked again, if it is lost: whoever asks for the Worker then has it loaded.
     let answered = engine.run(key, head, Body::empty()).await?;
     answered.body.collect(SAID_OCTETS_MAX).await.map_err(|_| Fault::WorkerLost)?;
     Ok(())

@@ -6,14 +6,13 @@
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use http::{HeaderMap, Method, Uri};
 use proxima_model::{AccountId, WorkerName, limits};
 use proxima_pipeline::{Body, Fault, NotConsumed, QueueBatch, QueueDelivered, QueueOutcome, QueueSettling};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::{engine::Head, facts::Facts, scheduled::WITHIN, stage::Shared};
+use crate::{engine::Head, scheduled::WITHIN, stage::Shared};
 
 /// Octets of what the dispatcher says of a batch: of each of its messages an id and a delay, several times.
 const SAID_OCTETS_MAX: usize = (*limits::QUEUE_BATCH.end() as usize) * 1_024;
@@ -70,26 +69,14 @@ async fn ask(
     worker: &WorkerName,
     batch: QueueBatch<'_>,
 ) -> Result<QueueOutcome, NotConsumed> {
-    let not_now = |why| NotConsumed::NotNow(Fault::Internal(why));
-    let chosen = shared.deployments.choose(account, worker, None).map_err(|error| {
-        tracing::error!(%error, "the deployment of a Worker cannot be read");
-        not_now("the replica cannot be read")
-    })?;
+    let chosen = shared.chosen(account, worker, None).map_err(NotConsumed::NotNow)?;
     let key = chosen.ok_or(NotConsumed::Absent)?;
-    let unavailable = Fault::WorkersUnavailable("the program workerd is not there");
-    let engine = shared.engine.get().ok_or(NotConsumed::NotNow(unavailable))?;
+    let engine = shared.engine().map_err(NotConsumed::NotNow)?;
     let run = json!({
         "code": key.code(shared.looks.is_looked_at(account, worker)),
         "queue": batch.queue,
     });
-    let head = Head {
-        // Not one that may be sent again.
-        method: Method::POST,
-        uri: Uri::from_static("http://queue.internal/"),
-        headers: HeaderMap::new(),
-        facts: Facts::of_node(&run),
-        within: WITHIN,
-    };
+    let head = Head::of_node("http://queue.internal/", &run, WITHIN);
     let begun = Instant::now();
     let body =
         Body::full(json!({ "messages": batch.messages.iter().map(written).collect::<Value>() }).to_string());

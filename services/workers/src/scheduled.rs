@@ -3,13 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Method, Uri};
 use proxima_model::{AccountId, WorkerName};
 use proxima_pipeline::{Body, CronTrigger, Fault, Invoke, NotConsumed, QueueBatch, QueueOutcome};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::{engine::Head, facts::Facts, queued, stage::Shared, tails::lost};
+use crate::{engine::Head, queued, stage::Shared, tails::lost};
 
 /// How long one may take: what v4 allows.
 pub(crate) const WITHIN: Duration = Duration::from_secs(15 * 60);
@@ -51,25 +50,14 @@ impl Scheduled {
         worker: &WorkerName,
         trigger: CronTrigger<'_>,
     ) -> Result<(), Fault> {
-        let chosen = self.0.deployments.choose(account, worker, None).map_err(|error| {
-            tracing::error!(%error, "the deployment of a Worker cannot be read");
-            Fault::Internal("the replica cannot be read")
-        })?;
+        let chosen = self.0.chosen(account, worker, None)?;
         let key = chosen.ok_or(Fault::WorkerBroken("no version of it is deployed"))?;
-        let unavailable = Fault::WorkersUnavailable("the program workerd is not there");
-        let engine = self.0.engine.get().ok_or(unavailable)?;
+        let engine = self.0.engine()?;
         let run = json!({
             "code": key.code(self.0.looks.is_looked_at(account, worker)),
             "scheduled": { "cron": trigger.cron, "at": trigger.at.as_millis() },
         });
-        let head = Head {
-            // Not one that may be sent again.
-            method: Method::POST,
-            uri: Uri::from_static("http://scheduled.internal/"),
-            headers: HeaderMap::new(),
-            facts: Facts::of_node(&run),
-            within: WITHIN,
-        };
+        let head = Head::of_node("http://scheduled.internal/", &run, WITHIN);
         let begun = Instant::now();
         let answered = engine.run(&key, head, Body::empty()).await.inspect_err(|fault| {
             self.0.looks.tell_lost(&key, fault, (trigger.at, begun.elapsed()), || lost::trigger(trigger));

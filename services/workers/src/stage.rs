@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock, atomic::Ordering};
 
 use http::{HeaderName, HeaderValue, Uri, header};
-use proxima_model::WorkerName;
+use proxima_model::{AccountId, WorkerName};
 use proxima_pipeline::{
     Decision, Exchange, Fault, Flow, Glance, Request, Response, Sight, Stage, strip_hop_by_hop,
 };
@@ -32,6 +32,26 @@ pub(crate) struct Shared {
     /// Who looks at Workers.
     pub(crate) looks: Arc<Looks>,
     pub(crate) metrics: Metrics,
+}
+
+impl Shared {
+    /// The version that answers for a Worker; `None` where none is deployed ([`Deployments::choose`]).
+    pub(crate) fn chosen(
+        &self,
+        account: AccountId,
+        worker: &WorkerName,
+        sticky: Option<&[u8]>,
+    ) -> Result<Option<VersionKey>, Fault> {
+        self.deployments.choose(account, worker, sticky).map_err(|error| {
+            tracing::error!(%error, "the deployment of a Worker cannot be read");
+            Fault::Internal("the replica cannot be read")
+        })
+    }
+
+    /// The engine, if it is there.
+    pub(crate) fn engine(&self) -> Result<&Arc<Engine>, Fault> {
+        self.engine.get().ok_or(Fault::WorkersUnavailable("the program workerd is not there"))
+    }
 }
 
 /// The stage.
@@ -80,20 +100,14 @@ impl WorkersStage {
     async fn run(&self, exchange: &mut Exchange, worker: &WorkerName) -> Result<Response, Fault> {
         let site = exchange.site.clone().ok_or(Fault::Internal("no stage has set the zone"))?;
         let sticky = exchange.request.headers.get(VERSION_KEY).map(HeaderValue::as_bytes);
-        let chosen = self.0.deployments.choose(site.zone.account, worker, sticky).map_err(|error| {
-            tracing::error!(%error, "the deployment of a Worker cannot be read");
-            Fault::Internal("the replica cannot be read")
-        })?;
+        let chosen = self.0.chosen(site.zone.account, worker, sticky)?;
         let key = chosen.ok_or(Fault::WorkerBroken("no version of it is deployed"))?;
         exchange.trace.note(SERVICE, || format!("a route leads to Worker {worker}, version {}", key.version));
         if let Some(response) = self.by_assets(&exchange.request, &key).await? {
             exchange.trace.note(SERVICE, || "its assets answer".to_owned());
             return Ok(response);
         }
-        let Some(engine) = self.0.engine.get() else {
-            self.0.missed.store(true, Ordering::Relaxed);
-            return Err(Fault::WorkersUnavailable("the program workerd is not there"));
-        };
+        let engine = self.0.engine().inspect_err(|_| self.0.missed.store(true, Ordering::Relaxed))?;
         let is_looked_at = self.0.looks.is_looked_at(key.account, &key.worker);
         let head = head(exchange, facts(exchange, is_looked_at)?, site.zone.settings.websockets)?;
         let body = std::mem::take(&mut exchange.request_body);

@@ -117,7 +117,7 @@ impl Durable {
     }
 
     fn engine(&self) -> Result<&Arc<Engine>, Refusal> {
-        self.shared.engine.get().ok_or_else(|| Refusal::away("the program workerd is not there".to_owned()))
+        Ok(self.shared.engine()?)
     }
 
     fn namespace(&self, account: AccountId, id: DurableNamespaceId) -> Result<DurableNamespace, Refusal> {
@@ -174,12 +174,8 @@ impl Durable {
         let place = self.under_way.take_for(namespace.account).ok_or_else(Refusal::busy)?;
         self.room.check(engine, namespace.account)?;
         self.note(namespace).await?;
-        let chosen =
-            self.shared.deployments.choose(namespace.account, &namespace.worker, Some(asked.id.as_bytes()));
-        let key = chosen.map_err(|error| {
-            tracing::error!(%error, "the deployment of a Worker cannot be read");
-            Refusal::broken("the replica cannot be read")
-        })?;
+        let chosen = self.shared.chosen(namespace.account, &namespace.worker, Some(asked.id.as_bytes()));
+        let key = chosen.map_err(|_| Refusal::broken("the replica cannot be read"))?;
         let key = key.ok_or_else(|| Refusal::refused("no version of its Worker is deployed"))?;
         said["code"] = key.code(self.shared.looks.is_looked_at(key.account, &key.worker)).into();
         said["account"] = json!(namespace.account);

@@ -35,6 +35,7 @@ use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use proxima_model::AccountId;
 use proxima_pipeline::{Body, Fault, Response, strip_hop_by_hop};
+use serde_json::Value;
 use tokio::net::UnixListener;
 
 pub(crate) use self::own::Programs;
@@ -84,6 +85,14 @@ pub(crate) struct Head {
     pub(crate) facts: Facts,
     /// How long the head of the answer may take.
     pub(crate) within: Duration,
+}
+
+impl Head {
+    /// That of what the node itself asks of the dispatcher. Its method is not one that may be sent again.
+    pub(crate) fn of_node(uri: &'static str, run: &Value, within: Duration) -> Self {
+        let (uri, headers) = (Uri::from_static(uri), HeaderMap::new());
+        Self { method: Method::POST, uri, headers, facts: Facts::of_node(run), within }
+    }
 }
 
 /// The engine of a node.
