@@ -103,6 +103,17 @@ impl NodeContext {
         self.ledger.log_last_since_start()
     }
 
+    /// Whether the replica has all that was in the log at some moment since this node started.
+    pub fn has_caught_up(&self) -> bool {
+        self.log_last_since_start().is_some_and(|seen| self.replica.seq() >= seen)
+    }
+
+    /// Whether the replica has all that is in the log, as far as is known here: what it does not name is not there. Asked before a
+    /// state is read, which is the same then or a later one.
+    pub fn lacks_nothing(&self) -> bool {
+        self.has_caught_up() && self.replica.seq() >= self.log.last()
+    }
+
     /// How the ledger is.
     pub fn ledger_status(&self) -> LedgerStatus {
         self.ledger.status()

@@ -112,7 +112,7 @@ pub use ray::RayId;
 pub use rendezvous::{REPLICAS, rendezvous_weight, replicas};
 pub use responses::{ResponseCache, ResponsePlace, ResponseRefused};
 pub use rules::{Asked, SiteRule, cookies, extension, name_and_value};
-pub use servers::{AnswersServers, SERVER_REQUESTS_MAX, ServerAbout, Servers};
+pub use servers::{AnswersServers, NoPlace, SERVER_REQUESTS_MAX, ServerAbout, ServerPlaces, Servers};
 pub use site::{Site, SiteHost};
 pub use stage::{Decision, Flow, Stage};
 pub use tails::{

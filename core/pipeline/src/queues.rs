@@ -126,8 +126,8 @@ pub struct QueueSettled {
     pub settling: QueueSettling,
 }
 
-/// What is to become of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is to become of a message. Servers tell each other by the order of the variants: others are appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum QueueSettling {
     /// It is done with.
     Ack,

@@ -32,8 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     home::{Home, after, is_exhausted},
-    message::{Lease, Message, MessageId, State},
-    named::Changes as _,
+    message::{Message, MessageId, State},
     store::{Change, Settle},
 };
 
@@ -97,9 +96,21 @@ enum Ended {
     NotAtAll,
 }
 
+/// What became of the messages among some that were delivered as often as may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exhausted {
+    /// There were none.
+    None,
+    /// They are gone, or come later.
+    SeenTo,
+    /// They are as they were.
+    Left,
+}
+
 /// What a task knows of its queue.
 struct Progress {
-    under_way: HashSet<MessageId>,
+    /// Shared with those who read the store; changed when none does.
+    under_way: Arc<HashSet<MessageId>>,
     running: JoinSet<(Vec<MessageId>, Ended)>,
     /// Batches at once: one more for each that ends well while there is more, down to one when there is nothing.
     allowed: usize,
@@ -167,7 +178,7 @@ impl Home {
     /// Delivers the messages of a queue as long as there are some.
     async fn deliver(self: Arc<Self>, id: QueueId, task: Arc<Task>, stop: CancellationToken) {
         let mut progress =
-            Progress { under_way: HashSet::new(), running: JoinSet::new(), allowed: 1, held_back: None };
+            Progress { under_way: Arc::default(), running: JoinSet::new(), allowed: 1, held_back: None };
         loop {
             task.is_woken.store(false, Ordering::Release);
             let next = self.begin(id, &mut progress).await;
@@ -212,7 +223,7 @@ impl Home {
             if progress.running.len() >= progress.allowed.min(pushed.concurrency_max) {
                 return Some(LOOK_EVERY);
             }
-            let (count, except) = (pushed.consumer.batch_size as usize, progress.under_way.clone());
+            let (count, except) = (pushed.consumer.batch_size as usize, Arc::clone(&progress.under_way));
             let read = self.own.read(move |store, now| {
                 let ready = store.ready(id, now, count, &except)?;
                 let next = if ready.is_empty() { store.next_due(id, &except)? } else { None };
@@ -229,11 +240,10 @@ impl Home {
                 progress.allowed = 1;
                 return next.map(|due_ms| until(now, due_ms));
             };
-            if let Some(wait) = self.buried(&pushed, &ready).await {
-                if wait.is_zero() {
-                    continue;
-                }
-                return Some(wait);
+            match self.see_to_exhausted(&pushed, &ready).await {
+                Exhausted::None => {}
+                Exhausted::SeenTo => continue,
+                Exhausted::Left => return Some(LOOK_EVERY),
             }
             let full_at = first.state.due_ms.saturating_add(pushed.max_wait_ms);
             let octets: usize = ready.iter().map(|message| message.body.len()).sum();
@@ -242,24 +252,24 @@ impl Home {
                 return Some(until(now, full_at));
             }
             let ids: Vec<_> = ready.iter().map(|message| message.id).collect();
-            progress.under_way.extend(&ids);
+            Arc::make_mut(&mut progress.under_way).extend(&ids);
             let home = Arc::clone(self);
             progress.running.spawn(async move { (ids, home.push(&pushed, ready, now).await) });
         }
     }
 
-    /// Moves away the messages among these that were delivered as often as may be: how long to wait then, if there were any.
-    async fn buried(&self, pushed: &Pushed, ready: &[Message]) -> Option<Duration> {
+    /// Moves away the messages among these that were delivered as often as may be.
+    async fn see_to_exhausted(&self, pushed: &Pushed, ready: &[Message]) -> Exhausted {
         let exhausted: Vec<_> =
             ready.iter().filter(|message| is_exhausted(message, &pushed.consumer)).cloned().collect();
         if exhausted.is_empty() {
-            return None;
+            return Exhausted::None;
         }
         match self.bury(&pushed.queue, &pushed.consumer, exhausted).await {
-            Ok(_) => Some(Duration::ZERO),
+            Ok(_) => Exhausted::SeenTo,
             Err(error) => {
                 tracing::warn!(queue = %pushed.queue.name, %error, "messages cannot be moved away, and are later");
-                Some(LOOK_EVERY)
+                Exhausted::Left
             }
         }
     }
@@ -289,7 +299,7 @@ impl Home {
         self.metrics.delivered.inc_by(messages.len() as u64);
         let now = self.clock.now();
         let settle = |(message, settling): (&Message, QueueSettling)| Settle {
-            lease: Lease { id: message.id, attempts: message.state.attempts },
+            lease: message.lease(),
             change: match settling {
                 QueueSettling::Ack => Change::Delete,
                 QueueSettling::Retry(delay) => {
@@ -334,10 +344,6 @@ impl Home {
         consumer: &QueueConsumer,
         messages: Vec<Message>,
     ) -> Result<bool, QueueError> {
-        let settle = |change: Change| {
-            let lease = |message: &Message| Lease { id: message.id, attempts: message.state.attempts };
-            messages.iter().map(|it| Settle { lease: lease(it), change }).collect::<Vec<_>>()
-        };
         let moved = match &consumer.dead_letter_queue {
             None => {
                 self.metrics.dropped.inc_by(messages.len() as u64);
@@ -355,13 +361,14 @@ impl Home {
             );
             let due_ms = after(self.clock.now(), BURIED_LATER_SECONDS);
             let again = messages.iter().map(|message| Settle {
-                lease: Lease { id: message.id, attempts: message.state.attempts },
+                lease: message.lease(),
                 change: Change::Again(State { due_ms, ..message.state }),
             });
             self.settle_all(queue.id, again.collect()).await?;
             return Ok(false);
         }
-        self.settle_all(queue.id, settle(Change::Delete)).await?;
+        let gone = messages.iter().map(|message| Settle { lease: message.lease(), change: Change::Delete });
+        self.settle_all(queue.id, gone.collect()).await?;
         Ok(true)
     }
 
@@ -390,8 +397,9 @@ impl Home {
 
 impl Progress {
     fn ended(&mut self, ids: &[MessageId], ended: Ended) {
+        let under_way = Arc::make_mut(&mut self.under_way);
         for id in ids {
-            self.under_way.remove(id);
+            under_way.remove(id);
         }
         match ended {
             Ended::Well => {

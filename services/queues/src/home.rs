@@ -26,7 +26,7 @@ use crate::{
     named::Named,
     reach::{Reach, Unanswered, WITHIN_HERE},
     store::{Change, Done, Job, Put, Settle, Store, StoreError},
-    wire::{Answer, OPERATIONS_MAX, Question, Refusal, Sent, Settling},
+    wire::{Answer, OPERATIONS_MAX, Question, Refusal, Sent},
 };
 
 /// Requests at once, of clients and of other servers, each: of messages in them, 256 MiB at the worst.
@@ -45,8 +45,10 @@ pub(crate) struct Home {
     pub(crate) named: Named,
     pub(crate) deliveries: Deliveries,
     pub(crate) invoke: OnceLock<Arc<dyn Invoke>>,
-    /// Whether the replica has all that is in the log; without, it is taken to.
-    pub(crate) lacks_nothing: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
+    /// Whether the replica has all that is in the log ([`NodeContext::lacks_nothing`]): asked before queues are looked up.
+    ///
+    /// [`NodeContext::lacks_nothing`]: proxima_chassis::NodeContext::lacks_nothing
+    pub(crate) lacks_nothing: Box<dyn Fn() -> bool + Send + Sync>,
     pub(crate) metrics: Metrics,
     /// Requests of clients, and of other servers: neither must wait for the other.
     pub(crate) clients: Semaphore,
@@ -67,6 +69,7 @@ impl Home {
         servers: Arc<dyn Servers>,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
+        lacks_nothing: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Arc<Self> {
         let me = servers.me().clone();
         let others = servers.all().iter().map(|server| server.name.clone()).filter(|name| *name != me);
@@ -77,7 +80,7 @@ impl Home {
             named: Named::default(),
             deliveries: Deliveries::default(),
             invoke: OnceLock::new(),
-            lacks_nothing: OnceLock::new(),
+            lacks_nothing: Box::new(lacks_nothing),
             clients: Semaphore::new(REQUESTS_MAX),
             others: Semaphore::new(REQUESTS_MAX),
             backlog_octets_max: config.backlog_bytes_max,
@@ -239,10 +242,8 @@ impl Home {
             }
             Told::LackedRoom => {
                 // It would be acknowledged with one copy.
-                let gone = ids
-                    .into_iter()
-                    .map(|id| Settle { lease: Lease { id, attempts: u32::MAX }, change: Change::Delete });
-                self.commit(Job::Settle { queue, settles: gone.collect(), other }).await?;
+                let settles = ids.into_iter().map(Settle::gone).collect();
+                self.commit(Job::Settle { queue, settles, other }).await?;
                 return Err(QueueError::Full("the other server that has the queue has no room".to_owned()));
             }
         }
@@ -288,14 +289,13 @@ impl Home {
             queue,
             count: if known.settings.is_paused { 0 } else { count },
             until_ms: self.clock.now().as_millis().saturating_add(visibility),
-            except: HashSet::new(),
             other: other.clone(),
         };
         let done = self.commit(job).await?;
         self.tell(other.as_ref());
         self.metrics.delivered.inc_by(done.leased.len() as u64);
         let leased = |message: Message| {
-            let lease = Lease { id: message.id, attempts: message.state.attempts };
+            let lease = message.lease();
             (message, lease)
         };
         Ok((done.leased.into_iter().map(leased).collect(), done.backlog))
@@ -326,13 +326,7 @@ impl Home {
         settled: Vec<QueueSettled>,
     ) -> Result<QueueCounts, QueueError> {
         let count = settled.len();
-        let read = |QueueSettled { lease, settling }| {
-            let settling = match settling {
-                QueueSettling::Ack => Settling::Ack,
-                QueueSettling::Retry(delay) => Settling::Retry(delay),
-            };
-            Some((Lease::parse(&lease)?, settling))
-        };
+        let read = |QueueSettled { lease, settling }| Some((Lease::parse(&lease)?, settling));
         let settled: Vec<_> = settled.into_iter().filter_map(read).collect();
         let mut counts = QueueCounts { stale: count - settled.len(), ..QueueCounts::default() };
         for part in settled.chunks(OPERATIONS_MAX) {
@@ -350,15 +344,15 @@ impl Home {
     async fn settle_here(
         &self,
         queue: QueueId,
-        settled: Vec<(Lease, Settling)>,
+        settled: Vec<(Lease, QueueSettling)>,
     ) -> Result<QueueCounts, QueueError> {
         let known = self.named.known(queue).await.ok_or(QueueError::Unknown)?;
         let delay_of_queue = known.consumer.as_ref().map_or(0, |consumer| consumer.retry_delay_seconds);
         let now = self.clock.now();
-        let settle = |(lease, settling): (Lease, Settling)| {
+        let settle = |(lease, settling): (Lease, QueueSettling)| {
             let change = match settling {
-                Settling::Ack => Change::Delete,
-                Settling::Retry(delay) => Change::Again(State {
+                QueueSettling::Ack => Change::Delete,
+                QueueSettling::Retry(delay) => Change::Again(State {
                     due_ms: after(now, delay.unwrap_or(delay_of_queue)),
                     attempts: lease.attempts,
                 }),

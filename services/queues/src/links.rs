@@ -289,14 +289,17 @@ impl Home {
         }
     }
 
-    /// Notes which store a server has, if that is not known.
-    async fn note_met(&self, link: &Link, store: StoreId) {
+    /// Notes which store a server has, if that is not known, and whether all was taken that it had for this one.
+    async fn note_met(&self, link: &Link, store: StoreId, last: u64) {
         let server = link.server.clone();
-        if self.own.read(move |own, _| own.has_met(&server, store)).await.is_ok_and(|has_met| has_met) {
-            return;
-        }
-        if let Err(error) = self.own.commit(Job::Met { server: link.server.clone(), store }).await {
+        let taken = self.own.read(move |own, _| own.taken(&server, store)).await.ok().flatten();
+        if taken.is_none()
+            && let Err(error) = self.own.commit(Job::Met { server: link.server.clone(), store }).await
+        {
             tracing::warn!(server = %link.server, %error, "it cannot be noted which store a server has");
+        }
+        if taken.unwrap_or_default() >= last {
+            link.state().is_settled = true;
         }
     }
 
@@ -313,12 +316,7 @@ impl Home {
                     if was_away {
                         link.wake.notify_one();
                     }
-                    self.note_met(link, store).await;
-                    let server = link.server.clone();
-                    let taken = self.own.read(move |own, _| own.taken(&server, store)).await;
-                    if taken.is_ok_and(|taken| taken >= last) {
-                        link.state().is_settled = true;
-                    }
+                    self.note_met(link, store, last).await;
                 }
                 Err(Unanswered::Refused(Refusal::Busy)) => {}
                 Ok(_) | Err(_) => link.missed(),

@@ -85,6 +85,11 @@ pub(crate) struct Message {
 }
 
 impl Message {
+    /// What its latest delivery is known by.
+    pub(crate) const fn lease(&self) -> Lease {
+        Lease { id: self.id, attempts: self.state.attempts }
+    }
+
     /// As it is given to who takes it, for one time more than it was delivered so far.
     pub(crate) fn delivered(&self) -> QueueDelivered {
         QueueDelivered {

@@ -75,20 +75,18 @@ impl Named {
     }
 
     /// Tells when something of it changes.
-    pub(crate) fn changes(&self) -> impl Changes + use<> {
-        self.0.subscribe()
+    pub(crate) fn changes(&self) -> Changes {
+        Changes(self.0.subscribe())
     }
 }
 
 /// See [`Named::changes`].
-pub(crate) trait Changes: Send {
-    /// Ready when something has changed since.
-    fn next(&mut self) -> impl Future<Output = ()> + Send;
-}
+pub(crate) struct Changes(watch::Receiver<All>);
 
-impl Changes for watch::Receiver<All> {
-    async fn next(&mut self) {
-        if self.changed().await.is_err() {
+impl Changes {
+    /// Ready when something has changed since.
+    pub(crate) async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
             // Nobody is left who could change it.
             std::future::pending::<()>().await;
         }

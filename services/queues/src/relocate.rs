@@ -5,15 +5,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use proxima_model::QueueId;
+use proxima_model::{NodeName, QueueId};
 use proxima_pipeline::QueueError;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     home::Home,
-    message::Lease,
-    store::{Change, Job, Settle, StoreError},
+    store::{Job, Settle, StoreError},
     wire::{Question, Sent},
 };
 
@@ -58,7 +57,7 @@ impl Home {
     }
 
     /// Has the other replica told of all messages, if it is another one than before.
-    async fn tell_anew(&self, queue: QueueId, other: proxima_model::NodeName) -> Result<(), QueueError> {
+    async fn tell_anew(&self, queue: QueueId, other: NodeName) -> Result<(), QueueError> {
         let now = other.clone();
         let is_known = self.own.read(move |store, _| store.is_told(queue, &now)).await?;
         if is_known {
@@ -84,11 +83,7 @@ impl Home {
             if messages.is_empty() {
                 break;
             }
-            let gone = messages.iter().map(|message| Settle {
-                lease: Lease { id: message.id, attempts: u32::MAX },
-                change: Change::Delete,
-            });
-            let settles = gone.collect();
+            let settles = messages.iter().map(|message| Settle::gone(message.id)).collect();
             let sent = messages.into_iter().map(|message| Sent { message, waits_as_queue: false }).collect();
             self.ask(id, Question::Send { queue: *id.as_bytes(), messages: sent }).await?;
             self.commit(Job::Settle { queue: id, settles, other: None }).await?;

@@ -52,14 +52,8 @@ impl QueuesService {
             tracing::error!(path = %path.display(), %error, "messages that lie here cannot be read or written");
         }
         let metrics = node.metrics.register(SERVICE, Metrics::register);
-        let home = Home::new(&config, store, servers, Arc::clone(&node.clock), metrics);
-        let of_log = node.clone();
-        let lacks_nothing = move || {
-            let seen = of_log.log_last_since_start();
-            let seq = of_log.replica.seq();
-            seen.is_some_and(|seen| seq >= seen) && seq >= of_log.log.last()
-        };
-        home.lacks_nothing.set(Box::new(lacks_nothing)).ok();
+        let (clock, node) = (Arc::clone(&node.clock), node.clone());
+        let home = Home::new(&config, store, servers, clock, metrics, move || node.lacks_nothing());
         Ok(Arc::new(Self { home }))
     }
 
@@ -148,6 +142,7 @@ impl Home {
 
     /// Does what is due, in bounds. `absent` says since when the log has not named a queue of which messages lie here.
     async fn sweep(&self, absent: &mut HashMap<QueueId, Instant>) -> Result<(), StoreError> {
+        let lacks_nothing = (self.lacks_nothing)();
         let queues = self.own.read(|store, _| store.queues()).await?;
         absent.retain(|id, _| queues.contains(id));
         let mut left = SWEEPS_AT_ONCE;
@@ -161,7 +156,7 @@ impl Home {
                 }
                 None if absent.entry(id).or_insert_with(Instant::now).elapsed() < NAMELESS_KEPT => continue,
                 // A replica that lags may not know it yet.
-                None if self.lacks_nothing.get().is_some_and(|lacks_nothing| !lacks_nothing()) => continue,
+                None if !lacks_nothing => continue,
                 None => None,
             };
             loop {
@@ -177,7 +172,7 @@ impl Home {
             }
         }
         let others: Vec<NodeName> = self.links.all().map(|link| link.server.clone()).collect();
-        self.own.read(move |store, _| store.forget_others(&others.iter().collect::<Vec<_>>())).await
+        self.own.read(move |store, _| store.forget_others(&others)).await
     }
 
     async fn measure(&self) {

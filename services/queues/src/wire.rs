@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use proxima_model::limits;
-use proxima_pipeline::{QueueBacklog, QueueCounts, QueueError};
+use proxima_pipeline::{QueueBacklog, QueueCounts, QueueError, QueueSettling};
 use proxima_store::StoreId;
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ pub(crate) enum Question {
     /// Messages that are due, for so many milliseconds.
     Pull { queue: Id, batch_size: u32, visibility_ms: u32 },
     /// What became of them.
-    Settle { queue: Id, settled: Vec<(Lease, Settling)> },
+    Settle { queue: Id, settled: Vec<(Lease, QueueSettling)> },
     /// What waits.
     Backlog { queue: Id },
     /// All messages are to go.
@@ -50,13 +50,6 @@ pub(crate) struct Sent {
     pub(crate) message: Message,
     /// Whether the delay is the queue's.
     pub(crate) waits_as_queue: bool,
-}
-
-/// See [`proxima_pipeline::QueueSettling`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Settling {
-    Ack,
-    Retry(Option<u32>),
 }
 
 /// What one replica does after the other.
@@ -210,7 +203,7 @@ mod tests {
                 queue: [7; 16],
                 messages: vec![Sent { message: message(9), waits_as_queue: true }],
             },
-            Question::Settle { queue: [7; 16], settled: vec![(lease, Settling::Retry(Some(4)))] },
+            Question::Settle { queue: [7; 16], settled: vec![(lease, QueueSettling::Retry(Some(4)))] },
             Question::Replicate { store: StoreId::from_octets([2; 16]), operations: vec![put] },
         ];
         for question in questions {

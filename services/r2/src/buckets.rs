@@ -57,8 +57,10 @@ pub(crate) struct Buckets {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) me: NodeName,
-    /// How far the log was at some moment since this process started, once that is known.
-    pub(crate) log_seen: Arc<dyn Fn() -> Option<Seq> + Send + Sync>,
+    /// [`NodeContext::has_caught_up`](proxima_chassis::NodeContext::has_caught_up).
+    pub(crate) has_caught_up: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// [`NodeContext::lacks_nothing`](proxima_chassis::NodeContext::lacks_nothing), which is asked before a state is read.
+    pub(crate) lacks_nothing: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// Who puts up a fence that nobody asked for.
@@ -84,7 +86,7 @@ impl Buckets {
 
     /// Whether this very bucket is there.
     pub(crate) fn presence(&self, bucket: &Bucket) -> Presence {
-        let lacks_nothing = self.lacks_nothing();
+        let lacks_nothing = (self.lacks_nothing)();
         let found = self.replica.snapshot().and_then(|state| state.get::<Bucket>(&id(bucket)));
         match found {
             Ok(Some(found)) if found.tag == bucket.tag => Presence::There,
@@ -99,7 +101,7 @@ impl Buckets {
         // Of the state that was looked through last.
         let named = Mutex::new(None::<(Seq, HashSet<BucketTag>)>);
         Arc::new(move |tag| {
-            let lacks_nothing = buckets.lacks_nothing();
+            let lacks_nothing = (buckets.lacks_nothing)();
             let named = |state: &Snapshot| {
                 let mut named = named.lock().unwrap_or_else(PoisonError::into_inner);
                 if named.as_ref().is_none_or(|(seq, _)| *seq != state.seq()) {
@@ -112,19 +114,9 @@ impl Buckets {
         })
     }
 
-    /// Whether the replica has all that is in the log; asked before a state is read, which is the same then or a later one.
-    fn lacks_nothing(&self) -> bool {
-        self.has_caught_up() && self.replica.seq() >= self.log.last()
-    }
-
-    /// Whether the replica has all that was in the log at some moment since this process started.
-    fn has_caught_up(&self) -> bool {
-        (self.log_seen)().is_some_and(|seen| self.replica.seq() >= seen)
-    }
-
     /// The buckets that the log names.
     pub(crate) async fn living(&self) -> Result<Living, ObjectError> {
-        let (lacks_nothing, me) = (self.has_caught_up(), self.me.clone());
+        let (lacks_nothing, me) = ((self.has_caught_up)(), self.me.clone());
         self.read(move |state| {
             let mut living = Living::new(lacks_nothing);
             for bucket in state.scan::<Bucket>(&[]) {

@@ -134,13 +134,17 @@ impl Fixture {
         let replica = log.replica().clone();
         let log = Arc::new(Faulty { log, fates: Mutex::default(), delayed: Mutex::default() });
         let caught_up = Arc::new(AtomicBool::new(true));
-        let known = caught_up.clone();
+        let known = {
+            let caught_up = caught_up.clone();
+            move || caught_up.load(Ordering::Relaxed)
+        };
         let buckets = Buckets {
             replica,
             log: log.clone(),
             clock: clock.clone(),
             me: NodeName::parse("a").unwrap(),
-            log_seen: Arc::new(move || known.load(Ordering::Relaxed).then_some(Seq::ZERO)),
+            has_caught_up: Arc::new(known.clone()),
+            lacks_nothing: Arc::new(known),
         };
         let account = AccountId::from_bytes(ACCOUNT);
         let account = Account { id: account, name: "one".to_owned(), created_at: Timestamp::from_millis(0) };

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use prometheus_client::registry::Registry;
 use proxima_chassis::SimulatedClock;
-use proxima_ledger::{Append, EmbeddedLog, IdempotencyKey, ReplicaOptions, Sealer, Seq};
+use proxima_ledger::{Append, EmbeddedLog, IdempotencyKey, ReplicaOptions, Sealer};
 use proxima_model::{
     Account, AccountId, BucketName, BucketTag, DnsName, NodeName, RecordId, StorageClass, Timestamp, ZoneId,
 };
@@ -37,7 +37,8 @@ impl Fixture {
             log: Arc::new(log),
             clock: clock.clone(),
             me: NodeName::parse("a").unwrap(),
-            log_seen: Arc::new(|| Some(Seq::ZERO)),
+            has_caught_up: Arc::new(|| true),
+            lacks_nothing: Arc::new(|| true),
         };
         let id = AccountId::from_bytes([1; 16]);
         let account = Account { id, name: "one".to_owned(), created_at: AT };

@@ -66,13 +66,14 @@ impl R2Service {
             index_octets_max: usize::try_from(config.index_bytes_max).unwrap_or(usize::MAX),
             free_octets_min: config.free_bytes_min,
         };
-        let of_log = node.clone();
+        let (caught_up, whole) = (node.clone(), node.clone());
         let buckets = Buckets {
             replica: node.replica.clone(),
             log: node.log.clone(),
             clock: node.clock.clone(),
             me: node.name().clone(),
-            log_seen: Arc::new(move || of_log.log_last_since_start()),
+            has_caught_up: Arc::new(move || caught_up.has_caught_up()),
+            lacks_nothing: Arc::new(move || whole.lacks_nothing()),
         };
         let of_store = buckets.clone();
         let presence = Arc::new(move |bucket: &Bucket| of_store.presence(bucket));

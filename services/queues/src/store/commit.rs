@@ -1,6 +1,9 @@
 //! Writing: what has come in one moment is written by one transaction, and is on the disk when it returns.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    ops::Bound::{Excluded, Unbounded},
+};
 
 use heed::RwTxn;
 use proxima_model::{NodeName, QueueId, Timestamp};
@@ -21,7 +24,7 @@ pub(crate) enum Job {
     /// What became of messages.
     Settle { queue: QueueId, settles: Vec<Settle>, other: Option<NodeName> },
     /// Messages that are due are taken until a time.
-    Lease { queue: QueueId, count: usize, until_ms: i64, except: HashSet<MessageId>, other: Option<NodeName> },
+    Lease { queue: QueueId, count: usize, until_ms: i64, other: Option<NodeName> },
     /// So many messages go that were sent before.
     Purge { queue: QueueId, before: MessageId, count: usize, other: Option<NodeName> },
     /// So many messages are told anew to another server that has the queue too, from one on; it has been told all then, if there are
@@ -52,6 +55,13 @@ pub(crate) struct Put {
 pub(crate) struct Settle {
     pub(crate) lease: Lease,
     pub(crate) change: Change,
+}
+
+impl Settle {
+    /// A message is to go, however often it was delivered.
+    pub(crate) const fn gone(id: MessageId) -> Self {
+        Self { lease: Lease { id, attempts: u32::MAX }, change: Change::Delete }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,9 +109,9 @@ impl Store {
         match job {
             Job::Put(put) => self.put_all(txn, put),
             Job::Settle { queue, settles, other } => self.settle(txn, *queue, settles, other.as_ref()),
-            Job::Lease { queue, count, until_ms, except, other } => {
+            Job::Lease { queue, count, until_ms, other } => {
                 let mut done = Done::default();
-                for mut message in self.ready_in(txn, *queue, now, *count, except)? {
+                for mut message in self.ready_in(txn, *queue, now, *count, &HashSet::new())? {
                     let attempts = message.state.attempts.saturating_add(1);
                     message.state = State { due_ms: *until_ms, attempts };
                     self.change(txn, *queue, message.id, message.state)?;
@@ -113,7 +123,7 @@ impl Store {
             }
             Job::Purge { queue, before, count, other } => {
                 let mut done = Done::default();
-                for id in self.before(txn, *queue, Some(*before), *count)? {
+                for id in self.ids(txn, *queue, (Unbounded, Excluded(*before)), *count)? {
                     self.remove(txn, *queue, id)?;
                     done.messages += 1;
                     done.number = self.tell(txn, other.as_ref(), Told::Delete(*queue, id))?;
@@ -121,7 +131,8 @@ impl Store {
                 Ok(done)
             }
             Job::TellAnew { queue, other, after, count } => {
-                let ids = self.behind(txn, *queue, *after, *count)?;
+                let after = after.map_or(Unbounded, Excluded);
+                let ids = self.ids(txn, *queue, (after, Unbounded), *count)?;
                 for id in &ids {
                     self.tell(txn, Some(other), Told::Put(*queue, *id))?;
                 }
@@ -201,8 +212,7 @@ impl Store {
         (from, store): (&NodeName, StoreId),
         operations: &[Numbered],
     ) -> Result<Done, StoreError> {
-        self.met(txn, from, store)?;
-        let (mut taken, mut done) = (self.taken_in(txn, from, store)?, Done::default());
+        let (mut taken, mut done) = (self.met(txn, from, store)?, Done::default());
         for Numbered { number, operation } in operations {
             // It has come before.
             if *number <= taken {

@@ -319,7 +319,8 @@ impl Store {
     pub(crate) fn oldest(&self, queue: QueueId) -> Result<Vec<Message>, StoreError> {
         let txn = self.env.read_txn()?;
         let (mut found, mut octets) = (Vec::new(), 0);
-        for id in self.before(&txn, queue, None, limits::QUEUE_SEND_MESSAGES_MAX)? {
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        for id in self.ids(&txn, queue, all, limits::QUEUE_SEND_MESSAGES_MAX)? {
             let message = self.message(&txn, queue, id)?.ok_or_else(|| damaged("a state without message"))?;
             octets += message.body.len();
             if octets > limits::QUEUE_SEND_OCTETS_MAX && !found.is_empty() {
@@ -330,37 +331,20 @@ impl Store {
         Ok(found)
     }
 
-    /// The ids of messages of a queue behind this one.
-    fn behind(
+    /// The ids of messages of a queue from one to another, the oldest first.
+    fn ids(
         &self,
         txn: &RoTxn<'_>,
         queue: QueueId,
-        after: Option<MessageId>,
+        (begin, end): (Bound<MessageId>, Bound<MessageId>),
         count: usize,
     ) -> Result<Vec<MessageId>, StoreError> {
-        let begin = match after {
-            Some(id) => Bound::Excluded(key(queue, id)),
-            None => Bound::Included(queue.as_bytes().to_vec()),
+        let key_of = |bound: Bound<MessageId>, otherwise: u8| match bound {
+            Bound::Unbounded => Bound::Included(key(queue, MessageId::from_octets([otherwise; 16]))),
+            bound => bound.map(|id| key(queue, id)),
         };
-        let end = key(queue, MessageId::from_octets([0xFF; 16]));
-        let bounds = (begin.as_ref().map(Vec::as_slice), Bound::Included(&end[..]));
-        self.states.range(txn, &bounds)?.take(count).map(|entry| id_of(entry?.0)).collect()
-    }
-
-    /// The ids of messages of a queue that were sent before this one, from the oldest on.
-    fn before(
-        &self,
-        txn: &RoTxn<'_>,
-        queue: QueueId,
-        end: Option<MessageId>,
-        count: usize,
-    ) -> Result<Vec<MessageId>, StoreError> {
-        let begin = queue.as_bytes().to_vec();
-        let end = match end {
-            Some(id) => Bound::Excluded(key(queue, id)),
-            None => Bound::Included(key(queue, MessageId::from_octets([0xFF; 16]))),
-        };
-        let bounds = (Bound::Included(&begin[..]), end.as_ref().map(Vec::as_slice));
+        let (begin, end) = (key_of(begin, 0), key_of(end, 0xFF));
+        let bounds = (begin.as_ref().map(Vec::as_slice), end.as_ref().map(Vec::as_slice));
         self.states.range(txn, &bounds)?.take(count).map(|entry| id_of(entry?.0)).collect()
     }
 }

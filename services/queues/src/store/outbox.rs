@@ -5,7 +5,8 @@
 
 use std::{
     collections::HashSet,
-    ops::Bound::{Excluded, Included},
+    iter,
+    ops::Bound::{Excluded, Included, Unbounded},
 };
 
 use heed::{RoTxn, RwTxn};
@@ -103,39 +104,39 @@ impl Store {
         Ok((last, (last + 1).saturating_sub(first)))
     }
 
-    /// The last number that was taken of a server's store.
-    pub(crate) fn taken(&self, server: &NodeName, store: StoreId) -> Result<u64, StoreError> {
-        self.taken_in(&*self.env.read_txn()?, server, store)
+    /// The last number that was taken of a server's store; none if it is not known to have this one.
+    pub(crate) fn taken(&self, server: &NodeName, store: StoreId) -> Result<Option<u64>, StoreError> {
+        let met = self.last_met(&*self.env.read_txn()?, server)?;
+        Ok(met.filter(|(of, _)| *of == store).map(|(_, number)| number))
     }
 
-    /// Whether a server is known to have this store.
-    pub(crate) fn has_met(&self, server: &NodeName, store: StoreId) -> Result<bool, StoreError> {
-        Ok(self.store_of(&*self.env.read_txn()?, server)? == Some(store))
-    }
-
-    fn store_of(&self, txn: &RoTxn<'_>, server: &NodeName) -> Result<Option<StoreId>, StoreError> {
+    /// The store that a server had when it was met last, and the last number that was taken of that.
+    fn last_met(&self, txn: &RoTxn<'_>, server: &NodeName) -> Result<Option<(StoreId, u64)>, StoreError> {
         let Some(taken) = self.meta.get(txn, &taken_key(server))? else { return Ok(None) };
-        let (of, _) = taken.split_first_chunk().ok_or_else(|| damaged("what was taken"))?;
-        Ok(Some(StoreId::from_octets(*of)))
+        let (of, number) = taken.split_first_chunk().ok_or_else(|| damaged("what was taken"))?;
+        let number = number.try_into().map(u64::from_be_bytes).map_err(|_| damaged("what was taken"))?;
+        Ok(Some((StoreId::from_octets(*of), number)))
     }
 
-    /// A server has this store. If it had another one, that is lost with all that it was told: it is told anew.
+    /// A server has this store; the last number that was taken of it. If it had another one, that is lost with all that it was
+    /// told: it is told anew.
     pub(super) fn met(
         &self,
         txn: &mut RwTxn<'_>,
         server: &NodeName,
         store: StoreId,
-    ) -> Result<(), StoreError> {
-        let before = self.store_of(txn, server)?;
-        if before == Some(store) {
-            return Ok(());
+    ) -> Result<u64, StoreError> {
+        let before = self.last_met(txn, server)?;
+        if let Some((_, taken)) = before.filter(|(of, _)| *of == store) {
+            return Ok(taken);
         }
         self.note_taken(txn, server, store, 0)?;
         if before.is_some() {
             tracing::warn!(%server, "a server has lost its messages of queues; it is given what is here");
             self.note_untold(txn, server, None)?;
         }
-        Ok(())
+        // Numbers of another store mean nothing.
+        Ok(0)
     }
 
     /// A server has not all messages of these queues, or of all that it was told of.
@@ -161,24 +162,36 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets what servers are to be told that are none of these.
-    pub(crate) fn forget_others(&self, servers: &[&NodeName]) -> Result<(), StoreError> {
-        let mut txn = self.env.write_txn()?;
-        let mut gone = Vec::new();
-        for entry in self.outbox.iter(&txn)? {
-            let (key, _) = entry?;
-            let is_kept = |server: &&NodeName| key.starts_with(&prefix(server));
-            if !servers.iter().any(is_kept) {
-                gone.push(key.to_vec());
-            }
-            if gone.len() >= super::sweep::SWEPT_AT_ONCE {
-                break;
-            }
+    /// Forgets what servers are to be told that are none of these, in bounds.
+    pub(crate) fn forget_others(&self, servers: &[NodeName]) -> Result<(), StoreError> {
+        // Most of the time there is nothing, and nothing to wait for.
+        let gone = self.of_others(&*self.env.read_txn()?, servers)?;
+        if gone.is_empty() {
+            return Ok(());
         }
+        let mut txn = self.env.write_txn()?;
         for key in &gone {
             self.outbox.delete(&mut txn, key)?;
         }
         Ok(txn.commit()?)
+    }
+
+    /// The keys of what is to be told to none of these servers. What these are to be told may be much, and is not looked at: only
+    /// what lies before, between and behind it.
+    fn of_others(&self, txn: &RoTxn<'_>, servers: &[NodeName]) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut known: Vec<_> =
+            servers.iter().map(|server| (prefix(server), key(server, u64::MAX))).collect();
+        known.sort_unstable();
+        let begins = iter::once(Unbounded).chain(known.iter().map(|(_, last)| Excluded(&last[..])));
+        let ends = known.iter().map(|(first, _)| Excluded(&first[..])).chain([Unbounded]);
+        let mut found = Vec::new();
+        for between in begins.zip(ends) {
+            let left = super::sweep::SWEPT_AT_ONCE - found.len();
+            for entry in self.outbox.range(txn, &between)?.take(left) {
+                found.push(entry?.0.to_vec());
+            }
+        }
+        Ok(found)
     }
 
     /// Notes what a server is to be told, if there is one; under which number.
@@ -204,21 +217,6 @@ impl Store {
         let [begin, end] = [0, up_to].map(|number| key(server, number));
         self.outbox.delete_range(txn, &(Included(&begin[..]), Included(&end[..])))?;
         Ok(())
-    }
-
-    pub(super) fn taken_in(
-        &self,
-        txn: &RoTxn<'_>,
-        server: &NodeName,
-        store: StoreId,
-    ) -> Result<u64, StoreError> {
-        let Some(taken) = self.meta.get(txn, &taken_key(server))? else { return Ok(0) };
-        let (of, number) = taken.split_first_chunk().ok_or_else(|| damaged("what was taken"))?;
-        if StoreId::from_octets(*of) != store {
-            // Numbers of another store mean nothing.
-            return Ok(0);
-        }
-        number.try_into().map(u64::from_be_bytes).map_err(|_| damaged("what was taken"))
     }
 
     pub(super) fn note_taken(

@@ -82,13 +82,7 @@ fn what_is_acknowledged_is_gone_and_not_by_a_lease_that_has_run_out() {
     let store = open(&folder);
     let (one, two) = (message("one", 0), message("two", 0));
     do_one(&store, put_of(vec![one.clone(), two.clone()])).expect("there is room");
-    let lease = Job::Lease {
-        queue: QUEUE,
-        count: 10,
-        until_ms: NOW.as_millis() + 1_000,
-        except: HashSet::new(),
-        other: Some(ams()),
-    };
+    let lease = Job::Lease { queue: QUEUE, count: 10, until_ms: NOW.as_millis() + 1_000, other: Some(ams()) };
     let leased = do_one(&store, lease.clone()).expect("readable").leased;
     assert!(leased.iter().all(|message| message.state.attempts == 1));
     assert_eq!(ready_at(&store, 999), Vec::<String>::new(), "nobody else gets them meanwhile");
@@ -121,8 +115,12 @@ fn another_store_that_is_told_has_the_same_and_does_nothing_twice() {
     do_one(&other, take(first)).expect("there is room");
     assert_eq!(ready_at(&other, 10), ["two"], "nothing that was deleted comes back");
     let last = all.last().expect("some").number;
-    assert_eq!(other.taken(&ams(), store.id()).expect("readable"), last);
-    assert_eq!(other.taken(&ams(), other.id()).expect("readable"), 0, "of another store nothing was taken");
+    assert_eq!(other.taken(&ams(), store.id()).expect("readable"), Some(last));
+    assert_eq!(
+        other.taken(&ams(), other.id()).expect("readable"),
+        None,
+        "of another store nothing was taken"
+    );
     assert_eq!(store.untold(&ams()).expect("readable"), (last, 3));
     do_one(&store, Job::Confirmed { server: ams(), up_to: last }).expect("written");
     assert_eq!((told(&store), store.untold(&ams()).expect("readable")), (vec![], (0, 0)));
@@ -174,6 +172,38 @@ fn what_is_told_at_once_has_a_bound() {
     assert_eq!(store.to_tell(&ams(), 12).expect("readable").expect("some").0.len(), OPERATIONS_MAX);
     store.forget_others(&[]).expect("written");
     assert_eq!(told(&store).len(), OPERATIONS_MAX.min(1_013 - 1_000), "of a server that is gone, in bounds");
+}
+
+#[test]
+fn what_servers_are_to_be_told_that_are_gone_is_forgotten_and_nothing_of_the_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(&folder);
+    let names = ["ams1", "fra1", "fra10", "fra2", "sin1"];
+    let servers = names.map(|name| NodeName::parse(name).expect("a name"));
+    for server in &servers {
+        let put = Put {
+            queue: QUEUE,
+            messages: vec![message("x", 0)],
+            other: Some(server.clone()),
+            octets_max: MUCH,
+        };
+        do_one(&store, Job::Put(put)).expect("there is room");
+    }
+    let left = || {
+        let has_some = |server: &&NodeName| store.untold(server).expect("readable").1 > 0;
+        servers.iter().filter(has_some).map(NodeName::as_str).collect::<Vec<_>>()
+    };
+    {
+        // Where there is nothing to forget, no writer is waited for.
+        let _writer = store.env.write_txn().expect("nobody else writes");
+        store.forget_others(&servers).expect("readable");
+    }
+    assert_eq!(left(), names);
+    // In any order.
+    store.forget_others(&[3, 1].map(|index| servers[index].clone())).expect("written");
+    assert_eq!(left(), ["fra1", "fra2"], "before, between and behind them");
+    store.forget_others(&[]).expect("written");
+    assert_eq!(left(), Vec::<&str>::new());
 }
 
 #[test]

@@ -36,7 +36,7 @@ use crate::{
     port::Port,
     service,
     store::Store,
-    wire::{self, BODY_OCTETS_MAX, Question},
+    wire::{self, BODY_OCTETS_MAX},
 };
 
 const ACCOUNT: AccountId = AccountId::from_bytes([1; 16]);
@@ -59,8 +59,6 @@ impl Clock for Paused {
 struct Network {
     answering: Mutex<HashMap<NodeName, Arc<dyn AnswersServers>>>,
     cut: Mutex<HashSet<(NodeName, NodeName)>>,
-    /// Whether what replicas tell each other is lost.
-    loses_copies: Mutex<bool>,
 }
 
 /// The network as one server sees it.
@@ -90,11 +88,10 @@ impl Servers for Link {
             let network = &self.network;
             let (parts, body) = request.into_parts();
             let octets = body.collect(BODY_OCTETS_MAX).await.expect("a question is bounded");
-            let question = wire::read_question(&octets).expect("a question");
+            assert!(wire::read_question(&octets).is_some(), "a question");
             let is_cut = lock(&network.cut).contains(&(self.me.clone(), server.clone()));
-            let is_lost = *lock(&network.loses_copies) && matches!(question, Question::Replicate { .. });
             let answers = lock(&network.answering).get(server).cloned();
-            let Some(answers) = answers.filter(|_| !is_cut && !is_lost) else { return Err(NoAnswer::Lost) };
+            let Some(answers) = answers.filter(|_| !is_cut) else { return Err(NoAnswer::Lost) };
             let answer = answers.answer(&self.me, Request::from_parts(parts, Body::full(octets))).await;
             let (parts, body) = answer.into_parts();
             let octets = body.collect(BODY_OCTETS_MAX).await.expect("an answer is bounded");
@@ -272,7 +269,8 @@ impl World {
         assert!(store.is_ok(), "{:?}", store.err());
         let (network, about) = (Arc::clone(&self.network), self.about.clone());
         let link = Arc::new(Link { network, about, me: me.clone() });
-        let home = Home::new(&self.config, store, link, Arc::clone(&self.clock) as _, Metrics::default());
+        let clock = Arc::clone(&self.clock);
+        let home = Home::new(&self.config, store, link, clock, Metrics::default(), || true);
         home.named.apply(Renamed::All(self.named.clone()));
         home.invoke.set(Arc::new(Engine(me.clone(), Arc::clone(&self.workers)))).ok();
         let stop = CancellationToken::new();

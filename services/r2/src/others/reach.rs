@@ -1,14 +1,11 @@
 //! Asking a bucket's home: its answer, or in bounded time that there is none.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, Uri};
 use proxima_model::NodeName;
-use proxima_pipeline::{Body, NoAnswer, ObjectError, SERVER_REQUESTS_MAX, Servers};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use proxima_pipeline::{Body, NoAnswer, NoPlace, ObjectError, ServerPlaces, Servers};
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
     answers::WAIT_EVERY,
@@ -17,9 +14,6 @@ use super::{
 };
 use crate::SERVICE;
 
-/// Requests under way to one server: who reads and writes slowly holds no more than half of the places that all services have
-/// together.
-pub(super) const UNDER_WAY_MAX: usize = SERVER_REQUESTS_MAX / 2;
 /// How long a server may take to begin its answer, which it does before it has looked at the question: a connection must be made,
 /// and some round trips around the world.
 const BEGIN_WITHIN: Duration = Duration::from_secs(8);
@@ -44,13 +38,12 @@ impl Answered {
 /// See the module.
 pub(crate) struct Reach {
     servers: Arc<dyn Servers>,
-    places: HashMap<NodeName, Arc<Semaphore>>,
+    places: ServerPlaces,
 }
 
 impl Reach {
     pub(crate) fn new(servers: Arc<dyn Servers>) -> Self {
-        let place = |name: &NodeName| (name.clone(), Arc::new(Semaphore::new(UNDER_WAY_MAX)));
-        let places = servers.all().iter().map(|about| place(&about.name)).collect();
+        let places = ServerPlaces::new(&*servers);
         Self { servers, places }
     }
 
@@ -66,8 +59,10 @@ impl Reach {
         body: Body,
     ) -> Result<Answered, ObjectError> {
         let away = |what: &str| ObjectError::Unreachable(format!("{server} {what}"));
-        let places = self.places.get(server).ok_or_else(|| away("is none of this network's servers"))?;
-        let place = Arc::clone(places).try_acquire_owned().map_err(|_| ObjectError::Busy)?;
+        let place = self.places.take(server).map_err(|why| match why {
+            NoPlace::Unknown => away("is none of this network's servers"),
+            NoPlace::Busy => ObjectError::Busy,
+        })?;
         let head = wire::write(asked, QUESTION_OCTETS_MAX)
             .map_err(|_| ObjectError::Invalid("more is asked for than one request may say".to_owned()))?;
         let (sent, wanted) = Sent::new(head, body);

@@ -1,18 +1,15 @@
 //! Asking an object whose home is another server: one request, whose method and URL stand in a field, and whose octets pass as they
 //! come, in both directions. What the object switched to another protocol, a WebSocket, passes as two bodies.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use proxima_model::{AccountId, DurableNamespace, DurableNamespaceId, NodeName};
 use proxima_pipeline::{
-    Body, BodySender, NoAnswer, Response, SERVER_REQUESTS_MAX, Servers, UpgradedIo, strip_hop_by_hop,
+    Body, BodySender, NoAnswer, NoPlace, Response, ServerPlaces, Servers, UpgradedIo, strip_hop_by_hop,
 };
 use serde::{Deserialize, Serialize};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
-    sync::Semaphore,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 use super::{
     DURABLE_SERVICE,
@@ -28,8 +25,6 @@ pub(super) const LIST: &str = "/list";
 pub(super) const FOR: HeaderName = HeaderName::from_static("proxima-durable-for");
 /// In an answer: the object has switched to another protocol, and the body is what it says.
 pub(super) const SWITCHED: HeaderName = HeaderName::from_static("proxima-durable-switched");
-/// Requests under way to one server: objects hold no more than half of the places that all services have together.
-const UNDER_WAY_MAX: usize = SERVER_REQUESTS_MAX / 2;
 /// How much longer than an object a server may take to answer: a connection must be made.
 const ON_THE_WAY: Duration = Duration::from_secs(10);
 /// Octets of what an object switched to that are under way in one direction.
@@ -53,13 +48,12 @@ pub(super) struct For {
 /// See the module.
 pub(super) struct Elsewhere {
     servers: Arc<dyn Servers>,
-    places: HashMap<NodeName, Arc<Semaphore>>,
+    places: ServerPlaces,
 }
 
 impl Elsewhere {
     pub(super) fn new(servers: Arc<dyn Servers>) -> Self {
-        let place = |name: &NodeName| (name.clone(), Arc::new(Semaphore::new(UNDER_WAY_MAX)));
-        let places = servers.all().iter().map(|about| place(&about.name)).collect();
+        let places = ServerPlaces::new(&*servers);
         Self { servers, places }
     }
 
@@ -117,8 +111,10 @@ impl Elsewhere {
         within: Duration,
     ) -> Result<http::Response<Body>, Refusal> {
         let away = |what: &str| Refusal::away(format!("its home, {server}, {what}"));
-        let places = self.places.get(server).ok_or_else(|| away("is none of this network's servers"))?;
-        let place = Arc::clone(places).try_acquire_owned().map_err(|_| Refusal::busy())?;
+        let place = self.places.take(server).map_err(|why| match why {
+            NoPlace::Unknown => away("is none of this network's servers"),
+            NoPlace::Busy => Refusal::busy(),
+        })?;
         let mut request = Request::new(body);
         *request.uri_mut() = Uri::from_static(path);
         *request.method_mut() = Method::POST;

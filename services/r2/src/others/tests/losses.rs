@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use super::{
     super::{
         answers::WAIT_EVERY,
-        reach::UNDER_WAY_MAX,
         wire::{self, ANSWER_OCTETS_MAX, Answer, Asked},
     },
     *,
@@ -108,7 +107,7 @@ async fn no_more_is_asked_of_one_server_at_a_time_than_may_be() {
     let (a, c) = (world.bucket("a", "of-a").await, world.bucket("c", "of-c").await);
     world.put("a", &a, "key", large()).await.unwrap();
     let mut reads = Vec::new();
-    for _ in 0..UNDER_WAY_MAX {
+    for _ in 0..proxima_pipeline::ServerPlaces::EACH {
         reads.push(world.at("b").get(&a, &key("key"), ObjectGet::default()).await.unwrap());
     }
     assert_eq!(world.get("b", &a, "key", None).await, Err(ObjectError::Busy));

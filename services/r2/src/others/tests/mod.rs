@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use prometheus_client::registry::Registry;
 use proxima_chassis::SimulatedClock;
-use proxima_ledger::{Append, Change, EmbeddedLog, IdempotencyKey, Log as _, ReplicaOptions, Sealer, Seq};
+use proxima_ledger::{Append, Change, EmbeddedLog, IdempotencyKey, Log as _, ReplicaOptions, Sealer};
 use proxima_model::{
     Account, AccountId, Bucket, BucketName, NodeName, PopCode, RegionName, StorageClass, Timestamp,
 };
@@ -180,7 +180,8 @@ impl World {
             log: Arc::new(log.clone()),
             clock: clock.clone(),
             me: name(server),
-            log_seen: Arc::new(|| Some(Seq::ZERO)),
+            has_caught_up: Arc::new(|| true),
+            lacks_nothing: Arc::new(|| true),
         };
         let there = buckets.clone();
         let store = Store::open(
