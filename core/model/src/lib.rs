@@ -59,7 +59,7 @@ pub use dnssec::{
     KeyRole, ParentDs, SIGNING_KEY_FLAGS, SigningAlgorithm, SigningKey, SigningState, ZoneSigning, key_tag,
     roll::{KeyRoll, ParentSays, RollStage},
 };
-pub use durable::{DurableClass, DurableNamespace, DurableObjectId, DurableUsage};
+pub use durable::{DurableClass, DurableNamespace, DurableObjectId, DurableSlot, DurableUsage};
 pub use entity::{Entity, Key, Kind};
 pub use error::{Invalid, excerpt};
 pub use id::{

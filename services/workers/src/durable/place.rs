@@ -47,6 +47,7 @@ mod tests {
             class: DurableClass::parse("Counter").expect("a name"),
             has_sql: true,
             homes,
+            handed: BTreeMap::new(),
             created_at: Timestamp::from_millis(0),
         }
     }

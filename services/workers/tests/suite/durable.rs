@@ -76,6 +76,7 @@ pub(crate) async fn namespaces(running: &Running, homes: &[&str]) {
         class: DurableClass::parse(class).unwrap(),
         has_sql,
         homes: homes.iter().map(|name| NodeName::parse(name).unwrap()).collect(),
+        handed: std::collections::BTreeMap::new(),
         created_at: Timestamp::from_millis(0),
     };
     let put = |namespace: DurableNamespace| running.node.replica.put(&namespace);

@@ -1,5 +1,7 @@
 //! Migrations: how classes come to be, and go. They come with an upload, and are done with it or not at all.
 
+use std::collections::BTreeMap;
+
 use proxima_model::{
     DurableClass, DurableNamespace, DurableNamespaceId, DurableUsage, Worker, WorkerName,
     limits as model_limits,
@@ -165,6 +167,7 @@ impl Classes {
             class,
             has_sql,
             homes,
+            handed: BTreeMap::new(),
             created_at: draft.now,
         };
         self.all.push(namespace);
