@@ -11,7 +11,7 @@ use prometheus_client::{
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
-    registry::Registry,
+    registry::{Registry, Unit},
 };
 use proxima_pipeline::Fault;
 
@@ -146,6 +146,19 @@ struct Alarm {
     outcome: Rang,
 }
 
+/// What became of a hand-over of a slot's objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Handed {
+    Given,
+    Taken,
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandOver {
+    outcome: Handed,
+}
+
 /// What of the cache a Worker asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum CacheOperation {
@@ -219,6 +232,8 @@ pub(crate) struct Counted {
     objects: Family<R2Asked, Counter>,
     durable_objects: Family<Subrequest, Counter>,
     alarms: Family<Alarm, Counter>,
+    hand_overs: Family<HandOver, Counter>,
+    handed_over_octets: Counter,
     queues: Family<Subrequest, Counter>,
     cache: Family<CacheAsked, Counter>,
     prewarms: Family<Prewarming, Counter>,
@@ -259,6 +274,8 @@ impl Metrics {
             objects: Family::default(),
             durable_objects: Family::default(),
             alarms: Family::default(),
+            hand_overs: Family::default(),
+            handed_over_octets: Counter::default(),
             queues: Family::default(),
             cache: Family::default(),
             prewarms: Family::default(),
@@ -290,6 +307,10 @@ impl Metrics {
         let asked = "What Workers here asked of Durable Objects, wherever those are";
         registry.register("durable_objects", asked, counted.durable_objects.clone());
         registry.register("alarms", "Alarms of Durable Objects that were run here", counted.alarms.clone());
+        let handed = "Slots of Durable Objects that were handed over by this server, or to it; and attempts that failed";
+        registry.register("hand_overs", handed, counted.hand_overs.clone());
+        let octets = "What the Durable Objects kept that this server has handed over";
+        registry.register_with_unit("handed_over", octets, Unit::Bytes, counted.handed_over_octets.clone());
         registry.register("queues", "What Workers asked of queues", counted.queues.clone());
         registry.register("cache", "What Workers asked of the Cache API", counted.cache.clone());
         registry.register(
@@ -390,6 +411,19 @@ impl Metrics {
     pub(crate) fn alarm(&self, is_done: bool) {
         let outcome = if is_done { Rang::Done } else { Rang::Failed };
         self.alarms.get_or_create(&Alarm { outcome }).inc();
+    }
+
+    pub(crate) fn handed_over(&self, octets: u64) {
+        self.hand_overs.get_or_create(&HandOver { outcome: Handed::Given }).inc();
+        self.handed_over_octets.inc_by(octets);
+    }
+
+    pub(crate) fn taken_over(&self) {
+        self.hand_overs.get_or_create(&HandOver { outcome: Handed::Taken }).inc();
+    }
+
+    pub(crate) fn hand_over_failed(&self) {
+        self.hand_overs.get_or_create(&HandOver { outcome: Handed::Failed }).inc();
     }
 
     pub(crate) fn asked_of_queues(&self, outcome: Fetched) {

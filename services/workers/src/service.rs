@@ -210,10 +210,14 @@ impl Service for WorkersService {
             false => None,
         };
         let kept = Arc::clone(&self.servers);
+        let durable = changed.touches(Kind::DurableNamespace).then(|| Arc::clone(&self.durable));
         Ok(Prepared::new(move || {
             shared.deployments.forget(&changed);
             if let Some(servers) = servers {
                 kept.store(Arc::new(servers));
+            }
+            if let Some(durable) = durable {
+                durable.namespaces_changed();
             }
         }))
     }
@@ -263,6 +267,7 @@ impl Service for WorkersService {
         let background = CancellationToken::new();
         let _ends = background.clone().drop_guard();
         self.durable.begin_alarms(background.clone());
+        tokio::spawn(Arc::clone(&self.durable).hand_over_until(background.clone()));
         tokio::spawn(Arc::clone(&self.durable).sweep_until(background));
         let warmer = self.warmer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let warming = async {

@@ -30,6 +30,7 @@ use super::{
     Durable, NOWHERE,
     asked::{Asked, OUTCOME, Refusal},
     blocking,
+    sending::Sending,
 };
 use crate::engine::Engine;
 
@@ -111,14 +112,19 @@ impl Durable {
             known.wake.notify_one();
             return Ok(());
         }
+        self.note_alarms(account).await?;
+        self.watch(account, &mut watched);
+        drop(watched);
+        Ok(())
+    }
+
+    /// Notes that an account has alarms, for when the node begins anew.
+    pub(super) async fn note_alarms(&self, account: AccountId) -> Result<(), Refusal> {
         let path = self.engine()?.hosts().path(account);
         blocking(move || mark(&path)).await.map_err(|error| {
             tracing::error!(%error, %account, "that there are alarms cannot be written");
             Refusal::broken("its alarm cannot be kept")
-        })?;
-        self.watch(account, &mut watched);
-        drop(watched);
-        Ok(())
+        })
     }
 
     /// Waits for the alarms of an account from now on.
@@ -198,7 +204,8 @@ impl Durable {
     async fn run_or_postpone(&self, account: AccountId, due: Due, now: i64) -> Result<(), Refusal> {
         let (namespace, id) = (due.namespace, due.id);
         match self.run_alarm(account, due, now).await {
-            Err(refusal) if !refusal.is_ours() => {
+            // One whose object is being handed over is due at its new home when it was set for.
+            Err(refusal) if !refusal.is_ours() || refusal.is_moving() => {
                 tracing::debug!(%account, %namespace, %id, %refusal, "an alarm waits");
                 let postponed = json!({ "namespace": namespace, "id": id, "now": now });
                 self.registry::<IgnoredAny>(account, "postpone", postponed).await.map(drop)
@@ -213,7 +220,8 @@ impl Durable {
         let mut request = Request::new(Body::empty());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = Uri::from_static(NOWHERE);
-        let answered = self.run(&namespace, &asked, json!({ "alarm": { "now": now } }), request).await?;
+        let said = json!({ "alarm": { "now": now } });
+        let answered = self.run(account, due.namespace, &asked, said, &mut Sending::new(request)).await?;
         let threw = answered.headers.contains_key(OUTCOME);
         self.shared.metrics.alarm(!threw);
         let said = answered.body.collect(SAID_OCTETS_MAX).await.map_err(|_| Refusal::lost())?;

@@ -13,7 +13,8 @@ use super::{
     Durable,
     asked::Refusal,
     elsewhere::{FOR, For, LIST, OBJECT, SWITCHED, join},
-    place,
+    hand_over::wire::{Asking, HAND_OVER, Standing},
+    sending::Sending,
 };
 use crate::facts::decoded;
 
@@ -30,11 +31,12 @@ pub(super) struct Listing {
 pub(crate) struct Answers(pub(crate) Arc<Durable>);
 
 impl AnswersServers for Answers {
-    fn answer<'a>(&'a self, _: &'a NodeName, request: Request<Body>) -> BoxFuture<'a, Response<Body>> {
+    fn answer<'a>(&'a self, asker: &'a NodeName, request: Request<Body>) -> BoxFuture<'a, Response<Body>> {
         Box::pin(async move {
             let answered = match request.uri().path() {
                 OBJECT => self.object(request).await,
                 LIST => self.list(request.headers()).await,
+                HAND_OVER => self.hand_over(asker, request).await,
                 _ => Err(Refusal::refused("what is asked for is not understood")),
             };
             answered.unwrap_or_else(|refusal| refusal.answer()).into()
@@ -51,10 +53,6 @@ impl Answers {
         if !asked.is_bounded() {
             return Err(Refusal::unreadable());
         }
-        let namespace = self.0.namespace(account, namespace)?;
-        if place::home(&namespace, asked.id) != Some(&self.0.me) {
-            return Err(Refusal::away("who is asked is not its home".to_owned()));
-        }
         parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::unreadable())?;
         parts.uri = url.parse::<Uri>().map_err(|_| Refusal::unreadable())?;
         let switches = upgrade.is_some();
@@ -63,7 +61,10 @@ impl Answers {
             let upgrade = HeaderValue::from_str(&upgrade).map_err(|_| Refusal::unreadable())?;
             parts.headers.insert(header::UPGRADE, upgrade);
         }
-        let mut answered = self.0.ask_here(&namespace, asked, Request::from_parts(parts, body)).await?;
+        let mut answered = self
+            .0
+            .ask_here(account, namespace, &asked, &mut Sending::new(Request::from_parts(parts, body)))
+            .await?;
         if let (Some(object), Some(from_worker)) = (answered.upgraded.take(), from_worker) {
             let (to_worker, body) = Body::channel(1, None);
             tokio::spawn(join(object, from_worker, to_worker));
@@ -72,6 +73,15 @@ impl Answers {
             (answered.status, answered.body) = (StatusCode::OK, body);
         }
         Ok(answered)
+    }
+
+    async fn hand_over(&self, asker: &NodeName, request: Request<Body>) -> Result<Answered, Refusal> {
+        let asking = request.headers().get(FOR).and_then(decoded::<Asking>);
+        let asking = asking.ok_or_else(Refusal::unreadable)?;
+        let standing: Standing = self.0.step_here(asker, asking, request.into_body()).await?;
+        let text =
+            serde_json::to_vec(&standing).map_err(|_| Refusal::broken("an answer cannot be written"))?;
+        Ok(Answered { body: Body::full(text), ..Answered::default() })
     }
 
     async fn list(&self, fields: &HeaderMap) -> Result<Answered, Refusal> {

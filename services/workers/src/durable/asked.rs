@@ -11,6 +11,8 @@ use crate::facts::decoded;
 /// What is asked for; and in an answer what became of it, unless the object itself answers: `value` or `threw` of the process, or a
 /// [`Refusal`]'s word.
 pub(super) const OUTCOME: HeaderName = HeaderName::from_static("proxima-durable");
+/// The outcome of what is being handed over.
+pub(super) const MOVING: &str = "moving";
 /// Octets of an object's or a method's name.
 const NAME_OCTETS_MAX: usize = 1024;
 
@@ -52,7 +54,8 @@ impl Asked {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the Durable Object cannot be asked: {message}")]
 pub(super) struct Refusal {
-    /// For who reads by program: `refused`, `away` (later it may be there), `busy`, `lost` (whether it was done is not known).
+    /// For who reads by program: `refused`, `away` (later it may be there), `busy`, `lost` (whether it was done is not known); between
+    /// servers also `moving` (it is being handed over, and nothing was done).
     pub(super) outcome: &'static str,
     status: StatusCode,
     pub(super) message: String,
@@ -70,6 +73,24 @@ impl Refusal {
     /// Its home cannot be reached, or cannot run it: it is nowhere else.
     pub(super) const fn away(message: String) -> Self {
         Self { outcome: "away", status: StatusCode::SERVICE_UNAVAILABLE, message }
+    }
+
+    /// It is where who is asked does not run it, or not yet: ask again soon.
+    pub(super) fn moving(what: &str) -> Self {
+        let (status, message) = (StatusCode::SERVICE_UNAVAILABLE, what.to_owned());
+        Self { outcome: MOVING, status, message }
+    }
+
+    pub(super) fn is_moving(&self) -> bool {
+        self.outcome == MOVING
+    }
+
+    /// The same for a Worker, which was not answered in time.
+    pub(super) fn given_up(self) -> Self {
+        Self::away(format!(
+            "its objects change their server, and it took too long ({}); ask again",
+            self.message
+        ))
     }
 
     pub(super) fn busy() -> Self {

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 use super::{
     DURABLE_SERVICE,
-    asked::{Asked, Refusal},
+    asked::{Asked, MOVING, OUTCOME, Refusal},
 };
 use crate::{engine::ANSWER_WITHIN, facts::encoded};
 
@@ -29,6 +29,8 @@ pub(super) const SWITCHED: HeaderName = HeaderName::from_static("proxima-durable
 const ON_THE_WAY: Duration = Duration::from_secs(10);
 /// Octets of what an object switched to that are under way in one direction.
 const PIPE_OCTETS: usize = 16 << 10;
+/// Octets of why an object is not where it was asked for.
+const MOVING_OCTETS_MAX: usize = 4 << 10;
 /// Pieces of it that wait to be sent.
 const FRAMES_MAX: usize = 1;
 
@@ -88,6 +90,10 @@ impl Elsewhere {
         let response = self.send(home, OBJECT, headers, body, ANSWER_WITHIN + ON_THE_WAY).await?;
         let (parts, body) = response.into_parts();
         let mut headers = parts.headers;
+        if headers.get(OUTCOME).is_some_and(|outcome| outcome == MOVING) {
+            let said = body.collect(MOVING_OCTETS_MAX).await.unwrap_or_default();
+            return Err(Refusal::moving(&format!("{home} says: {}", String::from_utf8_lossy(&said))));
+        }
         if headers.remove(SWITCHED).is_some()
             && let Some(sender) = sender
         {

@@ -160,9 +160,12 @@ export class Registry extends DurableObject {
       after ?? "",
       limit,
     );
-    // Its supervisor's id is what its files are called.
-    const file = (id) => this.env.SUPERVISORS.idFromName(`${namespace}/${id}`).toString();
-    return found.toArray().map(({ id }) => ({ id, file: file(id) }));
+    return found.toArray().map(({ id }) => ({ id, file: this.#file(namespace, id) }));
+  }
+
+  // Its supervisor's id is what its files are called.
+  #file(namespace, id) {
+    return this.env.SUPERVISORS.idFromName(`${namespace}/${id}`).toString();
   }
 
   // Deletes the objects of a namespace, as far as one request goes; whether all are gone.
@@ -175,6 +178,49 @@ export class Registry extends DurableObject {
       this.sql.exec("DELETE FROM objects WHERE namespace = ? AND id = ?", namespace, id);
     }
     return { done: rows.length < SWEPT_MAX };
+  }
+
+  // Objects as another server takes them, and their alarms: one that had begun, or waited for it, is due when it was set for.
+  give({ namespace, after, limit }) {
+    const found = this.sql.exec(
+      `SELECT objects.id, name, at, scheduled, retries FROM objects LEFT JOIN alarms USING (namespace, id)
+       WHERE namespace = ? AND objects.id > ? ORDER BY objects.id LIMIT ?`,
+      namespace,
+      after ?? "",
+      limit,
+    );
+    const alarmOf = ({ name, at, scheduled, retries }) =>
+      scheduled === null ? null : { name, at: retries > 0 ? at : scheduled, scheduled, retries };
+    const objects = found.toArray();
+    return objects.map((row) => ({ id: row.id, file: this.#file(namespace, row.id), alarm: alarmOf(row) }));
+  }
+
+  // Takes what `give` of another server gave, once or again.
+  take({ namespace }, given) {
+    for (const { id, alarm } of JSON.parse(given)) {
+      this.add(namespace, id);
+      if (alarm === null) continue;
+      const { name, at, scheduled, retries } = alarm;
+      this.sql.exec(
+        "INSERT OR REPLACE INTO alarms VALUES (?, ?, ?, ?, ?, ?, 0)",
+        namespace,
+        id,
+        name,
+        at,
+        scheduled,
+        retries,
+      );
+    }
+    return {};
+  }
+
+  // Objects that another server has.
+  forget({ namespace }, ids) {
+    for (const id of JSON.parse(ids)) {
+      this.sql.exec("DELETE FROM alarms WHERE namespace = ? AND id = ?", namespace, id);
+      this.sql.exec("DELETE FROM objects WHERE namespace = ? AND id = ?", namespace, id);
+    }
+    return {};
   }
 
   alarmOf(namespace, id) {
@@ -273,7 +319,9 @@ export default {
   async fetch(request, env) {
     const { proxima } = request.cf;
     try {
-      if (proxima.registry) return Response.json(await registryOf(env)[proxima.registry](proxima));
+      if (proxima.registry) {
+        return Response.json(await registryOf(env)[proxima.registry](proxima, await request.text()));
+      }
       const supervisor = supervisorOf(env, proxima.namespace, proxima.object.id);
       return await supervisor.fetch(request, { cf: { proxima } });
     } catch (error) {

@@ -14,9 +14,10 @@
 //! ```
 //!
 //! Invariants:
-//! * **An object is in one place.** Its namespace names the servers that its objects are spread over, once and for all; its id
-//!   chooses one of them ([`place`]). No server that comes or goes changes that: of a home that is away, or not of this network any
-//!   more, it is told that it is, and nowhere is a second, empty object.
+//! * **An object is in one place.** Its namespace names the slots that its objects are spread over, once and for all; its id chooses
+//!   one of them ([`place`]), and the log says which server has that. No server that comes or goes changes it: of a home that is
+//!   away, or not of this network any more, it is told that it is, and nowhere is a second, empty object. An operator alone has a
+//!   slot handed over to another server ([`hand_over`]).
 //! * **One process at a time** has what an account's objects keep: it holds a lock of the kernel's on their folder.
 //! * **What an object has acknowledged is on the disk** of its home (SQLite, fsync), and on no other: with that disk it is lost.
 //! * **Nothing is done twice here**: a request that was lost is told to be lost, and who asked decides.
@@ -25,6 +26,7 @@
 //! ([`REQUESTS_PER_ACCOUNT_MAX`]); octets of what is passed to a method ([`PASSED_OCTETS_MAX`]); octets of an object and of an
 //! account, and processes (`[workers] durable_…`). Why it is built so: `docs/decisions/0017-durable-objects.md`.
 //!
+//! [`hand_over`]: self
 //! [`place`]: self
 
 mod alarms;
@@ -32,15 +34,17 @@ mod answers;
 mod asked;
 mod binding;
 mod elsewhere;
+mod hand_over;
 mod place;
 mod port;
 mod room;
+mod sending;
 mod sweep;
 
 use std::{
     io,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::{HeaderValue, Method, StatusCode, Uri, header};
@@ -55,7 +59,9 @@ use self::{
     alarms::Alarms,
     asked::{Asked, OUTCOME, Refusal},
     elsewhere::Elsewhere,
+    hand_over::{HandOver, MOVES_WITHIN},
     room::Room,
+    sending::Sending,
     sweep::Sweep,
 };
 pub(crate) use self::{answers::Answers, binding::Binding};
@@ -91,6 +97,9 @@ pub(crate) struct Durable {
     me: NodeName,
     elsewhere: OnceLock<Elsewhere>,
     under_way: Arc<Places<AccountId>>,
+    /// Those that wait until their object was handed over.
+    waiting: Arc<Places<AccountId>>,
+    hand_over: HandOver,
     room: Room,
     alarms: Alarms,
     sweep: Sweep,
@@ -105,6 +114,8 @@ impl Durable {
             me: node.name().clone(),
             elsewhere: OnceLock::new(),
             under_way: Places::new(usize::MAX, REQUESTS_PER_ACCOUNT_MAX),
+            waiting: Places::new(usize::MAX, REQUESTS_PER_ACCOUNT_MAX),
+            hand_over: HandOver::new(Arc::clone(&node.log)),
             room: Room::new(config.durable_account_bytes_max),
             alarms: Alarms::default(),
             sweep: Sweep::default(),
@@ -114,6 +125,11 @@ impl Durable {
     /// Objects of other homes are asked by these. Given once: without, only those whose home is here are.
     pub(crate) fn over(&self, servers: Arc<dyn Servers>) {
         self.elsewhere.set(Elsewhere::new(servers)).ok();
+    }
+
+    /// The log says something new of namespaces.
+    pub(crate) fn namespaces_changed(&self) {
+        self.hand_over.tell();
     }
 
     fn engine(&self) -> Result<&Arc<Engine>, Refusal> {
@@ -130,7 +146,7 @@ impl Durable {
         found.ok_or_else(|| Refusal::refused("its class was deleted"))
     }
 
-    /// Asks an object, wherever it is. The request is as its Worker has written it.
+    /// Asks an object, wherever it is, and waits while it is being handed over. The request is as its Worker has written it.
     async fn ask(
         &self,
         account: AccountId,
@@ -138,41 +154,77 @@ impl Durable {
         asked: Asked,
         request: http::Request<Body>,
     ) -> Result<Response, Refusal> {
-        let namespace = self.namespace(account, namespace)?;
-        let home = place::home(&namespace, asked.id).ok_or_else(|| Refusal::broken("it has no home"))?;
+        let (mut request, begun) = (Sending::new(request), Instant::now());
+        let mut waiting = None;
+        loop {
+            let refusal = match self.ask_once(account, namespace, &asked, &mut request).await {
+                Err(refusal) if refusal.is_moving() => refusal,
+                answered => return answered,
+            };
+            if !request.can_be_sent() || begun.elapsed() > MOVES_WITHIN {
+                return Err(refusal.given_up());
+            }
+            if waiting.is_none() {
+                waiting = Some(self.waiting.take_for(account).ok_or_else(Refusal::busy)?);
+            }
+            self.hand_over.pause().await;
+        }
+    }
+
+    async fn ask_once(
+        &self,
+        account: AccountId,
+        id: DurableNamespaceId,
+        asked: &Asked,
+        request: &mut Sending,
+    ) -> Result<Response, Refusal> {
+        let namespace = self.namespace(account, id)?;
+        let slot = slot_of(&namespace, asked)?;
+        let home = namespace.server(slot);
         if *home == self.me {
-            return self.ask_here(&namespace, asked, request).await;
+            return self.ask_here(account, id, asked, request).await;
+        }
+        if let Some(to) = namespace.handed.get(slot).and_then(|handed| handed.to.as_ref()) {
+            return Err(Refusal::moving(&format!("it is being handed over to {to}")));
         }
         let absent = || Refusal::away(format!("its home, {home}, is not within reach of this server"));
-        self.elsewhere.get().ok_or_else(absent)?.ask(home, &namespace, asked, request).await
+        let elsewhere = self.elsewhere.get().ok_or_else(absent)?;
+        request.keep().await?;
+        elsewhere.ask(home, &namespace, asked.clone(), request.take()?).await
     }
 
     /// Asks an object whose home this server is.
     async fn ask_here(
         &self,
-        namespace: &DurableNamespace,
-        asked: Asked,
-        request: http::Request<Body>,
+        account: AccountId,
+        namespace: DurableNamespaceId,
+        asked: &Asked,
+        request: &mut Sending,
     ) -> Result<Response, Refusal> {
         let said = match (&asked.method, &asked.property) {
             (Some(method), _) => json!({ "method": method }),
             (None, Some(property)) => json!({ "property": property }),
             (None, None) => json!({}),
         };
-        self.run(namespace, &asked, said, request).await
+        self.run(account, namespace, asked, said, request).await
     }
 
-    /// Has the process ask an object. `said`: what of it.
+    /// Has the process ask an object, if this server runs it. `said`: what of it.
     async fn run(
         &self,
-        namespace: &DurableNamespace,
+        account: AccountId,
+        namespace: DurableNamespaceId,
         asked: &Asked,
         mut said: Value,
-        request: http::Request<Body>,
+        request: &mut Sending,
     ) -> Result<Response, Refusal> {
         let engine = self.engine()?;
-        let place = self.under_way.take_for(namespace.account).ok_or_else(Refusal::busy)?;
-        self.room.check(engine, namespace.account)?;
+        let place = self.under_way.take_for(account).ok_or_else(Refusal::busy)?;
+        // Only then is it looked what the log says; and until it is answered no hand-over takes its files.
+        let _entered = self.hand_over.gates.enter(account).await;
+        let namespace = &self.namespace(account, namespace)?;
+        self.check_home(namespace, slot_of(namespace, asked)?).await?;
+        self.room.check(engine, account)?;
         self.note(namespace).await?;
         let chosen = self.shared.chosen(namespace.account, &namespace.worker, Some(asked.id.as_bytes()));
         let key = chosen.map_err(|_| Refusal::broken("the replica cannot be read"))?;
@@ -184,7 +236,7 @@ impl Durable {
         said["class"] = namespace.class.as_str().into();
         said["sql"] = namespace.has_sql.into();
         let within = if said.get("alarm").is_some() { ALARM_WITHIN } else { ANSWER_WITHIN };
-        let answered = self.send(engine, &key, said, request, within).await;
+        let answered = self.send(engine, &key, said, request.take()?, within).await;
         let mut response = answered.map_err(Refusal::from)?;
         response.body = std::mem::take(&mut response.body).holding(place);
         Ok(response)
@@ -219,16 +271,28 @@ impl Durable {
         &self,
         account: AccountId,
         operation: &str,
+        said: Value,
+    ) -> Result<T, Refusal> {
+        self.registry_given(account, operation, said, Body::empty(), ANSWER_OCTETS_MAX).await
+    }
+
+    /// The same, with what it is given, and how long its answer may be.
+    async fn registry_given<T: DeserializeOwned>(
+        &self,
+        account: AccountId,
+        operation: &str,
         mut said: Value,
+        given: Body,
+        octets_max: usize,
     ) -> Result<T, Refusal> {
         said["registry"] = operation.into();
-        let mut request = http::Request::new(Body::empty());
+        let mut request = http::Request::new(given);
         *request.uri_mut() = Uri::from_static(NOWHERE);
         *request.method_mut() = Method::POST;
         let key = VersionKey::nobodys(account);
         let answered = self.send(self.engine()?, &key, said, request, ANSWERS_WITHIN).await?;
         let (status, threw) = (answered.status, answered.headers.contains_key(OUTCOME));
-        let octets = answered.body.collect(ANSWER_OCTETS_MAX).await;
+        let octets = answered.body.collect(octets_max).await;
         let octets = octets.map_err(|_| Refusal::lost())?;
         if status != StatusCode::OK || threw {
             let said: String = String::from_utf8_lossy(&octets).chars().take(1_000).collect();
@@ -238,6 +302,11 @@ impl Durable {
         serde_json::from_slice(&octets)
             .map_err(|_| Refusal::broken("what is known of its objects is damaged"))
     }
+}
+
+/// The slot of an object.
+fn slot_of<'a>(namespace: &'a DurableNamespace, asked: &Asked) -> Result<&'a NodeName, Refusal> {
+    place::slot(namespace, asked.id).ok_or_else(|| Refusal::broken("it has no home"))
 }
 
 /// Has a thread that may wait for the disk do this.

@@ -1,12 +1,12 @@
-//! Where an object is: pure.
+//! Where an object is: pure. Its id chooses a slot of its namespace, for good; which server has that, the namespace says.
 
 use proxima_model::{
     DurableNamespace, DurableNamespaceId, DurableObjectId, NodeName, limits::DURABLE_HOMES_MAX,
 };
 use proxima_pipeline::{ServerAbout, rendezvous_weight};
 
-/// The server that has an object: of those that its namespace names, the one that its id chooses.
-pub(super) fn home(namespace: &DurableNamespace, object: DurableObjectId) -> Option<&NodeName> {
+/// The slot of an object: of those that its namespace names, the one that its id chooses.
+pub(super) fn slot(namespace: &DurableNamespace, object: DurableObjectId) -> Option<&NodeName> {
     let weight =
         |name: &NodeName| rendezvous_weight(name.as_str(), &[namespace.id.as_bytes(), object.as_bytes()]);
     namespace.homes.iter().max_by_key(|name| (weight(name), *name))
@@ -62,12 +62,12 @@ mod tests {
         let namespace = namespace(homes(&servers(4), id));
         let mut shares = BTreeMap::<_, usize>::new();
         for object in objects() {
-            *shares.entry(home(&namespace, object).expect("a home").clone()).or_default() += 1;
+            *shares.entry(slot(&namespace, object).expect("a slot").clone()).or_default() += 1;
         }
         assert!(shares.len() == 4 && shares.values().all(|share| *share > 30), "{shares:?}");
         let chosen: Vec<_> = objects()
             .take(3)
-            .map(|object| home(&namespace, object).expect("a home").as_str().to_owned())
+            .map(|object| slot(&namespace, object).expect("a slot").as_str().to_owned())
             .collect();
         assert_eq!(chosen, PINNED, "what is stored under the former choice would not be found");
     }
@@ -82,7 +82,7 @@ mod tests {
         let other = DurableNamespaceId::from_bytes([3; 16]);
         assert_ne!(homes(&servers(30), id), homes(&servers(30), other));
         let alone = namespace(homes(&servers(1), id));
-        assert!(objects().all(|object| home(&alone, object).is_some_and(|name| name.as_str() == "server0")));
-        assert_eq!(home(&namespace(Vec::new()), DurableObjectId::from_bytes([0; 32])), None);
+        assert!(objects().all(|object| slot(&alone, object).is_some_and(|name| name.as_str() == "server0")));
+        assert_eq!(slot(&namespace(Vec::new()), DurableObjectId::from_bytes([0; 32])), None);
     }
 }

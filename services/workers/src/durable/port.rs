@@ -1,6 +1,6 @@
 //! The port: where new namespaces lie, and which objects there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::{BoxFuture, try_join_all};
 use http::HeaderMap;
@@ -12,14 +12,14 @@ use serde_json::json;
 use super::{
     ANSWER_OCTETS_MAX, ANSWERS_WITHIN, Durable,
     answers::Listing,
-    asked::{OUTCOME, Refusal},
+    asked::{MOVING, OUTCOME, Refusal},
     elsewhere::{FOR, LIST},
     place,
 };
 use crate::facts::encoded;
 
 /// The folder of all objects in an account's: the supervisors' key in the engine's settings.
-const OBJECTS: &str = "objects";
+pub(super) const OBJECTS: &str = "objects";
 /// What follows a supervisor's id in the name of its first facet's file: of the object itself.
 const FACET: &str = ".1.sqlite";
 
@@ -48,10 +48,8 @@ impl DurableObjects for Durable {
         let listing = Listing { account: namespace.account, namespace: namespace.id, after, limit };
         Box::pin(async move {
             // Each home has the first of its own: the first of all are among them.
-            let mut asked = Vec::new();
-            for home in &namespace.homes {
-                asked.push(self.list_from(home, &listing));
-            }
+            let homes: BTreeSet<_> = namespace.homes.iter().map(|slot| namespace.server(slot)).collect();
+            let asked = homes.into_iter().map(|home| self.list_from(home, &listing));
             let found = try_join_all(asked).await?.into_iter().flatten();
             let found: BTreeMap<_, _> = found.map(|about| (about.id, about)).collect();
             Ok(found.into_values().take(limit).collect())
@@ -62,7 +60,7 @@ impl DurableObjects for Durable {
 impl Durable {
     async fn list_from(&self, home: &NodeName, listing: &Listing) -> Result<Vec<DurableAbout>, DurableError> {
         self.list_at(home, listing).await.map_err(|refusal| match refusal.outcome {
-            "away" | "lost" => DurableError::Away(home.clone()),
+            "away" | "lost" | MOVING => DurableError::Away(home.clone()),
             _ => DurableError::Broken(refusal.message),
         })
     }
@@ -86,12 +84,30 @@ impl Durable {
     /// The objects of a namespace whose home is here. Asks nothing where none was ever made.
     pub(super) async fn list_here(&self, listing: &Listing) -> Result<Vec<DurableAbout>, Refusal> {
         let engine = self.engine()?;
+        let namespace = self.namespace(listing.account, listing.namespace)?;
+        for slot in namespace.homes.iter().filter(|slot| *namespace.server(slot) == self.me) {
+            self.check_taken(&namespace, slot).await?;
+        }
         if !engine.hosts().path(listing.account).exists() {
             return Ok(Vec::new());
         }
         let limit = listing.limit.min(DURABLE_LISTED_MAX);
-        let said = json!({ "namespace": listing.namespace, "after": listing.after, "limit": limit });
-        let found: Vec<Listed> = self.registry(listing.account, "list", said).await?;
+        let (mut found, mut after) = (Vec::new(), listing.after);
+        // What was handed over, or is not yet removed here, is another server's to list.
+        let is_here = |listed: &Listed| {
+            place::slot(&namespace, listed.id).is_some_and(|slot| *namespace.server(slot) == self.me)
+        };
+        while found.len() < limit {
+            let said = json!({ "namespace": listing.namespace, "after": after, "limit": limit });
+            let listed: Vec<Listed> = self.registry(listing.account, "list", said).await?;
+            after = listed.last().map(|last| last.id);
+            let is_last = listed.len() < limit;
+            found.extend(listed.into_iter().filter(&is_here));
+            if is_last {
+                break;
+            }
+        }
+        found.truncate(limit);
         let folder = engine.hosts().path(listing.account).join(OBJECTS);
         let looked = tokio::task::spawn_blocking(move || {
             let about = |Listed { id, file }| {

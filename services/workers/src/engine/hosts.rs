@@ -45,6 +45,17 @@ pub(crate) struct Hosts {
     user: Option<u32>,
 }
 
+/// Whose what the processes keep is, if not the node's.
+#[derive(Clone, Copy)]
+pub(crate) struct Owner(Option<u32>);
+
+impl Owner {
+    /// Makes a file or an empty folder theirs.
+    pub(crate) fn give(self, path: &Path) -> io::Result<()> {
+        self.0.map_or(Ok(()), |user| lchown(path, Some(user), Some(user)))
+    }
+}
+
 /// What a process for an account starts with.
 pub(crate) struct Hosting {
     /// What its settings are called, in the folder of the run.
@@ -63,6 +74,25 @@ impl Hosts {
     /// The folder of an account.
     pub(crate) fn path(&self, account: AccountId) -> PathBuf {
         self.data.join(FOLDER).join(account.to_string())
+    }
+
+    /// Whose what lies there is.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner(self.user)
+    }
+
+    /// Waits until no process has an account's folder, if there is one.
+    pub(crate) async fn freed(&self, account: AccountId) -> Result<(), WorkersError> {
+        let path = self.path(account);
+        let failed = |source| WorkersError::Folder { path: path.clone(), source };
+        let begun = Instant::now();
+        while path.exists() && !self.is_free(account).map_err(failed)? {
+            if begun.elapsed() > FREE_WITHIN {
+                return Err(failed(io::Error::other("another process has it, and does not end")));
+            }
+            tokio::time::sleep(LOOKED_AT_EVERY).await;
+        }
+        Ok(())
     }
 
     /// The accounts that have a folder.
@@ -94,16 +124,7 @@ impl Hosts {
         let seen = if is_caged { INSIDE.to_owned() } else { format!("../../{FOLDER}/{account}") };
         run.write(&name, process_settings(&self.secret, Runs::Objects(&seen)).as_bytes()).map_err(failed)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
-        let begun = Instant::now();
-        loop {
-            if self.is_free(account).map_err(failed)? {
-                break;
-            }
-            if begun.elapsed() > FREE_WITHIN {
-                return Err(failed(io::Error::other("another process has it, and does not end")));
-            }
-            tokio::time::sleep(LOOKED_AT_EVERY).await;
-        }
+        self.freed(account).await?;
         if let Some(user) = self.user {
             let path = path.clone();
             let given = tokio::task::spawn_blocking(move || give(&path, user)).await;

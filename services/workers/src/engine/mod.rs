@@ -38,7 +38,6 @@ use proxima_pipeline::{Body, Fault, Response, strip_hop_by_hop};
 use serde_json::Value;
 use tokio::net::UnixListener;
 
-pub(crate) use self::own::Programs;
 use self::{
     answer::{AnswerBody, UpgradedWorker},
     folder::Folder,
@@ -56,6 +55,7 @@ use self::{
     verdicts::{PLACES, Verdicts},
     watch::Limits,
 };
+pub(crate) use self::{hosts::Owner, own::Programs};
 use crate::{
     WorkersConfig, WorkersError,
     cage::Launcher,
@@ -214,6 +214,15 @@ impl Engine {
             Lost::Fault(fault) => fault,
             Lost::Cut => Fault::WorkerLost,
         })
+    }
+
+    /// Ends the process that has the objects of an account, if there is one; nobody has their files open then.
+    pub(crate) async fn end_objects(&self, account: AccountId) -> Result<(), WorkersError> {
+        let host = self.hosts.lock().unwrap_or_else(PoisonError::into_inner).get(&account).cloned();
+        if let Some(host) = host {
+            host.stop();
+        }
+        self.common.hosts.freed(account).await
     }
 
     fn is_locked_out(&self, key: &VersionKey) -> bool {
