@@ -4,7 +4,7 @@
 //!  proxima node --config node.toml ┐
 //!  proxima dev                     ┴─▶ chassis::run_node ─▶ services.rs: the one list ─▶ serve until told to end
 //!  proxima ca …                    ──▶ the cluster's authority and the nodes' certificates
-//!  proxima zones | dns | purge | log | explain ──▶ the API of any server, for people
+//!  proxima zones | dns | purge | log | objects | explain ──▶ the API of any server, for people
 //!  proxima log restore             ──▶ the log made new from the servers' replicas, on its stopped node
 //!  proxima lab … , tour            ──▶ an internet on this machine, and a walk through it
 //! ```
@@ -54,6 +54,8 @@ enum Command {
     Purge(client::purge::PurgeArgs),
     /// List what was changed and bring back what was before, through the API; restore a lost log.
     Log(client::log::LogArgs),
+    /// Which servers have Durable Objects, and how others come to have them.
+    Objects(client::objects::ObjectsArgs),
     /// Tell what each stage decides about a request, and why.
     Explain(client::explain::ExplainArgs),
     /// Show the root's keys that a node's resolver trusts, or is on its way to (RFC 5011).
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         Command::Dns(args) => client::run(client::records::run(args)),
         Command::Purge(args) => client::run(client::purge::run(args)),
         Command::Log(args) => client::run(client::log::run(args)),
+        Command::Objects(args) => client::run(client::objects::run(args)),
         Command::Explain(args) => client::run(client::explain::run(args)),
         Command::RootKeys(args) => root_keys::run(args),
         Command::Lab(args) => proxima_lab::run(args),

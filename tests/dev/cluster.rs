@@ -91,7 +91,7 @@ impl Cluster {
         Running::start(&mut command)
     }
 
-    fn client(&self, token: &str, args: &[&str]) -> (bool, String) {
+    pub(crate) fn client(&self, token: &str, args: &[&str]) -> (bool, String) {
         let mut command = Command::new(PROXIMA);
         command.args(args).env("PROXIMA_API", format!("http://{}", self.log_api)).env("PROXIMA_TOKEN", token);
         output(&mut command)
@@ -333,7 +333,7 @@ fn what_two_name_servers_were_asked_is_told_by_name_type_code_and_pop() {
 }
 
 /// One call of an API that succeeds; its result.
-fn call(api: SocketAddr, token: &str, path: &str, args: &[&str]) -> Value {
+pub(crate) fn call(api: SocketAddr, token: &str, path: &str, args: &[&str]) -> Value {
     let (url, authorization) =
         (format!("http://{api}/client/v4{path}"), format!("authorization: Bearer {token}"));
     let (_, text) = output(Command::new("curl").args(["-sS", "-H", &authorization, &url]).args(args));
@@ -341,8 +341,8 @@ fn call(api: SocketAddr, token: &str, path: &str, args: &[&str]) -> Value {
     result(&text)
 }
 
-#[test]
-fn live_logs_at_one_server_show_what_a_worker_does_on_the_other() {
+/// A cluster whose servers run Workers and know each other; where each of them, `log` and `node`, speaks HTTP.
+pub(crate) fn with_workers() -> (Cluster, [SocketAddr; 2]) {
     let [log_http, node_http, log_tiers, node_tiers] = std::array::from_fn(|_| free_for_both());
     let cluster = Cluster::with(|name| {
         let (http, tiers) = if name == "log" { (log_http, log_tiers) } else { (node_http, node_tiers) };
@@ -358,23 +358,38 @@ fn live_logs_at_one_server_show_what_a_worker_does_on_the_other() {
             server("node", "AMS", node_tiers),
         )
     });
-    let _log = cluster.start("log");
-    let token = token(&cluster);
-    until("example.com", || cluster.client(&token, &["zones", "add", "example.com"]));
+    (cluster, [log_http, node_http])
+}
+
+/// Uploads a Worker `app`, with more in its metadata, which has all of www.example.com; its path in the API.
+pub(crate) fn deploy(cluster: &Cluster, token: &str, code: &str, more: Value) -> String {
+    until("example.com", || cluster.client(token, &["zones", "add", "example.com"]));
     let (added, text) =
-        cluster.client(&token, &["dns", "add", "example.com", "A", "www", "127.0.0.1", "--proxied"]);
+        cluster.client(token, &["dns", "add", "example.com", "A", "www", "127.0.0.1", "--proxied"]);
     assert!(added, "{text}");
-    let zone = &call(cluster.log_api, &token, "/zones?name=example.com", &[])[0];
+    let zone = &call(cluster.log_api, token, "/zones?name=example.com", &[])[0];
     let id = |of: &Value| of["id"].as_str().unwrap().to_owned();
     let script = format!("/accounts/{}/workers/scripts/app", id(&zone["account"]));
-    // Without a semicolon: it would be curl's.
-    let code = "export default { fetch: (request) => (console.log(request.url), new Response('here')) }";
-    let module = format!("main.js={code};filename=main.js;type=application/javascript+module");
-    let metadata = "metadata={\"main_module\":\"main.js\",\"compatibility_date\":\"2026-11-01\"}";
-    call(cluster.log_api, &token, &script, &["-X", "PUT", "--form-string", metadata, "-F", &module]);
+    let main = cluster.at("main.js");
+    std::fs::write(&main, code).unwrap();
+    let module = format!("main.js=@{};filename=main.js;type=application/javascript+module", main.display());
+    let mut metadata = json!({ "main_module": "main.js", "compatibility_date": "2026-11-01" });
+    metadata.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let metadata = format!("metadata={metadata}");
+    call(cluster.log_api, token, &script, &["-X", "PUT", "--form-string", &metadata, "-F", &module]);
     let route = "{\"pattern\":\"www.example.com/*\",\"script\":\"app\"}";
     let routes = format!("/zones/{}/workers/routes", id(zone));
-    call(cluster.log_api, &token, &routes, &["-H", "content-type: application/json", "-d", route]);
+    call(cluster.log_api, token, &routes, &["-H", "content-type: application/json", "-d", route]);
+    script
+}
+
+#[test]
+fn live_logs_at_one_server_show_what_a_worker_does_on_the_other() {
+    let (cluster, [_, node_http]) = with_workers();
+    let _log = cluster.start("log");
+    let token = token(&cluster);
+    let code = "export default { fetch: (request) => (console.log(request.url), new Response('here')) }";
+    let script = deploy(&cluster, &token, code, json!({}));
     let mut node = cluster.start("node");
     let ask = |path: &str| {
         let url = format!("http://{node_http}{path}");

@@ -15,6 +15,7 @@ mod disk;
 mod dns_over_https;
 mod dnssec;
 mod durable;
+mod durable_servers;
 mod early_hints;
 mod glance;
 mod grpc;

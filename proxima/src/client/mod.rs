@@ -2,6 +2,7 @@
 
 pub(crate) mod explain;
 pub(crate) mod log;
+pub(crate) mod objects;
 pub(crate) mod purge;
 pub(crate) mod records;
 pub(crate) mod zones;

@@ -83,7 +83,20 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     all.extend(of_key_values());
     all.extend(of_queues());
     all.extend(of_objects());
+    all.extend(of_durable_objects());
     all
+}
+
+/// Of which servers have Durable Objects: the operator's.
+fn of_durable_objects() -> Vec<Endpoint> {
+    use workers::durable::homes;
+    const OPERATOR: Needs = Needs::Network(All);
+    vec![
+        get("/proxima/durable_objects/homes", OPERATOR, homes::list),
+        post("/proxima/durable_objects/hand_over", OPERATOR, homes::hand_over),
+        post("/proxima/durable_objects/cancel", OPERATOR, homes::cancel),
+        post("/proxima/durable_objects/give_up", OPERATOR, homes::give_up),
+    ]
 }
 
 /// Of buckets and objects.

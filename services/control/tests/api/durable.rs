@@ -1,7 +1,10 @@
 //! Durable Objects: classes by migrations, bindings to them, and what is shown of them.
 
 use futures_util::future::BoxFuture;
-use proxima_model::{DurableNamespace, DurableNamespaceId, DurableObjectId, DurableUsage, NodeName};
+use proxima_model::{
+    DurableNamespace, DurableNamespaceId, DurableObjectId, DurableUsage, Node as Server, NodeName, PopCode,
+    Timestamp,
+};
 use proxima_pipeline::{DurableAbout, DurableError, DurableObjects};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -176,4 +179,62 @@ async fn objects_are_shown_page_by_page_and_go_with_their_worker() {
     assert_eq!(node.refused("DELETE", &path("scripts/app"), None).await, (400, 10_064));
     node.ok("DELETE", &path("scripts/app?force=true"), None).await;
     assert_eq!(node.count::<DurableNamespace>(), 0);
+}
+
+/// What `proxima/durable_objects/homes` shows of slots: class, server and to whom.
+async fn homes(node: &Node) -> Vec<(String, String, Value)> {
+    let listed = node.ok("GET", "/proxima/durable_objects/homes", None).await;
+    let text = |one: &Value, key: &str| one[key].as_str().unwrap().to_owned();
+    let about = |one: &Value| (text(one, "class"), text(one, "server"), one["to"].clone());
+    let mut found: Vec<_> = listed.as_array().unwrap().iter().map(about).collect();
+    found.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    found
+}
+
+#[tokio::test]
+async fn operators_hand_slots_over_cancel_that_and_give_up_what_is_lost() {
+    let node = Node::start().await;
+    let first = migrations(None, "v1", json!([{ "new_sqlite_classes": ["Hall", "Room"] }]));
+    put(&node, "app", json!({ "migrations": first })).await;
+    let server = Server {
+        name: NodeName::parse("fra1").unwrap(),
+        pop: PopCode::parse("FRA").unwrap(),
+        version: "1".to_owned(),
+        addresses: Vec::new(),
+        joined_at: Timestamp::from_millis(0),
+    };
+    node.append(vec![node.context.replica.put(&server)]).await;
+    let step = async |step: &str, body: Value| {
+        let path = format!("/proxima/durable_objects/{step}");
+        node.ok("POST", &path, Some(body)).await
+    };
+    let all = |server: &str, to: Value| {
+        ["Hall", "Room"].map(|class| (class.to_owned(), server.to_owned(), to.clone())).to_vec()
+    };
+    assert_eq!(homes(&node).await, all("test", Value::Null));
+
+    let over = json!({ "from": "test", "to": "fra1" });
+    assert_eq!(step("hand_over", over.clone()).await, json!({ "slots": 2, "accounts": 1 }));
+    assert_eq!(homes(&node).await, all("test", json!("fra1")));
+    assert_eq!(step("hand_over", over.clone()).await, json!({ "slots": 0, "accounts": 0 }));
+    // What migrations change of classes leaves it alone.
+    let renamed = json!([{ "renamed_classes": [{ "from": "Hall", "to": "Aula" }] }]);
+    put(&node, "app", json!({ "migrations": migrations(Some("v1"), "v2", renamed) })).await;
+    assert_eq!(homes(&node).await[0], ("Aula".to_owned(), "test".to_owned(), json!("fra1")));
+    assert_eq!(step("cancel", json!({ "from": "test" })).await["slots"], 2);
+    assert!(homes(&node).await.iter().all(|(_, server, to)| server == "test" && to.is_null()));
+
+    let nobody = json!({ "from": "test", "to": "fra1", "account": "0".repeat(32) });
+    assert_eq!(step("hand_over", nobody).await["slots"], 0);
+    let lost = |sure: bool| json!({ "from": "test", "to": "fra1", "lose_what_they_keep": sure });
+    let give_up = "/proxima/durable_objects/give_up";
+    assert_eq!(node.refused("POST", give_up, Some(lost(false))).await, (400, 1009));
+    let nowhere = json!({ "from": "test", "to": "sin1" });
+    assert_eq!(node.refused("POST", "/proxima/durable_objects/hand_over", Some(nowhere)).await, (400, 1009));
+    assert_eq!(step("give_up", lost(true)).await["slots"], 2);
+    assert!(homes(&node).await.iter().all(|(_, server, to)| server == "fra1" && to.is_null()));
+    assert_eq!(
+        node.refused("POST", "/proxima/durable_objects/hand_over", Some(json!({}))).await,
+        (400, 9207)
+    );
 }

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! What objects keep lies under their namespace's id: a rename, or another Worker that takes a class over, changes nothing of it. Where
-//! a new namespace's objects lie is written with it, once ([`DurableObjects::homes`]).
+//! a new namespace's objects lie is written with it ([`DurableObjects::homes`]), and changed by an operator alone ([`homes`]).
 
+pub(crate) mod homes;
 mod migrations;
 pub(crate) mod namespaces;
 
