@@ -130,7 +130,8 @@ fn many(options: &Options, folder: &Path, of_case: impl Fn(&str) -> bool, report
     let log = network.servers[0].api;
     let client = Client::new(log, &network.token);
     let namespace = deploy(&client, folder)?;
-    write_hot(log, &network.token, &namespace, 0)?;
+    let token = network.token.clone();
+    network.wait_until_taken(|api| write_hot(api, &token, &namespace, 0).is_ok())?;
     network.wait_until_served(|http| api::answers(http, HOST, &format!("/{HOT}")))?;
     if of_case("visible") {
         let mut times_ms = visible(&network, &namespace, options.writes)?;

@@ -83,6 +83,14 @@ impl Network {
         }
         Ok(())
     }
+
+    /// Waits until this is done at the server that keeps the log: servers that have just started are nobody's home before they have
+    /// asked each other for what they missed.
+    pub(super) fn wait_until_taken(&mut self, taken: impl Fn(SocketAddr) -> bool) -> Result<()> {
+        let node = &mut self.servers[0];
+        let api = node.api;
+        node.server.wait_within(SERVED_WITHIN, "it takes what is written", || taken(api))
+    }
 }
 
 /// node.toml of the server of this number.

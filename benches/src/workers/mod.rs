@@ -137,26 +137,33 @@ fn many(options: &Options, folder: &Path, report: &mut Report) -> Result<()> {
     let home = home(folder, "many")?;
     let empty = subjects::node(options, &home)?.server.memory_mib("RssAnon")?;
     world::fill(&home.join("data"), options.deployed)?;
-    let Dev { server, http, .. } = subjects::node(options, &home)?;
+    let Dev { server, http, https, .. } = subjects::node(options, &home)?;
     let mut tell = |case: &str, metric: &str, value: f64| report.add(case, PROXIMA, metric, value);
     tell("many-idle", "node_mib_more", server.memory_mib("RssAnon")? - empty);
     tell("many-idle", "engine_processes", server.of_program(WORKERD, "Pss")?.0 as f64);
 
     // Has the engine started: what a server that runs Workers has done long before.
     let begin = world::host(options.deployed - 1);
-    let started = first(http, &home, [begin].into_iter())?;
+    let started = first(http, false, &home, [begin].into_iter())?;
     tell("many-first", "with_engine_start_us", started.p50_us);
     let asked = || (0..options.warm.min(options.deployed - 1)).map(world::host);
-    for (case, load) in
-        [("many-first", first(http, &home, asked())?), ("many-again", first(http, &home, asked())?)]
-    {
-        tell(case, "latency_p50_us", load.p50_us);
-        tell(case, "latency_p99_us", load.p99_us);
+    for case in ["many-first", "many-again"] {
+        tell_latency(report, case, &first(http, false, &home, asked())?);
     }
     let (processes, mib) = server.of_program(WORKERD, "Pss")?;
-    tell("many-warm", "engine_processes", processes as f64);
-    tell("many-warm", "engine_mib", mib);
+    report.add("many-warm", PROXIMA, "engine_processes", processes as f64);
+    report.add("many-warm", PROXIMA, "engine_mib", mib);
+    // Others, which a handshake names before they are asked.
+    let named = || (options.warm..(2 * options.warm).min(options.deployed - 1)).map(world::host);
+    for case in ["many-first-tls", "many-again-tls"] {
+        tell_latency(report, case, &first(https, true, &home, named())?);
+    }
     Ok(())
+}
+
+fn tell_latency(report: &mut Report, case: &str, load: &Load) {
+    report.add(case, PROXIMA, "latency_p50_us", load.p50_us);
+    report.add(case, PROXIMA, "latency_p99_us", load.p99_us);
 }
 
 /// A neighbour's answers while it is alone, and while a Worker of another tenant spins, or fills memory, again and again.
@@ -193,8 +200,7 @@ fn neighbour(options: &Options, folder: &Path, report: &mut Report) -> Result<()
         })?;
         ensure!(wild.is_none() || asked > 0, "nobody misbehaved");
         eprintln!("{case:<18} p50 {:.0} µs, p99 {:.0} µs, {asked} wild requests", load.p50_us, load.p99_us);
-        report.add(case, PROXIMA, "latency_p50_us", load.p50_us);
-        report.add(case, PROXIMA, "latency_p99_us", load.p99_us);
+        tell_latency(report, case, &load);
         report.add(case, PROXIMA, "wild_requests", f64::from(asked));
     }
     drop(server);
@@ -223,11 +229,14 @@ fn paced(address: SocketAddr, host: &str, rate: f64, seconds: u64) -> Result<Loa
 }
 
 /// Asks each of these hosts once.
-fn first(address: SocketAddr, home: &Path, hosts: impl Iterator<Item = String>) -> Result<Load> {
+fn first(address: SocketAddr, tls: bool, home: &Path, hosts: impl Iterator<Item = String>) -> Result<Load> {
     let list = home.join("hosts");
     process::write(&list, hosts.collect::<Vec<_>>().join("\n"))?;
     let mut program: Command = load::program("each", address, HOST)?;
     program.arg("--hosts").arg(&list);
+    if tls {
+        program.arg("--tls");
+    }
     load::output(LOAD_CORE, &program)
 }
 
