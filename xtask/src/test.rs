@@ -59,6 +59,9 @@ const NOT_LAB: &str = "not ((package(proxima-lab) & kind(test)) | test(/(^|::)la
 
 fn tests(workspace: &Workspace, fast: bool) -> Result<()> {
     let mut nextest = workspace.cargo(["nextest", "run", "--workspace", "--locked"]);
+    // Many tests wait for a minute, a lifetime or a client to pass: one more than there are processors keeps those busy.
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from) + 1;
+    nextest.args(["--test-threads", &at_once.to_string()]);
     nextest.env("PROXIMA_PYTHON", setup::python(workspace));
     nextest.env("PROXIMA_HTTP_CACHE_TESTS", setup::http_cache_tests(workspace));
     nextest.env("PROXIMA_WORKERS_PACKAGES", setup::workers_packages(workspace));
