@@ -3,6 +3,7 @@
 //! Whatever a Worker does, its process reads on as long as its thread is free to: while an upload or the messages of a
 //! WebSocket go in, nothing may come out of it for long, and it is at work all the same. That the kernel took octets says
 //! nothing, for it keeps some; that it keeps no more of them than before the last were written says that the process did read.
+//! What comes out of it says so by itself, and the kernel is not asked then: not before a request that follows an answer.
 
 use std::{
     io,
@@ -28,6 +29,8 @@ pub(crate) struct Wire {
     stream: UnixStream,
     progress: Arc<AtomicU64>,
     last: Option<Look>,
+    /// Whether something was read since the last write.
+    has_answered: bool,
 }
 
 /// What was seen before the last write.
@@ -41,12 +44,15 @@ struct Look {
 impl Wire {
     /// Counts in `progress`.
     pub(crate) fn new(stream: UnixStream, progress: Arc<AtomicU64>) -> Self {
-        Self { stream, progress, last: None }
+        Self { stream, progress, last: None, has_answered: false }
     }
 
     /// Looks, before more is written, whether something was read since the last time. Who writes faster than is read may
     /// write again when three quarters of what the kernel keeps, some 150 KiB, have been.
     fn look(&mut self) {
+        if std::mem::take(&mut self.has_answered) {
+            return;
+        }
         let mut unread = 0;
         // SAFETY: the descriptor is open, and the kernel writes one number, for which there is room.
         let asked = unsafe { octets_unread(self.stream.as_raw_fd(), &raw mut unread) };
@@ -74,7 +80,12 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_ready() {
+            self.last = None;
+            self.has_answered = true;
+        }
+        read
     }
 }
 
@@ -142,5 +153,15 @@ mod tests {
         theirs.read_exact(&mut read).await.expect("it is there");
         wire.write_all(b"abc").await.expect("it is taken");
         assert_eq!(counted(), 2, "some was, though not all");
+        theirs.write_all(b"abc").await.expect("it is taken");
+        wire.read_exact(&mut read).await.expect("it is there");
+        theirs.read_exact(&mut read).await.expect("it is there");
+        wire.write_all(b"abc").await.expect("it is taken");
+        assert_eq!(counted(), 2, "who reads the answer knows that it came");
+        for expected in [2, 3] {
+            theirs.read_exact(&mut read).await.expect("it is there");
+            wire.write_all(b"abc").await.expect("it is taken");
+            assert_eq!(counted(), expected, "one was looked at, and then what it was compared with");
+        }
     }
 }

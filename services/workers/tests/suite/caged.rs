@@ -113,6 +113,10 @@ fn a_process_is_nobody_may_nothing_and_reaches_no_other_process() {
             assert_eq!(field(capabilities), "0000000000000000", "{capabilities}");
         }
         assert_eq!((field("NoNewPrivs"), field("Seccomp")), ("1", "2"));
+        // The 41st of proc_pid_stat(5), of which the first two are what it is called: `SCHED_BATCH`.
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        assert_eq!(fields.split(' ').nth(38), Some("3"), "the node goes first");
         if geteuid().is_root() {
             assert_eq!(field("Uid"), "65533\t65533\t65533\t65533");
             assert_eq!(field("Groups").trim(), "");
