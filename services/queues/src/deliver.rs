@@ -2,9 +2,13 @@
 //!
 //! ```text
 //!   a message comes, or is due ─▶ a task for its queue ─▶ a batch: full, or its first message has waited as long as may be
-//!                                        ▲                     │ Invoke, as many at a time as the backlog is worth
+//!                                        ▲                     │ a place (fair.rs)
+//!                                        │                     ▼ Invoke, as many at a time as the backlog is worth
 //!                                        └─ what the Worker said: done with, or again ◀─┘
 //! ```
+//!
+//! A place is held while its Worker runs, and until it is written what became of the messages: a disk that stands still is not given
+//! more. A batch that waits for one is not in memory, and is read when its turn has come.
 //!
 //! What is under way is known in memory alone: a process that is killed meanwhile has it delivered once more. A message counts as
 //! delivered when its Worker began; what could not be run at all is tried again, and counts nothing.
@@ -18,19 +22,19 @@ use std::{
     time::Duration,
 };
 
-use proxima_chassis::Places;
 use proxima_model::{AccountId, Queue, QueueConsumer, QueueId, QueueReader, Timestamp, WorkerName, limits};
 use proxima_pipeline::{
     Invoke, NotConsumed, QueueBatch, QueueError, QueueMessage, QueueOutcome, QueueSettling,
 };
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::Notify,
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    fair::{Bounds, FairPlaces, Place, Turn},
     home::{Home, after, is_exhausted},
     message::{Message, MessageId, State},
     store::{Change, Settle},
@@ -38,10 +42,10 @@ use crate::{
 
 /// How often it is looked which queues have messages, without a reason: another server may have come or gone.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Batches under way on this server: the engine runs hundreds of requests at once, and has those of visitors to answer, too.
-const DELIVERIES_MAX: usize = 256;
-/// Of one account, so that it leaves others theirs.
-const DELIVERIES_PER_ACCOUNT_MAX: usize = 64;
+/// Batches under way on this server: the engine runs hundreds of requests at once, and has those of visitors to answer, too. A batch
+/// may take a quarter of an hour, so a quarter is for accounts that have none under way: however much others send, 64 more of them are
+/// served at once. One account has a quarter at the most, and less, the more others have.
+const DELIVERIES: Bounds = Bounds { all: 256, for_first: 64, of_account: 64 };
 /// How long one waits before a Worker is given messages that could not be run, the first time, and at the most.
 const HELD_BACK_FIRST: Duration = Duration::from_secs(1);
 const HELD_BACK_MAX: Duration = Duration::from_secs(30);
@@ -54,8 +58,7 @@ pub(crate) struct Deliveries {
     /// Queues of which something has changed.
     woken: Mutex<HashSet<QueueId>>,
     wake: Notify,
-    all: Arc<Semaphore>,
-    accounts: Arc<Places<AccountId>>,
+    places: Arc<FairPlaces>,
 }
 
 impl Default for Deliveries {
@@ -64,8 +67,7 @@ impl Default for Deliveries {
             tasks: Mutex::default(),
             woken: Mutex::default(),
             wake: Notify::new(),
-            all: Arc::new(Semaphore::new(DELIVERIES_MAX)),
-            accounts: Places::new(usize::MAX, DELIVERIES_PER_ACCOUNT_MAX),
+            places: FairPlaces::new(DELIVERIES),
         }
     }
 }
@@ -115,6 +117,9 @@ struct Progress {
     /// Batches at once: one more for each that ends well while there is more, down to one when there is nothing.
     allowed: usize,
     held_back: Option<(Instant, Duration)>,
+    /// Of the next batch: its turn, and the place that has come of it.
+    turn: Option<Turn>,
+    place: Option<Place>,
 }
 
 impl Home {
@@ -177,8 +182,7 @@ impl Home {
 
     /// Delivers the messages of a queue as long as there are some.
     async fn deliver(self: Arc<Self>, id: QueueId, task: Arc<Task>, stop: CancellationToken) {
-        let mut progress =
-            Progress { under_way: Arc::default(), running: JoinSet::new(), allowed: 1, held_back: None };
+        let mut progress = Progress::new();
         loop {
             task.is_woken.store(false, Ordering::Release);
             let next = self.begin(id, &mut progress).await;
@@ -194,10 +198,15 @@ impl Home {
                     let Ok((ids, ended)) = ended else { break };
                     progress.ended(&ids, ended);
                 }
+                place = turn_of(&mut progress.turn) => {
+                    progress.turn = None;
+                    progress.place = place;
+                }
                 () = task.wake.notified() => {}
                 () = sleep_until(Instant::now() + at) => {}
             }
         }
+        (progress.turn, progress.place) = (None, None);
         // What is under way may end, and say what became of its messages.
         while progress.running.join_next().await.is_some() {}
         lock(&self.deliveries.tasks).remove(&id);
@@ -215,12 +224,15 @@ impl Home {
 
     /// Begins what deliveries may begin. When to look again; not, if nothing waits.
     async fn begin(self: &Arc<Self>, id: QueueId, progress: &mut Progress) -> Option<Duration> {
+        // Where nothing is begun, somebody else gets it.
+        let mut place = progress.place.take();
         loop {
             let pushed = self.pushed(id)?;
             if let Some(left) = progress.held_back_for() {
                 return Some(left);
             }
-            if progress.running.len() >= progress.allowed.min(pushed.concurrency_max) {
+            progress.allowed = progress.allowed.min(pushed.concurrency_max);
+            if progress.running.len() >= progress.allowed || progress.turn.is_some() {
                 return Some(LOOK_EVERY);
             }
             let (count, except) = (pushed.consumer.batch_size as usize, Arc::clone(&progress.under_way));
@@ -251,10 +263,17 @@ impl Home {
             if !is_full && full_at > now.as_millis() {
                 return Some(until(now, full_at));
             }
+            let account = pushed.queue.account;
+            let held = place.take().or_else(|| progress.take_from(&self.deliveries.places, account));
+            let Some(held) = held else { return Some(LOOK_EVERY) };
             let ids: Vec<_> = ready.iter().map(|message| message.id).collect();
             Arc::make_mut(&mut progress.under_way).extend(&ids);
             let home = Arc::clone(self);
-            progress.running.spawn(async move { (ids, home.push(&pushed, ready, now).await) });
+            progress.running.spawn(async move {
+                let ended = home.push(&pushed, ready, now).await;
+                drop(held);
+                (ids, ended)
+            });
         }
     }
 
@@ -278,8 +297,6 @@ impl Home {
     async fn push(&self, pushed: &Pushed, messages: Vec<Message>, now: Timestamp) -> Ended {
         let Pushed { queue, consumer, worker, .. } = pushed;
         let Some(invoke) = self.invoke.get() else { return Ended::NotAtAll };
-        let Some(_place) = self.deliveries.accounts.take_for(queue.account) else { return Ended::NotAtAll };
-        let Ok(_permit) = self.deliveries.all.acquire().await else { return Ended::NotAtAll };
         let outcome = self.invoke_with(&**invoke, pushed, &messages, now).await;
         let (settlings, ended) = match outcome {
             Ok(outcome) => {
@@ -395,7 +412,31 @@ impl Home {
     }
 }
 
+/// The place that a turn gives, if there is a turn.
+async fn turn_of(turn: &mut Option<Turn>) -> Option<Place> {
+    match turn {
+        Some(turn) => turn.await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
 impl Progress {
+    fn new() -> Self {
+        Self {
+            under_way: Arc::default(),
+            running: JoinSet::new(),
+            allowed: 1,
+            held_back: None,
+            turn: None,
+            place: None,
+        }
+    }
+
+    /// A place, or a turn to get one.
+    fn take_from(&mut self, places: &Arc<FairPlaces>, account: AccountId) -> Option<Place> {
+        places.take(account).map_err(|turn| self.turn = Some(turn)).ok()
+    }
+
     fn ended(&mut self, ids: &[MessageId], ended: Ended) {
         let under_way = Arc::make_mut(&mut self.under_way);
         for id in ids {

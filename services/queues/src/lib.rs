@@ -21,13 +21,15 @@
 //! * **One server gives out the messages of a queue,** unless the network is parted: its home, or the other replica while that is
 //!   away; not before it has what was done while it was away itself.
 //! * **No thread that serves waits for a disk.** The store is read and written by threads of their own.
+//! * **No account takes all places for batches under way,** however long its Workers take ([`fair`]).
 //!
-//! Limits: the store and what waits in one queue (`[queues]`), requests at once ([`home::REQUESTS_MAX`]), batches under way, octets
-//! of a batch, and those of v4 (`core/model/src/limits.rs`).
+//! Limits: the store and what waits in one queue (`[queues]`), requests at once ([`home::REQUESTS_MAX`]), batches under way
+//! ([`deliver`]), octets of a batch, and those of v4 (`core/model/src/limits.rs`).
 
 mod answers;
 mod config;
 mod deliver;
+mod fair;
 mod home;
 mod links;
 mod message;

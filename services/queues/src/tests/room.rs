@@ -1,0 +1,42 @@
+//! Room and places: what takes all that it can, and what goes on all the same.
+
+use super::*;
+
+/// A queue of a number, and of an account of one.
+fn numbered(world: &mut World, number: u16, account: u8) -> QueueId {
+    let mut octets = [0; 16];
+    octets[..2].copy_from_slice(&number.to_be_bytes());
+    let id = QueueId::from_bytes(octets);
+    world.name(id, &format!("jobs-{number}"), Some(worker(1)));
+    world.change(id, |queue| queue.account = AccountId::from_bytes([account; 16]));
+    id
+}
+
+#[tokio::test(start_paused = true)]
+async fn accounts_whose_batches_last_leave_places_for_those_of_others() {
+    let mut world = World::new(&[("fra1", "FRA")]).await;
+    let workers = Arc::clone(&world.workers);
+    let held = workers.gate.write().await;
+    for number in 0..=256_u16 {
+        let account = u8::try_from(number / 64).expect("a few");
+        let id = numbered(&mut world, number, account);
+        world.send("fra1", id, &[&number.to_string()]).await.expect("it is here");
+        if number % 64 == 63 {
+            pass(Duration::from_secs(1)).await;
+        }
+    }
+    pass(Duration::from_secs(10)).await;
+    let mut counts = [0; 5];
+    let mut given = world.texts();
+    for text in &given {
+        counts[text.parse::<usize>().expect("a number") / 64] += 1;
+    }
+    assert_eq!(counts, [64, 64, 32, 16, 1], "the fifth account has one message, which is delivered");
+    drop(held);
+    pass(Duration::from_secs(10)).await;
+    given.extend(world.texts());
+    given.sort_unstable();
+    given.dedup();
+    assert_eq!(given.len(), 257, "the others have their turn");
+    assert_eq!(world.home("fra1").own.store().expect("it is there").messages(), Ok(0));
+}
