@@ -10,7 +10,7 @@ use proxima_pipeline::{AnswersServers, Body};
 use crate::{
     home::Home,
     store::Job,
-    wire::{self, Answer, BODY_OCTETS_MAX, PATH, Question, Refusal},
+    wire::{self, Answer, BODY_OCTETS_MAX, PATH_OF_CLIENTS, PATH_OF_REPLICAS, Question, Refusal},
 };
 
 /// See the module.
@@ -19,22 +19,25 @@ pub(crate) struct Answers(pub(crate) Arc<Home>);
 impl AnswersServers for Answers {
     fn answer<'a>(&'a self, asker: &'a NodeName, request: Request<Body>) -> BoxFuture<'a, Response<Body>> {
         Box::pin(async move {
-            let answer = if request.uri().path() == PATH {
-                self.answered(asker, request.into_body()).await.unwrap_or_else(Answer::Refused)
-            } else {
-                Answer::Refused(Refusal::NotUnderstood)
-            };
+            let answer = self.answered(asker, request).await.unwrap_or_else(Answer::Refused);
             Response::new(Body::full(wire::write(&answer)))
         })
     }
 }
 
 impl Answers {
-    async fn answered(&self, asker: &NodeName, body: Body) -> Result<Answer, Refusal> {
+    async fn answered(&self, asker: &NodeName, request: Request<Body>) -> Result<Answer, Refusal> {
         let home = &self.0;
-        let _place = Home::place(&home.others)?;
+        let (path, body) = (request.uri().path().to_owned(), request.into_body());
+        let places = match path.as_str() {
+            PATH_OF_CLIENTS => &home.others,
+            PATH_OF_REPLICAS => &home.links.get(asker).ok_or(Refusal::NotHere)?.answers,
+            _ => return Err(Refusal::NotUnderstood),
+        };
+        let _place = Home::place(places)?;
         let octets = body.collect(BODY_OCTETS_MAX).await.map_err(|_| Refusal::NotUnderstood)?;
-        match wire::read_question(&octets).ok_or(Refusal::NotUnderstood)? {
+        let question = wire::read_question(&octets).filter(|question| question.path() == path);
+        match question.ok_or(Refusal::NotUnderstood)? {
             Question::Hello => {
                 let server = asker.clone();
                 let store = home

@@ -50,7 +50,7 @@ pub(crate) struct Home {
     /// [`NodeContext::lacks_nothing`]: proxima_chassis::NodeContext::lacks_nothing
     pub(crate) lacks_nothing: Box<dyn Fn() -> bool + Send + Sync>,
     pub(crate) metrics: Metrics,
-    /// Requests of clients, and of other servers: neither must wait for the other.
+    /// Requests of clients, and those that other servers pass on: neither must wait for the other.
     pub(crate) clients: Semaphore,
     pub(crate) others: Semaphore,
     backlog_octets_max: u64,
@@ -75,7 +75,7 @@ impl Home {
         let others = servers.all().iter().map(|server| server.name.clone()).filter(|name| *name != me);
         Arc::new(Self {
             own: Own::new(store, Arc::clone(&clock)),
-            reach: Reach(Arc::clone(&servers)),
+            reach: Reach::new(Arc::clone(&servers)),
             links: Links::new(others),
             named: Named::default(),
             deliveries: Deliveries::default(),

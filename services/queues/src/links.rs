@@ -19,7 +19,7 @@ use proxima_model::{NodeName, QueueId};
 use proxima_pipeline::QueueError;
 use proxima_store::StoreId;
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::{Notify, Semaphore, oneshot},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,9 @@ const TELL_REST: Duration = Duration::from_millis(500);
 /// Numbers that were told before it is noted in the store that they need not be told again: it costs an fsync, and what is told
 /// twice is done once.
 const NOTED_EVERY: u64 = 256;
+/// What a server asks as a replica at once: whether this one is there and that it do something, by two processes while one takes over
+/// from the other, and the same of such that it has given up.
+const ANSWERS_MAX: usize = 8;
 /// How long the other replica is waited for. A server that is away is found to be so earlier.
 const DONE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -58,6 +61,8 @@ pub(crate) enum Told {
 /// Another server.
 pub(crate) struct Link {
     pub(crate) server: NodeName,
+    /// Places for what it asks as a replica, which nobody else can take: it never waits for what clients ask.
+    pub(crate) answers: Semaphore,
     wake: Notify,
     state: Mutex<State>,
 }
@@ -77,7 +82,7 @@ struct State {
 
 impl Link {
     fn new(server: NodeName) -> Self {
-        Self { server, wake: Notify::new(), state: Mutex::default() }
+        Self { server, answers: Semaphore::new(ANSWERS_MAX), wake: Notify::new(), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Request, StatusCode};
 use proxima_model::NodeName;
-use proxima_pipeline::{Body, NoAnswer, QueueError, Servers};
+use proxima_pipeline::{Body, NoAnswer, QueueError, ServerPlaces, Servers};
 use tokio::time::timeout;
 
 use crate::{
     SERVICE,
     named::KNOWN_WITHIN,
-    wire::{self, Answer, BODY_OCTETS_MAX, PATH, Question, Refusal},
+    wire::{self, Answer, BODY_OCTETS_MAX, PATH_OF_CLIENTS, Question, Refusal},
 };
 
 /// How long a server may take for what is short and asks nobody else: some round trips around the world, for a connection must
@@ -40,16 +40,27 @@ impl From<Unanswered> for QueueError {
 }
 
 /// See the module.
-pub(crate) struct Reach(pub(crate) Arc<dyn Servers>);
+pub(crate) struct Reach {
+    servers: Arc<dyn Servers>,
+    /// Of what clients ask: what replicas tell each other always finds a way.
+    places: ServerPlaces,
+}
 
 impl Reach {
+    pub(crate) fn new(servers: Arc<dyn Servers>) -> Self {
+        Self { places: ServerPlaces::new(&*servers), servers }
+    }
+
     /// Asks a server.
     pub(crate) async fn ask(&self, server: &NodeName, question: &Question) -> Result<Answer, Unanswered> {
         let away = || Unanswered::Away(server.clone());
+        let is_of_clients = question.path() == PATH_OF_CLIENTS;
+        let place = is_of_clients.then(|| self.places.take(server)).transpose();
+        let _place = place.map_err(|_| Unanswered::Refused(Refusal::Busy))?;
         let mut request = Request::new(Body::full(wire::write(question)));
-        *request.uri_mut() = http::Uri::from_static(PATH);
+        *request.uri_mut() = http::Uri::from_static(question.path());
         let answered = async {
-            let response = match self.0.ask(server, SERVICE, request).await {
+            let response = match self.servers.ask(server, SERVICE, request).await {
                 Ok(response) => response,
                 // It is there, or was, and has too much to do.
                 Err(NoAnswer::Busy) => return Err(Unanswered::Refused(Refusal::Busy)),

@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::message::{Lease, Message, MessageId, State};
 
-/// The path of this version.
-pub(crate) const PATH: &str = "/1";
+/// The paths of this version: of what clients ask, and of what replicas tell each other. Each has places of its own where it is
+/// answered: what clients ask waits for what replicas tell.
+pub(crate) const PATH_OF_CLIENTS: &str = "/1/clients";
+pub(crate) const PATH_OF_REPLICAS: &str = "/1/replicas";
 /// Operations of one message between replicas.
 pub(crate) const OPERATIONS_MAX: usize = 1_000;
 /// Octets of the bodies in it, as long as the first is not longer: a few round trips' worth on a long line.
@@ -42,6 +44,20 @@ pub(crate) enum Question {
     Purge { queue: Id },
     /// What the asker's store has taken, in its order, and not told before.
     Replicate { store: StoreId, operations: Vec<Numbered> },
+}
+
+impl Question {
+    /// By which path it is asked.
+    pub(crate) const fn path(&self) -> &'static str {
+        match self {
+            Self::Hello | Self::Replicate { .. } => PATH_OF_REPLICAS,
+            Self::Send { .. }
+            | Self::Pull { .. }
+            | Self::Settle { .. }
+            | Self::Backlog { .. }
+            | Self::Purge { .. } => PATH_OF_CLIENTS,
+        }
+    }
 }
 
 /// A message as it is sent.

@@ -1,6 +1,7 @@
 //! Room and places: what takes all that it can, and what goes on all the same.
 
 use super::*;
+use crate::home::REQUESTS_MAX;
 
 /// A queue of a number, and of an account of one.
 fn numbered(world: &mut World, number: u16, account: u8) -> QueueId {
@@ -39,4 +40,22 @@ async fn accounts_whose_batches_last_leave_places_for_those_of_others() {
     given.dedup();
     assert_eq!(given.len(), 257, "the others have their turn");
     assert_eq!(world.home("fra1").own.store().expect("it is there").messages(), Ok(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_are_made_while_requests_of_clients_take_all_places() {
+    let mut world = World::of_four().await;
+    let id = world.queue("jobs", ["fra1", "ams1"], None);
+    let all = u32::try_from(REQUESTS_MAX).expect("a few");
+    for server in ["fra1", "ams1"] {
+        let home = Arc::clone(world.home(server));
+        // For as long as the test lasts.
+        home.others.acquire_many(all).await.expect("nobody has any").forget();
+    }
+    let refusal = world.send("sin1", id, &["passed on"]).await.expect_err("there is no place");
+    assert_eq!(refusal, QueueError::Busy);
+    world.send("fra1", id, &["here"]).await.expect("the other replica has a place for a copy");
+    assert_eq!((world.stored("fra1", id), world.stored("ams1", id)), (1, 1));
+    pass(TAKEN_OVER).await;
+    assert!(!world.home("ams1").links.get(&name("fra1")).expect("a server").is_away(), "it is greeted, too");
 }
