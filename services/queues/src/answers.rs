@@ -50,7 +50,7 @@ impl Answers {
             }
             Question::Replicate { store, operations } => {
                 let job = Job::Take { from: asker.clone(), store, operations };
-                let done = home.own.commit(job).await.map_err(broken)?;
+                let done = home.write(job).await.map_err(broken)?;
                 home.metrics.taken.inc_by(done.messages as u64);
                 done.queues.into_iter().for_each(|queue| home.wake(queue));
                 Ok(Answer::Replicated { lacked_room: done.lacked_room })

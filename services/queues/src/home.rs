@@ -1,9 +1,6 @@
 //! What the parts share, and the way of what is asked through them: to the queue's home, and what is done there.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use proxima_chassis::Clock;
 use proxima_model::{NodeName, Queue, QueueConsumer, QueueId, QueueReader, Timestamp, limits};
@@ -244,7 +241,7 @@ impl Home {
                 // It would be acknowledged with one copy.
                 let settles = ids.into_iter().map(Settle::gone).collect();
                 self.commit(Job::Settle { queue, settles, other }).await?;
-                return Err(QueueError::Full("the other server that has the queue has no room".to_owned()));
+                return Err(lacks_room());
             }
         }
         Ok(done.backlog)
@@ -253,7 +250,12 @@ impl Home {
     /// Writes this here. A disk that stands still holds up nobody: the other replica is there.
     pub(crate) async fn commit(&self, job: Job) -> Result<Done, QueueError> {
         let silent = || QueueError::Unreachable(format!("the store of {} does not answer", self.me));
-        Ok(timeout(WITHIN_HERE, self.own.commit(job)).await.map_err(|_| silent())??)
+        Ok(timeout(WITHIN_HERE, self.write(job)).await.map_err(|_| silent())??)
+    }
+
+    /// The same, however long it takes.
+    pub(crate) async fn write(&self, job: Job) -> Result<Done, StoreError> {
+        self.own.commit(job).await?
     }
 
     /// Takes messages at the home.
@@ -308,11 +310,10 @@ impl Home {
         consumer: &QueueConsumer,
         count: usize,
     ) -> Result<(), QueueError> {
+        let (id, max_retries) = (queue.id, consumer.max_retries);
         loop {
-            let id = queue.id;
-            let ready = self.own.read(move |store, now| store.ready(id, now, count, &HashSet::new())).await?;
-            let exhausted: Vec<_> =
-                ready.into_iter().filter(|message| is_exhausted(message, consumer)).collect();
+            let exhausted =
+                self.own.read(move |store, now| store.exhausted(id, now, count, max_retries)).await?;
             if exhausted.is_empty() || !self.bury(queue, consumer, exhausted).await? {
                 return Ok(());
             }
@@ -373,6 +374,11 @@ impl Home {
         self.tell(other.as_ref());
         self.metrics.acked.inc_by(done.counts.acked as u64);
         self.metrics.retried.inc_by(done.counts.retried as u64);
+        if done.lacked_room {
+            let problem = "what is done with is noted, and what is to be delivered again is not: that comes when its lease \
+                           has run out";
+            return Err(QueueError::Full(problem.to_owned()));
+        }
         Ok(done.counts)
     }
 
@@ -405,6 +411,11 @@ impl Home {
             }
         }
     }
+}
+
+/// The other replica cannot keep a copy.
+pub(crate) fn lacks_room() -> QueueError {
+    QueueError::Full("the other server that has the queue has no room".to_owned())
 }
 
 /// Whether a message was delivered as often as may be.

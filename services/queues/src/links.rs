@@ -9,7 +9,8 @@
 //! deleted comes back.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -45,6 +46,8 @@ const NOTED_EVERY: u64 = 256;
 /// What a server asks as a replica at once: whether this one is there and that it do something, by two processes while one takes over
 /// from the other, and the same of such that it has given up.
 const ANSWERS_MAX: usize = 8;
+/// Ranges of numbers that a server had no room for that are kept for those who ask a moment later: with each a round trip has passed.
+const LACKED_MAX: usize = 16;
 /// How long the other replica is waited for. A server that is away is found to be so earlier.
 const DONE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -72,7 +75,7 @@ struct State {
     /// Up to which number it has done what it was told.
     done: u64,
     /// The numbers, from one to another, that it was told last of those that it had no room for.
-    lacked: (u64, u64),
+    lacked: VecDeque<RangeInclusive<u64>>,
     waiting: BTreeMap<u64, Vec<oneshot::Sender<Told>>>,
     /// Since when, and how often, it was found to be away.
     missed: Option<(Instant, u32)>,
@@ -106,7 +109,7 @@ impl Link {
         let waiting = {
             let mut state = self.state();
             if state.done >= number {
-                let lacked = (state.lacked.0..=state.lacked.1).contains(&number);
+                let lacked = state.lacked.iter().any(|range| range.contains(&number));
                 return Ok(if lacked { Told::LackedRoom } else { Told::Done });
             }
             if state.missed.is_some() {
@@ -128,7 +131,11 @@ impl Link {
     fn has_done(&self, up_to: u64, lacked_room: bool) {
         let mut state = self.state();
         if lacked_room {
-            state.lacked = (state.done + 1, up_to);
+            let range = state.done + 1..=up_to;
+            state.lacked.push_back(range);
+            if state.lacked.len() > LACKED_MAX {
+                state.lacked.pop_front();
+            }
         }
         state.done = state.done.max(up_to);
         let later = state.waiting.split_off(&(up_to + 1));
@@ -139,6 +146,12 @@ impl Link {
 
     fn is_there(&self) {
         self.state().missed = None;
+    }
+
+    /// It has no room even for what it is told: nothing is acknowledged that it would have to keep.
+    fn is_full(&self) {
+        let waiting = std::mem::take(&mut self.state().waiting);
+        tell_waiting(waiting, Told::LackedRoom);
     }
 
     fn missed(&self) {
@@ -255,7 +268,7 @@ impl Home {
                 }
             }
             let job = Job::Confirmed { server: link.server.clone(), up_to: told };
-            if let Err(error) = self.own.commit(job).await {
+            if let Err(error) = self.write(job).await {
                 tracing::warn!(%error, "it cannot be noted what a server was told");
             }
             noted = told;
@@ -279,7 +292,7 @@ impl Home {
                 link.is_there();
                 // Told anew later: it may have room then.
                 let untaken = Job::Untaken { server: link.server.clone(), queues };
-                if lacked_room && let Err(error) = self.own.commit(untaken).await {
+                if lacked_room && let Err(error) = self.write(untaken).await {
                     tracing::warn!(%error, "it cannot be noted that a server has no room");
                     return false;
                 }
@@ -287,6 +300,10 @@ impl Home {
                 true
             }
             Err(Unanswered::Refused(Refusal::Busy)) => false,
+            Err(Unanswered::Refused(Refusal::Full(_))) => {
+                link.is_full();
+                false
+            }
             Ok(_) | Err(_) => {
                 link.missed();
                 false
@@ -299,7 +316,7 @@ impl Home {
         let server = link.server.clone();
         let taken = self.own.read(move |own, _| own.taken(&server, store)).await.ok().flatten();
         if taken.is_none()
-            && let Err(error) = self.own.commit(Job::Met { server: link.server.clone(), store }).await
+            && let Err(error) = self.write(Job::Met { server: link.server.clone(), store }).await
         {
             tracing::warn!(server = %link.server, %error, "it cannot be noted which store a server has");
         }
@@ -327,5 +344,42 @@ impl Home {
                 Ok(_) | Err(_) => link.missed(),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link() -> Link {
+        Link::new(NodeName::parse("ams1").expect("a name"))
+    }
+
+    #[tokio::test]
+    async fn who_asks_late_hears_that_there_was_no_room_though_others_lacked_it_since() {
+        let link = link();
+        for (up_to, lacked_room) in [(2, false), (5, true), (9, true), (10, false)] {
+            link.has_done(up_to, lacked_room);
+        }
+        for (number, told) in [
+            (2, Told::Done),
+            (3, Told::LackedRoom),
+            (5, Told::LackedRoom),
+            (6, Told::LackedRoom),
+            (9, Told::LackedRoom),
+            (10, Told::Done),
+        ] {
+            assert_eq!(link.done(number).await, Ok(told), "{number}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_hears_of_a_server_that_is_there_and_has_no_room_even_to_note_it() {
+        let link = link();
+        let (told, ()) = tokio::join!(link.done(1), async {
+            tokio::task::yield_now().await;
+            link.is_full();
+        });
+        assert_eq!(told, Ok(Told::LackedRoom));
     }
 }

@@ -11,7 +11,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    home::Home,
+    home::{Home, lacks_room},
+    links::Told,
     store::{Job, Settle, StoreError},
     wire::{Question, Sent},
 };
@@ -56,18 +57,23 @@ impl Home {
         }
     }
 
-    /// Has the other replica told of all messages, if it is another one than before.
+    /// Has the other replica told of all messages, if it is another one than before. It has taken some before it is told of more: who
+    /// has no room is not sent all of them time and again.
     async fn tell_anew(&self, queue: QueueId, other: NodeName) -> Result<(), QueueError> {
         let now = other.clone();
         let is_known = self.own.read(move |store, _| store.is_told(queue, &now)).await?;
-        if is_known {
+        if is_known || self.links.get(&other).is_none_or(|link| link.is_away()) {
             return Ok(());
         }
         let mut after = None;
         loop {
             let job = Job::TellAnew { queue, other: other.clone(), after, count: TOLD_AT_ONCE };
             let done = self.commit(job).await?;
-            self.tell(Some(&other));
+            match self.told(Some(&other), done.number).await? {
+                Told::Done => {}
+                Told::Away => return Ok(()),
+                Told::LackedRoom => return Err(lacks_room()),
+            }
             if done.messages < TOLD_AT_ONCE {
                 return Ok(());
             }

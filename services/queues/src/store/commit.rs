@@ -10,7 +10,10 @@ use proxima_model::{NodeName, QueueId, Timestamp};
 use proxima_pipeline::{QueueBacklog, QueueCounts};
 use proxima_store::{Commit, StoreId};
 
-use super::{EIGHTHS_FOR_MESSAGES, Store, StoreError, outbox::Told};
+use super::{
+    SIXTEENTHS_FOR_MESSAGES, SIXTEENTHS_FOR_STATES, Store, StoreError,
+    outbox::{TellingAll, Told},
+};
 use crate::{
     message::{Lease, Message, MessageId, State},
     wire::{Numbered, Operation},
@@ -85,18 +88,23 @@ pub(crate) struct Done {
     pub(crate) leased: Vec<Message>,
     /// Messages that are written, or gone, by this.
     pub(crate) messages: usize,
-    /// Of [`Job::Take`]: whether messages were left out, for want of room.
+    /// Whether something was left out for want of room: messages of [`Job::Take`], and of [`Job::Settle`] that messages are to be
+    /// delivered again.
     pub(crate) lacked_room: bool,
     /// Of [`Job::Take`]: the queues that have changed.
     pub(crate) queues: HashSet<QueueId>,
 }
 
+/// What came of a job that does not fail: it is done, or refused before anything of it was written, so that the others of its moment
+/// are written all the same.
+pub(crate) type Outcome = Result<Done, StoreError>;
+
 impl Commit for Store {
     type Job = Job;
-    type Done = Done;
+    type Done = Outcome;
     type Error = StoreError;
 
-    fn try_commit(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Done>, StoreError> {
+    fn try_commit(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
         let mut txn = self.env.write_txn()?;
         let done = jobs.iter().map(|job| self.perform(&mut txn, job, now)).collect::<Result<_, _>>()?;
         txn.commit()?;
@@ -105,10 +113,13 @@ impl Commit for Store {
 }
 
 impl Store {
-    fn perform(&self, txn: &mut RwTxn<'_>, job: &Job, now: Timestamp) -> Result<Done, StoreError> {
-        match job {
-            Job::Put(put) => self.put_all(txn, put),
-            Job::Settle { queue, settles, other } => self.settle(txn, *queue, settles, other.as_ref()),
+    fn perform(&self, txn: &mut RwTxn<'_>, job: &Job, now: Timestamp) -> Result<Outcome, StoreError> {
+        if let Some(refusal) = self.refusal(txn, job)? {
+            return Ok(Err(refusal));
+        }
+        let done = match job {
+            Job::Put(put) => self.put_all(txn, put)?,
+            Job::Settle { queue, settles, other } => self.settle(txn, *queue, settles, other.as_ref())?,
             Job::Lease { queue, count, until_ms, other } => {
                 let mut done = Done::default();
                 for mut message in self.ready_in(txn, *queue, now, *count, &HashSet::new())? {
@@ -119,7 +130,7 @@ impl Store {
                     done.leased.push(message);
                 }
                 done.backlog = self.backlog_in(txn, *queue)?;
-                Ok(done)
+                done
             }
             Job::Purge { queue, before, count, other } => {
                 let mut done = Done::default();
@@ -128,43 +139,53 @@ impl Store {
                     done.messages += 1;
                     done.number = self.tell(txn, other.as_ref(), Told::Delete(*queue, id))?;
                 }
-                Ok(done)
+                done
             }
             Job::TellAnew { queue, other, after, count } => {
-                let after = after.map_or(Unbounded, Excluded);
-                let ids = self.ids(txn, *queue, (after, Unbounded), *count)?;
-                for id in &ids {
-                    self.tell(txn, Some(other), Told::Put(*queue, *id))?;
-                }
-                if ids.len() < *count {
-                    self.note_told(txn, *queue, other)?;
-                }
-                Ok(Done { messages: ids.len(), last: ids.last().copied(), ..Done::default() })
+                self.tell_anew(txn, (*queue, other), *after, *count)?
             }
-            Job::Take { from, store, operations } => self.take(txn, (from, *store), operations),
+            Job::Take { from, store, operations } => self.take(txn, (from, *store), operations)?,
             Job::Met { server, store } => {
                 self.met(txn, server, *store)?;
-                Ok(Done::default())
+                Done::default()
             }
             Job::Untaken { server, queues } => {
                 self.note_untold(txn, server, Some(queues))?;
-                Ok(Done::default())
+                Done::default()
             }
             Job::Confirmed { server, up_to } => {
                 self.forget_told(txn, server, *up_to)?;
-                Ok(Done::default())
+                Done::default()
             }
+        };
+        Ok(Ok(done))
+    }
+
+    /// Why a job is not begun: for want of room, if it takes some. What gives room is always begun.
+    fn refusal(&self, txn: &RwTxn<'_>, job: &Job) -> Result<Option<StoreError>, StoreError> {
+        match job {
+            Job::Put(put) => {
+                let octets: u64 = put.messages.iter().map(|message| message.body.len() as u64).sum();
+                let octets_max = put.octets_max;
+                if self.totals_in(txn, put.queue)?.octets.saturating_add(octets) > octets_max {
+                    let problem =
+                        format!("the queue has {octets_max} octets that wait already, as many as may be");
+                    return Ok(Some(StoreError::Full(problem)));
+                }
+                self.lack_of_room(txn, octets, SIXTEENTHS_FOR_MESSAGES)
+            }
+            Job::Lease { .. } | Job::TellAnew { .. } => self.lack_of_room(txn, 0, SIXTEENTHS_FOR_STATES),
+            Job::Settle { .. }
+            | Job::Purge { .. }
+            | Job::Take { .. }
+            | Job::Confirmed { .. }
+            | Job::Met { .. }
+            | Job::Untaken { .. } => Ok(None),
         }
     }
 
     fn put_all(&self, txn: &mut RwTxn<'_>, put: &Put) -> Result<Done, StoreError> {
-        let Put { queue, messages, other, octets_max } = put;
-        let octets: u64 = messages.iter().map(|message| message.body.len() as u64).sum();
-        self.check_room(txn, octets)?;
-        if self.totals_in(txn, *queue)?.octets.saturating_add(octets) > *octets_max {
-            let problem = format!("the queue has {octets_max} octets that wait already, as many as may be");
-            return Err(StoreError::Full(problem));
-        }
+        let Put { queue, messages, other, .. } = put;
         let mut done = Done { messages: messages.len(), ..Done::default() };
         for message in messages {
             self.put(txn, *queue, message, other.as_ref())?;
@@ -183,7 +204,11 @@ impl Store {
         other: Option<&NodeName>,
     ) -> Result<Done, StoreError> {
         let mut done = Done::default();
-        for Settle { lease, change } in settles {
+        // What goes gives room for what stays.
+        let goes = |settle: &&Settle| settle.change == Change::Delete;
+        for Settle { lease, change } in
+            settles.iter().filter(goes).chain(settles.iter().filter(|it| !goes(it)))
+        {
             let row = self.row(txn, queue, lease.id)?;
             if row.is_none_or(|row| row.state.attempts > lease.attempts) {
                 done.counts.stale += 1;
@@ -194,6 +219,10 @@ impl Store {
                     self.remove(txn, queue, lease.id)?;
                     done.counts.acked += 1;
                     Told::Delete(queue, lease.id)
+                }
+                Change::Again(_) if self.lack_of_room(txn, 0, SIXTEENTHS_FOR_STATES)?.is_some() => {
+                    done.lacked_room = true;
+                    continue;
                 }
                 Change::Again(state) => {
                     self.change(txn, queue, lease.id, *state)?;
@@ -213,16 +242,19 @@ impl Store {
         operations: &[Numbered],
     ) -> Result<Done, StoreError> {
         let (mut taken, mut done) = (self.met(txn, from, store)?, Done::default());
+        let mut lacked = self.lacked(txn, from, store)?;
         for Numbered { number, operation } in operations {
-            // It has come before.
+            // It has come before, and who told it may not have heard that there was no room.
             if *number <= taken {
+                done.lacked_room |= *number <= lacked;
                 continue;
             }
             taken = *number;
             match operation {
                 Operation::Put(queue, message) => {
-                    if self.check_room(txn, message.body.len() as u64).is_err() {
-                        done.lacked_room = true;
+                    let octets = message.body.len() as u64;
+                    if self.lack_of_room(txn, octets, SIXTEENTHS_FOR_MESSAGES)?.is_some() {
+                        (done.lacked_room, lacked) = (true, *number);
                         continue;
                     }
                     self.put(txn, QueueId::from_bytes(*queue), message, Some(from))?;
@@ -237,19 +269,43 @@ impl Store {
             }
             done.messages += 1;
         }
-        self.note_taken(txn, from, store, taken)?;
+        self.note_taken(txn, from, store, (taken, lacked))?;
         Ok(done)
     }
 
-    /// Whether messages of so many octets may be kept beside what there is.
-    fn check_room(&self, txn: &RwTxn<'_>, octets: u64) -> Result<(), StoreError> {
-        let max = self.octets_max / 8 * EIGHTHS_FOR_MESSAGES;
-        let used = self.used(txn)?;
-        if used.saturating_add(usize::try_from(octets).unwrap_or(usize::MAX)) <= max {
-            return Ok(());
+    /// Tells another server of so many messages; of all, if there are fewer.
+    fn tell_anew(
+        &self,
+        txn: &mut RwTxn<'_>,
+        (queue, other): (QueueId, &NodeName),
+        after: Option<MessageId>,
+        count: usize,
+    ) -> Result<Done, StoreError> {
+        if after.is_none() {
+            self.note_telling(txn, queue, other, TellingAll::Begun)?;
         }
-        Err(StoreError::Full(format!(
-            "{used} of {max} octets are used; [queues] store_bytes_max says how many may be"
-        )))
+        let ids = self.ids(txn, queue, (after.map_or(Unbounded, Excluded), Unbounded), count)?;
+        let mut done = Done { messages: ids.len(), last: ids.last().copied(), ..Done::default() };
+        for id in &ids {
+            done.number = self.tell(txn, Some(other), Told::Put(queue, *id))?;
+        }
+        if ids.len() < count {
+            self.note_telling(txn, queue, other, TellingAll::Ended)?;
+        }
+        Ok(done)
+    }
+
+    /// What is said where so many octets have no room beside what there is, in so many sixteenths of the map; nothing where they have.
+    fn lack_of_room(
+        &self,
+        txn: &RwTxn<'_>,
+        octets: u64,
+        sixteenths: usize,
+    ) -> Result<Option<StoreError>, StoreError> {
+        let (used, max) = (self.used(txn)?, self.octets_max / 16 * sixteenths);
+        let is_there = used.saturating_add(usize::try_from(octets).unwrap_or(usize::MAX)) <= max;
+        let problem =
+            || format!("{used} of {max} octets are used; [queues] store_bytes_max says how many may be");
+        Ok((!is_there).then(|| StoreError::Full(problem())))
     }
 }

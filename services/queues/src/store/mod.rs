@@ -5,9 +5,9 @@
 //! | `states` | queue, message | when it is due, how often it was delivered, its length |
 //! | `bodies` | queue, message | what its octets are, and they |
 //! | `due` | queue, a time, message | nothing: messages in the order in which they are delivered |
-//! | `totals` | queue | how many messages it has, their octets, and which other server has been told of all of them |
+//! | `totals` | queue | how many messages it has, their octets, and which other server has been told, or is being told, of all of them |
 //! | `outbox` | another server, a number | what that one is to do after this one (`outbox.rs`) |
-//! | `meta` | `id`, `next/SERVER`, `taken/SERVER` | the name of this store; numbers that were given, and that were taken |
+//! | `meta` | `id`, `next/SERVER`, `taken/SERVER` | the name of this store; the numbers that are given next, and that were taken last |
 //!
 //! Invariants:
 //! * **Whole or not at all:** a message, its place in the order, the total and what the other replica is to be told are written by
@@ -16,14 +16,14 @@
 //! * **Two processes may have it open:** on a graceful restart the next one begins before the former ends. Nothing of what a
 //!   transaction decides by is kept in memory.
 //!
-//! Limits: octets ([`QueuesConfig::store_bytes_max`](crate::QueuesConfig)), of which an eighth is for what is not a message, and for
-//! what LMDB copies; rows of one transaction of upkeep; readers.
+//! Limits: octets ([`QueuesConfig::store_bytes_max`](crate::QueuesConfig)), of which an eighth is for what is not a message, and half of
+//! that for what gives room, and for what LMDB copies; rows of one transaction of upkeep; readers.
 
 mod commit;
 mod outbox;
 mod sweep;
 
-use std::{collections::HashSet, fs, ops::Bound, path::Path};
+use std::{collections::HashSet, fs, io::Write as _, ops::Bound, path::Path};
 
 use bytes::Bytes as Octets;
 use heed::{Env, RoTxn, RwTxn, WithoutTls};
@@ -34,9 +34,12 @@ use proxima_store::{Db, Durability, Ended, Fault, OpenError, StoreId, used};
 pub(crate) use self::commit::{Change, Done, Job, Put, Settle};
 use crate::message::{Message, MessageId, State};
 
-/// What may be used of the map by messages, in eighths; the rest is for acknowledgements, which must be possible where nothing else
-/// is, and for what LMDB copies of pages that others still read.
-const EIGHTHS_FOR_MESSAGES: usize = 7;
+/// What may be used of the map by messages, in sixteenths.
+const SIXTEENTHS_FOR_MESSAGES: usize = 14;
+/// What may be used before no lease is given, and nothing is delivered again by a date of its own: while the other replica is away each
+/// of these stays to be told. The rest is for what is done with, which must be possible where nothing else is since it gives room, and
+/// for what LMDB copies of pages that others still read.
+const SIXTEENTHS_FOR_STATES: usize = 15;
 /// Octets of a queue's id.
 const QUEUE_OCTETS: usize = 16;
 
@@ -192,6 +195,30 @@ impl Store {
         Ok(found)
     }
 
+    /// Those of the messages that come next which were delivered more often than so.
+    pub(crate) fn exhausted(
+        &self,
+        queue: QueueId,
+        now: Timestamp,
+        count: usize,
+        attempts_max: u32,
+    ) -> Result<Vec<Message>, StoreError> {
+        let txn = self.env.read_txn()?;
+        let (mut found, mut octets) = (Vec::new(), 0);
+        for entry in self.due.prefix_iter(&txn, queue.as_bytes())?.take(count) {
+            let (due_ms, id) = due_of(entry?.0)?;
+            if due_ms > now.as_millis() || octets > proxima_pipeline::QUEUE_BATCH_OCTETS_MAX {
+                break;
+            }
+            let row = self.row(&txn, queue, id)?.ok_or_else(|| damaged("what is due is not there"))?;
+            if row.state.attempts > attempts_max {
+                octets += row.octets as usize;
+                found.extend(self.message(&txn, queue, id)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// When the first message is due that is not under way, if there is one.
     pub(crate) fn next_due(
         &self,
@@ -256,8 +283,11 @@ impl Store {
         let octets = u32::try_from(message.body.len()).expect("a message has at most 128,000 octets");
         let row = Row { state: message.state, octets };
         self.states.put(txn, &key(queue, message.id), &row.write())?;
-        let body = [&[kind_of(message.content_type)], &message.body[..]].concat();
-        self.bodies.put(txn, &key(queue, message.id), &body)?;
+        let kind = kind_of(message.content_type);
+        self.bodies.put_reserved(txn, &key(queue, message.id), message.body.len() + 1, |body| {
+            body.write_all(&[kind])?;
+            body.write_all(&message.body)
+        })?;
         self.due.put(txn, &due_key(queue, message.state.due_ms, message.id), &[])?;
         let mut totals = self.totals_in(txn, queue)?;
         if totals.messages == 0 {
@@ -304,15 +334,6 @@ impl Store {
     pub(crate) fn is_told(&self, queue: QueueId, other: &NodeName) -> Result<bool, StoreError> {
         let totals = self.totals_in(&*self.env.read_txn()?, queue)?;
         Ok(totals.messages == 0 || totals.other == other.as_str().as_bytes())
-    }
-
-    fn note_told(&self, txn: &mut RwTxn<'_>, queue: QueueId, other: &NodeName) -> Result<(), StoreError> {
-        let mut totals = self.totals_in(txn, queue)?;
-        if totals.messages > 0 {
-            totals.other = other.as_str().into();
-            self.totals.put(txn, queue.as_bytes(), &totals.write())?;
-        }
-        Ok(())
     }
 
     /// The oldest messages of a queue, as many as may be sent at once.
@@ -379,7 +400,7 @@ impl Row {
 struct Totals {
     messages: u64,
     octets: u64,
-    /// The name of the other server that has been told of all of them, or is to be.
+    /// The name of the other server that has been told of all of them, or is to be; before it a sign while they are told anew.
     other: Vec<u8>,
 }
 

@@ -21,6 +21,16 @@ use crate::{
 
 /// Ends a server's name in a key. No name has it.
 const END: u8 = 0;
+/// Before a server's name: it is being told of all messages of a queue. No name has it.
+const TELLING: u8 = b'+';
+
+/// How far it is with telling a server of all messages of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TellingAll {
+    Begun,
+    /// All are told. It does not count if it was found meanwhile that the server has not taken them ([`Store::note_untold`]).
+    Ended,
+}
 
 /// What is to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,12 +120,36 @@ impl Store {
         Ok(met.filter(|(of, _)| *of == store).map(|(_, number)| number))
     }
 
+    /// The last number of a server's store for which there was no room here; 0 if there always was.
+    pub(super) fn lacked(
+        &self,
+        txn: &RoTxn<'_>,
+        server: &NodeName,
+        store: StoreId,
+    ) -> Result<u64, StoreError> {
+        let met = self.read_taken(txn, server)?.filter(|(of, ..)| *of == store);
+        Ok(met.map_or(0, |(_, _, lacked)| lacked))
+    }
+
     /// The store that a server had when it was met last, and the last number that was taken of that.
     fn last_met(&self, txn: &RoTxn<'_>, server: &NodeName) -> Result<Option<(StoreId, u64)>, StoreError> {
-        let Some(taken) = self.meta.get(txn, &taken_key(server))? else { return Ok(None) };
-        let (of, number) = taken.split_first_chunk().ok_or_else(|| damaged("what was taken"))?;
-        let number = number.try_into().map(u64::from_be_bytes).map_err(|_| damaged("what was taken"))?;
-        Ok(Some((StoreId::from_octets(*of), number)))
+        Ok(self.read_taken(txn, server)?.map(|(of, taken, _)| (of, taken)))
+    }
+
+    /// The same, and the last number for which there was no room.
+    fn read_taken(
+        &self,
+        txn: &RoTxn<'_>,
+        server: &NodeName,
+    ) -> Result<Option<(StoreId, u64, u64)>, StoreError> {
+        let Some(value) = self.meta.get(txn, &taken_key(server))? else { return Ok(None) };
+        let read = || {
+            let (of, numbers) = value.split_first_chunk()?;
+            let (taken, lacked) = numbers.split_first_chunk()?;
+            let lacked = u64::from_be_bytes(lacked.try_into().ok()?);
+            Some((StoreId::from_octets(*of), u64::from_be_bytes(*taken), lacked))
+        };
+        read().map(Some).ok_or_else(|| damaged("what was taken"))
     }
 
     /// A server has this store; the last number that was taken of it. If it had another one, that is lost with all that it was
@@ -130,7 +164,7 @@ impl Store {
         if let Some((_, taken)) = before.filter(|(of, _)| *of == store) {
             return Ok(taken);
         }
-        self.note_taken(txn, server, store, 0)?;
+        self.note_taken(txn, server, store, (0, 0))?;
         if before.is_some() {
             tracing::warn!(%server, "a server has lost its messages of queues; it is given what is here");
             self.note_untold(txn, server, None)?;
@@ -152,7 +186,8 @@ impl Store {
             let totals = Totals::read(totals)?;
             let queue = key.try_into().map(QueueId::from_bytes).map_err(|_| damaged("a queue's key"))?;
             let is_meant = queues.is_none_or(|queues| queues.contains(&queue));
-            if is_meant && totals.other == server.as_str().as_bytes() {
+            let other = totals.other.strip_prefix(&[TELLING]).unwrap_or(&totals.other);
+            if is_meant && other == server.as_str().as_bytes() {
                 untold.push((queue, Totals { other: Vec::new(), ..totals }));
             }
         }
@@ -160,6 +195,26 @@ impl Store {
             self.totals.put(txn, queue.as_bytes(), &totals.write())?;
         }
         Ok(())
+    }
+
+    /// Notes how far it is with telling a server of all messages of a queue.
+    pub(super) fn note_telling(
+        &self,
+        txn: &mut RwTxn<'_>,
+        queue: QueueId,
+        server: &NodeName,
+        telling: TellingAll,
+    ) -> Result<(), StoreError> {
+        let mut totals = self.totals_in(txn, queue)?;
+        let begun = [&[TELLING][..], server.as_str().as_bytes()].concat();
+        if totals.messages == 0 || telling == TellingAll::Ended && totals.other != begun {
+            return Ok(());
+        }
+        totals.other = match telling {
+            TellingAll::Begun => begun,
+            TellingAll::Ended => server.as_str().into(),
+        };
+        Ok(self.totals.put(txn, queue.as_bytes(), &totals.write())?)
     }
 
     /// Forgets what servers are to be told that are none of these, in bounds.
@@ -224,9 +279,9 @@ impl Store {
         txn: &mut RwTxn<'_>,
         server: &NodeName,
         store: StoreId,
-        number: u64,
+        (taken, lacked): (u64, u64),
     ) -> Result<(), StoreError> {
-        let taken = [&store.as_octets()[..], &number.to_be_bytes()].concat();
+        let taken = [&store.as_octets()[..], &taken.to_be_bytes(), &lacked.to_be_bytes()].concat();
         Ok(self.meta.put(txn, &taken_key(server), &taken)?)
     }
 

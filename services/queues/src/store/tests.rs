@@ -31,7 +31,7 @@ fn message(text: &str, due_in_ms: i64) -> Message {
 }
 
 fn do_one(store: &Store, job: Job) -> Result<Done, StoreError> {
-    store.commit(&[job], NOW).pop().expect("one outcome")
+    store.commit(&[job], NOW).pop().expect("one outcome").flatten()
 }
 
 fn put_of(messages: Vec<Message>) -> Job {
@@ -90,7 +90,7 @@ fn what_is_acknowledged_is_gone_and_not_by_a_lease_that_has_run_out() {
     assert_eq!(do_one(&store, ack(one.id, 1)).expect("written").counts.stale, 1, "it is gone");
     assert_eq!(ready_at(&store, 1_000), ["two"]);
     let later = Timestamp::from_millis(NOW.as_millis() + 1_000);
-    store.commit(&[lease], later).pop().expect("one outcome").expect("readable");
+    store.commit(&[lease], later).pop().expect("one outcome").flatten().expect("readable");
     assert_eq!(do_one(&store, ack(two.id, 1)).expect("written").counts.stale, 1, "somebody else has it");
     assert_eq!(do_one(&store, ack(two.id, 2)).expect("written").counts.acked, 1);
     assert_eq!(store.queues().expect("readable"), []);
@@ -150,7 +150,16 @@ fn a_server_that_lost_its_store_or_has_no_room_is_told_anew() {
     assert!(is_told(), "another queue was not taken");
     do_one(&store, Job::Untaken { server: ams(), queues: HashSet::from([QUEUE]) }).expect("written");
     assert!(!is_told());
+    do_one(&store, tell_anew.clone()).expect("written");
+    // What is told in parts may turn out meanwhile not to be taken.
+    let part = |after| Job::TellAnew { queue: QUEUE, other: ams(), after, count: 1 };
+    let last = do_one(&store, part(None)).expect("written").last;
+    assert!(!is_told(), "not all of it");
+    do_one(&store, Job::Untaken { server: ams(), queues: HashSet::from([QUEUE]) }).expect("written");
+    do_one(&store, part(last)).expect("written");
+    assert!(!is_told(), "not all was taken");
     do_one(&store, tell_anew).expect("written");
+    assert!(is_told());
     let take = Job::Take { from: ams(), store: StoreId::from_octets([3; 16]), operations: Vec::new() };
     do_one(&store, take).expect("written");
     assert!(!is_told(), "it says by itself that its store is another one");
@@ -229,6 +238,81 @@ fn a_store_that_is_full_says_so_and_takes_acknowledgements_all_the_same() {
         assert_eq!(do_one(&store, ack(id, 0)).expect("an acknowledgement has room").counts.acked, 1);
     }
     do_one(&store, put_of(vec![large()])).expect("there is room again");
+}
+
+/// The number of the last transaction.
+fn last_transaction(store: &Store) -> usize {
+    store.env.info().last_txn_id
+}
+
+#[test]
+fn what_comes_in_one_moment_is_written_by_one_transaction_though_a_queue_among_it_is_full() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(&folder);
+    let put = |queue, octets: usize| {
+        let messages = vec![message(&"x".repeat(octets), 0)];
+        Job::Put(Put { queue, messages, other: None, octets_max: 100 })
+    };
+    let before = last_transaction(&store);
+    let jobs = [put(QUEUE, 100), put(QUEUE, 1), put(OTHER, 100), put(OTHER, 1)];
+    let done: Vec<_> = store.commit(&jobs, NOW).into_iter().map(|done| done.flatten().is_ok()).collect();
+    assert_eq!(done, [true, false, true, false]);
+    assert_eq!(last_transaction(&store), before + 1);
+}
+
+#[test]
+fn leases_and_retries_leave_room_for_what_is_done_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path(), 4 << 20).expect("it opens");
+    // Nobody confirms what is told: the other server is away.
+    while do_one(&store, put_of((0..100).map(|_| message("", 0)).collect())).is_ok() {}
+    let lease = Job::Lease { queue: QUEUE, count: 100, until_ms: NOW.as_millis(), other: Some(ams()) };
+    let mut leased = 0;
+    let refused = loop {
+        match do_one(&store, lease.clone()) {
+            Ok(done) => leased += done.leased.len(),
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(&refused, StoreError::Full(why) if why.contains("store_bytes_max")), "{refused:?}");
+    assert!(leased >= 1_000, "{leased}");
+    let ready = store.ready(QUEUE, NOW, usize::MAX, &HashSet::new()).expect("readable");
+    let (first, rest) = ready.split_first().expect("some");
+    let again = Change::Again(State { due_ms: NOW.as_millis() + 1, attempts: first.state.attempts });
+    let settles = vec![
+        Settle { lease: first.lease(), change: again },
+        Settle { lease: rest[0].lease(), change: Change::Delete },
+    ];
+    let done = do_one(&store, Job::Settle { queue: QUEUE, settles, other: Some(ams()) }).expect("in part");
+    assert_eq!((done.counts.acked, done.counts.retried, done.lacked_room), (1, 0, true));
+    assert_eq!(store.ready(QUEUE, NOW, 1, &HashSet::new()).expect("readable")[0].state, first.state);
+    for part in rest[1..].chunks(500) {
+        let gone = |message: &Message| Settle { lease: message.lease(), change: Change::Delete };
+        let settles = part.iter().map(gone).collect();
+        let done = do_one(&store, Job::Settle { queue: QUEUE, settles, other: Some(ams()) });
+        assert_eq!(done.expect("it has room").counts.acked, part.len());
+    }
+    assert_eq!(do_one(&store, lease).expect("there is room again").leased.len(), 1);
+}
+
+#[test]
+fn who_told_what_had_no_room_hears_of_it_though_the_first_answer_was_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path(), 4 << 20).expect("it opens");
+    let from = StoreId::from_octets([7; 16]);
+    let take = |number| {
+        let operation = Operation::Put(*QUEUE.as_bytes(), message(&"x".repeat(128_000), 0));
+        Job::Take { from: ams(), store: from, operations: vec![Numbered { number, operation }] }
+    };
+    let lacked = (1..40).find(|number| do_one(&store, take(*number)).expect("answered").lacked_room);
+    let lacked = lacked.expect("4 MiB have no room for so many");
+    assert!(do_one(&store, take(lacked)).expect("answered").lacked_room, "it comes again");
+    let delete = Operation::Delete(*OTHER.as_bytes(), message("", 0).id);
+    let later = Numbered { number: lacked + 1, operation: delete };
+    let later = Job::Take { from: ams(), store: from, operations: vec![later] };
+    for _ in 0..2 {
+        assert!(!do_one(&store, later.clone()).expect("answered").lacked_room, "that had room");
+    }
 }
 
 #[test]

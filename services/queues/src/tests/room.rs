@@ -1,7 +1,7 @@
 //! Room and places: what takes all that it can, and what goes on all the same.
 
 use super::*;
-use crate::home::REQUESTS_MAX;
+use crate::{home::REQUESTS_MAX, store::Job};
 
 /// A queue of a number, and of an account of one.
 fn numbered(world: &mut World, number: u16, account: u8) -> QueueId {
@@ -58,4 +58,26 @@ async fn copies_are_made_while_requests_of_clients_take_all_places() {
     assert_eq!((world.stored("fra1", id), world.stored("ams1", id)), (1, 1));
     pass(TAKEN_OVER).await;
     assert!(!world.home("ams1").links.get(&name("fra1")).expect("a server").is_away(), "it is greeted, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_away_is_not_told_all_anew_time_and_again() {
+    let mut world = World::of_four().await;
+    let id = world.queue("jobs", ["fra1", "ams1"], None);
+    for _ in 0..15 {
+        world.send("fra1", id, &["x"; 100]).await.expect("it is here");
+    }
+    world.kill("ams1").await;
+    pass(TAKEN_OVER).await;
+    let home = Arc::clone(world.home("fra1"));
+    let untaken = Job::Untaken { server: name("ams1"), queues: HashSet::from([id]) };
+    home.write(untaken).await.expect("written");
+    let untold = || home.own.store().expect("it is there").untold(&name("ams1")).expect("readable").1;
+    pass(Duration::from_secs(120)).await;
+    assert_eq!(untold(), 0, "nothing gathers for who does not take it");
+    world.start("ams1");
+    pass(Duration::from_secs(60)).await;
+    assert_eq!(home.own.store().expect("it is there").is_told(id, &name("ams1")), Ok(true));
+    assert_eq!(untold(), 0);
+    drop(home);
 }
