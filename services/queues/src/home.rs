@@ -185,7 +185,9 @@ impl Home {
                 let queue = check(queue, false)?;
                 Ok(Answer::Backlog(self.own.read(move |store, _| store.backlog(queue)).await?))
             }
-            Question::Purge { queue } => Ok(Answer::Purged(self.purge_here(check(queue, false)?).await?)),
+            Question::Purge { queue, before } => {
+                Ok(Answer::Purged(self.purge_here(check(queue, false)?, before).await?))
+            }
             Question::Hello | Question::Replicate { .. } => Err(not_here()),
         }
     }
@@ -390,16 +392,17 @@ impl Home {
         }
     }
 
-    /// Deletes all messages, at the home.
+    /// Deletes all messages that were sent until now, at the home. What "now" is is said here: who takes over from one that fell
+    /// silent must not take what came meanwhile.
     pub(crate) async fn purge(&self, queue: QueueId) -> Result<u64, QueueError> {
-        match self.ask(queue, Question::Purge { queue: *queue.as_bytes() }).await? {
+        let before = MessageId::first_of(Timestamp::from_millis(self.clock.now().as_millis() + 1));
+        match self.ask(queue, Question::Purge { queue: *queue.as_bytes(), before }).await? {
             Answer::Purged(count) => Ok(count),
             _ => Err(Refusal::NotUnderstood.into()),
         }
     }
 
-    async fn purge_here(&self, queue: QueueId) -> Result<u64, QueueError> {
-        let before = MessageId::first_of(Timestamp::from_millis(self.clock.now().as_millis() + 1));
+    async fn purge_here(&self, queue: QueueId, before: MessageId) -> Result<u64, QueueError> {
         let (other, mut purged) = (self.other_of(queue), 0);
         loop {
             let job = Job::Purge { queue, before, count: PURGED_AT_ONCE, other: other.clone() };

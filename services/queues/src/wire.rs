@@ -40,8 +40,8 @@ pub(crate) enum Question {
     Settle { queue: Id, settled: Vec<(Lease, QueueSettling)> },
     /// What waits.
     Backlog { queue: Id },
-    /// All messages are to go.
-    Purge { queue: Id },
+    /// All messages are to go that were sent before.
+    Purge { queue: Id, before: MessageId },
     /// What the asker's store has taken, in its order, and not told before.
     Replicate { store: StoreId, operations: Vec<Numbered> },
 }

@@ -176,3 +176,19 @@ async fn messages_follow_their_queue_when_servers_are_added_and_taken_out() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_that_another_server_goes_on_with_takes_nothing_that_came_meanwhile() {
+    let mut world = World::of_four().await;
+    let id = world.queue("jobs", ["fra1", "ams1"], None);
+    world.send("fra1", id, &["a", "b"]).await.expect("it is here");
+    world.silence("sin1", "fra1", true);
+    let port = world.port("sin1");
+    let purging = tokio::spawn(async move { port.purge(id).await });
+    pass(Duration::from_secs(1)).await;
+    assert!(!purging.is_finished(), "its home says nothing");
+    world.send("fra2", id, &["c"]).await.expect("it is reached by others");
+    assert_eq!(purging.await.expect("no panic"), Ok(2));
+    pass(Duration::from_secs(10)).await;
+    assert_eq!((world.stored("fra1", id), world.stored("ams1", id)), (1, 1));
+}

@@ -60,6 +60,8 @@ impl Clock for Paused {
 struct Network {
     answering: Mutex<HashMap<NodeName, Arc<dyn AnswersServers>>>,
     cut: Mutex<HashSet<(NodeName, NodeName)>>,
+    /// Who waits for whom in vain: what the one asks the other is done, or not, and never answered.
+    silent: Mutex<HashSet<(NodeName, NodeName)>>,
 }
 
 /// The network as one server sees it.
@@ -93,6 +95,9 @@ impl Servers for Link {
             let is_cut = lock(&network.cut).contains(&(self.me.clone(), server.clone()));
             let answers = lock(&network.answering).get(server).cloned();
             let Some(answers) = answers.filter(|_| !is_cut) else { return Err(NoAnswer::Lost) };
+            if lock(&network.silent).contains(&(self.me.clone(), server.clone())) {
+                return std::future::pending().await;
+            }
             let answer = answers.answer(&self.me, Request::from_parts(parts, Body::full(octets))).await;
             let (parts, body) = answer.into_parts();
             let octets = body.collect(BODY_OCTETS_MAX).await.expect("an answer is bounded");
@@ -347,6 +352,17 @@ impl World {
             consumer,
         });
         self.tell_names();
+    }
+
+    /// Leaves what one asks the other without an answer, or no more.
+    fn silence(&self, one: &str, other: &str, is_silent: bool) {
+        let mut silent = lock(&self.network.silent);
+        let pair = (name(one), name(other));
+        if is_silent {
+            silent.insert(pair)
+        } else {
+            silent.remove(&pair)
+        };
     }
 
     /// Changes a queue, as all servers know it.
