@@ -79,7 +79,10 @@ struct State {
     waiting: BTreeMap<u64, Vec<oneshot::Sender<Told>>>,
     /// Since when, and how often, it was found to be away.
     missed: Option<(Instant, u32)>,
-    /// Whether all has been taken that it had for this server when this one came.
+    /// Which store it has, and the last number that this had for this server when it was met first: what comes while this one catches
+    /// up keeps nothing waiting.
+    met: Option<(StoreId, u64)>,
+    /// Whether all that has been taken.
     is_settled: bool,
 }
 
@@ -311,18 +314,27 @@ impl Home {
         }
     }
 
-    /// Notes which store a server has, if that is not known, and whether all was taken that it had for this one.
-    async fn note_met(&self, link: &Link, store: StoreId, last: u64) {
+    /// Notes which store a server has, if that is not known, and whether all was taken that it had for this one when it was met first.
+    pub(crate) async fn note_met(&self, link: &Link, store: StoreId, last: u64) {
+        let awaited = {
+            let state = link.state();
+            match state.met.filter(|(met, _)| *met == store) {
+                Some(_) if state.is_settled => return,
+                Some((_, first)) => first,
+                None => last,
+            }
+        };
         let server = link.server.clone();
         let taken = self.own.read(move |own, _| own.taken(&server, store)).await.ok().flatten();
         if taken.is_none()
             && let Err(error) = self.write(Job::Met { server: link.server.clone(), store }).await
         {
             tracing::warn!(server = %link.server, %error, "it cannot be noted which store a server has");
+            return;
         }
-        if taken.unwrap_or_default() >= last {
-            link.state().is_settled = true;
-        }
+        let mut state = link.state();
+        state.met = Some((store, awaited));
+        state.is_settled |= taken.unwrap_or_default() >= awaited;
     }
 
     /// Asks a server whether it is there, and whether it has something that was missed here.

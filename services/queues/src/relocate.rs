@@ -35,6 +35,10 @@ impl Home {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
+            // What was done with while this server was away must not be sent on.
+            if !self.links.are_settled() {
+                continue;
+            }
             let relocated = async {
                 for id in self.own.read(|store, _| store.queues()).await? {
                     let relocated = match self.other_of(id).filter(|_| self.is_replica(id)) {

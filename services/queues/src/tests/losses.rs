@@ -192,3 +192,28 @@ async fn a_purge_that_another_server_goes_on_with_takes_nothing_that_came_meanwh
     pass(Duration::from_secs(10)).await;
     assert_eq!((world.stored("fra1", id), world.stored("ams1", id)), (1, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_done_with_while_its_server_was_away_is_not_sent_on_when_the_queue_has_others() {
+    let all = [("fra1", "FRA"), ("ams1", "AMS"), ("sin1", "SIN")];
+    let mut world = World::new(&all[..2]).await;
+    let three = about(&all);
+    let has_not = |id: &QueueId| replicas(&three, id.as_bytes()).iter().all(|it| it.name.as_str() != "fra1");
+    let id = (0..=255).map(|number| QueueId::from_bytes([number; 16])).find(has_not).expect("one of 256");
+    world.name(id, "jobs", Some(puller()));
+    world.send("ams1", id, &["a"]).await.expect("it is reached");
+    world.kill("fra1").await;
+    pass(TAKEN_OVER).await;
+    let pulled = world.pull("ams1", id).await.expect("one replica is there");
+    assert_eq!(world.settle("ams1", id, &pulled.messages[0].lease, QueueSettling::Ack).await, [1, 0, 0]);
+    world.kill("ams1").await;
+    world.about = three;
+    world.start("ams1");
+    world.start("sin1");
+    pass(TAKEN_OVER).await;
+    world.start("fra1");
+    pass(Duration::from_secs(120)).await;
+    for (server, _) in all {
+        assert_eq!(world.stored(server, id), 0, "{server}");
+    }
+}

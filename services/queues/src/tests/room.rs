@@ -1,7 +1,7 @@
 //! Room and places: what takes all that it can, and what goes on all the same.
 
 use super::*;
-use crate::{home::REQUESTS_MAX, store::Job};
+use crate::{home::REQUESTS_MAX, message::MessageId, store::Job};
 
 /// A queue of a number, and of an account of one.
 fn numbered(world: &mut World, number: u16, account: u8) -> QueueId {
@@ -80,4 +80,23 @@ async fn one_that_is_away_is_not_told_all_anew_time_and_again() {
     assert_eq!(home.own.store().expect("it is there").is_told(id, &name("ams1")), Ok(true));
     assert_eq!(untold(), 0);
     drop(home);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_comes_waits_for_what_was_there_when_it_came_and_not_for_more() {
+    let world = World::of_four().await;
+    let home = world.home("fra1");
+    let (link, store) = (home.links.get(&name("ams1")).expect("a server"), proxima_store::StoreId::default());
+    let unsettled = crate::links::Links::new([name("ams1")].into_iter());
+    let fresh = unsettled.get(&name("ams1")).expect("a server");
+    home.note_met(fresh, store, 2).await;
+    assert!(!unsettled.are_settled(), "two are to come");
+    let delete = |number| crate::wire::Numbered {
+        number,
+        operation: crate::wire::Operation::Delete([0; 16], MessageId::from_octets([0; 16])),
+    };
+    let operations = (1..=3).map(delete).collect();
+    home.write(Job::Take { from: link.server.clone(), store, operations }).await.expect("written");
+    home.note_met(fresh, store, 9).await;
+    assert!(unsettled.are_settled(), "what has come since keeps nothing waiting");
 }
