@@ -1,6 +1,10 @@
 //! The service: opens the store, keeps it in step with the log and with the others, delivers, and sweeps.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use proxima_chassis::{
@@ -28,8 +32,9 @@ use crate::{
 
 /// How often the store is swept, and measured.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
-/// Transactions of one sweep: those of clients come in between, and what is left has its turn later.
+/// Transactions of one sweep: those of clients come in between, and what is left has its turn a moment later.
 const SWEEPS_AT_ONCE: usize = 32;
+const SWEEP_REST: Duration = Duration::from_secs(1);
 /// How long the messages of a queue are kept that the log does not name: an hour. It may have been made a moment ago, and the
 /// deletion of one may be reverted.
 const NAMELESS_KEPT: Duration = Duration::from_secs(3_600);
@@ -106,6 +111,21 @@ impl Service for QueuesService {
     }
 }
 
+/// What is known from one sweep to the next.
+#[derive(Default)]
+struct Sweep {
+    /// Since when the log has not named a queue of which messages lie here.
+    absent: HashMap<QueueId, Instant>,
+    /// Of which queue messages were swept last, if more is due than one sweep does.
+    last: Option<QueueId>,
+}
+
+impl Sweep {
+    fn absent_for(&mut self, id: QueueId) -> Duration {
+        self.absent.entry(id).or_insert_with(Instant::now).elapsed()
+    }
+}
+
 /// Begins what goes on beside the requests and deliveries, until `stop`.
 pub(crate) fn run(home: &Arc<Home>, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
     let writing = {
@@ -127,52 +147,59 @@ impl Home {
         }
         let mut ticks = interval(SWEEP_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut absent = HashMap::new();
+        let mut sweep = Sweep::default();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
-            if let Err(error) = self.sweep(&mut absent).await {
-                tracing::warn!(%error, "messages that are too old stay in the store for now");
+            match self.sweep(&mut sweep).await {
+                Ok(()) if sweep.last.is_some() => ticks.reset_after(SWEEP_REST),
+                Ok(()) => {}
+                Err(error) => tracing::warn!(%error, "messages that are too old stay in the store for now"),
             }
             self.measure().await;
         }
     }
 
-    /// Does what is due, in bounds. `absent` says since when the log has not named a queue of which messages lie here.
-    async fn sweep(&self, absent: &mut HashMap<QueueId, Instant>) -> Result<(), StoreError> {
+    /// Does what is due, in bounds: a transaction of each queue in turn, so that none waits for another one to be done with.
+    async fn sweep(&self, sweep: &mut Sweep) -> Result<(), StoreError> {
         let lacks_nothing = (self.lacks_nothing)();
-        let queues = self.own.read(|store, _| store.queues()).await?;
-        absent.retain(|id, _| queues.contains(id));
-        let mut left = SWEEPS_AT_ONCE;
-        for id in queues {
+        let others: Vec<NodeName> = self.links.all().map(|link| link.server.clone()).collect();
+        self.own.read(move |store, _| store.forget_others(&others)).await?;
+        let mut queues = self.own.read(|store, _| store.queues()).await?;
+        sweep.absent.retain(|id, _| queues.contains(id));
+        if let Some(last) = sweep.last.take() {
+            let behind = queues.partition_point(|id| *id <= last);
+            queues.rotate_left(behind);
+        }
+        let (mut queues, mut left) = (VecDeque::from(queues), SWEEPS_AT_ONCE);
+        while let Some(id) = queues.pop_front() {
             let before = match self.named.get(id) {
                 Some(queue) => {
-                    absent.remove(&id);
+                    sweep.absent.remove(&id);
                     let kept_ms = i64::from(queue.settings.retention_seconds) * 1_000;
                     let oldest_ms = self.clock.now().as_millis().saturating_sub(kept_ms);
                     Some(MessageId::first_of(Timestamp::from_millis(oldest_ms)))
                 }
-                None if absent.entry(id).or_insert_with(Instant::now).elapsed() < NAMELESS_KEPT => continue,
+                None if sweep.absent_for(id) < NAMELESS_KEPT => continue,
                 // A replica that lags may not know it yet.
                 None if !lacks_nothing => continue,
                 None => None,
             };
-            loop {
-                let swept = self.own.read(move |store, _| store.sweep(id, before)).await?;
-                self.metrics.swept.inc_by(swept as u64);
-                left -= usize::from(swept > 0);
-                if left == 0 {
-                    return Ok(());
-                }
-                if swept == 0 {
-                    break;
-                }
+            let swept = self.own.read(move |store, _| store.sweep(id, before)).await?;
+            if swept == 0 {
+                continue;
+            }
+            self.metrics.swept.inc_by(swept as u64);
+            queues.push_back(id);
+            left -= 1;
+            if left == 0 {
+                sweep.last = Some(id);
+                break;
             }
         }
-        let others: Vec<NodeName> = self.links.all().map(|link| link.server.clone()).collect();
-        self.own.read(move |store, _| store.forget_others(&others)).await
+        Ok(())
     }
 
     async fn measure(&self) {

@@ -1,7 +1,11 @@
 //! Room and places: what takes all that it can, and what goes on all the same.
 
 use super::*;
-use crate::{home::REQUESTS_MAX, message::MessageId, store::Job};
+use crate::{
+    home::REQUESTS_MAX,
+    message::{Message, MessageId, State},
+    store::{Job, Put},
+};
 
 /// A queue of a number, and of an account of one.
 fn numbered(world: &mut World, number: u16, account: u8) -> QueueId {
@@ -99,4 +103,31 @@ async fn a_server_that_comes_waits_for_what_was_there_when_it_came_and_not_for_m
     home.write(Job::Take { from: link.server.clone(), store, operations }).await.expect("written");
     home.note_met(fresh, store, 9).await;
     assert!(unsettled.are_settled(), "what has come since keeps nothing waiting");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_of_which_much_is_too_old_keeps_no_other_one_from_being_swept() {
+    let mut world = World::new(&[("fra1", "FRA")]).await;
+    let (much, little) = (numbered(&mut world, 1, 1), numbered(&mut world, 2, 1));
+    let at = Timestamp::from_millis(BEGAN - 1_000 * 345_601);
+    let message = || Message {
+        id: MessageId::new(at),
+        state: State { due_ms: i64::MAX, attempts: 0 },
+        content_type: QueueContentType::Text,
+        body: "x".into(),
+    };
+    let put = async |queue, count: usize| {
+        let messages = (0..count).map(|_| message()).collect();
+        let put = Put { queue, messages, other: None, octets_max: 1 << 30 };
+        world.home("fra1").write(Job::Put(put)).await.expect("there is room");
+    };
+    for _ in 0..40 {
+        put(much, 1_000).await;
+    }
+    put(little, 1).await;
+    pass(Duration::from_millis(10_500)).await;
+    assert_eq!(world.stored("fra1", little), 0, "it had its turn");
+    assert!(world.stored("fra1", much) > 0, "in bounds");
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(world.stored("fra1", much), 0, "and the rest a moment later");
 }
