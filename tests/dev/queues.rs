@@ -70,6 +70,8 @@ fn stock_wrangler_manages_queues_and_their_consumers() {
     );
     id(&dev, "dead");
     assert!(fails(&["consumer", "http", "add", "jobs"]).contains("has a consumer already"));
+    let circle = fails(&["consumer", "http", "add", "dead", "--dead-letter-queue", "jobs"]);
+    assert!(circle.contains("dead → jobs → dead"), "{circle}");
     assert!(fails(&["delete", "dead"]).contains("dead letter queue of jobs"));
 
     let messages = format!("/{}/messages", id(&dev, "jobs"));

@@ -367,6 +367,10 @@ impl Home {
                 Ok(())
             }
             Some(name) => match self.named.find(queue.account, name) {
+                // They would come back, as new ones, for ever.
+                Some(_) if self.named.is_in_circle(queue) => {
+                    Err(QueueError::Invalid("dead letter queues lead in a circle".to_owned()))
+                }
                 Some(id) => self.send_dead(id, &messages).await,
                 None => Err(QueueError::Unknown),
             },

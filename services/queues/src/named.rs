@@ -1,6 +1,10 @@
 //! Which queues there are, as this server's replica of the log says.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use proxima_ledger::{ChangeSet, ReadError, Snapshot};
 use proxima_model::{AccountId, Kind, Queue, QueueId, QueueName};
@@ -64,6 +68,23 @@ impl Named {
     /// The queue of an account that is called so.
     pub(crate) fn find(&self, account: AccountId, name: &QueueName) -> Option<QueueId> {
         self.0.borrow().names.get(&(account, name.clone())).copied()
+    }
+
+    /// Whether dead letter queues lead from this queue back to it. The API makes no such circle, but a revert of the log may.
+    pub(crate) fn is_in_circle(&self, queue: &Queue) -> bool {
+        let all = self.0.borrow();
+        let next = |queue: &Queue| {
+            let name = queue.consumer.as_ref()?.dead_letter_queue.clone()?;
+            all.queues.get(all.names.get(&(queue.account, name))?).map(|it| &**it)
+        };
+        let (mut seen, mut at) = (HashSet::new(), next(queue));
+        while let Some(dead) = at.filter(|dead| seen.insert(dead.id)) {
+            if dead.id == queue.id {
+                return true;
+            }
+            at = next(dead);
+        }
+        false
     }
 
     /// The queue of this id, as soon as it is known, which is waited for, though not long.

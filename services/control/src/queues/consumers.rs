@@ -265,12 +265,15 @@ fn put_consumer(
         draft.require(Precondition::Present(key));
     }
     if let Some(name) = &consumer.dead_letter_queue {
-        if *name == queue.name {
-            return Err(
-                refuse("a queue cannot be its own dead letter queue".to_owned()).at("/dead_letter_queue")
-            );
-        }
         let all = alone(draft, account)?;
+        if let Some(way) = circle(&all, queue, name) {
+            let names: Vec<_> = way.iter().map(|name| name.as_str()).collect();
+            let message = format!(
+                "dead letter queues would lead in a circle, which messages never leave: {}",
+                names.join(" → ")
+            );
+            return Err(refuse(message).at("/dead_letter_queue"));
+        }
         if !all.iter().any(|other| other.name == *name) {
             make(draft, account, &all, name, QueueSettings::default())?;
         } else {
@@ -283,6 +286,21 @@ fn put_consumer(
     queue.modified_at = draft.now;
     draft.put(queue);
     Ok(shown)
+}
+
+/// The queues through which messages would come back to this one, if that one were its dead letter queue: this one first and last.
+fn circle<'q>(all: &'q [Queue], queue: &'q Queue, dead: &'q QueueName) -> Option<Vec<&'q QueueName>> {
+    let (mut way, mut next) = (vec![&queue.name], Some(dead));
+    // A circle without this queue was there before, and is left as it is.
+    while let Some(name) = next.filter(|name| !way[1..].contains(name)) {
+        way.push(name);
+        if *name == queue.name {
+            return Some(way);
+        }
+        let consumer = all.iter().find(|known| known.name == *name)?.consumer.as_ref()?;
+        next = consumer.dead_letter_queue.as_ref();
+    }
+    None
 }
 
 /// A consumer as v4 shows it.

@@ -10,6 +10,7 @@
 //! * Names are one of their account: whoever makes or deletes a queue puts [`QueueUsage`] too, so that two of them are never decided
 //!   at the same time.
 //! * **A dead letter queue that is named is there**: it is made with the consumer that names it, as v4 makes it.
+//! * **Dead letter queues lead in no circle**, in which a message that nobody can handle would go round for ever.
 //!
 //! Messages are no part of the log: neither `proxima log revert` nor an `Idempotency-Key` knows of them.
 //!

@@ -118,6 +118,30 @@ async fn a_queue_has_one_consumer_whose_dead_letter_queue_is_made_with_it() {
 }
 
 #[tokio::test]
+async fn dead_letter_queues_lead_in_no_circle() {
+    let node = Node::start().await;
+    let pull = |dead: &str| json!({ "type": "http_pull", "dead_letter_queue": dead });
+    let mut consumers = Vec::new();
+    for name in ["a", "b", "c"] {
+        consumers.push(path(&format!("/{}/consumers", queue(&node, name).await)));
+    }
+    node.ok("POST", &consumers[0], Some(pull("b"))).await;
+    let of_b = node.ok("POST", &consumers[1], Some(pull("c"))).await;
+    for (queue, dead, way) in [(2, "a", "c → a → b → c"), (2, "b", "c → b → c"), (2, "c", "c → c")]
+    {
+        let (status, refusal) = node.call("POST", &consumers[queue], Some(pull(dead))).await;
+        let error = &refusal["errors"][0];
+        assert_eq!((status, &error["code"]), (400, &json!(100_127)), "{refusal}");
+        assert!(error["message"].as_str().unwrap().ends_with(way), "{refusal}");
+    }
+    node.ok("POST", &consumers[2], Some(pull("d"))).await;
+    // What is changed is looked at, too.
+    let of_b = format!("{}/{}", consumers[1], of_b["consumer_id"].as_str().unwrap());
+    assert_eq!(node.refused("PUT", &of_b, Some(pull("a"))).await, (400, 100_127));
+    node.ok("PUT", &of_b, Some(pull("d"))).await;
+}
+
+#[tokio::test]
 async fn a_worker_is_bound_to_a_queue_that_is_there_and_keeps_it_from_being_deleted() {
     let node = Node::start().await;
     let bound = |queue: &str| json!({ "bindings": [{ "type": "queue", "name": "JOBS", "queue_name": queue, "delivery_delay": 5 }] });

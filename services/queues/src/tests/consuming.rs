@@ -213,3 +213,25 @@ async fn what_is_pulled_is_shown_to_nobody_else_until_its_lease_runs_out() {
     let refusal = world.pull("ams1", id).await.expect_err("it is pushed");
     assert!(matches!(refusal, QueueError::Invalid(_)), "{refusal}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn messages_go_round_in_no_circle_of_dead_letter_queues() {
+    let mut world = World::new(&[("fra1", "FRA")]).await;
+    let failing = |dead: &str| QueueConsumer {
+        max_retries: 0,
+        dead_letter_queue: Some(QueueName::parse(dead).expect("a name")),
+        ..worker(10)
+    };
+    let ids = [1, 2, 3].map(|number| QueueId::from_bytes([number; 16]));
+    for (id, called, dead) in [(ids[0], "a", "b"), (ids[1], "b", "c"), (ids[2], "c", "b")] {
+        world.name(id, called, Some(failing(dead)));
+        world.change(id, |queue| queue.settings.retention_seconds = 3_600);
+    }
+    world.says(|_| Ok(QueueOutcome { threw: true, messages: vec![], others: QueueSettling::Retry(None) }));
+    world.send("fra1", ids[0], &["x"]).await.expect("it is here");
+    pass(Duration::from_secs(600)).await;
+    assert_eq!(ids.map(|id| world.stored("fra1", id)), [0, 1, 0], "to the circle, and not round it");
+    assert_eq!((world.given().len(), world.home("fra1").metrics.buried.get()), (2, 1));
+    pass(Duration::from_secs(3_600)).await;
+    assert_eq!(world.stored("fra1", ids[1]), 0, "as long as it may be kept");
+}
