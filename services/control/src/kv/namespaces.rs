@@ -8,7 +8,7 @@ use axum::{
 };
 use proxima_ledger::{Precondition, Snapshot};
 use proxima_model::{
-    Account, BindingValue, Entity, KvNamespace, KvNamespaceId, KvUsage, Worker, limits as model_limits,
+    Account, BindingValue, Entity, KvNamespace, KvNamespaceId, KvUsage, limits as model_limits,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -179,14 +179,12 @@ fn free(all: &[KvNamespace], own: Option<KvNamespaceId>, title: &str) -> Result<
 /// The Workers that are bound to a namespace in a version that answers.
 fn bound_to(snapshot: &Snapshot, account: &Account, id: KvNamespaceId) -> Result<Vec<String>, ApiError> {
     let mut bound = Vec::new();
-    for worker in snapshot.scan::<Worker>(&[&account.id]) {
-        let worker = worker?;
-        let versions = workers::delete::in_force(snapshot, &worker)?;
-        let mut bindings = versions.iter().flat_map(|version| &version.bindings);
-        if bindings.any(|binding| binding.value == BindingValue::KvNamespace(id)) {
-            bound.push(worker.name.to_string());
+    workers::delete::each_binding(snapshot, account.id, |worker, binding| {
+        if binding.value == BindingValue::KvNamespace(id) {
+            bound.push(worker.to_string());
         }
-    }
+    })?;
+    bound.dedup();
     Ok(bound)
 }
 

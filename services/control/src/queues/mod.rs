@@ -24,7 +24,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use proxima_ledger::{Precondition, Snapshot};
 use proxima_model::{
-    Account, BindingValue, Entity, Queue, QueueId, QueueName, QueueSettings, QueueUsage, Worker,
+    Account, BindingValue, Entity, Queue, QueueId, QueueName, QueueSettings, QueueUsage,
     limits as model_limits,
 };
 use proxima_pipeline::{QueueError, Queues};
@@ -126,18 +126,13 @@ fn make(
 /// The Workers that are bound to queues in a version that answers, by the queues' names.
 fn producers(snapshot: &Snapshot, account: &Account) -> Result<BTreeMap<QueueName, Vec<String>>, ApiError> {
     let mut found = BTreeMap::<QueueName, Vec<String>>::new();
-    for worker in snapshot.scan::<Worker>(&[&account.id]) {
-        let worker = worker?;
-        for version in workers::delete::in_force(snapshot, &worker)? {
-            for binding in version.bindings {
-                let BindingValue::Queue { queue, .. } = binding.value else { continue };
-                let workers = found.entry(queue).or_default();
-                if workers.last().is_none_or(|last| *last != worker.name.as_str()) {
-                    workers.push(worker.name.to_string());
-                }
-            }
+    workers::delete::each_binding(snapshot, account.id, |worker, binding| {
+        let BindingValue::Queue { queue, .. } = binding.value else { return };
+        let workers = found.entry(queue).or_default();
+        if workers.last().is_none_or(|last| *last != worker.as_str()) {
+            workers.push(worker.to_string());
         }
-    }
+    })?;
     Ok(found)
 }
 

@@ -1,6 +1,9 @@
 //! `DELETE workers/scripts/:script_name`, with its versions, routes and custom domains.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use axum::{
     Extension,
@@ -8,8 +11,8 @@ use axum::{
 };
 use proxima_ledger::Snapshot;
 use proxima_model::{
-    Account, BindingName, BindingValue, Worker, WorkerContent, WorkerDeployment, WorkerName, WorkerVersion,
-    WorkerVersionId,
+    Account, AccountId, BindingName, BindingValue, Worker, WorkerBinding, WorkerContent, WorkerDeployment,
+    WorkerName, WorkerVersion, WorkerVersionId,
 };
 use serde_json::Value;
 
@@ -123,6 +126,21 @@ pub(crate) fn in_force(snapshot: &Snapshot, worker: &Worker) -> Result<Vec<Worke
     ids.into_iter().map(|id| change::version(snapshot, worker, id)).collect()
 }
 
+/// Calls this with each binding of the account's Workers in the versions that answer ([`in_force`]).
+pub(crate) fn each_binding(
+    snapshot: &Snapshot,
+    account: AccountId,
+    mut each: impl FnMut(&WorkerName, WorkerBinding),
+) -> Result<(), ApiError> {
+    for worker in snapshot.scan::<Worker>(&[&account]) {
+        let worker = worker?;
+        for version in in_force(snapshot, &worker)? {
+            version.bindings.into_iter().for_each(|binding| each(&worker.name, binding));
+        }
+    }
+    Ok(())
+}
+
 /// The Workers to which one binds, by the names of the bindings.
 pub(super) fn bindings_of(
     snapshot: &Snapshot,
@@ -141,16 +159,14 @@ pub(super) fn bindings_of(
 pub(super) fn bound_to(
     snapshot: &Snapshot,
     worker: &Worker,
-) -> Result<Vec<(WorkerName, BindingName)>, ApiError> {
-    let mut bound = Vec::new();
-    for other in snapshot.scan::<Worker>(&[&worker.account]) {
-        let other = other?;
-        if other.name == worker.name {
-            continue;
+) -> Result<BTreeSet<(WorkerName, BindingName)>, ApiError> {
+    let mut bound = BTreeSet::new();
+    each_binding(snapshot, worker.account, |other, WorkerBinding { name, value }| {
+        let is_to_it =
+            matches!(&value, BindingValue::Service { worker: service, .. } if *service == worker.name);
+        if is_to_it && *other != worker.name {
+            bound.insert((other.clone(), name));
         }
-        let bindings = bindings_of(snapshot, &other)?.into_iter();
-        let to_it = bindings.filter(|(_, service)| *service == worker.name);
-        bound.extend(to_it.map(|(binding, _)| (other.name.clone(), binding)));
-    }
+    })?;
     Ok(bound)
 }

@@ -22,7 +22,7 @@ use proxima_model::{
 use proxima_pipeline::DurableObjects;
 use serde_json::Value;
 
-use super::{delete::in_force, invalid};
+use super::{delete::each_binding, invalid};
 use crate::{
     api::{Api, write::Draft},
     error::{ApiError, Code},
@@ -138,22 +138,12 @@ pub(super) fn bound_to(
     if namespaces.is_empty() {
         return Ok(bound);
     }
-    for other in snapshot.scan::<Worker>(&[&account]) {
-        let other = other?;
-        if other.name == *but {
-            continue;
+    each_binding(snapshot, account, |other, WorkerBinding { name, value }| match value {
+        BindingValue::DurableObjects(id) if namespaces.contains(&id) && other != but => {
+            bound.push((other.clone(), name, id));
         }
-        for WorkerBinding { name, value } in
-            in_force(snapshot, &other)?.into_iter().flat_map(|it| it.bindings)
-        {
-            match value {
-                BindingValue::DurableObjects(id) if namespaces.contains(&id) => {
-                    bound.push((other.name.clone(), name, id));
-                }
-                _ => {}
-            }
-        }
-    }
+        _ => {}
+    })?;
     Ok(bound)
 }
 
