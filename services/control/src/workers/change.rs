@@ -15,6 +15,7 @@ use proxima_model::{
 use super::{
     bindings::{Bindings, unknown_bucket, unknown_namespace, unknown_queue},
     contents::Contents,
+    durable::Classes,
     metadata::VersionLimits,
 };
 use crate::{
@@ -157,15 +158,17 @@ pub(super) fn latest(snapshot: &Snapshot, worker: &Worker) -> Result<Option<Late
     Ok(Some(Latest { version, secrets: secrets.map(|secrets| secrets.texts).unwrap_or_default() }))
 }
 
-/// Adds a version. `contents`: what of its modules may be new to the account. The Worker is not put yet.
+/// Adds a version. `contents`: what of its modules may be new to the account; `classes`: the namespaces of Durable Objects as this
+/// write leaves them. The Worker is not put yet.
 pub(super) fn add(
     draft: &mut Draft<'_>,
     worker: &mut Worker,
     new: NewVersion,
-    contents: &BTreeMap<ContentHash, Bytes>,
+    (contents, classes): (&BTreeMap<ContentHash, Bytes>, &Classes),
     maker: &Maker,
 ) -> Result<WorkerVersion, ApiError> {
     check(draft, worker, &new)?;
+    classes.check(draft, &new.bindings)?;
     let mut uses = Contents::of(worker.account);
     while worker.versions.len() >= model_limits::WORKER_VERSIONS_MAX {
         let oldest = droppable(draft.snapshot, worker)?;

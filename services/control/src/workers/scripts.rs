@@ -80,7 +80,7 @@ pub(crate) async fn put(
         upload.migrate(draft, &mut worker, &mut classes, port.as_deref())?;
         let new = upload.version_of(draft, &worker, ids.version, &classes)?;
         upload.apply(&mut worker);
-        let version = change::add(draft, &mut worker, new, upload.contents(), &maker)?;
+        let version = change::add(draft, &mut worker, new, (upload.contents(), &classes), &maker)?;
         let (shares, said) = (VersionShares::one(version.id), upload.annotations.clone());
         change::deploy(draft, &mut worker, ids.deployment, shares, said, &maker)?;
         draft.put(&worker);
@@ -142,7 +142,8 @@ pub(crate) async fn put_content(
         let blobs = std::mem::replace(&mut new.modules, modules.rows.clone());
         keep_blobs(&mut new, &blobs);
         (new.syntax, new.main) = (syntax, main.clone());
-        let version = change::add(draft, &mut worker, new, &modules.contents, &maker)?;
+        let classes = Classes::of(draft.snapshot, account.id)?;
+        let version = change::add(draft, &mut worker, new, (&modules.contents, &classes), &maker)?;
         let shares = VersionShares::one(version.id);
         change::deploy(draft, &mut worker, ids.deployment, shares, WorkerAnnotations::default(), &maker)?;
         draft.put(&worker);

@@ -248,8 +248,8 @@ pub(super) fn replace(
     }
     let mut new = NewVersion::like(&latest, ids.version);
     change(&mut new)?;
-    Classes::of(draft.snapshot, worker.account)?.check(draft, &new.bindings)?;
-    let version = change::add(draft, worker, new, &BTreeMap::new(), maker)?;
+    let classes = Classes::of(draft.snapshot, worker.account)?;
+    let version = change::add(draft, worker, new, (&BTreeMap::new(), &classes), maker)?;
     let (shares, said) = (VersionShares::one(version.id), WorkerAnnotations::default());
     change::deploy(draft, worker, ids.deployment, shares, said, maker)?;
     Ok(version)

@@ -176,7 +176,6 @@ impl Upload {
         let former = change::latest(draft.snapshot, worker)?;
         let named = |name: &BindingName, named: &Named| classes.id(&worker.name, name, named);
         let mut new = self.version(former.as_ref(), id, named)?;
-        classes.check(draft, &new.bindings)?;
         new.assets = self.assets.choose(draft, worker, former.as_ref())?;
         Ok(new)
     }

@@ -81,7 +81,7 @@ pub(crate) async fn create(
             let mut worker = change::read(draft, &account, &name)?;
             let classes = Classes::of(draft.snapshot, account.id)?;
             let new = upload.version_of(draft, &worker, ids.version, &classes)?;
-            let version = change::add(draft, &mut worker, new, upload.contents(), &maker)?;
+            let version = change::add(draft, &mut worker, new, (upload.contents(), &classes), &maker)?;
             upload.apply(&mut worker);
             draft.put(&worker);
             version

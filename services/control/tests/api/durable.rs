@@ -179,6 +179,10 @@ async fn objects_are_shown_page_by_page_and_go_with_their_worker() {
     assert_eq!(node.refused("DELETE", &path("scripts/app"), None).await, (400, 10_064));
     node.ok("DELETE", &path("scripts/app?force=true"), None).await;
     assert_eq!(node.count::<DurableNamespace>(), 0);
+    // Whoever is bound to what is gone gets no new version, by whichever way one is made.
+    let content = form(&json!({ "main_module": "index.js" }), &[("index.js", MODULE, b"export default {}")]);
+    let (status, envelope) = send(&node, Method::PUT, &path("scripts/other/content"), content).await;
+    assert_eq!((status, &envelope["errors"][0]["code"]), (400, &json!(10_061)), "{envelope}");
 }
 
 /// What `proxima/durable_objects/homes` shows of slots: class, server and to whom.
