@@ -1,4 +1,5 @@
-// The npm SDK `cloudflare`, unmodified: zones and records, Workers with their versions and secrets, keys and values, buckets.
+// The npm SDK `cloudflare`, unmodified: zones and records, Workers with their versions and secrets, classes of Durable Objects, keys
+// and values, buckets, queues.
 //
 // Needs PROXIMA_API (http://HOST:PORT) and PROXIMA_TOKEN of a server that runs Workers and has objects, and NODE_PATH with the SDK.
 const assert = require("node:assert/strict");
@@ -117,4 +118,65 @@ test("buckets", async () => {
   assert.ok((await buckets.list({ account_id })).buckets.some((bucket) => bucket.name === name));
   await buckets.delete(name, { account_id });
   await assert.rejects(buckets.get(name, { account_id }), refused(404, 10006));
+});
+
+test("queues and their consumers", async () => {
+  const { queues } = client;
+  const ids = { account_id };
+  const queue_name = fresh();
+  const { queue_id, settings } = await queues.create({ ...ids, queue_name });
+  assert.equal(settings.message_retention_period, 345600);
+  await assert.rejects(queues.create({ ...ids, queue_name }), refused(400, 11009));
+  assert.ok((await collect(queues.list(ids))).some((queue) => queue.queue_id === queue_id));
+  const changed = await queues.edit(queue_id, { ...ids, settings: { delivery_delay: 5, delivery_paused: true } });
+  assert.deepEqual([changed.settings.delivery_delay, changed.settings.delivery_paused], [5, true]);
+  await queues.update(queue_id, { ...ids, settings: { message_retention_period: 60 } });
+  assert.equal((await queues.get(queue_id, ids)).settings.delivery_paused, false);
+
+  const { consumers } = queues;
+  const worker = { ...ids, type: "worker", script_name: script, settings: { batch_size: 5 } };
+  const { consumer_id } = await consumers.create(queue_id, worker);
+  assert.deepEqual((await collect(consumers.list(queue_id, ids))).map(({ type }) => type), ["worker"]);
+  const pull = { ...ids, queue_id, type: "http_pull", dead_letter_queue: queue_name };
+  await assert.rejects(consumers.update(consumer_id, pull), refused(400, 100127));
+  const dead_letter_queue = fresh();
+  const pulls = await consumers.update(consumer_id, { ...pull, dead_letter_queue });
+  assert.deepEqual([pulls.type, pulls.dead_letter_queue], ["http_pull", dead_letter_queue]);
+  assert.equal((await consumers.get(consumer_id, { ...ids, queue_id })).consumer_id, consumer_id);
+  await consumers.delete(consumer_id, { ...ids, queue_id });
+  await queues.delete(queue_id, ids);
+  await assert.rejects(queues.get(queue_id, ids), refused(404, 11000));
+});
+
+test("messages of a queue", async () => {
+  const { queues } = client;
+  const { messages } = queues;
+  const ids = { account_id };
+  const { queue_id } = await queues.create({ ...ids, queue_name: fresh() });
+  await queues.consumers.create(queue_id, { ...ids, type: "http_pull" });
+  await messages.push(queue_id, { ...ids, body: "text", content_type: "text" });
+  const batch = [{ body: { a: [1] } }, { body: "later", content_type: "text", delay_seconds: 600 }];
+  assert.equal((await messages.bulkPush(queue_id, { ...ids, messages: batch })).metadata.metrics.backlog_count, 3);
+  const pulled = await messages.pull(queue_id, { ...ids, batch_size: 10, visibility_timeout_ms: 60000 });
+  const of = (type) => pulled.messages.find(({ metadata }) => metadata["CF-Content-Type"] === type);
+  assert.deepEqual([pulled.messages.length, of("text").body, of("text").attempts], [2, "text", 1]);
+  assert.deepEqual(JSON.parse(Buffer.from(of("json").body, "base64")), { a: [1] });
+  const [acks, retries] = ["text", "json"].map((type) => [{ lease_id: of(type).lease_id }]);
+  const acked = await messages.ack(queue_id, { ...ids, acks, retries });
+  assert.deepEqual([acked.ackCount, acked.retryCount, Object.keys(acked.warnings)], [1, 1, []]);
+  assert.deepEqual((await messages.pull(queue_id, ids)).messages.map(({ attempts }) => attempts), [2]);
+  await queues.purge.start(queue_id, { ...ids, delete_messages_permanently: true });
+  assert.equal((await queues.getMetrics(queue_id, ids)).backlog_count, 0);
+  await queues.delete(queue_id, ids);
+});
+
+test("classes of Durable Objects and their objects", async () => {
+  const bindings = [{ type: "durable_object_namespace", name: "ROOMS", class_name: "Room" }];
+  const migrations = { new_tag: "v1", new_sqlite_classes: ["Room"] };
+  await client.workers.scripts.update(script, await upload("rooms", { bindings, migrations }), AS_FORM);
+  const { namespaces } = client.durableObjects;
+  const found = (await collect(namespaces.list({ account_id, per_page: 1 }))).filter((one) => one.script === script);
+  assert.deepEqual(found.map((one) => [one.class, one.use_sqlite]), [["Room", true]]);
+  assert.deepEqual(await collect(namespaces.objects.list(found[0].id, { account_id })), []);
+  await assert.rejects(collect(namespaces.objects.list("0".repeat(32), { account_id })), refused(404, 10066));
 });

@@ -1,8 +1,11 @@
-"""The Python SDK `cloudflare`, unmodified, with what a developer has: Workers, their versions and secrets, and buckets.
+"""The Python SDK `cloudflare`, unmodified, with what a developer has: Workers, their versions and secrets, classes of Durable
+Objects, buckets, and queues.
 
 Needs PROXIMA_API (http://HOST:PORT) and PROXIMA_TOKEN of a server that runs Workers and has objects.
 """
 
+import base64
+import json
 import os
 import uuid
 
@@ -152,3 +155,84 @@ def test_buckets_are_made_listed_ruled_and_deleted(client, account):
     with pytest.raises(cloudflare.NotFoundError) as refusal:
         buckets.get(names[0], account_id=account.id)
     assert code_of(refusal) == 10006
+
+
+def fresh():
+    return f"sdk-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def queue(client, account):
+    """A queue, deleted when the test is over."""
+    made = client.queues.create(account_id=account.id, queue_name=fresh())
+    yield made
+    client.queues.delete(made.queue_id, account_id=account.id)
+
+
+def test_queues_are_made_listed_changed_and_deleted(client, account, queue):
+    queues = client.queues
+    assert queue.settings.message_retention_period == 345600 and queue.consumers == []
+    with pytest.raises(cloudflare.BadRequestError) as refusal:
+        queues.create(account_id=account.id, queue_name=queue.queue_name)
+    assert code_of(refusal) == 11009
+    listed = {one.queue_name: one.queue_id for one in queues.list(account_id=account.id)}
+    assert listed[queue.queue_name] == queue.queue_id
+    changed = queues.edit(queue.queue_id, account_id=account.id, settings={"delivery_delay": 5, "delivery_paused": True})
+    assert (changed.settings.delivery_delay, changed.settings.delivery_paused) == (5, True)
+    replaced = queues.update(queue.queue_id, account_id=account.id, settings={"message_retention_period": 60})
+    shown = queues.get(queue.queue_id, account_id=account.id)
+    assert (replaced.settings.delivery_delay, shown.settings.message_retention_period) == (0, 60)
+    gone = queues.create(account_id=account.id, queue_name=fresh()).queue_id
+    queues.delete(gone, account_id=account.id)
+    with pytest.raises(cloudflare.NotFoundError) as refusal:
+        queues.get(gone, account_id=account.id)
+    assert code_of(refusal) == 11000
+
+
+def test_a_queue_has_a_consumer_that_is_changed_and_removed(client, account, queue, script):
+    consumers, of_queue = client.queues.consumers, {"account_id": account.id, "queue_id": queue.queue_id}
+    made = consumers.create(**of_queue, type="worker", script_name=script, settings={"batch_size": 5, "max_retries": 1})
+    assert (made.type, made.script_name, made.settings.batch_size) == ("worker", script, 5)
+    assert [one.consumer_id for one in consumers.list(**of_queue)] == [made.consumer_id]
+    pulled = consumers.update(made.consumer_id, **of_queue, type="http_pull", settings={"visibility_timeout_ms": 6000})
+    assert (pulled.type, pulled.settings.visibility_timeout_ms) == ("http_pull", 6000)
+    assert consumers.get(made.consumer_id, **of_queue).consumer_id == made.consumer_id
+    with pytest.raises(cloudflare.BadRequestError) as refusal:
+        consumers.update(made.consumer_id, **of_queue, type="http_pull", dead_letter_queue=queue.queue_name)
+    assert code_of(refusal) == 100127, "it would be its own dead letter queue"
+    consumers.delete(made.consumer_id, **of_queue)
+    assert list(consumers.list(**of_queue)) == []
+
+
+def test_messages_are_sent_pulled_acknowledged_and_purged(client, account, queue):
+    messages, of_queue = client.queues.messages, {"account_id": account.id, "queue_id": queue.queue_id}
+    client.queues.consumers.create(**of_queue, type="http_pull")
+    messages.push(**of_queue, body="text", content_type="text")
+    batch = [{"body": {"a": [1]}, "content_type": "json"}, {"body": "later", "content_type": "text", "delay_seconds": 600}]
+    sent = messages.bulk_push(**of_queue, messages=batch)
+    assert sent.metadata.metrics.backlog_count == 3
+    pulled = messages.pull(**of_queue, batch_size=10, visibility_timeout_ms=60000)
+    assert (len(pulled.messages), pulled.message_backlog_count) == (2, 3)
+    by_type = {one.metadata["CF-Content-Type"]: one for one in pulled.messages}
+    assert by_type["text"].body == "text" and by_type["text"].attempts == 1
+    assert json.loads(base64.b64decode(by_type["json"].body)) == {"a": [1]}
+    acks, retries = [{"lease_id": by_type["text"].lease_id}], [{"lease_id": by_type["json"].lease_id, "delay_seconds": 0}]
+    acked = messages.ack(**of_queue, acks=acks, retries=retries)
+    assert (acked.ack_count, acked.retry_count, len(acked.warnings)) == (1, 1, 0)
+    assert [one.attempts for one in messages.pull(**of_queue).messages] == [2]
+    assert client.queues.get_metrics(**of_queue).backlog_count == 2
+    client.queues.purge.start(**of_queue, delete_messages_permanently=True)
+    assert client.queues.get_metrics(**of_queue).backlog_count == 0
+
+
+def test_classes_of_durable_objects_are_shown_with_their_objects(client, account, script):
+    migrations = {"new_tag": "v1", "new_sqlite_classes": ["Room"]}
+    bindings = [{"type": "durable_object_namespace", "name": "ROOMS", "class_name": "Room"}]
+    upload(client.workers.scripts.update, account, script, "rooms", bindings=bindings, migrations=migrations)
+    namespaces = client.durable_objects.namespaces
+    found = [one for one in namespaces.list(account_id=account.id, per_page=1) if one.script == script]
+    assert [(one.class_, one.use_sqlite) for one in found] == [("Room", True)]
+    assert list(namespaces.objects.list(found[0].id, account_id=account.id)) == []
+    with pytest.raises(cloudflare.NotFoundError) as refusal:
+        namespaces.objects.list("0" * 32, account_id=account.id)
+    assert code_of(refusal) == 10066

@@ -1,5 +1,5 @@
-//! The stock SDKs of the API, of Python and of Node.js, against a server that runs Workers and has objects. (What else the one of
-//! Python does of zones is tested beside the API itself.)
+//! The stock SDKs of the API, of Python and of Node.js, against a server that runs Workers and has objects and queues. (What else the
+//! one of Python does of zones is tested beside the API itself.)
 
 use std::{path::Path, process::Command};
 
@@ -19,14 +19,14 @@ fn run(command: &mut Command, script: &str) {
 }
 
 #[test]
-fn the_python_sdk_manages_workers_and_buckets() {
+fn the_python_sdk_manages_workers_buckets_and_queues() {
     let mut pytest = Command::new(python());
     pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).env("PYTHONDONTWRITEBYTECODE", "1");
     run(&mut pytest, "test_cloudflare_workers.py");
 }
 
 #[test]
-fn the_node_sdk_manages_zones_workers_keys_and_buckets() {
+fn the_node_sdk_manages_zones_workers_keys_buckets_and_queues() {
     let mut node = Command::new("node");
     node.arg("--test").env("NODE_PATH", node_packages());
     run(&mut node, "cloudflare_sdk.test.cjs");

@@ -90,7 +90,9 @@ impl IntoResponse for Answer {
             });
         }
         if let Some((count, cursor)) = self.cursor {
-            body["result_info"] = json!({ "count": count, "cursor": cursor });
+            // Of lists of keys clients look for the one, of lists of Durable Objects for the other.
+            let cursors = json!({ "after": cursor });
+            body["result_info"] = json!({ "count": count, "cursor": cursor, "cursors": cursors });
         }
         let mut response = Json(body).into_response();
         if let Some(seq) = self.seq {

@@ -164,6 +164,7 @@ async fn objects_are_shown_page_by_page_and_go_with_their_worker() {
     let ids: Vec<_> = page["result"].as_array().unwrap().iter().map(|one| one["id"].clone()).collect();
     assert_eq!((ids.len(), &page["result"][0]["hasStoredData"]), (3, &json!(true)));
     let cursor = page["result_info"]["cursor"].as_str().unwrap();
+    assert_eq!(page["result_info"]["cursors"], json!({ "after": cursor }), "where the SDKs look for it");
     let rest = node.call("GET", &objects(0, &format!("?limit=3&cursor={cursor}")), None).await.1;
     assert_eq!((rest["result"].as_array().unwrap().len(), &rest["result_info"]["cursor"]), (2, &json!("")));
     assert_eq!(node.refused("GET", &objects(1, ""), None).await, (503, 10_067));

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use proxima_control::FIRST_ACCOUNT;
 use proxima_model::{Permission, Queue, QueueUsage, TokenScope};
+use proxima_pipeline::{QueueContentType, QueueMessage, Queues as _};
 use serde_json::{Value, json};
 
 use crate::{harness::Node, workers::upload};
@@ -203,6 +204,7 @@ async fn messages_are_sent_pulled_settled_counted_and_purged() {
     };
     for (rest, body) in [
         ("/messages", json!({ "body": 1, "content_type": "text" })),
+        ("/messages", json!({ "body": "/wA=", "content_type": "bytes" })),
         ("/messages", json!({ "body": 1, "content_type": "v8" })),
         ("/messages", json!({ "body": 1, "delay_seconds": 43_201 })),
         ("/messages", json!({ "body": 1, "delay_seconds": -1 })),
@@ -227,4 +229,22 @@ async fn messages_are_sent_pulled_settled_counted_and_purged() {
     assert_eq!(node.ok("GET", &at("/metrics"), None).await["backlog_count"], 0);
     node.queues.is_away.store(true, Ordering::Relaxed);
     assert_eq!(node.refused("GET", &at("/metrics"), None).await, (503, 11_013));
+}
+
+#[tokio::test]
+async fn what_a_worker_sent_as_octets_or_a_structured_clone_is_pulled_as_base64() {
+    let node = Node::start().await;
+    let id = queue(&node, "jobs").await;
+    let at = |rest: &str| path(&format!("/{id}{rest}"));
+    node.ok("POST", &at("/consumers"), Some(json!({ "type": "http_pull" }))).await;
+    let of_worker = [QueueContentType::Bytes, QueueContentType::V8].map(|content_type| QueueMessage {
+        content_type,
+        body: vec![0xFF, 0].into(),
+        delay_seconds: None,
+    });
+    node.queues.send(id.parse().unwrap(), of_worker.into()).await.unwrap();
+    let pulled = node.ok("POST", &at("/messages/pull"), Some(json!({ "batch_size": 100 }))).await;
+    let shown = pulled["messages"].as_array().unwrap().iter();
+    let shown: Vec<_> = shown.map(|it| (&it["metadata"]["CF-Content-Type"], &it["body"])).collect();
+    assert_eq!(shown, [(&json!("bytes"), &json!("/wA=")), (&json!("v8"), &json!("/wA="))]);
 }
