@@ -89,13 +89,14 @@ pub use neighbours::{
 pub use notices::ZoneNotices;
 pub use objects::{
     BucketContent, ChecksumAlgorithm, ChecksumKind, CorsAllowed, CorsPolicy, CorsRule, Expected, Lifecycle,
-    LifecycleCondition, LifecycleConditions, LifecycleRule, LifecycleTransition, NewBucket,
+    LifecycleCondition, LifecycleConditions, LifecycleRule, LifecycleTransition, NOTIFICATION_RULES_MAX,
+    NewBucket, NewNotificationRule, NotificationError, NotificationRule, Notifications,
     OBJECT_KEY_OCTETS_MAX, OBJECT_METADATA_OCTETS_MAX, OBJECT_PART_OCTETS_MIN, OBJECT_PARTS_MAX,
-    OBJECT_PUT_OCTETS_MAX, OBJECTS_LISTED_MAX, ObjectAbout, ObjectChecksum, ObjectConditions, ObjectCopy,
-    ObjectDelete, ObjectError, ObjectFields, ObjectFuture, ObjectGet, ObjectKey, ObjectListing, ObjectPage,
-    ObjectPartPage, ObjectPut, ObjectRange, ObjectRead, Objects, PartAbout, PartChosen, PartKept, PartPage,
-    Span, StorageClassTransition, Tags, UploadAbout, UploadBegin, UploadComplete, UploadId, UploadListing,
-    UploadPage,
+    OBJECT_PUT_OCTETS_MAX, OBJECTS_LISTED_MAX, ObjectAbout, ObjectAction, ObjectChecksum, ObjectConditions,
+    ObjectCopy, ObjectDelete, ObjectError, ObjectFields, ObjectFuture, ObjectGet, ObjectKey, ObjectListing,
+    ObjectPage, ObjectPartPage, ObjectPut, ObjectRange, ObjectRead, Objects, PartAbout, PartChosen, PartKept,
+    PartPage, QueueNotified, Span, StorageClassTransition, Tags, UploadAbout, UploadBegin, UploadComplete,
+    UploadId, UploadListing, UploadPage,
 };
 pub use pipeline::{Pipeline, Rest};
 pub use prewarm::Prewarm;

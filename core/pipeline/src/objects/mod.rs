@@ -10,6 +10,7 @@ mod cors;
 mod error;
 mod key;
 mod lifecycle;
+mod notifications;
 mod requests;
 mod uploads;
 
@@ -25,6 +26,10 @@ pub use self::{
     lifecycle::{
         Lifecycle, LifecycleCondition, LifecycleConditions, LifecycleRule, LifecycleTransition,
         StorageClassTransition,
+    },
+    notifications::{
+        NOTIFICATION_RULES_MAX, NewNotificationRule, NotificationError, NotificationRule, Notifications,
+        ObjectAction, QueueNotified,
     },
     requests::{
         BucketContent, Expected, NewBucket, ObjectCopy, ObjectDelete, ObjectGet, ObjectListing, ObjectPage,

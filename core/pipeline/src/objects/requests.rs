@@ -67,6 +67,9 @@ pub struct ObjectPut {
     pub conditions: ObjectConditions,
     /// What its octets must be.
     pub expected: Expected,
+    /// What it is a copy of, if who copies reads the one here and puts the other there. What servers ask each other says it apart.
+    #[serde(skip)]
+    pub copied_from: Option<(BucketName, ObjectKey)>,
 }
 
 /// How an object is copied.

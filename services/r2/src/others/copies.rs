@@ -21,7 +21,8 @@ pub(super) async fn object(
     }
     let expected = expected(&read.about, copy.checksum);
     let fields = copy.fields.unwrap_or(read.about.fields);
-    let put = ObjectPut { fields, conditions: copy.conditions, expected };
+    let copied_from = Some((from.name.clone(), from_key.clone()));
+    let put = ObjectPut { fields, conditions: copy.conditions, expected, copied_from };
     objects.put(to, key, put, read.body).await.map_err(of_writing)
 }
 

@@ -170,6 +170,7 @@ impl Front {
                 given,
                 asked.checksum_algorithm.as_ref(),
             )?,
+            copied_from: None,
         };
         let (body, broken) = convert::body(asked.body.take(), request.trailing_headers);
         let about = self.objects.put(&bucket, &key, put, body).await.map_err(|error| broken.tell(error))?;

@@ -131,6 +131,7 @@ impl BucketObjects {
                     fields: fields.read()?,
                     conditions: only_if.map(|only_if| only_if.to_conditions()).unwrap_or_default(),
                     expected: Hash::expected(hash.as_ref(), octets)?,
+                    copied_from: None,
                 };
                 match port.put(&bucket, &key_of(&key)?, put, body).await {
                     Ok(about) => Ok(object(&bucket, &key, &about, None, Body::empty())),
