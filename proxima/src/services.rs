@@ -62,6 +62,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
         tiers.answer_neighbours_with(answers);
     }
     let r2 = R2Service::new(node, tiers.servers(), Arc::clone(&certificates))?;
+    r2.queues_by(queues.port());
     let on_the_way = OnTheWay { dns: &dns, workers: &workers, cache: &cache, tiers: &tiers, r2: &r2 };
     let pipeline = pipelines(node, &sites, &certificates, on_the_way, compressor)?;
     let explainer = EdgeExplainer::new(

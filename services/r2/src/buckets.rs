@@ -38,12 +38,15 @@ use proxima_ledger::{
     Append, AppendError, Change, IdempotencyKey, Log, Precondition, ReadError, Replica, Seq, Snapshot,
 };
 use proxima_model::{
-    Account, AccountId, Bucket, BucketDomain, BucketName, BucketTag, BucketUsage, Entity, NodeName,
+    Account, AccountId, Bucket, BucketDomain, BucketName, BucketTag, BucketUsage, Entity, NodeName, Queue,
     limits::BUCKETS_PER_ACCOUNT_MAX,
 };
 use proxima_pipeline::{Lifecycle, NewBucket, ObjectError};
 
-use crate::store::{HasRules, IsGone, Living, Mark, Obstacles, Presence, Ruled, Store};
+use crate::{
+    deliver::QueueIsGone,
+    store::{HasRules, IsGone, Living, Mark, Obstacles, Presence, Ruled, Store},
+};
 
 /// How often a change is decided anew when another one came between: with each, one other has succeeded.
 const ATTEMPTS_MAX: usize = 8;
@@ -89,10 +92,20 @@ impl Buckets {
         let lacks_nothing = (self.lacks_nothing)();
         let found = self.replica.snapshot().and_then(|state| state.get::<Bucket>(&id(bucket)));
         match found {
-            Ok(Some(found)) if found.tag == bucket.tag => Presence::There,
+            Ok(Some(found)) if found.tag == bucket.tag => Presence::There(Box::new(found)),
             Ok(_) if lacks_nothing => Presence::Gone,
             _ => Presence::Unknown,
         }
+    }
+
+    /// Says of a queue whether the log does not name it, of an account that it is said to be of.
+    pub(crate) fn queue_gone(&self) -> QueueIsGone {
+        let buckets = self.clone();
+        Arc::new(move |account, queue| {
+            let lacks_nothing = (buckets.lacks_nothing)();
+            let found = buckets.replica.snapshot().and_then(|state| state.get::<Queue>(&(account, queue)));
+            lacks_nothing && found.is_ok_and(|found| found.is_none())
+        })
     }
 
     /// Says of a bucket whether no name is its own: by all buckets, since whose it was is not kept.

@@ -10,6 +10,8 @@
 //!        └──────────── another server's question, about a bucket of mine ─────────┴─ others/answers └─▶ buckets: nouns of the log
 //! ```
 //!
+//! What happens to objects is put down with it, for the queues that are told of it: store's outbox ─▶ deliver ─▶ port Queues.
+//!
 //! Invariants:
 //! * **What was acknowledged outlives a crash**: octets are synced before their row is, and the row before the answer is.
 //! * **Nothing half is seen.** An object is its row, of one transaction, which comes after its octets.
@@ -17,16 +19,18 @@
 //! * **No key is a path.** Files have names that are drawn at random.
 //! * **Rot is told and not passed on**: what is read whole is compared with its checksum before its end is sent, and all of it is
 //!   read now and then.
+//! * **A queue is told at least once of what its rules cover**, and of nothing else; nobody who asks for objects waits for it.
 //! * **Who may not write, writes nothing**: signatures are checked as octets come, before they are seen.
 //!
 //! Limits: keys, metadata, parts, pages ([`proxima_pipeline::OBJECT_KEY_OCTETS_MAX`] and its kin), connections, those of one client, and requests
-//! at a time, how long any of them may take without getting on (`s3/pacing.rs`), the index and what of the disk is left free (`[r2]`, [`R2Config`]), pauses of bodies.
+//! at a time, how long any of them may take without getting on (`s3/pacing.rs`), the index and what of the disk is left free (`[r2]`, [`R2Config`]), pauses of bodies,
+//! what waits for queues (`store/outbox.rs`) and how many are told at a time (`deliver.rs`).
 //!
-//! Not here yet: object lock, versions of objects, access control lists, event notifications, and copies on
-//! other servers ([decision 14](../../../docs/decisions/0014-r2.md)).
+//! Not here yet: object lock, versions of objects, access control lists, and copies on other servers ([decision 14](../../../docs/decisions/0014-r2.md)).
 
 mod buckets;
 mod config;
+mod deliver;
 mod error;
 mod local;
 mod metrics;

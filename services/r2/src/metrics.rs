@@ -54,6 +54,14 @@ pub(crate) struct Counted {
     pub(crate) obstacles: Counter,
     /// Objects and uploads that were ended because rules of their buckets say so, or their buckets are gone.
     pub(crate) expired: Counter,
+    /// What queues are to be told and have not been.
+    pub(crate) notifications_waiting: Gauge,
+    /// What queues were told.
+    pub(crate) notifications_sent: Counter,
+    /// Times that a queue could not be told, and will be.
+    pub(crate) notifications_held: Counter,
+    /// What queues were not told and will not be.
+    pub(crate) notifications_dropped: Counter,
     /// Changes of the index that panicked.
     pub(crate) panics: Counter,
     /// 1 while nothing can be written to the index.
@@ -87,6 +95,11 @@ impl Metrics {
         let under_way = gauge(registry, "under_way", "S3 requests that are being answered");
         let connections = gauge(registry, "connections", "Connections of S3 clients");
         let unwritable = gauge(registry, "unwritable", "1 while nothing can be written to the index");
+        let notifications_waiting = gauge(
+            registry,
+            "notifications_waiting",
+            "What queues are to be told of objects and have not been",
+        );
         let mut counter = |name, help| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -119,6 +132,16 @@ impl Metrics {
             collected: counter("collected", "Files of objects that were replaced or deleted, removed"),
             obstacles: counter("obstacles", "Files and rows that upkeep could not see to, and passed over"),
             expired: counter("expired", "Objects and uploads ended by rules, by age, or with their bucket"),
+            notifications_waiting,
+            notifications_sent: counter("notifications_sent", "What queues were told of objects"),
+            notifications_held: counter(
+                "notifications_held",
+                "Times that a queue could not be told of objects, and will be again",
+            ),
+            notifications_dropped: counter(
+                "notifications_dropped",
+                "What queues were not told of objects: they took nothing for too long, or are gone, or their bucket is",
+            ),
             panics: counter("panics", "Changes of the index that panicked"),
             unwritable,
         }))

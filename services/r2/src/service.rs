@@ -1,12 +1,16 @@
 //! The service: has the store open, speaks S3 at its listeners, and sweeps.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, Places, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::Bucket;
-use proxima_pipeline::{AnswersServers, ObjectError, Objects, Servers};
+use proxima_pipeline::{AnswersServers, ObjectError, Objects, Queues, Servers};
 use proxima_tls::Certificates;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
@@ -14,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     PublicStage, R2Config, R2Error, SERVICE,
     buckets::Buckets,
+    deliver::Deliverer,
     local::Local,
     metrics::Metrics,
     others::{Everywhere, answers::Answers, reach::Reach},
@@ -46,6 +51,7 @@ pub struct R2Service {
     metrics: Metrics,
     certificates: Arc<Certificates>,
     health: watch::Sender<Health>,
+    queues: OnceLock<Arc<dyn Queues>>,
 }
 
 impl R2Service {
@@ -90,12 +96,18 @@ impl R2Service {
             metrics,
             certificates,
             health,
+            queues: OnceLock::new(),
         }))
     }
 
     /// The objects, for who reaches them otherwise than by S3.
     pub fn objects(&self) -> Arc<dyn Objects> {
         Arc::new(self.everywhere.clone())
+    }
+
+    /// Sets by whom queues are told of what happens to objects.
+    pub fn queues_by(&self, queues: Arc<dyn Queues>) {
+        self.queues.set(queues).ok();
     }
 
     /// Who answers everybody at custom domains of buckets: the last stage before the origin.
@@ -150,6 +162,15 @@ impl R2Service {
                 }
             }
         });
+    }
+
+    /// Tells queues of objects until the node drains: the next process of a graceful restart goes on.
+    fn deliver(&self, tasks: &mut JoinSet<()>, shutdown: &Shutdown) {
+        let Some(queues) = self.queues.get().cloned() else { return };
+        let Local { store, buckets } = self.local.clone();
+        let (is_gone, metrics) = (buckets.queue_gone(), self.metrics.clone());
+        let (deliverer, shutdown) = (Deliverer { store, queues, is_gone, metrics }, shutdown.clone());
+        tasks.spawn(async move { deliverer.run_until(shutdown.draining()).await });
     }
 
     fn sweep(&self, tasks: &mut JoinSet<()>, shutdown: &Shutdown) {
@@ -224,6 +245,7 @@ impl Service for R2Service {
             tasks.spawn(server::serve(listener, door.clone(), places.clone(), shutdown.clone()));
         }
         self.sweep(&mut tasks, &shutdown);
+        self.deliver(&mut tasks, &shutdown);
         self.health.send_replace(Health::Ready);
         shutdown.draining().await;
         while let Some(ended) = tasks.join_next().await {

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use proxima_ledger::Seq;
 use proxima_model::{Bucket, NodeName};
-use proxima_pipeline::{AnswersServers, Body, BodySender, ObjectError, ObjectRead, Objects as _};
+use proxima_pipeline::{AnswersServers, Body, BodySender, ObjectError, ObjectPut, ObjectRead, Objects as _};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{interval_at, timeout},
@@ -141,6 +141,11 @@ impl Answers {
             }
             What::Put { key, put } => {
                 let body = coming.rest(put.expected.octets);
+                Answer::Put(local.put(bucket, &key, put, body).await?)
+            }
+            What::PutCopy { key, put, from } => {
+                let body = coming.rest(put.expected.octets);
+                let put = ObjectPut { copied_from: Some(from), ..put };
                 Answer::Put(local.put(bucket, &key, put, body).await?)
             }
             What::Copy { from: (from, from_key), key, copy } => {

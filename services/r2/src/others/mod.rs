@@ -180,8 +180,12 @@ impl Objects for Everywhere {
             return self.local.put(bucket, key, put, body);
         }
         async move {
-            let answered = self.send(bucket, What::Put { key: key.clone(), put }, body).await?;
-            said!(answered, Answer::Put(about) => about)
+            let key = key.clone();
+            let what = match put.copied_from.clone() {
+                None => What::Put { key, put },
+                Some(from) => What::PutCopy { key, put, from },
+            };
+            said!(self.send(bucket, what, body).await?, Answer::Put(about) => about)
         }
         .boxed()
     }

@@ -131,6 +131,12 @@ pub(crate) enum What {
         key: ObjectKey,
         which: (u16, u32),
     },
+    /// As [`What::Put`], of what was read elsewhere as this object of this bucket.
+    PutCopy {
+        key: ObjectKey,
+        put: ObjectPut,
+        from: (BucketName, ObjectKey),
+    },
 }
 
 /// What it answers.

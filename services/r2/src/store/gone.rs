@@ -88,8 +88,9 @@ impl Store {
             let is_gone = is_gone.clone();
             move || is_gone(tag)
         };
-        self.end_objects((tag, ""), |_, _| true, may.clone(), obstacles).await?;
+        self.end_objects((tag, "", None), |_, _| true, may.clone(), obstacles).await?;
         self.end_uploads_of(tag, now, may.clone(), obstacles).await?;
+        self.remove_notifications_of(tag, may.clone(), obstacles).await?;
         let forget = self.index.change(move |db, txn| {
             let is_empty = may()
                 && change::content(db, txn, tag)? == ContentRow::default()

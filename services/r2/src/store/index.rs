@@ -48,6 +48,7 @@ pub(crate) struct Databases {
     pub(crate) contents: Db,
     pub(crate) closed: Db,
     pub(crate) gone: Db,
+    pub(crate) outbox: Db,
 }
 
 /// Tells who waits for a change, once it is known whether the transaction is durable.
@@ -104,8 +105,18 @@ impl Index {
         metrics: Metrics,
     ) -> Result<Self, heed::Error> {
         folders::make(folder)?;
-        let names =
-            ["objects", "uploads", "parts", "completed", "blobs", "garbage", "contents", "closed", "gone"];
+        let names = [
+            "objects",
+            "uploads",
+            "parts",
+            "completed",
+            "blobs",
+            "garbage",
+            "contents",
+            "closed",
+            "gone",
+            "outbox",
+        ];
         let opened = proxima_store::open(folder, octets_max, Durability::Kept, names);
         let (env, databases) = opened.map_err(|error| match error {
             OpenError::Short => heed::Error::Io(std::io::Error::other(
@@ -113,11 +124,11 @@ impl Index {
             )),
             OpenError::Lmdb(error) => error,
         })?;
-        let [objects, uploads, parts, completed, blobs, garbage, contents, closed, gone] = databases;
+        let [objects, uploads, parts, completed, blobs, garbage, contents, closed, gone, outbox] = databases;
         // LMDB syncs its file, and not that the file is there.
         File::open(folder)?.sync_all()?;
         let databases =
-            Databases { objects, uploads, parts, completed, blobs, garbage, contents, closed, gone };
+            Databases { objects, uploads, parts, completed, blobs, garbage, contents, closed, gone, outbox };
         let (orders, received) = mpsc::channel(CHANGES_MAX);
         let fault = Fault { why: Arc::default(), space, metrics };
         let (of_thread, told) = (env.clone(), fault.clone());

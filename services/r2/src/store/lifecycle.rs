@@ -8,11 +8,12 @@ use std::{
 
 use heed::RoTxn;
 use proxima_model::{AccountId, Bucket, BucketName, BucketTag, Timestamp};
-use proxima_pipeline::{Lifecycle, LifecycleRule, ObjectAbout, ObjectError, ObjectKey};
+use proxima_pipeline::{Lifecycle, LifecycleRule, ObjectAbout, ObjectAction, ObjectError, ObjectKey};
 
 use super::{
     ROWS_OF_CHANGE_MAX, Store, change,
     index::{Databases, failed},
+    outbox::Event,
     rows,
     sweep::{BATCH, Obstacles},
 };
@@ -35,8 +36,7 @@ impl Living {
 
     /// The log names this one, with these rules.
     pub(crate) fn add(&mut self, bucket: Bucket, rules: Option<Lifecycle>) {
-        let Bucket { account, name, tag, .. } = bucket;
-        self.named.insert(tag, Arc::new(Ruled { account, name, tag, rules }));
+        self.named.insert(bucket.tag, Arc::new(Ruled { bucket, rules }));
     }
 
     /// Whether what is not named is gone.
@@ -73,21 +73,19 @@ impl Living {
 /// A bucket, and what was said of what goes by itself in it when it was looked at.
 #[derive(Debug)]
 pub(crate) struct Ruled {
-    account: AccountId,
-    name: BucketName,
-    tag: BucketTag,
+    bucket: Bucket,
     rules: Option<Lifecycle>,
 }
 
 impl Ruled {
     /// Under what the replica has it.
     pub(crate) fn id(&self) -> (AccountId, BucketName) {
-        (self.account, self.name.clone())
+        (self.bucket.account, self.bucket.name.clone())
     }
 
     /// Whether it is this bucket, with these rules.
     pub(crate) fn is(&self, bucket: &Bucket, rules: Option<&Lifecycle>) -> bool {
-        self.tag == bucket.tag && self.rules.as_ref() == rules
+        self.bucket.tag == bucket.tag && self.rules.as_ref() == rules
     }
 }
 
@@ -110,7 +108,7 @@ impl Store {
                 let Some(ends) = rule.delete_objects_transition.clone() else { continue };
                 let ends =
                     move |_: &ObjectKey, about: &ObjectAbout| ends.condition.holds(about.modified, now);
-                let of = (*tag, rule.conditions.prefix.as_str());
+                let of = (*tag, rule.conditions.prefix.as_str(), Some(&ruled.bucket));
                 self.end_objects(of, ends, living.still(*tag, has_rules), &mut obstacles).await?;
             }
         }
@@ -119,10 +117,10 @@ impl Store {
     }
 
     /// Ends those objects of a bucket whose keys begin so, and of which `ends` says it, as long as they still `may` be ended when
-    /// some of them are looked at, and when that is carried out.
+    /// some of them are looked at, and when that is carried out. If the bucket is given, its queues are told.
     pub(super) async fn end_objects(
         &self,
-        (tag, prefix): (BucketTag, &str),
+        (tag, prefix, told): (BucketTag, &str, Option<&Bucket>),
         ends: impl Fn(&ObjectKey, &ObjectAbout) -> bool + Clone + Send + 'static,
         may: impl Fn() -> bool + Clone + Send + 'static,
         obstacles: &mut Obstacles,
@@ -136,7 +134,7 @@ impl Store {
                 false => Ok(Walked::default()),
             });
             let found = found.await?;
-            let damaged = found.damaged + self.end_versions(tag, found.ended, may.clone()).await?;
+            let damaged = found.damaged + self.end_versions((tag, told), found.ended, may.clone()).await?;
             for _ in 0..damaged {
                 obstacles.met(|| format!("the row of an object of the bucket {tag} is damaged"));
             }
@@ -148,18 +146,19 @@ impl Store {
     /// Ends these, but for those that were replaced meanwhile: so many at once as one change may. How many are damaged.
     async fn end_versions(
         &self,
-        tag: BucketTag,
+        (tag, told): (BucketTag, Option<&Bucket>),
         ended: Ended,
         may: impl Fn() -> bool + Clone + Send + 'static,
     ) -> Result<usize, ObjectError> {
         let (now, mut left, mut damaged) = (self.now(), VecDeque::from(ended), 0);
         while !left.is_empty() {
-            let may = may.clone();
+            let (may, store, told) = (may.clone(), self.clone(), told.cloned());
             let some = self.index.change(move |db, txn| {
                 let (mut rows, mut ended, mut damaged) = (0, 0, 0);
                 if !may() {
-                    return Ok((0, 0, VecDeque::new()));
+                    return Ok((0, 0, VecDeque::new(), None));
                 }
+                let mut recorder = told.map(|bucket| store.recorder(&bucket));
                 while rows < ROWS_OF_CHANGE_MAX
                     && let Some((key, version)) = left.pop_front()
                 {
@@ -175,12 +174,17 @@ impl Store {
                         rows += row.pieces.len();
                         ended += 1;
                         change::delete_object(db, txn, (tag, &key), &row, now)?;
+                        if let Some(recorder) = &mut recorder {
+                            let action = ObjectAction::LifecycleDeletion;
+                            let event = Event { key: &key, action, about: None, source: None, at: now };
+                            recorder.record(db, txn, &event)?;
+                        }
                     }
                 }
-                Ok((ended, damaged, left))
+                Ok((ended, damaged, left, recorder))
             });
-            let (ended, met);
-            (ended, met, left) = some.await?;
+            let (ended, met, _recorder);
+            (ended, met, left, _recorder) = some.await?;
             damaged += met;
             self.metrics.expired.inc_by(ended);
         }

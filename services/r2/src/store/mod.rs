@@ -9,6 +9,8 @@
 //! sweep: what was replaced goes later, what a crash left goes, what rots is told
 //! ```
 //!
+//! What queues are told of objects is in the same transaction, and waits in the [outbox].
+//!
 //! An object is its row: it is seen when the row is, whole, and gone when the row is. A file that no row names is nobody's.
 //! What was replaced stays for [`GARBAGE_KEPT_SECONDS`], and longer while it is read here, so that whoever reads it ends.
 
@@ -22,6 +24,7 @@ pub(crate) mod index;
 mod lifecycle;
 mod list;
 mod objects;
+pub(crate) mod outbox;
 mod parts;
 mod processes;
 mod reading;
@@ -41,7 +44,7 @@ use proxima_chassis::Clock;
 use proxima_model::{Bucket, Timestamp};
 use proxima_pipeline::{BucketContent, ObjectError};
 
-use self::{blobs::Blobs, index::Index, space::Space, sweep::Told};
+use self::{blobs::Blobs, index::Index, outbox::Outbox, space::Space, sweep::Told};
 pub(crate) use self::{
     gone::IsGone,
     lifecycle::{HasRules, Living, Ruled},
@@ -59,10 +62,10 @@ pub(crate) const GARBAGE_KEPT_SECONDS: i64 = 300;
 const ROWS_OF_CHANGE_MAX: usize = 2_000;
 
 /// Whether a bucket is there, as far as this server's replica of the log knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
-    /// The log names this very bucket.
-    There,
+    /// The log names this very bucket, as it is now.
+    There(Box<Bucket>),
     /// It does not, and the replica lacks nothing.
     Gone,
     /// The replica does not name it, and lacks entries that may: nothing can be said.
@@ -80,6 +83,7 @@ pub(crate) struct Store {
     clock: Arc<dyn Clock>,
     presence: Arc<PresenceOf>,
     metrics: Metrics,
+    outbox: Outbox,
     /// What upkeep last passed over.
     told: Told,
 }
@@ -111,6 +115,7 @@ impl Store {
             blobs,
             clock,
             presence,
+            outbox: Outbox::new(bounds.index_octets_max, metrics.clone()),
             metrics,
             told: Told::default(),
         })

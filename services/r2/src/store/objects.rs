@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use heed::{RoTxn, RwTxn};
-use proxima_model::{Bucket, BucketTag, Timestamp};
+use proxima_model::{Bucket, BucketName, BucketTag, Timestamp};
 use proxima_pipeline::{
-    Body, ChecksumKind, ObjectAbout, ObjectChecksum, ObjectConditions, ObjectCopy, ObjectDelete, ObjectError,
-    ObjectGet, ObjectKey, ObjectPut, ObjectRead, Span,
+    Body, ChecksumKind, ObjectAbout, ObjectAction, ObjectChecksum, ObjectConditions, ObjectCopy,
+    ObjectDelete, ObjectError, ObjectGet, ObjectKey, ObjectPut, ObjectRead, Span,
 };
 
 use super::{
@@ -14,9 +14,17 @@ use super::{
     blobs::Pending,
     blocking, change,
     index::Databases,
+    outbox::{Event, Recorder},
     reading,
     rows::{ObjectRow, Piece, Place},
 };
+
+/// How an object came to be.
+struct Made {
+    action: ObjectAction,
+    /// What it is a copy of.
+    source: Option<(BucketName, ObjectKey)>,
+}
 
 impl Store {
     /// An object as it is now.
@@ -86,7 +94,11 @@ impl Store {
         };
         let (piece, pending) = received.into_piece();
         let row = ObjectRow { about, pieces: vec![piece], parts: Vec::new() };
-        self.commit(bucket, key, put.conditions, row, pending.into_iter().collect()).await
+        let made = match put.copied_from {
+            None => Made { action: ObjectAction::PutObject, source: None },
+            source => Made { action: ObjectAction::CopyObject, source },
+        };
+        self.commit((bucket, key), put.conditions, made, row, pending.into_iter().collect()).await
     }
 
     /// What would be refused in the end need not be sent first.
@@ -110,9 +122,9 @@ impl Store {
     /// Makes an object seen, if it may be.
     async fn commit(
         &self,
-        bucket: &Bucket,
-        key: &ObjectKey,
+        (bucket, key): (&Bucket, &ObjectKey),
         conditions: ObjectConditions,
+        made: Made,
         row: ObjectRow,
         pending: Vec<Pending>,
     ) -> Result<ObjectAbout, ObjectError> {
@@ -120,16 +132,19 @@ impl Store {
         let (store, bucket, key) = (self.clone(), bucket.clone(), key.clone());
         let mut pending = pending;
         let put = self.index.change(move |db, txn| {
-            store.check_bucket(db, txn, &bucket)?;
+            let mut recorder = store.recorder_of(store.check_bucket(db, txn, &bucket)?);
             let former = change::object(db, txn, bucket.tag, &key)?;
             conditions.check_write(former.as_ref().map(|row| &row.about))?;
             for piece in &row.pieces {
                 change::put_blob(db, txn, (bucket.tag, &key), piece)?;
             }
             change::put_object(db, txn, (bucket.tag, &key), (&row, former.as_ref()))?;
+            let (about, source) = (Some(&row.about), made.source.as_ref());
+            let event = Event { key: &key, action: made.action, about, source, at: row.about.modified };
+            recorder.record(db, txn, &event)?;
             pending.iter_mut().for_each(Pending::named);
             // They are held until it is durable, and let go of then.
-            Ok((row.about, pending))
+            Ok((row.about, (pending, recorder)))
         });
         put.await.map(|(about, _)| about)
     }
@@ -140,16 +155,16 @@ impl Store {
         blocking(move || blobs.space().check_rows()).await
     }
 
-    /// Whether a bucket may be written to, as of this transaction.
+    /// A bucket as it is now, if it may be written to, as of this transaction.
     pub(super) fn check_bucket(
         &self,
         db: &Databases,
         txn: &RoTxn<'_>,
         bucket: &Bucket,
-    ) -> Result<(), ObjectError> {
+    ) -> Result<Bucket, ObjectError> {
         change::check_open(db, txn, bucket.tag)?;
         match (self.presence)(bucket) {
-            Presence::There => Ok(()),
+            Presence::There(bucket) => Ok(*bucket),
             Presence::Gone => Err(ObjectError::NoSuchBucket),
             Presence::Unknown => Err(ObjectError::Busy),
         }
@@ -180,7 +195,9 @@ impl Store {
             about.checksum = Some(ObjectChecksum { algorithm, kind: ChecksumKind::Full, value });
         }
         let row = ObjectRow { about, pieces, parts: row.parts };
-        self.commit(bucket, key, copy.conditions, row, pending).await
+        let source = Some((from_bucket.name.clone(), from_key.clone()));
+        let made = Made { action: ObjectAction::CopyObject, source };
+        self.commit((bucket, key), copy.conditions, made, row, pending).await
     }
 
     /// The same octets for another row.
@@ -212,16 +229,18 @@ impl Store {
         bucket: &Bucket,
         keys: Vec<ObjectDelete>,
     ) -> Result<Vec<Result<(), ObjectError>>, ObjectError> {
-        let (tag, now, asked) = (bucket.tag, self.now(), keys.len());
+        let (now, asked) = (self.now(), keys.len());
         let (mut left, mut outcomes) = (VecDeque::from(keys), Vec::with_capacity(asked));
         while !left.is_empty() {
+            let (store, bucket) = (self.clone(), bucket.clone());
             let some = self.index.change(move |db, txn| {
-                change::check_open(db, txn, tag)?;
-                let outcomes = delete_some(db, txn, tag, &mut left, now)?;
-                Ok((outcomes, left))
+                change::check_open(db, txn, bucket.tag)?;
+                let mut recorder = store.recorder(&bucket);
+                let outcomes = delete_some(db, txn, (bucket.tag, &mut recorder), &mut left, now)?;
+                Ok((outcomes, left, recorder))
             });
             match some.await {
-                Ok((some, rest)) => {
+                Ok((some, rest, _)) => {
                     outcomes.extend(some);
                     left = rest;
                 }
@@ -241,7 +260,7 @@ impl Store {
 fn delete_some(
     db: &Databases,
     txn: &mut RwTxn<'_>,
-    bucket: BucketTag,
+    (bucket, recorder): (BucketTag, &mut Recorder),
     keys: &mut VecDeque<ObjectDelete>,
     now: Timestamp,
 ) -> Result<Vec<Result<(), ObjectError>>, ObjectError> {
@@ -258,6 +277,8 @@ fn delete_some(
         if checked.is_ok() {
             rows += row.pieces.len();
             change::delete_object(db, txn, (bucket, &key), &row, now)?;
+            let action = ObjectAction::DeleteObject;
+            recorder.record(db, txn, &Event { key: &key, action, about: None, source: None, at: now })?;
         }
         outcomes.push(checked);
     }

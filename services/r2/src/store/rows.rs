@@ -11,6 +11,7 @@
 //! | `contents` | bucket's tag | how many objects it has, and octets of them |
 //! | `closed` | bucket's tag | the mark of the attempt to delete it by which it is closed |
 //! | `gone` | bucket's tag | since when the log is known not to name it |
+//! | `outbox` | queue's id, a number of those of the queue | what the queue is to be told, of which bucket |
 //!
 //! Values carry the version of their form and a CRC-32 over key and value: what was not put is not read. An object's is in two
 //! halves with one each: who lists reads what is known of it, and not its octets nor ten thousand parts.
@@ -110,6 +111,16 @@ pub(crate) struct Mark {
     pub(crate) account: AccountId,
     pub(crate) name: BucketName,
     pub(crate) at: Timestamp,
+}
+
+/// What a queue is to be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NotificationRow {
+    /// Whose queue and bucket are.
+    pub(crate) account: [u8; ID_OCTETS],
+    pub(crate) bucket: [u8; ID_OCTETS],
+    /// JSON.
+    pub(crate) message: String,
 }
 
 /// How much a bucket has.

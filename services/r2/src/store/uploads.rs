@@ -4,13 +4,14 @@ use heed::RwTxn;
 use md5::{Digest as _, Md5};
 use proxima_model::{Bucket, Timestamp};
 use proxima_pipeline::{
-    ChecksumAlgorithm, ChecksumKind, OBJECT_PART_OCTETS_MIN, ObjectAbout, ObjectChecksum, ObjectError,
-    ObjectKey, PartChosen, UploadBegin, UploadComplete, UploadId,
+    ChecksumAlgorithm, ChecksumKind, OBJECT_PART_OCTETS_MIN, ObjectAbout, ObjectAction, ObjectChecksum,
+    ObjectError, ObjectKey, PartChosen, UploadBegin, UploadComplete, UploadId,
 };
 
 use super::{
     Store, change, hashing,
     index::{Databases, failed},
+    outbox::Event,
     rows::{self, CompletedRow, ObjectRow, PartKept, PartRow, UploadRow, part_key, upload_key},
 };
 
@@ -68,13 +69,14 @@ impl Store {
         complete: UploadComplete,
     ) -> Result<ObjectAbout, ObjectError> {
         let (store, bucket, key, now) = (self.clone(), bucket.clone(), key.clone(), self.now());
-        self.index
+        let completed = self
+            .index
             .change(move |db, txn| {
                 let tag = bucket.tag;
                 if let Some(about) = repeated(db, txn, (&bucket, &key), upload)? {
-                    return Ok(about);
+                    return Ok((about, None));
                 }
-                store.check_bucket(db, txn, &bucket)?;
+                let mut recorder = store.recorder_of(store.check_bucket(db, txn, &bucket)?);
                 let begun = change::upload(db, txn, (tag, &key, upload))?;
                 let row = assemble(db, txn, upload, (begun.begin, &complete), now)?;
                 let former = change::object(db, txn, tag, &key)?;
@@ -91,9 +93,12 @@ impl Store {
                 };
                 change::put(&db.completed, txn, &upload.0, &completed)?;
                 change::put_object(db, txn, (tag, &key), (&row, former.as_ref()))?;
-                Ok(row.about)
+                let (action, about) = (ObjectAction::CompleteMultipartUpload, Some(&row.about));
+                recorder.record(db, txn, &Event { key: &key, action, about, source: None, at: now })?;
+                Ok((row.about, Some(recorder)))
             })
-            .await
+            .await;
+        completed.map(|(about, _)| about)
     }
 }
 

@@ -6,6 +6,8 @@ use proxima_pipeline::{
     PartChosen, Span, Tags, UploadBegin, UploadComplete, UploadListing,
 };
 
+use serde_json::json;
+
 use super::*;
 
 fn if_match(etag: &str) -> ObjectConditions {
@@ -185,4 +187,27 @@ async fn copies_go_between_any_two_buckets_under_the_conditions_of_both() {
         assert_eq!(copied.fields, fields, "{server}");
         assert_eq!(copied.checksum.unwrap().algorithm, ChecksumAlgorithm::Sha256, "{server}");
     }
+}
+
+#[tokio::test]
+async fn a_copy_from_another_home_is_told_as_one_by_the_rules_that_the_log_has_now() {
+    let world = World::new().await;
+    let (from, to) = (world.bucket("a", "from").await, world.bucket("b", "there").await);
+    let queue = proxima_model::QueueId::from_bytes([7; 16]);
+    let rules = json!({ "queues": [{ "queueId": queue, "rules": [{ "ruleId": "r", "createdAt": 0, "prefix": "",
+        "suffix": "", "actions": ["CopyObject", "PutObject"] }] }] });
+    let ruled = Bucket { notifications: Some(rules), ..to.clone() };
+    append(&world.log, world.log.replica().put(&ruled)).await;
+    world.put("c", &from, "k", "octets").await.unwrap();
+    world.put("c", &to, "other", "octets").await.unwrap();
+    // Who asks has an older noun of it.
+    let (source, copy) = (key("k"), key("l"));
+    world.at("c").copy((&from, &source), (&to, &copy), ObjectCopy::default()).await.unwrap();
+    let batch = world.at("b").local.store.batch(queue).await.unwrap();
+    let messages = batch.messages.iter().map(|message| serde_json::from_slice(&message.body).unwrap());
+    let messages: Vec<serde_json::Value> = messages.collect();
+    assert_eq!((&messages[0]["action"], &messages[1]["action"]), (&json!("PutObject"), &json!("CopyObject")));
+    assert_eq!(messages[0].get("copySource"), None);
+    assert_eq!(messages[1]["copySource"], json!({ "bucket": "from", "object": "k" }));
+    assert_eq!(world.at("a").local.store.notifications().await, Ok(0));
 }

@@ -5,12 +5,42 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::*;
+use serde_json::{Value, json};
+
+use super::{outbox::QUEUE, *};
 
 const CHILD_FOLDER: &str = "R2_TEST_CHILD_FOLDER";
 const CHILD_FIRST: &str = "R2_TEST_CHILD_FIRST";
+/// Octets of the index: it has notifications of more objects than are put.
+const INDEX_OCTETS: usize = 1 << 30;
 /// Objects that the child puts at a time.
 const IN_FLIGHT: u64 = 8;
+
+fn open(folder: &Path) -> Store {
+    let clock = Arc::new(SimulatedClock::new(Timestamp::from_millis(1_000_000)));
+    let bounds = Bounds { index_octets_max: INDEX_OCTETS, free_octets_min: 0 };
+    open_with(folder, bounds, clock, Arc::new(AtomicBool::new(true)))
+}
+
+/// A bucket of which a queue is told all.
+fn bucket() -> Bucket {
+    outbox::told(&[(QUEUE, json!([{ "actions": ["PutObject"] }]))])
+}
+
+/// The keys of which the queue is to be told, each as often as it is.
+async fn to_be_told(store: &Store) -> Vec<String> {
+    let (mut keys, mut after) = (Vec::new(), Vec::new());
+    loop {
+        let found = store.rows(after, |db| db.outbox).await.unwrap();
+        let Some((last, _)) = found.last() else { return keys };
+        after = last.clone();
+        for (key, row) in found {
+            let row: rows::NotificationRow = rows::decode(&key, &row).unwrap();
+            let message: Value = serde_json::from_str(&row.message).unwrap();
+            keys.push(message["object"]["key"].as_str().unwrap().to_owned());
+        }
+    }
+}
 
 /// What the object of this number is: every other one large.
 fn numbered(number: u64) -> Vec<u8> {
@@ -23,8 +53,7 @@ fn numbered(number: u64) -> Vec<u8> {
 async fn child_that_puts_until_it_is_killed() {
     let Ok(folder) = std::env::var(CHILD_FOLDER) else { return };
     let mut first: u64 = std::env::var(CHILD_FIRST).unwrap().parse().unwrap();
-    let clock = Arc::new(SimulatedClock::new(Timestamp::from_millis(1_000_000)));
-    let store = open(Path::new(&folder), 0, clock, Arc::new(AtomicBool::new(true)));
+    let store = open(Path::new(&folder));
     loop {
         let puts = (first..first + IN_FLIGHT).map(|number| {
             let store = store.clone();
@@ -69,15 +98,15 @@ async fn sigkill_at_any_point_loses_nothing_that_was_acknowledged_and_leaves_not
         child.wait().unwrap();
         first = acknowledged.iter().max().unwrap() + IN_FLIGHT + 1;
 
-        let clock = Arc::new(SimulatedClock::new(Timestamp::from_millis(1_000_000)));
-        let store = open(folder.path(), 0, clock, Arc::new(AtomicBool::new(true)));
-        let mut large = 0;
+        let store = open(folder.path());
+        let (mut large, mut there) = (0, Vec::new());
         for number in 0..first {
             let read = store.get(&bucket(), &key(&number.to_string()), ObjectGet::default()).await;
             match read {
                 Ok(read) => {
                     assert_eq!(read.body.collect(usize::MAX).await.unwrap(), numbered(number), "{number}");
                     large += usize::from(number.is_multiple_of(2));
+                    there.push(number.to_string());
                 }
                 Err(error) => {
                     assert_eq!(error, ObjectError::NoSuchKey);
@@ -85,6 +114,10 @@ async fn sigkill_at_any_point_loses_nothing_that_was_acknowledged_and_leaves_not
                 }
             }
         }
+        let mut told = to_be_told(&store).await;
+        told.sort_unstable();
+        there.sort_unstable();
+        assert_eq!(told, there, "each object that is there, once, and no other");
         store.remove_strays().await.unwrap();
         assert_eq!(files(folder.path()), large, "what nobody names is gone");
         assert_eq!(fs::read_dir(folder.path().join("blobs/processes")).unwrap().count(), 1);

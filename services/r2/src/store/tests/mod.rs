@@ -18,10 +18,12 @@ use proxima_pipeline::{
 use super::*;
 
 mod crash;
+mod delivering;
 mod disk;
 mod lifecycle;
 mod listing;
 mod objects;
+mod outbox;
 mod upkeep;
 mod uploads;
 
@@ -53,11 +55,17 @@ fn bucket() -> Bucket {
     }
 }
 
+/// Octets of the index: such a one has 512 notifications, and 64 of one queue.
+const INDEX_OCTETS: usize = 64 << 20;
+
 fn open(folder: &Path, free_octets_min: u64, clock: Arc<SimulatedClock>, there: Arc<AtomicBool>) -> Store {
-    let bounds = Bounds { index_octets_max: 64 << 20, free_octets_min };
+    open_with(folder, Bounds { index_octets_max: INDEX_OCTETS, free_octets_min }, clock, there)
+}
+
+fn open_with(folder: &Path, bounds: Bounds, clock: Arc<SimulatedClock>, there: Arc<AtomicBool>) -> Store {
     let metrics = Metrics::register(&mut Registry::default());
-    let presence = move |_: &Bucket| match there.load(Ordering::Relaxed) {
-        true => Presence::There,
+    let presence = move |bucket: &Bucket| match there.load(Ordering::Relaxed) {
+        true => Presence::There(Box::new(bucket.clone())),
         false => Presence::Gone,
     };
     Store::open(folder, bounds, clock, Arc::new(presence), metrics).unwrap()
