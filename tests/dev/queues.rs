@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What the API answers, with its status.
-fn ask(dev: &Dev, method: &str, path: &str, body: Option<&Value>) -> (String, Value) {
+pub(crate) fn ask(dev: &Dev, method: &str, path: &str, body: Option<&Value>) -> (String, Value) {
     dev.api(method, &format!("/accounts/{}/queues{path}", account(dev)), body, None)
 }
 
@@ -20,12 +20,12 @@ fn shown(dev: &Dev, name: &str) -> Value {
     ask(dev, "GET", &format!("?name={name}"), None).1["result"][0].clone()
 }
 
-fn id(dev: &Dev, name: &str) -> String {
+pub(crate) fn id(dev: &Dev, name: &str) -> String {
     shown(dev, name)["queue_id"].as_str().unwrap_or_else(|| panic!("{name} is not there")).to_owned()
 }
 
 /// Pulls messages until there are some.
-fn pull(dev: &Dev, id: &str) -> Value {
+pub(crate) fn pull(dev: &Dev, id: &str) -> Value {
     let begun = std::time::Instant::now();
     loop {
         let (status, answer) =

@@ -247,6 +247,14 @@ codes! {
     ObjectInvalid = 10029, BAD_REQUEST, Client, Never;
     /// A bucket that has no rules for other sites.
     BucketCorsAbsent = 10059, NOT_FOUND, Client, Never;
+    /// Rules of event notifications for a queue that are not there.
+    BucketNotificationNotFound = 11_011, NOT_FOUND, Client, Never;
+    /// A rule of event notifications that cannot be so, or too many.
+    BucketNotificationInvalid = 11_014, BAD_REQUEST, Client, Never;
+    /// A bucket that has no rules of event notifications.
+    BucketNotificationsAbsent = 11_015, NOT_FOUND, Client, Never;
+    /// A rule of event notifications that could match what another one of the queue does.
+    BucketNotificationOverlap = 11_020, CONFLICT, Client, Never;
     /// An object that is too large for one request.
     ObjectTooLarge = 100_100, PAYLOAD_TOO_LARGE, Client, Never;
     /// A disk is full.

@@ -101,7 +101,7 @@ fn of_durable_objects() -> Vec<Endpoint> {
 
 /// Of buckets and objects.
 fn of_objects() -> Vec<Endpoint> {
-    use r2::{buckets, domains, graphql, objects, rules};
+    use r2::{buckets, domains, graphql, notifications, objects, rules};
     const READ: Needs = Needs::Account(R2Read);
     const EDIT: Needs = Needs::Account(R2Edit);
     const BUCKETS: &str = "/accounts/{account_id}/r2/buckets";
@@ -112,6 +112,9 @@ fn of_objects() -> Vec<Endpoint> {
     const DOMAINS: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}/domains/custom";
     const DOMAIN: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}/domains/custom/{domain}";
     const MANAGED: &str = "/accounts/{account_id}/r2/buckets/{bucket_name}/domains/managed";
+    const NOTIFICATIONS: &str = "/accounts/{account_id}/event_notifications/r2/{bucket_name}/configuration";
+    const NOTIFIED: &str =
+        "/accounts/{account_id}/event_notifications/r2/{bucket_name}/configuration/queues/{queue_id}";
     vec![
         get(BUCKETS, READ, buckets::list),
         post(BUCKETS, EDIT, buckets::create),
@@ -130,6 +133,10 @@ fn of_objects() -> Vec<Endpoint> {
         delete(DOMAIN, EDIT, domains::remove),
         get(MANAGED, READ, domains::managed),
         put(MANAGED, EDIT, domains::put_managed),
+        get(NOTIFICATIONS, READ, notifications::list),
+        get(NOTIFIED, READ, notifications::get),
+        put(NOTIFIED, EDIT, notifications::add),
+        delete(NOTIFIED, EDIT, notifications::remove),
         // What it is asked about, it finds in the query.
         post("/graphql", Needs::Somewhere(R2Read), graphql::post),
         get(OBJECT_PATH, READ, objects::get),

@@ -53,7 +53,8 @@ fn find(snapshot: &Snapshot, account: &Account, id: &str) -> Result<Queue, ApiEr
     snapshot.get::<Queue>(&(account.id, queue_id(id)?))?.ok_or_else(|| unknown(id))
 }
 
-fn queue_id(id: &str) -> Result<QueueId, ApiError> {
+/// An id in a path.
+pub(crate) fn queue_id(id: &str) -> Result<QueueId, ApiError> {
     id.parse().map_err(|_| unknown(id))
 }
 
@@ -74,6 +75,19 @@ pub(crate) fn find_named(
         }
     }
     Ok(None)
+}
+
+/// A queue of the account that something else comes to name: it is not deleted meanwhile, and who deletes it next sees what does.
+pub(crate) fn hold(
+    draft: &mut Draft<'_>,
+    account: proxima_model::AccountId,
+    id: QueueId,
+) -> Result<Queue, ApiError> {
+    let usage = draft.read::<QueueUsage>(&account)?;
+    let queue = draft.snapshot.get::<Queue>(&(account, id))?.ok_or_else(|| unknown(&id.to_string()))?;
+    // Whoever deletes a queue has read this one.
+    usage.iter().for_each(|usage| draft.put(usage));
+    Ok(queue)
 }
 
 /// The queues of an account, by their names.

@@ -22,6 +22,7 @@ use crate::{
     },
     error::{ApiError, Code},
     limits,
+    r2::notifications,
 };
 
 /// What is said of a queue.
@@ -182,8 +183,8 @@ async fn change(
     .await
 }
 
-/// `DELETE queues/:queue_id`, with its consumer and messages; refused while Workers are bound to it, or a consumer names it as its
-/// dead letter queue.
+/// `DELETE queues/:queue_id`, with its consumer and messages; refused while Workers are bound to it, a consumer names it as its dead
+/// letter queue, or rules of buckets say that it is told of objects.
 pub(crate) async fn delete(
     State(api): State<Arc<Api>>,
     Extension(account): Extension<Account>,
@@ -206,6 +207,9 @@ pub(crate) async fn delete(
         };
         if let Some(other) = all.iter().find(names_it) {
             return in_use(format!("it is the dead letter queue of {}", other.name));
+        }
+        if let Some(bucket) = notifications::bucket_of(draft.snapshot, account.id, queue.id)? {
+            return in_use(format!("it has event notifications of the bucket {bucket}: delete them first"));
         }
         draft.delete::<Queue>(&(account.id, queue.id));
         draft.put(&QueueUsage { account: account.id, queues: all.len().saturating_sub(1) });

@@ -3,6 +3,7 @@
 pub(crate) mod buckets;
 pub(crate) mod domains;
 pub(crate) mod graphql;
+pub(crate) mod notifications;
 pub(crate) mod objects;
 pub(crate) mod rules;
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Puts a bucket, as who has the objects would.
-async fn bucket(node: &Node, name: &str, seed: u8) -> Bucket {
+pub(crate) async fn bucket(node: &Node, name: &str, seed: u8) -> Bucket {
     let bucket = Bucket {
         account: FIRST_ACCOUNT,
         name: BucketName::parse(name).unwrap(),

@@ -26,6 +26,7 @@ mod kv;
 mod memory_kv;
 #[path = "../../../../tests/memory_queues.rs"]
 mod memory_queues;
+mod notifications;
 mod presigned;
 mod queues;
 mod records;

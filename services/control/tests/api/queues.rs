@@ -15,7 +15,7 @@ fn path(rest: &str) -> String {
 }
 
 /// A new queue's id.
-async fn queue(node: &Node, name: &str) -> String {
+pub(crate) async fn queue(node: &Node, name: &str) -> String {
     let made = node.ok("POST", &path(""), Some(json!({ "queue_name": name }))).await;
     made["queue_id"].as_str().unwrap().to_owned()
 }
