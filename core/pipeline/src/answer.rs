@@ -93,7 +93,7 @@ fn blame(fault: &Fault) -> &'static str {
 fn title(fault: &Fault) -> &'static str {
     match fault {
         Fault::WorkerThrew => return "Worker threw exception",
-        Fault::WorkerExceeded => return "Worker exceeded resource limits",
+        Fault::WorkerExceeded(_) | Fault::WorkerLockedOut { .. } => return "Worker exceeded resource limits",
         _ => {}
     }
     match fault.status().as_u16() {

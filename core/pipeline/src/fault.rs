@@ -13,6 +13,20 @@ pub enum Blame {
     Proxima,
 }
 
+/// Which of its limits a Worker exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Exceeded {
+    /// Time of a processor.
+    #[error("it took more time of a processor than it may")]
+    Cpu,
+    /// Memory.
+    #[error("it took more memory than it may")]
+    Memory,
+    /// It ended the process that ran it.
+    #[error("it ended the process that ran it")]
+    Process,
+}
+
 /// What failed. Statuses 520 to 530 have the meanings that operators know from Cloudflare.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -94,9 +108,19 @@ pub enum Fault {
     /// The site's Worker cannot be started, or is not there (500, 1101).
     #[error("the site's Worker cannot be run: {0}")]
     WorkerBroken(&'static str),
-    /// The site's Worker took more time of a processor or more memory than it may (503, 1102).
-    #[error("the site's Worker exceeded its resource limits")]
-    WorkerExceeded,
+    /// The site's Worker took more than it may (503, 1102).
+    #[error("the site's Worker exceeded its resource limits: {0}")]
+    WorkerExceeded(Exceeded),
+    /// It did so again and again, and is not run for a while (503, 1102).
+    #[error(
+        "the site's Worker exceeded its resource limits again and again, and is not run for {seconds} s: {last}"
+    )]
+    WorkerLockedOut {
+        /// What it did the last time.
+        last: Exceeded,
+        /// For how long it is not run from now on.
+        seconds: u64,
+    },
     /// The site's Workers ask each other without end (508, 1019).
     #[error("the site's Workers ask each other again and again")]
     WorkerLoop,
@@ -139,7 +163,8 @@ impl Fault {
             Self::WorkerLost => 502,
             Self::Overloaded
             | Self::Behind
-            | Self::WorkerExceeded
+            | Self::WorkerExceeded(_)
+            | Self::WorkerLockedOut { .. }
             | Self::WorkersUnavailable(_)
             | Self::BucketUnavailable => 503,
             Self::NotCached => 504,
@@ -164,7 +189,7 @@ impl Fault {
             Self::HostUnknown => 1001,
             Self::OriginName => 1016,
             Self::WorkerThrew | Self::WorkerBroken(_) => 1101,
-            Self::WorkerExceeded => 1102,
+            Self::WorkerExceeded(_) | Self::WorkerLockedOut { .. } => 1102,
             Self::WorkerLoop => 1019,
             other => other.status().as_u16(),
         }
@@ -199,7 +224,8 @@ impl Fault {
             Self::OriginForbidden => "origin_forbidden",
             Self::WorkerThrew => "worker_threw",
             Self::WorkerBroken(_) => "worker_broken",
-            Self::WorkerExceeded => "worker_exceeded",
+            Self::WorkerExceeded(_) => "worker_exceeded",
+            Self::WorkerLockedOut { .. } => "worker_locked_out",
             Self::WorkerLoop => "worker_loop",
             Self::WorkerLost => "worker_lost",
             Self::WorkersUnavailable(_) => "workers_unavailable",
@@ -242,9 +268,11 @@ impl Fault {
             | Self::WorkerLost
             | Self::WorkersUnavailable(_)
             | Self::BucketUnavailable => Blame::Proxima,
-            Self::WorkerThrew | Self::WorkerBroken(_) | Self::WorkerExceeded | Self::WorkerLoop => {
-                Blame::Origin
-            }
+            Self::WorkerThrew
+            | Self::WorkerBroken(_)
+            | Self::WorkerExceeded(_)
+            | Self::WorkerLockedOut { .. }
+            | Self::WorkerLoop => Blame::Origin,
             other if other.status().as_u16() >= 520 && *other != Self::HostUnknown => Blame::Origin,
             Self::Loop => Blame::Origin,
             _ => Blame::Client,

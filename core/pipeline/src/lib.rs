@@ -68,7 +68,7 @@ pub use exchange::{
     Client, Exchange, OriginChoice, Protocol, Request, Response, Scheme, TlsFacts, Upgraded, UpgradedIo,
 };
 pub use explain::{ExplainRequest, Explainer, Explanation};
-pub use fault::{Blame, Fault};
+pub use fault::{Blame, Exceeded, Fault};
 pub use fetch::Fetch;
 pub use glance::{
     Adding, Glance, Glanced, HEAD_FORMS, HeadForm, Heeded, Http1Form, PreparedHead, Ready, Sight,

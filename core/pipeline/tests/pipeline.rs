@@ -8,8 +8,8 @@ use futures_util::FutureExt;
 use http::{HeaderMap, Method, StatusCode, header};
 use proxima_model::{PopCode, Timestamp};
 use proxima_pipeline::{
-    Body, BodyError, Client, Decision, Exchange, Fault, Flow, Pipeline, Protocol, RayId, Request, Response,
-    Scheme, Stage, Trace,
+    Body, BodyError, Client, Decision, Exceeded, Exchange, Fault, Flow, Pipeline, Protocol, RayId, Request,
+    Response, Scheme, Stage, Trace,
 };
 
 fn exchange() -> Exchange {
@@ -216,7 +216,8 @@ fn every_fault_has_the_status_and_the_code_that_operators_know_it_by() {
         (Fault::WorkerBroken("x"), 500, 1101),
         (Fault::NotImplemented("x"), 501, 501),
         (Fault::WorkerLost, 502, 502),
-        (Fault::WorkerExceeded, 503, 1102),
+        (Fault::WorkerExceeded(Exceeded::Cpu), 503, 1102),
+        (Fault::WorkerLockedOut { last: Exceeded::Memory, seconds: 1 }, 503, 1102),
         (Fault::WorkersUnavailable("x"), 503, 503),
         (Fault::BucketUnavailable, 503, 503),
         (Fault::Overloaded, 503, 503),
@@ -267,7 +268,8 @@ fn every_fault_has_the_status_and_the_code_that_operators_know_it_by() {
             | Fault::OriginForbidden
             | Fault::WorkerThrew
             | Fault::WorkerBroken(_)
-            | Fault::WorkerExceeded
+            | Fault::WorkerExceeded(_)
+            | Fault::WorkerLockedOut { .. }
             | Fault::WorkerLoop
             | Fault::WorkerLost
             | Fault::WorkersUnavailable(_)

@@ -1,6 +1,9 @@
 //! The Workers' metrics: `proxima_workers_…`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use http::StatusCode;
 use prometheus_client::{
@@ -13,7 +16,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
-use proxima_pipeline::Fault;
+use proxima_pipeline::{Exceeded, Fault};
 
 /// What became of a request for a Worker, of a cron trigger, or of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -22,6 +25,7 @@ enum Outcome {
     Threw,
     Broken,
     Exceeded,
+    LockedOut,
     Looped,
     Lost,
     Unavailable,
@@ -34,7 +38,8 @@ impl Outcome {
             None => Self::Answered,
             Some(Fault::WorkerThrew) => Self::Threw,
             Some(Fault::WorkerBroken(_)) => Self::Broken,
-            Some(Fault::WorkerExceeded) => Self::Exceeded,
+            Some(Fault::WorkerExceeded(_)) => Self::Exceeded,
+            Some(Fault::WorkerLockedOut { .. }) => Self::LockedOut,
             Some(Fault::WorkerLoop) => Self::Looped,
             Some(Fault::WorkerLost) => Self::Lost,
             Some(Fault::WorkersUnavailable(_)) => Self::Unavailable,
@@ -64,6 +69,33 @@ pub(crate) enum End {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ending {
     why: End,
+}
+
+/// What a Worker was convicted of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Deed {
+    Cpu,
+    Memory,
+    Process,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Conviction {
+    why: Deed,
+}
+
+/// Whom a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum RanIn {
+    Shared,
+    Apart,
+    Own,
+    Objects,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Took {
+    place: RanIn,
 }
 
 /// What may stand around a process.
@@ -227,6 +259,8 @@ pub(crate) struct Counted {
     queued_seconds: Histogram,
     seconds: Histogram,
     ends: Family<Ending, Counter>,
+    convictions: Family<Conviction, Counter>,
+    cpu_seconds: Family<Took, Counter<f64, AtomicU64>>,
     subrequests: Family<Subrequest, Counter>,
     key_values: Family<KvAsked, Counter>,
     objects: Family<R2Asked, Counter>,
@@ -269,6 +303,8 @@ impl Metrics {
             // From half a millisecond to 16 seconds.
             seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
             ends: Family::default(),
+            convictions: Family::default(),
+            cpu_seconds: Family::default(),
             subrequests: Family::default(),
             key_values: Family::default(),
             objects: Family::default(),
@@ -301,6 +337,16 @@ impl Metrics {
             counted.seconds.clone(),
         );
         registry.register("ends", "Processes of the engine that ended", counted.ends.clone());
+        registry.register(
+            "convictions",
+            "Workers that alone were at work in a process that took too much, or was ended by them",
+            counted.convictions.clone(),
+        );
+        registry.register(
+            "cpu_seconds",
+            "What the threads on which Workers run have had of processors",
+            counted.cpu_seconds.clone(),
+        );
         registry.register("subrequests", "What Workers fetched", counted.subrequests.clone());
         registry.register("key_values", "What Workers asked of keys and values", counted.key_values.clone());
         registry.register("objects", "What Workers asked of buckets", counted.objects.clone());
@@ -382,6 +428,21 @@ impl Metrics {
     pub(crate) fn ended(&self, why: End) {
         self.ends.get_or_create(&Ending { why }).inc();
         self.processes.dec();
+    }
+
+    /// A Worker was found to be to blame for the end of a process.
+    pub(crate) fn convicted(&self, exceeded: Exceeded) {
+        let why = match exceeded {
+            Exceeded::Cpu => Deed::Cpu,
+            Exceeded::Memory => Deed::Memory,
+            Exceeded::Process => Deed::Process,
+        };
+        self.convictions.get_or_create(&Conviction { why }).inc();
+    }
+
+    /// A process has had so much more of a processor.
+    pub(crate) fn took(&self, place: RanIn, cpu: Duration) {
+        self.cpu_seconds.get_or_create(&Took { place }).inc_by(cpu.as_secs_f64());
     }
 
     pub(crate) fn fetched(&self, outcome: Fetched) {

@@ -95,7 +95,10 @@ async fn ask(
 /// Whose fault it was: what no Worker has done does not count as a delivery.
 fn failed(fault: Fault) -> NotConsumed {
     match fault {
-        Fault::WorkersUnavailable(_) | Fault::Overloaded | Fault::Internal(_) => NotConsumed::NotNow(fault),
+        Fault::WorkersUnavailable(_)
+        | Fault::WorkerLockedOut { .. }
+        | Fault::Overloaded
+        | Fault::Internal(_) => NotConsumed::NotNow(fault),
         fault => NotConsumed::Failed(fault),
     }
 }

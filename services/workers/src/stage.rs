@@ -109,6 +109,11 @@ impl WorkersStage {
         }
         let engine = self.0.engine().inspect_err(|_| self.0.missed.store(true, Ordering::Relaxed))?;
         let is_looked_at = self.0.looks.is_looked_at(key.account, &key.worker);
+        if exchange.trace.is_kept()
+            && let Some(record) = engine.record(&key)
+        {
+            exchange.trace.note(SERVICE, || record.to_string());
+        }
         let head = head(exchange, facts(exchange, is_looked_at)?, site.zone.settings.websockets)?;
         let body = std::mem::take(&mut exchange.request_body);
         let answered = engine.run(&key, head, body).await;

@@ -126,10 +126,10 @@ impl From<Fault> for Refusal {
             Fault::Overloaded => Self::busy(),
             Fault::WorkersUnavailable(why) => Self::away(why.to_owned()),
             Fault::WorkerLost | Fault::OriginTimeout => Self::lost(),
-            Fault::WorkerExceeded => Self {
+            Fault::WorkerExceeded(what) | Fault::WorkerLockedOut { last: what, .. } => Self {
                 outcome: "lost",
                 status: StatusCode::SERVICE_UNAVAILABLE,
-                message: "it exceeded its resource limits".to_owned(),
+                message: format!("it exceeded its resource limits: {what}"),
             },
             other => Self::broken(&other.to_string()),
         }

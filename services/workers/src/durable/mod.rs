@@ -229,14 +229,20 @@ impl Durable {
         let chosen = self.shared.chosen(namespace.account, &namespace.worker, Some(asked.id.as_bytes()));
         let key = chosen.map_err(|_| Refusal::broken("the replica cannot be read"))?;
         let key = key.ok_or_else(|| Refusal::refused("no version of its Worker is deployed"))?;
-        said["code"] = key.code(self.shared.looks.is_looked_at(key.account, &key.worker)).into();
+        let is_looked_at = self.shared.looks.is_looked_at(key.account, &key.worker);
+        said["code"] = key.code(is_looked_at).into();
         said["account"] = json!(namespace.account);
         said["namespace"] = json!(namespace.id);
         said["object"] = json!({ "id": asked.id, "name": asked.name });
         said["class"] = namespace.class.as_str().into();
         said["sql"] = namespace.has_sql.into();
         let within = if said.get("alarm").is_some() { ALARM_WITHIN } else { ANSWER_WITHIN };
-        let answered = self.send(engine, &key, said, request.take()?, within).await;
+        let request = request.take()?;
+        let event = if is_looked_at { invocation(&said, &request) } else { Value::Null };
+        let (began, begun) = (self.clock.now(), Instant::now());
+        let answered = self.send(engine, &key, said, request, within).await.inspect_err(|fault| {
+            self.shared.looks.tell_lost_object(&key, fault, (began, begun.elapsed()), || event);
+        });
         let mut response = answered.map_err(Refusal::from)?;
         response.body = std::mem::take(&mut response.body).holding(place);
         Ok(response)
@@ -307,6 +313,20 @@ impl Durable {
 /// The slot of an object.
 fn slot_of<'a>(namespace: &'a DurableNamespace, asked: &Asked) -> Result<&'a NodeName, Refusal> {
     place::slot(namespace, asked.id).ok_or_else(|| Refusal::broken("it has no home"))
+}
+
+/// What an object was asked, as events show it.
+fn invocation(said: &Value, request: &http::Request<Body>) -> Value {
+    match (said.get("alarm"), said.get("method").or_else(|| said.get("property"))) {
+        (Some(alarm), _) => json!({ "scheduledTime": alarm.get("now") }),
+        (None, Some(method)) => json!({ "rpcMethod": method }),
+        (None, None) => {
+            let (url, method) = (request.uri().to_string(), request.method().as_str());
+            // What in a query is a secret, the engine would have known.
+            let url = url.split_once('?').map_or(&*url, |(path, _)| path);
+            json!({ "request": { "url": url, "method": method, "headers": {} } })
+        }
+    }
 }
 
 /// Has a thread that may wait for the disk do this.

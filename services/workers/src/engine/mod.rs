@@ -10,6 +10,7 @@
 //! Versions that are asked most have a process each (`own/mod.rs`).
 
 mod answer;
+mod end;
 mod folder;
 mod hosts;
 mod isolation;
@@ -52,7 +53,7 @@ use self::{
     },
     shard::{Common, Place, Shard, Unavailable},
     spawner::Spawner,
-    verdicts::{PLACES, Verdicts},
+    verdicts::{PLACES, Record, Verdicts},
     watch::Limits,
 };
 pub(crate) use self::{hosts::Owner, own::Programs};
@@ -206,9 +207,7 @@ impl Engine {
         head: Head,
         body: Body,
     ) -> Result<Response, Fault> {
-        if self.is_locked_out(key) {
-            return Err(Fault::WorkerExceeded);
-        }
+        admit(self.record(key))?;
         let host = self.host(key.account).ok_or(Fault::Overloaded)?;
         self.ask_once(&host, key, head, body, false).await.map_err(|lost| match lost {
             Lost::Fault(fault) => fault,
@@ -225,9 +224,10 @@ impl Engine {
         self.common.hosts.freed(account).await
     }
 
-    fn is_locked_out(&self, key: &VersionKey) -> bool {
+    /// What is held against a version, if it was convicted of something.
+    pub(crate) fn record(&self, key: &VersionKey) -> Option<Record> {
         let verdicts = self.common.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-        verdicts.is_locked_out(key, Instant::now())
+        verdicts.record(key, Instant::now())
     }
 
     /// Where the objects of an account run; `None` where those of too many do.
@@ -320,9 +320,7 @@ impl Engine {
     fn shard(&self, key: &VersionKey, may_run_alone: bool) -> Result<Arc<Shard>, Lost> {
         let verdicts = self.common.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if verdicts.is_locked_out(key, now) {
-            return Err(Lost::Fault(Fault::WorkerExceeded));
-        }
+        admit(verdicts.record(key, now)).map_err(Lost::Fault)?;
         if let Some(place) = verdicts.place(key, now) {
             return Ok(Arc::clone(&self.apart[place]));
         }
@@ -369,7 +367,7 @@ impl Engine {
                 let verdict = process.verdict().await;
                 tracing::debug!(%error, %key, ?verdict, "a process was lost before it answered");
                 return Err(match verdict {
-                    Verdict::Guilty => Lost::Fault(Fault::WorkerExceeded),
+                    Verdict::Guilty(exceeded) => Lost::Fault(Fault::WorkerExceeded(exceeded)),
                     Verdict::Unknown => Lost::Cut,
                 });
             }
@@ -414,6 +412,17 @@ impl Engine {
             "load" => Fault::WorkerBroken("its code cannot be loaded"),
             _ => Fault::WorkerThrew,
         }
+    }
+}
+
+/// Whether somebody of this record is run.
+fn admit(record: Option<Record>) -> Result<(), Fault> {
+    match record {
+        Some(Record { last, locked_out: Some(left), .. }) => {
+            // Whoever waits for so long is not too early.
+            Err(Fault::WorkerLockedOut { last, seconds: left.as_secs() + 1 })
+        }
+        _ => Ok(()),
     }
 }
 

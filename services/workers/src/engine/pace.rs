@@ -2,10 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    process::ChildStderr,
+};
+
 /// Lines that are logged in [`LINES_WITHIN`]; of more their number is.
 const LINES_MAX: u32 = 20;
 /// See [`LINES_MAX`].
 const LINES_WITHIN: Duration = Duration::from_secs(10);
+/// Octets of a line of the engine's that are logged.
+const LINE_OCTETS_MAX: u64 = 1_024;
 
 /// Counts lines of one kind.
 #[derive(Debug)]
@@ -43,6 +50,21 @@ impl Pace {
         }
         self.untold += 1;
         (false, untold)
+    }
+}
+
+/// Logs what a process says, as far as that is not too much; a line that is too long as several.
+pub(crate) async fn log(stderr: ChildStderr) {
+    let (mut stderr, mut line, mut pace) = (BufReader::new(stderr), Vec::new(), Pace::default());
+    loop {
+        line.clear();
+        match (&mut stderr).take(LINE_OCTETS_MAX).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) if pace.may_tell() => {
+                tracing::info!(line = %String::from_utf8_lossy(&line).trim_end(), "the engine says");
+            }
+            Ok(_) => {}
+        }
     }
 }
 

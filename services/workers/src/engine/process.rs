@@ -12,7 +12,7 @@ use std::{
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use proxima_pipeline::Body;
+use proxima_pipeline::{Body, Exceeded};
 use tokio::{net::UnixStream, sync::watch};
 use tokio_util::sync::CancellationToken;
 
@@ -36,8 +36,8 @@ const END_KNOWN_WITHIN: Duration = Duration::from_secs(2);
 /// What the end of a process means for those who were at work in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// They alone were, and are to blame.
-    Guilty,
+    /// They alone were, and are to blame for this.
+    Guilty(Exceeded),
     /// It was somebody, or nobody, of them.
     Unknown,
 }

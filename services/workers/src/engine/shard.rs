@@ -1,9 +1,8 @@
 //! A place for one process at a time: started when it is needed, watched, replaced, and not started too often.
 
 use std::{
-    os::unix::{net::UnixListener, process::ExitStatusExt},
+    os::unix::net::UnixListener,
     path::PathBuf,
-    process::ExitStatus,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,27 +10,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{libc::c_int, sys::signal::Signal};
+use nix::libc::c_int;
 use proxima_model::AccountId;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    process::{Child, ChildStderr, ChildStdout},
+    process::{Child, ChildStdout},
     time::MissedTickBehavior,
 };
 
 use super::{
+    end::Why,
     folder::Folder,
     hosts::Hosts,
     isolation::{Isolation, Start},
-    pace::Pace,
+    pace::{Pace, log},
     process::{AtWork, Process, Verdict},
     spawner::Spawner,
-    verdicts::Verdicts,
+    verdicts::{Record, Verdicts},
     watch::{self, Finding, Limits, Sight, Watch},
 };
 use crate::{
     error::WorkersError,
-    metrics::{End, Metrics},
+    metrics::{Metrics, RanIn},
     version::VersionKey,
 };
 
@@ -58,8 +58,6 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 /// By how much a process that is started for who was convicted gives way to all others (nice(2)): if it spins again, it has
 /// a tenth of a processor that others want.
 const OFFENDER_NICE: c_int = 10;
-/// Octets of a line of the engine's that are logged.
-const LINE_OCTETS_MAX: u64 = 1_024;
 
 /// What all places have in common.
 pub(crate) struct Common {
@@ -106,6 +104,17 @@ pub(crate) enum Place {
     Objects(AccountId),
 }
 
+impl From<Place> for RanIn {
+    fn from(place: Place) -> Self {
+        match place {
+            Place::Shared => Self::Shared,
+            Place::Apart => Self::Apart,
+            Place::Own => Self::Own,
+            Place::Objects(_) => Self::Objects,
+        }
+    }
+}
+
 /// A place.
 pub(crate) struct Shard {
     common: Arc<Common>,
@@ -125,14 +134,6 @@ struct State {
     /// Processes in a row that ended before they had answered anything.
     failures: u32,
     not_before: Option<Instant>,
-}
-
-/// Why a process ended, or is to end.
-enum Why {
-    Exited(Option<ExitStatus>),
-    Unneeded,
-    Cpu,
-    Memory,
 }
 
 impl Shard {
@@ -250,7 +251,8 @@ impl Shard {
                 (hosting.settings, Some(hosting.keeps))
             }
         };
-        let nice = if self.verdicts().is_offender(key) { OFFENDER_NICE } else { 0 };
+        let is_offender = self.verdicts().record(key, Instant::now()).is_some();
+        let nice = if is_offender { OFFENDER_NICE } else { 0 };
         let tells = self.place == Place::Own;
         let start = Start { settings: &settings, listener, nice, tells, keeps };
         let command = common.isolation.command(start).map_err(failed)?;
@@ -281,7 +283,7 @@ impl Shard {
     async fn watch(&self, process: &Arc<Process>, child: &mut Child) -> Why {
         let Some(id) = child.id() else { return Why::Exited(None) };
         let (began, mut replaced) = (Instant::now(), None);
-        let mut watch = Watch::default();
+        let (mut watch, mut counted) = (Watch::default(), Duration::ZERO);
         let mut due = tokio::time::interval(LOOKED_AT_EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -291,6 +293,8 @@ impl Shard {
                 _ = due.tick() => {}
             }
             let (Some(cpu), Some(memory)) = (watch::cpu(id), watch::memory(id)) else { continue };
+            self.common.metrics.took(self.place.into(), cpu.saturating_sub(counted));
+            counted = cpu;
             let quiet = process.quiet_for();
             let sight = Sight { at_work: quiet.is_none(), progress: process.progress(), cpu, memory };
             match watch.look(sight, &self.common.limits) {
@@ -358,24 +362,14 @@ impl Shard {
     fn judge(&self, process: &Arc<Process>, why: &Why) {
         let at_work = process.at_work();
         let versions = at_work.len();
-        let end = match why {
-            Why::Exited(_) => End::Exited,
-            Why::Unneeded => End::Unneeded,
-            Why::Cpu => End::Cpu,
-            Why::Memory => End::Memory,
-        };
-        // Workers have a process end by a signal: V8 without memory aborts. By SIGKILL operators do, and kernels without
-        // memory; with a status it is its own doing.
-        let aborted =
-            |status: &ExitStatus| status.signal().is_some_and(|signal| signal != Signal::SIGKILL as i32);
-        let is_of_somebody = match why {
-            Why::Cpu | Why::Memory => true,
-            Why::Exited(status) => status.as_ref().is_some_and(aborted),
-            Why::Unneeded => false,
-        };
+        let (end, exceeded, now) = (why.end(), why.exceeded(), Instant::now());
         let mut verdict = Verdict::Unknown;
-        if is_of_somebody && versions > 0 && self.verdicts().judge(&at_work, Instant::now()) {
-            verdict = Verdict::Guilty;
+        if let Some(exceeded) = exceeded
+            && versions > 0
+            && self.verdicts().judge(&at_work, exceeded, now)
+        {
+            verdict = Verdict::Guilty(exceeded);
+            self.common.metrics.convicted(exceeded);
         }
         match why {
             Why::Unneeded => tracing::debug!("a process of the engine is not needed any more"),
@@ -383,13 +377,18 @@ impl Shard {
                 tracing::warn!(?status, versions, ?verdict, "a process of the engine ended by itself");
             }
             Why::Cpu | Why::Memory => {
-                let only = at_work.first().filter(|_| versions == 1).map(ToString::to_string);
-                tracing::warn!(why = ?end, versions, only, "a process of the engine took too much, and is ended");
+                tracing::warn!(why = ?end, versions, ?verdict, "a process of the engine took too much, and is ended");
             }
+        }
+        if let (Verdict::Guilty(_), Some(only)) = (verdict, at_work.first())
+            && let Some(Record { convictions, last, locked_out }) = self.verdicts().record(only, now)
+        {
+            let seconds = locked_out.map(|left| left.as_secs());
+            tracing::warn!(worker = %only, why = %last, convictions, not_run_for_s = seconds, "a Worker is convicted");
         }
         self.common.metrics.ended(end);
         let mut state = self.state();
-        if matches!(why, Why::Exited(_)) && !is_of_somebody && process.progress() == 0 {
+        if matches!(why, Why::Exited(_)) && exceeded.is_none() && process.progress() == 0 {
             state.failed();
         } else if process.progress() > 0 {
             (state.failures, state.not_before) = (0, None);
@@ -426,20 +425,5 @@ impl State {
         let back_off = BACK_OFF_FIRST.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(Instant::now() + back_off.min(BACK_OFF_MAX));
-    }
-}
-
-/// Logs what a process says, as far as that is not too much; a line that is too long as several.
-async fn log(stderr: ChildStderr) {
-    let (mut stderr, mut line, mut pace) = (BufReader::new(stderr), Vec::new(), Pace::default());
-    loop {
-        line.clear();
-        match (&mut stderr).take(LINE_OCTETS_MAX).read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) if pace.may_tell() => {
-                tracing::info!(line = %String::from_utf8_lossy(&line).trim_end(), "the engine says");
-            }
-            Ok(_) => {}
-        }
     }
 }

@@ -6,8 +6,11 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    fmt,
     time::{Duration, Instant},
 };
+
+use proxima_pipeline::Exceeded;
 
 use crate::version::VersionKey;
 
@@ -42,14 +45,38 @@ struct Suspicion {
 struct Offence {
     convictions: u32,
     last: Instant,
+    /// What it did then.
+    exceeded: Exceeded,
+}
+
+/// What is held against a version that was convicted, and not forgiven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// How often it was convicted.
+    pub(crate) convictions: u32,
+    /// What for, the last time.
+    pub(crate) last: Exceeded,
+    /// For how long it is not run from now on, if it is not.
+    pub(crate) locked_out: Option<Duration>,
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { convictions, last, locked_out } = self;
+        write!(f, "it was convicted lately ({convictions}), the last time since {last}")?;
+        match locked_out {
+            Some(left) => write!(f, ", and is not run for another {} s", left.as_secs() + 1),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Verdicts {
-    /// A process had to be ended while these were at work in it. Whether one of them is convicted.
-    pub(crate) fn judge(&mut self, at_work: &BTreeSet<VersionKey>, now: Instant) -> bool {
+    /// A process had to be ended for this while these were at work in it. Whether one of them is convicted.
+    pub(crate) fn judge(&mut self, at_work: &BTreeSet<VersionKey>, exceeded: Exceeded, now: Instant) -> bool {
         self.forget(now);
         if let [only] = &at_work.iter().collect::<Vec<_>>()[..] {
-            self.convict(only, now);
+            self.convict(only, exceeded, now);
             return true;
         }
         self.suspect(at_work, now);
@@ -72,25 +99,26 @@ impl Verdicts {
         self.suspects.get(key).filter(|suspicion| now < suspicion.until).map(|suspicion| suspicion.place)
     }
 
-    /// Whether a version was convicted so often that it is not run at the moment.
-    pub(crate) fn is_locked_out(&self, key: &VersionKey, now: Instant) -> bool {
-        self.offenders.get(key).is_some_and(|offence| now < offence.last + offence.locked_out_for())
+    /// What is held against a version, if it was convicted.
+    pub(crate) fn record(&self, key: &VersionKey, now: Instant) -> Option<Record> {
+        let offence = self.offenders.get(key).filter(|offence| now < offence.last + FORGIVEN_AFTER)?;
+        let until = offence.last + offence.locked_out_for();
+        Some(Record {
+            convictions: offence.convictions,
+            last: offence.exceeded,
+            locked_out: (now < until).then(|| until.duration_since(now)),
+        })
     }
 
-    /// Whether a version was convicted, and not forgiven.
-    pub(crate) fn is_offender(&self, key: &VersionKey) -> bool {
-        self.offenders.contains_key(key)
-    }
-
-    fn convict(&mut self, key: &VersionKey, now: Instant) {
+    fn convict(&mut self, key: &VersionKey, exceeded: Exceeded, now: Instant) {
         // It stays apart from others: it may do it again.
         if self.suspects.len() < KNOWN_MAX || self.suspects.contains_key(key) {
             let place = self.suspects.get(key).map_or_else(|| self.emptiest(), |suspicion| suspicion.place);
             self.suspects.insert(key.clone(), Suspicion { place, until: now + SUSPECT_FOR });
         }
         if self.offenders.len() < KNOWN_MAX || self.offenders.contains_key(key) {
-            let offence = self.offenders.entry(key.clone()).or_insert(Offence { convictions: 0, last: now });
-            *offence = Offence { convictions: offence.convictions + 1, last: now };
+            let convictions = self.offenders.get(key).map_or(1, |offence| offence.convictions + 1);
+            self.offenders.insert(key.clone(), Offence { convictions, last: now, exceeded });
         }
     }
 
@@ -134,28 +162,33 @@ mod tests {
     fn one_alone_is_convicted_and_locked_out_for_longer_each_time() {
         let (mut verdicts, start) = (Verdicts::default(), Instant::now());
         let alone = BTreeSet::from([key(1)]);
-        assert!(verdicts.judge(&alone, start));
-        assert!(!verdicts.is_locked_out(&key(1), start), "the first time costs the answer only");
-        for (seconds, locked_out) in [(10, 1), (20, 2), (30, 4), (40, 8), (60, 16), (100, 32), (200, 60)] {
+        let locked_out = |verdicts: &Verdicts, now| verdicts.record(&key(1), now)?.locked_out;
+        assert_eq!(verdicts.record(&key(1), start), None);
+        assert!(verdicts.judge(&alone, Exceeded::Memory, start));
+        let first = Record { convictions: 1, last: Exceeded::Memory, locked_out: None };
+        assert_eq!(verdicts.record(&key(1), start), Some(first), "the first time costs the answer only");
+        for (seconds, expected) in [(10, 1), (20, 2), (30, 4), (40, 8), (60, 16), (100, 32), (200, 60)] {
             let now = start + Duration::from_secs(seconds);
-            assert!(verdicts.judge(&alone, now));
-            assert!(verdicts.is_locked_out(&key(1), now + Duration::from_secs(locked_out - 1)));
-            assert!(!verdicts.is_locked_out(&key(1), now + Duration::from_secs(locked_out)));
+            assert!(verdicts.judge(&alone, Exceeded::Cpu, now));
+            assert_eq!(locked_out(&verdicts, now), Some(Duration::from_secs(expected)));
+            assert_eq!(locked_out(&verdicts, now + Duration::from_secs(expected)), None);
         }
+        let often = verdicts.record(&key(1), start + Duration::from_secs(200));
+        assert!(often.is_some_and(|record| record.convictions == 8 && record.last == Exceeded::Cpu));
         let later = start + Duration::from_secs(200) + FORGIVEN_AFTER;
-        assert!(verdicts.judge(&alone, later));
-        assert!(!verdicts.is_locked_out(&key(1), later));
+        assert!(verdicts.judge(&alone, Exceeded::Cpu, later));
+        assert_eq!(locked_out(&verdicts, later), None);
     }
 
     #[test]
     fn several_are_suspects_and_are_set_apart_until_one_does_it_again() {
         let (mut verdicts, now) = (Verdicts::default(), Instant::now());
         let several: BTreeSet<_> = (0..8).map(key).collect();
-        assert!(!verdicts.judge(&several, now));
+        assert!(!verdicts.judge(&several, Exceeded::Cpu, now));
         let places: BTreeSet<_> = several.iter().filter_map(|key| verdicts.place(key, now)).collect();
         assert_eq!(places.len(), PLACES, "each has a place of its own");
         assert_eq!(verdicts.place(&key(9), now), None);
-        assert!(several.iter().all(|key| !verdicts.is_locked_out(key, now)));
+        assert!(several.iter().all(|key| verdicts.record(key, now).is_none()));
         assert!(several.iter().all(|key| verdicts.place(key, now + SUSPECT_FOR).is_none()));
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use proxima_model::Timestamp;
-use proxima_pipeline::{CronTrigger, Fault, Request};
+use proxima_pipeline::{CronTrigger, Exceeded, Fault, Request};
 use serde_json::{Map, Value, json};
 
 use super::{event, looks::Looks};
@@ -19,27 +19,70 @@ impl Looks {
         &self,
         key: &VersionKey,
         fault: &Fault,
+        times: (Timestamp, Duration),
+        what: impl FnOnce() -> Value,
+    ) {
+        self.tell_lost_of("stateless", key, fault, times, what);
+    }
+
+    /// The same, of a Durable Object.
+    pub(crate) fn tell_lost_object(
+        &self,
+        key: &VersionKey,
+        fault: &Fault,
+        times: (Timestamp, Duration),
+        what: impl FnOnce() -> Value,
+    ) {
+        self.tell_lost_of("durableObject", key, fault, times, what);
+    }
+
+    fn tell_lost_of(
+        &self,
+        model: &'static str,
+        key: &VersionKey,
+        fault: &Fault,
         (began, took): (Timestamp, Duration),
         what: impl FnOnce() -> Value,
     ) {
-        let (outcome, exception) = match fault {
-            Fault::WorkerExceeded => ("exceededCpu", None),
-            Fault::WorkerLost => ("unknown", None),
-            Fault::WorkerBroken(why) => ("exception", Some(why)),
-            _ => return,
-        };
+        let Some((outcome, why)) = told(fault) else { return };
         if !self.is_looked_at(key.account, &key.worker) {
             return;
         }
         let mut event = event::empty(outcome, what(), began);
-        if let Some(why) = exception {
-            let at = began.as_millis();
-            event["exceptions"] = json!([{ "name": "Error", "message": why, "timestamp": at }]);
-        }
+        event["executionModel"] = model.into();
+        let at = began.as_millis();
+        event["exceptions"] = json!([{ "name": "Error", "message": why, "timestamp": at }]);
         let took = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
         let now = Timestamp::from_millis(began.as_millis().saturating_add(took));
         event::complete(&mut event, key, now);
         self.tell(key.account, &key.worker, event);
+    }
+}
+
+/// How it ended, in v4's words, and why; `None` of what the engine tells itself, or what is nobody's who owns the Worker.
+fn told(fault: &Fault) -> Option<(&'static str, String)> {
+    let exceeded = |exceeded: &Exceeded| match exceeded {
+        Exceeded::Cpu => ("exceededCpu", "Worker exceeded CPU time limit."),
+        Exceeded::Memory => ("exceededMemory", "Worker exceeded memory limit."),
+        Exceeded::Process => ("exception", "Worker ended the process that ran it."),
+    };
+    match fault {
+        Fault::WorkerExceeded(what) => {
+            let (outcome, why) = exceeded(what);
+            Some((outcome, why.to_owned()))
+        }
+        Fault::WorkerLockedOut { last, seconds } => {
+            let (outcome, why) = exceeded(last);
+            Some((outcome, format!("{why} It did so again and again, and is not run for {seconds} s.")))
+        }
+        Fault::WorkerLost => {
+            let why =
+                "The process that ran it was ended. Which of the Workers in it was to blame is not known.";
+            Some(("unknown", why.to_owned()))
+        }
+        Fault::WorkersUnavailable(why) => Some(("unknown", format!("Workers cannot be run here: {why}."))),
+        Fault::WorkerBroken(why) => Some(("exception", (*why).to_owned())),
+        _ => None,
     }
 }
 
@@ -82,6 +125,27 @@ mod tests {
     use proxima_pipeline::Scheme;
 
     use super::*;
+
+    #[test]
+    fn an_owner_is_told_why_a_worker_was_ended_or_is_not_run() {
+        for (fault, outcome, why) in [
+            (Fault::WorkerExceeded(Exceeded::Cpu), "exceededCpu", "Worker exceeded CPU time limit."),
+            (Fault::WorkerExceeded(Exceeded::Memory), "exceededMemory", "Worker exceeded memory limit."),
+            (Fault::WorkerExceeded(Exceeded::Process), "exception", "ended the process"),
+            (
+                Fault::WorkerLockedOut { last: Exceeded::Memory, seconds: 7 },
+                "exceededMemory",
+                "not run for 7 s",
+            ),
+            (Fault::WorkerLost, "unknown", "is not known"),
+            (Fault::WorkersUnavailable("its engine does not start"), "unknown", "its engine does not start."),
+            (Fault::WorkerBroken("it does not start"), "exception", "it does not start"),
+        ] {
+            let (found, said) = told(&fault).unwrap();
+            assert!(found == outcome && said.contains(why), "{fault:?}: {found}: {said}");
+        }
+        assert_eq!(told(&Fault::WorkerThrew), None, "the engine tells it");
+    }
 
     #[test]
     fn what_looks_like_a_secret_is_not_shown() {

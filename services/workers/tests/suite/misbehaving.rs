@@ -39,6 +39,16 @@ fn a_worker_that_spins_answers_1102_and_a_neighbour_in_its_process_is_answered()
         assert!(first.is_error(503, 1102), "{first:?}");
         let again = running.get(OWN, "spin", "/").await;
         assert!(again.is_error(503, 1102), "{again:?}");
+        // Now it is not even run, and everybody who asks is told why.
+        assert!(again.text.contains("more time of a processor"), "{again:?}");
+        let mut exchange = running.exchange(OWN, "spin", "/");
+        let refused = Answer::read(running.run(&mut exchange).await).await;
+        assert!(refused.is_error(503, 1102) && refused.text.contains("is not run for 1 s"), "{refused:?}");
+        let noted =
+            exchange.trace.entries().iter().any(|entry| entry.decision.contains("convicted lately (2)"));
+        assert!(noted, "{:?}", exchange.trace.entries());
+        let metrics = running.node.metrics.encode();
+        assert!(metrics.contains("proxima_workers_convictions_total{why=\"Cpu\"} 2"), "{metrics}");
         stop.store(true, Ordering::Relaxed);
         assert!(neighbour.await.unwrap() > 0);
         running.upload(OWN, "spin", Code::fetch("return new Response('mended')")).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proxima_model::{BindingValue, ModuleKind, QueueId, QueueName, WorkerName, WorkerSyntax};
 use proxima_pipeline::{
-    Fault, NotConsumed, QueueBatch, QueueContentType, QueueDelivered, QueueOutcome, QueueSettling,
+    Exceeded, Fault, NotConsumed, QueueBatch, QueueContentType, QueueDelivered, QueueOutcome, QueueSettling,
 };
 
 use crate::{
@@ -202,7 +202,7 @@ fn what_a_consumer_says_of_its_messages_comes_back() {
                 of(false, ack, &[("a", ack), ("b", again(Some(5)))]),
             ),
             ("batch.messages[0].ack(); throw new Error('boom')", of(true, again(None), &[("a", ack)])),
-            ("for (;;) {}", Err(NotConsumed::Failed(Fault::WorkerExceeded))),
+            ("for (;;) {}", Err(NotConsumed::Failed(Fault::WorkerExceeded(Exceeded::Cpu)))),
         ]);
         for (number, (body, expected)) in cases.into_iter().enumerate() {
             let name = format!("consumer-{number}");

@@ -1,7 +1,7 @@
 //! Workers that run by a cron trigger.
 
 use proxima_model::{ModuleKind, Timestamp, WorkerName, WorkerSyntax};
-use proxima_pipeline::{CronTrigger, Fault};
+use proxima_pipeline::{CronTrigger, Exceeded, Fault};
 
 use crate::harness::{Code, OWN, Running, with_engine};
 
@@ -66,7 +66,8 @@ fn what_fails_of_it_is_told_and_not_run_again() {
         running.upload(OWN, "broken", Code::module("syntax error")).await;
         assert!(matches!(run(&running, "broken", "* * * * *").await, Err(Fault::WorkerBroken(_))));
         running.upload(OWN, "spins", code("for (;;) {}")).await;
-        assert_eq!(run(&running, "spins", "* * * * *").await, Err(Fault::WorkerExceeded));
+        let spun = Err(Fault::WorkerExceeded(Exceeded::Cpu));
+        assert_eq!(run(&running, "spins", "* * * * *").await, spun);
         assert!(matches!(run(&running, "nobody", "* * * * *").await, Err(Fault::WorkerBroken(_))));
     });
 }

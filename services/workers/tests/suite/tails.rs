@@ -7,7 +7,10 @@ use proxima_model::{BindingValue, Timestamp, WorkerName};
 use proxima_pipeline::{CronTrigger, Tail, TailFilter, TailSeen, TailStream};
 use serde_json::{Value, json};
 
-use crate::harness::{Code, DEADLINE, OWN, Running, with_engine};
+use crate::{
+    durable::{NAMESPACE, namespaces},
+    harness::{Code, DEADLINE, OWN, Running, with_engine},
+};
 
 const AT: Timestamp = Timestamp::from_millis(1_700_000_040_000);
 
@@ -144,10 +147,51 @@ fn of_a_worker_that_was_ended_or_never_began_the_node_tells() {
         assert_eq!((&event["outcome"], &event["scriptName"]), (&json!("exceededCpu"), &json!("spins")));
         assert_eq!(event["event"]["request"]["url"], "https://www.example.com/a?REDACTED");
         assert!(event["wallTime"].as_i64().unwrap() >= 300, "{event}");
+        assert_eq!(event["exceptions"][0]["message"], "Worker exceeded CPU time limit.");
+        // From the second time on it is not run for a while.
+        let events = async |seen: &mut TailStream| {
+            assert!(running.get(OWN, "spins", "/").await.is_error(503, 1102));
+            next(seen).await["exceptions"][0]["message"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(events(&mut seen).await, "Worker exceeded CPU time limit.");
+        let refused = events(&mut seen).await;
+        assert!(refused.contains("again and again, and is not run for 1 s"), "{refused}");
         running.upload(OWN, "broken", Code::module("syntax error")).await;
         let mut seen = look(&running, "broken", json!([{ "outcome": ["exception"] }]));
         assert!(running.get(OWN, "broken", "/").await.is_error(500, 1101));
         assert_eq!(next(&mut seen).await["exceptions"][0]["message"], "it does not start");
+    });
+}
+
+#[test]
+fn of_a_worker_that_took_too_much_memory_it_is_told_that_it_did() {
+    with_engine("memory_bytes_max = 268435456\ncpu_ms_max = 20000", async |running| {
+        let hog = "const all = []; for (;;) { all.push(new Array(100000).fill(Math.random())); await scheduler.wait(0) }";
+        running.upload(OWN, "hog", Code::fetch(hog)).await;
+        let mut seen = look(&running, "hog", json!([{ "outcome": ["exceededMemory"] }]));
+        assert!(running.get(OWN, "hog", "/").await.is_error(503, 1102));
+        assert_eq!(next(&mut seen).await["exceptions"][0]["message"], "Worker exceeded memory limit.");
+    });
+}
+
+#[test]
+fn of_an_object_that_was_ended_the_node_tells() {
+    with_engine("cpu_ms_max = 300", async |running| {
+        namespaces(&running, &["test"]).await;
+        let text = "import { DurableObject } from 'cloudflare:workers';
+            export class Counter extends DurableObject { spin() { for (;;) {} } }
+            export class Plain extends DurableObject {}
+            export default { async fetch(request, env) {
+              return new Response(await env.COUNTER.getByName('a').spin().catch((error) => error.message));
+            } }";
+        let bindings = vec![("COUNTER", BindingValue::DurableObjects(NAMESPACE))];
+        running.upload(OWN, "app", Code { bindings, ..Code::module(text) }).await;
+        let mut seen = look(&running, "app", json!([{ "outcome": ["exceededCpu"] }]));
+        let answer = running.get(OWN, "app", "/").await;
+        assert!(answer.text.contains("more time of a processor"), "{answer:?}");
+        let event = next(&mut seen).await;
+        assert_eq!(event["event"], json!({ "rpcMethod": "spin" }));
+        assert_eq!(event["executionModel"], "durableObject");
     });
 }
 
