@@ -44,6 +44,9 @@ pub struct WorkersConfig {
     pub isolation: IsolationLevel,
     /// The user, and the group of the same number, that processes become where the node is root.
     pub user: u32,
+    /// The control group (cgroups(7), version 2) below which each process gets its own: one that the node may write. What systemd has
+    /// delegated to the node without it, if anything.
+    pub cgroup: Option<PathBuf>,
     /// Octets that one Durable Object may keep: no file of it becomes longer.
     pub durable_object_bytes_max: u64,
     /// Octets that the Durable Objects of one account may keep on this server.
@@ -67,6 +70,7 @@ impl Default for WorkersConfig {
             memory_bytes_max: 1 << 30,
             isolation: IsolationLevel::Full,
             user: USER,
+            cgroup: None,
             // What Cloudflare's have.
             durable_object_bytes_max: 10 << 30,
             durable_account_bytes_max: 50 << 30,
@@ -112,6 +116,9 @@ impl WorkersConfig {
         }
         if config.user == 0 {
             return refuse("user: give one that is not root".to_owned());
+        }
+        if config.cgroup.as_ref().is_some_and(|group| !group.is_absolute()) {
+            return refuse("cgroup: give an absolute path".to_owned());
         }
         if config.durable_object_bytes_max < DURABLE_BYTES_MIN
             || config.durable_account_bytes_max < config.durable_object_bytes_max
@@ -166,6 +173,7 @@ mod tests {
             ("memory_bytes_max = 134217727", "memory_bytes_max: give 134217728"),
             ("user = 0", "user: give one that is not root"),
             ("isolation = \"some\"", "unknown variant `some`"),
+            ("cgroup = \"proxima\"", "cgroup: give an absolute path"),
             ("durable_object_bytes_max = 1", "durable_object_bytes_max: give 8388608"),
             ("durable_account_bytes_max = 8388608", "at most durable_account_bytes_max"),
             ("durable_accounts_max = 0", "durable_accounts_max: give 1"),

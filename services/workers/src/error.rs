@@ -29,6 +29,16 @@ pub enum WorkersError {
         /// Why not.
         problem: String,
     },
+    /// The control group that is configured cannot be used.
+    #[error(
+        "workers: the control group {path}: {problem}; see docs/operating/workers.md, or leave [workers] cgroup out"
+    )]
+    Group {
+        /// The group.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
     /// A process cannot be started.
     #[error("workers: starting {program}: {source}")]
     Start {

@@ -41,7 +41,7 @@
 //! What one invocation asks for is counted by the dispatcher (`engine/budgets.js`), exactly while it is the only one of its version that is
 //! under way in its process, and on average else, and not where the dispatcher does not see invocations begin: of Durable Objects, and of
 //! versions that run alone. An answer ends when nothing has come of it for five minutes.
-//! Memory is watched, not enforced by the kernel. A Worker that broke out of V8 would be alone in its process's cage (`cage/`):
+//! Memory is watched, and bounded by the kernel where the node has a control group to divide (`engine/groups.rs`). A Worker that broke out of V8 would be alone in its process's cage (`cage/`):
 //! without network, files, other processes or rights, but with the node's sockets, at which it could ask for what is other
 //! accounts'.
 //!

@@ -105,6 +105,10 @@ pub(crate) enum Wall {
     Namespaces,
     /// The filter of system calls.
     Filter,
+    /// What of memory, threads and processors the kernel lets it have, by a control group.
+    Memory,
+    Threads,
+    Processor,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

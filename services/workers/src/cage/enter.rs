@@ -31,6 +31,10 @@ use super::{CageError, Doing as _, Keeps, Plan, RUN_FOLDER, filter, privileges, 
 pub fn enter(plan: &str) -> Result<Infallible, CageError> {
     let plan: Plan = serde_json::from_str(plan)?;
     close_all_but_standard()?;
+    if let Some(group) = &plan.group {
+        // While it has nothing, and may: what it takes from now on is counted there. 0 is who writes.
+        fs::write(group.join("cgroup.procs"), "0").doing_with("entering the control group", group)?;
+    }
     // The root file system is everybody's to read, whatever the node's own files are.
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     // What it dies of would write all that its Workers know to the disk.

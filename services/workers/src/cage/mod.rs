@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  node ── posix_spawn ─▶ this program again, with a Plan ─▶ exec ─▶ workerd, in the cage
-//!                         one thread: namespaces ▸ root file system ▸ user, capabilities ▸ dies with the node ▸ filter
+//!                         one thread: control group ▸ namespaces ▸ root file system ▸ user, capabilities ▸ dies with the node
+//!                                     ▸ filter
 //! ```
 //!
 //! The walls are put up by this program, started once more for each process: what unshare(2) and mount(2) need cannot be done
@@ -64,6 +65,8 @@ pub(crate) struct Plan {
     pub(crate) walls: Option<Walls>,
     /// What it keeps on the disk, if anything.
     pub(crate) keeps: Option<Keeps>,
+    /// The control group that bounds it, if the machine has any (cgroups(7)).
+    pub(crate) group: Option<PathBuf>,
 }
 
 /// Namespaces, and what is in them.

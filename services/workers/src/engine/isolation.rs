@@ -43,6 +43,8 @@ pub(crate) struct Start<'a> {
     pub(crate) tells: bool,
     /// What it keeps on the disk.
     pub(crate) keeps: Option<Keeps>,
+    /// The control group that bounds it.
+    pub(crate) group: Option<&'a Path>,
 }
 
 impl Isolation {
@@ -66,6 +68,7 @@ impl Isolation {
             filter: false,
             walls: None,
             keeps: None,
+            group: None,
         };
         let mut isolation = Self { launcher, plan };
         if config.isolation == IsolationLevel::None {
@@ -78,7 +81,7 @@ impl Isolation {
         let user = nix::unistd::geteuid().is_root().then_some(config.user);
         let walls = Walls { root: folder.root(), needs, user };
         (isolation.plan.walls, isolation.plan.filter) = (Some(walls), true);
-        let Err(problem) = isolation.attempt(spawner).await else {
+        let Err(problem) = isolation.attempt(spawner, None).await else {
             let of_user = if user.is_some() { "" } else { "user, " };
             let namespaces = format!("{of_user}mount, network, IPC, UTS, cgroup");
             tracing::info!(namespaces, user, files = "its own", filter = "seccomp", "Workers are isolated");
@@ -88,7 +91,7 @@ impl Isolation {
             return Err(refused(problem));
         }
         isolation.plan.walls = None;
-        isolation.plan.filter = isolation.attempt(spawner).await.is_ok();
+        isolation.plan.filter = isolation.attempt(spawner, None).await.is_ok();
         tracing::warn!(problem, filter = isolation.plan.filter, "Workers are not isolated as they should be");
         Ok(isolation)
     }
@@ -108,14 +111,15 @@ impl Isolation {
 
     /// The command that starts a process, which dies with the thread that starts it.
     pub(crate) fn command(&self, start: Start<'_>) -> io::Result<Command> {
-        let Start { settings, listener, nice, tells, keeps } = start;
+        let Start { settings, listener, nice, tells, keeps, group } = start;
         // Its standard input is the listener.
         let mut arguments =
             ["serve", "--experimental", settings, "--socket-fd=http=0"].map(str::to_owned).to_vec();
         if tells {
             arguments.push("--control-fd=1".to_owned());
         }
-        let mut command = self.launch(&Plan { arguments, nice, keeps, ..self.plan.clone() })?;
+        let group = group.map(Path::to_owned);
+        let mut command = self.launch(&Plan { arguments, nice, keeps, group, ..self.plan.clone() })?;
         command.stdin(OwnedFd::from(listener));
         if tells {
             command.stdout(Stdio::piped());
@@ -139,10 +143,11 @@ impl Isolation {
         Ok(command)
     }
 
-    /// Does what a start does, up to the program itself.
-    async fn attempt(&self, spawner: &Spawner) -> Result<(), String> {
+    /// Does what a start does, up to the program itself, in this control group.
+    pub(crate) async fn attempt(&self, spawner: &Spawner, group: Option<&Path>) -> Result<(), String> {
         let run = async {
-            let command = self.launch(&Plan { trial: true, ..self.plan.clone() })?;
+            let group = group.map(Path::to_owned);
+            let command = self.launch(&Plan { trial: true, group, ..self.plan.clone() })?;
             spawner.spawn(command).await?.wait_with_output().await
         };
         let output = match tokio::time::timeout(TRIED_WITHIN, run).await {

@@ -12,6 +12,7 @@
 mod answer;
 mod end;
 mod folder;
+mod groups;
 mod hosts;
 mod isolation;
 mod own;
@@ -42,6 +43,7 @@ use tokio::net::UnixListener;
 use self::{
     answer::{AnswerBody, UpgradedWorker},
     folder::Folder,
+    groups::Groups,
     hosts::Hosts,
     isolation::Isolation,
     own::Own,
@@ -164,6 +166,11 @@ impl Engine {
         let isolation = Isolation::find(launcher, &program, &folder, &spawner, config).await?;
         metrics.stands(Wall::Namespaces, isolation.has_walls());
         metrics.stands(Wall::Filter, isolation.has_filter());
+        let groups = Groups::find(config, &isolation, &spawner).await?;
+        let bounded = groups.as_ref().map(Groups::controllers).unwrap_or_default();
+        metrics.stands(Wall::Memory, bounded.memory);
+        metrics.stands(Wall::Threads, bounded.pids);
+        metrics.stands(Wall::Processor, bounded.cpu);
         // Of a node that is root, folders may have been a caged process's.
         let owner = isolation.user().or_else(|| nix::unistd::geteuid().is_root().then_some(0));
         let hosts = Hosts::new(data, secret.clone(), config.durable_object_bytes_max, owner);
@@ -173,6 +180,7 @@ impl Engine {
             secret: secret.into(),
             folder,
             isolation,
+            groups: groups.map(Arc::new),
             spawner,
             hosts,
             limits: Limits { cpu: Duration::from_millis(config.cpu_ms_max), memory: config.memory_bytes_max },

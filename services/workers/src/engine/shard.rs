@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     end::Why,
     folder::Folder,
+    groups::{Group, Groups},
     hosts::Hosts,
     isolation::{Isolation, Start},
     pace::{Pace, log},
@@ -67,6 +68,8 @@ pub(crate) struct Common {
     pub(crate) secret: Arc<str>,
     pub(crate) folder: Folder,
     pub(crate) isolation: Isolation,
+    /// What bounds processes, where the machine has it.
+    pub(crate) groups: Option<Arc<Groups>>,
     pub(crate) spawner: Spawner,
     pub(crate) hosts: Hosts,
     pub(crate) limits: Limits,
@@ -76,6 +79,16 @@ pub(crate) struct Common {
     pub(crate) failures: Mutex<Pace>,
     /// Numbers processes.
     pub(crate) started: AtomicU64,
+}
+
+impl Common {
+    /// A control group for the process of this number.
+    async fn group(&self, number: u64, is_offender: bool) -> std::io::Result<Option<Group>> {
+        let Some(groups) = self.groups.clone() else { return Ok(None) };
+        let memory = self.limits.memory;
+        let made = tokio::task::spawn_blocking(move || groups.group(number, memory, is_offender));
+        made.await.map_err(std::io::Error::other)?.map(Some)
+    }
 }
 
 /// Why there is no process.
@@ -238,7 +251,8 @@ impl Shard {
     ) -> Result<(Arc<Process>, Option<ChildStdout>), WorkersError> {
         let common = &self.common;
         let failed = |source| WorkersError::Start { program: common.program.clone(), source };
-        let name = format!("{}.sock", common.started.fetch_add(1, Ordering::Relaxed));
+        let number = common.started.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{number}.sock");
         let socket = common.folder.socket(&name);
         let bound = Bound { common: Arc::clone(common), name };
         // Connections may be made at once; they wait until the process takes them.
@@ -253,8 +267,16 @@ impl Shard {
         };
         let is_offender = self.verdicts().record(key, Instant::now()).is_some();
         let nice = if is_offender { OFFENDER_NICE } else { 0 };
+        let group = common.group(number, is_offender).await.map_err(failed)?;
         let tells = self.place == Place::Own;
-        let start = Start { settings: &settings, listener, nice, tells, keeps };
+        let start = Start {
+            settings: &settings,
+            listener,
+            nice,
+            tells,
+            keeps,
+            group: group.as_ref().map(Group::path),
+        };
         let command = common.isolation.command(start).map_err(failed)?;
         let mut child = common.spawner.spawn(command).await.map_err(failed)?;
         common.metrics.starts.inc();
@@ -265,19 +287,31 @@ impl Shard {
         }
         let output = child.stdout.take();
         let process = Process::new(socket, self.place, Arc::clone(&self.secret));
-        tokio::spawn(Arc::clone(self).keep(Arc::clone(&process), child, bound));
+        tokio::spawn(Arc::clone(self).keep(Arc::clone(&process), child, bound, group));
         Ok((process, output))
     }
 
     /// Looks after a process until it is gone.
-    async fn keep(self: Arc<Self>, process: Arc<Process>, mut child: Child, _bound: Bound) {
-        let why = self.watch(&process, &mut child).await;
+    async fn keep(
+        self: Arc<Self>,
+        process: Arc<Process>,
+        mut child: Child,
+        _bound: Bound,
+        group: Option<Group>,
+    ) {
+        let why = match self.watch(&process, &mut child).await {
+            // It grew faster than it is looked at.
+            Why::Exited(_) if group.as_ref().is_some_and(Group::ran_out_of_memory) => Why::Memory,
+            why => why,
+        };
         self.judge(&process, &why);
         // Only now, so that whoever loses an answer by it finds out why.
         child.start_kill().ok();
         if let Err(error) = child.wait().await {
             tracing::warn!(%error, "a process of the engine cannot be waited for");
         }
+        // The kernel may take its time.
+        tokio::task::spawn_blocking(move || drop(group)).await.ok();
     }
 
     async fn watch(&self, process: &Arc<Process>, child: &mut Child) -> Why {

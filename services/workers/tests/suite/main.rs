@@ -8,6 +8,7 @@ mod durable;
 mod durable_servers;
 mod failing;
 mod fetching;
+mod groups;
 mod hand_over;
 mod harness;
 mod key_values;
