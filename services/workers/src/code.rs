@@ -52,7 +52,9 @@ impl Code {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let path = request.uri().path().trim_start_matches('/').to_owned();
+        // As it was checked: one slash, and then the account.
+        let path = request.uri().path();
+        let path = path.strip_prefix('/').unwrap_or(path).to_owned();
         let tailed = request.uri().query() == Some(TAILED);
         // Large code takes a while to be read and written.
         let read = tokio::task::spawn_blocking(move || match path.strip_prefix("deployed/") {

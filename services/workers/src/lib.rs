@@ -39,11 +39,11 @@
 //! that one request takes of a processor in many small pieces, how much of it a version wants for itself (`cpu_ms_max` of
 //! its own). A loop is ended where it comes back to this network (`CDN-Loop`).
 //! What one invocation asks for is counted by the dispatcher (`engine/budgets.js`), exactly while it is the only one of its version that is
-//! under way in its process, and on average else, and not where the dispatcher does not see invocations begin: of Durable Objects, and of
-//! versions that run alone. An answer ends when nothing has come of it for five minutes.
+//! under way in its process, and on average else; and by the node (`engine/shares.rs`) where the dispatcher does not see invocations begin:
+//! of Durable Objects, and of versions that run alone. An answer ends when nothing has come of it for five minutes.
 //! Memory is watched, and bounded by the kernel where the node has a control group to divide (`engine/groups.rs`). A Worker that broke out of V8 would be alone in its process's cage (`cage/`):
-//! without network, files, other processes or rights, but with the node's sockets, at which it could ask for what is other
-//! accounts'.
+//! without network, files, other processes or rights, but with the node's sockets, at which it could ask for what is its neighbours'
+//! in that process (`answering.rs`).
 //!
 //! A Worker that is bound to another one has its `fetch` only, no methods of its entrypoints (RPC); the one that was asked first is
 //! convicted for what the others do. Of a request 32 may be asked so, and a recursion ends with error 1019.
@@ -74,6 +74,7 @@
 //! [`engine`]: self
 //! [`tails`]: self
 
+mod answering;
 mod assets;
 mod cage;
 mod code;

@@ -277,6 +277,7 @@ pub(crate) struct Counted {
     prewarms: Family<Prewarming, Counter>,
     pub(crate) assets: Counter,
     pub(crate) retried: Counter,
+    pub(crate) misnamed: Counter,
     pub(crate) starts: Counter,
     pub(crate) loads: Counter,
     pub(crate) processes: Gauge,
@@ -321,6 +322,7 @@ impl Metrics {
             prewarms: Family::default(),
             assets: Counter::default(),
             retried: Counter::default(),
+            misnamed: Counter::default(),
             starts: Counter::default(),
             loads: Counter::default(),
             processes: Gauge::default(),
@@ -373,6 +375,11 @@ impl Metrics {
             "retried",
             "Requests sent once more, after the process that had them ended",
             counted.retried.clone(),
+        );
+        registry.register(
+            "misnamed",
+            "What was asked in the name of an account by a process that does not run its Workers, and refused",
+            counted.misnamed.clone(),
         );
         registry.register("starts", "Processes of the engine that were started", counted.starts.clone());
         registry.register("loads", "Workers that a process has loaded", counted.loads.clone());

@@ -1,33 +1,28 @@
 //! The service: has the engine ready, answers what it asks, and keeps what is deployed in step with the replica.
 
 use std::{
-    future::Future,
     net::IpAddr,
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use http::{Request, Response};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use proxima_chassis::{Health, NodeContext, Places, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, CompiledZones, Snapshot};
 use proxima_model::{Kind, Node};
 use proxima_pipeline::{
-    AnswersServers, BodyError, DurableObjects, Fetch, Invoke, KeyValue, Objects, Prewarm, Queues,
-    ResponseCache, Servers, Site, Tails,
+    AnswersServers, DurableObjects, Fetch, Invoke, KeyValue, Objects, Prewarm, Queues, ResponseCache,
+    Servers, Site, Tails,
 };
-use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     SERVICE, WorkersConfig, WorkersError, WorkersStage,
+    answering::Answering,
     assets::{Binding, Sites},
     cage::Launcher,
     code::Code,
@@ -49,10 +44,6 @@ use crate::{
 /// How to get the program.
 const HOW_TO_GET_IT: &str = "install the npm package `workerd` and name its program, node_modules/@cloudflare/workerd-linux-64/bin/workerd, in [workers] \
      workerd, or put it into PATH";
-
-/// How long accepting rests when the system has no descriptors for another connection: trying again at once would only keep a
-/// processor busy.
-const ACCEPT_REST: Duration = Duration::from_millis(50);
 
 /// The service.
 pub struct WorkersService {
@@ -241,7 +232,7 @@ impl Service for WorkersService {
         };
         let data = node.config.node.data_dir.join(SERVICE);
         let metrics = self.shared.metrics.clone();
-        let made = Engine::new(launcher, program.clone(), &data, &self.config, metrics).await;
+        let made = Engine::new(launcher, program.clone(), &data, &self.config, metrics.clone()).await;
         let (engine, asked) = match made {
             Ok(made) => made,
             // All else is served.
@@ -255,7 +246,8 @@ impl Service for WorkersService {
         tracing::info!(program = %program.display(), "Workers run here");
         // Requests that are answered until the node stops may need Workers until then.
         let stopped = shutdown.stop_token();
-        let programs: Arc<dyn Programs> = self.answer(asked, &node, fetch, &stopped);
+        let programs: Arc<dyn Programs> =
+            self.answer(asked, &node, fetch, &Answering::new(&engine, metrics, stopped.clone()));
         engine.programs_by(&programs);
         let running = Arc::clone(&engine);
         tokio::spawn(async move {
@@ -309,7 +301,7 @@ impl WorkersService {
         asked: Asked,
         node: &NodeContext,
         fetch: Arc<dyn Fetch>,
-        stopped: &CancellationToken,
+        answering: &Answering,
     ) -> Arc<Code> {
         let code = Arc::new(Code {
             replica: node.replica.clone(),
@@ -331,18 +323,18 @@ impl WorkersService {
             Arc::new(BucketObjects::new(node, self.objects.get().cloned(), self.shared.metrics.clone()));
         let queues = Arc::new(QueueMessages::new(self.queues.get().cloned(), self.shared.metrics.clone()));
         let assets = Arc::new(Binding(Arc::clone(&self.shared)));
-        serve(asked.assets, stopped.clone(), move |request| Arc::clone(&assets).answer(request));
+        answering.at(asked.assets, move |request| Arc::clone(&assets).answer(request));
         let programs = Arc::clone(&code);
-        serve(asked.cache, stopped.clone(), move |request| Arc::clone(&responses).answer(request));
-        serve(asked.code, stopped.clone(), move |request| Arc::clone(&code).answer(request));
+        answering.at(asked.cache, move |request| Arc::clone(&responses).answer(request));
+        answering.at_code(asked.code, move |request| Arc::clone(&code).answer(request));
         let durable = Arc::new(durable::Binding(Arc::clone(&self.durable)));
-        serve(asked.durable, stopped.clone(), move |request| Arc::clone(&durable).answer(request));
-        serve(asked.egress, stopped.clone(), move |request| Arc::clone(&egress).answer(request));
-        serve(asked.key_values, stopped.clone(), move |request| Arc::clone(&key_values).answer(request));
-        serve(asked.objects, stopped.clone(), move |request| Arc::clone(&objects).answer(request));
-        serve(asked.queues, stopped.clone(), move |request| Arc::clone(&queues).answer(request));
+        answering.at(asked.durable, move |request| Arc::clone(&durable).answer(request));
+        answering.at(asked.egress, move |request| Arc::clone(&egress).answer(request));
+        answering.at(asked.key_values, move |request| Arc::clone(&key_values).answer(request));
+        answering.at(asked.objects, move |request| Arc::clone(&objects).answer(request));
+        answering.at(asked.queues, move |request| Arc::clone(&queues).answer(request));
         let events = Arc::new(Events::new(Arc::clone(&self.shared.looks), Arc::clone(&node.clock)));
-        serve(asked.tails, stopped.clone(), move |request| Arc::clone(&events).answer(request));
+        answering.at(asked.tails, move |request| Arc::clone(&events).answer(request));
         programs
     }
 }
@@ -355,40 +347,4 @@ fn addresses(snapshot: &Snapshot, allow_private: bool) -> Result<Vec<IpAddr>, Pr
     }
     found.retain(|address| !(allow_private && address.is_loopback()));
     Ok(found)
-}
-
-/// Answers at a socket in the folder of the engine, until the node stops.
-fn serve<A, F, B>(listener: UnixListener, stopped: CancellationToken, answer: A)
-where
-    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Result<Response<B>, std::convert::Infallible>> + Send + 'static,
-    B: http_body::Body<Data = bytes::Bytes, Error = BodyError> + Send + 'static,
-{
-    tokio::spawn(async move {
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = stopped.cancelled() => return,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection of the engine cannot be taken");
-                    tokio::time::sleep(ACCEPT_REST).await;
-                    continue;
-                }
-            };
-            let connection = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service_fn(answer.clone()))
-                .with_upgrades();
-            let stopped = stopped.clone();
-            tokio::spawn(async move {
-                tokio::select! {
-                    // Processes of the engine may end whenever they like.
-                    _ = connection => {}
-                    () = stopped.cancelled() => {}
-                }
-            });
-        }
-    });
 }

@@ -70,6 +70,7 @@ fn probe(what: &str, argument: &str) -> Vec<String> {
         "write" => written(),
         "sockets" => sockets(),
         "connect" => vec![told(UnixStream::connect(argument).map(drop))],
+        "ask" => vec![asked(argument).unwrap_or_else(|error| told(Err(error)))],
         "processes" => processes(argument.parse().unwrap_or_default()),
         "run" => vec![told(std::process::Command::new(argument).spawn().map(drop))],
         "host" => vec![nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned()],
@@ -80,6 +81,22 @@ fn probe(what: &str, argument: &str) -> Vec<String> {
         }
         _ => vec!["unknown".to_owned()],
     }
+}
+
+/// The status of what a socket of the node answers, `SOCKET,PATH,FIELD`; what quotes, percent-encoded.
+fn asked(argument: &str) -> io::Result<String> {
+    let mut parts = argument.splitn(3, ',');
+    let [socket, path, field] = [(); 3].map(|()| parts.next().unwrap_or_default());
+    let mut stream = UnixStream::connect(format!("/run/{socket}.sock"))?;
+    let field = if field.is_empty() {
+        String::new()
+    } else {
+        format!("cf-proxima-facts: {}\r\n", field.replace("%22", "\""))
+    };
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n{field}\r\n")?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line.split(' ').nth(1).unwrap_or("closed").to_owned())
 }
 
 /// All that can be seen.

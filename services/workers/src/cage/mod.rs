@@ -11,7 +11,7 @@
 //!
 //! Invariants:
 //! * **No way out but the node's sockets**: an own network namespace without any interface that is up, and no sockets but
-//!   Unix ones; the folder of the run is all that leads anywhere.
+//!   Unix ones; the folder of the run is all that leads anywhere, and there the node knows who asks (`answering.rs`).
 //! * **Nothing to read but what the engine needs**, nothing to write but what [`Plan::keeps`] names.
 //! * **All or nothing**: a wall that cannot be put up ends the start. What a machine does not allow is found out once, when
 //!   the node starts ([`Plan::trial`]), never while it runs.

@@ -138,7 +138,10 @@ impl AsyncRead for UpgradedWorker {
 
 impl AsyncWrite for UpgradedWorker {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(context, octets)
+        let worker = self.get_mut();
+        let written = ready!(Pin::new(&mut worker.io).poll_write(context, octets));
+        worker.at_work.told();
+        Poll::Ready(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -70,12 +70,14 @@ export function call(account, code, run) {
   return versions.of(code).within(run);
 }
 
-// Something is asked for on behalf of a version; of one that is `alone`, nobody here knows what of it is under way.
+// Something is asked for on behalf of a version; of one that is `alone`, nobody here knows what of it is under way: the node counts, by the
+// same rules (`shares.rs`).
 export function take({ code, subrequests, alone }) {
-  if (alone) return;
-  if (!versions.of(code).take(subrequests)) {
-    throw new Error(
-      `Too many subrequests by single Worker invocation: ${subrequests} may be made. To configure this limit, see limits.subrequests.`,
-    );
-  }
+  if (!alone && !versions.of(code).take(subrequests)) throw tooMany({ subrequests });
+}
+
+export function tooMany({ subrequests }) {
+  return new Error(
+    `Too many subrequests by single Worker invocation: ${subrequests} may be made. To configure this limit, see limits.subrequests.`,
+  );
 }

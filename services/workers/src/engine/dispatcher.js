@@ -4,9 +4,11 @@
 // sees the rest of `request.cf`. What fails is told in an answer that carries this process's secret, which no Worker knows.
 
 import { WorkerEntrypoint } from "cloudflare:workers";
-import { LOOP, call, request as invocation, take } from "budgets.js";
+import { LOOP, call, request as invocation, take, tooMany } from "budgets.js";
 
 const FAULT = "proxima-fault";
+// By this field the node says that there is nothing left to ask for; it takes it from all other answers.
+const REFUSED = "proxima-refused";
 const FAULT_LETTERS_MAX = 4096;
 // How long a request that has code loaded stays when that has come: the engine takes it within.
 const TAKEN_WITHIN_MS = 50;
@@ -23,11 +25,18 @@ const loaded = new Set();
 // What was written of messages, for who has it written, by a name of its own.
 const serialized = new Map();
 
+// Asks the node on behalf of a version. Of one that runs alone, and of objects, only the node knows what is under way: it counts then.
+async function ask(props, node, request) {
+  take(props);
+  const answer = await node.fetch(request, { cf: { proxima: props } });
+  if (props.alone && answer.headers.has(REFUSED)) throw tooMany(props);
+  return answer;
+}
+
 // The only way out of a Worker: it says on whose behalf.
 export class Egress extends WorkerEntrypoint {
   fetch(request) {
-    take(this.ctx.props);
-    return this.env.EGRESS.fetch(request, { cf: { proxima: this.ctx.props } });
+    return ask(this.ctx.props, this.env.EGRESS, request);
   }
 }
 
@@ -35,8 +44,7 @@ export class Egress extends WorkerEntrypoint {
 export class Service extends WorkerEntrypoint {
   async fetch(request) {
     const { account, alone, worker, entrypoint, props } = this.ctx.props;
-    take(this.ctx.props);
-    const answer = await this.env.CODE.fetch(`http://code/deployed/${account}/${worker}`);
+    const answer = await ask(this.ctx.props, this.env.CODE, `http://code/deployed/${account}/${worker}`);
     if (!answer.ok) throw new Error(`the Worker ${worker} cannot be asked: ${await answer.text()}`);
     const name = await answer.text();
     const { load, code } = start(name, this.env, this.ctx);
@@ -54,32 +62,28 @@ export class Service extends WorkerEntrypoint {
 // A namespace of keys and values. Which one, no Worker says: props are the dispatcher's.
 export class Kv extends WorkerEntrypoint {
   fetch(request) {
-    take(this.ctx.props);
-    return this.env.KV.fetch(request, { cf: { proxima: this.ctx.props } });
+    return ask(this.ctx.props, this.env.KV, request);
   }
 }
 
 // A bucket. Which one, no Worker says.
 export class R2 extends WorkerEntrypoint {
   fetch(request) {
-    take(this.ctx.props);
-    return this.env.R2.fetch(request, { cf: { proxima: this.ctx.props } });
+    return ask(this.ctx.props, this.env.R2, request);
   }
 }
 
 // A namespace of Durable Objects. Which one, no Worker says.
 export class Durable extends WorkerEntrypoint {
   fetch(request) {
-    take(this.ctx.props);
-    return this.env.DURABLE.fetch(request, { cf: { proxima: this.ctx.props } });
+    return ask(this.ctx.props, this.env.DURABLE, request);
   }
 }
 
 // What is sent to a queue. Which one, no Worker says.
 export class Queue extends WorkerEntrypoint {
   fetch(request) {
-    take(this.ctx.props);
-    return this.env.QUEUE.fetch(request, { cf: { proxima: this.ctx.props } });
+    return ask(this.ctx.props, this.env.QUEUE, request);
   }
 
   // Structured clones of these, as the engine writes them for its own queues, in Base64.
@@ -109,16 +113,14 @@ export class Serializer extends WorkerEntrypoint {
 // What a Worker keeps by its Cache API. Whose it is, no Worker says.
 export class Cache extends WorkerEntrypoint {
   fetch(request) {
-    take(this.ctx.props);
-    return this.env.CACHE.fetch(request, { cf: { proxima: this.ctx.props } });
+    return ask(this.ctx.props, this.env.CACHE, request);
   }
 }
 
 // The assets of the version that asks.
 export class Assets extends WorkerEntrypoint {
   fetch(request) {
-    take(this.ctx.props);
-    return this.env.ASSETS.fetch(request, { cf: { proxima: this.ctx.props } });
+    return ask(this.ctx.props, this.env.ASSETS, request);
   }
 }
 
@@ -141,8 +143,8 @@ async function read(name, env, ctx, host) {
       if (kind in module) module[kind] = Uint8Array.fromBase64(module[kind]).buffer;
     }
   }
-  // Of what objects do nobody knows here when it begins: it is not counted.
-  if (host) asking.alone = true;
+  // Of what objects do nobody knows here when it begins: the node counts.
+  if (host) asking.alone = "objects";
   for (const [binding, { entrypoint, props }] of Object.entries(stubs)) {
     code.env[binding] = ctx.exports[entrypoint]({ props: { ...props, ...asking } });
   }

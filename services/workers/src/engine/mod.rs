@@ -20,6 +20,7 @@ mod pace;
 mod process;
 mod settings;
 mod shard;
+mod shares;
 mod spawner;
 mod verdicts;
 mod watch;
@@ -58,7 +59,13 @@ use self::{
     verdicts::{PLACES, Record, Verdicts},
     watch::Limits,
 };
-pub(crate) use self::{hosts::Owner, own::Programs};
+pub(crate) use self::{
+    hosts::Owner,
+    own::Programs,
+    pace::Pace,
+    process::{Process, Processes},
+    shares::{Apart, Shares},
+};
 use crate::{
     WorkersConfig, WorkersError,
     cage::Launcher,
@@ -187,6 +194,8 @@ impl Engine {
             verdicts: Mutex::new(Verdicts::default()),
             metrics,
             failures: Mutex::default(),
+            shares: Arc::default(),
+            processes: Arc::default(),
             started: AtomicU64::new(0),
         });
         let processors = || std::thread::available_parallelism().map_or(1, Into::into);
@@ -206,6 +215,16 @@ impl Engine {
     /// Where Durable Objects are kept.
     pub(crate) fn hosts(&self) -> &Hosts {
         &self.common.hosts
+    }
+
+    /// Those that run.
+    pub(crate) fn processes(&self) -> Arc<Processes> {
+        Arc::clone(&self.common.processes)
+    }
+
+    /// What invocations may ask for that the dispatcher does not count.
+    pub(crate) fn shares(&self) -> Arc<Shares> {
+        Arc::clone(&self.common.shares)
     }
 
     /// What the objects of an account answer, of which this version's is asked. Sent once: who asks knows whether it may be sent again.
@@ -304,7 +323,7 @@ impl Engine {
             Err(Unavailable::Gone) => self.shared(key).enter(key).await,
             entered => entered,
         };
-        let at_work = entered.map_err(|unavailable| {
+        let mut at_work = entered.map_err(|unavailable| {
             Lost::Fault(match unavailable {
                 Unavailable::Full | Unavailable::Gone => Fault::Overloaded,
                 Unavailable::BacksOff => Fault::WorkersUnavailable("their engine ends again and again"),
@@ -315,6 +334,9 @@ impl Engine {
             })
         })?;
         let (process, within) = (Arc::clone(at_work.process()), head.within);
+        if let Some(apart) = process.place.counted_by_node() {
+            at_work.counts(self.common.shares.begin(apart, key));
+        }
         tokio::select! {
             biased;
             answered = tokio::time::timeout(within, self.ask(key, at_work, head, body)) => {

@@ -1,7 +1,7 @@
 //! One process of the engine: who is at work in it, and the connections to it.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -12,11 +12,12 @@ use std::{
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use proxima_model::AccountId;
 use proxima_pipeline::{Body, Exceeded};
 use tokio::{net::UnixStream, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{shard::Place, wire::Wire};
+use super::{shard::Place, shares::UnderWay, wire::Wire};
 use crate::version::VersionKey;
 
 /// Requests that a process has at a time: more than a thread answers in the time that people wait.
@@ -65,6 +66,8 @@ struct Requests {
     abandoned: Vec<Abandoned>,
     /// When the last one ended, or the process began.
     quiet_since: Instant,
+    /// Whose Workers were sent to it.
+    accounts: HashSet<AccountId>,
 }
 
 struct Abandoned {
@@ -91,6 +94,7 @@ impl Process {
                 running: HashMap::new(),
                 abandoned: Vec::new(),
                 quiet_since,
+                accounts: HashSet::new(),
             }),
             kept: Mutex::default(),
             progress: Arc::default(),
@@ -109,7 +113,13 @@ impl Process {
         let number = requests.next;
         requests.next += 1;
         requests.running.insert(number, key.clone());
-        Some(AtWork { process: Arc::clone(self), number, done: false })
+        requests.accounts.insert(key.account);
+        Some(AtWork { process: Arc::clone(self), number, done: false, under_way: None })
+    }
+
+    /// Whether it runs Workers of an account, or did: nobody else's name may it use.
+    pub(crate) fn may_name(&self, account: AccountId) -> bool {
+        self.requests().accounts.contains(&account)
     }
 
     /// Who is at work.
@@ -198,6 +208,33 @@ impl Process {
     }
 }
 
+/// The processes that run, by their process ids.
+#[derive(Default)]
+pub(crate) struct Processes(Mutex<HashMap<u32, Arc<Process>>>);
+
+impl Processes {
+    /// The one of this id, if it is one of ours.
+    pub(crate) fn of(&self, id: u32) -> Option<Arc<Process>> {
+        self.all().get(&id).cloned()
+    }
+
+    pub(super) fn began(&self, id: u32, process: &Arc<Process>) {
+        self.all().insert(id, Arc::clone(process));
+    }
+
+    /// Another one may have its id already.
+    pub(super) fn ended(&self, id: u32, process: &Arc<Process>) {
+        let mut all = self.all();
+        if all.get(&id).is_some_and(|known| Arc::ptr_eq(known, process)) {
+            all.remove(&id);
+        }
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<u32, Arc<Process>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Requests {
     /// Something came out of the process since they were abandoned: none of them keeps it from anything.
     fn forget_abandoned(&mut self, progress: u64) {
@@ -212,6 +249,8 @@ pub(crate) struct AtWork {
     number: u64,
     /// Whether all of its answer has come.
     done: bool,
+    /// Of whose asking the node counts.
+    under_way: Option<UnderWay>,
 }
 
 impl AtWork {
@@ -234,6 +273,18 @@ impl AtWork {
 
     pub(crate) fn process(&self) -> &Arc<Process> {
         &self.process
+    }
+
+    /// What it asks for is counted so.
+    pub(crate) fn counts(&mut self, under_way: UnderWay) {
+        self.under_way = Some(under_way);
+    }
+
+    /// It is told something, by a WebSocket: an object may ask as much for each message as for a request.
+    pub(crate) fn told(&self) {
+        if let (Place::Objects(_), Some(under_way)) = (self.process.place, &self.under_way) {
+            under_way.begin_anew();
+        }
     }
 }
 

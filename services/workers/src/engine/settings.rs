@@ -121,7 +121,7 @@ const config :Workerd.Config = (
     (name = "durable", external = (
       address = "unix:{DURABLE_SOCKET}",
       http = (style = proxy, cfBlobHeader = "{facts}"))),
-    (name = "code", external = (address = "unix:{CODE_SOCKET}", http = ())),
+    (name = "code", external = (address = "unix:{CODE_SOCKET}", http = (cfBlobHeader = "{facts}"))),
     (name = "egress", external = (
       address = "unix:{EGRESS_SOCKET}",
       http = (style = proxy, cfBlobHeader = "{facts}"))),

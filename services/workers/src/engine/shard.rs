@@ -25,7 +25,8 @@ use super::{
     hosts::Hosts,
     isolation::{Isolation, Start},
     pace::{Pace, log},
-    process::{AtWork, Process, Verdict},
+    process::{AtWork, Process, Processes, Verdict},
+    shares::{Apart, Shares},
     spawner::Spawner,
     verdicts::{Record, Verdicts},
     watch::{self, Finding, Limits, Sight, Watch},
@@ -77,6 +78,10 @@ pub(crate) struct Common {
     pub(crate) metrics: Metrics,
     /// Of what fails in Workers.
     pub(crate) failures: Mutex<Pace>,
+    /// Those that run.
+    pub(crate) processes: Arc<Processes>,
+    /// Of invocations that the dispatcher does not see begin.
+    pub(crate) shares: Arc<Shares>,
     /// Numbers processes.
     pub(crate) started: AtomicU64,
 }
@@ -100,7 +105,7 @@ pub(crate) enum Unavailable {
     BacksOff,
     /// It cannot be started.
     Failed(WorkersError),
-    /// The process of one version has ended; it is asked elsewhere.
+    /// The process of one version has ended, or has as much to do as it may; it is asked elsewhere.
     Gone,
 }
 
@@ -115,6 +120,17 @@ pub(crate) enum Place {
     Own,
     /// An account's Durable Objects: one process at a time, whatever becomes of it, since two would keep two states.
     Objects(AccountId),
+}
+
+impl Place {
+    /// As what the node counts for whom it runs; `None` where the dispatcher does.
+    pub(crate) const fn counted_by_node(self) -> Option<Apart> {
+        match self {
+            Self::Shared | Self::Apart => None,
+            Self::Own => Some(Apart::Version),
+            Self::Objects(_) => Some(Apart::Objects),
+        }
+    }
 }
 
 impl From<Place> for RanIn {
@@ -200,7 +216,8 @@ impl Shard {
     /// A request of this version begins, in a process that is started if there is none.
     pub(crate) async fn enter(self: &Arc<Self>, key: &VersionKey) -> Result<AtWork, Unavailable> {
         let running = self.enter_running(key);
-        if self.place == Place::Own && matches!(running, Ok(None) | Err(Unavailable::BacksOff)) {
+        let is_elsewhere = matches!(running, Ok(None) | Err(Unavailable::BacksOff | Unavailable::Full));
+        if self.place == Place::Own && is_elsewhere {
             return Err(Unavailable::Gone);
         }
         if let Some(at_work) = running? {
@@ -287,6 +304,9 @@ impl Shard {
         }
         let output = child.stdout.take();
         let process = Process::new(socket, self.place, Arc::clone(&self.secret));
+        if let Some(id) = child.id() {
+            common.processes.began(id, &process);
+        }
         tokio::spawn(Arc::clone(self).keep(Arc::clone(&process), child, bound, group));
         Ok((process, output))
     }
@@ -299,6 +319,7 @@ impl Shard {
         _bound: Bound,
         group: Option<Group>,
     ) {
+        let id = child.id();
         let why = match self.watch(&process, &mut child).await {
             // It grew faster than it is looked at.
             Why::Exited(_) if group.as_ref().is_some_and(Group::ran_out_of_memory) => Why::Memory,
@@ -309,6 +330,9 @@ impl Shard {
         child.start_kill().ok();
         if let Err(error) = child.wait().await {
             tracing::warn!(%error, "a process of the engine cannot be waited for");
+        }
+        if let Some(id) = id {
+            self.common.processes.ended(id, &process);
         }
         // The kernel may take its time.
         tokio::task::spawn_blocking(move || drop(group)).await.ok();

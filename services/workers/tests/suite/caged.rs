@@ -11,7 +11,9 @@ use std::{
 use nix::unistd::{geteuid, getpid};
 use proxima_chassis::{Health, Service as _};
 
-use crate::harness::{Code, OWN, Running, children, probe, with_engine, with_node};
+use proxima_model::{AccountId, WorkerVersionId};
+
+use crate::harness::{Code, OTHER, OWN, Running, children, probe, with_engine, with_node};
 
 /// A user who is not root.
 const NOBODY: u32 = 65_534;
@@ -64,6 +66,45 @@ fn a_process_sees_its_program_its_libraries_and_the_nodes_sockets_and_writes_not
             ["EPERM: Operation not permitted"],
             "no second process"
         );
+    });
+}
+
+#[test]
+fn a_process_asks_the_node_in_nobodys_name_but_that_of_accounts_whose_workers_it_runs() {
+    with_probe("full", async |running| {
+        let field = |account: AccountId, code: Option<AccountId>| {
+            let code = code.map(|account| {
+                format!(",%22code%22:%22{account}/app/{}%22", WorkerVersionId::from_random([1; 16]))
+            });
+            format!("{{%22proxima%22:{{%22account%22:%22{account}%22{}}}}}", code.unwrap_or_default())
+        };
+        let (own, other) = (field(OWN, Some(OWN)), field(OTHER, None));
+        // Of its own account what it asks for is answered, if only by what is wrong with it.
+        for socket in ["assets", "cache", "durable", "egress", "kv", "queue", "r2", "tail"] {
+            let ask = |field: &str| format!("/ask?{socket},/,{field}");
+            let status = say(&running, &ask(&own)).await;
+            assert!(status[0].parse::<u16>().is_ok_and(|status| status != 403), "{socket}: {status:?}");
+            for field in [&other, &field(OWN, Some(OTHER)), "", "{}", "nonsense"] {
+                assert_eq!(say(&running, &ask(field)).await, ["403"], "{socket}, {field}");
+            }
+        }
+        for (account, field, expected) in [
+            (OWN, "", "404"),
+            (OWN, &*own, "404"),
+            (OWN, &*other, "403"),
+            (OTHER, "", "403"),
+            (OTHER, &*own, "403"),
+        ] {
+            for path in [format!("/deployed/{account}/none"), format!("/{account}/none/none")] {
+                assert_eq!(
+                    say(&running, &format!("/ask?code,{path},{field}")).await,
+                    [expected],
+                    "{path}, {field}"
+                );
+            }
+        }
+        let text = running.node.metrics.encode();
+        assert!(text.contains("proxima_workers_misnamed_total 46"), "{text}");
     });
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, header};
 use nix::sys::signal::{Signal, kill};
 use proxima_model::{
     AccountId, BindingValue, DurableClass, DurableNamespace, DurableNamespaceId, NodeName, Timestamp,
@@ -269,12 +268,7 @@ fn websockets_reach_objects_and_are_served_by_their_handlers() {
     with_engine("", async |running| {
         namespaces(&running, &["test"]).await;
         running.upload(OWN, "app", code("1", "null")).await;
-        let mut exchange = running.exchange(OWN, "app", "/");
-        exchange.request.upgrade = Some("websocket".into());
-        let headers = &mut exchange.request.headers;
-        headers.insert(header::SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
-        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        let response = running.run(&mut exchange).await;
+        let response = running.run(&mut running.switching(OWN, "app")).await;
         assert_eq!(response.status, 101);
         let mut socket = response.upgraded.unwrap();
         for count in [b'1', b'2'] {

@@ -421,6 +421,16 @@ impl Running {
         exchange
     }
 
+    /// One that asks it for a WebSocket.
+    pub(crate) fn switching(&self, account: AccountId, name: &str) -> Exchange {
+        let mut exchange = self.exchange(account, name, "/");
+        exchange.request.upgrade = Some("websocket".into());
+        let headers = &mut exchange.request.headers;
+        headers.insert(header::SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        exchange
+    }
+
     /// Runs it; its response is there then.
     pub(crate) async fn run(&self, exchange: &mut Exchange) -> Response {
         self.pipeline.run(exchange).await;

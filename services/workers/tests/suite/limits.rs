@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use proxima_model::{BindingValue, WorkerName};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::harness::{Code, OWN, Running, with_engine};
+use crate::{
+    durable::{NAMESPACE, namespaces},
+    harness::{Code, OWN, Running, with_engine},
+};
 
 /// A Worker that is bound to others by these names.
 fn bound(text: &str, others: &[(&'static str, &str)]) -> Code {
@@ -68,6 +72,47 @@ fn whatever_code_asks_the_node_for_counts_and_who_is_asked_has_its_own() {
         let too_many = "Too many subrequests";
         let told: Value = serde_json::from_str(&answer.text).unwrap_or_else(|_| panic!("{answer:?}"));
         assert_eq!(told, json!([5, too_many, too_many, too_many]));
+    });
+}
+
+#[test]
+fn what_an_object_asks_for_counts_for_each_request_and_each_message() {
+    with_engine("subrequests_max = 3", async |running| {
+        namespaces(&running, &["test"]).await;
+        let text = "import { DurableObject } from 'cloudflare:workers';
+            const counted = async () => {
+              let count = 0;
+              try { for (;; count += 1) await (await fetch('http://a.example/')).text(); }
+              catch (error) { return `${count} ${error.message.slice(0, 20)}`; }
+            };
+            export class Counter extends DurableObject {
+              count() { return counted(); }
+              fetch() {
+                const [client, server] = Object.values(new WebSocketPair());
+                this.ctx.acceptWebSocket(server);
+                return new Response(null, { status: 101, webSocket: client });
+              }
+              async webSocketMessage(socket) { socket.send((await counted())[0]); }
+            }
+            export class Plain extends DurableObject {}
+            export default { async fetch(request, env) {
+              const object = env.COUNTER.getByName('a');
+              if (request.headers.has('upgrade')) return object.fetch(request);
+              return Response.json([await object.count(), await object.count()]);
+            } }";
+        let bindings = vec![("COUNTER", BindingValue::DurableObjects(NAMESPACE))];
+        running.upload(OWN, "app", Code { bindings, ..Code::module(text) }).await;
+        let answer = running.get(OWN, "app", "/").await;
+        assert!(answer.is(200, "[\"3 Too many subrequests\",\"3 Too many subrequests\"]"), "{answer:?}");
+        let mut socket = running.run(&mut running.switching(OWN, "app")).await.upgraded.unwrap();
+        for _ in 0..3 {
+            // A frame of text, masked with zeros.
+            socket.write_all(&[0x81, 0x81, 0, 0, 0, 0, b'x']).await.unwrap();
+            let mut frame = [0; 3];
+            socket.read_exact(&mut frame).await.unwrap();
+            assert_eq!(frame, [0x81, 1, b'3']);
+        }
+        assert_eq!(fetched(&running, "http://a.example/"), 5 * 3);
     });
 }
 

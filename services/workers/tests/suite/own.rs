@@ -159,6 +159,69 @@ fn who_spins_alone_answers_1102_and_is_asked_apart_from_then_on() {
 }
 
 #[test]
+fn what_a_worker_that_runs_alone_asks_for_is_counted_as_in_a_shared_process() {
+    with_own("own_processes_max = 1\nsubrequests_max = 7", async |running| {
+        let mut code = Code::fetch(
+            "if (!request.url.endsWith('/count')) return new Response('hello');
+             await caches.default.match('http://www.example.com/');
+             await (await env.BACK.fetch('http://back/')).text();
+             let count = 2;
+             try { for (;; count += 1) await (await fetch('http://a.example/')).text(); }
+             catch (error) {
+               const told = [count, error.message];
+               for (const asks of [() => caches.default.match('http://www.example.com/'), () => env.BACK.fetch('http://back/')]) {
+                 try { await asks(); told.push('nothing'); } catch (error) { told.push(error.message === told[1]); }
+               }
+               return Response.json(told);
+             }",
+        );
+        let worker = WorkerName::parse("back").unwrap();
+        code.bindings = vec![("BACK", BindingValue::Service { worker, entrypoint: None, props: None })];
+        running.upload(OWN, "app", code).await;
+        running.upload(OWN, "back", Code::fetch("return new Response('back')")).await;
+        let too_many = "Too many subrequests by single Worker invocation: 7 may be made. To configure this limit, see limits.subrequests.";
+        let expected = json!([7, too_many, true, true]).to_string();
+        assert!(running.get(OWN, "app", "/count").await.is(200, &expected), "in a shared process");
+        ask_until(&running, "app", 1, "hello").await;
+        for _ in 0..3 {
+            let answer = running.get(OWN, "app", "/count").await;
+            assert!(answer.is(200, &expected), "{answer:?}");
+        }
+        let fetched = running.fetched.lines.lock().unwrap().len();
+        assert_eq!(fetched, 4 * 5, "what is refused asks nobody");
+    });
+}
+
+#[test]
+fn a_worker_alone_with_as_many_requests_as_a_process_has_is_asked_elsewhere_too() {
+    with_own("own_processes_max = 1", async |running| {
+        let code = "if (request.url.endsWith('/wait')) {
+                      await (await fetch('http://begun.example/')).text();
+                      await scheduler.wait(60000);
+                    }
+                    return new Response('fine')";
+        running.upload(OWN, "app", Code::fetch(code)).await;
+        ask_until(&running, "app", 1, "fine").await;
+        let mut due = tokio::time::interval(std::time::Duration::from_millis(5));
+        let mut waiting = tokio::task::JoinSet::new();
+        // An account fetches 256 things at a time.
+        for begun in [256, 512, 768, 1_024] {
+            while waiting.len() < begun {
+                let running = std::sync::Arc::clone(&running);
+                waiting.spawn(async move { running.get(OWN, "app", "/wait").await });
+            }
+            while running.fetched.lines.lock().unwrap().len() < begun {
+                due.tick().await;
+            }
+        }
+        for _ in 0..10 {
+            assert!(running.get(OWN, "app", "/").await.is(200, "fine"));
+        }
+        assert!(waiting.try_join_next().is_none(), "they wait still");
+    });
+}
+
+#[test]
 fn what_cannot_run_alone_goes_on_as_it_did() {
     with_own("own_processes_max = 1", async |running| {
         // The engine starts no process with a flag that it does not know; the loader refuses it, too, so that nobody is answered.

@@ -42,10 +42,9 @@ impl OwnSettings {
             let _ = writeln!(modules, "    (name = {}, {kind} = embed \"{file}\"),", quoted(name));
             files.push((file, octets));
         }
-        // Invocations begin without the dispatcher, so that it cannot count for them.
+        // Invocations begin without the dispatcher: the node counts for them.
         let mut asking = program["asking"].as_object().ok_or(Unfit("owner"))?.clone();
-        asking.remove("subrequests");
-        asking.insert("alone".to_owned(), true.into());
+        asking.insert("alone".to_owned(), "version".into());
         let mut bindings = String::new();
         for (name, value) in program["env"].as_object().ok_or(Unfit("variables"))? {
             let (kind, text) = match value {
@@ -147,7 +146,7 @@ mod tests {
             r#"(name = "j", json = embed "m4"),"#,
             r#"(name = "TEXT", text = "\xc3\xa4\x0a"),"#,
             r#"(name = "JSON", json = "{\"a\":1}"),"#,
-            r#"entrypoint = "Kv", props = (json = "{\"account\":\"y\",\"alone\":true,\"code\":\"y/a/v\",\"namespace\":\"x\"}"))),"#,
+            r#"entrypoint = "Kv", props = (json = "{\"account\":\"y\",\"alone\":\"version\",\"code\":\"y/a/v\",\"namespace\":\"x\",\"subrequests\":7}"))),"#,
             r#"globalOutbound = (name = "dispatcher", entrypoint = "Egress", props = (json = "{\"account\":\"y\",\"#,
             r#"compatibilityFlags = ["nodejs_compat"],"#,
         ] {
