@@ -18,7 +18,7 @@ use proxima_edge::{EdgeConfig, LimitsConfig, RequestLogConfig, TimeoutsConfig};
 use proxima_kv::KvConfig;
 use proxima_ledger::LedgerConfig;
 use proxima_queues::QueuesConfig;
-use proxima_r2::R2Config;
+use proxima_r2::{BlobsConfig, R2Config};
 use proxima_tiers::{TiersConfig, config::Server as TierServer};
 use proxima_workers::WorkersConfig;
 
@@ -51,6 +51,7 @@ fn tables() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("kv", fields::<KvConfig>()),
         ("queues", fields::<QueuesConfig>()),
         ("r2", fields::<R2Config>()),
+        ("r2.blobs", fields::<BlobsConfig>()),
         ("control", fields::<ControlConfig>()),
         ("control.acme", fields::<AcmeConfig>()),
         ("anycast", fields::<AnycastConfig>()),

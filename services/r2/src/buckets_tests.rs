@@ -120,7 +120,7 @@ fn open(folder: &tempfile::TempDir, clock: &Arc<SimulatedClock>, buckets: &Bucke
     let metrics = Metrics::register(&mut Registry::default());
     let of_store = buckets.clone();
     let presence = Arc::new(move |bucket: &Bucket| of_store.presence(bucket));
-    Store::open(&folder.path().join("r2"), bounds, clock.clone(), presence, metrics).unwrap()
+    Store::open(&folder.path().join("r2"), bounds, clock.clone(), presence, metrics, None).unwrap()
 }
 
 const ACCOUNT: [u8; 16] = [1; 16];

@@ -1,11 +1,11 @@
 //! `[r2]` of `node.toml`.
 
-use std::net::SocketAddr;
+use std::{fs, net::SocketAddr, path::PathBuf};
 
 use proxima_chassis::{ConfigError, NodeConfig};
 use serde::Deserialize;
 
-use crate::SERVICE;
+use crate::{SERVICE, store::EngineSettings};
 
 /// The least that the index is worth anything with.
 const INDEX_BYTES_MIN: u64 = 1 << 20;
@@ -36,6 +36,83 @@ pub struct R2Config {
     pub requests_max: usize,
     /// Requests of one client at a time.
     pub requests_per_client_max: usize,
+    /// The S3 engine in which octets of more than a row takes lie; without it they lie in files.
+    pub blobs: Option<BlobsConfig>,
+}
+
+/// `[r2.blobs]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlobsConfig {
+    /// The engine's URL.
+    pub endpoint: String,
+    /// The bucket in it.
+    pub bucket: String,
+    /// For which region requests are signed.
+    #[serde(default = "region")]
+    pub region: String,
+    /// Who asks.
+    pub access_key: String,
+    /// The file with the key to that.
+    pub secret_key_file: PathBuf,
+    /// What names begin with, of all servers that have blobs in this bucket.
+    #[serde(default)]
+    pub prefix: String,
+}
+
+/// What engines that have none take.
+fn region() -> String {
+    "us-east-1".to_owned()
+}
+
+impl BlobsConfig {
+    /// Reads the key.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn load(&self, node: &NodeConfig) -> Result<EngineSettings, ConfigError> {
+        let path = node.path(&self.secret_key_file);
+        let refuse = |problem: String| ConfigError::Section { section: SERVICE.to_owned(), problem };
+        let read = fs::read_to_string(&path);
+        let read = read
+            .map_err(|error| refuse(format!("blobs.secret_key_file: reading {}: {error}", path.display())))?;
+        let secret_key = read.trim();
+        if secret_key.is_empty() {
+            return Err(refuse(format!("blobs.secret_key_file: {} is empty", path.display())));
+        }
+        Ok(EngineSettings {
+            endpoint: self.endpoint.clone(),
+            bucket: self.bucket.clone(),
+            region: self.region.clone(),
+            access_key: self.access_key.clone(),
+            secret_key: secret_key.to_owned(),
+            prefix: self.prefix.trim_matches('/').to_owned(),
+            node: node.node.name.to_string(),
+        })
+    }
+
+    /// What is wrong with it by itself, and what to give instead.
+    fn check(&self) -> Result<(), String> {
+        let url = self.endpoint.parse::<http::Uri>().ok();
+        let is_engine = |url: &http::Uri| {
+            matches!(url.scheme_str(), Some("http" | "https")) && url.path() == "/" && url.query().is_none()
+        };
+        if !url.is_some_and(|url| is_engine(&url)) {
+            return Err(format!("endpoint: {} is no URL such as https://s3.example.com", self.endpoint));
+        }
+        for (what, value) in
+            [("bucket", &self.bucket), ("region", &self.region), ("access_key", &self.access_key)]
+        {
+            if value.is_empty() {
+                return Err(format!("{what}: give one"));
+            }
+        }
+        let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-_./".contains(&octet);
+        if !self.prefix.bytes().all(is_plain) || self.prefix.contains("..") || self.prefix.contains("//") {
+            return Err("prefix: letters, digits, '-', '_', '.' and '/' alone".to_owned());
+        }
+        Ok(())
+    }
 }
 
 impl Default for R2Config {
@@ -54,6 +131,7 @@ impl Default for R2Config {
             requests_max: 512,
             // As with connections.
             requests_per_client_max: 128,
+            blobs: None,
         }
     }
 }
@@ -81,6 +159,9 @@ impl R2Config {
         if config.requests_per_client_max == 0 {
             return refuse("requests_per_client_max: give 1 or more".to_owned());
         }
+        if let Some(blobs) = &config.blobs {
+            blobs.check().or_else(|problem| refuse(format!("blobs.{problem}")).map(drop))?;
+        }
         if let Some(host) = &config.host
             && s3s::host::SingleDomain::new(host).is_err()
         {
@@ -99,6 +180,49 @@ mod tests {
                     [network]\n[r2]\n";
         let config = NodeConfig::parse(&format!("{node}{text}")).map_err(|error| error.to_string())?;
         R2Config::of(&config).map_err(|error| error.to_string())
+    }
+
+    const BLOBS: &str = "[r2.blobs]\nendpoint = \"http://127.0.0.1:3900\"\nbucket = \"blobs\"\naccess_key = \"k\"\n\
+                         secret_key_file = \"secret\"\n";
+
+    #[test]
+    fn an_engine_is_one_that_can_be_asked() {
+        let blobs = read(BLOBS).unwrap().blobs.unwrap();
+        assert_eq!((blobs.region.as_str(), blobs.prefix.as_str()), ("us-east-1", ""));
+        for (text, instead, told) in [
+            ("http://127.0.0.1:3900", "127.0.0.1:3900", "blobs.endpoint: 127.0.0.1:3900"),
+            ("http://127.0.0.1:3900", "ftp://a", "blobs.endpoint: ftp://a"),
+            ("http://127.0.0.1:3900", "http://a/b", "blobs.endpoint: http://a/b"),
+            ("\"blobs\"", "\"\"", "blobs.bucket: give one"),
+            ("\"k\"", "\"\"", "blobs.access_key: give one"),
+            ("bucket =", "prefix = \"a b\"\nbucket =", "blobs.prefix: letters"),
+            ("bucket =", "prefix = \"../a\"\nbucket =", "blobs.prefix: letters"),
+            ("bucket =", "secret = \"x\"\nbucket =", "unknown field `secret`"),
+            ("bucket = \"blobs\"\n", "", "missing field `bucket`"),
+        ] {
+            let error = read(&BLOBS.replace(text, instead)).expect_err(told);
+            assert!(error.contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_engines_key_is_read_from_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(
+            at("node.toml"),
+            format!("[node]\nname = \"a\"\npop = \"FRA\"\nregion = \"europe\"\ndata_dir = \"d\"\nkey_file = \"k\"\n{BLOBS}prefix = \"/x/\"\n"),
+        )
+        .unwrap();
+        let node = NodeConfig::load(&at("node.toml")).unwrap();
+        let load = || R2Config::of(&node).unwrap().blobs.unwrap().load(&node);
+        assert!(load().err().unwrap().to_string().contains("blobs.secret_key_file: reading"));
+        fs::write(at("secret"), "\n").unwrap();
+        assert!(load().err().unwrap().to_string().contains("is empty"));
+        fs::write(at("secret"), "the key\n").unwrap();
+        let settings = load().unwrap();
+        assert_eq!((settings.secret_key.as_str(), settings.prefix.as_str()), ("the key", "x"));
+        assert_eq!(settings.node, "a");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Object storage: what is in buckets, on this server's disk, and S3 in front of it.
+//! Object storage: what is in buckets, on this server's disk or in an S3 engine behind it, and S3 in front of it.
 //!
 //! ```text
 //!  S3 client ─▶ s3/server ─▶ s3s: signatures, XML ─▶ s3 (Front): whose bucket? may they? ─┐
@@ -6,7 +6,7 @@
 //!  everybody, at custom domains ─▶ edge, cache ─▶ public ──────────────────────────────────┤
 //!                                                                                         ▼
 //!  its home, by connections between servers ◀── another's ── others: whose home is it? ── mine ─▶ local
-//!        │                                                                        ▲               ├─▶ store: index (LMDB), files, sweep
+//!        │                                                                        ▲               ├─▶ store: index (LMDB), files or engine, sweep
 //!        └──────────── another server's question, about a bucket of mine ─────────┴─ others/answers └─▶ buckets: nouns of the log
 //! ```
 //!
@@ -16,7 +16,7 @@
 //! * **What was acknowledged outlives a crash**: octets are synced before their row is, and the row before the answer is.
 //! * **Nothing half is seen.** An object is its row, of one transaction, which comes after its octets.
 //! * **One server decides about a bucket**, its home; conditions are looked at in the transaction that writes.
-//! * **No key is a path.** Files have names that are drawn at random.
+//! * **No key is a path.** Files, and objects of the engine, have names that are drawn at random.
 //! * **Rot is told and not passed on**: what is read whole is compared with its checksum before its end is sent, and all of it is
 //!   read now and then.
 //! * **A queue is told at least once of what its rules cover**, and of nothing else; nobody who asks for objects waits for it.
@@ -43,7 +43,7 @@ mod store;
 /// The name of the service: folder, configuration key, metric prefix.
 pub const SERVICE: &str = "r2";
 
-pub use config::R2Config;
+pub use config::{BlobsConfig, R2Config};
 pub use error::R2Error;
 pub use public::PublicStage;
 pub use service::R2Service;

@@ -66,6 +66,10 @@ pub(crate) struct Counted {
     pub(crate) panics: Counter,
     /// 1 while nothing can be written to the index.
     pub(crate) unwritable: Gauge,
+    /// 1 while the engine of blobs does not answer as it should.
+    pub(crate) engine_away: Gauge,
+    /// Questions to the engine of blobs that came to nothing, also when they were asked again.
+    pub(crate) engine_failures: Counter,
 }
 
 impl std::ops::Deref for Metrics {
@@ -100,6 +104,8 @@ impl Metrics {
             "notifications_waiting",
             "What queues are to be told of objects and have not been",
         );
+        let engine_away =
+            gauge(registry, "engine_away", "1 while the engine of [r2.blobs] does not answer as it should");
         let mut counter = |name, help| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -144,6 +150,11 @@ impl Metrics {
             ),
             panics: counter("panics", "Changes of the index that panicked"),
             unwritable,
+            engine_away,
+            engine_failures: counter(
+                "engine_failures",
+                "Questions to the engine of [r2.blobs] that failed, also when they were asked again",
+            ),
         }))
     }
 

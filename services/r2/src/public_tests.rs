@@ -61,7 +61,8 @@ impl Fixture {
         let (of_store, metrics) = (buckets.clone(), Metrics::register(&mut Registry::default()));
         let presence = Arc::new(move |bucket: &Bucket| of_store.presence(bucket));
         let bounds = Bounds { index_octets_max: 16 << 20, free_octets_min: 0 };
-        let store = Store::open(&folder.path().join("r2"), bounds, clock, presence, metrics.clone()).unwrap();
+        let store = Store::open(&folder.path().join("r2"), bounds, clock, presence, metrics.clone(), None);
+        let store = store.unwrap();
         let domain = BucketDomain {
             zone: ZoneId::from_bytes([2; 16]),
             hostname: DnsName::parse("files.example.com").unwrap(),

@@ -36,6 +36,8 @@ const COLLECT_EVERY: Duration = Duration::from_secs(60);
 const SETTLE_EVERY: Duration = Duration::from_secs(30);
 /// How often it is looked for what rules of buckets end, for uploads and for remains of buckets: all of them live for days.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3_600);
+/// How often the engine of blobs is asked whether it answers, where nobody else asks it.
+const PROBE_EVERY: Duration = Duration::from_secs(15);
 /// How often everything is read to find rot, and files are looked for that a crash left: all of it takes a disk hours.
 const SCRUB_EVERY: Duration = Duration::from_secs(86_400);
 
@@ -83,7 +85,9 @@ impl R2Service {
         };
         let of_store = buckets.clone();
         let presence = Arc::new(move |bucket: &Bucket| of_store.presence(bucket));
-        let store = Store::open(&folder, bounds, node.clock.clone(), presence, metrics.clone());
+        let engine = config.blobs.as_ref().map(|blobs| blobs.load(&node.config)).transpose()?;
+        let clock = node.clock.clone();
+        let store = Store::open(&folder, bounds, clock, presence, metrics.clone(), engine.as_ref());
         let store = store.map_err(|error| R2Error::Open { folder, error })?;
         let local = Local { store, buckets };
         let everywhere = Everywhere::new(local.clone(), Reach::new(servers));
@@ -174,6 +178,16 @@ impl R2Service {
     }
 
     fn sweep(&self, tasks: &mut JoinSet<()>, shutdown: &Shutdown) {
+        if self.config.blobs.is_some() {
+            let store = self.local.store.clone();
+            Self::repeat(tasks, shutdown, ("asking after the engine of blobs", PROBE_EVERY), move || {
+                let store = store.clone();
+                async move {
+                    store.probe_engine().await;
+                    Ok(())
+                }
+            });
+        }
         let store = self.local.store.clone();
         Self::repeat(tasks, shutdown, ("removing files of what was replaced", COLLECT_EVERY), move || {
             let store = store.clone();
@@ -256,9 +270,15 @@ impl Service for R2Service {
 
     /// What cannot be written here is no reason to send nobody here: all else is served.
     fn health(&self) -> Health {
-        match (self.health.borrow().clone(), self.local.store.fault()) {
-            (Health::Ready, Some(fault)) => Health::Degraded(format!("no objects are written here: {fault}")),
-            (health, _) => health,
+        let store = &self.local.store;
+        match (self.health.borrow().clone(), store.fault(), store.engine_fault()) {
+            (Health::Ready, Some(fault), _) => {
+                Health::Degraded(format!("no objects are written here: {fault}"))
+            }
+            (Health::Ready, None, Some(fault)) => {
+                Health::Degraded(format!("the engine of larger objects does not answer: {fault}"))
+            }
+            (health, ..) => health,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Octets in files.
+//! Octets in files; or in the [engine], for which the same is kept here: which blobs are pending, and which are read.
 //!
 //! ```text
 //! blobs/incoming/ID ── written, with [checksums](super::sums) ── synced ── rename ──▶ blobs/XX/ID, its folder synced ──▶ a row
@@ -12,6 +12,7 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
     fs::{self, DirEntry, File},
     io::{self, Read as _, Write as _},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
 };
@@ -19,9 +20,11 @@ use std::{
 use proxima_pipeline::ObjectError;
 
 use super::{
+    engine::{self, Engine},
     folders,
+    opened::Opened,
     processes::{Living, PROCESS_OCTETS, Processes},
-    rows::{BlobId, ID_OCTETS},
+    rows::{Blob, BlobId, ID_OCTETS},
     space::Space,
     sums::{self, Sums},
 };
@@ -31,7 +34,7 @@ const PROCESSES: &str = "processes";
 /// Octets that are copied at once.
 const COPIED_OCTETS: usize = 256 << 10;
 
-/// All files of this store. Cheap to clone.
+/// All blobs of this store. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Blobs(Arc<Shared>);
 
@@ -39,6 +42,7 @@ struct Shared {
     folder: PathBuf,
     processes: Processes,
     space: Space,
+    engine: Option<Engine>,
     known: Mutex<Known>,
     /// What the thread that removes files is to do. As many wait as requests have files under way.
     discards: mpsc::Sender<Discard>,
@@ -48,7 +52,7 @@ type Discard = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct Known {
-    /// Files that no row names yet.
+    /// Blobs that no row names yet.
     pending: HashSet<BlobId>,
     /// How often each is being read.
     reading: HashMap<BlobId, usize>,
@@ -57,7 +61,7 @@ struct Known {
 /// What looking for strays came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Strays {
-    /// Files that were removed.
+    /// Blobs that were removed.
     pub(crate) removed: u64,
     /// What could not be looked at or removed, and was passed over.
     pub(crate) obstacles: u64,
@@ -73,8 +77,8 @@ pub(crate) fn failed(error: &io::Error) -> ObjectError {
 }
 
 impl Blobs {
-    /// The files in this folder, which is made if it is not there.
-    pub(crate) fn open(folder: &Path, space: Space) -> io::Result<Self> {
+    /// The files in this folder, which is made if it is not there; and the engine in which new blobs lie, if there is one.
+    pub(crate) fn open(folder: &Path, space: Space, engine: Option<Engine>) -> io::Result<Self> {
         folders::make(folder)?;
         let first = (0..=u8::MAX).map(|first| format!("{first:02x}"));
         for name in first.chain([INCOMING.to_owned(), PROCESSES.to_owned()]) {
@@ -91,7 +95,7 @@ impl Blobs {
         let remove = move || waiting.into_iter().for_each(|discard| discard());
         std::thread::Builder::new().name("r2-discard".to_owned()).spawn(remove)?;
         let shared =
-            Shared { folder: folder.to_owned(), processes, space, known: Mutex::default(), discards };
+            Shared { folder: folder.to_owned(), processes, space, engine, known: Mutex::default(), discards };
         Ok(Self(Arc::new(shared)))
     }
 
@@ -100,10 +104,21 @@ impl Blobs {
         &self.0.space
     }
 
+    /// The engine in which new blobs lie, if there is one.
+    pub(super) fn engine(&self) -> Option<&Engine> {
+        self.0.engine.as_ref()
+    }
+
+    /// The engine in which a blob lies by what its row says.
+    pub(super) fn engine_of(&self, blob: BlobId) -> Result<&Engine, ObjectError> {
+        let none = || ObjectError::Broken(format!("{blob} lies in an engine, and [r2.blobs] names none"));
+        self.engine().ok_or_else(none)
+    }
+
     /// A file to be written.
     pub(crate) fn create(&self) -> Result<Writing, ObjectError> {
-        let pending = self.pending();
-        let file = File::options().write(true).create_new(true).open(self.incoming(pending.id));
+        let pending = self.pending(Blob::File);
+        let file = File::options().write(true).create_new(true).open(self.incoming(pending.id()));
         Ok(Writing { file: file.map_err(|error| failed(&error))?, sums: Sums::default(), pending })
     }
 
@@ -119,7 +134,7 @@ impl Blobs {
                 Some(link) => link,
                 None => self.duplicate(id, octets)?.rename()?,
             };
-            folders.insert(self.folder_of(copy.id));
+            folders.insert(self.folder_of(copy.id()));
             copies.push(copy);
         }
         // Each folder once, however many lie there.
@@ -128,8 +143,8 @@ impl Blobs {
     }
 
     fn link(&self, from: BlobId) -> Result<Option<Pending>, ObjectError> {
-        let pending = self.pending();
-        match fs::hard_link(self.path(from), self.path(pending.id)) {
+        let pending = self.pending(Blob::File);
+        match fs::hard_link(self.path(from), self.path(pending.id())) {
             Ok(()) => Ok(Some(pending)),
             Err(error) if error.kind() == io::ErrorKind::TooManyLinks => Ok(None),
             Err(error) => Err(failed(&error)),
@@ -151,13 +166,18 @@ impl Blobs {
         }
     }
 
-    /// A file to be read. It stays as long as this is held.
-    pub(crate) fn reading(&self, id: BlobId) -> Reading {
-        *self.0.known().reading.entry(id).or_default() += 1;
-        Reading { blobs: self.clone(), id }
+    /// A blob to be read. It stays as long as this is held.
+    pub(crate) fn reading(&self, blob: Blob) -> Reading {
+        *self.0.known().reading.entry(blob.id()).or_default() += 1;
+        Reading { blobs: self.clone(), blob }
     }
 
-    /// Whether any file is being read.
+    /// Whether a blob is being read.
+    pub(super) fn is_read(&self, id: BlobId) -> bool {
+        self.0.known().reading.contains_key(&id)
+    }
+
+    /// Whether any blob is being read.
     #[cfg(test)]
     pub(crate) fn is_any_read(&self) -> bool {
         !self.0.known().reading.is_empty()
@@ -165,7 +185,7 @@ impl Blobs {
 
     /// Removes a file; `false` if it is being read.
     pub(crate) fn remove(&self, id: BlobId) -> io::Result<bool> {
-        if self.0.known().reading.contains_key(&id) {
+        if self.is_read(id) {
             return Ok(false);
         }
         remove(&self.path(id)).map(|()| true)
@@ -204,23 +224,34 @@ impl Blobs {
         living: &mut Living<'_>,
         is_named: &mut impl FnMut(BlobId) -> Result<bool, ObjectError>,
     ) -> Result<bool, ObjectError> {
-        let Some(id) = id_of(&entry.file_name()) else { return Ok(false) };
-        let process = *id.0.first_chunk().expect("an id is longer");
-        let lives = living.lives(process).map_err(|error| failed(&error))?;
-        let is_at_work = lives && (process != self.0.processes.me || self.0.known().pending.contains(&id));
+        let name = entry.file_name();
+        let Some(id) = name.to_str().and_then(id_of) else { return Ok(false) };
         // In this order: what is not pending any more has its row by then.
-        if is_at_work || is_named(id)? {
+        if self.is_at_work(id, living)? || is_named(id)? {
             return Ok(false);
         }
         remove(&entry.path()).map(|()| true).map_err(|error| failed(&error))
     }
 
-    fn pending(&self) -> Pending {
+    /// Which processes live.
+    pub(super) fn living(&self) -> Living<'_> {
+        self.0.processes.living()
+    }
+
+    /// Whether somebody may be about to name a blob: another process that lives, or this one.
+    pub(super) fn is_at_work(&self, id: BlobId, living: &mut Living<'_>) -> Result<bool, ObjectError> {
+        let process = *id.0.first_chunk().expect("an id is longer");
+        let lives = living.lives(process).map_err(|error| failed(&error))?;
+        Ok(lives && (process != self.0.processes.me || self.0.known().pending.contains(&id)))
+    }
+
+    /// A blob under a new name, in the place that `at` says.
+    pub(super) fn pending(&self, at: fn(BlobId) -> Blob) -> Pending {
         let mut id: [u8; ID_OCTETS] = rand::random();
         id[..PROCESS_OCTETS].copy_from_slice(&self.0.processes.me);
         let id = BlobId(id);
         self.0.known().pending.insert(id);
-        Pending { blobs: self.clone(), id, named: false }
+        Pending { blobs: self.clone(), blob: at(id), named: false }
     }
 
     fn path(&self, id: BlobId) -> PathBuf {
@@ -248,12 +279,16 @@ impl Blobs {
         let (told, done) = mpsc::channel();
         self.0.discards.send(Box::new(move || told.send(()).unwrap())).unwrap();
         done.recv().unwrap();
+        while self.engine().is_some_and(|engine| engine.discarding() > 0) {
+            std::thread::yield_now();
+        }
     }
 }
 
-fn id_of(name: &std::ffi::OsStr) -> Option<BlobId> {
+/// The id that is written so.
+pub(super) fn id_of(name: &str) -> Option<BlobId> {
     let mut id = [0; ID_OCTETS];
-    hex::decode_to_slice(name.to_str()?, &mut id).ok()?;
+    hex::decode_to_slice(name, &mut id).ok()?;
     Some(BlobId(id))
 }
 
@@ -275,17 +310,21 @@ impl Shared {
     }
 }
 
-/// A file that no row names yet. It is removed with this, unless a row may name it.
+/// A blob that no row names yet. It is removed with this, unless a row may name it.
 pub(crate) struct Pending {
     blobs: Blobs,
-    id: BlobId,
+    blob: Blob,
     named: bool,
 }
 
 impl Pending {
-    /// Its id.
-    pub(crate) const fn id(&self) -> BlobId {
-        self.id
+    /// Its id, and where it lies.
+    pub(crate) const fn blob(&self) -> Blob {
+        self.blob
+    }
+
+    pub(super) const fn id(&self) -> BlobId {
+        self.blob.id()
     }
 
     /// A row names it, or may do so: it is not removed.
@@ -296,12 +335,19 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.blobs.0.known().pending.remove(&self.id);
-        if !self.named {
-            let paths = [self.blobs.incoming(self.id), self.blobs.path(self.id)];
-            // What stays is a stray, and goes as one.
-            let discard = move || paths.iter().for_each(|path| drop(remove(path)));
-            self.blobs.0.discards.send(Box::new(discard)).ok();
+        self.blobs.0.known().pending.remove(&self.id());
+        if self.named {
+            return;
+        }
+        // What stays is a stray, and goes as one.
+        match (self.blob, self.blobs.engine()) {
+            (Blob::Engine(id), Some(engine)) => engine.discard(id),
+            (Blob::Engine(_), None) => {}
+            (Blob::File(id), _) => {
+                let paths = [self.blobs.incoming(id), self.blobs.path(id)];
+                let discard = move || paths.iter().for_each(|path| drop(remove(path)));
+                self.blobs.0.discards.send(Box::new(discard)).ok();
+            }
         }
     }
 }
@@ -324,7 +370,7 @@ impl Writing {
     /// All is written: when this is ready, it outlives a crash.
     pub(crate) fn finish(self) -> Result<Pending, ObjectError> {
         let pending = self.rename()?;
-        sync(&pending.blobs.folder_of(pending.id)).map_err(|error| failed(&error))?;
+        sync(&pending.blobs.folder_of(pending.id())).map_err(|error| failed(&error))?;
         Ok(pending)
     }
 
@@ -334,37 +380,45 @@ impl Writing {
         let blobs = &pending.blobs;
         file.write_all(&sums.finish())
             .and_then(|()| file.sync_all())
-            .and_then(|()| fs::rename(blobs.incoming(pending.id), blobs.path(pending.id)))
+            .and_then(|()| fs::rename(blobs.incoming(pending.id()), blobs.path(pending.id())))
             .map_err(|error| failed(&error))?;
         Ok(pending)
     }
 }
 
-/// A file that is being read: it is not removed before this is.
+/// A blob that is being read: it is not removed before this is.
 pub(crate) struct Reading {
     blobs: Blobs,
-    id: BlobId,
+    blob: Blob,
 }
 
 impl Reading {
-    /// Opens it. It is as long as a file of so many octets is.
-    pub(crate) fn open(&self, octets: u64) -> Result<File, ObjectError> {
-        let file = File::open(self.blobs.path(self.id)).map_err(|error| failed(&error))?;
+    /// Opens it, of so many octets, to read some of them from one to another. In the engine that is when the first is read.
+    pub(super) fn open(&self, octets: u64, span: Range<u64>) -> Result<Opened, ObjectError> {
+        let id = match self.blob {
+            Blob::File(id) => id,
+            Blob::Engine(id) => {
+                let engine = self.blobs.engine_of(id)?.clone();
+                return Ok(Opened::Engine(Box::new(engine::Stream::new(engine, id, octets, span))));
+            }
+        };
+        let file = File::open(self.blobs.path(id)).map_err(|error| failed(&error))?;
         let length = file.metadata().map_err(|error| failed(&error))?.len();
         if length != sums::file_octets(octets) {
             return Err(ObjectError::Broken("a file is not as long as it was".to_owned()));
         }
-        Ok(file)
+        Ok(Opened::File(file))
     }
 }
 
 impl Drop for Reading {
     fn drop(&mut self) {
         let mut known = self.blobs.0.known();
-        if let Some(count) = known.reading.get_mut(&self.id) {
+        let id = self.blob.id();
+        if let Some(count) = known.reading.get_mut(&id) {
             *count -= 1;
             if *count == 0 {
-                known.reading.remove(&self.id);
+                known.reading.remove(&id);
             }
         }
     }
@@ -375,7 +429,7 @@ mod tests {
     use super::*;
 
     fn blobs(folder: &tempfile::TempDir) -> Blobs {
-        Blobs::open(folder.path(), Space::with(Arc::new(|| Ok(u64::MAX / 2)), 0)).unwrap()
+        Blobs::open(folder.path(), Space::with(Arc::new(|| Ok(u64::MAX / 2)), 0), None).unwrap()
     }
 
     fn write(blobs: &Blobs, octets: &[u8]) -> Pending {
@@ -390,11 +444,11 @@ mod tests {
         let blobs = blobs(&folder);
         let octets = vec![7; 300_000];
         let original = write(&blobs, &octets);
-        let copy = blobs.duplicate(original.id, 300_000).unwrap().finish().unwrap();
+        let copy = blobs.duplicate(original.id(), 300_000).unwrap().finish().unwrap();
         let read = |id| fs::read(blobs.path(id)).unwrap();
-        assert_eq!(read(copy.id), read(original.id));
-        let links = blobs.copy([(original.id, 300_000), (copy.id, 300_000)]).unwrap();
-        assert!(links.iter().all(|link| read(link.id) == read(original.id)));
+        assert_eq!(read(copy.id()), read(original.id()));
+        let links = blobs.copy([(original.id(), 300_000), (copy.id(), 300_000)]).unwrap();
+        assert!(links.iter().all(|link| read(link.id()) == read(original.id())));
     }
 
     #[test]
@@ -405,7 +459,7 @@ mod tests {
             .map(|_| {
                 let mut stray = write(&blobs, b"x");
                 stray.named();
-                stray.id
+                stray.id()
             })
             .collect();
         // A folder in the place of a file is not removed as one, whoever tries.

@@ -9,8 +9,7 @@ use super::{
     GARBAGE_KEPT_SECONDS,
     index::{Databases, failed},
     rows::{
-        self, BlobId, BlobRow, ContentRow, ObjectRow, Piece, Place, UploadRow, decode, encode, object_key,
-        upload_key,
+        self, Blob, BlobRow, ContentRow, ObjectRow, Piece, UploadRow, decode, encode, object_key, upload_key,
     },
 };
 
@@ -124,29 +123,29 @@ fn replace(
     put(&db.contents, txn, bucket.as_bytes(), &content)
 }
 
-/// A file is somebody's.
+/// A blob is somebody's.
 pub(super) fn put_blob(
     db: &Databases,
     txn: &mut RwTxn<'_>,
     (bucket, key): (BucketTag, &ObjectKey),
     piece: &Piece,
 ) -> Result<(), ObjectError> {
-    let Place::Blob(id) = &piece.at else { return Ok(()) };
+    let Some(blob) = piece.at.blob() else { return Ok(()) };
     let key = key.as_str().to_owned();
     let row = BlobRow { octets: piece.octets, crc: piece.crc, bucket: *bucket.as_bytes(), key };
-    put(&db.blobs, txn, &id.0, &row)
+    put(&db.blobs, txn, &blob.key(), &row)
 }
 
-/// A file is nobody's any more, and goes when nobody can be reading it. Until then its row says that it is there.
+/// A blob is nobody's any more, and goes when nobody can be reading it. Until then its row says that it is there.
 pub(super) fn throw_away(
     db: &Databases,
     txn: &mut RwTxn<'_>,
     piece: &Piece,
     now: Timestamp,
 ) -> Result<(), ObjectError> {
-    let Place::Blob(id) = &piece.at else { return Ok(()) };
+    let Some(blob) = piece.at.blob() else { return Ok(()) };
     let at = now.plus_seconds(GARBAGE_KEPT_SECONDS);
-    db.garbage.put(txn, &rows::garbage_key(at, *id), &[]).map_err(failed)
+    db.garbage.put(txn, &rows::garbage_key(at, blob), &[]).map_err(failed)
 }
 
 /// Throws away the parts of an upload, but for those of these numbers, in their order, which an object has by now.
@@ -171,7 +170,7 @@ pub(super) fn delete_parts(
     Ok(())
 }
 
-/// Whether a file is somebody's, or was and goes by itself.
-pub(super) fn is_named(db: &Databases, txn: &RoTxn<'_>, blob: BlobId) -> Result<bool, ObjectError> {
-    Ok(db.blobs.get(txn, &blob.0).map_err(failed)?.is_some())
+/// Whether a blob is somebody's, or was and goes by itself.
+pub(super) fn is_named(db: &Databases, txn: &RoTxn<'_>, blob: Blob) -> Result<bool, ObjectError> {
+    Ok(db.blobs.get(txn, &blob.key()).map_err(failed)?.is_some())
 }

@@ -1,8 +1,9 @@
-//! What this server has: metadata in the [index], octets in rows or [files](blobs).
+//! What this server has: metadata in the [index], octets in rows, [files](blobs) or an S3 [engine].
 //!
 //! ```text
 //! body ─▶ receive: hashed as it comes ─┬─ few octets ─────────────────────────┐
-//!                                      └─ file, synced, renamed, folder synced ┴▶ index: conditions, row, what it replaces
+//!                                      ├─ file, synced, renamed, folder synced ┼▶ index: conditions, row, what it replaces
+//!                                      └─ engine, pieces acknowledged ─────────┘
 //!                                                                                 │  one transaction, synced
 //! body ◀─ reading: compared with its checksum ◀── row: where its octets lie ◀─────┘
 //!
@@ -17,6 +18,7 @@
 pub(crate) mod blobs;
 mod change;
 mod closing;
+mod engine;
 mod folders;
 mod gone;
 mod hashing;
@@ -24,6 +26,7 @@ pub(crate) mod index;
 mod lifecycle;
 mod list;
 mod objects;
+mod opened;
 pub(crate) mod outbox;
 mod parts;
 mod processes;
@@ -44,8 +47,9 @@ use proxima_chassis::Clock;
 use proxima_model::{Bucket, Timestamp};
 use proxima_pipeline::{BucketContent, ObjectError};
 
-use self::{blobs::Blobs, index::Index, outbox::Outbox, space::Space, sweep::Told};
+use self::{blobs::Blobs, engine::Engine, index::Index, outbox::Outbox, space::Space, sweep::Told};
 pub(crate) use self::{
+    engine::EngineSettings,
     gone::IsGone,
     lifecycle::{HasRules, Living, Ruled},
     rows::Mark,
@@ -98,17 +102,23 @@ pub(crate) struct Bounds {
 }
 
 impl Store {
-    /// Opens what lies in a folder, or makes it.
+    /// Opens what lies in a folder, or makes it. With an engine, octets of new objects of more than a row takes lie there.
     pub(crate) fn open(
         folder: &Path,
         bounds: Bounds,
         clock: Arc<dyn Clock>,
         presence: Arc<PresenceOf>,
         metrics: Metrics,
+        engine: Option<&EngineSettings>,
     ) -> Result<Self, ObjectError> {
+        let failed = |error| blobs::failed(&error);
+        folders::make(folder).map_err(failed)?;
+        let engine = engine.map(|settings| Engine::open(folder, settings, metrics.clone())).transpose()?;
+        if engine.is_none() && engine::was_used(folder) {
+            return Err(ObjectError::Broken(engine::MISSING.to_owned()));
+        }
         let space = Space::of(folder, bounds.free_octets_min);
-        let blobs =
-            Blobs::open(&folder.join("blobs"), space.clone()).map_err(|error| blobs::failed(&error))?;
+        let blobs = Blobs::open(&folder.join("blobs"), space.clone(), engine).map_err(failed)?;
         let index = Index::open(&folder.join("index"), bounds.index_octets_max, space, metrics.clone());
         Ok(Self {
             index: index.map_err(index::failed)?,
@@ -142,6 +152,18 @@ impl Store {
     /// Why nothing can be written, if so.
     pub(crate) fn fault(&self) -> Option<String> {
         self.index.fault()
+    }
+
+    /// Why octets in the engine cannot be reached, if so.
+    pub(crate) fn engine_fault(&self) -> Option<String> {
+        self.blobs.engine().and_then(Engine::fault)
+    }
+
+    /// Asks the engine whether it answers, if there is one.
+    pub(crate) async fn probe_engine(&self) {
+        if let Some(engine) = self.blobs.engine() {
+            engine.probe().await;
+        }
     }
 }
 

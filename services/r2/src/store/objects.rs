@@ -68,7 +68,7 @@ impl Store {
         get.conditions.check_read(&row.about)?;
         let span = reading::span(row.about.octets, get.range, |number| reading::part(&row, number))?;
         let all = Span { start: 0, octets: row.about.octets };
-        let body = self.body(row.pieces, span.unwrap_or(all));
+        let body = self.body(row.pieces, span.unwrap_or(all)).await?;
         Ok(ObjectRead { about: row.about, span, body })
     }
 
@@ -170,7 +170,7 @@ impl Store {
         }
     }
 
-    /// Copies an object: its files get further names.
+    /// Copies an object: its files get further names, and what lies in the engine is copied there.
     pub(crate) async fn copy(
         &self,
         (from_bucket, from_key): (&Bucket, &ObjectKey),
@@ -206,21 +206,31 @@ impl Store {
         pieces: Vec<Piece>,
     ) -> Result<(Vec<Piece>, Vec<Pending>), ObjectError> {
         let blobs = self.blobs.clone();
-        blocking(move || {
+        let (mut pieces, mut pending) = blocking(move || {
             let files = pieces.iter().filter_map(|piece| match piece.at {
                 Place::Blob(id) => Some((id, piece.octets)),
-                Place::Row(_) => None,
+                Place::Row(_) | Place::Engine(_) => None,
             });
             let pending = blobs.copy(files)?;
-            let mut ids = pending.iter().map(Pending::id);
+            let mut copies = pending.iter().map(Pending::blob);
             let copied = |piece: Piece| match piece.at {
-                Place::Row(_) => piece,
-                Place::Blob(_) => Piece { at: Place::Blob(ids.next().expect("each has a copy")), ..piece },
+                Place::Row(_) | Place::Engine(_) => piece,
+                Place::Blob(_) => Piece { at: copies.next().expect("each has a copy").into(), ..piece },
             };
-            let copies = pieces.into_iter().map(copied).collect();
+            let copies = pieces.into_iter().map(copied).collect::<Vec<_>>();
             Ok((copies, pending))
         })
-        .await
+        .await?;
+        // What is copied stays, however long that takes.
+        let held: Vec<_> = pieces.iter().filter_map(|piece| piece.at.blob()).collect();
+        let _held: Vec<_> = held.into_iter().map(|blob| self.blobs.reading(blob)).collect();
+        for piece in &mut pieces {
+            let Place::Engine(id) = piece.at else { continue };
+            let copy = self.blobs.engine_of(id)?.copy(&self.blobs, id, piece.octets).await?;
+            piece.at = copy.blob().into();
+            pending.push(copy);
+        }
+        Ok((pieces, pending))
     }
 
     /// Deletes what these keys have.

@@ -86,7 +86,7 @@ impl Store {
         let span = reading::span(row.about.octets, range, |number| reading::part(&row, number))?;
         let span = span.unwrap_or(all);
         let expected = Expected { octets: Some(span.octets), ..Expected::default() };
-        self.put_part(part, expected, self.body(row.pieces, span)).await
+        self.put_part(part, expected, self.body(row.pieces, span).await?).await
     }
 
     /// The parts that an object was uploaded in.

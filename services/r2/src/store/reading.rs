@@ -1,6 +1,6 @@
-//! Octets that go: from rows and files into a body, as fast as it is read.
+//! Octets that go: from rows, files and the engine into a body, as fast as it is read.
 
-use std::{fs::File, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use proxima_pipeline::{Body, BodyError, BodySender, ChecksumAlgorithm, ObjectError, ObjectRange, Span};
@@ -10,8 +10,9 @@ use super::{
     blobs::Reading,
     blocking,
     hashing::Running,
+    opened::{Next, Opened},
     rows::{ObjectRow, Piece, Place},
-    sums::{self, BLOCK_OCTETS},
+    sums::BLOCK_OCTETS,
 };
 
 /// Octets that are read at once: whole blocks.
@@ -62,25 +63,55 @@ struct Cut {
     piece: Piece,
     start: u64,
     octets: u64,
-    /// Its file, which stays as long as this.
-    file: Option<Reading>,
+    /// Its blob, which stays as long as this.
+    reading: Option<Reading>,
+}
+
+impl Cut {
+    /// Opens its blob.
+    fn open(&self, reading: &Reading) -> Result<Opened, ObjectError> {
+        reading.open(self.piece.octets, self.start..self.start + self.octets)
+    }
 }
 
 impl Store {
-    /// The octets of an object.
-    pub(super) fn body(&self, pieces: Vec<Piece>, span: Span) -> Body {
+    /// The octets of an object. Those in the engine are waited for: who reads them is told if it is away, before anything is sent.
+    pub(super) async fn body(&self, pieces: Vec<Piece>, span: Span) -> Result<Body, ObjectError> {
         let mut cuts = self.cuts(pieces, span);
         if let [Cut { piece: Piece { at: Place::Row(octets), .. }, start, octets: length, .. }] =
             &mut cuts[..]
         {
             let octets = Bytes::from(std::mem::take(octets));
             let index = |at: u64| usize::try_from(at).expect("it is within what is in memory");
-            return Body::full(octets.slice(index(*start)..index(*start + *length)));
+            return Ok(Body::full(octets.slice(index(*start)..index(*start + *length))));
         }
+        let first = self.begin(cuts.first()).await?;
         let (sender, body) = Body::channel(CHUNKS_WAITING_MAX, Some(span.octets));
         let store = self.clone();
-        tokio::spawn(async move { store.send(cuts, sender).await });
-        body
+        tokio::spawn(async move { store.send(cuts, first, sender).await });
+        Ok(body)
+    }
+
+    /// Waits for the first octets of a cut that lies in the engine.
+    async fn begin(&self, cut: Option<&Cut>) -> Result<Option<Opened>, ObjectError> {
+        let Some(Cut { piece: Piece { at: at @ Place::Engine(_), .. }, reading: Some(reading), .. }) = cut
+        else {
+            return Ok(None);
+        };
+        let begun = async {
+            let mut opened = cut.expect("it is there").open(reading)?;
+            opened.begin().await?;
+            Ok(Some(opened))
+        };
+        begun.await.inspect_err(|error| self.is_unreadable(at, 0, error))
+    }
+
+    fn is_unreadable(&self, at: &Place, start: u64, error: &ObjectError) {
+        if let Some(blob) = at.blob() {
+            let blob = blob.id();
+            tracing::error!(target: "proxima_r2", %blob, start, %error, "octets of an object cannot be read");
+        }
+        self.metrics.unreadable.inc();
     }
 
     fn cuts(&self, pieces: Vec<Piece>, span: Span) -> Vec<Cut> {
@@ -90,36 +121,33 @@ impl Store {
             at = end;
             let (from, to) = (begin.max(span.start), end.min(span.start + span.octets));
             if from < to {
-                let file = match &piece.at {
-                    Place::Blob(id) => Some(self.blobs.reading(*id)),
-                    Place::Row(_) => None,
-                };
-                cuts.push(Cut { piece, start: from - begin, octets: to - from, file });
+                let reading = piece.at.blob().map(|blob| self.blobs.reading(blob));
+                cuts.push(Cut { piece, start: from - begin, octets: to - from, reading });
             }
         }
         cuts
     }
 
-    async fn send(&self, cuts: Vec<Cut>, mut sender: BodySender) {
+    /// Sends these, of which the first may be open already.
+    async fn send(&self, cuts: Vec<Cut>, mut first: Option<Opened>, mut sender: BodySender) {
         for cut in cuts {
-            let sent = match (&cut.piece.at, &cut.file) {
+            let sent = match (&cut.piece.at, &cut.reading) {
                 (Place::Row(octets), _) => {
                     let from = usize::try_from(cut.start).expect("it is within what is in memory");
                     let to = from + usize::try_from(cut.octets).expect("it is within what is in memory");
                     pass(&mut sender, Bytes::copy_from_slice(&octets[from..to])).await
                 }
-                (Place::Blob(_), Some(reading)) => self.send_file(&cut, reading, &mut sender).await,
-                (Place::Blob(_), None) => unreachable!("a file is held as long as it is read"),
+                (_, Some(reading)) => match first.take().map_or_else(|| cut.open(reading), Ok) {
+                    Ok(opened) => send_blob(&cut, opened, &mut sender).await,
+                    Err(error) => Err(Ended::Store(error)),
+                },
+                (_, None) => unreachable!("a blob is held as long as it is read"),
             };
             match sent {
                 Ok(()) => {}
                 Err(Ended::Reader) => return,
                 Err(Ended::Store(error)) => {
-                    let (piece, start) = (&cut.piece.at, cut.start);
-                    if let Place::Blob(blob) = piece {
-                        tracing::error!(target: "proxima_r2", %blob, start, %error, "octets of an object cannot be read");
-                    }
-                    self.metrics.unreadable.inc();
+                    self.is_unreadable(&cut.piece.at, cut.start, &error);
                     return sender.fail(BodyError::Aborted).await;
                 }
             }
@@ -135,61 +163,57 @@ impl Store {
     ) -> Result<Vec<u8>, ObjectError> {
         let mut running = Running::new(algorithm);
         for Piece { at, octets: all, .. } in pieces {
-            let (id, all) = match at {
+            let (blob, all) = match at {
                 Place::Row(octets) => {
                     running.update(octets);
                     continue;
                 }
-                Place::Blob(id) => (*id, *all),
+                at => (at.blob().expect("it is in no row"), *all),
             };
-            let reading = self.blobs.reading(id);
-            let mut file = blocking(move || reading.open(all)).await?;
-            let mut at = 0;
-            while at < all {
-                let octets = CHECKED_OCTETS.min(all - at);
-                (running, file) = blocking(move || {
-                    running.update(&sums::read(&file, all, at, octets)?);
-                    Ok((running, file))
-                })
-                .await?;
-                at += octets;
+            let reading = self.blobs.reading(blob);
+            let (mut opened, _reading) = blocking(move || Ok((reading.open(all, 0..all)?, reading))).await?;
+            let mut start = 0;
+            while start < all {
+                let next = Next { all, start, octets: CHECKED_OCTETS.min(all - start) };
+                let octets: Bytes;
+                (opened, octets, running) = opened
+                    .read(next, move |octets| {
+                        running.update(octets);
+                        running
+                    })
+                    .await?;
+                start += octets.len() as u64;
             }
         }
         Ok(running.finish())
     }
+}
 
-    async fn send_file(&self, cut: &Cut, reading: &Reading, sender: &mut BodySender) -> Result<(), Ended> {
-        let all = cut.piece.octets;
-        let file = reading.open(all).map_err(Ended::Store)?;
-        let mut file = Some(file);
-        // Whatever is read is compared by blocks. What is read whole is compared, before its end is passed on: who gets all of it gets what was put.
-        let is_whole = cut.start == 0 && cut.octets == cut.piece.octets;
-        let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
-        let mut at = 0;
-        while at < cut.octets {
-            let start = cut.start + at;
-            // To the end of a block: none is read twice.
-            let octets = (CHUNK_OCTETS - start % BLOCK_OCTETS).min(cut.octets - at);
-            let open = file.take().expect("it is put back");
-            let read = blocking(move || {
-                let chunk = sums::read(&open, all, start, octets)?;
-                if is_whole {
-                    digest.update(&chunk);
-                }
-                Ok((open, digest, chunk))
-            });
-            let chunk: Bytes;
-            let open: File;
-            (open, digest, chunk) = read.await.map_err(Ended::Store)?;
-            file = Some(open);
-            at += octets;
-            if is_whole && at == cut.octets && digest.finalize() != cut.piece.crc {
-                return Err(Ended::Store(ObjectError::Broken("its checksum is wrong".to_owned())));
+async fn send_blob(cut: &Cut, mut opened: Opened, sender: &mut BodySender) -> Result<(), Ended> {
+    let all = cut.piece.octets;
+    // Whatever is read is compared by blocks. What is read whole is compared, before its end is passed on: who gets all of it gets what was put.
+    let is_whole = cut.start == 0 && cut.octets == cut.piece.octets;
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+    let mut at = 0;
+    while at < cut.octets {
+        let start = cut.start + at;
+        // To the end of a block: none is read twice.
+        let octets = (CHUNK_OCTETS - start % BLOCK_OCTETS).min(cut.octets - at);
+        let read = opened.read(Next { all, start, octets }, move |chunk| {
+            if is_whole {
+                digest.update(chunk);
             }
-            pass(sender, chunk).await?;
+            digest
+        });
+        let chunk: Bytes;
+        (opened, chunk, digest) = read.await.map_err(Ended::Store)?;
+        at += chunk.len() as u64;
+        if is_whole && at == cut.octets && digest.finalize() != cut.piece.crc {
+            return Err(Ended::Store(ObjectError::Broken("its checksum is wrong".to_owned())));
         }
-        Ok(())
+        pass(sender, chunk).await?;
     }
+    Ok(())
 }
 
 /// Why no more is sent.

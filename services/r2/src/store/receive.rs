@@ -1,4 +1,4 @@
-//! Octets that come: hashed, counted, and written to a file if they are more than a row takes.
+//! Octets that come: hashed, counted, and written to a file, or into the engine, if they are more than a row takes.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use proxima_pipeline::{Body, Expected, OBJECT_PUT_OCTETS_MAX, ObjectError};
 
 use super::{
     IN_ROW_OCTETS_MAX, Store,
-    blobs::{Pending, Writing},
-    blocking,
+    blobs::{self, Pending},
+    blocking, engine,
     hashing::{Hashed, Hashes},
     rows::{Piece, Place},
 };
@@ -25,15 +25,15 @@ pub(super) struct Received {
 
 enum Octets {
     Few(Vec<u8>),
-    File(Pending),
+    Many(Pending),
 }
 
 impl Received {
-    /// As a row has it, and the file that is to be kept until the row is durable.
+    /// As a row has it, and the blob that is to be kept until the row is durable.
     pub(super) fn into_piece(self) -> (Piece, Option<Pending>) {
         let (at, pending) = match self.octets {
             Octets::Few(octets) => (Place::Row(octets), None),
-            Octets::File(pending) => (Place::Blob(pending.id()), Some(pending)),
+            Octets::Many(pending) => (pending.blob().into(), Some(pending)),
         };
         (Piece { at, octets: self.hashed.octets, crc: self.hashed.crc }, pending)
     }
@@ -43,7 +43,34 @@ impl Received {
 struct Under {
     hashes: Hashes,
     buffer: Vec<u8>,
-    file: Option<Writing>,
+    writing: Option<Writing>,
+}
+
+/// Where they are written.
+enum Writing {
+    File(blobs::Writing),
+    Engine(Box<engine::Writing>),
+}
+
+impl Writing {
+    /// Adds octets. Of a file it waits for the disk; for the engine they are made ready.
+    fn write(&mut self, octets: &[u8]) -> Result<(), ObjectError> {
+        match self {
+            Self::File(file) => file.write(octets),
+            Self::Engine(engine) => {
+                engine.write(octets);
+                Ok(())
+            }
+        }
+    }
+
+    /// All is written: when this is ready, it is there whatever happens.
+    async fn finish(self) -> Result<Pending, ObjectError> {
+        match self {
+            Self::File(file) => blocking(move || file.finish()).await,
+            Self::Engine(engine) => engine.finish().await,
+        }
+    }
 }
 
 impl Store {
@@ -54,10 +81,13 @@ impl Store {
         }
         if let Some(octets) = expected.octets.filter(|octets| *octets > IN_ROW_OCTETS_MAX as u64) {
             let blobs = self.blobs.clone();
-            blocking(move || blobs.space().check_announced(octets)).await?;
+            match blobs.engine() {
+                Some(engine) => engine.check()?,
+                None => blocking(move || blobs.space().check_announced(octets)).await?,
+            }
         }
         let hashes = Hashes::new(expected.checksum.as_ref().map(|(algorithm, _)| *algorithm));
-        let mut under = Under { hashes, buffer: Vec::new(), file: None };
+        let mut under = Under { hashes, buffer: Vec::new(), writing: None };
         let mut trailers = None;
         loop {
             let frame = tokio::time::timeout(BODY_IDLE, body.next_frame()).await;
@@ -81,7 +111,7 @@ impl Store {
                 under = self.write(under).await?;
             }
         }
-        if under.file.is_none() && under.buffer.len() <= IN_ROW_OCTETS_MAX {
+        if under.writing.is_none() && under.buffer.len() <= IN_ROW_OCTETS_MAX {
             under.hashes.update(&under.buffer);
             let hashed = under.hashes.finish();
             hashed.check(&expected, trailers.as_ref())?;
@@ -90,23 +120,30 @@ impl Store {
         let under = self.write(under).await?;
         let hashed = under.hashes.finish();
         hashed.check(&expected, trailers.as_ref())?;
-        let file = under.file.expect("it was written to");
-        let pending = blocking(move || file.finish()).await?;
-        Ok(Received { hashed, octets: Octets::File(pending) })
+        let pending = under.writing.expect("it was written to").finish().await?;
+        Ok(Received { hashed, octets: Octets::Many(pending) })
     }
 
     async fn write(&self, mut under: Under) -> Result<Under, ObjectError> {
         let blobs = self.blobs.clone();
-        blocking(move || {
-            let file = match &mut under.file {
-                Some(file) => file,
-                None => under.file.insert(blobs.create()?),
+        if let (None, Some(engine)) = (&under.writing, blobs.engine()) {
+            let writing = engine::Writing::begin(engine, &blobs).await?;
+            under.writing = Some(Writing::Engine(Box::new(writing)));
+        }
+        let mut under = blocking(move || {
+            let writing = match &mut under.writing {
+                Some(writing) => writing,
+                None => under.writing.insert(Writing::File(blobs.create()?)),
             };
             under.hashes.update(&under.buffer);
-            file.write(&under.buffer)?;
+            writing.write(&under.buffer)?;
             under.buffer.clear();
             Ok(under)
         })
-        .await
+        .await?;
+        if let Some(Writing::Engine(engine)) = &mut under.writing {
+            engine.pass_on().await?;
+        }
+        Ok(under)
     }
 }

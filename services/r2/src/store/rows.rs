@@ -6,8 +6,8 @@
 //! | `uploads` | bucket's tag, object's key, 0, upload's id | how it began |
 //! | `parts` | upload's id, part's number | what is known of it, and where its octets lie |
 //! | `completed` | upload's id | what it became, for a while, so that who asks again is answered |
-//! | `blobs` | blob's id | how long it is, its checksum; whose it is |
-//! | `garbage` | when it may go, blob's id | nothing |
+//! | `blobs` | blob's id, and an octet more if it lies in the engine | how long it is, its checksum; whose it is |
+//! | `garbage` | when it may go, and the same | nothing |
 //! | `contents` | bucket's tag | how many objects it has, and octets of them |
 //! | `closed` | bucket's tag | the mark of the attempt to delete it by which it is closed |
 //! | `gone` | bucket's tag | since when the log is known not to name it |
@@ -27,13 +27,48 @@ const FORM: u8 = 1;
 /// Octets of a bucket's tag, of an upload's id, of a blob's.
 pub(crate) const ID_OCTETS: usize = 16;
 
-/// A file of octets.
+/// Octets under a name that is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct BlobId(pub(crate) [u8; ID_OCTETS]);
 
 impl std::fmt::Display for BlobId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// What is behind the id of a blob that lies in the engine, where it is a key: one in a file has nothing there.
+const IN_ENGINE: u8 = 1;
+
+/// A blob, and in which of the two places it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blob {
+    File(BlobId),
+    Engine(BlobId),
+}
+
+impl Blob {
+    pub(crate) const fn id(self) -> BlobId {
+        match self {
+            Self::File(id) | Self::Engine(id) => id,
+        }
+    }
+
+    /// Its key among blobs.
+    pub(crate) fn key(self) -> Vec<u8> {
+        let mut key = self.id().0.to_vec();
+        key.extend(matches!(self, Self::Engine(_)).then_some(IN_ENGINE));
+        key
+    }
+
+    /// The blob in [`key`](Self::key).
+    pub(crate) fn of_key(key: &[u8]) -> Option<Self> {
+        let (id, rest) = key.split_first_chunk()?;
+        match rest {
+            [] => Some(Self::File(BlobId(*id))),
+            [IN_ENGINE] => Some(Self::Engine(BlobId(*id))),
+            _ => None,
+        }
     }
 }
 
@@ -53,6 +88,28 @@ pub(crate) enum Place {
     Row(Vec<u8>),
     /// In a file.
     Blob(BlobId),
+    /// In the engine.
+    Engine(BlobId),
+}
+
+impl Place {
+    /// The blob, if they are not in the row.
+    pub(crate) const fn blob(&self) -> Option<Blob> {
+        match self {
+            Self::Row(_) => None,
+            Self::Blob(id) => Some(Blob::File(*id)),
+            Self::Engine(id) => Some(Blob::Engine(*id)),
+        }
+    }
+}
+
+impl From<Blob> for Place {
+    fn from(blob: Blob) -> Self {
+        match blob {
+            Blob::File(id) => Self::Blob(id),
+            Blob::Engine(id) => Self::Engine(id),
+        }
+    }
 }
 
 /// A part of an object that was uploaded in parts, as the object remembers it.
@@ -229,10 +286,18 @@ pub(crate) fn part_key(upload: UploadId, number: u16) -> Vec<u8> {
     [&upload.0[..], &number.to_be_bytes()].concat()
 }
 
+/// Octets of a moment in [`garbage_key`].
+const MOMENT_OCTETS: usize = 8;
+
 /// Where a blob that is to go lies.
-pub(crate) fn garbage_key(at: Timestamp, blob: BlobId) -> Vec<u8> {
+pub(crate) fn garbage_key(at: Timestamp, blob: Blob) -> Vec<u8> {
     let at = u64::try_from(at.as_millis()).unwrap_or_default();
-    [&at.to_be_bytes()[..], &blob.0].concat()
+    [&at.to_be_bytes()[..], &blob.key()].concat()
+}
+
+/// The blob in [`garbage_key`].
+pub(crate) fn of_garbage_key(lies: &[u8]) -> Option<Blob> {
+    Blob::of_key(lies.get(MOMENT_OCTETS..)?)
 }
 
 #[cfg(test)]
@@ -250,6 +315,21 @@ mod tests {
             changed[at] ^= 1;
             assert!(decode::<ContentRow>(b"a", &changed).is_err(), "octet {at}");
             assert!(decode::<ContentRow>(b"a", &octets[..at]).is_err(), "{at} octets");
+        }
+    }
+
+    #[test]
+    fn a_blobs_key_says_where_it_lies() {
+        let id = BlobId([7; ID_OCTETS]);
+        for blob in [Blob::File(id), Blob::Engine(id)] {
+            assert_eq!(Blob::of_key(&blob.key()), Some(blob));
+            assert_eq!(of_garbage_key(&garbage_key(Timestamp::from_millis(9), blob)), Some(blob));
+            assert_eq!(Place::from(blob).blob(), Some(blob));
+        }
+        // As it lay before there were engines.
+        assert_eq!(Blob::File(id).key(), id.0);
+        for key in [&id.0[1..], &[&id.0[..], &[2]].concat(), &[&id.0[..], &[IN_ENGINE, 0]].concat()] {
+            assert_eq!(Blob::of_key(key), None, "{key:?}");
         }
     }
 

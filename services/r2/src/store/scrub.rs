@@ -1,17 +1,18 @@
-//! Everything is read now and then, slowly, to find what has rotted: rows of objects, and files.
+//! Everything is read now and then, slowly, to find what has rotted: rows of objects, and blobs.
 //!
-//! A round begins at a file that is drawn: a server that is often started anew gets everywhere, too. What is found is told by log,
+//! A round begins at a blob that is drawn: a server that is often started anew gets everywhere, too. What is found is told by log,
 //! with the tag of the bucket and the key, and counted. Nothing is mended: there is no second copy.
 
-use std::{ops::Bound, sync::Arc, time::Duration};
+use std::{ops::Bound, time::Duration};
 
+use bytes::Bytes;
 use proxima_pipeline::ObjectError;
-use rustix::fs::{Advice, fadvise};
 
 use super::{
     Store, blocking, change,
     index::failed,
-    rows::{self, BlobId, BlobRow, ID_OCTETS, decode},
+    opened::Next,
+    rows::{self, Blob, BlobRow, ID_OCTETS, decode},
     sums,
     sweep::{BATCH, Obstacles},
 };
@@ -29,8 +30,8 @@ impl Store {
         self.scrub_rows().await?;
         let start: [u8; ID_OCTETS] = rand::random();
         let mut obstacles = Obstacles::default();
-        self.scrub_files(start.to_vec(), None, &mut obstacles).await?;
-        self.scrub_files(Vec::new(), Some(start), &mut obstacles).await?;
+        self.scrub_blobs(start.to_vec(), None, &mut obstacles).await?;
+        self.scrub_blobs(Vec::new(), Some(start), &mut obstacles).await?;
         self.tell("looking for rot", obstacles);
         Ok(())
     }
@@ -66,7 +67,7 @@ impl Store {
     }
 
     /// Those after one, up to another.
-    async fn scrub_files(
+    async fn scrub_blobs(
         &self,
         mut after: Vec<u8>,
         until: Option<[u8; ID_OCTETS]>,
@@ -80,46 +81,62 @@ impl Store {
                 if until.is_some_and(|until| key[..] > until[..]) {
                     return Ok(());
                 }
-                let id = key.first_chunk::<ID_OCTETS>().copied().map(BlobId);
-                match (id, decode::<BlobRow>(&key, &row)) {
-                    (Some(id), Ok(row)) => self.scrub_file(id, &row).await?,
-                    _ => obstacles.met(|| format!("the row of the file {} is damaged", hex::encode(&key))),
+                match (Blob::of_key(&key), decode::<BlobRow>(&key, &row)) {
+                    (Some(blob), Ok(row)) => self.scrub_blob(blob, &row, obstacles).await?,
+                    _ => obstacles.met(|| format!("the row of the blob {} is damaged", hex::encode(&key))),
                 }
             }
         }
     }
 
-    async fn scrub_file(&self, id: BlobId, row: &BlobRow) -> Result<(), ObjectError> {
-        let outcome = self.verify(id, row).await;
-        self.metrics.scrubbed.inc();
-        let Err(error) = outcome else { return Ok(()) };
+    async fn scrub_blob(
+        &self,
+        blob: Blob,
+        row: &BlobRow,
+        obstacles: &mut Obstacles,
+    ) -> Result<(), ObjectError> {
+        let outcome = self.verify(blob, row).await;
+        let error = match outcome {
+            // The engine is away, which is no rot.
+            Err(error @ ObjectError::Unreachable(_)) => {
+                obstacles.met(|| format!("{}: {error}", blob.id()));
+                tokio::time::sleep(REST).await;
+                return Ok(());
+            }
+            outcome => {
+                self.metrics.scrubbed.inc();
+                let Err(error) = outcome else { return Ok(()) };
+                error
+            }
+        };
         // It may have been thrown away meanwhile.
-        if self.index.read(move |db, txn| change::is_named(db, txn, id)).await? {
+        if self.index.read(move |db, txn| change::is_named(db, txn, blob)).await? {
             let (bucket, key) = (hex::encode(row.bucket), &row.key);
-            tracing::error!(target: "proxima_r2", blob = %id, bucket, key, %error, "octets of an object have rotted");
+            tracing::error!(target: "proxima_r2", blob = %blob.id(), bucket, key, %error, "octets of an object have rotted");
             self.metrics.rotten.inc();
         }
         Ok(())
     }
 
-    async fn verify(&self, id: BlobId, row: &BlobRow) -> Result<(), ObjectError> {
-        let (reading, all) = (self.blobs.reading(id), row.octets);
-        let file = Arc::new(blocking(move || reading.open(all)).await?);
+    async fn verify(&self, blob: Blob, row: &BlobRow) -> Result<(), ObjectError> {
+        let (reading, all) = (self.blobs.reading(blob), row.octets);
+        let (mut opened, _reading) = blocking(move || Ok((reading.open(all, 0..all)?, reading))).await?;
         let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
-        let mut at = 0;
-        while at < all {
-            let octets = CHUNK_OCTETS.min(all - at);
-            let (open, start) = (file.clone(), at);
-            digest = blocking(move || {
-                digest.update(&sums::read(&open, all, start, octets)?);
-                Ok(digest)
-            })
-            .await?;
-            at += octets;
-            tokio::time::sleep(REST.mul_f64(octets as f64 / CHUNK_OCTETS as f64).max(REST_MIN)).await;
+        let mut start = 0;
+        while start < all {
+            let next = Next { all, start, octets: CHUNK_OCTETS.min(all - start) };
+            let read: Bytes;
+            (opened, read, digest) = opened
+                .read(next, move |octets| {
+                    digest.update(octets);
+                    digest
+                })
+                .await?;
+            start += read.len() as u64;
+            let part = read.len() as f64 / CHUNK_OCTETS as f64;
+            tokio::time::sleep(REST.mul_f64(part).max(REST_MIN)).await;
         }
-        // Nobody has asked for it: what others read is kept in memory rather than this.
-        fadvise(&file, 0, None, Advice::DontNeed).ok();
+        opened.forget();
         if digest.finalize() != row.crc {
             return Err(ObjectError::Broken("its checksum is wrong".to_owned()));
         }

@@ -14,7 +14,7 @@ use super::blobs::failed;
 /// Octets of a block: whoever reads one octet reads so many; four in so many are added.
 pub(super) const BLOCK_OCTETS: u64 = 64 << 10;
 /// Octets of a block's checksum.
-const SUM_OCTETS: u64 = 4;
+pub(super) const SUM_OCTETS: u64 = 4;
 /// The same, of what is in memory.
 const SUM: usize = size_of::<u32>();
 

@@ -15,9 +15,10 @@ use proxima_pipeline::{ObjectError, ObjectKey, UploadId};
 
 use super::{
     Store, blocking, change,
+    engine::{self, Engine},
     index::{Databases, failed},
     lifecycle::{HasRules, Living},
-    rows::{self, BlobId, CompletedRow, ID_OCTETS, UploadRow, decode},
+    rows::{self, Blob, BlobId, BlobRow, CompletedRow, ID_OCTETS, UploadRow, decode},
 };
 
 /// Rows that are looked at in one transaction: as long as one is open, LMDB reuses no page.
@@ -104,35 +105,44 @@ impl Store {
         loop {
             let found = self.rows(after, |db| db.garbage).await?;
             let last = found.last().map(|(key, _)| key.clone());
-            let due = rows::garbage_key(now, BlobId([0xff; ID_OCTETS]));
+            let due = rows::garbage_key(now, Blob::Engine(BlobId([0xff; ID_OCTETS])));
             let due: Vec<_> = found.into_iter().map(|(key, _)| key).filter(|key| *key <= due).collect();
             let Some(last) = last.filter(|_| !due.is_empty()) else { break };
             let blobs = self.blobs.clone();
-            let (removed, met) = blocking(move || {
+            let (mut removed, in_engine, met) = blocking(move || {
                 let (mut removed, mut obstacles) = (Vec::with_capacity(due.len()), obstacles);
+                let mut in_engine = Vec::new();
                 for key in due {
-                    let Some(id) = key.last_chunk::<ID_OCTETS>().copied() else {
-                        // It names nothing; the file, if there is one, goes as a stray.
-                        obstacles.met(|| "the key of garbage is damaged".to_owned());
-                        removed.push((key, None));
-                        continue;
+                    let id = match rows::of_garbage_key(&key) {
+                        Some(Blob::File(id)) => id,
+                        Some(Blob::Engine(id)) => {
+                            in_engine.push((key, id));
+                            continue;
+                        }
+                        // It names nothing; the blob, if there is one, goes as a stray.
+                        None => {
+                            obstacles.met(|| "the key of garbage is damaged".to_owned());
+                            removed.push((key, None));
+                            continue;
+                        }
                     };
-                    match blobs.remove(BlobId(id)) {
-                        Ok(true) => removed.push((key, Some(id))),
+                    match blobs.remove(id) {
+                        Ok(true) => removed.push((key, Some(Blob::File(id)))),
                         Ok(false) => {}
-                        Err(error) => obstacles.met(|| format!("{}: {error}", BlobId(id))),
+                        Err(error) => obstacles.met(|| format!("{id}: {error}")),
                     }
                 }
-                Ok((removed, obstacles))
+                Ok((removed, in_engine, obstacles))
             })
             .await?;
             obstacles = met;
+            removed.extend(self.remove_from_engine(in_engine, &mut obstacles).await?);
             self.metrics.collected.inc_by(removed.len() as u64);
             let forget = self.index.change(move |db, txn| {
-                for (key, id) in removed {
+                for (key, blob) in removed {
                     db.garbage.delete(txn, &key).map_err(failed)?;
-                    if let Some(id) = id {
-                        db.blobs.delete(txn, &id).map_err(failed)?;
+                    if let Some(blob) = blob {
+                        db.blobs.delete(txn, &blob.key()).map_err(failed)?;
                     }
                 }
                 Ok(())
@@ -144,19 +154,83 @@ impl Store {
         Ok(())
     }
 
+    /// Removes garbage from the engine, all at once: what was removed, which is nothing if the engine is away.
+    async fn remove_from_engine(
+        &self,
+        due: Vec<(Vec<u8>, BlobId)>,
+        obstacles: &mut Obstacles,
+    ) -> Result<Vec<(Vec<u8>, Option<Blob>)>, ObjectError> {
+        let due: Vec<_> = due.into_iter().filter(|(_, id)| !self.blobs.is_read(*id)).collect();
+        let Some((_, first)) = due.first() else { return Ok(Vec::new()) };
+        let engine = self.blobs.engine_of(*first)?;
+        let named = self.index.read(move |db, txn| {
+            let mut names = Vec::new();
+            for (_, id) in &due {
+                // Without its row nobody knows how long it is: it goes as a stray.
+                let row = change::get::<BlobRow>(&db.blobs, txn, &Blob::Engine(*id).key());
+                let octets = row.ok().flatten().map_or(0, |row| row.octets);
+                names.extend(Engine::names_of(*id, octets));
+            }
+            Ok((due, names))
+        });
+        let (due, names) = named.await?;
+        if let Err(error) = engine.remove(&names).await {
+            obstacles.met_many(due.len() as u64, &error.to_string());
+            return Ok(Vec::new());
+        }
+        Ok(due.into_iter().map(|(key, id)| (key, Some(Blob::Engine(id)))).collect())
+    }
+
     /// Removes files that no row names and nobody is about to name.
     pub(crate) async fn remove_strays(&self) -> Result<u64, ObjectError> {
         let (blobs, index) = (self.blobs.clone(), self.index.clone());
         // Each look is at the state of its moment.
         let strays = blocking(move || {
-            Ok(blobs.remove_strays(|id| index.read_here(|db, txn| change::is_named(db, txn, id))))
+            let is_named = |id| index.read_here(|db, txn| change::is_named(db, txn, Blob::File(id)));
+            Ok(blobs.remove_strays(is_named))
         });
-        let strays = strays.await?;
+        let mut strays = strays.await?;
+        if let Some(engine) = self.blobs.engine() {
+            strays.obstacles += u64::from(self.remove_strays_of(engine, &mut strays.removed).await.is_err());
+        }
         self.metrics.strays.inc_by(strays.removed);
         let mut obstacles = Obstacles::default();
         obstacles.met_many(strays.obstacles, "a file could not be looked at or removed");
         self.tell("removing files that a crash left", obstacles);
         Ok(strays.removed)
+    }
+
+    /// The same in the engine, where only names are looked at that begin as this server's do.
+    async fn remove_strays_of(&self, engine: &Engine, removed: &mut u64) -> Result<(), ObjectError> {
+        let mut after = None;
+        loop {
+            let (names, last) = engine.some(after).await?;
+            let (blobs, index) = (self.blobs.clone(), self.index.clone());
+            // In one look after they were listed: what is not pending any more has its row by then.
+            let (strays, count) = blocking(move || {
+                let (mut living, mut strays, mut known) = (blobs.living(), Vec::new(), HashMap::new());
+                for name in names {
+                    let Some(id) = engine::of_name(&name) else { continue };
+                    let is_stray = match known.get(&id) {
+                        Some(is_stray) => *is_stray,
+                        None => {
+                            let named =
+                                || index.read_here(|db, txn| change::is_named(db, txn, Blob::Engine(id)));
+                            let is_stray = !blobs.is_at_work(id, &mut living)? && !named()?;
+                            known.insert(id, is_stray);
+                            is_stray
+                        }
+                    };
+                    strays.extend(is_stray.then_some(name));
+                }
+                Ok((strays, known.into_values().filter(|is_stray| *is_stray).count() as u64))
+            })
+            .await?;
+            engine.remove(&strays).await?;
+            *removed += count;
+            let Some(last) = last else { return Ok(()) };
+            after = Some(last);
+        }
     }
 
     /// Ends uploads that their buckets' rules say to end, and forgets what others became.

@@ -166,7 +166,7 @@ impl Server {
     }
 
     /// Until its engine is there.
-    async fn is_ready(self) -> Self {
+    async fn when_ready(self) -> Self {
         let mut due = tokio::time::interval(Duration::from_millis(5));
         while self.service.health() == Health::Starting {
             due.tick().await;
@@ -183,7 +183,7 @@ impl Server {
             task.abort();
         }
         join_all(self.running).await;
-        Self::start(of, network, self.number, &self.folder).is_ready().await
+        Self::start(of, network, self.number, &self.folder).when_ready().await
     }
 
     /// The files of objects on its disk.
@@ -228,7 +228,7 @@ fn with_servers<F: Future<Output = ()>>(test: impl FnOnce(Network3) -> F) {
             let folder = folder.path().join(number.to_string());
             Server::start(&running, &network, number, &folder)
         });
-        let (one, two) = tokio::join!(one.is_ready(), two.is_ready());
+        let (one, two) = tokio::join!(one.when_ready(), two.when_ready());
         test(Network3 { running, network, one, two, _folder: folder }).await;
     });
 }

@@ -190,6 +190,7 @@ impl World {
             clock,
             Arc::new(move |bucket: &Bucket| there.presence(bucket)),
             Metrics::register(&mut Registry::default()),
+            None,
         );
         let local = Local { store: store.unwrap(), buckets };
         let link = Link { network: Arc::clone(&self.network), me: name(server) };

@@ -19,7 +19,7 @@ const IN_FLIGHT: u64 = 8;
 fn open(folder: &Path) -> Store {
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_millis(1_000_000)));
     let bounds = Bounds { index_octets_max: INDEX_OCTETS, free_octets_min: 0 };
-    open_with(folder, bounds, clock, Arc::new(AtomicBool::new(true)))
+    open_with(folder, bounds, clock, Arc::new(AtomicBool::new(true)), None).unwrap()
 }
 
 /// A bucket of which a queue is told all.

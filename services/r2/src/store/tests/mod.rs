@@ -1,4 +1,4 @@
-//! The store, by what its users see of it and by what lies on the disk.
+//! The store, by what its users see of it and by what lies on the disk, or in the engine.
 
 use std::{
     fs,
@@ -20,12 +20,39 @@ use super::*;
 mod crash;
 mod delivering;
 mod disk;
+mod engine;
+mod engine_server;
 mod lifecycle;
 mod listing;
 mod objects;
 mod outbox;
 mod upkeep;
 mod uploads;
+
+use engine_server::TestEngine;
+
+/// A test of what holds wherever larger octets lie.
+macro_rules! wherever_octets_lie {
+    ($(async fn $name:ident($fixture:ident: Fixture) $body:block)*) => {$(
+        mod $name {
+            use super::*;
+
+            async fn test($fixture: Fixture) $body
+
+            #[tokio::test]
+            async fn in_files() {
+                test(Fixture::new()).await;
+            }
+
+            // With threads of its own for the engine, since tests wait for it on theirs.
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn in_an_engine() {
+                test(Fixture::in_an_engine().await).await;
+            }
+        }
+    )*};
+}
+use wherever_octets_lie;
 
 /// More than a row takes.
 const LARGE: usize = 300_000;
@@ -36,6 +63,8 @@ struct Fixture {
     there: Arc<AtomicBool>,
     store: Store,
     bucket: Bucket,
+    /// Where larger octets lie, if that is not in files.
+    engine: Option<TestEngine>,
 }
 
 fn bucket() -> Bucket {
@@ -58,42 +87,54 @@ fn bucket() -> Bucket {
 /// Octets of the index: such a one has 512 notifications, and 64 of one queue.
 const INDEX_OCTETS: usize = 64 << 20;
 
-fn open(folder: &Path, free_octets_min: u64, clock: Arc<SimulatedClock>, there: Arc<AtomicBool>) -> Store {
-    open_with(folder, Bounds { index_octets_max: INDEX_OCTETS, free_octets_min }, clock, there)
+fn bounds(free_octets_min: u64) -> Bounds {
+    Bounds { index_octets_max: INDEX_OCTETS, free_octets_min }
 }
 
-fn open_with(folder: &Path, bounds: Bounds, clock: Arc<SimulatedClock>, there: Arc<AtomicBool>) -> Store {
+fn open_with(
+    folder: &Path,
+    bounds: Bounds,
+    clock: Arc<SimulatedClock>,
+    there: Arc<AtomicBool>,
+    engine: Option<&TestEngine>,
+) -> Result<Store, ObjectError> {
     let metrics = Metrics::register(&mut Registry::default());
     let presence = move |bucket: &Bucket| match there.load(Ordering::Relaxed) {
         true => Presence::There(Box::new(bucket.clone())),
         false => Presence::Gone,
     };
-    Store::open(folder, bounds, clock, Arc::new(presence), metrics).unwrap()
+    let settings = engine.map(TestEngine::settings);
+    Store::open(folder, bounds, clock, Arc::new(presence), metrics, settings.as_ref())
 }
 
 impl Fixture {
     fn new() -> Self {
-        Self::within(tempfile::tempdir().unwrap(), 0)
+        Self::within(tempfile::tempdir().unwrap(), 0, None)
+    }
+
+    /// With an engine of its own.
+    async fn in_an_engine() -> Self {
+        Self::within(tempfile::tempdir().unwrap(), 0, Some(TestEngine::start().await))
     }
 
     /// Below this folder, of whose disk so much is left free.
     fn on(disk: &Path, free_octets_min: u64) -> Self {
-        Self::within(tempfile::tempdir_in(disk).unwrap(), free_octets_min)
+        Self::within(tempfile::tempdir_in(disk).unwrap(), free_octets_min, None)
     }
 
-    fn within(folder: tempfile::TempDir, free_octets_min: u64) -> Self {
+    fn within(folder: tempfile::TempDir, free_octets_min: u64, engine: Option<TestEngine>) -> Self {
         let clock = Arc::new(SimulatedClock::new(Timestamp::from_millis(1_000_000)));
         let there = Arc::new(AtomicBool::new(true));
-        let store = open(folder.path(), free_octets_min, clock.clone(), there.clone());
-        Self { folder, clock, there, store, bucket: bucket() }
+        let store = open_with(folder.path(), bounds(free_octets_min), clock.clone(), there.clone(), engine.as_ref());
+        Self { folder, clock, there, store: store.unwrap(), bucket: bucket(), engine }
     }
 
     /// As if the process had been killed and started anew. What lies on the disk is all that is left.
     fn restart(self) -> Self {
-        let Self { folder, clock, there, store, bucket } = self;
+        let Self { folder, clock, there, store, bucket, engine } = self;
         store.close_wholly();
-        let store = open(folder.path(), 0, clock.clone(), there.clone());
-        Self { folder, clock, there, store, bucket }
+        let store = open_with(folder.path(), bounds(0), clock.clone(), there.clone(), engine.as_ref()).unwrap();
+        Self { folder, clock, there, store, bucket, engine }
     }
 
     /// Lets so many seconds pass.
@@ -120,7 +161,7 @@ impl Fixture {
     /// The same files, as another process has them, on a disk that has so much room.
     fn blobs(&self, free: impl Fn() -> u64 + Send + Sync + 'static) -> Blobs {
         let space = Space::with(Arc::new(move || Ok(free())), 0);
-        Blobs::open(&self.folder.path().join("blobs"), space).unwrap()
+        Blobs::open(&self.folder.path().join("blobs"), space, None).unwrap()
     }
 
     /// The file in which an object of one piece lies.
@@ -142,10 +183,11 @@ impl Fixture {
         Arc::new(|_: &Ruled| true)
     }
 
-    /// Files of octets, those that are being written among them.
+    /// Blobs, those that are being written among them.
     fn files(&self) -> usize {
         self.store.blobs.settle();
-        files(self.folder.path())
+        let in_engine = self.engine.as_ref().map_or(0, TestEngine::blobs);
+        files(self.folder.path()) + in_engine
     }
 }
 

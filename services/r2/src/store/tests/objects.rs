@@ -2,40 +2,41 @@
 
 use super::*;
 
-#[tokio::test]
-async fn what_is_put_is_read_whole_and_in_parts_also_after_a_restart() {
-    let mut fixture = Fixture::new();
-    for (name, count) in
-        [("empty", 0), ("small", 100), ("row", 16 << 10), ("file", (16 << 10) + 1), ("large", LARGE)]
-    {
-        let about = fixture.put(name, octets(count, 1)).await.unwrap();
-        assert_eq!(about.octets, count as u64);
-    }
-    assert_eq!(fixture.files(), 2, "what is small lies in its row");
-    for _ in 0..2 {
-        for (name, count) in [("empty", 0), ("small", 100), ("file", (16 << 10) + 1), ("large", LARGE)] {
-            assert_eq!(fixture.read(name, None).await.unwrap(), octets(count, 1), "{name}");
-        }
-        let all = octets(LARGE, 1);
-        let last = LARGE as u64 - 1;
-        for (range, expected) in [
-            (ObjectRange::From(0, Some(0)), &all[..1]),
-            (ObjectRange::From(250_000, Some(270_000)), &all[250_000..=270_000]),
-            (ObjectRange::From(last, None), &all[LARGE - 1..]),
-            (ObjectRange::From(10, Some(u64::MAX)), &all[10..]),
-            (ObjectRange::Last(7), &all[LARGE - 7..]),
-            (ObjectRange::Last(u64::MAX), &all[..]),
-            (ObjectRange::Part(1), &all[..]),
-        ] {
-            assert_eq!(fixture.read("large", Some(range)).await.unwrap(), expected, "{range:?}");
-        }
-        for range in [ObjectRange::From(last + 1, None), ObjectRange::From(9, Some(8)), ObjectRange::Last(0)]
+wherever_octets_lie! {
+    async fn what_is_put_is_read_whole_and_in_parts_also_after_a_restart(fixture: Fixture) {
+        let mut fixture = fixture;
+        for (name, count) in
+            [("empty", 0), ("small", 100), ("row", 16 << 10), ("file", (16 << 10) + 1), ("large", LARGE)]
         {
-            let refused = fixture.read("large", Some(range)).await;
-            assert_eq!(refused, Err(ObjectError::InvalidRange(LARGE as u64)), "{range:?}");
+            let about = fixture.put(name, octets(count, 1)).await.unwrap();
+            assert_eq!(about.octets, count as u64);
         }
-        assert_eq!(fixture.read("other", None).await, Err(ObjectError::NoSuchKey));
-        fixture = fixture.restart();
+        assert_eq!(fixture.files(), 2, "what is small lies in its row");
+        for _ in 0..2 {
+            for (name, count) in [("empty", 0), ("small", 100), ("file", (16 << 10) + 1), ("large", LARGE)] {
+                assert_eq!(fixture.read(name, None).await.unwrap(), octets(count, 1), "{name}");
+            }
+            let all = octets(LARGE, 1);
+            let last = LARGE as u64 - 1;
+            for (range, expected) in [
+                (ObjectRange::From(0, Some(0)), &all[..1]),
+                (ObjectRange::From(250_000, Some(270_000)), &all[250_000..=270_000]),
+                (ObjectRange::From(last, None), &all[LARGE - 1..]),
+                (ObjectRange::From(10, Some(u64::MAX)), &all[10..]),
+                (ObjectRange::Last(7), &all[LARGE - 7..]),
+                (ObjectRange::Last(u64::MAX), &all[..]),
+                (ObjectRange::Part(1), &all[..]),
+            ] {
+                assert_eq!(fixture.read("large", Some(range)).await.unwrap(), expected, "{range:?}");
+            }
+            for range in [ObjectRange::From(last + 1, None), ObjectRange::From(9, Some(8)), ObjectRange::Last(0)]
+            {
+                let refused = fixture.read("large", Some(range)).await;
+                assert_eq!(refused, Err(ObjectError::InvalidRange(LARGE as u64)), "{range:?}");
+            }
+            assert_eq!(fixture.read("other", None).await, Err(ObjectError::NoSuchKey));
+            fixture = fixture.restart();
+        }
     }
 }
 
@@ -73,110 +74,110 @@ async fn a_head_needs_no_more_of_a_row_than_it_tells() {
     assert!(head(Some(ObjectRange::Part(1))).await.is_err(), "where a part lies is in the other half");
 }
 
-#[tokio::test]
-async fn a_copy_is_made_of_what_was_there_when_it_began_however_long_its_checksum_takes() {
-    let fixture = Fixture::new();
-    let (store, bucket) = (&fixture.store, &fixture.bucket);
-    let upload = store.begin_upload(bucket, &key("k"), UploadBegin::default()).await.unwrap();
-    let mut parts = Vec::new();
-    for number in 1..=2 {
-        let body = Body::full(octets(5 << 20, u8::try_from(number).unwrap()));
-        let part = (bucket, &key("k"), upload, number);
-        let about = store.put_part(part, Default::default(), body).await.unwrap();
-        parts.push(PartChosen { number, etag: about.etag(), checksum: None });
-    }
-    let complete = UploadComplete { parts, ..UploadComplete::default() };
-    store.complete_upload(bucket, &key("k"), upload, complete).await.unwrap();
-    let copying = {
-        let (store, bucket) = (store.clone(), bucket.clone());
-        tokio::spawn(async move {
-            let copy = ObjectCopy { checksum: Some(ChecksumAlgorithm::Sha256), ..ObjectCopy::default() };
-            store.copy((&bucket, &key("k")), (&bucket, &key("copy")), copy).await
-        })
-    };
-    while !store.blobs.is_any_read() && !copying.is_finished() {
-        tokio::task::yield_now().await;
-    }
-    // What the original had goes as soon as it is not read, piece by piece.
-    let all = vec![ObjectDelete { key: key("k"), conditions: ObjectConditions::default() }];
-    store.delete(bucket, all).await.unwrap();
-    fixture.later(GARBAGE_KEPT_SECONDS + 1);
-    while !copying.is_finished() {
-        store.collect().await.unwrap();
-    }
-    let copied = copying.await.unwrap().unwrap();
-    let whole = [octets(5 << 20, 1), octets(5 << 20, 2)].concat();
-    assert_eq!(copied.checksum.unwrap().value, hashing::checksum(ChecksumAlgorithm::Sha256, &whole));
-    assert_eq!(fixture.read("copy", None).await.unwrap(), whole);
-}
-
-#[tokio::test]
-async fn of_many_who_create_a_key_at_once_one_does() {
-    let fixture = Fixture::new();
-    let conditions = ObjectConditions { if_none_match: Some(Tags::Any), ..ObjectConditions::default() };
-    let puts = (0..16).map(|at| {
-        let (store, bucket, conditions) = (fixture.store.clone(), fixture.bucket.clone(), conditions.clone());
-        tokio::spawn(async move {
-            let put = ObjectPut { conditions, ..ObjectPut::default() };
-            store.put(&bucket, &key("k"), put, Body::full(octets(LARGE, at))).await
-        })
-    });
-    let mut done = Vec::new();
-    for (at, put) in puts.collect::<Vec<_>>().into_iter().enumerate() {
-        match put.await.unwrap() {
-            Ok(about) => done.push((at, about.etag)),
-            Err(error) => assert_eq!(error, ObjectError::PreconditionFailed),
-        }
-    }
-    let [(winner, etag)] = &done[..] else { panic!("{done:?}") };
-    assert_eq!(fixture.read("k", None).await.unwrap(), octets(LARGE, u8::try_from(*winner).unwrap()));
-    assert_eq!(fixture.files(), 1, "what the others sent is gone");
-
-    let put = |tag: &str, seed| {
-        let conditions = ObjectConditions { if_match: one_of(tag), ..ObjectConditions::default() };
-        let put = ObjectPut { conditions, ..ObjectPut::default() };
-        let store = &fixture.store;
-        let bucket = &fixture.bucket;
-        async move { store.put(bucket, &key("k"), put, Body::full(octets(10, seed))).await }
-    };
-    let replaced = put(etag, 3).await.unwrap();
-    assert_eq!(put(etag, 4).await, Err(ObjectError::PreconditionFailed));
-    assert_eq!(fixture.read("k", None).await.unwrap(), octets(10, 3));
-    assert!(put(&replaced.etag, 5).await.is_ok());
-}
-
-#[tokio::test]
-async fn what_does_not_come_whole_or_is_not_what_it_says_is_not_seen() {
-    let fixture = Fixture::new();
-    fixture.put("k", octets(LARGE, 1)).await.unwrap();
-    let put = |expected: Expected, body: Body| {
-        let put = ObjectPut { expected, ..ObjectPut::default() };
+wherever_octets_lie! {
+    async fn a_copy_is_made_of_what_was_there_when_it_began_however_long_its_checksum_takes(fixture: Fixture) {
         let (store, bucket) = (&fixture.store, &fixture.bucket);
-        async move { store.put(bucket, &key("k"), put, body).await }
-    };
-    let (mut sender, body) = Body::channel(1, None);
-    let broken = async {
-        for _ in 0..4 {
-            sender.send(octets(100_000, 2).into()).await.unwrap();
+        let upload = store.begin_upload(bucket, &key("k"), UploadBegin::default()).await.unwrap();
+        let mut parts = Vec::new();
+        for number in 1..=2 {
+            let body = Body::full(octets(5 << 20, u8::try_from(number).unwrap()));
+            let part = (bucket, &key("k"), upload, number);
+            let about = store.put_part(part, Default::default(), body).await.unwrap();
+            parts.push(PartChosen { number, etag: about.etag(), checksum: None });
         }
-        sender.fail(BodyError::Aborted).await;
-    };
-    let (refused, ()) = tokio::join!(put(Expected::default(), body), broken);
-    assert!(matches!(refused, Err(ObjectError::Body(_))), "{refused:?}");
-    let wrong = |expected| put(expected, Body::full(octets(LARGE, 2)));
-    let md5 = wrong(Expected { md5: Some([0; 16]), ..Expected::default() }).await;
-    assert_eq!(md5, Err(ObjectError::BadDigest("Content-MD5".to_owned())));
-    let length = wrong(Expected { octets: Some(LARGE as u64 + 1), ..Expected::default() }).await;
-    assert!(matches!(length, Err(ObjectError::Body(_))));
-    for algorithm in ChecksumAlgorithm::ALL {
-        let value = Some(vec![0; algorithm.octets()]);
-        let refused = wrong(Expected { checksum: Some((algorithm, value)), ..Expected::default() }).await;
-        assert_eq!(refused, Err(ObjectError::BadDigest(algorithm.field().to_owned())));
+        let complete = UploadComplete { parts, ..UploadComplete::default() };
+        store.complete_upload(bucket, &key("k"), upload, complete).await.unwrap();
+        let copying = {
+            let (store, bucket) = (store.clone(), bucket.clone());
+            tokio::spawn(async move {
+                let copy = ObjectCopy { checksum: Some(ChecksumAlgorithm::Sha256), ..ObjectCopy::default() };
+                store.copy((&bucket, &key("k")), (&bucket, &key("copy")), copy).await
+            })
+        };
+        while !store.blobs.is_any_read() && !copying.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        // What the original had goes as soon as it is not read, piece by piece.
+        let all = vec![ObjectDelete { key: key("k"), conditions: ObjectConditions::default() }];
+        store.delete(bucket, all).await.unwrap();
+        fixture.later(GARBAGE_KEPT_SECONDS + 1);
+        while !copying.is_finished() {
+            store.collect().await.unwrap();
+        }
+        let copied = copying.await.unwrap().unwrap();
+        let whole = [octets(5 << 20, 1), octets(5 << 20, 2)].concat();
+        assert_eq!(copied.checksum.unwrap().value, hashing::checksum(ChecksumAlgorithm::Sha256, &whole));
+        assert_eq!(fixture.read("copy", None).await.unwrap(), whole);
     }
-    let too_large = wrong(Expected { octets: Some((5 << 30) + 1), ..Expected::default() }).await;
-    assert_eq!(too_large, Err(ObjectError::TooLarge));
-    assert_eq!(fixture.read("k", None).await.unwrap(), octets(LARGE, 1));
-    assert_eq!(fixture.files(), 1, "nothing is left of them");
+}
+
+wherever_octets_lie! {
+    async fn of_many_who_create_a_key_at_once_one_does(fixture: Fixture) {
+        let conditions = ObjectConditions { if_none_match: Some(Tags::Any), ..ObjectConditions::default() };
+        let puts = (0..16).map(|at| {
+            let (store, bucket, conditions) = (fixture.store.clone(), fixture.bucket.clone(), conditions.clone());
+            tokio::spawn(async move {
+                let put = ObjectPut { conditions, ..ObjectPut::default() };
+                store.put(&bucket, &key("k"), put, Body::full(octets(LARGE, at))).await
+            })
+        });
+        let mut done = Vec::new();
+        for (at, put) in puts.collect::<Vec<_>>().into_iter().enumerate() {
+            match put.await.unwrap() {
+                Ok(about) => done.push((at, about.etag)),
+                Err(error) => assert_eq!(error, ObjectError::PreconditionFailed),
+            }
+        }
+        let [(winner, etag)] = &done[..] else { panic!("{done:?}") };
+        assert_eq!(fixture.read("k", None).await.unwrap(), octets(LARGE, u8::try_from(*winner).unwrap()));
+        assert_eq!(fixture.files(), 1, "what the others sent is gone");
+
+        let put = |tag: &str, seed| {
+            let conditions = ObjectConditions { if_match: one_of(tag), ..ObjectConditions::default() };
+            let put = ObjectPut { conditions, ..ObjectPut::default() };
+            let store = &fixture.store;
+            let bucket = &fixture.bucket;
+            async move { store.put(bucket, &key("k"), put, Body::full(octets(10, seed))).await }
+        };
+        let replaced = put(etag, 3).await.unwrap();
+        assert_eq!(put(etag, 4).await, Err(ObjectError::PreconditionFailed));
+        assert_eq!(fixture.read("k", None).await.unwrap(), octets(10, 3));
+        assert!(put(&replaced.etag, 5).await.is_ok());
+    }
+}
+
+wherever_octets_lie! {
+    async fn what_does_not_come_whole_or_is_not_what_it_says_is_not_seen(fixture: Fixture) {
+        fixture.put("k", octets(LARGE, 1)).await.unwrap();
+        let put = |expected: Expected, body: Body| {
+            let put = ObjectPut { expected, ..ObjectPut::default() };
+            let (store, bucket) = (&fixture.store, &fixture.bucket);
+            async move { store.put(bucket, &key("k"), put, body).await }
+        };
+        let (mut sender, body) = Body::channel(1, None);
+        let broken = async {
+            for _ in 0..4 {
+                sender.send(octets(100_000, 2).into()).await.unwrap();
+            }
+            sender.fail(BodyError::Aborted).await;
+        };
+        let (refused, ()) = tokio::join!(put(Expected::default(), body), broken);
+        assert!(matches!(refused, Err(ObjectError::Body(_))), "{refused:?}");
+        let wrong = |expected| put(expected, Body::full(octets(LARGE, 2)));
+        let md5 = wrong(Expected { md5: Some([0; 16]), ..Expected::default() }).await;
+        assert_eq!(md5, Err(ObjectError::BadDigest("Content-MD5".to_owned())));
+        let length = wrong(Expected { octets: Some(LARGE as u64 + 1), ..Expected::default() }).await;
+        assert!(matches!(length, Err(ObjectError::Body(_))));
+        for algorithm in ChecksumAlgorithm::ALL {
+            let value = Some(vec![0; algorithm.octets()]);
+            let refused = wrong(Expected { checksum: Some((algorithm, value)), ..Expected::default() }).await;
+            assert_eq!(refused, Err(ObjectError::BadDigest(algorithm.field().to_owned())));
+        }
+        let too_large = wrong(Expected { octets: Some((5 << 30) + 1), ..Expected::default() }).await;
+        assert_eq!(too_large, Err(ObjectError::TooLarge));
+        assert_eq!(fixture.read("k", None).await.unwrap(), octets(LARGE, 1));
+        assert_eq!(fixture.files(), 1, "nothing is left of them");
+    }
 }
 
 #[tokio::test]
@@ -198,21 +199,21 @@ async fn a_checksum_behind_the_body_is_looked_at() {
     }
 }
 
-#[tokio::test]
-async fn a_copy_lives_on_without_its_original() {
-    let fixture = Fixture::new();
-    let (store, bucket) = (&fixture.store, &fixture.bucket);
-    let original = fixture.put("from", octets(LARGE, 1)).await.unwrap();
-    let copy = store.copy((bucket, &key("from")), (bucket, &key("to")), ObjectCopy::default()).await.unwrap();
-    assert_eq!(copy.etag, original.etag);
-    let gone = ObjectDelete { key: key("from"), conditions: ObjectConditions::default() };
-    store.delete(bucket, vec![gone]).await.unwrap();
-    fixture.later(301);
-    store.collect().await.unwrap();
-    assert_eq!(fixture.files(), 1);
-    assert_eq!(fixture.read("to", None).await.unwrap(), octets(LARGE, 1));
-    let missing = store.copy((bucket, &key("from")), (bucket, &key("to")), ObjectCopy::default()).await;
-    assert_eq!(missing, Err(ObjectError::NoSuchKey));
+wherever_octets_lie! {
+    async fn a_copy_lives_on_without_its_original(fixture: Fixture) {
+        let (store, bucket) = (&fixture.store, &fixture.bucket);
+        let original = fixture.put("from", octets(LARGE, 1)).await.unwrap();
+        let copy = store.copy((bucket, &key("from")), (bucket, &key("to")), ObjectCopy::default()).await.unwrap();
+        assert_eq!(copy.etag, original.etag);
+        let gone = ObjectDelete { key: key("from"), conditions: ObjectConditions::default() };
+        store.delete(bucket, vec![gone]).await.unwrap();
+        fixture.later(301);
+        store.collect().await.unwrap();
+        assert_eq!(fixture.files(), 1);
+        assert_eq!(fixture.read("to", None).await.unwrap(), octets(LARGE, 1));
+        let missing = store.copy((bucket, &key("from")), (bucket, &key("to")), ObjectCopy::default()).await;
+        assert_eq!(missing, Err(ObjectError::NoSuchKey));
+    }
 }
 
 #[tokio::test]

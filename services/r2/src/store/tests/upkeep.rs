@@ -2,23 +2,23 @@
 
 use super::*;
 
-#[tokio::test]
-async fn who_reads_ends_whatever_becomes_of_the_key_and_then_its_file_goes() {
-    let fixture = Fixture::new();
-    fixture.put("k", octets(4 * LARGE, 1)).await.unwrap();
-    let read = fixture.store.get(&fixture.bucket, &key("k"), ObjectGet::default()).await.unwrap();
-    fixture.put("k", octets(LARGE, 2)).await.unwrap();
-    let gone = ObjectDelete { key: key("k"), conditions: ObjectConditions::default() };
-    assert_eq!(fixture.store.delete(&fixture.bucket, vec![gone]).await, Ok(vec![Ok(())]));
-    fixture.store.collect().await.unwrap();
-    assert_eq!(fixture.files(), 2, "too early");
-    fixture.later(301);
-    fixture.store.collect().await.unwrap();
-    assert_eq!(fixture.files(), 1, "it is being read");
-    assert_eq!(read.body.collect(usize::MAX).await.unwrap(), octets(4 * LARGE, 1));
-    fixture.store.collect().await.unwrap();
-    assert_eq!(fixture.files(), 0);
-    assert_eq!(fixture.store.content(&fixture.bucket).await, Ok(BucketContent::default()));
+wherever_octets_lie! {
+    async fn who_reads_ends_whatever_becomes_of_the_key_and_then_its_file_goes(fixture: Fixture) {
+        fixture.put("k", octets(4 * LARGE, 1)).await.unwrap();
+        let read = fixture.store.get(&fixture.bucket, &key("k"), ObjectGet::default()).await.unwrap();
+        fixture.put("k", octets(LARGE, 2)).await.unwrap();
+        let gone = ObjectDelete { key: key("k"), conditions: ObjectConditions::default() };
+        assert_eq!(fixture.store.delete(&fixture.bucket, vec![gone]).await, Ok(vec![Ok(())]));
+        fixture.store.collect().await.unwrap();
+        assert_eq!(fixture.files(), 2, "too early");
+        fixture.later(301);
+        fixture.store.collect().await.unwrap();
+        assert_eq!(fixture.files(), 1, "it is being read");
+        assert_eq!(read.body.collect(usize::MAX).await.unwrap(), octets(4 * LARGE, 1));
+        fixture.store.collect().await.unwrap();
+        assert_eq!(fixture.files(), 0);
+        assert_eq!(fixture.store.content(&fixture.bucket).await, Ok(BucketContent::default()));
+    }
 }
 
 #[tokio::test]

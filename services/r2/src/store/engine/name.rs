@@ -1,0 +1,75 @@
+//! What the names of this store's blobs begin with in the engine: drawn once, and kept beside the index.
+//!
+//! It is not made of the node's name alone: a server that has lost its disk and is set up anew under its old name would take for
+//! strays what a backup of the index still names.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::Path,
+};
+
+/// The file with the name.
+const FILE: &str = "engine";
+/// Octets that are drawn: no two servers of one bucket draw the same.
+const NAME_OCTETS: usize = 8;
+
+/// Whether blobs of this store may lie in an engine.
+pub(in crate::store) fn was_used(folder: &Path) -> bool {
+    folder.join(FILE).exists()
+}
+
+/// The name, which is drawn and made durable when it is first asked for.
+pub(super) fn own_name(folder: &Path) -> io::Result<String> {
+    let path = folder.join(FILE);
+    if let Some(name) = read(&path)? {
+        return Ok(name);
+    }
+    let drawn: [u8; NAME_OCTETS] = rand::random();
+    let drawn = hex::encode(drawn);
+    let temporary = folder.join(format!("{FILE}.{drawn}"));
+    let mut file = File::create_new(&temporary)?;
+    file.write_all(drawn.as_bytes())?;
+    file.sync_all()?;
+    // Of two processes of a graceful restart one draws it, and both have it.
+    let linked = fs::hard_link(&temporary, &path);
+    fs::remove_file(&temporary)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => File::open(folder)?.sync_all()?,
+    }
+    read(&path)?.ok_or_else(|| io::Error::other(format!("{} is gone", path.display())))
+}
+
+fn read(path: &Path) -> io::Result<Option<String>> {
+    let name = match fs::read_to_string(path) {
+        Ok(name) => name,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let is_one = name.len() == 2 * NAME_OCTETS && name.bytes().all(|octet| octet.is_ascii_hexdigit());
+    let what = || format!("{} does not hold the name of this store's blobs in the engine", path.display());
+    is_one.then_some(Some(name)).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, what()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_has_one_name_whoever_asks_first() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!was_used(folder.path()));
+        let names: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| own_name(folder.path()).unwrap())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(was_used(folder.path()));
+        assert!(names.iter().all(|name| *name == names[0]), "{names:?}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        let other = tempfile::tempdir().unwrap();
+        assert_ne!(own_name(other.path()).unwrap(), names[0]);
+        fs::write(folder.path().join(FILE), "x").unwrap();
+        assert!(own_name(folder.path()).is_err(), "a damaged one is not drawn anew");
+    }
+}
