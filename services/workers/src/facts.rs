@@ -34,7 +34,9 @@ enum Run {
 impl Facts {
     /// Those of what the node itself asks of the dispatcher.
     pub(crate) fn of_node(run: &Value) -> Self {
-        Self { cf: HeaderValue::from_static("{}"), run: Run::Asked(run.to_string().into()) }
+        // JSON leaves U+007F as it is, and no field's value has it.
+        let run = run.to_string().replace('\u{7f}', "\\u007f");
+        Self { cf: HeaderValue::from_static("{}"), run: Run::Asked(run.into()) }
     }
 
     /// Whether a process in which the version runs alone can be asked, without a dispatcher: with that is its tail.
@@ -134,4 +136,21 @@ pub(crate) fn decoded<T: DeserializeOwned>(value: &HeaderValue) -> Option<T> {
 pub(crate) fn encoded(value: &impl Serialize) -> Option<HeaderValue> {
     let text = serde_json::to_string(value).ok()?;
     HeaderValue::try_from(utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proxima_model::AccountId;
+
+    use super::*;
+
+    #[test]
+    fn whatever_letters_a_name_has_it_can_be_told() {
+        let name = "a\u{7f}\u{0}\nzürich";
+        let facts = Facts::of_node(&json!({ "name": name }));
+        let key = VersionKey::nobodys(AccountId::from_bytes([1; 16]));
+        let field = facts.dispatched(&key).expect("a field's value");
+        let told: Value = serde_json::from_slice(field.as_bytes()).expect("JSON");
+        assert_eq!(told["proxima"]["name"], name);
+    }
 }
