@@ -271,8 +271,11 @@ impl Durable {
                 let mark = self.mark(namespace, name).await?;
                 let due = due.entry(namespace.account).or_default();
                 due.add(&self.me, (namespace.id, name.clone()), slot, mark);
-                if slot.to.as_ref() == Some(&self.me) || due.take.contains(&(namespace.id, name.clone())) {
+                if slot.to.as_ref() == Some(&self.me) {
                     expected.insert(take::folder_name(namespace.id, name, slot.turn));
+                }
+                if due.take.contains(&(namespace.id, name.clone())) {
+                    expected.insert(take::folder_name(namespace.id, name, slot.since));
                 }
             }
         }
