@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -13,7 +13,7 @@ use nix::{
 };
 use proxima_chassis::{Health, Service as _};
 
-use crate::harness::{Code, OWN, Running, processes, with_engine};
+use crate::harness::{Code, DEADLINE, OWN, Running, processes, with_engine};
 
 /// A group of this test, which has no processes of its own.
 struct Base(PathBuf);
@@ -54,13 +54,22 @@ impl Base {
 
 impl Drop for Base {
     fn drop(&mut self) {
-        // Whatever is left of a test that has failed is ended.
+        // The node's processes end with it, and the kernel tells nobody when they have.
         fs::write(self.0.join("cgroup.kill"), "1").ok();
-        for group in fs::read_dir(&self.0).into_iter().flatten().flatten() {
-            fs::remove_dir(group.path()).ok();
+        let begun = Instant::now();
+        while self.0.exists() && begun.elapsed() < DEADLINE {
+            remove(&self.0);
+            std::thread::yield_now();
         }
-        fs::remove_dir(&self.0).ok();
     }
+}
+
+/// Removes a group with those below, as far as nobody is in them.
+fn remove(group: &Path) {
+    for below in fs::read_dir(group).into_iter().flatten().flatten().filter(|below| below.path().is_dir()) {
+        remove(&below.path());
+    }
+    fs::remove_dir(group).ok();
 }
 
 async fn until(mut does: impl FnMut() -> bool) {
