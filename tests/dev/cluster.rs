@@ -29,6 +29,7 @@ pub(crate) struct Cluster {
     pub(crate) node_api: SocketAddr,
     pub(crate) log_api: SocketAddr,
     log_https: SocketAddr,
+    pub(crate) log_admin: SocketAddr,
     node_admin: SocketAddr,
 }
 
@@ -43,7 +44,7 @@ impl Cluster {
         // The follower's API has a port of its own: the usual one may be another test's.
         let [log, node, log_api, log_https, log_admin, node_admin, node_api] =
             std::array::from_fn(|_| free_for_both());
-        let cluster = Self { folder, node, node_api, log_api, log_https, node_admin };
+        let cluster = Self { folder, node, node_api, log_api, log_https, log_admin, node_admin };
         cluster.succeeds(Command::new(PROXIMA).args(["ca", "init"]).arg(cluster.at("ca")));
         for (name, pop, listen, admin, more) in [
             (

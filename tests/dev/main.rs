@@ -31,6 +31,7 @@ mod process;
 mod queues;
 mod r2;
 mod r2_connections;
+mod r2_engine;
 mod r2_notifications;
 mod r2_public;
 mod r2_servers;

@@ -35,13 +35,13 @@ fn servers() -> (Cluster, SocketAddr, SocketAddr) {
 }
 
 /// `curl` with an object of the API of one of them.
-struct Api {
+pub(crate) struct Api {
     authorization: String,
     account: String,
 }
 
 impl Api {
-    fn of(cluster: &Cluster, token: &str) -> Self {
+    pub(crate) fn of(cluster: &Cluster, token: &str) -> Self {
         let authorization = format!("authorization: Bearer {token}");
         let url = format!("http://{}/client/v4/accounts", cluster.log_api);
         let listed =
@@ -50,14 +50,14 @@ impl Api {
         Self { authorization, account }
     }
 
-    fn curl(&self, api: SocketAddr, path: &str, args: &[&str]) -> Command {
+    pub(crate) fn curl(&self, api: SocketAddr, path: &str, args: &[&str]) -> Command {
         let url = format!("http://{api}/client/v4/accounts/{}/r2/buckets{path}", self.account);
         let mut curl = Command::new("curl");
         curl.args(["-sSi", "--max-time", "60", "-H", &self.authorization]).args(args).arg(url);
         curl
     }
 
-    fn run(&self, api: SocketAddr, path: &str, args: &[&str]) -> (bool, String) {
+    pub(crate) fn run(&self, api: SocketAddr, path: &str, args: &[&str]) -> (bool, String) {
         output(&mut self.curl(api, path, args))
     }
 }
@@ -129,7 +129,7 @@ fn a_home_that_is_killed_while_an_upload_streams_is_told_and_has_nothing_of_it()
 }
 
 /// Octets of all files in a folder.
-fn octets_below(folder: &std::path::Path) -> u64 {
+pub(crate) fn octets_below(folder: &std::path::Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let octets = entries.flatten().map(|entry| match entry.file_type() {
         Ok(kind) if kind.is_dir() => octets_below(&entry.path()),
