@@ -134,10 +134,8 @@ impl Fixture {
         let replica = log.replica().clone();
         let log = Arc::new(Faulty { log, fates: Mutex::default(), delayed: Mutex::default() });
         let caught_up = Arc::new(AtomicBool::new(true));
-        let known = {
-            let caught_up = caught_up.clone();
-            move || caught_up.load(Ordering::Relaxed)
-        };
+        let of_node = caught_up.clone();
+        let known = move || of_node.load(Ordering::Relaxed);
         let buckets = Buckets {
             replica,
             log: log.clone(),
