@@ -306,8 +306,32 @@ const EVERYTHING: &str = r#"export default { async fetch(request, { BUCKET }) {
     await message(BUCKET.put("k", "x", { md5: "00".repeat(16) })),
     await message(BUCKET.put("", "x")),
   ].map((text) => text.slice(text.lastIndexOf("(")));
+  // Streams of a length that is not known: one that is whole, and some that fail when something has come of them.
+  const stream = (pieces, failure) => {
+    let left = pieces;
+    return new ReadableStream({
+      pull(controller) {
+        if (left-- > 0) controller.enqueue(new Uint8Array(50_000));
+        else if (failure) controller.error(failure);
+        else controller.close();
+      },
+    });
+  };
+  const failing = (pieces) => stream(pieces, new Error("it broke"));
+  const third = await BUCKET.createMultipartUpload("parts");
+  told.streams = [
+    (await BUCKET.put("stream", stream(9))).size,
+    await message(BUCKET.put("a/key", failing(1))),
+    await message(BUCKET.put("never", failing(0))),
+    await message(BUCKET.put("never", failing(9))),
+    await message(third.uploadPart(1, failing(3))),
+    (await third.uploadPart(2, stream(2))).partNumber,
+    (await BUCKET.head("a/key")).size,
+    await BUCKET.head("never"),
+  ];
+  await third.abort();
   await BUCKET.delete("b");
-  await BUCKET.delete(["large", "nothing"]);
+  await BUCKET.delete(["large", "nothing", "stream"]);
   told.left = (await BUCKET.list()).objects.map((o) => o.key);
   return Response.json(told);
 } }"#;
@@ -339,6 +363,7 @@ fn a_worker_that_wrangler_binds_to_a_bucket_does_all_that_buckets_do() {
             "multipart": (5 << 20) + 3,
             "end": "end",
             "errors": ["(10024)", "(10037)", "(10020)"],
+            "streams": [450_000, "it broke", "it broke", "it broke", "it broke", 2, 10, null],
             "left": ["a/key"],
         })
     );

@@ -3,11 +3,11 @@
 // (`Cache`), is taken out of `env` here, before any code of the Worker runs.
 
 import { env } from "cloudflare:workers";
+import { marked } from "proxima-marked.js";
 
 const HANDED_OVER = "proxima:cache";
 const SAID = "proxima-cache";
 const NAME_LETTERS_MAX = 1024;
-const MARK_OCTETS = 16;
 
 const node = env[HANDED_OVER];
 delete env[HANDED_OVER];
@@ -43,19 +43,12 @@ class Cache {
       throw new TypeError("Cannot cache response with 'Vary: *' header.");
     }
     if (response.bodyUsed) throw new TypeError("The response's body has been used already.");
-    const mark = crypto.getRandomValues(new Uint8Array(MARK_OCTETS));
     const said = { status: response.status, fields: fieldsOf(response.headers) };
-    let body, failed;
-    if (response.body !== null) {
-      said.mark = [...mark].map((octet) => octet.toString(16).padStart(2, "0")).join("");
-      const { readable, writable } = new IdentityTransformStream();
-      body = readable;
-      // It fails, too, where the node does not read it to its end.
-      writeMarked(response.body, mark, writable).catch((error) => (failed = error));
-    }
+    const { body, mark, failure } = response.body === null ? {} : marked(response.body);
+    said.mark = mark;
     const answer = await this.#ask("put", request, said, body);
     const problem = await answer.text();
-    if (answer.status === 422) throw failed ?? new Error(`Cache put failed: ${problem}`);
+    if (answer.status === 422) throw failure?.() ?? new Error(`Cache put failed: ${problem}`);
     // 413: it is not to be stored, or too large. Who puts it goes on without.
     if (!answer.ok && answer.status !== 413) throw new Error(`Cache put failed: ${answer.status} ${problem}`);
   }
@@ -98,23 +91,6 @@ class CacheStorage {
 // One that is given is not made anew: that would use up its body.
 function requestOf(given) {
   return given instanceof Request ? given : new Request(given);
-}
-
-// A stream that fails here ends, for whoever reads it behind the next isolate, as one that is whole does: that it is whole, the node
-// learns from the mark behind its last octet.
-async function writeMarked(body, mark, writable) {
-  const reader = body.getReader();
-  const writer = writable.getWriter();
-  try {
-    // Not by `pipeTo`: with `preventClose` the engine's never ends for the body of a response that was cloned.
-    for (let read = await reader.read(); !read.done; read = await reader.read()) await writer.write(read.value);
-    await writer.write(mark);
-    await writer.close();
-  } catch (error) {
-    reader.cancel(error).catch(() => {});
-    await writer.abort(error);
-    throw error;
-  }
 }
 
 function fieldsOf(headers) {

@@ -85,6 +85,7 @@ mod engine;
 mod error;
 mod facts;
 mod key_values;
+mod marked;
 mod metrics;
 mod objects;
 mod prewarm;

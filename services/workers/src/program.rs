@@ -38,6 +38,9 @@ pub(crate) const DURABLE_OBJECTS: &str = include_str!("durable_objects.js");
 const DURABLE_OBJECTS_NAME: &str = "proxima-durable-objects.js";
 pub(crate) const VALUES: &str = include_str!("values.js");
 const VALUES_NAME: &str = "proxima-values.js";
+/// Streams that are put into buckets and caches.
+const MARKED: &str = include_str!("marked.js");
+const MARKED_NAME: &str = "proxima-marked.js";
 /// The Cache API, for code that says its name.
 const CACHE_API: &str = include_str!("cache_api.js");
 const CACHE_API_NAME: &str = "proxima-cache-api.js";
@@ -248,6 +251,7 @@ fn begin<'v>(
         }
         add(KV_NAMESPACE_NAME, KV_NAMESPACE.to_owned());
         add(R2_BUCKET_NAME, R2_BUCKET.to_owned());
+        add(MARKED_NAME, MARKED.to_owned());
     }
     let main = json!(version.main).to_string();
     let begins = match version.syntax {

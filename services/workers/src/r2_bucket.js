@@ -5,6 +5,8 @@
 // What is asked stands in the field `proxima-r2`, as JSON, percent-encoded, since fields are ASCII; what is put is the body. What an
 // object is comes back in a field of the same name, its octets as the body; all else as JSON.
 
+import { marked } from "proxima-marked.js";
+
 const SAID = "proxima-r2";
 const HASHES = { md5: 16, sha1: 20, sha256: 32, sha384: 48, sha512: 64 };
 const FIELDS = {
@@ -17,6 +19,8 @@ const FIELDS = {
 };
 const DELETED_MAX = 1000;
 const OBJECTS_LISTED_MAX = 1000;
+// The status by which the node says that a stream did not come to its end.
+const BROKEN = 422;
 
 export class R2Bucket {
   #node;
@@ -46,7 +50,7 @@ export class R2Bucket {
       fields: fieldsOf(options),
       hash: hashOf(options),
     };
-    const answer = await ask(this.#node, "put", what, bodyOf("put", value));
+    const answer = await put(this.#node, "put", what, value);
     return answer.status === 412 ? null : objectOf(answer);
   }
 
@@ -101,7 +105,7 @@ export class R2MultipartUpload {
 
   async uploadPart(partNumber, value) {
     const what = { op: "part", ...this.#which(), partNumber: Math.trunc(Number(partNumber)) || 0 };
-    const { etag } = await (await ask(this.#node, "uploadPart", what, bodyOf("uploadPart", value))).json();
+    const { etag } = await (await put(this.#node, "uploadPart", what, value)).json();
     return { partNumber: what.partNumber, etag };
   }
 
@@ -192,14 +196,22 @@ class R2Checksums {
   }
 }
 
-async function ask(node, method, what, body) {
+async function ask(node, method, what, body, failure) {
   const headers = { [SAID]: encodeURIComponent(JSON.stringify(what)) };
   const answer = await node.fetch("http://r2/", { method: "POST", headers, body });
   const code = answer.headers.get("proxima-r2-code") ?? "10001";
   const isNothing = code === "10007" && (method === "head" || method === "get");
   const isRefused = answer.status === 412 && (answer.headers.has(SAID) || method === "put");
   if (answer.ok || isNothing || isRefused) return answer;
-  throw new Error(`${method}: ${await answer.text()} (${code})`);
+  const error = new Error(`${method}: ${await answer.text()} (${code})`);
+  throw answer.status === BROKEN ? (failure() ?? error) : error;
+}
+
+// Asks the node to take octets. Of a stream that fails, nothing is kept, and who puts it learns why.
+async function put(node, method, what, value) {
+  if (!(value instanceof ReadableStream)) return ask(node, method, what, bodyOf(method, value));
+  const { body, mark, failure } = marked(value);
+  return ask(node, method, { ...what, mark }, body, failure);
 }
 
 function saidBy(answer) {
@@ -218,16 +230,11 @@ function optional(text) {
   return text === undefined || text === null ? undefined : named(text);
 }
 
-// Octets of a known length, or a stream.
+// Octets of a known length.
 function bodyOf(method, value) {
   if (value === null || value === undefined) return new Uint8Array(0);
   if (typeof value === "string") return new TextEncoder().encode(value);
-  const taken =
-    value instanceof ArrayBuffer ||
-    ArrayBuffer.isView(value) ||
-    value instanceof ReadableStream ||
-    value instanceof Blob;
-  if (taken) return value;
+  if (value instanceof ArrayBuffer || ArrayBuffer.isView(value) || value instanceof Blob) return value;
   throw new TypeError(
     `${method}: the value is not of type ReadableStream, ArrayBuffer, ArrayBufferView, string, or Blob.`,
   );

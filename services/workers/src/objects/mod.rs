@@ -4,11 +4,18 @@
 //! Every operation is a `POST /`: what is asked for stands in the field `proxima-r2`, as JSON, percent-encoded; what is put is the
 //! body, as are lists of keys and parts. What is known of an object comes back in the same field and its octets as the body, all
 //! else as JSON. A refusal is a status, R2's code for it in `proxima-r2-code`, and a line of text, of which `r2_bucket.js` makes what
-//! is thrown. Octets pass as they come, in both directions.
+//! is thrown. Octets pass as they come, in both directions. Streams that are put have a mark behind their end (`marked.rs`): one that
+//! fails in the Worker is refused by 422, and nothing of it is kept.
 
 mod wire;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
@@ -27,6 +34,7 @@ use serde_json::{Value, json};
 use self::wire::{Asked, Chosen, Hash, Listing, Refusal, show};
 use crate::{
     facts::{decoded, encoded, said},
+    marked::{Mark, Marked},
     metrics::{Fetched, Metrics, R2Operation},
     refuse::refuse,
 };
@@ -109,66 +117,84 @@ impl BucketObjects {
         let port = &**self.port.as_ref().ok_or_else(absent)?;
         let told = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         let octets = told.and_then(|text| text.parse::<u64>().ok());
+        let broke = Arc::<AtomicBool>::default();
         let body = Body::received(request.into_body());
-        match asked {
-            Asked::Head { key } => {
-                let (about, _) = port.head(&bucket, &key_of(&key)?, ObjectGet::default()).await?;
-                Ok(object(&bucket, &key, &about, None, Body::empty()))
+        let body = match asked.mark().map(Mark::parse) {
+            None => body,
+            Some(Some(mark)) => Body::stream(Marked::new(body, mark, Arc::clone(&broke))),
+            Some(None) => return Err(Refusal::invalid("the mark behind a stream cannot be read")),
+        };
+        let answered = perform(port, &bucket, asked, (octets, body)).await;
+        let has_broken = answered.is_err() && broke.load(Ordering::Relaxed);
+        if has_broken { Err(Refusal::broken()) } else { answered }
+    }
+}
+
+/// Does what is asked of a bucket. `octets`: how many the body has, as far as it is told.
+async fn perform(
+    port: &dyn Objects,
+    bucket: &Bucket,
+    asked: Asked,
+    (octets, body): (Option<u64>, Body),
+) -> Answered {
+    match asked {
+        Asked::Head { key } => {
+            let (about, _) = port.head(bucket, &key_of(&key)?, ObjectGet::default()).await?;
+            Ok(object(bucket, &key, &about, None, Body::empty()))
+        }
+        Asked::Get { key, only_if, range } => {
+            let range = range.as_ref().map(wire::Range::read).transpose()?;
+            let get = ObjectGet { conditions: ObjectConditions::default(), range };
+            let ObjectRead { about, span, body } = port.get(bucket, &key_of(&key)?, get).await?;
+            if only_if.is_none_or(|only_if| only_if.holds(&about)) {
+                return Ok(object(bucket, &key, &about, span, body));
             }
-            Asked::Get { key, only_if, range } => {
-                let range = range.as_ref().map(wire::Range::read).transpose()?;
-                let get = ObjectGet { conditions: ObjectConditions::default(), range };
-                let ObjectRead { about, span, body } = port.get(&bucket, &key_of(&key)?, get).await?;
-                if only_if.is_none_or(|only_if| only_if.holds(&about)) {
-                    return Ok(object(&bucket, &key, &about, span, body));
-                }
-                let mut refused = object(&bucket, &key, &about, None, Body::empty());
-                *refused.status_mut() = StatusCode::PRECONDITION_FAILED;
-                Ok(refused)
+            let mut refused = object(bucket, &key, &about, None, Body::empty());
+            *refused.status_mut() = StatusCode::PRECONDITION_FAILED;
+            Ok(refused)
+        }
+        Asked::Put { key, only_if, fields, hash, .. } => {
+            let put = ObjectPut {
+                fields: fields.read()?,
+                conditions: only_if.map(|only_if| only_if.to_conditions()).unwrap_or_default(),
+                expected: Hash::expected(hash.as_ref(), octets)?,
+                copied_from: None,
+            };
+            match port.put(bucket, &key_of(&key)?, put, body).await {
+                Ok(about) => Ok(object(bucket, &key, &about, None, Body::empty())),
+                // Something must have been there.
+                Err(ObjectError::NoSuchKey) => Err(Refusal::precondition()),
+                Err(error) => Err(error.into()),
             }
-            Asked::Put { key, only_if, fields, hash } => {
-                let put = ObjectPut {
-                    fields: fields.read()?,
-                    conditions: only_if.map(|only_if| only_if.to_conditions()).unwrap_or_default(),
-                    expected: Hash::expected(hash.as_ref(), octets)?,
-                    copied_from: None,
-                };
-                match port.put(&bucket, &key_of(&key)?, put, body).await {
-                    Ok(about) => Ok(object(&bucket, &key, &about, None, Body::empty())),
-                    // Something must have been there.
-                    Err(ObjectError::NoSuchKey) => Err(Refusal::precondition()),
-                    Err(error) => Err(error.into()),
-                }
-            }
-            Asked::Delete => delete(port, &bucket, body).await,
-            Asked::List(listing) => list(port, &bucket, listing).await,
-            Asked::Begin { key, fields } => {
-                let begin = UploadBegin { fields: fields.read()?, checksum: None };
-                let upload = port.begin_upload(&bucket, &key_of(&key)?, begin).await?;
-                Ok(told_as(&json!({ "uploadId": upload.to_string() })))
-            }
-            Asked::Part { key, upload_id, part_number } => {
-                let part = (upload_of(&upload_id)?, u16::try_from(part_number).unwrap_or_default());
-                let expected = Hash::expected(None, octets)?;
-                let part = port.put_part(&bucket, &key_of(&key)?, part, expected, body).await?;
-                Ok(told_as(&json!({ "etag": part.etag() })))
-            }
-            Asked::Complete { key, upload_id } => {
-                let chosen = collect::<Chosen>(body, usize::from(OBJECT_PARTS_MAX)).await?.into_iter();
-                let parts = chosen.map(|Chosen { part_number: number, etag }| PartChosen {
-                    number,
-                    etag,
-                    checksum: None,
-                });
-                let complete = UploadComplete { parts: parts.collect(), ..UploadComplete::default() };
-                let upload = upload_of(&upload_id)?;
-                let about = port.complete_upload(&bucket, &key_of(&key)?, upload, complete).await?;
-                Ok(object(&bucket, &key, &about, None, Body::empty()))
-            }
-            Asked::Abort { key, upload_id } => {
-                port.abort_upload(&bucket, &key_of(&key)?, upload_of(&upload_id)?).await?;
-                Ok(Response::default())
-            }
+        }
+        Asked::Delete => delete(port, bucket, body).await,
+        Asked::List(listing) => list(port, bucket, listing).await,
+        Asked::Begin { key, fields } => {
+            let begin = UploadBegin { fields: fields.read()?, checksum: None };
+            let upload = port.begin_upload(bucket, &key_of(&key)?, begin).await?;
+            Ok(told_as(&json!({ "uploadId": upload.to_string() })))
+        }
+        Asked::Part { key, upload_id, part_number, .. } => {
+            let part = (upload_of(&upload_id)?, u16::try_from(part_number).unwrap_or_default());
+            let expected = Hash::expected(None, octets)?;
+            let part = port.put_part(bucket, &key_of(&key)?, part, expected, body).await?;
+            Ok(told_as(&json!({ "etag": part.etag() })))
+        }
+        Asked::Complete { key, upload_id } => {
+            let chosen = collect::<Chosen>(body, usize::from(OBJECT_PARTS_MAX)).await?.into_iter();
+            let parts = chosen.map(|Chosen { part_number: number, etag }| PartChosen {
+                number,
+                etag,
+                checksum: None,
+            });
+            let complete = UploadComplete { parts: parts.collect(), ..UploadComplete::default() };
+            let upload = upload_of(&upload_id)?;
+            let about = port.complete_upload(bucket, &key_of(&key)?, upload, complete).await?;
+            Ok(object(bucket, &key, &about, None, Body::empty()))
+        }
+        Asked::Abort { key, upload_id } => {
+            port.abort_upload(bucket, &key_of(&key)?, upload_of(&upload_id)?).await?;
+            Ok(Response::default())
         }
     }
 }

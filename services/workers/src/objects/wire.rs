@@ -19,16 +19,24 @@ use crate::metrics::R2Operation;
 pub(super) enum Asked {
     Head { key: String },
     Get { key: String, only_if: Option<OnlyIf>, range: Option<Range> },
-    Put { key: String, only_if: Option<OnlyIf>, fields: Fields, hash: Option<Hash> },
+    Put { key: String, only_if: Option<OnlyIf>, fields: Fields, hash: Option<Hash>, mark: Option<String> },
     Delete,
     List(Listing),
     Begin { key: String, fields: Fields },
-    Part { key: String, upload_id: String, part_number: i64 },
+    Part { key: String, upload_id: String, part_number: i64, mark: Option<String> },
     Complete { key: String, upload_id: String },
     Abort { key: String, upload_id: String },
 }
 
 impl Asked {
+    /// What stands behind a stream that is put.
+    pub(super) fn mark(&self) -> Option<&str> {
+        match self {
+            Self::Put { mark, .. } | Self::Part { mark, .. } => mark.as_deref(),
+            _ => None,
+        }
+    }
+
     /// As it is counted.
     pub(super) const fn operation(&self) -> R2Operation {
         match self {
@@ -274,6 +282,11 @@ impl Refusal {
     /// What is asked for cannot be.
     pub(super) fn invalid(message: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, 10029, message)
+    }
+
+    /// A stream that is put has failed where it came from.
+    pub(super) fn broken() -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, 10029, "the stream did not come to its end")
     }
 
     /// What was demanded of an object does not hold.

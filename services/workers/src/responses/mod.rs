@@ -6,8 +6,6 @@
 //! HIT`; what is not, by 504 without it. A response that is not to be kept is refused by 413, one that broke off by 422, and nothing
 //! deleted is 404, of which `cache_api.js` makes what Workers know.
 
-mod marked;
-
 use std::{
     convert::Infallible,
     sync::{
@@ -26,9 +24,9 @@ use proxima_pipeline::{
 };
 use serde::Deserialize;
 
-use self::marked::{Mark, Marked};
 use crate::{
     facts::{FIELD, decoded, said},
+    marked::{Mark, Marked},
     metrics::{CacheOperation, CacheOutcome, Metrics},
     refuse::refuse,
 };

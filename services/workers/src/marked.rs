@@ -16,13 +16,13 @@ use proxima_pipeline::{Body, BodyError};
 /// Octets of a mark.
 const MARK_OCTETS: usize = 16;
 
-/// What stands behind the last octet of a body. A stream that fails in a Worker ends, for whoever reads it behind the next isolate, as
-/// one that is whole does; this one is whole only with its mark.
-pub(super) struct Mark([u8; MARK_OCTETS]);
+/// What stands behind the last octet of a body (`marked.js`). A stream that fails in a Worker ends, for whoever reads it behind the next
+/// isolate, as one that is whole does; this one is whole only with its mark.
+pub(crate) struct Mark([u8; MARK_OCTETS]);
 
 impl Mark {
     /// Of hexadecimal digits.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut mark = [0; MARK_OCTETS];
         hex::decode_to_slice(text, &mut mark).ok()?;
         Some(Self(mark))
@@ -30,7 +30,7 @@ impl Mark {
 }
 
 /// A body without its mark.
-pub(super) struct Marked {
+pub(crate) struct Marked {
     body: Body,
     mark: Mark,
     /// What may be the mark.
@@ -41,7 +41,7 @@ pub(super) struct Marked {
 
 impl Marked {
     /// `broke` is set if the body ends without its mark.
-    pub(super) fn new(body: Body, mark: Mark, broke: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(body: Body, mark: Mark, broke: Arc<AtomicBool>) -> Self {
         Self { body, mark, held: BytesMut::with_capacity(MARK_OCTETS), next: None, broke }
     }
 
