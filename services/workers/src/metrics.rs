@@ -1,13 +1,13 @@
 //! The Workers' metrics: `proxima_workers_…`.
 
+mod labels;
+
 use std::{
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
-use http::StatusCode;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue},
     metrics::{
         counter::Counter,
         family::Family,
@@ -18,237 +18,13 @@ use prometheus_client::{
 };
 use proxima_pipeline::{Exceeded, Fault};
 
-/// What became of a request for a Worker, of a cron trigger, or of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum Outcome {
-    Answered,
-    Threw,
-    Broken,
-    Exceeded,
-    LockedOut,
-    Looped,
-    Lost,
-    Unavailable,
-    Other,
-}
-
-impl Outcome {
-    fn of(fault: Option<&Fault>) -> Self {
-        match fault {
-            None => Self::Answered,
-            Some(Fault::WorkerThrew) => Self::Threw,
-            Some(Fault::WorkerBroken(_)) => Self::Broken,
-            Some(Fault::WorkerExceeded(_)) => Self::Exceeded,
-            Some(Fault::WorkerLockedOut { .. }) => Self::LockedOut,
-            Some(Fault::WorkerLoop) => Self::Looped,
-            Some(Fault::WorkerLost) => Self::Lost,
-            Some(Fault::WorkersUnavailable(_)) => Self::Unavailable,
-            Some(_) => Self::Other,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ran {
-    outcome: Outcome,
-}
-
-/// Why a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(crate) enum End {
-    /// Its Worker took too much time of a processor.
-    Cpu,
-    /// It took too much memory.
-    Memory,
-    /// By itself.
-    Exited,
-    /// Nothing was asked of it, another one has taken its place, or the node ends.
-    Unneeded,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ending {
-    why: End,
-}
-
-/// What a Worker was convicted of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum Deed {
-    Cpu,
-    Memory,
-    Process,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Conviction {
-    why: Deed,
-}
-
-/// Whom a process runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(crate) enum RanIn {
-    Shared,
-    Apart,
-    Own,
-    Objects,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Took {
-    place: RanIn,
-}
-
-/// What may stand around a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(crate) enum Wall {
-    /// Namespaces, a root file system of its own, and no rights.
-    Namespaces,
-    /// The filter of system calls.
-    Filter,
-    /// What of memory, threads and processors the kernel lets it have, by a control group.
-    Memory,
-    Threads,
-    Processor,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Around {
-    wall: Wall,
-}
-
-/// What became of something that a Worker asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(crate) enum Fetched {
-    Answered,
-    Refused,
-    Failed,
-}
-
-impl Fetched {
-    /// Who is to blame for this status.
-    pub(crate) fn of_refusal(status: StatusCode) -> Self {
-        if status.is_server_error() { Self::Failed } else { Self::Refused }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Subrequest {
-    outcome: Fetched,
-}
-
-/// What of keys and values a Worker asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(crate) enum KvOperation {
-    Get,
-    GetBulk,
-    Put,
-    Delete,
-    List,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KvAsked {
-    operation: KvOperation,
-    outcome: Fetched,
-}
-
-/// What of a bucket a Worker asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(crate) enum R2Operation {
-    Head,
-    Get,
-    Put,
-    Delete,
-    List,
-    Multipart,
-    Unreadable,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct R2Asked {
-    operation: R2Operation,
-    outcome: Fetched,
-}
-
-/// How an alarm ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum Rang {
-    Done,
-    Failed,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Alarm {
-    outcome: Rang,
-}
-
-/// What became of a hand-over of a slot's objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum Handed {
-    Given,
-    Taken,
-    Failed,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HandOver {
-    outcome: Handed,
-}
-
-/// What of the cache a Worker asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(crate) enum CacheOperation {
-    Match,
-    Put,
-    Delete,
-}
-
-/// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(crate) enum CacheOutcome {
-    Found,
-    Absent,
-    Stored,
-    /// A response that is not to be kept.
-    Refused,
-    Failed,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CacheAsked {
-    operation: CacheOperation,
-    outcome: CacheOutcome,
-}
-
-/// What became of a host that a client came for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(crate) enum Warmed {
-    /// Its Worker was loaded, or had been.
-    Loaded,
-    /// It was so lately.
-    Warm,
-    /// It could not be.
-    Failed,
-    /// More hosts waited than may.
-    Dropped,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Prewarming {
-    outcome: Warmed,
-}
-
-/// What became of an event for a tail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum Told {
-    Kept,
-    Dropped,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TailEvent {
-    outcome: Told,
-}
+use self::labels::{
+    Alarm, Around, CacheAsked, Conviction, Deed, Ending, HandOver, Handed, KvAsked, Outcome, Prewarming,
+    R2Asked, Ran, Rang, Subrequest, TailEvent, Told, Took,
+};
+pub(crate) use self::labels::{
+    CacheOperation, CacheOutcome, End, Fetched, KvOperation, R2Operation, RanIn, Wall, Warmed,
+};
 
 /// See the module.
 #[derive(Clone, Debug)]

@@ -125,7 +125,8 @@ impl Fixture {
     fn within(folder: tempfile::TempDir, free_octets_min: u64, engine: Option<TestEngine>) -> Self {
         let clock = Arc::new(SimulatedClock::new(Timestamp::from_millis(1_000_000)));
         let there = Arc::new(AtomicBool::new(true));
-        let store = open_with(folder.path(), bounds(free_octets_min), clock.clone(), there.clone(), engine.as_ref());
+        let store =
+            open_with(folder.path(), bounds(free_octets_min), clock.clone(), there.clone(), engine.as_ref());
         Self { folder, clock, there, store: store.unwrap(), bucket: bucket(), engine }
     }
 
@@ -133,7 +134,8 @@ impl Fixture {
     fn restart(self) -> Self {
         let Self { folder, clock, there, store, bucket, engine } = self;
         store.close_wholly();
-        let store = open_with(folder.path(), bounds(0), clock.clone(), there.clone(), engine.as_ref()).unwrap();
+        let store =
+            open_with(folder.path(), bounds(0), clock.clone(), there.clone(), engine.as_ref()).unwrap();
         Self { folder, clock, there, store, bucket, engine }
     }
 
