@@ -40,6 +40,7 @@ use proxima_model::AccountId;
 use proxima_pipeline::{Body, Fault, Response, strip_hop_by_hop};
 use serde_json::Value;
 use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
 
 use self::{
     answer::{AnswerBody, UpgradedWorker},
@@ -196,6 +197,7 @@ impl Engine {
             failures: Mutex::default(),
             shares: Arc::default(),
             processes: Arc::default(),
+            ended: CancellationToken::new(),
             started: AtomicU64::new(0),
         });
         let processors = || std::thread::available_parallelism().map_or(1, Into::into);
@@ -277,6 +279,7 @@ impl Engine {
 
     /// Ends all processes.
     pub(crate) fn stop(&self) {
+        self.common.ended.cancel();
         self.shards.iter().chain(&self.apart).for_each(|shard| shard.stop());
         self.own.stop();
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|host| host.stop());

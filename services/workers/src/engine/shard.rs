@@ -17,6 +17,7 @@ use tokio::{
     process::{Child, ChildStdout},
     time::MissedTickBehavior,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     end::Why,
@@ -83,6 +84,8 @@ pub(crate) struct Common {
     /// Of invocations that the dispatcher does not see begin.
     pub(crate) shares: Arc<Shares>,
     /// Numbers processes.
+    /// The engine has ended: so does every process, also one that is being started.
+    pub(crate) ended: CancellationToken,
     pub(crate) started: AtomicU64,
 }
 
@@ -348,6 +351,7 @@ impl Shard {
             tokio::select! {
                 status = child.wait() => return Why::Exited(status.ok()),
                 () = process.unneeded.cancelled() => return Why::Unneeded,
+                () = self.common.ended.cancelled() => return Why::Unneeded,
                 _ = due.tick() => {}
             }
             let (Some(cpu), Some(memory)) = (watch::cpu(id), watch::memory(id)) else { continue };

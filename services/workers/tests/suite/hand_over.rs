@@ -183,6 +183,13 @@ impl Server {
             task.abort();
         }
         join_all(self.running).await;
+        drop(self.service);
+        // The folder of its engine is called after this process, and so is that of the next: what still goes on would take it along.
+        let run = self.folder.join(format!("workers/run-{}", std::process::id()));
+        let mut due = tokio::time::interval(Duration::from_millis(5));
+        while run.exists() {
+            due.tick().await;
+        }
         Self::start(of, network, self.number, &self.folder).when_ready().await
     }
 

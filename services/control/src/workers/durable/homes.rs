@@ -4,7 +4,9 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{Extension, extract::State};
-use proxima_model::{AccountId, DurableNamespace, DurableSlot, DurableUsage, Invalid, Node, NodeName};
+use proxima_model::{
+    AccountId, DurableNamespace, DurableNamespaceId, DurableSlot, DurableUsage, Invalid, Node, NodeName,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -126,10 +128,18 @@ pub(crate) async fn give_up(
     change(&api, author, from, account, |_| true, move |namespace, slot| namespace.give_up(slot, &to)).await
 }
 
-/// Whether there is such a server.
+/// Whether there is such a server: one that has joined the log, or this one, or one that new classes would be given to. (The log's own
+/// server has joined nothing.)
 async fn known(api: &Arc<Api>, server: &NodeName) -> Result<(), ApiError> {
     let name = server.clone();
-    if api.read(move |snapshot| Ok(snapshot.get::<Node>(&name)?.is_some())).await? {
+    let new_classes = || {
+        let port = api.durable_objects.get();
+        port.is_some_and(|port| port.homes(DurableNamespaceId::from_bytes([0; 16])).contains(server))
+    };
+    if *server == api.node
+        || new_classes()
+        || api.read(move |snapshot| Ok(snapshot.get::<Node>(&name)?.is_some())).await?
+    {
         return Ok(());
     }
     let message = format!("to: there is no server {server} in this network");
