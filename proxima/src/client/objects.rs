@@ -14,13 +14,19 @@ pub(crate) struct ObjectsArgs {
     command: ObjectsCommand,
 }
 
+#[derive(Debug, clap::Args)]
+struct OfAccount {
+    /// Those of this account alone, by its id or name.
+    #[arg(long)]
+    account: Option<String>,
+}
+
 #[derive(Debug, clap::Subcommand)]
 enum ObjectsCommand {
     /// List which server has which slot of each class's objects, and to which one it is being handed over.
     Homes {
-        /// Of this account alone, by its id or name.
-        #[arg(long)]
-        account: Option<String>,
+        #[command(flatten)]
+        of: OfAccount,
     },
     /// Hand over all objects that a server has to another one: one that is taken out of service, while it still runs.
     HandOver {
@@ -30,18 +36,16 @@ enum ObjectsCommand {
         /// The server that is to have them.
         #[arg(long, value_name = "SERVER")]
         to: String,
-        /// Those of this account alone, by its id or name.
-        #[arg(long)]
-        account: Option<String>,
+        #[command(flatten)]
+        of: OfAccount,
     },
     /// Have a server go on with the objects that it has not handed over yet.
     Cancel {
         /// The server that has them.
         #[arg(long, value_name = "SERVER")]
         from: String,
-        /// Those of this account alone, by its id or name.
-        #[arg(long)]
-        account: Option<String>,
+        #[command(flatten)]
+        of: OfAccount,
     },
     /// Give up all objects that a server has which is lost for good: they begin anew, empty, on another one.
     GiveUp {
@@ -51,9 +55,8 @@ enum ObjectsCommand {
         /// The server that is to have them.
         #[arg(long, value_name = "SERVER")]
         to: String,
-        /// Those of this account alone, by its id or name.
-        #[arg(long)]
-        account: Option<String>,
+        #[command(flatten)]
+        of: OfAccount,
         /// All that these objects kept is lost by this.
         #[arg(long, required = true)]
         lose_what_they_keep: bool,
@@ -62,7 +65,7 @@ enum ObjectsCommand {
 
 pub(crate) async fn run(args: ObjectsArgs) -> anyhow::Result<()> {
     let api = args.api.open()?;
-    let id = async |account: Option<String>| match account {
+    let id = async |of: OfAccount| match of.account {
         Some(account) => api.account(Some(&account)).await.map(Some),
         None => Ok(None),
     };
@@ -73,25 +76,25 @@ pub(crate) async fn run(args: ObjectsArgs) -> anyhow::Result<()> {
         anyhow::Ok(format!("{} slots of {} accounts", shown(&result["slots"]), shown(&result["accounts"])))
     };
     match args.command {
-        ObjectsCommand::Homes { account } => {
-            let of = id(account).await?.map_or_else(String::new, |account| format!("?account={account}"));
+        ObjectsCommand::Homes { of } => {
+            let of = id(of).await?.map_or_else(String::new, |account| format!("?account={account}"));
             let slots = api.all(&format!("/proxima/durable_objects/homes{of}")).await?;
             let rows: Vec<Vec<String>> = slots.iter().map(row).collect();
             print_table(&["ACCOUNT", "WORKER", "CLASS", "SLOT", "SERVER", "STATE"], &rows);
         }
-        ObjectsCommand::HandOver { from, to, account } => {
-            let body = json!({ "from": from, "to": to, "account": id(account).await? });
+        ObjectsCommand::HandOver { from, to, of } => {
+            let body = json!({ "from": from, "to": to, "account": id(of).await? });
             let slots = post("hand_over", body).await?;
             println!(
                 "{slots} are handed over to {to} from now on; `proxima objects homes` shows how far that is"
             );
         }
-        ObjectsCommand::Cancel { from, account } => {
-            let slots = post("cancel", json!({ "from": from, "account": id(account).await? })).await?;
+        ObjectsCommand::Cancel { from, of } => {
+            let slots = post("cancel", json!({ "from": from, "account": id(of).await? })).await?;
             println!("{from} goes on with {slots}");
         }
-        ObjectsCommand::GiveUp { from, to, account, lose_what_they_keep } => {
-            let account = id(account).await?;
+        ObjectsCommand::GiveUp { from, to, of, lose_what_they_keep } => {
+            let account = id(of).await?;
             let body = json!({ "from": from, "to": to, "account": account, "lose_what_they_keep": lose_what_they_keep });
             let slots = post("give_up", body).await?;
             println!("{slots} begin empty on {to}");

@@ -27,6 +27,16 @@ pub(crate) struct VersionKey {
     pub(crate) version: WorkerVersionId,
 }
 
+/// One of an account of its own, for tests.
+#[cfg(test)]
+pub(crate) fn numbered(number: u8) -> VersionKey {
+    VersionKey {
+        account: AccountId::from_bytes([number; 16]),
+        worker: WorkerName::parse("app").expect("a name"),
+        version: WorkerVersionId::from_random([number; 16]),
+    }
+}
+
 /// As the engine names its code: `ACCOUNT/WORKER/VERSION`.
 impl fmt::Display for VersionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,11 +15,10 @@ use proxima_model::{
     Account, Bucket, BucketDomain, DnsName, MinTlsVersion, Permission, RecordId, Zone, ZoneId, ZoneStatus,
     limits::{BUCKET_DOMAINS_MAX, WORKER_HOSTS_PER_ZONE_MAX},
 };
-use proxima_pipeline::ObjectError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{find, rules::given};
+use super::{find, rules::given, same};
 use crate::{
     api::{
         Api,
@@ -149,12 +148,6 @@ pub(crate) async fn get(
         Ok(Answer::new(show(snapshot, &domain)?).at(snapshot.seq()))
     })
     .await
-}
-
-/// The bucket that was found, as it is now; nothing may change it meanwhile.
-fn same(draft: &mut Draft<'_>, bucket: &Bucket) -> Result<Bucket, ApiError> {
-    let found = draft.read::<Bucket>(&(bucket.account, bucket.name.clone()))?;
-    found.filter(|found| found.tag == bucket.tag).ok_or_else(|| ObjectError::NoSuchBucket.into())
 }
 
 /// Whether another custom domain has room.

@@ -11,9 +11,14 @@ use std::sync::Arc;
 
 use proxima_model::{Account, Bucket, BucketName, Jurisdiction};
 use proxima_pipeline::{ObjectError, Objects};
+use serde_json::json;
 
 use crate::{
-    api::Api,
+    api::{
+        Api,
+        envelope::Answer,
+        write::{Author, Draft},
+    },
     error::{ApiError, Code},
 };
 
@@ -43,6 +48,30 @@ fn jurisdiction_of(word: &str) -> Result<Option<Jurisdiction>, ApiError> {
     }
     let parsed = Jurisdiction::parse(word);
     parsed.map(Some).map_err(|error| ApiError::new(Code::ObjectInvalid, error.to_string()))
+}
+
+/// This very bucket as it is now; nothing may change it meanwhile.
+fn same(draft: &mut Draft<'_>, bucket: &Bucket) -> Result<Bucket, ApiError> {
+    let found = draft.read::<Bucket>(&(bucket.account, bucket.name.clone()))?;
+    found.filter(|found| found.tag == bucket.tag).ok_or_else(|| ObjectError::NoSuchBucket.into())
+}
+
+/// Changes this very bucket; a request that comes again changes nothing.
+async fn change(
+    api: &Arc<Api>,
+    author: &Author,
+    bucket: Bucket,
+    change: impl Fn(&mut Draft<'_>, &mut Bucket) -> Result<(), ApiError> + Send + Sync + 'static,
+) -> Result<Answer, ApiError> {
+    api.change(author, move |draft| {
+        if !draft.is_repeat {
+            let mut bucket = same(draft, &bucket)?;
+            change(draft, &mut bucket)?;
+            draft.put(&bucket);
+        }
+        Ok(json!({}))
+    })
+    .await
 }
 
 /// The account's bucket of this name.

@@ -13,17 +13,17 @@ use axum::{
 use proxima_ledger::Snapshot;
 use proxima_model::{Account, AccountId, Bucket, BucketName, Queue, QueueId};
 use proxima_pipeline::{
-    NewNotificationRule, NotificationError, NotificationRule, Notifications, ObjectError, QueueNotified,
+    NewNotificationRule, NotificationError, NotificationRule, Notifications, QueueNotified,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::find;
+use super::{change, find};
 use crate::{
     api::{
         Api, body,
         envelope::{Answer, time},
-        write::{Author, Draft},
+        write::Author,
     },
     error::{ApiError, Code},
     limits, queues,
@@ -102,17 +102,13 @@ pub(crate) async fn add(
 ) -> Result<Answer, ApiError> {
     let bucket = find(&api, &account, &name, request.headers()).await?;
     let (queue, adding) = (queue_id(&queue)?, given::<Adding>(request).await?.unwrap_or_default());
-    api.change(&author, move |draft| {
-        if draft.is_repeat {
-            return Ok(json!({}));
-        }
+    change(&api, &author, bucket, move |draft, bucket| {
         queues::hold(draft, account.id, queue)?;
-        let (mut bucket, mut kept) = read(draft, &bucket)?;
+        let mut kept = Notifications::kept(bucket.notifications.as_ref());
         let now = draft.now;
         kept.add(queue, adding.rules.clone(), now, || hex::encode(draft.id()))?;
         bucket.notifications = kept.to_value();
-        draft.put(&bucket);
-        Ok(json!({}))
+        Ok(())
     })
     .await
 }
@@ -131,17 +127,13 @@ pub(crate) async fn remove(
         let message = "ruleIds: give ids of rules, or no body to remove all of the queue's";
         return Err(ApiError::new(Code::BucketNotificationInvalid, message).at("/ruleIds"));
     }
-    api.change(&author, move |draft| {
-        if draft.is_repeat {
-            return Ok(json!({}));
-        }
-        let (mut bucket, mut kept) = read(draft, &bucket)?;
+    change(&api, &author, bucket, move |_, bucket| {
+        let mut kept = Notifications::kept(bucket.notifications.as_ref());
         if !kept.remove(queue, removing.rule_ids.as_deref()) {
             return Err(absent(queue));
         }
         bucket.notifications = kept.to_value();
-        draft.put(&bucket);
-        Ok(json!({}))
+        Ok(())
     })
     .await
 }
@@ -165,14 +157,6 @@ pub(crate) fn bucket_of(
 async fn given<T: serde::de::DeserializeOwned>(request: Request) -> Result<Option<T>, ApiError> {
     let octets = body::read(request, limits::JSON_BODY_OCTETS_MAX).await?;
     (!octets.is_empty()).then(|| body::parse(&octets)).transpose()
-}
-
-/// This very bucket as it is now, and its rules.
-fn read(draft: &mut Draft<'_>, bucket: &Bucket) -> Result<(Bucket, Notifications), ApiError> {
-    let found = draft.read::<Bucket>(&(bucket.account, bucket.name.clone()))?;
-    let found = found.filter(|found| found.tag == bucket.tag).ok_or(ObjectError::NoSuchBucket)?;
-    let kept = Notifications::kept(found.notifications.as_ref());
-    Ok((found, kept))
 }
 
 /// A queue's id in a path, also with hyphens as a UUID: so R2 shows it.

@@ -7,11 +7,11 @@ use axum::{
     extract::{Path, Request, State},
     http::HeaderMap,
 };
-use proxima_model::{Account, Bucket};
-use proxima_pipeline::{CorsPolicy, Lifecycle, ObjectError};
-use serde_json::{Value, json};
+use proxima_model::Account;
+use proxima_pipeline::{CorsPolicy, Lifecycle};
+use serde_json::Value;
 
-use super::find;
+use super::{change, find};
 use crate::{
     api::{Api, body, envelope::Answer, write::Author},
     error::{ApiError, Code},
@@ -21,24 +21,6 @@ use crate::{
 /// The body of a request: of any content type, as where buckets are made.
 pub(super) async fn given(request: Request) -> Result<Value, ApiError> {
     body::parse(&body::read(request, limits::JSON_BODY_OCTETS_MAX).await?)
-}
-
-/// Writes what its owner has set.
-async fn set(
-    api: &Arc<Api>,
-    author: &Author,
-    bucket: Bucket,
-    set: impl Fn(&mut Bucket) + Send + Sync + 'static,
-) -> Result<Answer, ApiError> {
-    let (id, tag) = ((bucket.account, bucket.name), bucket.tag);
-    api.change(author, move |draft| {
-        let found = draft.read::<Bucket>(&id)?.filter(|found| found.tag == tag);
-        let mut bucket = found.ok_or_else(|| ApiError::from(ObjectError::NoSuchBucket))?;
-        set(&mut bucket);
-        draft.put(&bucket);
-        Ok(json!({}))
-    })
-    .await
 }
 
 /// `GET …/cors`.
@@ -63,7 +45,11 @@ pub(crate) async fn put_cors(
 ) -> Result<Answer, ApiError> {
     let bucket = find(&api, &account, &name, request.headers()).await?;
     let policy = CorsPolicy::parse(given(request).await?)?.to_value();
-    set(&api, &author, bucket, move |bucket| bucket.cors = Some(policy.clone())).await
+    change(&api, &author, bucket, move |_, bucket| {
+        bucket.cors = Some(policy.clone());
+        Ok(())
+    })
+    .await
 }
 
 /// `DELETE …/cors`.
@@ -75,7 +61,11 @@ pub(crate) async fn delete_cors(
     headers: HeaderMap,
 ) -> Result<Answer, ApiError> {
     let bucket = find(&api, &account, &name, &headers).await?;
-    set(&api, &author, bucket, |bucket| bucket.cors = None).await
+    change(&api, &author, bucket, |_, bucket| {
+        bucket.cors = None;
+        Ok(())
+    })
+    .await
 }
 
 /// `GET …/lifecycle`: what is in force, which is something where its owner has said nothing.
@@ -100,5 +90,9 @@ pub(crate) async fn put_lifecycle(
 ) -> Result<Answer, ApiError> {
     let bucket = find(&api, &account, &name, request.headers()).await?;
     let rules = Lifecycle::parse(given(request).await?)?.to_value();
-    set(&api, &author, bucket, move |bucket| bucket.lifecycle = Some(rules.clone())).await
+    change(&api, &author, bucket, move |_, bucket| {
+        bucket.lifecycle = Some(rules.clone());
+        Ok(())
+    })
+    .await
 }

@@ -52,7 +52,10 @@ use proxima_chassis::{Clock, NodeContext, Places};
 use proxima_ledger::Replica;
 use proxima_model::{AccountId, DurableNamespace, DurableNamespaceId, NodeName};
 use proxima_pipeline::{Body, Fault, Response, Servers, strip_hop_by_hop};
-use serde::de::DeserializeOwned;
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::{Value, json};
 
 use self::{
@@ -86,6 +89,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 const ALARM_WITHIN: Duration = Duration::from_secs(15 * 60);
 /// Octets of its answer: a list of objects, of some seventy octets each.
 const ANSWER_OCTETS_MAX: usize = 2 << 20;
+/// And of one that says nothing.
+const TOLD_OCTETS_MAX: usize = 1_024;
 /// The URL of what no Worker asks for.
 const NOWHERE: &str = "http://durable.internal/";
 
@@ -280,6 +285,21 @@ impl Durable {
         said: Value,
     ) -> Result<T, Refusal> {
         self.registry_given(account, operation, said, Body::empty(), ANSWER_OCTETS_MAX).await
+    }
+
+    /// Tells it something of objects of a namespace.
+    async fn registry_told(
+        &self,
+        account: AccountId,
+        namespace: DurableNamespaceId,
+        operation: &str,
+        objects: &[impl Serialize],
+    ) -> Result<(), Refusal> {
+        let told = serde_json::to_vec(objects);
+        let told =
+            Body::full(told.map_err(|_| Refusal::broken("what it is told of objects cannot be written"))?);
+        let said = json!({ "namespace": namespace });
+        self.registry_given::<IgnoredAny>(account, operation, said, told, TOLD_OCTETS_MAX).await.map(drop)
     }
 
     /// The same, with what it is given, and how long its answer may be.

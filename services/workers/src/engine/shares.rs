@@ -112,17 +112,10 @@ impl Drop for UnderWay {
 
 #[cfg(test)]
 mod tests {
-    use proxima_model::{AccountId, WorkerName, WorkerVersionId};
+    use proxima_model::WorkerName;
 
     use super::*;
-
-    fn key(number: u8) -> VersionKey {
-        VersionKey {
-            account: AccountId::from_bytes([number; 16]),
-            worker: WorkerName::parse("app").expect("a name"),
-            version: WorkerVersionId::from_random([number; 16]),
-        }
-    }
+    use crate::version::numbered as key;
 
     /// How often something may be asked for on behalf of a version, of which each invocation may have seven.
     fn taken(shares: &Shares, apart: Apart, number: u8) -> u32 {

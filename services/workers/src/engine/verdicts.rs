@@ -146,17 +146,8 @@ impl Offence {
 
 #[cfg(test)]
 mod tests {
-    use proxima_model::{AccountId, WorkerName, WorkerVersionId};
-
     use super::*;
-
-    fn key(number: u8) -> VersionKey {
-        VersionKey {
-            account: AccountId::from_bytes([number; 16]),
-            worker: WorkerName::parse("app").expect("a name"),
-            version: WorkerVersionId::from_random([number; 16]),
-        }
-    }
+    use crate::version::numbered as key;
 
     #[test]
     fn one_alone_is_convicted_and_locked_out_for_longer_each_time() {

@@ -8,8 +8,6 @@ use std::{
 
 use proxima_model::{AccountId, DurableNamespace, DurableNamespaceId, NodeName};
 use proxima_pipeline::Body;
-use serde::de::IgnoredAny;
-use serde_json::json;
 
 use super::{
     files::{self, Registered},
@@ -21,8 +19,6 @@ use crate::durable::{Durable, asked::Refusal, blocking, port::OBJECTS};
 
 /// The folder in an account's for what is set aside.
 const GIVEN_UP: &str = "given-up";
-/// Octets of the registry's answer that it forgot objects.
-const FORGOT_OCTETS_MAX: usize = 1_024;
 
 impl Durable {
     /// Sees to what lies here of a slot that another server has.
@@ -81,16 +77,7 @@ impl Durable {
                 tracing::warn!(%error, %account, "what Durable Objects kept here cannot be removed now");
                 Refusal::broken("what its objects kept here cannot be removed")
             })?;
-            let body = serde_json::to_vec(&ids).map_err(|_| Refusal::broken("ids cannot be written"))?;
-            let said = json!({ "namespace": id });
-            let forgetting = self.registry_given::<IgnoredAny>(
-                account,
-                "forget",
-                said,
-                Body::full(body),
-                FORGOT_OCTETS_MAX,
-            );
-            forgetting.await?;
+            self.registry_told(account, id, "forget", &ids).await?;
             if after.is_none() {
                 break;
             }

@@ -12,8 +12,6 @@ use std::{
 
 use proxima_model::{AccountId, DurableNamespaceId, NodeName};
 use proxima_pipeline::Body;
-use serde::de::IgnoredAny;
-use serde_json::json;
 
 use super::{
     files,
@@ -31,8 +29,6 @@ const INCOMING: &str = "incoming";
 const FILES: &str = "files";
 /// And how many batches there are, once all came.
 const WHOLE: &str = "whole";
-/// Octets of the registry's answer that it noted objects.
-const NOTED_OCTETS_MAX: usize = 1_024;
 
 /// What the folder of a hand-over is called.
 pub(super) fn folder_name(namespace: DurableNamespaceId, slot: &NodeName, turn: u32) -> String {
@@ -127,16 +123,7 @@ impl Durable {
                 let given: Vec<Object> = placed.map_err(|error| unplaced(&error))?;
                 objects += given.len();
                 has_alarms |= given.iter().any(|object| object.registered.alarm.is_some());
-                let body = serde_json::to_vec(&given).map_err(|error| unplaced(&error.into()))?;
-                let said = json!({ "namespace": id });
-                let noting = self.registry_given::<IgnoredAny>(
-                    account,
-                    "take",
-                    said,
-                    Body::full(body),
-                    NOTED_OCTETS_MAX,
-                );
-                noting.await?;
+                self.registry_told(account, id, "take", &given).await?;
             }
         }
         if has_alarms {

@@ -90,17 +90,8 @@ impl Counts {
 
 #[cfg(test)]
 mod tests {
-    use proxima_model::{AccountId, WorkerName, WorkerVersionId};
-
     use super::*;
-
-    fn key(number: u8) -> VersionKey {
-        VersionKey {
-            account: AccountId::from_bytes([number; 16]),
-            worker: WorkerName::parse("app").expect("a name"),
-            version: WorkerVersionId::from_random([number; 16]),
-        }
-    }
+    use crate::version::numbered as key;
 
     /// Counts each version so often, and ends the window.
     fn window(counts: &mut Counts, now: &mut Instant, asked: &[(u8, u32)], own: &[VersionKey]) -> Found {
