@@ -4,6 +4,8 @@ use std::io;
 
 use heed::MdbError;
 
+use crate::OpenError;
+
 /// Why a store did not do it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -33,6 +35,15 @@ impl From<io::Error> for Fault {
         match error.kind() {
             StorageFull | QuotaExceeded | FileTooLarge => Self::Full(error.to_string()),
             _ => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+impl From<OpenError> for Fault {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Short => Self::Broken(error.to_string()),
+            OpenError::Lmdb(error) => error.into(),
         }
     }
 }

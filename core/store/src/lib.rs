@@ -25,4 +25,4 @@ mod own;
 pub use environment::{Db, Durability, OpenError, READERS_MAX, check_octets, open, used};
 pub use fault::Fault;
 pub use id::StoreId;
-pub use own::{Commit, Ended, Own};
+pub use own::{Commit, Own};

@@ -7,6 +7,8 @@ use proxima_model::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::Fault;
+
 /// Threads that read at once: as many as keep a disk busy, and fewer than tokio has for all.
 const READS_AT_ONCE: usize = 64;
 /// Writes that wait for the transaction of others to end: more than come in the time of one.
@@ -21,7 +23,7 @@ pub trait Commit: Send + Sync + 'static {
     /// What has come of it.
     type Done: Send + 'static;
     /// Why it was not done.
-    type Error: Clone + Send + From<Ended> + 'static;
+    type Error: Clone + Send + From<Fault> + 'static;
 
     /// Writes these, in their order, in one transaction: all of them, or none. They are on the disk then.
     ///
@@ -45,9 +47,9 @@ pub trait Commit: Send + Sync + 'static {
 }
 
 /// The node ends, or whoever writes has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store is not served any more")]
-pub struct Ended;
+fn ended<E>(_: E) -> Fault {
+    Fault::Broken("the store is not served any more".to_owned())
+}
 
 type Waiting<S> = (<S as Commit>::Job, oneshot::Sender<Result<<S as Commit>::Done, <S as Commit>::Error>>);
 
@@ -116,8 +118,8 @@ impl<S: Commit> Own<S> {
             return Err(error.clone());
         }
         let (asker, done) = oneshot::channel();
-        self.writes.send((job, asker)).await.map_err(|_| Ended)?;
-        done.await.map_err(|_| Ended)?
+        self.writes.send((job, asker)).await.map_err(ended)?;
+        done.await.map_err(ended)?
     }
 
     /// Reads, by a thread that may wait.
@@ -129,8 +131,8 @@ impl<S: Commit> Own<S> {
         read: impl FnOnce(&S, Timestamp) -> Result<T, S::Error> + Send + 'static,
     ) -> Result<T, S::Error> {
         let store = self.store.clone()?;
-        let _place = self.reads.acquire().await.map_err(|_| Ended)?;
+        let _place = self.reads.acquire().await.map_err(ended)?;
         let now = self.clock.now();
-        tokio::task::spawn_blocking(move || read(&store, now)).await.map_err(|_| Ended)?
+        tokio::task::spawn_blocking(move || read(&store, now)).await.map_err(ended)?
     }
 }

@@ -38,7 +38,7 @@ use bytes::{Bytes as Octets, BytesMut};
 use heed::{Env, RoTxn, WithoutTls};
 use proxima_model::{KvKey, KvNamespaceId, NodeName, Timestamp};
 use proxima_pipeline::{KvError, KvValue};
-use proxima_store::{Db, Durability, Ended, Fault, OpenError, StoreId, used};
+use proxima_store::{Db, Durability, Fault, StoreId, used};
 
 pub(crate) use self::{
     commit::Job,
@@ -93,21 +93,6 @@ impl From<heed::Error> for StoreError {
     }
 }
 
-impl From<OpenError> for StoreError {
-    fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::Short => Self::Broken(error.to_string()),
-            OpenError::Lmdb(error) => error.into(),
-        }
-    }
-}
-
-impl From<Ended> for StoreError {
-    fn from(ended: Ended) -> Self {
-        Self::Broken(ended.to_string())
-    }
-}
-
 impl From<StoreError> for KvError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -156,7 +141,8 @@ impl Store {
         let octets_max = usize::try_from(octets_max).unwrap_or(usize::MAX);
         let names =
             ["rows", "pieces", "due", "keys", "keys_long", "gone", "gone_long", "cursors", "swept", "meta"];
-        let (env, databases) = proxima_store::open(path, octets_max, Durability::Kept, names)?;
+        let (env, databases) =
+            proxima_store::open(path, octets_max, Durability::Kept, names).map_err(Fault::from)?;
         let [rows, pieces, due, keys, keys_long, gone, gone_long, cursors, swept, meta] = databases;
         let keys = Index { heads: keys, tails: keys_long };
         let gone = Index { heads: gone, tails: gone_long };

@@ -29,7 +29,7 @@ use bytes::Bytes as Octets;
 use heed::{Env, RoTxn, RwTxn, WithoutTls};
 use proxima_model::{NodeName, QueueId, Timestamp, limits};
 use proxima_pipeline::{QueueBacklog, QueueContentType, QueueError};
-use proxima_store::{Db, Durability, Ended, Fault, OpenError, StoreId, used};
+use proxima_store::{Db, Durability, Fault, StoreId, used};
 
 pub(crate) use self::commit::{Change, Done, Job, Put, Settle};
 use crate::message::{Message, MessageId, State};
@@ -76,21 +76,6 @@ impl From<heed::Error> for StoreError {
     }
 }
 
-impl From<OpenError> for StoreError {
-    fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::Short => Self::Broken(error.to_string()),
-            OpenError::Lmdb(error) => error.into(),
-        }
-    }
-}
-
-impl From<Ended> for StoreError {
-    fn from(ended: Ended) -> Self {
-        Self::Broken(ended.to_string())
-    }
-}
-
 impl From<StoreError> for QueueError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -121,7 +106,8 @@ impl Store {
         fs::create_dir_all(path).map_err(Fault::from)?;
         let octets_max = usize::try_from(octets_max).unwrap_or(usize::MAX);
         let names = ["states", "bodies", "due", "totals", "outbox", "meta"];
-        let (env, databases) = proxima_store::open(path, octets_max, Durability::Kept, names)?;
+        let (env, databases) =
+            proxima_store::open(path, octets_max, Durability::Kept, names).map_err(Fault::from)?;
         let [states, bodies, due, totals, outbox, meta] = databases;
         let id = StoreId::settle(&env, meta)?.ok_or_else(|| damaged("its name"))?;
         Ok(Self { env, states, bodies, due, totals, outbox, meta, octets_max, id })
