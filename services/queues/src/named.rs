@@ -70,7 +70,8 @@ impl Named {
         self.0.borrow().names.get(&(account, name.clone())).copied()
     }
 
-    /// Whether dead letter queues lead from this queue back to it. The API makes no such circle, but a revert of the log may.
+    /// Whether dead letter queues lead from this queue back to it. The API makes no such circle; messages in one would
+    /// go around for ever.
     pub(crate) fn is_in_circle(&self, queue: &Queue) -> bool {
         let all = self.0.borrow();
         let next = |queue: &Queue| {
