@@ -41,7 +41,7 @@ pub fn enter(plan: &str) -> Result<Infallible, CageError> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).doing("forbidding core dumps")?;
     // The kernel ends this process before the node, when it has no memory left. Where it is not told so, that is all.
     fs::write("/proc/self/oom_score_adj", "1000").ok();
-    yield_to_the_node()?;
+    yield_to_the_node();
     if plan.nice > 0 {
         // SAFETY: a system call without memory. It fails for nobody who asks for less.
         unsafe { libc::nice(plan.nice) };
@@ -95,13 +95,12 @@ pub fn enter(plan: &str) -> Result<Infallible, CageError> {
 }
 
 /// What wakes in this process takes no processor from who runs (sched(7), `SCHED_BATCH`). The node so reads and writes for all who are
-/// ready before the engine goes on, instead of giving way to it after each request; where a processor is free, nothing waits.
-fn yield_to_the_node() -> Result<(), CageError> {
+/// ready before the engine goes on, instead of giving way to it after each request; where a processor is free, nothing waits. Who may
+/// not choose stays as the node is.
+fn yield_to_the_node() {
     let priority = libc::sched_param { sched_priority: 0 };
     // SAFETY: the kernel reads a structure that is there until it has.
-    Errno::result(unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority) })
-        .map(drop)
-        .doing("giving way to the node")
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority) };
 }
 
 /// Locks what this process keeps on the disk, which the engine holds then for as long as it is there, and bounds it.

@@ -16,6 +16,8 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::libc;
@@ -27,6 +29,9 @@ use crate::{WorkersConfig, WorkersError, config::IsolationLevel};
 const PREFIX: &str = "workers-";
 /// The group of the node itself: as systemd calls it by `DelegateSubgroup=node`.
 const NODE: &str = "node";
+/// How long what was killed with a former node's group may take to be gone, and how often that is looked at: by a thread that may wait.
+const EMPTIED_WITHIN: Duration = Duration::from_secs(2);
+const EMPTIED_EVERY: Duration = Duration::from_millis(10);
 /// The group that is made to find out whether one can be: processes are numbered.
 const TRIAL: &str = "trial";
 /// Octets beyond what the watch ends a process for, from which on the kernel slows it down: so that the watch has the time to see
@@ -180,7 +185,7 @@ impl Groups {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        remove(&self.path);
+        remove(&self.path, Duration::ZERO);
     }
 }
 
@@ -199,24 +204,34 @@ impl Group {
         &self.path
     }
 
-    /// Whether the kernel ended something in it because it had no more memory.
+    /// Whether the kernel ended something in it because it had reached its own bound of memory. What was ended because the machine had
+    /// no more, or a group above, counts as killed here, and its bound as reached there.
     pub(crate) fn ran_out_of_memory(&self) -> bool {
         let events = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
-        let killed = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        killed.and_then(|killed| killed.parse::<u64>().ok()).is_some_and(|killed| killed > 0)
+        let has = |name: &str| {
+            let count = events.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            count.and_then(|count| count.parse::<u64>().ok()).is_some_and(|count| count > 0)
+        };
+        has("oom") && has("oom_kill")
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        remove(&self.path);
+        remove(&self.path, Duration::ZERO);
     }
 }
 
-fn remove(path: &Path) {
-    // The kernel's files in it go with it. One that stays costs some memory, and goes when a node starts.
-    if let Err(error) = fs::remove_dir(path) {
-        tracing::debug!(path = %path.display(), %error, "a control group of the engine cannot be removed");
+/// Removes a group, with the kernel's files in it, as soon as what is left in it has ended. One that stays costs some memory, and goes
+/// when a node starts.
+fn remove(path: &Path, within: Duration) {
+    let by = Instant::now() + within;
+    while let Err(error) = fs::remove_dir(path) {
+        if error.kind() != io::ErrorKind::ResourceBusy || Instant::now() >= by {
+            tracing::debug!(path = %path.display(), %error, "a control group of the engine cannot be removed");
+            return;
+        }
+        thread::sleep(EMPTIED_EVERY);
     }
 }
 
@@ -232,9 +247,9 @@ fn clear(base: &Path) -> io::Result<()> {
             // Not there before Linux 5.14; processes die with their node anyway.
             fs::write(entry.path().join("cgroup.kill"), "1").ok();
             for group in fs::read_dir(entry.path())?.flatten().filter(|group| group.path().is_dir()) {
-                remove(&group.path());
+                remove(&group.path(), EMPTIED_WITHIN);
             }
-            remove(&entry.path());
+            remove(&entry.path(), EMPTIED_WITHIN);
         }
     }
     Ok(())
@@ -398,6 +413,7 @@ mod tests {
         for (events, expected) in [
             ("low 0\noom 1\noom_kill 0\n", false),
             ("low 0\noom 1\noom_kill 2\noom_group_kill 1\n", true),
+            ("low 0\noom 0\noom_kill 1\n", false),
             ("oom_kill \n", false),
         ] {
             fs::write(group.path().join("memory.events"), events).expect("a file");

@@ -83,9 +83,9 @@ pub(crate) struct Common {
     pub(crate) processes: Arc<Processes>,
     /// Of invocations that the dispatcher does not see begin.
     pub(crate) shares: Arc<Shares>,
-    /// Numbers processes.
     /// The engine has ended: so does every process, also one that is being started.
     pub(crate) ended: CancellationToken,
+    /// Numbers processes.
     pub(crate) started: AtomicU64,
 }
 
@@ -285,7 +285,9 @@ impl Shard {
                 (hosting.settings, Some(hosting.keeps))
             }
         };
-        let is_offender = self.verdicts().record(key, Instant::now()).is_some();
+        // Where others run, too, all of them would give way.
+        let is_alone = self.place != Place::Shared;
+        let is_offender = is_alone && self.verdicts().record(key, Instant::now()).is_some();
         let nice = if is_offender { OFFENDER_NICE } else { 0 };
         let group = common.group(number, is_offender).await.map_err(failed)?;
         let tells = self.place == Place::Own;
