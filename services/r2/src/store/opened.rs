@@ -1,6 +1,6 @@
 //! A blob that is open, wherever it lies.
 
-use std::fs::File;
+use std::{fs::File, time::Duration};
 
 use bytes::Bytes;
 use proxima_pipeline::ObjectError;
@@ -57,6 +57,34 @@ impl Opened {
                 Ok((Self::Engine(stream), octets, made))
             }
         }
+    }
+
+    /// What `state` becomes by all octets of a blob, so many at a time, after each of which it is rested.
+    pub(super) async fn walk<S: Send + 'static>(
+        mut self,
+        all: u64,
+        at_a_time: u64,
+        mut state: S,
+        add: impl Fn(&mut S, &Bytes) + Copy + Send + 'static,
+        rest: impl Fn(usize) -> Duration,
+    ) -> Result<(Self, S), ObjectError> {
+        let mut start = 0;
+        while start < all {
+            let next = Next { all, start, octets: at_a_time.min(all - start) };
+            let octets: Bytes;
+            (self, octets, state) = self
+                .read(next, move |octets| {
+                    add(&mut state, octets);
+                    state
+                })
+                .await?;
+            start += octets.len() as u64;
+            let rest = rest(octets.len());
+            if !rest.is_zero() {
+                tokio::time::sleep(rest).await;
+            }
+        }
+        Ok((self, state))
     }
 
     /// Nobody has asked for what was read: what others read is kept in memory rather than this.

@@ -171,19 +171,9 @@ impl Store {
                 at => (at.blob().expect("it is in no row"), *all),
             };
             let reading = self.blobs.reading(blob);
-            let (mut opened, _reading) = blocking(move || Ok((reading.open(all, 0..all)?, reading))).await?;
-            let mut start = 0;
-            while start < all {
-                let next = Next { all, start, octets: CHECKED_OCTETS.min(all - start) };
-                let octets: Bytes;
-                (opened, octets, running) = opened
-                    .read(next, move |octets| {
-                        running.update(octets);
-                        running
-                    })
-                    .await?;
-                start += octets.len() as u64;
-            }
+            let (opened, _reading) = blocking(move || Ok((reading.open(all, 0..all)?, reading))).await?;
+            let add = |running: &mut Running, octets: &Bytes| running.update(octets);
+            (_, running) = opened.walk(all, CHECKED_OCTETS, running, add, |_| Duration::ZERO).await?;
         }
         Ok(running.finish())
     }

@@ -11,7 +11,6 @@ use proxima_pipeline::ObjectError;
 use super::{
     Store, blocking, change,
     index::failed,
-    opened::Next,
     rows::{self, Blob, BlobRow, ID_OCTETS, decode},
     sums,
     sweep::{BATCH, Obstacles},
@@ -120,22 +119,11 @@ impl Store {
 
     async fn verify(&self, blob: Blob, row: &BlobRow) -> Result<(), ObjectError> {
         let (reading, all) = (self.blobs.reading(blob), row.octets);
-        let (mut opened, _reading) = blocking(move || Ok((reading.open(all, 0..all)?, reading))).await?;
-        let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
-        let mut start = 0;
-        while start < all {
-            let next = Next { all, start, octets: CHUNK_OCTETS.min(all - start) };
-            let read: Bytes;
-            (opened, read, digest) = opened
-                .read(next, move |octets| {
-                    digest.update(octets);
-                    digest
-                })
-                .await?;
-            start += read.len() as u64;
-            let part = read.len() as f64 / CHUNK_OCTETS as f64;
-            tokio::time::sleep(REST.mul_f64(part).max(REST_MIN)).await;
-        }
+        let (opened, _reading) = blocking(move || Ok((reading.open(all, 0..all)?, reading))).await?;
+        let digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+        let add = |digest: &mut crc_fast::Digest, octets: &Bytes| digest.update(octets);
+        let rest = |octets| REST.mul_f64(octets as f64 / CHUNK_OCTETS as f64).max(REST_MIN);
+        let (opened, digest) = opened.walk(all, CHUNK_OCTETS, digest, add, rest).await?;
         opened.forget();
         if digest.finalize() != row.crc {
             return Err(ObjectError::Broken("its checksum is wrong".to_owned()));
