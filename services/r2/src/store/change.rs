@@ -3,6 +3,7 @@
 use heed::{RoTxn, RwTxn};
 use proxima_model::{BucketTag, Timestamp};
 use proxima_pipeline::{ObjectAbout, ObjectError, ObjectKey, UploadId};
+use proxima_store::Db;
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -12,8 +13,6 @@ use super::{
         self, Blob, BlobRow, ContentRow, ObjectRow, Piece, UploadRow, decode, encode, object_key, upload_key,
     },
 };
-
-type Db = heed::Database<'static, heed::types::Bytes, heed::types::Bytes>;
 
 pub(super) fn get<T: DeserializeOwned>(
     db: &Db,

@@ -9,6 +9,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use heed::RoTxn;
 use proxima_model::{BucketTag, Timestamp};
 use proxima_pipeline::ObjectError;
+use proxima_store::Db;
 
 use super::{
     Store, change,
@@ -130,8 +131,6 @@ impl Store {
         }
     }
 }
-
-type Db = heed::Database<'static, heed::types::Bytes, heed::types::Bytes>;
 
 /// The first key from one on.
 fn first(db: &Db, txn: &RoTxn<'_>, from: &[u8]) -> Result<Option<Vec<u8>>, ObjectError> {

@@ -82,7 +82,7 @@ impl Store {
     ) -> Result<ObjectAbout, ObjectError> {
         put.fields.check()?;
         self.check_before(bucket, key, &put.conditions).await?;
-        let received = self.receive(body, put.expected).await?;
+        let received = self.receive(bucket.account, body, put.expected).await?;
         let about = ObjectAbout {
             octets: received.hashed.octets,
             etag: hex::encode(received.hashed.md5),

@@ -248,15 +248,24 @@ impl Store {
 
     /// Removes what was sent, or is to be sent no more.
     pub(crate) async fn remove_batch(&self, batch: Batch) -> Result<(), ObjectError> {
-        let rows = batch.rows;
+        self.remove_rows(batch.rows, || true).await.map(drop)
+    }
+
+    /// Removes these, if they `may` be removed when that is carried out; how many were there.
+    async fn remove_rows(
+        &self,
+        rows: Vec<(Vec<u8>, Vec<u8>)>,
+        may: impl Fn() -> bool + Send + 'static,
+    ) -> Result<u64, ObjectError> {
         let removed = self.index.change(move |db, txn| {
+            let mut removed = 0;
             for (key, row) in &rows {
                 // Another process of a graceful restart may have removed it, and something else have its number by now.
-                if db.outbox.get(txn, key).map_err(failed)? == Some(&row[..]) {
-                    db.outbox.delete(txn, key).map_err(failed)?;
+                if may() && db.outbox.get(txn, key).map_err(failed)? == Some(&row[..]) {
+                    removed += u64::from(db.outbox.delete(txn, key).map_err(failed)?);
                 }
             }
-            Ok(())
+            Ok(removed)
         });
         removed.await
     }
@@ -281,9 +290,9 @@ impl Store {
                     Err(_) => obstacles.met(|| "a notification is damaged".to_owned()),
                 }
             }
-            if !rows.is_empty() && may() {
-                self.metrics.notifications_dropped.inc_by(rows.len() as u64);
-                self.remove_batch(Batch { rows, ..Batch::default() }).await?;
+            if !rows.is_empty() {
+                let removed = self.remove_rows(rows, may.clone()).await?;
+                self.metrics.notifications_dropped.inc_by(removed);
             }
         }
     }

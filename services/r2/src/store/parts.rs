@@ -44,7 +44,7 @@ impl Store {
         {
             expected.checksum = Some((algorithm, None));
         }
-        let received = self.receive(body, expected).await?;
+        let received = self.receive(bucket.account, body, expected).await?;
         let about = PartAbout {
             number,
             octets: received.hashed.octets,

@@ -106,7 +106,11 @@ impl Store {
         begun.await.inspect_err(|error| self.is_unreadable(at, 0, error))
     }
 
+    /// Tells it; not of an engine that is away, which is told of once.
     fn is_unreadable(&self, at: &Place, start: u64, error: &ObjectError) {
+        if matches!(error, ObjectError::Unreachable(_) | ObjectError::Busy) {
+            return;
+        }
         if let Some(blob) = at.blob() {
             let blob = blob.id();
             tracing::error!(target: "proxima_r2", %blob, start, %error, "octets of an object cannot be read");

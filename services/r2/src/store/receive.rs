@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proxima_model::AccountId;
 use proxima_pipeline::{Body, Expected, OBJECT_PUT_OCTETS_MAX, ObjectError};
 
 use super::{
@@ -44,6 +45,8 @@ struct Under {
     hashes: Hashes,
     buffer: Vec<u8>,
     writing: Option<Writing>,
+    /// Whose they are.
+    account: AccountId,
 }
 
 /// Where they are written.
@@ -75,7 +78,12 @@ impl Writing {
 
 impl Store {
     /// Receives a body to its end, which must be what was announced.
-    pub(super) async fn receive(&self, mut body: Body, expected: Expected) -> Result<Received, ObjectError> {
+    pub(super) async fn receive(
+        &self,
+        account: AccountId,
+        mut body: Body,
+        expected: Expected,
+    ) -> Result<Received, ObjectError> {
         if expected.octets.is_some_and(|octets| octets > OBJECT_PUT_OCTETS_MAX) {
             return Err(ObjectError::TooLarge);
         }
@@ -87,7 +95,7 @@ impl Store {
             }
         }
         let hashes = Hashes::new(expected.checksum.as_ref().map(|(algorithm, _)| *algorithm));
-        let mut under = Under { hashes, buffer: Vec::new(), writing: None };
+        let mut under = Under { hashes, buffer: Vec::new(), writing: None, account };
         let mut trailers = None;
         loop {
             let frame = tokio::time::timeout(BODY_IDLE, body.next_frame()).await;
@@ -127,7 +135,7 @@ impl Store {
     async fn write(&self, mut under: Under) -> Result<Under, ObjectError> {
         let blobs = self.blobs.clone();
         if let (None, Some(engine)) = (&under.writing, blobs.engine()) {
-            let writing = engine::Writing::begin(engine, &blobs).await?;
+            let writing = engine::Writing::begin(engine, &blobs, under.account).await?;
             under.writing = Some(Writing::Engine(Box::new(writing)));
         }
         let mut under = blocking(move || {

@@ -12,6 +12,7 @@ use std::{
 use heed::RoTxn;
 use proxima_model::{BucketTag, Timestamp};
 use proxima_pipeline::{ObjectError, ObjectKey, UploadId};
+use proxima_store::Db;
 
 use super::{
     Store, blocking, change,
@@ -26,7 +27,6 @@ pub(super) const BATCH: usize = 500;
 /// How long is remembered what an upload became: longer than any client asks again.
 const COMPLETED_KEPT_SECONDS: i64 = 86_400;
 
-type Db = heed::Database<'static, heed::types::Bytes, heed::types::Bytes>;
 pub(super) type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Some rows after a key.
@@ -161,8 +161,13 @@ impl Store {
         obstacles: &mut Obstacles,
     ) -> Result<Vec<(Vec<u8>, Option<Blob>)>, ObjectError> {
         let due: Vec<_> = due.into_iter().filter(|(_, id)| !self.blobs.is_read(*id)).collect();
-        let Some((_, first)) = due.first() else { return Ok(Vec::new()) };
-        let engine = self.blobs.engine_of(*first)?;
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Taken away, and what lay there with it: nothing is left to be removed.
+        let Some(engine) = self.blobs.engine() else {
+            return Ok(due.into_iter().map(|(key, id)| (key, Some(Blob::Engine(id)))).collect());
+        };
         let named = self.index.read(move |db, txn| {
             let mut names = Vec::new();
             for (_, id) in &due {

@@ -29,6 +29,8 @@ use bytes::Bytes;
 use futures_util::{TryStreamExt as _, future::try_join_all};
 use opendal::{ErrorKind, HttpTransporter, Operator, options, services::S3};
 use opendal_http_transport_reqwest::ReqwestTransport;
+use proxima_chassis::Places;
+use proxima_model::AccountId;
 use proxima_pipeline::ObjectError;
 use tokio::{
     runtime::Handle,
@@ -53,6 +55,8 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 const TRIED_EVERY: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 1_000 });
 /// Blobs that are written at a time: each has a piece of some 4 MiB in memory.
 const WRITTEN_AT_A_TIME_MAX: usize = 128;
+/// Of those, of one account: whoever sends slowly leaves places for others.
+pub(super) const WRITTEN_BY_ONE_MAX: usize = WRITTEN_AT_A_TIME_MAX / 2;
 /// Pieces of one blob that are copied at a time.
 const COPIED_AT_A_TIME: usize = 8;
 /// Names that are listed or deleted at once: what S3 takes.
@@ -84,6 +88,7 @@ pub(crate) struct Engine(Arc<Shared>);
 struct Shared {
     operator: Operator,
     places: Arc<Semaphore>,
+    of_accounts: Arc<Places<AccountId>>,
     /// What removes blobs that nobody will name, and where it runs.
     discards: TaskTracker,
     runtime: Handle,
@@ -119,15 +124,16 @@ impl Engine {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             ObjectError::Broken(format!("[r2.blobs]: {what}: {error}"))
         };
-        let own = own_name(folder).map_err(|error| blobs::failed(&error))?;
         let EngineSettings { endpoint, bucket, region, access_key, secret_key, prefix, node } = settings;
+        let own = own_name(folder, &format!("{prefix}/{node}-"));
+        let own = own.map_err(|error| failed("the names of its objects", &error))?;
         let service = S3::default()
             .endpoint(endpoint)
             .bucket(bucket)
             .region(region)
             .access_key_id(access_key)
             .secret_access_key(secret_key)
-            .root(&format!("/{prefix}/{node}-{own}/"))
+            .root(&format!("/{own}/"))
             // What is changed on its way is refused, by engines that know it.
             .checksum_algorithm("crc32c")
             // Nothing is taken from the environment that `[r2.blobs]` does not say.
@@ -146,6 +152,7 @@ impl Engine {
         Ok(Self(Arc::new(Shared {
             operator: operator.with_context(context),
             places: Arc::new(Semaphore::new(WRITTEN_AT_A_TIME_MAX)),
+            of_accounts: Places::new(usize::MAX, WRITTEN_BY_ONE_MAX),
             discards: TaskTracker::new(),
             runtime,
             health: Mutex::new(EngineHealth { fault: None, tried_at: Instant::now() }),
@@ -236,6 +243,11 @@ impl Engine {
             Ok(Err(error)) if error.kind() == ErrorKind::NotFound => {
                 self.is_well();
                 Ok(None)
+            }
+            // It answers, and has too much to do: nobody else is refused for that.
+            Ok(Err(error)) if error.kind() == ErrorKind::RateLimited => {
+                self.0.metrics.engine_failures.inc();
+                Err(ObjectError::Busy)
             }
             Ok(Err(error)) => Err(self.has_failed(doing, &error.to_string())),
             Err(_) => Err(self.has_failed(doing, "it does not answer in time")),

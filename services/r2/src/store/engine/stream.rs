@@ -60,7 +60,10 @@ impl Stream {
         if self.come.len() >= length && self.answer.as_ref().is_some_and(|(piece, _)| *piece == frame.piece) {
             return Ok(frame);
         }
-        self.engine.admit()?;
+        if self.answer.as_ref().is_none_or(|(piece, _)| *piece != frame.piece) {
+            // An answer that comes goes on, whatever else has failed meanwhile.
+            self.engine.admit()?;
+        }
         let mut attempts = Attempts::default();
         let taken = tokio::time::timeout(PATIENCE, async {
             loop {

@@ -3,6 +3,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
+use proxima_chassis::Place;
+use proxima_model::AccountId;
 use proxima_pipeline::ObjectError;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -24,19 +26,24 @@ pub(in crate::store) struct Writing {
     whole: VecDeque<Bytes>,
     /// How many pieces there are already.
     put: u64,
-    /// As many have one as have memory.
-    _place: OwnedSemaphorePermit,
+    /// As many have one as have memory; of one account not all of them.
+    _places: (OwnedSemaphorePermit, Place<AccountId>),
 }
 
 impl Writing {
     /// Begins a blob, if the engine is there and has a place.
-    pub(in crate::store) async fn begin(engine: &Engine, blobs: &Blobs) -> Result<Self, ObjectError> {
+    pub(in crate::store) async fn begin(
+        engine: &Engine,
+        blobs: &Blobs,
+        account: AccountId,
+    ) -> Result<Self, ObjectError> {
         engine.check()?;
+        let of_account = engine.0.of_accounts.take_for(account).ok_or(ObjectError::Busy)?;
         let place = tokio::time::timeout(PLACE_WAIT, engine.0.places.clone().acquire_owned()).await;
         let place = place.map_err(|_| ObjectError::Busy)?.expect("it is never closed");
         let pending = blobs.pending(Blob::Engine);
         let (framer, whole) = (Framer::default(), VecDeque::new());
-        Ok(Self { engine: engine.clone(), pending, framer, whole, put: 0, _place: place })
+        Ok(Self { engine: engine.clone(), pending, framer, whole, put: 0, _places: (place, of_account) })
     }
 
     /// Adds octets, which takes no longer than their checksums do.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     super::{
         blobs::Pending,
-        engine::{PATIENCE, Writing},
+        engine::{PATIENCE, WRITTEN_BY_ONE_MAX, Writing},
     },
     engine_server::Fault,
     *,
@@ -38,7 +38,13 @@ impl Fixture {
     }
 
     async fn writing(&self) -> Writing {
-        Writing::begin(self.store.blobs.engine().unwrap(), &self.store.blobs).await.unwrap()
+        self.writing_of(1).await.unwrap()
+    }
+
+    /// Of one of some accounts.
+    async fn writing_of(&self, account: u8) -> Result<Writing, ObjectError> {
+        let account = AccountId::from_bytes([account; 16]);
+        Writing::begin(self.store.blobs.engine().unwrap(), &self.store.blobs, account).await
     }
 
     /// The same blobs, as another process has them.
@@ -288,4 +294,37 @@ async fn files_from_before_the_engine_stay_what_they_are() {
     store.close_wholly();
     let refused = open_with(folder.path(), bounds(0), clock, there, None);
     assert!(refused.is_err_and(|error| error.to_string().contains("[r2.blobs]")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_thrown_away_of_an_engine_that_is_given_up_holds_up_no_files() {
+    let fixture = Fixture::in_an_engine().await;
+    fixture.put("in the engine", octets(LARGE, 1)).await.unwrap();
+    let Fixture { folder, clock, there, store, bucket, .. } = fixture;
+    store.close_wholly();
+    fs::remove_file(folder.path().join("engine")).unwrap();
+    let store = open_with(folder.path(), bounds(0), clock.clone(), there.clone(), None).unwrap();
+    let fixture = Fixture { folder, clock, there, store, bucket, engine: None };
+    fixture.put("in a file", octets(LARGE, 2)).await.unwrap();
+    for name in ["in the engine", "in a file"] {
+        let delete = ObjectDelete { key: key(name), conditions: Default::default() };
+        fixture.store.delete(&fixture.bucket, vec![delete]).await.unwrap();
+        fixture.later(600);
+        fixture.store.collect().await.unwrap();
+    }
+    assert_eq!((fixture.files(), fixture.store.metrics.collected.get()), (0, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_account_leaves_places_for_others_to_write() {
+    let fixture = Fixture::in_an_engine().await;
+    let mut written = Vec::new();
+    for _ in 0..WRITTEN_BY_ONE_MAX {
+        written.push(fixture.writing_of(1).await.unwrap());
+    }
+    assert_eq!(fixture.writing_of(1).await.err(), Some(ObjectError::Busy));
+    let another = fixture.writing_of(2).await.unwrap();
+    written.pop();
+    written.push(fixture.writing_of(1).await.unwrap());
+    drop((written, another));
 }
