@@ -11,7 +11,8 @@
 //!
 //! **No object is refused for a queue that takes nothing.** All of them together take a fraction of the index at the worst
 //! ([`SHARE_OF_INDEX`]), and those of one queue a fraction of that ([`SHARE_OF_QUEUE`]), so that one that is away for long takes no
-//! other queue's place. Beyond either bound a queue's own oldest goes untold, which is counted and logged.
+//! other queue's place; as many as fill all of it do. Beyond either bound a queue's own oldest goes untold, or, if nothing of it waits,
+//! what is new, which is counted and logged.
 
 use std::{
     collections::HashSet,
