@@ -186,8 +186,9 @@ impl Deliverer {
         };
         match sent {
             Ok(()) => {
-                self.store.remove_batch(batch).await?;
+                // Also if it is told again because it cannot be removed.
                 self.metrics.notifications_sent.inc_by(count - unread);
+                self.store.remove_batch(batch).await?;
                 self.drop_some(queue, unread, "they cannot be read");
                 Ok(())
             }
