@@ -78,15 +78,24 @@ impl<'a> Api<'a> {
     }
 }
 
+/// What a server says of keys and values, if it does.
+fn metric(lab: &TwoPops, server: &str, name: &str) -> Option<f64> {
+    let told = lab.run(server, "curl", &["-sS", "--max-time", "5", "http://127.0.0.1:9090/metrics"]);
+    let mut lines = told.lines().filter_map(|line| line.strip_prefix("proxima_kv_")?.strip_prefix(name));
+    lines.find_map(|value| value.strip_prefix(' ')?.trim().parse().ok())
+}
+
 /// Keys that a server took as their home.
 fn taken(lab: &TwoPops, server: &str) -> f64 {
-    let told = lab.run(server, "curl", &["-sS", "--max-time", "5", "http://127.0.0.1:9090/metrics"]);
-    let line = told.lines().find_map(|line| line.strip_prefix("proxima_kv_writes_total "));
-    line.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
+    metric(lab, server, "writes_total").unwrap()
 }
 
 /// The path of the values of a namespace whose home is this server.
 fn namespace_at(lab: &TwoPops, api: &Api<'_>, server: &str) -> String {
+    // Before that, one is home in the other's place.
+    lab.until("all are homes", |_| {
+        [STAYS, DIES].iter().all(|server| metric(lab, server, "unsettled") == Some(0.0))
+    });
     for number in 0..NAMESPACES {
         let namespaces = format!("{}/storage/kv/namespaces", api.account());
         let title = json!({ "title": format!("n{number}") }).to_string();

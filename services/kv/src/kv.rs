@@ -80,7 +80,7 @@ impl Kv {
             cache: Cache::new(usize::try_from(config.cache_bytes_max).unwrap_or(usize::MAX)),
             named: Named::default(),
             forgets: Forgets::new(),
-            replication: Replication::new(others),
+            replication: Replication::new(others, metrics.unsettled.clone()),
             clients: Semaphore::new(REQUESTS_MAX),
             others: Semaphore::new(REQUESTS_MAX),
             flights: Flights::new(),

@@ -41,6 +41,7 @@ pub(crate) struct Counted {
     pub(crate) merged: Counter,
     pub(crate) alone: Counter,
     pub(crate) unsent: Gauge,
+    pub(crate) unsettled: Gauge,
     pub(crate) forgets: Counter,
     pub(crate) forgets_lost: Counter,
     pub(crate) swept: Counter,
@@ -74,6 +75,11 @@ impl Metrics {
         }
         for (name, help, gauge) in [
             ("unsent", "Writes that the other replica has not taken over yet", &counted.unsent),
+            (
+                "unsettled",
+                "Servers from which it is not taken over yet what was missed before the start",
+                &counted.unsettled,
+            ),
             ("store_octets", "Octets of the store that are in use", &counted.store_octets),
             ("cache_octets", "Octets of the cache that are in use", &counted.cache_octets),
         ] {

@@ -22,6 +22,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
+use prometheus_client::metrics::gauge::Gauge;
 use proxima_model::{KvNamespaceId, NodeName};
 use proxima_pipeline::KvError;
 use proxima_store::StoreId;
@@ -65,6 +66,8 @@ pub(crate) struct Replication {
     ready: AtomicBool,
     /// From whom this server has not taken over what it missed before it started, and may.
     unsettled: Mutex<HashSet<NodeName>>,
+    /// How many these are.
+    unsettled_count: Gauge,
     /// When all was taken over from a server, the last time.
     in_step: Mutex<HashMap<NodeName, Instant>>,
     /// Writes that a server has missed.
@@ -74,11 +77,14 @@ pub(crate) struct Replication {
 }
 
 impl Replication {
-    pub(crate) fn new(others: Vec<&NodeName>) -> Self {
+    /// With `unsettled` for the metrics.
+    pub(crate) fn new(others: Vec<&NodeName>, unsettled: Gauge) -> Self {
+        unsettled.set(count_of(others.len()));
         let (pulls, waiting) = mpsc::channel(PULLS_WAITING_MAX);
         Self {
             ready: AtomicBool::new(others.is_empty()),
             unsettled: Mutex::new(others.into_iter().cloned().collect()),
+            unsettled_count: unsettled,
             in_step: Mutex::default(),
             behind: Mutex::default(),
             pulls,
@@ -95,6 +101,7 @@ impl Replication {
     fn settle(&self, server: &NodeName) {
         let mut unsettled = lock(&self.unsettled);
         unsettled.remove(server);
+        self.unsettled_count.set(count_of(unsettled.len()));
         if unsettled.is_empty() {
             self.ready.store(true, Ordering::Release);
         }
@@ -170,6 +177,10 @@ impl NotPulled {
             Self::Unanswered(Unanswered::NoRoom) | Self::Own(_) => false,
         }
     }
+}
+
+fn count_of(servers: usize) -> i64 {
+    i64::try_from(servers).unwrap_or(i64::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -95,7 +95,7 @@ async fn a_server_that_has_much_to_take_over_is_no_home_before_it_has_all_of_it_
             assert!(second > 2, "it was broken off");
             break;
         }
-        assert!(!world.kv("ams1").replication.is_ready());
+        assert!(!world.kv("ams1").replication.is_ready() && world.kv("ams1").metrics.unsettled.get() > 0);
         assert!(second < 600, "it goes on, however often it is broken off");
         pass(Duration::from_secs(1)).await;
     }

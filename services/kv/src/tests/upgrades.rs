@@ -46,6 +46,7 @@ async fn a_server_of_version_1_is_asked_as_it_knows_it_and_anew_when_it_has_been
     pass(CAUGHT_UP).await;
     assert_eq!(world.stored("ams1", id, "k").await.as_deref(), Some("1"));
     assert!(world.kv("ams1").replication.is_ready());
+    assert_eq!(world.kv("ams1").metrics.unsettled.get(), 0);
     // What one of version 1 has passed over, because its list was another one, is told by the one that comes after it.
     world.meet(None);
     world.asked();
