@@ -212,7 +212,7 @@ impl Dev {
     }
 
     /// The first number in the line of the process' status that begins so.
-    fn process_status(&self, row: &str) -> u64 {
+    pub(crate) fn process_status(&self, row: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with(row)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()

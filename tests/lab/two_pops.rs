@@ -114,9 +114,11 @@ impl TwoPops {
         pid.and_then(|pid| pid.parse().ok()).unwrap_or_default()
     }
 
-    /// Memory of the process that serves on a server.
-    pub(crate) fn resident_kib(&self, server: &str) -> u64 {
-        process_status(self.admin_pid(server), "VmRSS:").unwrap()
+    /// Memory that the process which serves on a server has for itself: how much of the program and of mapped files the kernel
+    /// keeps beside follows from how it was built, and from what else wants memory.
+    pub(crate) fn own_kib(&self, server: &str) -> u64 {
+        let pid = self.admin_pid(server);
+        ["RssAnon:", "RssShmem:"].iter().map(|row| process_status(pid, row).unwrap()).sum()
     }
 
     pub(crate) fn run(&self, host: &str, program: &str, args: &[&str]) -> String {
