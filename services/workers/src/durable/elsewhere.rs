@@ -8,12 +8,13 @@ use proxima_model::{AccountId, DurableNamespace, DurableNamespaceId, NodeName};
 use proxima_pipeline::{
     Body, BodySender, NoAnswer, NoPlace, Response, ServerPlaces, Servers, UpgradedIo, strip_hop_by_hop,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 use super::{
-    DURABLE_SERVICE,
+    ANSWERS_WITHIN, DURABLE_SERVICE,
     asked::{Asked, MOVING, OUTCOME, Refusal},
+    hand_over::wire::HAND_OVER,
 };
 use crate::{engine::ANSWER_WITHIN, facts::encoded};
 
@@ -50,6 +51,7 @@ pub(super) struct For {
 /// See the module.
 pub(super) struct Elsewhere {
     servers: Arc<dyn Servers>,
+    /// Of what Workers and the API ask for; the few steps of hand-overs always find a way.
     places: ServerPlaces,
 }
 
@@ -107,8 +109,31 @@ impl Elsewhere {
         Ok(Response { status: parts.status, headers, body, ..Response::default() })
     }
 
+    /// What a server says of what the node itself asks, `what`, in so many octets of JSON at the most.
+    pub(super) async fn told<T: DeserializeOwned>(
+        &self,
+        server: &NodeName,
+        path: &'static str,
+        what: &impl Serialize,
+        body: Body,
+        octets_max: usize,
+    ) -> Result<T, Refusal> {
+        let field = encoded(what).ok_or_else(|| Refusal::broken("what is asked for cannot be written"))?;
+        let told = async {
+            let headers = http::HeaderMap::from_iter([(FOR, field)]);
+            let (parts, body) = self.send(server, path, headers, body, ANSWERS_WITHIN).await?.into_parts();
+            let octets = body.collect(octets_max).await.map_err(|_| Refusal::lost())?;
+            if let Some(outcome) = parts.headers.get(OUTCOME) {
+                let said = format!("{server} says: {}", String::from_utf8_lossy(&octets));
+                return Err(if outcome == MOVING { Refusal::moving(&said) } else { Refusal::away(said) });
+            }
+            serde_json::from_slice(&octets).map_err(|_| Refusal::broken("what it says cannot be read"))
+        };
+        tokio::time::timeout(ANSWERS_WITHIN, told).await.unwrap_or_else(|_| Err(Refusal::lost()))
+    }
+
     /// Asks a server; its answer's body keeps the place.
-    pub(super) async fn send(
+    async fn send(
         &self,
         server: &NodeName,
         path: &'static str,
@@ -117,7 +142,8 @@ impl Elsewhere {
         within: Duration,
     ) -> Result<http::Response<Body>, Refusal> {
         let away = |what: &str| Refusal::away(format!("its home, {server}, {what}"));
-        let place = self.places.take(server).map_err(|why| match why {
+        let place = (path != HAND_OVER).then(|| self.places.take(server)).transpose();
+        let place = place.map_err(|why| match why {
             NoPlace::Unknown => away("is none of this network's servers"),
             NoPlace::Busy => Refusal::busy(),
         })?;
@@ -158,4 +184,53 @@ pub(super) async fn join(io: Box<dyn UpgradedIo>, mut incoming: Body, mut outgoi
         outgoing.finish().await;
     };
     tokio::join!(inward, outward);
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::BoxFuture;
+    use proxima_model::{PopCode, RegionName};
+    use proxima_pipeline::ServerAbout;
+
+    use super::*;
+
+    /// A network of one other server, which says yes to all.
+    struct Agreeing([ServerAbout; 1]);
+
+    impl Servers for Agreeing {
+        fn all(&self) -> &[ServerAbout] {
+            &self.0
+        }
+
+        fn me(&self) -> &NodeName {
+            &self.0[0].name
+        }
+
+        fn ask<'a>(
+            &'a self,
+            _: &'a NodeName,
+            _: &'static str,
+            _: Request<Body>,
+        ) -> BoxFuture<'a, Result<http::Response<Body>, NoAnswer>> {
+            Box::pin(async { Ok(http::Response::new(Body::full("true"))) })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_workers_have_under_way_to_a_server_keeps_no_hand_over_from_it() {
+        let name = NodeName::parse("fra1").expect("a name");
+        let pop = PopCode::parse("FRA").expect("a PoP");
+        let region = RegionName::parse("europe").expect("a region");
+        let about = ServerAbout { name: name.clone(), pop, region };
+        let elsewhere = Elsewhere::new(Arc::new(Agreeing([about])));
+        let mut under_way = Vec::new();
+        while let Ok(place) = elsewhere.places.take(&name) {
+            under_way.push(place);
+        }
+        let asked = async |path| elsewhere.told::<bool>(&name, path, &"", Body::empty(), 10).await;
+        assert_eq!(asked(HAND_OVER).await, Ok(true));
+        assert_eq!(asked(LIST).await, Err(Refusal::busy()));
+        under_way.clear();
+        assert_eq!(asked(LIST).await, Ok(true));
+    }
 }

@@ -141,6 +141,12 @@ impl Durable {
         Ok(self.shared.engine()?)
     }
 
+    /// The other servers, of which this one is to be asked.
+    fn elsewhere(&self, server: &NodeName) -> Result<&Elsewhere, Refusal> {
+        let away = || Refusal::away(format!("{server} is not within reach of this server"));
+        self.elsewhere.get().ok_or_else(away)
+    }
+
     fn namespace(&self, account: AccountId, id: DurableNamespaceId) -> Result<DurableNamespace, Refusal> {
         let unreadable = |error| {
             tracing::error!(%error, "a namespace of Durable Objects cannot be read");
@@ -192,8 +198,7 @@ impl Durable {
         if let Some(to) = namespace.handed.get(slot).and_then(|handed| handed.to.as_ref()) {
             return Err(Refusal::moving(&format!("it is being handed over to {to}")));
         }
-        let absent = || Refusal::away(format!("its home, {home}, is not within reach of this server"));
-        let elsewhere = self.elsewhere.get().ok_or_else(absent)?;
+        let elsewhere = self.elsewhere(home)?;
         request.keep().await?;
         elsewhere.ask(home, &namespace, asked.clone(), request.take()?).await
     }

@@ -3,20 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::{BoxFuture, try_join_all};
-use http::HeaderMap;
 use proxima_model::{DurableNamespace, DurableNamespaceId, DurableObjectId, NodeName};
 use proxima_pipeline::{Body, DURABLE_LISTED_MAX, DurableAbout, DurableError, DurableObjects};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    ANSWER_OCTETS_MAX, ANSWERS_WITHIN, Durable,
+    ANSWER_OCTETS_MAX, Durable,
     answers::Listing,
-    asked::{MOVING, OUTCOME, Refusal},
-    elsewhere::{FOR, LIST},
+    asked::{MOVING, Refusal},
+    blocking,
+    elsewhere::LIST,
     place,
 };
-use crate::facts::encoded;
 
 /// The folder of all objects in an account's: the supervisors' key in the engine's settings.
 pub(super) const OBJECTS: &str = "objects";
@@ -69,16 +68,7 @@ impl Durable {
         if *home == self.me {
             return self.list_here(listing).await;
         }
-        let away = || Refusal::away(format!("{home} is not within reach of this server"));
-        let elsewhere = self.elsewhere.get().ok_or_else(away)?;
-        let field = encoded(listing).ok_or_else(|| Refusal::broken("what is asked for cannot be written"))?;
-        let headers = HeaderMap::from_iter([(FOR, field)]);
-        let answered = elsewhere.send(home, LIST, headers, Body::empty(), ANSWERS_WITHIN).await?;
-        if answered.headers().contains_key(OUTCOME) {
-            return Err(Refusal::away(format!("{home} does not say which objects it has")));
-        }
-        let octets = answered.into_body().collect(ANSWER_OCTETS_MAX).await.map_err(|_| Refusal::lost())?;
-        serde_json::from_slice(&octets).map_err(|_| Refusal::broken("a list cannot be read"))
+        self.elsewhere(home)?.told(home, LIST, listing, Body::empty(), ANSWER_OCTETS_MAX).await
     }
 
     /// The objects of a namespace whose home is here. Asks nothing where none was ever made.
@@ -109,12 +99,12 @@ impl Durable {
         }
         found.truncate(limit);
         let folder = engine.hosts().path(listing.account).join(OBJECTS);
-        let looked = tokio::task::spawn_blocking(move || {
+        let looked = blocking(move || {
             let about = |Listed { id, file }| {
                 let written = std::fs::metadata(folder.join(format!("{file}{FACET}")));
                 DurableAbout { id, has_stored_data: written.is_ok_and(|metadata| metadata.len() > 0) }
             };
-            found.into_iter().map(about).collect()
+            Ok(found.into_iter().map(about).collect())
         });
         looked.await.map_err(|_| Refusal::broken("what its objects keep cannot be looked at"))
     }

@@ -4,7 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs::{self, File},
-    io,
+    io::{self, Write as _},
     os::unix::fs::FileExt as _,
     path::Path,
 };
@@ -17,6 +17,8 @@ use serde_json::Value;
 pub(super) const PAGE: usize = 1_000;
 /// Letters of what follows.
 const REST_MAX: usize = 32;
+/// What follows the name of what is being written, before it takes its name.
+pub(super) const UNFINISHED: &str = ".new";
 /// The end of files that SQLite makes anew of the others when nobody has them open.
 const MADE_ANEW: &str = "-shm";
 /// What there may be of an object that the registry does not know: its start was cut off, and it kept nothing.
@@ -76,6 +78,17 @@ pub(super) fn read(path: &Path, offset: u64, octets: usize) -> io::Result<Vec<u8
     let mut piece = vec![0; octets];
     File::open(path)?.read_exact_at(&mut piece, offset)?;
     Ok(piece)
+}
+
+/// Writes a file, which is on the disk after this, or is as it was.
+pub(super) fn write(path: &Path, octets: &[u8]) -> io::Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(UNFINISHED);
+    let mut file = File::create(&unfinished)?;
+    file.write_all(octets)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 /// Renames what came of an object into the folder of all, unless it is there already, and removes what is no part of it. Done again,

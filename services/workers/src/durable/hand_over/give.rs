@@ -2,11 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::PoisonError,
 };
 
-use http::HeaderMap;
 use proxima_ledger::{Append, AppendError, IdempotencyKey, Precondition, Seq};
 use proxima_model::{
     AccountId, DurableNamespace, DurableNamespaceId, DurableObjectId, DurableUsage, Entity as _, NodeName,
@@ -20,14 +19,12 @@ use super::{
     wire::{Asking, BODY_OCTETS_MAX, Batch, HAND_OVER, Object, PIECE_OCTETS_MAX, Standing, Step},
 };
 use crate::durable::{
-    ANSWERS_WITHIN, Durable,
-    asked::{MOVING, OUTCOME, Refusal},
+    Durable,
+    asked::Refusal,
     blocking,
-    elsewhere::FOR,
     place,
     port::OBJECTS,
 };
-use crate::facts::encoded;
 
 /// Octets of what the registry says of a page of objects: with names of their own of a KiB, six of JSON, each.
 const PAGE_OCTETS_MAX: usize = 8 << 20;
@@ -179,18 +176,7 @@ impl Durable {
 
     /// Asks another server for a step.
     pub(super) async fn step(&self, to: &NodeName, asking: &Asking, body: Body) -> Result<Standing, Refusal> {
-        let away = || Refusal::away(format!("{to} is not within reach of this server"));
-        let elsewhere = self.elsewhere.get().ok_or_else(away)?;
-        let field = encoded(asking).ok_or_else(|| Refusal::broken("what is asked for cannot be written"))?;
-        let headers = HeaderMap::from_iter([(FOR, field)]);
-        let answered = elsewhere.send(to, HAND_OVER, headers, body, ANSWERS_WITHIN).await?;
-        let (parts, body) = answered.into_parts();
-        let octets = body.collect(STANDING_OCTETS_MAX).await.map_err(|_| Refusal::lost())?;
-        if let Some(outcome) = parts.headers.get(OUTCOME) {
-            let said = format!("{to} says: {}", String::from_utf8_lossy(&octets));
-            return Err(if outcome == MOVING { Refusal::moving(&said) } else { Refusal::away(said) });
-        }
-        serde_json::from_slice(&octets).map_err(|_| Refusal::broken("how far it is cannot be read"))
+        self.elsewhere(to)?.told(to, HAND_OVER, asking, body, STANDING_OCTETS_MAX).await
     }
 
     /// The moment of truth: the other server has the slot, if this hand-over is still under way. With the account's usage, so that no
@@ -272,9 +258,12 @@ impl Sending<'_> {
             if self.batch.is_full_for(left) {
                 self.flush().await?;
             }
-            let reading: PathBuf = path.clone();
-            let piece = blocking(move || files::read(Path::new(&reading), offset, left)).await;
-            self.batch.add(name.to_owned(), offset, &piece.map_err(|error| unreadable(&error))?);
+            let (path, name, mut batch) = (path.clone(), name.to_owned(), std::mem::take(&mut self.batch));
+            let added = blocking(move || {
+                batch.add(name, offset, &files::read(&path, offset, left)?);
+                Ok(batch)
+            });
+            self.batch = added.await.map_err(|error| unreadable(&error))?;
             offset += left as u64;
             if offset >= octets {
                 return Ok(());

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs::{self, DirBuilder, File},
-    io::{self, Write as _},
+    io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -13,13 +13,11 @@ use std::{
 use proxima_model::{AccountId, DurableSlot, NodeName};
 use serde::{Deserialize, Serialize};
 
-use super::SlotOf;
+use super::{SlotOf, files};
 use crate::durable::blocking;
 
 /// The folder in an account's.
 const SLOTS: &str = "slots";
-/// What is written before it takes its name.
-const UNFINISHED: &str = ".new";
 
 /// What this server knows of a slot: by which hand-over it got it or, of one that it left, gave it away, and which of both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,12 +103,7 @@ fn file_name((namespace, slot): &SlotOf) -> String {
 
 fn write(path: &Path, name: &str, mark: Mark) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    let unfinished = path.join(format!("{name}{UNFINISHED}"));
-    let mut file = File::create(&unfinished)?;
-    file.write_all(&serde_json::to_vec(&mark)?)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path.join(name))?;
-    File::open(path)?.sync_all()?;
+    files::write(&path.join(name), &serde_json::to_vec(&mark)?)?;
     // The folder itself may be new.
     path.parent().map_or(Ok(()), |account| File::open(account)?.sync_all())
 }
@@ -149,7 +142,7 @@ mod tests {
         marks.set(path.clone(), account, &slot("ams1"), Mark::held(3)).await.expect("it can be written");
         marks.set(path.clone(), account, &slot("ams1"), Mark::left(4)).await.expect("it can be written");
         marks.set(path.clone(), account, &slot("fra1"), Mark::held(1)).await.expect("it can be written");
-        let unfinished = format!("{}{UNFINISHED}", file_name(&slot("sin1")));
+        let unfinished = format!("{}{}", file_name(&slot("sin1")), files::UNFINISHED);
         fs::write(path.join(SLOTS).join(unfinished), "{").expect("it can be written");
         let now = marks.of(path.clone(), account).await.expect("it is known");
         let next = Marks::default().of(path, account).await.expect("it can be read");

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     fs::{self, DirBuilder, File},
-    io::{self, Write as _},
+    io,
     os::unix::fs::{DirBuilderExt as _, FileExt as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -205,7 +205,7 @@ fn keep(folder: &Path, number: u32, batch: &Batch) -> io::Result<()> {
     for name in written {
         File::open(folder.join(FILES).join(name))?.sync_all()?;
     }
-    write(&folder.join(objects_name(number)), &serde_json::to_vec(&batch.objects)?)
+    files::write(&folder.join(objects_name(number)), &serde_json::to_vec(&batch.objects)?)
 }
 
 /// Looks whether all is there, and marks it so.
@@ -224,7 +224,7 @@ fn end(folder: &Path, count: u32) -> io::Result<Standing> {
         }
     }
     File::open(folder.join(FILES))?.sync_all()?;
-    write(&folder.join(WHOLE), count.to_string().as_bytes())?;
+    files::write(&folder.join(WHOLE), count.to_string().as_bytes())?;
     // So that the folder itself is found again.
     for above in folder.ancestors().take(3) {
         File::open(above)?.sync_all()?;
@@ -257,15 +257,6 @@ fn place(folder: &Path, to: &Path, batch: u32, owner: Owner) -> io::Result<Vec<O
     }
     File::open(to)?.sync_all()?;
     Ok(objects)
-}
-
-fn write(path: &Path, octets: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_extension("new");
-    let mut file = File::create(&unfinished)?;
-    file.write_all(octets)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
