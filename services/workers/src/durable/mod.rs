@@ -62,7 +62,7 @@ use self::{
     alarms::Alarms,
     asked::{Asked, OUTCOME, Refusal},
     elsewhere::Elsewhere,
-    hand_over::{HandOver, MOVES_WITHIN},
+    hand_over::{HandOver, LOOKED_AGAIN, MOVES_WITHIN},
     room::Room,
     sending::Sending,
     sweep::Sweep,
@@ -143,7 +143,7 @@ impl Durable {
 
     /// The other servers, of which this one is to be asked.
     fn elsewhere(&self, server: &NodeName) -> Result<&Elsewhere, Refusal> {
-        let away = || Refusal::away(format!("{server} is not within reach of this server"));
+        let away = || Refusal::away(format!("its home, {server}, is not within reach of this server"));
         self.elsewhere.get().ok_or_else(away)
     }
 
@@ -178,7 +178,7 @@ impl Durable {
             if waiting.is_none() {
                 waiting = Some(self.waiting.take_for(account).ok_or_else(Refusal::busy)?);
             }
-            self.hand_over.pause().await;
+            self.hand_over.pause(LOOKED_AGAIN).await;
         }
     }
 

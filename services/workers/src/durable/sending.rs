@@ -5,6 +5,7 @@ use http::{Request, request::Parts};
 use proxima_pipeline::Body;
 
 use super::asked::Refusal;
+use crate::engine::ANSWER_WITHIN;
 
 /// Octets of a body that is kept to be sent again; of a longer one, who asks has to.
 const KEPT_OCTETS_MAX: u64 = 64 << 10;
@@ -23,13 +24,14 @@ impl Sending {
         Self { parts, body: Some(body), kept }
     }
 
-    /// Keeps the body, if it is short.
+    /// Keeps the body, if it is short; it has as long to come as its answer.
     pub(super) async fn keep(&mut self) -> Result<(), Refusal> {
         let is_short =
             |body: &mut Body| body.length().is_some_and(|octets| (1..=KEPT_OCTETS_MAX).contains(&octets));
         if let Some(body) = self.body.take_if(is_short) {
             let octets_max = usize::try_from(KEPT_OCTETS_MAX).unwrap_or(usize::MAX);
-            let kept = body.collect(octets_max).await;
+            let kept = tokio::time::timeout(ANSWER_WITHIN, body.collect(octets_max)).await;
+            let kept = kept.map_err(|_| Refusal::refused("its body did not come in time"))?;
             self.kept = Some(kept.map_err(|_| Refusal::refused("its body ended too early"))?);
         }
         Ok(())
@@ -79,5 +81,14 @@ mod tests {
         sending.keep().await.expect("it is not read");
         sending.take().expect("once");
         assert!(!sending.can_be_sent() && sending.take().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_body_that_does_not_come_is_not_waited_for_without_end() {
+        let (_sender, silent) = Body::channel(1, Some(10));
+        let mut sending = Sending::new(Request::new(silent));
+        let kept = tokio::time::timeout(2 * ANSWER_WITHIN, sending.keep()).await.expect("it ends");
+        assert_eq!(kept, Err(Refusal::refused("its body did not come in time")));
+        assert!(!sending.can_be_sent());
     }
 }

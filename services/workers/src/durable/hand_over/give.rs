@@ -4,7 +4,10 @@ use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
     sync::PoisonError,
+    time::{Duration, Instant},
 };
+
+use bytes::Bytes;
 
 use proxima_ledger::{Append, AppendError, IdempotencyKey, Precondition, Seq};
 use proxima_model::{
@@ -14,24 +17,21 @@ use proxima_pipeline::Body;
 use serde_json::json;
 
 use super::{
-    SlotOf,
+    AGAIN_AFTER, SlotOf,
     files::{self, OfObject, PAGE, Registered},
     wire::{Asking, BODY_OCTETS_MAX, Batch, HAND_OVER, Object, PIECE_OCTETS_MAX, Standing, Step},
 };
-use crate::durable::{
-    Durable,
-    asked::Refusal,
-    blocking,
-    place,
-    port::OBJECTS,
-};
+use crate::durable::{Durable, asked::Refusal, blocking, place, port::OBJECTS};
 
 /// Octets of what the registry says of a page of objects: with names of their own of a KiB, six of JSON, each.
 const PAGE_OCTETS_MAX: usize = 8 << 20;
 /// Octets of an answer to a step.
 const STANDING_OCTETS_MAX: usize = 1_024;
+/// For how long a step is asked for again that did not come: as long as a server takes to begin anew. After that the slot is sent from
+/// its beginning, so that what cannot be sent is no reason that other accounts wait.
+const SENT_AGAIN_FOR: Duration = Duration::from_secs(30);
 /// How long it is waited until this server's own replica shows what it wrote to the log.
-const SEEN_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+const SEEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// A page of a slot's objects.
 pub(super) struct Page {
@@ -44,6 +44,7 @@ pub(super) struct Page {
 /// What is on its way to the other server.
 struct Sending<'a> {
     durable: &'a Durable,
+    namespace: &'a DurableNamespace,
     to: &'a NodeName,
     asking: Asking,
     folder: PathBuf,
@@ -125,8 +126,17 @@ impl Durable {
         }
         let folder = self.engine()?.hosts().path(account).join(OBJECTS);
         let (batch, batches, objects, octets) = (Batch::default(), 0, 0, 0);
-        let mut sending =
-            Sending { durable: self, to, asking, folder: folder.clone(), batch, batches, objects, octets };
+        let mut sending = Sending {
+            durable: self,
+            namespace,
+            to,
+            asking,
+            folder: folder.clone(),
+            batch,
+            batches,
+            objects,
+            octets,
+        };
         let mut after = None;
         // Where there never was an object nothing is asked for.
         while folder.exists() {
@@ -138,17 +148,13 @@ impl Durable {
             let (objects, octets) = (sending.objects, sending.octets);
             tracing::info!(%account, namespace = %id, %slot, %to, objects, octets, "Durable Objects are on their way");
             after = next;
-            let is_the_same = |now: DurableNamespace| now.handed.get(slot) == namespace.handed.get(slot);
-            if !self.namespace(account, id).is_ok_and(is_the_same) {
-                return Err(Refusal::moving("the hand-over was given up, or is another one"));
-            }
+            sending.check()?;
             if after.is_none() {
                 break;
             }
         }
         sending.flush().await?;
-        sending.asking.step = Step::End(sending.batches);
-        match self.step(to, &sending.asking, Body::empty()).await? {
+        match sending.step(Step::End(sending.batches), Bytes::new()).await? {
             Standing::Whole | Standing::Taken => Ok((sending.objects, sending.octets)),
             Standing::Lacking => Err(Refusal::broken("something of it did not come")),
         }
@@ -278,10 +284,34 @@ impl Sending<'_> {
         }
         let body = batch.encode().filter(|body| body.len() <= BODY_OCTETS_MAX);
         let body = body.ok_or_else(|| Refusal::broken("a batch of it cannot be written"))?;
-        self.asking.step = Step::Batch(self.batches);
-        self.durable.step(self.to, &self.asking, Body::full(body)).await?;
+        self.step(Step::Batch(self.batches), body).await?;
         self.batches += 1;
         Ok(())
+    }
+
+    /// Asks for a step, and again for a while if it fails: what came before lies there.
+    async fn step(&mut self, step: Step, body: Bytes) -> Result<Standing, Refusal> {
+        self.asking.step = step;
+        let begun = Instant::now();
+        loop {
+            let refusal = match self.durable.step(self.to, &self.asking, Body::full(body.clone())).await {
+                Err(refusal) if !refusal.is_moving() && begun.elapsed() < SENT_AGAIN_FOR => refusal,
+                ended => return ended,
+            };
+            tracing::debug!(%refusal, to = %self.to, ?step, "a step of a hand-over is asked for again");
+            self.durable.hand_over.pause(AGAIN_AFTER).await;
+            self.check()?;
+        }
+    }
+
+    /// Refuses to go on with what was given up, or is another hand-over by now.
+    fn check(&self) -> Result<(), Refusal> {
+        let Asking { account, namespace: id, slot, .. } = &self.asking;
+        let is_the_same = |now: DurableNamespace| now.handed.get(slot) == self.namespace.handed.get(slot);
+        match self.durable.namespace(*account, *id).is_ok_and(is_the_same) {
+            true => Ok(()),
+            false => Err(Refusal::moving("the hand-over was given up, or is another one")),
+        }
     }
 }
 

@@ -28,6 +28,7 @@ impl Durable {
         id: DurableNamespaceId,
         name: &NodeName,
     ) -> Result<(), Refusal> {
+        let _alone = self.hand_over.staging.alone(&(id, name.clone())).await;
         let Ok(namespace) = self.namespace(account, id) else { return Ok(()) };
         let slot = namespace.slot(name);
         let folder = self.engine()?.hosts().path(account);

@@ -29,6 +29,8 @@ pub(in crate::durable) struct Mark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
+    /// They are to run here, and some of them lie here already.
+    Taking,
     /// Its objects run here.
     Held,
     /// They do not any more, and some of them lie here still.
@@ -38,6 +40,10 @@ enum State {
 }
 
 impl Mark {
+    pub(super) const fn taking(since: u32) -> Self {
+        Self { since, state: State::Taking }
+    }
+
     pub(super) const fn held(since: u32) -> Self {
         Self { since, state: State::Held }
     }
@@ -49,11 +55,11 @@ impl Mark {
     pub(super) const fn left(since: u32) -> Self {
         Self { since, state: State::Left }
     }
+}
 
-    /// Whether something of it lies here.
-    pub(super) fn lies_here(self) -> bool {
-        self.state != State::Left
-    }
+/// Whether something of a slot may lie here: without a mark, of the one that `me` has had from the beginning alone.
+pub(super) fn lies_here(mark: Option<Mark>, slot: &NodeName, me: &NodeName) -> bool {
+    mark.map_or(slot == me, |mark| mark.state != State::Left)
 }
 
 /// Whether who has this mark has taken the slot as the log has it.
@@ -87,12 +93,12 @@ impl Marks {
         slot: &SlotOf,
         mark: Mark,
     ) -> io::Result<()> {
-        let mut marks = (*self.of(folder.clone(), account).await?).clone();
+        // From now on they are known; slots of one account may be marked at a time.
+        self.of(folder.clone(), account).await?;
         let (path, name) = (folder.join(SLOTS), file_name(slot));
         blocking(move || write(&path, &name, mark)).await?;
-        marks.insert(slot.clone(), mark);
-        // Slots are marked one after another.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(account, Arc::new(marks));
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(all.entry(account).or_default()).insert(slot.clone(), mark);
         Ok(())
     }
 }
@@ -165,5 +171,6 @@ mod tests {
         assert!(is_held(Some(Mark::held(2)), &slot(2)) && !is_held(Some(Mark::held(1)), &slot(2)));
         // The log was put back to before it was given away.
         assert!(!is_held(Some(Mark::left(1)), &slot(0)) && !is_held(Some(Mark::leaving(1)), &slot(1)));
+        assert!(!is_held(Some(Mark::taking(1)), &slot(1)), "not all of it is here");
     }
 }

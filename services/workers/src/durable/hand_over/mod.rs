@@ -36,37 +36,44 @@
 //! time ([`GIVEN_AT_A_TIME`]).
 
 pub(super) mod files;
+mod forget;
 pub(super) mod gate;
 mod give;
 mod leave;
 pub(super) mod marks;
+mod staging;
 mod take;
 pub(super) mod wire;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use proxima_ledger::{Log, ReadError, Snapshot};
 use proxima_model::{AccountId, DurableNamespace, DurableNamespaceId, DurableSlot, NodeName};
-use tokio::sync::watch;
+use tokio::{
+    sync::{Semaphore, watch},
+    task::{AbortHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{
     gate::Gates,
-    marks::{Mark, Marks, is_held},
+    marks::{Mark, Marks, OfAccount, is_held, lies_here},
+    staging::Staging,
 };
 use super::{Durable, asked::Refusal};
+use crate::engine::Pace;
 
 /// How long a request waits for its object to be handed over: longer than a few thousand objects take, and shorter than clients wait.
 pub(super) const MOVES_WITHIN: Duration = Duration::from_secs(30);
 /// How often it looks meanwhile, if the replica shows nothing new: another server may have become ready.
-const LOOKED_AGAIN: Duration = Duration::from_millis(200);
+pub(super) const LOOKED_AGAIN: Duration = Duration::from_millis(200);
 /// How long it is waited before what failed is tried again, or what another server has to do first is asked for.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
-/// Accounts whose objects are given away at a time: disks and connections are there for requests.
+/// Accounts whose objects are given away at a time, and of which some are taken: disks and connections are there for requests.
 const GIVEN_AT_A_TIME: usize = 2;
 
 /// A slot of a namespace.
@@ -79,12 +86,11 @@ pub(super) struct HandOver {
     changed: watch::Sender<()>,
     pub(super) gates: Gates,
     pub(super) marks: Marks,
-    /// Accounts whose objects are being given.
-    giving: Mutex<HashSet<AccountId>>,
     /// Slots and the turns of their hand-overs, of whose objects no process has had any since.
     still: Mutex<HashMap<SlotOf, u32>>,
-    /// Held by who writes what comes: a batch that comes again waits until the former attempt has ended.
-    staging: tokio::sync::Mutex<()>,
+    staging: Staging,
+    /// Of what each request and each look may find again.
+    told: Mutex<Pace>,
 }
 
 /// What this server has to do of one account.
@@ -98,6 +104,13 @@ struct Due {
     leave: Vec<SlotOf>,
 }
 
+/// What is done beside the other: what is to be taken is down until then, and waits for no other server.
+#[derive(Clone, Copy)]
+enum Part {
+    Take,
+    GiveAndLeave,
+}
+
 impl HandOver {
     pub(super) fn new(log: Arc<dyn Log>) -> Self {
         Self {
@@ -105,9 +118,9 @@ impl HandOver {
             changed: watch::Sender::new(()),
             gates: Gates::default(),
             marks: Marks::default(),
-            giving: Mutex::default(),
             still: Mutex::default(),
-            staging: tokio::sync::Mutex::default(),
+            staging: Staging::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -116,10 +129,15 @@ impl HandOver {
         self.changed.send_replace(());
     }
 
-    /// Waits until something may be different.
-    pub(super) async fn pause(&self) {
+    /// Waits until something may be different, at most so long.
+    pub(super) async fn pause(&self, at_most: Duration) {
         let mut changed = self.changed.subscribe();
-        tokio::time::timeout(LOOKED_AGAIN, changed.changed()).await.ok();
+        tokio::time::timeout(at_most, changed.changed()).await.ok();
+    }
+
+    /// Whether it may be logged what is found again and again.
+    fn may_tell(&self) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).may_tell()
     }
 }
 
@@ -136,7 +154,9 @@ impl Durable {
         let mark = self.mark(namespace, slot).await?;
         let Some(handed) = namespace.handed.get(slot) else {
             let Some(mark) = mark else { return Ok(()) };
-            tracing::error!(namespace = %namespace.id, %slot, ?mark, "the log says that a slot of Durable Objects was never handed over, and it was");
+            if self.hand_over.may_tell() {
+                tracing::error!(namespace = %namespace.id, %slot, ?mark, "the log says that a slot of Durable Objects was never handed over, and it was");
+            }
             return Err(Refusal::broken("its home has handed it over, and the log does not know of it"));
         };
         if let Some(to) = &handed.to {
@@ -162,57 +182,91 @@ impl Durable {
     }
 
     async fn mark(&self, namespace: &DurableNamespace, slot: &NodeName) -> Result<Option<Mark>, Refusal> {
-        let folder = self.engine()?.hosts().path(namespace.account);
-        let marks = self.hand_over.marks.of(folder, namespace.account).await.map_err(|error| {
-            tracing::error!(%error, account = %namespace.account, "which slots of Durable Objects are here cannot be read");
-            Refusal::broken("which objects are here cannot be read")
-        })?;
+        let marks = self.marks(namespace.account).await?;
         Ok(marks.get(&(namespace.id, slot.clone())).copied())
+    }
+
+    async fn marks(&self, account: AccountId) -> Result<Arc<OfAccount>, Refusal> {
+        let folder = self.engine()?.hosts().path(account);
+        self.hand_over.marks.of(folder, account).await.map_err(|error| {
+            if self.hand_over.may_tell() {
+                tracing::error!(%error, %account, "which slots of Durable Objects are here cannot be read");
+            }
+            Refusal::broken("which objects are here cannot be read")
+        })
     }
 
     /// Does what the log says of slots, until `stopped`.
     pub(crate) async fn hand_over_until(self: Arc<Self>, stopped: CancellationToken) {
+        let (takes, gives) = (self.do_what_is_due(Part::Take), self.do_what_is_due(Part::GiveAndLeave));
+        tokio::select! {
+            never = async { tokio::join!(takes, gives, self.forget_what_is_not_due()).0 } => never,
+            () = stopped.cancelled() => {}
+        }
+    }
+
+    /// Does a part of what is due, some accounts at a time, in the order in which it became due: what failed comes again after all that
+    /// waits.
+    async fn do_what_is_due(self: &Arc<Self>, part: Part) {
         let mut changed = self.hand_over.changed.subscribe();
+        let places = Arc::new(Semaphore::new(GIVEN_AT_A_TIME));
+        let (mut under_way, mut accounts) = (JoinSet::new(), HashMap::<_, AbortHandle>::new());
         loop {
             changed.mark_unchanged();
-            let again = self.do_what_is_due(&stopped).await;
-            let later = async {
-                match again {
-                    true => tokio::time::sleep(AGAIN_AFTER).await,
-                    false => std::future::pending().await,
+            accounts.retain(|_, task| !task.is_finished());
+            let (due, is_all) = self.due().await;
+            for (account, due) in due {
+                if due.has(part) && !accounts.contains_key(&account) {
+                    let (durable, places) = (Arc::clone(self), Arc::clone(&places));
+                    let doing = async move { durable.do_part(account, &due, part, &places).await };
+                    accounts.insert(account, under_way.spawn(doing));
                 }
-            };
+            }
             tokio::select! {
                 _ = changed.changed() => {}
-                () = later => {}
-                () = stopped.cancelled() => return,
+                Some(_) = under_way.join_next() => {}
+                () = tokio::time::sleep(AGAIN_AFTER), if !is_all => {}
             }
         }
     }
 
-    /// Whether it is to be looked again though nothing changes.
-    async fn do_what_is_due(self: &Arc<Self>, stopped: &CancellationToken) -> bool {
-        let due = match self.due().await {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::warn!(%error, "which Durable Objects are to be handed over cannot be read now");
-                return true;
-            }
-        };
+    async fn do_part(self: &Arc<Self>, account: AccountId, due: &Due, part: Part, places: &Semaphore) {
+        let place = places.acquire().await;
         let mut again = false;
-        for (account, due) in due {
-            for (namespace, slot) in &due.take {
-                let taken = self.take_in(account, *namespace, slot).await;
-                again |= self.ended(account, slot, "taken over", taken);
+        match part {
+            Part::Take => {
+                for (namespace, slot) in &due.take {
+                    let taken = self.take_in(account, *namespace, slot).await;
+                    again |= self.ended(account, slot, "taken over", taken);
+                }
             }
-            for (namespace, slot) in &due.leave {
-                let left = self.leave(account, *namespace, slot).await;
-                again |= self.ended(account, slot, "left", left);
+            Part::GiveAndLeave => {
+                for (namespace, slot) in &due.give {
+                    let given = self.give(account, *namespace, slot, &due.give).await;
+                    again |= self.ended(account, slot, "handed over", given);
+                }
+                for (namespace, slot) in &due.leave {
+                    let left = self.leave(account, *namespace, slot).await;
+                    again |= self.ended(account, slot, "left", left);
+                }
             }
-            again |= !due.give.is_empty();
-            self.begin_to_give(account, due.give, stopped);
         }
-        again
+        drop(place);
+        if again {
+            self.hand_over.pause(AGAIN_AFTER).await;
+        }
+    }
+
+    async fn forget_what_is_not_due(&self) {
+        let mut changed = self.hand_over.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            let is_all = self.forget_unexpected().await;
+            tokio::select! {
+                _ = changed.changed() => {}
+                () = tokio::time::sleep(AGAIN_AFTER), if !is_all => {}
+            }
+        }
     }
 
     /// Tells how a step went, unless it is another server's turn; whether it is to be done again.
@@ -230,66 +284,48 @@ impl Durable {
         true
     }
 
-    /// Begins to give an account's slots away, unless that is being done or enough others are.
-    fn begin_to_give(self: &Arc<Self>, account: AccountId, slots: Vec<SlotOf>, stopped: &CancellationToken) {
-        let mut giving = self.hand_over.giving.lock().unwrap_or_else(PoisonError::into_inner);
-        if slots.is_empty() || giving.len() >= GIVEN_AT_A_TIME || !giving.insert(account) {
-            return;
-        }
-        drop(giving);
-        let (durable, stopped) = (Arc::clone(self), stopped.clone());
-        tokio::spawn(async move {
-            let given = async {
-                for (namespace, slot) in &slots {
-                    let given = durable.give(account, *namespace, slot, &slots).await;
-                    durable.ended(account, slot, "handed over", given);
-                }
-            };
-            tokio::select! {
-                () = given => {}
-                () = stopped.cancelled() => {}
-            }
-            durable.hand_over.giving.lock().unwrap_or_else(PoisonError::into_inner).remove(&account);
-        });
-    }
-
-    /// What is to be done, by accounts. Removes what came for hand-overs that are no more.
-    async fn due(self: &Arc<Self>) -> Result<BTreeMap<AccountId, Due>, Refusal> {
-        let unreadable = |error: &dyn std::fmt::Display| {
-            tracing::warn!(%error, "namespaces of Durable Objects cannot be read");
-            Refusal::broken("the replica cannot be read")
-        };
+    /// What is to be done, by accounts; and whether that is all: what cannot be read of one account keeps no other one from it.
+    async fn due(&self) -> (BTreeMap<AccountId, Due>, bool) {
+        let (mut due, mut is_all) = (BTreeMap::<AccountId, Due>::new(), true);
         let replica = self.replica.clone();
         let handed = super::blocking(move || {
             replica.snapshot().and_then(|snapshot| handed(&snapshot)).map_err(std::io::Error::other)
         });
-        let handed = handed.await.map_err(|error| unreadable(&error))?;
-        let mut due = BTreeMap::<AccountId, Due>::new();
-        let mut expected = HashSet::new();
+        let handed = match handed.await {
+            Ok(handed) => handed,
+            Err(error) => {
+                tracing::warn!(%error, "which Durable Objects are to be handed over cannot be read now");
+                return (due, false);
+            }
+        };
         for namespace in &handed {
+            let Ok(marks) = self.marks(namespace.account).await else {
+                is_all = false;
+                continue;
+            };
+            let due = due.entry(namespace.account).or_default();
             for (name, slot) in &namespace.handed {
-                let mark = self.mark(namespace, name).await?;
-                let due = due.entry(namespace.account).or_default();
-                due.add(&self.me, (namespace.id, name.clone()), slot, mark);
-                if slot.to.as_ref() == Some(&self.me) {
-                    expected.insert(take::folder_name(namespace.id, name, slot.turn));
-                }
-                if due.take.contains(&(namespace.id, name.clone())) {
-                    expected.insert(take::folder_name(namespace.id, name, slot.since));
-                }
+                let which = (namespace.id, name.clone());
+                let mark = marks.get(&which).copied();
+                due.add(&self.me, which, slot, mark);
             }
         }
-        self.forget_unexpected(expected).await?;
         due.retain(|_, due| *due != Due::default());
-        Ok(due)
+        (due, is_all)
     }
 }
 
 impl Due {
+    fn has(&self, part: Part) -> bool {
+        match part {
+            Part::Take => !self.take.is_empty(),
+            Part::GiveAndLeave => !(self.give.is_empty() && self.leave.is_empty()),
+        }
+    }
+
     fn add(&mut self, me: &NodeName, which: SlotOf, slot: &DurableSlot, mark: Option<Mark>) {
-        let is_first = which.1 == *me;
         if slot.server != *me {
-            if mark.map_or(is_first, Mark::lies_here) {
+            if lies_here(mark, &which.1, me) {
                 self.leave.push(which);
             }
         } else if !is_held(mark, slot) {
@@ -343,11 +379,16 @@ mod tests {
         assert_eq!(due("fra1", "ams1", &handing, None), "nothing");
         let handed = slot("fra1", 1, 1, None);
         assert_eq!(due("fra1", "ams1", &handed, None), "take");
+        assert_eq!(due("fra1", "ams1", &handed, Some(Mark::taking(1))), "take");
         assert_eq!(due("fra1", "ams1", &handed, Some(Mark::held(1))), "nothing");
         assert_eq!(due("ams1", "ams1", &handed, None), "leave");
         assert_eq!(due("ams1", "ams1", &handed, Some(Mark::leaving(1))), "leave");
         assert_eq!(due("ams1", "ams1", &handed, Some(Mark::left(1))), "nothing");
         assert_eq!(due("sin1", "ams1", &handed, None), "nothing");
+        // It was given up while it took it: a part of it lies there.
+        let given_up = slot("sin1", 2, 2, None);
+        assert_eq!(due("fra1", "ams1", &given_up, Some(Mark::taking(1))), "leave");
+        assert_eq!(due("fra1", "ams1", &given_up, None), "nothing");
         let on = slot("fra1", 1, 2, Some("sin1"));
         assert_eq!(due("fra1", "ams1", &on, Some(Mark::held(1))), "give");
         assert_eq!(due("fra1", "ams1", &on, None), "take", "it gives nothing that it has not taken");

@@ -2,7 +2,7 @@
 //! when the log says that it has the slot.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::BTreeSet,
     fs::{self, DirBuilder, File},
     io,
     os::unix::fs::{DirBuilderExt as _, FileExt as _},
@@ -10,12 +10,13 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use proxima_model::{AccountId, DurableNamespaceId, NodeName};
 use proxima_pipeline::Body;
 
 use super::{
     files,
-    marks::{Mark, is_held},
+    marks::{Mark, is_held, lies_here},
     wire::{Asking, BODY_OCTETS_MAX, Batch, Object, Standing, Step},
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// The folder in an account's for what comes; one of each hand-over in it.
-const INCOMING: &str = "incoming";
+pub(super) const INCOMING: &str = "incoming";
 /// In that, the files.
 const FILES: &str = "files";
 /// And how many batches there are, once all came.
@@ -48,6 +49,11 @@ impl Durable {
         asking: Asking,
         body: Body,
     ) -> Result<Standing, Refusal> {
+        let octets = match asking.step {
+            Step::Batch(_) => body.collect(BODY_OCTETS_MAX).await.map_err(|_| Refusal::lost())?,
+            Step::Begin | Step::End(_) => Bytes::new(),
+        };
+        let alone = self.hand_over.staging.alone(&(asking.namespace, asking.slot.clone())).await;
         let namespace = self.namespace(asking.account, asking.namespace)?;
         let slot = namespace.slot(&asking.slot);
         let mark = self.mark(&namespace, &asking.slot).await?;
@@ -62,28 +68,23 @@ impl Durable {
             return Err(Refusal::moving("this server does not know of the hand-over, or not any more"));
         }
         let account = self.engine()?.hosts().path(asking.account);
-        if mark.map_or(asking.slot == self.me && account.exists(), Mark::lies_here) {
+        let is_of_this = mark == Some(Mark::taking(asking.turn));
+        if !is_of_this && lies_here(mark, &asking.slot, &self.me) && account.exists() {
             return Err(Refusal::moving("this server has still to remove what it had of it before"));
         }
         let folder = account.join(INCOMING).join(folder_name(asking.namespace, &asking.slot, asking.turn));
-        let batch = match asking.step {
-            Step::Batch(_) => {
-                let octets = body.collect(BODY_OCTETS_MAX).await.map_err(|_| Refusal::lost())?;
-                Batch::decode(octets).ok_or_else(|| Refusal::broken("a batch did not come as it was sent"))?
-            }
-            Step::Begin | Step::End(_) => Batch::default(),
-        };
-        let _alone = self.hand_over.staging.lock().await;
-        blocking(move || match asking.step {
-            Step::Begin => begin(&folder),
-            Step::Batch(number) => keep(&folder, number, &batch).map(|()| Standing::Lacking),
-            Step::End(batches) => end(&folder, batches),
-        })
-        .await
-        .map_err(|error| {
+        let written = alone.write(move || match asking.step {
+            Step::Begin => begin(&folder).map(Some),
+            Step::Batch(number) => Batch::decode(octets)
+                .map(|batch| keep(&folder, number, &batch).map(|()| Standing::Lacking))
+                .transpose(),
+            Step::End(batches) => end(&folder, batches).map(Some),
+        });
+        let standing = written.await.map_err(|error| {
             tracing::warn!(%error, account = %asking.account, %asker, "what comes of Durable Objects cannot be kept");
             Refusal::broken("what comes cannot be kept")
-        })
+        })?;
+        standing.ok_or_else(|| Refusal::broken("a batch did not come as it was sent"))
     }
 
     /// Takes a slot that the log says this server has: its objects run here after that.
@@ -93,11 +94,12 @@ impl Durable {
         id: DurableNamespaceId,
         name: &NodeName,
     ) -> Result<(), Refusal> {
+        let which = (id, name.clone());
+        let alone = self.hand_over.staging.alone(&which).await;
         let Ok(namespace) = self.namespace(account, id) else { return Ok(()) };
         let slot = namespace.slot(name);
-        let which = (id, name.clone());
-        let alone = self.hand_over.staging.lock().await;
-        if slot.server != self.me || is_held(self.mark(&namespace, name).await?, &slot) {
+        let mark = self.mark(&namespace, name).await?;
+        if slot.server != self.me || is_held(mark, &slot) {
             return Ok(());
         }
         let hosts = self.engine()?.hosts();
@@ -105,7 +107,7 @@ impl Durable {
         let (mut objects, mut has_alarms) = (0, false);
         if slot.began_empty {
             // It may have had it before: also that was given up.
-            if hosts.path(account).exists() {
+            if lies_here(mark, name, &self.me) && hosts.path(account).exists() {
                 self.make_still(account, vec![(which.clone(), slot.since)]).await?;
                 self.clear_out(&namespace, name, slot.since, false).await?;
             }
@@ -117,6 +119,7 @@ impl Durable {
                 return Err(Refusal::moving("what was given is not all here"));
             };
             self.note(&namespace).await?;
+            self.mark_as(account, &which, Mark::taking(slot.since)).await?;
             for number in 0..batches {
                 let (from, to, owner) = (folder.clone(), hosts.path(account).join(OBJECTS), hosts.owner());
                 let placed = blocking(move || place(&from, &to, number, owner)).await;
@@ -130,11 +133,12 @@ impl Durable {
             self.note_alarms(account).await?;
         }
         self.mark_as(account, &which, Mark::held(slot.since)).await?;
-        drop(alone);
+        self.hand_over.tell();
+        // What stays of it goes when it is looked again.
+        alone.write(move || remove(&folder)).await.ok();
         if has_alarms {
             self.alarm_was_set(account).await?;
         }
-        self.hand_over.tell();
         self.shared.metrics.taken_over();
         let from = slot.from.as_ref().map_or("", NodeName::as_str);
         match slot.began_empty {
@@ -145,31 +149,7 @@ impl Durable {
                 tracing::info!(%account, namespace = %id, slot = %name, from, objects, "Durable Objects were taken over");
             }
         }
-        // What stays of it goes when it is looked again.
-        blocking(move || remove(&folder)).await.ok();
         Ok(())
-    }
-
-    /// Removes what came for hand-overs that are not among these.
-    pub(super) async fn forget_unexpected(&self, expected: HashSet<String>) -> Result<(), Refusal> {
-        let engine = Arc::clone(self.engine()?);
-        let _alone = self.hand_over.staging.lock().await;
-        let forgetting = blocking(move || {
-            for account in engine.hosts().accounts()? {
-                let incoming = engine.hosts().path(account).join(INCOMING);
-                for folder in entries(&incoming)? {
-                    let name = folder.file_name().and_then(|name| name.to_str());
-                    if !name.is_some_and(|name| expected.contains(name)) {
-                        remove(&folder)?;
-                    }
-                }
-            }
-            Ok(())
-        });
-        forgetting.await.map_err(|error| {
-            tracing::warn!(%error, "what came of Durable Objects and is not expected any more cannot be removed");
-            Refusal::broken("what came before cannot be removed")
-        })
     }
 }
 
@@ -259,7 +239,7 @@ fn place(folder: &Path, to: &Path, batch: u32, owner: Owner) -> io::Result<Vec<O
     Ok(objects)
 }
 
-fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -267,7 +247,7 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-fn remove(folder: &Path) -> io::Result<()> {
+pub(super) fn remove(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
