@@ -123,6 +123,16 @@ fn text(value: &Value, pointer: &str) -> Option<String> {
     Some(value.pointer(pointer)?.as_str()?.to_owned())
 }
 
+/// What a node says of itself by the name of a metric.
+pub(crate) fn metric(admin: SocketAddr, name: &str) -> Result<f64> {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--fail", "--max-time", "5"]).arg(format!("http://{admin}/metrics"));
+    let told = process::output(LOAD_CORE, &curl)?;
+    let mut values = told.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let value = values.next().with_context(|| format!("the node has no metric {name}"))?;
+    value.trim().parse().with_context(|| format!("{name} is {value}"))
+}
+
 /// Whether `path` is served with 200 at `address` under the name `host`.
 pub(crate) fn answers(address: SocketAddr, host: &str, path: &str) -> bool {
     let mut curl = Command::new("curl");

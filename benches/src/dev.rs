@@ -18,6 +18,7 @@ pub(crate) struct Dev {
     pub(crate) dns: SocketAddr,
     pub(crate) api: SocketAddr,
     pub(crate) s3: SocketAddr,
+    pub(crate) admin: SocketAddr,
     pub(crate) token: String,
 }
 
@@ -48,6 +49,6 @@ impl Dev {
             .wait_until("it says `ready`", ready)
             .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
         let token = fs::read_to_string(data.join("token")).context("reading the API token")?;
-        Ok(Self { server, http, https, dns, api, s3, token: token.trim().to_owned() })
+        Ok(Self { server, http, https, dns, api, s3, admin, token: token.trim().to_owned() })
     }
 }

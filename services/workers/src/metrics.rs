@@ -53,6 +53,7 @@ pub(crate) struct Counted {
     prewarms: Family<Prewarming, Counter>,
     pub(crate) assets: Counter,
     pub(crate) retried: Counter,
+    pub(crate) relieved: Counter,
     pub(crate) misnamed: Counter,
     pub(crate) starts: Counter,
     pub(crate) loads: Counter,
@@ -98,6 +99,7 @@ impl Metrics {
             prewarms: Family::default(),
             assets: Counter::default(),
             retried: Counter::default(),
+            relieved: Counter::default(),
             misnamed: Counter::default(),
             starts: Counter::default(),
             loads: Counter::default(),
@@ -151,6 +153,11 @@ impl Metrics {
             "retried",
             "Requests sent once more, after the process that had them ended",
             counted.retried.clone(),
+        );
+        registry.register(
+            "relieved",
+            "Requests that the next process took, since a Worker kept their own busy",
+            counted.relieved.clone(),
         );
         registry.register(
             "misnamed",

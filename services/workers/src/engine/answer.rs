@@ -10,15 +10,15 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::{body::Incoming, client::conn::http1::SendRequest, upgrade::Upgraded};
+use hyper::{body::Incoming, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
-use proxima_pipeline::{Body, BodyError};
+use proxima_pipeline::BodyError;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep},
 };
 
-use super::process::AtWork;
+use super::process::{AtWork, Connection};
 
 /// How long an answer may go on without anything coming: then its Worker is cut off. Longer than those are silent who send something
 /// now and then so as to be kept (server-sent events).
@@ -51,12 +51,12 @@ impl Silence {
 /// The body: while it comes, its Worker is at work; read to its end, it gives the connection back.
 pub(crate) struct AnswerBody {
     incoming: Incoming,
-    working: Option<(AtWork, SendRequest<Body>)>,
+    working: Option<(AtWork, Connection)>,
     silence: Silence,
 }
 
 impl AnswerBody {
-    pub(crate) fn new(incoming: Incoming, at_work: AtWork, connection: SendRequest<Body>) -> Self {
+    pub(crate) fn new(incoming: Incoming, at_work: AtWork, connection: Connection) -> Self {
         let mut body = Self { incoming, working: Some((at_work, connection)), silence: Silence::default() };
         if body.incoming.is_end_stream() {
             body.done();

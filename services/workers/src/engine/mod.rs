@@ -7,16 +7,21 @@
 //!                                                                           the Worker, by its name ACCOUNT/WORKER/VERSION
 //! ```
 //!
+//! Who computes for long keeps nobody else waiting: others are asked in the next process (`held.rs`).
+//!
 //! Versions that are asked most have a process each (`own/mod.rs`).
 
 mod answer;
+mod asking;
 mod end;
 mod folder;
 mod groups;
+mod held;
 mod hosts;
 mod isolation;
 mod own;
 mod pace;
+mod place;
 mod process;
 mod settings;
 mod shard;
@@ -34,28 +39,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, Method, Uri};
 use proxima_model::AccountId;
-use proxima_pipeline::{Body, Fault, Response, strip_hop_by_hop};
+use proxima_pipeline::{Body, Fault, Response};
 use serde_json::Value;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    answer::{AnswerBody, UpgradedWorker},
     folder::Folder,
     groups::Groups,
     hosts::Hosts,
     isolation::Isolation,
     own::Own,
-    process::{AtWork, Verdict},
+    place::Place,
     settings::{
         ASSETS_SOCKET, BUDGETS, BUDGETS_SOURCE, CACHE_SOCKET, CODE_SOCKET, DISPATCHER, DISPATCHER_SOURCE,
         DURABLE_SOCKET, EGRESS_SOCKET, HOST_SOURCES, KV_SOCKET, QUEUE_SOCKET, R2_SOCKET, Runs, SETTINGS,
         TAIL_SOCKET, process_settings,
     },
-    shard::{Common, Place, Shard, Unavailable},
+    shard::{Common, Shard},
     spawner::Spawner,
     verdicts::{PLACES, Record, Verdicts},
     watch::Limits,
@@ -70,18 +73,11 @@ pub(crate) use self::{
 use crate::{
     WorkersConfig, WorkersError,
     cage::Launcher,
-    facts::{FIELD, Facts},
+    facts::Facts,
     metrics::{Metrics, Wall},
     version::VersionKey,
 };
 
-const FACTS: HeaderName = HeaderName::from_static(FIELD);
-/// The field by which the dispatcher tells that there is no answer: the engine's secret, and what failed.
-const FAULT: HeaderName = HeaderName::from_static("proxima-fault");
-/// Octets of what it says of that.
-const FAULT_OCTETS_MAX: usize = 64 << 10;
-/// Letters of that in the log.
-const FAULT_LETTERS_LOGGED: usize = 1_000;
 /// How long the head of an answer may take: as long as an origin's.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(100);
 
@@ -118,13 +114,6 @@ pub(crate) struct Engine {
     /// For Durable Objects of accounts.
     hosts: Mutex<HashMap<AccountId, Arc<Shard>>>,
     hosts_max: usize,
-}
-
-/// Why a request has no answer.
-enum Lost {
-    Fault(Fault),
-    /// The process ended, and it was not this Worker's fault as far as is known.
-    Cut,
 }
 
 /// The sockets at which processes ask the node.
@@ -201,10 +190,13 @@ impl Engine {
             started: AtomicU64::new(0),
         });
         let processors = || std::thread::available_parallelism().map_or(1, Into::into);
-        let shards = config.shards.unwrap_or_else(processors);
+        // One more than a single processor has use for: who is kept from theirs by a neighbour is answered by the other.
+        let shards = config.shards.unwrap_or_else(|| processors().max(2));
         let own = Own::new(Arc::clone(&common), config.own_processes_max.unwrap_or_else(processors));
         let places = |count, kind| (0..count).map(|_| Shard::new(Arc::clone(&common), kind)).collect();
-        let (shards, apart) = (places(shards, Place::Shared), places(PLACES, Place::Apart));
+        let places: [Box<[_]>; 2] = [places(shards, Place::Shared), places(PLACES, Place::Apart)];
+        let [shards, apart] = places;
+        Shard::stand_by_each_other(&shards);
         let (hosts, hosts_max) = (Mutex::default(), config.durable_accounts_max);
         Ok((Arc::new(Self { shards, apart, own, common, hosts, hosts_max }), asked))
     }
@@ -238,10 +230,7 @@ impl Engine {
     ) -> Result<Response, Fault> {
         admit(self.record(key))?;
         let host = self.host(key.account).ok_or(Fault::Overloaded)?;
-        self.ask_once(&host, key, head, body, false).await.map_err(|lost| match lost {
-            Lost::Fault(fault) => fault,
-            Lost::Cut => Fault::WorkerLost,
-        })
+        self.ask_once(&host, key, head, body, false).await.map_err(Fault::from)
     }
 
     /// Ends the process that has the objects of an account, if there is one; nobody has their files open then.
@@ -285,166 +274,25 @@ impl Engine {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|host| host.stop());
     }
 
-    /// The answer of a version. A request whose process ends, or is kept busy by another one, is sent once more, where that cannot
-    /// do anything twice (RFC 9110, 9.2.2) and none of its body is gone.
-    pub(crate) async fn run(&self, key: &VersionKey, head: Head, body: Body) -> Result<Response, Fault> {
-        let again = (head.method.is_idempotent() && body.is_empty()).then(|| head.clone());
-        match (self.try_once(key, head, body, again.is_some()).await, again) {
-            (Ok(response), _) => Ok(response),
-            (Err(Lost::Fault(fault)), _) => Err(fault),
-            (Err(Lost::Cut), None) => Err(Fault::WorkerLost),
-            (Err(Lost::Cut), Some(head)) => {
-                self.common.metrics.retried.inc();
-                self.try_once(key, head, Body::empty(), false).await.map_err(|lost| match lost {
-                    Lost::Fault(fault) => fault,
-                    Lost::Cut => Fault::WorkerLost,
-                })
-            }
-        }
-    }
-
-    async fn try_once(
-        &self,
-        key: &VersionKey,
-        head: Head,
-        body: Body,
-        may_be_sent_again: bool,
-    ) -> Result<Response, Lost> {
-        let shard = self.shard(key, head.facts.may_run_alone())?;
-        self.ask_once(&shard, key, head, body, may_be_sent_again).await
-    }
-
-    async fn ask_once(
-        &self,
-        shard: &Arc<Shard>,
-        key: &VersionKey,
-        head: Head,
-        body: Body,
-        may_be_sent_again: bool,
-    ) -> Result<Response, Lost> {
-        let entered = match shard.enter(key).await {
-            Err(Unavailable::Gone) => self.shared(key).enter(key).await,
-            entered => entered,
-        };
-        let mut at_work = entered.map_err(|unavailable| {
-            Lost::Fault(match unavailable {
-                Unavailable::Full | Unavailable::Gone => Fault::Overloaded,
-                Unavailable::BacksOff => Fault::WorkersUnavailable("their engine ends again and again"),
-                Unavailable::Failed(error) => {
-                    tracing::error!(%error, "the engine does not start");
-                    Fault::WorkersUnavailable("their engine does not start")
-                }
-            })
-        })?;
-        let (process, within) = (Arc::clone(at_work.process()), head.within);
-        if let Some(apart) = process.place.counted_by_node() {
-            at_work.counts(self.common.shares.begin(apart, key));
-        }
-        tokio::select! {
-            biased;
-            answered = tokio::time::timeout(within, self.ask(key, at_work, head, body)) => {
-                answered.unwrap_or(Err(Lost::Fault(Fault::OriginTimeout)))
-            }
-            () = process.avoided.cancelled(), if may_be_sent_again => Err(Lost::Cut),
-        }
-    }
-
     /// Where a version runs.
-    fn shard(&self, key: &VersionKey, may_run_alone: bool) -> Result<Arc<Shard>, Lost> {
+    fn shard(&self, key: &VersionKey, may_run_alone: bool) -> Result<Arc<Shard>, Fault> {
         let verdicts = self.common.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        admit(verdicts.record(key, now)).map_err(Lost::Fault)?;
+        admit(verdicts.record(key, now))?;
         if let Some(place) = verdicts.place(key, now) {
             return Ok(Arc::clone(&self.apart[place]));
         }
         drop(verdicts);
         let own = if may_run_alone { self.own.place(key) } else { None };
-        Ok(own.unwrap_or_else(|| Arc::clone(self.shared(key))))
+        Ok(own.unwrap_or_else(|| Arc::clone(&self.shards[self.shared(key)])))
     }
 
-    /// The place of its account.
-    fn shared(&self, key: &VersionKey) -> &Arc<Shard> {
+    /// The place of its account among those of accounts.
+    fn shared(&self, key: &VersionKey) -> usize {
         let mut hasher = DefaultHasher::new();
         key.account.hash(&mut hasher);
         let count = u64::try_from(self.shards.len()).unwrap_or(1);
-        &self.shards[usize::try_from(hasher.finish() % count).unwrap_or_default()]
-    }
-
-    async fn ask(
-        &self,
-        key: &VersionKey,
-        at_work: AtWork,
-        Head { method, uri, mut headers, facts, .. }: Head,
-        body: Body,
-    ) -> Result<Response, Lost> {
-        let process = Arc::clone(at_work.process());
-        let is_alone = process.place == Place::Own;
-        let facts = if is_alone { facts.alone() } else { facts.dispatched(key).map_err(Lost::Fault)? };
-        headers.insert(FACTS, facts);
-        let mut request = Request::new(body);
-        (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
-        let answered = async {
-            let mut connection = process.connection().await?;
-            let response = connection.send_request(request).await?;
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((connection, response))
-        };
-        let (connection, mut response) = match answered.await {
-            Ok(answered) => answered,
-            // More fields than are taken, or a longer head: the process is well.
-            Err(error) if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) => {
-                tracing::debug!(%error, %key, "the answer of a Worker cannot be read");
-                at_work.spoilt();
-                return Err(Lost::Fault(Fault::WorkerBroken("its answer has too many fields")));
-            }
-            Err(error) => {
-                let verdict = process.verdict().await;
-                tracing::debug!(%error, %key, ?verdict, "a process was lost before it answered");
-                return Err(match verdict {
-                    Verdict::Guilty(exceeded) => Lost::Fault(Fault::WorkerExceeded(exceeded)),
-                    Verdict::Unknown => Lost::Cut,
-                });
-            }
-        };
-        at_work.progressed();
-        let status = response.status();
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            let upgraded =
-                hyper::upgrade::on(&mut response).await.map_err(|_| Lost::Fault(Fault::WorkerLost))?;
-            let mut headers = std::mem::take(response.headers_mut());
-            let protocol = headers.get(http::header::UPGRADE).cloned();
-            strip_hop_by_hop(&mut headers);
-            headers.extend(protocol.map(|protocol| (http::header::UPGRADE, protocol)));
-            let upgraded = UpgradedWorker { io: TokioIo::new(upgraded), at_work };
-            return Ok(Response {
-                status,
-                headers,
-                upgraded: Some(Box::new(upgraded)),
-                ..Response::default()
-            });
-        }
-        let (mut parts, incoming) = response.into_parts();
-        let body = AnswerBody::new(incoming, at_work, connection);
-        if let Some(kind) = fault_kind(&parts.headers, &process.secret) {
-            return Err(Lost::Fault(self.tell(key, &kind, Body::stream(body)).await));
-        }
-        strip_hop_by_hop(&mut parts.headers);
-        let body = if http_body::Body::is_end_stream(&body) { Body::empty() } else { Body::stream(body) };
-        Ok(Response { status, headers: parts.headers, body, ..Response::default() })
-    }
-
-    /// What failed in a Worker; its owner's to know, so it is logged.
-    async fn tell(&self, key: &VersionKey, kind: &str, said: Body) -> Fault {
-        let said = said.collect(FAULT_OCTETS_MAX).await.unwrap_or_default();
-        if self.common.failures.lock().unwrap_or_else(PoisonError::into_inner).may_tell() {
-            let said: String = String::from_utf8_lossy(&said).chars().take(FAULT_LETTERS_LOGGED).collect();
-            tracing::info!(worker = %key, kind, said, "a Worker failed");
-        }
-        match kind {
-            "start" => Fault::WorkerBroken("it does not start"),
-            "loop" => Fault::WorkerLoop,
-            "load" => Fault::WorkerBroken("its code cannot be loaded"),
-            _ => Fault::WorkerThrew,
-        }
+        usize::try_from(hasher.finish() % count).unwrap_or_default()
     }
 }
 
@@ -457,10 +305,4 @@ fn admit(record: Option<Record>) -> Result<(), Fault> {
         }
         _ => Ok(()),
     }
-}
-
-/// What failed, if our own code in a process of this secret says so.
-fn fault_kind(headers: &HeaderMap, secret: &str) -> Option<String> {
-    let said = headers.get(FAULT)?.to_str().ok()?;
-    Some(said.strip_prefix(secret)?.trim().to_owned())
 }

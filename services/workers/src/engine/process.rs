@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -17,7 +17,12 @@ use proxima_pipeline::{Body, Exceeded};
 use tokio::{net::UnixStream, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{shard::Place, shares::UnderWay, wire::Wire};
+use super::{
+    held::{Held, Line},
+    place::Place,
+    shares::UnderWay,
+    wire::Wire,
+};
 use crate::version::VersionKey;
 
 /// Requests that a process has at a time: more than a thread answers in the time that people wait.
@@ -35,10 +40,10 @@ const ABANDONED_FOR: Duration = Duration::from_secs(60);
 const END_KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the end of a process means for those who were at work in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// They alone were, and are to blame for this.
-    Guilty(Exceeded),
+    /// This version alone was, and is to blame for this.
+    Guilty(VersionKey, Exceeded),
     /// It was somebody, or nobody, of them.
     Unknown,
 }
@@ -53,6 +58,7 @@ pub(crate) struct Process {
     at_work: Mutex<Requests>,
     kept: Mutex<Vec<Kept>>,
     progress: Arc<AtomicU64>,
+    id: OnceLock<u32>,
     ended: watch::Sender<Option<Verdict>>,
     /// It is to end.
     pub(crate) unneeded: CancellationToken,
@@ -62,12 +68,21 @@ pub(crate) struct Process {
 
 struct Requests {
     next: u64,
-    running: HashMap<u64, VersionKey>,
+    running: HashMap<u64, Running>,
     abandoned: Vec<Abandoned>,
+    held: Option<Held>,
+    /// The version that was answered last.
+    last: Option<VersionKey>,
     /// When the last one ended, or the process began.
     quiet_since: Instant,
     /// Whose Workers were sent to it.
     accounts: HashSet<AccountId>,
+}
+
+struct Running {
+    key: VersionKey,
+    /// Over which connection it is sent, and how often something had been written to that before.
+    sent: Option<(Arc<Line>, u32)>,
 }
 
 struct Abandoned {
@@ -76,9 +91,24 @@ struct Abandoned {
     since: Instant,
 }
 
+/// A connection to the process.
+pub(crate) struct Connection {
+    pub(crate) sender: SendRequest<Body>,
+    line: Arc<Line>,
+}
+
 struct Kept {
-    connection: SendRequest<Body>,
+    connection: Connection,
     since: Instant,
+}
+
+/// Why no request begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotEntered {
+    /// There are too many.
+    Full,
+    /// Another version keeps the process from everybody else.
+    Held,
 }
 
 impl Process {
@@ -93,28 +123,58 @@ impl Process {
                 next: 0,
                 running: HashMap::new(),
                 abandoned: Vec::new(),
+                held: None,
+                last: None,
                 quiet_since,
                 accounts: HashSet::new(),
             }),
             kept: Mutex::default(),
             progress: Arc::default(),
+            id: OnceLock::new(),
             ended: watch::Sender::new(None),
             unneeded: CancellationToken::new(),
             avoided: CancellationToken::new(),
         })
     }
 
-    /// A request of this version begins; `None` where there are too many.
-    pub(crate) fn enter(self: &Arc<Self>, key: &VersionKey) -> Option<AtWork> {
+    /// By which the kernel knows it, once it was started.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.id.get().copied()
+    }
+
+    /// A request of this version begins; also in a process that is held, if it `waits`.
+    pub(crate) fn enter(self: &Arc<Self>, key: &VersionKey, waits: bool) -> Result<AtWork, NotEntered> {
         let mut requests = self.requests();
+        if !waits && requests.held_at(self.progress()).is_some_and(|held| !held.begun.contains(key)) {
+            return Err(NotEntered::Held);
+        }
         if requests.running.len() >= REQUESTS_MAX {
-            return None;
+            return Err(NotEntered::Full);
         }
         let number = requests.next;
         requests.next += 1;
-        requests.running.insert(number, key.clone());
+        requests.running.insert(number, Running { key: key.clone(), sent: None });
         requests.accounts.insert(key.account);
-        Some(AtWork { process: Arc::clone(self), number, done: false, under_way: None })
+        Ok(AtWork { process: Arc::clone(self), number, done: false, under_way: None })
+    }
+
+    /// Whether a request was read by the process, as far as is known.
+    pub(crate) fn has_begun(&self, number: u64) -> bool {
+        self.requests().running.get(&number).is_none_or(Running::has_begun)
+    }
+
+    /// Whether it is known that somebody holds the process, and nothing has come out since.
+    pub(crate) fn is_held(&self, progress: u64) -> bool {
+        self.requests().held_at(progress).is_some()
+    }
+
+    /// The process is held by who has begun in it, unless something came out since.
+    pub(crate) fn hold(&self, progress: u64) {
+        let mut requests = self.requests();
+        if self.progress() == progress {
+            let begun = requests.begun(progress);
+            requests.held = Some(Held { progress, begun });
+        }
     }
 
     /// Whether it runs Workers of an account, or did: nobody else's name may it use.
@@ -122,12 +182,15 @@ impl Process {
         self.requests().accounts.contains(&account)
     }
 
-    /// Who is at work.
+    /// Who may be what keeps it busy: those whose requests it has read, as far as is known.
     pub(crate) fn at_work(&self) -> BTreeSet<VersionKey> {
-        let mut requests = self.requests();
-        requests.forget_abandoned(self.progress());
-        let abandoned = requests.abandoned.iter().map(|abandoned| &abandoned.key);
-        requests.running.values().chain(abandoned).cloned().collect()
+        let progress = self.progress();
+        self.requests().begun(progress)
+    }
+
+    /// Who was answered last, and may go on computing after that.
+    pub(crate) fn last(&self) -> Option<VersionKey> {
+        self.requests().last.clone()
     }
 
     /// For how long nobody has been; `None` while somebody is.
@@ -168,33 +231,33 @@ impl Process {
     pub(crate) async fn verdict(&self) -> Verdict {
         let mut ended = self.ended.subscribe();
         let known = tokio::time::timeout(END_KNOWN_WITHIN, ended.wait_for(Option::is_some)).await;
-        known.ok().and_then(Result::ok).and_then(|verdict| *verdict).unwrap_or(Verdict::Unknown)
+        known.ok().and_then(Result::ok).and_then(|verdict| verdict.clone()).unwrap_or(Verdict::Unknown)
     }
 
     /// A connection that nobody uses.
-    pub(crate) async fn connection(
-        &self,
-    ) -> Result<SendRequest<Body>, Box<dyn std::error::Error + Send + Sync>> {
+    pub(crate) async fn connection(&self) -> Result<Connection, Box<dyn std::error::Error + Send + Sync>> {
         while let Some(Kept { mut connection, since }) = self.pop() {
-            if since.elapsed() < KEPT_FOR && connection.ready().await.is_ok() {
+            if since.elapsed() < KEPT_FOR && connection.sender.ready().await.is_ok() {
                 return Ok(connection);
             }
         }
         let stream = UnixStream::connect(&self.socket).await?;
-        let wire = TokioIo::new(Wire::new(stream, Arc::clone(&self.progress)));
-        let (connection, driven) = http1::Builder::new().max_headers(FIELDS_MAX).handshake(wire).await?;
+        let wire = Wire::new(stream, Arc::clone(&self.progress));
+        let line = wire.line();
+        let (sender, driven) =
+            http1::Builder::new().max_headers(FIELDS_MAX).handshake(TokioIo::new(wire)).await?;
         tokio::spawn(driven.with_upgrades());
-        Ok(connection)
+        Ok(Connection { sender, line })
     }
 
     fn pop(&self) -> Option<Kept> {
         self.kept().pop()
     }
 
-    fn keep(&self, connection: SendRequest<Body>) {
+    fn keep(&self, connection: Connection) {
         let mut kept = self.kept();
         kept.retain(|kept| kept.since.elapsed() < KEPT_FOR);
-        if kept.len() < KEPT_MAX && !connection.is_closed() && !self.has_ended() {
+        if kept.len() < KEPT_MAX && !connection.sender.is_closed() && !self.has_ended() {
             kept.push(Kept { connection, since: Instant::now() });
         }
     }
@@ -219,6 +282,8 @@ impl Processes {
     }
 
     pub(super) fn began(&self, id: u32, process: &Arc<Process>) {
+        // It is started once.
+        process.id.set(id).ok();
         self.all().insert(id, Arc::clone(process));
     }
 
@@ -235,7 +300,28 @@ impl Processes {
     }
 }
 
+impl Running {
+    /// Whether the process has read it, as far as is known.
+    fn has_begun(&self) -> bool {
+        self.sent.as_ref().is_some_and(|(line, writes)| line.was_read_since(*writes))
+    }
+}
+
 impl Requests {
+    /// What holds the process, as long as nothing has come out of it since.
+    fn held_at(&self, progress: u64) -> Option<&Held> {
+        self.held.as_ref().filter(|held| held.progress == progress)
+    }
+
+    /// Those whose requests the process has read, as far as is known.
+    fn begun(&mut self, progress: u64) -> BTreeSet<VersionKey> {
+        self.forget_abandoned(progress);
+        let running = self.running.values().filter(|running| running.has_begun());
+        // What nobody waits for any more may be read at any time.
+        let abandoned = self.abandoned.iter().map(|abandoned| &abandoned.key);
+        running.map(|running| &running.key).chain(abandoned).cloned().collect()
+    }
+
     /// Something came out of the process since they were abandoned: none of them keeps it from anything.
     fn forget_abandoned(&mut self, progress: u64) {
         self.abandoned
@@ -259,8 +345,20 @@ impl AtWork {
         self.process.progress.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// It is sent over this connection, from now on.
+    pub(crate) fn sent(&self, connection: &Connection) {
+        if let Some(running) = self.process.requests().running.get_mut(&self.number) {
+            running.sent = Some((Arc::clone(&connection.line), connection.line.writes()));
+        }
+    }
+
+    /// Which of the process's requests it is.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The answer has come whole: its connection can take the next request.
-    pub(crate) fn done(mut self, connection: SendRequest<Body>) {
+    pub(crate) fn done(mut self, connection: Connection) {
         self.done = true;
         self.process.keep(connection);
     }
@@ -293,14 +391,72 @@ impl Drop for AtWork {
         let (progress, since) = (self.process.progress(), Instant::now());
         let mut requests = self.process.requests();
         requests.forget_abandoned(progress);
-        let left = requests.running.remove(&self.number).filter(|_| !self.done);
-        if let Some(key) = left
-            && requests.abandoned.len() < REQUESTS_MAX
-        {
-            requests.abandoned.push(Abandoned { key, progress, since });
+        match requests.running.remove(&self.number) {
+            Some(Running { key, .. }) if self.done => requests.last = Some(key),
+            Some(Running { key, .. }) if requests.abandoned.len() < REQUESTS_MAX => {
+                requests.abandoned.push(Abandoned { key, progress, since });
+            }
+            _ => {}
         }
         if requests.running.is_empty() {
             requests.quiet_since = Instant::now();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use tokio::{io::AsyncReadExt as _, net::UnixListener};
+
+    use super::*;
+    use crate::version::numbered as version;
+
+    /// A request that is written to the process.
+    async fn write(process: &Arc<Process>, key: &VersionKey) -> AtWork {
+        let at_work = process.enter(key, true).expect("there is room");
+        let mut connection = process.connection().await.expect("it listens");
+        at_work.sent(&connection);
+        let line = Arc::clone(&connection.line);
+        tokio::spawn(async move { connection.sender.send_request(Request::new(Body::empty())).await });
+        while line.writes() == 0 {
+            tokio::task::yield_now().await;
+        }
+        at_work
+    }
+
+    #[tokio::test]
+    async fn a_process_is_held_by_those_whose_requests_it_has_read_until_something_comes_out_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("socket");
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        let process = Process::new(socket, Place::Shared, "secret".into());
+        let (spinner, neighbour) = (version(1), version(2));
+        let spins = write(&process, &spinner).await;
+        let (mut read, _) = listener.accept().await.expect("it is there");
+        assert!(!process.has_begun(spins.number()));
+        read.read_buf(&mut Vec::with_capacity(4096)).await.expect("it is there");
+        assert!(process.has_begun(spins.number()));
+        let waits = write(&process, &neighbour).await;
+        assert!(!process.has_begun(waits.number()));
+        assert_eq!(process.at_work(), BTreeSet::from([spinner.clone()]));
+
+        process.hold(0);
+        assert_eq!(process.enter(&neighbour, false).err(), Some(NotEntered::Held));
+        assert_eq!(process.enter(&version(3), false).err(), Some(NotEntered::Held));
+        assert!(process.enter(&neighbour, true).is_ok() && process.enter(&spinner, false).is_ok());
+        drop(waits);
+        assert_eq!(
+            process.at_work(),
+            BTreeSet::from([spinner.clone(), neighbour.clone()]),
+            "it may be read later"
+        );
+
+        spins.progressed();
+        process.hold(0);
+        assert!(process.enter(&neighbour, false).is_ok(), "that was before");
+        assert_eq!(process.last(), None);
+        spins.spoilt();
+        assert_eq!(process.last(), Some(spinner));
     }
 }

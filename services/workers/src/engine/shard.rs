@@ -1,17 +1,19 @@
 //! A place for one process at a time: started when it is needed, watched, replaced, and not started too often.
 
+mod standby;
+
 use std::{
+    collections::BTreeSet,
     os::unix::net::UnixListener,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use nix::libc::c_int;
-use proxima_model::AccountId;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, ChildStdout},
@@ -26,17 +28,14 @@ use super::{
     hosts::Hosts,
     isolation::{Isolation, Start},
     pace::{Pace, log},
+    place::{Place, Unavailable},
     process::{AtWork, Process, Processes, Verdict},
-    shares::{Apart, Shares},
+    shares::Shares,
     spawner::Spawner,
     verdicts::{Record, Verdicts},
     watch::{self, Finding, Limits, Sight, Watch},
 };
-use crate::{
-    error::WorkersError,
-    metrics::{Metrics, RanIn},
-    version::VersionKey,
-};
+use crate::{error::WorkersError, metrics::Metrics, version::VersionKey};
 
 /// How often a process is looked at.
 const LOOKED_AT_EVERY: Duration = Duration::from_millis(50);
@@ -99,54 +98,6 @@ impl Common {
     }
 }
 
-/// Why there is no process.
-#[derive(Debug)]
-pub(crate) enum Unavailable {
-    /// As many requests as it may have are at work in it.
-    Full,
-    /// Processes ended again and again before they answered.
-    BacksOff,
-    /// It cannot be started.
-    Failed(WorkersError),
-    /// The process of one version has ended, or has as much to do as it may; it is asked elsewhere.
-    Gone,
-}
-
-/// Who runs in a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Accounts.
-    Shared,
-    /// Suspects.
-    Apart,
-    /// One version, alone, which is asked often.
-    Own,
-    /// An account's Durable Objects: one process at a time, whatever becomes of it, since two would keep two states.
-    Objects(AccountId),
-}
-
-impl Place {
-    /// As what the node counts for whom it runs; `None` where the dispatcher does.
-    pub(crate) const fn counted_by_node(self) -> Option<Apart> {
-        match self {
-            Self::Shared | Self::Apart => None,
-            Self::Own => Some(Apart::Version),
-            Self::Objects(_) => Some(Apart::Objects),
-        }
-    }
-}
-
-impl From<Place> for RanIn {
-    fn from(place: Place) -> Self {
-        match place {
-            Place::Shared => Self::Shared,
-            Place::Apart => Self::Apart,
-            Place::Own => Self::Own,
-            Place::Objects(_) => Self::Objects,
-        }
-    }
-}
-
 /// A place.
 pub(crate) struct Shard {
     common: Arc<Common>,
@@ -156,6 +107,8 @@ pub(crate) struct Shard {
     /// Its process is to end what it has begun, and no more.
     retired: AtomicBool,
     state: Mutex<State>,
+    /// Who is asked in its place while it is held, and in whose place this one is.
+    beside: OnceLock<[Weak<Shard>; 2]>,
     /// Held while a process is started: all who need it wait for one.
     starting: tokio::sync::Mutex<()>,
 }
@@ -181,7 +134,8 @@ impl Shard {
 
     fn with(common: Arc<Common>, place: Place, settings: String, secret: Arc<str>) -> Arc<Self> {
         let (state, starting) = (Mutex::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { common, place, settings, secret, retired: AtomicBool::new(false), state, starting })
+        let (retired, beside) = (AtomicBool::new(false), OnceLock::new());
+        Arc::new(Self { common, place, settings, secret, retired, state, beside, starting })
     }
 
     /// Starts the process of one version, which can be asked from then on; ready when it listens. What it returns is ready when
@@ -190,7 +144,7 @@ impl Shard {
         self: &Arc<Self>,
         key: &VersionKey,
     ) -> Result<impl Future<Output = ()> + use<>, WorkersError> {
-        let (process, output) = self.start(key).await?;
+        let (process, output) = self.start(Some(key)).await?;
         let listens = async {
             let mut output = BufReader::new(output?);
             let (mut said, mut line) = ((&mut output).take(STARTING_OCTETS_MAX), Vec::new());
@@ -216,9 +170,13 @@ impl Shard {
         self.retired.store(true, Ordering::Relaxed);
     }
 
-    /// A request of this version begins, in a process that is started if there is none.
-    pub(crate) async fn enter(self: &Arc<Self>, key: &VersionKey) -> Result<AtWork, Unavailable> {
-        let running = self.enter_running(key);
+    /// A request of this version begins, in a process that is started if there is none; in one that is held, if it `waits`.
+    pub(crate) async fn enter(
+        self: &Arc<Self>,
+        key: &VersionKey,
+        waits: bool,
+    ) -> Result<AtWork, Unavailable> {
+        let running = self.enter_running(key, waits);
         let is_elsewhere = matches!(running, Ok(None) | Err(Unavailable::BacksOff | Unavailable::Full));
         if self.place == Place::Own && is_elsewhere {
             return Err(Unavailable::Gone);
@@ -227,14 +185,13 @@ impl Shard {
             return Ok(at_work);
         }
         let _starting = self.starting.lock().await;
-        if let Some(at_work) = self.enter_running(key)? {
+        if let Some(at_work) = self.enter_running(key, waits)? {
             return Ok(at_work);
         }
-        match self.start(key).await {
+        match self.start(Some(key)).await {
             Ok((process, _)) => {
-                let mut state = self.state();
-                state.process = Some(Arc::clone(&process));
-                process.enter(key).ok_or(Unavailable::Full)
+                self.state().process = Some(Arc::clone(&process));
+                process.enter(key, waits).map_err(Unavailable::from)
             }
             Err(error) => {
                 self.state().failed();
@@ -255,19 +212,19 @@ impl Shard {
         }
     }
 
-    fn enter_running(&self, key: &VersionKey) -> Result<Option<AtWork>, Unavailable> {
+    fn enter_running(&self, key: &VersionKey, waits: bool) -> Result<Option<AtWork>, Unavailable> {
         let state = self.state();
         match &state.process {
-            Some(process) if !process.has_ended() => process.enter(key).map(Some).ok_or(Unavailable::Full),
+            Some(process) if !process.has_ended() => Ok(Some(process.enter(key, waits)?)),
             _ if state.not_before.is_some_and(|then| Instant::now() < then) => Err(Unavailable::BacksOff),
             _ => Ok(None),
         }
     }
 
-    /// Starts a process, for this version first.
+    /// Starts a process, for this version first, if it is for one.
     async fn start(
         self: &Arc<Self>,
-        key: &VersionKey,
+        key: Option<&VersionKey>,
     ) -> Result<(Arc<Process>, Option<ChildStdout>), WorkersError> {
         let common = &self.common;
         let failed = |source| WorkersError::Start { program: common.program.clone(), source };
@@ -287,7 +244,8 @@ impl Shard {
         };
         // Where others run, too, all of them would give way.
         let is_alone = self.place != Place::Shared;
-        let is_offender = is_alone && self.verdicts().record(key, Instant::now()).is_some();
+        let has_record = |key| self.verdicts().record(key, Instant::now()).is_some();
+        let is_offender = is_alone && key.is_some_and(has_record);
         let nice = if is_offender { OFFENDER_NICE } else { 0 };
         let group = common.group(number, is_offender).await.map_err(failed)?;
         let tells = self.place == Place::Own;
@@ -371,7 +329,10 @@ impl Shard {
                         && !process.avoided.is_cancelled() =>
                 {
                     // One of them keeps it busy: whoever it is goes on apart from others.
-                    self.verdicts().suspect(&process.at_work(), Instant::now());
+                    let at_work = process.at_work();
+                    if !self.suspects_last(process, &at_work) {
+                        self.verdicts().suspect(&at_work, Instant::now());
+                    }
                     self.leave(process);
                     process.avoided.cancel();
                     replaced.get_or_insert_with(Instant::now);
@@ -386,6 +347,9 @@ impl Shard {
                 }
                 Finding::Full | Finding::Silent | Finding::Fine => {}
             }
+            if standby::was_in_use(process) {
+                self.has_another_stand_by();
+            }
             let is_retired = self.retired.load(Ordering::Relaxed);
             if is_retired {
                 self.leave(process);
@@ -395,7 +359,11 @@ impl Shard {
                 Some(since) => quiet.is_some() || process.is_left() || since.elapsed() > REPLACED_WITHIN,
                 // What it has begun, WebSockets among it, goes on.
                 None if is_retired => quiet.is_some_and(|quiet| quiet > quiet_max),
-                None => quiet.is_some_and(|quiet| quiet > quiet_max) && self.leave_if_quiet(process),
+                None => {
+                    quiet.is_some_and(|quiet| quiet > quiet_max)
+                        && !self.stands_by()
+                        && self.leave_if_quiet(process)
+                }
             };
             if over {
                 return Why::Unneeded;
@@ -423,16 +391,28 @@ impl Shard {
         true
     }
 
+    /// Where nobody is at work: whoever was answered last may go on computing after that, and is a suspect. It may also have been somebody
+    /// before, so nobody is convicted.
+    fn suspects_last(&self, process: &Process, at_work: &BTreeSet<VersionKey>) -> bool {
+        if at_work.is_empty()
+            && let Some(last) = process.last()
+        {
+            self.verdicts().suspect(&BTreeSet::from([last]), Instant::now());
+        }
+        at_work.is_empty()
+    }
+
     fn judge(&self, process: &Arc<Process>, why: &Why) {
         let at_work = process.at_work();
         let versions = at_work.len();
         let (end, exceeded, now) = (why.end(), why.exceeded(), Instant::now());
         let mut verdict = Verdict::Unknown;
         if let Some(exceeded) = exceeded
-            && versions > 0
+            && !self.suspects_last(process, &at_work)
             && self.verdicts().judge(&at_work, exceeded, now)
+            && let Some(only) = at_work.first()
         {
-            verdict = Verdict::Guilty(exceeded);
+            verdict = Verdict::Guilty(only.clone(), exceeded);
             self.common.metrics.convicted(exceeded);
         }
         match why {
@@ -444,7 +424,7 @@ impl Shard {
                 tracing::warn!(why = ?end, versions, ?verdict, "a process of the engine took too much, and is ended");
             }
         }
-        if let (Verdict::Guilty(_), Some(only)) = (verdict, at_work.first())
+        if let Verdict::Guilty(only, _) = &verdict
             && let Some(Record { convictions, last, locked_out }) = self.verdicts().record(only, now)
         {
             let seconds = locked_out.map(|left| left.as_secs());

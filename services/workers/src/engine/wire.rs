@@ -7,7 +7,7 @@
 
 use std::{
     io,
-    os::fd::AsRawFd,
+    os::fd::AsRawFd as _,
     pin::Pin,
     sync::{
         Arc,
@@ -22,11 +22,12 @@ use tokio::{
     net::UnixStream,
 };
 
-nix::ioctl_read_bad!(octets_unread, libc::TIOCOUTQ, libc::c_int);
+use super::held::Line;
 
 /// The connection.
 pub(crate) struct Wire {
     stream: UnixStream,
+    line: Arc<Line>,
     progress: Arc<AtomicU64>,
     last: Option<Look>,
     /// Whether something was read since the last write.
@@ -44,7 +45,13 @@ struct Look {
 impl Wire {
     /// Counts in `progress`.
     pub(crate) fn new(stream: UnixStream, progress: Arc<AtomicU64>) -> Self {
-        Self { stream, progress, last: None, has_answered: false }
+        let line = Arc::new(Line::new(stream.as_raw_fd()));
+        Self { stream, line, progress, last: None, has_answered: false }
+    }
+
+    /// By which others see what was read of it.
+    pub(crate) fn line(&self) -> Arc<Line> {
+        Arc::clone(&self.line)
     }
 
     /// Looks, before more is written, whether something was read since the last time. Who writes faster than is read may
@@ -53,12 +60,7 @@ impl Wire {
         if std::mem::take(&mut self.has_answered) {
             return;
         }
-        let mut unread = 0;
-        // SAFETY: the descriptor is open, and the kernel writes one number, for which there is room.
-        let asked = unsafe { octets_unread(self.stream.as_raw_fd(), &raw mut unread) };
-        if asked.is_err() {
-            return;
-        }
+        let Some(unread) = self.line.unread() else { return };
         let read = |last: &Look| unread < last.unread || (last.written && unread == last.unread);
         if self.last.as_ref().is_some_and(read) {
             self.progress.fetch_add(1, Ordering::Relaxed);
@@ -67,10 +69,18 @@ impl Wire {
     }
 
     fn wrote(&mut self, taken: io::Result<usize>) -> Poll<io::Result<usize>> {
+        let octets = *taken.as_ref().unwrap_or(&0);
         if let Some(last) = &mut self.last {
-            last.written |= taken.as_ref().is_ok_and(|octets| *octets > 0);
+            last.written |= octets > 0;
         }
+        self.line.wrote(octets);
         Poll::Ready(taken)
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.line.close();
     }
 }
 

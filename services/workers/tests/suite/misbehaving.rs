@@ -1,19 +1,34 @@
 //! Workers that take what is everybody's.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
-use nix::sys::signal::{Signal, kill};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use proxima_pipeline::Body;
+use tokio::time::interval;
 
-use crate::harness::{Answer, Code, OTHER, OWN, Running, processes, with_engine};
+use crate::harness::{Answer, Code, OTHER, OWN, Running, processes, with_engine, with_node, workerd};
 
 /// What is uploaded to a Worker that takes some milliseconds for each piece.
 const PIECES: usize = 150;
 const PIECE_OCTETS: usize = 32 << 10;
+
+/// How many hundredths of a second a process has had of a processor (proc(5)).
+fn cpu_ticks(process: Pid) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
 
 /// Asks a Worker that is to be answered until it is told to stop; says how often it was.
 async fn keep_asking(running: Arc<Running>, stop: Arc<AtomicBool>) -> usize {
@@ -74,6 +89,57 @@ fn a_neighbour_does_not_wait_until_a_worker_that_spins_is_ended() {
             _ = running.run(&mut exchange) => panic!("it spins until it is ended, much later"),
             answer = neighbour => assert!(answer.is(200, "fine"), "{answer:?}"),
         }
+    });
+}
+
+#[test]
+fn neighbours_of_a_worker_that_computes_are_answered_by_the_next_process_before_anybody_is_suspected() {
+    // It computes for longer than this test may take; an eighth of this, after which it is suspected, is as long as a deadline.
+    let config = format!("workerd = {:?}\nshards = 2\nown_processes_max = 0\ncpu_ms_max = 600000", workerd());
+    with_node(&config, async |running| {
+        running
+            .upload(OWN, "neighbour", Code::fetch("return new Response(await request.text() || 'fine')"))
+            .await;
+        running.upload(OWN, "spin", Code::fetch("for (;;) {}")).await;
+        assert!(running.get(OWN, "neighbour", "/").await.is(200, "fine"));
+        // One, and one that stands by.
+        let (process, other) = loop {
+            if let [process, other] = processes()[..] {
+                break (process, other);
+            }
+            tokio::task::yield_now().await;
+        };
+        let taken = || cpu_ticks(process).max(cpu_ticks(other));
+        let (before, mut spins) = (taken(), running.exchange(OWN, "spin", "/"));
+        let neighbour = async {
+            // By then it spins.
+            while taken() < before + 50 {
+                tokio::task::yield_now().await;
+            }
+            // What is written to the process stays there until that is found out; from then on others are asked elsewhere.
+            let ask = async || {
+                let mut exchange = running.exchange(OWN, "neighbour", "/");
+                (exchange.request.method, exchange.request_body) = (http::Method::POST, Body::full("posted"));
+                Answer::read(running.run(&mut exchange).await).await
+            };
+            let (mut asked, mut again) = (FuturesUnordered::new(), interval(Duration::from_millis(20)));
+            loop {
+                tokio::select! {
+                    Some(answer) = asked.next() => {
+                        let answer: Answer = answer;
+                        assert!(answer.is(200, "posted"), "{answer:?}");
+                        break;
+                    }
+                    _ = again.tick() => asked.push(ask()),
+                }
+            }
+            assert!(!running.node.metrics.encode().contains("proxima_workers_relieved_total 0\n"));
+        };
+        tokio::select! {
+            _ = running.run(&mut spins) => panic!("it spins until it is ended, much later"),
+            () = neighbour => {}
+        }
+        assert_eq!(processes().len(), 2);
     });
 }
 
