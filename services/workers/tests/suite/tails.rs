@@ -208,9 +208,12 @@ fn what_passes_no_filter_is_not_seen_and_a_log_without_end_is_cut() {
         for count in [1, 7, 8, 1_000] {
             assert!(running.get(OWN, "app", &format!("/?count={count}")).await.is(200, "here"));
         }
-        assert_eq!(said(&next(&mut seen).await).len(), 8);
+        // The engine tells of each by itself: which comes first is its to choose.
+        let mut events = [next(&mut seen).await, next(&mut seen).await];
+        events.sort_by_key(|event| said(event).len());
+        let [few, event] = events;
+        assert_eq!(said(&few).len(), 8);
         // The engine ends a log at 256 KiB, and what JSON makes of that is cut here.
-        let event = next(&mut seen).await;
         assert_eq!(event["truncated"], true);
         let octets = event.to_string().len();
         assert!((100 << 10..=512 << 10).contains(&octets), "{octets}");
