@@ -246,6 +246,7 @@ impl Engine {
             }
             // It answers, and has too much to do: nobody else is refused for that.
             Ok(Err(error)) if error.kind() == ErrorKind::RateLimited => {
+                self.is_well();
                 self.0.metrics.engine_failures.inc();
                 Err(ObjectError::Busy)
             }

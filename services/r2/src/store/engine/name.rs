@@ -52,6 +52,8 @@ fn read(path: &Path, begin: &str) -> io::Result<Option<String>> {
     let ends = name.len().checked_sub(2 * NAME_OCTETS).and_then(|at| name.split_at_checked(at));
     match ends.filter(|(_, drawn)| drawn.bytes().all(|octet| octet.is_ascii_hexdigit())) {
         Some((began, _)) if began == begin => Ok(Some(name)),
+        // As it was written before it said how it begins.
+        Some(("", _)) => Ok(Some(format!("{begin}{name}"))),
         Some((began, _)) => refuse(format!(
             "they begin with {began}, and would with {begin} now: give the prefix and the server the names that they had"
         )),
@@ -84,6 +86,12 @@ mod tests {
         assert!(names[0].starts_with(BEGIN));
         let moved = own_name(folder.path(), "other/a-").unwrap_err().to_string();
         assert!(moved.contains("begin with all/a-, and would with other/a- now"), "{moved}");
+        fs::write(folder.path().join(FILE), "0123456789abcdef").unwrap();
+        assert_eq!(
+            own_name(folder.path(), BEGIN).unwrap(),
+            format!("{BEGIN}0123456789abcdef"),
+            "an older one"
+        );
         fs::write(folder.path().join(FILE), "x").unwrap();
         assert!(own_name(folder.path(), BEGIN).is_err(), "a damaged one is not drawn anew");
     }
