@@ -1,6 +1,10 @@
 //! What came for hand-overs that are no more goes.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use proxima_model::{AccountId, DurableNamespaceId, NodeName};
 
@@ -19,16 +23,27 @@ impl Durable {
                 tracing::warn!(?account, %error, "what came of Durable Objects and is not expected any more cannot be removed");
             }
         };
-        let accounts = match blocking(move || engine.hosts().accounts()).await {
-            Ok(accounts) => accounts,
+        let look = move || {
+            let hosts = engine.hosts();
+            let of = |account| (account, entries(&hosts.path(account).join(INCOMING)));
+            Ok(hosts.accounts()?.into_iter().map(of).collect::<Vec<_>>())
+        };
+        let found = match blocking(look).await {
+            Ok(found) => found,
             Err(error) => {
                 untold(None, &error);
                 return false;
             }
         };
         let mut is_all = true;
-        for account in accounts {
-            if let Err(error) = self.forget_of(account).await {
+        for (account, folders) in found {
+            let forgotten = async {
+                for folder in folders? {
+                    self.forget(account, folder).await?;
+                }
+                Ok(())
+            };
+            if let Err(error) = forgotten.await {
                 untold(Some(account), &error);
                 is_all = false;
             }
@@ -36,23 +51,20 @@ impl Durable {
         is_all
     }
 
-    async fn forget_of(&self, account: AccountId) -> io::Result<()> {
-        let incoming = self.engine().map_err(io::Error::other)?.hosts().path(account).join(INCOMING);
-        for folder in blocking(move || entries(&incoming)).await? {
-            let Some((id, slot, turn)) = parts(&folder) else {
-                blocking(move || remove(&folder)).await?;
-                continue;
-            };
-            if self.is_expected(account, id, &slot, turn).await? {
-                continue;
-            }
-            let alone = self.hand_over.staging.alone(&(id, slot.clone())).await;
-            // The log may have said something of it since.
-            if !self.is_expected(account, id, &slot, turn).await? {
-                alone.write(move || remove(&folder)).await?;
-            }
+    /// Removes what came by one hand-over, unless that is expected.
+    async fn forget(&self, account: AccountId, folder: PathBuf) -> io::Result<()> {
+        let Some((id, slot, turn)) = parts(&folder) else {
+            return blocking(move || remove(&folder)).await;
+        };
+        if self.is_expected(account, id, &slot, turn).await? {
+            return Ok(());
         }
-        Ok(())
+        let alone = self.hand_over.staging.alone(&(id, slot.clone())).await;
+        // The log may have said something of it since.
+        if self.is_expected(account, id, &slot, turn).await? {
+            return Ok(());
+        }
+        alone.write(move || remove(&folder)).await
     }
 
     /// Whether what comes by a hand-over is to be kept: until it is given up, or taken.
@@ -86,8 +98,6 @@ fn parts(folder: &Path) -> Option<(DurableNamespaceId, NodeName, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::durable::hand_over::take::folder_name;
 

@@ -299,7 +299,7 @@ impl Sending<'_> {
                 ended => return ended,
             };
             tracing::debug!(%refusal, to = %self.to, ?step, "a step of a hand-over is asked for again");
-            self.durable.hand_over.pause(AGAIN_AFTER).await;
+            tokio::time::sleep(AGAIN_AFTER).await;
             self.check()?;
         }
     }

@@ -104,6 +104,13 @@ struct Due {
     leave: Vec<SlotOf>,
 }
 
+/// Why some of it is to be done again: another server's turn comes first, which the log tells; or it failed, which nothing tells of.
+#[derive(Default)]
+struct Again {
+    waits: bool,
+    failed: bool,
+}
+
 /// What is done beside the other: what is to be taken is down until then, and waits for no other server.
 #[derive(Clone, Copy)]
 enum Part {
@@ -224,7 +231,7 @@ impl Durable {
             }
             tokio::select! {
                 _ = changed.changed() => {}
-                Some(_) = under_way.join_next() => {}
+                Some(_) = under_way.join_next() => while under_way.try_join_next().is_some() {},
                 () = tokio::time::sleep(AGAIN_AFTER), if !is_all => {}
             }
         }
@@ -232,28 +239,30 @@ impl Durable {
 
     async fn do_part(self: &Arc<Self>, account: AccountId, due: &Due, part: Part, places: &Semaphore) {
         let place = places.acquire().await;
-        let mut again = false;
+        let mut again = Again::default();
         match part {
             Part::Take => {
                 for (namespace, slot) in &due.take {
                     let taken = self.take_in(account, *namespace, slot).await;
-                    again |= self.ended(account, slot, "taken over", taken);
+                    self.ended(account, slot, "taken over", taken, &mut again);
                 }
             }
             Part::GiveAndLeave => {
                 for (namespace, slot) in &due.give {
                     let given = self.give(account, *namespace, slot, &due.give).await;
-                    again |= self.ended(account, slot, "handed over", given);
+                    self.ended(account, slot, "handed over", given, &mut again);
                 }
                 for (namespace, slot) in &due.leave {
                     let left = self.leave(account, *namespace, slot).await;
-                    again |= self.ended(account, slot, "left", left);
+                    self.ended(account, slot, "left", left, &mut again);
                 }
             }
         }
         drop(place);
-        if again {
-            self.hand_over.pause(AGAIN_AFTER).await;
+        match again {
+            Again { failed: true, .. } => tokio::time::sleep(AGAIN_AFTER).await,
+            Again { waits: true, .. } => self.hand_over.pause(AGAIN_AFTER).await,
+            Again { .. } => {}
         }
     }
 
@@ -269,19 +278,27 @@ impl Durable {
         }
     }
 
-    /// Tells how a step went, unless it is another server's turn; whether it is to be done again.
-    fn ended(&self, account: AccountId, slot: &NodeName, what: &str, ended: Result<(), Refusal>) -> bool {
+    /// Tells how a step went, unless it is another server's turn.
+    fn ended(
+        &self,
+        account: AccountId,
+        slot: &NodeName,
+        what: &str,
+        ended: Result<(), Refusal>,
+        again: &mut Again,
+    ) {
         match ended {
-            Ok(()) => return false,
+            Ok(()) => {}
             Err(refusal) if refusal.is_moving() => {
+                again.waits = true;
                 tracing::debug!(%account, %slot, %refusal, "Durable Objects cannot be {what} yet");
             }
             Err(refusal) => {
+                again.failed = true;
                 self.shared.metrics.hand_over_failed();
                 tracing::warn!(%account, %slot, %refusal, "Durable Objects cannot be {what} now");
             }
         }
-        true
     }
 
     /// What is to be done, by accounts; and whether that is all: what cannot be read of one account keeps no other one from it.
