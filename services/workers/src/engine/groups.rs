@@ -238,6 +238,8 @@ fn remove(path: &Path, within: Duration) {
 /// Removes groups of nodes that are gone, and ends what is left in them.
 fn clear(base: &Path) -> io::Result<()> {
     let own = std::process::id().to_string();
+    let by = Instant::now() + EMPTIED_WITHIN;
+    let left = || by.saturating_duration_since(Instant::now());
     for entry in fs::read_dir(base).map_err(|error| doing("looking into", base, &error))? {
         let entry = entry?;
         let name = entry.file_name();
@@ -247,9 +249,9 @@ fn clear(base: &Path) -> io::Result<()> {
             // Not there before Linux 5.14; processes die with their node anyway.
             fs::write(entry.path().join("cgroup.kill"), "1").ok();
             for group in fs::read_dir(entry.path())?.flatten().filter(|group| group.path().is_dir()) {
-                remove(&group.path(), EMPTIED_WITHIN);
+                remove(&group.path(), left());
             }
-            remove(&entry.path(), EMPTIED_WITHIN);
+            remove(&entry.path(), left());
         }
     }
     Ok(())
