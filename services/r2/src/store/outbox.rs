@@ -11,8 +11,8 @@
 //!
 //! **No object is refused for a queue that takes nothing.** All of them together take a fraction of the index at the worst
 //! ([`SHARE_OF_INDEX`]), and those of one queue a fraction of that ([`SHARE_OF_QUEUE`]), so that one that is away for long takes no
-//! other queue's place; as many as fill all of it do. Beyond either bound a queue's own oldest goes untold, or, if nothing of it waits,
-//! what is new, which is counted and logged.
+//! other queue's place. Beyond its own bound a queue's oldest goes untold; where all are too many, the oldest of one for which more
+//! waits, so that queues that are away cost themselves what they keep. Both are counted and logged.
 
 use std::{
     collections::HashSet,
@@ -47,6 +47,8 @@ use crate::metrics::Metrics;
 const SHARE_OF_INDEX: usize = 8;
 /// Which part of all notifications those of one queue may be.
 const SHARE_OF_QUEUE: u64 = 8;
+/// Queues that are looked at, where all are too many, for one for which more waits: a few reads of the index, for each event then.
+const LOOKED_AT: usize = 16;
 /// Octets of a notification at the worst: of two of the longest keys, every octet of which JSON writes as six.
 const NOTIFICATION_OCTETS_MAX: usize = 16 << 10;
 
@@ -153,15 +155,18 @@ impl Outbox {
         queue: QueueId,
     ) -> Result<Option<u64>, ObjectError> {
         let numbers = ends(db, txn, queue)?;
-        let is_full = numbers.is_some_and(|(first, last)| last - first >= self.of_queue_max - 1)
-            || db.outbox.len(txn).map_err(failed)? >= self.all_max;
-        if is_full {
-            self.overflowed.fetch_add(1, Ordering::Relaxed);
-            self.metrics.notifications_dropped.inc();
-            let Some((first, _)) = numbers else { return Ok(None) };
-            db.outbox.delete(txn, &lies(queue, first)).map_err(failed)?;
+        let waiting = numbers.map_or(0, |(first, last)| last - first + 1);
+        let number = numbers.map_or(0, |(_, last)| last + 1);
+        let is_full = waiting >= self.of_queue_max;
+        if !is_full && db.outbox.len(txn).map_err(failed)? < self.all_max {
+            return Ok(Some(number));
         }
-        Ok(Some(numbers.map_or(0, |(_, last)| last + 1)))
+        self.overflowed.fetch_add(1, Ordering::Relaxed);
+        self.metrics.notifications_dropped.inc();
+        let longer = if is_full { None } else { longer(db, txn, queue, waiting)? };
+        let Some(oldest) = longer.or(numbers.map(|(first, _)| lies(queue, first))) else { return Ok(None) };
+        db.outbox.delete(txn, &oldest).map_err(failed)?;
+        Ok(Some(number))
     }
 }
 
@@ -321,6 +326,32 @@ fn queue_from(
     let found = db.outbox.get_greater_than_or_equal_to(txn, &from).map_err(failed)?;
     let queue = found.and_then(|(key, _)| key.first_chunk::<ID_OCTETS>());
     Ok(queue.map(|queue| QueueId::from_bytes(*queue)))
+}
+
+/// The oldest notification of a queue for which more waits than for this one: of the next few, that for which most does.
+fn longer(
+    db: &Databases,
+    txn: &RoTxn<'_>,
+    than: QueueId,
+    waiting: u64,
+) -> Result<Option<[u8; ID_OCTETS + 8]>, ObjectError> {
+    let (mut oldest, mut most, mut looked_at) = (None, waiting, 0);
+    // From there to the end, and then from the beginning.
+    for (mut from, is_around) in [(next(than), false), (Some([0; ID_OCTETS]), true)] {
+        while let Some(at) = from.filter(|_| looked_at < LOOKED_AT) {
+            let Some(queue) = queue_from(db, txn, at)?.filter(|queue| !is_around || *queue < than) else {
+                break;
+            };
+            if let Some((first, last)) = ends(db, txn, queue)?
+                && last - first + 1 > most
+            {
+                (oldest, most) = (Some(lies(queue, first)), last - first + 1);
+            }
+            looked_at += 1;
+            from = next(queue);
+        }
+    }
+    Ok(oldest)
 }
 
 /// The numbers of a queue's first notification and of its last.

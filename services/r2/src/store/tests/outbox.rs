@@ -133,8 +133,8 @@ async fn a_queue_that_takes_nothing_costs_its_own_oldest_and_no_object() {
 }
 
 #[tokio::test]
-async fn all_notifications_together_have_a_bound_too() {
-    // As many as fill the outbox, and one for which there is no place any more.
+async fn all_notifications_together_have_a_bound_which_costs_the_queues_for_which_most_wait() {
+    // As many as fill the outbox, and one that comes when it is full.
     let queues: Vec<_> = (0..8).map(|at| (QueueId::from_bytes([at; 16]), everything())).collect();
     let last = (QueueId::from_bytes([8; 16]), json!([{ "prefix": "z", "actions": ["PutObject"] }]));
     let fixture = fixture(&[queues, vec![last]].concat());
@@ -144,9 +144,22 @@ async fn all_notifications_together_have_a_bound_too() {
     assert_eq!((fixture.store.notifications().await, fixture.store.take_overflowed()), (Ok(512), 0));
     fixture.put("z", "x").await.unwrap();
     assert_eq!((fixture.store.notifications().await, fixture.store.take_overflowed()), (Ok(512), 9));
-    assert!(waiting(&fixture.store, QueueId::from_bytes([8; 16])).await.is_empty());
-    let of_first = waiting(&fixture.store, QueueId::from_bytes([0; 16])).await;
-    assert_eq!((of_first[0]["object"]["key"].as_str(), of_first.len()), (Some("1"), OF_QUEUE_MAX));
+    assert_eq!(keys(&waiting(&fixture.store, QueueId::from_bytes([8; 16])).await), ["z"]);
+    // Each of the others has lost its oldest for its own newest, and one another one.
+    let mut lost = 0;
+    for at in 0..8 {
+        let waits = waiting(&fixture.store, QueueId::from_bytes([at; 16])).await;
+        lost += OF_QUEUE_MAX - waits.len();
+        let oldest = (1 + OF_QUEUE_MAX - waits.len()).to_string();
+        assert_eq!(waits[0]["object"]["key"].as_str(), Some(&*oldest));
+    }
+    assert_eq!(lost, 1);
+    // It has no place at the cost of queues for which as little waits.
+    for at in 0..2 * OF_QUEUE_MAX {
+        fixture.put(&format!("z{at}"), "x").await.unwrap();
+    }
+    assert_eq!(fixture.store.notifications().await, Ok(512));
+    assert!(waiting(&fixture.store, QueueId::from_bytes([8; 16])).await.len() >= 512 / 9);
 }
 
 #[tokio::test]
