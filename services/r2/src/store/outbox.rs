@@ -229,18 +229,11 @@ impl Store {
         self.index
             .read(move |db, txn| {
                 let mut found = Vec::new();
-                // From there to the end, and then from the beginning.
-                for (mut from, to) in [(start, None), (Some([0; ID_OCTETS]), start)] {
-                    while let Some(at) = from.filter(|_| found.len() < count) {
-                        let Some(queue) = queue_from(db, txn, at)? else { break };
-                        if to.is_some_and(|to| *queue.as_bytes() >= to) {
-                            break;
-                        }
-                        if !but.contains(&queue) && !found.contains(&queue) {
-                            found.push(queue);
-                        }
-                        from = next(queue);
+                for queue in queues_from(db, txn, start) {
+                    if found.len() >= count {
+                        break;
                     }
+                    found.extend(Some(queue?).filter(|queue| !but.contains(queue)));
                 }
                 Ok(found)
             })
@@ -328,6 +321,30 @@ fn queue_from(
     Ok(queue.map(|queue| QueueId::from_bytes(*queue)))
 }
 
+/// The queues for which something waits: from there to the end, and then from the beginning to there.
+fn queues_from<'a>(
+    db: &'a Databases,
+    txn: &'a RoTxn<'_>,
+    start: Option<[u8; ID_OCTETS]>,
+) -> impl Iterator<Item = Result<QueueId, ObjectError>> + 'a {
+    let mut ways = [(start, None), (Some([0; ID_OCTETS]), start)].into_iter();
+    let mut way = ways.next();
+    std::iter::from_fn(move || {
+        while let Some((from, to)) = way {
+            let found = from.map_or(Ok(None), |at| queue_from(db, txn, at)).transpose();
+            let ends = |queue: &QueueId| to.is_some_and(|to| *queue.as_bytes() >= to);
+            match found.filter(|found| !found.as_ref().is_ok_and(ends)) {
+                Some(found) => {
+                    way = found.as_ref().ok().map(|queue| (next(*queue), to));
+                    return Some(found);
+                }
+                None => way = ways.next(),
+            }
+        }
+        None
+    })
+}
+
 /// The oldest notification of a queue for which more waits than for this one: of the next few, that for which most does.
 fn longer(
     db: &Databases,
@@ -335,20 +352,13 @@ fn longer(
     than: QueueId,
     waiting: u64,
 ) -> Result<Option<[u8; ID_OCTETS + 8]>, ObjectError> {
-    let (mut oldest, mut most, mut looked_at) = (None, waiting, 0);
-    // From there to the end, and then from the beginning.
-    for (mut from, is_around) in [(next(than), false), (Some([0; ID_OCTETS]), true)] {
-        while let Some(at) = from.filter(|_| looked_at < LOOKED_AT) {
-            let Some(queue) = queue_from(db, txn, at)?.filter(|queue| !is_around || *queue < than) else {
-                break;
-            };
-            if let Some((first, last)) = ends(db, txn, queue)?
-                && last - first + 1 > most
-            {
-                (oldest, most) = (Some(lies(queue, first)), last - first + 1);
-            }
-            looked_at += 1;
-            from = next(queue);
+    let (mut oldest, mut most) = (None, waiting);
+    for queue in queues_from(db, txn, next(than)).take(LOOKED_AT) {
+        let queue = queue?;
+        if let Some((first, last)) = ends(db, txn, queue)?
+            && last - first + 1 > most
+        {
+            (oldest, most) = (Some(lies(queue, first)), last - first + 1);
         }
     }
     Ok(oldest)
