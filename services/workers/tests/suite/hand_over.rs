@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -287,16 +287,15 @@ fn counters_that_are_asked_throughout_keep_each_increment_once_and_alarms_ring_a
         let alarm = servers.running.get(OWN, "app", "/?object=z&method=set&with=3000").await;
         assert_eq!(alarm.text, "true");
         let ends = AtomicUsize::new(0);
-        let counts = async |object: &'static str| {
-            let mut acknowledged = 0_u64;
+        let counters = ["a", "c", "d", "e"].map(|object| (object, AtomicU64::new(0)));
+        let counts = async |(object, acknowledged): &(&'static str, AtomicU64)| {
             while ends.load(Ordering::SeqCst) == 0 {
                 let told = servers.ask(object, "increment").await;
                 let sum: u64 = told.parse().unwrap_or_else(|_| panic!("{object}: {told}"));
-                acknowledged += 1;
-                assert_eq!(sum, acknowledged, "{object}");
+                assert_eq!(sum, acknowledged.fetch_add(1, Ordering::SeqCst) + 1, "{object}");
             }
-            acknowledged
         };
+        let counted = || counters.each_ref().map(|(_, acknowledged)| acknowledged.load(Ordering::SeqCst));
         let moves = async {
             // There and back, with some increments in between.
             for (to, empty) in [("two", &servers.one), ("one", &servers.two), ("two", &servers.one)] {
@@ -304,11 +303,16 @@ fn counters_that_are_asked_throughout_keep_each_increment_once_and_alarms_ring_a
                 servers.until_had_by(to).await;
                 servers.until_empty(empty).await;
                 assert_eq!(servers.ask("b", "rows").await, "0");
+                let before = counted();
+                while counted().iter().zip(before).any(|(now, before)| *now < before + 2) {
+                    tokio::task::yield_now().await;
+                }
             }
             ends.store(1, Ordering::SeqCst);
         };
-        let (counted, ()) = tokio::join!(join_all(["a", "c", "d", "e"].map(counts)), moves);
-        for (object, acknowledged) in ["a", "c", "d", "e"].into_iter().zip(counted) {
+        tokio::join!(join_all(counters.iter().map(counts)), moves);
+        for (object, acknowledged) in &counters {
+            let acknowledged = acknowledged.load(Ordering::SeqCst);
             assert!(acknowledged > 3, "{object} was asked while it moved");
             assert_eq!(servers.ask(object, "sum").await, acknowledged.to_string(), "{object}");
         }
