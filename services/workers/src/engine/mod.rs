@@ -193,9 +193,9 @@ impl Engine {
         // One more than a single processor has use for: who is kept from theirs by a neighbour is answered by the other.
         let shards = config.shards.unwrap_or_else(|| processors().max(2));
         let own = Own::new(Arc::clone(&common), config.own_processes_max.unwrap_or_else(processors));
-        let places = |count, kind| (0..count).map(|_| Shard::new(Arc::clone(&common), kind)).collect();
-        let places: [Box<[_]>; 2] = [places(shards, Place::Shared), places(PLACES, Place::Apart)];
-        let [shards, apart] = places;
+        let places =
+            |count, kind| -> Box<[_]> { (0..count).map(|_| Shard::new(Arc::clone(&common), kind)).collect() };
+        let (shards, apart) = (places(shards, Place::Shared), places(PLACES, Place::Apart));
         Shard::stand_by_each_other(&shards);
         let (hosts, hosts_max) = (Mutex::default(), config.durable_accounts_max);
         Ok((Arc::new(Self { shards, apart, own, common, hosts, hosts_max }), asked))

@@ -13,7 +13,7 @@ use proxima_chassis::{Health, Service as _};
 
 use proxima_model::{AccountId, WorkerVersionId};
 
-use crate::harness::{Code, OTHER, OWN, Running, children, probe, with_engine, with_node};
+use crate::harness::{Code, OTHER, OWN, Running, children, probe, stat, with_engine, with_node};
 
 /// A user who is not root.
 const NOBODY: u32 = 65_534;
@@ -155,9 +155,8 @@ fn a_process_is_nobody_may_nothing_and_reaches_no_other_process() {
         }
         assert_eq!((field("NoNewPrivs"), field("Seccomp")), ("1", "2"));
         // The 41st of proc_pid_stat(5), of which the first two are what it is called: `SCHED_BATCH`.
-        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-        let (_, fields) = stat.rsplit_once(") ").unwrap();
-        assert_eq!(fields.split(' ').nth(38), Some("3"), "the node goes first");
+        let (_, fields) = stat(process.as_raw()).unwrap();
+        assert_eq!(fields.get(38).map(String::as_str), Some("3"), "the node goes first");
         if geteuid().is_root() {
             assert_eq!(field("Uid"), "65533\t65533\t65533\t65533");
             assert_eq!(field("Groups").trim(), "");

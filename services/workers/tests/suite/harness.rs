@@ -100,19 +100,21 @@ pub(crate) fn probe() -> PathBuf {
         .map_or_else(|| env!("CARGO_BIN_EXE_cage-probe").into(), PathBuf::from)
 }
 
+/// What the kernel says of a process (proc(5)): up to its name, and the fields after that.
+pub(crate) fn stat(id: i32) -> Option<(String, Vec<String>)> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let (begin, fields) = stat.rsplit_once(") ").unwrap();
+    Some((begin.to_owned(), fields.split(' ').map(str::to_owned).collect()))
+}
+
 /// This process's children of that name.
 pub(crate) fn children(name: &str) -> Vec<Pid> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{id}/stat")) else { continue };
-        let (begin, fields) = stat.rsplit_once(") ").unwrap();
-        let parent = fields.split(' ').nth(1).and_then(|parent| parent.parse().ok());
-        if begin.ends_with(&format!("({name}")) && parent == Some(getpid().as_raw()) {
-            found.push(Pid::from_raw(id));
-        }
-    }
-    found
+    let (end, own) = (format!("({name}"), getpid().to_string());
+    let is_child =
+        |id: &i32| stat(*id).is_some_and(|(begin, fields)| begin.ends_with(&end) && fields[1] == own);
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    ids.filter(is_child).map(Pid::from_raw).collect()
 }
 
 /// The processes of the engine.
@@ -120,7 +122,6 @@ pub(crate) fn processes() -> Vec<Pid> {
     children("workerd")
 }
 
-/// Runs a test against a node with one process for all accounts and this in its table `[workers]` besides.
 /// Runs a test against a node with one process for all accounts, however often they are asked, and this in its table `[workers]`
 /// besides.
 pub(crate) fn with_engine<F: Future<Output = ()>>(workers: &str, test: impl FnOnce(Arc<Running>) -> F) {

@@ -17,7 +17,7 @@ use nix::{
 use proxima_pipeline::Body;
 use tokio::time::interval;
 
-use crate::harness::{Answer, Code, OTHER, OWN, Running, processes, with_engine, with_node, workerd};
+use crate::harness::{Answer, Code, OTHER, OWN, Running, processes, stat, with_engine, with_node, workerd};
 
 /// What is uploaded to a Worker that takes some milliseconds for each piece.
 const PIECES: usize = 150;
@@ -25,9 +25,8 @@ const PIECE_OCTETS: usize = 32 << 10;
 
 /// How many hundredths of a second a process has had of a processor (proc(5)).
 fn cpu_ticks(process: Pid) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    let (_, fields) = stat(process.as_raw()).unwrap();
+    fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
 
 /// Asks a Worker that is to be answered until it is told to stop; says how often it was.
