@@ -1,12 +1,26 @@
 //! `cargo xtask test`: everything that must hold before a change lands, cheapest first.
 //!
+//! ```text
+//! set-up ─▶ format ─▶ house rules ─▶ dependencies ─▶ build of tests ─┬▶ tests, several at once ────────┬▶ measured tests ─▶ examples
+//!                                                                    └▶ lints, in what those leave over ┘  each alone
+//! ```
+//!
+//! Most tests wait most of the time. So clippy runs beside them, by the kernel's policy for what is idle (sched(7)), and is over before
+//! anything is measured.
+//!
 //! All steps run even if one fails, so that one run tells all that is to be mended; the summary at the end gives each
 //! step's time and outcome.
 
+mod beside;
+mod built;
+
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use self::beside::Beside;
+use self::built::{Built, Which};
 use crate::command;
 use crate::setup;
 use crate::tidy;
@@ -29,8 +43,17 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<()> {
     steps.run("format", || command::run(&mut workspace.cargo(["fmt", "--all", "--check"])));
     steps.run("house rules", || tidy::run(workspace));
     steps.run("dependencies", || dependencies(workspace));
-    steps.run("lints", || lints(workspace));
-    steps.run("tests", || tests(workspace, fast));
+    match steps.run("build of tests", || Built::build(workspace)) {
+        Some(built) => {
+            let lints = Beside::start(&mut lints(workspace), &workspace.target.join("lints.log"));
+            steps.run("tests", || built.run(workspace, Which::Shared, fast));
+            steps.run("lints", || lints?.finish());
+            steps.run("measured tests", || built.run(workspace, Which::Measured, fast));
+        }
+        None => {
+            steps.run("lints", || command::run(&mut lints(workspace)));
+        }
+    }
     steps.run("examples in docs", || {
         command::run(&mut workspace.cargo(["test", "--workspace", "--doc", "--quiet", "--locked"]))
     });
@@ -42,33 +65,8 @@ fn dependencies(workspace: &Workspace) -> Result<()> {
     command::run(&mut workspace.cargo(["deny", "--locked", "check", "bans", "licenses", "sources"]))
 }
 
-fn lints(workspace: &Workspace) -> Result<()> {
-    command::run(&mut workspace.cargo([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "--deny",
-        "warnings",
-    ]))
-}
-
-/// What a lab scenario is, .config/nextest.toml says with the same expression.
-const NOT_LAB: &str = "not ((package(proxima-lab) & kind(test)) | test(/(^|::)lab_/))";
-
-fn tests(workspace: &Workspace, fast: bool) -> Result<()> {
-    let mut nextest = workspace.cargo(["nextest", "run", "--workspace", "--locked"]);
-    // Many tests wait for a minute, a lifetime or a client to pass: one more than there are processors keeps those busy.
-    let at_once = std::thread::available_parallelism().map_or(1, usize::from) + 1;
-    nextest.args(["--test-threads", &at_once.to_string()]);
-    nextest.env("PROXIMA_PYTHON", setup::python(workspace));
-    nextest.env("PROXIMA_HTTP_CACHE_TESTS", setup::http_cache_tests(workspace));
-    nextest.env("PROXIMA_WORKERS_PACKAGES", setup::workers_packages(workspace));
-    if fast {
-        nextest.args(["--filterset", NOT_LAB]);
-    }
-    command::run(&mut nextest)
+fn lints(workspace: &Workspace) -> Command {
+    workspace.cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])
 }
 
 #[derive(Default)]
@@ -83,14 +81,19 @@ struct Step {
 }
 
 impl Steps {
-    fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<()>) {
+    /// What the step made, unless it failed.
+    fn run<T>(&mut self, name: &'static str, step: impl FnOnce() -> Result<T>) -> Option<T> {
         println!("\n━━ {name}");
         let start = Instant::now();
-        let error = step().err();
-        if let Some(error) = &error {
-            eprintln!("error: {error:#}");
-        }
+        let (made, error) = match step() {
+            Ok(made) => (Some(made), None),
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                (None, Some(error))
+            }
+        };
         self.done.push(Step { name, took: start.elapsed(), error });
+        made
     }
 
     fn failed(&self) -> Vec<&'static str> {
@@ -123,7 +126,7 @@ mod tests {
     fn a_failed_step_does_not_stop_the_next_but_fails_the_whole() {
         let mut steps = Steps::default();
         let mut ran = false;
-        steps.run("first", || bail!("broken"));
+        assert_eq!(steps.run("first", || -> Result<()> { bail!("broken") }), None);
         steps.run("second", || {
             ran = true;
             Ok(())
