@@ -1,8 +1,10 @@
+use std::net::SocketAddr;
+
 use proxima_chassis::{Metrics, NetworkConfig};
 use proxima_pipeline::{Body, Decision, Flow, Stage};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     task::JoinHandle,
 };
 
@@ -32,18 +34,51 @@ impl Stage for Told {
 
 /// Of a network with `example.com` of the account `OWN`, and `pending.example`, which is nobody's yet.
 fn egress(allow_private: bool, own: &[&str]) -> Egress {
+    resolving(allow_private, own, Vec::new())
+}
+
+/// The same, that asks these for names elsewhere.
+fn resolving(allow_private: bool, own: &[&str], resolvers: Vec<SocketAddr>) -> Egress {
     let mut pending = zone("pending.example");
     pending.status = ZoneStatus::Pending;
     let sites: Arc<dyn Sites> = Arc::new(FixedSites(vec![
         site_of(zone("example.com"), &[("www.example.com", "192.0.2.1")], Vec::new()),
         site_of(pending, &[("localhost.pending.example", "192.0.2.1")], Vec::new()),
     ]));
-    let origins = Origins::new(&OriginConfig::default(), Arc::clone(&sites), &Metrics::default()).unwrap();
+    let config = OriginConfig { resolvers, ..OriginConfig::default() };
+    let origins = Origins::new(&config, Arc::clone(&sites), &Metrics::default()).unwrap();
     let own: Vec<IpAddr> = own.iter().map(|address| address.parse().unwrap()).collect();
     let guard = LoopGuard::new(&NetworkConfig::default());
     let behind = Pipeline::new(vec![Box::new(Told)]);
     let addresses = EgressAddresses { allow_private, own, ..EgressAddresses::default() };
     Egress::new(sites, Arc::new(origins), behind, guard, addresses)
+}
+
+/// A resolver that says these addresses of every name, the first ones to the first who asks for them, and so on.
+async fn resolver(says: Vec<Vec<[u8; 4]>>) -> SocketAddr {
+    const HEADER_OCTETS: usize = 12;
+    const A: u8 = 1;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut query, mut says) = ([0; 512], says.into_iter());
+        while let Ok((count, from)) = socket.recv_from(&mut query).await {
+            // A name, its type and its class.
+            let name = query[HEADER_OCTETS..count].iter().position(|octet| *octet == 0).unwrap();
+            let question = &query[HEADER_OCTETS..HEADER_OCTETS + name + 5];
+            let addresses = if question[name + 2] == A { says.next().unwrap() } else { Vec::new() };
+            let told = u8::try_from(addresses.len()).unwrap();
+            let mut answer = [&query[..2], &[0x81, 0x80, 0, 1, 0, told, 0, 0, 0, 0]].concat();
+            answer.extend_from_slice(question);
+            for address in addresses {
+                // The name of the question, A, IN, for no time, four octets.
+                answer.extend_from_slice(&[0xc0, 12, 0, A, 0, 1, 0, 0, 0, 0, 0, 4]);
+                answer.extend_from_slice(&address);
+            }
+            socket.send_to(&answer, from).await.unwrap();
+        }
+    });
+    address
 }
 
 /// A server that answers one request with its head.
@@ -100,6 +135,24 @@ async fn what_lies_inside_is_refused_by_address_and_by_name() {
     let allowing = egress(true, &["10.1.2.3"]);
     let own = fetch(&allowing, OWN, exchange("http://10.1.2.3/")).await;
     assert_eq!(own, Err(Fault::OriginForbidden), "an address of our own, whatever else is allowed");
+}
+
+#[tokio::test]
+async fn a_name_that_leads_inside_now_and_outside_then_leads_to_no_address_that_was_not_checked() {
+    const OUTSIDE: [u8; 4] = [127, 0, 0, 1];
+    const INSIDE: [u8; 4] = [10, 1, 2, 3];
+    // What is outside here is this machine; what is inside, an address that is refused whatever is allowed.
+    let told = resolver(vec![vec![OUTSIDE], vec![INSIDE], vec![INSIDE, OUTSIDE]]).await;
+    let asked = async || {
+        let (port, served) = echo().await;
+        let egress = resolving(true, &["10.1.2.3"], vec![told]);
+        let answer = fetch(&egress, OWN, exchange(&format!("http://rebinding.example:{port}/"))).await;
+        served.abort();
+        answer
+    };
+    assert!(asked().await.unwrap().starts_with("GET / HTTP/1.1\r\n"));
+    assert_eq!(asked().await, Err(Fault::OriginForbidden), "the name leads inside by now");
+    assert!(asked().await.unwrap().starts_with("GET / HTTP/1.1\r\n"), "the address of two that may be asked");
 }
 
 #[tokio::test]
