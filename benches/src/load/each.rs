@@ -1,5 +1,5 @@
 //! Each of many hosts asked once, one after the other: over one kept connection of HTTP/1.1, or each over a connection by TLS of
-//! its own, in whose handshake it was named.
+//! its own, in whose handshake it was named; from some milliseconds away, if wished.
 
 use std::fs;
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use clap::Args;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::{Load, Target, http1::Connection};
+use super::{Load, Target, far, http1::Connection};
 use crate::trust::client_config;
 
 /// Longer waits are a server that has died.
@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// Each by TLS: what is measured begins when the handshake is over.
     #[arg(long)]
     tls: bool,
+    /// How far the server is then, in milliseconds one way.
+    #[arg(long, default_value_t = 0, requires = "tls")]
+    away_ms: u64,
 }
 
 pub(super) fn run(options: &Options) -> Result<Load> {
@@ -63,7 +66,11 @@ fn handshake(
     host: &str,
 ) -> Result<StreamOwned<ClientConnection, TcpStream>> {
     let address = options.target.address;
-    let mut stream = TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
+    let stream = match options.away_ms {
+        0 => TcpStream::connect(address),
+        away => far::connect(address, Duration::from_millis(away)),
+    };
+    let mut stream = stream.with_context(|| format!("connecting to {address}"))?;
     stream.set_nodelay(true).context("setting TCP_NODELAY")?;
     stream.set_read_timeout(Some(TIMEOUT)).context("setting a timeout")?;
     let name = ServerName::try_from(host.to_owned()).context("the host is no name")?;

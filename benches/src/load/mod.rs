@@ -9,6 +9,7 @@
 //! 200 and whole; whatever else comes is a failure, and a load with failures is no measurement.
 
 mod each;
+mod far;
 pub(crate) mod http1;
 mod http3;
 mod idle;

@@ -43,6 +43,8 @@ const NEIGHBOUR_RATE: f64 = 200.0;
 /// The tenants whose Worker spins, or fills memory; which process each has follows from its id, and these have that of the first one.
 const SPINS: u64 = 1;
 const FILLS: u64 = 6;
+/// How far a client is from the next PoP, one way: a network that is worth its name has one so near.
+const CLIENTS_AWAY: Duration = Duration::from_millis(5);
 /// Between two requests to a Worker that misbehaves.
 const WILD_EVERY: Duration = Duration::from_millis(100);
 
@@ -148,19 +150,25 @@ fn many(options: &Options, folder: &Path, report: &mut Report) -> Result<()> {
 
     // Has the engine started: what a server that runs Workers has done long before.
     let begin = world::host(options.deployed - 1);
-    let started = first(http, false, &home, [begin].into_iter())?;
+    let started = first(http, By::Clear, &home, [begin].into_iter())?;
     tell("many-first", "with_engine_start_us", started.p50_us);
     let asked = || (0..options.warm.min(options.deployed - 1)).map(world::host);
     for case in ["many-first", "many-again"] {
-        tell_latency(report, case, &first(http, false, &home, asked())?);
+        tell_latency(report, case, &first(http, By::Clear, &home, asked())?);
     }
     let (processes, mib) = server.of_program(WORKERD, "Pss")?;
     report.add("many-warm", PROXIMA, "engine_processes", processes as f64);
     report.add("many-warm", PROXIMA, "engine_mib", mib);
-    // Others, which a handshake names before they are asked.
-    let named = || (options.warm..(2 * options.warm).min(options.deployed - 1)).map(world::host);
-    for case in ["many-first-tls", "many-again-tls"] {
-        tell_latency(report, case, &first(https, true, &home, named())?);
+    // Others, which a handshake names before they are asked: here, and as far away as clients are.
+    for (round, away, cases) in [
+        (1, Duration::ZERO, ["many-first-tls", "many-again-tls"]),
+        (2, CLIENTS_AWAY, ["many-first-tls-far", "many-again-tls-far"]),
+    ] {
+        let end = |round: u64| (round * options.warm).min(options.deployed - 1);
+        for case in cases {
+            let named = (end(round)..end(round + 1)).map(world::host);
+            tell_latency(report, case, &first(https, By::Tls { away }, &home, named)?);
+        }
     }
     Ok(())
 }
@@ -234,14 +242,23 @@ fn paced(address: SocketAddr, host: &str, rate: f64, seconds: u64) -> Result<Loa
     load::output(LOAD_CORE, &program)
 }
 
+/// How the first request of a Worker comes.
+#[derive(Clone, Copy)]
+enum By {
+    /// Over one connection of HTTP/1.1.
+    Clear,
+    /// Each over a connection of its own, whose server is so far away, one way.
+    Tls { away: Duration },
+}
+
 /// Asks each of these hosts once.
-fn first(address: SocketAddr, tls: bool, home: &Path, hosts: impl Iterator<Item = String>) -> Result<Load> {
+fn first(address: SocketAddr, by: By, home: &Path, hosts: impl Iterator<Item = String>) -> Result<Load> {
     let list = home.join("hosts");
     process::write(&list, hosts.collect::<Vec<_>>().join("\n"))?;
     let mut program: Command = load::program("each", address, HOST)?;
     program.arg("--hosts").arg(&list);
-    if tls {
-        program.arg("--tls");
+    if let By::Tls { away } = by {
+        program.args(["--tls", "--away-ms", &away.as_millis().to_string()]);
     }
     load::output(LOAD_CORE, &program)
 }
