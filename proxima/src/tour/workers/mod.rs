@@ -34,13 +34,16 @@ const NEXT_GREETING: &str = "Good evening, world!";
 const EVERYWHERE: Duration = Duration::from_secs(2);
 /// Deployments that are measured.
 const DEPLOYMENTS: usize = 10;
+/// Visits of each region to a Worker of two versions: that all of them get one is next to impossible.
+const VISITS: usize = 40;
 /// Requests a second of each client: enough to meet the moment of a change, few enough for a machine that also runs wrangler.
 const PER_SECOND: u32 = 20;
 
 pub(super) fn walk(tour: &mut Tour) -> anyhow::Result<()> {
     let hello = deployed(tour)?;
     replaced(tour, &hello)?;
-    measured(tour)?;
+    let versions = measured(tour)?;
+    gradual(tour, &hello, &versions)?;
     framework(tour)?;
     site::walk(tour)?;
     shortener::walk(tour)?;
@@ -93,8 +96,9 @@ fn replaced(tour: &mut Tour, hello: &Project) -> anyhow::Result<()> {
     no_errors(tour, traffic, "while it was deployed and rolled back")
 }
 
-/// How long a deployment takes by itself, without what wrangler does around it.
-fn measured(tour: &mut Tour) -> anyhow::Result<()> {
+/// How long a deployment takes by itself, without what wrangler does around it. The Worker's two versions: the next one, and the
+/// former, which is deployed at the end.
+fn measured(tour: &mut Tour) -> anyhow::Result<[String; 2]> {
     tour.tell
         .step("A deployment by the API alone: how long until every server answers with the other version");
     let script = format!("/accounts/{}/workers/scripts/hello", account(tour)?);
@@ -131,7 +135,32 @@ fn measured(tour: &mut Tour) -> anyhow::Result<()> {
         let what = format!("deployment {since} → the last server answers with it, slowest of {DEPLOYMENTS}");
         tour.tell.figure(&what, times[times.len() - 1], EVERYWHERE);
     }
-    Ok(())
+    Ok([next.clone(), former.clone()])
+}
+
+/// A part of the visitors gets the next version, in every region.
+fn gradual(tour: &mut Tour, hello: &Project, [next, former]: &[String; 2]) -> anyhow::Result<()> {
+    tour.tell.step("A gradual deployment: half of the visitors of every region get the next version");
+    let (next_half, former_half) = (format!("{next}@50%"), format!("{former}@50%"));
+    let halves = ["versions", "deploy", &next_half, &former_half, "--yes"];
+    tour.tell.command_line(&hello.shown(&halves));
+    until_all_answer(tour, (HELLO, "/"), NEXT_GREETING, || hello.run(&tour.lab, &halves))?;
+    let resolve = format!("{HELLO}:80:{}", tour.anycast()?);
+    let url = format!("http://{HELLO}/?name=[1-{VISITS}]");
+    let (clients, mut both) = (tour.clients(), 0);
+    for client in &clients {
+        let said = tour.lab.command(client, "curl")?.args(["-sS", "--resolve", &resolve, &url]).output();
+        let said = said.context("running curl")?.stdout;
+        let said = String::from_utf8_lossy(&said);
+        let (new, old) = (said.matches("Good evening").count(), said.matches("Hello").count());
+        tour.tell.say(&format!("{client:8} {new} of {VISITS} by the next version, {old} by the former"));
+        both += usize::from(new > 0 && old > 0 && new + old == VISITS);
+    }
+    tour.tell.must("regions in which both versions answer", both.to_string(), both == clients.len());
+    let whole = format!("{former}@100%");
+    let back = ["versions", "deploy", &whole, "--yes"];
+    tour.tell.command_line(&hello.shown(&back));
+    until_all_answer(tour, (HELLO, "/"), GREETING, || hello.run(&tour.lab, &back)).map(drop)
 }
 
 /// An application on a framework from npm.

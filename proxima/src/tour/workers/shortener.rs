@@ -22,6 +22,8 @@ const EXPORTS: &str = "shortener-exports";
 const LINKS: usize = 10;
 /// Until Workers of every region read what was written.
 const READ_EVERYWHERE: Duration = Duration::from_secs(1);
+/// Until an object on the other side of the world has counted.
+const COUNTED_WITHIN: Duration = Duration::from_secs(10);
 /// The next minute comes within one, and the trigger has time to run.
 const EXPORTED_WITHIN: Duration = Duration::from_secs(120);
 
@@ -72,6 +74,39 @@ pub(super) fn walk(tour: &mut Tour) -> anyhow::Result<()> {
     tour.tell.say(&format!("slowest of {LINKS}: {}", ms(times[times.len() - 1])));
     let what = format!("written to KV in Boston → read by Workers on every server, p50 of {LINKS}");
     tour.tell.figure(&what, times[times.len() / 2], READ_EVERYWHERE);
+    clicked(tour)
+}
+
+/// Follows a link from every region, and looks how often it was followed.
+fn clicked(tour: &mut Tour) -> anyhow::Result<()> {
+    tour.tell
+        .step("How often a link was followed: one Durable Object counts it for the whole network, in SQL");
+    let resolve = format!("{SHORTENER}:80:{}", tour.anycast()?);
+    let (link, clicks) = (format!("http://{SHORTENER}/link-1"), format!("http://{SHORTENER}/link-1/clicks"));
+    let clients = tour.clients();
+    let count = |tour: &Tour, client: &str| {
+        let said = tour.lab.command(client, "curl")?.args(["-sS", "--resolve", &resolve, &clicks]).output();
+        let said = said.context("running curl")?.stdout;
+        let days: Vec<serde_json::Value> = serde_json::from_slice(&said)
+            .with_context(|| format!("the clicks are `{}`", String::from_utf8_lossy(&said)))?;
+        Ok::<_, anyhow::Error>(days.iter().filter_map(|day| day["count"].as_u64()).sum::<u64>())
+    };
+    let before = count(tour, &clients[0])?;
+    for client in &clients {
+        tour.show(client, &["curl", "-sS", "-o", "/dev/null", "--resolve", &resolve, &link])?;
+    }
+    let (least, begun) = (before + clients.len() as u64, Instant::now());
+    // Who follows a link does not wait until it is counted.
+    let seen = loop {
+        let counts = clients.iter().map(|client| count(tour, client));
+        let seen =
+            counts.collect::<anyhow::Result<Vec<_>>>()?.into_iter().filter(|count| *count >= least).count();
+        if seen == clients.len() || begun.elapsed() > COUNTED_WITHIN {
+            break seen;
+        }
+    };
+    tour.show("bangkok", &["curl", "-sS", "--resolve", &resolve, &clicks])?;
+    tour.tell.must("regions that see the clicks of all regions", seen.to_string(), seen == clients.len());
     Ok(())
 }
 
