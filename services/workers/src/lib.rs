@@ -45,8 +45,9 @@
 //! without network, files, other processes or rights, but with the node's sockets, at which it could ask for what is its neighbours'
 //! in that process (`answering.rs`).
 //!
-//! A Worker that is bound to another one has its `fetch` only, no methods of its entrypoints (RPC); the one that was asked first is
-//! convicted for what the others do. Of a request 32 may be asked so, and a recursion ends with error 1019.
+//! A Worker that is bound to another one has its `fetch` and its methods (RPC), which the dispatcher passes on in the process that they
+//! share (`Service` in `engine/dispatcher.js`); the one that was asked first is convicted for what the others do. Of a request 32 may be
+//! asked so, and a recursion ends with error 1019.
 //!
 //! A binding to a namespace of keys and values is an entrypoint of the dispatcher's, which says on whose behalf it asks and for which
 //! namespace; `kv_namespace.js`, which runs in the Worker, makes of it what Workers know as `KVNamespace`. Whatever a Worker does

@@ -40,22 +40,40 @@ export class Egress extends WorkerEntrypoint {
   }
 }
 
-// Another Worker of the account, as a binding has it: the version that is deployed when it is asked.
+// Another Worker of the account, as a binding has it: the version that is deployed when it is asked. Whatever a caller asks for by
+// name is the Worker's, and nothing of it is ours: in `env` and `ctx` is what no Worker may have.
 export class Service extends WorkerEntrypoint {
-  async fetch(request) {
-    const { account, alone, worker, entrypoint, props } = this.ctx.props;
-    const answer = await ask(this.ctx.props, this.env.CODE, `http://code/deployed/${account}/${worker}`);
-    if (!answer.ok) throw new Error(`the Worker ${worker} cannot be asked: ${await answer.text()}`);
-    const name = await answer.text();
-    const { load, code } = start(name, this.env, this.ctx);
-    try {
-      const asked = code.getEntrypoint(entrypoint ?? undefined, { props: props ?? {} });
-      const run = alone ? invocation : call;
-      return await run(account, versionOf(name), () => asked.fetch(request));
-    } catch (error) {
-      forgetUnlessLoaded(load);
-      throw error;
-    }
+  constructor(ctx, env) {
+    super(ctx, env);
+    return new Proxy(this, { get: (_, name) => memberOf(ctx, env, name) });
+  }
+}
+
+// The handlers that the engine asks an entrypoint for itself, and Workers have no way to ask each other for.
+const HANDLERS = ["alarm", "connect", "email", "queue", "scheduled", "tail", "tailStream", "test", "trace"];
+
+// A method of the Worker's (RPC), or a property, where it is awaited and not called.
+function memberOf(ctx, env, name) {
+  if (typeof name !== "string" || HANDLERS.includes(name)) return undefined;
+  if (name === "fetch") return (request) => askWorker(ctx, env, (asked) => asked.fetch(request));
+  const method = (...given) => askWorker(ctx, env, (asked) => asked[name](...given));
+  const property = () => askWorker(ctx, env, (asked) => asked[name]);
+  return Object.assign(method, { then: (resolve, reject) => property().then(resolve, reject) });
+}
+
+async function askWorker(ctx, env, how) {
+  const { account, alone, worker, entrypoint, props } = ctx.props;
+  const answer = await ask(ctx.props, env.CODE, `http://code/deployed/${account}/${worker}`);
+  if (!answer.ok) throw new Error(`the Worker ${worker} cannot be asked: ${await answer.text()}`);
+  const name = await answer.text();
+  const { load, code } = start(name, env, ctx);
+  try {
+    const asked = code.getEntrypoint(entrypoint ?? undefined, { props: props ?? {} });
+    const run = alone ? invocation : call;
+    return await run(account, versionOf(name), () => how(asked));
+  } catch (error) {
+    forgetUnlessLoaded(load);
+    throw error;
   }
 }
 

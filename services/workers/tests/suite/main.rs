@@ -21,6 +21,7 @@ mod misbehaving;
 mod own;
 mod queues;
 mod responses;
+mod rpc;
 mod running;
 mod scheduled;
 mod tails;

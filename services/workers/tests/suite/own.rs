@@ -11,7 +11,10 @@ use serde_json::json;
 
 use crate::harness::{Code, OTHER, OWN, Running, with_node, workerd};
 
-fn with_own<F: Future<Output = ()>>(workers: &str, test: impl FnOnce(std::sync::Arc<Running>) -> F) {
+pub(crate) fn with_own<F: Future<Output = ()>>(
+    workers: &str,
+    test: impl FnOnce(std::sync::Arc<Running>) -> F,
+) {
     with_node(&format!("workerd = {:?}\nshards = 1\n{workers}", workerd()), test);
 }
 
@@ -22,7 +25,7 @@ fn metric(running: &Running, name: &str) -> u64 {
 }
 
 /// Asks a Worker until so many versions have processes of their own; every answer is to be this.
-async fn ask_until(running: &Running, name: &str, own: u64, text: &str) {
+pub(crate) async fn ask_until(running: &Running, name: &str, own: u64, text: &str) {
     loop {
         // As many at once as make it often on any machine.
         let asked = (0..64).map(|_| running.get(OWN, name, "/"));

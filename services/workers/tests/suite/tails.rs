@@ -118,17 +118,29 @@ fn cron_triggers_and_workers_that_others_are_bound_to_are_seen() {
         let back = "export default {
                       fetch(request) { console.log(`asked ${request.url}`); return new Response('back') },
                       scheduled({ cron }) { console.log(`triggered by ${cron}`) },
-                    }";
+                    };
+                    import { WorkerEntrypoint } from 'cloudflare:workers';
+                    export class Named extends WorkerEntrypoint { add(a, b) { console.log(`adds ${a}`); return a + b } }";
         running.upload(OWN, "back", Code::module(back)).await;
-        let mut front = Code::fetch("return env.BACK.fetch('https://back/path')");
+        let mut front = Code::fetch(
+            "if (request.url.endsWith('/add')) return new Response(await env.NAMED.add(1, 2));
+             return env.BACK.fetch('https://back/path')",
+        );
         let worker = WorkerName::parse("back").unwrap();
-        front.bindings =
-            vec![("BACK", BindingValue::Service { worker: worker.clone(), entrypoint: None, props: None })];
+        let bound = |entrypoint: Option<&str>| BindingValue::Service {
+            worker: worker.clone(),
+            entrypoint: entrypoint.map(str::to_owned),
+            props: None,
+        };
+        front.bindings = vec![("BACK", bound(None)), ("NAMED", bound(Some("Named")))];
         running.upload(OWN, "front", front).await;
         assert!(running.get(OWN, "front", "/").await.is(200, "back"), "it is loaded, with nobody looking");
         let mut seen = look(&running, "back", json!([]));
         assert!(running.get(OWN, "front", "/").await.is(200, "back"));
         assert_eq!(said(&next(&mut seen).await), [&json!(["asked https://back/path"])]);
+        assert!(running.get(OWN, "front", "/add").await.is(200, "3"));
+        let event = next(&mut seen).await;
+        assert_eq!((said(&event), &event["event"]["rpcMethod"]), (vec![&json!(["adds 1"])], &json!("add")));
         let trigger = CronTrigger { cron: "* * * * *", at: AT };
         running.service.invoker().scheduled(OWN, &worker, trigger).await.unwrap();
         let event = next(&mut seen).await;
