@@ -127,6 +127,30 @@ fn what_wrangler_deploys_answers_its_route_and_fetches_its_sites_origin() {
 }
 
 #[test]
+fn what_a_worker_fetches_is_kept_as_it_says() {
+    let origin = Origin::start();
+    let dev = with_site(&origin);
+    let project = Project::new();
+    project.write(
+        "export default { fetch(request) {
+           const [, , path, ttl] = new URL(request.url).pathname.split('/');
+           return fetch(new URL(`/${path}`, request.url), { cf: ttl === undefined ? {} : { cacheTtl: Number(ttl) } });
+         } }",
+    );
+    project.wrangler(&dev, &["deploy"]);
+    // The origin says nothing of how long its pages may be kept.
+    for (path, ttl, asked) in [("plain", "", 2), ("kept", "/60", 1), ("never", "/-1", 2)] {
+        for _ in 0..2 {
+            let answer = get(&dev, &format!("/app/{path}{ttl}"));
+            assert_eq!(answer, format!("the page /{path}"));
+        }
+        assert_eq!(origin.requests(&format!("/{path}")), asked, "{path}");
+    }
+    get(&dev, "/kept");
+    assert_eq!(origin.requests("/kept"), 1, "visitors get it from the same cache");
+}
+
+#[test]
 fn a_cron_trigger_that_wrangler_deploys_comes_with_the_minute() {
     let origin = Origin::start();
     let dev = with_site(&origin);

@@ -1,8 +1,10 @@
 //! The port by which code that runs here, Workers, asks for URLs: whoever runs it knows nothing of zones, origins and
 //! connections, and whoever fetches nothing of code.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
-use proxima_model::{AccountId, ZoneId};
+use proxima_model::{AccountId, CacheSettings, ZoneId};
 
 use crate::{Exchange, Fault, Response};
 
@@ -15,3 +17,8 @@ pub trait Fetch: Send + Sync + 'static {
     /// The active zone of this account that serves a host, lower case; `None`: it is served by nobody here, or is another's.
     fn zone<'a>(&'a self, account: AccountId, host: &'a str) -> BoxFuture<'a, Result<Option<ZoneId>, Fault>>;
 }
+
+/// How code wants the answer to what it fetches kept, whatever the rules of its zone say of the same. It lies in the exchange's
+/// extensions.
+#[derive(Clone, Debug)]
+pub struct FetchCaching(pub Arc<CacheSettings>);

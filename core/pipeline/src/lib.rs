@@ -69,7 +69,7 @@ pub use exchange::{
 };
 pub use explain::{ExplainRequest, Explainer, Explanation};
 pub use fault::{Blame, Exceeded, Fault};
-pub use fetch::Fetch;
+pub use fetch::{Fetch, FetchCaching};
 pub use glance::{
     Adding, Glance, Glanced, HEAD_FORMS, HeadForm, Heeded, Http1Form, PreparedHead, Ready, Sight,
     put_decimal, put_line,

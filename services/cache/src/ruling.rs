@@ -1,11 +1,11 @@
 //! What a zone's cache rules say of one request. They are asked once, when the request comes; what they say then holds for
-//! its way back, and for what it brings to be stored.
+//! its way back, and for what it brings to be stored. Code that fetches says so itself, for its own request, and stands above them.
 
 use std::sync::Arc;
 
 use http::StatusCode;
 use proxima_model::{BrowserMode, CacheKey, CacheSettings, EdgeLifetime};
-use proxima_pipeline::{Asked, Exchange, Site, SiteRule, extension};
+use proxima_pipeline::{Asked, Exchange, FetchCaching, Site, SiteRule, extension};
 
 use crate::{policy::wishes::Wishes, serve::BrowserLifetime};
 
@@ -18,33 +18,40 @@ pub(crate) struct Ruling {
     browser: Option<usize>,
     stale: Option<usize>,
     key: Option<usize>,
+    /// What the code says that fetches.
+    own: Option<Arc<CacheSettings>>,
 }
 
 impl Ruling {
     /// Asks the rules of an exchange's zone in order, and keeps the answer with the exchange.
     pub(crate) fn decide(exchange: &mut Exchange, stage: &'static str) {
-        let Some(site) = exchange.site.as_ref().filter(|site| !site.cache_rules.is_empty()).cloned() else {
+        let own = exchange.extensions.get::<FetchCaching>().map(|FetchCaching(own)| Arc::clone(own));
+        let site = exchange.site.as_ref().filter(|site| !site.cache_rules.is_empty()).cloned();
+        let ruling = Self { own, ..site.map(|site| Self::by_rules(site, exchange)).unwrap_or_default() };
+        if ruling.own.is_none() && ruling.deciding().next().is_none() {
             return;
-        };
+        }
+        for (what, rule) in ruling.deciding() {
+            exchange.trace.note(stage, || format!("{rule} decides {what}"));
+        }
+        if let Some(own) = &ruling.own {
+            exchange.trace.note(stage, || format!("the Worker that fetches decides {}", named(own)));
+        }
+        exchange.extensions.insert(ruling);
+    }
+
+    fn by_rules(site: Arc<Site>, exchange: &Exchange) -> Self {
         let mut ruling = Self::default();
         let asked = Asked(exchange);
-        let mut any = false;
         for (at, rule) in site.cache_rules.iter().enumerate().filter(|(_, rule)| rule.holds(&asked)) {
-            any = true;
             for (slot, says) in ruling.slots(&rule.action) {
                 if says {
                     *slot = Some(at);
                 }
             }
         }
-        if !any {
-            return;
-        }
         ruling.site = Some(site);
-        for (what, rule) in ruling.deciding() {
-            exchange.trace.note(stage, || format!("{rule} decides {what}"));
-        }
-        exchange.extensions.insert(ruling);
+        ruling
     }
 
     /// What was decided for an exchange.
@@ -84,7 +91,8 @@ impl Ruling {
 
     /// Whether the request shall go past the cache.
     pub(crate) fn bypasses(&self) -> bool {
-        self.settings(self.eligible).and_then(|settings| settings.cache) == Some(false)
+        let own = self.own.as_ref().and_then(|own| own.cache);
+        own.or_else(|| self.settings(self.eligible)?.cache) == Some(false)
     }
 
     /// What belongs to the key.
@@ -94,7 +102,8 @@ impl Ruling {
 
     /// What is wished for an answer of this status to a request for this path.
     pub(crate) fn wishes<'a>(&self, status: StatusCode, path: &'a str) -> Wishes<'a> {
-        let edge = self.settings(self.edge).and_then(|settings| settings.edge_ttl.as_ref());
+        let own = self.own.as_ref().and_then(|own| own.edge_ttl.as_ref());
+        let edge = own.or_else(|| self.settings(self.edge)?.edge_ttl.as_ref());
         let stale = self.settings(self.stale).and_then(|settings| settings.serve_stale.as_ref());
         let armored = self.key().is_some_and(|key| key.cache_deception_armor == Some(true));
         Wishes {
@@ -113,6 +122,11 @@ impl Ruling {
             _ => BrowserLifetime::Origins,
         })
     }
+}
+
+/// What settings of code's own set: it can say nothing else.
+fn named(own: &CacheSettings) -> &'static str {
+    if own.edge_ttl.is_some() { "edge_ttl" } else { "cache" }
 }
 
 /// What browsers are told of an answer: by a rule, or by its zone.

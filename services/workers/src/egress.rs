@@ -17,6 +17,7 @@ use proxima_pipeline::{
 use serde::Deserialize;
 
 use crate::{
+    caching::Caching,
     facts::{FIELD, said},
     metrics::{Fetched, Metrics},
     refuse::refuse,
@@ -38,6 +39,7 @@ pub(crate) struct Egress {
 #[derive(Deserialize)]
 struct Asking {
     account: AccountId,
+    caching: Option<Caching>,
 }
 
 impl Egress {
@@ -63,7 +65,7 @@ impl Egress {
     /// The request as stages see it; `None` where it is none that they could.
     fn exchange(&self, request: http::Request<Incoming>) -> Option<(AccountId, Exchange)> {
         let (mut parts, incoming) = request.into_parts();
-        let account = said::<Asking>(&parts.headers)?.account;
+        let Asking { account, caching } = said(&parts.headers)?;
         parts.headers.remove(FIELD);
         strip_hop_by_hop(&mut parts.headers);
         let scheme = match parts.uri.scheme_str()? {
@@ -90,6 +92,10 @@ impl Egress {
         let client = Client { address: nobody, local: nobody, protocol: Protocol::Http11, tls: None };
         let body = Body::received(incoming);
         let ray = RayId::new(self.pop.clone());
-        Some((account, Exchange::new(ray, client, request, body, self.clock.now())))
+        let mut exchange = Exchange::new(ray, client, request, body, self.clock.now());
+        if let Some(caching) = caching {
+            exchange.extensions.insert(caching.wish());
+        }
+        Some((account, exchange))
     }
 }

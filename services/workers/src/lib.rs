@@ -77,6 +77,7 @@
 
 mod answering;
 mod assets;
+mod caching;
 mod cage;
 mod code;
 mod config;

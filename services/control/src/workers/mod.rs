@@ -12,7 +12,8 @@
 //! Invariants:
 //! * **One append for each write**: a version, its contents and its deployment come together or not at all. Only the deletion
 //!   of a Worker that is more than an append holds takes several, of which the first has it answer nothing any more.
-//! * **Nothing is passed over in silence**: a binding or field that asks for what is not offered is refused by its name.
+//! * **Nothing is passed over in silence**: a binding or field that asks for what is not offered is refused by its name, but for
+//!   `observability`, which wrangler sends with every new project: it is kept and shown.
 //! * **Nothing is said that is not known**: the engine, which is not asked here, would tell whether code is code, what
 //!   it handles and how long it takes to start.
 //! * Secrets are shown to nobody.

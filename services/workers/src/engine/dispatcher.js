@@ -13,6 +13,10 @@ const FAULT_LETTERS_MAX = 4096;
 // How long a request that has code loaded stays when that has come: the engine takes it within.
 const TAKEN_WITHIN_MS = 50;
 
+// What a Worker may say of how long an answer is kept: as rules of a zone may (`core/model/src/limits.rs`).
+const CACHE_TTL_MAX = 31_536_000;
+const CACHE_TTLS_MAX = 100;
+
 // No entrypoint is called so: no name that a module exports is likely to be.
 const NO_ENTRYPOINT = "proxima:prewarm";
 
@@ -36,8 +40,32 @@ async function ask(props, node, request) {
 // The only way out of a Worker: it says on whose behalf.
 export class Egress extends WorkerEntrypoint {
   fetch(request) {
-    return ask(this.ctx.props, this.env.EGRESS, request);
+    const caching = request.cf ? cachingOf(request.cf) : undefined;
+    return ask(caching ? { ...this.ctx.props, caching } : this.ctx.props, this.env.EGRESS, request);
   }
+}
+
+// How the answer is to be kept (`cf` of `fetch`), as the node reads it.
+function cachingOf({ cacheTtl, cacheTtlByStatus, cacheEverything }) {
+  const seconds = (name, value) => {
+    if (!Number.isInteger(value) || value < -1 || value > CACHE_TTL_MAX) {
+      throw new TypeError(`cf.${name}: give whole seconds, at most ${CACHE_TTL_MAX}; -1 keeps nothing`);
+    }
+    return value;
+  };
+  const caching = {};
+  if (cacheTtl !== undefined && cacheTtl !== null) caching.ttl = seconds("cacheTtl", cacheTtl);
+  if (cacheTtlByStatus) {
+    const ttls = Object.entries(cacheTtlByStatus);
+    if (ttls.length > CACHE_TTLS_MAX) throw new TypeError(`cf.cacheTtlByStatus: give at most ${CACHE_TTLS_MAX} statuses`);
+    caching.statuses = ttls.map(([statuses, value]) => {
+      const [, from, to = from] = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/.exec(statuses) ?? [];
+      if (from === undefined) throw new TypeError(`cf.cacheTtlByStatus: ${statuses} is neither a status nor a range such as 200-299`);
+      return [Number(from), Number(to), seconds("cacheTtlByStatus", value)];
+    });
+  }
+  if (cacheEverything) caching.everything = true;
+  return Object.keys(caching).length > 0 ? caching : undefined;
 }
 
 // Another Worker of the account, as a binding has it: the version that is deployed when it is asked. Whatever a caller asks for by

@@ -23,8 +23,8 @@ use proxima_model::{
     ZoneSettings, ZoneStatus,
 };
 use proxima_pipeline::{
-    Body, Client, Decision, Exchange, Fault, Fetch, Flow, KeyValue, Pipeline, Protocol, Queues, RayId,
-    Request, Response, ResponseCache, Scheme, Site, SiteWorkers, Stage, Trace,
+    Body, Client, Decision, Exchange, Fault, Fetch, FetchCaching, Flow, KeyValue, Pipeline, Protocol, Queues,
+    RayId, Request, Response, ResponseCache, Scheme, Site, SiteWorkers, Stage, Trace,
 };
 use proxima_workers::{Launcher, WorkersService};
 
@@ -228,6 +228,10 @@ impl Fetch for Fetched {
             let url = request.url();
             let line =
                 format!("{account} {} {url} {ours:?} {:?}", request.method, String::from_utf8_lossy(&body));
+            let line = match exchange.extensions.get::<FetchCaching>() {
+                Some(FetchCaching(wished)) => format!("{line} {}", serde_json::to_string(&**wished).unwrap()),
+                None => line,
+            };
             self.lines.lock().unwrap().push(line.clone());
             let mut response = Response { body: Body::full(line), ..Response::default() };
             if let Some(to) = request.target.query().and_then(|query| query.strip_prefix("to=")) {
