@@ -151,6 +151,24 @@ fn what_a_worker_fetches_is_kept_as_it_says() {
 }
 
 #[test]
+fn a_worker_that_throws_lets_its_visitors_through_to_cache_and_origin_if_it_says_so() {
+    let origin = Origin::start();
+    let dev = with_site(&origin);
+    let project = Project::new();
+    project.write(
+        "export default { fetch(request, env, ctx) { ctx.passThroughOnException(); throw new Error('boom'); } }",
+    );
+    project.wrangler(&dev, &["deploy"]);
+    for _ in 0..2 {
+        assert_eq!(get(&dev, "/app/style.css"), "the page /app/style.css");
+    }
+    assert_eq!(origin.requests("/app/style.css"), 1, "the second time from the cache");
+    let explained = dev.proxima(&["explain", &format!("http://{HOST}/app/x")]);
+    assert!(explained.contains("the Worker threw, and the request passed it"), "{explained}");
+    assert!(dev.log().contains("a Worker failed, and its request passed it"), "{}", dev.log());
+}
+
+#[test]
 fn a_cron_trigger_that_wrangler_deploys_comes_with_the_minute() {
     let origin = Origin::start();
     let dev = with_site(&origin);

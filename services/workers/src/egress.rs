@@ -1,14 +1,15 @@
 //! What Workers fetch, as processes of the engine ask the node for it: any request, with its URL whole, and in a field of the
-//! engine's whose code asks.
+//! engine's whose code asks. What a Worker has thrown for comes the same way, on its way past it (`pass_through.js`).
 
 use std::{
     convert::Infallible,
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use http::{HeaderValue, Response, StatusCode, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, uri::PathAndQuery};
 use hyper::body::Incoming;
+use percent_encoding::percent_decode;
 use proxima_chassis::{Clock, Places};
 use proxima_model::{AccountId, PopCode};
 use proxima_pipeline::{
@@ -18,6 +19,7 @@ use serde::Deserialize;
 
 use crate::{
     caching::Caching,
+    engine::Pace,
     facts::{FIELD, said},
     metrics::{Fetched, Metrics},
     refuse::refuse,
@@ -26,6 +28,11 @@ use crate::{
 /// What the Workers of one account fetch at a time, on one server: what keeps one from taking all connections to origins.
 pub(crate) const SUBREQUESTS_PER_ACCOUNT_MAX: usize = 256;
 
+/// By this field an answer says that its Worker has thrown, and who has answered in its place is what lies behind it.
+pub(crate) const PASSED: HeaderName = HeaderName::from_static("proxima-passed");
+/// What it has thrown, percent-encoded; in the request that passes it.
+const THREW: HeaderName = HeaderName::from_static("proxima-threw");
+
 /// The way out.
 pub(crate) struct Egress {
     pub(crate) fetch: Arc<dyn Fetch>,
@@ -33,6 +40,8 @@ pub(crate) struct Egress {
     pub(crate) pop: PopCode,
     pub(crate) metrics: Metrics,
     pub(crate) under_way: Arc<Places<AccountId>>,
+    /// What Workers have thrown whose requests passed them, as it is logged.
+    pub(crate) threw: Mutex<Pace>,
 }
 
 /// Who asks, as the dispatcher says.
@@ -40,6 +49,10 @@ pub(crate) struct Egress {
 struct Asking {
     account: AccountId,
     caching: Option<Caching>,
+    code: Option<String>,
+    /// Whether it is a request that passes a Worker which has thrown.
+    #[serde(default)]
+    passes: bool,
 }
 
 impl Egress {
@@ -47,7 +60,7 @@ impl Egress {
         self: Arc<Self>,
         request: http::Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let Some((account, mut exchange)) = self.exchange(request) else {
+        let Some((Asking { account, code, passes, .. }, mut exchange)) = self.exchange(request) else {
             self.metrics.fetched(Fetched::Refused);
             return Ok(refuse(StatusCode::BAD_REQUEST, "this URL cannot be fetched\n"));
         };
@@ -56,16 +69,33 @@ impl Egress {
             let said = "the Workers of this account fetch too much at a time\n";
             return Ok(refuse(StatusCode::TOO_MANY_REQUESTS, said));
         };
-        let answered = self.fetch.fetch(account, &mut exchange).await;
+        if passes {
+            self.tell(code.as_deref(), &mut exchange.request.headers);
+        }
+        let mut answered = self.fetch.fetch(account, &mut exchange).await;
+        answered.headers.remove(PASSED);
+        if passes {
+            answered.headers.insert(PASSED, HeaderValue::from_static("1"));
+        }
         let failed = exchange.extensions.get::<Fault>().is_some();
         self.metrics.fetched(if failed { Fetched::Failed } else { Fetched::Answered });
         Ok(Response::from(answered).map(|body| body.holding(place)))
     }
 
+    /// What a Worker has thrown; its owner's to know, so it is logged.
+    fn tell(&self, code: Option<&str>, headers: &mut HeaderMap) {
+        let threw = headers.remove(THREW);
+        if self.threw.lock().unwrap_or_else(PoisonError::into_inner).may_tell() {
+            let said = threw.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+            let said = percent_decode(said).decode_utf8_lossy();
+            tracing::info!(worker = code, %said, "a Worker failed, and its request passed it");
+        }
+    }
+
     /// The request as stages see it; `None` where it is none that they could.
-    fn exchange(&self, request: http::Request<Incoming>) -> Option<(AccountId, Exchange)> {
+    fn exchange(&self, request: http::Request<Incoming>) -> Option<(Asking, Exchange)> {
         let (mut parts, incoming) = request.into_parts();
-        let Asking { account, caching } = said(&parts.headers)?;
+        let mut asking = said::<Asking>(&parts.headers)?;
         parts.headers.remove(FIELD);
         strip_hop_by_hop(&mut parts.headers);
         let scheme = match parts.uri.scheme_str()? {
@@ -93,9 +123,9 @@ impl Egress {
         let body = Body::received(incoming);
         let ray = RayId::new(self.pop.clone());
         let mut exchange = Exchange::new(ray, client, request, body, self.clock.now());
-        if let Some(caching) = caching {
+        if let Some(caching) = asking.caching.take() {
             exchange.extensions.insert(caching.wish());
         }
-        Some((account, exchange))
+        Some((asking, exchange))
     }
 }

@@ -69,7 +69,10 @@
 //! The Cache API is a module of ours too (`cache_api.js`), which code that says `caches` begins with: the engine gives its own to none
 //! that is loaded. What is kept lies in this server's cache, apart from what visitors get, and by account ([`responses`](self)).
 //!
-//! Not there yet: WebSockets that a Worker opens, and `passThroughOnException`. A fetch of a custom domain's host goes to what lies behind Workers, not to its Worker.
+//! A Worker that throws after `passThroughOnException` has its request go on as if there was none: a module of ours (`pass_through.js`),
+//! which code that says so begins with, has it fetched from what lies behind, past what an invocation may ask for.
+//!
+//! Not there yet: WebSockets that a Worker opens. A fetch of a custom domain's host goes to what lies behind Workers, not to its Worker.
 //! Why it is built so: `docs/decisions/0012-workers-engine.md`.
 //!
 //! [`engine`]: self

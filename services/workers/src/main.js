@@ -5,4 +5,5 @@ import "proxima-bindings.js";
 import * as main from MAIN;
 
 export * from MAIN;
-export default main.default ?? {};
+const begun = main.default ?? {};
+export default begun;

@@ -212,9 +212,11 @@ impl Metrics {
         self.queued_seconds.observe(took.as_secs_f64());
     }
 
-    pub(crate) fn ran(&self, fault: Option<&Fault>, took: Duration) {
-        self.requests.get_or_create(&Ran { outcome: Outcome::of(fault) }).inc();
-        if fault.is_none() {
+    /// A request was answered, or was not; `passed` if by what lies behind its Worker, which threw.
+    pub(crate) fn ran(&self, fault: Option<&Fault>, passed: bool, took: Duration) {
+        let outcome = if passed { Outcome::Passed } else { Outcome::of(fault) };
+        self.requests.get_or_create(&Ran { outcome }).inc();
+        if fault.is_none() && !passed {
             self.seconds.observe(took.as_secs_f64());
         }
     }

@@ -5,15 +5,17 @@
 //! Some bindings are `stubs`: entrypoints of the dispatcher, with what they are told (`props`, and who is `asking`), which code cannot
 //! change.
 
+mod modules;
+
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use proxima_model::{
     BindingName, BindingValue, DurableClass, DurableNamespaceId, ModuleKind, ModuleName, WorkerSyntax,
     WorkerVersion,
 };
 use serde_json::{Map, Value, json};
 
+use self::modules::{import, says, written};
 use crate::version::VersionKey;
 
 /// Runs scripts of service-worker syntax.
@@ -48,6 +50,13 @@ const CACHE_API_NAME: &str = "proxima-cache-api.js";
 const CACHE_API_GLOBAL: &str = "caches";
 /// What is handed over for it: no binding of a Worker's is called so.
 const CACHE_API_BINDING: &str = "proxima:cache";
+/// Has requests pass through, for code that says how it asks for that.
+const PASS_THROUGH: &str = include_str!("pass_through.js");
+const PASS_THROUGH_NAME: &str = "proxima-pass-through.js";
+/// The method by which code asks for it.
+const PASS_THROUGH_METHOD: &str = "passThroughOnException";
+/// What is handed over for it.
+const PASS_THROUGH_BINDING: &str = "proxima:pass";
 /// Begins Workers of modules that have such bindings.
 const MAIN: &str = include_str!("main.js");
 const MAIN_NAME: &str = "proxima-main.js";
@@ -91,7 +100,8 @@ pub(crate) fn program(
         }
         let octets = content(&module.name).ok_or_else(|| ProgramError::Missing(module.name.clone()))?;
         let written = written(&module.name, module.kind, octets)?;
-        bound.caches |= says_caches(&written);
+        bound.caches |= says(&written, CACHE_API_GLOBAL);
+        bound.passes |= says(&written, PASS_THROUGH_METHOD);
         modules.insert(module.name.as_str().to_owned(), written);
     }
     let account = version.account;
@@ -103,6 +113,9 @@ pub(crate) fn program(
     if bound.caches {
         // Taken out of `env` again before any code of the Worker runs.
         stub(CACHE_API_BINDING, "Cache", json!({}));
+    }
+    if bound.passes {
+        stub(PASS_THROUGH_BINDING, "Pass", json!({}));
     }
     if !version.has_code() {
         modules.insert(version.main.as_str().to_owned(), json!({ "js": ASSETS_ALONE }));
@@ -184,6 +197,8 @@ pub(crate) fn program(
 struct Bound<'v> {
     /// Whether it has the Cache API. Code that never says `caches` is given none, and begins without a module of ours.
     caches: bool,
+    /// Whether it may have its requests pass through.
+    passes: bool,
     namespaces: Vec<&'v str>,
     buckets: Vec<&'v str>,
     objects: Vec<(&'v str, DurableNamespaceId)>,
@@ -203,6 +218,7 @@ fn is_said(version: &WorkerVersion, flag: &str) -> bool {
 impl Bound<'_> {
     fn is_empty(&self) -> bool {
         !self.caches
+            && !self.passes
             && self.namespaces.is_empty()
             && self.buckets.is_empty()
             && self.objects.is_empty()
@@ -236,9 +252,17 @@ fn begin<'v>(
         let (between, after) = after.split_once("QUEUES)").expect("it is ours");
         let before = before.replace("NAMESPACES)", &format!("{namespaces})"));
         let settings = Value::from(bound.queues.clone());
-        let caches =
-            if bound.caches { format!("import {};\n", json!(CACHE_API_NAME)) } else { String::new() };
-        let mut text = format!("{caches}{before}{buckets}){between}{settings}){after}");
+        let mut text = String::new();
+        // Whatever takes something out of `env` does so first.
+        for (is_taken, name, module) in
+            [(bound.caches, CACHE_API_NAME, CACHE_API), (bound.passes, PASS_THROUGH_NAME, PASS_THROUGH)]
+        {
+            if is_taken {
+                let _ = writeln!(text, "import {};", json!(name));
+                add(name, module.to_owned());
+            }
+        }
+        let _ = write!(text, "{before}{buckets}){between}{settings}){after}");
         if !bound.objects.is_empty() {
             text += &bound.objects();
             add(DURABLE_OBJECTS_NAME, DURABLE_OBJECTS.to_owned());
@@ -246,18 +270,20 @@ fn begin<'v>(
         }
         add(QUEUE_NAME, QUEUE.to_owned());
         add(BINDINGS_NAME, text);
-        if bound.caches {
-            add(CACHE_API_NAME, CACHE_API.to_owned());
-        }
         add(KV_NAMESPACE_NAME, KV_NAMESPACE.to_owned());
         add(R2_BUCKET_NAME, R2_BUCKET.to_owned());
         add(MARKED_NAME, MARKED.to_owned());
     }
     let main = json!(version.main).to_string();
+    let guarded = if bound.passes {
+        format!("import {{ guard }} from {};\nguard(begun);\n", json!(PASS_THROUGH_NAME))
+    } else {
+        String::new()
+    };
     let begins = match version.syntax {
         WorkerSyntax::Modules if bound.is_empty() => version.main.as_str(),
         WorkerSyntax::Modules => {
-            add(MAIN_NAME, MAIN.replace("MAIN", &main));
+            add(MAIN_NAME, MAIN.replace("MAIN", &main) + &guarded);
             MAIN_NAME
         }
         WorkerSyntax::ServiceWorker => {
@@ -265,42 +291,11 @@ fn begin<'v>(
             if !bound.is_empty() {
                 text += &format!("import {};\n", json!(BINDINGS_NAME));
             }
-            add(SERVICE_WORKER_NAME, text + &SERVICE_WORKER.replace("SCRIPT", &main));
+            add(SERVICE_WORKER_NAME, text + &SERVICE_WORKER.replace("SCRIPT", &main) + &guarded);
             SERVICE_WORKER_NAME
         }
     };
     (begins, modules)
-}
-
-/// A module as the loader takes it; octets that are no text as Base64, of which the dispatcher makes octets.
-fn written(name: &ModuleName, kind: ModuleKind, octets: Vec<u8>) -> Result<Value, ProgramError> {
-    let text = |octets| String::from_utf8(octets).map_err(|_| ProgramError::NotText(name.clone()));
-    Ok(match kind {
-        ModuleKind::EsModule | ModuleKind::SourceMap => json!({ "js": text(octets)? }),
-        ModuleKind::CommonJs => json!({ "cjs": text(octets)? }),
-        ModuleKind::Text => json!({ "text": text(octets)? }),
-        ModuleKind::Data => json!({ "data": BASE64_STANDARD.encode(octets) }),
-        ModuleKind::Wasm => json!({ "wasm": BASE64_STANDARD.encode(octets) }),
-        ModuleKind::Json => {
-            let value: Value =
-                serde_json::from_slice(&octets).map_err(|_| ProgramError::NotJson(name.clone()))?;
-            json!({ "json": value })
-        }
-    })
-}
-
-/// Whether a module is code that says the name of the Cache API.
-fn says_caches(written: &Value) -> bool {
-    let code = written.get("js").or_else(|| written.get("cjs")).and_then(Value::as_str);
-    code.is_some_and(|code| code.contains(CACHE_API_GLOBAL))
-}
-
-/// Makes a module a global.
-fn import(name: &BindingName, module: &ModuleName, into: &mut String) {
-    let count = into.lines().count();
-    let (name, module) = (json!(name), json!(module));
-    // Writing to a string does not fail. What is imported is there before the first statement runs.
-    let _ = writeln!(into, "import blob{count} from {module}; globalThis[{name}] = blob{count};");
 }
 
 #[cfg(test)]
@@ -312,7 +307,7 @@ mod tests {
 
     use super::*;
 
-    fn version(syntax: WorkerSyntax, modules: &[(&str, ModuleKind)]) -> WorkerVersion {
+    pub(super) fn version(syntax: WorkerSyntax, modules: &[(&str, ModuleKind)]) -> WorkerVersion {
         let module = |&(name, kind): &(&str, ModuleKind)| WorkerModule {
             name: ModuleName::parse(name).unwrap(),
             kind,
@@ -430,21 +425,6 @@ mod tests {
             format!("env[\"COUNTER\"] = new DurableObjectNamespace(env[\"COUNTER\"], \"{namespace}\");");
         assert!(text.ends_with(&format!("{made_of_it}\n")), "{text}");
         assert!(made["modules"].get(VALUES_NAME).is_some());
-    }
-
-    #[test]
-    fn code_that_says_caches_begins_with_the_cache_api() {
-        for (text, has) in [("caches.default", true), ("export default {}", false)] {
-            let version = version(WorkerSyntax::Modules, &[("main.js", ModuleKind::EsModule)]);
-            let made = program(&version, &BTreeMap::new(), &[], |_| Some(text.into())).unwrap();
-            assert_eq!(made["stubs"].get(CACHE_API_BINDING).is_some(), has);
-            assert_eq!(made["mainModule"] == MAIN_NAME, has, "{made}");
-            assert_eq!(made["modules"].get(CACHE_API_NAME).is_some(), has);
-            if has {
-                let bindings = made["modules"][BINDINGS_NAME]["js"].as_str().unwrap();
-                assert!(bindings.starts_with("import \"proxima-cache-api.js\";"), "{bindings}");
-            }
-        }
     }
 
     #[test]

@@ -316,6 +316,7 @@ impl WorkersService {
             pop: node.pop().clone(),
             metrics: self.shared.metrics.clone(),
             under_way: Places::new(usize::MAX, SUBREQUESTS_PER_ACCOUNT_MAX),
+            threw: Mutex::default(),
         });
         let key_values =
             Arc::new(KeyValues::new(node, self.key_values.get().cloned(), self.shared.metrics.clone()));

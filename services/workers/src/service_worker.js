@@ -17,7 +17,7 @@ function tell(handler, event) {
   return handler.handleEvent(event);
 }
 
-export default {
+const begun = {
   fetch(request, _env, ctx) {
     let answer;
     const event = {
@@ -56,3 +56,5 @@ export default {
     for (const handler of handlers.scheduled) await tell(handler, event);
   },
 };
+
+export default begun;

@@ -11,6 +11,7 @@ use proxima_pipeline::{
 use crate::{
     SERVICE,
     assets::{Asked, Route, Sites},
+    egress::PASSED,
     engine::{ANSWER_WITHIN, Engine, Head},
     facts::{Facts, facts},
     metrics::Metrics,
@@ -86,11 +87,15 @@ impl Stage for WorkersStage {
 
 impl WorkersStage {
     async fn answer(&self, exchange: &mut Exchange, worker: WorkerName) -> Flow {
-        let answered = self.run(exchange, &worker).await;
-        self.0.metrics.ran(answered.as_ref().err(), exchange.received.elapsed());
+        let mut answered = self.run(exchange, &worker).await;
+        let passed = answered.as_mut().is_ok_and(|response| response.headers.remove(PASSED).is_some());
+        self.0.metrics.ran(answered.as_ref().err(), passed, exchange.received.elapsed());
         match answered {
             Ok(response) => {
-                exchange.trace.note(SERVICE, || format!("the Worker answered {}", response.status));
+                exchange.trace.note(SERVICE, || {
+                    let how = if passed { "threw, and the request passed it:" } else { "answered" };
+                    format!("the Worker {how} {}", response.status)
+                });
                 Flow::Respond(response)
             }
             Err(fault) => Flow::Fail(fault),

@@ -45,6 +45,14 @@ export class Egress extends WorkerEntrypoint {
   }
 }
 
+// What lies behind a Worker that has thrown, for the request that passes through: it may ask for that when there is nothing left.
+export class Pass extends WorkerEntrypoint {
+  fetch(request) {
+    const { subrequests, ...props } = this.ctx.props;
+    return ask({ ...props, subrequests: subrequests + 1, passes: true }, this.env.EGRESS, request);
+  }
+}
+
 // How the answer is to be kept (`cf` of `fetch`), as the node reads it.
 function cachingOf({ cacheTtl, cacheTtlByStatus, cacheEverything }) {
   const seconds = (name, value) => {

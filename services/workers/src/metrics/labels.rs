@@ -9,6 +9,8 @@ use proxima_pipeline::Fault;
 pub(super) enum Outcome {
     Answered,
     Threw,
+    /// It threw, and its request passed it.
+    Passed,
     Broken,
     Exceeded,
     LockedOut,

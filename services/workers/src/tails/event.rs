@@ -24,6 +24,9 @@ pub(super) fn empty(outcome: &str, event: Value, at: Timestamp) -> Value {
     })
 }
 
+/// The exception by which a module of ours says that an invocation threw whose request passed it (`pass_through.js`).
+const PASSED: &str = "proxima:passed";
+
 /// Says whose event it is, which the engine does not know; and how long it took, which the engine does not tell: from its beginning
 /// until this, in milliseconds.
 pub(super) fn complete(event: &mut Value, key: &VersionKey, now: Timestamp) {
@@ -33,6 +36,13 @@ pub(super) fn complete(event: &mut Value, key: &VersionKey, now: Timestamp) {
         && let Some(began) = event["eventTimestamp"].as_i64()
     {
         event["wallTime"] = now.as_millis().saturating_sub(began).max(0).into();
+    }
+    if let Some(exceptions) = event["exceptions"].as_array_mut() {
+        let told = exceptions.len();
+        exceptions.retain(|exception| exception["message"] != PASSED);
+        if exceptions.len() < told {
+            event["outcome"] = "exception".into();
+        }
     }
 }
 
@@ -71,6 +81,21 @@ mod tests {
     use super::*;
 
     const BEGAN: Timestamp = Timestamp::from_millis(1_000);
+
+    #[test]
+    fn an_event_of_a_worker_whose_request_passed_it_says_that_it_threw() {
+        let key = VersionKey::nobodys(AccountId::from_bytes([1; 16]));
+        let mut event = empty("ok", Value::Null, BEGAN);
+        event["exceptions"] = json!([{ "message": "boom" }, { "message": PASSED }]);
+        complete(&mut event, &key, BEGAN);
+        assert_eq!(
+            (&event["outcome"], &event["exceptions"]),
+            (&json!("exception"), &json!([{ "message": "boom" }]))
+        );
+        event["outcome"] = "ok".into();
+        complete(&mut event, &key, BEGAN);
+        assert_eq!(event["outcome"], "ok", "what is thrown in waitUntil is not the answer's");
+    }
 
     #[test]
     fn an_event_says_which_worker_it_is_of_and_how_long_it_took() {

@@ -224,7 +224,7 @@ impl Fetch for Fetched {
             let request = &exchange.request;
             let mut ours: Vec<String> =
                 request.headers.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-            ours.retain(|field| field.starts_with("cf-") || field.starts_with("x-"));
+            ours.retain(|field| ["cf-", "x-", "proxima"].iter().any(|ours| field.starts_with(ours)));
             let url = request.url();
             let line =
                 format!("{account} {} {url} {ours:?} {:?}", request.method, String::from_utf8_lossy(&body));

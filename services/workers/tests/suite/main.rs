@@ -19,6 +19,7 @@ mod memory_kv;
 mod memory_queues;
 mod misbehaving;
 mod own;
+mod passing;
 mod queues;
 mod responses;
 mod rpc;

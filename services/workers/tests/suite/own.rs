@@ -24,11 +24,11 @@ fn metric(running: &Running, name: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
 }
 
-/// Asks a Worker until so many versions have processes of their own; every answer is to be this.
-pub(crate) async fn ask_until(running: &Running, name: &str, own: u64, text: &str) {
+/// Asks a Worker for this until so many versions have processes of their own; every answer is to be this.
+pub(crate) async fn ask_until(running: &Running, name: &str, target: &str, own: u64, text: &str) {
     loop {
         // As many at once as make it often on any machine.
-        let asked = (0..64).map(|_| running.get(OWN, name, "/"));
+        let asked = (0..64).map(|_| running.get(OWN, name, target));
         for answer in futures_util::future::join_all(asked).await {
             assert!(answer.is(200, text), "{answer:?}");
         }
@@ -95,7 +95,7 @@ fn a_worker_that_is_asked_often_runs_alone_and_is_what_it_was() {
         assert_eq!(before[1], (200, "v".to_owned()));
         assert!(before[4].1.starts_with("error 1101: "), "{before:?}");
         assert_eq!(before[5], (500, "x".to_owned()));
-        ask_until(&running, "app", 1, "hello").await;
+        ask_until(&running, "app", "/", 1, "hello").await;
         // It goes on though nobody reads what it logs.
         for _ in 0..100 {
             assert!(running.get(OWN, "app", "/").await.is(200, "hello"));
@@ -124,8 +124,8 @@ fn handlers_of_every_form_run_alone() {
         script.syntax = proxima_model::WorkerSyntax::ServiceWorker;
         script.bindings = vec![("WHO", BindingValue::PlainText("script".to_owned()))];
         running.upload(OWN, "script", script).await;
-        ask_until(&running, "class", 1, "class").await;
-        ask_until(&running, "script", 2, "script").await;
+        ask_until(&running, "class", "/", 1, "class").await;
+        ask_until(&running, "script", "/", 2, "script").await;
         assert!(running.get(OWN, "class", "/").await.is(200, "class"));
         assert_eq!(metric(&running, "own_failed_total"), 0);
     });
@@ -135,10 +135,10 @@ fn handlers_of_every_form_run_alone() {
 fn a_new_version_answers_at_once_though_the_former_runs_alone() {
     with_own("own_processes_max = 2", async |running| {
         running.upload(OWN, "app", Code::fetch("return new Response('one')")).await;
-        ask_until(&running, "app", 1, "one").await;
+        ask_until(&running, "app", "/", 1, "one").await;
         running.upload(OWN, "app", Code::fetch("return new Response('two')")).await;
         assert!(running.get(OWN, "app", "/").await.is(200, "two"));
-        ask_until(&running, "app", 2, "two").await;
+        ask_until(&running, "app", "/", 2, "two").await;
         assert!(running.get(OWN, "app", "/").await.is(200, "two"));
     });
 }
@@ -149,7 +149,7 @@ fn who_spins_alone_answers_1102_and_is_asked_apart_from_then_on() {
         let code = "if (request.url.endsWith('spin')) for (;;) {} return new Response('fine')";
         running.upload(OWN, "app", Code::fetch(code)).await;
         running.upload(OTHER, "neighbour", Code::fetch("return new Response('fine')")).await;
-        ask_until(&running, "app", 1, "fine").await;
+        ask_until(&running, "app", "/", 1, "fine").await;
         let spun = running.get(OWN, "app", "/spin").await;
         assert!(spun.is_error(503, 1102), "{spun:?}");
         assert!(running.get(OTHER, "neighbour", "/").await.is(200, "fine"));
@@ -185,7 +185,7 @@ fn what_a_worker_that_runs_alone_asks_for_is_counted_as_in_a_shared_process() {
         let too_many = "Too many subrequests by single Worker invocation: 7 may be made. To configure this limit, see limits.subrequests.";
         let expected = json!([7, too_many, true, true]).to_string();
         assert!(running.get(OWN, "app", "/count").await.is(200, &expected), "in a shared process");
-        ask_until(&running, "app", 1, "hello").await;
+        ask_until(&running, "app", "/", 1, "hello").await;
         for _ in 0..3 {
             let answer = running.get(OWN, "app", "/count").await;
             assert!(answer.is(200, &expected), "{answer:?}");
@@ -204,7 +204,7 @@ fn a_worker_alone_with_as_many_requests_as_a_process_has_is_asked_elsewhere_too(
                     }
                     return new Response('fine')";
         running.upload(OWN, "app", Code::fetch(code)).await;
-        ask_until(&running, "app", 1, "fine").await;
+        ask_until(&running, "app", "/", 1, "fine").await;
         let mut due = tokio::time::interval(std::time::Duration::from_millis(5));
         let mut waiting = tokio::task::JoinSet::new();
         // An account fetches 256 things at a time.
@@ -248,7 +248,7 @@ fn what_cannot_run_alone_goes_on_as_it_did() {
 fn who_is_looked_at_is_seen_though_it_runs_alone() {
     with_own("own_processes_max = 1", async |running| {
         running.upload(OWN, "app", Code::fetch("console.log('seen'); return new Response('fine')")).await;
-        ask_until(&running, "app", 1, "fine").await;
+        ask_until(&running, "app", "/", 1, "fine").await;
         let tail = Tail {
             id: "t".to_owned(),
             account: OWN,

@@ -154,7 +154,7 @@ export default {
         upload(&running, text).await;
         let object = running.get(OWN, "app", "/object").await;
         assert_eq!(serde_json::from_str::<Value>(&object.text).ok(), Some(expected()), "{object:?}");
-        ask_until(&running, "app", 1, "hello").await;
+        ask_until(&running, "app", "/", 1, "hello").await;
         assert_eq!(calls(&running).await, expected());
     });
 }
