@@ -39,7 +39,8 @@ pub(super) fn install(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     println!(
-        "Installing the Python packages of tests/requirements.txt: clients that the tests drive Proxima with."
+        "Installing the Python packages of tests/requirements.txt: clients that the tests drive Proxima with, and \
+         SeaweedFS."
     );
     command::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
     let mut pip = Command::new(interpreter(workspace));
