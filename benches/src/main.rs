@@ -60,7 +60,7 @@ enum Bench {
     Workers(workers::Options),
     /// Keys and values: read by a Worker, written with fsync, and when other regions see it.
     Kv(kv::Options),
-    /// Objects by S3, against garage.
+    /// Objects by S3, against garage and seaweedfs.
     R2(r2::Options),
     /// A million zones in one replica: start, memory, warm and cold lookups.
     Ledger(ledger::Options),

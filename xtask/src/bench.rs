@@ -21,7 +21,7 @@ pub(crate) fn run(workspace: &Workspace, name: &str, arguments: &[String]) -> Re
     let release = workspace.target.join("release");
     let mut bench = std::process::Command::new(release.join("proxima-bench"));
     bench.arg(name).arg("--proxima").arg(release.join("proxima")).arg("--results").arg(&results);
-    bench.env("PROXIMA_WORKERD", setup::workerd(workspace));
+    bench.env("PROXIMA_WORKERD", setup::workerd(workspace)).env("PROXIMA_WEED", setup::weed(workspace));
     bench.args(arguments).current_dir(&workspace.root);
     command::run(&mut bench)
 }

@@ -1,11 +1,11 @@
-//! Objects by S3: written, read and listed, against Garage on the same core and the same disk, where both sync what they
-//! acknowledge.
+//! Objects by S3: written, read and listed, against Garage and SeaweedFS on the same core and the same disk, where all sync what
+//! they acknowledge; and against SeaweedFS as it comes, which syncs nothing.
 //!
 //! ```text
 //!   core 1                      core 0
-//! ┌──────────────┐   ┌─────────────────────────────────────┐
-//! │ load keys    │──►│ proxima │ garage: one at a time      │── the folder of results
-//! │ load listing │   └─────────────────────────────────────┘
+//! ┌──────────────┐   ┌─────────────────────────────────────────────────┐
+//! │ load keys    │──►│ proxima │ garage │ seaweedfs: one at a time      │── the folder of results
+//! │ load listing │   └─────────────────────────────────────────────────┘
 //! └──────────────┘
 //! ```
 //!
@@ -23,7 +23,7 @@ use crate::load::{self, Load};
 use crate::process::{self, LOAD_CORE};
 use crate::report::{Metric, PROXIMA, Report};
 use crate::{Place, Trials};
-use subjects::{BUCKET, Subject};
+use subjects::{BUCKET, GARAGE, SEAWEEDFS, SEAWEEDFS_UNSYNCED, Subject};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -55,9 +55,12 @@ pub(crate) struct Options {
     pub(crate) place: Place,
     #[command(flatten)]
     trials: Trials,
-    /// The peer, as its package installs it.
+    /// A peer, as its package installs it.
     #[arg(long, default_value = "garage")]
     garage: std::path::PathBuf,
+    /// A peer, which the Python packages bring.
+    #[arg(long, env = "PROXIMA_WEED", default_value = "weed")]
+    seaweedfs: std::path::PathBuf,
     /// How many objects are listed.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=OBJECTS_MAX))]
     listed: u64,
@@ -73,12 +76,14 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
     let folder = tempfile::tempdir_in(&options.place.results).context("making a folder for the servers")?;
     let wanted = |name: &str| options.subjects.is_empty() || options.subjects.iter().any(|one| one == name);
     let mut report = Report::new("r2");
-    for name in [PROXIMA, subjects::GARAGE].into_iter().filter(|name| wanted(name)) {
+    let all = [PROXIMA, GARAGE, SEAWEEDFS, SEAWEEDFS_UNSYNCED];
+    for name in all.into_iter().filter(|name| wanted(name)) {
         let home = folder.path().join(name);
         fs::create_dir_all(&home).context("making a server's folder")?;
         let subject = match name {
             PROXIMA => subjects::proxima(&options.place.proxima, &home)?,
-            _ => subjects::garage(&options.garage, &home)?,
+            GARAGE => subjects::garage(&options.garage, &home)?,
+            _ => subjects::seaweedfs(&options.seaweedfs, &home, name)?,
         };
         objects(options, &subject, &mut report)?;
         listing(options, &subject, &mut report)?;
@@ -189,6 +194,6 @@ fn measured(subject: &Subject, octets_each: f64, load: impl FnOnce() -> Result<L
 fn tell(case: &str, subject: &Subject, rounds: &[Round]) {
     for Round { load, load_busy, .. } in rounds {
         let per_second = load.requests as f64 / load.seconds;
-        eprintln!("{case:<18} {:<8} {per_second:>9.1}/s, the load's core {load_busy:.2} busy", subject.name);
+        eprintln!("{case:<18} {:<18} {per_second:>9.1}/s, the load's core {load_busy:.2} busy", subject.name);
     }
 }

@@ -1,11 +1,12 @@
-//! Proxima, and Garage with one replica of everything, which syncs what it acknowledges.
+//! Proxima; Garage with one replica of everything, which syncs what it acknowledges; SeaweedFS in one process, which does not by
+//! itself.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::api;
@@ -15,13 +16,19 @@ use crate::process::{self, START_TIMEOUT, SUBJECT_CORE, Server, free_address};
 use crate::report::PROXIMA;
 use crate::sigv4::{Asked, Keys, REGION, hex, now};
 
-/// The peer.
+/// The peers.
 pub(super) const GARAGE: &str = "garage";
+/// In a folder whose files the kernel syncs with each write.
+pub(super) const SEAWEEDFS: &str = "seaweedfs";
+/// As it comes: what it acknowledges may be lost with power.
+pub(super) const SEAWEEDFS_UNSYNCED: &str = "seaweedfs-unsynced";
 /// Where objects are written and read.
 pub(super) const BUCKET: &str = "measured";
-/// What Garage is started with. It wants them to look like its own: the keys are no secret, and nobody else can reach it.
-const GARAGE_ACCESS: &str = "GK0123456789abcdef01234567";
-const GARAGE_SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+/// What peers are started with. Garage wants them to look like its own: the keys are no secret, and nobody else can reach it.
+const ACCESS: &str = "GK0123456789abcdef01234567";
+const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+/// Files in which SeaweedFS keeps octets, of 30 GB each: it takes seven for a bucket, and there are two.
+const VOLUMES: u32 = 16;
 
 /// A server with the bucket [`BUCKET`].
 pub(super) struct Subject {
@@ -54,20 +61,68 @@ pub(super) fn garage(binary: &Path, home: &Path) -> Result<Subject> {
         format!(
             "metadata_dir = {metadata:?}\ndata_dir = {data:?}\ndb_engine = \"lmdb\"\nmetadata_fsync = true\n\
              data_fsync = true\ncompression_level = \"none\"\nreplication_factor = 1\n\
-             rpc_bind_addr = \"{rpc}\"\nrpc_public_addr = \"{rpc}\"\nrpc_secret = \"{GARAGE_SECRET}\"\n\
+             rpc_bind_addr = \"{rpc}\"\nrpc_public_addr = \"{rpc}\"\nrpc_secret = \"{SECRET}\"\n\
              [s3_api]\ns3_region = \"{REGION}\"\napi_bind_addr = \"{address}\"\n"
         ),
     )?;
     let mut garage = Command::new("env");
-    garage.arg(format!("GARAGE_DEFAULT_ACCESS_KEY={GARAGE_ACCESS}"));
-    garage.arg(format!("GARAGE_DEFAULT_SECRET_KEY={GARAGE_SECRET}"));
+    garage.arg(format!("GARAGE_DEFAULT_ACCESS_KEY={ACCESS}"));
+    garage.arg(format!("GARAGE_DEFAULT_SECRET_KEY={SECRET}"));
     garage.arg(format!("GARAGE_DEFAULT_BUCKET={BUCKET}"));
     garage.arg(binary).arg("-c").arg(&config).args(["server", "--single-node", "--default-bucket"]);
     let log = home.join("log");
     let server = Server::start(GARAGE, SUBJECT_CORE, &garage, &log)?;
-    let keys = Keys { access: GARAGE_ACCESS.to_owned(), secret: GARAGE_SECRET.to_owned() };
-    let subject = Subject { name: GARAGE, server, address, keys };
+    let subject = Subject { name: GARAGE, server, address, keys: keys() };
     subject.wait_until_served().with_context(|| fs::read_to_string(&log).unwrap_or_default())
+}
+
+/// `weed server` with all that it needs for S3. It syncs nothing of what comes by S3, and has no setting for that: `fsync` of
+/// `fs.configure` is for what its filer is given by HTTP, and entries of the filer's store are never synced. So that it can be
+/// compared with who syncs, the kernel does it: files in its folder have the attribute `S`, by which each write is on the disk
+/// before it returns.
+pub(super) fn seaweedfs(binary: &Path, home: &Path, name: &'static str) -> Result<Subject> {
+    let data = home.join("data");
+    fs::create_dir(&data).context("making the folder of its data")?;
+    if name == SEAWEEDFS {
+        sync_all_writes(&data)?;
+    }
+    let at = data.display();
+    let mut weed = Command::new("env");
+    // Where it would look for settings.
+    weed.arg(format!("HOME={at}"));
+    weed.arg(format!("AWS_ACCESS_KEY_ID={ACCESS}")).arg(format!("AWS_SECRET_ACCESS_KEY={SECRET}"));
+    weed.arg(binary).args(["server", "-filer", "-s3", "-ip=127.0.0.1", "-master.telemetry=false"]);
+    weed.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.electionTimeout=1s"]);
+    weed.arg(format!("-volume.max={VOLUMES}")).arg(format!("-dir={at}"));
+    weed.arg(format!("-filer.localSocket={at}/filer")).arg(format!("-s3.localSocket={at}/s3"));
+    let address = free_address()?;
+    weed.arg(format!("-s3.port={}", address.port()));
+    let others = ["s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc"];
+    for flag in others.into_iter().chain(["filer.port", "filer.port.grpc"]) {
+        weed.arg(format!("-{flag}={}", free_address()?.port()));
+    }
+    let log = home.join("log");
+    let server = Server::start(name, SUBJECT_CORE, &weed, &log)?;
+    let mut subject = Subject { name, server, address, keys: keys() };
+    let makes = || ask(address, &keys(), "PUT", &format!("/{BUCKET}")).is_ok();
+    let made = subject.server.wait_until("it has made a bucket", makes);
+    made.with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
+    subject.wait_until_served()
+}
+
+/// Has the kernel sync whatever is written to files of this folder, and of those that are made in it.
+fn sync_all_writes(folder: &Path) -> Result<()> {
+    let set = Command::new("chattr").args(["+S", "+D"]).arg(folder).output().context("starting chattr")?;
+    let told = String::from_utf8_lossy(&set.stderr);
+    ensure!(
+        set.status.success(),
+        "{SEAWEEDFS} needs a file system with the attribute S for results, such as ext4: {told}"
+    );
+    Ok(())
+}
+
+fn keys() -> Keys {
+    Keys { access: ACCESS.to_owned(), secret: SECRET.to_owned() }
 }
 
 impl Subject {

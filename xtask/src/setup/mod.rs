@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::workspace::Workspace;
 
 pub(crate) use node::{http_cache_tests, workerd, workers_packages};
-pub(crate) use python::interpreter as python;
+pub(crate) use python::{interpreter as python, weed};
 
 /// `packages.toml`.
 #[derive(Debug, Deserialize)]

@@ -17,6 +17,11 @@ pub(crate) fn interpreter(workspace: &Workspace) -> PathBuf {
     folder(workspace).join("bin/python")
 }
 
+/// SeaweedFS, which is one of those packages.
+pub(crate) fn weed(workspace: &Workspace) -> PathBuf {
+    folder(workspace).join("bin/weed")
+}
+
 fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("venv")
 }
