@@ -26,22 +26,28 @@ pub(in crate::store) struct Stream {
     answer: Option<(u64, BufferStream)>,
     /// What has come of it, of a block that is passed on next.
     come: BytesMut,
+    /// The first octets, where they were waited for and nobody has them yet.
+    first: Option<Bytes>,
 }
 
 impl Stream {
     /// These octets of a blob that has `all`. The engine is not asked before the first is waited for.
     pub(in crate::store) fn new(engine: Engine, id: BlobId, all: u64, left: Range<u64>) -> Self {
         debug_assert!(left.end <= all, "who reads knows how much there is");
-        Self { engine, id, all, left, answer: None, come: BytesMut::new() }
+        Self { engine, id, all, left, answer: None, come: BytesMut::new(), first: None }
     }
 
-    /// Waits until the first block has come.
+    /// Waits until the first block has come, and is as it was written.
     pub(in crate::store) async fn begin(&mut self) -> Result<(), ObjectError> {
-        self.fill().await.map(drop)
+        self.first = Some(self.next().await?);
+        Ok(())
     }
 
     /// The next octets, to the end of a block or of what is asked for; as they were written.
     pub(in crate::store) async fn next(&mut self) -> Result<Bytes, ObjectError> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
         let frame = self.fill().await?;
         let length = usize::try_from(frame.octets).expect("a block fits into memory");
         let block = frames::unframe(self.come.split_to(length).freeze())?;
