@@ -17,6 +17,7 @@ mod dnssec;
 mod durable;
 mod durable_servers;
 mod early_hints;
+mod engines;
 mod glance;
 mod grpc;
 mod http3;

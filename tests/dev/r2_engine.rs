@@ -1,9 +1,11 @@
-//! Objects whose octets lie in an S3 engine: in another server's R2, and in Garage where that is installed. Both are killed under
-//! load, and so is the node while somebody puts.
+//! Objects whose octets lie in an S3 engine: in another server's R2, in SeaweedFS, and in Garage where that is installed. What is
+//! asked of one is asked of each: to be killed under load, to say nothing, to lose what it had, to have a node killed while somebody
+//! puts, and to take what stock clients of S3 do.
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    net::SocketAddr,
+    path::Path,
     process::{Command, Stdio},
     sync::{
         Mutex,
@@ -13,104 +15,64 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::{
     cluster::{Cluster, token, until},
-    dev::{DEADLINE, Dev},
+    dev::DEADLINE,
+    engines::{Engine, GARAGE, SEAWEEDFS},
+    http3::python,
     process::{free_for_both, output},
-    r2::{keys, make_bucket, object},
-    r2_servers::{Api, octets_below},
+    r2::keys,
+    r2_servers::Api,
     running::Running,
 };
 
-/// The bucket in the engine.
-const BLOBS: &str = "blobs";
 /// How long a client waits for an answer of any kind, while the engine is away.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// An engine that can be killed.
-enum Engine {
-    Proxima(Box<Dev>),
-    Garage { program: PathBuf, folder: tempfile::TempDir, running: Option<Running> },
+/// Makes a test of each of these cases, with each engine.
+macro_rules! cases {
+    ($($case:ident)*) => {
+        mod another_servers_r2 {
+            use super::Engine;
+            $(#[test] fn $case() { super::$case(Engine::proxima()); })*
+        }
+        mod seaweedfs {
+            use super::{Engine, SEAWEEDFS};
+            $(#[test] fn $case() { super::$case(Engine::of(SEAWEEDFS).expect("it is always asked for")); })*
+        }
+        mod garage {
+            use super::{Engine, GARAGE};
+            $(#[test] fn $case() {
+                match Engine::of(GARAGE) {
+                    Some(garage) => super::$case(garage),
+                    None => eprintln!(
+                        "not run: there is no `garage` here; `cargo xtask setup --bench` compiles it"
+                    ),
+                }
+            })*
+        }
+    };
 }
 
-/// What Garage is started with. It wants them to look like its own.
-const GARAGE_ACCESS: &str = "GK0123456789abcdef01234567";
-const GARAGE_SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-
-impl Engine {
-    fn proxima() -> Self {
-        let dev = Dev::start();
-        make_bucket(&dev, BLOBS);
-        Self::Proxima(Box::new(dev))
-    }
-
-    /// Garage, if it is installed.
-    fn garage() -> Option<(Self, String)> {
-        let (found, path) = output(Command::new("sh").args(["-c", "command -v garage"]));
-        if !found {
-            return None;
-        }
-        let (folder, address, rpc) = (tempfile::tempdir().unwrap(), free_for_both(), free_for_both());
-        let at = |name: &str| folder.path().join(name);
-        let config = format!(
-            "metadata_dir = {:?}\ndata_dir = {:?}\ndb_engine = \"lmdb\"\nmetadata_fsync = true\ndata_fsync = true\n\
-             replication_factor = 1\nrpc_bind_addr = \"{rpc}\"\nrpc_public_addr = \"{rpc}\"\n\
-             rpc_secret = \"{GARAGE_SECRET}\"\n[s3_api]\ns3_region = \"garage\"\napi_bind_addr = \"{address}\"\n",
-            at("metadata"),
-            at("data"),
-        );
-        fs::write(at("garage.toml"), config).unwrap();
-        let mut engine = Self::Garage { program: path.trim().into(), folder, running: None };
-        engine.start_again();
-        Some((engine, format!("http://{address}")))
-    }
-
-    fn start_again(&mut self) {
-        match self {
-            Self::Proxima(dev) => dev.start_again(),
-            Self::Garage { program, folder, running } => {
-                let mut garage = Command::new(program);
-                garage.env("GARAGE_DEFAULT_ACCESS_KEY", GARAGE_ACCESS);
-                garage.env("GARAGE_DEFAULT_SECRET_KEY", GARAGE_SECRET).env("GARAGE_DEFAULT_BUCKET", BLOBS);
-                garage.arg("-c").arg(folder.path().join("garage.toml"));
-                garage.args(["server", "--single-node", "--default-bucket"]);
-                let garage = garage.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-                *running = Some(Running::start(garage));
-            }
-        }
-    }
-
-    fn kill(&mut self) {
-        match self {
-            Self::Proxima(dev) => dev.kill(),
-            Self::Garage { running, .. } => *running = None,
-        }
-    }
-
-    /// `[r2.blobs]` of a node whose blobs lie in it, but for the file of its key; and what that has.
-    fn table(&self, endpoint: &str) -> (String, String) {
-        let (endpoint, region, (access, secret)) = match self {
-            Self::Proxima(dev) => (format!("http://{}", dev.s3), "auto", keys(&dev.token())),
-            Self::Garage { .. } => {
-                (endpoint.to_owned(), "garage", (GARAGE_ACCESS.to_owned(), GARAGE_SECRET.to_owned()))
-            }
-        };
-        let table = format!(
-            "[r2.blobs]\nendpoint = \"{endpoint}\"\nbucket = \"{BLOBS}\"\nregion = \"{region}\"\n\
-             access_key = \"{access}\"\nsecret_key_file = \"engine.key\"\nprefix = \"servers\"\n"
-        );
-        (table, secret)
-    }
+cases! {
+    killed_under_load_it_loses_no_acknowledged_object
+    a_node_that_is_killed_in_the_middle_of_a_put_leaves_nothing_there_when_it_is_back
+    what_it_has_changed_or_lost_is_found_and_not_passed_on
+    while_it_says_nothing_small_objects_go_on_and_nobody_waits_for_long
+    stock_clients_of_s3_see_no_difference
 }
 
-/// A network of one server, whose larger octets lie in this engine.
-fn node(engine: &Engine, endpoint: &str) -> Cluster {
-    let (table, secret) = engine.table(endpoint);
-    let cluster = Cluster::with(|name| if name == "log" { table.clone() } else { String::new() });
+/// A network of one server, whose larger octets lie in this engine; and where that speaks S3.
+fn node(engine: &Engine) -> (Cluster, SocketAddr) {
+    let ((table, secret), s3) = (engine.table(), free_for_both());
+    let cluster = Cluster::with(|name| {
+        if name == "log" { format!("[r2]\nlisten = [\"{s3}\"]\n{table}") } else { String::new() }
+    });
     fs::write(cluster.at("log").join("engine.key"), secret).unwrap();
-    cluster
+    (cluster, s3)
 }
 
 /// Its API, with a bucket.
@@ -122,6 +84,11 @@ fn api(cluster: &Cluster) -> Api {
     api
 }
 
+/// What its node counts.
+fn metrics(cluster: &Cluster) -> (bool, String) {
+    output(Command::new("curl").args(["-sS", &format!("http://{}/metrics", cluster.log_admin)]))
+}
+
 /// A file of octets of which each is this one.
 fn file(folder: &Path, name: &str, octet: u8, octets: usize) -> String {
     let path = folder.join(name);
@@ -131,8 +98,8 @@ fn file(folder: &Path, name: &str, octet: u8, octets: usize) -> String {
 
 /// The engine is killed while several put, and started again: each is answered, small objects go on meanwhile, and what was
 /// acknowledged is there.
-fn is_killed_under_load(mut engine: Engine, endpoint: &str) {
-    let cluster = node(&engine, endpoint);
+fn killed_under_load_it_loses_no_acknowledged_object(mut engine: Engine) {
+    let (cluster, _) = node(&engine);
     let running = cluster.start("log");
     let (api, at) = (api(&cluster), cluster.log_api);
     let folder = tempfile::tempdir().unwrap();
@@ -159,8 +126,8 @@ fn is_killed_under_load(mut engine: Engine, endpoint: &str) {
                 }
             });
         }
-        let begun = Instant::now();
         let more_than = |least: usize| {
+            let begun = Instant::now();
             while acknowledged.lock().unwrap().len() < least {
                 assert!(begun.elapsed() < DEADLINE, "nothing is acknowledged");
                 thread::yield_now();
@@ -176,8 +143,7 @@ fn is_killed_under_load(mut engine: Engine, endpoint: &str) {
             "what lies in its row"
         );
         assert!(api.run(at, "/bucket/objects/small", &[]).1.ends_with("small"));
-        let metrics = format!("http://{}/metrics", cluster.log_admin);
-        let metric = |wanted| until(wanted, || output(Command::new("curl").args(["-sS", &metrics])));
+        let metric = |wanted| until(wanted, || metrics(&cluster));
         metric("\nproxima_r2_engine_away 1\n");
         engine.start_again();
         let before = acknowledged.lock().unwrap().len();
@@ -199,39 +165,21 @@ fn is_killed_under_load(mut engine: Engine, endpoint: &str) {
     read("/bucket/objects/first");
 }
 
-#[test]
-fn another_servers_r2_is_killed_under_load_and_no_acknowledged_object_is_lost() {
-    is_killed_under_load(Engine::proxima(), "");
-}
-
-#[test]
-fn garage_is_killed_under_load_and_no_acknowledged_object_is_lost() {
-    match Engine::garage() {
-        Some((garage, endpoint)) => is_killed_under_load(garage, &endpoint),
-        None => {
-            eprintln!("not run: there is no `garage` here; `cargo install garage --version 2.5.0` makes it")
-        }
-    }
-}
-
-#[test]
-fn a_node_that_is_killed_in_the_middle_of_a_put_leaves_nothing_in_the_engine_when_it_is_back() {
-    let engine = Engine::proxima();
-    let Engine::Proxima(dev) = &engine else { unreachable!("it was made so") };
-    let cluster = node(&engine, "");
+fn a_node_that_is_killed_in_the_middle_of_a_put_leaves_nothing_there_when_it_is_back(engine: Engine) {
+    let (cluster, _) = node(&engine);
     let running = cluster.start("log");
     let (api, at) = (api(&cluster), cluster.log_api);
     let folder = tempfile::tempdir().unwrap();
     let kept = file(folder.path(), "kept", b'y', 1 << 20);
     until("HTTP/1.1 200", || api.run(at, "/bucket/objects/kept", &["-T", &kept]));
-    let blobs = dev.data().join("r2/blobs");
-    let before = octets_below(&blobs);
+    let before = engine.objects();
+    assert_eq!(before.len(), 1, "{before:?}");
 
     let large = file(folder.path(), "large", b'x', 64 << 20);
     let mut curl = api.curl(at, "/bucket/objects/half", &["--limit-rate", "8M", "-T", &large]);
     let upload = Running::start(curl.stdout(Stdio::null()).stderr(Stdio::null()));
     let begun = Instant::now();
-    while octets_below(&blobs) < before + (8 << 20) {
+    while engine.objects().len() < before.len() + 2 {
         assert!(begun.elapsed() < DEADLINE, "nothing comes to the engine");
     }
     drop(running);
@@ -242,8 +190,90 @@ fn a_node_that_is_killed_in_the_middle_of_a_put_leaves_nothing_in_the_engine_whe
     let back = until("HTTP/1.1 200", || api.run(at, "/bucket/objects/kept", &[]));
     assert!(back.ends_with(&"y".repeat(100)));
     // What it had begun is swept as soon as it is up: one piece is left, which has a row.
-    until("one", || {
-        let (_, usage) = object(dev, &format!("{BLOBS}/usage"), &[]);
-        (true, if usage.contains("\"objectCount\":\"1\"") { "one".to_owned() } else { usage })
+    let before = format!("{before:?}");
+    until(&before, || (true, format!("{:?}", engine.objects())));
+}
+
+fn what_it_has_changed_or_lost_is_found_and_not_passed_on(engine: Engine) {
+    let (cluster, _) = node(&engine);
+    let running = cluster.start("log");
+    let (api, at) = (api(&cluster), cluster.log_api);
+    let folder = tempfile::tempdir().unwrap();
+    // By their lengths they are known again.
+    let kinds = [("whole", 100_000), ("changed", 200_000), ("lost", 300_000)];
+    for (key, octets) in kinds {
+        let file = file(folder.path(), key, b'x', octets);
+        until("HTTP/1.1 200", || api.run(at, &format!("/bucket/objects/{key}"), &["-T", &file]));
+    }
+    let mut lie = engine.objects();
+    lie.sort_by_key(|(_, octets)| *octets);
+    let [_, (changed, octets), (lost, _)] = &lie[..] else { panic!("{lie:?}") };
+    let other = file(folder.path(), "other", b'z', usize::try_from(*octets).unwrap());
+    for (name, how) in [(changed, ["-T", &other]), (lost, ["-X", "DELETE"])] {
+        let (_, done) = engine.ask(&format!("/{name}"), &how);
+        assert!(done.contains("HTTP/1.1 20"), "{done}");
+    }
+    let read = |key: &str| api.run(at, &format!("/bucket/objects/{key}"), &[]);
+    for key in ["changed", "lost"] {
+        let told = read(key).1;
+        assert!(told.contains("objects cannot be read or written"), "{key}: {told:.1000}");
+    }
+    drop(running);
+
+    // It reads everything when it starts.
+    let _running = cluster.start("log");
+    let told = until("\nproxima_r2_rotten_total 2\n", || metrics(&cluster));
+    assert!(told.contains("\nproxima_r2_engine_away 0\n"), "the engine itself is well");
+    assert!(read("whole").1.ends_with(&"x".repeat(100_000)));
+    let anew = file(folder.path(), "anew", b'w', 200_000);
+    until("HTTP/1.1 200", || api.run(at, "/bucket/objects/changed", &["-T", &anew]));
+    assert!(read("changed").1.ends_with(&"w".repeat(200_000)));
+}
+
+fn while_it_says_nothing_small_objects_go_on_and_nobody_waits_for_long(engine: Engine) {
+    let (cluster, _) = node(&engine);
+    let _running = cluster.start("log");
+    let (api, at) = (api(&cluster), cluster.log_api);
+    let folder = tempfile::tempdir().unwrap();
+    let large = file(folder.path(), "large", b'x', 1 << 20);
+    let put = |key: &str| api.run(at, &format!("/bucket/objects/{key}"), &["-T", &large]);
+    until("HTTP/1.1 200", || put("before"));
+    engine.signal(Signal::SIGSTOP);
+    thread::scope(|scope| {
+        let puts: [_; 4] = std::array::from_fn(|at| scope.spawn(move || put(&format!("away-{at}"))));
+        let small = api.run(at, "/bucket/objects/small", &["-X", "PUT", "-d", "small"]).1;
+        assert!(small.contains("HTTP/1.1 200"), "{small}");
+        for put in puts {
+            let told = put.join().unwrap().1;
+            assert!(told.contains("HTTP/1.1 503") && told.to_lowercase().contains("retry-after"), "{told}");
+        }
     });
+    let began = Instant::now();
+    let told = api.run(at, "/bucket/objects/before", &[]).1;
+    assert!(told.contains("HTTP/1.1 503") && began.elapsed() < ANSWER_MAX, "{told:.1000}");
+    engine.signal(Signal::SIGCONT);
+    until("HTTP/1.1 200", || put("after"));
+    for key in ["before", "after"] {
+        let back = until("HTTP/1.1 200", || api.run(at, &format!("/bucket/objects/{key}"), &[]));
+        assert!(back.ends_with(&"x".repeat(1 << 20)), "{key}");
+    }
+}
+
+/// Objects, ranges, uploads in parts, copies and deletions, as they are asked of a server with files.
+fn stock_clients_of_s3_see_no_difference(engine: Engine) {
+    let (cluster, s3) = node(&engine);
+    let _running = cluster.start("log");
+    let token = token(&cluster);
+    drop(api(&cluster));
+    let (key, secret) = keys(&token);
+    let mut pytest = Command::new(python());
+    pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_s3.py"]);
+    // Of others who ask, and by which programs, the tests of a server with files say what is to be said.
+    pytest.args(["-k", "not read_only and not awscli and not s3cmd"]);
+    pytest.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/clients"));
+    pytest.env("PYTHONDONTWRITEBYTECODE", "1").env("PROXIMA_S3", format!("http://{s3}"));
+    pytest.env("PROXIMA_S3_KEY", key).env("PROXIMA_S3_SECRET", secret);
+    let (succeeded, text) = output(&mut pytest);
+    assert!(succeeded, "{text}");
+    assert!(!engine.objects().is_empty(), "what is deleted goes after five minutes");
 }

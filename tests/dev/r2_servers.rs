@@ -129,7 +129,7 @@ fn a_home_that_is_killed_while_an_upload_streams_is_told_and_has_nothing_of_it()
 }
 
 /// Octets of all files in a folder.
-pub(crate) fn octets_below(folder: &std::path::Path) -> u64 {
+fn octets_below(folder: &std::path::Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let octets = entries.flatten().map(|entry| match entry.file_type() {
         Ok(kind) if kind.is_dir() => octets_below(&entry.path()),
