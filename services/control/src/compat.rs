@@ -6,7 +6,34 @@ use serde_json::Value;
 use crate::{
     api::envelope::Answer,
     error::{ApiError, Code},
+    routes::PREFIX,
 };
+
+/// Products of the v4 API that are not here and that `wrangler` has commands for: what their paths below an account begin with (`*` is
+/// any one segment), and how they are called.
+const NOT_OFFERED: &[(&str, &str)] = &[
+    ("ai", "Workers AI"),
+    ("ai-search", "AI Search"),
+    ("browser-rendering", "Browser Rendering"),
+    ("cfd_tunnel", "Cloudflare Tunnel"),
+    ("cloudchamber", "Containers"),
+    ("connectivity", "VPC services"),
+    ("containers", "Containers"),
+    ("d1", "D1 (Durable Objects have SQL)"),
+    ("email", "Email Routing"),
+    ("event_subscriptions", "event subscriptions"),
+    ("hyperdrive", "Hyperdrive"),
+    ("pages", "Pages (Workers have static assets)"),
+    ("pipelines", "Pipelines"),
+    ("r2-catalog", "R2 Data Catalog"),
+    ("r2/buckets/*/local-uploads", "local uploads of buckets"),
+    ("r2/buckets/*/lock", "locks of buckets"),
+    ("r2/buckets/*/sippy", "Sippy"),
+    ("secrets_store", "Secrets Store (Workers have secrets)"),
+    ("vectorize", "Vectorize"),
+    ("workers/dispatch", "Workers for Platforms"),
+    ("workflows", "Workflows"),
+];
 
 /// `GET pagerules`: there are none here, and octoDNS asks.
 pub(crate) async fn page_rules() -> Answer {
@@ -15,7 +42,20 @@ pub(crate) async fn page_rules() -> Answer {
 
 /// Any path that is no endpoint's.
 pub(crate) async fn no_route(uri: Uri) -> ApiError {
-    ApiError::new(Code::NoRoute, format!("No route for that URI: {:.200}", uri.path()))
+    match not_offered(uri.path()) {
+        Some(product) => ApiError::new(Code::NotOffered, format!("this network does not offer {product}")),
+        None => ApiError::new(Code::NoRoute, format!("No route for that URI: {:.200}", uri.path())),
+    }
+}
+
+/// The product to which a path belongs.
+fn not_offered(path: &str) -> Option<&'static str> {
+    let (_account, rest) = path.strip_prefix(PREFIX)?.strip_prefix("/accounts/")?.split_once('/')?;
+    let begins = |with: &str| {
+        let mut segments = rest.split('/');
+        with.split('/').all(|wanted| segments.next().is_some_and(|found| wanted == "*" || wanted == found))
+    };
+    NOT_OFFERED.iter().find(|(with, _)| begins(with)).map(|(_, product)| *product)
 }
 
 /// A method that an endpoint's path does not have.

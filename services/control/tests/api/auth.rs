@@ -192,6 +192,23 @@ async fn answers_that_no_endpoint_gives_are_envelopes_too() {
     assert_eq!(node.refused("GET", "/nowhere", None).await, (404, 7000));
     assert_eq!(node.refused("DELETE", "/zones", None).await, (405, 7001));
     assert_eq!(node.refused("GET", "/zones/not-an-id", None).await, (404, 7003));
+    let account = format!("/accounts/{}", proxima_control::FIRST_ACCOUNT);
+    for (method, path, product) in [
+        ("GET", "d1/database", "D1"),
+        ("POST", "d1/database/some/query", "D1"),
+        ("PUT", "r2/buckets/photos/lock", "locks of buckets"),
+        ("GET", "vectorize/v2/indexes?page=1", "Vectorize"),
+        ("GET", "workers/dispatch/namespaces", "Workers for Platforms"),
+    ] {
+        let (status, envelope) = node.call(method, &format!("{account}/{path}"), None).await;
+        assert_eq!((status, &envelope["errors"][0]["code"]), (400, &json!(1107)), "{method} {path}");
+        let told = envelope["errors"][0]["message"].as_str().unwrap();
+        assert!(told.starts_with(&format!("this network does not offer {product}")), "{path}: {told}");
+    }
+    for path in ["d1x", "r2/buckets/photos/locks", "r2/buckets/a/b/lock", "nothing/d1"] {
+        assert_eq!(node.refused("GET", &format!("{account}/{path}"), None).await, (404, 7000), "{path}");
+    }
+    assert_eq!(node.refused("GET", "/d1/database", None).await, (404, 7000));
     let text = node
         .request(reqwest::Method::POST, "/zones")
         .bearer_auth(&node.token)
