@@ -122,6 +122,10 @@ fn buckets_and_objects_by_the_api_say_what_is_wrong() {
     let (_, shown) = dev.api("GET", &format!("{all}/abc"), None, None);
     let shown = &shown["result"];
     assert_eq!((&shown["location"], &shown["storage_class"]), (&json!("weur"), &json!("InfrequentAccess")));
+    for field in ["x-other: Standard", "cf-r2-storage-class: Glacier"] {
+        let (code, answer) = object(&dev, "abc", &["-X", "PATCH", "-H", field]);
+        assert!(code == "400" && answer.contains("10029"), "{field}: {answer}");
+    }
     for name in ["abd", "bcd"] {
         make_bucket(&dev, name);
     }
@@ -260,7 +264,9 @@ fn stock_wrangler_makes_and_empties_buckets() {
         "--content-type",
         "text/x",
     ]);
+    wrangler(&["r2", "bucket", "update", "storage-class", "photos", "--storage-class", "InfrequentAccess"]);
     let info = wrangler(&["r2", "bucket", "info", "photos"]);
+    assert!(info.contains("InfrequentAccess"), "{info}");
     assert!(info.contains("object_count:") && info.contains("16 B"), "{info}");
     wrangler(&["r2", "object", "get", "photos/a/b c", "--remote", "--file", "back"]);
     assert_eq!(fs::read_to_string(folder.path().join("back")).unwrap(), "octets of a file");

@@ -119,6 +119,7 @@ fn of_objects() -> Vec<Endpoint> {
         get(BUCKETS, READ, buckets::list),
         post(BUCKETS, EDIT, buckets::create),
         get(BUCKET, READ, buckets::get),
+        patch(BUCKET, EDIT, buckets::patch),
         delete(BUCKET, EDIT, buckets::delete),
         get(USAGE, READ, buckets::usage),
         get(CORS, READ, rules::cors),

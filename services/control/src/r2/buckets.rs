@@ -13,7 +13,7 @@ use proxima_pipeline::NewBucket;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{find, jurisdiction, named, objects};
+use super::{find, jurisdiction, named, objects, same};
 use crate::{
     api::{
         Api, body,
@@ -135,6 +135,32 @@ pub(crate) async fn get(
 ) -> Result<Answer, ApiError> {
     let bucket = find(&api, &account, &name, &headers).await?;
     Ok(Answer::new(show(&bucket)).at(api.replica.seq()))
+}
+
+/// `PATCH r2/buckets/:bucket_name`: how objects that come from now on are kept, as a field says.
+pub(crate) async fn patch(
+    State(api): State<Arc<Api>>,
+    Extension(account): Extension<Account>,
+    Path((_, name)): Path<(String, String)>,
+    author: Author,
+    headers: HeaderMap,
+) -> Result<Answer, ApiError> {
+    let bucket = find(&api, &account, &name, &headers).await?;
+    let class = objects::storage_class(&headers)?.ok_or_else(|| {
+        ApiError::new(
+            Code::ObjectInvalid,
+            format!("{}: give one; nothing else can be changed", objects::STORAGE_CLASS),
+        )
+    })?;
+    api.change(&author, move |draft| {
+        let mut bucket = same(draft, &bucket)?;
+        if !draft.is_repeat {
+            bucket.storage_class = class;
+            draft.put(&bucket);
+        }
+        Ok(show(&bucket))
+    })
+    .await
 }
 
 /// `DELETE r2/buckets/:bucket_name`: it must be empty.

@@ -24,7 +24,14 @@ use crate::{
 };
 
 /// The field that says how an object is kept.
-const STORAGE_CLASS: &str = "cf-r2-storage-class";
+pub(super) const STORAGE_CLASS: &str = "cf-r2-storage-class";
+
+/// How something is to be kept.
+pub(super) fn storage_class(headers: &HeaderMap) -> Result<Option<StorageClass>, ApiError> {
+    let Some(given) = headers.get(STORAGE_CLASS) else { return Ok(None) };
+    let parsed = StorageClass::parse(given.to_str().unwrap_or_default());
+    parsed.map(Some).map_err(|error| ApiError::new(Code::ObjectInvalid, error.to_string()))
+}
 
 fn fields(headers: &HeaderMap) -> Result<ObjectFields, ApiError> {
     let invalid = |what: String| ApiError::new(Code::ObjectInvalid, what);
@@ -32,7 +39,6 @@ fn fields(headers: &HeaderMap) -> Result<ObjectFields, ApiError> {
         let value = headers.get(&name).map(HeaderValue::to_str).transpose();
         value.map(|value| value.map(str::to_owned)).map_err(|_| invalid(format!("{name}: give ASCII")))
     };
-    let class = field(HeaderName::from_static(STORAGE_CLASS))?.map(|class| StorageClass::parse(&class));
     let expires = field(header::EXPIRES)?
         .map(|text| read_http_date(&text).ok_or_else(|| invalid("Expires: give a date".to_owned())));
     Ok(ObjectFields {
@@ -43,7 +49,7 @@ fn fields(headers: &HeaderMap) -> Result<ObjectFields, ApiError> {
         content_language: field(header::CONTENT_LANGUAGE)?,
         expires: expires.transpose()?,
         metadata: Vec::new(),
-        storage_class: class.transpose().map_err(|error| invalid(error.to_string()))?,
+        storage_class: storage_class(headers)?,
     })
 }
 

@@ -6,7 +6,7 @@ use heed::{RoTxn, RwTxn};
 use proxima_model::{Bucket, BucketName, BucketTag, Timestamp};
 use proxima_pipeline::{
     Body, ChecksumKind, ObjectAbout, ObjectAction, ObjectChecksum, ObjectConditions, ObjectCopy,
-    ObjectDelete, ObjectError, ObjectGet, ObjectKey, ObjectPut, ObjectRead, Span,
+    ObjectDelete, ObjectError, ObjectFields, ObjectGet, ObjectKey, ObjectPut, ObjectRead, Span,
 };
 
 use super::{
@@ -24,6 +24,12 @@ struct Made {
     action: ObjectAction,
     /// What it is a copy of.
     source: Option<(BucketName, ObjectKey)>,
+}
+
+/// What is said of an object that comes into a bucket now: how that says from then on that objects are kept is not about it.
+pub(super) fn come_into(bucket: &Bucket, mut fields: ObjectFields) -> ObjectFields {
+    fields.storage_class = Some(fields.class_in(bucket));
+    fields
 }
 
 impl Store {
@@ -88,7 +94,7 @@ impl Store {
             etag: hex::encode(received.hashed.md5),
             version: rand::random(),
             modified: self.now(),
-            fields: put.fields,
+            fields: come_into(bucket, put.fields),
             checksum: Some(received.hashed.checksum.clone()),
             parts: None,
         };
@@ -184,6 +190,7 @@ impl Store {
             fields.check()?;
             about.fields = fields;
         }
+        about.fields = come_into(bucket, about.fields);
         about.version = rand::random();
         about.modified = self.now();
         // First, since the original's files may go while they are read, however long that takes.

@@ -11,6 +11,7 @@ use proxima_pipeline::{
 use super::{
     Store, change, hashing,
     index::{Databases, failed},
+    objects::come_into,
     outbox::Event,
     rows::{self, CompletedRow, ObjectRow, PartKept, PartRow, UploadRow, part_key, upload_key},
 };
@@ -21,9 +22,10 @@ impl Store {
         &self,
         bucket: &Bucket,
         key: &ObjectKey,
-        begin: UploadBegin,
+        mut begin: UploadBegin,
     ) -> Result<UploadId, ObjectError> {
         begin.fields.check()?;
+        begin.fields = come_into(bucket, begin.fields);
         self.check_room().await?;
         let (store, bucket, key, begun) = (self.clone(), bucket.clone(), key.clone(), self.now());
         self.index

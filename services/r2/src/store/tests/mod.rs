@@ -11,8 +11,8 @@ use proxima_chassis::SimulatedClock;
 use proxima_model::{AccountId, BucketName, BucketTag, NodeName, StorageClass};
 use proxima_pipeline::{
     Body, BodyError, ChecksumAlgorithm, Expected, ObjectAbout, ObjectConditions, ObjectCopy, ObjectDelete,
-    ObjectGet, ObjectKey, ObjectListing, ObjectPut, ObjectRange, PartChosen, Span, Tags, UploadBegin,
-    UploadComplete, UploadId,
+    ObjectFields, ObjectGet, ObjectKey, ObjectListing, ObjectPut, ObjectRange, PartChosen, Span, Tags,
+    UploadBegin, UploadComplete, UploadId,
 };
 
 use super::*;

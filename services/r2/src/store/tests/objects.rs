@@ -41,6 +41,36 @@ wherever_octets_lie! {
 }
 
 #[tokio::test]
+async fn an_object_is_kept_as_its_bucket_said_when_it_came() {
+    let mut fixture = Fixture::new();
+    fixture.put("before", "octets").await.unwrap();
+    let begin = UploadBegin::default();
+    let upload = fixture.store.begin_upload(&fixture.bucket, &key("upload"), begin).await.unwrap();
+    fixture.bucket.storage_class = StorageClass::InfrequentAccess;
+    fixture.put("after", "octets").await.unwrap();
+    let (store, bucket) = (&fixture.store, &fixture.bucket);
+    let part = (bucket, &key("upload"), upload, 1);
+    let part = store.put_part(part, Expected::default(), Body::full("octets")).await.unwrap();
+    let chosen = PartChosen { number: 1, etag: part.etag(), checksum: None };
+    let complete = UploadComplete { parts: vec![chosen], ..UploadComplete::default() };
+    store.complete_upload(bucket, &key("upload"), upload, complete).await.unwrap();
+    for (to, fields) in [("copy", None), ("copy with other fields", Some(ObjectFields::default()))] {
+        let copy = ObjectCopy { fields, ..ObjectCopy::default() };
+        store.copy((bucket, &key("before")), (bucket, &key(to)), copy).await.unwrap();
+    }
+    for (name, class) in [
+        ("before", StorageClass::Standard),
+        ("after", StorageClass::InfrequentAccess),
+        ("upload", StorageClass::Standard),
+        ("copy", StorageClass::Standard),
+        ("copy with other fields", StorageClass::InfrequentAccess),
+    ] {
+        let (about, _) = store.head(bucket, &key(name), ObjectGet::default()).await.unwrap();
+        assert_eq!(about.fields.class_in(bucket), class, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn the_only_part_of_an_object_of_nothing_has_no_range() {
     let fixture = Fixture::new();
     for (name, octets, expected) in [("empty", "", None), ("one", "x", Some(Span { start: 0, octets: 1 }))] {
