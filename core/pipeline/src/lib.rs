@@ -123,7 +123,7 @@ pub use tails::{
 pub use tiers::{AskedByPeer, CacheFill, FromPeer, Invalidations};
 pub use trace::{Trace, TraceEntry};
 pub use traffic::{
-    CACHE_STATUSES, ENDS, Ended, OriginSeen, TrafficNumbers, TrafficReader, TrafficSlot, ZoneTraffic,
-    cache_status,
+    CACHE_STATUSES, ENDS, Ended, OriginSeen, TrafficNumbers, TrafficReader, TrafficSlot, WorkerSeen,
+    WorkerTook, ZoneTraffic, cache_status,
 };
 pub use workers::SiteWorkers;

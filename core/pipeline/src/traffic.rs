@@ -6,7 +6,7 @@
 use std::{
     net::IpAddr,
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -41,6 +41,42 @@ pub struct OriginSeen {
     pub took: Duration,
 }
 
+/// What a Worker was seen to do for an exchange; the stage that asks it leaves it in the exchange's extensions.
+#[derive(Clone, Debug)]
+pub struct WorkerSeen {
+    /// How it ended, as live logs have it: `ok`, `exception`, `exceededCpu`, `exceededMemory`, `unknown`; `canceled` while there is no
+    /// answer.
+    pub outcome: &'static str,
+    /// What it takes.
+    pub took: Arc<WorkerTook>,
+}
+
+/// What a Worker took, once its answer has ended; nothing before.
+#[derive(Debug, Default)]
+pub struct WorkerTook {
+    cpu_ns: AtomicU64,
+    wall_ns: AtomicU64,
+}
+
+impl WorkerTook {
+    /// It has ended, and has had so much of a processor in so much time; if it was asked twice, both count.
+    pub fn add(&self, cpu: Duration, wall: Duration) {
+        let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.cpu_ns.fetch_add(ns(cpu), Ordering::Relaxed);
+        self.wall_ns.fetch_add(ns(wall), Ordering::Relaxed);
+    }
+
+    /// What it has had of a processor.
+    pub fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.cpu_ns.load(Ordering::Relaxed))
+    }
+
+    /// From when it was asked to when its answer had ended.
+    pub fn wall(&self) -> Duration {
+        Duration::from_nanos(self.wall_ns.load(Ordering::Relaxed))
+    }
+}
+
 /// An exchange that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -65,7 +101,7 @@ pub struct ZoneTraffic {
 }
 
 /// A site's place for its zone's numbers; empty until it is served.
-pub type TrafficSlot = OnceLock<std::sync::Arc<ZoneTraffic>>;
+pub type TrafficSlot = OnceLock<Arc<ZoneTraffic>>;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts<N> {

@@ -91,6 +91,15 @@ impl Answering {
         A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
     {
+        self.at_known(listener, move |_, request| answer(request));
+    }
+
+    /// The same, where who answers is told which process asks.
+    pub(crate) fn at_known<A, F>(&self, listener: UnixListener, answer: A)
+    where
+        A: Fn(&Arc<Process>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+    {
         let checks = Arc::clone(&self.checks);
         tokio::spawn(serve(listener, self.stopped.clone(), checks, Named::ByField, answer));
     }
@@ -102,6 +111,7 @@ impl Answering {
         F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
     {
         let checks = Arc::clone(&self.checks);
+        let answer = move |_: &Arc<Process>, request| answer(request);
         tokio::spawn(serve(listener, self.stopped.clone(), checks, Named::ByPath, answer));
     }
 }
@@ -170,7 +180,7 @@ async fn serve<A, F>(
     named: Named,
     answer: A,
 ) where
-    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    A: Fn(&Arc<Process>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
 {
     loop {
@@ -191,7 +201,7 @@ async fn serve<A, F>(
         let (checks, answer) = (Arc::clone(&checks), answer.clone());
         let checked = service_fn(move |request: Request<Incoming>| {
             let refused = checks.refuse(&process, named, &request);
-            let answered = refused.is_none().then(|| answer(request));
+            let answered = refused.is_none().then(|| answer(&process, request));
             async move {
                 if let Some(refused) = refused {
                     return Ok(refused);

@@ -36,8 +36,8 @@
 //!
 //! Limits: [`WorkersConfig`], and the constants beside what they bound: requests in a process, what an account fetches at a
 //! time, processes for suspects. What they do not bound, since the engine does not tell which request it works for: the time
-//! that one request takes of a processor in many small pieces, how much of it a version wants for itself (`cpu_ms_max` of
-//! its own). A loop is ended where it comes back to this network (`CDN-Loop`).
+//! that one request takes of a processor in many small pieces (which is measured, or estimated where several are in flight:
+//! `engine/spent.rs`), how much of it a version wants for itself (`cpu_ms_max` of its own). A loop is ended where it comes back to this network (`CDN-Loop`).
 //! What one invocation asks for is counted by the dispatcher (`engine/budgets.js`), exactly while it is the only one of its version that is
 //! under way in its process, and on average else; and by the node (`engine/shares.rs`) where the dispatcher does not see invocations begin:
 //! of Durable Objects, and of versions that run alone. An answer ends when nothing has come of it for five minutes.

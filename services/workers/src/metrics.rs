@@ -19,11 +19,11 @@ use prometheus_client::{
 use proxima_pipeline::{Exceeded, Fault};
 
 use self::labels::{
-    Alarm, Around, CacheAsked, Conviction, Deed, Ending, HandOver, Handed, KvAsked, Outcome, Prewarming,
-    R2Asked, Ran, Rang, Subrequest, TailEvent, Told, Took,
+    Alarm, Around, CacheAsked, Conviction, Deed, Ending, HandOver, Handed, Invoked, KvAsked, Outcome,
+    Prewarming, R2Asked, Ran, Rang, Subrequest, TailEvent, Told, Took,
 };
 pub(crate) use self::labels::{
-    CacheOperation, CacheOutcome, End, Fetched, KvOperation, R2Operation, RanIn, Wall, Warmed,
+    CacheOperation, CacheOutcome, End, Fetched, Handler, KvOperation, R2Operation, RanIn, Wall, Warmed,
 };
 
 /// See the module.
@@ -38,6 +38,8 @@ pub(crate) struct Counted {
     queued: Family<Ran, Counter>,
     queued_seconds: Histogram,
     seconds: Histogram,
+    cpu_time: Family<Invoked, Histogram, fn() -> Histogram>,
+    wall_time: Family<Invoked, Histogram, fn() -> Histogram>,
     ends: Family<Ending, Counter>,
     convictions: Family<Conviction, Counter>,
     cpu_seconds: Family<Took, Counter<f64, AtomicU64>>,
@@ -84,6 +86,10 @@ impl Metrics {
             queued_seconds: Histogram::new(exponential_buckets(0.01, 2.0, 17)),
             // From half a millisecond to 16 seconds.
             seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+            // From a tenth of a millisecond to 26 seconds.
+            cpu_time: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_1, 2.0, 19))),
+            // From half a millisecond to a quarter of an hour.
+            wall_time: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_5, 2.0, 22))),
             ends: Family::default(),
             convictions: Family::default(),
             cpu_seconds: Family::default(),
@@ -119,6 +125,13 @@ impl Metrics {
             "first_byte_seconds",
             "From a request to the head of its Worker's answer",
             counted.seconds.clone(),
+        );
+        let had = "What an invocation has had of a processor, or its share where others were in flight";
+        registry.register("cpu_time_seconds", had, counted.cpu_time.clone());
+        registry.register(
+            "wall_time_seconds",
+            "From when a Worker was invoked until its answer had ended",
+            counted.wall_time.clone(),
         );
         registry.register("ends", "Processes of the engine that ended", counted.ends.clone());
         registry.register(
@@ -219,6 +232,12 @@ impl Metrics {
         if fault.is_none() && !passed {
             self.seconds.observe(took.as_secs_f64());
         }
+    }
+
+    /// An invocation has ended, and has had so much of a processor in so much time.
+    pub(crate) fn invoked(&self, handler: Handler, cpu: Duration, wall: Duration) {
+        self.cpu_time.get_or_create(&Invoked { handler }).observe(cpu.as_secs_f64());
+        self.wall_time.get_or_create(&Invoked { handler }).observe(wall.as_secs_f64());
     }
 
     pub(crate) fn ended(&self, why: End) {

@@ -3,7 +3,7 @@
 //! The dispatcher gets a batch as JSON, bodies in Base64, and answers what the Worker said of it: what of the messages is done with,
 //! and what is to be delivered again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use proxima_model::{AccountId, WorkerName, limits};
@@ -12,7 +12,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::{engine::Head, scheduled::WITHIN, stage::Shared};
+use crate::{
+    engine::{Head, Invoked},
+    metrics::Handler,
+    scheduled::WITHIN,
+    stage::Shared,
+    tails::lost::Times,
+};
 
 /// Octets of what the dispatcher says of a batch: of each of its messages an id and a delay, several times.
 const SAID_OCTETS_MAX: usize = (*limits::QUEUE_BATCH.end() as usize) * 1_024;
@@ -76,13 +82,16 @@ async fn ask(
         "code": key.code(shared.looks.is_looked_at(account, worker)),
         "queue": batch.queue,
     });
-    let head = Head::of_node("http://queue.internal/", &run, WITHIN);
+    let invoked = Invoked::new(Handler::Queue);
+    let invocation = Arc::clone(&invoked.took);
+    let head = Head::of_node("http://queue.internal/", &run, WITHIN, Some(invoked));
     let begun = Instant::now();
     let body =
         Body::full(json!({ "messages": batch.messages.iter().map(written).collect::<Value>() }).to_string());
     let answered = engine.run(&key, head, body).await.map_err(|fault| {
         let event = || json!({ "queue": batch.queue, "batchSize": batch.messages.len() });
-        shared.looks.tell_lost(&key, &fault, (batch.at, begun.elapsed()), event);
+        let times = Times { began: batch.at, took: begun.elapsed(), cpu: invocation.cpu() };
+        shared.looks.tell_lost(&key, &fault, times, event);
         failed(fault)
     })?;
     let lost = NotConsumed::Failed(Fault::WorkerLost);

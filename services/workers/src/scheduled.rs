@@ -8,7 +8,16 @@ use proxima_pipeline::{Body, CronTrigger, Fault, Invoke, NotConsumed, QueueBatch
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::{engine::Head, queued, stage::Shared, tails::lost};
+use crate::{
+    engine::{Head, Invoked},
+    metrics::Handler,
+    queued,
+    stage::Shared,
+    tails::{
+        event,
+        lost::{self, Times},
+    },
+};
 
 /// How long one may take: what v4 allows.
 pub(crate) const WITHIN: Duration = Duration::from_secs(15 * 60);
@@ -53,14 +62,19 @@ impl Scheduled {
         let chosen = self.0.chosen(account, worker, None)?;
         let key = chosen.ok_or(Fault::WorkerBroken("no version of it is deployed"))?;
         let engine = self.0.engine()?;
+        let is_looked_at = self.0.looks.is_looked_at(account, worker);
         let run = json!({
-            "code": key.code(self.0.looks.is_looked_at(account, worker)),
+            "code": key.code(is_looked_at),
             "scheduled": { "cron": trigger.cron, "at": trigger.at.as_millis() },
         });
-        let head = Head::of_node("http://scheduled.internal/", &run, WITHIN);
+        let name = if is_looked_at { event::name(&lost::trigger(trigger)) } else { None };
+        let invoked = Invoked::new(Handler::Scheduled).named(name);
+        let invocation = Arc::clone(&invoked.took);
+        let head = Head::of_node("http://scheduled.internal/", &run, WITHIN, Some(invoked));
         let begun = Instant::now();
         let answered = engine.run(&key, head, Body::empty()).await.inspect_err(|fault| {
-            self.0.looks.tell_lost(&key, fault, (trigger.at, begun.elapsed()), || lost::trigger(trigger));
+            let times = Times { began: trigger.at, took: begun.elapsed(), cpu: invocation.cpu() };
+            self.0.looks.tell_lost(&key, fault, times, || lost::trigger(trigger));
         })?;
         answered.body.collect(SAID_OCTETS_MAX).await.map_err(|_| Fault::WorkerLost)?;
         Ok(())

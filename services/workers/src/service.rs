@@ -335,7 +335,9 @@ impl WorkersService {
         answering.at(asked.objects, move |request| Arc::clone(&objects).answer(request));
         answering.at(asked.queues, move |request| Arc::clone(&queues).answer(request));
         let events = Arc::new(Events::new(Arc::clone(&self.shared.looks), Arc::clone(&node.clock)));
-        answering.at(asked.tails, move |request| Arc::clone(&events).answer(request));
+        answering.at_known(asked.tails, move |process, request| {
+            Arc::clone(&events).answer(Arc::clone(process), request)
+        });
         programs
     }
 }

@@ -5,17 +5,20 @@ use std::sync::{Arc, OnceLock, atomic::Ordering};
 use http::{HeaderName, HeaderValue, Uri, header};
 use proxima_model::{AccountId, WorkerName};
 use proxima_pipeline::{
-    Decision, Exchange, Fault, Flow, Glance, Request, Response, Sight, Stage, strip_hop_by_hop,
+    Decision, Exchange, Fault, Flow, Glance, Request, Response, Sight, Stage, WorkerSeen, strip_hop_by_hop,
 };
 
 use crate::{
     SERVICE,
     assets::{Asked, Route, Sites},
     egress::PASSED,
-    engine::{ANSWER_WITHIN, Engine, Head},
+    engine::{ANSWER_WITHIN, Engine, Head, Invoked},
     facts::{Facts, facts},
-    metrics::Metrics,
-    tails::{Looks, lost},
+    metrics::{Handler, Metrics},
+    tails::{
+        Looks,
+        lost::{self, Times},
+    },
     version::{Deployments, VersionKey},
 };
 
@@ -119,13 +122,21 @@ impl WorkersStage {
         {
             exchange.trace.note(SERVICE, || record.to_string());
         }
-        let head = head(exchange, facts(exchange, is_looked_at)?, site.zone.settings.websockets)?;
+        let name = is_looked_at.then(|| exchange.ray.to_string());
+        let invoked = Invoked::new(Handler::Fetch).named(name);
+        let took = Arc::clone(&invoked.took);
+        let facts = facts(exchange, is_looked_at)?;
+        let head = head(exchange, facts, invoked, site.zone.settings.websockets)?;
         let body = std::mem::take(&mut exchange.request_body);
+        exchange.extensions.insert(WorkerSeen { outcome: "canceled", took: Arc::clone(&took) });
         let answered = engine.run(&key, head, body).await;
+        let outcome = answered.as_ref().map_or_else(lost::outcome, |_| "ok");
         if let Err(fault) = &answered {
-            let times = (exchange.received_at, exchange.received.elapsed());
+            let (began, took, cpu) = (exchange.received_at, exchange.received.elapsed(), took.cpu());
+            let times = Times { began, took, cpu };
             self.0.looks.tell_lost(&key, fault, times, || lost::request(&exchange.request));
         }
+        exchange.extensions.insert(WorkerSeen { outcome, took });
         answered
     }
 
@@ -146,7 +157,7 @@ impl WorkersStage {
 }
 
 /// The request as the engine gets it.
-fn head(exchange: &Exchange, facts: Facts, websockets: bool) -> Result<Head, Fault> {
+fn head(exchange: &Exchange, facts: Facts, invoked: Invoked, websockets: bool) -> Result<Head, Fault> {
     let request = &exchange.request;
     let malformed = || Fault::BadRequest("its URL is none that a Worker could be given");
     let uri: Uri = request.url().try_into().map_err(|_| malformed())?;
@@ -159,5 +170,6 @@ fn head(exchange: &Exchange, facts: Facts, websockets: bool) -> Result<Head, Fau
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_str(protocol).map_err(|_| malformed())?);
     }
-    Ok(Head { method: request.method.clone(), uri, headers, facts, within: ANSWER_WITHIN })
+    let (method, within, invoked) = (request.method.clone(), ANSWER_WITHIN, Some(invoked));
+    Ok(Head { method, uri, headers, facts, within, invoked })
 }

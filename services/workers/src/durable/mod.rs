@@ -70,9 +70,11 @@ use self::{
 pub(crate) use self::{answers::Answers, binding::Binding};
 use crate::{
     config::WorkersConfig,
-    engine::{ANSWER_WITHIN, Engine, Head},
+    engine::{ANSWER_WITHIN, Engine, Head, Invoked},
     facts::Facts,
+    metrics::Handler,
     stage::Shared,
+    tails::lost::Times,
     version::VersionKey,
 };
 
@@ -108,6 +110,16 @@ pub(crate) struct Durable {
     room: Room,
     alarms: Alarms,
     sweep: Sweep,
+}
+
+/// What a process is asked beside a request.
+struct Task {
+    /// For our own code there.
+    said: Value,
+    /// How long the head of the answer may take.
+    within: Duration,
+    /// What of a version it invokes, if it does.
+    invoked: Option<Invoked>,
 }
 
 impl Durable {
@@ -250,8 +262,12 @@ impl Durable {
         let request = request.take()?;
         let event = if is_looked_at { invocation(&said, &request) } else { Value::Null };
         let (began, begun) = (self.clock.now(), Instant::now());
-        let answered = self.send(engine, &key, said, request, within).await.inspect_err(|fault| {
-            self.shared.looks.tell_lost_object(&key, fault, (began, begun.elapsed()), || event);
+        let invoked = Invoked::new(Handler::Object);
+        let invocation = Arc::clone(&invoked.took);
+        let task = Task { said, within, invoked: Some(invoked) };
+        let answered = self.send(engine, &key, task, request).await.inspect_err(|fault| {
+            let times = Times { began, took: begun.elapsed(), cpu: invocation.cpu() };
+            self.shared.looks.tell_lost_object(&key, fault, times, || event);
         });
         let mut response = answered.map_err(Refusal::from)?;
         response.body = std::mem::take(&mut response.body).holding(place);
@@ -262,9 +278,8 @@ impl Durable {
         &self,
         engine: &Engine,
         key: &VersionKey,
-        said: Value,
+        Task { said, within, invoked }: Task,
         request: http::Request<Body>,
-        within: Duration,
     ) -> Result<Response, Fault> {
         let (parts, body) = request.into_parts();
         let mut headers = parts.headers;
@@ -278,7 +293,7 @@ impl Durable {
             headers.insert(header::UPGRADE, protocol);
         }
         let facts = Facts::of_node(&said);
-        let head = Head { method: parts.method, uri: parts.uri, headers, facts, within };
+        let head = Head { method: parts.method, uri: parts.uri, headers, facts, within, invoked };
         engine.ask_objects(key, head, body).await
     }
 
@@ -321,7 +336,8 @@ impl Durable {
         *request.uri_mut() = Uri::from_static(NOWHERE);
         *request.method_mut() = Method::POST;
         let key = VersionKey::nobodys(account);
-        let answered = self.send(self.engine()?, &key, said, request, ANSWERS_WITHIN).await?;
+        let task = Task { said, within: ANSWERS_WITHIN, invoked: None };
+        let answered = self.send(self.engine()?, &key, task, request).await?;
         let (status, threw) = (answered.status, answered.headers.contains_key(OUTCOME));
         let octets = answered.body.collect(octets_max).await;
         let octets = octets.map_err(|_| Refusal::lost())?;

@@ -119,8 +119,23 @@ impl HttpBody for AnswerBody {
 
 /// A connection that has left HTTP: a WebSocket whose other end is a Worker.
 pub(crate) struct UpgradedWorker {
-    pub(crate) io: TokioIo<Upgraded>,
-    pub(crate) at_work: AtWork,
+    io: TokioIo<Upgraded>,
+    at_work: AtWork,
+    /// Whether it was told something of which nothing has come yet.
+    is_told: bool,
+}
+
+impl UpgradedWorker {
+    pub(crate) fn new(io: Upgraded, at_work: AtWork) -> Self {
+        at_work.has_to_do(false);
+        Self { io: TokioIo::new(io), at_work, is_told: false }
+    }
+
+    fn is_told(&mut self, is_told: bool) {
+        if std::mem::replace(&mut self.is_told, is_told) != is_told {
+            self.at_work.has_to_do(is_told);
+        }
+    }
 }
 
 impl AsyncRead for UpgradedWorker {
@@ -132,6 +147,7 @@ impl AsyncRead for UpgradedWorker {
         let worker = self.get_mut();
         let read = ready!(Pin::new(&mut worker.io).poll_read(context, buffer));
         worker.at_work.progressed();
+        worker.is_told(false);
         Poll::Ready(read)
     }
 }
@@ -141,6 +157,7 @@ impl AsyncWrite for UpgradedWorker {
         let worker = self.get_mut();
         let written = ready!(Pin::new(&mut worker.io).poll_write(context, octets));
         worker.at_work.told();
+        worker.is_told(true);
         Poll::Ready(written)
     }
 

@@ -3,12 +3,12 @@
 use std::sync::{Arc, PoisonError};
 
 use http::{HeaderMap, HeaderName, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use proxima_pipeline::{Body, Fault, Response, strip_hop_by_hop};
 
 use super::{
     Engine, Head,
     answer::{AnswerBody, UpgradedWorker},
+    invocation::Invocation,
     place::{Place, Unavailable},
     process::{AtWork, Verdict},
     shard::Shard,
@@ -62,7 +62,7 @@ impl Engine {
         &self,
         shard: &Arc<Shard>,
         key: &VersionKey,
-        head: Head,
+        mut head: Head,
         body: Body,
         may_be_sent_again: bool,
     ) -> Result<Response, Lost> {
@@ -83,6 +83,9 @@ impl Engine {
         let (process, within, number) = (Arc::clone(at_work.process()), head.within, at_work.number());
         if let Some(apart) = process.place.counted_by_node() {
             at_work.counts(self.common.shares.begin(apart, key));
+        }
+        if let Some(invoked) = head.invoked.take() {
+            at_work.invokes(Invocation::begin(invoked, self.common.metrics.clone()));
         }
         tokio::select! {
             biased;
@@ -162,7 +165,7 @@ impl Engine {
             let protocol = headers.get(http::header::UPGRADE).cloned();
             strip_hop_by_hop(&mut headers);
             headers.extend(protocol.map(|protocol| (http::header::UPGRADE, protocol)));
-            let upgraded = UpgradedWorker { io: TokioIo::new(upgraded), at_work };
+            let upgraded = UpgradedWorker::new(upgraded, at_work);
             return Ok(Response {
                 status,
                 headers,

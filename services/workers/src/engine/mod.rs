@@ -9,6 +9,8 @@
 //!
 //! Who computes for long keeps nobody else waiting: others are asked in the next process (`held.rs`).
 //!
+//! What an invocation has of a processor is measured from outside (`spent.rs`).
+//!
 //! Versions that are asked most have a process each (`own/mod.rs`).
 
 mod answer;
@@ -18,15 +20,18 @@ mod folder;
 mod groups;
 mod held;
 mod hosts;
+mod invocation;
 mod isolation;
 mod own;
 mod pace;
 mod place;
 mod process;
+mod requests;
 mod settings;
 mod shard;
 mod shares;
 mod spawner;
+mod spent;
 mod verdicts;
 mod watch;
 mod wire;
@@ -65,6 +70,7 @@ use self::{
 };
 pub(crate) use self::{
     hosts::Owner,
+    invocation::Invoked,
     own::Programs,
     pace::Pace,
     process::{Process, Processes},
@@ -92,13 +98,20 @@ pub(crate) struct Head {
     pub(crate) facts: Facts,
     /// How long the head of the answer may take.
     pub(crate) within: Duration,
+    /// What of a version it invokes, if it does.
+    pub(crate) invoked: Option<Invoked>,
 }
 
 impl Head {
     /// That of what the node itself asks of the dispatcher. Its method is not one that may be sent again.
-    pub(crate) fn of_node(uri: &'static str, run: &Value, within: Duration) -> Self {
+    pub(crate) fn of_node(
+        uri: &'static str,
+        run: &Value,
+        within: Duration,
+        invoked: Option<Invoked>,
+    ) -> Self {
         let (uri, headers) = (Uri::from_static(uri), HeaderMap::new());
-        Self { method: Method::POST, uri, headers, facts: Facts::of_node(run), within }
+        Self { method: Method::POST, uri, headers, facts: Facts::of_node(run), within, invoked }
     }
 }
 

@@ -1,7 +1,7 @@
 //! One process of the engine: who is at work in it, and the connections to it.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -19,23 +19,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     held::{Held, Line},
+    invocation::Invocation,
     place::Place,
+    requests::{Requests, Running},
     shares::UnderWay,
+    spent::CpuClock,
     wire::Wire,
 };
 use crate::version::VersionKey;
 
-/// Requests that a process has at a time: more than a thread answers in the time that people wait.
-const REQUESTS_MAX: usize = 1_024;
 /// For how long a connection is kept that nobody uses: below the five seconds after which the engine closes it.
 const KEPT_FOR: Duration = Duration::from_secs(2);
 /// How many such connections are kept: what a burst leaves behind.
 const KEPT_MAX: usize = 64;
 /// Fields of a Worker's answer: many cookies, and then some.
 const FIELDS_MAX: usize = 256;
-/// For how long a request whose client has gone counts as at work while nothing comes out of the process: it may be what
-/// keeps everything else from it, and is not to be blamed on who came later.
-const ABANDONED_FOR: Duration = Duration::from_secs(60);
 /// How long the end of a process may take to be known, once its connections broke.
 const END_KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
@@ -59,36 +57,12 @@ pub(crate) struct Process {
     kept: Mutex<Vec<Kept>>,
     progress: Arc<AtomicU64>,
     id: OnceLock<u32>,
+    clock: OnceLock<CpuClock>,
     ended: watch::Sender<Option<Verdict>>,
     /// It is to end.
     pub(crate) unneeded: CancellationToken,
     /// Somebody keeps it busy: who can be answered elsewhere is.
     pub(crate) avoided: CancellationToken,
-}
-
-struct Requests {
-    next: u64,
-    running: HashMap<u64, Running>,
-    abandoned: Vec<Abandoned>,
-    held: Option<Held>,
-    /// The version that was answered last.
-    last: Option<VersionKey>,
-    /// When the last one ended, or the process began.
-    quiet_since: Instant,
-    /// Whose Workers were sent to it.
-    accounts: HashSet<AccountId>,
-}
-
-struct Running {
-    key: VersionKey,
-    /// Over which connection it is sent, and how often something had been written to that before.
-    sent: Option<(Arc<Line>, u32)>,
-}
-
-struct Abandoned {
-    key: VersionKey,
-    progress: u64,
-    since: Instant,
 }
 
 /// A connection to the process.
@@ -114,23 +88,15 @@ pub(crate) enum NotEntered {
 impl Process {
     /// One that listens at this socket. Its faults are known by `secret`.
     pub(crate) fn new(socket: PathBuf, place: Place, secret: Arc<str>) -> Arc<Self> {
-        let quiet_since = Instant::now();
         Arc::new(Self {
             socket,
             place,
             secret,
-            at_work: Mutex::new(Requests {
-                next: 0,
-                running: HashMap::new(),
-                abandoned: Vec::new(),
-                held: None,
-                last: None,
-                quiet_since,
-                accounts: HashSet::new(),
-            }),
+            at_work: Mutex::new(Requests::new()),
             kept: Mutex::default(),
             progress: Arc::default(),
             id: OnceLock::new(),
+            clock: OnceLock::new(),
             ended: watch::Sender::new(None),
             unneeded: CancellationToken::new(),
             avoided: CancellationToken::new(),
@@ -144,18 +110,13 @@ impl Process {
 
     /// A request of this version begins; also in a process that is held, if it `waits`.
     pub(crate) fn enter(self: &Arc<Self>, key: &VersionKey, waits: bool) -> Result<AtWork, NotEntered> {
+        let cpu = self.cpu();
         let mut requests = self.requests();
         if !waits && requests.held_at(self.progress()).is_some_and(|held| !held.begun.contains(key)) {
             return Err(NotEntered::Held);
         }
-        if requests.running.len() >= REQUESTS_MAX {
-            return Err(NotEntered::Full);
-        }
-        let number = requests.next;
-        requests.next += 1;
-        requests.running.insert(number, Running { key: key.clone(), sent: None });
-        requests.accounts.insert(key.account);
-        Ok(AtWork { process: Arc::clone(self), number, done: false, under_way: None })
+        let number = requests.enter(key, cpu).ok_or(NotEntered::Full)?;
+        Ok(AtWork { process: Arc::clone(self), number, done: false, under_way: None, invocation: None })
     }
 
     /// Whether a request was read by the process, as far as is known.
@@ -195,10 +156,8 @@ impl Process {
 
     /// For how long nobody has been; `None` while somebody is.
     pub(crate) fn quiet_for(&self) -> Option<Duration> {
-        let mut requests = self.requests();
-        requests.forget_abandoned(self.progress());
-        let quiet = requests.running.is_empty() && requests.abandoned.is_empty();
-        quiet.then(|| requests.quiet_since.elapsed())
+        let progress = self.progress();
+        self.requests().quiet_for(progress)
     }
 
     /// Whether nobody waits for it any more, whatever it is still busy with.
@@ -213,6 +172,9 @@ impl Process {
 
     /// Tells all who are at work in it that it ends, and what that means.
     pub(crate) fn end(&self, verdict: Verdict) {
+        // What it has had until now is theirs; soon nobody knows.
+        let cpu = self.cpu();
+        self.requests().look(cpu);
         self.ended.send_replace(Some(verdict));
         self.kept().clear();
     }
@@ -232,6 +194,17 @@ impl Process {
         let mut ended = self.ended.subscribe();
         let known = tokio::time::timeout(END_KNOWN_WITHIN, ended.wait_for(Option::is_some)).await;
         known.ok().and_then(Result::ok).and_then(|verdict| verdict.clone()).unwrap_or(Verdict::Unknown)
+    }
+
+    /// What it has had of processors, while it is there: afterwards its id may be another one's.
+    fn cpu(&self) -> Option<Duration> {
+        if self.has_ended() { None } else { self.clock.get()?.now() }
+    }
+
+    /// What an invocation of this name has had of a processor, if it runs or ended lately, and its Worker was looked at.
+    pub(crate) fn cpu_of(&self, key: &VersionKey, name: &str) -> Option<Duration> {
+        let cpu = self.cpu();
+        self.requests().spent_by(key, name, cpu)
     }
 
     /// A connection that nobody uses.
@@ -284,6 +257,9 @@ impl Processes {
     pub(super) fn began(&self, id: u32, process: &Arc<Process>) {
         // It is started once.
         process.id.set(id).ok();
+        if let Some(clock) = CpuClock::of(id) {
+            process.clock.set(clock).ok();
+        }
         self.all().insert(id, Arc::clone(process));
     }
 
@@ -300,35 +276,6 @@ impl Processes {
     }
 }
 
-impl Running {
-    /// Whether the process has read it, as far as is known.
-    fn has_begun(&self) -> bool {
-        self.sent.as_ref().is_some_and(|(line, writes)| line.was_read_since(*writes))
-    }
-}
-
-impl Requests {
-    /// What holds the process, as long as nothing has come out of it since.
-    fn held_at(&self, progress: u64) -> Option<&Held> {
-        self.held.as_ref().filter(|held| held.progress == progress)
-    }
-
-    /// Those whose requests the process has read, as far as is known.
-    fn begun(&mut self, progress: u64) -> BTreeSet<VersionKey> {
-        self.forget_abandoned(progress);
-        let running = self.running.values().filter(|running| running.has_begun());
-        // What nobody waits for any more may be read at any time.
-        let abandoned = self.abandoned.iter().map(|abandoned| &abandoned.key);
-        running.map(|running| &running.key).chain(abandoned).cloned().collect()
-    }
-
-    /// Something came out of the process since they were abandoned: none of them keeps it from anything.
-    fn forget_abandoned(&mut self, progress: u64) {
-        self.abandoned
-            .retain(|abandoned| abandoned.progress == progress && abandoned.since.elapsed() < ABANDONED_FOR);
-    }
-}
-
 /// A request that is at work in a process, until it is dropped.
 pub(crate) struct AtWork {
     process: Arc<Process>,
@@ -337,6 +284,8 @@ pub(crate) struct AtWork {
     done: bool,
     /// Of whose asking the node counts.
     under_way: Option<UnderWay>,
+    /// Whose end is told, if it is one.
+    invocation: Option<Invocation>,
 }
 
 impl AtWork {
@@ -378,6 +327,22 @@ impl AtWork {
         self.under_way = Some(under_way);
     }
 
+    /// It is an invocation.
+    pub(super) fn invokes(&mut self, invocation: Invocation) {
+        if let Some(name) = invocation.name()
+            && let Some(running) = self.process.requests().running.get_mut(&self.number)
+        {
+            running.name = Some(Arc::clone(name));
+        }
+        self.invocation = Some(invocation);
+    }
+
+    /// A WebSocket was told something of which nothing has come yet; or something has, and it waits.
+    pub(super) fn has_to_do(&self, has_to_do: bool) {
+        let cpu = self.process.cpu();
+        self.process.requests().share(self.number, has_to_do, cpu);
+    }
+
     /// It is told something, by a WebSocket: an object may ask as much for each message as for a request.
     pub(crate) fn told(&self) {
         if let (Place::Objects(_), Some(under_way)) = (self.process.place, &self.under_way) {
@@ -388,18 +353,10 @@ impl AtWork {
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        let (progress, since) = (self.process.progress(), Instant::now());
-        let mut requests = self.process.requests();
-        requests.forget_abandoned(progress);
-        match requests.running.remove(&self.number) {
-            Some(Running { key, .. }) if self.done => requests.last = Some(key),
-            Some(Running { key, .. }) if requests.abandoned.len() < REQUESTS_MAX => {
-                requests.abandoned.push(Abandoned { key, progress, since });
-            }
-            _ => {}
-        }
-        if requests.running.is_empty() {
-            requests.quiet_since = Instant::now();
+        let (progress, cpu) = (self.process.progress(), self.process.cpu());
+        let spent = self.process.requests().leave(self.number, self.done, progress, cpu);
+        if let (Some(spent), Some(invocation)) = (spent, self.invocation.take()) {
+            invocation.ended(spent);
         }
     }
 }

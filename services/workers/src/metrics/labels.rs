@@ -41,6 +41,24 @@ pub(super) struct Ran {
     pub(super) outcome: Outcome,
 }
 
+/// What of a Worker is invoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Handler {
+    /// What answers requests.
+    Fetch,
+    /// What is run by cron triggers.
+    Scheduled,
+    /// What is given messages.
+    Queue,
+    /// A Durable Object, by whatever way.
+    Object,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Invoked {
+    pub(super) handler: Handler,
+}
+
 /// Why a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum End {

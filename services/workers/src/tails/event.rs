@@ -1,5 +1,7 @@
 //! An event, as v4 has it: what the engine says of an invocation, with what only the node knows, and cut to its bound.
 
+use std::time::Duration;
+
 use proxima_model::Timestamp;
 use serde_json::{Value, json};
 
@@ -27,15 +29,26 @@ pub(super) fn empty(outcome: &str, event: Value, at: Timestamp) -> Value {
 /// The exception by which a module of ours says that an invocation threw whose request passed it (`pass_through.js`).
 const PASSED: &str = "proxima:passed";
 
-/// Says whose event it is, which the engine does not know; and how long it took, which the engine does not tell: from its beginning
-/// until this, in milliseconds.
-pub(super) fn complete(event: &mut Value, key: &VersionKey, now: Timestamp) {
+/// By what the engine's event of an invocation is known: what it says of a request, or of a cron trigger. `None` of others.
+pub(crate) fn name(what: &Value) -> Option<String> {
+    let ray = what["request"]["headers"]["cf-ray"].as_str();
+    let trigger = || Some(format!("{} {}", what["scheduledTime"].as_i64()?, what["cron"].as_str()?));
+    ray.map(str::to_owned).or_else(trigger)
+}
+
+/// Says whose event it is, which the engine does not know; and in milliseconds how long it took, which the engine does not tell, from
+/// its beginning until this, and what it has had of a processor.
+pub(super) fn complete(event: &mut Value, key: &VersionKey, now: Timestamp, cpu: Duration) {
     event["scriptName"] = key.worker.as_str().into();
     event["scriptVersion"] = json!({ "id": key.version.to_string() });
-    if event["wallTime"].as_f64().is_none_or(|told| told == 0.0)
+    let is_unknown = |time: &Value| time.as_f64().is_none_or(|told| told == 0.0);
+    if is_unknown(&event["wallTime"])
         && let Some(began) = event["eventTimestamp"].as_i64()
     {
         event["wallTime"] = now.as_millis().saturating_sub(began).max(0).into();
+    }
+    if is_unknown(&event["cpuTime"]) {
+        event["cpuTime"] = u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX).into();
     }
     if let Some(exceptions) = event["exceptions"].as_array_mut() {
         let told = exceptions.len();
@@ -105,17 +118,29 @@ mod tests {
             version: WorkerVersionId::from_random([2; 16]),
         };
         let mut event = empty("ok", Value::Null, BEGAN);
-        complete(&mut event, &key, Timestamp::from_millis(1_250));
+        complete(&mut event, &key, Timestamp::from_millis(1_250), Duration::from_micros(42_900));
         assert_eq!(event["scriptName"], "app");
         assert_eq!(event["scriptVersion"]["id"], key.version.to_string());
-        assert_eq!(event["wallTime"], 250);
+        assert_eq!((&event["wallTime"], &event["cpuTime"]), (&250.into(), &42.into()));
         // A clock was set back, and what is told stays.
         let mut event = empty("ok", Value::Null, BEGAN);
-        complete(&mut event, &key, Timestamp::from_millis(900));
+        complete(&mut event, &key, Timestamp::from_millis(900), Duration::ZERO);
         assert_eq!(event["wallTime"], 0);
         event["wallTime"] = 7.into();
-        complete(&mut event, &key, Timestamp::from_millis(2_000));
+        complete(&mut event, &key, Timestamp::from_millis(2_000), Duration::ZERO);
         assert_eq!(event["wallTime"], 7);
+    }
+
+    #[test]
+    fn an_event_is_known_by_the_ray_of_its_request_or_by_its_trigger() {
+        let name = |what: Value| name(&what);
+        let request =
+            json!({ "request": { "url": "https://a.example/", "headers": { "cf-ray": "0f-FRA" } } });
+        assert_eq!(name(request), Some("0f-FRA".to_owned()));
+        assert_eq!(name(json!({ "request": { "url": "https://a.example/", "headers": {} } })), None);
+        let trigger = json!({ "cron": "* * * * *", "scheduledTime": 60_000 });
+        assert_eq!(name(trigger), Some("60000 * * * * *".to_owned()));
+        assert_eq!((name(json!({ "queue": "q", "batchSize": 1 })), name(Value::Null)), (None, None));
     }
 
     #[test]

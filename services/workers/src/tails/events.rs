@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::{event, looks::Looks};
-use crate::{facts::said, refuse::refuse, version::VersionKey};
+use crate::{engine::Process, facts::said, refuse::refuse, version::VersionKey};
 
 /// Octets of what is said at once: the engine ends a log at 256 KiB, of which JSON makes up to six times as much.
 const SAID_OCTETS_MAX: usize = 2 << 20;
@@ -42,20 +42,21 @@ impl Events {
 
     pub(crate) async fn answer(
         self: Arc<Self>,
+        process: Arc<Process>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         let Some(Of { account, worker, version }) = said::<Of>(request.headers()) else {
             return Ok(refuse(StatusCode::BAD_REQUEST, ""));
         };
         let key = VersionKey { account, worker, version };
-        if !self.take(&key, request).await {
+        if !self.take(&key, &process, request).await {
             self.looks.lose(key.account, &key.worker, 1);
         }
         Ok(Response::new(Body::empty()))
     }
 
     /// Whether it could be taken in.
-    async fn take(&self, key: &VersionKey, request: Request<Incoming>) -> bool {
+    async fn take(&self, key: &VersionKey, process: &Process, request: Request<Incoming>) -> bool {
         let Ok(_place) = self.places.try_acquire() else { return false };
         // A Worker that is no longer looked at may still have been running.
         if !self.looks.is_looked_at(key.account, &key.worker) {
@@ -67,7 +68,9 @@ impl Events {
         let Ok(events) = serde_json::from_slice::<Vec<Value>>(&octets) else { return false };
         let now = self.clock.now();
         for mut event in events.into_iter().filter(Value::is_object) {
-            event::complete(&mut event, key, now);
+            let name = event::name(&event["event"]);
+            let cpu = name.and_then(|name| process.cpu_of(key, &name)).unwrap_or_default();
+            event::complete(&mut event, key, now, cpu);
             self.looks.tell(key.account, &key.worker, event);
         }
         true

@@ -13,13 +13,21 @@ use crate::version::VersionKey;
 /// In the place of what is not shown, as the engine writes it.
 const REDACTED: &str = "REDACTED";
 
+/// When an invocation began, how long it went on, and what it had of a processor meanwhile.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) began: Timestamp,
+    pub(crate) took: Duration,
+    pub(crate) cpu: Duration,
+}
+
 impl Looks {
     /// Tells who looks that an invocation failed, if only the node knows.
     pub(crate) fn tell_lost(
         &self,
         key: &VersionKey,
         fault: &Fault,
-        times: (Timestamp, Duration),
+        times: Times,
         what: impl FnOnce() -> Value,
     ) {
         self.tell_lost_of("stateless", key, fault, times, what);
@@ -30,7 +38,7 @@ impl Looks {
         &self,
         key: &VersionKey,
         fault: &Fault,
-        times: (Timestamp, Duration),
+        times: Times,
         what: impl FnOnce() -> Value,
     ) {
         self.tell_lost_of("durableObject", key, fault, times, what);
@@ -41,49 +49,57 @@ impl Looks {
         model: &'static str,
         key: &VersionKey,
         fault: &Fault,
-        (began, took): (Timestamp, Duration),
+        Times { began, took, cpu }: Times,
         what: impl FnOnce() -> Value,
     ) {
-        let Some((outcome, why)) = told(fault) else { return };
+        let Some(why) = why(fault) else { return };
         if !self.is_looked_at(key.account, &key.worker) {
             return;
         }
-        let mut event = event::empty(outcome, what(), began);
+        let mut event = event::empty(outcome(fault), what(), began);
         event["executionModel"] = model.into();
         let at = began.as_millis();
         event["exceptions"] = json!([{ "name": "Error", "message": why, "timestamp": at }]);
         let took = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
         let now = Timestamp::from_millis(began.as_millis().saturating_add(took));
-        event::complete(&mut event, key, now);
+        event::complete(&mut event, key, now, cpu);
         self.tell(key.account, &key.worker, event);
     }
 }
 
-/// How it ended, in v4's words, and why; `None` of what the engine tells itself, or what is nobody's who owns the Worker.
-fn told(fault: &Fault) -> Option<(&'static str, String)> {
-    let exceeded = |exceeded: &Exceeded| match exceeded {
-        Exceeded::Cpu => ("exceededCpu", "Worker exceeded CPU time limit."),
-        Exceeded::Memory => ("exceededMemory", "Worker exceeded memory limit."),
-        Exceeded::Process => ("exception", "Worker ended the process that ran it."),
-    };
+/// How an invocation ended that gave no answer, in v4's words.
+pub(crate) const fn outcome(fault: &Fault) -> &'static str {
     match fault {
-        Fault::WorkerExceeded(what) => {
-            let (outcome, why) = exceeded(what);
-            Some((outcome, why.to_owned()))
-        }
+        Fault::WorkerExceeded(exceeded) | Fault::WorkerLockedOut { last: exceeded, .. } => match exceeded {
+            Exceeded::Cpu => "exceededCpu",
+            Exceeded::Memory => "exceededMemory",
+            Exceeded::Process => "exception",
+        },
+        Fault::WorkerThrew | Fault::WorkerBroken(_) | Fault::WorkerLoop => "exception",
+        _ => "unknown",
+    }
+}
+
+/// Why; `None` of what the engine tells itself, or what is nobody's who owns the Worker.
+fn why(fault: &Fault) -> Option<String> {
+    let exceeded = |exceeded: &Exceeded| match exceeded {
+        Exceeded::Cpu => "Worker exceeded CPU time limit.",
+        Exceeded::Memory => "Worker exceeded memory limit.",
+        Exceeded::Process => "Worker ended the process that ran it.",
+    };
+    Some(match fault {
+        Fault::WorkerExceeded(what) => exceeded(what).to_owned(),
         Fault::WorkerLockedOut { last, seconds } => {
-            let (outcome, why) = exceeded(last);
-            Some((outcome, format!("{why} It did so again and again, and is not run for {seconds} s.")))
+            format!("{} It did so again and again, and is not run for {seconds} s.", exceeded(last))
         }
         Fault::WorkerLost => {
-            let why =
-                "The process that ran it was ended. Which of the Workers in it was to blame is not known.";
-            Some(("unknown", why.to_owned()))
+            "The process that ran it was ended. Which of the Workers in it was to blame is not known."
+                .to_owned()
         }
-        Fault::WorkersUnavailable(why) => Some(("unknown", format!("Workers cannot be run here: {why}."))),
-        Fault::WorkerBroken(why) => Some(("exception", (*why).to_owned())),
-        _ => None,
-    }
+        Fault::WorkersUnavailable(why) => format!("Workers cannot be run here: {why}."),
+        Fault::WorkerBroken(why) => (*why).to_owned(),
+        _ => return None,
+    })
 }
 
 /// A request as events show it. Of its URL no query: what in it is a secret, the engine would have known.
@@ -128,7 +144,7 @@ mod tests {
 
     #[test]
     fn an_owner_is_told_why_a_worker_was_ended_or_is_not_run() {
-        for (fault, outcome, why) in [
+        for (fault, ended, told) in [
             (Fault::WorkerExceeded(Exceeded::Cpu), "exceededCpu", "Worker exceeded CPU time limit."),
             (Fault::WorkerExceeded(Exceeded::Memory), "exceededMemory", "Worker exceeded memory limit."),
             (Fault::WorkerExceeded(Exceeded::Process), "exception", "ended the process"),
@@ -141,10 +157,10 @@ mod tests {
             (Fault::WorkersUnavailable("its engine does not start"), "unknown", "its engine does not start."),
             (Fault::WorkerBroken("it does not start"), "exception", "it does not start"),
         ] {
-            let (found, said) = told(&fault).unwrap();
-            assert!(found == outcome && said.contains(why), "{fault:?}: {found}: {said}");
+            let (found, said) = (outcome(&fault), why(&fault).unwrap());
+            assert!(found == ended && said.contains(told), "{fault:?}: {found}: {said}");
         }
-        assert_eq!(told(&Fault::WorkerThrew), None, "the engine tells it");
+        assert_eq!(why(&Fault::WorkerThrew), None, "the engine tells it");
     }
 
     #[test]

@@ -26,7 +26,7 @@
 //! [`TAILS_PER_WORKER_MAX`]: proxima_pipeline::TAILS_PER_WORKER_MAX
 
 mod answers;
-mod event;
+pub(crate) mod event;
 mod events;
 mod filter;
 mod follow;

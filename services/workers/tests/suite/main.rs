@@ -25,4 +25,5 @@ mod responses;
 mod rpc;
 mod running;
 mod scheduled;
+mod spent;
 mod tails;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     durable::{NAMESPACE, namespaces},
     harness::{Code, DEADLINE, OWN, Running, with_engine},
+    spent::COMPUTES,
 };
 
 const AT: Timestamp = Timestamp::from_millis(1_700_000_040_000);
@@ -150,6 +151,47 @@ fn cron_triggers_and_workers_that_others_are_bound_to_are_seen() {
 }
 
 #[test]
+fn it_is_seen_what_requests_and_cron_triggers_have_had_of_a_processor() {
+    with_engine("cpu_ms_max = 60000", async |running| {
+        let code = format!(
+            "export default {{
+               async fetch(request) {{
+                 if (request.url.endsWith('computes')) {{ {COMPUTES} console.log(sum); }}
+                 else await scheduler.wait(1);
+                 return new Response('here');
+               }},
+               scheduled() {{ {COMPUTES} console.log(sum); }}
+             }}"
+        );
+        running.upload(OWN, "app", Code::module(&code)).await;
+        let mut seen = look(&running, "app", json!([]));
+        let asked = |target: &str| {
+            let mut exchange = running.exchange(OWN, "app", target);
+            let ray = exchange.ray.to_string().parse().unwrap();
+            exchange.request.headers.insert("cf-ray", ray);
+            exchange
+        };
+        let cpu = |event: &Value| event["cpuTime"].as_u64().unwrap();
+        // With the start of the process.
+        running.run(&mut asked("/first")).await.body.collect(4).await.unwrap();
+        next(&mut seen).await;
+        let mut computes = asked("/computes");
+        let answer = running.run(&mut computes).await;
+        let event = next(&mut seen).await;
+        assert!(cpu(&event) >= 50, "though nobody has read the answer yet: {event}");
+        drop(answer);
+        running.run(&mut asked("/waits")).await.body.collect(4).await.unwrap();
+        let waits = next(&mut seen).await;
+        assert!(cpu(&waits) < cpu(&event) / 4, "{waits}");
+        let trigger = CronTrigger { cron: "* * * * *", at: AT };
+        let worker = WorkerName::parse("app").unwrap();
+        running.service.invoker().scheduled(OWN, &worker, trigger).await.unwrap();
+        let event = next(&mut seen).await;
+        assert!(event["event"]["cron"] == "* * * * *" && cpu(&event) >= 50, "{event}");
+    });
+}
+
+#[test]
 fn of_a_worker_that_was_ended_or_never_began_the_node_tells() {
     with_engine("cpu_ms_max = 300", async |running| {
         running.upload(OWN, "spins", Code::fetch("console.log('unseen'); for (;;) {}")).await;
@@ -159,6 +201,7 @@ fn of_a_worker_that_was_ended_or_never_began_the_node_tells() {
         assert_eq!((&event["outcome"], &event["scriptName"]), (&json!("exceededCpu"), &json!("spins")));
         assert_eq!(event["event"]["request"]["url"], "https://www.example.com/a?REDACTED");
         assert!(event["wallTime"].as_i64().unwrap() >= 300, "{event}");
+        assert!(event["cpuTime"].as_i64().unwrap() >= 250, "{event}");
         assert_eq!(event["exceptions"][0]["message"], "Worker exceeded CPU time limit.");
         // From the second time on it is not run for a while.
         let events = async |seen: &mut TailStream| {
