@@ -112,7 +112,7 @@ struct Again {
 }
 
 /// What is done beside the other: what is to be taken is down until then, and waits for no other server.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Part {
     Take,
     GiveAndLeave,
@@ -205,28 +205,31 @@ impl Durable {
 
     /// Does what the log says of slots, until `stopped`.
     pub(crate) async fn hand_over_until(self: Arc<Self>, stopped: CancellationToken) {
-        let (takes, gives) = (self.do_what_is_due(Part::Take), self.do_what_is_due(Part::GiveAndLeave));
         tokio::select! {
-            never = async { tokio::join!(takes, gives, self.forget_what_is_not_due()).0 } => never,
+            never = async { tokio::join!(self.do_what_is_due(), self.forget_what_is_not_due()).0 } => never,
             () = stopped.cancelled() => {}
         }
     }
 
-    /// Does a part of what is due, some accounts at a time, in the order in which it became due: what failed comes again after all that
+    /// Does what is due, each part some accounts at a time, in the order in which it became due: what failed comes again after all that
     /// waits.
-    async fn do_what_is_due(self: &Arc<Self>, part: Part) {
+    async fn do_what_is_due(self: &Arc<Self>) {
         let mut changed = self.hand_over.changed.subscribe();
-        let places = Arc::new(Semaphore::new(GIVEN_AT_A_TIME));
-        let (mut under_way, mut accounts) = (JoinSet::new(), HashMap::<_, AbortHandle>::new());
+        let parts =
+            [Part::Take, Part::GiveAndLeave].map(|part| (part, Arc::new(Semaphore::new(GIVEN_AT_A_TIME))));
+        let (mut under_way, mut begun) = (JoinSet::new(), HashMap::<(AccountId, Part), AbortHandle>::new());
         loop {
             changed.mark_unchanged();
-            accounts.retain(|_, task| !task.is_finished());
+            begun.retain(|_, task| !task.is_finished());
             let (due, is_all) = self.due().await;
             for (account, due) in due {
-                if due.has(part) && !accounts.contains_key(&account) {
-                    let (durable, places) = (Arc::clone(self), Arc::clone(&places));
-                    let doing = async move { durable.do_part(account, &due, part, &places).await };
-                    accounts.insert(account, under_way.spawn(doing));
+                let due = Arc::new(due);
+                for (part, places) in &parts {
+                    if due.has(*part) && !begun.contains_key(&(account, *part)) {
+                        let doing =
+                            Arc::clone(self).do_part(account, Arc::clone(&due), *part, Arc::clone(places));
+                        begun.insert((account, *part), under_way.spawn(doing));
+                    }
                 }
             }
             tokio::select! {
@@ -237,7 +240,7 @@ impl Durable {
         }
     }
 
-    async fn do_part(self: &Arc<Self>, account: AccountId, due: &Due, part: Part, places: &Semaphore) {
+    async fn do_part(self: Arc<Self>, account: AccountId, due: Arc<Due>, part: Part, places: Arc<Semaphore>) {
         let place = places.acquire().await;
         let mut again = Again::default();
         match part {
