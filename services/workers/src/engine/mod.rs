@@ -87,6 +87,10 @@ use crate::{
 /// How long the head of an answer may take: as long as an origin's.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(100);
 
+/// How long the process of an account's objects has been quiet at least that is ended since another account needs its place. A start
+/// takes a tenth of a second and more: with less, accounts that are all asked all the time would have nothing but starts.
+const QUIET_IN_PLACE: Duration = Duration::from_secs(1);
+
 /// A request for a Worker, but for its body.
 #[derive(Clone)]
 pub(crate) struct Head {
@@ -261,7 +265,8 @@ impl Engine {
         verdicts.record(key, Instant::now())
     }
 
-    /// Where the objects of an account run; `None` where those of too many do.
+    /// Where the objects of an account run; `None` where those of too many do, and none of them has been quiet for
+    /// [`QUIET_IN_PLACE`].
     fn host(&self, account: AccountId) -> Option<Arc<Shard>> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(host) = hosts.get(&account) {
@@ -270,6 +275,9 @@ impl Engine {
         if hosts.len() >= self.hosts_max {
             // Whoever is about to start one holds it.
             hosts.retain(|_, host| Arc::strong_count(host) > 1 || !host.is_idle());
+        }
+        if hosts.len() >= self.hosts_max {
+            end_quietest(&mut hosts);
         }
         let has_room = hosts.len() < self.hosts_max;
         has_room.then(|| {
@@ -306,6 +314,18 @@ impl Engine {
         key.account.hash(&mut hasher);
         let count = u64::try_from(self.shards.len()).unwrap_or(1);
         usize::try_from(hasher.finish() % count).unwrap_or_default()
+    }
+}
+
+/// Ends the process that has had nothing to do for longest, if one has had for long enough, and frees its place. Its account's next one
+/// waits for the lock of their folder.
+fn end_quietest(hosts: &mut HashMap<AccountId, Arc<Shard>>) {
+    // Whoever is about to ask one holds it, beside the map and who looks after its process.
+    let unasked = hosts.iter().filter(|(_, host)| Arc::strong_count(host) <= 2);
+    let quiet = unasked.filter_map(|(account, host)| Some((host.quiet_for()?, *account)));
+    let Some((_, account)) = quiet.filter(|(quiet, _)| *quiet >= QUIET_IN_PLACE).max() else { return };
+    if hosts.get(&account).is_some_and(|host| host.stop_if_quiet()) {
+        hosts.remove(&account);
     }
 }
 

@@ -205,6 +205,19 @@ impl Shard {
         self.state().process.is_none() && self.starting.try_lock().is_ok()
     }
 
+    /// For how long its process has had no requests and no WebSockets; `None` while it has, or there is none.
+    pub(crate) fn quiet_for(&self) -> Option<Duration> {
+        let process = self.state().process.clone()?;
+        process.quiet_for()
+    }
+
+    /// Ends its process, unless a request has come meanwhile.
+    pub(crate) fn stop_if_quiet(&self) -> bool {
+        let process = self.state().process.clone();
+        let quiet = process.filter(|process| self.leave_if_quiet(process));
+        quiet.inspect(|process| process.unneeded.cancel()).is_some()
+    }
+
     /// Ends its process.
     pub(crate) fn stop(&self) {
         if let Some(process) = self.state().process.take() {

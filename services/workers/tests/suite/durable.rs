@@ -68,8 +68,13 @@ const thrown = async (does) => { try { return await does(); } catch (error) { re
 
 /// Namespaces of the Worker `app`, whose objects are on these servers.
 pub(crate) async fn namespaces(running: &Running, homes: &[&str]) {
+    namespaces_of(running, OWN, homes).await;
+}
+
+/// Those of this account.
+pub(crate) async fn namespaces_of(running: &Running, account: AccountId, homes: &[&str]) {
     let namespace = |id, class, has_sql| DurableNamespace {
-        account: OWN,
+        account,
         id,
         worker: WorkerName::parse("app").unwrap(),
         class: DurableClass::parse(class).unwrap(),

@@ -5,6 +5,7 @@
 mod assets;
 mod caged;
 mod durable;
+mod durable_places;
 mod durable_servers;
 mod failing;
 mod fetching;
