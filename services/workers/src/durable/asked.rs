@@ -98,6 +98,14 @@ impl Refusal {
         Self { outcome: "busy", status: StatusCode::TOO_MANY_REQUESTS, message }
     }
 
+    /// Its account has as many WebSockets open as it may.
+    pub(super) fn crowded(open_max: usize) -> Self {
+        let message = format!(
+            "the objects of this account have {open_max} WebSockets open on its server, as many as they may"
+        );
+        Self { outcome: "busy", status: StatusCode::TOO_MANY_REQUESTS, message }
+    }
+
     pub(super) fn lost() -> Self {
         let message = "it was cut off before it answered; what was asked may have been done".to_owned();
         Self { outcome: "lost", status: StatusCode::BAD_GATEWAY, message }

@@ -23,11 +23,12 @@
 //! * **Nothing is done twice here**: a request that was lost is told to be lost, and who asked decides.
 //!
 //! Limits: requests of an account's objects at a time, which also ends a chain of objects that ask each other without end
-//! ([`REQUESTS_PER_ACCOUNT_MAX`]); octets of what is passed to a method ([`PASSED_OCTETS_MAX`]); octets of an object and of an
+//! ([`REQUESTS_PER_ACCOUNT_MAX`]); their open WebSockets ([`sockets`]); octets of what is passed to a method ([`PASSED_OCTETS_MAX`]); octets of an object and of an
 //! account, and processes (`[workers] durable_…`). Why it is built so: `docs/decisions/0017-durable-objects.md`.
 //!
 //! [`hand_over`]: self
 //! [`place`]: self
+//! [`sockets`]: self
 
 mod alarms;
 mod answers;
@@ -39,6 +40,7 @@ mod place;
 mod port;
 mod room;
 mod sending;
+mod sockets;
 mod sweep;
 
 use std::{
@@ -65,6 +67,7 @@ use self::{
     hand_over::{HandOver, LOOKED_AGAIN, MOVES_WITHIN},
     room::Room,
     sending::Sending,
+    sockets::{Sockets, keeping},
     sweep::Sweep,
 };
 pub(crate) use self::{answers::Answers, binding::Binding};
@@ -106,6 +109,7 @@ pub(crate) struct Durable {
     under_way: Arc<Places<AccountId>>,
     /// Those that wait until their object was handed over.
     waiting: Arc<Places<AccountId>>,
+    sockets: Sockets,
     hand_over: HandOver,
     room: Room,
     alarms: Alarms,
@@ -132,6 +136,7 @@ impl Durable {
             elsewhere: OnceLock::new(),
             under_way: Places::new(usize::MAX, REQUESTS_PER_ACCOUNT_MAX),
             waiting: Places::new(usize::MAX, REQUESTS_PER_ACCOUNT_MAX),
+            sockets: Sockets::new(),
             hand_over: HandOver::new(Arc::clone(&node.log)),
             room: Room::new(config.durable_account_bytes_max),
             alarms: Alarms::default(),
@@ -260,6 +265,8 @@ impl Durable {
         said["sql"] = namespace.has_sql.into();
         let within = if said.get("alarm").is_some() { ALARM_WITHIN } else { ANSWER_WITHIN };
         let request = request.take()?;
+        let socket = request.headers().contains_key(header::UPGRADE).then(|| self.sockets.take(account));
+        let socket = socket.transpose()?;
         let event = if is_looked_at { invocation(&said, &request) } else { Value::Null };
         let (began, begun) = (self.clock.now(), Instant::now());
         let invoked = Invoked::new(Handler::Object);
@@ -271,7 +278,10 @@ impl Durable {
         });
         let mut response = answered.map_err(Refusal::from)?;
         response.body = std::mem::take(&mut response.body).holding(place);
-        Ok(response)
+        Ok(match socket {
+            Some(place) => keeping(response, place),
+            None => response,
+        })
     }
 
     async fn send(

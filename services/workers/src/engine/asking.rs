@@ -165,6 +165,7 @@ impl Engine {
             let protocol = headers.get(http::header::UPGRADE).cloned();
             strip_hop_by_hop(&mut headers);
             headers.extend(protocol.map(|protocol| (http::header::UPGRADE, protocol)));
+            at_work.switched();
             let upgraded = UpgradedWorker::new(upgraded, at_work);
             return Ok(Response {
                 status,

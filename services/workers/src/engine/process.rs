@@ -343,6 +343,13 @@ impl AtWork {
         self.process.requests().share(self.number, has_to_do, cpu);
     }
 
+    /// It has become a WebSocket. Those to an account's objects are bounded by themselves, and leave their places to requests.
+    pub(crate) fn switched(&self) {
+        if matches!(self.process.place, Place::Objects(_)) {
+            self.process.requests().switched(self.number);
+        }
+    }
+
     /// It is told something, by a WebSocket: an object may ask as much for each message as for a request.
     pub(crate) fn told(&self) {
         if let (Place::Objects(_), Some(under_way)) = (self.process.place, &self.under_way) {
@@ -366,6 +373,7 @@ mod tests {
     use http::Request;
     use tokio::{io::AsyncReadExt as _, net::UnixListener};
 
+    use super::super::requests::REQUESTS_MAX;
     use super::*;
     use crate::version::numbered as version;
 
@@ -415,5 +423,22 @@ mod tests {
         assert_eq!(process.last(), None);
         spins.spoilt();
         assert_eq!(process.last(), Some(spinner));
+    }
+
+    #[tokio::test]
+    async fn websockets_to_objects_leave_their_places_to_requests_and_those_to_workers_do_not() {
+        for (place, expected) in
+            [(Place::Objects(version(1).account), Ok(())), (Place::Shared, Err(NotEntered::Full))]
+        {
+            let process = Process::new("socket".into(), place, "secret".into());
+            let open: Vec<_> =
+                (0..REQUESTS_MAX).map(|_| process.enter(&version(1), true).expect("there is room")).collect();
+            assert_eq!(process.enter(&version(1), true).err(), Some(NotEntered::Full));
+            open.iter().for_each(AtWork::switched);
+            assert_eq!(process.enter(&version(1), true).map(drop), expected);
+            assert_eq!(process.quiet_for(), None, "they are at work");
+            drop(open);
+            assert_eq!((process.requests().running.len(), process.requests().sockets), (0, 0));
+        }
     }
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::version::VersionKey;
 
 /// Requests that a process has at a time: more than a thread answers in the time that people wait.
-const REQUESTS_MAX: usize = 1_024;
+pub(super) const REQUESTS_MAX: usize = 1_024;
 /// For how long a request whose client has gone counts as at work while nothing comes out of the process: it may be what
 /// keeps everything else from it, and is not to be blamed on who came later.
 const ABANDONED_FOR: Duration = Duration::from_secs(60);
@@ -25,6 +25,8 @@ const ABANDONED_FOR: Duration = Duration::from_secs(60);
 pub(super) struct Requests {
     next: u64,
     pub(super) running: HashMap<u64, Running>,
+    /// Those of them that are WebSockets, and are bounded elsewhere.
+    pub(super) sockets: usize,
     abandoned: Vec<Abandoned>,
     pub(super) held: Option<Held>,
     /// The version that was answered last.
@@ -42,6 +44,7 @@ pub(super) struct Running {
     key: VersionKey,
     /// Over which connection it is sent, and how often something had been written to that before.
     pub(super) sent: Option<(Arc<Line>, u32)>,
+    is_socket: bool,
     /// What it has had of a processor.
     spent: Part,
     /// What it is known by to who looks at its Worker.
@@ -66,6 +69,7 @@ impl Requests {
         Self {
             next: 0,
             running: HashMap::new(),
+            sockets: 0,
             abandoned: Vec::new(),
             held: None,
             last: None,
@@ -78,16 +82,24 @@ impl Requests {
 
     /// One begins, if there is room; the process has had so much of a processor. Its number.
     pub(super) fn enter(&mut self, key: &VersionKey, cpu: Option<Duration>) -> Option<u64> {
-        if self.running.len() >= REQUESTS_MAX {
+        if self.running.len() - self.sockets >= REQUESTS_MAX {
             return None;
         }
         let mut spent = Part::default();
         self.spent.begin(&mut spent, cpu);
         let number = self.next;
         self.next += 1;
-        self.running.insert(number, Running { key: key.clone(), sent: None, spent, name: None });
+        self.running
+            .insert(number, Running { key: key.clone(), sent: None, is_socket: false, spent, name: None });
         self.accounts.insert(key.account);
         Some(number)
+    }
+
+    /// One has become a WebSocket, which is bounded elsewhere: it leaves its place to requests.
+    pub(super) fn switched(&mut self, number: u64) {
+        if let Some(running) = self.running.get_mut(&number) {
+            self.sockets += usize::from(!std::mem::replace(&mut running.is_socket, true));
+        }
     }
 
     /// One has ended, or nobody waits for it any more; what it has had of a processor.
@@ -100,7 +112,8 @@ impl Requests {
     ) -> Option<Duration> {
         self.forget_abandoned(progress);
         let since = Instant::now();
-        let Running { key, mut spent, name, .. } = self.running.remove(&number)?;
+        let Running { key, mut spent, name, is_socket, .. } = self.running.remove(&number)?;
+        self.sockets -= usize::from(is_socket);
         self.spent.end(&mut spent, cpu);
         let spent = self.spent.had(&spent);
         if let Some(name) = name {

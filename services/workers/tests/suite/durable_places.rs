@@ -1,16 +1,23 @@
-//! Places that Durable Objects have: processes of their accounts.
+//! Places that Durable Objects have: processes of their accounts, and open WebSockets.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use proxima_model::AccountId;
+use futures_util::future::join_all;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use proxima_model::{AccountId, NodeName};
+use proxima_pipeline::{Body, BodySender};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
-    durable::{code, namespaces_of},
-    harness::{OTHER, OWN, processes, with_engine},
+    durable::{NAMESPACE, asked, code, namespaces, namespaces_of},
+    harness::{OTHER, OWN, Running, processes, with_engine},
 };
 
 const THIRD: AccountId = AccountId::from_bytes([3; 16]);
+/// As many WebSockets as the objects of an account may have open.
+const SOCKETS_MAX: usize = 1_024;
 
 /// The accounts whose objects have a process.
 fn hosted() -> Vec<AccountId> {
@@ -53,5 +60,49 @@ fn an_account_whose_objects_need_a_process_has_that_of_the_one_that_was_quiet_fo
             }
         }
         says(b'2').await;
+    });
+}
+
+/// Asks, as another server does, an object for a WebSocket.
+async fn open(running: &Arc<Running>) -> (BodySender, Response<Body>) {
+    let asking = json!({
+        "account": OWN, "namespace": NAMESPACE, "asked": { "id": "ab".repeat(32) }, "method": "GET",
+        "url": "http://object.example/", "upgrade": "websocket",
+    });
+    let (sender, body) = Body::channel(1, None);
+    let mut request = Request::new(body);
+    *request.uri_mut() = "/object".parse().unwrap();
+    let fields = request.headers_mut();
+    fields.insert("proxima-durable-for", HeaderValue::try_from(asking.to_string()).unwrap());
+    fields.insert(header::SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
+    fields.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    let answers = running.service.durable_answers();
+    (sender, answers.answer(&NodeName::parse("other").unwrap(), request).await)
+}
+
+#[test]
+fn objects_have_so_many_websockets_open_and_are_asked_all_the_same() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    with_engine("", async |running| {
+        namespaces(&running, &["test"]).await;
+        running.upload(OWN, "app", code("1", "await a.increment()")).await;
+        let mut sockets = Vec::new();
+        while sockets.len() < SOCKETS_MAX {
+            let opened = join_all((0..64).map(|_| open(&running))).await;
+            assert!(opened.iter().all(|(_, answer)| answer.status() == StatusCode::OK), "{opened:?}");
+            sockets.extend(opened);
+        }
+        let (_, refused) = open(&running).await;
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(refused.headers()["proxima-durable"], "busy");
+        let why = refused.into_body().collect(1_000).await.unwrap();
+        assert!(String::from_utf8_lossy(&why).contains("have 1024 WebSockets open"), "{why:?}");
+        assert_eq!(asked(&running).await, 1);
+        drop(sockets.pop());
+        let mut due = tokio::time::interval(Duration::from_millis(5));
+        while open(&running).await.1.status() != StatusCode::OK {
+            due.tick().await;
+        }
     });
 }
