@@ -22,16 +22,14 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use proxima_model::AccountId;
 use proxima_pipeline::Body;
-use serde::Deserialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    engine::{Apart, Engine, Pace, Process, Processes, Shares},
-    facts::{FIELD, said},
+    engine::{Engine, Pace, Process, Processes, Shares},
+    facts::{FIELD, Said},
     metrics::Metrics,
     refuse::refuse,
-    version::VersionKey,
 };
 
 /// How long accepting rests when the system has no descriptors for another connection: trying again at once would only keep a
@@ -64,18 +62,6 @@ enum Named {
     ByField,
     /// In the path; and in the field, if there is one.
     ByPath,
-}
-
-/// In whose name something is asked, as the dispatcher says.
-#[derive(Deserialize)]
-struct Asking {
-    account: AccountId,
-    /// The version.
-    code: Option<String>,
-    /// How much each invocation of it may ask for.
-    subrequests: Option<u32>,
-    /// Where the node counts for it.
-    alone: Option<Apart>,
 }
 
 impl Answering {
@@ -123,10 +109,15 @@ impl Checks {
         self.processes.of(id)
     }
 
-    /// Why a process is not answered.
-    fn refuse(&self, process: &Process, named: Named, request: &Request<Incoming>) -> Option<Response<Body>> {
-        let asking = said::<Asking>(request.headers());
-        if !is_named_well(process, named, asking.as_ref(), request) {
+    /// Why a process is not answered. What it says of the request is handed on to who answers.
+    fn refuse(
+        &self,
+        process: &Process,
+        named: Named,
+        request: &mut Request<Incoming>,
+    ) -> Option<Response<Body>> {
+        let said = Said::of(request.headers());
+        if !is_named_well(process, named, said.as_ref(), request) {
             self.metrics.misnamed.inc();
             if self.pace.lock().unwrap_or_else(PoisonError::into_inner).may_tell() {
                 tracing::warn!(
@@ -136,10 +127,14 @@ impl Checks {
             }
             return Some(refuse(StatusCode::FORBIDDEN, "no Worker of that account runs in this process"));
         }
-        let Asking { code: Some(code), subrequests: Some(each_max), alone: Some(apart), .. } = asking? else {
-            return None;
+        let said = said?;
+        let may = match &said {
+            Said { code: Some(key), subrequests: Some(each_max), alone: Some(apart), .. } => {
+                self.shares.take(*apart, key, *each_max)
+            }
+            _ => true,
         };
-        let may = VersionKey::parse(&code).is_some_and(|key| self.shares.take(apart, &key, each_max));
+        request.extensions_mut().insert(said);
         (!may).then(|| {
             let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "");
             response.headers_mut().insert(REFUSED, HeaderValue::from_static("subrequests"));
@@ -149,16 +144,10 @@ impl Checks {
 }
 
 /// Whether a process may say what a request says of whose it is.
-fn is_named_well(
-    process: &Process,
-    named: Named,
-    asking: Option<&Asking>,
-    request: &Request<Incoming>,
-) -> bool {
-    let by_field = match asking {
-        Some(Asking { account, code, .. }) => {
-            let is_of_account = |code| VersionKey::parse(code).is_some_and(|key| key.account == *account);
-            process.may_name(*account) && code.as_deref().is_none_or(is_of_account)
+fn is_named_well(process: &Process, named: Named, said: Option<&Said>, request: &Request<Incoming>) -> bool {
+    let by_field = match said {
+        Some(Said { account, code, .. }) => {
+            process.may_name(*account) && code.as_ref().is_none_or(|key| key.account == *account)
         }
         // What cannot be read is not the dispatcher's.
         None => matches!(named, Named::ByPath) && !request.headers().contains_key(FIELD),
@@ -199,8 +188,8 @@ async fn serve<A, F>(
         // One that has ended meanwhile is nobody any more.
         let Some(process) = checks.who(&stream) else { continue };
         let (checks, answer) = (Arc::clone(&checks), answer.clone());
-        let checked = service_fn(move |request: Request<Incoming>| {
-            let refused = checks.refuse(&process, named, &request);
+        let checked = service_fn(move |mut request: Request<Incoming>| {
+            let refused = checks.refuse(&process, named, &mut request);
             let answered = refused.is_none().then(|| answer(&process, request));
             async move {
                 if let Some(refused) = refused {

@@ -7,7 +7,7 @@ use proxima_pipeline::FetchCaching;
 use serde::Deserialize;
 
 /// See the module.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Caching {
     /// Seconds, whatever the origin says; -1: it is neither taken from the cache nor kept.
     ttl: Option<i64>,

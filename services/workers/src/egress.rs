@@ -15,14 +15,13 @@ use proxima_model::{AccountId, PopCode};
 use proxima_pipeline::{
     Body, Client, Exchange, Fault, Fetch, Protocol, RayId, Request, Scheme, strip_hop_by_hop,
 };
-use serde::Deserialize;
 
 use crate::{
-    caching::Caching,
     engine::Pace,
-    facts::{FIELD, said},
+    facts::{FIELD, Said},
     metrics::{Fetched, Metrics},
     refuse::refuse,
+    version::VersionKey,
 };
 
 /// What the Workers of one account fetch at a time, on one server: what keeps one from taking all connections to origins.
@@ -44,23 +43,12 @@ pub(crate) struct Egress {
     pub(crate) threw: Mutex<Pace>,
 }
 
-/// Who asks, as the dispatcher says.
-#[derive(Deserialize)]
-struct Asking {
-    account: AccountId,
-    caching: Option<Caching>,
-    code: Option<String>,
-    /// Whether it is a request that passes a Worker which has thrown.
-    #[serde(default)]
-    passes: bool,
-}
-
 impl Egress {
     pub(crate) async fn answer(
         self: Arc<Self>,
         request: http::Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let Some((Asking { account, code, passes, .. }, mut exchange)) = self.exchange(request) else {
+        let Some((Said { account, code, passes, .. }, mut exchange)) = self.exchange(request) else {
             self.metrics.fetched(Fetched::Refused);
             return Ok(refuse(StatusCode::BAD_REQUEST, "this URL cannot be fetched\n"));
         };
@@ -70,7 +58,7 @@ impl Egress {
             return Ok(refuse(StatusCode::TOO_MANY_REQUESTS, said));
         };
         if passes {
-            self.tell(code.as_deref(), &mut exchange.request.headers);
+            self.tell(code.as_ref(), &mut exchange.request.headers);
         }
         let mut answered = self.fetch.fetch(account, &mut exchange).await;
         answered.headers.remove(PASSED);
@@ -83,19 +71,19 @@ impl Egress {
     }
 
     /// What a Worker has thrown; its owner's to know, so it is logged.
-    fn tell(&self, code: Option<&str>, headers: &mut HeaderMap) {
+    fn tell(&self, code: Option<&VersionKey>, headers: &mut HeaderMap) {
         let threw = headers.remove(THREW);
         if self.threw.lock().unwrap_or_else(PoisonError::into_inner).may_tell() {
             let said = threw.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
             let said = percent_decode(said).decode_utf8_lossy();
-            tracing::info!(worker = code, %said, "a Worker failed, and its request passed it");
+            tracing::info!(worker = code.map(tracing::field::display), %said, "a Worker failed, and its request passed it");
         }
     }
 
     /// The request as stages see it; `None` where it is none that they could.
-    fn exchange(&self, request: http::Request<Incoming>) -> Option<(Asking, Exchange)> {
+    fn exchange(&self, mut request: http::Request<Incoming>) -> Option<(Said, Exchange)> {
+        let mut said = Said::take(&mut request)?;
         let (mut parts, incoming) = request.into_parts();
-        let mut asking = said::<Asking>(&parts.headers)?;
         parts.headers.remove(FIELD);
         strip_hop_by_hop(&mut parts.headers);
         let scheme = match parts.uri.scheme_str()? {
@@ -123,9 +111,9 @@ impl Egress {
         let body = Body::received(incoming);
         let ray = RayId::new(self.pop.clone());
         let mut exchange = Exchange::new(ray, client, request, body, self.clock.now());
-        if let Some(caching) = asking.caching.take() {
+        if let Some(caching) = said.caching.take() {
             exchange.extensions.insert(caching.wish());
         }
-        Some((asking, exchange))
+        Some((said, exchange))
     }
 }

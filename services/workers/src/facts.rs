@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Request};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
+use proxima_model::{AccountId, BucketName, Jurisdiction, QueueName, WorkerName, WorkerVersionId};
 use proxima_pipeline::{Exchange, Fault, Protocol};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
 use serde_json::{Value, json};
 
-use crate::version::VersionKey;
+use crate::{caching::Caching, engine::Apart, version::VersionKey};
 
 /// The field in which facts go between the node and the engine; the engine makes `request.cf` of it. A client's field of
 /// this name does not come so far.
@@ -115,16 +119,58 @@ pub(crate) fn facts(exchange: &Exchange, is_looked_at: bool) -> Result<Facts, Fa
     Ok(Facts { cf: cf.ok_or(NO_VALUE)?, run: Run::Answer { is_looked_at } })
 }
 
-/// What the dispatcher says of a request that comes from a Worker. The engine puts its own in the place of what a Worker writes
-/// there; whatever is not plainly so is none.
-pub(crate) fn said<T: DeserializeOwned>(headers: &HeaderMap) -> Option<T> {
-    #[derive(Deserialize)]
-    struct Said<T> {
-        proxima: T,
+/// What the dispatcher says of a request that comes from a Worker, whatever it asks for. It is read once, where it is looked whether it
+/// may be asked for ([`crate::answering`]), and handed on among the request's extensions.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Said {
+    /// In whose name it is asked for.
+    pub(crate) account: AccountId,
+    /// By which version.
+    #[serde(default, deserialize_with = "version")]
+    pub(crate) code: Option<VersionKey>,
+    /// How much each invocation of that may ask for.
+    pub(crate) subrequests: Option<u32>,
+    /// Where the node counts for it.
+    pub(crate) alone: Option<Apart>,
+    /// Of which namespace, of keys and values or of Durable Objects.
+    pub(crate) namespace: Option<String>,
+    /// Of which bucket.
+    pub(crate) bucket: Option<BucketName>,
+    pub(crate) jurisdiction: Option<Jurisdiction>,
+    /// Of which queue.
+    pub(crate) queue: Option<QueueName>,
+    /// Of whose invocations something is said.
+    pub(crate) worker: Option<WorkerName>,
+    pub(crate) version: Option<WorkerVersionId>,
+    /// How what is fetched is to be kept.
+    pub(crate) caching: Option<Caching>,
+    /// Whether it is a request that passes a Worker which has thrown.
+    #[serde(default)]
+    pub(crate) passes: bool,
+}
+
+impl Said {
+    /// The engine puts its own in the place of what a Worker writes there; whatever is not plainly so is none.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Facts {
+            proxima: Said,
+        }
+        let mut given = headers.get_all(FIELD).iter();
+        let (only, None) = (given.next()?, given.next()) else { return None };
+        Some(serde_json::from_slice::<Facts>(only.as_bytes()).ok()?.proxima)
     }
-    let mut given = headers.get_all(FIELD).iter();
-    let (only, None) = (given.next()?, given.next()) else { return None };
-    Some(serde_json::from_slice::<Said<T>>(only.as_bytes()).ok()?.proxima)
+
+    /// What was said of a request that may be answered.
+    pub(crate) fn take<B>(request: &mut Request<B>) -> Option<Self> {
+        request.extensions_mut().remove()
+    }
+}
+
+fn version<'de, D: Deserializer<'de>>(given: D) -> Result<Option<VersionKey>, D::Error> {
+    let code = Option::<String>::deserialize(given)?;
+    let read = |code: String| VersionKey::parse(&code).ok_or_else(|| D::Error::custom("it names no code"));
+    code.map(read).transpose()
 }
 
 /// Reads JSON that a field has percent-encoded: fields are ASCII.

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::{
-    facts::said,
+    facts::Said,
     metrics::{Fetched, KvOperation, Metrics},
     refuse::refuse,
 };
@@ -54,13 +54,6 @@ pub(crate) struct KeyValues {
     metrics: Metrics,
     under_way: Arc<Places<AccountId>>,
     uploads: Semaphore,
-}
-
-/// Who asks, and for which namespace, as the dispatcher says.
-#[derive(Clone, Copy, Deserialize)]
-struct Asking {
-    account: AccountId,
-    namespace: KvNamespaceId,
 }
 
 /// Why there is no answer.
@@ -99,17 +92,19 @@ impl KeyValues {
 
     pub(crate) async fn answer(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         let operation = operation(&request);
-        let Some(asking) = said::<Asking>(request.headers()) else {
+        let said =
+            Said::take(&mut request).and_then(|said| Some((said.account, said.namespace?.parse().ok()?)));
+        let Some((account, namespace)) = said else {
             return Ok(self.refuse(operation, bad("nobody says for which namespace this is")));
         };
-        let Some(place) = self.under_way.take_for(asking.account) else {
+        let Some(place) = self.under_way.take_for(account) else {
             let problem = "the Workers of this account ask for too much at a time".to_owned();
             return Ok(self.refuse(operation, Refusal(StatusCode::TOO_MANY_REQUESTS, problem)));
         };
-        Ok(match self.perform(operation, asking, request).await {
+        Ok(match self.perform(operation, (account, namespace), request).await {
             Ok(response) => {
                 self.metrics.asked_of_key_values(operation, Fetched::Answered);
                 response.map(|body| body.holding(place))
@@ -126,10 +121,9 @@ impl KeyValues {
     async fn perform(
         &self,
         operation: KvOperation,
-        asking: Asking,
+        (account, namespace): (AccountId, KvNamespaceId),
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Refusal> {
-        let Asking { account, namespace } = asking;
         let snapshot = self.replica.snapshot().map_err(unreadable)?;
         if snapshot.revision(&KvNamespace::key_of(&(account, namespace))).map_err(unreadable)?.is_none() {
             return Err(bad("namespace not found"));

@@ -10,7 +10,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use proxima_chassis::Places;
-use proxima_model::{AccountId, QueueId, QueueName, limits};
+use proxima_model::{AccountId, QueueId, limits};
 use proxima_pipeline::{
     Body, QueueBacklog, QueueContentType, QueueError, QueueMessage, Queues, check_queue_messages,
 };
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    facts::said,
+    facts::Said,
     metrics::{Fetched, Metrics},
     refuse::refuse,
 };
@@ -36,13 +36,6 @@ pub(crate) struct QueueMessages {
     port: Option<Arc<dyn Queues>>,
     metrics: Metrics,
     under_way: Arc<Places<AccountId>>,
-}
-
-/// Who asks, and for which queue, as the dispatcher says.
-#[derive(Clone, Deserialize)]
-struct Asking {
-    account: AccountId,
-    queue: QueueName,
 }
 
 /// Why there is no answer.
@@ -95,9 +88,9 @@ impl QueueMessages {
         })
     }
 
-    async fn perform(&self, request: Request<Incoming>) -> Result<QueueBacklog, Refusal> {
-        let asking = said::<Asking>(request.headers());
-        let Asking { account, queue } = asking.ok_or_else(|| bad("nobody says for which queue this is"))?;
+    async fn perform(&self, mut request: Request<Incoming>) -> Result<QueueBacklog, Refusal> {
+        let said = Said::take(&mut request).and_then(|said| Some((said.account, said.queue?)));
+        let (account, queue) = said.ok_or_else(|| bad("nobody says for which queue this is"))?;
         let _place = self.under_way.take_for(account).ok_or_else(|| {
             let problem = "the Workers of this account ask for too much at a time";
             Refusal(StatusCode::TOO_MANY_REQUESTS, problem.to_owned())

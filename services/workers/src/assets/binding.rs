@@ -5,26 +5,19 @@ use std::{convert::Infallible, sync::Arc};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use proxima_pipeline::Body;
-use serde::Deserialize;
 
 use super::answer::Asked;
-use crate::{facts::said, refuse::refuse, stage::Shared, version::VersionKey};
+use crate::{facts::Said, refuse::refuse, stage::Shared, version::VersionKey};
 
 /// Answers what code asks of assets.
 pub(crate) struct Binding(pub(crate) Arc<Shared>);
 
-/// Which version asks, as the dispatcher says: the name of its code.
-#[derive(Deserialize)]
-struct Asking {
-    code: String,
-}
-
 impl Binding {
     pub(crate) async fn answer(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let key = said::<Asking>(request.headers()).and_then(|asking| VersionKey::parse(&asking.code));
+        let key = Said::take(&mut request).and_then(|said| said.code);
         let Some(key) = key else { return Ok(refuse(StatusCode::BAD_REQUEST, "nobody says whose assets")) };
         let site = match self.0.assets.of(&key).await {
             Ok(loaded) => loaded.site,

@@ -6,9 +6,7 @@ use std::{convert::Infallible, sync::Arc};
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use proxima_model::{AccountId, DurableNamespaceId};
 use proxima_pipeline::{Body, Response as Answered};
-use serde::Deserialize;
 use tokio::io::copy_bidirectional;
 
 use super::{
@@ -16,16 +14,9 @@ use super::{
     asked::{Asked, Refusal},
 };
 use crate::{
-    facts::{FIELD, said},
+    facts::{FIELD, Said},
     metrics::Fetched,
 };
-
-/// Who asks, as the dispatcher says: a Worker, of a namespace; or the host of objects, which tells that an alarm was set.
-#[derive(Deserialize)]
-struct Asking {
-    account: AccountId,
-    namespace: Option<DurableNamespaceId>,
-}
 
 /// See the module.
 pub(crate) struct Binding(pub(crate) Arc<Durable>);
@@ -63,12 +54,14 @@ impl Binding {
     }
 
     async fn ask(&self, mut request: Request<Body>) -> Result<Answered, Refusal> {
-        let Asking { account, namespace } = said(request.headers()).ok_or_else(Refusal::unreadable)?;
+        let Said { account, namespace, .. } = Said::take(&mut request).ok_or_else(Refusal::unreadable)?;
         request.headers_mut().remove(FIELD);
+        // A Worker asks of a namespace; the host of objects tells that an alarm was set.
         let Some(namespace) = namespace else {
             self.0.alarm_was_set(account).await?;
             return Ok(Answered { status: StatusCode::NO_CONTENT, ..Answered::default() });
         };
+        let namespace = namespace.parse().map_err(|_| Refusal::unreadable())?;
         let asked = Asked::take(request.headers_mut()).ok_or_else(Refusal::unreadable)?;
         asked.check_length(request.body())?;
         self.0.ask(account, namespace, asked, request).await

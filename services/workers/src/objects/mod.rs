@@ -22,18 +22,18 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use proxima_chassis::{NodeContext, Places};
 use proxima_ledger::Replica;
-use proxima_model::{AccountId, Bucket, BucketName, Jurisdiction};
+use proxima_model::{AccountId, Bucket};
 use proxima_pipeline::{
     Body, OBJECT_KEY_OCTETS_MAX, OBJECT_PARTS_MAX, OBJECTS_LISTED_MAX, ObjectAbout, ObjectConditions,
     ObjectDelete, ObjectError, ObjectGet, ObjectKey, ObjectListing, ObjectPut, ObjectRead, Objects,
     PartChosen, Span, UploadBegin, UploadComplete, UploadId,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use self::wire::{Asked, Chosen, Hash, Listing, Refusal, show};
 use crate::{
-    facts::{decoded, encoded, said},
+    facts::{Said, decoded, encoded},
     marked::{Mark, Marked},
     metrics::{Fetched, Metrics, R2Operation},
     refuse::refuse,
@@ -56,14 +56,6 @@ pub(crate) struct BucketObjects {
     under_way: Arc<Places<AccountId>>,
 }
 
-/// Who asks, and of which bucket, as the dispatcher says.
-#[derive(Deserialize)]
-struct Asking {
-    account: AccountId,
-    bucket: BucketName,
-    jurisdiction: Option<Jurisdiction>,
-}
-
 type Answered = Result<Response<Body>, Refusal>;
 
 impl BucketObjects {
@@ -74,20 +66,20 @@ impl BucketObjects {
 
     pub(crate) async fn answer(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         let asked = request.headers().get(SAID).and_then(decoded::<Asked>);
-        let (Some(asking), Some(asked)) = (said::<Asking>(request.headers()), asked) else {
+        let (Some(said), Some(asked)) = (Said::take(&mut request), asked) else {
             return Ok(
                 self.refuse(R2Operation::Unreadable, Refusal::invalid("what is asked for cannot be read"))
             );
         };
         let operation = asked.operation();
-        let Some(place) = self.under_way.take_for(asking.account) else {
+        let Some(place) = self.under_way.take_for(said.account) else {
             let problem = "the Workers of this account ask for too much at a time";
             return Ok(self.refuse(operation, Refusal::new(StatusCode::TOO_MANY_REQUESTS, 10058, problem)));
         };
-        Ok(match self.perform(&asking, asked, request).await {
+        Ok(match self.perform(said, asked, request).await {
             Ok(response) => {
                 self.metrics.asked_of_objects(operation, Fetched::Answered);
                 response.map(|body| body.holding(place))
@@ -104,15 +96,16 @@ impl BucketObjects {
     }
 
     /// The bucket, if the account has it as the binding says.
-    fn bucket(&self, asking: &Asking) -> Result<Bucket, Refusal> {
+    fn bucket(&self, said: Said) -> Result<Bucket, Refusal> {
+        let name = said.bucket.ok_or_else(|| Refusal::invalid("nobody says of which bucket this is"))?;
         let snapshot = self.replica.snapshot().map_err(unreadable)?;
-        let found = snapshot.get::<Bucket>(&(asking.account, asking.bucket.clone())).map_err(unreadable)?;
-        let found = found.filter(|bucket| bucket.jurisdiction == asking.jurisdiction);
+        let found = snapshot.get::<Bucket>(&(said.account, name)).map_err(unreadable)?;
+        let found = found.filter(|bucket| bucket.jurisdiction == said.jurisdiction);
         found.ok_or_else(|| ObjectError::NoSuchBucket.into())
     }
 
-    async fn perform(&self, asking: &Asking, asked: Asked, request: Request<Incoming>) -> Answered {
-        let bucket = self.bucket(asking)?;
+    async fn perform(&self, said: Said, asked: Asked, request: Request<Incoming>) -> Answered {
+        let bucket = self.bucket(said)?;
         let absent = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, 10043, "this server has no objects");
         let port = &**self.port.as_ref().ok_or_else(absent)?;
         let told = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());

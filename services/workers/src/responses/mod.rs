@@ -25,7 +25,7 @@ use proxima_pipeline::{
 use serde::Deserialize;
 
 use crate::{
-    facts::{FIELD, decoded, said},
+    facts::{FIELD, Said, decoded},
     marked::{Mark, Marked},
     metrics::{CacheOperation, CacheOutcome, Metrics},
     refuse::refuse,
@@ -51,12 +51,6 @@ pub(crate) struct Responses {
     fetch: Arc<dyn Fetch>,
     metrics: Metrics,
     under_way: Arc<Places<AccountId>>,
-}
-
-/// Who asks, as the dispatcher says.
-#[derive(Deserialize)]
-struct Asking {
-    account: AccountId,
 }
 
 /// What is asked for, as `cache_api.js` says.
@@ -100,10 +94,10 @@ impl Responses {
 
     pub(crate) async fn answer(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         let asked = request.headers().get(SAID).and_then(decoded::<Asked>);
-        let (Some(Asking { account }), Some(asked)) = (said(request.headers()), asked) else {
+        let (Some(Said { account, .. }), Some(asked)) = (Said::take(&mut request), asked) else {
             return Ok(refuse(StatusCode::BAD_REQUEST, "what is asked for cannot be read"));
         };
         let operation = asked.what.operation();

@@ -6,14 +6,12 @@ use std::{convert::Infallible, sync::Arc};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use proxima_chassis::Clock;
-use proxima_model::{AccountId, WorkerName, WorkerVersionId};
 use proxima_pipeline::Body;
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::{event, looks::Looks};
-use crate::{engine::Process, facts::said, refuse::refuse, version::VersionKey};
+use crate::{engine::Process, facts::Said, refuse::refuse, version::VersionKey};
 
 /// Octets of what is said at once: the engine ends a log at 256 KiB, of which JSON makes up to six times as much.
 const SAID_OCTETS_MAX: usize = 2 << 20;
@@ -27,14 +25,6 @@ pub(crate) struct Events {
     places: Semaphore,
 }
 
-/// Whose it is, as the dispatcher says.
-#[derive(Deserialize)]
-struct Of {
-    account: AccountId,
-    worker: WorkerName,
-    version: WorkerVersionId,
-}
-
 impl Events {
     pub(crate) fn new(looks: Arc<Looks>, clock: Arc<dyn Clock>) -> Self {
         Self { looks, clock, places: Semaphore::new(SAID_AT_A_TIME_MAX) }
@@ -43,12 +33,12 @@ impl Events {
     pub(crate) async fn answer(
         self: Arc<Self>,
         process: Arc<Process>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let Some(Of { account, worker, version }) = said::<Of>(request.headers()) else {
-            return Ok(refuse(StatusCode::BAD_REQUEST, ""));
-        };
-        let key = VersionKey { account, worker, version };
+        let key = Said::take(&mut request).and_then(|Said { account, worker, version, .. }| {
+            Some(VersionKey { account, worker: worker?, version: version? })
+        });
+        let Some(key) = key else { return Ok(refuse(StatusCode::BAD_REQUEST, "")) };
         if !self.take(&key, &process, request).await {
             self.looks.lose(key.account, &key.worker, 1);
         }
