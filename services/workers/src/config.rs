@@ -47,7 +47,7 @@ pub struct WorkersConfig {
     /// The control group (cgroups(7), version 2) below which each process gets its own: one that the node may write. What systemd has
     /// delegated to the node without it, if anything.
     pub cgroup: Option<PathBuf>,
-    /// Octets that one Durable Object may keep: no file of it becomes longer.
+    /// Octets that one Durable Object may keep; no file of it becomes longer by more than a quarter.
     pub durable_object_bytes_max: u64,
     /// Octets that the Durable Objects of one account may keep on this server.
     pub durable_account_bytes_max: u64,

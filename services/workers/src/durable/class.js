@@ -5,6 +5,7 @@
 import { DurableObjectId } from "proxima-durable-objects.js";
 
 const ALARM_MS_MAX = 8.64e15;
+const TAKES_NO_ROOM = /^\s*(?:SELECT|DELETE|DROP)\b/i;
 
 export function hosted(name, Base, { deletesAlarm }) {
   if (typeof Base !== "function") {
@@ -16,9 +17,10 @@ export function hosted(name, Base, { deletesAlarm }) {
   }
   const Hosted = class extends Base {
     constructor(ctx, env) {
-      const { object, sql, alarms } = ctx.props;
+      const { object, sql, alarms, octetsMax } = ctx.props;
       put(ctx, "id", new DurableObjectId(object.id, object.name));
       put(ctx, "props", {});
+      bound(ctx.storage, octetsMax);
       prepare(ctx.storage, alarms, { sql, deletesAlarm });
       super(ctx, env);
     }
@@ -65,6 +67,27 @@ function prepare(storage, alarms, { sql, deletesAlarm }) {
       );
     },
   });
+}
+
+// The node bounds files; a database that has come to that bound can take nothing away either, since its log is not carried over any more.
+// So nothing makes it grow before, but for a statement that is undone: what takes no room goes on, and what is deleted makes some.
+function bound(storage, octetsMax) {
+  const { sql, kv } = storage;
+  const limit = (object, name, passes) => {
+    const does = object[name];
+    put(object, name, (...given) => {
+      const before = passes?.(...given) ? 0 : sql.databaseSize;
+      if (before < octetsMax) return does.apply(object, given);
+      return storage.transactionSync(() => {
+        const done = does.apply(object, given);
+        if (sql.databaseSize > before) throw new Error("database or disk is full: SQLITE_FULL");
+        return done;
+      });
+    });
+  };
+  limit(sql, "exec", (query) => TAKES_NO_ROOM.test(query));
+  limit(kv, "put");
+  limit(storage, "put");
 }
 
 function timeOf(at) {

@@ -63,7 +63,7 @@ export class Supervisor extends DurableObject {
     await this.ctx.storage.deleteAll();
   }
 
-  #facet({ code, account, namespace, object, sql, class: name }) {
+  #facet({ code, account, namespace, object, sql, octets_max: octetsMax, class: name }) {
     // That somebody looks at the Worker is no other version: the object is told of when it is started the next time.
     const [version] = code.split("?");
     if (this.#version !== undefined && this.#version !== version) {
@@ -74,7 +74,7 @@ export class Supervisor extends DurableObject {
       const { load, code: worker } = start(code, this.env, this.ctx, hosting);
       this.#load = load;
       const alarms = this.ctx.exports.Alarms({ props: { account, namespace, object } });
-      return { class: worker.getDurableObjectClass(name, { props: { object, sql, alarms } }), id: object.id };
+      return { class: worker.getDurableObjectClass(name, { props: { object, sql, alarms, octetsMax } }), id: object.id };
     });
   }
 

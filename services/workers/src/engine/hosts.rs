@@ -29,6 +29,9 @@ const FOLDER: &str = "objects";
 const INSIDE: &str = "/objects";
 /// What is locked, in an account's.
 const LOCK: &str = "lock";
+/// By which part of what an object may keep its files may be longer: what it has is bounded by itself (`class.js`), and one statement may
+/// add so much before that is seen and it is undone. Beyond, only `deleteAll` helps.
+const SLACK_PART: u64 = 4;
 /// How long the process that has the folder may take to be gone: it was told to go, or its node has gone, and the kernel has much
 /// memory to take back.
 const FREE_WITHIN: Duration = Duration::from_secs(10);
@@ -74,6 +77,11 @@ impl Hosts {
     /// The folder of an account.
     pub(crate) fn path(&self, account: AccountId) -> PathBuf {
         self.data.join(FOLDER).join(account.to_string())
+    }
+
+    /// Octets that an object may keep.
+    pub(crate) const fn object_octets_max(&self) -> u64 {
+        self.object_octets_max
     }
 
     /// Whose what lies there is.
@@ -133,7 +141,7 @@ impl Hosts {
         let keeps = Keeps {
             folder: Writable { outside: path.clone(), inside: INSIDE.into() },
             lock: path.join(LOCK),
-            file_octets_max: self.object_octets_max,
+            file_octets_max: self.object_octets_max.saturating_add(self.object_octets_max / SLACK_PART),
         };
         Ok(Hosting { settings: name, keeps })
     }
