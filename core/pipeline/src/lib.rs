@@ -25,6 +25,7 @@
 
 mod answer;
 mod body;
+mod checks;
 mod client_certificate;
 mod durable;
 pub mod entity_tags;
@@ -62,6 +63,7 @@ mod workers;
 
 pub use answer::answer;
 pub use body::{Body, BodyError, BodySender};
+pub use checks::{CheckWorkers, NewWorkerVersion, WorkerCheck, WorkerUnfit};
 pub use client_certificate::ClientCertificate;
 pub use durable::{DURABLE_LISTED_MAX, DurableAbout, DurableError, DurableObjects};
 pub use exchange::{

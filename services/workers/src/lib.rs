@@ -9,6 +9,7 @@
 //!                                             │            │      │             │
 //!                 replica ─▶ Code ◀── code.sock ───────────┤      └─ egress.sock ─▶ Egress
 //!  edge ─▶ Prewarm (port) ─▶ Warmer ──▶ Engine      │      │
+//!  control ─▶ CheckWorkers (port) ─▶ Checks ─▶ Engine      │
 //!             KeyValue (port) ◀─ KeyValues ◀── kv.sock ───────┤
 //!          ResponseCache (port) ◀─ Responses ◀── cache.sock ───────┤
 //!          Objects (port) ◀─ BucketObjects ◀── r2.sock ────────┤
@@ -64,6 +65,9 @@
 //!
 //! A client whose handshake names a host of a Worker has it loaded meanwhile ([`prewarm`](self)).
 //!
+//! A version that is uploaded is started once before it is kept ([`checks`](self)): one that does not start is refused, in the engine's
+//! words.
+//!
 //! Live logs cost nothing while nobody looks ([`tails`]): then a Worker is loaded once more, with a tail.
 //!
 //! The Cache API is a module of ours too (`cache_api.js`), which code that says `caches` begins with: the engine gives its own to none
@@ -82,6 +86,7 @@ mod answering;
 mod assets;
 mod caching;
 mod cage;
+mod checks;
 mod code;
 mod config;
 mod durable;

@@ -19,11 +19,11 @@ use prometheus_client::{
 use proxima_pipeline::{Exceeded, Fault};
 
 use self::labels::{
-    Alarm, Around, CacheAsked, Conviction, Deed, Ending, HandOver, Handed, Invoked, KvAsked, Outcome,
-    Prewarming, R2Asked, Ran, Rang, Subrequest, TailEvent, Told, Took,
+    Alarm, Around, CacheAsked, Checking, Conviction, Deed, Ending, HandOver, Handed, Invoked, KvAsked,
+    Outcome, Prewarming, R2Asked, Ran, Rang, Subrequest, TailEvent, Told, Took,
 };
 pub(crate) use self::labels::{
-    CacheOperation, CacheOutcome, End, Fetched, Handler, KvOperation, R2Operation, RanIn, Wall, Warmed,
+    CacheOperation, CacheOutcome, Check, End, Fetched, Handler, KvOperation, R2Operation, RanIn, Wall, Warmed,
 };
 
 /// See the module.
@@ -53,6 +53,7 @@ pub(crate) struct Counted {
     queues: Family<Subrequest, Counter>,
     cache: Family<CacheAsked, Counter>,
     prewarms: Family<Prewarming, Counter>,
+    checks: Family<Checking, Counter>,
     pub(crate) assets: Counter,
     pub(crate) retried: Counter,
     pub(crate) relieved: Counter,
@@ -103,6 +104,7 @@ impl Metrics {
             queues: Family::default(),
             cache: Family::default(),
             prewarms: Family::default(),
+            checks: Family::default(),
             assets: Counter::default(),
             retried: Counter::default(),
             relieved: Counter::default(),
@@ -161,6 +163,8 @@ impl Metrics {
             "Workers that were to be loaded while a client shook hands",
             counted.prewarms.clone(),
         );
+        let tried = "Versions that were uploaded here, and started before they were kept";
+        registry.register("checks", tried, counted.checks.clone());
         registry.register("assets", "Answers by static assets", counted.assets.clone());
         registry.register(
             "retried",
@@ -270,6 +274,10 @@ impl Metrics {
 
     pub(crate) fn warmed(&self, outcome: Warmed) {
         self.prewarms.get_or_create(&Prewarming { outcome }).inc();
+    }
+
+    pub(crate) fn checked(&self, outcome: Check) {
+        self.checks.get_or_create(&Checking { outcome }).inc();
     }
 
     pub(crate) fn asked_of_cache(&self, operation: CacheOperation, outcome: CacheOutcome) {

@@ -15,8 +15,8 @@ use proxima_chassis::{Health, NodeContext, Places, PrepareError, Prepared, Servi
 use proxima_ledger::{ChangeSet, CompiledZones, Snapshot};
 use proxima_model::{Kind, Node};
 use proxima_pipeline::{
-    AnswersServers, DurableObjects, Fetch, Invoke, KeyValue, Objects, Prewarm, Queues, ResponseCache,
-    Servers, Site, Tails,
+    AnswersServers, CheckWorkers, DurableObjects, Fetch, Invoke, KeyValue, Objects, Prewarm, Queues,
+    ResponseCache, Servers, Site, Tails,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,7 @@ use crate::{
     answering::Answering,
     assets::{Binding, Sites},
     cage::Launcher,
+    checks::Checks,
     code::Code,
     durable::{self, Durable},
     egress::{Egress, SUBREQUESTS_PER_ACCOUNT_MAX},
@@ -120,6 +121,21 @@ impl WorkersService {
         let (greeted, warmer) = prewarming(&self.shared, sites);
         *self.warmer.lock().unwrap_or_else(PoisonError::into_inner) = Some(warmer);
         greeted
+    }
+
+    /// Who tries versions before they are kept.
+    pub fn checks(self: &Arc<Self>) -> Arc<dyn CheckWorkers> {
+        Arc::new(Checks::new(Arc::clone(self)))
+    }
+
+    /// What of it others share.
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Whether there is no engine yet, and will be.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.program.is_some() && self.failed.get().is_none() && self.shared.engine.get().is_none()
     }
 
     /// Who shows what Workers do.
@@ -288,7 +304,7 @@ impl Service for WorkersService {
             None if self.program.is_none() && self.shared.missed.load(Ordering::Relaxed) => {
                 Health::Degraded(format!("a Worker was asked for, and there is no workerd: {HOW_TO_GET_IT}"))
             }
-            _ if self.program.is_some() && self.shared.engine.get().is_none() => Health::Starting,
+            _ if self.is_starting() => Health::Starting,
             _ => Health::Ready,
         }
     }

@@ -18,6 +18,9 @@ function tell(handler, event) {
 }
 
 const begun = {
+  // Which there are: the node asks when it tries a version (`engine/check/check.js`).
+  [Symbol.for("proxima-handlers")]: handlers,
+
   fetch(request, _env, ctx) {
     let answer;
     const event = {

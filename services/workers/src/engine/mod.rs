@@ -11,10 +11,11 @@
 //!
 //! What an invocation has of a processor is measured from outside (`spent.rs`).
 //!
-//! Versions that are asked most have a process each (`own/mod.rs`).
+//! Versions that are asked most have a process each (`own/mod.rs`). One that comes to be is tried before it is kept (`check/mod.rs`).
 
 mod answer;
 mod asking;
+mod check;
 mod end;
 mod folder;
 mod groups;
@@ -51,6 +52,15 @@ use serde_json::Value;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::{
+    check::{Checked, Started},
+    hosts::Owner,
+    invocation::Invoked,
+    own::Programs,
+    pace::Pace,
+    process::{Process, Processes},
+    shares::{Apart, Shares},
+};
 use self::{
     folder::Folder,
     groups::Groups,
@@ -67,14 +77,6 @@ use self::{
     spawner::Spawner,
     verdicts::{PLACES, Record, Verdicts},
     watch::Limits,
-};
-pub(crate) use self::{
-    hosts::Owner,
-    invocation::Invoked,
-    own::Programs,
-    pace::Pace,
-    process::{Process, Processes},
-    shares::{Apart, Shares},
 };
 use crate::{
     WorkersConfig, WorkersError,

@@ -46,7 +46,7 @@ const OWN_QUIET_MAX: Duration = Duration::from_secs(30);
 /// By when such a process listens, with its code started.
 const LISTENS_WITHIN: Duration = Duration::from_secs(10);
 /// How the line begins by which the engine says so.
-const LISTENS: &[u8] = b"{\"event\":\"listen\"";
+pub(super) const LISTENS: &[u8] = b"{\"event\":\"listen\"";
 /// Octets of what it may say before.
 const STARTING_OCTETS_MAX: u64 = 64 << 10;
 /// A process that is replaced ends by then what it has begun.
@@ -90,7 +90,7 @@ pub(crate) struct Common {
 
 impl Common {
     /// A control group for the process of this number.
-    async fn group(&self, number: u64, is_offender: bool) -> std::io::Result<Option<Group>> {
+    pub(super) async fn group(&self, number: u64, is_offender: bool) -> std::io::Result<Option<Group>> {
         let Some(groups) = self.groups.clone() else { return Ok(None) };
         let memory = self.limits.memory;
         let made = tokio::task::spawn_blocking(move || groups.group(number, memory, is_offender));
@@ -466,9 +466,9 @@ impl Shard {
 }
 
 /// A socket's file, which goes with this: also when whoever has a process started goes away meanwhile.
-struct Bound {
-    common: Arc<Common>,
-    name: String,
+pub(super) struct Bound {
+    pub(super) common: Arc<Common>,
+    pub(super) name: String,
 }
 
 impl Drop for Bound {

@@ -85,6 +85,13 @@ pub(crate) fn cpu(process: u32) -> Option<Duration> {
     Some(Duration::from_millis((ticks(USER_TIME)? + ticks(KERNEL_TIME)?) * 1_000 / TICKS_PER_SECOND))
 }
 
+/// The same, more exactly where the kernel tells it (`/proc/PID/schedstat`, `Documentation/scheduler/sched-stats.rst`).
+pub(crate) fn ran(process: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/task/{process}/schedstat")).ok();
+    let nanoseconds = stat.and_then(|stat| stat.split(' ').next()?.parse().ok());
+    nanoseconds.map(Duration::from_nanos).or_else(|| cpu(process))
+}
+
 /// Octets of memory that a process has of its own.
 pub(crate) fn memory(process: u32) -> Option<u64> {
     let statm = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
@@ -131,7 +138,7 @@ mod tests {
     fn a_process_is_measured_as_the_kernel_tells_it() {
         let own = std::process::id();
         assert!(memory(own).is_some_and(|octets| octets > 0));
-        assert!(cpu(own).is_some());
-        assert_eq!((cpu(u32::MAX), memory(u32::MAX)), (None, None));
+        assert!(cpu(own).is_some() && ran(own).is_some_and(|ran| !ran.is_zero()));
+        assert_eq!((cpu(u32::MAX), ran(u32::MAX), memory(u32::MAX)), (None, None, None));
     }
 }

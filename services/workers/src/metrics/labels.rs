@@ -255,3 +255,18 @@ pub(super) enum Told {
 pub(super) struct TailEvent {
     pub(super) outcome: Told,
 }
+
+/// What became of a version that was to be tried before it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Check {
+    Fine,
+    /// It does not start, or has nothing that could be asked.
+    Refused,
+    /// It could not be tried, and is kept untried.
+    Unavailable,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Checking {
+    pub(super) outcome: Check,
+}

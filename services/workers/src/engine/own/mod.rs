@@ -34,10 +34,8 @@ use std::{
 use arc_swap::ArcSwap;
 use serde_json::Value;
 
-use self::{
-    counts::{COUNTED_OF, Counts, Found},
-    settings::OwnSettings,
-};
+use self::counts::{COUNTED_OF, Counts, Found};
+pub(super) use self::settings::OwnSettings;
 use super::{
     settings::{BUDGETS, BUDGETS_SOURCE, DISPATCHER, DISPATCHER_SOURCE, SETTINGS},
     shard::{Common, Shard},
@@ -184,14 +182,15 @@ impl Own {
         let programs = self.programs.get().and_then(Weak::upgrade).ok_or("nobody gives programs")?;
         let secret = format!("{:032x}", rand::random::<u128>());
         let folder = format!("own-{}", self.started.fetch_add(1, Ordering::Relaxed));
-        let files = Files { common: Arc::clone(&self.common), folder };
-        let shard =
-            Shard::own(Arc::clone(&self.common), format!("{}/{SETTINGS}", files.folder), secret.clone());
+        let files = Files::in_folder(&self.common, folder);
+        let shard = Shard::own(Arc::clone(&self.common), files.settings(), secret.clone());
         let known = key.clone();
         let written = tokio::task::spawn_blocking(move || {
             let program = programs.program(&known)?;
             let made = OwnSettings::of(&program, &secret).map_err(|unfit| unfit.to_string())?;
-            files.write(made).map_err(|error| format!("its files cannot be written: {error}"))?;
+            files
+                .write(made, DISPATCHER_SOURCE)
+                .map_err(|error| format!("its files cannot be written: {error}"))?;
             Ok::<_, String>(files)
         });
         // They are read when it starts, and are then nobody's to read: secrets stand in them.
@@ -225,17 +224,32 @@ impl Drop for Starting<'_> {
 }
 
 /// The folder of a process's files, in the folder of the run; gone with this.
-struct Files {
+pub(super) struct Files {
     common: Arc<Common>,
     folder: String,
 }
 
 impl Files {
-    fn write(&self, OwnSettings { settings, files }: OwnSettings) -> std::io::Result<()> {
+    /// Those in a folder of this name, which is not there yet.
+    pub(super) fn in_folder(common: &Arc<Common>, folder: String) -> Self {
+        Self { common: Arc::clone(common), folder }
+    }
+
+    /// What the settings are called, in the folder of the run.
+    pub(super) fn settings(&self) -> String {
+        format!("{}/{SETTINGS}", self.folder)
+    }
+
+    /// Writes them, with this dispatcher. To be called by a thread that may wait.
+    pub(super) fn write(
+        &self,
+        OwnSettings { settings, files }: OwnSettings,
+        dispatcher: &str,
+    ) -> std::io::Result<()> {
         let folder = &self.common.folder;
         folder.make_folder(&self.folder)?;
         let write = |name: &str, octets: &[u8]| folder.write(&format!("{}/{name}", self.folder), octets);
-        write(DISPATCHER, DISPATCHER_SOURCE.as_bytes())?;
+        write(DISPATCHER, dispatcher.as_bytes())?;
         write(BUDGETS, BUDGETS_SOURCE.as_bytes())?;
         write(SETTINGS, settings.as_bytes())?;
         files.iter().try_for_each(|(name, octets)| write(name, octets))

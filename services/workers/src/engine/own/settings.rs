@@ -30,15 +30,29 @@ pub(crate) struct Unfit(&'static str);
 impl OwnSettings {
     /// The settings of a process of this program. `secret`, letters and digits, is what its faults are known by.
     pub(crate) fn of(program: &Value, secret: &str) -> Result<Self, Unfit> {
-        let main = program["mainModule"].as_str().ok_or(Unfit("main module"))?;
+        let main = Self::main(program)?;
         // The secret first: it has no such word in it, and a module may be called whatever it likes.
         let begin = OWN.replace("SECRET", secret).replace("MAIN", &Value::from(main).to_string());
-        let mut files = vec![("m0".to_owned(), begin.into_bytes())];
-        let mut modules = format!("    (name = {}, esModule = embed \"m0\"),\n", quoted(OWN_NAME));
+        Self::begun_by(&[(OWN_NAME, begin)], program, secret)
+    }
+
+    /// The module that a program begins with.
+    pub(crate) fn main(program: &Value) -> Result<&str, Unfit> {
+        program["mainModule"].as_str().ok_or(Unfit("main module"))
+    }
+
+    /// The same, of a process that begins with the first of these modules of ours.
+    pub(crate) fn begun_by(ours: &[(&str, String)], program: &Value, secret: &str) -> Result<Self, Unfit> {
+        let (mut files, mut modules) = (Vec::new(), String::new());
+        for (name, text) in ours {
+            let file = format!("m{}", files.len());
+            // Writing to a string does not fail, here and below.
+            let _ = writeln!(modules, "    (name = {}, esModule = embed \"{file}\"),", quoted(name));
+            files.push((file, text.clone().into_bytes()));
+        }
         for (name, module) in program["modules"].as_object().ok_or(Unfit("modules"))? {
             let (kind, octets) = content(module).ok_or(Unfit("modules"))?;
             let file = format!("m{}", files.len());
-            // Writing to a string does not fail, here and below.
             let _ = writeln!(modules, "    (name = {}, {kind} = embed \"{file}\"),", quoted(name));
             files.push((file, octets));
         }
