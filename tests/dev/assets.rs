@@ -97,7 +97,7 @@ fn a_static_site_is_deployed_changed_and_taken_back_by_stock_wrangler() {
 }
 
 /// The versions' ids, the oldest first.
-fn versions(project: &Project, dev: &Dev) -> Vec<String> {
+pub(crate) fn versions(project: &Project, dev: &Dev) -> Vec<String> {
     let told = project.wrangler(dev, &["versions", "list", "--json"]);
     let json = &told[told.find('[').unwrap()..=told.rfind(']').unwrap()];
     let listed: serde_json::Value = serde_json::from_str(json).unwrap();

@@ -262,7 +262,7 @@ impl Dev {
     }
 
     /// Waits until what is in the replica is in force. The answer to a change says only that it is in the replica.
-    fn until_in_force(&self) {
+    pub(crate) fn until_in_force(&self) {
         let begun = Instant::now();
         // A process that ends, or that another one takes over from, says nothing.
         let Some(seq) = self.status().and_then(|status| status["ledger"]["seq"].as_u64()) else { return };

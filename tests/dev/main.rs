@@ -49,6 +49,7 @@ mod transfers;
 mod upgrade;
 mod websocket;
 mod workers;
+mod wrangler;
 
 use std::{
     io::{Read, Write},

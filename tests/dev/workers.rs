@@ -71,7 +71,9 @@ impl Project {
 
     /// Whether it succeeded, and what it prints.
     pub(crate) fn try_wrangler(&self, dev: &Dev, args: &[&str]) -> (bool, String) {
-        output(&mut self.command(dev, args))
+        let printed = output(&mut self.command(dev, args));
+        dev.until_in_force();
+        printed
     }
 
     /// `wrangler`, about to be run.
