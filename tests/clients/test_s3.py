@@ -486,30 +486,6 @@ def test_what_is_not_offered_is_told_by_its_name(s3, bucket):
     assert refused(s3.put_object, Bucket=bucket, Key="k", Body=b"x", Tagging="a=b") == (501, "NotImplemented")
 
 
-def chunked(bucket, body, trailer_value):
-    """An upload whose checksum comes behind it, frame by frame."""
-    head = {
-        "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
-        "x-amz-trailer": "x-amz-checksum-crc32",
-        "x-amz-decoded-content-length": str(len(body)),
-        "content-encoding": "aws-chunked",
-    }
-    framed = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\nx-amz-checksum-crc32:" + trailer_value + b"\r\n\r\n"
-    return sent("PUT", f"/{bucket}/k", framed, digest=head.pop("x-amz-content-sha256"), more=head.items())
-
-
-def test_a_checksum_behind_a_chunked_body_is_checked(s3, bucket):
-    body = octets(10_000)
-    right = base64.b64encode(zlib.crc32(body).to_bytes(4, "big"))
-    status, text = chunked(bucket, body, right)
-    assert status == 200, text
-    assert read(s3, bucket, "k") == body
-    assert "ContentEncoding" not in s3.head_object(Bucket=bucket, Key="k")
-    status, text = chunked(bucket, b"other", right)
-    assert (status, "BadDigest" in text) == (400, True), text
-    assert read(s3, bucket, "k") == body
-
-
 def run(tmp_path, *command):
     environment = {
         **os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "auto",

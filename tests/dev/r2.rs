@@ -63,7 +63,16 @@ fn stock_clients_of_s3_run_unmodified() {
     let (reader_key, reader_secret) = keys(made["result"]["value"].as_str().unwrap());
     let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/clients");
     let mut pytest = Command::new(python());
-    pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_s3.py", "test_s3_front.py"]);
+    pytest.args([
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "test_s3.py",
+        "test_s3_chunks.py",
+        "test_s3_front.py",
+    ]);
     pytest.current_dir(scripts);
     pytest.env("PYTHONDONTWRITEBYTECODE", "1").env("PROXIMA_S3", format!("http://{}", dev.s3));
     pytest.env("PROXIMA_S3_KEY", key).env("PROXIMA_S3_SECRET", secret);
