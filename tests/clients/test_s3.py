@@ -19,6 +19,7 @@ import uuid
 import zlib
 from pathlib import Path
 
+import awscrt.checksums
 import boto3
 import boto3.s3.transfer
 import botocore.auth
@@ -193,14 +194,20 @@ def test_of_many_writers_on_condition_one_wins(s3, bucket):
     assert read(s3, bucket, "k") == b"second"
 
 
-@pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])
+DIGESTS = {
+    "CRC32": lambda data: zlib.crc32(data).to_bytes(4, "big"),
+    "CRC32C": lambda data: awscrt.checksums.crc32c(data).to_bytes(4, "big"),
+    "CRC64NVME": lambda data: awscrt.checksums.crc64nvme(data).to_bytes(8, "big"),
+    "SHA1": lambda data: hashlib.sha1(data).digest(),
+    "SHA256": lambda data: hashlib.sha256(data).digest(),
+}
+
+
+@pytest.mark.parametrize("algorithm", DIGESTS)
 @pytest.mark.parametrize("body", [b"", b"123456789", octets(600_000)], ids=["empty", "small", "large"])
 def test_checksums_are_checked_kept_and_told(s3, bucket, algorithm, body):
     name = f"Checksum{algorithm}"
-    value = {
-        "CRC32": zlib.crc32(body).to_bytes(4, "big"), "SHA1": hashlib.sha1(body).digest(), "SHA256": hashlib.sha256(body).digest()
-    }[algorithm]
-    value = base64.b64encode(value).decode()
+    value = base64.b64encode(DIGESTS[algorithm](body)).decode()
     put = s3.put_object(Bucket=bucket, Key="k", Body=body, ChecksumAlgorithm=algorithm)
     assert put[name] == value
     head = s3.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
@@ -281,7 +288,10 @@ def test_large_files_go_up_and_down_by_parts(s3, bucket, tmp_path):
     assert s3.head_object(Bucket=bucket, Key="k")["ETag"].endswith('-4"')
 
 
-@pytest.mark.parametrize("algorithm, kind", [("CRC32", "FULL_OBJECT"), ("CRC32", "COMPOSITE"), ("SHA256", "COMPOSITE")])
+@pytest.mark.parametrize("algorithm, kind", [
+    ("CRC32", "FULL_OBJECT"), ("CRC32", "COMPOSITE"), ("CRC32C", "FULL_OBJECT"), ("CRC32C", "COMPOSITE"), ("CRC64NVME", "FULL_OBJECT"),
+    ("SHA256", "COMPOSITE"),
+])
 def test_checksums_of_uploads_in_parts(s3, bucket, algorithm, kind):
     parts = [octets(5 * MIB, b"1"), octets(1_000, b"2")]
     begun = s3.create_multipart_upload(Bucket=bucket, Key="k", ChecksumAlgorithm=algorithm, ChecksumType=kind)
@@ -291,7 +301,7 @@ def test_checksums_of_uploads_in_parts(s3, bucket, algorithm, kind):
         put = s3.upload_part(PartNumber=number, Body=part, ChecksumAlgorithm=algorithm, **which)
         chosen.append({"PartNumber": number, "ETag": put["ETag"], name: put[name]})
     done = s3.complete_multipart_upload(MultipartUpload={"Parts": chosen}, **which)
-    digest = {"CRC32": lambda data: zlib.crc32(data).to_bytes(4, "big"), "SHA256": lambda data: hashlib.sha256(data).digest()}[algorithm]
+    digest = DIGESTS[algorithm]
     whole = digest(b"".join(parts)) if kind == "FULL_OBJECT" else digest(b"".join(map(digest, parts)))
     told = base64.b64encode(whole).decode() + ("" if kind == "FULL_OBJECT" else "-2")
     assert (done[name], done["ChecksumType"]) == (told, kind)
