@@ -12,13 +12,13 @@ use aws_lc_rs::digest::{SHA256, digest};
 use crate::api;
 use crate::dev::Dev;
 use crate::load::http1::Connection;
-use crate::process::{self, START_TIMEOUT, SUBJECT_CORE, Server, free_address};
+use crate::process::{self, LOAD_CORE, START_TIMEOUT, SUBJECT_CORE, Server, free_address};
 use crate::report::PROXIMA;
 use crate::sigv4::{Asked, Keys, REGION, hex, now};
 
 /// The peers.
 pub(super) const GARAGE: &str = "garage";
-/// In a folder whose files the kernel syncs with each write.
+/// With all of it synced.
 pub(super) const SEAWEEDFS: &str = "seaweedfs";
 /// As it comes: what it acknowledges may be lost with power.
 pub(super) const SEAWEEDFS_UNSYNCED: &str = "seaweedfs-unsynced";
@@ -76,15 +76,15 @@ pub(super) fn garage(binary: &Path, home: &Path) -> Result<Subject> {
     subject.wait_until_served().with_context(|| fs::read_to_string(&log).unwrap_or_default())
 }
 
-/// `weed server` with all that it needs for S3. It syncs nothing of what comes by S3, and has no setting for that: `fsync` of
-/// `fs.configure` is for what its filer is given by HTTP, and entries of the filer's store are never synced. So that it can be
-/// compared with who syncs, the kernel does it: files in its folder have the attribute `S`, by which each write is on the disk
-/// before it returns.
+/// `weed server` with all that it needs for S3. It syncs nothing by itself. Octets it syncs where `fs.configure` says so, and then
+/// many at once; not so the entries of its filer, without which an object is not there. So that it can be compared with who syncs
+/// both, the kernel does that: files of that store have the attribute `S`, by which each write is on the disk before it returns.
 pub(super) fn seaweedfs(binary: &Path, home: &Path, name: &'static str) -> Result<Subject> {
-    let data = home.join("data");
-    fs::create_dir(&data).context("making the folder of its data")?;
+    let (data, log) = (home.join("data"), home.join("log"));
+    let entries = data.join("filerldb2");
+    fs::create_dir_all(&entries).context("making the folders of its data")?;
     if name == SEAWEEDFS {
-        sync_all_writes(&data)?;
+        sync_all_writes(&entries)?;
     }
     let at = data.display();
     let mut weed = Command::new("env");
@@ -95,22 +95,36 @@ pub(super) fn seaweedfs(binary: &Path, home: &Path, name: &'static str) -> Resul
     weed.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.electionTimeout=1s"]);
     weed.arg(format!("-volume.max={VOLUMES}")).arg(format!("-dir={at}"));
     weed.arg(format!("-filer.localSocket={at}/filer")).arg(format!("-s3.localSocket={at}/s3"));
-    let address = free_address()?;
-    weed.arg(format!("-s3.port={}", address.port()));
-    let others = ["s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc"];
-    for flag in others.into_iter().chain(["filer.port", "filer.port.grpc"]) {
-        weed.arg(format!("-{flag}={}", free_address()?.port()));
-    }
-    let log = home.join("log");
+    // Each part has an address for HTTP, and one for the others.
+    let mut listen = |part: &str| -> Result<(SocketAddr, String)> {
+        let (address, rpc) = (free_address()?, free_address()?.port());
+        weed.arg(format!("-{part}.port={}", address.port())).arg(format!("-{part}.port.grpc={rpc}"));
+        Ok((address, format!("-{part}={address}.{rpc}")))
+    };
+    let ((address, _), (_, master), (_, filer)) = (listen("s3")?, listen("master")?, listen("filer")?);
+    listen("volume")?;
     let server = Server::start(name, SUBJECT_CORE, &weed, &log)?;
     let mut subject = Subject { name, server, address, keys: keys() };
     let makes = || ask(address, &keys(), "PUT", &format!("/{BUCKET}")).is_ok();
     let made = subject.server.wait_until("it has made a bucket", makes);
     made.with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
+    if name == SEAWEEDFS {
+        sync_octets(binary, &[master, filer])?;
+    }
     subject.wait_until_served()
 }
 
-/// Has the kernel sync whatever is written to files of this folder, and of those that are made in it.
+/// Has SeaweedFS sync what it writes of octets, in all buckets.
+fn sync_octets(binary: &Path, at: &[String]) -> Result<()> {
+    let script = "echo 'fs.configure -locationPrefix=/buckets/ -fsync -apply' | \"$0\" shell \"$@\"";
+    let mut shell = Command::new("sh");
+    let told = process::output(LOAD_CORE, shell.args(["-c", script]).arg(binary).args(at))?;
+    let is_set = told.split_whitespace().collect::<String>().contains("\"fsync\":true");
+    ensure!(is_set, "{SEAWEEDFS} does not say that it syncs: {told}");
+    Ok(())
+}
+
+/// Has the kernel sync whatever is written to files that are made in this folder.
 fn sync_all_writes(folder: &Path) -> Result<()> {
     let set = Command::new("chattr").args(["+S", "+D"]).arg(folder).output().context("starting chattr")?;
     let told = String::from_utf8_lossy(&set.stderr);
