@@ -100,13 +100,13 @@ mod tests {
         let key = VersionKey::nobodys(AccountId::from_bytes([1; 16]));
         let mut event = empty("ok", Value::Null, BEGAN);
         event["exceptions"] = json!([{ "message": "boom" }, { "message": PASSED }]);
-        complete(&mut event, &key, BEGAN);
+        complete(&mut event, &key, BEGAN, Duration::ZERO);
         assert_eq!(
             (&event["outcome"], &event["exceptions"]),
             (&json!("exception"), &json!([{ "message": "boom" }]))
         );
         event["outcome"] = "ok".into();
-        complete(&mut event, &key, BEGAN);
+        complete(&mut event, &key, BEGAN, Duration::ZERO);
         assert_eq!(event["outcome"], "ok", "what is thrown in waitUntil is not the answer's");
     }
 
