@@ -13,7 +13,7 @@ use proxima_chassis::Clock;
 use proxima_model::{Invalid, NodeName, PopCode, excerpt};
 use proxima_pipeline::{
     Body, Client, Exchange, ExplainRequest, Explainer, Explanation, Pipeline, Protocol, RayId, Request,
-    Scheme, TlsFacts, Trace, strip_hop_by_hop,
+    Scheme, TlsFacts, Trace, WorkerSeen, strip_hop_by_hop,
 };
 
 use crate::http1::Host;
@@ -52,6 +52,9 @@ impl EdgeExplainer {
         let read =
             tokio::time::timeout(BODY_WITHIN, reading).await.unwrap_or("the body was not read to its end");
         exchange.trace.note("explain", || read);
+        if let Some(words) = exchange.extensions.get::<WorkerSeen>().and_then(worker_took) {
+            exchange.trace.note("explain", || words);
+        }
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         Ok(Explanation {
             ray: exchange.ray.to_string(),
@@ -67,6 +70,13 @@ impl Explainer for EdgeExplainer {
     fn explain(&self, request: ExplainRequest) -> BoxFuture<'_, Result<Explanation, Invalid>> {
         Box::pin(self.run(request))
     }
+}
+
+/// What a Worker took whose answer has ended, to the microsecond.
+fn worker_took(seen: &WorkerSeen) -> Option<String> {
+    let [cpu, wall] = [seen.took.cpu(), seen.took.wall()]
+        .map(|time| Duration::from_micros(time.as_micros().try_into().unwrap_or(u64::MAX)));
+    (!wall.is_zero()).then(|| format!("the Worker had {cpu:?} of a processor, within {wall:?}"))
 }
 
 /// Reads a body to its end, or to the bound; says which.
@@ -184,6 +194,15 @@ mod tests {
         );
         let stages: Vec<&str> = explanation.trace.iter().map(|entry| entry.stage).collect();
         assert_eq!(stages, ["trace_endpoint", "explain"]);
+    }
+
+    #[test]
+    fn what_a_worker_took_is_told_when_it_has_ended() {
+        let seen = WorkerSeen { outcome: "ok", took: Arc::default() };
+        assert_eq!(worker_took(&seen), None);
+        seen.took.add(Duration::from_nanos(1_234_567), Duration::from_millis(20));
+        let told = worker_took(&seen);
+        assert_eq!(told.as_deref(), Some("the Worker had 1.234ms of a processor, within 20ms"));
     }
 
     #[tokio::test]

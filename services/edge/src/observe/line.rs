@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT};
 use proxima_model::{PopCode, Timestamp};
-use proxima_pipeline::{CACHE_STATUSES, Ended, Exchange, OriginSeen, Protocol};
+use proxima_pipeline::{CACHE_STATUSES, Ended, Exchange, OriginSeen, Protocol, WorkerSeen};
 use serde::Serialize;
 
 /// Octets of a value that a client chose; what is beyond is cut off. Long enough for nearly every URL and user agent,
@@ -50,6 +50,10 @@ struct Line<'a> {
     origin_ip: Option<IpAddr>,
     origin_response_status: u16,
     origin_response_duration_ms: u64,
+    #[serde(rename = "WorkerCPUTime")]
+    worker_cpu_time: u64,
+    worker_status: &'static str,
+    worker_wall_time_us: u64,
     sample_interval: u64,
 }
 
@@ -78,6 +82,8 @@ pub(super) fn line(about: About<'_>) -> Option<Vec<u8>> {
     let About { exchange, ended, content_type, sample_interval, query } = about;
     let Exchange { client, request, site, .. } = exchange;
     let origin = exchange.extensions.get::<OriginSeen>();
+    let worker = exchange.extensions.get::<WorkerSeen>();
+    let us = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let started = exchange.received_at.as_millis();
     let took = i64::try_from(exchange.received.elapsed().as_millis()).unwrap_or_default();
@@ -112,6 +118,9 @@ pub(super) fn line(about: About<'_>) -> Option<Vec<u8>> {
         origin_ip: origin.and_then(|seen| seen.address),
         origin_response_status: origin.and_then(|seen| seen.status).map_or(0, |status| status.as_u16()),
         origin_response_duration_ms: origin.map_or(0, |seen| ms(seen.took)),
+        worker_cpu_time: worker.map_or(0, |seen| us(seen.took.cpu())),
+        worker_status: worker.map_or("unknown", |seen| seen.outcome),
+        worker_wall_time_us: worker.map_or(0, |seen| us(seen.took.wall())),
         sample_interval,
     };
     let mut octets = serde_json::to_vec(&line).ok()?;

@@ -1,7 +1,7 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use proxima_pipeline::cache_status;
+use proxima_pipeline::{WorkerTook, cache_status};
 use serde_json::Value;
 
 use super::*;
@@ -68,6 +68,9 @@ fn a_line_tells_what_was_asked_and_answered_under_the_names_of_http_requests() {
             "OriginIP": "192.0.2.80",
             "OriginResponseStatus": 304,
             "OriginResponseDurationMs": 34,
+            "WorkerCPUTime": 0,
+            "WorkerStatus": "unknown",
+            "WorkerWallTimeUs": 0,
             "SampleInterval": 7,
         })
     );
@@ -83,6 +86,21 @@ fn who_left_before_the_answer_has_a_line_too() {
     assert_eq!(line["EdgeResponseStatus"], 499);
     assert_eq!((&line["ZoneName"], &line["ClientSSLProtocol"]), (&"".into(), &"none".into()));
     assert_eq!((&line["OriginIP"], &line["OriginResponseStatus"]), (&Value::Null, &0.into()));
+}
+
+#[test]
+fn a_line_tells_what_a_worker_took_and_how_it_ended() {
+    let mut asked = exchange("https://www.example.com/");
+    let took = Arc::<WorkerTook>::default();
+    asked.extensions.insert(WorkerSeen { outcome: "exceededCpu", took: Arc::clone(&took) });
+    let of = |line: &Value| {
+        let time = |field: &str| line[field].as_u64().unwrap();
+        (line["WorkerStatus"].as_str().unwrap().to_owned(), time("WorkerCPUTime"), time("WorkerWallTimeUs"))
+    };
+    assert_eq!(of(&told(&asked, &ended(), false)), ("exceededCpu".to_owned(), 0, 0), "it has not ended");
+    took.add(Duration::from_nanos(1_234_567), Duration::from_millis(20));
+    took.add(Duration::from_nanos(1_000_433), Duration::from_millis(5));
+    assert_eq!(of(&told(&asked, &ended(), false)), ("exceededCpu".to_owned(), 2_235, 25_000));
 }
 
 #[test]
