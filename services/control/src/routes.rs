@@ -151,7 +151,7 @@ fn of_workers() -> Vec<Endpoint> {
     use Needs::{Account, Zone};
     use workers::{
         assets, crons, delete, deployments, domains, durable::namespaces, routes, scripts, secrets, settings,
-        subdomain, tails, versions,
+        subdomain, tails, versions, whole,
     };
     const READ: Needs = Account(WorkersRead);
     const EDIT: Needs = Account(WorkersEdit);
@@ -175,6 +175,12 @@ fn of_workers() -> Vec<Endpoint> {
         get(of_script!(""), READ, scripts::get),
         put(of_script!(""), EDIT, scripts::put),
         self::delete(of_script!(""), EDIT, delete::delete),
+        get("/accounts/{account_id}/workers/workers/{script_name}", READ, whole::get),
+        patch(
+            "/accounts/{account_id}/workers/workers/{script_name}/versions/latest",
+            EDIT,
+            whole::patch_latest,
+        ),
         get(SERVICE, READ, scripts::service),
         self::delete(SERVICE, EDIT, delete::delete),
         put(of_script!("/content"), EDIT, scripts::put_content),

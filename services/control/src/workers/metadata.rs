@@ -63,8 +63,9 @@ pub(super) struct VersionLimits {
     pub(super) subrequests_max: Option<u32>,
 }
 
-/// Fields that ask for nothing that would not be so anyway: one model of billing is as good as another.
-const HARMLESS: [&str; 2] = ["usage_model", "handlers"];
+/// Fields that ask for nothing that would not be so anyway: one model of billing is as good as another, and Durable Objects have new
+/// code with their next request, before any delay that `code_update_strategy` allows.
+const HARMLESS: [&str; 3] = ["usage_model", "handlers", "code_update_strategy"];
 
 impl Metadata {
     /// Of a script alone, of which nothing is said.

@@ -44,6 +44,7 @@ pub(crate) mod tails;
 mod triggers;
 mod upload;
 pub(crate) mod versions;
+pub(crate) mod whole;
 
 use axum::http::{HeaderMap, header};
 use proxima_model::{Invalid, WorkerName};

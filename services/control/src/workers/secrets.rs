@@ -153,17 +153,23 @@ pub(crate) async fn put_many(
     let shown: Value =
         set_ones.map(|(name, _)| (name.to_string(), show(name))).collect::<serde_json::Map<_, _>>().into();
     let change = move |new: &mut NewVersion| {
-        // What is deleted makes room.
-        for (secret, _) in secrets.iter().filter(|(_, text)| text.is_none()) {
-            remove(new, secret)?;
-        }
-        for (secret, text) in &secrets {
-            text.as_ref().map_or(Ok(()), |text| set(new, secret, text))?;
-        }
+        set_all(new, &secrets)?;
         new.annotations.triggered_by = Some("secret".to_owned());
         Ok(())
     };
     write(&api, (account, name), &author, maker, shown, change).await
+}
+
+/// Sets those that have a text, and deletes the others.
+pub(super) fn set_all(
+    new: &mut NewVersion,
+    secrets: &[(BindingName, Option<String>)],
+) -> Result<(), ApiError> {
+    // What is deleted makes room.
+    for (secret, _) in secrets.iter().filter(|(_, text)| text.is_none()) {
+        remove(new, secret)?;
+    }
+    secrets.iter().try_for_each(|(secret, text)| text.as_ref().map_or(Ok(()), |text| set(new, secret, text)))
 }
 
 /// Deletes one of them.
@@ -175,20 +181,25 @@ fn remove(new: &mut NewVersion, secret: &BindingName) -> Result<(), ApiError> {
 
 impl SecretBody {
     fn checked(self) -> Result<String, ApiError> {
-        if self.kind.as_deref().is_some_and(|kind| kind != "secret_text") {
-            let message = "type: only secret_text is offered yet";
-            return Err(ApiError::new(Code::NotOffered, message).at("/type"));
-        }
-        let text = self.text.ok_or_else(|| {
-            ApiError::new(Code::WorkerInvalid, "text: it is missing: give what the secret is").at("/text")
-        })?;
-        if text.len() > model_limits::WORKER_VARIABLE_OCTETS_MAX {
-            let most = model_limits::WORKER_VARIABLE_OCTETS_MAX;
-            let message = format!("text: it has more than {most} octets");
-            return Err(ApiError::new(Code::WorkerInvalid, message).at("/text"));
-        }
-        Ok(text)
+        checked(self.kind.as_deref(), self.text)
     }
+}
+
+/// What a secret of this type is.
+pub(super) fn checked(kind: Option<&str>, text: Option<String>) -> Result<String, ApiError> {
+    if kind.is_some_and(|kind| kind != "secret_text") {
+        let message = "type: only secret_text is offered yet";
+        return Err(ApiError::new(Code::NotOffered, message).at("/type"));
+    }
+    let text = text.ok_or_else(|| {
+        ApiError::new(Code::WorkerInvalid, "text: it is missing: give what the secret is").at("/text")
+    })?;
+    if text.len() > model_limits::WORKER_VARIABLE_OCTETS_MAX {
+        let most = model_limits::WORKER_VARIABLE_OCTETS_MAX;
+        let message = format!("text: it has more than {most} octets");
+        return Err(ApiError::new(Code::WorkerInvalid, message).at("/text"));
+    }
+    Ok(text)
 }
 
 /// `DELETE secrets/:secret_name`.

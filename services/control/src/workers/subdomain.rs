@@ -83,7 +83,7 @@ async fn switch_off(api: Arc<Api>, account: Account, name: &str, author: Author)
     .await
 }
 
-fn show(worker: &Worker) -> Value {
+pub(super) fn show(worker: &Worker) -> Value {
     json!({ "enabled": worker.subdomain_enabled, "previews_enabled": worker.previews_enabled })
 }
 

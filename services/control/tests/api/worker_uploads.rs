@@ -159,7 +159,8 @@ async fn what_is_not_offered_is_refused_by_its_name() {
     assert_eq!(node.refused("POST", &path("scripts/app/subdomain"), on).await, (400, 1107));
     assert_eq!(node.refused("GET", &path("subdomain"), None).await, (400, 1107));
     // What asks for nothing is no reason to refuse.
-    let nothing = json!({"logpush": false, "tail_consumers": [], "placement": null, "usage_model": "standard", "keep_assets": true});
+    let nothing = json!({"logpush": false, "tail_consumers": [], "placement": null, "usage_model": "standard", "keep_assets": true,
+                         "code_update_strategy": {"mode": "deferred", "max_delay": 300}});
     assert_eq!(upload(&node, "app", "export default 1", nothing).await.0, 200);
 }
 

@@ -291,6 +291,39 @@ async fn a_version_with_another_secret_inherits_the_rest_as_wrangler_asks_for_it
 }
 
 #[tokio::test]
+async fn the_latest_version_is_changed_by_its_secrets_alone_as_newer_wranglers_do() {
+    let node = Node::start().await;
+    let (worker, latest) = (path("workers/app"), path("workers/app/versions/latest"));
+    let patch = |env: Value| Some(json!({"env": env, "annotations": {"workers/message": "why"}}));
+    let secret = |text: &str| json!({"type": "secret_text", "text": text});
+    assert_eq!(node.refused("GET", &worker, None).await, (404, 10_007));
+    assert_eq!(node.refused("PATCH", &latest, patch(json!({}))).await, (404, 10_007));
+    let vars = json!({"bindings": [{"name": "A", "type": "plain_text", "text": "a"}, {"name": "S", "type": "secret_text", "text": "s"}]});
+    assert_eq!(upload(&node, "app", "export default 1", vars).await.0, 200);
+    let shown = node.ok("GET", &worker, None).await;
+    let off = json!({"enabled": false, "previews_enabled": false});
+    assert_eq!((&shown["name"], &shown["subdomain"]), (&json!("app"), &off), "{shown}");
+    let deployed = node.ok("GET", &path("scripts/app/deployments"), None).await;
+
+    let made = node.ok("PATCH", &latest, patch(json!({"T": secret("t"), "S": null}))).await;
+    assert_eq!(made["annotations"], json!({"workers/message": "why", "workers/triggered_by": "secret"}));
+    let t = json!({"name": "T", "type": "secret_text"});
+    assert_eq!(node.ok("GET", &path("scripts/app/secrets"), None).await, json!([t]));
+    assert_eq!(bindings(&node, "app").await.as_array().unwrap().len(), 2, "the variable stays");
+    let versions = node.ok("GET", &path("scripts/app/versions"), None).await;
+    assert_eq!((&versions["items"][0]["id"], &versions["items"][2]), (&made["id"], &Value::Null));
+    assert_eq!(node.ok("GET", &path("scripts/app/deployments"), None).await, deployed, "it is not deployed");
+    for (body, refused) in [
+        (patch(json!({"OTHER": null})), (404, 10_056)),
+        (patch(json!({"A": secret("x")})), (400, 10_006)),
+        (patch(json!({"X": {"type": "plain_text", "text": "x"}})), (400, 1107)),
+        (Some(json!({"main_module": "other.js"})), (400, 1107)),
+    ] {
+        assert_eq!(node.refused("PATCH", &latest, body.clone()).await, refused, "{body:?}");
+    }
+}
+
+#[tokio::test]
 async fn settings_are_changed_by_a_version_that_answers_at_once_and_bindings_are_given_whole() {
     let node = Node::start().await;
     let vars = json!({"bindings": [{"name": "A", "type": "plain_text", "text": "a"}, {"name": "S", "type": "secret_text", "text": "s"}]});
