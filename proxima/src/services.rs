@@ -79,6 +79,7 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     control.key_values_by(kv.port());
     control.queues_by(queues.port());
     control.tails_by(workers.tails());
+    control.checks_by(workers.checks());
     control.durable_objects_by(workers.durable_objects());
     dns.tell_notices(control.notices());
     tiers.answer_service_with(proxima_r2::SERVICE, r2.answers());

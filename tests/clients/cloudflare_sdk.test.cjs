@@ -38,11 +38,14 @@ after(async () => {
   await client.workers.scripts.delete(script, { account_id });
 });
 
-const upload = async (says, more = {}) => ({
-  account_id,
-  metadata: { main_module: "main.js", compatibility_date: COMPATIBILITY_DATE, ...more },
-  files: [await toFile(Buffer.from(`export default { fetch: () => new Response("${says}") }`), "main.js", { type: MODULE })],
-});
+const upload = async (says, more = {}) => {
+  const code = `export class Room {}; export default { fetch: () => new Response("${says}") }`;
+  return {
+    account_id,
+    metadata: { main_module: "main.js", compatibility_date: COMPATIBILITY_DATE, ...more },
+    files: [await toFile(Buffer.from(code), "main.js", { type: MODULE })],
+  };
+};
 
 test("who asks, and where they are members", async () => {
   assert.equal((await client.user.tokens.verify()).status, "active");

@@ -42,7 +42,7 @@ def text(name, value):
 
 
 def upload(call, account, name, says, **metadata):
-    code = f"export default {{ fetch() {{ return new Response('{says}') }} }}"
+    code = f"export class Room {{}}\nexport default {{ fetch() {{ return new Response('{says}') }} }}"
     return call(
         name,
         account_id=account.id,

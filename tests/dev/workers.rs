@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command, time::Duration};
 use crate::{
     HOST,
     dev::{DEADLINE, Dev},
-    observed::until_metric_within,
+    observed::{metric, until_metric_within},
     origin::Origin,
     process::{node_packages, output},
     with_site,
@@ -168,6 +168,28 @@ fn a_worker_that_throws_lets_its_visitors_through_to_cache_and_origin_if_it_says
     let explained = dev.proxima(&["explain", &format!("http://{HOST}/app/x")]);
     assert!(explained.contains("the Worker threw, and the request passed it"), "{explained}");
     assert!(dev.log().contains("a Worker failed, and its request passed it"), "{}", dev.log());
+}
+
+#[test]
+fn what_does_not_start_is_refused_and_what_answered_goes_on() {
+    let origin = Origin::start();
+    let dev = with_site(&origin);
+    let project = Project::new();
+    project.write("export default { fetch: () => new Response('good') }");
+    let deployed = project.wrangler(&dev, &["deploy"]);
+    assert!(deployed.contains("Worker Startup Time: "), "{deployed}");
+    project.write("throw new Error('boom');\nexport default { fetch: () => new Response('bad') }");
+    for args in [&["deploy"][..], &["versions", "upload"]] {
+        let (succeeded, text) = project.try_wrangler(&dev, args);
+        assert!(
+            !succeeded && text.contains("Uncaught Error: boom") && text.contains("code: 10021"),
+            "{text}"
+        );
+    }
+    assert_eq!(get(&dev, "/app/x"), "good");
+    let counted =
+        |outcome: &str| metric(&dev, &format!("proxima_workers_checks_total{{outcome=\"{outcome}\"}}"));
+    assert_eq!((counted("Fine"), counted("Refused")), (Some(1.0), Some(2.0)));
 }
 
 #[test]

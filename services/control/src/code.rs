@@ -159,18 +159,24 @@ codes! {
     ServiceNotFound = 10090, NOT_FOUND, Client, Never;
     /// An upload or settings of a Worker that cannot be so.
     WorkerInvalid = 10006, BAD_REQUEST, Client, Never;
+    /// A Worker that does not start.
+    WorkerFails = 10021, BAD_REQUEST, Client, Never;
+    /// A Worker that has nothing which could be asked.
+    WorkerHandlesNothing = 10068, BAD_REQUEST, Client, Never;
     /// A Worker that is too large.
     WorkerTooLarge = 10027, PAYLOAD_TOO_LARGE, Client, Never;
     /// More Workers, or of them, than an account may have.
     WorkerQuota = 10037, BAD_REQUEST, Client, Never;
     /// A binding that is inherited from a version that does not have it.
     InheritInvalid = 10057, BAD_REQUEST, Client, Never;
-    /// A Worker that others bind to.
+    /// A Worker that others bind to, or a version without a class that has Durable Objects.
     WorkerInUse = 10064, BAD_REQUEST, Client, Never;
     /// A binding to a class that there are no Durable Objects of.
     DurableClassUnknown = 10061, BAD_REQUEST, Client, Never;
     /// A migration of classes that cannot be done.
     DurableMigration = 10074, BAD_REQUEST, Client, Never;
+    /// A migration to a class that is not exported.
+    DurableClassAbsent = 10070, BAD_REQUEST, Client, Never;
     /// Migrations that begin where the Worker is not.
     DurableTag = 10079, PRECONDITION_FAILED, Client, Never;
     /// A namespace of Durable Objects that does not exist.

@@ -16,8 +16,8 @@ use proxima_chassis::{
 use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
 use proxima_model::TokenId;
 use proxima_pipeline::{
-    DurableObjects, Explainer, Invoke, KeyValue, Objects, QueryReports, Queues, Tails, TrafficReader,
-    ZoneNotices,
+    CheckWorkers, DurableObjects, Explainer, Invoke, KeyValue, Objects, QueryReports, Queues, Tails,
+    TrafficReader, ZoneNotices,
 };
 use tokio::{
     net::TcpListener,
@@ -103,6 +103,7 @@ impl ControlService {
                 limits::OBJECTS_UNDER_WAY_PER_ACCOUNT_MAX,
             ),
             durable_objects: OnceLock::new(),
+            checks: OnceLock::new(),
             queues: OnceLock::new(),
             tails: OnceLock::new(),
             much: Arc::new(Semaphore::new(limits::READS_OF_MUCH_MAX)),
@@ -141,6 +142,11 @@ impl ControlService {
     /// Who knows where Durable Objects are. Given once, before the service runs: without, no class of them is made here.
     pub fn durable_objects_by(&self, durable_objects: Arc<dyn DurableObjects>) {
         self.api.durable_objects.set(durable_objects).ok();
+    }
+
+    /// Who tries versions of Workers before they are written. Given once, before the service runs: without, they are written untried.
+    pub fn checks_by(&self, checks: Arc<dyn CheckWorkers>) {
+        self.api.checks.set(checks).ok();
     }
 
     /// Who shows what Workers do. Given once, before the service runs: without, there are no live logs here.

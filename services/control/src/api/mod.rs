@@ -16,7 +16,7 @@ use proxima_chassis::{Clock, NetworkConfig, Places};
 use proxima_ledger::{Log, Replica, Snapshot};
 use proxima_model::{AccountId, NodeName, PopCode, Timestamp, Zone, ZoneId};
 use proxima_pipeline::{
-    DurableObjects, Explainer, KeyValue, Objects, QueryReports, Queues, Tails, TrafficReader,
+    CheckWorkers, DurableObjects, Explainer, KeyValue, Objects, QueryReports, Queues, Tails, TrafficReader,
 };
 use tokio::sync::Semaphore;
 
@@ -54,6 +54,8 @@ pub(crate) struct Api {
     pub(crate) objects_under_way: Arc<Places<AccountId>>,
     /// Who knows where Durable Objects are, if this server runs any.
     pub(crate) durable_objects: OnceLock<Arc<dyn DurableObjects>>,
+    /// Who tries versions of Workers before they are written, if this server runs any.
+    pub(crate) checks: OnceLock<Arc<dyn CheckWorkers>>,
     /// Queues, if this server reaches any.
     pub(crate) queues: OnceLock<Arc<dyn Queues>>,
     /// Who shows what Workers do, if this server runs any.

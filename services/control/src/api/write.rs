@@ -63,6 +63,11 @@ impl Author {
         Self { repeatable: None, ..self }
     }
 
+    /// From what a write draws its ids: the same each time for one that may be repeated.
+    fn seed(&self) -> [u8; 32] {
+        self.repeatable.map_or_else(rand::random, |repeatable| repeatable.seed)
+    }
+
     fn client(caller: &Caller, key: Option<(&str, Fingerprint)>, method: &Method, path: &str) -> Self {
         let name = format!("token/{}", caller.token);
         let repeatable = key.map(|(key, fingerprint)| {
@@ -220,7 +225,7 @@ impl Api {
         decide: impl Fn(&mut Draft<'_>) -> Result<T, ApiError> + Send + Sync + 'static,
     ) -> Result<Written<T>, ApiError> {
         let decide = Arc::new(decide);
-        let seed = author.repeatable.map_or_else(rand::random, |repeatable| repeatable.seed);
+        let seed = author.seed();
         let key = IdempotencyKey(hex::encode(seed));
         let fingerprint = author.repeatable.map(|repeatable| repeatable.fingerprint);
         for _ in 0..limits::WRITE_ATTEMPTS_MAX {
@@ -258,6 +263,21 @@ impl Api {
             }
         }
         Err(ApiError::new(Code::Conflict, "other changes came between again and again; ask again"))
+    }
+
+    /// What `decide` says of the state as it is; nothing is written.
+    pub(crate) async fn draft<T: Send + 'static>(
+        self: &Arc<Self>,
+        author: &Author,
+        decide: impl Fn(&mut Draft<'_>) -> Result<T, ApiError> + Send + Sync + 'static,
+    ) -> Result<T, ApiError> {
+        Ok(self.decide(&Arc::new(decide), author.seed(), false).await?.answer)
+    }
+
+    /// Whether a write of this author's key was made before.
+    pub(crate) async fn was_made(&self, author: &Author) -> Result<bool, ApiError> {
+        let key = IdempotencyKey(hex::encode(author.seed()));
+        Ok(self.made_before(author, &key).await?.is_some())
     }
 
     /// As [`Self::write`], with the answer as it is sent.

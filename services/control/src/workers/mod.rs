@@ -4,6 +4,7 @@
 //!  form ─▶ Form ─▶ Modules, hashed ─┐
 //!            └───▶ Metadata ────────┴─▶ Upload ─┐ + latest version (what is inherited), session of assets (assets/)
 //!                                               ▼
+//!                   tried: check::start ◀─┤
 //!                          NewVersion ─▶ change::add ─▶ WorkerVersion, WorkerSecrets, Contents (what is new, what goes)
 //!                                                 └──▶ change::deploy ─▶ Worker.deployment
 //!  routes, domains ─▶ WorkerRoute; WorkerDomain, WorkerHost and a DNS record ─▶ WorkerTriggers
@@ -14,8 +15,8 @@
 //!   of a Worker that is more than an append holds takes several, of which the first has it answer nothing any more.
 //! * **Nothing is passed over in silence**: a binding or field that asks for what is not offered is refused by its name, but for
 //!   `observability`, which wrangler sends with every new project: it is kept and shown.
-//! * **Nothing is said that is not known**: the engine, which is not asked here, would tell whether code is code, what
-//!   it handles and how long it takes to start.
+//! * **Nothing is said that is not known**: whether code starts, and how long it takes for it, this server's engine tells before it is
+//!   written (`check.rs`), if there is one; what it handles is not kept.
 //! * Secrets are shown to nobody.
 //!
 //! Where it differs from v4: there is no domain for Workers that have none of their own (workers.dev), and whoever asks for
@@ -26,6 +27,7 @@ pub(crate) mod assets;
 mod bindings;
 mod brackets;
 mod change;
+mod check;
 mod contents;
 pub(crate) mod crons;
 pub(crate) mod delete;

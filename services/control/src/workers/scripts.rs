@@ -1,6 +1,6 @@
 //! `workers/scripts`, and `workers/services`, which are the same.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::{
     change,
+    check::{self, Made},
     durable::{self, Classes},
     form,
     form::Form,
@@ -65,12 +66,13 @@ pub(crate) async fn put(
     let (name, maker) = (named(&name)?, maker(&author, request.headers()));
     let upload = Arc::new(Upload::receive(request, api.now()).await?);
     let port = durable::port(&api);
-    api.change(&author, move |draft| {
+    let came = upload.contents().clone();
+    let decide = Arc::new(move |draft: &mut Draft<'_>| {
         let ids = Ids::draw(draft);
         let key = (account.id, name.clone(), ids.version);
         if draft.is_repeat {
             let version = draft.made::<WorkerVersion>(&key)?;
-            return Ok(uploaded(&change::find(draft.snapshot, &account, &name)?, &version));
+            return Ok(Made::before(change::find(draft.snapshot, &account, &name)?, version));
         }
         let mut worker = match draft.read::<Worker>(&(account.id, name.clone()))? {
             Some(worker) => worker,
@@ -78,15 +80,18 @@ pub(crate) async fn put(
         };
         let mut classes = Classes::of(draft.snapshot, account.id)?;
         upload.migrate(draft, &mut worker, &mut classes, port.as_deref())?;
+        let owed = classes.owed(draft.snapshot, &name)?;
         let new = upload.version_of(draft, &worker, ids.version, &classes)?;
+        let secrets = new.secrets.clone();
         upload.apply(&mut worker);
         let version = change::add(draft, &mut worker, new, (upload.contents(), &classes), &maker)?;
         let (shares, said) = (VersionShares::one(version.id), upload.annotations.clone());
         change::deploy(draft, &mut worker, ids.deployment, shares, said, &maker)?;
         draft.put(&worker);
-        Ok(uploaded(&worker, &version))
-    })
-    .await
+        Ok(Made { worker, version, secrets, owed })
+    });
+    let took = check::start(&api, &author, came, &decide).await?;
+    api.change(&author, move |draft| Ok(uploaded(&decide(draft)?, took))).await
 }
 
 /// What a write of a Worker may draw, in one order, so that a repetition finds it.
@@ -106,10 +111,11 @@ impl Ids {
     }
 }
 
-fn uploaded(worker: &Worker, version: &WorkerVersion) -> Value {
+fn uploaded(Made { worker, version, .. }: &Made, took: Option<Duration>) -> Value {
     let mut shown = show::script(worker, Some(version));
     // What clients take it for: the version, without hyphens.
     shown["deployment_id"] = version.id.to_string().replace('-', "").into();
+    check::tell(&mut shown, took);
     shown
 }
 
@@ -130,11 +136,12 @@ pub(crate) async fn put_content(
     metadata.check_without_assets()?;
     let modules = Arc::new(form.modules().await?);
     let (syntax, main) = metadata.main(&modules.rows)?;
-    api.change(&author, move |draft| {
+    let came = modules.contents.clone();
+    let decide = Arc::new(move |draft: &mut Draft<'_>| {
         let ids = Ids::draw(draft);
         if draft.is_repeat {
             let version = draft.made::<WorkerVersion>(&(account.id, name.clone(), ids.version))?;
-            return Ok(uploaded(&change::find(draft.snapshot, &account, &name)?, &version));
+            return Ok(Made::before(change::find(draft.snapshot, &account, &name)?, version));
         }
         let mut worker = change::read(draft, &account, &name)?;
         let former = change::latest(draft.snapshot, &worker)?.ok_or_else(|| change::unknown(&name))?;
@@ -142,14 +149,17 @@ pub(crate) async fn put_content(
         let blobs = std::mem::replace(&mut new.modules, modules.rows.clone());
         keep_blobs(&mut new, &blobs);
         (new.syntax, new.main) = (syntax, main.clone());
+        let secrets = new.secrets.clone();
         let classes = Classes::of(draft.snapshot, account.id)?;
+        let owed = classes.owed(draft.snapshot, &name)?;
         let version = change::add(draft, &mut worker, new, (&modules.contents, &classes), &maker)?;
         let shares = VersionShares::one(version.id);
         change::deploy(draft, &mut worker, ids.deployment, shares, WorkerAnnotations::default(), &maker)?;
         draft.put(&worker);
-        Ok(uploaded(&worker, &version))
-    })
-    .await
+        Ok(Made { worker, version, secrets, owed })
+    });
+    let took = check::start(&api, &author, came, &decide).await?;
+    api.change(&author, move |draft| Ok(uploaded(&decide(draft)?, took))).await
 }
 
 /// Where code of modules, or a script, begins, as header fields name it.

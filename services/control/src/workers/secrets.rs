@@ -241,14 +241,14 @@ async fn write(
 }
 
 /// Adds a version like the latest, with something changed, and has it answer at once. The latest must be what answers: else
-/// code would come to answer that nobody deployed. The Worker is not put yet.
+/// code would come to answer that nobody deployed. The version comes with its secrets; the Worker is not put yet.
 pub(super) fn replace(
     draft: &mut Draft<'_>,
     worker: &mut Worker,
     ids: &Ids,
     maker: &Maker,
     change: impl FnOnce(&mut NewVersion) -> Result<(), ApiError>,
-) -> Result<WorkerVersion, ApiError> {
+) -> Result<(WorkerVersion, BTreeMap<BindingName, String>), ApiError> {
     let latest = change::latest(draft.snapshot, worker)?.ok_or_else(|| change::unknown(&worker.name))?;
     let answers = worker.deployment.as_ref().map(|deployment| &deployment.versions);
     if answers != Some(&VersionShares::one(latest.version.id)) {
@@ -259,11 +259,12 @@ pub(super) fn replace(
     }
     let mut new = NewVersion::like(&latest, ids.version);
     change(&mut new)?;
+    let secrets = new.secrets.clone();
     let classes = Classes::of(draft.snapshot, worker.account)?;
     let version = change::add(draft, worker, new, (&BTreeMap::new(), &classes), maker)?;
     let (shares, said) = (VersionShares::one(version.id), WorkerAnnotations::default());
     change::deploy(draft, worker, ids.deployment, shares, said, maker)?;
-    Ok(version)
+    Ok((version, secrets))
 }
 
 fn show(name: &BindingName) -> Value {

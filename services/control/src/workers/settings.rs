@@ -1,17 +1,18 @@
 //! `workers/scripts/:script_name/settings`, of the latest version and of all of them, and `script-settings`, of all alone.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Extension,
     extract::{FromRequest, Path, Request, State},
 };
-use proxima_model::{Account, Worker, WorkerName};
+use proxima_model::{Account, BindingName, Worker, WorkerName, WorkerVersion};
 use serde_json::{Map, Value};
 
 use super::{
     bindings::{Bindings, Former},
     change::{self, NewVersion},
+    check::{self, Made},
     durable::Classes,
     form::{Form, SETTINGS},
     maker,
@@ -25,7 +26,7 @@ use crate::{
         Api,
         body::{Given, JsonBody, content_type},
         envelope::Answer,
-        write::Author,
+        write::{Author, Draft},
     },
     error::{ApiError, Code},
 };
@@ -64,34 +65,52 @@ pub(crate) async fn patch(
         limits: given.limits()?,
         annotations: given.annotations()?,
     };
-    api.change(&author, move |draft| {
+    let makes_one = given.bindings.is_some() || !changes.is_empty();
+    let decide = Arc::new(move |draft: &mut Draft<'_>| -> Result<Changed, ApiError> {
         let ids = Ids::draw(draft);
         if draft.is_repeat {
             let worker = change::find(draft.snapshot, &account, &name)?;
             let latest = change::latest_version(draft.snapshot, &worker)?;
-            return show::settings(draft.snapshot, &worker, latest.as_ref());
+            return Ok((worker, latest, BTreeMap::new()));
         }
         let mut worker = change::read(draft, &account, &name)?;
         settings.apply(&mut worker);
-        let version = if given.bindings.is_some() || !changes.is_empty() {
+        let (version, secrets) = if makes_one {
             let (snapshot, owner) = (draft.snapshot, name.clone());
-            let made = secrets::replace(draft, &mut worker, &ids, &maker, |new| {
+            let (made, secrets) = secrets::replace(draft, &mut worker, &ids, &maker, |new| {
                 if given.bindings.is_some() {
                     rebind(new, &given, &Classes::of(snapshot, account.id)?, &owner)?;
                 }
                 changes.apply(new);
                 Ok(())
             })?;
-            Some(made)
+            (Some(made), secrets)
         } else {
             worker.modified_at = draft.now;
-            change::latest_version(draft.snapshot, &worker)?
+            (change::latest_version(draft.snapshot, &worker)?, BTreeMap::new())
         };
         draft.put(&worker);
+        Ok((worker, version, secrets))
+    });
+    if makes_one {
+        let decide = Arc::clone(&decide);
+        let made = Arc::new(move |draft: &mut Draft<'_>| {
+            let (worker, version, secrets) = decide(draft)?;
+            let version = version.ok_or_else(|| change::unknown(&worker.name))?;
+            let owed = Classes::of(draft.snapshot, worker.account)?.owed(draft.snapshot, &worker.name)?;
+            Ok(Made { worker, version, secrets, owed })
+        });
+        check::start(&api, &author, BTreeMap::new(), &made).await?;
+    }
+    api.change(&author, move |draft| {
+        let (worker, version, _) = decide(draft)?;
         show::settings(draft.snapshot, &worker, version.as_ref())
     })
     .await
 }
+
+/// A Worker, its latest version, and the secrets of that if it is new.
+type Changed = (Worker, Option<WorkerVersion>, BTreeMap<BindingName, String>);
 
 /// What is given of a version, but for its bindings.
 struct VersionChanges {

@@ -1,5 +1,5 @@
-//! Workers, versions and deployments as v4 shows them. Of what only the engine can tell (handlers, start-up time, whether
-//! the code is code) nothing is said.
+//! Workers, versions and deployments as v4 shows them. Of what only the engine can tell (handlers, start-up time) nothing is said: it is
+//! not kept.
 
 use proxima_ledger::Snapshot;
 use proxima_model::{

@@ -7,10 +7,11 @@ use axum::{
     extract::{Path, Request, State},
 };
 use proxima_model::{Account, WorkerVersion, limits as model_limits};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     change,
+    check::{self, Made},
     durable::Classes,
     maker, named,
     scripts::Ids,
@@ -18,7 +19,12 @@ use super::{
     upload::{Upload, id_of},
 };
 use crate::{
-    api::{Api, envelope::Answer, page::Query, write::Author},
+    api::{
+        Api,
+        envelope::Answer,
+        page::Query,
+        write::{Author, Draft},
+    },
     error::ApiError,
     limits,
 };
@@ -73,20 +79,29 @@ pub(crate) async fn create(
     let (name, maker) = (named(&name)?, maker(&author, request.headers()));
     let upload = Arc::new(Upload::receive(request, api.now()).await?);
     upload.check_without_migrations()?;
-    api.change(&author, move |draft| {
+    let came = upload.contents().clone();
+    let decide = Arc::new(move |draft: &mut Draft<'_>| {
         let ids = Ids::draw(draft);
-        let version = if draft.is_repeat {
-            draft.made::<WorkerVersion>(&(account.id, name.clone(), ids.version))?
-        } else {
-            let mut worker = change::read(draft, &account, &name)?;
-            let classes = Classes::of(draft.snapshot, account.id)?;
-            let new = upload.version_of(draft, &worker, ids.version, &classes)?;
-            let version = change::add(draft, &mut worker, new, (upload.contents(), &classes), &maker)?;
-            upload.apply(&mut worker);
-            draft.put(&worker);
-            version
-        };
-        show::version(draft.snapshot, &version, true) as Result<Value, ApiError>
+        if draft.is_repeat {
+            let version = draft.made::<WorkerVersion>(&(account.id, name.clone(), ids.version))?;
+            return Ok(Made::before(change::find(draft.snapshot, &account, &name)?, version));
+        }
+        let mut worker = change::read(draft, &account, &name)?;
+        let classes = Classes::of(draft.snapshot, account.id)?;
+        let owed = classes.owed(draft.snapshot, &name)?;
+        let new = upload.version_of(draft, &worker, ids.version, &classes)?;
+        let secrets = new.secrets.clone();
+        let version = change::add(draft, &mut worker, new, (upload.contents(), &classes), &maker)?;
+        upload.apply(&mut worker);
+        draft.put(&worker);
+        Ok(Made { worker, version, secrets, owed })
+    });
+    let took = check::start(&api, &author, came, &decide).await?;
+    api.change(&author, move |draft| {
+        let Made { version, .. } = decide(draft)?;
+        let mut shown = show::version(draft.snapshot, &version, true)?;
+        check::tell(&mut shown, took);
+        Ok(shown)
     })
     .await
 }

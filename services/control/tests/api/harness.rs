@@ -26,7 +26,10 @@ use proxima_pipeline::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{durable::FiveObjects, memory_kv::MemoryKv, memory_queues::MemoryQueues, tails::MemoryTails};
+use crate::{
+    durable::FiveObjects, memory_kv::MemoryKv, memory_queues::MemoryQueues, tails::MemoryTails,
+    worker_checks::AsTold,
+};
 
 /// What no test waits beyond.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -107,6 +110,8 @@ pub(crate) struct Options {
     pub(crate) dir: Option<PathBuf>,
     /// Whether it reaches no keys and values.
     pub(crate) without_kv: bool,
+    /// Whether it tries versions of Workers before it writes them.
+    pub(crate) tries_workers: bool,
     /// The token with which it is asked; its own operator's unless given.
     pub(crate) token: Option<String>,
 }
@@ -135,7 +140,8 @@ impl Node {
         let reached = (!options.without_kv).then(|| key_values.clone());
         let (tails, queues) = (Arc::<MemoryTails>::default(), Arc::<MemoryQueues>::default());
         let config = NodeConfig::parse(&text).unwrap();
-        let (context, bound, thread) = run(config, reached, tails.clone(), queues.clone()).await;
+        let (context, bound, thread) =
+            run(config, reached, tails.clone(), queues.clone(), options.tries_workers).await;
         let base = format!("http://{}/client/v4", bound[0]);
         let token = options
             .token
@@ -297,6 +303,7 @@ async fn run(
     key_values: Option<Arc<MemoryKv>>,
     tails: Arc<MemoryTails>,
     queues: Arc<MemoryQueues>,
+    tries_workers: bool,
 ) -> (NodeContext, Vec<SocketAddr>, JoinHandle<()>) {
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let ready = Mutex::new(Some(ready));
@@ -311,6 +318,9 @@ async fn run(
             control.queues_by(queues.clone());
             control.tails_by(tails.clone());
             control.durable_objects_by(Arc::new(FiveObjects));
+            if tries_workers {
+                control.checks_by(Arc::new(AsTold));
+            }
             made.set(control.clone()).ok();
             Ok(vec![control as Arc<dyn Service>])
         };

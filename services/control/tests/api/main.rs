@@ -36,6 +36,7 @@ mod ssl;
 mod tails;
 mod tokens;
 mod transfers;
+mod worker_checks;
 mod worker_routes;
 mod worker_uploads;
 mod workers;

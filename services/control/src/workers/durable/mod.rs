@@ -46,6 +46,14 @@ impl Named {
     }
 }
 
+/// A class that a Worker is to export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owed {
+    pub(super) class: DurableClass,
+    /// By which migration it becomes the Worker's, if it is not yet.
+    pub(super) migration: Option<&'static str>,
+}
+
 /// Who knows where objects are.
 pub(super) fn port(api: &Api) -> Option<Arc<dyn DurableObjects>> {
     api.durable_objects.get().cloned()
@@ -68,6 +76,20 @@ impl Classes {
 
     fn find(&self, worker: &WorkerName, class: &DurableClass) -> Option<&DurableNamespace> {
         self.all.iter().find(|known| known.worker == *worker && known.class == *class)
+    }
+
+    /// The classes that a Worker is to export when all is as a write leaves it; `before` is what it was.
+    pub(super) fn owed(&self, before: &Snapshot, worker: &WorkerName) -> Result<Vec<Owed>, ApiError> {
+        let owed = self.all.iter().filter(|known| known.worker == *worker).map(|known| {
+            let migration = match before.get::<DurableNamespace>(&(self.account, known.id))? {
+                None => Some("new-class"),
+                Some(former) if former.worker != *worker => Some("transfer-class"),
+                Some(former) if former.class != known.class => Some("rename-class"),
+                Some(_) => None,
+            };
+            Ok(Owed { class: known.class.clone(), migration })
+        });
+        owed.collect()
     }
 
     /// The namespace of a class that `worker` binds to.
