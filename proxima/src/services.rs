@@ -1,6 +1,6 @@
 //! The one list: which services every server runs, and which stages a request passes, in order.
 
-use std::{error::Error, net::IpAddr, sync::Arc};
+use std::{error::Error, net::IpAddr, sync::Arc, time::Duration};
 
 use proxima_anycast::{AnycastConfig, AnycastService};
 use proxima_cache::CacheService;
@@ -124,7 +124,8 @@ fn pipelines(
         Box::new(OriginStage::new(Arc::clone(&origins))),
     ]);
     tiers.answer_with(behind_workers.clone(), Arc::new(cache.stage()));
-    workers.fetch_by(Arc::new(egress(node, &sites, &origins, behind_workers, workers)?));
+    let idle = edge.server_timeouts().upgrade_idle;
+    workers.fetch_by(Arc::new(egress(node, (&sites, &origins), behind_workers, idle, workers)?));
     Ok(Pipeline::new(vec![
         Box::new(ClientFacts::new(Arc::clone(&node.clock))),
         // Before whatever tells a request's host and path: it takes clients' tokens out of them.
@@ -149,9 +150,9 @@ fn pipelines(
 /// The way out for Workers: to none of this machine's addresses, and to no other server of the network.
 fn egress(
     node: &NodeContext,
-    sites: &Arc<dyn Sites>,
-    origins: &Arc<Origins>,
+    (sites, origins): (&Arc<dyn Sites>, &Arc<Origins>),
     behind_workers: Pipeline,
+    upgrade_idle: Duration,
     workers: &WorkersService,
 ) -> Result<Egress, Box<dyn Error + Send + Sync>> {
     let mut own = node.config.network.anycast_addresses.clone();
@@ -163,7 +164,7 @@ fn egress(
     let allow_private = WorkersConfig::of(&node.config)?.allow_private;
     let guard = LoopGuard::new(&node.config.network);
     let addresses = EgressAddresses { allow_private, own, servers: workers.servers() };
-    Ok(Egress::new(Arc::clone(sites), Arc::clone(origins), behind_workers, guard, addresses))
+    Ok(Egress::new(Arc::clone(sites), Arc::clone(origins), behind_workers, guard, addresses, upgrade_idle))
 }
 
 /// What a node's configuration says about origins.

@@ -8,13 +8,15 @@ use std::{
     sync::mpsc,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tungstenite::{
     Message, accept_hdr,
-    handshake::server::{Request, Response},
+    handshake::server::{ErrorResponse, Request, Response},
+    http::StatusCode,
+    protocol::CloseFrame,
 };
 
-use crate::{HOST, dev::Dev, http3::python, process::output};
+use crate::{HOST, dev::Dev, http3::python, process::output, workers::Project};
 
 /// A site whose origin speaks WebSocket and nothing else; tells the head of each request that opens one.
 fn site() -> (Dev, mpsc::Receiver<String>) {
@@ -85,7 +87,84 @@ fn a_websocket_goes_through_http2_and_http3_to_an_origin_that_knows_neither() {
     for version in ["2", "3"] {
         let told = converse(&dev, version, &["hello"]);
         assert_ne!(told["status"], 200, "{told}");
-        assert_eq!(told["messages"], serde_json::json!([]));
+        assert_eq!(told["messages"], json!([]));
     }
     assert!(heads.try_recv().is_err(), "it was asked for all the same");
+}
+
+/// A server that declines `/app/declined`, and of every other path sends messages back, and closes with 4001 when it is asked to.
+/// Tells with which codes it was closed.
+fn closing_origin() -> (u16, mpsc::Receiver<u16>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (codes, heard) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let codes = codes.clone();
+            std::thread::spawn(move || serve_closing(stream, &codes));
+        }
+    });
+    (port, heard)
+}
+
+fn serve_closing(stream: TcpStream, codes: &mpsc::Sender<u16>) {
+    #[expect(clippy::result_large_err, reason = "it is the type of the crate's callback")]
+    let opened = accept_hdr(stream, |request: &Request, response: Response| {
+        if request.uri().path() != "/declined" {
+            return Ok(response);
+        }
+        let mut declined = ErrorResponse::new(Some("not you".to_owned()));
+        *declined.status_mut() = StatusCode::FORBIDDEN;
+        Err(declined)
+    });
+    let Ok(mut socket) = opened else { return };
+    while let Ok(message) = socket.read() {
+        match message {
+            Message::Close(frame) => codes.send(frame.map_or(1005, |frame| frame.code.into())).unwrap(),
+            Message::Text(text) if text.as_str() == "close" => {
+                socket.close(Some(CloseFrame { code: 4001.into(), reason: "as you say".into() })).ok();
+            }
+            Message::Text(_) => socket.send(message).unwrap(),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_worker_opens_websockets_to_its_sites_origin_and_neither_inside_nor_where_it_is_declined() {
+    let (port, codes) = closing_origin();
+    let dev = Dev::start();
+    dev.proxima(&["zones", "add", "example.com"]);
+    dev.proxima(&["dns", "add", "example.com", "A", "www", "127.0.0.1", "--proxied"]);
+    dev.send_to_origin("example.com", port);
+    dev.set("example.com", "ssl", "flexible");
+    let project = Project::new();
+    project.write(&format!(
+        "const open = (url) => fetch(url, {{ headers: {{ Upgrade: 'websocket' }} }});
+         const talk = (socket, last) => new Promise((done) => {{
+           const heard = [];
+           socket.addEventListener('message', ({{ data }}) => (heard.push(data), last(socket)));
+           socket.addEventListener('close', ({{ code }}) => done([...heard, code]));
+           socket.accept();
+           socket.send('hello');
+         }});
+         export default {{ async fetch() {{
+           const declined = await open('https://{HOST}/declined');
+           const inside = await open('http://127.0.0.1:{port}/');
+           return Response.json([
+             await talk((await open('https://{HOST}/chat')).webSocket, (socket) => socket.close(4000, 'enough')),
+             await talk((await open('https://{HOST}/chat')).webSocket, (socket) => socket.send('close')),
+             [declined.status, await declined.text(), declined.webSocket],
+             [inside.status, (await inside.text()).includes('address is not allowed'), inside.webSocket],
+           ]);
+         }} }}"
+    ));
+    project.wrangler(&dev, &["deploy"]);
+    let answer = dev.curl(&["-sS", &dev.http_url(HOST, "/app/")]);
+    let told: Value = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{answer}"));
+    let [closes, closed, declined, inside] = told.as_array().unwrap().as_slice() else { panic!("{told}") };
+    assert_eq!((closes, closed), (&json!(["hello", 4000]), &json!(["hello", 4001])), "{told}");
+    assert_eq!(declined, &json!([403, "not you", null]), "{told}");
+    assert_eq!((&inside[1], &inside[2]), (&json!(true), &Value::Null), "{told}");
+    assert_eq!([codes.recv().unwrap(), codes.recv().unwrap()], [4000, 4001]);
 }

@@ -9,13 +9,16 @@
 //!
 //! Everything that leaves is signed by `CDN-Loop`: what leads back to this network is refused where it comes in again.
 
-use std::{net::IpAddr, sync::Arc};
+mod bounded;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use proxima_model::{AccountId, ZoneId, ZoneStatus};
 use proxima_pipeline::{Exchange, Fault, Fetch, Pipeline, Response, Site, answer};
 
+use self::bounded::Bounded;
 use crate::{
     origin::{AddressPolicy, Origins},
     stages::{LoopGuard, Missing, Sites, Wait, take_off_ours, unreadable},
@@ -28,6 +31,7 @@ pub struct Egress {
     behind: Pipeline,
     guard: LoopGuard,
     policy: AddressPolicy,
+    upgrade_idle: Duration,
 }
 
 /// Where code may not fetch from by its own choice.
@@ -42,17 +46,19 @@ pub struct EgressAddresses {
 }
 
 impl Egress {
-    /// Through `behind` for sites, and else by `origins`' names and connections, as far as `addresses` allow it.
+    /// Through `behind` for sites, and else by `origins`' names and connections, as far as `addresses` allow it. WebSockets end when
+    /// nothing has moved on them for `upgrade_idle`.
     pub fn new(
         sites: Arc<dyn Sites>,
         origins: Arc<Origins>,
         behind: Pipeline,
         guard: LoopGuard,
         addresses: EgressAddresses,
+        upgrade_idle: Duration,
     ) -> Self {
         let EgressAddresses { allow_private, own, servers } = addresses;
         let policy = AddressPolicy::refusing(allow_private, &own).and_servers(servers);
-        Self { sites, origins, behind, guard, policy }
+        Self { sites, origins, behind, guard, policy, upgrade_idle }
     }
 
     async fn ask(&self, account: AccountId, exchange: &mut Exchange) -> Result<Response, Fault> {
@@ -95,7 +101,11 @@ impl Fetch for Egress {
     fn fetch<'a>(&'a self, account: AccountId, exchange: &'a mut Exchange) -> BoxFuture<'a, Response> {
         Box::pin(async move {
             match self.ask(account, exchange).await {
-                Ok(response) => response,
+                Ok(mut response) => {
+                    let bound = |io| Box::new(Bounded::new(io, self.upgrade_idle)) as _;
+                    response.upgraded = response.upgraded.map(bound);
+                    response
+                }
                 Err(fault) => {
                     let response = answer(&fault, exchange);
                     exchange.extensions.insert(fault);

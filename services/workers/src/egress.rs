@@ -21,6 +21,7 @@ use crate::{
     facts::{FIELD, Said},
     metrics::{Fetched, Metrics},
     refuse::refuse,
+    switched::{Switching, WEBSOCKET},
     version::VersionKey,
 };
 
@@ -46,8 +47,9 @@ pub(crate) struct Egress {
 impl Egress {
     pub(crate) async fn answer(
         self: Arc<Self>,
-        request: http::Request<Incoming>,
+        mut request: http::Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
+        let switching = Switching::asked_by(&mut request);
         let Some((Said { account, code, passes, .. }, mut exchange)) = self.exchange(request) else {
             self.metrics.fetched(Fetched::Refused);
             return Ok(refuse(StatusCode::BAD_REQUEST, "this URL cannot be fetched\n"));
@@ -57,6 +59,9 @@ impl Egress {
             let said = "the Workers of this account fetch too much at a time\n";
             return Ok(refuse(StatusCode::TOO_MANY_REQUESTS, said));
         };
+        if switching.is_asked() {
+            exchange.request.upgrade = Some(WEBSOCKET.into());
+        }
         if passes {
             self.tell(code.as_ref(), &mut exchange.request.headers);
         }
@@ -67,6 +72,10 @@ impl Egress {
         }
         let failed = exchange.extensions.get::<Fault>().is_some();
         self.metrics.fetched(if failed { Fetched::Failed } else { Fetched::Answered });
+        if answered.upgraded.is_some() {
+            switching.join(&mut answered, place);
+            return Ok(answered.into());
+        }
         Ok(Response::from(answered).map(|body| body.holding(place)))
     }
 

@@ -76,7 +76,10 @@
 //! A Worker that throws after `passThroughOnException` has its request go on as if there was none: a module of ours (`pass_through.js`),
 //! which code that says so begins with, has it fetched from what lies behind, past what an invocation may ask for.
 //!
-//! Not there yet: WebSockets that a Worker opens. A fetch of a custom domain's host goes to what lies behind Workers, not to its Worker.
+//! A WebSocket that code opens is a fetch as long as it is open: it has that place among what its account fetches, and is bound to go
+//! where any fetch may.
+//!
+//! Not there yet: a fetch of a custom domain's host that goes to its Worker: what lies behind Workers answers it.
 //! Why it is built so: `docs/decisions/0012-workers-engine.md`.
 //!
 //! [`engine`]: self
@@ -107,6 +110,7 @@ mod responses;
 mod scheduled;
 mod service;
 mod stage;
+mod switched;
 mod tails;
 mod version;
 

@@ -51,7 +51,7 @@ fn resolving(allow_private: bool, own: &[&str], resolvers: Vec<SocketAddr>) -> E
     let guard = LoopGuard::new(&NetworkConfig::default());
     let behind = Pipeline::new(vec![Box::new(Told)]);
     let addresses = EgressAddresses { allow_private, own, ..EgressAddresses::default() };
-    Egress::new(sites, Arc::new(origins), behind, guard, addresses)
+    Egress::new(sites, Arc::new(origins), behind, guard, addresses, Duration::from_secs(60))
 }
 
 /// A resolver that says these addresses of every name, the first ones to the first who asks for them, and so on.
@@ -169,4 +169,48 @@ async fn elsewhere_is_asked_as_it_was_written_but_for_what_only_we_may_say() {
     assert!(head.contains("cdn-loop: proxima; network="), "what comes back is known by it: {head}");
     assert!(!head.contains("cf-connecting-ip"), "{head}");
     served.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_websocket_is_opened_elsewhere_and_whoever_declines_is_heard() {
+    let egress = egress(true, &[]);
+    for (status, switches) in [("101 Switching Protocols", true), ("403 Forbidden", false)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let served = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(socket.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+            assert!(
+                head.contains("upgrade: websocket\r\n") && head.contains("connection: upgrade\r\n"),
+                "{head}"
+            );
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nupgrade: websocket\r\nconnection: upgrade\r\ncontent-length: 2\r\n\r\nhi"
+            );
+            socket.write_all(answer.as_bytes()).await.unwrap();
+            socket.read_u8().await.ok()
+        });
+        let mut exchange = exchange(&format!("http://localhost:{port}/chat"));
+        exchange.request.upgrade = Some("websocket".into());
+        let mut response = egress.fetch(OWN, &mut exchange).await;
+        assert_eq!(format!("{} ", response.status.as_u16()), status[..4]);
+        let Some(mut socket) = response.upgraded.take().filter(|_| switches) else {
+            assert_eq!(response.body.collect(9).await.unwrap(), "hi", "{status}");
+            continue;
+        };
+        let mut greeting = [0; 2];
+        socket.read_exact(&mut greeting).await.unwrap();
+        socket.write_all(b"!").await.unwrap();
+        assert_eq!((&greeting, served.await.unwrap()), (b"hi", Some(b'!')));
+    }
+    for url in ["http://127.0.0.1:9/", "http://10.0.0.1/"] {
+        let mut exchange = exchange(url);
+        exchange.request.upgrade = Some("websocket".into());
+        let strict = self::egress(false, &[]);
+        assert_eq!(fetch(&strict, OWN, exchange).await, Err(Fault::OriginForbidden), "{url}");
+    }
 }

@@ -27,6 +27,10 @@ use crate::stages::Sites;
 /// The one protocol to which a client may have a connection switched: others (`h2c`) would carry requests past us.
 const WEBSOCKET: &str = "websocket";
 
+fn is_websocket(protocol: &str) -> bool {
+    protocol.eq_ignore_ascii_case(WEBSOCKET)
+}
+
 /// All origins of all sites, as seen from this node.
 pub struct Origins {
     names: Names,
@@ -101,7 +105,7 @@ impl Origins {
         let upgrade = request
             .upgrade
             .as_deref()
-            .filter(|protocol| site.zone.settings.websockets && protocol.eq_ignore_ascii_case(WEBSOCKET));
+            .filter(|protocol| site.zone.settings.websockets && is_websocket(protocol));
         let call = Call {
             method: &request.method,
             target: &request.target,
@@ -163,7 +167,7 @@ impl Origins {
             method: &request.method,
             target: &request.target,
             headers: &request.headers,
-            upgrade: None,
+            upgrade: request.upgrade.as_deref().filter(|protocol| is_websocket(protocol)),
             interims: None,
         };
         self.client.send(&destinations, call, body, trace, &mut None).await

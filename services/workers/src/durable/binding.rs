@@ -3,11 +3,9 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use proxima_pipeline::{Body, Response as Answered};
-use tokio::io::copy_bidirectional;
 
 use super::{
     Durable,
@@ -16,6 +14,7 @@ use super::{
 use crate::{
     facts::{FIELD, Said},
     metrics::Fetched,
+    switched::Switching,
 };
 
 /// See the module.
@@ -26,8 +25,7 @@ impl Binding {
         self: Arc<Self>,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let upgrade = request.headers().contains_key(header::UPGRADE);
-        let switched = upgrade.then(|| hyper::upgrade::on(&mut request));
+        let switching = Switching::asked_by(&mut request);
         let mut answered = match self.ask(request.map(Body::received)).await {
             Ok(answered) => {
                 self.0.shared.metrics.asked_of_durable(Fetched::Answered);
@@ -39,17 +37,7 @@ impl Binding {
                 refusal.answer()
             }
         };
-        if answered.status == StatusCode::SWITCHING_PROTOCOLS {
-            answered.headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
-            if let (Some(switched), Some(mut object)) = (switched, answered.upgraded.take()) {
-                tokio::spawn(async move {
-                    // Whichever side ends or fails, the other one is told by the end of its connection.
-                    if let Ok(worker) = switched.await {
-                        copy_bidirectional(&mut TokioIo::new(worker), &mut object).await.ok();
-                    }
-                });
-            }
-        }
+        switching.join(&mut answered, ());
         Ok(answered.into())
     }
 

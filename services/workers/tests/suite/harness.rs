@@ -5,11 +5,10 @@ use std::{
     future::Future,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use nix::unistd::{Pid, getpid};
 use proxima_chassis::{Health, NodeConfig, NodeContext, Service, random_id, run_node};
@@ -23,12 +22,12 @@ use proxima_model::{
     ZoneSettings, ZoneStatus,
 };
 use proxima_pipeline::{
-    Body, Client, Decision, Exchange, Fault, Fetch, FetchCaching, Flow, KeyValue, Pipeline, Protocol, Queues,
-    RayId, Request, Response, ResponseCache, Scheme, Site, SiteWorkers, Stage, Trace,
+    Body, Client, Decision, Exchange, Fetch, Flow, KeyValue, Pipeline, Protocol, Queues, RayId, Request,
+    Response, ResponseCache, Scheme, Site, SiteWorkers, Stage, Trace,
 };
 use proxima_workers::{Launcher, WorkersService};
 
-use crate::{memory_kv::MemoryKv, memory_queues::MemoryQueues, responses::MemoryResponses};
+use crate::{fetched::Fetched, memory_kv::MemoryKv, memory_queues::MemoryQueues, responses::MemoryResponses};
 
 /// What must happen, happens by then, also on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
@@ -208,43 +207,6 @@ impl Stage for Behind {
 
     fn on_request<'a>(&'a self, _: &'a mut Exchange) -> Decision<'a> {
         Decision::Now(Flow::Respond(Response { body: Body::full("behind"), ..Response::default() }))
-    }
-}
-
-/// What was fetched; each is answered with a line that tells it.
-#[derive(Default)]
-pub(crate) struct Fetched {
-    pub(crate) lines: Mutex<Vec<String>>,
-}
-
-impl Fetch for Fetched {
-    fn fetch<'a>(&'a self, account: AccountId, exchange: &'a mut Exchange) -> BoxFuture<'a, Response> {
-        Box::pin(async move {
-            let body = std::mem::take(&mut exchange.request_body).collect(1 << 20).await.unwrap();
-            let request = &exchange.request;
-            let mut ours: Vec<String> =
-                request.headers.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-            ours.retain(|field| ["cf-", "x-", "proxima"].iter().any(|ours| field.starts_with(ours)));
-            let url = request.url();
-            let line =
-                format!("{account} {} {url} {ours:?} {:?}", request.method, String::from_utf8_lossy(&body));
-            let line = match exchange.extensions.get::<FetchCaching>() {
-                Some(FetchCaching(wished)) => format!("{line} {}", serde_json::to_string(&**wished).unwrap()),
-                None => line,
-            };
-            self.lines.lock().unwrap().push(line.clone());
-            let mut response = Response { body: Body::full(line), ..Response::default() };
-            if let Some(to) = request.target.query().and_then(|query| query.strip_prefix("to=")) {
-                response.status = StatusCode::FOUND;
-                response.headers.insert(header::LOCATION, HeaderValue::from_str(to).unwrap());
-            }
-            response
-        })
-    }
-
-    fn zone<'a>(&'a self, account: AccountId, host: &'a str) -> BoxFuture<'a, Result<Option<ZoneId>, Fault>> {
-        let zone = (account == OWN && host == HOST).then_some(ZoneId::from_bytes([4; 16]));
-        Box::pin(std::future::ready(Ok(zone)))
     }
 }
 
