@@ -219,7 +219,7 @@ def test_checksums_are_checked_kept_and_told(s3, bucket, algorithm, body):
         assert refused(s3.put_object, Bucket=bucket, Key="k", Body=body, **{name: wrong}) == (400, "BadDigest")
     assert refused(s3.put_object, Bucket=bucket, Key="k", Body=body, **{name: "AAAA"})[0] == 400
     about = s3.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=["Checksum", "ObjectSize", "ETag"])
-    assert (about["Checksum"][name], about["ObjectSize"]) == (value, len(body))
+    assert (about["Checksum"][name], about["ObjectSize"], f'"{about["ETag"]}"') == (value, len(body), head["ETag"])
 
 
 def test_a_body_that_is_not_what_its_md5_says_is_refused(s3, bucket):

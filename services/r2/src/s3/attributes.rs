@@ -1,7 +1,9 @@
 //! `GetObjectAttributes`: what is known of an object, and of the parts that it was uploaded in.
 
+use bytes::Bytes;
+use http::Response;
 use proxima_pipeline::PartKept;
-use s3s::{S3Request, S3Response, S3Result, dto};
+use s3s::{Body, S3Request, S3Response, S3Result, dto};
 
 use super::{
     Front,
@@ -10,6 +12,26 @@ use super::{
     lists,
     objects::check_version,
 };
+
+/// Marks an answer in which the entity tag is to stand bare, as S3 has it in this one alone: `s3s` writes quotes wherever one stands.
+#[derive(Clone, Copy)]
+struct BareTag;
+
+/// An answer as S3 writes it.
+pub(super) fn with_bare_tag(mut response: Response<Body>) -> Response<Body> {
+    if response.extensions_mut().remove::<BareTag>().is_some() {
+        let body = response.body_mut();
+        let text = body.take_bytes().map(|text| bare_tag(&text));
+        *body = text.map_or_else(|| std::mem::take(body), Body::from);
+    }
+    response
+}
+
+/// No other element of the text is somebody's own words.
+fn bare_tag(text: &[u8]) -> Bytes {
+    let text = String::from_utf8_lossy(text);
+    text.replace("<ETag>\"", "<ETag>").replace("\"</ETag>", "</ETag>").into()
+}
 
 fn part(kept: &PartKept) -> dto::ObjectPart {
     let mut told = dto::ObjectPart {
@@ -51,7 +73,7 @@ impl Front {
             total_parts_count: Some(i32::from(total)),
         });
         let class = convert::storage_class(about.fields.class_in(&bucket));
-        Ok(S3Response::new(dto::GetObjectAttributesOutput {
+        let mut response = S3Response::new(dto::GetObjectAttributesOutput {
             checksum: wants("Checksum").then_some(checksum).filter(|_| about.checksum.is_some()),
             e_tag: wants("ETag").then(|| convert::etag(&about.etag)),
             last_modified: Some(convert::time(about.modified)),
@@ -59,6 +81,24 @@ impl Front {
             object_size: i64::try_from(about.octets).ok().filter(|_| wants("ObjectSize")),
             storage_class: wants("StorageClass").then(|| dto::StorageClass::from_static(class)),
             ..dto::GetObjectAttributesOutput::default()
-        }))
+        });
+        response.extensions.insert(BareTag);
+        Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tag_of_a_marked_answer_stands_bare_and_all_others_in_quotes() {
+        let text = "<a><ETag>\"0123-2\"</ETag><b>\"x\"</b></a>";
+        let mut marked = Response::new(Body::from(text.to_owned()));
+        let written = |response| with_bare_tag(response).body().bytes().expect("it is here");
+        let unmarked = Response::new(Body::from(text.to_owned()));
+        assert_eq!(written(unmarked), text);
+        marked.extensions_mut().insert(BareTag);
+        assert_eq!(written(marked), "<a><ETag>0123-2</ETag><b>\"x\"</b></a>");
     }
 }

@@ -38,7 +38,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Front, admit,
+    Front, admit, attributes,
     chunks::{Chunked, Chunks},
     cors::Told,
     pacing::{Answering, End, HEAD_DEADLINE, Paced, Streams, TAKEN_WITHIN, Talk, Verdict},
@@ -146,7 +146,7 @@ impl Door {
         let mut response = response.map_err(|error| io::Error::other(s3s::StdError::from(error)))?;
         let fields = told.map_or_else(HeaderMap::new, |told| told.take());
         response.headers_mut().extend(fields);
-        Ok(response)
+        Ok(attributes::with_bare_tag(response))
     }
 }
 
