@@ -45,7 +45,7 @@ use proxima_pipeline::{Lifecycle, NewBucket, ObjectError};
 
 use crate::{
     deliver::QueueIsGone,
-    store::{HasRules, IsGone, Living, Mark, Obstacles, Presence, Ruled, Store},
+    store::{HasRules, IsGone, Living, Mark, Obstacles, Presence, PresenceOf, Remembered, Ruled, Store},
 };
 
 /// How often a change is decided anew when another one came between: with each, one other has succeeded.
@@ -87,15 +87,18 @@ impl Buckets {
         reading.await.unwrap_or_else(|panic| Err(ObjectError::Broken(panic.to_string())))
     }
 
-    /// Whether this very bucket is there.
-    pub(crate) fn presence(&self, bucket: &Bucket) -> Presence {
-        let lacks_nothing = (self.lacks_nothing)();
-        let found = self.replica.snapshot().and_then(|state| state.get::<Bucket>(&id(bucket)));
-        match found {
-            Ok(Some(found)) if found.tag == bucket.tag => Presence::There(Box::new(found)),
-            Ok(_) if lacks_nothing => Presence::Gone,
-            _ => Presence::Unknown,
-        }
+    /// Says of a bucket whether it is there.
+    pub(crate) fn presence(&self) -> Arc<PresenceOf> {
+        let (buckets, remembered) = (self.clone(), Remembered::default());
+        Arc::new(move |bucket: &Bucket| {
+            let lacks_nothing = (buckets.lacks_nothing)();
+            let found = buckets.replica.snapshot().and_then(|state| remembered.find(&state, bucket));
+            match found {
+                Ok(Some(known)) => Presence::There(known),
+                Ok(None) if lacks_nothing => Presence::Gone,
+                _ => Presence::Unknown,
+            }
+        })
     }
 
     /// Says of a queue whether the log does not name it, of an account that it is said to be of.

@@ -118,8 +118,7 @@ struct Fixture {
 fn open(folder: &tempfile::TempDir, clock: &Arc<SimulatedClock>, buckets: &Buckets) -> Store {
     let bounds = Bounds { index_octets_max: 16 << 20, free_octets_min: 0 };
     let metrics = Metrics::register(&mut Registry::default());
-    let of_store = buckets.clone();
-    let presence = Arc::new(move |bucket: &Bucket| of_store.presence(bucket));
+    let presence = buckets.presence();
     Store::open(&folder.path().join("r2"), bounds, clock.clone(), presence, metrics, None).unwrap()
 }
 

@@ -58,8 +58,7 @@ impl Fixture {
             storage_class: StorageClass::Standard,
         };
         let bucket = buckets.create(new, buckets.me.clone(), "test".to_owned()).await.unwrap();
-        let (of_store, metrics) = (buckets.clone(), Metrics::register(&mut Registry::default()));
-        let presence = Arc::new(move |bucket: &Bucket| of_store.presence(bucket));
+        let (presence, metrics) = (buckets.presence(), Metrics::register(&mut Registry::default()));
         let bounds = Bounds { index_octets_max: 16 << 20, free_octets_min: 0 };
         let store = Store::open(&folder.path().join("r2"), bounds, clock, presence, metrics.clone(), None);
         let store = store.unwrap();

@@ -9,7 +9,6 @@ use std::{
 use async_trait::async_trait;
 use proxima_chassis::{Health, NodeContext, Places, PrepareError, Prepared, Service, ServiceError, Shutdown};
 use proxima_ledger::{ChangeSet, Snapshot};
-use proxima_model::Bucket;
 use proxima_pipeline::{AnswersServers, ObjectError, Objects, Queues, Servers};
 use proxima_tls::Certificates;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -83,11 +82,9 @@ impl R2Service {
             has_caught_up: Arc::new(move || caught_up.has_caught_up()),
             lacks_nothing: Arc::new(move || whole.lacks_nothing()),
         };
-        let of_store = buckets.clone();
-        let presence = Arc::new(move |bucket: &Bucket| of_store.presence(bucket));
         let engine = config.blobs.as_ref().map(|blobs| blobs.load(&node.config)).transpose()?;
         let clock = node.clock.clone();
-        let store = Store::open(&folder, bounds, clock, presence, metrics.clone(), engine.as_ref());
+        let store = Store::open(&folder, bounds, clock, buckets.presence(), metrics.clone(), engine.as_ref());
         let store = store.map_err(|error| R2Error::Open { folder, error })?;
         let local = Local { store, buckets };
         let everywhere = Everywhere::new(local.clone(), Reach::new(servers));

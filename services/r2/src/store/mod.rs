@@ -23,6 +23,7 @@ mod folders;
 mod gone;
 mod hashing;
 pub(crate) mod index;
+mod known;
 mod lifecycle;
 mod list;
 mod objects;
@@ -51,6 +52,7 @@ use self::{blobs::Blobs, engine::Engine, index::Index, outbox::Outbox, space::Sp
 pub(crate) use self::{
     engine::EngineSettings,
     gone::IsGone,
+    known::{Known, Remembered},
     lifecycle::{HasRules, Living, Ruled},
     rows::Mark,
     sweep::Obstacles,
@@ -69,7 +71,7 @@ const ROWS_OF_CHANGE_MAX: usize = 2_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
     /// The log names this very bucket, as it is now.
-    There(Box<Bucket>),
+    There(Arc<Known>),
     /// It does not, and the replica lacks nothing.
     Gone,
     /// The replica does not name it, and lacks entries that may: nothing can be said.

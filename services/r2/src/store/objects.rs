@@ -1,6 +1,6 @@
 //! Objects: read, put, copied, deleted.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use heed::{RoTxn, RwTxn};
 use proxima_model::{Bucket, BucketName, BucketTag, Timestamp};
@@ -10,7 +10,7 @@ use proxima_pipeline::{
 };
 
 use super::{
-    Presence, ROWS_OF_CHANGE_MAX, Store,
+    Known, Presence, ROWS_OF_CHANGE_MAX, Store,
     blobs::Pending,
     blocking, change,
     index::Databases,
@@ -161,16 +161,16 @@ impl Store {
         blocking(move || blobs.space().check_rows()).await
     }
 
-    /// A bucket as it is now, if it may be written to, as of this transaction.
+    /// What is known of a bucket now, if it may be written to, as of this transaction.
     pub(super) fn check_bucket(
         &self,
         db: &Databases,
         txn: &RoTxn<'_>,
         bucket: &Bucket,
-    ) -> Result<Bucket, ObjectError> {
+    ) -> Result<Arc<Known>, ObjectError> {
         change::check_open(db, txn, bucket.tag)?;
         match (self.presence)(bucket) {
-            Presence::There(bucket) => Ok(*bucket),
+            Presence::There(known) => Ok(known),
             Presence::Gone => Err(ObjectError::NoSuchBucket),
             Presence::Unknown => Err(ObjectError::Busy),
         }

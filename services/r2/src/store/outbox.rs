@@ -28,14 +28,12 @@ use proxima_model::{
     AccountId, Bucket, BucketName, BucketTag, QueueId, Timestamp,
     limits::{QUEUE_SEND_MESSAGES_MAX, QUEUE_SEND_OCTETS_MAX},
 };
-use proxima_pipeline::{
-    Notifications, ObjectAbout, ObjectAction, ObjectError, ObjectKey, QueueContentType, QueueMessage,
-};
+use proxima_pipeline::{ObjectAbout, ObjectAction, ObjectError, ObjectKey, QueueContentType, QueueMessage};
 use serde_json::json;
 use tokio::sync::Notify;
 
 use super::{
-    Presence, Store,
+    Known, Presence, Store,
     change::put,
     index::{Databases, failed},
     rows::{ID_OCTETS, NotificationRow, decode},
@@ -85,7 +83,7 @@ pub(super) struct Event<'a> {
 
 impl Event<'_> {
     /// As [R2 tells it](https://developers.cloudflare.com/r2/buckets/event-notifications/#message-format).
-    fn message(&self, bucket: &Bucket) -> String {
+    fn message(&self, bucket: &Known) -> String {
         let mut object = json!({ "key": self.key.as_str() });
         if let Some(about) = self.about {
             object["size"] = about.octets.into();
@@ -109,8 +107,7 @@ impl Event<'_> {
 /// Notes what happens to objects of a bucket, within a change. It is returned by the change, so that it is dropped when that is
 /// durable, and whoever delivers looks then: also if the caller has gone.
 pub(super) struct Recorder {
-    bucket: Bucket,
-    rules: Notifications,
+    bucket: Arc<Known>,
     outbox: Outbox,
     has_added: bool,
 }
@@ -132,7 +129,7 @@ impl Recorder {
         event: &Event<'_>,
     ) -> Result<(), ObjectError> {
         let mut row = None;
-        for queue in self.rules.notified(event.key.as_str(), event.action) {
+        for queue in self.bucket.notifications.notified(event.key.as_str(), event.action) {
             let Some(number) = self.outbox.make_room(db, txn, queue)? else { continue };
             let row = row.get_or_insert_with(|| NotificationRow {
                 account: *self.bucket.account.as_bytes(),
@@ -190,17 +187,15 @@ impl Batch {
 impl Store {
     /// Who notes what happens to objects of a bucket that is as the replica has it now, or had it a moment ago.
     pub(super) fn recorder(&self, bucket: &Bucket) -> Recorder {
-        let bucket = match (self.presence)(bucket) {
-            Presence::There(bucket) => *bucket,
-            Presence::Gone | Presence::Unknown => bucket.clone(),
-        };
-        self.recorder_of(bucket)
+        self.recorder_of(match (self.presence)(bucket) {
+            Presence::There(known) => known,
+            Presence::Gone | Presence::Unknown => Known::of(bucket),
+        })
     }
 
-    /// The same, of this very noun.
-    pub(super) fn recorder_of(&self, bucket: Bucket) -> Recorder {
-        let rules = Notifications::kept(bucket.notifications.as_ref());
-        Recorder { bucket, rules, outbox: self.outbox.clone(), has_added: false }
+    /// The same, of what is known of it.
+    pub(super) fn recorder_of(&self, bucket: Arc<Known>) -> Recorder {
+        Recorder { bucket, outbox: self.outbox.clone(), has_added: false }
     }
 
     /// Waits until something was added since this was last asked.

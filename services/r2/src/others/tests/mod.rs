@@ -183,12 +183,11 @@ impl World {
             has_caught_up: Arc::new(|| true),
             lacks_nothing: Arc::new(|| true),
         };
-        let there = buckets.clone();
         let store = Store::open(
             &self.folder.path().join(format!("{server}-{}", self.servers.len())),
             Bounds { index_octets_max: 64 << 20, free_octets_min: 0 },
             clock,
-            Arc::new(move |bucket: &Bucket| there.presence(bucket)),
+            buckets.presence(),
             Metrics::register(&mut Registry::default()),
             None,
         );

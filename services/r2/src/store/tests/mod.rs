@@ -22,6 +22,7 @@ mod delivering;
 mod disk;
 mod engine;
 mod engine_server;
+mod known;
 mod lifecycle;
 mod listing;
 mod objects;
@@ -100,7 +101,7 @@ fn open_with(
 ) -> Result<Store, ObjectError> {
     let metrics = Metrics::register(&mut Registry::default());
     let presence = move |bucket: &Bucket| match there.load(Ordering::Relaxed) {
-        true => Presence::There(Box::new(bucket.clone())),
+        true => Presence::There(Known::of(bucket)),
         false => Presence::Gone,
     };
     let settings = engine.map(TestEngine::settings);
