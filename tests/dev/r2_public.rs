@@ -62,6 +62,17 @@ fn visitors_read_a_bucket_at_its_host_through_the_cache_until_it_is_purged_or_re
 
     let (code, answer) = dev.api("DELETE", &format!("{}/photos", buckets(&dev)), None, None);
     assert_eq!((code.as_str(), &answer["errors"][0]["code"]), ("409", &json!(10008)), "{answer}");
+    // It is fresh for ten minutes; who has switched the host off wants it gone now.
+    let switch = |is_on: bool| {
+        let at = format!("{}/photos/domains/custom/files.example.com", buckets(&dev));
+        let (code, answer) = dev.api("PUT", &at, Some(&json!({ "enabled": is_on })), None);
+        assert_eq!(code, "200", "{answer}");
+    };
+    assert!(read().0.contains("cf-cache-status: hit"));
+    switch(false);
+    crate::cluster::until("http/1.1 404", || (true, read().0));
+    switch(true);
+    crate::cluster::until("http/1.1 200", || (true, read().0));
     wrangler(&["remove", "photos", "--domain", "files.example.com", "--force"]);
     let gone = || (true, visit(&dev, "/a/b.png", &[]).0);
     crate::cluster::until("http/1.1 530", gone);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Extension, extract::State};
 use proxima_ledger::Precondition;
 use proxima_model::{
-    CacheTag, DnsName, Entity, Invalid, Purge, PurgeId, PurgeWhat, UrlPrefix, Zone, excerpt,
+    CacheTag, DnsName, Entity, Invalid, Purge, PurgeId, PurgeWhat, UrlPrefix, Zone, ZoneId, excerpt,
     limits as model_limits,
 };
 use serde::Deserialize;
@@ -52,20 +52,24 @@ pub(crate) async fn purge(
     JsonBody(body): JsonBody<PurgeBody>,
 ) -> Result<Answer, ApiError> {
     let what = what(&body, &zone)?;
-    let written = api
-        .write(&author, move |draft| {
-            let id = PurgeId::from_bytes(draft.id());
-            if draft.is_repeat {
-                return Ok(id);
-            }
-            // Changes of the zone do not matter to a purge; only that it is there.
-            draft.require(Precondition::Present(Zone::key_of(&zone.id)));
-            trim(draft, &zone)?;
-            draft.put(&Purge { id, zone: zone.id, what: what.clone(), at: draft.now });
-            Ok(id)
-        })
-        .await?;
+    let written = api.write(&author, move |draft| forget(draft, zone.id, what.clone())).await?;
     Ok(Answer::new(json!({ "id": written.answer.to_string() })).at(written.seq))
+}
+
+/// Has every server forget what it keeps of a host, from the change on that says so.
+pub(crate) fn forget_host(draft: &mut Draft<'_>, zone: ZoneId, host: &DnsName) -> Result<(), ApiError> {
+    forget(draft, zone, PurgeWhat::Hosts(vec![host.clone()])).map(drop)
+}
+
+fn forget(draft: &mut Draft<'_>, zone: ZoneId, what: PurgeWhat) -> Result<PurgeId, ApiError> {
+    let id = PurgeId::from_bytes(draft.id());
+    if !draft.is_repeat {
+        // Changes of the zone do not matter to a purge; only that it is there.
+        draft.require(Precondition::Present(Zone::key_of(&zone)));
+        trim(draft, zone)?;
+        draft.put(&Purge { id, zone, what, at: draft.now });
+    }
+    Ok(id)
 }
 
 pub(crate) fn what(body: &PurgeBody, zone: &Zone) -> Result<PurgeWhat, ApiError> {
@@ -151,15 +155,15 @@ fn url(file: &FileBody, zone: &Zone) -> Result<String, String> {
 }
 
 /// Removes purges that every server has seen, or that are too many: whoever missed them empties the zone's cache.
-fn trim(draft: &mut Draft<'_>, zone: &Zone) -> Result<(), ApiError> {
-    let purges = draft.snapshot.scan::<Purge>(&[&zone.id]).collect::<Result<Vec<_>, _>>()?;
+fn trim(draft: &mut Draft<'_>, zone: ZoneId) -> Result<(), ApiError> {
+    let purges = draft.snapshot.scan::<Purge>(&[&zone]).collect::<Result<Vec<_>, _>>()?;
     let mut purges: Vec<_> = purges.into_iter().map(|purge| (purge.at, purge.id)).collect();
     purges.sort();
     let surplus = (purges.len() + 1).saturating_sub(model_limits::PURGES_KEPT_MAX);
     let old = draft.now.plus_seconds(-model_limits::PURGE_KEPT_SECONDS);
     for (index, (at, id)) in purges.into_iter().enumerate() {
         if index < surplus || at < old {
-            draft.delete::<Purge>(&(zone.id, id));
+            draft.delete::<Purge>(&(zone, id));
         }
     }
     Ok(())

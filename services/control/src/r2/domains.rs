@@ -1,7 +1,7 @@
 //! `r2/buckets/:bucket_name/domains/…`: hosts at which everybody may read a bucket's objects.
 //!
 //! A custom domain is a host of one of the account's zones, with a DNS record of its own ([`crate::hosts`]). The oldest version of
-//! TLS at it is its zone's. There is no domain of ours below which every bucket could have a host (`r2.dev`), which is said so.
+//! TLS at it is its zone's. What is said at it otherwise than before is forgotten by the caches, in the same change. There is no domain of ours below which every bucket could have a host (`r2.dev`), which is said so.
 
 use std::sync::Arc;
 
@@ -28,6 +28,7 @@ use crate::{
     },
     error::{ApiError, Code},
     hosts::{self, HostRecords, Of},
+    purge,
 };
 
 /// A custom domain to attach, or what of one is to change.
@@ -207,6 +208,9 @@ pub(crate) async fn attach(
                 BucketDomain { zone, hostname, account, bucket: name, tag, is_enabled, record, created_at }
             }
         };
+        if (domain.tag, domain.is_enabled) != (bucket.tag, is_enabled) {
+            purge::forget_host(draft, domain.zone, &domain.hostname)?;
+        }
         (domain.account, domain.bucket, domain.tag) = (bucket.account, bucket.name.clone(), bucket.tag);
         domain.is_enabled = is_enabled;
         bucket.domains.insert(id);
@@ -242,7 +246,11 @@ pub(crate) async fn update(
             body.check(&zone)?;
             let id = (found.zone, found.hostname.clone());
             let mut domain = draft.read::<BucketDomain>(&id)?.ok_or_else(unknown)?;
-            domain.is_enabled = body.enabled.unwrap_or(domain.is_enabled);
+            let is_enabled = body.enabled.unwrap_or(domain.is_enabled);
+            if domain.is_enabled != is_enabled {
+                purge::forget_host(draft, domain.zone, &domain.hostname)?;
+            }
+            domain.is_enabled = is_enabled;
             draft.put(&domain);
             return show(draft.snapshot, &domain);
         }
@@ -272,6 +280,7 @@ pub(crate) async fn remove(
             let mut records = HostRecords::default();
             records.take_away(draft, found.zone, found.record)?;
             records.save(draft)?;
+            purge::forget_host(draft, found.zone, &found.hostname)?;
             bucket.domains.remove(&id);
             draft.delete::<BucketDomain>(&id);
             draft.put(&bucket);

@@ -2,8 +2,8 @@
 
 use proxima_control::FIRST_ACCOUNT;
 use proxima_model::{
-    Bucket, BucketDomain, BucketName, BucketTag, DnsName, NodeName, Permission, Record, StorageClass,
-    Timestamp, TokenScope, limits,
+    Bucket, BucketDomain, BucketName, BucketTag, DnsName, NodeName, Permission, Purge, PurgeWhat, Record,
+    StorageClass, Timestamp, TokenScope, limits,
 };
 use serde_json::{Value, json};
 
@@ -76,6 +76,33 @@ async fn a_custom_domain_of_a_bucket_comes_and_goes_with_its_record() {
     assert_eq!((node.count::<BucketDomain>(), node.count::<Record>()), (0, 0));
     assert_eq!(node.refused("GET", &one, None).await, (404, 100_114));
     assert_eq!(node.ok("GET", &all, None).await, json!({ "domains": [] }));
+}
+
+#[tokio::test]
+async fn what_caches_keep_of_a_host_is_forgotten_when_it_is_switched_or_removed_and_not_else() {
+    let node = Node::start().await;
+    let zone = node.zone("example.com").await;
+    bucket(&node, "photos", 1).await;
+    let (all, one) = (domains("photos"), format!("{}/files.example.com", domains("photos")));
+    let again = body("files.example.com", &zone);
+    for (method, at, given, purges) in [
+        ("POST", &all, Some(again.clone()), 0),
+        ("PUT", &one, Some(json!({ "enabled": true })), 0),
+        ("PUT", &one, Some(json!({ "enabled": false })), 1),
+        ("PUT", &one, Some(json!({ "minTLS": "1.1" })), 1),
+        ("POST", &all, Some(again.clone()), 2),
+        ("POST", &all, Some(again), 2),
+        ("DELETE", &one, None, 3),
+    ] {
+        node.ok(method, at, given.clone()).await;
+        assert_eq!(node.count::<Purge>(), purges, "{method} {at} {given:?}");
+    }
+    let snapshot = node.context.replica.snapshot().unwrap();
+    let hosts = PurgeWhat::Hosts(vec![DnsName::parse("files.example.com").unwrap()]);
+    for purge in snapshot.scan::<Purge>(&[]) {
+        let purge = purge.unwrap();
+        assert_eq!((purge.zone.to_string(), purge.what), (zone.clone(), hosts.clone()));
+    }
 }
 
 #[tokio::test]
