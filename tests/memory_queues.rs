@@ -11,8 +11,8 @@ use std::{
 use futures_util::future::BoxFuture;
 use proxima_model::{AccountId, QueueId, QueueName, Timestamp};
 use proxima_pipeline::{
-    QueueBacklog, QueueCounts, QueueDelivered, QueueError, QueueMessage, QueuePull, QueuePulled,
-    QueueSettled, QueueSettling, Queues,
+    QueueBacklog, QueueDelivered, QueueError, QueueMessage, QueuePull, QueuePulled, QueueSettled,
+    QueueSettlement, QueueSettling, Queues,
 };
 
 /// When all messages in memory were sent.
@@ -100,14 +100,14 @@ impl Queues for MemoryQueues {
         &self,
         queue: QueueId,
         settled: Vec<QueueSettled>,
-    ) -> BoxFuture<'_, Result<QueueCounts, QueueError>> {
+    ) -> BoxFuture<'_, Result<QueueSettlement, QueueError>> {
         Box::pin(async move {
             self.with(queue, |kept| {
-                let mut counts = QueueCounts::default();
+                let mut counts = QueueSettlement::default();
                 for QueueSettled { lease, settling } in settled {
                     let number = lease.split_once('-').and_then(|(number, _)| number.parse::<usize>().ok());
                     match (number.filter(|number| *number < kept.len()), settling) {
-                        (None, _) => counts.stale += 1,
+                        (None, _) => counts.stale.push(lease),
                         (Some(_), QueueSettling::Ack) => counts.acked += 1,
                         (Some(number), QueueSettling::Retry(delay)) => {
                             kept[number].0.delay_seconds = delay;

@@ -163,7 +163,7 @@ fn a_worker_consumes_what_it_sends_over_restarts_and_what_it_cannot_goes_to_the_
     let ack = json!({ "acks": [{ "lease_id": message["lease_id"] }, { "lease_id": "nonsense" }] });
     let (_, acked) = ask(&dev, "POST", &format!("/{dead}/messages/ack"), Some(&ack));
     assert_eq!(
-        (&acked["result"]["ackCount"], acked["result"]["warnings"].as_array().unwrap().len()),
+        (&acked["result"]["ackCount"], acked["result"]["warnings"].as_object().unwrap().len()),
         (&json!(1), 1)
     );
 

@@ -108,8 +108,8 @@ pub use queries::{
     QueryReports, QueryRow,
 };
 pub use queues::{
-    QUEUE_BATCH_OCTETS_MAX, QueueBacklog, QueueContentType, QueueCounts, QueueDelivered, QueueError,
-    QueueMessage, QueuePull, QueuePulled, QueueSettled, QueueSettling, Queues, check_queue_messages,
+    QUEUE_BATCH_OCTETS_MAX, QueueBacklog, QueueContentType, QueueDelivered, QueueError, QueueMessage,
+    QueuePull, QueuePulled, QueueSettled, QueueSettlement, QueueSettling, Queues, check_queue_messages,
 };
 pub use ray::RayId;
 pub use rendezvous::{REPLICAS, rendezvous_weight, replicas};

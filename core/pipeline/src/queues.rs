@@ -31,7 +31,7 @@ pub trait Queues: Send + Sync + 'static {
         &self,
         queue: QueueId,
         settled: Vec<QueueSettled>,
-    ) -> BoxFuture<'_, Result<QueueCounts, QueueError>>;
+    ) -> BoxFuture<'_, Result<QueueSettlement, QueueError>>;
 
     /// What waits in a queue.
     fn backlog(&self, queue: QueueId) -> BoxFuture<'_, Result<QueueBacklog, QueueError>>;
@@ -135,15 +135,15 @@ pub enum QueueSettling {
     Retry(Option<u32>),
 }
 
-/// How many messages were settled so: those whose leases had not run out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueCounts {
-    /// Done with.
+/// What became of messages that were settled: those whose leases had not run out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueSettlement {
+    /// How many are done with.
     pub acked: usize,
-    /// To be delivered again.
+    /// How many are to be delivered again.
     pub retried: usize,
-    /// Of leases that had run out, or are none.
-    pub stale: usize,
+    /// The leases that had run out, or are none.
+    pub stale: Vec<String>,
 }
 
 /// What waits in a queue: what was sent and is not done with.

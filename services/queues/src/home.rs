@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use proxima_chassis::Clock;
 use proxima_model::{NodeName, Queue, QueueConsumer, QueueId, QueueReader, Timestamp, limits};
 use proxima_pipeline::{
-    Invoke, QueueBacklog, QueueCounts, QueueError, QueueMessage, QueuePull, QueueSettled, QueueSettling,
+    Invoke, QueueBacklog, QueueError, QueueMessage, QueuePull, QueueSettled, QueueSettlement, QueueSettling,
     Servers, check_queue_messages, replicas,
 };
 use proxima_store::Own;
@@ -23,7 +23,7 @@ use crate::{
     named::Named,
     reach::{Reach, Unanswered, WITHIN_HERE},
     store::{Change, Done, Job, Put, Settle, Store, StoreError},
-    wire::{Answer, OPERATIONS_MAX, Question, Refusal, Sent},
+    wire::{Answer, Counts, OPERATIONS_MAX, Question, Refusal, Sent},
 };
 
 /// Requests at once, of clients and of other servers, each: of messages in them, 256 MiB at the worst.
@@ -179,7 +179,14 @@ impl Home {
                 Ok(Answer::Pulled(messages, backlog))
             }
             Question::Settle { queue, settled } => {
-                Ok(Answer::Counts(self.settle_here(check(queue, false)?, settled).await?))
+                Ok(Answer::Counts(self.settle_here(check(queue, false)?, settled).await?.counts))
+            }
+            Question::SettleEach { queue, settled } => {
+                let Done { counts, stale, .. } = self.settle_here(check(queue, false)?, settled).await?;
+                Ok(Answer::Settled(
+                    counts,
+                    stale.into_iter().filter_map(|at| u32::try_from(at).ok()).collect(),
+                ))
             }
             Question::Backlog { queue } => {
                 let queue = check(queue, false)?;
@@ -327,28 +334,50 @@ impl Home {
         &self,
         queue: QueueId,
         settled: Vec<QueueSettled>,
-    ) -> Result<QueueCounts, QueueError> {
-        let count = settled.len();
-        let read = |QueueSettled { lease, settling }| Some((Lease::parse(&lease)?, settling));
-        let settled: Vec<_> = settled.into_iter().filter_map(read).collect();
-        let mut counts = QueueCounts { stale: count - settled.len(), ..QueueCounts::default() };
-        for part in settled.chunks(OPERATIONS_MAX) {
-            let question = Question::Settle { queue: *queue.as_bytes(), settled: part.to_vec() };
-            let Answer::Counts(of_part) = self.ask(queue, question).await? else {
-                return Err(Refusal::NotUnderstood.into());
-            };
-            counts.acked += of_part.acked;
-            counts.retried += of_part.retried;
-            counts.stale += of_part.stale;
+    ) -> Result<QueueSettlement, QueueError> {
+        let (mut settlement, mut read) = (QueueSettlement::default(), Vec::new());
+        for QueueSettled { lease, settling } in settled {
+            match Lease::parse(&lease) {
+                Some(parsed) => read.push((lease, (parsed, settling))),
+                None => settlement.stale.push(lease),
+            }
         }
-        Ok(counts)
+        for part in read.chunks(OPERATIONS_MAX) {
+            let settled = part.iter().map(|(_, settled)| *settled).collect();
+            let (counts, stale) = self.settle_part(*queue.as_bytes(), settled).await?;
+            settlement.acked += counts.acked;
+            settlement.retried += counts.retried;
+            let stale = stale.into_iter().filter_map(|at| part.get(usize::try_from(at).ok()?));
+            settlement.stale.extend(stale.map(|(lease, _)| lease.clone()));
+        }
+        Ok(settlement)
+    }
+
+    /// How many were settled so, and the places of those that were not; of a server of the version before only the former.
+    async fn settle_part(
+        &self,
+        queue: [u8; 16],
+        settled: Vec<(Lease, QueueSettling)>,
+    ) -> Result<(Counts, Vec<u32>), QueueError> {
+        let id = QueueId::from_bytes(queue);
+        let answered = match self.ask(id, Question::SettleEach { queue, settled: settled.clone() }).await {
+            Err(error) if error == Refusal::NotUnderstood.into() => {
+                self.ask(id, Question::Settle { queue, settled }).await
+            }
+            answered => answered,
+        };
+        match answered? {
+            Answer::Settled(counts, stale) => Ok((counts, stale)),
+            Answer::Counts(counts) => Ok((counts, Vec::new())),
+            _ => Err(Refusal::NotUnderstood.into()),
+        }
     }
 
     async fn settle_here(
         &self,
         queue: QueueId,
         settled: Vec<(Lease, QueueSettling)>,
-    ) -> Result<QueueCounts, QueueError> {
+    ) -> Result<Done, QueueError> {
         let known = self.named.known(queue).await.ok_or(QueueError::Unknown)?;
         let delay_of_queue = known.consumer.as_ref().map_or(0, |consumer| consumer.retry_delay_seconds);
         let now = self.clock.now();
@@ -366,11 +395,7 @@ impl Home {
     }
 
     /// Does this with messages that were delivered.
-    pub(crate) async fn settle_all(
-        &self,
-        queue: QueueId,
-        settles: Vec<Settle>,
-    ) -> Result<QueueCounts, QueueError> {
+    pub(crate) async fn settle_all(&self, queue: QueueId, settles: Vec<Settle>) -> Result<Done, QueueError> {
         let other = self.other_of(queue);
         let done = self.commit(Job::Settle { queue, settles, other: other.clone() }).await?;
         self.tell(other.as_ref());
@@ -381,7 +406,7 @@ impl Home {
                            has run out";
             return Err(QueueError::Full(problem.to_owned()));
         }
-        Ok(done.counts)
+        Ok(done)
     }
 
     /// What waits in a queue, as its home knows.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use proxima_model::{AccountId, QueueId, QueueName};
 use proxima_pipeline::{
-    QueueBacklog, QueueCounts, QueueDelivered, QueueError, QueueMessage, QueuePull, QueuePulled,
-    QueueSettled, Queues,
+    QueueBacklog, QueueDelivered, QueueError, QueueMessage, QueuePull, QueuePulled, QueueSettled,
+    QueueSettlement, Queues,
 };
 
 use crate::{
@@ -45,7 +45,7 @@ impl Queues for Port {
         &self,
         queue: QueueId,
         settled: Vec<QueueSettled>,
-    ) -> BoxFuture<'_, Result<QueueCounts, QueueError>> {
+    ) -> BoxFuture<'_, Result<QueueSettlement, QueueError>> {
         Box::pin(async move {
             let _place = Home::place(&self.0.clients)?;
             self.0.counted(self.0.settle(queue, settled).await)

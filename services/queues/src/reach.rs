@@ -85,8 +85,10 @@ const fn within(question: &Question) -> Duration {
     match question {
         Question::Hello | Question::Replicate { .. } | Question::Backlog { .. } => WITHIN,
         // It waits for its replica of the log, for its store, and for the other replica.
-        Question::Send { .. } | Question::Pull { .. } | Question::Settle { .. } | Question::Purge { .. } => {
-            Duration::from_secs(KNOWN_WITHIN.as_secs() + 3 * WITHIN_HERE.as_secs())
-        }
+        Question::Send { .. }
+        | Question::Pull { .. }
+        | Question::Settle { .. }
+        | Question::SettleEach { .. }
+        | Question::Purge { .. } => Duration::from_secs(KNOWN_WITHIN.as_secs() + 3 * WITHIN_HERE.as_secs()),
     }
 }

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use proxima_model::limits;
-use proxima_pipeline::{QueueBacklog, QueueCounts, QueueError, QueueSettling};
+use proxima_pipeline::{QueueBacklog, QueueError, QueueSettling};
 use proxima_store::StoreId;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,8 @@ pub(crate) enum Question {
     Purge { queue: Id, before: MessageId },
     /// What the asker's store has taken, in its order, and not told before.
     Replicate { store: StoreId, operations: Vec<Numbered> },
+    /// As [`Self::Settle`], which older servers ask: who asks so is told of each.
+    SettleEach { queue: Id, settled: Vec<(Lease, QueueSettling)> },
 }
 
 impl Question {
@@ -54,6 +56,7 @@ impl Question {
             Self::Send { .. }
             | Self::Pull { .. }
             | Self::Settle { .. }
+            | Self::SettleEach { .. }
             | Self::Backlog { .. }
             | Self::Purge { .. } => PATH_OF_CLIENTS,
         }
@@ -93,13 +96,26 @@ pub(crate) enum Answer {
     },
     Backlog(QueueBacklog),
     Pulled(Vec<(Message, Lease)>, QueueBacklog),
-    Counts(QueueCounts),
+    Counts(Counts),
     Purged(u64),
     /// It is done; whether there was no room for some of the messages.
     Replicated {
         lacked_room: bool,
     },
     Refused(Refusal),
+    /// Of [`Question::SettleEach`]: also the places of those whose leases had run out.
+    Settled(Counts, Vec<u32>),
+}
+
+/// How many messages were settled so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    /// Done with.
+    pub(crate) acked: usize,
+    /// To be delivered again.
+    pub(crate) retried: usize,
+    /// Of leases that had run out.
+    pub(crate) stale: usize,
 }
 
 /// Why not.
@@ -157,7 +173,9 @@ pub(crate) fn read_question(octets: &[u8]) -> Option<Question> {
             messages.len() <= limits::QUEUE_SEND_MESSAGES_MAX
                 && messages.iter().all(|sent| is_bounded(&sent.message))
         }
-        Question::Settle { settled, .. } => settled.len() <= OPERATIONS_MAX,
+        Question::Settle { settled, .. } | Question::SettleEach { settled, .. } => {
+            settled.len() <= OPERATIONS_MAX
+        }
         Question::Replicate { operations, .. } => {
             operations.len() <= OPERATIONS_MAX
                 && operations.iter().all(|it| match &it.operation {
@@ -175,6 +193,7 @@ pub(crate) fn read_answer(octets: &[u8]) -> Option<Answer> {
     let answer: Answer = postcard::from_bytes(octets).ok()?;
     let keeps_bounds = match &answer {
         Answer::Pulled(messages, _) => messages.iter().all(|(message, _)| is_bounded(message)),
+        Answer::Settled(_, stale) => stale.len() <= OPERATIONS_MAX,
         _ => true,
     };
     keeps_bounds.then_some(answer)
@@ -220,6 +239,7 @@ mod tests {
                 messages: vec![Sent { message: message(9), waits_as_queue: true }],
             },
             Question::Settle { queue: [7; 16], settled: vec![(lease, QueueSettling::Retry(Some(4)))] },
+            Question::SettleEach { queue: [7; 16], settled: vec![(lease, QueueSettling::Ack)] },
             Question::Replicate { store: StoreId::from_octets([2; 16]), operations: vec![put] },
         ];
         for question in questions {
@@ -227,8 +247,10 @@ mod tests {
             assert_eq!(read_question(&octets), Some(question));
             assert_eq!(read_question(&octets[..octets.len() - 1]), None, "cut short");
         }
-        let answer = Answer::Pulled(vec![(message(3), lease)], QueueBacklog::default());
-        assert_eq!(read_answer(&write(&answer)), Some(answer));
+        let settled = Answer::Settled(Counts { acked: 1, retried: 2, stale: 2 }, vec![0, 300]);
+        for answer in [Answer::Pulled(vec![(message(3), lease)], QueueBacklog::default()), settled] {
+            assert_eq!(read_answer(&write(&answer)), Some(answer));
+        }
     }
 
     #[test]

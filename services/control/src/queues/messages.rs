@@ -13,7 +13,7 @@ use proxima_pipeline::{
     check_queue_messages,
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Messages, consumers::number, nouns};
 use crate::{
@@ -217,10 +217,8 @@ pub(crate) async fn ack(
         .collect::<Result<Vec<_>, _>>()?;
     let Messages { port, queue } = Messages::of(&api, account, id).await?;
     let counts = port.settle(queue.id, settled).await?;
-    let warnings: Vec<String> = match counts.stale {
-        0 => Vec::new(),
-        stale => vec![format!("{stale} of the leases are none, or have run out")],
-    };
+    let warning = |lease| (lease, json!("it is no lease, or has run out"));
+    let warnings: Map<String, Value> = counts.stale.into_iter().map(warning).collect();
     Ok(Answer::new(json!({
         "ackCount": counts.acked,
         "retryCount": counts.retried,

@@ -7,7 +7,7 @@ use std::{
 
 use heed::RwTxn;
 use proxima_model::{NodeName, QueueId, Timestamp};
-use proxima_pipeline::{QueueBacklog, QueueCounts};
+use proxima_pipeline::QueueBacklog;
 use proxima_store::{Commit, StoreId};
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     message::{Lease, Message, MessageId, State},
-    wire::{Numbered, Operation},
+    wire::{Counts, Numbered, Operation},
 };
 
 /// What is to be written, whole or not at all. Where another server has the queue too, it is to be told.
@@ -81,7 +81,9 @@ pub(crate) struct Done {
     /// The last number under which the other server is told of it, if it is.
     pub(crate) number: Option<u64>,
     /// Of [`Job::Settle`].
-    pub(crate) counts: QueueCounts,
+    pub(crate) counts: Counts,
+    /// Of [`Job::Settle`]: the places of those whose leases had run out.
+    pub(crate) stale: Vec<usize>,
     /// Of [`Job::TellAnew`]: the last message.
     pub(crate) last: Option<MessageId>,
     /// Of [`Job::Lease`].
@@ -205,13 +207,15 @@ impl Store {
     ) -> Result<Done, StoreError> {
         let mut done = Done::default();
         // What goes gives room for what stays.
-        let goes = |settle: &&Settle| settle.change == Change::Delete;
-        for Settle { lease, change } in
-            settles.iter().filter(goes).chain(settles.iter().filter(|it| !goes(it)))
+        let goes = |(_, settle): &(usize, &Settle)| settle.change == Change::Delete;
+        let settles = || settles.iter().enumerate();
+        for (place, Settle { lease, change }) in
+            settles().filter(goes).chain(settles().filter(|it| !goes(it)))
         {
             let row = self.row(txn, queue, lease.id)?;
             if row.is_none_or(|row| row.state.attempts > lease.attempts) {
                 done.counts.stale += 1;
+                done.stale.push(place);
                 continue;
             }
             let told = match change {

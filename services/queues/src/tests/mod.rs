@@ -401,7 +401,8 @@ impl World {
     async fn settle(&self, server: &str, id: QueueId, lease: &str, settling: QueueSettling) -> [usize; 3] {
         let settled = vec![QueueSettled { lease: lease.to_owned(), settling }];
         let counts = self.port(server).settle(id, settled).await.expect("it is reached");
-        [counts.acked, counts.retried, counts.stale]
+        assert!(counts.stale.iter().all(|stale| stale == lease));
+        [counts.acked, counts.retried, counts.stale.len()]
     }
 
     /// How many messages a server's own store has of a queue.

@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Mutex};
 use futures_util::future::BoxFuture;
 use proxima_model::{QueueId, QueueName};
 use proxima_pipeline::{
-    QueueBacklog, QueueContentType, QueueCounts, QueueError, QueueMessage, QueuePull, QueuePulled,
-    QueueSettled, Queues,
+    QueueBacklog, QueueContentType, QueueError, QueueMessage, QueuePull, QueuePulled, QueueSettled,
+    QueueSettlement, Queues,
 };
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinHandle};
@@ -87,7 +87,7 @@ impl Queues for TestQueues {
         unreachable!("nobody pulls here")
     }
 
-    fn settle(&self, _: QueueId, _: Vec<QueueSettled>) -> BoxFuture<'_, Result<QueueCounts, QueueError>> {
+    fn settle(&self, _: QueueId, _: Vec<QueueSettled>) -> BoxFuture<'_, Result<QueueSettlement, QueueError>> {
         unreachable!("nobody pulls here")
     }
 
