@@ -1,6 +1,7 @@
 //! A command that runs beside others and takes what they leave of the processors; what it says is printed when they are done.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -23,7 +24,14 @@ impl Beside {
         let file = File::create(log).with_context(|| format!("making {}", log.display()))?;
         let mut idle = Command::new("chrt");
         idle.args(["--idle", "0"]).arg(command.get_program()).args(command.get_args());
-        idle.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => idle.env(name, value),
+                None => idle.env_remove(name),
+            };
+        }
+        // With whatever it starts, so that all of that can be ended.
+        idle.process_group(0);
         if let Some(folder) = command.get_current_dir() {
             idle.current_dir(folder);
         }
@@ -49,8 +57,11 @@ impl Beside {
 impl Drop for Beside {
     fn drop(&mut self) {
         // It may have ended, and was waited for then.
-        self.child.kill().ok();
-        self.child.wait().ok();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let group = format!("-{}", self.child.id());
+            Command::new("kill").args(["-KILL", "--", &group]).status().ok();
+            self.child.wait().ok();
+        }
     }
 }
 

@@ -103,7 +103,7 @@ struct Profile {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Override {
-    filter: String,
+    filter: Option<String>,
     threads_required: Option<toml::Value>,
 }
 
@@ -113,7 +113,9 @@ fn measured(settings: &str) -> Result<String> {
     let overrides = settings.profile.default.overrides.into_iter();
     let alone = overrides
         .filter(|these| these.threads_required.as_ref().and_then(toml::Value::as_str) == Some(ALL_THREADS));
-    let filters: Vec<_> = alone.map(|these| format!("({})", these.filter)).collect();
+    let filter = |these: Override| Some(format!("({})", these.filter?));
+    let filters =
+        alone.map(filter).collect::<Option<Vec<_>>>().context("all tests of a platform take all threads")?;
     if filters.is_empty() {
         bail!("no test takes all threads (`threads-required = \"{ALL_THREADS}\"`), and some measure");
     }
