@@ -2,7 +2,7 @@
 //!
 //! `/text` is long and has an entity tag; what lies in `/large/` is [`LARGE_BYTES`] long or a little more; `/never-ends` begins an answer and says no more; `/echo` answers with the chunks
 //! of the request's body, each as it comes; an upgrade is taken, and every octet sent back. What lies in `/tagged/` is
-//! tagged `all` and by its name.
+//! tagged `all` and by its name; what begins with `/no-store` is not to be kept.
 
 use std::{
     collections::HashMap,
@@ -67,6 +67,9 @@ fn serve(stream: TcpStream, counts: &Mutex<HashMap<String, usize>>) -> std::io::
             }
             "/echo" => echo_chunks(&mut reader, &mut writer)?,
             "/text" => answer("etag: \"1\"\r\naccept-ranges: bytes\r\n", &TEXT.repeat(1_000), &mut writer)?,
+            path if path.starts_with("/no-store") => {
+                answer_for("no-store", "", &format!("the page {path}"), &mut writer)?
+            }
             path if path.starts_with("/large/") => answer("", &large(path), &mut writer)?,
             path => {
                 let tagged = path.strip_prefix("/tagged/");
@@ -94,8 +97,12 @@ fn request(reader: &mut impl BufRead) -> std::io::Result<Option<(String, bool)>>
 }
 
 fn answer(fields: &str, body: &str, writer: &mut impl Write) -> std::io::Result<()> {
+    answer_for("max-age=3600", fields, body, writer)
+}
+
+fn answer_for(caches: &str, fields: &str, body: &str, writer: &mut impl Write) -> std::io::Result<()> {
     let answer = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncache-control: max-age=3600\r\n{fields}content-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncache-control: {caches}\r\n{fields}content-length: {}\r\n\r\n{body}",
         body.len()
     );
     writer.write_all(answer.as_bytes())

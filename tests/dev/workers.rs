@@ -140,16 +140,28 @@ fn what_a_worker_fetches_is_kept_as_it_says() {
          } }",
     );
     project.wrangler(&dev, &["deploy"]);
-    // The origin says nothing of how long its pages may be kept.
-    for (path, ttl, asked) in [("plain", "", 2), ("kept", "/60", 1), ("never", "/-1", 2)] {
+    for (path, ttl, asked) in
+        [("plain", "", 1), ("no-store-plain", "", 2), ("no-store-kept", "/60", 1), ("never", "/-1", 2)]
+    {
         for _ in 0..2 {
             let answer = get(&dev, &format!("/app/{path}{ttl}"));
             assert_eq!(answer, format!("the page /{path}"));
         }
         assert_eq!(origin.requests(&format!("/{path}")), asked, "{path}");
     }
-    get(&dev, "/kept");
-    assert_eq!(origin.requests("/kept"), 1, "visitors get it from the same cache");
+    // That it is not to be kept for others, and what one wants of its own, say nothing of what the other one wants.
+    for (path, asked) in [
+        ("/app/no-store", 1),
+        ("/app/no-store", 2),
+        ("/app/no-store/60", 3),
+        ("/app/no-store/60", 3),
+        ("/no-store", 3),
+        ("/app/no-store/-1", 4),
+        ("/app/no-store/60", 4),
+    ] {
+        get(&dev, path);
+        assert_eq!(origin.requests("/no-store"), asked, "{path}");
+    }
 }
 
 #[test]

@@ -289,11 +289,16 @@ impl Fill {
         // What a part is answered with says nothing of the whole, but that it is too large if the part is: then the
         // next request goes straight to the origin, and waits for no other.
         let of_the_whole = !self.exchange.request.headers.contains_key(header::RANGE);
-        if refusal == Refusal::TooLarge || (refusal.lasting() && of_the_whole) {
+        let of_all = !self.ruling.is_own();
+        if refusal == Refusal::TooLarge || (refusal.lasting() && of_the_whole && of_all) {
             self.store.remember_pass(self.lead.key(), refusal);
         }
-        // What the origin says now is newer than what is stored; an error says nothing of it.
-        if !response.status.is_server_error() && self.stale.as_ref().is_some_and(|stale| !stale.is_part()) {
+        // What the origin says now is newer than what is stored; an error says nothing of it, nor does what code wants of its own.
+        let by_code = refusal == Refusal::ByRule && !of_all;
+        if !response.status.is_server_error()
+            && !by_code
+            && self.stale.as_ref().is_some_and(|stale| !stale.is_part())
+        {
             self.store.forget(self.lead.key());
         }
         self.deliver(LeaderAnswer::Own(response, refusal), HeaderMap::new());

@@ -89,6 +89,11 @@ impl Ruling {
         all.into_iter().filter_map(|(what, at)| Some((what, self.rule(at)?)))
     }
 
+    /// Whether code that fetches says something itself: what becomes of its answer then says nothing of what others are told.
+    pub(crate) fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
     /// Whether the request shall go past the cache.
     pub(crate) fn bypasses(&self) -> bool {
         let own = self.own.as_ref().and_then(|own| own.cache);
@@ -126,7 +131,7 @@ impl Ruling {
 
 /// What settings of code's own set: it can say nothing else.
 fn named(own: &CacheSettings) -> &'static str {
-    if own.edge_ttl.is_some() { "edge_ttl" } else { "cache" }
+    if own.edge_ttl.is_some() && own.cache != Some(false) { "edge_ttl" } else { "cache" }
 }
 
 /// What browsers are told of an answer: by a rule, or by its zone.

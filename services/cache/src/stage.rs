@@ -231,6 +231,7 @@ impl CacheStage {
         }
         if found.object.is_none()
             && let Some(refusal) = self.0.store.pass(&key)
+            && (refusal == Refusal::TooLarge || !Ruling::of(exchange).is_own())
         {
             return Plan::Pass(Pass::NotStorable(refusal), Some(key));
         }

@@ -23,8 +23,12 @@ impl Caching {
     /// As the cache reads it.
     pub(crate) fn wish(self) -> FetchCaching {
         let default = self.ttl.and_then(|seconds| u32::try_from(seconds).ok());
-        let never = self.ttl.is_some() && default.is_none();
-        let status_code_ttl: Vec<_> = self.statuses.into_iter().map(status_ttl).collect();
+        let never = self.ttl.is_some() && default.is_none() && self.statuses.is_empty();
+        let mut status_code_ttl: Vec<_> = self.statuses.into_iter().map(status_ttl).collect();
+        if let Some(ttl @ ..0) = self.ttl.filter(|_| !never) {
+            // What no status is named for is not kept.
+            status_code_ttl.push(status_ttl((100, 599, ttl)));
+        }
         let mode = if default.is_some() { EdgeMode::OverrideOrigin } else { EdgeMode::RespectOrigin };
         let says = default.is_some() || !status_code_ttl.is_empty();
         FetchCaching(Arc::new(CacheSettings {
@@ -59,6 +63,12 @@ mod tests {
             (json!({ "everything": true }), Some(true), EdgeLifetime::Origin, EdgeLifetime::Origin),
             (
                 json!({ "statuses": [[200, 299, 7], [404, 404, -1]] }),
+                Some(true),
+                EdgeLifetime::Seconds(7),
+                EdgeLifetime::Never,
+            ),
+            (
+                json!({ "ttl": -1, "statuses": [[200, 299, 7]] }),
                 Some(true),
                 EdgeLifetime::Seconds(7),
                 EdgeLifetime::Never,

@@ -113,7 +113,7 @@ impl CacheStage {
     /// As expected.
     fn refused(&self, exchange: &mut Exchange, lead: &Lead, refusal: Refusal) {
         exchange.trace.note(NAME, || format!("not stored: {refusal}"));
-        if refusal.lasting() {
+        if refusal.lasting() && (refusal == Refusal::TooLarge || !Ruling::of(exchange).is_own()) {
             // Only where somebody waited in vain does it help to know this URL by itself, or where others will ask for parts.
             if lead.is_awaited() || refusal == Refusal::TooLarge {
                 self.0.store.remember_pass(lead.key(), refusal);
