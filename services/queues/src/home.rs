@@ -145,11 +145,17 @@ impl Home {
         for replica in self.order(queue) {
             let answered = match replica {
                 Replica::Me => self.answer_here(question.clone()).await,
-                Replica::Other(server) => self
-                    .reach
-                    .ask(server, &question)
-                    .await
-                    .map_err(|unanswered: Unanswered| unanswered.into()),
+                Replica::Other(server) => {
+                    let answered = self.reach.ask(server, &question).await;
+                    match (answered, question.as_before()) {
+                        // It is of the version before.
+                        (Err(Unanswered::Refused(Refusal::NotUnderstood)), Some(older)) => {
+                            self.reach.ask(server, &older).await
+                        }
+                        (answered, _) => answered,
+                    }
+                    .map_err(QueueError::from)
+                }
             };
             match answered {
                 Err(error @ (QueueError::Unreachable(_) | QueueError::Broken(_))) => why = error,
@@ -359,14 +365,8 @@ impl Home {
         queue: [u8; 16],
         settled: Vec<(Lease, QueueSettling)>,
     ) -> Result<(Counts, Vec<u32>), QueueError> {
-        let id = QueueId::from_bytes(queue);
-        let answered = match self.ask(id, Question::SettleEach { queue, settled: settled.clone() }).await {
-            Err(error) if error == Refusal::NotUnderstood.into() => {
-                self.ask(id, Question::Settle { queue, settled }).await
-            }
-            answered => answered,
-        };
-        match answered? {
+        let question = Question::SettleEach { queue, settled };
+        match self.ask(QueueId::from_bytes(queue), question).await? {
             Answer::Settled(counts, stale) => Ok((counts, stale)),
             Answer::Counts(counts) => Ok((counts, Vec::new())),
             _ => Err(Refusal::NotUnderstood.into()),

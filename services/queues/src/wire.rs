@@ -49,6 +49,16 @@ pub(crate) enum Question {
 }
 
 impl Question {
+    /// What a server of the version before is asked instead, if it knows something like it.
+    pub(crate) fn as_before(&self) -> Option<Self> {
+        match self {
+            Self::SettleEach { queue, settled } => {
+                Some(Self::Settle { queue: *queue, settled: settled.clone() })
+            }
+            _ => None,
+        }
+    }
+
     /// By which path it is asked.
     pub(crate) const fn path(&self) -> &'static str {
         match self {

@@ -235,3 +235,34 @@ async fn messages_go_round_in_no_circle_of_dead_letter_queues() {
     pass(Duration::from_secs(3_600)).await;
     assert_eq!(world.stored("fra1", ids[1]), 0, "as long as it may be kept");
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_leases_that_are_settled_at_once_those_that_had_run_out_are_told_unless_the_home_is_older() {
+    let mut world = World::of_four().await;
+    let id = world.queue("jobs", ["fra1", "ams1"], Some(puller()));
+    world.send("fra2", id, &["a", "b", "c", "d"]).await.expect("it is reached");
+    let stale = world.pull("sin1", id).await.expect("it is reached").messages;
+    pass(Duration::from_secs(61)).await;
+    let held = world.pull("sin1", id).await.expect("it is reached").messages;
+    let settle = async |settled: Vec<(&String, QueueSettling)>| {
+        let settled = settled.into_iter();
+        let settled = settled.map(|(lease, settling)| QueueSettled { lease: lease.clone(), settling });
+        world.port("sin1").settle(id, settled.collect()).await.expect("it is reached")
+    };
+    let told = settle(vec![
+        (&held[0].lease, QueueSettling::Retry(None)),
+        (&stale[1].lease, QueueSettling::Ack),
+        (&held[2].lease, QueueSettling::Ack),
+        (&stale[3].lease, QueueSettling::Retry(None)),
+    ])
+    .await;
+    assert_eq!((told.acked, told.retried), (1, 1));
+    assert_eq!(told.stale, [stale[1].lease.clone(), stale[3].lease.clone()]);
+
+    // A home of the version before tells none of them, and is asked all the same while the other replica is away.
+    lock(&world.network.old).insert(name("fra1"));
+    world.link("sin1", "ams1", false);
+    let told =
+        settle(vec![(&held[1].lease, QueueSettling::Ack), (&stale[3].lease, QueueSettling::Ack)]).await;
+    assert_eq!((told.acked, told.retried, told.stale), (1, 0, Vec::new()));
+}

@@ -37,7 +37,7 @@ use crate::{
     port::Port,
     service,
     store::Store,
-    wire::{self, BODY_OCTETS_MAX},
+    wire::{self, Answer, BODY_OCTETS_MAX, Question, Refusal},
 };
 
 const ACCOUNT: AccountId = AccountId::from_bytes([1; 16]);
@@ -62,6 +62,8 @@ struct Network {
     cut: Mutex<HashSet<(NodeName, NodeName)>>,
     /// Who waits for whom in vain: what the one asks the other is done, or not, and never answered.
     silent: Mutex<HashSet<(NodeName, NodeName)>>,
+    /// Servers of the version before.
+    old: Mutex<HashSet<NodeName>>,
 }
 
 /// The network as one server sees it.
@@ -91,12 +93,15 @@ impl Servers for Link {
             let network = &self.network;
             let (parts, body) = request.into_parts();
             let octets = body.collect(BODY_OCTETS_MAX).await.expect("a question is bounded");
-            assert!(wire::read_question(&octets).is_some(), "a question");
+            let question = wire::read_question(&octets).expect("a question");
             let is_cut = lock(&network.cut).contains(&(self.me.clone(), server.clone()));
             let answers = lock(&network.answering).get(server).cloned();
             let Some(answers) = answers.filter(|_| !is_cut) else { return Err(NoAnswer::Lost) };
             if lock(&network.silent).contains(&(self.me.clone(), server.clone())) {
                 return std::future::pending().await;
+            }
+            if matches!(question, Question::SettleEach { .. }) && lock(&network.old).contains(server) {
+                return Ok(Response::new(Body::full(wire::write(&Answer::Refused(Refusal::NotUnderstood)))));
             }
             let answer = answers.answer(&self.me, Request::from_parts(parts, Body::full(octets))).await;
             let (parts, body) = answer.into_parts();
