@@ -38,8 +38,8 @@ use proxima_ledger::{
     Append, AppendError, Change, IdempotencyKey, Log, Precondition, ReadError, Replica, Seq, Snapshot,
 };
 use proxima_model::{
-    Account, AccountId, Bucket, BucketDomain, BucketName, BucketTag, BucketUsage, Entity, NodeName, Queue,
-    limits::BUCKETS_PER_ACCOUNT_MAX,
+    Account, AccountId, Bucket, BucketDomain, BucketName, BucketTag, BucketUsage, DnsName, Entity, NodeName,
+    Queue, ZoneId, limits::BUCKETS_PER_ACCOUNT_MAX,
 };
 use proxima_pipeline::{Lifecycle, NewBucket, ObjectError};
 
@@ -158,6 +158,22 @@ impl Buckets {
     pub(crate) async fn find(&self, account: AccountId, name: BucketName) -> Result<Bucket, ObjectError> {
         let found = self.read(move |state| state.get::<Bucket>(&(account, name)).map_err(unreadable)).await?;
         found.ok_or(ObjectError::NoSuchBucket)
+    }
+
+    /// Where a public host leads, and the bucket of that name, as the replica has both now.
+    pub(crate) async fn led_to(
+        &self,
+        zone: ZoneId,
+        host: DnsName,
+    ) -> Result<Option<(BucketDomain, Option<Bucket>)>, ObjectError> {
+        self.read(move |state| {
+            let Some(domain) = state.get::<BucketDomain>(&(zone, host)).map_err(unreadable)? else {
+                return Ok(None);
+            };
+            let bucket = state.get::<Bucket>(&(domain.account, domain.bucket.clone())).map_err(unreadable)?;
+            Ok(Some((domain, bucket)))
+        })
+        .await
     }
 
     /// All buckets of an account, by their names.

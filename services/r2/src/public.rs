@@ -77,15 +77,13 @@ impl PublicStage {
     }
 
     async fn respond(&self, request: &Request, domain: &BucketDomain) -> Result<Response, ObjectError> {
-        if !domain.is_enabled {
+        // The zone may not have been compiled anew yet, and its caches have forgotten the host already: what is said now they keep.
+        let led_to = self.buckets.led_to(domain.zone, domain.hostname.clone()).await?;
+        let Some((domain, bucket)) = led_to.filter(|(domain, _)| domain.is_enabled) else {
             return Ok(plain(StatusCode::NOT_FOUND, "nothing is offered at this host"));
-        }
-        let bucket = match self.buckets.find(domain.account, domain.bucket.clone()).await {
-            Ok(bucket) if bucket.tag == domain.tag => bucket,
-            Ok(_) | Err(ObjectError::NoSuchBucket) => {
-                return Ok(plain(StatusCode::NOT_FOUND, "there is no such bucket any more"));
-            }
-            Err(error) => return Err(error),
+        };
+        let Some(bucket) = bucket.filter(|bucket| bucket.tag == domain.tag) else {
+            return Ok(plain(StatusCode::NOT_FOUND, "there is no such bucket any more"));
         };
         let mut response = match request.method {
             Method::OPTIONS => return Ok(preflight(&bucket, &request.headers)),

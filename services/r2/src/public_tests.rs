@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use prometheus_client::registry::Registry;
 use proxima_chassis::SimulatedClock;
-use proxima_ledger::{Append, EmbeddedLog, IdempotencyKey, ReplicaOptions, Sealer};
+use proxima_ledger::{Append, Change, EmbeddedLog, IdempotencyKey, ReplicaOptions, Sealer};
 use proxima_model::{
     Account, AccountId, BucketName, BucketTag, DnsName, NodeName, RecordId, StorageClass, Timestamp, ZoneId,
 };
@@ -26,6 +26,18 @@ struct Fixture {
 
 const AT: Timestamp = Timestamp::from_millis(1_000_000);
 
+/// Makes a change; each has a letter of its own.
+async fn append(buckets: &Buckets, change: Change, letter: &str) {
+    let append = Append {
+        changes: vec![change],
+        preconditions: Vec::new(),
+        idempotency_key: IdempotencyKey(letter.repeat(64)),
+        fingerprint: None,
+        author: "test".to_owned(),
+    };
+    buckets.log.append(append).await.unwrap();
+}
+
 impl Fixture {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -42,14 +54,7 @@ impl Fixture {
         };
         let id = AccountId::from_bytes([1; 16]);
         let account = Account { id, name: "one".to_owned(), created_at: AT };
-        let append = Append {
-            changes: vec![buckets.replica.put(&account)],
-            preconditions: Vec::new(),
-            idempotency_key: IdempotencyKey("1".repeat(64)),
-            fingerprint: None,
-            author: "test".to_owned(),
-        };
-        buckets.log.append(append).await.unwrap();
+        append(&buckets, buckets.replica.put(&account), "1").await;
         let new = NewBucket {
             account: id,
             name: BucketName::parse("bucket").unwrap(),
@@ -72,6 +77,7 @@ impl Fixture {
             record: RecordId::from_bytes([3; 16]),
             created_at: AT,
         };
+        append(&buckets, buckets.replica.put(&domain), "2").await;
         let objects = Arc::new(Local { store, buckets: buckets.clone() });
         Self { _folder: folder, stage: PublicStage { objects, buckets, metrics }, bucket, domain }
     }
@@ -167,14 +173,23 @@ async fn everybody_reads_an_object_with_what_its_owner_says_of_it_and_nothing_el
 
 #[tokio::test]
 async fn a_host_that_is_switched_off_or_whose_bucket_is_another_one_offers_nothing() {
-    let mut fixture = Fixture::new().await;
+    let fixture = Fixture::new().await;
     fixture.put("k", "x", ObjectFields::default()).await;
-    fixture.domain.is_enabled = false;
-    assert_eq!(fixture.get("/k", &[]).await.status, 404);
-    fixture.domain.is_enabled = true;
-    assert_eq!(fixture.get("/k", &[]).await.status, 200);
-    fixture.domain.tag = BucketTag::from_bytes([9; 16]);
-    assert_eq!(fixture.get("/k", &[]).await.status, 404);
+    let buckets = &fixture.stage.buckets;
+    // The zone, as the stage is given it, still has it as it was.
+    let off = BucketDomain { is_enabled: false, ..fixture.domain.clone() };
+    let other = BucketDomain { tag: BucketTag::from_bytes([9; 16]), ..fixture.domain.clone() };
+    let none = Change::delete::<BucketDomain>(&(off.zone, off.hostname.clone()));
+    for (change, letter, status) in [
+        (buckets.replica.put(&off), "3", 404),
+        (buckets.replica.put(&fixture.domain), "4", 200),
+        (buckets.replica.put(&other), "5", 404),
+        (buckets.replica.put(&fixture.domain), "6", 200),
+        (none, "7", 404),
+    ] {
+        append(buckets, change, letter).await;
+        assert_eq!(fixture.get("/k", &[]).await.status, status, "{letter}");
+    }
 }
 
 #[tokio::test]

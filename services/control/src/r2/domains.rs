@@ -1,7 +1,9 @@
 //! `r2/buckets/:bucket_name/domains/…`: hosts at which everybody may read a bucket's objects.
 //!
 //! A custom domain is a host of one of the account's zones, with a DNS record of its own ([`crate::hosts`]). The oldest version of
-//! TLS at it is its zone's. What is said at it otherwise than before is forgotten by the caches, in the same change. There is no domain of ours below which every bucket could have a host (`r2.dev`), which is said so.
+//! TLS at it is its zone's. There is no domain of ours below which every bucket could have a host (`r2.dev`), which is said so.
+//!
+//! Where it is attached, switched or removed, the caches forget what was said at it until then, in the same change.
 
 use std::sync::Arc;
 
@@ -189,7 +191,9 @@ pub(crate) async fn attach(
         let mut bucket = same(draft, &bucket)?;
         forget_gone(draft.snapshot, &mut bucket)?;
         let is_enabled = body.enabled.unwrap_or(true);
-        let mut domain = match draft.read::<BucketDomain>(&id)? {
+        let found = draft.read::<BucketDomain>(&id)?;
+        let before = found.as_ref().map(|domain| (domain.tag, domain.is_enabled));
+        let mut domain = match found {
             Some(domain) if domain.tag == bucket.tag => domain,
             // One of a bucket that has gone does not get in the way: its record is there.
             Some(domain) if is_orphan(draft, &domain)? => domain,
@@ -208,7 +212,8 @@ pub(crate) async fn attach(
                 BucketDomain { zone, hostname, account, bucket: name, tag, is_enabled, record, created_at }
             }
         };
-        if (domain.tag, domain.is_enabled) != (bucket.tag, is_enabled) {
+        // Of a host that is new, too: another record may have stood there until now.
+        if before != Some((bucket.tag, is_enabled)) {
             purge::forget_host(draft, domain.zone, &domain.hostname)?;
         }
         (domain.account, domain.bucket, domain.tag) = (bucket.account, bucket.name.clone(), bucket.tag);

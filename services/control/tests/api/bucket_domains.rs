@@ -79,20 +79,20 @@ async fn a_custom_domain_of_a_bucket_comes_and_goes_with_its_record() {
 }
 
 #[tokio::test]
-async fn what_caches_keep_of_a_host_is_forgotten_when_it_is_switched_or_removed_and_not_else() {
+async fn what_caches_keep_of_a_host_is_forgotten_when_it_is_attached_switched_or_removed_and_not_else() {
     let node = Node::start().await;
     let zone = node.zone("example.com").await;
     bucket(&node, "photos", 1).await;
     let (all, one) = (domains("photos"), format!("{}/files.example.com", domains("photos")));
     let again = body("files.example.com", &zone);
     for (method, at, given, purges) in [
-        ("POST", &all, Some(again.clone()), 0),
-        ("PUT", &one, Some(json!({ "enabled": true })), 0),
-        ("PUT", &one, Some(json!({ "enabled": false })), 1),
-        ("PUT", &one, Some(json!({ "minTLS": "1.1" })), 1),
-        ("POST", &all, Some(again.clone()), 2),
-        ("POST", &all, Some(again), 2),
-        ("DELETE", &one, None, 3),
+        ("POST", &all, Some(again.clone()), 1),
+        ("PUT", &one, Some(json!({ "enabled": true })), 1),
+        ("PUT", &one, Some(json!({ "enabled": false })), 2),
+        ("PUT", &one, Some(json!({ "minTLS": "1.1" })), 2),
+        ("POST", &all, Some(again.clone()), 3),
+        ("POST", &all, Some(again), 3),
+        ("DELETE", &one, None, 4),
     ] {
         node.ok(method, at, given.clone()).await;
         assert_eq!(node.count::<Purge>(), purges, "{method} {at} {given:?}");
