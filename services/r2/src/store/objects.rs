@@ -186,6 +186,8 @@ impl Store {
         let row = self.find(from_bucket, from_key).await?;
         copy.source.check_source(&row.about)?;
         let mut about = row.about.clone();
+        // The class is no metadata: without a word of it the copy is kept as its own bucket says.
+        about.fields.storage_class = None;
         if let Some(fields) = copy.fields {
             fields.check()?;
             about.fields = fields;

@@ -62,7 +62,7 @@ async fn an_object_is_kept_as_its_bucket_said_when_it_came() {
         ("before", StorageClass::Standard),
         ("after", StorageClass::InfrequentAccess),
         ("upload", StorageClass::Standard),
-        ("copy", StorageClass::Standard),
+        ("copy", StorageClass::InfrequentAccess),
         ("copy with other fields", StorageClass::InfrequentAccess),
     ] {
         let (about, _) = store.head(bucket, &key(name), ObjectGet::default()).await.unwrap();
