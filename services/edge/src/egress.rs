@@ -9,8 +9,6 @@
 //!
 //! Everything that leaves is signed by `CDN-Loop`: what leads back to this network is refused where it comes in again.
 
-mod bounded;
-
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
@@ -18,7 +16,6 @@ use futures_util::future::BoxFuture;
 use proxima_model::{AccountId, ZoneId, ZoneStatus};
 use proxima_pipeline::{Exchange, Fault, Fetch, Pipeline, Response, Site, answer};
 
-use self::bounded::Bounded;
 use crate::{
     origin::{AddressPolicy, Origins},
     stages::{LoopGuard, Missing, Sites, Wait, take_off_ours, unreadable},
@@ -101,11 +98,7 @@ impl Fetch for Egress {
     fn fetch<'a>(&'a self, account: AccountId, exchange: &'a mut Exchange) -> BoxFuture<'a, Response> {
         Box::pin(async move {
             match self.ask(account, exchange).await {
-                Ok(mut response) => {
-                    let bound = |io| Box::new(Bounded::new(io, self.upgrade_idle)) as _;
-                    response.upgraded = response.upgraded.map(bound);
-                    response
-                }
+                Ok(response) => response,
                 Err(fault) => {
                     let response = answer(&fault, exchange);
                     exchange.extensions.insert(fault);
@@ -113,6 +106,10 @@ impl Fetch for Egress {
                 }
             }
         })
+    }
+
+    fn websocket_idle_max(&self) -> Duration {
+        self.upgrade_idle
     }
 
     fn zone<'a>(&'a self, account: AccountId, host: &'a str) -> BoxFuture<'a, Result<Option<ZoneId>, Fault>> {

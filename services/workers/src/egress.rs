@@ -17,7 +17,7 @@ use proxima_pipeline::{
 };
 
 use crate::{
-    engine::Pace,
+    engine::{FAULT_LETTERS_LOGGED, Pace},
     facts::{FIELD, Said},
     metrics::{Fetched, Metrics},
     refuse::refuse,
@@ -57,7 +57,11 @@ impl Egress {
         let Some(place) = self.under_way.take_for(account) else {
             self.metrics.fetched(Fetched::Refused);
             let said = "the Workers of this account fetch too much at a time\n";
-            return Ok(refuse(StatusCode::TOO_MANY_REQUESTS, said));
+            let mut refused = refuse(StatusCode::TOO_MANY_REQUESTS, said);
+            if passes {
+                refused.headers_mut().insert(PASSED, HeaderValue::from_static("1"));
+            }
+            return Ok(refused);
         };
         if switching.is_asked() {
             exchange.request.upgrade = Some(WEBSOCKET.into());
@@ -73,7 +77,7 @@ impl Egress {
         let failed = exchange.extensions.get::<Fault>().is_some();
         self.metrics.fetched(if failed { Fetched::Failed } else { Fetched::Answered });
         if answered.upgraded.is_some() {
-            switching.join(&mut answered, place);
+            switching.join(&mut answered, place, Some(self.fetch.websocket_idle_max()));
             return Ok(answered.into());
         }
         Ok(Response::from(answered).map(|body| body.holding(place)))
@@ -85,7 +89,10 @@ impl Egress {
         if self.threw.lock().unwrap_or_else(PoisonError::into_inner).may_tell() {
             let said = threw.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
             let said = percent_decode(said).decode_utf8_lossy();
-            tracing::info!(worker = code.map(tracing::field::display), %said, "a Worker failed, and its request passed it");
+            let said: String = said.chars().take(FAULT_LETTERS_LOGGED).collect();
+            // As a value, which is quoted: it is a tenant's.
+            let worker = code.map(tracing::field::display);
+            tracing::info!(worker, said, "a Worker failed, and its request passed it");
         }
     }
 

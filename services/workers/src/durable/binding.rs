@@ -37,7 +37,8 @@ impl Binding {
                 refusal.answer()
             }
         };
-        switching.join(&mut answered, ());
+        // Objects whose sockets hibernate may be silent for long.
+        switching.join(&mut answered, (), None);
         Ok(answered.into())
     }
 

@@ -77,6 +77,7 @@ use crate::{
     facts::Facts,
     metrics::Handler,
     stage::Shared,
+    switched::asks_for_websocket,
     tails::lost::Times,
     version::VersionKey,
 };
@@ -266,7 +267,7 @@ impl Durable {
         said["octets_max"] = engine.hosts().object_octets_max().into();
         let within = if said.get("alarm").is_some() { ALARM_WITHIN } else { ANSWER_WITHIN };
         let request = request.take()?;
-        let socket = request.headers().contains_key(header::UPGRADE).then(|| self.sockets.take(account));
+        let socket = asks_for_websocket(request.headers()).then(|| self.sockets.take(account));
         let socket = socket.transpose()?;
         let event = if is_looked_at { invocation(&said, &request) } else { Value::Null };
         let (began, begun) = (self.clock.now(), Instant::now());

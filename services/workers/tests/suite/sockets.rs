@@ -132,7 +132,8 @@ fn a_visitors_websocket_is_passed_on_whole() {
 
 #[test]
 fn an_open_websocket_is_one_of_what_an_account_fetches_at_a_time() {
-    with_engine("", async |running| {
+    // As often as it is asked again.
+    with_engine("subrequests_max = 1000000", async |running| {
         let code = Code::module(&format!(
             "{TALK}
              export default {{ async fetch() {{
