@@ -9,13 +9,11 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use proxima_model::{DurableClass, ModuleName};
+use proxima_chassis::{Place, Places};
+use proxima_model::{AccountId, DurableClass, ModuleName};
 use proxima_pipeline::{CheckWorkers, NewWorkerVersion, WorkerCheck, WorkerUnfit};
 use serde_json::Value;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{interval, timeout},
-};
+use tokio::time::{interval, timeout};
 
 use crate::{
     WorkersService,
@@ -27,39 +25,45 @@ use crate::{
 
 /// Versions that are tried at a time: each takes up to a second of a processor, and the memory of a process.
 const CHECKS_MAX: usize = 2;
+/// Those of one account: whoever uploads what is slow to start keeps nobody else's from being tried.
+const CHECKS_PER_ACCOUNT_MAX: usize = 1;
 /// How long one waits for its turn, and for an engine that is about to be there.
 const WAITS_WITHIN: Duration = Duration::from_secs(5);
-/// How often it is looked whether there is an engine.
+/// How often it is looked whether there is an engine, and a place.
 const LOOKED_FOR_EVERY: Duration = Duration::from_millis(20);
 
 /// Tries them.
 pub(crate) struct Checks {
     service: Arc<WorkersService>,
-    places: Arc<Semaphore>,
+    places: Arc<Places<AccountId>>,
 }
 
 impl Checks {
     /// By the engine of this service.
     pub(crate) fn new(service: Arc<WorkersService>) -> Self {
-        Self { service, places: Arc::new(Semaphore::new(CHECKS_MAX)) }
+        Self { service, places: Places::new(CHECKS_MAX, CHECKS_PER_ACCOUNT_MAX) }
     }
 
-    /// The engine, and a place; or why there is none.
-    async fn turn(&self) -> Result<(Arc<Engine>, OwnedSemaphorePermit), &'static str> {
+    /// The engine, and a place for a version of this account; or why there is none.
+    async fn turn(&self, account: AccountId) -> Result<(Arc<Engine>, Place<AccountId>), &'static str> {
         let turn = async {
             let mut due = interval(LOOKED_FOR_EVERY);
             while self.service.is_starting() {
                 due.tick().await;
             }
             let engine = self.service.shared().engine.get().cloned().ok_or("no Workers run here")?;
-            let place = Arc::clone(&self.places).acquire_owned().await;
-            place.map(|place| (engine, place)).map_err(|_| "no more are tried")
+            loop {
+                if let Some(place) = self.places.take_for(account) {
+                    return Ok((engine, place));
+                }
+                due.tick().await;
+            }
         };
         timeout(WAITS_WITHIN, turn).await.unwrap_or(Err("too many are tried already"))
     }
 
     async fn find_out(&self, new: NewWorkerVersion) -> WorkerCheck {
-        let (engine, place) = match self.turn().await {
+        let (engine, place) = match self.turn(new.version.account).await {
             Ok(turn) => turn,
             Err(why) => return WorkerCheck::Unknown(why.to_owned()),
         };
@@ -86,7 +90,9 @@ impl CheckWorkers for Checks {
                     Check::Fine
                 }
                 WorkerCheck::Unfit(why) => {
-                    tracing::info!(worker = %key, ?why, "a version of a Worker was tried, and is refused");
+                    // What its code says is for who uploads it: it may be a secret of theirs.
+                    tracing::info!(worker = %key, kind = kind(why), "a version of a Worker was tried, and is refused");
+                    tracing::debug!(worker = %key, ?why, "why it is refused");
                     Check::Refused
                 }
                 WorkerCheck::Unknown(why) => {
@@ -124,6 +130,15 @@ fn written(new: &NewWorkerVersion) -> Result<Value, ProgramError> {
         new.contents.get(&module.hash).map(|octets| octets.to_vec())
     };
     program(&new.version, &new.secrets, &new.classes, content)
+}
+
+/// In a word.
+fn kind(why: &WorkerUnfit) -> &'static str {
+    match why {
+        WorkerUnfit::Fails(_) => "it does not start",
+        WorkerUnfit::HandlesNothing => "it handles nothing",
+        WorkerUnfit::Lacks(_) => "it lacks a class",
+    }
 }
 
 /// What is to be thought of one that starts.

@@ -125,7 +125,7 @@ impl Engine {
         };
         let trial = Trial::start(&self.common, number, &files.settings()).await;
         match trial {
-            Ok(trial) => trial.end(&secret).await,
+            Ok(trial) => trial.end(&secret, files).await,
             Err(error) => unknown(format!("a process cannot be started: {error}")),
         }
     }
@@ -169,8 +169,8 @@ impl Trial {
     }
 
     /// Waits until it has started or not, and ends it.
-    async fn end(mut self, secret: &str) -> Checked {
-        let checked = self.watch(secret).await;
+    async fn end(mut self, secret: &str, files: Files) -> Checked {
+        let checked = self.watch(secret, files).await;
         self.child.start_kill().ok();
         if let Err(error) = self.child.wait().await {
             tracing::warn!(%error, "a process of the engine cannot be waited for");
@@ -181,13 +181,13 @@ impl Trial {
         checked
     }
 
-    async fn watch(&mut self, secret: &str) -> Checked {
+    async fn watch(&mut self, secret: &str, files: Files) -> Checked {
         let Some((id, output)) = self.child.id().zip(self.child.stdout.take()) else {
             return Checked::Unknown("its process ended as it was started".to_owned());
         };
         let begun = OnceLock::new();
         let started = tokio::select! {
-            started = starts(id, output, secret, &begun) => started,
+            started = starts(id, output, secret, &begun, files) => started,
             exceeded = exceeds(id, self.common.limits.memory, &begun) => return Checked::Fails(exceeded.to_owned()),
             () = self.common.ended.cancelled() => return Checked::Unknown("the node ends".to_owned()),
             () = sleep(WITHIN) => {
@@ -216,7 +216,7 @@ impl Trial {
             Said::Else
                 if begun && status.and_then(|status| status.signal()) != Some(Signal::SIGKILL as i32) =>
             {
-                tracing::warn!(said = said_of(&errors), ?status, "a Worker that was tried ended its process");
+                tracing::warn!(?status, "a Worker that was tried ended its process");
                 Checked::Fails(ENDED_IT.to_owned())
             }
             Said::Else => {
@@ -226,9 +226,17 @@ impl Trial {
     }
 }
 
-/// Reads what the process says until it listens, or says no more. `begun`: what the process had taken when the Worker began.
-async fn starts(id: u32, output: ChildStdout, secret: &str, begun: &OnceLock<Duration>) -> Option<Started> {
+/// Reads what the process says until it listens, or says no more. `begun`: what the process had taken when the Worker began. Its
+/// `files`, with secrets among them, go as soon as it has read them.
+async fn starts(
+    id: u32,
+    output: ChildStdout,
+    secret: &str,
+    begun: &OnceLock<Duration>,
+    files: Files,
+) -> Option<Started> {
     let (mut output, mut line) = (BufReader::new(output), Vec::new());
+    let mut files = Some(files);
     let mut is = Is::default();
     loop {
         line.clear();
@@ -239,7 +247,10 @@ async fn starts(id: u32, output: ChildStdout, secret: &str, begun: &OnceLock<Dur
             return Some(Started { took: ran.saturating_sub(*begun.get()?), is });
         }
         match line.strip_prefix(secret.as_bytes()) {
-            Some(b"\n") => begun.set(watch::ran(id)?).ok().unwrap_or_default(),
+            Some(b"\n") => {
+                drop(files.take());
+                begun.set(watch::ran(id)?).ok().unwrap_or_default();
+            }
             Some(told) => is = serde_json::from_slice(told).unwrap_or(is),
             // The code itself.
             None => {}
