@@ -130,7 +130,11 @@ impl WorkersStage {
         let body = std::mem::take(&mut exchange.request_body);
         exchange.extensions.insert(WorkerSeen { outcome: "canceled", took: Arc::clone(&took) });
         let answered = engine.run(&key, head, body).await;
-        let outcome = answered.as_ref().map_or_else(lost::outcome, |_| "ok");
+        let outcome = match &answered {
+            Ok(passed) if passed.headers.contains_key(PASSED) => "exception",
+            Ok(_) => "ok",
+            Err(fault) => lost::outcome(fault),
+        };
         if let Err(fault) = &answered {
             let (began, took, cpu) = (exchange.received_at, exchange.received.elapsed(), took.cpu());
             let times = Times { began, took, cpu };

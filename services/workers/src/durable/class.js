@@ -5,7 +5,8 @@
 import { DurableObjectId } from "proxima-durable-objects.js";
 
 const ALARM_MS_MAX = 8.64e15;
-const TAKES_NO_ROOM = /^\s*(?:SELECT|DELETE|DROP)\b/i;
+// One statement alone: what comes behind another one may be anything.
+const TAKES_NO_ROOM = /^\s*(?:SELECT|DELETE|DROP)\b[^;]*;?\s*$/i;
 
 export function hosted(name, Base, { deletesAlarm }) {
   if (typeof Base !== "function") {
@@ -70,7 +71,8 @@ function prepare(storage, alarms, { sql, deletesAlarm }) {
 }
 
 // The node bounds files; a database that has come to that bound can take nothing away either, since its log is not carried over any more.
-// So nothing makes it grow before, but for a statement that is undone: what takes no room goes on, and what is deleted makes some.
+// So what makes it grow is undone before that: what takes no room goes on, and what is deleted makes some. A `put` within `transaction`
+// is not looked at.
 function bound(storage, octetsMax) {
   const { sql, kv } = storage;
   const limit = (object, name, passes) => {

@@ -138,6 +138,14 @@ impl UpgradedWorker {
     }
 }
 
+impl Drop for UpgradedWorker {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.at_work.rested();
+        }
+    }
+}
+
 impl AsyncRead for UpgradedWorker {
     fn poll_read(
         self: Pin<&mut Self>,

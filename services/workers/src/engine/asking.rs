@@ -21,7 +21,7 @@ const FAULT: HeaderName = HeaderName::from_static("proxima-fault");
 /// Octets of what it says of that.
 const FAULT_OCTETS_MAX: usize = 64 << 10;
 /// Letters of that in the log.
-const FAULT_LETTERS_LOGGED: usize = 1_000;
+pub(crate) const FAULT_LETTERS_LOGGED: usize = 1_000;
 /// How many processes are looked at for one that is not held: where more are, all have too much to do.
 const HELD_AT_ONCE_MAX: usize = 8;
 

@@ -7,6 +7,8 @@ import { WorkerEntrypoint } from "cloudflare:workers";
 import { LOOP, call, request as invocation, take, tooMany } from "budgets.js";
 
 const FAULT = "proxima-fault";
+// By this field the node says that it has answered in the place of a Worker that threw. A Worker may say so of itself.
+const PASSED = "proxima-passed";
 // By this field the node says that there is nothing left to ask for; it takes it from all other answers.
 const REFUSED = "proxima-refused";
 const FAULT_LETTERS_MAX = 4096;
@@ -86,15 +88,23 @@ export class Service extends WorkerEntrypoint {
 }
 
 // The handlers that the engine asks an entrypoint for itself, and Workers have no way to ask each other for.
-const HANDLERS = ["alarm", "connect", "email", "queue", "scheduled", "tail", "tailStream", "test", "trace"];
+const HANDLERS = ["alarm", "connect", "queue", "scheduled", "tail", "tailStream", "test", "trace"];
 
 // A method of the Worker's (RPC), or a property, where it is awaited and not called.
 function memberOf(ctx, env, name) {
   if (typeof name !== "string" || HANDLERS.includes(name)) return undefined;
-  if (name === "fetch") return (request) => askWorker(ctx, env, (asked) => asked.fetch(request));
+  if (name === "fetch") return async (request) => withoutPassed(await askWorker(ctx, env, (asked) => asked.fetch(request)));
   const method = (...given) => askWorker(ctx, env, (asked) => asked[name](...given));
   const property = () => askWorker(ctx, env, (asked) => asked[name]);
   return Object.assign(method, { then: (resolve, reject) => property().then(resolve, reject) });
+}
+
+// That another Worker's request passed it is not said of the one that asked.
+function withoutPassed(answer) {
+  if (!answer.headers.has(PASSED)) return answer;
+  const own = new Response(answer.body, answer);
+  own.headers.delete(PASSED);
+  return own;
 }
 
 async function askWorker(ctx, env, how) {

@@ -53,6 +53,7 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
+    asking::FAULT_LETTERS_LOGGED,
     check::{Checked, Started},
     hosts::Owner,
     invocation::Invoked,

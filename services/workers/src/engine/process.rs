@@ -170,11 +170,16 @@ impl Process {
         self.progress.load(Ordering::Relaxed)
     }
 
-    /// Tells all who are at work in it that it ends, and what that means.
-    pub(crate) fn end(&self, verdict: Verdict) {
-        // What it has had until now is theirs; soon nobody knows.
+    /// Looks at what it has had of processors: when it is gone nobody knows.
+    pub(crate) fn look(&self) {
         let cpu = self.cpu();
         self.requests().look(cpu);
+    }
+
+    /// Tells all who are at work in it that it ends, and what that means.
+    pub(crate) fn end(&self, verdict: Verdict) {
+        // What it has had until now is theirs.
+        self.look();
         self.ended.send_replace(Some(verdict));
         self.kept().clear();
     }
@@ -310,6 +315,11 @@ impl AtWork {
     pub(crate) fn done(mut self, connection: Connection) {
         self.done = true;
         self.process.keep(connection);
+    }
+
+    /// Its client has gone, and it had nothing to do: what keeps the process busy is somebody else.
+    pub(crate) fn rested(&mut self) {
+        self.done = true;
     }
 
     /// An answer has come that cannot be used, nor its connection.

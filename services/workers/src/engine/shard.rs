@@ -330,6 +330,7 @@ impl Shard {
             let (Some(cpu), Some(memory)) = (watch::cpu(id), watch::memory(id)) else { continue };
             self.common.metrics.took(self.place.into(), cpu.saturating_sub(counted));
             counted = cpu;
+            process.look();
             let quiet = process.quiet_for();
             let sight = Sight { at_work: quiet.is_none(), progress: process.progress(), cpu, memory };
             match watch.look(sight, &self.common.limits) {
