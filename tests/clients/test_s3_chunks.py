@@ -5,7 +5,6 @@ import base64
 import datetime
 import hashlib
 import hmac
-import time
 import zlib
 
 import botocore.auth
@@ -148,13 +147,9 @@ def test_a_checksum_behind_a_chunked_body_is_checked(s3, bucket):
     assert read(s3, bucket, "k") == body
 
 
-def test_a_signed_url_is_good_again_and_again_until_it_expires(s3, bucket):
+def test_a_signed_url_is_good_again_and_again(s3, bucket):
+    # That it expires, `test_presigned_urls_until_they_expire` shows.
     s3.put_object(Bucket=bucket, Key="k", Body=b"body")
-    # Some seconds are left.
-    url = signed(s3, bucket, "k", minutes=-1, expires=65)
-    uses, deadline = 0, time.monotonic() + 60
-    while (answer := fetch("GET", url)) == (200, b"body"):
-        uses += 1
-        assert time.monotonic() < deadline, "it does not expire"
-    assert uses >= 2
-    assert (answer[0], b"Request has expired" in answer[1]) == (403, True), answer
+    url = signed(s3, bucket, "k", minutes=0, expires=600)
+    for _ in range(3):
+        assert fetch("GET", url) == (200, b"body")

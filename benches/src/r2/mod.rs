@@ -71,7 +71,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<Report> {
     crate::check_cores()?;
-    // Both on the disk where the results are: /tmp may be memory.
+    // All of them on the disk where the results are: /tmp may be memory.
     fs::create_dir_all(&options.place.results).context("making the folder of results")?;
     let folder = tempfile::tempdir_in(&options.place.results).context("making a folder for the servers")?;
     let wanted = |name: &str| options.subjects.is_empty() || options.subjects.iter().any(|one| one == name);

@@ -70,7 +70,10 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<Report> {
     crate::check_cores()?;
-    ensure!(options.warm <= options.deployed, "more are to be asked than there are");
+    ensure!(
+        3 * options.warm < options.deployed,
+        "three times as many are asked as are to stay loaded, and one before"
+    );
     let folder = tempfile::tempdir().context("making a folder for the servers")?;
     let mut report = Report::new("workers");
     let of_case = |name: &str| name.starts_with(&options.trials.case);

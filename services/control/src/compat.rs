@@ -35,6 +35,9 @@ const NOT_OFFERED: &[(&str, &str)] = &[
     ("workflows", "Workflows"),
 ];
 
+/// The same of zones.
+const NOT_OFFERED_OF_ZONES: &[(&str, &str)] = &[("email", "Email Routing")];
+
 /// `GET pagerules`: there are none here, and octoDNS asks.
 pub(crate) async fn page_rules() -> Answer {
     Answer::new(Value::Array(Vec::new()))
@@ -50,12 +53,17 @@ pub(crate) async fn no_route(uri: Uri) -> ApiError {
 
 /// The product to which a path belongs.
 fn not_offered(path: &str) -> Option<&'static str> {
-    let (_account, rest) = path.strip_prefix(PREFIX)?.strip_prefix("/accounts/")?.split_once('/')?;
+    let path = path.strip_prefix(PREFIX)?;
+    let (below, all) = match path.strip_prefix("/accounts/") {
+        Some(below) => (below, NOT_OFFERED),
+        None => (path.strip_prefix("/zones/")?, NOT_OFFERED_OF_ZONES),
+    };
+    let (_id, rest) = below.split_once('/')?;
     let begins = |with: &str| {
         let mut segments = rest.split('/');
         with.split('/').all(|wanted| segments.next().is_some_and(|found| wanted == "*" || wanted == found))
     };
-    NOT_OFFERED.iter().find(|(with, _)| begins(with)).map(|(_, product)| *product)
+    all.iter().find(|(with, _)| begins(with)).map(|(_, product)| *product)
 }
 
 /// A method that an endpoint's path does not have.
