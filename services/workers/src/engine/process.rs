@@ -448,7 +448,8 @@ mod tests {
             assert_eq!(process.enter(&version(1), true).map(drop), expected);
             assert_eq!(process.quiet_for(), None, "they are at work");
             drop(open);
-            assert_eq!((process.requests().running.len(), process.requests().sockets), (0, 0));
+            let requests = process.requests();
+            assert_eq!((requests.running.len(), requests.sockets), (0, 0));
         }
     }
 }
