@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -31,6 +32,9 @@ pub(crate) struct Options {
     /// How far the server is then, in milliseconds one way.
     #[arg(long, default_value_t = 0, requires = "tls")]
     away_ms: u64,
+    /// How long after one of these connections the next one begins, at the earliest, in milliseconds.
+    #[arg(long, default_value_t = 0, requires = "tls")]
+    every_ms: u64,
 }
 
 pub(super) fn run(options: &Options) -> Result<Load> {
@@ -46,7 +50,10 @@ pub(super) fn run(options: &Options) -> Result<Load> {
     };
     if options.tls {
         let config = Arc::new(client_config(&["http/1.1"])?);
+        let mut due = Instant::now();
         for host in hosts.lines() {
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            due = Instant::now() + Duration::from_millis(options.every_ms);
             let mut connection = Connection::new(handshake(&config, options, host)?);
             measure(host, &mut || connection.get(host, "/"))?;
         }
