@@ -3,7 +3,7 @@
 //! ```text
 //! setup   installs what is missing ──┐
 //! up      setup → build → lab → tour │   packages.toml, tests/requirements.txt: what, which version, why
-//! test    setup → fmt, tidy, deny, clippy, nextest, doc tests
+//! test    setup → fmt, tidy, deny, nextest with clippy beside it, what measures alone, doc tests
 //! tidy    house rules as failing checks (tidy.toml: the exceptions, with their reasons)
 //! bench   setup → release build → Proxima and its peers in one run → target/bench/NAME.json
 //! fuzz    cargo-fuzz → the parsers under libFuzzer, where a nightly toolchain is at hand
