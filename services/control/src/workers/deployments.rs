@@ -16,7 +16,7 @@ use serde_json::json;
 use super::{
     change, invalid, maker,
     metadata::{Annotations, annotations},
-    named, show,
+    named, read_of, show,
     upload::id_of,
 };
 use crate::{
@@ -75,14 +75,12 @@ pub(crate) async fn list(
     Extension(account): Extension<Account>,
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Answer, ApiError> {
-    let name = named(&name)?;
-    api.read(move |snapshot| {
-        let worker = change::find(snapshot, &account, &name)?;
-        let former = change::former_deployments(snapshot, &worker)?;
+    read_of(&api, account, &name, move |snapshot, worker| {
+        let former = change::former_deployments(snapshot, worker)?;
         let all = worker.deployment.iter().chain(former.iter().rev());
         let shown = all.map(|deployment| show::deployment(snapshot, deployment));
         let shown = shown.collect::<Result<Vec<_>, _>>()?;
-        Ok(Answer::new(json!({ "deployments": shown })).at(snapshot.seq()))
+        Ok(json!({ "deployments": shown }))
     })
     .await
 }
@@ -93,11 +91,9 @@ pub(crate) async fn get(
     Extension(account): Extension<Account>,
     Path((_, name, id)): Path<(String, String, String)>,
 ) -> Result<Answer, ApiError> {
-    let name = named(&name)?;
-    api.read(move |snapshot| {
-        let worker = change::find(snapshot, &account, &name)?;
-        let deployment = of_worker(snapshot, &worker, &id)?;
-        Ok(Answer::new(show::deployment(snapshot, &deployment)?).at(snapshot.seq()))
+    read_of(&api, account, &name, move |snapshot, worker| {
+        let deployment = of_worker(snapshot, worker, &id)?;
+        show::deployment(snapshot, &deployment)
     })
     .await
 }

@@ -49,10 +49,12 @@ pub(crate) mod versions;
 pub(crate) mod whole;
 
 use axum::http::{HeaderMap, header};
-use proxima_model::{Invalid, WorkerName};
+use proxima_ledger::Snapshot;
+use proxima_model::{Account, Invalid, Worker, WorkerName};
+use serde_json::Value;
 
 use crate::{
-    api::write::Author,
+    api::{Api, envelope::Answer, write::Author},
     error::{ApiError, Code},
 };
 use change::Maker;
@@ -63,6 +65,21 @@ pub(crate) use upload::exercise;
 const ENVIRONMENT: &str = "production";
 /// What the module of a script that is uploaded without a form is called.
 const SCRIPT_ALONE: &str = "worker.js";
+
+/// What is told of a Worker, as this is read of it.
+async fn read_of(
+    api: &Api,
+    account: Account,
+    name: &str,
+    read: impl FnOnce(&Snapshot, &Worker) -> Result<Value, ApiError> + Send + 'static,
+) -> Result<Answer, ApiError> {
+    let name = named(name)?;
+    api.read(move |snapshot| {
+        let worker = change::find(snapshot, &account, &name)?;
+        Ok(Answer::new(read(snapshot, &worker)?).at(snapshot.seq()))
+    })
+    .await
+}
 
 /// A Worker's name in a path.
 fn named(text: &str) -> Result<WorkerName, ApiError> {

@@ -22,7 +22,7 @@ use super::{
     form::Form,
     maker,
     metadata::Metadata,
-    named, show,
+    named, read_of, show,
     upload::{Upload, id_of},
 };
 use crate::{
@@ -276,17 +276,15 @@ pub(crate) async fn references(
     Extension(account): Extension<Account>,
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Answer, ApiError> {
-    let name = named(&name)?;
-    api.read(move |snapshot| {
-        let worker = change::find(snapshot, &account, &name)?;
+    read_of(&api, account, &name, move |snapshot, worker| {
         let row = |binding: &str, service: &str| {
             json!({ "name": binding, "service": service, "environment": super::ENVIRONMENT })
         };
-        let incoming = super::delete::bound_to(snapshot, &worker)?;
+        let incoming = super::delete::bound_to(snapshot, worker)?;
         let classes: Vec<_> =
-            durable::of_worker(snapshot, &worker)?.into_iter().map(|class| class.id).collect();
-        let bound = durable::bound_to(snapshot, account.id, &worker.name, &classes)?;
-        let outgoing = super::delete::bindings_of(snapshot, &worker)?;
+            durable::of_worker(snapshot, worker)?.into_iter().map(|class| class.id).collect();
+        let bound = durable::bound_to(snapshot, worker.account, &worker.name, &classes)?;
+        let outgoing = super::delete::bindings_of(snapshot, worker)?;
         let shown = json!({
             "services": {
                 "incoming": incoming.iter().map(|(from, name)| row(name.as_str(), from.as_str())).collect::<Vec<_>>(),
@@ -299,7 +297,7 @@ pub(crate) async fn references(
             }).collect::<Vec<_>>(),
             "dispatch_outbounds": [],
         });
-        Ok(Answer::new(shown).at(snapshot.seq()))
+        Ok(shown)
     })
     .await
 }

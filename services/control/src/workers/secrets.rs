@@ -19,7 +19,7 @@ use super::{
     bindings,
     change::{self, Maker, NewVersion},
     durable::Classes,
-    invalid, maker, named,
+    invalid, maker, named, read_of,
     scripts::Ids,
 };
 use crate::{
@@ -48,12 +48,10 @@ pub(crate) async fn list(
     Extension(account): Extension<Account>,
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Answer, ApiError> {
-    let name = named(&name)?;
-    api.read(move |snapshot| {
-        let worker = change::find(snapshot, &account, &name)?;
-        let latest = change::latest_version(snapshot, &worker)?;
+    read_of(&api, account, &name, move |snapshot, worker| {
+        let latest = change::latest_version(snapshot, worker)?;
         let names = latest.iter().flat_map(WorkerVersion::secrets).map(show);
-        Ok(Answer::new(names.collect()).at(snapshot.seq()))
+        Ok(names.collect())
     })
     .await
 }
@@ -64,13 +62,11 @@ pub(crate) async fn get(
     Extension(account): Extension<Account>,
     Path((_, name, secret)): Path<(String, String, String)>,
 ) -> Result<Answer, ApiError> {
-    let name = named(&name)?;
-    api.read(move |snapshot| {
-        let worker = change::find(snapshot, &account, &name)?;
-        let latest = change::latest_version(snapshot, &worker)?;
+    read_of(&api, account, &name, move |snapshot, worker| {
+        let latest = change::latest_version(snapshot, worker)?;
         let mut names = latest.iter().flat_map(WorkerVersion::secrets);
         let found = names.find(|known| known.as_str() == secret).ok_or_else(|| unknown(&secret))?;
-        Ok(Answer::new(show(found)).at(snapshot.seq()))
+        Ok(show(found))
     })
     .await
 }

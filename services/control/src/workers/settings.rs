@@ -17,7 +17,7 @@ use super::{
     form::{Form, SETTINGS},
     maker,
     metadata::{self, Metadata, VersionLimits},
-    named,
+    named, read_of,
     scripts::Ids,
     secrets, show,
 };
@@ -37,12 +37,9 @@ pub(crate) async fn get(
     Extension(account): Extension<Account>,
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Answer, ApiError> {
-    let name = named(&name)?;
-    api.read(move |snapshot| {
-        let worker = change::find(snapshot, &account, &name)?;
-        let latest = change::latest_version(snapshot, &worker)?;
-        let shown = show::settings(snapshot, &worker, latest.as_ref())?;
-        Ok(Answer::new(shown).at(snapshot.seq()))
+    read_of(&api, account, &name, move |snapshot, worker| {
+        let latest = change::latest_version(snapshot, worker)?;
+        show::settings(snapshot, worker, latest.as_ref())
     })
     .await
 }
@@ -208,12 +205,7 @@ pub(crate) async fn get_script(
     Extension(account): Extension<Account>,
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Answer, ApiError> {
-    let name = named(&name)?;
-    api.read(move |snapshot| {
-        let worker = change::find(snapshot, &account, &name)?;
-        Ok(Answer::new(show::script_settings(&worker)).at(snapshot.seq()))
-    })
-    .await
+    read_of(&api, account, &name, |_, worker| Ok(show::script_settings(worker))).await
 }
 
 /// `PATCH script-settings`.

@@ -10,7 +10,7 @@ use proxima_model::{Account, Worker};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{change, named};
+use super::{change, named, read_of};
 use crate::{
     api::{Api, body::JsonBody, envelope::Answer, write::Author},
     error::{ApiError, Code},
@@ -35,12 +35,7 @@ pub(crate) async fn get(
     Extension(account): Extension<Account>,
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Answer, ApiError> {
-    let name = named(&name)?;
-    api.read(move |snapshot| {
-        let worker = change::find(snapshot, &account, &name)?;
-        Ok(Answer::new(show(&worker)).at(snapshot.seq()))
-    })
-    .await
+    read_of(&api, account, &name, |_, worker| Ok(show(worker))).await
 }
 
 /// `POST workers/scripts/:script_name/subdomain`.

@@ -13,7 +13,7 @@ use super::{
     change,
     check::{self, Made},
     durable::Classes,
-    maker, named,
+    maker, named, read_of,
     scripts::Ids,
     show,
     upload::{Upload, id_of},
@@ -59,11 +59,9 @@ pub(crate) async fn get(
     Extension(account): Extension<Account>,
     Path((_, name, id)): Path<(String, String, String)>,
 ) -> Result<Answer, ApiError> {
-    let name = named(&name)?;
-    api.read(move |snapshot| {
-        let worker = change::find(snapshot, &account, &name)?;
-        let version = change::version(snapshot, &worker, id_of(&id)?)?;
-        Ok(Answer::new(show::version(snapshot, &version, true)?).at(snapshot.seq()))
+    read_of(&api, account, &name, move |snapshot, worker| {
+        let version = change::version(snapshot, worker, id_of(&id)?)?;
+        show::version(snapshot, &version, true)
     })
     .await
 }

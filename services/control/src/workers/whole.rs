@@ -16,7 +16,7 @@ use super::{
     durable::Classes,
     invalid, maker,
     metadata::{Annotations, annotations},
-    named,
+    named, read_of,
     scripts::Ids,
     secrets, show, subdomain,
 };
@@ -54,10 +54,8 @@ pub(crate) async fn get(
     Extension(account): Extension<Account>,
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Answer, ApiError> {
-    let name = named(&name)?;
-    api.read(move |snapshot| {
-        let worker = change::find(snapshot, &account, &name)?;
-        let shown = json!({
+    read_of(&api, account, &name, move |_, worker| {
+        Ok(json!({
             "id": worker.tag.to_string(),
             "name": worker.name.as_str(),
             "created_on": time(worker.created_at),
@@ -65,11 +63,10 @@ pub(crate) async fn get(
             "deployed_on": worker.deployment.as_ref().map(|deployment| time(deployment.created_at)),
             "logpush": false,
             "observability": worker.observability,
-            "subdomain": subdomain::show(&worker),
+            "subdomain": subdomain::show(worker),
             "tags": worker.tags,
             "tail_consumers": [],
-        });
-        Ok(Answer::new(shown).at(snapshot.seq()))
+        }))
     })
     .await
 }
