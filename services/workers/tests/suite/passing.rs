@@ -3,7 +3,7 @@
 use futures_util::StreamExt as _;
 use http::Method;
 use proxima_model::{BindingValue, ModuleKind, Timestamp, WorkerName, WorkerSyntax};
-use proxima_pipeline::{Body, Tail, TailSeen};
+use proxima_pipeline::{Body, Exchange, Tail, TailSeen, WorkerSeen};
 use serde_json::{Value, json};
 
 use crate::{
@@ -62,6 +62,11 @@ fn behind(method: &str, target: &str, body: &str) -> String {
     )
 }
 
+/// How a Worker was seen to end.
+fn outcome(exchange: &Exchange) -> &'static str {
+    exchange.extensions.get::<WorkerSeen>().unwrap().outcome
+}
+
 /// That a Worker of such code has its requests pass where it says so, and else answers for itself.
 async fn passes(running: &Running, name: &str) {
     for target in ["/boom?a=b", "/none", "/hang"] {
@@ -103,6 +108,7 @@ fn a_worker_that_throws_has_its_request_go_on_if_it_said_so() {
         running.run(&mut exchange).await;
         let noted = |entry: &proxima_pipeline::TraceEntry| entry.decision.contains("the request passed it");
         assert!(exchange.trace.entries().iter().any(noted), "{:?}", exchange.trace.entries());
+        assert_eq!(outcome(&exchange), "exception", "as live logs have it");
     });
 }
 
@@ -144,8 +150,10 @@ fn a_handler_that_cannot_be_changed_and_one_that_is_bound_to_pass_requests_too()
         let worker = WorkerName::parse("back").unwrap();
         front.bindings = vec![("BACK", BindingValue::Service { worker, entrypoint: None, props: None })];
         running.upload(OWN, "front", front).await;
-        let answer = running.get(OWN, "front", "/boom").await;
+        let mut exchange = running.exchange(OWN, "front", "/boom");
+        let answer = Answer::read(running.run(&mut exchange).await).await;
         assert!(answer.is(200, &behind("GET", "/boom", "")), "{answer:?}");
+        assert_eq!(outcome(&exchange), "ok", "another Worker threw");
     });
 }
 
