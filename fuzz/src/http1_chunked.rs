@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 use http::HeaderMap;
-use proxima_edge::http1::{BodyDecoder, Decoded, Framing, Http1Error, Limits, encode_chunk, encode_trailers};
+use proxima_http1::{BodyDecoder, Decoded, Framing, Http1Error, Limits, encode_chunk, encode_trailers};
 
 #[derive(Debug, PartialEq)]
 struct Body {

@@ -2,7 +2,7 @@
 //! as the same request.
 
 use bytes::BytesMut;
-use proxima_edge::http1::{
+use proxima_http1::{
     ConnectionField, Http1Error, Limits, RequestHead, RequestParser, parse_request_head, write_request_head,
 };
 

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use http::Method;
-use proxima_edge::http1::{Limits, ResponseParser};
+use proxima_http1::{Limits, ResponseParser};
 
 fn heads(input: &[u8], cut: usize, method: &Method) -> String {
     let (mut parser, mut buffer, mut heads) = (ResponseParser::default(), BytesMut::new(), Vec::new());

@@ -1,11 +1,11 @@
 //! What comes on a connection of HTTP/2: no input panics, and a request that is read names a method, a scheme, a host and
 //! a path, whatever was sent before it.
 
-use proxima_edge::http1::Limits;
 use proxima_edge::http2::{
     Decoder, FRAME_HEAD_BYTES, FrameHead, Priority, frame_type, read_request, read_settings, read_trailers,
     unpadded,
 };
+use proxima_http1::Limits;
 
 /// The target.
 pub fn run(data: &[u8]) {

@@ -2,8 +2,8 @@
 //! request that is read names a method, a scheme, a host and a path.
 
 use bytes::Bytes;
-use proxima_edge::http1::Limits;
 use proxima_edge::http3::{Broken, MessageDecoder, Piece, read_request, read_trailers};
+use proxima_http1::Limits;
 
 const SECTION_BYTES_MAX: usize = 4096;
 

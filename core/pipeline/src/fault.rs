@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 
+use crate::BodyError;
+
 /// Whose fault it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
@@ -146,6 +148,17 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// What a request's body that ended early says about the client.
+    pub const fn of_request_body(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::BodyTooLarge,
+            BodyError::TimedOut => Self::RequestTimeout,
+            BodyError::WrongLength => Self::BadRequest("its body is not as long as its head says"),
+            BodyError::Malformed => Self::BadRequest("its body's framing is malformed"),
+            BodyError::Aborted => Self::BadRequest("its body was cut off"),
+        }
+    }
+
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
         let code = match self {

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use proxima_http1::Limits;
 use serde::Deserialize;
 
-use crate::http1::Limits;
 use crate::server::Timeouts;
 use crate::{EdgeError, RequestLogConfig};
 

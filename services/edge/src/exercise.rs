@@ -12,6 +12,7 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, uri::PathAndQuery};
 use prometheus_client::registry::Registry;
 use proxima_chassis::{NetworkConfig, SimulatedClock};
+use proxima_http1::{Host, Limits, parse_response_head};
 use proxima_model::{PopCode, Timestamp};
 use proxima_pipeline::{
     Body, Client, Decision, Exchange, ExplainRequest, Fault, Flow, Pipeline, Protocol, RayId, Request,
@@ -23,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Observer, explain,
     fields::{take_prefixed, take_string, write_prefixed, write_string},
-    http1::{Host, Limits, parse_response_head},
     http2::{FRAME_HEAD_BYTES, FrameHead, PREFACE, frame_type},
     metrics::EdgeMetrics,
     observe::ZoneTable,

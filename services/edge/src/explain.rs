@@ -16,7 +16,7 @@ use proxima_pipeline::{
     Scheme, TlsFacts, Trace, WorkerSeen, strip_hop_by_hop,
 };
 
-use crate::http1::Host;
+use proxima_http1::Host;
 
 /// Octets of an answer's body that are read (so that its connection can be kept) before it is dropped.
 const BODY_OCTETS_MAX: usize = 1 << 20;

@@ -13,7 +13,7 @@
 //! Invariants:
 //! * **Stages know no protocol.** They see [`proxima_pipeline`]'s types only; which listener, which version of HTTP and
 //!   which library carried a request is over when the first stage runs.
-//! * **One reading.** A message that two programs could read in two ways goes neither in nor out ([`http1`]); a request
+//! * **One reading.** A message that two programs could read in two ways goes neither in nor out ([`proxima_http1`]); a request
 //!   by HTTP/2 or HTTP/3 is held to the same rules, since it leaves by HTTP/1.1.
 //! * **Serve from what is here.** Certificates, ticket keys and zones are read from this server's replica, compiled once
 //!   and cached; a handshake or a request never waits for another machine but the origin.
@@ -21,18 +21,16 @@
 //!   an answer or alert that says so, and counted ([`EdgeMetrics`]).
 //!
 //! Limits: connections per listener ([`EdgeConfig::connections_max`]), handshakes at once ([`tls::HANDSHAKES_MAX`]),
-//! heads and bodies ([`http1::Limits`], [`LimitsConfig`]), time ([`server::Timeouts`]), certificates in memory
+//! heads and bodies ([`proxima_http1::Limits`], [`LimitsConfig`]), time ([`server::Timeouts`]), certificates in memory
 //! ([`proxima_tls::CERTIFICATE_ZONES_MAX`]).
 
 mod config;
 mod date;
-mod deadline;
 mod egress;
 mod error;
 mod exercise;
 mod explain;
 mod fields;
-pub mod http1;
 pub mod http2;
 pub mod http3;
 mod listen;

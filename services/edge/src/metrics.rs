@@ -8,9 +8,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use proxima_chassis::GaugeGuard;
+use proxima_http1::Http1Error;
 use proxima_pipeline::{Protocol, Scheme};
 
-use crate::http1::Http1Error;
 use crate::http2::Code as Http2Code;
 use crate::http3::Code;
 

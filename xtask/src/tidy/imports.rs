@@ -35,7 +35,7 @@ enum Floor {
 }
 
 /// core/, from the ground up.
-const CORE: [&str; 12] = [
+const CORE: [&str; 13] = [
     "core/bird",
     "core/rules",
     "core/wire",
@@ -47,6 +47,7 @@ const CORE: [&str; 12] = [
     "core/store",
     "core/tls",
     "core/pipeline",
+    "core/http1",
     "core/compression",
 ];
 

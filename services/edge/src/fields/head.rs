@@ -3,9 +3,9 @@
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version};
+use proxima_http1::{is_token, may_be_trailer};
 
 use super::FieldError;
-use crate::http1::{is_token, may_be_trailer};
 
 /// What an extended CONNECT wants to speak (RFC 8441, 4; RFC 9220, 3): beside the head, as no part of it is made for it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ pub(crate) use head::{ConnectProtocol, RequestFields, TrailerFields};
 pub(crate) use integer::{take_prefixed, take_string, write_prefixed, write_string};
 pub(crate) use list::FieldList;
 
-use crate::http1::Limits;
+use proxima_http1::Limits;
 
 /// What is wrong with a field section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

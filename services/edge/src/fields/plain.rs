@@ -1,9 +1,9 @@
 //! Requests of HTTP/2 that are answered as they were decoded: what can be said of their fields without making a head of them.
 
+use proxima_http1::{PlainRequest, is_field_value, is_token, plain};
 use proxima_pipeline::Scheme;
 
 use super::{FieldError, FieldList, RequestFields, head::is_padded};
-use crate::http1::{PlainRequest, is_field_value, is_token, plain};
 
 /// Octets of a request line of HTTP/1.1 by GET beside its target, and of the empty line behind the fields.
 const LINE_OCTETS: usize = "GET  HTTP/1.1\r\n\r\n".len();
@@ -101,9 +101,9 @@ impl FieldList {
 mod tests {
     use http::{Method, Version};
     use proptest::prelude::*;
+    use proxima_http1::Host;
 
     use super::*;
-    use crate::http1::Host;
 
     fn heeded(name: &[u8]) -> bool {
         name == b"range"

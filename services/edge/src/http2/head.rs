@@ -2,11 +2,11 @@
 
 use http::header::HeaderMap;
 use http::{Request, Version};
+use proxima_http1::Limits;
 
 use super::code::Broken;
 use super::hpack::Decoder;
 use crate::fields::{FieldError, FieldList, Section, TrailerFields};
-use crate::http1::Limits;
 
 /// Decodes the section of a request's head into `fields`: all of them up to the first that is too much.
 ///

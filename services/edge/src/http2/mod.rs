@@ -15,7 +15,7 @@
 //! * **Malformed is malformed**: see [`crate::fields`]. What is lawful but could be misread by an origin is refused
 //!   later, by the rules that HTTP/1.1 and HTTP/3 are held to as well.
 //!
-//! Limits: [`Limits`](crate::http1::Limits) for sections, [`FRAME_BYTES_MAX`] for frames, [`TABLE_BYTES_MAX`].
+//! Limits: [`Limits`](proxima_http1::Limits) for sections, [`FRAME_BYTES_MAX`] for frames, [`TABLE_BYTES_MAX`].
 
 mod code;
 mod encode;

@@ -2,11 +2,11 @@
 
 use http::header::HeaderMap;
 use http::{Request, Version};
+use proxima_http1::Limits;
 
 use super::code::Broken;
 use super::qpack::decode_section;
 use crate::fields::{RequestFields, Section, TrailerFields};
-use crate::http1::Limits;
 
 /// The head of a request.
 ///

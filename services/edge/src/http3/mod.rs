@@ -19,7 +19,7 @@
 //!   upper case, fields of a connection. What is lawful but could be misread by an origin is refused later, by the
 //!   rules that HTTP/1.1 and HTTP/2 are held to as well.
 //!
-//! Limits: [`Limits`](crate::http1::Limits) for sections, [`CONTROL_FRAME_BYTES_MAX`] for the frames of a control
+//! Limits: [`Limits`](proxima_http1::Limits) for sections, [`CONTROL_FRAME_BYTES_MAX`] for the frames of a control
 //! stream.
 
 mod code;

@@ -9,14 +9,11 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use proxima_http1::{BodyDecoder, Decoded, Upload, UploadError};
 use proxima_pipeline::BodyError;
 use tokio::time::Instant;
 
-use super::{
-    connection::Connection,
-    upload::{Upload, UploadError},
-};
-use crate::http1::{BodyDecoder, Decoded};
+use super::connection::Connection;
 
 /// Reads from the origin only when it is polled: a client that reads slowly makes the origin wait. Read to its end, it
 /// gives the connection back; dropped before, or broken, it closes it.
@@ -68,8 +65,8 @@ impl OriginBody {
         }
         match upload.poll_send(&mut connection.transport, context) {
             Poll::Ready(Ok(())) => self.upload = None,
-            Poll::Ready(Err(UploadError::Origin)) => upload.give_up(),
-            Poll::Ready(Err(UploadError::Client(_))) => return Err(BodyError::Aborted),
+            Poll::Ready(Err(UploadError::Peer)) => upload.give_up(),
+            Poll::Ready(Err(UploadError::Body(_))) => return Err(BodyError::Aborted),
             Poll::Pending => {}
         }
         Ok(())

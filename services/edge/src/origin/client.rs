@@ -9,7 +9,11 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
-use proxima_pipeline::{Body, BodyError, Fault, Interim, Interims, Response, Trace, strip_hop_by_hop};
+use proxima_http1::{
+    BodyDecoder, ConnectionField, Framing, INFORMATIONAL_MAX, Limits, ResponseHead, ResponseParser, Upload,
+    UploadError, write_request_head,
+};
+use proxima_pipeline::{Body, Fault, Interim, Interims, Response, Trace, strip_hop_by_hop};
 use smallvec::SmallVec;
 use tokio::time::Instant as TokioInstant;
 
@@ -21,11 +25,6 @@ use super::{
     pool::{Destination, Pool},
     tls::OriginTls,
     upgraded::UpgradedOrigin,
-    upload::{Upload, UploadError},
-};
-use crate::http1::{
-    BodyDecoder, ConnectionField, Framing, INFORMATIONAL_MAX, Limits, ResponseHead, ResponseParser,
-    write_request_head,
 };
 
 /// Addresses of one origin that are tried for one request.
@@ -102,7 +101,7 @@ impl OriginClient {
         trace: &mut Trace,
         asked: &mut Option<IpAddr>,
     ) -> Result<Response, Fault> {
-        let framing = framing(call.method, &body);
+        let framing = Framing::of_request_body(call.method, &body);
         let again = body.as_full().cloned();
         let idempotent = call.method.is_idempotent();
         let mut reuse = if idempotent { Reuse::Any } else { Reuse::Certain };
@@ -287,17 +286,6 @@ impl Call<'_> {
     }
 }
 
-/// How the request's body is framed. Methods that are made to carry one say so when it is empty (RFC 9110, 8.6).
-fn framing(method: &Method, body: &Body) -> Framing {
-    match body.length() {
-        Some(0) if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => Framing::Length(0),
-        Some(0) => Framing::None,
-        Some(length) => Framing::Length(length),
-        None if body.is_empty() => Framing::None,
-        None => Framing::Chunked,
-    }
-}
-
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         Self { fault, closed_unheard: false, begun: true, unsent: None }
@@ -359,21 +347,10 @@ impl Asked {
         }
         match self.upload.poll_send(&mut self.connection.transport, context) {
             // It may have answered before it stopped listening: what it sent is read first.
-            Poll::Ready(Err(UploadError::Origin)) => self.upload.give_up(),
-            Poll::Ready(Err(UploadError::Client(error))) => return Err(client_fault(error)),
+            Poll::Ready(Err(UploadError::Peer)) => self.upload.give_up(),
+            Poll::Ready(Err(UploadError::Body(error))) => return Err(Fault::of_request_body(error)),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
         Ok(())
-    }
-}
-
-/// What a request's body that ended early says about the client.
-pub(super) const fn client_fault(error: BodyError) -> Fault {
-    match error {
-        BodyError::TooLarge => Fault::BodyTooLarge,
-        BodyError::TimedOut => Fault::RequestTimeout,
-        BodyError::WrongLength => Fault::BadRequest("its body is not as long as its head says"),
-        BodyError::Malformed => Fault::BadRequest("its body's framing is malformed"),
-        BodyError::Aborted => Fault::BadRequest("its body was cut off"),
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use proxima_chassis::Deadline;
 use proxima_pipeline::Fault;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_util::io::poll_read_buf;
@@ -19,7 +20,6 @@ use super::{
     tls::OriginTls,
     transport::Transport,
 };
-use crate::deadline::Deadline;
 
 /// Octets that a read asks for where no more are announced: a head and a small body.
 const READ_OCTETS: usize = 16 * 1024;

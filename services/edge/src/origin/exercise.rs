@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
 use proxima_chassis::Metrics;
+use proxima_http1::{INFORMATIONAL_MAX, may_be_trailer};
 use proxima_pipeline::{Body, BodyError, Fault, Interims, Response, Trace};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -23,7 +24,6 @@ use super::{
     pool::{Destination, Pool},
     tls::OriginTls,
 };
-use crate::http1::{INFORMATIONAL_MAX, may_be_trailer};
 
 /// Octets that lie between the two sides of a connection at the most.
 const PIPE_BYTES: usize = 8 * 1024;

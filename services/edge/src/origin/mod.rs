@@ -35,7 +35,6 @@ mod tests;
 mod tls;
 mod transport;
 mod upgraded;
-mod upload;
 
 pub(crate) use address::AddressPolicy;
 pub use config::{OriginConfig, OriginConfigError, OriginLimits, OriginTimeouts};

@@ -22,11 +22,11 @@ use std::{
 };
 
 use bytes::BytesMut;
+use proxima_chassis::Deadline;
 use proxima_pipeline::Fault;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{OriginLimits, metrics::OriginMetrics, transport::Transport};
-use crate::deadline::Deadline;
 
 /// How often what is idle is looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);

@@ -7,11 +7,11 @@ use std::sync::atomic::AtomicU64;
 use http::header::{DATE, HOST, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, uri};
+use proxima_http1::{Host, Http1Error};
 use proxima_pipeline::{Body, Client, Exchange, Fault, Protocol, RayId, Request, Response, Scheme, answer};
 
 use super::{Peer, ServerContext};
 use crate::date::http_date;
-use crate::http1::{Host, Http1Error};
 use crate::observe::Recorded;
 use crate::stages::CF_RAY;
 

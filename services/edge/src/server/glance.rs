@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use proxima_chassis::GaugeGuard;
+use proxima_http1::PlainRequest;
 use proxima_pipeline::{Client, Ended, Glance, Glanced, HeadForm, RayId, Scheme, Site};
 use tokio::time::Instant;
 
 use super::ServerContext;
-use crate::http1::PlainRequest;
 use crate::observe::Observer;
 
 /// A request that was answered: what is left to be written, and what to be counted then.

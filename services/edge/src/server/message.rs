@@ -5,12 +5,12 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, StatusCode, request};
+use proxima_http1::{Host, Http1Error, bodiless, content_length, is_mistakable, is_target};
 use proxima_pipeline::{Body, Exchange, Fault, Protocol, Response, answer, strip_hop_by_hop};
 
 use super::ServerContext;
 use super::admit::Asked;
 use super::tunnel::Connect;
-use crate::http1::{Host, Http1Error, bodiless, content_length, is_mistakable, is_target};
 
 /// The request that a stream asks, held to the same rules as one by HTTP/1.1: it may be sent on as such. What RFC 9113
 /// (8.2, 8.3) and RFC 9114 (4.2, 4.3) call malformed has been refused by then.

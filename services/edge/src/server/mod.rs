@@ -42,12 +42,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxima_chassis::Clock;
+use proxima_http1::Limits;
 use proxima_model::PopCode;
 use proxima_pipeline::{Client, Pipeline, Protocol, Scheme, TlsFacts};
 use tokio_util::sync::CancellationToken;
 
 use crate::Observer;
-use crate::http1::Limits;
 use crate::metrics::EdgeMetrics;
 use crate::quic::Handshake;
 

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use proxima_http1::{CHUNK_END, CHUNKED_END, encode_chunk_start, encode_trailers};
 use tokio::io::AsyncWrite;
 
 use super::BODY_PROGRESS_BYTES_MIN;
 use super::output::Output;
-use crate::http1::{CHUNK_END, CHUNKED_END, encode_chunk_start, encode_trailers};
 
 /// A body up to this size is copied behind its head, so that both leave in one piece; above, they leave as two pieces
 /// in one call, and nothing is copied.

@@ -12,10 +12,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::HeaderMap;
+use proxima_chassis::Deadline;
 use tokio::time::Instant;
 
 use super::{BODY_PROGRESS_BYTES_MIN, Timeouts};
-use crate::deadline::Deadline;
 use crate::origin::is_grpc;
 
 /// What has come of one body, and until when more must.

@@ -27,11 +27,11 @@ use http::header::{
 };
 use http::{Method, StatusCode, request};
 use proxima_chassis::Arrivals;
+use proxima_http1::Http1Error;
 use proxima_pipeline::{Exchange, Fault, Response, Upgraded, answer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fields::ConnectProtocol;
-use crate::http1::Http1Error;
 
 /// The one protocol for which there are tunnels.
 const WEBSOCKET: &str = "websocket";

@@ -5,9 +5,9 @@
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::prelude::*;
+use proxima_http1::Limits;
 
 use crate::fields::Section;
-use crate::http1::Limits;
 use crate::http3::encode::{name_index, status_index, whole_index};
 use crate::http3::static_table::FIELDS;
 use crate::http3::{

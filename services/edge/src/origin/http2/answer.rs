@@ -11,15 +11,13 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderValue, Request, Uri, Version, header, uri::Scheme};
 use http_body::{Body as HttpBody, Frame};
+use proxima_chassis::Deadline;
+use proxima_http1::may_be_trailer;
 use proxima_pipeline::{Body, BodyError, Fault, Response, strip_hop_by_hop};
 use tokio::time::Instant as TokioInstant;
 
 use super::Connection;
-use crate::{
-    deadline::Deadline,
-    http1::may_be_trailer,
-    origin::client::{Call, client_fault},
-};
+use crate::origin::client::Call;
 
 impl Connection {
     /// Asks, and waits for the head of the answer; what is left of both goes on with the answer's body.
@@ -37,7 +35,7 @@ impl Connection {
         deadline.set(TokioInstant::now() + idle);
         let answer = std::future::poll_fn(|context| {
             if let Poll::Ready(Err(error)) = upload.poll_send(context) {
-                return Poll::Ready(Err(client_fault(error)));
+                return Poll::Ready(Err(Fault::of_request_body(error)));
             }
             if let Poll::Ready(answer) = Pin::new(&mut answer).poll(context) {
                 return Poll::Ready(answer.map_err(|error| fault(&error)));

@@ -22,6 +22,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::header::{EXPECT, HeaderValue};
 use http::{Method, Version};
+use proxima_chassis::Deadline;
+use proxima_http1::{ConnectionField, Framing, Http1Error, RequestHead, RequestParser, write_response_head};
 use proxima_pipeline::{
     Body, Client, Exchange, Fault, Interim, Interims, Protocol, RayId, Response, Upgraded, answer,
     strip_hop_by_hop,
@@ -38,8 +40,6 @@ use super::outbound::Outbound;
 use super::relay::relay;
 use super::transport::Rewound;
 use super::{Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext, Transport};
-use crate::deadline::Deadline;
-use crate::http1::{ConnectionField, Framing, Http1Error, RequestHead, RequestParser, write_response_head};
 use crate::observe::Recorded;
 
 /// Octets that one read of a head takes, on the stack: an idle connection holds no buffer.

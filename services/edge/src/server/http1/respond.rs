@@ -7,11 +7,11 @@ use std::task::Poll;
 use http::header::{HeaderMap, HeaderValue};
 use http::{StatusCode, Version};
 use http_body::Body as _;
+use proxima_http1::{ConnectionField, Framing, bodiless, content_length, write_response_head};
 use proxima_pipeline::{Body, Response};
 
 use super::upload::Upload;
 use super::{After, Connection, Gone};
-use crate::http1::{ConnectionField, Framing, bodiless, content_length, write_response_head};
 use crate::server::Transport;
 use crate::server::outbound::Pieces;
 

@@ -3,9 +3,9 @@
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use proxima_http1::{BodyDecoder, Decoded, Framing, RequestHead};
 use proxima_pipeline::{Body, BodyError};
 
-use crate::http1::{BodyDecoder, Decoded, Framing, RequestHead};
 use crate::server::inbound::{BodyFeed, Room, body_feed};
 use crate::server::{BODY_PROGRESS_BYTES_MIN, ServerContext};
 

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use http::header::EXPECT;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use proxima_http1::Http1Error;
 use proxima_pipeline::{Body, BodyError, Exchange, Interim, Interims, Protocol, RayId, Response};
 
 use super::stream::{Answering, Ended, Next, Reading, Stream};
 use super::tunnel;
-use crate::http1::Http1Error;
 use crate::observe::Recorded;
 use crate::server::admit::{Asked, fault_of};
 use crate::server::message::{asked, final_response, response_head};

@@ -37,6 +37,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use proxima_chassis::Deadline;
 use proxima_pipeline::{Client, Protocol, RayId};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -50,7 +51,6 @@ use self::streams::{ReceiveWindow, Streams, Turn};
 use super::output::Output;
 use super::transport::Rewound;
 use super::{Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext, Transport};
-use crate::deadline::Deadline;
 use crate::fields::FieldList;
 use crate::http2::{Code, Decoder, Priority, WINDOW_BYTES, write_reset, write_settings, write_window_update};
 

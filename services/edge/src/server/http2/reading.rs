@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::Request;
+use proxima_http1::{Http1Error, content_length};
 use proxima_pipeline::{BodyError, RayId};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
@@ -16,7 +17,6 @@ use super::{
     CANCELLED_MIN, END_PING, Ending, OUTPUT_BYTES_MAX, REFUSED_MAX, STREAMS_MAX, Session, TASKS_MAX, exchange,
 };
 use crate::fields::FieldError;
-use crate::http1::{Http1Error, content_length};
 use crate::http2::{
     Broken, Code, FRAME_HEAD_BYTES, FrameHead, LARGEST, PREFACE, Priority, Setting, decode_request, flag,
     frame_type, read_settings, read_trailers, request_head, unpadded, write_ping_answer,

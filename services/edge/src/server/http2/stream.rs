@@ -19,11 +19,11 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
+use proxima_chassis::Deadline;
 use proxima_pipeline::{BodyError, Interim};
 use tokio::time::Instant;
 
 use super::hub::Hub;
-use crate::deadline::Deadline;
 use crate::http2::Code;
 use crate::server::{BODY_PROGRESS_BYTES_MIN, ServerContext};
 

@@ -6,12 +6,12 @@ use std::task::Poll;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{Method, Request};
+use proxima_http1::{Limits, content_length};
 use proxima_pipeline::BodyError;
 use quinn::{ReadError, RecvStream};
 
 use super::varint;
 use crate::fields::ConnectProtocol;
-use crate::http1::{Limits, content_length};
 use crate::http3::{Broken, Code, MessageDecoder, Piece, read_request, read_trailers};
 use crate::server::inbound::{BodyFeed, Room};
 use crate::server::pace::Pace;

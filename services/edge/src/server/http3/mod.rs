@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use proxima_chassis::Deadline;
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -28,7 +29,6 @@ use tokio_util::sync::CancellationToken;
 use self::stream::Ended;
 use self::unidirectional::Unidirectional;
 use super::{Peer, REQUESTS_PER_CONNECTION_MAX, ServerContext};
-use crate::deadline::Deadline;
 use crate::http3::{Code, write_goaway, write_settings};
 use crate::quic::Handshake;
 

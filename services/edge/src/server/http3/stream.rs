@@ -8,6 +8,7 @@ use std::task::Poll;
 
 use http::header::EXPECT;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use proxima_http1::Http1Error;
 use proxima_pipeline::{Body, Exchange, Fault, Interims, Protocol};
 use quinn::{RecvStream, SendStream};
 
@@ -15,7 +16,6 @@ use super::Closing;
 use super::incoming::{Follows, Incoming, Unread, Upload, WINDOW_BYTES};
 use super::outgoing::{Cut, Outgoing};
 use super::tunnel;
-use crate::http1::Http1Error;
 use crate::http3::{Broken, Code};
 use crate::observe::Recorded;
 use crate::quic::Handshake;

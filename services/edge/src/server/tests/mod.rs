@@ -29,6 +29,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use prometheus_client::registry::Registry;
 use proxima_chassis::SystemClock;
+use proxima_http1::{BodyDecoder, Decoded, Limits, ResponseHead, parse_response_head};
 use proxima_model::PopCode;
 use proxima_pipeline::{
     Body, BodyError, Decision, Exchange, Fault, Flow, Glance, Interim, Pipeline, Response, Sight, Stage,
@@ -41,7 +42,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Peer, ServerContext, Timeouts};
 use crate::Observer;
-use crate::http1::{BodyDecoder, Decoded, Limits, ResponseHead, parse_response_head};
 use crate::listen::{Ending, Listener};
 use crate::metrics::EdgeMetrics;
 use crate::observe::ZoneTable;

@@ -122,7 +122,7 @@ async fn a_body_with_broken_framing_or_too_long_fails_at_the_stage_and_ends_the_
     let (mut read, mut write) = client.io.into_split();
     let sending = tokio::spawn(async move {
         let mut piece = BytesMut::new();
-        crate::http1::encode_chunk(&vec![b'x'; 1024 * 1024], &mut piece);
+        proxima_http1::encode_chunk(&vec![b'x'; 1024 * 1024], &mut piece);
         for _ in 0..17 {
             write.write_all(&piece).await?;
         }

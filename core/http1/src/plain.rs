@@ -85,20 +85,20 @@ fn known(name: &[u8]) -> Option<Known> {
 }
 
 /// Whether a field of this name is one of [`OF_THE_CONNECTION`].
-pub(crate) fn is_of_the_connection(name: &[u8]) -> bool {
+pub fn is_of_the_connection(name: &[u8]) -> bool {
     let is = |known: &&str| known.len() == name.len() && name.eq_ignore_ascii_case(known.as_bytes());
     OF_THE_CONNECTION.iter().any(is)
 }
 
 /// A path and a query of the octets that RFC 3986 (3.3, 3.4) has for them. Others are let through, some of them: that is
 /// for the long way to say.
-pub(crate) fn is_target(target: &[u8]) -> bool {
+pub fn is_target(target: &[u8]) -> bool {
     let good = |octet: u8| octet.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@?".contains(&octet);
     target.first() == Some(&b'/') && target.iter().all(|&octet| good(octet))
 }
 
 /// A host and its port, if they are spelt as stages see them.
-pub(crate) fn place(text: &[u8], default_port: u16) -> Option<(&str, Option<u16>)> {
+pub fn place(text: &[u8], default_port: u16) -> Option<(&str, Option<u16>)> {
     let text = std::str::from_utf8(text).ok()?;
     let (host, port) = match text.split_once(':') {
         Some((host, port)) => (host, Some(number(port).filter(|port| *port != default_port)?)),

@@ -205,7 +205,7 @@ pub(super) fn version(text: &[u8]) -> Option<Result<Version, Http1Error>> {
 
 /// Octets that a target may have: visible ASCII but for the fragment's `#`, which is never sent, and for those that no
 /// URI has and that programs behind us read in ways of their own (`\` as `/`, `<` and `>` as markup).
-pub(crate) fn is_target(target: &[u8]) -> bool {
+pub fn is_target(target: &[u8]) -> bool {
     !target.is_empty()
         && target.iter().fold(true, |good, &octet| {
             good & (octet > 0x20 && octet < 0x7f) & !matches!(octet, b'#' | b'\\' | b'<' | b'>')

@@ -1,8 +1,8 @@
 //! Where a message's body ends (RFC 9112, 6) and what `Connection` says (RFC 9110, 7.6.1).
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
-use http::{StatusCode, Version};
-use proxima_pipeline::frames_or_routes;
+use http::{Method, StatusCode, Version};
+use proxima_pipeline::{Body, frames_or_routes};
 
 use super::error::Http1Error;
 use super::limits::LENGTH_DIGITS_MAX;
@@ -22,6 +22,17 @@ pub enum Framing {
 }
 
 impl Framing {
+    /// How the body of a request is framed that we send. Methods that are made to carry one say so when it is empty (RFC 9110, 8.6).
+    pub fn of_request_body(method: &Method, body: &Body) -> Self {
+        match body.length() {
+            Some(0) if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => Self::Length(0),
+            Some(0) => Self::None,
+            Some(length) => Self::Length(length),
+            None if body.is_empty() => Self::None,
+            None => Self::Chunked,
+        }
+    }
+
     /// Whether no octet of a body follows.
     pub const fn is_empty(self) -> bool {
         matches!(self, Self::None | Self::Length(0))
@@ -110,7 +121,7 @@ fn declared(headers: &HeaderMap, version: Version) -> Result<Option<Framing>, Ht
 }
 
 /// The one number that `Content-Length` may hold.
-pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Http1Error> {
+pub fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Http1Error> {
     let mut values = headers.get_all(CONTENT_LENGTH).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

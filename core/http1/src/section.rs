@@ -198,7 +198,7 @@ fn no_field(text: &[u8]) -> Http1Error {
 }
 
 /// Names that CGI-like origins fold into those that frame or route a message, because they read `_` and `-` as one.
-pub(crate) fn is_mistakable(name: &[u8]) -> bool {
+pub fn is_mistakable(name: &[u8]) -> bool {
     const FRAMING: [&[u8]; 2] = [b"content_length", b"transfer_encoding"];
     memchr(b'_', name).is_some()
         && FRAMING.iter().any(|framing| {
@@ -222,13 +222,13 @@ fn trim(text: &[u8], mut range: Range<usize>) -> Range<usize> {
 }
 
 /// Whether every octet may stand in a field value: HTAB, SP, visible ASCII and obs-text (RFC 9110, 5.5).
-pub(crate) fn is_field_value(text: &[u8]) -> bool {
+pub fn is_field_value(text: &[u8]) -> bool {
     // Without an early return, so that the loop becomes vector instructions.
     text.iter().fold(true, |good, &octet| good & ((octet >= 0x20 && octet != 0x7f) || octet == b'\t'))
 }
 
 /// Whether `text` is a token (RFC 9110, 5.6.2).
-pub(crate) fn is_token(text: &[u8]) -> bool {
+pub fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|&octet| TOKEN[usize::from(octet)])
 }
 

@@ -1,4 +1,5 @@
-//! HTTP/1.1 (RFC 9112) as a pure core: octets in, heads and bodies out, and back. No I/O, no clock, no async.
+//! HTTP/1.1 (RFC 9112) as a core: octets in, heads and bodies out, and back. No clock, and but for [`Upload`], which sends a message
+//! into whatever takes octets, no I/O.
 //!
 //! ```text
 //!  octets ─▶ LineScanner ─▶ FieldScanner ─▶ RequestParser  ─▶ RequestHead  ┐
@@ -8,7 +9,8 @@
 //!  octets ◀─ write_request_head, write_response_head, encode_chunk, encode_trailers ◀─ the stages' answer
 //! ```
 //!
-//! Both roles use it: the server reads requests and writes responses, the client of origins the other way round.
+//! Both roles use it: the server reads requests and writes responses; the clients, of origins and of the engine that runs Workers, the
+//! other way round.
 //!
 //! Invariants:
 //! * **One reading.** What two readers of RFC 9112 could understand in different ways is refused, by either role: a
@@ -25,29 +27,31 @@ mod error;
 mod framing;
 mod host;
 mod limits;
-pub(crate) mod plain;
+pub mod plain;
 mod request;
 mod response;
 mod section;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod write;
 
-pub(crate) use body::may_be_trailer;
+pub use body::may_be_trailer;
 pub use body::{
     BodyDecoder, CHUNK_END, CHUNK_START_BYTES_MAX, CHUNKED_END, Decoded, encode_chunk, encode_chunk_start,
     encode_trailers,
 };
 pub use error::Http1Error;
-pub(crate) use framing::content_length;
+pub use framing::content_length;
 pub use framing::{Framing, bodiless};
 pub use host::Host;
 pub use limits::{
     CHUNK_SIZE_DIGITS_MAX, HOST_BYTES_MAX, INFORMATIONAL_MAX, LENGTH_DIGITS_MAX, Limits, METHOD_BYTES_MAX,
 };
 pub use plain::PlainRequest;
-pub(crate) use request::is_target;
+pub use request::is_target;
 pub use request::{RequestHead, RequestParser, parse_request_head};
 pub use response::{ResponseHead, ResponseParser, parse_response_head};
-pub(crate) use section::{is_field_value, is_mistakable, is_token};
+pub use section::{is_field_value, is_mistakable, is_token};
+pub use upload::{Upload, UploadError};
 pub use write::{ConnectionField, version_name, write_request_head, write_response_head};

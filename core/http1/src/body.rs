@@ -29,7 +29,7 @@ const TRAILERS_FORBIDDEN: [HeaderName; 13] = [
 ];
 
 /// Whether a field may come after a body, by whichever protocol: what comes by one may go on by another.
-pub(crate) fn may_be_trailer(name: &HeaderName) -> bool {
+pub fn may_be_trailer(name: &HeaderName) -> bool {
     !TRAILERS_FORBIDDEN.contains(name) && !is_mistakable(name.as_str().as_bytes())
 }
 

@@ -1,4 +1,4 @@
-//! Sending a request: its head, then its body as it comes, in as few writes as can be.
+//! Sending a request: its head, then its body as it comes, in as few writes as can be. It goes into whatever takes octets.
 
 use std::{
     io::IoSlice,
@@ -11,20 +11,19 @@ use http_body::Body as _;
 use proxima_pipeline::{Body, BodyError};
 use tokio::io::AsyncWrite;
 
-use super::transport::Transport;
-use crate::http1::{CHUNK_END, CHUNKED_END, Framing, encode_chunk_start, encode_trailers};
+use crate::{CHUNK_END, CHUNKED_END, Framing, encode_chunk_start, encode_trailers};
 
 /// Why a request could not be sent whole.
 #[derive(Debug)]
-pub(super) enum UploadError {
-    /// The origin does not take it. It may have answered all the same.
-    Origin,
-    /// The client's body ended early.
-    Client(BodyError),
+pub enum UploadError {
+    /// The other side does not take it. It may have answered all the same.
+    Peer,
+    /// The body that was to be sent ended early.
+    Body(BodyError),
 }
 
-/// A request on its way to the origin. Pulls the body only as fast as the origin takes it.
-pub(super) struct Upload {
+/// A request on its way. Pulls the body only as fast as the other side takes it.
+pub struct Upload {
     /// What goes out next, in this order: octets of our own, octets of the body, octets of our own.
     head: BytesMut,
     data: Bytes,
@@ -33,9 +32,9 @@ pub(super) struct Upload {
     framing: Left,
     state: State,
     /// Whether the kernel has taken any octet of the request.
-    pub(super) begun: bool,
+    pub begun: bool,
     /// Whether any of the body has been taken from it, so that it cannot be sent again.
-    pub(super) consumed: bool,
+    pub consumed: bool,
     /// Whether anything went out since it was last asked.
     progressed: bool,
 }
@@ -52,13 +51,13 @@ enum State {
     /// Nothing more is taken from the body; what is left goes out.
     Ending,
     Sent,
-    /// The origin takes no more.
+    /// The other side takes no more.
     Broken,
 }
 
 impl Upload {
     /// Sends `head`, then `body` framed as the head says.
-    pub(super) fn new(head: BytesMut, body: Body, framing: Framing) -> Self {
+    pub fn new(head: BytesMut, body: Body, framing: Framing) -> Self {
         let left = match framing {
             Framing::Chunked => Left::Chunks,
             Framing::Length(octets) => Left::Octets(octets),
@@ -82,47 +81,47 @@ impl Upload {
     }
 
     /// Whether all of it has been sent.
-    pub(super) fn is_sent(&self) -> bool {
+    pub fn is_sent(&self) -> bool {
         self.state == State::Sent
     }
 
     /// Whether there is nothing more to do, for better or worse.
-    pub(super) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         matches!(self.state, State::Sent | State::Broken)
     }
 
-    /// The origin takes no more: what is left is not sent.
-    pub(super) fn give_up(&mut self) {
+    /// The other side takes no more: what is left is not sent.
+    pub fn give_up(&mut self) {
         self.state = State::Broken;
     }
 
     /// Whether anything went out since this was last asked.
-    pub(super) fn take_progressed(&mut self) -> bool {
+    pub fn take_progressed(&mut self) -> bool {
         std::mem::take(&mut self.progressed)
     }
 
     /// The body, to be sent anew, if none of it is gone.
-    pub(super) fn into_unsent_body(self) -> Option<Body> {
+    pub fn into_unsent_body(self) -> Option<Body> {
         (!self.consumed).then_some(self.body)
     }
 
     /// Sends as much as can be sent now. Ready when it is sent.
-    pub(super) fn poll_send(
+    pub fn poll_send<T: AsyncWrite + Unpin>(
         &mut self,
-        transport: &mut Transport,
+        transport: &mut T,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), UploadError>> {
         loop {
             if self.state == State::Sending && self.data.is_empty() && self.tail.is_empty() {
                 match self.poll_fill(context) {
-                    Poll::Ready(filled) => filled.map_err(UploadError::Client)?,
+                    Poll::Ready(filled) => filled.map_err(UploadError::Body)?,
                     // The head does not wait for a body that is not here yet.
                     Poll::Pending if !self.head.is_empty() => {}
                     Poll::Pending => {
                         // TLS may hold octets back.
                         let flushed = Pin::new(&mut *transport).poll_flush(context);
                         return match flushed {
-                            Poll::Ready(Err(_)) => Poll::Ready(Err(UploadError::Origin)),
+                            Poll::Ready(Err(_)) => Poll::Ready(Err(UploadError::Peer)),
                             _ => Poll::Pending,
                         };
                     }
@@ -132,15 +131,15 @@ impl Upload {
                 if self.state == State::Sending {
                     continue;
                 }
-                ready!(Pin::new(&mut *transport).poll_flush(context)).map_err(|_| UploadError::Origin)?;
+                ready!(Pin::new(&mut *transport).poll_flush(context)).map_err(|_| UploadError::Peer)?;
                 self.state = State::Sent;
                 return Poll::Ready(Ok(()));
             }
             let slices = [IoSlice::new(&self.head), IoSlice::new(&self.data), IoSlice::new(self.tail)];
             let written = ready!(Pin::new(&mut *transport).poll_write_vectored(context, &slices));
-            let written = written.map_err(|_| UploadError::Origin)?;
+            let written = written.map_err(|_| UploadError::Peer)?;
             if written == 0 {
-                return Poll::Ready(Err(UploadError::Origin));
+                return Poll::Ready(Err(UploadError::Peer));
             }
             self.advance(written);
         }

@@ -9,29 +9,29 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// A point in time until which something must have happened. Setting it later costs nothing but a store: the timer
 /// underneath is left where it is, and put right when it fires.
 #[derive(Debug, Default)]
-pub(crate) struct Deadline {
+pub struct Deadline {
     at: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
     /// Until `at`.
-    pub(crate) fn set(&mut self, at: Instant) {
+    pub fn set(&mut self, at: Instant) {
         self.at = Some(at);
     }
 
     /// No longer.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.at = None;
     }
 
     /// Whether it is set.
-    pub(crate) const fn is_set(&self) -> bool {
+    pub const fn is_set(&self) -> bool {
         self.at.is_some()
     }
 
     /// Ready once it has passed; it is then no longer set.
-    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(at) = self.at else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if timer.deadline() > at {
