@@ -54,4 +54,7 @@ pub use request::{RequestHead, RequestParser, parse_request_head};
 pub use response::{ResponseHead, ResponseParser, parse_response_head};
 pub use section::{is_field_value, is_mistakable, is_token};
 pub use upload::{Upload, UploadError};
-pub use write::{ConnectionField, version_name, write_request_head, write_response_head};
+pub use write::{
+    ConnectionField, version_name, write_request_end, write_request_head, write_request_start,
+    write_response_head,
+};

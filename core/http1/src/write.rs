@@ -3,7 +3,9 @@
 //! that follows it.
 
 use bytes::BytesMut;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version};
 use proxima_pipeline::{put_decimal, put_line};
@@ -42,11 +44,38 @@ pub fn write_request_head(
         return Err(Http1Error::Unwritable);
     }
     buffer.reserve(64 + target.len() + room(headers));
+    request_line(method, target, buffer);
+    rest(headers, declared(framing), connection, buffer);
+    Ok(())
+}
+
+/// Begins the head of a request in absolute form (RFC 9112, 3.2.2), as those are asked who answer for any host: its line, and these
+/// fields but for those that frame a message. What is sent more than once is written once so; [`write_request_end`] ends it. An error
+/// means that nothing was written.
+pub fn write_request_start<'a>(
+    method: &Method,
+    url: &str,
+    headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    buffer: &mut BytesMut,
+) -> Result<(), Http1Error> {
+    let printable = !url.is_empty() && url.bytes().all(|octet| octet.is_ascii_graphic());
+    if !printable || method == Method::CONNECT {
+        return Err(Http1Error::Unwritable);
+    }
+    request_line(method, url.as_bytes(), buffer);
+    fields(headers, buffer);
+    Ok(())
+}
+
+/// Ends the head of a request: how its body is framed, and what is to become of the connection. With [`Framing::None`] no body follows.
+pub fn write_request_end(framing: Framing, connection: &ConnectionField, buffer: &mut BytesMut) {
+    end(declared(framing), connection, false, buffer);
+}
+
+fn request_line(method: &Method, target: &[u8], buffer: &mut BytesMut) {
     for part in [method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"] {
         buffer.extend_from_slice(part);
     }
-    rest(headers, declared(framing), connection, buffer);
-    Ok(())
 }
 
 /// Writes a response's head. The version that is written is always HTTP/1.1 (RFC 9110, 2.5); what an HTTP/1.0 client
@@ -96,11 +125,20 @@ fn room(headers: &HeaderMap) -> usize {
 }
 
 fn rest(headers: &HeaderMap, declared: Declared, connection: &ConnectionField, buffer: &mut BytesMut) {
+    fields(headers, buffer);
+    end(declared, connection, headers.contains_key(UPGRADE), buffer);
+}
+
+fn fields<'a>(headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>, buffer: &mut BytesMut) {
     for (name, value) in headers {
         if ![CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name) {
             put_line(buffer, name, value.as_bytes());
         }
     }
+}
+
+/// `names`: whether the protocol of an upgrade is named already.
+fn end(declared: Declared, connection: &ConnectionField, names: bool, buffer: &mut BytesMut) {
     match declared {
         Declared::Nothing => {}
         Declared::Length(length) => {
@@ -116,7 +154,7 @@ fn rest(headers: &HeaderMap, declared: Declared, connection: &ConnectionField, b
         ConnectionField::KeepAlive => buffer.extend_from_slice(b"connection: keep-alive\r\n"),
         ConnectionField::Upgrade(protocol) => {
             buffer.extend_from_slice(b"connection: upgrade\r\n");
-            if !headers.contains_key(UPGRADE) {
+            if !names {
                 put_line(buffer, &UPGRADE, protocol.as_bytes());
             }
         }

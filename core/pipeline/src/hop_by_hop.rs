@@ -37,7 +37,7 @@ pub fn frames_or_routes(name: &[u8]) -> bool {
 }
 
 /// Whether a field, by its name in lower case, is meant for one connection whether or not `Connection` lists it.
-fn is_hop_by_hop(name: &str) -> bool {
+pub fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "connection"

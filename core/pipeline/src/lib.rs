@@ -76,7 +76,7 @@ pub use glance::{
     Adding, Glance, Glanced, HEAD_FORMS, HeadForm, Heeded, Http1Form, PreparedHead, Ready, Sight,
     put_decimal, put_line,
 };
-pub use hop_by_hop::{frames_or_routes, strip_hop_by_hop};
+pub use hop_by_hop::{frames_or_routes, is_hop_by_hop, strip_hop_by_hop};
 pub use http_date::{http_date, read_http_date};
 pub use interim::{Interim, Interims};
 pub use invoke::{CronTrigger, Invoke, NotConsumed, QueueBatch, QueueOutcome};

@@ -124,7 +124,7 @@ async fn load(shared: &Shared, key: &VersionKey) -> Result<(), Fault> {
         "code": key.code(shared.looks.is_looked_at(key.account, &key.worker)),
         "prewarm": true,
     });
-    let head = Head::of_node("http://prewarm.internal/", &run, WITHIN, None);
+    let head = Head::of_node("http://prewarm.internal/", &run, WITHIN, None)?;
     // It is not asked again, if it is lost: whoever asks for the Worker then has it loaded.
     let answered = engine.run(key, head, Body::empty()).await?;
     answered.body.collect(SAID_OCTETS_MAX).await.map_err(|_| Fault::WorkerLost)?;

@@ -84,7 +84,7 @@ async fn ask(
     });
     let invoked = Invoked::new(Handler::Queue);
     let invocation = Arc::clone(&invoked.took);
-    let head = Head::of_node("http://queue.internal/", &run, WITHIN, Some(invoked));
+    let head = Head::of_node("http://queue.internal/", &run, WITHIN, Some(invoked)).map_err(failed)?;
     let begun = Instant::now();
     let body =
         Body::full(json!({ "messages": batch.messages.iter().map(written).collect::<Value>() }).to_string());

@@ -70,7 +70,7 @@ impl Scheduled {
         let name = if is_looked_at { event::name(&lost::trigger(trigger)) } else { None };
         let invoked = Invoked::new(Handler::Scheduled).named(name);
         let invocation = Arc::clone(&invoked.took);
-        let head = Head::of_node("http://scheduled.internal/", &run, WITHIN, Some(invoked));
+        let head = Head::of_node("http://scheduled.internal/", &run, WITHIN, Some(invoked))?;
         let begun = Instant::now();
         let answered = engine.run(&key, head, Body::empty()).await.inspect_err(|fault| {
             let times = Times { began: trigger.at, took: begun.elapsed(), cpu: invocation.cpu() };

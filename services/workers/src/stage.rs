@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, OnceLock, atomic::Ordering};
 
-use http::{HeaderName, HeaderValue, Uri, header};
+use http::{HeaderName, HeaderValue};
 use proxima_model::{AccountId, WorkerName};
 use proxima_pipeline::{
-    Decision, Exchange, Fault, Flow, Glance, Request, Response, Sight, Stage, WorkerSeen, strip_hop_by_hop,
+    Decision, Exchange, Fault, Flow, Glance, Request, Response, Sight, Stage, WorkerSeen,
 };
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     engine::{ANSWER_WITHIN, Engine, Head, Invoked},
     facts::{Facts, facts},
     metrics::{Handler, Metrics},
+    switched::WEBSOCKET,
     tails::{
         Looks,
         lost::{self, Times},
@@ -156,24 +157,15 @@ impl WorkersStage {
             Asked { method: &request.method, host: &request.host, path, query, headers: &request.headers };
         let Route::Assets(plan) = site.route(&asked) else { return Ok(None) };
         self.0.metrics.assets.inc();
-        self.0.assets.answer(&site, plan, &asked).await.map(Some).map_err(unreadable)
+        Box::pin(self.0.assets.answer(&site, plan, &asked)).await.map(Some).map_err(unreadable)
     }
 }
 
 /// The request as the engine gets it.
 fn head(exchange: &Exchange, facts: Facts, invoked: Invoked, websockets: bool) -> Result<Head, Fault> {
     let request = &exchange.request;
-    let malformed = || Fault::BadRequest("its URL is none that a Worker could be given");
-    let uri: Uri = request.url().try_into().map_err(|_| malformed())?;
-    let mut headers = request.headers.clone();
-    strip_hop_by_hop(&mut headers);
-    // The body's own length frames it.
-    headers.remove(header::CONTENT_LENGTH);
-    headers.remove(header::EXPECT);
-    if let Some(protocol) = request.upgrade.as_deref().filter(|it| websockets && *it == "websocket") {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_str(protocol).map_err(|_| malformed())?);
-    }
-    let (method, within, invoked) = (request.method.clone(), ANSWER_WITHIN, Some(invoked));
-    Ok(Head { method, uri, headers, facts, within, invoked })
+    let (method, invoked) = (request.method.clone(), Some(invoked));
+    let head = Head::new(method, &request.url(), &request.headers, facts, ANSWER_WITHIN, invoked)?;
+    let protocol = request.upgrade.as_deref().filter(|protocol| websockets && *protocol == WEBSOCKET);
+    Ok(if protocol.is_some() { head.switching(HeaderValue::from_static(WEBSOCKET)) } else { head })
 }

@@ -3,7 +3,10 @@ use http::header::{HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 
-use super::super::{ConnectionField, Framing, Http1Error, write_request_head, write_response_head};
+use super::super::{
+    ConnectionField, Framing, Http1Error, write_request_end, write_request_head, write_request_start,
+    write_response_head,
+};
 
 fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
     fields.iter().map(|&(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
@@ -80,5 +83,35 @@ fn a_request_that_would_be_read_as_another_is_not_written() {
         write(&Method::GET, &"/\u{e9}".parse().unwrap(), &one, Framing::None),
     ] {
         assert_eq!(refused, Err(Http1Error::Unwritable));
+    }
+}
+
+#[test]
+fn a_request_in_absolute_form_is_written_in_two_parts() {
+    let fields = headers(&[("content-length", "7"), ("connection", "x"), ("a", "b")]);
+    let write = |method: &Method, url: &str, framing, connection: &ConnectionField| {
+        let mut buffer = BytesMut::new();
+        let written = write_request_start(method, url, &fields, &mut buffer);
+        assert!(written.is_ok() || buffer.is_empty());
+        write_request_end(framing, connection, &mut buffer);
+        written.map(|()| String::from_utf8(buffer.to_vec()).unwrap())
+    };
+    let url = "https://a.example:8443/b?c";
+    assert_eq!(
+        write(&Method::PUT, url, Framing::Chunked, &ConnectionField::Close).unwrap(),
+        "PUT https://a.example:8443/b?c HTTP/1.1\r\na: b\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+    );
+    let upgrade = ConnectionField::Upgrade(HeaderValue::from_static("websocket"));
+    assert_eq!(
+        write(&Method::GET, url, Framing::None, &upgrade).unwrap(),
+        "GET https://a.example:8443/b?c HTTP/1.1\r\na: b\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    );
+    for (method, url) in [
+        (Method::CONNECT, url),
+        (Method::GET, ""),
+        (Method::GET, "http://a/ b"),
+        (Method::GET, "http://a/\r\nx: y"),
+    ] {
+        assert_eq!(write(&method, url, Framing::None, &ConnectionField::Absent), Err(Http1Error::Unwritable));
     }
 }

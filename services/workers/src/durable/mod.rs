@@ -49,7 +49,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, Method, StatusCode, Uri, header};
+use http::{Method, StatusCode, Uri, header};
 use proxima_chassis::{Clock, NodeContext, Places};
 use proxima_ledger::Replica;
 use proxima_model::{AccountId, DurableNamespace, DurableNamespaceId, NodeName};
@@ -297,15 +297,12 @@ impl Durable {
         let mut headers = parts.headers;
         let upgrade = headers.remove(header::UPGRADE).filter(|_| parts.method == Method::GET);
         strip_hop_by_hop(&mut headers);
-        // The body's own length frames it.
-        headers.remove(header::CONTENT_LENGTH);
-        headers.remove(header::EXPECT);
-        if let Some(protocol) = upgrade {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-            headers.insert(header::UPGRADE, protocol);
-        }
-        let facts = Facts::of_node(&said);
-        let head = Head { method: parts.method, uri: parts.uri, headers, facts, within, invoked };
+        let (url, facts) = (parts.uri.to_string(), Facts::of_node(&said));
+        let head = Head::new(parts.method, &url, &headers, facts, within, invoked)?;
+        let head = match upgrade {
+            Some(protocol) => head.switching(protocol),
+            None => head,
+        };
         engine.ask_objects(key, head, body).await
     }
 

@@ -10,15 +10,17 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::{body::Incoming, upgrade::Upgraded};
-use hyper_util::rt::TokioIo;
-use proxima_pipeline::BodyError;
+use proxima_http1::{BodyDecoder, Decoded, Framing, ResponseHead, Upload};
+use proxima_pipeline::{Body, BodyError};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep},
 };
 
-use super::process::{AtWork, Connection};
+use super::{
+    connection::{Connection, LIMITS},
+    process::AtWork,
+};
 
 /// How long an answer may go on without anything coming: then its Worker is cut off. Longer than those are silent who send something
 /// now and then so as to be kept (server-sent events).
@@ -50,23 +52,66 @@ impl Silence {
 
 /// The body: while it comes, its Worker is at work; read to its end, it gives the connection back.
 pub(crate) struct AnswerBody {
-    incoming: Incoming,
     working: Option<(AtWork, Connection)>,
+    decoder: BodyDecoder,
+    /// A request that was answered before all of it was sent.
+    upload: Option<Upload>,
+    /// Whether another request may follow on the connection.
+    keep_alive: bool,
     silence: Silence,
 }
 
-impl AnswerBody {
-    pub(crate) fn new(incoming: Incoming, at_work: AtWork, connection: Connection) -> Self {
-        let mut body = Self { incoming, working: Some((at_work, connection)), silence: Silence::default() };
-        if body.incoming.is_end_stream() {
-            body.done();
-        }
-        body
+/// The body of an answer whose head has come over this connection.
+pub(super) fn body(head: &ResponseHead, at_work: AtWork, mut connection: Connection, upload: Upload) -> Body {
+    let (framing, keep_alive) = (head.framing, head.keep_alive);
+    let is_here = framing.is_empty() || framing == Framing::Length(connection.buffer.len() as u64);
+    if is_here && upload.is_sent() {
+        let whole = (!framing.is_empty()).then(|| connection.buffer.split().freeze());
+        at_work.done(keep_alive.then_some(connection));
+        return whole.map_or_else(Body::empty, Body::full);
     }
+    if framing.is_empty() {
+        // What else there is of the request nobody wants to have.
+        at_work.done(None);
+        return Body::empty();
+    }
+    let upload = (!upload.is_sent()).then_some(upload);
+    let decoder = BodyDecoder::new(framing, &LIMITS);
+    let working = Some((at_work, connection));
+    Body::stream(AnswerBody { working, decoder, upload, keep_alive, silence: Silence::default() })
+}
 
+impl AnswerBody {
+    /// All of the answer has come.
     fn done(&mut self) {
         if let Some((at_work, connection)) = self.working.take() {
-            at_work.done(connection);
+            let is_kept = self.keep_alive && self.upload.as_ref().is_none_or(Upload::is_sent);
+            at_work.done(is_kept.then_some(connection));
+        }
+    }
+
+    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.working = None;
+        Poll::Ready(Some(Err(error)))
+    }
+
+    /// Reads more; the error is the body's end before its end.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        let Some((at_work, connection)) = &mut self.working else {
+            return Poll::Ready(Err(BodyError::Aborted));
+        };
+        match connection.poll_more(context, self.decoder.remaining()) {
+            Poll::Ready(Ok(0)) => Poll::Ready(self.decoder.end_of_input().map_err(|_| BodyError::Aborted)),
+            Poll::Ready(Ok(_)) => {
+                self.silence.broken();
+                at_work.progressed();
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Err(BodyError::Aborted)),
+            Poll::Pending => {
+                ready!(self.silence.poll(context));
+                Poll::Ready(Err(BodyError::TimedOut))
+            }
         }
     }
 }
@@ -80,55 +125,60 @@ impl HttpBody for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let body = self.get_mut();
-        let Poll::Ready(frame) = Pin::new(&mut body.incoming).poll_frame(context) else {
-            ready!(body.silence.poll(context));
-            body.working = None;
-            return Poll::Ready(Some(Err(BodyError::TimedOut)));
-        };
-        body.silence.broken();
-        if let Some((at_work, _)) = &body.working {
-            at_work.progressed();
+        if let (Some(upload), Some((_, connection))) = (&mut body.upload, &mut body.working)
+            && let Err(error) = connection.poll_send(upload, context)
+        {
+            return body.fail(error);
         }
-        Poll::Ready(match frame {
-            Some(Ok(frame)) => {
-                // Its reader may never ask again.
-                if body.incoming.is_end_stream() {
-                    body.done();
+        loop {
+            let Some((_, connection)) = &mut body.working else { return Poll::Ready(None) };
+            match body.decoder.decode(&mut connection.buffer) {
+                Ok(Decoded::Data(data)) => {
+                    // Its reader may never ask again.
+                    if body.decoder.is_done() {
+                        body.done();
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Some(Ok(frame))
+                Ok(Decoded::Trailers(trailers)) => {
+                    body.done();
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                Ok(Decoded::End) => {
+                    body.done();
+                    return Poll::Ready(None);
+                }
+                Ok(Decoded::NeedMore) => {
+                    if let Err(error) = ready!(body.poll_more(context)) {
+                        return body.fail(error);
+                    }
+                }
+                Err(_) => return body.fail(BodyError::Malformed),
             }
-            Some(Err(_)) => {
-                body.working = None;
-                Some(Err(BodyError::Aborted))
-            }
-            None => {
-                body.done();
-                None
-            }
-        })
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.working.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.decoder.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
 /// A connection that has left HTTP: a WebSocket whose other end is a Worker.
 pub(crate) struct UpgradedWorker {
-    io: TokioIo<Upgraded>,
+    io: Connection,
     at_work: AtWork,
     /// Whether it was told something of which nothing has come yet.
     is_told: bool,
 }
 
 impl UpgradedWorker {
-    pub(crate) fn new(io: Upgraded, at_work: AtWork) -> Self {
+    pub(crate) fn new(io: Connection, at_work: AtWork) -> Self {
         at_work.has_to_do(false);
-        Self { io: TokioIo::new(io), at_work, is_told: false }
+        Self { io, at_work, is_told: false }
     }
 
     fn is_told(&mut self, is_told: bool) {

@@ -1,21 +1,25 @@
 //! A request's way to a process and back, and what becomes of it where there is no answer.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    io,
+    sync::{Arc, PoisonError},
+};
 
-use http::{HeaderMap, HeaderName, Request, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode, header::UPGRADE};
+use proxima_http1::{Framing, Upload};
 use proxima_pipeline::{Body, Fault, Response, strip_hop_by_hop};
 
 use super::{
     Engine, Head,
-    answer::{AnswerBody, UpgradedWorker},
+    answer::{self, UpgradedWorker},
+    connection::Broken,
     invocation::Invocation,
     place::{Place, Unavailable},
-    process::{AtWork, Verdict},
+    process::{AtWork, Process, Verdict},
     shard::Shard,
 };
-use crate::{facts::FIELD, version::VersionKey};
+use crate::version::VersionKey;
 
-const FACTS: HeaderName = HeaderName::from_static(FIELD);
 /// The field by which the dispatcher tells that there is no answer: the engine's secret, and what failed.
 const FAULT: HeaderName = HeaderName::from_static("proxima-fault");
 /// Octets of what it says of that.
@@ -40,7 +44,7 @@ impl Engine {
         match (self.try_once(key, head, body, again.is_some()).await, again) {
             (Err(Lost::Cut), Some(head)) => {
                 self.common.metrics.retried.inc();
-                self.try_once(key, head, Body::empty(), false).await
+                Box::pin(self.try_once(key, head, Body::empty(), false)).await
             }
             (asked, _) => asked,
         }
@@ -67,7 +71,8 @@ impl Engine {
         may_be_sent_again: bool,
     ) -> Result<Response, Lost> {
         let entered = match shard.enter(key, false).await {
-            Err(Unavailable::Gone | Unavailable::Held) => self.enter_shared(key).await,
+            // Boxed, as is all that few requests come to.
+            Err(Unavailable::Gone | Unavailable::Held) => Box::pin(self.enter_shared(key)).await,
             entered => entered,
         };
         let mut at_work = entered.map_err(|unavailable| {
@@ -118,70 +123,43 @@ impl Engine {
         self.shards[first].enter(key, true).await
     }
 
-    async fn ask(
-        &self,
-        key: &VersionKey,
-        at_work: AtWork,
-        Head { method, uri, mut headers, facts, .. }: Head,
-        body: Body,
-    ) -> Result<Response, Lost> {
+    async fn ask(&self, key: &VersionKey, at_work: AtWork, head: Head, body: Body) -> Result<Response, Lost> {
         let process = Arc::clone(at_work.process());
         let is_alone = process.place == Place::Own;
-        let facts = if is_alone { facts.alone() } else { facts.dispatched(key).map_err(Lost::Fault)? };
-        headers.insert(FACTS, facts);
-        let mut request = Request::new(body);
-        (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
+        let facts =
+            if is_alone { head.facts.alone() } else { head.facts.dispatched(key).map_err(Lost::Fault)? };
+        let framing = Framing::of_request_body(&head.method, &body);
+        let mut upload = Upload::new(head.octets(&facts, framing), body, framing);
         let answered = async {
             let mut connection = process.connection().await?;
             at_work.sent(&connection);
-            let response = connection.sender.send_request(request).await?;
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((connection, response))
+            let answer = connection.ask(&head.method, &mut upload).await?;
+            Ok::<_, Broken>((connection, answer))
         };
-        let (connection, mut response) = match answered.await {
+        let (connection, mut answer) = match answered.await {
             Ok(answered) => answered,
-            // More fields than are taken, or a longer head: the process is well.
-            Err(error) if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) => {
-                tracing::debug!(%error, %key, "the answer of a Worker cannot be read");
+            Err(Broken::Closed(error)) => return Err(Box::pin(lost(&process, key, &error)).await),
+            Err(Broken::Unreadable(why)) => {
+                tracing::debug!(%key, why, "the answer of a Worker cannot be read");
                 at_work.spoilt();
-                return Err(Lost::Fault(Fault::WorkerBroken("its answer has too many fields")));
+                return Err(Lost::Fault(Fault::WorkerBroken(why)));
             }
-            Err(error) => {
-                let verdict = process.verdict().await;
-                tracing::debug!(%error, %key, ?verdict, "a process was lost before it answered");
-                return Err(match verdict {
-                    Verdict::Guilty(guilty, exceeded) if guilty == *key => {
-                        Lost::Fault(Fault::WorkerExceeded(exceeded))
-                    }
-                    Verdict::Guilty(..) | Verdict::Unknown => Lost::Cut,
-                });
-            }
+            Err(Broken::Unasked(error)) => return Err(Lost::Fault(Fault::of_request_body(error))),
         };
         at_work.progressed();
-        let status = response.status();
+        strip_hop_by_hop(&mut answer.headers);
+        let (status, mut headers) = (answer.status, std::mem::take(&mut answer.headers));
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            let upgraded =
-                hyper::upgrade::on(&mut response).await.map_err(|_| Lost::Fault(Fault::WorkerLost))?;
-            let mut headers = std::mem::take(response.headers_mut());
-            let protocol = headers.get(http::header::UPGRADE).cloned();
-            strip_hop_by_hop(&mut headers);
-            headers.extend(protocol.map(|protocol| (http::header::UPGRADE, protocol)));
+            headers.extend(answer.upgrade.map(|protocol| (UPGRADE, protocol)));
             at_work.switched();
-            let upgraded = UpgradedWorker::new(upgraded, at_work);
-            return Ok(Response {
-                status,
-                headers,
-                upgraded: Some(Box::new(upgraded)),
-                ..Response::default()
-            });
+            let upgraded = Some(Box::new(UpgradedWorker::new(connection, at_work)) as _);
+            return Ok(Response { status, headers, upgraded, ..Response::default() });
         }
-        let (mut parts, incoming) = response.into_parts();
-        let body = AnswerBody::new(incoming, at_work, connection);
-        if let Some(kind) = fault_kind(&parts.headers, &process.secret) {
-            return Err(Lost::Fault(self.tell(key, &kind, Body::stream(body)).await));
+        let body = answer::body(&answer, at_work, connection, upload);
+        if let Some(kind) = fault_kind(&headers, &process.secret) {
+            return Err(Lost::Fault(Box::pin(self.tell(key, &kind, body)).await));
         }
-        strip_hop_by_hop(&mut parts.headers);
-        let body = if http_body::Body::is_end_stream(&body) { Body::empty() } else { Body::stream(body) };
-        Ok(Response { status, headers: parts.headers, body, ..Response::default() })
+        Ok(Response { status, headers, body, ..Response::default() })
     }
 
     /// What failed in a Worker; its owner's to know, so it is logged.
@@ -197,6 +175,16 @@ impl Engine {
             "load" => Fault::WorkerBroken("its code cannot be loaded"),
             _ => Fault::WorkerThrew,
         }
+    }
+}
+
+/// What it means that the connection ended before an answer.
+async fn lost(process: &Process, key: &VersionKey, error: &io::Error) -> Lost {
+    let verdict = process.verdict().await;
+    tracing::debug!(%error, %key, ?verdict, "a process was lost before it answered");
+    match verdict {
+        Verdict::Guilty(guilty, exceeded) if guilty == *key => Lost::Fault(Fault::WorkerExceeded(exceeded)),
+        Verdict::Guilty(..) | Verdict::Unknown => Lost::Cut,
     }
 }
 

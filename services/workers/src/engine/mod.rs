@@ -16,9 +16,11 @@
 mod answer;
 mod asking;
 mod check;
+mod connection;
 mod end;
 mod folder;
 mod groups;
+mod head;
 mod held;
 mod hosts;
 mod invocation;
@@ -45,16 +47,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Method, Uri};
 use proxima_model::AccountId;
 use proxima_pipeline::{Body, Fault, Response};
-use serde_json::Value;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
     asking::FAULT_LETTERS_LOGGED,
     check::{Checked, Started},
+    head::Head,
     hosts::Owner,
     invocation::Invoked,
     own::Programs,
@@ -82,7 +83,6 @@ use self::{
 use crate::{
     WorkersConfig, WorkersError,
     cage::Launcher,
-    facts::Facts,
     metrics::{Metrics, Wall},
     version::VersionKey,
 };
@@ -93,34 +93,6 @@ pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(100);
 /// How long the process of an account's objects has been quiet at least that is ended since another account needs its place. A start
 /// takes a tenth of a second and more: with less, accounts that are all asked all the time would have nothing but starts.
 const QUIET_IN_PLACE: Duration = Duration::from_secs(1);
-
-/// A request for a Worker, but for its body.
-#[derive(Clone)]
-pub(crate) struct Head {
-    pub(crate) method: Method,
-    /// Absolute: a Worker sees it.
-    pub(crate) uri: Uri,
-    pub(crate) headers: HeaderMap,
-    /// What it is told beside it.
-    pub(crate) facts: Facts,
-    /// How long the head of the answer may take.
-    pub(crate) within: Duration,
-    /// What of a version it invokes, if it does.
-    pub(crate) invoked: Option<Invoked>,
-}
-
-impl Head {
-    /// That of what the node itself asks of the dispatcher. Its method is not one that may be sent again.
-    pub(crate) fn of_node(
-        uri: &'static str,
-        run: &Value,
-        within: Duration,
-        invoked: Option<Invoked>,
-    ) -> Self {
-        let (uri, headers) = (Uri::from_static(uri), HeaderMap::new());
-        Self { method: Method::POST, uri, headers, facts: Facts::of_node(run), within, invoked }
-    }
-}
 
 /// The engine of a node.
 pub(crate) struct Engine {

@@ -10,21 +10,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use proxima_model::AccountId;
-use proxima_pipeline::{Body, Exceeded};
-use tokio::{net::UnixStream, sync::watch};
+use proxima_pipeline::Exceeded;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    held::{Held, Line},
+    connection::Connection,
+    held::Held,
     invocation::Invocation,
     place::Place,
     requests::{Requests, Running},
     shares::UnderWay,
     spent::CpuClock,
-    wire::Wire,
 };
 use crate::version::VersionKey;
 
@@ -32,8 +30,6 @@ use crate::version::VersionKey;
 const KEPT_FOR: Duration = Duration::from_secs(2);
 /// How many such connections are kept: what a burst leaves behind.
 const KEPT_MAX: usize = 64;
-/// Fields of a Worker's answer: many cookies, and then some.
-const FIELDS_MAX: usize = 256;
 /// How long the end of a process may take to be known, once its connections broke.
 const END_KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
@@ -63,12 +59,6 @@ pub(crate) struct Process {
     pub(crate) unneeded: CancellationToken,
     /// Somebody keeps it busy: who can be answered elsewhere is.
     pub(crate) avoided: CancellationToken,
-}
-
-/// A connection to the process.
-pub(crate) struct Connection {
-    pub(crate) sender: SendRequest<Body>,
-    line: Arc<Line>,
 }
 
 struct Kept {
@@ -213,19 +203,13 @@ impl Process {
     }
 
     /// A connection that nobody uses.
-    pub(crate) async fn connection(&self) -> Result<Connection, Box<dyn std::error::Error + Send + Sync>> {
+    pub(super) async fn connection(&self) -> std::io::Result<Connection> {
         while let Some(Kept { mut connection, since }) = self.pop() {
-            if since.elapsed() < KEPT_FOR && connection.sender.ready().await.is_ok() {
+            if since.elapsed() < KEPT_FOR && connection.is_quiet() {
                 return Ok(connection);
             }
         }
-        let stream = UnixStream::connect(&self.socket).await?;
-        let wire = Wire::new(stream, Arc::clone(&self.progress));
-        let line = wire.line();
-        let (sender, driven) =
-            http1::Builder::new().max_headers(FIELDS_MAX).handshake(TokioIo::new(wire)).await?;
-        tokio::spawn(driven.with_upgrades());
-        Ok(Connection { sender, line })
+        Connection::open(&self.socket, Arc::clone(&self.progress)).await
     }
 
     fn pop(&self) -> Option<Kept> {
@@ -235,7 +219,7 @@ impl Process {
     fn keep(&self, connection: Connection) {
         let mut kept = self.kept();
         kept.retain(|kept| kept.since.elapsed() < KEPT_FOR);
-        if kept.len() < KEPT_MAX && !connection.sender.is_closed() && !self.has_ended() {
+        if kept.len() < KEPT_MAX && !self.has_ended() {
             kept.push(Kept { connection, since: Instant::now() });
         }
     }
@@ -300,9 +284,10 @@ impl AtWork {
     }
 
     /// It is sent over this connection, from now on.
-    pub(crate) fn sent(&self, connection: &Connection) {
+    pub(super) fn sent(&self, connection: &Connection) {
         if let Some(running) = self.process.requests().running.get_mut(&self.number) {
-            running.sent = Some((Arc::clone(&connection.line), connection.line.writes()));
+            let line = connection.line();
+            running.sent = Some((Arc::clone(line), line.writes()));
         }
     }
 
@@ -311,10 +296,12 @@ impl AtWork {
         self.number
     }
 
-    /// The answer has come whole: its connection can take the next request.
-    pub(crate) fn done(mut self, connection: Connection) {
+    /// The answer has come whole; its connection, if it can take the next request.
+    pub(super) fn done(mut self, connection: Option<Connection>) {
         self.done = true;
-        self.process.keep(connection);
+        if let Some(connection) = connection.and_then(Connection::ended) {
+            self.process.keep(connection);
+        }
     }
 
     /// Its client has gone, and it had nothing to do: what keeps the process busy is somebody else.
@@ -380,7 +367,10 @@ impl Drop for AtWork {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use bytes::BytesMut;
+    use http::Method;
+    use proxima_http1::{Framing, Upload};
+    use proxima_pipeline::Body;
     use tokio::{io::AsyncReadExt as _, net::UnixListener};
 
     use super::super::requests::REQUESTS_MAX;
@@ -392,8 +382,10 @@ mod tests {
         let at_work = process.enter(key, true).expect("there is room");
         let mut connection = process.connection().await.expect("it listens");
         at_work.sent(&connection);
-        let line = Arc::clone(&connection.line);
-        tokio::spawn(async move { connection.sender.send_request(Request::new(Body::empty())).await });
+        let line = Arc::clone(connection.line());
+        let head = BytesMut::from("GET http://a.example/ HTTP/1.1\r\n\r\n");
+        let mut upload = Upload::new(head, Body::empty(), Framing::None);
+        tokio::spawn(async move { connection.ask(&Method::GET, &mut upload).await.map(drop) });
         while line.writes() == 0 {
             tokio::task::yield_now().await;
         }

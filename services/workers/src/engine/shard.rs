@@ -181,9 +181,14 @@ impl Shard {
         if self.place == Place::Own && is_elsewhere {
             return Err(Unavailable::Gone);
         }
-        if let Some(at_work) = running? {
-            return Ok(at_work);
+        match running? {
+            Some(at_work) => Ok(at_work),
+            // Boxed: few requests have a process started, and what that takes would be moved about with each of them.
+            None => Box::pin(self.enter_started(key, waits)).await,
         }
+    }
+
+    async fn enter_started(self: &Arc<Self>, key: &VersionKey, waits: bool) -> Result<AtWork, Unavailable> {
         let _starting = self.starting.lock().await;
         if let Some(at_work) = self.enter_running(key, waits)? {
             return Ok(at_work);

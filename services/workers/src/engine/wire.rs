@@ -50,8 +50,8 @@ impl Wire {
     }
 
     /// By which others see what was read of it.
-    pub(crate) fn line(&self) -> Arc<Line> {
-        Arc::clone(&self.line)
+    pub(crate) const fn line(&self) -> &Arc<Line> {
+        &self.line
     }
 
     /// Looks, before more is written, whether something was read since the last time. Who writes faster than is read may
