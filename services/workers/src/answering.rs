@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     engine::{Engine, Pace, Process, Processes, Shares},
     facts::{FIELD, Said},
+    local::LocalStream,
     metrics::Metrics,
     refuse::refuse,
 };
@@ -187,6 +188,13 @@ async fn serve<A, F>(
         };
         // One that has ended meanwhile is nobody any more.
         let Some(process) = checks.who(&stream) else { continue };
+        let stream = match LocalStream::try_from(stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection of the engine cannot be waited for");
+                continue;
+            }
+        };
         let (checks, answer) = (Arc::clone(&checks), answer.clone());
         let checked = service_fn(move |mut request: Request<Incoming>| {
             let refused = checks.refuse(&process, named, &mut request);

@@ -98,6 +98,7 @@ mod engine;
 mod error;
 mod facts;
 mod key_values;
+mod local;
 mod marked;
 mod metrics;
 mod objects;

@@ -25,13 +25,11 @@ use proxima_http1::{
     Http1Error, INFORMATIONAL_MAX, Limits, ResponseHead, ResponseParser, Upload, UploadError,
 };
 use proxima_pipeline::BodyError;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::UnixStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use super::{held::Line, wire::Wire};
+use crate::local::LocalStream;
 
 /// What an answer of a Worker may be: many cookies, and then some.
 pub(super) const LIMITS: Limits =
@@ -67,7 +65,7 @@ pub(super) enum Broken {
 impl Connection {
     /// A new one, which counts in `progress`.
     pub(super) async fn open(socket: &Path, progress: Arc<AtomicU64>) -> io::Result<Self> {
-        let stream = UnixStream::connect(socket).await?;
+        let stream = LocalStream::connect(socket).await?;
         Ok(Self { wire: Wire::new(stream, progress), buffer: BytesMut::new(), is_long: false })
     }
 

@@ -17,16 +17,14 @@ use std::{
 };
 
 use nix::libc;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::UnixStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::held::Line;
+use crate::local::LocalStream;
 
 /// The connection.
 pub(crate) struct Wire {
-    stream: UnixStream,
+    stream: LocalStream,
     line: Arc<Line>,
     progress: Arc<AtomicU64>,
     last: Option<Look>,
@@ -44,7 +42,7 @@ struct Look {
 
 impl Wire {
     /// Counts in `progress`.
-    pub(crate) fn new(stream: UnixStream, progress: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(stream: LocalStream, progress: Arc<AtomicU64>) -> Self {
         let line = Arc::new(Line::new(stream.as_raw_fd()));
         Self { stream, line, progress, last: None, has_answered: false }
     }
@@ -141,7 +139,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_written_counts_once_it_was_read() {
-        let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
+        let (ours, mut theirs) = tokio::net::UnixStream::pair().expect("a pair of sockets");
+        let ours = ours.try_into().expect("one of them");
         let progress = Arc::new(AtomicU64::new(0));
         let mut wire = Wire::new(ours, Arc::clone(&progress));
         let counted = || progress.load(Ordering::Relaxed);
