@@ -67,6 +67,13 @@ impl Default for UpOptions {
     }
 }
 
+/// The program that runs Workers, as npm's package `workerd` has it in this folder `node_modules`.
+#[must_use]
+pub fn workerd_in(node_modules: &Path) -> PathBuf {
+    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "64" };
+    node_modules.join(format!("@cloudflare/workerd-linux-{machine}/bin/workerd"))
+}
+
 /// A lab that is up. Dropping this leaves it up; [`Lab::down`] takes it down.
 #[derive(Debug, Clone)]
 pub struct Lab {

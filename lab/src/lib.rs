@@ -50,7 +50,7 @@ pub mod topology;
 pub mod traffic;
 
 pub use cli::{LabArgs, run};
-pub use client::{Lab, UpOptions};
+pub use client::{Lab, UpOptions, workerd_in};
 pub use error::{LabError, Result};
 pub use fault::{Fault, FaultReport};
 pub use names::AnswerTimes;

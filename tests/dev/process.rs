@@ -44,8 +44,7 @@ pub(crate) fn dies_with_the_test(command: &mut Command) -> &mut Command {
 
 /// The program that runs Workers, if it is there.
 pub(crate) fn workerd() -> Option<PathBuf> {
-    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "64" };
-    let program = node_packages().join(format!("@cloudflare/workerd-linux-{machine}/bin/workerd"));
+    let program = proxima_lab::workerd_in(&node_packages());
     program.exists().then_some(program)
 }
 

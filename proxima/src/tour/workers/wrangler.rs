@@ -59,8 +59,7 @@ impl Sources {
 
     /// The engine.
     pub(in super::super) fn workerd(&self) -> PathBuf {
-        let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "64" };
-        self.packages.join(format!("workers/node_modules/@cloudflare/workerd-linux-{machine}/bin/workerd"))
+        proxima_lab::workerd_in(&self.packages.join("workers/node_modules"))
     }
 
     /// The command line of S3.
