@@ -4,14 +4,18 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, what should be there and is not ends it")]
 
+mod api;
 mod forwarding;
+mod http;
 mod names;
 mod purge;
 mod secure;
 mod stored;
 mod tiers;
 mod two_pops;
+mod visitors;
 mod withdrawal;
+mod workers;
 
 use std::{
     net::SocketAddr,

@@ -1,16 +1,14 @@
 //! What is kept, keys and values and objects, when a server that has it dies or is out of reach.
 
 use std::{
-    io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use proxima_lab::Fault;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::two_pops::TwoPops;
+use crate::{api::Api, http::PATIENCE, two_pops::TwoPops};
 
 /// Who dies; the other one keeps the log.
 const DIES: &str = "bbb-1";
@@ -21,80 +19,17 @@ const WRITERS: usize = 4;
 const WRITES: usize = 200;
 /// Namespaces that are made until one is at home where it should be: each is with a chance of a half.
 const NAMESPACES: usize = 32;
-/// No answer takes so long, also while a server is found to be away.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The API of a server, asked by a host of the lab.
-struct Api<'a> {
-    lab: &'a TwoPops,
-    /// Who asks.
-    host: &'static str,
-    address: SocketAddr,
-    token: String,
-}
-
-impl<'a> Api<'a> {
-    fn of(lab: &'a TwoPops, host: &'static str, server: &str) -> Self {
-        let address = lab.lab().plan().server(server).unwrap().api();
-        Self { lab, host, address, token: lab.lab().token().unwrap() }
-    }
-
-    /// Status and body, if an answer came.
-    fn try_ask(&self, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
-        let (address, token, length) = (self.address, &self.token, body.len());
-        let head = format!(
-            "{method} /client/v4{path} HTTP/1.1\r\nhost: api\r\nauthorization: Bearer {token}\r\n\
-             content-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
-        );
-        let asked = self.lab.lab().within(self.host, || {
-            Ok((|| {
-                let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.write_all(format!("{head}{body}").as_bytes())?;
-                let mut answer = String::new();
-                stream.read_to_string(&mut answer)?;
-                Ok::<_, io::Error>(answer)
-            })())
-        });
-        let answer = asked.unwrap()?;
-        let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
-    }
-
-    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        self.try_ask(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
-    }
-
-    fn result(&self, method: &str, path: &str, body: &str) -> Value {
-        let (status, answer) = self.ask(method, path, body);
-        assert_eq!(status, 200, "{method} {path}: {answer}");
-        serde_json::from_str::<Value>(&answer).unwrap()["result"].take()
-    }
-
-    fn account(&self) -> String {
-        let accounts = self.result("GET", "/accounts", "");
-        format!("/accounts/{}", accounts[0]["id"].as_str().unwrap())
-    }
-}
-
-/// What a server says of keys and values, if it does.
-fn metric(lab: &TwoPops, server: &str, name: &str) -> Option<f64> {
-    let told = lab.run(server, "curl", &["-sS", "--max-time", "5", "http://127.0.0.1:9090/metrics"]);
-    let mut lines = told.lines().filter_map(|line| line.strip_prefix("proxima_kv_")?.strip_prefix(name));
-    lines.find_map(|value| value.strip_prefix(' ')?.trim().parse().ok())
-}
 
 /// Keys that a server took as their home.
 fn taken(lab: &TwoPops, server: &str) -> f64 {
-    metric(lab, server, "writes_total").unwrap()
+    lab.metric(server, "proxima_kv_writes_total").unwrap()
 }
 
 /// The path of the values of a namespace whose home is this server.
 fn namespace_at(lab: &TwoPops, api: &Api<'_>, server: &str) -> String {
     // Before that, one is home in the other's place.
     lab.until("all are homes", |_| {
-        [STAYS, DIES].iter().all(|server| metric(lab, server, "unsettled") == Some(0.0))
+        [STAYS, DIES].iter().all(|server| lab.metric(server, "proxima_kv_unsettled") == Some(0.0))
     });
     for number in 0..NAMESPACES {
         let namespaces = format!("{}/storage/kv/namespaces", api.account());

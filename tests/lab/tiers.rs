@@ -32,9 +32,7 @@ fn content(answer: &str) -> &str {
 
 /// How often the origin was asked for a path.
 fn fetches(lab: &TwoPops, path: &str) -> usize {
-    let log = lab.lab().state().logs_dir("origin").join("access.log");
-    let log = std::fs::read_to_string(log).unwrap();
-    log.lines().filter(|line| line.contains(&format!("\"GET {path} HTTP"))).count()
+    lab.fetched().iter().filter(|fetched| *fetched == path).count()
 }
 
 /// Waits until every server has a connection to all that it may have to ask.

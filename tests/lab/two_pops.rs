@@ -8,7 +8,10 @@ use std::{
 use proxima_lab::{
     Fault, Lab, Status, UpOptions,
     traffic::{Ask, ClientTraffic, Traffic},
+    workerd_in,
 };
+
+use crate::packages;
 
 pub(crate) const HOST: &str = "www.example.com";
 const PROXIMA: &str = env!("CARGO_BIN_EXE_proxima");
@@ -27,8 +30,20 @@ impl TwoPops {
     }
 
     /// With another topology, that has the same clients and the same origin.
-    pub(crate) fn up_with(name: &str, (file, topology): (&str, &str)) -> Self {
+    pub(crate) fn up_with(name: &str, topology: (&str, &str)) -> Self {
+        Self::up_by(name, topology, None)
+    }
+
+    /// With a topology like that, whose servers run Workers.
+    pub(crate) fn up_with_workers(name: &str, topology: (&str, &str)) -> Self {
+        let workerd = workerd_in(&packages().join("workers/node_modules"));
+        assert!(workerd.exists(), "{} is not there: run `cargo xtask setup`", workerd.display());
+        Self::up_by(name, topology, Some(workerd))
+    }
+
+    fn up_by(name: &str, (file, topology): (&str, &str), workerd: Option<PathBuf>) -> Self {
         let options = UpOptions {
+            workerd,
             name: name.to_owned(),
             topology: (file.to_owned(), topology.to_owned()),
             proxima: Some(PROXIMA.into()),
@@ -97,13 +112,18 @@ impl TwoPops {
 
     /// Waits until the lab's state is as wanted.
     pub(crate) fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) {
+        self.until_within(DEADLINE, what, wanted);
+    }
+
+    /// The same, for what may take longer than others do.
+    pub(crate) fn until_within(&self, within: Duration, what: &str, wanted: impl Fn(&Status) -> bool) {
         let begun = Instant::now();
         loop {
             let status = self.lab().status().unwrap();
             if wanted(&status) {
                 return;
             }
-            assert!(begun.elapsed() < DEADLINE, "not in time: {what}\n{status}");
+            assert!(begun.elapsed() < within, "not in time: {what}\n{status}");
         }
     }
 
@@ -119,6 +139,21 @@ impl TwoPops {
     pub(crate) fn own_kib(&self, server: &str) -> u64 {
         let pid = self.admin_pid(server);
         ["RssAnon:", "RssShmem:"].iter().map(|row| process_status(pid, row).unwrap()).sum()
+    }
+
+    /// A sample of a server's metrics, if it tells one.
+    pub(crate) fn metric(&self, server: &str, series: &str) -> Option<f64> {
+        let told = self.run(server, "curl", &["-sS", "--max-time", "5", "http://127.0.0.1:9090/metrics"]);
+        let mut values = told.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        values.next()?.trim().parse().ok()
+    }
+
+    /// The paths that the origin was asked for by GET, in order.
+    pub(crate) fn fetched(&self) -> Vec<String> {
+        let log = self.lab().state().logs_dir("origin").join("access.log");
+        let log = std::fs::read_to_string(log).unwrap();
+        let path = |line: &str| Some(line.split_once("\"GET ")?.1.split_once(" HTTP")?.0.to_owned());
+        log.lines().filter_map(path).collect()
     }
 
     pub(crate) fn run(&self, host: &str, program: &str, args: &[&str]) -> String {
