@@ -1,6 +1,6 @@
 //! The one list: which services every server runs, and which stages a request passes, in order.
 
-use std::{error::Error, net::IpAddr, sync::Arc, time::Duration};
+use std::{error::Error, net::IpAddr, sync::Arc};
 
 use proxima_anycast::{AnycastConfig, AnycastService};
 use proxima_cache::CacheService;
@@ -9,7 +9,7 @@ use proxima_compression::Compressor;
 use proxima_control::ControlService;
 use proxima_dns::DnsService;
 use proxima_edge::{
-    EdgeConfig, EdgeExplainer, EdgeService, Egress, EgressAddresses,
+    EdgeConfig, EdgeExplainer, EdgeService, Egress, EgressAddresses, EgressWays,
     origin::{OriginConfig, OriginTimeouts, Origins},
     stages::{
         Alternatives, ClientCertificates, ClientFacts, Compression, LoopGuard, OriginRules, OriginStage,
@@ -23,7 +23,7 @@ use proxima_queues::{QueuesConfig, QueuesService};
 use proxima_r2::{R2Config, R2Service};
 use proxima_tiers::{TiersConfig, TiersService};
 use proxima_tls::Certificates;
-use proxima_workers::{Launcher, WorkersConfig, WorkersService};
+use proxima_workers::{Launcher, WorkersConfig, WorkersService, Zones};
 
 /// The services' names: the tables that `node.toml` may have beside the node's own.
 pub(crate) const NAMES: [&str; 10] =
@@ -64,7 +64,8 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
     let r2 = R2Service::new(node, tiers.servers(), Arc::clone(&certificates))?;
     r2.queues_by(queues.port());
     let on_the_way = OnTheWay { dns: &dns, workers: &workers, cache: &cache, tiers: &tiers, r2: &r2 };
-    let pipeline = pipelines(node, &sites, &certificates, on_the_way, compressor)?;
+    let Ways { visitors: pipeline, fetched, origins } =
+        pipelines(node, &sites, &certificates, on_the_way, compressor)?;
     let explainer = EdgeExplainer::new(
         pipeline.clone(),
         node.pop().clone(),
@@ -72,7 +73,10 @@ pub(crate) fn make(node: &NodeContext) -> Result<Vec<Arc<dyn Service>>, Box<dyn 
         Arc::clone(&node.clock),
     );
     let prewarm = workers.prewarm(sites.clone());
-    let edge = EdgeService::new(node, pipeline, sites, certificates)?;
+    let edge = EdgeService::new(node, pipeline, sites.clone(), certificates)?;
+    let zones = Arc::new(Zones::new(node.replica.clone()));
+    let ways = EgressWays { own: fetched, others: edge.entry(), zones };
+    workers.fetch_by(Arc::new(egress(node, (Arc::new(sites), origins), ways, &workers)?));
     edge.prewarm_by(prewarm);
     let control = ControlService::new(node, Arc::new(explainer), edge.traffic(), dns.query_reports())?;
     control.invoke_by(workers.invoker());
@@ -97,14 +101,23 @@ struct OnTheWay<'a> {
     r2: &'a R2Service,
 }
 
-/// The way of a request, from top to bottom; and, for the tiers, that of another server's request.
+/// The ways of requests, and what is at their end.
+struct Ways {
+    /// From top to bottom.
+    visitors: Pipeline,
+    /// Of what Workers fetch from sites of their account.
+    fetched: Pipeline,
+    origins: Arc<Origins>,
+}
+
+/// The ways of requests; and, for the tiers, that of another server's.
 fn pipelines(
     node: &NodeContext,
     sites: &CompiledZones<Site>,
     certificates: &Arc<Certificates>,
     OnTheWay { dns, workers, cache, tiers, r2 }: OnTheWay<'_>,
     compressor: Arc<Compressor>,
-) -> Result<Pipeline, Box<dyn Error + Send + Sync>> {
+) -> Result<Ways, Box<dyn Error + Send + Sync>> {
     let edge: EdgeConfig = node.config.service(proxima_edge::SERVICE)?;
     let origins = origins(&node.config, &edge);
     let sites: Arc<dyn Sites> = Arc::new(sites.clone());
@@ -123,10 +136,19 @@ fn pipelines(
         Box::new(r2.stage()),
         Box::new(OriginStage::new(Arc::clone(&origins))),
     ]);
-    tiers.answer_with(behind_workers.clone(), Arc::new(cache.stage()));
-    let idle = edge.server_timeouts().upgrade_idle;
-    workers.fetch_by(Arc::new(egress(node, (&sites, &origins), behind_workers, idle, workers)?));
-    Ok(Pipeline::new(vec![
+    tiers.answer_with(behind_workers, Arc::new(cache.stage()));
+    // The same, but that at its custom domains a Worker stands in the place of an origin.
+    let fetched = Pipeline::new(vec![
+        Box::new(cache.stage().entrance()),
+        Box::new(ZoneStage::new(Arc::clone(&sites), ports)),
+        Box::new(OriginRules),
+        Box::new(workers.domains()),
+        Box::new(cache.stage()),
+        Box::new(tiers.stage()),
+        Box::new(r2.stage()),
+        Box::new(OriginStage::new(Arc::clone(&origins))),
+    ]);
+    let visitors = Pipeline::new(vec![
         Box::new(ClientFacts::new(Arc::clone(&node.clock))),
         // Before whatever tells a request's host and path: it takes clients' tokens out of them.
         Box::new(dns.over_https()),
@@ -143,16 +165,16 @@ fn pipelines(
         Box::new(cache.stage()),
         Box::new(tiers.stage()),
         Box::new(r2.stage()),
-        Box::new(OriginStage::new(origins)),
-    ]))
+        Box::new(OriginStage::new(Arc::clone(&origins))),
+    ]);
+    Ok(Ways { visitors, fetched, origins })
 }
 
 /// The way out for Workers: to none of this machine's addresses, and to no other server of the network.
 fn egress(
     node: &NodeContext,
-    (sites, origins): (&Arc<dyn Sites>, &Arc<Origins>),
-    behind_workers: Pipeline,
-    upgrade_idle: Duration,
+    (sites, origins): (Arc<dyn Sites>, Arc<Origins>),
+    ways: EgressWays,
     workers: &WorkersService,
 ) -> Result<Egress, Box<dyn Error + Send + Sync>> {
     let mut own = node.config.network.anycast_addresses.clone();
@@ -164,7 +186,9 @@ fn egress(
     let allow_private = WorkersConfig::of(&node.config)?.allow_private;
     let guard = LoopGuard::new(&node.config.network);
     let addresses = EgressAddresses { allow_private, own, servers: workers.servers() };
-    Ok(Egress::new(Arc::clone(sites), Arc::clone(origins), behind_workers, guard, addresses, upgrade_idle))
+    let edge: EdgeConfig = node.config.service(proxima_edge::SERVICE)?;
+    let upgrade_idle = edge.server_timeouts().upgrade_idle;
+    Ok(Egress::new(sites, origins, ways, guard, addresses, upgrade_idle))
 }
 
 /// What a node's configuration says about origins.

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use super::*;
 
 /// An authority's PEM, and a certificate of it with its key, in files.
-struct Identity {
-    authority: String,
+pub(crate) struct Identity {
+    pub(crate) authority: String,
     files: [PathBuf; 2],
 }
 
 impl Identity {
-    fn new(folder: &Path, name: &str) -> Self {
+    pub(crate) fn new(folder: &Path, name: &str) -> Self {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.distinguished_name.push(DnType::CommonName, name);

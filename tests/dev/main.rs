@@ -49,6 +49,7 @@ mod transfers;
 mod upgrade;
 mod websocket;
 mod workers;
+mod workers_calling;
 mod wrangler;
 
 use std::{

@@ -69,6 +69,13 @@ impl Project {
         text
     }
 
+    /// Deploys it in the account of this zone.
+    pub(crate) fn deploy_for(&self, dev: &Dev, zone: &str) {
+        let (succeeded, text) = output(&mut self.command_for(dev, zone, &["deploy"]));
+        assert!(succeeded, "wrangler deploy for {zone}: {text}\n{}", dev.log());
+        dev.until_in_force();
+    }
+
     /// Whether it succeeded, and what it prints.
     pub(crate) fn try_wrangler(&self, dev: &Dev, args: &[&str]) -> (bool, String) {
         let printed = output(&mut self.command(dev, args));
@@ -78,9 +85,13 @@ impl Project {
 
     /// `wrangler`, about to be run.
     pub(crate) fn command(&self, dev: &Dev, args: &[&str]) -> Command {
+        self.command_for(dev, "example.com", args)
+    }
+
+    fn command_for(&self, dev: &Dev, zone: &str, args: &[&str]) -> Command {
         let program = node_packages().join("wrangler/bin/wrangler.js");
         assert!(program.exists(), "{} is not there: run `cargo xtask setup`", program.display());
-        let (_, zones) = dev.api("GET", "/zones?name=example.com", None, None);
+        let (_, zones) = dev.api("GET", &format!("/zones?name={zone}"), None, None);
         let account = zones["result"][0]["account"]["id"].as_str().unwrap();
         let mut node = Command::new("node");
         node.arg(program).args(args).current_dir(&self.0).env("CLOUDFLARE_ACCOUNT_ID", account);

@@ -71,7 +71,7 @@ pub use exchange::{
 };
 pub use explain::{ExplainRequest, Explainer, Explanation};
 pub use fault::{Blame, Exceeded, Fault};
-pub use fetch::{Fetch, FetchCaching};
+pub use fetch::{Caller, Fetch, FetchCaching, Stranger, WorkerZones};
 pub use glance::{
     Adding, Glance, Glanced, HEAD_FORMS, HeadForm, Heeded, Http1Form, PreparedHead, Ready, Sight,
     put_decimal, put_line,

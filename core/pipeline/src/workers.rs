@@ -46,6 +46,11 @@ impl SiteWorkers {
 }
 
 impl SiteWorkers {
+    /// The Worker whose custom domain a host is, lower case: it stands there in the place of an origin.
+    pub fn of_domain(&self, host: &str) -> Option<&WorkerName> {
+        self.hosts.get(host)
+    }
+
     /// The Worker that a client which comes for this host by TLS most probably asks: what `/` leads to, or the most specific route of
     /// this very host that leads anywhere.
     pub fn of_host(&self, host: &str) -> Option<&WorkerName> {
@@ -216,6 +221,8 @@ mod tests {
         let found = |target| workers.find(Scheme::Https, "app.example.com", target).map(WorkerName::as_str);
         assert_eq!(found("/"), Some("app"));
         assert_eq!(found("/api/users"), Some("api"));
+        assert_eq!(workers.of_domain("app.example.com").map(WorkerName::as_str), Some("app"));
+        assert_eq!(workers.of_domain("www.example.com"), None, "it has routes only");
         assert_eq!(workers.find(Scheme::Https, "example.com", "/"), None);
     }
 }

@@ -45,7 +45,7 @@ pub mod stages;
 pub mod tls;
 
 pub use config::{EdgeConfig, LimitsConfig, TimeoutsConfig};
-pub use egress::{Egress, EgressAddresses};
+pub use egress::{Egress, EgressAddresses, EgressWays};
 pub use error::EdgeError;
 #[doc(hidden)]
 pub use exercise::{

@@ -73,6 +73,7 @@ pub struct EdgeMetrics {
     handshakes: [Counter; HandshakeResult::ALL.len()],
     handshakes_in_flight: Gauge,
     requests: [[Counter; CLASSES.len()]; PROTOCOLS.len()],
+    entered: [Counter; CLASSES.len()],
     refusals: Family<Labels<1>, Counter>,
     http2_broken: Family<Labels<1>, Counter>,
     http3_broken: Family<Labels<1>, Counter>,
@@ -87,6 +88,7 @@ impl EdgeMetrics {
     pub fn register(registry: &mut Registry) -> Arc<Self> {
         let handshakes = Family::<Labels<1>, Counter>::default();
         let requests = Family::<Labels<2>, Counter>::default();
+        let entered = Family::<Labels<1>, Counter>::default();
         let log_lines = Family::<Labels<1>, Counter>::default();
         let metrics = Arc::new(Self {
             connections: Family::default(),
@@ -101,6 +103,7 @@ impl EdgeMetrics {
                     requests.get_or_create_owned(&[("protocol", protocol.name()), ("status", class)])
                 })
             }),
+            entered: CLASSES.map(|class| entered.get_or_create_owned(&[("status", class)])),
             refusals: Family::default(),
             http2_broken: Family::default(),
             http3_broken: Family::default(),
@@ -110,6 +113,11 @@ impl EdgeMetrics {
             log_lines: LogLines::NAMES.map(|name| log_lines.get_or_create_owned(&[("result", name)])),
         });
         registry.register("request_log_lines", "Lines of the request log, by result", log_lines);
+        registry.register(
+            "entered",
+            "Requests of Workers that were answered by sites of other accounts, by class of status",
+            entered,
+        );
         metrics.describe(registry, handshakes, requests);
         metrics
     }
@@ -208,8 +216,12 @@ impl EdgeMetrics {
     /// A request was answered with this status.
     pub(crate) fn answered(&self, protocol: Protocol, status: StatusCode) {
         let protocol = PROTOCOLS.iter().position(|known| *known == protocol);
-        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
-        self.requests[protocol.expect("PROTOCOLS holds every protocol")][class].inc();
+        self.requests[protocol.expect("PROTOCOLS holds every protocol")][class_of(status)].inc();
+    }
+
+    /// A Worker's request of another account's site was answered with this status.
+    pub(crate) fn entered(&self, status: StatusCode) {
+        self.entered[class_of(status)].inc();
     }
 
     /// A request could not be read.
@@ -261,6 +273,11 @@ impl EdgeMetrics {
     }
 }
 
+/// The place of a status in [`CLASSES`].
+fn class_of(status: StatusCode) -> usize {
+    usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,6 +289,7 @@ mod tests {
         let open = metrics.begin_connection(Scheme::Https);
         let going_on = metrics.begin_exchange();
         metrics.answered(Protocol::Http2, StatusCode::from_u16(530).unwrap());
+        metrics.entered(StatusCode::SWITCHING_PROTOCOLS);
         metrics.refused(Http1Error::BareLf);
         metrics.handshake(HandshakeResult::Resumed);
         let text = || {
@@ -283,6 +301,7 @@ mod tests {
             "connections{scheme=\"https\"} 1",
             "requests_in_flight 1",
             "requests_total{protocol=\"http/2\",status=\"5xx\"} 1",
+            "entered_total{status=\"1xx\"} 1",
             "requests_refused_total{reason=\"bare_lf\"} 1",
             "handshakes_total{result=\"resumed\"} 1",
         ] {

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::listen::{Ending, Listener};
 use crate::observe::{self, RequestLog, SWEPT_EVERY, ZoneTable};
 use crate::quic::QuicListener;
-use crate::server::ServerContext;
+use crate::server::{Entry, ServerContext};
 use crate::tls::{QuicTls, TlsAcceptor};
 use crate::{EdgeConfig, EdgeError, EdgeMetrics, Observer, SERVICE};
 
@@ -103,6 +103,11 @@ impl EdgeService {
     pub fn prewarm_by(&self, prewarm: Arc<dyn Prewarm>) {
         self.acceptor.greeting.by(Arc::clone(&prewarm));
         self.quic_tls.greeting.by(prewarm);
+    }
+
+    /// The way in for what Workers ask of sites of other accounts.
+    pub fn entry(&self) -> Entry {
+        Entry::new(Arc::clone(&self.context))
     }
 
     /// What is counted of zones' traffic here.

@@ -1,5 +1,5 @@
 //! Code, as processes of the engine ask the node for it: `GET /ACCOUNT/WORKER/VERSION`, from the replica; with `?tail`
-//! it says what is told of who runs. And `GET /deployed/ACCOUNT/WORKER`: which version of a Worker answers another one, that is bound to it.
+//! it says what is told of who runs, and with `?row=NUMBER` in which place of a row of Workers that is. And `GET /deployed/ACCOUNT/WORKER`: which version of a Worker answers another one, that is bound to it.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 
 use crate::{
     engine::Programs,
+    facts::Said,
     program::{ProgramError, program},
     refuse::refuse,
     stage::Shared,
-    version::{TAILED, VersionKey},
+    version::{Variant, VersionKey},
 };
 
 /// Answers what processes ask for.
@@ -50,17 +51,19 @@ impl Programs for Code {
 impl Code {
     pub(crate) async fn answer(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         // As it was checked: one slash, and then the account.
         let path = request.uri().path();
         let path = path.strip_prefix('/').unwrap_or(path).to_owned();
-        let tailed = request.uri().query() == Some(TAILED);
+        let variant = Variant::of_query(request.uri().query());
+        // Who is bound to another one has it in its own place of the row: how many are asked so is counted by itself.
+        let row = Said::take(&mut request).map_or(0, |said| said.row);
         // Large code takes a while to be read and written.
         let read = tokio::task::spawn_blocking(move || match path.strip_prefix("deployed/") {
-            Some(worker) => self.deployed(worker),
+            Some(worker) => self.deployed(worker, row),
             None => {
-                VersionKey::parse(&path).ok_or(CodeError::Unknown).and_then(|key| self.read(&key, tailed))
+                VersionKey::parse(&path).ok_or(CodeError::Unknown).and_then(|key| self.read(&key, variant))
             }
         });
         Ok(match read.await {
@@ -76,14 +79,14 @@ impl Code {
     }
 
     /// The name of the code that answers for a Worker, `ACCOUNT/WORKER`.
-    fn deployed(&self, worker: &str) -> Result<Bytes, CodeError> {
+    fn deployed(&self, worker: &str, row: u8) -> Result<Bytes, CodeError> {
         let (account, worker) = worker.split_once('/').ok_or(CodeError::NotDeployed)?;
         let (Ok(account), Ok(worker)) = (account.parse::<AccountId>(), worker.parse::<WorkerName>()) else {
             return Err(CodeError::NotDeployed);
         };
         let chosen = self.shared.deployments.choose(account, &worker, None)?;
         let is_looked_at = self.shared.looks.is_looked_at(account, &worker);
-        Ok(chosen.ok_or(CodeError::NotDeployed)?.code(is_looked_at).into())
+        Ok(chosen.ok_or(CodeError::NotDeployed)?.variant(Variant { is_looked_at, row }).into())
     }
 
     fn program_of(&self, key: &VersionKey) -> Result<Value, CodeError> {
@@ -110,9 +113,12 @@ impl Code {
         Ok(program)
     }
 
-    fn read(&self, key: &VersionKey, tailed: bool) -> Result<Bytes, CodeError> {
+    fn read(&self, key: &VersionKey, Variant { is_looked_at, row }: Variant) -> Result<Bytes, CodeError> {
         let mut program = self.program_of(key)?;
-        if tailed {
+        if row > 0 {
+            program["asking"]["row"] = row.into();
+        }
+        if is_looked_at {
             program["tail"] = json!({ "account": key.account, "worker": key.worker, "version": key.version });
         }
         Ok(program.to_string().into())

@@ -13,7 +13,7 @@ use percent_encoding::percent_decode;
 use proxima_chassis::{Clock, Places};
 use proxima_model::{AccountId, PopCode};
 use proxima_pipeline::{
-    Body, Client, Exchange, Fault, Fetch, Protocol, RayId, Request, Scheme, strip_hop_by_hop,
+    Body, Caller, Client, Exchange, Fault, Fetch, Protocol, RayId, Request, Scheme, strip_hop_by_hop,
 };
 
 use crate::{
@@ -50,7 +50,7 @@ impl Egress {
         mut request: http::Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         let switching = Switching::asked_by(&mut request);
-        let Some((Said { account, code, passes, .. }, mut exchange)) = self.exchange(request) else {
+        let Some((Said { account, code, row, passes, .. }, mut exchange)) = self.exchange(request) else {
             self.metrics.fetched(Fetched::Refused);
             return Ok(refuse(StatusCode::BAD_REQUEST, "this URL cannot be fetched\n"));
         };
@@ -68,6 +68,9 @@ impl Egress {
         }
         if passes {
             self.tell(code.as_ref(), &mut exchange.request.headers);
+        }
+        if let Some(VersionKey { worker, .. }) = code {
+            exchange.extensions.insert(Caller { worker, row: row.min(Caller::ROW_MAX), passes });
         }
         let mut answered = self.fetch.fetch(account, &mut exchange).await;
         answered.headers.remove(PASSED);

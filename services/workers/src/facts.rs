@@ -12,7 +12,11 @@ use serde::{
 };
 use serde_json::{Value, json};
 
-use crate::{caching::Caching, engine::Apart, version::VersionKey};
+use crate::{
+    caching::Caching,
+    engine::Apart,
+    version::{Variant, VersionKey},
+};
 
 /// The field in which facts go between the node and the engine; the engine makes `request.cf` of it. A client's field of
 /// this name does not come so far.
@@ -29,8 +33,8 @@ pub(crate) struct Facts {
 /// What the dispatcher is to do; no Worker sees it.
 #[derive(Clone, Debug)]
 enum Run {
-    /// To have the version answer: with a tail, if somebody looks at it.
-    Answer { is_looked_at: bool },
+    /// To have the version answer.
+    Answer(Variant),
     /// What the node itself asks, as JSON.
     Asked(Arc<str>),
 }
@@ -43,9 +47,10 @@ impl Facts {
         Self { cf: HeaderValue::from_static("{}"), run: Run::Asked(run.into()) }
     }
 
-    /// Whether a process in which the version runs alone can be asked, without a dispatcher: with that is its tail.
+    /// Whether a process in which the version runs alone can be asked, without a dispatcher: with that is its tail,
+    /// and its code as it is for those who are called by others.
     pub(crate) const fn may_run_alone(&self) -> bool {
-        matches!(self.run, Run::Answer { is_looked_at: false })
+        matches!(self.run, Run::Answer(Variant { is_looked_at: false, row: 0 }))
     }
 
     /// As a process has them in which the version runs alone.
@@ -56,7 +61,7 @@ impl Facts {
     /// As the dispatcher has them, which is to run a version.
     pub(crate) fn dispatched(&self, key: &VersionKey) -> Result<HeaderValue, Fault> {
         let run = match &self.run {
-            Run::Answer { is_looked_at } => json!({ "code": key.code(*is_looked_at) }).to_string().into(),
+            Run::Answer(variant) => json!({ "code": key.variant(*variant) }).to_string().into(),
             Run::Asked(run) => Arc::clone(run),
         };
         let members = self.cf.as_bytes().strip_prefix(b"{").unwrap_or(b"}");
@@ -91,8 +96,8 @@ struct ClientAuth<'a> {
     cert_fingerprint_sha256: &'a str,
 }
 
-/// The facts of a request that a version is to answer, at which somebody looks or not.
-pub(crate) fn facts(exchange: &Exchange, is_looked_at: bool) -> Result<Facts, Fault> {
+/// The facts of a request that a version is to answer.
+pub(crate) fn facts(exchange: &Exchange, variant: Variant) -> Result<Facts, Fault> {
     let tls = exchange.client.tls.as_deref();
     let accepted = exchange.request.headers.get(http::header::ACCEPT_ENCODING);
     let cf = Cf {
@@ -116,7 +121,7 @@ pub(crate) fn facts(exchange: &Exchange, is_looked_at: bool) -> Result<Facts, Fa
         }),
     };
     let cf = serde_json::to_string(&cf).ok().and_then(|cf| HeaderValue::try_from(cf).ok());
-    Ok(Facts { cf: cf.ok_or(NO_VALUE)?, run: Run::Answer { is_looked_at } })
+    Ok(Facts { cf: cf.ok_or(NO_VALUE)?, run: Run::Answer(variant) })
 }
 
 /// What the dispatcher says of a request that comes from a Worker, whatever it asks for. It is read once, where it is looked whether it
@@ -144,6 +149,9 @@ pub(crate) struct Said {
     pub(crate) version: Option<WorkerVersionId>,
     /// How what is fetched is to be kept.
     pub(crate) caching: Option<Caching>,
+    /// In which place of a row of Workers that have called each other that is ([`Variant::row`]).
+    #[serde(default)]
+    pub(crate) row: u8,
     /// Whether it is a request that passes a Worker which has thrown.
     #[serde(default)]
     pub(crate) passes: bool,

@@ -4,8 +4,9 @@
 //!  request ─▶ WorkersStage: route or custom domain? (Site::workers) ── no ──▶ cache ─▶ origin
 //!                 │ which Worker                                                ▲
 //!                 ▼                                                             │ Fetch (port of the pipeline): the own
-//!             Deployments: which version ─▶ Engine ─▶ process of workerd        │ account's sites; else by name, to public
-//!                 │                           │          dispatcher.js          │ addresses that were checked
+//!             Deployments: which version ─▶ Engine ─▶ process of workerd        │ account's sites; those of others, as a
+//!                 │                           │          dispatcher.js          │ visitor; else by name, to addresses that
+//!                 │                           │                                 │ were checked, and are public
 //!                                             │            │      │             │
 //!                 replica ─▶ Code ◀── code.sock ───────────┤      └─ egress.sock ─▶ Egress
 //!  edge ─▶ Prewarm (port) ─▶ Warmer ──▶ Engine      │      │
@@ -79,7 +80,10 @@
 //! A WebSocket that code opens is a fetch as long as it is open: it has that place among what its account fetches, and is bound to go
 //! where any fetch may.
 //!
-//! Not there yet: a fetch of a custom domain's host that goes to its Worker: what lies behind Workers answers it.
+//! A custom domain stands in the place of an origin: what a Worker fetches from it, its Worker answers ([`DomainsStage`]), as do routes and
+//! custom domains of other accounts, whose sites are asked as by a visitor ([`proxima_pipeline::Stranger`]). How many Workers have called
+//! each other so, one the next, each of them is loaded with (`Variant`); the seventeenth that is called is error 1019.
+//!
 //! Why it is built so: `docs/decisions/0012-workers-engine.md`.
 //!
 //! [`engine`]: self
@@ -114,14 +118,16 @@ mod stage;
 mod switched;
 mod tails;
 mod version;
+mod zones;
 
 pub use cage::{CageError, Launcher, enter};
 pub use config::{IsolationLevel, WorkersConfig};
 pub use durable::DURABLE_SERVICE;
 pub use error::WorkersError;
 pub use service::WorkersService;
-pub use stage::WorkersStage;
+pub use stage::{DomainsStage, WorkersStage};
 pub use tails::TAILS_SERVICE;
+pub use zones::Zones;
 
 /// Reads octets as rules for assets, for fuzz targets.
 #[doc(hidden)]

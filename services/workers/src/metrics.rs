@@ -19,11 +19,12 @@ use prometheus_client::{
 use proxima_pipeline::{Exceeded, Fault};
 
 use self::labels::{
-    Alarm, Around, CacheAsked, Checking, Conviction, Deed, Ending, HandOver, Handed, Invoked, KvAsked,
+    Alarm, Around, CacheAsked, Call, Checking, Conviction, Deed, Ending, HandOver, Handed, Invoked, KvAsked,
     Outcome, Prewarming, R2Asked, Ran, Rang, Subrequest, TailEvent, Told, Took,
 };
 pub(crate) use self::labels::{
-    CacheOperation, CacheOutcome, Check, End, Fetched, Handler, KvOperation, R2Operation, RanIn, Wall, Warmed,
+    CacheOperation, CacheOutcome, CalledBy, Check, End, Fetched, Handler, KvOperation, R2Operation, RanIn,
+    Wall, Warmed,
 };
 
 /// See the module.
@@ -33,6 +34,7 @@ pub(crate) struct Metrics(Arc<Counted>);
 #[derive(Debug)]
 pub(crate) struct Counted {
     requests: Family<Ran, Counter>,
+    calls: Family<Call, Counter>,
     scheduled: Family<Ran, Counter>,
     scheduled_seconds: Histogram,
     queued: Family<Ran, Counter>,
@@ -80,6 +82,7 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let counted = Counted {
             requests: Family::default(),
+            calls: Family::default(),
             scheduled: Family::default(),
             // From 10 milliseconds to a quarter of an hour.
             scheduled_seconds: Histogram::new(exponential_buckets(0.01, 2.0, 17)),
@@ -119,6 +122,7 @@ impl Metrics {
             tail_events: Family::default(),
         };
         registry.register("requests", "Requests for Workers", counted.requests.clone());
+        registry.register("calls", "Those of them that other Workers have fetched", counted.calls.clone());
         registry.register("scheduled", "Cron triggers that were run", counted.scheduled.clone());
         registry.register("scheduled_seconds", "How long they took", counted.scheduled_seconds.clone());
         registry.register("queued", "Batches of messages that Workers were given", counted.queued.clone());
@@ -262,6 +266,10 @@ impl Metrics {
     /// A process has had so much more of a processor.
     pub(crate) fn took(&self, place: RanIn, cpu: Duration) {
         self.cpu_seconds.get_or_create(&Took { place }).inc_by(cpu.as_secs_f64());
+    }
+
+    pub(crate) fn called(&self, by: CalledBy) {
+        self.calls.get_or_create(&Call { by }).inc();
     }
 
     pub(crate) fn fetched(&self, outcome: Fetched) {

@@ -37,7 +37,7 @@ use crate::{
     queues::QueueMessages,
     responses::Responses,
     scheduled::Scheduled,
-    stage::Shared,
+    stage::{DomainsStage, Shared},
     tails::{Answers, Events, Looks, Network},
     version::Deployments,
 };
@@ -108,6 +108,11 @@ impl WorkersService {
     /// The stage that runs Workers.
     pub fn stage(&self) -> WorkersStage {
         WorkersStage(Arc::clone(&self.shared))
+    }
+
+    /// The stage that runs Workers from whose custom domains others fetch.
+    pub fn domains(&self) -> DomainsStage {
+        DomainsStage(self.stage())
     }
 
     /// Who runs Workers that no request asks for.

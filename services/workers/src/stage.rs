@@ -1,11 +1,12 @@
-//! The stage: requests that a route or a custom domain leads to a Worker are answered by it.
+//! The stages: requests that a route or a custom domain leads to a Worker are answered by it; and what other Workers fetch from a custom
+//! domain.
 
 use std::sync::{Arc, OnceLock, atomic::Ordering};
 
 use http::{HeaderName, HeaderValue};
 use proxima_model::{AccountId, WorkerName};
 use proxima_pipeline::{
-    Decision, Exchange, Fault, Flow, Glance, Request, Response, Sight, Stage, WorkerSeen,
+    Caller, Decision, Exchange, Fault, Flow, Glance, Request, Response, Sight, Stage, Stranger, WorkerSeen,
 };
 
 use crate::{
@@ -14,19 +15,19 @@ use crate::{
     egress::PASSED,
     engine::{ANSWER_WITHIN, Engine, Head, Invoked},
     facts::{Facts, facts},
-    metrics::{Handler, Metrics},
+    metrics::{CalledBy, Handler, Metrics},
     switched::WEBSOCKET,
     tails::{
         Looks,
         lost::{self, Times},
     },
-    version::{Deployments, VersionKey},
+    version::{Deployments, Variant, VersionKey},
 };
 
 /// Requests that carry the same value here get the same version of a deployment.
 const VERSION_KEY: HeaderName = HeaderName::from_static("cloudflare-workers-version-key");
 
-/// What the stage and the service share.
+/// What the stages and the service share.
 pub(crate) struct Shared {
     pub(crate) deployments: Deployments,
     pub(crate) assets: Sites,
@@ -74,7 +75,13 @@ impl Stage for WorkersStage {
             site.workers.find(request.scheme, &request.host, request.target.as_str()).cloned()
         });
         match worker {
-            Some(worker) => Decision::Later(Box::pin(self.answer(exchange, worker))),
+            Some(worker) => {
+                let by = match exchange.extensions.get() {
+                    Some(Stranger { row, .. }) => By::Stranger(*row),
+                    None => By::Visitor,
+                };
+                Decision::Later(Box::pin(self.answer(exchange, worker, by)))
+            }
             None => Decision::Now(Flow::Continue),
         }
     }
@@ -89,9 +96,65 @@ impl Stage for WorkersStage {
     }
 }
 
+/// The stage at which what a Worker fetches from a custom domain of its account is answered by that one's Worker: it stands in the place of
+/// an origin there. Routes are for visitors.
+#[derive(Clone)]
+pub struct DomainsStage(pub(crate) WorkersStage);
+
+impl Stage for DomainsStage {
+    fn name(&self) -> &'static str {
+        SERVICE
+    }
+
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+        let site = exchange.site.as_ref();
+        let worker = site.and_then(|site| site.workers.of_domain(&exchange.request.host));
+        let called = exchange.extensions.get::<Caller>().zip(worker);
+        // One that has thrown there is not asked once more in its own place.
+        match called.filter(|(caller, worker)| !caller.passes || caller.worker != **worker) {
+            Some((caller, worker)) => {
+                let (by, worker) = (By::Own(caller.row.saturating_add(1)), worker.clone());
+                Decision::Later(Box::pin(self.0.answer(exchange, worker, by)))
+            }
+            None => Decision::Now(Flow::Continue),
+        }
+    }
+}
+
+/// Who asks a Worker, and which place that has in a row of Workers that call each other.
+#[derive(Clone, Copy)]
+enum By {
+    Visitor,
+    /// A Worker of its account, which fetches from its custom domain.
+    Own(u8),
+    /// A Worker of another account.
+    Stranger(u8),
+}
+
+impl By {
+    const fn row(self) -> u8 {
+        match self {
+            Self::Visitor => 0,
+            Self::Own(row) | Self::Stranger(row) => row,
+        }
+    }
+
+    fn count(self, metrics: &Metrics) {
+        match self {
+            Self::Visitor => {}
+            Self::Own(_) => metrics.called(CalledBy::Own),
+            Self::Stranger(_) => metrics.called(CalledBy::Stranger),
+        }
+    }
+}
+
 impl WorkersStage {
-    async fn answer(&self, exchange: &mut Exchange, worker: WorkerName) -> Flow {
-        let mut answered = self.run(exchange, &worker).await;
+    async fn answer(&self, exchange: &mut Exchange, worker: WorkerName, by: By) -> Flow {
+        by.count(&self.0.metrics);
+        let mut answered = match by.row() {
+            0..=Caller::ROW_MAX => self.run(exchange, &worker, by).await,
+            _ => Err(Fault::WorkerLoop),
+        };
         let passed = answered.as_mut().is_ok_and(|response| response.headers.remove(PASSED).is_some());
         self.0.metrics.ran(answered.as_ref().err(), passed, exchange.received.elapsed());
         match answered {
@@ -106,12 +169,18 @@ impl WorkersStage {
         }
     }
 
-    async fn run(&self, exchange: &mut Exchange, worker: &WorkerName) -> Result<Response, Fault> {
+    async fn run(&self, exchange: &mut Exchange, worker: &WorkerName, by: By) -> Result<Response, Fault> {
         let site = exchange.site.clone().ok_or(Fault::Internal("no stage has set the zone"))?;
         let sticky = exchange.request.headers.get(VERSION_KEY).map(HeaderValue::as_bytes);
         let chosen = self.0.chosen(site.zone.account, worker, sticky)?;
         let key = chosen.ok_or(Fault::WorkerBroken("no version of it is deployed"))?;
-        exchange.trace.note(SERVICE, || format!("a route leads to Worker {worker}, version {}", key.version));
+        exchange.trace.note(SERVICE, || {
+            let by = match by {
+                By::Visitor | By::Stranger(_) => "a route",
+                By::Own(_) => "a custom domain",
+            };
+            format!("{by} leads to Worker {worker}, version {}", key.version)
+        });
         if let Some(response) = self.by_assets(&exchange.request, &key).await? {
             exchange.trace.note(SERVICE, || "its assets answer".to_owned());
             return Ok(response);
@@ -126,7 +195,7 @@ impl WorkersStage {
         let name = is_looked_at.then(|| exchange.ray.to_string());
         let invoked = Invoked::new(Handler::Fetch).named(name);
         let took = Arc::clone(&invoked.took);
-        let facts = facts(exchange, is_looked_at)?;
+        let facts = facts(exchange, Variant { is_looked_at, row: by.row() })?;
         let head = head(exchange, facts, invoked, site.zone.settings.websockets)?;
         let body = std::mem::take(&mut exchange.request_body);
         exchange.extensions.insert(WorkerSeen { outcome: "canceled", took: Arc::clone(&took) });

@@ -16,8 +16,34 @@ use siphasher::sip::SipHasher13;
 /// Workers whose deployments are remembered: beyond it, all are read anew.
 const DEPLOYMENTS_MAX: usize = 10_000;
 
-/// The query of code that is to have a tail.
-pub(crate) const TAILED: &str = "tail";
+/// In the query of code that is to have a tail.
+const TAILED: &str = "tail";
+/// And of code that other Workers have called.
+const ROW: &str = "row=";
+
+/// How a version's code is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Variant {
+    /// With a tail, since somebody looks at the Worker.
+    pub(crate) is_looked_at: bool,
+    /// Behind so many Workers that have called each other by what they fetched, one the next; 0 for what visitors ask. The engine does not
+    /// say for which request code fetches something, so that each place in the row has a load of its own, and says which it is.
+    pub(crate) row: u8,
+}
+
+impl Variant {
+    /// Reads the query of a code's name.
+    pub(crate) fn of_query(query: Option<&str>) -> Self {
+        let mut variant = Self::default();
+        for part in query.unwrap_or_default().split('&') {
+            variant.is_looked_at |= part == TAILED;
+            if let Some(row) = part.strip_prefix(ROW).and_then(|row| row.parse().ok()) {
+                variant.row = row;
+            }
+        }
+        variant
+    }
+}
 
 /// A version of a Worker: what a process of the engine has loaded under one name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,9 +71,19 @@ impl fmt::Display for VersionKey {
 }
 
 impl VersionKey {
-    /// The name of its code: with a tail, if somebody looks at the Worker. No version's name has the mark.
+    /// The name of its code as nobody has called it.
     pub(crate) fn code(&self, is_looked_at: bool) -> String {
-        if is_looked_at { format!("{self}?{TAILED}") } else { self.to_string() }
+        self.variant(Variant { is_looked_at, row: 0 })
+    }
+
+    /// The name of its code. No version's name has the mark.
+    pub(crate) fn variant(&self, Variant { is_looked_at, row }: Variant) -> String {
+        match (is_looked_at, row) {
+            (false, 0) => self.to_string(),
+            (true, 0) => format!("{self}?{TAILED}"),
+            (false, row) => format!("{self}?{ROW}{row}"),
+            (true, row) => format!("{self}?{TAILED}&{ROW}{row}"),
+        }
     }
 
     /// Whoever the node itself asks on behalf of an account, and not of a version: none has this id.
@@ -152,6 +188,8 @@ fn draw(sticky: Option<&[u8]>) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use proxima_pipeline::Caller;
+
     use super::*;
 
     #[test]
@@ -160,6 +198,22 @@ mod tests {
         let below = (0..10_000).filter(|user| draw(Some(format!("user-{user}").as_bytes())) < 2_500).count();
         assert!((2_300..2_700).contains(&below), "{below} of 10,000 in a quarter");
         assert!((0..1_000).all(|_| draw(None) < VersionShares::ALL));
+    }
+
+    #[test]
+    fn a_variant_is_read_as_it_is_written() {
+        let key = numbered(1);
+        for (is_looked_at, row) in [(false, 0), (true, 0), (false, 3), (true, Caller::ROW_MAX)] {
+            let variant = Variant { is_looked_at, row };
+            let name = key.variant(variant);
+            let (version, query) =
+                name.split_once('?').map_or((&*name, None), |(version, query)| (version, Some(query)));
+            assert_eq!(VersionKey::parse(version).as_ref(), Some(&key), "{name}");
+            assert_eq!(Variant::of_query(query), variant, "{name}");
+        }
+        for query in ["", "row=", "row=-1", "row=256", "tails"] {
+            assert_eq!(Variant::of_query(Some(query)), Variant::default(), "{query}");
+        }
     }
 
     #[test]

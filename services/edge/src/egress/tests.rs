@@ -1,7 +1,10 @@
 use std::net::SocketAddr;
 
-use proxima_chassis::{Metrics, NetworkConfig};
-use proxima_pipeline::{Body, Decision, Flow, Stage};
+use prometheus_client::registry::Registry;
+use proxima_chassis::{Metrics, NetworkConfig, SystemClock};
+use proxima_http1::Limits;
+use proxima_model::{CacheSettings, PopCode, WorkerName, ZoneName};
+use proxima_pipeline::{Body, Decision, FetchCaching, Flow, Stage};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, UdpSocket},
@@ -10,7 +13,11 @@ use tokio::{
 
 use super::*;
 use crate::{
+    EdgeMetrics, Observer,
+    observe::ZoneTable,
     origin::OriginConfig,
+    server::{STRANGERS, ServerContext, Timeouts},
+    stages::ClientFacts,
     stages::tests::fixtures::{FixedSites, exchange, site_of, with_field, zone},
 };
 
@@ -32,6 +39,79 @@ impl Stage for Told {
     }
 }
 
+/// What a site of another account sees.
+struct Seen;
+
+impl Stage for Seen {
+    fn name(&self) -> &'static str {
+        "seen"
+    }
+
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Decision<'a> {
+        if exchange.request.upgrade.is_some() {
+            let (near, far) = tokio::io::duplex(64);
+            tokio::spawn(async move {
+                let (mut reads, mut writes) = tokio::io::split(far);
+                tokio::io::copy(&mut reads, &mut writes).await
+            });
+            let status = http::StatusCode::SWITCHING_PROTOCOLS;
+            let upgraded = Some(Box::new(near) as proxima_pipeline::Upgraded);
+            return Decision::Now(Flow::Respond(Response { status, upgraded, ..Response::default() }));
+        }
+        Decision::Later(Box::pin(async move {
+            let Ok(body) = std::mem::take(&mut exchange.request_body).collect(BODY_OCTETS_MAX).await else {
+                return Flow::Fail(Fault::BodyTooLarge);
+            };
+            let field = |name| exchange.request.headers.get(name).map(|value| value.to_str().unwrap());
+            let said = format!(
+                "{} {} {:?} {:?} {:?} {:?} row {} {:?} {}",
+                exchange.request.method,
+                exchange.request.url(),
+                field("cf-connecting-ip"),
+                field("cf-worker"),
+                field("x-mine"),
+                exchange.client.tls.as_ref().and_then(|tls| tls.server_name.as_deref()),
+                exchange.extensions.get::<Stranger>().unwrap().row,
+                String::from_utf8_lossy(&body),
+                exchange.extensions.get::<FetchCaching>().is_some()
+                    || exchange.extensions.get::<Caller>().is_some(),
+            );
+            Flow::Respond(Response { body: Body::full(said), ..Response::default() })
+        }))
+    }
+}
+
+/// Where the Worker `app` of the account [`OTHER`] belongs, and no other.
+struct Belongs;
+
+impl WorkerZones for Belongs {
+    fn zone_of(&self, account: AccountId, worker: &WorkerName) -> Result<Option<ZoneName>, Fault> {
+        let known = account == OTHER && worker.as_str() == "app";
+        Ok(known.then(|| ZoneName::parse("stranger.example").unwrap()))
+    }
+}
+
+/// Octets that a request for a site of another account may have.
+const BODY_OCTETS_MAX: usize = 16;
+
+fn entry() -> Entry {
+    let (clock, pop) = (Arc::new(SystemClock), PopCode::parse("TST").unwrap());
+    Entry::new(Arc::new(ServerContext {
+        pipeline: Pipeline::new(vec![
+            Box::new(ClientFacts::new(clock.clone())),
+            Box::new(LoopGuard::new(&NetworkConfig::default())),
+            Box::new(Seen),
+        ]),
+        limits: Limits::DEFAULT,
+        request_body_bytes_max: BODY_OCTETS_MAX as u64,
+        timeouts: Timeouts::DEFAULT,
+        pop: pop.clone(),
+        clock,
+        metrics: EdgeMetrics::register(&mut Registry::default()),
+        observer: Arc::new(Observer::new(ZoneTable::new(pop, 10), None)),
+    }))
+}
+
 /// Of a network with `example.com` of the account `OWN`, and `pending.example`, which is nobody's yet.
 fn egress(allow_private: bool, own: &[&str]) -> Egress {
     resolving(allow_private, own, Vec::new())
@@ -51,7 +131,8 @@ fn resolving(allow_private: bool, own: &[&str], resolvers: Vec<SocketAddr>) -> E
     let guard = LoopGuard::new(&NetworkConfig::default());
     let behind = Pipeline::new(vec![Box::new(Told)]);
     let addresses = EgressAddresses { allow_private, own, ..EgressAddresses::default() };
-    Egress::new(sites, Arc::new(origins), behind, guard, addresses, Duration::from_secs(60))
+    let ways = EgressWays { own: behind, others: entry(), zones: Arc::new(Belongs) };
+    Egress::new(sites, Arc::new(origins), ways, guard, addresses, Duration::from_secs(60))
 }
 
 /// A resolver that says these addresses of every name, the first ones to the first who asks for them, and so on.
@@ -109,12 +190,99 @@ async fn fetch(egress: &Egress, account: AccountId, mut exchange: Exchange) -> R
 }
 
 #[tokio::test]
-async fn a_site_of_the_own_account_is_reached_by_the_stages_behind_and_one_of_another_not_at_all() {
+async fn a_site_of_the_own_account_is_reached_by_the_stages_behind() {
     let egress = egress(false, &[]);
     let told = fetch(&egress, OWN, exchange("https://www.example.com/x?y")).await.unwrap();
     assert!(told.starts_with("behind: https://www.example.com/x?y Some(\"proxima; network="), "{told}");
-    let refused = fetch(&egress, OTHER, exchange("https://www.example.com/x")).await;
-    assert!(matches!(refused, Err(Fault::Forbidden(_))), "{refused:?}");
+}
+
+/// Asked by the Worker of this name, in this place of a row.
+fn asked_by(mut exchange: Exchange, worker: &str, row: u8) -> Exchange {
+    let worker = WorkerName::parse(worker).unwrap();
+    exchange.extensions.insert(Caller { worker, row, passes: false });
+    exchange
+}
+
+#[tokio::test]
+async fn a_site_of_another_account_is_asked_as_by_a_visitor_whom_nobody_trusts() {
+    let egress = egress(false, &[]);
+    let asked = asked_by(exchange("https://www.example.com/x?y"), "app", 0);
+    let mut asked = with_field(with_field(asked, "cf-connecting-ip", "192.0.2.1"), "x-mine", "1");
+    asked = with_field(with_field(asked, "cf-worker", "forged.example"), "cf-access", "1");
+    asked.request_body = Body::full("sent");
+    // What it says of how its own sites' answers are kept.
+    asked.extensions.insert(FetchCaching(Arc::new(CacheSettings::default())));
+    let told = fetch(&egress, OTHER, asked).await.unwrap();
+    let expected = format!(
+        "GET https://www.example.com/x?y Some(\"{STRANGERS}\") Some(\"stranger.example\") Some(\"1\") \
+         Some(\"www.example.com\") row 4 \"sent\" false"
+    );
+    assert_eq!(told, expected);
+    let told = fetch(&egress, OTHER, asked_by(exchange("http://www.example.com/"), "cron", 0)).await.unwrap();
+    assert!(told.contains(&format!("Some(\"{OTHER}\") None None row 4")), "it belongs to no zone: {told}");
+}
+
+#[tokio::test]
+async fn a_step_to_strangers_goes_to_the_next_multiple_of_four_and_leaves_them_four_places() {
+    let egress = egress(false, &[]);
+    let asked = async |row: u8| {
+        let mut asked = asked_by(exchange("http://www.example.com/"), "app", row);
+        // As it came to the Worker: what passed here is no loop by itself.
+        LoopGuard::new(&NetworkConfig::default()).sign(&mut asked.request.headers);
+        fetch(&egress, OTHER, asked).await
+    };
+    for (row, expected) in [(0, 4), (3, 4), (4, 8), (7, 8), (8, 12), (11, 12)] {
+        let told = asked(row).await.unwrap();
+        assert!(told.contains(&format!(" row {expected} ")), "{row}: {told}");
+    }
+    for row in [12, 15, Caller::ROW_MAX, u8::MAX] {
+        assert_eq!(asked(row).await, Err(Fault::WorkerLoop), "{row}");
+    }
+    // Its own sites are not refused: there each step is one.
+    let own = asked_by(exchange("http://www.example.com/"), "app", Caller::ROW_MAX);
+    assert!(fetch(&egress, OWN, own).await.unwrap().starts_with("behind: "));
+}
+
+#[tokio::test]
+async fn a_websocket_to_a_site_of_another_account_is_joined() {
+    let egress = egress(false, &[]);
+    let mut exchange = asked_by(exchange("https://www.example.com/chat"), "app", 0);
+    exchange.request.upgrade = Some("websocket".into());
+    let mut socket = egress.fetch(OTHER, &mut exchange).await.upgraded.take().unwrap();
+    let mut echoed = [0; 2];
+    socket.write_all(b"hi").await.unwrap();
+    socket.read_exact(&mut echoed).await.unwrap();
+    assert_eq!(&echoed, b"hi");
+}
+
+#[tokio::test]
+async fn what_a_listener_would_refuse_does_not_come_in() {
+    let egress = egress(false, &[]);
+    let ambiguous = with_field(exchange("http://www.example.com/"), "content_length", "1");
+    let refused = fetch(&egress, OTHER, ambiguous).await;
+    assert!(matches!(refused, Err(Fault::BadRequest(_))), "{refused:?}");
+    let mut long = exchange("http://www.example.com/");
+    long.request.headers.insert("content-length", (BODY_OCTETS_MAX + 1).into());
+    assert_eq!(fetch(&egress, OTHER, long).await, Err(Fault::BodyTooLarge), "it says so");
+    let mut long = exchange("http://www.example.com/");
+    let (mut sender, body) = Body::channel(2, None);
+    sender.send(vec![b'x'; BODY_OCTETS_MAX].into()).await.unwrap();
+    sender.send("y".into()).await.unwrap();
+    long.request_body = body;
+    assert_eq!(fetch(&egress, OTHER, long).await, Err(Fault::BodyTooLarge), "it comes");
+    let mut many = exchange("http://www.example.com/");
+    for number in 0..=Limits::DEFAULT.head_fields_max {
+        let name = http::HeaderName::try_from(format!("x-{number}")).unwrap();
+        many.request.headers.insert(name, HeaderValue::from_static("1"));
+    }
+    assert_eq!(fetch(&egress, OTHER, many).await, Err(Fault::HeadersTooLarge));
+    let target = "x".repeat(Limits::DEFAULT.target_bytes_max);
+    let long = exchange(&format!("http://www.example.com/{target}"));
+    assert_eq!(fetch(&egress, OTHER, long).await, Err(Fault::TargetTooLong));
+    let mut connect = exchange("http://www.example.com/");
+    connect.request.method = http::Method::CONNECT;
+    let refused = fetch(&egress, OTHER, connect).await;
+    assert!(refused.is_err(), "{refused:?}");
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, uri::PathAndQuery};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use proxima_pipeline::{
-    Body, BodyError, CACHE_STATUSES, Ended, Exchange, OriginSeen, RayId, Response, cache_status,
+    Body, BodyError, CACHE_STATUSES, Ended, Exchange, OriginSeen, RayId, Request, Response, cache_status,
 };
 
 pub use self::config::RequestLogConfig;
@@ -89,7 +89,7 @@ struct Answered {
 impl Recorded {
     /// Begins with the request's head; `sent` counts what goes out, from now on for this exchange.
     pub(crate) fn new(mut exchange: Exchange, observer: Arc<Observer>, sent: &Arc<AtomicU64>) -> Self {
-        let head_bytes = request_head_bytes(&exchange);
+        let head_bytes = head_bytes(&exchange.request);
         let received = (!exchange.request_body.is_empty()).then(|| {
             let octets = Arc::new(AtomicU64::new(0));
             let body = std::mem::take(&mut exchange.request_body);
@@ -158,13 +158,14 @@ impl DerefMut for Recorded {
 }
 
 /// Octets of a request's head as HTTP/1.1 writes it, with fields as the first stage gets them.
-fn request_head_bytes(exchange: &Exchange) -> u64 {
-    let (method, target): (&Method, &PathAndQuery) = (&exchange.request.method, &exchange.request.target);
+pub(crate) fn head_bytes(request: &Request) -> u64 {
+    let (method, target): (&Method, &PathAndQuery) = (&request.method, &request.target);
     let line = method.as_str().len() + target.as_str().len() + "  HTTP/1.1\r\n".len();
-    line as u64 + fields_bytes(&exchange.request.headers)
+    line as u64 + fields_bytes(&request.headers)
 }
 
-fn fields_bytes(headers: &HeaderMap) -> u64 {
+/// Octets of fields as HTTP/1.1 writes them, with the empty line behind them.
+pub(crate) fn fields_bytes(headers: &HeaderMap) -> u64 {
     let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
     (fields.sum::<usize>() + "\r\n".len()) as u64
 }

@@ -4,7 +4,8 @@
 //!              ┌ http1: one task per connection, one exchange at a time ┐   admit    ┌──────────┐
 //!  Transport ──┤                                                        ├─ Exchange ▶│ Pipeline │
 //!  (TCP, TLS)  ├ http2: one task per connection, and for what waits one │◀ Response ─└──────────┘
-//!  QUIC ───────┴ http3: the same, over streams of QUIC                  ┘
+//!  QUIC ───────┤ http3: the same, over streams of QUIC                  │
+//!  Egress ─────┴ entry: what a Worker asks of a site of another account ┘
 //! ```
 //!
 //! Invariants:
@@ -22,6 +23,7 @@
 //! HTTP/2 in clear is spoken by prior knowledge only.
 
 mod admit;
+mod entry;
 mod glance;
 mod http1;
 mod http2;
@@ -51,6 +53,9 @@ use crate::Observer;
 use crate::metrics::EdgeMetrics;
 use crate::quic::Handshake;
 
+pub use entry::Entry;
+#[cfg(test)]
+pub(crate) use entry::STRANGERS;
 pub(crate) use http3::{STREAMS_MAX as HTTP3_STREAMS_MAX, UNIDIRECTIONAL_MAX as HTTP3_UNIDIRECTIONAL_MAX};
 pub use transport::Transport;
 

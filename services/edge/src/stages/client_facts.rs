@@ -5,7 +5,9 @@ use std::{net::IpAddr, sync::Arc};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proxima_chassis::Clock;
-use proxima_pipeline::{Adding, Decision, Exchange, Flow, Glance, Scheme, Sight, Stage, put_decimal};
+use proxima_pipeline::{
+    Adding, Decision, Exchange, Flow, Glance, Scheme, Sight, Stage, Stranger, put_decimal,
+};
 
 use crate::date::http_date;
 
@@ -13,6 +15,8 @@ use crate::date::http_date;
 pub(crate) const CF_RAY: HeaderName = HeaderName::from_static("cf-ray");
 /// The client's address.
 pub(crate) const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
+/// Where a Worker of another account belongs that asks.
+const CF_WORKER: HeaderName = HeaderName::from_static("cf-worker");
 const CF_VISITOR: HeaderName = HeaderName::from_static("cf-visitor");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -30,7 +34,7 @@ const OWN_NAME: &str = "proxima";
 const RAY_OCTETS_MAX: usize = 22;
 
 /// On the way there: takes off `cf-*` fields that the client made up and look-alikes with `_` of what we state, and adds `cf-connecting-ip`, `cf-ray`,
-/// `cf-visitor`, `x-forwarded-for` (appended to) and `x-forwarded-proto`. On the way back: `cf-ray`, `server`, and
+/// `cf-visitor`, `x-forwarded-for` (appended to) and `x-forwarded-proto`; and `cf-worker`, if another account's Worker asks. On the way back: `cf-ray`, `server`, and
 /// `date` where the origin gave none (RFC 9110, 6.6.1). Stands first, so that error answers have them too.
 pub struct ClientFacts {
     clock: Arc<dyn Clock>,
@@ -56,6 +60,10 @@ impl Stage for ClientFacts {
                 .note(self.name(), || format!("took off {taken_off} fields by which the client posed as us"));
         }
         state_facts(exchange);
+        if let Some(Stranger { named, .. }) = exchange.extensions.get() {
+            exchange.trace.note(self.name(), || format!("a Worker of {named:?} asks, another account's"));
+            exchange.request.headers.insert(CF_WORKER, named.clone());
+        }
         Decision::Now(Flow::Continue)
     }
 

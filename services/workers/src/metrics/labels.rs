@@ -41,6 +41,20 @@ pub(super) struct Ran {
     pub(super) outcome: Outcome,
 }
 
+/// Whose fetch has had a Worker called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum CalledBy {
+    /// A Worker's of its account, from its custom domain.
+    Own,
+    /// A Worker's of another account.
+    Stranger,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Call {
+    pub(super) by: CalledBy,
+}
+
 /// What of a Worker is invoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum Handler {

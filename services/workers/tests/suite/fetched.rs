@@ -8,7 +8,7 @@ use std::sync::{
 use futures_util::{SinkExt as _, StreamExt as _, future::BoxFuture};
 use http::{HeaderValue, StatusCode, header};
 use proxima_model::{AccountId, ZoneId};
-use proxima_pipeline::{Body, Exchange, Fault, Fetch, FetchCaching, Response};
+use proxima_pipeline::{Body, Caller, Exchange, Fault, Fetch, FetchCaching, Response};
 use tokio::io::DuplexStream;
 use tokio_tungstenite::{
     WebSocketStream,
@@ -25,6 +25,8 @@ use crate::harness::{HOST, OWN};
 #[derive(Default)]
 pub(crate) struct Fetched {
     pub(crate) lines: Mutex<Vec<String>>,
+    /// By whom.
+    pub(crate) callers: Mutex<Vec<Caller>>,
     /// With which codes Workers have closed WebSockets that they had opened.
     pub(crate) closed: Arc<Mutex<Vec<u16>>>,
     /// How many of them have ended.
@@ -34,6 +36,7 @@ pub(crate) struct Fetched {
 impl Fetch for Fetched {
     fn fetch<'a>(&'a self, account: AccountId, exchange: &'a mut Exchange) -> BoxFuture<'a, Response> {
         Box::pin(async move {
+            self.callers.lock().unwrap().extend(exchange.extensions.get::<Caller>().cloned());
             let body = std::mem::take(&mut exchange.request_body).collect(1 << 20).await.unwrap();
             let request = &exchange.request;
             let mut ours: Vec<String> =

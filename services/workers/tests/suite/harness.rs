@@ -45,6 +45,8 @@ pub(crate) struct Running {
     pub(crate) queues: Arc<MemoryQueues>,
     pub(crate) responses: Arc<MemoryResponses>,
     pipeline: Pipeline,
+    /// What Workers fetch from sites of their account.
+    behind: Pipeline,
 }
 
 /// An answer, read to its end.
@@ -177,8 +179,9 @@ fn run<F: Future<Output = ()>>(name: &str, workers: &str, test: impl FnOnce(Arc<
             let node = is_ready.await.unwrap();
             let service: Arc<WorkersService> = Arc::clone(made.get().unwrap());
             let pipeline = Pipeline::new(vec![Box::new(service.stage()), Box::new(Behind)]);
+            let behind = Pipeline::new(vec![Box::new(service.domains()), Box::new(Behind)]);
             let running =
-                Arc::new(Running { node, service, fetched, key_values, queues, responses, pipeline });
+                Arc::new(Running { node, service, fetched, key_values, queues, responses, pipeline, behind });
             let tested = async {
                 running.engine_is_ready().await;
                 test(Arc::clone(&running)).await;
@@ -402,6 +405,12 @@ impl Running {
     pub(crate) async fn run(&self, exchange: &mut Exchange) -> Response {
         self.pipeline.run(exchange).await;
         exchange.response.take().unwrap()
+    }
+
+    /// The same, as what a Worker of its account fetches.
+    pub(crate) async fn run_fetched(&self, exchange: &mut Exchange) -> Answer {
+        self.behind.run(exchange).await;
+        Answer::read(exchange.response.take().unwrap()).await
     }
 
     /// What the Worker answers to a GET.

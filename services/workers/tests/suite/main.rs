@@ -4,6 +4,7 @@
 
 mod assets;
 mod caged;
+mod calling;
 mod checks;
 mod durable;
 mod durable_places;
