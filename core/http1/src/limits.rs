@@ -47,5 +47,5 @@ pub const HOST_BYTES_MAX: usize = 253;
 pub const LENGTH_DIGITS_MAX: usize = 19;
 /// Hexadecimal digits of a chunk size: 15 always fit into 64 bits with room to add.
 pub const CHUNK_SIZE_DIGITS_MAX: usize = 15;
-/// Informational answers (1xx) that a client of an origin should bear before one final answer.
+/// Informational answers (1xx) that a client should bear before one final answer.
 pub const INFORMATIONAL_MAX: usize = 8;

@@ -1,4 +1,4 @@
-//! Heads of responses, as origins send them (RFC 9112, 4).
+//! Heads of responses, as origins and the engine of Workers send them (RFC 9112, 4).
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! Sending a request: its head, then its body as it comes, in as few writes as can be. It goes into whatever takes octets.
 
 use std::{
-    io::IoSlice,
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -17,7 +17,7 @@ use crate::{CHUNK_END, CHUNKED_END, Framing, encode_chunk_start, encode_trailers
 #[derive(Debug)]
 pub enum UploadError {
     /// The other side does not take it. It may have answered all the same.
-    Peer,
+    Peer(io::Error),
     /// The body that was to be sent ended early.
     Body(BodyError),
 }
@@ -37,6 +37,7 @@ pub struct Upload {
     pub consumed: bool,
     /// Whether anything went out since it was last asked.
     progressed: bool,
+    with_trailers: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +78,14 @@ impl Upload {
             begun: false,
             consumed: false,
             progressed: false,
+            with_trailers: true,
         }
+    }
+
+    /// Leaves trailers out: whoever cannot read them takes them for the next request.
+    pub fn without_trailers(mut self) -> Self {
+        self.with_trailers = false;
+        self
     }
 
     /// Whether all of it has been sent.
@@ -121,7 +129,7 @@ impl Upload {
                         // TLS may hold octets back.
                         let flushed = Pin::new(&mut *transport).poll_flush(context);
                         return match flushed {
-                            Poll::Ready(Err(_)) => Poll::Ready(Err(UploadError::Peer)),
+                            Poll::Ready(Err(error)) => Poll::Ready(Err(UploadError::Peer(error))),
                             _ => Poll::Pending,
                         };
                     }
@@ -131,15 +139,15 @@ impl Upload {
                 if self.state == State::Sending {
                     continue;
                 }
-                ready!(Pin::new(&mut *transport).poll_flush(context)).map_err(|_| UploadError::Peer)?;
+                ready!(Pin::new(&mut *transport).poll_flush(context)).map_err(UploadError::Peer)?;
                 self.state = State::Sent;
                 return Poll::Ready(Ok(()));
             }
             let slices = [IoSlice::new(&self.head), IoSlice::new(&self.data), IoSlice::new(self.tail)];
             let written = ready!(Pin::new(&mut *transport).poll_write_vectored(context, &slices));
-            let written = written.map_err(|_| UploadError::Peer)?;
+            let written = written.map_err(UploadError::Peer)?;
             if written == 0 {
-                return Poll::Ready(Err(UploadError::Peer));
+                return Poll::Ready(Err(UploadError::Peer(io::ErrorKind::WriteZero.into())));
             }
             self.advance(written);
         }
@@ -189,8 +197,10 @@ impl Upload {
         match (self.framing, trailers) {
             (Left::Octets(left), _) if left > 0 => return Err(BodyError::WrongLength),
             (Left::Octets(_), _) => {}
-            (Left::Chunks, None) => self.tail = CHUNKED_END,
-            (Left::Chunks, Some(trailers)) => encode_trailers(&trailers, &mut self.head),
+            (Left::Chunks, Some(trailers)) if self.with_trailers => {
+                encode_trailers(&trailers, &mut self.head)
+            }
+            (Left::Chunks, _) => self.tail = CHUNKED_END,
         }
         self.state = State::Ending;
         Ok(())

@@ -7,6 +7,7 @@
 
 use std::{
     io::{self, IoSlice, Write as _},
+    mem::MaybeUninit,
     os::{
         fd::{AsRawFd, RawFd},
         unix::net::UnixStream,
@@ -17,7 +18,10 @@ use std::{
 };
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd},
+    task::coop,
+};
 
 /// One of them.
 #[derive(Debug)]
@@ -33,24 +37,34 @@ impl LocalStream {
         tokio::net::UnixStream::connect(path).await?.try_into()
     }
 
+    /// Whether nothing came of it that was not read, nor its end: asked of the kernel, since nobody else may have looked lately.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let peeked = SockRef::from(self.stream.get_ref()).peek(&mut [MaybeUninit::uninit(); 1]);
+        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// What was written, or how much of it; waits for room where there is none.
     fn poll_written(
         &mut self,
         context: &mut Context<'_>,
         write: impl Fn(&mut &UnixStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        let budget = ready!(coop::poll_proceed(context));
         loop {
-            if let Some(full) = &self.full {
-                ready!(full.poll_write_ready(context))?.clear_ready();
-            }
+            let room = match &self.full {
+                Some(full) => Some(ready!(full.poll_write_ready(context))?),
+                None => None,
+            };
             match write(&mut self.stream.get_ref()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.full.is_none() {
-                        self.full = Some(watched(self.stream.get_ref().try_clone()?, Interest::WRITABLE)?);
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match room {
+                    Some(mut room) => room.clear_ready(),
+                    None => {
+                        self.full = Some(watched(self.stream.get_ref().try_clone()?, Interest::WRITABLE)?)
                     }
-                }
+                },
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 written => {
+                    budget.made_progress();
                     self.full = None;
                     return Poll::Ready(written);
                 }

@@ -65,7 +65,7 @@ impl OriginBody {
         }
         match upload.poll_send(&mut connection.transport, context) {
             Poll::Ready(Ok(())) => self.upload = None,
-            Poll::Ready(Err(UploadError::Peer)) => upload.give_up(),
+            Poll::Ready(Err(UploadError::Peer(_))) => upload.give_up(),
             Poll::Ready(Err(UploadError::Body(_))) => return Err(BodyError::Aborted),
             Poll::Pending => {}
         }

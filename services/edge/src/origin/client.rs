@@ -347,7 +347,7 @@ impl Asked {
         }
         match self.upload.poll_send(&mut self.connection.transport, context) {
             // It may have answered before it stopped listening: what it sent is read first.
-            Poll::Ready(Err(UploadError::Peer)) => self.upload.give_up(),
+            Poll::Ready(Err(UploadError::Peer(_))) => self.upload.give_up(),
             Poll::Ready(Err(UploadError::Body(error))) => return Err(Fault::of_request_body(error)),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }

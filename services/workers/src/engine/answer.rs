@@ -1,7 +1,6 @@
 //! A Worker's answer on its way out of the engine.
 
 use std::{
-    future::Future as _,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -10,11 +9,12 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use proxima_chassis::Deadline;
 use proxima_http1::{BodyDecoder, Decoded, Framing, ResponseHead, Upload};
 use proxima_pipeline::{Body, BodyError};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep},
+    time::Instant,
 };
 
 use super::{
@@ -26,30 +26,6 @@ use super::{
 /// now and then so as to be kept (server-sent events).
 const SILENT_MAX: Duration = Duration::from_secs(300);
 
-/// For how long nothing has come.
-#[derive(Default)]
-struct Silence {
-    timer: Option<Pin<Box<Sleep>>>,
-    goes_on: bool,
-}
-
-impl Silence {
-    /// Something came.
-    const fn broken(&mut self) {
-        self.goes_on = false;
-    }
-
-    /// Still nothing: ready once that is too long.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(SILENT_MAX)));
-        if !self.goes_on {
-            self.goes_on = true;
-            timer.as_mut().reset(Instant::now() + SILENT_MAX);
-        }
-        timer.as_mut().poll(context)
-    }
-}
-
 /// The body: while it comes, its Worker is at work; read to its end, it gives the connection back.
 pub(crate) struct AnswerBody {
     working: Option<(AtWork, Connection)>,
@@ -58,7 +34,8 @@ pub(crate) struct AnswerBody {
     upload: Option<Upload>,
     /// Whether another request may follow on the connection.
     keep_alive: bool,
-    silence: Silence,
+    /// By when something more must have come.
+    deadline: Deadline,
 }
 
 /// The body of an answer whose head has come over this connection.
@@ -78,7 +55,7 @@ pub(super) fn body(head: &ResponseHead, at_work: AtWork, mut connection: Connect
     let upload = (!upload.is_sent()).then_some(upload);
     let decoder = BodyDecoder::new(framing, &LIMITS);
     let working = Some((at_work, connection));
-    Body::stream(AnswerBody { working, decoder, upload, keep_alive, silence: Silence::default() })
+    Body::stream(AnswerBody { working, decoder, upload, keep_alive, deadline: Deadline::default() })
 }
 
 impl AnswerBody {
@@ -103,13 +80,16 @@ impl AnswerBody {
         match connection.poll_more(context, self.decoder.remaining()) {
             Poll::Ready(Ok(0)) => Poll::Ready(self.decoder.end_of_input().map_err(|_| BodyError::Aborted)),
             Poll::Ready(Ok(_)) => {
-                self.silence.broken();
+                self.deadline.clear();
                 at_work.progressed();
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(_)) => Poll::Ready(Err(BodyError::Aborted)),
             Poll::Pending => {
-                ready!(self.silence.poll(context));
+                if !self.deadline.is_set() {
+                    self.deadline.set(Instant::now() + SILENT_MAX);
+                }
+                ready!(self.deadline.poll(context));
                 Poll::Ready(Err(BodyError::TimedOut))
             }
         }
@@ -126,9 +106,10 @@ impl HttpBody for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let body = self.get_mut();
         if let (Some(upload), Some((_, connection))) = (&mut body.upload, &mut body.working)
-            && let Err(error) = connection.poll_send(upload, context)
+            && connection.poll_send(upload, context).is_err()
         {
-            return body.fail(error);
+            // Nobody gets an answer to the half of a request.
+            return body.fail(BodyError::Aborted);
         }
         loop {
             let Some((_, connection)) = &mut body.working else { return Poll::Ready(None) };
@@ -230,26 +211,169 @@ impl AsyncWrite for UpgradedWorker {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::{os::unix::net::UnixListener, sync::Arc};
 
+    use http::Method;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::UnixStream,
+    };
+
+    use super::super::{place::Place, process::Process};
     use super::*;
+    use crate::version::numbered as version;
+
+    const HEAD: &str = "GET http://a.example/ HTTP/1.1\r\n\r\n";
+
+    /// A process that a test is the other side of.
+    struct Faked {
+        process: Arc<Process>,
+        listener: UnixListener,
+        _folder: tempfile::TempDir,
+    }
+
+    /// An answer whose head has come.
+    struct Begun {
+        head: ResponseHead,
+        at_work: AtWork,
+        connection: Connection,
+        upload: Upload,
+        theirs: UnixStream,
+    }
+
+    fn faked() -> Faked {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("socket");
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        listener.set_nonblocking(true).expect("it can be asked whether somebody has come");
+        Faked { process: Process::new(socket, Place::Shared, "secret".into()), listener, _folder: folder }
+    }
+
+    impl Faked {
+        async fn begin(&self, upload: Upload, answered: &[u8]) -> Begun {
+            let at_work = self.process.enter(&version(1), true).expect("there is room");
+            let mut connection = self.process.connection().await.expect("it listens");
+            let mut theirs = self.came().expect("it has connected");
+            theirs.write_all(answered).await.expect("it is taken");
+            let mut upload = upload;
+            let head = connection.ask(&Method::GET, &mut upload).await.expect("a head");
+            Begun { head, at_work, connection, upload, theirs }
+        }
+
+        /// Whoever has connected.
+        fn came(&self) -> io::Result<UnixStream> {
+            let (theirs, _) = self.listener.accept()?;
+            theirs.set_nonblocking(true)?;
+            UnixStream::from_std(theirs)
+        }
+    }
+
+    fn bodiless() -> Upload {
+        Upload::new(HEAD.into(), Body::empty(), Framing::None)
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_to_its_end_and_its_connection_kept_where_that_is_certain() {
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for (octets, read, is_kept) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc".to_owned(), Some("abc"), true),
+            ("HTTP/1.1 204 No Content\r\n\r\n".to_owned(), Some(""), true),
+            (format!("{chunked}3\r\nabc\r\n0\r\n\r\n"), Some("abc"), true),
+            (
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc".to_owned(),
+                Some("abc"),
+                false,
+            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcbehind".to_owned(), Some("abc"), false),
+            (format!("{chunked}3\r\nabc\r\n0\r\n\r\nbehind"), Some("abc"), false),
+            (format!("{chunked}x\r\n"), None, false),
+        ] {
+            let faked = faked();
+            let Begun { head, at_work, connection, upload, theirs } =
+                faked.begin(bodiless(), octets.as_bytes()).await;
+            let said = body(&head, at_work, connection, upload).collect(1 << 10).await;
+            assert_eq!(said.ok().as_deref(), read.map(str::as_bytes), "{octets}");
+            assert_eq!(faked.process.last().is_some(), read.is_some(), "{octets}");
+            let again = faked.process.connection().await.expect("it listens");
+            assert_eq!(faked.came().is_err(), is_kept, "{octets}");
+            drop((again, theirs));
+        }
+    }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_ends_an_answer_and_whatever_comes_begins_it_anew() {
-        let mut silence = Silence::default();
-        for _ in 0..2 {
-            let begun = Instant::now();
-            let most = tokio::time::timeout(SILENT_MAX / 2, poll_fn(|context| silence.poll(context)));
-            assert!(most.await.is_err());
-            poll_fn(|context| silence.poll(context)).await;
-            assert_eq!(begun.elapsed().as_secs(), SILENT_MAX.as_secs());
-            silence.broken();
-        }
-        let most = tokio::time::timeout(SILENT_MAX / 2, poll_fn(|context| silence.poll(context)));
-        assert!(most.await.is_err());
-        silence.broken();
+    async fn one_that_is_cut_off_or_silent_fails_and_whatever_comes_gives_it_time_anew() {
+        let cut = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na";
+        let gone = faked();
+        let Begun { head, at_work, connection, upload, theirs } =
+            gone.begin(bodiless(), cut.as_bytes()).await;
+        drop(theirs);
+        let said = body(&head, at_work, connection, upload).collect(1 << 10).await;
+        assert!(matches!(said, Err(BodyError::Aborted)), "{said:?}");
+        assert_eq!(gone.process.last(), None);
+
+        let silent = faked();
+        let Begun { head, at_work, connection, upload, mut theirs } =
+            silent.begin(bodiless(), cut.as_bytes()).await;
+        let mut said = body(&head, at_work, connection, upload);
         let begun = Instant::now();
-        poll_fn(|context| silence.poll(context)).await;
-        assert_eq!(begun.elapsed().as_secs(), SILENT_MAX.as_secs());
+        assert!(said.next_frame().await.expect("it has begun").is_ok());
+        assert!(tokio::time::timeout(SILENT_MAX / 2, said.next_frame()).await.is_err());
+        theirs.write_all(b"b").await.expect("it is taken");
+        assert!(said.next_frame().await.expect("it goes on").is_ok());
+        let end = said.next_frame().await.expect("it has an end");
+        assert!(matches!(end, Err(BodyError::TimedOut)), "{end:?}");
+        assert!(begun.elapsed() >= SILENT_MAX / 2 + SILENT_MAX);
+        assert_eq!(silent.process.last(), None);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_answered_early_goes_on_while_its_answer_is_pulled() {
+        let faked = faked();
+        let whole = vec![b'x'; 4 << 20];
+        let upload = Upload::new(HEAD.into(), Body::full(whole.clone()), Framing::Length(whole.len() as u64));
+        let begun = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let Begun { head, at_work, connection, upload, mut theirs } =
+            faked.begin(upload, begun.as_bytes()).await;
+        assert!(!upload.is_sent(), "the kernel does not keep so much");
+        let answer = body(&head, at_work, connection, upload);
+        let echo = async {
+            let mut request = vec![0; HEAD.len() + whole.len()];
+            theirs.read_exact(&mut request).await.expect("all of it comes");
+            theirs.write_all(b"3\r\nabc\r\n0\r\n\r\n").await.expect("it is taken");
+        };
+        let (said, ()) = tokio::join!(answer.collect(1 << 10), echo);
+        assert_eq!(said.expect("an answer"), "abc");
+        assert!(faked.process.last().is_some());
+    }
+
+    #[tokio::test]
+    async fn who_gets_an_answer_without_a_body_sends_no_more_and_keeps_no_connection() {
+        let faked = faked();
+        let upload = Upload::new(HEAD.into(), Body::full(vec![b'x'; 4 << 20]), Framing::Length(4 << 20));
+        let Begun { head, at_work, connection, upload, mut theirs } =
+            faked.begin(upload, b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n").await;
+        assert!(body(&head, at_work, connection, upload).is_empty());
+        assert!(faked.process.last().is_some(), "it is answered");
+        let read = theirs.read_to_end(&mut Vec::new()).await;
+        assert!(read.is_ok_and(|octets| octets < 4 << 20));
+    }
+
+    #[tokio::test]
+    async fn what_comes_right_behind_a_switch_of_protocols_is_read_first() {
+        let faked = faked();
+        let switched =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nab";
+        let Begun { at_work, connection, mut theirs, .. } =
+            faked.begin(bodiless(), switched.as_bytes()).await;
+        let mut socket = UpgradedWorker::new(connection, at_work);
+        theirs.write_all(b"cd").await.expect("it is taken");
+        let mut read = [0; 4];
+        socket.read_exact(&mut read).await.expect("it is there");
+        assert_eq!(&read, b"abcd");
+        socket.write_all(b"ef").await.expect("it is taken");
+        let mut request = vec![0; HEAD.len() + 2];
+        theirs.read_exact(&mut request).await.expect("it is there");
+        assert!(request.ends_with(b"ef"));
+        assert_eq!(socket.io.buffer.capacity(), 0, "it may be open for days");
     }
 }

@@ -129,7 +129,7 @@ impl Engine {
         let facts =
             if is_alone { head.facts.alone() } else { head.facts.dispatched(key).map_err(Lost::Fault)? };
         let framing = Framing::of_request_body(&head.method, &body);
-        let mut upload = Upload::new(head.octets(&facts, framing), body, framing);
+        let mut upload = Upload::new(head.octets(&facts, framing), body, framing).without_trailers();
         let answered = async {
             let mut connection = process.connection().await?;
             at_work.sent(&connection);

@@ -7,16 +7,15 @@
 //! ```
 //!
 //! Invariants: no task and no queue stands between a request and the process; who waits for the head sends the request, whoever pulls the
-//! body reads the socket, and goes on sending where the answer came early. Who goes away closes the connection, which tells the engine
-//! that nobody waits. What comes behind an answer belongs to nothing: such a connection is not used again.
+//! body reads the socket, and goes on sending where the answer came early: an upload stands still while nobody does, as one to an origin
+//! does. Who goes away closes the connection, which tells the engine that nobody waits. What comes behind an answer belongs to nothing: such a connection is not used again.
 
 use std::{
     io,
-    mem::MaybeUninit,
     path::Path,
     pin::Pin,
     sync::{Arc, atomic::AtomicU64},
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Buf as _, BytesMut};
@@ -33,7 +32,7 @@ use crate::local::LocalStream;
 
 /// What an answer of a Worker may be: many cookies, and then some.
 pub(super) const LIMITS: Limits =
-    Limits { head_bytes_max: 256 << 10, head_fields_max: 256, ..Limits::DEFAULT };
+    Limits { head_bytes_max: 400 << 10, head_fields_max: 256, ..Limits::DEFAULT };
 /// Octets that a read asks for where no more are announced: a head and a small body.
 const READ_OCTETS: usize = 16 << 10;
 /// Octets that a read asks for within a long body.
@@ -74,20 +73,16 @@ impl Connection {
         self.wire.line()
     }
 
-    /// Whether it can be used again: the process has neither closed it nor said anything unasked. Costs nothing while the reactor has
-    /// not seen anything come.
-    pub(super) fn is_quiet(&mut self) -> bool {
-        let mut space = [MaybeUninit::uninit(); 1];
-        let mut buffer = ReadBuf::uninit(&mut space);
-        let mut context = Context::from_waker(Waker::noop());
-        Pin::new(&mut self.wire).poll_read(&mut context, &mut buffer).is_pending()
+    /// Whether it can be used again: the process has neither closed it nor said anything unasked.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.wire.is_quiet()
     }
 
     /// Sends a request and reads the head of its answer, which may come before all was sent.
     pub(super) async fn ask(&mut self, method: &Method, upload: &mut Upload) -> Result<ResponseHead, Broken> {
         let (mut parser, mut interims) = (ResponseParser::default(), 0);
         std::future::poll_fn(|context| {
-            self.poll_send(upload, context).map_err(Broken::Unasked)?;
+            self.poll_send(upload, context)?;
             loop {
                 if !self.buffer.is_empty()
                     && let Some(head) = parser.parse(&mut self.buffer, method, &LIMITS).map_err(unreadable)?
@@ -110,21 +105,18 @@ impl Connection {
     }
 
     /// Goes on sending. A process that takes no more may still be answering.
-    pub(super) fn poll_send(
-        &mut self,
-        upload: &mut Upload,
-        context: &mut Context<'_>,
-    ) -> Result<(), BodyError> {
+    pub(super) fn poll_send(&mut self, upload: &mut Upload, context: &mut Context<'_>) -> Result<(), Broken> {
         if upload.is_over() {
             return Ok(());
         }
         match upload.poll_send(&mut self.wire, context) {
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
-            Poll::Ready(Err(UploadError::Peer)) => {
+            Poll::Ready(Err(UploadError::Peer(error))) if is_of_the_peer(&error) => {
                 upload.give_up();
                 Ok(())
             }
-            Poll::Ready(Err(UploadError::Body(error))) => Err(error),
+            Poll::Ready(Err(UploadError::Peer(error))) => Err(Broken::Closed(error)),
+            Poll::Ready(Err(UploadError::Body(error))) => Err(Broken::Unasked(error)),
         }
     }
 
@@ -135,7 +127,8 @@ impl Connection {
         announced: Option<u64>,
     ) -> Poll<io::Result<usize>> {
         let is_long = announced.is_some_and(|octets| octets > READ_OCTETS as u64);
-        self.is_long |= is_long;
+        // A long head makes the buffer grow, too.
+        self.is_long |= is_long || self.buffer.len() > READ_OCTETS;
         self.buffer.reserve(if is_long { READ_LONG_OCTETS } else { READ_OCTETS });
         poll_read_buf(Pin::new(&mut self.wire), context, &mut self.buffer)
     }
@@ -155,9 +148,15 @@ impl Connection {
 /// More than is taken is named by what it is of.
 const fn unreadable(error: Http1Error) -> Broken {
     Broken::Unreadable(match error {
-        Http1Error::HeadTooLarge | Http1Error::TooManyFields => "its answer has too many fields",
+        Http1Error::HeadTooLarge => "the fields of its answer are too long",
+        Http1Error::TooManyFields => "its answer has too many fields",
         other => other.describe(),
     })
+}
+
+/// Whether a process that takes no more says so, and not the node's own system.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// One that has left HTTP. What came right behind the head is read first.
@@ -168,6 +167,8 @@ impl AsyncRead for Connection {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.buffer.is_empty() {
+            // It was for heads, and this may be open for days.
+            self.buffer = BytesMut::new();
             return Pin::new(&mut self.wire).poll_read(context, into);
         }
         let octets = self.buffer.len().min(into.remaining());
@@ -272,16 +273,32 @@ mod tests {
         assert_eq!(head.framing, Framing::Length(2));
         assert!(!upload.is_sent(), "the kernel does not keep so much");
         let mut request = vec![0; HEAD.len() + whole.len()];
-        let sending = std::future::poll_fn(|context| match connection.poll_send(&mut upload, context) {
-            Ok(()) if upload.is_sent() => Poll::Ready(()),
-            sent => sent.map_or(Poll::Ready(()), |()| Poll::Pending),
+        let sending = std::future::poll_fn(|context| {
+            connection.poll_send(&mut upload, context)?;
+            if upload.is_sent() { Poll::Ready(Ok::<_, Broken>(())) } else { Poll::Pending }
         });
-        let (read, ()) = tokio::join!(theirs.read_exact(&mut request), sending);
+        let (read, sent) = tokio::join!(theirs.read_exact(&mut request), sending);
         assert_eq!(read.expect("it is there"), HEAD.len() + whole.len());
+        sent.expect("it is sent");
     }
 
     #[tokio::test]
-    async fn who_sends_too_little_is_told_apart_from_who_answers_too_little() {
+    async fn trailers_are_left_out_and_who_sends_too_little_is_told_apart() {
+        let (mut connection, mut theirs) = connected().await;
+        let (mut sender, body) = Body::channel(2, None);
+        sender.send("abc".into()).await.expect("there is room");
+        let trailers = [(http::header::ETAG, http::HeaderValue::from_static("x"))].into_iter().collect();
+        sender.send_trailers(trailers).await.expect("there is room");
+        drop(sender);
+        let mut upload = Upload::new(HEAD.into(), body, Framing::Chunked).without_trailers();
+        theirs.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("it is there");
+        connection.ask(&Method::PUT, &mut upload).await.expect("an answer");
+        assert!(upload.is_sent());
+        drop(connection);
+        let mut request = Vec::new();
+        theirs.read_to_end(&mut request).await.expect("it is there");
+        assert_eq!(request, [HEAD.as_bytes(), b"3\r\nabc\r\n0\r\n\r\n"].concat());
+
         let (mut connection, _theirs) = connected().await;
         let mut upload = Upload::new(HEAD.into(), Body::full("abc"), Framing::Length(4));
         let head = connection.ask(&Method::PUT, &mut upload).await;
@@ -290,18 +307,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_is_kept_while_nothing_came_behind_an_answer_and_nobody_closed_it() {
-        let (mut connection, mut theirs) = connected().await;
+        let (connection, mut theirs) = connected().await;
         assert!(connection.is_quiet());
         theirs.write_all(b"x").await.expect("it is there");
-        while connection.is_quiet() {
-            tokio::task::yield_now().await;
-        }
-        let (mut connection, theirs) = connected().await;
+        assert!(!connection.is_quiet());
+        let (connection, theirs) = connected().await;
         assert!(connection.is_quiet());
         drop(theirs);
-        while connection.is_quiet() {
-            tokio::task::yield_now().await;
-        }
+        assert!(!connection.is_quiet());
         let (connection, head) = answered(b"HTTP/1.1 204 No Content\r\n\r\nbehind").await;
         assert_eq!(head.expect("an answer").framing, Framing::None);
         assert!(connection.ended().is_none());

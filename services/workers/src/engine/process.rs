@@ -160,8 +160,9 @@ impl Process {
         self.progress.load(Ordering::Relaxed)
     }
 
-    /// Looks at what it has had of processors: when it is gone nobody knows.
+    /// Looks at what it has had of processors: when it is gone nobody knows. Closes connections that nobody has used for long.
     pub(crate) fn look(&self) {
+        self.kept().retain(|kept| kept.since.elapsed() < KEPT_FOR);
         let cpu = self.cpu();
         self.requests().look(cpu);
     }
@@ -204,7 +205,7 @@ impl Process {
 
     /// A connection that nobody uses.
     pub(super) async fn connection(&self) -> std::io::Result<Connection> {
-        while let Some(Kept { mut connection, since }) = self.pop() {
+        while let Some(Kept { connection, since }) = self.pop() {
             if since.elapsed() < KEPT_FOR && connection.is_quiet() {
                 return Ok(connection);
             }

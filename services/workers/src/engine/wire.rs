@@ -52,6 +52,11 @@ impl Wire {
         &self.line
     }
 
+    /// Whether nothing came of it that was not read, nor its end.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.stream.is_quiet()
+    }
+
     /// Looks, before more is written, whether something was read since the last time. Who writes faster than is read may
     /// write again when three quarters of what the kernel keeps, some 150 KiB, have been.
     fn look(&mut self) {

@@ -121,6 +121,28 @@ fn a_script_of_service_worker_syntax_runs_with_its_bindings_as_globals() {
 }
 
 #[test]
+fn trailers_of_a_request_are_nobodys_next_request() {
+    with_engine("", async |running| {
+        let said = "return new Response(`${request.method} ${await request.text()}`)";
+        running.upload(OWN, "app", Code::fetch(said)).await;
+        for _ in 0..20 {
+            let (mut sender, body) = Body::channel(2, None);
+            let mut exchange = running.exchange(OWN, "app", "/");
+            exchange.request.method = Method::POST;
+            exchange.request_body = body;
+            sender.send("sent".into()).await.unwrap();
+            let trailers = [(header::ETAG, HeaderValue::from_static("x"))].into_iter().collect();
+            sender.send_trailers(trailers).await.unwrap();
+            drop(sender);
+            let answer = Answer::read(running.run(&mut exchange).await).await;
+            assert!(answer.is(200, "POST sent"), "{answer:?}");
+            let answer = running.get(OWN, "app", "/").await;
+            assert!(answer.is(200, "GET "), "{answer:?}");
+        }
+    });
+}
+
+#[test]
 fn a_deployment_answers_new_requests_while_those_before_it_end_as_they_began() {
     with_engine("", async |running| {
         let streaming = Code::fetch(
@@ -140,9 +162,13 @@ fn a_deployment_answers_new_requests_while_those_before_it_end_as_they_began() {
 
         running.upload(OWN, "app", Code::fetch("return new Response('new')")).await;
         assert!(running.get(OWN, "app", "/").await.is(200, "new"), "the next request");
-        upload.send(Bytes::from_static(b" goes on")).await.unwrap();
-        upload.finish().await;
-        assert!(Answer::read(response).await.is(200, " goes on"));
+        let sending = async {
+            upload.send(Bytes::from_static(b" goes on")).await.unwrap();
+            upload.finish().await;
+        };
+        // It goes on while its answer is read.
+        let (answer, ()) = tokio::join!(Answer::read(response), sending);
+        assert!(answer.is(200, " goes on"), "{answer:?}");
     });
 }
 
