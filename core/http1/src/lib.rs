@@ -1,5 +1,5 @@
-//! HTTP/1.1 (RFC 9112) as a core: octets in, heads and bodies out, and back. No clock, and but for [`Upload`], which sends a message
-//! into whatever takes octets, no I/O.
+//! HTTP/1.1 (RFC 9112) as a core: octets in, heads and bodies out, and back. No clock, and no I/O but in what both clients share:
+//! [`Upload`] sends a request into whatever takes octets, [`PulledBody`] reads an answer from whatever gives them.
 //!
 //! ```text
 //!  octets ─▶ LineScanner ─▶ FieldScanner ─▶ RequestParser  ─▶ RequestHead  ┐
@@ -28,6 +28,7 @@ mod framing;
 mod host;
 mod limits;
 pub mod plain;
+mod pulled;
 mod request;
 mod response;
 mod section;
@@ -49,6 +50,7 @@ pub use limits::{
     CHUNK_SIZE_DIGITS_MAX, HOST_BYTES_MAX, INFORMATIONAL_MAX, LENGTH_DIGITS_MAX, Limits, METHOD_BYTES_MAX,
 };
 pub use plain::PlainRequest;
+pub use pulled::{Answering, PulledBody, ReadBuffer};
 pub use request::is_target;
 pub use request::{RequestHead, RequestParser, parse_request_head};
 pub use response::{ResponseHead, ResponseParser, parse_response_head};

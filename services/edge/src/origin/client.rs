@@ -7,10 +7,10 @@ use std::{
     time::Instant,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::PathAndQuery};
 use proxima_http1::{
-    BodyDecoder, ConnectionField, Framing, INFORMATIONAL_MAX, Limits, ResponseHead, ResponseParser, Upload,
+    ConnectionField, Framing, INFORMATIONAL_MAX, Limits, PulledBody, ResponseHead, ResponseParser, Upload,
     UploadError, write_request_head,
 };
 use proxima_pipeline::{Body, Fault, Interim, Interims, Response, Trace, strip_hop_by_hop};
@@ -19,7 +19,7 @@ use tokio::time::Instant as TokioInstant;
 
 use super::{
     OriginTimeouts,
-    body::OriginBody,
+    body::AnsweringOrigin,
     connection::Connection,
     metrics::OriginMetrics,
     pool::{Destination, Pool},
@@ -227,7 +227,7 @@ impl OriginClient {
 
     /// The answer as the stages see it.
     fn answer(&self, asked: Asked, head: ResponseHead, call: Call<'_>) -> Result<Response, Fault> {
-        let Asked { mut connection, upload, .. } = asked;
+        let Asked { connection, upload, .. } = asked;
         let ResponseHead { status, mut headers, framing, keep_alive, upgrade, .. } = head;
         strip_hop_by_hop(&mut headers);
         if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -237,33 +237,9 @@ impl OriginClient {
             let upgraded = Some(Box::new(UpgradedOrigin(connection)) as _);
             return Ok(Response { status, headers, upgraded, ..Response::default() });
         }
-        let upload = (!upload.is_sent()).then_some(upload);
-        let keep_alive = keep_alive && !upload.as_ref().is_some_and(Upload::is_over);
-        let body = match framing {
-            Framing::None | Framing::Length(0) if upload.is_none() => {
-                release(connection, keep_alive);
-                Body::empty()
-            }
-            Framing::None | Framing::Length(0) => Body::empty(),
-            // All of it is here already.
-            Framing::Length(length) if length == connection.buffer.len() as u64 && upload.is_none() => {
-                let whole: Bytes = connection.buffer.split().freeze();
-                release(connection, keep_alive);
-                Body::full(whole)
-            }
-            framing => {
-                let decoder = BodyDecoder::new(framing, &self.limits);
-                let between_reads = self.timeouts.between_reads;
-                Body::stream(OriginBody::new(connection, decoder, upload, keep_alive, between_reads))
-            }
-        };
+        let connection = AnsweringOrigin::new(connection, self.timeouts.between_reads);
+        let body = PulledBody::of(connection, framing, &self.limits, upload, keep_alive);
         Ok(Response { status, headers, body, ..Response::default() })
-    }
-}
-
-fn release(connection: Connection, keep_alive: bool) {
-    if keep_alive {
-        connection.release();
     }
 }
 
@@ -312,9 +288,9 @@ impl Asked {
     ) -> Poll<Result<ResponseHead, Fault>> {
         self.drive_upload(context)?;
         loop {
-            if !self.connection.buffer.is_empty() {
+            if !self.connection.buffer.octets.is_empty() {
                 self.heard = true;
-                let parsed = self.parser.parse(&mut self.connection.buffer, call.method, limits);
+                let parsed = self.parser.parse(&mut self.connection.buffer.octets, call.method, limits);
                 match parsed.map_err(|error| Fault::OriginMalformed(error.describe()))? {
                     Some(mut head) if head.is_interim() => {
                         self.informational += 1;

@@ -2,16 +2,14 @@
 
 use std::{
     io,
-    pin::Pin,
     task::{Context, Poll},
     time::Instant,
 };
 
-use bytes::BytesMut;
 use proxima_chassis::Deadline;
+use proxima_http1::ReadBuffer;
 use proxima_pipeline::Fault;
 use tokio::{net::TcpStream, time::timeout};
-use tokio_util::io::poll_read_buf;
 
 use super::{
     OriginTimeouts,
@@ -21,24 +19,17 @@ use super::{
     transport::Transport,
 };
 
-/// Octets that a read asks for where no more are announced: a head and a small body.
-const READ_OCTETS: usize = 16 * 1024;
-/// Octets that a read asks for within a long body.
-const READ_LONG_OCTETS: usize = 64 * 1024;
-
 /// A connection in use. Dropping it closes it.
 pub(super) struct Connection {
     pub(super) transport: Transport,
     /// What was read and not consumed yet.
-    pub(super) buffer: BytesMut,
+    pub(super) buffer: ReadBuffer,
     /// Until when the origin must have said something.
     pub(super) deadline: Deadline,
     /// When it was ready for this request.
     pub(super) ready: Instant,
     /// Whether it had been used before this request.
     pub(super) reused: bool,
-    /// Whether the buffer is one of a long body's, too large to be kept.
-    long: bool,
     lease: Lease,
 }
 
@@ -47,7 +38,7 @@ impl Connection {
     pub(super) fn idle(lease: Lease, certain: bool, now: Instant) -> Result<Self, Lease> {
         match lease.take_idle(certain, now) {
             Some(Kept { transport, buffer, deadline }) => {
-                Ok(Self { transport, buffer, deadline, ready: now, reused: true, long: false, lease })
+                Ok(Self { transport, buffer, deadline, ready: now, reused: true, lease })
             }
             None => Err(lease),
         }
@@ -79,8 +70,8 @@ impl Connection {
         };
         metrics.opened.inc();
         metrics.connect_seconds.observe(began.elapsed().as_secs_f64());
-        let (buffer, deadline, ready) = (BytesMut::new(), Deadline::default(), Instant::now());
-        Ok(Self { transport, buffer, deadline, ready, reused: false, long: false, lease })
+        let (buffer, deadline, ready) = (ReadBuffer::default(), Deadline::default(), Instant::now());
+        Ok(Self { transport, buffer, deadline, ready, reused: false, lease })
     }
 
     /// Reads what is there, at least one octet; 0 at the end. `announced`: how much is still to come, if known.
@@ -89,19 +80,15 @@ impl Connection {
         context: &mut Context<'_>,
         announced: Option<u64>,
     ) -> Poll<io::Result<usize>> {
-        let long = announced.is_some_and(|octets| octets > READ_OCTETS as u64);
-        self.long |= long;
-        self.buffer.reserve(if long { READ_LONG_OCTETS } else { READ_OCTETS });
-        poll_read_buf(Pin::new(&mut self.transport), context, &mut self.buffer)
+        self.buffer.poll_more(&mut self.transport, context, announced)
     }
 
     /// The answer has been read to its end and another may follow: kept for the next request. What came beyond the
     /// answer's end belongs to nothing: then it is closed.
     pub(super) fn release(self) {
-        let Self { transport, buffer, mut deadline, long, lease, .. } = self;
-        if buffer.is_empty() {
+        let Self { transport, buffer, mut deadline, lease, .. } = self;
+        if let Some(buffer) = buffer.ended() {
             deadline.clear();
-            let buffer = if long { BytesMut::new() } else { buffer };
             lease.keep(Kept { transport, buffer, deadline });
         }
     }

@@ -4,7 +4,7 @@
 //!  OriginStage ─▶ Origins ─▶ Names (our zones, resolver) ─▶ AddressPolicy ─▶ OriginClient
 //!                                                                              │ lease, connect, TLS
 //!                    Upload: head + body ────────────────▶ Connection ◀────────┘ Pool
-//!                    OriginBody: pulled by the listener ◀── buffer
+//!                    PulledBody: by the listener ◀─────── buffer
 //! ```
 //!
 //! Invariants:

@@ -21,8 +21,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use proxima_chassis::Deadline;
+use proxima_http1::ReadBuffer;
 use proxima_pipeline::Fault;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -71,7 +71,7 @@ struct Place {
 pub(super) struct Kept {
     pub(super) transport: Transport,
     /// Empty; kept for its memory, as the deadline is for its timer.
-    pub(super) buffer: BytesMut,
+    pub(super) buffer: ReadBuffer,
     pub(super) deadline: Deadline,
 }
 

@@ -19,13 +19,8 @@ impl AsyncRead for UpgradedOrigin {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let left = &mut self.0.buffer;
-        if !left.is_empty() {
-            let taken = left.split_to(left.len().min(into.remaining()));
-            into.put_slice(&taken);
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut self.0.transport).poll_read(context, into)
+        let Connection { transport, buffer, .. } = &mut self.0;
+        buffer.poll_left(transport, context, into)
     }
 }
 

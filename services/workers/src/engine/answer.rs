@@ -7,10 +7,9 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use bytes::BytesMut;
 use proxima_chassis::Deadline;
-use proxima_http1::{BodyDecoder, Decoded, Framing, ResponseHead, Upload};
+use proxima_http1::{Answering, PulledBody, ResponseHead, Upload};
 use proxima_pipeline::{Body, BodyError};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -26,125 +25,52 @@ use super::{
 /// now and then so as to be kept (server-sent events).
 const SILENT_MAX: Duration = Duration::from_secs(300);
 
-/// The body: while it comes, its Worker is at work; read to its end, it gives the connection back.
-pub(crate) struct AnswerBody {
-    working: Option<(AtWork, Connection)>,
-    decoder: BodyDecoder,
-    /// A request that was answered before all of it was sent.
-    upload: Option<Upload>,
-    /// Whether another request may follow on the connection.
-    keep_alive: bool,
+/// A process's answer: while it comes, its Worker is at work.
+struct Answered {
+    at_work: AtWork,
+    connection: Connection,
     /// By when something more must have come.
     deadline: Deadline,
 }
 
 /// The body of an answer whose head has come over this connection.
-pub(super) fn body(head: &ResponseHead, at_work: AtWork, mut connection: Connection, upload: Upload) -> Body {
-    let (framing, keep_alive) = (head.framing, head.keep_alive);
-    let is_here = framing.is_empty() || framing == Framing::Length(connection.buffer.len() as u64);
-    if is_here && upload.is_sent() {
-        let whole = (!framing.is_empty()).then(|| connection.buffer.split().freeze());
-        at_work.done(keep_alive.then_some(connection));
-        return whole.map_or_else(Body::empty, Body::full);
-    }
-    if framing.is_empty() {
-        // What else there is of the request nobody wants to have.
-        at_work.done(None);
-        return Body::empty();
-    }
-    let upload = (!upload.is_sent()).then_some(upload);
-    let decoder = BodyDecoder::new(framing, &LIMITS);
-    let working = Some((at_work, connection));
-    Body::stream(AnswerBody { working, decoder, upload, keep_alive, deadline: Deadline::default() })
+pub(super) fn body(head: &ResponseHead, at_work: AtWork, connection: Connection, upload: Upload) -> Body {
+    let answered = Answered { at_work, connection, deadline: Deadline::default() };
+    PulledBody::of(answered, head.framing, &LIMITS, upload, head.keep_alive)
 }
 
-impl AnswerBody {
-    /// All of the answer has come.
-    fn done(&mut self) {
-        if let Some((at_work, connection)) = self.working.take() {
-            let is_kept = self.keep_alive && self.upload.as_ref().is_none_or(Upload::is_sent);
-            at_work.done(is_kept.then_some(connection));
-        }
+impl Answering for Answered {
+    fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.connection.buffer.octets
     }
 
-    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.working = None;
-        Poll::Ready(Some(Err(error)))
+    fn poll_send(&mut self, upload: &mut Upload, context: &mut Context<'_>) -> Result<(), BodyError> {
+        self.connection.poll_send(upload, context).map_err(|_| BodyError::Aborted)
     }
 
-    /// Reads more; the error is the body's end before its end.
-    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        let Some((at_work, connection)) = &mut self.working else {
-            return Poll::Ready(Err(BodyError::Aborted));
-        };
-        match connection.poll_more(context, self.decoder.remaining()) {
-            Poll::Ready(Ok(0)) => Poll::Ready(self.decoder.end_of_input().map_err(|_| BodyError::Aborted)),
-            Poll::Ready(Ok(_)) => {
-                self.deadline.clear();
-                at_work.progressed();
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(_)) => Poll::Ready(Err(BodyError::Aborted)),
-            Poll::Pending => {
-                if !self.deadline.is_set() {
-                    self.deadline.set(Instant::now() + SILENT_MAX);
+    fn poll_more(&mut self, context: &mut Context<'_>, announced: Option<u64>) -> Poll<io::Result<usize>> {
+        match ready!(self.connection.poll_more(context, announced))? {
+            // It was ended, or has ended: its Worker did not say less than it had announced.
+            0 if announced.is_some() => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            octets => {
+                if octets > 0 {
+                    self.deadline.clear();
+                    self.at_work.progressed();
                 }
-                ready!(self.deadline.poll(context));
-                Poll::Ready(Err(BodyError::TimedOut))
-            }
-        }
-    }
-}
-
-impl HttpBody for AnswerBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let body = self.get_mut();
-        if let (Some(upload), Some((_, connection))) = (&mut body.upload, &mut body.working)
-            && connection.poll_send(upload, context).is_err()
-        {
-            // Nobody gets an answer to the half of a request.
-            return body.fail(BodyError::Aborted);
-        }
-        loop {
-            let Some((_, connection)) = &mut body.working else { return Poll::Ready(None) };
-            match body.decoder.decode(&mut connection.buffer) {
-                Ok(Decoded::Data(data)) => {
-                    // Its reader may never ask again.
-                    if body.decoder.is_done() {
-                        body.done();
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Ok(Decoded::Trailers(trailers)) => {
-                    body.done();
-                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-                }
-                Ok(Decoded::End) => {
-                    body.done();
-                    return Poll::Ready(None);
-                }
-                Ok(Decoded::NeedMore) => {
-                    if let Err(error) = ready!(body.poll_more(context)) {
-                        return body.fail(error);
-                    }
-                }
-                Err(_) => return body.fail(BodyError::Malformed),
+                Poll::Ready(Ok(octets))
             }
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.working.is_none()
+    fn poll_silent(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.deadline.is_set() {
+            self.deadline.set(Instant::now() + SILENT_MAX);
+        }
+        self.deadline.poll(context)
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.decoder.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
+    fn ended(self, is_kept: bool) {
+        self.at_work.done(is_kept.then_some(self.connection));
     }
 }
 
@@ -214,6 +140,7 @@ mod tests {
     use std::{os::unix::net::UnixListener, sync::Arc};
 
     use http::Method;
+    use proxima_http1::Framing;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::UnixStream,
@@ -374,6 +301,6 @@ mod tests {
         let mut request = vec![0; HEAD.len() + 2];
         theirs.read_exact(&mut request).await.expect("it is there");
         assert!(request.ends_with(b"ef"));
-        assert_eq!(socket.io.buffer.capacity(), 0, "it may be open for days");
+        assert_eq!(socket.io.buffer.octets.capacity(), 0, "it may be open for days");
     }
 }

@@ -3,12 +3,13 @@
 //! ```text
 //!  Head, body ─▶ Upload ─▶ Wire ─▶ the process
 //!  whoever waits for the answer's head ◀─ ResponseParser ◀─┐ buffer ◀─ Wire
-//!  whoever pulls its body (answer.rs) ◀─── BodyDecoder ◀───┘ read to its end: kept for the next request
+//!  whoever pulls its body (answer.rs) ◀──── PulledBody ◀───┘ read to its end: kept for the next request
 //! ```
 //!
 //! Invariants: no task and no queue stands between a request and the process; who waits for the head sends the request, whoever pulls the
 //! body reads the socket, and goes on sending where the answer came early: an upload stands still while nobody does, as one to an origin
-//! does. Who goes away closes the connection, which tells the engine that nobody waits. What comes behind an answer belongs to nothing: such a connection is not used again.
+//! does. Who goes away closes the connection, which tells the engine that nobody waits. What comes behind an answer belongs to nothing:
+//! such a connection is not used again.
 
 use std::{
     io,
@@ -18,14 +19,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf as _, BytesMut};
 use http::Method;
 use proxima_http1::{
-    Http1Error, INFORMATIONAL_MAX, Limits, ResponseHead, ResponseParser, Upload, UploadError,
+    Http1Error, INFORMATIONAL_MAX, Limits, ReadBuffer, ResponseHead, ResponseParser, Upload, UploadError,
 };
 use proxima_pipeline::BodyError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::io::poll_read_buf;
 
 use super::{held::Line, wire::Wire};
 use crate::local::LocalStream;
@@ -33,18 +32,12 @@ use crate::local::LocalStream;
 /// What an answer of a Worker may be: many cookies, and then some.
 pub(super) const LIMITS: Limits =
     Limits { head_bytes_max: 400 << 10, head_fields_max: 256, ..Limits::DEFAULT };
-/// Octets that a read asks for where no more are announced: a head and a small body.
-const READ_OCTETS: usize = 16 << 10;
-/// Octets that a read asks for within a long body.
-const READ_LONG_OCTETS: usize = 64 << 10;
 
 /// See the module.
 pub(crate) struct Connection {
     wire: Wire,
     /// What was read and not consumed yet.
-    pub(super) buffer: BytesMut,
-    /// Whether the buffer is one of a long body's, too large to be kept.
-    is_long: bool,
+    pub(super) buffer: ReadBuffer,
 }
 
 /// Why there is no answer.
@@ -65,7 +58,7 @@ impl Connection {
     /// A new one, which counts in `progress`.
     pub(super) async fn open(socket: &Path, progress: Arc<AtomicU64>) -> io::Result<Self> {
         let stream = LocalStream::connect(socket).await?;
-        Ok(Self { wire: Wire::new(stream, progress), buffer: BytesMut::new(), is_long: false })
+        Ok(Self { wire: Wire::new(stream, progress), buffer: ReadBuffer::default() })
     }
 
     /// By which others see what was read of it.
@@ -84,8 +77,9 @@ impl Connection {
         std::future::poll_fn(|context| {
             self.poll_send(upload, context)?;
             loop {
-                if !self.buffer.is_empty()
-                    && let Some(head) = parser.parse(&mut self.buffer, method, &LIMITS).map_err(unreadable)?
+                let read = &mut self.buffer.octets;
+                if !read.is_empty()
+                    && let Some(head) = parser.parse(read, method, &LIMITS).map_err(unreadable)?
                 {
                     if !head.is_interim() {
                         return Poll::Ready(Ok(head));
@@ -126,22 +120,13 @@ impl Connection {
         context: &mut Context<'_>,
         announced: Option<u64>,
     ) -> Poll<io::Result<usize>> {
-        let is_long = announced.is_some_and(|octets| octets > READ_OCTETS as u64);
-        // A long head makes the buffer grow, too.
-        self.is_long |= is_long || self.buffer.len() > READ_OCTETS;
-        self.buffer.reserve(if is_long { READ_LONG_OCTETS } else { READ_OCTETS });
-        poll_read_buf(Pin::new(&mut self.wire), context, &mut self.buffer)
+        self.buffer.poll_more(&mut self.wire, context, announced)
     }
 
     /// An answer was read to its end: the connection, if nothing came behind it.
-    pub(super) fn ended(mut self) -> Option<Self> {
-        if std::mem::take(&mut self.is_long) {
-            self.buffer = match self.buffer.is_empty() {
-                true => BytesMut::new(),
-                false => return None,
-            };
-        }
-        self.buffer.is_empty().then_some(self)
+    pub(super) fn ended(self) -> Option<Self> {
+        let Self { wire, buffer } = self;
+        Some(Self { wire, buffer: buffer.ended()? })
     }
 }
 
@@ -166,15 +151,8 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.buffer.is_empty() {
-            // It was for heads, and this may be open for days.
-            self.buffer = BytesMut::new();
-            return Pin::new(&mut self.wire).poll_read(context, into);
-        }
-        let octets = self.buffer.len().min(into.remaining());
-        into.put_slice(&self.buffer[..octets]);
-        self.buffer.advance(octets);
-        Poll::Ready(Ok(()))
+        let Self { wire, buffer } = &mut *self;
+        buffer.poll_left(wire, context, into)
     }
 }
 
@@ -245,7 +223,7 @@ mod tests {
                 .await;
         let head = head.expect("an answer");
         assert_eq!((head.status, head.framing), (StatusCode::CREATED, Framing::Length(2)));
-        assert_eq!(&connection.buffer[..], b"ab");
+        assert_eq!(&connection.buffer.octets[..], b"ab");
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(LIMITS.head_fields_max + 1));
         let hints = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(INFORMATIONAL_MAX + 1);
         for (octets, expected) in [
