@@ -296,7 +296,7 @@ const EVERYTHING: &str = r#"export default { async fetch(request, { BUCKET }) {
   const whole = await BUCKET.get("a/key");
   const headers = new Headers();
   whole.writeHttpMetadata(headers);
-  told.get = [await whole.text(), whole.customMetadata.Said, headers.get("content-type"), headers.get("expires")];
+  told.get = [await whole.text(), whole.customMetadata.Said, headers.get("content-type"), headers.get("expires"), whole.range];
   const part = await BUCKET.get("a/key", { range: { offset: 2, length: 3 } });
   told.range = [await part.text(), part.range];
   const failed = await BUCKET.get("a/key", { onlyIf: { etagDoesNotMatch: put.etag } });
@@ -367,7 +367,7 @@ fn a_worker_that_wrangler_binds_to_a_bucket_does_all_that_buckets_do() {
         told,
         json!({
             "put": ["a/key", 10, md5, 64],
-            "get": ["0123456789", "so", "text/x", "Thu, 01 Jan 1970 00:00:05 GMT"],
+            "get": ["0123456789", "so", "text/x", "Thu, 01 Jan 1970 00:00:05 GMT", { "offset": 0, "length": 10 }],
             "range": ["234", { "offset": 2, "length": 3 }],
             "unmet": [false, true],
             "refused": null,

@@ -5,6 +5,8 @@ import { read, write } from "proxima-values.js";
 
 const FIELD = "proxima-durable";
 const NAME_OCTETS_MAX = 1024;
+// For so long an object waits for what was asked before (`host.js`).
+const LINE_MS = 1000;
 
 export class DurableObjectId {
   #text;
@@ -81,10 +83,30 @@ export class DurableObjectNamespace {
 
 // An object. Its methods are whatever is asked for by another name than those that a stub has itself.
 function stub(node, id) {
+  // What is asked while something else is under way begins after that, in the order in which it was asked.
+  let calls;
+
+  async function send(request, what) {
+    const now = Date.now();
+    if (calls === undefined || calls.open.size === 0 || now - calls.last > LINE_MS) {
+      calls = { line: crypto.randomUUID(), asked: 0, open: new Set() };
+    }
+    const { line, open } = calls;
+    const number = calls.asked++;
+    calls.last = now;
+    open.add(number);
+    const [from] = open;
+    const said = { id: String(id), name: id.name, turn: { line, number, from }, ...what };
+    request.headers.set(FIELD, encodeURIComponent(JSON.stringify(said)));
+    try {
+      return await node.fetch(request);
+    } finally {
+      open.delete(number);
+    }
+  }
+
   async function ask(request, what) {
-    const said = JSON.stringify({ id: String(id), name: id.name, ...what });
-    request.headers.set(FIELD, encodeURIComponent(said));
-    const answer = await node.fetch(request);
+    const answer = await send(request, what);
     const outcome = answer.headers.get(FIELD);
     if (outcome === null && what === undefined) return answer;
     const text = await answer.text();

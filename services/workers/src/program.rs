@@ -57,6 +57,9 @@ const PASS_THROUGH_NAME: &str = "proxima-pass-through.js";
 const PASS_THROUGH_METHOD: &str = "passThroughOnException";
 /// What is handed over for it.
 const PASS_THROUGH_BINDING: &str = "proxima:pass";
+/// A module of the engine's, for code that says its name, in the engine's place.
+const EMAIL: &str = include_str!("email.js");
+const EMAIL_NAME: &str = "cloudflare:email";
 /// Begins Workers of modules that have such bindings.
 const MAIN: &str = include_str!("main.js");
 const MAIN_NAME: &str = "proxima-main.js";
@@ -102,6 +105,9 @@ pub(crate) fn program(
         let written = written(&module.name, module.kind, octets)?;
         bound.caches |= says(&written, CACHE_API_GLOBAL);
         bound.passes |= says(&written, PASS_THROUGH_METHOD);
+        if says(&written, EMAIL_NAME) {
+            modules.insert(EMAIL_NAME.to_owned(), json!({ "js": EMAIL }));
+        }
         modules.insert(module.name.as_str().to_owned(), written);
     }
     let account = version.account;

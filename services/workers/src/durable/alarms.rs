@@ -216,7 +216,7 @@ impl Durable {
 
     async fn run_alarm(&self, account: AccountId, due: Due, now: i64) -> Result<(), Refusal> {
         let namespace = self.namespace(account, due.namespace)?;
-        let asked = Asked { id: due.id, name: due.name, method: None, property: None };
+        let asked = Asked { id: due.id, name: due.name, method: None, property: None, turn: None };
         let mut request = Request::new(Body::empty());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = Uri::from_static(NOWHERE);

@@ -26,6 +26,20 @@ pub(super) struct Asked {
     pub(super) method: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) property: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) turn: Option<Turn>,
+}
+
+/// Which of the calls of one stub, of those that were under way at a time: an object begins with them in the order in which they were
+/// made, whichever came first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Turn {
+    /// A name that nobody else gives.
+    line: String,
+    /// From 0.
+    number: u32,
+    /// The first of those that have no answer yet.
+    from: u32,
 }
 
 impl Asked {
@@ -35,7 +49,8 @@ impl Asked {
     }
 
     pub(super) fn is_bounded(&self) -> bool {
-        let texts = [&self.name, &self.method, &self.property];
+        let line = self.turn.as_ref().map(|turn| &turn.line);
+        let texts = [self.name.as_ref(), self.method.as_ref(), self.property.as_ref(), line];
         texts.into_iter().flatten().all(|text| text.len() <= NAME_OCTETS_MAX)
     }
 
@@ -156,6 +171,7 @@ mod tests {
             name: Some("zürich %1".to_owned()),
             method: Some("increment".to_owned()),
             property: None,
+            turn: None,
         };
         let mut headers = HeaderMap::from_iter([(OUTCOME, encoded(&asked).expect("it can be written"))]);
         assert_eq!(Asked::take(&mut headers), Some(asked.clone()));

@@ -19,7 +19,7 @@ export function hosted(name, Base, { deletesAlarm }) {
   const Hosted = class extends Base {
     constructor(ctx, env) {
       const { object, sql, alarms, octetsMax } = ctx.props;
-      put(ctx, "id", new DurableObjectId(object.id, object.name));
+      put(ctx, "id", new DurableObjectId(object.id, object.name ?? undefined));
       put(ctx, "props", {});
       bound(ctx.storage, octetsMax);
       prepare(ctx.storage, alarms, { sql, deletesAlarm });

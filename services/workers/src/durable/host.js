@@ -10,7 +10,7 @@ import { DurableObject, WorkerEntrypoint } from "cloudflare:workers";
 import CLASS from "class.txt";
 import OBJECTS from "durable_objects.txt";
 import VALUES from "values.txt";
-import { forgetUnlessLoaded, start } from "dispatcher.js";
+import { Tail as Told, forgetUnlessLoaded, start } from "dispatcher.js";
 import { read, write } from "values.js";
 
 export * from "dispatcher.js";
@@ -24,10 +24,16 @@ const RETRIES_MAX = 6;
 const RETRY_AFTER_MS = 2000;
 // After how long alarms are looked at again that have begun and not ended, or whose object could not be asked.
 const LOOKED_AGAIN_AFTER_MS = 60_000;
+// Lines of stubs that are remembered, and how long whoever is in one waits for those before.
+const LINES_MAX = 1000;
+const TURN_WITHIN_MS = 1000;
 // Objects of a namespace that was deleted which go in one request.
 const SWEPT_MAX = 100;
 // `deleteAll` of a Worker from this day on deletes the alarm too.
 const DELETES_ALARM_SINCE = "2026-02-24";
+
+// The versions at which somebody looked when an object of theirs was asked the last time.
+const looked = new Set();
 
 const registryOf = (env) => env.REGISTRY.get(env.REGISTRY.idFromName(REGISTRY));
 const supervisorOf = (env, namespace, id) => env.SUPERVISORS.get(env.SUPERVISORS.idFromName(`${namespace}/${id}`));
@@ -36,6 +42,8 @@ const supervisorOf = (env, namespace, id) => env.SUPERVISORS.get(env.SUPERVISORS
 export class Supervisor extends DurableObject {
   #version;
   #load;
+  // The stubs that ask, by the lines in which they do, the latest last: which of a line is next, and how those begin that wait.
+  #lines = new Map();
 
   async fetch(request) {
     const { proxima } = request.cf;
@@ -43,9 +51,13 @@ export class Supervisor extends DurableObject {
       await this.#register(proxima);
       if (proxima.alarm) return await this.#alarm(proxima);
       if (proxima.method !== undefined || proxima.property !== undefined) {
-        return await this.#call(this.#facet(proxima), proxima, await request.text());
+        const text = await request.text();
+        return await this.#call(await this.#inTurn(proxima.turn, () => this.#asked(proxima, text)));
       }
-      const answer = await this.#facet(proxima).fetch(request, { cf: {} });
+      const { answering } = await this.#inTurn(proxima.turn, () => {
+        return { answering: this.#facet(proxima).fetch(request, { cf: {} }) };
+      });
+      const answer = await answering;
       if (!answer.headers.has(FIELD)) return answer;
       // Of what the object says, nothing passes for ours.
       const own = new Response(answer.body, answer);
@@ -64,14 +76,19 @@ export class Supervisor extends DurableObject {
   }
 
   #facet({ code, account, namespace, object, sql, octets_max: octetsMax, class: name }) {
-    // That somebody looks at the Worker is no other version: the object is told of when it is started the next time.
-    const [version] = code.split("?");
-    if (this.#version !== undefined && this.#version !== version) {
-      this.#stop(new Error("Durable Object reset because its code was updated."));
+    const [version, query] = code.split("?");
+    if (query) looked.add(version);
+    else looked.delete(version);
+    // What a facet was begun with the engine keeps for longer than this supervisor, which is gone when it was quiet for a while.
+    this.#version ??= this.ctx.storage.kv.get("version");
+    if (this.#version !== version) {
+      if (this.#version !== undefined) this.#stop(new Error("Durable Object reset because its code was updated."));
+      this.ctx.storage.kv.put("version", version);
+      this.#version = version;
     }
-    this.#version = version;
     return this.ctx.facets.get(FACET, () => {
-      const { load, code: worker } = start(code, this.env, this.ctx, hosting);
+      // That somebody begins to look is no other version, and must not end the object: it has a tail whether anybody looks or not.
+      const { load, code: worker } = start(`${version}?tail`, this.env, this.ctx, hosting);
       this.#load = load;
       const alarms = this.ctx.exports.Alarms({ props: { account, namespace, object } });
       return { class: worker.getDurableObjectClass(name, { props: { object, sql, alarms, octetsMax } }), id: object.id };
@@ -83,9 +100,47 @@ export class Supervisor extends DurableObject {
     this.#load = undefined;
   }
 
-  async #call(facet, { method, property }, text) {
-    const value = method === undefined ? await facet[property] : await facet[method](...read(text));
-    return new Response(write(value), { headers: { [FIELD]: "value" } });
+  #asked(proxima, text) {
+    const { method, property } = proxima;
+    const facet = this.#facet(proxima);
+    const asks = async () => (method === undefined ? await facet[property] : await facet[method](...read(text)));
+    return { answering: asks() };
+  }
+
+  async #call({ answering }) {
+    return new Response(write(await answering), { headers: { [FIELD]: "value" } });
+  }
+
+  // What a stub asks comes by connections of its own, and so in whatever order: it begins in the order in which it was asked. What has
+  // not come after a while was refused on its way, or asked before the object was here, and is not waited for; nor is what its stub
+  // has had an answer to (`from` is the first without one).
+  #inTurn(turn, begin) {
+    if (!turn) return begin();
+    const { number, from } = turn;
+    const waits = this.#waitsOf(turn);
+    return new Promise((resolve, reject) => {
+      const timer = number > Math.max(waits.next, from) ? setTimeout(() => go(waits, number), TURN_WITHIN_MS) : undefined;
+      waits.starts.set(number, () => {
+        clearTimeout(timer);
+        try {
+          resolve(begin());
+        } catch (error) {
+          reject(error);
+        }
+      });
+      go(waits, Math.max(waits.next, from));
+    });
+  }
+
+  #waitsOf({ line }) {
+    const waits = this.#lines.get(line) ?? { next: 0, starts: new Map() };
+    this.#lines.delete(line);
+    this.#lines.set(line, waits);
+    for (const [oldest] of this.#lines) {
+      if (this.#lines.size <= LINES_MAX) break;
+      this.#lines.delete(oldest);
+    }
+    return waits;
   }
 
   async #alarm({ namespace, object, ...proxima }) {
@@ -109,6 +164,14 @@ export class Supervisor extends DurableObject {
     if (this.ctx.storage.kv.get("registered")) return;
     await registryOf(this.env).add(namespace, object.id);
     this.ctx.storage.kv.put("registered", true);
+  }
+}
+
+// What an object did, which the engine says whether anybody looks or not.
+export class Tail extends Told {
+  async tail(events) {
+    const { account, worker, version } = this.ctx.props;
+    if (looked.has(`${account}/${worker}/${version}`)) await super.tail(events);
   }
 }
 
@@ -282,6 +345,18 @@ export class Registry extends DurableObject {
       Date.now(),
       ...of,
     );
+  }
+}
+
+// Begins with those of a line that wait and have a number up to this one, and with what follows on them, in order.
+function go(waits, until) {
+  waits.next = Math.max(waits.next, until);
+  for (const number of [...waits.starts.keys()].sort((one, other) => one - other)) {
+    if (number > waits.next) return;
+    const start = waits.starts.get(number);
+    waits.starts.delete(number);
+    waits.next = Math.max(waits.next, number + 1);
+    start();
   }
 }
 

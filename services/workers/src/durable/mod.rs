@@ -264,6 +264,7 @@ impl Durable {
         said["object"] = json!({ "id": asked.id, "name": asked.name });
         said["class"] = namespace.class.as_str().into();
         said["sql"] = namespace.has_sql.into();
+        said["turn"] = json!(asked.turn);
         said["octets_max"] = engine.hosts().object_octets_max().into();
         let within = if said.get("alarm").is_some() { ALARM_WITHIN } else { ANSWER_WITHIN };
         let request = request.take()?;

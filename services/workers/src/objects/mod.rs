@@ -140,7 +140,8 @@ async fn perform(
             let get = ObjectGet { conditions: ObjectConditions::default(), range };
             let ObjectRead { about, span, body } = port.get(bucket, &key_of(&key)?, get).await?;
             if only_if.is_none_or(|only_if| only_if.holds(&about)) {
-                return Ok(object(bucket, &key, &about, span, body));
+                let whole = Span { start: 0, octets: about.octets };
+                return Ok(object(bucket, &key, &about, Some(span.unwrap_or(whole)), body));
             }
             let mut refused = object(bucket, &key, &about, None, Body::empty());
             *refused.status_mut() = StatusCode::PRECONDITION_FAILED;

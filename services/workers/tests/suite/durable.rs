@@ -48,8 +48,11 @@ export class Counter extends DurableObject {
   rang() { return this.ctx.storage.get('rang'); }
   less(rows) { this.sql.exec('DELETE FROM t WHERE rowid <= ?', rows); return this.rows; }
   big(octets) { return this.sql.exec('INSERT INTO t VALUES (zeroblob(?))', octets), true; }
+  order(n) { (this.came ??= []).push(n); return this.came; }
   recurse() { return this.env.COUNTER.get(this.ctx.id).recurse(); }
   async fetch(request) {
+    const order = /^http:\\/\\/order\\/(\\d+)$/.exec(request.url);
+    if (order) return Response.json(this.order(Number(order[1])));
     if (request.headers.has('upgrade')) {
       const [client, server] = Object.values(new WebSocketPair());
       this.ctx.acceptWebSocket(server);
@@ -361,6 +364,56 @@ fn objects_that_ask_each_other_without_end_end_and_others_are_answered() {
                 .await;
         assert!(told[0].as_str().unwrap().contains("asked too much at a time"), "{told}");
         assert_eq!(told[1], 1);
+    });
+}
+
+#[test]
+fn what_a_stub_asks_begins_in_the_order_in_which_it_was_asked() {
+    with_engine("", async |running| {
+        namespaces(&running, &["test"]).await;
+        let asks = "await (async () => {
+            const refused = thrown(() => a['x'.repeat(2_000)]());
+            const calls = [...Array(60).keys()].map((n) => n % 3 ? a.order(n) :
+                a.fetch(`http://order/${n}`).then((answer) => answer.json()));
+            await Promise.all(calls);
+            return [await refused, await a.order(60)];
+        })()";
+        let told = answer(&running, asks).await;
+        assert!(told[0].as_str().unwrap().contains("cannot be read"), "{told}");
+        assert_eq!(
+            told[1],
+            json!((0..=60).collect::<Vec<_>>()),
+            "without what was refused, and nothing waits for that"
+        );
+    });
+}
+
+/// Whether the process has a file open in which an object keeps something.
+fn has_objects(process: nix::unistd::Pid) -> bool {
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let names = open.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    names
+        .map(|name| name.display().to_string())
+        .any(|name| name.ends_with(".sqlite") && !name.ends_with("/metadata.sqlite"))
+}
+
+#[test]
+fn an_object_that_was_quiet_until_it_was_let_go_runs_what_was_deployed_meanwhile() {
+    with_engine("", async |running| {
+        namespaces(&running, &["test"]).await;
+        let asks = "[await a.increment(), (await a.about())[2]]";
+        running.upload(OWN, "app", code("1", asks)).await;
+        assert_eq!(asked(&running).await, json!([1, 1]));
+        // The engine lets go of who was asked nothing for ten seconds.
+        let process = host().unwrap();
+        assert!(has_objects(process));
+        let mut due = tokio::time::interval(Duration::from_millis(50));
+        while has_objects(process) {
+            due.tick().await;
+        }
+        running.upload(OWN, "app", code("2", asks)).await;
+        assert_eq!(asked(&running).await, json!([2, 2]));
+        assert_eq!(asked(&running).await, json!([3, 2]));
     });
 }
 

@@ -308,3 +308,13 @@ fn a_client_that_leaves_while_code_is_loaded_breaks_the_worker_for_nobody() {
         }
     });
 }
+
+#[test]
+fn code_that_could_send_mail_runs_though_there_is_nobody_who_does() {
+    with_engine("", async |running| {
+        let code = "import { EmailMessage } from 'cloudflare:email';
+                    export default { fetch() { return new Response(new EmailMessage('a@a.example', 'b@b.example', '').to) } }";
+        running.upload(OWN, "app", Code::module(code)).await;
+        assert!(running.get(OWN, "app", "/").await.is(200, "b@b.example"));
+    });
+}

@@ -251,6 +251,26 @@ fn of_an_object_that_was_ended_the_node_tells() {
 }
 
 #[test]
+fn who_looks_sees_objects_that_were_there_before_and_they_go_on() {
+    with_engine("", async |running| {
+        namespaces(&running, &["test"]).await;
+        let text = "import { DurableObject } from 'cloudflare:workers';
+            export class Counter extends DurableObject {
+              count() { console.log('counts'); return this.counted = (this.counted ?? 0) + 1; }
+            }
+            export class Plain extends DurableObject {}
+            export default { async fetch(request, env) { return new Response(await env.COUNTER.getByName('a').count()) } }";
+        let bindings = vec![("COUNTER", BindingValue::DurableObjects(NAMESPACE))];
+        running.upload(OWN, "app", Code { bindings, ..Code::module(text) }).await;
+        assert!(running.get(OWN, "app", "/").await.is(200, "1"));
+        let mut seen = look(&running, "app", json!([{ "query": "counts" }]));
+        assert!(running.get(OWN, "app", "/").await.is(200, "2"), "it was not ended for that");
+        let event = next(&mut seen).await;
+        assert_eq!((said(&event), &event["event"]["rpcMethod"]), (vec![&json!(["counts"])], &json!("count")));
+    });
+}
+
+#[test]
 fn what_passes_no_filter_is_not_seen_and_a_log_without_end_is_cut() {
     with_engine("", async |running| {
         let code = Code::fetch(
