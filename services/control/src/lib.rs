@@ -68,6 +68,7 @@ mod tokens;
 mod trace;
 mod traffic;
 mod transfers;
+mod unread;
 mod workers;
 pub mod zonefile;
 mod zones;

@@ -1,6 +1,7 @@
 //! The shell: accepts connections, bounds them, and hands requests to the router.
 
 use std::{
+    convert::Infallible,
     net::IpAddr,
     panic::AssertUnwindSafe,
     sync::Arc,
@@ -38,6 +39,7 @@ use crate::{
     error::{ApiError, Code},
     first_octets::Begun,
     limits, routes,
+    unread::{self, Lingering, Unread},
 };
 
 /// How a request came here; among its extensions.
@@ -209,9 +211,19 @@ async fn converse(
         .max_header_list_size(u32::try_from(limits::HEAD_OCTETS_MAX).unwrap_or(u32::MAX))
         .keep_alive_interval(limits::HEAD_DEADLINE);
     let router = TowerToHyperService::new(router);
+    let unread = Unread::default();
+    let stream = Lingering::new(stream, unread.clone());
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(arrived);
-        router.call(request)
+        let (request, lent) = unread::lend(request);
+        let (answering, unread) = (router.call(request), unread.clone());
+        async move {
+            let mut response = answering.await?;
+            if let Some(lent) = lent {
+                lent.settle(&mut response, &unread).await;
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     // A WebSocket leaves HTTP, and this conversation with it.
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
