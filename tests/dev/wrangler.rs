@@ -170,4 +170,8 @@ fn what_is_not_offered_wrangler_says_by_its_name() {
         let expected = format!("this network does not offer {product}");
         assert!(!succeeded && text.contains(&expected) && text.contains("[code: 1107]"), "{command}: {text}");
     }
+    write(&project, "here");
+    project.wrangler(&dev, &["deploy"]);
+    let (succeeded, text) = project.try_wrangler(&dev, &["versions", "upload", "--preview-alias", "x"]);
+    assert!(!succeeded && text.contains("--preview-alias) are not offered"), "{text}");
 }

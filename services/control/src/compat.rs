@@ -32,11 +32,19 @@ const NOT_OFFERED: &[(&str, &str)] = &[
     ("secrets_store", "Secrets Store (Workers have secrets)"),
     ("vectorize", "Vectorize"),
     ("workers/dispatch", "Workers for Platforms"),
+    ("workers/scripts/*/edge-preview", REMOTE_DEV),
+    ("workers/services/*/environments/*/edge-preview", REMOTE_DEV),
+    ("workers/subdomain/edge-preview", REMOTE_DEV),
     ("workflows", "Workflows"),
 ];
 
 /// The same of zones.
-const NOT_OFFERED_OF_ZONES: &[(&str, &str)] = &[("email", "Email Routing")];
+const NOT_OFFERED_OF_ZONES: &[(&str, &str)] =
+    &[("email", "Email Routing"), ("workers/edge-preview", REMOTE_DEV)];
+
+/// What wrangler asks for to run code that is not uploaded.
+const REMOTE_DEV: &str =
+    "previews of code that is not deployed (wrangler dev --remote): run wrangler dev without it, or deploy";
 
 /// `GET pagerules`: there are none here, and octoDNS asks.
 pub(crate) async fn page_rules() -> Answer {
@@ -69,4 +77,26 @@ fn not_offered(path: &str) -> Option<&'static str> {
 /// A method that an endpoint's path does not have.
 pub(crate) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     ApiError::new(Code::WrongMethod, format!("{method} is not a method of {:.200}", uri.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_offered_is_known_by_the_beginning_of_its_path() {
+        let of = |path: &str| not_offered(&format!("{PREFIX}{path}"));
+        for path in [
+            "/zones/z/workers/edge-preview",
+            "/accounts/a/workers/subdomain/edge-preview",
+            "/accounts/a/workers/scripts/app/edge-preview",
+            "/accounts/a/workers/services/app/environments/production/edge-preview",
+        ] {
+            assert_eq!(of(path), Some(REMOTE_DEV), "{path}");
+        }
+        assert_eq!(of("/accounts/a/ai/run/x"), Some("Workers AI"));
+        for path in ["/accounts/a/workers/scripts/app/edge", "/zones/z/d1", "/accounts/a", "/ai/x"] {
+            assert_eq!(of(path), None, "{path}");
+        }
+    }
 }

@@ -199,7 +199,8 @@ impl Metadata {
 pub(super) fn annotations(given: Option<&Annotations>) -> Result<WorkerAnnotations, ApiError> {
     let Some(given) = given else { return Ok(WorkerAnnotations::default()) };
     if given.alias.is_some() {
-        return Err(not_offered("workers/alias"));
+        let message = "aliases of versions (--preview-alias) are not offered yet, as there are no previews: leave it out";
+        return Err(ApiError::new(Code::NotOffered, message).at("/annotations/workers~1alias"));
     }
     for (field, text) in [("workers/message", &given.message), ("workers/tag", &given.tag)] {
         if text.as_ref().is_some_and(|text| text.chars().count() > model_limits::TEXT_CHARS_MAX) {
