@@ -48,4 +48,7 @@ pub enum WorkerUnfit {
 pub trait CheckWorkers: Send + Sync + 'static {
     /// Starts a version that has code, in a process that nobody else is in and that ends with it. Bounded in time.
     fn check(&self, new: NewWorkerVersion) -> BoxFuture<'_, WorkerCheck>;
+
+    /// The most time of a processor that this server gives any invocation, in milliseconds, whatever its version asks for.
+    fn cpu_ms_most(&self) -> u64;
 }

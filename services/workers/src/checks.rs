@@ -104,6 +104,10 @@ impl CheckWorkers for Checks {
             checked
         })
     }
+
+    fn cpu_ms_most(&self) -> u64 {
+        self.service.cpu_ms_most()
+    }
 }
 
 async fn check(engine: &Engine, new: NewWorkerVersion) -> WorkerCheck {

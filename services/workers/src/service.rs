@@ -138,6 +138,11 @@ impl WorkersService {
         &self.shared
     }
 
+    /// The most time of a processor that an invocation gets, in milliseconds.
+    pub(crate) const fn cpu_ms_most(&self) -> u64 {
+        self.config.cpu_ms_max
+    }
+
     /// Whether there is no engine yet, and will be.
     pub(crate) fn is_starting(&self) -> bool {
         self.program.is_some() && self.failed.get().is_none() && self.shared.engine.get().is_none()

@@ -74,6 +74,11 @@ impl Answer {
         self.messages.push(json!({ "code": 10000, "message": message.into() }));
         self
     }
+
+    /// With several such.
+    pub(crate) fn messages(self, messages: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        messages.into_iter().fold(self, Self::message)
+    }
 }
 
 impl IntoResponse for Answer {

@@ -75,6 +75,11 @@ pub(super) async fn start(
     }
 }
 
+/// The most time of a processor that this server gives any invocation, in milliseconds, if Workers run here.
+pub(super) fn cpu_ms_most(api: &Api) -> Option<u64> {
+    api.checks.get().map(|port| port.cpu_ms_most())
+}
+
 /// Tells what the start of a version took, if that is known.
 pub(super) fn tell(shown: &mut Value, took: Option<Duration>) {
     if let Some(took) = took {

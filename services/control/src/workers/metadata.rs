@@ -66,6 +66,17 @@ pub(super) struct VersionLimits {
 /// Fields that ask for nothing that would not be so anyway: one model of billing is as good as another, and Durable Objects have new
 /// code with their next request, before any delay that `code_update_strategy` allows.
 const HARMLESS: [&str; 3] = ["usage_model", "handlers", "code_update_strategy"];
+/// Fields that are hints, which stand in many templates, and what is said of each to who gives it: they are taken, and not kept.
+const HINTS: [(&str, &str); 2] = [
+    (
+        "placement",
+        "placement: it has no effect here: a Worker runs on the server that its visitor has come to",
+    ),
+    (
+        "logpush",
+        "logpush: it has no effect here: logs are not pushed anywhere; look at them with wrangler tail",
+    ),
+];
 
 impl Metadata {
     /// Of a script alone, of which nothing is said.
@@ -75,14 +86,9 @@ impl Metadata {
 
     /// Refuses what is not offered.
     pub(super) fn check(&self) -> Result<(), ApiError> {
-        let asks = |value: &Value| match value {
-            Value::Null | Value::Bool(false) => false,
-            Value::Array(items) => !items.is_empty(),
-            Value::Object(fields) => !fields.is_empty(),
-            _ => true,
-        };
         for (field, value) in &self.rest {
-            if asks(value) && !HARMLESS.contains(&field.as_str()) {
+            let is_hint = HINTS.iter().any(|(hint, _)| hint == field);
+            if asks(value) && !is_hint && !HARMLESS.contains(&field.as_str()) {
                 return Err(not_offered(field));
             }
         }
@@ -95,6 +101,12 @@ impl Metadata {
             return Err(not_offered(&format!("limits/{field}")));
         }
         Ok(())
+    }
+
+    /// What is to be told of what was given and has no effect.
+    pub(super) fn without_effect(&self) -> Vec<&'static str> {
+        let is_given = |hint: &str| self.rest.get(hint).is_some_and(asks);
+        HINTS.into_iter().filter(|(hint, _)| is_given(hint)).map(|(_, told)| told).collect()
     }
 
     /// Refuses assets, where they are not taken.
@@ -195,6 +207,16 @@ impl Metadata {
     }
 }
 
+/// What is told of a limit that is above what this server gives any invocation.
+pub(super) fn cpu_in_vain(limits: VersionLimits, most: Option<u64>) -> Option<String> {
+    let (asked, most) = (limits.cpu_ms_max?, most?);
+    (u64::from(asked) > most).then(|| {
+        format!(
+            "limits.cpu_ms: {asked} has no effect here: code that takes a processor for {most} milliseconds is ended, whatever it asks for"
+        )
+    })
+}
+
 /// What is said of why something is made, bounded.
 pub(super) fn annotations(given: Option<&Annotations>) -> Result<WorkerAnnotations, ApiError> {
     let Some(given) = given else { return Ok(WorkerAnnotations::default()) };
@@ -232,6 +254,16 @@ pub(super) fn tags(given: &[String]) -> Result<(), ApiError> {
         return Err(refuse(message).at("/tags"));
     }
     Ok(())
+}
+
+/// Whether a field asks for anything.
+fn asks(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    }
 }
 
 fn not_offered(field: &str) -> ApiError {

@@ -66,7 +66,7 @@ pub(crate) async fn put(
     let (name, maker) = (named(&name)?, maker(&author, request.headers()));
     let upload = Arc::new(Upload::receive(request, api.now()).await?);
     let port = durable::port(&api);
-    let came = upload.contents().clone();
+    let (came, in_vain) = (upload.contents().clone(), upload.in_vain(check::cpu_ms_most(&api)));
     let decide = Arc::new(move |draft: &mut Draft<'_>| {
         let ids = Ids::draw(draft);
         let key = (account.id, name.clone(), ids.version);
@@ -91,7 +91,8 @@ pub(crate) async fn put(
         Ok(Made { worker, version, secrets, owed })
     });
     let took = check::start(&api, &author, came, &decide).await?;
-    api.change(&author, move |draft| Ok(uploaded(&decide(draft)?, took))).await
+    let answer = api.change(&author, move |draft| Ok(uploaded(&decide(draft)?, took))).await?;
+    Ok(answer.messages(in_vain))
 }
 
 /// What a write of a Worker may draw, in one order, so that a repetition finds it.

@@ -63,6 +63,8 @@ pub(crate) async fn patch(
         annotations: given.annotations()?,
     };
     let makes_one = given.bindings.is_some() || !changes.is_empty();
+    let mut in_vain: Vec<_> = given.without_effect().into_iter().map(str::to_owned).collect();
+    in_vain.extend(changes.limits.and_then(|limits| metadata::cpu_in_vain(limits, check::cpu_ms_most(&api))));
     let decide = Arc::new(move |draft: &mut Draft<'_>| -> Result<Changed, ApiError> {
         let ids = Ids::draw(draft);
         if draft.is_repeat {
@@ -99,11 +101,11 @@ pub(crate) async fn patch(
         });
         check::start(&api, &author, BTreeMap::new(), &made).await?;
     }
-    api.change(&author, move |draft| {
+    let answer = api.change(&author, move |draft| {
         let (worker, version, _) = decide(draft)?;
         show::settings(draft.snapshot, &worker, version.as_ref())
-    })
-    .await
+    });
+    Ok(answer.await?.messages(in_vain))
 }
 
 /// A Worker, its latest version, and the secrets of that if it is new.
@@ -218,8 +220,8 @@ pub(crate) async fn patch_script(
 ) -> Result<Answer, ApiError> {
     let name = named(&name)?;
     given.check_without_assets()?;
-    let settings = ScriptSettings::of(&given)?;
-    api.change(&author, move |draft| {
+    let (settings, in_vain) = (ScriptSettings::of(&given)?, given.without_effect());
+    let answer = api.change(&author, move |draft| {
         if draft.is_repeat {
             return Ok(show::script_settings(&change::find(draft.snapshot, &account, &name)?));
         }
@@ -231,6 +233,6 @@ pub(crate) async fn patch_script(
             draft.put(&worker);
         }
         Ok(show::script_settings(&worker))
-    })
-    .await
+    });
+    Ok(answer.await?.messages(in_vain))
 }

@@ -43,6 +43,7 @@ pub(super) struct Upload {
     observability: Option<Option<Map<String, Value>>>,
     tags: Option<Vec<String>>,
     migrations: Option<Migrations>,
+    without_effect: Vec<&'static str>,
     pub(super) annotations: WorkerAnnotations,
 }
 
@@ -105,12 +106,19 @@ impl Upload {
             observability,
             tags: metadata.tags.take(),
             migrations: metadata.migrations.take(),
+            without_effect: metadata.without_effect(),
         })
     }
 
     /// The octets of its modules, and of rules for its assets.
     pub(super) const fn contents(&self) -> &BTreeMap<ContentHash, Bytes> {
         &self.modules.contents
+    }
+
+    /// What is to be told of what it asks for in vain: of hints, and of more time of a processor than this server gives any invocation.
+    pub(super) fn in_vain(&self, cpu_ms_most: Option<u64>) -> Vec<String> {
+        let hints = self.without_effect.iter().map(|&told| told.to_owned());
+        hints.chain(metadata::cpu_in_vain(self.limits, cpu_ms_most)).collect()
     }
 
     /// Does the migrations that it brings.

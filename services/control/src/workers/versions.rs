@@ -77,7 +77,7 @@ pub(crate) async fn create(
     let (name, maker) = (named(&name)?, maker(&author, request.headers()));
     let upload = Arc::new(Upload::receive(request, api.now()).await?);
     upload.check_without_migrations()?;
-    let came = upload.contents().clone();
+    let (came, in_vain) = (upload.contents().clone(), upload.in_vain(check::cpu_ms_most(&api)));
     let decide = Arc::new(move |draft: &mut Draft<'_>| {
         let ids = Ids::draw(draft);
         if draft.is_repeat {
@@ -95,11 +95,11 @@ pub(crate) async fn create(
         Ok(Made { worker, version, secrets, owed })
     });
     let took = check::start(&api, &author, came, &decide).await?;
-    api.change(&author, move |draft| {
+    let answer = api.change(&author, move |draft| {
         let Made { version, .. } = decide(draft)?;
         let mut shown = show::version(draft.snapshot, &version, true)?;
         check::tell(&mut shown, took);
         Ok(shown)
-    })
-    .await
+    });
+    Ok(answer.await?.messages(in_vain))
 }

@@ -40,6 +40,10 @@ impl CheckWorkers for AsTold {
         };
         Box::pin(std::future::ready(found))
     }
+
+    fn cpu_ms_most(&self) -> u64 {
+        1_000
+    }
 }
 
 async fn node() -> Node {

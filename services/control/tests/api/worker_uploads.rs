@@ -141,8 +141,6 @@ async fn what_is_not_offered_is_refused_by_its_name() {
         assert!(message.contains(kind) && message.contains('X'), "{message}");
     }
     for more in [
-        json!({"logpush": true}),
-        json!({"placement": {"mode": "smart"}}),
         json!({"tail_consumers": [{"service": "x"}]}),
         json!({"limits": {"memory_mb": 1}}),
         json!({"unheard_of": 1}),
@@ -162,6 +160,39 @@ async fn what_is_not_offered_is_refused_by_its_name() {
     let nothing = json!({"logpush": false, "tail_consumers": [], "placement": null, "usage_model": "standard", "keep_assets": true,
                          "code_update_strategy": {"mode": "deferred", "max_delay": 300}});
     assert_eq!(upload(&node, "app", "export default 1", nothing).await.0, 200);
+}
+
+#[tokio::test]
+async fn hints_that_have_no_effect_are_taken_and_it_is_said() {
+    let node = Node::with(Options { tries_workers: true, ..Options::default() }).await;
+    let told = |envelope: &Value| {
+        let messages = envelope["messages"].as_array().unwrap().iter();
+        messages
+            .map(|message| message["message"].as_str().unwrap().split(':').next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    for (hints, about) in [
+        (json!({"logpush": false, "placement": {}, "limits": {"cpu_ms": 1_000}}), &[][..]),
+        (json!({"placement": {"mode": "smart"}}), &["placement"]),
+        (
+            json!({"logpush": true, "placement": {"mode": "smart"}, "limits": {"cpu_ms": 1_001}}),
+            &["placement", "logpush", "limits.cpu_ms"],
+        ),
+    ] {
+        let (status, envelope) = upload(&node, "app", "export default 1", hints.clone()).await;
+        assert_eq!(
+            (status, told(&envelope)),
+            (200, about.iter().map(|&one| one.to_owned()).collect()),
+            "{hints}"
+        );
+        let (status, envelope) = node.call("PATCH", &path("scripts/app/settings"), Some(hints.clone())).await;
+        assert_eq!((status, told(&envelope).len()), (200, about.len()), "{hints}: {envelope}");
+        let form = form(&metadata(hints.clone()), &[("index.js", MODULE, b"")]);
+        let (status, envelope) = send(&node, Method::POST, &path("scripts/app/versions"), form).await;
+        assert_eq!((status, told(&envelope).len()), (200, about.len()), "{hints}");
+    }
+    let settings = node.ok("GET", &path("scripts/app/settings"), None).await;
+    assert_eq!((&settings["placement"], &settings["logpush"]), (&json!({}), &json!(false)));
 }
 
 #[tokio::test]

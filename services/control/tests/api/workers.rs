@@ -355,9 +355,7 @@ async fn settings_are_changed_by_a_version_that_answers_at_once_and_bindings_are
         (&shown["observability"]["head_sampling_rate"], &shown["tags"]),
         (&json!(0.5), &json!(["b", "c"]))
     );
-    for (field, value) in
-        [("logpush", json!(true)), ("tail_consumers", json!([{"service": "x"}])), ("unheard_of", json!(1))]
-    {
+    for (field, value) in [("tail_consumers", json!([{"service": "x"}])), ("unheard_of", json!(1))] {
         let body = Some(json!({ field: value }));
         assert_eq!(
             node.refused("PATCH", &path("scripts/app/script-settings"), body).await,
