@@ -60,6 +60,16 @@ fn names_within_a_version_have_their_letters_and_bounds() {
     for good in ["nodejs_compat", "experimental", &"a".repeat(128)] {
         assert_eq!(CompatibilityFlag::parse(good).unwrap().as_str(), good);
     }
+    for (flag, is_experimental) in [
+        ("experimental", true),
+        ("workflows_step_rollback", true),
+        ("allow_insecure_inefficient_logged_eval", true),
+        ("nodejs_compat", false),
+        // It only says that one is not wanted.
+        ("no_precise_timers", false),
+    ] {
+        assert_eq!(CompatibilityFlag::parse(flag).unwrap().is_experimental(), is_experimental, "{flag}");
+    }
     for bad in ["", "Nodejs", "a b", "a\"", &"a".repeat(129)] {
         assert_eq!(CompatibilityFlag::parse(bad).expect_err(bad).field, "compatibility_flags", "{bad:?}");
     }

@@ -182,7 +182,12 @@ impl Metadata {
             return Err(refuse(message));
         }
         let flags = given.iter().map(|flag| CompatibilityFlag::parse(flag));
-        flags.collect::<Result<_, _>>().map(Some).map_err(|problem| invalid(&problem))
+        let flags = flags.collect::<Result<Vec<_>, _>>().map_err(|problem| invalid(&problem))?;
+        if let Some(flag) = flags.iter().find(|flag| flag.is_experimental()) {
+            let message = format!("The compatibility flag {flag} is experimental and cannot be used yet.");
+            return Err(ApiError::new(Code::WorkerFails, message).at("/compatibility_flags"));
+        }
+        Ok(Some(flags))
     }
 
     /// What an invocation may take, if limits are given.

@@ -196,6 +196,18 @@ async fn hints_that_have_no_effect_are_taken_and_it_is_said() {
 }
 
 #[tokio::test]
+async fn flags_that_are_experimental_are_refused_as_elsewhere() {
+    let node = Node::start().await;
+    let flags = json!({"compatibility_flags": ["nodejs_compat", "experimental"]});
+    let (status, code, message) =
+        refusal(&node, form(&metadata(flags.clone()), &[("index.js", MODULE, b"")])).await;
+    assert_eq!((status, code), (400, 10_021));
+    assert!(message.contains("The compatibility flag experimental is experimental"), "{message}");
+    deployed(&node, "app").await;
+    assert_eq!(node.refused("PATCH", &path("scripts/app/settings"), Some(flags)).await, (400, 10_021));
+}
+
+#[tokio::test]
 async fn bad_uploads_are_refused_and_leave_nothing() {
     let node = Node::start().await;
     let module = |octets: &'static [u8]| ("index.js", MODULE, octets);
