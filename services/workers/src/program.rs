@@ -133,6 +133,7 @@ pub(crate) fn program(
         let value = match &binding.value {
             BindingValue::PlainText(text) => json!(text),
             BindingValue::Json(value) => value.clone(),
+            BindingValue::VersionMetadata => metadata(version),
             BindingValue::SecretText => {
                 json!(secrets.get(name).ok_or_else(|| ProgramError::NoSecret(name.clone()))?)
             }
@@ -196,6 +197,12 @@ pub(crate) fn program(
         "compatibilityDate": version.compatibility_date,
         "compatibilityFlags": flags,
     }))
+}
+
+/// What a version is told that it is. One that nobody has called anything has a tag without letters.
+fn metadata(version: &WorkerVersion) -> Value {
+    let tag = version.annotations.tag.as_deref().unwrap_or_default();
+    json!({ "id": version.id, "tag": tag, "timestamp": version.created_at.to_string() })
 }
 
 /// What is to be made what Workers expect.
@@ -377,6 +384,8 @@ mod tests {
         bind(&mut version, "TEXT", BindingValue::PlainText("x".to_owned()));
         bind(&mut version, "JSON", BindingValue::Json(json!({ "a": [1] })));
         bind(&mut version, "SECRET", BindingValue::SecretText);
+        bind(&mut version, "VERSION", BindingValue::VersionMetadata);
+        version.annotations.tag = Some("v1".to_owned());
         let worker = WorkerName::parse("back").unwrap();
         let service = BindingValue::Service { worker, entrypoint: Some("Api".to_owned()), props: None };
         bind(&mut version, "BACK", service);
@@ -384,7 +393,9 @@ mod tests {
         let secrets = BTreeMap::from([(secret.clone(), "hidden".to_owned())]);
         let content = |_: &ModuleName| Some(Vec::new());
         let made = program(&version, &secrets, &[], content).unwrap();
-        assert_eq!(made["env"], json!({ "TEXT": "x", "JSON": { "a": [1] }, "SECRET": "hidden" }));
+        let metadata = json!({ "id": version.id, "tag": "v1", "timestamp": "1970-01-01T00:00:00.000000Z" });
+        let env = json!({ "TEXT": "x", "JSON": { "a": [1] }, "SECRET": "hidden", "VERSION": metadata });
+        assert_eq!(made["env"], env);
         let props = json!({ "worker": "back", "entrypoint": "Api", "props": null });
         assert_eq!(made["stubs"], json!({ "BACK": { "entrypoint": "Service", "props": props } }));
         assert_eq!(program(&version, &BTreeMap::new(), &[], content), Err(ProgramError::NoSecret(secret)));

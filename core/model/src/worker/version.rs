@@ -240,6 +240,8 @@ pub enum BindingValue {
     DurableObjects(DurableNamespaceId),
     /// The version's own assets.
     Assets,
+    /// What the version is: its id, its tag and when it was made.
+    VersionMetadata,
     /// The text of a module, as a string (service-worker syntax).
     TextBlob(ModuleName),
     /// The octets of a module, as an `ArrayBuffer` (service-worker syntax).

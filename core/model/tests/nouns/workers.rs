@@ -178,6 +178,7 @@ fn versions_and_contents_are_read_as_logs_have_them() {
             binding("E", BindingValue::TextBlob("e".parse().unwrap())),
             binding("F", BindingValue::DataBlob("f".parse().unwrap())),
             binding("G", BindingValue::WasmModule("g".parse().unwrap())),
+            binding("H", BindingValue::VersionMetadata),
         ],
         modules: vec![module("index.js", ModuleKind::EsModule), module("a.wasm", ModuleKind::Wasm)],
         cpu_ms_max: None,
@@ -197,6 +198,7 @@ fn versions_and_contents_are_read_as_logs_have_them() {
             {"name": "E", "value": {"text_blob": "e"}},
             {"name": "F", "value": {"data_blob": "f"}},
             {"name": "G", "value": {"wasm_module": "g"}},
+            {"name": "H", "value": "version_metadata"},
         ],
         "modules": [
             {"name": "index.js", "kind": "es_module", "octets": 5, "hash": hash},

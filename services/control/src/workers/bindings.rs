@@ -15,6 +15,8 @@ use crate::error::{ApiError, Code};
 
 /// The type of bindings to Durable Objects.
 const DURABLE_OBJECTS: &str = "durable_object_namespace";
+/// The type of bindings to what a version is.
+const VERSION_METADATA: &str = "version_metadata";
 
 /// A binding as it is given.
 #[derive(Clone, Debug, Deserialize)]
@@ -301,6 +303,7 @@ impl BindingBody {
             }
             "queue" => self.to_queue(name),
             "assets" => Ok(BindingValue::Assets),
+            VERSION_METADATA => Ok(BindingValue::VersionMetadata),
             "text_blob" => part().map(BindingValue::TextBlob),
             "data_blob" => part().map(BindingValue::DataBlob),
             "wasm_module" => part().map(BindingValue::WasmModule),
@@ -396,6 +399,7 @@ pub(super) const fn kind(value: &BindingValue) -> &'static str {
         BindingValue::Queue { .. } => "queue",
         BindingValue::DurableObjects(_) => DURABLE_OBJECTS,
         BindingValue::Assets => "assets",
+        BindingValue::VersionMetadata => VERSION_METADATA,
         BindingValue::TextBlob(_) => "text_blob",
         BindingValue::DataBlob(_) => "data_blob",
         BindingValue::WasmModule(_) => "wasm_module",
@@ -415,7 +419,7 @@ pub(super) fn show(WorkerBinding { name, value }: &WorkerBinding) -> Value {
             }
         }
         BindingValue::DurableObjects(namespace) => shown["namespace_id"] = namespace.to_string().into(),
-        BindingValue::SecretText | BindingValue::Assets => {}
+        BindingValue::SecretText | BindingValue::Assets | BindingValue::VersionMetadata => {}
         BindingValue::Service { worker, entrypoint, props } => {
             shown["service"] = worker.as_str().into();
             shown["environment"] = super::ENVIRONMENT.into();

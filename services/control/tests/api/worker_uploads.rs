@@ -133,7 +133,7 @@ async fn what_does_not_change_is_stored_once_and_goes_with_the_last_version_that
 #[tokio::test]
 async fn what_is_not_offered_is_refused_by_its_name() {
     let node = Node::start().await;
-    for kind in ["d1", "ai", "version_metadata", "workflow"] {
+    for kind in ["d1", "ai", "workflow"] {
         let form =
             form(&metadata(json!({"bindings": [{"name": "X", "type": kind}]})), &[("index.js", MODULE, b"")]);
         let (status, code, message) = refusal(&node, form).await;
@@ -205,6 +205,19 @@ async fn flags_that_are_experimental_are_refused_as_elsewhere() {
     assert!(message.contains("The compatibility flag experimental is experimental"), "{message}");
     deployed(&node, "app").await;
     assert_eq!(node.refused("PATCH", &path("scripts/app/settings"), Some(flags)).await, (400, 10_021));
+}
+
+#[tokio::test]
+async fn a_version_can_be_told_what_it_is() {
+    let node = Node::start().await;
+    let binding = json!({"name": "VERSION", "type": "version_metadata"});
+    let (status, envelope) =
+        upload(&node, "app", "export default 1", json!({"bindings": [binding.clone()]})).await;
+    assert_eq!(status, 200, "{envelope}");
+    assert_eq!(bindings(&node, "app").await, json!([binding.clone()]));
+    let inherited = json!({"bindings": [{"name": "NOW", "type": "inherit", "old_name": "VERSION"}]});
+    assert_eq!(upload(&node, "app", "export default 2", inherited).await.0, 200);
+    assert_eq!(bindings(&node, "app").await, json!([{"name": "NOW", "type": "version_metadata"}]));
 }
 
 #[tokio::test]
