@@ -133,6 +133,36 @@ fn versions_that_wrangler_uploads_answer_as_it_deploys_them() {
 }
 
 #[test]
+fn a_version_that_nobody_is_given_is_tried_by_its_id_and_says_which_it_is() {
+    let origin = Origin::start();
+    let dev = with_site(&origin);
+    // With hints, as templates have them.
+    let project = Project::of(&format!(
+        "name = \"app\"\nmain = \"main.js\"\ncompatibility_date = \"2026-11-01\"\nworkers_dev = false\n\
+         preview_urls = false\nlogpush = true\nroutes = [{{ pattern = \"{HOST}/app/*\", zone_name = \"example.com\" }}]\n\
+         [placement]\nmode = \"smart\"\n[version_metadata]\nbinding = \"VERSION\"\n"
+    ));
+    project.write(
+        "export default { fetch: (request, { VERSION: { id, tag, timestamp } }) =>
+           new Response(`${id} ${tag} ${Date.parse(timestamp) > 0}`) }",
+    );
+    project.wrangler(&dev, &["deploy"]);
+    let first = versions(&project, &dev).pop().unwrap();
+    assert_eq!(get(&dev, "/app/x"), format!("{first}  true"));
+    project.wrangler(&dev, &["versions", "upload", "--tag", "v2"]);
+    let second = versions(&project, &dev).pop().unwrap();
+    let shares = [format!("{first}@100"), format!("{second}@0")];
+    project.wrangler(&dev, &["versions", "deploy", &shares[0], &shares[1], "-y"]);
+    assert_eq!(get(&dev, "/app/x"), format!("{first}  true"));
+    let asked = |dictionary: &str| {
+        let field = format!("Cloudflare-Workers-Version-Overrides: {dictionary}");
+        dev.curl(&["-sS", "-H", &field, &dev.http_url(HOST, "/app/x")])
+    };
+    assert_eq!(asked(&format!("app=\"{second}\"")), format!("{second} v2 true"));
+    assert_eq!(asked(&format!("other=\"{second}\"")), format!("{first}  true"));
+}
+
+#[test]
 fn wrangler_deploys_triggers_alone_and_says_who_asks() {
     let origin = Origin::start();
     let dev = with_site(&origin);

@@ -55,6 +55,7 @@ mod rules;
 mod servers;
 mod site;
 mod stage;
+pub mod structured;
 mod tails;
 mod tiers;
 mod trace;

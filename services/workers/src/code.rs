@@ -19,7 +19,7 @@ use crate::{
     program::{ProgramError, program},
     refuse::refuse,
     stage::Shared,
-    version::{Variant, VersionKey},
+    version::{Variant, VersionKey, Wish},
 };
 
 /// Answers what processes ask for.
@@ -84,7 +84,7 @@ impl Code {
         let (Ok(account), Ok(worker)) = (account.parse::<AccountId>(), worker.parse::<WorkerName>()) else {
             return Err(CodeError::NotDeployed);
         };
-        let chosen = self.shared.deployments.choose(account, &worker, None)?;
+        let chosen = self.shared.deployments.choose(account, &worker, Wish::default())?;
         let is_looked_at = self.shared.looks.is_looked_at(account, &worker);
         Ok(chosen.ok_or(CodeError::NotDeployed)?.variant(Variant { is_looked_at, row }).into())
     }

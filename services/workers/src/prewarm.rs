@@ -28,7 +28,12 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use crate::{engine::Head, metrics::Warmed, stage::Shared, version::VersionKey};
+use crate::{
+    engine::Head,
+    metrics::Warmed,
+    stage::Shared,
+    version::{VersionKey, Wish},
+};
 
 /// Hosts that wait to be looked at: some hundredths of a second's work.
 const WAITING_MAX: usize = 256;
@@ -113,7 +118,7 @@ impl Warmer {
         }
         let worker = site.workers.of_host(host)?;
         let account = site.zone.account;
-        self.shared.deployments.choose(account, worker, None).ok()?
+        self.shared.deployments.choose(account, worker, Wish::default()).ok()?
     }
 }
 

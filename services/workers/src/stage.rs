@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock, atomic::Ordering};
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 use proxima_model::{AccountId, WorkerName};
 use proxima_pipeline::{
     Caller, Decision, Exchange, Fault, Flow, Glance, Request, Response, Sight, Stage, Stranger, WorkerSeen,
@@ -21,11 +21,8 @@ use crate::{
         Looks,
         lost::{self, Times},
     },
-    version::{Deployments, Variant, VersionKey},
+    version::{Deployments, Variant, VersionKey, Wish},
 };
-
-/// Requests that carry the same value here get the same version of a deployment.
-const VERSION_KEY: HeaderName = HeaderName::from_static("cloudflare-workers-version-key");
 
 /// What the stages and the service share.
 pub(crate) struct Shared {
@@ -41,14 +38,24 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The version that answers for a Worker; `None` where none is deployed ([`Deployments::choose`]).
+    /// The version that answers for a Worker what sticks to a text, if it does; `None` where none is deployed.
     pub(crate) fn chosen(
         &self,
         account: AccountId,
         worker: &WorkerName,
         sticky: Option<&[u8]>,
     ) -> Result<Option<VersionKey>, Fault> {
-        self.deployments.choose(account, worker, sticky).map_err(|error| {
+        self.wished(account, worker, Wish { sticky, named: None })
+    }
+
+    /// The same for what has this wish ([`Deployments::choose`]).
+    fn wished(
+        &self,
+        account: AccountId,
+        worker: &WorkerName,
+        wish: Wish<'_>,
+    ) -> Result<Option<VersionKey>, Fault> {
+        self.deployments.choose(account, worker, wish).map_err(|error| {
             tracing::error!(%error, "the deployment of a Worker cannot be read");
             Fault::Internal("the replica cannot be read")
         })
@@ -171,8 +178,8 @@ impl WorkersStage {
 
     async fn run(&self, exchange: &mut Exchange, worker: &WorkerName, by: By) -> Result<Response, Fault> {
         let site = exchange.site.clone().ok_or(Fault::Internal("no stage has set the zone"))?;
-        let sticky = exchange.request.headers.get(VERSION_KEY).map(HeaderValue::as_bytes);
-        let chosen = self.0.chosen(site.zone.account, worker, sticky)?;
+        let wish = Wish::of(&exchange.request.headers, worker);
+        let chosen = self.0.wished(site.zone.account, worker, wish)?;
         let key = chosen.ok_or(Fault::WorkerBroken("no version of it is deployed"))?;
         exchange.trace.note(SERVICE, || {
             let by = match by {

@@ -9,9 +9,16 @@ use std::{
     },
 };
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use proxima_ledger::{ChangeSet, ReadError, Replica, Seq};
 use proxima_model::{AccountId, Entity, Kind, VersionShares, Worker, WorkerName, WorkerVersionId};
+use proxima_pipeline::structured::{self, Item};
 use siphasher::sip::SipHasher13;
+
+/// Requests that carry the same value here get the same version of a deployment.
+const VERSION_KEY: HeaderName = HeaderName::from_static("cloudflare-workers-version-key");
+/// A dictionary of Workers' names and versions' ids: which version of its Worker's deployment a request gets.
+const VERSION_OVERRIDES: HeaderName = HeaderName::from_static("cloudflare-workers-version-overrides");
 
 /// Workers whose deployments are remembered: beyond it, all are read anew.
 const DEPLOYMENTS_MAX: usize = 10_000;
@@ -42,6 +49,38 @@ impl Variant {
             }
         }
         variant
+    }
+}
+
+/// Which version of a deployment a request asks for; none in particular, unless it says so.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wish<'r> {
+    /// All requests that carry the same text get the same version for as long as the deployment is in force, others one at random.
+    pub(crate) sticky: Option<&'r [u8]>,
+    /// This one, if it is of the deployment.
+    pub(crate) named: Option<WorkerVersionId>,
+}
+
+impl<'r> Wish<'r> {
+    /// What a request's fields say of this Worker.
+    pub(crate) fn of(headers: &'r HeaderMap, worker: &WorkerName) -> Self {
+        let sticky = headers.get(VERSION_KEY).map(HeaderValue::as_bytes);
+        let lines = headers.get_all(VERSION_OVERRIDES).iter().map(HeaderValue::as_bytes);
+        let mut named = None;
+        let is_dictionary = structured::dictionary(lines, |key, item| {
+            if key == worker.as_str().as_bytes() {
+                named = id_of(item);
+            }
+        });
+        Self { sticky, named: named.filter(|_| is_dictionary) }
+    }
+}
+
+/// The id of a version, as a string has it.
+fn id_of(item: &Item) -> Option<WorkerVersionId> {
+    match item {
+        Item::String(text) => str::from_utf8(text).ok()?.parse().ok(),
+        _ => None,
     }
 }
 
@@ -123,17 +162,17 @@ impl Deployments {
         Self { replica, known: RwLock::default(), changes: AtomicU64::default() }
     }
 
-    /// The version that answers a request; `None` where the Worker is not deployed. All requests that carry the same
-    /// `sticky` text get the same version for as long as the deployment is in force, others one at random.
+    /// The version that answers a request; `None` where the Worker is not deployed.
     pub(crate) fn choose(
         &self,
         account: AccountId,
         worker: &WorkerName,
-        sticky: Option<&[u8]>,
+        wish: Wish<'_>,
     ) -> Result<Option<VersionKey>, ReadError> {
         let shares = self.shares(account, worker)?;
         Ok(shares.map(|shares| {
-            let version = shares.version_at(draw(sticky));
+            let named = wish.named.filter(|version| shares.names(*version));
+            let version = named.unwrap_or_else(|| shares.version_at(draw(wish.sticky)));
             VersionKey { account, worker: worker.clone(), version }
         }))
     }
@@ -198,6 +237,31 @@ mod tests {
         let below = (0..10_000).filter(|user| draw(Some(format!("user-{user}").as_bytes())) < 2_500).count();
         assert!((2_300..2_700).contains(&below), "{below} of 10,000 in a quarter");
         assert!((0..1_000).all(|_| draw(None) < VersionShares::ALL));
+    }
+
+    #[test]
+    fn a_version_is_asked_for_by_a_string_in_a_dictionary_and_by_nothing_else() {
+        let worker = WorkerName::parse("app").unwrap();
+        let id = WorkerVersionId::from_random([2; 16]);
+        let named = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(VERSION_OVERRIDES, line.parse().unwrap());
+            }
+            Wish::of(&headers, &worker).named
+        };
+        let this = format!("app=\"{id}\"");
+        assert_eq!(named(&[&this]), Some(id));
+        assert_eq!(named(&[&format!("other=\"x\", {this};p=1")]), Some(id));
+        assert_eq!(named(&["other=1", &this]), Some(id), "of several lines");
+        assert_eq!(named(&[&format!("{this}, app=\"x\"")]), None, "the last one counts");
+        for other in ["", "app", "app=1", "app=\"x\"", &format!("app={id}"), &format!("apps=\"{id}\"")] {
+            assert_eq!(named(&[other]), None, "{other}");
+        }
+        for broken in [format!("{this},"), format!("{this}, ="), format!("App=1, {this}")] {
+            assert_eq!(named(&[&broken]), None, "{broken}");
+        }
+        assert_eq!(named(&[&this, "="]), None);
     }
 
     #[test]

@@ -167,7 +167,7 @@ pub struct Deployment {
 pub struct VersionShare {
     /// The version.
     pub version: WorkerVersionId,
-    /// Of all requests, in hundredths of a percent: 1 to 10,000.
+    /// Of all requests, in hundredths of a percent: 0 to 10,000. With none of them, it answers who asks for it by its id.
     pub hundredths: u16,
 }
 
@@ -214,14 +214,11 @@ impl TryFrom<Vec<VersionShare>> for VersionShares {
             Err(Invalid::new(
                 "versions",
                 problem,
-                "give one or two versions with percentages from 0.01 to 100, 100 together",
+                "give one or two versions with percentages from 0 to 100, 100 together",
             ))
         };
         if !(1..=limits::WORKER_DEPLOYED_VERSIONS_MAX).contains(&shares.len()) {
             return refuse(&format!("a deployment of {} versions", shares.len()));
-        }
-        if shares.iter().any(|share| share.hundredths == 0) {
-            return refuse("a version answers no requests");
         }
         if shares.iter().map(|share| u32::from(share.hundredths)).sum::<u32>() != u32::from(Self::ALL) {
             return refuse("the percentages are not 100 together");

@@ -85,13 +85,19 @@ fn one_or_two_versions_answer_all_requests_between_them() {
     let one = VersionShares::try_from(vec![share(3, 10_000)]).unwrap();
     assert_eq!(one, VersionShares::one(version(3)));
     assert_eq!([0, 9_999].map(|drawn| one.version_at(drawn)), [version(3), version(3)]);
+    for shares in [[share(1, 10_000), share(2, 0)], [share(2, 0), share(1, 10_000)]] {
+        let held_back = VersionShares::try_from(shares.to_vec()).unwrap();
+        assert_eq!([0, 9_999].map(|drawn| held_back.version_at(drawn)), [version(1), version(1)]);
+        assert!(held_back.names(version(2)));
+    }
     assert!(two.names(version(1)) && two.names(version(2)) && !two.names(version(3)));
     for bad in [
         vec![],
         vec![share(1, 9_999)],
         vec![share(1, 10_001)],
         vec![share(1, 5_000), share(2, 4_999)],
-        vec![share(1, 10_000), share(2, 0)],
+        vec![share(1, 0)],
+        vec![share(1, 0), share(2, 0)],
         vec![share(1, 5_000), share(1, 5_000)],
         vec![share(1, 2_000), share(2, 3_000), share(3, 5_000)],
     ] {

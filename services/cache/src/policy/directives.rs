@@ -5,8 +5,7 @@
 //! first counts, and `private` or `no-cache` with an argument that is no list of fields counts as the plain form.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-
-use super::structured;
+use proxima_pipeline::structured;
 
 /// Largest delta-seconds that is told apart; longer ones are this (RFC 9111, 1.2.2).
 pub const DELTA_SECONDS_MAX: u64 = 1 << 31;

@@ -23,7 +23,6 @@ pub mod invalidation;
 pub mod range;
 pub mod reuse;
 pub mod storing;
-pub mod structured;
 pub mod validators;
 pub mod vary;
 pub mod wishes;

@@ -54,7 +54,7 @@ impl DeploymentBody {
             let is_one = (given.percentage * HUNDREDTHS - hundredths).abs() < 1e-6
                 && (0.0..=f64::from(VersionShares::ALL)).contains(&hundredths);
             if !is_one {
-                let message = "versions: give percentages from 0.01 to 100 of at most two decimals";
+                let message = "versions: give percentages from 0 to 100 of at most two decimals";
                 return Err(ApiError::new(Code::WorkerInvalid, message).at("/versions"));
             }
             #[expect(
@@ -155,10 +155,13 @@ mod tests {
         assert_eq!(shares(&[100.0]), Ok(vec![10_000]));
         assert_eq!(shares(&[0.01, 99.99]), Ok(vec![1, 9_999]));
         assert_eq!(shares(&[33.33, 66.67]), Ok(vec![3_333, 6_667]));
+        // One that answers who asks for it alone.
+        assert_eq!(shares(&[100.0, 0.0]), Ok(vec![10_000, 0]));
         for wrong in [
             &[][..],
             &[99.0],
-            &[100.0, 0.0],
+            &[0.0],
+            &[0.0, 0.0],
             &[33.333, 66.667],
             &[-1.0, 101.0],
             &[f64::NAN],

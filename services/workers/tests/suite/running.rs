@@ -190,8 +190,17 @@ fn versions_answer_by_their_share_and_whoever_asks_for_it_gets_the_same_one() {
         // Six standard deviations: one run in a billion has more.
         assert!((198..=282).contains(&ones), "{ones} of 300 at random");
         assert!((198..=282).contains(&of_users[0]), "{of_users:?}");
+        // Before it is given to anybody else, who makes a version tries it.
+        running.deploy(OWN, "app", &[(one, 10_000), (two, 0)]).await;
+        let named = |id| format!("other=\"x\", app=\"{id}\"");
+        for (asked, answer) in [(named(two), "two"), (named(one), "one"), (named(two) + ",", "one")] {
+            let field = ("cloudflare-workers-version-overrides", &*asked);
+            assert!(running.get_with("app", field).await.is(200, answer), "{asked}");
+        }
         running.deploy(OWN, "app", &[(two, 10_000)]).await;
         assert!(running.get(OWN, "app", "/").await.is(200, "two"));
+        let field = ("cloudflare-workers-version-overrides", &*named(one));
+        assert!(running.get_with("app", field).await.is(200, "two"), "it is not deployed");
     });
 }
 

@@ -1,7 +1,7 @@
-//! Dictionaries of Structured Fields (RFC 8941, 3.2), as far as targeted cache control needs them.
+//! Dictionaries of Structured Fields (RFC 8941, 3.2), as far as targeted cache control and overrides of Workers' versions need them.
 //!
-//! The whole grammar is checked, because a field that does not parse is to be ignored as a whole (RFC 9213, 2.1),
-//! but only the types that a cache directive can have are kept.
+//! The whole grammar is checked, because a field that does not parse is to be ignored as a whole (RFC 8941, 4.2; RFC 9213, 2.1),
+//! but only the types that a cache directive or an id can have are kept.
 
 /// The value of a member: what it is without its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
