@@ -9,13 +9,16 @@ import http.client
 import os
 import re
 import shutil
+import socket
 import subprocess
 import urllib.parse
 
+import boto3
 import botocore.auth
 import botocore.awsrequest
 import botocore.credentials
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from test_s3 import ENDPOINT, KEY, SECRET, At, bucket, connect, fetch, octets, read, refused, s3, sent  # noqa: F401
 
@@ -102,6 +105,34 @@ def conditional(method, path, **fields):
     """A signed request with fields that boto3 has no words for."""
     status, text = sent(method, path, more=[(name.replace("_", "-"), value) for name, value in fields.items()])
     return status, text
+
+
+def test_a_bucket_in_the_host_is_no_key_of_another(s3, bucket, monkeypatch):
+    """As clients ask that are told nothing: a key is never taken for a bucket."""
+    known = socket.getaddrinfo
+    address = urllib.parse.urlparse(ENDPOINT)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *more, **named: known(address.hostname, *more, **named))
+
+    def at(host):
+        style = Config(retries={"max_attempts": 0}, s3={"addressing_style": "virtual"}, signature_version="s3v4")
+        keys = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET}
+        return boto3.client("s3", endpoint_url=f"http://{host}:{address.port}", region_name="auto", config=style, **keys)
+
+    victim = f"{bucket}-2"
+    s3.create_bucket(Bucket=victim)
+    there, elsewhere = at("localhost"), at("s3.example.com")
+    there.put_object(Bucket=bucket, Key=victim, Body=b"x")
+    assert read(s3, bucket, victim) == b"x"
+    assert [found["Key"] for found in there.list_objects_v2(Bucket=bucket)["Contents"]] == [victim]
+    there.delete_object(Bucket=bucket, Key=victim)
+    assert refused(there.get_object, Bucket=bucket, Key=victim) == (404, "NoSuchKey")
+    for call in (elsewhere.put_object, elsewhere.delete_object, elsewhere.get_object):
+        with pytest.raises(ClientError) as refusal:
+            call(Bucket=bucket, Key=victim)
+        error = refusal.value.response["Error"]
+        assert (error["Code"], "[r2] host" in error["Message"]) == ("InvalidRequest", True), error
+    s3.head_bucket(Bucket=victim)
+    s3.delete_bucket(Bucket=victim)
 
 
 @pytest.mark.parametrize("prefix", ["", "cf_copy_destination_"])

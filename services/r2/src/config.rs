@@ -22,7 +22,8 @@ pub struct R2Config {
     pub listen: Vec<SocketAddr>,
     /// Where S3 is spoken by TLS: under the certificates of the network's zones, and under the node's own for all other names.
     pub https: Vec<SocketAddr>,
-    /// The host below which buckets are hosts, `BUCKET.HOST`; without it they are the first part of paths alone.
+    /// The endpoint's name, below which buckets are hosts, `BUCKET.HOST`, too. It has to be known where it has three labels or more:
+    /// without it they may begin with a bucket's name.
     pub host: Option<String>,
     /// Octets of the index of objects: address space, of which the disk has what is used.
     pub index_bytes_max: u64,

@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     others::{Everywhere, answers::Answers, reach::Reach},
     s3::{
-        Front, Owners, OwnersChanged,
+        Front, Hosts, Owners, OwnersChanged,
         server::{self, Door, Listener},
         tls,
     },
@@ -248,8 +248,8 @@ impl Service for R2Service {
         let (buckets, owners) = (self.local.buckets.clone(), self.owners.clone());
         let front = Front { objects: self.objects(), buckets, owners };
         let requests = Places::new(self.config.requests_max, self.config.requests_per_client_max);
-        let host = self.config.host.as_deref();
-        let door = Door::new(front, host, requests, self.metrics.clone()).map_err(ServiceError::new)?;
+        let hosts = Hosts::new(self.config.host.as_deref(), node.name());
+        let door = Door::new(front, hosts, requests, self.metrics.clone());
         let places = Places::new(self.config.connections_max, self.config.connections_per_client_max);
         let mut tasks = JoinSet::new();
         for listener in listeners {

@@ -5,12 +5,13 @@
 //! * What is not signed at all, but for preflights.
 //! * What is not signed and would be believed: whoever has a URL that was signed for one upload must not make a copy of another
 //!   object of it, by a field that its signer never saw. So every `x-amz-` field and `Host`, which may name the bucket, is signed.
+//! * What is asked of a host that may begin with a bucket's name, or may not: that is told by [`Hosts`].
 //! * What is not offered and said by a field that `s3s` passes over, whatever the operation.
 
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use s3s::{S3Error, S3ErrorCode};
 
-use super::error::not_offered;
+use super::{error::not_offered, hosts::Hosts};
 
 /// For how many seconds a URL may be signed; what S3 takes: a week.
 const EXPIRES_SECONDS_MAX: i64 = 604_800;
@@ -22,11 +23,11 @@ const FORM: &[u8] = b"multipart/form-data";
 const SIGNED_PREFIX: &str = "x-amz-";
 
 /// What is refused before anything of it is read.
-pub(super) fn refuse<B>(request: &Request<B>) -> Option<S3Error> {
-    check(request).err()
+pub(super) fn refuse<B>(request: &Request<B>, hosts: &Hosts) -> Option<S3Error> {
+    check(request, hosts).err()
 }
 
-fn check<B>(request: &Request<B>) -> Result<(), S3Error> {
+fn check<B>(request: &Request<B>, hosts: &Hosts) -> Result<(), S3Error> {
     let headers = request.headers();
     if request.method() == Method::POST && headers.get_all(header::CONTENT_TYPE).iter().any(is_form) {
         return Err(not_offered("uploading by forms"));
@@ -58,6 +59,7 @@ fn check<B>(request: &Request<B>) -> Result<(), S3Error> {
         (false, None) => return Err(S3Error::with_message(S3ErrorCode::AccessDenied, "sign the request")),
     };
     check_signed(headers, signed)?;
+    hosts.level(request)?;
     check_offered(headers)
 }
 
@@ -145,14 +147,14 @@ impl Query {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::hosts::tests::hosts, *};
 
     fn refused(method: Method, uri: &str, fields: &[(&str, &str)]) -> Option<(String, String)> {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        let error = refuse(&request.body(()).unwrap())?;
+        let error = refuse(&request.body(()).unwrap(), &hosts(None))?;
         Some((error.code().as_str().to_owned(), error.message().unwrap_or_default().to_owned()))
     }
 

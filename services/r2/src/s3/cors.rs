@@ -17,7 +17,7 @@ use proxima_model::{AccountId, Bucket, BucketName, Kind, TokenId};
 use proxima_pipeline::{CorsPolicy, CorsRule, ObjectError};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
-use super::{Front, admit::Query, auth, error::s3_error};
+use super::{Front, admit::Query, auth, error::s3_error, hosts::Hosts};
 use crate::buckets::unreadable;
 
 /// Accounts whose buckets of one name are looked at for a preflight: each costs some microseconds.
@@ -94,13 +94,10 @@ pub(crate) fn preflight(policy: &CorsPolicy, headers: &HeaderMap) -> Option<Head
 }
 
 /// The bucket that a request names, by its host or its path.
-fn named<B>(host: Option<&str>, request: &Request<B>) -> Option<BucketName> {
-    let field = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
-    let given = request.uri().authority().map(http::uri::Authority::as_str).or(field).unwrap_or_default();
-    let given = given.rsplit_once(':').map_or(given, |(name, _)| name).to_ascii_lowercase();
-    let below = host.and_then(|host| given.strip_suffix(host)?.strip_suffix('.'));
+fn named<B>(hosts: &Hosts, request: &Request<B>) -> Option<BucketName> {
+    let of_host = hosts.bucket_of(request).ok()?;
     let first = request.uri().path().trim_start_matches('/').split('/').next().unwrap_or_default();
-    BucketName::parse(below.unwrap_or(first)).ok()
+    BucketName::parse(of_host.as_deref().unwrap_or(first)).ok()
 }
 
 /// Whose buckets have rules for other sites, by their names: kept as the log changes, so that who asks has nobody else's looked
@@ -187,7 +184,7 @@ fn decide(
 
 impl Front {
     /// Answers a preflight.
-    pub(super) async fn preflight<B>(&self, host: Option<&str>, request: &Request<B>) -> S3Result<HeaderMap> {
+    pub(super) async fn preflight<B>(&self, hosts: &Hosts, request: &Request<B>) -> S3Result<HeaderMap> {
         let headers = request.headers().clone();
         let needed = [header::ORIGIN, header::ACCESS_CONTROL_REQUEST_METHOD];
         if !needed.iter().all(|name| headers.contains_key(name)) {
@@ -197,7 +194,7 @@ impl Front {
             refusal.set_status_code(StatusCode::BAD_REQUEST);
             return Err(refusal);
         }
-        let name = named(host, request).ok_or_else(|| s3_error(ObjectError::NoSuchBucket))?;
+        let name = named(hosts, request).ok_or_else(|| s3_error(ObjectError::NoSuchBucket))?;
         let query = Query::of(request.uri().query().unwrap_or_default());
         let key = query.get("X-Amz-Credential").and_then(|credential| credential.split('/').next());
         let token: Option<TokenId> = key.and_then(|key| key.parse().ok());
@@ -224,7 +221,7 @@ fn refused(what: &'static str) -> S3Error {
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{super::hosts::tests::hosts, *};
 
     fn rule(allowed: serde_json::Value) -> CorsRule {
         let rule = json!({ "allowed": allowed, "exposeHeaders": ["ETag", "x-a"], "maxAgeSeconds": 9 });
@@ -269,13 +266,14 @@ mod tests {
     fn a_bucket_is_named_by_the_host_or_by_the_path() {
         let of = |host: Option<&str>, given: &str, path: &str| {
             let request = Request::builder().uri(path).header("host", given).body(()).unwrap();
-            named(host, &request).map(|name| name.as_str().to_owned())
+            named(&hosts(host), &request).map(|name| name.as_str().to_owned())
         };
         let host = Some("s3.example");
-        assert_eq!(of(None, "one.s3.example", "/two/k").as_deref(), Some("two"));
+        assert_eq!(of(None, "s3.example", "/two/k").as_deref(), Some("two"));
+        assert_eq!(of(None, "one.localhost:9000", "/two/k").as_deref(), Some("one"));
         assert_eq!(of(host, "one.s3.example:9000", "/two/k").as_deref(), Some("one"));
         assert_eq!(of(host, "s3.example", "/two/k").as_deref(), Some("two"));
-        assert_eq!(of(host, "ones3.example", "/two").as_deref(), Some("two"));
+        assert_eq!(of(host, "ones3.example", "/two").as_deref(), None);
         assert_eq!(of(host, "127.0.0.1:9000", "/").as_deref(), None);
     }
 }

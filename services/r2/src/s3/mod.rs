@@ -9,6 +9,7 @@ mod conditions;
 mod convert;
 pub(crate) mod cors;
 pub(crate) mod error;
+mod hosts;
 mod lists;
 mod objects;
 mod operations;
@@ -24,8 +25,11 @@ use proxima_model::{Bucket, BucketName};
 use proxima_pipeline::{ObjectError, Objects};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
-pub(crate) use self::cors::{Owners, OwnersChanged};
 use self::{auth::Caller, error::s3_error};
+pub(crate) use self::{
+    cors::{Owners, OwnersChanged},
+    hosts::Hosts,
+};
 use crate::buckets::Buckets;
 
 /// What stands between S3 and the objects. Cheap to clone.

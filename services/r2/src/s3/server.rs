@@ -26,7 +26,6 @@ use hyper_util::{
 use proxima_chassis::{Accepting, GaugeGuard, Place, Places, Shutdown};
 use s3s::{
     Body, S3Error, S3ErrorCode,
-    host::SingleDomain,
     service::{S3Service, S3ServiceBuilder},
 };
 use tokio::{
@@ -41,6 +40,7 @@ use super::{
     Front, admit, attributes,
     chunks::{Chunked, Chunks},
     cors::Told,
+    hosts::Hosts,
     pacing::{Answering, End, HEAD_DEADLINE, Paced, Streams, TAKEN_WITHIN, Talk, Verdict},
 };
 use crate::metrics::Metrics;
@@ -63,25 +63,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Door {
     s3: S3Service,
     front: Front,
-    host: Option<Arc<str>>,
+    hosts: Hosts,
     requests: Arc<Places>,
     metrics: Metrics,
 }
 
 impl Door {
-    /// With buckets as hosts below `host`, if there is one, and places for requests that are under way.
-    pub(crate) fn new(
-        front: Front,
-        host: Option<&str>,
-        requests: Arc<Places>,
-        metrics: Metrics,
-    ) -> Result<Self, s3s::host::DomainError> {
+    /// With the names under which it is asked, and places for requests that are under way.
+    pub(crate) fn new(front: Front, hosts: Hosts, requests: Arc<Places>, metrics: Metrics) -> Self {
         let mut builder = S3ServiceBuilder::new(front.clone());
         builder.set_auth(front.clone());
         builder.set_access(front.clone());
-        if let Some(host) = host {
-            builder.set_host(SingleDomain::new(host)?);
-        }
+        builder.set_host(hosts.clone());
         let mut config = s3s::config::S3Config::default();
         config.xml_max_body_size = XML_OCTETS_MAX;
         // Forms are refused by their heads; if one got through, nothing of it would be gathered.
@@ -91,8 +84,7 @@ impl Door {
         config.form_max_parts = 0;
         builder.set_config(Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config))));
         let s3 = builder.build();
-        let host = host.map(|host| host.to_ascii_lowercase().into());
-        Ok(Self { s3, front, host, requests, metrics })
+        Self { s3, front, hosts, requests, metrics }
     }
 
     async fn answer(
@@ -105,7 +97,8 @@ impl Door {
         let (request, end) = paced(request);
         let under_way = GaugeGuard::new(&self.metrics.under_way);
         // No place is taken by what is refused by its head.
-        let admitted = admit::refuse(&request).map_or_else(|| Ok(self.requests.take(client)), Err);
+        let admitted =
+            admit::refuse(&request, &self.hosts).map_or_else(|| Ok(self.requests.take(client)), Err);
         let (mut response, place) = match admitted {
             Err(refusal) => (refused(refusal)?, None),
             Ok(None) => {
@@ -127,7 +120,7 @@ impl Door {
     }
 
     async fn preflight(&self, request: &Request<Body>) -> io::Result<Response<Body>> {
-        match self.front.preflight(self.host.as_deref(), request).await {
+        match self.front.preflight(&self.hosts, request).await {
             Ok(fields) => {
                 let mut response = Response::new(Body::empty());
                 *response.headers_mut() = fields;
