@@ -107,6 +107,28 @@ def conditional(method, path, **fields):
     return status, text
 
 
+def test_what_nobody_offers_is_not_taken_for_what_is(s3, bucket):
+    """Whatever a query asks for, or a client that is newer than the server."""
+    empty = f"{bucket}-2"
+    s3.create_bucket(Bucket=empty)
+    s3.put_object(Bucket=bucket, Key="k", Body=b"kept")
+    xml = b"<Anything/>"
+    for method, path, queries in [
+        ("PUT", f"/{bucket}/k", "encryption annotation restore policy versionId=abc uploadId=x partNumber=1 foo"),
+        ("DELETE", f"/{bucket}/k", "foo policy uploads"), ("DELETE", f"/{empty}", "metadataConfiguration abac foo"),
+        ("GET", f"/{bucket}", "abac attributes torrent"), ("GET", f"/{bucket}/k", "abac logging"),
+        ("PUT", f"/{empty}", "abac policy"), ("POST", f"/{bucket}/k", "restore"),
+    ]:
+        for query in queries.split():
+            status, text = sent(method, f"{path}?{query}", xml if method in ("PUT", "POST") else b"")
+            assert (status, f"?{query.split('=')[0]}" in text) == (501, True), (method, query, text)
+    assert refused(s3.rename_object, Bucket=bucket, Key="k", RenameSource=f"{bucket}/other") == (501, "NotImplemented")
+    assert read(s3, bucket, "k") == b"kept"
+    s3.delete_bucket(Bucket=empty)
+    assert sent("PUT", f"/{bucket}/k?x-id=PutObject", b"new")[0] == 200
+    assert sent("GET", f"/{bucket}/k?x-id=GetObject&response-content-type=text%2Fx&partNumber=1")[1] == "new"
+
+
 def test_a_bucket_in_the_host_is_no_key_of_another(s3, bucket, monkeypatch):
     """As clients ask that are told nothing: a key is never taken for a bucket."""
     known = socket.getaddrinfo

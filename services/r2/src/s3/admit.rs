@@ -6,12 +6,12 @@
 //! * What is not signed and would be believed: whoever has a URL that was signed for one upload must not make a copy of another
 //!   object of it, by a field that its signer never saw. So every `x-amz-` field and `Host`, which may name the bucket, is signed.
 //! * What is asked of a host that may begin with a bucket's name, or may not: that is told by [`Hosts`].
-//! * What is not offered and said by a field that `s3s` passes over, whatever the operation.
+//! * What is not offered and said by a field, or by a parameter, that `s3s` passes over.
 
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use s3s::{S3Error, S3ErrorCode};
 
-use super::{error::not_offered, hosts::Hosts};
+use super::{error::not_offered, hosts::Hosts, shapes};
 
 /// For how many seconds a URL may be signed; what S3 takes: a week.
 const EXPIRES_SECONDS_MAX: i64 = 604_800;
@@ -59,8 +59,13 @@ fn check<B>(request: &Request<B>, hosts: &Hosts) -> Result<(), S3Error> {
         (false, None) => return Err(S3Error::with_message(S3ErrorCode::AccessDenied, "sign the request")),
     };
     check_signed(headers, signed)?;
-    hosts.level(request)?;
-    check_offered(headers)
+    let level = hosts.level(request)?;
+    check_offered(headers, &query)?;
+    if [Method::PUT, Method::POST].contains(request.method()) {
+        check_hoisted(&query)?;
+    }
+    // Of what is asked for by a preflight, nothing is done.
+    if request.method() == Method::OPTIONS { Ok(()) } else { shapes::check(request.method(), level, &query) }
 }
 
 /// Compared as octets: `s3s` takes parameters that are not ASCII.
@@ -69,16 +74,18 @@ fn is_form(content_type: &http::HeaderValue) -> bool {
     given.is_some_and(|given| given.eq_ignore_ascii_case(FORM))
 }
 
-/// What would be lost if it were passed over, and its owner would rely on.
-fn check_offered(headers: &HeaderMap) -> Result<(), S3Error> {
+/// What would be lost if it were passed over, and its owner would rely on. Some clients write fields into the query of a URL that
+/// they sign.
+fn check_offered(headers: &HeaderMap, query: &Query) -> Result<(), S3Error> {
     let has = |name: &str, taken: &[&str]| {
         let value = headers.get(name).map(|value| value.to_str().unwrap_or_default());
-        value.is_some_and(|value| !taken.contains(&value))
+        value.or_else(|| query.field(name)).is_some_and(|value| !taken.contains(&value))
     };
     if has("x-amz-acl", &["private", "bucket-owner-full-control"]) {
         return Err(not_offered("who may reach an object is said by tokens: an access control list"));
     }
-    if headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-")) {
+    let is_grant = |name: &str| name.to_ascii_lowercase().starts_with("x-amz-grant-");
+    if headers.keys().any(|name| is_grant(name.as_str())) || query.names().any(is_grant) {
         return Err(not_offered("who may reach an object is said by tokens: a grant"));
     }
     if has("x-amz-server-side-encryption", &["AES256"]) {
@@ -87,7 +94,48 @@ fn check_offered(headers: &HeaderMap) -> Result<(), S3Error> {
     if has("x-amz-website-redirect-location", &[]) {
         return Err(not_offered("a redirect in an object's place"));
     }
+    if has("x-amz-rename-source", &[]) {
+        return Err(not_offered("renaming an object"));
+    }
+    // Only as a field it would be heeded.
+    if query.field("x-amz-copy-source").is_some() {
+        return Err(not_offered("a copy's source in a query"));
+    }
     Ok(())
+}
+
+/// Fields that clients write into the query of a URL: those of the signature, those that are read there, and those that say nothing
+/// more. The values of some were looked at before.
+const HOISTED: [&str; 13] = [
+    "x-amz-acl",
+    "x-amz-algorithm",
+    "x-amz-content-sha256",
+    "x-amz-credential",
+    "x-amz-date",
+    "x-amz-expected-bucket-owner",
+    "x-amz-expires",
+    "x-amz-sdk-checksum-algorithm",
+    "x-amz-security-token",
+    "x-amz-server-side-encryption",
+    "x-amz-signature",
+    "x-amz-signedheaders",
+    "x-amz-source-expected-bucket-owner",
+];
+/// The same: digests, which are compared where they are fields, and what a client calls itself.
+const HOISTED_PREFIXES: [&str; 2] = ["x-amz-checksum-", "x-amz-user-agent"];
+
+/// Whatever else is written there would be lost: what is known of an object, its class, where it is appended.
+fn check_hoisted(query: &Query) -> Result<(), S3Error> {
+    let is_lost = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        name.starts_with(SIGNED_PREFIX)
+            && !HOISTED.contains(&name.as_str())
+            && !HOISTED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    query.names().find(|name| is_lost(name)).map_or(Ok(()), |name| {
+        let name: String = name.chars().take(64).collect();
+        Err(not_offered(&format!("{name} in a query (sign it as a field of the request, and send it so)")))
+    })
 }
 
 /// Every field that says what is done is signed.
@@ -138,6 +186,16 @@ impl Query {
 
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// A field of the request that stands here, in whatever case.
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(given, _)| given.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
@@ -217,6 +275,45 @@ mod tests {
         }
         let hostless = url.replace("host%3B", "");
         assert_eq!(refused(Method::PUT, &hostless, &[]).unwrap().1.rsplit(' ').next(), Some("host"));
+    }
+
+    #[test]
+    fn what_is_not_offered_is_refused_wherever_it_is_said() {
+        let url = "/b/k?X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=s";
+        assert_eq!(code(Method::PUT, url, &[]), None);
+        for more in
+            ["x-amz-acl=private", "x-id=PutObject", "x-amz-checksum-crc32=AAAAAA%3D%3D", "X-Amz-User-Agent=a"]
+        {
+            assert_eq!(code(Method::PUT, &format!("{url}&{more}"), &[]), None, "{more}");
+        }
+        assert_eq!(code(Method::GET, &format!("{url}&x-amz-meta-a=1"), &[]), None, "nothing is kept by that");
+        for more in [
+            "x-amz-acl=public-read",
+            "X-Amz-Acl=public-read",
+            "x-amz-grant-read=id%3Da",
+            "x-amz-copy-source=%2Fb%2Fother",
+            "x-amz-rename-source=%2Fb%2Fother",
+            "x-amz-server-side-encryption=aws%3Akms",
+            "annotation",
+            "renameObject",
+            "x-amz-meta-a=1",
+            "X-Amz-Storage-Class=STANDARD_IA",
+            "x-amz-write-offset-bytes=3",
+        ] {
+            let told = code(Method::PUT, &format!("{url}&{more}"), &[]);
+            assert_eq!(told.as_deref(), Some("NotImplemented"), "{more}");
+        }
+        assert_eq!(
+            code(Method::OPTIONS, &format!("{url}&annotation"), &[]),
+            None,
+            "a preflight does nothing"
+        );
+        let signed = SIGNED.replace("x-amz-date", "x-amz-date;x-amz-rename-source");
+        let fields = [("authorization", signed.as_str()), ("x-amz-rename-source", "/b/other")];
+        assert_eq!(code(Method::PUT, "/b/k", &fields).as_deref(), Some("NotImplemented"));
+        let elsewhere = [("authorization", SIGNED), ("host", "b.s3.example.com")];
+        let (code, told) = refused(Method::PUT, "/k", &elsewhere).unwrap();
+        assert!(code == "InvalidRequest" && told.contains("[r2] host"), "{told}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod operations;
 mod pacing;
 pub(crate) mod server;
 mod settings;
+mod shapes;
 pub(crate) mod tls;
 mod uploads;
 
