@@ -129,6 +129,31 @@ def test_what_nobody_offers_is_not_taken_for_what_is(s3, bucket):
     assert sent("GET", f"/{bucket}/k?x-id=GetObject&response-content-type=text%2Fx&partNumber=1")[1] == "new"
 
 
+def test_a_bucket_is_not_made_without_what_it_was_to_have(s3, bucket):
+    name = f"{bucket}-2"
+    tags = {"Tags": [{"Key": "a", "Value": "b"}]}
+    for more in ({"ObjectLockEnabledForBucket": True}, {"CreateBucketConfiguration": tags}):
+        assert refused(s3.create_bucket, Bucket=name, **more) == (501, "NotImplemented"), more
+    assert refused(s3.head_bucket, Bucket=name)[0] == 404
+    s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=False, CreateBucketConfiguration={"LocationConstraint": "weur"})
+    s3.delete_bucket(Bucket=name)
+
+
+def test_what_is_meant_for_anothers_buckets_is_refused(s3, bucket):
+    owner = s3.list_buckets()["Owner"]["ID"]
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x", ExpectedBucketOwner=owner)
+    copy = {"Bucket": bucket, "Key": "to", "CopySource": f"{bucket}/k"}
+    s3.copy_object(ExpectedSourceBucketOwner=owner, ExpectedBucketOwner=owner, **copy)
+    other = "0" * 12
+    for call, arguments in [
+        (s3.put_object, {"Key": "k", "Body": b"y"}), (s3.get_object, {"Key": "k"}), (s3.delete_object, {"Key": "k"}),
+        (s3.list_objects_v2, {}), (s3.delete_bucket, {}),
+    ]:
+        assert refused(call, Bucket=bucket, ExpectedBucketOwner=other, **arguments) == (403, "AccessDenied"), call
+    assert refused(s3.copy_object, ExpectedSourceBucketOwner=other, **copy) == (403, "AccessDenied")
+    assert read(s3, bucket, "k") == b"x"
+
+
 def test_a_bucket_in_the_host_is_no_key_of_another(s3, bucket, monkeypatch):
     """As clients ask that are told nothing: a key is never taken for a bucket."""
     known = socket.getaddrinfo

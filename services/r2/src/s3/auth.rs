@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use http::header;
+use http::{HeaderMap, header};
 use proxima_chassis::Clock;
 use proxima_ledger::Snapshot;
 use proxima_model::{Account, AccountId, ApiToken, Bucket, BucketName, Permission, TokenId, TokenScope};
@@ -19,7 +19,7 @@ use s3s::{
     auth::{S3Auth, SecretKey},
 };
 
-use super::{Front, cors::Told, error::s3_error};
+use super::{Front, admit::Query, cors::Told, error::s3_error};
 use crate::buckets::unreadable;
 
 /// On whose buckets a request is carried out, and who says so.
@@ -107,6 +107,23 @@ fn may(token: &ApiToken, account: AccountId, wanted: Permission) -> bool {
     token.policies.iter().any(|policy| policy.scope.covers_account(account) && policy.allows(wanted))
 }
 
+/// The fields by which a client says whose the buckets are that it means.
+const OWNERS: [&str; 2] = ["x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"];
+
+/// Refuses what is meant for the buckets of another account.
+fn check_owner(headers: &HeaderMap, query: &Query, account: AccountId) -> S3Result<()> {
+    let account = account.to_string();
+    for name in OWNERS {
+        let given = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
+        if given.chain(query.field(name)).any(|given| !given.eq_ignore_ascii_case(&account)) {
+            let told =
+                format!("{name}: the buckets that this access key reaches are those of account {account}");
+            return Err(S3Error::with_message(S3ErrorCode::AccessDenied, told));
+        }
+    }
+    Ok(())
+}
+
 /// Whether an operation changes nothing.
 fn only_reads(operation: &str) -> bool {
     ["Get", "Head", "List"].iter().any(|begin| operation.starts_with(begin))
@@ -167,6 +184,8 @@ impl S3Access for Front {
             }))
         });
         let account = found.await.map_err(s3_error)?.map_err(denied)?;
+        let query = Query::of(context.uri().query().unwrap_or_default());
+        check_owner(context.headers(), &query, account)?;
         let looked_up = self.tell_page(context, account).await?;
         context.extensions_mut().insert(Caller { account, author: format!("token/{id}"), looked_up });
         Ok(())
@@ -230,6 +249,24 @@ mod tests {
             assert_eq!(found, expected, "{policies:?}");
             let may = |wanted| found.is_some_and(|account| may(&token, account, wanted));
             assert_eq!((may(R2Read), may(R2Edit)), (reads, edits), "{policies:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_meant_for_buckets_of_another_account_is_refused() {
+        let [one, other] = [1, 2].map(|number| AccountId::from_bytes([number; 16]));
+        let told = |name: &str, query: &str| {
+            let mut headers = HeaderMap::new();
+            if let Ok(name) = http::HeaderName::try_from(name) {
+                headers.insert(name, one.to_string().parse().unwrap());
+            }
+            [one, other].map(|account| check_owner(&headers, &Query::of(query), account).is_ok())
+        };
+        assert_eq!(told("", ""), [true, true]);
+        for name in OWNERS {
+            assert_eq!(told(name, ""), [true, false], "{name}");
+            assert_eq!(told("", &format!("{}={one}", name.to_uppercase())), [true, false], "{name}");
+            assert_eq!(told(name, &format!("{name}={other}")), [false, false], "{name}");
         }
     }
 

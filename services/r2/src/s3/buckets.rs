@@ -4,7 +4,11 @@ use proxima_model::{Bucket, BucketName, LocationHint, StorageClass};
 use proxima_pipeline::NewBucket;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, dto};
 
-use super::{Front, convert, error::s3_error};
+use super::{
+    Front, convert,
+    error::{not_offered, s3_error},
+    noted::Note,
+};
 
 /// The region that is told where none has to be: clients sign for any.
 const REGION: &str = "auto";
@@ -17,7 +21,16 @@ impl Front {
         let caller = Self::caller(&request)?;
         let name = BucketName::parse(&request.input.bucket)
             .map_err(|error| S3Error::with_message(S3ErrorCode::InvalidBucketName, error.to_string()))?;
+        if request.input.object_lock_enabled_for_bucket == Some(true) {
+            return Err(not_offered("locking objects"));
+        }
+        if request.extensions.get::<Note>().is_some_and(|note| note.has_element("Tag")) {
+            return Err(not_offered("a bucket's tags"));
+        }
         let asked = request.input.create_bucket_configuration;
+        if asked.as_ref().is_some_and(|asked| asked.bucket.is_some() || asked.location.is_some()) {
+            return Err(not_offered("a bucket that is a directory"));
+        }
         let asked = asked.and_then(|asked| asked.location_constraint);
         // Names of regions that are no hints say nothing here.
         let location = asked.and_then(|asked| LocationHint::parse(&asked.as_str().to_ascii_lowercase()).ok());

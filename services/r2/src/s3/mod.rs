@@ -11,6 +11,7 @@ pub(crate) mod cors;
 pub(crate) mod error;
 mod hosts;
 mod lists;
+mod noted;
 mod objects;
 mod operations;
 mod pacing;

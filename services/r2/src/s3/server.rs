@@ -40,7 +40,8 @@ use super::{
     Front, admit, attributes,
     chunks::{Chunked, Chunks},
     cors::Told,
-    hosts::Hosts,
+    hosts::{Hosts, Level},
+    noted::noted,
     pacing::{Answering, End, HEAD_DEADLINE, Paced, Streams, TAKEN_WITHIN, Talk, Verdict},
 };
 use crate::metrics::Metrics;
@@ -134,6 +135,15 @@ impl Door {
         let told = request.headers().contains_key(header::ORIGIN).then(Told::default);
         if let Some(told) = &told {
             request.extensions_mut().insert(told.clone());
+        }
+        // These are of a bucket that there is.
+        let query = admit::Query::of(request.uri().query().unwrap_or_default());
+        let sets_rules = query.has("cors") || query.has("lifecycle");
+        if request.method() == Method::PUT
+            && !sets_rules
+            && self.hosts.level(&request).is_ok_and(|level| level == Level::Bucket)
+        {
+            request = noted(request);
         }
         let response = self.s3.call(request).await;
         let mut response = response.map_err(|error| io::Error::other(s3s::StdError::from(error)))?;
