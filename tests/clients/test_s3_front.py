@@ -88,6 +88,27 @@ def test_a_connection_whose_body_was_not_read_is_said_to_end(s3, bucket):
     assert "close" != s3.put_object(Bucket=bucket, Key="k", Body=b"x")["ResponseMetadata"]["HTTPHeaders"].get("connection")
 
 
+def test_a_connection_ends_whose_client_waits_for_a_word_about_an_empty_body(s3, bucket):
+    """Some clients take the answer that comes instead for one to the next request, too."""
+    for expect, ends in (("100-continue", True), ("100-Continue", True), (None, False)):
+        request = botocore.awsrequest.AWSRequest("PUT", f"{ENDPOINT}/{bucket}/k", data=b"")
+        botocore.auth.S3SigV4Auth(botocore.credentials.Credentials(KEY, SECRET), "s3", "auto").add_auth(request)
+        fields = {**dict(request.headers.items()), "Content-Length": "0", **({"Expect": expect} if expect else {})}
+        with socket.create_connection(urllib.parse.urlparse(ENDPOINT).netloc.rsplit(":", 1), timeout=30) as raw:
+            head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+            host = urllib.parse.urlparse(ENDPOINT).netloc
+            raw.sendall(f"PUT /{bucket}/k HTTP/1.1\r\nHost: {host}\r\n{head}\r\n".encode())
+            # To its end, where it ends; else as much as a head is.
+            answer = b""
+            while more := raw.recv(4096):
+                answer += more
+                if not ends and b"\r\n\r\n" in answer:
+                    break
+        assert answer.startswith(b"HTTP/1.1 200 "), answer
+        assert (b"connection: close" in answer.lower()) == ends, answer
+    assert read(s3, bucket, "k") == b""
+
+
 @pytest.mark.parametrize("expires, status", [(604_800, 200), (604_801, 400), (-1, 400), (0, 400)])
 def test_a_url_is_signed_for_a_week_at_the_most(s3, bucket, expires, status):
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")

@@ -95,6 +95,7 @@ impl Door {
     ) -> io::Result<Response<Answer>> {
         let handled = talk.begin();
         let (method, version) = (request.method().clone(), request.version());
+        let waits_in_vain = version < Version::HTTP_2 && waits_in_vain(&request);
         let (request, end) = paced(request);
         let under_way = GaugeGuard::new(&self.metrics.under_way);
         // No place is taken by what is refused by its head.
@@ -111,7 +112,7 @@ impl Door {
         };
         let place = place.and_then(|place| kept(place, response.status()));
         // What is left of the body would be taken for the next request, so the connection ends; and its client has to know.
-        if version < Version::HTTP_2 && !end.is_here() {
+        if waits_in_vain || version < Version::HTTP_2 && !end.is_here() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         self.metrics.answered(&method, response.status().as_u16());
@@ -151,6 +152,14 @@ impl Door {
         response.headers_mut().extend(fields);
         Ok(attributes::with_bare_tag(response))
     }
+}
+
+/// Whether a client waits to be told to send a body (RFC 9110, 10.1.1) of which there is nothing: `hyper` tells it only when the body
+/// is read. An answer then surprises some clients (botocore of awscli) so that they misread the next one of the connection.
+fn waits_in_vain(request: &Request<impl http_body::Body>) -> bool {
+    let expected = request.headers().get(header::EXPECT).map(HeaderValue::as_bytes);
+    request.body().is_end_stream()
+        && expected.is_some_and(|expected| expected.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// A request whose body must come at some pace, and where its end is told.
