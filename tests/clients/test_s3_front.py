@@ -109,6 +109,27 @@ def test_a_connection_ends_whose_client_waits_for_a_word_about_an_empty_body(s3,
     assert read(s3, bucket, "k") == b""
 
 
+def test_every_answer_has_a_name_and_every_error_words(s3, bucket):
+    name = lambda told: told["ResponseMetadata"]["HTTPHeaders"]["x-amz-request-id"]
+    put, head = s3.put_object(Bucket=bucket, Key="k", Body=b"x"), s3.head_object(Bucket=bucket, Key="k")
+    assert re.fullmatch("[0-9a-f]{16}-[A-Z]+", name(put)) and name(put) != name(head)
+    with pytest.raises(ClientError) as refusal:
+        s3.get_object(Bucket=bucket, Key="none")
+    told = refusal.value.response
+    assert (told["ResponseMetadata"]["RequestId"], told["Error"]["Resource"]) == (name(told), f"/{bucket}/none"), told
+    long = "x" * 1025
+    for method, path, body, secret, code, words in [
+        ("GET", f"/{bucket}/k", b"", "0" * 64, "SignatureDoesNotMatch", "SHA-256"),
+        ("PUT", f"/{bucket}?cors", b"<Other", SECRET, "MalformedXML", "well-formed"),
+        ("GET", "/a_B", b"", SECRET, "InvalidBucketName", "lower-case"),
+        ("GET", f"/{bucket}/{long}", b"", SECRET, "KeyTooLongError", "1024"),
+        ("GET", f"/{bucket}/%ff", b"", SECRET, "InvalidURI", "percent-encoded"),
+    ]:
+        status, text = sent(method, path, body, secret=secret)
+        told = re.search("<Code>(.*)</Code><Message>(.*)</Message><Resource>(.*)</Resource><RequestId>(.*)</RequestId></Error>", text)
+        assert told and (told[1], words in told[2]) == (code, True) and status < 500, (path, text)
+
+
 @pytest.mark.parametrize("expires, status", [(604_800, 200), (604_801, 400), (-1, 400), (0, 400)])
 def test_a_url_is_signed_for_a_week_at_the_most(s3, bucket, expires, status):
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")

@@ -24,6 +24,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use proxima_chassis::{Accepting, GaugeGuard, Place, Places, Shutdown};
+use proxima_model::PopCode;
 use s3s::{
     Body, S3Error, S3ErrorCode,
     service::{S3Service, S3ServiceBuilder},
@@ -37,7 +38,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Front, admit, attributes,
+    Front, admit,
+    answers::{Asked, Lines},
+    attributes,
     chunks::{Chunked, Chunks},
     cors::Told,
     hosts::{Hosts, Level},
@@ -67,11 +70,18 @@ pub(crate) struct Door {
     hosts: Hosts,
     requests: Arc<Places>,
     metrics: Metrics,
+    pop: PopCode,
+    lines: Lines,
 }
 
 impl Door {
-    /// With the names under which it is asked, and places for requests that are under way.
-    pub(crate) fn new(front: Front, hosts: Hosts, requests: Arc<Places>, metrics: Metrics) -> Self {
+    /// At this PoP, with the names under which it is asked, and places for requests that are under way.
+    pub(crate) fn new(
+        front: Front,
+        (hosts, pop): (Hosts, PopCode),
+        requests: Arc<Places>,
+        metrics: Metrics,
+    ) -> Self {
         let mut builder = S3ServiceBuilder::new(front.clone());
         builder.set_auth(front.clone());
         builder.set_access(front.clone());
@@ -85,7 +95,7 @@ impl Door {
         config.form_max_parts = 0;
         builder.set_config(Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config))));
         let s3 = builder.build();
-        Self { s3, front, hosts, requests, metrics }
+        Self { s3, front, hosts, requests, metrics, pop, lines: Lines::default() }
     }
 
     async fn answer(
@@ -95,6 +105,7 @@ impl Door {
     ) -> io::Result<Response<Answer>> {
         let handled = talk.begin();
         let (method, version) = (request.method().clone(), request.version());
+        let asked = Asked::of(&request, client, &self.pop);
         let waits_in_vain = version < Version::HTTP_2 && waits_in_vain(&request);
         let (request, end) = paced(request);
         let under_way = GaugeGuard::new(&self.metrics.under_way);
@@ -110,6 +121,7 @@ impl Door {
             Ok(Some(place)) if method == Method::OPTIONS => (self.preflight(&request).await?, Some(place)),
             Ok(Some(place)) => (self.carry_out(request).await?, Some(place)),
         };
+        response = asked.complete(response, &self.lines);
         let place = place.and_then(|place| kept(place, response.status()));
         // What is left of the body would be taken for the next request, so the connection ends; and its client has to know.
         if waits_in_vain || version < Version::HTTP_2 && !end.is_here() {
