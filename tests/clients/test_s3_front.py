@@ -222,6 +222,15 @@ def test_a_bucket_in_the_host_is_no_key_of_another(s3, bucket, monkeypatch):
         assert (error["Code"], "[r2] host" in error["Message"]) == ("InvalidRequest", True), error
     s3.head_bucket(Bucket=victim)
     s3.delete_bucket(Bucket=victim)
+def test_a_copy_is_kept_by_the_class_that_its_request_says(s3, bucket):
+    tag = s3.put_object(Bucket=bucket, Key="from", Body=b"from", Metadata={"a": "b"}, ContentType="text/x")["ETag"]
+    source = {"Bucket": bucket, "Key": "from"}
+    # To itself, too.
+    s3.copy_object(Bucket=bucket, Key="from", CopySource=source, StorageClass="STANDARD_IA")
+    head = s3.head_object(Bucket=bucket, Key="from")
+    assert (head["StorageClass"], head["Metadata"], head["ContentType"], head["ETag"]) == ("STANDARD_IA", {"a": "b"}, "text/x", tag)
+    s3.copy_object(Bucket=bucket, Key="as the bucket says", CopySource=source)
+    assert "StorageClass" not in s3.head_object(Bucket=bucket, Key="as the bucket says")
 
 
 @pytest.mark.parametrize("prefix", ["", "cf_copy_destination_"])

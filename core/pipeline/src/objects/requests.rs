@@ -83,6 +83,18 @@ pub struct ObjectCopy {
     pub fields: Option<ObjectFields>,
     /// By which algorithm its checksum is to be kept, if by another than the original's.
     pub checksum: Option<ChecksumAlgorithm>,
+    /// How it is kept, where what is said of it is what is said of the original; nothing: as its bucket says. What servers ask
+    /// each other says it apart.
+    #[serde(skip)]
+    pub storage_class: Option<StorageClass>,
+}
+
+impl ObjectCopy {
+    /// What is said of the copy of an object of which this is said. How it is kept is none of that: it is not taken over.
+    pub fn fields_of(&self, original: ObjectFields) -> ObjectFields {
+        let unsaid = || ObjectFields { storage_class: self.storage_class, ..original };
+        self.fields.clone().unwrap_or_else(unsaid)
+    }
 }
 
 /// A key that is deleted.

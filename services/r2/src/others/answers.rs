@@ -7,7 +7,9 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use proxima_ledger::Seq;
 use proxima_model::{Bucket, NodeName};
-use proxima_pipeline::{AnswersServers, Body, BodySender, ObjectError, ObjectPut, ObjectRead, Objects as _};
+use proxima_pipeline::{
+    AnswersServers, Body, BodySender, ObjectCopy, ObjectError, ObjectPut, ObjectRead, Objects as _,
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{interval_at, timeout},
@@ -150,6 +152,11 @@ impl Answers {
             }
             What::Copy { from: (from, from_key), key, copy } => {
                 let from = self.bucket(&from, known).await?;
+                Answer::Put(local.copy((&from, &from_key), (bucket, &key), copy).await?)
+            }
+            What::CopyAs { from: (from, from_key), key, copy, storage_class } => {
+                let from = self.bucket(&from, known).await?;
+                let copy = ObjectCopy { storage_class: Some(storage_class), ..copy };
                 Answer::Put(local.copy((&from, &from_key), (bucket, &key), copy).await?)
             }
             What::Delete(keys) => Answer::Deleted(local.delete(bucket, keys).await?),

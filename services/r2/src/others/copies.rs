@@ -14,13 +14,13 @@ pub(super) async fn object(
     (to, key): (&Bucket, &ObjectKey),
     copy: ObjectCopy,
 ) -> Result<ObjectAbout, ObjectError> {
-    let get = ObjectGet { conditions: copy.source, range: None };
+    let get = ObjectGet { conditions: copy.source.clone(), range: None };
     let read = objects.get(from, from_key, get).await.map_err(of_reading)?;
     if read.about.octets > OBJECT_PUT_OCTETS_MAX {
         return Err(ObjectError::TooLarge);
     }
     let expected = expected(&read.about, copy.checksum);
-    let fields = copy.fields.unwrap_or(read.about.fields);
+    let fields = copy.fields_of(read.about.fields);
     let copied_from = Some((from.name.clone(), from_key.clone()));
     let put = ObjectPut { fields, conditions: copy.conditions, expected, copied_from };
     objects.put(to, key, put, read.body).await.map_err(of_writing)

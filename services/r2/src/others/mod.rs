@@ -203,9 +203,12 @@ impl Objects for Everywhere {
             return self.local.copy(from, to, copy);
         }
         async move {
-            let from = (Which::of(from.0), from.1.clone());
-            let answered = self.ask(to.0, What::Copy { from, key: to.1.clone(), copy }).await?;
-            said!(answered, Answer::Put(about) => about)
+            let (from, key) = ((Which::of(from.0), from.1.clone()), to.1.clone());
+            let what = match copy.storage_class {
+                None => What::Copy { from, key, copy },
+                Some(storage_class) => What::CopyAs { from, key, copy, storage_class },
+            };
+            said!(self.ask(to.0, what).await?, Answer::Put(about) => about)
         }
         .boxed()
     }

@@ -13,7 +13,7 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use proxima_ledger::Seq;
-use proxima_model::{AccountId, Bucket, BucketName, BucketTag};
+use proxima_model::{AccountId, Bucket, BucketName, BucketTag, StorageClass};
 use proxima_pipeline::{
     BucketContent, Expected, ObjectAbout, ObjectConditions, ObjectCopy, ObjectDelete, ObjectError, ObjectGet,
     ObjectKey, ObjectListing, ObjectPage, ObjectPartPage, ObjectPut, ObjectRange, PartAbout, PartPage, Span,
@@ -136,6 +136,13 @@ pub(crate) enum What {
         key: ObjectKey,
         put: ObjectPut,
         from: (BucketName, ObjectKey),
+    },
+    /// As [`What::Copy`], kept so.
+    CopyAs {
+        from: (Which, ObjectKey),
+        key: ObjectKey,
+        copy: ObjectCopy,
+        storage_class: StorageClass,
     },
 }
 

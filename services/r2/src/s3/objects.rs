@@ -201,6 +201,7 @@ impl Front {
             return Err(S3Error::with_message(S3ErrorCode::InvalidRequest, what));
         }
         let given: ObjectFields = fields!(asked).read()?;
+        let storage_class = given.storage_class.filter(|_| !replaces);
         let copy = ObjectCopy {
             source: convert::conditions(
                 (asked.copy_source_if_match.take(), asked.copy_source_if_none_match.take()),
@@ -209,6 +210,7 @@ impl Front {
             conditions: conditions::of_copy(&request.headers)?,
             fields: replaces.then_some(given),
             checksum: convert::algorithm(asked.checksum_algorithm.as_ref())?,
+            storage_class,
         };
         let about = self.objects.copy((&from, &from_key), (&bucket, &key), copy).await.map_err(s3_error)?;
         let mut result = dto::CopyObjectResult {

@@ -186,13 +186,9 @@ impl Store {
         let row = self.find(from_bucket, from_key).await?;
         copy.source.check_source(&row.about)?;
         let mut about = row.about.clone();
-        // The class is no metadata: without a word of it the copy is kept as its own bucket says.
-        about.fields.storage_class = None;
-        if let Some(fields) = copy.fields {
-            fields.check()?;
-            about.fields = fields;
-        }
-        about.fields = come_into(bucket, about.fields);
+        let fields = copy.fields_of(about.fields);
+        fields.check()?;
+        about.fields = come_into(bucket, fields);
         about.version = rand::random();
         about.modified = self.now();
         // First, since the original's files may go while they are read, however long that takes.

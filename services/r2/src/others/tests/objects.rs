@@ -187,6 +187,14 @@ async fn copies_go_between_any_two_buckets_under_the_conditions_of_both() {
         let kept = ObjectFields { storage_class: Some(target.storage_class), ..fields };
         assert_eq!(copied.fields, kept, "{server}");
         assert_eq!(copied.checksum.unwrap().algorithm, ChecksumAlgorithm::Sha256, "{server}");
+        let class = StorageClass::InfrequentAccess;
+        let infrequent = || ObjectCopy { storage_class: Some(class), ..ObjectCopy::default() };
+        let copied = at.copy((&a, &from), (target, &to), infrequent()).await.unwrap();
+        let kept = ObjectFields { storage_class: Some(class), ..original.fields.clone() };
+        assert_eq!((copied.fields, copied.etag), (kept, original.etag.clone()), "{server}");
+        // A copy of that one, of which nothing is said, is kept as its bucket says.
+        let copied = at.copy((target, &to), (&a, &key("back")), ObjectCopy::default()).await.unwrap();
+        assert_eq!(copied.fields.storage_class, Some(a.storage_class), "{server}");
     }
 }
 

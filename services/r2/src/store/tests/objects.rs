@@ -58,9 +58,13 @@ async fn an_object_is_kept_as_its_bucket_said_when_it_came() {
         let copy = ObjectCopy { fields, ..ObjectCopy::default() };
         store.copy((bucket, &key("before")), (bucket, &key(to)), copy).await.unwrap();
     }
+    let class = Some(StorageClass::Standard);
+    let copy = ObjectCopy { storage_class: class, ..ObjectCopy::default() };
+    store.copy((bucket, &key("after")), (bucket, &key("copy as it was said")), copy).await.unwrap();
     for (name, class) in [
         ("before", StorageClass::Standard),
         ("after", StorageClass::InfrequentAccess),
+        ("copy as it was said", StorageClass::Standard),
         ("upload", StorageClass::Standard),
         ("copy", StorageClass::InfrequentAccess),
         ("copy with other fields", StorageClass::InfrequentAccess),
