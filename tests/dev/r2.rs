@@ -71,6 +71,7 @@ fn stock_clients_of_s3_run_unmodified() {
         "no:cacheprovider",
         "test_s3.py",
         "test_s3_chunks.py",
+        "test_s3_fields.py",
         "test_s3_front.py",
     ]);
     pytest.current_dir(scripts);

@@ -39,6 +39,7 @@ mod public;
 mod s3;
 mod service;
 mod store;
+mod wanted;
 
 /// The name of the service: folder, configuration key, metric prefix.
 pub const SERVICE: &str = "r2";

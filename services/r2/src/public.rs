@@ -12,14 +12,12 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use proxima_model::{Bucket, BucketDomain};
 use proxima_pipeline::{
-    Body, CorsPolicy, CorsRule, Decision, Exchange, Fault, Flow, ObjectAbout, ObjectConditions, ObjectError,
-    ObjectGet, ObjectKey, ObjectRange, ObjectRead, Objects, Request, Response, Span, Stage, Tags,
-    ranges::{self, Asked},
-    read_http_date,
+    Body, CorsPolicy, CorsRule, Decision, Exchange, Fault, Flow, ObjectAbout, ObjectError, ObjectKey,
+    ObjectRead, Objects, Request, Response, Span, Stage, ranges,
 };
 
 use crate::{
@@ -27,6 +25,7 @@ use crate::{
     buckets::Buckets,
     metrics::Metrics,
     s3::{cors, error::unchanged},
+    wanted::Wanted,
 };
 
 /// What an object is of which nothing is said: nothing that a browser would run.
@@ -133,7 +132,7 @@ impl PublicStage {
         bucket: &Bucket,
         key: &ObjectKey,
     ) -> Result<Response, ObjectError> {
-        let get = ObjectGet { conditions: conditions(&request.headers), range: None };
+        let get = Wanted::read(&request.headers).whole();
         let (about, _) = self.objects.head(bucket, key, get).await?;
         Ok(Response { headers: head(&about, None), ..Response::default() })
     }
@@ -144,28 +143,9 @@ impl PublicStage {
         bucket: &Bucket,
         key: &ObjectKey,
     ) -> Result<Response, ObjectError> {
-        let conditions = conditions(&request.headers);
-        let range = Asked::read(&request.headers).map(|asked| match asked {
-            Asked::From(first, last) => ObjectRange::From(first, last),
-            Asked::Last(octets) => ObjectRange::Last(octets),
-        });
-        let get = |range| {
-            let get = ObjectGet { conditions: conditions.clone(), range };
-            async move { self.objects.get(bucket, key, get).await }
-        };
-        let Some(wanted) = request.headers.get(header::IF_RANGE).filter(|_| range.is_some()) else {
-            return get(range).await.map(whole_or_part);
-        };
-        // Of which object the range is asked for is known when it is here.
-        match get(range).await {
-            Ok(read) if is_wanted(wanted, &read.about) => Ok(whole_or_part(read)),
-            Err(refused @ ObjectError::InvalidRange(_)) => {
-                let read = get(None).await?;
-                if is_wanted(wanted, &read.about) { Err(refused) } else { Ok(whole_or_part(read)) }
-            }
-            Ok(_) => get(None).await.map(whole_or_part),
-            Err(error) => Err(error),
-        }
+        let wanted = Wanted::read(&request.headers);
+        let read = wanted.ask(|read: &ObjectRead| &read.about, |get| self.objects.get(bucket, key, get));
+        read.await.map(whole_or_part)
     }
 }
 
@@ -201,40 +181,6 @@ fn whole_or_part(read: ObjectRead) -> Response {
     let status = if read.span.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let headers = head(&read.about, read.span);
     Response { status, headers, body: read.body, ..Response::default() }
-}
-
-/// Whether the object is the one of which a range is wanted (RFC 9110, 13.1.5).
-fn is_wanted(wanted: &HeaderValue, about: &ObjectAbout) -> bool {
-    let Ok(wanted) = wanted.to_str().map(str::trim) else { return false };
-    let is_tag = wanted.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) == Some(&about.etag);
-    is_tag || read_http_date(wanted).is_some_and(|at| at.as_seconds() == about.modified.as_seconds())
-}
-
-/// The conditions of a request. What cannot be understood says nothing (RFC 9110, 13.1).
-fn conditions(headers: &HeaderMap) -> ObjectConditions {
-    let date =
-        |name: HeaderName| headers.get(name).and_then(|value| read_http_date(value.to_str().ok()?.trim()));
-    ObjectConditions {
-        if_match: tags(headers, &header::IF_MATCH, false),
-        if_none_match: tags(headers, &header::IF_NONE_MATCH, true),
-        modified_since: date(header::IF_MODIFIED_SINCE),
-        unmodified_since: date(header::IF_UNMODIFIED_SINCE),
-    }
-}
-
-/// The entity tags of a field. Objects' are strong, and a cache may have made one weak: it is the same where octets do not matter.
-fn tags(headers: &HeaderMap, name: &HeaderName, takes_weak: bool) -> Option<Tags> {
-    let lines = headers.get_all(name).iter().map(|line| line.to_str().unwrap_or_default());
-    let (mut tags, mut is_there) = (Vec::new(), false);
-    for tag in lines.flat_map(|line| line.split(',')).map(str::trim) {
-        is_there = true;
-        if tag == "*" {
-            return Some(Tags::Any);
-        }
-        let tag = if takes_weak { tag.strip_prefix("W/").unwrap_or(tag) } else { tag };
-        tags.extend(tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).map(str::to_owned));
-    }
-    is_there.then_some(Tags::OneOf(tags))
 }
 
 /// What a page of another site is told with an answer.

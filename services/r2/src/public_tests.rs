@@ -1,7 +1,7 @@
 //! Public hosts, by what their visitors see.
 
 use bytes::Bytes;
-use http::uri::PathAndQuery;
+use http::{HeaderName, uri::PathAndQuery};
 use prometheus_client::registry::Registry;
 use proxima_chassis::SimulatedClock;
 use proxima_ledger::{Append, Change, EmbeddedLog, IdempotencyKey, ReplicaOptions, Sealer};

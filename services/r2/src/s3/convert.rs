@@ -15,7 +15,7 @@ use http_body::Frame;
 use proxima_model::{StorageClass, Timestamp};
 use proxima_pipeline::{
     Body, BodyError, ChecksumAlgorithm, ChecksumKind, Expected, ObjectChecksum, ObjectConditions,
-    ObjectError, ObjectFields, ObjectKey, ObjectRange, Tags, UploadId,
+    ObjectError, ObjectFields, ObjectKey, Tags, UploadId,
 };
 use s3s::{S3Error, S3ErrorCode, S3Result, TrailingHeaders, dto};
 
@@ -80,16 +80,6 @@ pub(super) fn conditions(
         modified_since: modified_since.as_ref().map(at).transpose()?,
         unmodified_since: unmodified_since.as_ref().map(at).transpose()?,
     })
-}
-
-pub(super) fn range(range: Option<dto::Range>, part: Option<i32>) -> S3Result<Option<ObjectRange>> {
-    match (range, part) {
-        (Some(_), Some(_)) => Err(invalid("give a range or a part's number")),
-        (None, Some(number)) => part_number(number).map(ObjectRange::Part).map(Some),
-        (None, None) => Ok(None),
-        (Some(dto::Range::Int { first, last }), None) => Ok(Some(ObjectRange::From(first, last))),
-        (Some(dto::Range::Suffix { length }), None) => Ok(Some(ObjectRange::Last(length))),
-    }
 }
 
 /// The fields of an object, as several operations give them.

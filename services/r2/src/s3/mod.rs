@@ -1,6 +1,7 @@
 //! S3, as `s3s` speaks it: this is what it asks.
 
 mod admit;
+mod again;
 mod answers;
 mod attributes;
 mod auth;

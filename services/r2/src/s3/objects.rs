@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use proxima_pipeline::{
-    Body, ObjectAbout, ObjectCopy, ObjectDelete, ObjectError, ObjectFields, ObjectGet, ObjectPut, Span,
+    Body, ObjectAbout, ObjectCopy, ObjectDelete, ObjectError, ObjectFields, ObjectPut, ObjectRead, Span,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, dto};
 
@@ -12,6 +12,7 @@ use super::{
     error::{not_offered, s3_error},
     lists,
 };
+use crate::wanted::Wanted;
 
 /// What an object has when nobody said what it is.
 const CONTENT_TYPE: &str = "binary/octet-stream";
@@ -69,18 +70,24 @@ pub(super) fn check_version(version: Option<&str>) -> S3Result<()> {
 }
 
 /// How an object is asked for.
-macro_rules! get_of {
-    ($asked:expr) => {{
-        check_version($asked.version_id.as_deref())?;
-        refuse!($asked.sse_customer_algorithm => "encryption with keys of clients");
-        ObjectGet {
-            conditions: convert::conditions(
-                ($asked.if_match.take(), $asked.if_none_match.take()),
-                ($asked.if_modified_since.take(), $asked.if_unmodified_since.take()),
-            )?,
-            range: convert::range($asked.range.take(), $asked.part_number)?,
-        }
-    }};
+fn wanted<T>(request: &mut S3Request<T>, part: Option<i32>) -> S3Result<Wanted> {
+    // `s3s` has not seen what it would refuse.
+    let wanted = request.extensions.remove().unwrap_or_else(|| Wanted::read(&request.headers));
+    match part {
+        None => Ok(wanted),
+        Some(number) => wanted.part(convert::part_number(number)?).map_err(s3_error),
+    }
+}
+
+/// Why an object cannot be read.
+fn unread(error: ObjectError) -> S3Error {
+    if error != ObjectError::InvalidPart {
+        return s3_error(error);
+    }
+    let code = S3ErrorCode::Custom("InvalidPartNumber".into());
+    let mut told = S3Error::with_message(code, "the object has no part of this number");
+    told.set_status_code(http::StatusCode::RANGE_NOT_SATISFIABLE);
+    told
 }
 
 /// A body as it is sent.
@@ -120,10 +127,14 @@ impl Front {
     ) -> S3Result<S3Response<dto::GetObjectOutput>> {
         let bucket = self.bucket(&request, &request.input.bucket).await?;
         let key = convert::key(&request.input.key)?;
-        let asked = &mut request.input;
+        let part = request.input.part_number;
+        let wanted = wanted(&mut request, part)?;
+        let asked = &request.input;
+        check_version(asked.version_id.as_deref())?;
+        refuse!(asked.sse_customer_algorithm => "encryption with keys of clients");
         let fields = overridden(asked)?;
-        let get = get_of!(asked);
-        let read = self.objects.get(&bucket, &key, get).await.map_err(s3_error)?;
+        let read = wanted.ask(|read: &ObjectRead| &read.about, |get| self.objects.get(&bucket, &key, get));
+        let read = read.await.map_err(unread)?;
         let mut told = dto::GetObjectOutput::default();
         tell_object!(told, &bucket, &read.about, asked, read.span);
         told.body = Some(outgoing(read.body));
@@ -136,9 +147,14 @@ impl Front {
     ) -> S3Result<S3Response<dto::HeadObjectOutput>> {
         let bucket = self.bucket(&request, &request.input.bucket).await?;
         let key = convert::key(&request.input.key)?;
-        let asked = &mut request.input;
-        let get = get_of!(asked);
-        let (about, span) = self.objects.head(&bucket, &key, get).await.map_err(s3_error)?;
+        let part = request.input.part_number;
+        let wanted = wanted(&mut request, part)?;
+        let asked = &request.input;
+        check_version(asked.version_id.as_deref())?;
+        refuse!(asked.sse_customer_algorithm => "encryption with keys of clients");
+        let told =
+            wanted.ask(|(about, _): &(ObjectAbout, _)| about, |get| self.objects.head(&bucket, &key, get));
+        let (about, span) = told.await.map_err(unread)?;
         let mut told = dto::HeadObjectOutput::default();
         tell_object!(told, &bucket, &about, asked, span);
         let mut response = S3Response::new(told);

@@ -39,6 +39,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Front, admit,
+    again::Again,
     answers::{Asked, Lines},
     attributes,
     chunks::{Chunked, Chunks},
@@ -94,6 +95,7 @@ impl Door {
         config.form_max_fields_size = 0;
         config.form_max_parts = 0;
         builder.set_config(Arc::new(s3s::config::StaticConfigProvider::new(Arc::new(config))));
+        builder.set_route(Again::new(front.clone(), hosts.clone()));
         let s3 = builder.build();
         Self { s3, front, hosts, requests, metrics, pop, lines: Lines::default() }
     }
