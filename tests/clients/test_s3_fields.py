@@ -1,6 +1,12 @@
-"""What fields of a request say of ranges and conditions, as HTTP and S3 have it, also where boto3 has no words for it. Needs what test_s3.py needs.
+"""What fields of a request say of ranges, conditions and digests, as HTTP and S3 have it, also where boto3 has no words for it; and keys
+that XML has no characters for. Needs what test_s3.py needs.
 """
 
+import base64
+import hashlib
+import zlib
+
+import pytest
 from test_s3 import MIB, bucket, fetch, octets, read, refused, s3, sent  # noqa: F401
 
 BODY = b"0123456789"
@@ -70,3 +76,56 @@ def test_a_part_that_is_not_there_is_none(s3, bucket):
     assert refused(s3.get_object, Bucket=bucket, Key="k", PartNumber=3) == (416, "InvalidPartNumber")
     assert refused(s3.head_object, Bucket=bucket, Key="k", PartNumber=3)[0] == 416
     assert refused(s3.get_object, Bucket=bucket, Key="k", PartNumber=1, Range="bytes=0-1")[0] == 400
+
+
+CORS = b"<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>"
+RULES = (
+    b"<LifecycleConfiguration><Rule><ID>r</ID><Filter><Prefix>x</Prefix></Filter><Status>Enabled</Status>"
+    b"<Expiration><Days>9</Days></Expiration></Rule></LifecycleConfiguration>"
+)
+
+
+@pytest.mark.parametrize("method, query, body", [
+    ("POST", "delete", b"<Delete><Object><Key>k</Key></Object></Delete>"), ("PUT", "cors", CORS), ("PUT", "lifecycle", RULES),
+])
+def test_a_body_of_xml_is_what_its_digest_says_or_nothing_is_done(s3, bucket, method, query, body):
+    s3.put_object(Bucket=bucket, Key="k", Body=BODY)
+    digests = {
+        "Content-MD5": hashlib.md5(body).digest(),
+        "x-amz-checksum-crc32": zlib.crc32(body).to_bytes(4, "big"),
+        "x-amz-checksum-sha256": hashlib.sha256(body).digest(),
+    }
+    path = f"/{bucket}?{query}="
+    for name, value in digests.items():
+        for hashed in (None, "UNSIGNED-PAYLOAD"):
+            more = [(name, base64.b64encode(bytes(len(value))).decode())]
+            status, text = sent(method, path, body, digest=hashed, more=more)
+            assert (status, "BadDigest" in text) == (400, True), (name, text)
+    status, text = sent(method, path, body, more=[("Content-MD5", "AAAA")])
+    assert (status, "InvalidDigest" in text) == (400, True), text
+    assert read(s3, bucket, "k") == BODY
+    for call in (s3.get_bucket_cors, s3.get_bucket_lifecycle_configuration):
+        assert refused(call, Bucket=bucket)[0] == 404
+    for name, value in digests.items():
+        status, text = sent(method, path, body, more=[(name, base64.b64encode(value).decode())])
+        assert status in (200, 204), (name, text)
+
+
+def test_a_key_has_no_character_that_xml_cannot_write(s3, bucket):
+    s3.put_object(Bucket=bucket, Key="k", Body=BODY)
+    source = {"Bucket": bucket, "Key": "k"}
+    for key in ("x\x01", "\x1f", "a\x0bb", "\ufffe"):
+        assert refused(s3.put_object, Bucket=bucket, Key=key, Body=BODY) == (400, "InvalidArgument"), ascii(key)
+        assert refused(s3.copy_object, Bucket=bucket, Key=key, CopySource=source) == (400, "InvalidArgument"), ascii(key)
+        assert refused(s3.create_multipart_upload, Bucket=bucket, Key=key) == (400, "InvalidArgument"), ascii(key)
+    # What cannot be there is deleted, in an answer that can be read.
+    s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "k\x01"}]})
+    _, text = sent("GET", f"/{bucket}?list-type=2&prefix=%01")
+    assert "\x01" not in text, text
+    # A carriage return would be taken for a line's end.
+    for key in ("a\rb", "a\r\nb", "a\nb"):
+        s3.put_object(Bucket=bucket, Key=key, Body=BODY)
+    _, text = sent("GET", f"/{bucket}?list-type=2")
+    assert "<Key>a&#13;b</Key>" in text and "<Key>a&#13;\nb</Key>" in text, text
+    keys = [found["Key"] for found in s3.list_objects_v2(Bucket=bucket)["Contents"]]
+    assert keys == ["a\nb", "a\r\nb", "a\rb", "k"]

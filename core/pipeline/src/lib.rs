@@ -99,7 +99,7 @@ pub use objects::{
     ObjectCopy, ObjectDelete, ObjectError, ObjectFields, ObjectFuture, ObjectGet, ObjectKey, ObjectListing,
     ObjectPage, ObjectPartPage, ObjectPut, ObjectRange, ObjectRead, Objects, PartAbout, PartChosen, PartKept,
     PartPage, QueueNotified, Span, StorageClassTransition, Tags, UploadAbout, UploadBegin, UploadComplete,
-    UploadId, UploadListing, UploadPage,
+    UploadId, UploadListing, UploadPage, is_of_xml,
 };
 pub use pipeline::{Pipeline, Rest};
 pub use prewarm::Prewarm;

@@ -22,7 +22,7 @@ pub use self::{
     conditions::{ObjectConditions, Tags},
     cors::{CorsAllowed, CorsPolicy, CorsRule},
     error::ObjectError,
-    key::{ObjectKey, UploadId},
+    key::{ObjectKey, UploadId, is_of_xml},
     lifecycle::{
         Lifecycle, LifecycleCondition, LifecycleConditions, LifecycleRule, LifecycleTransition,
         StorageClassTransition,

@@ -197,6 +197,17 @@ macro_rules! fields {
 pub(super) use {checksums, fields, tell_checksums};
 
 impl Checksums {
+    /// Those of a request's fields, which are told by their names.
+    pub(super) fn of(field: impl Fn(&str) -> Option<String>) -> Self {
+        Self {
+            crc32: field(ChecksumAlgorithm::Crc32.field()),
+            crc32c: field(ChecksumAlgorithm::Crc32c.field()),
+            crc64nvme: field(ChecksumAlgorithm::Crc64Nvme.field()),
+            sha1: field(ChecksumAlgorithm::Sha1.field()),
+            sha256: field(ChecksumAlgorithm::Sha256.field()),
+        }
+    }
+
     /// The one that is given.
     pub(super) fn read(self) -> S3Result<Option<(ChecksumAlgorithm, Vec<u8>)>> {
         let given = [self.crc32, self.crc32c, self.crc64nvme, self.sha1, self.sha256];

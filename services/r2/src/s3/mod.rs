@@ -22,6 +22,7 @@ mod settings;
 mod shapes;
 pub(crate) mod tls;
 mod uploads;
+mod xml;
 
 use std::sync::Arc;
 

@@ -47,6 +47,7 @@ use super::{
     hosts::{Hosts, Level},
     noted::noted,
     pacing::{Answering, End, HEAD_DEADLINE, Paced, Streams, TAKEN_WITHIN, Talk, Verdict},
+    xml,
 };
 use crate::metrics::Metrics;
 
@@ -160,7 +161,7 @@ impl Door {
         {
             request = noted(request);
         }
-        let response = self.s3.call(request).await;
+        let response = xml::call(&self.s3, request).await;
         let mut response = response.map_err(|error| io::Error::other(s3s::StdError::from(error)))?;
         let fields = told.map_or_else(HeaderMap::new, |told| told.take());
         response.headers_mut().extend(fields);

@@ -21,7 +21,7 @@ mod closing;
 mod engine;
 mod folders;
 mod gone;
-mod hashing;
+pub(crate) mod hashing;
 pub(crate) mod index;
 mod known;
 mod lifecycle;

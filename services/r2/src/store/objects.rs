@@ -86,6 +86,7 @@ impl Store {
         put: ObjectPut,
         body: Body,
     ) -> Result<ObjectAbout, ObjectError> {
+        key.check_new()?;
         put.fields.check()?;
         self.check_before(bucket, key, &put.conditions).await?;
         let received = self.receive(bucket.account, body, put.expected).await?;
@@ -183,6 +184,7 @@ impl Store {
         (bucket, key): (&Bucket, &ObjectKey),
         copy: ObjectCopy,
     ) -> Result<ObjectAbout, ObjectError> {
+        key.check_new()?;
         let row = self.find(from_bucket, from_key).await?;
         copy.source.check_source(&row.about)?;
         let mut about = row.about.clone();

@@ -24,6 +24,7 @@ impl Store {
         key: &ObjectKey,
         mut begin: UploadBegin,
     ) -> Result<UploadId, ObjectError> {
+        key.check_new()?;
         begin.fields.check()?;
         begin.fields = come_into(bucket, begin.fields);
         self.check_room().await?;

@@ -166,9 +166,13 @@ async fn all_notifications_together_have_a_bound_which_costs_the_queues_for_whic
 async fn a_batch_is_what_a_queue_takes_at_once_and_queues_take_turns() {
     let [one, two, three] = [1, 2, 3].map(|at| QueueId::from_bytes([at; 16]));
     let fixture = fixture(&[(one, everything()), (two, everything()), (three, everything())]);
-    // Every octet becomes six.
+    // Every octet becomes two, and of a copy two keys are told.
+    let long = |name: &str| key(&format!("{name}{}", "\"".repeat(1_020)));
+    let (store, bucket, from) = (&fixture.store, &fixture.bucket, long("from"));
+    fixture.put(from.as_str(), "x").await.unwrap();
     for at in 0..OF_QUEUE_MAX {
-        fixture.put(&format!("{at}{}", "\u{1}".repeat(1_000)), "x").await.unwrap();
+        let to = long(&at.to_string());
+        store.copy((bucket, &from), (bucket, &to), ObjectCopy::default()).await.unwrap();
     }
     let batch = fixture.store.batch(one).await.unwrap();
     assert_eq!(batch.len(), batch.messages.len() as u64);
