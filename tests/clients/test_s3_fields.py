@@ -111,6 +111,30 @@ def test_a_body_of_xml_is_what_its_digest_says_or_nothing_is_done(s3, bucket, me
         assert status in (200, 204), (name, text)
 
 
+def behind(bucket, announced, trailer):
+    """An upload that announces what comes behind it, and brings this."""
+    head = [("x-amz-trailer", announced), ("x-amz-decoded-content-length", str(len(BODY))), ("content-encoding", "aws-chunked")]
+    framed = f"{len(BODY):x}\r\n".encode() + BODY + b"\r\n0\r\n" + trailer + b"\r\n"
+    return sent("PUT", f"/{bucket}/k", framed, digest="STREAMING-UNSIGNED-PAYLOAD-TRAILER", more=head)
+
+
+def test_what_is_announced_behind_a_body_is_known_and_comes(s3, bucket):
+    crc = base64.b64encode(zlib.crc32(BODY).to_bytes(4, "big"))
+    right = b"x-amz-checksum-crc32:" + crc + b"\r\n"
+    for announced, trailer, code in [
+        ("x-amz-checksum-crc32", b"", "MalformedTrailerError"),
+        ("x-amz-checksum-crc32", right.replace(b"crc32", b"crc32c"), "MalformedTrailerError"),
+        ("x-amz-checksum-sha256", right, "MalformedTrailerError"),
+        ("x-amz-checksum-md5", right.replace(b"crc32", b"md5"), "InvalidRequest"),
+    ]:
+        status, text = behind(bucket, announced, trailer)
+        assert (status, code in text) == (400, True), (announced, trailer, text)
+    assert refused(s3.get_object, Bucket=bucket, Key="k") == (404, "NoSuchKey")
+    status, text = behind(bucket, "x-amz-checksum-crc32", right)
+    assert status == 200, text
+    assert read(s3, bucket, "k") == BODY
+
+
 def test_a_key_has_no_character_that_xml_cannot_write(s3, bucket):
     s3.put_object(Bucket=bucket, Key="k", Body=BODY)
     source = {"Bucket": bucket, "Key": "k"}

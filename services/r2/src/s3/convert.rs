@@ -259,6 +259,23 @@ pub(super) fn algorithm(given: Option<&dto::ChecksumAlgorithm>) -> S3Result<Opti
     found.map(Some).ok_or_else(|| invalid("CRC32, CRC32C, CRC64NVME, SHA1 and SHA256 are offered"))
 }
 
+/// The checksum that a client says comes behind the body.
+fn behind(headers: &HeaderMap) -> S3Result<Option<ChecksumAlgorithm>> {
+    let lines = headers.get_all(TRAILER).iter().map(|line| line.to_str().unwrap_or("?"));
+    let names = lines.flat_map(|line| line.split(',')).map(str::trim).filter(|name| !name.is_empty());
+    let known =
+        |name: &str| ChecksumAlgorithm::ALL.into_iter().find(|one| name.eq_ignore_ascii_case(one.field()));
+    let refused = |what: &'static str| S3Error::with_message(S3ErrorCode::InvalidRequest, what);
+    let found = names
+        .map(|name| known(name).ok_or_else(|| refused("x-amz-trailer: it has no checksum that is offered")));
+    let found = found.collect::<S3Result<Vec<_>>>()?;
+    match found[..] {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        _ => Err(refused("x-amz-trailer: give one checksum")),
+    }
+}
+
 /// What a client says of the octets that it sends.
 pub(super) fn expected(
     headers: &HeaderMap,
@@ -272,11 +289,7 @@ pub(super) fn expected(
             .and_then(|octets| <[u8; 16]>::try_from(octets).ok())
             .ok_or_else(|| S3Error::with_message(S3ErrorCode::InvalidDigest, "Content-MD5 is no MD5"))
     });
-    let behind = headers.get(TRAILER).and_then(|names| names.to_str().ok()).and_then(|names| {
-        let names: Vec<_> = names.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
-        ChecksumAlgorithm::ALL.into_iter().find(|one| names.iter().any(|name| name == one.field()))
-    });
-    let checksum = match (checksums.read()?, behind) {
+    let checksum = match (checksums.read()?, behind(headers)?) {
         (Some((algorithm, value)), _) => Some((algorithm, Some(value))),
         (None, Some(algorithm)) => Some((algorithm, None)),
         (None, None) => algorithm(asked)?.map(|algorithm| (algorithm, None)),
@@ -284,6 +297,9 @@ pub(super) fn expected(
     let octets = octets.map(u64::try_from).transpose().map_err(|_| invalid("Content-Length"))?;
     Ok(Expected { octets, md5: md5.transpose()?, checksum })
 }
+
+/// By these words it is known that what was announced did not come behind a body.
+const NOT_BEHIND: &str = "x-amz-trailer says what is not there";
 
 /// Why a body ended early, in the words of who checked its signatures.
 #[derive(Clone, Default)]
@@ -306,6 +322,7 @@ impl Broken {
             () if broken.contains("Sha256Mismatch") => {
                 S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into())
             }
+            () if broken == NOT_BEHIND => S3ErrorCode::Custom("MalformedTrailerError".into()),
             () if broken.contains("Signature") => S3ErrorCode::SignatureDoesNotMatch,
             () => S3ErrorCode::IncompleteBody,
         };
@@ -318,17 +335,34 @@ impl Broken {
     }
 }
 
-/// A body that a client sends, with the fields behind it.
-pub(super) fn body(blob: Option<dto::StreamingBlob>, trailing: Option<TrailingHeaders>) -> (Body, Broken) {
-    let broken = Broken::default();
-    let Some(blob) = blob else { return (Body::empty(), broken) };
-    (Body::stream(Incoming { blob: Some(blob), trailing, broken: broken.clone() }), broken)
+/// A body that a client sends, with the fields behind it, among which is what these fields announce.
+pub(super) fn body(
+    headers: &HeaderMap,
+    blob: Option<dto::StreamingBlob>,
+    trailing: Option<TrailingHeaders>,
+) -> S3Result<(Body, Broken)> {
+    let (announced, broken) = (behind(headers)?, Broken::default());
+    let body = match blob {
+        None if announced.is_none() => Body::empty(),
+        blob => Body::stream(Incoming { blob, trailing, announced, broken: broken.clone() }),
+    };
+    Ok((body, broken))
 }
 
 struct Incoming {
     blob: Option<dto::StreamingBlob>,
     trailing: Option<TrailingHeaders>,
+    announced: Option<ChecksumAlgorithm>,
     broken: Broken,
+}
+
+impl Incoming {
+    /// Ends it, for this reason.
+    fn break_off(&mut self, words: String) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        *self.broken.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+        (self.blob, self.trailing, self.announced) = (None, None, None);
+        Poll::Ready(Some(Err(BodyError::Malformed)))
+    }
 }
 
 impl http_body::Body for Incoming {
@@ -342,17 +376,48 @@ impl http_body::Body for Incoming {
         if let Some(blob) = &mut self.blob {
             match std::task::ready!(Pin::new(blob).poll_next(context)) {
                 Some(Ok(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Some(Err(error)) => {
-                    let words = format!("{error} {error:?}");
-                    *self.broken.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
-                    self.blob = None;
-                    self.trailing = None;
-                    return Poll::Ready(Some(Err(BodyError::Malformed)));
-                }
+                Some(Err(error)) => return self.break_off(format!("{error} {error:?}")),
                 None => self.blob = None,
             }
         }
         let trailers = self.trailing.take().and_then(|trailing| trailing.take());
+        let has =
+            |one: ChecksumAlgorithm| trailers.as_ref().is_some_and(|fields| fields.contains_key(one.field()));
+        if self.announced.take().is_some_and(|announced| !has(announced)) {
+            return self.break_off(NOT_BEHIND.to_owned());
+        }
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn announcing(trailer: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(http::HeaderName::from_static(TRAILER), HeaderValue::from_static(trailer))])
+    }
+
+    #[test]
+    fn one_checksum_is_announced_and_one_that_is_known() {
+        let announced =
+            |trailer| behind(&announcing(trailer)).map_err(|error| error.code().as_str().to_owned());
+        assert_eq!(announced("X-Amz-Checksum-Crc32"), Ok(Some(ChecksumAlgorithm::Crc32)));
+        assert_eq!(announced(""), Ok(None));
+        for trailer in ["x-amz-checksum-md5", "x-own", "x-amz-checksum-crc32,x-amz-checksum-sha1"] {
+            assert_eq!(announced(trailer), Err("InvalidRequest".to_owned()), "{trailer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_announced_and_does_not_come_is_told() {
+        let headers = announcing("x-amz-checksum-crc32");
+        let (mut body, broken) = body(&headers, None, None).unwrap();
+        assert!(matches!(body.next_frame().await, Some(Err(BodyError::Malformed))));
+        let told = broken.tell(ObjectError::Body("it broke off".to_owned()));
+        assert_eq!(told.code().as_str(), "MalformedTrailerError");
+        assert_eq!(told.status_code(), Some(http::StatusCode::BAD_REQUEST));
     }
 }

@@ -188,7 +188,7 @@ impl Front {
             )?,
             copied_from: None,
         };
-        let (body, broken) = convert::body(asked.body.take(), request.trailing_headers);
+        let (body, broken) = convert::body(&request.headers, asked.body.take(), request.trailing_headers)?;
         let about = self.objects.put(&bucket, &key, put, body).await.map_err(|error| broken.tell(error))?;
         let etag = Some(convert::etag(&about.etag));
         let mut told = dto::PutObjectOutput { e_tag: etag, ..Default::default() };

@@ -133,7 +133,7 @@ impl Front {
         let given = checksums!(asked);
         let octets = (asked.content_length, asked.content_md5.as_deref());
         let expected = convert::expected(&request.headers, octets, given, asked.checksum_algorithm.as_ref())?;
-        let (body, broken) = convert::body(asked.body.take(), request.trailing_headers);
+        let (body, broken) = convert::body(&request.headers, asked.body.take(), request.trailing_headers)?;
         let put = self.objects.put_part(&bucket, &key, which, expected, body).await;
         let about = put.map_err(|error| broken.tell(error))?;
         let etag = Some(convert::etag(&about.etag()));
