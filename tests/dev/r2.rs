@@ -159,6 +159,21 @@ fn buckets_and_objects_by_the_api_say_what_is_wrong() {
     assert!(code == "404" && answer.contains("10006"), "{answer}");
     let (code, _) = object(&dev, "abc/objects/a/b", &["-X", "PUT", "--data-binary", "x"]);
     assert_eq!(code, "200");
+    let put = |key: &str, field: &str| {
+        let args = ["-X", "PUT", "--data-binary", "y", "-H", field];
+        let (code, answer) = object(&dev, &format!("abc/objects/{key}"), &args);
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        (code, answer["errors"][0]["code"].as_u64().unwrap_or_default())
+    };
+    let told = |code: &str, number: u64| (code.to_owned(), number);
+    assert_eq!(put("a/b", "If-None-Match: *"), told("412", 10031));
+    assert_eq!(put("a/b", "If-Match: \"other\""), told("412", 10031));
+    assert_eq!(put("none", "If-Match: \"other\""), told("404", 10007));
+    assert_eq!(put("a/b", "If-Match: \"other"), told("400", 10029), "it is not passed over");
+    assert_eq!(object(&dev, "abc/objects/a/b", &[]), (told("200", 0).0, "x".to_owned()));
+    assert_eq!(put("a/b", "If-Match: \"9dd4e461268c8034f5c8564e155c67a6\""), told("200", 0));
+    assert_eq!(put("new", "If-None-Match: *"), told("200", 0));
+    assert_eq!(put("%01", "X-Other: x"), told("400", 10029), "S3 could not list it");
     let (code, answer) = dev.api("DELETE", &format!("{all}/abc"), None, None);
     assert_eq!((code.as_str(), &answer["errors"][0]["code"]), ("409", &json!(10008)), "{answer}");
 }

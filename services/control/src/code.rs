@@ -251,6 +251,8 @@ codes! {
     ObjectKeyInvalid = 10020, BAD_REQUEST, Client, Never;
     /// Something else of an object that cannot be so.
     ObjectInvalid = 10029, BAD_REQUEST, Client, Never;
+    /// An object on a condition that does not hold.
+    ObjectConditionFailed = 10031, PRECONDITION_FAILED, Client, Never;
     /// A bucket that has no rules for other sites.
     BucketCorsAbsent = 10059, NOT_FOUND, Client, Never;
     /// Rules of event notifications for a queue that are not there.

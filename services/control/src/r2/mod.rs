@@ -104,6 +104,7 @@ impl From<ObjectError> for ApiError {
             ObjectError::TooManyBuckets => Code::BucketQuota,
             ObjectError::BucketNotEmpty | ObjectError::BucketHasDomains => Code::BucketNotEmpty,
             ObjectError::NoSuchKey => Code::ObjectNotFound,
+            ObjectError::PreconditionFailed => Code::ObjectConditionFailed,
             ObjectError::KeyTooLong => Code::ObjectKeyInvalid,
             ObjectError::MetadataTooLarge => Code::ObjectMetadataTooLarge,
             ObjectError::TooLarge => Code::ObjectTooLarge,
@@ -117,7 +118,6 @@ impl From<ObjectError> for ApiError {
             }
             // Whoever asks is to blame: for rules that are none, for a body that broke off, and for what only S3 can ask.
             ObjectError::NoSuchUpload
-            | ObjectError::PreconditionFailed
             | ObjectError::NotModified(_)
             | ObjectError::InvalidRange(_)
             | ObjectError::InvalidPart

@@ -80,7 +80,7 @@ pub(crate) async fn get(
     Ok(response)
 }
 
-/// `PUT`.
+/// `PUT`, if what it replaces is as the request says.
 pub(crate) async fn put(
     State(api): State<Arc<Api>>,
     Extension(account): Extension<Account>,
@@ -91,9 +91,10 @@ pub(crate) async fn put(
     let bucket = find(&api, &account, &name, request.headers()).await?;
     let _place = place(&api, &account, &turn)?;
     let (key, fields) = (ObjectKey::new(key)?, fields(request.headers())?);
+    let conditions = ObjectConditions::of_write(request.headers(), &ObjectConditions::FIELDS)?;
     let body = request.into_body();
     let expected = Expected { octets: body.size_hint().exact(), ..Expected::default() };
-    let put = ObjectPut { fields, expected, ..ObjectPut::default() };
+    let put = ObjectPut { fields, conditions, expected, ..ObjectPut::default() };
     let about = objects(&api)?.put(&bucket, &key, put, Body::received(body)).await?;
     Ok(Answer::new(json!({
         "key": key.as_str(),
