@@ -174,6 +174,11 @@ fn buckets_and_objects_by_the_api_say_what_is_wrong() {
     assert_eq!(put("a/b", "If-Match: \"9dd4e461268c8034f5c8564e155c67a6\""), told("200", 0));
     assert_eq!(put("new", "If-None-Match: *"), told("200", 0));
     assert_eq!(put("%01", "X-Other: x"), told("400", 10029), "S3 could not list it");
+    for path in ["abc/objects/%ff", "%ff", "%ff/cors"] {
+        let (code, answer) = object(&dev, path, &[]);
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!((code.as_str(), &answer["errors"][0]["code"]), ("400", &json!(1009)), "{path}: {answer}");
+    }
     let (code, answer) = dev.api("DELETE", &format!("{all}/abc"), None, None);
     assert_eq!((code.as_str(), &answer["errors"][0]["code"]), ("409", &json!(10008)), "{answer}");
 }

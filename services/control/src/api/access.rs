@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{RawPathParams, Request, State},
+    extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
     http::{HeaderMap, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -109,10 +109,18 @@ fn covers(scope: TokenScope, on: On) -> bool {
 /// Finds out who asks, whether they may, and on what.
 pub(crate) async fn authorise(
     State((api, needs)): State<(Arc<Api>, Needs)>,
-    parameters: RawPathParams,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    // Whatever takes apart the path after this takes it apart as well.
+    let parameters = match parameters {
+        Ok(parameters) => parameters,
+        Err(rejection) => {
+            let message = format!("the path: {}", rejection.body_text());
+            return ApiError::new(Code::FieldInvalid, message).into_response();
+        }
+    };
     if needs == Needs::Signed {
         return next.run(request).await;
     }
