@@ -86,6 +86,14 @@ impl Caller {
         self.policies.iter().any(|policy| covers(policy.scope, on) && policy.allows(permission))
     }
 
+    /// The same, in an answer's words.
+    ///
+    /// # Errors
+    /// They may not.
+    pub(crate) fn check(&self, permission: Permission, on: On) -> Result<(), ApiError> {
+        if self.may(permission, on) { Ok(()) } else { Err(not_allowed(permission)) }
+    }
+
     /// Whether they may do anything at all there: else it does not exist for them.
     fn knows(&self, on: On) -> bool {
         self.policies.iter().any(|policy| covers(policy.scope, on) && !policy.permissions.is_empty())

@@ -11,7 +11,7 @@ use axum::{
     http::HeaderMap,
 };
 use proxima_ledger::Snapshot;
-use proxima_model::{Account, AccountId, Bucket, BucketName, Queue, QueueId};
+use proxima_model::{Account, AccountId, Bucket, BucketName, Permission, Queue, QueueId};
 use proxima_pipeline::{
     NewNotificationRule, NotificationError, NotificationRule, Notifications, QueueNotified,
 };
@@ -21,7 +21,9 @@ use serde_json::{Value, json};
 use super::{change, find};
 use crate::{
     api::{
-        Api, body,
+        Api,
+        access::{Caller, On},
+        body,
         envelope::{Answer, time},
         write::Author,
     },
@@ -92,14 +94,17 @@ pub(crate) async fn get(
     .await
 }
 
-/// `PUT …/configuration/queues/:queue_id`: adds rules to those that it has, all or none.
+/// `PUT …/configuration/queues/:queue_id`: adds rules to those that it has, all or none. What is sent to a queue is for who may send
+/// to it to say, and not for everybody who has a bucket.
 pub(crate) async fn add(
     State(api): State<Arc<Api>>,
     Extension(account): Extension<Account>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path((_, name, queue)): Path<(String, String, String)>,
     author: Author,
     request: Request,
 ) -> Result<Answer, ApiError> {
+    caller.check(Permission::QueuesEdit, On::Account(account.id))?;
     let bucket = find(&api, &account, &name, request.headers()).await?;
     let (queue, adding) = (queue_id(&queue)?, given::<Adding>(request).await?.unwrap_or_default());
     change(&api, &author, bucket, move |draft, bucket| {

@@ -146,6 +146,18 @@ async fn rules_are_those_of_their_account_and_jurisdiction_for_who_may() {
     let reader = node.token(vec![(TokenScope::Account(FIRST_ACCOUNT), vec![Permission::R2Read])]).await;
     let (status, _) = node.call_as(&reader, "DELETE", &one, None).await;
     assert_eq!(status, 403);
+    // Who may edit buckets alone sends nothing to queues, but keeps their buckets from doing so.
+    let edit = |permissions: &[Permission]| vec![(TokenScope::Account(FIRST_ACCOUNT), permissions.to_vec())];
+    let editor = node.token(edit(&[Permission::R2Edit, Permission::QueuesRead])).await;
+    bucket(&node, "own", 2).await;
+    let own = one.replace("photos", "own");
+    let added = node.call_as(&editor, "PUT", &own, Some(rule("", &["PutObject"]))).await;
+    assert_eq!(added.0, 403, "{added:?}");
+    let both = node.token(edit(&[Permission::R2Edit, Permission::QueuesEdit])).await;
+    let added = node.call_as(&both, "PUT", &own, Some(rule("", &["PutObject"]))).await;
+    assert_eq!(added.0, 200, "{added:?}");
+    let removed = node.call_as(&editor, "DELETE", &own, None).await;
+    assert_eq!(removed.0, 200, "{removed:?}");
     let theirs = node.account("theirs").await;
     let path = format!("/accounts/{theirs}/event_notifications/r2/photos/configuration");
     assert_eq!(node.refused("GET", &path, None).await, (404, 10_006));
