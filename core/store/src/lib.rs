@@ -13,6 +13,7 @@
 //! Invariants:
 //! * **A file that is shorter than its pages is not opened:** touching what is missing would kill the process.
 //! * **No thread that serves waits for a disk** ([`Own`]).
+//! * **Nobody fills the disk:** so much of it is left free, for deletions and for the log ([`Space`]).
 //!
 //! Limits: readers ([`READERS_MAX`]), reads and writes under way (`own.rs`), octets (whoever opens says how many, within
 //! [`check_octets`] where they are configured).
@@ -21,8 +22,10 @@ mod environment;
 mod fault;
 mod id;
 mod own;
+mod space;
 
 pub use environment::{Db, Durability, OpenError, READERS_MAX, check_octets, open, used};
 pub use fault::Fault;
 pub use id::StoreId;
 pub use own::{Commit, Own};
+pub use space::{FREE_OCTETS_MIN, FileUse, Free, Space, SpaceMetrics, Taken};

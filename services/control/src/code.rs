@@ -229,7 +229,9 @@ codes! {
     KvBindingInvalid = 10041, BAD_REQUEST, Client, Never;
     /// A namespace to which Workers are bound.
     KvInUse = 10052, BAD_REQUEST, Client, Never;
-    /// Keys and values cannot be reached, or not be kept.
+    /// No more keys and values can be kept.
+    KvFull = 10023, INSUFFICIENT_STORAGE, Proxima, Later;
+    /// Keys and values cannot be reached.
     KvUnavailable = 10023, SERVICE_UNAVAILABLE, Proxima, Later;
     /// This server has no keys and values.
     KvAbsent = 10025, SERVICE_UNAVAILABLE, Proxima, Never;

@@ -1,7 +1,7 @@
 //! `[kv]` of `node.toml`.
 
 use proxima_chassis::{ConfigError, NodeConfig};
-use proxima_store::check_octets;
+use proxima_store::{FREE_OCTETS_MIN, check_octets};
 use serde::Deserialize;
 
 use crate::SERVICE;
@@ -17,6 +17,8 @@ const CACHE_BYTES_MIN: u64 = 1 << 20;
 pub struct KvConfig {
     /// What the values of those namespaces that this server has may take on the disk, in octets.
     pub store_bytes_max: u64,
+    /// What is left free of the disk, in octets: values that need more are refused.
+    pub free_bytes_min: u64,
     /// What this server keeps in memory of values that others have, in octets.
     pub cache_bytes_max: u64,
 }
@@ -24,7 +26,7 @@ pub struct KvConfig {
 impl Default for KvConfig {
     fn default() -> Self {
         // The file grows as it is filled.
-        Self { store_bytes_max: 16 << 30, cache_bytes_max: 64 << 20 }
+        Self { store_bytes_max: 16 << 30, free_bytes_min: FREE_OCTETS_MIN, cache_bytes_max: 64 << 20 }
     }
 }
 
@@ -68,6 +70,6 @@ mod tests {
             let error = read(text).expect_err(told);
             assert!(error.contains(told), "{error}");
         }
-        assert!(read("store_bytes_max = 134217728\ncache_bytes_max = 1048576").is_ok());
+        assert!(read("store_bytes_max = 134217728\nfree_bytes_min = 0\ncache_bytes_max = 1048576").is_ok());
     }
 }

@@ -7,6 +7,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+use proxima_store::SpaceMetrics;
 
 /// Where a read was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -48,6 +49,7 @@ pub(crate) struct Counted {
     pub(crate) errors: Counter,
     pub(crate) store_octets: Gauge,
     pub(crate) cache_octets: Gauge,
+    pub(crate) space: SpaceMetrics,
 }
 
 impl std::ops::Deref for Metrics {
@@ -60,7 +62,7 @@ impl std::ops::Deref for Metrics {
 
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let counted = Counted::default();
+        let counted = Counted { space: SpaceMetrics::register(registry), ..Counted::default() };
         registry.register("reads", "Reads of keys, by where they were answered", counted.reads.clone());
         for (name, help, counter) in [
             ("writes", "Keys that this server took writes of as their home", &counted.writes),

@@ -39,6 +39,11 @@ impl Own {
         self.store.store().err()
     }
 
+    /// Why values are refused for want of room on the disk, if so.
+    pub(crate) fn shortage(&self) -> Option<String> {
+        self.store.store().ok()?.space().shortage()
+    }
+
     /// What a key has, and the room that it takes.
     pub(crate) async fn get(
         &self,

@@ -205,8 +205,15 @@ impl Kv {
         let count = versions.len() as u64;
         let question = Question::Merge(versions);
         for server in others {
-            if self.reach.is_away(&server.name, Kind::Merge) || !self.pushed(&server.name, &question).await? {
+            let pushed = match self.reach.is_away(&server.name, Kind::Merge) {
+                true => Ok(false),
+                false => self.pushed(&server.name, &question).await,
+            };
+            // Written here it is, whatever the client is told: it is taken over as soon as there is room.
+            if matches!(pushed, Ok(false) | Err(KvError::Full(_))) {
                 self.replication.miss(&server.name, count);
+            }
+            if !pushed? {
                 self.metrics.alone.inc();
             }
         }

@@ -9,6 +9,7 @@ use proxima_chassis::{
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::Timestamp;
 use proxima_pipeline::{AnswersServers, KeyValue, Servers};
+use proxima_store::Space;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -40,11 +41,12 @@ impl KvService {
     pub fn new(node: &NodeContext, servers: Arc<dyn Servers>) -> Result<Arc<Self>, ConfigError> {
         let config = KvConfig::of(&node.config)?;
         let path = node.config.node.data_dir.join(SERVICE);
-        let store = Store::open(&path, config.store_bytes_max, node.name());
+        let metrics = node.metrics.register(SERVICE, Metrics::register);
+        let space = Space::of(&path, config.free_bytes_min, metrics.space.clone());
+        let store = Store::open(&path, config.store_bytes_max, space, node.name());
         if let Err(error) = &store {
             tracing::error!(path = %path.display(), %error, "keys and values that lie here cannot be read or written");
         }
-        let metrics = node.metrics.register(SERVICE, Metrics::register);
         Ok(Arc::new(Self { kv: Kv::new(&config, store, servers, Arc::clone(&node.clock), metrics) }))
     }
 
@@ -82,7 +84,10 @@ impl Service for KvService {
     fn health(&self) -> Health {
         match self.kv.own.fault() {
             Some(error) => Health::Degraded(format!("no keys and values are kept here: {error}")),
-            None => Health::Ready,
+            None => match self.kv.own.shortage() {
+                Some(shortage) => Health::Degraded(format!("values are refused here: {shortage}")),
+                None => Health::Ready,
+            },
         }
     }
 }
@@ -138,7 +143,11 @@ impl Kv {
         S: Fn(&Store, Timestamp) -> Result<usize, StoreError> + Clone + Send + 'static,
     {
         for _ in 0..SWEEPS_AT_ONCE {
-            let swept = self.own.read(sweep.clone()).await?;
+            let sweep = sweep.clone();
+            let swept = self
+                .own
+                .read(move |store, now| sweep(store, now).map_err(|error| store.explain(error)))
+                .await?;
             self.metrics.swept.inc_by(swept as u64);
             if swept == 0 {
                 break;
@@ -151,7 +160,11 @@ impl Kv {
         let as_number = |octets: u64| i64::try_from(octets).unwrap_or(i64::MAX);
         self.metrics.unsent.set(as_number(self.replication.unsent()));
         self.metrics.cache_octets.set(as_number(self.cache.octets()));
-        if let Ok(octets) = self.own.read(|store, _| store.octets()).await {
+        let octets = self.own.read(|store, _| {
+            store.space().look();
+            store.octets()
+        });
+        if let Ok(octets) = octets.await {
             self.metrics.store_octets.set(as_number(octets as u64));
         }
     }

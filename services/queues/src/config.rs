@@ -1,7 +1,7 @@
 //! `[queues]` of `node.toml`.
 
 use proxima_chassis::{ConfigError, NodeConfig};
-use proxima_store::check_octets;
+use proxima_store::{FREE_OCTETS_MIN, check_octets};
 use serde::Deserialize;
 
 use crate::SERVICE;
@@ -17,6 +17,8 @@ const BACKLOG_BYTES_MIN: u64 = 1 << 20;
 pub struct QueuesConfig {
     /// What the messages of those queues that this server has may take on the disk, in octets.
     pub store_bytes_max: u64,
+    /// What is left free of the disk, in octets: messages that need more are refused.
+    pub free_bytes_min: u64,
     /// What may wait in one queue, in octets of messages.
     pub backlog_bytes_max: u64,
 }
@@ -24,7 +26,7 @@ pub struct QueuesConfig {
 impl Default for QueuesConfig {
     fn default() -> Self {
         // The file grows as it is filled. One queue does not fill it.
-        Self { store_bytes_max: 16 << 30, backlog_bytes_max: 4 << 30 }
+        Self { store_bytes_max: 16 << 30, free_bytes_min: FREE_OCTETS_MIN, backlog_bytes_max: 4 << 30 }
     }
 }
 
@@ -68,6 +70,6 @@ mod tests {
             let error = read(text).expect_err(told);
             assert!(error.contains(told), "{error}");
         }
-        assert!(read("store_bytes_max = 67108864\nbacklog_bytes_max = 1048576").is_ok());
+        assert!(read("store_bytes_max = 67108864\nfree_bytes_min = 0\nbacklog_bytes_max = 1048576").is_ok());
     }
 }

@@ -6,6 +6,7 @@ use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
 };
+use proxima_store::SpaceMetrics;
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,7 @@ pub(crate) struct Counted {
     pub(crate) untold: Gauge,
     pub(crate) messages: Gauge,
     pub(crate) store_octets: Gauge,
+    pub(crate) space: SpaceMetrics,
 }
 
 impl std::ops::Deref for Metrics {
@@ -39,7 +41,7 @@ impl std::ops::Deref for Metrics {
 
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let counted = Counted::default();
+        let counted = Counted { space: SpaceMetrics::register(registry), ..Counted::default() };
         for (name, help, counter) in [
             ("sent", "Messages that this server took of clients", &counted.sent),
             (

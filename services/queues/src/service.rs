@@ -13,6 +13,7 @@ use proxima_chassis::{
 use proxima_ledger::{ChangeSet, Snapshot};
 use proxima_model::{NodeName, QueueId, Timestamp};
 use proxima_pipeline::{AnswersServers, Invoke, Queues, Servers};
+use proxima_store::Space;
 use tokio::{
     task::JoinHandle,
     time::{Instant, MissedTickBehavior, interval},
@@ -52,11 +53,12 @@ impl QueuesService {
     pub fn new(node: &NodeContext, servers: Arc<dyn Servers>) -> Result<Arc<Self>, ConfigError> {
         let config = QueuesConfig::of(&node.config)?;
         let path = node.config.node.data_dir.join(SERVICE);
-        let store = Store::open(&path, config.store_bytes_max);
+        let metrics = node.metrics.register(SERVICE, Metrics::register);
+        let space = Space::of(&path, config.free_bytes_min, metrics.space.clone());
+        let store = Store::open(&path, config.store_bytes_max, space);
         if let Err(error) = &store {
             tracing::error!(path = %path.display(), %error, "messages that lie here cannot be read or written");
         }
-        let metrics = node.metrics.register(SERVICE, Metrics::register);
         let (clock, node) = (Arc::clone(&node.clock), node.clone());
         let home = Home::new(&config, store, servers, clock, metrics, move || node.lacks_nothing());
         Ok(Arc::new(Self { home }))
@@ -106,7 +108,10 @@ impl Service for QueuesService {
     fn health(&self) -> Health {
         match self.home.own.store() {
             Err(error) => Health::Degraded(format!("no messages are kept here: {error}")),
-            Ok(_) => Health::Ready,
+            Ok(store) => match store.space().shortage() {
+                Some(shortage) => Health::Degraded(format!("messages are refused here: {shortage}")),
+                None => Health::Ready,
+            },
         }
     }
 }
@@ -187,7 +192,8 @@ impl Home {
                 None if !lacks_nothing => continue,
                 None => None,
             };
-            let swept = self.own.read(move |store, _| store.sweep(id, before)).await?;
+            let work = move |store: &Store, _| store.sweep(id, before).map_err(|error| store.explain(error));
+            let swept = self.own.read(work).await?;
             if swept == 0 {
                 continue;
             }
@@ -206,6 +212,7 @@ impl Home {
         let as_number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let others: Vec<NodeName> = self.links.all().map(|link| link.server.clone()).collect();
         let measured = self.own.read(move |store, _| {
+            store.space().look();
             let untold =
                 others.iter().map(|server| Ok(store.untold(server)?.1)).sum::<Result<u64, StoreError>>()?;
             Ok((untold, store.messages()?, store.octets()?))

@@ -3,6 +3,7 @@
 use std::{fs, net::SocketAddr, path::PathBuf};
 
 use proxima_chassis::{ConfigError, NodeConfig};
+use proxima_store::FREE_OCTETS_MIN;
 use serde::Deserialize;
 
 use crate::{SERVICE, store::EngineSettings};
@@ -125,7 +126,7 @@ impl Default for R2Config {
             // Some ten million objects.
             index_bytes_max: 16 << 30,
             // For the index itself, and for the log, which may lie on the same disk.
-            free_bytes_min: 256 << 20,
+            free_bytes_min: FREE_OCTETS_MIN,
             connections_max: 1_024,
             // More than tools for many files open; four clients that hold all of theirs keep the others out.
             connections_per_client_max: 256,

@@ -7,6 +7,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+use proxima_store::SpaceMetrics;
 
 /// Requests by how they ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,8 +65,14 @@ pub(crate) struct Counted {
     pub(crate) notifications_dropped: Counter,
     /// Changes of the index that panicked.
     pub(crate) panics: Counter,
-    /// 1 while nothing can be written to the index.
+    /// 1 while nothing can be written to the index, or the disk is full.
     pub(crate) unwritable: Gauge,
+    /// Objects that are kept here.
+    pub(crate) objects: Gauge,
+    /// Their octets.
+    pub(crate) object_octets: Gauge,
+    /// What is counted of the disk.
+    pub(crate) space: SpaceMetrics,
     /// 1 while the engine of blobs does not answer as it should.
     pub(crate) engine_away: Gauge,
     /// Questions to the engine of blobs that came to nothing, also when they were asked again.
@@ -98,7 +105,14 @@ impl Metrics {
         };
         let under_way = gauge(registry, "under_way", "S3 requests that are being answered");
         let connections = gauge(registry, "connections", "Connections of S3 clients");
-        let unwritable = gauge(registry, "unwritable", "1 while nothing can be written to the index");
+        let unwritable = gauge(
+            registry,
+            "unwritable",
+            "1 while objects are refused: nothing can be written to the index, or the disk is full",
+        );
+        let objects = gauge(registry, "objects", "Objects that are kept here");
+        let object_octets = gauge(registry, "object_octets", "Octets of the objects that are kept here");
+        let space = SpaceMetrics::register(registry);
         let notifications_waiting = gauge(
             registry,
             "notifications_waiting",
@@ -150,6 +164,9 @@ impl Metrics {
             ),
             panics: counter("panics", "Changes of the index that panicked"),
             unwritable,
+            objects,
+            object_octets,
+            space,
             engine_away,
             engine_failures: counter(
                 "engine_failures",

@@ -35,6 +35,8 @@ const COLLECT_EVERY: Duration = Duration::from_secs(60);
 const SETTLE_EVERY: Duration = Duration::from_secs(30);
 /// How often it is looked for what rules of buckets end, for uploads and for remains of buckets: all of them live for days.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3_600);
+/// How often it is looked how much of the disk is free, and how much is kept.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// How often the engine of blobs is asked whether it answers, where nobody else asks it.
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 /// How often everything is read to find rot, and files are looked for that a crash left: all of it takes a disk hours.
@@ -186,6 +188,11 @@ impl R2Service {
             });
         }
         let store = self.local.store.clone();
+        Self::repeat(tasks, shutdown, ("measuring what is kept", MEASURE_EVERY), move || {
+            let store = store.clone();
+            async move { store.measure().await }
+        });
+        let store = self.local.store.clone();
         Self::repeat(tasks, shutdown, ("removing files of what was replaced", COLLECT_EVERY), move || {
             let store = store.clone();
             async move { store.collect().await }
@@ -268,14 +275,19 @@ impl Service for R2Service {
     /// What cannot be written here is no reason to send nobody here: all else is served.
     fn health(&self) -> Health {
         let store = &self.local.store;
-        match (self.health.borrow().clone(), store.fault(), store.engine_fault()) {
-            (Health::Ready, Some(fault), _) => {
-                Health::Degraded(format!("no objects are written here: {fault}"))
-            }
-            (Health::Ready, None, Some(fault)) => {
-                Health::Degraded(format!("the engine of larger objects does not answer: {fault}"))
-            }
-            (health, ..) => health,
+        let health = self.health.borrow().clone();
+        if health != Health::Ready {
+            return health;
         }
+        let why = if let Some(fault) = store.fault() {
+            format!("no objects are written here: {fault}")
+        } else if let Some(shortage) = store.shortage() {
+            format!("objects are refused here (507): {shortage}")
+        } else if let Some(fault) = store.engine_fault() {
+            format!("the engine of larger objects does not answer: {fault}")
+        } else {
+            return Health::Ready;
+        };
+        Health::Degraded(why)
     }
 }

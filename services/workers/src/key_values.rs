@@ -70,9 +70,8 @@ impl From<KvError> for Refusal {
     fn from(error: KvError) -> Self {
         let status = match error {
             KvError::Busy => StatusCode::TOO_MANY_REQUESTS,
-            KvError::Unreachable(_) | KvError::Full(_) | KvError::Broken(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            KvError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
+            KvError::Unreachable(_) | KvError::Broken(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(status, error.to_string())
     }

@@ -40,7 +40,8 @@ impl From<KvError> for ApiError {
     fn from(error: KvError) -> Self {
         let code = match error {
             KvError::Busy => Code::Busy,
-            KvError::Unreachable(_) | KvError::Full(_) | KvError::Broken(_) => Code::KvUnavailable,
+            KvError::Full(_) => Code::KvFull,
+            KvError::Unreachable(_) | KvError::Broken(_) => Code::KvUnavailable,
         };
         Self::new(code, error.to_string())
     }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use heed::RwTxn;
 use proxima_model::{KvKey, KvNamespaceId, Timestamp};
 use proxima_pipeline::KvValue;
-use proxima_store::Commit;
+use proxima_store::{Commit, FileUse};
 
 use super::{
     EIGHTHS_FOR_VALUES, Store, StoreError, Version, damaged,
@@ -43,6 +43,8 @@ pub(crate) struct Done {
 pub(super) struct Ledger {
     pub(super) next: u64,
     clock: StampClock,
+    /// How the file is used: as this transaction found it, and what it has written.
+    of_file: FileUse,
 }
 
 impl Commit for Store {
@@ -51,6 +53,12 @@ impl Commit for Store {
     type Error = StoreError;
 
     fn try_commit(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Done>, StoreError> {
+        self.write_all(jobs, now).map_err(|error| self.explain(error))
+    }
+}
+
+impl Store {
+    fn write_all(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Done>, StoreError> {
         let mut txn = self.env.write_txn()?;
         let mut ledger = self.ledger(&txn)?;
         let mut all = Vec::with_capacity(jobs.len());
@@ -85,9 +93,7 @@ impl Commit for Store {
         txn.commit()?;
         Ok(all)
     }
-}
 
-impl Store {
     /// Writes down what the next transaction goes by.
     pub(super) fn keep(&self, txn: &mut RwTxn<'_>, ledger: &Ledger) -> Result<(), StoreError> {
         self.meta.put(txn, NEXT, &ledger.next.to_be_bytes())?;
@@ -105,7 +111,8 @@ impl Store {
             Some(clock) => postcard::from_bytes(clock).map_err(|_| damaged("its clock"))?,
             None => StampClock::default(),
         };
-        Ok(Ledger { next, clock })
+        let of_file = FileUse { file: self.env.real_disk_size()?, used: self.used(txn)? as u64 };
+        Ok(Ledger { next, clock, of_file })
     }
 
     /// Writes one version, unless what is there is as late; whether it was written.
@@ -133,7 +140,7 @@ impl Store {
             return Ok(false);
         }
         if let Some(value) = value {
-            self.check_room(txn, value.value.len())?;
+            self.check_room(txn, ledger, value.value.len())?;
         }
         let number = Number(ledger.next);
         ledger.next += 1;
@@ -163,11 +170,13 @@ impl Store {
         Ok(true)
     }
 
-    /// Whether a value of so many octets may be kept beside what there is.
-    fn check_room(&self, txn: &RwTxn<'_>, octets: usize) -> Result<(), StoreError> {
+    /// Whether a value of so many octets may be kept beside what there is, and on the disk.
+    fn check_room(&self, txn: &RwTxn<'_>, ledger: &mut Ledger, octets: usize) -> Result<(), StoreError> {
         let max = self.octets_max / 8 * EIGHTHS_FOR_VALUES;
         let used = self.used(txn)?;
         if used.saturating_add(octets) <= max {
+            self.space.check_growth(octets as u64, ledger.of_file)?;
+            ledger.of_file.used += octets as u64;
             return Ok(());
         }
         Err(StoreError::Full(format!(

@@ -22,8 +22,8 @@
 //! * **Two processes may have it open:** on a graceful restart the next one begins before the former ends. Nothing of what a
 //!   transaction decides by is kept in memory, but since when a namespace is absent: each waits by itself before it sweeps.
 //!
-//! Limits: octets ([`KvConfig::store_bytes_max`](crate::KvConfig)), of which an eighth is for deletions and what LMDB copies;
-//! rows of one transaction of upkeep; readers.
+//! Limits: octets ([`KvConfig::store_bytes_max`](crate::KvConfig)), of which an eighth is for deletions and what LMDB copies; what is
+//! left of the disk ([`Space`]); rows of one transaction of upkeep; readers.
 
 mod commit;
 mod feed;
@@ -38,7 +38,7 @@ use bytes::{Bytes as Octets, BytesMut};
 use heed::{Env, RoTxn, WithoutTls};
 use proxima_model::{KvKey, KvNamespaceId, NodeName, Timestamp};
 use proxima_pipeline::{KvError, KvValue};
-use proxima_store::{Db, Durability, Fault, StoreId, used};
+use proxima_store::{Db, Durability, Fault, Space, StoreId, used};
 
 pub(crate) use self::{
     commit::Job,
@@ -126,6 +126,7 @@ pub(crate) struct Store {
     swept: Db,
     meta: Db,
     octets_max: usize,
+    space: Space,
     /// How far the stamps of this store's own writes may be ahead of its clock.
     ahead_ms_max: i64,
     me: NodeName,
@@ -136,7 +137,12 @@ pub(crate) struct Store {
 
 impl Store {
     /// Opens the store in this folder, or makes one.
-    pub(crate) fn open(path: &Path, octets_max: u64, me: &NodeName) -> Result<Self, StoreError> {
+    pub(crate) fn open(
+        path: &Path,
+        octets_max: u64,
+        space: Space,
+        me: &NodeName,
+    ) -> Result<Self, StoreError> {
         fs::create_dir_all(path).map_err(Fault::from)?;
         let octets_max = usize::try_from(octets_max).unwrap_or(usize::MAX);
         let names =
@@ -158,6 +164,7 @@ impl Store {
             swept,
             meta,
             octets_max,
+            space,
             ahead_ms_max: AHEAD_MS_MAX,
             me: me.clone(),
             id,
@@ -179,6 +186,19 @@ impl Store {
     /// Octets that are in use.
     pub(crate) fn octets(&self) -> Result<usize, StoreError> {
         Ok(self.used(&*self.env.read_txn()?)?)
+    }
+
+    /// Room on its disk.
+    pub(crate) const fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// What a transaction means that failed.
+    pub(crate) fn explain(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Broken(text) => self.space.explain(Fault::Broken(text)).into(),
+            error => error,
+        }
     }
 
     fn used(&self, txn: &RoTxn<'_>) -> heed::Result<usize> {

@@ -21,6 +21,7 @@ use proxima_pipeline::{
     AnswersServers, Body, KeyValue, KvError, KvListing, KvPair, KvRead, KvValue, NoAnswer, ServerAbout,
     Servers,
 };
+use proxima_store::Space;
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -208,7 +209,7 @@ impl World {
         let me = name(server);
         let octets =
             if self.small.contains(&me) { SMALL_OCTETS } else { KvConfig::default().store_bytes_max };
-        let store = Store::open(&self.folder.path().join(server), octets, &me);
+        let store = Store::open(&self.folder.path().join(server), octets, Space::endless(), &me);
         assert_eq!(store.is_err(), self.damaged.contains(&me), "{:?}", store.err());
         let (network, about) = (Arc::clone(&self.network), self.about.clone());
         let link = Arc::new(Link { network, about, me: me.clone() });

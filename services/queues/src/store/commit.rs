@@ -8,7 +8,7 @@ use std::{
 use heed::RwTxn;
 use proxima_model::{NodeName, QueueId, Timestamp};
 use proxima_pipeline::QueueBacklog;
-use proxima_store::{Commit, StoreId};
+use proxima_store::{Commit, FileUse, StoreId};
 
 use super::{
     SIXTEENTHS_FOR_MESSAGES, SIXTEENTHS_FOR_STATES, Store, StoreError,
@@ -51,6 +51,15 @@ pub(crate) struct Put {
     pub(crate) other: Option<NodeName>,
     /// Octets that the queue may have.
     pub(crate) octets_max: u64,
+}
+
+/// What takes room.
+#[derive(Clone, Copy)]
+enum Taking {
+    /// Messages of so many octets.
+    Messages(u64),
+    /// How messages stand.
+    States,
 }
 
 /// What is to become of a message.
@@ -107,14 +116,18 @@ impl Commit for Store {
     type Error = StoreError;
 
     fn try_commit(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
+        self.write_all(jobs, now).map_err(|error| self.explain(error))
+    }
+}
+
+impl Store {
+    fn write_all(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
         let mut txn = self.env.write_txn()?;
         let done = jobs.iter().map(|job| self.perform(&mut txn, job, now)).collect::<Result<_, _>>()?;
         txn.commit()?;
         Ok(done)
     }
-}
 
-impl Store {
     fn perform(&self, txn: &mut RwTxn<'_>, job: &Job, now: Timestamp) -> Result<Outcome, StoreError> {
         if let Some(refusal) = self.refusal(txn, job)? {
             return Ok(Err(refusal));
@@ -174,9 +187,9 @@ impl Store {
                         format!("the queue has {octets_max} octets that wait already, as many as may be");
                     return Ok(Some(StoreError::Full(problem)));
                 }
-                self.lack_of_room(txn, octets, SIXTEENTHS_FOR_MESSAGES)
+                self.lack_of_room(txn, Taking::Messages(octets))
             }
-            Job::Lease { .. } | Job::TellAnew { .. } => self.lack_of_room(txn, 0, SIXTEENTHS_FOR_STATES),
+            Job::Lease { .. } | Job::TellAnew { .. } => self.lack_of_room(txn, Taking::States),
             Job::Settle { .. }
             | Job::Purge { .. }
             | Job::Take { .. }
@@ -224,7 +237,7 @@ impl Store {
                     done.counts.acked += 1;
                     Told::Delete(queue, lease.id)
                 }
-                Change::Again(_) if self.lack_of_room(txn, 0, SIXTEENTHS_FOR_STATES)?.is_some() => {
+                Change::Again(_) if self.lack_of_room(txn, Taking::States)?.is_some() => {
                     done.lacked_room = true;
                     continue;
                 }
@@ -257,7 +270,7 @@ impl Store {
             match operation {
                 Operation::Put(queue, message) => {
                     let octets = message.body.len() as u64;
-                    if self.lack_of_room(txn, octets, SIXTEENTHS_FOR_MESSAGES)?.is_some() {
+                    if self.lack_of_room(txn, Taking::Messages(octets))?.is_some() {
                         (done.lacked_room, lacked) = (true, *number);
                         continue;
                     }
@@ -299,17 +312,23 @@ impl Store {
         Ok(done)
     }
 
-    /// What is said where so many octets have no room beside what there is, in so many sixteenths of the map; nothing where they have.
-    fn lack_of_room(
-        &self,
-        txn: &RwTxn<'_>,
-        octets: u64,
-        sixteenths: usize,
-    ) -> Result<Option<StoreError>, StoreError> {
+    /// What is said where this has no room beside what there is, in the map or on the disk; nothing where it has.
+    fn lack_of_room(&self, txn: &RwTxn<'_>, taking: Taking) -> Result<Option<StoreError>, StoreError> {
+        let (octets, sixteenths) = match taking {
+            Taking::Messages(octets) => (octets, SIXTEENTHS_FOR_MESSAGES),
+            Taking::States => (0, SIXTEENTHS_FOR_STATES),
+        };
         let (used, max) = (self.used(txn)?, self.octets_max / 16 * sixteenths);
-        let is_there = used.saturating_add(usize::try_from(octets).unwrap_or(usize::MAX)) <= max;
-        let problem =
-            || format!("{used} of {max} octets are used; [queues] store_bytes_max says how many may be");
-        Ok((!is_there).then(|| StoreError::Full(problem())))
+        if used.saturating_add(usize::try_from(octets).unwrap_or(usize::MAX)) > max {
+            let problem =
+                format!("{used} of {max} octets are used; [queues] store_bytes_max says how many may be");
+            return Ok(Some(StoreError::Full(problem)));
+        }
+        let of = FileUse { file: self.env.real_disk_size()?, used: used as u64 };
+        let on_disk = match taking {
+            Taking::Messages(octets) => self.space.check_growth(octets, of),
+            Taking::States => self.space.check_small_growth(of),
+        };
+        Ok(on_disk.err().map(StoreError::from))
     }
 }

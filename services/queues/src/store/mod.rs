@@ -17,7 +17,7 @@
 //!   transaction decides by is kept in memory.
 //!
 //! Limits: octets ([`QueuesConfig::store_bytes_max`](crate::QueuesConfig)), of which an eighth is for what is not a message, and half of
-//! that for what gives room, and for what LMDB copies; rows of one transaction of upkeep; readers.
+//! that for what gives room, and for what LMDB copies; what is left of the disk ([`Space`]); rows of one transaction of upkeep; readers.
 
 mod commit;
 mod outbox;
@@ -29,7 +29,7 @@ use bytes::Bytes as Octets;
 use heed::{Env, RoTxn, RwTxn, WithoutTls};
 use proxima_model::{NodeName, QueueId, Timestamp, limits};
 use proxima_pipeline::{QueueBacklog, QueueContentType, QueueError};
-use proxima_store::{Db, Durability, Fault, StoreId, used};
+use proxima_store::{Db, Durability, Fault, Space, StoreId, used};
 
 pub(crate) use self::commit::{Change, Done, Job, Put, Settle};
 use crate::message::{Message, MessageId, State};
@@ -97,12 +97,13 @@ pub(crate) struct Store {
     outbox: Db,
     meta: Db,
     octets_max: usize,
+    space: Space,
     id: StoreId,
 }
 
 impl Store {
     /// Opens the store in this folder, or makes one.
-    pub(crate) fn open(path: &Path, octets_max: u64) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: &Path, octets_max: u64, space: Space) -> Result<Self, StoreError> {
         fs::create_dir_all(path).map_err(Fault::from)?;
         let octets_max = usize::try_from(octets_max).unwrap_or(usize::MAX);
         let names = ["states", "bodies", "due", "totals", "outbox", "meta"];
@@ -110,7 +111,7 @@ impl Store {
             proxima_store::open(path, octets_max, Durability::Kept, names).map_err(Fault::from)?;
         let [states, bodies, due, totals, outbox, meta] = databases;
         let id = StoreId::settle(&env, meta)?.ok_or_else(|| damaged("its name"))?;
-        Ok(Self { env, states, bodies, due, totals, outbox, meta, octets_max, id })
+        Ok(Self { env, states, bodies, due, totals, outbox, meta, octets_max, space, id })
     }
 
     /// The name of this store, which it got when it was made.
@@ -121,6 +122,19 @@ impl Store {
     /// Octets that are in use.
     pub(crate) fn octets(&self) -> Result<usize, StoreError> {
         Ok(self.used(&*self.env.read_txn()?)?)
+    }
+
+    /// Room on its disk.
+    pub(crate) const fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// What a transaction means that failed.
+    pub(crate) fn explain(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Broken(text) => self.space.explain(Fault::Broken(text)).into(),
+            error => error,
+        }
     }
 
     fn used(&self, txn: &RoTxn<'_>) -> heed::Result<usize> {

@@ -1,3 +1,8 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use proxima_pipeline::QueueContentType;
 use proxima_store::{Commit as _, StoreId};
 
@@ -17,7 +22,7 @@ fn ams() -> NodeName {
 }
 
 fn open(folder: &tempfile::TempDir) -> Store {
-    Store::open(&folder.path().join("queues"), 64 << 20).expect("it opens")
+    Store::open(&folder.path().join("queues"), 64 << 20, Space::endless()).expect("it opens")
 }
 
 /// A message that is due so many milliseconds from now.
@@ -218,7 +223,7 @@ fn what_servers_are_to_be_told_that_are_gone_is_forgotten_and_nothing_of_the_oth
 #[test]
 fn a_store_that_is_full_says_so_and_takes_acknowledgements_all_the_same() {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = Store::open(folder.path(), 4 << 20).expect("it opens");
+    let store = Store::open(folder.path(), 4 << 20, Space::endless()).expect("it opens");
     let large = || message(&"x".repeat(128_000), 0);
     let mut ids = Vec::new();
     let refused = loop {
@@ -238,6 +243,38 @@ fn a_store_that_is_full_says_so_and_takes_acknowledgements_all_the_same() {
         assert_eq!(do_one(&store, ack(id, 0)).expect("an acknowledgement has room").counts.acked, 1);
     }
     do_one(&store, put_of(vec![large()])).expect("there is room again");
+}
+
+#[test]
+fn a_full_disk_refuses_messages_before_leases_and_takes_acknowledgements_all_the_same() {
+    const MIN: u64 = 100 << 20;
+    let (folder, left) = (tempfile::tempdir().expect("a folder"), Arc::new(AtomicU64::new(u64::MAX)));
+    let of_disk = Arc::clone(&left);
+    let space = Space::with(Arc::new(move || Ok(of_disk.load(Ordering::Relaxed))), MIN);
+    let store = Store::open(folder.path(), 64 << 20, space).expect("it opens");
+    let large = |text: &str| message(&text.repeat(128_000), 0);
+    for _ in 0..30 {
+        do_one(&store, put_of(vec![large("x")])).expect("there is room");
+    }
+    left.store(MIN - 1, Ordering::Relaxed);
+    // The file has some room that LMDB has freed.
+    let refused = (0..30).find_map(|_| do_one(&store, put_of(vec![large("y")])).err());
+    assert!(matches!(&refused, Some(StoreError::Full(why)) if why.contains("free_bytes_min")), "{refused:?}");
+    let lease = Job::Lease { queue: QUEUE, count: 2, until_ms: NOW.as_millis(), other: Some(ams()) };
+    assert_eq!(do_one(&store, lease.clone()).expect("half of it is for these").leased.len(), 2);
+    left.store(MIN / 2 - 1, Ordering::Relaxed);
+    assert!(matches!(do_one(&store, lease.clone()), Err(StoreError::Full(_))));
+    left.store(0, Ordering::Relaxed);
+    let ready = store.ready(QUEUE, NOW, 25, &HashSet::new()).expect("readable");
+    for message in &ready {
+        do_one(&store, ack(message.id, u32::MAX)).expect("an acknowledgement has room");
+    }
+    assert!(!ready.is_empty());
+    while let [message, ..] = &store.ready(QUEUE, NOW, 1, &HashSet::new()).expect("readable")[..] {
+        do_one(&store, ack(message.id, u32::MAX)).expect("an acknowledgement has room");
+    }
+    do_one(&store, put_of(vec![large("z")])).expect("the file has room");
+    assert!(store.space().shortage().is_some());
 }
 
 /// The number of the last transaction.
@@ -263,7 +300,7 @@ fn what_comes_in_one_moment_is_written_by_one_transaction_though_a_queue_among_i
 #[test]
 fn leases_and_retries_leave_room_for_what_is_done_with() {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = Store::open(folder.path(), 4 << 20).expect("it opens");
+    let store = Store::open(folder.path(), 4 << 20, Space::endless()).expect("it opens");
     // Nobody confirms what is told: the other server is away.
     while do_one(&store, put_of((0..100).map(|_| message("", 0)).collect())).is_ok() {}
     let lease = Job::Lease { queue: QUEUE, count: 100, until_ms: NOW.as_millis(), other: Some(ams()) };
@@ -298,7 +335,7 @@ fn leases_and_retries_leave_room_for_what_is_done_with() {
 #[test]
 fn who_told_what_had_no_room_hears_of_it_though_the_first_answer_was_lost() {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = Store::open(folder.path(), 4 << 20).expect("it opens");
+    let store = Store::open(folder.path(), 4 << 20, Space::endless()).expect("it opens");
     let from = StoreId::from_octets([7; 16]);
     let take = |number| {
         let operation = Operation::Put(*QUEUE.as_bytes(), message(&"x".repeat(128_000), 0));

@@ -57,7 +57,7 @@ async fn a_process_that_ends_before_it_is_said_what_became_of_messages_has_them_
     let folder = tempfile::tempdir().expect("a folder");
     let file = "data.mdb";
     std::fs::copy(world.folder.path().join("fra1").join(file), folder.path().join(file)).expect("copied");
-    let store = Store::open(folder.path(), 64 << 20).expect("it opens");
+    let store = Store::open(folder.path(), 64 << 20, Space::endless()).expect("it opens");
     let ready = store.ready(id, world.clock.now(), 10, &HashSet::new()).expect("readable");
     assert_eq!(ready.len(), 1, "it is delivered by the next process");
     drop(held);

@@ -22,6 +22,7 @@ use proxima_pipeline::{
     QueueContentType, QueueError, QueueMessage, QueueOutcome, QueuePull, QueuePulled, QueueSettled,
     QueueSettling, Queues, ServerAbout, Servers, replicas,
 };
+use proxima_store::Space;
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
@@ -276,7 +277,8 @@ impl World {
 
     fn start(&mut self, server: &str) {
         let me = name(server);
-        let store = Store::open(&self.folder.path().join(server), self.config.store_bytes_max);
+        let store =
+            Store::open(&self.folder.path().join(server), self.config.store_bytes_max, Space::endless());
         assert!(store.is_ok(), "{:?}", store.err());
         let (network, about) = (Arc::clone(&self.network), self.about.clone());
         let link = Arc::new(Link { network, about, me: me.clone() });

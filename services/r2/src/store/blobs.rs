@@ -18,14 +18,15 @@ use std::{
 };
 
 use proxima_pipeline::ObjectError;
+use proxima_store::Space;
 
 use super::{
     engine::{self, Engine},
     folders,
+    index::meant,
     opened::Opened,
     processes::{Living, PROCESS_OCTETS, Processes},
     rows::{Blob, BlobId, ID_OCTETS},
-    space::Space,
     sums::{self, Sums},
 };
 
@@ -362,7 +363,7 @@ pub(crate) struct Writing {
 impl Writing {
     /// Writes more, if the disk has room. Waits for the disk.
     pub(crate) fn write(&mut self, octets: &[u8]) -> Result<(), ObjectError> {
-        let _taken = self.pending.blobs.space().take(octets.len() as u64)?;
+        let _taken = self.pending.blobs.space().take(octets.len() as u64).map_err(meant)?;
         self.sums.update(octets);
         self.file.write_all(octets).map_err(|error| failed(&error))
     }

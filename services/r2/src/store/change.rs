@@ -43,6 +43,15 @@ pub(super) fn content(db: &Databases, txn: &RoTxn<'_>, bucket: BucketTag) -> Res
     Ok(get(&db.contents, txn, bucket.as_bytes())?.unwrap_or_default())
 }
 
+/// How much all buckets have.
+pub(super) fn all_content(db: &Databases, txn: &RoTxn<'_>) -> Result<ContentRow, ObjectError> {
+    db.contents.iter(txn).map_err(failed)?.try_fold(ContentRow::default(), |sum, entry| {
+        let (key, row) = entry.map_err(failed)?;
+        let ContentRow { objects, octets } = rows::decode(key, row)?;
+        Ok(ContentRow { objects: sum.objects + objects, octets: sum.octets + octets })
+    })
+}
+
 pub(super) fn object(
     db: &Databases,
     txn: &RoTxn<'_>,

@@ -19,10 +19,10 @@ use std::{
 
 use heed::{Env, RoTxn, RwTxn, WithoutTls};
 use proxima_pipeline::ObjectError;
-use proxima_store::{Db, Durability, Fault as StoreFault, OpenError};
+use proxima_store::{Db, Durability, Fault as StoreFault, OpenError, Space};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{folders, space::Space};
+use super::folders;
 use crate::metrics::Metrics;
 
 /// Changes that wait for the thread: some seconds' work of a disk. Who comes then waits before it.
@@ -31,8 +31,6 @@ const CHANGES_MAX: usize = 1_024;
 const BATCH_MAX: usize = 128;
 /// How long changes are added to a transaction: what waits behind it waits no longer than this, a change and an `fsync`.
 const TRANSACTION_MAX: Duration = Duration::from_millis(50);
-/// With less of the disk free than this, a transaction that could not be written had no room: as much as one writes at once.
-const SHORT_OCTETS: u64 = 1 << 20;
 /// Reads at a time: each may hold a thread that waits for the disk.
 const READS_MAX: usize = 64;
 
@@ -78,8 +76,13 @@ struct Fault {
 
 impl Fault {
     fn set(&self, why: Option<String>) {
-        self.metrics.unwritable.set(i64::from(why.is_some()));
         *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let is_unwritable = self.space.is_short() || self.get().is_some();
+        self.metrics.unwritable.set(is_unwritable.into());
     }
 
     fn get(&self) -> Option<String> {
@@ -89,7 +92,12 @@ impl Fault {
 
 /// What LMDB says, as what it means for who asked.
 pub(crate) fn failed(error: heed::Error) -> ObjectError {
-    match StoreFault::from(error) {
+    meant(error.into())
+}
+
+/// What a fault means for who asked.
+pub(super) fn meant(fault: StoreFault) -> ObjectError {
+    match fault {
         StoreFault::Full(text) => ObjectError::Full(text),
         StoreFault::Busy => ObjectError::Busy,
         StoreFault::Broken(text) => ObjectError::Broken(text),
@@ -147,6 +155,12 @@ impl Index {
     /// Why nothing can be written, if so.
     pub(crate) fn fault(&self) -> Option<String> {
         self.fault.get()
+    }
+
+    /// Looks how much room there is, and tells it.
+    pub(crate) fn look(&self) {
+        self.fault.space.look();
+        self.fault.tell();
     }
 
     /// Tells when the last clone is gone, and the thread has ended.
@@ -232,10 +246,7 @@ fn write(env: &Env<WithoutTls>, databases: &Databases, mut orders: mpsc::Receive
         waiting.extend(received.drain(..));
         let mut answers = Vec::with_capacity(waiting.len());
         let committed = carry_out(env, databases, &mut waiting, &mut answers).map_err(|error| match error {
-            // LMDB takes what was written in part for a fault of the disk.
-            ObjectError::Broken(_) if fault.space.check_free(SHORT_OCTETS).is_err() => {
-                ObjectError::Full("the disk is full".to_owned())
-            }
+            ObjectError::Broken(text) => meant(fault.space.explain(StoreFault::Broken(text))),
             error => error,
         });
         match &committed {
@@ -308,8 +319,8 @@ mod tests {
     use super::*;
 
     fn open(folder: &tempfile::TempDir, octets_max: usize) -> Index {
-        let space = Space::with(Arc::new(|| Ok(u64::MAX)), 0);
-        Index::open(folder.path(), octets_max, space, Metrics::register(&mut Registry::default())).unwrap()
+        Index::open(folder.path(), octets_max, Space::endless(), Metrics::register(&mut Registry::default()))
+            .unwrap()
     }
 
     fn put(

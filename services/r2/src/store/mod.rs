@@ -35,7 +35,6 @@ mod reading;
 mod receive;
 pub(crate) mod rows;
 mod scrub;
-mod space;
 mod sums;
 mod sweep;
 #[cfg(test)]
@@ -47,8 +46,9 @@ use std::{path::Path, sync::Arc};
 use proxima_chassis::Clock;
 use proxima_model::{Bucket, Timestamp};
 use proxima_pipeline::{BucketContent, ObjectError};
+use proxima_store::Space;
 
-use self::{blobs::Blobs, engine::Engine, index::Index, outbox::Outbox, space::Space, sweep::Told};
+use self::{blobs::Blobs, engine::Engine, index::Index, outbox::Outbox, sweep::Told};
 pub(crate) use self::{
     engine::EngineSettings,
     gone::IsGone,
@@ -119,7 +119,7 @@ impl Store {
         if engine.is_none() && engine::was_used(folder) {
             return Err(ObjectError::Broken(engine::MISSING.to_owned()));
         }
-        let space = Space::of(folder, bounds.free_octets_min);
+        let space = Space::of(folder, bounds.free_octets_min, metrics.space.clone());
         let blobs = Blobs::open(&folder.join("blobs"), space.clone(), engine).map_err(failed)?;
         let index = Index::open(&folder.join("index"), bounds.index_octets_max, space, metrics.clone());
         Ok(Self {
@@ -154,6 +154,26 @@ impl Store {
     /// Why nothing can be written, if so.
     pub(crate) fn fault(&self) -> Option<String> {
         self.index.fault()
+    }
+
+    /// Why objects are refused for want of room, if so.
+    pub(crate) fn shortage(&self) -> Option<String> {
+        self.blobs.space().shortage()
+    }
+
+    /// Looks how much room there is, and how much is kept.
+    pub(crate) async fn measure(&self) -> Result<(), ObjectError> {
+        let index = self.index.clone();
+        blocking(move || {
+            index.look();
+            Ok(())
+        })
+        .await?;
+        let kept = self.index.read(change::all_content).await?;
+        let as_number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.objects.set(as_number(kept.objects));
+        self.metrics.object_octets.set(as_number(kept.octets));
+        Ok(())
     }
 
     /// Why octets in the engine cannot be reached, if so.

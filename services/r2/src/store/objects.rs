@@ -13,7 +13,7 @@ use super::{
     Known, Presence, ROWS_OF_CHANGE_MAX, Store,
     blobs::Pending,
     blocking, change,
-    index::Databases,
+    index::{Databases, meant},
     outbox::{Event, Recorder},
     reading,
     rows::{ObjectRow, Piece, Place},
@@ -159,7 +159,7 @@ impl Store {
     /// Whether the index may grow.
     pub(super) async fn check_room(&self) -> Result<(), ObjectError> {
         let blobs = self.blobs.clone();
-        blocking(move || blobs.space().check_rows()).await
+        blocking(move || blobs.space().check_rows().map_err(meant)).await
     }
 
     /// What is known of a bucket now, if it may be written to, as of this transaction.

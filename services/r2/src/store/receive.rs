@@ -10,6 +10,7 @@ use super::{
     blobs::{self, Pending},
     blocking, engine,
     hashing::{Hashed, Hashes},
+    index::meant,
     rows::{Piece, Place},
 };
 
@@ -91,7 +92,7 @@ impl Store {
             let blobs = self.blobs.clone();
             match blobs.engine() {
                 Some(engine) => engine.check()?,
-                None => blocking(move || blobs.space().check_announced(octets)).await?,
+                None => blocking(move || blobs.space().check_announced(octets).map_err(meant)).await?,
             }
         }
         let hashes = Hashes::new(expected.checksum.as_ref().map(|(algorithm, _)| *algorithm));

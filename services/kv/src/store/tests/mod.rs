@@ -1,5 +1,6 @@
 //! A store in a folder of its own; the tests say what time it is.
 
+mod disk;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ impl Folder {
     }
 
     fn open_with(&self, octets: u64) -> Store {
-        Store::open(self.0.path(), octets, &node("a")).expect("a store")
+        Store::open(self.0.path(), octets, Space::endless(), &node("a")).expect("a store")
     }
 }
 
@@ -289,7 +290,7 @@ fn a_file_that_was_cut_short_is_told_and_not_touched() {
     folder.open().put("k", Some(value(vec![0; 500_000])), NOW).expect("written");
     let file = std::fs::File::options().write(true).open(folder.0.path().join("data.mdb")).expect("a file");
     file.set_len(100_000).expect("cut");
-    let opened = Store::open(folder.0.path(), 256 * MIB, &node("a"));
+    let opened = Store::open(folder.0.path(), 256 * MIB, Space::endless(), &node("a"));
     assert!(matches!(opened.err(), Some(StoreError::Broken(_))));
 }
 

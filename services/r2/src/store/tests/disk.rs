@@ -123,6 +123,15 @@ async fn a_disk_is_filled_up_to_what_is_left_free_and_has_room_again_when_someth
         check(&fixture, 10_000, &small).await;
         assert_eq!(fixture.files(), large.len(), "nothing is left of what was refused");
         if free_octets_min > 0 {
+            let metrics = &fixture.store.metrics;
+            let told = async || {
+                fixture.store.measure().await.unwrap();
+                (fixture.store.shortage().is_some(), metrics.unwritable.get(), metrics.objects.get())
+            };
+            let kept = i64::try_from(large.len() + small.len()).unwrap();
+            assert_eq!(told().await, (true, 1, kept));
+            let all_octets = i64::try_from(large.len() * LARGE + small.len() * 10_000).unwrap();
+            assert_eq!(metrics.object_octets.get(), all_octets);
             let all =
                 large.iter().map(|name| ObjectDelete { key: key(name), conditions: Default::default() });
             let deleted = fixture.store.delete(&fixture.bucket, all.collect()).await.unwrap();
@@ -130,6 +139,7 @@ async fn a_disk_is_filled_up_to_what_is_left_free_and_has_room_again_when_someth
             fixture.later(301);
             fixture.store.collect().await.unwrap();
             assert!(fixture.put("again", octets(LARGE, 1)).await.is_ok());
+            assert_eq!(told().await, (false, 0, i64::try_from(small.len()).unwrap() + 1));
         }
     }
 }

@@ -50,7 +50,7 @@ impl Fixture {
     /// The same blobs, as another process has them.
     fn blobs_with_engine(&self) -> Blobs {
         let engine = self.store.blobs.engine().cloned();
-        let space = Space::with(Arc::new(|| Ok(u64::MAX)), 0);
+        let space = Space::endless();
         Blobs::open(&self.folder.path().join("blobs"), space, engine).unwrap()
     }
 }

@@ -1,0 +1,72 @@
+//! A disk that is full.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use super::*;
+
+const FREE_MIN: u64 = 100 * MIB;
+/// Octets of a large value.
+const LARGE: usize = 1 << 20;
+
+fn large(round: u8) -> Option<KvValue> {
+    Some(value(vec![round; LARGE]))
+}
+
+#[test]
+fn a_full_disk_takes_what_has_room_in_the_file_and_every_deletion_and_nothing_else() {
+    let (folder, left) = (Folder::new(), Arc::new(AtomicU64::new(FREE_MIN + 30 * MIB)));
+    let of_disk = Arc::clone(&left);
+    let space = Space::with(Arc::new(move || Ok(of_disk.load(Ordering::Relaxed))), FREE_MIN);
+    let store = Store::open(folder.0.path(), 256 * MIB, space, &node("a")).expect("a store");
+    let name = |number: u8| format!("k{number}");
+    for number in 0..20 {
+        store.put(&name(number), large(number), NOW).expect("there is room");
+    }
+    left.store(FREE_MIN, Ordering::Relaxed);
+    let refused = (20..30).map_while(|number| store.put(&name(number), large(number), NOW).err()).next();
+    assert!(matches!(&refused, Some(StoreError::Full(why)) if why.contains("free_bytes_min")), "{refused:?}");
+    let both = vec![(key("small"), Some(value("x"))), (key("large"), large(1))];
+    let refused = store.commit(&[Job::Write(namespace(1), both)], NOW).remove(0);
+    assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
+    assert_eq!(store.value_of("small", NOW), None, "whole or not at all");
+    assert!(store.space().shortage().is_some());
+
+    left.store(0, Ordering::Relaxed);
+    assert_eq!(store.value_of("k3", NOW), large(3));
+    for number in 0..15 {
+        store.put(&name(number), None, later(1)).expect("deletions need no room");
+    }
+    // What one transaction frees is to be had in the one after the next.
+    store.put("small", None, later(2)).expect("deletions need no room");
+    for number in 0..10 {
+        store.put(&name(number), large(number), later(3)).expect("the file has room");
+    }
+    let refused = (10..20).find_map(|number| store.put(&name(number), large(number), later(3)).err());
+    assert!(matches!(refused, Some(StoreError::Full(_))), "the file does not grow");
+    assert_eq!(store.value_of("k9", later(3)), large(9));
+
+    left.store(FREE_MIN * 2, Ordering::Relaxed);
+    store.space().look();
+    assert_eq!(store.space().shortage(), None);
+    store.put("k19", large(7), later(4)).expect("there is room again");
+}
+
+#[test]
+fn one_transaction_does_not_count_on_what_it_frees_itself() {
+    let folder = Folder::new();
+    let left = Arc::new(AtomicU64::new(u64::MAX));
+    let of_disk = Arc::clone(&left);
+    let space = Space::with(Arc::new(move || Ok(of_disk.load(Ordering::Relaxed))), FREE_MIN);
+    let store = Store::open(folder.0.path(), 256 * MIB, space, &node("a")).expect("a store");
+    let all = |round| (0..20).map(|number| (key(&format!("k{number}")), large(round))).collect();
+    store.commit(&[Job::Write(namespace(1), all(1))], NOW).remove(0).expect("there is room");
+    left.store(FREE_MIN, Ordering::Relaxed);
+    let file = || store.env.real_disk_size().expect("it is there");
+    let before = file();
+    let over = store.commit(&[Job::Write(namespace(1), all(2))], later(1)).remove(0);
+    assert!(matches!(over, Err(StoreError::Full(_))), "{over:?}");
+    assert_eq!(file(), before);
+}
