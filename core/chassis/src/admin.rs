@@ -23,6 +23,7 @@ struct Gauges {
     ledger_checked: Gauge,
     ledger_checks_passed: Gauge,
     ledger_checks_damaged: Gauge,
+    ledger_disk_free: Gauge,
     ready: Gauge,
 }
 
@@ -59,6 +60,11 @@ impl Gauges {
             "Checks since the start that found the replica damaged",
             gauges.ledger_checks_damaged.clone(),
         );
+        registry.register(
+            "ledger_disk_free_octets",
+            "Octets of the disk that are free, of the file system of the replica",
+            gauges.ledger_disk_free.clone(),
+        );
         registry.register("ready", "1 while every service can serve", gauges.ready.clone());
         // A node without a certificate has no such metric: 0 would say that it ran out in 1970.
         if let Some(expires) = node.identity_expires {
@@ -82,6 +88,7 @@ impl Gauges {
         self.ledger_checked.set(number(ledger.verification.checked));
         self.ledger_checks_passed.set(number(ledger.verification.passes));
         self.ledger_checks_damaged.set(number(ledger.verification.damages));
+        self.ledger_disk_free.set(number(ledger.disk_free_octets.unwrap_or_default()));
         self.ready.set(i64::from(node.health.cannot_serve("").is_none()));
     }
 }

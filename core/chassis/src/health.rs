@@ -73,12 +73,16 @@ impl HealthBoard {
         std::iter::once(self.ledger()).chain(services).collect()
     }
 
-    /// Whoever serves reads the replica: where it is damaged nobody serves, whoever met the damage first.
+    /// Whoever serves reads the replica: where it is damaged nobody serves, whoever met the damage first. What it has no room for
+    /// is no reason to serve nobody.
     fn ledger(&self) -> ServiceHealth {
         let health = match self.replica.fault() {
             Some(why) => Health::Failed(format!("the replica is damaged: {why}")),
             None if self.services.get().is_none() && self.replica.snapshot().is_err() => Health::Starting,
-            None => Health::Ready,
+            None => self
+                .replica
+                .lacks_room()
+                .map_or(Health::Ready, |why| Health::Degraded(format!("no room for further changes: {why}"))),
         };
         ServiceHealth { service: "ledger", health }
     }

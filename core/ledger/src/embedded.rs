@@ -242,6 +242,7 @@ impl Committer {
         if writer.head().seq > before {
             let head: Head = writer.commit()?;
             self.replica.publish(&head);
+            self.replica.room().written();
         }
         Ok(outcomes)
     }
@@ -269,7 +270,7 @@ impl Committer {
     fn explain(&self, error: &StoreError) -> AppendError {
         match error {
             StoreError::Full(reason) => {
-                tracing::error!(reason, "no room for the log; changes are refused until there is");
+                self.replica.room().refused(reason, self.store.disk_free());
                 AppendError::Full(reason.clone())
             }
             StoreError::Readers => AppendError::Busy,

@@ -98,6 +98,8 @@ pub struct LedgerStatus {
     pub problem: Option<String>,
     /// Octets of the store on disk.
     pub octets: u64,
+    /// Octets of that disk that are free, if that can be told.
+    pub disk_free_octets: Option<u64>,
     /// What the checks of everything that is kept have come to.
     pub verification: Verification,
 }
@@ -207,7 +209,7 @@ impl Ledger {
     pub fn status(&self) -> LedgerStatus {
         let pulse = self.vitals.pulse();
         let (role, following, log_problem) = match &self.kept {
-            Kept::Here(_) => (Role::Log, Following::default(), None),
+            Kept::Here(_) => (Role::Log, Following::default(), self.replica.lacks_room()),
             Kept::Elsewhere { remote, following } => {
                 (Role::Follower, following.borrow().clone(), remote.problem())
             }
@@ -226,6 +228,7 @@ impl Ledger {
             rebuilding: following.rebuilding,
             problem: following.problem,
             octets: self.replica.octets(),
+            disk_free_octets: self.replica.disk_free(),
             verification: self.verification.borrow().clone(),
         }
     }

@@ -61,6 +61,7 @@ mod replica;
 mod resident;
 mod restore;
 mod revert;
+mod room;
 mod seal;
 mod server;
 mod snapshot;

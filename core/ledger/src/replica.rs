@@ -17,6 +17,7 @@ use crate::{
     codec::Digest,
     limits,
     recent::Recent,
+    room::Room,
     states::{self, InForce},
     store::{Bounds, HEAD, Head, KEY_CHECK, LogId, Store, StoreError},
     zone_names::ZoneNames,
@@ -82,6 +83,8 @@ struct Shared {
     /// The log that is followed; kept beside the states, so that a damaged one is not rebuilt from another network.
     log: Mutex<Option<LogId>>,
     zone_names: ZoneNames,
+    /// Of the log, where this is its own.
+    room: Room,
 }
 
 impl Replica {
@@ -191,6 +194,7 @@ impl Replica {
             recent: Mutex::new(Recent::new(Seq::ZERO)),
             log: Mutex::new(states::log_of(path)),
             zone_names: ZoneNames::default(),
+            room: Room::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -301,6 +305,21 @@ impl Replica {
     /// Octets on disk.
     pub fn octets(&self) -> u64 {
         self.shared.current.load().as_ref().map_or(0, |store| store.octets())
+    }
+
+    /// Octets of its disk that are free, if there is a state and that can be told.
+    pub fn disk_free(&self) -> Option<u64> {
+        self.shared.current.load().as_ref().and_then(|store| store.disk_free())
+    }
+
+    /// Why there is no room for further changes, or hardly any, if so.
+    pub fn lacks_room(&self) -> Option<String> {
+        self.shared.room.problem(self.disk_free())
+    }
+
+    /// How the log's writes end for want of room.
+    pub(crate) fn room(&self) -> &Room {
+        &self.shared.room
     }
 
     /// Waits until who writes now has committed or given up: then what was announced before is in a snapshot, if it ever

@@ -30,6 +30,7 @@ use crate::{
     codec::{DecodeError, Digest, Reader, Write as _},
     limits::{READERS_MAX, READS_PER_TRIM},
     resident::Mapping,
+    room::is_low,
 };
 
 pub(crate) type Db = Database<'static, Bytes, Bytes>;
@@ -321,14 +322,18 @@ impl Store {
     /// What a failed write means. LMDB reports a write that was cut short by a full disk as an I/O error; the room
     /// that is left tells it from a broken disk.
     pub(crate) fn write_failed(&self, error: StoreError) -> StoreError {
-        match error {
-            StoreError::Io(reason)
-                if nix::sys::statvfs::statvfs(&self.path).is_ok_and(|disk| is_full(&disk)) =>
-            {
-                StoreError::Full(format!("the disk is full: {reason}"))
+        match (error, self.disk_free()) {
+            (StoreError::Io(_), Some(free)) if is_low(Some(free)) => {
+                StoreError::Full(format!("the disk is full: {free} octets are free"))
             }
-            error => error,
+            (error, _) => error,
         }
+    }
+
+    /// Octets of its disk that are free, if that can be told.
+    pub(crate) fn disk_free(&self) -> Option<u64> {
+        let disk = nix::sys::statvfs::statvfs(&self.path).ok()?;
+        Some(disk.blocks_available().saturating_mul(disk.fragment_size()))
     }
 
     /// Octets of the file.
@@ -382,14 +387,6 @@ fn options(bounds: Bounds) -> EnvOpenOptions<WithoutTls> {
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.map_size(bounds.map_octets).max_dbs(DATABASES).max_readers(READERS_MAX);
     options
-}
-
-/// Room below which a write that failed is taken to have failed for want of it: the largest append, and what LMDB
-/// copies for it.
-const DISK_OCTETS_MIN: u64 = 64 << 20;
-
-fn is_full(disk: &nix::sys::statvfs::Statvfs) -> bool {
-    disk.blocks_available() * disk.fragment_size() < DISK_OCTETS_MIN
 }
 
 /// A file that is shorter than its pages would kill the process when the missing ones are touched.

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use proxima_chassis::{
     Health, Identity, NodeContext, Places, PrepareError, Prepared, Service, ServiceError, Shutdown,
 };
-use proxima_ledger::{ChangeSet, LedgerStatus, Snapshot};
+use proxima_ledger::{ChangeSet, LedgerStatus, Role, Snapshot};
 use proxima_model::TokenId;
 use proxima_pipeline::{
     CheckWorkers, DurableObjects, Explainer, Invoke, KeyValue, Objects, QueryReports, Queues, Tails,
@@ -252,7 +252,12 @@ fn acceptor(node: &NodeContext) -> Result<TlsAcceptor, ServiceError> {
 fn reach(status: &LedgerStatus) -> Health {
     match (status.log_heard, status.ready) {
         (_, false) => Health::Failed("this server has no state to answer from".to_owned()),
-        (Some(heard), true) if heard <= REACH_SILENCE_MAX => Health::Ready,
+        (Some(heard), true) if heard <= REACH_SILENCE_MAX => match &status.log_problem {
+            Some(why) if status.role == Role::Log => {
+                Health::Degraded(format!("no room for the log ({why}): reads go on, changes are refused"))
+            }
+            _ => Health::Ready,
+        },
         _ => Health::Degraded("the log is out of reach: reads go on, changes are refused".to_owned()),
     }
 }

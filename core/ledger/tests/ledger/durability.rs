@@ -224,6 +224,7 @@ async fn a_full_map_is_told_leaves_nothing_half_written_and_ends_with_a_larger_o
     };
     assert!(matches!(refused, AppendError::Full(_)), "{refused:?}");
     assert!(refused.may_retry());
+    assert!(log.replica().lacks_room().is_some(), "the map is full");
     // What is there can still be read, and nothing of the refused one is.
     let snapshot = log.replica().snapshot().unwrap();
     assert_eq!(snapshot.count(Kind::Node).unwrap(), 2 * taken);
@@ -239,6 +240,7 @@ async fn a_full_map_is_told_leaves_nothing_half_written_and_ends_with_a_larger_o
     let log = open(folder.path());
     assert_eq!(log.last(), Seq(taken + u64::from(small_fits)));
     log.append(large(taken)).await.unwrap();
+    assert_eq!(log.replica().lacks_room(), None);
 }
 
 /// A small file system of its own; gone when dropped.
@@ -277,7 +279,8 @@ async fn a_full_disk_is_told_and_appends_go_on_once_there_is_room() {
     }
     let large = append(vec![put_raw(&key("large"), vec![1; 200_000])]);
     let refused = log.append(large.clone()).await.unwrap_err();
-    assert!(matches!(refused, AppendError::Full(_)), "{refused:?}");
+    assert!(matches!(&refused, AppendError::Full(why) if why.contains("the disk is full")), "{refused:?}");
+    assert!(log.replica().lacks_room().is_some_and(|why| why.contains("octets are free")));
     let snapshot = log.replica().snapshot().unwrap();
     assert_eq!((snapshot.seq(), snapshot.count(Kind::Node).unwrap()), (Seq(1), 1));
     drop(snapshot);
