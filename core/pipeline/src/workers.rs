@@ -30,18 +30,28 @@ impl SiteWorkers {
     /// domain, and one without a Worker keeps what it matches from both. Routes are compared with what origins make of a path,
     /// however it is written: a Worker that guards a folder is not walked around.
     pub fn find(&self, scheme: Scheme, host: &str, target: &str) -> Option<&WorkerName> {
+        match self.route(scheme, host, target) {
+            Some((_, script)) => script.as_ref(),
+            None => self.hosts.get(host),
+        }
+    }
+
+    /// Whether a route matches a URL, so that no custom domain is asked.
+    pub fn has_route(&self, scheme: Scheme, host: &str, target: &str) -> bool {
+        self.route(scheme, host, target).is_some()
+    }
+
+    /// The route that matches a URL, if one does.
+    fn route(&self, scheme: Scheme, host: &str, target: &str) -> Option<&(RoutePattern, Option<WorkerName>)> {
         let scheme = match scheme {
             Scheme::Http => RouteScheme::Http,
             Scheme::Https => RouteScheme::Https,
         };
         if self.routes.is_empty() {
-            return self.hosts.get(host);
+            return None;
         }
         let target = &*normalized(target);
-        match self.routes.iter().find(|(pattern, _)| pattern.matches(scheme, host, target)) {
-            Some((_, script)) => script.as_ref(),
-            None => self.hosts.get(host),
-        }
+        self.routes.iter().find(|(pattern, _)| pattern.matches(scheme, host, target))
     }
 }
 
@@ -221,6 +231,9 @@ mod tests {
         let found = |target| workers.find(Scheme::Https, "app.example.com", target).map(WorkerName::as_str);
         assert_eq!(found("/"), Some("app"));
         assert_eq!(found("/api/users"), Some("api"));
+        let has_route = |target| workers.has_route(Scheme::Https, "app.example.com", target);
+        assert!(!has_route("/") && has_route("/api/users"));
+        assert!(workers.has_route(Scheme::Http, "www.example.com", "/static/x"), "one that leads nowhere");
         assert_eq!(workers.of_domain("app.example.com").map(WorkerName::as_str), Some("app"));
         assert_eq!(workers.of_domain("www.example.com"), None, "it has routes only");
         assert_eq!(workers.find(Scheme::Https, "example.com", "/"), None);

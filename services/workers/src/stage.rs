@@ -182,9 +182,11 @@ impl WorkersStage {
         let chosen = self.0.wished(site.zone.account, worker, wish)?;
         let key = chosen.ok_or(Fault::WorkerBroken("no version of it is deployed"))?;
         exchange.trace.note(SERVICE, || {
+            let request = &exchange.request;
+            let has_route = || site.workers.has_route(request.scheme, &request.host, request.target.as_str());
             let by = match by {
-                By::Visitor | By::Stranger(_) => "a route",
-                By::Own(_) => "a custom domain",
+                By::Visitor | By::Stranger(_) if has_route() => "a route",
+                By::Visitor | By::Stranger(_) | By::Own(_) => "a custom domain",
             };
             format!("{by} leads to Worker {worker}, version {}", key.version)
         });

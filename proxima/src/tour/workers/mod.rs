@@ -71,7 +71,7 @@ fn deployed(tour: &mut Tour) -> anyhow::Result<Project> {
     tour.tell.must(
         "what led to the Worker is explained",
         "",
-        explained.contains("a route leads to Worker hello"),
+        explained.contains("a custom domain leads to Worker hello"),
     );
     Ok(hello)
 }

@@ -70,6 +70,15 @@ fn a_worker_is_told_of_by_its_place_in_the_row_and_so_is_one_that_is_bound_to_it
         assert!(told_of("a custom domain leads to Worker front"), "{:?}", exchange.trace.entries());
         running.get(OWN, "front", "/").await;
         assert_eq!(callers(&running), told(0), "what a visitor asks is apart");
+        for (mut exchange, by) in [
+            (at_domain(&running, "front", None), "a custom domain"),
+            (running.exchange(OWN, "front", "/"), "a route"),
+        ] {
+            running.run(&mut exchange).await;
+            let expected = format!("{by} leads to Worker front");
+            let entries = exchange.trace.entries();
+            assert!(entries.iter().any(|entry| entry.decision.contains(&expected)), "{by}: {entries:?}");
+        }
     });
 }
 
