@@ -17,7 +17,11 @@ use serde_json::{Map, Value, json};
 
 use super::{Messages, consumers::number, nouns};
 use crate::{
-    api::{Api, body::TextJsonBody, envelope::Answer},
+    api::{
+        Api,
+        body::{Given, TextJsonBody},
+        envelope::Answer,
+    },
     error::{ApiError, Code},
 };
 
@@ -25,7 +29,7 @@ use crate::{
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct MessageBody {
     #[serde(default)]
-    body: Value,
+    body: Given<Value>,
     #[serde(default)]
     content_type: Option<String>,
     #[serde(default)]
@@ -88,7 +92,12 @@ fn delay(given: Option<f64>) -> Result<Option<u32>, ApiError> {
 
 impl MessageBody {
     fn read(self, delay_of_all: Option<u32>) -> Result<QueueMessage, ApiError> {
-        let (content_type, body) = match (self.content_type.as_deref().unwrap_or("json"), self.body) {
+        let body = match self.body {
+            Given::Value(body) => body,
+            Given::Null => Value::Null,
+            Given::Absent => return Err(refuse("body: give one; null is one, too").at("/body")),
+        };
+        let (content_type, body) = match (self.content_type.as_deref().unwrap_or("json"), body) {
             ("text", Value::String(text)) => (QueueContentType::Text, text),
             ("text", _) => {
                 return Err(refuse("body: give a string, for the content type is text").at("/body"));
