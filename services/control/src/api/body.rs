@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use proxima_model::excerpt;
 use serde::de::DeserializeOwned;
 
+use super::objects::Objects;
 use crate::{
     error::{ApiError, Code},
     limits,
@@ -108,7 +109,7 @@ pub(crate) fn broken_form(error: MultipartError) -> ApiError {
 /// Parses JSON; an error says where in it.
 pub(crate) fn parse<T: DeserializeOwned>(octets: &[u8]) -> Result<T, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(octets);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Objects(&mut deserializer)).map_err(|error| {
         let pointer = pointer(error.path());
         let inner = error.into_inner();
         let refusal = ApiError::new(Code::BodyInvalid, format!("the body is not what it should be: {inner}"));
@@ -176,6 +177,14 @@ mod tests {
         let refusal = parse::<Outer>(br#"{"posts":[{"ttl":1},{"ttl":"x"}]}"#).unwrap_err();
         assert_eq!(refusal.problems[0].pointer.as_deref(), Some("/posts/1/ttl"));
         assert!(refusal.to_string().contains("invalid type: string"), "{refusal}");
+    }
+
+    #[test]
+    fn a_list_in_an_objects_place_is_refused_with_its_place() {
+        let refusal = parse::<Outer>(br#"{"posts":[{"ttl":1},[1]]}"#).unwrap_err();
+        assert_eq!(refusal.problems[0].pointer.as_deref(), Some("/posts/1"));
+        assert!(refusal.to_string().contains("expected an object"), "{refusal}");
+        assert!(parse::<Outer>(b"[[]]").unwrap_err().to_string().contains("expected an object"));
     }
 
     #[test]

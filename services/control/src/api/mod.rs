@@ -6,6 +6,7 @@ pub(crate) mod condition;
 pub(crate) mod envelope;
 pub(crate) mod fingerprint;
 pub(crate) mod jwt;
+mod objects;
 pub(crate) mod page;
 pub(crate) mod turn;
 pub(crate) mod write;
