@@ -9,7 +9,7 @@ use crate::{
     routes::PREFIX,
 };
 
-/// Products of the v4 API that are not here and that `wrangler` has commands for: what their paths below an account begin with (`*` is
+/// Products of the v4 API that are not here and that `wrangler` or the SDK asks for: what their paths below an account begin with (`*` is
 /// any one segment), and how they are called.
 const NOT_OFFERED: &[(&str, &str)] = &[
     ("ai", "Workers AI"),
@@ -29,12 +29,19 @@ const NOT_OFFERED: &[(&str, &str)] = &[
     ("r2/buckets/*/local-uploads", "local uploads of buckets"),
     ("r2/buckets/*/lock", "locks of buckets"),
     ("r2/buckets/*/sippy", "Sippy"),
+    ("r2/metrics", "metrics of all buckets (each bucket has its usage)"),
+    ("r2/temp-access-credentials", "temporary credentials of R2"),
     ("secrets_store", "Secrets Store (Workers have secrets)"),
+    ("tokens", "tokens of accounts (users have tokens)"),
     ("vectorize", "Vectorize"),
+    ("workers/account-settings", "settings of Workers for whole accounts"),
     ("workers/dispatch", "Workers for Platforms"),
+    ("workers/observability", "Workers Observability (Workers have live logs)"),
+    ("workers/scripts-search", "a search for Workers (they can be listed)"),
     ("workers/scripts/*/edge-preview", REMOTE_DEV),
     ("workers/services/*/environments/*/edge-preview", REMOTE_DEV),
     ("workers/subdomain/edge-preview", REMOTE_DEV),
+    ("workers/workers", "the beta of the API of Workers (they are workers/scripts)"),
     ("workflows", "Workflows"),
 ];
 

@@ -199,6 +199,17 @@ async fn answers_that_no_endpoint_gives_are_envelopes_too() {
         ("PUT", "r2/buckets/photos/lock", "locks of buckets"),
         ("GET", "vectorize/v2/indexes?page=1", "Vectorize"),
         ("GET", "workers/dispatch/namespaces", "Workers for Platforms"),
+        ("GET", "r2/metrics", "metrics of all buckets"),
+        ("POST", "r2/temp-access-credentials", "temporary credentials"),
+        ("GET", "tokens", "tokens of accounts"),
+        ("POST", "tokens", "tokens of accounts"),
+        ("GET", "tokens/verify", "tokens of accounts"),
+        ("GET", "workers/account-settings", "settings of Workers"),
+        ("PUT", "workers/account-settings", "settings of Workers"),
+        ("POST", "workers/observability/telemetry/query", "Workers Observability"),
+        ("GET", "workers/scripts-search?name=x", "a search for Workers"),
+        ("GET", "workers/workers", "the beta"),
+        ("POST", "workers/workers", "the beta"),
     ] {
         let (status, envelope) = node.call(method, &format!("{account}/{path}"), None).await;
         assert_eq!((status, &envelope["errors"][0]["code"]), (400, &json!(1107)), "{method} {path}");
