@@ -36,6 +36,7 @@ mod r2_engine;
 mod r2_notifications;
 mod r2_public;
 mod r2_servers;
+mod r2_tokens;
 mod records;
 mod resolver;
 mod rules;

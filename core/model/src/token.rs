@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, Entity, Key, Kind, Timestamp, TokenId, ZoneId};
+use crate::{AccountId, BucketName, Entity, Jurisdiction, Key, Kind, Timestamp, TokenId, ZoneId};
 
 /// What a policy allows. Names are the v4 API's permission groups, in short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -46,6 +46,10 @@ pub enum Permission {
     R2Read,
     /// Make, change and delete them, and the objects in them.
     R2Edit,
+    /// Read and list the objects in buckets, and nothing of what is set of these.
+    R2ItemRead,
+    /// Read, list, write and delete the objects in buckets.
+    R2ItemEdit,
     /// See an account's queues.
     QueuesRead,
     /// Make, change and delete them, send to them, and take messages from them.
@@ -55,7 +59,7 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// Whether holding `self` allows what needs `wanted`: editing includes reading.
+    /// Whether holding `self` allows what needs `wanted`: editing includes reading, and buckets include what is in them.
     pub fn allows(self, wanted: Self) -> bool {
         self == wanted
             || match self {
@@ -66,7 +70,8 @@ impl Permission {
                 Self::WorkersEdit => wanted == Self::WorkersRead,
                 Self::WorkerRoutesEdit => wanted == Self::WorkerRoutesRead,
                 Self::KvEdit => wanted == Self::KvRead,
-                Self::R2Edit => wanted == Self::R2Read,
+                Self::R2Edit => matches!(wanted, Self::R2Read | Self::R2ItemRead | Self::R2ItemEdit),
+                Self::R2Read | Self::R2ItemEdit => wanted == Self::R2ItemRead,
                 Self::QueuesEdit => wanted == Self::QueuesRead,
                 _ => false,
             }
@@ -74,7 +79,7 @@ impl Permission {
 }
 
 /// What a policy covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenScope {
     /// Every account of the network: the operator's.
@@ -83,21 +88,46 @@ pub enum TokenScope {
     Account(AccountId),
     /// One zone.
     Zone(ZoneId),
+    /// One bucket, or a later one of the same name.
+    Bucket {
+        /// Whose it is.
+        account: AccountId,
+        /// Where its objects must stay.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        jurisdiction: Option<Jurisdiction>,
+        /// What it is called.
+        name: BucketName,
+    },
 }
 
 impl TokenScope {
     /// Whether it covers all of an account.
-    pub fn covers_account(self, account: AccountId) -> bool {
+    pub fn covers_account(&self, account: AccountId) -> bool {
         match self {
             Self::Everything => true,
-            Self::Account(held) => held == account,
-            Self::Zone(_) => false,
+            Self::Account(held) => *held == account,
+            Self::Zone(_) | Self::Bucket { .. } => false,
         }
     }
 
     /// Whether it covers a zone of this account.
-    pub fn covers_zone(self, account: AccountId, zone: ZoneId) -> bool {
-        self.covers_account(account) || matches!(self, Self::Zone(held) if held == zone)
+    pub fn covers_zone(&self, account: AccountId, zone: ZoneId) -> bool {
+        self.covers_account(account) || matches!(self, Self::Zone(held) if *held == zone)
+    }
+
+    /// Whether it covers a bucket of this account, or what would be one.
+    pub fn covers_bucket(
+        &self,
+        account: AccountId,
+        jurisdiction: Option<Jurisdiction>,
+        name: &BucketName,
+    ) -> bool {
+        match self {
+            Self::Bucket { account: of, jurisdiction: held, name: called } => {
+                (*of, *held, called) == (account, jurisdiction, name)
+            }
+            _ => self.covers_account(account),
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use axum::{
 };
 use proxima_model::Permission::{
     self, AccountRead, All, CachePurge, DnsEdit, DnsRead, KvEdit, KvRead, QueuesEdit, QueuesRead, R2Edit,
-    R2Read, RulesEdit, RulesRead, SslEdit, TraceRead, WorkerRoutesEdit, WorkerRoutesRead, WorkersEdit,
-    WorkersRead, ZoneEdit, ZoneRead,
+    R2ItemEdit, R2ItemRead, R2Read, RulesEdit, RulesRead, SslEdit, TraceRead, WorkerRoutesEdit,
+    WorkerRoutesRead, WorkersEdit, WorkersRead, ZoneEdit, ZoneRead,
 };
 use proxima_model::{IncomingTransfers, OutgoingTransfers, TransferAcl, TransferPeer, TsigKey};
 
@@ -140,9 +140,9 @@ fn of_objects() -> Vec<Endpoint> {
         delete(NOTIFIED, EDIT, notifications::remove),
         // What it is asked about, it finds in the query.
         post("/graphql", Needs::Somewhere(R2Read), graphql::post),
-        get(OBJECT_PATH, READ, objects::get),
-        put(OBJECT_PATH, EDIT, objects::put),
-        delete(OBJECT_PATH, EDIT, objects::delete),
+        get(OBJECT_PATH, Needs::Bucket(R2ItemRead), objects::get),
+        put(OBJECT_PATH, Needs::Bucket(R2ItemEdit), objects::put),
+        delete(OBJECT_PATH, Needs::Bucket(R2ItemEdit), objects::delete),
     ]
 }
 
@@ -446,6 +446,8 @@ pub enum NeededScope {
     Somewhere,
     /// On the account in its path.
     Account,
+    /// On the bucket in its path, or on that one's account.
+    Bucket,
     /// On the zone in its path.
     Zone,
     /// On everything: it is the operator's.
@@ -460,6 +462,7 @@ pub fn endpoint_table() -> Vec<EndpointRow> {
             Needs::Token => (NeededScope::Token, None),
             Needs::Somewhere(permission) => (NeededScope::Somewhere, Some(permission)),
             Needs::Account(permission) => (NeededScope::Account, Some(permission)),
+            Needs::Bucket(permission) => (NeededScope::Bucket, Some(permission)),
             Needs::AssetsUpload => (NeededScope::Account, Some(WorkersEdit)),
             Needs::Zone(permission) => (NeededScope::Zone, Some(permission)),
             Needs::Network(permission) => (NeededScope::Network, Some(permission)),

@@ -14,7 +14,8 @@ use axum::{
 };
 use proxima_ledger::Snapshot;
 use proxima_model::{
-    Account, AccountId, ApiToken, Permission, Timestamp, TokenId, TokenPolicy, TokenScope, Zone, ZoneId,
+    Account, AccountId, ApiToken, BucketName, Jurisdiction, Permission, Timestamp, TokenId, TokenPolicy,
+    TokenScope, Zone, ZoneId,
 };
 
 use crate::{
@@ -36,6 +37,8 @@ pub(crate) enum Needs {
     Somewhere(Permission),
     /// The permission on the account in the path.
     Account(Permission),
+    /// The permission on the bucket in the path, or on its account.
+    Bucket(Permission),
     /// To change Workers of the account in the path; by the token of a session of uploads, too.
     AssetsUpload,
     /// The permission on the zone in the path.
@@ -62,6 +65,9 @@ impl On {
     }
 }
 
+/// A bucket as a request names it.
+type NamedBucket = (Option<Jurisdiction>, BucketName);
+
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
@@ -83,7 +89,7 @@ impl Caller {
 
     /// Whether they may do this there.
     pub(crate) fn may(&self, permission: Permission, on: On) -> bool {
-        self.policies.iter().any(|policy| covers(policy.scope, on) && policy.allows(permission))
+        self.policies.iter().any(|policy| covers(&policy.scope, on) && policy.allows(permission))
     }
 
     /// The same, in an answer's words.
@@ -94,9 +100,21 @@ impl Caller {
         if self.may(permission, on) { Ok(()) } else { Err(not_allowed(permission)) }
     }
 
-    /// Whether they may do anything at all there: else it does not exist for them.
+    /// Whether they may do this with what is in a bucket of an account.
+    fn may_in_bucket(&self, permission: Permission, account: AccountId, bucket: &NamedBucket) -> bool {
+        let (jurisdiction, name) = bucket;
+        let covers = |scope: &TokenScope| scope.covers_bucket(account, *jurisdiction, name);
+        self.policies.iter().any(|policy| covers(&policy.scope) && policy.allows(permission))
+    }
+
+    /// Whether they may do anything at all there: else it does not exist for them. Who has a right on a bucket has been told
+    /// whose it is.
     fn knows(&self, on: On) -> bool {
-        self.policies.iter().any(|policy| covers(policy.scope, on) && !policy.permissions.is_empty())
+        let names = |scope: &TokenScope| match (scope, on) {
+            (TokenScope::Bucket { account, .. }, On::Account(asked)) => *account == asked,
+            _ => covers(scope, on),
+        };
+        self.policies.iter().any(|policy| names(&policy.scope) && !policy.permissions.is_empty())
     }
 
     /// Whether they may do this anywhere.
@@ -106,11 +124,11 @@ impl Caller {
 }
 
 /// Whether a policy's scope covers a thing.
-fn covers(scope: TokenScope, on: On) -> bool {
+fn covers(scope: &TokenScope, on: On) -> bool {
     match on {
         On::Account(account) => scope.covers_account(account),
         On::Zone(account, zone) => scope.covers_zone(account, zone),
-        On::Everything => scope == TokenScope::Everything,
+        On::Everything => *scope == TokenScope::Everything,
     }
 }
 
@@ -178,6 +196,10 @@ async fn admit(
         found.map(|(_, value)| value.to_owned()).unwrap_or_default()
     };
     let (zone_id, account_id) = (named("zone_id"), named("account_id"));
+    let bucket = match needs {
+        Needs::Bucket(_) => named_bucket(&named("bucket_name"), request.headers()),
+        _ => None,
+    };
     let (caller, zone, account) = api
         .read(move |snapshot| {
             let caller = identify(snapshot, &given, now)?;
@@ -189,12 +211,13 @@ async fn admit(
                 Needs::Somewhere(permission) | Needs::Network(permission) => {
                     return Err(not_allowed(permission));
                 }
-                Needs::Account(_) | Needs::AssetsUpload => {
+                Needs::Account(_) | Needs::Bucket(_) | Needs::AssetsUpload => {
                     let permission = match needs {
-                        Needs::Account(permission) => permission,
+                        Needs::Account(permission) | Needs::Bucket(permission) => permission,
                         _ => Permission::WorkersEdit,
                     };
-                    account = Some(known_account(snapshot, &caller, &account_id, permission)?);
+                    let wanted = (permission, bucket.as_ref());
+                    account = Some(known_account(snapshot, &caller, &account_id, wanted)?);
                 }
                 Needs::Zone(permission) => {
                     zone = Some(known_zone(snapshot, &caller, &zone_id, permission)?);
@@ -217,6 +240,12 @@ async fn admit(
         extensions.insert(account);
     }
     Ok(())
+}
+
+/// The bucket that a path and the fields of its request name, if they name one.
+fn named_bucket(name: &str, headers: &HeaderMap) -> Option<NamedBucket> {
+    let jurisdiction = crate::r2::jurisdiction(headers).ok()?;
+    Some((jurisdiction, BucketName::parse(name).ok()?))
 }
 
 /// By what a caller is known.
@@ -304,17 +333,20 @@ fn known_zone(
     }
 }
 
+/// The account of this id, if the caller has the permission on it, or on its bucket that is named.
 fn known_account(
     snapshot: &Snapshot,
     caller: &Caller,
     id: &str,
-    permission: Permission,
+    (permission, bucket): (Permission, Option<&NamedBucket>),
 ) -> Result<Account, ApiError> {
     let unknown = || ApiError::no_object(&format!("/accounts/{id:.80}"));
     let parsed: AccountId = id.parse().map_err(|_| unknown())?;
     let account = snapshot.get::<Account>(&parsed)?.ok_or_else(unknown)?;
     let on = On::Account(account.id);
-    match (caller.knows(on), caller.may(permission, on)) {
+    let may = caller.may(permission, on)
+        || bucket.is_some_and(|bucket| caller.may_in_bucket(permission, account.id, bucket));
+    match (caller.knows(on), may) {
         (_, true) => Ok(account),
         (true, false) => Err(not_allowed(permission)),
         (false, false) => Err(unknown()),
@@ -364,6 +396,23 @@ mod tests {
     #[test]
     fn a_policy_without_permissions_makes_nothing_known() {
         assert!(!caller(TokenScope::Everything, &[]).knows(On::Zone(OURS, ZONE)));
+    }
+
+    #[test]
+    fn a_right_on_a_bucket_is_one_on_no_other_and_on_nothing_of_its_account() {
+        let named = |text: &str| BucketName::parse(text).unwrap();
+        let scope = TokenScope::Bucket { account: OURS, jurisdiction: None, name: named("photos") };
+        let writer = caller(scope, &[Permission::R2ItemEdit]);
+        let may = |permission, account, bucket| writer.may_in_bucket(permission, account, &bucket);
+        assert!(may(Permission::R2ItemRead, OURS, (None, named("photos"))));
+        assert!(may(Permission::R2ItemEdit, OURS, (None, named("photos"))));
+        assert!(!may(Permission::R2Edit, OURS, (None, named("photos"))));
+        assert!(!may(Permission::R2ItemRead, OURS, (None, named("others"))));
+        assert!(!may(Permission::R2ItemRead, OURS, (Some(Jurisdiction::Fedramp), named("photos"))));
+        assert!(!may(Permission::R2ItemRead, THEIRS, (None, named("photos"))));
+        assert!(!writer.may(Permission::R2ItemRead, On::Account(OURS)));
+        assert!(writer.knows(On::Account(OURS)) && !writer.knows(On::Account(THEIRS)));
+        assert!(!writer.knows(On::Zone(OURS, ZONE)) && !writer.knows(On::Everything));
     }
 
     #[test]

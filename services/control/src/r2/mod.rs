@@ -36,7 +36,7 @@ fn named(text: &str) -> Result<BucketName, ApiError> {
 }
 
 /// The jurisdiction that a request is about; without one, that of no bucket that has one.
-fn jurisdiction(headers: &http::HeaderMap) -> Result<Option<Jurisdiction>, ApiError> {
+pub(crate) fn jurisdiction(headers: &http::HeaderMap) -> Result<Option<Jurisdiction>, ApiError> {
     let Some(given) = headers.get(JURISDICTION) else { return Ok(None) };
     jurisdiction_of(given.to_str().unwrap_or_default())
 }

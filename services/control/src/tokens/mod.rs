@@ -10,8 +10,8 @@ use axum::{
 };
 use proxima_ledger::Snapshot;
 use proxima_model::{
-    Account, ApiToken, Invalid, Permission, Timestamp, TokenId, TokenPolicy, TokenScope, TokenStatus, Zone,
-    limits as model_limits,
+    Account, ApiToken, Bucket, Invalid, Permission, Timestamp, TokenId, TokenPolicy, TokenScope, TokenStatus,
+    Zone, limits as model_limits,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -59,11 +59,12 @@ pub(crate) async fn verify(Extension(caller): Extension<Arc<Caller>>) -> Answer 
     .message("This API Token is valid and active")
 }
 
-/// `GET user/tokens/permission_groups`.
-pub(crate) async fn permission_groups() -> Answer {
-    let groups =
-        GROUPS.iter().map(|group| json!({ "id": group.id, "name": group.name, "scopes": [group.scope] }));
-    Answer::new(groups.collect())
+/// `GET user/tokens/permission_groups`: those with this `name`, and for this `scope`.
+pub(crate) async fn permission_groups(Extension(query): Extension<Arc<Query>>) -> Answer {
+    let is = |name: &str, value: &str| query.get(name).is_none_or(|asked| asked == value);
+    let groups = GROUPS.iter().filter(|group| is("name", group.name) && is("scope", group.scope));
+    let shown = groups.map(|group| json!({ "id": group.id, "name": group.name, "scopes": [group.scope] }));
+    Answer::new(shown.collect())
 }
 
 /// `GET user/tokens`: those that the caller could have made.
@@ -251,7 +252,7 @@ fn managed_for_write(draft: &mut Draft<'_>, caller: &Caller, id: &str) -> Result
 fn may_manage(snapshot: &Snapshot, caller: &Caller, token: &ApiToken) -> Result<bool, ApiError> {
     for policy in &token.policies {
         // The scope of a zone that was deleted is nobody's but the operator's.
-        let on = target(snapshot, policy.scope)?.unwrap_or(On::Everything);
+        let on = target(snapshot, &policy.scope)?.unwrap_or(On::Everything);
         if !caller.may(Permission::All, on) {
             return Ok(false);
         }
@@ -259,13 +260,22 @@ fn may_manage(snapshot: &Snapshot, caller: &Caller, token: &ApiToken) -> Result<
     Ok(true)
 }
 
-/// What a scope names; `None` if there is no such zone or account.
-fn target(snapshot: &Snapshot, scope: TokenScope) -> Result<Option<On>, ApiError> {
+/// On what rights of this scope are given, whose bucket it may be; `None` if there is no such zone or account.
+fn target(snapshot: &Snapshot, scope: &TokenScope) -> Result<Option<On>, ApiError> {
     Ok(match scope {
         TokenScope::Everything => Some(On::Everything),
-        TokenScope::Account(id) => snapshot.get::<Account>(&id)?.map(|account| On::Account(account.id)),
-        TokenScope::Zone(id) => snapshot.get::<Zone>(&id)?.map(|zone| On::zone(&zone)),
+        TokenScope::Account(id) | TokenScope::Bucket { account: id, .. } => {
+            snapshot.get::<Account>(id)?.map(|account| On::Account(account.id))
+        }
+        TokenScope::Zone(id) => snapshot.get::<Zone>(id)?.map(|zone| On::zone(&zone)),
     })
+}
+
+/// Whether there is the bucket that a scope names, if it names one.
+fn has_bucket(snapshot: &Snapshot, scope: &TokenScope) -> Result<bool, ApiError> {
+    let TokenScope::Bucket { account, jurisdiction, name } = scope else { return Ok(true) };
+    let found = snapshot.get::<Bucket>(&(*account, name.clone()))?;
+    Ok(found.is_some_and(|bucket| bucket.jurisdiction == *jurisdiction))
 }
 
 /// Puts what a body says into a token.
@@ -303,7 +313,7 @@ fn apply(
     token.name.clone_from(&body.name);
     token.not_before = body.not_before;
     token.expires_on = body.expires_on;
-    token.policies.clear();
+    let former = std::mem::take(&mut token.policies);
     for (index, policy) in body.policies.iter().enumerate() {
         let policies = parse_policy(policy).map_err(|refusal| refusal.at(format!("/policies/{index}")))?;
         token.policies.extend(policies);
@@ -313,8 +323,10 @@ fn apply(
     }
     // Nobody gives what they do not hold; what does not exist for them they cannot give either.
     let holds = |policy: &TokenPolicy| -> Result<bool, ApiError> {
-        let Some(on) = target(snapshot, policy.scope)? else { return Ok(false) };
-        Ok(caller.may(Permission::All, on))
+        let Some(on) = target(snapshot, &policy.scope)? else { return Ok(false) };
+        // A bucket may have gone since the token was made for it.
+        let was_held = former.iter().any(|one| one.scope == policy.scope);
+        Ok(caller.may(Permission::All, on) && (was_held || has_bucket(snapshot, &policy.scope)?))
     };
     for policy in &token.policies {
         if !holds(policy)? {

@@ -1,10 +1,10 @@
 //! Who may do what: every endpoint, asked as everybody who may not.
 
 use proxima_control::{EndpointRow, NeededScope, endpoint_table};
-use proxima_model::{Permission, Timestamp, TokenScope, TokenStatus};
+use proxima_model::{BucketName, Permission, Timestamp, TokenScope, TokenStatus};
 use serde_json::{Value, json};
 
-use crate::harness::Node;
+use crate::{bucket_domains::bucket, harness::Node};
 
 const NOWHERE: &str = "00000000000000000000000000000000";
 
@@ -109,7 +109,7 @@ async fn every_endpoint_refuses_everybody_who_may_not_ask_it() {
             let (status, code, _) = asker.ask(Some(&bearer(unusable)), &path_to_ours).await;
             assert_eq!((status, code), (401, 10000), "{name} with a token that may not be used");
         }
-        if matches!(row.scope, NeededScope::Zone | NeededScope::Account) {
+        if matches!(row.scope, NeededScope::Zone | NeededScope::Account | NeededScope::Bucket) {
             let (status, code, hidden) = asker.ask(Some(&bearer(&stranger)), &path_to_ours).await;
             let (none_status, none_code, none) = asker.ask(Some(&bearer(&stranger)), &path_to_none).await;
             assert_eq!((status, code), (404, 7003), "{name} of another account");
@@ -134,13 +134,45 @@ async fn every_endpoint_refuses_everybody_who_may_not_ask_it() {
                 NeededScope::Network => TokenScope::Everything,
                 _ => TokenScope::Account(ours),
             };
-            let with = |permission| node.token(vec![(scope, vec![permission])]);
+            let with = |permission| node.token(vec![(scope.clone(), vec![permission])]);
             let (status, code, _) =
                 asker.ask(Some(&bearer(&with(another(needed)).await)), &path_to_ours).await;
             assert_eq!((status, code), (403, 9109), "{name} without the permission");
-            let (status, code, envelope) = asker.ask(Some(&bearer(&with(needed).await)), &path_to_ours).await;
+            // Whoever has a queue told of a bucket may do that to both.
+            let tells = name.starts_with("PUT ") && name.ends_with("/configuration/queues/{queue_id}");
+            let also = tells.then_some(Permission::QueuesEdit);
+            let enough = [needed].into_iter().chain(also).collect();
+            let enough = node.token(vec![(scope.clone(), enough)]).await;
+            let (status, code, envelope) = asker.ask(Some(&bearer(&enough)), &path_to_ours).await;
             let refused = matches!(status, 401 | 403) || code == 7003 && row.scope != NeededScope::Somewhere;
             assert!(!refused, "{name} with the permission and nothing else: {envelope}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_right_on_what_is_in_a_bucket_opens_no_endpoint_but_those_of_its_objects() {
+    let node = Node::start().await;
+    let ours = proxima_control::FIRST_ACCOUNT;
+    let zone = node.zone("example.com").await;
+    bucket(&node, "bucket", 1).await;
+    let name = BucketName::parse("bucket").unwrap();
+    let scope = TokenScope::Bucket { account: ours, jurisdiction: None, name };
+    let token = node.token(vec![(scope, vec![Permission::R2ItemEdit])]).await;
+    for row in endpoint_table() {
+        let (path, name) = (path(&row, &zone, &ours.to_string()), format!("{} {}", row.method, row.path));
+        let needed = row.scope;
+        let asker = Asker { node: &node, row };
+        let (status, code, envelope) = asker.ask(Some(&format!("Bearer {token}")), &path).await;
+        match needed {
+            // That this server has no objects is said to who may ask for them.
+            NeededScope::Bucket => assert_eq!(status, 503, "{name}: {envelope}"),
+            NeededScope::Account | NeededScope::Somewhere | NeededScope::Network => {
+                assert_eq!((status, code), (403, 9109), "{name}: {envelope}");
+            }
+            NeededScope::Zone => assert_eq!((status, code), (404, 7003), "{name}: {envelope}"),
+            NeededScope::Signed => assert_eq!(status, 401, "{name}: {envelope}"),
+            NeededScope::Token => {}
         }
     }
 }

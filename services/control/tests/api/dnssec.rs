@@ -165,7 +165,7 @@ async fn who_may_read_dns_sees_it_and_who_may_edit_dns_changes_it() {
     for (permission, sees, changes) in
         [(Permission::DnsRead, 200, 403), (Permission::DnsEdit, 200, 200), (Permission::ZoneEdit, 403, 403)]
     {
-        let token = node.token(vec![(scope, vec![permission])]).await;
+        let token = node.token(vec![(scope.clone(), vec![permission])]).await;
         assert_eq!(node.call_as(&token, "GET", &path, None).await.0, sees, "{permission:?}");
         assert_eq!(node.call_as(&token, "PATCH", &path, on()).await.0, changes, "{permission:?}");
         assert_eq!(node.call_as(&token, "DELETE", &path, None).await.0, changes, "{permission:?}");

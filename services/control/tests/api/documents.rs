@@ -19,6 +19,7 @@ fn the_reference_lists_every_endpoint_with_what_it_needs_and_no_other() {
                     let scope = match scope {
                         NeededScope::Zone => "zone",
                         NeededScope::Account => "account",
+                        NeededScope::Bucket => "bucket",
                         NeededScope::Network => "everything",
                         _ => "anything",
                     };

@@ -309,7 +309,7 @@ impl Front {
         match source {
             dto::CopySource::Bucket { bucket, key, version_id } => {
                 check_version(version_id.as_deref())?;
-                Ok((self.bucket(request, bucket).await?, convert::key(key)?))
+                Ok((self.read_from(request, bucket).await?, convert::key(key)?))
             }
             _ => Err(not_offered("copying by access points")),
         }
