@@ -64,6 +64,13 @@ const STREAMS_MAX: u32 = 64;
 /// How long accepting pauses after the system refused a connection (no descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Whether a `PUT` is of a bucket, and not of rules of one that there is.
+fn makes_bucket(request: &Request<Body>, hosts: &Hosts) -> bool {
+    let query = admit::Query::of(request.uri().query().unwrap_or_default());
+    let sets_rules = query.has("cors") || query.has("lifecycle");
+    !sets_rules && hosts.level(request).is_ok_and(|level| level == Level::Bucket)
+}
+
 /// The service behind the listeners.
 #[derive(Clone)]
 pub(crate) struct Door {
@@ -152,13 +159,7 @@ impl Door {
         if let Some(told) = &told {
             request.extensions_mut().insert(told.clone());
         }
-        // These are of a bucket that there is.
-        let query = admit::Query::of(request.uri().query().unwrap_or_default());
-        let sets_rules = query.has("cors") || query.has("lifecycle");
-        if request.method() == Method::PUT
-            && !sets_rules
-            && self.hosts.level(&request).is_ok_and(|level| level == Level::Bucket)
-        {
+        if request.method() == Method::PUT && makes_bucket(&request, &self.hosts) {
             request = noted(request);
         }
         let response = xml::call(&self.s3, request).await;
