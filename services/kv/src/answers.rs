@@ -7,6 +7,7 @@ use http::{Request, Response, StatusCode};
 use proxima_model::{KvNamespaceId, NodeName};
 use proxima_pipeline::{AnswersServers, Body, ServerAbout};
 use proxima_store::StoreId;
+use tokio::time::Instant;
 
 use crate::{
     kv::Kv,
@@ -60,6 +61,7 @@ impl Answers {
                 Ok(Answer::Found { value, age_ms: 0 })
             }
             Question::Read { namespace, key, near_ms: Some(near_ms) } => {
+                let came = Instant::now();
                 let (entry, from) =
                     kv.read_near(&(namespace, key), Duration::from_millis(near_ms), false).await?;
                 // What is too old is for who has nothing else to ask: the asker may have.
@@ -68,7 +70,10 @@ impl Answers {
                 }
                 let octets = entry.value.as_ref().map_or(0, |value| value.value.len());
                 taken.push(kv.room.take(octets).ok_or(Refusal::Busy)?);
-                let age_ms = u64::try_from(entry.at.elapsed().as_millis()).unwrap_or(u64::MAX);
+                // When it was asked for, which is what the asker counts from; and not less, since that compares it with when it was
+                // told to forget the key.
+                let age_ms = came.saturating_duration_since(entry.at).as_nanos().div_ceil(1_000_000);
+                let age_ms = u64::try_from(age_ms).unwrap_or(u64::MAX);
                 Ok(Answer::Found { value: entry.value, age_ms })
             }
             Question::Write { namespace, writes } => {

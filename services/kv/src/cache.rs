@@ -2,7 +2,8 @@
 //!
 //! An entry says when it was right; how old it may be is up to who reads. It goes when its home says that the key was written,
 //! when there is no room, or when nobody could want it any more. What was asked for before a key was forgotten is not kept
-//! after: it may be what was there before.
+//! after: it may be what was there before. Nor is what another cache says that has not been told yet: caches are told at the same
+//! time, and hear it one after another. So it is remembered when a key was forgotten, and what was right before then is no answer.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -28,6 +29,9 @@ const SHARDS: usize = 4;
 const TYPICAL_OCTETS: usize = 4_096;
 /// Keys are told apart by so many counts of what was forgotten: two of one count cost each other an entry now and then.
 const COUNTS: usize = 1_024;
+/// Moments at which keys were forgotten, by the hash of a key: two that share one cost each other a question now and then. A MiB: many
+/// more than keys are written in the network between two pulls.
+const MOMENTS: usize = 131_072;
 
 /// A key of a namespace.
 pub(crate) type Name = (KvNamespaceId, KvKey);
@@ -63,6 +67,9 @@ pub(crate) struct Cache {
     entries: sync::Cache<Name, Entry, Octets>,
     entry_octets_max: usize,
     forgotten: Vec<AtomicU64>,
+    /// In nanoseconds since `begun`, by the hash of a key; 0: never.
+    moments: Vec<AtomicU64>,
+    begun: Instant,
     hasher: RandomState,
 }
 
@@ -79,6 +86,8 @@ impl Cache {
             entries,
             entry_octets_max: octets / ENTRY_PARTS,
             forgotten: (0..COUNTS).map(|_| AtomicU64::new(0)).collect(),
+            moments: (0..MOMENTS).map(|_| AtomicU64::new(0)).collect(),
+            begun: Instant::now(),
             hasher: RandomState::new(),
         }
     }
@@ -93,14 +102,22 @@ impl Cache {
         Before(self.count(name).load(Ordering::Acquire))
     }
 
-    /// Remembers what a key has, unless it was forgotten since.
+    /// When a key was forgotten, or one that shares its moment: what was right earlier may be what was there before.
+    pub(crate) fn forgotten_at(&self, name: &Name) -> Option<Instant> {
+        let nanos = self.moment(name).load(Ordering::Acquire);
+        (nanos > 0).then(|| self.begun + Duration::from_nanos(nanos))
+    }
+
+    /// Remembers what a key has, unless it was forgotten since, or since that was right.
     pub(crate) fn put(&self, name: Name, entry: Entry, before: Before) {
         if octets(&name, &entry) > self.entry_octets_max {
             self.entries.remove(&name);
             return;
         }
         let count = self.count(&name);
-        if count.load(Ordering::Acquire) != before.0 {
+        if count.load(Ordering::Acquire) != before.0
+            || self.forgotten_at(&name).is_some_and(|forgotten| forgotten > entry.at)
+        {
             return;
         }
         // Of two that were asked for at the same time the one that was right later stays.
@@ -116,7 +133,15 @@ impl Cache {
 
     /// Forgets a key.
     pub(crate) fn forget(&self, name: &Name) {
+        let nanos = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.moment(name).fetch_max(nanos.max(1), Ordering::AcqRel);
         self.count(name).fetch_add(1, Ordering::AcqRel);
+        self.entries.remove(name);
+    }
+
+    /// Has no room for a key any more, as it happens.
+    #[cfg(test)]
+    pub(crate) fn evict(&self, name: &Name) {
         self.entries.remove(name);
     }
 
@@ -126,8 +151,16 @@ impl Cache {
     }
 
     fn count(&self, name: &Name) -> &AtomicU64 {
-        let hash = self.hasher.hash_one(name);
-        &self.forgotten[usize::try_from(hash % COUNTS as u64).expect("it is below a usize")]
+        self.one_of(&self.forgotten, name)
+    }
+
+    fn moment(&self, name: &Name) -> &AtomicU64 {
+        self.one_of(&self.moments, name)
+    }
+
+    fn one_of<'a>(&self, numbers: &'a [AtomicU64], name: &Name) -> &'a AtomicU64 {
+        let hash = self.hasher.hash_one(name) % numbers.len() as u64;
+        &numbers[usize::try_from(hash).expect("it is below a usize")]
     }
 }
 
@@ -177,6 +210,23 @@ mod tests {
         cache.put(name("a"), Entry { at: before, ..entry(1) }, cache.before(&name("a")));
         let kept = cache.get(&name("a"), STALE_MAX).and_then(|entry| entry.value).expect("a value");
         assert_eq!(kept.value.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_right_before_its_key_was_forgotten_is_not_kept_whenever_it_is_asked_for() {
+        let cache = Cache::new(1 << 20);
+        assert_eq!(cache.forgotten_at(&name("a")), None);
+        let at = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        cache.forget(&name("a"));
+        for number in 0..40_000 {
+            cache.forget(&name(&format!("{number}")));
+        }
+        assert_eq!(cache.forgotten_at(&name("a")), Some(Instant::now()), "however many follow");
+        for (at, is_kept) in [(at, false), (Instant::now(), true)] {
+            cache.put(name("a"), Entry { at, ..entry(1) }, cache.before(&name("a")));
+            assert_eq!(cache.get(&name("a"), STALE_MAX).is_some(), is_kept);
+        }
     }
 
     #[tokio::test]

@@ -185,7 +185,11 @@ impl Kv {
         age_max: Duration,
         ask_pop: bool,
     ) -> Result<(Entry, From), KvError> {
-        if let Some(at) = self.known_at(name.0).filter(|at| at.elapsed() < age_max)
+        // Of a write of which it has heard it may not have taken over yet what was written.
+        let forgotten = self.cache.forgotten_at(name);
+        let is_good =
+            |at: &Instant| at.elapsed() < age_max && forgotten.is_none_or(|forgotten| *at >= forgotten);
+        if let Some(at) = self.known_at(name.0).filter(is_good)
             && let Ok(read) = self.read_own(name, at).await
         {
             return Ok(read);
@@ -213,10 +217,15 @@ impl Kv {
         let (namespace, key) = name;
         let near = place::near(self.servers.all(), &self.me, *namespace, key);
         if let Some(near) = near.filter(|near| ask_pop && !self.reach.is_away(&near.name, Kind::Near)) {
-            let near_ms = Some(u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX));
             let before = self.cache.before(name);
+            // That one may not have heard yet that the key was written.
+            let forgotten = self.cache.forgotten_at(name);
+            let age_max = forgotten.map_or(age_max, |at| at.elapsed().min(age_max));
+            let near_ms = Some(u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX));
             let question = Question::Read { namespace: *namespace, key: key.clone(), near_ms };
-            if let Ok((entry, _)) = self.ask_for(&near.name, &question).await {
+            if let Ok((entry, _)) = self.ask_for(&near.name, &question).await
+                && forgotten.is_none_or(|forgotten| entry.at >= forgotten)
+            {
                 self.cache.put(name.clone(), entry.clone(), before);
                 return Ok((entry, From::Pop));
             }

@@ -71,6 +71,57 @@ async fn who_is_not_told_sees_it_when_what_it_has_is_as_old_as_its_reader_takes(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_has_heard_of_a_write_does_not_ask_its_way_back_by_one_that_has_not() {
+    let world = World::of_four().await;
+    let id = world.namespace("ams1", "sin1");
+    let near = world.key_near(id, "fra2", "fra1");
+    for wanted in [Ok(None), found("1"), found("2")] {
+        for server in ["fra1", "fra2"] {
+            assert_eq!(world.get(server, id, &near, MINUTE).await, wanted, "{server}");
+        }
+        world.meet(Some(|server, question| match question {
+            Question::Forget(_) if server == "fra1" => Some(Met::Nothing),
+            _ => None,
+        }));
+        let next = if wanted == found("1") { "2" } else { "1" };
+        world.put("ams1", id, &near, next).await.expect("written");
+        settle().await;
+        assert_eq!(world.get("fra1", id, &near, MINUTE).await, wanted, "it has not heard");
+        assert_eq!(world.get("fra2", id, &near, MINUTE).await, found(next));
+        assert_eq!(world.get("fra1", id, &near, MINUTE).await, found(next), "it was asked for a later one");
+        // It was not answered, and is not told for a while.
+        world.meet(None);
+        pass(Duration::from_secs(10)).await;
+    }
+    // Also not where that one waits itself for what it has asked for before.
+    world.meet(Some(|server, question| match question {
+        Question::Read { near_ms: Some(_), .. } if server == "fra1" => {
+            Some(Met::Says(|| Answer::Found { value: Some(value("old")), age_ms: 5 }))
+        }
+        _ => None,
+    }));
+    world.put("ams1", id, &near, "3").await.expect("written");
+    settle().await;
+    assert_eq!(world.get("fra2", id, &near, MINUTE).await, found("3"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_other_replica_that_has_heard_of_a_write_does_not_answer_from_a_store_that_lacks_it() {
+    let world = World::of_four().await;
+    let id = world.namespace("ams1", "sin1");
+    world.put("fra1", id, "k", "1").await.expect("written");
+    pass(CAUGHT_UP).await;
+    assert_eq!(world.get("sin1", id, "k", MINUTE).await, found("1"));
+    world.meet(Some(|server, question| match question {
+        Question::Merge(_) if server == "sin1" => Some(Met::Nothing),
+        _ => None,
+    }));
+    world.put("fra1", id, "k", "2").await.expect("written");
+    assert_eq!(world.stored("sin1", id, "k").await.as_deref(), Some("1"), "it was not pushed");
+    assert_eq!(world.get("sin1", id, "k", MINUTE).await, found("2"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn that_a_key_has_nothing_is_remembered_and_forgotten_like_a_value() {
     let world = World::of_four().await;
     let id = world.namespace("ams1", "sin1");
@@ -118,7 +169,7 @@ async fn the_cache_of_the_pop_is_asked_before_the_home_and_passed_over_when_it_i
     assert_eq!(world.kv("fra2").metrics.reads(From::Pop), 1);
     // How old it is goes along: both run out together.
     pass(Duration::from_secs(40)).await;
-    world.kv("fra2").cache.forget(&(id, key(&near)));
+    world.kv("fra2").cache.evict(&(id, key(&near)));
     assert_eq!(world.get("fra2", id, &near, MINUTE).await, found("1"));
     assert_eq!(world.asked_for_a_key(), ["fra1"]);
     pass(Duration::from_secs(21)).await;
@@ -151,11 +202,15 @@ async fn what_the_other_replica_tells_is_as_old_as_what_it_took_over_from_the_ho
     let world = World::new(&[("fra1", "FRA"), ("ams1", "AMS"), ("sin1", "SIN"), ("sin2", "SIN")]).await;
     let id = world.namespace("ams1", "sin1");
     let near = world.key_near(id, "sin2", "sin1");
+    // Nobody hears that it is written.
+    let unheard: Meets = |_, question| matches!(question, Question::Forget(_)).then_some(Met::Nothing);
+    world.meet(Some(unheard));
     world.put("fra1", id, &near, "1").await.expect("written");
     settle().await;
     // It misses a write, and does not take it over: what it has, it has known since it was started.
     world.meet(Some(|server, question| match question {
         Question::Merge(_) if server == "sin1" => Some(Met::Nothing),
+        Question::Forget(_) => Some(Met::Nothing),
         Question::ChangesAmong { .. } if server == "ams1" => Some(Met::Nothing),
         _ => None,
     }));

@@ -60,8 +60,8 @@ enum Met {
     Nothing,
     /// The server's version does not have the service.
     NoService,
-    /// The server's version does not know the question.
-    NotUnderstood,
+    /// The server says this, whatever it has.
+    Says(fn() -> Answer),
 }
 
 /// All links.
@@ -115,10 +115,7 @@ impl Servers for Link {
                 None => {}
                 Some(Met::Nothing) => std::future::pending().await,
                 Some(Met::NoService) => return Err(NoAnswer::Declined),
-                Some(Met::NotUnderstood) => {
-                    let refused = Answer::Refused(Refusal::NotUnderstood).write();
-                    return Ok(Response::new(Body::full(refused)));
-                }
+                Some(Met::Says(says)) => return Ok(Response::new(Body::full(says().write()))),
             }
             network.asked.lock().expect("no panic").push((server.clone(), question));
             let answer = answers.answer(&self.me, Request::from_parts(parts, Body::full(octets))).await;

@@ -40,7 +40,8 @@ async fn a_server_of_version_1_is_asked_as_it_knows_it_and_anew_when_it_has_been
     std::fs::remove_dir_all(world.folder.path().join("ams1")).expect("a lost disk");
     world.put("fra1", id, "k", "1").await.expect("written");
     world.meet(Some(|_, question| {
-        matches!(question, Question::ChangesAmong { .. }).then_some(Met::NotUnderstood)
+        matches!(question, Question::ChangesAmong { .. })
+            .then_some(Met::Says(|| Answer::Refused(Refusal::NotUnderstood)))
     }));
     world.start("ams1");
     pass(CAUGHT_UP).await;
