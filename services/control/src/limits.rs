@@ -8,12 +8,15 @@ pub const JSON_BODY_OCTETS_MAX: usize = 4 << 20;
 pub const IMPORT_BODY_OCTETS_MAX: usize = 20 << 20;
 /// Octets of a body beyond its limit that are still read, and thrown away, so that its sender gets to read the refusal.
 pub const DISCARDED_OCTETS_MAX: usize = 16 << 20;
-/// How long they may take to come, once the refusal is sent.
+/// How long they, or those of a body that its endpoint has not read, may take to come, once the refusal is sent.
 pub const DISCARDED_WITHIN: Duration = Duration::from_secs(5);
 /// Octets of a body that its endpoint has not read which are read before the answer, so that the connection goes on.
 pub const UNREAD_KEPT_OCTETS_MAX: usize = 64 << 10;
 /// How long the answer waits for them: most are here already.
 pub const UNREAD_KEPT_WITHIN: Duration = Duration::from_millis(250);
+/// Octets of a larger body that are read beside the answer, and thrown away: more than any endpoint takes, because some clients send all
+/// that they have in one go, and look for an answer after that.
+pub const UNREAD_DISCARDED_OCTETS_MAX: usize = 256 << 20;
 /// How long a client that may still be sending is given to read the last answer of a connection, and to close.
 pub const LINGER: Duration = Duration::from_secs(2);
 /// Octets that are read and thrown away in that time.

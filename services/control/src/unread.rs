@@ -148,7 +148,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Lender<B> {
 
 /// Reads a body away while its answer goes out. The connection is not over before.
 async fn discard_beside<B: Body<Data = Bytes> + Unpin>(mut body: B, unread: &AtomicBool) {
-    let all = discard(&mut body, limits::DISCARDED_OCTETS_MAX);
+    let all = discard(&mut body, limits::UNREAD_DISCARDED_OCTETS_MAX);
     let is_read = matches!(tokio::time::timeout(limits::DISCARDED_WITHIN, all).await, Ok(true));
     // Said before the body is dropped, which ends the connection.
     unread.store(!is_read, Ordering::Release);

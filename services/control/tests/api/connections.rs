@@ -107,7 +107,7 @@ async fn a_body_without_end_is_not_read_without_end_and_its_sender_hears_why() {
     let (head, body) = answer(&mut reading).await;
     assert!(head.contains("\r\nconnection: close\r\n") && body.contains("7000"), "{head}{body}");
     let sent = sent.await.unwrap();
-    assert!(sent < 2 * (limits::DISCARDED_OCTETS_MAX + limits::LINGER_OCTETS_MAX), "{sent}");
+    assert!(sent < 2 * (limits::UNREAD_DISCARDED_OCTETS_MAX + limits::LINGER_OCTETS_MAX), "{sent}");
 }
 
 #[tokio::test]
